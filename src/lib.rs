@@ -1,0 +1,65 @@
+//! `rip-server`: an HTTPS application server that hands each request to a supervised worker process.
+//!
+//! # How data flows
+//!
+//! ```text
+//! acceptor:  listen → tls → http → route → claim → forward → reply
+//!                                    │       │
+//!                              directory   pool          (floor 3, the only things both halves share)
+//!                                    │       │
+//! manager:   desired state → plan → backend → probe → publish / retire
+//! ```
+//!
+//! A request never calls the manager and the manager never calls a request: the data path claims a worker
+//! from an app's [`pool`] and gives it back; the [`manager`] publishes workers into the pool and retires them.
+//!
+//! # Floors
+//!
+//! A module imports only from floors below its own, and siblings never import each other. The test `layers`
+//! holds this table.
+//!
+//! | floor | modules |
+//! |---|---|
+//! | 0 ground | [`name`] [`backoff`] [`clock`] [`durable`] [`stop`] [`metrics`] [`logging`] [`sd`] |
+//! | 1 words | [`spec`] |
+//! | 2 edges | [`config`] [`api`] |
+//! | 3 shared | [`pool`] [`directory`] |
+//! | 4 data path | [`acceptor`] |
+//! | 4 machinery | [`backend`] [`certs`] [`registry`] [`apps`] |
+//! | 5 | [`manager`] |
+//! | 6 doors | [`control`] [`ctl`] |
+//! | 7 | [`boot`] |
+//!
+//! Where to look first: a request's way is `acceptor/http.rs`; why a worker was started or stopped is
+//! `manager/plan.rs`; what a setting means and where it comes from is `config/`.
+
+pub mod backoff;
+pub mod clock;
+pub mod durable;
+pub mod logging;
+pub mod metrics;
+pub mod name;
+pub mod sd;
+pub mod stop;
+
+pub mod spec;
+
+pub mod api;
+pub mod config;
+
+pub mod directory;
+pub mod pool;
+
+pub mod acceptor;
+
+pub mod apps;
+pub mod backend;
+pub mod certs;
+pub mod registry;
+
+pub mod manager;
+
+pub mod control;
+pub mod ctl;
+
+pub mod boot;
