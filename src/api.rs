@@ -1,1 +1,395 @@
-//! Stub.
+//! The words of the control socket: what `rip-serverctl` sends and what the server answers, as JSON.
+//!
+//! HTTP/1.1 over a Unix socket. Every answer but `/metrics` is one JSON object, or for `POST /deploy` one object a
+//! line (`application/x-ndjson`). New fields may come; a field never changes its meaning. Never here: how an answer
+//! is found or shown.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::{AppName, GenerationId, HostName, InstanceName, WorkerId};
+
+/// `GET /registry`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Registry {
+    /// Always true: errors are [`Failure`].
+    pub ok: bool,
+    /// The host names alone, sorted.
+    pub hosts: Vec<HostName>,
+    /// The same hosts with what they stand for.
+    pub entries: Vec<HostEntry>,
+}
+
+/// One host of the registry.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HostEntry {
+    /// The host.
+    pub host: HostName,
+    /// Its app.
+    pub app: AppName,
+    /// What was asked for.
+    pub intent: Intent,
+    /// Whether the app has a worker ready: a fact of this moment.
+    pub live: bool,
+    /// Whether the host came with the app's own settings or was added by a person.
+    pub origin: HostOrigin,
+}
+
+/// Who asked for a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HostOrigin {
+    /// The command line, the config or the app's own file; stays as long as that says so.
+    Config,
+    /// `rip-serverctl add`; kept in the registry.
+    Added,
+}
+
+/// What a host is to do with its requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Intent {
+    /// Serve them.
+    #[default]
+    Run,
+    /// Let them wait in the queue.
+    Hold,
+    /// Answer 503 with the operator's page.
+    Stop,
+}
+
+/// `POST /registry`: adds a host, or changes what it stands for. Answers [`Changed`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddHost {
+    /// The host.
+    pub host: HostName,
+    /// An app's directory or entry file, absolute; `None`: the instance's first app.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+}
+
+/// `POST /registry/HOST/intent`. Answers [`Changed`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetIntent {
+    /// What the host is to do.
+    pub intent: Intent,
+    /// What people read while the host is stopped: the text of an HTML page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<String>,
+}
+
+/// Answer to a change of the registry.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Changed {
+    /// Always true.
+    pub ok: bool,
+    /// False when everything was so before.
+    pub changed: bool,
+    /// The host as it is now; `None` when removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<HostEntry>,
+}
+
+/// `GET /status`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// `healthy` when every app has a worker ready, else `degraded`.
+    pub status: Health,
+    /// The instance.
+    pub instance: InstanceName,
+    /// The program's version.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// Seconds since its start.
+    pub uptime: u64,
+    /// What it listens on, as URLs.
+    pub urls: Vec<String>,
+    /// The control socket.
+    pub control: PathBuf,
+    /// What it is busy with, in a sentence: "serving", "starting 2 workers of api", "draining".
+    pub doing: String,
+    /// The apps.
+    pub apps: Vec<AppStatus>,
+    /// The certificates in use.
+    pub certificates: Vec<CertificateStatus>,
+}
+
+/// Whether the instance can serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// Every app has a worker ready.
+    Healthy,
+    /// At least one app has none.
+    Degraded,
+}
+
+/// One app in [`Status`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AppStatus {
+    /// The app.
+    pub app: AppName,
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it is and how it is run.
+    pub described: String,
+    /// Its hosts.
+    pub hosts: Vec<HostName>,
+    /// The generation that serves; 0 before the first.
+    pub generation: GenerationId,
+    /// Workers wanted, ready, starting, draining or stopping.
+    pub workers: WorkerTally,
+    /// Requests waiting for a worker.
+    pub queued: usize,
+    /// Requests in workers' hands.
+    pub in_flight: usize,
+    /// Upgraded connections and event streams.
+    pub tunnels: usize,
+    /// Requests answered by the workers that are alive.
+    pub served: u64,
+    /// What it is doing and why, in a sentence: "serving", "waiting 2 s before starting a worker: it crashed 3 times".
+    pub doing: String,
+    /// The last deploy that was rejected, and why, until one succeeds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<Rejection>,
+}
+
+/// Why a generation was not taken.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rejection {
+    /// Which.
+    pub generation: GenerationId,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// The last lines its workers wrote.
+    pub output: Vec<String>,
+}
+
+/// How many workers are in which state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerTally {
+    /// As many as there should be.
+    pub wanted: usize,
+    /// Able to take requests.
+    pub ready: usize,
+    /// Not yet ready.
+    pub starting: usize,
+    /// Finishing what they have in hand.
+    pub draining: usize,
+    /// Told to go.
+    pub stopping: usize,
+}
+
+/// A certificate in [`Status`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CertificateStatus {
+    /// The names in it.
+    pub names: Vec<String>,
+    /// `files`, `mkcert` or `self-signed`.
+    pub source: String,
+    /// Seconds until it expires; negative when it has.
+    pub expires_in: i64,
+    /// Why it could not be renewed, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// `GET /workers`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Workers {
+    /// Every worker, by app and id.
+    pub workers: Vec<WorkerStatus>,
+}
+
+/// One worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// The app.
+    pub app: AppName,
+    /// The worker.
+    pub worker: WorkerId,
+    /// Its generation.
+    pub generation: GenerationId,
+    /// Its process; `None` before it has one.
+    pub pid: Option<u32>,
+    /// Its state.
+    pub state: WorkerState,
+    /// Why it is in that state when nobody would expect it: "recycled after 10,000 requests".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// Seconds since its start.
+    pub age: u64,
+    /// Requests answered.
+    pub served: u64,
+    /// Tunnels held.
+    pub tunnels: usize,
+    /// Resident memory in bytes, of the whole process group where known.
+    pub memory: Option<u64>,
+    /// Requests in hand.
+    pub requests: Vec<RequestInHand>,
+}
+
+/// A request a worker has in hand.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RequestInHand {
+    /// Its id.
+    pub id: String,
+    /// Its method.
+    pub method: String,
+    /// Its path, without the query.
+    pub path: String,
+    /// Milliseconds since the worker got it.
+    pub ms: u64,
+}
+
+/// What a worker is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WorkerState {
+    /// Not yet ready.
+    Starting,
+    /// Ready, nothing in hand.
+    Idle,
+    /// At least one request in hand.
+    Busy,
+    /// Finishing what it has; gets nothing new.
+    Draining,
+    /// Told to go.
+    Stopping,
+}
+
+/// `POST /deploy`: starts a new generation and puts it in the place of the old one. Answers a [`DeployEvent`] a line.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deploy {
+    /// Which app; `None`: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<AppName>,
+}
+
+/// Progress of a deploy; the last line is one of `done`, `rejected`, `superseded` for each app.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+pub enum DeployEvent {
+    /// Workers of the new generation are being started.
+    Starting {
+        /// The app.
+        app: AppName,
+        /// The new generation.
+        generation: GenerationId,
+        /// How many.
+        workers: usize,
+    },
+    /// One more is ready.
+    Ready {
+        /// The app.
+        app: AppName,
+        /// The new generation.
+        generation: GenerationId,
+        /// Ready so far.
+        ready: usize,
+        /// Of how many.
+        workers: usize,
+    },
+    /// The new generation serves.
+    Done {
+        /// The app.
+        app: AppName,
+        /// The new generation.
+        generation: GenerationId,
+        /// Milliseconds since the start.
+        ms: u64,
+    },
+    /// The old generation goes on serving.
+    Rejected {
+        /// The app.
+        app: AppName,
+        /// Why.
+        rejection: Rejection,
+    },
+    /// A later deploy took over.
+    Superseded {
+        /// The app.
+        app: AppName,
+        /// The generation given up.
+        generation: GenerationId,
+    },
+}
+
+/// `POST /workers/scale`. Answers [`Scaled`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scale {
+    /// Which app; `None`: the only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<AppName>,
+    /// `half`, `auto`, `2x` or a number, as after `w:`.
+    pub workers: String,
+}
+
+/// Answer to [`Scale`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Scaled {
+    /// Always true.
+    pub ok: bool,
+    /// The app.
+    pub app: AppName,
+    /// Workers wanted before.
+    pub before: usize,
+    /// Workers wanted now.
+    pub now: usize,
+}
+
+/// `POST /stop`: answers at once; the server drains and exits.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stop {}
+
+/// Answer to [`Stop`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stopping {
+    /// Always true.
+    pub ok: bool,
+    /// Seconds the drain may take.
+    pub drain: u64,
+}
+
+/// `GET /logs?app=NAME&lines=N&follow=1`: an object a line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// Milliseconds since 1970-01-01 UTC.
+    pub t: u64,
+    /// The app.
+    pub app: AppName,
+    /// Which worker wrote it.
+    pub worker: WorkerId,
+    /// Its generation.
+    pub generation: GenerationId,
+    /// What it wrote.
+    pub line: String,
+}
+
+/// Every answer that is not 2xx.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Always false.
+    pub ok: bool,
+    /// What went wrong.
+    pub error: FailureText,
+}
+
+/// The text of a [`Failure`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FailureText {
+    /// A stable word: `no-such-host`, `no-such-app`, `bad-request`, `conflict`, `busy`, `internal`, …
+    pub code: String,
+    /// A sentence that shows what was read.
+    pub message: String,
+    /// What would be right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}

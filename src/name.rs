@@ -5,6 +5,7 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 /// IPv4 addresses stand as they are, IPv6 addresses in brackets (RFC 3986 §3.2.2), both in canonical form.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct HostName(Box<str>);
+pub struct HostName(Arc<str>);
 
 /// Why a text is not a host name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -127,7 +128,7 @@ impl Borrow<str> for HostName {
 
 impl From<HostName> for String {
     fn from(name: HostName) -> Self {
-        name.0.into()
+        name.0.as_ref().into()
     }
 }
 
@@ -155,7 +156,7 @@ macro_rules! plain_name {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(Box<str>);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// Parses 1 to 64 of `a-z A-Z 0-9 . _ -`, the first a letter or a digit.
@@ -180,7 +181,7 @@ macro_rules! plain_name {
 
         impl From<$name> for String {
             fn from(name: $name) -> Self {
-                name.0.into()
+                name.0.as_ref().into()
             }
         }
 

@@ -1,1 +1,369 @@
-//! Stub.
+//! What is to run and within which limits: the finished words that config produces and everything else reads.
+//!
+//! Never here: where a value came from (`config`), or acting on it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::name::{AppName, HostName, InstanceName};
+
+/// How many workers an app gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkerCount {
+    /// Half of the cores, at least one: `w:half`.
+    Half,
+    /// As many as there are cores: `w:auto`.
+    Auto,
+    /// A multiple of the cores: `w:2x`, `w:3x`.
+    Times(NonZeroU32),
+    /// A number: `w:4`.
+    Exactly(NonZeroU32),
+}
+
+impl WorkerCount {
+    /// The number of workers on a machine with that many cores; at least 1.
+    pub fn resolve(self, cores: usize) -> usize {
+        match self {
+            Self::Half => (cores / 2).max(1),
+            Self::Auto => cores.max(1),
+            Self::Times(factor) => cores.max(1).saturating_mul(factor.get() as usize),
+            Self::Exactly(count) => count.get() as usize,
+        }
+    }
+}
+
+impl fmt::Display for WorkerCount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Half => f.write_str("half"),
+            Self::Auto => f.write_str("auto"),
+            Self::Times(factor) => write!(f, "{factor}x"),
+            Self::Exactly(count) => count.fmt(f),
+        }
+    }
+}
+
+/// When a worker has served long enough and is replaced; each limit gets ±10 % jitter per worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recycle {
+    /// After that many requests; `None`: never.
+    pub requests: Option<u64>,
+    /// After that much time alive; `None`: never.
+    pub age: Option<Duration>,
+    /// After that many re-imports inside the worker, with [`Reload::Module`] only; `None`: never.
+    pub reloads: Option<u64>,
+}
+
+/// Memory limits of one worker, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Above it the worker is recycled after its answer.
+    pub soft: Option<u64>,
+    /// Above it the kernel kills the worker.
+    pub hard: Option<u64>,
+}
+
+/// How a worker gets at its listening socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Listen {
+    /// File descriptor 3 with `LISTEN_FDS=1`, as sd_listen_fds(3) describes.
+    Fd,
+    /// The app binds the Unix socket named in `$RIP_SOCKET`.
+    Path,
+    /// The app binds the loopback TCP port named in `$PORT`.
+    Port,
+}
+
+/// What a worker speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 without TLS and with prior knowledge (RFC 9113 §3.3), for gRPC.
+    H2c,
+}
+
+/// What a change of the app's files does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reload {
+    /// Nothing.
+    None,
+    /// A rolling replacement of the workers.
+    Process,
+    /// The worker loads the app anew by itself, or is sent a signal.
+    Module,
+}
+
+/// A signal an app may ask for instead of a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum ReloadSignal {
+    /// SIGHUP.
+    Hup,
+    /// SIGUSR1.
+    Usr1,
+    /// SIGUSR2.
+    Usr2,
+}
+
+/// How one worker of a generation is started: fixed when the generation is made, so that a respawn runs the same thing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaunchSpec {
+    /// The app.
+    pub app: AppName,
+    /// The instance.
+    pub instance: InstanceName,
+    /// The working directory, symbolic links followed.
+    pub directory: PathBuf,
+    /// Program and arguments; the program is a path or is looked up in `PATH` of `env`, else of the server.
+    pub command: Vec<String>,
+    /// What the worker's environment has beside the worker contract's own names.
+    pub env: BTreeMap<String, String>,
+    /// How the listening socket is handed over.
+    pub listen: Listen,
+    /// Limits that the backend enforces.
+    pub memory: Memory,
+    /// From SIGTERM to SIGKILL when a worker is killed or does not stop.
+    pub kill_after: Duration,
+}
+
+/// The time limits of one app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// In the queue.
+    pub queue: Duration,
+    /// Connecting to a worker.
+    pub connect: Duration,
+    /// From the request handed to a worker to the head of its answer.
+    pub request: Duration,
+    /// Between two chunks of a worker's answer.
+    pub body_idle: Duration,
+    /// From start to ready.
+    pub start: Duration,
+    /// For the requests in hand when a worker is to go.
+    pub drain: Duration,
+    /// From SIGTERM to SIGKILL.
+    pub kill: Duration,
+}
+
+/// What the data path has to know of an app.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Time limits.
+    pub timeouts: Timeouts,
+    /// How many requests may wait.
+    pub max_queue: usize,
+    /// The largest request body, in bytes.
+    pub max_body: u64,
+    /// Requests a worker takes at the same time.
+    pub concurrency: NonZeroU32,
+    /// Upgraded connections and event streams a worker may hold beside its requests.
+    pub tunnels: u32,
+    /// Whether connections to workers are used again.
+    pub keepalive: bool,
+    /// What workers speak.
+    pub protocol: Protocol,
+    /// Paths whose request bodies are passed on as they arrive: each matches itself and everything below it.
+    pub stream: Vec<String>,
+}
+
+/// An app as it is to run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AppSpec {
+    /// Its name.
+    pub name: AppName,
+    /// Where it is, as given: a directory or an entry file.
+    pub path: PathBuf,
+    /// What it was found to be and how it is run, in one sentence for people.
+    pub described: String,
+    /// The file whose modification time tells that the app changed.
+    pub entry: Option<PathBuf>,
+    /// Hosts the app names for itself.
+    pub hosts: Vec<HostName>,
+    /// How a worker of the next generation is started.
+    pub launch: Arc<LaunchSpec>,
+    /// How many workers.
+    pub workers: WorkerCount,
+    /// When workers are replaced.
+    pub recycle: Recycle,
+    /// Asked for by `GET` until the first answer below 500, unless the worker says `READY=1` before.
+    pub ready_path: String,
+    /// What a change of files does.
+    pub reload: Reload,
+    /// The signal that makes a worker load the app anew with [`Reload::Module`]; `None`: the worker looks itself.
+    pub reload_signal: Option<ReloadSignal>,
+    /// What the data path has to know.
+    pub rules: Arc<Rules>,
+}
+
+/// Which port the main listener gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortChoice {
+    /// This one, or an error.
+    Given(u16),
+    /// The scheme's own port; on EACCES or EADDRINUSE the first free one from 5000 up.
+    Probe,
+}
+
+/// What the main listener speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// HTTPS, with a second listener that redirects when `redirect` is set.
+    Https {
+        /// The port.
+        port: PortChoice,
+        /// Whether plain HTTP on port 80 is redirected.
+        redirect: bool,
+    },
+    /// Plain HTTP only.
+    Http {
+        /// The port.
+        port: PortChoice,
+    },
+}
+
+/// Where certificates come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CertSource {
+    /// These files, PEM.
+    Files {
+        /// The chain.
+        cert: PathBuf,
+        /// The private key.
+        key: PathBuf,
+    },
+    /// mkcert, when it is installed; else self-signed.
+    Mkcert,
+    /// Self-signed.
+    SelfSigned,
+}
+
+/// The `Strict-Transport-Security` field (RFC 6797) of HTTPS answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hsts {
+    /// How long a browser remembers.
+    pub max_age: Duration,
+    /// Whether sub-domains are meant too.
+    pub subdomains: bool,
+}
+
+/// A token bucket per client address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Requests per second in the long run.
+    pub per_second: NonZeroU32,
+    /// Requests at once.
+    pub burst: NonZeroU32,
+}
+
+/// Limits that hold before an app is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// For the TLS handshake.
+    pub handshake: Duration,
+    /// For a request's head once its first byte is there.
+    pub head: Duration,
+    /// Between two pieces of a request's body.
+    pub body_idle: Duration,
+    /// Bytes per second that a request's body must reach on average after 10 s.
+    pub body_rate: u32,
+    /// Without a byte written to a client that is to read.
+    pub write_idle: Duration,
+    /// For the next request on a kept connection.
+    pub keepalive: Duration,
+    /// The largest request head, in bytes.
+    pub max_head: usize,
+    /// The most header fields of a request.
+    pub max_fields: usize,
+    /// The longest request target, in bytes.
+    pub max_url: usize,
+    /// Connections in all.
+    pub max_connections: usize,
+    /// Connections of one address; `None`: no limit.
+    pub max_connections_per_address: Option<usize>,
+    /// Requests of one address; `None`: no limit.
+    pub rate: Option<Rate>,
+    /// Concurrent streams of an HTTP/2 connection.
+    pub h2_streams: u32,
+    /// Bytes of a request body kept in memory before the spool file.
+    pub body_memory: usize,
+    /// Bytes of an answer kept in memory before the spool file.
+    pub reply_memory: usize,
+    /// Bytes of an answer kept in the spool file before the worker has to wait.
+    pub reply_spool: u64,
+}
+
+/// How records are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    /// None.
+    Off,
+    /// Lines for people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The server itself, whatever apps it runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerSpec {
+    /// Its name.
+    pub instance: InstanceName,
+    /// What it listens for.
+    pub scheme: Scheme,
+    /// Addresses to bind beside the ports; empty: all of them.
+    pub bind: Vec<std::net::IpAddr>,
+    /// Where certificates come from.
+    pub certs: CertSource,
+    /// HSTS; `None`: off.
+    pub hsts: Option<Hsts>,
+    /// Peers whose forwarding fields are believed.
+    pub trusted_proxies: Vec<ipnet::IpNet>,
+    /// Whether `/server` and `/status` are answered to others than loopback peers.
+    pub status_for_all: bool,
+    /// Serves metrics there too.
+    pub metrics: Option<SocketAddr>,
+    /// Limits before routing.
+    pub limits: Limits,
+    /// Access records.
+    pub access_log: AccessLog,
+    /// Threads of the data path; `None`: one per core.
+    pub threads: Option<NonZeroU32>,
+    /// Sockets and other run-time files.
+    pub runtime_dir: PathBuf,
+    /// Registry, certificates, spool files.
+    pub state_dir: PathBuf,
+    /// The control socket.
+    pub control_socket: PathBuf,
+    /// Prefix of the names of workers' sockets.
+    pub socket_prefix: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn worker_counts_follow_the_cores_and_are_never_zero() {
+        let three = NonZeroU32::new(3).unwrap();
+        for (count, cores, workers) in [
+            (WorkerCount::Half, 1, 1),
+            (WorkerCount::Half, 8, 4),
+            (WorkerCount::Auto, 8, 8),
+            (WorkerCount::Times(three), 2, 6),
+            (WorkerCount::Exactly(three), 64, 3),
+        ] {
+            assert_eq!(count.resolve(cores), workers, "{count} on {cores} cores");
+        }
+    }
+}
