@@ -1,1 +1,4 @@
 //! Stub.
+/// Counters of one app.
+#[derive(Clone)]
+pub struct AppMetrics;

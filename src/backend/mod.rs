@@ -1,1 +1,125 @@
-//! Stub.
+//! Backends: starting, watching and ending worker processes.
+//!
+//! Never here: when a worker should start or end (`manager`).
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::name::{GenerationId, WorkerId};
+use crate::pool::Address;
+use crate::spec::{LaunchSpec, ReloadSignal};
+
+/// What starts, watches and ends workers. One for an instance; its [`Event`]s go into the channel it was made with.
+pub trait Backend: Send + Sync + 'static {
+    /// Starts a worker: its listener exists and can be connected to when this returns.
+    ///
+    /// # Errors
+    /// [`StartError`] when there is no process; then no event follows.
+    ///
+    /// # Cancel safety
+    /// Not safe: await it to its end in a task of its own.
+    fn start(&self, order: Order) -> Pin<Box<dyn Future<Output = Result<Started, StartError>> + Send + '_>>;
+
+    /// Sends a worker, with all its processes, a signal. Unknown workers are fine: late calls are normal.
+    fn signal(&self, worker: WorkerId, signal: Signal);
+
+    /// Resident memory of a worker with all its processes, in bytes; `None` when not known.
+    fn memory(&self, worker: WorkerId) -> Option<u64>;
+}
+
+/// An order to start one worker.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// Its id.
+    pub worker: WorkerId,
+    /// Its generation.
+    pub generation: GenerationId,
+    /// What to run.
+    pub launch: Arc<LaunchSpec>,
+}
+
+/// A worker that has a process.
+#[derive(Clone, Debug)]
+pub struct Started {
+    /// Its process.
+    pub pid: u32,
+    /// Where it listens, or will listen.
+    pub address: Address,
+}
+
+/// Signals a worker is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGTERM: finish and go.
+    Terminate,
+    /// SIGKILL.
+    Kill,
+    /// Load the app anew.
+    Reload(ReloadSignal),
+}
+
+/// What happened to a worker.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// It said `READY=1` on its notify socket.
+    Ready(WorkerId),
+    /// It wrote a line to standard output or standard error.
+    Output(WorkerId, String),
+    /// It is gone, with all its processes; nothing follows.
+    Exited(WorkerId, Exit),
+}
+
+/// How a worker ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// By itself, with this status.
+    Status(i32),
+    /// By this signal.
+    Signal(i32),
+    /// Killed by the kernel for its memory.
+    OutOfMemory,
+}
+
+impl Exit {
+    /// A stable word for metrics: `exit`, `signal`, `oom`.
+    pub fn cause(self) -> &'static str {
+        match self {
+            Self::Status(_) => "exit",
+            Self::Signal(_) => "signal",
+            Self::OutOfMemory => "oom",
+        }
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => write!(f, "exited with status {status}"),
+            Self::Signal(signal) => write!(f, "was killed by signal {signal}"),
+            Self::OutOfMemory => f.write_str("ran out of memory"),
+        }
+    }
+}
+
+/// Why a worker could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its listening socket could not be made.
+    #[error("cannot make the worker's socket {path}: {source}")]
+    Socket {
+        /// Where.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Its program could not be started.
+    #[error("cannot start `{program}`: {source}")]
+    Program {
+        /// Which.
+        program: String,
+        /// Why.
+        source: std::io::Error,
+    },
+}

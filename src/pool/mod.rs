@@ -1,1 +1,308 @@
-//! Stub.
+//! The pool of one app: which workers can take a request, and which requests wait for one.
+//!
+//! This is the one place where the data path and the manager meet. The data path claims a [`Lease`] and drops it;
+//! the manager publishes and retires workers through a [`PoolWriter`] and reads a [`Report`]. Never here: starting
+//! or stopping a process, or sending a byte to one.
+
+mod member;
+mod state;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+
+use crate::name::{GenerationId, WorkerId};
+
+pub use member::{Address, Member, Parked};
+pub use state::{Condemned, Doing, Mode, Report, SlotReport, Standing};
+use state::{Granted, PoolState, Seat, TicketId};
+
+/// Hands out workers to requests. Cheap to clone; all clones are the same pool.
+#[derive(Clone)]
+pub struct Pool {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// Guards the slots and the queue together, so that a freed worker and a new request cannot miss each other.
+    /// Held for a few steps of plain data only: never across an await, never while a lease is delivered.
+    state: Mutex<PoolState<oneshot::Sender<Lease>>>,
+    /// Tells the manager that a report would read differently in a way it acts on.
+    changed: Notify,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, PoolState<oneshot::Sender<Lease>>> {
+        // A panic under the lock leaves plain data behind that is still consistent enough to serve from.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why no worker could be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClaimError {
+    /// As many requests as allowed are waiting already.
+    #[error("the queue is full")]
+    Full,
+    /// The deadline passed while waiting.
+    #[error("no worker became free in time")]
+    Expired {
+        /// Whether the app had any worker that could have become free.
+        any_worker: bool,
+    },
+    /// The app takes no requests.
+    #[error("the app has no workers and gets none")]
+    Closed,
+}
+
+/// What a request asks of [`Pool::claim`].
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// The request, for those who ask what a worker is doing.
+    pub doing: Doing,
+    /// Until when it may wait.
+    pub deadline: Instant,
+    /// The worker that must not be taken, because it failed this request before; such a claim waits in front.
+    pub not: Option<WorkerId>,
+}
+
+impl Pool {
+    /// An empty pool, and the handle that fills it. At most `max_queue` claims wait at a time.
+    pub fn new(max_queue: usize) -> (Self, PoolWriter) {
+        let shared =
+            Arc::new(Shared { state: Mutex::new(PoolState::new(max_queue)), changed: Notify::new() });
+        (Self { shared: Arc::clone(&shared) }, PoolWriter { shared })
+    }
+
+    /// Takes a free worker of the current generation, the most recently used first; else waits in the queue.
+    ///
+    /// # Errors
+    /// [`ClaimError::Full`] and [`ClaimError::Closed`] at once, [`ClaimError::Expired`] at the deadline, by itself.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives the place in the queue back, and the worker too if it had just been granted.
+    pub async fn claim(&self, claim: Claim) -> Result<Lease, ClaimError> {
+        let deadline = claim.deadline;
+        let (sender, receiver) = oneshot::channel();
+        let ticket = match self.shared.lock().claim(claim.doing, claim.not, sender) {
+            Granted::Seat(seat) => return Ok(self.lease(seat)),
+            Granted::Full => return Err(ClaimError::Full),
+            Granted::Closed => return Err(ClaimError::Closed),
+            Granted::Waiting(id) => Ticket { pool: self, id },
+        };
+        self.shared.changed.notify_one();
+        let answer = tokio::time::timeout_at(deadline, receiver).await;
+        let any_worker = self.shared.lock().any_worker();
+        drop(ticket);
+        match answer {
+            Ok(Ok(lease)) => Ok(lease),
+            // The sender is gone without a lease: the pool was closed.
+            Ok(Err(_)) => Err(ClaimError::Closed),
+            Err(_) => Err(ClaimError::Expired { any_worker }),
+        }
+    }
+
+    /// Takes a place in the queue that no worker serves, for a request whose host is held.
+    ///
+    /// # Errors
+    /// [`ClaimError::Full`].
+    pub fn hold(&self) -> Result<HeldPlace, ClaimError> {
+        if self.shared.lock().hold() { Ok(HeldPlace { pool: self.clone() }) } else { Err(ClaimError::Full) }
+    }
+
+    /// Whether a worker of the current generation is there.
+    pub fn any_worker(&self) -> bool {
+        self.shared.lock().any_worker()
+    }
+
+    fn lease(&self, seat: Seat) -> Lease {
+        Lease { pool: self.clone(), seat: Some(seat) }
+    }
+}
+
+/// A claim that waits. Dropping it leaves the queue.
+struct Ticket<'a> {
+    pool: &'a Pool,
+    id: TicketId,
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        self.pool.shared.lock().abandon(self.id);
+    }
+}
+
+/// A place in the queue of a held host. Dropping it gives the place back.
+pub struct HeldPlace {
+    pool: Pool,
+}
+
+impl Drop for HeldPlace {
+    fn drop(&mut self) {
+        self.pool.shared.lock().unhold();
+    }
+}
+
+/// One request's right to one worker. Dropping it gives the worker back, whatever happened.
+pub struct Lease {
+    pool: Pool,
+    /// `None` once the seat was given up for a tunnel place.
+    seat: Option<Seat>,
+}
+
+impl Lease {
+    /// The worker.
+    pub fn member(&self) -> &Arc<Member> {
+        // The seat leaves only together with the lease itself.
+        match &self.seat {
+            Some(seat) => &seat.member,
+            None => unreachable!("a lease without a seat has been consumed"),
+        }
+    }
+
+    /// Takes the worker out of routing for good; the manager reads why and ends it. The lease stays held.
+    pub fn condemn(&self, why: Condemned) {
+        if let Some(seat) = &self.seat {
+            self.pool.shared.lock().condemn(seat.worker(), why);
+            self.pool.shared.changed.notify_one();
+        }
+    }
+
+    /// Notes how often the worker has loaded its app anew, as it says in its answers.
+    pub fn note_reloads(&self, count: u64) {
+        if let Some(seat) = &self.seat
+            && self.pool.shared.lock().note_reloads(seat.worker(), count)
+        {
+            self.pool.shared.changed.notify_one();
+        }
+    }
+
+    /// Changes the lease into a place beside the worker's requests, for a connection that may live for hours.
+    ///
+    /// # Errors
+    /// The lease itself, when the worker has no such place left.
+    pub fn into_tunnel(mut self) -> Result<Tunnel, Self> {
+        let Some(seat) = self.seat.take() else { return Err(self) };
+        let mut state = self.pool.shared.lock();
+        if !state.open_tunnel(seat.worker()) {
+            drop(state);
+            self.seat = Some(seat);
+            return Err(self);
+        }
+        let next = state.release(&seat);
+        drop(state);
+        self.pool.deliver(next);
+        Ok(Tunnel { pool: self.pool.clone(), member: Arc::clone(&seat.member) })
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(seat) = self.seat.take() {
+            let next = self.pool.shared.lock().release(&seat);
+            self.pool.deliver(next);
+        }
+    }
+}
+
+/// A long-lived connection's place at a worker. Dropping it gives the place back.
+pub struct Tunnel {
+    pool: Pool,
+    member: Arc<Member>,
+}
+
+impl Tunnel {
+    /// The worker.
+    pub fn member(&self) -> &Arc<Member> {
+        &self.member
+    }
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        if self.pool.shared.lock().close_tunnel(self.member.worker) {
+            self.pool.shared.changed.notify_one();
+        }
+    }
+}
+
+impl Pool {
+    /// Delivers a seat to the claim that waited longest. A refused delivery drops a lease, which locks again:
+    /// that is why this happens after the lock.
+    fn deliver(&self, released: state::Released<oneshot::Sender<Lease>>) {
+        if released.tell_manager {
+            self.shared.changed.notify_one();
+        }
+        if let Some((sender, seat)) = released.grant {
+            drop(sender.send(self.lease(seat)));
+        }
+    }
+}
+
+/// The manager's side of a pool: publishes and retires workers.
+pub struct PoolWriter {
+    shared: Arc<Shared>,
+}
+
+impl PoolWriter {
+    /// Adds a worker that is ready. It is routed to once its generation is the current one.
+    /// `recycle_after`: the manager is told when the worker has answered that many requests.
+    pub fn publish(&self, member: Arc<Member>, recycle_after: Option<u64>) {
+        let grants = self.shared.lock().publish(member, recycle_after);
+        self.deliver_all(grants);
+    }
+
+    /// Makes a generation the one that gets requests, in one step; workers of others get nothing new.
+    pub fn promote(&self, generation: GenerationId) {
+        let grants = self.shared.lock().promote(generation);
+        self.deliver_all(grants);
+    }
+
+    /// Lets a worker finish what it has and gives it nothing new. Unknown workers are fine.
+    pub fn retire(&self, worker: WorkerId) {
+        self.shared.lock().retire(worker);
+    }
+
+    /// Forgets a worker that is gone. Leases on it stay valid and end by themselves.
+    pub fn remove(&self, worker: WorkerId) {
+        self.shared.lock().remove(worker);
+    }
+
+    /// Opens or closes the pool. Closing refuses those that wait.
+    pub fn set_mode(&self, mode: Mode) {
+        let dropped = self.shared.lock().set_mode(mode);
+        drop(dropped);
+    }
+
+    /// Changes how many claims may wait.
+    pub fn set_max_queue(&self, max_queue: usize) {
+        self.shared.lock().set_max_queue(max_queue);
+    }
+
+    /// What every worker has in hand, and how many requests wait.
+    pub fn report(&self) -> Report {
+        self.shared.lock().report()
+    }
+
+    /// What the manager acts on, without what requests are doing: cheap enough to read at every change.
+    pub fn standings(&self) -> Vec<Standing> {
+        self.shared.lock().standings()
+    }
+
+    /// Returns when something happened that the manager acts on: a retired worker became idle, a worker reached its
+    /// requests or was condemned, a request waits. Changes are not counted: read [`standings`](Self::standings) after it.
+    ///
+    /// # Cancel safety
+    /// Safe: a change that was not seen is seen by the next call.
+    pub async fn changed(&self) {
+        self.shared.changed.notified().await;
+    }
+
+    fn deliver_all(&self, grants: Vec<(oneshot::Sender<Lease>, Seat)>) {
+        let pool = Pool { shared: Arc::clone(&self.shared) };
+        for (sender, seat) in grants {
+            drop(sender.send(pool.lease(seat)));
+        }
+    }
+}

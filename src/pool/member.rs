@@ -1,0 +1,96 @@
+//! A published worker as the data path sees it: where it listens, and its connection that waits to be used again.
+//!
+//! Never here: opening a connection or judging whether it is still good.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::Instant;
+
+use crate::name::{GenerationId, WorkerId};
+
+/// Where a worker listens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// A Unix stream socket.
+    Unix(PathBuf),
+    /// A loopback TCP port.
+    Tcp(SocketAddr),
+}
+
+/// A worker that can be claimed.
+#[derive(Debug)]
+pub struct Member {
+    /// Its id.
+    pub worker: WorkerId,
+    /// Its generation.
+    pub generation: GenerationId,
+    /// Where it listens.
+    pub address: Address,
+    /// Requests it takes at the same time.
+    pub concurrency: NonZeroU32,
+    /// Tunnels it may hold.
+    pub tunnels: u32,
+    /// Connections that wait for the next request; never more than `concurrency`. One lock per worker, held for a
+    /// push or a pop.
+    parked: Mutex<Vec<Parked>>,
+}
+
+/// A kept connection to a worker.
+#[derive(Debug)]
+pub struct Parked {
+    /// The thread of the data path whose event loop the stream is registered with.
+    pub shard: usize,
+    /// When it became idle.
+    pub since: Instant,
+    /// The connection, nothing unread on it.
+    pub stream: ParkedStream,
+}
+
+/// The two kinds of stream to a worker.
+#[derive(Debug)]
+pub enum ParkedStream {
+    /// To [`Address::Unix`].
+    Unix(UnixStream),
+    /// To [`Address::Tcp`].
+    Tcp(TcpStream),
+}
+
+impl Member {
+    /// A worker with no connection yet.
+    pub fn new(
+        worker: WorkerId,
+        generation: GenerationId,
+        address: Address,
+        concurrency: NonZeroU32,
+        tunnels: u32,
+    ) -> Self {
+        Self { worker, generation, address, concurrency, tunnels, parked: Mutex::new(Vec::new()) }
+    }
+
+    /// Takes a kept connection, one of the asking thread first.
+    pub fn unpark(&self, shard: usize) -> Option<Parked> {
+        let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
+        match parked.iter().rposition(|kept| kept.shard == shard) {
+            Some(at) => Some(parked.swap_remove(at)),
+            None => parked.pop(),
+        }
+    }
+
+    /// Keeps a connection for the next request; one too many is closed.
+    pub fn park(&self, connection: Parked) {
+        let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
+        if parked.len() < self.concurrency.get() as usize {
+            parked.push(connection);
+        }
+    }
+
+    /// Closes every kept connection.
+    pub fn close_parked(&self) {
+        let closed = std::mem::take(&mut *self.parked.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(closed);
+    }
+}

@@ -1,0 +1,409 @@
+//! The slots and the queue of a pool as plain data: no lock, no await.
+//!
+//! Invariant: every seat handed out comes back by [`PoolState::release`] exactly once, and a worker never has more
+//! seats out than its concurrency. Never here: waking anybody.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use http::Method;
+use http::uri::PathAndQuery;
+use tokio::time::Instant;
+
+use crate::name::{GenerationId, RequestId, WorkerId};
+
+use super::member::Member;
+
+/// What a request is, for those who ask what a worker is doing.
+#[derive(Clone, Debug)]
+pub struct Doing {
+    /// Its id.
+    pub id: RequestId,
+    /// Its method.
+    pub method: Method,
+    /// Its target.
+    pub target: PathAndQuery,
+    /// When it arrived; from its grant on, when the worker got it.
+    pub since: Instant,
+}
+
+/// Why the data path gave a worker up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condemned {
+    /// It did not answer within the request's time limit.
+    TooSlow,
+    /// It stopped in the middle of an answer.
+    Stalled,
+    /// It could not be connected to.
+    Unreachable,
+}
+
+/// Whether a pool takes requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// It does; with no worker they wait.
+    Open,
+    /// It refuses them: there are no workers and none will come by themselves.
+    Closed,
+}
+
+/// A seat at a worker, handed out.
+pub(super) struct Seat {
+    pub(super) member: Arc<Member>,
+    number: usize,
+}
+
+impl Seat {
+    pub(super) fn worker(&self) -> WorkerId {
+        self.member.worker
+    }
+}
+
+/// A waiting claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct TicketId(i64);
+
+/// What a claim got.
+pub(super) enum Granted {
+    Seat(Seat),
+    Waiting(TicketId),
+    Full,
+    Closed,
+}
+
+/// What giving a seat back led to.
+pub(super) struct Released<W> {
+    pub(super) grant: Option<(W, Seat)>,
+    pub(super) tell_manager: bool,
+}
+
+struct Waiting<W> {
+    id: TicketId,
+    not: Option<WorkerId>,
+    doing: Doing,
+    waiter: W,
+}
+
+struct Slot {
+    member: Arc<Member>,
+    /// What each seat is doing; `None`: free.
+    seats: Vec<Option<Doing>>,
+    tunnels: u32,
+    served: u64,
+    reloads: u64,
+    recycle_after: Option<u64>,
+    /// Gets nothing new.
+    retired: bool,
+    condemned: Option<Condemned>,
+}
+
+impl Slot {
+    fn in_flight(&self) -> usize {
+        self.seats.iter().filter(|seat| seat.is_some()).count()
+    }
+
+    fn routable(&self, current: GenerationId) -> bool {
+        !self.retired && self.condemned.is_none() && self.member.generation == current
+    }
+
+    fn at_rest(&self) -> bool {
+        self.tunnels == 0 && self.seats.iter().all(Option::is_none)
+    }
+}
+
+/// All there is to know about a pool.
+pub(super) struct PoolState<W> {
+    slots: HashMap<WorkerId, Slot>,
+    /// Free seats, the most recently freed last. May hold seats of workers that are no longer routable: they are
+    /// skipped when they come up.
+    free: Vec<(WorkerId, usize)>,
+    /// Sorted by id, so that a ticket is found by binary search.
+    queue: VecDeque<Waiting<W>>,
+    /// Requests of held hosts: they count as waiting.
+    held: usize,
+    next_ticket: i64,
+    current: GenerationId,
+    max_queue: usize,
+    mode: Mode,
+}
+
+impl<W> PoolState<W> {
+    pub(super) fn new(max_queue: usize) -> Self {
+        Self {
+            slots: HashMap::new(),
+            free: Vec::new(),
+            queue: VecDeque::new(),
+            held: 0,
+            next_ticket: 0,
+            current: GenerationId::default(),
+            max_queue,
+            mode: Mode::Open,
+        }
+    }
+
+    pub(super) fn claim(&mut self, doing: Doing, not: Option<WorkerId>, waiter: W) -> Granted {
+        if self.mode == Mode::Closed {
+            return Granted::Closed;
+        }
+        if let Some((worker, number)) = self.pop_free(not) {
+            return Granted::Seat(self.seat(worker, number, doing));
+        }
+        // One that waited before goes in front and is not refused for its bad luck.
+        let retried = not.is_some();
+        if !retried && self.queue.len() + self.held >= self.max_queue {
+            return Granted::Full;
+        }
+        self.next_ticket += 1;
+        if retried {
+            let id = TicketId(-self.next_ticket);
+            self.queue.push_front(Waiting { id, not, doing, waiter });
+            return Granted::Waiting(id);
+        }
+        let id = TicketId(self.next_ticket);
+        self.queue.push_back(Waiting { id, not, doing, waiter });
+        Granted::Waiting(id)
+    }
+
+    pub(super) fn abandon(&mut self, ticket: TicketId) {
+        if let Ok(at) = self.queue.binary_search_by_key(&ticket, |waiting| waiting.id) {
+            self.queue.remove(at);
+        }
+    }
+
+    pub(super) fn hold(&mut self) -> bool {
+        let fits = self.queue.len() + self.held < self.max_queue;
+        self.held += usize::from(fits);
+        fits
+    }
+
+    pub(super) fn unhold(&mut self) {
+        self.held -= 1;
+    }
+
+    pub(super) fn release(&mut self, seat: &Seat) -> Released<W> {
+        let worker = seat.worker();
+        let current = self.current;
+        let Some(slot) = self.slots.get_mut(&worker) else {
+            return Released { grant: None, tell_manager: false };
+        };
+        slot.seats[seat.number] = None;
+        slot.served += 1;
+        let due = slot.recycle_after.is_some_and(|limit| slot.served == limit);
+        if !slot.routable(current) {
+            return Released { grant: None, tell_manager: slot.at_rest() || due };
+        }
+        self.free.push((worker, seat.number));
+        Released { grant: self.serve_next(), tell_manager: due }
+    }
+
+    pub(super) fn open_tunnel(&mut self, worker: WorkerId) -> bool {
+        let Some(slot) = self.slots.get_mut(&worker) else { return true };
+        let fits = slot.tunnels < slot.member.tunnels;
+        slot.tunnels += u32::from(fits);
+        fits
+    }
+
+    /// Returns whether the manager should look: a worker that gets nothing new is at rest now.
+    pub(super) fn close_tunnel(&mut self, worker: WorkerId) -> bool {
+        let current = self.current;
+        let Some(slot) = self.slots.get_mut(&worker) else { return false };
+        slot.tunnels = slot.tunnels.saturating_sub(1);
+        slot.at_rest() && !slot.routable(current)
+    }
+
+    pub(super) fn condemn(&mut self, worker: WorkerId, why: Condemned) {
+        if let Some(slot) = self.slots.get_mut(&worker) {
+            slot.condemned.get_or_insert(why);
+        }
+    }
+
+    /// Returns whether the count changed.
+    pub(super) fn note_reloads(&mut self, worker: WorkerId, count: u64) -> bool {
+        let Some(slot) = self.slots.get_mut(&worker) else { return false };
+        std::mem::replace(&mut slot.reloads, count) != count
+    }
+
+    pub(super) fn publish(&mut self, member: Arc<Member>, recycle_after: Option<u64>) -> Vec<(W, Seat)> {
+        let (worker, seats) = (member.worker, member.concurrency.get() as usize);
+        let routable = member.generation == self.current;
+        let slot = Slot {
+            member,
+            seats: vec![None; seats],
+            tunnels: 0,
+            served: 0,
+            reloads: 0,
+            recycle_after,
+            retired: false,
+            condemned: None,
+        };
+        self.slots.insert(worker, slot);
+        if routable {
+            self.free.extend((0..seats).map(|number| (worker, number)));
+        }
+        self.serve_all()
+    }
+
+    pub(super) fn promote(&mut self, generation: GenerationId) -> Vec<(W, Seat)> {
+        self.current = generation;
+        self.free.clear();
+        for (worker, slot) in &self.slots {
+            if slot.routable(generation) {
+                let free = slot.seats.iter().enumerate().filter(|(_, seat)| seat.is_none());
+                self.free.extend(free.map(|(number, _)| (*worker, number)));
+            }
+        }
+        self.serve_all()
+    }
+
+    pub(super) fn retire(&mut self, worker: WorkerId) {
+        if let Some(slot) = self.slots.get_mut(&worker) {
+            slot.retired = true;
+            // An idle connection would keep a worker that waits for its clients from ending.
+            slot.member.close_parked();
+        }
+    }
+
+    pub(super) fn remove(&mut self, worker: WorkerId) {
+        self.slots.remove(&worker);
+    }
+
+    /// Returns those that waited when the pool closes; dropping them refuses them.
+    pub(super) fn set_mode(&mut self, mode: Mode) -> Vec<W> {
+        self.mode = mode;
+        match mode {
+            Mode::Open => Vec::new(),
+            Mode::Closed => self.queue.drain(..).map(|waiting| waiting.waiter).collect(),
+        }
+    }
+
+    pub(super) fn set_max_queue(&mut self, max_queue: usize) {
+        self.max_queue = max_queue;
+    }
+
+    pub(super) fn any_worker(&self) -> bool {
+        self.slots.values().any(|slot| slot.routable(self.current))
+    }
+
+    pub(super) fn standings(&self) -> Vec<Standing> {
+        self.slots.values().map(|slot| self.standing(slot)).collect()
+    }
+
+    pub(super) fn report(&self) -> Report {
+        let slots = self.slots.values().map(|slot| SlotReport {
+            standing: self.standing(slot),
+            doing: slot.seats.iter().flatten().cloned().collect(),
+        });
+        Report {
+            slots: slots.collect(),
+            queued: self.queue.len() + self.held,
+            oldest_wait: self.queue.iter().map(|waiting| waiting.doing.since).min(),
+            mode: self.mode,
+            current: self.current,
+        }
+    }
+
+    fn standing(&self, slot: &Slot) -> Standing {
+        Standing {
+            worker: slot.member.worker,
+            generation: slot.member.generation,
+            in_flight: slot.in_flight(),
+            tunnels: slot.tunnels as usize,
+            served: slot.served,
+            reloads: slot.reloads,
+            recycle_due: slot.recycle_after.is_some_and(|limit| slot.served >= limit),
+            routable: slot.routable(self.current),
+            condemned: slot.condemned,
+        }
+    }
+
+    /// The most recently freed seat of a routable worker other than `not`.
+    fn pop_free(&mut self, not: Option<WorkerId>) -> Option<(WorkerId, usize)> {
+        let mut skipped = Vec::new();
+        let found = loop {
+            let Some((worker, number)) = self.free.pop() else { break None };
+            let Some(slot) = self.slots.get(&worker) else { continue };
+            if !slot.routable(self.current) || slot.seats[number].is_some() {
+                continue;
+            }
+            if Some(worker) == not {
+                skipped.push((worker, number));
+                continue;
+            }
+            break Some((worker, number));
+        };
+        self.free.extend(skipped.into_iter().rev());
+        found
+    }
+
+    fn seat(&mut self, worker: WorkerId, number: usize, mut doing: Doing) -> Seat {
+        let slot = self.slots.get_mut(&worker).expect("a free seat belongs to a known worker");
+        doing.since = Instant::now();
+        slot.seats[number] = Some(doing);
+        Seat { member: Arc::clone(&slot.member), number }
+    }
+
+    /// Gives a free seat to the claim that waited longest among those that may take it.
+    fn serve_next(&mut self) -> Option<(W, Seat)> {
+        for at in 0..self.queue.len() {
+            if let Some((worker, number)) = self.pop_free(self.queue[at].not) {
+                let waiting = self.queue.remove(at)?;
+                return Some((waiting.waiter, self.seat(worker, number, waiting.doing)));
+            }
+            if self.free.is_empty() {
+                return None;
+            }
+        }
+        None
+    }
+
+    fn serve_all(&mut self) -> Vec<(W, Seat)> {
+        std::iter::from_fn(|| self.serve_next()).collect()
+    }
+}
+
+/// What the manager acts on, of one worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The worker.
+    pub worker: WorkerId,
+    /// Its generation.
+    pub generation: GenerationId,
+    /// Requests it has in hand.
+    pub in_flight: usize,
+    /// Tunnels it holds.
+    pub tunnels: usize,
+    /// Requests it has answered.
+    pub served: u64,
+    /// How often it loaded its app anew.
+    pub reloads: u64,
+    /// It has answered as many requests as it should.
+    pub recycle_due: bool,
+    /// It can get new requests.
+    pub routable: bool,
+    /// The data path gave it up.
+    pub condemned: Option<Condemned>,
+}
+
+/// One worker in a [`Report`].
+#[derive(Clone, Debug)]
+pub struct SlotReport {
+    /// The facts.
+    pub standing: Standing,
+    /// What it has in hand.
+    pub doing: Vec<Doing>,
+}
+
+/// A pool at one moment.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Its workers, in no order.
+    pub slots: Vec<SlotReport>,
+    /// Requests that wait, those of held hosts included.
+    pub queued: usize,
+    /// When the one that waits longest arrived.
+    pub oldest_wait: Option<Instant>,
+    /// Whether it takes requests.
+    pub mode: Mode,
+    /// The generation that is routed to.
+    pub current: GenerationId,
+}
