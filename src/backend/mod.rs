@@ -4,6 +4,8 @@
 
 #[cfg(test)]
 pub(crate) mod fake;
+mod handover;
+pub mod shim;
 
 use std::fmt;
 use std::future::Future;
