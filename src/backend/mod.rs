@@ -4,7 +4,10 @@
 
 #[cfg(test)]
 pub(crate) mod fake;
+pub mod guard;
 mod handover;
+mod keeper;
+mod procs;
 pub mod shim;
 
 use std::fmt;
