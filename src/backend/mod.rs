@@ -2,13 +2,17 @@
 //!
 //! Never here: when a worker should start or end (`manager`).
 
+pub mod child;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod guard;
 mod handover;
 mod keeper;
+mod output;
 mod procs;
 pub mod shim;
+mod sockets;
+mod worker;
 
 use std::fmt;
 use std::future::Future;
