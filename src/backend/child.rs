@@ -32,7 +32,8 @@ pub struct ChildSettings {
     pub instance: InstanceName,
     /// In front of the names of workers' sockets.
     pub socket_prefix: Option<String>,
-    /// The program that has `worker-exec` and `worker-guard`, as an absolute path.
+    /// The program that has `worker-exec` and `worker-guard`, as an absolute path; `/proc/self/exe` stays the running
+    /// version when a package upgrade replaces the file.
     pub self_exe: PathBuf,
     /// The group of the tasks that watch workers. They end with their workers, not at the request to stop.
     pub stop: Stop,

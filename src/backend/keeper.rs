@@ -113,6 +113,7 @@ impl Keeper {
     /// Starts a guard and tells it everything.
     fn spawn(&self) -> io::Result<Watch> {
         let mut process = Command::new(&self.self_exe)
+            .arg0("rip-server")
             .args(["worker-guard", self.instance.as_str()])
             .env_clear()
             .current_dir("/")

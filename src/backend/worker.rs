@@ -211,6 +211,7 @@ fn spawn_shim(shared: &Shared, order: &Order, environment: Vec<(OsString, OsStri
     let (output, writer) = io::pipe()?;
     let output = pipe::Receiver::from_owned_fd(output.into())?;
     let mut process = Command::new(&shared.self_exe)
+        .arg0("rip-server")
         .args(["worker-exec", "--channel", "--"])
         .args(&order.launch.command)
         .env_clear()
@@ -275,3 +276,57 @@ const GROUP_TICK: Duration = Duration::from_millis(10);
 /// A process that left its group may hold the pipe for ever.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 const MAX_DATAGRAM: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::backend::sockets::Sockets;
+    use crate::backend::tests::order;
+
+    #[tokio::test]
+    async fn the_environment_is_the_servers_less_what_is_private_plus_the_apps_plus_the_contract() {
+        let runtime = tempfile::tempdir().unwrap();
+        let sockets = Sockets::prepare(runtime.path(), None).unwrap();
+        let mut order = order(3, &["app"]);
+        let launch = Arc::make_mut(&mut order.launch);
+        launch.env = BTreeMap::from([("LANG".into(), "C".into()), ("RIP_WORKER".into(), "forged".into())]);
+        let inherited =
+            ["PATH", "LANG", "NOTIFY_SOCKET", "LISTEN_PID", "WATCHDOG_USEC", "RIP_STATE_DIR", "RIPE"];
+        let (door, (_notify, notify)) =
+            (sockets.door(order.worker, Listen::Fd).unwrap(), sockets.notify(order.worker).unwrap());
+
+        let inherited = inherited.iter().map(|name| (name.into(), "inherited".into()));
+        let environment: BTreeMap<_, _> =
+            environment(inherited, &order, &door.address, &notify).into_iter().collect();
+
+        let notify = notify.path().to_str().unwrap();
+        let expected = [
+            ("LANG", "C"),
+            ("NOTIFY_SOCKET", notify),
+            ("PATH", "inherited"),
+            ("PWD", "/"),
+            ("RIPE", "inherited"),
+            ("RIP_APP", "app"),
+            ("RIP_GENERATION", "1"),
+            ("RIP_INSTANCE", "test"),
+            ("RIP_WORKER", "3"),
+        ];
+        let expected: BTreeMap<_, _> =
+            expected.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect();
+        assert_eq!(environment, expected);
+    }
+
+    #[test]
+    fn a_sigkill_is_a_kill_for_memory_only_with_a_reason() {
+        let killed = ExitStatus::from_raw(9);
+        let many = Some(u64::MAX);
+        assert_eq!(exit_of(killed, Some(Killed::ForMemory), many), Exit::OutOfMemory);
+        assert_eq!(exit_of(killed, Some(Killed::Asked), many), Exit::Signal(9));
+        assert_eq!(exit_of(killed, None, many), Exit::Signal(9));
+        assert_eq!(exit_of(killed, None, None), Exit::Signal(9));
+        assert_eq!(exit_of(ExitStatus::from_raw(15), Some(Killed::ForMemory), many), Exit::Signal(15));
+        assert_eq!(exit_of(ExitStatus::from_raw(3 << 8), Some(Killed::ForMemory), many), Exit::Status(3));
+    }
+}
