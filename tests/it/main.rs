@@ -8,6 +8,7 @@
 mod abuse;
 mod answers;
 mod apps;
+mod backend;
 mod bodies;
 mod certs;
 mod cli;
