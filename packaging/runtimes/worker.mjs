@@ -5,6 +5,7 @@
 // Never here: TLS, queueing, time limits; the server in front has those.
 
 import { statSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
@@ -28,9 +29,17 @@ function mtime() {
   }
 }
 
+// A query makes Node load the file anew. Bun ignores it for file URLs, and loaders of other languages match on the
+// end of the path; there the entry leaves the cache instead.
+function fresh(version) {
+  if (!version) return import(pathToFileURL(entry).href);
+  if (!onBun) return import(`${pathToFileURL(entry).href}?v=${version}`);
+  delete createRequire(import.meta.url).cache[entry];
+  return import(entry);
+}
+
 async function load(version) {
-  const url = pathToFileURL(entry).href + (version ? `?v=${version}` : '');
-  const module = await import(url);
+  const module = await fresh(version);
   let exported = module.default ?? module;
   if (exported?.default) exported = exported.default; // TypeScript compiled to CommonJS
   if (typeof exported === 'function') return (request) => exported(request);
