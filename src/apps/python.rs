@@ -114,7 +114,8 @@ fn run(app: &App<'_>, entry: &Path, module: String, target: Target) -> Result<Fo
 }
 
 /// One process, one thread: the server gives a worker one request at a time. `gthread`, because a `sync` worker
-/// that holds an idle connection answers nobody else. No time limit of its own: the server has one.
+/// that holds an idle connection answers nobody else. No time limit of its own: the server has one. No `--bind`:
+/// gunicorn takes the socket from `LISTEN_FDS` and would open `fd://3` a second time, which fails.
 fn wsgi(app: &App<'_>, entry: &Path, target: &str) -> Result<Found, DetectError> {
     let programs = app.local_programs();
     let file = name_of(entry);
@@ -204,14 +205,13 @@ const ASGI_MAKERS: [&str; 6] =
 const WSGI_MAKERS: [&str; 5] =
     ["Flask(", "Bottle(", "get_wsgi_application(", "falcon.App(", "make_wsgi_app("];
 
-const GUNICORN: [&str; 8] = [
+const GUNICORN: [&str; 7] = [
     "--workers=1",
     "--worker-class=gthread",
     "--threads=1",
     "--timeout=0",
     "--graceful-timeout=30",
     "--keep-alive=75",
-    "--bind=fd://3",
     "--forwarded-allow-ips=*",
 ];
 const UVICORN: [&str; 5] =
