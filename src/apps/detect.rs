@@ -201,3 +201,6 @@ const INSTALL: [(&str, &str); 11] = [
     ("php", "apt install php-cli"),
     ("perl", "apt install perl"),
 ];
+
+#[cfg(test)]
+mod tests;
