@@ -175,3 +175,6 @@ const READERS: usize = 8;
 
 /// Out of descriptors or memory, a pause lets a connection end first instead of spinning.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests;
