@@ -124,7 +124,7 @@ pub(super) fn listens_by(text: &str) -> Option<Listen> {
 }
 
 fn in_folder(app: &App<'_>) -> Result<Found, DetectError> {
-    let ways: [fn(&App<'_>) -> Result<Option<Found>, DetectError>; 10] = [
+    let ways: [Way; 10] = [
         declared::command,
         site::configured,
         declared::procfile,
@@ -144,9 +144,14 @@ fn in_folder(app: &App<'_>) -> Result<Found, DetectError> {
     Err(DetectError::Nothing(app.dir.clone()))
 }
 
+/// One way of recognising a folder.
+type Way = fn(&App<'_>) -> Result<Option<Found>, DetectError>;
+
 fn of_file(app: &App<'_>, path: &Path) -> Result<Found, DetectError> {
-    if let Some(found) = declared::command(app)? {
-        return Ok(found);
+    for way in [declared::command, site::configured] {
+        if let Some(found) = way(app)? {
+            return Ok(found);
+        }
     }
     match path.extension().and_then(|suffix| suffix.to_str()) {
         Some("rip" | "ts" | "mts" | "js" | "mjs" | "cjs") => javascript::of_file(app, path),

@@ -149,14 +149,14 @@ impl RipLoader {
     }
 }
 
-/// A module that exports something by default is a handler; without an export only a file that does not listen is
-/// taken for one, so that its missing export is reported.
+/// A file that listens is a server even when it exports something: Express apps do, for their tests. Any other file
+/// is a handler, so that a missing export is reported; only one that is called `server` may do without.
 fn is_handler(text: &str, entry: &Path) -> bool {
-    let exports = ["export default", "module.exports", "as default", "exports.default", "exports.fetch"];
-    if exports.iter().any(|sign| text.contains(sign)) || name_of(entry).ends_with(".rip") {
-        return true;
+    let any = |signs: &[&str]| signs.iter().any(|sign| text.contains(sign));
+    if any(&[".listen(", "Bun.serve("]) {
+        return false;
     }
-    !text.contains("listen(") && !text.contains("Bun.serve(") && !name_of(entry).starts_with("server.")
+    !name_of(entry).starts_with("server.") || any(&["export default", "module.exports", "as default"])
 }
 
 const STRIP_TYPES: &str = "--experimental-strip-types";

@@ -84,7 +84,7 @@ fn each_kind_is_found_and_run_in_its_way() {
     let puma = "HOME/bin/puma --bind-to-activated-sockets=only --threads 1:1 --workers 0 HOME/blog/config.ru";
     let worker = "HOME/scripts/worker.mjs HOME/blog";
     let flask = "app = Flask(__name__)";
-    let table: [(&str, &str, Kind, Listen, String); 15] = [
+    let table = [
         ("index.ts", HANDLER, Kind::BunHandler, Listen::Path, format!("HOME/bin/bun {worker}/index.ts")),
         ("index.js", HANDLER, Kind::NodeHandler, Listen::Fd, format!("HOME/bin/node {worker}/index.js")),
         ("index.mjs", HANDLER, Kind::NodeHandler, Listen::Fd, format!("HOME/bin/node {worker}/index.mjs")),
@@ -104,7 +104,7 @@ fn each_kind_is_found_and_run_in_its_way() {
         ),
         (
             "server.mjs",
-            "listen({fd: 3})",
+            "s.listen({fd: 3})",
             Kind::NodeServer,
             Listen::Fd,
             "HOME/bin/node HOME/blog/server.mjs".into(),
@@ -366,10 +366,12 @@ fn the_static_settings_become_the_workers_words() {
     };
 
     let found = detect(&bench.app(), &of("app.html")).unwrap();
+    let by_file = detect(&bench.app().join("index.js"), &of("app.html")).unwrap();
     let missing = detect(&bench.app(), &of("none.html")).unwrap_err();
 
     let argv = "/usr/bin/rip-server worker-static --root HOME/blog/web --index home.html --spa app.html";
     assert_eq!((bench.words(&found), found.entry), (argv.into(), None));
+    assert_eq!(bench.words(&by_file), argv);
     assert!(missing.to_string().starts_with("the static spa file `"), "{missing}");
 }
 

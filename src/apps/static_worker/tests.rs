@@ -50,11 +50,11 @@ impl Bench {
         UnixStream::connect(self.home.path().join("w.sock")).await.unwrap()
     }
 
-    async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+    async fn get(&self, path: &str, headers: Headers<'_>) -> Answer {
         self.ask("GET", path, headers).await
     }
 
-    async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+    async fn ask(&self, method: &str, path: &str, headers: Headers<'_>) -> Answer {
         let mut stream = self.connect().await;
         let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         let request = format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n");
@@ -64,6 +64,8 @@ impl Bench {
         Answer::parse(&bytes)
     }
 }
+
+type Headers<'a> = &'a [(&'a str, &'a str)];
 
 #[derive(Debug)]
 struct Answer {
@@ -145,7 +147,7 @@ async fn a_range_is_cut_out_while_the_file_is_the_one_meant() {
         let bench = Bench::start(plain, &[("a.txt", "0123456789")]).await;
         let whole = bench.get("/a.txt", &[]).await;
         let (tag, date) = (whole.header("etag"), whole.header("last-modified"));
-        let table: [(&[(&str, &str)], u16, &str); 10] = [
+        let table: [(Headers<'_>, u16, &str); 10] = [
             (&[("range", "bytes=0-3")], 206, "0123"),
             (&[("range", "bytes=7-")], 206, "789"),
             (&[("range", "bytes=-2")], 206, "89"),
