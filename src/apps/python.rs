@@ -113,9 +113,10 @@ fn run(app: &App<'_>, entry: &Path, module: String, target: Target) -> Result<Fo
     }
 }
 
-/// One process, one thread: the server gives a worker one request at a time. `gthread`, because a `sync` worker
-/// that holds an idle connection answers nobody else. No time limit of its own: the server has one. No `--bind`:
-/// gunicorn takes the socket from `LISTEN_FDS` and would open `fd://3` a second time, which fails.
+/// One process, one thread: the server gives a worker one request at a time. `gthread`, because a `sync` worker ends
+/// the connection after each answer; either waits for the first request of a connection it has accepted, so nobody
+/// may connect without sending. No time limit of its own: the server has one. No `--bind`: gunicorn takes the socket
+/// from `LISTEN_FDS` and would open `fd://3` a second time, which fails.
 fn wsgi(app: &App<'_>, entry: &Path, target: &str) -> Result<Found, DetectError> {
     let programs = app.local_programs();
     let file = name_of(entry);
