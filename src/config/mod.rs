@@ -1,1 +1,14 @@
-//! Stub.
+//! stub
+mod compound;
+mod env;
+mod error;
+mod file;
+mod kind;
+mod layer;
+mod near;
+mod origin;
+mod setting;
+mod table;
+mod tokens;
+mod units;
+mod value;
