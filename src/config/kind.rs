@@ -9,7 +9,7 @@ use toml::de::DeValue;
 use super::compound;
 use super::units;
 use super::value::Value;
-use crate::name::{AppName, HostName};
+use crate::name::{AppName, HostName, InstanceName};
 use crate::spec::{Listen, PortChoice, Protocol, Reload, ReloadSignal};
 
 /// What a setting takes.
@@ -36,6 +36,7 @@ pub(crate) enum Kind {
     Rate,
     Path,
     Name,
+    Instance,
     Text,
     /// Starts with `/`.
     UrlPath,
@@ -92,6 +93,7 @@ impl Kind {
             Self::Rate => compound::rate(text).map(Value::Rate),
             Self::Path => (!text.is_empty()).then(|| Value::Path(text.into())),
             Self::Name => AppName::parse(text).ok().map(|_| Value::Text(text.into())),
+            Self::Instance => InstanceName::parse(text).ok().map(|_| Value::Text(text.into())),
             Self::Text => (!text.is_empty()).then(|| Value::Text(text.into())),
             Self::UrlPath => is_url_path(text).then(|| Value::Text(text.into())),
             Self::UrlPaths | Self::Command | Self::Hosts | Self::Addresses | Self::Networks => {
@@ -153,6 +155,7 @@ impl Kind {
             Self::Rate => "PER_SECOND/s with or without ,BURST, such as 50/s,100, or off".into(),
             Self::Path => "a path".into(),
             Self::Name => "a name of 1 to 64 of a-z A-Z 0-9 . _ -, the first a letter or a digit".into(),
+            Self::Instance => "a name as after the @ of a unit, such as labs-api or my\\x2dapp".into(),
             Self::Text => "a text that is not empty".into(),
             Self::UrlPath => "a path that starts with /, such as /healthz".into(),
             Self::UrlPaths => "a list of paths that start with /, such as [\"/upload\"]".into(),

@@ -3,20 +3,20 @@
 //! The parser of the command line, of the environment and of the files, `--help`, the man page, the completions and
 //! the default config all come from here. Never here: how a row is read or shown.
 
-use super::kind::Kind::{self, *};
+use super::kind::Kind;
 use super::setting::Form::{self, Admin, App, Env, Flag, Number, Part, Server, Token, Word};
 use super::setting::Group;
 use super::setting::Preset::{self, Is, Unset};
 use super::setting::Setting;
 
 macro_rules! settings {
-    ($($id:ident: $group:ident, $kind:expr, $preset:expr, $metavar:literal, [$($form:expr),*], $help:literal;)*) => {
+    ($($id:ident: $group:ident, $kind:ident $(($($bound:expr),*))?, $preset:expr, $metavar:literal, [$($form:expr),*], $help:literal;)*) => {
         /// A setting.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub(crate) enum Id { $($id),* }
 
         /// Every setting, in the order of [`Id`].
-        pub(crate) static TABLE: &[Setting] = &[$(row(Id::$id, Group::$group, $kind, $preset, $metavar, {
+        pub(crate) static TABLE: &[Setting] = &[$(row(Id::$id, Group::$group, Kind::$kind $(($($bound),*))?, $preset, $metavar, {
             const FORMS: &[Form] = &[$($form),*];
             FORMS
         }, $help)),*];
@@ -27,10 +27,10 @@ macro_rules! settings {
 //     [forms],
 //     "meaning";
 settings! {
-    Workers: Workers, Kind::Workers, Is("half"), "COUNT",
+    Workers: Workers, Workers, Is("half"), "COUNT",
         [Token("w:"), Env("RIP_WORKERS"), App("workers")],
         "worker processes: half of the cores, auto (all), 2x, 3x, or a number";
-    Recycle: Workers, Kind::Recycle, Is("10000,3600s,10r"), "REQS,SECSs,RELOADSr",
+    Recycle: Workers, Recycle, Is("10000,3600s,10r"), "REQS,SECSs,RELOADSr",
         [Token("r:"), Env("RIP_RECYCLE"), App("recycle")],
         "replace a worker after so many requests, seconds or in-process reloads, whichever comes first (each ±10 %); what is left out keeps its default, 0 means never";
     RecycleRequests: Workers, Limit(1_000_000_000_000), Unset("see recycle", "10000"), "N",
@@ -45,13 +45,13 @@ settings! {
     Concurrency: Workers, Count(1, 10_000), Is("1"), "N",
         [Token("c:"), Env("RIP_CONCURRENCY"), App("concurrency")],
         "requests that a worker takes at the same time";
-    Reload: Workers, Kind::Reload, Is("process"), "none|process|module",
+    Reload: Workers, Reload, Is("process"), "none|process|module",
         [Flag("--reload"), Env("RIP_RELOAD"), App("reload")],
         "when the app's files change: do nothing, replace the workers one by one, or let each load the app anew";
     ReloadSignal: Workers, Signal, Unset("none: the worker looks itself", "HUP"), "HUP|USR1|USR2",
         [App("reload_signal")],
         "with reload = module: the signal that makes a worker load the app anew";
-    Memory: Workers, Kind::Memory, Unset("no limit", "200M,300M"), "SOFT,HARD",
+    Memory: Workers, Memory, Unset("no limit", "200M,300M"), "SOFT,HARD",
         [Env("RIP_MEMORY"), App("memory")],
         "memory of one worker: above SOFT it is replaced after its answer, above HARD the kernel kills it";
     MemorySoft: Workers, SizeLimit, Unset("see memory", "200M"), "SIZE", [Part("memory.soft")], "the first part of memory";
@@ -139,7 +139,7 @@ settings! {
         [Word("--no-access-log", "false"), Env("RIP_LOG_ACCESS"), Server("log.access")],
         "whether each request is recorded";
 
-    Instance: Files, Name, Unset("the app's name", "labs-api"), "NAME",
+    Instance: Files, Instance, Unset("the app's name", "labs-api"), "NAME",
         [Flag("--instance"), Server("instance")],
         "name of this server; without an app, labs-api runs /srv/rip/labs/api";
     ConfigFile: Files, Path, Unset("/etc/rip-server/INSTANCE.toml if it exists, with --instance or under systemd", "/etc/rip-server/labs-api.toml"), "FILE",
@@ -161,13 +161,13 @@ settings! {
     AppName: App, Name, Unset("its directory's name", "blog"), "NAME",
         [Admin("name")],
         "the app's name in logs, metrics and commands";
-    Hosts: App, Kind::Hosts, Unset("NAME.local", "blog.example,*.blog.example"), "HOSTS",
+    Hosts: App, Hosts, Unset("NAME.local", "blog.example,*.blog.example"), "HOSTS",
         [App("hosts")],
         "host names that lead to the app";
-    Command: App, Kind::Command, Unset("found by looking at the directory", "gunicorn,app:app"), "LIST",
+    Command: App, Command, Unset("found by looking at the directory", "gunicorn,app:app"), "LIST",
         [App("command")],
         "program and arguments of a worker";
-    Listen: App, Kind::Listen, Unset("by what the app is", "fd"), "fd|path|port",
+    Listen: App, Listen, Unset("by what the app is", "fd"), "fd|path|port",
         [App("listen")],
         "how a worker gets at its socket: descriptor 3 with LISTEN_FDS=1, the path in $RIP_SOCKET, the port in $PORT";
     ReadyPath: App, UrlPath, Is("/"), "PATH",
@@ -176,13 +176,13 @@ settings! {
     Keepalive: App, Switch, Is("true"), "BOOL",
         [App("keepalive")],
         "whether connections to workers are used again";
-    Protocol: App, Kind::Protocol, Is("http1"), "http1|h2c",
+    Protocol: App, Protocol, Is("http1"), "http1|h2c",
         [App("protocol")],
         "what workers speak: HTTP/1.1, or HTTP/2 without TLS (gRPC)";
     Stream: App, UrlPaths, Unset("none", "/upload,/rpc"), "PATHS",
         [App("stream")],
         "paths whose request bodies are passed on as they arrive, each with everything below it";
-    Variables: App, Kind::Variables, Unset("none", "{ LANG = \"C.UTF-8\" }"), "TABLE",
+    Variables: App, Variables, Unset("none", "{ LANG = \"C.UTF-8\" }"), "TABLE",
         [App("env")],
         "variables of the workers' environment";
     StaticRoot: App, Path, Unset("by what the app is", "public"), "DIR",
@@ -228,7 +228,7 @@ settings! {
     MaxPerAddress: Limits, Limit(10_000_000), Is("off"), "N",
         [Env("RIP_LIMITS_MAX_CONNECTIONS_PER_ADDRESS"), Server("limits.max_connections_per_address")],
         "connections of one address";
-    Rate: Limits, Kind::Rate, Is("off"), "RATE",
+    Rate: Limits, Rate, Is("off"), "RATE",
         [Env("RIP_LIMITS_RATE"), Server("limits.rate")],
         "requests of one address, such as 50/s,100 (per second, at once); above it 429";
     H2Streams: Limits, Count(1, 10_000), Is("100"), "N",

@@ -1,0 +1,305 @@
+//! From words to [`Config`]: finds the config file, the apps and the instance's name, and asks every layer in order.
+//!
+//! Command line, then environment, then the server's file, then the app's own file, then the default. Never here: how
+//! a word or a file is read.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use super::app::AppRequest;
+use super::error::ConfigError;
+use super::file::{self, ServerFile};
+use super::folders::{self, Folders};
+use super::layer::{Layer, Stack};
+use super::machine::Machine;
+use super::origin::{Effective, Origin};
+use super::table::Id;
+use super::tokens::{self, AppWord, Command, Inner, Parsed, Tokens};
+use super::{env, pages, server};
+use crate::name::InstanceName;
+use crate::spec::ServerSpec;
+
+/// What the program was started for.
+#[derive(Debug)]
+pub enum Invocation {
+    /// To print this on stdout and exit 0.
+    Print(String),
+    /// To be one of the programs within the program, with these words.
+    Inner(Inner, Vec<OsString>),
+    /// Everything else.
+    Config(Box<Config>),
+}
+
+/// Everything that was said, put together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// What to do.
+    pub command: Command,
+    /// The server itself.
+    pub server: ServerSpec,
+    /// The apps, the main one first; for [`Command::Run`] and [`Command::Check`] at least one.
+    pub apps: Vec<AppRequest>,
+    /// Whether records and answers are to be JSON.
+    pub json: bool,
+    /// The config file that was read.
+    pub file: Option<PathBuf>,
+    /// What is in force of the server's settings, and where it came from.
+    pub report: Vec<Effective>,
+    /// What is said and has no effect.
+    pub warnings: Vec<String>,
+    /// What flags say of all apps.
+    pub(crate) words: Layer,
+    /// What the environment says of all apps.
+    pub(crate) env: Layer,
+}
+
+/// Reads the words after the program's name, the environment and the config file.
+///
+/// # Errors
+/// Whatever is unknown, wrong, missing or contradictory; [`ConfigError::exit_code`] says what to exit with.
+pub fn read(words: &[OsString], machine: &Machine) -> Result<Invocation, ConfigError> {
+    let exists = |path: &Path| machine.directory.join(path).exists();
+    match tokens::parse(words, &exists)? {
+        Parsed::Page(page) => Ok(Invocation::Print(pages::text(page))),
+        Parsed::Inner(inner, words) => Ok(Invocation::Inner(inner, words)),
+        Parsed::Words(tokens) => config(*tokens, machine).map(|config| Invocation::Config(Box::new(config))),
+    }
+}
+
+fn config(tokens: Tokens, machine: &Machine) -> Result<Config, ConfigError> {
+    let (env, mut warnings) = env::read(&machine.variables)?;
+    let path = config_file(machine, &tokens, &env)?;
+    let file = match &path {
+        Some(path) => file::read_server(path)?,
+        None => ServerFile::default(),
+    };
+    let stack = Stack::new([&tokens.layer, &env, &file.server]);
+    let words = tokens.layer.only(|row| !row.is_of_main_app());
+    let said = Said { machine, tokens: &tokens, env: &env, words: &words };
+    let apps = said.apps(&file, &stack)?;
+    let (instance, folders) = match tokens.command {
+        Command::Run | Command::Check => {
+            let first = apps.first().ok_or_else(|| ConfigError::NoApp { usage: pages::usage() })?;
+            let instance = instance_of(&stack, first)?;
+            let folders = Folders::of_server(machine, &stack, instance.as_str())?;
+            (instance, folders)
+        }
+        Command::Stop | Command::List | Command::Add(_) | Command::Remove(_) => {
+            let instance = meant(machine, &stack, apps.first())?;
+            let folders = Folders::of_client(machine, &stack, instance.as_str())?;
+            (instance, folders)
+        }
+    };
+    let server = server::spec(machine, &stack, instance, &folders)?;
+    if matches!(tokens.command, Command::Run | Command::Check) {
+        server::check_files(&server)?;
+    }
+    warnings.extend(server::warnings(&stack, &server));
+    Ok(Config {
+        report: server::report(&stack, &server, &folders),
+        json: stack.want(Id::Json),
+        command: tokens.command.clone(),
+        file: path,
+        server,
+        apps,
+        warnings,
+        words,
+        env,
+    })
+}
+
+/// The file that `--config` names and that must be there, else the instance's if it is there.
+fn config_file(machine: &Machine, tokens: &Tokens, env: &Layer) -> Result<Option<PathBuf>, ConfigError> {
+    let stack = Stack::new([&tokens.layer, env]);
+    if let Some(path) = stack.get::<PathBuf>(Id::ConfigFile) {
+        return Ok(Some(machine.absolute(&path)));
+    }
+    let name = match (stack.get::<String>(Id::Instance), &tokens.app) {
+        (Some(instance), _) => instance,
+        (None, Some(app)) if machine.is_service() => {
+            Said { machine, tokens, env, words: &Layer::default() }.main(app).name()?.to_string()
+        }
+        _ => return Ok(None),
+    };
+    let path = machine.etc.join(format!("{name}.toml"));
+    match path.try_exists() {
+        Ok(there) => Ok(there.then_some(path)),
+        Err(source) => Err(ConfigError::Unreadable { what: "the config file".into(), path, source }),
+    }
+}
+
+fn instance_of(stack: &Stack<'_>, first: &AppRequest) -> Result<InstanceName, ConfigError> {
+    let said = stack.get::<String>(Id::Instance);
+    let text = said.map_or_else(|| first.name().map(|name| name.to_string()), Ok)?;
+    Ok(InstanceName::parse(&text).expect("what names an app or was read as an instance names an instance"))
+}
+
+/// The running server a client means: what was said, else the only one there is.
+fn meant(
+    machine: &Machine,
+    stack: &Stack<'_>,
+    app: Option<&AppRequest>,
+) -> Result<InstanceName, ConfigError> {
+    if let Some(app) = app {
+        return instance_of(stack, app);
+    }
+    let folder = stack.get::<PathBuf>(Id::RuntimeDir);
+    let from_folder =
+        folder.as_ref().map(|folder| folder.file_name().unwrap_or_default().to_string_lossy().into());
+    let name = match stack.get::<String>(Id::Instance).or(from_folder) {
+        Some(name) => name,
+        None => the_only(folders::running(machine))?,
+    };
+    InstanceName::parse(&name)
+        .map_err(|_| ConfigError::WhichServer { found: format!("`{name}` is no instance's name") })
+}
+
+fn the_only(mut names: Vec<String>) -> Result<String, ConfigError> {
+    match (names.pop(), names.len()) {
+        (Some(name), 0) => Ok(name),
+        (None, _) => {
+            Err(ConfigError::WhichServer { found: "no control socket is where they usually are".into() })
+        }
+        (Some(last), _) => {
+            Err(ConfigError::WhichServer { found: format!("these run: {}, {last}", names.join(", ")) })
+        }
+    }
+}
+
+struct Said<'a> {
+    machine: &'a Machine,
+    tokens: &'a Tokens,
+    env: &'a Layer,
+    /// What flags say of all apps.
+    words: &'a Layer,
+}
+
+impl Said<'_> {
+    /// The apps, the main one first; no two of the same path or name.
+    fn apps(&self, file: &ServerFile, stack: &Stack<'_>) -> Result<Vec<AppRequest>, ConfigError> {
+        let mut apps = Vec::new();
+        apps.extend(self.main_app(file, stack)?);
+        for layer in &file.apps {
+            let app = self.of_file(layer);
+            match apps.first_mut().filter(|main: &&mut AppRequest| main.path == app.path) {
+                // `rip-server DIR` with an [[apps]] table of that DIR: that table is the main app's.
+                Some(main) if main.file == Layer::default() => main.file = layer.clone(),
+                _ => apps.push(app),
+            }
+        }
+        if let Some(first) = apps.first_mut() {
+            first.words = self.tokens.layer.clone();
+        }
+        distinct(&apps)?;
+        Ok(apps)
+    }
+
+    fn main_app(&self, file: &ServerFile, stack: &Stack<'_>) -> Result<Option<AppRequest>, ConfigError> {
+        if let Some(word) = &self.tokens.app {
+            let mut main = self.main(word);
+            main.file = file.app.only(|row| row.id != Id::AppPath);
+            return Ok(Some(main));
+        }
+        if file.app.get(Id::AppPath).is_some() {
+            return Ok(Some(self.of_file(&file.app)));
+        }
+        let Some(instance) = stack.find::<String>(Id::Instance) else {
+            return match file.app.first_not(|_| false) {
+                None => Ok(None),
+                Some(there) => Err(ConfigError::Incomplete {
+                    first: format!("[app] ({})", there.origin),
+                    second: "`path = …`, or an app on the command line,".into(),
+                }),
+            };
+        };
+        if !file.apps.is_empty() && file.app == Layer::default() {
+            return Ok(None);
+        }
+        let path = self.app_of_instance(&instance.value)?;
+        Ok(Some(self.request(path, instance.origin, file.app.clone())))
+    }
+
+    fn main(&self, word: &AppWord) -> AppRequest {
+        let path = self.machine.absolute(&word.path);
+        let mut main = self.request(path, Origin::Flag(word.word.clone()), Layer::default());
+        main.aliases = word.aliases.clone();
+        main
+    }
+
+    fn of_file(&self, layer: &Layer) -> AppRequest {
+        let there = Stack::new([layer]).find::<PathBuf>(Id::AppPath);
+        let (path, origin) =
+            there.map_or((PathBuf::new(), Origin::Default), |there| (there.value, there.origin));
+        self.request(self.machine.absolute(&path), origin, layer.only(|row| row.id != Id::AppPath))
+    }
+
+    fn request(&self, path: PathBuf, origin: Origin, file: Layer) -> AppRequest {
+        AppRequest {
+            path,
+            aliases: Vec::new(),
+            origin,
+            words: self.words.clone(),
+            env: self.env.clone(),
+            file,
+            named_host: true,
+        }
+    }
+
+    /// `labs-api` → `/srv/rip/labs/api`, un-escaped as systemd does for `%I`.
+    fn app_of_instance(&self, instance: &str) -> Result<PathBuf, ConfigError> {
+        let below = unescape(instance);
+        let whole = self.machine.apps.join(&below);
+        let steps =
+            |path: &Path| path.components().all(|part| matches!(part, std::path::Component::Normal(_)));
+        if steps(&below) {
+            return Ok(whole);
+        }
+        Err(ConfigError::Escapes {
+            instance: instance.into(),
+            path: below.display().to_string(),
+            root: self.machine.apps.clone(),
+        })
+    }
+}
+
+fn distinct(apps: &[AppRequest]) -> Result<(), ConfigError> {
+    for (index, app) in apps.iter().enumerate() {
+        let name = app.name()?;
+        for other in &apps[..index] {
+            let same = other.path == app.path || other.name()? == name;
+            if same {
+                return Err(ConfigError::Conflict {
+                    first: format!("app `{}` ({})", other.name()?, other.origin),
+                    second: format!("app `{name}` ({})", app.origin),
+                    why: "each app has a path and a name of its own; set `name` under [[apps]]".into(),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn unescape(name: &str) -> PathBuf {
+    let mut bytes = Vec::new();
+    let mut rest = name;
+    while let Some(first) = rest.chars().next() {
+        let escaped = rest.strip_prefix("\\x").and_then(|code| code.get(..2));
+        match escaped.and_then(|code| u8::from_str_radix(code, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &rest[4..];
+            }
+            None => {
+                let mut buffer = [0; 4];
+                bytes.extend_from_slice(if first == '-' {
+                    b"/"
+                } else {
+                    first.encode_utf8(&mut buffer).as_bytes()
+                });
+                rest = &rest[first.len_utf8()..];
+            }
+        }
+    }
+    OsString::from_vec(bytes).into()
+}
