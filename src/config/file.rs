@@ -267,3 +267,180 @@ fn read_plain(path: &Path) -> io::Result<String> {
 const LARGEST: u64 = 1 << 20;
 /// Characters of a wrong value that an error shows.
 const SHOWN: usize = 60;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(text: &str) -> Result<ServerFile, String> {
+        parse_server(Path::new("/etc/x.toml"), text).map_err(|error| error.to_string())
+    }
+
+    fn own(text: &str) -> Result<Layer, String> {
+        parse_own(Path::new("/a/rip.toml"), text).map_err(|error| error.to_string())
+    }
+
+    fn shown(layer: &Layer, id: Id) -> String {
+        layer.get(id).map(|there| format!("{} ({})", there.value, there.origin)).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_server_file_has_the_server_the_main_app_and_more_apps() {
+        let file = server(
+            r#"
+                threads = 2
+                [app]
+                path = "/srv/a"
+                workers = "2x"
+                recycle = "500,10r"
+                timeouts.queue = "1500ms"
+                env = { LANG = "C" }
+                [[apps]]
+                path = "b"
+                hosts = ["b.example"]
+                max_queue = 5
+                [limits]
+                head = 20
+                max_connections_per_address = "off"
+            "#,
+        )
+        .unwrap();
+        assert_eq!(shown(&file.server, Id::Threads), "2 (/etc/x.toml:2:27)");
+        assert_eq!(shown(&file.server, Id::Head), "20s (/etc/x.toml:14:24)");
+        assert_eq!(shown(&file.server, Id::MaxPerAddress), "off (/etc/x.toml:15:47)");
+        assert_eq!(shown(&file.app, Id::AppPath), "/srv/a (/etc/x.toml:4:24)");
+        assert_eq!(shown(&file.app, Id::Workers), "2x (/etc/x.toml:5:27)");
+        assert_eq!(shown(&file.app, Id::RecycleReloads), "10 (/etc/x.toml:6:27)");
+        assert_eq!(shown(&file.app, Id::QueueTimeout), "1500ms (/etc/x.toml:7:34)");
+        assert_eq!(shown(&file.app, Id::Variables), "LANG (/etc/x.toml:8:23)");
+        assert_eq!(shown(&file.apps[0], Id::AppPath), "/etc/b (/etc/x.toml:10:24)");
+        assert_eq!(shown(&file.apps[0], Id::MaxQueue), "5 (/etc/x.toml:12:29)");
+    }
+
+    #[test]
+    fn the_main_app_may_be_one_line() {
+        assert_eq!(shown(&server(r#"app = "/srv/a""#).unwrap().app, Id::AppPath), "/srv/a (/etc/x.toml:1:7)");
+    }
+
+    #[test]
+    fn an_app_s_own_file_has_its_keys_at_the_top() {
+        let layer = own(r#"
+command = ["gunicorn", "app:app"]
+listen = "fd"
+ready_path = "/up"
+concurrency = 4
+keepalive = false
+protocol = "h2c"
+tunnels = 0
+workers = 3
+memory = "200M,300M"
+hosts = ["a.example"]
+reload = "module"
+reload_signal = "HUP"
+stream = ["/upload"]
+static = { root = "public", index = "home.html", spa = true }
+[timeouts]
+start = "2min"
+[env]
+A = "1"
+"#)
+        .unwrap();
+        assert_eq!(shown(&layer, Id::Command), r#"["gunicorn", "app:app"] (/a/rip.toml:2:11)"#);
+        assert_eq!(shown(&layer, Id::StaticRoot), "public (/a/rip.toml:15:19)");
+        assert_eq!(shown(&layer, Id::MemoryHard), "300M (/a/rip.toml:10:10)");
+        assert_eq!(shown(&layer, Id::StartTimeout), "2min (/a/rip.toml:17:9)");
+        assert!(matches!(layer.get(Id::Workers).unwrap().origin, Origin::AppFile { line: 9, .. }));
+    }
+
+    #[test]
+    fn errors_name_file_line_column_key_and_what_would_be_right() {
+        for (text, error) in [
+            ("thread = 2", "/etc/x.toml:1:1: unknown key `thread`: did you mean `threads`?"),
+            ("\n[limit]\nhead = 1", "/etc/x.toml:2:2: unknown key `limit`: did you mean `limits`?"),
+            ("[limits]\nhaed = 1", "/etc/x.toml:2:1: unknown key `limits.haed`: did you mean `limits.head`?"),
+            ("cert = 'a'", "/etc/x.toml:1:1: unknown key `cert`: did you mean `tls.cert`?"),
+            ("workers = 4", "/etc/x.toml:1:1: unknown key `workers`: it belongs under [app]"),
+            ("zzz = 4", "/etc/x.toml:1:1: unknown key `zzz`"),
+            (
+                "[app]\nthreads = 4",
+                "/etc/x.toml:2:1: unknown key `threads`: it is the server's: it belongs at the top of the file, outside [app]",
+            ),
+            (
+                "[app]\nworkers = \"x\"",
+                "/etc/x.toml:2:11: workers: read `\"x\"`, expected half, auto, 2x, 3x, or a number from 1 to 4096",
+            ),
+            (
+                "threads = \"2\"",
+                "/etc/x.toml:1:11: threads: read `\"2\"`, expected a whole number from 1 to 1024",
+            ),
+            ("threads = -1", "/etc/x.toml:1:11: threads: read `-1`, expected a whole number from 1 to 1024"),
+            (
+                "threads = 1.5",
+                "/etc/x.toml:1:11: threads: read `1.5`, expected a whole number from 1 to 1024",
+            ),
+            ("[tls]\nhsts = \"yes\"", "/etc/x.toml:2:8: tls.hsts: read `\"yes\"`, expected true or false"),
+            ("limits = 5", "/etc/x.toml:1:10: limits: read `5`, expected a table [limits]"),
+            ("app = 5", "/etc/x.toml:1:7: app: read `5`, expected a path, or a table [app]"),
+            ("apps = 5", "/etc/x.toml:1:8: apps: read `5`, expected tables [[apps]], each with its path"),
+            ("[[apps]]\nworkers = 1", "[[apps]] (/etc/x.toml:1:1) needs `path = …` too"),
+            (
+                "[app]\ncommand = \"node x.js\"",
+                "/etc/x.toml:2:11: command: read `\"node x.js\"`, expected a list of program and arguments, such as \
+                 [\"gunicorn\", \"app:app\"]",
+            ),
+            (
+                "[app]\nenv = { PORT = 3000 }",
+                "/etc/x.toml:2:7: env: read `{ PORT = 3000 }`, expected PORT as a text: put its value in quotes",
+            ),
+        ] {
+            assert_eq!(server(text).unwrap_err(), error, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_toml_is_shown_with_its_place() {
+        for text in ["threads =", "threads = 2\nthreads = 3", "[app", "a = \u{0}"] {
+            let error = server(text).unwrap_err();
+            assert!(error.starts_with("/etc/x.toml:") && error.len() > 20, "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_app_may_not_set_what_is_the_admin_s() {
+        for text in [
+            "max_queue = 5",
+            "max_body = 5",
+            "path = '/'",
+            "name = 'x'",
+            "[limits]\nhead = 1",
+            "tls.cert = ''",
+        ] {
+            let error = own(text).unwrap_err();
+            assert!(error.contains("unknown key"), "{text}: {error}");
+        }
+        let error = own("max_queue = 5").unwrap_err();
+        assert_eq!(
+            error,
+            "/a/rip.toml:1:1: unknown key `max_queue`: only the server's own config may set it, the app's may not"
+        );
+    }
+
+    #[test]
+    fn the_names_rip_server_sets_itself_are_refused() {
+        for name in ["RIP_WORKER", "LISTEN_FDS", "NOTIFY_SOCKET", "", "a=b"] {
+            assert!(own(&format!("[env]\n\"{name}\" = \"x\"")).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_own_file_that_is_no_plain_file_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rip.toml");
+        assert_eq!(read_own(&path).unwrap(), None);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        assert!(read_own(&path).unwrap_err().to_string().contains("not a plain file"));
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, " ".repeat((1 << 20) + 1)).unwrap();
+        assert!(read_own(&path).unwrap_err().to_string().contains("larger than 1 MiB"));
+    }
+}
