@@ -304,3 +304,86 @@ const REPORTED: [Id; 4] = [Id::Hosts, Id::Variables, Id::AppName, Id::AppPath];
 /// Names of entry files that say nothing of the app.
 const NAMELESS: [&str; 4] = ["index", "main", "server", "app"];
 const LONGEST_NAME: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(path: &Path) -> AppRequest {
+        AppRequest {
+            path: path.into(),
+            aliases: Vec::new(),
+            origin: Origin::Flag("x".into()),
+            words: Layer::default(),
+            env: Layer::default(),
+            file: Layer::default(),
+            named_host: true,
+        }
+    }
+
+    #[test]
+    fn an_app_is_called_as_its_directory_or_its_entry_file() {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, file, name) in [
+            ("blog", false, Some("blog")),
+            ("my app", false, Some("my-app")),
+            (".hidden", false, Some("hidden")),
+            ("grüße", false, Some("gr--e")),
+            ("api/server.js", true, Some("api")),
+            ("api/index.ts", true, Some("api")),
+            ("api/hello.py", true, Some("hello")),
+            ("___", false, None),
+        ] {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(if file { path.parent().unwrap() } else { &path }).unwrap();
+            if file {
+                std::fs::write(&path, "").unwrap();
+            }
+            let found = request(&path).name().ok().map(|found| found.to_string());
+            assert_eq!(found.as_deref(), name, "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn an_entry_file_has_the_settings_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("hello.py"), "").unwrap();
+        std::fs::write(folder.path().join("rip.toml"), "workers = 3\nstatic.spa = true").unwrap();
+        let settings = app_settings(&request(&folder.path().join("hello.py"))).unwrap();
+        assert_eq!(settings.workers.to_string(), "3");
+        let site = StaticSettings { root: folder.path().into(), index: "index.html".into(), spa: true };
+        assert_eq!(settings.static_site, Some(site));
+    }
+
+    #[test]
+    fn variables_of_all_files_come_together() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("rip.toml"), "env = { A = 'own', B = 'own' }").unwrap();
+        let mut request = request(folder.path());
+        let text = "[app]\nenv = { B = 'admin', C = 'admin' }";
+        request.file = file::parse_server(Path::new("/x.toml"), text).unwrap().app;
+        let env = app_settings(&request).unwrap().env;
+        let pairs: Vec<_> = env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(pairs, [("A", "own"), ("B", "admin"), ("C", "admin")]);
+    }
+
+    #[test]
+    fn a_soft_limit_above_another_file_s_hard_one_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("rip.toml"), "memory = '2G'").unwrap();
+        let mut request = request(folder.path());
+        request.file = file::parse_server(Path::new("/x.toml"), "[app]\nmemory = ',1G'").unwrap().app;
+        let error = app_settings(&request).unwrap_err().to_string();
+        assert!(error.contains("rip.toml:1:10") && error.contains("/x.toml:2:10"), "{error}");
+    }
+
+    #[test]
+    fn a_name_that_is_no_host_is_warned_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a..b");
+        std::fs::create_dir(&path).unwrap();
+        let settings = app_settings(&request(&path)).unwrap();
+        assert_eq!(settings.hosts, []);
+        assert_eq!(settings.warnings, ["a..b has no host: its name cannot be one; set `hosts`"]);
+    }
+}

@@ -139,3 +139,109 @@ fn fits(socket: &Path) -> Result<(), ConfigError> {
         Err(ConfigError::LongSocket { path: socket.into(), length })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::layer::Layer;
+    use super::super::value::Value;
+    use super::*;
+
+    fn machine(user: u32, variables: &[(&str, &str)]) -> Machine {
+        Machine {
+            variables: variables.iter().map(|(name, value)| (name.into(), value.into())).collect(),
+            directory: "/work".into(),
+            user,
+            etc: "/nowhere/etc".into(),
+            apps: "/nowhere/srv".into(),
+            run: "/nowhere/run".into(),
+            lib: "/nowhere/lib".into(),
+        }
+    }
+
+    fn folders(machine: &Machine, layer: &Layer) -> Result<Folders, String> {
+        Folders::of_server(machine, &Stack::new([layer]), "blog").map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn files_are_where_the_system_keeps_them() {
+        for (user, variables, runtime, state) in [
+            (0, vec![], "/nowhere/run/rip-server/blog", "/nowhere/lib/rip-server/blog"),
+            (
+                1000,
+                vec![("XDG_RUNTIME_DIR", "/x/run"), ("XDG_STATE_HOME", "/x/state")],
+                "/x/run/rip-server/blog",
+                "/x/state/rip-server/blog",
+            ),
+            (
+                1000,
+                vec![("HOME", "/h")],
+                "/h/.local/state/rip-server/blog/run",
+                "/h/.local/state/rip-server/blog",
+            ),
+            (
+                1000,
+                vec![("HOME", "/h"), ("XDG_STATE_HOME", "relative"), ("XDG_RUNTIME_DIR", "")],
+                "/h/.local/state/rip-server/blog/run",
+                "/h/.local/state/rip-server/blog",
+            ),
+            (
+                997,
+                vec![
+                    ("RUNTIME_DIRECTORY", "/run/rip-server/b:/run/other"),
+                    ("STATE_DIRECTORY", "/var/lib/rip-server/b"),
+                ],
+                "/run/rip-server/b",
+                "/var/lib/rip-server/b",
+            ),
+        ] {
+            let found = folders(&machine(user, &variables), &Layer::default()).unwrap();
+            assert_eq!(found.runtime.value, Path::new(runtime), "{variables:?}");
+            assert_eq!(found.state.value, Path::new(state), "{variables:?}");
+            assert_eq!(found.control, Path::new(&format!("{runtime}.sock")), "{variables:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_said_wins_and_starts_in_the_working_directory() {
+        let mut layer = Layer::default();
+        layer.put(Id::RuntimeDir, Value::Path("r".into()), Origin::Flag("--runtime-dir=r".into()));
+        layer.put(Id::StateDir, Value::Path("../s".into()), Origin::Env("RIP_STATE_DIR".into()));
+        let found = folders(&machine(0, &[("RUNTIME_DIRECTORY", "/run/x")]), &layer).unwrap();
+        assert_eq!(found.runtime.value, Path::new("/work/r"));
+        assert_eq!(found.state.value, Path::new("/s"));
+        assert_eq!(found.control, Path::new("/work/r.sock"));
+    }
+
+    #[test]
+    fn without_any_place_it_says_so() {
+        assert_eq!(
+            folders(&machine(1000, &[]), &Layer::default()).unwrap_err(),
+            "no place for registry and certificates: neither $XDG_STATE_HOME nor $HOME is set; say --state-dir=DIR"
+        );
+    }
+
+    #[test]
+    fn a_path_too_long_for_a_socket_is_refused() {
+        let machine = machine(0, &[]);
+        let with = |length: usize| {
+            let mut layer = Layer::default();
+            let path = format!("/{}", "r".repeat(length - 1));
+            layer.put(Id::RuntimeDir, Value::Path(path.into()), Origin::Flag(String::new()));
+            folders(&machine, &layer)
+        };
+        // The longest socket in the folder is `/w/99999999.sock`, 16 bytes.
+        assert!(with(MAX_SOCKET_PATH - 16).is_ok());
+        let error = with(MAX_SOCKET_PATH - 15).unwrap_err();
+        assert!(
+            error.ends_with("may have 107 bytes, this one has 108: choose a shorter --runtime-dir"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn nothing_stands_beside_the_root() {
+        let mut layer = Layer::default();
+        layer.put(Id::RuntimeDir, Value::Path("/".into()), Origin::Flag(String::new()));
+        assert!(folders(&machine(0, &[]), &layer).unwrap_err().contains("nothing does beside /"));
+    }
+}
