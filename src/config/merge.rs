@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use super::app::AppRequest;
+use super::command::{Command, Inner};
 use super::error::ConfigError;
 use super::file::{self, ServerFile};
 use super::folders::{self, Folders};
@@ -15,7 +16,7 @@ use super::layer::{Layer, Stack};
 use super::machine::Machine;
 use super::origin::{Effective, Origin};
 use super::table::Id;
-use super::tokens::{self, AppWord, Command, Inner, Parsed, Tokens};
+use super::tokens::{self, AppWord, Parsed, Tokens};
 use super::{env, pages, server};
 use crate::name::InstanceName;
 use crate::spec::ServerSpec;
