@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -54,10 +55,8 @@ impl Resolver {
     }
 
     fn spec(&self, settings: AppSettings, found: Found, first: bool) -> AppSpec {
-        let concurrency = match (settings.concurrency_is_set, found.concurrency.and_then(std::num::NonZeroU32::new)) {
-            (false, Some(natural)) => natural,
-            _ => settings.concurrency,
-        };
+        let natural = found.concurrency.and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
+        let concurrency = settings.concurrency.unwrap_or(natural);
         // What the operator sets wins over what the kind of app usually needs.
         let mut env: BTreeMap<String, String> = found.env.iter().cloned().collect();
         if matches!(found.kind, Kind::NodeHandler | Kind::BunHandler) {
