@@ -1,1 +1,54 @@
-//! Stub.
+//! Owns what day it is: dates for certificates and for what people read.
+//!
+//! Never here: measuring how long something takes; that is `tokio::time::Instant`, which no clock change moves.
+
+use std::time::SystemTime;
+
+/// The wall clock, handed to whoever needs dates so that tests can stop it.
+#[derive(Clone, Debug)]
+pub struct WallClock(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    System,
+    Fixed(SystemTime),
+}
+
+impl WallClock {
+    /// The machine's clock; it may jump in either direction.
+    pub fn system() -> Self {
+        Self(Source::System)
+    }
+
+    /// A clock that always shows `time`.
+    pub fn fixed(time: SystemTime) -> Self {
+        Self(Source::Fixed(time))
+    }
+
+    /// What the clock shows now.
+    pub fn now(&self) -> SystemTime {
+        match self.0 {
+            Source::System => SystemTime::now(),
+            Source::Fixed(time) => time,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_system_clock_shows_the_time_of_the_machine() {
+        let before = SystemTime::now();
+        let shown = WallClock::system().now();
+        assert!(before <= shown && shown <= SystemTime::now());
+    }
+
+    #[test]
+    fn a_fixed_clock_and_its_clones_stand_still() {
+        let clock = WallClock::fixed(SystemTime::UNIX_EPOCH);
+        assert_eq!(clock.now(), SystemTime::UNIX_EPOCH);
+        assert_eq!(clock.clone().now(), SystemTime::UNIX_EPOCH);
+    }
+}

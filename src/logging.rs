@@ -1,1 +1,315 @@
-//! Stub.
+//! Owns where log records go and how they look: the journal, a terminal, or plain lines, chosen once at the start.
+//!
+//! Never here: access records, which have a writer of their own because journald may block whoever writes to it.
+
+use std::ffi::OsStr;
+use std::io::{self, IsTerminal};
+
+use jiff::Zoned;
+use tracing::Subscriber;
+use tracing::level_filters::LevelFilter;
+use tracing::subscriber::SetGlobalDefaultError;
+use tracing_journald::{Priority, PriorityMappings};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::layer::SubscriberExt;
+
+use crate::name::InstanceName;
+
+/// How records look on stderr.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogStyle {
+    /// One line for a person, with local time; coloured on a terminal.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Where records go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The journal, natively, each field a journal field.
+    Journal,
+    /// stderr, which is a terminal.
+    Terminal,
+    /// stderr, which is not a terminal, or JSON.
+    Plain,
+}
+
+/// Why logging did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum LoggingError {
+    /// `RIP_LOG` is not text.
+    #[error("RIP_LOG is not UTF-8: {0}")]
+    NotText(String),
+    /// A word in `RIP_LOG` that is no level. The filter would take it for a module's name and log nothing.
+    #[error("RIP_LOG=`{read}`: `{word}` is no level; {EXPECTED}")]
+    Level {
+        /// All of `RIP_LOG`.
+        read: String,
+        /// The word in question.
+        word: String,
+    },
+    /// `RIP_LOG` does not parse.
+    #[error("RIP_LOG=`{read}`: {source}; {EXPECTED}")]
+    Syntax {
+        /// All of `RIP_LOG`.
+        read: String,
+        /// What the parser said.
+        source: tracing_subscriber::filter::ParseError,
+    },
+    /// Somebody started logging before.
+    #[error("logging was started twice")]
+    Twice(#[from] SetGlobalDefaultError),
+}
+
+/// Starts logging for the whole process; call it once, before anything logs.
+///
+/// Without a `style`, records go natively to the journal if stderr is connected to it and journald answers, else as
+/// human lines to stderr. A `style` asks for stderr in any case. `RIP_LOG` (such as `info` or `info,hyper=debug`)
+/// decides what is recorded; unset or empty means `info`. In the journal every field gets the prefix `RIP_`, and
+/// every record the field `RIP_INSTANCE` where the instance is known.
+///
+/// # Errors
+/// A bad `RIP_LOG`, or a second start.
+pub fn start(style: Option<LogStyle>, instance: Option<&InstanceName>) -> Result<Target, LoggingError> {
+    let filter = filter(std::env::var_os("RIP_LOG").as_deref())?;
+    if style.is_none()
+        && libsystemd::logging::connected_to_journal()
+        && let Ok(journal) = tracing_journald::layer()
+    {
+        let journal = for_the_journal(journal, instance);
+        tracing::subscriber::set_global_default(tracing_subscriber::registry().with(filter).with(journal))?;
+        return Ok(Target::Journal);
+    }
+
+    let terminal = io::stderr().is_terminal();
+    if style == Some(LogStyle::Json) {
+        tracing::subscriber::set_global_default(json(filter, io::stderr))?;
+        return Ok(Target::Plain);
+    }
+    let colours = if terminal && !no_color() { Colours::On } else { Colours::Off };
+    tracing::subscriber::set_global_default(human(filter, colours, io::stderr))?;
+    Ok(if terminal { Target::Terminal } else { Target::Plain })
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Colours {
+    On,
+    Off,
+}
+
+/// <https://no-color.org>: present and not empty, whatever its value.
+fn no_color() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
+fn filter(read: Option<&OsStr>) -> Result<EnvFilter, LoggingError> {
+    let read = match read {
+        None => DEFAULT_LEVEL,
+        Some(value) if value.is_empty() => DEFAULT_LEVEL,
+        Some(value) => {
+            value.to_str().ok_or_else(|| LoggingError::NotText(value.to_string_lossy().into_owned()))?
+        }
+    };
+    // The parser takes an empty word for `error`.
+    let is_level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
+    // Inside brackets, which only a person who knows the syntax writes, a comma separates fields.
+    if !read.contains('[')
+        && let Some(word) = read.split(',').find(|word| !word.contains('=') && !is_level(word))
+    {
+        return Err(LoggingError::Level { read: read.into(), word: word.into() });
+    }
+    EnvFilter::builder().parse(read).map_err(|source| LoggingError::Syntax { read: read.into(), source })
+}
+
+fn for_the_journal(
+    journal: tracing_journald::Layer,
+    instance: Option<&InstanceName>,
+) -> tracing_journald::Layer {
+    journal
+        .with_priority_mappings(PriorityMappings {
+            info: Priority::Informational,
+            debug: Priority::Debug,
+            ..PriorityMappings::new()
+        })
+        .with_field_prefix(Some("RIP".into()))
+        .with_custom_fields(instance.map(|name| ("RIP_INSTANCE", name.as_str())))
+}
+
+fn human<W>(filter: EnvFilter, colours: Colours, writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    // The module is noise to an operator and the first question of whoever asked for more than info.
+    let modules = filter.max_level_hint().is_none_or(|level| level > LevelFilter::INFO);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_timer(LocalTime(HUMAN_TIME))
+        .with_target(modules)
+        .with_ansi(colours == Colours::On)
+        // A closed stderr would make the complaint about it panic.
+        .log_internal_errors(false)
+        .with_writer(writer);
+    tracing_subscriber::registry().with(filter).with(lines)
+}
+
+fn json<W>(filter: EnvFilter, writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let objects = tracing_subscriber::fmt::layer()
+        .json()
+        .flatten_event(true)
+        .with_timer(LocalTime(JSON_TIME))
+        .log_internal_errors(false)
+        .with_writer(writer);
+    tracing_subscriber::registry().with(filter).with(objects)
+}
+
+/// Local time in a format of strftime, read anew for each record.
+struct LocalTime(&'static str);
+
+impl FormatTime for LocalTime {
+    fn format_time(&self, writer: &mut Writer<'_>) -> std::fmt::Result {
+        write!(writer, "{}", Zoned::now().strftime(self.0))
+    }
+}
+
+const DEFAULT_LEVEL: &str = "info";
+const EXPECTED: &str = "expected something like `info`, `debug` or `info,hyper=debug`";
+const HUMAN_TIME: &str = "%Y-%m-%d %H:%M:%S%.3f";
+const JSON_TIME: &str = "%Y-%m-%dT%H:%M:%S%.3f%:z";
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Page(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Page {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Page {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    fn of(text: &str) -> Result<EnvFilter, LoggingError> {
+        filter(Some(OsStr::new(text)))
+    }
+
+    fn human_page(filter: &str, colours: Colours, act: impl FnOnce()) -> String {
+        let page = Page::default();
+        let writer = page.clone();
+        let lines = human(of(filter).unwrap(), colours, move || writer.clone());
+        tracing::subscriber::with_default(lines, act);
+        page.text()
+    }
+
+    /// Splits what a clock wrote from the rest, after a look at its shape.
+    fn without_time<'a>(line: &'a str, shape: &str) -> &'a str {
+        let (time, rest) = line.split_at(shape.len());
+        let fits = |(c, s): (char, char)| if s == '0' { c.is_ascii_digit() } else { c == s };
+        assert!(time.chars().zip(shape.chars()).all(fits), "{time} does not look like {shape}");
+        rest
+    }
+
+    #[test]
+    fn info_is_recorded_unless_asked_otherwise() {
+        assert_eq!(filter(None).unwrap().to_string(), "info");
+        assert_eq!(of("").unwrap().to_string(), "info");
+        assert_eq!(of("off").unwrap().to_string(), "off");
+        assert_eq!(of("WARN").unwrap().max_level_hint(), Some(LevelFilter::WARN));
+        assert_eq!(of("info,hyper=debug").unwrap().max_level_hint(), Some(LevelFilter::DEBUG));
+    }
+
+    #[test]
+    fn a_bad_level_is_shown_with_what_would_be_right() {
+        let expected = "RIP_LOG=`warn,inof`: `inof` is no level; expected something like `info`, `debug` or \
+                        `info,hyper=debug`";
+        assert_eq!(of("warn,inof").unwrap_err().to_string(), expected);
+
+        for text in ["inof", "info,", "rip_server", "7"] {
+            assert!(matches!(of(text), Err(LoggingError::Level { .. })), "{text}");
+        }
+        for text in ["rip_server=loud", "a=b=c", "[span"] {
+            let error = of(text).unwrap_err();
+            assert!(matches!(error, LoggingError::Syntax { .. }), "{text}");
+            assert!(error.to_string().starts_with(&format!("RIP_LOG=`{text}`: ")), "{error}");
+        }
+        let error = filter(Some(OsStr::from_bytes(b"inf\xff"))).unwrap_err();
+        assert_eq!(error.to_string(), "RIP_LOG is not UTF-8: inf\u{fffd}");
+    }
+
+    #[test]
+    fn a_line_for_people_has_local_time_level_message_and_fields() {
+        let page = human_page("info", Colours::Off, || {
+            tracing::info!(app = "blog", worker = 3, "worker ready");
+            tracing::debug!("not asked for");
+        });
+        assert_eq!(
+            without_time(&page, "0000-00-00 00:00:00.000"),
+            "  INFO worker ready app=\"blog\" worker=3\n"
+        );
+    }
+
+    #[test]
+    fn modules_are_shown_to_whoever_asks_for_more_than_info() {
+        let page = human_page("debug", Colours::Off, || tracing::debug!("details"));
+        assert_eq!(
+            without_time(&page, "0000-00-00 00:00:00.000"),
+            " DEBUG rip_server::logging::tests: details\n"
+        );
+    }
+
+    #[test]
+    fn colours_are_only_used_when_asked_for() {
+        let escape = '\u{1b}';
+        let log = || tracing::warn!("look");
+        assert!(human_page("info", Colours::On, log).contains(escape));
+        assert!(!human_page("info", Colours::Off, log).contains(escape));
+    }
+
+    #[test]
+    fn a_record_cannot_break_its_line_or_colour_the_terminal() {
+        let page = human_page("info", Colours::Off, || {
+            tracing::info!(path = "/a\n2030-01-01 ERROR forged\u{1b}[31m", "odd");
+        });
+        assert_eq!(page.lines().count(), 1, "{page}");
+        assert!(!page.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn a_json_record_is_one_object_with_its_fields_on_top() {
+        let page = Page::default();
+        let writer = page.clone();
+        let objects = json(of("info").unwrap(), move || writer.clone());
+
+        tracing::subscriber::with_default(objects, || tracing::info!(app = "blog", worker = 3, "ready\nnow"));
+
+        let text = page.text();
+        assert_eq!(text.lines().count(), 1);
+        let record: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(record["message"], "ready\nnow");
+        assert_eq!(record["level"], "INFO");
+        assert_eq!(record["app"], "blog");
+        assert_eq!(record["worker"], 3);
+        let time = record["timestamp"].as_str().unwrap();
+        let zone = without_time(time, "0000-00-00T00:00:00.000");
+        assert_eq!((zone.len(), &zone[3..4]), (6, ":"), "{time}");
+    }
+}

@@ -1,1 +1,358 @@
-//! Stub.
+//! Owns how tasks start and end: cancellation, tracking, panics logged and counted, the signals that ask for an end.
+//!
+//! Never here: in which order the parts of the server stop; that is `boot`.
+
+use std::any::Any;
+use std::future::poll_fn;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::signal::unix::{self, SignalKind};
+use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// A group of tasks: one place to ask them to stop and to wait until they have.
+///
+/// Clones are the same group. Asking is a request: tasks watch [`requested`](Self::requested) and end by themselves.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    token: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Stop {
+    /// A new group, not asked to stop.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A group that is asked to stop when this one is, but can be asked alone. Its tasks are its own: who waits
+    /// for this group does not wait for the child's tasks.
+    pub fn child(&self) -> Self {
+        Self { token: self.token.child_token(), tasks: TaskTracker::new() }
+    }
+
+    /// Starts a task of this group on the current runtime; also after the stop was requested.
+    ///
+    /// A panic in it ends only that task: it is logged at error with `name` and counted in [`panics`].
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn spawn(&self, name: &'static str, fut: impl Future<Output = ()> + Send + 'static) -> StopHandle {
+        StopHandle(self.tasks.spawn(caught(name, Box::pin(fut))).abort_handle())
+    }
+
+    /// As [`spawn`](Self::spawn), for futures that stay on this thread. Costs one allocation more than a bare task.
+    ///
+    /// # Panics
+    /// Outside a `LocalSet` or a local runtime.
+    pub fn spawn_local(&self, name: &'static str, fut: impl Future<Output = ()> + 'static) -> StopHandle {
+        StopHandle(self.tasks.spawn_local(caught(name, Box::pin(fut))).abort_handle())
+    }
+
+    /// Asks this group and its children to stop; asking twice is the same as once.
+    pub fn request(&self) {
+        self.token.cancel();
+    }
+
+    /// Whether somebody has asked.
+    pub fn is_requested(&self) -> bool {
+        self.token.is_cancelled()
+    }
+
+    /// Returns once somebody has asked. Cancel-safe.
+    pub async fn requested(&self) {
+        self.token.cancelled().await;
+    }
+
+    /// Waits until every task of this group has ended; requests nothing. Cancel-safe.
+    pub async fn finished(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// As [`finished`](Self::finished), but for at most `limit`; returns how many tasks still run. Cancel-safe.
+    pub async fn finished_within(&self, limit: Duration) -> usize {
+        match tokio::time::timeout(limit, self.finished()).await {
+            Ok(()) => 0,
+            Err(_) => self.tasks.len(),
+        }
+    }
+}
+
+/// A started task. Dropping the handle leaves the task running.
+#[derive(Clone, Debug)]
+pub struct StopHandle(AbortHandle);
+
+impl StopHandle {
+    /// Drops the task's future at its next await; nothing happens when it has ended already.
+    pub fn abort(&self) {
+        self.0.abort();
+    }
+}
+
+/// How many tasks of this process have panicked.
+pub fn panics() -> u64 {
+    PANICS.load(Ordering::Relaxed)
+}
+
+/// What the process was asked by signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGTERM: stop.
+    Terminate,
+    /// SIGINT: stop, from the keyboard.
+    Interrupt,
+    /// SIGHUP: reload.
+    Hangup,
+}
+
+/// The signals of this process, caught from [`listen`](Self::listen) until the process ends: dropping this does not
+/// bring their default action back.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: unix::Signal,
+    interrupt: unix::Signal,
+    hangup: unix::Signal,
+}
+
+impl Signals {
+    /// Catches SIGTERM, SIGINT and SIGHUP from now on.
+    ///
+    /// # Errors
+    /// When a handler cannot be installed.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with signals enabled.
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: unix::signal(SignalKind::terminate())?,
+            interrupt: unix::signal(SignalKind::interrupt())?,
+            hangup: unix::signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The next signal. Several of one kind before a call count once. Cancel-safe.
+    pub async fn next(&mut self) -> Signal {
+        // A stop counts more than a reload that came at the same time.
+        tokio::select! {
+            biased;
+            Some(()) = self.terminate.recv() => Signal::Terminate,
+            Some(()) = self.interrupt.recv() => Signal::Interrupt,
+            Some(()) = self.hangup.recv() => Signal::Hangup,
+            else => std::future::pending().await,
+        }
+    }
+}
+
+/// Boxed, because an async block holds a future twice: as what it captured and as what it awaits.
+async fn caught<F: Future<Output = ()> + ?Sized>(name: &'static str, mut fut: Pin<Box<F>>) {
+    // Nobody sees the future again after a panic: it is dropped with this frame.
+    let poll =
+        |cx: &mut std::task::Context<'_>| match catch_unwind(AssertUnwindSafe(|| fut.as_mut().poll(cx))) {
+            Ok(poll) => poll.map(Ok),
+            Err(payload) => Poll::Ready(Err(payload)),
+        };
+    if let Err(payload) = poll_fn(poll).await {
+        PANICS.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(task = name, panic = message(&*payload), "a task panicked");
+    }
+}
+
+fn message(payload: &(dyn Any + Send)) -> &str {
+    if let Some(text) = payload.downcast_ref::<&'static str>() {
+        text
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text
+    } else {
+        "no text"
+    }
+}
+
+static PANICS: AtomicU64 = AtomicU64::new(0);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use rustix::process::{getpid, kill_process};
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    /// The counter is one for the process: tests that panic on purpose take turns.
+    static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+    /// A log that tests can read.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Log {
+        fn watch(&self) -> tracing::subscriber::DefaultGuard {
+            let log = self.clone();
+            let lines = tracing_subscriber::fmt()
+                .without_time()
+                .with_target(false)
+                .with_ansi(false)
+                .with_writer(move || log.clone())
+                .finish();
+            tracing::subscriber::set_default(lines)
+        }
+
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_reaches_clones_and_children_but_not_parents() {
+        let stop = Stop::new();
+        let (child, sibling) = (stop.child(), stop.child());
+
+        child.clone().request();
+        assert!(child.is_requested());
+        assert!(!stop.is_requested() && !sibling.is_requested());
+
+        stop.request();
+        sibling.requested().await;
+        assert!(stop.is_requested());
+    }
+
+    #[tokio::test]
+    async fn finished_waits_for_every_task_of_its_own_group() {
+        let stop = Stop::new();
+        let ended = Arc::new(AtomicU64::new(0));
+        for _ in 0..3 {
+            let (watch, ended) = (stop.clone(), Arc::clone(&ended));
+            stop.spawn("worker", async move {
+                watch.requested().await;
+                ended.fetch_add(1, Ordering::Relaxed);
+            });
+        }
+        stop.child().spawn("of the child", std::future::pending());
+
+        stop.request();
+        stop.finished().await;
+
+        assert_eq!(ended.load(Ordering::Relaxed), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tasks_that_outlive_the_limit_are_counted() {
+        let stop = Stop::new();
+        stop.spawn("quick", tokio::time::sleep(Duration::from_secs(1)));
+        let stuck = stop.spawn("stuck", std::future::pending());
+
+        assert_eq!(stop.finished_within(Duration::from_secs(5)).await, 1);
+
+        stuck.abort();
+        assert_eq!(stop.finished_within(Duration::from_secs(5)).await, 0);
+    }
+
+    #[tokio::test]
+    async fn a_dropped_handle_does_not_end_the_task() {
+        let stop = Stop::new();
+        let (go, gone) = oneshot::channel::<()>();
+        let (told, tell) = oneshot::channel();
+        drop(stop.spawn("kept", async move {
+            gone.await.unwrap();
+            told.send("still here").unwrap();
+        }));
+
+        go.send(()).unwrap();
+
+        assert_eq!(tell.await.unwrap(), "still here");
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_a_task_is_logged_by_name_and_counted() {
+        let _turn = TURN.lock().await;
+        let (log, before) = (Log::default(), panics());
+        let _watching = log.watch();
+        let stop = Stop::new();
+
+        stop.spawn("doomed", async { panic!("plain") });
+        stop.finished().await;
+        stop.spawn("doomed too", async { panic!("with {}", "details") });
+        stop.finished().await;
+
+        assert_eq!(panics() - before, 2);
+        let expected = "ERROR a task panicked task=\"doomed\" panic=\"plain\"\n\
+                        ERROR a task panicked task=\"doomed too\" panic=\"with details\"\n";
+        assert_eq!(log.text(), expected);
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_a_local_task_harms_no_other() {
+        let _turn = TURN.lock().await;
+        let before = panics();
+        let stop = Stop::new();
+        let of_this_thread = std::rc::Rc::new(std::cell::Cell::new(0));
+
+        tokio::task::LocalSet::new()
+            .run_until(async {
+                stop.spawn_local("doomed", async {
+                    tokio::task::yield_now().await;
+                    panic!("on purpose");
+                });
+                let count = std::rc::Rc::clone(&of_this_thread);
+                stop.spawn_local("fine", async move {
+                    for _ in 0..5 {
+                        tokio::task::yield_now().await;
+                        count.set(count.get() + 1);
+                    }
+                });
+                stop.finished().await;
+            })
+            .await;
+
+        assert_eq!(of_this_thread.get(), 5);
+        assert_eq!(panics() - before, 1);
+    }
+
+    #[tokio::test]
+    async fn an_aborted_task_drops_what_it_held_and_is_no_panic() {
+        let _turn = TURN.lock().await;
+        let before = panics();
+        let stop = Stop::new();
+        let (held, dropped) = oneshot::channel::<()>();
+        let handle = stop.spawn("aborted", async move {
+            let _held = held;
+            std::future::pending().await
+        });
+
+        handle.abort();
+        stop.finished().await;
+
+        assert!(dropped.await.is_err());
+        assert_eq!(panics(), before);
+    }
+
+    #[tokio::test]
+    async fn signals_arrive_as_what_they_ask() {
+        let mut signals = Signals::listen().unwrap();
+        for (sent, expected) in [
+            (rustix::process::Signal::HUP, Signal::Hangup),
+            (rustix::process::Signal::INT, Signal::Interrupt),
+            (rustix::process::Signal::TERM, Signal::Terminate),
+        ] {
+            kill_process(getpid(), sent).unwrap();
+            assert_eq!(signals.next().await, expected);
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Owns names, help and labels of the numbers of [`Series`], as the registry writes them.
+//!
+//! Never here: counting.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::Ordering;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+
+use super::{AppGauge, AppMetrics, AppSeries, BUCKET_NANOS, Histogram, Series, StatusClass, read};
+use crate::name::AppName;
+use crate::stop;
+
+impl Collector for Series {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut page = Page(encoder);
+        self.encode_server(&mut page)?;
+        let apps = read(&self.apps).clone();
+        if apps.is_empty() {
+            return Ok(());
+        }
+        encode_requests(&mut page, &apps)?;
+        encode_workers(&mut page, &apps)
+    }
+}
+
+impl Series {
+    fn encode_server(&self, page: &mut Page<'_>) -> fmt::Result {
+        let help = "Tasks of the server that panicked";
+        page.counter("task_panics", help, |family| family.unlabelled(stop::panics()))?;
+        page.counter("connections_refused", "Connections closed without being served", |family| {
+            self.connections_refused.each(|reason, count| family.count(&[("reason", reason)], count))
+        })?;
+        page.counter("tls_handshakes", "TLS handshakes that ended", |family| {
+            self.tls_handshakes.each(|result, count| family.count(&[("result", result)], count))
+        })?;
+        let help = "Unix time at which the certificate of a host ends";
+        page.gauge("certificate_expiry_seconds", help, |family| {
+            let certificates = read(&self.certificates);
+            certificates.iter().try_for_each(|(host, end)| family.level(&[("host", host.as_str())], *end))
+        })
+    }
+}
+
+type Apps = BTreeMap<AppName, AppMetrics>;
+
+fn encode_requests(page: &mut Page<'_>, apps: &Apps) -> fmt::Result {
+    page.counter("http_requests", "Requests answered; 499: the client left first", |family| {
+        each(apps, |app, series| {
+            StatusClass::NAMES.iter().zip(&series.requests).try_for_each(|(class, count)| {
+                family.count(&[("app", app), ("status", class)], count.load(Ordering::Relaxed))
+            })
+        })
+    })?;
+    let help = "Time from a request's first byte to the last byte handed to the client";
+    page.histogram("http_request_seconds", help, |family| {
+        each(apps, |app, series| family.spread(&[("app", app)], &series.request_seconds))
+    })?;
+    page.histogram("worker_seconds", "Time a request held its worker", |family| {
+        each(apps, |app, series| family.spread(&[("app", app)], &series.worker_seconds))
+    })?;
+    page.histogram("queue_wait_seconds", "Time a request waited for a worker", |family| {
+        each(apps, |app, series| family.spread(&[("app", app)], &series.queue_wait_seconds))
+    })?;
+    page.counter("refused", "Requests answered without a worker having seen them", |family| {
+        each(apps, |app, series| {
+            series.refused.each(|reason, count| family.count(&[("app", app), ("reason", reason)], count))
+        })
+    })
+}
+
+fn encode_workers(page: &mut Page<'_>, apps: &Apps) -> fmt::Result {
+    page.counter("worker_starts", "Worker processes started", |family| {
+        each(apps, |app, series| family.count(&[("app", app)], series.worker_starts.load(Ordering::Relaxed)))
+    })?;
+    page.counter("worker_exits", "Worker processes that ended", |family| {
+        each(apps, |app, series| {
+            series.worker_exits.each(|cause, count| family.count(&[("app", app), ("cause", cause)], count))
+        })
+    })?;
+    page.counter("deploys", "Deploys that came to an end", |family| {
+        each(apps, |app, series| {
+            series.deploys.each(|outcome, count| family.count(&[("app", app), ("outcome", outcome)], count))
+        })
+    })?;
+    for (index, (name, help)) in AppGauge::ALL.iter().enumerate() {
+        page.gauge(name, help, |family| {
+            each(apps, |app, series| {
+                family.level(&[("app", app)], series.gauges[index].load(Ordering::Relaxed))
+            })
+        })?;
+    }
+    Ok(())
+}
+
+fn each(apps: &Apps, mut visit: impl FnMut(&str, &AppSeries) -> fmt::Result) -> fmt::Result {
+    apps.iter().try_for_each(|(name, app)| visit(name.as_str(), &app.0))
+}
+
+/// The text while it is written, one family after the other.
+struct Page<'a>(DescriptorEncoder<'a>);
+
+impl Page<'_> {
+    fn counter(
+        &mut self,
+        name: &str,
+        help: &str,
+        fill: impl FnOnce(&mut Family<'_>) -> fmt::Result,
+    ) -> fmt::Result {
+        fill(&mut Family(self.0.encode_descriptor(name, help, None, MetricType::Counter)?))
+    }
+
+    fn gauge(
+        &mut self,
+        name: &str,
+        help: &str,
+        fill: impl FnOnce(&mut Family<'_>) -> fmt::Result,
+    ) -> fmt::Result {
+        fill(&mut Family(self.0.encode_descriptor(name, help, None, MetricType::Gauge)?))
+    }
+
+    fn histogram(
+        &mut self,
+        name: &str,
+        help: &str,
+        fill: impl FnOnce(&mut Family<'_>) -> fmt::Result,
+    ) -> fmt::Result {
+        fill(&mut Family(self.0.encode_descriptor(name, help, None, MetricType::Histogram)?))
+    }
+}
+
+/// One family of the text.
+struct Family<'a>(MetricEncoder<'a>);
+
+type Labels<'a> = [(&'a str, &'a str)];
+
+impl Family<'_> {
+    fn unlabelled(&mut self, count: u64) -> fmt::Result {
+        self.0.encode_counter::<NoLabelSet, _, f64>(&count, None)
+    }
+
+    fn count(&mut self, labels: &Labels<'_>, count: u64) -> fmt::Result {
+        self.0.encode_family(&labels)?.encode_counter::<NoLabelSet, _, f64>(&count, None)
+    }
+
+    fn level(&mut self, labels: &Labels<'_>, level: i64) -> fmt::Result {
+        self.0.encode_family(&labels)?.encode_gauge(&level)
+    }
+
+    fn spread(&mut self, labels: &Labels<'_>, histogram: &Histogram) -> fmt::Result {
+        histogram.encode(self.0.encode_family(&labels)?)
+    }
+}
+
+impl Histogram {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        let bounds = BUCKET_NANOS.iter().map(|nanos| *nanos as f64 / NANOS_PER_SECOND);
+        let counts = self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed));
+        let buckets: Vec<(f64, u64)> = bounds.chain([f64::INFINITY]).zip(counts).collect();
+        let count = buckets.iter().map(|(_, count)| count).sum();
+        let sum = self.sum.load(Ordering::Relaxed) as f64 / NANOS_PER_SECOND;
+        encoder.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
+    }
+}
+
+const NANOS_PER_SECOND: f64 = 1e9;
