@@ -17,9 +17,14 @@
 //! once, less than the handshake does, and 100,000 hosts that nobody visits cost nothing.
 
 mod certificate;
+mod entry;
+mod files;
 mod hosts;
+mod keeper;
 mod kept;
 mod local;
+mod mkcert;
+mod origin;
 mod resolver;
 #[cfg(test)]
 mod testing;
@@ -30,6 +35,8 @@ use std::io;
 use std::path::PathBuf;
 
 pub use certificate::CertificateError;
+pub use keeper::{Keeper, KeeperParts};
+pub use mkcert::MkcertError;
 pub use resolver::CertResolver;
 pub use tls::server_config;
 
@@ -66,6 +73,9 @@ pub enum CertError {
     /// What was just made is not usable.
     #[error("a certificate that was just made is not usable")]
     Made(#[source] CertificateError),
+    /// mkcert made none.
+    #[error("mkcert made no certificate")]
+    Mkcert(#[from] MkcertError),
     /// The attempt itself broke.
     #[error("the attempt to obtain a certificate was cut short")]
     Interrupted(#[source] tokio::task::JoinError),
