@@ -2,7 +2,8 @@
 //!
 //! Never here: what an answer means, or which server is asked.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -13,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::trouble::{Exit, Trouble};
 use crate::api::Failure;
@@ -59,7 +60,7 @@ impl Client {
     }
 
     /// Where the server is.
-    pub(super) fn socket(&self) -> &std::path::Path {
+    pub(super) fn socket(&self) -> &Path {
         &self.socket
     }
 
@@ -96,9 +97,7 @@ impl Client {
     }
 
     async fn send(&self, call: Call) -> Result<(Response<Incoming>, StopHandle), Trouble> {
-        let stream = UnixStream::connect(&self.socket)
-            .await
-            .map_err(|error| Trouble::connecting(&self.socket, &error))?;
+        let stream = self.connect().await.map_err(|error| Trouble::connecting(&self.socket, &error))?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(Trouble::garbled)?;
         // Its end is told to the request: nothing to do with the error here.
@@ -120,6 +119,16 @@ impl Client {
             Ok(failure) => Trouble::answered(failure),
             Err(_) => Trouble::garbled(format_args!("status {status} without a reason")),
         })
+    }
+
+    /// The kernel refuses at once while too many wait to be accepted: then we wait here, as long as the caller does.
+    async fn connect(&self) -> io::Result<UnixStream> {
+        loop {
+            match UnixStream::connect(&self.socket).await {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(QUEUE_FULL).await,
+                done => return done,
+            }
+        }
     }
 }
 
@@ -194,6 +203,7 @@ pub(super) fn encoded(part: &str) -> String {
     })
 }
 
+const QUEUE_FULL: Duration = Duration::from_millis(50);
 const MAX_ANSWER: usize = 16 << 20;
 const MAX_LINE: usize = 1 << 20;
 

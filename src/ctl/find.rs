@@ -5,9 +5,10 @@
 use std::collections::BTreeSet;
 use std::env;
 use std::fs;
-use std::io;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::trouble::{Exit, HOW_TO_START, Trouble};
 use crate::name::InstanceName;
@@ -17,28 +18,31 @@ use crate::name::InstanceName;
 pub(super) struct Places {
     /// Folders that hold a `NAME.sock` for each instance.
     pub(super) folders: Vec<PathBuf>,
-    /// The socket of the server whose run-time folder the environment names.
-    pub(super) named: Option<PathBuf>,
+    /// A folder that holds a `NAME/run.sock` for each instance: of users without a run-time folder.
+    pub(super) states: Option<PathBuf>,
+    /// The sockets of the server whose folders the environment names.
+    pub(super) named: Vec<PathBuf>,
 }
 
 impl Places {
     /// As the environment says.
     pub(super) fn of_environment() -> Self {
+        let said = |name| env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
+        let absolute = |name| said(name).filter(|path| path.is_absolute());
         let uid = rustix::process::getuid().as_raw();
+
         let mut folders = vec![PathBuf::from("/run/rip-server")];
-        for folder in
-            [env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from), Some(format!("/run/user/{uid}").into())]
-                .into_iter()
-                .flatten()
-                .map(|dir| dir.join("rip-server"))
-        {
-            if folder.is_absolute() && !folders.contains(&folder) {
+        for base in absolute("XDG_RUNTIME_DIR").into_iter().chain([format!("/run/user/{uid}").into()]) {
+            let folder = base.join("rip-server");
+            if !folders.contains(&folder) {
                 folders.push(folder);
             }
         }
-        let named =
-            env::var_os("RIP_RUNTIME_DIR").filter(|dir| !dir.is_empty()).map(|dir| beside(Path::new(&dir)));
-        Self { folders, named }
+        let home = || Some(absolute("HOME")?.join(".local/state"));
+        let states = absolute("XDG_STATE_HOME").or_else(home).map(|states| states.join("rip-server"));
+        let of_runtime = said("RIP_RUNTIME_DIR").map(|dir| beside(&dir));
+        let of_state = said("RIP_STATE_DIR").map(|dir| dir.join(IN_STATE));
+        Self { folders, states, named: of_runtime.into_iter().chain(of_state).collect() }
     }
 
     /// The socket of the one server that is meant.
@@ -53,10 +57,11 @@ impl Places {
         let mut live = Vec::new();
         let mut refused = None;
         for socket in candidates {
-            match UnixStream::connect(&socket) {
-                Ok(_) => live.push(socket),
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                    refused.get_or_insert_with(|| Trouble::connecting(&socket, &error));
+            match knock(&socket) {
+                // A full queue: somebody listens, if slowly.
+                Ok(()) | Err(Errno::AGAIN) => live.push(socket),
+                Err(errno @ Errno::ACCESS) => {
+                    refused.get_or_insert_with(|| Trouble::connecting(&socket, &errno.into()));
                 }
                 Err(_) => {}
             }
@@ -71,14 +76,15 @@ impl Places {
 
     fn of_instance(&self, name: &InstanceName) -> BTreeSet<PathBuf> {
         let file = format!("{name}.sock");
-        self.folders.iter().map(|folder| folder.join(&file)).chain(self.named.clone()).collect()
+        let state = self.states.iter().map(|states| states.join(name.as_str()).join(IN_STATE));
+        self.folders.iter().map(|folder| folder.join(&file)).chain(state).chain(self.named.clone()).collect()
     }
 
     fn all(&self) -> BTreeSet<PathBuf> {
-        let entries = self.folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
-        let sockets =
-            entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "sock"));
-        sockets.chain(self.named.clone()).collect()
+        let sockets = self.folders.iter().flat_map(|folder| entries(folder));
+        let sockets = sockets.filter(|path| path.extension().is_some_and(|extension| extension == "sock"));
+        let states = self.states.iter().flat_map(|states| entries(states)).map(|state| state.join(IN_STATE));
+        sockets.chain(states).chain(self.named.clone()).collect()
     }
 
     fn nothing(&self, instance: Option<&InstanceName>) -> Trouble {
@@ -86,23 +92,43 @@ impl Places {
             Some(name) => format!("no server answers for instance `{name}`"),
             None => "no running server found".into(),
         };
-        let places: Vec<_> =
-            self.folders.iter().chain(&self.named).map(|path| path.display().to_string()).collect();
-        let message = format!("{what}: looked in {}", places.join(", "));
+        let message =
+            format!("{what}: looked in {}", list(self.folders.iter().chain(&self.states).chain(&self.named)));
         Trouble::new(Exit::Unreachable, "unreachable", message).hint(HOW_TO_START)
     }
 }
 
+/// Without waiting for a server that is stuck.
+fn knock(socket: &Path) -> Result<(), Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let stream = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&stream, &SocketAddrUnix::new(socket)?)
+}
+
 fn several(live: &[PathBuf], instance: Option<&InstanceName>) -> Trouble {
-    let list: Vec<_> = live.iter().map(|path| path.display().to_string()).collect();
-    let message = format!("{} servers answer: {}", live.len(), list.join(", "));
-    let names: Vec<_> =
-        live.iter().filter_map(|path| path.file_stem()).map(|name| name.to_string_lossy()).collect();
+    let message = format!("{} servers answer: {}", live.len(), list(live));
     let hint = match instance {
         Some(_) => "say which one is meant by --socket PATH".to_owned(),
-        None => format!("say which one is meant by --instance NAME: {}", names.join(", ")),
+        None => {
+            let names: Vec<_> = live.iter().filter_map(|socket| name_of(socket)).collect();
+            format!("say which one is meant by --instance NAME: {}", names.join(", "))
+        }
     };
     Trouble::new(Exit::Usage, "ambiguous", message).hint(hint)
+}
+
+fn list<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> String {
+    paths.into_iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// A folder that is missing or not ours to read holds nothing for us.
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
+
+fn name_of(socket: &Path) -> Option<String> {
+    let name = if socket.ends_with(IN_STATE) { socket.parent()?.file_name() } else { socket.file_stem() };
+    Some(name?.to_string_lossy().into_owned())
 }
 
 /// The control socket stands beside the run-time folder, not inside: a service manager may empty that one.
@@ -112,6 +138,9 @@ fn beside(runtime_dir: &Path) -> PathBuf {
     socket.push(".sock");
     socket.into()
 }
+
+/// What stands beside `run`, the run-time folder in a state folder.
+const IN_STATE: &str = "run.sock";
 
 #[cfg(test)]
 mod tests {
@@ -127,8 +156,8 @@ mod tests {
     impl Machine {
         fn with(live: &[&str]) -> Self {
             let dir = tempfile::tempdir().unwrap();
-            for folder in ["system", "user"] {
-                fs::create_dir(dir.path().join(folder)).unwrap();
+            for folder in ["system", "user", "states/blog"] {
+                fs::create_dir_all(dir.path().join(folder)).unwrap();
             }
             let servers =
                 live.iter().map(|name| UnixListener::bind(dir.path().join(name)).unwrap()).collect();
@@ -137,7 +166,7 @@ mod tests {
 
         fn places(&self) -> Places {
             let folders = vec![self.path("system"), self.path("user"), self.path("missing")];
-            Places { folders, named: Some(beside(&self.path("named/"))) }
+            Places { folders, states: Some(self.path("states")), named: vec![beside(&self.path("named/"))] }
         }
 
         fn path(&self, name: &str) -> PathBuf {
@@ -151,7 +180,7 @@ mod tests {
 
     #[test]
     fn the_only_server_that_answers_is_taken() {
-        for socket in ["system/api.sock", "user/blog.sock", "named.sock"] {
+        for socket in ["system/api.sock", "user/blog.sock", "states/blog/run.sock", "named.sock"] {
             let machine = Machine::with(&[socket]);
             assert_eq!(machine.find(None), Ok(machine.path(socket)));
         }
@@ -168,23 +197,23 @@ mod tests {
 
     #[test]
     fn several_servers_are_listed_with_what_to_say() {
-        let machine = Machine::with(&["system/api.sock", "user/blog.sock"]);
+        let machine = Machine::with(&["system/api.sock", "states/blog/run.sock"]);
 
         let trouble = machine.find(None).unwrap_err();
 
-        let (api, blog) = (machine.path("system/api.sock"), machine.path("user/blog.sock"));
-        let message = format!("2 servers answer: {}, {}", api.display(), blog.display());
+        let (api, blog) = (machine.path("system/api.sock"), machine.path("states/blog/run.sock"));
+        let message = format!("2 servers answer: {}, {}", blog.display(), api.display());
         let expected = Trouble::new(Exit::Usage, "ambiguous", message)
-            .hint("say which one is meant by --instance NAME: api, blog");
+            .hint("say which one is meant by --instance NAME: blog, api");
         assert_eq!(trouble, expected);
     }
 
     #[test]
     fn an_instance_is_found_by_name_in_any_folder() {
-        let machine = Machine::with(&["system/api.sock", "user/blog.sock"]);
+        let machine = Machine::with(&["system/api.sock", "states/blog/run.sock"]);
 
         assert_eq!(machine.find(Some("api")), Ok(machine.path("system/api.sock")));
-        assert_eq!(machine.find(Some("blog")), Ok(machine.path("user/blog.sock")));
+        assert_eq!(machine.find(Some("blog")), Ok(machine.path("states/blog/run.sock")));
     }
 
     #[test]
@@ -200,8 +229,8 @@ mod tests {
     #[test]
     fn nothing_found_says_where_was_looked_and_how_to_start_one() {
         let machine = Machine::with(&[]);
-        let looked =
-            ["system", "user", "missing", "named.sock"].map(|name| machine.path(name).display().to_string());
+        let looked = ["system", "user", "missing", "states", "named.sock"]
+            .map(|name| machine.path(name).display().to_string());
 
         for (instance, what) in
             [(None, "no running server found"), (Some("api"), "no server answers for instance `api`")]

@@ -256,6 +256,21 @@ fn a_server_that_does_not_answer_in_time_is_exit_code_8() {
 }
 
 #[test]
+fn a_server_with_a_full_queue_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("full.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    let _first = UnixStream::connect(&socket).unwrap();
+
+    let words = ["--socket", &socket.display().to_string(), "--timeout", "1", "status"];
+    let (code, _, talk) = play(&words, &Places::default());
+
+    let expected = "rip-serverctl: GET /status took longer than 1 s\n  --timeout SECS waits longer\n";
+    assert_eq!((code, talk.as_str()), (8, expected));
+}
+
+#[test]
 fn without_a_server_the_exit_code_is_7_and_version_still_works() {
     let (code, data, talk) = play(&["status", "--json"], &Places::default());
     let failure: crate::api::Failure = serde_json::from_str(&data).unwrap();
