@@ -33,7 +33,6 @@ impl ControlSocket {
         Ok(Self { listener, ours: None })
     }
 
-    #[expect(dead_code, reason = "the server that takes it apart comes next")]
     pub(super) fn into_parts(self) -> (UnixListener, Option<Ours>) {
         (self.listener, self.ours)
     }
