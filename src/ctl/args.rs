@@ -165,10 +165,12 @@ const MAX_TIMEOUT: u64 = 7 * 24 * 60 * 60;
 
 const LONG_HELP: &str = "\
 Finding the server:
-  --socket PATH is taken as it is. --instance NAME is looked for as NAME.sock in /run/rip-server,
-  $XDG_RUNTIME_DIR/rip-server and /run/user/UID/rip-server, as NAME/run.sock in $XDG_STATE_HOME/rip-server
-  (~/.local/state/rip-server), as $RIP_RUNTIME_DIR.sock and as $RIP_STATE_DIR/run.sock. Without either, the one
-  server that answers in these places is taken; when there are several, say which by --instance.
+  --socket PATH is taken as it is. --instance NAME is looked for as NAME.sock in
+  /run/rip-server, $XDG_RUNTIME_DIR/rip-server and /run/user/UID/rip-server, as
+  NAME/run.sock in $XDG_STATE_HOME/rip-server (~/.local/state/rip-server), as
+  $RIP_RUNTIME_DIR.sock and as $RIP_STATE_DIR/run.sock. Without either, the one
+  server that answers in these places is taken; when there are several, say
+  which by --instance.
 
 Exit codes:
   0  ok
