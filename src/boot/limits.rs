@@ -8,7 +8,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 ///
 /// A connection needs one descriptor and, while it is served, another one to a worker.
 pub(super) fn raise_open_files(max_connections: usize) {
-    let wanted = (max_connections as u64).saturating_mul(2) + OWN_FILES;
+    let needed = (max_connections as u64).saturating_mul(2);
+    let wanted = needed + OWN_FILES;
     let limit = getrlimit(Resource::Nofile);
     let soft = limit.current.unwrap_or(u64::MAX);
     let hard = limit.maximum.unwrap_or(u64::MAX);
@@ -17,10 +18,10 @@ pub(super) fn raise_open_files(max_connections: usize) {
     }
     let raised = wanted.min(hard);
     let outcome = setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum: limit.maximum });
-    if outcome.is_err() || raised < wanted {
+    if outcome.is_err() || raised < needed {
         tracing::warn!(
             limit = if outcome.is_ok() { raised } else { soft },
-            wanted,
+            needed,
             "fewer open files are allowed than {max_connections} connections may need: raise LimitNOFILE, or lower \
              limits.max_connections"
         );
