@@ -1,9 +1,22 @@
-//! Backends: starting, watching and ending worker processes.
+//! Owns starting, watching and ending worker processes: one trait, and who implements it.
 //!
 //! Never here: when a worker should start or end (`manager`).
 
+pub mod child;
+#[cfg(test)]
+pub(crate) mod fake;
+pub mod guard;
+mod handover;
+mod keeper;
+mod output;
+mod procs;
+pub mod shim;
+mod sockets;
+mod worker;
+
 use std::fmt;
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -56,12 +69,14 @@ pub enum Signal {
     Terminate,
     /// SIGKILL.
     Kill,
+    /// SIGKILL because it is over its hard memory limit: its end is then [`Exit::OutOfMemory`].
+    OutOfMemory,
     /// Load the app anew.
     Reload(ReloadSignal),
 }
 
 /// What happened to a worker.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// It said `READY=1` on its notify socket.
     Ready(WorkerId),
@@ -78,7 +93,7 @@ pub enum Exit {
     Status(i32),
     /// By this signal.
     Signal(i32),
-    /// Killed by the kernel for its memory.
+    /// Killed for its memory: by the kernel, or by [`Signal::OutOfMemory`] where the kernel holds no limit.
     OutOfMemory,
 }
 
@@ -115,11 +130,59 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// Its program could not be started.
-    #[error("cannot start `{program}`: {source}")]
+    #[error("cannot start `{program}` in {}: {source}", directory.display())]
     Program {
         /// Which.
         program: String,
+        /// Where.
+        directory: PathBuf,
         /// Why.
         source: std::io::Error,
     },
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::name::{AppName, InstanceName};
+    use crate::spec::{Listen, Memory};
+
+    /// An order for a worker of the app `app` of the instance `test`.
+    pub(crate) fn order(worker: u64, command: &[&str]) -> Order {
+        let launch = LaunchSpec {
+            app: AppName::parse("app").unwrap(),
+            instance: InstanceName::parse("test").unwrap(),
+            directory: PathBuf::from("/"),
+            command: command.iter().map(ToString::to_string).collect(),
+            env: BTreeMap::new(),
+            listen: Listen::Fd,
+            memory: Memory::default(),
+            kill_after: Duration::from_secs(5),
+        };
+        Order { worker: WorkerId(worker), generation: GenerationId(1), launch: Arc::new(launch) }
+    }
+
+    #[test]
+    fn a_start_error_names_program_and_directory() {
+        let error = StartError::Program {
+            program: "gunicorn".into(),
+            directory: PathBuf::from("/srv/rip/blog"),
+            source: std::io::Error::other("no such program in PATH"),
+        };
+        assert_eq!(error.to_string(), "cannot start `gunicorn` in /srv/rip/blog: no such program in PATH");
+    }
+
+    #[test]
+    fn exits_read_as_sentences_and_as_words() {
+        for (exit, sentence, word) in [
+            (Exit::Status(3), "exited with status 3", "exit"),
+            (Exit::Signal(9), "was killed by signal 9", "signal"),
+            (Exit::OutOfMemory, "ran out of memory", "oom"),
+        ] {
+            assert_eq!((exit.to_string().as_str(), exit.cause()), (sentence, word));
+        }
+    }
 }

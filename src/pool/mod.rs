@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::name::{GenerationId, WorkerId};
 
-pub use member::{Address, Member, Parked};
+pub use member::{Address, Member, Parked, ParkedStream};
 pub use state::{Condemned, Doing, Mode, Report, SlotReport, Standing};
 use state::{Granted, PoolState, Seat, TicketId};
 
@@ -114,6 +114,11 @@ impl Pool {
     /// Whether a worker of the current generation is there.
     pub fn any_worker(&self) -> bool {
         self.shared.lock().any_worker()
+    }
+
+    /// How many workers can get requests.
+    pub fn routable(&self) -> usize {
+        self.shared.lock().routable()
     }
 
     fn lease(&self, seat: Seat) -> Lease {

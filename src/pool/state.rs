@@ -284,6 +284,10 @@ impl<W> PoolState<W> {
         self.slots.values().any(|slot| slot.routable(self.current))
     }
 
+    pub(super) fn routable(&self) -> usize {
+        self.slots.values().filter(|slot| slot.routable(self.current)).count()
+    }
+
     pub(super) fn standings(&self) -> Vec<Standing> {
         self.slots.values().map(|slot| self.standing(slot)).collect()
     }
