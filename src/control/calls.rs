@@ -63,7 +63,11 @@ impl Control {
                 self.shutdown.request();
                 json(&Stopping { ok: true, drain: self.facts.drain.as_secs() })
             }
-            Route::Metrics => text(metrics::CONTENT_TYPE, self.metrics.render()),
+            Route::Metrics => {
+                // Reading the apps brings their gauges up to date.
+                drop(self.manager.apps().await);
+                text(metrics::CONTENT_TYPE, self.metrics.render())
+            }
             Route::Logs(query) => {
                 let lines = self.manager.logs(query.app, query.lines, query.follow).await?;
                 json_lines(lines, self.stop.clone())
