@@ -1,2 +1,3 @@
 //! Stub.
+mod budget;
 mod worker;
