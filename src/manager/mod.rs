@@ -1,3 +1,4 @@
 //! Stub.
 mod budget;
+mod plan;
 mod worker;
