@@ -1,4 +1,5 @@
 //! Stub.
 mod budget;
 mod plan;
+mod probe;
 mod worker;
