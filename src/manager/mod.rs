@@ -1,5 +1,6 @@
 //! Stub.
 mod budget;
+mod output;
 mod plan;
 mod probe;
 mod worker;
