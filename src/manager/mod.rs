@@ -3,4 +3,5 @@ mod budget;
 mod output;
 mod plan;
 mod probe;
+mod watch;
 mod worker;
