@@ -152,7 +152,7 @@ impl std::str::FromStr for HostName {
 pub struct PlainNameError(pub String);
 
 macro_rules! plain_name {
-    ($(#[$doc:meta])* $name:ident) => {
+    ($(#[$doc:meta])* $name:ident, $is_right:ident) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -164,7 +164,7 @@ macro_rules! plain_name {
             /// # Errors
             /// [`PlainNameError`] with what was read.
             pub fn parse(text: &str) -> Result<Self, PlainNameError> {
-                if is_plain(text) { Ok(Self(text.into())) } else { Err(PlainNameError(text.into())) }
+                if $is_right(text) { Ok(Self(text.into())) } else { Err(PlainNameError(text.into())) }
             }
 
             /// The text.
@@ -203,17 +203,30 @@ macro_rules! plain_name {
 
 plain_name!(
     /// The name of an app: the last part of its directory's path unless the config says otherwise.
-    AppName
+    AppName,
+    is_plain
 );
 plain_name!(
     /// The name of a running `rip-server`: what stands behind the `@` of its unit, or the app's name.
-    InstanceName
+    ///
+    /// May hold what `systemd-escape` writes for other characters (`my\x2dapp`), so that every unit has its name.
+    InstanceName,
+    is_plain_or_escaped
 );
 
 fn is_plain(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text.starts_with(|c: char| c.is_ascii_alphanumeric())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+fn is_plain_or_escaped(text: &str) -> bool {
+    let mut parts = text.split("\\x");
+    let starts_plain =
+        parts.next().is_some_and(|first| first.starts_with(|c: char| c.is_ascii_alphanumeric()));
+    let is_escape =
+        |part: &str| part.get(..2).is_some_and(|code| code.bytes().all(|b| b.is_ascii_hexdigit()));
+    starts_plain && parts.all(is_escape) && is_plain(&text.replace("\\x", "-"))
 }
 
 /// A worker of an instance; counted up from 1 over all its apps, never used twice while the instance lives.
@@ -363,6 +376,16 @@ mod tests {
         }
         for text in ["", ".", "..", "-a", "a/b", "a b", "é", &"a".repeat(65)] {
             assert!(AppName::parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn instance_names_may_be_escaped_as_systemd_does() {
+        for text in ["labs-api", r"my\x2dapp", r"a\x2db-c"] {
+            assert_eq!(InstanceName::parse(text).unwrap().as_str(), text);
+        }
+        for text in ["", r"\x2da", r"a\x2", r"a\xzz", r"a\b", r"a\", "a/b", r"a/\x2d"] {
+            assert!(InstanceName::parse(text).is_err(), "{text:?}");
         }
     }
 

@@ -1,0 +1,80 @@
+//! The command line as `clap` sees it, for completion scripts. Never here: reading words (`tokens`).
+
+use clap::builder::PossibleValuesParser;
+use clap::{Arg, ArgAction, ValueHint};
+use clap_complete::Shell;
+
+use super::command::{COMMANDS, PAGES};
+use super::help;
+use super::kind::Kind;
+use super::setting::{Form, Setting};
+use super::table::TABLE;
+
+/// The completion script for a shell.
+pub(crate) fn text(shell: Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command(), "rip-server", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
+}
+
+/// The program with its flags and commands; words without dashes can stand in any order, so that `clap` only knows
+/// them as values of the first argument.
+pub(crate) fn command() -> clap::Command {
+    let app =
+        Arg::new("app").value_name("APP").value_hint(ValueHint::AnyPath).num_args(0..).help("the app to run");
+    let flags = TABLE.iter().flat_map(|row| row.forms.iter().filter_map(|form| flag(row, *form)));
+    let commands = COMMANDS.iter().chain(PAGES).map(|(name, help)| clap::Command::new(*name).about(*help));
+    clap::Command::new("rip-server")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("serves an app over HTTPS through supervised worker processes")
+        .disable_help_subcommand(true)
+        .arg(app)
+        .args(flags)
+        .subcommands(commands)
+}
+
+fn flag(row: &Setting, form: Form) -> Option<Arg> {
+    match form {
+        Form::Word(word, _) => {
+            let name = word.strip_prefix("--")?;
+            Some(Arg::new(name).long(name).action(ArgAction::SetTrue).help(help::word_meaning(row)))
+        }
+        Form::Flag(flag) => {
+            let name = flag.strip_prefix("--")?;
+            let arg = Arg::new(name).long(name).value_name(row.metavar).help(help::meaning(row));
+            let choices = row.kind.choices();
+            Some(match row.kind {
+                Kind::Path => arg.value_hint(ValueHint::AnyPath),
+                _ if choices.is_empty() => arg.value_hint(ValueHint::Other),
+                _ => arg.value_parser(PossibleValuesParser::new(choices)),
+            })
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_is_sound_and_knows_every_flag() {
+        let command = command();
+        command.clone().debug_assert();
+        for form in TABLE.iter().flat_map(|row| row.forms) {
+            if let Form::Flag(word) | Form::Word(word, _) = form
+                && let Some(name) = word.strip_prefix("--")
+            {
+                assert!(command.get_arguments().any(|arg| arg.get_long() == Some(name)), "{word}");
+            }
+        }
+    }
+
+    #[test]
+    fn scripts_complete_flags_and_choices() {
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+            let script = text(shell);
+            assert!(script.contains("max-queue") && script.contains("process"), "{shell}");
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! What can be wrong with words and files that people wrote, said so that they can put it right.
+//!
+//! Never here: printing. Every text shows what was read, where, and what would be right.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::origin::Origin;
+
+/// Why there is no config.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A word of the command line that means nothing.
+    #[error("unknown word `{word}`{}", with_hint(.hint))]
+    UnknownWord {
+        /// The word.
+        word: String,
+        /// What was probably meant.
+        hint: Option<String>,
+    },
+    /// A flag that needs a value and has none.
+    #[error("`{word}` needs a value: {right}")]
+    MissingValue {
+        /// The flag.
+        word: String,
+        /// What would be right.
+        right: String,
+    },
+    /// A flag that takes no value and has one.
+    #[error("`{word}` takes no value: write `{right}`")]
+    NeedlessValue {
+        /// What was read.
+        word: String,
+        /// What would be right.
+        right: String,
+    },
+    /// The same thing said twice.
+    #[error("`{first}` and `{second}` say the same thing twice ({what}): keep one of them")]
+    Twice {
+        /// The earlier word.
+        first: String,
+        /// The later word.
+        second: String,
+        /// What both set.
+        what: String,
+    },
+    /// Two things that exclude each other.
+    #[error("{first} and {second} exclude each other: {why}")]
+    Conflict {
+        /// The one, and where it stands.
+        first: String,
+        /// The other, and where it stands.
+        second: String,
+        /// Why, and what to do.
+        why: String,
+    },
+    /// One thing that needs another.
+    #[error("{first} needs {second} too")]
+    Incomplete {
+        /// What is there, and where it stands.
+        first: String,
+        /// What is not.
+        second: String,
+    },
+    /// A value that is not what its setting takes.
+    #[error("{}: read `{read}`, expected {right}", place(.origin, .key))]
+    Value {
+        /// Where it stands.
+        origin: Origin,
+        /// The setting's key.
+        key: String,
+        /// What was read.
+        read: String,
+        /// What would be right.
+        right: String,
+    },
+    /// A word that looks like a path to an app and leads nowhere.
+    #[error("no such file or directory: `{word}` (the app to run; `{first}` is looked for)")]
+    NoSuchPath {
+        /// The word.
+        word: String,
+        /// What was looked for.
+        first: String,
+    },
+    /// Nothing to run.
+    #[error("no app given: name its directory or entry file\n\n{usage}")]
+    NoApp {
+        /// How to.
+        usage: String,
+    },
+    /// A command without its host.
+    #[error("`{command}` needs a host name: `rip-server {command} blog.example`")]
+    NoHost {
+        /// The command.
+        command: String,
+    },
+    /// No running server could be meant.
+    #[error("which server? {found}: name its app's directory, or say --instance=NAME")]
+    WhichServer {
+        /// What was found.
+        found: String,
+    },
+    /// An instance whose name leads out of the folder of apps.
+    #[error("instance `{instance}` stands for the path `{path}`, which leaves {root}")]
+    Escapes {
+        /// The instance.
+        instance: String,
+        /// Its path.
+        path: String,
+        /// The folder of apps.
+        root: PathBuf,
+    },
+    /// A key that no setting has.
+    #[error("{origin}: unknown key `{key}`{}", with_hint(.hint))]
+    UnknownKey {
+        /// Where it stands.
+        origin: Origin,
+        /// The key.
+        key: String,
+        /// What was probably meant, or where the key may stand.
+        hint: Option<String>,
+    },
+    /// A file that is not TOML.
+    #[error("{origin}: {message}")]
+    Syntax {
+        /// Where.
+        origin: Origin,
+        /// Why.
+        message: String,
+    },
+    /// A file that cannot be read.
+    #[error("cannot read {what} {}: {source}", .path.display())]
+    Unreadable {
+        /// What it is for.
+        what: String,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A path too long for a Unix socket.
+    #[error("{}: a socket's path may have {MAX_SOCKET_PATH} bytes, this one has {length}: choose a shorter --runtime-dir", .path.display())]
+    LongSocket {
+        /// The socket.
+        path: PathBuf,
+        /// Its length in bytes.
+        length: usize,
+    },
+    /// No folder for files of this kind.
+    #[error("no place for {what}: {why}")]
+    NoFolder {
+        /// What it is for.
+        what: String,
+        /// Why, and what to do.
+        why: String,
+    },
+}
+
+impl ConfigError {
+    /// What the program exits with: 2, bad usage or config.
+    pub fn exit_code(&self) -> u8 {
+        2
+    }
+}
+
+/// The longest path a Unix socket can be bound to: `sun_path` less its final NUL.
+pub const MAX_SOCKET_PATH: usize = 107;
+
+/// A value with its place, as conflicts show it: `` `--cert=a.pem` `` or `tls.cert (/etc/x.toml:3:1)`.
+pub(crate) fn named(key: &str, origin: &Origin) -> String {
+    match origin {
+        Origin::Flag(word) => format!("`{word}`"),
+        Origin::Env(name) => format!("`{name}`"),
+        _ => format!("`{key}` ({origin})"),
+    }
+}
+
+fn place(origin: &Origin, key: &str) -> String {
+    match origin {
+        Origin::Flag(word) => format!("`{word}`"),
+        Origin::Env(name) => format!("environment variable {name}"),
+        Origin::Default => format!("default of {key}"),
+        Origin::File { .. } | Origin::AppFile { .. } => format!("{origin}: {key}"),
+    }
+}
+
+fn with_hint(hint: &Option<String>) -> String {
+    hint.as_ref().map(|hint| format!(": {hint}")).unwrap_or_default()
+}

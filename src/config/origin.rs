@@ -1,0 +1,80 @@
+//! Where a value came from. Never here: what it means, or which of two wins (`layer`).
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Where a value came from, in falling order of precedence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// This word of the command line.
+    Flag(String),
+    /// This variable of the environment.
+    Env(String),
+    /// The server's config file.
+    File {
+        /// The file.
+        path: Arc<Path>,
+        /// Counted from 1.
+        line: usize,
+        /// In characters, counted from 1.
+        column: usize,
+    },
+    /// The app's own `rip.toml`.
+    AppFile {
+        /// The file.
+        path: Arc<Path>,
+        /// Counted from 1.
+        line: usize,
+        /// In characters, counted from 1.
+        column: usize,
+    },
+    /// Built in.
+    Default,
+}
+
+impl Origin {
+    /// A stable word for machines: `flag`, `env`, `file`, `app-file` or `default`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Flag(_) => "flag",
+            Self::Env(_) => "env",
+            Self::File { .. } => "file",
+            Self::AppFile { .. } => "app-file",
+            Self::Default => "default",
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag(word) => write!(f, "command line `{word}`"),
+            Self::Env(name) => write!(f, "environment {name}"),
+            Self::File { path, line, column } | Self::AppFile { path, line, column } => {
+                write!(f, "{}:{line}:{column}", path.display())
+            }
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// A value and where it came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sourced<T> {
+    /// The value.
+    pub value: T,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// A setting as it is in force, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Effective {
+    /// Its key as config files write it: `limits.head`, `workers`.
+    pub key: String,
+    /// Its value as config files write it; the values of an app's variables are hidden.
+    pub value: String,
+    /// Where it came from.
+    pub origin: Origin,
+}

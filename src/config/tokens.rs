@@ -1,0 +1,681 @@
+//! The words of the command line, typed: what was said, in any order, without asking what it means for this machine.
+//!
+//! The only question to the machine is whether a path exists, and the caller answers it. Never here: the environment,
+//! files, defaults, or which value wins.
+//!
+//! Which word is what, first match wins: a flag (`-`…); the host after `add` and `remove`; a word or token of the
+//! table (`http`, `w:4`, `8443`); a command (`stop`); a path to the app (has a `/`, starts with `.`, or ends in a
+//! source suffix); and at the end, when no other word named an app, one bare name that exists.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use super::command::{COMMANDS, Command, INNER, Inner, PAGES, Page, page};
+use super::error::ConfigError;
+use super::layer::Layer;
+use super::near::nearest;
+use super::origin::Origin;
+use super::setting::{Form, Setting};
+use super::table::{Id, TABLE};
+use crate::name::HostName;
+
+/// What the words come to.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Parsed {
+    /// Print this and exit.
+    Page(Page),
+    /// One of the programs within the program; its words are passed on as they are.
+    Inner(Inner, Vec<OsString>),
+    /// Everything else.
+    Words(Box<Tokens>),
+}
+
+/// The words, typed.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Tokens {
+    pub(crate) command: Command,
+    pub(crate) app: Option<AppWord>,
+    pub(crate) layer: Layer,
+}
+
+/// The word that names the app.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AppWord {
+    pub(crate) path: PathBuf,
+    /// What follows the `@`; empty: nothing does.
+    pub(crate) aliases: Vec<HostName>,
+    pub(crate) word: String,
+}
+
+/// Reads the words after the program's name.
+///
+/// # Errors
+/// Whatever is unknown, wrong, said twice, or missing.
+pub(crate) fn parse(words: &[OsString], exists: &dyn Fn(&Path) -> bool) -> Result<Parsed, ConfigError> {
+    if let Some((first, rest)) = words.split_first()
+        && let Some((_, inner)) = INNER.iter().find(|(name, _)| *name == first)
+    {
+        return Ok(Parsed::Inner(*inner, rest.to_vec()));
+    }
+    if let Some(page) = page(words)? {
+        return Ok(Parsed::Page(page));
+    }
+    let mut parser = Parser {
+        exists,
+        verb: None,
+        host: None,
+        app: None,
+        bare: Vec::new(),
+        layer: Layer::default(),
+        seen: BTreeMap::new(),
+    };
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        parser.take(word, &mut words)?;
+    }
+    parser.finish().map(|tokens| Parsed::Words(Box::new(tokens)))
+}
+
+struct Parser<'a> {
+    exists: &'a dyn Fn(&Path) -> bool,
+    verb: Option<&'static str>,
+    host: Option<HostName>,
+    app: Option<AppWord>,
+    /// Words that nothing claimed: at most one may turn out to be the app.
+    bare: Vec<&'a OsStr>,
+    layer: Layer,
+    /// The word that set it.
+    seen: BTreeMap<Id, String>,
+}
+
+impl<'a> Parser<'a> {
+    fn take(
+        &mut self,
+        word: &'a OsStr,
+        rest: &mut impl Iterator<Item = &'a OsString>,
+    ) -> Result<(), ConfigError> {
+        let text = word.to_string_lossy();
+        if text.starts_with('-') {
+            return self.flag(word, rest);
+        }
+        if matches!(self.verb, Some("add" | "remove")) && self.host.is_none() && !is_plainly_path(&text) {
+            return self.take_host(&text);
+        }
+        if self.token(&text)? {
+            return Ok(());
+        }
+        if let Some((verb, _)) = COMMANDS.iter().find(|(verb, _)| *verb == text) {
+            return self.take_verb(verb);
+        }
+        if !looks_like_path(word) {
+            self.bare.push(word);
+            return Ok(());
+        }
+        match self.app_word(word)? {
+            Some(app) => self.take_app(app),
+            None => Err(no_such_path(word)),
+        }
+    }
+
+    fn flag(
+        &mut self,
+        word: &OsStr,
+        rest: &mut impl Iterator<Item = &'a OsString>,
+    ) -> Result<(), ConfigError> {
+        let bytes = word.as_bytes();
+        let equals = bytes.iter().position(|b| *b == b'=');
+        let (name, value) = match equals {
+            Some(at) => (&bytes[..at], Some(OsStr::from_bytes(&bytes[at + 1..]))),
+            None => (bytes, None),
+        };
+        let name = String::from_utf8_lossy(name);
+        if let Some((row, form)) = find(|form| matches!(form, Form::Word(word, _) if *word == name)) {
+            return match value {
+                None => self.put_word(row, form, &name),
+                Some(_) => Err(ConfigError::NeedlessValue { word: lossy(word), right: name.into() }),
+            };
+        }
+        let Some((row, form)) = find(|form| matches!(form, Form::Flag(flag) if *flag == name)) else {
+            return Err(unknown_flag(word, &name));
+        };
+        if let Some(value) = value {
+            return self.put(row, form, value, lossy(word));
+        }
+        let missing = || ConfigError::MissingValue {
+            word: name.clone().into_owned(),
+            right: format!("{}{}", row.kind_at(&name).expected(), row.example_at(form)),
+        };
+        let value = rest.next().filter(|next| !next.as_bytes().starts_with(b"--")).ok_or_else(missing)?;
+        self.put(row, form, value, format!("{name} {}", value.to_string_lossy()))
+    }
+
+    fn token(&mut self, text: &str) -> Result<bool, ConfigError> {
+        if !text.is_empty()
+            && text.bytes().all(|b| b.is_ascii_digit())
+            && let Some((row, form)) = find(|form| matches!(form, Form::Number))
+        {
+            self.put(row, form, OsStr::new(text), text.into())?;
+        } else if let Some((row, form)) = find(|form| matches!(form, Form::Word(word, _) if *word == text)) {
+            self.put_word(row, form, text)?;
+        } else if let Some((row, form)) =
+            find(|form| matches!(form, Form::Token(start) if text.starts_with(start)))
+        {
+            let Form::Token(start) = form else { return Ok(false) };
+            self.put(row, form, OsStr::new(&text[start.len()..]), text.into())?;
+        } else {
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    fn put_word(&mut self, row: &'static Setting, form: Form, word: &str) -> Result<(), ConfigError> {
+        let Form::Word(_, value) = form else { return Ok(()) };
+        self.put(row, form, OsStr::new(value), word.into())
+    }
+
+    fn put(
+        &mut self,
+        row: &'static Setting,
+        form: Form,
+        value: &OsStr,
+        word: String,
+    ) -> Result<(), ConfigError> {
+        let kind = if let Form::Flag(flag) = form { row.kind_at(flag) } else { row.kind };
+        let parsed = kind.parse_os(value).map_err(|wrong| ConfigError::Value {
+            origin: Origin::Flag(word.clone()),
+            key: row.key().into(),
+            read: lossy(value),
+            right: wrong.0 + &row.example_at(form),
+        })?;
+        if kind.is_repeatable() {
+            self.layer.append(row.id, parsed, Origin::Flag(word));
+            return Ok(());
+        }
+        if let Some(first) = self.seen.insert(row.id, word.clone()) {
+            return Err(ConfigError::Twice { first, second: word, what: row.key().into() });
+        }
+        self.layer.put(row.id, parsed, Origin::Flag(word));
+        Ok(())
+    }
+
+    fn take_verb(&mut self, verb: &'static str) -> Result<(), ConfigError> {
+        match self.verb.replace(verb) {
+            None => Ok(()),
+            Some(first) if first == verb => Err(ConfigError::Twice {
+                first: first.into(),
+                second: verb.into(),
+                what: "the command".into(),
+            }),
+            Some(first) => Err(conflict(first, verb, "one command at a time")),
+        }
+    }
+
+    fn take_host(&mut self, text: &str) -> Result<(), ConfigError> {
+        let verb = self.verb.unwrap_or_default();
+        let host = HostName::parse(text).map_err(|why| ConfigError::Value {
+            origin: Origin::Flag(format!("{verb} {text}")),
+            key: "host".into(),
+            read: text.into(),
+            right: format!("a host name ({why})"),
+        })?;
+        self.host = Some(host);
+        Ok(())
+    }
+
+    fn take_app(&mut self, app: AppWord) -> Result<(), ConfigError> {
+        match &self.app {
+            None => {
+                self.app = Some(app);
+                Ok(())
+            }
+            Some(first) => {
+                let why = "the command line runs one app; name more under [[apps]] in a config file";
+                Err(conflict(&first.word, &app.word, why))
+            }
+        }
+    }
+
+    /// `PATH` if that exists, else `PATH@a,b`; `None`: neither exists.
+    fn app_word(&self, word: &OsStr) -> Result<Option<AppWord>, ConfigError> {
+        if (self.exists)(Path::new(word)) {
+            return Ok(Some(AppWord { path: word.into(), aliases: Vec::new(), word: lossy(word) }));
+        }
+        let Some((path, names)) = split_aliases(word).filter(|(path, _)| (self.exists)(Path::new(path)))
+        else {
+            return Ok(None);
+        };
+        let mut aliases = Vec::new();
+        for name in names.split(',') {
+            let alias = alias(name).map_err(|why| ConfigError::Value {
+                origin: Origin::Flag(lossy(word)),
+                key: "hosts".into(),
+                read: name.into(),
+                right: format!(
+                    "host names with commas between, such as ./blog@blog,www.blog.example ({why})"
+                ),
+            })?;
+            if !aliases.contains(&alias) {
+                aliases.push(alias);
+            }
+        }
+        Ok(Some(AppWord { path: path.into(), aliases, word: lossy(word) }))
+    }
+
+    fn finish(mut self) -> Result<Tokens, ConfigError> {
+        for word in std::mem::take(&mut self.bare) {
+            match self.app_word(word)?.filter(|_| self.app.is_none()) {
+                Some(app) => self.app = Some(app),
+                None => return Err(self.unknown_word(word)),
+            }
+        }
+        let command = match (self.verb, self.host) {
+            (None, _) => Command::Run,
+            (Some("check"), _) => Command::Check,
+            (Some("stop"), _) => Command::Stop,
+            (Some("list"), _) => Command::List,
+            (Some("add"), Some(host)) => Command::Add(host),
+            (Some("remove"), Some(host)) => Command::Remove(host),
+            (Some(verb), _) => return Err(ConfigError::NoHost { command: verb.into() }),
+        };
+        if let Some(verb) = self.verb.filter(|verb| *verb != "check")
+            && let Some(there) = self.layer.first_not(|id| CLIENT.contains(&id))
+            && let Origin::Flag(word) = &there.origin
+        {
+            let why = "the one says how to run a server, the other only talks to one that runs";
+            return Err(conflict(word, verb, why));
+        }
+        Ok(Tokens { command, app: self.app, layer: self.layer })
+    }
+
+    fn unknown_word(&self, word: &OsStr) -> ConfigError {
+        let text = lossy(word);
+        let words = TABLE.iter().flat_map(|row| row.forms).filter_map(|form| match form {
+            Form::Word(word, _) => Some(*word),
+            _ => None,
+        });
+        let names = words.chain(COMMANDS.iter().chain(PAGES).map(|(name, _)| *name));
+        let hint = match (nearest(&text, names), text.split_once(':')) {
+            (Some(near), _) => format!("did you mean `{near}`?"),
+            (None, Some(_)) => {
+                "the words with a colon are w:COUNT, r:LIMITS, c:N, https:PORT and http:PORT".into()
+            }
+            (None, None) if self.app.is_some() => {
+                "it is no setting and no command, and the app is named already".into()
+            }
+            (None, None) => "it is no setting and no command, and no file or directory has that name".into(),
+        };
+        ConfigError::UnknownWord { word: text, hint: Some(hint) }
+    }
+}
+
+/// What a name after `@` stands for: a bare one is short for `NAME.local`.
+pub(crate) fn alias(name: &str) -> Result<HostName, crate::name::HostNameError> {
+    let host = HostName::parse(name)?;
+    let bare = host.address().is_none() && !host.as_str().contains('.') && host.as_str() != "localhost";
+    if bare { HostName::parse(&format!("{host}.local")) } else { Ok(host) }
+}
+
+fn find(test: impl Fn(&Form) -> bool) -> Option<(&'static Setting, Form)> {
+    TABLE.iter().find_map(|row| Some((row, *row.forms.iter().find(|form| test(form))?)))
+}
+
+fn split_aliases(word: &OsStr) -> Option<(OsString, String)> {
+    let bytes = word.as_bytes();
+    let at = bytes.iter().rposition(|b| *b == b'@')?;
+    let names = std::str::from_utf8(&bytes[at + 1..]).ok()?;
+    Some((OsString::from_vec(bytes[..at].to_vec()), names.into()))
+}
+
+fn looks_like_path(word: &OsStr) -> bool {
+    let path = split_aliases(word).map_or_else(|| word.to_owned(), |(path, _)| path);
+    let text = path.to_string_lossy();
+    is_plainly_path(&text) || SOURCES.iter().any(|suffix| text.ends_with(suffix))
+}
+
+fn is_plainly_path(text: &str) -> bool {
+    text.contains('/') || text.starts_with('.')
+}
+
+fn no_such_path(word: &OsStr) -> ConfigError {
+    let first = split_aliases(word).map_or_else(|| lossy(word), |(path, _)| lossy(&path));
+    ConfigError::NoSuchPath { word: lossy(word), first }
+}
+
+fn unknown_flag(word: &OsStr, name: &str) -> ConfigError {
+    let flags = TABLE.iter().flat_map(|row| row.forms).filter_map(|form| match form {
+        Form::Flag(flag) | Form::Word(flag, _) => Some(*flag),
+        _ => None,
+    });
+    let near = nearest(name, flags.chain(["--help", "--version"]));
+    let hint =
+        near.map_or("`rip-server --help` lists the flags".into(), |near| format!("did you mean `{near}`?"));
+    ConfigError::UnknownWord { word: lossy(word), hint: Some(hint) }
+}
+
+fn conflict(first: &str, second: &str, why: &str) -> ConfigError {
+    ConfigError::Conflict { first: format!("`{first}`"), second: format!("`{second}`"), why: why.into() }
+}
+
+fn lossy(word: &OsStr) -> String {
+    word.to_string_lossy().into_owned()
+}
+
+/// What may be said beside a command that only talks to a running server.
+const CLIENT: [Id; 5] = [Id::Instance, Id::ConfigFile, Id::RuntimeDir, Id::StateDir, Id::Json];
+
+/// Endings that make a word a path to an entry file.
+const SOURCES: [&str; 14] =
+    [".rip", ".ts", ".tsx", ".mts", ".js", ".jsx", ".mjs", ".cjs", ".py", ".rb", ".ru", ".go", ".rs", ".php"];
+
+#[cfg(test)]
+mod tests {
+    use clap_complete::Shell;
+
+    use super::super::layer::Stack;
+    use super::*;
+
+    /// A machine on which these paths exist.
+    fn exists(path: &Path) -> bool {
+        let there = ["./blog", "blog", "/srv/a", "app.py", "/srv/a@b", "../up", "index.ts", "\u{fffd}/x"];
+        there.contains(&&*path.to_string_lossy())
+    }
+
+    fn read(line: &str) -> Result<Tokens, String> {
+        let words: Vec<OsString> = line.split(' ').filter(|word| !word.is_empty()).map(Into::into).collect();
+        match parse(&words, &exists) {
+            Ok(Parsed::Words(tokens)) => Ok(*tokens),
+            Ok(other) => panic!("{line}: {other:?}"),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn app(line: &str) -> (String, Vec<String>) {
+        let app = read(line).unwrap().app.unwrap();
+        (app.path.display().to_string(), app.aliases.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn the_app_is_the_word_that_looks_like_a_path_and_exists() {
+        for (line, path, hosts) in [
+            ("./blog", "./blog", vec![]),
+            ("/srv/a", "/srv/a", vec![]),
+            ("../up", "../up", vec![]),
+            ("app.py", "app.py", vec![]),
+            ("w:4 index.ts http", "index.ts", vec![]),
+            ("blog", "blog", vec![]),
+            ("./blog@a", "./blog", vec!["a.local"]),
+            ("./blog@a,B.example,a", "./blog", vec!["a.local", "b.example"]),
+            ("blog@localhost,*.x.example,[::1]", "blog", vec!["localhost", "*.x.example", "[::1]"]),
+            ("app.py@www", "app.py", vec!["www.local"]),
+            ("/srv/a@b", "/srv/a@b", vec![]),
+            ("/srv/a@b@c", "/srv/a@b", vec!["c.local"]),
+        ] {
+            assert_eq!(app(line), (path.into(), hosts.iter().map(ToString::to_string).collect()), "{line}");
+        }
+        assert_eq!(read("").unwrap().app, None);
+    }
+
+    #[test]
+    fn a_path_need_not_be_utf_8() {
+        let words = [
+            OsStr::from_bytes(b"\xff/x@a").to_owned(),
+            "--cert".into(),
+            OsStr::from_bytes(b"\xfe.pem").into(),
+        ];
+        let Ok(Parsed::Words(tokens)) = parse(&words, &exists) else { panic!("not read") };
+        assert_eq!(tokens.app.unwrap().path.as_os_str().as_bytes(), b"\xff/x");
+        let cert = Stack::new([&tokens.layer]).get::<PathBuf>(Id::Cert).unwrap();
+        assert_eq!(cert.as_os_str().as_bytes(), b"\xfe.pem");
+    }
+
+    #[test]
+    fn every_value_is_read_as_written_or_refused_with_what_would_be_right() {
+        let shown = |line: &str, id| {
+            read(line)
+                .map(|tokens| tokens.layer.get(id).map(|there| there.value.to_string()).unwrap_or_default())
+        };
+        for (id, line, value) in [
+            (Id::Workers, "w:half", "half"),
+            (Id::Workers, "w:auto", "auto"),
+            (Id::Workers, "w:3x", "3x"),
+            (Id::Workers, "w:1", "1"),
+            (Id::Concurrency, "c:8", "8"),
+            (Id::Https, "8443", "8443"),
+            (Id::Https, "0", "0"),
+            (Id::Https, "https:65535", "65535"),
+            (Id::Https, "--https-port=443", "443"),
+            (Id::Https, "--https-port 443", "443"),
+            (Id::Https, "https", "auto"),
+            (Id::Http, "http", "auto"),
+            (Id::Http, "http:8080", "8080"),
+            (Id::RecycleRequests, "r:5,1h", "5"),
+            (Id::RecycleAge, "r:5,3600s", "1h"),
+            (Id::RecycleReloads, "r:5,3600s", ""),
+            (Id::Reload, "--reload=module", "module"),
+            (Id::MaxQueue, "--max-queue=0", "0"),
+            (Id::QueueTimeout, "--queue-timeout-ms=1500", "1500ms"),
+            (Id::ConnectTimeout, "--connect-timeout-ms=1", "1ms"),
+            (Id::RequestTimeout, "--read-timeout-ms=60000", "1min"),
+            (Id::MaxBody, "--max-request-body=1048576", "1M"),
+            (Id::Json, "--json-logging", "true"),
+            (Id::Json, "--json", "true"),
+            (Id::AccessLog, "--no-access-log", "false"),
+            (Id::RedirectHttp, "--no-redirect-http", "false"),
+            (Id::Hsts, "--hsts", "true"),
+            (Id::AutoTls, "--auto-tls", "true"),
+            (Id::SocketPrefix, "--socket-prefix=rip_blog", "rip_blog"),
+            (Id::Instance, r"--instance=my\x2dapp", r"my\x2dapp"),
+            (Id::Threads, "--threads=2", "2"),
+            (Id::Bind, "--bind=127.0.0.1 --bind ::1", "127.0.0.1, ::1"),
+            (Id::TrustedProxies, "--trusted-proxy=10.1.2.3/8 --trusted-proxy=::1", "10.0.0.0/8, ::1/128"),
+            (Id::Metrics, "--metrics=127.0.0.1:9145", "127.0.0.1:9145"),
+            (Id::RuntimeDir, "--runtime-dir run", "run"),
+        ] {
+            assert_eq!(shown(line, id).as_deref(), Ok(value), "{line}");
+        }
+        for line in [
+            "w:",
+            "w:0",
+            "w:4097",
+            "w:x",
+            "c:0",
+            "c:",
+            "r:",
+            "r:soon",
+            "r:5,5",
+            "65536",
+            "99999999999999999999",
+            "https:",
+            "https:-1",
+            "http:65536",
+            "--https-port=",
+            "--reload=all",
+            "--max-queue=-1",
+            "--max-queue=1.5",
+            "--max-queue=99999999999",
+            "--queue-timeout-ms=0",
+            "--queue-timeout-ms=10s",
+            "--max-request-body=0",
+            "--max-request-body=100MB",
+            "--socket-prefix=a/b",
+            "--instance=a/b",
+            "--threads=0",
+            "--bind=localhost",
+            "--metrics=9145",
+            "--trusted-proxy=10.0.0.0/33",
+            "--cert=",
+        ] {
+            let error = read(line).unwrap_err();
+            assert!(error.contains("read `") && error.contains("expected "), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn errors_say_what_was_read_and_what_would_be_right() {
+        for (line, text) in [
+            (
+                "w:x",
+                "`w:x`: read `x`, expected half, auto, 2x, 3x, or a number from 1 to 4096; for example w:half",
+            ),
+            (
+                "--queue-timeout-ms=10s",
+                "`--queue-timeout-ms=10s`: read `10s`, expected a whole number of milliseconds, at least 1; for example \
+                 --queue-timeout-ms=10000",
+            ),
+            (
+                "--max-queue",
+                "`--max-queue` needs a value: a whole number from 0 to 1000000; for example --max-queue=1024",
+            ),
+            ("--cert --key=k", "`--cert` needs a value: a path; for example --cert=/etc/ssl/certs/blog.pem"),
+            ("--hsts=yes", "`--hsts=yes` takes no value: write `--hsts`"),
+            ("--max-quue=5", "unknown word `--max-quue=5`: did you mean `--max-queue`?"),
+            ("--frobnicate", "unknown word `--frobnicate`: `rip-server --help` lists the flags"),
+            ("htpps", "unknown word `htpps`: did you mean `https`?"),
+            (
+                "x:4",
+                "unknown word `x:4`: the words with a colon are w:COUNT, r:LIMITS, c:N, https:PORT and http:PORT",
+            ),
+            (
+                "nothing",
+                "unknown word `nothing`: it is no setting and no command, and no file or directory has that name",
+            ),
+            (
+                "./blog other",
+                "unknown word `other`: it is no setting and no command, and the app is named already",
+            ),
+            ("./no@a", "no such file or directory: `./no@a` (the app to run; `./no` is looked for)"),
+            ("w:2 w:4", "`w:2` and `w:4` say the same thing twice (workers): keep one of them"),
+            ("8443 https", "`8443` and `https` say the same thing twice (listen.https): keep one of them"),
+            (
+                "--key=a --key b",
+                "`--key=a` and `--key b` say the same thing twice (tls.key): keep one of them",
+            ),
+            (
+                "--json --json-logging",
+                "`--json` and `--json-logging` say the same thing twice (log.json): keep one of them",
+            ),
+            (
+                "./blog /srv/a",
+                "`./blog` and `/srv/a` exclude each other: the command line runs one app; name more under [[apps]] in \
+                 a config file",
+            ),
+            ("stop list", "`stop` and `list` exclude each other: one command at a time"),
+            (
+                "stop w:4",
+                "`w:4` and `stop` exclude each other: the one says how to run a server, the other only talks to one \
+                 that runs",
+            ),
+            ("add", "`add` needs a host name: `rip-server add blog.example`"),
+            ("remove ./blog", "`remove` needs a host name: `rip-server remove blog.example`"),
+            (
+                "add a:80",
+                "`add a:80`: read `a:80`, expected a host name (host name `a:80` has a port: write it without `:80`)",
+            ),
+        ] {
+            assert_eq!(read(line).unwrap_err(), text, "{line}");
+        }
+    }
+
+    #[test]
+    fn commands_take_their_host_and_the_app_in_any_order() {
+        let host = |text: &str| HostName::parse(text).unwrap();
+        for (line, command, app) in [
+            ("stop", Command::Stop, None),
+            ("--json list ./blog", Command::List, Some("./blog")),
+            ("check /srv/a w:4", Command::Check, Some("/srv/a")),
+            ("add x.example", Command::Add(host("x.example")), None),
+            ("add ./blog x.example", Command::Add(host("x.example")), Some("./blog")),
+            ("/srv/a remove x.py", Command::Remove(host("x.py")), Some("/srv/a")),
+            ("add --instance=a X.example", Command::Add(host("x.example")), None),
+            ("blog", Command::Run, Some("blog")),
+        ] {
+            let tokens = read(line).unwrap();
+            assert_eq!(tokens.command, command, "{line}");
+            assert_eq!(tokens.app.map(|app| app.word).as_deref(), app, "{line}");
+        }
+    }
+
+    #[test]
+    fn pages_and_inner_programs_come_before_everything_else() {
+        let parsed =
+            |line: &str| parse(&line.split(' ').map(Into::into).collect::<Vec<_>>(), &exists).unwrap();
+        assert_eq!(parsed("w:nonsense --help"), Parsed::Page(Page::Help));
+        assert_eq!(parsed("-h"), Parsed::Page(Page::Help));
+        assert_eq!(parsed("./blog --version"), Parsed::Page(Page::Version));
+        assert_eq!(parsed("man"), Parsed::Page(Page::Manual));
+        assert_eq!(parsed("completions zsh"), Parsed::Page(Page::Completions(Shell::Zsh)));
+        assert_eq!(
+            parsed("worker-exec --help w:x -- node"),
+            Parsed::Inner(Inner::Exec, ["--help", "w:x", "--", "node"].map(Into::into).to_vec())
+        );
+    }
+
+    #[test]
+    fn any_order_of_the_words_says_the_same() {
+        let seed = 20_261_122;
+        let mut random = fastrand::Rng::with_seed(seed);
+        let groups = [
+            vec!["./blog@a,b.example"],
+            vec!["w:2x"],
+            vec!["r:10r,500"],
+            vec!["c:4"],
+            vec!["8443"],
+            vec!["--cert", "c.pem"],
+            vec!["--key=k.pem"],
+            vec!["--hsts"],
+            vec!["--no-redirect-http"],
+            vec!["--reload=none"],
+            vec!["--max-queue", "7"],
+            vec!["--json"],
+            vec!["check"],
+        ];
+        let line = |order: &[Vec<&str>]| order.concat().join(" ");
+        let expected = read(&line(&groups)).unwrap();
+        for round in 0..2000 {
+            let mut order = groups.to_vec();
+            random.shuffle(&mut order);
+            assert_eq!(read(&line(&order)).as_ref(), Ok(&expected), "seed {seed}, round {round}: {order:?}");
+        }
+    }
+
+    #[test]
+    fn random_words_are_read_or_refused_and_never_panic() {
+        let seed = 42;
+        let mut random = fastrand::Rng::with_seed(seed);
+        let pieces = [
+            "w:",
+            "r:",
+            "--",
+            "-",
+            "=",
+            "@",
+            ",",
+            "1",
+            "0",
+            "s",
+            "x",
+            ":",
+            "http",
+            "add",
+            "./blog",
+            "é",
+            "--max-queue",
+            "\\x2d",
+        ];
+        for _ in 0..5000 {
+            let words: Vec<OsString> = (0..random.usize(0..4))
+                .map(|_| {
+                    (0..random.usize(0..4))
+                        .map(|_| pieces[random.usize(..pieces.len())])
+                        .collect::<String>()
+                        .into()
+                })
+                .collect();
+            if let Err(error) = parse(&words, &exists) {
+                assert!(!error.to_string().is_empty(), "seed {seed}: {words:?}");
+            }
+        }
+    }
+}
