@@ -1,5 +1,7 @@
 //! Stub.
 mod budget;
+mod error;
+mod hosts;
 mod output;
 mod plan;
 mod probe;
