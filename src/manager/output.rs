@@ -79,7 +79,10 @@ impl Tail {
                 return;
             }
         }
-        while follow {
+        if !follow {
+            return;
+        }
+        loop {
             let line = tokio::select! {
                 line = self.coming.recv() => line,
                 () = reader.closed() => return,

@@ -10,11 +10,9 @@ use super::worker::State;
 /// What an app's workers should come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Desired {
-    /// How many workers.
-    pub(super) count: usize,
     /// The generation that serves; `None` before the first has been ready.
     pub(super) current: Option<Target>,
-    /// The generation that is to take over once `count` of its workers are ready.
+    /// The generation that is to take over once as many of its workers as it wants are ready.
     pub(super) candidate: Option<Target>,
 }
 
@@ -23,6 +21,8 @@ pub(super) struct Desired {
 pub(super) struct Target {
     /// Which.
     pub(super) generation: GenerationId,
+    /// How many workers it wants; what a new version wants is no business of the one that serves.
+    pub(super) count: usize,
     /// Whether its crash budget allows a start at this moment.
     pub(super) may_start: bool,
 }
@@ -64,26 +64,25 @@ pub(super) enum Reason {
     Surplus,
 }
 
-/// What to do now. Never takes the ready workers of the serving generation below min(count, as many as there are);
+/// What to do now. Never takes the ready workers of the serving generation below min(wanted, as many as there are);
 /// returns nothing once all is as desired.
 pub(super) fn plan(desired: &Desired, workers: &[WorkerView]) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut current = desired.current;
     let mut candidate = desired.candidate;
     if let Some(target) = candidate
-        && desired.count > 0
-        && Crew::of(target.generation, workers).ready.len() >= desired.count
+        && Crew::of(target.generation, workers).ready.len() >= target.count
     {
         steps.push(Step::Promote(target.generation));
         current = candidate.take();
     }
     retire_others(current, candidate, workers, &mut steps);
     if let Some(target) = candidate {
-        raise(target, desired.count, workers, &mut steps);
+        raise(target, workers, &mut steps);
     }
     if let Some(target) = current {
         let rollout = if candidate.is_some() { Rollout::Running } else { Rollout::None };
-        keep(target, desired.count, rollout, workers, &mut steps);
+        keep(target, rollout, workers, &mut steps);
     }
     steps
 }
@@ -137,23 +136,23 @@ fn retire_others(
     }
 }
 
-/// Brings a candidate up to `count`; what is too much and ready takes over with the others and goes then.
-fn raise(target: Target, count: usize, workers: &[WorkerView], steps: &mut Vec<Step>) {
+/// Brings a candidate up to what it wants; what is too much and ready takes over with the others and goes then.
+fn raise(target: Target, workers: &[WorkerView], steps: &mut Vec<Step>) {
     let crew = Crew::of(target.generation, workers);
-    start_up_to(count, target, &crew, steps);
-    cancel_down_to(count, &crew, steps);
+    start_up_to(target.count, target, &crew, steps);
+    cancel_down_to(target.count, &crew, steps);
 }
 
-/// Keeps the serving generation at `count`, and replaces one worker at a time that is due.
-fn keep(target: Target, count: usize, rollout: Rollout, workers: &[WorkerView], steps: &mut Vec<Step>) {
+/// Keeps the serving generation at what it wants, and replaces one worker at a time that is due.
+fn keep(target: Target, rollout: Rollout, workers: &[WorkerView], steps: &mut Vec<Step>) {
     let crew = Crew::of(target.generation, workers);
     // One more than wanted for as long as one is due: the replacement comes first.
-    let spare = usize::from(count > 0 && crew.any_stale() && !crew.recycling);
+    let spare = usize::from(crew.any_stale() && !crew.recycling);
     // A rollout replaces them all anyway; a replacement that is on its way may still come.
     let started = if rollout == Rollout::Running { 0 } else { spare };
-    start_up_to(count + started, target, &crew, steps);
-    cancel_down_to(count + spare, &crew, steps);
-    release_surplus(count, &crew, steps);
+    start_up_to(target.count + started, target, &crew, steps);
+    cancel_down_to(target.count + spare, &crew, steps);
+    release_surplus(target.count, &crew, steps);
 }
 
 fn start_up_to(count: usize, target: Target, crew: &Crew, steps: &mut Vec<Step>) {
@@ -191,8 +190,8 @@ mod tests {
 
     use super::*;
 
-    fn target(generation: u64) -> Option<Target> {
-        Some(Target { generation: GenerationId(generation), may_start: true })
+    fn target(generation: u64, count: usize) -> Option<Target> {
+        Some(Target { generation: GenerationId(generation), count, may_start: true })
     }
 
     fn view(worker: u64, generation: u64, state: State) -> WorkerView {
@@ -210,7 +209,7 @@ mod tests {
 
     #[test]
     fn the_first_generation_starts_in_parallel_and_serves_once_all_are_ready() {
-        let desired = Desired { count: 2, current: None, candidate: target(1) };
+        let desired = Desired { current: None, candidate: target(1, 2) };
         assert_eq!(plan(&desired, &[]), [start(1), start(1)]);
 
         let half = [view(1, 1, State::Ready), view(2, 1, starting())];
@@ -222,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_rollout_promotes_in_one_step_and_then_retires_the_old() {
-        let desired = Desired { count: 1, current: target(1), candidate: target(2) };
+        let desired = Desired { current: target(1, 1), candidate: target(2, 1) };
         let workers = [view(1, 1, State::Ready), view(2, 2, State::Ready)];
         let steps = [Step::Promote(GenerationId(2)), Step::Retire(WorkerId(1), Reason::Superseded)];
         assert_eq!(plan(&desired, &workers), steps);
@@ -230,13 +229,13 @@ mod tests {
 
     #[test]
     fn a_crash_during_a_rollout_is_replaced_in_the_old_generation_too() {
-        let desired = Desired { count: 1, current: target(1), candidate: target(2) };
+        let desired = Desired { current: target(1, 1), candidate: target(2, 1) };
         assert_eq!(plan(&desired, &[view(2, 2, starting())]), [start(1)]);
     }
 
     #[test]
     fn a_worker_that_is_due_goes_when_its_replacement_is_ready() {
-        let desired = Desired { count: 2, current: target(1), candidate: None };
+        let desired = Desired { current: target(1, 2), candidate: None };
         let mut workers = vec![view(1, 1, State::Ready), view(2, 1, State::Ready)];
         workers[0].stale = true;
         workers[1].stale = true;
@@ -255,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_smaller_count_takes_starting_workers_before_ready_ones() {
-        let desired = Desired { count: 1, current: target(1), candidate: None };
+        let desired = Desired { current: target(1, 1), candidate: None };
         let workers = [view(1, 1, State::Ready), view(2, 1, State::Ready), view(3, 1, starting())];
         let expected = [3, 2].map(|worker| Step::Retire(WorkerId(worker), Reason::Surplus));
         assert_eq!(plan(&desired, &workers), expected);
@@ -263,8 +262,8 @@ mod tests {
 
     #[test]
     fn a_spent_budget_starts_nothing() {
-        let current = Some(Target { generation: GenerationId(1), may_start: false });
-        assert_eq!(plan(&Desired { count: 4, current, candidate: None }, &[]), []);
+        let current = target(1, 4).map(|target| Target { may_start: false, ..target });
+        assert_eq!(plan(&Desired { current, candidate: None }, &[]), []);
     }
 
     /// An app with its workers, moved on by chance; checks after every move.
@@ -281,7 +280,7 @@ mod tests {
     impl Simulation {
         fn new(seed: u64) -> Self {
             let mut random = fastrand::Rng::with_seed(seed);
-            let desired = Desired { count: random.usize(1..5), current: None, candidate: target(1) };
+            let desired = Desired { current: None, candidate: target(1, random.usize(1..5)) };
             let given_up = HashSet::new();
             Self { seed, random, desired, workers: Vec::new(), latest: 1, next_worker: 0, given_up }
         }
@@ -289,7 +288,12 @@ mod tests {
         /// One thing that can happen to an app.
         fn disturb(&mut self) {
             match self.random.u32(0..10) {
-                0 => self.desired.count = self.random.usize(1..6),
+                0 => {
+                    let wanted = self.random.usize(1..6);
+                    let resized = |target: Option<Target>| target.map(|t| Target { count: wanted, ..t });
+                    self.desired.current = resized(self.desired.current);
+                    self.desired.candidate = resized(self.desired.candidate);
+                }
                 1 => self.deploy(),
                 2 => self.reject(),
                 3 => {
@@ -307,7 +311,7 @@ mod tests {
         fn deploy(&mut self) {
             self.given_up.extend(self.desired.candidate.map(|target| target.generation));
             self.latest += 1;
-            self.desired.candidate = target(self.latest);
+            self.desired.candidate = target(self.latest, self.random.usize(1..6));
         }
 
         fn reject(&mut self) {
@@ -322,7 +326,7 @@ mod tests {
 
         /// Carries the plan out; returns whether there was anything to do.
         fn act(&mut self) -> bool {
-            let (before, count) = (self.ready(), self.desired.count);
+            let before = self.ready();
             let steps = plan(&self.desired, &self.workers);
             for step in &steps {
                 match *step {
@@ -330,7 +334,8 @@ mod tests {
                     Step::Promote(generation) => self.promote(generation),
                     Step::Retire(worker, reason) => self.retire(worker, reason),
                 }
-                assert!(self.ready() >= count.min(before), "seed {}: {steps:?} in {self:?}", self.seed);
+                let wanted = self.desired.current.map_or(0, |target| target.count);
+                assert!(self.ready() >= wanted.min(before), "seed {}: {steps:?} in {self:?}", self.seed);
             }
             let recycling = self.workers.iter().filter(|v| v.recycling && v.state != State::Exited).count();
             assert!(recycling <= 1, "seed {}: {recycling} recycled at a time", self.seed);
@@ -413,15 +418,14 @@ mod tests {
                 simulation.act();
             }
             simulation.settle();
-            let Desired { count, current, .. } = simulation.desired;
-            let Some(current) = current else {
+            let Some(current) = simulation.desired.current else {
                 assert!(simulation.workers.is_empty(), "seed {seed}: {simulation:?}");
                 continue;
             };
             let exact = simulation.workers.iter().all(|view| {
                 view.generation == current.generation && view.state == State::Ready && !view.stale
             });
-            assert!(exact && simulation.workers.len() == count, "seed {seed}: {simulation:?}");
+            assert!(exact && simulation.workers.len() == current.count, "seed {seed}: {simulation:?}");
             assert!(simulation.desired.candidate.is_none(), "seed {seed}: {simulation:?}");
         }
     }
