@@ -1,1 +1,231 @@
-//! Stub.
+//! The data path: connections in, requests to workers, answers out.
+//!
+//! ```text
+//! listen → tls → connection → http: route → request_body → forward (claim, link, send) → drain/buffer → reply_body
+//! ```
+//!
+//! One thread per core, each with an event loop of its own; a connection stays on the thread that accepted it. Nothing
+//! here knows the manager: workers come out of an app's pool and go back into it.
+
+mod access;
+mod access_line;
+mod bind;
+mod buffer;
+mod builtin;
+mod client_stream;
+mod connection;
+mod drain;
+mod error;
+mod forward;
+mod framing;
+mod h2c;
+mod headers;
+mod http;
+mod link;
+mod listen;
+mod peer;
+mod reply;
+mod reply_body;
+mod request_body;
+mod route;
+mod send;
+mod shard;
+mod spool;
+mod tls;
+mod tunnel;
+mod worker_body;
+mod worker_head;
+
+use std::io;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use ::http::HeaderValue;
+use tokio::task::LocalSet;
+use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
+
+use crate::directory::Directory;
+use crate::metrics::Metrics;
+use crate::spec::{AccessLog, Hsts, ServerSpec};
+use crate::stop::Stop;
+
+pub use access::AccessWriter;
+pub use bind::{BindError, bind_port};
+
+use listen::{Gate, accept};
+use peer::RateLimit;
+use shard::{Role, Server, Shard};
+
+/// What the data path is made of.
+pub struct Parts {
+    /// Limits and looks.
+    pub spec: ServerSpec,
+    /// For spool files; must exist.
+    pub spool: PathBuf,
+    /// Listeners for apps over TLS.
+    pub https: Vec<TcpListener>,
+    /// Listeners for apps without TLS, or for redirects when there are TLS listeners too.
+    pub http: Vec<TcpListener>,
+    /// How TLS is spoken; needed when there are `https` listeners.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Which app answers.
+    pub directory: Directory,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Whether access records go to the journal.
+    pub to_journal: bool,
+    /// Threads, at least 1.
+    pub threads: usize,
+}
+
+/// The running data path.
+pub struct Acceptor {
+    stop: Stop,
+    threads: Vec<JoinHandle<()>>,
+    writer: Option<AccessWriter>,
+}
+
+impl Acceptor {
+    /// Starts to accept.
+    ///
+    /// # Errors
+    /// When a thread or its event loop cannot be made.
+    pub fn start(parts: Parts) -> io::Result<Self> {
+        let style = parts.spec.access_log;
+        let to_journal = parts.to_journal && style != AccessLog::Json;
+        let (access, writer) = access::start(style, to_journal, parts.metrics.clone())?;
+        let server = Arc::new(server(&parts));
+        let gate = Arc::new(Gate::new(
+            parts.spec.limits.max_connections,
+            parts.spec.limits.max_connections_per_address,
+        ));
+        let stop = Stop::new();
+        let mut threads = Vec::new();
+        for index in 0..parts.threads.max(1) {
+            let listeners = Listeners::clone_of(&parts)?;
+            let (server, access, gate) = (Arc::clone(&server), access.clone(), Arc::clone(&gate));
+            let (directory, metrics, stop) = (parts.directory.clone(), parts.metrics.clone(), stop.child());
+            let run = move || {
+                let shard = Shard {
+                    index,
+                    server,
+                    directory,
+                    metrics,
+                    access,
+                    stop,
+                    channels: h2c::Channels::default(),
+                };
+                run_shard(shard, listeners, &gate);
+            };
+            threads.push(std::thread::Builder::new().name(format!("serve-{index}")).spawn(run)?);
+        }
+        Ok(Self { stop, threads, writer })
+    }
+
+    /// Stops accepting; connections finish what they have in hand. Blocks until all are closed, at most about `limit`.
+    pub fn finish(self, limit: Duration) {
+        self.stop.request();
+        let deadline = Instant::now() + limit;
+        let (done, wait) = std::sync::mpsc::channel::<()>();
+        // The receiver hears of it when the last thread has dropped its sender.
+        let threads = self.threads;
+        let joiner = std::thread::spawn(move || {
+            for thread in threads {
+                if thread.join().is_err() {
+                    tracing::error!("a thread of the data path panicked");
+                }
+            }
+            drop(done);
+        });
+        let left = deadline.saturating_duration_since(Instant::now());
+        if wait.recv_timeout(left) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            tracing::warn!(?limit, "connections are cut: they did not finish in time");
+            return;
+        }
+        drop(joiner);
+        if let Some(writer) = self.writer {
+            writer.finish();
+        }
+    }
+}
+
+/// One thread's own descriptors of the listeners.
+struct Listeners {
+    list: Vec<(TcpListener, Role)>,
+    tls: Option<TlsAcceptor>,
+}
+
+impl Listeners {
+    fn clone_of(parts: &Parts) -> io::Result<Self> {
+        let http = if parts.https.is_empty() { Role::Http } else { Role::Redirect };
+        let all = parts.https.iter().map(|listener| (listener, Role::Https));
+        let all = all.chain(parts.http.iter().map(|listener| (listener, http)));
+        let list =
+            all.map(|(listener, role)| Ok((listener.try_clone()?, role))).collect::<io::Result<_>>()?;
+        Ok(Self { list, tls: parts.tls.clone().map(TlsAcceptor::from) })
+    }
+}
+
+fn run_shard(shard: Shard, listeners: Listeners, gate: &Arc<Gate>) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "cannot make an event loop");
+            return;
+        }
+    };
+    let shard = Rc::new(shard);
+    let local = LocalSet::new();
+    local.block_on(&runtime, async {
+        for (listener, role) in listeners.list {
+            let tls = listeners.tls.clone().filter(|_| role == Role::Https);
+            match tokio::net::TcpListener::from_std(listener) {
+                Ok(listener) => {
+                    shard.stop.spawn_local(
+                        "accept",
+                        accept(Rc::clone(&shard), listener, role, tls, Arc::clone(gate)),
+                    );
+                }
+                Err(error) => tracing::error!(%error, "cannot wait on a listener"),
+            }
+        }
+        let sweep = async {
+            match &shard.server.rate {
+                Some(rate) if shard.index == 0 => rate.sweep().await,
+                _ => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = shard.stop.requested() => {}
+            () = sweep => {}
+        }
+        shard.stop.finished().await;
+    });
+}
+
+fn server(parts: &Parts) -> Server {
+    let port = |listeners: &[TcpListener]| {
+        listeners.first().and_then(|first| first.local_addr().ok()).map(|at| at.port())
+    };
+    Server {
+        limits: parts.spec.limits,
+        hsts: parts.spec.hsts.and_then(hsts_value),
+        trusted: parts.spec.trusted_proxies.clone(),
+        status_for_all: parts.spec.status_for_all,
+        https_port: port(&parts.https),
+        http_port: port(&parts.http),
+        spool: parts.spool.clone(),
+        started: Instant::now(),
+        rate: parts.spec.limits.rate.map(RateLimit::new),
+    }
+}
+
+fn hsts_value(hsts: Hsts) -> Option<HeaderValue> {
+    let subdomains = if hsts.subdomains { "; includeSubDomains" } else { "" };
+    HeaderValue::try_from(format!("max-age={}{subdomains}", hsts.max_age.as_secs())).ok()
+}

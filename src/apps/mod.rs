@@ -1,1 +1,19 @@
-//! Stub.
+//! Apps: what a directory or file is, how to run it, and the workers that ship with the server.
+//!
+//! Never here: starting a process, deciding how many, or reading a config file; what a config file said arrives
+//! as [`Hints`].
+
+mod declared;
+mod detect;
+mod executable;
+mod found;
+mod javascript;
+mod programs;
+mod python;
+mod ruby;
+pub mod runtimes;
+mod site;
+pub mod static_worker;
+
+pub use detect::{default_name, detect};
+pub use found::{DetectError, Found, Hints, Kind, Launch, Listen, ReadyBy, StaticHint};

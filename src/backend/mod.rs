@@ -2,8 +2,17 @@
 //!
 //! Never here: when a worker should start or end (`manager`).
 
+pub mod child;
 #[cfg(test)]
 pub(crate) mod fake;
+pub mod guard;
+mod handover;
+mod keeper;
+mod output;
+mod procs;
+pub mod shim;
+mod sockets;
+mod worker;
 
 use std::fmt;
 use std::future::Future;
@@ -149,6 +158,7 @@ pub(crate) mod tests {
             directory: PathBuf::from("/"),
             command: command.iter().map(ToString::to_string).collect(),
             env: BTreeMap::new(),
+            notify: true,
             listen: Listen::Fd,
             memory: Memory::default(),
             kill_after: Duration::from_secs(5),

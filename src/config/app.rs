@@ -57,7 +57,9 @@ pub struct AppSettings {
     /// Limits of one worker.
     pub memory: Memory,
     /// Requests that a worker takes at the same time.
-    pub concurrency: NonZeroU32,
+    ///
+    /// `None`: as many as is natural for what the app is, else one.
+    pub concurrency: Option<NonZeroU32>,
     /// Tunnels that a worker may hold.
     pub tunnels: u32,
     /// Whether connections to workers are used again.
@@ -176,7 +178,7 @@ pub fn app_settings(request: &AppRequest) -> Result<AppSettings, ConfigError> {
             reloads: stack.want(Id::RecycleReloads),
         },
         memory: memory(&stack)?,
-        concurrency: non_zero(stack.want(Id::Concurrency)),
+        concurrency: stack.get(Id::Concurrency).map(non_zero),
         tunnels: narrow(stack.want(Id::Tunnels)),
         keepalive: stack.want(Id::Keepalive),
         protocol: stack.want(Id::Protocol),

@@ -438,7 +438,7 @@ mod tests {
             (limits.max_connections, limits.max_connections_per_address, limits.rate),
             (10_000, None, None)
         );
-        assert_eq!(config.server.scheme, Scheme::Https { port: PortChoice::Probe, redirect: true });
+        assert_eq!(config.server.scheme, Scheme::Https { port: PortChoice::Probe, redirect: Some(80) });
         assert_eq!(config.server.certs, CertSource::SelfSigned);
         assert_eq!(config.server.access_log, AccessLog::Human);
         assert_eq!((config.server.hsts, config.server.threads, config.warnings.len()), (None, None, 0));
@@ -498,7 +498,7 @@ mod tests {
             Scheme::Http { port: PortChoice::Given(8080) }
         );
         let https = stage.read("./blog 8443 --config=x.toml").server;
-        assert_eq!(https.scheme, Scheme::Https { port: PortChoice::Given(8443), redirect: true });
+        assert_eq!(https.scheme, Scheme::Https { port: PortChoice::Given(8443), redirect: Some(80) });
         let path = stage.path("c.pem");
         assert_eq!(https.certs, CertSource::Files { cert: path.clone(), key: path });
         assert_eq!(stage.read("./blog 1 --auto-tls --config=x.toml").server.certs, CertSource::Mkcert);

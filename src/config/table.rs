@@ -42,7 +42,7 @@ settings! {
     RecycleReloads: Workers, Limit(1_000_000_000_000), Unset("see recycle", "10"), "N",
         [Env("RIP_MAX_RELOADS"), Part("recycle.reloads")],
         "the reloads of recycle alone";
-    Concurrency: Workers, Count(1, 10_000), Is("1"), "N",
+    Concurrency: Workers, Count(1, 10_000), Unset("1, or more for static sites", "8"), "N",
         [Token("c:"), Env("RIP_CONCURRENCY"), App("concurrency")],
         "requests that a worker takes at the same time";
     Reload: Workers, Reload, Is("process"), "none|process|module",
@@ -96,7 +96,10 @@ settings! {
         "plain HTTP only, without TLS and redirect; auto: 80, else the first free one from 5000 up";
     RedirectHttp: Listening, Switch, Is("true"), "BOOL",
         [Word("--no-redirect-http", "false"), Env("RIP_LISTEN_REDIRECT_HTTP"), Server("listen.redirect_http")],
-        "redirect plain HTTP on port 80 to HTTPS";
+        "redirect plain HTTP to HTTPS, where the port can be had";
+    RedirectPort: Listening, Count(0, 65_535), Is("80"), "PORT",
+        [Flag("--redirect-port"), Env("RIP_LISTEN_REDIRECT_PORT"), Server("listen.redirect_port")],
+        "the port of plain HTTP that is redirected";
     Bind: Listening, Addresses, Unset("all", "127.0.0.1,::1"), "ADDRESS",
         [Flag("--bind"), Env("RIP_LISTEN_BIND"), Server("listen.bind")],
         "listen on this address only; may be repeated";

@@ -6,8 +6,10 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::name::{GenerationId, WorkerId};
@@ -37,6 +39,8 @@ pub struct Member {
     /// Connections that wait for the next request; never more than `concurrency`. One lock per worker, held for a
     /// push or a pop.
     parked: Mutex<Vec<Parked>>,
+    /// How the worker ended, once it has.
+    ended: watch::Sender<Option<&'static str>>,
 }
 
 /// A kept connection to a worker.
@@ -68,7 +72,15 @@ impl Member {
         concurrency: NonZeroU32,
         tunnels: u32,
     ) -> Self {
-        Self { worker, generation, address, concurrency, tunnels, parked: Mutex::new(Vec::new()) }
+        Self {
+            worker,
+            generation,
+            address,
+            concurrency,
+            tunnels,
+            parked: Mutex::new(Vec::new()),
+            ended: watch::Sender::new(None),
+        }
     }
 
     /// Takes a kept connection, one of the asking thread first.
@@ -86,6 +98,18 @@ impl Member {
         if parked.len() < self.concurrency.get() as usize {
             parked.push(connection);
         }
+    }
+
+    /// Notes how the worker ended, in one stable word such as `signal`, for requests that it leaves unanswered.
+    pub fn note_end(&self, cause: &'static str) {
+        self.ended.send_replace(Some(cause));
+    }
+
+    /// How the worker ended; `None` when that is not known within `limit`. Cancel-safe.
+    pub async fn ended_within(&self, limit: Duration) -> Option<&'static str> {
+        let mut ended = self.ended.subscribe();
+        let cause = tokio::time::timeout(limit, ended.wait_for(Option::is_some)).await.ok()?.ok()?;
+        *cause
     }
 
     /// Closes every kept connection.

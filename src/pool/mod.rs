@@ -6,6 +6,8 @@
 
 mod member;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::name::{GenerationId, WorkerId};
 
-pub use member::{Address, Member, Parked};
+pub use member::{Address, Member, Parked, ParkedStream};
 pub use state::{Condemned, Doing, Mode, Report, SlotReport, Standing};
 use state::{Granted, PoolState, Seat, TicketId};
 
@@ -116,6 +118,11 @@ impl Pool {
         self.shared.lock().any_worker()
     }
 
+    /// How many workers can get requests.
+    pub fn routable(&self) -> usize {
+        self.shared.lock().routable()
+    }
+
     fn lease(&self, seat: Seat) -> Lease {
         Lease { pool: self.clone(), seat: Some(seat) }
     }
@@ -154,11 +161,7 @@ pub struct Lease {
 impl Lease {
     /// The worker.
     pub fn member(&self) -> &Arc<Member> {
-        // The seat leaves only together with the lease itself.
-        match &self.seat {
-            Some(seat) => &seat.member,
-            None => unreachable!("a lease without a seat has been consumed"),
-        }
+        &self.seat.as_ref().expect("the seat leaves only together with the lease itself").member
     }
 
     /// Takes the worker out of routing for good; the manager reads why and ends it. The lease stays held.

@@ -1,0 +1,91 @@
+//! What the server answers by itself before any host is looked up: `/server` and `/status`; and redirects to HTTPS.
+//!
+//! Both paths are for loopback peers unless a setting opens them: `/status` tells host names. Never here: failures
+//! (`reply`).
+
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{Method, Response, StatusCode, Uri};
+use serde_json::json;
+
+use super::error::ServeError;
+use super::peer::Client;
+use super::reply::{self, JSON, TEXT};
+use super::reply_body::ReplyBody;
+use super::route::Host;
+use super::shard::{Connection, Server, Shard};
+
+/// The answer, when the path is one of ours and the client may ask.
+pub(super) fn answer(
+    conn: &Connection,
+    client: &Client,
+    method: &Method,
+    uri: &Uri,
+) -> Option<Response<ReplyBody>> {
+    let ours = matches!(uri.path(), "/server" | "/status") && matches!(*method, Method::GET | Method::HEAD);
+    if !ours || !(conn.shard.server.status_for_all || client.address.is_loopback()) {
+        return None;
+    }
+    let mut response = match uri.path() {
+        "/server" => reply::plain(StatusCode::OK, TEXT, Bytes::from_static(b"ok")),
+        _ => reply::plain(StatusCode::OK, JSON, Bytes::from(status(&conn.shard))),
+    };
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Some(response)
+}
+
+/// The original's object; `rip-serverctl status` says more.
+fn status(shard: &Shard) -> String {
+    let server: &Server = &shard.server;
+    let mut hosts = shard.directory.hosts();
+    hosts.sort();
+    let mut apps: Vec<_> = Vec::new();
+    for host in &hosts {
+        if let Some(route) = shard.directory.lookup(host.as_str())
+            && !apps.iter().any(|app| std::sync::Arc::ptr_eq(app, &route.app))
+        {
+            apps.push(std::sync::Arc::clone(&route.app));
+        }
+    }
+    let healthy = !apps.is_empty() && apps.iter().all(|app| app.pool.any_worker());
+    let workers: usize = apps.iter().map(|app| app.pool.routable()).sum();
+    let value = json!({
+        "status": if healthy { "healthy" } else { "degraded" },
+        "app": apps.first().map(|app| app.name.as_str()),
+        "apps": apps.iter().map(|app| app.name.as_str()).collect::<Vec<_>>(),
+        "workers": workers,
+        "ports": { "http": server.http_port, "https": server.https_port },
+        "uptime": server.started.elapsed().as_secs(),
+        "hosts": hosts,
+    });
+    format!("{value}\n")
+}
+
+/// Leads a plain request to HTTPS (RFC 9110 §15.4): only for hosts that are ours, and always to our own port.
+///
+/// # Errors
+/// [`ServeError::UnknownHost`].
+pub(super) fn redirect(
+    conn: &Connection,
+    host: &Host,
+    method: &Method,
+    uri: &Uri,
+) -> Result<Response<ReplyBody>, ServeError> {
+    if conn.shard.directory.lookup(&host.name).is_none() {
+        return Err(ServeError::UnknownHost);
+    }
+    let target = uri.path_and_query().map_or("/", |target| target.as_str());
+    let location = match conn.shard.server.https_port {
+        None | Some(443) => format!("https://{}{target}", host.name),
+        Some(port) => format!("https://{}:{port}{target}", host.name),
+    };
+    let status = match *method {
+        Method::GET | Method::HEAD => StatusCode::MOVED_PERMANENTLY,
+        _ => StatusCode::PERMANENT_REDIRECT,
+    };
+    let location =
+        HeaderValue::try_from(location).map_err(|_| ServeError::Malformed("its target is not a URI"))?;
+    let mut response = reply::plain(status, TEXT, Bytes::new());
+    response.headers_mut().insert(header::LOCATION, location);
+    Ok(response)
+}

@@ -1,0 +1,238 @@
+//! The byte stream to a client, with what the connection's timers have to know of it.
+//!
+//! Reads pass through [`Framing`]; writes that wait are dated. Never here: ending a connection (`connection`).
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_rustls::server::TlsStream;
+
+use super::framing::{Flaw, Framing};
+use super::listen::Admission;
+
+/// What a client speaks through.
+pub(super) enum Transport {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Where a connection stands, shared by its stream, its requests and its timer.
+///
+/// All three live on one thread, but hyper wants a stream that could move: hence the lock, which nobody ever waits for.
+pub(super) struct Wire {
+    state: Mutex<State>,
+    http2: bool,
+    /// The connection's place among all; an upgraded connection keeps it.
+    _admission: Admission,
+}
+
+struct State {
+    /// Only fed for HTTP/1: the framing of HTTP/2 is binary.
+    framing: Framing,
+    phase: Phase,
+    /// Since when a write waits for the client to read.
+    blocked: Option<Instant>,
+    /// An answer was given before the body was read: take the rest in before closing, or the answer may be lost.
+    linger: bool,
+    /// Requests whose answers are not complete.
+    open: usize,
+}
+
+/// What a connection is waiting for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// For the next request, since then.
+    Idle(Instant),
+    /// For the rest of a head, since then.
+    Head(Instant),
+    /// For us, or for a body.
+    Busy,
+}
+
+impl Wire {
+    pub(super) fn new(http2: bool, now: Instant, admission: Admission) -> Arc<Self> {
+        let state = State {
+            framing: Framing::default(),
+            phase: Phase::Idle(now),
+            blocked: None,
+            linger: false,
+            open: 0,
+        };
+        Arc::new(Self { state: Mutex::new(state), http2, _admission: admission })
+    }
+
+    pub(super) fn is_http2(&self) -> bool {
+        self.http2
+    }
+
+    /// A request has arrived.
+    pub(super) fn begin(&self) {
+        let mut state = self.lock();
+        state.open += 1;
+        state.phase = Phase::Busy;
+    }
+
+    /// The last byte of an answer is handed over.
+    pub(super) fn end(&self, now: Instant) {
+        let mut state = self.lock();
+        state.open = state.open.saturating_sub(1);
+        if state.open == 0 {
+            state.phase = Phase::Idle(now);
+        }
+        state.framing.message_ended();
+    }
+
+    /// The idle time starts anew.
+    pub(super) fn rest(&self, now: Instant) {
+        self.lock().phase = Phase::Idle(now);
+    }
+
+    /// What the connection waits for, and since when a write does.
+    pub(super) fn waiting(&self) -> (Phase, Option<Instant>) {
+        let state = self.lock();
+        (state.phase, state.blocked)
+    }
+
+    /// What is wrong with the head of request `number`; see [`Framing::flaw`].
+    pub(super) fn flaw(&self, number: u64) -> Option<Flaw> {
+        if self.http2 { None } else { self.lock().framing.flaw(number) }
+    }
+
+    /// The connection is about to leave HTTP.
+    pub(super) fn switch_off_framing(&self) {
+        self.lock().framing.switch_off();
+    }
+
+    /// Makes the end of the connection wait for what the client still sends.
+    pub(super) fn linger(&self) {
+        self.lock().linger = true;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn received(&self, bytes: &[u8]) {
+        if self.http2 {
+            return;
+        }
+        let mut state = self.lock();
+        state.framing.feed(bytes);
+        if matches!(state.phase, Phase::Idle(_)) && state.framing.inside_head() {
+            state.phase = Phase::Head(Instant::now());
+        }
+    }
+
+    fn note_write<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        let mut state = self.lock();
+        if result.is_ready() {
+            state.blocked = None;
+        } else if state.blocked.is_none() {
+            state.blocked = Some(Instant::now());
+        }
+        drop(state);
+        result
+    }
+}
+
+/// A [`Transport`] that keeps its [`Wire`] true.
+pub(super) struct ClientStream {
+    transport: Transport,
+    wire: Arc<Wire>,
+    lingered: usize,
+    shut: bool,
+}
+
+impl ClientStream {
+    pub(super) fn new(transport: Transport, wire: Arc<Wire>) -> Self {
+        Self { transport, wire, lingered: 0, shut: false }
+    }
+
+    fn transport(self: Pin<&mut Self>) -> (Pin<&mut dyn Stream>, &Wire) {
+        let this = self.get_mut();
+        let transport: Pin<&mut dyn Stream> = match &mut this.transport {
+            Transport::Plain(stream) => Pin::new(stream as &mut dyn Stream),
+            Transport::Tls(stream) => Pin::new(stream.as_mut() as &mut dyn Stream),
+        };
+        (transport, &this.wire)
+    }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+impl Stream for TcpStream {}
+impl Stream for TlsStream<TcpStream> {}
+
+impl AsyncRead for ClientStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let (transport, wire) = self.transport();
+        let before = buf.filled().len();
+        let result = ready!(transport.poll_read(cx, buf));
+        let new = &buf.filled()[before..];
+        if !new.is_empty() {
+            wire.received(new);
+        }
+        Poll::Ready(result)
+    }
+}
+
+impl AsyncWrite for ClientStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let (transport, wire) = self.transport();
+        wire.note_write(transport.poll_write(cx, buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let (transport, wire) = self.transport();
+        wire.note_write(transport.poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.transport {
+            Transport::Plain(stream) => stream.is_write_vectored(),
+            Transport::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let (transport, wire) = self.transport();
+        wire.note_write(transport.poll_flush(cx))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.shut {
+            let (transport, _) = self.as_mut().transport();
+            ready!(transport.poll_shutdown(cx))?;
+            self.shut = true;
+        }
+        if self.wire.lock().linger { self.poll_linger(cx) } else { Poll::Ready(Ok(())) }
+    }
+}
+
+impl ClientStream {
+    /// Takes in what the client still sends, within limits, so that the kernel does not answer it with a reset that
+    /// would make the client lose the answer it has not read yet.
+    fn poll_linger(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut sink = [0; 4096];
+        while self.lingered < LINGER_BYTES {
+            let mut buf = ReadBuf::new(&mut sink);
+            let (transport, _) = self.as_mut().transport();
+            match ready!(transport.poll_read(cx, &mut buf)) {
+                Ok(()) if !buf.filled().is_empty() => self.lingered += buf.filled().len(),
+                Ok(()) | Err(_) => break,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// As much as a client may still send after an early answer.
+const LINGER_BYTES: usize = 4 << 20;

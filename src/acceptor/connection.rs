@@ -1,0 +1,213 @@
+//! One client connection from its first byte to its last: protocol, timers, graceful end.
+//!
+//! HTTP/1 and HTTP/2 are told apart by ALPN, never guessed from bytes. Never here: a single request (`http`).
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, Sleep};
+
+use crate::spec::Limits;
+use crate::stop::Stop;
+
+use super::client_stream::{ClientStream, Phase, Wire};
+use super::http::{record_unread, serve};
+use super::reply::HEAD_TIMEOUT;
+use super::shard::Connection;
+
+/// Runs futures of HTTP/2 streams on the connection's own thread.
+#[derive(Clone)]
+pub(super) struct OnThread(pub(super) Stop);
+
+impl<F> Executor<F> for OnThread
+where
+    F: Future + 'static,
+{
+    fn execute(&self, future: F) {
+        self.0.spawn_local("stream", async move {
+            future.await;
+        });
+    }
+}
+
+/// How a connection came to its end.
+enum End {
+    /// By itself, or by an error of the client's.
+    Closed(Option<hyper::Error>),
+    /// Its head was not complete in time.
+    HeadTimeout,
+    /// Nobody reads what is written.
+    WriteTimeout,
+}
+
+/// Serves HTTP/1.0 and 1.1 until the connection ends.
+pub(super) async fn serve_http1(conn: Rc<Connection>, stream: ClientStream) {
+    let shard = Rc::clone(&conn.shard);
+    let limits = &shard.server.limits;
+    let wire = Arc::clone(&conn.wire);
+    let served = Rc::clone(&conn);
+    let service = service_fn(move |request: http::Request<Incoming>| serve(Rc::clone(&served), request));
+    let mut builder = http1::Builder::new();
+    builder
+        .header_read_timeout(None)
+        .max_headers(limits.max_fields)
+        .max_header_size(limits.max_head)
+        .max_buf_size(limits.max_head.max(MIN_BUFFER) * 2);
+    let mut serving = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
+    let end = drive(&mut serving, &wire, limits, &shard.stop, |serving| serving.graceful_shutdown()).await;
+    match end {
+        // hyper has answered it already.
+        End::Closed(Some(error)) if error.is_parse() => {
+            let status = if error.is_parse_too_large() { 431 } else { 400 };
+            record_unread(&conn, status, "malformed");
+        }
+        End::HeadTimeout => {
+            record_unread(&conn, 408, "too-slow");
+            if let Some(parts) = serving.into_parts() {
+                say_too_slow(parts.io.into_inner()).await;
+            }
+        }
+        End::Closed(_) | End::WriteTimeout => {}
+    }
+}
+
+async fn say_too_slow(mut stream: ClientStream) {
+    let words = async {
+        stream.write_all(HEAD_TIMEOUT).await?;
+        stream.shutdown().await
+    };
+    // A client that does not even read this is gone.
+    let _ = tokio::time::timeout(LAST_WORDS, words).await;
+}
+
+/// Serves HTTP/2 until the connection ends.
+pub(super) async fn serve_http2(conn: Rc<Connection>, stream: ClientStream) {
+    let shard = Rc::clone(&conn.shard);
+    let limits = &shard.server.limits;
+    let wire = Arc::clone(&conn.wire);
+    let service = service_fn(move |request: http::Request<Incoming>| serve(Rc::clone(&conn), request));
+    let mut builder = http2::Builder::new(OnThread(shard.stop.clone()));
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.h2_streams)
+        .max_header_list_size(u32::try_from(limits.max_head).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(Some(RESET_STREAMS))
+        .max_local_error_reset_streams(Some(RESET_STREAMS))
+        .max_send_buf_size(SEND_BUFFER)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .keep_alive_interval(Some(PING_EVERY))
+        .keep_alive_timeout(PING_ANSWER);
+    let mut serving = builder.serve_connection(TokioIo::new(stream), service);
+    drive(&mut serving, &wire, limits, &shard.stop, |serving| serving.graceful_shutdown()).await;
+}
+
+/// Polls the connection and keeps its deadlines. A timer is set when a deadline comes nearer and looked at when it
+/// fires: an ordinary request costs none.
+async fn drive<C>(
+    serving: &mut C,
+    wire: &Wire,
+    limits: &Limits,
+    stop: &Stop,
+    shut_down: impl Fn(Pin<&mut C>),
+) -> End
+where
+    C: Future<Output = hyper::Result<()>> + Unpin,
+{
+    let mut requested = pin!(stop.requested());
+    let mut timer = pin!(tokio::time::sleep(limits.keepalive.min(limits.head)));
+    let mut stopping = false;
+    poll_fn(|cx| {
+        if let Poll::Ready(result) = Pin::new(&mut *serving).poll(cx) {
+            return Poll::Ready(End::Closed(result.err()));
+        }
+        if !stopping && requested.as_mut().poll(cx).is_ready() {
+            stopping = true;
+            shut_down(Pin::new(&mut *serving));
+            if Pin::new(&mut *serving).poll(cx).is_ready() {
+                return Poll::Ready(End::Closed(None));
+            }
+        }
+        loop {
+            let (deadline, what) = next_deadline(wire, limits);
+            if !fires(timer.as_mut(), deadline, cx) {
+                return Poll::Pending;
+            }
+            match what {
+                Expired::Nothing => {}
+                Expired::Head => return Poll::Ready(End::HeadTimeout),
+                Expired::Write => return Poll::Ready(End::WriteTimeout),
+                Expired::Idle if stopping => return Poll::Ready(End::Closed(None)),
+                Expired::Idle => {
+                    stopping = true;
+                    shut_down(Pin::new(&mut *serving));
+                    if Pin::new(&mut *serving).poll(cx).is_ready() {
+                        return Poll::Ready(End::Closed(None));
+                    }
+                    wire.rest(Instant::now());
+                }
+            }
+        }
+    })
+    .await
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expired {
+    Nothing,
+    Head,
+    Idle,
+    Write,
+}
+
+fn next_deadline(wire: &Wire, limits: &Limits) -> (Instant, Expired) {
+    let (phase, blocked) = wire.waiting();
+    if let Some(since) = blocked {
+        return (since + limits.write_idle, Expired::Write);
+    }
+    match phase {
+        Phase::Head(since) => (since + limits.head, Expired::Head),
+        Phase::Idle(since) => (since + limits.keepalive, Expired::Idle),
+        Phase::Busy => (Instant::now() + BUSY_CHECK, Expired::Nothing),
+    }
+}
+
+/// Whether the deadline has passed. The timer is only ever moved when it stands too late, or has fired.
+fn fires(mut timer: Pin<&mut Sleep>, deadline: Instant, cx: &mut Context<'_>) -> bool {
+    if timer.deadline() > deadline {
+        timer.as_mut().reset(deadline);
+    }
+    if timer.as_mut().poll(cx).is_pending() {
+        return false;
+    }
+    if Instant::now() >= deadline {
+        return true;
+    }
+    timer.as_mut().reset(deadline);
+    timer.poll(cx).is_ready()
+}
+
+/// The least buffer hyper takes.
+const MIN_BUFFER: usize = 8 << 10;
+/// A connection in the middle of a request is looked at that often.
+const BUSY_CHECK: Duration = Duration::from_secs(30);
+/// For the answer to a head that never came.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// Streams a client may reset before they are accepted (CVE-2023-44487).
+const RESET_STREAMS: usize = 50;
+const SEND_BUFFER: usize = 256 << 10;
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+/// A peer that is gone without a word is found out.
+const PING_EVERY: Duration = Duration::from_secs(30);
+const PING_ANSWER: Duration = Duration::from_secs(20);

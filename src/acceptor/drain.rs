@@ -1,0 +1,204 @@
+//! Takes a worker's answer in as fast as the worker gives it, so that a slow client does not hold the worker.
+//!
+//! Owns the lease until the answer's last byte, or until the worker's side of the connection is closed: never earlier,
+//! or two requests could be in one worker's hands. Never here: the client's side (`reply_body`).
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::metrics::Metrics;
+use crate::pool::{Condemned, Lease};
+
+use super::buffer::{Buffer, NoReader};
+use super::link::Link;
+use super::reply_body::CutShort;
+use super::spool::Spool;
+use super::worker_body::{BodyDecoder, Piece};
+
+/// An answer of which the head has been read.
+pub(super) struct Answer {
+    pub(super) lease: Lease,
+    pub(super) link: Link,
+    pub(super) decoder: BodyDecoder,
+    /// Whether the connection may be kept.
+    pub(super) keep: bool,
+}
+
+/// What taking an answer in needs to know.
+#[derive(Clone)]
+pub(super) struct Draining {
+    pub(super) worker_idle: Duration,
+    pub(super) client_idle: Duration,
+    /// For the worker to notice that its client has gone.
+    pub(super) hang_up: Duration,
+    pub(super) most_spooled: u64,
+    pub(super) folder: PathBuf,
+    pub(super) metrics: Metrics,
+}
+
+/// Why taking in stopped early.
+enum Stopped {
+    Reader(NoReader),
+    Worker(CutShort),
+}
+
+/// Moves the answer into the buffer until its end, then gives the worker back.
+pub(super) async fn drain(mut answer: Answer, buffer: Rc<Buffer>, how: Draining) {
+    match pump(&mut answer, &buffer, &how).await {
+        Ok(()) => {
+            answer.give_back();
+            // The worker is free; what lies here for a client that does not read must not lie here for ever.
+            if buffer.wait_read(how.client_idle).await == Err(NoReader::Stalled) {
+                buffer.give_up();
+            }
+        }
+        Err(Stopped::Reader(why)) => {
+            if why == NoReader::Stalled {
+                buffer.give_up();
+            }
+            answer.abandon(how.hang_up).await;
+        }
+        Err(Stopped::Worker(why)) => {
+            if matches!(why, CutShort::Stalled) {
+                answer.condemn(Condemned::Stalled);
+            }
+            buffer.cut(why);
+        }
+    }
+}
+
+async fn pump(answer: &mut Answer, buffer: &Buffer, how: &Draining) -> Result<(), Stopped> {
+    let mut spool_works = true;
+    loop {
+        match answer.decoder.next(&mut answer.link.buf) {
+            Err(what) => return Err(Stopped::Worker(CutShort::Malformed(what))),
+            Ok(Piece::End(trailers)) => {
+                buffer.complete(trailers);
+                return Ok(());
+            }
+            Ok(Piece::Data(data)) => put(data, buffer, how, &mut spool_works).await?,
+            Ok(Piece::Need) => {
+                let read = answer.link.fill(WORKER_READ);
+                let read = tokio::time::timeout(how.worker_idle, read);
+                tokio::select! {
+                    biased;
+                    read = read => match read {
+                        Err(_) => return Err(Stopped::Worker(CutShort::Stalled)),
+                        Ok(Err(error)) => return Err(Stopped::Worker(CutShort::Io(error))),
+                        Ok(Ok(0)) if answer.decoder.ends_here() => {
+                            buffer.complete(None);
+                            return Ok(());
+                        }
+                        Ok(Ok(0)) => {
+                            return Err(Stopped::Worker(CutShort::Io(std::io::ErrorKind::UnexpectedEof.into())));
+                        }
+                        Ok(Ok(_)) => {}
+                    },
+                    () = buffer.wait_gone() => return Err(Stopped::Reader(NoReader::Gone)),
+                }
+            }
+        }
+    }
+}
+
+/// Into memory, else into the file, else after waiting for the client.
+async fn put(
+    mut data: Bytes,
+    buffer: &Buffer,
+    how: &Draining,
+    spool_works: &mut bool,
+) -> Result<(), Stopped> {
+    loop {
+        data = match buffer.try_push(data) {
+            Ok(()) => return Ok(()),
+            Err(data) => data,
+        };
+        if *spool_works && how.most_spooled > 0 {
+            match put_aside(&data, buffer, how).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::warn!(%error, folder = %how.folder.display(), "cannot put an answer aside: its worker waits for the client");
+                    *spool_works = false;
+                }
+            }
+        }
+        buffer.wait_room(how.most_spooled, how.client_idle).await.map_err(Stopped::Reader)?;
+    }
+}
+
+/// Returns false when the file is full.
+async fn put_aside(data: &Bytes, buffer: &Buffer, how: &Draining) -> std::io::Result<bool> {
+    if buffer.spool_end().is_none() {
+        buffer.attach_spool(Spool::create(&how.folder).await?);
+    }
+    let Some((spool, end)) = buffer.spool_end() else { return Ok(false) };
+    if end + data.len() as u64 > how.most_spooled {
+        return Ok(false);
+    }
+    let written = spool.write(end, vec![data.clone()]).await?;
+    how.metrics.spooled_bytes.inc_by(written);
+    buffer.spooled(written);
+    Ok(true)
+}
+
+impl Answer {
+    /// The answer is complete: the connection is kept if it may be, and the worker is free.
+    pub(super) fn give_back(self) {
+        if self.keep {
+            self.link.park(self.lease.member());
+        }
+    }
+
+    /// With one request per worker, a worker that is stuck with this one is of no use to others.
+    pub(super) fn condemn(&self, why: Condemned) {
+        if self.lease.member().concurrency.get() == 1 {
+            self.lease.condemn(why);
+        }
+    }
+
+    /// Nobody reads the answer any more. The worker is free only when it has ended it, or its connection.
+    pub(super) async fn abandon(mut self, limit: Duration) {
+        if self.lease.member().concurrency.get() > 1 {
+            return;
+        }
+        let deadline = Instant::now() + limit;
+        if self.decoder.remaining().is_some_and(|left| left <= WORTH_READING) {
+            match tokio::time::timeout_at(deadline, self.read_to_end()).await {
+                Ok(true) => return self.give_back(),
+                Ok(false) => return,
+                Err(_) => return self.condemn(Condemned::Stalled),
+            }
+        }
+        if !self.link.refuse_answer() || self.read_to_end().await {
+            return;
+        }
+        if tokio::time::timeout_at(deadline, self.link.closed_by_worker()).await.is_err() {
+            self.condemn(Condemned::Stalled);
+        }
+    }
+
+    /// Whether the answer came to its end.
+    async fn read_to_end(&mut self) -> bool {
+        loop {
+            match self.decoder.next(&mut self.link.buf) {
+                Ok(Piece::End(_)) => return true,
+                Ok(Piece::Data(_)) => {}
+                Ok(Piece::Need) => match self.link.fill(WORKER_READ).await {
+                    Ok(read) if read > 0 => {}
+                    Ok(_) | Err(_) => return false,
+                },
+                Err(_) => return false,
+            }
+        }
+    }
+}
+
+/// How much is read from a worker at a time.
+pub(super) const WORKER_READ: usize = 64 << 10;
+/// The rest of an answer that is read for nobody, to keep its connection.
+const WORTH_READING: u64 = 1 << 20;

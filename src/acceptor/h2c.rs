@@ -1,0 +1,134 @@
+//! Workers that speak HTTP/2 without TLS: gRPC apps. One connection per worker and thread, many streams on it.
+//!
+//! Bodies stream both ways and are never collected. Never here: workers that speak HTTP/1.1 (`forward`).
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Request, Response, Uri};
+use http_body_util::{Either, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::http2;
+use hyper_util::rt::TokioIo;
+
+use crate::name::WorkerId;
+use crate::pool::{Condemned, Lease};
+
+use super::access::Recording;
+use super::connection::OnThread;
+use super::error::ServeError;
+use super::forward::Outgoing;
+use super::headers::{Named, clean_answer, passes_to_worker};
+use super::link::Link;
+use super::reply_body::ReplyBody;
+use super::request_body::RequestBody;
+use super::shard::Shard;
+
+type OutBody = Either<Incoming, Empty<Bytes>>;
+type Channel = http2::SendRequest<OutBody>;
+
+/// The open connections of one thread.
+#[derive(Default)]
+pub(super) struct Channels {
+    open: RefCell<HashMap<WorkerId, Channel>>,
+}
+
+/// Sends the request on a stream of its own and returns the answer with its body still coming.
+///
+/// # Errors
+/// As with HTTP/1.1 workers. Dropping it resets the stream.
+pub(super) async fn exchange(
+    request: &mut Outgoing<'_>,
+    lease: Lease,
+    recording: &mut Recording,
+) -> Result<Response<ReplyBody>, ServeError> {
+    let worker = lease.member().worker;
+    let limit = request.rules.timeouts.request;
+    let mut channel = channel(request.shard, &lease, request.rules.timeouts.connect)
+        .await
+        .map_err(|source| ServeError::Unreachable { worker, source })?;
+    let body = match std::mem::replace(&mut request.body, RequestBody::Empty) {
+        RequestBody::Streaming(incoming, _) => Either::Left(incoming),
+        RequestBody::Empty | RequestBody::Memory(..) | RequestBody::Spooled(..) => {
+            Either::Right(Empty::new())
+        }
+    };
+    let outgoing = outgoing(request, body)?;
+    let answer = tokio::time::timeout(limit, channel.send_request(outgoing)).await;
+    let Ok(answer) = answer else {
+        if lease.member().concurrency.get() == 1 {
+            lease.condemn(Condemned::TooSlow);
+        }
+        return Err(ServeError::WorkerTimeout { worker });
+    };
+    let answer = answer.map_err(|error| {
+        request.shard.channels.open.borrow_mut().remove(&worker);
+        ServeError::WorkerDied { worker, cause: None, source: io::Error::other(error) }
+    })?;
+    recording.note(|record| record.in_worker = record.queued.map(|_| Duration::ZERO));
+    let (mut head, body) = answer.into_parts();
+    clean_answer(&mut head.headers, true);
+    let mut response = Response::new(ReplyBody::upstream(body, lease));
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.headers;
+    Ok(response)
+}
+
+async fn channel(shard: &Shard, lease: &Lease, limit: Duration) -> io::Result<Channel> {
+    let worker = lease.member().worker;
+    if let Some(open) = shard.channels.open.borrow().get(&worker).filter(|open| !open.is_closed()) {
+        return Ok(open.clone());
+    }
+    let link = Link::open(lease.member(), shard.index, limit).await?;
+    let exec = OnThread(shard.stop.clone());
+    let (channel, connection) = http2::handshake(exec, TokioIo::new(link)).await.map_err(io::Error::other)?;
+    shard.stop.spawn_local("h2c connection", async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%worker, %error, "an HTTP/2 connection to a worker ended");
+        }
+    });
+    let mut open = shard.channels.open.borrow_mut();
+    open.retain(|_, channel| !channel.is_closed());
+    open.insert(worker, channel.clone());
+    Ok(channel)
+}
+
+fn outgoing(request: &Outgoing<'_>, body: OutBody) -> Result<Request<OutBody>, ServeError> {
+    let host = String::from_utf8_lossy(request.head.authority);
+    let target = request.head.uri.path_and_query().map_or("/", |target| target.as_str());
+    let uri: Uri = format!("http://{host}{target}")
+        .parse()
+        .map_err(|_| ServeError::Malformed("its target is not a URI"))?;
+    let mut outgoing = Request::new(body);
+    *outgoing.method_mut() = request.head.method.clone();
+    *outgoing.uri_mut() = uri;
+    let headers = outgoing.headers_mut();
+    let named = Named::of(request.head.headers);
+    for (name, value) in request.head.headers {
+        if passes_to_worker(name, &named, request.origin.trusted) {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    // The one value HTTP/2 allows, and gRPC requires.
+    if request.head.headers.get(header::TE).is_some_and(|te| super::headers::has_token(te, "trailers")) {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    let origin = &request.origin;
+    for (name, value) in [
+        ("x-forwarded-for", origin.forwarded_for.to_owned()),
+        ("x-forwarded-proto", origin.proto.to_owned()),
+        ("x-forwarded-host", origin.host.to_owned()),
+        ("x-forwarded-port", origin.port.to_string()),
+        ("x-request-id", origin.id.to_string()),
+        ("x-request-start", format!("t={}", origin.start_ms)),
+    ] {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+    Ok(outgoing)
+}

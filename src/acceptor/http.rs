@@ -1,0 +1,299 @@
+//! One request from its head to its answer: check, route, collect, claim, forward, reply.
+//!
+//! Reads like the list of steps; each step lives in a file of its own.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use http::header::{self, HeaderValue};
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use hyper::body::{Body, Incoming};
+use tokio::time::Instant;
+
+use crate::api::Intent;
+use crate::directory::Route;
+use crate::name::RequestId;
+use crate::pool::HeldPlace;
+use crate::spec::{Protocol, Rules};
+
+use super::access::{Outcome, Record, Recording};
+use super::builtin;
+use super::error::{Blame, ServeError};
+use super::forward::{Outgoing, forward};
+use super::headers::{Named, has_token};
+use super::peer::Client;
+use super::reply::{self, REQUEST_ID};
+use super::reply_body::ReplyBody;
+use super::request_body::{Collecting, RequestBody, check_length, collect};
+use super::route::{self, Host};
+use super::shard::{Connection, Role};
+use super::tunnel::Upgrade;
+use super::worker_head::{Origin, RequestHead};
+
+type Handover = Rc<Cell<Option<Recording>>>;
+
+/// Answers a request. Never fails: every failure is an answer too.
+///
+/// # Cancel safety
+/// Dropping it means that the client has gone: the record says so, and whatever was taken is given back.
+pub(super) async fn serve(
+    conn: Rc<Connection>,
+    request: Request<Incoming>,
+) -> Result<Response<ReplyBody>, Infallible> {
+    let arrived = Instant::now();
+    let client = Client::of(conn.peer, request.headers(), &conn.shard.server.trusted);
+    let id = client.id.unwrap_or_else(RequestId::random);
+    let mut recording = record(&conn, &request, &client, id, arrived);
+    let accept = reply::accept_of(request.headers());
+    let handover = Handover::default();
+    let unread = !request.body().is_end_stream();
+    let outcome = answer(&conn, request, &client, id, arrived, &mut recording, &handover).await;
+    let mut response = match outcome {
+        Ok(response) => response,
+        Err(error) => fail(&conn, &error, accept.as_ref(), id, unread, &mut recording),
+    };
+    finish(&conn, &mut response, id);
+    recording.note(|record| {
+        record.status = response.status().as_u16();
+        record.kind = response.headers().get(header::CONTENT_TYPE).cloned();
+    });
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        handover.set(Some(recording));
+        return Ok(response);
+    }
+    Ok(response.map(|body| body.record(recording)))
+}
+
+async fn answer(
+    conn: &Rc<Connection>,
+    mut request: Request<Incoming>,
+    client: &Client,
+    id: RequestId,
+    arrived: Instant,
+    recording: &mut Recording,
+    handover: &Handover,
+) -> Result<Response<ReplyBody>, ServeError> {
+    let upgrade = upgrade_of(&mut request, conn, handover);
+    let (parts, body) = request.into_parts();
+    let host = route::check(&parts, conn)?;
+    if conn.role == Role::Redirect {
+        return builtin::redirect(conn, &host, &parts.method, &parts.uri);
+    }
+    if let Some(response) = builtin::answer(conn, client, &parts.method, &parts.uri) {
+        return Ok(response);
+    }
+    if let Some(rate) = &conn.shard.server.rate {
+        rate.check(client.address)?;
+    }
+    let route = route::find(&host, conn)?;
+    recording.belongs_to(&route.app.name, &route.app.metrics);
+    recording.note(|record| record.host = Some(host.name.clone()));
+    let rules = route.app.rules.load_full();
+    let body = take_body(conn, &parts, body, &rules, upgrade.is_some()).await?;
+    let queue_until = Instant::now() + rules.timeouts.queue;
+    wait_while_held(&route, queue_until).await?;
+    let origin = origin_of(conn, client, &host, id, arrived);
+    let protocol = upgrade.as_ref().and_then(|_| parts.headers.get(header::UPGRADE));
+    let outgoing = Outgoing {
+        shard: &conn.shard,
+        app: &route.app,
+        rules: &rules,
+        head: RequestHead {
+            method: &parts.method,
+            uri: &parts.uri,
+            headers: &parts.headers,
+            authority: &host.authority,
+            upgrade: protocol,
+        },
+        origin,
+        body,
+        queue_until,
+        upgrade,
+    };
+    let mut response = forward(outgoing, recording).await?;
+    response.headers_mut().insert(REQUEST_ID, reply::id_value(&id));
+    Ok(response)
+}
+
+/// The whole body, unless it has to pass as it arrives.
+async fn take_body(
+    conn: &Connection,
+    parts: &Parts,
+    body: Incoming,
+    rules: &Rules,
+    upgrade: bool,
+) -> Result<RequestBody, ServeError> {
+    if body.is_end_stream() || upgrade {
+        return Ok(RequestBody::Empty);
+    }
+    check_length(&parts.headers, rules.max_body)?;
+    if streams(parts, rules) {
+        let length = body.size_hint().exact();
+        return Ok(RequestBody::Streaming(body, length));
+    }
+    let how = Collecting {
+        limits: &conn.shard.server.limits,
+        max_body: rules.max_body,
+        folder: &conn.shard.server.spool,
+        metrics: &conn.shard.metrics,
+    };
+    collect(body, how).await
+}
+
+fn streams(parts: &Parts, rules: &Rules) -> bool {
+    let kind = parts.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    rules.protocol == Protocol::H2c
+        || kind.starts_with(b"application/grpc")
+        || rules.stream.iter().any(|prefix| is_below(parts.uri.path(), prefix))
+}
+
+fn is_below(path: &str, prefix: &str) -> bool {
+    let prefix = prefix.trim_end_matches('/');
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The client's wish to change protocols, when it is one that can be passed on. `h2c` is between neighbours only.
+fn upgrade_of(request: &mut Request<Incoming>, conn: &Connection, handover: &Handover) -> Option<Upgrade> {
+    let protocol = request.headers().get(header::UPGRADE)?;
+    let wanted = Named::of(request.headers()).says_upgrade() && !has_token(protocol, "h2c");
+    wanted.then(|| Upgrade {
+        client: hyper::upgrade::on(request),
+        shard: Rc::clone(&conn.shard),
+        handover: Rc::clone(handover),
+    })
+}
+
+/// Waits until the host may be served; refuses at once while it is stopped.
+async fn wait_while_held(route: &Route, until: Instant) -> Result<(), ServeError> {
+    let mut standing = route.standing.clone();
+    let mut place: Option<HeldPlace> = None;
+    loop {
+        let now = standing.borrow_and_update().clone();
+        match now.intent {
+            Intent::Run => return Ok(()),
+            Intent::Stop => return Err(ServeError::Stopped { page: now.page }),
+            Intent::Hold => {}
+        }
+        if place.is_none() {
+            place = Some(route.app.pool.hold().map_err(|_| ServeError::QueueFull)?);
+        }
+        match tokio::time::timeout_at(until, standing.changed()).await {
+            Ok(Ok(())) => {}
+            // The host was removed while the request waited.
+            Ok(Err(_)) => return Err(ServeError::UnknownHost),
+            Err(_) => return Err(ServeError::QueueTimeout),
+        }
+    }
+}
+
+fn origin_of<'a>(
+    conn: &Connection,
+    client: &'a Client,
+    host: &'a Host,
+    id: RequestId,
+    arrived: Instant,
+) -> Origin<'a> {
+    let now =
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(arrived.elapsed());
+    Origin {
+        forwarded_for: &client.forwarded_for,
+        proto: client.proto.unwrap_or(conn.scheme()),
+        host: client
+            .host
+            .as_deref()
+            .unwrap_or_else(|| std::str::from_utf8(&host.authority).unwrap_or(&host.name)),
+        port: client.port.unwrap_or(conn.local.port()),
+        id,
+        start_ms: now.as_millis() as u64,
+        trusted: client.trusted,
+    }
+}
+
+fn fail(
+    conn: &Connection,
+    error: &ServeError,
+    accept: Option<&HeaderValue>,
+    id: RequestId,
+    unread: bool,
+    recording: &mut Recording,
+) -> Response<ReplyBody> {
+    recording.refused(error.reason());
+    if error.blame() == Blame::Us && error.status() == StatusCode::SERVICE_UNAVAILABLE
+        || error.blame() == Blame::Worker
+    {
+        let source = std::error::Error::source(error).map(ToString::to_string);
+        tracing::debug!(request_id = %id, reason = error.reason(), source, "{error}");
+    }
+    // The rest of a body that nobody takes would be answered by a reset before the answer is read.
+    if unread {
+        conn.wire.linger();
+    }
+    let mut response = reply::failure(error, accept, &id);
+    if unread && !conn.wire.is_http2() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// What every answer carries.
+fn finish(conn: &Connection, response: &mut Response<ReplyBody>, id: RequestId) {
+    let headers: &mut HeaderMap = response.headers_mut();
+    if conn.wire.is_http2() {
+        headers.remove(header::CONNECTION);
+    }
+    if !headers.contains_key(REQUEST_ID) {
+        headers.insert(REQUEST_ID, reply::id_value(&id));
+    }
+    if let (Role::Https, Some(hsts)) = (conn.role, &conn.shard.server.hsts) {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
+    }
+}
+
+fn record(
+    conn: &Rc<Connection>,
+    request: &Request<Incoming>,
+    client: &Client,
+    id: RequestId,
+    arrived: Instant,
+) -> Recording {
+    let blank = Record::blank(id, client.address);
+    let record = Record {
+        method: Method::clone(request.method()),
+        uri: Uri::clone(request.uri()),
+        version: request.version(),
+        ..blank
+    };
+    Recording::begin(record, conn.shard.access.clone(), arrived, Arc::clone(&conn.wire))
+}
+
+/// Writes the record of a request whose head never became one.
+pub(super) fn record_unread(conn: &Rc<Connection>, status: u16, reason: &'static str) {
+    let mut record = Record::blank(RequestId::random(), super::peer::canonical(conn.peer.ip()));
+    record.status = status;
+    record.reason = Some(reason);
+    record.outcome = Outcome::Complete;
+    drop(Recording::begin(record, conn.shard.access.clone(), Instant::now(), Arc::clone(&conn.wire)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streamed_paths_match_themselves_and_below() {
+        for (path, prefix, matches) in [
+            ("/up", "/up", true),
+            ("/up/a", "/up", true),
+            ("/up/a", "/up/", true),
+            ("/upper", "/up", false),
+            ("/", "/up", false),
+            ("/anything", "/", true),
+        ] {
+            assert_eq!(is_below(path, prefix), matches, "{path} below {prefix}");
+        }
+    }
+}

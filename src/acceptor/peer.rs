@@ -1,0 +1,177 @@
+//! Who a request came from: the client's address, and whether the peer may speak for others.
+//!
+//! Trust is a list of addresses, never a guess from the kind of connection. Never here: which fields pass (`headers`).
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use governor::clock::{Clock, DefaultClock};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use http::HeaderMap;
+use ipnet::IpNet;
+
+use crate::name::RequestId;
+use crate::spec::Rate;
+
+use super::error::ServeError;
+
+/// A request's client as the server sees it.
+#[derive(Debug)]
+pub(super) struct Client {
+    /// The nearest address that is not a trusted proxy.
+    pub(super) address: IpAddr,
+    /// What the worker is told in `X-Forwarded-For`.
+    pub(super) forwarded_for: String,
+    /// What a trusted proxy says of itself.
+    pub(super) proto: Option<&'static str>,
+    pub(super) host: Option<String>,
+    pub(super) port: Option<u16>,
+    /// The id a trusted proxy gave the request.
+    pub(super) id: Option<RequestId>,
+    pub(super) trusted: bool,
+}
+
+impl Client {
+    /// Reads the forwarding fields, if the peer may send them.
+    pub(super) fn of(peer: SocketAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
+        let address = canonical(peer.ip());
+        if !is_trusted(address, trusted) {
+            return Self {
+                address,
+                forwarded_for: address.to_string(),
+                proto: None,
+                host: None,
+                port: None,
+                id: None,
+                trusted: false,
+            };
+        }
+        let chain = joined(headers, "x-forwarded-for");
+        let client = chain.rsplit(',').filter_map(|part| parse_hop(part.trim()));
+        let client = client.into_iter().find(|hop| !is_trusted(*hop, trusted)).unwrap_or(address);
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+        Self {
+            address: client,
+            forwarded_for: if chain.is_empty() { address.to_string() } else { format!("{chain}, {address}") },
+            proto: match text("x-forwarded-proto") {
+                Some("https") => Some("https"),
+                Some("http") => Some("http"),
+                _ => None,
+            },
+            host: text("x-forwarded-host").map(str::to_owned),
+            port: text("x-forwarded-port").and_then(|port| port.parse().ok()),
+            id: headers.get("x-request-id").and_then(|id| RequestId::parse(id.as_bytes())),
+            trusted: true,
+        }
+    }
+}
+
+fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
+    trusted.iter().any(|net| net.contains(&address))
+}
+
+/// An IPv4 client of an IPv6 socket is an IPv4 client.
+pub(super) fn canonical(address: IpAddr) -> IpAddr {
+    address.to_canonical()
+}
+
+fn parse_hop(text: &str) -> Option<IpAddr> {
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    bare.parse().or_else(|_| text.parse::<SocketAddr>().map(|hop| hop.ip())).ok().map(canonical)
+}
+
+fn joined(headers: &HeaderMap, name: &str) -> String {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.collect::<Vec<_>>().join(", ")
+}
+
+/// A token bucket per address; addresses that are quiet again are forgotten.
+pub(super) struct RateLimit {
+    limiter: DefaultKeyedRateLimiter<IpAddr>,
+    clock: DefaultClock,
+}
+
+impl RateLimit {
+    pub(super) fn new(rate: Rate) -> Self {
+        let quota = Quota::per_second(rate.per_second).allow_burst(rate.burst);
+        Self { limiter: RateLimiter::keyed(quota), clock: DefaultClock::default() }
+    }
+
+    /// Counts a request.
+    ///
+    /// # Errors
+    /// [`ServeError::OverRate`] when the address has used up its tokens.
+    pub(super) fn check(&self, address: IpAddr) -> Result<(), ServeError> {
+        self.limiter
+            .check_key(&network_of(address))
+            .map_err(|refusal| ServeError::OverRate { retry_after: refusal.wait_time_from(self.clock.now()) })
+    }
+
+    /// Forgets the quiet ones from time to time, for ever.
+    pub(super) async fn sweep(&self) {
+        loop {
+            tokio::time::sleep(SWEEP).await;
+            self.limiter.retain_recent();
+            self.limiter.shrink_to_fit();
+        }
+    }
+}
+
+/// An IPv6 client has a whole /64 to itself.
+fn network_of(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => {
+            let mut octets = v6.octets();
+            octets[8..].fill(0);
+            IpAddr::from(octets)
+        }
+    }
+}
+
+const SWEEP: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        let fields =
+            fields.iter().map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()));
+        fields.collect()
+    }
+
+    #[test]
+    fn a_stranger_speaks_for_itself_only() {
+        let fields = headers(&[
+            ("x-forwarded-for", "6.6.6.6"),
+            ("x-forwarded-proto", "https"),
+            ("x-request-id", "abcdefgh"),
+        ]);
+        let client = Client::of("10.0.0.9:1".parse().unwrap(), &fields, &[]);
+        assert_eq!(client.forwarded_for, "10.0.0.9");
+        assert_eq!((client.proto, client.id, client.trusted), (None, None, false));
+    }
+
+    #[test]
+    fn behind_trusted_proxies_the_nearest_stranger_is_the_client() {
+        let trusted = ["10.0.0.0/8".parse().unwrap()];
+        let fields =
+            headers(&[("x-forwarded-for", "6.6.6.6, 7.7.7.7, 10.0.0.1"), ("x-forwarded-proto", "https")]);
+        let client = Client::of("[::ffff:10.0.0.9]:1".parse().unwrap(), &fields, &trusted);
+        assert_eq!(client.address, "7.7.7.7".parse::<IpAddr>().unwrap());
+        assert_eq!(client.forwarded_for, "6.6.6.6, 7.7.7.7, 10.0.0.1, 10.0.0.9");
+        assert_eq!(client.proto, Some("https"));
+    }
+
+    #[test]
+    fn the_bucket_of_one_address_does_not_drain_another() {
+        let one = std::num::NonZeroU32::MIN;
+        let limit = RateLimit::new(Rate { per_second: one, burst: one });
+        assert!(limit.check("10.0.0.1".parse().unwrap()).is_ok());
+        assert!(limit.check("10.0.0.1".parse().unwrap()).is_err());
+        assert!(limit.check("10.0.0.2".parse().unwrap()).is_ok());
+        assert!(limit.check("2001:db8::1".parse().unwrap()).is_ok());
+        assert!(limit.check("2001:db8::2".parse().unwrap()).is_err(), "the same /64");
+    }
+}

@@ -1,0 +1,194 @@
+//! The body of an answer on its way to the client: whole, piped through [`Buffer`], or straight from the worker.
+//!
+//! Never here: taking the answer in from the worker (`drain`).
+
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+use crate::pool::{Lease, Tunnel};
+
+use super::access::Recording;
+use super::buffer::{Buffer, Reader};
+use super::link::Link;
+use super::worker_body::{BodyDecoder, Piece};
+
+/// Why an answer stops before its end; the client sees a cut connection or a reset stream.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CutShort {
+    #[error("the worker's connection broke: {0}")]
+    Io(#[from] io::Error),
+    #[error("the worker sent something that is not a body: {0}")]
+    Malformed(&'static str),
+    #[error("the worker stopped in the middle of its answer")]
+    Stalled,
+    #[error("the client stopped reading")]
+    ClientStalled,
+}
+
+/// The body hyper reads an answer from.
+pub(super) struct ReplyBody {
+    source: Source,
+    /// Writes the access record when dropped: the answer is over then, complete or not.
+    recording: Option<Recording>,
+}
+
+enum Source {
+    Full(Option<Bytes>),
+    Piped(Reader),
+    Direct(Box<Direct>),
+    Upstream(Box<(Incoming, Lease)>),
+}
+
+impl ReplyBody {
+    /// All of it.
+    pub(super) fn full(bytes: Bytes) -> Self {
+        Self::of(Source::Full((!bytes.is_empty()).then_some(bytes)))
+    }
+
+    /// What a [`Buffer`] takes in from a worker.
+    pub(super) fn piped(buffer: Rc<Buffer>, length: Option<u64>) -> Self {
+        Self::of(Source::Piped(Reader::new(buffer, length)))
+    }
+
+    /// What the worker sends, as it sends it: for event streams.
+    pub(super) fn direct(link: Link, decoder: BodyDecoder, tunnel: Tunnel) -> Self {
+        Self::of(Source::Direct(Box::new(Direct { link, decoder, _tunnel: tunnel })))
+    }
+
+    /// A stream of an HTTP/2 worker.
+    pub(super) fn upstream(body: Incoming, lease: Lease) -> Self {
+        Self::of(Source::Upstream(Box::new((body, lease))))
+    }
+
+    fn of(source: Source) -> Self {
+        Self { source, recording: None }
+    }
+
+    /// Adds the record that is written when the answer is over.
+    pub(super) fn record(mut self, recording: Recording) -> Self {
+        self.recording = Some(recording);
+        self
+    }
+
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
+        match &mut self.source {
+            Source::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Source::Piped(reader) => reader.poll_frame(cx),
+            Source::Direct(direct) => direct.poll_frame(cx),
+            Source::Upstream(upstream) => Pin::new(&mut upstream.0)
+                .poll_frame(cx)
+                .map(|frame| frame.map(|frame| frame.map_err(|error| CutShort::Io(io::Error::other(error))))),
+        }
+    }
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = CutShort;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
+        let frame = ready!(self.poll_source(cx));
+        let ended = self.is_end_stream();
+        if let Some(recording) = &mut self.recording {
+            match &frame {
+                Some(Ok(frame)) => recording.sent(frame.data_ref().map_or(0, Bytes::len), ended),
+                Some(Err(error)) => recording.cut(error),
+                None => recording.sent(0, true),
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Full(bytes) => bytes.is_none(),
+            Source::Piped(reader) => reader.is_end(),
+            Source::Direct(_) => false,
+            Source::Upstream(upstream) => upstream.0.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Source::Piped(reader) => reader.length().map_or_else(SizeHint::default, SizeHint::with_exact),
+            Source::Direct(_) => SizeHint::default(),
+            Source::Upstream(upstream) => upstream.0.size_hint(),
+        }
+    }
+}
+
+impl Drop for ReplyBody {
+    fn drop(&mut self) {
+        // A body that hyper never had to poll, because it is empty, is complete.
+        if let (Source::Full(None), Some(recording)) = (&self.source, &mut self.recording) {
+            recording.sent(0, true);
+        }
+    }
+}
+
+/// An endless answer. Its worker's place is a tunnel; when it is dropped the worker sees the connection close.
+struct Direct {
+    link: Link,
+    decoder: BodyDecoder,
+    _tunnel: Tunnel,
+}
+
+impl Direct {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
+        loop {
+            match self.decoder.next(&mut self.link.buf) {
+                Err(what) => return Poll::Ready(Some(Err(CutShort::Malformed(what)))),
+                Ok(Piece::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Ok(Piece::End(trailers)) => {
+                    return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
+                }
+                Ok(Piece::Need) => {}
+            }
+            match ready!(self.link.poll_fill(cx, DIRECT_READ)) {
+                Ok(0) if self.decoder.ends_here() => return Poll::Ready(None),
+                Ok(0) => return Poll::Ready(Some(Err(CutShort::Io(io::ErrorKind::UnexpectedEof.into())))),
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Some(Err(CutShort::Io(error)))),
+            }
+        }
+    }
+}
+
+/// A limit that is pushed forward by progress and costs a timer only where somebody waits.
+pub(super) struct Patience {
+    limit: Duration,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patience {
+    pub(super) fn new(limit: Duration) -> Self {
+        Self { limit, sleep: None }
+    }
+
+    /// Something moved.
+    pub(super) fn renew(&mut self) {
+        self.sleep = None;
+    }
+
+    /// Ready when nothing has moved for as long as the limit.
+    pub(super) fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let limit = self.limit;
+        let sleep =
+            self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + limit)));
+        sleep.as_mut().poll(cx)
+    }
+}
+
+const DIRECT_READ: usize = 8 << 10;

@@ -1,0 +1,194 @@
+//! A request's body, collected before a worker is claimed: in memory first, then in a spool file.
+//!
+//! So a slow sender holds no worker, and a body that was collected can be sent a second time. Never here: sending it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, header};
+use http_body::Body;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use crate::metrics::Metrics;
+use crate::spec::Limits;
+
+use super::error::ServeError;
+use super::spool::{SPOOL_PIECE, Spool};
+use super::worker_head::SendFraming;
+
+/// A request's body as it is sent to a worker.
+pub(super) enum RequestBody {
+    Empty,
+    Memory(Vec<Bytes>, u64),
+    Spooled(Spool, u64),
+    /// Passed on as it arrives; can be sent once only.
+    Streaming(Incoming, Option<u64>),
+}
+
+impl RequestBody {
+    pub(super) fn framing(&self) -> SendFraming {
+        match self {
+            Self::Empty => SendFraming::None,
+            Self::Memory(_, length) | Self::Spooled(_, length) => SendFraming::Length(*length),
+            Self::Streaming(_, Some(length)) => SendFraming::Length(*length),
+            Self::Streaming(_, None) => SendFraming::Chunked,
+        }
+    }
+
+    /// Whether it can be sent again.
+    pub(super) fn is_repeatable(&self) -> bool {
+        !matches!(self, Self::Streaming(..))
+    }
+}
+
+/// What collecting needs to know.
+#[derive(Clone, Copy)]
+pub(super) struct Collecting<'a> {
+    pub(super) limits: &'a Limits,
+    pub(super) max_body: u64,
+    pub(super) folder: &'a Path,
+    pub(super) metrics: &'a Metrics,
+}
+
+/// Checks the announced length, before the client is told to go on (RFC 9110 §10.1.1).
+pub(super) fn check_length(headers: &HeaderMap, max_body: u64) -> Result<(), ServeError> {
+    let length = headers.get(header::CONTENT_LENGTH).map(super::worker_head::parse_length);
+    match length {
+        Some(Ok(length)) if length > max_body => Err(ServeError::BodyTooLarge { limit: max_body }),
+        Some(Err(_)) => Err(ServeError::Malformed("Content-Length is not a number")),
+        _ => Ok(()),
+    }
+}
+
+/// Takes the whole body in.
+///
+/// # Errors
+/// [`ServeError::BodyTooLarge`], [`ServeError::TooSlow`], [`ServeError::Malformed`], [`ServeError::Spool`].
+///
+/// # Cancel safety
+/// Dropping it gives everything up.
+pub(super) async fn collect(mut body: Incoming, how: Collecting<'_>) -> Result<RequestBody, ServeError> {
+    if body.is_end_stream() {
+        return Ok(RequestBody::Empty);
+    }
+    let mut pace = Pace::new(Instant::now(), how.limits);
+    let mut held = Held::default();
+    loop {
+        let frame = match tokio::time::timeout_at(pace.deadline(), body.frame()).await {
+            Err(_) => return Err(ServeError::TooSlow("its body")),
+            Ok(None) => return held.finish(how).await,
+            Ok(Some(Err(_))) => return Err(ServeError::Malformed("its body ends early or is badly framed")),
+            Ok(Some(Ok(frame))) => frame,
+        };
+        // Trailers of requests are dropped, as RFC 9110 §6.5.1 allows: nobody downstream expects them.
+        let Ok(data) = frame.into_data() else { continue };
+        pace.received(Instant::now(), data.len());
+        if pace.total > how.max_body {
+            return Err(ServeError::BodyTooLarge { limit: how.max_body });
+        }
+        held.push(data, how).await?;
+    }
+}
+
+#[derive(Default)]
+struct Held {
+    memory: Vec<Bytes>,
+    in_memory: usize,
+    spool: Option<(Spool, u64)>,
+}
+
+impl Held {
+    async fn push(&mut self, data: Bytes, how: Collecting<'_>) -> Result<(), ServeError> {
+        self.in_memory += data.len();
+        self.memory.push(data);
+        let room = if self.spool.is_some() { SPOOL_PIECE } else { how.limits.body_memory };
+        if self.in_memory > room { self.put_aside(how).await } else { Ok(()) }
+    }
+
+    async fn put_aside(&mut self, how: Collecting<'_>) -> Result<(), ServeError> {
+        if self.spool.is_none() {
+            self.spool = Some((Spool::create(how.folder).await.map_err(ServeError::Spool)?, 0));
+        }
+        if let Some((spool, end)) = &mut self.spool {
+            *end += spool.write(*end, std::mem::take(&mut self.memory)).await.map_err(ServeError::Spool)?;
+            how.metrics.spooled_bytes.inc_by(self.in_memory as u64);
+            self.in_memory = 0;
+        }
+        Ok(())
+    }
+
+    async fn finish(mut self, how: Collecting<'_>) -> Result<RequestBody, ServeError> {
+        if self.spool.is_some() && self.in_memory > 0 {
+            self.put_aside(how).await?;
+        }
+        Ok(match self.spool {
+            Some((spool, length)) => RequestBody::Spooled(spool, length),
+            None if self.in_memory == 0 => RequestBody::Empty,
+            None => RequestBody::Memory(self.memory, self.in_memory as u64),
+        })
+    }
+}
+
+/// How fast a body comes, and until when the next piece must be there. Only waiting for the client counts.
+struct Pace {
+    start: Instant,
+    last: Instant,
+    total: u64,
+    idle: Duration,
+    rate: u32,
+}
+
+impl Pace {
+    fn new(now: Instant, limits: &Limits) -> Self {
+        Self { start: now, last: now, total: 0, idle: limits.body_idle, rate: limits.body_rate }
+    }
+
+    fn received(&mut self, now: Instant, bytes: usize) {
+        self.last = now;
+        self.total += bytes as u64;
+    }
+
+    fn deadline(&self) -> Instant {
+        let idle = self.last + self.idle;
+        if self.rate == 0 {
+            return idle;
+        }
+        // The moment at which what has come so far would fall below the rate.
+        let average = Duration::from_millis(self.total.saturating_mul(1000) / u64::from(self.rate));
+        idle.min(self.start + average.clamp(RATE_GRACE, FOREVER))
+    }
+}
+
+/// A body may start slowly.
+const RATE_GRACE: Duration = Duration::from_secs(10);
+const FOREVER: Duration = Duration::from_secs(365 * 86_400);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pace(now: Instant) -> Pace {
+        Pace { start: now, last: now, total: 0, idle: Duration::from_secs(30), rate: 500 }
+    }
+
+    #[test]
+    fn a_body_that_trickles_has_ten_seconds() {
+        let start = Instant::now();
+        let mut pace = pace(start);
+        pace.received(start + Duration::from_secs(9), 10);
+        assert_eq!(pace.deadline(), start + Duration::from_secs(10));
+    }
+
+    #[test]
+    fn a_body_above_the_rate_may_take_as_long_as_it_needs() {
+        let start = Instant::now();
+        let mut pace = pace(start);
+        pace.received(start + Duration::from_secs(100), 500 * 120);
+        assert_eq!(pace.deadline(), start + Duration::from_secs(120));
+        pace.received(start + Duration::from_secs(101), 500 * 1000);
+        assert_eq!(pace.deadline(), start + Duration::from_secs(131), "the idle limit comes first");
+    }
+}

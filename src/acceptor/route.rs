@@ -1,0 +1,151 @@
+//! From a request's names to its app: the host is checked and looked up, contradictions are refused.
+//!
+//! Never here: waiting, or asking a worker.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::uri::Authority;
+use http::{Version, header};
+
+use crate::directory::Route;
+use crate::name::HostName;
+
+use super::error::ServeError;
+use super::shard::Connection;
+
+/// A request's host: as sent for the worker, canonical for us.
+#[derive(Debug)]
+pub(super) struct Host {
+    /// With port, as the client wrote it.
+    pub(super) authority: Box<[u8]>,
+    /// Canonical, without port.
+    pub(super) name: String,
+}
+
+/// Checks what the parser behind us lets through (RFC 9112 §3, RFC 9110 §7.2), and finds the one host.
+///
+/// # Errors
+/// [`ServeError::Malformed`], [`ServeError::TargetTooLong`], [`ServeError::Method`].
+pub(super) fn check(parts: &Parts, conn: &Connection) -> Result<Host, ServeError> {
+    let number = conn.requests.get();
+    conn.requests.set(number + 1);
+    if let Some(flaw) = conn.wire.flaw(number) {
+        return Err(ServeError::Malformed(flaw.text()));
+    }
+    if !parts.method.as_str().bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-') {
+        return Err(ServeError::Malformed("its method is not in upper case"));
+    }
+    if matches!(parts.method.as_str(), "CONNECT" | "TRACE") {
+        return Err(ServeError::Method);
+    }
+    let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
+    if target.len() > conn.shard.server.limits.max_url {
+        return Err(ServeError::TargetTooLong { limit: conn.shard.server.limits.max_url });
+    }
+    if !target.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(ServeError::Malformed("its target has a byte that must be percent-encoded"));
+    }
+    find_host(parts)
+}
+
+fn find_host(parts: &Parts) -> Result<Host, ServeError> {
+    let mut fields = parts.headers.get_all(header::HOST).iter();
+    let field = fields.next();
+    if fields.next().is_some() {
+        return Err(ServeError::Malformed("it has two Host fields"));
+    }
+    let in_target = parts.uri.authority().map(Authority::as_str);
+    let authority = match (field, in_target) {
+        (None, None) => return Err(ServeError::Malformed("it has no Host field")),
+        // Absolute form does not excuse from sending Host (RFC 9112 §3.2).
+        (None, Some(_)) if parts.version < Version::HTTP_2 => {
+            return Err(ServeError::Malformed("it has no Host field"));
+        }
+        (None, Some(target)) => target.as_bytes(),
+        (Some(field), None) => field.as_bytes(),
+        (Some(field), Some(target)) if field.as_bytes().eq_ignore_ascii_case(target.as_bytes()) => {
+            field.as_bytes()
+        }
+        (Some(_), Some(_)) => {
+            return Err(ServeError::Malformed("its target and its Host field name different hosts"));
+        }
+    };
+    let name = canonical(authority).ok_or(ServeError::Malformed("its Host is not a host name"))?;
+    Ok(Host { authority: authority.into(), name: name.into_owned() })
+}
+
+/// The canonical name of an authority; `None` when it is none.
+fn canonical(authority: &[u8]) -> Option<Cow<'_, str>> {
+    let text = std::str::from_utf8(authority).ok()?;
+    let host = match text.rfind(':') {
+        Some(colon) if !text[colon..].contains(']') => {
+            let port = &text[colon + 1..];
+            if !port.bytes().all(|byte| byte.is_ascii_digit()) || port.len() > 5 {
+                return None;
+            }
+            &text[..colon]
+        }
+        _ => text,
+    };
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'-';
+    let looks_canonical = host.bytes().all(|byte| plain(byte) || byte == b'.')
+        && host.len() < 254
+        && !host.is_empty()
+        && !host.starts_with(['.', '-'])
+        && !host.ends_with(['.', '-'])
+        && !host.contains("..");
+    if looks_canonical {
+        return Some(Cow::Borrowed(host));
+    }
+    if host.contains('*') {
+        return None;
+    }
+    let name = HostName::parse(host).ok()?;
+    Some(Cow::Owned(name.as_str().to_owned()))
+}
+
+/// Finds the app.
+///
+/// # Errors
+/// [`ServeError::UnknownHost`]; [`ServeError::Misdirected`] when the TLS handshake was for another app (RFC 9110 §15.5.20).
+pub(super) fn find(host: &Host, conn: &Connection) -> Result<Arc<Route>, ServeError> {
+    let route = conn.shard.directory.lookup(&host.name).ok_or(ServeError::UnknownHost)?;
+    match conn.sni_app() {
+        Some(app) if !Arc::ptr_eq(&app, &route.app) => Err(ServeError::Misdirected),
+        _ => Ok(route),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn authorities_become_canonical_names() {
+        for (authority, name) in [
+            ("a.example", "a.example"),
+            ("A.Example:8443", "a.example"),
+            ("a.example.", "a.example"),
+            ("a1.example:443", "a1.example"),
+            ("127.0.0.1:5000", "127.0.0.1"),
+            ("[::1]:5000", "[::1]"),
+            ("[::1]", "[::1]"),
+            ("my_app.local", "my_app.local"),
+        ] {
+            assert_eq!(canonical(authority.as_bytes()).as_deref(), Some(name), "{authority}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_authority_is_refused() {
+        for authority in [
+            "", ":80", "a b", "a/b", "a:b", "a:123456", "user@a", "a..b", ".a", "-a", "[::1", "*.a", "a\0",
+            "a,b",
+        ] {
+            assert_eq!(canonical(authority.as_bytes()), None, "{authority:?}");
+        }
+        assert_eq!(canonical(b"\xff"), None);
+    }
+}

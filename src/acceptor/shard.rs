@@ -1,0 +1,89 @@
+//! One thread of the data path: what its connections and requests share.
+//!
+//! A connection stays on the thread that accepted it, so nothing here is locked. Never here: doing anything.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::HeaderValue;
+use ipnet::IpNet;
+use tokio::time::Instant;
+
+use crate::directory::{App, Directory};
+use crate::metrics::Metrics;
+use crate::name::HostName;
+use crate::spec::Limits;
+use crate::stop::Stop;
+
+use super::access::AccessSink;
+use super::client_stream::Wire;
+use super::h2c::Channels;
+use super::peer::RateLimit;
+
+/// What all threads know of the server.
+pub(super) struct Server {
+    pub(super) limits: Limits,
+    /// `Strict-Transport-Security` of HTTPS answers.
+    pub(super) hsts: Option<HeaderValue>,
+    pub(super) trusted: Vec<IpNet>,
+    pub(super) status_for_all: bool,
+    /// The port that redirects lead to.
+    pub(super) https_port: Option<u16>,
+    pub(super) http_port: Option<u16>,
+    /// For spool files.
+    pub(super) spool: PathBuf,
+    pub(super) started: Instant,
+    pub(super) rate: Option<RateLimit>,
+}
+
+/// One thread.
+pub(super) struct Shard {
+    pub(super) index: usize,
+    pub(super) server: Arc<Server>,
+    pub(super) directory: Directory,
+    pub(super) metrics: Metrics,
+    pub(super) access: AccessSink,
+    pub(super) stop: Stop,
+    pub(super) channels: Channels,
+}
+
+/// What a listener's connections are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Apps over TLS.
+    Https,
+    /// Apps without TLS.
+    Http,
+    /// Redirects to HTTPS.
+    Redirect,
+}
+
+/// One client connection, as its requests see it.
+pub(super) struct Connection {
+    pub(super) shard: Rc<Shard>,
+    pub(super) role: Role,
+    pub(super) peer: SocketAddr,
+    pub(super) local: SocketAddr,
+    /// The name asked for in the TLS handshake.
+    pub(super) sni: Option<HostName>,
+    pub(super) wire: Arc<Wire>,
+    /// Requests so far.
+    pub(super) requests: std::cell::Cell<u64>,
+}
+
+impl Connection {
+    pub(super) fn scheme(&self) -> &'static str {
+        match self.role {
+            Role::Https => "https",
+            Role::Http | Role::Redirect => "http",
+        }
+    }
+
+    /// The app that the name in the handshake belongs to, when it belongs to one.
+    pub(super) fn sni_app(&self) -> Option<Arc<App>> {
+        let name = self.sni.as_ref()?;
+        Some(Arc::clone(&self.shard.directory.lookup(name.as_str())?.app))
+    }
+}

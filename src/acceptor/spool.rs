@@ -1,0 +1,71 @@
+//! Bytes put aside on disk: an unnamed file that is gone when dropped.
+//!
+//! File work is done on blocking threads, never on a thread that serves connections. Never here: what is put aside,
+//! or when.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+/// A file without a name.
+#[derive(Clone, Debug)]
+pub(super) struct Spool {
+    file: Arc<File>,
+}
+
+impl Spool {
+    /// Makes one on the file system of `folder`.
+    ///
+    /// # Errors
+    /// What the file system says: read-only, full, not there.
+    pub(super) async fn create(folder: &Path) -> io::Result<Self> {
+        let folder = folder.to_owned();
+        let file = blocking(move || tempfile::tempfile_in(folder)).await?;
+        Ok(Self { file: Arc::new(file) })
+    }
+
+    /// Writes all of the pieces from `at` on; returns how many bytes that were.
+    ///
+    /// # Errors
+    /// What the file system says; some bytes may have been written.
+    ///
+    /// # Cancel safety
+    /// The write goes on when this is dropped; write to the same place again.
+    pub(super) async fn write(&self, at: u64, pieces: Vec<Bytes>) -> io::Result<u64> {
+        let file = Arc::clone(&self.file);
+        blocking(move || {
+            let mut end = at;
+            for piece in &pieces {
+                file.write_all_at(piece, end)?;
+                end += piece.len() as u64;
+            }
+            Ok(end - at)
+        })
+        .await
+    }
+
+    /// Reads up to `length` bytes from `at` on, exactly that many if the file has them.
+    ///
+    /// # Errors
+    /// What the file system says, `UnexpectedEof` included.
+    pub(super) async fn read(&self, at: u64, length: usize) -> io::Result<Bytes> {
+        let file = Arc::clone(&self.file);
+        blocking(move || {
+            let mut bytes = vec![0; length];
+            file.read_exact_at(&mut bytes, at)?;
+            Ok(Bytes::from(bytes))
+        })
+        .await
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(io::Error::other(panic)))
+}
+
+/// How much is moved between memory and a file at a time.
+pub(super) const SPOOL_PIECE: usize = 128 << 10;

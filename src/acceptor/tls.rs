@@ -1,0 +1,69 @@
+//! From an accepted connection to one that speaks HTTP: the TLS handshake, and which HTTP.
+//!
+//! Never here: certificates (a rustls resolver brings them).
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
+
+use crate::name::HostName;
+
+use super::client_stream::{ClientStream, Transport, Wire};
+use super::connection::{serve_http1, serve_http2};
+use super::listen::Admission;
+use super::shard::{Connection, Role, Shard};
+
+/// An accepted connection.
+pub(super) struct Open {
+    pub(super) shard: Rc<Shard>,
+    pub(super) stream: TcpStream,
+    pub(super) peer: SocketAddr,
+    pub(super) local: SocketAddr,
+    pub(super) role: Role,
+    pub(super) admission: Admission,
+}
+
+impl Open {
+    /// Serves it to its end, over TLS when there is an acceptor for it.
+    pub(super) async fn serve(self, tls: Option<TlsAcceptor>) {
+        let Self { shard, stream, peer, local, role, admission } = self;
+        let (transport, sni, http2) = match tls {
+            None => (Transport::Plain(stream), None, false),
+            Some(tls) => {
+                let shaken = tokio::select! {
+                    biased;
+                    shaken = tokio::time::timeout(shard.server.limits.handshake, tls.accept(stream)) => shaken,
+                    () = shard.stop.requested() => return,
+                };
+                let stream = match shaken {
+                    Ok(Ok(stream)) => stream,
+                    Ok(Err(error)) => {
+                        // Scanners do this all day: a counter is enough.
+                        shard.metrics.tls_handshake("failed");
+                        tracing::debug!(%peer, %error, "a TLS handshake failed");
+                        return;
+                    }
+                    Err(_) => {
+                        shard.metrics.tls_handshake("timeout");
+                        return;
+                    }
+                };
+                shard.metrics.tls_handshake("ok");
+                let (_, session) = stream.get_ref();
+                let sni = session.server_name().and_then(|name| HostName::parse(name).ok());
+                let http2 = session.alpn_protocol() == Some(b"h2");
+                (Transport::Tls(Box::new(stream)), sni, http2)
+            }
+        };
+        let now = Instant::now();
+        let wire = Wire::new(http2, now, admission);
+        let stream = ClientStream::new(transport, Arc::clone(&wire));
+        let conn = Rc::new(Connection { shard, role, peer, local, sni, wire, requests: Cell::new(0) });
+        if http2 { serve_http2(conn, stream).await } else { serve_http1(conn, stream).await }
+    }
+}

@@ -1,0 +1,359 @@
+//! Heads as they go to and come from a worker: requests written, answers parsed.
+//!
+//! Requests are framed anew, never copied through. Never here: reading or writing a socket.
+
+use std::io::Write;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode, Uri};
+
+use crate::name::RequestId;
+
+use super::headers::{Named, has_token, passes_to_worker};
+
+/// How a request's body is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SendFraming {
+    None,
+    Length(u64),
+    Chunked,
+}
+
+/// What the server says about where a request came from.
+#[derive(Debug)]
+pub(super) struct Origin<'a> {
+    pub(super) forwarded_for: &'a str,
+    pub(super) proto: &'a str,
+    pub(super) host: &'a str,
+    pub(super) port: u16,
+    pub(super) id: RequestId,
+    /// Milliseconds since 1970-01-01 UTC.
+    pub(super) start_ms: u64,
+    /// Fields that only trusted proxies may send pass too.
+    pub(super) trusted: bool,
+}
+
+/// A request's head as the client sent it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RequestHead<'a> {
+    pub(super) method: &'a Method,
+    pub(super) uri: &'a Uri,
+    pub(super) headers: &'a HeaderMap,
+    /// The `Host` of HTTP/1 or the `:authority` of HTTP/2.
+    pub(super) authority: &'a [u8],
+    /// The protocol to change to, when the request asks for one.
+    pub(super) upgrade: Option<&'a HeaderValue>,
+}
+
+/// Writes the head for a worker (RFC 9112 §3).
+pub(super) fn write_request(
+    out: &mut Vec<u8>,
+    head: RequestHead<'_>,
+    origin: &Origin<'_>,
+    framing: SendFraming,
+    keepalive: bool,
+) {
+    out.extend_from_slice(head.method.as_str().as_bytes());
+    out.push(b' ');
+    match head.uri.path_and_query() {
+        Some(target) if target.as_str().starts_with('/') || target.as_str() == "*" => {
+            out.extend_from_slice(target.as_str().as_bytes());
+        }
+        Some(target) => {
+            out.push(b'/');
+            out.extend_from_slice(target.as_str().as_bytes());
+        }
+        None => out.push(b'/'),
+    }
+    out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
+    out.extend_from_slice(head.authority);
+    out.extend_from_slice(b"\r\n");
+    let named = Named::of(head.headers);
+    let mut cookie = false;
+    for (name, value) in head.headers {
+        if name == header::COOKIE {
+            // HTTP/2 may have cut it into pieces (RFC 9113 §8.2.3).
+            if !std::mem::replace(&mut cookie, true) {
+                write_cookies(out, head.headers);
+            }
+        } else if passes_to_worker(name, &named, origin.trusted) {
+            write_field(out, name.as_str(), value.as_bytes());
+        }
+    }
+    write_origin(out, origin);
+    write_framing(out, head, framing, keepalive);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn write_origin(out: &mut Vec<u8>, origin: &Origin<'_>) {
+    write_field(out, "x-forwarded-for", origin.forwarded_for.as_bytes());
+    write_field(out, "x-forwarded-proto", origin.proto.as_bytes());
+    write_field(out, "x-forwarded-host", origin.host.as_bytes());
+    // Writing to a Vec cannot fail.
+    let _ = write!(
+        out,
+        "x-forwarded-port: {}\r\nx-request-id: {}\r\nx-request-start: t={}\r\n",
+        origin.port,
+        origin.id.as_str(),
+        origin.start_ms
+    );
+}
+
+fn write_framing(out: &mut Vec<u8>, head: RequestHead<'_>, framing: SendFraming, keepalive: bool) {
+    match framing {
+        // A body that is empty is said to be, where one would be expected (RFC 9110 §8.6).
+        SendFraming::None if matches!(*head.method, Method::POST | Method::PUT | Method::PATCH) => {
+            out.extend_from_slice(b"content-length: 0\r\n");
+        }
+        SendFraming::None => {}
+        SendFraming::Length(length) => {
+            let _ = write!(out, "content-length: {length}\r\n");
+        }
+        SendFraming::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+    }
+    match head.upgrade {
+        Some(protocol) => {
+            out.extend_from_slice(b"connection: upgrade\r\n");
+            write_field(out, "upgrade", protocol.as_bytes());
+        }
+        None if !keepalive => out.extend_from_slice(b"connection: close\r\n"),
+        None => {}
+    }
+}
+
+fn write_cookies(out: &mut Vec<u8>, headers: &HeaderMap) {
+    out.extend_from_slice(b"cookie: ");
+    for (at, value) in headers.get_all(header::COOKIE).iter().enumerate() {
+        if at > 0 {
+            out.extend_from_slice(b"; ");
+        }
+        out.extend_from_slice(value.as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn write_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The head of a worker's answer.
+#[derive(Debug)]
+pub(super) struct AnswerHead {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) framing: ReceiveFraming,
+    /// Whether the worker keeps the connection open after this answer.
+    pub(super) keepalive: bool,
+}
+
+/// How a worker's answer ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReceiveFraming {
+    None,
+    Length(u64),
+    Chunked,
+    /// With the connection.
+    Close,
+}
+
+/// Takes a complete head off the front of `buf`; `None` when there is more to come.
+///
+/// # Errors
+/// What is wrong with it, for the log.
+pub(super) fn parse_answer(buf: &mut BytesMut, method: &Method) -> Result<Option<AnswerHead>, &'static str> {
+    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+    let mut parsed = httparse::Response::new(&mut fields);
+    let length = match parsed.parse(buf) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) if buf.len() > MAX_HEAD => return Err("its head is too large"),
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(httparse::Error::TooManyHeaders) => return Err("its head has too many fields"),
+        Err(_) => return Err("its head cannot be parsed"),
+    };
+    let status =
+        parsed.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or("its status is out of range")?;
+    let http11 = parsed.version == Some(1);
+    let base = buf.as_ptr() as usize;
+    let mut ranges = [(0, 0, 0, 0); MAX_FIELDS];
+    let count = parsed.headers.len();
+    for (range, field) in ranges.iter_mut().zip(parsed.headers.iter()) {
+        let (name, value) = (field.name.as_ptr() as usize - base, field.value.as_ptr() as usize - base);
+        *range = (name, name + field.name.len(), value, value + field.value.len());
+    }
+    let head = buf.split_to(length).freeze();
+    let headers = build_headers(&head, &ranges[..count])?;
+    let keepalive = match headers.get(header::CONNECTION) {
+        Some(_) if any_token(&headers, "close") => false,
+        Some(_) if any_token(&headers, "keep-alive") => true,
+        _ => http11,
+    };
+    let framing = receive_framing(status, method, &headers, http11)?;
+    Ok(Some(AnswerHead {
+        status,
+        headers,
+        framing,
+        keepalive: keepalive && framing != ReceiveFraming::Close,
+    }))
+}
+
+fn build_headers(head: &Bytes, ranges: &[(usize, usize, usize, usize)]) -> Result<HeaderMap, &'static str> {
+    let mut headers = HeaderMap::with_capacity(ranges.len() + 2);
+    for (name_start, name_end, value_start, value_end) in ranges {
+        let name = HeaderName::from_bytes(&head[*name_start..*name_end])
+            .map_err(|_| "a field's name is malformed")?;
+        let value = HeaderValue::from_maybe_shared(head.slice(*value_start..*value_end))
+            .map_err(|_| "a field's value is malformed")?;
+        headers.append(name, value);
+    }
+    Ok(headers)
+}
+
+fn any_token(headers: &HeaderMap, token: &str) -> bool {
+    headers.get_all(header::CONNECTION).iter().any(|value| has_token(value, token))
+}
+
+/// RFC 9112 §6.3, strictly: what is ambiguous is no answer.
+fn receive_framing(
+    status: StatusCode,
+    method: &Method,
+    headers: &HeaderMap,
+    http11: bool,
+) -> Result<ReceiveFraming, &'static str> {
+    let mut encodings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let encoding = encodings.next();
+    if encodings.next().is_some() {
+        return Err("it has two Transfer-Encoding fields");
+    }
+    let length = lengths.next().map(parse_length).transpose()?;
+    if lengths.any(|other| parse_length(other).ok() != length) {
+        return Err("its Content-Length fields differ");
+    }
+    let no_body = status.is_informational()
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+        || *method == Method::HEAD;
+    if no_body {
+        return Ok(ReceiveFraming::None);
+    }
+    match (encoding, length) {
+        (Some(_), Some(_)) => Err("it has both Content-Length and Transfer-Encoding"),
+        (Some(value), None) if http11 && value.as_bytes().eq_ignore_ascii_case(b"chunked") => {
+            Ok(ReceiveFraming::Chunked)
+        }
+        (Some(_), None) => Err("its Transfer-Encoding is not `chunked`"),
+        (None, Some(0)) => Ok(ReceiveFraming::None),
+        (None, Some(length)) => Ok(ReceiveFraming::Length(length)),
+        (None, None) => Ok(ReceiveFraming::Close),
+    }
+}
+
+/// Digits only: `+2`, `2,2` and the like are read differently by different programs.
+pub(super) fn parse_length(value: &HeaderValue) -> Result<u64, &'static str> {
+    let bytes = value.as_bytes();
+    if bytes.is_empty() || !bytes.iter().all(u8::is_ascii_digit) {
+        return Err("its Content-Length is not a number");
+    }
+    std::str::from_utf8(bytes)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .ok_or("its Content-Length is too large")
+}
+
+const MAX_FIELDS: usize = 128;
+const MAX_HEAD: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str, method: &Method) -> Result<Option<AnswerHead>, &'static str> {
+        parse_answer(&mut BytesMut::from(text), method)
+    }
+
+    fn framing(fields: &str) -> Result<ReceiveFraming, &'static str> {
+        let text = format!("HTTP/1.1 200 OK\r\n{fields}\r\n");
+        parse(&text, &Method::GET).map(|head| head.unwrap().framing)
+    }
+
+    #[test]
+    fn a_head_cut_anywhere_is_not_yet_a_head() {
+        let text = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n";
+        for cut in 0..text.len() {
+            assert!(parse(&text[..cut], &Method::GET).unwrap().is_none(), "{cut}");
+        }
+        assert_eq!(parse(text, &Method::GET).unwrap().unwrap().status, StatusCode::OK);
+    }
+
+    #[test]
+    fn every_framing_is_recognized() {
+        assert_eq!(framing("content-length: 5\r\n"), Ok(ReceiveFraming::Length(5)));
+        assert_eq!(framing("content-length: 5\r\ncontent-length: 5\r\n"), Ok(ReceiveFraming::Length(5)));
+        assert_eq!(framing("content-length: 0\r\n"), Ok(ReceiveFraming::None));
+        assert_eq!(framing("transfer-encoding: Chunked\r\n"), Ok(ReceiveFraming::Chunked));
+        assert_eq!(framing(""), Ok(ReceiveFraming::Close));
+    }
+
+    #[test]
+    fn ambiguous_framing_is_refused() {
+        for fields in [
+            "content-length: 5\r\ntransfer-encoding: chunked\r\n",
+            "content-length: 5\r\ncontent-length: 6\r\n",
+            "content-length: +5\r\n",
+            "content-length: 5, 5\r\n",
+            "content-length: 99999999999999999999\r\n",
+            "transfer-encoding: gzip, chunked\r\n",
+            "transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n",
+        ] {
+            assert!(framing(fields).is_err(), "{fields}");
+        }
+    }
+
+    #[test]
+    fn answers_without_a_body_have_none_whatever_they_say() {
+        let head = parse("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n", &Method::HEAD).unwrap().unwrap();
+        assert_eq!(head.framing, ReceiveFraming::None);
+        let head =
+            parse("HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\n\r\n", &Method::GET).unwrap().unwrap();
+        assert_eq!(head.framing, ReceiveFraming::None);
+    }
+
+    #[test]
+    fn a_request_is_framed_anew() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in
+            [("accept", "*/*"), ("content-length", "99"), ("cookie", "a=1"), ("x-forwarded-for", "6.6.6.6")]
+        {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        headers.append(header::COOKIE, HeaderValue::from_static("b=2"));
+        let origin = Origin {
+            forwarded_for: "10.0.0.1",
+            proto: "https",
+            host: "a.example",
+            port: 443,
+            id: RequestId::parse(b"request-1").unwrap(),
+            start_ms: 5,
+            trusted: false,
+        };
+        let uri = Uri::from_static("/a?b=c");
+        let head = RequestHead {
+            method: &Method::POST,
+            uri: &uri,
+            headers: &headers,
+            authority: b"a.example",
+            upgrade: None,
+        };
+        let mut out = Vec::new();
+        write_request(&mut out, head, &origin, SendFraming::Length(3), true);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "POST /a?b=c HTTP/1.1\r\nhost: a.example\r\naccept: */*\r\ncookie: a=1; b=2\r\nx-forwarded-for: 10.0.0.1\r\n\
+             x-forwarded-proto: https\r\nx-forwarded-host: a.example\r\nx-forwarded-port: 443\r\nx-request-id: request-1\r\n\
+             x-request-start: t=5\r\ncontent-length: 3\r\n\r\n"
+        );
+    }
+}

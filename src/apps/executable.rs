@@ -1,0 +1,38 @@
+//! Executables: a compiled program, or a script with an interpreter line.
+//!
+//! Never here: scripts whose suffix names their language.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use super::detect::{App, listens_by, name_of, text_of};
+use super::found::{DetectError, Found, Kind};
+use super::programs::is_executable;
+
+/// `app`, `server`, or a program called like the folder.
+pub(super) fn in_folder(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+    let folder = name_of(&app.dir);
+    let path =
+        ["app", "server", &folder].map(|name| app.dir.join(name)).into_iter().find(|p| is_executable(p));
+    Ok(path.map(|path| found(app, &path)))
+}
+
+/// The program itself.
+pub(super) fn found(app: &App<'_>, path: &Path) -> Found {
+    let name = name_of(path);
+    let argv = vec![path.to_string_lossy().into_owned()];
+    let mut found = app.found(Kind::Executable, format!("Executable: {name}"), argv, Some(path));
+    if is_script(path)
+        && let Some(listen) = listens_by(&text_of(path))
+    {
+        found.listen = listen;
+    }
+    found
+}
+
+/// Only a script is read for how it listens: every word occurs somewhere in a big binary.
+fn is_script(path: &Path) -> bool {
+    let mut start = [0; 2];
+    File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok_and(|()| &start == b"#!")
+}

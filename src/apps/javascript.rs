@@ -1,0 +1,162 @@
+//! JavaScript, TypeScript and Rip: handlers run by our worker script, and servers that listen by themselves.
+//!
+//! Never here: what the worker script does with a request.
+
+use std::path::{Path, PathBuf};
+
+use super::detect::{App, listens_by, missing, name_of, text_of};
+use super::found::{DetectError, Found, Kind, Listen};
+use super::{programs::Programs, runtimes};
+
+/// `index.rip`, `index.ts`, `index.js`, `index.mjs`.
+pub(super) fn handler_in_folder(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+    let entry = ["index.rip", "index.ts", "index.js", "index.mjs"].iter().find_map(|name| app.file(name));
+    entry.map(|entry| of_file(app, &entry)).transpose()
+}
+
+/// `server.js`, `server.mjs`, `server.ts`.
+pub(super) fn server_in_folder(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+    let entry = ["server.js", "server.mjs", "server.ts"].iter().find_map(|name| app.file(name));
+    entry.map(|entry| of_file(app, &entry)).transpose()
+}
+
+/// A file of that suffix: a handler if it exports one, else a server.
+pub(super) fn of_file(app: &App<'_>, entry: &Path) -> Result<Found, DetectError> {
+    let runtime = Runtime::choose(app, entry)?;
+    let text = text_of(entry);
+    if is_handler(&text, entry) { handler(app, entry, runtime) } else { server(app, entry, &text, runtime) }
+}
+
+fn handler(app: &App<'_>, entry: &Path, runtime: Runtime) -> Result<Found, DetectError> {
+    let kind = if runtime.name == "bun" { Kind::BunHandler } else { Kind::NodeHandler };
+    let why = format!("{} handler: {} found, run by {}", runtime.title(), name_of(entry), runtime.name);
+    let script = runtimes::worker_script(app.hints.runtime_dir_for_scripts);
+    let argv = runtime.argv(&[&script, entry])?;
+    Ok(Found { env: vec![runtime.programs.variable()], ..app.found(kind, why, argv, Some(entry)) })
+}
+
+fn server(app: &App<'_>, entry: &Path, text: &str, runtime: Runtime) -> Result<Found, DetectError> {
+    let bun = runtime.name == "bun";
+    let kind = if bun { Kind::BunServer } else { Kind::NodeServer };
+    let why = format!("{} server: {} found, run by {}", runtime.title(), name_of(entry), runtime.name);
+    let argv = runtime.argv(&[entry])?;
+    let mut found = app.found(kind, why, argv, Some(entry));
+    found.listen = match listens_by(text) {
+        // Bun 1.4 takes an inherited descriptor without an error and then listens elsewhere.
+        Some(Listen::Fd) if bun => Listen::Port,
+        Some(listen) => listen,
+        None => Listen::Port,
+    };
+    found.env.push(runtime.programs.variable());
+    Ok(found)
+}
+
+/// The program that runs a script, with the flags it needs for this one.
+struct Runtime {
+    name: &'static str,
+    program: String,
+    flags: Vec<String>,
+    programs: Programs,
+}
+
+impl Runtime {
+    fn choose(app: &App<'_>, entry: &Path) -> Result<Self, DetectError> {
+        let programs = app.local_programs();
+        let file = name_of(entry);
+        match entry.extension().and_then(|suffix| suffix.to_str()) {
+            Some("rip") => Self::rip(app, programs, &file),
+            Some("ts" | "mts") => Self::typescript(app, programs, &file),
+            _ => Self::javascript(app, programs, &file),
+        }
+    }
+
+    fn rip(app: &App<'_>, programs: Programs, file: &str) -> Result<Self, DetectError> {
+        let program = app.need(&programs, "bun", file)?;
+        let flags = match RipLoader::find(&app.dir) {
+            Some(RipLoader::Bunfig) => Vec::new(),
+            Some(RipLoader::Package(loader)) => vec![format!("--preload={}", loader.display())],
+            None => {
+                return Err(DetectError::MissingRuntime {
+                    runtime: "rip".into(),
+                    needed_for: file.into(),
+                    install: "add the rip-lang package to the app (node_modules/rip-lang), or a bunfig.toml \
+                              whose `preload` loads it",
+                });
+            }
+        };
+        Ok(Self { name: "bun", program, flags, programs })
+    }
+
+    fn typescript(app: &App<'_>, programs: Programs, file: &str) -> Result<Self, DetectError> {
+        if programs.find("bun").is_some() {
+            let program = app.need(&programs, "bun", file)?;
+            return Ok(Self { name: "bun", program, flags: Vec::new(), programs });
+        }
+        // Asked, not read off the version: a build of Node may lack the type stripper.
+        let node = programs.find("node");
+        if node.is_some_and(|node| programs.ask(&node, &[STRIP_TYPES, "--eval", ""]).is_some()) {
+            let program = app.need(&programs, "node", file)?;
+            return Ok(Self { name: "node", program, flags: vec![STRIP_TYPES.into()], programs });
+        }
+        Err(DetectError::MissingRuntime {
+            runtime: "bun".into(),
+            needed_for: file.into(),
+            install: "npm install -g bun, or a Node of 22.6 or newer that can strip types",
+        })
+    }
+
+    fn javascript(app: &App<'_>, programs: Programs, file: &str) -> Result<Self, DetectError> {
+        for name in ["node", "bun"] {
+            if programs.find(name).is_some() {
+                let program = app.need(&programs, name, file)?;
+                return Ok(Self { name, program, flags: Vec::new(), programs });
+            }
+        }
+        Err(missing("node", file))
+    }
+
+    fn title(&self) -> &'static str {
+        if self.name == "bun" { "Bun" } else { "Node" }
+    }
+
+    fn argv(&self, files: &[&Path]) -> Result<Vec<String>, DetectError> {
+        let mut argv = vec![self.program.clone()];
+        argv.extend(self.flags.iter().cloned());
+        for file in files {
+            let text = file.to_str().ok_or_else(|| DetectError::NotUtf8(file.to_path_buf()))?;
+            argv.push(text.into());
+        }
+        Ok(argv)
+    }
+}
+
+/// Where Bun learns to load `.rip` files from.
+enum RipLoader {
+    /// `bunfig.toml` preloads something; Bun reads it by itself.
+    Bunfig,
+    /// The package in `node_modules` of the app or of a folder above it.
+    Package(PathBuf),
+}
+
+impl RipLoader {
+    fn find(dir: &Path) -> Option<Self> {
+        let bunfig = dir.join("bunfig.toml");
+        if bunfig.is_file() && text_of(&bunfig).contains("preload") {
+            return Some(Self::Bunfig);
+        }
+        let mut loaders = dir.ancestors().map(|folder| folder.join("node_modules/rip-lang/loader.js"));
+        loaders.find(|loader| loader.is_file()).map(Self::Package)
+    }
+}
+
+/// A file that listens is a server even when it exports something: Express apps do, for their tests. Any other file
+/// is a handler, so that a missing export is reported; only one that is called `server` may do without.
+fn is_handler(text: &str, entry: &Path) -> bool {
+    let any = |signs: &[&str]| signs.iter().any(|sign| text.contains(sign));
+    if any(&[".listen(", "Bun.serve("]) {
+        return false;
+    }
+    !name_of(entry).starts_with("server.") || any(&["export default", "module.exports", "as default"])
+}
+
+const STRIP_TYPES: &str = "--experimental-strip-types";

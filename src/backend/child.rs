@@ -1,0 +1,205 @@
+//! Owns the backend whose workers are child processes of the server, each a process group of its own.
+//!
+//! Never here: a sandbox or a memory limit of the kernel's; the manager watches [`Backend::memory`] and says
+//! [`Signal::OutOfMemory`]. A process that leaves its worker's group, as daemons do, is out of reach.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Pid, kill_process_group};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::keeper::{self, Keeper};
+use super::procs::Groups;
+use super::sockets::Sockets;
+use super::worker::Worker;
+use super::{Backend, Event, Order, Signal, StartError, Started};
+use crate::name::{InstanceName, WorkerId};
+use crate::spec::ReloadSignal;
+use crate::stop::Stop;
+
+/// What a [`ChildBackend`] is made from.
+pub struct ChildSettings {
+    /// Where sockets go: into `w` and `n` below it.
+    pub runtime_dir: PathBuf,
+    /// For the process list.
+    pub instance: InstanceName,
+    /// In front of the names of workers' sockets.
+    pub socket_prefix: Option<String>,
+    /// The program that has `worker-exec` and `worker-guard`, as an absolute path; `/proc/self/exe` stays the running
+    /// version when a package upgrade replaces the file.
+    pub self_exe: PathBuf,
+    /// The group of the tasks that watch workers. They end with their workers, not at the request to stop.
+    pub stop: Stop,
+    /// Where events go. Output is dropped when it is full, everything else waits.
+    pub events: mpsc::Sender<Event>,
+}
+
+/// Why there is no backend.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The workers of another server are still there.
+    #[error("another server has its workers' sockets in {}", runtime_dir.display())]
+    Busy {
+        /// Where.
+        runtime_dir: PathBuf,
+    },
+    /// Its files could not be made.
+    #[error("cannot make the workers' sockets in {}: {source}", runtime_dir.display())]
+    Files {
+        /// Where.
+        runtime_dir: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Its guard could not be started.
+    #[error("cannot start the guard of the workers, `{} worker-guard`: {source}", program.display())]
+    Guard {
+        /// Which.
+        program: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Workers as child processes. Dropping it ends no worker.
+pub struct ChildBackend {
+    shared: Arc<Shared>,
+    stop: Stop,
+    /// Reading `/proc` serves all workers for a while.
+    memory: Mutex<Option<Measured>>,
+}
+
+impl ChildBackend {
+    /// Waits until workers of a server that was killed in the same directory are gone, at most 10 s, and starts the
+    /// guard.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn open(settings: ChildSettings) -> Result<Self, OpenError> {
+        let ChildSettings { runtime_dir, instance, socket_prefix, self_exe, stop, events } = settings;
+        let files = |source: io::Error| match source.kind() {
+            io::ErrorKind::WouldBlock => OpenError::Busy { runtime_dir: runtime_dir.clone() },
+            _ => OpenError::Files { runtime_dir: runtime_dir.clone(), source },
+        };
+        std::fs::create_dir_all(&runtime_dir).map_err(files)?;
+        let lock = keeper::lock(&runtime_dir).await.map_err(files)?;
+        let sockets = Sockets::prepare(&runtime_dir, socket_prefix).map_err(files)?;
+        let keeper = Keeper::start(self_exe.clone(), instance, lock, &stop)
+            .map_err(|source| OpenError::Guard { program: self_exe.clone(), source })?;
+        let shared = Arc::new(Shared { self_exe, sockets, keeper, events, workers: Mutex::default() });
+        Ok(Self { shared, stop, memory: Mutex::default() })
+    }
+}
+
+impl Backend for ChildBackend {
+    fn start(&self, order: Order) -> Pin<Box<dyn Future<Output = Result<Started, StartError>> + Send + '_>> {
+        Box::pin(async move {
+            let id = order.worker;
+            let worker = Worker::spawn(&self.shared, order)?;
+            let group = worker.group();
+            // Before the program runs: whatever happens from here on, somebody ends it.
+            self.shared.keeper.add(group, worker.files());
+            self.shared.lock().insert(id, Entry { group, killed: None });
+            let (answer, answered) = oneshot::channel();
+            self.stop.spawn("worker", worker.live(Arc::clone(&self.shared), answer));
+            answered.await.unwrap_or_else(|_| Err(lost()))
+        })
+    }
+
+    fn signal(&self, worker: WorkerId, signal: Signal) {
+        use rustix::process::Signal as Number;
+        let number = match signal {
+            Signal::Terminate => Number::TERM,
+            Signal::Kill | Signal::OutOfMemory => Number::KILL,
+            Signal::Reload(ReloadSignal::Hup) => Number::HUP,
+            Signal::Reload(ReloadSignal::Usr1) => Number::USR1,
+            Signal::Reload(ReloadSignal::Usr2) => Number::USR2,
+        };
+        let mut workers = self.shared.lock();
+        let Some(entry) = workers.get_mut(&worker) else {
+            return;
+        };
+        match signal {
+            Signal::Kill => entry.killed = entry.killed.or(Some(Killed::Asked)),
+            Signal::OutOfMemory => entry.killed = Some(Killed::ForMemory),
+            Signal::Terminate | Signal::Reload(_) => {}
+        }
+        // Under the lock: entries leave before their group's id is free for others.
+        if let Err(error) = kill_process_group(entry.group, number) {
+            tracing::warn!(%worker, signal = ?number, %error, "cannot signal a worker");
+        }
+    }
+
+    fn memory(&self, worker: WorkerId) -> Option<u64> {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = memory.as_ref().is_some_and(|measured| measured.at.elapsed() < MEMORY_FRESH);
+        if !fresh {
+            *memory = Some(self.shared.measure());
+        }
+        memory.as_ref().and_then(|measured| measured.bytes.get(&worker).copied())
+    }
+}
+
+/// What the backend and its workers' tasks have in common.
+pub(super) struct Shared {
+    pub(super) self_exe: PathBuf,
+    pub(super) sockets: Sockets,
+    pub(super) keeper: Arc<Keeper>,
+    pub(super) events: mpsc::Sender<Event>,
+    /// The workers whose process has not been reaped. Signals are sent under this lock, so that none comes too late.
+    workers: Mutex<HashMap<WorkerId, Entry>>,
+}
+
+struct Entry {
+    group: Pid,
+    killed: Option<Killed>,
+}
+
+/// Why a worker was sent SIGKILL by us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Killed {
+    Asked,
+    ForMemory,
+}
+
+struct Measured {
+    at: Instant,
+    bytes: HashMap<WorkerId, u64>,
+}
+
+impl Shared {
+    /// No signal reaches the worker's group after this; tells which did.
+    pub(super) fn forget(&self, worker: WorkerId) -> Option<Killed> {
+        self.lock().remove(&worker)?.killed
+    }
+
+    fn measure(&self) -> Measured {
+        let groups: Vec<_> = self.lock().iter().map(|(worker, entry)| (*worker, entry.group)).collect();
+        let bytes = match Groups::read() {
+            Ok(read) => groups.iter().filter_map(|(id, group)| Some((*id, read.memory(*group)?))).collect(),
+            Err(error) => {
+                tracing::warn!(%error, "cannot read /proc: the memory of workers is not known");
+                HashMap::new()
+            }
+        };
+        Measured { at: Instant::now(), bytes }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<WorkerId, Entry>> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn lost() -> StartError {
+    let source = io::Error::other("the task that watches the worker has ended");
+    StartError::Program { program: "worker-exec".into(), directory: PathBuf::new(), source }
+}
+
+const MEMORY_FRESH: Duration = Duration::from_secs(1);

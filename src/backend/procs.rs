@@ -1,0 +1,127 @@
+//! Owns what the kernel says about processes: the end of a child, who is in a process group, how much memory it has.
+//!
+//! Never here: a signal, or a decision about what it finds.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::process::Child;
+
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+use tokio::signal::unix::{self, SignalKind};
+
+/// Tells when a child has exited, and leaves it to be reaped: until then its ids are no other process's.
+pub(super) struct Watch {
+    child: Pid,
+    /// Any child's end; that it was this one's is for waitid(2) to say.
+    ends: unix::Signal,
+}
+
+impl Watch {
+    /// Watches a child that has not been reaped.
+    pub(super) fn new(child: &Child) -> io::Result<Self> {
+        Ok(Self { child: Pid::from_child(child), ends: unix::signal(SignalKind::child())? })
+    }
+
+    /// Returns once the child has exited. Cancel-safe.
+    pub(super) async fn exited(&mut self) {
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        // An error can only mean that there is no such child any more.
+        while let Ok(None) = waitid(WaitId::Pid(self.child), look) {
+            self.ends.recv().await;
+        }
+    }
+}
+
+/// All processes that have not exited, by process group.
+pub(super) struct Groups(HashMap<Pid, Vec<Pid>>);
+
+impl Groups {
+    /// Reads `/proc` once: about 10 µs per process of the machine.
+    pub(super) fn read() -> io::Result<Self> {
+        let mut groups: HashMap<Pid, Vec<Pid>> = HashMap::new();
+        for entry in fs::read_dir("/proc")? {
+            let name = entry?.file_name();
+            let Some(pid) = name.to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw) else {
+                continue;
+            };
+            // One that ended meanwhile is no member any more.
+            let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
+                continue;
+            };
+            if let Some(group) = living_group(&stat) {
+                groups.entry(group).or_default().push(pid);
+            }
+        }
+        Ok(Self(groups))
+    }
+
+    /// The members of a group, its leader among them.
+    pub(super) fn members(&self, group: Pid) -> &[Pid] {
+        self.0.get(&group).map_or(&[], Vec::as_slice)
+    }
+
+    /// Memory of a group in bytes: each page counts by the share its processes have in it (PSS), so that workers
+    /// forked from one loaded app, or running one big binary, add up to what they cost. `None`: no such process.
+    pub(super) fn memory(&self, group: Pid) -> Option<u64> {
+        self.members(group).iter().filter_map(|pid| memory(*pid)).reduce(|sum, bytes| sum + bytes)
+    }
+}
+
+/// How many processes the kernel has killed for want of memory since it started; `None` where it does not say.
+pub(super) fn oom_kills() -> Option<u64> {
+    let vmstat = fs::read_to_string("/proc/vmstat").ok()?;
+    vmstat.lines().find_map(|line| line.strip_prefix("oom_kill "))?.parse().ok()
+}
+
+/// The process group in a line of `/proc/PID/stat`, unless the process has exited: proc_pid_stat(5).
+fn living_group(stat: &str) -> Option<Pid> {
+    // The command's name, in parentheses, may itself hold spaces and parentheses.
+    let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_ascii_whitespace();
+    let state = fields.next()?;
+    let group = fields.nth(1)?.parse().ok()?;
+    if matches!(state, "Z" | "X" | "x") { None } else { Pid::from_raw(group) }
+}
+
+fn memory(pid: Pid) -> Option<u64> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let kib: u64 = rollup
+        .lines()
+        .find_map(|line| line.strip_prefix("Pss:"))?
+        .trim()
+        .strip_suffix(" kB")?
+        .parse()
+        .ok()?;
+    kib.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_found_behind_any_name() {
+        for (stat, group) in [
+            ("7 (sh) S 1 42 42 0", Some(42)),
+            ("7 (a b) c) R 1 42 7 0", Some(42)),
+            ("7 () S 9 (x) Z 1 42 7 0", None),
+            ("7 (sh) Z 1 42 42 0", None),
+            ("7 (sh) S 1 0 0 0", None),
+            ("7 (sh) S 1", None),
+            ("7 (sh", None),
+            ("", None),
+        ] {
+            assert_eq!(living_group(stat), group.and_then(Pid::from_raw), "{stat}");
+        }
+    }
+
+    #[test]
+    fn this_process_is_in_its_group_and_has_memory() {
+        let groups = Groups::read().unwrap();
+        let group = rustix::process::getpgrp();
+
+        assert!(groups.members(group).contains(&rustix::process::getpid()));
+        assert!(groups.memory(group).unwrap() > 1 << 20);
+        assert_eq!(groups.memory(Pid::from_raw(i32::MAX).unwrap()), None);
+    }
+}

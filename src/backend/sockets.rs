@@ -1,0 +1,210 @@
+//! Owns the sockets of workers: their listeners or what stands for one, their notify sockets, the files of both.
+//!
+//! Never here: a process; who connects.
+
+use std::collections::VecDeque;
+use std::fs::{self, Permissions};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use tokio::net::UnixDatagram;
+
+use super::StartError;
+use crate::durable::private_dir;
+use crate::name::WorkerId;
+use crate::pool::Address;
+use crate::spec::Listen;
+
+/// Makes the sockets of one instance's workers, below its runtime directory.
+pub(super) struct Sockets {
+    listeners: PathBuf,
+    notify: PathBuf,
+    prefix: Option<String>,
+    /// Ports handed out of late, the newest last. Between choice and bind a port is free for everybody: at least two
+    /// workers of ours do not get the same.
+    ports: Mutex<VecDeque<u16>>,
+}
+
+impl Sockets {
+    /// Makes the folders, mode 0700, and removes sockets that an earlier server left there. Its workers are gone.
+    pub(super) fn prepare(runtime_dir: &Path, prefix: Option<String>) -> io::Result<Self> {
+        let (listeners, notify) = (runtime_dir.join("w"), runtime_dir.join("n"));
+        for folder in [&listeners, &notify] {
+            private_dir(folder, 0o700)?;
+            remove_sockets(folder)?;
+        }
+        Ok(Self { listeners, notify, prefix, ports: Mutex::default() })
+    }
+
+    /// What a worker will be reached at.
+    pub(super) fn door(&self, worker: WorkerId, listen: Listen) -> Result<Door, StartError> {
+        let file = SocketFile(self.listeners.join(match &self.prefix {
+            Some(prefix) => format!("{prefix}.{worker}.sock"),
+            None => format!("{worker}.sock"),
+        }));
+        match listen {
+            Listen::Fd => {
+                let listener = file.listen().map_err(|source| failed(&file.0.display(), source))?;
+                Ok(Door {
+                    address: Address::Unix(file.0.clone()),
+                    listener: Some(listener),
+                    file: Some(file),
+                })
+            }
+            Listen::Path => {
+                Ok(Door { address: Address::Unix(file.0.clone()), listener: None, file: Some(file) })
+            }
+            Listen::Port => {
+                let port = self.free_port().map_err(|source| failed(&"on 127.0.0.1", source))?;
+                let address = Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+                Ok(Door { address, listener: None, file: None })
+            }
+        }
+    }
+
+    /// Where a worker says `READY=1`.
+    pub(super) fn notify(&self, worker: WorkerId) -> Result<(UnixDatagram, SocketFile), StartError> {
+        let file = SocketFile(self.notify.join(worker.to_string()));
+        let bound = UnixDatagram::bind(&file.0).map_err(|source| failed(&file.0.display(), source))?;
+        file.make_private().map_err(|source| failed(&file.0.display(), source))?;
+        Ok((bound, file))
+    }
+
+    fn free_port(&self) -> io::Result<u16> {
+        let mut recent = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
+        for _ in 0..PORT_ATTEMPTS {
+            let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+            if recent.contains(&port) {
+                continue;
+            }
+            if recent.len() == RECENT_PORTS {
+                recent.pop_front();
+            }
+            recent.push_back(port);
+            return Ok(port);
+        }
+        Err(io::Error::new(io::ErrorKind::AddrInUse, "no port is free"))
+    }
+}
+
+/// What a worker is reached at, and what it needs for that.
+pub(super) struct Door {
+    /// Where it is connected to.
+    pub(super) address: Address,
+    /// For [`Listen::Fd`]: to be handed over and then closed, or a dead worker's clients would hang.
+    pub(super) listener: Option<UnixListener>,
+    /// The socket's file, whoever binds it.
+    pub(super) file: Option<SocketFile>,
+}
+
+/// A socket's file: dropping this removes it.
+pub(super) struct SocketFile(PathBuf);
+
+impl SocketFile {
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    fn listen(&self) -> io::Result<UnixListener> {
+        let listener = UnixListener::bind(&self.0)?;
+        self.make_private()?;
+        // A connect must not fail because the worker is busy: requests queue in the pool, not here.
+        rustix::net::listen(&listener, BACKLOG)?;
+        Ok(listener)
+    }
+
+    fn make_private(&self) -> io::Result<()> {
+        fs::set_permissions(&self.0, Permissions::from_mode(0o600))
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // The app may have removed it, or never made it.
+        fs::remove_file(&self.0).ok();
+    }
+}
+
+fn remove_sockets(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_socket() {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn failed(path: &dyn std::fmt::Display, source: io::Error) -> StartError {
+    StartError::Socket { path: path.to_string(), source }
+}
+
+const BACKLOG: i32 = 4096;
+const RECENT_PORTS: usize = 256;
+const PORT_ATTEMPTS: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn socket_files_are_private_named_after_the_worker_and_removed_in_the_end() {
+        let runtime = tempfile::tempdir().unwrap();
+        let sockets = Sockets::prepare(runtime.path(), None).unwrap();
+
+        let door = sockets.door(WorkerId(7), Listen::Fd).unwrap();
+        let (_bound, notify) = sockets.notify(WorkerId(7)).unwrap();
+
+        let (listener, notifier) = (runtime.path().join("w/7.sock"), runtime.path().join("n/7"));
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(
+            [mode(&runtime.path().join("w")), mode(&listener), mode(&notifier)],
+            [0o700, 0o600, 0o600]
+        );
+        assert_eq!(door.address, Address::Unix(listener.clone()));
+        UnixStream::connect(&listener).unwrap();
+        drop((door, notify));
+        assert!(!listener.exists() && !notifier.exists());
+    }
+
+    #[tokio::test]
+    async fn leftovers_of_an_earlier_server_are_in_nobodys_way() {
+        let runtime = tempfile::tempdir().unwrap();
+        let sockets = Sockets::prepare(runtime.path(), Some("rip_app".into())).unwrap();
+        std::mem::forget(sockets.door(WorkerId(1), Listen::Fd).unwrap().file);
+        fs::write(runtime.path().join("w/note"), "not a socket").unwrap();
+
+        let sockets = Sockets::prepare(runtime.path(), Some("rip_app".into())).unwrap();
+
+        assert!(!runtime.path().join("w/rip_app.1.sock").exists());
+        assert!(runtime.path().join("w/note").exists());
+        sockets.door(WorkerId(1), Listen::Fd).unwrap();
+    }
+
+    #[test]
+    fn a_port_is_not_handed_out_twice_in_a_row() {
+        let runtime = tempfile::tempdir().unwrap();
+        let sockets = Sockets::prepare(runtime.path(), None).unwrap();
+        let mut ports: Vec<_> = (0..RECENT_PORTS).map(|_| sockets.free_port().unwrap()).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        assert_eq!(ports.len(), RECENT_PORTS);
+    }
+
+    #[test]
+    fn a_path_too_long_for_a_socket_is_an_error_that_names_it() {
+        let runtime = tempfile::tempdir().unwrap();
+        let sockets = Sockets::prepare(&runtime.path().join("x".repeat(100)), None).unwrap();
+
+        let Err(error) = sockets.door(WorkerId(1), Listen::Fd) else { panic!("bound") };
+
+        assert!(error.to_string().contains("w/1.sock: path must be shorter than SUN_LEN"), "{error}");
+    }
+}

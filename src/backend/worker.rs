@@ -1,0 +1,334 @@
+//! Owns one worker of the child backend from its spawn to its reaping: handover, readiness, output, end.
+//!
+//! Never here: which workers there are (`child`); whether an end was wanted (`manager`).
+//!
+//! Between its exit and its reaping a worker's process stays a zombie while the rest of its group is killed: until
+//! then its group's id cannot become another group's, and no signal of ours can hit a stranger.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
+use std::pin::pin;
+use std::process::{Child, Command, ExitStatus};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::net::unix::pipe;
+use tokio::net::{UnixDatagram, UnixStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::child::{Killed, Shared};
+use super::procs::{Groups, Watch, oom_kills};
+use super::sockets::{Door, SocketFile};
+use super::{Event, Exit, Order, StartError, Started, handover, output};
+use crate::name::WorkerId;
+use crate::pool::Address;
+use crate::sd::SYSTEMD_ENV;
+use crate::spec::Listen;
+
+/// A worker whose shim waits for the go.
+pub(super) struct Worker {
+    order: Order,
+    process: Child,
+    watch: Watch,
+    channel: UnixStream,
+    notify: UnixDatagram,
+    output: pipe::Receiver,
+    door: Door,
+    notify_file: SocketFile,
+    ooms_before: Option<u64>,
+}
+
+impl Worker {
+    /// Makes the sockets and the process, which does nothing yet.
+    pub(super) fn spawn(shared: &Shared, order: Order) -> Result<Self, StartError> {
+        let launch = &order.launch;
+        if launch.command.is_empty() {
+            return Err(refused(&order, io::Error::new(io::ErrorKind::InvalidInput, "the command is empty")));
+        }
+        if !launch.directory.is_dir() {
+            let text = "the directory does not exist";
+            return Err(refused(&order, io::Error::new(io::ErrorKind::NotFound, text)));
+        }
+        let door = shared.sockets.door(order.worker, launch.listen)?;
+        let (notify, notify_file) = shared.sockets.notify(order.worker)?;
+        let environment = environment(std::env::vars_os(), &order, &door.address, &notify_file);
+        let ooms_before = oom_kills();
+        match spawn_shim(shared, &order, environment) {
+            Ok(Shim { process, watch, channel, output }) => {
+                Ok(Self { order, process, watch, channel, notify, output, door, notify_file, ooms_before })
+            }
+            Err(source) => Err(refused(&order, source)),
+        }
+    }
+
+    pub(super) fn group(&self) -> Pid {
+        Pid::from_child(&self.process)
+    }
+
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        let files = self.door.file.iter().chain([&self.notify_file]);
+        files.map(|file| file.path().to_owned()).collect()
+    }
+
+    /// The worker's whole life. `answer` hears whether the program runs; only if it does, events follow.
+    pub(super) async fn live(
+        mut self,
+        shared: Arc<Shared>,
+        answer: oneshot::Sender<Result<Started, StartError>>,
+    ) {
+        let listener = self.door.listener.take();
+        let given = handover::give(&self.channel, listener.as_ref());
+        drop(listener);
+        let launched = match given {
+            Ok(()) => timeout(EXEC_LIMIT, handover::outcome(self.channel)).await.unwrap_or_else(|_| {
+                Err(io::Error::new(io::ErrorKind::TimedOut, "it was not executed in time"))
+            }),
+            Err(error) => Err(error),
+        };
+        let mut process = Process { worker: self.order.worker, process: self.process, watch: self.watch };
+        if let Err(source) = launched {
+            process.end(&shared).await;
+            answer.send(Err(refused(&self.order, source))).ok();
+            return;
+        }
+        let started = Started { pid: process.process.id(), address: self.door.address.clone() };
+        // Whoever dropped the start still gets the events.
+        answer.send(Ok(started)).ok();
+
+        let exit = process.run(&shared, self.notify, self.output, self.ooms_before).await;
+        drop((self.door, self.notify_file));
+        // Without a receiver nobody is left to be told.
+        shared.events.send(Event::Exited(self.order.worker, exit)).await.ok();
+    }
+}
+
+struct Process {
+    worker: WorkerId,
+    process: Child,
+    watch: Watch,
+}
+
+impl Process {
+    async fn run(
+        &mut self,
+        shared: &Shared,
+        notify: UnixDatagram,
+        output: pipe::Receiver,
+        ooms_before: Option<u64>,
+    ) -> Exit {
+        let mut output = pin!(output::pump(output, self.worker, shared.events.clone()));
+        let mut readiness = pin!(readiness(notify, self.worker, shared.events.clone()));
+        let mut open = true;
+        loop {
+            tokio::select! {
+                () = &mut output, if open => open = false,
+                () = &mut readiness => {}
+                () = self.watch.exited() => break,
+            }
+        }
+        let ended = pin!(self.end(shared));
+        // Both at once: a full pipe must not outlast the processes that fill it.
+        let (exit, killed) = if open {
+            let (ended, _) = tokio::join!(ended, timeout(LAST_WORDS, output));
+            ended
+        } else {
+            ended.await
+        };
+        exit_of(exit, killed, ooms_before)
+    }
+
+    /// Ends what is left of the group, then reaps.
+    async fn end(&mut self, shared: &Shared) -> (ExitStatus, Option<Killed>) {
+        let group = Pid::from_child(&self.process);
+        kill(group);
+        self.watch.exited().await;
+        let give_up = Instant::now() + GROUP_LIMIT;
+        while Groups::read().is_ok_and(|groups| !groups.members(group).is_empty()) {
+            if Instant::now() >= give_up {
+                tracing::warn!(worker = %self.worker, %group, "processes of an ended worker do not die");
+                break;
+            }
+            sleep(GROUP_TICK).await;
+            kill(group);
+        }
+        let killed = shared.forget(self.worker);
+        shared.keeper.release(group);
+        let status = self.process.wait().unwrap_or_else(|error| {
+            tracing::error!(worker = %self.worker, %error, "cannot reap a worker");
+            ExitStatus::default()
+        });
+        (status, killed)
+    }
+}
+
+fn kill(group: Pid) {
+    // Processes that are gone already, or that we may not signal, show up in the count of members.
+    kill_process_group(group, Signal::KILL).ok();
+}
+
+/// Tells the first `READY=1`; reads on, because a full socket would block whoever sends.
+async fn readiness(notify: UnixDatagram, worker: WorkerId, events: mpsc::Sender<Event>) {
+    let mut ready = false;
+    let mut datagram = vec![0; MAX_DATAGRAM];
+    while let Ok(count) = notify.recv(&mut datagram).await {
+        if !ready && datagram[..count].split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
+            ready = true;
+            events.send(Event::Ready(worker)).await.ok();
+        }
+    }
+    std::future::pending().await
+}
+
+/// A SIGKILL that nobody here sent, while the kernel counted a kill for memory, was that kill.
+fn exit_of(status: ExitStatus, killed: Option<Killed>, ooms_before: Option<u64>) -> Exit {
+    let Some(signal) = status.signal() else {
+        return Exit::Status(status.code().unwrap_or_default());
+    };
+    let by_kernel = || killed.is_none() && ooms_before.is_some() && oom_kills() > ooms_before;
+    if signal == Signal::KILL.as_raw() && (killed == Some(Killed::ForMemory) || by_kernel()) {
+        return Exit::OutOfMemory;
+    }
+    Exit::Signal(signal)
+}
+
+struct Shim {
+    process: Child,
+    watch: Watch,
+    channel: UnixStream,
+    output: pipe::Receiver,
+}
+
+fn spawn_shim(shared: &Shared, order: &Order, environment: Vec<(OsString, OsString)>) -> io::Result<Shim> {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    let channel = UnixStream::from_std(ours)?;
+    // One pipe for both, so that lines come in the order they were written.
+    let (output, writer) = io::pipe()?;
+    let output = pipe::Receiver::from_owned_fd(output.into())?;
+    let mut process = Command::new(&shared.self_exe)
+        .arg0("rip-server")
+        .args(["worker-exec", "--channel", "--"])
+        .args(&order.launch.command)
+        .env_clear()
+        .envs(environment)
+        .current_dir(&order.launch.directory)
+        .stdin(OwnedFd::from(theirs))
+        .stdout(writer.try_clone()?)
+        .stderr(writer)
+        .process_group(0)
+        .spawn()
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", shared.self_exe.display())))?;
+    match Watch::new(&process) {
+        Ok(watch) => Ok(Shim { process, watch, channel, output }),
+        Err(error) => {
+            // Not under guard yet, and nothing but the shim: it ends with its channel too.
+            process.kill().and_then(|()| process.wait())?;
+            Err(error)
+        }
+    }
+}
+
+/// The server's environment without what is between it and systemd or its own settings, then the app's, then the
+/// worker contract.
+fn environment(
+    inherited: impl Iterator<Item = (OsString, OsString)>,
+    order: &Order,
+    address: &Address,
+    notify: &SocketFile,
+) -> Vec<(OsString, OsString)> {
+    let launch = &order.launch;
+    let ours = |name: &OsString| {
+        name.as_encoded_bytes().starts_with(b"RIP_") || SYSTEMD_ENV.iter().any(|systemd| name == systemd)
+    };
+    let mut environment: Vec<_> = inherited.filter(|(name, _)| !ours(name)).collect();
+    environment.extend(launch.env.iter().map(|(name, value)| (name.into(), value.into())));
+    let mut set = |name: &str, value: OsString| environment.push((name.into(), value));
+    set("PWD", launch.directory.clone().into());
+    set("RIP_APP", launch.app.as_str().into());
+    set("RIP_INSTANCE", launch.instance.as_str().into());
+    set("RIP_WORKER", order.worker.to_string().into());
+    set("RIP_GENERATION", order.generation.to_string().into());
+    if launch.notify {
+        set("NOTIFY_SOCKET", notify.path().into());
+    }
+    match (launch.listen, address) {
+        (Listen::Path, Address::Unix(path)) => set("RIP_SOCKET", path.into()),
+        (Listen::Port, Address::Tcp(address)) => {
+            set("HOST", address.ip().to_string().into());
+            set("PORT", address.port().to_string().into());
+        }
+        _ => {}
+    }
+    environment
+}
+
+fn refused(order: &Order, source: io::Error) -> StartError {
+    let program = order.launch.command.first().cloned().unwrap_or_default();
+    StartError::Program { program, directory: order.launch.directory.clone(), source }
+}
+
+const EXEC_LIMIT: Duration = Duration::from_secs(10);
+const GROUP_LIMIT: Duration = Duration::from_secs(5);
+const GROUP_TICK: Duration = Duration::from_millis(10);
+/// A process that left its group may hold the pipe for ever.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+const MAX_DATAGRAM: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::backend::sockets::Sockets;
+    use crate::backend::tests::order;
+
+    #[tokio::test]
+    async fn the_environment_is_the_servers_less_what_is_private_plus_the_apps_plus_the_contract() {
+        let runtime = tempfile::tempdir().unwrap();
+        let sockets = Sockets::prepare(runtime.path(), None).unwrap();
+        let mut order = order(3, &["app"]);
+        let launch = Arc::make_mut(&mut order.launch);
+        launch.env = BTreeMap::from([("LANG".into(), "C".into()), ("RIP_WORKER".into(), "forged".into())]);
+        let inherited =
+            ["PATH", "LANG", "NOTIFY_SOCKET", "LISTEN_PID", "WATCHDOG_USEC", "RIP_STATE_DIR", "RIPE"];
+        let (door, (_notify, notify)) =
+            (sockets.door(order.worker, Listen::Fd).unwrap(), sockets.notify(order.worker).unwrap());
+
+        let inherited = inherited.iter().map(|name| (name.into(), "inherited".into()));
+        let environment: BTreeMap<_, _> =
+            environment(inherited, &order, &door.address, &notify).into_iter().collect();
+
+        let notify = notify.path().to_str().unwrap();
+        let expected = [
+            ("LANG", "C"),
+            ("NOTIFY_SOCKET", notify),
+            ("PATH", "inherited"),
+            ("PWD", "/"),
+            ("RIPE", "inherited"),
+            ("RIP_APP", "app"),
+            ("RIP_GENERATION", "1"),
+            ("RIP_INSTANCE", "test"),
+            ("RIP_WORKER", "3"),
+        ];
+        let expected: BTreeMap<_, _> =
+            expected.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect();
+        assert_eq!(environment, expected);
+    }
+
+    #[test]
+    fn a_sigkill_is_a_kill_for_memory_only_with_a_reason() {
+        let killed = ExitStatus::from_raw(9);
+        let many = Some(u64::MAX);
+        assert_eq!(exit_of(killed, Some(Killed::ForMemory), many), Exit::OutOfMemory);
+        assert_eq!(exit_of(killed, Some(Killed::Asked), many), Exit::Signal(9));
+        assert_eq!(exit_of(killed, None, many), Exit::Signal(9));
+        assert_eq!(exit_of(killed, None, None), Exit::Signal(9));
+        assert_eq!(exit_of(ExitStatus::from_raw(15), Some(Killed::ForMemory), many), Exit::Signal(15));
+        assert_eq!(exit_of(ExitStatus::from_raw(3 << 8), Some(Killed::ForMemory), many), Exit::Status(3));
+    }
+}

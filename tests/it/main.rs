@@ -1,0 +1,27 @@
+//! Integration tests through the real binaries, over real sockets, with real workers.
+//!
+//! One crate, so that it links once. Each module is named after what a user would say it covers.
+
+#![allow(missing_docs, reason = "test names say what they are about")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say so")]
+
+mod abuse;
+mod answers;
+mod apps;
+mod backend;
+mod bodies;
+mod certs;
+mod cli;
+mod control;
+mod headers;
+mod hosts;
+mod layers;
+mod load;
+mod queue;
+mod recycle;
+mod reload;
+mod rollout;
+mod serve;
+mod stop;
+mod streams;
+mod support;
