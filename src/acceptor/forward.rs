@@ -156,7 +156,8 @@ async fn exchange(
     let method = request.head.method;
     let work = async {
         let link = in_hand.link();
-        let sent = send(link, out, &mut request.body, &request.shard.server.limits).await?;
+        let sent =
+            send(link, out, &mut request.body, &request.shard.server.limits, request.rules.max_body).await?;
         if sent == Sent::All {
             in_hand.sent = true;
         }

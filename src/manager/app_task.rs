@@ -220,6 +220,7 @@ impl AppTask {
                 if let Some(record) = self.crew.get(&worker) {
                     self.app.metrics.worker_exited(record.cause_of(exit));
                 }
+                self.pool.note_end(worker, exit.cause());
                 self.feed(worker, Event::Gone, &exit.to_string());
             }
         }
