@@ -1,1 +1,313 @@
-//! Stub.
+//! Wires everything together, and takes it apart again: start order, signals, stop order.
+//!
+//! The only file that knows both halves. Never here: what any part does.
+
+mod banner;
+mod resolve;
+
+use std::io::{self, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::acceptor::{self, Acceptor, bind_port};
+use crate::apps::runtimes;
+use crate::backend::child::{ChildBackend, ChildSettings};
+use crate::certs::{CertResolver, Keeper, KeeperParts, server_config};
+use crate::clock::WallClock;
+use crate::config::merge::Config;
+use crate::control::{self, Control, ControlParts, ControlSocket, Facts};
+use crate::directory::Directory;
+use crate::durable;
+use crate::logging::{self, LogStyle, Target};
+use crate::manager::{self, Manager, Resolve};
+use crate::metrics::Metrics;
+use crate::registry::Registry;
+use crate::sd::{self, Inherited};
+use crate::spec::{PortChoice, Scheme, ServerSpec};
+use crate::stop::{Signal, Signals, Stop};
+
+use resolve::Resolver;
+
+/// Serves until it is asked to stop.
+///
+/// # Errors
+/// Whatever keeps it from starting: a port, a folder, an app that cannot be recognized. An app that starts and fails
+/// is no error: the server stays and says so.
+pub fn run(config: Config) -> anyhow::Result<()> {
+    // Before there is a second thread: the variables that name sockets are read once.
+    let inherited = Inherited::take()?;
+    let style = config.json.then_some(LogStyle::Json);
+    let target = logging::start(style, Some(&config.server.instance))?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(serve(Arc::new(config), inherited, target))
+}
+
+/// The folders of an instance.
+struct Places {
+    spool: PathBuf,
+    scripts: PathBuf,
+}
+
+async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let spec = &config.server;
+    let mut signals = Signals::listen()?;
+    let control_socket = open_control(spec, inherited.control)?;
+    let places = make_places(spec)?;
+    let resolver = Resolver {
+        config: Arc::clone(&config),
+        scripts: places.scripts.clone(),
+        // Stays the running version when an upgrade replaces the file.
+        self_exe: PathBuf::from("/proc/self/exe"),
+    };
+    let paths: Vec<PathBuf> = config.apps.iter().map(|app| app.path.clone()).collect();
+    check_apps(&resolver, &paths)?;
+    let doors = open_doors(spec, inherited.https, inherited.http)?;
+
+    let (metrics, directory) = (Metrics::new(), Directory::new());
+    let (backend_stop, manager_stop, control_stop, keeper_stop) = (Stop::new(), Stop::new(), Stop::new(), Stop::new());
+    let (events_in, events) = mpsc::channel(EVENTS);
+    let backend = ChildBackend::open(ChildSettings {
+        runtime_dir: spec.runtime_dir.clone(),
+        instance: spec.instance.clone(),
+        socket_prefix: spec.socket_prefix.clone(),
+        self_exe: PathBuf::from("/proc/self/exe"),
+        stop: backend_stop.clone(),
+        events: events_in,
+    })
+    .await?;
+    let registry = Registry::open(&spec.state_dir.join("registry.json"))?;
+    let parts = manager::Parts {
+        instance: spec.instance.clone(),
+        directory: directory.clone(),
+        backend: Arc::new(backend),
+        events,
+        registry,
+        resolve: Arc::new(resolver),
+        metrics: metrics.clone(),
+        cores: cores(),
+        stop: manager_stop.clone(),
+    };
+    let manager = Manager::start(parts, paths);
+    let keeper = keep_certificates(spec, &doors, &directory, &metrics, &keeper_stop).await?;
+    let tls = match &keeper {
+        Some((_, resolver)) => Some(server_config(Arc::clone(resolver))?),
+        None => None,
+    };
+    let (urls, redirects) = doors.urls();
+    let shutdown = Stop::new();
+    let drain = config.apps.first().map_or(DRAIN, |_| DRAIN);
+    Control::start(ControlParts {
+        listener: control_socket,
+        manager: manager.clone(),
+        facts: Arc::new(Facts {
+            instance: spec.instance.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started,
+            urls: urls.clone(),
+            control: spec.control_socket.clone(),
+            certificates: Box::new(move || keeper.as_ref().map(|(keeper, _)| keeper.status()).unwrap_or_default()),
+            drain,
+        }),
+        metrics: metrics.clone(),
+        stop: control_stop.clone(),
+        shutdown: shutdown.clone(),
+    })?;
+    let acceptor = Acceptor::start(acceptor::Parts {
+        spec: spec.clone(),
+        spool: places.spool,
+        https: doors.https,
+        http: doors.http,
+        tls,
+        directory,
+        metrics,
+        to_journal: target == Target::Journal,
+        threads: spec.threads.map_or_else(cores, |threads| threads.get() as usize),
+    })?;
+
+    let stopped_early = tokio::select! {
+        () = manager.settled() => false,
+        () = asked_to_stop(&mut signals, &manager, &shutdown) => true,
+    };
+    if !stopped_early {
+        say_ready(spec, &urls, &redirects, &manager).await;
+        asked_to_stop(&mut signals, &manager, &shutdown).await;
+    }
+
+    tracing::info!("stopping: requests in hand have {drain:?}");
+    sd::notify::stopping("finishing the requests in hand");
+    let finished = async {
+        let closing = tokio::task::spawn_blocking(move || acceptor.finish(drain));
+        if closing.await.is_err() {
+            tracing::error!("the data path did not stop in order");
+        }
+        manager.stop(drain).await;
+    };
+    tokio::select! {
+        () = finished => {}
+        () = hurried(&mut signals) => {
+            tracing::warn!("asked twice: stopping at once");
+            manager.stop(Duration::ZERO).await;
+        }
+    }
+    manager_stop.request();
+    keeper_stop.request();
+    backend_stop.request();
+    control_stop.request();
+    for (stop, name) in [(&manager_stop, "manager"), (&keeper_stop, "certificates"), (&backend_stop, "workers"), (&control_stop, "control")] {
+        if stop.finished_within(LAST_TASKS).await > 0 {
+            tracing::warn!("{name}: a task did not end in time");
+        }
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// What the server listens on.
+struct Doors {
+    https: Vec<TcpListener>,
+    http: Vec<TcpListener>,
+}
+
+impl Doors {
+    /// Of apps, and of redirects.
+    fn urls(&self) -> (Vec<String>, Vec<String>) {
+        let http = banner::urls("http", 80, &self.http);
+        match self.https.is_empty() {
+            true => (http, Vec::new()),
+            false => (banner::urls("https", 443, &self.https), http),
+        }
+    }
+}
+
+fn open_control(spec: &ServerSpec, inherited: Vec<std::os::unix::net::UnixListener>) -> anyhow::Result<ControlSocket> {
+    if let Some(listener) = inherited.into_iter().next() {
+        return Ok(ControlSocket::inherited(listener)?);
+    }
+    if let Some(folder) = spec.control_socket.parent() {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
+    Ok(control::bind(&spec.control_socket)?)
+}
+
+fn make_places(spec: &ServerSpec) -> anyhow::Result<Places> {
+    let places = Places { spool: spec.state_dir.join("spool"), scripts: spec.runtime_dir.join("scripts") };
+    for (folder, mode) in [(&spec.state_dir, 0o700), (&spec.runtime_dir, 0o711), (&places.spool, 0o700)] {
+        durable::private_dir(folder, mode).with_context(|| format!("cannot use {}", folder.display()))?;
+    }
+    runtimes::install(&places.scripts).with_context(|| format!("cannot write to {}", places.scripts.display()))?;
+    Ok(places)
+}
+
+/// An app that cannot be recognized is told at once, while somebody is looking.
+fn check_apps(resolver: &Resolver, paths: &[PathBuf]) -> anyhow::Result<()> {
+    for path in paths {
+        resolver.resolve(path as &Path)?;
+    }
+    Ok(())
+}
+
+/// Sockets of systemd if there are any, else our own.
+fn open_doors(spec: &ServerSpec, https: Vec<TcpListener>, http: Vec<TcpListener>) -> anyhow::Result<Doors> {
+    if !https.is_empty() || !http.is_empty() {
+        return Ok(Doors { https, http });
+    }
+    match spec.scheme {
+        Scheme::Http { port } => Ok(Doors { https: Vec::new(), http: bind_port(&spec.bind, port, 80)? }),
+        Scheme::Https { port, redirect } => {
+            let https = bind_port(&spec.bind, port, 443)?;
+            let http = redirect.map(|port| bind_redirect(spec, port)).unwrap_or_default();
+            Ok(Doors { https, http })
+        }
+    }
+}
+
+/// Redirects are a service to people who type no scheme: the server goes on without.
+fn bind_redirect(spec: &ServerSpec, port: u16) -> Vec<TcpListener> {
+    bind_port(&spec.bind, PortChoice::Given(port), port).unwrap_or_else(|error| {
+        tracing::warn!("nothing redirects to HTTPS: {error}");
+        Vec::new()
+    })
+}
+
+type Kept = (Keeper, Arc<CertResolver>);
+
+async fn keep_certificates(
+    spec: &ServerSpec,
+    doors: &Doors,
+    directory: &Directory,
+    metrics: &Metrics,
+    stop: &Stop,
+) -> anyhow::Result<Option<Kept>> {
+    if doors.https.is_empty() {
+        return Ok(None);
+    }
+    let resolver = Arc::new(CertResolver::new());
+    let keeper = Keeper::start(KeeperParts {
+        source: spec.certs.clone(),
+        state_dir: spec.state_dir.clone(),
+        directory: directory.clone(),
+        resolver: Arc::clone(&resolver),
+        clock: WallClock::system(),
+        metrics: metrics.clone(),
+        stop: stop.clone(),
+    })
+    .await?;
+    Ok(Some((keeper, resolver)))
+}
+
+async fn say_ready(spec: &ServerSpec, urls: &[String], redirects: &[String], manager: &Manager) {
+    let apps = manager.apps().await;
+    let text = banner::text(spec, urls, redirects, &apps);
+    // Whoever started us may not be looking.
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+    let ready: usize = apps.iter().map(|app| app.workers.ready).sum();
+    tracing::info!(workers = ready, "ready: {}", urls.join(" "));
+    sd::notify::ready(&format!("serving {} with {ready} workers", urls.join(" ")));
+}
+
+/// Returns when a signal or the control socket asks for the end; a hang-up deploys on the way.
+async fn asked_to_stop(signals: &mut Signals, manager: &Manager, shutdown: &Stop) {
+    loop {
+        let signal = tokio::select! {
+            () = shutdown.requested() => return,
+            signal = signals.next() => signal,
+        };
+        match signal {
+            Signal::Terminate | Signal::Interrupt => return,
+            Signal::Hangup => match manager.deploy(None).await {
+                Ok(_) => tracing::info!("deploying: SIGHUP"),
+                Err(error) => tracing::warn!(%error, "cannot deploy"),
+            },
+        }
+    }
+}
+
+/// Returns when somebody asks again.
+async fn hurried(signals: &mut Signals) {
+    loop {
+        if matches!(signals.next().await, Signal::Terminate | Signal::Interrupt) {
+            return;
+        }
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Events that may wait for the manager.
+const EVENTS: usize = 1024;
+/// What requests in hand have at the end.
+const DRAIN: Duration = Duration::from_secs(30);
+/// For tasks that have nothing left to do.
+const LAST_TASKS: Duration = Duration::from_secs(5);

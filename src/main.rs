@@ -1,14 +1,86 @@
-//! The program `rip-server`: words in, exit code out.
+//! `rip-server`: words in, exit code out. 0: ended in order; 1: failed; 2: bad usage or config.
 
+use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
 
+use rip_server::apps::static_worker;
 use rip_server::backend::{guard, shim};
+use rip_server::config::app::app_settings;
+use rip_server::config::command::{Command, Inner};
+use rip_server::config::error::ConfigError;
+use rip_server::config::machine::Machine;
+use rip_server::config::merge::{self, Config, Invocation};
+use rip_server::config::report::{report_json, report_text};
+use rip_server::{boot, ctl};
 
 fn main() -> ExitCode {
-    let mut words = std::env::args_os().skip(1);
-    match words.next().as_deref().and_then(|word| word.to_str()) {
-        Some("worker-exec") => shim::run_shim(words),
-        Some("worker-guard") => guard::run_guard(words),
-        _ => ExitCode::from(2),
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let machine = match Machine::this() {
+        Ok(machine) => machine,
+        Err(error) => return failed(&format!("cannot read the working directory: {error}")),
+    };
+    match merge::read(&words, &machine) {
+        Err(error) => refused(&error),
+        Ok(Invocation::Print(text)) => print(&text),
+        Ok(Invocation::Inner(Inner::Exec, words)) => shim::run_shim(words),
+        Ok(Invocation::Inner(Inner::Guard, words)) => guard::run_guard(words),
+        Ok(Invocation::Inner(Inner::Static, words)) => static_worker::run_words(words),
+        Ok(Invocation::Config(config)) => obey(*config),
     }
+}
+
+fn obey(config: Config) -> ExitCode {
+    match &config.command {
+        Command::Run => match boot::run(config) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&format!("{error:#}")),
+        },
+        Command::Check => check(&config),
+        Command::Stop => steer(&config, &["stop"]),
+        Command::List => steer(&config, &["list"]),
+        Command::Add(host) => steer(&config, &["add", host.as_str()]),
+        Command::Remove(host) => steer(&config, &["remove", host.as_str()]),
+    }
+}
+
+fn check(config: &Config) -> ExitCode {
+    let apps: Result<Vec<_>, _> = config.apps.iter().map(app_settings).collect();
+    match apps {
+        Err(error) => refused(&error),
+        Ok(apps) if config.json => print(&format!("{:#}\n", report_json(config, &apps))),
+        Ok(apps) => print(&report_text(config, &apps)),
+    }
+}
+
+/// What `rip-serverctl` does, for this server's control socket.
+fn steer(config: &Config, verb: &[&str]) -> ExitCode {
+    let mut words: Vec<String> = verb.iter().map(|word| (*word).to_owned()).collect();
+    words.push(format!("--socket={}", config.server.control_socket.display()));
+    if config.json {
+        words.push("--json".into());
+    }
+    ExitCode::from(ctl::run_words(words))
+}
+
+/// A reader that has seen enough is no failure.
+fn print(text: &str) -> ExitCode {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => failed(&error.to_string()),
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+fn refused(error: &ConfigError) -> ExitCode {
+    complain(&error.to_string());
+    ExitCode::from(error.exit_code())
+}
+
+fn failed(text: &str) -> ExitCode {
+    complain(text);
+    ExitCode::FAILURE
+}
+
+fn complain(text: &str) {
+    anstream::eprintln!("rip-server: {text}");
 }

@@ -226,7 +226,7 @@ fn is_plain_or_escaped(text: &str) -> bool {
         parts.next().is_some_and(|first| first.starts_with(|c: char| c.is_ascii_alphanumeric()));
     let is_escape =
         |part: &str| part.get(..2).is_some_and(|code| code.bytes().all(|b| b.is_ascii_hexdigit()));
-    starts_plain && parts.all(is_escape) && is_plain(&text.replace('\\', "-"))
+    starts_plain && parts.all(is_escape) && is_plain(&text.replace("\\x", "-"))
 }
 
 /// A worker of an instance; counted up from 1 over all its apps, never used twice while the instance lives.

@@ -131,6 +131,8 @@ pub struct LaunchSpec {
     pub env: BTreeMap<String, String>,
     /// How the listening socket is handed over.
     pub listen: Listen,
+    /// Whether the worker is offered `NOTIFY_SOCKET`; not those that say `READY=1` before the app is loaded.
+    pub notify: bool,
     /// Limits that the backend enforces.
     pub memory: Memory,
     /// From SIGTERM to SIGKILL when a worker is killed or does not stop.
@@ -218,12 +220,12 @@ pub enum PortChoice {
 /// What the main listener speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
-    /// HTTPS, with a second listener that redirects when `redirect` is set.
+    /// HTTPS, with a second listener that redirects.
     Https {
         /// The port.
         port: PortChoice,
-        /// Whether plain HTTP on port 80 is redirected.
-        redirect: bool,
+        /// The port on which plain HTTP is redirected; `None`: none.
+        redirect: Option<u16>,
     },
     /// Plain HTTP only.
     Http {

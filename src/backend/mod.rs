@@ -158,6 +158,7 @@ pub(crate) mod tests {
             directory: PathBuf::from("/"),
             command: command.iter().map(ToString::to_string).collect(),
             env: BTreeMap::new(),
+            notify: true,
             listen: Listen::Fd,
             memory: Memory::default(),
             kill_after: Duration::from_secs(5),

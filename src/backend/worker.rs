@@ -253,7 +253,9 @@ fn environment(
     set("RIP_INSTANCE", launch.instance.as_str().into());
     set("RIP_WORKER", order.worker.to_string().into());
     set("RIP_GENERATION", order.generation.to_string().into());
-    set("NOTIFY_SOCKET", notify.path().into());
+    if launch.notify {
+        set("NOTIFY_SOCKET", notify.path().into());
+    }
     match (launch.listen, address) {
         (Listen::Path, Address::Unix(path)) => set("RIP_SOCKET", path.into()),
         (Listen::Port, Address::Tcp(address)) => {

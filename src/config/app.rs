@@ -57,7 +57,9 @@ pub struct AppSettings {
     /// Limits of one worker.
     pub memory: Memory,
     /// Requests that a worker takes at the same time.
-    pub concurrency: NonZeroU32,
+    ///
+    /// `None`: as many as is natural for what the app is, else one.
+    pub concurrency: Option<NonZeroU32>,
     /// Tunnels that a worker may hold.
     pub tunnels: u32,
     /// Whether connections to workers are used again.
@@ -139,16 +141,23 @@ impl AppRequest {
 /// Reads the app's own `rip.toml` and puts everything said of the app together; done anew for every deploy.
 ///
 /// # Errors
-/// What is wrong in `rip.toml`, and what excludes each other.
+/// An app that is not there, what is wrong in its `rip.toml`, and what excludes each other.
 pub fn app_settings(request: &AppRequest) -> Result<AppSettings, ConfigError> {
     let directory = directory(&request.path);
+    request.path.metadata().map_err(|source| ConfigError::Unreadable {
+        what: "the app".into(),
+        path: request.path.clone(),
+        source,
+    })?;
     let own = file::read_own(&directory.join("rip.toml"))?.unwrap_or_default();
     let stack = Stack::new([&request.words, &request.env, &request.file, &own]);
     let name = request.name()?;
     let hosts = hosts(request, &name, &stack);
     let kind = either(&stack, Id::Command, Id::StaticRoot, "an app is a program or a folder of files")?;
     let variables = stack.variables();
-    let mut report = stack.effective(|row| row.is_of_apps() && !REPORTED.contains(&row.id));
+    let static_site = static_site(&stack, &directory).filter(|_| kind != Some(Id::Command));
+    let idle = |id| static_site.is_none() && STATIC.contains(&id);
+    let mut report = stack.effective(|row| row.is_of_apps() && !REPORTED.contains(&row.id) && !idle(row.id));
     report.push(Effective { key: "hosts".into(), value: joined(&hosts.0), origin: hosts.1 });
     report.extend(variables.iter().map(|(name, there)| Effective {
         key: format!("env.{name}"),
@@ -160,7 +169,7 @@ pub fn app_settings(request: &AppRequest) -> Result<AppSettings, ConfigError> {
         hosts: hosts.0,
         command: stack.get(Id::Command).filter(|_| kind != Some(Id::StaticRoot)),
         listen: stack.get(Id::Listen),
-        static_site: static_site(&stack, &directory).filter(|_| kind != Some(Id::Command)),
+        static_site,
         env: variables.into_iter().map(|(name, there)| (name, there.value)).collect(),
         workers: stack.want(Id::Workers),
         recycle: Recycle {
@@ -169,7 +178,7 @@ pub fn app_settings(request: &AppRequest) -> Result<AppSettings, ConfigError> {
             reloads: stack.want(Id::RecycleReloads),
         },
         memory: memory(&stack)?,
-        concurrency: non_zero(stack.want(Id::Concurrency)),
+        concurrency: stack.get(Id::Concurrency).map(non_zero),
         tunnels: narrow(stack.want(Id::Tunnels)),
         keepalive: stack.want(Id::Keepalive),
         protocol: stack.want(Id::Protocol),
@@ -375,6 +384,12 @@ mod tests {
         request.file = file::parse_server(Path::new("/x.toml"), "[app]\nmemory = ',1G'").unwrap().app;
         let error = app_settings(&request).unwrap_err().to_string();
         assert!(error.contains("rip.toml:1:10") && error.contains("/x.toml:2:10"), "{error}");
+    }
+
+    #[test]
+    fn an_app_that_is_not_there_is_said_so() {
+        let error = app_settings(&request(Path::new("/no/such/app"))).unwrap_err().to_string();
+        assert_eq!(error, "cannot read the app /no/such/app: No such file or directory (os error 2)");
     }
 
     #[test]

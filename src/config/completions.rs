@@ -4,11 +4,11 @@ use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ValueHint};
 use clap_complete::Shell;
 
+use super::command::{COMMANDS, PAGES};
 use super::help;
 use super::kind::Kind;
 use super::setting::{Form, Setting};
 use super::table::TABLE;
-use super::tokens::{COMMANDS, PAGES};
 
 /// The completion script for a shell.
 pub(crate) fn text(shell: Shell) -> String {
@@ -37,7 +37,7 @@ fn flag(row: &Setting, form: Form) -> Option<Arg> {
     match form {
         Form::Word(word, _) => {
             let name = word.strip_prefix("--")?;
-            Some(Arg::new(name).long(name).action(ArgAction::SetTrue).help(help::meaning(row)))
+            Some(Arg::new(name).long(name).action(ArgAction::SetTrue).help(help::word_meaning(row)))
         }
         Form::Flag(flag) => {
             let name = flag.strip_prefix("--")?;

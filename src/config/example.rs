@@ -72,7 +72,9 @@ fn noted(file: &mut String, row: &Setting, key: &str, note: &str) {
         Preset::Unset(what, example) => (example, format!("; not set: {what}")),
     };
     file.push('\n');
-    for line in wrapped(&format!("{}{note}{unset}. Takes {}.", row.help, row.kind.expected())) {
+    let (first, rest) = row.help.split_at(1);
+    let sentence = format!("{}{rest}{note}{unset}. Takes {}.", first.to_uppercase(), row.kind.expected());
+    for line in wrapped(&sentence) {
         let _ = writeln!(file, "# {line}");
     }
     let _ = writeln!(file, "#{key} = {}", row.kind.toml_literal(text));

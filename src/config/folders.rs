@@ -149,7 +149,7 @@ mod tests {
     fn machine(user: u32, variables: &[(&str, &str)]) -> Machine {
         Machine {
             variables: variables.iter().map(|(name, value)| (name.into(), value.into())).collect(),
-            directory: "/work".into(),
+            directory: "/here".into(),
             user,
             etc: "/nowhere/etc".into(),
             apps: "/nowhere/srv".into(),
@@ -207,9 +207,9 @@ mod tests {
         layer.put(Id::RuntimeDir, Value::Path("r".into()), Origin::Flag("--runtime-dir=r".into()));
         layer.put(Id::StateDir, Value::Path("../s".into()), Origin::Env("RIP_STATE_DIR".into()));
         let found = folders(&machine(0, &[("RUNTIME_DIRECTORY", "/run/x")]), &layer).unwrap();
-        assert_eq!(found.runtime.value, Path::new("/work/r"));
+        assert_eq!(found.runtime.value, Path::new("/here/r"));
         assert_eq!(found.state.value, Path::new("/s"));
-        assert_eq!(found.control, Path::new("/work/r.sock"));
+        assert_eq!(found.control, Path::new("/here/r.sock"));
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
+use super::command::{COMMANDS, PAGES};
 use super::pages::{EXAMPLES, USAGE};
 use super::setting::{Form, Group, Preset, Setting};
 use super::table::TABLE;
-use super::tokens::{COMMANDS, PAGES};
 
 /// The whole page.
 pub(crate) fn text() -> String {
@@ -31,7 +31,7 @@ pub(crate) fn text() -> String {
             let _ = write!(page, "\n{}:\n", group.title());
         }
         for row in rows {
-            entry(&mut page, &words(row), &meaning(row));
+            entry(&mut page, &words(row), &word_meaning(row));
         }
     }
     page.push_str("\nMore:\n");
@@ -44,7 +44,8 @@ pub(crate) fn text() -> String {
     page.push_str(
         "\nOnly in the environment or in config files (rip-server default-config shows all keys):\n",
     );
-    for row in TABLE.iter().filter(|row| words(row).is_empty() && row.env().is_some()) {
+    let others = TABLE.iter().filter(|row| words(row).is_empty());
+    for row in others.filter(|row| row.env().is_some()) {
         entry(&mut page, row.env().unwrap_or_default(), &meaning(row));
     }
     page.push_str("\nExamples:\n");
@@ -73,6 +74,16 @@ pub(crate) fn meaning(row: &Setting) -> String {
     let variable =
         row.env().filter(|_| !words(row).is_empty()).map(|env| format!(" [{env}]")).unwrap_or_default();
     format!("{} (default: {preset}){variable}", row.help)
+}
+
+/// As [`meaning`], for the words of the command line: a word that switches something off says so.
+pub(crate) fn word_meaning(row: &Setting) -> String {
+    let variable = row.env().map(|env| format!(" [{env}]")).unwrap_or_default();
+    match row.forms.iter().find(|form| matches!(form, Form::Word(..))) {
+        Some(Form::Word(_, "false")) => format!("do not {}{variable}", row.help),
+        Some(Form::Word(_, "true")) => format!("{}{variable}", row.help),
+        _ => meaning(row),
+    }
 }
 
 fn entry(page: &mut String, left: &str, right: &str) {

@@ -150,8 +150,14 @@ impl Kind {
             Self::SizeLimit => "a size such as 200M or 2G (base 1024), or off".into(),
             Self::Port => "a port from 0 to 65535 (0: any free one), or auto".into(),
             Self::Workers => format!("half, auto, 2x, 3x, or a number from 1 to {}", compound::MOST_WORKERS),
-            Self::Recycle => "any of REQUESTS, SECONDSs and RELOADSr with commas between, such as 10000,3600s,10r (0: never), or off".into(),
-            Self::Memory => "\"SOFT,HARD\", such as 200M,300M, 200M or ,300M (base 1024), SOFT not above HARD".into(),
+            Self::Recycle => {
+                "any of REQUESTS, SECONDSs and RELOADSr with commas between, such as 10000,3600s,10r \
+ (0: never), or off"
+                    .into()
+            }
+            Self::Memory => {
+                "\"SOFT,HARD\", such as 200M,300M, 200M or ,300M (base 1024), SOFT not above HARD".into()
+            }
             Self::Rate => "PER_SECOND/s with or without ,BURST, such as 50/s,100, or off".into(),
             Self::Path => "a path".into(),
             Self::Name => "a name of 1 to 64 of a-z A-Z 0-9 . _ -, the first a letter or a digit".into(),
@@ -164,7 +170,7 @@ impl Kind {
             Self::Addresses => "IP addresses, such as 127.0.0.1 or ::1".into(),
             Self::Networks => "networks, such as 10.0.0.0/8 or fd00::/8, or addresses".into(),
             Self::Endpoint => "ADDRESS:PORT, such as 127.0.0.1:9145 or [::1]:9145".into(),
-            Self::Listen | Self::Protocol | Self::Reload | Self::Signal => self.choices().join(", "),
+            Self::Listen | Self::Protocol | Self::Reload | Self::Signal => one_of(&self.choices()),
             Self::Variables => "a table of texts, such as { LANG = \"C.UTF-8\" }".into(),
         }
     }
@@ -239,6 +245,13 @@ impl Kind {
                 | Self::Workers
                 | Self::Recycle
         )
+    }
+}
+
+fn one_of(words: &[&str]) -> String {
+    match words {
+        [before @ .., last] if !before.is_empty() => format!("{} or {last}", before.join(", ")),
+        words => words.concat(),
     }
 }
 

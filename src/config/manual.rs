@@ -3,11 +3,11 @@
 
 use std::fmt::Write as _;
 
+use super::command::COMMANDS;
 use super::help;
 use super::pages::EXAMPLES;
 use super::setting::{Form, Group};
 use super::table::TABLE;
-use super::tokens::COMMANDS;
 
 /// The whole page.
 pub(crate) fn text() -> String {
@@ -20,7 +20,9 @@ pub(crate) fn text() -> String {
     page.push_str(".SH DESCRIPTION\n");
     paragraph(
         &mut page,
-        "APP is a directory or an entry file; the hosts after @ lead to it, and a bare one gets .local. Words may stand in any order. A word of the command line beats the environment, that beats the server's config file, that beats the app's own rip.toml, that beats the default.",
+        "APP is a directory or an entry file; the hosts after @ lead to it, and a bare one gets .local. \
+         Words may stand in any order. A word of the command line beats the environment, that beats the \
+         server's config file, that beats the app's own rip.toml, that beats the default.",
     );
     page.push_str(".SH COMMANDS\n");
     for (name, help) in COMMANDS {
@@ -34,13 +36,15 @@ pub(crate) fn text() -> String {
             let _ = writeln!(page, ".SS {}", roff(group.title()));
         }
         for row in rows {
-            entry(&mut page, &help::words(row), &help::meaning(row));
+            entry(&mut page, &help::words(row), &help::word_meaning(row));
         }
     }
     page.push_str(".SH CONFIGURATION FILES\n");
     paragraph(
         &mut page,
-        "TOML. In the server's file the keys of an app stand under [app], or under [[apps]] for each of several; the app's own rip.toml takes those marked with an asterisk, at its top. Paths start at the file's folder. Unknown keys are errors.",
+        "TOML. In the server's file the keys of an app stand under [app], or under [[apps]] for each of \
+         several; the app's own rip.toml takes those marked with an asterisk, at its top. Paths start at \
+         the file's folder. Unknown keys are errors.",
     );
     for group in Group::ALL {
         let _ = writeln!(page, ".SS {}", roff(group.title()));

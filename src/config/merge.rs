@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use super::app::AppRequest;
+use super::command::{Command, Inner};
 use super::error::ConfigError;
 use super::file::{self, ServerFile};
 use super::folders::{self, Folders};
@@ -15,7 +16,7 @@ use super::layer::{Layer, Stack};
 use super::machine::Machine;
 use super::origin::{Effective, Origin};
 use super::table::Id;
-use super::tokens::{self, AppWord, Command, Inner, Parsed, Tokens};
+use super::tokens::{self, AppWord, Parsed, Tokens};
 use super::{env, pages, server};
 use crate::name::InstanceName;
 use crate::spec::ServerSpec;
@@ -437,7 +438,7 @@ mod tests {
             (limits.max_connections, limits.max_connections_per_address, limits.rate),
             (10_000, None, None)
         );
-        assert_eq!(config.server.scheme, Scheme::Https { port: PortChoice::Probe, redirect: true });
+        assert_eq!(config.server.scheme, Scheme::Https { port: PortChoice::Probe, redirect: Some(80) });
         assert_eq!(config.server.certs, CertSource::SelfSigned);
         assert_eq!(config.server.access_log, AccessLog::Human);
         assert_eq!((config.server.hsts, config.server.threads, config.warnings.len()), (None, None, 0));
@@ -497,7 +498,7 @@ mod tests {
             Scheme::Http { port: PortChoice::Given(8080) }
         );
         let https = stage.read("./blog 8443 --config=x.toml").server;
-        assert_eq!(https.scheme, Scheme::Https { port: PortChoice::Given(8443), redirect: true });
+        assert_eq!(https.scheme, Scheme::Https { port: PortChoice::Given(8443), redirect: Some(80) });
         let path = stage.path("c.pem");
         assert_eq!(https.certs, CertSource::Files { cert: path.clone(), key: path });
         assert_eq!(stage.read("./blog 1 --auto-tls --config=x.toml").server.certs, CertSource::Mkcert);

@@ -12,13 +12,13 @@
 //! every deploy. Never here: acting on a setting, making a folder, or anything that waits.
 
 pub mod app;
+pub mod command;
 pub mod compound;
 pub mod error;
 pub mod machine;
 pub mod merge;
 pub mod origin;
 pub mod report;
-pub mod tokens;
 
 mod completions;
 mod env;
@@ -34,5 +34,6 @@ mod pages;
 mod server;
 mod setting;
 mod table;
+mod tokens;
 mod units;
 mod value;

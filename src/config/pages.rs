@@ -1,6 +1,6 @@
 //! The texts that the program prints about itself, all from the table. Never here: printing them.
 
-use super::tokens::Page;
+use super::command::Page;
 use super::{completions, example, help, manual};
 
 /// The text of a page.

@@ -119,8 +119,13 @@ fn scheme(stack: &Stack<'_>) -> Result<Scheme, ConfigError> {
     let port = |id| stack.get(id).unwrap_or(PortChoice::Probe);
     Ok(match either(stack, Id::Http, Id::Https, why)? {
         Some(Id::Http) => Scheme::Http { port: port(Id::Http) },
-        _ => Scheme::Https { port: port(Id::Https), redirect: stack.want(Id::RedirectHttp) },
+        _ => Scheme::Https { port: port(Id::Https), redirect: redirect(stack) },
     })
+}
+
+fn redirect(stack: &Stack<'_>) -> Option<u16> {
+    let port = || u16::try_from(stack.want::<u64>(Id::RedirectPort)).ok();
+    stack.want::<bool>(Id::RedirectHttp).then(port).flatten()
 }
 
 fn cert_source(machine: &Machine, stack: &Stack<'_>) -> Result<CertSource, ConfigError> {

@@ -35,14 +35,14 @@ settings! {
         "replace a worker after so many requests, seconds or in-process reloads, whichever comes first (each ±10 %); what is left out keeps its default, 0 means never";
     RecycleRequests: Workers, Limit(1_000_000_000_000), Unset("see recycle", "10000"), "N",
         [Env("RIP_MAX_REQUESTS"), Part("recycle.requests")],
-        "the first part of recycle alone";
+        "the requests of recycle alone";
     RecycleAge: Workers, Age, Unset("see recycle", "3600"), "SECONDS",
         [Env("RIP_MAX_SECONDS"), Part("recycle.age")],
-        "the second part of recycle alone";
+        "the seconds of recycle alone";
     RecycleReloads: Workers, Limit(1_000_000_000_000), Unset("see recycle", "10"), "N",
         [Env("RIP_MAX_RELOADS"), Part("recycle.reloads")],
-        "the third part of recycle alone";
-    Concurrency: Workers, Count(1, 10_000), Is("1"), "N",
+        "the reloads of recycle alone";
+    Concurrency: Workers, Count(1, 10_000), Unset("1, or more for static sites", "8"), "N",
         [Token("c:"), Env("RIP_CONCURRENCY"), App("concurrency")],
         "requests that a worker takes at the same time";
     Reload: Workers, Reload, Is("process"), "none|process|module",
@@ -96,7 +96,10 @@ settings! {
         "plain HTTP only, without TLS and redirect; auto: 80, else the first free one from 5000 up";
     RedirectHttp: Listening, Switch, Is("true"), "BOOL",
         [Word("--no-redirect-http", "false"), Env("RIP_LISTEN_REDIRECT_HTTP"), Server("listen.redirect_http")],
-        "whether plain HTTP on port 80 is redirected to HTTPS";
+        "redirect plain HTTP to HTTPS, where the port can be had";
+    RedirectPort: Listening, Count(0, 65_535), Is("80"), "PORT",
+        [Flag("--redirect-port"), Env("RIP_LISTEN_REDIRECT_PORT"), Server("listen.redirect_port")],
+        "the port of plain HTTP that is redirected";
     Bind: Listening, Addresses, Unset("all", "127.0.0.1,::1"), "ADDRESS",
         [Flag("--bind"), Env("RIP_LISTEN_BIND"), Server("listen.bind")],
         "listen on this address only; may be repeated";
@@ -105,7 +108,7 @@ settings! {
         "believe the X-Forwarded-* fields of these peers; may be repeated";
     StatusForAll: Listening, Switch, Is("false"), "BOOL",
         [Word("--status-for-all", "true"), Env("RIP_STATUS_FOR_ALL"), Server("status_for_all")],
-        "whether /server and /status are answered to others than loopback peers";
+        "answer /server and /status to others than loopback peers too";
     Metrics: Listening, Endpoint, Unset("off", "127.0.0.1:9145"), "ADDRESS:PORT",
         [Flag("--metrics"), Env("RIP_METRICS"), Server("metrics")],
         "serve Prometheus metrics there, beside the control socket";
@@ -137,7 +140,7 @@ settings! {
         "one JSON object per record instead of lines for people; also the output of list and check";
     AccessLog: Log, Switch, Is("true"), "BOOL",
         [Word("--no-access-log", "false"), Env("RIP_LOG_ACCESS"), Server("log.access")],
-        "whether each request is recorded";
+        "record each request";
 
     Instance: Files, Instance, Unset("the app's name", "labs-api"), "NAME",
         [Flag("--instance"), Server("instance")],
@@ -197,22 +200,22 @@ settings! {
 
     Handshake: Limits, Time, Is("10s"), "TIME",
         [Env("RIP_LIMITS_HANDSHAKE"), Server("limits.handshake")],
-        "for the TLS handshake";
+        "time for the TLS handshake";
     Head: Limits, Time, Is("10s"), "TIME",
         [Env("RIP_LIMITS_HEAD"), Server("limits.head")],
-        "for a request's head once its first byte is there; then 408";
+        "time for a request's head once its first byte is there; then 408";
     BodyIdle: Limits, Time, Is("30s"), "TIME",
         [Env("RIP_LIMITS_BODY_IDLE"), Server("limits.body_idle")],
-        "between two pieces of a request's body; then 408";
+        "longest time between two pieces of a request's body; then 408";
     BodyRate: Limits, Count(0, 1_000_000_000), Is("500"), "N",
         [Env("RIP_LIMITS_BODY_RATE"), Server("limits.body_rate")],
         "bytes per second that a request's body must reach on average after 10 s; then 408";
     WriteIdle: Limits, Time, Is("60s"), "TIME",
         [Env("RIP_LIMITS_WRITE_IDLE"), Server("limits.write_idle")],
-        "without a byte written to a client that is to read";
+        "longest time without a byte written to a client that is to read";
     KeepaliveIdle: Limits, Time, Is("75s"), "TIME",
         [Env("RIP_LIMITS_KEEPALIVE"), Server("limits.keepalive")],
-        "for the next request on a kept connection";
+        "time for the next request on a kept connection";
     MaxHead: Limits, Size, Is("32K"), "SIZE",
         [Env("RIP_LIMITS_MAX_HEAD"), Server("limits.max_head")],
         "the largest request head; above it 431";
@@ -236,13 +239,13 @@ settings! {
         "concurrent streams of an HTTP/2 connection";
     BodyMemory: Limits, Size, Is("64K"), "SIZE",
         [Env("RIP_LIMITS_BODY_MEMORY"), Server("limits.body_memory")],
-        "of a request's body kept in memory before the spool file";
+        "how much of a request's body is kept in memory before the spool file";
     ReplyMemory: Limits, Size, Is("1M"), "SIZE",
         [Env("RIP_LIMITS_REPLY_MEMORY"), Server("limits.reply_memory")],
-        "of an answer kept in memory before the spool file";
+        "how much of an answer is kept in memory before the spool file";
     ReplySpool: Limits, Size, Is("64M"), "SIZE",
         [Env("RIP_LIMITS_REPLY_SPOOL"), Server("limits.reply_spool")],
-        "of an answer kept in the spool file before the worker has to wait";
+        "how much of an answer is kept in the spool file before the worker has to wait";
 }
 
 const fn row(

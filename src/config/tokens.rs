@@ -11,10 +11,8 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
-use clap_complete::Shell;
-
+use super::command::{COMMANDS, Command, INNER, Inner, PAGES, Page, page};
 use super::error::ConfigError;
 use super::layer::Layer;
 use super::near::nearest;
@@ -32,44 +30,6 @@ pub(crate) enum Parsed {
     Inner(Inner, Vec<OsString>),
     /// Everything else.
     Words(Box<Tokens>),
-}
-
-/// A text to print.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Page {
-    Help,
-    Version,
-    Completions(Shell),
-    Manual,
-    DefaultConfig,
-}
-
-/// A program within the program: what the server starts itself with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Inner {
-    /// `worker-exec`: the shim in front of a worker.
-    Exec,
-    /// `worker-static`: the built-in worker that serves files.
-    Static,
-    /// `worker-guard`: ends the workers when the server was killed.
-    Guard,
-}
-
-/// What to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// Serve.
-    Run,
-    /// Say what would be run.
-    Check,
-    /// Ask the running server to stop.
-    Stop,
-    /// Show the hosts of the running server.
-    List,
-    /// Add a host to the running server.
-    Add(HostName),
-    /// Remove a host from the running server.
-    Remove(HostName),
 }
 
 /// The words, typed.
@@ -116,46 +76,6 @@ pub(crate) fn parse(words: &[OsString], exists: &dyn Fn(&Path) -> bool) -> Resul
         parser.take(word, &mut words)?;
     }
     parser.finish().map(|tokens| Parsed::Words(Box::new(tokens)))
-}
-
-/// A word's command, and its sentence for help.
-pub(crate) const COMMANDS: &[(&str, &str)] = &[
-    ("check", "show every setting in force and where it came from, and run nothing"),
-    ("list", "show the hosts of the running server"),
-    ("add", "add HOST to the running server"),
-    ("remove", "remove HOST from the running server"),
-    ("stop", "stop the running server"),
-];
-
-/// Words that print something for packagers and shells.
-pub(crate) const PAGES: &[(&str, &str)] = &[
-    ("completions", "print completions for SHELL: bash, elvish, fish, powershell or zsh"),
-    ("man", "print the manual page"),
-    ("default-config", "print a config file with every key, commented out"),
-];
-
-fn page(words: &[OsString]) -> Result<Option<Page>, ConfigError> {
-    if words.iter().any(|word| word == "--help" || word == "-h") {
-        return Ok(Some(Page::Help));
-    }
-    if words.iter().any(|word| word == "--version" || word == "-V") {
-        return Ok(Some(Page::Version));
-    }
-    match words {
-        [only] if only == "man" => Ok(Some(Page::Manual)),
-        [only] if only == "default-config" => Ok(Some(Page::DefaultConfig)),
-        [first, rest @ ..] if first == "completions" => {
-            let read = rest.first().map(|shell| shell.to_string_lossy()).unwrap_or_default();
-            let shell = Shell::from_str(&read).map_err(|_| ConfigError::Value {
-                origin: Origin::Flag(format!("completions {read}").trim_end().into()),
-                key: "completions".into(),
-                read: read.into(),
-                right: "bash, elvish, fish, powershell or zsh".into(),
-            })?;
-            Ok(Some(Page::Completions(shell)))
-        }
-        _ => Ok(None),
-    }
 }
 
 struct Parser<'a> {
@@ -442,9 +362,6 @@ fn lossy(word: &OsStr) -> String {
     word.to_string_lossy().into_owned()
 }
 
-const INNER: &[(&str, Inner)] =
-    &[("worker-exec", Inner::Exec), ("worker-static", Inner::Static), ("worker-guard", Inner::Guard)];
-
 /// What may be said beside a command that only talks to a running server.
 const CLIENT: [Id; 5] = [Id::Instance, Id::ConfigFile, Id::RuntimeDir, Id::StateDir, Id::Json];
 
@@ -454,6 +371,8 @@ const SOURCES: [&str; 14] =
 
 #[cfg(test)]
 mod tests {
+    use clap_complete::Shell;
+
     use super::super::layer::Stack;
     use super::*;
 

@@ -71,15 +71,19 @@ impl Home {
 async fn open(runtime: &Path) -> (ChildBackend, mpsc::Receiver<Event>, Stop) {
     let (events, received) = mpsc::channel(256);
     let stop = Stop::new();
-    let settings = ChildSettings {
+    let backend = within(ChildBackend::open(settings(runtime, &stop, events))).await;
+    (backend.unwrap(), received, stop)
+}
+
+fn settings(runtime: &Path, stop: &Stop, events: mpsc::Sender<Event>) -> ChildSettings {
+    ChildSettings {
         runtime_dir: runtime.into(),
         instance: instance(runtime),
         socket_prefix: None,
         self_exe: env!("CARGO_BIN_EXE_rip-server").into(),
         stop: stop.clone(),
         events,
-    };
-    (within(ChildBackend::open(settings)).await.unwrap(), received, stop)
+    }
 }
 
 fn order(directory: &Path, listen: Listen, command: &[&str]) -> Order {
@@ -89,7 +93,8 @@ fn order(directory: &Path, listen: Listen, command: &[&str]) -> Order {
         directory: directory.into(),
         command: command.iter().map(ToString::to_string).collect(),
         env: BTreeMap::from([("COLOUR".into(), "green".into())]),
-        listen,
+        notify: true,
+            listen,
         memory: Memory::default(),
         kill_after: Duration::from_secs(5),
     };
@@ -363,6 +368,29 @@ async fn an_orderly_stop_leaves_no_task_and_no_guard() {
     assert_eq!(guards(home.runtime.path()), [""; 0]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_directory_has_the_workers_of_one_server() {
+    let home = Home::new().await;
+
+    let second = ChildBackend::open(settings(home.runtime.path(), &home.stop, mpsc::channel(1).0)).await;
+
+    let error = second.err().unwrap().to_string();
+    assert_eq!(
+        error,
+        format!("another server has its workers' sockets in {}", home.runtime.path().display())
+    );
+}
+
+#[tokio::test]
+async fn a_start_that_nobody_awaits_any_more_is_still_watched() {
+    let mut home = Home::new().await;
+    let abandoned = home.backend.start(order(home.runtime.path(), Listen::Fd, &["sh", "-c", "exit 6"]));
+
+    timeout(Duration::ZERO, abandoned).await.unwrap_err();
+
+    assert_eq!(home.exit().await, Exit::Status(6));
+}
+
 #[tokio::test]
 async fn a_killed_server_leaves_no_orphans() {
     if let Some(runtime) = std::env::var_os(SERVER) {
@@ -370,8 +398,10 @@ async fn a_killed_server_leaves_no_orphans() {
     }
     let runtime = tempfile::tempdir().unwrap();
     let mut server = Server::start(runtime.path(), "backend::a_killed_server_leaves_no_orphans");
-    let workers =
-        [server.worker("exec sleep 1000"), server.worker("trap '' TERM; while :; do sleep 1000; done")];
+    let workers = [
+        server.ask("echo up; exec sleep 1000"),
+        server.ask("trap '' TERM; echo up; while :; do sleep 1000; done"),
+    ];
 
     server.process.kill().unwrap();
     server.process.wait().unwrap();
@@ -390,13 +420,13 @@ async fn a_new_guard_takes_over_from_one_that_died() {
     }
     let runtime = tempfile::tempdir().unwrap();
     let mut server = Server::start(runtime.path(), "backend::a_new_guard_takes_over_from_one_that_died");
-    let before = server.worker("exec sleep 1000");
+    let before = server.ask("echo up; exec sleep 1000");
     let guard = server.ask("guard");
 
     let killed = rustix::process::Pid::from_raw(guard.parse().unwrap()).unwrap();
     rustix::process::kill_process(killed, rustix::process::Signal::KILL).unwrap();
     while [guard.as_str(), ""].contains(&server.ask("guard").as_str()) {}
-    let after = server.worker("exec sleep 1000");
+    let after = server.ask("echo up; exec sleep 1000");
     assert!(lives(&before));
     server.process.kill().unwrap();
     server.process.wait().unwrap();
@@ -425,11 +455,6 @@ impl Server {
         Self { process, answers }
     }
 
-    /// Starts a worker and waits until it has had its first word.
-    fn worker(&mut self, script: &str) -> String {
-        self.ask(&format!("echo up; {script}"))
-    }
-
     fn ask(&mut self, question: &str) -> String {
         writeln!(self.process.stdin.as_mut().unwrap(), "{question}").unwrap();
         let mut answer = String::new();
@@ -438,7 +463,8 @@ impl Server {
     }
 }
 
-/// Answers `guard` with the guard's process id, and anything else, a script, with that of a worker that runs it.
+/// Answers `guard` with the guard's process id, and anything else, a script, with that of a worker that runs it
+/// once it has said something.
 async fn serve(runtime: &Path) {
     let (backend, mut events, _stop) = open(runtime).await;
     let mut questions = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(

@@ -6,10 +6,12 @@ mod beneath;
 mod site;
 
 use std::convert::Infallible;
+use std::ffi::OsString;
 use std::future::Future;
 use std::io;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -64,6 +66,40 @@ pub enum StaticError {
     /// The runtime or its signal handlers could not be set up.
     #[error("cannot start: {0}")]
     Start(io::Error),
+}
+
+/// Runs `worker-static --root DIR [--index NAME] [--spa FILE]`, given the words after `worker-static`.
+pub fn run_words(words: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let Some(options) = parse(words) else {
+        eprintln!("usage: rip-server worker-static --root DIR [--index NAME] [--spa FILE]");
+        return ExitCode::from(2);
+    };
+    match run(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("rip-server: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn parse(words: impl IntoIterator<Item = OsString>) -> Option<StaticOptions> {
+    let mut words = words.into_iter();
+    let mut root = None;
+    let (mut index, mut spa) = (None, None);
+    while let Some(word) = words.next() {
+        let value = words.next()?;
+        match word.to_str()? {
+            "--root" => root = Some(PathBuf::from(value)),
+            "--index" => index = Some(value.into_string().ok()?),
+            "--spa" => spa = Some(value.into_string().ok()?),
+            _ => return None,
+        }
+    }
+    let mut options = StaticOptions::new(root?);
+    options.index = index.unwrap_or(options.index);
+    options.spa = spa;
+    Some(options)
 }
 
 /// Serves until SIGTERM or SIGINT, finishes the requests in hand and returns.

@@ -1,0 +1,130 @@
+//! From an app's path to what is to run: its settings and what its directory holds, read anew for every generation.
+//!
+//! Never here: starting anything.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::apps::{self, Found, Hints, Kind, ReadyBy, StaticHint};
+use crate::config::app::{AppRequest, AppSettings, app_settings};
+use crate::config::merge::Config;
+use crate::manager::{Resolve, ResolveError};
+use crate::name::HostName;
+use crate::spec::{AppSpec, LaunchSpec, Listen, Reload, Rules};
+
+/// Reads settings and directories for the manager.
+pub(super) struct Resolver {
+    pub(super) config: Arc<Config>,
+    /// Where the worker scripts lie.
+    pub(super) scripts: PathBuf,
+    /// The program that has the static worker in it.
+    pub(super) self_exe: PathBuf,
+}
+
+impl Resolve for Resolver {
+    fn resolve(&self, path: &Path) -> Result<AppSpec, ResolveError> {
+        let request = AppRequest::for_path(path, &self.config);
+        let settings = app_settings(&request).map_err(ResolveError::new)?;
+        for warning in &settings.warnings {
+            tracing::warn!(app = %settings.name, "{warning}");
+        }
+        let found = apps::detect(path, &self.hints(&settings)).map_err(ResolveError::new)?;
+        let first = self.config.apps.first().is_some_and(|first| first.path == path);
+        Ok(self.spec(settings, found, first))
+    }
+}
+
+impl Resolver {
+    fn hints(&self, settings: &AppSettings) -> Hints<'_> {
+        let path = settings.env.get("PATH").map(OsString::from);
+        Hints {
+            command: settings.command.clone(),
+            listen: settings.listen.map(listen_of_found),
+            static_root: settings.static_site.as_ref().map(|site| StaticHint {
+                root: Some(site.root.clone()),
+                index: Some(site.index.clone()),
+                spa: site.spa.then(|| site.index.clone()),
+            }),
+            runtime_dir_for_scripts: &self.scripts,
+            path_env: path.or_else(|| std::env::var_os("PATH")).unwrap_or_else(|| USUAL_PATH.into()),
+            self_exe: self.self_exe.clone(),
+        }
+    }
+
+    fn spec(&self, settings: AppSettings, found: Found, first: bool) -> AppSpec {
+        let natural = found.concurrency.and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
+        let concurrency = settings.concurrency.unwrap_or(natural);
+        // What the operator sets wins over what the kind of app usually needs.
+        let mut env: BTreeMap<String, String> = found.env.iter().cloned().collect();
+        if matches!(found.kind, Kind::NodeHandler | Kind::BunHandler) {
+            env.insert("RIP_CONCURRENCY".into(), concurrency.to_string());
+            if settings.reload == Reload::Module && settings.reload_signal.is_none() {
+                env.insert("RIP_RELOAD".into(), "module".into());
+            }
+        }
+        env.extend(settings.env);
+        let launch = LaunchSpec {
+            app: settings.name.clone(),
+            instance: self.config.server.instance.clone(),
+            directory: found.command.dir,
+            command: found.command.argv,
+            env,
+            listen: settings.listen.unwrap_or(listen_of_spec(found.listen)),
+            notify: found.ready_by == ReadyBy::NotifyOrAnswer,
+            memory: settings.memory,
+            kill_after: settings.timeouts.kill,
+        };
+        let mut hosts = settings.hosts;
+        if first {
+            hosts.extend(LOCAL_HOSTS.iter().filter_map(|host| HostName::parse(host).ok()));
+        }
+        hosts.sort();
+        hosts.dedup();
+        AppSpec {
+            name: settings.name,
+            path: settings.path,
+            described: found.why,
+            entry: found.entry,
+            hosts,
+            launch: Arc::new(launch),
+            workers: settings.workers,
+            recycle: settings.recycle,
+            ready_path: settings.ready_path,
+            reload: settings.reload,
+            reload_signal: settings.reload_signal,
+            rules: Arc::new(Rules {
+                timeouts: settings.timeouts,
+                max_queue: settings.max_queue,
+                max_body: settings.max_body,
+                concurrency,
+                tunnels: settings.tunnels,
+                keepalive: settings.keepalive,
+                protocol: settings.protocol,
+                stream: settings.stream,
+            }),
+        }
+    }
+}
+
+fn listen_of_found(listen: Listen) -> apps::Listen {
+    match listen {
+        Listen::Fd => apps::Listen::Fd,
+        Listen::Path => apps::Listen::Path,
+        Listen::Port => apps::Listen::Port,
+    }
+}
+
+fn listen_of_spec(listen: apps::Listen) -> Listen {
+    match listen {
+        apps::Listen::Fd => Listen::Fd,
+        apps::Listen::Path => Listen::Path,
+        apps::Listen::Port => Listen::Port,
+    }
+}
+
+/// The first app answers for these too.
+const LOCAL_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
