@@ -74,7 +74,8 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     let doors = open_doors(spec, inherited.https, inherited.http)?;
 
     let (metrics, directory) = (Metrics::new(), Directory::new());
-    let (backend_stop, manager_stop, control_stop, keeper_stop) = (Stop::new(), Stop::new(), Stop::new(), Stop::new());
+    let (backend_stop, manager_stop, control_stop, keeper_stop) =
+        (Stop::new(), Stop::new(), Stop::new(), Stop::new());
     let (events_in, events) = mpsc::channel(EVENTS);
     let backend = ChildBackend::open(ChildSettings {
         runtime_dir: spec.runtime_dir.clone(),
@@ -115,7 +116,9 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
             started,
             urls: urls.clone(),
             control: spec.control_socket.clone(),
-            certificates: Box::new(move || keeper.as_ref().map(|(keeper, _)| keeper.status()).unwrap_or_default()),
+            certificates: Box::new(move || {
+                keeper.as_ref().map(|(keeper, _)| keeper.status()).unwrap_or_default()
+            }),
             drain,
         }),
         metrics: metrics.clone(),
@@ -163,7 +166,12 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     keeper_stop.request();
     backend_stop.request();
     control_stop.request();
-    for (stop, name) in [(&manager_stop, "manager"), (&keeper_stop, "certificates"), (&backend_stop, "workers"), (&control_stop, "control")] {
+    for (stop, name) in [
+        (&manager_stop, "manager"),
+        (&keeper_stop, "certificates"),
+        (&backend_stop, "workers"),
+        (&control_stop, "control"),
+    ] {
         if stop.finished_within(LAST_TASKS).await > 0 {
             tracing::warn!("{name}: a task did not end in time");
         }
@@ -189,7 +197,10 @@ impl Doors {
     }
 }
 
-fn open_control(spec: &ServerSpec, inherited: Vec<std::os::unix::net::UnixListener>) -> anyhow::Result<ControlSocket> {
+fn open_control(
+    spec: &ServerSpec,
+    inherited: Vec<std::os::unix::net::UnixListener>,
+) -> anyhow::Result<ControlSocket> {
     if let Some(listener) = inherited.into_iter().next() {
         return Ok(ControlSocket::inherited(listener)?);
     }
@@ -204,7 +215,8 @@ fn make_places(spec: &ServerSpec) -> anyhow::Result<Places> {
     for (folder, mode) in [(&spec.state_dir, 0o700), (&spec.runtime_dir, 0o711), (&places.spool, 0o700)] {
         durable::private_dir(folder, mode).with_context(|| format!("cannot use {}", folder.display()))?;
     }
-    runtimes::install(&places.scripts).with_context(|| format!("cannot write to {}", places.scripts.display()))?;
+    runtimes::install(&places.scripts)
+        .with_context(|| format!("cannot write to {}", places.scripts.display()))?;
     Ok(places)
 }
 
