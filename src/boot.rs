@@ -27,6 +27,7 @@ use crate::durable;
 use crate::logging::{self, LogStyle, Target};
 use crate::manager::{self, Manager, Resolve};
 use crate::metrics::Metrics;
+use crate::name::AppName;
 use crate::registry::Registry;
 use crate::sd::{self, Inherited};
 use crate::spec::{PortChoice, Scheme, ServerSpec};
@@ -88,7 +89,6 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     .await?;
     let registry = Registry::open(&spec.state_dir.join("registry.json"))?;
     let parts = manager::Parts {
-        instance: spec.instance.clone(),
         directory: directory.clone(),
         backend: Arc::new(backend),
         events,
@@ -106,7 +106,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     };
     let (urls, redirects) = doors.urls();
     let shutdown = Stop::new();
-    let drain = config.apps.first().map_or(DRAIN, |_| DRAIN);
+    let drain = DRAIN;
     Control::start(ControlParts {
         listener: control_socket,
         manager: manager.clone(),
@@ -137,11 +137,14 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
         threads: spec.threads.map_or_else(cores, |threads| threads.get() as usize),
     })?;
 
-    let stopped_early = tokio::select! {
-        () = manager.settled() => false,
-        () = asked_to_stop(&mut signals, &manager, &shutdown) => true,
+    let tried = tokio::select! {
+        unserved = manager.settled() => Some(unserved),
+        () = asked_to_stop(&mut signals, &manager, &shutdown) => None,
     };
-    if !stopped_early {
+    if let Some(unserved) = tried {
+        for app in &unserved {
+            tracing::error!(app = app.app.as_ref().map(AppName::as_str), path = %app.path.display(), "not serving: {}", app.reason);
+        }
         say_ready(spec, &urls, &redirects, &manager).await;
         asked_to_stop(&mut signals, &manager, &shutdown).await;
     }
