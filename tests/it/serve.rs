@@ -239,18 +239,9 @@ async fn curl_is_served_over_every_protocol() {
         let scheme = if server.is_tls() { "https" } else { "http" };
         let url = format!("{scheme}://localhost:{}/echo", server.port());
         let data = format!("@{}", file.display());
-        let out = curl(&[
-            "-sSfk",
-            option,
-            "--expect100-timeout",
-            "15",
-            "-H",
-            "Expect: 100-continue",
-            "--data-binary",
-            &data,
-            &url,
-        ]);
-        assert!(out.await == body, "{scheme} {option}");
+        let expect = ["-H", "Expect: 100-continue", "--expect100-timeout", "15"];
+        let args = [&["-sSfk", option, "--data-binary", &data, &url], &expect[..]].concat();
+        assert!(curl(&args).await == body, "{scheme} {option}");
     }
 }
 
