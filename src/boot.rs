@@ -3,11 +3,12 @@
 //! The only file that knows both halves. Never here: what any part does.
 
 mod banner;
+mod limits;
 mod resolve;
 
 use std::io::{self, Write};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +49,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    limits::raise_open_files(config.server.limits.max_connections);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(serve(Arc::new(config), inherited, target))
 }
@@ -71,7 +73,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
         self_exe: PathBuf::from("/proc/self/exe"),
     };
     let paths: Vec<PathBuf> = config.apps.iter().map(|app| app.path.clone()).collect();
-    check_apps(&resolver, &paths)?;
+    let drain = check_apps(&resolver, &paths)?;
     let doors = open_doors(spec, inherited.https, inherited.http)?;
 
     let (metrics, directory) = (Metrics::new(), Directory::new());
@@ -106,7 +108,6 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     };
     let (urls, redirects) = doors.urls();
     let shutdown = Stop::new();
-    let drain = DRAIN;
     Control::start(ControlParts {
         listener: control_socket,
         manager: manager.clone(),
@@ -125,6 +126,11 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
         stop: control_stop.clone(),
         shutdown: shutdown.clone(),
     })?;
+    if let Some(address) = spec.metrics {
+        control::serve_metrics(address, manager.clone(), metrics.clone(), control_stop.clone())
+            .await
+            .with_context(|| format!("cannot serve metrics on {address}"))?;
+    }
     let acceptor = Acceptor::start(acceptor::Parts {
         spec: spec.clone(),
         spool: places.spool,
@@ -223,12 +229,15 @@ fn make_places(spec: &ServerSpec) -> anyhow::Result<Places> {
     Ok(places)
 }
 
-/// An app that cannot be recognized is told at once, while somebody is looking.
-fn check_apps(resolver: &Resolver, paths: &[PathBuf]) -> anyhow::Result<()> {
+/// An app that cannot be recognized is told at once, while somebody is looking. Returns what requests in hand have
+/// when the server stops: as much as the most patient app gives them.
+fn check_apps(resolver: &Resolver, paths: &[PathBuf]) -> anyhow::Result<Duration> {
+    let mut drain = Duration::ZERO;
     for path in paths {
-        resolver.resolve(path as &Path)?;
+        let spec = resolver.resolve(path)?;
+        drain = drain.max(spec.rules.timeouts.drain);
     }
-    Ok(())
+    Ok(drain)
 }
 
 /// Sockets of systemd if there are any, else our own.
@@ -322,7 +331,5 @@ fn cores() -> usize {
 
 /// Events that may wait for the manager.
 const EVENTS: usize = 1024;
-/// What requests in hand have at the end.
-const DRAIN: Duration = Duration::from_secs(30);
 /// For tasks that have nothing left to do.
 const LAST_TASKS: Duration = Duration::from_secs(5);

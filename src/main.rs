@@ -32,15 +32,23 @@ fn main() -> ExitCode {
 
 fn obey(config: Config) -> ExitCode {
     match &config.command {
-        Command::Run => match boot::run(config) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => failed(&format!("{error:#}")),
-        },
+        Command::Run => run(config),
         Command::Check => check(&config),
         Command::Stop => steer(&config, &["stop"]),
         Command::List => steer(&config, &["list"]),
         Command::Add(host) => steer(&config, &["add", host.as_str()]),
         Command::Remove(host) => steer(&config, &["remove", host.as_str()]),
+    }
+}
+
+/// What is wrong with an app's own file is bad config, like what is wrong with the server's.
+fn run(config: Config) -> ExitCode {
+    if let Some(error) = config.apps.iter().find_map(|app| app_settings(app).err()) {
+        return refused(&error);
+    }
+    match boot::run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&format!("{error:#}")),
     }
 }
 

@@ -39,14 +39,7 @@ impl Control {
     async fn act(&self, route: Route, body: Incoming) -> Result<Reply, Refusal> {
         Ok(match route {
             Route::Registry => json(&self.registry().await),
-            Route::AddHost => {
-                let wanted: api::AddHost = read(body, ADD_HOST).await?;
-                if let Some(path) = wanted.path.as_ref().filter(|path| !path.is_absolute()) {
-                    let message = format!("path: `{}` is not absolute", path.display());
-                    return Err(Refusal::new(StatusCode::BAD_REQUEST, "bad-request", message).hint(ADD_HOST));
-                }
-                json(&self.manager.add_host(wanted).await?)
-            }
+            Route::AddHost => json(&self.manager.add_host(read(body, ADD_HOST).await?).await?),
             Route::RemoveHost(host) => json(&self.manager.remove_host(&host).await?),
             Route::SetIntent(host) => {
                 json(&self.manager.set_intent(&host, read(body, SET_INTENT).await?).await?)
@@ -63,7 +56,11 @@ impl Control {
                 self.shutdown.request();
                 json(&Stopping { ok: true, drain: self.facts.drain.as_secs() })
             }
-            Route::Metrics => text(metrics::CONTENT_TYPE, self.metrics.render()),
+            Route::Metrics => {
+                // Reading the apps brings their gauges up to date.
+                drop(self.manager.apps().await);
+                text(metrics::CONTENT_TYPE, self.metrics.render())
+            }
             Route::Logs(query) => {
                 let lines = self.manager.logs(query.app, query.lines, query.follow).await?;
                 json_lines(lines, self.stop.clone())

@@ -28,11 +28,13 @@ use crate::stop::Stop;
 mod calls;
 mod reply;
 mod routes;
+mod scrape;
 mod socket;
 
 #[cfg(test)]
 mod tests;
 
+pub use scrape::serve_metrics;
 pub use socket::{BindError, ControlSocket, bind};
 
 use reply::Refusal;

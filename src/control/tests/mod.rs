@@ -1,0 +1,187 @@
+//! The control server through a real socket, as a client of any kind sees it, before a real manager.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::api::WorkerState;
+use crate::backend::fake::{Behaviour, FakeBackend};
+use crate::backend::{Event, Exit};
+use crate::directory::Directory;
+use crate::manager::{Parts, Resolve, ResolveError};
+use crate::name::{AppName, WorkerId};
+use crate::registry::Registry;
+use crate::spec::{
+    AppSpec, LaunchSpec, Listen, Memory, Protocol, Recycle, Reload, Rules, Timeouts, WorkerCount,
+};
+
+use super::*;
+
+mod calls;
+mod connections;
+
+struct Running {
+    dir: tempfile::TempDir,
+    manager: Manager,
+    workers: Arc<FakeBackend>,
+    events: tokio::sync::mpsc::Sender<Event>,
+    stop: Stop,
+    shutdown: Stop,
+}
+
+impl Running {
+    /// Without an app.
+    fn start() -> Self {
+        Self::with(vec![])
+    }
+
+    /// With an app `blog` of two workers, ready.
+    async fn with_blog() -> Self {
+        let server = Self::with(vec!["/srv/rip/blog".into()]);
+        assert_eq!(server.manager.settled().await, []);
+        server
+    }
+
+    fn with(apps: Vec<PathBuf>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (stop, shutdown) = (Stop::new(), Stop::new());
+        let control = dir.path().join("api.sock");
+        let facts = Facts {
+            instance: InstanceName::parse("api").unwrap(),
+            version: "0.1.0".into(),
+            started: Instant::now(),
+            urls: vec!["https://localhost".into()],
+            control: control.clone(),
+            certificates: Box::new(|| {
+                let names = vec!["localhost".into()];
+                vec![CertificateStatus { names, source: "self-signed".into(), expires_in: 60, problem: None }]
+            }),
+            drain: Duration::from_secs(30),
+        };
+        let (events, happened) = tokio::sync::mpsc::channel(16);
+        let workers = FakeBackend::new(events.clone());
+        let parts = Parts {
+            directory: Directory::new(),
+            backend: Arc::clone(&workers) as _,
+            events: happened,
+            registry: Registry::open(&dir.path().join("registry.json")).unwrap(),
+            resolve: Arc::new(AnyPath),
+            metrics: Metrics::new(),
+            cores: 2,
+            stop: Stop::new(),
+        };
+        let manager = Manager::start(parts, apps);
+        Control::start(ControlParts {
+            listener: bind(&control).unwrap(),
+            manager: manager.clone(),
+            facts: Arc::new(facts),
+            metrics: Metrics::new(),
+            stop: stop.clone(),
+            shutdown: shutdown.clone(),
+        })
+        .unwrap();
+        Self { dir, manager, workers, events, stop, shutdown }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.path().join("api.sock")
+    }
+
+    /// The answer's head and body to a request of one connection.
+    async fn call(&self, request: &str, body: &str) -> (String, String) {
+        let length = body.len();
+        let head =
+            format!("{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+        exchange(&self.socket(), &(head + body)).await
+    }
+
+    async fn ask(&self, request: &str, body: &str) -> (String, Value) {
+        let (head, body) = self.call(request, body).await;
+        let status = head.split(' ').nth(1).unwrap().into();
+        (status, serde_json::from_str(&body).unwrap())
+    }
+}
+
+/// Every path is an app named by its last part, with a host of that name.
+struct AnyPath;
+
+impl Resolve for AnyPath {
+    fn resolve(&self, path: &Path) -> Result<AppSpec, ResolveError> {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap();
+        let name = AppName::parse(name).map_err(|_| ResolveError::new(format!("`{name}` is no app")))?;
+        let second = Duration::from_secs(1);
+        let timeouts = Timeouts {
+            queue: second,
+            connect: second,
+            request: second,
+            body_idle: second,
+            start: second,
+            drain: second,
+            kill: second,
+        };
+        let rules = Rules {
+            timeouts,
+            max_queue: 1,
+            max_body: 1,
+            concurrency: NonZeroU32::MIN,
+            tunnels: 1,
+            keepalive: true,
+            protocol: Protocol::Http1,
+            stream: vec![],
+        };
+        let launch = LaunchSpec {
+            app: name.clone(),
+            instance: InstanceName::parse("api").unwrap(),
+            directory: path.into(),
+            command: vec!["serve".into()],
+            env: BTreeMap::new(),
+            listen: Listen::Fd,
+            notify: true,
+            memory: Memory::default(),
+            kill_after: second,
+        };
+        Ok(AppSpec {
+            hosts: vec![format!("{name}.example").parse().unwrap()],
+            name,
+            path: path.into(),
+            described: "a test".into(),
+            entry: None,
+            launch: Arc::new(launch),
+            workers: WorkerCount::Exactly(NonZeroU32::new(2).unwrap()),
+            recycle: Recycle { requests: None, age: None, reloads: None },
+            ready_path: "/".into(),
+            reload: Reload::None,
+            reload_signal: None,
+            rules: Arc::new(rules),
+        })
+    }
+}
+
+async fn exchange(socket: &Path, bytes: &str) -> (String, String) {
+    let mut stream = UnixStream::connect(socket).await.unwrap();
+    stream.write_all(bytes.as_bytes()).await.unwrap();
+    split(read_to_end(&mut stream).await)
+}
+
+async fn read_to_end(stream: &mut UnixStream) -> String {
+    let mut answer = Vec::new();
+    // What a server that refuses unread bodies wrote is there in spite of the reset.
+    drop(stream.read_to_end(&mut answer).await);
+    String::from_utf8(answer).unwrap()
+}
+
+fn split(answer: String) -> (String, String) {
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    (head.into(), body.into())
+}
+
+fn refused(code: &str, message: &str, hint: Option<&str>) -> Value {
+    let mut error = json!({"code": code, "message": message});
+    if let Some(hint) = hint {
+        error["hint"] = hint.into();
+    }
+    json!({"ok": false, "error": error})
+}
