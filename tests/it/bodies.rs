@@ -241,7 +241,7 @@ async fn a_streamed_body_that_breaks_off_never_looks_complete() {
 async fn an_answer_that_comes_before_the_body_was_read_reaches_the_client() {
     for rules in ["", "stream = [\"/refuse-unread\"]"] {
         let server = Setup::scripted().rules(rules).start().await;
-        let reply = server.post("/refuse-unread", &noise(5 * MIB)).await;
+        let reply = server.post("/refuse-unread", &noise(3 * MIB)).await;
         assert_eq!((reply.status, reply.text()), (413, "too much for me\n"), "{rules}");
         assert_eq!(server.get("/").await.status, 200, "{rules}");
         server.meeting.assert_no_violations();
