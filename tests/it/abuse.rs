@@ -233,17 +233,19 @@ async fn every_request_is_refused_or_seen_by_the_worker_as_it_was_meant() {
             views.iter().filter(|view| view.target.ends_with(&format!("case={number}"))).collect();
         let behind = views.iter().filter(|view| view.target.ends_with(&format!("behind={number}"))).count();
         let statuses: Vec<_> =
-            answer.split("HTTP/1.1 ").skip(1).map(|rest| rest[..3].parse::<u16>().unwrap()).collect();
+            answer.split("HTTP/1.").skip(1).map(|rest| rest[2..5].parse::<u16>().unwrap()).collect();
         let found = match of_case[..] {
             [] => Refused(statuses.first().copied().unwrap_or_default()),
             [view] => Passed(view.field("content-length").map_or(0, |length| length.parse().unwrap())),
             _ => panic!("{name}: {} requests of one", of_case.len()),
         };
+        // What comes in one piece with the end of a chunked body is refused: its own framing was not watched.
         let after = match fate {
-            Refused(_) => (0, 1),
-            Passed(_) => (1, 2),
+            Refused(_) => behind == 0 && statuses.len() == 1,
+            Passed(_) if statuses.last() == Some(&400) => behind == 0 && case_of(number).contains("hunked"),
+            Passed(_) => behind == 1 && statuses == [200, 200],
         };
-        if found != *fate || (behind, statuses.len()) != after {
+        if found != *fate || !after {
             wrong.push(format!(
                 "{name}: {fate:?} expected, {found:?} found; {behind} behind it; {statuses:?}"
             ));
@@ -254,6 +256,10 @@ async fn every_request_is_refused_or_seen_by_the_worker_as_it_was_meant() {
     let known = |target: &&String| target.starts_with("/view?case=") || target.starts_with("/view?behind=");
     assert_eq!(targets.iter().find(|target| !known(target)), None, "a request that nobody sent");
     server.meeting.assert_no_violations();
+}
+
+fn case_of(number: usize) -> &'static str {
+    CASES[number].1
 }
 
 /// Bodies that contain requests, each framed in every way, on connections that go on.
@@ -394,7 +400,8 @@ async fn a_tls_handshake_that_stalls_is_ended() {
 
 #[tokio::test]
 async fn noise_never_ends_the_server() {
-    let server = Setup::scripted().words(&["w:2"]).server("limits.head = \"1s\"").start().await;
+    let limits = "limits.head = \"1s\"\nlimits.body_idle = \"1s\"\nlimits.keepalive = \"1s\"";
+    let server = Setup::scripted().words(&["w:2"]).server(limits).start().await;
     let seed = fastrand::u64(..);
     eprintln!("seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);

@@ -221,7 +221,7 @@ async fn a_streamed_body_is_never_sent_twice() {
 #[tokio::test]
 async fn a_503_of_the_app_s_own_passes() {
     let server = Setup::scripted().start().await;
-    let reply = server.get("/status?code=503").await;
+    let reply = server.get("/code?code=503").await;
     assert_eq!((reply.status, reply.text(), reply.reason()), (503, "as asked\n", ""));
 }
 

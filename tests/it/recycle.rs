@@ -76,7 +76,7 @@ async fn a_worker_that_grows_is_replaced_after_its_answer() {
 
 #[tokio::test]
 async fn a_worker_that_outgrows_the_hard_limit_is_killed_and_replaced() {
-    let server = Setup::scripted().words(&["w:1"]).rules("memory = { hard = \"60M\" }").start().await;
+    let server = Setup::scripted().words(&["w:1"]).rules("memory = \",60M\"").start().await;
     let grown = worker_of(&server.get(&format!("/memory?bytes={}", 80 << 20)).await);
     until("another one serves", || async {
         let reply = server.get("/").await;
@@ -120,7 +120,9 @@ async fn while_one_of_two_workers_is_killed_again_and_again_no_get_fails() {
 #[tokio::test]
 async fn a_worker_idle_when_killed_is_never_asked() {
     let server = Setup::scripted().words(&["w:1"]).start().await;
-    kill(server.worker_pids().await[0]);
+    let victim = server.worker_pids().await[0];
+    kill(victim);
+    until("it is gone", || async { !std::path::Path::new(&format!("/proc/{victim}/fd/3")).exists() }).await;
     // A request that may not be repeated: it must reach the next worker, once.
     let reply = server.post("/echo", b"once").await;
     assert_eq!((reply.status, reply.text()), (200, "once"));

@@ -296,7 +296,7 @@ def hang(conn, request):
     threading.Event().wait()
 
 
-def status(conn, request):
+def code(conn, request):
     conn.answer("as asked\n", status=request.number("code", 200))
 
 
@@ -508,7 +508,7 @@ ROUTES = {
     "gate": gate,
     "slow": slow,
     "hang": hang,
-    "status": status,
+    "code": code,
     "bare-status": bare_status,
     "fields": fields,
     "big": big,
