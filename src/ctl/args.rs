@@ -43,7 +43,7 @@ pub(super) struct Common {
     /// The control socket to talk to
     #[arg(long, global = true, value_name = "PATH")]
     pub(super) socket: Option<PathBuf>,
-    /// Give up after so many seconds [default: 10; deploy and logs -f: none; stop: the server's drain and 15]
+    /// Give up after so many seconds [default: 10; deploy and logs -f: none; stop: twice the server's drain and 15]
     #[arg(long, global = true, value_name = "SECS", value_parser = clap::value_parser!(u64).range(1..=MAX_TIMEOUT))]
     timeout: Option<u64>,
     /// Colours; auto: only on a terminal and without NO_COLOR

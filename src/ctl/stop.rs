@@ -32,7 +32,8 @@ pub(super) async fn stop(session: &mut Session<'_>, no_wait: bool) -> Result<Exi
                 .screen
                 .say(format_args!("{}: stopping, requests in hand have {drain} s", status.instance));
         }
-        let limit = session.limit.unwrap_or(Duration::from_secs(drain) + AFTER_DRAIN);
+        // The data path drains, and then the workers do.
+        let limit = session.limit.unwrap_or(Duration::from_secs(drain) * 2 + AFTER_DRAIN);
         timeout(limit, server.gone())
             .await
             .map_err(|_| Trouble::late(&format!("stopping {}", status.instance), limit))?;

@@ -205,8 +205,9 @@ impl AppTask {
         self.watch = None;
         self.pool.set_mode(Mode::Closed);
         self.give_up_rollout("the app is being stopped");
-        for worker in self.workers() {
-            let drain = drain.unwrap_or_else(|| self.crew[&worker].spec.rules.timeouts.drain);
+        let own = |record: &Record| drain.unwrap_or(record.spec.rules.timeouts.drain);
+        let drains: Vec<_> = self.crew.iter().map(|(worker, record)| (*worker, own(record))).collect();
+        for (worker, drain) in drains {
             self.feed(worker, Event::Retire(drain), "the app is being stopped");
         }
     }
@@ -216,7 +217,9 @@ impl AppTask {
             backend::Event::Ready(worker) => self.said_ready(worker),
             backend::Event::Output(worker, line) => self.wrote(worker, line),
             backend::Event::Exited(worker, exit) => {
-                self.app.metrics.worker_exited(exit.cause());
+                if let Some(record) = self.crew.get(&worker) {
+                    self.app.metrics.worker_exited(record.cause_of(exit));
+                }
                 self.feed(worker, Event::Gone, &exit.to_string());
             }
         }
@@ -290,6 +293,9 @@ impl AppTask {
             let standing = standings.get(&worker);
             if let Some(condemned) = standing.and_then(|standing| standing.condemned) {
                 let (fault, why) = fault(condemned);
+                if let Some(record) = self.crew.get_mut(&worker) {
+                    record.condemned = true;
+                }
                 self.feed(worker, Event::Condemn(fault), why);
             }
             if let (Some(standing), Some(record)) = (standing, self.crew.get_mut(&worker)) {

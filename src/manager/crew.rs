@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::api::WorkerTally;
+use crate::backend::Exit;
 use crate::name::{GenerationId, WorkerId};
 use crate::pool::{Address, Standing};
 use crate::spec::{AppSpec, Reload};
@@ -42,6 +43,8 @@ pub(super) struct Record {
     pub(super) stale: Option<String>,
     /// It was let go because it was due.
     pub(super) recycling: bool,
+    /// The data path gave it up.
+    pub(super) condemned: bool,
     /// Why it is in its state, where nobody would expect it.
     pub(super) why: Option<String>,
     /// While it is asked whether it is ready.
@@ -94,6 +97,7 @@ impl Record {
             reload_when_ready: false,
             stale: None,
             recycling: false,
+            condemned: false,
             why: None,
             probing: None,
             wear,
@@ -152,6 +156,16 @@ impl Record {
     /// Whether anybody has to look at its memory.
     pub(super) fn weighs(&self) -> bool {
         self.wear.memory.is_some() || self.spec.launch.memory.hard.is_some()
+    }
+
+    /// A stable word for how it ended: what nobody asked for tells itself, and a SIGTERM that was asked for is no signal.
+    pub(super) fn cause_of(&self, exit: Exit) -> &'static str {
+        match self.state {
+            _ if exit == Exit::OutOfMemory => exit.cause(),
+            _ if self.condemned => "condemned",
+            State::Draining { .. } | State::Stopping { .. } => "asked",
+            State::Starting { .. } | State::Ready | State::Exited => exit.cause(),
+        }
     }
 
     /// Why it was not ready in time.

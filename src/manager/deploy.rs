@@ -150,11 +150,13 @@ impl AppTask {
         rollout.end(DeployEvent::Superseded { app, generation });
     }
 
-    /// Ends a rollout because the app ends.
+    /// Ends a rollout because the app ends; nobody is to blame.
     pub(super) fn give_up_rollout(&mut self, reason: &str) {
-        if self.rollout.is_some() {
-            self.reject(reason.into());
-        }
+        let Some(rollout) = self.rollout.take() else { return };
+        let (app, generation) = (self.app.name.clone(), rollout.id);
+        tracing::info!(%app, %generation, reason, "generation given up before it served");
+        let rejection = Rejection { generation, reason: reason.into(), output: rollout.output() };
+        rollout.end(DeployEvent::Rejected { app, rejection });
     }
 
     /// The files of the app have changed.

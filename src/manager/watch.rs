@@ -281,4 +281,27 @@ mod tests {
         fs::remove_file(files.folder.path().join("current/index.js")).unwrap();
         timeout(REST * 4, files.changes.recv()).await.unwrap_err();
     }
+
+    #[tokio::test]
+    async fn without_inotify_a_change_is_found_by_looking() {
+        let folder = tempfile::tempdir().unwrap();
+        let later = folder.path().join("later");
+        let targets = Targets {
+            app: AppName::parse("app").unwrap(),
+            path: folder.path().into(),
+            entry: Some(later.join("index.js")),
+            settings: folder.path().join("rip.toml"),
+        };
+        let (tell, mut changes) = mpsc::channel(1);
+        let (wake, _woken) = mpsc::channel(1);
+        assert!(inotify(&targets, &wake).is_none(), "a folder that is missing cannot be watched");
+        let _watch = Watch::start(targets, tell, &Stop::new());
+        timeout(REST * 2, changes.recv()).await.unwrap_err();
+
+        fs::create_dir(&later).unwrap();
+        fs::write(later.join("index.js"), "1").unwrap();
+
+        let change = timeout(POLL * 5, changes.recv()).await.unwrap();
+        assert_eq!(change, Some(Change::Entry));
+    }
 }
