@@ -86,8 +86,16 @@ impl Buffer {
     }
 
     /// The file and the place in it for what does not fit into memory; `None` before there is a file.
+    ///
+    /// Only here does the file's room become free again: while the writer is about to write, and never while it does,
+    /// or the bytes would be looked for where they are not.
     pub(super) fn spool_end(&self) -> Option<(Spool, u64)> {
-        self.inner.borrow().spool.as_ref().map(|spooled| (spooled.spool.clone(), spooled.written))
+        let mut inner = self.inner.borrow_mut();
+        let spooled = inner.spool.as_mut()?;
+        if spooled.read == spooled.written {
+            (spooled.read, spooled.written) = (0, 0);
+        }
+        Some((spooled.spool.clone(), spooled.written))
     }
 
     pub(super) fn attach_spool(&self, spool: Spool) {
@@ -287,10 +295,6 @@ impl Reader {
         let mut inner = self.buffer.inner.borrow_mut();
         if let Some(spooled) = &mut inner.spool {
             spooled.read += data.len() as u64;
-            if spooled.read == spooled.written {
-                // The file's room can be used again from its start.
-                (spooled.read, spooled.written) = (0, 0);
-            }
         }
         inner.wake_writer();
         drop(inner);

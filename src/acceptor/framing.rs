@@ -25,6 +25,8 @@ pub(super) enum Flaw {
     LengthAndEncoding,
     /// More than one `Transfer-Encoding`.
     TwoEncodings,
+    /// A `Transfer-Encoding` that is not `chunked` alone: what is under it would reach the worker still encoded.
+    OtherEncoding,
     /// A line that ends in LF alone.
     BareLineFeed,
     /// It came before the end of a chunked body was known here.
@@ -36,6 +38,7 @@ impl Flaw {
         match self {
             Self::LengthAndEncoding => "both Content-Length and Transfer-Encoding",
             Self::TwoEncodings => "more than one Transfer-Encoding",
+            Self::OtherEncoding => "a Transfer-Encoding that is not `chunked`",
             Self::BareLineFeed => "a line ends in LF without CR",
             Self::Unwatched => "pipelined behind a chunked body",
         }
@@ -149,9 +152,12 @@ impl Framing {
         if let Some(value) = strip_name(line, b"content-length:") {
             // An unreadable or contradicting value is refused by hyper itself.
             self.saw_length = Some(parse_length(value));
-        } else if strip_name(line, b"transfer-encoding:").is_some() {
+        } else if let Some(value) = strip_name(line, b"transfer-encoding:") {
             if self.saw_encoding {
                 self.flaw.get_or_insert(Flaw::TwoEncodings);
+            }
+            if self.line.len > LINE_START || !value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+                self.flaw.get_or_insert(Flaw::OtherEncoding);
             }
             self.saw_encoding = true;
         }
@@ -239,6 +245,22 @@ mod tests {
     fn two_encodings_are_refused() {
         let head = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n";
         assert_eq!(watch(head).flaw(0), Some(Flaw::TwoEncodings));
+    }
+
+    #[test]
+    fn an_encoding_that_is_not_chunked_alone_is_refused() {
+        for (value, flaw) in [
+            ("chunked", None),
+            (" \tChunked ", None),
+            ("gzip, chunked", Some(Flaw::OtherEncoding)),
+            ("chunked, chunked", Some(Flaw::OtherEncoding)),
+            ("identity", Some(Flaw::OtherEncoding)),
+            ("", Some(Flaw::OtherEncoding)),
+            ("chunked                                          ,gzip", Some(Flaw::OtherEncoding)),
+        ] {
+            let head = format!("POST / HTTP/1.1\r\nTransfer-Encoding:{value}\r\n\r\n");
+            assert_eq!(watch(head.as_bytes()).flaw(0), flaw, "{value}");
+        }
     }
 
     #[test]

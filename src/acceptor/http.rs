@@ -94,7 +94,7 @@ async fn answer(
     recording.belongs_to(&route.app.name, &route.app.metrics);
     recording.note(|record| record.host = Some(host.name.clone()));
     let rules = route.app.rules.load_full();
-    let body = take_body(conn, parts, body, &rules, upgrade.is_some()).await?;
+    let body = take_body(conn, parts, body, &rules).await?;
     let queue_until = Instant::now() + rules.timeouts.queue;
     wait_while_held(&route, queue_until).await?;
     let origin = origin_of(conn, client, &host, id, arrived);
@@ -126,11 +126,7 @@ async fn take_body(
     parts: &Parts,
     body: &mut Option<Incoming>,
     rules: &Rules,
-    upgrade: bool,
 ) -> Result<RequestBody, ServeError> {
-    if upgrade {
-        return Ok(RequestBody::Empty);
-    }
     let Some(incoming) = body else { return Ok(RequestBody::Empty) };
     check_length(&parts.headers, rules.max_body)?;
     if streams(parts, rules) {

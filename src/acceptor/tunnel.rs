@@ -1,7 +1,9 @@
-//! Upgraded connections (RFC 9110 §7.8): after `101` bytes pass both ways until either side ends.
+//! Upgraded connections (RFC 9110 §7.8): after `101` bytes pass both ways until the worker's side ends.
 //!
 //! A tunnel has a place of its own at its worker, beside the worker's requests. Never here: what the bytes mean.
 
+use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -9,11 +11,13 @@ use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::access::{Outcome, Recording};
 use super::drain::Answer;
 use super::error::ServeError;
 use super::headers::clean_answer;
+use super::link::Link;
 use super::reply_body::ReplyBody;
 use super::shard::Shard;
 use super::worker_head::AnswerHead;
@@ -53,21 +57,47 @@ pub(super) fn open(
         response.headers_mut().insert(header::UPGRADE, protocol);
     }
     recording.switch_off_framing();
-    let mut link = answer.link;
+    let link = answer.link;
     let Upgrade { client, shard, handover } = upgrade;
     shard.stop.clone().spawn_local("tunnel", async move {
         let upgraded = client.await;
         let mut recording = handover.take();
         let Ok(upgraded) = upgraded else { return };
-        let mut client = TokioIo::new(upgraded);
-        let passed = tokio::io::copy_bidirectional(&mut client, &mut link).await;
+        let to_client = pass(TokioIo::new(upgraded), link).await;
         drop(tunnel);
         if let Some(recording) = &mut recording {
             recording.note(|record| record.outcome = Outcome::Complete);
-            if let Ok((_, to_client)) = passed {
-                recording.sent(to_client as usize, true);
-            }
+            recording.sent(to_client as usize, true);
         }
     });
     Ok(response)
+}
+
+/// Passes bytes until the worker ends its side, or either breaks; returns how many went to the client, as far as known.
+///
+/// A client that ends its side may still be answered. The other way round nobody is left to talk to: a client that
+/// does not close must not keep the worker's place.
+async fn pass(client: impl AsyncRead + AsyncWrite, link: Link) -> u64 {
+    let (mut from_client, mut to_client) = tokio::io::split(client);
+    let (mut from_worker, mut to_worker) = tokio::io::split(link);
+    let up = async {
+        tokio::io::copy(&mut from_client, &mut to_worker).await?;
+        to_worker.shutdown().await
+    };
+    let mut down = pin!(async {
+        let bytes = tokio::io::copy(&mut from_worker, &mut to_client).await?;
+        to_client.shutdown().await?;
+        Ok(bytes)
+    });
+    let ended = tokio::select! {
+        ended = &mut down => ended,
+        up = up => match up {
+            Ok(()) => down.await,
+            Err(error) => Err(error),
+        },
+    };
+    ended.unwrap_or_else(|error: io::Error| {
+        tracing::debug!(%error, "a tunnel broke");
+        0
+    })
 }

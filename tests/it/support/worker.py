@@ -1,0 +1,565 @@
+"""A worker whose every step a test can command and see. Its listener is descriptor 3.
+
+The test and it meet in the folder $MEET:
+    views.jsonl   a line for each request, as it came, written when its head was read
+    violations    what a worker must never see: two requests at once, a request that is not strictly framed
+    at.NAME       written when it has come to NAME
+    open.NAME     written by the test: it may go on from NAME
+
+Environment: $START (exit, mute) spoils its start; $CONCURRENCY is how many requests it may see at once; $CLOSE ends the
+connection after each answer and says so; $DROP_IDLE_MS ends idle connections and says nothing; $TERM_IGNORED.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import re
+import signal
+import socket
+import sys
+import threading
+import time
+from urllib.parse import parse_qs, urlsplit
+
+MEET = os.environ["MEET"]
+CONCURRENCY = int(os.environ.get("CONCURRENCY", "1"))
+CLOSE = "CLOSE" in os.environ
+DROP_IDLE = int(os.environ.get("DROP_IDLE_MS", "0")) / 1000 or None
+
+LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+: [^\0\r\n]*")
+FIRST_LINE = re.compile(rb"([A-Z-]+) ([!-~]+) HTTP/1\.1")
+
+lock = threading.Lock()
+in_hand = 0
+stopping = False
+
+
+class Gone(Exception):
+    """The other side has closed."""
+
+
+def append(name, line):
+    with open(os.path.join(MEET, name), "a") as file:
+        file.write(line + "\n")
+
+
+def violation(what):
+    append("violations", f"{os.getpid()}: {what}")
+
+
+def arrive(name):
+    """Says that it has come to this point."""
+    open(os.path.join(MEET, f"at.{name}"), "w").close()
+
+
+def wait(name):
+    """Says that it has come to this point, and waits until the test lets it go on."""
+    arrive(name)
+    while not os.path.exists(os.path.join(MEET, f"open.{name}")):
+        time.sleep(0.003)
+
+
+def first_time(name):
+    """Whether no worker has come here before."""
+    try:
+        os.close(os.open(os.path.join(MEET, f"once.{name}"), os.O_CREAT | os.O_EXCL))
+        return True
+    except FileExistsError:
+        return False
+
+
+class Request:
+    def __init__(self, conn, head):
+        self.conn = conn
+        self.raw = head
+        lines = head.split(b"\r\n")
+        first = FIRST_LINE.fullmatch(lines[0])
+        if not first:
+            violation(f"request line {lines[0]!r}")
+            raise Gone
+        self.method, self.target = first[1].decode(), first[2].decode()
+        self.headers = []
+        for line in lines[1:]:
+            if not LINE.fullmatch(line):
+                violation(f"field {line!r}")
+                raise Gone
+            name, value = line.decode("latin-1").split(": ", 1)
+            self.headers.append((name.lower(), value))
+        url = urlsplit(self.target)
+        self.path = url.path
+        self.query = {name: values[0] for name, values in parse_qs(url.query).items()}
+        self.done = False
+        self.frame()
+
+    def frame(self):
+        lengths = [value for name, value in self.headers if name == "content-length"]
+        encodings = [value for name, value in self.headers if name == "transfer-encoding"]
+        if len(lengths) > 1 or len(encodings) > 1 or (lengths and encodings):
+            violation(f"framing {lengths} {encodings}")
+            raise Gone
+        if encodings and encodings != ["chunked"] or lengths and not lengths[0].isdigit():
+            violation(f"framing {lengths} {encodings}")
+            raise Gone
+        self.chunked = bool(encodings)
+        self.left = int(lengths[0]) if lengths else 0
+        self.read = not self.chunked and self.left == 0
+
+    def number(self, name, otherwise):
+        return int(self.query.get(name, otherwise))
+
+    def pieces(self):
+        """The body as it comes."""
+        conn = self.conn
+        while not self.read:
+            if self.chunked:
+                size = int(conn.line(), 16)
+                data = conn.exactly(size)
+                if conn.exactly(2) != b"\r\n":
+                    violation("chunk without an end")
+                    raise Gone
+                if size == 0:
+                    self.read = True
+                    return
+                yield data
+            else:
+                data = conn.some(self.left)
+                self.left -= len(data)
+                self.read = self.left == 0
+                yield data
+
+    def body(self):
+        return b"".join(self.pieces())
+
+    def view(self):
+        return {"method": self.method, "target": self.target, "headers": self.headers, "pid": os.getpid(),
+                "raw": self.raw.decode("latin-1")}
+
+
+class Connection:
+    def __init__(self, sock):
+        self.sock = sock
+        self.buffer = b""
+        self.request = None
+
+    def fill(self):
+        data = self.sock.recv(1 << 16)
+        if not data:
+            raise Gone
+        self.buffer += data
+
+    def exactly(self, count):
+        while len(self.buffer) < count:
+            self.fill()
+        data, self.buffer = self.buffer[:count], self.buffer[count:]
+        return data
+
+    def some(self, most):
+        if not self.buffer:
+            self.fill()
+        data, self.buffer = self.buffer[:most], self.buffer[most:]
+        return data
+
+    def line(self):
+        while b"\r\n" not in self.buffer:
+            self.fill()
+        line, self.buffer = self.buffer.split(b"\r\n", 1)
+        return line
+
+    def head(self):
+        self.sock.settimeout(DROP_IDLE)
+        try:
+            while b"\r\n\r\n" not in self.buffer:
+                self.fill()
+        except Gone:
+            if self.buffer:
+                violation(f"half a head {self.buffer!r}")
+            raise
+        finally:
+            self.sock.settimeout(None)
+        head, self.buffer = self.buffer.split(b"\r\n\r\n", 1)
+        return head
+
+    def leave(self):
+        """The request is done with. Before its last byte: the next one may come right after it."""
+        global in_hand
+        with lock:
+            if self.request and not self.request.done:
+                self.request.done = True
+                in_hand -= 1
+
+    def send(self, data):
+        self.sock.sendall(data)
+
+    def start(self, status=200, fields=()):
+        fields = [("X-Worker-Pid", os.getpid()), *fields] + ([("Connection", "close")] if CLOSE else [])
+        text = "".join(f"{name}: {value}\r\n" for name, value in fields)
+        self.send(f"HTTP/1.1 {status} Said\r\n{text}\r\n".encode("latin-1"))
+
+    def answer(self, body=b"", status=200, kind="text/plain", fields=()):
+        body = body if isinstance(body, bytes) else body.encode()
+        fields = [("X-Worker-Pid", os.getpid()), ("Content-Type", kind), ("Content-Length", len(body)), *fields]
+        fields += [("Connection", "close")] if CLOSE else []
+        text = "".join(f"{name}: {value}\r\n" for name, value in fields)
+        head = f"HTTP/1.1 {status} Said\r\n{text}\r\n".encode("latin-1")
+        if self.request.method == "HEAD":
+            body = b""
+        self.leave()
+        self.send(head + body)
+
+    def chunk(self, data):
+        data = data if isinstance(data, bytes) else data.encode()
+        self.send(b"%x\r\n%s\r\n" % (len(data), data))
+
+    def end(self):
+        self.leave()
+        self.send(b"0\r\n\r\n")
+
+    def serve(self):
+        global in_hand
+        try:
+            while True:
+                self.request = Request(self, self.head())
+                with lock:
+                    in_hand += 1
+                    together = in_hand
+                if together > CONCURRENCY:
+                    violation(f"{together} requests at once, the last one {self.request.target}")
+                if self.request.path != "/ready":
+                    append("views.jsonl", json.dumps(self.request.view()))
+                route = ROUTES.get(self.request.path.split("/")[1], not_found)
+                keep = route(self, self.request)
+                self.leave()
+                if keep is False or CLOSE or not self.request.read:
+                    return
+        except (Gone, OSError):
+            pass
+        finally:
+            self.leave()
+            self.sock.close()
+
+
+def route_(conn, request):
+    conn.answer("hello from the worker\n")
+
+
+def not_found(conn, request):
+    request.body()
+    conn.answer("no such route\n", status=404)
+
+
+def view(conn, request):
+    """The request as it came, with its body."""
+    body = request.body()
+    seen = request.view() | {"body": base64.b64encode(body).decode(), "length": len(body)}
+    conn.answer(json.dumps(seen), kind="application/json")
+
+
+def echo(conn, request):
+    conn.answer(request.body(), kind="application/octet-stream")
+
+
+def digest(conn, request):
+    hashed, count = hashlib.sha256(), 0
+    for piece in request.pieces():
+        hashed.update(piece)
+        count += len(piece)
+    conn.answer(f"{count} {hashed.hexdigest()}")
+
+
+def pieces(conn, request):
+    """Says each time a piece of the body has come."""
+    count = 0
+    for piece in request.pieces():
+        count += len(piece)
+        arrive(f"{request.query['name']}.{count}")
+    conn.answer(str(count))
+
+
+def version(conn, request):
+    conn.answer(VERSION)
+
+
+def gate(conn, request):
+    request.body()
+    wait(request.query["name"])
+    conn.answer(f"through {request.query['name']}\n")
+
+
+def slow(conn, request):
+    time.sleep(request.number("ms", 100) / 1000)
+    conn.answer("slow\n")
+
+
+def hang(conn, request):
+    arrive(request.query.get("name", "hang"))
+    threading.Event().wait()
+
+
+def code(conn, request):
+    conn.answer("as asked\n", status=request.number("code", 200))
+
+
+def bare_status(conn, request):
+    """A status that has no body."""
+    conn.leave()
+    conn.start(request.number("code", 204))
+
+
+def fields(conn, request):
+    """Answers with the fields of the query, in the order of the query."""
+    given = [tuple(part.split("=", 1)) for part in urlsplit(request.target).query.split("&")]
+    conn.answer("fields\n", fields=given)
+
+
+def big(conn, request):
+    """So many bytes, each that of its place; `at.NAME` when the last is handed to the socket."""
+    left = request.number("bytes", 1 << 20)
+    conn.start(fields=[("Content-Length", left)])
+    block = bytes(range(256)) * 256
+    while left > len(block):
+        conn.send(block)
+        left -= len(block)
+    conn.leave()
+    conn.send(block[:left])
+    if "name" in request.query:
+        arrive(request.query["name"])
+
+
+def chunks(conn, request):
+    """N chunks; before each but the first it waits for NAME.i."""
+    conn.start(fields=[("Content-Type", "text/plain"), ("Transfer-Encoding", "chunked")])
+    for i in range(request.number("n", 3)):
+        if i and "name" in request.query:
+            wait(f"{request.query['name']}.{i}")
+        conn.chunk(f"chunk {i}\n")
+    conn.end()
+
+
+def until_close(conn, request):
+    """A body that ends with the connection."""
+    conn.start(fields=[("Content-Type", "text/plain"), ("Connection", "close")])
+    conn.leave()
+    conn.send(b"all there is\n")
+    return False
+
+
+def events(conn, request):
+    """N events, each after the test has let it go on; the first at once. Not a request any more once begun."""
+    conn.leave()
+    conn.start(fields=[("Content-Type", "text/event-stream"), ("Transfer-Encoding", "chunked")])
+    for i in range(request.number("n", 3)):
+        if i:
+            wait(f"{request.query['name']}.{i}")
+        conn.chunk(f"data: {i}\n\n")
+    conn.send(b"0\r\n\r\n")
+
+
+def endless_events(conn, request):
+    """Events until the client has gone; then at.NAME."""
+    conn.leave()
+    conn.start(fields=[("Content-Type", "text/event-stream"), ("Transfer-Encoding", "chunked")])
+    try:
+        while True:
+            conn.chunk("data: tick\n\n")
+            time.sleep(0.02)
+    except OSError:
+        arrive(request.query["name"])
+        raise
+
+
+def endless(conn, request):
+    """A body without an end; at.NAME when nobody takes it any more."""
+    conn.start(fields=[("Transfer-Encoding", "chunked")])
+    try:
+        while True:
+            conn.chunk(b"x" * 65536)
+    except OSError:
+        arrive(request.query["name"])
+        raise
+
+
+def trailers(conn, request):
+    conn.start(fields=[("Trailer", "x-checksum"), ("Transfer-Encoding", "chunked")])
+    conn.chunk("body before the trailers\n")
+    conn.leave()
+    conn.send(b"0\r\nx-checksum: abc123\r\n\r\n")
+
+
+def interim(conn, request):
+    """An interim answer before the real one."""
+    conn.send(b"HTTP/1.1 103 Early Hints\r\nlink: </a>; rel=preload\r\n\r\n")
+    conn.answer("after the interim one\n")
+
+
+def cut(conn, request):
+    """Half an answer, then nothing: the connection or the whole process ends."""
+    chunked = request.query.get("framing") == "chunked"
+    conn.start(fields=[("Transfer-Encoding", "chunked") if chunked else ("Content-Length", 100)])
+    if chunked:
+        conn.chunk("half of it")
+    else:
+        conn.send(b"half of it")
+    if "name" in request.query:
+        wait(request.query["name"])
+    if "exit" in request.query:
+        os._exit(7)
+    return False
+
+
+def half_a_head(conn, request):
+    conn.leave()
+    conn.send(b"HTTP/1.1 200 OK\r\nContent-Le")
+    return False
+
+
+def drop(conn, request):
+    """Closes the connection without an answer, but lives on."""
+    request.body()
+    return False
+
+
+def die(conn, request):
+    """Ends the process before any answer: by exit, or by a signal."""
+    request.body()
+    if "once" in request.query and not first_time(request.query["once"]):
+        return conn.answer("survived\n")
+    if "signal" in request.query:
+        os.kill(os.getpid(), signal.SIGKILL)
+    os._exit(7)
+
+
+def bytes_(conn, request):
+    """Answers with exactly the bytes of the query's hex."""
+    conn.leave()
+    conn.send(bytes.fromhex(request.query["hex"]))
+    return False
+
+
+def refuse_unread(conn, request):
+    """Answers without reading the body."""
+    conn.answer("too much for me\n", status=413, fields=[] if request.read else [("Connection", "close")])
+    return request.read
+
+
+def busy(conn, request):
+    """Refuses: the first time with once=NAME, else always."""
+    body = request.body()
+    if "once" in request.query and not first_time(request.query["once"]):
+        return conn.answer(body or b"taken\n")
+    conn.answer("busy\n", status=503, fields=[("Rip-Worker-Busy", "1")])
+
+
+def upgrade(conn, request):
+    """Changes to a protocol in which everything comes back, and `bye` ends it."""
+    conn.leave()
+    name = dict(request.headers).get("upgrade", "echo")
+    conn.send(f"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: {name}\r\n\r\n".encode())
+    while not conn.buffer.startswith(b"bye"):
+        data, conn.buffer = conn.buffer, b""
+        conn.send(data)
+        conn.fill()
+    return False
+
+
+def ws(conn, request):
+    """A WebSocket (RFC 6455) that sends every message back."""
+    key = dict(request.headers)["sec-websocket-key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+    accept = base64.b64encode(hashlib.sha1(key.encode()).digest()).decode()
+    conn.leave()
+    conn.send(f"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+              f"Sec-WebSocket-Accept: {accept}\r\n\r\n".encode())
+    while True:
+        first, second = conn.exactly(2)
+        length = second & 127
+        if length > 125:
+            length = int.from_bytes(conn.exactly(2 if length == 126 else 8), "big")
+        mask = conn.exactly(4)
+        data = conn.exactly(length)
+        data = bytes(a ^ b for a, b in zip(data, (mask * (length // 4 + 1))[:length]))
+        if length < 126:
+            size = bytes([length])
+        else:
+            size = b"\x7e" + length.to_bytes(2, "big") if length < 65536 else b"\x7f" + length.to_bytes(8, "big")
+        conn.send(bytes([first]) + size + data)
+        if first & 15 == 8:
+            return False
+
+
+def environment(conn, request):
+    conn.answer(json.dumps(dict(os.environ)), kind="application/json")
+
+
+def memory(conn, request):
+    """Takes so many bytes for good."""
+    hoard.append(bytearray(os.urandom(1) * request.number("bytes", 0)))
+    conn.answer("taken\n")
+
+
+hoard = []
+ROUTES = {
+    "": route_,
+    "ready": route_,
+    "view": view,
+    "echo": echo,
+    "digest": digest,
+    "pieces": pieces,
+    "version": version,
+    "gate": gate,
+    "slow": slow,
+    "hang": hang,
+    "code": code,
+    "bare-status": bare_status,
+    "fields": fields,
+    "big": big,
+    "chunks": chunks,
+    "until-close": until_close,
+    "events": events,
+    "endless-events": endless_events,
+    "endless": endless,
+    "trailers": trailers,
+    "interim": interim,
+    "cut": cut,
+    "half-a-head": half_a_head,
+    "drop": drop,
+    "die": die,
+    "bytes": bytes_,
+    "refuse-unread": refuse_unread,
+    "busy": busy,
+    "upgrade": upgrade,
+    "ws": ws,
+    "environment": environment,
+    "memory": memory,
+}
+
+
+def stop(*_):
+    raise SystemExit
+
+
+def main():
+    global VERSION
+    try:
+        with open("VERSION") as file:
+            VERSION = file.read()
+    except FileNotFoundError:
+        VERSION = ""
+    start = os.environ.get("START") or VERSION.strip()
+    if start == "exit":
+        sys.exit("cannot start: told to exit")
+    if start == "mute":
+        threading.Event().wait()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if "TERM_IGNORED" in os.environ else stop)
+    listener = socket.socket(fileno=3)
+    try:
+        while True:
+            sock, _ = listener.accept()
+            threading.Thread(target=Connection(sock).serve, daemon=True).start()
+    except SystemExit:
+        listener.close()
+        while in_hand:
+            time.sleep(0.003)
+        os._exit(0)
+
+
+main()
