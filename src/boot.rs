@@ -27,6 +27,7 @@ use crate::durable;
 use crate::logging::{self, LogStyle, Target};
 use crate::manager::{self, Manager, Resolve};
 use crate::metrics::Metrics;
+use crate::name::AppName;
 use crate::registry::Registry;
 use crate::sd::{self, Inherited};
 use crate::spec::{PortChoice, Scheme, ServerSpec};
@@ -74,7 +75,8 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     let doors = open_doors(spec, inherited.https, inherited.http)?;
 
     let (metrics, directory) = (Metrics::new(), Directory::new());
-    let (backend_stop, manager_stop, control_stop, keeper_stop) = (Stop::new(), Stop::new(), Stop::new(), Stop::new());
+    let (backend_stop, manager_stop, control_stop, keeper_stop) =
+        (Stop::new(), Stop::new(), Stop::new(), Stop::new());
     let (events_in, events) = mpsc::channel(EVENTS);
     let backend = ChildBackend::open(ChildSettings {
         runtime_dir: spec.runtime_dir.clone(),
@@ -87,7 +89,6 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     .await?;
     let registry = Registry::open(&spec.state_dir.join("registry.json"))?;
     let parts = manager::Parts {
-        instance: spec.instance.clone(),
         directory: directory.clone(),
         backend: Arc::new(backend),
         events,
@@ -105,7 +106,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     };
     let (urls, redirects) = doors.urls();
     let shutdown = Stop::new();
-    let drain = config.apps.first().map_or(DRAIN, |_| DRAIN);
+    let drain = DRAIN;
     Control::start(ControlParts {
         listener: control_socket,
         manager: manager.clone(),
@@ -115,7 +116,9 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
             started,
             urls: urls.clone(),
             control: spec.control_socket.clone(),
-            certificates: Box::new(move || keeper.as_ref().map(|(keeper, _)| keeper.status()).unwrap_or_default()),
+            certificates: Box::new(move || {
+                keeper.as_ref().map(|(keeper, _)| keeper.status()).unwrap_or_default()
+            }),
             drain,
         }),
         metrics: metrics.clone(),
@@ -134,11 +137,14 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
         threads: spec.threads.map_or_else(cores, |threads| threads.get() as usize),
     })?;
 
-    let stopped_early = tokio::select! {
-        () = manager.settled() => false,
-        () = asked_to_stop(&mut signals, &manager, &shutdown) => true,
+    let tried = tokio::select! {
+        unserved = manager.settled() => Some(unserved),
+        () = asked_to_stop(&mut signals, &manager, &shutdown) => None,
     };
-    if !stopped_early {
+    if let Some(unserved) = tried {
+        for app in &unserved {
+            tracing::error!(app = app.app.as_ref().map(AppName::as_str), path = %app.path.display(), "not serving: {}", app.reason);
+        }
         say_ready(spec, &urls, &redirects, &manager).await;
         asked_to_stop(&mut signals, &manager, &shutdown).await;
     }
@@ -163,7 +169,12 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     keeper_stop.request();
     backend_stop.request();
     control_stop.request();
-    for (stop, name) in [(&manager_stop, "manager"), (&keeper_stop, "certificates"), (&backend_stop, "workers"), (&control_stop, "control")] {
+    for (stop, name) in [
+        (&manager_stop, "manager"),
+        (&keeper_stop, "certificates"),
+        (&backend_stop, "workers"),
+        (&control_stop, "control"),
+    ] {
         if stop.finished_within(LAST_TASKS).await > 0 {
             tracing::warn!("{name}: a task did not end in time");
         }
@@ -189,7 +200,10 @@ impl Doors {
     }
 }
 
-fn open_control(spec: &ServerSpec, inherited: Vec<std::os::unix::net::UnixListener>) -> anyhow::Result<ControlSocket> {
+fn open_control(
+    spec: &ServerSpec,
+    inherited: Vec<std::os::unix::net::UnixListener>,
+) -> anyhow::Result<ControlSocket> {
     if let Some(listener) = inherited.into_iter().next() {
         return Ok(ControlSocket::inherited(listener)?);
     }
@@ -204,7 +218,8 @@ fn make_places(spec: &ServerSpec) -> anyhow::Result<Places> {
     for (folder, mode) in [(&spec.state_dir, 0o700), (&spec.runtime_dir, 0o711), (&places.spool, 0o700)] {
         durable::private_dir(folder, mode).with_context(|| format!("cannot use {}", folder.display()))?;
     }
-    runtimes::install(&places.scripts).with_context(|| format!("cannot write to {}", places.scripts.display()))?;
+    runtimes::install(&places.scripts)
+        .with_context(|| format!("cannot write to {}", places.scripts.display()))?;
     Ok(places)
 }
 

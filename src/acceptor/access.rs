@@ -4,6 +4,7 @@
 //! a request never waits for the log. Never here: the look of a line (`access_line`).
 
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
@@ -112,7 +113,7 @@ fn write_journal(records: &Receiver<Box<Record>>) {
 pub(super) struct Record {
     pub(super) time: SystemTime,
     pub(super) id: RequestId,
-    pub(super) client: std::net::IpAddr,
+    pub(super) client: IpAddr,
     pub(super) app: Option<AppName>,
     pub(super) host: Option<String>,
     pub(super) method: Method,
@@ -128,6 +129,32 @@ pub(super) struct Record {
     pub(super) in_worker: Option<Duration>,
     pub(super) worker: Option<WorkerId>,
     pub(super) generation: Option<GenerationId>,
+}
+
+impl Record {
+    /// A request of which nothing is known but its client; over before it got an answer, until somebody says otherwise.
+    pub(super) fn blank(id: RequestId, client: IpAddr) -> Self {
+        Self {
+            time: SystemTime::now(),
+            id,
+            client,
+            app: None,
+            host: None,
+            method: Method::from_bytes(b"-").unwrap_or_default(),
+            uri: Uri::default(),
+            version: Version::HTTP_11,
+            status: 0,
+            reason: None,
+            outcome: Outcome::ClientGone,
+            kind: None,
+            bytes: 0,
+            total: Duration::ZERO,
+            queued: None,
+            in_worker: None,
+            worker: None,
+            generation: None,
+        }
+    }
 }
 
 /// How an answer ended.

@@ -21,7 +21,7 @@ use crate::spec::Limits;
 use crate::stop::Stop;
 
 use super::client_stream::{ClientStream, Phase, Wire};
-use super::http::serve;
+use super::http::{record_unread, serve};
 use super::reply::HEAD_TIMEOUT;
 use super::shard::Connection;
 
@@ -43,7 +43,7 @@ where
 /// How a connection came to its end.
 enum End {
     /// By itself, or by an error of the client's.
-    Closed,
+    Closed(Option<hyper::Error>),
     /// Its head was not complete in time.
     HeadTimeout,
     /// Nobody reads what is written.
@@ -55,7 +55,8 @@ pub(super) async fn serve_http1(conn: Rc<Connection>, stream: ClientStream) {
     let shard = Rc::clone(&conn.shard);
     let limits = &shard.server.limits;
     let wire = Arc::clone(&conn.wire);
-    let service = service_fn(move |request: http::Request<Incoming>| serve(Rc::clone(&conn), request));
+    let served = Rc::clone(&conn);
+    let service = service_fn(move |request: http::Request<Incoming>| serve(Rc::clone(&served), request));
     let mut builder = http1::Builder::new();
     builder
         .header_read_timeout(None)
@@ -64,17 +65,29 @@ pub(super) async fn serve_http1(conn: Rc<Connection>, stream: ClientStream) {
         .max_buf_size(limits.max_head.max(MIN_BUFFER) * 2);
     let mut serving = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
     let end = drive(&mut serving, &wire, limits, &shard.stop, |serving| serving.graceful_shutdown()).await;
-    if matches!(end, End::HeadTimeout)
-        && let Some(parts) = serving.into_parts()
-    {
-        let mut stream = parts.io.into_inner();
-        // A client that does not even read this is gone.
-        let _ = tokio::time::timeout(LAST_WORDS, async {
-            stream.write_all(HEAD_TIMEOUT).await?;
-            stream.shutdown().await
-        })
-        .await;
+    match end {
+        // hyper has answered it already.
+        End::Closed(Some(error)) if error.is_parse() => {
+            let status = if error.is_parse_too_large() { 431 } else { 400 };
+            record_unread(&conn, status, "malformed");
+        }
+        End::HeadTimeout => {
+            record_unread(&conn, 408, "too-slow");
+            if let Some(parts) = serving.into_parts() {
+                say_too_slow(parts.io.into_inner()).await;
+            }
+        }
+        End::Closed(_) | End::WriteTimeout => {}
     }
+}
+
+async fn say_too_slow(mut stream: ClientStream) {
+    let words = async {
+        stream.write_all(HEAD_TIMEOUT).await?;
+        stream.shutdown().await
+    };
+    // A client that does not even read this is gone.
+    let _ = tokio::time::timeout(LAST_WORDS, words).await;
 }
 
 /// Serves HTTP/2 until the connection ends.
@@ -101,7 +114,7 @@ pub(super) async fn serve_http2(conn: Rc<Connection>, stream: ClientStream) {
 
 /// Polls the connection and keeps its deadlines. A timer is set when a deadline comes nearer and looked at when it
 /// fires: an ordinary request costs none.
-async fn drive<C, E>(
+async fn drive<C>(
     serving: &mut C,
     wire: &Wire,
     limits: &Limits,
@@ -109,20 +122,20 @@ async fn drive<C, E>(
     shut_down: impl Fn(Pin<&mut C>),
 ) -> End
 where
-    C: Future<Output = Result<(), E>> + Unpin,
+    C: Future<Output = hyper::Result<()>> + Unpin,
 {
     let mut requested = pin!(stop.requested());
     let mut timer = pin!(tokio::time::sleep(limits.keepalive.min(limits.head)));
     let mut stopping = false;
     poll_fn(|cx| {
-        if Pin::new(&mut *serving).poll(cx).is_ready() {
-            return Poll::Ready(End::Closed);
+        if let Poll::Ready(result) = Pin::new(&mut *serving).poll(cx) {
+            return Poll::Ready(End::Closed(result.err()));
         }
         if !stopping && requested.as_mut().poll(cx).is_ready() {
             stopping = true;
             shut_down(Pin::new(&mut *serving));
             if Pin::new(&mut *serving).poll(cx).is_ready() {
-                return Poll::Ready(End::Closed);
+                return Poll::Ready(End::Closed(None));
             }
         }
         loop {
@@ -134,12 +147,12 @@ where
                 Expired::Nothing => {}
                 Expired::Head => return Poll::Ready(End::HeadTimeout),
                 Expired::Write => return Poll::Ready(End::WriteTimeout),
-                Expired::Idle if stopping => return Poll::Ready(End::Closed),
+                Expired::Idle if stopping => return Poll::Ready(End::Closed(None)),
                 Expired::Idle => {
                     stopping = true;
                     shut_down(Pin::new(&mut *serving));
                     if Pin::new(&mut *serving).poll(cx).is_ready() {
-                        return Poll::Ready(End::Closed);
+                        return Poll::Ready(End::Closed(None));
                     }
                     wire.rest(Instant::now());
                 }

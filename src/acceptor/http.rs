@@ -260,27 +260,23 @@ fn record(
     id: RequestId,
     arrived: Instant,
 ) -> Recording {
+    let blank = Record::blank(id, client.address);
     let record = Record {
-        time: SystemTime::now(),
-        id,
-        client: client.address,
-        app: None,
-        host: None,
         method: Method::clone(request.method()),
         uri: Uri::clone(request.uri()),
         version: request.version(),
-        status: 0,
-        reason: None,
-        outcome: Outcome::ClientGone,
-        kind: None,
-        bytes: 0,
-        total: std::time::Duration::ZERO,
-        queued: None,
-        in_worker: None,
-        worker: None,
-        generation: None,
+        ..blank
     };
     Recording::begin(record, conn.shard.access.clone(), arrived, Arc::clone(&conn.wire))
+}
+
+/// Writes the record of a request whose head never became one.
+pub(super) fn record_unread(conn: &Rc<Connection>, status: u16, reason: &'static str) {
+    let mut record = Record::blank(RequestId::random(), super::peer::canonical(conn.peer.ip()));
+    record.status = status;
+    record.reason = Some(reason);
+    record.outcome = Outcome::Complete;
+    drop(Recording::begin(record, conn.shard.access.clone(), Instant::now(), Arc::clone(&conn.wire)));
 }
 
 #[cfg(test)]

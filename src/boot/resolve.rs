@@ -27,11 +27,13 @@ pub(super) struct Resolver {
 impl Resolve for Resolver {
     fn resolve(&self, path: &Path) -> Result<AppSpec, ResolveError> {
         let request = AppRequest::for_path(path, &self.config);
-        let settings = app_settings(&request).map_err(ResolveError::new)?;
+        let settings =
+            app_settings(&request).map_err(|error| ResolveError::because(error.to_string(), error))?;
         for warning in &settings.warnings {
             tracing::warn!(app = %settings.name, "{warning}");
         }
-        let found = apps::detect(path, &self.hints(&settings)).map_err(ResolveError::new)?;
+        let found = apps::detect(path, &self.hints(&settings))
+            .map_err(|error| ResolveError::because(error.to_string(), error))?;
         let first = self.config.apps.first().is_some_and(|first| first.path == path);
         Ok(self.spec(settings, found, first))
     }

@@ -1,1 +1,185 @@
-//! Stub.
+//! Owns the server's end of the control socket: who may connect, how long they may take, how many there are.
+//!
+//! Never here: what a call does to apps and hosts (`manager`), or how answers look to a person (`ctl`).
+
+use std::convert::Infallible;
+use std::io;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::api::CertificateStatus;
+use crate::backoff::Backoff;
+use crate::manager::Manager;
+use crate::metrics::Metrics;
+use crate::name::InstanceName;
+use crate::stop::Stop;
+
+mod calls;
+mod reply;
+mod routes;
+mod socket;
+
+#[cfg(test)]
+mod tests;
+
+pub use socket::{BindError, ControlSocket, bind};
+
+use reply::Refusal;
+use socket::Ours;
+
+/// What the control server is made of.
+pub struct ControlParts {
+    /// Where it listens.
+    pub listener: ControlSocket,
+    /// Who does what is asked.
+    pub manager: Manager,
+    /// What stays as it is.
+    pub facts: Arc<Facts>,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Ends the control server; request it last, so that people can watch the rest end.
+    pub stop: Stop,
+    /// Requested by `POST /stop`.
+    pub shutdown: Stop,
+}
+
+/// What a server knows about itself.
+pub struct Facts {
+    /// Its name.
+    pub instance: InstanceName,
+    /// The program's version.
+    pub version: String,
+    /// When it started.
+    pub started: Instant,
+    /// What it listens on.
+    pub urls: Vec<String>,
+    /// The control socket.
+    pub control: PathBuf,
+    /// The certificates in use, as of now.
+    pub certificates: Box<dyn Fn() -> Vec<CertificateStatus> + Send + Sync>,
+    /// How long requests in hand have when it stops.
+    pub drain: Duration,
+}
+
+/// The running control server.
+pub struct Control {
+    manager: Manager,
+    facts: Arc<Facts>,
+    metrics: Metrics,
+    stop: Stop,
+    shutdown: Stop,
+}
+
+impl Control {
+    /// Starts it as a task of `stop` on the current runtime. Once stop is requested it accepts nobody, lets the calls
+    /// in hand end for a short while, and unlinks its socket if it made it.
+    ///
+    /// # Errors
+    /// When the socket cannot be registered with the runtime.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn start(parts: ControlParts) -> io::Result<()> {
+        let ControlParts { listener, manager, facts, metrics, stop, shutdown } = parts;
+        let (listener, ours) = listener.into_parts();
+        let listener = UnixListener::from_std(listener)?;
+        let control = Arc::new(Self { manager, facts, metrics, stop: stop.clone(), shutdown });
+        stop.spawn("control", control.run(listener, ours));
+        Ok(())
+    }
+
+    async fn run(self: Arc<Self>, listener: UnixListener, ours: Option<Ours>) {
+        let connections = self.stop.child();
+        tokio::select! {
+            biased;
+            () = self.stop.requested() => {}
+            () = self.accept(listener, &connections) => {}
+        }
+        connections.finished_within(GRACE * 2).await;
+        drop(ours);
+    }
+
+    /// Never returns; every connection gets a place first, so that they cannot use up the server's descriptors.
+    async fn accept(self: &Arc<Self>, listener: UnixListener, connections: &Stop) {
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS + TURNED_AWAY));
+        let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
+        while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    backoff.reset();
+                    let room = if places.available_permits() < TURNED_AWAY { Room::Full } else { Room::Free };
+                    let serving = Arc::clone(self).serve(stream, room, place, connections.clone());
+                    connections.spawn("control connection", serving);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the control socket accepts nobody for a moment");
+                    sleep(backoff.next_delay()).await;
+                }
+            }
+        }
+    }
+
+    async fn serve(
+        self: Arc<Self>,
+        stream: UnixStream,
+        room: Room,
+        _place: OwnedSemaphorePermit,
+        stop: Stop,
+    ) {
+        let peer = stream.peer_cred().ok();
+        let service = service_fn(|request: http::Request<Incoming>| {
+            let control = Arc::clone(&self);
+            async move {
+                let reply = match room {
+                    Room::Free => control.answer(request, peer).await,
+                    Room::Full => busy().into_reply(),
+                };
+                Ok::<_, Infallible>(reply)
+            }
+        });
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(MAX_HEAD);
+        let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = stop.requested() => {
+                connection.as_mut().graceful_shutdown();
+                timeout(GRACE, connection).await.unwrap_or(Ok(()))
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a control connection broke off");
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Room {
+    Free,
+    Full,
+}
+
+fn busy() -> Refusal {
+    let message = format!("{MAX_CONNECTIONS} control connections are open already");
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message).hint("end some `rip-serverctl logs -f`")
+}
+
+const MAX_CONNECTIONS: usize = 64;
+/// Places beyond the limit for those who are told that it is reached.
+const TURNED_AWAY: usize = 8;
+/// For a request's head, and between requests.
+const HEAD: Duration = Duration::from_secs(10);
+const MAX_HEAD: usize = 32 << 10;
+/// For calls in hand when the control server ends.
+const GRACE: Duration = Duration::from_secs(1);

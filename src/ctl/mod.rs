@@ -1,1 +1,86 @@
-//! Stub.
+//! Owns `rip-serverctl`: words in, calls to the control socket, tables or JSON out, an exit code.
+//!
+//! Never here: the server's end of the socket, or what the calls do.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod args;
+mod check;
+mod client;
+mod find;
+mod render;
+mod screen;
+mod stop;
+mod streams;
+mod trouble;
+mod verbs;
+
+#[cfg(test)]
+mod tests;
+
+use args::Words;
+use find::Places;
+use screen::Screen;
+use trouble::{Exit, Trouble};
+
+/// Does what a whole command line asks, the program's name first.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    ExitCode::from(obey(&args.into_iter().collect::<Vec<_>>()).code())
+}
+
+/// As [`run`], for programs that have verbs in common with `rip-serverctl`: the words without a program's name.
+/// Returns the exit code.
+pub fn run_words(words: Vec<String>) -> u8 {
+    let words = words.into_iter().map(OsString::from);
+    obey(&std::iter::once("rip-serverctl".into()).chain(words).collect::<Vec<_>>()).code()
+}
+
+fn obey(args: &[OsString]) -> Exit {
+    let words = match Words::try_parse_from(args) {
+        Ok(words) => words,
+        Err(error) => return no_words(&error, args),
+    };
+    let mut screen = Screen::of_process(words.common.color());
+    let exit = act(words, &Places::of_environment(), &mut screen);
+    match screen.finish() {
+        Ok(()) => exit,
+        Err(error) => {
+            anstream::eprintln!("rip-serverctl: cannot write the output: {error}");
+            Exit::Failed
+        }
+    }
+}
+
+/// Help and versions are asked for and go to standard output; anything else is a usage error.
+fn no_words(error: &clap::Error, args: &[OsString]) -> Exit {
+    let asked_for = error.exit_code() == 0;
+    if !asked_for && args.iter().any(|arg| arg == "--json") {
+        let text = error.render().to_string();
+        let message = text.trim().strip_prefix("error: ").unwrap_or(text.trim());
+        let trouble = Trouble::new(Exit::Usage, "usage", message);
+        Screen::of_process(anstream::ColorChoice::Never).json(&trouble.failure());
+    } else {
+        // To a closed pipe: whoever closed it knows.
+        drop(error.print());
+    }
+    if asked_for { Exit::Ok } else { Exit::Usage }
+}
+
+/// Does a verb, and tells what went wrong where it is read: with `--json` as JSON.
+fn act(words: Words, places: &Places, screen: &mut Screen) -> Exit {
+    let json = words.common.json;
+    match verbs::act(words, places, screen) {
+        Ok(exit) => exit,
+        Err(trouble) => {
+            if json {
+                screen.json(&trouble.failure());
+            } else {
+                screen.complain(&trouble);
+            }
+            trouble.exit
+        }
+    }
+}

@@ -1,1 +1,232 @@
-//! Stub.
+//! Owns the running apps of an instance: which hosts lead to them, which generation serves, and the life of every
+//! worker.
+//!
+//! Never here: a request. The data path takes workers from a pool; this fills it and empties it.
+//!
+//! ```text
+//! Manager ──→ fleet (one task) ──→ app_task (one for each app) ──→ backend
+//!               │ hosts: registry, directory    │ plan, worker, budget: pure
+//!               ↓                               ↓ act, deploy: what they ask for
+//!           data path ←──────── pool ───────────┘ probe, watch: tasks that tell one thing
+//! ```
+
+mod act;
+mod app_task;
+mod berth;
+mod budget;
+mod crew;
+mod deploy;
+mod error;
+mod fleet;
+mod hosts;
+mod output;
+mod plan;
+mod probe;
+mod rollout;
+mod status;
+mod surroundings;
+mod watch;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use crate::api::{AddHost, AppStatus, Changed, DeployEvent, HostEntry, LogLine, Scale, Scaled};
+use crate::api::{SetIntent, WorkerStatus};
+use crate::backend::{self, Backend};
+use crate::clock::WallClock;
+use crate::directory::Directory;
+use crate::metrics::Metrics;
+use crate::name::{AppName, HostName};
+use crate::registry::Registry;
+use crate::spec::AppSpec;
+use crate::stop::Stop;
+
+pub use error::{ManagerError, ResolveError};
+use fleet::{Begun, Fleet, Follow, Reply, Wish};
+use hosts::Hosts;
+use output::Output;
+use surroundings::{Post, Surroundings};
+
+/// The running apps of an instance. Cheap to clone; when the last clone is dropped, everything is stopped.
+#[derive(Clone)]
+pub struct Manager {
+    wishes: mpsc::Sender<Wish>,
+}
+
+/// What a manager works with.
+pub struct Parts {
+    /// Leads requests to apps; filled here.
+    pub directory: Directory,
+    /// Starts and ends workers.
+    pub backend: Arc<dyn Backend>,
+    /// What happens to them: the other end of what the backend was made with.
+    pub events: mpsc::Receiver<backend::Event>,
+    /// What people asked for by host name.
+    pub registry: Registry,
+    /// Reads apps.
+    pub resolve: Arc<dyn Resolve>,
+    /// Counts.
+    pub metrics: Metrics,
+    /// Of the machine.
+    pub cores: usize,
+    /// Every task here belongs to it. They end by [`Manager::stop`], not by its request: workers outlive the wish to
+    /// stop until their requests are done.
+    pub stop: Stop,
+}
+
+/// Reads an app's directory and settings.
+pub trait Resolve: Send + Sync + 'static {
+    /// The app at `path` as it is now. May block.
+    ///
+    /// # Errors
+    /// When it is no app that can run.
+    fn resolve(&self, path: &Path) -> Result<AppSpec, ResolveError>;
+}
+
+/// An app that was given at the start and does not serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unserved {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its name; `None` when it could not even be read.
+    pub app: Option<AppName>,
+    /// Why, in a sentence.
+    pub reason: String,
+}
+
+impl Manager {
+    /// Starts the apps at these paths and those of the registry, in tasks of their own; returns at once.
+    pub fn start(parts: Parts, apps: Vec<PathBuf>) -> Self {
+        let Parts { directory, backend, events, registry, resolve, metrics, cores, stop } = parts;
+        let post = Post::default();
+        let router = stop.spawn("worker events", post.clone().deliver(events));
+        let around = Surroundings {
+            backend,
+            post,
+            output: Output::new(),
+            resolve,
+            cores,
+            stop: stop.clone(),
+            news: Arc::new(Notify::new()),
+            clock: WallClock::system(),
+            last_worker: Arc::default(),
+        };
+        let fleet = Fleet::new(around, metrics, Hosts::new(directory, registry), router);
+        let (wishes, wished) = mpsc::channel(MAILBOX);
+        stop.spawn("manager", fleet.run(apps, wished));
+        Self { wishes }
+    }
+
+    /// Returns once every app given at the start serves or has been rejected; the latter are returned.
+    pub async fn settled(&self) -> Vec<Unserved> {
+        let mut unserved = Vec::new();
+        for begun in self.ask(Wish::Begun).await.unwrap_or_default() {
+            match begun {
+                Begun::Unreadable(path, reason) => unserved.push(Unserved { path, app: None, reason }),
+                Begun::App(path, app, mut facts) => {
+                    let reason = match facts.wait_for(|facts| facts.settled).await {
+                        Ok(facts) => facts.rejected.clone(),
+                        Err(_) => Some("it was stopped before it served".into()),
+                    };
+                    unserved.extend(reason.map(|reason| Unserved { path, app: Some(app), reason }));
+                }
+            }
+        }
+        unserved
+    }
+
+    /// Makes a host lead to an app, which is started when it is new; returns once its workers are being started.
+    ///
+    /// # Errors
+    /// When the host is another app's, the path is no app that can run or one of a name that is taken; then nothing
+    /// has changed.
+    pub async fn add_host(&self, wanted: AddHost) -> Result<Changed, ManagerError> {
+        self.ask(|reply| Wish::AddHost(wanted, reply)).await?
+    }
+
+    /// Makes a host lead nowhere. An app that was added is stopped with its last added host, after its drain.
+    ///
+    /// # Errors
+    /// When there is no such host, or a config names it.
+    pub async fn remove_host(&self, host: &HostName) -> Result<Changed, ManagerError> {
+        self.ask(|reply| Wish::RemoveHost(host.clone(), reply)).await?
+    }
+
+    /// Changes what a host is to do with its requests; kept over restarts.
+    ///
+    /// # Errors
+    /// When there is no such host.
+    pub async fn set_intent(&self, host: &HostName, wanted: SetIntent) -> Result<Changed, ManagerError> {
+        self.ask(|reply| Wish::SetIntent(host.clone(), wanted, reply)).await?
+    }
+
+    /// Every host, sorted; none once the manager is stopped.
+    pub async fn hosts(&self) -> Vec<HostEntry> {
+        self.ask(Wish::Hosts).await.unwrap_or_default()
+    }
+
+    /// Every app; none once the manager is stopped.
+    pub async fn apps(&self) -> Vec<AppStatus> {
+        self.ask(Wish::Apps).await.unwrap_or_default()
+    }
+
+    /// Every worker, by app and id; none once the manager is stopped.
+    pub async fn workers(&self) -> Vec<WorkerStatus> {
+        self.ask(Wish::Workers).await.unwrap_or_default()
+    }
+
+    /// Reads one app anew, or all, and puts what it has become in the place of what serves once that is ready. The
+    /// last event of each app is one of done, rejected and superseded; then the channel ends. Dropping it stops
+    /// nothing.
+    ///
+    /// # Errors
+    /// When there is no such app.
+    pub async fn deploy(&self, app: Option<&AppName>) -> Result<mpsc::Receiver<DeployEvent>, ManagerError> {
+        self.ask(|reply| Wish::Deploy(app.cloned(), reply)).await?
+    }
+
+    /// Changes how many workers an app has, until the instance ends.
+    ///
+    /// # Errors
+    /// When there is no such app or no such number.
+    pub async fn scale(&self, wanted: Scale) -> Result<Scaled, ManagerError> {
+        self.ask(|reply| Wish::Scale(wanted, reply)).await?
+    }
+
+    /// The last lines that the workers of one app, or of all, wrote; with `follow` those to come too, until the
+    /// receiver is dropped or the manager is stopped. A reader that falls far behind loses lines.
+    ///
+    /// # Errors
+    /// When there is no such app.
+    pub async fn logs(
+        &self,
+        app: Option<AppName>,
+        lines: usize,
+        follow: bool,
+    ) -> Result<mpsc::Receiver<LogLine>, ManagerError> {
+        let follow = if follow { Follow::Yes } else { Follow::No };
+        self.ask(|reply| Wish::Logs(app, lines, follow, reply)).await?
+    }
+
+    /// Lets every worker finish what it has in hand, within `drain`, and ends it; returns when no worker is left.
+    /// Requests that still wait are refused: stop the data path before. Asking again with less time shortens it.
+    pub async fn stop(&self, drain: Duration) {
+        // A manager that is gone has no worker left.
+        self.ask(|reply| Wish::Stop(drain, reply)).await.ok();
+    }
+
+    async fn ask<T>(&self, wish: impl FnOnce(Reply<T>) -> Wish) -> Result<T, ManagerError> {
+        let (reply, answer) = oneshot::channel();
+        self.wishes.send(wish(reply)).await.map_err(|_| ManagerError::Stopping)?;
+        answer.await.map_err(|_| ManagerError::Stopping)
+    }
+}
+
+const MAILBOX: usize = 16;

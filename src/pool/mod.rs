@@ -6,6 +6,8 @@
 
 mod member;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -159,11 +161,7 @@ pub struct Lease {
 impl Lease {
     /// The worker.
     pub fn member(&self) -> &Arc<Member> {
-        // The seat leaves only together with the lease itself.
-        match &self.seat {
-            Some(seat) => &seat.member,
-            None => unreachable!("a lease without a seat has been consumed"),
-        }
+        &self.seat.as_ref().expect("the seat leaves only together with the lease itself").member
     }
 
     /// Takes the worker out of routing for good; the manager reads why and ends it. The lease stays held.

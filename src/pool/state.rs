@@ -190,6 +190,8 @@ impl<W> PoolState<W> {
         slot.served += 1;
         let due = slot.recycle_after.is_some_and(|limit| slot.served == limit);
         if !slot.routable(current) {
+            // What was kept after this last request would keep a worker waiting that is to end.
+            slot.member.close_parked();
             return Released { grant: None, tell_manager: slot.at_rest() || due };
         }
         self.free.push((worker, seat.number));

@@ -1,0 +1,238 @@
+//! Owns the self-signed certificates of registered hosts: one each, made at the host's first handshake.
+//!
+//! Never here: the default certificate, or writing to the disk; what was made is handed to the keeper.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::SystemTime;
+
+use rustls::sign::CertifiedKey;
+use tokio::sync::mpsc;
+
+use crate::clock::WallClock;
+use crate::directory::Directory;
+use crate::name::HostName;
+
+use super::certificate::Certificate;
+use super::local::{self, Made};
+
+/// The certificates of hosts that somebody has visited.
+pub(super) struct HostCertificates {
+    directory: Directory,
+    clock: WallClock,
+    /// Read at handshakes, held for a look-up; written when a host is new. A swapped map would be copied for each
+    /// new host.
+    kept: RwLock<HashMap<HostName, Kept>>,
+    /// A full channel costs only that the certificate is another one after a restart.
+    made: mpsc::Sender<(HostName, Made)>,
+}
+
+struct Kept {
+    certificate: Certificate,
+    /// Whether the host was seen registered since the start: those read from the disk come before their hosts do.
+    registered: bool,
+}
+
+impl HostCertificates {
+    /// Starts with what was read from the disk; certificates that are made go to `made`.
+    pub(super) fn new(
+        directory: Directory,
+        clock: WallClock,
+        loaded: Vec<(HostName, Certificate)>,
+        made: mpsc::Sender<(HostName, Made)>,
+    ) -> Self {
+        let kept = loaded
+            .into_iter()
+            .map(|(host, certificate)| (host, Kept { certificate, registered: false }))
+            .collect();
+        Self { directory, clock, kept: RwLock::new(kept), made }
+    }
+
+    /// The key for an SNI name, if that is a registered host or under a registered wildcard. Never an expired one.
+    pub(super) fn key_for(&self, name: &str) -> Option<Arc<CertifiedKey>> {
+        let host = self.directory.lookup(name)?.host.clone();
+        let now = self.clock.now();
+        if let Some(kept) = self.read().get(&host)
+            && kept.certificate.is_good(now)
+        {
+            return Some(Arc::clone(&kept.certificate.key));
+        }
+        self.make(&host, now).map(|certificate| certificate.key)
+    }
+
+    /// Makes another one for every host whose certificate is due; what cannot be made stays as it is.
+    pub(super) fn renew(&self, now: SystemTime) {
+        let due: Vec<HostName> = self
+            .read()
+            .iter()
+            .filter(|(_, kept)| kept.certificate.renew_at() <= now)
+            .map(|(host, _)| host.clone())
+            .collect();
+        for host in due {
+            self.make(&host, now);
+        }
+    }
+
+    /// Forgets hosts that are registered no more, and returns them.
+    pub(super) fn forget_unregistered(&self) -> Vec<HostName> {
+        let mut gone = Vec::new();
+        self.write().retain(|host, kept| {
+            let registered = self.directory.lookup(host.as_str()).is_some_and(|route| &route.host == host);
+            let stays = registered || !kept.registered;
+            kept.registered |= registered;
+            if !stays {
+                gone.push(host.clone());
+            }
+            stays
+        });
+        gone
+    }
+
+    /// Every certificate, in no order.
+    pub(super) fn all(&self) -> Vec<Certificate> {
+        self.read().values().map(|kept| kept.certificate.clone()).collect()
+    }
+
+    /// Two cores may make one at the same time; the first that is good stays, and both show it.
+    fn make(&self, host: &HostName, now: SystemTime) -> Option<Certificate> {
+        let made = match local::self_signed(std::slice::from_ref(host), now) {
+            Ok(made) => made,
+            Err(error) => {
+                tracing::warn!(%host, %error, "cannot make a certificate for a host");
+                return None;
+            }
+        };
+        let mut kept = self.write();
+        if let Some(first) = kept.get(host)
+            && first.certificate.is_good(now)
+            && now < first.certificate.renew_at()
+        {
+            return Some(first.certificate.clone());
+        }
+        let certificate = made.certificate.clone();
+        kept.insert(host.clone(), Kept { certificate: certificate.clone(), registered: true });
+        drop(kept);
+        if self.made.try_send((host.clone(), made)).is_err() {
+            tracing::debug!(%host, "a certificate was made and is not kept on the disk");
+        }
+        Some(certificate)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, HashMap<HostName, Kept>> {
+        self.kept.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, HashMap<HostName, Kept>> {
+        self.kept.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{DAY, hosts, now, register};
+    use super::*;
+
+    struct Case {
+        directory: Directory,
+        certificates: HostCertificates,
+        made: mpsc::Receiver<(HostName, Made)>,
+    }
+
+    fn case(loaded: &[&str], at: SystemTime) -> Case {
+        let directory = Directory::new();
+        let (sender, made) = mpsc::channel(8);
+        let loaded = hosts(loaded)
+            .into_iter()
+            .map(|host| (host.clone(), local::self_signed(&[host], now()).unwrap().certificate))
+            .collect();
+        let certificates = HostCertificates::new(directory.clone(), WallClock::fixed(at), loaded, sender);
+        Case { directory, certificates, made }
+    }
+
+    #[test]
+    fn a_registered_host_gets_one_at_first_sight_and_keeps_it() {
+        let mut case = case(&[], now());
+        register(&case.directory, "a.example");
+
+        let first = case.certificates.key_for("a.example").unwrap();
+
+        assert!(Arc::ptr_eq(&first, &case.certificates.key_for("a.example").unwrap()));
+        let (host, made) = case.made.try_recv().unwrap();
+        assert_eq!((host.as_str(), &*made.certificate.names), ("a.example", &hosts(&["a.example"])[..]));
+        assert!(case.made.try_recv().is_err());
+    }
+
+    #[test]
+    fn what_is_not_registered_gets_none() {
+        let case = case(&["a.example"], now());
+        register(&case.directory, "b.example");
+        for name in ["a.example", "x.b.example", "example"] {
+            assert!(case.certificates.key_for(name).is_none(), "{name}");
+        }
+    }
+
+    #[test]
+    fn hosts_under_a_wildcard_share_its_certificate() {
+        let case = case(&[], now());
+        register(&case.directory, "*.a.example");
+        let [one, two] = ["one", "two"].map(|label| case.certificates.key_for(&format!("{label}.a.example")));
+        assert!(Arc::ptr_eq(&one.unwrap(), &two.unwrap()));
+        assert_eq!(*case.certificates.all()[0].names, hosts(&["*.a.example"]));
+    }
+
+    #[test]
+    fn an_expired_one_is_never_shown() {
+        let case = case(&["a.example"], now() + 400 * DAY);
+        register(&case.directory, "a.example");
+        let old = Arc::clone(&case.certificates.all()[0].key);
+
+        assert!(!Arc::ptr_eq(&old, &case.certificates.key_for("a.example").unwrap()));
+
+        assert!(case.certificates.all()[0].is_good(now() + 400 * DAY));
+    }
+
+    #[test]
+    fn those_that_are_due_are_made_anew_and_the_others_stay() {
+        let mut case = case(&["a.example"], now() + 300 * DAY);
+        register(&case.directory, "b.example");
+        let young = case.certificates.key_for("b.example").unwrap();
+        case.made.try_recv().unwrap();
+
+        case.certificates.renew(now() + 300 * DAY);
+
+        assert_eq!(case.made.try_recv().unwrap().0.as_str(), "a.example");
+        assert!(case.made.try_recv().is_err());
+        assert!(Arc::ptr_eq(&young, &case.certificates.key_for("b.example").unwrap()));
+    }
+
+    #[test]
+    fn hosts_that_left_are_forgotten_but_not_those_that_have_yet_to_come() {
+        let case = case(&["loaded.example"], now());
+        register(&case.directory, "a.example");
+        case.certificates.key_for("a.example").unwrap();
+        assert_eq!(case.certificates.forget_unregistered(), []);
+
+        register(&case.directory, "loaded.example");
+        assert_eq!(case.certificates.forget_unregistered(), []);
+        for host in hosts(&["a.example", "loaded.example"]) {
+            case.directory.remove(&host);
+        }
+
+        let mut gone = case.certificates.forget_unregistered();
+        gone.sort();
+        assert_eq!(gone, hosts(&["a.example", "loaded.example"]));
+        assert!(case.certificates.all().is_empty());
+    }
+
+    #[test]
+    fn many_cores_at_once_agree_on_one() {
+        let case = case(&[], now());
+        register(&case.directory, "a.example");
+        let keys: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                (0..8).map(|_| scope.spawn(|| case.certificates.key_for("a.example").unwrap())).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(keys.iter().all(|key| Arc::ptr_eq(key, &keys[0])));
+    }
+}

@@ -1,0 +1,92 @@
+//! Owns the folder with the certificates of single hosts, a file each.
+//!
+//! Never here: whether a host is still registered.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use crate::name::HostName;
+
+use super::certificate::Certificate;
+use super::{CertError, local};
+
+/// The folder. Every call blocks on the disk.
+#[derive(Clone, Debug)]
+pub(super) struct HostFolder {
+    path: PathBuf,
+}
+
+impl HostFolder {
+    /// Makes sure the folder is there.
+    pub(super) fn open(path: PathBuf) -> Result<Self, CertError> {
+        local::folder(&path)?;
+        Ok(Self { path })
+    }
+
+    /// The certificates that still serve; those that do not are left where they are until another replaces them,
+    /// because a clock that is wrong today may be right tomorrow.
+    pub(super) fn load(&self, now: SystemTime) -> Vec<(HostName, Certificate)> {
+        let Ok(files) = fs::read_dir(&self.path) else { return vec![] };
+        files
+            .filter_map(|file| host(file.ok()?.file_name().to_str()?))
+            .take(LOADED)
+            .filter_map(|host| {
+                let certificate = local::cached(&self.file(&host)?, std::slice::from_ref(&host), now)?;
+                Some((host, certificate))
+            })
+            .collect()
+    }
+
+    /// Keeps a certificate. One whose name is too long for a file is not kept.
+    pub(super) fn store(&self, host: &HostName, pem: &[u8]) -> Result<(), CertError> {
+        self.file(host).map_or(Ok(()), |path| local::store(&path, pem))
+    }
+
+    /// Removes a host's certificate if there is one.
+    pub(super) fn remove(&self, host: &HostName) {
+        if let Some(path) = self.file(host) {
+            fs::remove_file(path).ok();
+        }
+    }
+
+    /// No name of a host holds a `/` or starts with a dot.
+    fn file(&self, host: &HostName) -> Option<PathBuf> {
+        (host.as_str().len() <= NAME).then(|| self.path.join(format!("{host}{SUFFIX}")))
+    }
+}
+
+fn host(file: &str) -> Option<HostName> {
+    file.strip_suffix(SUFFIX).and_then(|host| HostName::parse(host).ok())
+}
+
+const SUFFIX: &str = ".pem";
+/// 255 less the suffix and what a temporary file's name adds.
+const NAME: usize = 230;
+/// Reading one takes about 50 µs, and the server waits for it.
+const LOADED: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{DAY, hosts, now};
+    use super::*;
+
+    #[test]
+    fn certificates_of_hosts_come_back_while_they_serve() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = HostFolder::open(dir.path().join("hosts")).unwrap();
+        let long = format!("{}.example", ["abcdefghi"; 24].join("."));
+        for host in hosts(&["a.example", "*.a.example", "b.example", &long]) {
+            let made = local::self_signed(std::slice::from_ref(&host), now()).unwrap();
+            folder.store(&host, &made.pem).unwrap();
+        }
+        fs::write(folder.path.join("c.example.pem"), "damaged").unwrap();
+        fs::write(folder.path.join("notes.txt"), "of a person").unwrap();
+        folder.remove(&"b.example".parse().unwrap());
+
+        let mut found: Vec<_> = folder.load(now()).into_iter().map(|(host, _)| host).collect();
+        found.sort();
+        assert_eq!(found, hosts(&["*.a.example", "a.example"]));
+        assert!(folder.load(now() + 300 * DAY).is_empty());
+    }
+}

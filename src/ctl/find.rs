@@ -1,0 +1,244 @@
+//! Owns where a server's control socket is looked for, and which one is meant.
+//!
+//! Never here: talking to the server.
+
+use std::collections::BTreeSet;
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+use super::trouble::{Exit, HOW_TO_START, Trouble};
+use crate::name::InstanceName;
+
+/// Where sockets may be on this machine, for this user.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Places {
+    /// Folders that hold a `NAME.sock` for each instance.
+    pub(super) folders: Vec<PathBuf>,
+    /// A folder that holds a `NAME/run.sock` for each instance: of users without a run-time folder.
+    pub(super) states: Option<PathBuf>,
+    /// The sockets of the server whose folders the environment names.
+    pub(super) named: Vec<PathBuf>,
+}
+
+impl Places {
+    /// As the environment says.
+    pub(super) fn of_environment() -> Self {
+        let said = |name| env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
+        let absolute = |name| said(name).filter(|path| path.is_absolute());
+        let uid = rustix::process::getuid().as_raw();
+
+        let mut folders = vec![PathBuf::from("/run/rip-server")];
+        for base in absolute("XDG_RUNTIME_DIR").into_iter().chain([format!("/run/user/{uid}").into()]) {
+            let folder = base.join("rip-server");
+            if !folders.contains(&folder) {
+                folders.push(folder);
+            }
+        }
+        let home = || Some(absolute("HOME")?.join(".local/state"));
+        let states = absolute("XDG_STATE_HOME").or_else(home).map(|states| states.join("rip-server"));
+        let of_runtime = said("RIP_RUNTIME_DIR").map(|dir| beside(&dir));
+        let of_state = said("RIP_STATE_DIR").map(|dir| dir.join(IN_STATE));
+        Self { folders, states, named: of_runtime.into_iter().chain(of_state).collect() }
+    }
+
+    /// The socket of the one server that is meant.
+    ///
+    /// # Errors
+    /// When none is there, when the only one is not ours to use, and when several answer: then it lists them.
+    pub(super) fn find(&self, instance: Option<&InstanceName>) -> Result<PathBuf, Trouble> {
+        let candidates = match instance {
+            Some(name) => self.of_instance(name),
+            None => self.all(),
+        };
+        let mut live = Vec::new();
+        let mut refused = None;
+        for socket in candidates {
+            match knock(&socket) {
+                // A full queue: somebody listens, if slowly.
+                Ok(()) | Err(Errno::AGAIN) => live.push(socket),
+                Err(errno @ Errno::ACCESS) => {
+                    refused.get_or_insert_with(|| Trouble::connecting(&socket, &errno.into()));
+                }
+                Err(_) => {}
+            }
+        }
+        match (live.len(), refused) {
+            (1, _) => Ok(live.remove(0)),
+            (0, Some(refused)) => Err(refused),
+            (0, None) => Err(self.nothing(instance)),
+            (_, _) => Err(several(&live, instance)),
+        }
+    }
+
+    fn of_instance(&self, name: &InstanceName) -> BTreeSet<PathBuf> {
+        let file = format!("{name}.sock");
+        let state = self.states.iter().map(|states| states.join(name.as_str()).join(IN_STATE));
+        self.folders.iter().map(|folder| folder.join(&file)).chain(state).chain(self.named.clone()).collect()
+    }
+
+    fn all(&self) -> BTreeSet<PathBuf> {
+        let sockets = self.folders.iter().flat_map(|folder| entries(folder));
+        let sockets = sockets.filter(|path| path.extension().is_some_and(|extension| extension == "sock"));
+        let states = self.states.iter().flat_map(|states| entries(states)).map(|state| state.join(IN_STATE));
+        sockets.chain(states).chain(self.named.clone()).collect()
+    }
+
+    fn nothing(&self, instance: Option<&InstanceName>) -> Trouble {
+        let what = match instance {
+            Some(name) => format!("no server answers for instance `{name}`"),
+            None => "no running server found".into(),
+        };
+        let message =
+            format!("{what}: looked in {}", list(self.folders.iter().chain(&self.states).chain(&self.named)));
+        Trouble::new(Exit::Unreachable, "unreachable", message).hint(HOW_TO_START)
+    }
+}
+
+/// Without waiting for a server that is stuck.
+fn knock(socket: &Path) -> Result<(), Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let stream = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&stream, &SocketAddrUnix::new(socket)?)
+}
+
+fn several(live: &[PathBuf], instance: Option<&InstanceName>) -> Trouble {
+    let message = format!("{} servers answer: {}", live.len(), list(live));
+    let hint = match instance {
+        Some(_) => "say which one is meant by --socket PATH".to_owned(),
+        None => {
+            let names: Vec<_> = live.iter().filter_map(|socket| name_of(socket)).collect();
+            format!("say which one is meant by --instance NAME: {}", names.join(", "))
+        }
+    };
+    Trouble::new(Exit::Usage, "ambiguous", message).hint(hint)
+}
+
+fn list<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> String {
+    paths.into_iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// A folder that is missing or not ours to read holds nothing for us.
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
+
+fn name_of(socket: &Path) -> Option<String> {
+    let name = if socket.ends_with(IN_STATE) { socket.parent()?.file_name() } else { socket.file_stem() };
+    Some(name?.to_string_lossy().into_owned())
+}
+
+/// The control socket stands beside the run-time folder, not inside: a service manager may empty that one.
+fn beside(runtime_dir: &Path) -> PathBuf {
+    let trimmed: PathBuf = runtime_dir.components().collect();
+    let mut socket = trimmed.into_os_string();
+    socket.push(".sock");
+    socket.into()
+}
+
+/// What stands beside `run`, the run-time folder in a state folder.
+const IN_STATE: &str = "run.sock";
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    struct Machine {
+        dir: tempfile::TempDir,
+        servers: Vec<UnixListener>,
+    }
+
+    impl Machine {
+        fn with(live: &[&str]) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            for folder in ["system", "user", "states/blog"] {
+                fs::create_dir_all(dir.path().join(folder)).unwrap();
+            }
+            let servers =
+                live.iter().map(|name| UnixListener::bind(dir.path().join(name)).unwrap()).collect();
+            Self { dir, servers }
+        }
+
+        fn places(&self) -> Places {
+            let folders = vec![self.path("system"), self.path("user"), self.path("missing")];
+            Places { folders, states: Some(self.path("states")), named: vec![beside(&self.path("named/"))] }
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.dir.path().join(name)
+        }
+
+        fn find(&self, instance: Option<&str>) -> Result<PathBuf, Trouble> {
+            self.places().find(instance.map(|name| InstanceName::parse(name).unwrap()).as_ref())
+        }
+    }
+
+    #[test]
+    fn the_only_server_that_answers_is_taken() {
+        for socket in ["system/api.sock", "user/blog.sock", "states/blog/run.sock", "named.sock"] {
+            let machine = Machine::with(&[socket]);
+            assert_eq!(machine.find(None), Ok(machine.path(socket)));
+        }
+    }
+
+    #[test]
+    fn a_socket_left_behind_does_not_count() {
+        let mut machine = Machine::with(&["system/gone.sock"]);
+        machine.servers.clear();
+        machine.servers.push(UnixListener::bind(machine.path("user/api.sock")).unwrap());
+
+        assert_eq!(machine.find(None), Ok(machine.path("user/api.sock")));
+    }
+
+    #[test]
+    fn several_servers_are_listed_with_what_to_say() {
+        let machine = Machine::with(&["system/api.sock", "states/blog/run.sock"]);
+
+        let trouble = machine.find(None).unwrap_err();
+
+        let (api, blog) = (machine.path("system/api.sock"), machine.path("states/blog/run.sock"));
+        let message = format!("2 servers answer: {}, {}", blog.display(), api.display());
+        let expected = Trouble::new(Exit::Usage, "ambiguous", message)
+            .hint("say which one is meant by --instance NAME: blog, api");
+        assert_eq!(trouble, expected);
+    }
+
+    #[test]
+    fn an_instance_is_found_by_name_in_any_folder() {
+        let machine = Machine::with(&["system/api.sock", "states/blog/run.sock"]);
+
+        assert_eq!(machine.find(Some("api")), Ok(machine.path("system/api.sock")));
+        assert_eq!(machine.find(Some("blog")), Ok(machine.path("states/blog/run.sock")));
+    }
+
+    #[test]
+    fn one_name_in_two_folders_is_not_guessed_at() {
+        let machine = Machine::with(&["system/api.sock", "user/api.sock"]);
+
+        let trouble = machine.find(Some("api")).unwrap_err();
+
+        assert_eq!(trouble.exit, Exit::Usage);
+        assert_eq!(trouble.text.hint.as_deref(), Some("say which one is meant by --socket PATH"));
+    }
+
+    #[test]
+    fn nothing_found_says_where_was_looked_and_how_to_start_one() {
+        let machine = Machine::with(&[]);
+        let looked = ["system", "user", "missing", "states", "named.sock"]
+            .map(|name| machine.path(name).display().to_string());
+
+        for (instance, what) in
+            [(None, "no running server found"), (Some("api"), "no server answers for instance `api`")]
+        {
+            let trouble = machine.find(instance).unwrap_err();
+            assert_eq!(trouble.exit, Exit::Unreachable);
+            assert_eq!(trouble.text.message, format!("{what}: looked in {}", looked.join(", ")));
+            assert_eq!(trouble.text.hint.as_deref(), Some(HOW_TO_START));
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Owns what reaches the person: data on standard output, talk on standard error, colours or none.
+//!
+//! Never here: what the text says.
+
+use std::fmt::Display;
+use std::io::{self, ErrorKind, Write};
+
+use anstream::{AutoStream, ColorChoice};
+use serde::Serialize;
+
+use super::trouble::Trouble;
+
+/// Both outputs. The text may hold colours: they are taken out where they do not belong.
+pub(super) struct Screen {
+    data: Box<dyn Write>,
+    talk: Box<dyn Write>,
+    failed: Option<io::Error>,
+}
+
+/// Whether somebody still reads the data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reader {
+    Listening,
+    Gone,
+}
+
+impl Screen {
+    pub(super) fn of_process(color: ColorChoice) -> Self {
+        let data = AutoStream::new(io::stdout(), color);
+        let talk = AutoStream::new(io::stderr(), color);
+        Self::new(Box::new(data), Box::new(talk))
+    }
+
+    pub(super) fn new(data: Box<dyn Write>, talk: Box<dyn Write>) -> Self {
+        Self { data, talk, failed: None }
+    }
+
+    /// Shows data as it stands, at once. After the first failure nothing more is written.
+    pub(super) fn data(&mut self, bytes: &[u8]) -> Reader {
+        if self.failed.is_none() {
+            self.failed = self.data.write_all(bytes).and_then(|()| self.data.flush()).err();
+        }
+        if self.failed.is_none() { Reader::Listening } else { Reader::Gone }
+    }
+
+    /// Shows data as a line of JSON.
+    pub(super) fn json(&mut self, value: &impl Serialize) -> Reader {
+        match serde_json::to_vec(value) {
+            Ok(mut line) => {
+                line.push(b'\n');
+                self.data(&line)
+            }
+            Err(error) => {
+                self.failed.get_or_insert(error.into());
+                Reader::Gone
+            }
+        }
+    }
+
+    /// Shows an answer of the server untouched, so that what a newer server adds is not lost.
+    pub(super) fn answer(&mut self, bytes: &[u8]) -> Reader {
+        let mut line = bytes.trim_ascii_end().to_vec();
+        line.push(b'\n');
+        self.data(&line)
+    }
+
+    /// Tells the person something. That nobody reads it changes nothing.
+    pub(super) fn say(&mut self, text: impl Display) {
+        drop(writeln!(self.talk, "{text}"));
+    }
+
+    /// Tells what went wrong, and what to do.
+    pub(super) fn complain(&mut self, trouble: &Trouble) {
+        use super::render::{bad, plain};
+
+        self.say(format_args!("{} {}", bad("rip-serverctl:"), plain(&trouble.text.message)));
+        if let Some(hint) = &trouble.text.hint {
+            self.say(format_args!("  {}", plain(hint)));
+        }
+    }
+
+    /// Whether all data went out. A reader that left early has what it wanted: that is no failure.
+    pub(super) fn finish(self) -> io::Result<()> {
+        match self.failed {
+            Some(error) if error.kind() != ErrorKind::BrokenPipe => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Broken(ErrorKind);
+
+    impl Write for Broken {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_closed_pipe_is_success_and_a_full_disk_is_not() {
+        for (kind, well) in [(ErrorKind::BrokenPipe, true), (ErrorKind::StorageFull, false)] {
+            let mut screen = Screen::new(Box::new(Broken(kind)), Box::new(Broken(kind)));
+            screen.say("nobody hears this");
+            assert_eq!(screen.data(b"x"), Reader::Gone);
+            assert_eq!(screen.finish().is_ok(), well, "{kind}");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Owns how a verb can end: the exit codes, and what a person or a program is told when it went wrong.
+//!
+//! Never here: printing it.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::api::{Failure, FailureText};
+
+/// How a verb ended, as the exit code says it. The numbers are a promise to scripts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exit {
+    /// Done.
+    Ok = 0,
+    /// Not done.
+    Failed = 1,
+    /// The words make no sense.
+    Usage = 2,
+    /// An app has no worker ready.
+    Degraded = 3,
+    /// No such host or app.
+    NoSuch = 4,
+    /// No permission, or in conflict with what the server is doing.
+    Refused = 5,
+    /// The config is not valid.
+    Config = 6,
+    /// No server answers.
+    Unreachable = 7,
+    /// It took too long.
+    TimedOut = 8,
+}
+
+impl Exit {
+    /// The number.
+    pub(super) fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// What a failure's code means for the caller's script. Codes of a newer server that nobody here knows are
+    /// plain failures.
+    fn of(code: &str) -> Self {
+        match code {
+            "no-such-host" | "no-such-app" => Self::NoSuch,
+            "bad-request" | "usage" => Self::Usage,
+            "conflict" | "forbidden" | "stopping" => Self::Refused,
+            _ => Self::Failed,
+        }
+    }
+}
+
+/// Why a verb was not done.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Trouble {
+    pub(super) exit: Exit,
+    pub(super) text: FailureText,
+}
+
+impl Trouble {
+    pub(super) fn new(exit: Exit, code: &str, message: impl Into<String>) -> Self {
+        Self { exit, text: FailureText { code: code.into(), message: message.into(), hint: None } }
+    }
+
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.text.hint = Some(hint.into());
+        self
+    }
+
+    /// The server's own words.
+    pub(super) fn answered(failure: Failure) -> Self {
+        Self { exit: Exit::of(&failure.error.code), text: failure.error }
+    }
+
+    /// A socket that could not be connected to.
+    pub(super) fn connecting(socket: &Path, error: &io::Error) -> Self {
+        let socket = socket.display();
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => Self::new(
+                Exit::Refused,
+                "forbidden",
+                format!("no permission to use the control socket {socket}"),
+            )
+            .hint("use sudo, or become a member of the group that owns the socket"),
+            io::ErrorKind::ConnectionRefused => {
+                Self::unreachable(format!("no server answers on {socket}: the one that made it is gone"))
+            }
+            io::ErrorKind::NotFound => Self::unreachable(format!("there is no control socket {socket}")),
+            _ => Self::unreachable(format!("cannot connect to {socket}: {error}")),
+        }
+    }
+
+    fn unreachable(message: String) -> Self {
+        Self::new(Exit::Unreachable, "unreachable", message).hint(HOW_TO_START)
+    }
+
+    /// Waiting for the server took longer than it may.
+    pub(super) fn late(what: &str, limit: Duration) -> Self {
+        let message = format!("{what} took longer than {} s", limit.as_secs());
+        Self::new(Exit::TimedOut, "timed-out", message).hint("--timeout SECS waits longer")
+    }
+
+    /// The connection ended, or held something that is not an answer.
+    pub(super) fn garbled(why: impl std::fmt::Display) -> Self {
+        Self::new(Exit::Failed, "bad-answer", format!("the server's answer cannot be used: {why}"))
+            .hint("the server's log says more; `rip-serverctl version` tells whether it is another version")
+    }
+
+    /// A local file that could not be used.
+    pub(super) fn file(path: &Path, error: &io::Error) -> Self {
+        Self::new(Exit::Failed, "bad-file", format!("cannot use {}: {error}", path.display()))
+    }
+
+    /// As it stands on the wire and in `--json`.
+    pub(super) fn failure(&self) -> Failure {
+        Failure { ok: false, error: self.text.clone() }
+    }
+}
+
+pub(super) const HOW_TO_START: &str =
+    "start one with `rip-server APP`, or as a service with `systemctl start rip-server@NAME`";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_servers_codes_become_exit_codes() {
+        for (code, exit) in [
+            ("no-such-host", 4),
+            ("no-such-app", 4),
+            ("conflict", 5),
+            ("stopping", 5),
+            ("bad-request", 2),
+            ("rejected", 1),
+            ("internal", 1),
+            ("of a newer server", 1),
+        ] {
+            let error = FailureText { code: code.into(), message: String::new(), hint: None };
+            assert_eq!(Trouble::answered(Failure { ok: false, error }).exit.code(), exit, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_socket_that_cannot_be_used_says_why() {
+        for (kind, exit, message) in [
+            (io::ErrorKind::PermissionDenied, 5, "no permission to use the control socket /s"),
+            (io::ErrorKind::ConnectionRefused, 7, "no server answers on /s: the one that made it is gone"),
+            (io::ErrorKind::NotFound, 7, "there is no control socket /s"),
+        ] {
+            let trouble = Trouble::connecting(Path::new("/s"), &kind.into());
+            assert_eq!((trouble.exit.code(), trouble.text.message.as_str()), (exit, message));
+        }
+    }
+}

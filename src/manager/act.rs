@@ -1,0 +1,130 @@
+//! Owns what is done to a single worker: ordered, asked, published, told to go, forgotten.
+//!
+//! Never here: why. `worker` says what a change of state asks for.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::backend::{Order, Signal};
+use crate::name::{GenerationId, WorkerId};
+use crate::pool::Member;
+use crate::spec::AppSpec;
+
+use super::app_task::{AppTask, Outcome};
+use super::crew::{Probing, Record};
+use super::probe::{Question, until_ready};
+use super::worker::{Action, Event, State};
+
+impl AppTask {
+    /// Orders one worker of a generation.
+    pub(super) fn start_worker(&mut self, generation: GenerationId) {
+        let Some(spec) = self.spec_of(generation) else { return };
+        let worker = self.around.next_worker();
+        tracing::info!(app = %self.app.name, %worker, %generation, from = "", to = "starting", "worker");
+        self.around.post.enrol(worker, self.events.clone());
+        self.app.metrics.worker_started();
+        let order = Order { worker, generation, launch: Arc::clone(&spec.launch) };
+        self.crew.insert(worker, Record::new(generation, spec, Instant::now()));
+        let (backend, outcomes) = (Arc::clone(&self.around.backend), self.outcomes.clone());
+        self.around.stop.spawn("worker start", async move {
+            let started = backend.start(order).await;
+            // The task of the app is there as long as it has a worker.
+            outcomes.send(Outcome::Started(worker, started)).await.ok();
+        });
+    }
+
+    fn spec_of(&self, generation: GenerationId) -> Option<Arc<AppSpec>> {
+        let trial = self.rollout.as_ref().and_then(|rollout| rollout.trial.as_ref());
+        let known = [self.current.as_ref(), trial].into_iter().flatten();
+        Some(Arc::clone(&known.into_iter().find(|known| known.id == generation)?.spec))
+    }
+
+    /// Moves a worker on and does what its change of state asks for. Workers that are gone hear nothing.
+    pub(super) fn feed(&mut self, worker: WorkerId, event: Event, why: &str) {
+        let now = Instant::now();
+        let Some(record) = self.crew.get_mut(&worker) else { return };
+        let from = record.state;
+        let (to, actions) = from.on(event, record.spec.rules.timeouts.kill, now);
+        record.state = to;
+        if to.name() != from.name() {
+            record.why = (to != State::Ready).then(|| why.into());
+            record.ready = if to == State::Ready { Some(now) } else { record.ready };
+        }
+        let generation = record.generation;
+        self.log(worker, generation, (from, to), &actions, why);
+        for action in actions {
+            self.act(worker, generation, action, why);
+        }
+        if let Some(record) = self.crew.get_mut(&worker)
+            && !matches!(record.state, State::Starting { .. })
+        {
+            record.probing = None;
+        }
+    }
+
+    fn log(
+        &self,
+        worker: WorkerId,
+        generation: GenerationId,
+        (from, to): (State, State),
+        actions: &[Action],
+        why: &str,
+    ) {
+        let (app, from, to) = (&self.app.name, from.name(), to.name());
+        let failed = actions.iter().any(|action| matches!(action, Action::Fail(_) | Action::Kill));
+        if failed || (to == "stopping" && from == "ready") {
+            tracing::warn!(%app, %worker, %generation, from, to, why, "worker");
+        } else if from != to {
+            tracing::info!(%app, %worker, %generation, from, to, why, "worker");
+        }
+    }
+
+    fn act(&mut self, worker: WorkerId, generation: GenerationId, action: Action, why: &str) {
+        match action {
+            Action::Probe => self.probe(worker),
+            Action::Publish => self.publish(worker, generation),
+            Action::Withdraw => self.pool.retire(worker),
+            Action::Terminate => self.around.backend.signal(worker, Signal::Terminate),
+            Action::Kill => self.around.backend.signal(worker, Signal::Kill),
+            Action::Fail(failure) => self.failed(generation, failure, why),
+            Action::Forget => self.forget(worker),
+        }
+    }
+
+    fn probe(&mut self, worker: WorkerId) {
+        let Some(record) = self.crew.get_mut(&worker) else { return };
+        let Some(address) = record.address.clone() else { return };
+        let (path, protocol) = (record.spec.ready_path.clone(), record.spec.rules.protocol);
+        let question = Question { address, path, protocol };
+        let (met, last) = watch::channel(None);
+        let outcomes = self.outcomes.clone();
+        let task = self.around.stop.spawn("probe", async move {
+            until_ready(&question, &met).await;
+            // The task of the app is there as long as it has a worker.
+            outcomes.send(Outcome::Answered(worker)).await.ok();
+        });
+        record.probing = Some(Probing { task, last });
+    }
+
+    fn publish(&mut self, worker: WorkerId, generation: GenerationId) {
+        let Some(record) = self.crew.get_mut(&worker) else { return };
+        let Some(address) = record.address.clone() else { return };
+        let rules = &record.spec.rules;
+        let member = Member::new(worker, generation, address, rules.concurrency, rules.tunnels);
+        self.pool.publish(Arc::new(member), record.recycle_after());
+        if std::mem::take(&mut record.reload_when_ready)
+            && let Some(signal) = record.spec.reload_signal
+        {
+            self.around.backend.signal(worker, Signal::Reload(signal));
+        }
+        self.tell_ready(generation);
+    }
+
+    fn forget(&mut self, worker: WorkerId) {
+        self.pool.remove(worker);
+        self.around.post.forget(worker);
+        self.crew.remove(&worker);
+    }
+}

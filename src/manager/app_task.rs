@@ -1,0 +1,415 @@
+//! Owns one app's workers: the task that hears of everything that happens to them and carries out what follows.
+//!
+//! Never here: what follows. That is said by `plan`, `worker` and `budget`, which know no time and no process.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until};
+
+use crate::api::{AppStatus, LogLine, Rejection, Scaled, WorkerStatus};
+use crate::backend::{self, Signal, StartError, Started};
+use crate::directory::App;
+use crate::name::{GenerationId, WorkerId};
+use crate::pool::{Condemned, Mode, PoolWriter, Standing};
+use crate::spec::{AppSpec, WorkerCount};
+
+use super::crew::Record;
+use super::error::ResolveError;
+use super::plan::{Desired, Reason, Step, Target, plan};
+use super::rollout::{Generation, Listener, Rollout};
+use super::surroundings::Surroundings;
+use super::watch::{Change, Watch};
+use super::worker::{Event, Fault, State};
+
+/// What the manager tells the task of an app.
+pub(super) enum Command {
+    /// Put a new generation in the place of the one that serves.
+    Deploy(Option<Listener>),
+    /// Have that many workers.
+    Scale(WorkerCount, oneshot::Sender<Scaled>),
+    /// Tell how the app is; its hosts are left out.
+    Status(oneshot::Sender<AppStatus>),
+    /// Tell how each worker is.
+    Workers(oneshot::Sender<Vec<WorkerStatus>>),
+    /// Let all workers finish within that time, and end; `None`: the app's own drain time.
+    Stop(Option<Duration>),
+}
+
+/// What others may know of an app without asking; gone when the task has ended.
+#[derive(Clone, Default)]
+pub(super) struct Facts {
+    /// A first generation serves, or was rejected.
+    pub(super) settled: bool,
+    /// Why no generation serves.
+    pub(super) rejected: Option<String>,
+    /// What the generation that serves is made of.
+    pub(super) serving: Option<Arc<AppSpec>>,
+}
+
+/// What a task that this one started has found.
+pub(super) enum Outcome {
+    Started(WorkerId, Result<Started, StartError>),
+    Answered(WorkerId),
+    Resolved(GenerationId, Result<AppSpec, ResolveError>),
+}
+
+/// The task.
+pub(super) struct AppTask {
+    pub(super) app: Arc<App>,
+    pub(super) pool: PoolWriter,
+    pub(super) around: Surroundings,
+    /// What the app was when its directory and settings were last read.
+    pub(super) spec: Arc<AppSpec>,
+    /// The number of workers a person asked for.
+    pub(super) scaled: Option<WorkerCount>,
+    pub(super) crew: BTreeMap<WorkerId, Record>,
+    pub(super) current: Option<Generation>,
+    pub(super) rollout: Option<Rollout>,
+    /// The last generation that was given a number.
+    pub(super) latest: GenerationId,
+    pub(super) rejected: Option<Rejection>,
+    pub(super) stopping: bool,
+    pub(super) facts: watch::Sender<Facts>,
+    /// After the facts: their end is news.
+    _farewell: Farewell,
+    pub(super) events: mpsc::Sender<backend::Event>,
+    pub(super) outcomes: mpsc::Sender<Outcome>,
+    pub(super) changes: mpsc::Sender<Change>,
+    pub(super) watch: Option<Watch>,
+    weigh_at: Option<Instant>,
+}
+
+/// Tells that the task has ended, also by a panic.
+struct Farewell(Arc<Notify>);
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+/// What the task listens to.
+struct Ears {
+    commands: mpsc::Receiver<Command>,
+    events: mpsc::Receiver<backend::Event>,
+    outcomes: mpsc::Receiver<Outcome>,
+    changes: mpsc::Receiver<Change>,
+}
+
+/// How others reach the task of an app.
+pub(super) struct Handle {
+    pub(super) commands: mpsc::Sender<Command>,
+    pub(super) facts: watch::Receiver<Facts>,
+}
+
+/// Starts the task of an app with its first generation.
+pub(super) fn start(
+    app: Arc<App>,
+    pool: PoolWriter,
+    spec: AppSpec,
+    listener: Option<Listener>,
+    around: Surroundings,
+) -> Handle {
+    let (commands, commanded) = mpsc::channel(MAILBOX);
+    let (events, happened) = mpsc::channel(MAILBOX);
+    let (outcomes, came) = mpsc::channel(MAILBOX);
+    let (changes, changed) = mpsc::channel(1);
+    let (facts, watched) = watch::channel(Facts::default());
+    let ears = Ears { commands: commanded, events: happened, outcomes: came, changes: changed };
+    let (stop, farewell) = (around.stop.clone(), Farewell(Arc::clone(&around.news)));
+    let spec = Arc::new(spec);
+    let mut task = AppTask {
+        app,
+        pool,
+        around,
+        spec: Arc::clone(&spec),
+        scaled: None,
+        crew: BTreeMap::new(),
+        current: None,
+        rollout: None,
+        latest: GenerationId::default(),
+        rejected: None,
+        stopping: false,
+        facts,
+        _farewell: farewell,
+        events,
+        outcomes,
+        changes,
+        watch: None,
+        weigh_at: None,
+    };
+    task.first_generation(spec, listener);
+    stop.spawn("app", task.run(ears));
+    Handle { commands, facts: watched }
+}
+
+impl AppTask {
+    async fn run(mut self, mut ears: Ears) {
+        let mut quiet_until = Instant::now();
+        loop {
+            self.settle();
+            if self.stopping && self.crew.is_empty() {
+                break;
+            }
+            let now = Instant::now();
+            let wake = self.wake_at(now);
+            // Each branch only receives: what is dropped half-way has taken nothing.
+            tokio::select! {
+                biased;
+                Some(command) = ears.commands.recv() => self.command(command),
+                Some(event) = ears.events.recv() => {
+                    self.happened(event);
+                    // Lines come in hundreds and change nothing: one look at the workers after them is enough.
+                    while let Ok(event) = ears.events.try_recv() {
+                        self.happened(event);
+                    }
+                }
+                Some(outcome) = ears.outcomes.recv() => self.came(outcome),
+                Some(change) = ears.changes.recv() => self.files_changed(change),
+                // A full queue tells of every request that joins it.
+                () = self.pool.changed(), if now >= quiet_until => quiet_until = now + QUIET,
+                () = sleep_until(quiet_until), if now < quiet_until => {}
+                () = sleep_until(wake.unwrap_or(now)), if wake.is_some() => {}
+            }
+        }
+        self.around.output.forget(&self.app.name);
+    }
+
+    fn command(&mut self, command: Command) {
+        // Who asked may have gone; then nobody needs the answer.
+        match command {
+            Command::Deploy(listener) => self.deploy(listener, "asked for"),
+            Command::Scale(count, reply) => drop(reply.send(self.scale(count))),
+            Command::Status(reply) => drop(reply.send(self.status())),
+            Command::Workers(reply) => drop(reply.send(self.worker_statuses())),
+            Command::Stop(drain) => self.stop(drain),
+        }
+    }
+
+    fn scale(&mut self, count: WorkerCount) -> Scaled {
+        let before = self.wanted();
+        self.scaled = Some(count);
+        let now = self.wanted();
+        tracing::info!(app = %self.app.name, before, now, "number of workers changed");
+        Scaled { ok: true, app: self.app.name.clone(), before, now }
+    }
+
+    fn stop(&mut self, drain: Option<Duration>) {
+        if !self.stopping {
+            tracing::info!(app = %self.app.name, "app is being stopped");
+        }
+        self.stopping = true;
+        self.watch = None;
+        self.pool.set_mode(Mode::Closed);
+        self.give_up_rollout("the app is being stopped");
+        for worker in self.workers() {
+            let drain = drain.unwrap_or_else(|| self.crew[&worker].spec.rules.timeouts.drain);
+            self.feed(worker, Event::Retire(drain), "the app is being stopped");
+        }
+    }
+
+    fn happened(&mut self, event: backend::Event) {
+        match event {
+            backend::Event::Ready(worker) => self.said_ready(worker),
+            backend::Event::Output(worker, line) => self.wrote(worker, line),
+            backend::Event::Exited(worker, exit) => {
+                self.app.metrics.worker_exited(exit.cause());
+                self.feed(worker, Event::Gone, &exit.to_string());
+            }
+        }
+    }
+
+    fn said_ready(&mut self, worker: WorkerId) {
+        let Some(record) = self.crew.get_mut(&worker) else { return };
+        record.said_ready = true;
+        // Without its address nobody could send it anything: that comes with `Started`.
+        if record.address.is_some() {
+            self.feed(worker, Event::Ready, "said so");
+        }
+    }
+
+    fn wrote(&mut self, worker: WorkerId, line: String) {
+        let Some(record) = self.crew.get(&worker) else { return };
+        let (app, generation) = (&self.app.name, record.generation);
+        tracing::info!(target: "app", %app, %worker, %generation, "{line}");
+        if let Some(rollout) = &mut self.rollout
+            && rollout.id == generation
+        {
+            rollout.note_output(&line);
+        }
+        let t = self.around.unix_millis();
+        self.around.output.push(LogLine { t, app: app.clone(), worker, generation, line });
+    }
+
+    fn came(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Started(worker, Ok(started)) => self.started(worker, started),
+            Outcome::Started(worker, Err(error)) => {
+                self.feed(worker, Event::Gone, &format!("could not be started: {error}"));
+            }
+            Outcome::Answered(worker) => self.feed(worker, Event::Ready, "answered"),
+            Outcome::Resolved(generation, resolved) => self.resolved(generation, resolved),
+        }
+    }
+
+    fn started(&mut self, worker: WorkerId, started: Started) {
+        let Some(record) = self.crew.get_mut(&worker) else { return };
+        record.pid = Some(started.pid);
+        record.address = Some(started.address);
+        let ready = record.said_ready && matches!(record.state, State::Starting { .. });
+        let event = if ready { Event::Ready } else { Event::Started };
+        self.feed(worker, event, "said so");
+    }
+
+    /// Looks at everything that may have changed, and does what follows until nothing does.
+    fn settle(&mut self) {
+        for _ in 0..MOST_ROUNDS {
+            let now = Instant::now();
+            self.read_pool();
+            self.read_clock(now);
+            let steps = if self.stopping { Vec::new() } else { plan(&self.desired(now), &self.views()) };
+            if steps.is_empty() {
+                break;
+            }
+            for step in steps {
+                self.step(step);
+            }
+        }
+        // What was just let go may have had nothing in hand.
+        self.read_pool();
+        self.show_gauges();
+    }
+
+    fn read_pool(&mut self) {
+        let standings: BTreeMap<_, Standing> =
+            self.pool.standings().into_iter().map(|standing| (standing.worker, standing)).collect();
+        for worker in self.workers() {
+            let standing = standings.get(&worker);
+            if let Some(condemned) = standing.and_then(|standing| standing.condemned) {
+                let (fault, why) = fault(condemned);
+                self.feed(worker, Event::Condemn(fault), why);
+            }
+            if let (Some(standing), Some(record)) = (standing, self.crew.get_mut(&worker)) {
+                record.note_service(standing);
+            }
+            let draining =
+                self.crew.get(&worker).is_some_and(|record| matches!(record.state, State::Draining { .. }));
+            if draining && standing.is_none_or(|standing| standing.in_flight + standing.tunnels == 0) {
+                self.feed(worker, Event::Idle, "has nothing in hand");
+            }
+        }
+    }
+
+    fn read_clock(&mut self, now: Instant) {
+        let weighing = self.weigh_at.is_none_or(|at| now >= at);
+        for worker in self.workers() {
+            let Some(record) = self.crew.get_mut(&worker) else { continue };
+            record.note_age(now);
+            if weighing && record.weighs() && record.state == State::Ready {
+                self.weigh(worker);
+            }
+            let Some(record) = self.crew.get(&worker) else { continue };
+            if record.state.wake_at().is_some_and(|at| now >= at) {
+                let why = match record.state {
+                    State::Starting { .. } => record.too_late(),
+                    State::Draining { .. } => "had requests in hand when its drain time was over".into(),
+                    _ => "did not stop in time".into(),
+                };
+                self.feed(worker, Event::Tick, &why);
+            }
+        }
+        if weighing {
+            let any = self.crew.values().any(Record::weighs);
+            self.weigh_at = any.then_some(now + WEIGH_EVERY);
+        }
+    }
+
+    fn weigh(&mut self, worker: WorkerId) {
+        let Some(bytes) = self.around.backend.memory(worker) else { return };
+        let Some(record) = self.crew.get_mut(&worker) else { return };
+        record.note_memory(bytes);
+        // Where the kernel holds the limit, it was there first.
+        if record.spec.launch.memory.hard.is_some_and(|limit| bytes > limit) {
+            self.around.backend.signal(worker, Signal::OutOfMemory);
+        }
+    }
+
+    /// How many workers there should be once all is done.
+    pub(super) fn wanted(&self) -> usize {
+        let trial = self.rollout.as_ref().and_then(|rollout| rollout.trial.as_ref());
+        self.wanted_of(trial.or(self.current.as_ref()).map_or(&self.spec, |generation| &generation.spec))
+    }
+
+    fn wanted_of(&self, spec: &AppSpec) -> usize {
+        self.scaled.unwrap_or(spec.workers).resolve(self.around.cores)
+    }
+
+    fn desired(&self, now: Instant) -> Desired {
+        let target = |generation: &Generation| Target {
+            generation: generation.id,
+            count: self.wanted_of(&generation.spec),
+            may_start: generation.budget.allows(now),
+        };
+        Desired {
+            current: self.current.as_ref().map(target),
+            candidate: self.rollout.as_ref().and_then(|rollout| rollout.trial.as_ref()).map(target),
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Start(generation) => self.start_worker(generation),
+            Step::Promote(generation) => self.promote(generation),
+            Step::Retire(worker, reason) => self.retire(worker, reason),
+        }
+    }
+
+    fn retire(&mut self, worker: WorkerId, reason: Reason) {
+        let Some(record) = self.crew.get_mut(&worker) else { return };
+        record.recycling = reason == Reason::Recycled;
+        let drain = record.spec.rules.timeouts.drain;
+        let why = match reason {
+            Reason::Superseded => "another generation serves".into(),
+            Reason::Recycled => record.stale.clone().unwrap_or_default(),
+            Reason::Surplus => "there are more workers than wanted".into(),
+        };
+        self.feed(worker, Event::Retire(drain), &why);
+    }
+
+    /// When something is due without anything having happened.
+    fn wake_at(&self, now: Instant) -> Option<Instant> {
+        let trial = self.rollout.as_ref().and_then(|rollout| rollout.trial.as_ref());
+        let pauses = [self.current.as_ref(), trial].into_iter().flatten();
+        let pauses = pauses.filter_map(|generation| generation.budget.paused_until(now));
+        let states = self.crew.values().filter_map(|record| record.state.wake_at());
+        let ages = self.crew.values().filter_map(Record::due_at);
+        let weighing = self.weigh_at.filter(|_| self.crew.values().any(Record::weighs));
+        pauses.chain(states).chain(ages).chain(weighing).min()
+    }
+
+    /// A copy of the ids, because what is done with one worker may forget another.
+    pub(super) fn workers(&self) -> Vec<WorkerId> {
+        self.crew.keys().copied().collect()
+    }
+
+    fn views(&self) -> Vec<super::plan::WorkerView> {
+        self.crew.iter().map(|(worker, record)| record.view(*worker)).collect()
+    }
+}
+
+fn fault(condemned: Condemned) -> (Fault, &'static str) {
+    match condemned {
+        Condemned::TooSlow => (Fault::Stuck, "did not answer within the request time limit"),
+        Condemned::Stalled => (Fault::Stuck, "stopped in the middle of an answer"),
+        Condemned::Unreachable => (Fault::Broken, "could not be connected to"),
+    }
+}
+
+const MAILBOX: usize = 64;
+/// A plan may call for another one: a promotion lets the old workers go.
+const MOST_ROUNDS: usize = 8;
+const QUIET: Duration = Duration::from_millis(10);
+const WEIGH_EVERY: Duration = Duration::from_secs(5);

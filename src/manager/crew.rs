@@ -1,0 +1,217 @@
+//! Owns what is known of each worker of an app beside its state: process, address, wear, and why it is as it is.
+//!
+//! Never here: deciding, or acting on a process.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::api::WorkerTally;
+use crate::name::{GenerationId, WorkerId};
+use crate::pool::{Address, Standing};
+use crate::spec::{AppSpec, Reload};
+use crate::stop::StopHandle;
+
+use super::plan::WorkerView;
+use super::probe::NotReady;
+use super::worker::State;
+
+/// One worker.
+pub(super) struct Record {
+    /// Its generation.
+    pub(super) generation: GenerationId,
+    /// What its generation is made of: a later deploy does not change it.
+    pub(super) spec: Arc<AppSpec>,
+    /// Its state.
+    pub(super) state: State,
+    /// When it was ordered.
+    pub(super) ordered: Instant,
+    /// When it became ready.
+    pub(super) ready: Option<Instant>,
+    /// Its process, once it has one.
+    pub(super) pid: Option<u32>,
+    /// Where it listens, once it has a process.
+    pub(super) address: Option<Address>,
+    /// It said so before it was known to have a process.
+    pub(super) said_ready: bool,
+    /// Its app changed while it was starting.
+    pub(super) reload_when_ready: bool,
+    /// Why it is due for recycling, if it is.
+    pub(super) stale: Option<String>,
+    /// It was let go because it was due.
+    pub(super) recycling: bool,
+    /// Why it is in its state, where nobody would expect it.
+    pub(super) why: Option<String>,
+    /// While it is asked whether it is ready.
+    pub(super) probing: Option<Probing>,
+    wear: Wear,
+}
+
+/// The task that asks a worker, ended with this guard, and what it last met.
+pub(super) struct Probing {
+    /// The task.
+    pub(super) task: StopHandle,
+    /// Its last failure.
+    pub(super) last: watch::Receiver<Option<NotReady>>,
+}
+
+impl Drop for Probing {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// After how much a worker is due; each worker has its own, or they would all go at once.
+struct Wear {
+    requests: Option<u64>,
+    age: Option<Duration>,
+    reloads: Option<u64>,
+    memory: Option<u64>,
+}
+
+impl Record {
+    /// A worker that has just been ordered.
+    pub(super) fn new(generation: GenerationId, spec: Arc<AppSpec>, now: Instant) -> Self {
+        let recycle = spec.recycle;
+        let reloads = recycle.reloads.filter(|_| spec.reload == Reload::Module);
+        let wear = Wear {
+            requests: recycle.requests.map(jitter),
+            age: recycle.age.map(|age| Duration::from_millis(jitter(millis(age)))),
+            reloads: reloads.map(jitter),
+            memory: spec.launch.memory.soft.map(jitter),
+        };
+        Self {
+            generation,
+            state: State::Starting { give_up: now + spec.rules.timeouts.start },
+            spec,
+            ordered: now,
+            ready: None,
+            pid: None,
+            address: None,
+            said_ready: false,
+            reload_when_ready: false,
+            stale: None,
+            recycling: false,
+            why: None,
+            probing: None,
+            wear,
+        }
+    }
+
+    /// This worker for the plan.
+    pub(super) fn view(&self, worker: WorkerId) -> WorkerView {
+        WorkerView {
+            worker,
+            generation: self.generation,
+            state: self.state,
+            stale: self.stale.is_some(),
+            recycling: self.recycling,
+        }
+    }
+
+    /// The number of requests after which the pool tells that it is due.
+    pub(super) fn recycle_after(&self) -> Option<u64> {
+        self.wear.requests
+    }
+
+    /// Notes that it is due, if what it has served says so.
+    pub(super) fn note_service(&mut self, standing: &Standing) {
+        if standing.recycle_due {
+            self.due(|| format!("recycled after {} requests", standing.served));
+        }
+        if self.wear.reloads.is_some_and(|limit| standing.reloads >= limit) {
+            self.due(|| format!("recycled after {} reloads", standing.reloads));
+        }
+    }
+
+    /// Notes that it is due, if its age says so.
+    pub(super) fn note_age(&mut self, now: Instant) {
+        if self.due_at().is_some_and(|due| now >= due) {
+            let age = now.duration_since(self.ready.unwrap_or(now)).as_secs();
+            self.due(|| format!("recycled after {age} s"));
+        }
+    }
+
+    /// Notes that it is due, if its memory says so.
+    pub(super) fn note_memory(&mut self, bytes: u64) {
+        if self.wear.memory.is_some_and(|limit| bytes >= limit) {
+            self.due(|| format!("recycled at {} MiB of memory", bytes >> 20));
+        }
+    }
+
+    /// When its age makes it due.
+    pub(super) fn due_at(&self) -> Option<Instant> {
+        if self.state != State::Ready || self.stale.is_some() {
+            return None;
+        }
+        Some(self.ready? + self.wear.age?)
+    }
+
+    /// Whether anybody has to look at its memory.
+    pub(super) fn weighs(&self) -> bool {
+        self.wear.memory.is_some() || self.spec.launch.memory.hard.is_some()
+    }
+
+    /// Why it was not ready in time.
+    pub(super) fn too_late(&self) -> String {
+        let limit = self.spec.rules.timeouts.start;
+        let last = self.probing.as_ref().and_then(|probing| {
+            let last = probing.last.borrow();
+            last.as_ref().map(ToString::to_string)
+        });
+        match last {
+            Some(last) => format!("was not ready within {limit:?}: {last}"),
+            None => format!("was not ready within {limit:?}"),
+        }
+    }
+
+    fn due(&mut self, why: impl FnOnce() -> String) {
+        if self.state == State::Ready {
+            self.stale.get_or_insert_with(why);
+        }
+    }
+}
+
+/// How many workers are in which state.
+pub(super) fn tally<'a>(records: impl Iterator<Item = &'a Record>, wanted: usize) -> WorkerTally {
+    let mut tally = WorkerTally { wanted, ..WorkerTally::default() };
+    for record in records {
+        match record.state {
+            State::Starting { .. } => tally.starting += 1,
+            State::Ready => tally.ready += 1,
+            State::Draining { .. } => tally.draining += 1,
+            State::Stopping { .. } => tally.stopping += 1,
+            State::Exited => {}
+        }
+    }
+    tally
+}
+
+/// A tenth more or less, at least 1.
+fn jitter(nominal: u64) -> u64 {
+    let spread = nominal / 10;
+    (nominal - spread + fastrand::u64(0..=spread * 2)).max(1)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jitter_is_a_tenth_at_most_and_never_nothing() {
+        let seed = fastrand::get_seed();
+        for nominal in [0, 1, 9, 10, 10_000, u64::MAX / 2] {
+            for _ in 0..100 {
+                let limit = jitter(nominal);
+                let (low, high) = (nominal - nominal / 10, nominal + nominal / 10);
+                assert!((low.max(1)..=high.max(1)).contains(&limit), "seed {seed}: {limit} of {nominal}");
+            }
+        }
+    }
+}

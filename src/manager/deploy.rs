@@ -1,0 +1,201 @@
+//! Owns how a generation of an app comes and goes: asked for, read, tried out, promoted, rejected, superseded.
+//!
+//! Never here: when one is promoted (`plan`), or how much it may get wrong (`budget`).
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::api::{DeployEvent, Rejection};
+use crate::backend::Signal;
+use crate::name::GenerationId;
+use crate::pool::Mode;
+use crate::spec::{AppSpec, Reload};
+
+use super::app_task::{AppTask, Outcome};
+use super::budget::Verdict;
+use super::error::ResolveError;
+use super::rollout::{Generation, Listener, Rollout};
+use super::watch::{Change, Targets, Watch};
+use super::worker::{Failure, State};
+
+impl AppTask {
+    /// Tries out what was read when the app became known.
+    pub(super) fn first_generation(&mut self, spec: Arc<AppSpec>, listener: Option<Listener>) {
+        let id = self.next_generation();
+        self.rollout = Some(Rollout::new(id, listener, Instant::now()));
+        self.try_out(spec);
+    }
+
+    /// Reads the app anew, to try out what it has become; a rollout on its way gives way.
+    pub(super) fn deploy(&mut self, listener: Option<Listener>, why: &str) {
+        if self.stopping {
+            return;
+        }
+        self.supersede();
+        let id = self.next_generation();
+        tracing::info!(app = %self.app.name, generation = %id, why, "deploy begins");
+        self.rollout = Some(Rollout::new(id, listener, Instant::now()));
+        let (reading, outcomes) = (self.around.read_app(self.spec.path.clone()), self.outcomes.clone());
+        self.around.stop.spawn("read app", async move {
+            // An app that has ended needs it no more.
+            outcomes.send(Outcome::Resolved(id, reading.await)).await.ok();
+        });
+    }
+
+    /// The app has been read.
+    pub(super) fn resolved(&mut self, id: GenerationId, read: Result<AppSpec, ResolveError>) {
+        if self.rollout.as_ref().is_none_or(|rollout| rollout.id != id) {
+            return;
+        }
+        match read {
+            Ok(spec) if spec.name != self.app.name => {
+                let name = &spec.name;
+                self.reject(format!("the app calls itself `{name}` now: a new name needs a new start"));
+            }
+            Ok(spec) => self.try_out(Arc::new(spec)),
+            Err(error) => self.reject(error.to_string()),
+        }
+    }
+
+    fn try_out(&mut self, spec: Arc<AppSpec>) {
+        self.spec = Arc::clone(&spec);
+        self.look_at_files();
+        let Some(rollout) = &mut self.rollout else { return };
+        rollout.trial = Some(Generation::new(rollout.id, spec));
+        self.pool.set_mode(Mode::Open);
+        let workers = self.wanted();
+        if let Some(rollout) = &self.rollout {
+            let (app, generation) = (self.app.name.clone(), rollout.id);
+            rollout.tell(DeployEvent::Starting { app, generation, workers });
+        }
+    }
+
+    /// One more worker of a generation on trial is ready.
+    pub(super) fn tell_ready(&self, generation: GenerationId) {
+        let Some(rollout) = self.rollout.as_ref().filter(|rollout| rollout.id == generation) else { return };
+        let of_it = |state: State, id| state == State::Ready && id == generation;
+        let ready = self.crew.values().filter(|record| of_it(record.state, record.generation)).count();
+        let (app, workers) = (self.app.name.clone(), self.wanted());
+        rollout.tell(DeployEvent::Ready { app, generation, ready, workers });
+    }
+
+    /// The generation on trial serves from now on.
+    pub(super) fn promote(&mut self, generation: GenerationId) {
+        let Some(mut rollout) = self.rollout.take_if(|rollout| rollout.id == generation) else { return };
+        let Some(trial) = rollout.trial.take() else { return };
+        self.app.rules.store(Arc::clone(&trial.spec.rules));
+        self.pool.set_max_queue(trial.spec.rules.max_queue);
+        self.pool.promote(generation);
+        let from = self.current.as_ref().map(|current| current.id.0);
+        let ms = u64::try_from(rollout.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(app = %self.app.name, generation = %generation, from, ms, "generation serves");
+        self.app.metrics.deploy("done");
+        self.rejected = None;
+        self.facts.send_modify(|facts| {
+            facts.settled = true;
+            facts.rejected = None;
+            facts.serving = Some(Arc::clone(&trial.spec));
+        });
+        self.around.news.notify_one();
+        self.current = Some(trial);
+        rollout.end(DeployEvent::Done { app: self.app.name.clone(), generation, ms });
+    }
+
+    /// A worker has failed: what that means for its generation.
+    pub(super) fn failed(&mut self, generation: GenerationId, failure: Failure, why: &str) {
+        let now = Instant::now();
+        if let Some(current) = self.current.as_mut().filter(|current| current.id == generation) {
+            // What serves has served: it is started again for as long as it takes.
+            current.budget.failed(failure, now);
+            return;
+        }
+        let trial = self.rollout.as_mut().and_then(|rollout| rollout.trial.as_mut());
+        let Some(trial) = trial.filter(|trial| trial.id == generation) else { return };
+        if trial.budget.failed(failure, now) == Verdict::Reject {
+            let failures = trial.budget.failures();
+            let times =
+                if failures > 1 { format!(", the last of {failures} failures") } else { String::new() };
+            self.reject(format!("a worker {why}{times}"));
+        }
+    }
+
+    /// The rollout ends as if it had never been; the old generation goes on. Without one the app takes no requests
+    /// until it is deployed or changed.
+    fn reject(&mut self, reason: String) {
+        let Some(rollout) = self.rollout.take() else { return };
+        let (app, generation) = (self.app.name.clone(), rollout.id);
+        let serving = self.current.as_ref().map(|current| current.id.0);
+        tracing::error!(%app, %generation, serving, reason, "generation rejected");
+        self.app.metrics.deploy("rejected");
+        let rejection = Rejection { generation, reason: reason.clone(), output: rollout.output() };
+        self.rejected = Some(rejection.clone());
+        if self.current.is_none() {
+            self.pool.set_mode(Mode::Closed);
+        }
+        let serves = self.current.is_some();
+        self.facts.send_modify(|facts| {
+            facts.settled = true;
+            facts.rejected = (!serves).then_some(reason);
+        });
+        self.around.news.notify_one();
+        rollout.end(DeployEvent::Rejected { app, rejection });
+    }
+
+    fn supersede(&mut self) {
+        let Some(rollout) = self.rollout.take() else { return };
+        let (app, generation) = (self.app.name.clone(), rollout.id);
+        tracing::info!(%app, %generation, "generation superseded before it served");
+        self.app.metrics.deploy("superseded");
+        rollout.end(DeployEvent::Superseded { app, generation });
+    }
+
+    /// Ends a rollout because the app ends.
+    pub(super) fn give_up_rollout(&mut self, reason: &str) {
+        if self.rollout.is_some() {
+            self.reject(reason.into());
+        }
+    }
+
+    /// The files of the app have changed.
+    pub(super) fn files_changed(&mut self, change: Change) {
+        let loads_itself = self.current.is_some() && self.rollout.is_none() && change == Change::Entry;
+        match self.spec.reload {
+            Reload::None => {}
+            Reload::Module if loads_itself => self.signal_reload(),
+            Reload::Process | Reload::Module => match change {
+                Change::Entry => self.deploy(None, "its entry changed"),
+                Change::Settings => self.deploy(None, "its settings or its folder changed"),
+            },
+        }
+    }
+
+    fn signal_reload(&mut self) {
+        let Some(signal) = self.spec.reload_signal else { return };
+        tracing::info!(app = %self.app.name, ?signal, "entry changed: workers are told to load it anew");
+        for (worker, record) in &mut self.crew {
+            match record.state {
+                State::Ready => self.around.backend.signal(*worker, Signal::Reload(signal)),
+                // It may have loaded the old code already, and may not yet survive the signal.
+                State::Starting { .. } => record.reload_when_ready = true,
+                State::Draining { .. } | State::Stopping { .. } | State::Exited => {}
+            }
+        }
+    }
+
+    fn look_at_files(&mut self) {
+        if self.spec.reload == Reload::None {
+            self.watch = None;
+            return;
+        }
+        let targets = Targets::of(&self.spec);
+        if self.watch.as_ref().is_none_or(|watch| *watch.targets() != targets) {
+            self.watch = Some(Watch::start(targets, self.changes.clone(), &self.around.stop));
+        }
+    }
+
+    fn next_generation(&mut self) -> GenerationId {
+        self.latest = self.latest.next();
+        self.latest
+    }
+}

@@ -1,0 +1,108 @@
+//! Owns a generation on its way: from asked for, over tried out, to how it ended; and tells those who wait for it.
+//!
+//! Never here: starting its workers, or deciding when it may take over (`plan`).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::api::DeployEvent;
+use crate::name::GenerationId;
+use crate::spec::AppSpec;
+
+use super::budget::Budget;
+
+/// A version of an app with all that its workers run pinned.
+pub(super) struct Generation {
+    /// Which.
+    pub(super) id: GenerationId,
+    /// What it is made of.
+    pub(super) spec: Arc<AppSpec>,
+    /// What may still go wrong with it.
+    pub(super) budget: Budget,
+}
+
+impl Generation {
+    /// A generation none of whose workers has been started.
+    pub(super) fn new(id: GenerationId, spec: Arc<AppSpec>) -> Self {
+        Self { id, spec, budget: Budget::new() }
+    }
+}
+
+/// A generation that is to take over.
+///
+/// ```text
+///   asked for ──→ on trial ──→ done
+///       │            ├───────→ rejected
+///       ├────────────│───────→ rejected: the app cannot be read
+///       └────────────┴───────→ superseded by a later one
+/// ```
+pub(super) struct Rollout {
+    /// Which generation it will be.
+    pub(super) id: GenerationId,
+    /// When it was asked for.
+    pub(super) begun: Instant,
+    /// `None` until the app's directory and settings have been read.
+    pub(super) trial: Option<Generation>,
+    listener: Option<Listener>,
+    written: VecDeque<String>,
+}
+
+impl Rollout {
+    /// A generation that was asked for.
+    pub(super) fn new(id: GenerationId, listener: Option<Listener>, now: Instant) -> Self {
+        Self { id, begun: now, trial: None, listener, written: VecDeque::new() }
+    }
+
+    /// Keeps what one of its workers wrote, for the message of a rejection.
+    pub(super) fn note_output(&mut self, line: &str) {
+        if self.written.len() == KEPT {
+            self.written.pop_front();
+        }
+        self.written.push_back(line.into());
+    }
+
+    /// The last lines its workers wrote.
+    pub(super) fn output(&self) -> Vec<String> {
+        self.written.iter().cloned().collect()
+    }
+
+    /// Tells how far it is.
+    pub(super) fn tell(&self, progress: DeployEvent) {
+        if let Some(listener) = &self.listener {
+            // Who reads too slowly misses steps on the way, never the end.
+            listener.steps.try_send(progress).ok();
+        }
+    }
+
+    /// Tells how it ended.
+    pub(super) fn end(self, outcome: DeployEvent) {
+        if let Some(listener) = self.listener {
+            listener.end(outcome);
+        }
+    }
+}
+
+/// Somebody who waits for the end of one app's deploy; the place for its last event is taken beforehand.
+pub(super) struct Listener {
+    steps: mpsc::Sender<DeployEvent>,
+    last: mpsc::OwnedPermit<DeployEvent>,
+}
+
+impl Listener {
+    /// `None` when the channel has no place left.
+    pub(super) fn new(steps: &mpsc::Sender<DeployEvent>) -> Option<Self> {
+        let last = steps.clone().try_reserve_owned().ok()?;
+        Some(Self { steps: steps.clone(), last })
+    }
+
+    /// Tells the end; there is a place for it.
+    pub(super) fn end(self, outcome: DeployEvent) {
+        drop(self.last.send(outcome));
+    }
+}
+
+/// Lines of output kept for a rejection.
+const KEPT: usize = 100;

@@ -1,0 +1,122 @@
+//! Owns what every app of an instance uses and none owns: the backend, the numbers of workers, the post office for
+//! what happens to them, the way to read an app anew.
+//!
+//! Never here: anything about one app.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
+
+use tokio::sync::{Notify, mpsc};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use crate::backend::{Backend, Event};
+use crate::clock::WallClock;
+use crate::name::WorkerId;
+use crate::spec::AppSpec;
+use crate::stop::Stop;
+
+use super::Resolve;
+use super::error::ResolveError;
+use super::output::Output;
+
+/// The surroundings of an app; all clones are the same.
+#[derive(Clone)]
+pub(super) struct Surroundings {
+    /// Starts and ends workers.
+    pub(super) backend: Arc<dyn Backend>,
+    /// Delivers what happens to them.
+    pub(super) post: Post,
+    /// What they wrote.
+    pub(super) output: Output,
+    /// Reads apps.
+    pub(super) resolve: Arc<dyn Resolve>,
+    /// Of the machine.
+    pub(super) cores: usize,
+    /// Every task belongs to it.
+    pub(super) stop: Stop,
+    /// Tells the manager that the facts of an app have changed.
+    pub(super) news: Arc<Notify>,
+    /// For the times of output lines.
+    pub(super) clock: WallClock,
+    /// The last worker's number; an instance never uses one twice.
+    pub(super) last_worker: Arc<AtomicU64>,
+}
+
+impl Surroundings {
+    /// A number no worker has had.
+    pub(super) fn next_worker(&self) -> WorkerId {
+        WorkerId(self.last_worker.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// Reads the app at `path`, off this thread.
+    ///
+    /// # Errors
+    /// What the reader says, or that it took too long; it then ends by itself, unheard.
+    pub(super) fn read_app(
+        &self,
+        path: PathBuf,
+    ) -> impl Future<Output = Result<AppSpec, ResolveError>> + Send + use<> {
+        let resolve = Arc::clone(&self.resolve);
+        async move {
+            let shown = path.clone();
+            let reading = spawn_blocking(move || resolve.resolve(&path));
+            match timeout(READ_LIMIT, reading).await {
+                Ok(Ok(read)) => read,
+                Ok(Err(panic)) => Err(ResolveError::because(unreadable(&shown, "the reader failed"), panic)),
+                Err(late) => Err(ResolveError::because(unreadable(&shown, "it takes too long"), late)),
+            }
+        }
+    }
+
+    /// Milliseconds since 1970.
+    pub(super) fn unix_millis(&self) -> u64 {
+        let since = self.clock.now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Which task hears of which worker. Clones are the same post.
+#[derive(Clone, Default)]
+pub(super) struct Post {
+    /// Held for one look-up. A lock and not a task: an app enrols a worker and starts it in one go, and its first
+    /// event must find the entry.
+    boxes: Arc<Mutex<HashMap<WorkerId, mpsc::Sender<Event>>>>,
+}
+
+impl Post {
+    /// From now on, what happens to the worker is delivered there.
+    pub(super) fn enrol(&self, worker: WorkerId, mailbox: mpsc::Sender<Event>) {
+        self.lock().insert(worker, mailbox);
+    }
+
+    /// Nothing about the worker is delivered any more.
+    pub(super) fn forget(&self, worker: WorkerId) {
+        self.lock().remove(&worker);
+    }
+
+    /// Delivers until there is nothing more to come.
+    pub(super) async fn deliver(self, mut events: mpsc::Receiver<Event>) {
+        while let Some(event) = events.recv().await {
+            let (Event::Ready(worker) | Event::Output(worker, _) | Event::Exited(worker, _)) = &event;
+            let mailbox = self.lock().get(worker).cloned();
+            if let Some(mailbox) = mailbox {
+                // An app that has ended has no worker left to hear of.
+                mailbox.send(event).await.ok();
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<WorkerId, mpsc::Sender<Event>>> {
+        self.boxes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn unreadable(path: &Path, why: &str) -> String {
+    format!("cannot read the app at {}: {why}", path.display())
+}
+
+const READ_LIMIT: Duration = Duration::from_secs(20);

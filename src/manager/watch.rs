@@ -1,0 +1,284 @@
+//! Owns noticing that an app's files have changed: its entry, its `rip.toml`, or where its path leads.
+//!
+//! Never here: what a change leads to.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+use tokio::time::{sleep, timeout};
+
+use crate::name::AppName;
+use crate::spec::AppSpec;
+use crate::stop::{Stop, StopHandle};
+
+/// What has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Change {
+    /// The app's code.
+    Entry,
+    /// Its settings, or the folder that its path leads to.
+    Settings,
+}
+
+/// What is looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Targets {
+    app: AppName,
+    /// The app's path as given; may be a symbolic link that a deploy swaps.
+    path: PathBuf,
+    entry: Option<PathBuf>,
+    settings: PathBuf,
+}
+
+impl Targets {
+    /// What to look at for an app.
+    pub(super) fn of(spec: &AppSpec) -> Self {
+        let folder = if spec.path.is_file() { spec.path.parent() } else { None };
+        let settings = folder.unwrap_or(&spec.path).join("rip.toml");
+        Self { app: spec.name.clone(), path: spec.path.clone(), entry: spec.entry.clone(), settings }
+    }
+
+    /// Folders, not files: editors write a new file and rename it over the old one.
+    fn folders(&self) -> BTreeSet<PathBuf> {
+        let files = [Some(&self.path), self.entry.as_ref(), Some(&self.settings)].into_iter().flatten();
+        let parents = files.filter_map(|file| Some(file.parent()?.to_path_buf()));
+        parents
+            .map(|folder| if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder })
+            .collect()
+    }
+}
+
+/// Looks until it is dropped.
+pub(super) struct Watch {
+    targets: Targets,
+    task: StopHandle,
+}
+
+impl Watch {
+    /// Begins to look; each change is told once, some 150 ms after the files have come to rest.
+    pub(super) fn start(targets: Targets, tell: mpsc::Sender<Change>, stop: &Stop) -> Self {
+        let task = stop.spawn("file watch", look(targets.clone(), tell));
+        Self { targets, task }
+    }
+
+    /// What is looked at.
+    pub(super) fn targets(&self) -> &Targets {
+        &self.targets
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn look(targets: Targets, tell: mpsc::Sender<Change>) {
+    let Some(mut seen) = fingerprint(&targets).await else { return };
+    let (wake, mut woken) = mpsc::channel(1);
+    let mut watcher = inotify(&targets, &wake);
+    loop {
+        // Also with inotify: it is silent about other machines' writes to a network file system.
+        let every = if watcher.is_some() { SAFETY_POLL } else { POLL };
+        if timeout(every, woken.recv()).await.is_ok() {
+            // An app that writes beside its code all day is looked at 20 times a second, no more.
+            sleep(LULL).await;
+        }
+        let Some(found) = at_rest(&targets, &seen).await else { return };
+        let Some(change) = seen.difference(&found) else { continue };
+        if seen.real_path != found.real_path {
+            // The watched folders stand for other folders now.
+            watcher = inotify(&targets, &wake);
+        }
+        seen = found;
+        if tell.send(change).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The files once two looks in a row agree, or the first look if nothing has changed.
+async fn at_rest(targets: &Targets, seen: &Fingerprint) -> Option<Fingerprint> {
+    let mut found = fingerprint(targets).await?;
+    if found == *seen {
+        return Some(found);
+    }
+    for _ in 0..MOST_LOOKS {
+        sleep(REST).await;
+        let again = fingerprint(targets).await?;
+        if again == found {
+            break;
+        }
+        found = again;
+    }
+    Some(found)
+}
+
+fn inotify(targets: &Targets, wake: &mpsc::Sender<()>) -> Option<RecommendedWatcher> {
+    let wake = wake.clone();
+    let told = move |event: notify::Result<notify::Event>| {
+        // Reading a file is no change; an error may have lost one.
+        if !matches!(event, Ok(notify::Event { kind: EventKind::Access(_), .. })) {
+            // One that waits to be read says the same.
+            wake.try_send(()).ok();
+        }
+    };
+    let watched = notify::recommended_watcher(told).and_then(|mut watcher| {
+        for folder in targets.folders() {
+            watcher.watch(&folder, RecursiveMode::NonRecursive)?;
+        }
+        Ok(watcher)
+    });
+    watched
+        .inspect_err(|error| {
+            let app = targets.app.as_str();
+            tracing::warn!(app, %error, "cannot use inotify: looking for changed files once a second");
+        })
+        .ok()
+}
+
+/// How the files look; equal as long as nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Fingerprint {
+    real_path: Option<PathBuf>,
+    entry: Option<Stamp>,
+    settings: Option<Stamp>,
+}
+
+/// Length and inode too: a copy may keep the time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stamp {
+    modified: Option<SystemTime>,
+    len: u64,
+    inode: u64,
+}
+
+impl Fingerprint {
+    fn difference(&self, now: &Self) -> Option<Change> {
+        // A file that is away for a moment, or for good, is nothing to load.
+        let changed = |then: &Option<Stamp>, now: &Option<Stamp>| now.is_some() && then != now;
+        let moved = now.real_path.is_some() && self.real_path != now.real_path;
+        let settings_gone = self.settings.is_some() && now.settings.is_none() && now.real_path.is_some();
+        if moved || settings_gone || changed(&self.settings, &now.settings) {
+            return Some(Change::Settings);
+        }
+        changed(&self.entry, &now.entry).then_some(Change::Entry)
+    }
+}
+
+async fn fingerprint(targets: &Targets) -> Option<Fingerprint> {
+    let targets = targets.clone();
+    let look = move || Fingerprint {
+        real_path: fs::canonicalize(&targets.path).ok(),
+        entry: targets.entry.as_deref().and_then(stamp),
+        settings: stamp(&targets.settings),
+    };
+    // Only a runtime that shuts down does not run it.
+    spawn_blocking(look).await.ok()
+}
+
+fn stamp(file: &Path) -> Option<Stamp> {
+    use std::os::unix::fs::MetadataExt;
+    let found = fs::metadata(file).ok()?;
+    Some(Stamp { modified: found.modified().ok(), len: found.len(), inode: found.ino() })
+}
+
+/// Between two looks that must agree.
+const REST: Duration = Duration::from_millis(150);
+/// A file that is written to all the time is taken as it is after this many looks.
+const MOST_LOOKS: usize = 20;
+const LULL: Duration = Duration::from_millis(50);
+const POLL: Duration = Duration::from_secs(1);
+const SAFETY_POLL: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    struct Files {
+        folder: tempfile::TempDir,
+        changes: mpsc::Receiver<Change>,
+        _watch: Watch,
+    }
+
+    impl Files {
+        /// Two releases with an entry each, `current` leads to the first.
+        async fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            for release in ["1", "2"] {
+                fs::create_dir(folder.path().join(release)).unwrap();
+                fs::write(folder.path().join(release).join("index.js"), "1").unwrap();
+            }
+            let current = folder.path().join("current");
+            symlink("1", &current).unwrap();
+            let targets = Targets {
+                app: AppName::parse("app").unwrap(),
+                entry: Some(current.join("index.js")),
+                settings: current.join("rip.toml"),
+                path: current,
+            };
+            let (tell, mut changes) = mpsc::channel(1);
+            let watch = Watch::start(targets, tell, &Stop::new());
+            // The first look is taken when the watch has begun, which only its silence shows.
+            timeout(REST * 2, changes.recv()).await.unwrap_err();
+            Self { folder, changes, _watch: watch }
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            let staged = self.folder.path().join("staged");
+            fs::write(&staged, text).unwrap();
+            fs::rename(staged, self.folder.path().join("current").join(name)).unwrap();
+        }
+
+        async fn change(&mut self) -> Option<Change> {
+            timeout(Duration::from_secs(5), self.changes.recv()).await.unwrap()
+        }
+    }
+
+    #[tokio::test]
+    async fn an_entry_that_is_renamed_over_is_told_once() {
+        let mut files = Files::new().await;
+        files.write("index.js", "two");
+        files.write("index.js", "three");
+        assert_eq!(files.change().await, Some(Change::Entry));
+        timeout(REST * 3, files.changes.recv()).await.unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn settings_that_come_change_and_go_are_told() {
+        let mut files = Files::new().await;
+        files.write("rip.toml", "workers = 1");
+        assert_eq!(files.change().await, Some(Change::Settings));
+        files.write("rip.toml", "workers = 22");
+        assert_eq!(files.change().await, Some(Change::Settings));
+        fs::remove_file(files.folder.path().join("current/rip.toml")).unwrap();
+        assert_eq!(files.change().await, Some(Change::Settings));
+    }
+
+    #[tokio::test]
+    async fn a_link_that_is_swapped_is_told_and_the_new_folder_is_looked_at() {
+        let mut files = Files::new().await;
+        let staged = files.folder.path().join("staged");
+        symlink("2", &staged).unwrap();
+        fs::rename(&staged, files.folder.path().join("current")).unwrap();
+        assert_eq!(files.change().await, Some(Change::Settings));
+
+        files.write("index.js", "newer");
+        assert_eq!(files.change().await, Some(Change::Entry));
+    }
+
+    #[tokio::test]
+    async fn other_files_and_a_missing_entry_are_no_change() {
+        let mut files = Files::new().await;
+        files.write("other.txt", "x");
+        fs::remove_file(files.folder.path().join("current/index.js")).unwrap();
+        timeout(REST * 4, files.changes.recv()).await.unwrap_err();
+    }
+}

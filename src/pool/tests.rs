@@ -1,0 +1,235 @@
+//! Random histories of a pool, and the edges that are worth a name.
+
+#![allow(clippy::disallowed_methods, reason = "every task is awaited or aborted here")]
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use http::uri::PathAndQuery;
+use tokio::time::Instant;
+
+use super::*;
+use crate::name::RequestId;
+
+fn claim(not: Option<WorkerId>) -> Claim {
+    let doing = Doing {
+        id: RequestId::random(),
+        method: Method::GET,
+        target: PathAndQuery::from_static("/"),
+        since: Instant::now(),
+    };
+    Claim { doing, deadline: Instant::now() + Duration::from_secs(10), not }
+}
+
+fn member(worker: u64, generation: u64, concurrency: u32) -> Arc<Member> {
+    let address = Address::Unix(format!("/nowhere/{worker}").into());
+    let concurrency = NonZeroU32::new(concurrency).unwrap();
+    Arc::new(Member::new(WorkerId(worker), GenerationId(generation), address, concurrency, 2))
+}
+
+/// A pool with workers 1 to `count` of generation 1.
+fn pool(count: u64, max_queue: usize) -> (Pool, PoolWriter) {
+    let (pool, writer) = Pool::new(max_queue);
+    writer.promote(GenerationId(1));
+    for worker in 1..=count {
+        writer.publish(member(worker, 1, 1), None);
+    }
+    (pool, writer)
+}
+
+fn in_flight(writer: &PoolWriter) -> usize {
+    writer.standings().iter().map(|standing| standing.in_flight).sum()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_most_recently_freed_worker_is_taken_first() {
+    let (pool, _writer) = pool(3, 10);
+    let (first, second) = (pool.claim(claim(None)).await.unwrap(), pool.claim(claim(None)).await.unwrap());
+    let freed = second.member().worker;
+    drop(first);
+    drop(second);
+    assert_eq!(pool.claim(claim(None)).await.unwrap().member().worker, freed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_refuses_at_once_and_a_deadline_fires_by_itself() {
+    let (pool, writer) = pool(1, 1);
+    let _held = pool.claim(claim(None)).await.unwrap();
+    let waiting = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.claim(claim(None)).await.err() }
+    });
+    while writer.report().queued == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(pool.claim(claim(None)).await.err(), Some(ClaimError::Full));
+    assert_eq!(waiting.await.unwrap(), Some(ClaimError::Expired { any_worker: true }));
+    assert_eq!(writer.report().queued, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_promoted_generation_gets_requests() {
+    let (pool, writer) = pool(1, 10);
+    writer.publish(member(9, 2, 1), None);
+    assert_eq!(pool.claim(claim(None)).await.unwrap().member().worker, WorkerId(1));
+    writer.promote(GenerationId(2));
+    assert_eq!(pool.claim(claim(None)).await.unwrap().member().worker, WorkerId(9));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_goes_in_front_and_never_to_the_same_worker() {
+    let (pool, writer) = pool(2, 10);
+    let (one, two) = (pool.claim(claim(None)).await.unwrap(), pool.claim(claim(None)).await.unwrap());
+    let (failed, other) = (one.member().worker, two.member().worker);
+    let ordinary = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.claim(claim(None)).await.unwrap() }
+    });
+    let retried = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.claim(claim(Some(failed))).await.unwrap() }
+    });
+    while writer.report().queued < 2 {
+        tokio::task::yield_now().await;
+    }
+    drop(one);
+    assert_eq!(ordinary.await.unwrap().member().worker, failed, "the failed worker serves others meanwhile");
+    drop(two);
+    assert_eq!(retried.await.unwrap().member().worker, other);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_condemned_worker_gets_nothing_new() {
+    let (pool, writer) = pool(1, 10);
+    let lease = pool.claim(claim(None)).await.unwrap();
+    lease.condemn(Condemned::TooSlow);
+    drop(lease);
+    assert!(!pool.any_worker());
+    assert_eq!(writer.standings()[0].condemned, Some(Condemned::TooSlow));
+    assert_eq!(pool.claim(claim(None)).await.err(), Some(ClaimError::Expired { any_worker: false }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tunnel_frees_the_request_window_until_there_are_too_many() {
+    let (pool, writer) = pool(1, 10);
+    let mut tunnels = Vec::new();
+    for _ in 0..2 {
+        let lease = pool.claim(claim(None)).await.unwrap();
+        tunnels.push(lease.into_tunnel().ok().expect("there is a place"));
+    }
+    let lease = pool.claim(claim(None)).await.unwrap();
+    let lease = lease.into_tunnel().err().expect("both places are taken");
+    assert_eq!((writer.standings()[0].tunnels, writer.standings()[0].in_flight), (2, 1));
+    drop(lease);
+    drop(tunnels);
+    assert_eq!((writer.standings()[0].tunnels, writer.standings()[0].in_flight), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_refuses_those_that_wait() {
+    let (pool, writer) = pool(0, 10);
+    let waiting = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.claim(claim(None)).await.err() }
+    });
+    while writer.report().queued == 0 {
+        tokio::task::yield_now().await;
+    }
+    writer.set_mode(Mode::Closed);
+    assert_eq!(waiting.await.unwrap(), Some(ClaimError::Closed));
+    assert_eq!(pool.claim(claim(None)).await.err(), Some(ClaimError::Closed));
+}
+
+/// Claims, returns, hang-ups, deploys, retirements and crashes in any order: what was claimed is held or has come
+/// back, and no worker has more in hand than it takes.
+#[tokio::test(start_paused = true)]
+async fn random_histories_lose_nothing() {
+    for round in 0..300 {
+        let seed = fastrand::u64(..);
+        let outcome = history(fastrand::Rng::with_seed(seed)).await;
+        assert!(outcome.is_ok(), "round {round}, seed {seed}: {outcome:?}");
+    }
+}
+
+async fn history(mut random: fastrand::Rng) -> Result<(), String> {
+    let (pool, writer) = Pool::new(8);
+    let (mut generation, mut next_worker) = (1, 1);
+    writer.promote(GenerationId(generation));
+    let mut waiting: Vec<tokio::task::JoinHandle<Result<Lease, ClaimError>>> = Vec::new();
+    let mut held: Vec<Lease> = Vec::new();
+    for _ in 0..120 {
+        let workers = writer.standings();
+        let known = random.choice(&workers).map(|standing| standing.worker);
+        match random.u8(0..10) {
+            0..4 => {
+                let (pool, not) = (pool.clone(), known.filter(|_| random.u8(0..5) == 0));
+                waiting.push(tokio::spawn(async move { pool.claim(claim(not)).await }));
+            }
+            4 | 5 if !held.is_empty() => drop(held.swap_remove(random.usize(..held.len()))),
+            6 if !waiting.is_empty() => waiting.swap_remove(random.usize(..waiting.len())).abort(),
+            7 => {
+                writer.publish(member(next_worker, generation, random.u32(1..3)), None);
+                next_worker += 1;
+            }
+            8 => match (known, random.u8(0..3)) {
+                (Some(worker), 0) => writer.retire(worker),
+                (Some(worker), 1) => writer.remove(worker),
+                (Some(worker), _) => held
+                    .iter()
+                    .filter(|lease| lease.member().worker == worker)
+                    .for_each(|lease| lease.condemn(Condemned::Stalled)),
+                (None, _) => {}
+            },
+            _ if random.u8(0..8) == 0 => {
+                generation += 1;
+                writer.promote(GenerationId(generation));
+            }
+            _ => {}
+        }
+        for _ in 0..4 {
+            tokio::task::yield_now().await;
+        }
+        for at in (0..waiting.len()).rev() {
+            if waiting[at].is_finished() {
+                match waiting.swap_remove(at).await {
+                    Ok(Ok(lease)) => held.push(lease),
+                    Ok(Err(_)) | Err(_) => {}
+                }
+            }
+        }
+        check(&writer, &held)?;
+    }
+    for task in waiting {
+        task.abort();
+        if let Ok(Ok(lease)) = task.await {
+            held.push(lease);
+        }
+    }
+    check(&writer, &held)?;
+    held.clear();
+    if in_flight(&writer) == 0 && writer.report().queued == 0 {
+        Ok(())
+    } else {
+        Err("something was not given back".into())
+    }
+}
+
+fn check(writer: &PoolWriter, held: &[Lease]) -> Result<(), String> {
+    let report = writer.report();
+    for slot in &report.slots {
+        let ours = held.iter().filter(|lease| lease.member().worker == slot.standing.worker).count();
+        if ours != slot.standing.in_flight {
+            return Err(format!(
+                "{} has {} in hand, {ours} leases are held",
+                slot.standing.worker, slot.standing.in_flight
+            ));
+        }
+        let most = held.iter().find(|lease| lease.member().worker == slot.standing.worker);
+        if most.is_some_and(|lease| ours > lease.member().concurrency.get() as usize) {
+            return Err(format!("{} has too many in hand", slot.standing.worker));
+        }
+    }
+    Ok(())
+}
