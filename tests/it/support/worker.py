@@ -88,7 +88,7 @@ class Request:
             self.headers.append((name.lower(), value))
         url = urlsplit(self.target)
         self.path = url.path
-        self.query = {name: values[0] for name, values in parse_qs(url.query).items()}
+        self.query = {name: values[0] for name, values in parse_qs(url.query, keep_blank_values=True).items()}
         self.done = False
         self.frame()
 
@@ -167,7 +167,7 @@ class Connection:
         return line
 
     def head(self):
-        self.sock.settimeout(DROP_IDLE)
+        self.sock.settimeout(DROP_IDLE if self.request else None)
         try:
             while b"\r\n\r\n" not in self.buffer:
                 self.fill()
