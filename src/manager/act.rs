@@ -113,7 +113,9 @@ impl AppTask {
         let Some(address) = record.address.clone() else { return };
         let rules = &record.spec.rules;
         let member = Member::new(worker, generation, address, rules.concurrency, rules.tunnels);
-        self.pool.publish(Arc::new(member), record.recycle_after());
+        let member = Arc::new(member);
+        record.member = Some(Arc::clone(&member));
+        self.pool.publish(member, record.recycle_after());
         if std::mem::take(&mut record.reload_when_ready)
             && let Some(signal) = record.spec.reload_signal
         {

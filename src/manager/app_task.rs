@@ -218,7 +218,12 @@ impl AppTask {
             backend::Event::Output(worker, line) => self.wrote(worker, line),
             backend::Event::Exited(worker, exit) => {
                 if let Some(record) = self.crew.get(&worker) {
-                    self.app.metrics.worker_exited(record.cause_of(exit));
+                    let cause = record.cause_of(exit);
+                    self.app.metrics.worker_exited(cause);
+                    // Requests that it left unanswered wait to hear why.
+                    if let Some(member) = &record.member {
+                        member.note_end(cause);
+                    }
                 }
                 self.feed(worker, Event::Gone, &exit.to_string());
             }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::api::WorkerTally;
 use crate::backend::Exit;
 use crate::name::{GenerationId, WorkerId};
-use crate::pool::{Address, Standing};
+use crate::pool::{Address, Member, Standing};
 use crate::spec::{AppSpec, Reload};
 use crate::stop::StopHandle;
 
@@ -35,6 +35,8 @@ pub(super) struct Record {
     pub(super) pid: Option<u32>,
     /// Where it listens, once it has a process.
     pub(super) address: Option<Address>,
+    /// What the data path knows it by, once it is published.
+    pub(super) member: Option<Arc<Member>>,
     /// It said so before it was known to have a process.
     pub(super) said_ready: bool,
     /// Its app changed while it was starting.
@@ -93,6 +95,7 @@ impl Record {
             ready: None,
             pid: None,
             address: None,
+            member: None,
             said_ready: false,
             reload_when_ready: false,
             stale: None,
