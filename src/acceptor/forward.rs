@@ -88,7 +88,7 @@ async fn attempt(
     if request.rules.protocol == Protocol::H2c {
         return super::h2c::exchange(request, lease, recording).await;
     }
-    let outcome = exchange(request, lease, granted).await;
+    let outcome = exchange(request, lease, granted, not.is_none()).await;
     recording.note(|record| record.in_worker = Some(granted.elapsed()));
     let (head, answer) = outcome?;
     if head.status == StatusCode::SERVICE_UNAVAILABLE && head.headers.contains_key("rip-worker-busy") {
@@ -132,23 +132,71 @@ async fn claim(
     Ok(lease)
 }
 
-/// Sends the request and reads the answer's head.
+/// Sends the request and reads the answer's head; again, once, where a kept connection was closed under it.
 async fn exchange(
     request: &mut Outgoing<'_>,
     lease: Lease,
     granted: Instant,
+    may_repeat: bool,
 ) -> Result<(AnswerHead, Answer), ServeError> {
-    let timeouts = &request.rules.timeouts;
-    let worker = lease.member().worker;
-    let link = match Link::open(lease.member(), request.shard.index, timeouts.connect).await {
+    let timeouts = request.rules.timeouts;
+    let link = Link::open(lease.member(), request.shard.index, timeouts.connect).await;
+    let (lease, link) = reached(lease, link)?;
+    let may_repeat = may_repeat && link.used;
+    let (source, lease) = match send_and_wait(request, lease, link, granted).await {
+        Err(Unanswered::Worker(source, lease)) => (source, lease),
+        Err(Unanswered::Other(error)) => return Err(error),
+        Ok(answer) => return Ok(answer),
+    };
+    // Most likely the worker ended an idle connection at the moment it was used again.
+    if !(may_repeat && request.body.is_repeatable() && Retry::IfIdempotent.allows(request.head.method)) {
+        return Err(died(source, &lease).await);
+    }
+    let link = match Link::open_new(lease.member(), request.shard.index, timeouts.connect).await {
         Ok(link) => link,
+        // It was the worker that ended, not the connection alone.
+        Err(_) => return Err(died(source, &lease).await),
+    };
+    match send_and_wait(request, lease, link, granted).await {
+        Err(Unanswered::Worker(source, lease)) => Err(died(source, &lease).await),
+        Err(Unanswered::Other(error)) => Err(error),
+        Ok(answer) => Ok(answer),
+    }
+}
+
+/// A worker that refuses connections is taken out.
+fn reached(lease: Lease, link: io::Result<Link>) -> Result<(Lease, Link), ServeError> {
+    match link {
+        Ok(link) => Ok((lease, link)),
         Err(source) => {
             if matches!(source.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) {
                 lease.condemn(Condemned::Unreachable);
             }
-            return Err(ServeError::Unreachable { worker, source });
+            Err(ServeError::Unreachable { worker: lease.member().worker, source })
         }
-    };
+    }
+}
+
+async fn died(source: io::Error, lease: &Lease) -> ServeError {
+    let cause = lease.member().ended_within(CAUSE_KNOWN).await;
+    ServeError::WorkerDied { worker: lease.member().worker, cause, source }
+}
+
+/// Why one sending of a request brought no answer.
+enum Unanswered {
+    /// The connection ended without a byte of it.
+    Worker(io::Error, Lease),
+    Other(ServeError),
+}
+
+async fn send_and_wait(
+    request: &mut Outgoing<'_>,
+    lease: Lease,
+    link: Link,
+    granted: Instant,
+) -> Result<(AnswerHead, Answer), Unanswered> {
+    let timeouts = &request.rules.timeouts;
+    let worker = lease.member().worker;
     let mut out = Vec::with_capacity(1024);
     write_request(&mut out, request.head, &request.origin, request.body.framing(), request.rules.keepalive);
     let mut in_hand = InHand::new(request, lease, link, granted);
@@ -181,19 +229,18 @@ async fn exchange(
             if lease.member().concurrency.get() == 1 {
                 lease.condemn(Condemned::TooSlow);
             }
-            Err(ServeError::WorkerTimeout { worker })
+            Err(Unanswered::Other(ServeError::WorkerTimeout { worker }))
         }
         Err(Failed::Worker(source)) => {
             let (lease, _) = in_hand.take();
-            let cause = lease.member().ended_within(CAUSE_KNOWN).await;
-            Err(ServeError::WorkerDied { worker, cause, source })
+            Err(Unanswered::Worker(source, lease))
         }
         Err(Failed::Answer(what)) => {
             drop(in_hand.take());
-            Err(ServeError::BadAnswer { worker, what })
+            Err(Unanswered::Other(ServeError::BadAnswer { worker, what }))
         }
         // The worker sees its connection end when `in_hand` is dropped.
-        Err(Failed::Client(error)) => Err(error),
+        Err(Failed::Client(error)) => Err(Unanswered::Other(error)),
     }
 }
 
