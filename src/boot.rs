@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::acceptor::{self, Acceptor, bind_port};
+use crate::api::AppStatus;
 use crate::apps::runtimes;
 use crate::backend::child::{ChildBackend, ChildSettings};
 use crate::certs::{CertResolver, Keeper, KeeperParts, server_config};
@@ -54,10 +55,19 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     runtime.block_on(serve(Arc::new(config), inherited, target))
 }
 
+/// What each app is and how it would be run, a sentence each.
+///
+/// # Errors
+/// When one of them cannot be recognized.
+pub fn describe(config: &Config) -> anyhow::Result<Vec<String>> {
+    let resolver = Resolver::new(Arc::new(config.clone()));
+    let specs = config.apps.iter().map(|app| Ok(resolver.resolve(&app.path)?.described));
+    specs.collect()
+}
+
 /// The folders of an instance.
 struct Places {
     spool: PathBuf,
-    scripts: PathBuf,
 }
 
 async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> anyhow::Result<()> {
@@ -66,12 +76,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     let mut signals = Signals::listen()?;
     let control_socket = open_control(spec, inherited.control)?;
     let places = make_places(spec)?;
-    let resolver = Resolver {
-        config: Arc::clone(&config),
-        scripts: places.scripts.clone(),
-        // Stays the running version when an upgrade replaces the file.
-        self_exe: PathBuf::from("/proc/self/exe"),
-    };
+    let resolver = Resolver::new(Arc::clone(&config));
     let paths: Vec<PathBuf> = config.apps.iter().map(|app| app.path.clone()).collect();
     let drain = check_apps(&resolver, &paths)?;
     let doors = open_doors(spec, inherited.https, inherited.http)?;
@@ -79,6 +84,12 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     let (metrics, directory) = (Metrics::new(), Directory::new());
     let (backend_stop, manager_stop, control_stop, keeper_stop) =
         (Stop::new(), Stop::new(), Stop::new(), Stop::new());
+    // Before the workers: files that cannot be used are told before anything runs.
+    let keeper = keep_certificates(spec, &doors, &directory, &metrics, &keeper_stop).await?;
+    let tls = match &keeper {
+        Some((_, resolver)) => Some(server_config(Arc::clone(resolver))?),
+        None => None,
+    };
     let (events_in, events) = mpsc::channel(EVENTS);
     let backend = ChildBackend::open(ChildSettings {
         runtime_dir: spec.runtime_dir.clone(),
@@ -101,11 +112,6 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
         stop: manager_stop.clone(),
     };
     let manager = Manager::start(parts, paths);
-    let keeper = keep_certificates(spec, &doors, &directory, &metrics, &keeper_stop).await?;
-    let tls = match &keeper {
-        Some((_, resolver)) => Some(server_config(Arc::clone(resolver))?),
-        None => None,
-    };
     let (urls, redirects) = doors.urls();
     let shutdown = Stop::new();
     Control::start(ControlParts {
@@ -151,10 +157,18 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
         for app in &unserved {
             tracing::error!(app = app.app.as_ref().map(AppName::as_str), path = %app.path.display(), "not serving: {}", app.reason);
         }
-        say_ready(spec, &urls, &redirects, &manager).await;
+        let apps = manager.apps().await;
+        if !config.json {
+            let text = banner::text(spec, &urls, &redirects, &apps);
+            // Whoever started us may not be looking.
+            let _ = io::stderr().lock().write_all(text.as_bytes());
+        }
+        say_ready(&urls, &apps, unserved.len());
         asked_to_stop(&mut signals, &manager, &shutdown).await;
     }
 
+    // So that status says what is going on, whoever asked for it.
+    shutdown.request();
     tracing::info!("stopping: requests in hand have {drain:?}");
     sd::notify::stopping("finishing the requests in hand");
     let finished = async {
@@ -220,12 +234,12 @@ fn open_control(
 }
 
 fn make_places(spec: &ServerSpec) -> anyhow::Result<Places> {
-    let places = Places { spool: spec.state_dir.join("spool"), scripts: spec.runtime_dir.join("scripts") };
+    let places = Places { spool: spec.state_dir.join("spool") };
+    let scripts = resolve::scripts(spec);
     for (folder, mode) in [(&spec.state_dir, 0o700), (&spec.runtime_dir, 0o711), (&places.spool, 0o700)] {
         durable::private_dir(folder, mode).with_context(|| format!("cannot use {}", folder.display()))?;
     }
-    runtimes::install(&places.scripts)
-        .with_context(|| format!("cannot write to {}", places.scripts.display()))?;
+    runtimes::install(&scripts).with_context(|| format!("cannot write to {}", scripts.display()))?;
     Ok(places)
 }
 
@@ -289,14 +303,15 @@ async fn keep_certificates(
     Ok(Some((keeper, resolver)))
 }
 
-async fn say_ready(spec: &ServerSpec, urls: &[String], redirects: &[String], manager: &Manager) {
-    let apps = manager.apps().await;
-    let text = banner::text(spec, urls, redirects, &apps);
-    // Whoever started us may not be looking.
-    let _ = io::stderr().lock().write_all(text.as_bytes());
+/// The server is ready also when an app is not: it answers for it, and says so.
+fn say_ready(urls: &[String], apps: &[AppStatus], unserved: usize) {
     let ready: usize = apps.iter().map(|app| app.workers.ready).sum();
-    tracing::info!(workers = ready, "ready: {}", urls.join(" "));
-    sd::notify::ready(&format!("serving {} with {ready} workers", urls.join(" ")));
+    let text = match unserved {
+        0 => format!("serving {} with {ready} workers", urls.join(" ")),
+        _ => format!("serving {} with {ready} workers; {unserved} apps do not run", urls.join(" ")),
+    };
+    tracing::info!("ready: {text}");
+    sd::notify::ready(&text);
 }
 
 /// Returns when a signal or the control socket asks for the end; a hang-up deploys on the way.

@@ -48,7 +48,7 @@ fn run(config: Config) -> ExitCode {
     }
     match boot::run(config) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(&format!("{error:#}")),
+        Err(error) => failed(&in_full(&error)),
     }
 }
 
@@ -57,7 +57,18 @@ fn check(config: &Config) -> ExitCode {
     match apps {
         Err(error) => refused(&error),
         Ok(apps) if config.json => print(&format!("{:#}\n", report_json(config, &apps))),
-        Ok(apps) => print(&report_text(config, &apps)),
+        Ok(apps) => {
+            print(&report_text(config, &apps));
+            recognize(config)
+        }
+    }
+}
+
+/// Settings may be right and the directory still no app.
+fn recognize(config: &Config) -> ExitCode {
+    match boot::describe(config) {
+        Ok(described) => print(&described.iter().map(|line| format!("\n{line}\n")).collect::<String>()),
+        Err(error) => failed(&in_full(&error)),
     }
 }
 
@@ -82,6 +93,15 @@ fn print(text: &str) -> ExitCode {
 fn refused(error: &ConfigError) -> ExitCode {
     complain(&error.to_string());
     ExitCode::from(error.exit_code())
+}
+
+/// An error with its causes, none of them twice.
+fn in_full(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |text, cause| match text.as_str() {
+        "" => cause,
+        said if said.contains(&cause) => text,
+        _ => format!("{text}: {cause}"),
+    })
 }
 
 fn failed(text: &str) -> ExitCode {

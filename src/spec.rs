@@ -66,7 +66,7 @@ pub struct Recycle {
 pub struct Memory {
     /// Above it the worker is recycled after its answer.
     pub soft: Option<u64>,
-    /// Above it the kernel kills the worker.
+    /// Above it the worker is killed.
     pub hard: Option<u64>,
 }
 

@@ -4,7 +4,7 @@
 // or a promise of one. Listens on file descriptor 3 (LISTEN_FDS), else on $RIP_SOCKET, else on 127.0.0.1:$PORT.
 // Never here: TLS, queueing, time limits; the server in front has those.
 
-import { statSync } from 'node:fs';
+import { realpathSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -29,13 +29,12 @@ function mtime() {
   }
 }
 
-// A query makes Node load the file anew. Bun ignores it for file URLs, and loaders of other languages match on the
-// end of the path; there the entry leaves the cache instead.
+// A query makes Node load an ES module anew; a CommonJS one has to leave the cache of `require` too. Bun ignores the
+// query for file URLs, and loaders of other languages match on the end of the path: there leaving the cache is enough.
 function fresh(version) {
   if (!version) return import(pathToFileURL(entry).href);
-  if (!onBun) return import(`${pathToFileURL(entry).href}?v=${version}`);
-  delete createRequire(import.meta.url).cache[entry];
-  return import(entry);
+  delete createRequire(import.meta.url).cache[realpathSync(entry)];
+  return import(onBun ? entry : `${pathToFileURL(entry).href}?v=${version}`);
 }
 
 async function load(version) {

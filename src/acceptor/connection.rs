@@ -68,8 +68,9 @@ pub(super) async fn serve_http1(conn: Rc<Connection>, stream: ClientStream) {
     match end {
         // hyper has answered it already.
         End::Closed(Some(error)) if error.is_parse() => {
-            let status = if error.is_parse_too_large() { 431 } else { 400 };
-            record_unread(&conn, status, "malformed");
+            let (status, reason) =
+                if error.is_parse_too_large() { (431, "head-too-large") } else { (400, "malformed") };
+            record_unread(&conn, status, reason);
         }
         End::HeadTimeout => {
             record_unread(&conn, 408, "too-slow");

@@ -19,6 +19,8 @@ pub(super) enum ServeError {
     BodyTooLarge { limit: u64 },
     #[error("the request target is longer than {limit} bytes")]
     TargetTooLong { limit: usize },
+    #[error("the request has more than {limit} header fields")]
+    TooManyFields { limit: usize },
     #[error("the method is not supported")]
     Method,
     #[error("the host is not known here")]
@@ -87,6 +89,7 @@ impl ServeError {
             Self::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TargetTooLong { .. } => StatusCode::URI_TOO_LONG,
+            Self::TooManyFields { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::UnknownHost => StatusCode::NOT_FOUND,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
@@ -112,6 +115,7 @@ impl ServeError {
             | Self::TooSlow(_)
             | Self::BodyTooLarge { .. }
             | Self::TargetTooLong { .. }
+            | Self::TooManyFields { .. }
             | Self::Method
             | Self::UnknownHost
             | Self::Misdirected
@@ -137,6 +141,7 @@ impl ServeError {
             | Self::TooSlow(_)
             | Self::BodyTooLarge { .. }
             | Self::TargetTooLong { .. }
+            | Self::TooManyFields { .. }
             | Self::Method
             | Self::UnknownHost
             | Self::Misdirected
@@ -159,6 +164,7 @@ impl ServeError {
             Self::TooSlow(_) => "too-slow",
             Self::BodyTooLarge { .. } => "body-too-large",
             Self::TargetTooLong { .. } => "target-too-long",
+            Self::TooManyFields { .. } => "head-too-large",
             Self::Method => "method",
             Self::UnknownHost => "unknown-host",
             Self::Misdirected => "misdirected",
@@ -185,6 +191,7 @@ impl ServeError {
                 | Self::TooSlow(_)
                 | Self::BodyTooLarge { .. }
                 | Self::TargetTooLong { .. }
+                | Self::TooManyFields { .. }
                 | Self::Method
                 | Self::Misdirected
         )

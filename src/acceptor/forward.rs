@@ -204,7 +204,8 @@ async fn send_and_wait(
     let method = request.head.method;
     let work = async {
         let link = in_hand.link();
-        let sent = send(link, out, &mut request.body, &request.shard.server.limits).await?;
+        let sent =
+            send(link, out, &mut request.body, &request.shard.server.limits, request.rules.max_body).await?;
         if sent == Sent::All {
             in_hand.sent = true;
         }

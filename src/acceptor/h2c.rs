@@ -14,6 +14,7 @@ use http_body_util::{Either, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::TokioIo;
+use tokio::time::Instant;
 
 use crate::name::WorkerId;
 use crate::pool::{Condemned, Lease};
@@ -58,7 +59,9 @@ pub(super) async fn exchange(
         }
     };
     let outgoing = outgoing(request, body)?;
+    let sent = Instant::now();
     let answer = tokio::time::timeout(limit, channel.send_request(outgoing)).await;
+    recording.note(|record| record.in_worker = Some(sent.elapsed()));
     let Ok(answer) = answer else {
         if lease.member().concurrency.get() == 1 {
             lease.condemn(Condemned::TooSlow);
@@ -69,7 +72,6 @@ pub(super) async fn exchange(
         request.shard.channels.open.borrow_mut().remove(&worker);
         ServeError::WorkerDied { worker, cause: None, source: io::Error::other(error) }
     })?;
-    recording.note(|record| record.in_worker = record.queued.map(|_| Duration::ZERO));
     let (mut head, body) = answer.into_parts();
     clean_answer(&mut head.headers, true);
     let mut response = Response::new(ReplyBody::upstream(body, lease));

@@ -28,7 +28,7 @@ use super::headers::{Named, has_token};
 use super::peer::Client;
 use super::reply::{self, REQUEST_ID};
 use super::reply_body::ReplyBody;
-use super::request_body::{Collecting, RequestBody, check_length, collect};
+use super::request_body::{Collecting, RequestBody, check_length, collect, discard};
 use super::route::{self, Host};
 use super::shard::{Connection, Role};
 use super::tunnel::Upgrade;
@@ -42,7 +42,7 @@ type Handover = Rc<Cell<Option<Recording>>>;
 /// Dropping it means that the client has gone: the record says so, and whatever was taken is given back.
 pub(super) async fn serve(
     conn: Rc<Connection>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Result<Response<ReplyBody>, Infallible> {
     let arrived = Instant::now();
     let client = Client::of(conn.peer, request.headers(), &conn.shard.server.trusted);
@@ -50,11 +50,13 @@ pub(super) async fn serve(
     let mut recording = record(&conn, &request, &client, id, arrived);
     let accept = reply::accept_of(request.headers());
     let handover = Handover::default();
-    let unread = !request.body().is_end_stream();
-    let outcome = answer(&conn, request, &client, id, arrived, &mut recording, &handover).await;
+    let upgrade = upgrade_of(&mut request, &conn, &handover);
+    let (parts, body) = request.into_parts();
+    let mut body = (!body.is_end_stream()).then_some(body);
+    let outcome = answer(&conn, &parts, &mut body, upgrade, &client, id, arrived, &mut recording).await;
     let mut response = match outcome {
         Ok(response) => response,
-        Err(error) => fail(&conn, &error, accept.as_ref(), id, unread, &mut recording),
+        Err(error) => fail(&conn, &error, accept.as_ref(), id, body, &mut recording),
     };
     finish(&conn, &mut response, id);
     recording.note(|record| {
@@ -70,16 +72,15 @@ pub(super) async fn serve(
 
 async fn answer(
     conn: &Rc<Connection>,
-    mut request: Request<Incoming>,
+    parts: &Parts,
+    body: &mut Option<Incoming>,
+    upgrade: Option<Upgrade>,
     client: &Client,
     id: RequestId,
     arrived: Instant,
     recording: &mut Recording,
-    handover: &Handover,
 ) -> Result<Response<ReplyBody>, ServeError> {
-    let upgrade = upgrade_of(&mut request, conn, handover);
-    let (parts, body) = request.into_parts();
-    let host = route::check(&parts, conn)?;
+    let host = route::check(parts, conn)?;
     if conn.role == Role::Redirect {
         return builtin::redirect(conn, &host, &parts.method, &parts.uri);
     }
@@ -93,7 +94,7 @@ async fn answer(
     recording.belongs_to(&route.app.name, &route.app.metrics);
     recording.note(|record| record.host = Some(host.name.clone()));
     let rules = route.app.rules.load_full();
-    let body = take_body(conn, &parts, body, &rules).await?;
+    let body = take_body(conn, parts, body, &rules).await?;
     let queue_until = Instant::now() + rules.timeouts.queue;
     wait_while_held(&route, queue_until).await?;
     let origin = origin_of(conn, client, &host, id, arrived);
@@ -119,20 +120,20 @@ async fn answer(
     Ok(response)
 }
 
-/// The whole body, unless it has to pass as it arrives.
+/// The whole body, unless it has to pass as it arrives. What is not taken stays for the end of a failure.
 async fn take_body(
     conn: &Connection,
     parts: &Parts,
-    body: Incoming,
+    body: &mut Option<Incoming>,
     rules: &Rules,
 ) -> Result<RequestBody, ServeError> {
-    if body.is_end_stream() {
-        return Ok(RequestBody::Empty);
-    }
+    let Some(incoming) = body else { return Ok(RequestBody::Empty) };
     check_length(&parts.headers, rules.max_body)?;
     if streams(parts, rules) {
-        let length = body.size_hint().exact();
-        return Ok(RequestBody::Streaming(body, length));
+        let length = incoming.size_hint().exact();
+        return Ok(body
+            .take()
+            .map_or(RequestBody::Empty, |incoming| RequestBody::Streaming(incoming, length)));
     }
     let how = Collecting {
         limits: &conn.shard.server.limits,
@@ -140,7 +141,9 @@ async fn take_body(
         folder: &conn.shard.server.spool,
         metrics: &conn.shard.metrics,
     };
-    collect(body, how).await
+    let collected = collect(incoming, how).await?;
+    *body = None;
+    Ok(collected)
 }
 
 fn streams(parts: &Parts, rules: &Rules) -> bool {
@@ -217,7 +220,7 @@ fn fail(
     error: &ServeError,
     accept: Option<&HeaderValue>,
     id: RequestId,
-    unread: bool,
+    unread: Option<Incoming>,
     recording: &mut Recording,
 ) -> Response<ReplyBody> {
     recording.refused(error.reason());
@@ -227,13 +230,17 @@ fn fail(
         let source = std::error::Error::source(error).map(ToString::to_string);
         tracing::debug!(request_id = %id, reason = error.reason(), source, "{error}");
     }
-    // The rest of a body that nobody takes would be answered by a reset before the answer is read.
-    if unread {
-        conn.wire.linger();
-    }
     let mut response = reply::failure(error, accept, &id);
-    if unread && !conn.wire.is_http2() {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    // The rest of a body that nobody takes would be answered by a reset before the answer is read.
+    match unread {
+        None => {}
+        Some(body) if conn.wire.is_http2() => {
+            conn.shard.stop.spawn_local("unread body", discard(body));
+        }
+        Some(_) => {
+            conn.wire.linger();
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
     }
     response
 }

@@ -44,6 +44,23 @@ impl RequestBody {
     }
 }
 
+/// Takes in what a client still sends after its answer, within limits: a reset in the middle of an upload makes some
+/// clients lose the answer (RFC 9113 §8.1).
+pub(super) async fn discard(mut body: Incoming) {
+    let mut left = DISCARD_BYTES;
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            match left.checked_sub(length) {
+                Some(rest) => left = rest,
+                None => return,
+            }
+        }
+    };
+    // Whoever sends for longer is cut.
+    let _ = tokio::time::timeout(DISCARD_TIME, reading).await;
+}
+
 /// What collecting needs to know.
 #[derive(Clone, Copy)]
 pub(super) struct Collecting<'a> {
@@ -70,7 +87,7 @@ pub(super) fn check_length(headers: &HeaderMap, max_body: u64) -> Result<(), Ser
 ///
 /// # Cancel safety
 /// Dropping it gives everything up.
-pub(super) async fn collect(mut body: Incoming, how: Collecting<'_>) -> Result<RequestBody, ServeError> {
+pub(super) async fn collect(body: &mut Incoming, how: Collecting<'_>) -> Result<RequestBody, ServeError> {
     if body.is_end_stream() {
         return Ok(RequestBody::Empty);
     }
@@ -162,6 +179,8 @@ impl Pace {
     }
 }
 
+const DISCARD_BYTES: usize = 4 << 20;
+const DISCARD_TIME: Duration = Duration::from_secs(10);
 /// A body may start slowly.
 const RATE_GRACE: Duration = Duration::from_secs(10);
 const FOREVER: Duration = Duration::from_secs(365 * 86_400);

@@ -37,6 +37,10 @@ pub(super) fn check(parts: &Parts, conn: &Connection) -> Result<Host, ServeError
     if !parts.method.as_str().bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-') {
         return Err(ServeError::Malformed("its method is not in upper case"));
     }
+    let max_fields = conn.shard.server.limits.max_fields;
+    if parts.headers.len() > max_fields {
+        return Err(ServeError::TooManyFields { limit: max_fields });
+    }
     if matches!(parts.method.as_str(), "CONNECT" | "TRACE") {
         return Err(ServeError::Method);
     }

@@ -36,6 +36,7 @@ pub(super) async fn send(
     mut head: Vec<u8>,
     body: &mut RequestBody,
     limits: &Limits,
+    max_body: u64,
 ) -> Result<Sent, Failed> {
     match body {
         RequestBody::Empty => Ok(write(link, &head).await),
@@ -66,7 +67,7 @@ pub(super) async fn send(
             if write(link, &head).await == Sent::Early {
                 return Ok(Sent::Early);
             }
-            send_streaming(link, incoming, length.is_none(), limits).await
+            send_streaming(link, incoming, length.is_none(), limits, max_body).await
         }
     }
 }
@@ -89,7 +90,9 @@ async fn send_streaming(
     body: &mut Incoming,
     chunked: bool,
     limits: &Limits,
+    max_body: u64,
 ) -> Result<Sent, Failed> {
+    let mut passed = 0;
     loop {
         let frame = tokio::select! {
             biased;
@@ -108,6 +111,10 @@ async fn send_streaming(
                 _ => continue,
             },
         };
+        passed += data.len() as u64;
+        if passed > max_body {
+            return Err(Failed::Client(ServeError::BodyTooLarge { limit: max_body }));
+        }
         let bytes = if chunked { as_chunk(&data) } else { data };
         if write(link, &bytes).await == Sent::Early {
             return Ok(Sent::Early);

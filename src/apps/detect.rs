@@ -31,23 +31,6 @@ pub fn detect(path: &Path, hints: &Hints<'_>) -> Result<Found, DetectError> {
     honour_listen(found, hints.listen)
 }
 
-/// The name of the app at `path` when nobody gave one: the folder's, or the file's where that says more.
-///
-/// Lower case letters, digits and `-` only; `app` when nothing is left.
-pub fn default_name(path: &Path) -> String {
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let ends_in_dots = absolute.file_name().is_none();
-    let path = if ends_in_dots { fs::canonicalize(&absolute).unwrap_or(absolute) } else { absolute };
-    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    let named_by_folder = path.is_file() && ENTRY_STEMS.contains(&stem.as_str());
-    let name = match path.parent().and_then(Path::file_name) {
-        Some(folder) if named_by_folder => folder.to_string_lossy().into_owned(),
-        _ if path.is_file() => stem,
-        _ => path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
-    };
-    as_name(&name)
-}
-
 /// One app folder under examination.
 pub(super) struct App<'a> {
     pub(super) dir: PathBuf,
@@ -172,26 +155,6 @@ fn honour_listen(found: Found, asked: Option<Listen>) -> Result<Found, DetectErr
     }
     Ok(Found { listen: asked, ..found })
 }
-
-fn as_name(text: &str) -> String {
-    let mut name = String::new();
-    for c in text.chars().flat_map(char::to_lowercase) {
-        if c.is_ascii_alphanumeric() {
-            name.push(c);
-        } else if !name.ends_with('-') && !name.is_empty() {
-            name.push('-');
-        }
-    }
-    name.truncate(MAX_NAME);
-    let name = name.trim_end_matches('-');
-    if name.is_empty() { "app".into() } else { name.into() }
-}
-
-/// A name is also a DNS label (`<name>.local`), RFC 1035 §2.3.4.
-const MAX_NAME: usize = 63;
-
-/// Files that are called the same in every app, so that the folder says more.
-const ENTRY_STEMS: [&str; 8] = ["index", "server", "app", "main", "wsgi", "asgi", "config", "manage"];
 
 const INSTALL: [(&str, &str); 11] = [
     ("node", "apt install nodejs"),

@@ -15,5 +15,5 @@ pub mod runtimes;
 mod site;
 pub mod static_worker;
 
-pub use detect::{default_name, detect};
+pub use detect::detect;
 pub use found::{DetectError, Found, Hints, Kind, Launch, Listen, ReadyBy, StaticHint};

@@ -13,15 +13,28 @@ use crate::config::app::{AppRequest, AppSettings, app_settings};
 use crate::config::merge::Config;
 use crate::manager::{Resolve, ResolveError};
 use crate::name::HostName;
-use crate::spec::{AppSpec, LaunchSpec, Listen, Reload, Rules};
+use crate::spec::{AppSpec, LaunchSpec, Listen, Reload, Rules, ServerSpec};
 
 /// Reads settings and directories for the manager.
 pub(super) struct Resolver {
-    pub(super) config: Arc<Config>,
+    config: Arc<Config>,
     /// Where the worker scripts lie.
-    pub(super) scripts: PathBuf,
+    scripts: PathBuf,
     /// The program that has the static worker in it.
-    pub(super) self_exe: PathBuf,
+    self_exe: PathBuf,
+}
+
+impl Resolver {
+    pub(super) fn new(config: Arc<Config>) -> Self {
+        let scripts = scripts(&config.server);
+        // Stays the running version when an upgrade replaces the file.
+        Self { config, scripts, self_exe: PathBuf::from("/proc/self/exe") }
+    }
+}
+
+/// Where the worker scripts of an instance lie.
+pub(super) fn scripts(spec: &ServerSpec) -> PathBuf {
+    spec.runtime_dir.join("scripts")
 }
 
 impl Resolve for Resolver {

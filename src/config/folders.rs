@@ -4,6 +4,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use super::error::{ConfigError, MAX_SOCKET_PATH};
@@ -68,13 +69,17 @@ impl Folders {
     }
 }
 
-/// The names of the servers whose control sockets are where this user would look, sorted.
+/// The names of the servers that answer where this user would look, sorted.
 pub(crate) fn running(machine: &Machine) -> Vec<String> {
     let bases = runtime_base(machine).into_iter().chain([machine.run.join("rip-server")]);
-    let entries = bases.filter_map(|base| std::fs::read_dir(base).ok()).flatten().flatten();
-    let sockets =
-        entries.map(|entry| entry.path()).filter(|path| path.extension() == Some(OsStr::new("sock")));
-    let mut names: Vec<_> = sockets.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect();
+    let beside = bases.flat_map(entries).filter(|path| path.extension() == Some(OsStr::new("sock")));
+    let within = state_base(machine).into_iter().flat_map(entries).map(|folder| folder.join("run.sock"));
+    let name = |socket: &Path| match socket.file_stem()?.to_str()? {
+        "run" => Some(socket.parent()?.file_name()?.to_str()?.to_owned()),
+        name => Some(name.to_owned()),
+    };
+    let alive = |socket: &PathBuf| UnixStream::connect(socket).is_ok();
+    let mut names: Vec<_> = beside.chain(within).filter(alive).filter_map(|socket| name(&socket)).collect();
     names.sort();
     names.dedup();
     names
@@ -87,14 +92,23 @@ fn state(machine: &Machine, stack: &Stack<'_>, name: &str) -> Result<Sourced<Pat
     if machine.is_root() {
         return Ok(by_default(machine.lib.join("rip-server").join(name)));
     }
-    let home = || Some(home(machine, "HOME")?.join(".local/state"));
-    match self::home(machine, "XDG_STATE_HOME").or_else(home) {
-        Some(base) => Ok(by_default(base.join("rip-server").join(name))),
+    match state_base(machine) {
+        Some(base) => Ok(by_default(base.join(name))),
         None => Err(ConfigError::NoFolder {
             what: "registry and certificates".into(),
             why: "neither $XDG_STATE_HOME nor $HOME is set; say --state-dir=DIR".into(),
         }),
     }
+}
+
+/// Where a user's servers keep what must last.
+fn state_base(machine: &Machine) -> Option<PathBuf> {
+    let below_home = || Some(home(machine, "HOME")?.join(".local/state"));
+    Some(home(machine, "XDG_STATE_HOME").or_else(below_home)?.join("rip-server"))
+}
+
+fn entries(folder: PathBuf) -> Vec<PathBuf> {
+    std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }
 
 fn runtime_base(machine: &Machine) -> Option<PathBuf> {

@@ -307,6 +307,8 @@ fn unescape(name: &str) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixListener;
+
     use std::time::Duration;
 
     use super::super::app::app_settings;
@@ -611,9 +613,11 @@ mod tests {
                 .into())
         );
         std::fs::create_dir_all(stage.path("run/rip-server")).unwrap();
-        stage.write("run/rip-server/shop.sock", "");
+        stage.write("run/rip-server/dead.sock", "");
+        let _shop = UnixListener::bind(stage.path("run/rip-server/shop.sock")).unwrap();
         assert_eq!(control("list"), Ok(stage.path("run/rip-server/shop.sock")));
-        stage.write("run/rip-server/blog.sock", "");
+        std::fs::create_dir_all(stage.path("home/.local/state/rip-server/blog")).unwrap();
+        let _blog = UnixListener::bind(stage.path("home/.local/state/rip-server/blog/run.sock")).unwrap();
         assert!(control("list").unwrap_err().starts_with("which server? these run: blog, shop"));
     }
 

@@ -53,7 +53,7 @@ settings! {
         "with reload = module: the signal that makes a worker load the app anew";
     Memory: Workers, Memory, Unset("no limit", "200M,300M"), "SOFT,HARD",
         [Env("RIP_MEMORY"), App("memory")],
-        "memory of one worker: above SOFT it is replaced after its answer, above HARD the kernel kills it";
+        "memory of one worker: above SOFT it is replaced after its answer, above HARD it is killed";
     MemorySoft: Workers, SizeLimit, Unset("see memory", "200M"), "SIZE", [Part("memory.soft")], "the first part of memory";
     MemoryHard: Workers, SizeLimit, Unset("see memory", "300M"), "SIZE", [Part("memory.hard")], "the second part of memory";
     Tunnels: Workers, Count(0, 1_000_000), Is("100"), "N",

@@ -116,8 +116,7 @@ impl Trouble {
     }
 }
 
-pub(super) const HOW_TO_START: &str =
-    "start one with `rip-server APP`, or as a service with `systemctl start rip-server@NAME`";
+pub(super) const HOW_TO_START: &str = "start one with `rip-server APP`";
 
 #[cfg(test)]
 mod tests {

@@ -225,6 +225,7 @@ impl AppTask {
                         member.note_end(cause);
                     }
                 }
+                self.pool.note_end(worker, exit.cause());
                 self.feed(worker, Event::Gone, &exit.to_string());
             }
         }

@@ -65,11 +65,15 @@ fn encode_requests(page: &mut Page<'_>, apps: &Apps) -> fmt::Result {
     page.histogram("queue_wait_seconds", "Time a request waited for a worker", |family| {
         each(apps, |app, series| family.spread(&[("app", app)], &series.queue_wait_seconds))
     })?;
-    page.counter("refused", "Requests answered without a worker having seen them", |family| {
-        each(apps, |app, series| {
-            series.refused.each(|reason, count| family.count(&[("app", app), ("reason", reason)], count))
-        })
-    })
+    page.counter(
+        "refused",
+        "Requests the server answered in the app's place, and those handed to a second worker",
+        |family| {
+            each(apps, |app, series| {
+                series.refused.each(|reason, count| family.count(&[("app", app), ("reason", reason)], count))
+            })
+        },
+    )
 }
 
 fn encode_workers(page: &mut Page<'_>, apps: &Apps) -> fmt::Result {

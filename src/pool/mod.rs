@@ -267,6 +267,11 @@ impl PoolWriter {
         self.shared.lock().retire(worker);
     }
 
+    /// Notes how a worker ended, in one stable word such as `signal`, for the requests it left unanswered.
+    pub fn note_end(&self, worker: WorkerId, cause: &'static str) {
+        self.shared.lock().note_end(worker, cause);
+    }
+
     /// Forgets a worker that is gone. Leases on it stay valid and end by themselves.
     pub fn remove(&self, worker: WorkerId) {
         self.shared.lock().remove(worker);

@@ -265,6 +265,12 @@ impl<W> PoolState<W> {
         }
     }
 
+    pub(super) fn note_end(&self, worker: WorkerId, cause: &'static str) {
+        if let Some(slot) = self.slots.get(&worker) {
+            slot.member.note_end(cause);
+        }
+    }
+
     pub(super) fn remove(&mut self, worker: WorkerId) {
         self.slots.remove(&worker);
     }

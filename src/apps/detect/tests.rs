@@ -400,22 +400,3 @@ fn a_file_is_run_in_its_folder() {
     assert_eq!(found.kind, Kind::NodeHandler);
     assert_eq!(found.entry, Some(bench.app().canonicalize().unwrap().join("api.mjs")));
 }
-
-#[test]
-fn the_default_name_is_the_folders_or_the_files() {
-    let bench = Bench::with(&[]);
-    bench.file("index.ts", "").file("api.v2.mjs", "").file("My_App/x", "").file("---/x", "");
-    let app = bench.app();
-    let table = [
-        (app.clone(), "blog"),
-        (app.join("index.ts"), "blog"),
-        (app.join("api.v2.mjs"), "api-v2"),
-        (app.join("My_App"), "my-app"),
-        (app.join("My_App/.."), "blog"),
-        (app.join("---"), "app"),
-        (PathBuf::from("/"), "app"),
-    ];
-    for (path, expected) in table {
-        assert_eq!(default_name(&path), expected, "{}", path.display());
-    }
-}

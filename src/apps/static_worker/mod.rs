@@ -119,6 +119,9 @@ pub fn run(options: StaticOptions) -> Result<(), StaticError> {
     })
 }
 
+/// More than the server in front lets through: it adds some of its own.
+const MAX_FIELDS: usize = 1024;
+
 /// Serves `listener` until `stop` resolves; `ready` is called once, when a connection would be answered.
 async fn serve(
     listener: UnixListener,
@@ -166,8 +169,10 @@ async fn converse(stream: UnixStream, site: Site, stopping: CancellationToken) {
         async move { Ok::<_, Infallible>(site.answer(&request).await) }
     });
     // No time limits: the peer is the server in front, which has its own for every step.
-    let connection =
-        http1::Builder::new().header_read_timeout(None).serve_connection(TokioIo::new(stream), service);
+    let connection = http1::Builder::new()
+        .header_read_timeout(None)
+        .max_headers(MAX_FIELDS)
+        .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
