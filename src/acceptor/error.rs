@@ -15,6 +15,8 @@ pub(super) enum ServeError {
     Malformed(&'static str),
     #[error("the request came too slowly: {0}")]
     TooSlow(&'static str),
+    #[error("the client left in the middle of its body")]
+    ClientGone,
     #[error("the body is larger than {limit} bytes")]
     BodyTooLarge { limit: u64 },
     #[error("the request target is longer than {limit} bytes")]
@@ -87,6 +89,8 @@ impl ServeError {
         match self {
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
+            // For the record alone: nobody is left to read it. RFC 9110 has no word for it.
+            Self::ClientGone => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TargetTooLong { .. } => StatusCode::URI_TOO_LONG,
             Self::TooManyFields { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -113,6 +117,7 @@ impl ServeError {
         match self {
             Self::Malformed(_)
             | Self::TooSlow(_)
+            | Self::ClientGone
             | Self::BodyTooLarge { .. }
             | Self::TargetTooLong { .. }
             | Self::TooManyFields { .. }
@@ -139,6 +144,7 @@ impl ServeError {
             Self::WorkerDied { .. } => Retry::IfIdempotent,
             Self::Malformed(_)
             | Self::TooSlow(_)
+            | Self::ClientGone
             | Self::BodyTooLarge { .. }
             | Self::TargetTooLong { .. }
             | Self::TooManyFields { .. }
@@ -162,6 +168,7 @@ impl ServeError {
         match self {
             Self::Malformed(_) => "malformed",
             Self::TooSlow(_) => "too-slow",
+            Self::ClientGone => "client-gone",
             Self::BodyTooLarge { .. } => "body-too-large",
             Self::TargetTooLong { .. } => "target-too-long",
             Self::TooManyFields { .. } => "head-too-large",
@@ -189,6 +196,7 @@ impl ServeError {
             self,
             Self::Malformed(_)
                 | Self::TooSlow(_)
+                | Self::ClientGone
                 | Self::BodyTooLarge { .. }
                 | Self::TargetTooLong { .. }
                 | Self::TooManyFields { .. }

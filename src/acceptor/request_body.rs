@@ -2,6 +2,8 @@
 //!
 //! So a slow sender holds no worker, and a body that was collected can be sent a second time. Never here: sending it.
 
+use std::error::Error as _;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::time::Duration;
 
@@ -97,7 +99,7 @@ pub(super) async fn collect(body: &mut Incoming, how: Collecting<'_>) -> Result<
         let frame = match tokio::time::timeout_at(pace.deadline(), body.frame()).await {
             Err(_) => return Err(ServeError::TooSlow("its body")),
             Ok(None) => return held.finish(how).await,
-            Ok(Some(Err(_))) => return Err(ServeError::Malformed("its body ends early or is badly framed")),
+            Ok(Some(Err(error))) => return Err(broken(&error)),
             Ok(Some(Ok(frame))) => frame,
         };
         // Trailers of requests are dropped, as RFC 9110 §6.5.1 allows: nobody downstream expects them.
@@ -107,6 +109,19 @@ pub(super) async fn collect(body: &mut Incoming, how: Collecting<'_>) -> Result<
             return Err(ServeError::BodyTooLarge { limit: how.max_body });
         }
         held.push(data, how).await?;
+    }
+}
+
+/// What a body that cannot be read any further means: its client left, or does not know how to frame it.
+pub(super) fn broken(error: &hyper::Error) -> ServeError {
+    let io = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    match io.map(io::Error::kind) {
+        Some(ErrorKind::InvalidData | ErrorKind::InvalidInput) => {
+            ServeError::Malformed("its body is badly framed")
+        }
+        Some(_) => ServeError::ClientGone,
+        // HTTP/2: reset by the client, or its length was not what it had announced.
+        None => ServeError::Malformed("its body ends early or is badly framed"),
     }
 }
 
