@@ -255,6 +255,10 @@ async fn every_request_is_refused_or_seen_by_the_worker_as_it_was_meant() {
     let targets = server.meeting.targets();
     let known = |target: &&String| target.starts_with("/view?case=") || target.starts_with("/view?behind=");
     assert_eq!(targets.iter().find(|target| !known(target)), None, "a request that nobody sent");
+    for view in views {
+        let first = format!("{} {} HTTP/1.1\r\nhost: localhost\r\n", view.method, view.target);
+        assert!(view.raw.starts_with(&first), "written anew, not copied: {:?}", view.raw);
+    }
     server.meeting.assert_no_violations();
 }
 
