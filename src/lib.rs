@@ -42,6 +42,9 @@ pub mod name;
 pub mod sd;
 pub mod stop;
 
+#[cfg(test)]
+mod seeded;
+
 pub mod spec;
 
 pub mod api;

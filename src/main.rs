@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use rip_server::apps::static_worker;
 use rip_server::backend::{guard, shim};
+use rip_server::certs::CertError;
 use rip_server::config::app::app_settings;
 use rip_server::config::command::{Command, Inner};
 use rip_server::config::error::ConfigError;
@@ -48,7 +49,13 @@ fn run(config: Config) -> ExitCode {
     }
     match boot::run(config) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(&in_full(&error)),
+        Err(error) => {
+            complain(&in_full(&error));
+            // So is a certificate that was named and cannot be used.
+            let named =
+                matches!(error.downcast_ref(), Some(CertError::Read { .. } | CertError::Invalid { .. }));
+            if named { ExitCode::from(2) } else { ExitCode::FAILURE }
+        }
     }
 }
 

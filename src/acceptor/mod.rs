@@ -36,6 +36,10 @@ mod tunnel;
 mod worker_body;
 mod worker_head;
 
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
+
 use std::io;
 use std::net::TcpListener;
 use std::path::PathBuf;

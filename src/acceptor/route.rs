@@ -81,7 +81,7 @@ fn find_host(parts: &Parts) -> Result<Host, ServeError> {
 }
 
 /// The canonical name of an authority; `None` when it is none.
-fn canonical(authority: &[u8]) -> Option<Cow<'_, str>> {
+pub(super) fn canonical(authority: &[u8]) -> Option<Cow<'_, str>> {
     let text = std::str::from_utf8(authority).ok()?;
     let host = match text.rfind(':') {
         Some(colon) if !text[colon..].contains(']') => {

@@ -20,6 +20,10 @@ pub mod merge;
 pub mod origin;
 pub mod report;
 
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
+
 mod completions;
 mod env;
 mod example;

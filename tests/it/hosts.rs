@@ -1,1 +1,156 @@
-//! To be filled.
+//! Host names: which app answers for which, added and removed while the server runs, kept across restarts.
+
+use std::fs;
+use std::path::PathBuf;
+
+use rustix::process::Signal;
+
+use crate::support::{Reply, Server, Setup, until};
+
+#[tokio::test]
+async fn an_unknown_host_is_404_until_it_is_added_and_again_once_removed() {
+    let server = Setup::scripted().start().await;
+    assert_unknown(&ask(&server, "blog.example").await);
+    server.ctl(&["add", "blog.example"]).await.expect(0);
+    for host in ["blog.example", "BLOG.example", "blog.example:8443", "blog.example."] {
+        assert_eq!(ask(&server, host).await.status, 200, "{host}");
+    }
+    assert_unknown(&ask(&server, "www.blog.example").await);
+    server.ctl(&["remove", "blog.example"]).await.expect(0);
+    assert_unknown(&ask(&server, "blog.example").await);
+    assert_eq!(ask(&server, "localhost").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_wildcard_stands_for_one_label_and_an_exact_name_goes_before_it() {
+    let server = Setup::scripted().start().await;
+    let other = site(&server, "other", "the other app");
+    server.ctl(&["add", "*.blog.example"]).await.expect(0);
+    server.ctl(&["add", "own.blog.example", "--app", other.to_str().unwrap()]).await.expect(0);
+    until("the other app serves", || async {
+        ask(&server, "own.blog.example").await.text() == "the other app"
+    })
+    .await;
+    assert_eq!(ask(&server, "any.blog.example").await.text(), "hello from the worker\n");
+    assert_unknown(&ask(&server, "blog.example").await);
+    assert_unknown(&ask(&server, "a.b.blog.example").await);
+}
+
+#[tokio::test]
+async fn a_second_app_is_served_by_its_host_and_goes_with_it() {
+    let server = Setup::scripted().start().await;
+    let shop = site(&server, "shop", "the shop");
+    server.ctl(&["add", "shop.example", "--app", shop.to_str().unwrap()]).await.expect(0);
+    until("the shop serves", || async { ask(&server, "shop.example").await.text() == "the shop" }).await;
+    assert_eq!(ask(&server, "localhost").await.text(), "hello from the worker\n");
+    let pids: Vec<u32> = of_app(&server, "shop").await;
+    assert!(!pids.is_empty());
+
+    server.ctl(&["remove", "shop.example"]).await.expect(0);
+    assert_unknown(&ask(&server, "shop.example").await);
+    until("its workers are gone", || async { pids.iter().all(|pid| !alive(*pid)) }).await;
+    until("it is forgotten", || async { server.status().await.apps.len() == 1 }).await;
+    assert_eq!(ask(&server, "localhost").await.status, 200);
+}
+
+#[tokio::test]
+async fn what_people_added_is_kept_across_restarts() {
+    let mut server = Setup::scripted().start().await;
+    let shop = site(&server, "shop", "the shop");
+    server.ctl(&["add", "blog.example"]).await.expect(0);
+    server.ctl(&["add", "gone.example"]).await.expect(0);
+    server.ctl(&["remove", "gone.example"]).await.expect(0);
+    server.ctl(&["add", "shop.example", "--app", shop.to_str().unwrap()]).await.expect(0);
+    server.ctl(&["maintenance", "blog.example"]).await.expect(0);
+
+    server.signal(Signal::TERM);
+    assert_eq!(server.ended().await.code(), Some(0));
+    let server = Setup::scripted().start_in(server.kill()).await;
+    assert_eq!(ask(&server, "shop.example").await.text(), "the shop");
+    assert_eq!(ask(&server, "blog.example").await.status, 503, "still in maintenance");
+    assert_unknown(&ask(&server, "gone.example").await);
+    assert_eq!(ask(&server, "localhost").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_registry_that_cannot_be_understood_is_an_error_and_stays_as_it_is() {
+    let server = Setup::scripted().start().await;
+    server.ctl(&["add", "blog.example"]).await.expect(0);
+    let folder = server.kill();
+    let path = folder.path().join("state/registry.json");
+    for text in ["{", "{\"version\": 99, \"hosts\": []}"] {
+        fs::write(&path, text).unwrap();
+        let words = ["./scripted", "http:0", "--bind=127.0.0.1", "--runtime-dir=run", "--state-dir=state"];
+        let ran = crate::support::ctl::rip_server(folder.path(), &words).await.expect(1);
+        assert!(ran.err.contains("registry.json"), "{ran:?}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    }
+}
+
+#[tokio::test]
+async fn requests_of_a_paused_host_wait_until_it_is_resumed() {
+    let server = Setup::scripted().start().await;
+    server.ctl(&["add", "blog.example"]).await.expect(0);
+    server.ctl(&["pause", "blog.example"]).await.expect(0);
+    let mut conn = server.connect().await;
+    conn.send("GET /view HTTP/1.1\r\nHost: blog.example\r\n\r\n").await;
+    until("it waits", || async { server.status().await.apps[0].queued == 1 }).await;
+    assert_eq!(ask(&server, "localhost").await.status, 200, "another host of the app is served meanwhile");
+    assert!(!server.meeting.targets().contains(&"/view".to_owned()));
+    server.ctl(&["resume", "blog.example"]).await.expect(0);
+    assert_eq!(conn.reply("GET").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_host_in_maintenance_answers_503_with_the_operators_page() {
+    let server = Setup::scripted().start().await;
+    server.ctl(&["add", "blog.example"]).await.expect(0);
+    let page = server.root().join("page.html");
+    fs::write(&page, "<h1>Back at noon</h1>").unwrap();
+    server.ctl(&["maintenance", "blog.example", "--page", page.to_str().unwrap()]).await.expect(0);
+    let fields = [("Host", "blog.example"), ("Accept", "text/html")];
+    let reply = server.ask("GET", "/", &fields, b"").await;
+    assert_eq!(reply.status, 503);
+    assert!(reply.text().contains("<h1>Back at noon</h1>"), "{}", reply.text());
+    assert_eq!(ask(&server, "localhost").await.status, 200);
+    server.ctl(&["resume", "blog.example"]).await.expect(0);
+    assert_eq!(ask(&server, "blog.example").await.status, 200);
+}
+
+#[tokio::test]
+async fn aliases_of_the_command_line_stand_in_place_of_the_apps_name() {
+    let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/apps/hello");
+    let server = Setup::app(format!("{demo}@blog,www.blog.example")).start().await;
+    for host in ["blog.local", "www.blog.example", "localhost", "127.0.0.1"] {
+        assert_eq!(ask(&server, host).await.status, 200, "{host}");
+    }
+    assert_unknown(&ask(&server, "hello.local").await);
+    let server = Setup::app(demo).start().await;
+    assert_eq!(ask(&server, "hello.local").await.status, 200);
+}
+
+async fn ask(server: &Server, host: &str) -> Reply {
+    server.ask("GET", "/", &[("Host", host)], b"").await
+}
+
+#[track_caller]
+fn assert_unknown(reply: &Reply) {
+    assert_eq!((reply.status, reply.reason()), (404, "unknown-host"), "{}", reply.text());
+}
+
+/// A static app beside the scripted one.
+fn site(server: &Server, name: &str, text: &str) -> PathBuf {
+    let folder = server.root().join(name);
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("index.html"), text).unwrap();
+    folder
+}
+
+async fn of_app(server: &Server, app: &str) -> Vec<u32> {
+    let workers = server.workers().await.workers;
+    workers.iter().filter(|worker| worker.app.as_str() == app).filter_map(|worker| worker.pid).collect()
+}
+
+fn alive(pid: u32) -> bool {
+    fs::exists(format!("/proc/{pid}")).unwrap()
+}

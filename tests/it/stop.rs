@@ -1,1 +1,128 @@
-//! To be filled.
+//! The end: requests in hand are finished, nothing is left behind, not even after SIGKILL.
+
+use std::fs;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::support::{Setup, until};
+
+#[tokio::test]
+async fn a_request_in_hand_is_finished_before_the_server_ends() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut server = Setup::scripted().start().await;
+        let mut held = server.connect().await;
+        held.send_get("/gate?name=held").await;
+        server.meeting.reached("held").await;
+        let pids = server.worker_pids().await;
+        let port = server.port();
+        server.signal(signal);
+        until("it takes no new connections", || async {
+            tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err()
+        })
+        .await;
+        server.meeting.open("held");
+        let reply = held.reply("GET").await;
+        assert_eq!((reply.status, reply.text()), (200, "through held\n"));
+        assert_eq!(server.ended().await.code(), Some(0));
+        assert!(pids.iter().all(|pid| !alive(*pid)), "{pids:?}");
+        assert!(!server.control_socket().exists());
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_waits_for_a_worker_is_served_before_the_end() {
+    let mut server = Setup::scripted().start().await;
+    let mut held = server.connect().await;
+    held.send_get("/gate?name=held").await;
+    server.meeting.reached("held").await;
+    let mut waiting = server.connect().await;
+    waiting.send_get("/version").await;
+    until("it waits", || async { server.status().await.apps[0].queued == 1 }).await;
+    server.signal(Signal::TERM);
+    server.meeting.open("held");
+    assert_eq!(held.reply("GET").await.status, 200);
+    assert_eq!(waiting.reply("GET").await.status, 200);
+    assert_eq!(server.ended().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_connection_that_does_nothing_does_not_hold_up_the_end() {
+    for tls in [false, true] {
+        let setup = if tls { Setup::scripted().tls() } else { Setup::scripted() };
+        let mut server = setup.start().await;
+        let mut idle = server.connect().await;
+        assert_eq!(idle.get("/").await.status, 200);
+        let _silent = tokio::net::TcpStream::connect(("127.0.0.1", server.port())).await.unwrap();
+        let started = tokio::time::Instant::now();
+        server.signal(Signal::TERM);
+        assert_eq!(server.ended().await.code(), Some(0));
+        assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
+        assert_eq!(idle.rest().await, b"");
+    }
+}
+
+#[tokio::test]
+async fn asked_twice_it_ends_at_once() {
+    let mut server = Setup::scripted().start().await;
+    let mut held = server.connect().await;
+    held.send_get("/hang").await;
+    server.meeting.reached("hang").await;
+    server.signal(Signal::TERM);
+    until("it has begun to stop", || async { server.output().contains("stopping") }).await;
+    server.signal(Signal::TERM);
+    server.ended().await;
+    assert!(server.output().contains("asked twice"), "{}", server.output());
+}
+
+#[tokio::test]
+async fn a_worker_that_ignores_sigterm_is_killed_at_the_end() {
+    let mut server =
+        Setup::scripted().worker("TERM_IGNORED", "1").rules("timeouts.kill = \"1s\"").start().await;
+    let pids = server.worker_pids().await;
+    server.signal(Signal::TERM);
+    assert_eq!(server.ended().await.code(), Some(0));
+    assert!(pids.iter().all(|pid| !alive(*pid)), "{pids:?}");
+}
+
+#[tokio::test]
+async fn when_the_server_is_killed_its_workers_go_too_and_the_next_one_starts_in_the_same_place() {
+    let mut server = Setup::scripted().words(&["w:3"]).start().await;
+    let pids = server.worker_pids().await;
+    assert_eq!(pids.len(), 3);
+    server.signal(Signal::KILL);
+    server.ended().await;
+    until("no worker is left", || async { pids.iter().all(|pid| !alive(*pid)) }).await;
+    server.ctl(&["status"]).await.expect(7);
+    let server = Setup::scripted().words(&["w:3"]).start_in(server.kill()).await;
+    assert_eq!(server.get("/").await.status, 200);
+}
+
+#[tokio::test]
+async fn children_of_workers_go_with_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("server");
+    let script = "#!/bin/sh\nsleep 1000 &\necho $! >child\nexec /usr/bin/env python3 \"$WORKER\"\n";
+    fs::write(&path, script).unwrap();
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let worker = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/worker.py");
+    let meet = folder.path().to_str().unwrap();
+    let own = format!(
+        "listen = \"fd\"\nready_path = \"/ready\"\nreload = \"none\"\nenv = {{ WORKER = {worker:?}, MEET = {meet:?} }}\n"
+    );
+    fs::write(folder.path().join("rip.toml"), own).unwrap();
+    for signal in [Signal::TERM, Signal::KILL] {
+        let mut server = Setup::app(folder.path()).words(&["w:1"]).start().await;
+        let child: u32 = fs::read_to_string(folder.path().join("child")).unwrap().trim().parse().unwrap();
+        assert!(alive(child));
+        server.signal(signal);
+        server.ended().await;
+        until("the worker's child is gone", || async { !alive(child) }).await;
+    }
+}
+
+fn alive(pid: u32) -> bool {
+    // A zombie is one whose parent has not looked yet.
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status.lines().any(|line| line.starts_with("State:") && !line.contains('Z'))
+}

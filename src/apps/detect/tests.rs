@@ -1,3 +1,5 @@
+//! What directories are, one a test: from the files in them to the command that runs them.
+
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
 

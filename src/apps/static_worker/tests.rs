@@ -1,3 +1,5 @@
+//! The static worker as a client sees it, over a real socket.
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;

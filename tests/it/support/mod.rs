@@ -4,6 +4,7 @@
 //! of its processes is left behind. [`client`] speaks HTTP to it, [`Meeting`] commands the scripted worker.
 
 pub(crate) mod client;
+pub(crate) mod ctl;
 pub(crate) mod meeting;
 mod output;
 mod processes;

@@ -9,6 +9,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use x509_parser::extensions::GeneralName;
 
 /// Connects with this server name, offering these protocols.
 pub(crate) async fn connect(port: u16, name: &str, alpn: &[&str]) -> std::io::Result<TlsStream<TcpStream>> {
@@ -61,4 +62,31 @@ impl ServerCertVerifier for AnyCertificate {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
     }
+}
+
+/// The certificate that is served for this name.
+pub(crate) async fn certificate(port: u16, name: &str) -> CertificateDer<'static> {
+    let stream = connect(port, name, &["http/1.1"]).await.unwrap();
+    stream.get_ref().1.peer_certificates().unwrap()[0].clone()
+}
+
+/// Its serial number.
+pub(crate) async fn serial(port: u16, name: &str) -> String {
+    let certificate = certificate(port, name).await;
+    let (_, parsed) = x509_parser::parse_x509_certificate(&certificate).unwrap();
+    parsed.raw_serial_as_string()
+}
+
+/// The names in it, and who issued it.
+pub(crate) async fn names(port: u16, name: &str) -> (Vec<String>, String) {
+    let certificate = certificate(port, name).await;
+    let (_, parsed) = x509_parser::parse_x509_certificate(&certificate).unwrap();
+    let alternatives = parsed.subject_alternative_name().unwrap().unwrap();
+    let names = alternatives.value.general_names.iter().map(|name| match name {
+        GeneralName::DNSName(name) => (*name).to_owned(),
+        GeneralName::IPAddress([a, b, c, d]) => format!("{a}.{b}.{c}.{d}"),
+        GeneralName::IPAddress(bytes) => format!("{} bytes", bytes.len()),
+        other => format!("{other:?}"),
+    });
+    (names.collect(), parsed.issuer().to_string())
 }

@@ -1,0 +1,207 @@
+//! The parsers of the data path, each as a function of bytes that panics when one of its promises is broken.
+//!
+//! Run with seeded inputs by every test run, and for as long as one likes by the targets of `tests/fuzz`. Never in a
+//! program that serves.
+
+use bytes::BytesMut;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, Method};
+
+use super::framing::Framing;
+use super::route;
+use super::worker_body::{BodyDecoder, Piece};
+use super::worker_head::{self, ReceiveFraming, parse_answer};
+use crate::name::HostName;
+
+/// What is said about a connection's heads does not depend on how its bytes were cut, and whatever the parser behind
+/// takes for a head with two framings is seen here too.
+pub fn request_framing(data: &[u8]) {
+    let (cut, bytes) = cut_of(data);
+    let mut whole = Framing::default();
+    whole.feed(bytes);
+    let mut pieces = Framing::default();
+    for piece in bytes.chunks(cut) {
+        pieces.feed(piece);
+    }
+    for number in 0..4 {
+        assert_eq!(whole.flaw(number), pieces.flaw(number), "request {number}, cut every {cut}");
+    }
+    assert_eq!(whole.inside_head(), pieces.inside_head());
+
+    let mut fields = [httparse::EMPTY_HEADER; 64];
+    let mut head = httparse::Request::new(&mut fields);
+    if let Ok(httparse::Status::Complete(_)) = head.parse(bytes) {
+        let count = |name: &str| head.headers.iter().filter(|f| f.name.eq_ignore_ascii_case(name)).count();
+        let (lengths, encodings) = (count("content-length"), count("transfer-encoding"));
+        if encodings > 1 || (encodings == 1 && lengths > 0) {
+            assert!(whole.flaw(0).is_some(), "{lengths} lengths and {encodings} encodings are let through");
+        }
+    }
+}
+
+/// A worker's head is taken when it is whole and not before, and never says two things about its end.
+pub fn answer_head(data: &[u8]) {
+    let (cut, bytes) = cut_of(data);
+    for method in [Method::GET, Method::HEAD] {
+        let mut buf = BytesMut::from(bytes);
+        let Ok(Some(head)) = parse_answer(&mut buf, &method) else { continue };
+        let length = bytes.len() - buf.len();
+        assert_eq!(&buf[..], &bytes[length..], "what follows the head is left alone");
+        let early = cut.min(length - 1);
+        let parsed = parse_answer(&mut BytesMut::from(&bytes[..early]), &method);
+        assert!(matches!(parsed, Ok(None)), "taken after {early} of {length} bytes: {parsed:?}");
+        assert_framing(&head.headers, head.framing);
+        if head.framing == ReceiveFraming::Close {
+            assert!(!head.keepalive);
+        }
+    }
+}
+
+fn assert_framing(headers: &HeaderMap, framing: ReceiveFraming) {
+    let encoded = headers.contains_key(TRANSFER_ENCODING);
+    match framing {
+        ReceiveFraming::Length(length) => {
+            assert!(!encoded);
+            let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+            assert!(lengths.all(|field| worker_head::parse_length(field) == Ok(length)));
+        }
+        ReceiveFraming::Chunked => assert!(encoded && !headers.contains_key(CONTENT_LENGTH)),
+        ReceiveFraming::Close => assert!(!encoded && !headers.contains_key(CONTENT_LENGTH)),
+        ReceiveFraming::None => {}
+    }
+}
+
+/// A body is the same however its bytes were cut, and nothing of what follows it is taken.
+pub fn answer_body(data: &[u8]) {
+    let (cut, bytes) = cut_of(data);
+    // A length of 0 is no body: the head says so.
+    let length = (bytes.len() as u64 / 2).max(1);
+    for framing in [ReceiveFraming::Chunked, ReceiveFraming::Length(length), ReceiveFraming::Close] {
+        let whole = decoded(framing, bytes, bytes.len().max(1));
+        let pieces = decoded(framing, bytes, cut);
+        assert_eq!(whole, pieces, "{framing:?} cut every {cut}");
+        if let (ReceiveFraming::Length(_), Ok(body)) = (framing, &whole) {
+            assert_eq!(body.data, bytes[..bytes.len().min(length as usize)]);
+        }
+    }
+}
+
+#[derive(Debug, PartialEq)]
+struct Decoded {
+    data: Vec<u8>,
+    /// The trailers, once it has ended.
+    end: Option<Option<HeaderMap>>,
+    /// How many bytes were left over; only known at the end.
+    left: Option<usize>,
+}
+
+fn decoded(framing: ReceiveFraming, bytes: &[u8], cut: usize) -> Result<Decoded, &'static str> {
+    let mut decoder = BodyDecoder::new(framing);
+    let mut buf = BytesMut::new();
+    let mut body = Decoded { data: Vec::new(), end: None, left: None };
+    let mut pieces = bytes.chunks(cut);
+    loop {
+        match decoder.next(&mut buf)? {
+            Piece::Data(data) => {
+                assert!(!data.is_empty(), "a piece of nothing would be the end of a chunked body");
+                body.data.extend_from_slice(&data);
+            }
+            Piece::Need => match pieces.next() {
+                Some(piece) => buf.extend_from_slice(piece),
+                None => return Ok(body),
+            },
+            Piece::End(trailers) => {
+                body.end = Some(trailers);
+                body.left = Some(buf.len() + pieces.map(<[u8]>::len).sum::<usize>());
+                return Ok(body);
+            }
+        }
+    }
+}
+
+/// A host that a request names is found under the same name that a person would have written down, and is its own
+/// canonical form.
+pub fn authority(data: &[u8]) {
+    if let Some(name) = route::canonical(data) {
+        assert!(name.bytes().all(|byte| byte.is_ascii_graphic() && !byte.is_ascii_uppercase()), "{name}");
+        assert_eq!(route::canonical(name.as_bytes()).as_deref(), Some(&*name));
+        if let Ok(host) = HostName::parse(&name) {
+            assert_eq!(host.as_str(), name);
+        }
+    }
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(host) = HostName::parse(text) {
+        assert_eq!(HostName::parse(host.as_str()).as_ref(), Ok(&host), "{text:?}");
+        if !host.is_wildcard() {
+            let found = route::canonical(host.as_str().as_bytes());
+            assert_eq!(found.as_deref(), Some(host.as_str()), "a registered host must be found");
+        }
+    }
+}
+
+/// The first byte says how to cut the others.
+fn cut_of(data: &[u8]) -> (usize, &[u8]) {
+    match data.split_first() {
+        Some((cut, bytes)) => (usize::from(*cut).max(1), bytes),
+        None => (1, data),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seeded::feed;
+
+    const ROUNDS: usize = 20_000;
+
+    #[test]
+    fn request_framing_keeps_its_promises() {
+        let examples: &[&[u8]] = &[
+            b"\x07GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"\x03POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab\ncdGET / HTTP/1.1\r\nHost: b\r\n\r\n",
+            b"\x01POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n",
+            b"\x10\r\n\r\nPOST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+            b"\x20GET / HTTP/1.1\nHost: a\n\n",
+        ];
+        feed(examples, ROUNDS, request_framing);
+    }
+
+    #[test]
+    fn answer_heads_keep_their_promises() {
+        let examples: &[&[u8]] = &[
+            b"\x09HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+            b"\x0aHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: keep-alive, close\r\n\r\n",
+            b"\x10HTTP/1.0 404 Not Found\r\nContent-Type: text/plain\r\n\r\ngone",
+            b"\x30HTTP/1.1 204 \r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n",
+            b"\xffHTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+        ];
+        feed(examples, ROUNDS, answer_head);
+    }
+
+    #[test]
+    fn answer_bodies_keep_their_promises() {
+        let examples: &[&[u8]] = &[
+            b"\x013\r\nabc\r\n4;e=\"x\"\r\ndefg\r\n0\r\n\r\nHTTP/1.1 200 OK",
+            b"\x03A\r\n0123456789\r\n0\r\nX-Sum: 1\r\nX-Other: 2\r\n\r\n",
+            b"\x05fffffffffffffff\r\nabc",
+            b"\x400\r\n\r\n",
+        ];
+        feed(examples, ROUNDS, answer_body);
+    }
+
+    #[test]
+    fn authorities_keep_their_promises() {
+        let examples: &[&[u8]] = &[
+            b"example.com",
+            b"Example.COM:8443",
+            b"[::1]:443",
+            b"[2001:DB8::0:1]",
+            b"127.0.0.1:5000",
+            "b\u{fc}cher.example".as_bytes(),
+            b"xn--bcher-kva.example.",
+            b"*.blog.example",
+            b"a-b.c_d.local",
+        ];
+        feed(examples, ROUNDS, authority);
+    }
+}

@@ -1,0 +1,4 @@
+//! The server's and an app's TOML file.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rip_server::config::fuzzing::files(data));
