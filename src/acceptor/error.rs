@@ -15,6 +15,8 @@ pub(super) enum ServeError {
     Malformed(&'static str),
     #[error("the request came too slowly: {0}")]
     TooSlow(&'static str),
+    #[error("the client went away in the middle of its body")]
+    ClientGone,
     #[error("the body is larger than {limit} bytes")]
     BodyTooLarge { limit: u64 },
     #[error("the request target is longer than {limit} bytes")]
@@ -85,7 +87,8 @@ impl ServeError {
     /// What the client is told.
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            // What a client that only stopped sending may still read; the access record says 499.
+            Self::Malformed(_) | Self::ClientGone => StatusCode::BAD_REQUEST,
             Self::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TargetTooLong { .. } => StatusCode::URI_TOO_LONG,
@@ -112,6 +115,7 @@ impl ServeError {
     pub(super) fn blame(&self) -> Blame {
         match self {
             Self::Malformed(_)
+            | Self::ClientGone
             | Self::TooSlow(_)
             | Self::BodyTooLarge { .. }
             | Self::TargetTooLong { .. }
@@ -138,6 +142,7 @@ impl ServeError {
             Self::Unreachable { .. } | Self::WorkerBusy { .. } => Retry::Always,
             Self::WorkerDied { .. } => Retry::IfIdempotent,
             Self::Malformed(_)
+            | Self::ClientGone
             | Self::TooSlow(_)
             | Self::BodyTooLarge { .. }
             | Self::TargetTooLong { .. }
@@ -161,6 +166,7 @@ impl ServeError {
     pub(super) fn reason(&self) -> &'static str {
         match self {
             Self::Malformed(_) => "malformed",
+            Self::ClientGone => "client-gone",
             Self::TooSlow(_) => "too-slow",
             Self::BodyTooLarge { .. } => "body-too-large",
             Self::TargetTooLong { .. } => "target-too-long",
@@ -188,6 +194,7 @@ impl ServeError {
         matches!(
             self,
             Self::Malformed(_)
+                | Self::ClientGone
                 | Self::TooSlow(_)
                 | Self::BodyTooLarge { .. }
                 | Self::TargetTooLong { .. }

@@ -138,35 +138,52 @@ async fn exchange(
     lease: Lease,
     granted: Instant,
 ) -> Result<(AnswerHead, Answer), ServeError> {
-    let timeouts = &request.rules.timeouts;
-    let worker = lease.member().worker;
-    let link = match Link::open(lease.member(), request.shard.index, timeouts.connect).await {
+    let connect = request.rules.timeouts.connect;
+    let link = match Link::open(lease.member(), request.shard.index, connect).await {
         Ok(link) => link,
-        Err(source) => {
-            if matches!(source.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) {
-                lease.condemn(Condemned::Unreachable);
-            }
-            return Err(ServeError::Unreachable { worker, source });
-        }
+        Err(source) => return Err(unreachable(&lease, source)),
     };
+    let reused = link.reused;
+    match converse(request, lease, link, granted).await {
+        // A kept connection that the worker was just closing: the worker itself is well.
+        Err(Broken::Off(Failed::Worker(_), lease)) if reused && request.may_be_sent_again() => {
+            let link = match Link::open_new(lease.member(), request.shard.index, connect).await {
+                Ok(link) => link,
+                Err(source) => return Err(unreachable(&lease, source)),
+            };
+            let outcome = converse(request, lease, link, granted).await;
+            request.judge(outcome).await
+        }
+        outcome => request.judge(outcome).await,
+    }
+}
+
+fn unreachable(lease: &Lease, source: io::Error) -> ServeError {
+    if matches!(source.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) {
+        lease.condemn(Condemned::Unreachable);
+    }
+    ServeError::Unreachable { worker: lease.member().worker, source }
+}
+
+/// One request and one answer's head over one connection.
+async fn converse(
+    request: &mut Outgoing<'_>,
+    lease: Lease,
+    link: Link,
+    granted: Instant,
+) -> Result<(AnswerHead, Answer), Broken> {
+    let (limit, limits) = (request.rules.timeouts.request, &request.shard.server.limits);
     let mut out = Vec::with_capacity(1024);
     write_request(&mut out, request.head, &request.origin, request.body.framing(), request.rules.keepalive);
     let mut in_hand = InHand::new(request, lease, link, granted);
-    let deadline = in_hand.deadline;
     let method = request.head.method;
     let work = async {
-        let link = in_hand.link();
-        let sent =
-            send(link, out, &mut request.body, &request.shard.server.limits, request.rules.max_body).await?;
-        if sent == Sent::All {
-            in_hand.sent = true;
-        }
+        let sent = send(in_hand.link(), out, &mut request.body, limits, request.rules.max_body).await?;
+        in_hand.sent = sent == Sent::All;
         // The clock of a streamed body runs from its last byte: only then can the worker answer.
-        let limit = if request.body.is_repeatable() { deadline } else { Instant::now() + timeouts.request };
-        tokio::time::timeout_at(limit, read_head(in_hand.link(), method))
-            .await
-            .unwrap_or(Err(Failed::Late))
-            .map(|head| (head, sent))
+        let until = if request.body.is_repeatable() { granted + limit } else { Instant::now() + limit };
+        let head = tokio::time::timeout_at(until, read_head(in_hand.link(), method)).await;
+        head.unwrap_or(Err(Failed::Late)).map(|head| (head, sent))
     };
     match work.await {
         Ok((head, sent)) => {
@@ -175,27 +192,54 @@ async fn exchange(
             let decoder = BodyDecoder::new(head.framing);
             Ok((head, Answer { lease, link, decoder, keep }))
         }
-        Err(Failed::Late) => {
-            let (lease, _) = in_hand.take();
-            tracing::warn!(app = %request.app.name, %worker, request_id = %request.origin.id, limit = ?timeouts.request,
-                "a worker did not answer in time");
-            if lease.member().concurrency.get() == 1 {
-                lease.condemn(Condemned::TooSlow);
-            }
-            Err(ServeError::WorkerTimeout { worker })
-        }
-        Err(Failed::Worker(source)) => {
-            let (lease, _) = in_hand.take();
-            let cause = lease.member().ended_within(CAUSE_KNOWN).await;
-            Err(ServeError::WorkerDied { worker, cause, source })
-        }
-        Err(Failed::Answer(what)) => {
-            drop(in_hand.take());
-            Err(ServeError::BadAnswer { worker, what })
-        }
-        // The worker sees its connection end when `in_hand` is dropped.
-        Err(Failed::Client(error)) => Err(error),
+        // The worker sees the request break off when `in_hand` is dropped.
+        Err(Failed::Client(error)) => Err(Broken::Client(error)),
+        Err(failed) => Err(Broken::Off(failed, in_hand.take().0)),
     }
+}
+
+impl Outgoing<'_> {
+    /// Whether sending it twice is the same as sending it once.
+    fn may_be_sent_again(&self) -> bool {
+        self.body.is_repeatable() && self.head.method.is_idempotent()
+    }
+
+    /// What a failure means for the worker, and for the client.
+    async fn judge(
+        &self,
+        outcome: Result<(AnswerHead, Answer), Broken>,
+    ) -> Result<(AnswerHead, Answer), ServeError> {
+        let (failed, lease) = match outcome {
+            Ok(answered) => return Ok(answered),
+            Err(Broken::Client(error)) => return Err(error),
+            Err(Broken::Off(failed, lease)) => (failed, lease),
+        };
+        let worker = lease.member().worker;
+        Err(match failed {
+            Failed::Client(error) => error,
+            Failed::Answer(what) => ServeError::BadAnswer { worker, what },
+            Failed::Worker(source) => {
+                let cause = lease.member().ended_within(CAUSE_KNOWN).await;
+                ServeError::WorkerDied { worker, cause, source }
+            }
+            Failed::Late => {
+                tracing::warn!(app = %self.app.name, %worker, request_id = %self.origin.id,
+                    limit = ?self.rules.timeouts.request, "a worker did not answer in time");
+                if lease.member().concurrency.get() == 1 {
+                    lease.condemn(Condemned::TooSlow);
+                }
+                ServeError::WorkerTimeout { worker }
+            }
+        })
+    }
+}
+
+/// How an exchange ended without an answer.
+enum Broken {
+    /// By the client; the worker is waited for elsewhere.
+    Client(ServeError),
+    /// By the worker, which is still ours.
+    Off(Failed, Lease),
 }
 
 /// Why no answer came.

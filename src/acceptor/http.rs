@@ -60,7 +60,7 @@ pub(super) async fn serve(
     };
     finish(&conn, &mut response, id);
     recording.note(|record| {
-        record.status = response.status().as_u16();
+        record.status = if record.reason == Some("client-gone") { 499 } else { response.status().as_u16() };
         record.kind = response.headers().get(header::CONTENT_TYPE).cloned();
     });
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {

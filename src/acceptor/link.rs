@@ -20,6 +20,8 @@ use crate::pool::{Address, Member, Parked, ParkedStream};
 pub(super) struct Link {
     stream: ParkedStream,
     shard: usize,
+    /// Whether an earlier request was sent over it.
+    pub(super) reused: bool,
     /// Read from the worker and not yet used.
     pub(super) buf: BytesMut,
 }
@@ -35,10 +37,18 @@ impl Link {
                 return Ok(link);
             }
         }
+        Self::open_new(member, shard, limit).await
+    }
+
+    /// Opens a connection within `limit`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(super) async fn open_new(member: &Member, shard: usize, limit: Duration) -> io::Result<Self> {
         let stream = tokio::time::timeout(limit, connect(&member.address))
             .await
             .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "connecting took too long")))?;
-        Ok(Self { stream, shard, buf: BytesMut::new() })
+        Ok(Self { stream, shard, reused: false, buf: BytesMut::new() })
     }
 
     /// A connection that rested too long, was closed or has unasked bytes on it is not used: the worker may be about
@@ -48,7 +58,7 @@ impl Link {
             return None;
         }
         let stream = if parked.shard == shard { parked.stream } else { adopt(parked.stream).ok()? };
-        let link = Self { stream, shard, buf: BytesMut::new() };
+        let link = Self { stream, shard, reused: true, buf: BytesMut::new() };
         let mut byte = [0];
         let silent =
             matches!(link.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock);

@@ -61,6 +61,20 @@ pub(super) async fn discard(mut body: Incoming) {
     let _ = tokio::time::timeout(DISCARD_TIME, reading).await;
 }
 
+/// Why a body could not be read: its client left, or it is not what it says.
+pub(super) fn broken_off(error: &hyper::Error) -> ServeError {
+    use std::io::ErrorKind::{InvalidData, InvalidInput};
+
+    let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    // hyper's words for chunks that are none.
+    let misframed = io.is_some_and(|io| matches!(io.kind(), InvalidData | InvalidInput));
+    if misframed || error.is_parse() {
+        ServeError::Malformed("its body is badly framed")
+    } else {
+        ServeError::ClientGone
+    }
+}
+
 /// What collecting needs to know.
 #[derive(Clone, Copy)]
 pub(super) struct Collecting<'a> {
@@ -97,7 +111,7 @@ pub(super) async fn collect(body: &mut Incoming, how: Collecting<'_>) -> Result<
         let frame = match tokio::time::timeout_at(pace.deadline(), body.frame()).await {
             Err(_) => return Err(ServeError::TooSlow("its body")),
             Ok(None) => return held.finish(how).await,
-            Ok(Some(Err(_))) => return Err(ServeError::Malformed("its body ends early or is badly framed")),
+            Ok(Some(Err(error))) => return Err(broken_off(&error)),
             Ok(Some(Ok(frame))) => frame,
         };
         // Trailers of requests are dropped, as RFC 9110 §6.5.1 allows: nobody downstream expects them.

@@ -15,7 +15,7 @@ use crate::spec::Limits;
 use super::error::ServeError;
 use super::forward::Failed;
 use super::link::Link;
-use super::request_body::RequestBody;
+use super::request_body::{RequestBody, broken_off};
 use super::spool::{SPOOL_PIECE, Spool};
 
 /// How far sending got.
@@ -102,9 +102,7 @@ async fn send_streaming(
         };
         let data = match frame {
             Err(_) => return Err(Failed::Client(ServeError::TooSlow("its body"))),
-            Ok(Some(Err(_))) => {
-                return Err(Failed::Client(ServeError::Malformed("its body ends early or is badly framed")));
-            }
+            Ok(Some(Err(error))) => return Err(Failed::Client(broken_off(&error))),
             Ok(None) => break,
             Ok(Some(Ok(frame))) => match frame.into_data() {
                 Ok(data) if !data.is_empty() => data,

@@ -233,7 +233,7 @@ async fn every_request_is_refused_or_seen_by_the_worker_as_it_was_meant() {
             views.iter().filter(|view| view.target.ends_with(&format!("case={number}"))).collect();
         let behind = views.iter().filter(|view| view.target.ends_with(&format!("behind={number}"))).count();
         let statuses: Vec<_> =
-            answer.split("HTTP/1.").skip(1).map(|rest| rest[2..5].parse::<u16>().unwrap()).collect();
+            answer.split("HTTP/1.").skip(1).filter_map(|rest| rest.get(2..5)?.parse::<u16>().ok()).collect();
         let found = match of_case[..] {
             [] => Refused(statuses.first().copied().unwrap_or_default()),
             [view] => Passed(view.field("content-length").map_or(0, |length| length.parse().unwrap())),
@@ -255,6 +255,10 @@ async fn every_request_is_refused_or_seen_by_the_worker_as_it_was_meant() {
     let targets = server.meeting.targets();
     let known = |target: &&String| target.starts_with("/view?case=") || target.starts_with("/view?behind=");
     assert_eq!(targets.iter().find(|target| !known(target)), None, "a request that nobody sent");
+    for view in views {
+        let first = format!("{} {} HTTP/1.1\r\nhost: localhost\r\n", view.method, view.target);
+        assert!(view.raw.starts_with(&first), "written anew, not copied: {:?}", view.raw);
+    }
     server.meeting.assert_no_violations();
 }
 

@@ -314,7 +314,9 @@ async fn an_upload_that_breaks_off_reaches_no_worker() {
         conn.send(format!("POST /echo?cut HTTP/1.1\r\nHost: localhost\r\n{framing}")).await;
         drop(conn);
     }
-    server.records("/echo?cut", 2).await;
+    for record in server.records("/echo?cut", 2).await {
+        assert_eq!((&record["status"], &record["reason"]), (&499.into(), &"client-gone".into()), "{record}");
+    }
     assert_eq!(server.meeting.targets(), [""; 0]);
 }
 

@@ -135,7 +135,7 @@ async fn clients_that_leave_at_any_moment_never_give_a_worker_two_requests() {
         async move {
             for j in 0..10 {
                 let mut conn = server.connect().await;
-                conn.send_get(&["/chunks?n=3", "/slow?ms=5", "/big?bytes=200000", "/"][(i + j) % 4]).await;
+                conn.send_get(["/chunks?n=3", "/slow?ms=5", "/big?bytes=200000", "/"][(i + j) % 4]).await;
                 match j % 3 {
                     0 => {}
                     1 => drop(conn.head().await),

@@ -214,11 +214,6 @@ impl Conn {
             .await;
         std::mem::take(&mut self.buffer)
     }
-
-    /// No more will be sent.
-    pub(crate) async fn finish_sending(&mut self) {
-        self.stream.shutdown().await.unwrap();
-    }
 }
 
 impl Server {

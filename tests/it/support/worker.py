@@ -20,7 +20,7 @@ import socket
 import sys
 import threading
 import time
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 MEET = os.environ["MEET"]
 CONCURRENCY = int(os.environ.get("CONCURRENCY", "1"))
@@ -86,9 +86,8 @@ class Request:
                 raise Gone
             name, value = line.decode("latin-1").split(": ", 1)
             self.headers.append((name.lower(), value))
-        url = urlsplit(self.target)
-        self.path = url.path
-        self.query = {name: values[0] for name, values in parse_qs(url.query).items()}
+        self.path, _, query = self.target.partition("?")
+        self.query = {name: values[0] for name, values in parse_qs(query, keep_blank_values=True).items()}
         self.done = False
         self.frame()
 
@@ -167,7 +166,7 @@ class Connection:
         return line
 
     def head(self):
-        self.sock.settimeout(DROP_IDLE)
+        self.sock.settimeout(DROP_IDLE if self.request else None)
         try:
             while b"\r\n\r\n" not in self.buffer:
                 self.fill()
@@ -227,7 +226,7 @@ class Connection:
                     violation(f"{together} requests at once, the last one {self.request.target}")
                 if self.request.path != "/ready":
                     append("views.jsonl", json.dumps(self.request.view()))
-                route = ROUTES.get(self.request.path.split("/")[1], not_found)
+                route = ROUTES.get(self.request.path.partition("/")[2].partition("/")[0], not_found)
                 keep = route(self, self.request)
                 self.leave()
                 if keep is False or CLOSE or not self.request.read:
@@ -308,7 +307,7 @@ def bare_status(conn, request):
 
 def fields(conn, request):
     """Answers with the fields of the query, in the order of the query."""
-    given = [tuple(part.split("=", 1)) for part in urlsplit(request.target).query.split("&")]
+    given = [tuple(part.split("=", 1)) for part in request.target.partition("?")[2].split("&")]
     conn.answer("fields\n", fields=given)
 
 
