@@ -69,11 +69,12 @@ wrk.body = (period:rep(math.ceil({self.scenario.upload} / 251))):sub(1, {self.sc
         # Printed only when there is something to complain about.
         if complaint := re.search(r"(Socket errors|Non-2xx).*", text):
             raise Failed(f"wrk says: {complaint[0]}")
-        requests = int(re.search(r"(\d+) requests in", text)[1])
-        if not requests:
-            raise Failed("wrk got no answer")
-        p50, p99 = (time_us(re.search(rf"^ +{share}% +(\S+)$", text, re.M)[1]) for share in ("50", "99"))
-        return requests, p50, p99
+        requests = re.search(r"(\d+) requests in", text)
+        # A unit of one letter is followed by a space.
+        shares = dict(re.findall(r"^ +(50|99)% +([\d.]+(?:us|ms|s|m)) *$", text, re.M))
+        if not requests or int(requests[1]) == 0 or len(shares) != 2:
+            raise Failed(f"wrk says:\n{text}")
+        return int(requests[1]), time_us(shares["50"]), time_us(shares["99"])
 
     def read_h2load(self, text):
         failed = re.search(r"(\d+) failed, (\d+) errored, (\d+) timeout", text)
