@@ -6,7 +6,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{Method, Response, StatusCode, header};
+use http::{Response, StatusCode, header};
 use tokio::time::Instant;
 
 use crate::directory::App;
@@ -16,9 +16,10 @@ use crate::spec::{Protocol, Rules};
 
 use super::access::Recording;
 use super::buffer::Buffer;
-use super::drain::{Answer, Draining, WORKER_READ, drain};
+use super::drain::{Answer, Draining, drain};
 use super::error::{Retry, ServeError};
 use super::headers::clean_answer;
+use super::in_hand::{InHand, read_head};
 use super::link::Link;
 use super::reply_body::ReplyBody;
 use super::request_body::RequestBody;
@@ -26,7 +27,7 @@ use super::send::{Sent, send};
 use super::shard::Shard;
 use super::tunnel::{self, Upgrade};
 use super::worker_body::{BodyDecoder, Piece};
-use super::worker_head::{AnswerHead, Origin, ReceiveFraming, RequestHead, parse_answer, write_request};
+use super::worker_head::{AnswerHead, Origin, ReceiveFraming, RequestHead, write_request};
 
 /// A request that is ready to be handed to a worker.
 pub(super) struct Outgoing<'a> {
@@ -250,82 +251,6 @@ pub(super) enum Failed {
     Client(ServeError),
 }
 
-/// Reads until the answer's final head is there; interim ones (RFC 9110 §15.2) are passed over.
-async fn read_head(link: &mut Link, method: &Method) -> Result<AnswerHead, Failed> {
-    loop {
-        while !link.buf.is_empty() {
-            match parse_answer(&mut link.buf, method).map_err(Failed::Answer)? {
-                Some(head)
-                    if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS => {}
-                Some(head) => return Ok(head),
-                None => break,
-            }
-        }
-        match link.fill(HEAD_READ).await {
-            Ok(0) if link.buf.is_empty() => return Err(Failed::Worker(io::ErrorKind::UnexpectedEof.into())),
-            Ok(0) => return Err(Failed::Answer("it ends in the middle of its head")),
-            Ok(_) => {}
-            Err(error) => return Err(Failed::Worker(error)),
-        }
-    }
-}
-
-/// A worker that has begun, or may have begun, on our request. Dropped before its answer: the client has gone, and the
-/// worker is waited for by a task of its own.
-struct InHand {
-    shard: Rc<Shard>,
-    held: Option<(Lease, Link)>,
-    method: Method,
-    deadline: Instant,
-    hang_up: std::time::Duration,
-    /// All of the request.
-    sent: bool,
-}
-
-impl InHand {
-    fn new(request: &Outgoing<'_>, lease: Lease, link: Link, granted: Instant) -> Self {
-        Self {
-            shard: Rc::clone(request.shard),
-            held: Some((lease, link)),
-            method: request.head.method.clone(),
-            deadline: granted + request.rules.timeouts.request,
-            hang_up: request.rules.timeouts.request,
-            sent: false,
-        }
-    }
-
-    fn link(&mut self) -> &mut Link {
-        &mut self.held.as_mut().expect("it is held until taken, which consumes it").1
-    }
-
-    fn take(mut self) -> (Lease, Link) {
-        self.held.take().expect("it is held until taken, which consumes it")
-    }
-}
-
-impl Drop for InHand {
-    fn drop(&mut self) {
-        let Some((lease, mut link)) = self.held.take() else { return };
-        if lease.member().concurrency.get() > 1 {
-            return;
-        }
-        let (method, deadline, hang_up, sent) = (self.method.clone(), self.deadline, self.hang_up, self.sent);
-        self.shard.stop.spawn_local("abandoned request", async move {
-            if !sent {
-                link.end_request().await;
-            }
-            match tokio::time::timeout_at(deadline, read_head(&mut link, &method)).await {
-                Ok(Ok(head)) => {
-                    let decoder = BodyDecoder::new(head.framing);
-                    Answer { lease, link, decoder, keep: head.keepalive && sent }.abandon(hang_up).await;
-                }
-                Ok(Err(_)) => {}
-                Err(_) => lease.condemn(Condemned::TooSlow),
-            }
-        });
-    }
-}
-
 fn spawn_abandon(shard: &Shard, answer: Answer, limit: std::time::Duration) {
     shard.stop.spawn_local("refused request", answer.abandon(limit));
 }
@@ -418,8 +343,5 @@ fn is_event_stream(head: &AnswerHead) -> bool {
     })
 }
 
-/// The first read of an answer: most answers fit, and idle connections hold no buffer.
-const HEAD_READ: usize = 8 << 10;
 /// How long to wait for the word how a worker ended, which its exit brings shortly after its connection's end.
 const CAUSE_KNOWN: std::time::Duration = std::time::Duration::from_millis(200);
-const _: () = assert!(HEAD_READ <= WORKER_READ);

@@ -53,7 +53,8 @@ pub(super) async fn serve(
     let upgrade = upgrade_of(&mut request, &conn, &handover);
     let (parts, body) = request.into_parts();
     let mut body = (!body.is_end_stream()).then_some(body);
-    let outcome = answer(&conn, &parts, &mut body, upgrade, &client, id, arrived, &mut recording).await;
+    let asked = Asked { parts, client, id, arrived };
+    let outcome = answer(&conn, &asked, &mut body, upgrade, &mut recording).await;
     let mut response = match outcome {
         Ok(response) => response,
         Err(error) => fail(&conn, &error, accept.as_ref(), id, body, &mut recording),
@@ -70,16 +71,22 @@ pub(super) async fn serve(
     Ok(response.map(|body| body.record(recording)))
 }
 
-async fn answer(
-    conn: &Rc<Connection>,
-    parts: &Parts,
-    body: &mut Option<Incoming>,
-    upgrade: Option<Upgrade>,
-    client: &Client,
+/// A request without its body.
+struct Asked {
+    parts: Parts,
+    client: Client,
     id: RequestId,
     arrived: Instant,
+}
+
+async fn answer(
+    conn: &Rc<Connection>,
+    asked: &Asked,
+    body: &mut Option<Incoming>,
+    upgrade: Option<Upgrade>,
     recording: &mut Recording,
 ) -> Result<Response<ReplyBody>, ServeError> {
+    let (parts, client) = (&asked.parts, &asked.client);
     let host = route::check(parts, conn)?;
     if conn.role == Role::Redirect {
         return builtin::redirect(conn, &host, &parts.method, &parts.uri);
@@ -97,7 +104,7 @@ async fn answer(
     let body = take_body(conn, parts, body, &rules).await?;
     let queue_until = Instant::now() + rules.timeouts.queue;
     wait_while_held(&route, queue_until).await?;
-    let origin = origin_of(conn, client, &host, id, arrived);
+    let origin = origin_of(conn, asked, &host);
     let protocol = upgrade.as_ref().and_then(|_| parts.headers.get(header::UPGRADE));
     let outgoing = Outgoing {
         shard: &conn.shard,
@@ -116,7 +123,7 @@ async fn answer(
         upgrade,
     };
     let mut response = forward(outgoing, recording).await?;
-    response.headers_mut().insert(REQUEST_ID, reply::id_value(&id));
+    response.headers_mut().insert(REQUEST_ID, reply::id_value(&asked.id));
     Ok(response)
 }
 
@@ -192,13 +199,8 @@ async fn wait_while_held(route: &Route, until: Instant) -> Result<(), ServeError
     }
 }
 
-fn origin_of<'a>(
-    conn: &Connection,
-    client: &'a Client,
-    host: &'a Host,
-    id: RequestId,
-    arrived: Instant,
-) -> Origin<'a> {
+fn origin_of<'a>(conn: &Connection, asked: &'a Asked, host: &'a Host) -> Origin<'a> {
+    let Asked { client, id, arrived, .. } = asked;
     let now =
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(arrived.elapsed());
     Origin {
@@ -209,7 +211,7 @@ fn origin_of<'a>(
             .as_deref()
             .unwrap_or_else(|| std::str::from_utf8(&host.authority).unwrap_or(&host.name)),
         port: client.port.unwrap_or(conn.local.port()),
-        id,
+        id: *id,
         start_ms: now.as_millis() as u64,
         trusted: client.trusted,
     }

@@ -25,7 +25,7 @@ pub(super) struct Gate {
     places: Arc<Semaphore>,
     per_address: Option<usize>,
     /// Only with a limit per address. One lock for all threads, held for one look-up per connection.
-    addresses: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    addresses: Arc<Addresses>,
 }
 
 impl Gate {
@@ -45,7 +45,10 @@ impl Gate {
     }
 }
 
-struct AddressCount(Option<(Arc<Mutex<HashMap<IpAddr, usize>>>, IpAddr)>);
+struct AddressCount(Option<(Arc<Addresses>, IpAddr)>);
+
+/// How many connections each address has.
+type Addresses = Mutex<HashMap<IpAddr, usize>>;
 
 impl Drop for AddressCount {
     fn drop(&mut self) {

@@ -21,6 +21,7 @@ mod framing;
 mod h2c;
 mod headers;
 mod http;
+mod in_hand;
 mod link;
 mod listen;
 mod peer;

@@ -122,6 +122,16 @@ impl AppTask {
         self.tell_ready(generation);
     }
 
+    pub(super) fn weigh(&mut self, worker: WorkerId) {
+        let Some(bytes) = self.around.backend.memory(worker) else { return };
+        let Some(record) = self.crew.get_mut(&worker) else { return };
+        record.note_memory(bytes);
+        // Where the kernel holds the limit, it was there first.
+        if record.spec.launch.memory.hard.is_some_and(|limit| bytes > limit) {
+            self.around.backend.signal(worker, Signal::OutOfMemory);
+        }
+    }
+
     fn forget(&mut self, worker: WorkerId) {
         self.pool.remove(worker);
         self.around.post.forget(worker);

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::api::{AppStatus, LogLine, Rejection, Scaled, WorkerStatus};
-use crate::backend::{self, Signal, StartError, Started};
+use crate::backend::{self, StartError, Started};
 use crate::directory::App;
 use crate::name::{GenerationId, WorkerId};
 use crate::pool::{Condemned, Mode, PoolWriter, Standing};
@@ -331,16 +331,6 @@ impl AppTask {
         if weighing {
             let any = self.crew.values().any(Record::weighs);
             self.weigh_at = any.then_some(now + WEIGH_EVERY);
-        }
-    }
-
-    fn weigh(&mut self, worker: WorkerId) {
-        let Some(bytes) = self.around.backend.memory(worker) else { return };
-        let Some(record) = self.crew.get_mut(&worker) else { return };
-        record.note_memory(bytes);
-        // Where the kernel holds the limit, it was there first.
-        if record.spec.launch.memory.hard.is_some_and(|limit| bytes > limit) {
-            self.around.backend.signal(worker, Signal::OutOfMemory);
         }
     }
 

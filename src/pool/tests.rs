@@ -192,11 +192,10 @@ async fn history(mut random: fastrand::Rng) -> Result<(), String> {
             tokio::task::yield_now().await;
         }
         for at in (0..waiting.len()).rev() {
-            if waiting[at].is_finished() {
-                match waiting.swap_remove(at).await {
-                    Ok(Ok(lease)) => held.push(lease),
-                    Ok(Err(_)) | Err(_) => {}
-                }
+            if waiting[at].is_finished()
+                && let Ok(Ok(lease)) = waiting.swap_remove(at).await
+            {
+                held.push(lease);
             }
         }
         check(&writer, &held)?;

@@ -1,0 +1,98 @@
+//! A request that a worker has in hand until the head of its answer is there, whoever still waits for it.
+//!
+//! Never here: what becomes of the answer (`forward`, `drain`).
+
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use tokio::time::Instant;
+
+use crate::pool::{Condemned, Lease};
+
+use super::drain::Answer;
+use super::forward::{Failed, Outgoing};
+use super::link::Link;
+use super::shard::Shard;
+use super::worker_body::BodyDecoder;
+use super::worker_head::{AnswerHead, parse_answer};
+
+/// A worker that has begun, or may have begun, on our request. Dropped before its answer: the client has gone, and the
+/// worker is waited for by a task of its own.
+pub(super) struct InHand {
+    shard: Rc<Shard>,
+    held: Option<(Lease, Link)>,
+    method: Method,
+    deadline: Instant,
+    hang_up: Duration,
+    /// All of the request.
+    pub(super) sent: bool,
+}
+
+impl InHand {
+    pub(super) fn new(request: &Outgoing<'_>, lease: Lease, link: Link, granted: Instant) -> Self {
+        Self {
+            shard: Rc::clone(request.shard),
+            held: Some((lease, link)),
+            method: request.head.method.clone(),
+            deadline: granted + request.rules.timeouts.request,
+            hang_up: request.rules.timeouts.request,
+            sent: false,
+        }
+    }
+
+    pub(super) fn link(&mut self) -> &mut Link {
+        &mut self.held.as_mut().expect("it is held until taken, which consumes it").1
+    }
+
+    pub(super) fn take(mut self) -> (Lease, Link) {
+        self.held.take().expect("it is held until taken, which consumes it")
+    }
+}
+
+impl Drop for InHand {
+    fn drop(&mut self) {
+        let Some((lease, mut link)) = self.held.take() else { return };
+        if lease.member().concurrency.get() > 1 {
+            return;
+        }
+        let (method, deadline, hang_up, sent) = (self.method.clone(), self.deadline, self.hang_up, self.sent);
+        self.shard.stop.spawn_local("abandoned request", async move {
+            if !sent {
+                link.end_request().await;
+            }
+            match tokio::time::timeout_at(deadline, read_head(&mut link, &method)).await {
+                Ok(Ok(head)) => {
+                    let decoder = BodyDecoder::new(head.framing);
+                    Answer { lease, link, decoder, keep: head.keepalive && sent }.abandon(hang_up).await;
+                }
+                Ok(Err(_)) => {}
+                Err(_) => lease.condemn(Condemned::TooSlow),
+            }
+        });
+    }
+}
+
+/// Reads until the answer's final head is there; interim ones (RFC 9110 §15.2) are passed over.
+pub(super) async fn read_head(link: &mut Link, method: &Method) -> Result<AnswerHead, Failed> {
+    loop {
+        while !link.buf.is_empty() {
+            match parse_answer(&mut link.buf, method).map_err(Failed::Answer)? {
+                Some(head)
+                    if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS => {}
+                Some(head) => return Ok(head),
+                None => break,
+            }
+        }
+        match link.fill(HEAD_READ).await {
+            Ok(0) if link.buf.is_empty() => return Err(Failed::Worker(io::ErrorKind::UnexpectedEof.into())),
+            Ok(0) => return Err(Failed::Answer("it ends in the middle of its head")),
+            Ok(_) => {}
+            Err(error) => return Err(Failed::Worker(error)),
+        }
+    }
+}
+
+/// The first read of an answer: most answers fit, and idle connections hold no buffer.
+const HEAD_READ: usize = 8 << 10;
