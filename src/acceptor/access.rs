@@ -5,6 +5,7 @@
 
 use std::io::{self, Write};
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
@@ -13,13 +14,14 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderValue, Method, Uri, Version};
 use tokio::time::Instant;
 
-use crate::metrics::{AppMetrics, Metrics};
+use crate::directory::App;
+use crate::metrics::Metrics;
 use crate::name::{AppName, GenerationId, RequestId, WorkerId};
 use crate::spec::AccessLog;
 
 use super::access_line;
-use super::client_stream::Wire;
 use super::reply_body::CutShort;
+use super::shard::Connection;
 
 /// Where records go. Cheap to clone.
 #[derive(Clone)]
@@ -171,16 +173,15 @@ pub(super) enum Outcome {
 /// The record of a request in progress. Dropping it writes it; before any answer that is a client that left.
 pub(super) struct Recording {
     record: Option<Box<Record>>,
-    sink: AccessSink,
+    conn: Rc<Connection>,
     start: Instant,
-    app: Option<AppMetrics>,
-    wire: Arc<Wire>,
+    app: Option<Arc<App>>,
 }
 
 impl Recording {
-    pub(super) fn begin(record: Record, sink: AccessSink, start: Instant, wire: Arc<Wire>) -> Self {
-        wire.begin();
-        Self { record: Some(Box::new(record)), sink, start, app: None, wire }
+    pub(super) fn begin(record: Record, conn: Rc<Connection>, start: Instant) -> Self {
+        conn.wire.begin();
+        Self { record: Some(Box::new(record)), conn, start, app: None }
     }
 
     /// The record, to note what becomes known.
@@ -190,9 +191,11 @@ impl Recording {
         }
     }
 
-    pub(super) fn belongs_to(&mut self, name: &AppName, metrics: &AppMetrics) {
-        self.app = Some(metrics.clone());
-        self.note(|record| record.app = Some(name.clone()));
+    pub(super) fn belongs_to(&mut self, app: &Arc<App>, host: &str) {
+        self.app = Some(Arc::clone(app));
+        if self.conn.shard.access.sender.is_some() {
+            self.note(|record| record.host = Some(host.to_owned()));
+        }
     }
 
     /// So many bytes of the answer's body were handed on; `all`: nothing is left.
@@ -208,14 +211,14 @@ impl Recording {
     /// The server answers in the app's place.
     pub(super) fn refused(&mut self, reason: &'static str) {
         if let Some(app) = &self.app {
-            app.refused(reason);
+            app.metrics.refused(reason);
         }
         self.note(|record| record.reason = Some(reason));
     }
 
     /// The connection is about to leave HTTP.
     pub(super) fn switch_off_framing(&self) {
-        self.wire.switch_off_framing();
+        self.conn.wire.switch_off_framing();
     }
 
     pub(super) fn cut(&mut self, why: &CutShort) {
@@ -235,7 +238,7 @@ impl Drop for Recording {
     fn drop(&mut self) {
         let Some(mut record) = self.record.take() else { return };
         let now = Instant::now();
-        self.wire.end(now);
+        self.conn.wire.end(now);
         record.total = now - self.start;
         if record.outcome == Outcome::ClientGone && record.reason.is_none() {
             record.reason = Some("client-gone");
@@ -245,9 +248,10 @@ impl Drop for Recording {
             record.status = 499;
         }
         if let Some(app) = &self.app {
-            app.request_done(record.status, record.total, record.in_worker);
+            app.metrics.request_done(record.status, record.total, record.in_worker);
+            record.app = Some(app.name.clone());
         }
-        self.sink.send(record);
+        self.conn.shard.access.send(record);
     }
 }
 

@@ -18,7 +18,7 @@ use super::shard::{Connection, Server, Shard};
 /// The answer, when the path is one of ours and the client may ask.
 pub(super) fn answer(
     conn: &Connection,
-    client: &Client,
+    client: &Client<'_>,
     method: &Method,
     uri: &Uri,
 ) -> Option<Response<ReplyBody>> {

@@ -90,29 +90,13 @@ impl Named {
 
 /// Takes out of a worker's answer what clients must not see, and what the server writes itself.
 pub(super) fn clean_answer(headers: &mut HeaderMap, keep_trailer: bool) {
-    if headers.contains_key(header::CONNECTION) {
-        for name in Named::of(headers).0 {
-            headers.remove(name);
-        }
-    }
-    for name in [
-        header::CONNECTION,
-        header::TRANSFER_ENCODING,
-        header::TE,
-        header::UPGRADE,
-        header::PROXY_AUTHENTICATE,
-        header::DATE,
-    ] {
-        headers.remove(name);
-    }
-    headers.remove("keep-alive");
-    headers.remove("proxy-connection");
-    if !keep_trailer {
-        headers.remove(header::TRAILER);
-    }
-    let internal: Vec<HeaderName> =
-        headers.keys().filter(|name| name.as_str().starts_with("rip-")).cloned().collect();
-    for name in internal {
+    let named = Named::of(headers);
+    let goes = |name: &HeaderName| match name.as_str() {
+        "trailer" => !keep_trailer,
+        text => is_hop_by_hop(text) || text == "date" || text.starts_with("rip-") || named.has(name),
+    };
+    // Few answers have more than one such field.
+    while let Some(name) = headers.keys().find(|name| goes(name)).cloned() {
         headers.remove(name);
     }
 }

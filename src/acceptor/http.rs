@@ -5,7 +5,6 @@
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::header::{self, HeaderValue};
@@ -45,7 +44,7 @@ pub(super) async fn serve(
     mut request: Request<Incoming>,
 ) -> Result<Response<ReplyBody>, Infallible> {
     let arrived = Instant::now();
-    let client = Client::of(conn.peer, request.headers(), &conn.shard.server.trusted);
+    let client = Client::of(&conn.peer, request.headers(), &conn.shard.server.trusted);
     let id = client.id.unwrap_or_else(RequestId::random);
     let mut recording = record(&conn, &request, &client, id, arrived);
     let accept = reply::accept_of(request.headers());
@@ -72,16 +71,16 @@ pub(super) async fn serve(
 }
 
 /// A request without its body.
-struct Asked {
+struct Asked<'a> {
     parts: Parts,
-    client: Client,
+    client: Client<'a>,
     id: RequestId,
     arrived: Instant,
 }
 
 async fn answer(
     conn: &Rc<Connection>,
-    asked: &Asked,
+    asked: &Asked<'_>,
     body: &mut Option<Incoming>,
     upgrade: Option<Upgrade>,
     recording: &mut Recording,
@@ -98,8 +97,7 @@ async fn answer(
         rate.check(client.address)?;
     }
     let route = route::find(&host, conn)?;
-    recording.belongs_to(&route.app.name, &route.app.metrics);
-    recording.note(|record| record.host = Some(host.name.clone()));
+    recording.belongs_to(&route.app, &host.name);
     let rules = route.app.rules.load_full();
     let body = take_body(conn, parts, body, &rules).await?;
     let queue_until = Instant::now() + rules.timeouts.queue;
@@ -199,7 +197,7 @@ async fn wait_while_held(route: &Route, until: Instant) -> Result<(), ServeError
     }
 }
 
-fn origin_of<'a>(conn: &Connection, asked: &'a Asked, host: &'a Host) -> Origin<'a> {
+fn origin_of<'a>(conn: &Connection, asked: &'a Asked<'_>, host: &'a Host) -> Origin<'a> {
     let Asked { client, id, arrived, .. } = asked;
     let now =
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(arrived.elapsed());
@@ -264,7 +262,7 @@ fn finish(conn: &Connection, response: &mut Response<ReplyBody>, id: RequestId) 
 fn record(
     conn: &Rc<Connection>,
     request: &Request<Incoming>,
-    client: &Client,
+    client: &Client<'_>,
     id: RequestId,
     arrived: Instant,
 ) -> Recording {
@@ -275,16 +273,16 @@ fn record(
         version: request.version(),
         ..blank
     };
-    Recording::begin(record, conn.shard.access.clone(), arrived, Arc::clone(&conn.wire))
+    Recording::begin(record, Rc::clone(conn), arrived)
 }
 
 /// Writes the record of a request whose head never became one.
 pub(super) fn record_unread(conn: &Rc<Connection>, status: u16, reason: &'static str) {
-    let mut record = Record::blank(RequestId::random(), super::peer::canonical(conn.peer.ip()));
+    let mut record = Record::blank(RequestId::random(), conn.peer.address);
     record.status = status;
     record.reason = Some(reason);
     record.outcome = Outcome::Complete;
-    drop(Recording::begin(record, conn.shard.access.clone(), Instant::now(), Arc::clone(&conn.wire)));
+    drop(Recording::begin(record, Rc::clone(conn), Instant::now()));
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //!
 //! Trust is a list of addresses, never a guess from the kind of connection. Never here: which fields pass (`headers`).
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -15,13 +16,29 @@ use crate::spec::Rate;
 
 use super::error::ServeError;
 
+/// The other end of a connection.
+#[derive(Debug)]
+pub(super) struct Peer {
+    /// An IPv4 client of an IPv6 socket is an IPv4 client.
+    pub(super) address: IpAddr,
+    /// The same as text, which every request needs.
+    text: Box<str>,
+}
+
+impl Peer {
+    pub(super) fn new(address: SocketAddr) -> Self {
+        let address = canonical(address.ip());
+        Self { address, text: address.to_string().into() }
+    }
+}
+
 /// A request's client as the server sees it.
 #[derive(Debug)]
-pub(super) struct Client {
+pub(super) struct Client<'a> {
     /// The nearest address that is not a trusted proxy.
     pub(super) address: IpAddr,
     /// What the worker is told in `X-Forwarded-For`.
-    pub(super) forwarded_for: String,
+    pub(super) forwarded_for: Cow<'a, str>,
     /// What a trusted proxy says of itself.
     pub(super) proto: Option<&'static str>,
     pub(super) host: Option<String>,
@@ -31,14 +48,14 @@ pub(super) struct Client {
     pub(super) trusted: bool,
 }
 
-impl Client {
+impl<'a> Client<'a> {
     /// Reads the forwarding fields, if the peer may send them.
-    pub(super) fn of(peer: SocketAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
-        let address = canonical(peer.ip());
+    pub(super) fn of(peer: &'a Peer, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
+        let address = peer.address;
         if !is_trusted(address, trusted) {
             return Self {
                 address,
-                forwarded_for: address.to_string(),
+                forwarded_for: Cow::Borrowed(&peer.text),
                 proto: None,
                 host: None,
                 port: None,
@@ -52,7 +69,10 @@ impl Client {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
         Self {
             address: client,
-            forwarded_for: if chain.is_empty() { address.to_string() } else { format!("{chain}, {address}") },
+            forwarded_for: match chain.as_str() {
+                "" => Cow::Borrowed(&peer.text),
+                chain => Cow::Owned(format!("{chain}, {address}")),
+            },
             proto: match text("x-forwarded-proto") {
                 Some("https") => Some("https"),
                 Some("http") => Some("http"),
@@ -148,7 +168,8 @@ mod tests {
             ("x-forwarded-proto", "https"),
             ("x-request-id", "abcdefgh"),
         ]);
-        let client = Client::of("10.0.0.9:1".parse().unwrap(), &fields, &[]);
+        let peer = Peer::new("10.0.0.9:1".parse().unwrap());
+        let client = Client::of(&peer, &fields, &[]);
         assert_eq!(client.forwarded_for, "10.0.0.9");
         assert_eq!((client.proto, client.id, client.trusted), (None, None, false));
     }
@@ -158,7 +179,8 @@ mod tests {
         let trusted = ["10.0.0.0/8".parse().unwrap()];
         let fields =
             headers(&[("x-forwarded-for", "6.6.6.6, 7.7.7.7, 10.0.0.1"), ("x-forwarded-proto", "https")]);
-        let client = Client::of("[::ffff:10.0.0.9]:1".parse().unwrap(), &fields, &trusted);
+        let peer = Peer::new("[::ffff:10.0.0.9]:1".parse().unwrap());
+        let client = Client::of(&peer, &fields, &trusted);
         assert_eq!(client.address, "7.7.7.7".parse::<IpAddr>().unwrap());
         assert_eq!(client.forwarded_for, "6.6.6.6, 7.7.7.7, 10.0.0.1, 10.0.0.9");
         assert_eq!(client.proto, Some("https"));

@@ -116,6 +116,10 @@ pub(super) fn canonical(authority: &[u8]) -> Option<Cow<'_, str>> {
 /// [`ServeError::UnknownHost`]; [`ServeError::Misdirected`] when the TLS handshake was for another app (RFC 9110 §15.5.20).
 pub(super) fn find(host: &Host, conn: &Connection) -> Result<Arc<Route>, ServeError> {
     let route = conn.shard.directory.lookup(&host.name).ok_or(ServeError::UnknownHost)?;
+    // The usual case costs no second look.
+    if conn.sni.as_ref().is_none_or(|sni| sni.as_str() == host.name) {
+        return Ok(route);
+    }
     match conn.sni_app() {
         Some(app) if !Arc::ptr_eq(&app, &route.app) => Err(ServeError::Misdirected),
         _ => Ok(route),

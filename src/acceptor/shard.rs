@@ -20,7 +20,7 @@ use crate::stop::Stop;
 use super::access::AccessSink;
 use super::client_stream::Wire;
 use super::h2c::Channels;
-use super::peer::RateLimit;
+use super::peer::{Peer, RateLimit};
 
 /// What all threads know of the server.
 pub(super) struct Server {
@@ -64,7 +64,7 @@ pub(super) enum Role {
 pub(super) struct Connection {
     pub(super) shard: Rc<Shard>,
     pub(super) role: Role,
-    pub(super) peer: SocketAddr,
+    pub(super) peer: Peer,
     pub(super) local: SocketAddr,
     /// The name asked for in the TLS handshake.
     pub(super) sni: Option<HostName>,

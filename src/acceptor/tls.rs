@@ -16,6 +16,7 @@ use crate::name::HostName;
 use super::client_stream::{ClientStream, Transport, Wire};
 use super::connection::{serve_http1, serve_http2};
 use super::listen::Admission;
+use super::peer::Peer;
 use super::shard::{Connection, Role, Shard};
 
 /// An accepted connection.
@@ -63,6 +64,7 @@ impl Open {
         let now = Instant::now();
         let wire = Wire::new(http2, now, admission);
         let stream = ClientStream::new(transport, Arc::clone(&wire));
+        let peer = Peer::new(peer);
         let conn = Rc::new(Connection { shard, role, peer, local, sni, wire, requests: Cell::new(0) });
         if http2 { serve_http2(conn, stream).await } else { serve_http1(conn, stream).await }
     }

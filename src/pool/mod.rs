@@ -86,13 +86,19 @@ impl Pool {
     /// Dropping the future gives the place in the queue back, and the worker too if it had just been granted.
     pub async fn claim(&self, claim: Claim) -> Result<Lease, ClaimError> {
         let deadline = claim.deadline;
-        let (sender, receiver) = oneshot::channel();
-        let ticket = match self.shared.lock().claim(claim.doing, claim.not, sender) {
+        let mut receiver = None;
+        let waiter = || {
+            let (sender, end) = oneshot::channel();
+            receiver = Some(end);
+            sender
+        };
+        let ticket = match self.shared.lock().claim(claim.doing, claim.not, waiter) {
             Granted::Seat(seat) => return Ok(self.lease(seat)),
             Granted::Full => return Err(ClaimError::Full),
             Granted::Closed => return Err(ClaimError::Closed),
             Granted::Waiting(id) => Ticket { pool: self, id },
         };
+        let receiver = receiver.expect("whoever waits has been given a channel");
         self.shared.changed.notify_one();
         let answer = tokio::time::timeout_at(deadline, receiver).await;
         let any_worker = self.shared.lock().any_worker();

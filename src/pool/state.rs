@@ -141,7 +141,13 @@ impl<W> PoolState<W> {
         }
     }
 
-    pub(super) fn claim(&mut self, doing: Doing, not: Option<WorkerId>, waiter: W) -> Granted {
+    /// `waiter` is only made for a claim that has to wait.
+    pub(super) fn claim(
+        &mut self,
+        doing: Doing,
+        not: Option<WorkerId>,
+        waiter: impl FnOnce() -> W,
+    ) -> Granted {
         if self.mode == Mode::Closed {
             return Granted::Closed;
         }
@@ -154,6 +160,7 @@ impl<W> PoolState<W> {
             return Granted::Full;
         }
         self.next_ticket += 1;
+        let waiter = waiter();
         if retried {
             let id = TicketId(-self.next_ticket);
             self.queue.push_front(Waiting { id, not, doing, waiter });
