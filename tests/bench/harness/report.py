@@ -11,7 +11,7 @@ from dataclasses import asdict
 from .ground import CHECKOUT, OUT, find
 from .scenarios import SCENARIOS
 
-# Above this share of the proxy's core in other hands, a measure is disturbed and never the lowest.
+# Above this share of the proxy's core in other hands a measure is disturbed.
 DISTURBED = 0.05
 HEAD = ["", "peer", "µs/req low", "median", "/nginx", "/haproxy", "req/s", "p50 µs", "p99 µs", "RSS MB", "n", "disturbed"]
 
@@ -30,12 +30,11 @@ def table(measures):
 
 def row(peer, here):
     own = [one for one in here if one.peer == peer]
-    low = lowest(own)
     return [
         "",
         peer,
-        number(low),
-        number(statistics.median(one.cpu_us for one in own)),
+        number(min(calm(own))),
+        number(statistics.median(calm(own))),
         ratio(own, here, "nginx"),
         ratio(own, here, "haproxy"),
         f"{statistics.median(one.per_second for one in own):.0f}",
@@ -53,13 +52,12 @@ def ratio(own, here, to):
     pairs = [one.cpu_us / theirs[one.round].cpu_us for one in own if one.round in theirs]
     if not pairs or own[0].peer == to:
         return "-"
-    return f"{lowest(own) / lowest(theirs.values()):.2f} ({statistics.median(pairs):.2f})"
+    return f"{min(calm(own)) / min(calm(theirs.values())):.2f} ({statistics.median(pairs):.2f})"
 
 
-def lowest(measures):
-    measures = list(measures)
-    calm = [one.cpu_us for one in measures if one.foreign <= DISTURBED]
-    return min(calm or [one.cpu_us for one in measures])
+def calm(measures):
+    """The cost per request in the undisturbed measures; in all when there is no other."""
+    return [one.cpu_us for one in measures if one.foreign <= DISTURBED] or [one.cpu_us for one in measures]
 
 
 def number(value):
