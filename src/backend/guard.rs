@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -25,11 +25,10 @@ pub fn run_guard(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let instance = words.into_iter().next().unwrap_or_default();
     let wards = listen(io::stdin().lock());
     if !wards.is_empty() {
-        eprintln!(
-            "rip-server: the server of {} is gone; ending its workers: {}",
-            instance.display(),
-            wards.len()
-        );
+        // Whoever read the server's output may be gone with it, and nothing may keep the workers from their end.
+        let (server, count) = (instance.display(), wards.len());
+        let _ =
+            writeln!(io::stderr(), "rip-server: the server of {server} is gone; ending its workers: {count}");
         end(&wards);
     }
     ExitCode::SUCCESS

@@ -1,10 +1,12 @@
 //! The end: requests in hand are finished, nothing is left behind, not even after SIGKILL.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::time::Duration;
 
 use rustix::process::Signal;
 
+use crate::support::processes::left_behind;
 use crate::support::{Setup, until};
 
 #[tokio::test]
@@ -125,4 +127,23 @@ fn alive(pid: u32) -> bool {
     // A zombie is one whose parent has not looked yet.
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     status.lines().any(|line| line.starts_with("State:") && !line.contains('Z'))
+}
+
+#[tokio::test]
+async fn workers_go_with_a_killed_server_whose_output_nobody_reads() {
+    let home = tempfile::tempdir().unwrap();
+    let mut server = std::process::Command::new(env!("CARGO_BIN_EXE_rip-server"))
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/apps/hello"))
+        .args(["http:0", "--bind=127.0.0.1", "--no-access-log"])
+        .arg(format!("--runtime-dir={}", home.path().join("run").display()))
+        .arg(format!("--state-dir={}", home.path().join("state").display()))
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut output = BufReader::new(server.stderr.take().unwrap()).lines();
+    assert!(output.any(|line| line.unwrap().contains("ready:")));
+    drop(output);
+    server.kill().unwrap();
+    server.wait().unwrap();
+    until("no worker is left", || async { left_behind(home.path()).is_empty() }).await;
 }

@@ -7,7 +7,7 @@ pub(crate) mod client;
 pub(crate) mod ctl;
 pub(crate) mod meeting;
 mod output;
-mod processes;
+pub(crate) mod processes;
 pub(crate) mod tls;
 
 use std::net::TcpListener;

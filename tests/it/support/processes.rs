@@ -7,7 +7,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 /// Gives the processes of the folder a moment to end and returns those that do not, as `pid command`.
-pub(super) fn left_behind(root: &Path) -> Vec<String> {
+pub(crate) fn left_behind(root: &Path) -> Vec<String> {
     let root = root.to_str().unwrap().as_bytes();
     let mut left = Vec::new();
     for pid in all().filter(|pid| belongs(*pid, root)) {
