@@ -434,9 +434,9 @@ impl Drop for Server {
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_rip-server");
 
-/// Why a test does not run here. With `RIP_TESTS_STRICT` that is a failure.
+/// Why a test does not run here. With `TESTS_STRICT` that is a failure.
 pub(crate) fn skip(why: &str) {
-    assert!(std::env::var_os("RIP_TESTS_STRICT").is_none(), "SKIPPED {why}");
+    assert!(std::env::var_os("TESTS_STRICT").is_none(), "SKIPPED {why}");
     eprintln!("SKIPPED {why}");
 }
 
