@@ -40,6 +40,8 @@ pub(super) struct Outgoing<'a> {
     /// Until when it may wait for a worker.
     pub(super) queue_until: Instant,
     pub(super) upgrade: Option<Upgrade>,
+    /// It was sent twice already, over a kept connection that was just closing and over a new one.
+    pub(super) resent: bool,
 }
 
 /// Hands the request over and returns the worker's answer.
@@ -63,7 +65,7 @@ pub(super) async fn forward(
         | ServeError::WorkerBusy { worker } => *worker,
         _ => return Err(first),
     };
-    if !request.body.is_repeatable() || !first.retry().allows(request.head.method) {
+    if request.resent || !request.body.is_repeatable() || !first.retry().allows(request.head.method) {
         return Err(first);
     }
     tracing::debug!(app = %request.app.name, %worker, error = %first, "asking another worker");
@@ -152,6 +154,7 @@ async fn exchange(
                 Ok(link) => link,
                 Err(source) => return Err(unreachable(&lease, source)),
             };
+            request.resent = true;
             let outcome = converse(request, lease, link, granted).await;
             request.judge(outcome).await
         }

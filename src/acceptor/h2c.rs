@@ -5,6 +5,8 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,7 +19,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
 use crate::name::WorkerId;
-use crate::pool::{Condemned, Lease};
+use crate::pool::{Condemned, Lease, Member};
 
 use super::access::Recording;
 use super::connection::OnThread;
@@ -80,7 +82,7 @@ pub(super) async fn exchange(
     Ok(response)
 }
 
-async fn channel(shard: &Shard, lease: &Lease, limit: Duration) -> io::Result<Channel> {
+async fn channel(shard: &Rc<Shard>, lease: &Lease, limit: Duration) -> io::Result<Channel> {
     let worker = lease.member().worker;
     if let Some(open) = shard.channels.open.borrow().get(&worker).filter(|open| !open.is_closed()) {
         return Ok(open.clone());
@@ -88,15 +90,32 @@ async fn channel(shard: &Shard, lease: &Lease, limit: Duration) -> io::Result<Ch
     let link = Link::open(lease.member(), shard.index, limit).await?;
     let exec = OnThread(shard.stop.clone());
     let (channel, connection) = http2::handshake(exec, TokioIo::new(link)).await.map_err(io::Error::other)?;
+    let keeping = keep(Rc::clone(shard), Arc::clone(lease.member()));
     shard.stop.spawn_local("h2c connection", async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%worker, %error, "an HTTP/2 connection to a worker ended");
+        tokio::select! {
+            ended = connection => if let Err(error) = ended {
+                tracing::debug!(%worker, %error, "an HTTP/2 connection to a worker ended");
+            },
+            () = keeping => {}
         }
     });
-    let mut open = shard.channels.open.borrow_mut();
-    open.retain(|_, channel| !channel.is_closed());
-    open.insert(worker, channel.clone());
+    if !shard.stop.is_requested() {
+        let mut open = shard.channels.open.borrow_mut();
+        open.retain(|_, channel| !channel.is_closed());
+        open.insert(worker, channel.clone());
+    }
     Ok(channel)
+}
+
+/// Lets go of a connection whose worker, or whose server, gets nothing new: it ends with its last stream, and nobody
+/// waits for it in vain. Never returns.
+async fn keep(shard: Rc<Shard>, member: Arc<Member>) {
+    tokio::select! {
+        () = member.retired() => {}
+        () = shard.stop.requested() => {}
+    }
+    shard.channels.open.borrow_mut().remove(&member.worker);
+    std::future::pending().await
 }
 
 fn outgoing(request: &Outgoing<'_>, body: OutBody) -> Result<Request<OutBody>, ServeError> {

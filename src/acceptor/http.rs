@@ -119,6 +119,7 @@ async fn answer(
         body,
         queue_until,
         upgrade,
+        resent: false,
     };
     let mut response = forward(outgoing, recording).await?;
     response.headers_mut().insert(REQUEST_ID, reply::id_value(&asked.id));

@@ -93,8 +93,11 @@ pub(super) fn canonical(authority: &[u8]) -> Option<Cow<'_, str>> {
         }
         _ => text,
     };
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'-';
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    // A last label that begins with a digit may be an address in one of its many spellings.
+    let last = host.rsplit('.').next().unwrap_or(host);
     let looks_canonical = host.bytes().all(|byte| plain(byte) || byte == b'.')
+        && last.starts_with(|first: char| first.is_ascii_lowercase())
         && host.len() < 254
         && !host.is_empty()
         && !host.starts_with(['.', '-'])

@@ -41,6 +41,8 @@ pub struct Member {
     parked: Mutex<Vec<Parked>>,
     /// How the worker ended, once it has.
     ended: watch::Sender<Option<&'static str>>,
+    /// Whether it gets nothing new.
+    retired: watch::Sender<bool>,
 }
 
 /// A kept connection to a worker.
@@ -80,6 +82,7 @@ impl Member {
             tunnels,
             parked: Mutex::new(Vec::new()),
             ended: watch::Sender::new(None),
+            retired: watch::Sender::new(false),
         }
     }
 
@@ -112,8 +115,20 @@ impl Member {
         *cause
     }
 
+    /// Lets those who keep connections of their own know that the worker gets nothing new, and closes the parked ones.
+    pub(super) fn retire(&self) {
+        self.retired.send_replace(true);
+        self.close_parked();
+    }
+
+    /// Returns once the worker gets nothing new. Cancel-safe.
+    pub async fn retired(&self) {
+        // Fails only when the member is gone, and then nobody asks.
+        let _ = self.retired.subscribe().wait_for(|retired| *retired).await;
+    }
+
     /// Closes every kept connection.
-    pub fn close_parked(&self) {
+    pub(super) fn close_parked(&self) {
         let closed = std::mem::take(&mut *self.parked.lock().unwrap_or_else(PoisonError::into_inner));
         drop(closed);
     }

@@ -268,7 +268,7 @@ impl<W> PoolState<W> {
         if let Some(slot) = self.slots.get_mut(&worker) {
             slot.retired = true;
             // An idle connection would keep a worker that waits for its clients from ending.
-            slot.member.close_parked();
+            slot.member.retire();
         }
     }
 

@@ -6,6 +6,7 @@ use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::support::client::whole;
 use crate::support::{Server, Setup, has, skip, soon, tls, until};
 
 /// What an app is asked.
@@ -183,4 +184,29 @@ async fn trailers_of_a_real_app_arrive() {
     let server = Setup::demo("node-server").words(&["w:1", "--reload=none"]).start().await;
     let reply = server.ask("GET", "/trailers", &[("TE", "trailers")], b"").await;
     assert_eq!(reply.trailers["x-checksum"], "abc123");
+}
+
+#[tokio::test]
+async fn a_grpc_app_is_asked_over_http2_and_its_trailers_arrive() {
+    if !has("node", "nodejs") {
+        return;
+    }
+    let mut server = Setup::demo("h2c").words(&["w:1"]).tls().start().await;
+    let mut client = server.http2().await;
+    let request = http::Request::post("https://localhost/some.Service/Call")
+        .header("te", "trailers")
+        .header("content-type", "application/grpc")
+        .body(http_body_util::Full::from("hello"))
+        .unwrap();
+    let reply = whole(client.send(request).await.unwrap()).await.unwrap();
+    assert_eq!((reply.status, reply.field("content-type")), (200, "application/grpc"));
+    assert_eq!(reply.trailers["grpc-status"], "0");
+    let seen: Value = serde_json::from_slice(&reply.body).unwrap();
+    assert_eq!((seen["path"].as_str(), seen["te"].as_str()), (Some("/some.Service/Call"), Some("trailers")));
+    assert_eq!(seen["body"], "hello");
+    assert_eq!(server.get("/from/http1").await.status, 200);
+    drop(client);
+    server.signal(rustix::process::Signal::TERM);
+    assert_eq!(server.ended().await.code(), Some(0));
+    assert!(!server.output().contains("did not stop in time"), "{}", server.output());
 }
