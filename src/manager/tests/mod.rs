@@ -170,6 +170,7 @@ fn app(name: &str) -> AppSpec {
         command: vec!["serve".into()],
         env: std::collections::BTreeMap::new(),
         listen: Listen::Fd,
+        notify: true,
         memory: Memory::default(),
         kill_after: Duration::from_secs(5),
     };
