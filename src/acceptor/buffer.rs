@@ -76,8 +76,7 @@ impl Buffer {
     /// Adds to memory if there is room for more; else gives the data back.
     pub(super) fn try_push(&self, data: Bytes) -> Result<(), Bytes> {
         let mut inner = self.inner.borrow_mut();
-        let spooling = inner.spool.as_ref().is_some_and(|spooled| spooled.read < spooled.written);
-        if spooling || inner.in_memory >= inner.most_memory {
+        if !inner.has_room() {
             return Err(data);
         }
         inner.in_memory += data.len();
@@ -139,16 +138,12 @@ impl Buffer {
         inner.wake_reader();
     }
 
-    /// Waits until memory, or the file once it is in use, has room again.
+    /// Waits until memory has room again, and the file, if it was in use, has been read to its end.
     ///
     /// # Errors
     /// [`NoReader`] when the client left, or read nothing for `limit`.
-    pub(super) async fn wait_room(&self, most_spooled: u64, limit: Duration) -> Result<(), NoReader> {
-        let room = |inner: &Inner| match &inner.spool {
-            Some(spooled) if spooled.read < spooled.written => spooled.written < most_spooled,
-            _ => inner.in_memory < inner.most_memory,
-        };
-        self.wait_until(room, limit).await
+    pub(super) async fn wait_room(&self, limit: Duration) -> Result<(), NoReader> {
+        self.wait_until(Inner::has_room, limit).await
     }
 
     /// Waits until the client has taken everything in.
@@ -156,14 +151,14 @@ impl Buffer {
     /// # Errors
     /// As [`wait_room`](Self::wait_room).
     pub(super) async fn wait_read(&self, limit: Duration) -> Result<(), NoReader> {
-        self.wait_until(|inner| inner.is_empty(), limit).await
+        self.wait_until(Inner::is_empty, limit).await
     }
 
-    async fn wait_until(&self, enough: impl Fn(&Inner) -> bool, limit: Duration) -> Result<(), NoReader> {
+    async fn wait_until(&self, enough: fn(&Inner) -> bool, limit: Duration) -> Result<(), NoReader> {
         let mut patience = Patience::new(limit);
         let mut seen = self.progress();
         poll_fn(|cx| {
-            if self.poll_writer(cx, &enough).is_ready() {
+            if self.poll_writer(cx, enough).is_ready() {
                 return Poll::Ready(if self.reader_gone() { Err(NoReader::Gone) } else { Ok(()) });
             }
             let now = self.progress();
@@ -180,7 +175,7 @@ impl Buffer {
         (inner.in_memory, inner.spool.as_ref().map_or(0, |spooled| spooled.read))
     }
 
-    fn poll_writer(&self, cx: &mut Context<'_>, enough: impl Fn(&Inner) -> bool) -> Poll<()> {
+    fn poll_writer(&self, cx: &mut Context<'_>, enough: fn(&Inner) -> bool) -> Poll<()> {
         let mut inner = self.inner.borrow_mut();
         if inner.reader_gone || enough(&inner) {
             return Poll::Ready(());
@@ -191,8 +186,17 @@ impl Buffer {
 }
 
 impl Inner {
+    fn is_spooling(&self) -> bool {
+        self.spool.as_ref().is_some_and(|spooled| spooled.read < spooled.written)
+    }
+
     fn is_empty(&self) -> bool {
-        self.memory.is_empty() && self.spool.as_ref().is_none_or(|spooled| spooled.read == spooled.written)
+        self.memory.is_empty() && !self.is_spooling()
+    }
+
+    /// Whether memory takes more: never while the file holds what comes before.
+    fn has_room(&self) -> bool {
+        !self.is_spooling() && self.in_memory < self.most_memory
     }
 
     fn wake_reader(&mut self) {

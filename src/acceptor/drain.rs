@@ -127,7 +127,7 @@ async fn put(
                 }
             }
         }
-        buffer.wait_room(how.most_spooled, how.client_idle).await.map_err(Stopped::Reader)?;
+        buffer.wait_room(how.client_idle).await.map_err(Stopped::Reader)?;
     }
 }
 
