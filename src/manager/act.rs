@@ -14,6 +14,7 @@ use crate::spec::AppSpec;
 
 use super::app_task::{AppTask, Outcome};
 use super::crew::{Probing, Record};
+use super::plan::Reason;
 use super::probe::{Question, until_ready};
 use super::worker::{Action, Event, State};
 
@@ -39,6 +40,21 @@ impl AppTask {
         let trial = self.rollout.as_ref().and_then(|rollout| rollout.trial.as_ref());
         let known = [self.current.as_ref(), trial].into_iter().flatten();
         Some(Arc::clone(&known.into_iter().find(|known| known.id == generation)?.spec))
+    }
+
+    /// Lets a worker go as the plan says.
+    pub(super) fn retire(&mut self, worker: WorkerId, reason: Reason) {
+        let Some(record) = self.crew.get_mut(&worker) else { return };
+        let serving = self.current.as_ref().map(|current| current.id);
+        record.recycling = reason == Reason::Recycled;
+        let drain = record.spec.rules.timeouts.drain;
+        let why = match reason {
+            Reason::Superseded if Some(record.generation) < serving => "a newer generation serves".into(),
+            Reason::Superseded => "its generation was given up".into(),
+            Reason::Recycled => record.stale.clone().unwrap_or_default(),
+            Reason::Surplus => "there are more workers than wanted".into(),
+        };
+        self.feed(worker, Event::Retire(drain), &why);
     }
 
     /// Moves a worker on and does what its change of state asks for. Workers that are gone hear nothing.

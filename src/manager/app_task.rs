@@ -18,7 +18,7 @@ use crate::spec::{AppSpec, WorkerCount};
 
 use super::crew::Record;
 use super::error::ResolveError;
-use super::plan::{Desired, Reason, Step, Target, plan};
+use super::plan::{Desired, Step, Target, plan};
 use super::rollout::{Generation, Listener, Rollout};
 use super::surroundings::Surroundings;
 use super::watch::{Change, Watch};
@@ -362,18 +362,6 @@ impl AppTask {
             Step::Promote(generation) => self.promote(generation),
             Step::Retire(worker, reason) => self.retire(worker, reason),
         }
-    }
-
-    fn retire(&mut self, worker: WorkerId, reason: Reason) {
-        let Some(record) = self.crew.get_mut(&worker) else { return };
-        record.recycling = reason == Reason::Recycled;
-        let drain = record.spec.rules.timeouts.drain;
-        let why = match reason {
-            Reason::Superseded => "another generation serves".into(),
-            Reason::Recycled => record.stale.clone().unwrap_or_default(),
-            Reason::Surplus => "there are more workers than wanted".into(),
-        };
-        self.feed(worker, Event::Retire(drain), &why);
     }
 
     /// When something is due without anything having happened.
