@@ -52,10 +52,10 @@ pub(super) struct Outgoing<'a> {
 /// # Cancel safety
 /// Dropping it leaves the worker to finish for nobody; the worker is given back when it has.
 pub(super) async fn forward(
-    mut request: Outgoing<'_>,
+    request: &mut Outgoing<'_>,
     recording: &mut Recording,
 ) -> Result<Response<ReplyBody>, ServeError> {
-    let first = match attempt(&mut request, None, recording).await {
+    let first = match attempt(request, None, recording).await {
         Err(error) => error,
         Ok(answer) => return Ok(answer),
     };
@@ -65,12 +65,18 @@ pub(super) async fn forward(
         | ServeError::WorkerBusy { worker } => *worker,
         _ => return Err(first),
     };
-    if request.resent || !request.body.is_repeatable() || !first.retry().allows(request.head.method) {
+    // Twice is enough, unless the worker is known to be gone: what was sent the second time met nobody.
+    let gone =
+        matches!(first, ServeError::WorkerDied { cause: Some(_), .. } | ServeError::Unreachable { .. });
+    if (request.resent && !gone)
+        || !request.body.is_repeatable()
+        || !first.retry().allows(request.head.method)
+    {
         return Err(first);
     }
     tracing::debug!(app = %request.app.name, %worker, error = %first, "asking another worker");
     request.app.metrics.refused("retried");
-    match attempt(&mut request, Some(worker), recording).await {
+    match attempt(request, Some(worker), recording).await {
         // No other worker came in time: what the first one did is the better reason.
         Err(ServeError::QueueTimeout | ServeError::NoWorker | ServeError::QueueFull)
             if first.retry() != Retry::Always || matches!(first, ServeError::Unreachable { .. }) =>

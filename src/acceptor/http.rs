@@ -56,8 +56,11 @@ pub(super) async fn serve(
     let outcome = answer(&conn, &asked, &mut body, upgrade, &mut recording).await;
     let mut response = match outcome {
         Ok(response) => response,
-        Err(error) => fail(&conn, &error, accept.as_ref(), id, body, &mut recording),
+        Err(error) => fail(&error, accept.as_ref(), id, &mut recording),
     };
+    if let Some(unread) = body {
+        take_rest(&conn, unread, &mut response);
+    }
     finish(&conn, &mut response, id);
     recording.note(|record| {
         record.status = if record.reason == Some("client-gone") { 499 } else { response.status().as_u16() };
@@ -99,12 +102,12 @@ async fn answer(
     let route = route::find(&host, conn)?;
     recording.belongs_to(&route.app, &host.name);
     let rules = route.app.rules.load_full();
-    let body = take_body(conn, parts, body, &rules).await?;
+    let taken = take_body(conn, parts, body, &rules).await?;
     let queue_until = Instant::now() + rules.timeouts.queue;
     wait_while_held(&route, queue_until).await?;
     let origin = origin_of(conn, asked, &host);
     let protocol = upgrade.as_ref().and_then(|_| parts.headers.get(header::UPGRADE));
-    let outgoing = Outgoing {
+    let mut outgoing = Outgoing {
         shard: &conn.shard,
         app: &route.app,
         rules: &rules,
@@ -116,12 +119,17 @@ async fn answer(
             upgrade: protocol,
         },
         origin,
-        body,
+        body: taken,
         queue_until,
         upgrade,
         resent: false,
     };
-    let mut response = forward(outgoing, recording).await?;
+    let outcome = forward(&mut outgoing, recording).await;
+    if let RequestBody::Streaming(incoming, _) = outgoing.body {
+        // A worker may answer before it has taken everything in.
+        *body = (!incoming.is_end_stream()).then_some(incoming);
+    }
+    let mut response = outcome?;
     response.headers_mut().insert(REQUEST_ID, reply::id_value(&asked.id));
     Ok(response)
 }
@@ -217,11 +225,9 @@ fn origin_of<'a>(conn: &Connection, asked: &'a Asked<'_>, host: &'a Host) -> Ori
 }
 
 fn fail(
-    conn: &Connection,
     error: &ServeError,
     accept: Option<&HeaderValue>,
     id: RequestId,
-    unread: Option<Incoming>,
     recording: &mut Recording,
 ) -> Response<ReplyBody> {
     recording.refused(error.reason());
@@ -231,19 +237,17 @@ fn fail(
         let source = std::error::Error::source(error).map(ToString::to_string);
         tracing::debug!(request_id = %id, reason = error.reason(), source, "{error}");
     }
-    let mut response = reply::failure(error, accept, &id);
-    // The rest of a body that nobody takes would be answered by a reset before the answer is read.
-    match unread {
-        None => {}
-        Some(body) if conn.wire.is_http2() => {
-            conn.shard.stop.spawn_local("unread body", discard(body));
-        }
-        Some(_) => {
-            conn.wire.linger();
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
+    reply::failure(error, accept, &id)
+}
+
+/// The answer came before the body's end: a reset for the rest of it would make the client lose the answer.
+fn take_rest(conn: &Connection, unread: Incoming, response: &mut Response<ReplyBody>) {
+    if conn.wire.is_http2() {
+        conn.shard.stop.spawn_local("unread body", discard(unread));
+    } else {
+        conn.wire.linger();
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    response
 }
 
 /// What every answer carries.
