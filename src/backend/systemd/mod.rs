@@ -3,4 +3,5 @@
 //! Never here: what a unit may do (`properties`); who may ask for one (`launcher`, a program of its own).
 
 pub mod dbus;
+pub mod properties;
 pub mod unit;

@@ -1,0 +1,437 @@
+//! Owns what a worker's unit is made of: the properties of org.freedesktop.systemd1(5), from a request, the admin's
+//! settings and nothing else.
+//!
+//! Pure. Never here: whether the request may be granted (`launcher`), or granting it.
+
+use std::net::IpAddr;
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+use zbus::{Fd, Variant};
+
+use super::dbus::{Property, StartRequest};
+use super::unit;
+use crate::name::{AppName, InstanceName};
+use crate::spec::Sandbox;
+
+/// A worker that is to become a unit.
+#[derive(Clone, Copy, Debug)]
+pub struct Worker<'a> {
+    /// What was asked for, checked.
+    pub request: &'a StartRequest,
+    /// The instance.
+    pub instance: &'a InstanceName,
+    /// The app.
+    pub app: &'a AppName,
+    /// The admin's word.
+    pub sandbox: &'a Sandbox,
+    /// Whose systemd runs it.
+    pub scope: Scope,
+    /// Where the instance's sockets are.
+    pub runtime_dir: &'a Path,
+    /// What of the file system's apps it sees: its own directory, or a folder above it that is the app's too.
+    pub visible: &'a Path,
+    /// The program that has `worker-exec`.
+    pub program: &'a Path,
+}
+
+/// Whose systemd a unit is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// The system's: with a user and a sandbox of its own.
+    System,
+    /// A user's own: what needs no privilege.
+    User,
+}
+
+/// The properties of its unit, in the order in which systemd is to see them.
+pub fn properties<'a>(worker: &Worker<'a>, listener: Option<BorrowedFd<'a>>) -> Vec<Property<'a>> {
+    let mut list = List::default();
+    what_runs(worker, listener, &mut list);
+    environment(worker, &mut list);
+    logs(worker, &mut list);
+    limits(worker, &mut list);
+    folders(worker, &mut list);
+    list.put("NoNewPrivileges", true);
+    list.put("LockPersonality", true);
+    list.put("RestrictRealtime", true);
+    list.put("RestrictSUIDSGID", true);
+    list.put("RestrictNamespaces", NO_NAMESPACES);
+    list.put("SystemCallArchitectures", vec!["native"]);
+    list.put("SystemCallErrorNumber", EPERM);
+    list.put("SystemCallFilter", (true, vec!["@system-service"]));
+    list.put("SystemCallFilter", (false, vec!["@privileged"]));
+    list.put("RestrictAddressFamilies", (true, FAMILIES.to_vec()));
+    list.put("MemoryDenyWriteExecute", !worker.sandbox.write_execute);
+    if worker.scope == Scope::System {
+        identity(worker, &mut list);
+        walls(worker, &mut list);
+        view(worker, &mut list);
+    }
+    list.0
+}
+
+#[derive(Default)]
+struct List<'a>(Vec<Property<'a>>);
+
+impl<'a> List<'a> {
+    fn put(&mut self, name: &'a str, value: impl Into<Variant<'a>>) {
+        self.0.push((name, value.into()));
+    }
+}
+
+fn what_runs<'a>(worker: &Worker<'a>, listener: Option<BorrowedFd<'a>>, list: &mut List<'a>) {
+    let request = worker.request;
+    list.put(
+        "Description",
+        format!(
+            "{} worker {} of {}, generation {}",
+            worker.app, request.worker, worker.instance, request.generation
+        ),
+    );
+    list.put("Type", "exec");
+    list.put("Slice", unit::slice(worker.instance));
+    list.put("CollectMode", "inactive-or-failed");
+    list.put("KillMode", "mixed");
+    list.put("TimeoutStopUSec", request.kill_after.max(1));
+    list.put("Restart", "no");
+    list.put("WorkingDirectory", request.directory.as_str());
+    let program = worker.program.display().to_string();
+    let mut words = vec!["rip-server".to_owned(), "worker-exec".into(), "--".into()];
+    words.extend(request.command.iter().cloned());
+    // Not ExecStart: systemd would put variables in the place of what looks like one.
+    list.put("ExecStartEx", vec![(program, words, vec!["no-env-expand"])]);
+    match listener {
+        Some(listener) => list.put("StandardInputFileDescriptor", Variant::Fd(Fd::from(listener))),
+        None => list.put("StandardInput", "null"),
+    }
+}
+
+/// Secrets come by files: `Environment` can be read by everybody.
+fn environment<'a>(worker: &Worker<'a>, list: &mut List<'a>) {
+    let request = worker.request;
+    let own = [
+        ("RIP_APP", worker.app.to_string()),
+        ("RIP_INSTANCE", worker.instance.to_string()),
+        ("RIP_WORKER", request.worker.to_string()),
+        ("RIP_GENERATION", request.generation.to_string()),
+        ("RIP_LAUNCH", request.fingerprint.clone()),
+        ("PWD", request.directory.clone()),
+    ];
+    let mut all: Vec<String> =
+        request.environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    all.extend(own.iter().map(|(name, value)| format!("{name}={value}")));
+    if !request.notify_socket.is_empty() {
+        all.push(format!("NOTIFY_SOCKET={}", request.notify_socket));
+    }
+    // A hash map has no order, and two units of one spec should read the same.
+    all.sort();
+    list.put("Environment", all);
+    let sandbox = worker.sandbox;
+    match (&sandbox.env_file, worker.scope) {
+        (Some(file), _) => list.put("EnvironmentFiles", vec![(file.display().to_string(), false)]),
+        (None, Scope::System) => {
+            let usual = format!("/etc/rip-server/{}.env", worker.instance);
+            list.put("EnvironmentFiles", vec![(usual, true)]);
+        }
+        (None, Scope::User) => {}
+    }
+    let credentials: Vec<(String, String)> = sandbox
+        .credentials
+        .iter()
+        .filter_map(|credential| credential.split_once(':'))
+        .map(|(id, path)| (id.to_owned(), path.to_owned()))
+        .collect();
+    if !credentials.is_empty() {
+        list.put("LoadCredential", credentials);
+    }
+}
+
+fn logs<'a>(worker: &Worker<'a>, list: &mut List<'a>) {
+    list.put("StandardOutput", "journal");
+    list.put("StandardError", "journal");
+    list.put("SyslogIdentifier", worker.app.to_string());
+    let fields = [
+        format!("RIP_INSTANCE={}", worker.instance),
+        format!("RIP_APP={}", worker.app),
+        format!("RIP_WORKER={}", worker.request.worker),
+        format!("RIP_GENERATION={}", worker.request.generation),
+    ];
+    list.put("LogExtraFields", fields.map(String::into_bytes).to_vec());
+    // An app that writes a lot loses no lines to the limit meant for services that run amok.
+    list.put("LogRateLimitIntervalUSec", 0_u64);
+}
+
+fn limits<'a>(worker: &Worker<'a>, list: &mut List<'a>) {
+    let sandbox = worker.sandbox;
+    let asked = Some(worker.request.memory_max).filter(|bytes| *bytes > 0);
+    if let Some(most) = asked.into_iter().chain(sandbox.memory_max).min() {
+        list.put("MemoryMax", most);
+        // Pages put out to the disk would only make the end slower.
+        list.put("MemorySwapMax", 0_u64);
+    }
+    list.put("TasksMax", sandbox.tasks_max);
+    list.put("CPUWeight", u64::from(sandbox.cpu_weight));
+    if let Some(percent) = sandbox.cpu_quota {
+        list.put("CPUQuotaPerSecUSec", u64::from(percent) * 10_000);
+    }
+    for (name, networks) in [("IPAddressAllow", &sandbox.ip_allow), ("IPAddressDeny", &sandbox.ip_deny)] {
+        if !networks.is_empty() {
+            list.put(name, networks.iter().map(address).collect::<Vec<_>>());
+        }
+    }
+    list.put("OOMPolicy", "kill");
+}
+
+/// Its own places to write, kept over deploys.
+fn folders<'a>(worker: &Worker<'a>, list: &mut List<'a>) {
+    let name = format!("rip-apps/{}/{}", file_name(worker.instance), worker.app);
+    list.put("StateDirectory", vec![name.clone()]);
+    list.put("StateDirectoryMode", 0o700_u32);
+    list.put("CacheDirectory", vec![name]);
+    list.put("CacheDirectoryMode", 0o700_u32);
+    // Where it makes its own socket, the server is another user, and the folder's name is what keeps others out.
+    let own_socket = worker.scope == Scope::System && !worker.request.socket_folder.is_empty();
+    list.put("UMask", if own_socket { 0_u32 } else { 0o022 });
+}
+
+fn identity<'a>(worker: &Worker<'a>, list: &mut List<'a>) {
+    match &worker.sandbox.user {
+        Some(user) => list.put("User", user.clone()),
+        None => {
+            list.put("DynamicUser", true);
+            list.put("User", user_name(worker.instance, worker.app));
+        }
+    }
+}
+
+fn walls<'a>(worker: &Worker<'a>, list: &mut List<'a>) {
+    list.put("CapabilityBoundingSet", 0_u64);
+    list.put("AmbientCapabilities", 0_u64);
+    list.put("ProtectSystem", "strict");
+    list.put("ProtectHome", "yes");
+    list.put("ProtectProc", "invisible");
+    list.put("DevicePolicy", "closed");
+    list.put("KeyringMode", "private");
+    for name in [
+        "PrivateTmp",
+        "PrivateDevices",
+        "PrivateIPC",
+        "RemoveIPC",
+        "ProtectClock",
+        "ProtectControlGroups",
+        "ProtectHostname",
+        "ProtectKernelLogs",
+        "ProtectKernelModules",
+        "ProtectKernelTunables",
+    ] {
+        list.put(name, true);
+    }
+    if !worker.sandbox.network {
+        list.put("PrivateNetwork", true);
+    }
+}
+
+/// Of what apps and servers have on the disk it sees its own and no other.
+fn view<'a>(worker: &Worker<'a>, list: &mut List<'a>) {
+    let request = worker.request;
+    let roots = worker.sandbox.roots.iter().filter(|root| worker.visible.starts_with(root));
+    let mut hidden: Vec<&Path> = roots.map(PathBuf::as_path).filter(|root| *root != worker.visible).collect();
+    hidden.push(Path::new("/run/rip-server"));
+    if !worker.runtime_dir.starts_with("/run/rip-server") {
+        hidden.push(worker.runtime_dir);
+    }
+    let empty = |path: &&Path| (path.display().to_string(), "ro,mode=755".to_owned());
+    list.put("TemporaryFileSystem", hidden.iter().map(empty).collect::<Vec<_>>());
+    list.put("InaccessiblePaths", vec!["-/var/lib/rip-server", "-/etc/rip-server"]);
+
+    let scripts = worker.runtime_dir.join("scripts").display().to_string();
+    let mut readable =
+        vec![bind(&worker.visible.display().to_string(), Missing::Error), bind(&scripts, Missing::Fine)];
+    if !request.notify_socket.is_empty() {
+        readable.push(bind(&request.notify_socket, Missing::Error));
+    }
+    list.put("BindReadOnlyPaths", readable);
+    if !request.socket_folder.is_empty() {
+        list.put("BindPaths", vec![bind(&request.socket_folder, Missing::Error)]);
+    }
+    let writable: Vec<String> =
+        worker.sandbox.writable.iter().map(|path| path.display().to_string()).collect();
+    if !writable.is_empty() {
+        list.put("ReadWritePaths", writable);
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    Error,
+    Fine,
+}
+
+/// Source, destination, whether a missing source is fine, flags (recursive).
+fn bind(path: &str, missing: Missing) -> (String, String, bool, u64) {
+    (path.to_owned(), path.to_owned(), missing == Missing::Fine, MS_REC)
+}
+
+fn address(network: &IpNet) -> (i32, Vec<u8>, u32) {
+    let bytes = match network.addr() {
+        IpAddr::V4(address) => (AF_INET, address.octets().to_vec()),
+        IpAddr::V6(address) => (AF_INET6, address.octets().to_vec()),
+    };
+    (bytes.0, bytes.1, u32::from(network.prefix_len()))
+}
+
+/// The dynamic user of an app: the same for all its workers, another one for each instance and app.
+pub fn user_name(instance: &InstanceName, app: &AppName) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
+    let shown: String = app.as_str().chars().take(9).map(plain).collect();
+    format!("rip-{shown}-{:016x}", hash(&[instance.as_str(), app.as_str()]))
+}
+
+/// An instance's name as one part of a path that systemd takes.
+fn file_name(instance: &InstanceName) -> String {
+    let name = instance.as_str();
+    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+    if plain {
+        return name.to_owned();
+    }
+    let shown: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    format!("{shown}-{:016x}", hash(&[name]))
+}
+
+/// FNV-1a, 64 bit: files outlive versions of this program, so it must never be another one.
+fn hash(parts: &[&str]) -> u64 {
+    let bytes = parts.iter().flat_map(|part| part.bytes().chain([0]));
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+}
+
+/// Netlink: how programs list the machine's addresses.
+const FAMILIES: [&str; 4] = ["AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK"];
+/// The kinds of namespace that may be made.
+const NO_NAMESPACES: u64 = 0;
+const EPERM: i32 = 1;
+const AF_INET: i32 = 2;
+const AF_INET6: i32 = 10;
+/// mount(2)
+const MS_REC: u64 = 16384;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, HashMap};
+
+    use super::*;
+
+    fn request() -> StartRequest {
+        StartRequest {
+            app: "api".into(),
+            worker: 7,
+            generation: 2,
+            directory: "/srv/rip/labs/api/releases/5".into(),
+            command: vec!["node".into(), "server.js".into()],
+            environment: HashMap::from([("LANG".into(), "C.UTF-8".into()), ("A".into(), "b c".into())]),
+            notify_socket: "/run/rip-server/labs-api/n/7".into(),
+            socket_folder: String::new(),
+            fingerprint: "00ff".into(),
+            memory_max: 300 << 20,
+            kill_after: 5_000_000,
+        }
+    }
+
+    fn sandbox() -> Sandbox {
+        crate::config::sandbox::read(Path::new("/nowhere/labs-api.toml")).unwrap().sandbox
+    }
+
+    fn list(request: &StartRequest, sandbox: &Sandbox, scope: Scope) -> BTreeMap<String, String> {
+        let instance = InstanceName::parse("labs-api").unwrap();
+        let app = AppName::parse("api").unwrap();
+        let worker = Worker {
+            request,
+            instance: &instance,
+            app: &app,
+            sandbox,
+            scope,
+            runtime_dir: Path::new("/run/rip-server/labs-api"),
+            visible: Path::new("/srv/rip/labs/api"),
+            program: Path::new("/usr/bin/rip-server"),
+        };
+        let properties = properties(&worker, None);
+        properties.iter().map(|(name, value)| ((*name).to_owned(), value.to_string())).collect()
+    }
+
+    #[test]
+    fn a_worker_sees_its_own_app_and_no_other() {
+        let list = list(&request(), &sandbox(), Scope::System);
+        assert!(
+            list["TemporaryFileSystem"].contains("/srv/rip")
+                && list["TemporaryFileSystem"].contains("/run/rip-server")
+        );
+        let shown = &list["BindReadOnlyPaths"];
+        assert!(
+            shown.contains("\"/srv/rip/labs/api\"") && shown.contains("/run/rip-server/labs-api/n/7"),
+            "{shown}"
+        );
+        assert!(!shown.contains(".sock"), "{shown}");
+        assert!(list["InaccessiblePaths"].contains("/var/lib/rip-server"));
+        assert!(!list.contains_key("BindPaths"));
+    }
+
+    #[test]
+    fn the_lower_limit_counts() {
+        let mut narrow = sandbox();
+        assert_eq!(list(&request(), &narrow, Scope::System)["MemoryMax"], format!("uint64 {}", 300_u64 << 20));
+        narrow.memory_max = Some(1 << 20);
+        assert_eq!(list(&request(), &narrow, Scope::System)["MemoryMax"], format!("uint64 {}", 1_u64 << 20));
+        let unlimited = StartRequest { memory_max: 0, ..request() };
+        assert!(!list(&unlimited, &sandbox(), Scope::System).contains_key("MemoryMax"));
+    }
+
+    #[test]
+    fn a_user_of_its_own_unless_the_admin_names_one() {
+        let by_default = list(&request(), &sandbox(), Scope::System);
+        assert_eq!(by_default["DynamicUser"], "true");
+        assert!(by_default["User"].starts_with("\"rip-api-"), "{}", by_default["User"]);
+        let named = Sandbox { user: Some("blog".into()), ..sandbox() };
+        let named = list(&request(), &named, Scope::System);
+        assert_eq!((named.get("DynamicUser"), named["User"].as_str()), (None, "\"blog\""));
+    }
+
+    #[test]
+    fn a_users_systemd_is_asked_for_nothing_that_needs_root() {
+        let list = list(&request(), &sandbox(), Scope::User);
+        for name in
+            ["DynamicUser", "User", "PrivateTmp", "TemporaryFileSystem", "ProtectSystem", "EnvironmentFiles"]
+        {
+            assert!(!list.contains_key(name), "{name}");
+        }
+        assert_eq!(list["NoNewPrivileges"], "true");
+    }
+
+    #[test]
+    fn names_of_users_are_short_plain_and_apart() {
+        let name = |instance: &str, app: &str| {
+            user_name(&InstanceName::parse(instance).unwrap(), &AppName::parse(app).unwrap())
+        };
+        let names =
+            [name("a", "b-c"), name("a-b", "c"), name("a", "B.c"), name("a", "averyveryverylongname")];
+        for (at, one) in names.iter().enumerate() {
+            assert!(one.len() <= 31 && one.starts_with("rip-"), "{one}");
+            assert!(!names[at + 1..].contains(one), "{one}");
+        }
+        assert_eq!(name("blog", "blog"), "rip-blog-c534cf072a10c8c9");
+    }
+
+    #[test]
+    fn the_environment_is_what_was_asked_for_and_who_it_is() {
+        let list = list(&request(), &sandbox(), Scope::System);
+        for part in [
+            "A=b c",
+            "LANG=C.UTF-8",
+            "RIP_WORKER=7",
+            "RIP_LAUNCH=00ff",
+            "NOTIFY_SOCKET=/run/rip-server/labs-api/n/7",
+        ] {
+            assert!(list["Environment"].contains(part), "{part}: {}", list["Environment"]);
+        }
+    }
+}
