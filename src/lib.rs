@@ -27,7 +27,7 @@
 //! | 4 data path | [`acceptor`] |
 //! | 4 machinery | [`backend`] [`certs`] [`registry`] [`apps`] |
 //! | 5 | [`manager`] |
-//! | 6 doors | [`control`] [`ctl`] |
+//! | 6 doors | [`control`] [`ctl`] [`launcher`] |
 //! | 7 | [`boot`] |
 //!
 //! Where to look first: a request's way is `acceptor/http.rs`; why a worker was started or stopped is
@@ -65,5 +65,6 @@ pub mod manager;
 
 pub mod control;
 pub mod ctl;
+pub mod launcher;
 
 pub mod boot;

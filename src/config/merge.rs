@@ -281,6 +281,14 @@ fn distinct(apps: &[AppRequest]) -> Result<(), ConfigError> {
     Ok(())
 }
 
+/// The path below the folder of apps that an instance stands for, un-escaped as systemd does for `%I`; `None`: it
+/// would leave that folder.
+pub fn path_of_instance(instance: &InstanceName) -> Option<PathBuf> {
+    let below = unescape(instance.as_str());
+    let inside = below.components().all(|part| matches!(part, std::path::Component::Normal(_)));
+    inside.then_some(below)
+}
+
 fn unescape(name: &str) -> PathBuf {
     let mut bytes = Vec::new();
     let mut rest = name;

@@ -3,5 +3,6 @@
 //! Never here: what a unit may do (`properties`); who may ask for one (`launcher`, a program of its own).
 
 pub mod dbus;
+pub mod journal;
 pub mod properties;
 pub mod unit;

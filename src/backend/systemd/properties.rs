@@ -379,7 +379,10 @@ mod tests {
     #[test]
     fn the_lower_limit_counts() {
         let mut narrow = sandbox();
-        assert_eq!(list(&request(), &narrow, Scope::System)["MemoryMax"], format!("uint64 {}", 300_u64 << 20));
+        assert_eq!(
+            list(&request(), &narrow, Scope::System)["MemoryMax"],
+            format!("uint64 {}", 300_u64 << 20)
+        );
         narrow.memory_max = Some(1 << 20);
         assert_eq!(list(&request(), &narrow, Scope::System)["MemoryMax"], format!("uint64 {}", 1_u64 << 20));
         let unlimited = StartRequest { memory_max: 0, ..request() };

@@ -1,0 +1,42 @@
+//! Owns reading the last lines that a worker wrote, by journalctl(1). Never here: which worker.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use super::properties::Scope;
+
+/// At most `lines` lines, the newest last; none when they cannot be had in time.
+pub async fn last_lines(unit: &str, scope: Scope, lines: u32) -> Vec<String> {
+    let mut journalctl = Command::new("journalctl");
+    journalctl.args(["--output=cat", "--no-pager", "--quiet", "_TRANSPORT=stdout"]);
+    let of = if scope == Scope::User { "--user-unit" } else { "--unit" };
+    journalctl.arg(format!("{of}={unit}")).arg(format!("--lines={}", lines.min(MOST_LINES)));
+    journalctl.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+    let read = async {
+        let mut process = journalctl.spawn()?;
+        let mut text = Vec::new();
+        if let Some(stdout) = process.stdout.take() {
+            stdout.take(MOST_BYTES).read_to_end(&mut text).await?;
+        }
+        Ok::<_, std::io::Error>(text)
+    };
+    match timeout(LIMIT, read).await {
+        Ok(Ok(text)) => String::from_utf8_lossy(&text).lines().map(str::to_owned).collect(),
+        Ok(Err(error)) => {
+            tracing::warn!(unit, %error, "cannot run journalctl");
+            Vec::new()
+        }
+        Err(_) => {
+            tracing::warn!(unit, limit = ?LIMIT, "journalctl takes too long");
+            Vec::new()
+        }
+    }
+}
+
+const MOST_LINES: u32 = 100;
+const MOST_BYTES: u64 = 256 << 10;
+const LIMIT: Duration = Duration::from_secs(3);

@@ -1,0 +1,214 @@
+//! Owns the launcher's object on the bus: each call from its caller to its answer. Never here: what is allowed.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::timeout;
+use zbus::fdo::Error;
+use zbus::message::Header;
+use zbus::{Connection, OwnedFd};
+
+use crate::backend::systemd::dbus::StartRequest;
+use crate::backend::systemd::journal::last_lines;
+use crate::backend::systemd::properties::{Scope, Worker, properties};
+use crate::backend::systemd::unit;
+use crate::name::{InstanceName, WorkerId};
+
+use super::admin;
+use super::caller;
+use super::check::{self, Places, Refusal};
+use super::systemd::Systemd;
+
+/// The object.
+pub(super) struct Service {
+    systemd: Systemd,
+    activity: Arc<Activity>,
+}
+
+impl Service {
+    pub(super) fn new(systemd: Systemd, activity: Arc<Activity>) -> Self {
+        Self { systemd, activity }
+    }
+}
+
+#[zbus::interface(name = "org.rip_server.Launcher1")]
+impl Service {
+    async fn start_worker(
+        &self,
+        #[zbus(connection)] bus: &Connection,
+        #[zbus(header)] header: Header<'_>,
+        request: StartRequest,
+        listener: Vec<OwnedFd>,
+    ) -> Result<String, Error> {
+        let _busy = self.activity.begin();
+        let instance = self.caller(bus, &header).await?;
+        let started = self.start(&instance, &request, &listener).await;
+        match &started {
+            Ok(unit) => {
+                tracing::info!(%instance, unit, app = request.app, worker = request.worker, "started")
+            }
+            Err(error) => {
+                tracing::warn!(%instance, app = request.app, worker = request.worker, "not started: {error}")
+            }
+        }
+        started
+    }
+
+    async fn stop_worker(
+        &self,
+        #[zbus(connection)] bus: &Connection,
+        #[zbus(header)] header: Header<'_>,
+        app: String,
+        worker: u64,
+    ) -> Result<(), Error> {
+        let _busy = self.activity.begin();
+        let instance = self.caller(bus, &header).await?;
+        let unit = unit_of(&instance, &app, worker)?;
+        self.systemd.stop(&unit).await.map_err(failed)
+    }
+
+    async fn signal_worker(
+        &self,
+        #[zbus(connection)] bus: &Connection,
+        #[zbus(header)] header: Header<'_>,
+        app: String,
+        worker: u64,
+        signal: String,
+    ) -> Result<(), Error> {
+        let _busy = self.activity.begin();
+        let instance = self.caller(bus, &header).await?;
+        let (whom, number) = check::signal(&signal).map_err(refused)?;
+        let unit = unit_of(&instance, &app, worker)?;
+        self.systemd.kill(&unit, whom, number).await.map_err(failed)
+    }
+
+    async fn worker_output(
+        &self,
+        #[zbus(connection)] bus: &Connection,
+        #[zbus(header)] header: Header<'_>,
+        app: String,
+        worker: u64,
+        lines: u32,
+    ) -> Result<Vec<String>, Error> {
+        let _busy = self.activity.begin();
+        let instance = self.caller(bus, &header).await?;
+        Ok(last_lines(&unit_of(&instance, &app, worker)?, Scope::System, lines).await)
+    }
+}
+
+impl Service {
+    async fn caller(&self, bus: &Connection, header: &Header<'_>) -> Result<InstanceName, Error> {
+        let asked = timeout(WHO_LIMIT, caller::instance(bus, &self.systemd, header)).await;
+        let known = asked.map_err(|_| Error::TimedOut("the caller could not be told in time".into()))?;
+        known.map_err(|stranger| {
+            tracing::warn!("refused: {stranger}");
+            Error::AccessDenied(stranger.to_string())
+        })
+    }
+
+    async fn start(
+        &self,
+        instance: &InstanceName,
+        request: &StartRequest,
+        listener: &[OwnedFd],
+    ) -> Result<String, Error> {
+        let admin = admin::read(Path::new(SETTINGS), instance)
+            .map_err(|error| Error::AccessDenied(error.to_string()))?;
+        let places = Places { runtime: Path::new(RUNTIME), passwd: Path::new("/etc/passwd") };
+        let allowed = check::request(request, instance, &admin, &places).map_err(refused)?;
+        let listener = check::listeners(listener).map_err(refused)?;
+        let unit = unit::name(instance, &allowed.app, WorkerId(request.worker));
+        let worker = Worker {
+            request,
+            instance,
+            app: &allowed.app,
+            sandbox: &admin.sandbox,
+            scope: Scope::System,
+            runtime_dir: &places.runtime.join(instance.as_str()),
+            visible: &allowed.visible,
+            program: Path::new(PROGRAM),
+        };
+        let properties = properties(&worker, listener.map(AsFd::as_fd));
+        self.systemd.start(&unit, &properties).await.map_err(failed)?;
+        Ok(unit)
+    }
+}
+
+fn unit_of(instance: &InstanceName, app: &str, worker: u64) -> Result<String, Error> {
+    Ok(unit::name(instance, &check::app_name(app).map_err(refused)?, WorkerId(worker)))
+}
+
+fn refused(refusal: Refusal) -> Error {
+    Error::AccessDenied(refusal.to_string())
+}
+
+fn failed(error: zbus::Error) -> Error {
+    Error::Failed(format!("systemd: {error}"))
+}
+
+/// Which calls are being answered.
+pub(super) struct Activity {
+    busy: AtomicUsize,
+    changed: Notify,
+}
+
+/// A call that is being answered.
+pub(super) struct Busy<'a>(&'a Activity);
+
+impl Activity {
+    pub(super) fn new() -> Self {
+        Self { busy: AtomicUsize::new(0), changed: Notify::new() }
+    }
+
+    fn begin(&self) -> Busy<'_> {
+        self.busy.fetch_add(1, Ordering::SeqCst);
+        self.changed.notify_one();
+        Busy(self)
+    }
+
+    /// Returns when there has been no call for that long.
+    pub(super) async fn idle_for(&self, limit: Duration) {
+        loop {
+            let quiet = timeout(limit, self.changed.notified()).await.is_err();
+            if quiet && self.busy.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            if quiet {
+                // It will be told at the call's end.
+                self.changed.notified().await;
+            }
+        }
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Ordering::SeqCst);
+        self.0.changed.notify_one();
+    }
+}
+
+const SETTINGS: &str = "/etc/rip-server";
+const RUNTIME: &str = "/run/rip-server";
+const PROGRAM: &str = "/usr/bin/rip-server";
+/// For three calls to the bus and to systemd.
+const WHO_LIMIT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_idle_only_when_every_call_is_answered() {
+        let activity = Activity::new();
+        let minute = Duration::from_secs(60);
+        let busy = activity.begin();
+        assert!(timeout(minute * 10, activity.idle_for(minute)).await.is_err());
+        drop(busy);
+        timeout(minute * 2, activity.idle_for(minute)).await.unwrap();
+    }
+}

@@ -1,0 +1,54 @@
+//! Owns the calls to systemd: which unit a process is of, starting, stopping and signalling units. Never here: whether
+//! that may be.
+
+use zbus::{Connection, OwnedObjectPath};
+
+use crate::backend::systemd::dbus::{ManagerProxy, Property, UnitProxy};
+
+/// systemd, as the launcher sees it. Every call has the connection's time limit.
+pub(super) struct Systemd {
+    manager: ManagerProxy<'static>,
+    bus: Connection,
+}
+
+impl Systemd {
+    pub(super) async fn new(bus: &Connection) -> zbus::Result<Self> {
+        Ok(Self { manager: ManagerProxy::new(bus).await?, bus: bus.clone() })
+    }
+
+    /// The name of the unit that a process is part of.
+    pub(super) async fn unit_of(&self, pid: u32) -> zbus::Result<String> {
+        let path: OwnedObjectPath = self.manager.get_unit_by_pid(pid).await?;
+        UnitProxy::builder(&self.bus).path(path).build().await?.id().await
+    }
+
+    /// Returns once the job is queued.
+    pub(super) async fn start(&self, unit: &str, properties: &[Property<'_>]) -> zbus::Result<()> {
+        self.manager.start_transient_unit(unit, "fail", properties, &[]).await.map(drop)
+    }
+
+    /// Returns once the job is queued. A unit that is not loaded is fine.
+    pub(super) async fn stop(&self, unit: &str) -> zbus::Result<()> {
+        gone_is_fine(self.manager.stop_unit(unit, "replace").await.map(drop))
+    }
+
+    /// A unit that is not loaded is fine.
+    pub(super) async fn kill(&self, unit: &str, whom: &str, signal: i32) -> zbus::Result<()> {
+        gone_is_fine(self.manager.kill_unit(unit, whom, signal).await)
+    }
+
+    /// The names of loaded units.
+    pub(super) async fn list(&self, pattern: &str) -> zbus::Result<Vec<String>> {
+        let rows = self.manager.list_units_by_patterns(&[], &[pattern]).await?;
+        Ok(rows.into_iter().map(|row| row.0).collect())
+    }
+}
+
+fn gone_is_fine(outcome: zbus::Result<()>) -> zbus::Result<()> {
+    match outcome {
+        Err(zbus::Error::MethodError(name, ..)) if GONE.contains(&name.as_str()) => Ok(()),
+        outcome => outcome,
+    }
+}
+
+const GONE: [&str; 2] = ["org.freedesktop.systemd1.NoSuchUnit", "org.freedesktop.systemd1.NoSuchProcess"];
