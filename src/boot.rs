@@ -5,8 +5,10 @@
 mod alive;
 mod banner;
 mod doors;
+mod ending;
 mod limits;
 mod resolve;
+mod workers;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -20,7 +22,6 @@ use tokio::time::Instant;
 use crate::acceptor::{self, Acceptor};
 use crate::api::AppStatus;
 use crate::apps::runtimes;
-use crate::backend::child::{ChildBackend, ChildSettings};
 use crate::certs::{CertResolver, Keeper, KeeperParts, server_config};
 use crate::clock::WallClock;
 use crate::config::merge::Config;
@@ -35,10 +36,12 @@ use crate::pulse::Pulses;
 use crate::registry::Registry;
 use crate::sd::{self, Inherited};
 use crate::spec::ServerSpec;
-use crate::stop::{Signal, Signals, Stop};
+use crate::stop::{Signals, Stop};
 
 use doors::{Doors, open_control};
+use ending::asked_to_stop;
 use resolve::Resolver;
+use workers::Workers;
 
 /// Serves until it is asked to stop.
 ///
@@ -94,19 +97,11 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
         None => None,
     };
     let (events_in, events) = mpsc::channel(EVENTS);
-    let backend = ChildBackend::open(ChildSettings {
-        runtime_dir: spec.runtime_dir.clone(),
-        instance: spec.instance.clone(),
-        socket_prefix: spec.socket_prefix.clone(),
-        self_exe: PathBuf::from("/proc/self/exe"),
-        stop: backend_stop.clone(),
-        events: events_in,
-    })
-    .await?;
+    let workers = Workers::open(spec, &backend_stop, events_in).await?;
     let registry = Registry::open(&spec.state_dir.join("registry.json"))?;
     let parts = manager::Parts {
         directory: directory.clone(),
-        backend: Arc::new(backend),
+        backend: workers.backend(),
         events,
         registry,
         resolve: Arc::new(resolver),
@@ -130,7 +125,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
                 keeper.as_ref().map(|(keeper, _)| keeper.status()).unwrap_or_default()
             }),
             drain,
-            service: None,
+            service: workers.service(),
         }),
         metrics: metrics.clone(),
         stop: control_stop.clone(),
@@ -156,58 +151,39 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     })?;
 
     let tried = tokio::select! {
-        unserved = manager.settled() => Some(unserved),
-        () = alive::ask_for_time() => None,
-        () = asked_to_stop(&mut signals, &manager, &shutdown) => None,
+        unserved = manager.settled() => Ok(unserved),
+        asked = asked_to_stop(&mut signals, &manager, &shutdown) => Err(asked),
+        never = alive::ask_for_time() => match never {},
     };
-    if let Some(unserved) = tried {
-        for app in &unserved {
-            tracing::error!(app = app.app.as_ref().map(AppName::as_str), path = %app.path.display(), "not serving: {}", app.reason);
+    let asked = match tried {
+        Ok(unserved) => {
+            for app in &unserved {
+                tracing::error!(app = app.app.as_ref().map(AppName::as_str), path = %app.path.display(), "not serving: {}", app.reason);
+            }
+            let apps = manager.apps().await;
+            // The journal has each of these already; and whoever started us may not be looking.
+            if !config.json && target != Target::Journal {
+                let text = banner::text(spec, &urls, &redirects, &apps);
+                let _ = io::stderr().lock().write_all(text.as_bytes());
+            }
+            say_ready(&urls, &apps);
+            alive::tell(&urls, &manager, &pulses, &control_stop);
+            asked_to_stop(&mut signals, &manager, &shutdown).await
         }
-        let apps = manager.apps().await;
-        if !config.json {
-            let text = banner::text(spec, &urls, &redirects, &apps);
-            // Whoever started us may not be looking.
-            let _ = io::stderr().lock().write_all(text.as_bytes());
-        }
-        say_ready(&urls, &apps, unserved.len());
-        alive::tell(&urls, &manager, &pulses, &control_stop);
-        asked_to_stop(&mut signals, &manager, &shutdown).await;
-    }
+        Err(asked) => asked,
+    };
 
     // So that status says what is going on, whoever asked for it.
     shutdown.request();
-    tracing::info!("stopping: requests in hand have {drain:?}");
-    sd::notify::stopping("finishing the requests in hand");
-    alive::ask_for_time_to_end(drain);
-    let finished = async {
-        let closing = tokio::task::spawn_blocking(move || acceptor.finish(drain));
-        if closing.await.is_err() {
-            tracing::error!("the data path did not stop in order");
-        }
-        manager.stop(drain).await;
-    };
-    tokio::select! {
-        () = finished => {}
-        () = hurried(&mut signals) => {
-            tracing::warn!("asked twice: stopping at once");
-            manager.stop(Duration::ZERO).await;
-        }
-    }
-    manager_stop.request();
-    keeper_stop.request();
-    backend_stop.request();
-    control_stop.request();
-    for (stop, name) in [
+    let ending = workers.ending(asked).await;
+    ending::end(ending, drain, acceptor, &manager, &mut signals).await;
+    ending::end_tasks(&[
         (&manager_stop, "manager"),
         (&keeper_stop, "certificates"),
         (&backend_stop, "workers"),
         (&control_stop, "control"),
-    ] {
-        if stop.finished_within(LAST_TASKS).await > 0 {
-            tracing::warn!("{name}: a task did not end in time");
-        }
-    }
+    ])
+    .await;
     tracing::info!("stopped");
     Ok(())
 }
@@ -260,40 +236,10 @@ async fn keep_certificates(
 }
 
 /// The server is ready also when an app is not: it answers for it, and says so.
-fn say_ready(urls: &[String], apps: &[AppStatus], unserved: usize) {
-    let ready: usize = apps.iter().map(|app| app.workers.ready).sum();
-    let text = match unserved {
-        0 => format!("serving {} with {ready} workers", urls.join(" ")),
-        _ => format!("serving {} with {ready} workers; {unserved} apps do not run", urls.join(" ")),
-    };
+fn say_ready(urls: &[String], apps: &[AppStatus]) {
+    let text = alive::line(&urls.join(" "), apps, 0.0);
     tracing::info!("ready: {text}");
     sd::notify::ready(&text);
-}
-
-/// Returns when a signal or the control socket asks for the end; a hang-up deploys on the way.
-async fn asked_to_stop(signals: &mut Signals, manager: &Manager, shutdown: &Stop) {
-    loop {
-        let signal = tokio::select! {
-            () = shutdown.requested() => return,
-            signal = signals.next() => signal,
-        };
-        match signal {
-            Signal::Terminate | Signal::Interrupt => return,
-            Signal::Hangup => match manager.deploy(None).await {
-                Ok(_) => tracing::info!("deploying: SIGHUP"),
-                Err(error) => tracing::warn!(%error, "cannot deploy"),
-            },
-        }
-    }
-}
-
-/// Returns when somebody asks again.
-async fn hurried(signals: &mut Signals) {
-    loop {
-        if matches!(signals.next().await, Signal::Terminate | Signal::Interrupt) {
-            return;
-        }
-    }
 }
 
 fn cores() -> usize {
@@ -302,5 +248,3 @@ fn cores() -> usize {
 
 /// Events that may wait for the manager.
 const EVENTS: usize = 1024;
-/// For tasks that have nothing left to do.
-const LAST_TASKS: Duration = Duration::from_secs(5);

@@ -60,6 +60,11 @@ pub trait Backend: Send + Sync + 'static {
         format!("{:016x}", hasher.finish())
     }
 
+    /// Whether workers go on when their server ends without stopping them.
+    fn outlives(&self) -> bool {
+        false
+    }
+
     /// From now on the workers are another server's to be: what is dropped here leaves them and their sockets as
     /// they are. Without effect where workers end with their server.
     fn leave(&self) {}
@@ -137,15 +142,18 @@ pub enum Exit {
     Signal(i32),
     /// Killed for its memory: by the kernel, or by [`Signal::OutOfMemory`] where the kernel holds no limit.
     OutOfMemory,
+    /// Unseen: systemd could not be asked at that time.
+    Unseen,
 }
 
 impl Exit {
-    /// A stable word for metrics: `exit`, `signal`, `oom`.
+    /// A stable word for metrics: `exit`, `signal`, `oom`, `unseen`.
     pub fn cause(self) -> &'static str {
         match self {
             Self::Status(_) => "exit",
             Self::Signal(_) => "signal",
             Self::OutOfMemory => "oom",
+            Self::Unseen => "unseen",
         }
     }
 }
@@ -156,6 +164,7 @@ impl fmt::Display for Exit {
             Self::Status(status) => write!(f, "exited with status {status}"),
             Self::Signal(signal) => write!(f, "was killed by signal {signal}"),
             Self::OutOfMemory => f.write_str("ran out of memory"),
+            Self::Unseen => f.write_str("ended while systemd could not be asked"),
         }
     }
 }

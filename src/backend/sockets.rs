@@ -2,9 +2,9 @@
 //!
 //! Never here: a process; who connects.
 
-use std::collections::VecDeque;
-use std::fs::{self, Permissions};
-use std::io;
+use std::collections::{HashSet, VecDeque};
+use std::fs::{self, File, Permissions};
+use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
@@ -23,7 +23,10 @@ use crate::spec::Listen;
 pub(super) struct Sockets {
     listeners: PathBuf,
     notify: PathBuf,
+    /// For sockets that workers bind themselves.
+    bound: PathBuf,
     prefix: Option<String>,
+    workers: Workers,
     /// Ports handed out of late, the newest last. Between choice and bind a port is free for everybody: at least two
     /// workers of ours do not get the same.
     ports: Mutex<VecDeque<u16>>,
@@ -32,21 +35,66 @@ pub(super) struct Sockets {
 impl Sockets {
     /// Makes the folders, mode 0700, and removes sockets that an earlier server left there. Its workers are gone.
     pub(super) fn prepare(runtime_dir: &Path, prefix: Option<String>) -> io::Result<Self> {
-        let (listeners, notify) = (runtime_dir.join("w"), runtime_dir.join("n"));
-        for folder in [&listeners, &notify] {
-            private_dir(folder, 0o700)?;
-            remove_sockets(folder)?;
+        let sockets = Self::open(runtime_dir, prefix, Workers::SameUser)?;
+        sockets.sweep(&HashSet::new())?;
+        Ok(sockets)
+    }
+
+    /// Makes the folders and leaves what is there.
+    pub(super) fn open(runtime_dir: &Path, prefix: Option<String>, workers: Workers) -> io::Result<Self> {
+        let [listeners, notify, bound] = ["w", "n", "p"].map(|folder| runtime_dir.join(folder));
+        // Others come through, to sockets whose names they know, and see nothing on the way.
+        let mode = if workers == Workers::OtherUsers { 0o711 } else { 0o700 };
+        private_dir(&listeners, 0o700)?;
+        private_dir(&notify, mode)?;
+        if workers == Workers::OtherUsers {
+            private_dir(&bound, mode)?;
         }
-        Ok(Self { listeners, notify, prefix, ports: Mutex::default() })
+        Ok(Self { listeners, notify, bound, prefix, workers, ports: Mutex::default() })
+    }
+
+    /// Removes the sockets that are not of these addresses.
+    pub(super) fn sweep(&self, keep: &HashSet<Address>) -> io::Result<()> {
+        remove_sockets(&self.listeners, keep)?;
+        remove_sockets(&self.notify, &HashSet::new())?;
+        let folders = match fs::read_dir(&self.bound) {
+            Ok(folders) => folders,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        for folder in folders {
+            let folder = folder?.path();
+            if !keep.contains(&Address::Unix(folder.join(BOUND))) {
+                fs::remove_dir_all(folder)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The socket of a worker that an earlier server has started.
+    pub(super) fn adopt(&self, address: &Address) -> Option<SocketFile> {
+        match address {
+            Address::Unix(path) if path.starts_with(&self.bound) => {
+                path.parent().map(|folder| SocketFile(folder.into()))
+            }
+            Address::Unix(path) => Some(SocketFile(path.clone())),
+            Address::Tcp(_) => None,
+        }
+    }
+
+    /// Where a worker of this id listens when its listener was made here.
+    pub(super) fn listener_of(&self, worker: WorkerId) -> PathBuf {
+        self.listeners.join(match &self.prefix {
+            Some(prefix) => format!("{prefix}.{worker}.sock"),
+            None => format!("{worker}.sock"),
+        })
     }
 
     /// What a worker will be reached at.
     pub(super) fn door(&self, worker: WorkerId, listen: Listen) -> Result<Door, StartError> {
-        let file = SocketFile(self.listeners.join(match &self.prefix {
-            Some(prefix) => format!("{prefix}.{worker}.sock"),
-            None => format!("{worker}.sock"),
-        }));
+        let file = SocketFile(self.listener_of(worker));
         match listen {
+            Listen::Path if self.workers == Workers::OtherUsers => self.folder_to_bind_in(),
             Listen::Fd => {
                 let listener = file.listen().map_err(|source| failed(&file.0.display(), source))?;
                 Ok(Door {
@@ -70,8 +118,19 @@ impl Sockets {
     pub(super) fn notify(&self, worker: WorkerId) -> Result<(UnixDatagram, SocketFile), StartError> {
         let file = SocketFile(self.notify.join(worker.to_string()));
         let bound = UnixDatagram::bind(&file.0).map_err(|source| failed(&file.0.display(), source))?;
-        file.make_private().map_err(|source| failed(&file.0.display(), source))?;
+        // A datagram may be sent by whoever may write.
+        let mode = if self.workers == Workers::OtherUsers { 0o622 } else { 0o600 };
+        file.set_mode(mode).map_err(|source| failed(&file.0.display(), source))?;
         Ok((bound, file))
+    }
+
+    /// A folder that another user's worker can make its socket in: its name is what keeps others out.
+    fn folder_to_bind_in(&self) -> Result<Door, StartError> {
+        let name = unguessable().map_err(|source| failed(&"/dev/urandom", source))?;
+        let folder = self.bound.join(name);
+        private_dir(&folder, 0o733).map_err(|source| failed(&folder.display(), source))?;
+        let address = Address::Unix(folder.join(BOUND));
+        Ok(Door { address, listener: None, file: Some(SocketFile(folder)) })
     }
 
     fn free_port(&self) -> io::Result<u16> {
@@ -101,7 +160,7 @@ pub(super) struct Door {
     pub(super) file: Option<SocketFile>,
 }
 
-/// A socket's file: dropping this removes it.
+/// A socket's file, or the folder made for it: dropping this removes it.
 pub(super) struct SocketFile(PathBuf);
 
 impl SocketFile {
@@ -112,39 +171,61 @@ impl SocketFile {
 
     fn listen(&self) -> io::Result<UnixListener> {
         let listener = UnixListener::bind(&self.0)?;
-        self.make_private()?;
+        self.set_mode(0o600)?;
         // A connect must not fail because the worker is busy: requests queue in the pool, not here.
         rustix::net::listen(&listener, BACKLOG)?;
         Ok(listener)
     }
 
-    fn make_private(&self) -> io::Result<()> {
-        fs::set_permissions(&self.0, Permissions::from_mode(0o600))
+    fn set_mode(&self, mode: u32) -> io::Result<()> {
+        fs::set_permissions(&self.0, Permissions::from_mode(mode))
+    }
+
+    /// Leaves the file to the next server.
+    pub(super) fn keep(self) {
+        std::mem::forget(self);
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
         // The app may have removed it, or never made it.
-        fs::remove_file(&self.0).ok();
+        if fs::remove_file(&self.0).is_err() {
+            fs::remove_dir_all(&self.0).ok();
+        }
     }
 }
 
-fn remove_sockets(folder: &Path) -> io::Result<()> {
+fn remove_sockets(folder: &Path, keep: &HashSet<Address>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        if entry.file_type()?.is_socket() {
+        if entry.file_type()?.is_socket() && !keep.contains(&Address::Unix(entry.path())) {
             fs::remove_file(entry.path())?;
         }
     }
     Ok(())
 }
 
+fn unguessable() -> io::Result<String> {
+    let mut bytes = [0; 16];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 fn failed(path: &dyn std::fmt::Display, source: io::Error) -> StartError {
     StartError::Socket { path: path.to_string(), source }
 }
 
+/// Whom workers run as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Workers {
+    SameUser,
+    OtherUsers,
+}
+
 const BACKLOG: i32 = 4096;
+/// The socket in a folder made for it.
+const BOUND: &str = "app.sock";
 const RECENT_PORTS: usize = 256;
 const PORT_ATTEMPTS: usize = 1024;
 

@@ -172,7 +172,7 @@ fn kill(group: Pid) {
 }
 
 /// Tells the first `READY=1`; reads on, because a full socket would block whoever sends.
-async fn readiness(notify: UnixDatagram, worker: WorkerId, events: mpsc::Sender<Event>) {
+pub(super) async fn readiness(notify: UnixDatagram, worker: WorkerId, events: mpsc::Sender<Event>) {
     let mut ready = false;
     let mut datagram = vec![0; MAX_DATAGRAM];
     while let Ok(count) = notify.recv(&mut datagram).await {

@@ -2,6 +2,7 @@
 //!
 //! Never here: the start and the end themselves.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use tokio::time::{Instant, interval, timeout};
@@ -27,7 +28,7 @@ pub(super) fn tell(urls: &[String], manager: &Manager, pulses: &Pulses, stop: &S
 
 /// Asks systemd for more time again and again; to be dropped when the start is over. An app has its own limit, and
 /// when that has passed the server is ready without it.
-pub(super) async fn ask_for_time() {
+pub(super) async fn ask_for_time() -> Infallible {
     let mut often = interval(START_STEP);
     loop {
         often.tick().await;

@@ -4,6 +4,7 @@
 use zbus::{Connection, OwnedObjectPath};
 
 use crate::backend::systemd::dbus::{ManagerProxy, Property, UnitProxy};
+use crate::backend::systemd::starter::gone_is_fine;
 
 /// systemd, as the launcher sees it. Every call has the connection's time limit.
 pub(super) struct Systemd {
@@ -43,12 +44,3 @@ impl Systemd {
         Ok(rows.into_iter().map(|row| row.0).collect())
     }
 }
-
-fn gone_is_fine(outcome: zbus::Result<()>) -> zbus::Result<()> {
-    match outcome {
-        Err(zbus::Error::MethodError(name, ..)) if GONE.contains(&name.as_str()) => Ok(()),
-        outcome => outcome,
-    }
-}
-
-const GONE: [&str; 2] = ["org.freedesktop.systemd1.NoSuchUnit", "org.freedesktop.systemd1.NoSuchProcess"];

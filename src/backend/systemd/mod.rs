@@ -1,8 +1,353 @@
 //! Owns the backend whose workers are transient units of systemd's, siblings of the server that outlive it.
 //!
+//! ```text
+//! start, signal ──→ starter ──→ launcher or systemd          watch ←── systemd's signals
+//!                     roster: which units there are ←──────────┘ └──→ events
+//! ```
+//!
 //! Never here: what a unit may do (`properties`); who may ask for one (`launcher`, a program of its own).
 
+mod bus;
 pub mod dbus;
+mod end;
 pub mod journal;
+pub mod own;
 pub mod properties;
+mod roster;
+pub mod starter;
+mod survivors;
 pub mod unit;
+mod watch;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch as state};
+use tokio::time::{sleep, timeout};
+use zbus::Connection;
+
+use super::sockets::{Door, Sockets, Workers};
+use super::worker::readiness;
+use super::{Backend, Event, Order, Signal, StartError, Started, Survivor};
+use crate::backoff::Backoff;
+use crate::name::{InstanceName, WorkerId};
+use crate::pool::Address;
+use crate::spec::{LaunchSpec, Listen, ReloadSignal, Sandbox};
+use crate::stop::Stop;
+
+use dbus::StartRequest;
+use properties::Scope;
+use roster::{Ended, Roster, Telling};
+use starter::{Direct, Starter, Target};
+
+/// What a [`SystemdBackend`] is made from.
+pub struct SystemdSettings {
+    /// Where sockets go.
+    pub runtime_dir: PathBuf,
+    /// In the names of units.
+    pub instance: InstanceName,
+    /// In front of the names of workers' sockets.
+    pub socket_prefix: Option<String>,
+    /// The program that has `worker-exec`; systemd has to be able to execute it.
+    pub program: PathBuf,
+    /// What units may do.
+    pub sandbox: Sandbox,
+    /// Whose systemd it is.
+    pub scope: Scope,
+    /// The group of the tasks that watch.
+    pub stop: Stop,
+    /// Where events go.
+    pub events: mpsc::Sender<Event>,
+}
+
+/// Why there is no backend.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Its files could not be made.
+    #[error("cannot make the workers' sockets in {}: {source}", runtime_dir.display())]
+    Files {
+        /// Where.
+        runtime_dir: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// systemd cannot be talked to.
+    #[error("cannot talk to systemd over D-Bus: {0}; workers can be child processes: backend = \"child\"")]
+    Bus(#[from] zbus::Error),
+}
+
+/// Workers as units. Dropping it ends no worker.
+pub struct SystemdBackend {
+    shared: Arc<Shared>,
+}
+
+/// What the backend and its tasks have in common.
+struct Shared {
+    instance: InstanceName,
+    scope: Scope,
+    sandbox: Sandbox,
+    starter: Starter,
+    sockets: Sockets,
+    roster: Roster,
+    bus: state::Receiver<Option<Connection>>,
+    stop: Stop,
+    events: mpsc::Sender<Event>,
+}
+
+impl SystemdBackend {
+    /// Looks whether systemd can be talked to, and begins to listen to it.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn open(settings: SystemdSettings) -> Result<Self, OpenError> {
+        let SystemdSettings { runtime_dir, instance, socket_prefix, program, sandbox, scope, stop, events } =
+            settings;
+        drop(bus::connect(scope).await?);
+        let workers = if scope == Scope::System { Workers::OtherUsers } else { Workers::SameUser };
+        let sockets = Sockets::open(&runtime_dir, socket_prefix, workers)
+            .map_err(|source| OpenError::Files { runtime_dir: runtime_dir.clone(), source })?;
+        let may_start_units = scope == Scope::User || rustix::process::geteuid().is_root();
+        let starter = if may_start_units {
+            let (instance, sandbox) = (instance.clone(), sandbox.clone());
+            Starter::Direct(Box::new(Direct { instance, sandbox, scope, runtime_dir, program }))
+        } else {
+            Starter::Launcher
+        };
+        let (publish, bus) = state::channel(None);
+        let roster = Roster::default();
+        let shared = Arc::new(Shared {
+            instance,
+            scope,
+            sandbox,
+            starter,
+            sockets,
+            roster,
+            bus,
+            stop: stop.clone(),
+            events,
+        });
+        let hearing = watch::hear(Arc::clone(&shared), publish);
+        let asked = stop.clone();
+        stop.spawn("units", async move {
+            tokio::select! {
+                () = asked.requested() => {}
+                () = hearing => {}
+            }
+        });
+        Ok(Self { shared })
+    }
+}
+
+impl Backend for SystemdBackend {
+    fn start(&self, order: Order) -> Pin<Box<dyn Future<Output = Result<Started, StartError>> + Send + '_>> {
+        Box::pin(async move { self.shared.start(order).await })
+    }
+
+    fn signal(&self, worker: WorkerId, signal: Signal) {
+        let telling = match signal {
+            Signal::Terminate | Signal::Kill => Telling::End,
+            Signal::OutOfMemory => Telling::KillForMemory,
+            Signal::Reload(_) => Telling::Reload,
+        };
+        if let Some(target) = self.shared.roster.tell(worker, telling) {
+            let shared = Arc::clone(&self.shared);
+            self.shared.stop.spawn("worker signal", async move { shared.tell(&target, signal).await });
+        }
+    }
+
+    fn memory(&self, worker: WorkerId) -> Option<u64> {
+        let shared = Arc::clone(&self.shared);
+        self.shared.stop.spawn("worker memory", async move { shared.weigh(worker).await });
+        self.shared.roster.memory(worker)
+    }
+
+    fn survivors(&self) -> Pin<Box<dyn Future<Output = Vec<Survivor>> + Send + '_>> {
+        Box::pin(survivors::find(&self.shared))
+    }
+
+    fn fingerprint(&self, launch: &LaunchSpec) -> String {
+        self.shared.fingerprint(launch)
+    }
+
+    fn outlives(&self) -> bool {
+        true
+    }
+
+    fn leave(&self) {
+        self.shared.roster.leave();
+    }
+}
+
+impl Shared {
+    async fn start(&self, order: Order) -> Result<Started, StartError> {
+        let launch = &order.launch;
+        let target = Target {
+            app: launch.app.clone(),
+            worker: order.worker,
+            unit: unit::name(&self.instance, &launch.app, order.worker),
+        };
+        let failed = |reason: String| StartError::Unit { unit: target.unit.clone(), reason };
+        let Door { address, listener, file } = self.sockets.door(order.worker, launch.listen)?;
+        let (notify, notify_file) = self.sockets.notify(order.worker)?;
+        let notify_path = notify_file.path().display().to_string();
+        let listening = launch.notify.then(|| {
+            self.stop.spawn("worker readiness", readiness(notify, order.worker, self.events.clone()))
+        });
+        let fingerprint = self.fingerprint(launch);
+        let request = request(&order, &address, &notify_path, fingerprint).map_err(&failed)?;
+        let files = file.into_iter().chain([notify_file]).collect();
+        let started = self.roster.expect(target.clone(), files, listening);
+        let asked = async {
+            let bus = self.connection().await.ok_or("systemd cannot be talked to")?;
+            let taken = self.starter.start(&bus, &request, starter::borrowed(listener.as_ref())).await;
+            drop(listener);
+            taken.map_err(|error| explained(&error))?;
+            Ok(bus)
+        };
+        let outcome: Result<Connection, String> = asked.await;
+        let bus = outcome.map_err(|reason| {
+            self.roster.forget(&target.unit);
+            failed(reason)
+        })?;
+        match timeout(RUN_LIMIT, started).await {
+            Ok(Ok(Ok(pid))) => Ok(Started { pid, address }),
+            Ok(Ok(Err(exit))) => {
+                let said = self.starter.output(&bus, &target, 5).await.join("; ");
+                let said = if said.is_empty() { String::new() } else { format!(": {said}") };
+                Err(failed(format!("it {exit} before its program ran{said}")))
+            }
+            Ok(Err(_)) => Err(failed("it was forgotten".into())),
+            Err(_) => {
+                // Late or never: it is not wanted any more.
+                self.tell(&target, Signal::Kill).await;
+                self.roster.forget(&target.unit);
+                Err(failed(format!("it did not run within {} s", RUN_LIMIT.as_secs())))
+            }
+        }
+    }
+
+    /// Tells a worker again and again until it has been told or is gone.
+    async fn tell(&self, target: &Target, signal: Signal) {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        while self.roster.has(&target.unit) {
+            let told = match self.connection().await {
+                Some(bus) => self.tell_once(&bus, target, signal).await,
+                None => Err(zbus::Error::Failure("systemd cannot be talked to".into())),
+            };
+            let Err(error) = told else { return };
+            tracing::warn!(unit = target.unit, ?signal, "cannot signal a worker: {}", explained(&error));
+            if matches!(signal, Signal::Reload(_)) {
+                return;
+            }
+            sleep(backoff.next_delay()).await;
+        }
+    }
+
+    async fn tell_once(&self, bus: &Connection, target: &Target, signal: Signal) -> zbus::Result<()> {
+        match signal {
+            Signal::Terminate => self.starter.stop(bus, target).await,
+            Signal::Kill | Signal::OutOfMemory => self.starter.signal(bus, target, "KILL").await,
+            Signal::Reload(ReloadSignal::Hup) => self.starter.signal(bus, target, "HUP").await,
+            Signal::Reload(ReloadSignal::Usr1) => self.starter.signal(bus, target, "USR1").await,
+            Signal::Reload(ReloadSignal::Usr2) => self.starter.signal(bus, target, "USR2").await,
+        }
+    }
+
+    async fn tell_end(&self, bus: &Connection, ended: Ended) {
+        let Ended { target, exit, unasked } = ended;
+        if unasked {
+            let words = timeout(LAST_WORDS, self.starter.output(bus, &target, LAST_LINES)).await;
+            if let Some(lines) = words.ok().filter(|lines| !lines.is_empty()) {
+                self.events.send(Event::LastWords(target.worker, lines)).await.ok();
+            }
+        }
+        // Without a receiver nobody is left to be told.
+        self.events.send(Event::Exited(target.worker, exit)).await.ok();
+    }
+
+    async fn weigh(&self, worker: WorkerId) {
+        let Some(target) = self.roster.tell(worker, Telling::Reload) else { return };
+        let Some(bus) = self.connection().await else { return };
+        let object = bus::object_of(&target.unit);
+        let service = watch::properties(&bus, &object, "org.freedesktop.systemd1.Service").await;
+        let bytes = service.ok().and_then(|properties| match &**properties.get("MemoryCurrent")? {
+            // All bits set: not counted.
+            zbus::Variant::U64(bytes) if *bytes != u64::MAX => Some(*bytes),
+            _ => None,
+        });
+        self.roster.note_memory(&object, bytes);
+    }
+
+    fn fingerprint(&self, launch: &LaunchSpec) -> String {
+        let mut hasher = DefaultHasher::new();
+        (launch, &self.sandbox, self.scope).hash(&mut hasher);
+        format!("{:016x}", hasher.finish())
+    }
+
+    /// The connection in use, waited for a while when there is none.
+    async fn connection(&self) -> Option<Connection> {
+        let mut bus = self.bus.clone();
+        let there = timeout(BUS_LIMIT, bus.wait_for(Option::is_some)).await.ok()?.ok()?;
+        there.clone()
+    }
+}
+
+/// The order in the words of the bus, which takes no path or argument that is not UTF-8.
+fn request(
+    order: &Order,
+    address: &Address,
+    notify_path: &str,
+    fingerprint: String,
+) -> Result<StartRequest, String> {
+    let launch = &order.launch;
+    let directory = launch.directory.to_str().ok_or("the directory's path is not UTF-8")?;
+    let mut environment: HashMap<String, String> = launch.env.clone().into_iter().collect();
+    let mut socket_folder = String::new();
+    match (launch.listen, address) {
+        (Listen::Path, Address::Unix(path)) => {
+            let text = path.to_str().ok_or("the socket's path is not UTF-8")?;
+            environment.insert("RIP_SOCKET".into(), text.into());
+            let folder = path.parent().and_then(|folder| folder.to_str());
+            socket_folder = folder.unwrap_or_default().to_owned();
+        }
+        (Listen::Port, Address::Tcp(address)) => {
+            environment.insert("HOST".into(), address.ip().to_string());
+            environment.insert("PORT".into(), address.port().to_string());
+        }
+        _ => {}
+    }
+    Ok(StartRequest {
+        app: launch.app.to_string(),
+        worker: order.worker.0,
+        generation: order.generation.0,
+        directory: directory.to_owned(),
+        command: launch.command.clone(),
+        environment,
+        notify_socket: if launch.notify { notify_path.to_owned() } else { String::new() },
+        socket_folder,
+        fingerprint,
+        memory_max: launch.memory.hard.unwrap_or(0),
+        kill_after: u64::try_from(launch.kill_after.as_micros()).unwrap_or(u64::MAX),
+    })
+}
+
+/// What the other side said, without the error's name where it said something.
+fn explained(error: &zbus::Error) -> String {
+    match error {
+        zbus::Error::MethodError(_, Some(said), _) => said.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// From the job to a program that runs.
+const RUN_LIMIT: Duration = Duration::from_secs(30);
+/// For a bus that is being restarted.
+const BUS_LIMIT: Duration = Duration::from_secs(15);
+const LAST_WORDS: Duration = Duration::from_secs(3);
+const LAST_LINES: u32 = 50;

@@ -1,0 +1,48 @@
+//! Owns the connection to the bus that systemd is on. Never here: what is said over it.
+
+use std::time::Duration;
+
+use zbus::{Connection, connection};
+
+use super::properties::Scope;
+
+/// Connects; every call over the connection has a time limit.
+///
+/// # Errors
+/// When there is no bus, or it does not let this user in.
+pub(super) async fn connect(scope: Scope) -> zbus::Result<Connection> {
+    let builder = match scope {
+        Scope::System => connection::Builder::system(),
+        Scope::User => connection::Builder::session(),
+    };
+    // More than the launcher itself waits for systemd.
+    builder.method_timeout(PATIENCE).build().await
+}
+
+/// The object of a unit: its name with everything but letters and digits escaped, as sd_bus_path_encode(3) does.
+pub(super) fn object_of(unit: &str) -> String {
+    let mut path = String::from(UNITS);
+    path.push('/');
+    for (at, byte) in unit.bytes().enumerate() {
+        let plain = byte.is_ascii_alphabetic() || (at > 0 && byte.is_ascii_digit());
+        if plain { path.push(char::from(byte)) } else { path.push_str(&format!("_{byte:02x}")) }
+    }
+    path
+}
+
+/// What all units' objects are below.
+pub(super) const UNITS: &str = "/org/freedesktop/systemd1/unit";
+const PATIENCE: Duration = Duration::from_secs(25);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_are_named_as_systemd_names_them() {
+        assert_eq!(
+            object_of("rip-worker-labs\\x2dapi-api-1.service"),
+            "/org/freedesktop/systemd1/unit/rip_2dworker_2dlabs_5cx2dapi_2dapi_2d1_2eservice"
+        );
+    }
+}

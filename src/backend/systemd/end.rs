@@ -1,0 +1,115 @@
+//! Owns what the properties of a unit say about its worker: whether it runs, and how it ended. Pure.
+
+use std::collections::HashMap;
+
+use zbus::{OwnedVariant, Variant};
+
+use crate::backend::Exit;
+
+/// What is known of a unit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Known {
+    /// `ActiveState`
+    pub(super) active: String,
+    /// `MainPID`, 0 for none.
+    pub(super) pid: u32,
+    /// `Result`
+    result: String,
+    /// `ExecMainCode`, as `si_code` of sigaction(2).
+    code: i32,
+    /// `ExecMainStatus`: an exit status, or a signal.
+    status: i32,
+}
+
+impl Known {
+    /// Takes over what has changed.
+    pub(super) fn note(&mut self, changed: &HashMap<String, OwnedVariant>) {
+        for (name, value) in changed {
+            match (name.as_str(), &**value) {
+                ("ActiveState", Variant::Str(text)) => self.active = text.to_string(),
+                ("Result", Variant::Str(text)) => self.result = text.to_string(),
+                ("MainPID", Variant::U32(pid)) => self.pid = *pid,
+                ("ExecMainCode", Variant::I32(code)) => self.code = *code,
+                ("ExecMainStatus", Variant::I32(status)) => self.status = *status,
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether the program runs.
+    pub(super) fn runs(&self) -> bool {
+        self.active == "active" && self.pid != 0
+    }
+
+    /// Whether no process is left.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.active.as_str(), "inactive" | "failed")
+    }
+
+    /// How it ended; systemd.service(5), `Result`, and systemd.exec(5), `$EXIT_CODE`.
+    pub(super) fn exit(&self, killed_for_memory: bool) -> Exit {
+        match (self.result.as_str(), self.code) {
+            ("oom-kill", _) => Exit::OutOfMemory,
+            (_, KILLED | DUMPED) if killed_for_memory => Exit::OutOfMemory,
+            (_, EXITED) => Exit::Status(self.status),
+            (_, KILLED | DUMPED) => Exit::Signal(self.status),
+            _ => Exit::Unseen,
+        }
+    }
+}
+
+/// CLD_EXITED
+const EXITED: i32 = 1;
+/// CLD_KILLED
+const KILLED: i32 = 2;
+/// CLD_DUMPED
+const DUMPED: i32 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changed(pairs: &[(&str, Variant<'_>)]) -> HashMap<String, OwnedVariant> {
+        let owned = |value: &Variant<'_>| value.try_to_owned().unwrap();
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), owned(value))).collect()
+    }
+
+    fn ended(result: &str, code: i32, status: i32) -> Known {
+        let mut known = Known::default();
+        known.note(&changed(&[
+            ("Result", result.into()),
+            ("ExecMainCode", code.into()),
+            ("ExecMainStatus", status.into()),
+            ("ActiveState", "failed".into()),
+            ("Unknown", 1_u8.into()),
+        ]));
+        known
+    }
+
+    #[test]
+    fn results_become_causes() {
+        for (result, code, status, exit) in [
+            ("success", EXITED, 0, Exit::Status(0)),
+            ("exit-code", EXITED, 3, Exit::Status(3)),
+            ("signal", KILLED, 9, Exit::Signal(9)),
+            ("core-dump", DUMPED, 11, Exit::Signal(11)),
+            ("oom-kill", KILLED, 9, Exit::OutOfMemory),
+            ("timeout", KILLED, 9, Exit::Signal(9)),
+            ("", 0, 0, Exit::Unseen),
+        ] {
+            assert_eq!(ended(result, code, status).exit(false), exit, "{result}");
+            assert!(ended(result, code, status).is_over());
+        }
+        assert_eq!(ended("signal", KILLED, 9).exit(true), Exit::OutOfMemory);
+    }
+
+    #[test]
+    fn it_runs_once_it_is_active_with_a_process() {
+        let mut known = Known::default();
+        assert!(!known.runs() && !known.is_over());
+        known.note(&changed(&[("ActiveState", "active".into())]));
+        assert!(!known.runs());
+        known.note(&changed(&[("MainPID", 7_u32.into())]));
+        assert!(known.runs());
+    }
+}

@@ -1,0 +1,242 @@
+//! Owns which workers of this server are units now, what is known of each, and who waits for it.
+//!
+//! Never here: asking systemd.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+use zbus::OwnedVariant;
+
+use super::bus::object_of;
+use super::end::Known;
+use super::starter::Target;
+use crate::backend::Exit;
+use crate::backend::sockets::SocketFile;
+use crate::name::WorkerId;
+use crate::stop::StopHandle;
+
+/// All workers that have, or are about to have, a unit.
+#[derive(Default)]
+pub(super) struct Roster {
+    /// By the unit's object. Held for a look-up.
+    entries: Mutex<HashMap<String, Entry>>,
+}
+
+/// One worker.
+pub(super) struct Entry {
+    target: Target,
+    known: Known,
+    /// Whoever waits for its program to run.
+    starting: Option<oneshot::Sender<Result<u32, Exit>>>,
+    /// It was told to end.
+    told: bool,
+    killed_for_memory: bool,
+    memory: Option<u64>,
+    files: Vec<SocketFile>,
+    /// Reads its notify socket.
+    listening: Option<StopHandle>,
+}
+
+/// A worker that has ended.
+pub(super) struct Ended {
+    pub(super) target: Target,
+    pub(super) exit: Exit,
+    /// Nobody told it to.
+    pub(super) unasked: bool,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        if let Some(listening) = &self.listening {
+            listening.abort();
+        }
+    }
+}
+
+impl Roster {
+    /// A worker whose unit is about to be asked for; the receiver hears when its program runs, or that it never will.
+    pub(super) fn expect(
+        &self,
+        target: Target,
+        files: Vec<SocketFile>,
+        listening: Option<StopHandle>,
+    ) -> oneshot::Receiver<Result<u32, Exit>> {
+        let (starting, started) = oneshot::channel();
+        let entry = Entry::new(target, Some(starting), files, listening);
+        self.lock().insert(object_of(&entry.target.unit), entry);
+        started
+    }
+
+    /// A worker whose program runs already.
+    pub(super) fn adopt(&self, target: Target, files: Vec<SocketFile>) {
+        let entry = Entry::new(target, None, files, None);
+        self.lock().insert(object_of(&entry.target.unit), entry);
+    }
+
+    /// Forgets a worker that has no unit after all.
+    pub(super) fn forget(&self, unit: &str) {
+        self.lock().remove(&object_of(unit));
+    }
+
+    /// Takes over what has changed; the worker, if that was its end.
+    pub(super) fn note(&self, object: &str, changed: &HashMap<String, OwnedVariant>) -> Option<Ended> {
+        let mut entries = self.lock();
+        let entry = entries.get_mut(object)?;
+        entry.known.note(changed);
+        if entry.known.runs()
+            && let Some(starting) = entry.starting.take()
+        {
+            // Whoever has stopped waiting hears of its end.
+            starting.send(Ok(entry.known.pid)).ok();
+        }
+        if !entry.known.is_over() {
+            return None;
+        }
+        Self::end(entries.remove(object)?)
+    }
+
+    /// The unit is gone.
+    pub(super) fn gone(&self, object: &str) -> Option<Ended> {
+        Self::end(self.lock().remove(object)?)
+    }
+
+    /// A start that failed is told to whoever waits for it; an end of what ran is an event.
+    fn end(mut entry: Entry) -> Option<Ended> {
+        let exit = entry.known.exit(entry.killed_for_memory);
+        match entry.starting.take() {
+            Some(starting) => match starting.send(Err(exit)) {
+                Ok(()) => None,
+                // Nobody waits any more.
+                Err(_) => None,
+            },
+            None => Some(Ended { target: entry.target.clone(), exit, unasked: !entry.told }),
+        }
+    }
+
+    /// The worker's names, and a note of what it is about to be told.
+    pub(super) fn tell(&self, worker: WorkerId, telling: Telling) -> Option<Target> {
+        let mut entries = self.lock();
+        let entry = entries.values_mut().find(|entry| entry.target.worker == worker)?;
+        entry.told |= telling != Telling::Reload;
+        entry.killed_for_memory |= telling == Telling::KillForMemory;
+        Some(entry.target.clone())
+    }
+
+    /// Whether its unit is still there.
+    pub(super) fn has(&self, unit: &str) -> bool {
+        self.lock().contains_key(&object_of(unit))
+    }
+
+    /// Whether its start is being waited for.
+    pub(super) fn is_awaited(&self, object: &str) -> bool {
+        self.lock().get(object).is_some_and(|entry| entry.starting.is_some())
+    }
+
+    /// The objects of all units.
+    pub(super) fn objects(&self) -> Vec<String> {
+        self.lock().keys().cloned().collect()
+    }
+
+    pub(super) fn memory(&self, worker: WorkerId) -> Option<u64> {
+        self.lock().values().find(|entry| entry.target.worker == worker)?.memory
+    }
+
+    pub(super) fn note_memory(&self, object: &str, bytes: Option<u64>) {
+        if let Some(entry) = self.lock().get_mut(object) {
+            entry.memory = bytes;
+        }
+    }
+
+    /// Leaves all workers and their sockets as they are.
+    pub(super) fn leave(&self) {
+        for (_, mut entry) in self.lock().drain() {
+            std::mem::take(&mut entry.files).into_iter().for_each(SocketFile::keep);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a worker is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Telling {
+    End,
+    KillForMemory,
+    Reload,
+}
+
+impl Entry {
+    fn new(
+        target: Target,
+        starting: Option<oneshot::Sender<Result<u32, Exit>>>,
+        files: Vec<SocketFile>,
+        listening: Option<StopHandle>,
+    ) -> Self {
+        let known = Known::default();
+        Self {
+            target,
+            known,
+            starting,
+            told: false,
+            killed_for_memory: false,
+            memory: None,
+            files,
+            listening,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::AppName;
+
+    fn target(worker: u64) -> Target {
+        let unit = format!("rip-worker-a-b-{worker}.service");
+        Target { app: AppName::parse("b").unwrap(), worker: WorkerId(worker), unit }
+    }
+
+    fn state(active: &str, pid: u32) -> HashMap<String, OwnedVariant> {
+        let text = zbus::Variant::from(active).try_to_owned().unwrap();
+        let pid = zbus::Variant::from(pid).try_to_owned().unwrap();
+        HashMap::from([("ActiveState".to_owned(), text), ("MainPID".to_owned(), pid)])
+    }
+
+    #[test]
+    fn a_worker_runs_and_ends_once() {
+        let roster = Roster::default();
+        let mut started = roster.expect(target(1), vec![], None);
+        let object = object_of("rip-worker-a-b-1.service");
+        assert!(roster.note(&object, &state("activating", 0)).is_none());
+        assert!(roster.note(&object, &state("active", 7)).is_none());
+        assert_eq!(started.try_recv(), Ok(Ok(7)));
+        let ended = roster.note(&object, &state("failed", 0)).unwrap();
+        assert!(ended.unasked && ended.target.worker == WorkerId(1));
+        assert!(roster.note(&object, &state("failed", 0)).is_none() && roster.gone(&object).is_none());
+    }
+
+    #[test]
+    fn a_start_that_fails_is_no_end() {
+        let roster = Roster::default();
+        let mut started = roster.expect(target(1), vec![], None);
+        let object = object_of("rip-worker-a-b-1.service");
+        assert!(roster.note(&object, &state("failed", 0)).is_none());
+        assert_eq!(started.try_recv(), Ok(Err(Exit::Unseen)));
+        assert!(!roster.has("rip-worker-a-b-1.service"));
+    }
+
+    #[test]
+    fn what_was_told_to_end_did_not_end_by_itself() {
+        let roster = Roster::default();
+        roster.adopt(target(1), vec![]);
+        roster.adopt(target(2), vec![]);
+        roster.tell(WorkerId(1), Telling::End).unwrap();
+        roster.tell(WorkerId(2), Telling::Reload).unwrap();
+        assert!(roster.tell(WorkerId(3), Telling::End).is_none());
+        assert!(!roster.gone(&object_of("rip-worker-a-b-1.service")).unwrap().unasked);
+        assert!(roster.gone(&object_of("rip-worker-a-b-2.service")).unwrap().unasked);
+    }
+}

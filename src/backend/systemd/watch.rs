@@ -1,0 +1,167 @@
+//! Owns the task that hears from systemd what becomes of the workers' units, over a connection that may break.
+//!
+//! What is believed is what systemd says it is now: after each new connection all units are looked at, so that nothing
+//! that went unheard is lost. Never here: telling systemd to do anything.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_core::Stream;
+use tokio::sync::watch;
+use tokio::time::sleep;
+use zbus::fdo::DBusProxy;
+use zbus::message::Type;
+use zbus::names::BusName;
+use zbus::{Connection, MatchRule, Message, MessageStream, OwnedVariant};
+
+use super::bus::{UNITS, connect, object_of};
+use super::dbus::ManagerProxy;
+use super::roster::Ended;
+use super::{Shared, unit};
+use crate::backoff::Backoff;
+
+/// Hears until it is dropped. The connection in use is published in `bus`.
+pub(super) async fn hear(shared: Arc<Shared>, bus: watch::Sender<Option<Connection>>) {
+    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
+    loop {
+        match Ear::open(&shared).await {
+            Ok(mut ear) => {
+                backoff.reset();
+                bus.send_replace(Some(ear.bus.clone()));
+                let why = ear.listen(&shared).await;
+                bus.send_replace(None);
+                tracing::warn!("the connection to systemd is gone ({why}): looking for it again");
+            }
+            Err(error) => tracing::warn!(%error, "cannot talk to systemd"),
+        }
+        sleep(backoff.next_delay()).await;
+    }
+}
+
+/// A connection on which systemd tells of all units.
+struct Ear {
+    bus: Connection,
+    manager: ManagerProxy<'static>,
+    /// systemd's own name on the bus: anybody may send what looks like its signals.
+    systemd: String,
+    changes: MessageStream,
+    removals: MessageStream,
+    owners: MessageStream,
+}
+
+impl Ear {
+    async fn open(shared: &Shared) -> zbus::Result<Self> {
+        let bus = connect(shared.scope).await?;
+        let signals = |interface: &'static str, member: &'static str| {
+            MatchRule::builder().msg_type(Type::Signal).interface(interface).member(member)
+        };
+        let changes = signals("org.freedesktop.DBus.Properties", "PropertiesChanged");
+        let changes = changes.sender(SYSTEMD).path_namespace(UNITS).build()?;
+        let removals = signals("org.freedesktop.systemd1.Manager", "UnitRemoved").sender(SYSTEMD).build()?;
+        let owners = signals("org.freedesktop.DBus", "NameOwnerChanged").sender("org.freedesktop.DBus");
+        let owners = owners.add_arg(SYSTEMD).build()?;
+        let hear =
+            |rule: MatchRule<'static>| MessageStream::for_match_rule(rule, &bus, NonZeroUsize::new(QUEUE));
+        let (changes, removals, owners) = (hear(changes).await?, hear(removals).await?, hear(owners).await?);
+        let manager = ManagerProxy::new(&bus).await?;
+        manager.subscribe().await?;
+        let name = BusName::try_from(SYSTEMD)?;
+        let systemd = DBusProxy::new(&bus).await?.get_name_owner(name).await?.to_string();
+        Ok(Self { bus, manager, systemd, changes, removals, owners })
+    }
+
+    /// Returns why there is nothing more to hear.
+    async fn listen(&mut self, shared: &Arc<Shared>) -> String {
+        if let Err(error) = self.look_at_all(shared).await {
+            return error.to_string();
+        }
+        loop {
+            let heard = tokio::select! {
+                message = next(&mut self.changes) => message.map(|message| self.changed(shared, &message)),
+                message = next(&mut self.removals) => message.map(|message| self.removed(shared, &message)),
+                message = next(&mut self.owners) => {
+                    // A systemd that executed itself anew knows nothing of who listened.
+                    return if message.is_some() { "it has a new one".into() } else { "it was closed".into() };
+                }
+            };
+            if heard.is_none() {
+                return "it was closed".into();
+            }
+        }
+    }
+
+    /// What went unheard while nobody listened.
+    async fn look_at_all(&self, shared: &Arc<Shared>) -> zbus::Result<()> {
+        let pattern = unit::pattern(&shared.instance);
+        let units = self.manager.list_units_by_patterns(&[], &[&pattern]).await?;
+        let there: Vec<String> = units.iter().map(|row| object_of(&row.0)).collect();
+        for object in shared.roster.objects() {
+            let ended = if there.contains(&object) {
+                let mut changed = properties(&self.bus, &object, "org.freedesktop.systemd1.Service").await?;
+                changed.extend(properties(&self.bus, &object, "org.freedesktop.systemd1.Unit").await?);
+                shared.roster.note(&object, &changed)
+            } else if shared.roster.is_awaited(&object) {
+                // Its start has not reached systemd yet.
+                None
+            } else {
+                shared.roster.gone(&object)
+            };
+            tell(shared, &self.bus, ended);
+        }
+        Ok(())
+    }
+
+    fn changed(&self, shared: &Arc<Shared>, message: &Message) {
+        let header = message.header();
+        let Some(path) = header.path().filter(|_| self.is_of_systemd(message)) else { return };
+        let Ok((_, changed, _)) =
+            message.body().deserialize::<(String, HashMap<String, OwnedVariant>, Vec<String>)>()
+        else {
+            return;
+        };
+        tell(shared, &self.bus, shared.roster.note(path.as_str(), &changed));
+    }
+
+    fn removed(&self, shared: &Arc<Shared>, message: &Message) {
+        if !self.is_of_systemd(message) {
+            return;
+        }
+        if let Ok((_, object)) = message.body().deserialize::<(String, zbus::OwnedObjectPath)>() {
+            tell(shared, &self.bus, shared.roster.gone(object.as_str()));
+        }
+    }
+
+    fn is_of_systemd(&self, message: &Message) -> bool {
+        message.header().sender().is_some_and(|sender| sender.as_str() == self.systemd)
+    }
+}
+
+/// In a task of its own: the last words take a moment, and other workers' ends must not wait for them.
+fn tell(shared: &Arc<Shared>, bus: &Connection, ended: Option<Ended>) {
+    if let Some(ended) = ended {
+        let (owner, bus) = (Arc::clone(shared), bus.clone());
+        shared.stop.spawn("worker end", async move { owner.tell_end(&bus, ended).await });
+    }
+}
+
+/// All properties of an object's interface.
+pub(super) async fn properties(
+    bus: &Connection,
+    object: &str,
+    interface: &str,
+) -> zbus::Result<HashMap<String, OwnedVariant>> {
+    let reply =
+        bus.call_method(Some(SYSTEMD), object, Some("org.freedesktop.DBus.Properties"), "GetAll", &interface);
+    reply.await?.body().deserialize()
+}
+
+async fn next(stream: &mut MessageStream) -> Option<Message> {
+    std::future::poll_fn(|cx| Pin::new(&mut *stream).poll_next(cx)).await?.ok()
+}
+
+const SYSTEMD: &str = "org.freedesktop.systemd1";
+/// Signals that may wait: a machine with many units tells a lot at once.
+const QUEUE: usize = 4096;

@@ -1,0 +1,108 @@
+//! The way out: who asks for it, what becomes of the workers, and in which order the parts end.
+//!
+//! Never here: how a part ends.
+
+use std::time::Duration;
+
+use crate::acceptor::Acceptor;
+use crate::manager::Manager;
+use crate::sd::notify;
+use crate::stop::{Signal, Signals, Stop};
+
+use super::alive;
+
+/// What becomes of the workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// They finish what they have in hand, and end.
+    Stop,
+    /// They go on, for the next server.
+    Leave,
+}
+
+/// Who asked for the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// A person, by key or over the control socket.
+    Person,
+    /// SIGTERM: whatever started the server.
+    Supervisor,
+}
+
+/// Returns when a signal or the control socket asks for the end; a hang-up deploys on the way.
+pub(super) async fn asked_to_stop(signals: &mut Signals, manager: &Manager, shutdown: &Stop) -> Asked {
+    loop {
+        let signal = tokio::select! {
+            () = shutdown.requested() => return Asked::Person,
+            signal = signals.next() => signal,
+        };
+        match signal {
+            Signal::Terminate => return Asked::Supervisor,
+            Signal::Interrupt => return Asked::Person,
+            Signal::Hangup => match manager.deploy(None).await {
+                Ok(_) => tracing::info!("deploying: SIGHUP"),
+                Err(error) => tracing::warn!(%error, "cannot deploy"),
+            },
+        }
+    }
+}
+
+/// Ends connections, then workers; whoever asks a second time does not want to wait.
+pub(super) async fn end(
+    ending: Ending,
+    drain: Duration,
+    acceptor: Acceptor,
+    manager: &Manager,
+    signals: &mut Signals,
+) {
+    tracing::info!("stopping: requests in hand have {drain:?}");
+    notify::stopping(match ending {
+        Ending::Stop => "finishing the requests in hand",
+        Ending::Leave => "finishing the requests in hand; the workers stay for the next start",
+    });
+    alive::ask_for_time_to_end(drain);
+    let finished = async {
+        let closing = tokio::task::spawn_blocking(move || acceptor.finish(drain));
+        if closing.await.is_err() {
+            tracing::error!("the data path did not stop in order");
+        }
+        match ending {
+            Ending::Stop => manager.stop(drain).await,
+            Ending::Leave => manager.stop(Duration::ZERO).await,
+        }
+    };
+    tokio::select! {
+        () = finished => {}
+        () = hurried(signals) => {
+            tracing::warn!("asked twice: stopping at once");
+            match ending {
+                Ending::Stop => manager.stop(Duration::ZERO).await,
+                Ending::Leave => manager.stop(Duration::ZERO).await,
+            }
+        }
+    }
+}
+
+/// Asks the rest to end and waits for it: what has nothing left to do.
+pub(super) async fn end_tasks(parts: &[(&Stop, &str)]) {
+    for (stop, _) in parts {
+        stop.request();
+    }
+    for (stop, name) in parts {
+        if stop.finished_within(LAST_TASKS).await > 0 {
+            tracing::warn!("{name}: a task did not end in time");
+        }
+    }
+}
+
+/// Returns when somebody asks again.
+async fn hurried(signals: &mut Signals) {
+    loop {
+        if matches!(signals.next().await, Signal::Terminate | Signal::Interrupt) {
+            return;
+        }
+    }
+}
+
+/// For tasks that have nothing left to do.
+const LAST_TASKS: Duration = Duration::from_secs(5);
