@@ -5,7 +5,7 @@
 //! table ─┬─ tokens ─┐
 //!        ├─ env ────┼─ layer ── merge ── Config ── app ── AppSettings
 //!        ├─ file ───┘                      └────── report
-//!        └─ pages: help, completions, manual, example
+//!        └─ pages: help, completions, manuals, example
 //! ```
 //!
 //! [`merge::read`] makes a [`merge::Config`] at the start; [`app::app_settings`] reads an app's own file anew for
@@ -28,6 +28,7 @@ mod completions;
 mod env;
 mod example;
 mod file;
+mod file_manual;
 mod folders;
 mod help;
 mod kind;
@@ -35,6 +36,7 @@ mod layer;
 mod manual;
 mod near;
 mod pages;
+pub(crate) mod roff;
 mod server;
 mod setting;
 mod table;

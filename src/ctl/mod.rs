@@ -11,6 +11,7 @@ mod args;
 mod check;
 mod client;
 mod find;
+mod manual;
 mod render;
 mod screen;
 mod stop;

@@ -19,7 +19,7 @@ use super::client::{Call, Client, encoded, understood};
 use super::find::Places;
 use super::screen::Screen;
 use super::trouble::{Exit, Trouble};
-use super::{check, render, stop, streams};
+use super::{check, manual, render, stop, streams};
 
 /// What a verb works with.
 pub(super) struct Session<'a> {
@@ -36,6 +36,10 @@ pub(super) fn act(words: Words, places: &Places, screen: &mut Screen) -> Result<
     match verb {
         Verb::Check { args } => return check::check(&args, common.json),
         Verb::Completions { shell } => return Ok(completions(shell, screen, common.json)),
+        Verb::Man => {
+            screen.data(manual::text(&Words::command()).as_bytes());
+            return Ok(Exit::Ok);
+        }
         _ => {}
     }
     let found = match &common.socket {
@@ -77,7 +81,7 @@ impl Session<'_> {
             Verb::Deploy { app } => streams::deploy(&mut self, app).await,
             Verb::Logs { app, lines, follow } => streams::logs(&mut self, app, lines, follow).await,
             Verb::Stop { no_wait } => stop::stop(&mut self, no_wait).await,
-            Verb::Check { .. } | Verb::Completions { .. } => Ok(Exit::Ok),
+            Verb::Check { .. } | Verb::Completions { .. } | Verb::Man => Ok(Exit::Ok),
         }
     }
 
