@@ -24,7 +24,7 @@ pub mod report;
 #[doc(hidden)]
 pub mod fuzzing;
 
-mod completions;
+pub(crate) mod completions;
 mod env;
 mod example;
 mod file;

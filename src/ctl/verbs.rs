@@ -12,6 +12,7 @@ use clap_complete::Shell;
 use serde::Serialize;
 
 use crate::api::{self, Changed, Health, Intent, Registry, Status, Workers};
+use crate::config::completions;
 use crate::name::HostName;
 
 use super::args::{Verb, Words};
@@ -204,13 +205,11 @@ fn versions(server: Option<Status>, screen: &mut Screen, json: bool) -> Exit {
 }
 
 fn completions(shell: Shell, screen: &mut Screen, json: bool) -> Exit {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Words::command(), "rip-serverctl", &mut script);
+    let script = completions::script(shell, &mut Words::command());
     if json {
-        let script = String::from_utf8_lossy(&script);
         screen.json(&Completions { ok: true, shell: shell.to_string(), script: &script });
     } else {
-        screen.data(&script);
+        screen.data(script.as_bytes());
     }
     Exit::Ok
 }
