@@ -116,6 +116,22 @@ pub struct Status {
     pub apps: Vec<AppStatus>,
     /// The certificates in use.
     pub certificates: Vec<CertificateStatus>,
+    /// How systemd runs it, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<Service>,
+}
+
+/// A server that is a service of systemd's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// Its unit.
+    pub unit: String,
+    /// Whether it is of a user's own manager.
+    pub user: bool,
+    /// Which units its workers are, as a pattern; then what they write is in the journal and not here. Without: they
+    /// are its child processes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workers: Option<String>,
 }
 
 /// Whether the instance can serve.

@@ -2,12 +2,13 @@
 //!
 //! The only file that knows both halves. Never here: what any part does.
 
+mod alive;
 mod banner;
+mod doors;
 mod limits;
 mod resolve;
 
 use std::io::{self, Write};
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,25 +17,27 @@ use anyhow::Context;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::acceptor::{self, Acceptor, bind_port};
+use crate::acceptor::{self, Acceptor};
 use crate::api::AppStatus;
 use crate::apps::runtimes;
 use crate::backend::child::{ChildBackend, ChildSettings};
 use crate::certs::{CertResolver, Keeper, KeeperParts, server_config};
 use crate::clock::WallClock;
 use crate::config::merge::Config;
-use crate::control::{self, Control, ControlParts, ControlSocket, Facts};
+use crate::control::{self, Control, ControlParts, Facts};
 use crate::directory::Directory;
 use crate::durable;
 use crate::logging::{self, LogStyle, Target};
 use crate::manager::{self, Manager, Resolve};
 use crate::metrics::Metrics;
 use crate::name::AppName;
+use crate::pulse::Pulses;
 use crate::registry::Registry;
 use crate::sd::{self, Inherited};
-use crate::spec::{PortChoice, Scheme, ServerSpec};
+use crate::spec::ServerSpec;
 use crate::stop::{Signal, Signals, Stop};
 
+use doors::{Doors, open_control};
 use resolve::Resolver;
 
 /// Serves until it is asked to stop.
@@ -74,12 +77,12 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     let started = Instant::now();
     let spec = &config.server;
     let mut signals = Signals::listen()?;
-    let control_socket = open_control(spec, inherited.control)?;
+    let control_sockets = open_control(spec, inherited.control)?;
     let places = make_places(spec)?;
     let resolver = Resolver::new(Arc::clone(&config));
     let paths: Vec<PathBuf> = config.apps.iter().map(|app| app.path.clone()).collect();
     let drain = check_apps(&resolver, &paths)?;
-    let doors = open_doors(spec, inherited.https, inherited.http)?;
+    let doors = Doors::open(spec, inherited.https, inherited.http)?;
 
     let (metrics, directory) = (Metrics::new(), Directory::new());
     let (backend_stop, manager_stop, control_stop, keeper_stop) =
@@ -113,9 +116,9 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     };
     let manager = Manager::start(parts, paths);
     let (urls, redirects) = doors.urls();
-    let shutdown = Stop::new();
+    let (shutdown, pulses) = (Stop::new(), Pulses::new());
     Control::start(ControlParts {
-        listener: control_socket,
+        listeners: control_sockets,
         manager: manager.clone(),
         facts: Arc::new(Facts {
             instance: spec.instance.clone(),
@@ -127,10 +130,12 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
                 keeper.as_ref().map(|(keeper, _)| keeper.status()).unwrap_or_default()
             }),
             drain,
+            service: None,
         }),
         metrics: metrics.clone(),
         stop: control_stop.clone(),
         shutdown: shutdown.clone(),
+        pulses: pulses.clone(),
     })?;
     if let Some(address) = spec.metrics {
         control::serve_metrics(address, manager.clone(), metrics.clone(), control_stop.clone())
@@ -147,10 +152,12 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
         metrics,
         to_journal: target == Target::Journal,
         threads: spec.threads.map_or_else(cores, |threads| threads.get() as usize),
+        pulses: pulses.clone(),
     })?;
 
     let tried = tokio::select! {
         unserved = manager.settled() => Some(unserved),
+        () = alive::ask_for_time() => None,
         () = asked_to_stop(&mut signals, &manager, &shutdown) => None,
     };
     if let Some(unserved) = tried {
@@ -164,6 +171,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
             let _ = io::stderr().lock().write_all(text.as_bytes());
         }
         say_ready(&urls, &apps, unserved.len());
+        alive::tell(&urls, &manager, &pulses, &control_stop);
         asked_to_stop(&mut signals, &manager, &shutdown).await;
     }
 
@@ -171,6 +179,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     shutdown.request();
     tracing::info!("stopping: requests in hand have {drain:?}");
     sd::notify::stopping("finishing the requests in hand");
+    alive::ask_for_time_to_end(drain);
     let finished = async {
         let closing = tokio::task::spawn_blocking(move || acceptor.finish(drain));
         if closing.await.is_err() {
@@ -203,36 +212,6 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     Ok(())
 }
 
-/// What the server listens on.
-struct Doors {
-    https: Vec<TcpListener>,
-    http: Vec<TcpListener>,
-}
-
-impl Doors {
-    /// Of apps, and of redirects.
-    fn urls(&self) -> (Vec<String>, Vec<String>) {
-        let http = banner::urls("http", 80, &self.http);
-        match self.https.is_empty() {
-            true => (http, Vec::new()),
-            false => (banner::urls("https", 443, &self.https), http),
-        }
-    }
-}
-
-fn open_control(
-    spec: &ServerSpec,
-    inherited: Vec<std::os::unix::net::UnixListener>,
-) -> anyhow::Result<ControlSocket> {
-    if let Some(listener) = inherited.into_iter().next() {
-        return Ok(ControlSocket::inherited(listener)?);
-    }
-    if let Some(folder) = spec.control_socket.parent() {
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    }
-    Ok(control::bind(&spec.control_socket)?)
-}
-
 fn make_places(spec: &ServerSpec) -> anyhow::Result<Places> {
     let places = Places { spool: spec.state_dir.join("spool") };
     let scripts = resolve::scripts(spec);
@@ -252,29 +231,6 @@ fn check_apps(resolver: &Resolver, paths: &[PathBuf]) -> anyhow::Result<Duration
         drain = drain.max(spec.rules.timeouts.drain);
     }
     Ok(drain)
-}
-
-/// Sockets of systemd if there are any, else our own.
-fn open_doors(spec: &ServerSpec, https: Vec<TcpListener>, http: Vec<TcpListener>) -> anyhow::Result<Doors> {
-    if !https.is_empty() || !http.is_empty() {
-        return Ok(Doors { https, http });
-    }
-    match spec.scheme {
-        Scheme::Http { port } => Ok(Doors { https: Vec::new(), http: bind_port(&spec.bind, port, 80)? }),
-        Scheme::Https { port, redirect } => {
-            let https = bind_port(&spec.bind, port, 443)?;
-            let http = redirect.map(|port| bind_redirect(spec, port)).unwrap_or_default();
-            Ok(Doors { https, http })
-        }
-    }
-}
-
-/// Redirects are a service to people who type no scheme: the server goes on without.
-fn bind_redirect(spec: &ServerSpec, port: u16) -> Vec<TcpListener> {
-    bind_port(&spec.bind, PortChoice::Given(port), port).unwrap_or_else(|error| {
-        tracing::warn!("nothing redirects to HTTPS: {error}");
-        Vec::new()
-    })
 }
 
 type Kept = (Keeper, Arc<CertResolver>);

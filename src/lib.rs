@@ -20,7 +20,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 ground | [`name`] [`backoff`] [`clock`] [`durable`] [`stop`] [`metrics`] [`logging`] [`sd`] |
+//! | 0 ground | [`name`] [`backoff`] [`clock`] [`durable`] [`stop`] [`metrics`] [`logging`] [`sd`] [`pulse`] |
 //! | 1 words | [`spec`] |
 //! | 2 edges | [`config`] [`api`] |
 //! | 3 shared | [`pool`] [`directory`] |
@@ -39,6 +39,7 @@ pub mod durable;
 pub mod logging;
 pub mod metrics;
 pub mod name;
+pub mod pulse;
 pub mod sd;
 pub mod stop;
 

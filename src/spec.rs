@@ -62,7 +62,7 @@ pub struct Recycle {
 }
 
 /// Memory limits of one worker, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Memory {
     /// Above it the worker is recycled after its answer.
     pub soft: Option<u64>,
@@ -71,7 +71,7 @@ pub struct Memory {
 }
 
 /// How a worker gets at its listening socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Hash)]
 #[serde(rename_all = "lowercase")]
 pub enum Listen {
     /// File descriptor 3 with `LISTEN_FDS=1`, as sd_listen_fds(3) describes.
@@ -117,7 +117,7 @@ pub enum ReloadSignal {
 }
 
 /// How one worker of a generation is started: fixed when the generation is made, so that a respawn runs the same thing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LaunchSpec {
     /// The app.
     pub app: AppName,
@@ -316,6 +316,49 @@ pub enum AccessLog {
     Json,
 }
 
+/// What runs the workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackendChoice {
+    /// systemd where the server is a service of it, else child processes.
+    Auto,
+    /// Child processes.
+    Child,
+    /// A transient unit for each worker.
+    Systemd,
+}
+
+/// What the transient unit of a worker may do: the admin's word alone, read from the server's file by whoever makes
+/// the unit.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Sandbox {
+    /// The user it runs as; `None`: a dynamic user of the instance and app.
+    pub user: Option<String>,
+    /// Where apps may lie. The others' folders below these are hidden from an app.
+    pub roots: Vec<PathBuf>,
+    /// Folders it may write to beside its own.
+    pub writable: Vec<PathBuf>,
+    /// Whether it has the network; without, only its own loopback.
+    pub network: bool,
+    /// Addresses it may speak with although they are denied.
+    pub ip_allow: Vec<ipnet::IpNet>,
+    /// Addresses it may not speak with.
+    pub ip_deny: Vec<ipnet::IpNet>,
+    /// Processes and threads.
+    pub tasks_max: u64,
+    /// Memory in bytes, whatever the app says; `None`: no limit but the app's.
+    pub memory_max: Option<u64>,
+    /// Share of the processors beside other units, 1 to 10000; systemd.resource-control(5).
+    pub cpu_weight: u32,
+    /// Percent of one processor; `None`: no limit.
+    pub cpu_quota: Option<u32>,
+    /// Whether memory may be made executable after it was written, as just-in-time compilers do.
+    pub write_execute: bool,
+    /// Variables for all workers, systemd.exec(5) `EnvironmentFile=`; `None`: `/etc/rip-server/INSTANCE.env` if there.
+    pub env_file: Option<PathBuf>,
+    /// Secrets as `ID:PATH`, systemd.exec(5) `LoadCredential=`.
+    pub credentials: Vec<String>,
+}
+
 /// The server itself, whatever apps it runs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServerSpec {
@@ -349,6 +392,10 @@ pub struct ServerSpec {
     pub control_socket: PathBuf,
     /// Prefix of the names of workers' sockets.
     pub socket_prefix: Option<String>,
+    /// What runs the workers.
+    pub backend: BackendChoice,
+    /// What the units of workers may do.
+    pub sandbox: Sandbox,
 }
 
 #[cfg(test)]

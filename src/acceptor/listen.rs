@@ -79,10 +79,12 @@ pub(super) async fn accept(
     gate: Arc<Gate>,
 ) {
     let mut backoff = Backoff::new(Duration::from_millis(5), Duration::from_secs(1));
+    let mut pulse = shard.pulses.join("accept");
     loop {
         let next = tokio::select! {
             biased;
-            () = shard.stop.requested() => return,
+            () = shard.stop.requested() => return pulse.retire(),
+            () = pulse.beat() => continue,
             next = admit(&listener, &gate) => next,
         };
         match next {

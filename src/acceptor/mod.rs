@@ -56,6 +56,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::directory::Directory;
 use crate::metrics::Metrics;
+use crate::pulse::Pulses;
 use crate::spec::{AccessLog, Hsts, ServerSpec};
 use crate::stop::Stop;
 
@@ -86,6 +87,8 @@ pub struct Parts {
     pub to_journal: bool,
     /// Threads, at least 1.
     pub threads: usize,
+    /// Where the accept loops tell that they go round.
+    pub pulses: Pulses,
 }
 
 /// The running data path.
@@ -115,6 +118,7 @@ impl Acceptor {
             let listeners = Listeners::clone_of(&parts)?;
             let (server, access, gate) = (Arc::clone(&server), access.clone(), Arc::clone(&gate));
             let (directory, metrics, stop) = (parts.directory.clone(), parts.metrics.clone(), stop.child());
+            let pulses = parts.pulses.clone();
             let run = move || {
                 let shard = Shard {
                     index,
@@ -124,6 +128,7 @@ impl Acceptor {
                     access,
                     stop,
                     channels: h2c::Channels::default(),
+                    pulses,
                 };
                 run_shard(shard, listeners, &gate);
             };

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::directory::{App, Directory};
 use crate::metrics::Metrics;
 use crate::name::HostName;
+use crate::pulse::Pulses;
 use crate::spec::Limits;
 use crate::stop::Stop;
 
@@ -47,6 +48,8 @@ pub(super) struct Shard {
     pub(super) access: AccessSink,
     pub(super) stop: Stop,
     pub(super) channels: Channels,
+    /// Its accept loops tell here that they go round.
+    pub(super) pulses: Pulses,
 }
 
 /// What a listener's connections are for.

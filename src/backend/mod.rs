@@ -12,15 +12,18 @@ mod output;
 mod procs;
 pub mod shim;
 mod sockets;
+pub mod systemd;
 mod worker;
 
 use std::fmt;
 use std::future::Future;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use crate::name::{GenerationId, WorkerId};
+use crate::name::{AppName, GenerationId, WorkerId};
 use crate::pool::Address;
 use crate::spec::{LaunchSpec, ReloadSignal};
 
@@ -40,6 +43,43 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Resident memory of a worker with all its processes, in bytes; `None` when not known.
     fn memory(&self, worker: WorkerId) -> Option<u64>;
+
+    /// The workers of this instance that an earlier server left behind; asked once, before the first start. Events
+    /// of them follow as of others. None where workers end with their server.
+    ///
+    /// # Cancel safety
+    /// Not safe: await it to its end.
+    fn survivors(&self) -> Pin<Box<dyn Future<Output = Vec<Survivor>> + Send + '_>> {
+        Box::pin(std::future::ready(Vec::new()))
+    }
+
+    /// A short word for everything that a worker of this spec is started with: two that have the same are the same.
+    fn fingerprint(&self, launch: &LaunchSpec) -> String {
+        let mut hasher = DefaultHasher::new();
+        launch.hash(&mut hasher);
+        format!("{:016x}", hasher.finish())
+    }
+
+    /// From now on the workers are another server's to be: what is dropped here leaves them and their sockets as
+    /// they are. Without effect where workers end with their server.
+    fn leave(&self) {}
+}
+
+/// A worker that outlived the server that started it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Survivor {
+    /// Its id.
+    pub worker: WorkerId,
+    /// Its app.
+    pub app: AppName,
+    /// Its generation.
+    pub generation: GenerationId,
+    /// Its process and its address.
+    pub started: Started,
+    /// What [`Backend::fingerprint`] said of its spec.
+    pub fingerprint: String,
+    /// When it was started.
+    pub since: SystemTime,
 }
 
 /// An order to start one worker.
@@ -54,7 +94,7 @@ pub struct Order {
 }
 
 /// A worker that has a process.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Started {
     /// Its process.
     pub pid: u32,
@@ -82,6 +122,8 @@ pub enum Event {
     Ready(WorkerId),
     /// It wrote a line to standard output or standard error.
     Output(WorkerId, String),
+    /// It is about to end, or has; these are the last lines it wrote, already logged elsewhere.
+    LastWords(WorkerId, Vec<String>),
     /// It is gone, with all its processes; nothing follows.
     Exited(WorkerId, Exit),
 }
@@ -129,6 +171,14 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// Whoever starts units refused, or could not be reached.
+    #[error("cannot start the unit {unit}: {reason}")]
+    Unit {
+        /// Which.
+        unit: String,
+        /// Why, for people.
+        reason: String,
+    },
     /// Its program could not be started.
     #[error("cannot start `{program}` in {}: {source}", directory.display())]
     Program {
@@ -147,7 +197,7 @@ pub(crate) mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::name::{AppName, InstanceName};
+    use crate::name::InstanceName;
     use crate::spec::{Listen, Memory};
 
     /// An order for a worker of the app `app` of the instance `test`.

@@ -14,7 +14,7 @@ pub(crate) fn text() -> String {
     for (row, key) in rows().filter(|(_, key)| !key.contains('.')) {
         setting(&mut file, row, key);
     }
-    for section in ["listen", "tls", "log", "limits"] {
+    for section in ["listen", "tls", "log", "limits", "sandbox"] {
         let _ = write!(file, "\n[{section}]\n");
         for (row, key) in rows() {
             if let Some((_, key)) = key.split_once('.').filter(|(first, _)| *first == section) {

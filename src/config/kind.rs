@@ -10,7 +10,7 @@ use super::compound;
 use super::units;
 use super::value::Value;
 use crate::name::{AppName, HostName, InstanceName};
-use crate::spec::{Listen, PortChoice, Protocol, Reload, ReloadSignal};
+use crate::spec::{BackendChoice, Listen, PortChoice, Protocol, Reload, ReloadSignal};
 
 /// What a setting takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,11 @@ pub(crate) enum Kind {
     Reload,
     Signal,
     Variables,
+    Backend,
+    User,
+    /// Absolute ones.
+    Paths,
+    Credentials,
 }
 
 /// What would have been right instead of what was read.
@@ -96,7 +101,13 @@ impl Kind {
             Self::Instance => InstanceName::parse(text).ok().map(|_| Value::Text(text.into())),
             Self::Text => (!text.is_empty()).then(|| Value::Text(text.into())),
             Self::UrlPath => is_url_path(text).then(|| Value::Text(text.into())),
-            Self::UrlPaths | Self::Command | Self::Hosts | Self::Addresses | Self::Networks => {
+            Self::UrlPaths
+            | Self::Command
+            | Self::Hosts
+            | Self::Addresses
+            | Self::Networks
+            | Self::Paths
+            | Self::Credentials => {
                 return self.parse_list(text.split(',').map(str::trim).map(String::from).collect());
             }
             Self::Endpoint => text.parse().ok().map(Value::Endpoint),
@@ -104,6 +115,8 @@ impl Kind {
             Self::Protocol => choice(text, PROTOCOL),
             Self::Reload => choice(text, RELOAD),
             Self::Signal => choice(text, SIGNAL),
+            Self::Backend => choice(text, BACKEND),
+            Self::User => is_user(text).then(|| Value::Text(text.into())),
             Self::Variables => None,
         };
         found.ok_or_else(|| self.wrong())
@@ -122,7 +135,9 @@ impl Kind {
                 let texts = items.iter().map(|item| item.get_ref().as_str().map(String::from));
                 self.parse_list(texts.collect::<Option<_>>().ok_or_else(|| self.wrong())?)
             }
-            (Self::Command | Self::UrlPaths, DeValue::String(_)) => Err(self.wrong()),
+            (Self::Command | Self::UrlPaths | Self::Paths | Self::Credentials, DeValue::String(_)) => {
+                Err(self.wrong())
+            }
             (_, DeValue::String(text)) => self.parse(text),
             (kind, DeValue::Integer(number)) if kind.takes_numbers() && number.radix() == 10 => {
                 self.parse(number.as_str())
@@ -170,7 +185,12 @@ impl Kind {
             Self::Addresses => "IP addresses, such as 127.0.0.1 or ::1".into(),
             Self::Networks => "networks, such as 10.0.0.0/8 or fd00::/8, or addresses".into(),
             Self::Endpoint => "ADDRESS:PORT, such as 127.0.0.1:9145 or [::1]:9145".into(),
-            Self::Listen | Self::Protocol | Self::Reload | Self::Signal => one_of(&self.choices()),
+            Self::Listen | Self::Protocol | Self::Reload | Self::Signal | Self::Backend => {
+                one_of(&self.choices())
+            }
+            Self::User => "a user's name of 1 to 31 of a-z 0-9 _ -, the first a letter or _".into(),
+            Self::Paths => "a list of absolute paths, such as [\"/srv/rip\"]".into(),
+            Self::Credentials => "a list of ID:PATH, such as [\"db:/etc/rip-server/db.key\"]".into(),
             Self::Variables => "a table of texts, such as { LANG = \"C.UTF-8\" }".into(),
         }
     }
@@ -183,6 +203,7 @@ impl Kind {
             Self::Protocol => PROTOCOL,
             Self::Reload => RELOAD,
             Self::Signal => SIGNAL,
+            Self::Backend => BACKEND,
             _ => &[],
         };
         pairs.iter().map(|(word, _)| *word).collect()
@@ -221,13 +242,24 @@ impl Kind {
             }
             Self::Addresses => each(&texts, |text| text.parse().ok()).map(Value::Addresses),
             Self::Networks => each(&texts, network).map(Value::Networks),
+            Self::Paths => texts.iter().all(|text| is_absolute(text)).then_some(Value::Texts(texts)),
+            Self::Credentials => texts.iter().all(|text| is_credential(text)).then_some(Value::Texts(texts)),
             _ => None,
         };
         found.ok_or_else(|| self.wrong())
     }
 
     fn is_list(self) -> bool {
-        matches!(self, Self::UrlPaths | Self::Command | Self::Hosts | Self::Addresses | Self::Networks)
+        matches!(
+            self,
+            Self::UrlPaths
+                | Self::Command
+                | Self::Hosts
+                | Self::Addresses
+                | Self::Networks
+                | Self::Paths
+                | Self::Credentials
+        )
     }
 
     fn takes_numbers(self) -> bool {
@@ -280,6 +312,26 @@ fn is_url_path(text: &str) -> bool {
     text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic() && b != b'#')
 }
 
+/// A plain absolute path: units read `%`, quotes and `:` in their own way.
+fn is_absolute(text: &str) -> bool {
+    text.starts_with('/')
+        && text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'%' | b'"' | b'\'' | b'\\' | b':'))
+        && !text.split('/').any(|part| part == "..")
+}
+
+/// systemd.exec(5), `LoadCredential=`.
+fn is_credential(text: &str) -> bool {
+    text.split_once(':').is_some_and(|(id, path)| AppName::parse(id).is_ok() && is_absolute(path))
+}
+
+/// useradd(8), as Debian has it.
+fn is_user(text: &str) -> bool {
+    let first = |b: u8| b.is_ascii_lowercase() || b == b'_';
+    text.len() <= 31
+        && text.bytes().next().is_some_and(first)
+        && text.bytes().all(|b| first(b) || b.is_ascii_digit() || b == b'-')
+}
+
 fn variable(name: &str, value: &DeValue<'_>) -> Result<(String, String), Wrong> {
     let Some(text) = value.as_str() else {
         return Err(Wrong(format!("{name} as a text: put its value in quotes")));
@@ -314,6 +366,11 @@ const RELOAD: &[(&str, Value)] = &[
     ("none", Value::Reload(Reload::None)),
     ("process", Value::Reload(Reload::Process)),
     ("module", Value::Reload(Reload::Module)),
+];
+const BACKEND: &[(&str, Value)] = &[
+    ("auto", Value::Backend(BackendChoice::Auto)),
+    ("child", Value::Backend(BackendChoice::Child)),
+    ("systemd", Value::Backend(BackendChoice::Systemd)),
 ];
 const SIGNAL: &[(&str, Value)] = &[
     ("HUP", Value::Signal(ReloadSignal::Hup)),

@@ -19,6 +19,7 @@ pub mod machine;
 pub mod merge;
 pub mod origin;
 pub mod report;
+pub mod sandbox;
 
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]

@@ -13,7 +13,7 @@ use super::origin::{Effective, Origin};
 use super::setting::Setting;
 use super::table::Id;
 use crate::name::InstanceName;
-use crate::spec::{AccessLog, CertSource, Hsts, Limits, PortChoice, Scheme, ServerSpec};
+use crate::spec::{AccessLog, CertSource, Hsts, Limits, PortChoice, Sandbox, Scheme, ServerSpec};
 
 /// Puts the server's settings together.
 ///
@@ -44,7 +44,30 @@ pub(crate) fn spec(
         state_dir: folders.state.value.clone(),
         control_socket: folders.control.clone(),
         socket_prefix: stack.get(Id::SocketPrefix),
+        backend: stack.want(Id::Backend),
+        sandbox: sandbox(stack),
     })
+}
+
+/// What units may do.
+pub(crate) fn sandbox(stack: &Stack<'_>) -> Sandbox {
+    let paths =
+        |id| stack.get::<Vec<String>>(id).unwrap_or_default().into_iter().map(PathBuf::from).collect();
+    Sandbox {
+        user: stack.get(Id::SandboxUser),
+        roots: paths(Id::SandboxRoots),
+        writable: paths(Id::SandboxWritable),
+        network: stack.want(Id::SandboxNetwork),
+        ip_allow: stack.get(Id::SandboxIpAllow).unwrap_or_default(),
+        ip_deny: stack.get(Id::SandboxIpDeny).unwrap_or_default(),
+        tasks_max: stack.want(Id::SandboxTasks),
+        memory_max: stack.want(Id::SandboxMemory),
+        cpu_weight: narrow(stack.want(Id::SandboxCpuWeight)),
+        cpu_quota: stack.want::<Option<u64>>(Id::SandboxCpuQuota).map(narrow),
+        write_execute: stack.want(Id::SandboxWriteExecute),
+        env_file: stack.get(Id::SandboxEnvFile),
+        credentials: stack.get(Id::SandboxCredentials).unwrap_or_default(),
+    }
 }
 
 /// What is in force, with names and folders as they were worked out.

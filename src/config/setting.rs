@@ -61,10 +61,11 @@ pub(crate) enum Group {
     Log,
     Files,
     Limits,
+    Units,
 }
 
 impl Group {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Workers,
         Self::Times,
         Self::Listening,
@@ -73,6 +74,7 @@ impl Group {
         Self::Files,
         Self::App,
         Self::Limits,
+        Self::Units,
     ];
 
     pub(crate) fn title(self) -> &'static str {
@@ -85,6 +87,7 @@ impl Group {
             Self::Log => "Log",
             Self::Files => "Names and files",
             Self::Limits => "Limits on clients",
+            Self::Units => "Units of workers, under systemd",
         }
     }
 }

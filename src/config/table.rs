@@ -246,6 +246,49 @@ settings! {
     ReplySpool: Limits, Size, Is("64M"), "SIZE",
         [Env("RIP_LIMITS_REPLY_SPOOL"), Server("limits.reply_spool")],
         "how much of an answer is kept in the spool file before the worker has to wait";
+
+    Backend: Units, Backend, Is("auto"), "auto|child|systemd",
+        [Flag("--backend"), Env("RIP_BACKEND"), Server("backend")],
+        "what runs the workers: child processes, or a unit of systemd's for each; auto: units where the server is a service";
+    SandboxUser: Units, User, Unset("a dynamic user for each app", "blog"), "USER",
+        [Server("sandbox.user")],
+        "the user that workers run as";
+    SandboxRoots: Units, Paths, Is("/srv/rip"), "DIRS",
+        [Server("sandbox.roots")],
+        "where apps may lie; what else is there is hidden from an app";
+    SandboxWritable: Units, Paths, Unset("none", "/var/lib/blog"), "DIRS",
+        [Server("sandbox.writable")],
+        "folders that workers may write to, beside $STATE_DIRECTORY, $CACHE_DIRECTORY and a /tmp of their own";
+    SandboxNetwork: Units, Switch, Is("true"), "BOOL",
+        [Server("sandbox.network")],
+        "whether workers have the network; without, they have only a loopback of their own";
+    SandboxIpAllow: Units, Networks, Unset("none", "10.0.0.0/8"), "CIDRS",
+        [Server("sandbox.ip_allow")],
+        "addresses that workers may speak with although they are denied";
+    SandboxIpDeny: Units, Networks, Unset("none", "0.0.0.0/0,::/0"), "CIDRS",
+        [Server("sandbox.ip_deny")],
+        "addresses that workers may not speak with";
+    SandboxTasks: Units, Count(1, 1_000_000), Is("512"), "N",
+        [Server("sandbox.tasks_max")],
+        "processes and threads of one worker";
+    SandboxMemory: Units, SizeLimit, Is("off"), "SIZE",
+        [Server("sandbox.memory_max")],
+        "most memory of one worker, whatever its app says";
+    SandboxCpuWeight: Units, Count(1, 10_000), Is("100"), "N",
+        [Server("sandbox.cpu_weight")],
+        "share of the processors beside other units";
+    SandboxCpuQuota: Units, Limit(1_000_000), Is("off"), "PERCENT",
+        [Server("sandbox.cpu_quota")],
+        "most time of one worker, in percent of one processor";
+    SandboxWriteExecute: Units, Switch, Is("true"), "BOOL",
+        [Server("sandbox.write_execute")],
+        "whether workers may make written memory executable; Node, Bun and PyPy need it";
+    SandboxEnvFile: Units, Path, Unset("/etc/rip-server/INSTANCE.env if it exists", "/etc/rip-server/labs-api.env"), "FILE",
+        [Server("sandbox.env_file")],
+        "variables for the workers, one NAME=VALUE a line; the place for secrets";
+    SandboxCredentials: Units, Credentials, Unset("none", "db:/etc/rip-server/db.key"), "ID:PATHS",
+        [Server("sandbox.credentials")],
+        "secret files for the workers, found as $CREDENTIALS_DIRECTORY/ID";
 }
 
 const fn row(

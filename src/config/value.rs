@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use super::units::{show_duration, show_size};
 use crate::name::HostName;
-use crate::spec::{Listen, PortChoice, Protocol, Rate, Reload, ReloadSignal, WorkerCount};
+use crate::spec::{BackendChoice, Listen, PortChoice, Protocol, Rate, Reload, ReloadSignal, WorkerCount};
 
 /// A value that has been read.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +44,7 @@ pub(crate) enum Value {
     Protocol(Protocol),
     Reload(Reload),
     Signal(ReloadSignal),
+    Backend(BackendChoice),
     Variables(BTreeMap<String, String>),
 }
 
@@ -102,6 +103,7 @@ impl fmt::Display for Value {
             Self::Protocol(protocol) => f.write_str(&format!("{protocol:?}").to_ascii_lowercase()),
             Self::Reload(reload) => f.write_str(&format!("{reload:?}").to_ascii_lowercase()),
             Self::Signal(signal) => f.write_str(&format!("{signal:?}").to_ascii_uppercase()),
+            Self::Backend(backend) => f.write_str(&format!("{backend:?}").to_ascii_lowercase()),
             Self::Variables(variables) => f.write_str(&joined(variables.keys())),
         }
     }
@@ -150,5 +152,6 @@ held! {
     Protocol: Protocol;
     Reload: Reload;
     ReloadSignal: Signal;
+    BackendChoice: Backend;
     BTreeMap<String, String>: Variables;
 }

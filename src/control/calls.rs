@@ -88,6 +88,7 @@ impl Control {
             doing: if self.shutdown.is_requested() { DRAINING.into() } else { doing(&apps) },
             apps,
             certificates: (facts.certificates)(),
+            service: facts.service.clone(),
         }
     }
 }

@@ -18,11 +18,12 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::api::CertificateStatus;
+use crate::api::{CertificateStatus, Service};
 use crate::backoff::Backoff;
 use crate::manager::Manager;
 use crate::metrics::Metrics;
 use crate::name::InstanceName;
+use crate::pulse::{Pulse, Pulses};
 use crate::stop::Stop;
 
 mod calls;
@@ -43,7 +44,7 @@ use socket::Ours;
 /// What the control server is made of.
 pub struct ControlParts {
     /// Where it listens.
-    pub listener: ControlSocket,
+    pub listeners: Vec<ControlSocket>,
     /// Who does what is asked.
     pub manager: Manager,
     /// What stays as it is.
@@ -54,6 +55,8 @@ pub struct ControlParts {
     pub stop: Stop,
     /// Requested by `POST /stop`.
     pub shutdown: Stop,
+    /// Where its loop tells that it goes round.
+    pub pulses: Pulses,
 }
 
 /// What a server knows about itself.
@@ -72,6 +75,8 @@ pub struct Facts {
     pub certificates: Box<dyn Fn() -> Vec<CertificateStatus> + Send + Sync>,
     /// How long requests in hand have when it stops.
     pub drain: Duration,
+    /// How systemd runs it, if it does.
+    pub service: Option<Service>,
 }
 
 /// The running control server.
@@ -81,6 +86,7 @@ pub struct Control {
     metrics: Metrics,
     stop: Stop,
     shutdown: Stop,
+    pulses: Pulses,
 }
 
 impl Control {
@@ -88,37 +94,45 @@ impl Control {
     /// in hand end for a short while, and unlinks its socket if it made it.
     ///
     /// # Errors
-    /// When the socket cannot be registered with the runtime.
+    /// When a socket cannot be registered with the runtime.
     ///
     /// # Panics
     /// Outside a tokio runtime.
     pub fn start(parts: ControlParts) -> io::Result<()> {
-        let ControlParts { listener, manager, facts, metrics, stop, shutdown } = parts;
-        let (listener, ours) = listener.into_parts();
-        let listener = UnixListener::from_std(listener)?;
-        let control = Arc::new(Self { manager, facts, metrics, stop: stop.clone(), shutdown });
-        stop.spawn("control", control.run(listener, ours));
+        let ControlParts { listeners, manager, facts, metrics, stop, shutdown, pulses } = parts;
+        let control = Arc::new(Self { manager, facts, metrics, stop: stop.clone(), shutdown, pulses });
+        for listener in listeners {
+            let (listener, ours) = listener.into_parts();
+            let listener = UnixListener::from_std(listener)?;
+            stop.spawn("control", Arc::clone(&control).run(listener, ours));
+        }
         Ok(())
     }
 
     async fn run(self: Arc<Self>, listener: UnixListener, ours: Option<Ours>) {
         let connections = self.stop.child();
+        let mut pulse = self.pulses.join("control");
         tokio::select! {
             biased;
             () = self.stop.requested() => {}
-            () = self.accept(listener, &connections) => {}
+            () = self.accept(listener, &connections, &mut pulse) => {}
         }
+        pulse.retire();
         connections.finished_within(GRACE * 2).await;
         drop(ours);
     }
 
     /// Never returns; every connection gets a place first, so that they cannot use up the server's descriptors.
-    async fn accept(self: &Arc<Self>, listener: UnixListener, connections: &Stop) {
+    async fn accept(self: &Arc<Self>, listener: UnixListener, connections: &Stop, pulse: &mut Pulse) {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS + TURNED_AWAY));
         let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
-        while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-            match listener.accept().await {
-                Ok((stream, _)) => {
+        loop {
+            let next = tokio::select! {
+                () = pulse.beat() => continue,
+                next = admit(&listener, &places) => next,
+            };
+            match next {
+                Ok((stream, place)) => {
                     backoff.reset();
                     let room = if places.available_permits() < TURNED_AWAY { Room::Full } else { Room::Free };
                     let serving = Arc::clone(self).serve(stream, room, place, connections.clone());
@@ -164,6 +178,16 @@ impl Control {
             tracing::debug!(%error, "a control connection broke off");
         }
     }
+}
+
+/// A place first, then a connection. Cancel-safe: who is not accepted yet stays in the kernel's queue.
+async fn admit(
+    listener: &UnixListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(UnixStream, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, place))
 }
 
 #[derive(Clone, Copy)]

@@ -11,6 +11,7 @@ mod args;
 mod check;
 mod client;
 mod find;
+mod journal;
 mod manual;
 mod render;
 mod screen;

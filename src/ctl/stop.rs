@@ -6,14 +6,16 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::Serialize;
+use tokio::process::Command;
 use tokio::time::{sleep, timeout};
 
-use crate::api::{self, Status, Stopping};
+use crate::api::{self, Service, Status, Stopping};
 
 use super::client::{Call, understood};
 use super::trouble::{Exit, Trouble};
@@ -24,6 +26,9 @@ pub(super) async fn stop(session: &mut Session<'_>, no_wait: bool) -> Result<Exi
     let status: Status = understood(&session.client.call(Call::get("/status")).await?)?;
     let server = Server::of(session.client.socket(), &status);
 
+    if let Some(service) = &status.service {
+        return stop_units(session, &status, service, no_wait).await;
+    }
     let answer = session.client.call(Call::post("/stop", &api::Stop {})?).await?;
     let Stopping { drain, .. } = understood(&answer)?;
     if !no_wait {
@@ -45,6 +50,58 @@ pub(super) async fn stop(session: &mut Session<'_>, no_wait: bool) -> Result<Exi
         session.screen.say(format_args!("{}: {done}", status.instance));
     }
     Ok(Exit::Ok)
+}
+
+/// With its sockets, or the next connection would start it again; with the rights of whoever calls.
+async fn stop_units(
+    session: &mut Session<'_>,
+    status: &Status,
+    service: &Service,
+    no_wait: bool,
+) -> Result<Exit, Trouble> {
+    let mut systemctl = Command::new("systemctl");
+    if service.user {
+        systemctl.arg("--user");
+    }
+    if no_wait {
+        systemctl.arg("--no-block");
+    }
+    systemctl.arg("stop").args(units(service)).stdin(Stdio::null());
+    let failed = |why: String| {
+        Trouble::new(Exit::Failed, "systemctl", format!("systemctl did not stop {}: {why}", service.unit))
+            .hint("stopping a service of the system needs its rights: try sudo")
+    };
+    let stopped = match session.limit {
+        Some(limit) => timeout(limit, systemctl.status())
+            .await
+            .map_err(|_| Trouble::late(&format!("stopping {}", status.instance), limit))?,
+        None => systemctl.status().await,
+    };
+    match stopped {
+        Ok(exit) if exit.success() => {}
+        Ok(exit) => return Err(failed(exit.to_string())),
+        Err(error) => return Err(failed(error.to_string())),
+    }
+    if session.json {
+        session.screen.json(&Stopped { ok: true, drain: 0, stopped: !no_wait });
+    } else {
+        let done = if no_wait { "told to stop" } else { "stopped" };
+        session.screen.say(format_args!("{}: {done}, with its sockets", status.instance));
+    }
+    Ok(Exit::Ok)
+}
+
+/// The service and the sockets that start it.
+fn units(service: &Service) -> Vec<String> {
+    let mut units = vec![service.unit.clone()];
+    if let Some(instance) =
+        service.unit.strip_prefix("rip-server@").and_then(|rest| rest.strip_suffix(".service"))
+    {
+        // Before the service: what is started by a connection must not come back in between.
+        let sockets = ["https", "http", "control"].map(|kind| format!("rip-server-{kind}@{instance}.socket"));
+        units.splice(0..0, sockets);
+    }
+    units
 }
 
 #[derive(Serialize)]

@@ -8,10 +8,11 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use tokio::time::timeout;
 
-use crate::api::{self, DeployEvent, LogLine};
+use crate::api::{self, DeployEvent, LogLine, Status};
 use crate::name::AppName;
 
 use super::client::{Call, Lines, encoded, understood};
+use super::journal::{Journal, Question};
 use super::render;
 use super::screen::Reader;
 use super::trouble::{Exit, Trouble};
@@ -86,6 +87,15 @@ pub(super) async fn logs(
     lines: usize,
     follow: bool,
 ) -> Result<Exit, Trouble> {
+    let limit = if follow { session.limit } else { session.limit.or(Some(LOGS)) };
+    let status: Status = understood(&session.client.call(Call::get("/status")).await?)?;
+    if let Some(service) = &status.service
+        && let Some(units) = &service.workers
+    {
+        let (instance, app) = (&status.instance, app.as_ref());
+        let mut journal = Journal::open(&Question { service, units, instance, app, lines, follow })?;
+        return within(limit, "reading the journal", copy_journal(session, &mut journal)).await;
+    }
     let mut path = format!("/logs?lines={lines}");
     if let Some(app) = app {
         path += &format!("&app={}", encoded(app.as_str()));
@@ -93,7 +103,6 @@ pub(super) async fn logs(
     if follow {
         path += "&follow=1";
     }
-    let limit = if follow { session.limit } else { session.limit.or(Some(LOGS)) };
     let mut lines = session.client.stream(Call::get(path)).await?;
     within(limit, "reading the logs", copy(session, &mut lines)).await
 }
@@ -105,6 +114,21 @@ async fn copy(session: &mut Session<'_>, lines: &mut Lines) -> Result<Exit, Trou
             session.screen.answer(&line)
         } else {
             let line: LogLine = understood(&line)?;
+            session.screen.data(render::log_line(&line, &zone).as_bytes())
+        };
+        if reader == Reader::Gone {
+            break;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+async fn copy_journal(session: &mut Session<'_>, journal: &mut Journal) -> Result<Exit, Trouble> {
+    let zone = TimeZone::system();
+    while let Some(line) = journal.next().await? {
+        let reader = if session.json {
+            session.screen.json(&line)
+        } else {
             session.screen.data(render::log_line(&line, &zone).as_bytes())
         };
         if reader == Reader::Gone {

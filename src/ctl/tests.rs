@@ -325,14 +325,15 @@ fn a_deploy_whose_report_breaks_off_names_the_app() {
 fn logs_are_data_and_their_flags_reach_the_server() {
     let line =
         json!({"t": 0, "app": "api", "worker": 7, "generation": 1, "line": "hello"}).to_string() + "\n";
-    let server = Scripted::answers(&[(200, line.clone())]);
+    let server = Scripted::answers(&[(200, status("healthy")), (200, line.clone())]);
     let (code, data, talk, asked) = server.play(&["logs", "api", "-n", "5", "-f"]);
-    assert_eq!(asked, ["GET /logs?lines=5&app=api&follow=1"]);
+    assert_eq!(asked, ["GET /status", "GET /logs?lines=5&app=api&follow=1"]);
     assert!(data.ends_with(" api/7 hello\n"), "{data}");
     assert_eq!((code, talk.as_str()), (0, ""));
 
-    let (_, data, _, asked) = Scripted::answers(&[(200, line.clone())]).play(&["logs", "--json"]);
-    assert_eq!((data, asked), (line, vec!["GET /logs?lines=100".into()]));
+    let server = Scripted::answers(&[(200, status("healthy")), (200, line.clone())]);
+    let (_, data, _, asked) = server.play(&["logs", "--json"]);
+    assert_eq!((data, asked.last().map(String::as_str)), (line, Some("GET /logs?lines=100")));
 }
 
 #[test]

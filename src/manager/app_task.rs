@@ -216,6 +216,7 @@ impl AppTask {
         match event {
             backend::Event::Ready(worker) => self.said_ready(worker),
             backend::Event::Output(worker, line) => self.wrote(worker, line),
+            backend::Event::LastWords(worker, lines) => self.said_last(worker, &lines),
             backend::Event::Exited(worker, exit) => {
                 if let Some(record) = self.crew.get(&worker) {
                     self.app.metrics.worker_exited(record.cause_of(exit));
@@ -223,6 +224,14 @@ impl AppTask {
                 self.pool.note_end(worker, exit.cause());
                 self.feed(worker, Event::Gone, &exit.to_string());
             }
+        }
+    }
+
+    /// For the message of a rejection; they are in the log already.
+    fn said_last(&mut self, worker: WorkerId, lines: &[String]) {
+        let Some(record) = self.crew.get(&worker) else { return };
+        if let Some(rollout) = self.rollout.as_mut().filter(|rollout| rollout.id == record.generation) {
+            lines.iter().for_each(|line| rollout.note_output(line));
         }
     }
 

@@ -101,7 +101,10 @@ impl Post {
     /// Delivers until there is nothing more to come.
     pub(super) async fn deliver(self, mut events: mpsc::Receiver<Event>) {
         while let Some(event) = events.recv().await {
-            let (Event::Ready(worker) | Event::Output(worker, _) | Event::Exited(worker, _)) = &event;
+            let (Event::Ready(worker)
+            | Event::Output(worker, _)
+            | Event::LastWords(worker, _)
+            | Event::Exited(worker, _)) = &event;
             let mailbox = self.lock().get(worker).cloned();
             if let Some(mailbox) = mailbox {
                 // An app that has ended has no worker left to hear of.

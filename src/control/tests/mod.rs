@@ -13,6 +13,7 @@ use crate::backend::{Event, Exit};
 use crate::directory::Directory;
 use crate::manager::{Parts, Resolve, ResolveError};
 use crate::name::{AppName, WorkerId};
+use crate::pulse::Pulses;
 use crate::registry::Registry;
 use crate::spec::{
     AppSpec, LaunchSpec, Listen, Memory, Protocol, Recycle, Reload, Rules, Timeouts, WorkerCount,
@@ -60,6 +61,7 @@ impl Running {
                 vec![CertificateStatus { names, source: "self-signed".into(), expires_in: 60, problem: None }]
             }),
             drain: Duration::from_secs(30),
+            service: None,
         };
         let (events, happened) = tokio::sync::mpsc::channel(16);
         let workers = FakeBackend::new(events.clone());
@@ -75,12 +77,13 @@ impl Running {
         };
         let manager = Manager::start(parts, apps);
         Control::start(ControlParts {
-            listener: bind(&control).unwrap(),
+            listeners: vec![bind(&control).unwrap()],
             manager: manager.clone(),
             facts: Arc::new(facts),
             metrics: Metrics::new(),
             stop: stop.clone(),
             shutdown: shutdown.clone(),
+            pulses: Pulses::new(),
         })
         .unwrap();
         Self { dir, manager, workers, events, stop, shutdown }

@@ -167,6 +167,7 @@ mod tests {
             doing: "serving".into(),
             apps,
             certificates: vec![],
+            service: None,
         }
     }
 

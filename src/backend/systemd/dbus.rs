@@ -1,0 +1,123 @@
+//! Owns the words that the server, the launcher and systemd exchange over D-Bus. Never here: a connection, or a
+//! decision.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+use zbus::{Fd, OwnedFd, OwnedObjectPath, OwnedVariant, Type, Variant};
+
+/// The launcher's name on the bus.
+pub const LAUNCHER: &str = "org.rip_server.Launcher1";
+/// The launcher's only object.
+pub const LAUNCHER_PATH: &str = "/org/rip_server/Launcher1";
+
+/// One worker to be started. The instance is not in it: that is what the caller's own unit is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Type)]
+pub struct StartRequest {
+    /// Its app's name.
+    pub app: String,
+    /// Its number.
+    pub worker: u64,
+    /// Its generation.
+    pub generation: u64,
+    /// The app's directory, or the one its entry file is in; symbolic links followed.
+    pub directory: String,
+    /// Program and arguments; the program is a path or is looked up in PATH.
+    pub command: Vec<String>,
+    /// All of the worker's environment but what the unit adds: `RIP_APP`, `RIP_INSTANCE`, `RIP_WORKER`,
+    /// `RIP_GENERATION`, `RIP_LAUNCH`.
+    pub environment: HashMap<String, String>,
+    /// The socket on which it may say `READY=1`, in the instance's runtime folder; empty: none.
+    pub notify_socket: String,
+    /// The folder it binds its socket in, in the instance's runtime folder; empty: it binds none there.
+    pub socket_folder: String,
+    /// Kept in its environment as `RIP_LAUNCH`, for the adoption of survivors.
+    pub fingerprint: String,
+    /// The most memory, in bytes; 0: no limit.
+    pub memory_max: u64,
+    /// From SIGTERM to SIGKILL, in microseconds.
+    pub kill_after: u64,
+}
+
+/// The launcher.
+#[zbus::proxy(
+    interface = "org.rip_server.Launcher1",
+    default_service = "org.rip_server.Launcher1",
+    default_path = "/org/rip_server/Launcher1"
+)]
+pub trait Launcher {
+    /// Starts a worker's unit and returns its name once systemd has taken the job. `listener` has one listening
+    /// socket, or none; it becomes the unit's standard input.
+    fn start_worker(&self, request: &StartRequest, listener: Vec<Fd<'_>>) -> zbus::Result<String>;
+
+    /// SIGTERM, and SIGKILL after the unit's time. A worker that is gone is fine.
+    fn stop_worker(&self, app: &str, worker: u64) -> zbus::Result<()>;
+
+    /// Sends `KILL` to all processes of a worker, or `HUP`, `USR1`, `USR2` to its main one. A worker that is gone is
+    /// fine.
+    fn signal_worker(&self, app: &str, worker: u64, signal: &str) -> zbus::Result<()>;
+
+    /// The last lines that a worker wrote, at most 100, from the journal.
+    fn worker_output(&self, app: &str, worker: u64, lines: u32) -> zbus::Result<Vec<String>>;
+}
+
+/// A property of a transient unit; org.freedesktop.systemd1(5).
+pub type Property<'a> = (&'a str, Variant<'a>);
+
+/// One row of `ListUnitsByPatterns`: name, description, load, active, sub, follower, path, job id, job type, job path.
+pub type UnitRow =
+    (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
+
+/// systemd itself; org.freedesktop.systemd1(5).
+#[zbus::proxy(
+    interface = "org.freedesktop.systemd1.Manager",
+    default_service = "org.freedesktop.systemd1",
+    default_path = "/org/freedesktop/systemd1"
+)]
+pub trait Manager {
+    /// Begins the emission of signals for this connection.
+    fn subscribe(&self) -> zbus::Result<()>;
+
+    /// Makes a unit and starts it; the job.
+    fn start_transient_unit(
+        &self,
+        name: &str,
+        mode: &str,
+        properties: &[Property<'_>],
+        aux: &[(&str, &[Property<'_>])],
+    ) -> zbus::Result<OwnedObjectPath>;
+
+    /// Stops a unit; the job.
+    fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+
+    /// Sends a signal to `main` or `all` processes of a unit.
+    fn kill_unit(&self, name: &str, whom: &str, signal: i32) -> zbus::Result<()>;
+
+    /// The object of a loaded unit.
+    fn get_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
+
+    /// The unit that a process belongs to.
+    #[zbus(name = "GetUnitByPID")]
+    fn get_unit_by_pid(&self, pid: u32) -> zbus::Result<OwnedObjectPath>;
+
+    /// Loaded units whose names match.
+    fn list_units_by_patterns(&self, states: &[&str], patterns: &[&str]) -> zbus::Result<Vec<UnitRow>>;
+
+    /// A job is over.
+    #[zbus(signal)]
+    fn job_removed(&self, id: u32, job: OwnedObjectPath, unit: &str, result: &str) -> zbus::Result<()>;
+
+    /// A unit is no longer loaded.
+    #[zbus(signal)]
+    fn unit_removed(&self, id: &str, unit: OwnedObjectPath) -> zbus::Result<()>;
+
+    /// Such as `252.39-1~deb12u1`.
+    #[zbus(property)]
+    fn version(&self) -> zbus::Result<String>;
+}
+
+/// Properties of any object; D-Bus Specification, "org.freedesktop.DBus.Properties".
+pub type Properties = HashMap<String, OwnedVariant>;
+
+/// Listeners as the launcher receives them.
+pub type Listeners = Vec<OwnedFd>;

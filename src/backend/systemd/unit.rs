@@ -1,0 +1,135 @@
+//! Owns the names of the units of workers: made from instance, app and number, and read back. Never here: a unit.
+//!
+//! `rip-worker-INSTANCE-APP-N.service` in `rip-workers-INSTANCE.slice`, each part escaped as systemd.unit(5) says, the
+//! dash too: no part can be taken for two.
+
+use crate::name::{AppName, InstanceName, WorkerId};
+
+/// The unit of a worker.
+pub fn name(instance: &InstanceName, app: &AppName, worker: WorkerId) -> String {
+    format!("rip-worker-{}-{}-{worker}.service", escape(instance.as_str()), escape(app.as_str()))
+}
+
+/// The pattern that all workers' units of an instance match and no others.
+pub fn pattern(instance: &InstanceName) -> String {
+    // A backslash is an escape in glob(7) too.
+    format!("rip-worker-{}-*.service", escape(instance.as_str()).replace('\\', "\\\\"))
+}
+
+/// The slice that the workers of an instance are in.
+pub fn slice(instance: &InstanceName) -> String {
+    format!("rip-workers-{}.slice", escape(instance.as_str()))
+}
+
+/// App and number of a unit of this instance; `None`: it is none.
+pub fn parse(instance: &InstanceName, unit: &str) -> Option<(AppName, WorkerId)> {
+    let own = format!("rip-worker-{}-", escape(instance.as_str()));
+    let (app, number) = unit.strip_prefix(&own)?.strip_suffix(".service")?.split_once('-')?;
+    let plain = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+    let worker = WorkerId(number.parse().ok().filter(|_| plain)?);
+    let app = AppName::parse(&unescape(app)?).ok()?;
+    // Only what is written as we write it: `+1`, `01` or another escape is somebody else's.
+    (name(instance, &app, worker) == unit).then_some((app, worker))
+}
+
+/// The instance whose server a unit is: `rip-server@INSTANCE.service`.
+pub fn instance_of_server(unit: &str) -> Option<InstanceName> {
+    InstanceName::parse(unit.strip_prefix("rip-server@")?.strip_suffix(".service")?).ok()
+}
+
+/// systemd.unit(5), "String escaping for inclusion in unit names", for text without slashes.
+fn escape(text: &str) -> String {
+    let mut out = String::new();
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'.' if at == 0 => out.push_str("\\x2e"),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b':' => out.push(char::from(byte)),
+            _ => out.push_str(&format!("\\x{byte:02x}")),
+        }
+    }
+    out
+}
+
+fn unescape(text: &str) -> Option<String> {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        if *first == b'\\' {
+            let code = after.strip_prefix(b"x")?.get(..2)?;
+            bytes.push(u8::from_str_radix(std::str::from_utf8(code).ok()?, 16).ok()?);
+            rest = &after[3..];
+        } else {
+            bytes.push(*first);
+            rest = after;
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn instance(text: &str) -> InstanceName {
+        InstanceName::parse(text).unwrap()
+    }
+
+    fn app(text: &str) -> AppName {
+        AppName::parse(text).unwrap()
+    }
+
+    #[test]
+    fn names_are_escaped_and_read_back() {
+        for (owner, of, unit) in [
+            ("blog", "blog", "rip-worker-blog-blog-7.service"),
+            ("labs-api", "api", "rip-worker-labs\\x2dapi-api-7.service"),
+            ("my\\x2dapp", "my-app", "rip-worker-my\\x5cx2dapp-my\\x2dapp-7.service"),
+            ("a", "b.c_d", "rip-worker-a-b.c_d-7.service"),
+        ] {
+            assert_eq!(name(&instance(owner), &app(of), WorkerId(7)), unit);
+            assert_eq!(parse(&instance(owner), unit), Some((app(of), WorkerId(7))), "{unit}");
+        }
+    }
+
+    #[test]
+    fn no_unit_belongs_to_two_instances() {
+        let one = name(&instance("a"), &app("b-c"), WorkerId(1));
+        let other = name(&instance("a-b"), &app("c"), WorkerId(1));
+        assert_ne!(one, other);
+        assert_eq!(parse(&instance("a-b"), &one), None);
+        assert_eq!(parse(&instance("a"), &other), None);
+    }
+
+    #[test]
+    fn what_is_not_written_as_we_write_it_is_not_ours() {
+        for unit in [
+            "rip-worker-a-b.service",
+            "rip-worker-a-b-.service",
+            "rip-worker-a-b-01.service",
+            "rip-worker-a-b-+1.service",
+            "rip-worker-a-b-1.scope",
+            "rip-worker-a-\\x62-1.service",
+            "rip-worker-a-\\x6-1.service",
+            "rip-worker-a-b-c-1.service",
+            "rip-server@a.service",
+        ] {
+            assert_eq!(parse(&instance("a"), unit), None, "{unit}");
+        }
+    }
+
+    #[test]
+    fn a_server_unit_tells_its_instance() {
+        assert_eq!(instance_of_server("rip-server@labs-api.service"), Some(instance("labs-api")));
+        for unit in
+            ["rip-server@.service", "rip-server.service", "rip-server@a.socket", "xrip-server@a.service"]
+        {
+            assert_eq!(instance_of_server(unit), None, "{unit}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_keeps_its_backslashes() {
+        assert_eq!(pattern(&instance("labs-api")), "rip-worker-labs\\\\x2dapi-*.service");
+        assert_eq!(slice(&instance("labs-api")), "rip-workers-labs\\x2dapi.slice");
+    }
+}

@@ -1,0 +1,121 @@
+//! What systemd is told while the server runs: that it is alive, what it is doing, that a start takes longer.
+//!
+//! Never here: the start and the end themselves.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, interval, timeout};
+
+use crate::api::AppStatus;
+use crate::manager::Manager;
+use crate::pulse::Pulses;
+use crate::sd::notify;
+use crate::stop::Stop;
+
+/// Starts the tasks that tell; they end with `stop`.
+///
+/// The watchdog is fed only while the accept loops, the control loop and the manager have each made progress: when one
+/// of them hangs, systemd restarts the server. An app that is broken hangs nothing.
+pub(super) fn tell(urls: &[String], manager: &Manager, pulses: &Pulses, stop: &Stop) {
+    if let Some(every) = notify::main_watchdog_interval() {
+        let feeding = feed_watchdog(every, manager.clone(), pulses.clone());
+        stop.spawn("watchdog", until(stop.clone(), feeding));
+    }
+    let telling = tell_status(urls.join(" "), manager.clone());
+    stop.spawn("status", until(stop.clone(), telling));
+}
+
+/// Asks systemd for more time again and again; to be dropped when the start is over. An app has its own limit, and
+/// when that has passed the server is ready without it.
+pub(super) async fn ask_for_time() {
+    let mut often = interval(START_STEP);
+    loop {
+        often.tick().await;
+        notify::extend_timeout(START_STEP * 3);
+    }
+}
+
+/// As [`ask_for_time`], once, for an end that may take that long.
+pub(super) fn ask_for_time_to_end(drain: Duration) {
+    // The data path drains, and then the workers do.
+    notify::extend_timeout(drain * 2 + LAST_STEPS);
+}
+
+async fn until(stop: Stop, task: impl Future<Output = ()>) {
+    tokio::select! {
+        () = stop.requested() => {}
+        () = task => {}
+    }
+}
+
+async fn feed_watchdog(every: Duration, manager: Manager, pulses: Pulses) {
+    let mut due = interval(every);
+    loop {
+        due.tick().await;
+        // In half of what is left: one late answer does not cost the server its life.
+        let manager_lives = timeout(every / 2, manager.apps()).await.is_ok();
+        match pulses.standing_still(every) {
+            None if manager_lives => notify::watchdog(),
+            None => tracing::error!("the manager stands still: the watchdog is not fed"),
+            Some(name) => tracing::error!("the {name} loop stands still: the watchdog is not fed"),
+        }
+    }
+}
+
+async fn tell_status(urls: String, manager: Manager) {
+    let mut often = interval(STATUS_EVERY);
+    let mut before = Tally::of(&[]);
+    let mut said = String::new();
+    loop {
+        often.tick().await;
+        let apps = manager.apps().await;
+        let now = Tally::of(&apps);
+        let text = line(&urls, &apps, now.rate_since(&before));
+        before = now;
+        if text != said {
+            notify::status(&text);
+            said = text;
+        }
+    }
+}
+
+/// The line that `systemctl status` shows.
+pub(super) fn line(urls: &str, apps: &[AppStatus], rate: f64) -> String {
+    let sum = |of: fn(&AppStatus) -> usize| apps.iter().map(of).sum::<usize>();
+    let (ready, wanted) = (sum(|app| app.workers.ready), sum(|app| app.workers.wanted));
+    let mut text = format!("serving {urls} with {ready} of {wanted} workers, {rate:.0} requests/s");
+    let (queued, tunnels) = (sum(|app| app.queued), sum(|app| app.tunnels));
+    if queued > 0 {
+        text += &format!(", {queued} waiting");
+    }
+    if tunnels > 0 {
+        text += &format!(", {tunnels} tunnels");
+    }
+    for app in apps.iter().filter(|app| app.doing != "serving").take(MOST_APPS) {
+        text += &format!("; {}: {}", app.app, app.doing);
+    }
+    text
+}
+
+/// How many requests each app's workers have answered, and when that was.
+struct Tally {
+    served: u64,
+    at: Instant,
+}
+
+impl Tally {
+    fn of(apps: &[AppStatus]) -> Self {
+        Self { served: apps.iter().map(|app| app.served).sum(), at: Instant::now() }
+    }
+
+    /// Those of workers that have gone since are missing: never below nothing.
+    fn rate_since(&self, before: &Self) -> f64 {
+        let seconds = self.at.duration_since(before.at).as_secs_f64().max(1.0);
+        self.served.saturating_sub(before.served) as f64 / seconds
+    }
+}
+
+const START_STEP: Duration = Duration::from_secs(10);
+const LAST_STEPS: Duration = Duration::from_secs(15);
+const STATUS_EVERY: Duration = Duration::from_secs(5);
+const MOST_APPS: usize = 3;

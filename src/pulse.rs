@@ -1,0 +1,114 @@
+//! Owns the proof that the server's loops go round: each loop beats, and somebody can ask whether all still do.
+//!
+//! Never here: what follows when one does not; that is the watchdog's (`boot`).
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+
+/// All loops of the server. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Pulses {
+    /// A lock and not atomics: it is taken once a second by each loop.
+    loops: Arc<Mutex<Vec<Beats>>>,
+}
+
+#[derive(Debug)]
+struct Beats {
+    name: &'static str,
+    number: u64,
+    last: Instant,
+}
+
+/// One loop's. A loop that ends without [`Pulse::retire`], by a panic for instance, counts as one that stands still.
+#[derive(Debug)]
+pub struct Pulse {
+    pulses: Pulses,
+    number: u64,
+    interval: Interval,
+}
+
+impl Pulses {
+    /// No loop yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A loop begins.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn join(&self, name: &'static str) -> Pulse {
+        let mut interval = interval(BEAT);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut loops = self.lock();
+        let number = loops.last().map_or(0, |last| last.number + 1);
+        loops.push(Beats { name, number, last: Instant::now() });
+        Pulse { pulses: self.clone(), number, interval }
+    }
+
+    /// A loop that has not beaten for longer than `limit`, if there is one.
+    pub fn standing_still(&self, limit: Duration) -> Option<&'static str> {
+        self.lock().iter().find(|beats| beats.last.elapsed() > limit).map(|beats| beats.name)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Beats>> {
+        self.loops.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pulse {
+    /// Returns about once a second, having noted that the loop goes round: a branch of the loop's `select!`.
+    /// Cancel-safe.
+    pub async fn beat(&mut self) {
+        self.interval.tick().await;
+        let mut loops = self.pulses.lock();
+        if let Some(beats) = loops.iter_mut().find(|beats| beats.number == self.number) {
+            beats.last = Instant::now();
+        }
+    }
+
+    /// The loop ends because it was asked to.
+    pub fn retire(self) {
+        self.pulses.lock().retain(|beats| beats.number != self.number);
+    }
+}
+
+/// How often a loop beats.
+const BEAT: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_loop_that_beats_does_not_stand_still() {
+        let pulses = Pulses::new();
+        let mut pulse = pulses.join("accept");
+        for _ in 0..20 {
+            pulse.beat().await;
+        }
+        assert_eq!(pulses.standing_still(LIMIT), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_loop_that_hangs_is_named() {
+        let pulses = Pulses::new();
+        let (mut one, _other) = (pulses.join("accept"), pulses.join("control"));
+        tokio::time::advance(LIMIT * 2).await;
+        one.beat().await;
+        assert_eq!(pulses.standing_still(LIMIT), Some("control"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_loop_that_was_lost_stands_still_and_one_that_retired_does_not() {
+        let pulses = Pulses::new();
+        pulses.join("accept").retire();
+        drop(pulses.join("control"));
+        tokio::time::advance(LIMIT * 2).await;
+        assert_eq!(pulses.standing_still(LIMIT), Some("control"));
+    }
+}
