@@ -18,6 +18,7 @@ pub(crate) enum Page {
     Version,
     Completions(Shell),
     Manual,
+    FileManual,
     DefaultConfig,
 }
 
@@ -61,7 +62,7 @@ pub(crate) const COMMANDS: &[(&str, &str)] = &[
 /// Words that print something for packagers and shells.
 pub(crate) const PAGES: &[(&str, &str)] = &[
     ("completions", "print completions for SHELL: bash, elvish, fish, powershell or zsh"),
-    ("man", "print the manual page"),
+    ("man", "print the manual page; man rip-server.toml: that of config files"),
     ("default-config", "print a config file with every key, commented out"),
 ];
 
@@ -78,6 +79,7 @@ pub(crate) fn page(words: &[OsString]) -> Result<Option<Page>, ConfigError> {
     }
     match words {
         [only] if only == "man" => Ok(Some(Page::Manual)),
+        [man, page] if man == "man" && page == "rip-server.toml" => Ok(Some(Page::FileManual)),
         [only] if only == "default-config" => Ok(Some(Page::DefaultConfig)),
         [first, rest @ ..] if first == "completions" => {
             let read = rest.first().map(|shell| shell.to_string_lossy()).unwrap_or_default();

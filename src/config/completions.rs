@@ -10,11 +10,20 @@ use super::kind::Kind;
 use super::setting::{Form, Setting};
 use super::table::TABLE;
 
-/// The completion script for a shell.
+/// The completion script of `rip-server` for a shell.
 pub(crate) fn text(shell: Shell) -> String {
+    script(shell, &mut command())
+}
+
+/// The completion script of a program for a shell.
+pub(crate) fn script(shell: Shell, program: &mut clap::Command) -> String {
+    let name = program.get_name().to_owned();
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut command(), "rip-server", &mut script);
-    String::from_utf8_lossy(&script).into_owned()
+    clap_complete::generate(shell, program, &name, &mut script);
+    let script = String::from_utf8_lossy(&script);
+    // In scripts for bash, clap_complete names the cases of subcommands otherwise than it looks them up where the
+    // program's name has a dash.
+    script.replace("rip__subcmd__server", "rip__server")
 }
 
 /// The program with its flags and commands; words without dashes can stand in any order, so that `clap` only knows
@@ -67,6 +76,16 @@ mod tests {
             {
                 assert!(command.get_arguments().any(|arg| arg.get_long() == Some(name)), "{word}");
             }
+        }
+    }
+
+    #[test]
+    fn bash_finds_the_words_of_every_command() {
+        let script = text(Shell::Bash);
+        for (name, _) in COMMANDS.iter().chain(PAGES) {
+            let case = format!("rip__server__subcmd__{}", name.replace('-', "__subcmd__"));
+            assert!(script.contains(&format!("cmd=\"{case}\"")), "{case}");
+            assert!(script.contains(&format!(" {case})\n")), "{case}");
         }
     }
 

@@ -5,7 +5,7 @@
 //! table ─┬─ tokens ─┐
 //!        ├─ env ────┼─ layer ── merge ── Config ── app ── AppSettings
 //!        ├─ file ───┘                      └────── report
-//!        └─ pages: help, completions, manual, example
+//!        └─ pages: help, completions, manuals, example
 //! ```
 //!
 //! [`merge::read`] makes a [`merge::Config`] at the start; [`app::app_settings`] reads an app's own file anew for
@@ -25,10 +25,11 @@ pub mod sandbox;
 #[doc(hidden)]
 pub mod fuzzing;
 
-mod completions;
+pub(crate) mod completions;
 mod env;
 mod example;
 mod file;
+mod file_manual;
 mod folders;
 mod help;
 mod kind;
@@ -36,6 +37,7 @@ mod layer;
 mod manual;
 mod near;
 mod pages;
+pub(crate) mod roff;
 mod server;
 mod setting;
 mod table;

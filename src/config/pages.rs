@@ -1,7 +1,7 @@
 //! The texts that the program prints about itself, all from the table. Never here: printing them.
 
 use super::command::Page;
-use super::{completions, example, help, manual};
+use super::{completions, example, file_manual, help, manual};
 
 /// The text of a page.
 pub(crate) fn text(page: Page) -> String {
@@ -10,6 +10,7 @@ pub(crate) fn text(page: Page) -> String {
         Page::Version => format!("rip-server {}\n", env!("CARGO_PKG_VERSION")),
         Page::Completions(shell) => completions::text(shell),
         Page::Manual => manual::text(),
+        Page::FileManual => file_manual::text(),
         Page::DefaultConfig => example::text(),
     }
 }

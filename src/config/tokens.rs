@@ -605,6 +605,7 @@ mod tests {
         assert_eq!(parsed("-h"), Parsed::Page(Page::Help));
         assert_eq!(parsed("./blog --version"), Parsed::Page(Page::Version));
         assert_eq!(parsed("man"), Parsed::Page(Page::Manual));
+        assert_eq!(parsed("man rip-server.toml"), Parsed::Page(Page::FileManual));
         assert_eq!(parsed("completions zsh"), Parsed::Page(Page::Completions(Shell::Zsh)));
         assert_eq!(
             parsed("worker-exec --help w:x -- node"),

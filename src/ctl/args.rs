@@ -157,6 +157,8 @@ pub(super) enum Verb {
         /// For which shell
         shell: Shell,
     },
+    /// Print the manual page
+    Man,
     /// Print the versions of this program and of the server
     Version,
 }

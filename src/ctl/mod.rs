@@ -12,6 +12,7 @@ mod check;
 mod client;
 mod find;
 mod journal;
+mod manual;
 mod render;
 mod screen;
 mod stop;

@@ -12,6 +12,7 @@ use clap_complete::Shell;
 use serde::Serialize;
 
 use crate::api::{self, Changed, Health, Intent, Registry, Status, Workers};
+use crate::config::completions;
 use crate::name::HostName;
 
 use super::args::{Verb, Words};
@@ -19,7 +20,7 @@ use super::client::{Call, Client, encoded, understood};
 use super::find::Places;
 use super::screen::Screen;
 use super::trouble::{Exit, Trouble};
-use super::{check, render, stop, streams};
+use super::{check, manual, render, stop, streams};
 
 /// What a verb works with.
 pub(super) struct Session<'a> {
@@ -36,6 +37,10 @@ pub(super) fn act(words: Words, places: &Places, screen: &mut Screen) -> Result<
     match verb {
         Verb::Check { args } => return check::check(&args, common.json),
         Verb::Completions { shell } => return Ok(completions(shell, screen, common.json)),
+        Verb::Man => {
+            screen.data(manual::text(&Words::command()).as_bytes());
+            return Ok(Exit::Ok);
+        }
         _ => {}
     }
     let found = match &common.socket {
@@ -77,7 +82,7 @@ impl Session<'_> {
             Verb::Deploy { app } => streams::deploy(&mut self, app).await,
             Verb::Logs { app, lines, follow } => streams::logs(&mut self, app, lines, follow).await,
             Verb::Stop { no_wait } => stop::stop(&mut self, no_wait).await,
-            Verb::Check { .. } | Verb::Completions { .. } => Ok(Exit::Ok),
+            Verb::Check { .. } | Verb::Completions { .. } | Verb::Man => Ok(Exit::Ok),
         }
     }
 
@@ -200,13 +205,11 @@ fn versions(server: Option<Status>, screen: &mut Screen, json: bool) -> Exit {
 }
 
 fn completions(shell: Shell, screen: &mut Screen, json: bool) -> Exit {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Words::command(), "rip-serverctl", &mut script);
+    let script = completions::script(shell, &mut Words::command());
     if json {
-        let script = String::from_utf8_lossy(&script);
         screen.json(&Completions { ok: true, shell: shell.to_string(), script: &script });
     } else {
-        screen.data(&script);
+        screen.data(script.as_bytes());
     }
     Exit::Ok
 }

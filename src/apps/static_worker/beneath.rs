@@ -1,10 +1,11 @@
-//! Files below a root: opened so that the kernel refuses every way out of it.
+//! Files below a root: opened so that every way out of it is refused, by the kernel where it may.
 //!
 //! Never here: which files are meant to be seen.
 
 use std::fs::Metadata;
 use std::future::{Ready, ready};
 use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,19 +16,34 @@ use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
 use tower_http::services::fs::{Backend, File};
 
+use super::steps;
+
 /// A folder whose files can be opened, and nothing outside of it.
 ///
 /// The folder is looked up for every file, so that a build which replaces it is seen at once.
 #[derive(Clone, Debug)]
 pub(super) struct Beneath {
     root: Arc<Path>,
+    lookup: Lookup,
+}
+
+/// Who keeps look-ups below the root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lookup {
+    Kernel,
+    Steps,
 }
 
 impl Beneath {
     /// # Errors
-    /// When `root` is not a folder that can be read, or the kernel cannot confine look-ups (Linux 5.6 can).
+    /// When `root` is not a folder that can be read.
     pub(super) fn new(root: &Path) -> io::Result<Self> {
-        let beneath = Self { root: root.into() };
+        let mut beneath = Self { root: root.into(), lookup: Lookup::Kernel };
+        let unknown = Some(Errno::NOSYS.raw_os_error());
+        match beneath.descriptor(Path::new("."), OFlags::PATH) {
+            Err(error) if error.raw_os_error() == unknown => beneath.lookup = Lookup::Steps,
+            looked => drop(looked?),
+        }
         beneath.descriptor(Path::new("."), OFlags::PATH)?;
         Ok(beneath)
     }
@@ -52,7 +68,10 @@ impl Beneath {
         let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::openat(CWD, &*self.root, folder, Mode::empty())?;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        let opened = openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve);
+        let opened = match self.lookup {
+            Lookup::Kernel => openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve),
+            Lookup::Steps => steps::open_beneath(root.as_fd(), path, flags),
+        };
         opened.map(Into::into).map_err(|errno| match errno {
             // A way out of the root, a loop of links, a name that no file can have: nothing is there.
             Errno::XDEV | Errno::LOOP | Errno::NAMETOOLONG | Errno::NOTDIR => io::ErrorKind::NotFound.into(),

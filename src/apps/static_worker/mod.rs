@@ -4,6 +4,7 @@
 
 mod beneath;
 mod site;
+mod steps;
 
 use std::convert::Infallible;
 use std::ffi::OsString;
