@@ -11,6 +11,8 @@ use crate::backend::Exit;
 pub(super) struct Known {
     /// `ActiveState`
     pub(super) active: String,
+    /// It has been something else than inactive: a new unit begins so, too.
+    begun: bool,
     /// `MainPID`, 0 for none.
     pub(super) pid: u32,
     /// `Result`
@@ -26,7 +28,10 @@ impl Known {
     pub(super) fn note(&mut self, changed: &HashMap<String, OwnedVariant>) {
         for (name, value) in changed {
             match (name.as_str(), &**value) {
-                ("ActiveState", Variant::Str(text)) => self.active = text.to_string(),
+                ("ActiveState", Variant::Str(text)) => {
+                    self.active = text.to_string();
+                    self.begun |= self.active != "inactive";
+                }
                 ("Result", Variant::Str(text)) => self.result = text.to_string(),
                 ("MainPID", Variant::U32(pid)) => self.pid = *pid,
                 ("ExecMainCode", Variant::I32(code)) => self.code = *code,
@@ -43,7 +48,7 @@ impl Known {
 
     /// Whether no process is left.
     pub(super) fn is_over(&self) -> bool {
-        matches!(self.active.as_str(), "inactive" | "failed")
+        self.begun && matches!(self.active.as_str(), "inactive" | "failed")
     }
 
     /// How it ended; systemd.service(5), `Result`, and systemd.exec(5), `$EXIT_CODE`.
@@ -101,6 +106,16 @@ mod tests {
             assert!(ended(result, code, status).is_over());
         }
         assert_eq!(ended("signal", KILLED, 9).exit(true), Exit::OutOfMemory);
+    }
+
+    #[test]
+    fn a_unit_that_has_not_begun_is_not_over() {
+        let mut known = Known::default();
+        known.note(&changed(&[("ActiveState", "inactive".into())]));
+        assert!(!known.is_over());
+        known.note(&changed(&[("ActiveState", "activating".into())]));
+        known.note(&changed(&[("ActiveState", "inactive".into())]));
+        assert!(known.is_over());
     }
 
     #[test]

@@ -99,9 +99,10 @@ fn what_runs<'a>(worker: &Worker<'a>, listener: Option<BorrowedFd<'a>>, list: &m
     list.put("WorkingDirectory", request.directory.as_str());
     let program = worker.program.display().to_string();
     let mut words = vec!["rip-server".to_owned(), "worker-exec".into(), "--".into()];
-    words.extend(request.command.iter().cloned());
-    // Not ExecStart: systemd would put variables in the place of what looks like one.
-    list.put("ExecStartEx", vec![(program, words, vec!["no-env-expand"])]);
+    // systemd.service(5): a variable would be put in the place of what looks like one. ExecStartEx, which can do
+    // without, is written down by systemd 252 in a way that it cannot read itself after a reload.
+    words.extend(request.command.iter().map(|word| word.replace('$', "$$")));
+    list.put("ExecStart", vec![(program, words, false)]);
     match listener {
         Some(listener) => list.put("StandardInputFileDescriptor", Variant::Fd(Fd::from(listener))),
         None => list.put("StandardInput", "null"),
