@@ -100,9 +100,7 @@ impl Ear {
         let there: Vec<String> = units.iter().map(|row| object_of(&row.0)).collect();
         for object in shared.roster.objects() {
             let ended = if there.contains(&object) {
-                let mut changed = properties(&self.bus, &object, "org.freedesktop.systemd1.Service").await?;
-                changed.extend(properties(&self.bus, &object, "org.freedesktop.systemd1.Unit").await?);
-                shared.roster.note(&object, &changed)
+                shared.roster.note(&object, &all_properties(&self.bus, &object).await?)
             } else if shared.roster.is_awaited(&object) {
                 // Its start has not reached systemd yet.
                 None
@@ -129,14 +127,47 @@ impl Ear {
         if !self.is_of_systemd(message) {
             return;
         }
-        if let Ok((_, object)) = message.body().deserialize::<(String, zbus::OwnedObjectPath)>() {
-            tell(shared, &self.bus, shared.roster.gone(object.as_str()));
+        let Ok((unit, object)) = message.body().deserialize::<(String, zbus::OwnedObjectPath)>() else {
+            return;
+        };
+        if shared.roster.has(&unit) {
+            let (shared, bus) = (Arc::clone(shared), self.bus.clone());
+            let looking = look_again(Arc::clone(&shared), bus, unit, object.to_string());
+            shared.stop.spawn("unit", looking);
         }
     }
 
     fn is_of_systemd(&self, message: &Message) -> bool {
         message.header().sender().is_some_and(|sender| sender.as_str() == self.systemd)
     }
+}
+
+/// systemd forgets all units and reads them anew when it reloads, and tells that as if they had gone.
+async fn look_again(shared: Arc<Shared>, bus: Connection, unit: String, object: String) {
+    let look = async {
+        let units = ManagerProxy::new(&bus).await?.list_units_by_patterns(&[], &[&escaped(&unit)]).await?;
+        if units.is_empty() {
+            return Ok(shared.roster.gone(&object));
+        }
+        let changed = all_properties(&bus, &object).await?;
+        Ok::<_, zbus::Error>(shared.roster.note(&object, &changed))
+    };
+    match look.await {
+        Ok(ended) => tell(&shared, &bus, ended),
+        // The next connection looks at all units.
+        Err(error) => tracing::debug!(unit, %error, "cannot look at a unit"),
+    }
+}
+
+/// A name as a pattern that it alone matches; glob(7).
+fn escaped(unit: &str) -> String {
+    unit.replace('\\', "\\\\")
+}
+
+async fn all_properties(bus: &Connection, object: &str) -> zbus::Result<HashMap<String, OwnedVariant>> {
+    let mut all = properties(bus, object, "org.freedesktop.systemd1.Service").await?;
+    all.extend(properties(bus, object, "org.freedesktop.systemd1.Unit").await?);
+    Ok(all)
 }
 
 /// In a task of its own: the last words take a moment, and other workers' ends must not wait for them.
