@@ -20,6 +20,8 @@ pub fn install(dir: &Path) -> io::Result<PathBuf> {
         return Ok(path);
     }
     fs::create_dir_all(dir)?;
+    // Workers read it, whoever they run as.
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o755))?;
     let mut file = tempfile::Builder::new().prefix(".worker").tempfile_in(dir)?;
     file.write_all(WORKER.as_bytes())?;
     file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
