@@ -107,6 +107,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
         resolve: Arc::new(resolver),
         metrics: metrics.clone(),
         cores: cores(),
+        ledger: Some(spec.runtime_dir.join("generations.json")),
         stop: manager_stop.clone(),
     };
     let manager = Manager::start(parts, paths);
@@ -137,6 +138,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
             .await
             .with_context(|| format!("cannot serve metrics on {address}"))?;
     }
+    manager.begun().await;
     let acceptor = Acceptor::start(acceptor::Parts {
         spec: spec.clone(),
         spool: places.spool,

@@ -157,6 +157,11 @@ impl AppMetrics {
         self.0.worker_starts.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts a worker process that an earlier server has started.
+    pub fn worker_adopted(&self) {
+        self.0.worker_adoptions.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Counts a worker process that ended. Takes a shared lock.
     pub fn worker_exited(&self, cause: &'static str) {
         self.0.worker_exits.add(cause);
@@ -215,6 +220,7 @@ struct AppSeries {
     worker_seconds: Histogram,
     queue_wait_seconds: Histogram,
     worker_starts: AtomicU64,
+    worker_adoptions: AtomicU64,
     gauges: [AtomicI64; AppGauge::ALL.len()],
     refused: ByCause,
     worker_exits: ByCause,

@@ -84,6 +84,11 @@ pub mod notify {
         }
     }
 
+    /// The reload is complete.
+    pub fn reloaded() {
+        send(&[NotifyState::Ready]);
+    }
+
     /// The way out has begun; `status` as in [`status`].
     pub fn stopping(status: &str) {
         send(&[NotifyState::Stopping, NotifyState::Status(&one_line(status))]);

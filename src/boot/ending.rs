@@ -68,7 +68,7 @@ pub(super) async fn end(
         }
         match ending {
             Ending::Stop => manager.stop(drain).await,
-            Ending::Leave => manager.stop(Duration::ZERO).await,
+            Ending::Leave => manager.leave().await,
         }
     };
     tokio::select! {
@@ -77,7 +77,7 @@ pub(super) async fn end(
             tracing::warn!("asked twice: stopping at once");
             match ending {
                 Ending::Stop => manager.stop(Duration::ZERO).await,
-                Ending::Leave => manager.stop(Duration::ZERO).await,
+                Ending::Leave => manager.leave().await,
             }
         }
     }

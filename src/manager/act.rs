@@ -23,7 +23,7 @@ impl AppTask {
     pub(super) fn start_worker(&mut self, generation: GenerationId) {
         let Some(spec) = self.spec_of(generation) else { return };
         let worker = self.around.next_worker();
-        tracing::info!(app = %self.app.name, %worker, %generation, from = "", to = "starting", "worker");
+        tracing::info!(app = %self.app.name, %worker, %generation, from = "", to = "starting", "worker {worker}: starting");
         self.around.post.enrol(worker, self.events.clone());
         self.app.metrics.worker_started();
         let order = Order { worker, generation, launch: Arc::clone(&spec.launch) };
@@ -91,9 +91,9 @@ impl AppTask {
         let (app, from, to) = (&self.app.name, from.name(), to.name());
         let failed = actions.iter().any(|action| matches!(action, Action::Fail(_) | Action::Kill));
         if failed || (to == "stopping" && from == "ready") {
-            tracing::warn!(%app, %worker, %generation, from, to, why, "worker");
+            tracing::warn!(%app, %worker, %generation, from, to, why, "worker {worker}: {from} → {to}: {why}");
         } else if from != to {
-            tracing::info!(%app, %worker, %generation, from, to, why, "worker");
+            tracing::info!(%app, %worker, %generation, from, to, why, "worker {worker}: {from} → {to}: {why}");
         }
     }
 
@@ -136,6 +136,7 @@ impl AppTask {
             self.around.backend.signal(worker, Signal::Reload(signal));
         }
         self.tell_ready(generation);
+        self.adopted_serves(generation);
     }
 
     pub(super) fn weigh(&mut self, worker: WorkerId) {

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::api::{AppStatus, LogLine, Rejection, Scaled, WorkerStatus};
-use crate::backend::{self, StartError, Started};
+use crate::backend::{self, StartError, Started, Survivor};
 use crate::directory::App;
 use crate::name::{GenerationId, WorkerId};
 use crate::pool::{Condemned, Mode, PoolWriter, Standing};
@@ -36,6 +36,8 @@ pub(super) enum Command {
     Workers(oneshot::Sender<Vec<WorkerStatus>>),
     /// Let all workers finish within that time, and end; `None`: the app's own drain time.
     Stop(Option<Duration>),
+    /// End, and leave all workers as they are.
+    Leave,
 }
 
 /// What others may know of an app without asking; gone when the task has ended.
@@ -111,6 +113,7 @@ pub(super) fn start(
     pool: PoolWriter,
     spec: AppSpec,
     listener: Option<Listener>,
+    survivors: Vec<Survivor>,
     around: Surroundings,
 ) -> Handle {
     let (commands, commanded) = mpsc::channel(MAILBOX);
@@ -120,12 +123,11 @@ pub(super) fn start(
     let (facts, watched) = watch::channel(Facts::default());
     let ears = Ears { commands: commanded, events: happened, outcomes: came, changes: changed };
     let (stop, farewell) = (around.stop.clone(), Farewell(Arc::clone(&around.news)));
-    let spec = Arc::new(spec);
     let mut task = AppTask {
         app,
         pool,
         around,
-        spec: Arc::clone(&spec),
+        spec: Arc::new(spec.clone()),
         scaled: None,
         crew: BTreeMap::new(),
         current: None,
@@ -141,7 +143,7 @@ pub(super) fn start(
         watch: None,
         weigh_at: None,
     };
-    task.first_generation(spec, listener);
+    task.begin(spec, listener, survivors);
     stop.spawn("app", task.run(ears));
     Handle { commands, facts: watched }
 }
@@ -186,6 +188,7 @@ impl AppTask {
             Command::Status(reply) => drop(reply.send(self.status())),
             Command::Workers(reply) => drop(reply.send(self.worker_statuses())),
             Command::Stop(drain) => self.stop(drain),
+            Command::Leave => self.leave(),
         }
     }
 
@@ -210,6 +213,17 @@ impl AppTask {
         for (worker, drain) in drains {
             self.feed(worker, Event::Retire(drain), "the app is being stopped");
         }
+    }
+
+    /// Where workers outlive their server.
+    fn leave(&mut self) {
+        let workers = self.crew.len();
+        tracing::info!(app = %self.app.name, workers, "the workers are left for the next server");
+        self.stopping = true;
+        self.watch = None;
+        self.pool.set_mode(Mode::Closed);
+        self.give_up_rollout("the server is being restarted");
+        self.crew.clear();
     }
 
     fn happened(&mut self, event: backend::Event) {

@@ -53,6 +53,12 @@ impl Berth {
         answer.await.ok()
     }
 
+    pub(super) async fn leave(&mut self) {
+        self.leaving = true;
+        // A task that has ended is what is wanted.
+        self.handle.commands.send(Command::Leave).await.ok();
+    }
+
     pub(super) async fn end(&mut self, drain: Option<Duration>) {
         self.leaving = true;
         // A task that has ended is what is wanted.

@@ -15,6 +15,7 @@ pub(super) struct Budget {
     backoff: Backoff,
     failures: u32,
     not_before: Option<Instant>,
+    closed: bool,
 }
 
 /// What becomes of a generation on trial.
@@ -29,13 +30,23 @@ pub(super) enum Verdict {
 impl Budget {
     /// Nothing has gone wrong yet.
     pub(super) fn new() -> Self {
-        Self { backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE), failures: 0, not_before: None }
+        Self {
+            backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
+            failures: 0,
+            not_before: None,
+            closed: false,
+        }
+    }
+
+    /// Nothing may be started ever again.
+    pub(super) fn closed() -> Self {
+        Self { closed: true, ..Self::new() }
     }
 
     /// Counts a failure. The verdict is for a generation on trial: one that serves is started again for ever.
     pub(super) fn failed(&mut self, failure: Failure, now: Instant) -> Verdict {
         if self.not_before.is_some_and(|last| now >= last + FORGIVEN_AFTER) {
-            *self = Self::new();
+            *self = Self { closed: self.closed, ..Self::new() };
         }
         self.failures += 1;
         // Workers that fall together are one misfortune: only the first of them makes the pause longer.
@@ -51,12 +62,12 @@ impl Budget {
 
     /// Whether a worker may be started now.
     pub(super) fn allows(&self, now: Instant) -> bool {
-        self.not_before.is_none_or(|pause| now >= pause)
+        !self.closed && self.not_before.is_none_or(|pause| now >= pause)
     }
 
     /// When the pause ends, if there is one.
     pub(super) fn paused_until(&self, now: Instant) -> Option<Instant> {
-        self.not_before.filter(|pause| *pause > now)
+        self.not_before.filter(|pause| *pause > now && !self.closed)
     }
 
     /// Failures since they were last forgiven.

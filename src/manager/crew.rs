@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::api::WorkerTally;
-use crate::backend::Exit;
+use crate::backend::{Exit, Started};
 use crate::name::{GenerationId, WorkerId};
 use crate::pool::{Address, Standing};
 use crate::spec::{AppSpec, Reload};
@@ -49,6 +49,8 @@ pub(super) struct Record {
     pub(super) why: Option<String>,
     /// While it is asked whether it is ready.
     pub(super) probing: Option<Probing>,
+    /// How old it was when it was ordered: not nothing for one that an earlier server has started.
+    age_before: Duration,
     wear: Wear,
 }
 
@@ -100,8 +102,23 @@ impl Record {
             condemned: false,
             why: None,
             probing: None,
+            age_before: Duration::ZERO,
             wear,
         }
+    }
+
+    /// It was not ordered but found, of that age. It may still be busy for an earlier server's client.
+    pub(super) fn adopt(&mut self, started: Started, age: Duration) {
+        self.state = State::Starting { give_up: self.ordered + self.spec.rules.timeouts.request };
+        self.pid = Some(started.pid);
+        self.address = Some(started.address);
+        self.age_before = age;
+        self.why = Some("left by an earlier server".into());
+    }
+
+    /// How long it has been there.
+    pub(super) fn age(&self, now: Instant) -> Duration {
+        now.duration_since(self.ordered) + self.age_before
     }
 
     /// This worker for the plan.
@@ -133,7 +150,7 @@ impl Record {
     /// Notes that it is due, if its age says so.
     pub(super) fn note_age(&mut self, now: Instant) {
         if self.due_at().is_some_and(|due| now >= due) {
-            let age = now.duration_since(self.ready.unwrap_or(now)).as_secs();
+            let age = self.age(now).as_secs();
             self.due(|| format!("recycled after {age} s"));
         }
     }
@@ -150,7 +167,7 @@ impl Record {
         if self.state != State::Ready || self.stale.is_some() {
             return None;
         }
-        Some(self.ready? + self.wear.age?)
+        Some(self.ready? + self.wear.age?.saturating_sub(self.age_before))
     }
 
     /// Whether anybody has to look at its memory.

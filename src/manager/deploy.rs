@@ -35,7 +35,9 @@ impl AppTask {
         self.supersede();
         let id = self.next_generation();
         tracing::info!(app = %self.app.name, generation = %id, why, "deploy begins");
-        self.rollout = Some(Rollout::new(id, listener, Instant::now()));
+        let mut rollout = Rollout::new(id, listener, Instant::now());
+        rollout.reloading = Some(self.around.reloads.begin());
+        self.rollout = Some(rollout);
         let (reading, outcomes) = (self.around.read_app(self.spec.path.clone()), self.outcomes.clone());
         self.around.stop.spawn("read app", async move {
             // An app that has ended needs it no more.
@@ -87,19 +89,33 @@ impl AppTask {
         self.app.rules.store(Arc::clone(&trial.spec.rules));
         self.pool.set_max_queue(trial.spec.rules.max_queue);
         self.pool.promote(generation);
+        self.around.ledger.note(&self.app.name, generation);
         let from = self.current.as_ref().map(|current| current.id.0);
         let ms = u64::try_from(rollout.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(app = %self.app.name, generation = %generation, from, ms, "generation serves");
         self.app.metrics.deploy("done");
         self.rejected = None;
+        self.serves(&trial.spec);
+        self.current = Some(trial);
+        rollout.end(DeployEvent::Done { app: self.app.name.clone(), generation, ms });
+    }
+
+    /// Lets others know what serves from now on.
+    fn serves(&self, spec: &Arc<AppSpec>) {
         self.facts.send_modify(|facts| {
             facts.settled = true;
             facts.rejected = None;
-            facts.serving = Some(Arc::clone(&trial.spec));
+            facts.serving = Some(Arc::clone(spec));
         });
         self.around.news.notify_one();
-        self.current = Some(trial);
-        rollout.end(DeployEvent::Done { app: self.app.name.clone(), generation, ms });
+    }
+
+    /// A generation that was adopted is known to serve only once one of its workers has answered.
+    pub(super) fn adopted_serves(&self, generation: GenerationId) {
+        let adopted = self.current.as_ref().filter(|current| current.id == generation);
+        if let Some(current) = adopted.filter(|_| !self.facts.borrow().settled && self.rollout.is_none()) {
+            self.serves(&current.spec);
+        }
     }
 
     /// A worker has failed: what that means for its generation.
@@ -108,6 +124,16 @@ impl AppTask {
         if let Some(current) = self.current.as_mut().filter(|current| current.id == generation) {
             // What serves has served: it is started again for as long as it takes.
             current.budget.failed(failure, now);
+            let reason = format!("a worker {why}");
+            self.facts.send_if_modified(|facts| {
+                // One that was adopted and does not answer: it is replaced, and nobody waits for that.
+                let news = !facts.settled && self.rollout.is_none();
+                if news {
+                    facts.settled = true;
+                    facts.rejected = Some(reason);
+                }
+                news
+            });
             return;
         }
         let trial = self.rollout.as_mut().and_then(|rollout| rollout.trial.as_mut());
@@ -183,6 +209,12 @@ impl AppTask {
                 State::Draining { .. } | State::Stopping { .. } | State::Exited => {}
             }
         }
+    }
+
+    /// Looks at the files of what was adopted.
+    pub(super) fn look_at_files_of(&mut self, spec: &Arc<AppSpec>) {
+        self.spec = Arc::clone(spec);
+        self.look_at_files();
     }
 
     fn look_at_files(&mut self) {

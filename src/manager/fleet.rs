@@ -2,21 +2,18 @@
 //!
 //! Never here: the workers of an app; each app has a task for them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api::{AddHost, AppStatus, Changed, DeployEvent, HostEntry, LogLine, Scale, Scaled};
 use crate::api::{SetIntent, WorkerStatus};
+use crate::backend::Survivor;
 use crate::config::compound;
-use crate::directory::App;
 use crate::metrics::Metrics;
 use crate::name::{AppName, HostName};
-use crate::pool::Pool;
-use crate::spec::AppSpec;
 use crate::stop::StopHandle;
 
 use super::app_task::{self, Facts};
@@ -39,6 +36,7 @@ pub(super) enum Wish {
     Logs(Option<AppName>, usize, Follow, Reply<Result<mpsc::Receiver<LogLine>, ManagerError>>),
     Begun(Reply<Vec<Begun>>),
     Stop(Duration, Reply<()>),
+    Leave(Reply<()>),
 }
 
 /// Where an answer goes.
@@ -66,11 +64,13 @@ pub(super) struct Fleet {
     pub(super) metrics: Metrics,
     pub(super) hosts: Hosts,
     pub(super) router: StopHandle,
-    apps: Vec<Berth>,
+    pub(super) apps: Vec<Berth>,
     /// Apps of the registry, or of the start, that cannot be read.
-    missing: Vec<Missing>,
+    pub(super) missing: Vec<Missing>,
     /// The path of the first app of the start.
-    first: Option<PathBuf>,
+    pub(super) first: Option<PathBuf>,
+    /// Workers of an earlier server whose app has not been read yet.
+    pub(super) survivors: Vec<Survivor>,
     stopping: bool,
     stop_replies: Vec<Reply<()>>,
 }
@@ -79,13 +79,27 @@ impl Fleet {
     /// No app yet.
     pub(super) fn new(around: Surroundings, metrics: Metrics, hosts: Hosts, router: StopHandle) -> Self {
         let (apps, missing, stop_replies) = (Vec::new(), Vec::new(), Vec::new());
-        Self { around, metrics, hosts, router, apps, missing, first: None, stopping: false, stop_replies }
+        Self {
+            around,
+            metrics,
+            hosts,
+            router,
+            apps,
+            missing,
+            first: None,
+            survivors: Vec::new(),
+            stopping: false,
+            stop_replies,
+        }
     }
 
     /// Starts the apps given and those of the registry, and then does what it is told until it is stopped.
     pub(super) async fn run(mut self, mains: Vec<PathBuf>, mut wishes: mpsc::Receiver<Wish>) {
+        self.survivors = self.around.backend.survivors().await;
+        self.survivors.iter().for_each(|survivor| self.around.pass_over(survivor.worker));
         let begun = self.begin(mains).await;
         self.begin_kept().await;
+        self.end_orphans();
         let news = Arc::clone(&self.around.news);
         let mut heard = true;
         while !self.stopping || !self.apps.is_empty() {
@@ -108,46 +122,6 @@ impl Fleet {
         }
     }
 
-    async fn begin(&mut self, mains: Vec<PathBuf>) -> Vec<Begun> {
-        let mut begun = Vec::new();
-        // The registry keeps paths for a start in another working directory.
-        let mains =
-            mains.into_iter().map(|path| std::path::absolute(&path).unwrap_or(path)).collect::<Vec<_>>();
-        self.first = mains.first().cloned();
-        for path in mains {
-            begun.push(match self.open(path.clone(), Kind::Main).await {
-                Ok(at) => {
-                    let berth = &self.apps[at];
-                    Begun::App(path, berth.app.name.clone(), berth.handle.facts.clone())
-                }
-                Err(error) => {
-                    tracing::error!(path = %path.display(), %error, "app cannot be started");
-                    self.miss(&path, Kind::Main, error.to_string());
-                    Begun::Unreadable(path, error.to_string())
-                }
-            });
-        }
-        begun
-    }
-
-    async fn begin_kept(&mut self) {
-        for (path, entries) in self.hosts.kept() {
-            let known = self.apps.iter().find(|berth| berth.path == path);
-            if let Some(app) = known.map(|berth| Arc::clone(&berth.app)) {
-                self.hosts.restore(&app, entries);
-                continue;
-            }
-            let app = match self.open(path.clone(), Kind::Added).await {
-                Ok(at) => Arc::clone(&self.apps[at].app),
-                Err(error) => {
-                    tracing::error!(path = %path.display(), %error, "app of kept hosts cannot be started");
-                    self.miss(&path, Kind::Added, error.to_string())
-                }
-            };
-            self.hosts.restore(&app, entries);
-        }
-    }
-
     async fn fulfil(&mut self, wish: Wish, begun: &[Begun]) {
         // Who wished may have gone; then nobody needs the answer.
         match wish {
@@ -163,6 +137,10 @@ impl Fleet {
             Wish::Scale(wanted, reply) => drop(reply.send(self.scale(wanted).await)),
             Wish::Logs(app, lines, follow, reply) => drop(reply.send(self.logs(app, lines, follow))),
             Wish::Begun(reply) => drop(reply.send(begun.to_vec())),
+            Wish::Leave(reply) => {
+                self.stop_replies.push(reply);
+                self.leave().await;
+            }
             Wish::Stop(drain, reply) => {
                 self.stop_replies.push(reply);
                 self.stop(Some(drain)).await;
@@ -184,66 +162,6 @@ impl Fleet {
             self.let_go(&app.name).await;
         }
         added
-    }
-
-    /// The app at `path`, known or new.
-    async fn open_for(&mut self, host: &HostName, path: PathBuf) -> Result<usize, ManagerError> {
-        if !path.is_absolute() {
-            return Err(ManagerError::RelativePath(path));
-        }
-        if let Some(at) = self.apps.iter().position(|berth| berth.path == path) {
-            return Ok(at);
-        }
-        match self.missing.iter().find(|missing| missing.path == path) {
-            Some(missing) => self.hosts.check_free(host, Some(&missing.app.name))?,
-            None => self.hosts.check_free(host, None)?,
-        }
-        self.open(path, Kind::Added).await
-    }
-
-    /// Reads the app at `path` and starts it.
-    async fn open(&mut self, path: PathBuf, kind: Kind) -> Result<usize, ManagerError> {
-        let spec = self.read(path.clone()).await?;
-        Ok(self.launch(path, kind, spec, None))
-    }
-
-    async fn read(&self, path: PathBuf) -> Result<AppSpec, ManagerError> {
-        let read = self.around.read_app(path.clone()).await;
-        let spec = read.map_err(|error| ManagerError::Rejected { path: path.clone(), error })?;
-        match self.apps.iter().find(|berth| berth.app.name == spec.name) {
-            None => Ok(spec),
-            Some(known) if known.leaving => Err(ManagerError::Leaving(spec.name)),
-            Some(known) => {
-                Err(ManagerError::NameTaken { app: spec.name, known: known.path.clone(), new: path })
-            }
-        }
-    }
-
-    fn launch(&mut self, path: PathBuf, kind: Kind, spec: AppSpec, listener: Option<Listener>) -> usize {
-        let (pool, writer) = Pool::new(spec.rules.max_queue);
-        let app = Arc::new(App {
-            name: spec.name.clone(),
-            pool,
-            rules: ArcSwap::new(Arc::clone(&spec.rules)),
-            metrics: self.metrics.app(&spec.name),
-        });
-        let missed = self.missing.iter().position(|missing| missing.path == path);
-        let kind = missed.map_or(kind, |at| self.missing.swap_remove(at).kind);
-        self.hosts.revive(&app, &path);
-        self.hosts.settle(&app, &path, &spec.hosts);
-        let (app_name, described) = (&spec.name, &spec.described);
-        tracing::info!(app = %app_name, path = %path.display(), described, "app is being started");
-        let handle = app_task::start(Arc::clone(&app), writer, spec, listener, self.around.clone());
-        self.apps.push(Berth { app, path, kind, handle, leaving: false });
-        self.apps.len() - 1
-    }
-
-    /// Keeps a place for an app that cannot be read, so that its hosts are answered.
-    fn miss(&mut self, path: &Path, kind: Kind, why: String) -> Arc<App> {
-        let missing = Missing::new(path, kind, why, &self.metrics);
-        let app = Arc::clone(&missing.app);
-        self.missing.push(missing);
-        app
     }
 
     async fn remove_host(&mut self, host: &HostName) -> Result<Changed, ManagerError> {
@@ -361,6 +279,14 @@ impl Fleet {
         self.stopping = true;
         for berth in &mut self.apps {
             berth.end(drain).await;
+        }
+    }
+
+    async fn leave(&mut self) {
+        self.stopping = true;
+        self.around.backend.leave();
+        for berth in &mut self.apps {
+            berth.leave().await;
         }
     }
 

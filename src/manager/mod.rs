@@ -11,6 +11,7 @@
 //! ```
 
 mod act;
+mod adoption;
 mod app_task;
 mod berth;
 mod budget;
@@ -19,9 +20,12 @@ mod deploy;
 mod error;
 mod fleet;
 mod hosts;
+mod intake;
+mod ledger;
 mod output;
 mod plan;
 mod probe;
+mod reloading;
 mod rollout;
 mod status;
 mod surroundings;
@@ -51,7 +55,9 @@ use crate::stop::Stop;
 pub use error::{ManagerError, ResolveError};
 use fleet::{Begun, Fleet, Follow, Reply, Wish};
 use hosts::Hosts;
+use ledger::Ledger;
 use output::Output;
+use reloading::Reloads;
 use surroundings::{Post, Surroundings};
 
 /// The running apps of an instance. Cheap to clone; when the last clone is dropped, everything is stopped.
@@ -76,6 +82,8 @@ pub struct Parts {
     pub metrics: Metrics,
     /// Of the machine.
     pub cores: usize,
+    /// Where it is written down which generations serve, for a server that finds their workers; in no file: nowhere.
+    pub ledger: Option<PathBuf>,
     /// Every task here belongs to it. They end by [`Manager::stop`], not by its request: workers outlive the wish to
     /// stop until their requests are done.
     pub stop: Stop,
@@ -104,7 +112,7 @@ pub struct Unserved {
 impl Manager {
     /// Starts the apps at these paths and those of the registry, in tasks of their own; returns at once.
     pub fn start(parts: Parts, apps: Vec<PathBuf>) -> Self {
-        let Parts { directory, backend, events, registry, resolve, metrics, cores, stop } = parts;
+        let Parts { directory, backend, events, registry, resolve, metrics, cores, ledger, stop } = parts;
         let post = Post::default();
         let router = stop.spawn("worker events", post.clone().deliver(events));
         let around = Surroundings {
@@ -117,11 +125,19 @@ impl Manager {
             news: Arc::new(Notify::new()),
             clock: WallClock::system(),
             last_worker: Arc::default(),
+            ledger: Ledger::open(ledger),
+            reloads: Reloads::default(),
         };
         let fleet = Fleet::new(around, metrics, Hosts::new(directory, registry), router);
         let (wishes, wished) = mpsc::channel(MAILBOX);
         stop.spawn("manager", fleet.run(apps, wished));
         Self { wishes }
+    }
+
+    /// Returns once every app has been read and its hosts are known: a request before that would find none.
+    pub async fn begun(&self) {
+        // A manager that is gone knows no hosts either.
+        self.ask(Wish::Begun).await.ok();
     }
 
     /// Returns once every app given at the start serves or has been rejected; the latter are returned.
@@ -220,6 +236,13 @@ impl Manager {
     pub async fn stop(&self, drain: Duration) {
         // A manager that is gone has no worker left.
         self.ask(|reply| Wish::Stop(drain, reply)).await.ok();
+    }
+
+    /// Ends without ending any worker: they are the next server's to be. Only where [`Backend::outlives`]. Stop the
+    /// data path before.
+    pub async fn leave(&self) {
+        // A manager that is gone has nothing to leave.
+        self.ask(Wish::Leave).await.ok();
     }
 
     async fn ask<T>(&self, wish: impl FnOnce(Reply<T>) -> Wish) -> Result<T, ManagerError> {

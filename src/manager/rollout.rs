@@ -13,6 +13,7 @@ use crate::name::GenerationId;
 use crate::spec::AppSpec;
 
 use super::budget::Budget;
+use super::reloading::Reloading;
 
 /// A version of an app with all that its workers run pinned.
 pub(super) struct Generation {
@@ -46,6 +47,8 @@ pub(super) struct Rollout {
     pub(super) begun: Instant,
     /// `None` until the app's directory and settings have been read.
     pub(super) trial: Option<Generation>,
+    /// While it takes the place of another.
+    pub(super) reloading: Option<Reloading>,
     listener: Option<Listener>,
     written: VecDeque<String>,
 }
@@ -53,7 +56,7 @@ pub(super) struct Rollout {
 impl Rollout {
     /// A generation that was asked for.
     pub(super) fn new(id: GenerationId, listener: Option<Listener>, now: Instant) -> Self {
-        Self { id, begun: now, trial: None, listener, written: VecDeque::new() }
+        Self { id, begun: now, trial: None, reloading: None, listener, written: VecDeque::new() }
     }
 
     /// Keeps what one of its workers wrote, for the message of a rejection.

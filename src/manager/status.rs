@@ -69,7 +69,7 @@ impl AppTask {
             pid: record.pid,
             state: shown_state(record.state, slot),
             why: record.why.clone(),
-            age: record.ordered.elapsed().as_secs(),
+            age: record.age(Instant::now()).as_secs(),
             served: slot.map_or(0, |slot| slot.standing.served),
             tunnels: slot.map_or(0, |slot| slot.standing.tunnels),
             memory: self.around.backend.memory(worker),

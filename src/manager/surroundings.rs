@@ -21,7 +21,9 @@ use crate::stop::Stop;
 
 use super::Resolve;
 use super::error::ResolveError;
+use super::ledger::Ledger;
 use super::output::Output;
+use super::reloading::Reloads;
 
 /// The surroundings of an app; all clones are the same.
 #[derive(Clone)]
@@ -44,12 +46,21 @@ pub(super) struct Surroundings {
     pub(super) clock: WallClock,
     /// The last worker's number; an instance never uses one twice.
     pub(super) last_worker: Arc<AtomicU64>,
+    /// Which generations serve.
+    pub(super) ledger: Ledger,
+    /// Which deploys are on their way.
+    pub(super) reloads: Reloads,
 }
 
 impl Surroundings {
     /// A number no worker has had.
     pub(super) fn next_worker(&self) -> WorkerId {
         WorkerId(self.last_worker.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// No number up to this one is given any more.
+    pub(super) fn pass_over(&self, worker: WorkerId) {
+        self.last_worker.fetch_max(worker.0, Ordering::Relaxed);
     }
 
     /// Reads the app at `path`, off this thread.

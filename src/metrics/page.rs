@@ -77,6 +77,11 @@ fn encode_requests(page: &mut Page<'_>, apps: &Apps) -> fmt::Result {
 }
 
 fn encode_workers(page: &mut Page<'_>, apps: &Apps) -> fmt::Result {
+    page.counter("worker_adoptions", "Worker processes taken over from an earlier server", |family| {
+        each(apps, |app, series| {
+            family.count(&[("app", app)], series.worker_adoptions.load(Ordering::Relaxed))
+        })
+    })?;
     page.counter("worker_starts", "Worker processes started", |family| {
         each(apps, |app, series| family.count(&[("app", app)], series.worker_starts.load(Ordering::Relaxed)))
     })?;

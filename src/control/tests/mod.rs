@@ -72,6 +72,7 @@ impl Running {
             registry: Registry::open(&dir.path().join("registry.json")).unwrap(),
             resolve: Arc::new(AnyPath),
             metrics: Metrics::new(),
+            ledger: None,
             cores: 2,
             stop: Stop::new(),
         };

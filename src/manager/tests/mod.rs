@@ -88,6 +88,7 @@ impl World {
             registry: Registry::open(&state.path().join("registry.json")).unwrap(),
             resolve: Arc::clone(&apps) as Arc<dyn Resolve>,
             metrics: metrics.clone(),
+            ledger: None,
             cores: 4,
             stop: stop.clone(),
         };

@@ -1,0 +1,138 @@
+//! Owns how apps come into the fleet: given at the start, kept in the registry, added by a host; with the workers that
+//! an earlier server left of them.
+//!
+//! Never here: what becomes of them then.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::backend::{Signal, Survivor};
+use crate::directory::App;
+use crate::name::HostName;
+use crate::pool::Pool;
+use crate::spec::AppSpec;
+
+use super::app_task;
+use super::berth::{Berth, Kind, Missing};
+use super::error::ManagerError;
+use super::fleet::{Begun, Fleet};
+use super::rollout::Listener;
+
+impl Fleet {
+    pub(super) async fn begin(&mut self, mains: Vec<PathBuf>) -> Vec<Begun> {
+        let mut begun = Vec::new();
+        // The registry keeps paths for a start in another working directory.
+        let mains =
+            mains.into_iter().map(|path| std::path::absolute(&path).unwrap_or(path)).collect::<Vec<_>>();
+        self.first = mains.first().cloned();
+        for path in mains {
+            begun.push(match self.open(path.clone(), Kind::Main).await {
+                Ok(at) => {
+                    let berth = &self.apps[at];
+                    Begun::App(path, berth.app.name.clone(), berth.handle.facts.clone())
+                }
+                Err(error) => {
+                    tracing::error!(path = %path.display(), %error, "app cannot be started");
+                    self.miss(&path, Kind::Main, error.to_string());
+                    Begun::Unreadable(path, error.to_string())
+                }
+            });
+        }
+        begun
+    }
+
+    pub(super) async fn begin_kept(&mut self) {
+        for (path, entries) in self.hosts.kept() {
+            let known = self.apps.iter().find(|berth| berth.path == path);
+            if let Some(app) = known.map(|berth| Arc::clone(&berth.app)) {
+                self.hosts.restore(&app, entries);
+                continue;
+            }
+            let app = match self.open(path.clone(), Kind::Added).await {
+                Ok(at) => Arc::clone(&self.apps[at].app),
+                Err(error) => {
+                    tracing::error!(path = %path.display(), %error, "app of kept hosts cannot be started");
+                    self.miss(&path, Kind::Added, error.to_string())
+                }
+            };
+            self.hosts.restore(&app, entries);
+        }
+    }
+
+    /// Workers of apps that are not run any more.
+    pub(super) fn end_orphans(&mut self) {
+        for Survivor { worker, app, generation, .. } in self.survivors.drain(..) {
+            tracing::info!(%app, %worker, %generation, "worker of an app that is not run here is told to end");
+            self.around.backend.signal(worker, Signal::Terminate);
+        }
+    }
+
+    /// The app at `path`, known or new.
+    pub(super) async fn open_for(&mut self, host: &HostName, path: PathBuf) -> Result<usize, ManagerError> {
+        if !path.is_absolute() {
+            return Err(ManagerError::RelativePath(path));
+        }
+        if let Some(at) = self.apps.iter().position(|berth| berth.path == path) {
+            return Ok(at);
+        }
+        match self.missing.iter().find(|missing| missing.path == path) {
+            Some(missing) => self.hosts.check_free(host, Some(&missing.app.name))?,
+            None => self.hosts.check_free(host, None)?,
+        }
+        self.open(path, Kind::Added).await
+    }
+
+    /// Reads the app at `path` and starts it.
+    async fn open(&mut self, path: PathBuf, kind: Kind) -> Result<usize, ManagerError> {
+        let spec = self.read(path.clone()).await?;
+        Ok(self.launch(path, kind, spec, None))
+    }
+
+    pub(super) async fn read(&self, path: PathBuf) -> Result<AppSpec, ManagerError> {
+        let read = self.around.read_app(path.clone()).await;
+        let spec = read.map_err(|error| ManagerError::Rejected { path: path.clone(), error })?;
+        match self.apps.iter().find(|berth| berth.app.name == spec.name) {
+            None => Ok(spec),
+            Some(known) if known.leaving => Err(ManagerError::Leaving(spec.name)),
+            Some(known) => {
+                Err(ManagerError::NameTaken { app: spec.name, known: known.path.clone(), new: path })
+            }
+        }
+    }
+
+    pub(super) fn launch(
+        &mut self,
+        path: PathBuf,
+        kind: Kind,
+        spec: AppSpec,
+        listener: Option<Listener>,
+    ) -> usize {
+        let (pool, writer) = Pool::new(spec.rules.max_queue);
+        let app = Arc::new(App {
+            name: spec.name.clone(),
+            pool,
+            rules: ArcSwap::new(Arc::clone(&spec.rules)),
+            metrics: self.metrics.app(&spec.name),
+        });
+        let missed = self.missing.iter().position(|missing| missing.path == path);
+        let kind = missed.map_or(kind, |at| self.missing.swap_remove(at).kind);
+        self.hosts.revive(&app, &path);
+        self.hosts.settle(&app, &path, &spec.hosts);
+        let (app_name, described) = (&spec.name, &spec.described);
+        tracing::info!(app = %app_name, path = %path.display(), described, "app is being started");
+        let left = self.survivors.extract_if(.., |survivor| survivor.app == app.name).collect();
+        let handle = app_task::start(Arc::clone(&app), writer, spec, listener, left, self.around.clone());
+        self.apps.push(Berth { app, path, kind, handle, leaving: false });
+        self.apps.len() - 1
+    }
+
+    /// Keeps a place for an app that cannot be read, so that its hosts are answered.
+    fn miss(&mut self, path: &Path, kind: Kind, why: String) -> Arc<App> {
+        let missing = Missing::new(path, kind, why, &self.metrics);
+        let app = Arc::clone(&missing.app);
+        self.missing.push(missing);
+        app
+    }
+}

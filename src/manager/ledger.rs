@@ -1,0 +1,107 @@
+//! Owns the one fact about generations that outlives a server: which one of each app serves.
+//!
+//! Never here: what a generation is. A ledger that cannot be read is as good as none: survivors then speak for themselves.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::durable::write_atomic;
+use crate::name::{AppName, GenerationId};
+
+/// Which generation of each app serves. Clones are the same ledger.
+#[derive(Clone, Default)]
+pub(super) struct Ledger(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    /// `None`: kept in memory only.
+    path: Option<PathBuf>,
+    /// Held while the file is written: the last word is what it says.
+    current: Mutex<BTreeMap<AppName, GenerationId>>,
+}
+
+/// The file.
+#[derive(Serialize, Deserialize)]
+struct Page {
+    version: u32,
+    current: BTreeMap<AppName, GenerationId>,
+}
+
+impl Ledger {
+    /// Reads what an earlier server has written.
+    pub(super) fn open(path: Option<PathBuf>) -> Self {
+        let current = path.as_deref().map(read).unwrap_or_default();
+        Self(Arc::new(Shared { path, current: Mutex::new(current) }))
+    }
+
+    /// The generation of an app that serves, or served last.
+    pub(super) fn current(&self, app: &AppName) -> Option<GenerationId> {
+        self.lock().get(app).copied()
+    }
+
+    /// Notes which generation serves now; blocks for the time of a small file.
+    pub(super) fn note(&self, app: &AppName, generation: GenerationId) {
+        let mut current = self.lock();
+        current.insert(app.clone(), generation);
+        let Some(path) = &self.0.path else { return };
+        let page = Page { version: VERSION, current: current.clone() };
+        let written = serde_json::to_vec(&page)
+            .map_err(io::Error::from)
+            .and_then(|bytes| write_atomic(path, &bytes, 0o600));
+        if let Err(error) = written {
+            tracing::warn!(path = %path.display(), %error, "cannot write down which generation serves");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<AppName, GenerationId>> {
+        self.0.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn read(path: &Path) -> BTreeMap<AppName, GenerationId> {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return BTreeMap::new(),
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "cannot read which generations served");
+            return BTreeMap::new();
+        }
+    };
+    match serde_json::from_slice::<Page>(&text) {
+        Ok(page) if page.version == VERSION => page.current,
+        Ok(page) => {
+            tracing::warn!(path = %path.display(), version = page.version, "which generations served is told in a version that is not known here");
+            BTreeMap::new()
+        }
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "which generations served cannot be understood");
+            BTreeMap::new()
+        }
+    }
+}
+
+const VERSION: u32 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_noted_is_there_for_the_next_server() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("generations.json");
+        let blog = AppName::parse("blog").unwrap();
+        assert_eq!(Ledger::open(Some(path.clone())).current(&blog), None);
+        Ledger::open(Some(path.clone())).note(&blog, GenerationId(3));
+        assert_eq!(Ledger::open(Some(path.clone())).current(&blog), Some(GenerationId(3)));
+        for broken in ["", "{}", r#"{"version":9,"current":{}}"#] {
+            fs::write(&path, broken).unwrap();
+            assert_eq!(Ledger::open(Some(path.clone())).current(&blog), None, "{broken}");
+        }
+    }
+}
