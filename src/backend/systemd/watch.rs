@@ -145,7 +145,7 @@ impl Ear {
 /// systemd forgets all units and reads them anew when it reloads, and tells that as if they had gone.
 async fn look_again(shared: Arc<Shared>, bus: Connection, unit: String, object: String) {
     let look = async {
-        let units = ManagerProxy::new(&bus).await?.list_units_by_patterns(&[], &[&escaped(&unit)]).await?;
+        let units = ManagerProxy::new(&bus).await?.list_units_by_patterns(&[], &[&unit]).await?;
         if units.is_empty() {
             return Ok(shared.roster.gone(&object));
         }
@@ -157,11 +157,6 @@ async fn look_again(shared: Arc<Shared>, bus: Connection, unit: String, object: 
         // The next connection looks at all units.
         Err(error) => tracing::debug!(unit, %error, "cannot look at a unit"),
     }
-}
-
-/// A name as a pattern that it alone matches; glob(7).
-fn escaped(unit: &str) -> String {
-    unit.replace('\\', "\\\\")
 }
 
 async fn all_properties(bus: &Connection, object: &str) -> zbus::Result<HashMap<String, OwnedVariant>> {
