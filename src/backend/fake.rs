@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Backend, Event, Exit, Order, Signal, StartError, Started};
+use super::{Backend, Event, Exit, Order, Signal, StartError, Started, Survivor};
 use crate::name::WorkerId;
 use crate::pool::Address;
 
@@ -53,6 +53,7 @@ impl FakeBackend {
             signals: Vec::new(),
             memory: HashMap::new(),
             alive: HashMap::new(),
+            left: Vec::new(),
             tasks: JoinSet::new(),
         };
         Arc::new(Self { events, state: Mutex::new(state) })
@@ -61,6 +62,11 @@ impl FakeBackend {
     /// Asks `script` what each worker does that is started from now on.
     pub(crate) fn script(&self, script: impl FnMut(&Order) -> Behaviour + Send + 'static) {
         self.lock().script = Box::new(script);
+    }
+
+    /// Adds a worker that an earlier server has left; its times begin when it is found.
+    pub(crate) fn left_behind(&self, survivor: Survivor, behaviour: Behaviour) {
+        self.lock().left.push((survivor, behaviour));
     }
 
     /// All orders so far, the failed ones too, in their order.
@@ -118,9 +124,7 @@ impl Backend for FakeBackend {
             if behaviour.start_error {
                 return Err(refused());
             }
-            let (end, ends) = mpsc::unbounded_channel();
-            state.alive.insert(worker, Alive { end, on_terminate: behaviour.on_terminate });
-            state.tasks.spawn(live(worker, behaviour, self.events.clone(), ends));
+            state.live(worker, behaviour, self.events.clone());
             Ok(Started {
                 pid: FIRST_PID + u32::try_from(worker.0).unwrap_or_default(),
                 address: Address::Unix(PathBuf::from(format!("/nonexistent/{worker}.sock"))),
@@ -149,6 +153,17 @@ impl Backend for FakeBackend {
     fn memory(&self, worker: WorkerId) -> Option<u64> {
         self.lock().memory.get(&worker).copied()
     }
+
+    fn survivors(&self) -> Pin<Box<dyn Future<Output = Vec<Survivor>> + Send + '_>> {
+        Box::pin(async move {
+            let mut state = self.lock();
+            let left = std::mem::take(&mut state.left);
+            for (survivor, behaviour) in &left {
+                state.live(survivor.worker, *behaviour, self.events.clone());
+            }
+            left.into_iter().map(|(survivor, _)| survivor).collect()
+        })
+    }
 }
 
 struct State {
@@ -158,7 +173,16 @@ struct State {
     memory: HashMap<WorkerId, u64>,
     /// Every worker ever started; its channel takes when and how it is to end, and is closed once it has.
     alive: HashMap<WorkerId, Alive>,
+    left: Vec<(Survivor, Behaviour)>,
     tasks: JoinSet<()>,
+}
+
+impl State {
+    fn live(&mut self, worker: WorkerId, behaviour: Behaviour, events: mpsc::Sender<Event>) {
+        let (end, ends) = mpsc::unbounded_channel();
+        self.alive.insert(worker, Alive { end, on_terminate: behaviour.on_terminate });
+        self.tasks.spawn(live(worker, behaviour, events, ends));
+    }
 }
 
 struct Alive {

@@ -24,7 +24,8 @@ impl AppTask {
         let Some(spec) = self.spec_of(generation) else { return };
         let worker = self.around.next_worker();
         tracing::info!(app = %self.app.name, %worker, %generation, from = "", to = "starting", "worker {worker}: starting");
-        self.around.post.enrol(worker, self.events.clone());
+        // Nothing can have happened to it yet.
+        drop(self.around.post.enrol(worker, self.events.clone()));
         self.app.metrics.worker_started();
         let order = Order { worker, generation, launch: Arc::clone(&spec.launch) };
         self.crew.insert(worker, Record::new(generation, spec, Instant::now()));

@@ -37,6 +37,7 @@ impl AppTask {
         for other in others {
             let (worker, generation) = (other.worker, other.generation);
             tracing::info!(app = %self.app.name, %worker, %generation, "worker of another generation is told to end");
+            self.around.post.forget(worker);
             self.around.backend.signal(worker, Signal::Terminate);
         }
         let Some(generation) = served.filter(|_| !mine.is_empty()) else {
@@ -74,11 +75,12 @@ impl AppTask {
             let worker = survivor.worker;
             tracing::info!(app = %self.app.name, %worker, %generation, pid = survivor.started.pid, "worker is adopted");
             self.app.metrics.worker_adopted();
-            self.around.post.enrol(worker, self.events.clone());
+            let happened = self.around.post.enrol(worker, self.events.clone());
             let mut record = Record::new(generation, Arc::clone(spec), Instant::now());
             record.adopt(survivor.started, age(survivor.since));
             self.crew.insert(worker, record);
             self.feed(worker, Event::Started, "left by an earlier server");
+            happened.into_iter().for_each(|event| self.happened(event));
         }
     }
 

@@ -226,7 +226,7 @@ impl AppTask {
         self.crew.clear();
     }
 
-    fn happened(&mut self, event: backend::Event) {
+    pub(super) fn happened(&mut self, event: backend::Event) {
         match event {
             backend::Event::Ready(worker) => self.said_ready(worker),
             backend::Event::Output(worker, line) => self.wrote(worker, line),

@@ -96,7 +96,10 @@ impl Fleet {
     /// Starts the apps given and those of the registry, and then does what it is told until it is stopped.
     pub(super) async fn run(mut self, mains: Vec<PathBuf>, mut wishes: mpsc::Receiver<Wish>) {
         self.survivors = self.around.backend.survivors().await;
-        self.survivors.iter().for_each(|survivor| self.around.pass_over(survivor.worker));
+        for survivor in &self.survivors {
+            self.around.pass_over(survivor.worker);
+            self.around.post.keep(survivor.worker);
+        }
         let begun = self.begin(mains).await;
         self.begin_kept().await;
         self.end_orphans();

@@ -65,6 +65,7 @@ impl Fleet {
     pub(super) fn end_orphans(&mut self) {
         for Survivor { worker, app, generation, .. } in self.survivors.drain(..) {
             tracing::info!(%app, %worker, %generation, "worker of an app that is not run here is told to end");
+            self.around.post.forget(worker);
             self.around.backend.signal(worker, Signal::Terminate);
         }
     }

@@ -95,13 +95,28 @@ impl Surroundings {
 pub(super) struct Post {
     /// Held for one look-up. A lock and not a task: an app enrols a worker and starts it in one go, and its first
     /// event must find the entry.
-    boxes: Arc<Mutex<HashMap<WorkerId, mpsc::Sender<Event>>>>,
+    boxes: Arc<Mutex<HashMap<WorkerId, Mailbox>>>,
+}
+
+enum Mailbox {
+    Open(mpsc::Sender<Event>),
+    /// Of a worker that was found before its app was.
+    Kept(Vec<Event>),
 }
 
 impl Post {
-    /// From now on, what happens to the worker is delivered there.
-    pub(super) fn enrol(&self, worker: WorkerId, mailbox: mpsc::Sender<Event>) {
-        self.lock().insert(worker, mailbox);
+    /// From now on, what happens to the worker is kept until somebody enrols it.
+    pub(super) fn keep(&self, worker: WorkerId) {
+        self.lock().insert(worker, Mailbox::Kept(Vec::new()));
+    }
+
+    /// From now on, what happens to the worker is delivered there. Returns what has happened before, oldest first.
+    #[must_use]
+    pub(super) fn enrol(&self, worker: WorkerId, mailbox: mpsc::Sender<Event>) -> Vec<Event> {
+        match self.lock().insert(worker, Mailbox::Open(mailbox)) {
+            Some(Mailbox::Kept(events)) => events,
+            Some(Mailbox::Open(_)) | None => Vec::new(),
+        }
     }
 
     /// Nothing about the worker is delivered any more.
@@ -116,15 +131,20 @@ impl Post {
             | Event::Output(worker, _)
             | Event::LastWords(worker, _)
             | Event::Exited(worker, _)) = &event;
-            let mailbox = self.lock().get(worker).cloned();
-            if let Some(mailbox) = mailbox {
-                // An app that has ended has no worker left to hear of.
-                mailbox.send(event).await.ok();
-            }
+            let mailbox = match self.lock().get_mut(worker) {
+                None => continue,
+                Some(Mailbox::Open(mailbox)) => mailbox.clone(),
+                Some(Mailbox::Kept(events)) => {
+                    events.push(event);
+                    continue;
+                }
+            };
+            // An app that has ended has no worker left to hear of.
+            mailbox.send(event).await.ok();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<WorkerId, mpsc::Sender<Event>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<WorkerId, Mailbox>> {
         self.boxes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,5 +1,6 @@
 //! The manager through its public door, against scripted workers and paused time.
 
+mod adoption;
 mod deploys;
 mod files;
 mod hosts;
@@ -17,7 +18,8 @@ use tokio::time::Instant;
 use super::*;
 use crate::api::AppStatus;
 use crate::backend::fake::{Behaviour, FakeBackend};
-use crate::backend::{Event, Exit, Signal};
+use crate::backend::{Event, Exit, Signal, Survivor};
+use crate::manager::ledger::Ledger;
 use crate::name::{GenerationId, InstanceName, RequestId, WorkerId};
 use crate::pool::{Claim, ClaimError, Condemned, Doing, Lease};
 use crate::spec::{
@@ -35,6 +37,8 @@ struct World {
     stop: Stop,
     state: tempfile::TempDir,
 }
+
+const LEDGER: &str = "generations.json";
 
 /// What is found at which path.
 #[derive(Default)]
@@ -75,6 +79,38 @@ impl World {
         let (events, happened) = mpsc::channel(64);
         let backend = FakeBackend::new(events.clone());
         backend.script(script);
+        Self::start_on(backend, (events, happened), state, apps, specs)
+    }
+
+    /// Starts an app where an earlier server has left workers, and has noted which generation serves.
+    fn after(
+        spec: AppSpec,
+        served: Option<u64>,
+        left: impl IntoIterator<Item = Survivor>,
+        mut script: impl FnMut(&backend::Order) -> Behaviour + Send + 'static,
+    ) -> Self {
+        let (events, happened) = mpsc::channel(64);
+        let backend = FakeBackend::new(events.clone());
+        for survivor in left {
+            let (worker, generation) = (survivor.worker, survivor.generation);
+            let behaviour = script(&backend::Order { worker, generation, launch: Arc::clone(&spec.launch) });
+            backend.left_behind(survivor, behaviour);
+        }
+        backend.script(script);
+        let state = tempfile::tempdir().unwrap();
+        if let Some(served) = served {
+            Ledger::open(Some(state.path().join(LEDGER))).note(&spec.name, GenerationId(served));
+        }
+        Self::start_on(backend, (events, happened), state, Arc::default(), [spec])
+    }
+
+    fn start_on(
+        backend: Arc<FakeBackend>,
+        (events, happened): (mpsc::Sender<Event>, mpsc::Receiver<Event>),
+        state: tempfile::TempDir,
+        apps: Arc<Apps>,
+        specs: impl IntoIterator<Item = AppSpec>,
+    ) -> Self {
         let specs: Vec<_> = specs.into_iter().collect();
         let paths = specs.iter().map(|spec| spec.path.clone()).collect();
         for spec in specs {
@@ -88,7 +124,7 @@ impl World {
             registry: Registry::open(&state.path().join("registry.json")).unwrap(),
             resolve: Arc::clone(&apps) as Arc<dyn Resolve>,
             metrics: metrics.clone(),
-            ledger: None,
+            ledger: Some(state.path().join(LEDGER)),
             cores: 4,
             stop: stop.clone(),
         };
