@@ -127,20 +127,25 @@ where
 {
     let mut requested = pin!(stop.requested());
     let mut timer = pin!(tokio::time::sleep(limits.keepalive.min(limits.head)));
+    let mut asked = None;
     let mut stopping = false;
     poll_fn(|cx| {
         if let Poll::Ready(result) = Pin::new(&mut *serving).poll(cx) {
             return Poll::Ready(End::Closed(result.err()));
         }
-        if !stopping && requested.as_mut().poll(cx).is_ready() {
-            stopping = true;
-            shut_down(Pin::new(&mut *serving));
-            if Pin::new(&mut *serving).poll(cx).is_ready() {
-                return Poll::Ready(End::Closed(None));
+        if asked.is_none() && requested.as_mut().poll(cx).is_ready() {
+            asked = Some(Instant::now());
+            // HTTP/2 can say which streams are still taken. In HTTP/1 the answers say that they are the last.
+            if wire.is_http2() && !stopping {
+                stopping = true;
+                shut_down(Pin::new(&mut *serving));
+                if Pin::new(&mut *serving).poll(cx).is_ready() {
+                    return Poll::Ready(End::Closed(None));
+                }
             }
         }
         loop {
-            let (deadline, what) = next_deadline(wire, limits);
+            let (deadline, what) = next_deadline(wire, limits, asked);
             if !fires(timer.as_mut(), deadline, cx) {
                 return Poll::Pending;
             }
@@ -171,16 +176,20 @@ enum Expired {
     Write,
 }
 
-fn next_deadline(wire: &Wire, limits: &Limits) -> (Instant, Expired) {
+/// `asked`: since when the connection is to end.
+fn next_deadline(wire: &Wire, limits: &Limits, asked: Option<Instant>) -> (Instant, Expired) {
     let (phase, blocked) = wire.waiting();
     if let Some(since) = blocked {
         return (since + limits.write_idle, Expired::Write);
     }
-    match phase {
-        Phase::Head(since) => (since + limits.head, Expired::Head),
-        Phase::Idle(since) => (since + limits.keepalive, Expired::Idle),
-        Phase::Busy => (Instant::now() + BUSY_CHECK, Expired::Nothing),
-    }
+    let (since, deadline) = match phase {
+        Phase::Head(since) => (since, (since + limits.head, Expired::Head)),
+        Phase::Idle(since) => (since, (since + limits.keepalive, Expired::Idle)),
+        Phase::Busy => return (Instant::now() + BUSY_CHECK, Expired::Nothing),
+    };
+    // A request may be on its way already, above all the first one.
+    let leave = asked.map(|asked| (asked.max(since) + LINGER, Expired::Idle));
+    leave.into_iter().fold(deadline, |one, other| if other.0 < one.0 { other } else { one })
 }
 
 /// Whether the deadline has passed. The timer is only ever moved when it stands too late, or has fired.
@@ -202,6 +211,9 @@ fn fires(mut timer: Pin<&mut Sleep>, deadline: Instant, cx: &mut Context<'_>) ->
 const MIN_BUFFER: usize = 8 << 10;
 /// A connection in the middle of a request is looked at that often.
 const BUSY_CHECK: Duration = Duration::from_secs(30);
+/// How long a connection that is to end waits for a request: what is on its way when the server stops is not lost, and
+/// connections that rest do not hold it up for longer.
+pub(super) const LINGER: Duration = Duration::from_millis(250);
 /// For the answer to a head that never came.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Streams a client may reset before they are accepted (CVE-2023-44487).

@@ -14,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::name::HostName;
 
 use super::client_stream::{ClientStream, Transport, Wire};
-use super::connection::{serve_http1, serve_http2};
+use super::connection::{LINGER, serve_http1, serve_http2};
 use super::listen::Admission;
 use super::peer::Peer;
 use super::shard::{Connection, Role, Shard};
@@ -39,7 +39,11 @@ impl Open {
                 let shaken = tokio::select! {
                     biased;
                     shaken = tokio::time::timeout(shard.server.limits.handshake, tls.accept(stream)) => shaken,
-                    () = shard.stop.requested() => return,
+                    // Who has connected already is served, if that goes quickly.
+                    () = async {
+                        shard.stop.requested().await;
+                        tokio::time::sleep(LINGER).await;
+                    } => return,
                 };
                 let stream = match shaken {
                     Ok(Ok(stream)) => stream,

@@ -115,8 +115,10 @@ impl From<ManagerError> for Refusal {
             "stopping" => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        let mut refusal = Self::new(status, error.code(), error.to_string());
-        refusal.text.hint = error.hint();
+        let (code, hint) = (error.code(), error.hint());
+        // With what lies behind it: a registry that cannot be written has a reason.
+        let mut refusal = Self::new(status, code, format!("{:#}", anyhow::Error::new(error)));
+        refusal.text.hint = hint;
         refusal
     }
 }
