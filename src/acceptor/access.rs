@@ -229,6 +229,7 @@ impl Recording {
                 CutShort::Malformed(_) => "bad-answer",
                 CutShort::Stalled => "worker-stalled",
                 CutShort::ClientStalled => "client-stalled",
+                CutShort::Request(reason) => reason,
             });
         });
     }

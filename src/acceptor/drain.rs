@@ -4,6 +4,7 @@
 //! or two requests could be in one worker's hands. Never here: the client's side (`reply_body`).
 
 use std::path::PathBuf;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,9 +15,12 @@ use crate::metrics::Metrics;
 use crate::pool::{Condemned, Lease};
 
 use super::buffer::{Buffer, NoReader};
-use super::link::Link;
+use super::error::ServeError;
+use super::link::{Link, Source};
 use super::reply_body::CutShort;
+use super::request_body::discard;
 use super::spool::Spool;
+use super::upload::{Passed, Upload};
 use super::worker_body::{BodyDecoder, Piece};
 
 /// An answer of which the head has been read.
@@ -44,13 +48,36 @@ pub(super) struct Draining {
 enum Stopped {
     Reader(NoReader),
     Worker(CutShort),
+    /// It cannot send the rest of its request.
+    Client(ServeError),
 }
 
-/// Moves the answer into the buffer until its end, then gives the worker back.
-pub(super) async fn drain(mut answer: Answer, buffer: Rc<Buffer>, how: Draining) {
-    match pump(&mut answer, &buffer, &how).await {
+/// Moves the answer into the buffer until its end, and what is left of the request to the worker, then gives the
+/// worker back.
+pub(super) async fn drain(
+    mut answer: Answer,
+    buffer: Rc<Buffer>,
+    how: Draining,
+    mut upload: Option<Box<Upload>>,
+) {
+    let stopped = match &mut upload {
+        None => pump(&mut answer.link, &mut answer.decoder, &buffer, &how).await,
+        Some(upload) => {
+            let stopped = pump_both_ways(&mut answer, upload, &buffer, &how).await;
+            answer.keep &= upload.is_complete();
+            if stopped.is_err() && !upload.is_complete() {
+                // Without an end, or it would be taken for all there is.
+                answer.link.end_request().await;
+            }
+            stopped
+        }
+    };
+    match stopped {
         Ok(()) => {
             answer.give_back();
+            if let Some(upload) = upload.filter(|upload| !upload.is_complete()) {
+                discard(upload.into_rest().0).await;
+            }
             // The worker is free; what lies here for a client that does not read must not lie here for ever.
             if buffer.wait_read(how.client_idle).await == Err(NoReader::Stalled) {
                 buffer.give_up();
@@ -68,13 +95,42 @@ pub(super) async fn drain(mut answer: Answer, buffer: Rc<Buffer>, how: Draining)
             }
             buffer.cut(why);
         }
+        Err(Stopped::Client(why)) => {
+            buffer.cut(CutShort::Request(why.reason()));
+            answer.abandon(how.hang_up).await;
+        }
     }
 }
 
-async fn pump(answer: &mut Answer, buffer: &Buffer, how: &Draining) -> Result<(), Stopped> {
+/// The answer counts: when it is complete, what the worker did not take of the request it did not want.
+async fn pump_both_ways(
+    answer: &mut Answer,
+    upload: &mut Upload,
+    buffer: &Buffer,
+    how: &Draining,
+) -> Result<(), Stopped> {
+    let (mut reader, writer) = answer.link.split();
+    let mut pumping = pin!(pump(&mut reader, &mut answer.decoder, buffer, how));
+    tokio::select! {
+        biased;
+        stopped = &mut pumping => return stopped,
+        passed = upload.pass_on(&writer) => match passed {
+            Ok(Passed::All | Passed::Refused) => {}
+            Err(error) => return Err(Stopped::Client(error)),
+        },
+    }
+    pumping.await
+}
+
+async fn pump(
+    link: &mut impl Source,
+    decoder: &mut BodyDecoder,
+    buffer: &Buffer,
+    how: &Draining,
+) -> Result<(), Stopped> {
     let mut spool_works = true;
     loop {
-        match answer.decoder.next(&mut answer.link.buf) {
+        match decoder.next(link.buf()) {
             Err(what) => return Err(Stopped::Worker(CutShort::Malformed(what))),
             Ok(Piece::End(trailers)) => {
                 buffer.complete(trailers);
@@ -82,14 +138,14 @@ async fn pump(answer: &mut Answer, buffer: &Buffer, how: &Draining) -> Result<()
             }
             Ok(Piece::Data(data)) => put(data, buffer, how, &mut spool_works).await?,
             Ok(Piece::Need) => {
-                let read = answer.link.fill(WORKER_READ);
+                let read = link.fill(WORKER_READ);
                 let read = tokio::time::timeout(how.worker_idle, read);
                 tokio::select! {
                     biased;
                     read = read => match read {
                         Err(_) => return Err(Stopped::Worker(CutShort::Stalled)),
                         Ok(Err(error)) => return Err(Stopped::Worker(CutShort::Io(error))),
-                        Ok(Ok(0)) if answer.decoder.ends_here() => {
+                        Ok(Ok(0)) if decoder.ends_here() => {
                             buffer.complete(None);
                             return Ok(());
                         }

@@ -3,10 +3,12 @@
 //! Never here: bodies on their way to the client (`drain`, `buffer`), or what a failure looks like (`reply`).
 
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::{Response, StatusCode, header};
+use http::{Method, Response, StatusCode, header};
 use tokio::time::Instant;
 
 use crate::directory::App;
@@ -26,6 +28,7 @@ use super::request_body::RequestBody;
 use super::send::{Sent, send};
 use super::shard::Shard;
 use super::tunnel::{self, Upgrade};
+use super::upload::{Passed, Upload};
 use super::worker_body::{BodyDecoder, Piece};
 use super::worker_head::{AnswerHead, Origin, ReceiveFraming, RequestHead, write_request};
 
@@ -99,13 +102,13 @@ async fn attempt(
     }
     let outcome = exchange(request, lease, granted).await;
     recording.note(|record| record.in_worker = Some(granted.elapsed()));
-    let (head, answer) = outcome?;
+    let (head, answer, upload) = outcome?;
     if head.status == StatusCode::SERVICE_UNAVAILABLE && head.headers.contains_key("rip-worker-busy") {
         let worker = answer.lease.member().worker;
         spawn_abandon(request.shard, answer, request.rules.timeouts.request);
         return Err(ServeError::WorkerBusy { worker });
     }
-    respond(request, head, answer, recording)
+    respond(request, head, answer, upload, recording)
 }
 
 async fn claim(
@@ -146,7 +149,7 @@ async fn exchange(
     request: &mut Outgoing<'_>,
     lease: Lease,
     granted: Instant,
-) -> Result<(AnswerHead, Answer), ServeError> {
+) -> Result<Answered, ServeError> {
     let connect = request.rules.timeouts.connect;
     let link = match Link::open(lease.member(), request.shard.index, connect).await {
         Ok(link) => link,
@@ -181,44 +184,96 @@ async fn converse(
     lease: Lease,
     link: Link,
     granted: Instant,
-) -> Result<(AnswerHead, Answer), Broken> {
-    let (limit, limits) = (request.rules.timeouts.request, &request.shard.server.limits);
+) -> Result<Answered, Broken> {
+    let limit = request.rules.timeouts.request;
     let mut out = Vec::with_capacity(1024);
     write_request(&mut out, request.head, &request.origin, request.body.framing(), request.rules.keepalive);
     let mut in_hand = InHand::new(request, lease, link, granted);
     let method = request.head.method;
+    let mut upload = request.take_upload();
     let work = async {
-        let sent = send(in_hand.link(), out, &mut request.body, limits, request.rules.max_body).await?;
-        in_hand.sent = sent == Sent::All;
-        // The clock of a streamed body runs from its last byte: only then can the worker answer.
-        let until = if request.body.is_repeatable() { granted + limit } else { Instant::now() + limit };
-        let head = tokio::time::timeout_at(until, read_head(in_hand.link(), method)).await;
-        head.unwrap_or(Err(Failed::Late)).map(|head| (head, sent))
+        let sent = send(in_hand.link(), out, &request.body).await?;
+        let head = match &mut upload {
+            None => {
+                in_hand.sent = sent == Sent::All;
+                let reading = read_head(in_hand.link(), method);
+                tokio::time::timeout_at(granted + limit, reading).await.unwrap_or(Err(Failed::Late))
+            }
+            Some(upload) => {
+                let head = head_while_passing(in_hand.link(), upload, method, limit).await;
+                in_hand.sent = upload.is_complete();
+                head
+            }
+        };
+        head.map(|head| (head, sent))
     };
     match work.await {
         Ok((head, sent)) => {
             let (lease, link) = in_hand.take();
             let keep = head.keepalive && sent == Sent::All && request.rules.keepalive;
             let decoder = BodyDecoder::new(head.framing);
-            Ok((head, Answer { lease, link, decoder, keep }))
+            let upload = upload.filter(|upload| !upload.is_complete());
+            Ok((head, Answer { lease, link, decoder, keep }, upload))
         }
-        // The worker sees the request break off when `in_hand` is dropped.
-        Err(Failed::Client(error)) => Err(Broken::Client(error)),
-        Err(failed) => Err(Broken::Off(failed, in_hand.take().0)),
+        Err(failed) => {
+            if let Some(rest) = upload {
+                let (incoming, length) = rest.into_rest();
+                request.body = RequestBody::Streaming(incoming, length);
+            }
+            Err(match failed {
+                // The worker sees the request break off when `in_hand` is dropped.
+                Failed::Client(error) => Broken::Client(error),
+                failed => Broken::Off(failed, in_hand.take().0),
+            })
+        }
     }
 }
 
+/// Passes the body on and reads the answer's head, whichever comes first. The worker's time runs from the body's last
+/// byte: only then has it all.
+async fn head_while_passing(
+    link: &mut Link,
+    upload: &mut Upload,
+    method: &Method,
+    limit: Duration,
+) -> Result<AnswerHead, Failed> {
+    let (mut reader, writer) = link.split();
+    let mut reading = pin!(read_head(&mut reader, method));
+    tokio::select! {
+        biased;
+        head = &mut reading => return head,
+        passed = upload.pass_on(&writer) => match passed {
+            Ok(Passed::All | Passed::Refused) => {}
+            Err(error) => return Err(Failed::Client(error)),
+        },
+    }
+    tokio::time::timeout(limit, reading).await.unwrap_or(Err(Failed::Late))
+}
+
+/// An answer's head, its body to come, and what is left of a request that was answered early.
+type Answered = (AnswerHead, Answer, Option<Box<Upload>>);
+
 impl Outgoing<'_> {
+    fn take_upload(&mut self) -> Option<Box<Upload>> {
+        match std::mem::replace(&mut self.body, RequestBody::PassedOn) {
+            RequestBody::Streaming(incoming, length) => {
+                let idle = self.shard.server.limits.body_idle;
+                Some(Box::new(Upload::new(incoming, length, idle, self.rules.max_body)))
+            }
+            other => {
+                self.body = other;
+                None
+            }
+        }
+    }
+
     /// Whether sending it twice is the same as sending it once.
     fn may_be_sent_again(&self) -> bool {
         self.body.is_repeatable() && self.head.method.is_idempotent()
     }
 
     /// What a failure means for the worker, and for the client.
-    async fn judge(
-        &self,
-        outcome: Result<(AnswerHead, Answer), Broken>,
-    ) -> Result<(AnswerHead, Answer), ServeError> {
+    async fn judge(&self, outcome: Result<Answered, Broken>) -> Result<Answered, ServeError> {
         let (failed, lease) = match outcome {
             Ok(answered) => return Ok(answered),
             Err(Broken::Client(error)) => return Err(error),
@@ -260,7 +315,7 @@ pub(super) enum Failed {
     Client(ServeError),
 }
 
-fn spawn_abandon(shard: &Shard, answer: Answer, limit: std::time::Duration) {
+fn spawn_abandon(shard: &Shard, answer: Answer, limit: Duration) {
     shard.stop.spawn_local("refused request", answer.abandon(limit));
 }
 
@@ -269,6 +324,7 @@ fn respond(
     request: &mut Outgoing<'_>,
     mut head: AnswerHead,
     mut answer: Answer,
+    upload: Option<Box<Upload>>,
     recording: &mut Recording,
 ) -> Result<Response<ReplyBody>, ServeError> {
     if let Some(count) = head.headers.get("rip-reloads").and_then(|value| value.to_str().ok()?.parse().ok()) {
@@ -281,7 +337,18 @@ fn respond(
     clean_answer(&mut head.headers, chunked);
     let stream = is_event_stream(&head);
     let length = answer.decoder.remaining();
-    let body = match take_whole(&mut answer) {
+    let whole = take_whole(&mut answer);
+    let upload = match upload {
+        // What it has not taken of the request is not wanted any more.
+        Some(rest) if stream || matches!(whole, Whole::Yes(_)) => {
+            answer.keep = false;
+            let (incoming, length) = rest.into_rest();
+            request.body = RequestBody::Streaming(incoming, length);
+            None
+        }
+        upload => upload,
+    };
+    let body = match whole {
         _ if stream => {
             let worker = answer.lease.member().worker;
             match answer.lease.into_tunnel() {
@@ -293,7 +360,7 @@ fn respond(
             answer.give_back();
             ReplyBody::full(bytes)
         }
-        Whole::No(first) => pipe(request, answer, first, length),
+        Whole::No(first) => pipe(request, answer, upload, first, length),
     };
     let mut response = Response::new(body);
     *response.status_mut() = head.status;
@@ -324,6 +391,7 @@ fn take_whole(answer: &mut Answer) -> Whole {
 fn pipe(
     request: &Outgoing<'_>,
     answer: Answer,
+    upload: Option<Box<Upload>>,
     first: Option<bytes::Bytes>,
     length: Option<u64>,
 ) -> ReplyBody {
@@ -341,7 +409,7 @@ fn pipe(
         folder: request.shard.server.spool.clone(),
         metrics: request.shard.metrics.clone(),
     };
-    request.shard.stop.spawn_local("answer", drain(answer, Rc::clone(&buffer), how));
+    request.shard.stop.spawn_local("answer", drain(answer, Rc::clone(&buffer), how, upload));
     ReplyBody::piped(buffer, length)
 }
 
@@ -353,4 +421,4 @@ fn is_event_stream(head: &AnswerHead) -> bool {
 }
 
 /// How long to wait for the word how a worker ended, which its exit brings shortly after its connection's end.
-const CAUSE_KNOWN: std::time::Duration = std::time::Duration::from_millis(200);
+const CAUSE_KNOWN: Duration = Duration::from_millis(200);

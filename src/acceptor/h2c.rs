@@ -13,7 +13,6 @@ use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Request, Response, Uri};
 use http_body_util::{Either, Empty};
-use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
@@ -30,8 +29,9 @@ use super::link::Link;
 use super::reply_body::ReplyBody;
 use super::request_body::RequestBody;
 use super::shard::Shard;
+use super::trailers::Cleaned;
 
-type OutBody = Either<Incoming, Empty<Bytes>>;
+type OutBody = Either<Cleaned, Empty<Bytes>>;
 type Channel = http2::SendRequest<OutBody>;
 
 /// The open connections of one thread.
@@ -55,10 +55,9 @@ pub(super) async fn exchange(
         .await
         .map_err(|source| ServeError::Unreachable { worker, source })?;
     let body = match std::mem::replace(&mut request.body, RequestBody::Empty) {
-        RequestBody::Streaming(incoming, _) => Either::Left(incoming),
-        RequestBody::Empty | RequestBody::Memory(..) | RequestBody::Spooled(..) => {
-            Either::Right(Empty::new())
-        }
+        RequestBody::Streaming(incoming, _) => Either::Left(Cleaned(incoming)),
+        // Nothing is collected for these workers.
+        _ => Either::Right(Empty::new()),
     };
     let outgoing = outgoing(request, body)?;
     let sent = Instant::now();

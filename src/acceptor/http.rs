@@ -125,9 +125,11 @@ async fn answer(
         resent: false,
     };
     let outcome = forward(&mut outgoing, recording).await;
-    if let RequestBody::Streaming(incoming, _) = outgoing.body {
+    match outgoing.body {
         // A worker may answer before it has taken everything in.
-        *body = (!incoming.is_end_stream()).then_some(incoming);
+        RequestBody::Streaming(incoming, _) => *body = (!incoming.is_end_stream()).then_some(incoming),
+        RequestBody::PassedOn => conn.wire.linger(),
+        _ => {}
     }
     let mut response = outcome?;
     response.headers_mut().insert(REQUEST_ID, reply::id_value(&asked.id));
@@ -144,7 +146,8 @@ async fn take_body(
     let Some(incoming) = body else { return Ok(RequestBody::Empty) };
     check_length(&parts.headers, rules.max_body)?;
     if streams(parts, rules) {
-        let length = incoming.size_hint().exact();
+        // Trailers that are announced need chunks.
+        let length = incoming.size_hint().exact().filter(|_| !parts.headers.contains_key(header::TRAILER));
         return Ok(body
             .take()
             .map_or(RequestBody::Empty, |incoming| RequestBody::Streaming(incoming, length)));
@@ -252,9 +255,12 @@ fn take_rest(conn: &Connection, unread: Incoming, response: &mut Response<ReplyB
 
 /// What every answer carries.
 fn finish(conn: &Connection, response: &mut Response<ReplyBody>, id: RequestId) {
+    let last = conn.shard.stop.is_requested() && response.status() != StatusCode::SWITCHING_PROTOCOLS;
     let headers: &mut HeaderMap = response.headers_mut();
     if conn.wire.is_http2() {
         headers.remove(header::CONNECTION);
+    } else if last {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     if !headers.contains_key(REQUEST_ID) {
         headers.insert(REQUEST_ID, reply::id_value(&id));

@@ -13,7 +13,7 @@ use crate::pool::{Condemned, Lease};
 
 use super::drain::Answer;
 use super::forward::{Failed, Outgoing};
-use super::link::Link;
+use super::link::{Link, Source};
 use super::shard::Shard;
 use super::worker_body::BodyDecoder;
 use super::worker_head::{AnswerHead, parse_answer};
@@ -75,10 +75,10 @@ impl Drop for InHand {
 }
 
 /// Reads until the answer's final head is there; interim ones (RFC 9110 §15.2) are passed over.
-pub(super) async fn read_head(link: &mut Link, method: &Method) -> Result<AnswerHead, Failed> {
+pub(super) async fn read_head(link: &mut impl Source, method: &Method) -> Result<AnswerHead, Failed> {
     loop {
-        while !link.buf.is_empty() {
-            match parse_answer(&mut link.buf, method).map_err(Failed::Answer)? {
+        while !link.buf().is_empty() {
+            match parse_answer(link.buf(), method).map_err(Failed::Answer)? {
                 Some(head)
                     if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS => {}
                 Some(head) => return Ok(head),
@@ -86,7 +86,9 @@ pub(super) async fn read_head(link: &mut Link, method: &Method) -> Result<Answer
             }
         }
         match link.fill(HEAD_READ).await {
-            Ok(0) if link.buf.is_empty() => return Err(Failed::Worker(io::ErrorKind::UnexpectedEof.into())),
+            Ok(0) if link.buf().is_empty() => {
+                return Err(Failed::Worker(io::ErrorKind::UnexpectedEof.into()));
+            }
             Ok(0) => return Err(Failed::Answer("it ends in the middle of its head")),
             Ok(_) => {}
             Err(error) => return Err(Failed::Worker(error)),

@@ -3,10 +3,11 @@
 //! Awaited in the request's own task: no task, channel or pool of its own. Never here: what a request or an answer
 //! looks like (`worker_head`, `worker_body`), or which worker is asked.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -79,18 +80,6 @@ impl Link {
         }
     }
 
-    /// Reads what is there, at most `room` bytes, behind what `buf` holds; 0 is the end.
-    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
-        self.buf.reserve(room);
-        let Self { stream, buf, .. } = self;
-        read_some(stream, buf, cx)
-    }
-
-    /// [`poll_fill`](Self::poll_fill) as a future. Cancel-safe: bytes read are in `buf`.
-    pub(super) async fn fill(&mut self, room: usize) -> io::Result<usize> {
-        std::future::poll_fn(|cx| self.poll_fill(cx, room)).await
-    }
-
     /// Writes some of the bytes.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.stream().poll_write(cx, bytes)
@@ -128,10 +117,99 @@ impl Link {
         }
     }
 
+    /// Both directions, to be used at the same time by one task.
+    pub(super) fn split(&mut self) -> (Reader<'_>, Writer<'_>) {
+        let Self { stream, buf, .. } = self;
+        (Reader { stream, buf }, Writer(stream))
+    }
+
     fn stream(&mut self) -> Pin<&mut dyn Duplex> {
         match &mut self.stream {
             ParkedStream::Unix(stream) => Pin::new(stream as &mut dyn Duplex),
             ParkedStream::Tcp(stream) => Pin::new(stream as &mut dyn Duplex),
+        }
+    }
+}
+
+/// What an answer is read from: a link, or one half of it.
+pub(super) trait Source {
+    /// Read from the worker and not yet used.
+    fn buf(&mut self) -> &mut BytesMut;
+
+    /// Reads what is there, at most `room` bytes, behind what `buf` holds; 0 is the end.
+    fn poll_fill(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>>;
+
+    /// [`poll_fill`](Self::poll_fill) as a future. Cancel-safe: bytes read are in `buf`.
+    async fn fill(&mut self, room: usize) -> io::Result<usize> {
+        poll_fn(|cx| self.poll_fill(cx, room)).await
+    }
+}
+
+impl Source for Link {
+    fn buf(&mut self) -> &mut BytesMut {
+        &mut self.buf
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
+        self.buf.reserve(room);
+        let Self { stream, buf, .. } = self;
+        read_some(stream, buf, cx)
+    }
+}
+
+/// The half of a link that the answer comes from.
+pub(super) struct Reader<'a> {
+    stream: &'a ParkedStream,
+    buf: &'a mut BytesMut,
+}
+
+impl Source for Reader<'_> {
+    fn buf(&mut self) -> &mut BytesMut {
+        self.buf
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
+        self.buf.reserve(room);
+        loop {
+            let read = match self.stream {
+                ParkedStream::Unix(stream) => {
+                    ready!(stream.poll_read_ready(cx))?;
+                    stream.try_read_buf(self.buf)
+                }
+                ParkedStream::Tcp(stream) => {
+                    ready!(stream.poll_read_ready(cx))?;
+                    stream.try_read_buf(self.buf)
+                }
+            };
+            match read {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return Poll::Ready(read),
+            }
+        }
+    }
+}
+
+/// The half of a link that the request goes into.
+pub(super) struct Writer<'a>(&'a ParkedStream);
+
+impl Writer<'_> {
+    /// Writes some of the bytes. Cancel-safe.
+    pub(super) async fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            let written = match self.0 {
+                ParkedStream::Unix(stream) => {
+                    stream.writable().await?;
+                    stream.try_write(bytes)
+                }
+                ParkedStream::Tcp(stream) => {
+                    stream.writable().await?;
+                    stream.try_write(bytes)
+                }
+            };
+            match written {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return written,
+            }
         }
     }
 }

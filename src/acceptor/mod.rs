@@ -33,7 +33,9 @@ mod send;
 mod shard;
 mod spool;
 mod tls;
+mod trailers;
 mod tunnel;
+mod upload;
 mod worker_body;
 mod worker_head;
 

@@ -17,7 +17,7 @@ use crate::pool::{Lease, Tunnel};
 
 use super::access::Recording;
 use super::buffer::{Buffer, Reader};
-use super::link::Link;
+use super::link::{Link, Source as _};
 use super::worker_body::{BodyDecoder, Piece};
 
 /// Why an answer stops before its end; the client sees a cut connection or a reset stream.
@@ -31,6 +31,8 @@ pub(super) enum CutShort {
     Stalled,
     #[error("the client stopped reading")]
     ClientStalled,
+    #[error("the rest of the request did not come: {0}")]
+    Request(&'static str),
 }
 
 /// The body hyper reads an answer from.

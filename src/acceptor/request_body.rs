@@ -17,6 +17,7 @@ use crate::spec::Limits;
 
 use super::error::ServeError;
 use super::spool::{SPOOL_PIECE, Spool};
+use super::trailers::clean;
 use super::worker_head::SendFraming;
 
 /// A request's body as it is sent to a worker.
@@ -24,8 +25,12 @@ pub(super) enum RequestBody {
     Empty,
     Memory(Vec<Bytes>, u64),
     Spooled(Spool, u64),
+    /// Collected, with fields behind it: sent in chunks, or there would be no place for them.
+    WithTrailers(Box<Self>, HeaderMap),
     /// Passed on as it arrives; can be sent once only.
     Streaming(Incoming, Option<u64>),
+    /// One of which the rest is passed on beside the answer.
+    PassedOn,
 }
 
 impl RequestBody {
@@ -34,13 +39,14 @@ impl RequestBody {
             Self::Empty => SendFraming::None,
             Self::Memory(_, length) | Self::Spooled(_, length) => SendFraming::Length(*length),
             Self::Streaming(_, Some(length)) => SendFraming::Length(*length),
-            Self::Streaming(_, None) => SendFraming::Chunked,
+            Self::Streaming(_, None) | Self::WithTrailers(..) => SendFraming::Chunked,
+            Self::PassedOn => SendFraming::None,
         }
     }
 
     /// Whether it can be sent again.
     pub(super) fn is_repeatable(&self) -> bool {
-        !matches!(self, Self::Streaming(..))
+        !matches!(self, Self::Streaming(..) | Self::PassedOn)
     }
 }
 
@@ -114,8 +120,13 @@ pub(super) async fn collect(body: &mut Incoming, how: Collecting<'_>) -> Result<
             Ok(Some(Err(error))) => return Err(broken_off(&error)),
             Ok(Some(Ok(frame))) => frame,
         };
-        // Trailers of requests are dropped, as RFC 9110 §6.5.1 allows: nobody downstream expects them.
-        let Ok(data) = frame.into_data() else { continue };
+        let data = match frame.into_data() {
+            Ok(data) => data,
+            Err(frame) => {
+                held.trailers = frame.into_trailers().unwrap_or_default();
+                continue;
+            }
+        };
         pace.received(Instant::now(), data.len());
         if pace.total > how.max_body {
             return Err(ServeError::BodyTooLarge { limit: how.max_body });
@@ -129,6 +140,7 @@ struct Held {
     memory: Vec<Bytes>,
     in_memory: usize,
     spool: Option<(Spool, u64)>,
+    trailers: HeaderMap,
 }
 
 impl Held {
@@ -155,11 +167,14 @@ impl Held {
         if self.spool.is_some() && self.in_memory > 0 {
             self.put_aside(how).await?;
         }
-        Ok(match self.spool {
+        let body = match self.spool {
             Some((spool, length)) => RequestBody::Spooled(spool, length),
             None if self.in_memory == 0 => RequestBody::Empty,
             None => RequestBody::Memory(self.memory, self.in_memory as u64),
-        })
+        };
+        clean(&mut self.trailers);
+        let trailed = !self.trailers.is_empty();
+        Ok(if trailed { RequestBody::WithTrailers(Box::new(body), self.trailers) } else { body })
     }
 }
 

@@ -3,20 +3,19 @@
 //! A worker may answer without reading the body; if it then stops reading, only reading its answer gets us on.
 
 use std::future::poll_fn;
-use std::io::{self, Write};
+use std::io;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
-
-use crate::spec::Limits;
+use http::HeaderMap;
 
 use super::error::ServeError;
 use super::forward::Failed;
-use super::link::Link;
-use super::request_body::{RequestBody, broken_off};
+use super::link::{Link, Source};
+use super::request_body::RequestBody;
 use super::spool::{SPOOL_PIECE, Spool};
+use super::trailers::last_chunk;
+use super::upload::chunk;
 
 /// How far sending got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,18 +25,12 @@ pub(super) enum Sent {
     Early,
 }
 
-/// Sends head and body.
+/// Sends the head and, where it was collected, the body.
 ///
 /// # Errors
-/// [`Failed::Client`] when a streamed body breaks off or stalls. A worker that closes is no error here: it may have
-/// answered before.
-pub(super) async fn send(
-    link: &mut Link,
-    mut head: Vec<u8>,
-    body: &mut RequestBody,
-    limits: &Limits,
-    max_body: u64,
-) -> Result<Sent, Failed> {
+/// [`Failed::Client`] when the spool cannot be read. A worker that closes is no error here: it may have answered
+/// before.
+pub(super) async fn send(link: &mut Link, mut head: Vec<u8>, body: &RequestBody) -> Result<Sent, Failed> {
     match body {
         RequestBody::Empty => Ok(write(link, &head).await),
         RequestBody::Memory(pieces, length) if *length <= ONE_WRITE => {
@@ -63,20 +56,21 @@ pub(super) async fn send(
             }
             send_spooled(link, spool, *length).await
         }
-        RequestBody::Streaming(incoming, length) => {
+        RequestBody::WithTrailers(body, trailers) => {
             if write(link, &head).await == Sent::Early {
                 return Ok(Sent::Early);
             }
-            send_streaming(link, incoming, length.is_none(), limits, max_body).await
+            send_chunked(link, body, trailers).await
         }
+        // Its body follows on its own: see `upload`.
+        RequestBody::Streaming(..) | RequestBody::PassedOn => Ok(write(link, &head).await),
     }
 }
 
 async fn send_spooled(link: &mut Link, spool: &Spool, length: u64) -> Result<Sent, Failed> {
     let mut at = 0;
     while at < length {
-        let piece = (length - at).min(SPOOL_PIECE as u64) as usize;
-        let bytes = spool.read(at, piece).await.map_err(|error| Failed::Client(ServeError::Spool(error)))?;
+        let bytes = read_spooled(spool, at, length).await?;
         at += bytes.len() as u64;
         if write(link, &bytes).await == Sent::Early {
             return Ok(Sent::Early);
@@ -85,49 +79,33 @@ async fn send_spooled(link: &mut Link, spool: &Spool, length: u64) -> Result<Sen
     Ok(Sent::All)
 }
 
-async fn send_streaming(
-    link: &mut Link,
-    body: &mut Incoming,
-    chunked: bool,
-    limits: &Limits,
-    max_body: u64,
-) -> Result<Sent, Failed> {
-    let mut passed = 0;
-    loop {
-        let frame = tokio::select! {
-            biased;
-            frame = tokio::time::timeout(limits.body_idle, body.frame()) => frame,
-            // Cancel-safe: what is read stays in the link.
-            _ = link.fill(1024) => return Ok(Sent::Early),
-        };
-        let data = match frame {
-            Err(_) => return Err(Failed::Client(ServeError::TooSlow("its body"))),
-            Ok(Some(Err(error))) => return Err(Failed::Client(broken_off(&error))),
-            Ok(None) => break,
-            Ok(Some(Ok(frame))) => match frame.into_data() {
-                Ok(data) if !data.is_empty() => data,
-                _ => continue,
-            },
-        };
-        passed += data.len() as u64;
-        if passed > max_body {
-            return Err(Failed::Client(ServeError::BodyTooLarge { limit: max_body }));
+async fn send_chunked(link: &mut Link, body: &RequestBody, trailers: &HeaderMap) -> Result<Sent, Failed> {
+    match body {
+        RequestBody::Memory(pieces, _) => {
+            for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
+                if write(link, &chunk(piece)).await == Sent::Early {
+                    return Ok(Sent::Early);
+                }
+            }
         }
-        let bytes = if chunked { as_chunk(&data) } else { data };
-        if write(link, &bytes).await == Sent::Early {
-            return Ok(Sent::Early);
+        RequestBody::Spooled(spool, length) => {
+            let mut at = 0;
+            while at < *length {
+                let bytes = read_spooled(spool, at, *length).await?;
+                at += bytes.len() as u64;
+                if write(link, &chunk(&bytes)).await == Sent::Early {
+                    return Ok(Sent::Early);
+                }
+            }
         }
+        _ => {}
     }
-    if chunked { Ok(write(link, b"0\r\n\r\n").await) } else { Ok(Sent::All) }
+    Ok(write(link, &last_chunk(trailers)).await)
 }
 
-fn as_chunk(data: &Bytes) -> Bytes {
-    let mut chunk = Vec::with_capacity(data.len() + 20);
-    // Writing to a Vec cannot fail.
-    let _ = write!(chunk, "{:x}\r\n", data.len());
-    chunk.extend_from_slice(data);
-    chunk.extend_from_slice(b"\r\n");
-    chunk.into()
+async fn read_spooled(spool: &Spool, at: u64, length: u64) -> Result<Bytes, Failed> {
+    let piece = (length - at).min(SPOOL_PIECE as u64) as usize;
+    spool.read(at, piece).await.map_err(|error| Failed::Client(ServeError::Spool(error)))
 }
 
 /// Writes all of it; stops early when the worker has something to say while it does not read.

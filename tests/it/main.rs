@@ -13,6 +13,7 @@ mod bodies;
 mod certs;
 mod cli;
 mod control;
+mod duplex;
 mod headers;
 mod hosts;
 mod layers;

@@ -65,6 +65,9 @@ pub(crate) struct View {
     /// Only in the answer of `/view`.
     #[serde(default)]
     pub(crate) length: usize,
+    /// Behind the body; only in the answer of `/view`.
+    #[serde(default)]
+    pub(crate) trailers: Vec<(String, String)>,
 }
 
 impl View {

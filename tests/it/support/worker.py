@@ -79,7 +79,7 @@ class Request:
             violation(f"request line {lines[0]!r}")
             raise Gone
         self.method, self.target = first[1].decode(), first[2].decode()
-        self.headers = []
+        self.headers, self.trailers = [], []
         for line in lines[1:]:
             if not LINE.fullmatch(line):
                 violation(f"field {line!r}")
@@ -113,19 +113,28 @@ class Request:
         while not self.read:
             if self.chunked:
                 size = int(conn.line(), 16)
+                if size == 0:
+                    self.read_trailers()
+                    return
                 data = conn.exactly(size)
                 if conn.exactly(2) != b"\r\n":
                     violation("chunk without an end")
                     raise Gone
-                if size == 0:
-                    self.read = True
-                    return
                 yield data
             else:
                 data = conn.some(self.left)
                 self.left -= len(data)
                 self.read = self.left == 0
                 yield data
+
+    def read_trailers(self):
+        while line := self.conn.line():
+            if not LINE.fullmatch(line):
+                violation(f"trailer {line!r}")
+                raise Gone
+            name, value = line.decode("latin-1").split(": ", 1)
+            self.trailers.append((name.lower(), value))
+        self.read = True
 
     def body(self):
         return b"".join(self.pieces())
@@ -250,7 +259,8 @@ def not_found(conn, request):
 def view(conn, request):
     """The request as it came, with its body."""
     body = request.body()
-    seen = request.view() | {"body": base64.b64encode(body).decode(), "length": len(body)}
+    seen = request.view() | {"body": base64.b64encode(body).decode(), "length": len(body),
+                             "trailers": request.trailers}
     conn.answer(json.dumps(seen), kind="application/json")
 
 
@@ -264,6 +274,44 @@ def digest(conn, request):
         hashed.update(piece)
         count += len(piece)
     conn.answer(f"{count} {hashed.hexdigest()}")
+
+
+def duplex(conn, request):
+    """Sends every piece of the body back as it comes. Then at.NAME, or at.NAME.broken when it breaks off."""
+    conn.start(fields=[("Transfer-Encoding", "chunked")])
+    conn.chunk("begun\n")
+    try:
+        for piece in request.pieces():
+            conn.chunk(piece)
+    except Gone:
+        arrive(f"{request.query['name']}.broken")
+        raise
+    arrive(request.query["name"])
+    conn.end()
+
+
+def early(conn, request):
+    """Begins its answer, then takes the body in and says how much it was. With `interim`: after an interim answer."""
+    if "interim" in request.query:
+        conn.send(b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n")
+    else:
+        conn.start(fields=[("Transfer-Encoding", "chunked")])
+        conn.chunk("begun\n")
+    count = sum(map(len, request.pieces()))
+    if "interim" in request.query:
+        return conn.answer(str(count))
+    conn.chunk(str(count))
+    conn.end()
+
+
+def deaf(conn, request):
+    """Answers in two parts and never looks at the body."""
+    conn.start(fields=[("Transfer-Encoding", "chunked"), ("Connection", "close")])
+    conn.chunk("begun\n")
+    wait(request.query["name"])
+    conn.chunk("over\n")
+    conn.end()
+    return False
 
 
 def pieces(conn, request):
@@ -503,6 +551,9 @@ ROUTES = {
     "echo": echo,
     "digest": digest,
     "pieces": pieces,
+    "duplex": duplex,
+    "early": early,
+    "deaf": deaf,
     "version": version,
     "gate": gate,
     "slow": slow,

@@ -1,0 +1,112 @@
+//! A streamed request body on its way to a worker, while the worker may answer already.
+//!
+//! Owns where in the body it is: sending can stop at any point and go on later. Never here: the answer (`drain`), or
+//! bodies that were collected (`send`).
+
+use std::io::Write;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use super::error::ServeError;
+use super::link::Writer;
+use super::request_body::broken_off;
+use super::trailers;
+
+/// What is left of a body.
+pub(super) struct Upload {
+    body: Incoming,
+    /// `None`: in chunks.
+    length: Option<u64>,
+    idle: Duration,
+    most: u64,
+    passed: u64,
+    /// Taken from the client, framed, and not yet written.
+    pending: Bytes,
+    ended: bool,
+}
+
+/// How passing a body on came to an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Passed {
+    All,
+    /// The worker takes no more; it may have answered, or will.
+    Refused,
+}
+
+impl Upload {
+    /// `idle`: how long the client may send nothing; `most`: how many bytes it may send.
+    pub(super) fn new(body: Incoming, length: Option<u64>, idle: Duration, most: u64) -> Self {
+        Self { body, length, idle, most, passed: 0, pending: Bytes::new(), ended: false }
+    }
+
+    /// Whether the worker has been given all of it.
+    pub(super) fn is_complete(&self) -> bool {
+        self.ended && self.pending.is_empty()
+    }
+
+    /// What the client still has to send, and how long the whole is.
+    pub(super) fn into_rest(self) -> (Incoming, Option<u64>) {
+        (self.body, self.length)
+    }
+
+    /// Passes the rest on as it comes.
+    ///
+    /// # Errors
+    /// [`ServeError`] when the client breaks off, sends too slowly, too much or what is no body. What is then missing
+    /// must not look like an end to the worker: its connection has to be closed.
+    ///
+    /// # Cancel safety
+    /// Safe: another call goes on where this one stopped.
+    pub(super) async fn pass_on(&mut self, worker: &Writer<'_>) -> Result<Passed, ServeError> {
+        loop {
+            while !self.pending.is_empty() {
+                match worker.write(&self.pending).await {
+                    Ok(written) => self.pending.advance(written),
+                    Err(_) => return Ok(Passed::Refused),
+                }
+            }
+            if self.ended {
+                return Ok(Passed::All);
+            }
+            let frame = tokio::time::timeout(self.idle, self.body.frame()).await;
+            match frame.map_err(|_| ServeError::TooSlow("its body"))? {
+                None => self.end(&http::HeaderMap::new()),
+                Some(Err(error)) => return Err(broken_off(&error)),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.take(data)?,
+                    Err(frame) => self.end(&frame.into_trailers().unwrap_or_default()),
+                },
+            }
+        }
+    }
+
+    fn take(&mut self, data: Bytes) -> Result<(), ServeError> {
+        self.passed += data.len() as u64;
+        if self.passed > self.most {
+            return Err(ServeError::BodyTooLarge { limit: self.most });
+        }
+        self.pending = if self.length.is_none() && !data.is_empty() { chunk(&data) } else { data };
+        Ok(())
+    }
+
+    /// Where the length was announced there is no place for trailers.
+    fn end(&mut self, trailers: &http::HeaderMap) {
+        self.ended = true;
+        if self.length.is_none() {
+            self.pending = trailers::last_chunk(trailers);
+        }
+    }
+}
+
+/// Data as a chunk (RFC 9112 §7.1); it must not be empty, which would be the end.
+pub(super) fn chunk(data: &[u8]) -> Bytes {
+    let mut chunk = Vec::with_capacity(data.len() + 20);
+    // Writing to a Vec cannot fail.
+    let _ = write!(chunk, "{:x}\r\n", data.len());
+    chunk.extend_from_slice(data);
+    chunk.extend_from_slice(b"\r\n");
+    chunk.into()
+}
