@@ -33,7 +33,7 @@ pub(super) enum Refusal {
     #[error("the command is refused: {0}")]
     Command(&'static str),
     #[error(
-        "the variable {0:?} is refused: expected a name, without `=`, and a value, both without line breaks of their own or zero bytes"
+        "the variable {0:?} is refused: expected a name of letters, digits and `_`, and a value without zero bytes"
     )]
     Variable(String),
     #[error("{0} is refused: workers' sockets lie in the instance's run-time folder")]

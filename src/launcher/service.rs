@@ -81,7 +81,10 @@ impl Service {
     ) -> Result<(), Error> {
         let _busy = self.activity.begin();
         let instance = self.caller(bus, &header).await?;
-        let (whom, number) = check::signal(&signal).map_err(refused)?;
+        let (whom, number) = check::signal(&signal).map_err(|refusal| {
+            tracing::warn!(%instance, app, worker, "not sent: {refusal}");
+            refused(refusal)
+        })?;
         let unit = unit_of(&instance, &app, worker)?;
         self.systemd.kill(&unit, whom, number).await.map_err(failed)
     }
