@@ -95,6 +95,11 @@ async fn serve() -> anyhow::Result<()> {
 async fn stop_workers(instance: &InstanceName) -> anyhow::Result<()> {
     let bus = connection::Builder::system().method_timeout(PATIENCE).build().await?;
     let systemd = Systemd::new(&bus).await?;
+    // From version 254 on, systemd calls for the clean-up at every failure, also when it starts the server again.
+    if !systemd.is_over(&unit::server(instance)).await? {
+        tracing::info!("the server is being started again: its workers are left to it");
+        return Ok(());
+    }
     let units = systemd.list(&unit::pattern(instance)).await?;
     for name in &units {
         systemd.stop(name).await?;

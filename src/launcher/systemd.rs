@@ -38,6 +38,12 @@ impl Systemd {
         gone_is_fine(self.manager.kill_unit(unit, whom, signal).await)
     }
 
+    /// Whether a unit is neither running nor about to: failed, inactive or not loaded.
+    pub(super) async fn is_over(&self, unit: &str) -> zbus::Result<bool> {
+        let rows = self.manager.list_units_by_patterns(&[], &[unit]).await?;
+        Ok(rows.iter().all(|row| matches!(row.3.as_str(), "failed" | "inactive")))
+    }
+
     /// The names of loaded units.
     pub(super) async fn list(&self, pattern: &str) -> zbus::Result<Vec<String>> {
         let rows = self.manager.list_units_by_patterns(&[], &[pattern]).await?;

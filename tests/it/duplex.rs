@@ -13,7 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::sync::mpsc;
 
 use crate::support::client::whole;
-use crate::support::{Conn, Server, Setup, soon, tls, until};
+use crate::support::{Server, Setup, soon, tls, until};
 
 fn streaming() -> Setup {
     Setup::scripted()

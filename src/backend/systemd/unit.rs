@@ -32,6 +32,11 @@ pub fn parse(instance: &InstanceName, unit: &str) -> Option<(AppName, WorkerId)>
     (name(instance, &app, worker) == unit).then_some((app, worker))
 }
 
+/// The unit of an instance's server.
+pub fn server(instance: &InstanceName) -> String {
+    format!("rip-server@{instance}.service")
+}
+
 /// The instance whose server a unit is: `rip-server@INSTANCE.service`.
 pub fn instance_of_server(unit: &str) -> Option<InstanceName> {
     InstanceName::parse(unit.strip_prefix("rip-server@")?.strip_suffix(".service")?).ok()

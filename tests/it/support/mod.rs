@@ -5,6 +5,7 @@
 
 pub(crate) mod client;
 pub(crate) mod ctl;
+pub(crate) mod load;
 pub(crate) mod meeting;
 mod output;
 pub(crate) mod processes;

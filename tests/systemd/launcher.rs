@@ -1,0 +1,131 @@
+//! The launcher: what it refuses, and to whom.
+
+crate::on_both! {
+    starts_what_the_admin_allows_and_nothing_else
+}
+
+mod cases {
+    use crate::machine::Machine;
+
+    /// A call of the launcher, in busctl's words: app, worker, generation, directory, command, environment, notify
+    /// socket, folder of the socket, fingerprint, memory, time to end; no listener.
+    const GOOD: &str = "app 1 1 /srv/rip/evil 2 /usr/bin/sleep 60 0 '' '' print 0 1000000 0";
+
+    pub(super) fn starts_what_the_admin_allows_and_nothing_else(m: Machine) {
+        m.ok("apt-get install -y /root/rip-server.deb; mkdir -p /srv/rip/evil /srv/foreign; useradd --system other; ln -s /srv/foreign /srv/rip/link");
+        // A server that has been taken over: what it asks for is in a file, what comes of it in another.
+        m.write("/usr/local/bin/ask", "#!/bin/sh\nbusctl --timeout=20 call org.rip_server.Launcher1 /org/rip_server/Launcher1 org.rip_server.Launcher1 \"$@\" 2>&1\n");
+        m.write(
+            "/usr/local/bin/evil",
+            "#!/bin/sh\n. /srv/rip/evil/script >/run/rip-server/evil/said 2>&1\nexit 0\n",
+        );
+        m.ok("chmod +x /usr/local/bin/ask /usr/local/bin/evil");
+        m.write("/etc/systemd/system/rip-server@evil.service.d/evil.conf",
+            "[Service]\nType=oneshot\nExecStart=\nExecStart=/usr/local/bin/evil\nSockets=\nWatchdogSec=0\nRestart=no\n");
+        m.ok("systemctl daemon-reload");
+        let start = |words: &str| as_server(&m, &format!("ask StartWorker '(sttsasa{{ss}}ssstt)ah' {words}"));
+
+        let said = start(GOOD);
+        m.holds("what is allowed is started", said.contains("rip-worker-evil-app-1.service"));
+        m.same("as a unit", m.worker_units(), vec!["rip-worker-evil-app-1.service".to_owned()]);
+        let said = as_server(&m, "ask StopWorker st app 1");
+        m.holds("and stopped", !said.contains("Call failed"));
+        m.until("it is gone", || m.worker_units().is_empty());
+
+        for (what, call, why) in [
+            (
+                "a directory outside the roots",
+                GOOD.replace("/srv/rip/evil", "/srv/foreign"),
+                "/srv/foreign is refused",
+            ),
+            ("a directory of the system", GOOD.replace("/srv/rip/evil", "/etc"), "/etc is refused"),
+            ("a link out of the roots", GOOD.replace("/srv/rip/evil", "/srv/rip/link"), "is refused"),
+            (
+                "a way out of the roots",
+                GOOD.replace("/srv/rip/evil", "/srv/rip/evil/../../foreign"),
+                "is refused",
+            ),
+            ("the root itself", GOOD.replace("/srv/rip/evil", "/srv/rip"), "is refused"),
+            ("a name that is none", GOOD.replacen("app", "../app", 1), "is no app's name"),
+            (
+                "a notify socket elsewhere",
+                GOOD.replace("'' '' print", "/run/systemd/notify '' print"),
+                "is refused",
+            ),
+            (
+                "a folder of another instance",
+                GOOD.replace("'' '' print", "'' /run/rip-server/labs-api/p/x print"),
+                "is refused",
+            ),
+            ("a variable that is none", GOOD.replace("60 0 ''", "60 1 'A=B' x ''"), "is refused"),
+            ("no command", GOOD.replace("2 /usr/bin/sleep 60", "0"), "command is refused"),
+        ] {
+            let said = start(&call);
+            m.holds(&format!("{what} is refused"), said.contains(why) && m.worker_units().is_empty());
+        }
+        let said = as_server(&m, "ask SignalWorker sts app 1 STOP");
+        m.holds("a signal that is not a server's to send is refused", said.contains("STOP` is refused"));
+        for user in ["root", "rip-server", "nobody-knows"] {
+            m.write("/etc/rip-server/evil.toml", format!("[sandbox]\nuser = \"{user}\"\n"));
+            let said = start(GOOD);
+            m.holds(
+                &format!("user = \"{user}\" is refused, in the admin's own file too"),
+                said.contains(&format!("user `{user}` is refused")),
+            );
+        }
+        m.ok("printf '[sandbox]\\nuser = \"other\"\\n' >/etc/rip-server/evil.toml; chmod 666 /etc/rip-server/evil.toml");
+        m.holds(
+            "settings that others may write are not believed",
+            start(GOOD).contains("could have been written by others than root"),
+        );
+        m.ok("rm /etc/rip-server/evil.toml");
+        m.same("nothing of that has left a unit", m.worker_units(), vec![]);
+        m.holds(
+            "refusals are in the journal",
+            m.ok("journalctl -q -o cat -u rip-server-launcher").contains("is refused"),
+        );
+
+        let server = "systemd-run --quiet --pipe --wait -p User=rip-server";
+        m.fails(&format!("{server} ask StopWorker st app 1"));
+        let strangers = || {
+            m.ok("journalctl --sync; journalctl -q -o cat -u rip-server-launcher | grep -c 'is not part of a unit'")
+        };
+        m.same("the server's user in another unit is refused", strangers(), "1".into());
+        let said = m.fails("systemd-run --quiet --pipe --wait -p User=other ask StopWorker st app 1");
+        m.holds(
+            "another user is refused by the bus",
+            said.contains("AccessDenied") || said.contains("Access denied"),
+        );
+        m.fails("ask StopWorker st app 1");
+        m.same("root without an instance too", strangers(), "2".into());
+        let said = as_server(
+            &m,
+            "systemd-run --no-ask-password --unit rip-worker-evil-app-9 /usr/bin/id; echo \"code $?\"",
+        );
+        m.holds(
+            "the server itself may not start units",
+            said.contains("code 1") && m.worker_units().is_empty(),
+        );
+        let said = as_server(&m, "systemctl --no-ask-password stop dbus.socket; echo \"code $?\"");
+        m.holds("nor stop them", !said.contains("code 0"));
+        m.until("the launcher ends when nobody calls", || {
+            m.run("systemctl is-active rip-server-launcher").output.trim() == "inactive"
+        });
+        m.holds("the launcher ends when nobody calls", true);
+    }
+
+    /// Runs lines of the shell as the server of instance `evil`, in its unit.
+    fn as_server(m: &Machine, script: &str) -> String {
+        m.write("/srv/rip/evil/script", script);
+        let since = m.ok("date +'%F %T.%6N'");
+        m.ok("rm -f /run/rip-server/evil/said; systemctl reset-failed 2>/dev/null; systemctl start rip-server@evil");
+        let said = std::fs::read_to_string(m.path("/run/rip-server/evil/said")).unwrap();
+        // busctl makes every refusal "Access denied"; the launcher's own words are in the journal.
+        let said = said
+            + &m.ok(&format!(
+                "journalctl --sync; journalctl -q -o cat -u rip-server-launcher --since '{since}'"
+            ));
+        m.ok("systemctl stop rip-server@evil");
+        said
+    }
+}

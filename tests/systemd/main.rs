@@ -1,0 +1,61 @@
+//! The package on real systemd: clean Debian 12 and 13 systems, booted in containers, in which it is installed with apt.
+//!
+//! Each test boots a system of its own. What it has seen hold is printed, a line each: `systemd | bookworm | …`.
+//! What is booted and installed is made by `tests/systemd/prepare`.
+
+#![allow(missing_docs, reason = "test names say what they are about")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say so")]
+
+mod app;
+mod faults;
+mod http;
+mod journal;
+mod launcher;
+#[path = "../it/support/load.rs"]
+#[allow(dead_code, reason = "made for more tests than these")]
+mod load;
+mod machine;
+mod notify;
+mod package;
+#[path = "../it/support/tls.rs"]
+#[allow(dead_code, reason = "made for more tests than these")]
+mod tls;
+mod units;
+mod user;
+mod walls;
+mod workers;
+
+use machine::{Machine, System};
+
+/// Runs a case on both systems.
+macro_rules! on_both {
+    ($($(#[$about:meta])* $case:ident)*) => {$(
+        $(#[$about])*
+        mod $case {
+            #[test]
+            fn bookworm() {
+                crate::on(crate::machine::System::Bookworm, super::cases::$case);
+            }
+
+            #[test]
+            fn trixie() {
+                crate::on(crate::machine::System::Trixie, super::cases::$case);
+            }
+        }
+    )*};
+}
+pub(crate) use on_both;
+
+/// Runs a case on a system with the package's file in it, or says why not.
+fn on(system: System, case: impl FnOnce(Machine)) {
+    let cache = machine::cache();
+    let there =
+        cache.join(format!("{}.list", system.name())).exists() && cache.join("rip-server-next.deb").exists();
+    if !rustix::process::geteuid().is_root() || !there {
+        let why = "no system to boot: run tests/systemd/prepare as root";
+        assert!(std::env::var_os("TESTS_STRICT").is_none(), "SKIPPED {why}");
+        eprintln!("SKIPPED {why}");
+        return;
+    }
+    case(Machine::boot(system));
+}
