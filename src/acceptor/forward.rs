@@ -352,7 +352,9 @@ fn respond(
         _ if stream => {
             let worker = answer.lease.member().worker;
             match answer.lease.into_tunnel() {
-                Ok(tunnel) => ReplyBody::direct(answer.link, answer.decoder, tunnel),
+                Ok(tunnel) => {
+                    ReplyBody::direct(answer.link, answer.decoder, tunnel, request.shard.stop.clone())
+                }
                 Err(_) => return Err(ServeError::NoTunnel { worker }),
             }
         }

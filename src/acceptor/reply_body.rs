@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use crate::pool::{Lease, Tunnel};
+use crate::stop::Stop;
 
 use super::access::Recording;
 use super::buffer::{Buffer, Reader};
@@ -60,9 +61,11 @@ impl ReplyBody {
         Self::of(Source::Piped(Reader::new(buffer, length)))
     }
 
-    /// What the worker sends, as it sends it: for event streams.
-    pub(super) fn direct(link: Link, decoder: BodyDecoder, tunnel: Tunnel) -> Self {
-        Self::of(Source::Direct(Box::new(Direct { link, decoder, _tunnel: tunnel })))
+    /// What the worker sends, as it sends it: for event streams. When the server is to end, so do they: as if the
+    /// worker had ended them, for clients to ask again.
+    pub(super) fn direct(link: Link, decoder: BodyDecoder, tunnel: Tunnel, stop: Stop) -> Self {
+        let stopped = Box::pin(async move { stop.requested().await });
+        Self::of(Source::Direct(Box::new(Direct { link, decoder, stopped, _tunnel: tunnel })))
     }
 
     /// A stream of an HTTP/2 worker.
@@ -144,11 +147,15 @@ impl Drop for ReplyBody {
 struct Direct {
     link: Link,
     decoder: BodyDecoder,
+    stopped: Pin<Box<dyn Future<Output = ()>>>,
     _tunnel: Tunnel,
 }
 
 impl Direct {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
+        if self.decoder.remaining().is_none() && self.stopped.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
         loop {
             match self.decoder.next(&mut self.link.buf) {
                 Err(what) => return Poll::Ready(Some(Err(CutShort::Malformed(what)))),

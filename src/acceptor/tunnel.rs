@@ -63,7 +63,11 @@ pub(super) fn open(
         let upgraded = client.await;
         let mut recording = handover.take();
         let Ok(upgraded) = upgraded else { return };
-        let to_client = pass(TokioIo::new(upgraded), link).await;
+        let to_client = tokio::select! {
+            passed = pass(TokioIo::new(upgraded), link) => passed,
+            // It has no end of its own, and new connections would wait for it when the server is restarted.
+            () = shard.stop.requested() => 0,
+        };
         drop(tunnel);
         if let Some(recording) = &mut recording {
             recording.note(|record| record.outcome = Outcome::Complete);

@@ -153,4 +153,5 @@ fn unreadable(path: &Path, why: &str) -> String {
     format!("cannot read the app at {}: {why}", path.display())
 }
 
-const READ_LIMIT: Duration = Duration::from_secs(20);
+/// An app's folder that does not answer must not make the manager look as if it hung.
+const READ_LIMIT: Duration = Duration::from_secs(5);

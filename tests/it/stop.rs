@@ -147,3 +147,38 @@ async fn workers_go_with_a_killed_server_whose_output_nobody_reads() {
     server.wait().unwrap();
     until("no worker is left", || async { left_behind(home.path()).is_empty() }).await;
 }
+
+#[tokio::test]
+async fn the_end_does_not_wait_for_tunnels_and_event_streams() {
+    let mut server = Setup::scripted().start().await;
+    let mut events = server.connect().await;
+    events.send_get("/endless-events?name=over").await;
+    assert_eq!(events.head().await.status, 200);
+    let mut tunnel = server.connect().await;
+    tunnel
+        .send("GET /upgrade HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
+        .await;
+    assert_eq!(tunnel.head().await.status, 101);
+    until("both have places of their own", || async { server.status().await.apps[0].tunnels == 2 }).await;
+
+    server.signal(Signal::TERM);
+
+    let rest = events.rest().await;
+    assert!(rest.ends_with(b"\r\n0\r\n\r\n"), "the stream ends as if the worker had ended it: {rest:?}");
+    tunnel.rest().await;
+    assert!(server.ended().await.success());
+}
+
+#[tokio::test]
+async fn the_last_answer_on_a_connection_says_so() {
+    let mut server = Setup::scripted().start().await;
+    let mut conn = server.connect().await;
+    assert_eq!(conn.get("/").await.field("connection"), "");
+    conn.send_get("/gate?name=last").await;
+    server.meeting.reached("last").await;
+    server.signal(Signal::TERM);
+    until("it is to end", || async { server.output().contains("requests in hand") }).await;
+    server.meeting.open("last");
+    assert_eq!(conn.reply("GET").await.field("connection"), "close");
+    assert!(server.ended().await.success());
+}

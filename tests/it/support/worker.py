@@ -283,7 +283,7 @@ def duplex(conn, request):
     try:
         for piece in request.pieces():
             conn.chunk(piece)
-    except Gone:
+    except (Gone, OSError):
         arrive(f"{request.query['name']}.broken")
         raise
     arrive(request.query["name"])
