@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, Response, StatusCode, header};
+use http::{Method, Response, StatusCode};
 use tokio::time::Instant;
 
 use crate::directory::App;
@@ -17,20 +17,19 @@ use crate::pool::{Claim, ClaimError, Condemned, Doing, Lease};
 use crate::spec::{Protocol, Rules};
 
 use super::access::Recording;
-use super::buffer::Buffer;
-use super::drain::{Answer, Draining, drain};
+use super::drain::Answer;
 use super::error::{Retry, ServeError};
-use super::headers::clean_answer;
 use super::in_hand::{InHand, read_head};
 use super::link::Link;
 use super::reply_body::ReplyBody;
 use super::request_body::RequestBody;
+use super::respond::respond;
 use super::send::{Sent, send};
 use super::shard::Shard;
-use super::tunnel::{self, Upgrade};
+use super::tunnel::Upgrade;
 use super::upload::{Passed, Upload};
-use super::worker_body::{BodyDecoder, Piece};
-use super::worker_head::{AnswerHead, Origin, ReceiveFraming, RequestHead, write_request};
+use super::worker_body::BodyDecoder;
+use super::worker_head::{AnswerHead, Origin, RequestHead, write_request};
 
 /// A request that is ready to be handed to a worker.
 pub(super) struct Outgoing<'a> {
@@ -317,109 +316,6 @@ pub(super) enum Failed {
 
 fn spawn_abandon(shard: &Shard, answer: Answer, limit: Duration) {
     shard.stop.spawn_local("refused request", answer.abandon(limit));
-}
-
-/// Makes the client's answer of the worker's.
-fn respond(
-    request: &mut Outgoing<'_>,
-    mut head: AnswerHead,
-    mut answer: Answer,
-    upload: Option<Box<Upload>>,
-    recording: &mut Recording,
-) -> Result<Response<ReplyBody>, ServeError> {
-    if let Some(count) = head.headers.get("rip-reloads").and_then(|value| value.to_str().ok()?.parse().ok()) {
-        answer.lease.note_reloads(count);
-    }
-    if head.status == StatusCode::SWITCHING_PROTOCOLS {
-        return tunnel::open(request.upgrade.take(), head, answer, recording);
-    }
-    let chunked = head.framing == ReceiveFraming::Chunked;
-    clean_answer(&mut head.headers, chunked);
-    let stream = is_event_stream(&head);
-    let length = answer.decoder.remaining();
-    let whole = take_whole(&mut answer);
-    let upload = match upload {
-        // What it has not taken of the request is not wanted any more.
-        Some(rest) if stream || matches!(whole, Whole::Yes(_)) => {
-            answer.keep = false;
-            let (incoming, length) = rest.into_rest();
-            request.body = RequestBody::Streaming(incoming, length);
-            None
-        }
-        upload => upload,
-    };
-    let body = match whole {
-        _ if stream => {
-            let worker = answer.lease.member().worker;
-            match answer.lease.into_tunnel() {
-                Ok(tunnel) => {
-                    ReplyBody::direct(answer.link, answer.decoder, tunnel, request.shard.stop.clone())
-                }
-                Err(_) => return Err(ServeError::NoTunnel { worker }),
-            }
-        }
-        Whole::Yes(bytes) => {
-            answer.give_back();
-            ReplyBody::full(bytes)
-        }
-        Whole::No(first) => pipe(request, answer, upload, first, length),
-    };
-    let mut response = Response::new(body);
-    *response.status_mut() = head.status;
-    *response.headers_mut() = head.headers;
-    Ok(response)
-}
-
-enum Whole {
-    Yes(bytes::Bytes),
-    /// What of it is there already.
-    No(Option<bytes::Bytes>),
-}
-
-/// Most answers come with their head in one read: they need no buffer and no task.
-fn take_whole(answer: &mut Answer) -> Whole {
-    match answer.decoder.remaining() {
-        Some(0) => Whole::Yes(bytes::Bytes::new()),
-        Some(left) if left <= answer.link.buf.len() as u64 => match answer.decoder.next(&mut answer.link.buf)
-        {
-            Ok(Piece::Data(data)) if answer.decoder.remaining() == Some(0) => Whole::Yes(data),
-            Ok(Piece::Data(data)) => Whole::No(Some(data)),
-            _ => Whole::No(None),
-        },
-        _ => Whole::No(None),
-    }
-}
-
-fn pipe(
-    request: &Outgoing<'_>,
-    answer: Answer,
-    upload: Option<Box<Upload>>,
-    first: Option<bytes::Bytes>,
-    length: Option<u64>,
-) -> ReplyBody {
-    let limits = &request.shard.server.limits;
-    let buffer = Buffer::new(limits.reply_memory);
-    if let Some(first) = first {
-        // An empty buffer has room.
-        let _ = buffer.try_push(first);
-    }
-    let how = Draining {
-        worker_idle: request.rules.timeouts.body_idle,
-        client_idle: limits.write_idle,
-        hang_up: request.rules.timeouts.request,
-        most_spooled: limits.reply_spool,
-        folder: request.shard.server.spool.clone(),
-        metrics: request.shard.metrics.clone(),
-    };
-    request.shard.stop.spawn_local("answer", drain(answer, Rc::clone(&buffer), how, upload));
-    ReplyBody::piped(buffer, length)
-}
-
-fn is_event_stream(head: &AnswerHead) -> bool {
-    head.headers.get(header::CONTENT_TYPE).is_some_and(|kind| {
-        let kind = kind.as_bytes();
-        kind.len() >= 17 && kind[..17].eq_ignore_ascii_case(b"text/event-stream")
-    })
 }
 
 /// How long to wait for the word how a worker ended, which its exit brings shortly after its connection's end.

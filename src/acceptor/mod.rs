@@ -28,6 +28,7 @@ mod peer;
 mod reply;
 mod reply_body;
 mod request_body;
+mod respond;
 mod route;
 mod send;
 mod shard;

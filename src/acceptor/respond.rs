@@ -1,0 +1,124 @@
+//! The client's answer, made of the worker's: tunnel, event stream, whole, or piped.
+//!
+//! Never here: asking a worker (`forward`), or bytes on their way to the client (`reply_body`).
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::{Response, StatusCode, header};
+
+use super::access::Recording;
+use super::buffer::Buffer;
+use super::drain::{Answer, Draining, drain};
+use super::error::ServeError;
+use super::forward::Outgoing;
+use super::headers::clean_answer;
+use super::reply_body::ReplyBody;
+use super::request_body::RequestBody;
+use super::tunnel;
+use super::upload::Upload;
+use super::worker_body::Piece;
+use super::worker_head::{AnswerHead, ReceiveFraming};
+
+/// Makes the client's answer of the worker's.
+pub(super) fn respond(
+    request: &mut Outgoing<'_>,
+    mut head: AnswerHead,
+    mut answer: Answer,
+    upload: Option<Box<Upload>>,
+    recording: &mut Recording,
+) -> Result<Response<ReplyBody>, ServeError> {
+    if let Some(count) = head.headers.get("rip-reloads").and_then(|value| value.to_str().ok()?.parse().ok()) {
+        answer.lease.note_reloads(count);
+    }
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        return tunnel::open(request.upgrade.take(), head, answer, recording);
+    }
+    let chunked = head.framing == ReceiveFraming::Chunked;
+    clean_answer(&mut head.headers, chunked);
+    let stream = is_event_stream(&head);
+    let length = answer.decoder.remaining();
+    let whole = take_whole(&mut answer);
+    let upload = match upload {
+        // What it has not taken of the request is not wanted any more.
+        Some(rest) if stream || matches!(whole, Whole::Yes(_)) => {
+            answer.keep = false;
+            let (incoming, length) = rest.into_rest();
+            request.body = RequestBody::Streaming(incoming, length);
+            None
+        }
+        upload => upload,
+    };
+    let body = match whole {
+        _ if stream => {
+            let worker = answer.lease.member().worker;
+            match answer.lease.into_tunnel() {
+                Ok(tunnel) => {
+                    ReplyBody::direct(answer.link, answer.decoder, tunnel, request.shard.stop.clone())
+                }
+                Err(_) => return Err(ServeError::NoTunnel { worker }),
+            }
+        }
+        Whole::Yes(bytes) => {
+            answer.give_back();
+            ReplyBody::full(bytes)
+        }
+        Whole::No(first) => pipe(request, answer, upload, first, length),
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.headers;
+    Ok(response)
+}
+
+enum Whole {
+    Yes(Bytes),
+    /// What of it is there already.
+    No(Option<Bytes>),
+}
+
+/// Most answers come with their head in one read: they need no buffer and no task.
+fn take_whole(answer: &mut Answer) -> Whole {
+    match answer.decoder.remaining() {
+        Some(0) => Whole::Yes(Bytes::new()),
+        Some(left) if left <= answer.link.buf.len() as u64 => match answer.decoder.next(&mut answer.link.buf)
+        {
+            Ok(Piece::Data(data)) if answer.decoder.remaining() == Some(0) => Whole::Yes(data),
+            Ok(Piece::Data(data)) => Whole::No(Some(data)),
+            _ => Whole::No(None),
+        },
+        _ => Whole::No(None),
+    }
+}
+
+fn pipe(
+    request: &Outgoing<'_>,
+    answer: Answer,
+    upload: Option<Box<Upload>>,
+    first: Option<Bytes>,
+    length: Option<u64>,
+) -> ReplyBody {
+    let limits = &request.shard.server.limits;
+    let buffer = Buffer::new(limits.reply_memory);
+    if let Some(first) = first {
+        // An empty buffer has room.
+        let _ = buffer.try_push(first);
+    }
+    let how = Draining {
+        worker_idle: request.rules.timeouts.body_idle,
+        client_idle: limits.write_idle,
+        hang_up: request.rules.timeouts.request,
+        most_spooled: limits.reply_spool,
+        folder: request.shard.server.spool.clone(),
+        metrics: request.shard.metrics.clone(),
+    };
+    request.shard.stop.spawn_local("answer", drain(answer, Rc::clone(&buffer), how, upload));
+    ReplyBody::piped(buffer, length)
+}
+
+fn is_event_stream(head: &AnswerHead) -> bool {
+    head.headers.get(header::CONTENT_TYPE).is_some_and(|kind| {
+        let kind = kind.as_bytes();
+        kind.len() >= 17 && kind[..17].eq_ignore_ascii_case(b"text/event-stream")
+    })
+}
