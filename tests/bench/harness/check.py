@@ -1,8 +1,10 @@
 """That a peer does the work before it is measured: exact bytes, status 200, our certificate, the agreed suite."""
 
 import http.client
+import socket
 import ssl
 import subprocess
+import threading
 
 from .ground import GROUP, SUITE, Failed, find
 
@@ -22,14 +24,16 @@ LARGE = pattern(1_000_000)
 SUM = f"{len(LARGE)} {fnv(LARGE):016x}".encode()
 
 
-def check(serving, base, proxied):
+def check(serving, base, proxied, itself):
     """Raises `Failed` at the first difference."""
-    requests = [("GET", "/server", None, b"ok")]
+    requests = [("GET", "/server", None, b"ok")] if itself else []
     if proxied:
         requests = [
             ("GET", "/", None, b"ok"),
-            ("GET", "/100k", None, pattern(100_000)),
+            ("GET", "/1k", None, LARGE[:1_000]),
+            ("GET", "/100k", None, LARGE[:100_000]),
             ("GET", "/1m", None, LARGE),
+            ("GET", "/sleep5", None, b"ok"),
             ("POST", "/sum", LARGE, SUM),
             *requests,
             # Twice over one connection: keep-alive works after each kind.
@@ -45,14 +49,14 @@ def check(serving, base, proxied):
         raise Failed(f"{serving.peer} {method} {path}: {error!r}") from error
     finally:
         connection.close()
-    if serving.tls:
+    if serving.shape.tls:
         agreed(serving, base)
-    if serving.tls and proxied:
+    if serving.shape.tls and proxied:
         over_http2(serving)
 
 
 def connect(serving, base):
-    if not serving.tls:
+    if not serving.shape.tls:
         return http.client.HTTPConnection("127.0.0.1", serving.port, timeout=10)
     context = ssl.create_default_context(cafile=base.cert)
     connection = http.client.HTTPSConnection("127.0.0.1", serving.port, timeout=10, context=context)
@@ -78,11 +82,40 @@ def agreed(serving, base):
 
 
 def over_http2(serving):
-    client = find("nghttp")
+    client = find("nghttp")  # comes with h2load
     if not client:
         return
     done = subprocess.run([client, "-y", serving.url + "/1m"], capture_output=True, timeout=20)
     same(f"{serving.peer} GET /1m over HTTP/2", done.stdout, LARGE)
+
+
+def no_sessions(base):
+    """That h2load, whose connections are to be new ones, takes up no session of a server that gives tickets."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(base.cert, base.key)
+    reused = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(20)
+        server = threading.Thread(target=lambda: reused.extend(serve_one(context, listener) for _ in range(SESSIONS)))
+        server.start()
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}/"
+        command = [find("h2load"), "--h1", f"-n{SESSIONS}", f"-c{SESSIONS}", "-r1", url]
+        subprocess.run(command, capture_output=True, timeout=60, env=base.client_env)
+        server.join()
+    same("h2load: sessions that were taken up", reused, [False] * SESSIONS)
+
+
+def serve_one(context, listener):
+    """Answers one connection's request; tells whether it took up an earlier session."""
+    plain, _ = listener.accept()
+    with context.wrap_socket(plain, server_side=True) as connection:
+        connection.recv(4096)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        connection.recv(4096)
+        return connection.session_reused
+
+
+SESSIONS = 3
 
 
 def same(what, found, expected):

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -22,8 +23,26 @@ class Failed(Exception):
 
 
 def find(program):
-    """The program's path, also in folders that only root has in PATH; None when it is not installed."""
-    return shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    """The program's path, also in folders that only root has in PATH, and where tests/setup has put it; else None."""
+    return shutil.which(program, path=":".join([os.environ.get("PATH", ""), "/usr/sbin:/sbin", str(NODE)]))
+
+
+NODE = CHECKOUT / "tests" / ".cache" / "node" / "node_modules" / ".bin"
+
+
+def open_files():
+    """How many files a process may have open: as many as can be had, for us and all that we start."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = max(hard, WANTED_FILES)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
+        return wanted
+    except (OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        return hard
+
+
+WANTED_FILES = 25_000
 
 
 class Ground:
@@ -34,11 +53,22 @@ class Ground:
         self.folder = Path(tempfile.mkdtemp(prefix="rip-bench-"))
         self.cert, self.key = self.folder / "cert.pem", self.folder / "key.pem"
         self.openssl_conf = self.folder / "openssl.cnf"
-        self.cpus = cpus or first_two(os.sched_getaffinity(0))
+        self.open_files = open_files()
+        self.all_cpus = sorted(os.sched_getaffinity(0))
+        self.cpus = cpus or first_two(self.all_cpus)
         self.client_env = {**os.environ, "OPENSSL_CONF": str(self.openssl_conf)}
 
     def close(self):
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def fresh(self, folder):
+        """A folder for as long as the block runs."""
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def make_certificate(self):
         san = "subjectAltName=DNS:localhost,IP:127.0.0.1"
@@ -57,15 +87,19 @@ class Ground:
         if done.returncode:
             raise Failed(f"{command[0]} failed:\n{done.stdout.decode(errors='replace')}")
 
-    def on(self, core, command):
+    def on(self, core, command, shape):
         """The command, pinned: core 0 is the proxy's, core 1 is everybody else's."""
         if self.cpus is None:
             return list(command)
-        return ["taskset", "-c", str(self.cpus[core]), *command]
+        cores = ",".join(map(str, self.all_cpus)) if shape.every_core else str(self.cpus[core])
+        return ["taskset", "-c", cores, *command]
+
+    def threads(self, shape):
+        return len(self.all_cpus) if shape.every_core else 1
 
 
 def first_two(cpus):
-    return tuple(sorted(cpus)[:2]) if len(cpus) > 1 else None
+    return tuple(cpus[:2]) if len(cpus) > 1 else None
 
 
 def free_port():
@@ -75,11 +109,11 @@ def free_port():
 
 
 @contextlib.contextmanager
-def running(command, log, **options):
+def running(command, log, output=None, **options):
     """A process for as long as the block runs; ended by its own pid, and its group's if it does not go."""
-    with open(log, "ab") as output:
+    with open(log, "ab") as errors, open(output or log, "ab") as output:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, **options
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, start_new_session=True, **options
         )
     try:
         yield process

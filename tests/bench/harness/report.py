@@ -1,114 +1,124 @@
-"""From measures to one table and one JSON file. Never a verdict."""
+"""From measures to one table. Never a verdict, and never a file (record)."""
 
-import json
-import os
-import platform
 import statistics
-import subprocess
-import time
-from dataclasses import asdict
 
-from .ground import CHECKOUT, OUT, find
-from .scenarios import SCENARIOS
+from .scenarios import Difference
 
 # Above this share of the proxy's core in other hands a measure is disturbed.
 DISTURBED = 0.05
-HEAD = ["", "peer", "µs/req low", "median", "/nginx", "/haproxy", "req/s", "p50 µs", "p99 µs", "RSS MB", "n", "disturbed"]
+HEAD = ["", "peer", "best", "median", "/nginx", "/haproxy", "req/s", "p50 µs", "p99 µs", "RSS MB", "n", "disturbed", ""]
 
 
-def table(measures):
+def table(measures, scenarios, peers):
     rows = [HEAD]
-    for scenario in SCENARIOS:
+    for scenario in scenarios:
         here = [one for one in measures if one.scenario == scenario.name]
-        peers = list(dict.fromkeys(one.peer for one in here))
-        if peers:
-            rows.append([f"{scenario.name}. {scenario.title}"])
-        rows += [row(peer, here) for peer in peers]
-    widths = [max(len(line[i]) for line in rows if len(line) > 1) for i in range(len(HEAD))]
-    return "\n".join(aligned(line, widths) for line in rows)
+        if here:
+            rows.append([f"{scenario.name}. {scenario.title}: {scenario.unit}"])
+        rows += [row(peer, Rows(scenario, here, measures)) for peer in dict.fromkeys(one.peer for one in here)]
+        rows += [[f"    {peer} {why}"] for peer, why in scenario.unfit.items() if here and peer in peers]
+    return aligned(rows)
 
 
-def row(peer, here):
-    own = [one for one in here if one.peer == peer]
+class Rows:
+    """One scenario's measures, and what is best among them."""
+
+    def __init__(self, scenario, here, measures):
+        self.scenario, self.here, self.all = scenario, here, measures
+
+    def of(self, peer):
+        return [one for one in self.here if one.peer == peer]
+
+    def best(self, peer):
+        if isinstance(self.scenario, Difference):
+            # The best of differences would be the luckiest pair.
+            more, less = (
+                [one for one in self.all if (one.scenario, one.peer) == (name, peer)]
+                for name in (self.scenario.more, self.scenario.less)
+            )
+            return min(calm(more)) - min(calm(less))
+        return (max if self.scenario.most_is_best else min)(calm(self.of(peer)))
+
+    def ratio(self, peer, to):
+        """Best to best, and in brackets the median of the ratios within each round."""
+        theirs = {one.round: one for one in self.of(to)}
+        if not theirs or peer == to:
+            return "-"
+        if isinstance(self.scenario, Difference):
+            # Within a round a small difference is mostly noise, and below zero no ratio means anything.
+            pairs = [quotient(median(self.of(peer)), median(self.of(to)))]
+        else:
+            pairs = [quotient(one.value, theirs[one.round].value) for one in self.of(peer) if one.round in theirs]
+        pairs = [pair for pair in pairs if pair is not None]
+        best = quotient(self.best(peer), self.best(to))
+        return f"{best:.2f} ({statistics.median(pairs):.2f})" if pairs and best is not None else "-"
+
+
+def quotient(one, other):
+    return one / other if one > 0 and other > 0 else None
+
+
+def median(measures):
+    return statistics.median(calm(measures))
+
+
+def row(peer, rows):
+    own = rows.of(peer)
     return [
         "",
         peer,
-        number(min(calm(own))),
-        number(statistics.median(calm(own))),
-        ratio(own, here, "nginx"),
-        ratio(own, here, "haproxy"),
-        f"{statistics.median(one.per_second for one in own):.0f}",
-        f"{statistics.median(one.p50_us for one in own):.0f}",
-        f"{statistics.median(one.p99_us for one in own):.0f}",
-        f"{statistics.median(one.rss_kb for one in own) / 1024:.1f}",
+        number(rows.best(peer)),
+        number(median(own)),
+        rows.ratio(peer, "nginx"),
+        rows.ratio(peer, "haproxy"),
+        middle([one.per_second for one in own], ".0f"),
+        middle([one.p50_us for one in own], ".0f"),
+        middle([one.p99_us for one in own], ".0f"),
+        middle([one.rss_kb and one.rss_kb / 1024 for one in own], ".1f"),
         str(len(own)),
-        str(sum(one.foreign > DISTURBED for one in own)),
+        str(sum((one.foreign or 0) > DISTURBED for one in own)),
+        notes(peer, rows),
     ]
 
 
-def ratio(own, here, to):
-    """Lowest to lowest, and in brackets the median of the ratios within each round."""
-    theirs = {one.round: one for one in here if one.peer == to}
-    pairs = [one.cpu_us / theirs[one.round].cpu_us for one in own if one.round in theirs]
-    if not pairs or own[0].peer == to:
-        return "-"
-    return f"{min(calm(own)) / min(calm(theirs.values())):.2f} ({statistics.median(pairs):.2f})"
-
-
 def calm(measures):
-    """The cost per request in the undisturbed measures; in all when there is no other."""
-    return [one.cpu_us for one in measures if one.foreign <= DISTURBED] or [one.cpu_us for one in measures]
+    """The values of the undisturbed measures; of all when there is no other."""
+    return [one.value for one in measures if (one.foreign or 0) <= DISTURBED] or [one.value for one in measures]
+
+
+def middle(values, form):
+    known = [value for value in values if value is not None]
+    return format(statistics.median(known), form) if known else "-"
+
+
+def notes(peer, rows):
+    """What else a row has to say: the median, or where one case is one too many, the worst."""
+    own = rows.of(peer)
+    told = []
+    for name in own[0].more:
+        value = WORST.get(name, statistics.median)([one.more[name] for one in own])
+        told.append(f"{name.replace('_', ' ')} {value:.6g}")
+    if peer != "bun" and (theirs := rows.of("bun")):
+        told.append(f"{min(calm(theirs)) / min(calm(own)):.2f} x bun's requests per CPU second")
+    return ", ".join(told)
+
+
+WORST = {"most_in_flight": max, "records_written": min, "most_ms": max, "held": min}
 
 
 def number(value):
-    return f"{value:.1f}" if value < 1000 else f"{value:.0f}"
+    return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}" if abs(value) < 1000 else f"{value:.0f}"
 
 
-def aligned(line, widths):
-    if len(line) == 1:
-        return line[0]
-    cells = [text.ljust(width) if i < 2 else text.rjust(width) for i, (text, width) in enumerate(zip(line, widths))]
-    return "  ".join(cells).rstrip()
+def aligned(rows):
+    """Columns for the rows; a row of one cell is a line of its own."""
+    widths = [max(len(cells[i]) for cells in rows if len(cells) > 1) for i in range(len(rows[0]))]
+    return "\n".join(line(cells, widths) for cells in rows)
 
 
-def keep(measures, failures, words, seconds):
-    """Writes target/bench/TIME.json and `last.json`, and tells where."""
-    text = json.dumps(
-        {
-            "when": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "words": words,
-            "seconds": seconds,
-            "machine": {"kernel": platform.release(), "cores": os.cpu_count(), "cpu": cpu_model()},
-            "versions": versions(),
-            "measures": [asdict(one) for one in measures],
-            "failures": failures,
-        },
-        indent=1,
-    )
-    path = OUT / time.strftime("%Y%m%d-%H%M%S.json")
-    for one in (path, OUT / "last.json"):
-        one.write_text(text + "\n")
-    return path.relative_to(CHECKOUT)
-
-
-def versions():
-    """What took part, as each says it; the checkout by its commit."""
-    asked = {"nginx": ["-v"], "haproxy": ["-v"], "bun": ["--version"], "wrk": ["-v"], "h2load": ["--version"]}
-    told = {name: first_line([find(name), *words]) for name, words in asked.items() if find(name)}
-    told["checkout"] = first_line(["git", "-C", str(CHECKOUT), "describe", "--always", "--dirty"])
-    return told
-
-
-def first_line(command):
-    try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return (done.stdout.splitlines() or [None])[0]
-
-
-def cpu_model():
-    for line in open("/proc/cpuinfo"):
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
+def line(cells, widths):
+    if len(cells) == 1:
+        return cells[0]
+    # Text to the left, numbers to the right, remarks at the end as they are.
+    aligned = [text.ljust(width) if i < 2 else text.rjust(width) for i, (text, width) in enumerate(zip(cells, widths))]
+    return "  ".join([*aligned[:-1], cells[-1]]).rstrip()

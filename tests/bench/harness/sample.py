@@ -1,8 +1,11 @@
-"""What the kernel says of processes and cores: CPU time, memory, who else was there."""
+"""What the kernel says of processes and cores, and the workers of themselves: CPU time, memory, answers."""
 
 import os
 import socket
+from dataclasses import dataclass
 from pathlib import Path
+
+from .ground import Failed
 
 TICK = os.sysconf("SC_CLK_TCK")
 
@@ -38,13 +41,17 @@ def fields(pid):
 
 
 def cpu_seconds(pids):
-    """User and system time of the processes with all their threads, also those that have ended."""
-    return sum(int(stat[11]) + int(stat[12]) for stat in map(fields, pids) if stat) / TICK
+    """User and system time of each of the processes with all its threads, also those that have ended."""
+    stats = {pid: fields(pid) for pid in pids}
+    return {pid: (int(stat[11]) + int(stat[12])) / TICK for pid, stat in stats.items() if stat}
 
 
-def largest_rss(pids):
-    """Resident kB of the largest process: the one that serves."""
-    return max((int(stat[21]) * os.sysconf("SC_PAGE_SIZE") // 1024 for stat in map(fields, pids) if stat), default=0)
+def rss_kb(pids):
+    """Resident kB of each of the processes."""
+    return {pid: int(stat[21]) * PAGE // 1024 for pid, stat in ((pid, fields(pid)) for pid in pids) if stat}
+
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def core_busy(core):
@@ -57,9 +64,27 @@ def core_busy(core):
     return 0.0
 
 
-def answered(count_socket):
-    """How many requests the worker has answered so far."""
+@dataclass(frozen=True)
+class Counts:
+    """What all workers of a peer have done so far."""
+
+    answered: int
+    in_hand: float  # seconds, of requests that take a while
+    most_in_hand: int  # at once, on the one worker that had most
+
+
+def counts(folder):
+    """Asks the workers whose count sockets are in the folder; one that is gone is a failure."""
+    try:
+        told = [tell(path) for path in folder.iterdir()]
+    except OSError as error:
+        raise Failed(f"a worker is gone: {error}") from error
+    answered, nanoseconds, most = zip(*told)
+    return Counts(sum(answered), sum(nanoseconds) / 1e9, max(most))
+
+
+def tell(path):
     with socket.socket(socket.AF_UNIX) as reader:
         reader.settimeout(5)
-        reader.connect(str(count_socket))
-        return int(reader.recv(32))
+        reader.connect(str(path))
+        return tuple(map(int, reader.recv(100).split()))

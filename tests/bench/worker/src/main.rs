@@ -1,27 +1,32 @@
 //! The worker behind every proxy of the benchmark: HTTP/1.1 with keep-alive over a Unix socket.
 //!
-//! One blocking thread a connection, two system calls a request, answers made beforehand. It trusts its peer: never
+//! One blocking thread a connection, two system calls a request, each answer made once. It trusts its peer: never
 //! here, what a server must do that strangers can reach.
 //!
-//! `bench-worker --fd 3 --count SOCKET` or `bench-worker --path SOCKET --count SOCKET`. Paths: `/` two bytes, `/100k`,
-//! `/1m`, `/upload` tells how many bytes it read, `/sum` their FNV-1a sum too. Who connects to the count socket gets
-//! the number of answers so far.
+//! `bench-worker --fd 3 --count FOLDER` or `bench-worker --path SOCKET --count FOLDER`. Paths: `/` two bytes, `/1k`,
+//! `/10k`, `/100k`, `/1m`, `/10m`, `/upload` tells how many bytes it read, `/sum` their FNV-1a sum too, `/sleep5` two
+//! bytes after five milliseconds. Who connects to the count socket, `FOLDER/PID`, gets the number of answers so far,
+//! and of `/sleep5` the nanoseconds and the greatest number that were in hand at once.
 
 use std::io::{self, Read, Write};
 use std::os::fd::FromRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// What all connections share.
 struct Site {
     small: Vec<u8>,
-    medium: Vec<u8>,
-    large: Vec<u8>,
+    /// Made when first asked for: a worker among hundreds needs none of them.
+    sized: [OnceLock<Vec<u8>>; SIZES.len()],
     missing: Vec<u8>,
     answered: AtomicU64,
+    in_hand: AtomicU64,
+    most_in_hand: AtomicU64,
+    nanoseconds_in_hand: AtomicU64,
 }
 
 fn main() -> ExitCode {
@@ -37,7 +42,7 @@ fn main() -> ExitCode {
 fn serve() -> io::Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let [kind, place, "--count", count] = words.iter().map(String::as_str).collect::<Vec<_>>()[..] else {
-        return Err(io::Error::other("usage: bench-worker --fd 3|--path SOCKET --count SOCKET"));
+        return Err(io::Error::other("usage: bench-worker --fd 3|--path SOCKET --count FOLDER"));
     };
     let listener = match (kind, place) {
         // SAFETY: descriptor 3 is a listening Unix socket that whoever started us has left to us, and nobody else
@@ -48,7 +53,8 @@ fn serve() -> io::Result<()> {
     };
     listener.set_nonblocking(false)?;
     let site = Arc::new(Site::new());
-    let counts = UnixListener::bind(count)?;
+    wake_exactly();
+    let counts = UnixListener::bind(std::path::Path::new(count).join(std::process::id().to_string()))?;
     let counted = Arc::clone(&site);
     thread::Builder::new().stack_size(STACK).spawn(move || tell_counts(&counts, &counted))?;
     for connection in listener.incoming() {
@@ -59,10 +65,18 @@ fn serve() -> io::Result<()> {
     Ok(())
 }
 
+/// Has this thread, and all that it starts, woken when their sleep is over, not 50 µs later. Where the kernel has no
+/// such file, they are.
+fn wake_exactly() {
+    let _ = std::fs::write("/proc/self/timerslack_ns", "1");
+}
+
 fn tell_counts(counts: &UnixListener, site: &Site) {
     for mut reader in counts.incoming().flatten() {
-        // A reader that has left wants no number.
-        let _ = write!(reader, "{}", site.answered.load(Ordering::Relaxed));
+        let told = [&site.answered, &site.nanoseconds_in_hand, &site.most_in_hand];
+        let [answered, nanoseconds, most] = told.map(|number| number.load(Ordering::Relaxed));
+        // One write, so that one read takes it all; a reader that has left wants no number.
+        let _ = reader.write_all(format!("{answered} {nanoseconds} {most}").as_bytes());
     }
 }
 
@@ -70,11 +84,29 @@ impl Site {
     fn new() -> Self {
         Self {
             small: answer("200 OK", b"ok"),
-            medium: answer("200 OK", &pattern(100_000)),
-            large: answer("200 OK", &pattern(1_000_000)),
+            sized: Default::default(),
             missing: answer("404 Not Found", b"no such path"),
             answered: AtomicU64::new(0),
+            in_hand: AtomicU64::new(0),
+            most_in_hand: AtomicU64::new(0),
+            nanoseconds_in_hand: AtomicU64::new(0),
         }
+    }
+
+    fn sized(&self, which: usize) -> &[u8] {
+        self.sized[which].get_or_init(|| answer("200 OK", &pattern(SIZES[which].1)))
+    }
+
+    /// One request in hand for five milliseconds, by the worker's own account: it ends before the answer is written,
+    /// so that whoever has the answer and asks again at once is not taken for a second one.
+    fn sleep(&self) {
+        let start = Instant::now();
+        let now = self.in_hand.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most_in_hand.fetch_max(now, Ordering::SeqCst);
+        thread::sleep(Duration::from_millis(5));
+        self.in_hand.fetch_sub(1, Ordering::SeqCst);
+        let nanoseconds = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.nanoseconds_in_hand.fetch_add(nanoseconds, Ordering::Relaxed);
     }
 }
 
@@ -94,12 +126,15 @@ impl Connection {
             let path = head.path;
             match path {
                 Path::Small => self.stream.write_all(&site.small)?,
-                Path::Medium => self.stream.write_all(&site.medium)?,
-                Path::Large => self.stream.write_all(&site.large)?,
+                Path::Sized(which) => self.stream.write_all(site.sized(which))?,
                 Path::Missing => self.stream.write_all(&site.missing)?,
                 Path::Upload | Path::Sum => {
                     let text = self.body(head.body, path == Path::Sum)?;
                     self.stream.write_all(&answer("200 OK", text.as_bytes()))?;
+                }
+                Path::Sleep => {
+                    site.sleep();
+                    self.stream.write_all(&site.small)?;
                 }
             }
             site.answered.fetch_add(1, Ordering::Relaxed);
@@ -160,10 +195,11 @@ struct Head {
 #[derive(Clone, Copy, PartialEq)]
 enum Path {
     Small,
-    Medium,
-    Large,
+    /// A place in [`SIZES`].
+    Sized(usize),
     Upload,
     Sum,
+    Sleep,
     Missing,
 }
 
@@ -174,11 +210,10 @@ impl Head {
         let request = lines.next().unwrap_or_default();
         let path = match request.split(|byte| *byte == b' ').nth(1).unwrap_or_default() {
             b"/" => Path::Small,
-            b"/100k" => Path::Medium,
-            b"/1m" => Path::Large,
             b"/upload" => Path::Upload,
             b"/sum" => Path::Sum,
-            _ => Path::Missing,
+            b"/sleep5" => Path::Sleep,
+            other => SIZES.iter().position(|(path, _)| *path == other).map_or(Path::Missing, Path::Sized),
         };
         let mut body = 0;
         // Only the two paths that take a body have one.
@@ -214,6 +249,8 @@ fn fnv(sum: u64, bytes: &[u8]) -> u64 {
     bytes.iter().fold(sum, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
+const SIZES: [(&[u8], usize); 5] =
+    [(b"/1k", 1_000), (b"/10k", 10_000), (b"/100k", 100_000), (b"/1m", 1_000_000), (b"/10m", 10_000_000)];
 const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
 const CONTENT_LENGTH: &[u8] = b"content-length:";
 const BUFFER: usize = 256 * 1024;

@@ -1,0 +1,116 @@
+"""What all peers have in common: a folder, workers, a process that answers. Never here: a config of any of them."""
+
+import contextlib
+import http.client
+import shutil
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import ground
+from ..ground import find, running, wait_until
+
+# Of whatever a peer would otherwise end or limit.
+MANY = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A peer that has answered its first request."""
+
+    peer: str
+    pid: int
+    port: int
+    shape: object
+    worker: Path | None  # the worker's program, left out of all sums
+    counts: Path | None  # the folder of the workers' count sockets
+    folder: Path
+
+    @property
+    def url(self):
+        return f"{'https' if self.shape.tls else 'http'}://127.0.0.1:{self.port}"
+
+    @property
+    def access(self):
+        """The access log."""
+        return self.folder / ACCESS
+
+
+ACCESS = "access.log"
+
+
+class Peer:
+    name = ""
+    # Whether `/server` is answered without a worker.
+    answers_itself = True
+    # Whether the benchmark is incomplete without it.
+    expected = True
+
+    def __init__(self, base, worker):
+        self.base, self.worker = base, worker
+
+    def missing(self):
+        """Why it cannot take part; None when it can."""
+        return None if find(self.name) else f"{self.name} is not installed"
+
+    @contextlib.contextmanager
+    def serving(self, shape):
+        with contextlib.ExitStack() as stack:
+            yield self.start(stack, shape)
+
+    def place(self, stack):
+        """A fresh folder, with one for counts; configs and logs stay in target/bench."""
+        folder = self.base.folder / self.name
+        (folder / "counts").mkdir(parents=True)
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        # The peer's own processes may run as another user.
+        for place in (folder, self.base.folder):
+            place.chmod(0o755)
+        kept = ground.OUT / self.name
+        kept.mkdir(exist_ok=True)
+        return folder, kept
+
+    def start_workers(self, stack, folder, shape):
+        """One worker, or as many as are wanted; their sockets."""
+        return [self.start_worker(stack, folder, shape, number) for number in range(max(1, shape.workers))]
+
+    def start_worker(self, stack, folder, shape, number):
+        path, log = folder / f"worker{number}.sock", folder / f"worker{number}.log"
+        words = [str(self.worker), "--path", str(path), "--count", str(folder / "counts")]
+        process = stack.enter_context(running(self.base.on(1, words, shape), log))
+        # The last thing it does before it serves.
+        wait_until((folder / "counts" / str(process.pid)).exists, "the worker", process, log)
+        path.chmod(0o666)
+        return path
+
+    def run(self, stack, command, folder, kept, port, shape, **options):
+        """The command, once it answers. What it writes to standard output is the access log if one is wanted."""
+        log = kept / "log"
+        log.unlink(missing_ok=True)
+        output = folder / ACCESS if shape.log else log
+        process = stack.enter_context(running(self.base.on(0, command, shape), log, output, **options))
+        wait_until(lambda: answers(port, shape.tls), self.name, process, log)
+        counts = folder / "counts"
+        return Serving(self.name, process.pid, port, shape, self.worker, counts, folder)
+
+
+def answers(port, tls):
+    """Whether a first request is answered with success."""
+    connection = connect(port, tls)
+    try:
+        connection.request("GET", "/")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def connect(port, tls):
+    if not tls:
+        return http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    return http.client.HTTPSConnection("127.0.0.1", port, timeout=5, context=ANY)
+
+
+# The checks look at the certificate.
+ANY = ssl._create_unverified_context()

@@ -1,0 +1,28 @@
+"""How a server is to be set up for a scenario. Never here: how one of them is told so (peers)."""
+
+from dataclasses import dataclass
+
+# Seconds for which every peer lets a connection do nothing.
+PATIENCE = 600
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What every peer is asked for; what is not said is the peer's own default."""
+
+    tls: bool = True
+    # As many threads as there are cores, on all of them, in place of one on one.
+    every_core: bool = False
+    # A record of each request, in the peer's own format, to a file.
+    log: bool = False
+    # 0: one worker that takes many at once. Else so many, and each takes one request at a time.
+    workers: int = 0
+    # Hosts in rip-server's registry, beside those of its app.
+    hosts: int = 0
+    # Client connections at once.
+    connections: int = 1000
+
+    @property
+    def streams(self):
+        """Requests that may be with the one worker at once: no client ever waits for another."""
+        return max(256, self.connections)
