@@ -29,7 +29,7 @@ def measure(base, peer, scenario, number, seconds):
         if left != wanted:
             raise Failed(f"{serving.peer} closed {wanted - left} of {wanted} idle connections")
     more = {"held": wanted, "rss_before_kb": before, "idle_cpu_share": round(busy, 4)}
-    each = (after - before) * 1024 / 1000 / wanted
+    each = (after - before) / wanted
     return Measure(scenario.name, serving.peer, number, each, wanted / opened, rss_kb=after, more=more)
 
 

@@ -19,6 +19,8 @@ class HAProxy(Peer):
     def config(self, sockets, port, shape):
         secure = f" ssl crt {self.base.folder}/both.pem alpn h2,http/1.1 ssl-min-ver TLSv1.2" if shape.tls else ""
         one = " maxconn 1" if shape.workers else ""
+        # A request leaves the queue with its client, as it does in rip-server; nothing else of it would be the same work.
+        leaving = "    option abortonclose\n" if shape.workers else ""
         servers = "\n".join(f"    server worker{i} unix@{socket}{one}" for i, socket in enumerate(sockets))
         # Its own count of descriptors is twice the connections and more; those that wait for nothing need but one.
         many = f"    maxconn {shape.connections + 200}\n    no strict-limits\n" if shape.connections > 5000 else ""
@@ -34,7 +36,7 @@ global
     timeout server 60s
     http-reuse always
     option forwardfor
-{logged}frontend front
+{leaving}{logged}frontend front
     bind 127.0.0.1:{port}{secure}
     http-request return status 200 content-type text/plain string ok if {{ path /server }}
     http-request set-header X-Forwarded-Proto {"https" if shape.tls else "http"}
