@@ -1,4 +1,4 @@
-"""What a request costs beside time: system calls, and how often the proxy's threads give up their core.
+"""What a request costs beside time: system calls, allocations, and how often the proxy's threads give up their core.
 
 Under load, in a window each: first the counts that disturb nothing, then strace, which says which calls they are but makes
 a proxy slower and with that its batches larger. Never here: CPU time (measure).
@@ -28,21 +28,27 @@ def costs(base, peer, scenario, seconds):
         with contextlib.closing(Load(base, scenario, serving.url, whole)) as load:
             time.sleep(scenario.warm_up)
             pids = sample.family(serving.pid, serving.worker)
-            told = {"scenario": scenario.name, "peer": serving.peer, **switches(serving, pids, seconds)}
+            told = {"scenario": scenario.name, "peer": serving.peer, **quiet_counts(serving, pids, seconds)}
             told |= {"syscalls": calls(base, serving, pids, seconds, scenario)} if find("perf") else {}
             told |= {"traced": traced(base, serving, pids, seconds, scenario)} if find("strace") else {}
             load.outcome()
     return told
 
 
-def switches(serving, pids, seconds):
-    """Of all threads: those that waited for something, and those that the kernel made wait."""
-    answered, first = sample.counts(serving.counts).answered, switched(pids)
+def quiet_counts(serving, pids, seconds):
+    """What can be had by looking: switches of all threads that waited for something, or that the kernel made wait, and
+    allocations, unless the counter cannot be loaded: into a program that needs no libc."""
+    answered, first = sample.counts(serving.counts).answered, look(serving, pids)
     time.sleep(seconds)
-    last, requests = switched(pids), sample.counts(serving.counts).answered - answered
+    last, requests = look(serving, pids), sample.counts(serving.counts).answered - answered
     if requests <= 0:
         raise Failed(f"{serving.peer} had nothing answered in the window")
-    return {name: round((last[name] - first[name]) / requests, 3) for name in ("voluntary", "nonvoluntary")}
+    return {name: round((last[name] - first[name]) / requests, 3) for name in first}
+
+
+def look(serving, pids):
+    allocations = serving.allocations(pids)
+    return switched(pids) | ({} if allocations is None else {"allocations": allocations})
 
 
 def switched(pids):
@@ -91,7 +97,7 @@ def traced(base, serving, pids, seconds, scenario):
 
 
 def table(told):
-    rows = [["", "peer", "syscalls", "traced", "waits", "forced", "which"]]
+    rows = [["", "peer", "syscalls", "traced", "waits", "forced", "allocations", "which"]]
     for scenario in dict.fromkeys(one["scenario"] for one in told):
         rows.append([f"{scenario}: per request"])
         rows += [row(one) for one in told if one["scenario"] == scenario]
@@ -100,7 +106,7 @@ def table(told):
 
 def row(one):
     named = one.get("traced") or {}
-    syscalls = one.get("syscalls")
+    syscalls, allocations = one.get("syscalls"), one.get("allocations")
     return [
         "",
         one["peer"],
@@ -108,5 +114,6 @@ def row(one):
         f"{sum(named.values()):.1f}" if named else "-",
         f"{one['voluntary']:.2f}",
         f"{one['nonvoluntary']:.2f}",
+        "-" if allocations is None else f"{allocations:.1f}",
         ", ".join(f"{name} {count:.2f}" for name, count in list(named.items())[:SHOWN]),
     ]

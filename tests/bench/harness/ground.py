@@ -54,6 +54,8 @@ class Ground:
         self.cert, self.key = self.folder / "cert.pem", self.folder / "key.pem"
         self.openssl_conf = self.folder / "openssl.cnf"
         self.open_files = open_files()
+        # A library that every peer is to load before everything else: it counts allocations.
+        self.preload = None
         self.all_cpus = sorted(os.sched_getaffinity(0))
         self.cpus = cpus or first_two(self.all_cpus)
         self.client_env = {**os.environ, "OPENSSL_CONF": str(self.openssl_conf)}

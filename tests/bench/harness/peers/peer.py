@@ -2,8 +2,10 @@
 
 import contextlib
 import http.client
+import os
 import shutil
 import ssl
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,8 +37,15 @@ class Serving:
         """The access log."""
         return self.folder / ACCESS
 
+    def allocations(self, pids):
+        """Of all processes so far, where they are counted; None where none is."""
+        files = [self.folder / f"{ALLOCATIONS}.{pid}" for pid in pids]
+        counts = [int.from_bytes(file.read_bytes(), sys.byteorder) for file in files if file.exists()]
+        return sum(counts) if counts else None
+
 
 ACCESS = "access.log"
+ALLOCATIONS = "allocations"
 
 
 class Peer:
@@ -83,12 +92,16 @@ class Peer:
         path.chmod(0o666)
         return path
 
-    def run(self, stack, command, folder, kept, port, shape, **options):
+    def run(self, stack, command, folder, kept, port, shape, env=os.environ):
         """The command, once it answers. What it writes to standard output is the access log if one is wanted."""
         log = kept / "log"
         log.unlink(missing_ok=True)
         output = folder / ACCESS if shape.log else log
-        process = stack.enter_context(running(self.base.on(0, command, shape), log, output, **options))
+        if self.base.preload:
+            # By env, so that it is the peer alone that loads it, not the program that pins it.
+            settings = [f"LD_PRELOAD={self.base.preload}", f"BENCH_ALLOCATIONS={folder / ALLOCATIONS}"]
+            command = ["env", *settings, *command]
+        process = stack.enter_context(running(self.base.on(0, command, shape), log, output, env=env))
         wait_until(lambda: answers(port, shape.tls), self.name, process, log)
         counts = folder / "counts"
         return Serving(self.name, process.pid, port, shape, self.worker, counts, folder)
