@@ -7,7 +7,8 @@ use std::future::poll_fn;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -21,8 +22,22 @@ use tokio_util::task::TaskTracker;
 /// Clones are the same group. Asking is a request: tasks watch [`requested`](Self::requested) and end by themselves.
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
+    asked: Arc<Asked>,
     token: CancellationToken,
     tasks: TaskTracker,
+}
+
+/// What the token says too, for those who look often: the token takes a lock.
+#[derive(Debug, Default)]
+struct Asked {
+    here: AtomicBool,
+    above: Option<Arc<Self>>,
+}
+
+impl Asked {
+    fn is_asked(&self) -> bool {
+        self.here.load(Ordering::Acquire) || self.above.as_ref().is_some_and(|above| above.is_asked())
+    }
 }
 
 impl Stop {
@@ -34,7 +49,8 @@ impl Stop {
     /// A group that is asked to stop when this one is, but can be asked alone. Its tasks are its own: who waits
     /// for this group does not wait for the child's tasks.
     pub fn child(&self) -> Self {
-        Self { token: self.token.child_token(), tasks: TaskTracker::new() }
+        let asked = Arc::new(Asked { here: AtomicBool::new(false), above: Some(Arc::clone(&self.asked)) });
+        Self { asked, token: self.token.child_token(), tasks: TaskTracker::new() }
     }
 
     /// Starts a task of this group on the current runtime; also after the stop was requested.
@@ -57,12 +73,14 @@ impl Stop {
 
     /// Asks this group and its children to stop; asking twice is the same as once.
     pub fn request(&self) {
+        // First, so that whoever is woken by the token finds it said.
+        self.asked.here.store(true, Ordering::Release);
         self.token.cancel();
     }
 
-    /// Whether somebody has asked.
+    /// Whether somebody has asked. Cheap.
     pub fn is_requested(&self) -> bool {
-        self.token.is_cancelled()
+        self.asked.is_asked()
     }
 
     /// Returns once somebody has asked. Cancel-safe.
@@ -178,7 +196,7 @@ static PANICS: AtomicU64 = AtomicU64::new(0);
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use rustix::process::{getpid, kill_process};
     use tokio::sync::oneshot;
