@@ -20,7 +20,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 ground | [`name`] [`backoff`] [`clock`] [`durable`] [`stop`] [`metrics`] [`logging`] [`sd`] [`pulse`] |
+//! | 0 ground | [`name`] [`backoff`] [`clock`] [`durable`] [`stop`] [`metrics`] [`logging`] [`sd`] [`pulse`] [`alarm`] |
 //! | 1 words | [`spec`] |
 //! | 2 edges | [`config`] [`api`] |
 //! | 3 shared | [`pool`] [`directory`] |
@@ -33,6 +33,7 @@
 //! Where to look first: a request's way is `acceptor/http.rs`; why a worker was started or stopped is
 //! `manager/plan.rs`; what a setting means and where it comes from is `config/`.
 
+pub mod alarm;
 pub mod backoff;
 pub mod clock;
 pub mod durable;

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderValue, Method, Uri, Version};
 use tokio::time::Instant;
@@ -142,7 +142,7 @@ impl Record {
             client,
             app: None,
             host: None,
-            method: Method::from_bytes(b"-").unwrap_or_default(),
+            method: Method::default(),
             uri: Uri::default(),
             version: Version::HTTP_11,
             status: 0,
@@ -179,9 +179,14 @@ pub(super) struct Recording {
 }
 
 impl Recording {
-    pub(super) fn begin(record: Record, conn: Rc<Connection>, start: Instant) -> Self {
-        conn.wire.begin();
-        Self { record: Some(Box::new(record)), conn, start, app: None }
+    pub(super) fn begin(record: Box<Record>, conn: Rc<Connection>, start: Instant) -> Self {
+        conn.wire.begin(start);
+        Self { record: Some(record), conn, start, app: None }
+    }
+
+    /// When the request came, by the clock on the wall.
+    pub(super) fn time(&self) -> SystemTime {
+        self.record.as_ref().map_or(UNIX_EPOCH, |record| record.time)
     }
 
     /// The record, to note what becomes known.

@@ -50,8 +50,8 @@ pub(super) enum Phase {
     Idle(Instant),
     /// For the rest of a head, since then.
     Head(Instant),
-    /// For us, or for a body.
-    Busy,
+    /// For us, or for a body, since then.
+    Busy(Instant),
 }
 
 impl Wire {
@@ -71,10 +71,10 @@ impl Wire {
     }
 
     /// A request has arrived.
-    pub(super) fn begin(&self) {
+    pub(super) fn begin(&self, now: Instant) {
         let mut state = self.lock();
         state.open += 1;
-        state.phase = Phase::Busy;
+        state.phase = Phase::Busy(now);
     }
 
     /// The last byte of an answer is handed over.

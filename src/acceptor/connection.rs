@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -15,8 +15,9 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncWriteExt;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
+use crate::alarm::Alarm;
 use crate::spec::Limits;
 use crate::stop::Stop;
 
@@ -113,8 +114,7 @@ pub(super) async fn serve_http2(conn: Rc<Connection>, stream: ClientStream) {
     drive(&mut serving, &wire, limits, &shard.stop, |serving| serving.graceful_shutdown()).await;
 }
 
-/// Polls the connection and keeps its deadlines. A timer is set when a deadline comes nearer and looked at when it
-/// fires: an ordinary request costs none.
+/// Polls the connection and keeps its deadlines.
 async fn drive<C>(
     serving: &mut C,
     wire: &Wire,
@@ -126,14 +126,18 @@ where
     C: Future<Output = hyper::Result<()>> + Unpin,
 {
     let mut requested = pin!(stop.requested());
-    let mut timer = pin!(tokio::time::sleep(limits.keepalive.min(limits.head)));
+    let mut listens = false;
+    let mut alarm = Alarm::new();
+    let mut looked = Instant::now();
     let mut asked = None;
     let mut stopping = false;
     poll_fn(|cx| {
         if let Poll::Ready(result) = Pin::new(&mut *serving).poll(cx) {
             return Poll::Ready(End::Closed(result.err()));
         }
-        if asked.is_none() && requested.as_mut().poll(cx).is_ready() {
+        // A task keeps its waker: one that listens need not be asked again before there is something to hear.
+        let may_be_asked = !std::mem::replace(&mut listens, true) || stop.is_requested();
+        if may_be_asked && asked.is_none() && requested.as_mut().poll(cx).is_ready() {
             asked = Some(Instant::now());
             // HTTP/2 can say which streams are still taken. In HTTP/1 the answers say that they are the last.
             if wire.is_http2() && !stopping {
@@ -145,12 +149,10 @@ where
             }
         }
         loop {
-            let (deadline, what) = next_deadline(wire, limits, asked);
-            if !fires(timer.as_mut(), deadline, cx) {
-                return Poll::Pending;
-            }
+            let (deadline, what) = next_deadline(wire, limits, asked, looked);
+            ready!(alarm.poll(cx, deadline));
             match what {
-                Expired::Nothing => {}
+                Expired::Nothing => looked = Instant::now(),
                 Expired::Head => return Poll::Ready(End::HeadTimeout),
                 Expired::Write => return Poll::Ready(End::WriteTimeout),
                 Expired::Idle if stopping => return Poll::Ready(End::Closed(None)),
@@ -176,8 +178,13 @@ enum Expired {
     Write,
 }
 
-/// `asked`: since when the connection is to end.
-fn next_deadline(wire: &Wire, limits: &Limits, asked: Option<Instant>) -> (Instant, Expired) {
+/// `asked`: since when the connection is to end; `looked`: when it was last looked at in vain.
+fn next_deadline(
+    wire: &Wire,
+    limits: &Limits,
+    asked: Option<Instant>,
+    looked: Instant,
+) -> (Instant, Expired) {
     let (phase, blocked) = wire.waiting();
     if let Some(since) = blocked {
         return (since + limits.write_idle, Expired::Write);
@@ -185,26 +192,11 @@ fn next_deadline(wire: &Wire, limits: &Limits, asked: Option<Instant>) -> (Insta
     let (since, deadline) = match phase {
         Phase::Head(since) => (since, (since + limits.head, Expired::Head)),
         Phase::Idle(since) => (since, (since + limits.keepalive, Expired::Idle)),
-        Phase::Busy => return (Instant::now() + BUSY_CHECK, Expired::Nothing),
+        Phase::Busy(since) => return (since.max(looked) + BUSY_CHECK, Expired::Nothing),
     };
     // A request may be on its way already, above all the first one.
     let leave = asked.map(|asked| (asked.max(since) + LINGER, Expired::Idle));
     leave.into_iter().fold(deadline, |one, other| if other.0 < one.0 { other } else { one })
-}
-
-/// Whether the deadline has passed. The timer is only ever moved when it stands too late, or has fired.
-fn fires(mut timer: Pin<&mut Sleep>, deadline: Instant, cx: &mut Context<'_>) -> bool {
-    if timer.deadline() > deadline {
-        timer.as_mut().reset(deadline);
-    }
-    if timer.as_mut().poll(cx).is_pending() {
-        return false;
-    }
-    if Instant::now() >= deadline {
-        return true;
-    }
-    timer.as_mut().reset(deadline);
-    timer.poll(cx).is_ready()
 }
 
 /// The least buffer hyper takes.

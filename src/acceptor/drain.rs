@@ -67,7 +67,7 @@ pub(super) async fn drain(
             answer.keep &= upload.is_complete();
             if stopped.is_err() && !upload.is_complete() {
                 // Without an end, or it would be taken for all there is.
-                answer.link.end_request().await;
+                answer.link.end_request();
             }
             stopped
         }
@@ -138,8 +138,7 @@ async fn pump(
             }
             Ok(Piece::Data(data)) => put(data, buffer, how, &mut spool_works).await?,
             Ok(Piece::Need) => {
-                let read = link.fill(WORKER_READ);
-                let read = tokio::time::timeout(how.worker_idle, read);
+                let read = link.within(Instant::now() + how.worker_idle, async |link| link.fill().await);
                 tokio::select! {
                     biased;
                     read = read => match read {
@@ -230,7 +229,7 @@ impl Answer {
                 Err(_) => return self.condemn(Condemned::Stalled),
             }
         }
-        if !self.link.refuse_answer() || self.read_to_end().await {
+        if !self.link.refuse_answer(self.lease.member()) || self.read_to_end().await {
             return;
         }
         if tokio::time::timeout_at(deadline, self.link.closed_by_worker()).await.is_err() {
@@ -244,7 +243,7 @@ impl Answer {
             match self.decoder.next(&mut self.link.buf) {
                 Ok(Piece::End(_)) => return true,
                 Ok(Piece::Data(_)) => {}
-                Ok(Piece::Need) => match self.link.fill(WORKER_READ).await {
+                Ok(Piece::Need) => match self.link.fill().await {
                     Ok(read) if read > 0 => {}
                     Ok(_) | Err(_) => return false,
                 },
@@ -254,7 +253,5 @@ impl Answer {
     }
 }
 
-/// How much is read from a worker at a time.
-pub(super) const WORKER_READ: usize = 64 << 10;
 /// The rest of an answer that is read for nobody, to keep its connection.
 const WORTH_READING: u64 = 1 << 20;

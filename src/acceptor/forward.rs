@@ -20,7 +20,7 @@ use super::access::Recording;
 use super::drain::Answer;
 use super::error::{Retry, ServeError};
 use super::in_hand::{InHand, read_head};
-use super::link::Link;
+use super::link::{Link, Source};
 use super::reply_body::ReplyBody;
 use super::request_body::RequestBody;
 use super::respond::respond;
@@ -39,7 +39,9 @@ pub(super) struct Outgoing<'a> {
     pub(super) head: RequestHead<'a>,
     pub(super) origin: Origin<'a>,
     pub(super) body: RequestBody,
-    /// Until when it may wait for a worker.
+    /// Since when it waits for a worker.
+    pub(super) ready: Instant,
+    /// Until when it may.
     pub(super) queue_until: Instant,
     pub(super) upgrade: Option<Upgrade>,
     /// It was sent twice already, over a kept connection that was just closing and over a new one.
@@ -95,7 +97,7 @@ async fn attempt(
     recording: &mut Recording,
 ) -> Result<Response<ReplyBody>, ServeError> {
     let lease = claim(request, not, recording).await?;
-    let granted = Instant::now();
+    let granted = lease.since();
     if request.rules.protocol == Protocol::H2c {
         return super::h2c::exchange(request, lease, recording).await;
     }
@@ -115,7 +117,8 @@ async fn claim(
     not: Option<WorkerId>,
     recording: &mut Recording,
 ) -> Result<Lease, ServeError> {
-    let asked = Instant::now();
+    // A second worker is asked for at some later time.
+    let asked = if not.is_none() { request.ready } else { Instant::now() };
     let doing = Doing {
         id: request.origin.id,
         method: request.head.method.clone(),
@@ -128,7 +131,8 @@ async fn claim(
         since: asked,
     };
     let outcome = request.app.pool.claim(Claim { doing, deadline: request.queue_until, not }).await;
-    let waited = asked.elapsed();
+    let until = outcome.as_ref().map_or_else(|_| Instant::now(), Lease::since);
+    let waited = until.saturating_duration_since(asked);
     request.app.metrics.queue_waited(waited);
     recording.note(|record| record.queued = Some(waited));
     let lease = outcome.map_err(|error| match error {
@@ -150,7 +154,7 @@ async fn exchange(
     granted: Instant,
 ) -> Result<Answered, ServeError> {
     let connect = request.rules.timeouts.connect;
-    let link = match Link::open(lease.member(), request.shard.index, connect).await {
+    let link = match Link::open(lease.member(), request.shard, connect).await {
         Ok(link) => link,
         Err(source) => return Err(unreachable(&lease, source)),
     };
@@ -158,7 +162,7 @@ async fn exchange(
     match converse(request, lease, link, granted).await {
         // A kept connection that the worker was just closing: the worker itself is well.
         Err(Broken::Off(Failed::Worker(_), lease)) if reused && request.may_be_sent_again() => {
-            let link = match Link::open_new(lease.member(), request.shard.index, connect).await {
+            let link = match Link::open_new(lease.member(), request.shard, connect).await {
                 Ok(link) => link,
                 Err(source) => return Err(unreachable(&lease, source)),
             };
@@ -195,8 +199,8 @@ async fn converse(
         let head = match &mut upload {
             None => {
                 in_hand.sent = sent == Sent::All;
-                let reading = read_head(in_hand.link(), method);
-                tokio::time::timeout_at(granted + limit, reading).await.unwrap_or(Err(Failed::Late))
+                let reading = async |link: &mut Link| read_head(link, method).await;
+                in_hand.link().within(granted + limit, reading).await.unwrap_or(Err(Failed::Late))
             }
             Some(upload) => {
                 let head = head_while_passing(in_hand.link(), upload, method, limit).await;

@@ -3,7 +3,7 @@
 //! Run with seeded inputs by every test run, and for as long as one likes by the targets of `tests/fuzz`. Never in a
 //! program that serves.
 
-use bytes::BytesMut;
+use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Method};
 
@@ -43,12 +43,12 @@ pub fn request_framing(data: &[u8]) {
 pub fn answer_head(data: &[u8]) {
     let (cut, bytes) = cut_of(data);
     for method in [Method::GET, Method::HEAD] {
-        let mut buf = BytesMut::from(bytes);
+        let mut buf = Bytes::copy_from_slice(bytes);
         let Ok(Some(head)) = parse_answer(&mut buf, &method) else { continue };
         let length = bytes.len() - buf.len();
         assert_eq!(&buf[..], &bytes[length..], "what follows the head is left alone");
         let early = cut.min(length - 1);
-        let parsed = parse_answer(&mut BytesMut::from(&bytes[..early]), &method);
+        let parsed = parse_answer(&mut Bytes::copy_from_slice(&bytes[..early]), &method);
         assert!(matches!(parsed, Ok(None)), "taken after {early} of {length} bytes: {parsed:?}");
         assert_framing(&head.headers, head.framing);
         if head.framing == ReceiveFraming::Close {
@@ -97,7 +97,7 @@ struct Decoded {
 
 fn decoded(framing: ReceiveFraming, bytes: &[u8], cut: usize) -> Result<Decoded, &'static str> {
     let mut decoder = BodyDecoder::new(framing);
-    let mut buf = BytesMut::new();
+    let mut buf = Bytes::new();
     let mut body = Decoded { data: Vec::new(), end: None, left: None };
     let mut pieces = bytes.chunks(cut);
     loop {
@@ -107,7 +107,7 @@ fn decoded(framing: ReceiveFraming, bytes: &[u8], cut: usize) -> Result<Decoded,
                 body.data.extend_from_slice(&data);
             }
             Piece::Need => match pieces.next() {
-                Some(piece) => buf.extend_from_slice(piece),
+                Some(piece) => buf = [&buf, piece].concat().into(),
                 None => return Ok(body),
             },
             Piece::End(trailers) => {

@@ -86,7 +86,7 @@ async fn channel(shard: &Rc<Shard>, lease: &Lease, limit: Duration) -> io::Resul
     if let Some(open) = shard.channels.open.borrow().get(&worker).filter(|open| !open.is_closed()) {
         return Ok(open.clone());
     }
-    let link = Link::open(lease.member(), shard.index, limit).await?;
+    let link = Link::open(lease.member(), shard, limit).await?;
     let exec = OnThread(shard.stop.clone());
     let (channel, connection) = http2::handshake(exec, TokioIo::new(link)).await.map_err(io::Error::other)?;
     let keeping = keep(Rc::clone(shard), Arc::clone(lease.member()));

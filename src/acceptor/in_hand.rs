@@ -60,7 +60,7 @@ impl Drop for InHand {
         let (method, deadline, hang_up, sent) = (self.method.clone(), self.deadline, self.hang_up, self.sent);
         self.shard.stop.spawn_local("abandoned request", async move {
             if !sent {
-                link.end_request().await;
+                link.end_request();
             }
             match tokio::time::timeout_at(deadline, read_head(&mut link, &method)).await {
                 Ok(Ok(head)) => {
@@ -85,7 +85,7 @@ pub(super) async fn read_head(link: &mut impl Source, method: &Method) -> Result
                 None => break,
             }
         }
-        match link.fill(HEAD_READ).await {
+        match link.fill().await {
             Ok(0) if link.buf().is_empty() => {
                 return Err(Failed::Worker(io::ErrorKind::UnexpectedEof.into()));
             }
@@ -95,6 +95,3 @@ pub(super) async fn read_head(link: &mut impl Source, method: &Method) -> Result
         }
     }
 }
-
-/// The first read of an answer: most answers fit, and idle connections hold no buffer.
-const HEAD_READ: usize = 8 << 10;

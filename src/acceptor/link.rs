@@ -5,26 +5,35 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use bytes::{Buf, Bytes};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::pool::{Address, Member, Parked, ParkedStream};
+use crate::alarm::{Alarm, Elapsed};
+use crate::pool::{Address, Member, Parked, WorkerStream};
+
+use super::shard::Shard;
+use super::stock::Stock;
 
 /// A connection to one worker with the bytes read ahead of it.
 pub(super) struct Link {
-    stream: ParkedStream,
+    stream: WorkerStream,
     shard: usize,
+    /// For the deadlines of whatever is done with it.
+    alarm: Alarm,
     /// Whether an earlier request was sent over it.
     pub(super) reused: bool,
+    stock: Stock,
     /// Read from the worker and not yet used.
-    pub(super) buf: BytesMut,
+    pub(super) buf: Bytes,
 }
 
 impl Link {
@@ -32,8 +41,8 @@ impl Link {
     ///
     /// # Errors
     /// What connecting says; `TimedOut` past the limit.
-    pub(super) async fn open(member: &Arc<Member>, shard: usize, limit: Duration) -> io::Result<Self> {
-        while let Some(parked) = member.unpark(shard) {
+    pub(super) async fn open(member: &Arc<Member>, shard: &Shard, limit: Duration) -> io::Result<Self> {
+        while let Some(parked) = member.unpark(shard.index) {
             if let Some(link) = Self::reuse(parked, shard) {
                 return Ok(link);
             }
@@ -45,49 +54,48 @@ impl Link {
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub(super) async fn open_new(member: &Member, shard: usize, limit: Duration) -> io::Result<Self> {
-        let stream = tokio::time::timeout(limit, connect(&member.address))
+    pub(super) async fn open_new(member: &Member, shard: &Shard, limit: Duration) -> io::Result<Self> {
+        let socket = tokio::time::timeout(limit, connect(&member.address))
             .await
             .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "connecting took too long")))?;
-        Ok(Self { stream, shard, reused: false, buf: BytesMut::new() })
+        Ok(Self::over(WorkerStream::new(socket)?, Alarm::new(), false, shard))
+    }
+
+    fn over(stream: WorkerStream, alarm: Alarm, reused: bool, shard: &Shard) -> Self {
+        Self { stream, shard: shard.index, alarm, reused, stock: shard.stock.clone(), buf: Bytes::new() }
     }
 
     /// A connection that rested too long, was closed or has unasked bytes on it is not used: the worker may be about
     /// to close it, and a request lost that way could not be told from one acted on.
-    fn reuse(parked: Parked, shard: usize) -> Option<Self> {
+    fn reuse(parked: Parked, shard: &Shard) -> Option<Self> {
         if parked.since.elapsed() > MAX_REST {
             return None;
         }
-        let stream = if parked.shard == shard { parked.stream } else { adopt(parked.stream).ok()? };
-        let link = Self { stream, shard, reused: true, buf: BytesMut::new() };
-        let mut byte = [0];
-        let silent =
-            matches!(link.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock);
-        silent.then_some(link)
+        // A timer cannot change its thread; neither may it be asked once that has ended.
+        let (stream, alarm) = if parked.shard == shard.index {
+            (parked.stream, parked.alarm)
+        } else {
+            (parked.stream.moved_here().ok()?, Alarm::new())
+        };
+        stream.is_silent().then(|| Self::over(stream, alarm, true, shard))
     }
 
     /// Keeps the connection for the member's next request; only when nothing is left on it.
     pub(super) fn park(self, member: &Member) {
         if self.buf.is_empty() {
-            member.park(Parked { shard: self.shard, since: Instant::now(), stream: self.stream });
-        }
-    }
-
-    fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        match &self.stream {
-            ParkedStream::Unix(stream) => stream.try_read(buf),
-            ParkedStream::Tcp(stream) => stream.try_read(buf),
+            let (shard, since) = (self.shard, Instant::now());
+            member.park(Parked { shard, since, stream: self.stream, alarm: self.alarm });
         }
     }
 
     /// Writes some of the bytes.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.stream().poll_write(cx, bytes)
+        self.stream.poll_write(cx, bytes)
     }
 
     /// Tells the worker that no more of the request will come.
-    pub(super) async fn end_request(&mut self) {
-        if let Err(error) = tokio::io::AsyncWriteExt::shutdown(self).await {
+    pub(super) fn end_request(&mut self) {
+        if let Err(error) = self.stream.end_writes() {
             tracing::debug!(%error, "a worker's connection was closed already");
         }
     }
@@ -95,128 +103,123 @@ impl Link {
     /// Lets the worker's next write fail, as if the client itself had gone; what it has written can still be read.
     ///
     /// Returns whether the worker's reaction can be seen from here: over TCP it cannot, dropping the link must do.
-    pub(super) fn refuse_answer(&self) -> bool {
-        match &self.stream {
-            ParkedStream::Unix(stream) => rustix::net::shutdown(stream, rustix::net::Shutdown::Read).is_ok(),
-            ParkedStream::Tcp(_) => false,
-        }
+    pub(super) fn refuse_answer(&self, member: &Member) -> bool {
+        matches!(member.address, Address::Unix(_)) && self.stream.refuse_reads().is_ok()
     }
 
     /// Returns once the worker has closed its side for good.
     pub(super) async fn closed_by_worker(&self) {
-        loop {
-            let ready = match &self.stream {
-                ParkedStream::Unix(stream) => stream.ready(Interest::WRITABLE | Interest::ERROR).await,
-                ParkedStream::Tcp(stream) => stream.ready(Interest::WRITABLE | Interest::ERROR).await,
-            };
-            match ready {
-                Ok(ready) if ready.is_write_closed() || ready.is_error() => return,
-                Ok(_) => tokio::time::sleep(HANG_UP_CHECK).await,
-                Err(_) => return,
-            }
+        while !self.stream.is_hung_up() {
+            tokio::time::sleep(HANG_UP_CHECK).await;
         }
     }
 
-    /// Both directions, to be used at the same time by one task.
+    /// Both directions and the timer, to be used at the same time by one task.
     pub(super) fn split(&mut self) -> (Reader<'_>, Writer<'_>) {
-        let Self { stream, buf, .. } = self;
-        (Reader { stream, buf }, Writer(stream))
-    }
-
-    fn stream(&mut self) -> Pin<&mut dyn Duplex> {
-        match &mut self.stream {
-            ParkedStream::Unix(stream) => Pin::new(stream as &mut dyn Duplex),
-            ParkedStream::Tcp(stream) => Pin::new(stream as &mut dyn Duplex),
-        }
+        let Self { stream, buf, stock, alarm, .. } = self;
+        (Reader { stream, buf, stock, alarm }, Writer(stream))
     }
 }
 
 /// What an answer is read from: a link, or one half of it.
 pub(super) trait Source {
     /// Read from the worker and not yet used.
-    fn buf(&mut self) -> &mut BytesMut;
+    fn buf(&mut self) -> &mut Bytes;
 
-    /// Reads what is there, at most `room` bytes, behind what `buf` holds; 0 is the end.
-    fn poll_fill(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>>;
+    /// For the deadlines of reading.
+    fn alarm(&mut self) -> &mut Alarm;
+
+    /// Reads what is there behind what `buf` holds; 0 is the end.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>>;
 
     /// [`poll_fill`](Self::poll_fill) as a future. Cancel-safe: bytes read are in `buf`.
-    async fn fill(&mut self, room: usize) -> io::Result<usize> {
-        poll_fn(|cx| self.poll_fill(cx, room)).await
+    async fn fill(&mut self) -> io::Result<usize> {
+        poll_fn(|cx| self.poll_fill(cx)).await
+    }
+
+    /// Does something with it until a deadline. Cancel-safe if `work` is.
+    ///
+    /// # Errors
+    /// [`Elapsed`] when the deadline passed first.
+    async fn within<T>(
+        &mut self,
+        deadline: Instant,
+        work: impl AsyncFnOnce(&mut Self) -> T,
+    ) -> Result<T, Elapsed> {
+        let mut alarm = std::mem::take(self.alarm());
+        let done = alarm.within(deadline, work(self)).await;
+        *self.alarm() = alarm;
+        done
     }
 }
 
 impl Source for Link {
-    fn buf(&mut self) -> &mut BytesMut {
+    fn buf(&mut self) -> &mut Bytes {
         &mut self.buf
     }
 
-    fn poll_fill(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
-        self.buf.reserve(room);
-        let Self { stream, buf, .. } = self;
-        read_some(stream, buf, cx)
+    fn alarm(&mut self) -> &mut Alarm {
+        &mut self.alarm
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let Self { stream, buf, stock, .. } = self;
+        read_some(stream, buf, stock, cx)
     }
 }
 
 /// The half of a link that the answer comes from.
 pub(super) struct Reader<'a> {
-    stream: &'a ParkedStream,
-    buf: &'a mut BytesMut,
+    stream: &'a WorkerStream,
+    buf: &'a mut Bytes,
+    stock: &'a Stock,
+    alarm: &'a mut Alarm,
 }
 
 impl Source for Reader<'_> {
-    fn buf(&mut self) -> &mut BytesMut {
+    fn buf(&mut self) -> &mut Bytes {
         self.buf
     }
 
-    fn poll_fill(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
-        self.buf.reserve(room);
-        loop {
-            let read = match self.stream {
-                ParkedStream::Unix(stream) => {
-                    ready!(stream.poll_read_ready(cx))?;
-                    stream.try_read_buf(self.buf)
-                }
-                ParkedStream::Tcp(stream) => {
-                    ready!(stream.poll_read_ready(cx))?;
-                    stream.try_read_buf(self.buf)
-                }
-            };
-            match read {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                read => return Poll::Ready(read),
-            }
-        }
+    fn alarm(&mut self) -> &mut Alarm {
+        self.alarm
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        read_some(self.stream, self.buf, self.stock, cx)
     }
 }
 
+/// What is left over of the last read, at most the beginning of a head or of a chunk, goes in front.
+fn read_some(
+    stream: &WorkerStream,
+    buf: &mut Bytes,
+    stock: &Stock,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    let mut piece = stock.take();
+    piece.extend_from_slice(buf);
+    if piece.len() == piece.capacity() {
+        piece.reserve(piece.len());
+    }
+    let read = stream.poll_read(cx, &mut piece);
+    if matches!(read, Poll::Ready(Ok(count)) if count > 0) {
+        *buf = stock.filled(piece);
+    } else {
+        stock.give_back(piece);
+    }
+    read
+}
+
 /// The half of a link that the request goes into.
-pub(super) struct Writer<'a>(&'a ParkedStream);
+pub(super) struct Writer<'a>(&'a WorkerStream);
 
 impl Writer<'_> {
     /// Writes some of the bytes. Cancel-safe.
     pub(super) async fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        loop {
-            let written = match self.0 {
-                ParkedStream::Unix(stream) => {
-                    stream.writable().await?;
-                    stream.try_write(bytes)
-                }
-                ParkedStream::Tcp(stream) => {
-                    stream.writable().await?;
-                    stream.try_write(bytes)
-                }
-            };
-            match written {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                written => return written,
-            }
-        }
+        poll_fn(|cx| self.0.poll_write(cx, bytes)).await
     }
 }
-
-trait Duplex: AsyncRead + AsyncWrite + Unpin {}
-impl Duplex for UnixStream {}
-impl Duplex for TcpStream {}
 
 impl AsyncRead for Link {
     fn poll_read(
@@ -224,56 +227,48 @@ impl AsyncRead for Link {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.buf.is_empty() {
-            let ahead = self.buf.len().min(buf.remaining());
-            buf.put_slice(&self.buf.split_to(ahead));
-            return Poll::Ready(Ok(()));
+        if self.buf.is_empty() {
+            ready!(self.poll_fill(cx))?;
         }
-        self.stream().poll_read(cx, buf)
+        let ahead = self.buf.len().min(buf.remaining());
+        buf.put_slice(&self.buf[..ahead]);
+        self.buf.advance(ahead);
+        Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Link {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.stream().poll_write(cx, bytes)
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.stream.poll_write(cx, bytes)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream().poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream().poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.stream.end_writes())
     }
 }
 
-async fn connect(address: &Address) -> io::Result<ParkedStream> {
+async fn connect(address: &Address) -> io::Result<OwnedFd> {
     match address {
-        Address::Unix(path) => UnixStream::connect(path).await.map(ParkedStream::Unix),
+        Address::Unix(path) => {
+            // At once or not at all: a worker that lets its queue fill up is as good as unreachable (connect(2)).
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+            rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+            Ok(socket)
+        }
         Address::Tcp(address) => {
             let stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
-            Ok(ParkedStream::Tcp(stream))
+            Ok(stream.into_std()?.into())
         }
-    }
-}
-
-/// Moves a connection to the event loop of this thread.
-fn adopt(stream: ParkedStream) -> io::Result<ParkedStream> {
-    match stream {
-        ParkedStream::Unix(stream) => UnixStream::from_std(stream.into_std()?).map(ParkedStream::Unix),
-        ParkedStream::Tcp(stream) => TcpStream::from_std(stream.into_std()?).map(ParkedStream::Tcp),
-    }
-}
-
-fn read_some(stream: &mut ParkedStream, buf: &mut BytesMut, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-    match stream {
-        ParkedStream::Unix(stream) => tokio_util::io::poll_read_buf(Pin::new(stream), cx, buf),
-        ParkedStream::Tcp(stream) => tokio_util::io::poll_read_buf(Pin::new(stream), cx, buf),
     }
 }
 
 /// How long a kept connection may rest: shorter than the idle limits of the servers apps use (gunicorn's is 2 s).
 const MAX_REST: Duration = Duration::from_secs(1);
-/// While the socket stays writable, hang-ups are looked for that often.
+/// A worker that was hung up on is looked at that often.
 const HANG_UP_CHECK: Duration = Duration::from_millis(5);

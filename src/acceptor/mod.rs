@@ -33,6 +33,7 @@ mod route;
 mod send;
 mod shard;
 mod spool;
+mod stock;
 mod tls;
 mod trailers;
 mod tunnel;
@@ -53,7 +54,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ::http::HeaderValue;
-use tokio::task::LocalSet;
+use tokio::runtime::LocalOptions;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
@@ -69,6 +70,7 @@ pub use bind::{BindError, bind_port};
 use listen::{Gate, accept};
 use peer::RateLimit;
 use shard::{Role, Server, Shard};
+use stock::Stock;
 
 /// What the data path is made of.
 pub struct Parts {
@@ -131,6 +133,7 @@ impl Acceptor {
                     access,
                     stop,
                     channels: h2c::Channels::default(),
+                    stock: Stock::default(),
                     pulses,
                 };
                 run_shard(shard, listeners, &gate);
@@ -185,7 +188,8 @@ impl Listeners {
 }
 
 fn run_shard(shard: Shard, listeners: Listeners, gate: &Arc<Gate>) {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = match builder.enable_all().build_local(LocalOptions::default()) {
         Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!(%error, "cannot make an event loop");
@@ -193,8 +197,7 @@ fn run_shard(shard: Shard, listeners: Listeners, gate: &Arc<Gate>) {
         }
     };
     let shard = Rc::new(shard);
-    let local = LocalSet::new();
-    local.block_on(&runtime, async {
+    runtime.block_on(async {
         for (listener, role) in listeners.list {
             let tls = listeners.tls.clone().filter(|_| role == Role::Https);
             match tokio::net::TcpListener::from_std(listener) {

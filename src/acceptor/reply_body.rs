@@ -165,7 +165,7 @@ impl Direct {
                 }
                 Ok(Piece::Need) => {}
             }
-            match ready!(self.link.poll_fill(cx, DIRECT_READ)) {
+            match ready!(self.link.poll_fill(cx)) {
                 Ok(0) if self.decoder.ends_here() => return Poll::Ready(None),
                 Ok(0) => return Poll::Ready(Some(Err(CutShort::Io(io::ErrorKind::UnexpectedEof.into())))),
                 Ok(_) => {}
@@ -199,5 +199,3 @@ impl Patience {
         sleep.as_mut().poll(cx)
     }
 }
-
-const DIRECT_READ: usize = 8 << 10;

@@ -119,7 +119,7 @@ fn poll_write_all(link: &mut Link, rest: &mut &[u8], cx: &mut Context<'_>) -> Po
         match link.poll_write(cx, rest) {
             Poll::Ready(written) => *rest = &rest[written?..],
             Poll::Pending => {
-                return link.poll_fill(cx, 1024).map(|_| Ok(Sent::Early));
+                return link.poll_fill(cx).map(|_| Ok(Sent::Early));
             }
         }
     }

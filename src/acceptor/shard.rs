@@ -22,6 +22,7 @@ use super::access::AccessSink;
 use super::client_stream::Wire;
 use super::h2c::Channels;
 use super::peer::{Peer, RateLimit};
+use super::stock::Stock;
 
 /// What all threads know of the server.
 pub(super) struct Server {
@@ -48,6 +49,7 @@ pub(super) struct Shard {
     pub(super) access: AccessSink,
     pub(super) stop: Stop,
     pub(super) channels: Channels,
+    pub(super) stock: Stock,
     /// Its accept loops tell here that they go round.
     pub(super) pulses: Pulses,
 }

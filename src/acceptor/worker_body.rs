@@ -2,7 +2,7 @@
 //!
 //! Pure: bytes in, bytes out. Never here: reading a socket.
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 
@@ -60,18 +60,18 @@ impl BodyDecoder {
     ///
     /// # Errors
     /// What is wrong with the chunks.
-    pub(super) fn next(&mut self, buf: &mut BytesMut) -> Result<Piece, &'static str> {
+    pub(super) fn next(&mut self, buf: &mut Bytes) -> Result<Piece, &'static str> {
         loop {
             match &mut self.state {
                 State::Done => return Ok(Piece::End(None)),
                 State::Close if buf.is_empty() => return Ok(Piece::Need),
-                State::Close => return Ok(Piece::Data(buf.split().freeze())),
+                State::Close => return Ok(Piece::Data(std::mem::take(buf))),
                 State::Length(left) | State::Chunk(left) => {
                     if buf.is_empty() {
                         return Ok(Piece::Need);
                     }
                     let taken = (*left).min(buf.len() as u64);
-                    let data = buf.split_to(taken as usize).freeze();
+                    let data = buf.split_to(taken as usize);
                     *left -= taken;
                     if *left == 0 {
                         self.state = match self.state {
@@ -108,10 +108,10 @@ impl BodyDecoder {
 }
 
 /// A line without its CRLF; a bare LF or a longer line is an error.
-fn take_line(buf: &mut BytesMut, longest: usize) -> Result<Option<Bytes>, &'static str> {
+fn take_line(buf: &mut Bytes, longest: usize) -> Result<Option<Bytes>, &'static str> {
     match memchr::memchr(b'\n', &buf[..buf.len().min(longest + 2)]) {
         Some(end) if end > 0 && buf[end - 1] == b'\r' => {
-            let line = buf.split_to(end - 1).freeze();
+            let line = buf.split_to(end - 1);
             buf.advance(2);
             Ok(Some(line))
         }
@@ -137,7 +137,7 @@ fn parse_size(line: &[u8]) -> Result<u64, &'static str> {
 
 type Trailers = Option<HeaderMap>;
 
-fn take_trailers(buf: &mut BytesMut) -> Result<Option<Trailers>, &'static str> {
+fn take_trailers(buf: &mut Bytes) -> Result<Option<Trailers>, &'static str> {
     if buf.starts_with(b"\r\n") {
         buf.advance(2);
         return Ok(Some(None));
@@ -172,7 +172,7 @@ mod tests {
 
     fn decode(framing: ReceiveFraming, bytes: &[u8]) -> Result<(Vec<u8>, Option<Trailers>), &'static str> {
         let mut decoder = BodyDecoder::new(framing);
-        let mut buf = BytesMut::from(bytes);
+        let mut buf = Bytes::copy_from_slice(bytes);
         let mut body = Vec::new();
         loop {
             match decoder.next(&mut buf)? {
@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn a_body_of_known_length_leaves_what_follows_alone() {
         let mut decoder = BodyDecoder::new(ReceiveFraming::Length(3));
-        let mut buf = BytesMut::from(&b"abcHTTP"[..]);
+        let mut buf = Bytes::from_static(b"abcHTTP");
         assert_eq!(decoder.next(&mut buf), Ok(Piece::Data(Bytes::from_static(b"abc"))));
         assert_eq!(decoder.next(&mut buf), Ok(Piece::End(None)));
         assert_eq!(&buf[..], b"HTTP");
@@ -205,14 +205,15 @@ mod tests {
         let bytes = b"3\r\nabc\r\n4;e\r\ndefg\r\n0\r\nA: b\r\n\r\n";
         for cut in 0..bytes.len() {
             let mut decoder = BodyDecoder::new(ReceiveFraming::Chunked);
-            let mut buf = BytesMut::from(&bytes[..cut]);
+            let mut buf = Bytes::copy_from_slice(&bytes[..cut]);
             let mut body = Vec::new();
             let mut rest = Some(&bytes[cut..]);
             loop {
                 match decoder.next(&mut buf).unwrap() {
                     Piece::Data(data) => body.extend_from_slice(&data),
                     Piece::Need => {
-                        buf.extend_from_slice(rest.take().expect("the end is found in the second part"))
+                        buf =
+                            [&buf, rest.take().expect("the end is found in the second part")].concat().into()
                     }
                     Piece::End(trailers) => {
                         assert!(trailers.is_some());

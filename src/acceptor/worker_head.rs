@@ -3,8 +3,9 @@
 //! Requests are framed anew, never copied through. Never here: reading or writing a socket.
 
 use std::io::Write;
+use std::mem::MaybeUninit;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Uri};
 
@@ -164,10 +165,12 @@ pub(super) enum ReceiveFraming {
 ///
 /// # Errors
 /// What is wrong with it, for the log.
-pub(super) fn parse_answer(buf: &mut BytesMut, method: &Method) -> Result<Option<AnswerHead>, &'static str> {
-    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-    let mut parsed = httparse::Response::new(&mut fields);
-    let length = match parsed.parse(buf) {
+pub(super) fn parse_answer(buf: &mut Bytes, method: &Method) -> Result<Option<AnswerHead>, &'static str> {
+    let whole = buf.clone();
+    let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut parsed = httparse::Response::new(&mut []);
+    let parser = httparse::ParserConfig::default();
+    let length = match parser.parse_response_with_uninit_headers(&mut parsed, &whole, &mut fields) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) if buf.len() > MAX_HEAD => return Err("its head is too large"),
         Ok(httparse::Status::Partial) => return Ok(None),
@@ -177,15 +180,8 @@ pub(super) fn parse_answer(buf: &mut BytesMut, method: &Method) -> Result<Option
     let status =
         parsed.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or("its status is out of range")?;
     let http11 = parsed.version == Some(1);
-    let base = buf.as_ptr() as usize;
-    let mut ranges = [(0, 0, 0, 0); MAX_FIELDS];
-    let count = parsed.headers.len();
-    for (range, field) in ranges.iter_mut().zip(parsed.headers.iter()) {
-        let (name, value) = (field.name.as_ptr() as usize - base, field.value.as_ptr() as usize - base);
-        *range = (name, name + field.name.len(), value, value + field.value.len());
-    }
-    let head = buf.split_to(length).freeze();
-    let headers = build_headers(&head, &ranges[..count])?;
+    let headers = build_headers(&whole, parsed.headers)?;
+    buf.advance(length);
     let keepalive = match headers.get(header::CONNECTION) {
         Some(_) if any_token(&headers, "close") => false,
         Some(_) if any_token(&headers, "keep-alive") => true,
@@ -200,12 +196,12 @@ pub(super) fn parse_answer(buf: &mut BytesMut, method: &Method) -> Result<Option
     }))
 }
 
-fn build_headers(head: &Bytes, ranges: &[(usize, usize, usize, usize)]) -> Result<HeaderMap, &'static str> {
-    let mut headers = HeaderMap::with_capacity(ranges.len() + 2);
-    for (name_start, name_end, value_start, value_end) in ranges {
-        let name = HeaderName::from_bytes(&head[*name_start..*name_end])
-            .map_err(|_| "a field's name is malformed")?;
-        let value = HeaderValue::from_maybe_shared(head.slice(*value_start..*value_end))
+fn build_headers(head: &Bytes, fields: &[httparse::Header<'_>]) -> Result<HeaderMap, &'static str> {
+    let mut headers = HeaderMap::with_capacity(fields.len() + 2);
+    for field in fields {
+        let name =
+            HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| "a field's name is malformed")?;
+        let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value))
             .map_err(|_| "a field's value is malformed")?;
         headers.append(name, value);
     }
@@ -271,7 +267,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str, method: &Method) -> Result<Option<AnswerHead>, &'static str> {
-        parse_answer(&mut BytesMut::from(text), method)
+        parse_answer(&mut Bytes::copy_from_slice(text.as_bytes()), method)
     }
 
     fn framing(fields: &str) -> Result<ReceiveFraming, &'static str> {

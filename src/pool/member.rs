@@ -8,11 +8,13 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::alarm::Alarm;
 use crate::name::{GenerationId, WorkerId};
+
+use super::stream::WorkerStream;
 
 /// Where a worker listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -53,16 +55,9 @@ pub struct Parked {
     /// When it became idle.
     pub since: Instant,
     /// The connection, nothing unread on it.
-    pub stream: ParkedStream,
-}
-
-/// The two kinds of stream to a worker.
-#[derive(Debug)]
-pub enum ParkedStream {
-    /// To [`Address::Unix`].
-    Unix(UnixStream),
-    /// To [`Address::Tcp`].
-    Tcp(TcpStream),
+    pub stream: WorkerStream,
+    /// Its timer, of the same thread.
+    pub alarm: Alarm,
 }
 
 impl Member {
@@ -96,7 +91,8 @@ impl Member {
     }
 
     /// Keeps a connection for the next request; one too many is closed.
-    pub fn park(&self, connection: Parked) {
+    pub fn park(&self, mut connection: Parked) {
+        connection.stream.rest();
         let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
         if parked.len() < self.concurrency.get() as usize {
             parked.push(connection);

@@ -6,6 +6,7 @@
 
 mod member;
 mod state;
+mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -16,9 +17,10 @@ use tokio::time::Instant;
 
 use crate::name::{GenerationId, WorkerId};
 
-pub use member::{Address, Member, Parked, ParkedStream};
+pub use member::{Address, Member, Parked};
 pub use state::{Condemned, Doing, Mode, Report, SlotReport, Standing};
 use state::{Granted, PoolState, Seat, TicketId};
+pub use stream::WorkerStream;
 
 /// Hands out workers to requests. Cheap to clone; all clones are the same pool.
 #[derive(Clone)]
@@ -168,6 +170,11 @@ impl Lease {
     /// The worker.
     pub fn member(&self) -> &Arc<Member> {
         &self.seat.as_ref().expect("the seat leaves only together with the lease itself").member
+    }
+
+    /// When the worker was granted.
+    pub fn since(&self) -> Instant {
+        self.seat.as_ref().expect("the seat leaves only together with the lease itself").since
     }
 
     /// Takes the worker out of routing for good; the manager reads why and ends it. The lease stays held.

@@ -50,6 +50,7 @@ pub enum Mode {
 /// A seat at a worker, handed out.
 pub(super) struct Seat {
     pub(super) member: Arc<Member>,
+    pub(super) since: Instant,
     number: usize,
 }
 
@@ -356,9 +357,10 @@ impl<W> PoolState<W> {
 
     fn seat(&mut self, worker: WorkerId, number: usize, mut doing: Doing) -> Seat {
         let slot = self.slots.get_mut(&worker).expect("a free seat belongs to a known worker");
-        doing.since = Instant::now();
+        let since = Instant::now();
+        doing.since = since;
         slot.seats[number] = Some(doing);
-        Seat { member: Arc::clone(&slot.member), number }
+        Seat { member: Arc::clone(&slot.member), since, number }
     }
 
     /// Gives a free seat to the claim that waited longest among those that may take it.

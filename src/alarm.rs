@@ -1,0 +1,118 @@
+//! A deadline that is looked at again and again, and costs a timer only where it comes nearer.
+//!
+//! Requests move their deadlines away all the time; a timer registered for each would cost more than the work it
+//! guards. Never here: what happens when time is up.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// One timer for a row of deadlines, one at a time. Dropping it waits for none.
+#[derive(Debug, Default)]
+pub struct Alarm {
+    /// Registered for the earliest deadline that was asked for since it last fired.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Alarm {
+    /// One that nobody has asked for anything.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Ready when `deadline` has passed; else the task is woken at the latest then, and perhaps earlier for a
+    /// deadline that was given up meanwhile.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with time enabled.
+    pub fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if timer.deadline() > deadline {
+            timer.as_mut().reset(deadline);
+        }
+        if timer.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        if timer.deadline() == deadline || Instant::now() >= deadline {
+            return Poll::Ready(());
+        }
+        timer.as_mut().reset(deadline);
+        timer.as_mut().poll(cx)
+    }
+}
+
+/// What was awaited did not come in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Elapsed;
+
+impl Alarm {
+    /// Waits for `work` until the deadline, as [`tokio::time::timeout_at`] does. Cancel-safe if `work` is.
+    ///
+    /// # Errors
+    /// [`Elapsed`] when the deadline passed first.
+    pub async fn within<T>(
+        &mut self,
+        deadline: Instant,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Elapsed> {
+        let mut work = std::pin::pin!(work);
+        std::future::poll_fn(|cx| match work.as_mut().poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Ok(done)),
+            Poll::Pending => self.poll(cx, deadline).map(|()| Err(Elapsed)),
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, poll_fn, ready};
+    use std::time::Duration;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    async fn ring(alarm: &mut Alarm, deadline: Instant) {
+        poll_fn(|cx| alarm.poll(cx, deadline)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn deadlines_in_any_order_each_pass_at_their_time() {
+        let mut alarm = Alarm::new();
+        let start = Instant::now();
+        for after in [5, 2, 9, 9, 3, 20] {
+            let deadline = start.max(Instant::now()) + SECOND * after;
+            ring(&mut alarm, deadline).await;
+            assert_eq!(Instant::now(), deadline);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_that_moves_away_is_not_passed_when_the_old_one_is() {
+        let mut alarm = Alarm::new();
+        let start = Instant::now();
+        let asked = poll_fn(|cx| Poll::Ready(alarm.poll(cx, start + SECOND))).await;
+        assert!(asked.is_pending());
+        ring(&mut alarm, start + SECOND * 3).await;
+        assert_eq!(Instant::now(), start + SECOND * 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_that_is_over_passes_at_once() {
+        let mut alarm = Alarm::new();
+        let start = Instant::now();
+        ring(&mut alarm, start).await;
+        assert_eq!(Instant::now(), start);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_within_its_time_is_done_and_other_work_is_not() {
+        let mut alarm = Alarm::new();
+        let until = Instant::now() + SECOND;
+        assert_eq!(alarm.within(until, ready(7)).await, Ok(7));
+        assert_eq!(alarm.within(until, pending::<()>()).await, Err(Elapsed));
+        assert_eq!(Instant::now(), until);
+    }
+}

@@ -1,0 +1,211 @@
+//! A connected stream to a worker, registered with the event loop of one thread.
+//!
+//! Only reads are waited for. The kernel reports a Unix socket as writable each time its peer has read something
+//! (`unix_write_space`), so a stream registered for both would wake its thread once more for every request. A write
+//! that has to wait is registered apart, when that happens. Never here: connecting, or what is said on the stream.
+
+use std::cell::OnceCell;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::task::{Context, Poll, ready};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{SendFlags, Shutdown, send, shutdown};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// See the module. Used by one thread at a time.
+#[derive(Debug)]
+pub struct WorkerStream {
+    reads: AsyncFd<OwnedFd>,
+    /// The same socket once more; there since a write had to wait.
+    writes: OnceCell<AsyncFd<OwnedFd>>,
+}
+
+impl WorkerStream {
+    /// Registers a connected stream socket that does not block.
+    ///
+    /// # Errors
+    /// When it cannot be registered.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with I/O enabled.
+    pub fn new(socket: OwnedFd) -> io::Result<Self> {
+        Ok(Self { reads: watched(socket, Interest::READABLE)?, writes: OnceCell::new() })
+    }
+
+    /// Registers it with the event loop of this thread instead.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn moved_here(self) -> io::Result<Self> {
+        Self::new(self.reads.into_inner())
+    }
+
+    /// Takes back that writes are waited for.
+    pub(super) fn rest(&mut self) {
+        self.writes = OnceCell::new();
+    }
+
+    /// Whether, as far as the event loop has heard, there is nothing to read and the other side is open. Costs no
+    /// system call when it is so.
+    pub fn is_silent(&self) -> bool {
+        let byte = |socket: &OwnedFd| Ok(rustix::io::read(socket, &mut [0; 1])?);
+        let read = self.reads.try_io(Interest::READABLE, byte);
+        matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Reads into what `into` has room for, at least one byte; 0 is the end.
+    pub fn poll_read(&self, cx: &mut Context<'_>, into: &mut Vec<u8>) -> Poll<io::Result<usize>> {
+        let room = into.capacity() - into.len();
+        loop {
+            let mut guard = ready!(self.reads.poll_read_ready(cx))?;
+            match rustix::io::read(self.reads.get_ref(), spare_capacity(into)) {
+                // Less than there was room for: the next read would only say so.
+                Ok(count) => {
+                    if count < room {
+                        guard.clear_ready();
+                    }
+                    return Poll::Ready(Ok(count));
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => guard.clear_ready(),
+                Err(error) => return Poll::Ready(Err(error.into())),
+            }
+        }
+    }
+
+    /// Writes some of the bytes.
+    pub fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            // Whether there is room is asked by writing.
+            match send(self.reads.get_ref(), bytes, SendFlags::NOSIGNAL) {
+                Ok(count) => return Poll::Ready(Ok(count)),
+                Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN) => {}
+                Err(error) => return Poll::Ready(Err(error.into())),
+            }
+            let writes = match self.writes.get() {
+                Some(writes) => writes,
+                None => {
+                    let again = self.reads.get_ref().try_clone()?;
+                    let again = watched(again, Interest::WRITABLE)?;
+                    self.writes.get_or_init(|| again)
+                }
+            };
+            let mut guard = ready!(writes.poll_write_ready(cx))?;
+            match send(self.reads.get_ref(), bytes, SendFlags::NOSIGNAL) {
+                Ok(count) => return Poll::Ready(Ok(count)),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => guard.clear_ready(),
+                Err(error) => return Poll::Ready(Err(error.into())),
+            }
+        }
+    }
+
+    /// Ends what is written.
+    ///
+    /// # Errors
+    /// When the socket is closed already.
+    pub fn end_writes(&self) -> io::Result<()> {
+        Ok(shutdown(self.reads.get_ref(), Shutdown::Write)?)
+    }
+
+    /// Lets the other side's writes fail from now on; what it has written can still be read.
+    ///
+    /// # Errors
+    /// When the socket is closed already.
+    pub fn refuse_reads(&self) -> io::Result<()> {
+        Ok(shutdown(self.reads.get_ref(), Shutdown::Read)?)
+    }
+
+    /// Whether both directions have ended (`POLLHUP`, poll(2)), or the socket is broken.
+    pub fn is_hung_up(&self) -> bool {
+        let mut asked = [PollFd::from_borrowed_fd(self.reads.as_fd(), PollFlags::empty())];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        // What cannot even be asked is of no use any more.
+        poll(&mut asked, Some(&at_once)).is_err()
+            || asked[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL)
+    }
+}
+
+#[expect(
+    unsafe_code,
+    reason = "tokio takes any type that names a descriptor, and cannot know who else may close it"
+)]
+fn watched(socket: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the descriptor is owned by what is moved in, and only ever lent: it stays open, and the same socket,
+    // until the `AsyncFd` is dropped or gives it back.
+    Ok(unsafe { AsyncFd::register_with_interest(socket, interest) }?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    fn pair() -> (WorkerStream, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        (WorkerStream::new(ours.into()).unwrap(), theirs)
+    }
+
+    async fn read(stream: &WorkerStream, room: usize) -> Vec<u8> {
+        let mut into = Vec::with_capacity(room);
+        poll_fn(|cx| stream.poll_read(cx, &mut into)).await.unwrap();
+        into
+    }
+
+    #[tokio::test]
+    async fn what_the_worker_writes_is_read_up_to_the_end() {
+        let (stream, mut worker) = pair();
+        assert!(stream.is_silent());
+        worker.write_all(b"abcdef").unwrap();
+        assert_eq!(read(&stream, 4).await, b"abcd");
+        assert_eq!(read(&stream, 4).await, b"ef");
+        drop(worker);
+        assert_eq!(read(&stream, 4).await, b"");
+        assert!(!stream.is_silent());
+    }
+
+    #[tokio::test]
+    async fn a_write_waits_for_the_worker_to_read_and_goes_on() {
+        let (stream, mut worker) = pair();
+        let bytes = vec![7; 1 << 20];
+        let mut sent = 0;
+        let reader = std::thread::spawn(move || {
+            let mut all = vec![0; 1 << 20];
+            worker.read_exact(&mut all).unwrap();
+            all
+        });
+        while sent < bytes.len() {
+            sent += poll_fn(|cx| stream.poll_write(cx, &bytes[sent..])).await.unwrap();
+        }
+        assert_eq!(reader.join().unwrap(), bytes);
+    }
+
+    #[tokio::test]
+    async fn a_worker_whose_answer_is_refused_is_seen_to_close() {
+        let (stream, mut worker) = pair();
+        worker.write_all(b"before").unwrap();
+        stream.refuse_reads().unwrap();
+        assert!(worker.write_all(b"after").is_err());
+        assert_eq!(read(&stream, 16).await, b"before");
+        assert!(!stream.is_hung_up());
+        drop(worker);
+        assert!(stream.is_hung_up());
+    }
+
+    #[tokio::test]
+    async fn writing_to_a_worker_that_has_closed_fails_without_a_signal() {
+        let (stream, worker) = pair();
+        drop(worker);
+        let error = poll_fn(|cx| stream.poll_write(cx, b"x")).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+    }
+}
