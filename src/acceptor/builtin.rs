@@ -67,7 +67,7 @@ fn status(shard: &Shard) -> String {
 /// [`ServeError::UnknownHost`].
 pub(super) fn redirect(
     conn: &Connection,
-    host: &Host,
+    host: &Host<'_>,
     method: &Method,
     uri: &Uri,
 ) -> Result<Response<ReplyBody>, ServeError> {

@@ -2,7 +2,6 @@
 //!
 //! Reads like the list of steps; each step lives in a file of its own.
 
-use std::cell::Cell;
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -33,8 +32,6 @@ use super::shard::{Connection, Role};
 use super::tunnel::Upgrade;
 use super::worker_head::{Origin, RequestHead};
 
-type Handover = Rc<Cell<Option<Recording>>>;
-
 /// Answers a request. Never fails: every failure is an answer too.
 ///
 /// # Cancel safety
@@ -47,16 +44,15 @@ pub(super) async fn serve(
     let client = Client::of(&conn.peer, request.headers(), &conn.shard.server.trusted);
     let id = client.id.unwrap_or_else(RequestId::random);
     let mut recording = record(&conn, &request, &client, id, arrived);
-    let accept = reply::accept_of(request.headers());
-    let handover = Handover::default();
-    let upgrade = upgrade_of(&mut request, &conn, &handover);
+    let upgrade = upgrade_of(&mut request, &conn);
+    let handover = upgrade.as_ref().map(|upgrade| Rc::clone(&upgrade.handover));
     let (parts, body) = request.into_parts();
     let mut body = (!body.is_end_stream()).then_some(body);
-    let asked = Asked { parts, client, id, arrived };
+    let asked = Asked { parts, client, id, arrived, time: recording.time() };
     let outcome = answer(&conn, &asked, &mut body, upgrade, &mut recording).await;
     let mut response = match outcome {
         Ok(response) => response,
-        Err(error) => fail(&error, accept.as_ref(), id, &mut recording),
+        Err(error) => fail(&error, asked.parts.headers.get(header::ACCEPT), id, &mut recording),
     };
     if let Some(unread) = body {
         take_rest(&conn, unread, &mut response);
@@ -66,7 +62,7 @@ pub(super) async fn serve(
         record.status = if record.reason == Some("client-gone") { 499 } else { response.status().as_u16() };
         record.kind = response.headers().get(header::CONTENT_TYPE).cloned();
     });
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+    if let Some(handover) = handover.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) {
         handover.set(Some(recording));
         return Ok(response);
     }
@@ -79,6 +75,8 @@ struct Asked<'a> {
     client: Client<'a>,
     id: RequestId,
     arrived: Instant,
+    /// The same by the clock on the wall.
+    time: SystemTime,
 }
 
 async fn answer(
@@ -102,8 +100,10 @@ async fn answer(
     let route = route::find(&host, conn)?;
     recording.belongs_to(&route.app, &host.name);
     let rules = route.app.rules.load_full();
+    let bodiless = body.is_none();
     let taken = take_body(conn, parts, body, &rules).await?;
-    let queue_until = Instant::now() + rules.timeouts.queue;
+    let ready = if bodiless { asked.arrived } else { Instant::now() };
+    let queue_until = ready + rules.timeouts.queue;
     wait_while_held(&route, queue_until).await?;
     let origin = origin_of(conn, asked, &host);
     let protocol = upgrade.as_ref().and_then(|_| parts.headers.get(header::UPGRADE));
@@ -115,11 +115,12 @@ async fn answer(
             method: &parts.method,
             uri: &parts.uri,
             headers: &parts.headers,
-            authority: &host.authority,
+            authority: host.authority,
             upgrade: protocol,
         },
         origin,
         body: taken,
+        ready,
         queue_until,
         upgrade,
         resent: false,
@@ -176,13 +177,13 @@ fn is_below(path: &str, prefix: &str) -> bool {
 }
 
 /// The client's wish to change protocols, when it is one that can be passed on. `h2c` is between neighbours only.
-fn upgrade_of(request: &mut Request<Incoming>, conn: &Connection, handover: &Handover) -> Option<Upgrade> {
+fn upgrade_of(request: &mut Request<Incoming>, conn: &Connection) -> Option<Upgrade> {
     let protocol = request.headers().get(header::UPGRADE)?;
     let wanted = Named::of(request.headers()).says_upgrade() && !has_token(protocol, "h2c");
     wanted.then(|| Upgrade {
         client: hyper::upgrade::on(request),
         shard: Rc::clone(&conn.shard),
-        handover: Rc::clone(handover),
+        handover: Rc::default(),
     })
 }
 
@@ -209,20 +210,18 @@ async fn wait_while_held(route: &Route, until: Instant) -> Result<(), ServeError
     }
 }
 
-fn origin_of<'a>(conn: &Connection, asked: &'a Asked<'_>, host: &'a Host) -> Origin<'a> {
-    let Asked { client, id, arrived, .. } = asked;
-    let now =
-        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(arrived.elapsed());
+fn origin_of<'a>(conn: &Connection, asked: &'a Asked<'_>, host: &'a Host<'_>) -> Origin<'a> {
+    let Asked { client, id, time, .. } = asked;
     Origin {
         forwarded_for: &client.forwarded_for,
         proto: client.proto.unwrap_or(conn.scheme()),
         host: client
             .host
             .as_deref()
-            .unwrap_or_else(|| std::str::from_utf8(&host.authority).unwrap_or(&host.name)),
+            .unwrap_or_else(|| std::str::from_utf8(host.authority).unwrap_or(&host.name)),
         port: client.port.unwrap_or(conn.local.port()),
         id: *id,
-        start_ms: now.as_millis() as u64,
+        start_ms: time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64,
         trusted: client.trusted,
     }
 }
@@ -277,19 +276,17 @@ fn record(
     id: RequestId,
     arrived: Instant,
 ) -> Recording {
-    let blank = Record::blank(id, client.address);
-    let record = Record {
-        method: Method::clone(request.method()),
-        uri: Uri::clone(request.uri()),
-        version: request.version(),
-        ..blank
-    };
+    let mut record = Box::new(Record::blank(id, client.address));
+    record.method = Method::clone(request.method());
+    record.uri = Uri::clone(request.uri());
+    record.version = request.version();
     Recording::begin(record, Rc::clone(conn), arrived)
 }
 
 /// Writes the record of a request whose head never became one.
 pub(super) fn record_unread(conn: &Rc<Connection>, status: u16, reason: &'static str) {
-    let mut record = Record::blank(RequestId::random(), conn.peer.address);
+    let mut record = Box::new(Record::blank(RequestId::random(), conn.peer.address));
+    record.method = Method::from_bytes(b"-").unwrap_or_default();
     record.status = status;
     record.reason = Some(reason);
     record.outcome = Outcome::Complete;

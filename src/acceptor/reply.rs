@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
-use http::{HeaderMap, Response, StatusCode};
+use http::{Response, StatusCode};
 
 use crate::name::RequestId;
 
@@ -108,11 +108,6 @@ fn text(status: StatusCode, reason: &str, id: &RequestId, format: Format) -> (&'
         ),
         Format::Text => (TEXT, format!("{code} {name}\n{reason}\n{id}\n").into()),
     }
-}
-
-/// The `Accept` field of a request, kept for its possible failure.
-pub(super) fn accept_of(headers: &HeaderMap) -> Option<HeaderValue> {
-    headers.get(header::ACCEPT).cloned()
 }
 
 #[cfg(test)]

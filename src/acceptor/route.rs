@@ -3,6 +3,7 @@
 //! Never here: waiting, or asking a worker.
 
 use std::borrow::Cow;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use http::request::Parts;
@@ -17,18 +18,18 @@ use super::shard::Connection;
 
 /// A request's host: as sent for the worker, canonical for us.
 #[derive(Debug)]
-pub(super) struct Host {
+pub(super) struct Host<'a> {
     /// With port, as the client wrote it.
-    pub(super) authority: Box<[u8]>,
+    pub(super) authority: &'a [u8],
     /// Canonical, without port.
-    pub(super) name: String,
+    pub(super) name: Cow<'a, str>,
 }
 
 /// Checks what the parser behind us lets through (RFC 9112 §3, RFC 9110 §7.2), and finds the one host.
 ///
 /// # Errors
 /// [`ServeError::Malformed`], [`ServeError::TargetTooLong`], [`ServeError::Method`].
-pub(super) fn check(parts: &Parts, conn: &Connection) -> Result<Host, ServeError> {
+pub(super) fn check<'a>(parts: &'a Parts, conn: &Connection) -> Result<Host<'a>, ServeError> {
     let number = conn.requests.get();
     conn.requests.set(number + 1);
     if let Some(flaw) = conn.wire.flaw(number) {
@@ -54,7 +55,7 @@ pub(super) fn check(parts: &Parts, conn: &Connection) -> Result<Host, ServeError
     find_host(parts)
 }
 
-fn find_host(parts: &Parts) -> Result<Host, ServeError> {
+fn find_host(parts: &Parts) -> Result<Host<'_>, ServeError> {
     let mut fields = parts.headers.get_all(header::HOST).iter();
     let field = fields.next();
     if fields.next().is_some() {
@@ -77,7 +78,7 @@ fn find_host(parts: &Parts) -> Result<Host, ServeError> {
         }
     };
     let name = canonical(authority).ok_or(ServeError::Malformed("its Host is not a host name"))?;
-    Ok(Host { authority: authority.into(), name: name.into_owned() })
+    Ok(Host { authority, name })
 }
 
 /// The canonical name of an authority; `None` when it is none.
@@ -103,7 +104,8 @@ pub(super) fn canonical(authority: &[u8]) -> Option<Cow<'_, str>> {
         && !host.starts_with(['.', '-'])
         && !host.ends_with(['.', '-'])
         && !host.contains("..");
-    if looks_canonical {
+    // The one spelling of an IPv4 address that is taken is the canonical one.
+    if looks_canonical || host.parse::<Ipv4Addr>().is_ok() {
         return Some(Cow::Borrowed(host));
     }
     if host.contains('*') {
@@ -117,10 +119,10 @@ pub(super) fn canonical(authority: &[u8]) -> Option<Cow<'_, str>> {
 ///
 /// # Errors
 /// [`ServeError::UnknownHost`]; [`ServeError::Misdirected`] when the TLS handshake was for another app (RFC 9110 §15.5.20).
-pub(super) fn find(host: &Host, conn: &Connection) -> Result<Arc<Route>, ServeError> {
+pub(super) fn find(host: &Host<'_>, conn: &Connection) -> Result<Arc<Route>, ServeError> {
     let route = conn.shard.directory.lookup(&host.name).ok_or(ServeError::UnknownHost)?;
     // The usual case costs no second look.
-    if conn.sni.as_ref().is_none_or(|sni| sni.as_str() == host.name) {
+    if conn.sni.as_ref().is_none_or(|sni| sni.as_str() == &*host.name) {
         return Ok(route);
     }
     match conn.sni_app() {
