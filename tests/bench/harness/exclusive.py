@@ -17,7 +17,7 @@ def measure(base, peer, scenario, number, seconds):
     with peer.serving(scenario.shape) as serving, contextlib.ExitStack() as stack:
         hang_ups = stack.enter_context(HangUps(serving.port, scenario.path)) if scenario.hang_ups else None
         begin = time.monotonic()
-        _, first, last, outcome = under_load(base, serving, scenario, seconds)
+        first, last, outcome = under_load(base, serving, scenario, seconds)
         more = leavers(hang_ups, time.monotonic() - begin) if hang_ups else {}
     took = last.time - first.time
     per_second = (last.counts.answered - first.counts.answered) / took

@@ -36,7 +36,7 @@ class Point:
 def measure(base, peer, scenario, number, seconds):
     """A fresh proxy under load for the seconds."""
     with peer.serving(scenario.shape) as serving:
-        before, first, last, outcome = under_load(base, serving, scenario, seconds)
+        first, last, outcome = under_load(base, serving, scenario, seconds)
         took, cpu = last.time - first.time, sum(last.cpu.values()) - sum(first.cpu.values())
         requests = outcome.requests if scenario.by_proxy else last.counts.answered - first.counts.answered
         return Measure(
@@ -54,7 +54,7 @@ def measure(base, peer, scenario, number, seconds):
 
 
 def under_load(base, serving, scenario, seconds):
-    """What there was before the load, at the window's begin and end, and what the load generator says."""
+    """What there was at the window's begin and end, and what the load generator says."""
     before = look(base, serving)
     with contextlib.closing(Load(base, scenario, serving.url, scenario.warm_up + seconds)) as load:
         time.sleep(scenario.warm_up)
@@ -62,14 +62,15 @@ def under_load(base, serving, scenario, seconds):
         time.sleep(seconds)
         last = look(base, serving)
         outcome = load.outcome()
-    if scenario.by_proxy:
-        # Nobody but the load generator counts: the whole of its run is the window.
+    if scenario.by_proxy or (seconds < 1 and last.counts == first.counts):
+        # Nobody but the load generator counts, or a moment's window came too late on a busy machine: the whole of the
+        # run is the window.
         first, last = before, replace(look(base, serving), rss_kb=last.rss_kb)
-    elif last.counts.answered <= first.counts.answered:
+    if not scenario.by_proxy and last.counts.answered <= first.counts.answered:
         raise Failed(f"{serving.peer} had nothing answered in the window")
     if first.cpu.keys() != last.cpu.keys():
         raise Failed(f"{serving.peer}'s processes changed: {list(first.cpu)}, then {list(last.cpu)}")
-    return before, first, last, outcome
+    return first, last, outcome
 
 
 def look(base, serving):

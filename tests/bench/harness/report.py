@@ -98,8 +98,8 @@ def notes(peer, rows):
     for name in own[0].more:
         value = WORST.get(name, statistics.median)([one.more[name] for one in own])
         told.append(f"{name.replace('_', ' ')} {value:.6g}")
-    if peer != "bun" and (theirs := rows.of("bun")):
-        told.append(f"{min(calm(theirs)) / min(calm(own)):.2f} x bun's requests per CPU second")
+    if peer != "bun" and rows.of("bun") and (times := quotient(rows.best("bun"), rows.best(peer))):
+        told.append(f"{times:.2f} x bun's requests per CPU second")
     return ", ".join(told)
 
 

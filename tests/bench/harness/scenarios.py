@@ -47,7 +47,7 @@ class Scenario:
     @property
     def warm_up(self):
         """Seconds until all connections are there."""
-        return max(0.5, self.connections / 700)
+        return max(0.5, self.connections / 400)
 
 
 TOOLS = ("wrk", "h2load", "s_time")
