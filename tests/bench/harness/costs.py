@@ -1,7 +1,7 @@
 """What a request costs beside time: system calls, allocations, and how often the proxy's threads give up their core.
 
-Under load, in a window each: first the counts that disturb nothing, then strace, which says which calls they are but makes
-a proxy slower and with that its batches larger. Never here: CPU time (measure).
+Under load, in a window each: first the counts that disturb nothing, then strace, which says which calls they are but
+makes a proxy slower and with that its batches larger. Never here: CPU time (measure).
 """
 
 import contextlib

@@ -31,15 +31,16 @@ NODE = CHECKOUT / "tests" / ".cache" / "node" / "node_modules" / ".bin"
 
 
 def open_files():
-    """How many files a process may have open: as many as can be had, for us and all that we start."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = max(hard, WANTED_FILES)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
-        return wanted
-    except (OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        return hard
+    """How many files a process may have open; raised as far as can be had or is needed, for us and all that we start."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for limits in ((max(soft, WANTED_FILES), max(hard, WANTED_FILES)), (min(hard, WANTED_FILES), hard)):
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            return limits[0]
+        except (OSError, ValueError):
+            # More than we may have.
+            continue
+    return soft
 
 
 WANTED_FILES = 25_000

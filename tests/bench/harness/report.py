@@ -6,7 +6,8 @@ from .scenarios import Difference
 
 # Above this share of the proxy's core in other hands a measure is disturbed.
 DISTURBED = 0.05
-HEAD = ["", "peer", "best", "median", "/nginx", "/haproxy", "req/s", "p50 µs", "p99 µs", "RSS MB", "n", "disturbed", ""]
+HEAD = ["", "peer", "best", "median", "/nginx", "/haproxy"]
+HEAD += ["req/s", "p50 µs", "p99 µs", "RSS MB", "n", "disturbed", ""]
 
 
 def table(measures, scenarios, peers):
@@ -76,7 +77,7 @@ def row(peer, rows):
         middle([one.p99_us for one in own], ".0f"),
         middle([one.rss_kb and one.rss_kb / 1024 for one in own], ".1f"),
         str(len(own)),
-        str(sum((one.foreign or 0) > DISTURBED for one in own)),
+        "-" if own[0].foreign is None else str(sum(one.foreign > DISTURBED for one in own)),
         notes(peer, rows),
     ]
 

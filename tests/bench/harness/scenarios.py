@@ -120,7 +120,7 @@ SCENARIOS = [
 # How cost grows: asked for by --growth.
 GROWTH = [
     *(
-        Scenario(f"gc{n}", f"TLS HTTP/1.1, 2-byte answer, connections: {n}", "wrk", n, shape=Shape(connections=n))
+        Scenario(f"gc{n}", f"TLS HTTP/1.1, 2-byte answer, connections: {n}", "wrk", n, shape=Shape(streams=max(256, n)))
         for n in (1, 16, 256, 4096)
     ),
     *(

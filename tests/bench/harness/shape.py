@@ -19,10 +19,7 @@ class Shape:
     workers: int = 0
     # Hosts in rip-server's registry, beside those of its app.
     hosts: int = 0
-    # Client connections at once.
-    connections: int = 1000
-
-    @property
-    def streams(self):
-        """Requests that may be with the one worker at once: no client ever waits for another."""
-        return max(256, self.connections)
+    # Client connections at once, at most.
+    connections: int = 1_000
+    # Requests that may be with the one worker at once: no client is to wait for another.
+    streams: int = 256

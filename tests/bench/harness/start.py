@@ -4,7 +4,6 @@ A static site by the built-in worker, as a child process, on all cores. Never he
 """
 
 import http.client
-import os
 import socket
 import subprocess
 import time
@@ -31,7 +30,9 @@ def measure(base, peer, scenario, number, seconds):
         command = base.on(0, command, Shape(every_core=True))
         with open(kept / "start.log", "wb") as log:
             begin = time.monotonic()
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
             try:
                 first_answer(port, process)
                 took = time.monotonic() - begin

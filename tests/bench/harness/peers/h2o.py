@@ -30,7 +30,7 @@ class H2o(Peer):
         config = {
             "user": "root",
             "num-threads": self.base.threads(shape),
-            "max-connections": 2 * shape.streams + shape.connections,
+            "max-connections": 8192 + 2 * shape.connections,
             "http1-request-timeout": PATIENCE,
             "http2-idle-timeout": PATIENCE,
             "proxy.preserve-host": "ON",

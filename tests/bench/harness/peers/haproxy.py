@@ -19,7 +19,7 @@ class HAProxy(Peer):
     def config(self, sockets, port, shape):
         secure = f" ssl crt {self.base.folder}/both.pem alpn h2,http/1.1 ssl-min-ver TLSv1.2" if shape.tls else ""
         one = " maxconn 1" if shape.workers else ""
-        # A request leaves the queue with its client, as it does in rip-server; nothing else of it would be the same work.
+        # A request leaves the queue with its client, as it does in rip-server: else it would not be the same work.
         leaving = "    option abortonclose\n" if shape.workers else ""
         servers = "\n".join(f"    server worker{i} unix@{socket}{one}" for i, socket in enumerate(sockets))
         # Its own count of descriptors is twice the connections and more; those that wait for nothing need but one.
