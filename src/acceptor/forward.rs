@@ -11,6 +11,7 @@ use std::time::Duration;
 use http::{Method, Response, StatusCode};
 use tokio::time::Instant;
 
+use crate::alarm::Alarm;
 use crate::directory::App;
 use crate::name::WorkerId;
 use crate::pool::{Claim, ClaimError, Condemned, Doing, Lease};
@@ -194,23 +195,28 @@ async fn converse(
     let mut in_hand = InHand::new(request, lease, link, granted);
     let method = request.head.method;
     let mut upload = request.take_upload();
-    let work = async {
-        let sent = send(in_hand.link(), out, &request.body).await?;
+    let turn = upload.as_ref().map(|upload| upload.turn());
+    let (link, all_sent) = in_hand.parts();
+    let work = async |link: &mut Link| {
+        let sent = send(link, out, &request.body).await?;
         let head = match &mut upload {
             None => {
-                in_hand.sent = sent == Sent::All;
-                let reading = async |link: &mut Link| read_head(link, method).await;
-                in_hand.link().within(granted + limit, reading).await.unwrap_or(Err(Failed::Late))
+                *all_sent = sent == Sent::All;
+                read_head(link, method).await
             }
             Some(upload) => {
-                let head = head_while_passing(in_hand.link(), upload, method, limit).await;
-                in_hand.sent = upload.is_complete();
+                let head = head_while_passing(link, upload, method).await;
+                *all_sent = upload.is_complete();
                 head
             }
         };
         head.map(|head| (head, sent))
     };
-    match work.await {
+    let worked = match turn {
+        None => link.within(granted + limit, work).await,
+        Some(turn) => turn.within(&mut Alarm::new(), limit, work(link)).await,
+    };
+    match worked.unwrap_or(Err(Failed::Late)) {
         Ok((head, sent)) => {
             let (lease, link) = in_hand.take();
             let keep = head.keepalive && sent == Sent::All && request.rules.keepalive;
@@ -232,13 +238,11 @@ async fn converse(
     }
 }
 
-/// Passes the body on and reads the answer's head, whichever comes first. The worker's time runs from the body's last
-/// byte: only then has it all.
+/// Passes the body on and reads the answer's head, whichever comes first.
 async fn head_while_passing(
     link: &mut Link,
     upload: &mut Upload,
     method: &Method,
-    limit: Duration,
 ) -> Result<AnswerHead, Failed> {
     let (mut reader, writer) = link.split();
     let mut reading = pin!(read_head(&mut reader, method));
@@ -250,7 +254,7 @@ async fn head_while_passing(
             Err(error) => return Err(Failed::Client(error)),
         },
     }
-    tokio::time::timeout(limit, reading).await.unwrap_or(Err(Failed::Late))
+    reading.await
 }
 
 /// An answer's head, its body to come, and what is left of a request that was answered early.

@@ -42,8 +42,10 @@ impl InHand {
         }
     }
 
-    pub(super) fn link(&mut self) -> &mut Link {
-        &mut self.held.as_mut().expect("it is held until taken, which consumes it").1
+    /// The connection, and where to note that all of the request was sent.
+    pub(super) fn parts(&mut self) -> (&mut Link, &mut bool) {
+        let held = self.held.as_mut().expect("it is held until taken, which consumes it");
+        (&mut held.1, &mut self.sent)
     }
 
     pub(super) fn take(mut self) -> (Lease, Link) {

@@ -37,6 +37,7 @@ mod stock;
 mod tls;
 mod trailers;
 mod tunnel;
+mod turn;
 mod upload;
 mod worker_body;
 mod worker_head;

@@ -249,6 +249,39 @@ async fn an_answer_that_comes_before_the_body_was_read_reaches_the_client() {
 }
 
 #[tokio::test]
+async fn a_worker_that_takes_no_more_of_a_body_is_replaced() {
+    for rules in ["", "stream = [\"/hang\"]"] {
+        let server = Setup::scripted().rules("timeouts.request = \"1s\"").rules(rules).start().await;
+        let reply = server.post("/hang", &noise(3 * MIB)).await;
+        assert_eq!((reply.status, reply.reason()), (504, "worker-timeout"), "{rules}");
+        assert_eq!(server.get("/").await.status, 200, "{rules}");
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_takes_no_more_of_a_body_is_replaced_although_the_client_has_gone() {
+    for rules in ["", "stream = [\"/hang\"]"] {
+        let server = Setup::scripted().rules("timeouts.request = \"2s\"").rules(rules).start().await;
+        let mut conn = server.connect().await;
+        let head = format!(
+            "POST /hang?name=stuck HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n",
+            3 * MIB
+        );
+        let sending = async {
+            conn.send(head).await;
+            let _ = conn.try_send(noise(3 * MIB)).await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = sending => {}
+            () = server.meeting.reached("stuck") => {}
+        }
+        drop(conn);
+        assert_eq!(server.get("/").await.status, 200, "{rules}");
+    }
+}
+
+#[tokio::test]
 async fn the_largest_body_passes_and_one_byte_more_is_413() {
     let server = Setup::scripted().words(&["--max-request-body=100000"]).start().await;
     assert_eq!(server.post("/digest", &noise(100_000)).await.text(), digest(&noise(100_000)));
