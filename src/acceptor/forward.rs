@@ -162,12 +162,12 @@ async fn exchange(
     let reused = link.reused;
     match converse(request, lease, link, granted).await {
         // A kept connection that the worker was just closing: the worker itself is well.
-        Err(Broken::Off(Failed::Worker(_), lease)) if reused && request.may_be_sent_again() => {
+        Err(Broken::Off(failed, lease)) if reused && request.may_be_sent_again(&failed) => {
             let link = match Link::open_new(lease.member(), request.shard, connect).await {
                 Ok(link) => link,
                 Err(source) => return Err(unreachable(&lease, source)),
             };
-            request.resent = true;
+            request.resent = !matches!(failed, Failed::Unsent(_));
             let outcome = converse(request, lease, link, granted).await;
             request.judge(outcome).await
         }
@@ -274,9 +274,13 @@ impl Outgoing<'_> {
         }
     }
 
-    /// Whether sending it twice is the same as sending it once.
-    fn may_be_sent_again(&self) -> bool {
-        self.body.is_repeatable() && self.head.method.is_idempotent()
+    /// Whether sending it over another connection is the same as sending it once.
+    fn may_be_sent_again(&self, failed: &Failed) -> bool {
+        match failed {
+            Failed::Unsent(_) => true,
+            Failed::Worker(_) => self.body.is_repeatable() && self.head.method.is_idempotent(),
+            Failed::Late | Failed::Answer(_) | Failed::Client(_) => false,
+        }
     }
 
     /// What a failure means for the worker, and for the client.
@@ -290,7 +294,7 @@ impl Outgoing<'_> {
         Err(match failed {
             Failed::Client(error) => error,
             Failed::Answer(what) => ServeError::BadAnswer { worker, what },
-            Failed::Worker(source) => {
+            Failed::Worker(source) | Failed::Unsent(source) => {
                 let cause = lease.member().ended_within(CAUSE_KNOWN).await;
                 ServeError::WorkerDied { worker, cause, source }
             }
@@ -318,6 +322,8 @@ enum Broken {
 pub(super) enum Failed {
     Late,
     Worker(io::Error),
+    /// Its connection was closed before it took a byte of the request.
+    Unsent(io::Error),
     Answer(&'static str),
     Client(ServeError),
 }

@@ -178,6 +178,23 @@ async fn a_worker_that_drops_idle_connections_costs_no_request() {
 }
 
 #[tokio::test]
+async fn a_post_is_not_lost_to_a_connection_that_the_worker_has_closed() {
+    for rules in ["", "stream = [\"/echo\"]"] {
+        let server = Setup::scripted().worker("DROP_IDLE_MS", "1").rules(rules).start().await;
+        // At once, so that both threads of the server have some of them.
+        let mut conns = join_all((0..32).map(|_| server.connect())).await;
+        for i in 1..=64 {
+            let conn = &mut conns[i % 32];
+            conn.send("POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nbody").await;
+            let reply = conn.reply("POST").await;
+            assert_eq!((reply.status, reply.text()), (200, "body"), "request {i}");
+            server.meeting.reached(&format!("dropped.{i}")).await;
+        }
+        server.meeting.assert_no_violations();
+    }
+}
+
+#[tokio::test]
 async fn many_clients_at_once_are_all_answered_and_no_worker_has_two_requests() {
     let server = Setup::scripted().words(&["w:3"]).start().await;
     let client = |i: usize| {
