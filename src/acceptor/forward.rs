@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, Response, StatusCode};
+use http::{Method, Response};
 use tokio::time::Instant;
 
 use crate::alarm::Alarm;
@@ -24,7 +24,7 @@ use super::in_hand::{InHand, read_head};
 use super::link::{Link, Source};
 use super::reply_body::ReplyBody;
 use super::request_body::RequestBody;
-use super::respond::respond;
+use super::respond::{is_busy, respond};
 use super::send::{Sent, send};
 use super::shard::Shard;
 use super::tunnel::Upgrade;
@@ -105,7 +105,7 @@ async fn attempt(
     let outcome = exchange(request, lease, granted).await;
     recording.note(|record| record.in_worker = Some(granted.elapsed()));
     let (head, answer, upload) = outcome?;
-    if head.status == StatusCode::SERVICE_UNAVAILABLE && head.headers.contains_key("rip-worker-busy") {
+    if is_busy(head.status, &head.headers) {
         let worker = answer.lease.member().worker;
         spawn_abandon(request.shard, answer, request.rules.timeouts.request);
         return Err(ServeError::WorkerBusy { worker });

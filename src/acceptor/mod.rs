@@ -19,6 +19,7 @@ mod error;
 mod forward;
 mod framing;
 mod h2c;
+mod h2c_body;
 mod headers;
 mod http;
 mod in_hand;
