@@ -233,6 +233,15 @@ async fn server_and_status_of_others_are_the_app_s() {
         server.ask("GET", path, &[("X-Forwarded-For", "192.0.2.1")], b"").await;
     }
     assert_eq!(server.meeting.targets(), ["/server", "/status"]);
+    for chain in
+        ["127.0.0.1", "127.0.0.1, unknown", "127.0.0.1, fe80::1%eth0", "\u{e9}, 6.6.6.6", "", "127.0.0.1"]
+    {
+        let reply = server.ask("GET", "/status", &[("X-Forwarded-For", chain)], b"").await;
+        assert_eq!(reply.status, 404, "a proxy's client is nobody of this machine: {chain:?}");
+    }
+    let elsewhere = Setup::scripted().start().await;
+    let reply = elsewhere.ask("GET", "/server", &[("Forwarded", "for=192.0.2.1")], b"").await;
+    assert_eq!(reply.status, 404, "nor is that of one that is not trusted");
 
     let open = ["--status-for-all"];
     let server = Setup::scripted().words(&open).server("trusted_proxies = [\"127.0.0.1\"]").start().await;
