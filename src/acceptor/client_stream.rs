@@ -84,7 +84,6 @@ impl Wire {
         if state.open == 0 {
             state.phase = Phase::Idle(now);
         }
-        state.framing.message_ended();
     }
 
     /// The idle time starts anew.
