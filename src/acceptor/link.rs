@@ -112,7 +112,7 @@ impl Link {
 
     /// Lets the worker's next write fail, as if the client itself had gone; what it has written can still be read.
     ///
-    /// Returns whether the worker's reaction can be seen from here: over TCP it cannot, dropping the link must do.
+    /// Returns whether the worker's reaction can be seen from here: over TCP it cannot, and nothing is done.
     pub(super) fn refuse_answer(&self, member: &Member) -> bool {
         matches!(member.address, Address::Unix(_)) && self.stream.refuse_reads().is_ok()
     }

@@ -56,6 +56,7 @@ pub(crate) struct Setup {
     tls: bool,
     sockets: bool,
     h2c: bool,
+    listen: &'static str,
     wait: Wait,
 }
 
@@ -78,6 +79,7 @@ impl Setup {
             tls: false,
             sockets: false,
             h2c: false,
+            listen: "fd",
             wait: Wait::Ready,
         }
     }
@@ -121,6 +123,12 @@ impl Setup {
     /// A variable for the server.
     pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.into(), value.into()));
+        self
+    }
+
+    /// A worker that binds a TCP port.
+    pub(crate) fn port(mut self) -> Self {
+        self.listen = "port";
         self
     }
 
@@ -216,8 +224,8 @@ impl Setup {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/support").join(script);
         let command = format!("[{}, {}]", quoted(program), quoted(script.to_str().unwrap()));
         let own = format!(
-            "command = {command}\nlisten = \"fd\"\nready_path = \"/ready\"\nreload = \"none\"\nenv = {{ {env} }}\n{}",
-            self.rules
+            "command = {command}\nlisten = \"{}\"\nready_path = \"/ready\"\nreload = \"none\"\nenv = {{ {env} }}\n{}",
+            self.listen, self.rules
         );
         std::fs::write(app.join("rip.toml"), own).unwrap();
         app

@@ -1,4 +1,4 @@
-"""A worker whose every step a test can command and see. Its listener is descriptor 3.
+"""A worker whose every step a test can command and see. Its listener is descriptor 3, or it binds $PORT.
 
 The test and it meet in the folder $MEET:
     views.jsonl   a line for each request, as it came, written when its head was read
@@ -610,7 +610,10 @@ def main():
     if start == "mute":
         threading.Event().wait()
     signal.signal(signal.SIGTERM, signal.SIG_IGN if "TERM_IGNORED" in os.environ else stop)
-    listener = socket.socket(fileno=3)
+    if "PORT" in os.environ:
+        listener = socket.create_server((os.environ["HOST"], int(os.environ["PORT"])))
+    else:
+        listener = socket.socket(fileno=3)
     try:
         while True:
             sock, _ = listener.accept()
