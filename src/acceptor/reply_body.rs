@@ -78,7 +78,8 @@ impl ReplyBody {
     }
 
     /// Adds the record that is written when the answer is over.
-    pub(super) fn record(mut self, recording: Recording) -> Self {
+    pub(super) fn record(mut self, mut recording: Recording) -> Self {
+        recording.waits_for_client(!self.is_end_stream());
         self.recording = Some(recording);
         self
     }
@@ -101,7 +102,11 @@ impl Body for ReplyBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
-        let frame = ready!(self.poll_source(cx));
+        let polled = self.poll_source(cx);
+        if let Some(recording) = &mut self.recording {
+            recording.waits_for_client(polled.is_ready());
+        }
+        let frame = ready!(polled);
         let ended = self.is_end_stream();
         if let Some(recording) = &mut self.recording {
             match &frame {
