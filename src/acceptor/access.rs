@@ -176,12 +176,14 @@ pub(super) struct Recording {
     conn: Rc<Connection>,
     start: Instant,
     app: Option<Arc<App>>,
+    /// Whether the answer waits for the client to take more of it; see [`Wire::waits_for_client`].
+    untaken: bool,
 }
 
 impl Recording {
     pub(super) fn begin(record: Box<Record>, conn: Rc<Connection>, start: Instant) -> Self {
         conn.wire.begin(start);
-        Self { record: Some(record), conn, start, app: None }
+        Self { record: Some(record), conn, start, app: None, untaken: false }
     }
 
     /// When the request came, by the clock on the wall.
@@ -211,6 +213,19 @@ impl Recording {
                 record.outcome = Outcome::Complete;
             }
         });
+    }
+
+    /// Some of the answer is there for the client, or nothing: who has to go on. HTTP/1 needs no word of it, there the
+    /// bytes wait in a write.
+    pub(super) fn waits_for_client(&mut self, waits: bool) {
+        if !self.conn.wire.is_http2() {
+            return;
+        }
+        if std::mem::replace(&mut self.untaken, waits) != waits {
+            self.conn.wire.waits_for_client(waits);
+        } else if waits {
+            self.conn.wire.client_took();
+        }
     }
 
     /// The server answers in the app's place.
@@ -243,6 +258,7 @@ impl Recording {
 impl Drop for Recording {
     fn drop(&mut self) {
         let Some(mut record) = self.record.take() else { return };
+        self.waits_for_client(false);
         let now = Instant::now();
         self.conn.wire.end(now);
         record.total = now - self.start;

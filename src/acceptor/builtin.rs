@@ -1,32 +1,31 @@
 //! What the server answers by itself before any host is looked up: `/server` and `/status`; and redirects to HTTPS.
 //!
-//! Both paths are for loopback peers unless a setting opens them: `/status` tells host names. Never here: failures
+//! Both paths are for loopback peers that speak for themselves, unless a setting opens them: `/status` tells host names. Never here: failures
 //! (`reply`).
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
+use http::request::Parts;
 use http::{Method, Response, StatusCode, Uri};
 use serde_json::json;
 
 use super::error::ServeError;
-use super::peer::Client;
+use super::peer::is_forwarded;
 use super::reply::{self, JSON, TEXT};
 use super::reply_body::ReplyBody;
 use super::route::Host;
 use super::shard::{Connection, Server, Shard};
 
-/// The answer, when the path is one of ours and the client may ask.
-pub(super) fn answer(
-    conn: &Connection,
-    client: &Client<'_>,
-    method: &Method,
-    uri: &Uri,
-) -> Option<Response<ReplyBody>> {
-    let ours = matches!(uri.path(), "/server" | "/status") && matches!(*method, Method::GET | Method::HEAD);
-    if !ours || !(conn.shard.server.status_for_all || client.address.is_loopback()) {
+/// The answer, when the path is one of ours and the client may ask. Whoever comes through a proxy on this machine may
+/// not, whatever that proxy says of them.
+pub(super) fn answer(conn: &Connection, parts: &Parts) -> Option<Response<ReplyBody>> {
+    let path = parts.uri.path();
+    let ours = matches!(path, "/server" | "/status") && matches!(parts.method, Method::GET | Method::HEAD);
+    let local = || conn.peer.address.is_loopback() && !is_forwarded(&parts.headers);
+    if !ours || !(conn.shard.server.status_for_all || local()) {
         return None;
     }
-    let mut response = match uri.path() {
+    let mut response = match path {
         "/server" => reply::plain(StatusCode::OK, TEXT, Bytes::from_static(b"ok")),
         _ => reply::plain(StatusCode::OK, JSON, Bytes::from(status(&conn.shard))),
     };

@@ -41,6 +41,11 @@ struct State {
     linger: bool,
     /// Requests whose answers are not complete.
     open: usize,
+    /// Answers over HTTP/2 that could go on if the client took more. Their bytes never reach a write that would wait:
+    /// flow control holds them back.
+    untaken: usize,
+    /// When the client last took something of such an answer, or the first of them began to wait.
+    taken: Instant,
 }
 
 /// What a connection is waiting for.
@@ -62,6 +67,8 @@ impl Wire {
             blocked: None,
             linger: false,
             open: 0,
+            untaken: 0,
+            taken: now,
         };
         Arc::new(Self { state: Mutex::new(state), http2, _admission: admission })
     }
@@ -84,7 +91,24 @@ impl Wire {
         if state.open == 0 {
             state.phase = Phase::Idle(now);
         }
-        state.framing.message_ended();
+    }
+
+    /// One more, or one less, of the answers that wait for the client to take more; over HTTP/2 only.
+    pub(super) fn waits_for_client(&self, waits: bool) {
+        let mut state = self.lock();
+        if waits {
+            state.untaken += 1;
+            if state.untaken == 1 {
+                state.taken = Instant::now();
+            }
+        } else {
+            state.untaken = state.untaken.saturating_sub(1);
+        }
+    }
+
+    /// The client has taken a part of one of them.
+    pub(super) fn client_took(&self) {
+        self.lock().taken = Instant::now();
     }
 
     /// The idle time starts anew.
@@ -95,7 +119,7 @@ impl Wire {
     /// What the connection waits for, and since when a write does.
     pub(super) fn waiting(&self) -> (Phase, Option<Instant>) {
         let state = self.lock();
-        (state.phase, state.blocked)
+        (state.phase, state.blocked.or((state.untaken > 0).then_some(state.taken)))
     }
 
     /// What is wrong with the head of request `number`; see [`Framing::flaw`].

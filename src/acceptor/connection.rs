@@ -192,7 +192,9 @@ fn next_deadline(
     let (since, deadline) = match phase {
         Phase::Head(since) => (since, (since + limits.head, Expired::Head)),
         Phase::Idle(since) => (since, (since + limits.keepalive, Expired::Idle)),
-        Phase::Busy(since) => return (since.max(looked) + BUSY_CHECK, Expired::Nothing),
+        Phase::Busy(since) => {
+            return (since.max(looked) + BUSY_CHECK.min(limits.write_idle), Expired::Nothing);
+        }
     };
     // A request may be on its way already, above all the first one.
     let leave = asked.map(|asked| (asked.max(since) + LINGER, Expired::Idle));

@@ -229,10 +229,17 @@ impl Answer {
                 Err(_) => return self.condemn(Condemned::Stalled),
             }
         }
-        if !self.link.refuse_answer(self.lease.member()) || self.read_to_end().await {
-            return;
+        let seen = self.link.refuse_answer(self.lease.member());
+        if !seen {
+            // It may notice that no more comes; either way it is free when it has ended the answer or the connection.
+            self.link.end_request();
         }
-        if tokio::time::timeout_at(deadline, self.link.closed_by_worker()).await.is_err() {
+        let over = async {
+            if !self.read_to_end().await && seen {
+                self.link.closed_by_worker().await;
+            }
+        };
+        if tokio::time::timeout_at(deadline, over).await.is_err() {
             self.condemn(Condemned::Stalled);
         }
     }

@@ -8,9 +8,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, Response, StatusCode};
+use http::{Method, Response};
 use tokio::time::Instant;
 
+use crate::alarm::Alarm;
 use crate::directory::App;
 use crate::name::WorkerId;
 use crate::pool::{Claim, ClaimError, Condemned, Doing, Lease};
@@ -23,7 +24,7 @@ use super::in_hand::{InHand, read_head};
 use super::link::{Link, Source};
 use super::reply_body::ReplyBody;
 use super::request_body::RequestBody;
-use super::respond::respond;
+use super::respond::{is_busy, respond};
 use super::send::{Sent, send};
 use super::shard::Shard;
 use super::tunnel::Upgrade;
@@ -104,7 +105,7 @@ async fn attempt(
     let outcome = exchange(request, lease, granted).await;
     recording.note(|record| record.in_worker = Some(granted.elapsed()));
     let (head, answer, upload) = outcome?;
-    if head.status == StatusCode::SERVICE_UNAVAILABLE && head.headers.contains_key("rip-worker-busy") {
+    if is_busy(head.status, &head.headers) {
         let worker = answer.lease.member().worker;
         spawn_abandon(request.shard, answer, request.rules.timeouts.request);
         return Err(ServeError::WorkerBusy { worker });
@@ -161,12 +162,12 @@ async fn exchange(
     let reused = link.reused;
     match converse(request, lease, link, granted).await {
         // A kept connection that the worker was just closing: the worker itself is well.
-        Err(Broken::Off(Failed::Worker(_), lease)) if reused && request.may_be_sent_again() => {
+        Err(Broken::Off(failed, lease)) if reused && request.may_be_sent_again(&failed) => {
             let link = match Link::open_new(lease.member(), request.shard, connect).await {
                 Ok(link) => link,
                 Err(source) => return Err(unreachable(&lease, source)),
             };
-            request.resent = true;
+            request.resent = !matches!(failed, Failed::Unsent(_));
             let outcome = converse(request, lease, link, granted).await;
             request.judge(outcome).await
         }
@@ -194,23 +195,28 @@ async fn converse(
     let mut in_hand = InHand::new(request, lease, link, granted);
     let method = request.head.method;
     let mut upload = request.take_upload();
-    let work = async {
-        let sent = send(in_hand.link(), out, &request.body).await?;
+    let turn = upload.as_ref().map(|upload| upload.turn());
+    let (link, all_sent) = in_hand.parts();
+    let work = async |link: &mut Link| {
+        let sent = send(link, out, &request.body).await?;
         let head = match &mut upload {
             None => {
-                in_hand.sent = sent == Sent::All;
-                let reading = async |link: &mut Link| read_head(link, method).await;
-                in_hand.link().within(granted + limit, reading).await.unwrap_or(Err(Failed::Late))
+                *all_sent = sent == Sent::All;
+                read_head(link, method).await
             }
             Some(upload) => {
-                let head = head_while_passing(in_hand.link(), upload, method, limit).await;
-                in_hand.sent = upload.is_complete();
+                let head = head_while_passing(link, upload, method).await;
+                *all_sent = upload.is_complete();
                 head
             }
         };
         head.map(|head| (head, sent))
     };
-    match work.await {
+    let worked = match turn {
+        None => link.within(granted + limit, work).await,
+        Some(turn) => turn.within(&mut Alarm::new(), limit, work(link)).await,
+    };
+    match worked.unwrap_or(Err(Failed::Late)) {
         Ok((head, sent)) => {
             let (lease, link) = in_hand.take();
             let keep = head.keepalive && sent == Sent::All && request.rules.keepalive;
@@ -232,13 +238,11 @@ async fn converse(
     }
 }
 
-/// Passes the body on and reads the answer's head, whichever comes first. The worker's time runs from the body's last
-/// byte: only then has it all.
+/// Passes the body on and reads the answer's head, whichever comes first.
 async fn head_while_passing(
     link: &mut Link,
     upload: &mut Upload,
     method: &Method,
-    limit: Duration,
 ) -> Result<AnswerHead, Failed> {
     let (mut reader, writer) = link.split();
     let mut reading = pin!(read_head(&mut reader, method));
@@ -250,7 +254,7 @@ async fn head_while_passing(
             Err(error) => return Err(Failed::Client(error)),
         },
     }
-    tokio::time::timeout(limit, reading).await.unwrap_or(Err(Failed::Late))
+    reading.await
 }
 
 /// An answer's head, its body to come, and what is left of a request that was answered early.
@@ -270,9 +274,13 @@ impl Outgoing<'_> {
         }
     }
 
-    /// Whether sending it twice is the same as sending it once.
-    fn may_be_sent_again(&self) -> bool {
-        self.body.is_repeatable() && self.head.method.is_idempotent()
+    /// Whether sending it over another connection is the same as sending it once.
+    fn may_be_sent_again(&self, failed: &Failed) -> bool {
+        match failed {
+            Failed::Unsent(_) => true,
+            Failed::Worker(_) => self.body.is_repeatable() && self.head.method.is_idempotent(),
+            Failed::Late | Failed::Answer(_) | Failed::Client(_) => false,
+        }
     }
 
     /// What a failure means for the worker, and for the client.
@@ -286,7 +294,7 @@ impl Outgoing<'_> {
         Err(match failed {
             Failed::Client(error) => error,
             Failed::Answer(what) => ServeError::BadAnswer { worker, what },
-            Failed::Worker(source) => {
+            Failed::Worker(source) | Failed::Unsent(source) => {
                 let cause = lease.member().ended_within(CAUSE_KNOWN).await;
                 ServeError::WorkerDied { worker, cause, source }
             }
@@ -314,6 +322,8 @@ enum Broken {
 pub(super) enum Failed {
     Late,
     Worker(io::Error),
+    /// Its connection was closed before it took a byte of the request.
+    Unsent(io::Error),
     Answer(&'static str),
     Client(ServeError),
 }

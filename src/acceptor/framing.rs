@@ -4,6 +4,8 @@
 //! bare LF for a line end. Both are refused here (RFC 9112 §2.2, §6.1), because a proxy in front of us might read the
 //! same bytes the other way. Never here: understanding a request beyond where it ends.
 
+use super::chunks::{Chunks, Followed};
+
 /// Watches the bytes of one connection go by. Pure: bytes in, facts out.
 #[derive(Debug, Default)]
 pub(super) struct Framing {
@@ -29,7 +31,9 @@ pub(super) enum Flaw {
     OtherEncoding,
     /// A line that ends in LF alone.
     BareLineFeed,
-    /// It came before the end of a chunked body was known here.
+    /// A `Content-Length` that is longer than any number need be.
+    LongLength,
+    /// What came before it could not be followed.
     Unwatched,
 }
 
@@ -40,7 +44,8 @@ impl Flaw {
             Self::TwoEncodings => "more than one Transfer-Encoding",
             Self::OtherEncoding => "a Transfer-Encoding that is not `chunked`",
             Self::BareLineFeed => "a line ends in LF without CR",
-            Self::Unwatched => "pipelined behind a chunked body",
+            Self::LongLength => "its Content-Length is too long",
+            Self::Unwatched => "what came before it is badly framed",
         }
     }
 }
@@ -52,8 +57,7 @@ enum State {
     Head,
     /// In a body with so many bytes to come.
     Body(u64),
-    /// In a chunked body: its end is hyper's to find; [`Framing::message_ended`] says when.
-    Chunked,
+    Chunked(Chunks),
     /// Not HTTP any more.
     Off,
 }
@@ -84,15 +88,19 @@ impl Framing {
                     bytes = &bytes[taken as usize..];
                     self.state = if left == taken { State::Head } else { State::Body(left - taken) };
                 }
-                State::Chunked | State::Off => return,
+                State::Chunked(chunks) => match chunks.follow(bytes) {
+                    Followed::On(chunks) => {
+                        self.state = State::Chunked(chunks);
+                        return;
+                    }
+                    Followed::Ended(taken) => {
+                        bytes = &bytes[taken..];
+                        self.state = State::Head;
+                    }
+                    Followed::Broken => self.state = State::Off,
+                },
+                State::Off => return,
             }
-        }
-    }
-
-    /// The exchange is over on both sides, so the next byte begins a head.
-    pub(super) fn message_ended(&mut self) {
-        if self.state == State::Chunked {
-            self.state = State::Head;
         }
     }
 
@@ -150,6 +158,9 @@ impl Framing {
     fn note_field(&mut self) {
         let line = &self.line.start[..self.line.len.min(LINE_START)];
         if let Some(value) = strip_name(line, b"content-length:") {
+            if self.line.len > LINE_START {
+                self.flaw.get_or_insert(Flaw::LongLength);
+            }
             // An unreadable or contradicting value is refused by hyper itself.
             self.saw_length = Some(parse_length(value));
         } else if let Some(value) = strip_name(line, b"transfer-encoding:") {
@@ -172,7 +183,7 @@ impl Framing {
         }
         self.heads += 1;
         self.state = match (self.saw_encoding, self.saw_length) {
-            (true, _) => State::Chunked,
+            (true, _) => State::Chunked(Chunks::default()),
             (false, Some(length)) if length > 0 => State::Body(length),
             (false, _) => State::Head,
         };
@@ -283,13 +294,29 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_a_chunked_body_counts_only_once_the_exchange_ended() {
-        let mut framing = watch(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n");
-        assert_eq!(framing.flaw(0), None);
-        assert_eq!(framing.flaw(1), Some(Flaw::Unwatched));
-        framing.message_ended();
-        framing.feed(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-        assert_eq!(framing.flaw(1), None);
+    fn what_follows_a_chunked_body_is_watched() {
+        let chunked = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let ordinary = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        let framing = watch(format!("{chunked}{:x}\r\n{ordinary}", ordinary.len()).as_bytes());
+        assert_eq!(framing.flaw(1), Some(Flaw::Unwatched), "what is in a body is no head");
+        let framing = watch(format!("{chunked}2\r\n\n\n\r\n0\r\nA: b\r\n\r\n{ordinary}").as_bytes());
+        assert_eq!((framing.flaw(0), framing.flaw(1)), (None, None));
+        let framing = watch(format!("{chunked}0\r\n\r\nGET / HTTP/1.1\nHost: a\r\n\r\n").as_bytes());
+        assert_eq!((framing.flaw(0), framing.flaw(1)), (None, Some(Flaw::BareLineFeed)));
+        let framing = watch(format!("{chunked}x\r\n\r\n{ordinary}").as_bytes());
+        assert_eq!(framing.flaw(1), Some(Flaw::Unwatched), "behind what is no chunk");
+    }
+
+    #[test]
+    fn a_length_that_does_not_fit_the_window_is_refused() {
+        for value in
+            [format!("{}5", "0".repeat(60)), format!("{}5", " ".repeat(60)), format!("5{}", " ".repeat(60))]
+        {
+            let head = format!("POST / HTTP/1.1\r\nContent-Length:{value}\r\n\r\n");
+            assert_eq!(watch(head.as_bytes()).flaw(0), Some(Flaw::LongLength), "{value}");
+        }
+        let longest = format!("POST / HTTP/1.1\r\nContent-Length: {}\r\n\r\n", u64::MAX);
+        assert_eq!(watch(longest.as_bytes()).flaw(0), None);
     }
 
     #[test]

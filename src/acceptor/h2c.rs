@@ -13,10 +13,12 @@ use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Request, Response, Uri};
 use http_body_util::{Either, Empty};
+use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
+use crate::alarm::Alarm;
 use crate::name::WorkerId;
 use crate::pool::{Condemned, Lease, Member};
 
@@ -24,14 +26,16 @@ use super::access::Recording;
 use super::connection::OnThread;
 use super::error::ServeError;
 use super::forward::Outgoing;
+use super::h2c_body::{Passing, Upstream, pass};
 use super::headers::{Named, clean_answer, passes_to_worker};
 use super::link::Link;
 use super::reply_body::ReplyBody;
 use super::request_body::RequestBody;
+use super::respond::{is_busy, is_event_stream, note_reloads};
 use super::shard::Shard;
-use super::trailers::Cleaned;
+use super::turn::Turn;
 
-type OutBody = Either<Cleaned, Empty<Bytes>>;
+type OutBody = Either<Passing, Empty<Bytes>>;
 type Channel = http2::SendRequest<OutBody>;
 
 /// The open connections of one thread.
@@ -40,7 +44,8 @@ pub(super) struct Channels {
     open: RefCell<HashMap<WorkerId, Channel>>,
 }
 
-/// Sends the request on a stream of its own and returns the answer with its body still coming.
+/// Sends the request on a stream of its own and returns the answer with its body still coming. A request that met the
+/// end of a connection, and that the worker has not looked at, is sent once more over a new one.
 ///
 /// # Errors
 /// As with HTTP/1.1 workers. Dropping it resets the stream.
@@ -50,35 +55,99 @@ pub(super) async fn exchange(
     recording: &mut Recording,
 ) -> Result<Response<ReplyBody>, ServeError> {
     let worker = lease.member().worker;
-    let limit = request.rules.timeouts.request;
-    let mut channel = channel(request.shard, &lease, request.rules.timeouts.connect)
-        .await
-        .map_err(|source| ServeError::Unreachable { worker, source })?;
-    let body = match std::mem::replace(&mut request.body, RequestBody::Empty) {
-        RequestBody::Streaming(incoming, _) => Either::Left(Cleaned(incoming)),
-        // Nothing is collected for these workers.
-        _ => Either::Right(Empty::new()),
+    let granted = lease.since();
+    let mut asked = ask(request, &lease).await;
+    if let Err(Unanswered::Unseen(_)) = asked
+        && !matches!(request.body, RequestBody::PassedOn)
+    {
+        asked = ask(request, &lease).await;
+    }
+    recording.note(|record| record.in_worker = Some(granted.elapsed()));
+    let (answer, turn) = asked.map_err(|why| match why {
+        Unanswered::Not(error) => error,
+        Unanswered::Unseen(error) => died(worker, error),
+    })?;
+    let (mut head, body) = answer.into_parts();
+    if is_busy(head.status, &head.headers) {
+        return Err(ServeError::WorkerBusy { worker });
+    }
+    note_reloads(&lease, &head.headers);
+    let upstream = if is_event_stream(&head.headers) {
+        let tunnel = lease.into_tunnel().map_err(|_| ServeError::NoTunnel { worker })?;
+        Upstream::tunnel(body, tunnel, turn, request.shard.stop.clone())
+    } else {
+        Upstream::request(body, lease, turn, request.rules.timeouts.body_idle)
     };
-    let outgoing = outgoing(request, body)?;
-    let sent = Instant::now();
-    let answer = tokio::time::timeout(limit, channel.send_request(outgoing)).await;
-    recording.note(|record| record.in_worker = Some(sent.elapsed()));
+    clean_answer(&mut head.headers, true);
+    let mut response = Response::new(ReplyBody::upstream(upstream));
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.headers;
+    Ok(response)
+}
+
+/// Why there is no answer.
+enum Unanswered {
+    /// The worker has not looked at the request.
+    Unseen(hyper::Error),
+    Not(ServeError),
+}
+
+/// Sends the request and waits for the answer's head. Afterwards the request has its body again if nothing of it was
+/// passed on.
+async fn ask(request: &mut Outgoing<'_>, lease: &Lease) -> Result<(Response<Incoming>, Turn), Unanswered> {
+    let worker = lease.member().worker;
+    let timeouts = &request.rules.timeouts;
+    let mut channel = channel(request.shard, lease, timeouts.connect)
+        .await
+        .map_err(|source| Unanswered::Not(ServeError::Unreachable { worker, source }))?;
+    let mut outgoing = outgoing(request).map_err(Unanswered::Not)?;
+    let turn = Turn::of_worker(Instant::now());
+    let mut passed = None;
+    // Nothing is collected for these workers: any other body is empty.
+    if let RequestBody::Streaming(..) = request.body
+        && let RequestBody::Streaming(incoming, length) =
+            std::mem::replace(&mut request.body, RequestBody::PassedOn)
+    {
+        let (passing, end) = pass(incoming, turn.clone());
+        *outgoing.body_mut() = Either::Left(passing);
+        passed = Some((end, length));
+    }
+    let sent = channel.try_send_request(outgoing);
+    let answer = turn.within(&mut Alarm::new(), timeouts.request, sent).await;
     let Ok(answer) = answer else {
         if lease.member().concurrency.get() == 1 {
             lease.condemn(Condemned::TooSlow);
         }
-        return Err(ServeError::WorkerTimeout { worker });
+        return Err(Unanswered::Not(ServeError::WorkerTimeout { worker }));
     };
-    let answer = answer.map_err(|error| {
+    answer.map(|answer| (answer, turn)).map_err(|mut failed| {
         request.shard.channels.open.borrow_mut().remove(&worker);
-        ServeError::WorkerDied { worker, cause: None, source: io::Error::other(error) }
-    })?;
-    let (mut head, body) = answer.into_parts();
-    clean_answer(&mut head.headers, true);
-    let mut response = Response::new(ReplyBody::upstream(body, lease));
-    *response.status_mut() = head.status;
-    *response.headers_mut() = head.headers;
-    Ok(response)
+        if let Some((passed, length)) = passed
+            && let Some(incoming) = passed.take_back()
+        {
+            request.body = RequestBody::Streaming(incoming, length);
+        }
+        let unsent = failed.take_message().is_some();
+        let error = failed.into_error();
+        if unsent || is_unseen(&error) {
+            Unanswered::Unseen(error)
+        } else {
+            Unanswered::Not(died(worker, error))
+        }
+    })
+}
+
+fn died(worker: WorkerId, error: hyper::Error) -> ServeError {
+    ServeError::WorkerDied { worker, cause: None, source: io::Error::other(error) }
+}
+
+/// Whether the worker says that it has not acted on the stream (RFC 9113 §8.7): refused, or behind the last one that
+/// it took before it said goodbye.
+fn is_unseen(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>());
+    source.is_some_and(|error| {
+        error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
+    })
 }
 
 async fn channel(shard: &Rc<Shard>, lease: &Lease, limit: Duration) -> io::Result<Channel> {
@@ -117,13 +186,13 @@ async fn keep(shard: Rc<Shard>, member: Arc<Member>) {
     std::future::pending().await
 }
 
-fn outgoing(request: &Outgoing<'_>, body: OutBody) -> Result<Request<OutBody>, ServeError> {
+fn outgoing(request: &Outgoing<'_>) -> Result<Request<OutBody>, ServeError> {
     let host = String::from_utf8_lossy(request.head.authority);
     let target = request.head.uri.path_and_query().map_or("/", |target| target.as_str());
     let uri: Uri = format!("http://{host}{target}")
         .parse()
         .map_err(|_| ServeError::Malformed("its target is not a URI"))?;
-    let mut outgoing = Request::new(body);
+    let mut outgoing: Request<OutBody> = Request::new(Either::Right(Empty::new()));
     *outgoing.method_mut() = request.head.method.clone();
     *outgoing.uri_mut() = uri;
     let headers = outgoing.headers_mut();

@@ -26,7 +26,7 @@ fn is_rewritten(name: &str) -> bool {
 }
 
 /// What only a trusted proxy may say.
-fn is_forwarding(name: &str) -> bool {
+pub(super) fn is_forwarding(name: &str) -> bool {
     name.starts_with("x-forwarded-")
         || name.starts_with("x-client-cert")
         || matches!(name, "forwarded" | "x-real-ip" | "x-request-start")

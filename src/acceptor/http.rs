@@ -91,7 +91,7 @@ async fn answer(
     if conn.role == Role::Redirect {
         return builtin::redirect(conn, &host, &parts.method, &parts.uri);
     }
-    if let Some(response) = builtin::answer(conn, client, &parts.method, &parts.uri) {
+    if let Some(response) = builtin::answer(conn, parts) {
         return Ok(response);
     }
     if let Some(rate) = &conn.shard.server.rate {

@@ -24,7 +24,9 @@ pub(super) struct InHand {
     shard: Rc<Shard>,
     held: Option<(Lease, Link)>,
     method: Method,
-    deadline: Instant,
+    /// Until when the answer's head must be there. `None` while the body is passed on as it comes: its end is when the
+    /// client leaves, and the time runs from there.
+    deadline: Option<Instant>,
     hang_up: Duration,
     /// All of the request.
     pub(super) sent: bool,
@@ -32,18 +34,21 @@ pub(super) struct InHand {
 
 impl InHand {
     pub(super) fn new(request: &Outgoing<'_>, lease: Lease, link: Link, granted: Instant) -> Self {
+        let limit = request.rules.timeouts.request;
         Self {
             shard: Rc::clone(request.shard),
             held: Some((lease, link)),
             method: request.head.method.clone(),
-            deadline: granted + request.rules.timeouts.request,
-            hang_up: request.rules.timeouts.request,
+            deadline: request.body.is_repeatable().then(|| granted + limit),
+            hang_up: limit,
             sent: false,
         }
     }
 
-    pub(super) fn link(&mut self) -> &mut Link {
-        &mut self.held.as_mut().expect("it is held until taken, which consumes it").1
+    /// The connection, and where to note that all of the request was sent.
+    pub(super) fn parts(&mut self) -> (&mut Link, &mut bool) {
+        let held = self.held.as_mut().expect("it is held until taken, which consumes it");
+        (&mut held.1, &mut self.sent)
     }
 
     pub(super) fn take(mut self) -> (Lease, Link) {
@@ -57,7 +62,8 @@ impl Drop for InHand {
         if lease.member().concurrency.get() > 1 {
             return;
         }
-        let (method, deadline, hang_up, sent) = (self.method.clone(), self.deadline, self.hang_up, self.sent);
+        let (method, hang_up, sent) = (self.method.clone(), self.hang_up, self.sent);
+        let deadline = self.deadline.unwrap_or_else(|| Instant::now() + hang_up);
         self.shard.stop.spawn_local("abandoned request", async move {
             if !sent {
                 link.end_request();

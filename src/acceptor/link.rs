@@ -61,6 +61,13 @@ impl Link {
         Ok(Self::over(WorkerStream::new(socket)?, Alarm::new(), false, shard))
     }
 
+    /// As if an earlier request had been sent over it.
+    #[cfg(test)]
+    pub(super) fn kept(stream: WorkerStream) -> Self {
+        let (alarm, stock) = (Alarm::new(), Stock::default());
+        Self { stream, shard: 0, alarm, reused: true, stock, buf: Bytes::new() }
+    }
+
     fn over(stream: WorkerStream, alarm: Alarm, reused: bool, shard: &Shard) -> Self {
         Self { stream, shard: shard.index, alarm, reused, stock: shard.stock.clone(), buf: Bytes::new() }
     }
@@ -72,12 +79,15 @@ impl Link {
             return None;
         }
         // A timer cannot change its thread; neither may it be asked once that has ended.
-        let (stream, alarm) = if parked.shard == shard.index {
-            (parked.stream, parked.alarm)
+        let (stream, alarm, silent) = if parked.shard == shard.index {
+            let silent = parked.stream.is_silent();
+            (parked.stream, parked.alarm, silent)
         } else {
-            (parked.stream.moved_here().ok()?, Alarm::new())
+            let stream = parked.stream.moved_here().ok()?;
+            let silent = stream.is_silent_now();
+            (stream, Alarm::new(), silent)
         };
-        stream.is_silent().then(|| Self::over(stream, alarm, true, shard))
+        silent.then(|| Self::over(stream, alarm, true, shard))
     }
 
     /// Keeps the connection for the member's next request; only when nothing is left on it.
@@ -102,7 +112,7 @@ impl Link {
 
     /// Lets the worker's next write fail, as if the client itself had gone; what it has written can still be read.
     ///
-    /// Returns whether the worker's reaction can be seen from here: over TCP it cannot, dropping the link must do.
+    /// Returns whether the worker's reaction can be seen from here: over TCP it cannot, and nothing is done.
     pub(super) fn refuse_answer(&self, member: &Member) -> bool {
         matches!(member.address, Address::Unix(_)) && self.stream.refuse_reads().is_ok()
     }

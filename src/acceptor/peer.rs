@@ -15,6 +15,7 @@ use crate::name::RequestId;
 use crate::spec::Rate;
 
 use super::error::ServeError;
+use super::headers::is_forwarding;
 
 /// The other end of a connection.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ impl Peer {
 /// A request's client as the server sees it.
 #[derive(Debug)]
 pub(super) struct Client<'a> {
-    /// The nearest address that is not a trusted proxy.
+    /// The nearest address that is not a trusted proxy, as far as trusted proxies say.
     pub(super) address: IpAddr,
     /// What the worker is told in `X-Forwarded-For`.
     pub(super) forwarded_for: Cow<'a, str>,
@@ -64,11 +65,9 @@ impl<'a> Client<'a> {
             };
         }
         let chain = joined(headers, "x-forwarded-for");
-        let client = chain.rsplit(',').filter_map(|part| parse_hop(part.trim()));
-        let client = client.into_iter().find(|hop| !is_trusted(*hop, trusted)).unwrap_or(address);
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
         Self {
-            address: client,
+            address: nearest(&chain, address, trusted),
             forwarded_for: match chain.as_str() {
                 "" => Cow::Borrowed(&peer.text),
                 chain => Cow::Owned(format!("{chain}, {address}")),
@@ -95,14 +94,40 @@ pub(super) fn canonical(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }
 
+/// The first stranger, seen from here. Each entry was written by the one behind it, the last by the peer: what stands in
+/// front of a stranger, or of an entry that is no address, can be anybody's invention.
+fn nearest(chain: &str, peer: IpAddr, trusted: &[IpNet]) -> IpAddr {
+    let mut nearest = peer;
+    for hop in chain.rsplit(',').map_while(|part| parse_hop(part.trim())) {
+        nearest = hop;
+        if !is_trusted(hop, trusted) {
+            break;
+        }
+    }
+    nearest
+}
+
+/// Whether the request came through somebody else, trusted or not, who says so.
+pub(super) fn is_forwarded(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| is_forwarding(name.as_str()))
+}
+
 fn parse_hop(text: &str) -> Option<IpAddr> {
     let bare = text.trim_start_matches('[').trim_end_matches(']');
     bare.parse().or_else(|_| text.parse::<SocketAddr>().map(|hop| hop.ip())).ok().map(canonical)
 }
 
+/// All values, with a `?` for each byte that is no text: nothing is left out, or entries would seem nearer than they are.
 fn joined(headers: &HeaderMap, name: &str) -> String {
-    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    values.collect::<Vec<_>>().join(", ")
+    let mut all = String::new();
+    for (at, value) in headers.get_all(name).iter().enumerate() {
+        if at > 0 {
+            all.push_str(", ");
+        }
+        let text = |byte: &u8| matches!(byte, b' ' | b'\t' | b'!'..=b'~');
+        all.extend(value.as_bytes().iter().map(|byte| if text(byte) { char::from(*byte) } else { '?' }));
+    }
+    all
 }
 
 /// A token bucket per address; addresses that are quiet again are forgotten.
@@ -184,6 +209,31 @@ mod tests {
         assert_eq!(client.address, "7.7.7.7".parse::<IpAddr>().unwrap());
         assert_eq!(client.forwarded_for, "6.6.6.6, 7.7.7.7, 10.0.0.1, 10.0.0.9");
         assert_eq!(client.proto, Some("https"));
+    }
+
+    #[test]
+    fn an_entry_that_is_no_address_hides_what_stands_before_it() {
+        let trusted = ["127.0.0.0/8".parse().unwrap()];
+        let peer = Peer::new("127.0.0.1:1".parse().unwrap());
+        for (chain, client) in [
+            (&[&b"127.0.0.2, unknown"[..]][..], "127.0.0.1"),
+            (&[b"127.0.0.2, fe80::1%eth0"], "127.0.0.1"),
+            (&[b"127.0.0.2, \xe9"], "127.0.0.1"),
+            (&[b"127.0.0.2", b"\xe9, 6.6.6.6"], "6.6.6.6"),
+            (&[b"6.6.6.6", b"\xe9"], "127.0.0.1"),
+            (&[b"6.6.6.6, "], "127.0.0.1"),
+            (&[b"6.6.6.6, x, 127.0.0.3"], "127.0.0.3"),
+            (&[b"6.6.6.6, 127.0.0.3"], "6.6.6.6"),
+            (&[b"[2001:db8::1]:80, 127.0.0.3:81"], "2001:db8::1"),
+        ] {
+            let mut fields = HeaderMap::new();
+            for value in chain {
+                fields.append("x-forwarded-for", http::HeaderValue::from_bytes(value).unwrap());
+            }
+            let found = Client::of(&peer, &fields, &trusted);
+            assert_eq!(found.address, client.parse::<IpAddr>().unwrap(), "{chain:?}");
+            assert!(!found.forwarded_for.contains('\u{e9}'), "{}", found.forwarded_for);
+        }
     }
 
     #[test]

@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
-use crate::pool::{Lease, Tunnel};
+use crate::pool::Tunnel;
 use crate::stop::Stop;
 
 use super::access::Recording;
 use super::buffer::{Buffer, Reader};
+use super::h2c_body::Upstream;
 use super::link::{Link, Source as _};
 use super::worker_body::{BodyDecoder, Piece};
 
@@ -47,7 +47,7 @@ enum Source {
     Full(Option<Bytes>),
     Piped(Reader),
     Direct(Box<Direct>),
-    Upstream(Box<(Incoming, Lease)>),
+    Upstream(Box<Upstream>),
 }
 
 impl ReplyBody {
@@ -69,8 +69,8 @@ impl ReplyBody {
     }
 
     /// A stream of an HTTP/2 worker.
-    pub(super) fn upstream(body: Incoming, lease: Lease) -> Self {
-        Self::of(Source::Upstream(Box::new((body, lease))))
+    pub(super) fn upstream(upstream: Upstream) -> Self {
+        Self::of(Source::Upstream(Box::new(upstream)))
     }
 
     fn of(source: Source) -> Self {
@@ -78,7 +78,8 @@ impl ReplyBody {
     }
 
     /// Adds the record that is written when the answer is over.
-    pub(super) fn record(mut self, recording: Recording) -> Self {
+    pub(super) fn record(mut self, mut recording: Recording) -> Self {
+        recording.waits_for_client(!self.is_end_stream());
         self.recording = Some(recording);
         self
     }
@@ -88,9 +89,7 @@ impl ReplyBody {
             Source::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Source::Piped(reader) => reader.poll_frame(cx),
             Source::Direct(direct) => direct.poll_frame(cx),
-            Source::Upstream(upstream) => Pin::new(&mut upstream.0)
-                .poll_frame(cx)
-                .map(|frame| frame.map(|frame| frame.map_err(|error| CutShort::Io(io::Error::other(error))))),
+            Source::Upstream(upstream) => upstream.poll_frame(cx),
         }
     }
 }
@@ -103,7 +102,11 @@ impl Body for ReplyBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
-        let frame = ready!(self.poll_source(cx));
+        let polled = self.poll_source(cx);
+        if let Some(recording) = &mut self.recording {
+            recording.waits_for_client(polled.is_ready());
+        }
+        let frame = ready!(polled);
         let ended = self.is_end_stream();
         if let Some(recording) = &mut self.recording {
             match &frame {
@@ -120,7 +123,7 @@ impl Body for ReplyBody {
             Source::Full(bytes) => bytes.is_none(),
             Source::Piped(reader) => reader.is_end(),
             Source::Direct(_) => false,
-            Source::Upstream(upstream) => upstream.0.is_end_stream(),
+            Source::Upstream(upstream) => upstream.is_end_stream(),
         }
     }
 
@@ -129,7 +132,7 @@ impl Body for ReplyBody {
             Source::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
             Source::Piped(reader) => reader.length().map_or_else(SizeHint::default, SizeHint::with_exact),
             Source::Direct(_) => SizeHint::default(),
-            Source::Upstream(upstream) => upstream.0.size_hint(),
+            Source::Upstream(upstream) => upstream.size_hint(),
         }
     }
 }

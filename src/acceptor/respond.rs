@@ -5,7 +5,9 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::{Response, StatusCode, header};
+use http::{HeaderMap, Response, StatusCode, header};
+
+use crate::pool::Lease;
 
 use super::access::Recording;
 use super::buffer::Buffer;
@@ -28,15 +30,13 @@ pub(super) fn respond(
     upload: Option<Box<Upload>>,
     recording: &mut Recording,
 ) -> Result<Response<ReplyBody>, ServeError> {
-    if let Some(count) = head.headers.get("rip-reloads").and_then(|value| value.to_str().ok()?.parse().ok()) {
-        answer.lease.note_reloads(count);
-    }
+    note_reloads(&answer.lease, &head.headers);
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
         return tunnel::open(request.upgrade.take(), head, answer, recording);
     }
     let chunked = head.framing == ReceiveFraming::Chunked;
     clean_answer(&mut head.headers, chunked);
-    let stream = is_event_stream(&head);
+    let stream = is_event_stream(&head.headers);
     let length = answer.decoder.remaining();
     let whole = take_whole(&mut answer);
     let upload = match upload {
@@ -91,6 +91,18 @@ fn take_whole(answer: &mut Answer) -> Whole {
     }
 }
 
+/// A worker may say how often it has loaded its app anew.
+pub(super) fn note_reloads(lease: &Lease, headers: &HeaderMap) {
+    if let Some(count) = headers.get("rip-reloads").and_then(|value| value.to_str().ok()?.parse().ok()) {
+        lease.note_reloads(count);
+    }
+}
+
+/// Whether it refused the request unread.
+pub(super) fn is_busy(status: StatusCode, headers: &HeaderMap) -> bool {
+    status == StatusCode::SERVICE_UNAVAILABLE && headers.contains_key("rip-worker-busy")
+}
+
 fn pipe(
     request: &Outgoing<'_>,
     answer: Answer,
@@ -116,8 +128,8 @@ fn pipe(
     ReplyBody::piped(buffer, length)
 }
 
-fn is_event_stream(head: &AnswerHead) -> bool {
-    head.headers.get(header::CONTENT_TYPE).is_some_and(|kind| {
+pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|kind| {
         let kind = kind.as_bytes();
         kind.len() >= 17 && kind[..17].eq_ignore_ascii_case(b"text/event-stream")
     })

@@ -28,19 +28,19 @@ pub(super) enum Sent {
 /// Sends the head and, where it was collected, the body.
 ///
 /// # Errors
-/// [`Failed::Client`] when the spool cannot be read. A worker that closes is no error here: it may have answered
-/// before.
+/// [`Failed::Client`] when the spool cannot be read; [`Failed::Unsent`] when a kept connection turns out to be closed.
+/// A worker that closes later is no error here: it may have answered before.
 pub(super) async fn send(link: &mut Link, mut head: Vec<u8>, body: &RequestBody) -> Result<Sent, Failed> {
     match body {
-        RequestBody::Empty => Ok(write(link, &head).await),
+        RequestBody::Empty => first_write(link, &head).await,
         RequestBody::Memory(pieces, length) if *length <= ONE_WRITE => {
             for piece in pieces {
                 head.extend_from_slice(piece);
             }
-            Ok(write(link, &head).await)
+            first_write(link, &head).await
         }
         RequestBody::Memory(pieces, _) => {
-            if write(link, &head).await == Sent::Early {
+            if first_write(link, &head).await? == Sent::Early {
                 return Ok(Sent::Early);
             }
             for piece in pieces {
@@ -51,19 +51,19 @@ pub(super) async fn send(link: &mut Link, mut head: Vec<u8>, body: &RequestBody)
             Ok(Sent::All)
         }
         RequestBody::Spooled(spool, length) => {
-            if write(link, &head).await == Sent::Early {
+            if first_write(link, &head).await? == Sent::Early {
                 return Ok(Sent::Early);
             }
             send_spooled(link, spool, *length).await
         }
         RequestBody::WithTrailers(body, trailers) => {
-            if write(link, &head).await == Sent::Early {
+            if first_write(link, &head).await? == Sent::Early {
                 return Ok(Sent::Early);
             }
             send_chunked(link, body, trailers).await
         }
         // Its body follows on its own: see `upload`.
-        RequestBody::Streaming(..) | RequestBody::PassedOn => Ok(write(link, &head).await),
+        RequestBody::Streaming(..) | RequestBody::PassedOn => first_write(link, &head).await,
     }
 }
 
@@ -108,6 +108,24 @@ async fn read_spooled(spool: &Spool, at: u64, length: u64) -> Result<Bytes, Fail
     spool.read(at, piece).await.map_err(|error| Failed::Client(ServeError::Spool(error)))
 }
 
+/// Writes what a request begins with. On a kept connection that the worker has closed meanwhile not a byte is taken:
+/// it cannot have acted on this request, nor can what it may have said be the answer.
+async fn first_write(link: &mut Link, bytes: &[u8]) -> Result<Sent, Failed> {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset};
+
+    let mut rest = bytes;
+    match poll_fn(|cx| poll_write_all(link, &mut rest, cx)).await {
+        Err(error)
+            if link.reused
+                && rest.len() == bytes.len()
+                && matches!(error.kind(), BrokenPipe | ConnectionReset) =>
+        {
+            Err(Failed::Unsent(error))
+        }
+        written => Ok(written.unwrap_or(Sent::Early)),
+    }
+}
+
 /// Writes all of it; stops early when the worker has something to say while it does not read.
 async fn write(link: &mut Link, bytes: &[u8]) -> Sent {
     let mut rest = bytes;
@@ -128,3 +146,38 @@ fn poll_write_all(link: &mut Link, rest: &mut &[u8], cx: &mut Context<'_>) -> Po
 
 /// Head and body together go in one write up to this size.
 const ONE_WRITE: u64 = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::os::unix::net::UnixStream;
+
+    use crate::pool::WorkerStream;
+
+    use super::*;
+
+    fn pair() -> (Link, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        (Link::kept(WorkerStream::new(ours.into()).unwrap()), theirs)
+    }
+
+    #[tokio::test]
+    async fn a_request_for_a_kept_connection_that_was_just_closed_is_known_to_be_unsent() {
+        let (mut link, mut worker) = pair();
+        // What it said before it closed is no answer.
+        worker.write_all(b"HTTP/1.1 408 Request Timeout\r\n\r\n").unwrap();
+        drop(worker);
+        let sent = send(&mut link, b"POST / HTTP/1.1\r\n\r\n".to_vec(), &RequestBody::Empty).await;
+        assert!(matches!(sent, Err(Failed::Unsent(_))));
+    }
+
+    #[tokio::test]
+    async fn a_new_connection_that_is_closed_may_have_been_answered() {
+        let (mut link, worker) = pair();
+        link.reused = false;
+        drop(worker);
+        let sent = send(&mut link, b"POST / HTTP/1.1\r\n\r\n".to_vec(), &RequestBody::Empty).await;
+        assert!(matches!(sent, Ok(Sent::Early)));
+    }
+}

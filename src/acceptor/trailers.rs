@@ -2,13 +2,8 @@
 //!
 //! Never here: trailers of answers (`worker_body`).
 
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName};
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use super::headers::{Named, passes_to_worker};
 
@@ -46,37 +41,6 @@ pub(super) fn last_chunk(trailers: &HeaderMap) -> Bytes {
     }
     end.extend_from_slice(b"\r\n");
     end.into()
-}
-
-/// A body whose trailers are cleaned on their way to an HTTP/2 worker.
-pub(super) struct Cleaned(pub(super) Incoming);
-
-impl Body for Cleaned {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.0).poll_frame(cx));
-        Poll::Ready(frame.map(|frame| {
-            frame.map(|mut frame| {
-                if let Some(trailers) = frame.trailers_mut() {
-                    clean(trailers);
-                }
-                frame
-            })
-        }))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
-    }
 }
 
 #[cfg(test)]

@@ -9,11 +9,13 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use super::error::ServeError;
 use super::link::Writer;
 use super::request_body::broken_off;
 use super::trailers;
+use super::turn::Turn;
 
 /// What is left of a body.
 pub(super) struct Upload {
@@ -26,6 +28,7 @@ pub(super) struct Upload {
     /// Taken from the client, framed, and not yet written.
     pending: Bytes,
     ended: bool,
+    turn: Turn,
 }
 
 /// How passing a body on came to an end.
@@ -39,12 +42,26 @@ pub(super) enum Passed {
 impl Upload {
     /// `idle`: how long the client may send nothing; `most`: how many bytes it may send.
     pub(super) fn new(body: Incoming, length: Option<u64>, idle: Duration, most: u64) -> Self {
-        Self { body, length, idle, most, passed: 0, pending: Bytes::new(), ended: false }
+        Self {
+            body,
+            length,
+            idle,
+            most,
+            passed: 0,
+            pending: Bytes::new(),
+            ended: false,
+            turn: Turn::of_worker(Instant::now()),
+        }
     }
 
     /// Whether the worker has been given all of it.
     pub(super) fn is_complete(&self) -> bool {
         self.ended && self.pending.is_empty()
+    }
+
+    /// Who is waited for: told as the body passes.
+    pub(super) fn turn(&self) -> Turn {
+        self.turn.clone()
     }
 
     /// What the client still has to send, and how long the whole is.
@@ -63,7 +80,9 @@ impl Upload {
     pub(super) async fn pass_on(&mut self, worker: &Writer<'_>) -> Result<Passed, ServeError> {
         loop {
             while !self.pending.is_empty() {
-                match worker.write(&self.pending).await {
+                let written = worker.write(&self.pending).await;
+                self.turn.to_worker(Instant::now());
+                match written {
                     Ok(written) => self.pending.advance(written),
                     Err(_) => return Ok(Passed::Refused),
                 }
@@ -71,7 +90,9 @@ impl Upload {
             if self.ended {
                 return Ok(Passed::All);
             }
+            self.turn.to_client();
             let frame = tokio::time::timeout(self.idle, self.body.frame()).await;
+            self.turn.to_worker(Instant::now());
             match frame.map_err(|_| ServeError::TooSlow("its body"))? {
                 None => self.end(&http::HeaderMap::new()),
                 Some(Err(error)) => return Err(broken_off(&error)),

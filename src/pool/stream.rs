@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{SendFlags, Shutdown, send, shutdown};
+use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -55,6 +55,13 @@ impl WorkerStream {
         let byte = |socket: &OwnedFd| Ok(rustix::io::read(socket, &mut [0; 1])?);
         let read = self.reads.try_io(Interest::READABLE, byte);
         matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// [`is_silent`](Self::is_silent) as the kernel knows it: for a stream of which the event loop of this thread has
+    /// heard nothing yet.
+    pub fn is_silent_now(&self) -> bool {
+        let peeked = recv(self.reads.get_ref(), &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        matches!(peeked, Err(Errno::AGAIN))
     }
 
     /// Reads into what `into` has room for, at least one byte; 0 is the end.
@@ -171,6 +178,16 @@ mod tests {
         drop(worker);
         assert_eq!(read(&stream, 4).await, b"");
         assert!(!stream.is_silent());
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_was_closed_before_it_moved_here_is_not_silent() {
+        let (stream, worker) = pair();
+        assert!(stream.is_silent_now());
+        drop(worker);
+        let moved = stream.moved_here().unwrap();
+        assert!(moved.is_silent(), "nothing has been heard of it yet");
+        assert!(!moved.is_silent_now());
     }
 
     #[tokio::test]

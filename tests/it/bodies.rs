@@ -3,10 +3,11 @@
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 
 use crate::support::client::whole;
-use crate::support::{Setup, until};
+use crate::support::{Setup, soon, tls, until};
 
 const MIB: usize = 1 << 20;
 
@@ -167,6 +168,35 @@ async fn a_client_that_stops_reading_is_cut_and_its_worker_freed() {
 }
 
 #[tokio::test]
+async fn an_http_2_client_that_takes_no_answer_is_cut_and_one_that_waits_for_the_worker_is_not() {
+    let server = Setup::scripted().server("limits.write_idle = \"1s\"").words(&["w:2"]).tls().start().await;
+    let mut waiting = server.http2().await;
+    let request = Request::get("https://localhost/chunks?n=2&name=c").body(Full::default()).unwrap();
+    let slow = waiting.send(request).await.unwrap();
+
+    let stream = tls::connect(server.port(), "localhost", &["h2"]).await.unwrap();
+    let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    let (mut sender, connection) =
+        builder.initial_stream_window_size(0).handshake(TokioIo::new(stream)).await.unwrap();
+    let asking = async {
+        let mut answers = Vec::new();
+        for _ in 0..20 {
+            let request = Request::get("https://localhost/?untaken").body(Full::<Bytes>::default()).unwrap();
+            answers.push(sender.send_request(request).await.unwrap());
+        }
+        // The heads are there, and nobody reads a body.
+        std::future::pending::<()>().await;
+    };
+    // Pings are answered all the while.
+    tokio::select! {
+        () = asking => {}
+        _ = soon("the server ends the connection", connection) => {}
+    }
+    server.meeting.open("c.1");
+    assert_eq!(whole(slow).await.unwrap().text(), "chunk 0\nchunk 1\n");
+}
+
+#[tokio::test]
 async fn expect_100_continue_is_answered_before_the_body_comes() {
     let server = Setup::scripted().start().await;
     let mut conn = server.connect().await;
@@ -245,6 +275,39 @@ async fn an_answer_that_comes_before_the_body_was_read_reaches_the_client() {
         assert_eq!((reply.status, reply.text()), (413, "too much for me\n"), "{rules}");
         assert_eq!(server.get("/").await.status, 200, "{rules}");
         server.meeting.assert_no_violations();
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_takes_no_more_of_a_body_is_replaced() {
+    for rules in ["", "stream = [\"/hang\"]"] {
+        let server = Setup::scripted().rules("timeouts.request = \"1s\"").rules(rules).start().await;
+        let reply = server.post("/hang", &noise(3 * MIB)).await;
+        assert_eq!((reply.status, reply.reason()), (504, "worker-timeout"), "{rules}");
+        assert_eq!(server.get("/").await.status, 200, "{rules}");
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_takes_no_more_of_a_body_is_replaced_although_the_client_has_gone() {
+    for rules in ["", "stream = [\"/hang\"]"] {
+        let server = Setup::scripted().rules("timeouts.request = \"2s\"").rules(rules).start().await;
+        let mut conn = server.connect().await;
+        let head = format!(
+            "POST /hang?name=stuck HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n",
+            3 * MIB
+        );
+        let sending = async {
+            conn.send(head).await;
+            let _ = conn.try_send(noise(3 * MIB)).await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = sending => {}
+            () = server.meeting.reached("stuck") => {}
+        }
+        drop(conn);
+        assert_eq!(server.get("/").await.status, 200, "{rules}");
     }
 }
 

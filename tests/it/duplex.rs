@@ -117,6 +117,25 @@ async fn a_client_that_leaves_in_the_middle_is_no_end_of_its_body() {
 }
 
 #[tokio::test]
+async fn a_client_that_breaks_off_a_long_upload_leaves_its_worker_time_to_notice() {
+    let rules = "timeouts.request = \"2s\"";
+    let server = streaming().rules(rules).start().await;
+    let before = server.worker_pids().await;
+    let mut conn = server.connect().await;
+    conn.send(format!("POST /early?interim HTTP/1.1\r\n{HEAD}")).await;
+    let begun = std::time::Instant::now();
+    let limit = std::time::Duration::from_millis(2500);
+    while begun.elapsed() < limit {
+        // An upload that takes longer than the worker may.
+        conn.send(chunk("x")).await;
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    drop(conn);
+    assert_eq!(server.get("/").await.status, 200, "its worker is free again");
+    assert_eq!(server.worker_pids().await, before);
+}
+
+#[tokio::test]
 async fn a_body_that_stops_coming_ends_the_exchange() {
     let server = streaming().server("limits.body_idle = \"1s\"").start().await;
     let mut conn = server.connect().await;

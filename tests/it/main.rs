@@ -14,6 +14,7 @@ mod certs;
 mod cli;
 mod control;
 mod duplex;
+mod h2c;
 mod headers;
 mod hosts;
 mod layers;

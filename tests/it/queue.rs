@@ -151,6 +151,29 @@ async fn clients_that_leave_at_any_moment_never_give_a_worker_two_requests() {
 }
 
 #[tokio::test]
+async fn a_client_that_leaves_in_the_middle_of_an_answer_leaves_no_busy_worker_behind() {
+    for setup in [Setup::scripted(), Setup::scripted().port()] {
+        let server = setup.rules("timeouts.request = \"2s\"").start().await;
+        let before = server.worker_pids().await;
+        for (name, opened) in [("a", true), ("b", false)] {
+            let path = format!("/chunks?n=2&name={name}");
+            let mut conn = server.connect().await;
+            conn.send_get(&path).await;
+            assert_eq!(conn.head().await.status, 200);
+            drop(conn);
+            assert_eq!(server.record(&path).await["outcome"], "client-gone");
+            let mut next = server.wait_behind("/", 1).await;
+            if opened {
+                server.meeting.open(&format!("{name}.1"));
+            }
+            assert_eq!(next.reply("GET").await.status, 200);
+            assert_eq!(server.worker_pids().await == before, opened, "one that does not end is replaced");
+        }
+        server.meeting.assert_no_violations();
+    }
+}
+
+#[tokio::test]
 async fn a_worker_that_does_not_answer_in_time_is_killed_and_replaced() {
     let server = Setup::scripted()
         .rules("timeouts.request = \"500ms\"\ntimeouts.kill = \"500ms\"")

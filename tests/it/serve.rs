@@ -178,6 +178,23 @@ async fn a_worker_that_drops_idle_connections_costs_no_request() {
 }
 
 #[tokio::test]
+async fn a_post_is_not_lost_to_a_connection_that_the_worker_has_closed() {
+    for rules in ["", "stream = [\"/echo\"]"] {
+        let server = Setup::scripted().worker("DROP_IDLE_MS", "1").rules(rules).start().await;
+        // At once, so that both threads of the server have some of them.
+        let mut conns = join_all((0..32).map(|_| server.connect())).await;
+        for i in 1..=64 {
+            let conn = &mut conns[i % 32];
+            conn.send("POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nbody").await;
+            let reply = conn.reply("POST").await;
+            assert_eq!((reply.status, reply.text()), (200, "body"), "request {i}");
+            server.meeting.reached(&format!("dropped.{i}")).await;
+        }
+        server.meeting.assert_no_violations();
+    }
+}
+
+#[tokio::test]
 async fn many_clients_at_once_are_all_answered_and_no_worker_has_two_requests() {
     let server = Setup::scripted().words(&["w:3"]).start().await;
     let client = |i: usize| {
@@ -216,6 +233,15 @@ async fn server_and_status_of_others_are_the_app_s() {
         server.ask("GET", path, &[("X-Forwarded-For", "192.0.2.1")], b"").await;
     }
     assert_eq!(server.meeting.targets(), ["/server", "/status"]);
+    for chain in
+        ["127.0.0.1", "127.0.0.1, unknown", "127.0.0.1, fe80::1%eth0", "\u{e9}, 6.6.6.6", "", "127.0.0.1"]
+    {
+        let reply = server.ask("GET", "/status", &[("X-Forwarded-For", chain)], b"").await;
+        assert_eq!(reply.status, 404, "a proxy's client is nobody of this machine: {chain:?}");
+    }
+    let elsewhere = Setup::scripted().start().await;
+    let reply = elsewhere.ask("GET", "/server", &[("Forwarded", "for=192.0.2.1")], b"").await;
+    assert_eq!(reply.status, 404, "nor is that of one that is not trusted");
 
     let open = ["--status-for-all"];
     let server = Setup::scripted().words(&open).server("trusted_proxies = [\"127.0.0.1\"]").start().await;

@@ -55,6 +55,8 @@ pub(crate) struct Setup {
     variables: Vec<(String, String)>,
     tls: bool,
     sockets: bool,
+    h2c: bool,
+    listen: &'static str,
     wait: Wait,
 }
 
@@ -76,6 +78,8 @@ impl Setup {
             variables: Vec::new(),
             tls: false,
             sockets: false,
+            h2c: false,
+            listen: "fd",
             wait: Wait::Ready,
         }
     }
@@ -120,6 +124,18 @@ impl Setup {
     pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.into(), value.into()));
         self
+    }
+
+    /// A worker that binds a TCP port.
+    pub(crate) fn port(mut self) -> Self {
+        self.listen = "port";
+        self
+    }
+
+    /// A worker that speaks HTTP/2 (`h2c.mjs`) in place of the scripted one; needs node.
+    pub(crate) fn h2c(mut self) -> Self {
+        self.h2c = true;
+        self.rules("protocol = \"h2c\"")
     }
 
     /// HTTPS on a free port, without the redirect of port 80.
@@ -204,11 +220,12 @@ impl Setup {
         for (name, value) in &self.worker {
             env.push_str(&format!(", {name} = {}", quoted(value)));
         }
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/support/worker.py");
-        let command = format!("[{}, {}]", quoted(python()), quoted(script.to_str().unwrap()));
+        let (program, script) = if self.h2c { ("node", "h2c.mjs") } else { (python(), "worker.py") };
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/support").join(script);
+        let command = format!("[{}, {}]", quoted(program), quoted(script.to_str().unwrap()));
         let own = format!(
-            "command = {command}\nlisten = \"fd\"\nready_path = \"/ready\"\nreload = \"none\"\nenv = {{ {env} }}\n{}",
-            self.rules
+            "command = {command}\nlisten = \"{}\"\nready_path = \"/ready\"\nreload = \"none\"\nenv = {{ {env} }}\n{}",
+            self.listen, self.rules
         );
         std::fs::write(app.join("rip.toml"), own).unwrap();
         app

@@ -1,4 +1,4 @@
-"""A worker whose every step a test can command and see. Its listener is descriptor 3.
+"""A worker whose every step a test can command and see. Its listener is descriptor 3, or it binds $PORT.
 
 The test and it meet in the folder $MEET:
     views.jsonl   a line for each request, as it came, written when its head was read
@@ -7,7 +7,8 @@ The test and it meet in the folder $MEET:
     open.NAME     written by the test: it may go on from NAME
 
 Environment: $START (exit, mute) spoils its start; $CONCURRENCY is how many requests it may see at once; $CLOSE ends the
-connection after each answer and says so; $DROP_IDLE_MS ends idle connections and says nothing; $TERM_IGNORED.
+connection after each answer and says so; $DROP_IDLE_MS ends idle connections and says nothing (but at.dropped.N, the
+Nth); $TERM_IGNORED.
 """
 
 import base64
@@ -32,6 +33,7 @@ FIRST_LINE = re.compile(rb"([A-Z-]+) ([!-~]+) HTTP/1\.1")
 
 lock = threading.Lock()
 in_hand = 0
+dropped = 0
 stopping = False
 
 
@@ -149,6 +151,7 @@ class Connection:
         self.sock = sock
         self.buffer = b""
         self.request = None
+        self.idled = False
 
     def fill(self):
         data = self.sock.recv(1 << 16)
@@ -179,6 +182,9 @@ class Connection:
         try:
             while b"\r\n\r\n" not in self.buffer:
                 self.fill()
+        except TimeoutError:
+            self.idled = True
+            raise
         except Gone:
             if self.buffer:
                 violation(f"half a head {self.buffer!r}")
@@ -224,7 +230,7 @@ class Connection:
         self.send(b"0\r\n\r\n")
 
     def serve(self):
-        global in_hand
+        global in_hand, dropped
         try:
             while True:
                 self.request = Request(self, self.head())
@@ -245,6 +251,10 @@ class Connection:
         finally:
             self.leave()
             self.sock.close()
+            if self.idled:
+                with lock:
+                    dropped += 1
+                    arrive(f"dropped.{dropped}")
 
 
 def route_(conn, request):
@@ -600,7 +610,10 @@ def main():
     if start == "mute":
         threading.Event().wait()
     signal.signal(signal.SIGTERM, signal.SIG_IGN if "TERM_IGNORED" in os.environ else stop)
-    listener = socket.socket(fileno=3)
+    if "PORT" in os.environ:
+        listener = socket.create_server((os.environ["HOST"], int(os.environ["PORT"])))
+    else:
+        listener = socket.socket(fileno=3)
     try:
         while True:
             sock, _ = listener.accept()

@@ -1,0 +1,156 @@
+//! Bodies on their way to and from HTTP/2 workers.
+//!
+//! Never here: streams and connections (`h2c`).
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use crate::alarm::Alarm;
+use crate::pool::{Condemned, Lease, Tunnel};
+use crate::stop::Stop;
+
+use super::reply_body::CutShort;
+use super::trailers::clean;
+use super::turn::Turn;
+
+/// A request's body as hyper takes it: trailers are cleaned on the way.
+pub(super) struct Passing(Rc<Shared>);
+
+/// The other end of a [`Passing`].
+pub(super) struct Passed(Rc<Shared>);
+
+struct Shared {
+    /// `None` once it was taken back.
+    body: RefCell<Option<Incoming>>,
+    /// Some of it has gone.
+    begun: Cell<bool>,
+    turn: Turn,
+}
+
+pub(super) fn pass(body: Incoming, turn: Turn) -> (Passing, Passed) {
+    let shared = Rc::new(Shared { body: RefCell::new(Some(body)), begun: Cell::new(false), turn });
+    (Passing(Rc::clone(&shared)), Passed(shared))
+}
+
+impl Passed {
+    /// The body, if nothing of it was passed on. What is left of its [`Passing`] is an error.
+    pub(super) fn take_back(&self) -> Option<Incoming> {
+        if self.0.begun.get() { None } else { self.0.body.borrow_mut().take() }
+    }
+}
+
+impl Body for Passing {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let Shared { body, begun, turn } = &*self.0;
+        let mut body = body.borrow_mut();
+        let Some(body) = &mut *body else { return Poll::Ready(Some(Err(io::ErrorKind::BrokenPipe.into()))) };
+        let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else {
+            turn.to_client();
+            return Poll::Pending;
+        };
+        turn.to_worker(Instant::now());
+        begun.set(true);
+        Poll::Ready(frame.map(|frame| {
+            let mut frame = frame.map_err(io::Error::other)?;
+            if let Some(trailers) = frame.trailers_mut() {
+                clean(trailers);
+            }
+            Ok(frame)
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.body.borrow().as_ref().is_some_and(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.body.borrow().as_ref().map_or_else(SizeHint::default, Body::size_hint)
+    }
+}
+
+impl Drop for Passing {
+    /// All of it was taken, or the worker wants no more.
+    fn drop(&mut self) {
+        self.0.turn.to_worker(Instant::now());
+    }
+}
+
+/// An answer as it comes. Dropping it resets its stream.
+pub(super) struct Upstream {
+    body: Incoming,
+    place: Place,
+    turn: Turn,
+    alarm: Alarm,
+    /// Since when the next piece is waited for.
+    waits: Option<Instant>,
+}
+
+/// What an answer holds of its worker.
+enum Place {
+    /// Its pieces may be so far apart.
+    Request(Lease, Duration),
+    /// An event stream: it has all the time there is, until the server is to end.
+    Tunnel { stopped: Pin<Box<dyn Future<Output = ()>>>, _tunnel: Tunnel },
+}
+
+impl Upstream {
+    /// `turn`: of the request whose answer it is.
+    pub(super) fn request(body: Incoming, lease: Lease, turn: Turn, idle: Duration) -> Self {
+        Self::of(body, Place::Request(lease, idle), turn)
+    }
+
+    pub(super) fn tunnel(body: Incoming, tunnel: Tunnel, turn: Turn, stop: Stop) -> Self {
+        let stopped = Box::pin(async move { stop.requested().await });
+        Self::of(body, Place::Tunnel { stopped, _tunnel: tunnel }, turn)
+    }
+
+    fn of(body: Incoming, place: Place, turn: Turn) -> Self {
+        Self { body, place, turn, alarm: Alarm::new(), waits: None }
+    }
+
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
+        if let Place::Tunnel { stopped, .. } = &mut self.place
+            && self.body.size_hint().exact().is_none()
+            && stopped.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(None);
+        }
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            self.waits = None;
+            return Poll::Ready(
+                frame.map(|frame| frame.map_err(|error| CutShort::Io(io::Error::other(error)))),
+            );
+        }
+        let Place::Request(lease, idle) = &self.place else { return Poll::Pending };
+        // Only while somebody waits for it: a client that does not read makes its worker wait, too.
+        let since = *self.waits.get_or_insert_with(Instant::now);
+        ready!(self.turn.poll_overdue(cx, &mut self.alarm, since, *idle));
+        if lease.member().concurrency.get() == 1 {
+            lease.condemn(Condemned::Stalled);
+        }
+        Poll::Ready(Some(Err(CutShort::Stalled)))
+    }
+
+    pub(super) fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

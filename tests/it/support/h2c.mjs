@@ -1,0 +1,81 @@
+// A worker that speaks HTTP/2 without TLS, and does what the path says; as worker.py it meets the test in $MEET.
+import fs from 'node:fs';
+import http2 from 'node:http2';
+import path from 'node:path';
+
+const at = (name) => path.join(process.env.MEET, name);
+const arrive = (name) => fs.writeFileSync(at(`at.${name}`), '');
+const whole = async (stream) => {
+  const pieces = [];
+  for await (const piece of stream) pieces.push(piece);
+  return Buffer.concat(pieces);
+};
+const text = { ':status': 200, 'content-type': 'text/plain', 'x-worker-pid': process.pid };
+
+const routes = {
+  '/': (stream) => {
+    stream.respond(text);
+    stream.end('hello');
+  },
+  '/echo': async (stream) => {
+    const body = await whole(stream);
+    stream.respond(text);
+    stream.end(body);
+  },
+  // Ends its connection without an answer, but lives on.
+  '/drop': async (stream) => {
+    await whole(stream);
+    stream.session.destroy();
+  },
+  '/hang': () => {},
+  '/gate': async (stream, query) => {
+    arrive(query.get('name'));
+    while (!fs.existsSync(at(`open.${query.get('name')}`))) await new Promise((done) => setTimeout(done, 3));
+    stream.respond(text);
+    stream.end('through');
+  },
+  // Half an answer, and no more.
+  '/stall': (stream) => {
+    stream.respond(text);
+    stream.write('half of it');
+  },
+  // Sends every piece of the body back as it comes.
+  '/duplex': async (stream) => {
+    stream.respond(text);
+    stream.write('begun');
+    for await (const piece of stream) stream.write(piece);
+    stream.end();
+  },
+  '/events': (stream) => {
+    stream.respond({ ...text, 'content-type': 'text/event-stream' });
+    stream.write('data: 0\n\n');
+    stream.on('close', () => arrive('events.closed'));
+  },
+  // Refuses: the first time with once=NAME, else always.
+  '/busy': async (stream, query) => {
+    await whole(stream);
+    const taken = query.has('once') && fs.existsSync(at(`at.${query.get('once')}`));
+    if (query.has('once')) arrive(query.get('once'));
+    stream.respond(taken ? text : { ':status': 503, 'rip-worker-busy': '1' });
+    stream.end(taken ? 'taken' : 'busy');
+  },
+  // Takes nothing more on this connection.
+  '/goodbye': (stream) => {
+    stream.session.close();
+    stream.respond(text);
+    stream.end('bye');
+  },
+};
+
+const server = http2.createServer();
+server.on('stream', (stream, headers) => {
+  stream.on('error', () => {});
+  const { ':method': method, ':path': target } = headers;
+  const view = { method, target, headers: [], pid: process.pid, raw: '' };
+  fs.appendFileSync(at('views.jsonl'), `${JSON.stringify(view)}\n`);
+  const [route, query] = target.split('?');
+  Promise.resolve(routes[route](stream, new URLSearchParams(query))).catch(() => {});
+});
+server.on('sessionError', () => {});
+server.listen({ fd: 3 });
+process.on('SIGTERM', () => process.exit(0));
