@@ -64,7 +64,7 @@ impl Sockets {
         };
         for folder in folders {
             let folder = folder?.path();
-            if !keep.contains(&Address::Unix(folder.join(BOUND))) {
+            if !keep.contains(&Address::Bound(folder.join(BOUND))) {
                 fs::remove_dir_all(folder)?;
             }
         }
@@ -74,10 +74,10 @@ impl Sockets {
     /// The socket of a worker that an earlier server has started.
     pub(super) fn adopt(&self, address: &Address) -> Option<SocketFile> {
         match address {
-            Address::Unix(path) if path.starts_with(&self.bound) => {
+            Address::Bound(path) if path.starts_with(&self.bound) => {
                 path.parent().map(|folder| SocketFile(folder.into()))
             }
-            Address::Unix(path) => Some(SocketFile(path.clone())),
+            Address::Unix(path) | Address::Bound(path) => Some(SocketFile(path.clone())),
             Address::Tcp(_) => None,
         }
     }
@@ -104,7 +104,7 @@ impl Sockets {
                 })
             }
             Listen::Path => {
-                Ok(Door { address: Address::Unix(file.0.clone()), listener: None, file: Some(file) })
+                Ok(Door { address: Address::Bound(file.0.clone()), listener: None, file: Some(file) })
             }
             Listen::Port => {
                 let port = self.free_port().map_err(|source| failed(&"on 127.0.0.1", source))?;
@@ -129,7 +129,7 @@ impl Sockets {
         let name = unguessable().map_err(|source| failed(&"/dev/urandom", source))?;
         let folder = self.bound.join(name);
         private_dir(&folder, 0o733).map_err(|source| failed(&folder.display(), source))?;
-        let address = Address::Unix(folder.join(BOUND));
+        let address = Address::Bound(folder.join(BOUND));
         Ok(Door { address, listener: None, file: Some(SocketFile(folder)) })
     }
 
@@ -199,7 +199,9 @@ impl Drop for SocketFile {
 fn remove_sockets(folder: &Path, keep: &HashSet<Address>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        if entry.file_type()?.is_socket() && !keep.contains(&Address::Unix(entry.path())) {
+        let kept =
+            [Address::Unix(entry.path()), Address::Bound(entry.path())].iter().any(|own| keep.contains(own));
+        if entry.file_type()?.is_socket() && !kept {
             fs::remove_file(entry.path())?;
         }
     }

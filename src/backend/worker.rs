@@ -257,7 +257,7 @@ fn environment(
         set("NOTIFY_SOCKET", notify.path().into());
     }
     match (launch.listen, address) {
-        (Listen::Path, Address::Unix(path)) => set("RIP_SOCKET", path.into()),
+        (Listen::Path, Address::Bound(path)) => set("RIP_SOCKET", path.into()),
         (Listen::Port, Address::Tcp(address)) => {
             set("HOST", address.ip().to_string().into());
             set("PORT", address.port().to_string().into());

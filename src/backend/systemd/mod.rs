@@ -310,7 +310,7 @@ fn request(
     let mut environment: HashMap<String, String> = launch.env.clone().into_iter().collect();
     let mut socket_folder = String::new();
     match (launch.listen, address) {
-        (Listen::Path, Address::Unix(path)) => {
+        (Listen::Path, Address::Bound(path)) => {
             let text = path.to_str().ok_or("the socket's path is not UTF-8")?;
             environment.insert("RIP_SOCKET".into(), text.into());
             let folder = path.parent().and_then(|folder| folder.to_str());

@@ -85,7 +85,7 @@ fn read(
         environment.iter().find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')).map(str::to_owned)
     };
     let address = match (said("RIP_SOCKET"), said("PORT")) {
-        (Some(path), _) => Address::Unix(PathBuf::from(path)),
+        (Some(path), _) => Address::Bound(PathBuf::from(path)),
         (None, Some(port)) => Address::Tcp(SocketAddr::new(said("HOST")?.parse().ok()?, port.parse().ok()?)),
         (None, None) => Address::Unix(shared.sockets.listener_of(worker)),
     };
