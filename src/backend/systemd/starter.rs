@@ -29,7 +29,7 @@ pub(super) struct Direct {
     pub(super) instance: InstanceName,
     pub(super) sandbox: Sandbox,
     pub(super) scope: Scope,
-    pub(super) runtime_dir: PathBuf,
+    pub(super) scripts: PathBuf,
     pub(super) program: PathBuf,
 }
 
@@ -114,7 +114,7 @@ impl Direct {
             app: &app,
             sandbox: &self.sandbox,
             scope: self.scope,
-            runtime_dir: &self.runtime_dir,
+            scripts: Some(&self.scripts),
             visible: request.directory.as_ref(),
             program: &self.program,
         };
