@@ -97,7 +97,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
         None => None,
     };
     let (events_in, events) = mpsc::channel(EVENTS);
-    let workers = Workers::open(spec, &backend_stop, events_in).await?;
+    let workers = Workers::open(spec, &paths, &backend_stop, events_in).await?;
     let registry = Registry::open(&spec.state_dir.join("registry.json"))?;
     let parts = manager::Parts {
         directory: directory.clone(),

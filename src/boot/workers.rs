@@ -29,13 +29,14 @@ pub(super) struct Workers {
 impl Workers {
     pub(super) async fn open(
         spec: &ServerSpec,
+        apps: &[PathBuf],
         stop: &Stop,
         events: mpsc::Sender<Event>,
     ) -> anyhow::Result<Self> {
         let own = own();
         let units_of = units_of(spec, own.as_ref());
         let backend: Arc<dyn Backend> = match units_of {
-            Some(scope) => Arc::new(SystemdBackend::open(systemd(spec, scope, stop, events)?).await?),
+            Some(scope) => Arc::new(SystemdBackend::open(systemd(spec, apps, scope, stop, events)?).await?),
             None => Arc::new(ChildBackend::open(child(spec, stop, events)).await?),
         };
         let service = own.as_ref().map(|own| Service {
@@ -121,6 +122,7 @@ fn child(spec: &ServerSpec, stop: &Stop, events: mpsc::Sender<Event>) -> ChildSe
 
 fn systemd(
     spec: &ServerSpec,
+    apps: &[PathBuf],
     scope: Scope,
     stop: &Stop,
     events: mpsc::Sender<Event>,
@@ -129,6 +131,7 @@ fn systemd(
         runtime_dir: spec.runtime_dir.clone(),
         instance: spec.instance.clone(),
         socket_prefix: spec.socket_prefix.clone(),
+        apps: apps.to_vec(),
         scripts: scripts(spec).folder().to_owned(),
         program: std::env::current_exe().context("cannot tell where this program is")?,
         sandbox: spec.sandbox.clone(),

@@ -5,12 +5,13 @@
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use rustix::net::sockopt::{socket_acceptconn, socket_domain, socket_type};
 use rustix::net::{AddressFamily, SocketType};
 
 use crate::backend::systemd::dbus::StartRequest;
+use crate::backend::systemd::sight;
 use crate::config::merge::path_of_instance;
 use crate::config::sandbox::Admin;
 use crate::name::{AppName, InstanceName};
@@ -122,21 +123,13 @@ fn directory(text: &str, instance: &InstanceName, admin: &Admin) -> Result<PathB
         let own = own.filter(|own| own.starts_with(&root) && *own != root && real.starts_with(own));
         own.or_else(|| (real.starts_with(&root) && real != root).then(|| real.clone()))
     };
-    let named = |app: &PathBuf| {
-        let app = fs::canonicalize(app).ok()?;
-        let app = if app.is_dir() { app } else { app.parent()?.to_owned() };
-        (real.starts_with(&app) && depth(&app) > 1).then_some(app)
-    };
-    let found = admin.apps.iter().find_map(named);
+    let named = admin.apps.iter().filter_map(|app| sight::folder(app)).filter(|app| real.starts_with(app));
+    // Of one app in the folder of another the inner one.
+    let found = named.max_by_key(|app| app.as_os_str().len());
     found.or_else(|| admin.sandbox.roots.iter().find_map(below_root)).ok_or_else(|| {
         let all = admin.sandbox.roots.iter().chain(&admin.apps).map(|path| path.display().to_string());
         Refusal::Foreign { directory: text.into(), allowed: all.collect::<Vec<_>>().join(", ") }
     })
-}
-
-/// How many names a path has: `/` none, `/srv` one.
-fn depth(path: &Path) -> usize {
-    path.components().filter(|part| matches!(part, Component::Normal(_))).count()
 }
 
 /// A user that owns nothing but apps. Only users of the file are known: others would need the network.

@@ -15,7 +15,7 @@ use zbus::{Connection, OwnedFd};
 use crate::backend::systemd::dbus::StartRequest;
 use crate::backend::systemd::journal::last_lines;
 use crate::backend::systemd::properties::{Scope, Worker, properties};
-use crate::backend::systemd::unit;
+use crate::backend::systemd::{sight, unit};
 use crate::name::{InstanceName, WorkerId};
 
 use super::admin;
@@ -123,6 +123,8 @@ impl Service {
             .map_err(|error| Error::AccessDenied(error.to_string()))?;
         let allowed = check::request(request, instance, &admin, Path::new("/etc/passwd")).map_err(refused)?;
         let listener = check::listeners(listener).map_err(refused)?;
+        let apps = admin::all_apps(Path::new(SETTINGS));
+        let hidden = sight::hidden(&admin.sandbox.roots, &apps, &allowed.visible);
         let unit = unit::name(instance, &allowed.app, WorkerId(request.worker));
         let worker = Worker {
             request,
@@ -130,6 +132,7 @@ impl Service {
             app: &allowed.app,
             sandbox: &admin.sandbox,
             scope: Scope::System,
+            hidden: &hidden,
             // Of the package, with the system's own programs.
             scripts: None,
             visible: &allowed.visible,

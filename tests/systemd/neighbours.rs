@@ -4,10 +4,12 @@ crate::on_both! {
     a_worker_cannot_lead_its_server_to_another_socket
     other_users_reach_no_worker
     only_a_worker_itself_says_that_it_is_ready
+    apps_see_nothing_of_each_other_wherever_they_lie
 }
 
 mod cases {
     use crate::app::{SERVICE, encoded};
+    use crate::http;
     use crate::machine::Machine;
 
     pub(super) fn a_worker_cannot_lead_its_server_to_another_socket(m: Machine) {
@@ -103,6 +105,60 @@ mod cases {
         m.write("/srv/meet/go", "");
         m.until("it is ready", || late().as_deref() == Some("idle"));
         m.holds("its own does", true);
+    }
+
+    pub(super) fn apps_see_nothing_of_each_other_wherever_they_lie(m: Machine) {
+        let m = m.with_probe("fd");
+        m.put_probe("/opt/shop", "fd");
+        for folder in ["/srv/rip/other", "/srv/rip/labs/api", "/opt/shop", "/opt/third"] {
+            m.write(&format!("{folder}/secret"), "of this app");
+        }
+        m.write(
+            "/etc/rip-server/labs-api.toml",
+            "[app]\nworkers = 1\n[[apps]]\npath = \"/opt/shop\"\nhosts = [\"shop.localhost\"]\nworkers = 1\n",
+        );
+        m.write("/etc/rip-server/third.toml", "[app]\npath = \"/opt/third\"\n");
+        m.ok(&format!("systemctl start {SERVICE}"));
+        let ask = |host: &'static str, expression: &str| {
+            let path = format!("/{}", encoded(expression));
+            m.within(async move || http::https(443, host, &path).await).unwrap().body
+        };
+        let read = |host, path: &str| ask(host, &format!("open('{path}').read()"));
+        for (host, own, others) in [
+            ("localhost", "/srv/rip/labs/api", ["/srv/rip/other", "/opt/shop", "/opt/third"]),
+            ("shop.localhost", "/opt/shop", ["/srv/rip/other", "/srv/rip/labs/api", "/opt/third"]),
+        ] {
+            m.same(
+                &format!("the app in {own} reads its own files"),
+                read(host, &format!("{own}/secret")),
+                "of this app".into(),
+            );
+            for other in others {
+                m.holds(
+                    &format!("and not those in {other}"),
+                    read(host, &format!("{other}/secret")).contains("Error:"),
+                );
+            }
+        }
+        m.same(
+            "an app has shared memory",
+            ask("localhost", "open('/dev/shm/x', 'w').write('kept')"),
+            "4".into(),
+        );
+        m.same("that no other app sees", ask("shop.localhost", "os.listdir('/dev/shm')"), "[]".into());
+
+        m.ok(&format!(
+            "systemctl stop {SERVICE}; mkdir /data; mv /srv/rip /data/rip; ln -s /data/rip /srv/rip"
+        ));
+        m.ok(&format!("systemctl start {SERVICE}"));
+        m.same(
+            "behind a link to the folder of apps an app reads its own files",
+            ask("localhost", "open('secret').read()"),
+            "of this app".into(),
+        );
+        for path in ["/srv/rip/other/secret", "/data/rip/other/secret"] {
+            m.holds(&format!("and not {path}"), read("localhost", path).contains("Error:"));
+        }
     }
 
     /// Of the environment of a unit.

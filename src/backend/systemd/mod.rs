@@ -17,6 +17,7 @@ pub mod properties;
 mod readiness;
 mod request;
 mod roster;
+pub mod sight;
 pub mod starter;
 mod survivors;
 pub mod unit;
@@ -57,6 +58,8 @@ pub struct SystemdSettings {
     pub instance: InstanceName,
     /// In front of the names of workers' sockets.
     pub socket_prefix: Option<String>,
+    /// The apps that the server starts with.
+    pub apps: Vec<PathBuf>,
     /// Where the worker scripts are.
     pub scripts: PathBuf,
     /// The program that has `worker-exec`; systemd has to be able to execute it.
@@ -112,6 +115,7 @@ impl SystemdBackend {
     /// See [`OpenError`].
     pub async fn open(settings: SystemdSettings) -> Result<Self, OpenError> {
         let SystemdSettings {
+            apps,
             runtime_dir,
             instance,
             socket_prefix,
@@ -138,7 +142,7 @@ impl SystemdBackend {
             .map_err(|source| OpenError::Files { runtime_dir: runtime_dir.clone(), source })?;
         let starter = if may_start_units {
             let (instance, sandbox) = (instance.clone(), sandbox.clone());
-            Starter::Direct(Box::new(Direct { instance, sandbox, scope, scripts, program }))
+            Starter::Direct(Box::new(Direct { instance, sandbox, scope, apps, scripts, program }))
         } else {
             Starter::Launcher
         };

@@ -28,6 +28,8 @@ pub struct Worker<'a> {
     pub sandbox: &'a Sandbox,
     /// Whose systemd runs it.
     pub scope: Scope,
+    /// The folders of other apps, or that they lie in.
+    pub hidden: &'a [PathBuf],
     /// Where worker scripts lie, if not with the system's own programs; no other user may be able to change what it
     /// lies in.
     pub scripts: Option<&'a Path>,
@@ -246,24 +248,24 @@ fn walls<'a>(worker: &Worker<'a>, list: &mut List<'a>) {
 
 /// Of what apps and servers have on the disk it sees its own and no other.
 fn view<'a>(worker: &Worker<'a>, list: &mut List<'a>) {
-    let roots = worker.sandbox.roots.iter().filter(|root| worker.visible.starts_with(root));
-    let mut hidden: Vec<&Path> = roots.map(PathBuf::as_path).filter(|root| *root != worker.visible).collect();
-    hidden.extend([places::SERVERS, places::APPS].map(Path::new));
-    let empty = |path: &&Path| (path.display().to_string(), "ro,mode=755".to_owned());
-    list.put("TemporaryFileSystem", hidden.iter().map(empty).collect::<Vec<_>>());
+    let hidden = worker.hidden.iter().map(PathBuf::as_path);
+    let hidden = hidden.chain([places::SERVERS, places::APPS].map(Path::new));
+    let mut temporary: Vec<(String, String)> =
+        hidden.map(|path| (path.display().to_string(), "ro,mode=755".to_owned())).collect();
+    // As PrivateTmp= for /tmp, or any app could read, and fill, what others share among their processes.
+    temporary.push(("/dev/shm".into(), "mode=1777".into()));
+    list.put("TemporaryFileSystem", temporary);
     list.put("InaccessiblePaths", vec!["-/var/lib/rip-server", "-/etc/rip-server"]);
 
     let notify = worker.request.notifies.then(|| places::notify_folder(worker.instance));
     let readable = [Some(worker.visible), worker.scripts, notify.as_deref()];
     let readable = readable.into_iter().flatten().map(|path| bind(path.display().to_string()));
     list.put("BindReadOnlyPaths", readable.collect::<Vec<_>>());
-    if let Some(folder) = own_socket_folder(worker) {
-        list.put("BindPaths", vec![bind(folder)]);
-    }
-    let writable: Vec<String> =
-        worker.sandbox.writable.iter().map(|path| path.display().to_string()).collect();
+    // What it may write to is seen even where others' are hidden.
+    let writable = worker.sandbox.writable.iter().map(|path| path.display().to_string());
+    let writable: Vec<_> = writable.chain(own_socket_folder(worker)).map(bind).collect();
     if !writable.is_empty() {
-        list.put("ReadWritePaths", writable);
+        list.put("BindPaths", writable);
     }
 }
 
@@ -325,6 +327,7 @@ mod tests {
             app: &app,
             sandbox,
             scope,
+            hidden: &["/srv/rip".into(), "/opt/shop".into()],
             scripts: None,
             visible: Path::new("/srv/rip/labs/api"),
             program: Path::new("/usr/bin/rip-server"),
@@ -336,10 +339,9 @@ mod tests {
     #[test]
     fn a_worker_sees_its_own_app_and_no_other() {
         let list = list(&request(), &sandbox(), Scope::System);
-        assert!(
-            list["TemporaryFileSystem"].contains("/srv/rip")
-                && list["TemporaryFileSystem"].contains("/run/rip-server")
-        );
+        for hidden in ["/srv/rip", "/opt/shop", "/run/rip-server", "/run/rip-apps", "/dev/shm"] {
+            assert!(list["TemporaryFileSystem"].contains(&format!("\"{hidden}\"")), "{hidden}");
+        }
         let shown = &list["BindReadOnlyPaths"];
         assert!(
             shown.contains("\"/srv/rip/labs/api\"") && shown.contains("\"/run/rip-server/.notify/labs-api\""),
