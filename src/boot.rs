@@ -41,7 +41,7 @@ use crate::stop::{Signals, Stop};
 use doors::{Doors, open_control};
 use ending::asked_to_stop;
 use resolve::Resolver;
-use workers::Workers;
+use workers::{Scripts, Workers};
 
 /// Serves until it is asked to stop.
 ///
@@ -97,7 +97,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
         None => None,
     };
     let (events_in, events) = mpsc::channel(EVENTS);
-    let workers = Workers::open(spec, &backend_stop, events_in).await?;
+    let workers = Workers::open(spec, &paths, &backend_stop, events_in).await?;
     let registry = Registry::open(&spec.state_dir.join("registry.json"))?;
     let parts = manager::Parts {
         directory: directory.clone(),
@@ -192,11 +192,12 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
 
 fn make_places(spec: &ServerSpec) -> anyhow::Result<Places> {
     let places = Places { spool: spec.state_dir.join("spool") };
-    let scripts = resolve::scripts(spec);
-    for (folder, mode) in [(&spec.state_dir, 0o700), (&spec.runtime_dir, 0o711), (&places.spool, 0o700)] {
-        durable::private_dir(folder, mode).with_context(|| format!("cannot use {}", folder.display()))?;
+    for folder in [&spec.state_dir, &spec.runtime_dir, &places.spool] {
+        durable::private_dir(folder, 0o700).with_context(|| format!("cannot use {}", folder.display()))?;
     }
-    runtimes::install(&scripts).with_context(|| format!("cannot write to {}", scripts.display()))?;
+    if let Scripts::OfTheServer(scripts) = workers::scripts(spec) {
+        runtimes::install(&scripts).with_context(|| format!("cannot write to {}", scripts.display()))?;
+    }
     Ok(places)
 }
 

@@ -5,16 +5,13 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::alarm::{Alarm, Elapsed};
@@ -55,7 +52,7 @@ impl Link {
     /// # Errors
     /// As [`open`](Self::open).
     pub(super) async fn open_new(member: &Member, shard: &Shard, limit: Duration) -> io::Result<Self> {
-        let socket = tokio::time::timeout(limit, connect(&member.address))
+        let socket = tokio::time::timeout(limit, member.address.connect())
             .await
             .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "connecting took too long")))?;
         Ok(Self::over(WorkerStream::new(socket)?, Alarm::new(), false, shard))
@@ -114,7 +111,7 @@ impl Link {
     ///
     /// Returns whether the worker's reaction can be seen from here: over TCP it cannot, and nothing is done.
     pub(super) fn refuse_answer(&self, member: &Member) -> bool {
-        matches!(member.address, Address::Unix(_)) && self.stream.refuse_reads().is_ok()
+        !matches!(member.address, Address::Tcp(_)) && self.stream.refuse_reads().is_ok()
     }
 
     /// Returns once the worker has closed its side for good.
@@ -258,23 +255,6 @@ impl AsyncWrite for Link {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(self.stream.end_writes())
-    }
-}
-
-async fn connect(address: &Address) -> io::Result<OwnedFd> {
-    match address {
-        Address::Unix(path) => {
-            // At once or not at all: a worker that lets its queue fill up is as good as unreachable (connect(2)).
-            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-            let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-            rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
-            Ok(socket)
-        }
-        Address::Tcp(address) => {
-            let stream = TcpStream::connect(address).await?;
-            stream.set_nodelay(true)?;
-            Ok(stream.into_std()?.into())
-        }
     }
 }
 

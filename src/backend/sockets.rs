@@ -3,14 +3,15 @@
 //! Never here: a process; who connects.
 
 use std::collections::{HashSet, VecDeque};
-use std::fs::{self, File, Permissions};
-use std::io::{self, Read};
+use std::fs::{self, Permissions};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use rustix::net::sockopt::set_socket_passcred;
 use tokio::net::UnixDatagram;
 
 use super::StartError;
@@ -23,8 +24,6 @@ use crate::spec::Listen;
 pub(super) struct Sockets {
     listeners: PathBuf,
     notify: PathBuf,
-    /// For sockets that workers bind themselves.
-    bound: PathBuf,
     prefix: Option<String>,
     workers: Workers,
     /// Ports handed out of late, the newest last. Between choice and bind a port is free for everybody: at least two
@@ -42,43 +41,30 @@ impl Sockets {
 
     /// Makes the folders and leaves what is there.
     pub(super) fn open(runtime_dir: &Path, prefix: Option<String>, workers: Workers) -> io::Result<Self> {
-        let [listeners, notify, bound] = ["w", "n", "p"].map(|folder| runtime_dir.join(folder));
-        // Others come through, to sockets whose names they know, and see nothing on the way.
-        let mode = if workers == Workers::OtherUsers { 0o711 } else { 0o700 };
+        let listeners = runtime_dir.join("w");
         private_dir(&listeners, 0o700)?;
+        let (notify, mode) = match &workers {
+            Workers::SameUser => (runtime_dir.join("n"), 0o700),
+            // They come through, to sockets whose names they know, and see nothing on the way.
+            Workers::OtherUsers { notify, .. } => (notify.clone(), 0o711),
+        };
         private_dir(&notify, mode)?;
-        if workers == Workers::OtherUsers {
-            private_dir(&bound, mode)?;
-        }
-        Ok(Self { listeners, notify, bound, prefix, workers, ports: Mutex::default() })
+        Ok(Self { listeners, notify, prefix, workers, ports: Mutex::default() })
     }
 
     /// Removes the sockets that are not of these addresses.
     pub(super) fn sweep(&self, keep: &HashSet<Address>) -> io::Result<()> {
         remove_sockets(&self.listeners, keep)?;
-        remove_sockets(&self.notify, &HashSet::new())?;
-        let folders = match fs::read_dir(&self.bound) {
-            Ok(folders) => folders,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        for folder in folders {
-            let folder = folder?.path();
-            if !keep.contains(&Address::Unix(folder.join(BOUND))) {
-                fs::remove_dir_all(folder)?;
-            }
-        }
-        Ok(())
+        remove_sockets(&self.notify, &HashSet::new())
     }
 
     /// The socket of a worker that an earlier server has started.
     pub(super) fn adopt(&self, address: &Address) -> Option<SocketFile> {
         match address {
-            Address::Unix(path) if path.starts_with(&self.bound) => {
-                path.parent().map(|folder| SocketFile(folder.into()))
+            Address::Unix(path) | Address::Bound(path) if path.starts_with(&self.listeners) => {
+                Some(SocketFile(path.clone()))
             }
-            Address::Unix(path) => Some(SocketFile(path.clone())),
-            Address::Tcp(_) => None,
+            _ => None,
         }
     }
 
@@ -94,7 +80,6 @@ impl Sockets {
     pub(super) fn door(&self, worker: WorkerId, listen: Listen) -> Result<Door, StartError> {
         let file = SocketFile(self.listener_of(worker));
         match listen {
-            Listen::Path if self.workers == Workers::OtherUsers => self.folder_to_bind_in(),
             Listen::Fd => {
                 let listener = file.listen().map_err(|source| failed(&file.0.display(), source))?;
                 Ok(Door {
@@ -103,9 +88,16 @@ impl Sockets {
                     file: Some(file),
                 })
             }
-            Listen::Path => {
-                Ok(Door { address: Address::Unix(file.0.clone()), listener: None, file: Some(file) })
-            }
+            Listen::Path => match &self.workers {
+                Workers::SameUser => {
+                    Ok(Door { address: Address::Bound(file.0.clone()), listener: None, file: Some(file) })
+                }
+                Workers::OtherUsers { bound, .. } => {
+                    let path = bound.join(worker.to_string()).join(BOUND);
+                    fits(&path).map_err(|source| failed(&path.display(), source))?;
+                    Ok(Door { address: Address::Bound(path), listener: None, file: None })
+                }
+            },
             Listen::Port => {
                 let port = self.free_port().map_err(|source| failed(&"on 127.0.0.1", source))?;
                 let address = Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
@@ -118,19 +110,15 @@ impl Sockets {
     pub(super) fn notify(&self, worker: WorkerId) -> Result<(UnixDatagram, SocketFile), StartError> {
         let file = SocketFile(self.notify.join(worker.to_string()));
         let bound = UnixDatagram::bind(&file.0).map_err(|source| failed(&file.0.display(), source))?;
-        // A datagram may be sent by whoever may write.
-        let mode = if self.workers == Workers::OtherUsers { 0o622 } else { 0o600 };
-        file.set_mode(mode).map_err(|source| failed(&file.0.display(), source))?;
+        let known = match &self.workers {
+            Workers::SameUser => file.set_mode(0o600),
+            // A datagram may be sent by whoever may write; who it was comes with it.
+            Workers::OtherUsers { .. } => {
+                set_socket_passcred(&bound, true).map_err(Into::into).and_then(|()| file.set_mode(0o622))
+            }
+        };
+        known.map_err(|source| failed(&file.0.display(), source))?;
         Ok((bound, file))
-    }
-
-    /// A folder that another user's worker can make its socket in: its name is what keeps others out.
-    fn folder_to_bind_in(&self) -> Result<Door, StartError> {
-        let name = unguessable().map_err(|source| failed(&"/dev/urandom", source))?;
-        let folder = self.bound.join(name);
-        private_dir(&folder, 0o733).map_err(|source| failed(&folder.display(), source))?;
-        let address = Address::Unix(folder.join(BOUND));
-        Ok(Door { address, listener: None, file: Some(SocketFile(folder)) })
     }
 
     fn free_port(&self) -> io::Result<u16> {
@@ -160,7 +148,7 @@ pub(super) struct Door {
     pub(super) file: Option<SocketFile>,
 }
 
-/// A socket's file, or the folder made for it: dropping this removes it.
+/// A socket's file: dropping this removes it.
 pub(super) struct SocketFile(PathBuf);
 
 impl SocketFile {
@@ -190,26 +178,25 @@ impl SocketFile {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         // The app may have removed it, or never made it.
-        if fs::remove_file(&self.0).is_err() {
-            fs::remove_dir_all(&self.0).ok();
-        }
+        fs::remove_file(&self.0).ok();
     }
 }
 
 fn remove_sockets(folder: &Path, keep: &HashSet<Address>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        if entry.file_type()?.is_socket() && !keep.contains(&Address::Unix(entry.path())) {
+        let kept =
+            [Address::Unix(entry.path()), Address::Bound(entry.path())].iter().any(|own| keep.contains(own));
+        if entry.file_type()?.is_socket() && !kept {
             fs::remove_file(entry.path())?;
         }
     }
     Ok(())
 }
 
-fn unguessable() -> io::Result<String> {
-    let mut bytes = [0; 16];
-    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+/// A path too long for a socket is told here, or the worker would have to say it.
+fn fits(path: &Path) -> io::Result<()> {
+    std::os::unix::net::SocketAddr::from_pathname(path).map(drop)
 }
 
 fn failed(path: &dyn std::fmt::Display, source: io::Error) -> StartError {
@@ -217,10 +204,16 @@ fn failed(path: &dyn std::fmt::Display, source: io::Error) -> StartError {
 }
 
 /// Whom workers run as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Workers {
     SameUser,
-    OtherUsers,
+    /// Users of their own, who get at nothing in the run-time folder.
+    OtherUsers {
+        /// The folder of notify sockets.
+        notify: PathBuf,
+        /// Where somebody else makes a folder for each worker that binds its own socket, and removes it.
+        bound: PathBuf,
+    },
 }
 
 const BACKLOG: i32 = 4096;

@@ -176,12 +176,17 @@ pub(super) async fn readiness(notify: UnixDatagram, worker: WorkerId, events: mp
     let mut ready = false;
     let mut datagram = vec![0; MAX_DATAGRAM];
     while let Ok(count) = notify.recv(&mut datagram).await {
-        if !ready && datagram[..count].split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
+        if !ready && says_ready(&datagram[..count]) {
             ready = true;
             events.send(Event::Ready(worker)).await.ok();
         }
     }
     std::future::pending().await
+}
+
+/// sd_notify(3)
+pub(super) fn says_ready(datagram: &[u8]) -> bool {
+    datagram.split(|byte| *byte == b'\n').any(|line| line == b"READY=1")
 }
 
 /// A SIGKILL that nobody here sent, while the kernel counted a kill for memory, was that kill.
@@ -257,7 +262,7 @@ fn environment(
         set("NOTIFY_SOCKET", notify.path().into());
     }
     match (launch.listen, address) {
-        (Listen::Path, Address::Unix(path)) => set("RIP_SOCKET", path.into()),
+        (Listen::Path, Address::Bound(path)) => set("RIP_SOCKET", path.into()),
         (Listen::Port, Address::Tcp(address)) => {
             set("HOST", address.ip().to_string().into());
             set("PORT", address.port().to_string().into());
@@ -277,7 +282,8 @@ const GROUP_LIMIT: Duration = Duration::from_secs(5);
 const GROUP_TICK: Duration = Duration::from_millis(10);
 /// A process that left its group may hold the pipe for ever.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-const MAX_DATAGRAM: usize = 4096;
+/// Of what is read of a datagram.
+pub(super) const MAX_DATAGRAM: usize = 4096;
 
 #[cfg(test)]
 mod tests {

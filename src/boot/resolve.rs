@@ -13,7 +13,9 @@ use crate::config::app::{AppRequest, AppSettings, app_settings};
 use crate::config::merge::Config;
 use crate::manager::{Resolve, ResolveError};
 use crate::name::HostName;
-use crate::spec::{AppSpec, LaunchSpec, Listen, Reload, Rules, ServerSpec};
+use crate::spec::{AppSpec, LaunchSpec, Listen, Reload, Rules};
+
+use super::workers;
 
 /// Reads settings and directories for the manager.
 pub(super) struct Resolver {
@@ -26,15 +28,10 @@ pub(super) struct Resolver {
 
 impl Resolver {
     pub(super) fn new(config: Arc<Config>) -> Self {
-        let scripts = scripts(&config.server);
+        let scripts = workers::scripts(&config.server).folder().to_owned();
         // Stays the running version when an upgrade replaces the file.
         Self { config, scripts, self_exe: PathBuf::from("/proc/self/exe") }
     }
-}
-
-/// Where the worker scripts of an instance lie.
-pub(super) fn scripts(spec: &ServerSpec) -> PathBuf {
-    spec.runtime_dir.join("scripts")
 }
 
 impl Resolve for Resolver {

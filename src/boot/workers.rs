@@ -2,7 +2,7 @@
 //!
 //! Never here: running one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -29,24 +29,20 @@ pub(super) struct Workers {
 impl Workers {
     pub(super) async fn open(
         spec: &ServerSpec,
+        apps: &[PathBuf],
         stop: &Stop,
         events: mpsc::Sender<Event>,
     ) -> anyhow::Result<Self> {
         let own = own();
-        let units = match spec.backend {
-            BackendChoice::Auto => own.is_some(),
-            BackendChoice::Child => false,
-            BackendChoice::Systemd => true,
-        };
-        let scope = own.as_ref().map_or_else(scope_by_user, |own| own.scope);
-        let backend: Arc<dyn Backend> = match units {
-            true => Arc::new(SystemdBackend::open(systemd(spec, scope, stop, events)?).await?),
-            false => Arc::new(ChildBackend::open(child(spec, stop, events)).await?),
+        let units_of = units_of(spec, own.as_ref());
+        let backend: Arc<dyn Backend> = match units_of {
+            Some(scope) => Arc::new(SystemdBackend::open(systemd(spec, apps, scope, stop, events)?).await?),
+            None => Arc::new(ChildBackend::open(child(spec, stop, events)).await?),
         };
         let service = own.as_ref().map(|own| Service {
             unit: own.unit.clone(),
             user: own.scope == Scope::User,
-            workers: units.then(|| unit::pattern(&spec.instance)),
+            workers: units_of.map(|_| unit::pattern(&spec.instance)),
         });
         Ok(Self { backend, own, service })
     }
@@ -71,6 +67,43 @@ impl Workers {
     }
 }
 
+/// Where the worker scripts lie. The launcher shows workers nothing that the server could have changed: there they are
+/// the package's.
+pub(super) fn scripts(spec: &ServerSpec) -> Scripts {
+    let launcher =
+        units_of(spec, own().as_ref()) == Some(Scope::System) && !rustix::process::geteuid().is_root();
+    match launcher {
+        true => Scripts::OfThePackage(PathBuf::from(PACKAGED)),
+        false => Scripts::OfTheServer(spec.runtime_dir.join("scripts")),
+    }
+}
+
+/// A folder of worker scripts.
+pub(super) enum Scripts {
+    /// Written by the server at its start.
+    OfTheServer(PathBuf),
+    /// Installed beside the program.
+    OfThePackage(PathBuf),
+}
+
+impl Scripts {
+    pub(super) fn folder(&self) -> &Path {
+        match self {
+            Self::OfTheServer(folder) | Self::OfThePackage(folder) => folder,
+        }
+    }
+}
+
+/// Whose units workers are; `None`: they are child processes.
+fn units_of(spec: &ServerSpec, own: Option<&Own>) -> Option<Scope> {
+    let units = match spec.backend {
+        BackendChoice::Auto => own.is_some(),
+        BackendChoice::Child => false,
+        BackendChoice::Systemd => true,
+    };
+    units.then(|| own.map_or_else(scope_by_user, |own| own.scope))
+}
+
 /// Started by hand, with `backend = "systemd"`.
 fn scope_by_user() -> Scope {
     if rustix::process::geteuid().is_root() { Scope::System } else { Scope::User }
@@ -89,6 +122,7 @@ fn child(spec: &ServerSpec, stop: &Stop, events: mpsc::Sender<Event>) -> ChildSe
 
 fn systemd(
     spec: &ServerSpec,
+    apps: &[PathBuf],
     scope: Scope,
     stop: &Stop,
     events: mpsc::Sender<Event>,
@@ -97,6 +131,8 @@ fn systemd(
         runtime_dir: spec.runtime_dir.clone(),
         instance: spec.instance.clone(),
         socket_prefix: spec.socket_prefix.clone(),
+        apps: apps.to_vec(),
+        scripts: scripts(spec).folder().to_owned(),
         program: std::env::current_exe().context("cannot tell where this program is")?,
         sandbox: spec.sandbox.clone(),
         scope,
@@ -104,3 +140,6 @@ fn systemd(
         events,
     })
 }
+
+/// Where `packaging/install` puts worker scripts.
+const PACKAGED: &str = "/usr/lib/rip-server";

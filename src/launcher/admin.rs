@@ -34,6 +34,15 @@ pub(super) fn read(folder: &Path, instance: &InstanceName) -> Result<Admin, Admi
     Ok(sandbox::read(&path)?)
 }
 
+/// The apps that the files of all instances in `folder` name. What cannot be read names none: its own instance is
+/// told.
+pub(super) fn all_apps(folder: &Path) -> Vec<PathBuf> {
+    let Ok(files) = fs::read_dir(folder) else { return Vec::new() };
+    let instances = files
+        .filter_map(|file| InstanceName::parse(file.ok()?.file_name().to_str()?.strip_suffix(".toml")?).ok());
+    instances.filter_map(|instance| read(folder, &instance).ok()).flat_map(|admin| admin.apps).collect()
+}
+
 /// Group or others.
 const OTHERS_WRITE: u32 = 0o022;
 
@@ -54,6 +63,9 @@ mod tests {
         fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
         let own = fs::metadata(&file).unwrap().uid() == 0;
         assert_eq!(read(folder.path(), &blog).is_ok(), own);
+        fs::write(&file, "app = \"/opt/blog\"\n").unwrap();
+        fs::write(folder.path().join("broken.toml"), "=").unwrap();
+        assert_eq!(all_apps(folder.path()), if own { vec![PathBuf::from("/opt/blog")] } else { vec![] });
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
         assert!(matches!(read(folder.path(), &blog), Err(AdminError::NotRoots(_))));
     }

@@ -5,12 +5,13 @@
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use rustix::net::sockopt::{socket_acceptconn, socket_domain, socket_type};
 use rustix::net::{AddressFamily, SocketType};
 
 use crate::backend::systemd::dbus::StartRequest;
+use crate::backend::systemd::sight;
 use crate::config::merge::path_of_instance;
 use crate::config::sandbox::Admin;
 use crate::name::{AppName, InstanceName};
@@ -36,8 +37,6 @@ pub(super) enum Refusal {
         "the variable {0:?} is refused: expected a name of letters, digits and `_`, and a value without zero bytes"
     )]
     Variable(String),
-    #[error("{0} is refused: workers' sockets lie in the instance's run-time folder")]
-    Socket(String),
     #[error("the listener is refused: expected one listening Unix stream socket, or none")]
     Listener,
     #[error("a time of {0} µs from SIGTERM to SIGKILL is refused: expected at most a day")]
@@ -53,12 +52,12 @@ pub(super) struct Allowed {
     pub(super) visible: PathBuf,
 }
 
-/// Checks everything that does not need another process.
+/// Checks everything that does not need another process; `passwd` is passwd(5).
 pub(super) fn request(
     request: &StartRequest,
     instance: &InstanceName,
     admin: &Admin,
-    places: &Places<'_>,
+    passwd: &Path,
 ) -> Result<Allowed, Refusal> {
     let app = app_name(&request.app)?;
     if request.worker == 0 || request.generation == 0 {
@@ -72,22 +71,11 @@ pub(super) fn request(
     if request.kill_after > LONGEST_KILL {
         return Err(Refusal::KillAfter(request.kill_after));
     }
-    let own = places.runtime.join(instance.as_str());
-    socket(&request.notify_socket, &own.join("n"))?;
-    socket(&request.socket_folder, &own.join("p"))?;
     if let Some(name) = &admin.sandbox.user {
-        user(name, places.passwd)?;
+        user(name, passwd)?;
     }
     let visible = directory(&request.directory, instance, admin)?;
     Ok(Allowed { app, visible })
-}
-
-/// Where things are on this machine.
-pub(super) struct Places<'a> {
-    /// Above the instances' run-time folders.
-    pub(super) runtime: &'a Path,
-    /// passwd(5)
-    pub(super) passwd: &'a Path,
 }
 
 pub(super) fn app_name(text: &str) -> Result<AppName, Refusal> {
@@ -135,21 +123,13 @@ fn directory(text: &str, instance: &InstanceName, admin: &Admin) -> Result<PathB
         let own = own.filter(|own| own.starts_with(&root) && *own != root && real.starts_with(own));
         own.or_else(|| (real.starts_with(&root) && real != root).then(|| real.clone()))
     };
-    let named = |app: &PathBuf| {
-        let app = fs::canonicalize(app).ok()?;
-        let app = if app.is_dir() { app } else { app.parent()?.to_owned() };
-        (real.starts_with(&app) && depth(&app) > 1).then_some(app)
-    };
-    let found = admin.apps.iter().find_map(named);
+    let named = admin.apps.iter().filter_map(|app| sight::folder(app)).filter(|app| real.starts_with(app));
+    // Of one app in the folder of another the inner one.
+    let found = named.max_by_key(|app| app.as_os_str().len());
     found.or_else(|| admin.sandbox.roots.iter().find_map(below_root)).ok_or_else(|| {
         let all = admin.sandbox.roots.iter().chain(&admin.apps).map(|path| path.display().to_string());
         Refusal::Foreign { directory: text.into(), allowed: all.collect::<Vec<_>>().join(", ") }
     })
-}
-
-/// How many names a path has: `/` none, `/srv` one.
-fn depth(path: &Path) -> usize {
-    path.components().filter(|part| matches!(part, Component::Normal(_))).count()
 }
 
 /// A user that owns nothing but apps. Only users of the file are known: others would need the network.
@@ -190,14 +170,6 @@ fn variable(name: &str, value: &str) -> Result<(), Refusal> {
         && !name.starts_with(|c: char| c.is_ascii_digit());
     let right = named && value.len() <= MOST_BYTES && !value.contains('\0');
     if right { Ok(()) } else { Err(Refusal::Variable(name.chars().take(64).collect())) }
-}
-
-/// Empty, or right below `folder`.
-fn socket(text: &str, folder: &Path) -> Result<(), Refusal> {
-    let path = Path::new(text);
-    let right =
-        text.is_empty() || (is_plain(text) && path.parent() == Some(folder) && path.file_name().is_some());
-    if right { Ok(()) } else { Err(Refusal::Socket(text.chars().take(128).collect())) }
 }
 
 /// Nothing that a unit's paths read in their own way.
@@ -248,8 +220,7 @@ mod tests {
 
         fn check(&self, request: &StartRequest) -> Result<Allowed, Refusal> {
             let passwd = PathBuf::from(self.path("passwd"));
-            let places = Places { runtime: Path::new("/run/rip-server"), passwd: &passwd };
-            super::request(request, &InstanceName::parse("labs-api").unwrap(), &self.admin, &places)
+            super::request(request, &InstanceName::parse("labs-api").unwrap(), &self.admin, &passwd)
         }
 
         fn request(&self) -> StartRequest {
@@ -260,8 +231,8 @@ mod tests {
                 directory: self.path("rip/labs/api/releases/5"),
                 command: vec!["node".into()],
                 environment: HashMap::new(),
-                notify_socket: "/run/rip-server/labs-api/n/1".into(),
-                socket_folder: String::new(),
+                notifies: true,
+                binds: false,
                 fingerprint: "ab12".into(),
                 memory_max: 0,
                 kill_after: 5_000_000,
@@ -324,10 +295,6 @@ mod tests {
             StartRequest { environment: vars("", "c"), ..right.clone() },
             StartRequest { environment: vars("A\nB", "c"), ..right.clone() },
             StartRequest { environment: vars("A", "c\0"), ..right.clone() },
-            StartRequest { notify_socket: "/run/rip-server/other/n/1".into(), ..right.clone() },
-            StartRequest { notify_socket: "/run/rip-server/labs-api/n/../../x".into(), ..right.clone() },
-            StartRequest { notify_socket: "/run/rip-server/labs-api.sock".into(), ..right.clone() },
-            StartRequest { socket_folder: "/etc".into(), ..right.clone() },
             StartRequest { fingerprint: "a\nB=c".into(), ..right.clone() },
             StartRequest { kill_after: u64::MAX, ..right.clone() },
         ];

@@ -15,12 +15,12 @@ use zbus::{Connection, OwnedFd};
 use crate::backend::systemd::dbus::StartRequest;
 use crate::backend::systemd::journal::last_lines;
 use crate::backend::systemd::properties::{Scope, Worker, properties};
-use crate::backend::systemd::unit;
+use crate::backend::systemd::{sight, unit};
 use crate::name::{InstanceName, WorkerId};
 
 use super::admin;
 use super::caller;
-use super::check::{self, Places, Refusal};
+use super::check::{self, Refusal};
 use super::systemd::Systemd;
 
 /// The object.
@@ -121,9 +121,10 @@ impl Service {
     ) -> Result<String, Error> {
         let admin = admin::read(Path::new(SETTINGS), instance)
             .map_err(|error| Error::AccessDenied(error.to_string()))?;
-        let places = Places { runtime: Path::new(RUNTIME), passwd: Path::new("/etc/passwd") };
-        let allowed = check::request(request, instance, &admin, &places).map_err(refused)?;
+        let allowed = check::request(request, instance, &admin, Path::new("/etc/passwd")).map_err(refused)?;
         let listener = check::listeners(listener).map_err(refused)?;
+        let apps = admin::all_apps(Path::new(SETTINGS));
+        let hidden = sight::hidden(&admin.sandbox.roots, &apps, &allowed.visible);
         let unit = unit::name(instance, &allowed.app, WorkerId(request.worker));
         let worker = Worker {
             request,
@@ -131,7 +132,9 @@ impl Service {
             app: &allowed.app,
             sandbox: &admin.sandbox,
             scope: Scope::System,
-            runtime_dir: &places.runtime.join(instance.as_str()),
+            hidden: &hidden,
+            // Of the package, with the system's own programs.
+            scripts: None,
             visible: &allowed.visible,
             program: Path::new(PROGRAM),
         };
@@ -196,7 +199,6 @@ impl Drop for Busy<'_> {
 }
 
 const SETTINGS: &str = "/etc/rip-server";
-const RUNTIME: &str = "/run/rip-server";
 const PROGRAM: &str = "/usr/bin/rip-server";
 /// For three calls to the bus and to systemd.
 const WHO_LIMIT: Duration = Duration::from_secs(10);

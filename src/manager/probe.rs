@@ -78,9 +78,12 @@ pub(super) async fn until_ready(question: &Question, last: &watch::Sender<Option
 }
 
 async fn ask(question: &Question) -> Result<(), NotReady> {
+    let socket = question.address.connect().await?;
     match &question.address {
-        Address::Unix(path) => converse(UnixStream::connect(path).await?, question).await,
-        Address::Tcp(address) => converse(TcpStream::connect(address).await?, question).await,
+        Address::Unix(_) | Address::Bound(_) => {
+            converse(UnixStream::from_std(socket.into())?, question).await
+        }
+        Address::Tcp(_) => converse(TcpStream::from_std(socket.into())?, question).await,
     }
 }
 

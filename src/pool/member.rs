@@ -2,9 +2,7 @@
 //!
 //! Never here: opening a connection or judging whether it is still good.
 
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,16 +12,8 @@ use tokio::time::Instant;
 use crate::alarm::Alarm;
 use crate::name::{GenerationId, WorkerId};
 
+use super::address::Address;
 use super::stream::WorkerStream;
-
-/// Where a worker listens.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Address {
-    /// A Unix stream socket.
-    Unix(PathBuf),
-    /// A loopback TCP port.
-    Tcp(SocketAddr),
-}
 
 /// A worker that can be claimed.
 #[derive(Debug)]

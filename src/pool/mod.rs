@@ -4,6 +4,7 @@
 //! the manager publishes and retires workers through a [`PoolWriter`] and reads a [`Report`]. Never here: starting
 //! or stopping a process, or sending a byte to one.
 
+mod address;
 mod member;
 mod state;
 mod stream;
@@ -17,7 +18,8 @@ use tokio::time::Instant;
 
 use crate::name::{GenerationId, WorkerId};
 
-pub use member::{Address, Member, Parked};
+pub use address::Address;
+pub use member::{Member, Parked};
 pub use state::{Condemned, Doing, Mode, Report, SlotReport, Standing};
 use state::{Granted, PoolState, Seat, TicketId};
 pub use stream::WorkerStream;

@@ -113,7 +113,7 @@ async fn within<T>(future: impl Future<Output = T>) -> T {
 
 fn socket(started: &Started) -> PathBuf {
     match &started.address {
-        Address::Unix(path) => path.clone(),
+        Address::Unix(path) | Address::Bound(path) => path.clone(),
         Address::Tcp(address) => panic!("{address} is no Unix socket"),
     }
 }

@@ -32,6 +32,21 @@ impl Machine {
         machine
     }
 
+    /// With the package installed, `probe.py` as app `labs-api`, and one worker, which listens in this way.
+    pub(crate) fn with_probe(self, listen: &str) -> Self {
+        self.ok("apt-get install -y /root/rip-server.deb");
+        self.put_probe(FOLDER, listen);
+        self.write("/etc/rip-server/labs-api.toml", "[app]\nworkers = 1\n");
+        self
+    }
+
+    /// `probe.py` as an app in a folder.
+    pub(crate) fn put_probe(&self, folder: &str, listen: &str) {
+        self.write(&format!("{folder}/probe.py"), include_str!("probe.py"));
+        let own = format!("command = [\"/usr/bin/python3\", \"probe.py\"]\nlisten = \"{listen}\"\n");
+        self.write(&format!("{folder}/rip.toml"), own);
+    }
+
     /// The scripted worker in a folder; what it notes goes into `meet`.
     pub(crate) fn put_app(&self, folder: &str, version: &str, meet: &str) {
         self.write(&format!("{folder}/worker.py"), WORKER);
@@ -108,4 +123,9 @@ impl Machine {
         assert!(got == wanted, "{what}: {got:?}, not {wanted:?}\n{}", self.journal());
         self.holds(what, true);
     }
+}
+
+/// An expression as the path that has `probe.py` evaluate it.
+pub(crate) fn encoded(expression: &str) -> String {
+    expression.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }

@@ -7,14 +7,14 @@ crate::on_both! {
 mod cases {
     use crate::machine::Machine;
 
-    /// A call of the launcher, in busctl's words: app, worker, generation, directory, command, environment, notify
-    /// socket, folder of the socket, fingerprint, memory, time to end; no listener.
-    const GOOD: &str = "app 1 1 /srv/rip/evil 2 /usr/bin/sleep 60 0 '' '' print 0 1000000 0";
+    /// A call of the launcher, in busctl's words: app, worker, generation, directory, command, environment, whether it
+    /// says that it is ready, whether it makes a socket of its own, fingerprint, memory, time to end; no listener.
+    const GOOD: &str = "app 1 1 /srv/rip/evil 2 /usr/bin/sleep 60 0 true true print 0 1000000 0";
 
     pub(super) fn starts_what_the_admin_allows_and_nothing_else(m: Machine) {
         m.ok("apt-get install -y /root/rip-server.deb; mkdir -p /srv/rip/evil /srv/foreign; useradd --system other; ln -s /srv/foreign /srv/rip/link");
         // A server that has been taken over: what it asks for is in a file, what comes of it in another.
-        m.write("/usr/local/bin/ask", "#!/bin/sh\nbusctl --timeout=20 call org.rip_server.Launcher1 /org/rip_server/Launcher1 org.rip_server.Launcher1 \"$@\" 2>&1\n");
+        m.write("/usr/local/bin/ask", "#!/bin/sh\nbusctl --timeout=20 -- call org.rip_server.Launcher1 /org/rip_server/Launcher1 org.rip_server.Launcher1 \"$@\" 2>&1\n");
         m.write(
             "/usr/local/bin/evil",
             "#!/bin/sh\n. /srv/rip/evil/script >/run/rip-server/evil/said 2>&1\nexit 0\n",
@@ -23,7 +23,7 @@ mod cases {
         m.write("/etc/systemd/system/rip-server@evil.service.d/evil.conf",
             "[Service]\nType=oneshot\nExecStart=\nExecStart=/usr/local/bin/evil\nSockets=\nWatchdogSec=0\nRestart=no\n");
         m.ok("systemctl daemon-reload");
-        let start = |words: &str| as_server(&m, &format!("ask StartWorker '(sttsasa{{ss}}ssstt)ah' {words}"));
+        let start = |words: &str| as_server(&m, &format!("ask StartWorker '(sttsasa{{ss}}bbstt)ah' {words}"));
 
         let said = start(GOOD);
         m.holds("what is allowed is started", said.contains("rip-worker-evil-app-1.service"));
@@ -47,22 +47,37 @@ mod cases {
             ),
             ("the root itself", GOOD.replace("/srv/rip/evil", "/srv/rip"), "is refused"),
             ("a name that is none", GOOD.replacen("app", "../app", 1), "is no app's name"),
-            (
-                "a notify socket elsewhere",
-                GOOD.replace("'' '' print", "/run/systemd/notify '' print"),
-                "is refused",
-            ),
-            (
-                "a folder of another instance",
-                GOOD.replace("'' '' print", "'' /run/rip-server/labs-api/p/x print"),
-                "is refused",
-            ),
-            ("a variable that is none", GOOD.replace("60 0 ''", "60 1 'A=B' x ''"), "is refused"),
+            ("a variable that is none", GOOD.replace("60 0 true", "60 1 'A=B' x true"), "is refused"),
             ("no command", GOOD.replace("2 /usr/bin/sleep 60", "0"), "command is refused"),
         ] {
             let said = start(&call);
             m.holds(&format!("{what} is refused"), said.contains(why) && m.worker_units().is_empty());
         }
+        // Whatever folders a server that was taken over can make links of, none is shown to a worker.
+        m.write("/home/bob/secret", "of a person");
+        m.ok("chmod 0755 /home/bob; chmod 0644 /home/bob/secret");
+        let read = "cat /run/rip-server/evil/*/bob/secret /run/rip-server/evil/*/*/bob/secret /run/rip-server/.notify/evil/*/bob/secret /run/rip-server/.notify/evil/bob/secret /run/rip-apps/evil/1/bob/secret; echo looked";
+        let plant = "cd /run/rip-server/evil; rm -rf n p scripts; ln -s /home scripts; ln -s /home n; ln -s /home p; ln -s /home x; \
+             ln -s /home /run/rip-server/.notify/evil/1; echo into .notify: $?; \
+             mv /run/rip-server/.notify/evil /run/rip-server/.notify/y; ln -sT /home /run/rip-server/.notify/evil; echo notify: $?; \
+             mkdir /run/rip-apps/evil; ln -s /home /run/rip-apps/evil/1; ln -sT /home /run/rip-apps/evil; echo apps: $?; \
+             mv /run/rip-server/evil /run/rip-server/z; echo itself: $?; ";
+        let looking = GOOD.replace("2 /usr/bin/sleep 60", &format!("3 /bin/sh -c '{read}; sleep 60'"));
+        let said = as_server(&m, &format!("{plant} ask StartWorker '(sttsasa{{ss}}bbstt)ah' {looking}"));
+        for own in ["notify: 1", "apps: 1", "itself: 1"] {
+            m.holds(&format!("a server cannot replace what workers are shown ({own})"), said.contains(own));
+        }
+        m.holds("it can put a link into it", said.contains("into .notify: 0"));
+        let worker = "rip-worker-evil-app-1.service";
+        m.until("a worker has looked", || {
+            m.ok(&format!("journalctl -q -o cat -u {worker}")).contains("looked")
+        });
+        m.holds(
+            "a worker is shown nothing that a link of the server's leads to",
+            !m.ok(&format!("journalctl -q -o cat -u {worker}")).contains("of a person"),
+        );
+        m.ok(&format!("systemctl stop {worker}; rm -rf /run/rip-server/evil /run/rip-server/.notify/evil"));
+
         let said = as_server(&m, "ask SignalWorker sts app 1 STOP");
         m.holds("a signal that is not a server's to send is refused", said.contains("STOP` is refused"));
         for user in ["root", "rip-server", "nobody-knows"] {

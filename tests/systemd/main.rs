@@ -15,6 +15,7 @@ mod launcher;
 #[allow(dead_code, reason = "made for more tests than these")]
 mod load;
 mod machine;
+mod neighbours;
 mod notify;
 mod package;
 #[path = "../it/support/tls.rs"]

@@ -6,7 +6,7 @@ crate::on_both! {
 }
 
 mod cases {
-    use crate::app::SERVICE;
+    use crate::app::{SERVICE, encoded};
     use crate::machine::Machine;
 
     pub(super) fn workers_reach_their_own_and_nothing_else(m: Machine) {
@@ -117,10 +117,5 @@ mod cases {
             m.server_pid()
         ));
         m.same("nor its process", capabilities, "0000000000000000".into());
-    }
-
-    /// For a path.
-    fn encoded(expression: &str) -> String {
-        expression.bytes().map(|byte| format!("%{byte:02X}")).collect()
     }
 }

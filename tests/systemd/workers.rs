@@ -4,6 +4,7 @@ crate::on_both! {
     are_transient_units
     are_replaced_when_they_die
     outlive_a_restart_and_a_crash_of_the_server
+    are_looked_for_where_they_listen_whatever_they_set
     give_way_when_they_would_be_started_differently
     end_with_a_server_that_failed_for_good
     serve_by_path_by_port_and_with_a_jit
@@ -96,6 +97,21 @@ mod cases {
         m.same("with their version", m.get("/version").body, "v2".into());
         m.ok(&format!("systemctl stop {SERVICE}"));
         m.same("a stop keeps none", m.worker_units(), vec![]);
+    }
+
+    pub(super) fn are_looked_for_where_they_listen_whatever_they_set(m: Machine) {
+        let m = m.with_app();
+        m.ok("sed -i 's/MEET =/HOST = \"127.0.0.1\", PORT = \"3000\", MEET =/' /srv/rip/labs/api/rip.toml");
+        m.ok("mkdir /srv/elsewhere; echo elsewhere >/srv/elsewhere/version");
+        m.ok("systemd-run --quiet python3 -m http.server --bind 127.0.0.1 -d /srv/elsewhere 3000");
+        m.ok(&format!("systemctl start {SERVICE}"));
+        m.until("the other program serves", || {
+            m.run("python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", 3000))'").code == 0
+        });
+        let workers = m.worker_pids();
+        m.ok(&format!("systemctl restart {SERVICE}"));
+        m.same("an app with HOST and PORT of its own is kept over a restart", m.worker_pids(), workers);
+        m.same("and it is that which answers", m.get("/version").body, "v1".into());
     }
 
     pub(super) fn give_way_when_they_would_be_started_differently(m: Machine) {

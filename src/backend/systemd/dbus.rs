@@ -27,10 +27,10 @@ pub struct StartRequest {
     /// All of the worker's environment but what the unit adds: `RIP_APP`, `RIP_INSTANCE`, `RIP_WORKER`,
     /// `RIP_GENERATION`, `RIP_LAUNCH`.
     pub environment: HashMap<String, String>,
-    /// The socket on which it may say `READY=1`, in the instance's runtime folder; empty: none.
-    pub notify_socket: String,
-    /// The folder it binds its socket in, in the instance's runtime folder; empty: it binds none there.
-    pub socket_folder: String,
+    /// Whether it may say `READY=1` in the instance's folder for that.
+    pub notifies: bool,
+    /// Whether it makes its own socket, in a folder of its own.
+    pub binds: bool,
     /// Kept in its environment as `RIP_LAUNCH`, for the adoption of survivors.
     pub fingerprint: String,
     /// The most memory, in bytes; 0: no limit.

@@ -12,37 +12,41 @@ pub mod dbus;
 mod end;
 pub mod journal;
 pub mod own;
+pub mod places;
 pub mod properties;
+mod readiness;
+mod request;
 mod roster;
+pub mod sight;
 pub mod starter;
 mod survivors;
 pub mod unit;
 mod watch;
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::UnixDatagram;
 use tokio::sync::{mpsc, watch as state};
 use tokio::time::{sleep, timeout};
 use zbus::Connection;
 
 use super::sockets::{Door, Sockets, Workers};
-use super::worker::readiness;
+use super::worker::readiness as of_anybody;
 use super::{Backend, Event, Order, Signal, StartError, Started, Survivor};
 use crate::backoff::Backoff;
+use crate::durable::private_dir;
 use crate::name::{InstanceName, WorkerId};
-use crate::pool::Address;
-use crate::spec::{LaunchSpec, Listen, ReloadSignal, Sandbox};
-use crate::stop::Stop;
+use crate::spec::{LaunchSpec, ReloadSignal, Sandbox};
+use crate::stop::{Stop, StopHandle};
 
-use dbus::StartRequest;
 use properties::Scope;
+use request::request;
 use roster::{Ended, Roster, Telling};
 use starter::{Direct, Starter, Target};
 
@@ -54,6 +58,10 @@ pub struct SystemdSettings {
     pub instance: InstanceName,
     /// In front of the names of workers' sockets.
     pub socket_prefix: Option<String>,
+    /// The apps that the server starts with.
+    pub apps: Vec<PathBuf>,
+    /// Where the worker scripts are.
+    pub scripts: PathBuf,
     /// The program that has `worker-exec`; systemd has to be able to execute it.
     pub program: PathBuf,
     /// What units may do.
@@ -106,16 +114,35 @@ impl SystemdBackend {
     /// # Errors
     /// See [`OpenError`].
     pub async fn open(settings: SystemdSettings) -> Result<Self, OpenError> {
-        let SystemdSettings { runtime_dir, instance, socket_prefix, program, sandbox, scope, stop, events } =
-            settings;
+        let SystemdSettings {
+            apps,
+            runtime_dir,
+            instance,
+            socket_prefix,
+            scripts,
+            program,
+            sandbox,
+            scope,
+            stop,
+            events,
+        } = settings;
         drop(bus::connect(scope).await?);
-        let workers = if scope == Scope::System { Workers::OtherUsers } else { Workers::SameUser };
-        let sockets = Sockets::open(&runtime_dir, socket_prefix, workers)
+        let root = rustix::process::geteuid().is_root();
+        let may_start_units = scope == Scope::User || root;
+        let workers = match scope {
+            Scope::System => Workers::OtherUsers {
+                notify: places::notify_folder(&instance),
+                bound: places::sockets_folder(&instance),
+            },
+            Scope::User => Workers::SameUser,
+        };
+        let barriers = if scope == Scope::System && root { keep_others_out() } else { Ok(()) };
+        let sockets = barriers
+            .and_then(|()| Sockets::open(&runtime_dir, socket_prefix, workers))
             .map_err(|source| OpenError::Files { runtime_dir: runtime_dir.clone(), source })?;
-        let may_start_units = scope == Scope::User || rustix::process::geteuid().is_root();
         let starter = if may_start_units {
             let (instance, sandbox) = (instance.clone(), sandbox.clone());
-            Starter::Direct(Box::new(Direct { instance, sandbox, scope, runtime_dir, program }))
+            Starter::Direct(Box::new(Direct { instance, sandbox, scope, apps, scripts, program }))
         } else {
             Starter::Launcher
         };
@@ -146,7 +173,7 @@ impl SystemdBackend {
 
 impl Backend for SystemdBackend {
     fn start(&self, order: Order) -> Pin<Box<dyn Future<Output = Result<Started, StartError>> + Send + '_>> {
-        Box::pin(async move { self.shared.start(order).await })
+        Box::pin(self.shared.start(order))
     }
 
     fn signal(&self, worker: WorkerId, signal: Signal) {
@@ -185,7 +212,7 @@ impl Backend for SystemdBackend {
 }
 
 impl Shared {
-    async fn start(&self, order: Order) -> Result<Started, StartError> {
+    async fn start(self: &Arc<Self>, order: Order) -> Result<Started, StartError> {
         let launch = &order.launch;
         let target = Target {
             app: launch.app.clone(),
@@ -195,12 +222,9 @@ impl Shared {
         let failed = |reason: String| StartError::Unit { unit: target.unit.clone(), reason };
         let Door { address, listener, file } = self.sockets.door(order.worker, launch.listen)?;
         let (notify, notify_file) = self.sockets.notify(order.worker)?;
-        let notify_path = notify_file.path().display().to_string();
-        let listening = launch.notify.then(|| {
-            self.stop.spawn("worker readiness", readiness(notify, order.worker, self.events.clone()))
-        });
-        let fingerprint = self.fingerprint(launch);
-        let request = request(&order, &address, &notify_path, fingerprint).map_err(&failed)?;
+        let request =
+            request(&order, &address, notify_file.path(), self.fingerprint(launch)).map_err(&failed)?;
+        let listening = launch.notify.then(|| self.listen(notify, &target));
         let files = file.into_iter().chain([notify_file]).collect();
         let started = self.roster.expect(target.clone(), files, listening);
         let asked = async {
@@ -228,6 +252,16 @@ impl Shared {
                 self.tell(&target, Signal::Kill).await;
                 self.roster.forget(&target.unit);
                 Err(failed(format!("it did not run within {} s", RUN_LIMIT.as_secs())))
+            }
+        }
+    }
+
+    fn listen(self: &Arc<Self>, notify: UnixDatagram, target: &Target) -> StopHandle {
+        const NAME: &str = "worker readiness";
+        match self.scope {
+            Scope::User => self.stop.spawn(NAME, of_anybody(notify, target.worker, self.events.clone())),
+            Scope::System => {
+                self.stop.spawn(NAME, readiness::of_own_user(Arc::clone(self), notify, target.clone()))
             }
         }
     }
@@ -298,43 +332,10 @@ impl Shared {
     }
 }
 
-/// The order in the words of the bus, which takes no path or argument that is not UTF-8.
-fn request(
-    order: &Order,
-    address: &Address,
-    notify_path: &str,
-    fingerprint: String,
-) -> Result<StartRequest, String> {
-    let launch = &order.launch;
-    let directory = launch.directory.to_str().ok_or("the directory's path is not UTF-8")?;
-    let mut environment: HashMap<String, String> = launch.env.clone().into_iter().collect();
-    let mut socket_folder = String::new();
-    match (launch.listen, address) {
-        (Listen::Path, Address::Unix(path)) => {
-            let text = path.to_str().ok_or("the socket's path is not UTF-8")?;
-            environment.insert("RIP_SOCKET".into(), text.into());
-            let folder = path.parent().and_then(|folder| folder.to_str());
-            socket_folder = folder.unwrap_or_default().to_owned();
-        }
-        (Listen::Port, Address::Tcp(address)) => {
-            environment.insert("HOST".into(), address.ip().to_string());
-            environment.insert("PORT".into(), address.port().to_string());
-        }
-        _ => {}
-    }
-    Ok(StartRequest {
-        app: launch.app.to_string(),
-        worker: order.worker.0,
-        generation: order.generation.0,
-        directory: directory.to_owned(),
-        command: launch.command.clone(),
-        environment,
-        notify_socket: if launch.notify { notify_path.to_owned() } else { String::new() },
-        socket_folder,
-        fingerprint,
-        memory_max: launch.memory.hard.unwrap_or(0),
-        kill_after: u64::try_from(launch.kill_after.as_micros()).unwrap_or(u64::MAX),
-    })
+/// For a server that root runs by hand; for a service its unit and its package have made them.
+fn keep_others_out() -> io::Result<()> {
+    private_dir(Path::new(places::NOTIFY), 0o750)?;
+    private_dir(Path::new(places::APPS), 0o750)
 }
 
 /// What the other side said, without the error's name where it said something.

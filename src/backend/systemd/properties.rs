@@ -11,8 +11,8 @@ use ipnet::IpNet;
 use zbus::{Fd, Variant};
 
 use super::dbus::{Property, StartRequest};
-use super::unit;
-use crate::name::{AppName, InstanceName};
+use super::{places, unit};
+use crate::name::{AppName, InstanceName, WorkerId};
 use crate::spec::Sandbox;
 
 /// A worker that is to become a unit.
@@ -28,8 +28,11 @@ pub struct Worker<'a> {
     pub sandbox: &'a Sandbox,
     /// Whose systemd runs it.
     pub scope: Scope,
-    /// Where the instance's sockets are.
-    pub runtime_dir: &'a Path,
+    /// The folders of other apps, or that they lie in.
+    pub hidden: &'a [PathBuf],
+    /// Where worker scripts lie, if not with the system's own programs; no other user may be able to change what it
+    /// lies in.
+    pub scripts: Option<&'a Path>,
     /// What of the file system's apps it sees: its own directory, or a folder above it that is the app's too.
     pub visible: &'a Path,
     /// The program that has `worker-exec`.
@@ -123,9 +126,6 @@ fn environment<'a>(worker: &Worker<'a>, list: &mut List<'a>) {
     let mut all: Vec<String> =
         request.environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
     all.extend(own.iter().map(|(name, value)| format!("{name}={value}")));
-    if !request.notify_socket.is_empty() {
-        all.push(format!("NOTIFY_SOCKET={}", request.notify_socket));
-    }
     // A hash map has no order, and two units of one spec should read the same.
     all.sort();
     list.put("Environment", all);
@@ -187,14 +187,26 @@ fn limits<'a>(worker: &Worker<'a>, list: &mut List<'a>) {
 
 /// Its own places to write, kept over deploys.
 fn folders<'a>(worker: &Worker<'a>, list: &mut List<'a>) {
-    let name = format!("rip-apps/{}/{}", file_name(worker.instance), worker.app);
+    let name = places::app_folder(worker.instance, worker.app);
     list.put("StateDirectory", vec![name.clone()]);
     list.put("StateDirectoryMode", 0o700_u32);
     list.put("CacheDirectory", vec![name]);
     list.put("CacheDirectoryMode", 0o700_u32);
-    // Where it makes its own socket, the server is another user, and the folder's name is what keeps others out.
-    let own_socket = worker.scope == Scope::System && !worker.request.socket_folder.is_empty();
-    list.put("UMask", if own_socket { 0_u32 } else { 0o022 });
+    let Some(folder) = own_socket_folder(worker) else {
+        list.put("UMask", 0o022_u32);
+        return;
+    };
+    let below_run = folder.strip_prefix("/run/").unwrap_or(&folder).to_owned();
+    list.put("RuntimeDirectory", vec![below_run]);
+    // The server is another user; all others are kept out above.
+    list.put("RuntimeDirectoryMode", 0o711_u32);
+    list.put("UMask", 0_u32);
+}
+
+/// The folder in which it makes its own socket, where server and worker are different users.
+fn own_socket_folder(worker: &Worker<'_>) -> Option<String> {
+    let folder = places::socket_folder(worker.instance, WorkerId(worker.request.worker));
+    (worker.scope == Scope::System && worker.request.binds).then(|| folder.display().to_string())
 }
 
 fn identity<'a>(worker: &Worker<'a>, list: &mut List<'a>) {
@@ -202,7 +214,7 @@ fn identity<'a>(worker: &Worker<'a>, list: &mut List<'a>) {
         Some(user) => list.put("User", user.clone()),
         None => {
             list.put("DynamicUser", true);
-            list.put("User", user_name(worker.instance, worker.app));
+            list.put("User", places::user_name(worker.instance, worker.app));
         }
     }
 }
@@ -236,43 +248,30 @@ fn walls<'a>(worker: &Worker<'a>, list: &mut List<'a>) {
 
 /// Of what apps and servers have on the disk it sees its own and no other.
 fn view<'a>(worker: &Worker<'a>, list: &mut List<'a>) {
-    let request = worker.request;
-    let roots = worker.sandbox.roots.iter().filter(|root| worker.visible.starts_with(root));
-    let mut hidden: Vec<&Path> = roots.map(PathBuf::as_path).filter(|root| *root != worker.visible).collect();
-    hidden.push(Path::new("/run/rip-server"));
-    if !worker.runtime_dir.starts_with("/run/rip-server") {
-        hidden.push(worker.runtime_dir);
-    }
-    let empty = |path: &&Path| (path.display().to_string(), "ro,mode=755".to_owned());
-    list.put("TemporaryFileSystem", hidden.iter().map(empty).collect::<Vec<_>>());
+    let hidden = worker.hidden.iter().map(PathBuf::as_path);
+    let hidden = hidden.chain([places::SERVERS, places::APPS].map(Path::new));
+    let mut temporary: Vec<(String, String)> =
+        hidden.map(|path| (path.display().to_string(), "ro,mode=755".to_owned())).collect();
+    // As PrivateTmp= for /tmp, or any app could read, and fill, what others share among their processes.
+    temporary.push(("/dev/shm".into(), "mode=1777".into()));
+    list.put("TemporaryFileSystem", temporary);
     list.put("InaccessiblePaths", vec!["-/var/lib/rip-server", "-/etc/rip-server"]);
 
-    let scripts = worker.runtime_dir.join("scripts").display().to_string();
-    let mut readable =
-        vec![bind(&worker.visible.display().to_string(), Missing::Error), bind(&scripts, Missing::Fine)];
-    if !request.notify_socket.is_empty() {
-        readable.push(bind(&request.notify_socket, Missing::Error));
-    }
-    list.put("BindReadOnlyPaths", readable);
-    if !request.socket_folder.is_empty() {
-        list.put("BindPaths", vec![bind(&request.socket_folder, Missing::Error)]);
-    }
-    let writable: Vec<String> =
-        worker.sandbox.writable.iter().map(|path| path.display().to_string()).collect();
+    let notify = worker.request.notifies.then(|| places::notify_folder(worker.instance));
+    let readable = [Some(worker.visible), worker.scripts, notify.as_deref()];
+    let readable = readable.into_iter().flatten().map(|path| bind(path.display().to_string()));
+    list.put("BindReadOnlyPaths", readable.collect::<Vec<_>>());
+    // What it may write to is seen even where others' are hidden.
+    let writable = worker.sandbox.writable.iter().map(|path| path.display().to_string());
+    let writable: Vec<_> = writable.chain(own_socket_folder(worker)).map(bind).collect();
     if !writable.is_empty() {
-        list.put("ReadWritePaths", writable);
+        list.put("BindPaths", writable);
     }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Missing {
-    Error,
-    Fine,
 }
 
 /// Source, destination, whether a missing source is fine, flags (recursive).
-fn bind(path: &str, missing: Missing) -> (String, String, bool, u64) {
-    (path.to_owned(), path.to_owned(), missing == Missing::Fine, MS_REC)
+fn bind(path: String) -> (String, String, bool, u64) {
+    (path.clone(), path, false, MS_REC)
 }
 
 fn address(network: &IpNet) -> (i32, Vec<u8>, u32) {
@@ -281,30 +280,6 @@ fn address(network: &IpNet) -> (i32, Vec<u8>, u32) {
         IpAddr::V6(address) => (AF_INET6, address.octets().to_vec()),
     };
     (bytes.0, bytes.1, u32::from(network.prefix_len()))
-}
-
-/// The dynamic user of an app: the same for all its workers, another one for each instance and app.
-pub fn user_name(instance: &InstanceName, app: &AppName) -> String {
-    let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
-    let shown: String = app.as_str().chars().take(9).map(plain).collect();
-    format!("rip-{shown}-{:016x}", hash(&[instance.as_str(), app.as_str()]))
-}
-
-/// An instance's name as one part of a path that systemd takes.
-fn file_name(instance: &InstanceName) -> String {
-    let name = instance.as_str();
-    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
-    if plain {
-        return name.to_owned();
-    }
-    let shown: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-    format!("{shown}-{:016x}", hash(&[name]))
-}
-
-/// FNV-1a, 64 bit: files outlive versions of this program, so it must never be another one.
-fn hash(parts: &[&str]) -> u64 {
-    let bytes = parts.iter().flat_map(|part| part.bytes().chain([0]));
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 /// Netlink: how programs list the machine's addresses.
@@ -331,8 +306,8 @@ mod tests {
             directory: "/srv/rip/labs/api/releases/5".into(),
             command: vec!["node".into(), "server.js".into()],
             environment: HashMap::from([("LANG".into(), "C.UTF-8".into()), ("A".into(), "b c".into())]),
-            notify_socket: "/run/rip-server/labs-api/n/7".into(),
-            socket_folder: String::new(),
+            notifies: true,
+            binds: false,
             fingerprint: "00ff".into(),
             memory_max: 300 << 20,
             kill_after: 5_000_000,
@@ -352,7 +327,8 @@ mod tests {
             app: &app,
             sandbox,
             scope,
-            runtime_dir: Path::new("/run/rip-server/labs-api"),
+            hidden: &["/srv/rip".into(), "/opt/shop".into()],
+            scripts: None,
             visible: Path::new("/srv/rip/labs/api"),
             program: Path::new("/usr/bin/rip-server"),
         };
@@ -363,18 +339,25 @@ mod tests {
     #[test]
     fn a_worker_sees_its_own_app_and_no_other() {
         let list = list(&request(), &sandbox(), Scope::System);
-        assert!(
-            list["TemporaryFileSystem"].contains("/srv/rip")
-                && list["TemporaryFileSystem"].contains("/run/rip-server")
-        );
+        for hidden in ["/srv/rip", "/opt/shop", "/run/rip-server", "/run/rip-apps", "/dev/shm"] {
+            assert!(list["TemporaryFileSystem"].contains(&format!("\"{hidden}\"")), "{hidden}");
+        }
         let shown = &list["BindReadOnlyPaths"];
         assert!(
-            shown.contains("\"/srv/rip/labs/api\"") && shown.contains("/run/rip-server/labs-api/n/7"),
+            shown.contains("\"/srv/rip/labs/api\"") && shown.contains("\"/run/rip-server/.notify/labs-api\""),
             "{shown}"
         );
-        assert!(!shown.contains(".sock"), "{shown}");
         assert!(list["InaccessiblePaths"].contains("/var/lib/rip-server"));
         assert!(!list.contains_key("BindPaths"));
+    }
+
+    #[test]
+    fn a_folder_for_its_own_socket_is_made_with_the_unit() {
+        let binds = StartRequest { binds: true, ..request() };
+        let by_system = list(&binds, &sandbox(), Scope::System);
+        assert_eq!(by_system["RuntimeDirectory"], "[\"rip-apps/labs-api/7\"]");
+        assert!(by_system["BindPaths"].contains("\"/run/rip-apps/labs-api/7\""));
+        assert!(!list(&binds, &sandbox(), Scope::User).contains_key("RuntimeDirectory"));
     }
 
     #[test]
@@ -412,29 +395,9 @@ mod tests {
     }
 
     #[test]
-    fn names_of_users_are_short_plain_and_apart() {
-        let name = |instance: &str, app: &str| {
-            user_name(&InstanceName::parse(instance).unwrap(), &AppName::parse(app).unwrap())
-        };
-        let names =
-            [name("a", "b-c"), name("a-b", "c"), name("a", "B.c"), name("a", "averyveryverylongname")];
-        for (at, one) in names.iter().enumerate() {
-            assert!(one.len() <= 31 && one.starts_with("rip-"), "{one}");
-            assert!(!names[at + 1..].contains(one), "{one}");
-        }
-        assert_eq!(name("blog", "blog"), "rip-blog-c534cf072a10c8c9");
-    }
-
-    #[test]
     fn the_environment_is_what_was_asked_for_and_who_it_is() {
         let list = list(&request(), &sandbox(), Scope::System);
-        for part in [
-            "A=b c",
-            "LANG=C.UTF-8",
-            "RIP_WORKER=7",
-            "RIP_LAUNCH=00ff",
-            "NOTIFY_SOCKET=/run/rip-server/labs-api/n/7",
-        ] {
+        for part in ["A=b c", "LANG=C.UTF-8", "RIP_WORKER=7", "RIP_LAUNCH=00ff"] {
             assert!(list["Environment"].contains(part), "{part}: {}", list["Environment"]);
         }
     }

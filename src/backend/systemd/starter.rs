@@ -3,13 +3,14 @@
 //! Never here: when, or watching what comes of it.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use zbus::{Connection, Fd};
 
 use super::dbus::{LauncherProxy, ManagerProxy, StartRequest};
 use super::journal::last_lines;
 use super::properties::{Scope, Worker, properties};
+use super::sight::hidden;
 use super::unit;
 use crate::name::{AppName, InstanceName, WorkerId};
 use crate::spec::Sandbox;
@@ -29,7 +30,8 @@ pub(super) struct Direct {
     pub(super) instance: InstanceName,
     pub(super) sandbox: Sandbox,
     pub(super) scope: Scope,
-    pub(super) runtime_dir: PathBuf,
+    pub(super) apps: Vec<PathBuf>,
+    pub(super) scripts: PathBuf,
     pub(super) program: PathBuf,
 }
 
@@ -108,14 +110,16 @@ impl Direct {
         listener: Option<BorrowedFd<'_>>,
     ) -> zbus::Result<()> {
         let app = AppName::parse(&request.app).map_err(|error| zbus::Error::Failure(error.to_string()))?;
+        let directory = Path::new(&request.directory);
         let worker = Worker {
             request,
             instance: &self.instance,
             app: &app,
             sandbox: &self.sandbox,
             scope: self.scope,
-            runtime_dir: &self.runtime_dir,
-            visible: request.directory.as_ref(),
+            hidden: &hidden(&self.sandbox.roots, &self.apps, directory),
+            scripts: Some(&self.scripts),
+            visible: directory,
             program: &self.program,
         };
         let unit = unit::name(&self.instance, &app, WorkerId(request.worker));

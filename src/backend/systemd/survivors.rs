@@ -2,8 +2,6 @@
 //! them are still wanted (`manager`).
 
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
 use tokio::time::timeout;
@@ -12,7 +10,7 @@ use zbus::{Connection, OwnedVariant, Variant};
 use super::bus::object_of;
 use super::dbus::ManagerProxy;
 use super::starter::Target;
-use super::{Shared, unit, watch};
+use super::{Shared, request, unit, watch};
 use crate::backend::{Signal, Started, Survivor};
 use crate::name::{AppName, GenerationId, WorkerId};
 use crate::pool::Address;
@@ -84,11 +82,7 @@ fn read(
     let said = |name: &str| {
         environment.iter().find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')).map(str::to_owned)
     };
-    let address = match (said("RIP_SOCKET"), said("PORT")) {
-        (Some(path), _) => Address::Unix(PathBuf::from(path)),
-        (None, Some(port)) => Address::Tcp(SocketAddr::new(said("HOST")?.parse().ok()?, port.parse().ok()?)),
-        (None, None) => Address::Unix(shared.sockets.listener_of(worker)),
-    };
+    let address = request::address(&said(request::ADDRESS)?, &shared.sockets.listener_of(worker))?;
     Some(Survivor {
         worker,
         app: app.clone(),

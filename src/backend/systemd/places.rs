@@ -1,0 +1,90 @@
+//! Owns the names that an app and its workers have on the machine: its user, its folders, and the places in which
+//! server and workers meet. Pure.
+//!
+//! systemd follows symbolic links where it shows a folder to a unit: so every such folder lies right in one of root's,
+//! and neither a worker nor a server that was taken over can put anything in its place. Users that have no part in it
+//! are kept out above, by folders that root and the server's group alone may enter. Never here: making any of it.
+
+use std::path::{Path, PathBuf};
+
+use crate::name::{AppName, InstanceName, WorkerId};
+
+/// Hides what servers have at run time.
+pub const SERVERS: &str = "/run/rip-server";
+/// Above the folders of workers that make their own sockets; root's, with the server's group, 0750.
+pub const APPS: &str = "/run/rip-apps";
+/// Above the folders of notify sockets; root's, with the server's group, 0750.
+pub const NOTIFY: &str = "/run/rip-server/.notify";
+
+/// Where an instance's workers say `READY=1`: the server's folder, in [`NOTIFY`].
+pub fn notify_folder(instance: &InstanceName) -> PathBuf {
+    Path::new(NOTIFY).join(instance.as_str())
+}
+
+/// What the folders of an instance's workers are in, a folder of root's in [`APPS`].
+pub fn sockets_folder(instance: &InstanceName) -> PathBuf {
+    Path::new(APPS).join(file_name(instance))
+}
+
+/// The folder in which a worker makes its own socket. It belongs to the worker's user; systemd makes it with the unit,
+/// and removes it with that.
+pub fn socket_folder(instance: &InstanceName, worker: WorkerId) -> PathBuf {
+    sockets_folder(instance).join(worker.to_string())
+}
+
+/// The folder of an app below the system's folders for state and caches.
+pub fn app_folder(instance: &InstanceName, app: &AppName) -> String {
+    format!("rip-apps/{}/{app}", file_name(instance))
+}
+
+/// The dynamic user of an app: the same for all its workers, another one for each instance and app.
+pub fn user_name(instance: &InstanceName, app: &AppName) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
+    let shown: String = app.as_str().chars().take(9).map(plain).collect();
+    format!("rip-{shown}-{:016x}", hash(&[instance.as_str(), app.as_str()]))
+}
+
+/// An instance's name as one part of a path that systemd takes.
+fn file_name(instance: &InstanceName) -> String {
+    let name = instance.as_str();
+    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+    if plain {
+        return name.to_owned();
+    }
+    let shown: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    format!("{shown}-{:016x}", hash(&[name]))
+}
+
+/// FNV-1a, 64 bit: files outlive versions of this program, so it must never be another one.
+fn hash(parts: &[&str]) -> u64 {
+    let bytes = parts.iter().flat_map(|part| part.bytes().chain([0]));
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_users_are_short_plain_and_apart() {
+        let name = |instance: &str, app: &str| {
+            user_name(&InstanceName::parse(instance).unwrap(), &AppName::parse(app).unwrap())
+        };
+        let names =
+            [name("a", "b-c"), name("a-b", "c"), name("a", "B.c"), name("a", "averyveryverylongname")];
+        for (at, one) in names.iter().enumerate() {
+            assert!(one.len() <= 31 && one.starts_with("rip-"), "{one}");
+            assert!(!names[at + 1..].contains(one), "{one}");
+        }
+        assert_eq!(name("blog", "blog"), "rip-blog-c534cf072a10c8c9");
+    }
+
+    #[test]
+    fn folders_of_workers_have_names_that_systemd_takes() {
+        let folder = |instance: &str| socket_folder(&InstanceName::parse(instance).unwrap(), WorkerId(7));
+        assert_eq!(folder("labs-api"), Path::new("/run/rip-apps/labs-api/7"));
+        let escaped = folder("my\\x2dapp");
+        assert!(escaped.starts_with("/run/rip-apps") && !escaped.to_str().unwrap().contains('\\'));
+        assert_ne!(escaped, folder("my_x2dapp"));
+    }
+}

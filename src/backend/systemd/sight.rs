@@ -1,0 +1,74 @@
+//! Owns what of the machine's apps a worker does not see: all but its own, wherever they lie, links followed.
+//!
+//! Never here: how it is hidden (`properties`), or what may be an app at all (`launcher`).
+
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+/// What is hidden from the worker of an app that sees `visible`: the folders where apps may lie, the usual one among
+/// them, and the apps that lie elsewhere. Only what there is, and none of it inside another.
+pub fn hidden(roots: &[PathBuf], apps: &[PathBuf], visible: &Path) -> Vec<PathBuf> {
+    let roots = roots.iter().map(PathBuf::as_path).chain([Path::new(USUAL)]);
+    let roots = roots.filter_map(|root| fs::canonicalize(root).ok()).filter(|root| depth(root) > 0);
+    let apps = apps.iter().filter_map(|app| folder(app));
+    let mut all: Vec<PathBuf> =
+        roots.chain(apps).filter(|path| !path.starts_with(visible) && !is_the_systems(path)).collect();
+    // A folder comes before what is in it.
+    all.sort();
+    all.dedup_by(|later, earlier| later.starts_with(earlier));
+    all
+}
+
+/// The folder of an app that the admin has named by its directory or its entry file, as it really is. None where the
+/// folder cannot be the app's alone.
+pub fn folder(app: &Path) -> Option<PathBuf> {
+    let app = fs::canonicalize(app).ok()?;
+    let folder = if app.is_dir() { app } else { app.parent()?.to_owned() };
+    (depth(&folder) > 1).then_some(folder)
+}
+
+/// Programs and libraries that every worker needs, whatever has been named an app there.
+fn is_the_systems(path: &Path) -> bool {
+    SYSTEM.iter().any(|folder| path.starts_with(folder))
+}
+
+/// How many names a path has: `/` none, `/srv` one.
+fn depth(path: &Path) -> usize {
+    path.components().filter(|part| matches!(part, Component::Normal(_))).count()
+}
+
+/// Where apps lie unless the admin says something else.
+const USUAL: &str = "/srv/rip";
+const SYSTEM: [&str; 9] = ["/usr", "/etc", "/bin", "/sbin", "/lib", "/lib64", "/proc", "/sys", "/dev"];
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn all_apps_but_its_own_are_hidden_links_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |below: &str| dir.path().canonicalize().unwrap().join(below);
+        for folder in ["data/rip/blog/admin", "opt/shop", "opt/other"] {
+            fs::create_dir_all(at(folder)).unwrap();
+        }
+        fs::write(at("opt/other/index.js"), "").unwrap();
+        symlink(at("data/rip"), at("rip")).unwrap();
+        let roots = [at("rip"), at("nowhere")];
+        let apps =
+            [at("opt/shop"), at("opt/other/index.js"), at("rip/blog"), at("gone"), "/usr/bin/env".into()];
+        let here = |path: Vec<PathBuf>| -> Vec<PathBuf> {
+            path.into_iter().filter(|path| path.starts_with(at(""))).collect()
+        };
+
+        let of = |visible: &str| here(hidden(&roots, &apps, &at(visible)));
+
+        assert_eq!(of("data/rip/blog"), [at("data/rip"), at("opt/other"), at("opt/shop")]);
+        assert_eq!(of("opt/shop"), [at("data/rip"), at("opt/other")]);
+        assert!(!hidden(&roots, &apps, &at("opt/shop")).iter().any(|path| path.starts_with("/usr")));
+        // What lies in an app's own folder is its own.
+        assert_eq!(here(hidden(&[], &[at("rip/blog/admin")], &at("data/rip/blog"))), Vec::<PathBuf>::new());
+    }
+}

@@ -1,0 +1,96 @@
+//! Where a worker listens, and how one gets there.
+//!
+//! Never here: who connects, or what is said then.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
+use tokio::net::TcpStream;
+
+/// Where a worker listens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// A Unix stream socket that the server made, where no worker can put another in its place.
+    Unix(PathBuf),
+    /// A Unix stream socket that the worker makes, in a folder that is its own.
+    Bound(PathBuf),
+    /// A loopback TCP port.
+    Tcp(SocketAddr),
+}
+
+impl Address {
+    /// Connects; over Unix at once or not at all: a worker that lets its queue fill up is as good as unreachable
+    /// (connect(2)). The socket does not block. Cancel-safe.
+    ///
+    /// # Errors
+    /// What the kernel says; `InvalidData` when there is something at the worker's own path that is no socket.
+    pub async fn connect(&self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Unix(path) => connect_unix(path),
+            Self::Bound(path) => connect_unfollowed(path),
+            Self::Tcp(address) => {
+                let stream = TcpStream::connect(address).await?;
+                stream.set_nodelay(true)?;
+                Ok(stream.into_std()?.into())
+            }
+        }
+    }
+}
+
+fn connect_unix(path: &Path) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket)
+}
+
+/// A worker could put a symbolic link there: to the server's control socket, say, which would then be told what
+/// strangers ask for. What was looked at is what is connected to, whatever has its name by then.
+fn connect_unfollowed(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let found = rustix::fs::open(path, flags, Mode::empty())?;
+    if FileType::from_raw_mode(rustix::fs::fstat(&found)?.st_mode) != FileType::Socket {
+        let text = format!("{} is not a socket", path.display());
+        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+    }
+    connect_unix(Path::new(&format!("/proc/self/fd/{}", found.as_raw_fd())))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_link_in_place_of_a_workers_own_socket_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (own, other) = (folder.path().join("app.sock"), folder.path().join("control.sock"));
+        let listener = UnixListener::bind(&other).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        symlink(&other, &own).unwrap();
+
+        let error = Address::Bound(own.clone()).connect().await.unwrap_err();
+
+        assert_eq!(error.to_string(), format!("{} is not a socket", own.display()));
+        assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[tokio::test]
+    async fn a_workers_own_socket_is_connected_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = folder.path().join("app.sock");
+        let absent = Address::Bound(own.clone()).connect().await.unwrap_err();
+        assert_eq!(absent.kind(), io::ErrorKind::NotFound);
+
+        let listener = UnixListener::bind(&own).unwrap();
+        Address::Bound(own).connect().await.unwrap();
+
+        listener.accept().unwrap();
+    }
+}
