@@ -26,3 +26,4 @@ mod serve;
 mod stop;
 mod streams;
 mod support;
+mod unreachable;
