@@ -27,3 +27,4 @@ mod stop;
 mod streams;
 mod support;
 mod unreachable;
+mod words;
