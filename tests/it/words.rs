@@ -160,6 +160,46 @@ async fn a_variable_with_a_wrong_value_is_an_error_and_an_unknown_one_a_warning(
     assert!(warnings.contains("did you mean RIP_MAX_REQUESTS?"), "{warnings}");
 }
 
+#[tokio::test]
+async fn a_limit_of_nothing_is_refused_wherever_it_is_said() {
+    let home = Home::new();
+    let limits = [
+        "handshake",
+        "head",
+        "body_idle",
+        "write_idle",
+        "keepalive",
+        "max_head",
+        "max_fields",
+        "max_url",
+        "max_connections",
+        "h2_streams",
+        "body_memory",
+        "reply_memory",
+        "reply_spool",
+    ];
+    let timeouts = ["queue", "connect", "request", "body_idle", "start"];
+    let keys = limits.map(|limit| format!("limits.{limit}"));
+    let keys = keys.into_iter().chain(timeouts.map(|time| format!("app.timeouts.{time}")));
+    for key in keys.chain(["threads".into(), "app.workers".into(), "app.max_body".into()]) {
+        std::fs::write(home.0.path().join("server.toml"), format!("{key} = 0\n")).unwrap();
+        let ran = home.run(&["check", "--config=server.toml"], &[]).await.expect(2);
+        let name = key.trim_start_matches("app.");
+        let place = format!("server.toml:1:{}: {name}: read `0`, expected ", key.len() + 4);
+        assert!(ran.err.contains(&place), "{key}: {ran:?}");
+    }
+    for limit in limits {
+        let variable = format!("RIP_LIMITS_{}", limit.to_uppercase());
+        let ran = home.run(&["check"], &[&format!("{variable}=0")]).await.expect(2);
+        assert!(ran.err.contains(&variable) && ran.err.contains("read `0`, expected "), "{ran:?}");
+    }
+    for flag in ["queue-timeout-ms", "connect-timeout-ms", "read-timeout-ms", "max-request-body", "threads"] {
+        let word = format!("--{flag}=0");
+        let ran = home.run(&["check", &word], &[]).await.expect(2);
+        assert!(ran.err.contains(&format!("`{word}`: read `0`, expected ")), "{ran:?}");
+    }
+}
+
 /// Every ordered choice of some of so many things, each at most once; not the empty one.
 fn orders(count: usize) -> Vec<Vec<usize>> {
     let mut all: Vec<Vec<usize>> = (0..count).map(|first| vec![first]).collect();

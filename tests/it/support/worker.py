@@ -345,7 +345,9 @@ def hang(conn, request):
 
 
 def code(conn, request):
-    conn.answer("as asked\n", status=request.number("code", 200))
+    request.body()
+    location = [("Location", request.query["location"])] if "location" in request.query else []
+    conn.answer("as asked\n", status=request.number("code", 200), fields=location)
 
 
 def bare_status(conn, request):
