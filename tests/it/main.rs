@@ -18,6 +18,7 @@ mod headers;
 mod hosts;
 mod layers;
 mod load;
+mod logs;
 mod queue;
 mod recycle;
 mod reload;

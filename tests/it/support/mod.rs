@@ -55,7 +55,17 @@ pub(crate) struct Setup {
     variables: Vec<(String, String)>,
     tls: bool,
     sockets: bool,
+    look: Look,
     wait: Wait,
+}
+
+/// How its records are to look.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    Json,
+    Lines,
+    /// Lines, on a terminal.
+    Terminal,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -76,6 +86,7 @@ impl Setup {
             variables: Vec::new(),
             tls: false,
             sockets: false,
+            look: Look::Json,
             wait: Wait::Ready,
         }
     }
@@ -135,6 +146,18 @@ impl Setup {
         self
     }
 
+    /// Records as people read them, in place of JSON.
+    pub(crate) fn lines(mut self) -> Self {
+        self.look = Look::Lines;
+        self
+    }
+
+    /// Records as people read them, on a terminal.
+    pub(crate) fn terminal(mut self) -> Self {
+        self.look = Look::Terminal;
+        self
+    }
+
     /// Do not wait for workers: there may never be one.
     pub(crate) fn without_workers(mut self) -> Self {
         self.wait = Wait::Up;
@@ -181,11 +204,17 @@ impl Setup {
         if self.app.is_none() && !self.words.iter().any(|word| word.starts_with("w:")) {
             command.arg("w:1");
         }
-        command.args(&self.words).args(["--threads", "2", "--json-logging"]);
+        command.args(&self.words).args(["--threads", "2"]);
+        if self.look == Look::Json {
+            command.arg("--json-logging");
+        }
         command.arg("--config").arg(&config);
         command.arg("--runtime-dir").arg(root.join("run")).arg("--state-dir").arg(root.join("state"));
         command.env("TMPDIR", root).envs(self.variables.iter().map(|(name, value)| (name, value)));
-        let (child, output) = Output::capture(command, self.sockets);
+        let (child, output) = match self.look {
+            Look::Terminal => Output::on_a_terminal(command),
+            _ => Output::capture(command, self.sockets),
+        };
         Server {
             child,
             output,
