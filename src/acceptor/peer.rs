@@ -246,4 +246,24 @@ mod tests {
         assert!(limit.check("2001:db8::1".parse().unwrap()).is_ok());
         assert!(limit.check("2001:db8::2".parse().unwrap()).is_err(), "the same /64");
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn addresses_that_are_quiet_again_are_forgotten_and_others_are_not() {
+        let rate = |per_second: u32, burst: u32| Rate {
+            per_second: per_second.try_into().unwrap(),
+            burst: burst.try_into().unwrap(),
+        };
+        let addresses = (0..1000).map(|last| IpAddr::from([10, 0, (last >> 8) as u8, last as u8]));
+        let quick = RateLimit::new(rate(u32::MAX, 1));
+        addresses.for_each(|address| quick.check(address).unwrap());
+        let slow = RateLimit::new(rate(1, 100));
+        let busy = "10.0.0.1".parse().unwrap();
+        while slow.check(busy).is_ok() {}
+
+        let sweeps = async { tokio::join!(quick.sweep(), slow.sweep()) };
+        assert!(tokio::time::timeout(2 * SWEEP, sweeps).await.is_err(), "for ever");
+
+        assert_eq!(quick.limiter.len(), 0);
+        assert_eq!(slow.limiter.len(), 1);
+    }
 }

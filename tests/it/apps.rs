@@ -33,7 +33,7 @@ async fn demo(demo: Demo) {
     if demo.streams {
         streams(&server).await;
     }
-    survives_a_crash(&server, demo.name == "wsgi").await;
+    survives_a_crash(&server, matches!(demo.name, "wsgi" | "django")).await;
 }
 
 /// What the app was told of a request.
@@ -91,6 +91,36 @@ async fn a_node_server_is_served() {
 #[tokio::test]
 async fn a_bun_handler_is_served() {
     demo(Demo { name: "bun-handler", needs: ("bun", "bun, of npm"), streams: true }).await;
+}
+
+#[tokio::test]
+async fn a_node_handler_with_fetch_is_served() {
+    demo(Demo { name: "node-fetch", needs: ("node", "nodejs"), streams: false }).await;
+}
+
+#[tokio::test]
+async fn the_start_script_of_a_package_json_is_served() {
+    demo(Demo { name: "package-json", needs: ("node", "nodejs"), streams: false }).await;
+}
+
+#[tokio::test]
+async fn a_bun_server_is_served() {
+    demo(Demo { name: "bun-server", needs: ("bun", "bun, of npm"), streams: false }).await;
+}
+
+#[tokio::test]
+async fn a_rip_handler_is_served_by_what_bun_preloads() {
+    demo(Demo { name: "rip", needs: ("bun", "bun, of npm"), streams: false }).await;
+}
+
+#[tokio::test]
+async fn a_python_server_is_served() {
+    demo(Demo { name: "python-server", needs: ("python3", "python3"), streams: false }).await;
+}
+
+#[tokio::test]
+async fn a_django_project_is_served() {
+    demo(Demo { name: "django", needs: ("django-admin", "django, of PyPI"), streams: true }).await;
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use rcgen::{CertificateParams, KeyPair};
 
@@ -127,6 +128,46 @@ async fn a_self_signed_certificate_is_kept_private_and_used_again() {
     let server = Setup::scripted().tls().start_in(server.kill()).await;
     assert_eq!(tls::serial(server.port(), "localhost").await, first);
 }
+
+#[tokio::test]
+async fn a_kept_certificate_is_used_again_until_it_has_expired() {
+    let folder = Setup::scripted().tls().start().await.kill();
+    let kept = folder.path().join("state/certs/default.pem");
+    let valid = plant(&kept, SystemTime::now() + 300 * DAY);
+    let server = Setup::scripted().tls().start_in(folder).await;
+    assert_eq!(tls::serial(server.port(), "localhost").await, valid);
+
+    let folder = server.kill();
+    let expired = plant(&kept, SystemTime::now() - DAY);
+    let server = Setup::scripted().tls().start_in(folder).await;
+    let served = tls::certificate(server.port(), "localhost").await;
+    let (_, served) = x509_parser::parse_x509_certificate(&served).unwrap();
+    assert_ne!(served.raw_serial_as_string(), expired);
+    assert!(served.validity().is_valid());
+    assert_eq!(server.get("/").await.status, 200);
+    let server = Setup::scripted().tls().start_in(server.kill()).await;
+    assert_eq!(
+        tls::serial(server.port(), "localhost").await,
+        served.raw_serial_as_string(),
+        "it is kept now"
+    );
+}
+
+/// Puts a certificate that ends then where the server keeps its own, key and chain in one file; its serial number.
+fn plant(path: &Path, end: SystemTime) -> String {
+    let key = KeyPair::generate().unwrap();
+    let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+    let mut params = CertificateParams::new(names).unwrap();
+    params.not_before = (end - 397 * DAY).into();
+    params.not_after = end.into();
+    let cert = params.self_signed(&key).unwrap();
+    assert!(path.exists(), "{}", path.display());
+    fs::write(path, format!("{}{}", key.serialize_pem(), cert.pem())).unwrap();
+    let (_, parsed) = x509_parser::parse_x509_certificate(cert.der()).unwrap();
+    parsed.raw_serial_as_string()
+}
+
+const DAY: Duration = Duration::from_secs(86_400);
 
 #[tokio::test]
 async fn an_added_host_gets_a_certificate_with_its_name() {

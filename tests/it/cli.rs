@@ -153,6 +153,31 @@ async fn what_cannot_be_run_is_told_at_once() {
 }
 
 #[tokio::test]
+async fn a_runtime_that_is_missing_is_named_with_its_package_in_one_sentence() {
+    let home = tempfile::tempdir().unwrap();
+    for (app, said) in [
+        ("node-handler", "`node` is needed to run index.js: apt install nodejs"),
+        ("node-server", "`node` is needed to run server.js: apt install nodejs"),
+        ("package-json", "`node` is needed to run scripts.start of package.json: apt install nodejs"),
+        ("bun-handler", "`bun` is needed to run index.ts: npm install -g bun"),
+        ("rip", "`bun` is needed to run index.rip: npm install -g bun"),
+        ("wsgi", "`gunicorn` is needed to run wsgi.py: apt install gunicorn"),
+        ("django", "`gunicorn` is needed to run wsgi.py: apt install gunicorn"),
+        ("asgi", "`uvicorn` is needed to run asgi.py: apt install uvicorn"),
+        ("python-server", "`python3` is needed to run main.py: apt install python3"),
+        ("command", "`python3` is needed to run `command`: apt install python3"),
+        ("ruby", "`puma` is needed to run config.ru: apt install puma"),
+    ] {
+        let app = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/apps").join(app);
+        let mut command = in_home(home.path(), SERVER);
+        command.arg(&app).args(["http:0", "--bind=127.0.0.1", "--state-dir=s", "--runtime-dir=r"]);
+        let ran = run(command.env("PATH", home.path())).await.expect(1);
+        assert!(ran.err.starts_with(&format!("rip-server: {said}")), "{ran:?}");
+        assert_eq!(ran.err.lines().count(), 1, "{ran:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_given_port_that_is_taken_is_an_error_that_names_it() {
     let home = tempfile::tempdir().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

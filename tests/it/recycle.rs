@@ -127,3 +127,46 @@ async fn a_worker_idle_when_killed_is_never_asked() {
     let reply = server.post("/echo", b"once").await;
     assert_eq!((reply.status, reply.text()), (200, "once"));
 }
+
+#[tokio::test]
+async fn an_app_that_crashes_again_and_again_leaves_the_other_alone() {
+    let server = Setup::scripted().words(&["w:2"]).start().await;
+    let other = server.root().join("other");
+    std::fs::create_dir(&other).unwrap();
+    let own = std::fs::read_to_string(server.root().join("scripted/rip.toml")).unwrap();
+    std::fs::write(other.join("rip.toml"), format!("workers = 1\n{own}")).unwrap();
+    server.ctl(&["add", "other.example", "--app", other.to_str().unwrap()]).await.expect(0);
+    let before = pids_of(&server, "scripted").await;
+    for crash in 0..4 {
+        let path = format!("/die?{crash}");
+        let reply = server.ask("POST", &path, &[("Host", "other.example")], b"").await;
+        assert_eq!((reply.status, reply.reason()), (502, "worker-died"), "after the pause it is served");
+        assert_eq!(server.get("/").await.status, 200);
+    }
+    until("it pauses for long", || async { doing(&server, "other").await.contains("failed 4 times") }).await;
+    assert_eq!(pids_of(&server, "scripted").await, before);
+    assert_eq!(doing(&server, "scripted").await, "serving");
+
+    // The first crash of the other app is its first, whatever this one has spent.
+    kill(*before.first().unwrap());
+    until("the one that was killed is replaced", || async {
+        let said = doing(&server, "scripted").await;
+        assert!(!said.contains("times"), "{said}");
+        let now = pids_of(&server, "scripted").await;
+        said == "serving" && now.len() == 2 && now != before
+    })
+    .await;
+    server.set_version("two");
+    server.ctl(&["deploy", "scripted"]).await.expect(0);
+    assert_eq!(server.get("/version").await.text(), "two");
+}
+
+async fn pids_of(server: &Server, app: &str) -> BTreeSet<u32> {
+    let workers = server.workers().await.workers;
+    workers.iter().filter(|worker| worker.app.as_str() == app).filter_map(|worker| worker.pid).collect()
+}
+
+async fn doing(server: &Server, app: &str) -> String {
+    let apps = server.status().await.apps;
+    apps.into_iter().find(|status| status.app.as_str() == app).unwrap().doing
+}

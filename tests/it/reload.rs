@@ -59,34 +59,70 @@ async fn with_none_a_changed_entry_waits_for_a_deploy() {
 }
 
 #[tokio::test]
-async fn with_module_the_same_worker_serves_the_new_code() {
+async fn with_module_the_same_node_serves_the_new_code() {
     if !has("node", "nodejs") {
         return;
     }
     // A module of either kind: Node caches the two in different places.
-    for (entry, export) in [("index.js", "module.exports ="), ("index.mjs", "export default")] {
-        let app = App { entry, export, ..App::new("one") };
-        fs::remove_file(app.path.join("index.js")).unwrap();
-        app.write("one");
-        let server = Setup::app(&app.path).words(&["w:1", "--reload=module", "r:0,0s,100r"]).start().await;
-        let before = server.worker_pids().await;
-        for text in ["two", "three", "four"] {
-            app.write(text);
-            until(&format!("{entry}: the new code serves"), || async {
-                server.get("/").await.text() == text
-            })
+    loads_anew("index.js", "module.exports =").await;
+    loads_anew("index.mjs", "export default").await;
+}
+
+#[tokio::test]
+async fn with_module_the_same_bun_serves_the_new_code() {
+    if has("bun", "bun, of npm") {
+        loads_anew("index.ts", "export default").await;
+    }
+}
+
+async fn loads_anew(entry: &'static str, export: &'static str) {
+    let app = App::of(entry, export, "one");
+    let server = Setup::app(&app.path).words(&["w:1", "--reload=module", "r:0,0s,100r"]).start().await;
+    let before = server.worker_pids().await;
+    for text in ["two", "three", "four"] {
+        app.write(text);
+        until(&format!("{entry}: the new code serves"), || async { server.get("/").await.text() == text })
             .await;
+    }
+    assert_eq!(server.worker_pids().await, before);
+}
+
+#[tokio::test]
+async fn with_module_code_that_does_not_load_leaves_the_old_one_serving() {
+    for (program, package, entry) in [("node", "nodejs", "index.mjs"), ("bun", "bun, of npm", "index.ts")] {
+        if !has(program, package) {
+            continue;
         }
+        let app = App::of(entry, "export default", "one");
+        let server = Setup::app(&app.path).words(&["w:1", "--reload=module"]).start().await;
+        let before = server.worker_pids().await;
+        fs::write(app.entry(), "this is ( no code").unwrap();
+        until(&format!("{program}: the failure is logged"), || async {
+            assert_eq!(server.get("/").await.text(), "one");
+            server.output().contains("reload failed")
+        })
+        .await;
+        app.write("two");
+        until("the repaired code serves", || async { server.get("/").await.text() == "two" }).await;
         assert_eq!(server.worker_pids().await, before);
     }
 }
 
 #[tokio::test]
-async fn with_module_a_worker_is_replaced_after_so_many_reloads() {
-    if !has("node", "nodejs") {
-        return;
+async fn with_module_a_node_worker_is_replaced_after_so_many_reloads() {
+    if has("node", "nodejs") {
+        is_replaced_after_reloads(App::new("one")).await;
     }
-    let app = App::new("one");
+}
+
+#[tokio::test]
+async fn with_module_a_bun_worker_is_replaced_after_so_many_reloads() {
+    if has("bun", "bun, of npm") {
+        is_replaced_after_reloads(App::of("index.ts", "export default", "one")).await;
+    }
+}
+
+async fn is_replaced_after_reloads(app: App) {
     let server = Setup::app(&app.path).words(&["w:1", "--reload=module", "r:0,0s,2r"]).start().await;
     let before = server.worker_pids().await;
     for round in 0.. {
@@ -148,13 +184,12 @@ struct App {
 
 impl App {
     fn new(text: &str) -> Self {
+        Self::of("index.js", "module.exports =", text)
+    }
+
+    fn of(entry: &'static str, export: &'static str, text: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let app = Self {
-            path: folder.path().join("blog"),
-            _folder: folder,
-            entry: "index.js",
-            export: "module.exports =",
-        };
+        let app = Self { path: folder.path().join("blog"), _folder: folder, entry, export };
         fs::create_dir(&app.path).unwrap();
         app.write(text);
         app

@@ -351,3 +351,19 @@ async fn a_half_open_request_of_one_client_does_not_stop_another() {
     half.send("alhost\r\n\r\n").await;
     assert_eq!(half.reply("GET").await.status, 200);
 }
+
+#[tokio::test]
+async fn a_redirect_of_the_app_is_the_clients_to_follow() {
+    let server = Setup::scripted().start().await;
+    let mut asked = Vec::new();
+    for code in [300, 301, 302, 303, 305, 307, 308] {
+        for location in ["/view", "http://localhost/view", "//evil.example/"] {
+            let target = format!("/code?code={code}&location={location}");
+            let reply = server.post(&target, b"body").await;
+            assert_eq!((reply.status, reply.field("location")), (code, location));
+            assert_eq!(reply.text(), "as asked\n");
+            asked.push(target);
+        }
+    }
+    assert_eq!(server.meeting.targets(), asked, "nothing was asked but what clients asked");
+}

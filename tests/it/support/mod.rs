@@ -57,7 +57,17 @@ pub(crate) struct Setup {
     sockets: bool,
     h2c: bool,
     listen: &'static str,
+    look: Look,
     wait: Wait,
+}
+
+/// How its records are to look.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    Json,
+    Lines,
+    /// Lines, on a terminal.
+    Terminal,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -80,6 +90,7 @@ impl Setup {
             sockets: false,
             h2c: false,
             listen: "fd",
+            look: Look::Json,
             wait: Wait::Ready,
         }
     }
@@ -151,6 +162,18 @@ impl Setup {
         self
     }
 
+    /// Records as people read them, in place of JSON.
+    pub(crate) fn lines(mut self) -> Self {
+        self.look = Look::Lines;
+        self
+    }
+
+    /// Records as people read them, on a terminal.
+    pub(crate) fn terminal(mut self) -> Self {
+        self.look = Look::Terminal;
+        self
+    }
+
     /// Do not wait for workers: there may never be one.
     pub(crate) fn without_workers(mut self) -> Self {
         self.wait = Wait::Up;
@@ -197,11 +220,17 @@ impl Setup {
         if self.app.is_none() && !self.words.iter().any(|word| word.starts_with("w:")) {
             command.arg("w:1");
         }
-        command.args(&self.words).args(["--threads", "2", "--json-logging"]);
+        command.args(&self.words).args(["--threads", "2"]);
+        if self.look == Look::Json {
+            command.arg("--json-logging");
+        }
         command.arg("--config").arg(&config);
         command.arg("--runtime-dir").arg(root.join("run")).arg("--state-dir").arg(root.join("state"));
         command.env("TMPDIR", root).envs(self.variables.iter().map(|(name, value)| (name, value)));
-        let (child, output) = Output::capture(command, self.sockets);
+        let (child, output) = match self.look {
+            Look::Terminal => Output::on_a_terminal(command),
+            _ => Output::capture(command, self.sockets),
+        };
         Server {
             child,
             output,

@@ -1,9 +1,14 @@
 //! What a server writes to standard output and standard error, line by line.
 
+use std::ffi::OsStr;
 use std::fmt;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 /// The lines so far; more come while the server runs.
 #[derive(Clone, Default)]
@@ -25,6 +30,22 @@ impl Output {
         if let Some(stderr) = child.stderr.take() {
             output.read(stderr);
         }
+        (child, output)
+    }
+
+    /// The same on a terminal of its own.
+    pub(super) fn on_a_terminal(mut command: Command) -> (Child, Self) {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let master = openpt(flags).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap();
+        let terminal =
+            File::options().read(true).write(true).open(OsStr::from_bytes(name.to_bytes())).unwrap();
+        command.stdin(Stdio::null()).stdout(terminal.try_clone().unwrap()).stderr(terminal);
+        let child = command.spawn().unwrap();
+        let output = Self::default();
+        output.read(File::from(master));
         (child, output)
     }
 

@@ -32,6 +32,7 @@ LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+: [^\0\r\n]*")
 FIRST_LINE = re.compile(rb"([A-Z-]+) ([!-~]+) HTTP/1\.1")
 
 lock = threading.Lock()
+accepting = threading.Event()
 in_hand = 0
 dropped = 0
 stopping = False
@@ -354,7 +355,9 @@ def hang(conn, request):
 
 
 def code(conn, request):
-    conn.answer("as asked\n", status=request.number("code", 200))
+    request.body()
+    location = [("Location", request.query["location"])] if "location" in request.query else []
+    conn.answer("as asked\n", status=request.number("code", 200), fields=location)
 
 
 def bare_status(conn, request):
@@ -543,6 +546,37 @@ def ws(conn, request):
             return False
 
 
+def unlisten(conn, request):
+    """Takes no connections from now on, but lives; answers once it may go on from NAME."""
+    accepting.clear()
+    listener.shutdown(socket.SHUT_RDWR)
+    wait(request.query["name"])
+    conn.answer("nobody can connect any more\n")
+
+
+def full(conn, request):
+    """Lets connections wait and fills the queue of those that may, until the test opens NAME."""
+    accepting.clear()
+    waiting = []
+    while True:
+        sock = socket.socket()
+        waiting.append(sock)
+        sock.settimeout(0.2)
+        try:
+            sock.connect(listener.getsockname())
+        except TimeoutError:
+            break
+    threading.Thread(target=make_room, args=(request.query["name"], waiting), daemon=True).start()
+    conn.answer("the queue is full\n")
+
+
+def make_room(name, waiting):
+    wait(name)
+    for sock in waiting:
+        sock.close()
+    accepting.set()
+
+
 def environment(conn, request):
     conn.answer(json.dumps(dict(os.environ)), kind="application/json")
 
@@ -588,6 +622,8 @@ ROUTES = {
     "busy": busy,
     "upgrade": upgrade,
     "ws": ws,
+    "unlisten": unlisten,
+    "full": full,
     "environment": environment,
     "memory": memory,
 }
@@ -597,8 +633,24 @@ def stop(*_):
     raise SystemExit
 
 
+def open_listener():
+    if "PORT" in os.environ:
+        return socket.create_server(("127.0.0.1", int(os.environ["PORT"])), backlog=0)
+    return socket.socket(fileno=3)
+
+
+def take():
+    """The next connection; none once the listener is shut down."""
+    accepting.wait()
+    try:
+        sock, _ = listener.accept()
+    except OSError:
+        return
+    threading.Thread(target=Connection(sock).serve, daemon=True).start()
+
+
 def main():
-    global VERSION
+    global VERSION, listener
     try:
         with open("VERSION") as file:
             VERSION = file.read()
@@ -610,14 +662,11 @@ def main():
     if start == "mute":
         threading.Event().wait()
     signal.signal(signal.SIGTERM, signal.SIG_IGN if "TERM_IGNORED" in os.environ else stop)
-    if "PORT" in os.environ:
-        listener = socket.create_server((os.environ["HOST"], int(os.environ["PORT"])))
-    else:
-        listener = socket.socket(fileno=3)
+    listener = open_listener()
+    accepting.set()
     try:
         while True:
-            sock, _ = listener.accept()
-            threading.Thread(target=Connection(sock).serve, daemon=True).start()
+            take()
     except SystemExit:
         listener.close()
         while in_hand:

@@ -1,0 +1,67 @@
+//! What people read: access records as lines, colours where they belong, what workers wrote.
+
+use crate::support::{Server, Setup, until};
+
+#[tokio::test]
+async fn a_record_is_a_line_for_people_without_any_colour_where_no_terminal_is() {
+    let server = Setup::scripted().lines().start().await;
+    assert_eq!(server.get("/code?code=404").await.status, 404);
+    let id =
+        server.ask("GET", "/", &[("Host", "nobody.example")], b"").await.field("x-request-id").to_owned();
+
+    let line = line_of(&server, "/code?code=404").await;
+    let fields: Vec<_> = line.split(' ').collect();
+    let [date, time, app, total, in_worker, method, path, status, kind, length, request] = fields[..] else {
+        panic!("not eleven fields: {line}")
+    };
+    assert!(is_like(date, "0000-00-00"), "{line}");
+    assert!(is_like(&time[..13], "00:00:00.000+") || is_like(&time[..13], "00:00:00.000-"), "{line}");
+    assert!(is_like(&time[13..], "00:00"), "{line}");
+    assert_eq!((app, method, path), ("scripted", "GET", "/code?code=404"), "{line}");
+    assert_eq!((status, kind, length), ("404", "text/plain", "9"), "{line}");
+    for taken in [total, in_worker] {
+        assert!(taken.ends_with('s') && taken.starts_with(|c: char| c.is_ascii_digit()), "{line}");
+    }
+    assert_eq!(request.len(), 20, "{line}");
+
+    // Nobody's host: no app, no worker, and the reason before the id.
+    let line = line_of(&server, &id).await;
+    assert!(line.ends_with(&format!(" unknown-host {id}")), "{line}");
+    assert!(line.contains(" - GET / 404 "), "{line}");
+
+    assert!(!server.output().contains("\u{1b}"), "{}", server.output());
+    assert!(server.output().json().is_empty(), "{}", server.output());
+}
+
+#[tokio::test]
+async fn colours_are_shown_on_a_terminal_by_status() {
+    let server = Setup::scripted().terminal().variable("NO_COLOR", "").start().await;
+    for (code, colour) in [(200, "32"), (304, "32"), (404, "33"), (500, "31")] {
+        server.get(&format!("/code?code={code}")).await;
+        let line = line_of(&server, &format!("/code?code={code} ")).await;
+        assert!(line.contains(&format!(" \u{1b}[{colour}m{code}\u{1b}[0m ")), "{line:?}");
+    }
+    let started = server.output().lines().into_iter().find(|line| line.contains("starting")).unwrap();
+    assert!(started.contains("\u{1b}["), "{started:?}");
+}
+
+#[tokio::test]
+async fn no_colours_are_shown_on_a_terminal_to_whoever_wants_none() {
+    let server = Setup::scripted().terminal().variable("NO_COLOR", "1").start().await;
+    server.get("/code?code=500").await;
+    let line = line_of(&server, "/code?code=500 ").await;
+    assert!(line.contains(" GET /code?code=500 500 text/plain "), "{line:?}");
+    assert!(!server.output().contains("\u{1b}"), "{}", server.output());
+}
+
+/// The first line with this text, once it is written.
+async fn line_of(server: &Server, text: &str) -> String {
+    until(&format!("a line with {text}"), || async { server.output().contains(text) }).await;
+    server.output().lines().into_iter().find(|line| line.contains(text)).unwrap()
+}
+
+/// Whether the text has digits where the shape has zeros, and is the shape elsewhere.
+fn is_like(text: &str, shape: &str) -> bool {
+    let fits = |(c, s): (char, char)| if s == '0' { c.is_ascii_digit() } else { c == s };
+    text.len() == shape.len() && text.chars().zip(shape.chars()).all(fits)
+}
