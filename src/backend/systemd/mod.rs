@@ -42,6 +42,7 @@ use crate::spec::{LaunchSpec, Listen, ReloadSignal, Sandbox};
 use crate::stop::Stop;
 
 use dbus::StartRequest;
+use end::Killed;
 use properties::Scope;
 use roster::{Ended, Roster, Telling};
 use starter::{Direct, Starter, Target};
@@ -151,8 +152,9 @@ impl Backend for SystemdBackend {
 
     fn signal(&self, worker: WorkerId, signal: Signal) {
         let telling = match signal {
-            Signal::Terminate | Signal::Kill => Telling::End,
-            Signal::OutOfMemory => Telling::KillForMemory,
+            Signal::Terminate => Telling::End,
+            Signal::Kill => Telling::Kill(Killed::TooSlow),
+            Signal::OutOfMemory => Telling::Kill(Killed::ForMemory),
             Signal::Reload(_) => Telling::Reload,
         };
         if let Some(target) = self.shared.roster.tell(worker, telling) {
