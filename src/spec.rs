@@ -347,6 +347,8 @@ pub struct Sandbox {
     pub tasks_max: u64,
     /// Memory in bytes, whatever the app says; `None`: no limit but the app's.
     pub memory_max: Option<u64>,
+    /// Memory in bytes above which the kernel slows the worker and takes pages from it; `None`: nowhere.
+    pub memory_high: Option<u64>,
     /// Share of the processors beside other units, 1 to 10000; systemd.resource-control(5).
     pub cpu_weight: u32,
     /// Percent of one processor; `None`: no limit.

@@ -127,7 +127,7 @@ impl Backend for ChildBackend {
             return;
         };
         match signal {
-            Signal::Kill => entry.killed = entry.killed.or(Some(Killed::Asked)),
+            Signal::Kill => entry.killed = entry.killed.or(Some(Killed::TooSlow)),
             Signal::OutOfMemory => entry.killed = Some(Killed::ForMemory),
             Signal::Terminate | Signal::Reload(_) => {}
         }
@@ -165,7 +165,7 @@ struct Entry {
 /// Why a worker was sent SIGKILL by us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Killed {
-    Asked,
+    TooSlow,
     ForMemory,
 }
 

@@ -144,7 +144,7 @@ impl Backend for FakeBackend {
                     self.end(worker, delay, Exit::Status(0));
                 }
             }
-            Signal::Kill => self.end(worker, Duration::ZERO, Exit::Signal(9)),
+            Signal::Kill => self.end(worker, Duration::ZERO, Exit::Timeout),
             Signal::OutOfMemory => self.end(worker, Duration::ZERO, Exit::OutOfMemory),
             Signal::Reload(_) => {}
         }
@@ -286,7 +286,7 @@ mod tests {
         tokio::time::timeout(Duration::from_secs(3600), events.recv()).await.unwrap_err();
         fake.signal(worker, Signal::Kill);
 
-        assert_eq!(events.recv().await, Some(Event::Exited(worker, Exit::Signal(9))));
+        assert_eq!(events.recv().await, Some(Event::Exited(worker, Exit::Timeout)));
         assert_eq!(fake.signals(), [(worker, Signal::Terminate), (worker, Signal::Kill)]);
     }
 

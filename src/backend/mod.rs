@@ -112,7 +112,7 @@ pub struct Started {
 pub enum Signal {
     /// SIGTERM: finish and go.
     Terminate,
-    /// SIGKILL.
+    /// SIGKILL, after a [`Signal::Terminate`] that it had time for: its end is then [`Exit::Timeout`].
     Kill,
     /// SIGKILL because it is over its hard memory limit: its end is then [`Exit::OutOfMemory`].
     OutOfMemory,
@@ -142,17 +142,23 @@ pub enum Exit {
     Signal(i32),
     /// Killed for its memory: by the kernel, or by [`Signal::OutOfMemory`] where the kernel holds no limit.
     OutOfMemory,
+    /// Killed because it took too long, above all to end.
+    Timeout,
+    /// Killed by its unit's watchdog, where an admin's drop-in gives it one.
+    Watchdog,
     /// Unseen: systemd could not be asked at that time.
     Unseen,
 }
 
 impl Exit {
-    /// A stable word for metrics: `exit`, `signal`, `oom`, `unseen`.
+    /// A stable word for metrics: `exit`, `signal`, `oom`, `timeout`, `watchdog`, `unseen`.
     pub fn cause(self) -> &'static str {
         match self {
             Self::Status(_) => "exit",
             Self::Signal(_) => "signal",
             Self::OutOfMemory => "oom",
+            Self::Timeout => "timeout",
+            Self::Watchdog => "watchdog",
             Self::Unseen => "unseen",
         }
     }
@@ -164,6 +170,8 @@ impl fmt::Display for Exit {
             Self::Status(status) => write!(f, "exited with status {status}"),
             Self::Signal(signal) => write!(f, "was killed by signal {signal}"),
             Self::OutOfMemory => f.write_str("ran out of memory"),
+            Self::Timeout => f.write_str("was killed for taking too long"),
+            Self::Watchdog => f.write_str("was killed by its watchdog"),
             Self::Unseen => f.write_str("ended while systemd could not be asked"),
         }
     }
@@ -241,6 +249,8 @@ pub(crate) mod tests {
             (Exit::Status(3), "exited with status 3", "exit"),
             (Exit::Signal(9), "was killed by signal 9", "signal"),
             (Exit::OutOfMemory, "ran out of memory", "oom"),
+            (Exit::Timeout, "was killed for taking too long", "timeout"),
+            (Exit::Watchdog, "was killed by its watchdog", "watchdog"),
         ] {
             assert_eq!((exit.to_string().as_str(), exit.cause()), (sentence, word));
         }

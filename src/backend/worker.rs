@@ -189,7 +189,8 @@ pub(super) fn says_ready(datagram: &[u8]) -> bool {
     datagram.split(|byte| *byte == b'\n').any(|line| line == b"READY=1")
 }
 
-/// A SIGKILL that nobody here sent, while the kernel counted a kill for memory, was that kill.
+/// A SIGKILL that nobody here sent, while the kernel counted a kill for memory, was that kill. One that was sent from
+/// here is told by why.
 fn exit_of(status: ExitStatus, killed: Option<Killed>, ooms_before: Option<u64>) -> Exit {
     let Some(signal) = status.signal() else {
         return Exit::Status(status.code().unwrap_or_default());
@@ -197,6 +198,9 @@ fn exit_of(status: ExitStatus, killed: Option<Killed>, ooms_before: Option<u64>)
     let by_kernel = || killed.is_none() && ooms_before.is_some() && oom_kills() > ooms_before;
     if signal == Signal::KILL.as_raw() && (killed == Some(Killed::ForMemory) || by_kernel()) {
         return Exit::OutOfMemory;
+    }
+    if signal == Signal::KILL.as_raw() && killed == Some(Killed::TooSlow) {
+        return Exit::Timeout;
     }
     Exit::Signal(signal)
 }
@@ -327,11 +331,11 @@ mod tests {
     }
 
     #[test]
-    fn a_sigkill_is_a_kill_for_memory_only_with_a_reason() {
+    fn a_sigkill_is_told_by_its_reason() {
         let killed = ExitStatus::from_raw(9);
         let many = Some(u64::MAX);
         assert_eq!(exit_of(killed, Some(Killed::ForMemory), many), Exit::OutOfMemory);
-        assert_eq!(exit_of(killed, Some(Killed::Asked), many), Exit::Signal(9));
+        assert_eq!(exit_of(killed, Some(Killed::TooSlow), many), Exit::Timeout);
         assert_eq!(exit_of(killed, None, many), Exit::Signal(9));
         assert_eq!(exit_of(killed, None, None), Exit::Signal(9));
         assert_eq!(exit_of(ExitStatus::from_raw(15), Some(Killed::ForMemory), many), Exit::Signal(15));

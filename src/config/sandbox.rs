@@ -62,7 +62,7 @@ mod tests {
     fn what_the_file_says_holds() {
         let admin = read_text(
             "[sandbox]\nuser = \"blog\"\nroots = [\"/apps\", \"/opt/apps\"]\nnetwork = false\nmemory_max = \"1G\"\n\
-             cpu_quota = 150\nip_deny = [\"0.0.0.0/0\"]\ncredentials = [\"db:/etc/db.key\"]\n\
+             memory_high = \"800M\"\ncpu_quota = 150\nip_deny = [\"0.0.0.0/0\"]\ncredentials = [\"db:/etc/db.key\"]\n\
              [app]\npath = \"/opt/blog\"\n[[apps]]\npath = \"/opt/shop\"\n",
         )
         .unwrap();
@@ -70,6 +70,7 @@ mod tests {
         assert_eq!(admin.sandbox.user.as_deref(), Some("blog"));
         assert_eq!(admin.sandbox.roots, [PathBuf::from("/apps"), "/opt/apps".into()]);
         assert_eq!((admin.sandbox.network, admin.sandbox.memory_max), (false, Some(1 << 30)));
+        assert_eq!(admin.sandbox.memory_high, Some(800 << 20));
         assert_eq!((admin.sandbox.cpu_quota, admin.sandbox.ip_deny.len()), (Some(150), 1));
         assert_eq!(admin.sandbox.credentials, ["db:/etc/db.key"]);
     }

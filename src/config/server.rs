@@ -62,6 +62,7 @@ pub(crate) fn sandbox(stack: &Stack<'_>) -> Sandbox {
         ip_deny: stack.get(Id::SandboxIpDeny).unwrap_or_default(),
         tasks_max: stack.want(Id::SandboxTasks),
         memory_max: stack.want(Id::SandboxMemory),
+        memory_high: stack.want(Id::SandboxMemoryHigh),
         cpu_weight: narrow(stack.want(Id::SandboxCpuWeight)),
         cpu_quota: stack.want::<Option<u64>>(Id::SandboxCpuQuota).map(narrow),
         write_execute: stack.want(Id::SandboxWriteExecute),

@@ -274,6 +274,9 @@ settings! {
     SandboxMemory: Units, SizeLimit, Is("off"), "SIZE",
         [Server("sandbox.memory_max")],
         "most memory of one worker, whatever its app says";
+    SandboxMemoryHigh: Units, SizeLimit, Is("off"), "SIZE",
+        [Server("sandbox.memory_high")],
+        "memory above which a worker is slowed and its memory reclaimed, before memory_max ends it";
     SandboxCpuWeight: Units, Count(1, 10_000), Is("100"), "N",
         [Server("sandbox.cpu_weight")],
         "share of the processors beside other units";

@@ -175,11 +175,13 @@ impl Record {
         self.wear.memory.is_some() || self.spec.launch.memory.hard.is_some()
     }
 
-    /// A stable word for how it ended: what nobody asked for tells itself, and a SIGTERM that was asked for is no signal.
+    /// A stable word for how it ended: what nobody asked for tells itself, and a SIGTERM that was asked for is no signal
+    /// unless it was ignored.
     pub(super) fn cause_of(&self, exit: Exit) -> &'static str {
         match self.state {
             _ if exit == Exit::OutOfMemory => exit.cause(),
             _ if self.condemned => "condemned",
+            _ if matches!(exit, Exit::Timeout | Exit::Watchdog) => exit.cause(),
             State::Draining { .. } | State::Stopping { .. } => "asked",
             State::Starting { .. } | State::Ready | State::Exited => exit.cause(),
         }

@@ -124,6 +124,7 @@ impl AppTask {
         if let Some(current) = self.current.as_mut().filter(|current| current.id == generation) {
             // What serves has served: it is started again for as long as it takes.
             current.budget.failed(failure, now);
+            current.last_failure = Some(why.to_owned());
             let reason = format!("a worker {why}");
             self.facts.send_if_modified(|facts| {
                 // One that was adopted and does not answer: it is replaced, and nobody waits for that.
@@ -138,6 +139,7 @@ impl AppTask {
         }
         let trial = self.rollout.as_mut().and_then(|rollout| rollout.trial.as_mut());
         let Some(trial) = trial.filter(|trial| trial.id == generation) else { return };
+        trial.last_failure = Some(why.to_owned());
         if trial.budget.failed(failure, now) == Verdict::Reject {
             let failures = trial.budget.failures();
             let times =

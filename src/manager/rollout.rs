@@ -23,12 +23,14 @@ pub(super) struct Generation {
     pub(super) spec: Arc<AppSpec>,
     /// What may still go wrong with it.
     pub(super) budget: Budget,
+    /// What became of the worker that failed last.
+    pub(super) last_failure: Option<String>,
 }
 
 impl Generation {
     /// A generation none of whose workers has been started.
     pub(super) fn new(id: GenerationId, spec: Arc<AppSpec>) -> Self {
-        Self { id, spec, budget: Budget::new() }
+        Self { id, spec, budget: Budget::new(), last_failure: None }
     }
 }
 

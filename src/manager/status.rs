@@ -116,8 +116,9 @@ fn pause(generation: &Generation, now: Instant) -> Option<String> {
     let left = generation.budget.paused_until(now)? - now;
     let failures = generation.budget.failures();
     let times = if failures == 1 { "time" } else { "times" };
+    let last = generation.last_failure.iter().map(|why| format!(", the last one {why}")).collect::<String>();
     Some(format!(
-        "waiting {:.1} s before starting a worker: it failed {failures} {times}",
+        "waiting {:.1} s before starting a worker: it failed {failures} {times}{last}",
         left.as_secs_f64()
     ))
 }

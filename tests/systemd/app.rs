@@ -114,7 +114,7 @@ impl Machine {
     #[track_caller]
     pub(crate) fn holds(&self, what: &str, holds: bool) {
         assert!(holds, "does not hold: {what}\n{}", self.journal());
-        println!("systemd | {:<8} | {what}", self.system().name());
+        self.report("systemd", what);
     }
 
     /// The same of two values.

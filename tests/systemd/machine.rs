@@ -31,6 +31,8 @@ impl System {
 /// A booted system. When it is dropped it is switched off, and everything that was changed in it is gone.
 pub(crate) struct Machine {
     system: System,
+    /// In reports.
+    case: &'static str,
     unshare: Child,
     /// The control group that everything in it is in.
     group: PathBuf,
@@ -46,7 +48,7 @@ pub(crate) struct Done {
 
 impl Machine {
     /// Boots a system with the package's file in `/root`, not installed.
-    pub(crate) fn boot(system: System) -> Self {
+    pub(crate) fn boot(system: System, case: &'static str) -> Self {
         let name = format!("rip{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::SeqCst));
         let group = cgroups().join(&name);
         let lower = cache().join(system.name());
@@ -78,7 +80,7 @@ impl Machine {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        let machine = Self { system, unshare, group };
+        let machine = Self { system, case, unshare, group };
         machine.await_booted();
         machine
     }
@@ -92,6 +94,11 @@ impl Machine {
 
     pub(crate) fn system(&self) -> System {
         self.system
+    }
+
+    /// A line of the report: `systemd | SYSTEM | CASE | …`, or of figures with another word in front.
+    pub(crate) fn report(&self, kind: &str, what: &str) {
+        println!("{kind} | {:<8} | {} | {what}", self.system.name(), self.case);
     }
 
     /// The first process in it; another after each reboot.

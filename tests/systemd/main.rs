@@ -1,6 +1,6 @@
 //! The package on real systemd: clean Debian 12 and 13 systems, booted in containers, in which it is installed with apt.
 //!
-//! Each test boots a system of its own. What it has seen hold is printed, a line each: `systemd | bookworm | …`.
+//! Each test boots a system of its own. What it has seen hold is printed, a line each: `systemd | bookworm | CASE | …`.
 //! What is booted and installed is made by `tests/systemd/prepare`.
 
 #![allow(missing_docs, reason = "test names say what they are about")]
@@ -35,20 +35,20 @@ macro_rules! on_both {
         mod $case {
             #[test]
             fn bookworm() {
-                crate::on(crate::machine::System::Bookworm, super::cases::$case);
+                crate::on(crate::machine::System::Bookworm, module_path!(), super::cases::$case);
             }
 
             #[test]
             fn trixie() {
-                crate::on(crate::machine::System::Trixie, super::cases::$case);
+                crate::on(crate::machine::System::Trixie, module_path!(), super::cases::$case);
             }
         }
     )*};
 }
 pub(crate) use on_both;
 
-/// Runs a case on a system with the package's file in it, or says why not.
-fn on(system: System, case: impl FnOnce(Machine)) {
+/// Runs the case of a module on a system with the package's file in it, or says why not.
+fn on(system: System, module: &'static str, case: impl FnOnce(Machine)) {
     let cache = machine::cache();
     let there =
         cache.join(format!("{}.list", system.name())).exists() && cache.join("rip-server-next.deb").exists();
@@ -58,5 +58,6 @@ fn on(system: System, case: impl FnOnce(Machine)) {
         eprintln!("SKIPPED {why}");
         return;
     }
-    case(Machine::boot(system));
+    let name = module.split_once("::").map_or(module, |(_, name)| name);
+    case(Machine::boot(system, name));
 }

@@ -9,7 +9,7 @@ crate::on_both! {
 fn lintian_finds_nothing() {
     let changes = crate::machine::cache().join("rip-server.deb");
     if !changes.exists() {
-        return crate::on(crate::machine::System::Bookworm, |_| ());
+        return crate::on(crate::machine::System::Bookworm, module_path!(), |_| ());
     }
     let words = ["--allow-root", "--fail-on", "error,warning", "--tag-display-limit", "0"];
     // The archive's addresses and bug numbers are not this package's.
@@ -18,7 +18,7 @@ fn lintian_finds_nothing() {
     let said_text =
         String::from_utf8_lossy(&said.stdout).into_owned() + &String::from_utf8_lossy(&said.stderr);
     assert!(said.status.success(), "{said_text}");
-    println!("systemd | package  | lintian finds no error and no warning");
+    println!("systemd | package  | package::lintian_finds_nothing | lintian finds no error and no warning");
 }
 
 mod cases {

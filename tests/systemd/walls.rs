@@ -108,7 +108,7 @@ mod cases {
             let said = m.ok(&format!("systemd-analyze security --no-pager '{unit}' | tail -1"));
             let score: f32 =
                 said.split_whitespace().filter_map(|word| word.parse().ok()).next_back().unwrap();
-            println!("systemd | {:<8} | systemd-analyze security: {what} {score}", m.system().name());
+            m.report("systemd", &format!("systemd-analyze security: {what} {score}"));
             m.holds(&format!("{what} scores at most {most}"), score <= most);
         }
         m.same("the acceptor has no capability", m.show(SERVICE, "CapabilityBoundingSet"), String::new());

@@ -6,6 +6,15 @@ use zbus::{OwnedVariant, Variant};
 
 use crate::backend::Exit;
 
+/// Why a worker was sent SIGKILL by the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Killed {
+    /// It had SIGTERM, and time.
+    TooSlow,
+    /// It was over its hard memory limit.
+    ForMemory,
+}
+
 /// What is known of a unit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Known {
@@ -52,10 +61,15 @@ impl Known {
     }
 
     /// How it ended; systemd.service(5), `Result`, and systemd.exec(5), `$EXIT_CODE`.
-    pub(super) fn exit(&self, killed_for_memory: bool) -> Exit {
+    ///
+    /// systemd and the server give a worker the same time to end, and either may be the one that kills it then.
+    pub(super) fn exit(&self, killed: Option<Killed>) -> Exit {
         match (self.result.as_str(), self.code) {
             ("oom-kill", _) => Exit::OutOfMemory,
-            (_, KILLED | DUMPED) if killed_for_memory => Exit::OutOfMemory,
+            (_, KILLED | DUMPED) if killed == Some(Killed::ForMemory) => Exit::OutOfMemory,
+            ("watchdog", _) => Exit::Watchdog,
+            ("timeout", _) => Exit::Timeout,
+            (_, KILLED | DUMPED) if killed == Some(Killed::TooSlow) => Exit::Timeout,
             (_, EXITED) => Exit::Status(self.status),
             (_, KILLED | DUMPED) => Exit::Signal(self.status),
             _ => Exit::Unseen,
@@ -99,13 +113,18 @@ mod tests {
             ("signal", KILLED, 9, Exit::Signal(9)),
             ("core-dump", DUMPED, 11, Exit::Signal(11)),
             ("oom-kill", KILLED, 9, Exit::OutOfMemory),
-            ("timeout", KILLED, 9, Exit::Signal(9)),
+            ("timeout", KILLED, 9, Exit::Timeout),
+            ("timeout", EXITED, 1, Exit::Timeout),
+            ("watchdog", KILLED, 6, Exit::Watchdog),
+            ("watchdog", DUMPED, 6, Exit::Watchdog),
             ("", 0, 0, Exit::Unseen),
         ] {
-            assert_eq!(ended(result, code, status).exit(false), exit, "{result}");
+            assert_eq!(ended(result, code, status).exit(None), exit, "{result}");
             assert!(ended(result, code, status).is_over());
         }
-        assert_eq!(ended("signal", KILLED, 9).exit(true), Exit::OutOfMemory);
+        assert_eq!(ended("signal", KILLED, 9).exit(Some(Killed::ForMemory)), Exit::OutOfMemory);
+        assert_eq!(ended("signal", KILLED, 9).exit(Some(Killed::TooSlow)), Exit::Timeout);
+        assert_eq!(ended("success", EXITED, 0).exit(Some(Killed::TooSlow)), Exit::Status(0));
     }
 
     #[test]

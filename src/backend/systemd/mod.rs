@@ -45,6 +45,7 @@ use crate::name::{InstanceName, WorkerId};
 use crate::spec::{LaunchSpec, ReloadSignal, Sandbox};
 use crate::stop::{Stop, StopHandle};
 
+use end::Killed;
 use properties::Scope;
 use request::request;
 use roster::{Ended, Roster, Telling};
@@ -178,8 +179,9 @@ impl Backend for SystemdBackend {
 
     fn signal(&self, worker: WorkerId, signal: Signal) {
         let telling = match signal {
-            Signal::Terminate | Signal::Kill => Telling::End,
-            Signal::OutOfMemory => Telling::KillForMemory,
+            Signal::Terminate => Telling::End,
+            Signal::Kill => Telling::Kill(Killed::TooSlow),
+            Signal::OutOfMemory => Telling::Kill(Killed::ForMemory),
             Signal::Reload(_) => Telling::Reload,
         };
         if let Some(target) = self.shared.roster.tell(worker, telling) {

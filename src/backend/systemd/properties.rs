@@ -172,6 +172,9 @@ fn limits<'a>(worker: &Worker<'a>, list: &mut List<'a>) {
         // Pages put out to the disk would only make the end slower.
         list.put("MemorySwapMax", 0_u64);
     }
+    if let Some(bytes) = sandbox.memory_high {
+        list.put("MemoryHigh", bytes);
+    }
     list.put("TasksMax", sandbox.tasks_max);
     list.put("CPUWeight", u64::from(sandbox.cpu_weight));
     if let Some(percent) = sandbox.cpu_quota {
@@ -371,6 +374,13 @@ mod tests {
         assert_eq!(list(&request(), &narrow, Scope::System)["MemoryMax"], format!("uint64 {}", 1_u64 << 20));
         let unlimited = StartRequest { memory_max: 0, ..request() };
         assert!(!list(&unlimited, &sandbox(), Scope::System).contains_key("MemoryMax"));
+    }
+
+    #[test]
+    fn memory_is_slowed_only_where_the_admin_says() {
+        assert!(!list(&request(), &sandbox(), Scope::System).contains_key("MemoryHigh"));
+        let slowed = Sandbox { memory_high: Some(1 << 20), ..sandbox() };
+        assert_eq!(list(&request(), &slowed, Scope::System)["MemoryHigh"], format!("uint64 {}", 1_u64 << 20));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use zbus::OwnedVariant;
 
 use super::bus::object_of;
-use super::end::Known;
+use super::end::{Killed, Known};
 use super::starter::Target;
 use crate::backend::Exit;
 use crate::backend::sockets::SocketFile;
@@ -31,7 +31,7 @@ pub(super) struct Entry {
     starting: Option<oneshot::Sender<Result<u32, Exit>>>,
     /// It was told to end.
     told: bool,
-    killed_for_memory: bool,
+    killed: Option<Killed>,
     memory: Option<u64>,
     files: Vec<SocketFile>,
     /// Reads its notify socket.
@@ -103,7 +103,7 @@ impl Roster {
 
     /// A start that failed is told to whoever waits for it; an end of what ran is an event.
     fn end(mut entry: Entry) -> Option<Ended> {
-        let exit = entry.known.exit(entry.killed_for_memory);
+        let exit = entry.known.exit(entry.killed);
         match entry.starting.take() {
             Some(starting) => match starting.send(Err(exit)) {
                 Ok(()) => None,
@@ -119,7 +119,9 @@ impl Roster {
         let mut entries = self.lock();
         let entry = entries.values_mut().find(|entry| entry.target.worker == worker)?;
         entry.told |= telling != Telling::Reload;
-        entry.killed_for_memory |= telling == Telling::KillForMemory;
+        if let Telling::Kill(why) = telling {
+            entry.killed.get_or_insert(why);
+        }
         Some(entry.target.clone())
     }
 
@@ -164,7 +166,7 @@ impl Roster {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Telling {
     End,
-    KillForMemory,
+    Kill(Killed),
     Reload,
 }
 
@@ -176,16 +178,7 @@ impl Entry {
         listening: Option<StopHandle>,
     ) -> Self {
         let known = Known::default();
-        Self {
-            target,
-            known,
-            starting,
-            told: false,
-            killed_for_memory: false,
-            memory: None,
-            files,
-            listening,
-        }
+        Self { target, known, starting, told: false, killed: None, memory: None, files, listening }
     }
 }
 

@@ -81,7 +81,8 @@ async fn a_crash_loop_of_what_serves_is_retried_with_pauses_for_ever() {
     }
     world.backend.crash(WorkerId(10), Exit::Signal(11));
     let app = world.until("paused", |app| app.workers.ready == 0).await;
-    assert!(app.doing.ends_with("before starting a worker: it failed 10 times"), "{}", app.doing);
+    let said = "before starting a worker: it failed 10 times, the last one was killed by signal 11";
+    assert!(app.doing.ends_with(said), "{}", app.doing);
 }
 
 #[tokio::test(start_paused = true)]
@@ -197,6 +198,18 @@ async fn a_condemned_worker_is_terminated_killed_and_replaced() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_worker_that_takes_no_notice_of_its_end_counts_as_timed_out() {
+    let world = World::start([blog()], |_| Behaviour { on_terminate: None, ..Behaviour::default() });
+    assert_eq!(world.manager.settled().await, []);
+
+    world.manager.scale(Scale { app: None, workers: "1".into() }).await.unwrap();
+
+    world.until("gone", |app| app.workers.ready == 1 && app.workers.stopping == 0).await;
+    let page = world.metrics.render();
+    assert!(page.contains(r#"rip_worker_exits_total{app="blog",cause="timeout"} 1"#), "{page}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_worker_that_cannot_be_reached_counts_as_crashed() {
     let world = World::serving(workers(blog(), 1)).await;
     let lease = world.claim("blog.example").await.unwrap();
@@ -204,7 +217,8 @@ async fn a_worker_that_cannot_be_reached_counts_as_crashed() {
     lease.condemn(Condemned::Unreachable);
 
     let app = world.until("gone", |app| app.workers.ready + app.workers.stopping == 0).await;
-    assert!(app.doing.ends_with("before starting a worker: it failed 1 time"), "{}", app.doing);
+    let said = "before starting a worker: it failed 1 time, the last one could not be connected to";
+    assert!(app.doing.ends_with(said), "{}", app.doing);
     world.at_rest(1).await;
 }
 
