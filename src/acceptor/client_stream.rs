@@ -152,15 +152,9 @@ impl Wire {
         }
     }
 
-    fn note_write<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        let mut state = self.lock();
-        if result.is_ready() {
-            state.blocked = None;
-        } else if state.blocked.is_none() {
-            state.blocked = Some(Instant::now());
-        }
-        drop(state);
-        result
+    /// A write waits for the client to read, or no longer does.
+    fn blocked(&self, since: Option<Instant>) {
+        self.lock().blocked = since;
     }
 }
 
@@ -168,13 +162,15 @@ impl Wire {
 pub(super) struct ClientStream {
     transport: Transport,
     wire: Arc<Wire>,
+    /// Whether the wire knows of a write that waits.
+    blocked: bool,
     lingered: usize,
     shut: bool,
 }
 
 impl ClientStream {
     pub(super) fn new(transport: Transport, wire: Arc<Wire>) -> Self {
-        Self { transport, wire, lingered: 0, shut: false }
+        Self { transport, wire, blocked: false, lingered: 0, shut: false }
     }
 
     fn transport(self: Pin<&mut Self>) -> (Pin<&mut dyn Stream>, &Wire) {
@@ -184,6 +180,25 @@ impl ClientStream {
             Transport::Tls(stream) => Pin::new(stream.as_mut() as &mut dyn Stream),
         };
         (transport, &this.wire)
+    }
+}
+
+impl ClientStream {
+    fn note_write<T>(&mut self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if result.is_pending() != self.blocked {
+            self.blocked = result.is_pending();
+            self.wire.blocked(self.blocked.then(Instant::now));
+        }
+        result
+    }
+
+    /// Ready when there is something to read, or the connection broke.
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let socket = match &self.transport {
+            Transport::Plain(stream) => stream,
+            Transport::Tls(stream) => stream.get_ref().0,
+        };
+        socket.poll_read_ready(cx).map(|_| ())
     }
 }
 
@@ -205,18 +220,20 @@ impl AsyncRead for ClientStream {
 }
 
 impl AsyncWrite for ClientStream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let (transport, wire) = self.transport();
-        wire.note_write(transport.poll_write(cx, buf))
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let (transport, _) = self.as_mut().transport();
+        let result = transport.poll_write(cx, buf);
+        self.note_write(result)
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let (transport, wire) = self.transport();
-        wire.note_write(transport.poll_write_vectored(cx, bufs))
+        let (transport, _) = self.as_mut().transport();
+        let result = transport.poll_write_vectored(cx, bufs);
+        self.note_write(result)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -226,9 +243,10 @@ impl AsyncWrite for ClientStream {
         }
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let (transport, wire) = self.transport();
-        wire.note_write(transport.poll_flush(cx))
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let (transport, _) = self.as_mut().transport();
+        let result = transport.poll_flush(cx);
+        self.note_write(result)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -41,8 +41,10 @@ where
     }
 }
 
-/// How a connection came to its end.
+/// How a connection came to its end, or to rest.
 enum End {
+    /// Nothing is to be done: it has had no request for a while.
+    Resting,
     /// By itself, or by an error of the client's.
     Closed(Option<hyper::Error>),
     /// Its head was not complete in time.
@@ -64,8 +66,23 @@ pub(super) async fn serve_http1(conn: Rc<Connection>, stream: ClientStream) {
         .max_headers(limits.max_fields)
         .max_header_size(limits.max_head)
         .max_buf_size(limits.max_head.max(MIN_BUFFER) * 2);
-    let mut serving = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
-    let end = drive(&mut serving, &wire, limits, &shard.stop, |serving| serving.graceful_shutdown()).await;
+    let mut stream = stream;
+    let (serving, end) = loop {
+        // Boxed, so that a connection at rest has only its place in this task.
+        let connection = builder.serve_connection(TokioIo::new(stream), &service).with_upgrades();
+        let mut serving = Box::new(connection);
+        let end =
+            drive(&mut *serving, &wire, limits, &shard.stop, |serving| serving.graceful_shutdown()).await;
+        if !matches!(end, End::Resting) {
+            break (serving, end);
+        }
+        // Only upgrades take the parts away, and those have ended the connection.
+        let Some(parts) = serving.into_parts() else { return };
+        stream = parts.io.into_inner();
+        if !parts.read_buf.is_empty() || !rest(&stream, &wire, limits, &shard.stop).await {
+            return say(b"", stream).await;
+        }
+    };
     match end {
         // hyper has answered it already.
         End::Closed(Some(error)) if error.is_parse() => {
@@ -76,16 +93,29 @@ pub(super) async fn serve_http1(conn: Rc<Connection>, stream: ClientStream) {
         End::HeadTimeout => {
             record_unread(&conn, 408, "too-slow");
             if let Some(parts) = serving.into_parts() {
-                say_too_slow(parts.io.into_inner()).await;
+                say(HEAD_TIMEOUT, parts.io.into_inner()).await;
             }
         }
-        End::Closed(_) | End::WriteTimeout => {}
+        End::Closed(_) | End::WriteTimeout | End::Resting => {}
     }
 }
 
-async fn say_too_slow(mut stream: ClientStream) {
+/// Waits for the next request without anything to serve it by; false when the connection is to end first.
+async fn rest(stream: &ClientStream, wire: &Wire, limits: &Limits, stop: &Stop) -> bool {
+    let Phase::Idle(since) = wire.waiting().0 else { return true };
+    tokio::select! {
+        biased;
+        () = poll_fn(|cx| stream.poll_readable(cx)) => true,
+        () = tokio::time::sleep_until(since + limits.keepalive) => false,
+        // A request may be on its way.
+        () = stop.requested() => tokio::time::timeout(LINGER, poll_fn(|cx| stream.poll_readable(cx))).await.is_ok(),
+    }
+}
+
+/// The last words on a connection.
+async fn say(bytes: &[u8], mut stream: ClientStream) {
     let words = async {
-        stream.write_all(HEAD_TIMEOUT).await?;
+        stream.write_all(bytes).await?;
         stream.shutdown().await
     };
     // A client that does not even read this is gone.
@@ -155,6 +185,7 @@ where
                 Expired::Nothing => looked = Instant::now(),
                 Expired::Head => return Poll::Ready(End::HeadTimeout),
                 Expired::Write => return Poll::Ready(End::WriteTimeout),
+                Expired::Rest => return Poll::Ready(End::Resting),
                 Expired::Idle if stopping => return Poll::Ready(End::Closed(None)),
                 Expired::Idle => {
                     stopping = true;
@@ -176,6 +207,8 @@ enum Expired {
     Head,
     Idle,
     Write,
+    /// Of HTTP/1 only.
+    Rest,
 }
 
 /// `asked`: since when the connection is to end; `looked`: when it was last looked at in vain.
@@ -191,6 +224,9 @@ fn next_deadline(
     }
     let (since, deadline) = match phase {
         Phase::Head(since) => (since, (since + limits.head, Expired::Head)),
+        Phase::Idle(since) if !wire.is_http2() && asked.is_none() && limits.keepalive > RESTS_AFTER => {
+            (since, (since + RESTS_AFTER, Expired::Rest))
+        }
         Phase::Idle(since) => (since, (since + limits.keepalive, Expired::Idle)),
         Phase::Busy(since) => {
             return (since.max(looked) + BUSY_CHECK.min(limits.write_idle), Expired::Nothing);
@@ -201,6 +237,8 @@ fn next_deadline(
     leave.into_iter().fold(deadline, |one, other| if other.0 < one.0 { other } else { one })
 }
 
+/// A connection without a request for so long gives up all that serving one takes, but its TLS session.
+const RESTS_AFTER: Duration = Duration::from_secs(1);
 /// The least buffer hyper takes.
 const MIN_BUFFER: usize = 8 << 10;
 /// A connection in the middle of a request is looked at that often.

@@ -2,7 +2,6 @@
 //!
 //! Requests are framed anew, never copied through. Never here: reading or writing a socket.
 
-use std::io::Write;
 use std::mem::MaybeUninit;
 
 use bytes::{Buf, Bytes};
@@ -91,14 +90,12 @@ fn write_origin(out: &mut Vec<u8>, origin: &Origin<'_>) {
     write_field(out, "x-forwarded-for", origin.forwarded_for.as_bytes());
     write_field(out, "x-forwarded-proto", origin.proto.as_bytes());
     write_field(out, "x-forwarded-host", origin.host.as_bytes());
-    // Writing to a Vec cannot fail.
-    let _ = write!(
-        out,
-        "x-forwarded-port: {}\r\nx-request-id: {}\r\nx-request-start: t={}\r\n",
-        origin.port,
-        origin.id.as_str(),
-        origin.start_ms
-    );
+    let mut digits = itoa::Buffer::new();
+    write_field(out, "x-forwarded-port", digits.format(origin.port).as_bytes());
+    write_field(out, "x-request-id", origin.id.as_str().as_bytes());
+    out.extend_from_slice(b"x-request-start: t=");
+    out.extend_from_slice(digits.format(origin.start_ms).as_bytes());
+    out.extend_from_slice(b"\r\n");
 }
 
 fn write_framing(out: &mut Vec<u8>, head: RequestHead<'_>, framing: SendFraming, keepalive: bool) {
@@ -109,7 +106,7 @@ fn write_framing(out: &mut Vec<u8>, head: RequestHead<'_>, framing: SendFraming,
         }
         SendFraming::None => {}
         SendFraming::Length(length) => {
-            let _ = write!(out, "content-length: {length}\r\n");
+            write_field(out, "content-length", itoa::Buffer::new().format(length).as_bytes());
         }
         SendFraming::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
     }

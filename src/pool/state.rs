@@ -3,7 +3,7 @@
 //! Invariant: every seat handed out comes back by [`PoolState::release`] exactly once, and a worker never has more
 //! seats out than its concurrency. Never here: waking anybody.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use http::Method;
@@ -114,7 +114,7 @@ impl Slot {
 
 /// All there is to know about a pool.
 pub(super) struct PoolState<W> {
-    slots: HashMap<WorkerId, Slot>,
+    slots: BTreeMap<WorkerId, Slot>,
     /// Free seats, the most recently freed last. May hold seats of workers that are no longer routable: they are
     /// skipped when they come up.
     free: Vec<(WorkerId, usize)>,
@@ -131,7 +131,7 @@ pub(super) struct PoolState<W> {
 impl<W> PoolState<W> {
     pub(super) fn new(max_queue: usize) -> Self {
         Self {
-            slots: HashMap::new(),
+            slots: BTreeMap::new(),
             free: Vec::new(),
             queue: VecDeque::new(),
             held: 0,
