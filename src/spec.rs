@@ -299,6 +299,8 @@ pub struct Limits {
     pub h2_streams: u32,
     /// Bytes of a request body kept in memory before the spool file.
     pub body_memory: usize,
+    /// Bytes that larger request bodies share in memory before they need spool files.
+    pub body_room: usize,
     /// Bytes of an answer kept in memory before the spool file.
     pub reply_memory: usize,
     /// Bytes of an answer kept in the spool file before the worker has to wait.

@@ -19,6 +19,7 @@ use super::error::ServeError;
 use super::link::{Link, Source};
 use super::reply_body::CutShort;
 use super::request_body::discard;
+use super::send::after_the_others;
 use super::spool::Spool;
 use super::upload::{Passed, Upload};
 use super::worker_body::{BodyDecoder, Piece};
@@ -136,7 +137,14 @@ async fn pump(
                 buffer.complete(trailers);
                 return Ok(());
             }
-            Ok(Piece::Data(data)) => put(data, buffer, how, &mut spool_works).await?,
+            Ok(Piece::Data(data)) => {
+                let much = data.len() >= MUCH;
+                put(data, buffer, how, &mut spool_works).await?;
+                if much {
+                    // The client is sent it while it is still in the core's cache.
+                    after_the_others().await;
+                }
+            }
             Ok(Piece::Need) => {
                 let read = link.within(Instant::now() + how.worker_idle, async |link| link.fill().await);
                 tokio::select! {
@@ -260,5 +268,7 @@ impl Answer {
     }
 }
 
+/// As much as is worth a turn of its own.
+const MUCH: usize = 16 << 10;
 /// The rest of an answer that is read for nobody, to keep its connection.
 const WORTH_READING: u64 = 1 << 20;

@@ -25,7 +25,7 @@ use super::link::{Link, Source};
 use super::reply_body::ReplyBody;
 use super::request_body::RequestBody;
 use super::respond::{is_busy, respond};
-use super::send::{Sent, send};
+use super::send::{Sent, after_the_others, send};
 use super::shard::Shard;
 use super::tunnel::Upgrade;
 use super::upload::{Passed, Upload};
@@ -198,6 +198,7 @@ async fn converse(
     let turn = upload.as_ref().map(|upload| upload.turn());
     let (link, all_sent) = in_hand.parts();
     let work = async |link: &mut Link| {
+        after_the_others().await;
         let sent = send(link, out, &request.body).await?;
         let head = match &mut upload {
             None => {

@@ -157,6 +157,8 @@ async fn take_body(
         limits: &conn.shard.server.limits,
         max_body: rules.max_body,
         folder: &conn.shard.server.spool,
+        room: &conn.shard.server.room,
+        stock: &conn.shard.stock,
         metrics: &conn.shard.metrics,
     };
     let collected = collect(incoming, how).await?;

@@ -31,6 +31,7 @@ mod reply;
 mod reply_body;
 mod request_body;
 mod respond;
+mod room;
 mod route;
 mod send;
 mod shard;
@@ -72,6 +73,7 @@ pub use bind::{BindError, bind_port};
 
 use listen::{Gate, accept};
 use peer::RateLimit;
+use room::Room;
 use shard::{Role, Server, Shard};
 use stock::Stock;
 
@@ -222,6 +224,7 @@ fn run_shard(shard: Shard, listeners: Listeners, gate: &Arc<Gate>) {
         tokio::select! {
             () = shard.stop.requested() => {}
             () = sweep => {}
+            () = shard.stock.sweep() => {}
         }
         shard.stop.finished().await;
     });
@@ -241,6 +244,7 @@ fn server(parts: &Parts) -> Server {
         spool: parts.spool.clone(),
         started: Instant::now(),
         rate: parts.spec.limits.rate.map(RateLimit::new),
+        room: Room::new(parts.spec.limits.body_room),
     }
 }
 

@@ -16,14 +16,16 @@ use crate::metrics::Metrics;
 use crate::spec::Limits;
 
 use super::error::ServeError;
+use super::room::{Part, Room};
 use super::spool::{SPOOL_PIECE, Spool};
+use super::stock::Stock;
 use super::trailers::clean;
 use super::worker_head::SendFraming;
 
 /// A request's body as it is sent to a worker.
 pub(super) enum RequestBody {
     Empty,
-    Memory(Vec<Bytes>, u64),
+    Memory(Collected),
     Spooled(Spool, u64),
     /// Collected, with fields behind it: sent in chunks, or there would be no place for them.
     WithTrailers(Box<Self>, HeaderMap),
@@ -33,11 +35,19 @@ pub(super) enum RequestBody {
     PassedOn,
 }
 
+/// A body in memory.
+pub(super) struct Collected {
+    pub(super) pieces: Vec<Bytes>,
+    pub(super) length: u64,
+    _room: Part,
+}
+
 impl RequestBody {
     pub(super) fn framing(&self) -> SendFraming {
         match self {
             Self::Empty => SendFraming::None,
-            Self::Memory(_, length) | Self::Spooled(_, length) => SendFraming::Length(*length),
+            Self::Memory(body) => SendFraming::Length(body.length),
+            Self::Spooled(_, length) => SendFraming::Length(*length),
             Self::Streaming(_, Some(length)) => SendFraming::Length(*length),
             Self::Streaming(_, None) | Self::WithTrailers(..) => SendFraming::Chunked,
             Self::PassedOn => SendFraming::None,
@@ -87,6 +97,8 @@ pub(super) struct Collecting<'a> {
     pub(super) limits: &'a Limits,
     pub(super) max_body: u64,
     pub(super) folder: &'a Path,
+    pub(super) room: &'a Room,
+    pub(super) stock: &'a Stock,
     pub(super) metrics: &'a Metrics,
 }
 
@@ -112,7 +124,7 @@ pub(super) async fn collect(body: &mut Incoming, how: Collecting<'_>) -> Result<
         return Ok(RequestBody::Empty);
     }
     let mut pace = Pace::new(Instant::now(), how.limits);
-    let mut held = Held::default();
+    let mut held = Held::new(how.room);
     loop {
         let frame = match tokio::time::timeout_at(pace.deadline(), body.frame()).await {
             Err(_) => return Err(ServeError::TooSlow("its body")),
@@ -135,23 +147,63 @@ pub(super) async fn collect(body: &mut Incoming, how: Collecting<'_>) -> Result<
     }
 }
 
-#[derive(Default)]
 struct Held {
     memory: Vec<Bytes>,
+    /// Behind `memory`, being filled.
+    piece: Option<Vec<u8>>,
     in_memory: usize,
+    room: Part,
     spool: Option<(Spool, u64)>,
     trailers: HeaderMap,
 }
 
 impl Held {
+    fn new(room: &Room) -> Self {
+        Self {
+            memory: Vec::new(),
+            piece: None,
+            in_memory: 0,
+            room: room.part(),
+            spool: None,
+            trailers: HeaderMap::new(),
+        }
+    }
+
     async fn push(&mut self, data: Bytes, how: Collecting<'_>) -> Result<(), ServeError> {
         self.in_memory += data.len();
-        self.memory.push(data);
-        let room = if self.spool.is_some() { SPOOL_PIECE } else { how.limits.body_memory };
-        if self.in_memory > room { self.put_aside(how).await } else { Ok(()) }
+        self.keep(data, how.stock);
+        let fits = match &self.spool {
+            Some(_) => self.in_memory <= SPOOL_PIECE,
+            None => {
+                let own = how.limits.body_memory;
+                self.in_memory <= own || self.room.grow_to(self.in_memory - own)
+            }
+        };
+        if fits { Ok(()) } else { self.put_aside(how).await }
+    }
+
+    /// Much is copied: memory that is used again costs less than what the parser would have to take anew.
+    fn keep(&mut self, mut data: Bytes, stock: &Stock) {
+        if self.piece.is_none() && self.in_memory <= LITTLE {
+            self.memory.push(data);
+            return;
+        }
+        while !data.is_empty() {
+            let piece = self.piece.get_or_insert_with(|| stock.take());
+            let part = data.split_to(data.len().min(piece.capacity() - piece.len()));
+            piece.extend_from_slice(&part);
+            if piece.len() == piece.capacity() {
+                self.close_piece(stock);
+            }
+        }
+    }
+
+    fn close_piece(&mut self, stock: &Stock) {
+        self.memory.extend(self.piece.take().map(|piece| stock.filled(piece)));
     }
 
     async fn put_aside(&mut self, how: Collecting<'_>) -> Result<(), ServeError> {
+        self.close_piece(how.stock);
         if self.spool.is_none() {
             self.spool = Some((Spool::create(how.folder).await.map_err(ServeError::Spool)?, 0));
         }
@@ -167,10 +219,15 @@ impl Held {
         if self.spool.is_some() && self.in_memory > 0 {
             self.put_aside(how).await?;
         }
+        self.close_piece(how.stock);
         let body = match self.spool {
             Some((spool, length)) => RequestBody::Spooled(spool, length),
             None if self.in_memory == 0 => RequestBody::Empty,
-            None => RequestBody::Memory(self.memory, self.in_memory as u64),
+            None => RequestBody::Memory(Collected {
+                pieces: self.memory,
+                length: self.in_memory as u64,
+                _room: self.room,
+            }),
         };
         clean(&mut self.trailers);
         let trailed = !self.trailers.is_empty();
@@ -208,6 +265,8 @@ impl Pace {
     }
 }
 
+/// Up to here the parser's own memory is kept.
+const LITTLE: usize = 16 << 10;
 const DISCARD_BYTES: usize = 4 << 20;
 const DISCARD_TIME: Duration = Duration::from_secs(10);
 /// A body may start slowly.

@@ -33,17 +33,17 @@ pub(super) enum Sent {
 pub(super) async fn send(link: &mut Link, mut head: Vec<u8>, body: &RequestBody) -> Result<Sent, Failed> {
     match body {
         RequestBody::Empty => first_write(link, &head).await,
-        RequestBody::Memory(pieces, length) if *length <= ONE_WRITE => {
-            for piece in pieces {
+        RequestBody::Memory(body) if body.length <= ONE_WRITE => {
+            for piece in &body.pieces {
                 head.extend_from_slice(piece);
             }
             first_write(link, &head).await
         }
-        RequestBody::Memory(pieces, _) => {
+        RequestBody::Memory(body) => {
             if first_write(link, &head).await? == Sent::Early {
                 return Ok(Sent::Early);
             }
-            for piece in pieces {
+            for piece in &body.pieces {
                 if write(link, piece).await == Sent::Early {
                     return Ok(Sent::Early);
                 }
@@ -81,8 +81,8 @@ async fn send_spooled(link: &mut Link, spool: &Spool, length: u64) -> Result<Sen
 
 async fn send_chunked(link: &mut Link, body: &RequestBody, trailers: &HeaderMap) -> Result<Sent, Failed> {
     match body {
-        RequestBody::Memory(pieces, _) => {
-            for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
+        RequestBody::Memory(body) => {
+            for piece in body.pieces.iter().filter(|piece| !piece.is_empty()) {
                 if write(link, &chunk(piece)).await == Sent::Early {
                     return Ok(Sent::Early);
                 }
@@ -142,6 +142,22 @@ fn poll_write_all(link: &mut Link, rest: &mut &[u8], cx: &mut Context<'_>) -> Po
         }
     }
     Poll::Ready(Ok(Sent::All))
+}
+
+/// Lets tasks that are ready go on first: what they read and what we send next are then done in a row each.
+///
+/// A request that is sent wakes its worker. While others of the same moment are still read and parsed in between, the
+/// worker's core falls asleep again each time, and to wake a core that sleeps costs more than all else a request does.
+pub(super) async fn after_the_others() {
+    let mut waited = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut waited, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await
 }
 
 /// Head and body together go in one write up to this size.

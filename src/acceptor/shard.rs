@@ -22,6 +22,7 @@ use super::access::AccessSink;
 use super::client_stream::Wire;
 use super::h2c::Channels;
 use super::peer::{Peer, RateLimit};
+use super::room::Room;
 use super::stock::Stock;
 
 /// What all threads know of the server.
@@ -38,6 +39,8 @@ pub(super) struct Server {
     pub(super) spool: PathBuf,
     pub(super) started: Instant,
     pub(super) rate: Option<RateLimit>,
+    /// For request bodies.
+    pub(super) room: Room,
 }
 
 /// One thread.

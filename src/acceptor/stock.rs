@@ -3,6 +3,7 @@
 //! Never here: what is read.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -29,6 +30,16 @@ impl Stock {
             return bytes;
         }
         Bytes::from_owner(Filled { piece, stock: self.clone() })
+    }
+
+    /// Lets go of what is not used, slowly, for ever.
+    pub(super) async fn sweep(&self) {
+        loop {
+            tokio::time::sleep(SWEEP).await;
+            let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+            let kept = free.len().min(KEPT_AT_REST).max(free.len() / 2);
+            free.truncate(kept);
+        }
     }
 
     /// A piece that was not needed.
@@ -64,7 +75,10 @@ pub(super) const READ: usize = 64 << 10;
 /// Up to here, copying costs less than what it saves.
 const LITTLE: usize = 8 << 10;
 /// Pieces that are kept, at most.
-const KEPT: usize = 32;
+const KEPT: usize = 256;
+/// Pieces that are kept when there is nothing to do.
+const KEPT_AT_REST: usize = 8;
+const SWEEP: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {

@@ -203,6 +203,9 @@ fn limits(stack: &Stack<'_>) -> Limits {
         rate: stack.want(Id::Rate),
         h2_streams: narrow(count(Id::H2Streams)),
         body_memory: bytes(Id::BodyMemory),
+        body_room: stack
+            .want::<Option<u64>>(Id::BodyRoom)
+            .map_or(0, |room| usize::try_from(room).unwrap_or(usize::MAX)),
         reply_memory: bytes(Id::ReplyMemory),
         reply_spool: count(Id::ReplySpool),
     }

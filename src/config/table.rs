@@ -240,6 +240,9 @@ settings! {
     BodyMemory: Limits, Size, Is("64K"), "SIZE",
         [Env("RIP_LIMITS_BODY_MEMORY"), Server("limits.body_memory")],
         "how much of a request's body is kept in memory before the spool file";
+    BodyRoom: Limits, SizeLimit, Is("32M"), "SIZE",
+        [Env("RIP_LIMITS_BODY_ROOM"), Server("limits.body_room")],
+        "memory that larger bodies share before they need spool files, an eighth of it each at most";
     ReplyMemory: Limits, Size, Is("1M"), "SIZE",
         [Env("RIP_LIMITS_REPLY_MEMORY"), Server("limits.reply_memory")],
         "how much of an answer is kept in memory before the spool file";

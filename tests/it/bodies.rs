@@ -417,7 +417,7 @@ async fn a_full_disk_refuses_what_must_be_put_aside_and_nothing_else() {
     let Some(_disk) = TinyDisk::mount(folder.path().join("state")) else {
         return crate::support::skip("a full disk: mounting a small one needs root");
     };
-    let server = Setup::scripted().start_in(folder).await;
+    let server = Setup::scripted().server("limits.body_room = \"off\"").start_in(folder).await;
     let reply = server.post("/digest", &noise(3 * MIB)).await;
     assert_eq!((reply.status, reply.reason()), (503, "spool"));
     let small = noise(40_000);
