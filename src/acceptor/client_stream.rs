@@ -14,6 +14,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::framing::{Flaw, Framing};
 use super::listen::Admission;
+use super::vigil;
 
 /// What a client speaks through.
 pub(super) enum Transport {
@@ -37,6 +38,8 @@ struct State {
     phase: Phase,
     /// Since when a write waits for the client to read.
     blocked: Option<Instant>,
+    /// The client may be silent for hours from now on: its socket is to tell whether it is still there.
+    long_lived: bool,
     /// An answer was given before the body was read: take the rest in before closing, or the answer may be lost.
     linger: bool,
     /// Requests whose answers are not complete.
@@ -65,6 +68,7 @@ impl Wire {
             framing: Framing::default(),
             phase: Phase::Idle(now),
             blocked: None,
+            long_lived: false,
             linger: false,
             open: 0,
             untaken: 0,
@@ -127,6 +131,11 @@ impl Wire {
         if self.http2 { None } else { self.lock().framing.flaw(number) }
     }
 
+    /// What is written next begins something that may last for hours.
+    pub(super) fn becomes_long_lived(&self) {
+        self.lock().long_lived = !self.http2;
+    }
+
     /// The connection is about to leave HTTP.
     pub(super) fn switch_off_framing(&self) {
         self.lock().framing.switch_off();
@@ -152,8 +161,11 @@ impl Wire {
         }
     }
 
-    fn note_write<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn note_write<T>(&self, transport: &dyn Stream, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         let mut state = self.lock();
+        if std::mem::take(&mut state.long_lived) {
+            vigil::keep(transport.socket());
+        }
         if result.is_ready() {
             state.blocked = None;
         } else if state.blocked.is_none() {
@@ -187,9 +199,21 @@ impl ClientStream {
     }
 }
 
-trait Stream: AsyncRead + AsyncWrite + Unpin {}
-impl Stream for TcpStream {}
-impl Stream for TlsStream<TcpStream> {}
+trait Stream: AsyncRead + AsyncWrite + Unpin {
+    fn socket(&self) -> &TcpStream;
+}
+
+impl Stream for TcpStream {
+    fn socket(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl Stream for TlsStream<TcpStream> {
+    fn socket(&self) -> &TcpStream {
+        self.get_ref().0
+    }
+}
 
 impl AsyncRead for ClientStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -206,8 +230,9 @@ impl AsyncRead for ClientStream {
 
 impl AsyncWrite for ClientStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let (transport, wire) = self.transport();
-        wire.note_write(transport.poll_write(cx, buf))
+        let (mut transport, wire) = self.transport();
+        let result = transport.as_mut().poll_write(cx, buf);
+        wire.note_write(&*transport, result)
     }
 
     fn poll_write_vectored(
@@ -215,8 +240,9 @@ impl AsyncWrite for ClientStream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let (transport, wire) = self.transport();
-        wire.note_write(transport.poll_write_vectored(cx, bufs))
+        let (mut transport, wire) = self.transport();
+        let result = transport.as_mut().poll_write_vectored(cx, bufs);
+        wire.note_write(&*transport, result)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -227,8 +253,9 @@ impl AsyncWrite for ClientStream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let (transport, wire) = self.transport();
-        wire.note_write(transport.poll_flush(cx))
+        let (mut transport, wire) = self.transport();
+        let result = transport.as_mut().poll_flush(cx);
+        wire.note_write(&*transport, result)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -41,6 +41,7 @@ mod trailers;
 mod tunnel;
 mod turn;
 mod upload;
+mod vigil;
 mod worker_body;
 mod worker_head;
 
