@@ -79,6 +79,9 @@ pub(super) async fn serve_http1(conn: Rc<Connection>, stream: ClientStream) {
                 say_too_slow(parts.io.into_inner()).await;
             }
         }
+        End::Closed(_) if matches!(wire.waiting().0, Phase::Head(_)) => {
+            record_unread(&conn, 499, "client-gone")
+        }
         End::Closed(_) | End::WriteTimeout => {}
     }
 }
