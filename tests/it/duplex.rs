@@ -123,7 +123,7 @@ async fn a_client_that_breaks_off_a_long_upload_leaves_its_worker_time_to_notice
     let before = server.worker_pids().await;
     let mut conn = server.connect().await;
     conn.send(format!("POST /early?interim HTTP/1.1\r\n{HEAD}")).await;
-    let begun = std::time::Instant::now();
+    let begun = tokio::time::Instant::now();
     let limit = std::time::Duration::from_millis(2500);
     while begun.elapsed() < limit {
         // An upload that takes longer than the worker may.
