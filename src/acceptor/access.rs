@@ -236,6 +236,11 @@ impl Recording {
         self.note(|record| record.reason = Some(reason));
     }
 
+    /// The answer may last for hours, with long silences.
+    pub(super) fn becomes_long_lived(&self) {
+        self.conn.wire.becomes_long_lived();
+    }
+
     /// The connection is about to leave HTTP.
     pub(super) fn switch_off_framing(&self) {
         self.conn.wire.switch_off_framing();

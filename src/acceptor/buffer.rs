@@ -18,6 +18,7 @@ use http_body::Frame;
 
 use super::reply_body::{CutShort, Patience};
 use super::spool::{SPOOL_PIECE, Spool};
+use super::stock::READ;
 
 /// Bytes on their way. See the module.
 pub(super) struct Buffer {
@@ -79,6 +80,12 @@ impl Buffer {
         if !inner.has_room() {
             return Err(data);
         }
+        // What waits behind something may wait for long: few bytes must not hold the whole piece they were read into.
+        let data = if inner.memory.is_empty() || data.len() >= READ / 2 {
+            data
+        } else {
+            Bytes::copy_from_slice(&data)
+        };
         inner.in_memory += data.len();
         inner.memory.push_back(data);
         inner.wake_reader();
@@ -315,5 +322,34 @@ impl Drop for Reader {
         inner.reader_gone = true;
         inner.memory.clear();
         inner.wake_writer();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    /// A piece of which few bytes are used.
+    struct Piece {
+        _held: Arc<()>,
+    }
+
+    impl AsRef<[u8]> for Piece {
+        fn as_ref(&self) -> &[u8] {
+            &[7; READ / 2 - 1]
+        }
+    }
+
+    #[test]
+    fn little_data_that_waits_does_not_hold_what_it_was_read_into() {
+        let held = Arc::new(());
+        let buffer = Buffer::new(1 << 20);
+        for _ in 0..10 {
+            buffer.try_push(Bytes::from_owner(Piece { _held: Arc::clone(&held) })).unwrap();
+        }
+        assert_eq!(Arc::strong_count(&held), 2, "all but the one that is next");
+        assert_eq!(buffer.inner.borrow().in_memory, 10 * (READ / 2 - 1));
     }
 }

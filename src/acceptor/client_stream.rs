@@ -4,6 +4,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
@@ -14,6 +15,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::framing::{Flaw, Framing};
 use super::listen::Admission;
+use super::vigil;
 
 /// What a client speaks through.
 pub(super) enum Transport {
@@ -27,6 +29,8 @@ pub(super) enum Transport {
 pub(super) struct Wire {
     state: Mutex<State>,
     http2: bool,
+    /// The client may be silent for hours from now on: its socket is to tell whether it is still there.
+    long_lived: AtomicBool,
     /// The connection's place among all; an upgraded connection keeps it.
     _admission: Admission,
 }
@@ -70,7 +74,12 @@ impl Wire {
             untaken: 0,
             taken: now,
         };
-        Arc::new(Self { state: Mutex::new(state), http2, _admission: admission })
+        Arc::new(Self {
+            state: Mutex::new(state),
+            http2,
+            long_lived: AtomicBool::new(false),
+            _admission: admission,
+        })
     }
 
     pub(super) fn is_http2(&self) -> bool {
@@ -125,6 +134,11 @@ impl Wire {
     /// What is wrong with the head of request `number`; see [`Framing::flaw`].
     pub(super) fn flaw(&self, number: u64) -> Option<Flaw> {
         if self.http2 { None } else { self.lock().framing.flaw(number) }
+    }
+
+    /// What is written next begins something that may last for hours.
+    pub(super) fn becomes_long_lived(&self) {
+        self.long_lived.store(!self.http2, Ordering::Relaxed);
     }
 
     /// The connection is about to leave HTTP.
@@ -185,6 +199,10 @@ impl ClientStream {
 
 impl ClientStream {
     fn note_write<T>(&mut self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if self.wire.long_lived.load(Ordering::Relaxed) && self.wire.long_lived.swap(false, Ordering::Relaxed)
+        {
+            vigil::keep(self.socket());
+        }
         if result.is_pending() != self.blocked {
             self.blocked = result.is_pending();
             self.wire.blocked(self.blocked.then(Instant::now));
@@ -194,11 +212,14 @@ impl ClientStream {
 
     /// Ready when there is something to read, or the connection broke.
     pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let socket = match &self.transport {
+        self.socket().poll_read_ready(cx).map(|_| ())
+    }
+
+    fn socket(&self) -> &TcpStream {
+        match &self.transport {
             Transport::Plain(stream) => stream,
             Transport::Tls(stream) => stream.get_ref().0,
-        };
-        socket.poll_read_ready(cx).map(|_| ())
+        }
     }
 }
 

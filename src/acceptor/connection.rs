@@ -96,6 +96,9 @@ pub(super) async fn serve_http1(conn: Rc<Connection>, stream: ClientStream) {
                 say(HEAD_TIMEOUT, parts.io.into_inner()).await;
             }
         }
+        End::Closed(_) if matches!(wire.waiting().0, Phase::Head(_)) => {
+            record_unread(&conn, 499, "client-gone")
+        }
         End::Closed(_) | End::WriteTimeout | End::Resting => {}
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use crate::alarm::Elapsed;
 use crate::metrics::Metrics;
 use crate::pool::{Condemned, Lease};
 
@@ -21,6 +22,7 @@ use super::reply_body::CutShort;
 use super::request_body::discard;
 use super::send::after_the_others;
 use super::spool::Spool;
+use super::turn::Turn;
 use super::upload::{Passed, Upload};
 use super::worker_body::{BodyDecoder, Piece};
 
@@ -62,7 +64,7 @@ pub(super) async fn drain(
     mut upload: Option<Box<Upload>>,
 ) {
     let stopped = match &mut upload {
-        None => pump(&mut answer.link, &mut answer.decoder, &buffer, &how).await,
+        None => pump(&mut answer.link, &mut answer.decoder, &buffer, &how, None).await,
         Some(upload) => {
             let stopped = pump_both_ways(&mut answer, upload, &buffer, &how).await;
             answer.keep &= upload.is_complete();
@@ -111,7 +113,8 @@ async fn pump_both_ways(
     how: &Draining,
 ) -> Result<(), Stopped> {
     let (mut reader, writer) = answer.link.split();
-    let mut pumping = pin!(pump(&mut reader, &mut answer.decoder, buffer, how));
+    let turn = upload.turn();
+    let mut pumping = pin!(pump(&mut reader, &mut answer.decoder, buffer, how, Some(&turn)));
     tokio::select! {
         biased;
         stopped = &mut pumping => return stopped,
@@ -128,6 +131,7 @@ async fn pump(
     decoder: &mut BodyDecoder,
     buffer: &Buffer,
     how: &Draining,
+    turn: Option<&Turn>,
 ) -> Result<(), Stopped> {
     let mut spool_works = true;
     loop {
@@ -146,7 +150,7 @@ async fn pump(
                 }
             }
             Ok(Piece::Need) => {
-                let read = link.within(Instant::now() + how.worker_idle, async |link| link.fill().await);
+                let read = fill_in_time(link, how.worker_idle, turn);
                 tokio::select! {
                     biased;
                     read = read => match read {
@@ -166,6 +170,21 @@ async fn pump(
             }
         }
     }
+}
+
+/// A worker that waits for the rest of its request is not silent.
+async fn fill_in_time(
+    link: &mut impl Source,
+    idle: Duration,
+    turn: Option<&Turn>,
+) -> Result<std::io::Result<usize>, Elapsed> {
+    let Some(turn) = turn else {
+        return link.within(Instant::now() + idle, async |link| link.fill().await).await;
+    };
+    let mut alarm = std::mem::take(link.alarm());
+    let filled = turn.within(&mut alarm, idle, link.fill()).await;
+    *link.alarm() = alarm;
+    filled
 }
 
 /// Into memory, else into the file, else after waiting for the client.

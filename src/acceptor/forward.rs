@@ -100,7 +100,8 @@ async fn attempt(
     let lease = claim(request, not, recording).await?;
     let granted = lease.since();
     if request.rules.protocol == Protocol::H2c {
-        return super::h2c::exchange(request, lease, recording).await;
+        // Apart, or every connection would have room for it.
+        return Box::pin(super::h2c::exchange(request, lease, recording)).await;
     }
     let outcome = exchange(request, lease, granted).await;
     recording.note(|record| record.in_worker = Some(granted.elapsed()));

@@ -73,6 +73,7 @@ pub(super) async fn exchange(
     }
     note_reloads(&lease, &head.headers);
     let upstream = if is_event_stream(&head.headers) {
+        recording.becomes_long_lived();
         let tunnel = lease.into_tunnel().map_err(|_| ServeError::NoTunnel { worker })?;
         Upstream::tunnel(body, tunnel, turn, request.shard.stop.clone())
     } else {

@@ -78,7 +78,7 @@ impl Named {
         Self(names)
     }
 
-    fn has(&self, name: &HeaderName) -> bool {
+    pub(super) fn has(&self, name: &HeaderName) -> bool {
         self.0.contains(name)
     }
 

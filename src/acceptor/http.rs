@@ -61,6 +61,10 @@ pub(super) async fn serve(
     recording.note(|record| {
         record.status = if record.reason == Some("client-gone") { 499 } else { response.status().as_u16() };
         record.kind = response.headers().get(header::CONTENT_TYPE).cloned();
+        if asked.parts.method == Method::HEAD && record.status != 499 {
+            // Whatever body there is stays here.
+            record.outcome = Outcome::Complete;
+        }
     });
     if let Some(handover) = handover.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) {
         handover.set(Some(recording));
@@ -285,13 +289,13 @@ fn record(
     Recording::begin(record, Rc::clone(conn), arrived)
 }
 
-/// Writes the record of a request whose head never became one.
+/// Writes the record of a request whose head never became one; with status 499: because its client left.
 pub(super) fn record_unread(conn: &Rc<Connection>, status: u16, reason: &'static str) {
     let mut record = Box::new(Record::blank(RequestId::random(), conn.peer.address));
     record.method = Method::from_bytes(b"-").unwrap_or_default();
     record.status = status;
     record.reason = Some(reason);
-    record.outcome = Outcome::Complete;
+    record.outcome = if status == 499 { Outcome::ClientGone } else { Outcome::Complete };
     drop(Recording::begin(record, Rc::clone(conn), Instant::now()));
 }
 

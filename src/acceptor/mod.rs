@@ -42,6 +42,7 @@ mod trailers;
 mod tunnel;
 mod turn;
 mod upload;
+mod vigil;
 mod worker_body;
 mod worker_head;
 

@@ -52,6 +52,7 @@ pub(super) fn respond(
     let body = match whole {
         _ if stream => {
             let worker = answer.lease.member().worker;
+            recording.becomes_long_lived();
             match answer.lease.into_tunnel() {
                 Ok(tunnel) => {
                     ReplyBody::direct(answer.link, answer.decoder, tunnel, request.shard.stop.clone())

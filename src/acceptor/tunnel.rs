@@ -57,6 +57,7 @@ pub(super) fn open(
         response.headers_mut().insert(header::UPGRADE, protocol);
     }
     recording.switch_off_framing();
+    recording.becomes_long_lived();
     let link = answer.link;
     let Upgrade { client, shard, handover } = upgrade;
     shard.stop.clone().spawn_local("tunnel", async move {

@@ -74,7 +74,7 @@ pub(super) fn write_request(
     for (name, value) in head.headers {
         if name == header::COOKIE {
             // HTTP/2 may have cut it into pieces (RFC 9113 §8.2.3).
-            if !std::mem::replace(&mut cookie, true) {
+            if !std::mem::replace(&mut cookie, true) && !named.has(name) {
                 write_cookies(out, head.headers);
             }
         } else if passes_to_worker(name, &named, origin.trusted) {

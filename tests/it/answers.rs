@@ -283,6 +283,18 @@ async fn bytes_behind_an_answer_never_become_the_next_one() {
 }
 
 #[tokio::test]
+async fn a_client_that_leaves_inside_a_head_is_499_in_the_record() {
+    let server = Setup::scripted().start().await;
+    let mut conn = server.connect().await;
+    assert_eq!(conn.get("/first").await.status, 404);
+    conn.send("GET /never HTTP/1.1\r\nHost: local").await;
+    drop(conn);
+    let record = server.record("/").await;
+    let seen = (&record["method"], &record["status"], &record["reason"], &record["outcome"]);
+    assert_eq!(seen, (&"-".into(), &499.into(), &"client-gone".into(), &"client-gone".into()));
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_before_its_answer_is_499_in_the_record() {
     let server = Setup::scripted().start().await;
     let mut conn = server.connect().await;

@@ -123,7 +123,7 @@ async fn a_client_that_breaks_off_a_long_upload_leaves_its_worker_time_to_notice
     let before = server.worker_pids().await;
     let mut conn = server.connect().await;
     conn.send(format!("POST /early?interim HTTP/1.1\r\n{HEAD}")).await;
-    let begun = std::time::Instant::now();
+    let begun = tokio::time::Instant::now();
     let limit = std::time::Duration::from_millis(2500);
     while begun.elapsed() < limit {
         // An upload that takes longer than the worker may.
@@ -133,6 +133,30 @@ async fn a_client_that_breaks_off_a_long_upload_leaves_its_worker_time_to_notice
     drop(conn);
     assert_eq!(server.get("/").await.status, 200, "its worker is free again");
     assert_eq!(server.worker_pids().await, before);
+}
+
+#[tokio::test]
+async fn a_worker_that_waits_for_the_rest_of_a_request_is_not_silent() {
+    let server = streaming().rules("timeouts.body_idle = \"1s\"").start().await;
+    let before = server.worker_pids().await;
+    let mut conn = server.connect().await;
+    conn.send(format!("POST /duplex?name=patient HTTP/1.1\r\n{HEAD}")).await;
+    assert_eq!(conn.head().await.status, 200);
+    assert_eq!(conn.chunk().await.unwrap(), b"begun\n");
+    for _ in 0..2 {
+        tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+        conn.send(chunk("more")).await;
+        assert_eq!(conn.chunk().await.unwrap(), b"more");
+    }
+    conn.send("0\r\n\r\n").await;
+    assert_eq!(conn.chunk().await, None);
+    assert_eq!(server.worker_pids().await, before);
+
+    // One that has all of it and says no more is.
+    conn.send("POST /deaf?name=stuck HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nbody").await;
+    assert_eq!(conn.head().await.status, 200);
+    conn.rest().await;
+    assert_eq!(server.record("/deaf?name=stuck").await["reason"], "worker-stalled");
 }
 
 #[tokio::test]
@@ -154,6 +178,7 @@ async fn a_body_that_is_too_large_ends_the_exchange() {
     let mut conn = server.connect().await;
     conn.send(format!("POST /duplex?name=large HTTP/1.1\r\n{HEAD}")).await;
     assert_eq!(conn.head().await.status, 200);
+    assert_eq!(conn.chunk().await.unwrap(), b"begun\n");
     let _ = conn.try_send(chunk(&"x".repeat(20_000))).await;
     server.meeting.reached("large.broken").await;
     assert_eq!(server.record("/duplex?name=large").await["reason"], "body-too-large");

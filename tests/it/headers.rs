@@ -248,3 +248,10 @@ async fn our_own_errors_say_little_in_the_form_the_client_prefers() {
     let error: serde_json::Value = json.json();
     assert_eq!((&error["error"]["status"], &error["error"]["reason"]), (&404.into(), &"unknown-host".into()));
 }
+
+#[tokio::test]
+async fn a_cookie_that_is_named_in_connection_does_not_pass() {
+    let server = Setup::scripted().start().await;
+    let fields = [("Connection", "close, cookie"), ("Cookie", "a=b"), ("Cookie", "c=d")];
+    assert_eq!(server.ask("GET", "/view", &fields, b"").await.view().field("cookie"), None);
+}

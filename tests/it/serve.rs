@@ -223,6 +223,10 @@ async fn the_server_itself_answers_server_and_status_for_loopback_clients() {
     assert_eq!(status["ports"]["http"], server.port());
     assert!(status["hosts"].as_array().unwrap().iter().any(|host| host == "localhost"), "{status}");
     assert_eq!(server.meeting.targets(), [""; 0], "no worker was asked");
+    assert_eq!(server.ask("HEAD", "/server", &[("X-A", "b")], b"").await.field("content-length"), "2");
+    for record in server.records("/server", 2).await {
+        assert_eq!(record["outcome"], "complete", "{record}");
+    }
     assert_eq!(server.post("/server", b"x").await.status, 404, "only GET and HEAD are ours");
 }
 

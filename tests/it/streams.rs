@@ -283,3 +283,31 @@ async fn a_worker_that_stalls_in_its_answer_is_cut_and_replaced() {
     assert_eq!(server.get("/").await.status, 200);
     assert_ne!(server.worker_pids().await, stuck);
 }
+
+/// Whether the kernel asks after the clients of each of the server's connections: the timer in `/proc/net/tcp` is 2 then.
+fn watched(server: &Server) -> Vec<bool> {
+    let own = format!(":{:04X}", server.port());
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let rows = table.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
+    let ours = rows.filter(|row| row[1].ends_with(&own) && row[3] == "01");
+    ours.map(|row| row[5].starts_with("02:")).collect()
+}
+
+#[tokio::test]
+async fn a_client_that_may_be_silent_for_hours_is_asked_after() {
+    for setup in [Setup::scripted(), Setup::scripted().tls()] {
+        let server = setup.start().await;
+        let mut conn = server.connect().await;
+        assert_eq!(conn.get("/").await.status, 200);
+        assert_eq!(watched(&server), [false], "a request has time limits instead");
+        conn.send_get("/events?n=2&name=e").await;
+        assert_eq!(conn.head().await.status, 200);
+        assert_eq!(conn.chunk().await.unwrap(), b"data: 0\n\n");
+        until("it is asked after", || async { watched(&server) == [true] }).await;
+        drop(conn);
+        let mut conn = server.connect().await;
+        conn.send(format!("GET /upgrade HTTP/1.1\r\n{UPGRADE}")).await;
+        assert_eq!(conn.head().await.status, 101);
+        until("a tunnel is, too", || async { watched(&server) == [true] }).await;
+    }
+}
