@@ -54,6 +54,20 @@ mod cases {
             let said = start(&call);
             m.holds(&format!("{what} is refused"), said.contains(why) && m.worker_units().is_empty());
         }
+        m.write("/var/lib/rip-server/other/registry.json", "of another instance");
+        m.ok("mkdir -m 0755 /run/rip-server/other; chown -R rip-server /var/lib/rip-server/other /run/rip-server/other");
+        let said = as_server(
+            &m,
+            "ls -A /var/lib/rip-server; cat /var/lib/rip-server/other/registry.json; ls -A /run/rip-server",
+        );
+        m.holds(
+            "of other instances a server sees nothing",
+            said.contains("evil.sock")
+                && said.contains("evil\n")
+                && !said.contains("other\n")
+                && !said.contains("of another"),
+        );
+
         // Whatever folders a server that was taken over can make links of, none is shown to a worker.
         m.write("/home/bob/secret", "of a person");
         m.ok("chmod 0755 /home/bob; chmod 0644 /home/bob/secret");
