@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use rustix::process::DumpableBehavior;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -51,6 +52,8 @@ use workers::{Scripts, Workers};
 pub fn run(config: Config) -> anyhow::Result<()> {
     // Before there is a second thread: the variables that name sockets are read once.
     let inherited = Inherited::take()?;
+    // Servers of other instances run as the same user: none is to read this one's keys out of its memory.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     let style = config.json.then_some(LogStyle::Json);
     let target = logging::start(style, Some(&config.server.instance))?;
     for warning in &config.warnings {

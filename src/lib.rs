@@ -20,7 +20,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 ground | [`name`] [`backoff`] [`clock`] [`durable`] [`stop`] [`metrics`] [`logging`] [`sd`] [`pulse`] [`alarm`] |
+//! | 0 ground | [`name`] [`backoff`] [`clock`] [`digest`] [`durable`] [`stop`] [`metrics`] [`logging`] [`sd`] [`pulse`] [`alarm`] |
 //! | 1 words | [`spec`] |
 //! | 2 edges | [`config`] [`api`] |
 //! | 3 shared | [`pool`] [`directory`] |
@@ -36,6 +36,7 @@
 pub mod alarm;
 pub mod backoff;
 pub mod clock;
+pub mod digest;
 pub mod durable;
 pub mod logging;
 pub mod metrics;

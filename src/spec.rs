@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::name::{AppName, HostName, InstanceName};
 
@@ -62,7 +62,7 @@ pub struct Recycle {
 }
 
 /// Memory limits of one worker, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Memory {
     /// Above it the worker is recycled after its answer.
     pub soft: Option<u64>,
@@ -71,7 +71,7 @@ pub struct Memory {
 }
 
 /// How a worker gets at its listening socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Listen {
     /// File descriptor 3 with `LISTEN_FDS=1`, as sd_listen_fds(3) describes.
@@ -117,7 +117,7 @@ pub enum ReloadSignal {
 }
 
 /// How one worker of a generation is started: fixed when the generation is made, so that a respawn runs the same thing.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LaunchSpec {
     /// The app.
     pub app: AppName,
@@ -331,7 +331,7 @@ pub enum BackendChoice {
 
 /// What the transient unit of a worker may do: the admin's word alone, read from the server's file by whoever makes
 /// the unit.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Sandbox {
     /// The user it runs as; `None`: a dynamic user of the instance and app.
     pub user: Option<String>,
@@ -342,8 +342,10 @@ pub struct Sandbox {
     /// Whether it has the network; without, only its own loopback.
     pub network: bool,
     /// Addresses it may speak with although they are denied.
+    #[serde(serialize_with = "as_texts")]
     pub ip_allow: Vec<ipnet::IpNet>,
     /// Addresses it may not speak with.
+    #[serde(serialize_with = "as_texts")]
     pub ip_deny: Vec<ipnet::IpNet>,
     /// Processes and threads.
     pub tasks_max: u64,
@@ -361,6 +363,10 @@ pub struct Sandbox {
     pub env_file: Option<PathBuf>,
     /// Secrets as `ID:PATH`, systemd.exec(5) `LoadCredential=`.
     pub credentials: Vec<String>,
+}
+
+fn as_texts<S: Serializer>(networks: &[ipnet::IpNet], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(networks.iter().map(ToString::to_string))
 }
 
 /// The server itself, whatever apps it runs.

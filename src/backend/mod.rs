@@ -17,12 +17,12 @@ mod worker;
 
 use std::fmt;
 use std::future::Future;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::digest;
 use crate::name::{AppName, GenerationId, WorkerId};
 use crate::pool::Address;
 use crate::spec::{LaunchSpec, ReloadSignal};
@@ -53,11 +53,10 @@ pub trait Backend: Send + Sync + 'static {
         Box::pin(std::future::ready(Vec::new()))
     }
 
-    /// A short word for everything that a worker of this spec is started with: two that have the same are the same.
+    /// A short word for everything that a worker of this spec is started with: two that have the same are the same,
+    /// in every version of this program.
     fn fingerprint(&self, launch: &LaunchSpec) -> String {
-        let mut hasher = DefaultHasher::new();
-        launch.hash(&mut hasher);
-        format!("{:016x}", hasher.finish())
+        digest::of(launch)
     }
 
     /// Whether workers go on when their server ends without stopping them.

@@ -1,6 +1,8 @@
 //! Owns the question whose server calls: the bus says which process, systemd says which unit. Never here: what a
 //! caller may have.
 
+use std::os::fd::AsFd;
+
 use zbus::Connection;
 use zbus::fdo::DBusProxy;
 use zbus::message::Header;
@@ -34,9 +36,15 @@ pub(super) async fn instance(
 ) -> Result<InstanceName, StrangerError> {
     let sender = header.sender().ok_or(StrangerError::Nameless)?.to_owned();
     let daemon = DBusProxy::new(bus).await?;
-    let pid = daemon.get_connection_unix_process_id(BusName::from(sender.clone())).await?;
-    let unit = systemd.unit_of(pid).await?;
-    // Its number could be another process's by now only if the caller, and its connection with it, were gone.
+    let caller = daemon.get_connection_credentials(BusName::from(sender.clone())).await?;
+    let pid = caller.process_id().ok_or(StrangerError::Nameless)?;
+    let unit = match caller.process_fd() {
+        Some(process) => systemd.unit_of_process(process.as_fd(), pid).await?,
+        // A bus older than 1.15.8, Debian 12's for one, has only the number of the process that connected. That may
+        // have ended and left its connection to a child, and its number may be another's by now: what a server that was
+        // taken over could win so is to be taken for another instance's.
+        None => systemd.unit_of(pid).await?,
+    };
     if !daemon.name_has_owner(BusName::from(sender)).await? {
         return Err(StrangerError::Gone);
     }

@@ -23,7 +23,9 @@ pub(super) enum Refusal {
     App(String),
     #[error("worker and generation are counted from 1")]
     Number,
-    #[error("the directory {0} is refused: expected the path of a folder, without links or dots")]
+    #[error(
+        "the directory {0} is refused: expected the path of a folder, without links, dots, quotes, `%`, `:` and `\\`"
+    )]
     Directory(String),
     #[error(
         "the directory {directory} is refused: apps of this instance may lie in {allowed}; sandbox.roots in /etc/rip-server/INSTANCE.toml changes that"
@@ -175,7 +177,7 @@ fn variable(name: &str, value: &str) -> Result<(), Refusal> {
 /// Nothing that a unit's paths read in their own way.
 fn is_plain(text: &str) -> bool {
     text.len() < MOST_PATH
-        && text.chars().all(|c| !c.is_control() && !matches!(c, '%' | '"' | '\'' | ':'))
+        && text.chars().all(|c| !c.is_control() && !matches!(c, '%' | '"' | '\'' | ':' | '\\'))
         && !text.split('/').any(|part| part == ".." || part == ".")
 }
 
@@ -205,7 +207,7 @@ mod tests {
         fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
             let root = dir.path().canonicalize().unwrap();
-            for folder in ["rip/labs/api/releases/5", "rip/blog", "opt/shop", "etc"] {
+            for folder in ["rip/labs/api/releases/5", "rip/blog", "rip/back\\", "opt/shop", "etc"] {
                 fs::create_dir_all(root.join(folder)).unwrap();
             }
             fs::write(root.join("passwd"), "root:x:0:0::/:/bin/sh\nblog:x:1000:1000::/:/bin/sh\nops:x:9:0::/:/bin/sh\nrip-server:x:8:8::/:/bin/sh\n").unwrap();
@@ -253,7 +255,16 @@ mod tests {
     fn foreign_directories_are_refused() {
         let mut stage = Stage::new();
         symlink(stage.path("etc"), stage.path("rip/blog/escape")).unwrap();
-        for below in ["opt/shop", "etc", "rip", "", "rip/blog/escape", "rip/blog/../../etc", "rip/nothing"] {
+        for below in [
+            "opt/shop",
+            "etc",
+            "rip",
+            "",
+            "rip/blog/escape",
+            "rip/blog/../../etc",
+            "rip/nothing",
+            "rip/back\\",
+        ] {
             let request = StartRequest { directory: stage.path(below), ..stage.request() };
             assert!(stage.check(&request).is_err(), "{below}");
         }

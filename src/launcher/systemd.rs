@@ -1,7 +1,9 @@
 //! Owns the calls to systemd: which unit a process is of, starting, stopping and signalling units. Never here: whether
 //! that may be.
 
-use zbus::{Connection, OwnedObjectPath};
+use std::os::fd::BorrowedFd;
+
+use zbus::{Connection, Fd, OwnedObjectPath};
 
 use crate::backend::systemd::dbus::{ManagerProxy, Property, UnitProxy};
 use crate::backend::systemd::starter::gone_is_fine;
@@ -21,6 +23,15 @@ impl Systemd {
     pub(super) async fn unit_of(&self, pid: u32) -> zbus::Result<String> {
         let path: OwnedObjectPath = self.manager.get_unit_by_pid(pid).await?;
         UnitProxy::builder(&self.bus).path(path).build().await?.id().await
+    }
+
+    /// The same of the very process that a descriptor stands for; by its number where systemd is older than 253.
+    pub(super) async fn unit_of_process(&self, process: BorrowedFd<'_>, pid: u32) -> zbus::Result<String> {
+        match self.manager.get_unit_by_pidfd(Fd::from(process)).await {
+            Ok((_, unit, _)) => Ok(unit),
+            Err(zbus::Error::MethodError(name, ..)) if name == UNKNOWN => self.unit_of(pid).await,
+            Err(error) => Err(error),
+        }
     }
 
     /// Returns once the job is queued.
@@ -50,3 +61,5 @@ impl Systemd {
         Ok(rows.into_iter().map(|row| row.0).collect())
     }
 }
+
+const UNKNOWN: &str = "org.freedesktop.DBus.Error.UnknownMethod";

@@ -12,7 +12,7 @@ mod cases {
     const GOOD: &str = "app 1 1 /srv/rip/evil 2 /usr/bin/sleep 60 0 true true print 0 1000000 0";
 
     pub(super) fn starts_what_the_admin_allows_and_nothing_else(m: Machine) {
-        m.ok("apt-get install -y /root/rip-server.deb; mkdir -p /srv/rip/evil /srv/foreign; useradd --system other; ln -s /srv/foreign /srv/rip/link");
+        m.ok("apt-get install -y /root/rip-server.deb; mkdir -p /srv/rip/evil '/srv/rip/back\\' /srv/foreign; useradd --system other; ln -s /srv/foreign /srv/rip/link");
         // A server that has been taken over: what it asks for is in a file, what comes of it in another.
         m.write("/usr/local/bin/ask", "#!/bin/sh\nbusctl --timeout=20 -- call org.rip_server.Launcher1 /org/rip_server/Launcher1 org.rip_server.Launcher1 \"$@\" 2>&1\n");
         m.write(
@@ -48,11 +48,26 @@ mod cases {
             ("the root itself", GOOD.replace("/srv/rip/evil", "/srv/rip"), "is refused"),
             ("a name that is none", GOOD.replacen("app", "../app", 1), "is no app's name"),
             ("a variable that is none", GOOD.replace("60 0 true", "60 1 'A=B' x true"), "is refused"),
+            ("a backslash in the path", GOOD.replace("/srv/rip/evil", "'/srv/rip/back\\'"), "is refused"),
             ("no command", GOOD.replace("2 /usr/bin/sleep 60", "0"), "command is refused"),
         ] {
             let said = start(&call);
             m.holds(&format!("{what} is refused"), said.contains(why) && m.worker_units().is_empty());
         }
+        m.write("/var/lib/rip-server/other/registry.json", "of another instance");
+        m.ok("mkdir -m 0755 /run/rip-server/other; chown -R rip-server /var/lib/rip-server/other /run/rip-server/other");
+        let said = as_server(
+            &m,
+            "ls -A /var/lib/rip-server; cat /var/lib/rip-server/other/registry.json; ls -A /run/rip-server",
+        );
+        m.holds(
+            "of other instances a server sees nothing",
+            said.contains("evil.sock")
+                && said.contains("evil\n")
+                && !said.contains("other\n")
+                && !said.contains("of another"),
+        );
+
         // Whatever folders a server that was taken over can make links of, none is shown to a worker.
         m.write("/home/bob/secret", "of a person");
         m.ok("chmod 0755 /home/bob; chmod 0644 /home/bob/secret");
@@ -76,7 +91,9 @@ mod cases {
             "a worker is shown nothing that a link of the server's leads to",
             !m.ok(&format!("journalctl -q -o cat -u {worker}")).contains("of a person"),
         );
-        m.ok(&format!("systemctl stop {worker}; rm -rf /run/rip-server/evil /run/rip-server/.notify/evil"));
+        m.ok(&format!(
+            "systemctl stop {worker}; rm -rf /run/rip-server/.notify/evil/* /run/rip-server/evil/*"
+        ));
 
         let said = as_server(&m, "ask SignalWorker sts app 1 STOP");
         m.holds("a signal that is not a server's to send is refused", said.contains("STOP` is refused"));

@@ -116,6 +116,11 @@ mod cases {
             "grep -E '^Cap(Prm|Eff|Bnd|Amb)' /proc/{}/status | cut -f2 | sort -u",
             m.server_pid()
         ));
+        let environ = format!("runuser -u rip-server -- cat /proc/{}/environ", m.server_pid());
+        m.holds(
+            "servers of other instances cannot read its memory",
+            m.fails(&environ).contains("Permission denied"),
+        );
         m.same("nor its process", capabilities, "0000000000000000".into());
     }
 }

@@ -100,6 +100,10 @@ pub trait Manager {
     #[zbus(name = "GetUnitByPID")]
     fn get_unit_by_pid(&self, pid: u32) -> zbus::Result<OwnedObjectPath>;
 
+    /// Object, name and invocation of the unit that a process belongs to. From version 253 on.
+    #[zbus(name = "GetUnitByPIDFD")]
+    fn get_unit_by_pidfd(&self, process: Fd<'_>) -> zbus::Result<(OwnedObjectPath, String, Vec<u8>)>;
+
     /// Loaded units whose names match.
     fn list_units_by_patterns(&self, states: &[&str], patterns: &[&str]) -> zbus::Result<Vec<UnitRow>>;
 

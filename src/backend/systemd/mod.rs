@@ -24,7 +24,6 @@ pub mod unit;
 mod watch;
 
 use std::future::Future;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -40,6 +39,7 @@ use super::sockets::{Door, Sockets, Workers};
 use super::worker::readiness as of_anybody;
 use super::{Backend, Event, Order, Signal, StartError, Started, Survivor};
 use crate::backoff::Backoff;
+use crate::digest;
 use crate::durable::private_dir;
 use crate::name::{InstanceName, WorkerId};
 use crate::spec::{LaunchSpec, ReloadSignal, Sandbox};
@@ -321,9 +321,7 @@ impl Shared {
     }
 
     fn fingerprint(&self, launch: &LaunchSpec) -> String {
-        let mut hasher = DefaultHasher::new();
-        (launch, &self.sandbox, self.scope).hash(&mut hasher);
-        format!("{:016x}", hasher.finish())
+        digest::of(&(launch, &self.sandbox, self.scope))
     }
 
     /// The connection in use, waited for a while when there is none.

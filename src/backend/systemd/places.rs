@@ -7,6 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::digest::word;
 use crate::name::{AppName, InstanceName, WorkerId};
 
 /// Hides what servers have at run time.
@@ -41,7 +42,8 @@ pub fn app_folder(instance: &InstanceName, app: &AppName) -> String {
 pub fn user_name(instance: &InstanceName, app: &AppName) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
     let shown: String = app.as_str().chars().take(9).map(plain).collect();
-    format!("rip-{shown}-{:016x}", hash(&[instance.as_str(), app.as_str()]))
+    // A server chooses the names of its apps: none may be found that has another's user. 85 bits, and 31 letters in all.
+    format!("rip-{shown}-{}", word(&[instance.as_str().as_bytes(), app.as_str().as_bytes()], 17))
 }
 
 /// An instance's name as one part of a path that systemd takes.
@@ -52,13 +54,7 @@ fn file_name(instance: &InstanceName) -> String {
         return name.to_owned();
     }
     let shown: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-    format!("{shown}-{:016x}", hash(&[name]))
-}
-
-/// FNV-1a, 64 bit: files outlive versions of this program, so it must never be another one.
-fn hash(parts: &[&str]) -> u64 {
-    let bytes = parts.iter().flat_map(|part| part.bytes().chain([0]));
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+    format!("{shown}-{}", word(&[name.as_bytes()], 17))
 }
 
 #[cfg(test)]
@@ -76,7 +72,7 @@ mod tests {
             assert!(one.len() <= 31 && one.starts_with("rip-"), "{one}");
             assert!(!names[at + 1..].contains(one), "{one}");
         }
-        assert_eq!(name("blog", "blog"), "rip-blog-c534cf072a10c8c9");
+        assert_eq!(name("blog", "blog"), "rip-blog-i7u6mpxv25nc5hktt");
     }
 
     #[test]

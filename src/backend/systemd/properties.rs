@@ -8,6 +8,7 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
+use serde::Serialize;
 use zbus::{Fd, Variant};
 
 use super::dbus::{Property, StartRequest};
@@ -40,7 +41,7 @@ pub struct Worker<'a> {
 }
 
 /// Whose systemd a unit is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Scope {
     /// The system's: with a user and a sandbox of its own.
     System,

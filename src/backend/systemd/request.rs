@@ -18,6 +18,12 @@ pub(super) fn request(
 ) -> Result<StartRequest, String> {
     let launch = &order.launch;
     let directory = launch.directory.to_str().ok_or("the directory's path is not UTF-8")?;
+    if directory.contains('\\') {
+        // At the end of a line of a unit it would take the next one away when systemd reads its units anew.
+        return Err(format!(
+            "the path {directory} has a backslash, which units cannot have: call the folder something else"
+        ));
+    }
     let text = |path: &Path| path.to_str().map(str::to_owned).ok_or("a socket's path is not UTF-8");
     let mut environment: HashMap<String, String> = launch.env.clone().into_iter().collect();
     match address {
@@ -93,6 +99,15 @@ mod tests {
         for wrong in ["", "unix", "tcp:localhost:80", "port:80", "fd:3"] {
             assert_eq!(address(wrong, listener), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_directory_that_a_unit_would_misread_is_named() {
+        let mut order = order(7, &["app"]);
+        Arc::make_mut(&mut order.launch).directory = "/srv/rip/back\\".into();
+        let address = Address::Unix("/run/w/7.sock".into());
+        let error = request(&order, &address, Path::new("/run/n/7"), String::new()).unwrap_err();
+        assert!(error.starts_with("the path /srv/rip/back\\ has a backslash"), "{error}");
     }
 
     #[test]
