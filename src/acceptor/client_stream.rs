@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 
+use super::bulk::Bulk;
 use super::framing::{Flaw, Framing};
 use super::listen::Admission;
 use super::vigil;
@@ -20,7 +21,7 @@ use super::vigil;
 /// What a client speaks through.
 pub(super) enum Transport {
     Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Bulk>>),
 }
 
 /// Where a connection stands, shared by its stream, its requests and its timer.
@@ -218,14 +219,14 @@ impl ClientStream {
     fn socket(&self) -> &TcpStream {
         match &self.transport {
             Transport::Plain(stream) => stream,
-            Transport::Tls(stream) => stream.get_ref().0,
+            Transport::Tls(stream) => stream.get_ref().0.socket(),
         }
     }
 }
 
 trait Stream: AsyncRead + AsyncWrite + Unpin {}
 impl Stream for TcpStream {}
-impl Stream for TlsStream<TcpStream> {}
+impl Stream for TlsStream<Bulk> {}
 
 impl AsyncRead for ClientStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {

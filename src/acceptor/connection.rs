@@ -241,7 +241,7 @@ fn next_deadline(
 }
 
 /// A connection without a request for so long gives up all that serving one takes, but its TLS session.
-const RESTS_AFTER: Duration = Duration::from_secs(1);
+const RESTS_AFTER: Duration = Duration::from_millis(250);
 /// The least buffer hyper takes.
 const MIN_BUFFER: usize = 8 << 10;
 /// A connection in the middle of a request is looked at that often.

@@ -12,6 +12,7 @@ mod access_line;
 mod bind;
 mod buffer;
 mod builtin;
+mod bulk;
 mod chunks;
 mod client_stream;
 mod connection;

@@ -10,9 +10,11 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::name::HostName;
 
+use super::bulk::Bulk;
 use super::client_stream::{ClientStream, Transport, Wire};
 use super::connection::{LINGER, serve_http1, serve_http2};
 use super::listen::Admission;
@@ -36,33 +38,12 @@ impl Open {
         let (transport, sni, http2) = match tls {
             None => (Transport::Plain(stream), None, false),
             Some(tls) => {
-                let shaken = tokio::select! {
-                    biased;
-                    shaken = tokio::time::timeout(shard.server.limits.handshake, tls.accept(stream)) => shaken,
-                    // Who has connected already is served, if that goes quickly.
-                    () = async {
-                        shard.stop.requested().await;
-                        tokio::time::sleep(LINGER).await;
-                    } => return,
-                };
-                let stream = match shaken {
-                    Ok(Ok(stream)) => stream,
-                    Ok(Err(error)) => {
-                        // Scanners do this all day: a counter is enough.
-                        shard.metrics.tls_handshake("failed");
-                        tracing::debug!(%peer, %error, "a TLS handshake failed");
-                        return;
-                    }
-                    Err(_) => {
-                        shard.metrics.tls_handshake("timeout");
-                        return;
-                    }
-                };
-                shard.metrics.tls_handshake("ok");
+                // Boxed, as is HTTP/2 below: a connection keeps the room of its task for as long as it lives.
+                let Some(stream) = Box::pin(shake(&shard, stream, peer, tls)).await else { return };
                 let (_, session) = stream.get_ref();
                 let sni = session.server_name().and_then(|name| HostName::parse(name).ok());
                 let http2 = session.alpn_protocol() == Some(b"h2");
-                (Transport::Tls(Box::new(stream)), sni, http2)
+                (Transport::Tls(stream), sni, http2)
             }
         };
         let now = Instant::now();
@@ -70,6 +51,41 @@ impl Open {
         let stream = ClientStream::new(transport, Arc::clone(&wire));
         let peer = Peer::new(peer);
         let conn = Rc::new(Connection { shard, role, peer, local, sni, wire, requests: Cell::new(0) });
-        if http2 { serve_http2(conn, stream).await } else { serve_http1(conn, stream).await }
+        if http2 { Box::pin(serve_http2(conn, stream)).await } else { serve_http1(conn, stream).await }
+    }
+}
+
+/// The handshake; `None` when it failed, took too long, or the server ends.
+async fn shake(
+    shard: &Shard,
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: TlsAcceptor,
+) -> Option<Box<TlsStream<Bulk>>> {
+    let socket = Bulk::new(stream, shard.stock.clone());
+    let shaken = tokio::select! {
+        biased;
+        shaken = tokio::time::timeout(shard.server.limits.handshake, tls.accept(socket)) => shaken,
+        // Who has connected already is served, if that goes quickly.
+        () = async {
+            shard.stop.requested().await;
+            tokio::time::sleep(LINGER).await;
+        } => return None,
+    };
+    match shaken {
+        Ok(Ok(stream)) => {
+            shard.metrics.tls_handshake("ok");
+            Some(Box::new(stream))
+        }
+        Ok(Err(error)) => {
+            // Scanners do this all day: a counter is enough.
+            shard.metrics.tls_handshake("failed");
+            tracing::debug!(%peer, %error, "a TLS handshake failed");
+            None
+        }
+        Err(_) => {
+            shard.metrics.tls_handshake("timeout");
+            None
+        }
     }
 }

@@ -69,7 +69,8 @@ impl WorkerStream {
         let room = into.capacity() - into.len();
         loop {
             let mut guard = ready!(self.reads.poll_read_ready(cx))?;
-            match rustix::io::read(self.reads.get_ref(), spare_capacity(into)) {
+            match recv(self.reads.get_ref(), spare_capacity(into), RecvFlags::empty()).map(|(count, _)| count)
+            {
                 // Less than there was room for: the next read would only say so.
                 Ok(count) => {
                     if count < room {
