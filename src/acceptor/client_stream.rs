@@ -13,7 +13,6 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 
-use super::bulk::Bulk;
 use super::framing::{Flaw, Framing};
 use super::listen::Admission;
 use super::vigil;
@@ -21,7 +20,7 @@ use super::vigil;
 /// What a client speaks through.
 pub(super) enum Transport {
     Plain(TcpStream),
-    Tls(Box<TlsStream<Bulk>>),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 /// Where a connection stands, shared by its stream, its requests and its timer.
@@ -132,6 +131,11 @@ impl Wire {
         (state.phase, state.blocked.or((state.untaken > 0).then_some(state.taken)))
     }
 
+    /// Whether nothing of a request is under way: an answer may end before its request does.
+    pub(super) fn is_between_requests(&self) -> bool {
+        !self.http2 && self.lock().framing.between_messages()
+    }
+
     /// What is wrong with the head of request `number`; see [`Framing::flaw`].
     pub(super) fn flaw(&self, number: u64) -> Option<Flaw> {
         if self.http2 { None } else { self.lock().framing.flaw(number) }
@@ -219,14 +223,14 @@ impl ClientStream {
     fn socket(&self) -> &TcpStream {
         match &self.transport {
             Transport::Plain(stream) => stream,
-            Transport::Tls(stream) => stream.get_ref().0.socket(),
+            Transport::Tls(stream) => stream.get_ref().0,
         }
     }
 }
 
 trait Stream: AsyncRead + AsyncWrite + Unpin {}
 impl Stream for TcpStream {}
-impl Stream for TlsStream<Bulk> {}
+impl Stream for TlsStream<TcpStream> {}
 
 impl AsyncRead for ClientStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {

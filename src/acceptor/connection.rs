@@ -227,7 +227,9 @@ fn next_deadline(
     }
     let (since, deadline) = match phase {
         Phase::Head(since) => (since, (since + limits.head, Expired::Head)),
-        Phase::Idle(since) if !wire.is_http2() && asked.is_none() && limits.keepalive > RESTS_AFTER => {
+        Phase::Idle(since)
+            if asked.is_none() && limits.keepalive > RESTS_AFTER && wire.is_between_requests() =>
+        {
             (since, (since + RESTS_AFTER, Expired::Rest))
         }
         Phase::Idle(since) => (since, (since + limits.keepalive, Expired::Idle)),

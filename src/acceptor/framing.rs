@@ -118,6 +118,11 @@ impl Framing {
         }
     }
 
+    /// Whether the next byte begins a head: nothing of a message is under way.
+    pub(super) fn between_messages(&self) -> bool {
+        self.state == State::Head && !self.inside_head()
+    }
+
     /// Whether some but not all of a head is there.
     pub(super) fn inside_head(&self) -> bool {
         self.state == State::Head && !(self.line.first_of_head && self.line.len == 0)

@@ -12,7 +12,6 @@ mod access_line;
 mod bind;
 mod buffer;
 mod builtin;
-mod bulk;
 mod chunks;
 mod client_stream;
 mod connection;

@@ -14,7 +14,6 @@ use tokio_rustls::server::TlsStream;
 
 use crate::name::HostName;
 
-use super::bulk::Bulk;
 use super::client_stream::{ClientStream, Transport, Wire};
 use super::connection::{LINGER, serve_http1, serve_http2};
 use super::listen::Admission;
@@ -61,11 +60,10 @@ async fn shake(
     stream: TcpStream,
     peer: SocketAddr,
     tls: TlsAcceptor,
-) -> Option<Box<TlsStream<Bulk>>> {
-    let socket = Bulk::new(stream, shard.stock.clone());
+) -> Option<Box<TlsStream<TcpStream>>> {
     let shaken = tokio::select! {
         biased;
-        shaken = tokio::time::timeout(shard.server.limits.handshake, tls.accept(socket)) => shaken,
+        shaken = tokio::time::timeout(shard.server.limits.handshake, tls.accept(stream)) => shaken,
         // Who has connected already is served, if that goes quickly.
         () = async {
             shard.stop.requested().await;

@@ -102,6 +102,44 @@ async fn a_worker_that_takes_no_body_still_answers() {
 }
 
 #[tokio::test]
+async fn what_still_comes_of_a_body_after_its_answer_is_no_request() {
+    let server = streaming().start().await;
+    let mut conn = server.connect().await;
+    conn.send("POST /deaf?name=d HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n").await;
+    assert_eq!(conn.head().await.status, 200);
+    server.meeting.open("d");
+    while conn.chunk().await.is_some() {}
+    // Longer than a connection without a request goes on before it is put to rest.
+    let quiet = tokio::time::timeout(std::time::Duration::from_millis(600), conn.exactly(1)).await;
+    assert!(!matches!(quiet, Ok(Ok(_))), "nothing is to come");
+    // The server may have closed by now; what it takes it must take for what it is.
+    conn.try_send("GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n").await.ok();
+    let answer = tokio::time::timeout(std::time::Duration::from_millis(300), conn.exactly(1)).await;
+    assert!(!matches!(answer, Ok(Ok(_))), "nor is it answered");
+    assert_eq!(server.get("/").await.status, 200);
+    assert_eq!(server.meeting.targets(), ["/deaf?name=d", "/"]);
+}
+
+#[tokio::test]
+async fn a_connection_at_rest_takes_its_next_request() {
+    for setup in [Setup::scripted(), Setup::scripted().tls()] {
+        let server = setup.start().await;
+        let mut conn = server.connect().await;
+        for _ in 0..3 {
+            assert_eq!(conn.get("/").await.status, 200);
+            let quiet = tokio::time::timeout(std::time::Duration::from_millis(400), conn.exactly(1)).await;
+            assert!(quiet.is_err(), "the connection is kept");
+        }
+        // Also when it comes in pieces.
+        conn.send("GET / HTTP/1.1\r\nHo").await;
+        let quiet = tokio::time::timeout(std::time::Duration::from_millis(400), conn.exactly(1)).await;
+        assert!(quiet.is_err(), "the rest of the head is waited for");
+        conn.send("st: localhost\r\n\r\n").await;
+        assert_eq!(conn.reply("GET").await.status, 200);
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_in_the_middle_is_no_end_of_its_body() {
     let server = streaming().start().await;
     let mut conn = server.connect().await;
