@@ -59,7 +59,9 @@ pub(super) async fn serve_http1(conn: Rc<Connection>, stream: ClientStream) {
     let limits = &shard.server.limits;
     let wire = Arc::clone(&conn.wire);
     let served = Rc::clone(&conn);
-    let service = service_fn(move |request: http::Request<Incoming>| serve(Rc::clone(&served), request));
+    // Boxed: it is large, and would be moved from hand to hand before it is first asked for its answer.
+    let service =
+        service_fn(move |request: http::Request<Incoming>| Box::pin(serve(Rc::clone(&served), request)));
     let mut builder = http1::Builder::new();
     builder
         .header_read_timeout(None)
@@ -130,7 +132,9 @@ pub(super) async fn serve_http2(conn: Rc<Connection>, stream: ClientStream) {
     let shard = Rc::clone(&conn.shard);
     let limits = &shard.server.limits;
     let wire = Arc::clone(&conn.wire);
-    let service = service_fn(move |request: http::Request<Incoming>| serve(Rc::clone(&conn), request));
+    // Boxed: see above.
+    let service =
+        service_fn(move |request: http::Request<Incoming>| Box::pin(serve(Rc::clone(&conn), request)));
     let mut builder = http2::Builder::new(OnThread(shard.stop.clone()));
     builder
         .timer(TokioTimer::new())
