@@ -162,7 +162,7 @@ async fn a_dead_worker_refuses_at_once() {
 
     home.signal(Signal::Kill);
 
-    assert_eq!(home.event().await, Event::Exited(WORKER, Exit::Signal(9)));
+    assert_eq!(home.event().await, Event::Exited(WORKER, Exit::Timeout));
     assert_eq!(UnixStream::connect(&link).unwrap_err().kind(), ErrorKind::ConnectionRefused);
     assert!(!socket.exists() && !home.runtime.path().join("n/1").exists());
 }

@@ -1,6 +1,12 @@
 //! What people read: access records as lines, colours where they belong, what workers wrote.
 
-use crate::support::{Server, Setup, until};
+use std::process::Stdio;
+
+use rustix::process::Signal;
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+use crate::support::ctl::{CTL, in_home};
+use crate::support::{Server, Setup, soon, until};
 
 #[tokio::test]
 async fn a_record_is_a_line_for_people_without_any_colour_where_no_terminal_is() {
@@ -52,6 +58,27 @@ async fn no_colours_are_shown_on_a_terminal_to_whoever_wants_none() {
     let line = line_of(&server, "/code?code=500 ").await;
     assert!(line.contains(" GET /code?code=500 500 text/plain "), "{line:?}");
     assert!(!server.output().contains("\u{1b}"), "{}", server.output());
+}
+
+#[tokio::test]
+async fn logs_are_followed_line_by_line_until_the_server_ends() {
+    let mut server = Setup::scripted().start().await;
+    server.get("/say?line=before").await;
+    until("it is kept", || async { server.ctl(&["logs"]).await.out.contains("before") }).await;
+    let mut command = in_home(server.root(), CTL);
+    command.arg("--socket").arg(server.control_socket()).args(["logs", "scripted", "-f", "-n", "1"]);
+    let mut following = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    let mut lines = BufReader::new(following.stdout.take().unwrap()).lines();
+    let mut next = async || soon("a line", lines.next_line()).await.unwrap();
+    assert!(next().await.unwrap().ends_with(" scripted/1 before"));
+    for said in ["one", "two"] {
+        server.get(&format!("/say?line={said}")).await;
+        assert!(next().await.unwrap().ends_with(&format!(" scripted/1 {said}")));
+    }
+    server.signal(Signal::TERM);
+    assert_eq!(next().await, None);
+    assert_eq!(soon("it ends", following.wait()).await.unwrap().code(), Some(0));
+    assert_eq!(server.ended().await.code(), Some(0));
 }
 
 /// The first line with this text, once it is written.

@@ -1,5 +1,6 @@
 //! The ordinary way of a request, over HTTP/1.1 and HTTP/2.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 
 use bytes::Bytes;
@@ -370,4 +371,19 @@ async fn a_redirect_of_the_app_is_the_clients_to_follow() {
         }
     }
     assert_eq!(server.meeting.targets(), asked, "nothing was asked but what clients asked");
+}
+
+#[tokio::test]
+async fn connections_to_workers_are_used_again_unless_the_app_wants_each_to_be_new() {
+    for (keepalive, close) in [(true, None), (false, Some("close"))] {
+        let server = Setup::scripted().rules(&format!("keepalive = {keepalive}")).start().await;
+        let mut conn = server.connect().await;
+        for _ in 0..10 {
+            assert_eq!(conn.get("/").await.status, 200);
+        }
+        let views = server.meeting.views();
+        let connections: BTreeSet<_> = views.iter().map(|view| view.connection).collect();
+        assert_eq!(connections.len() == 10, !keepalive, "{connections:?}");
+        assert!(views.iter().all(|view| view.field("connection") == close), "{views:?}");
+    }
 }

@@ -22,6 +22,8 @@ crate::on_both! {
 }
 
 mod cases {
+    use tokio::time::Instant;
+
     use crate::app::SERVICE;
     use crate::load::{Load, TASKS, Tally};
     use crate::machine::Machine;
@@ -32,7 +34,18 @@ mod cases {
         let tally = under_load(&m, "systemctl restart", &["v1"], async |load| {
             for _ in 0..3 {
                 load.more(300).await;
+                let asked = Instant::now();
                 m.ok(&format!("systemctl restart {SERVICE}"));
+                load.more(100).await;
+                let gap = load.longest_gap(asked);
+                m.report(
+                    "load",
+                    &format!(
+                        "restart: first answer of the new server after {} ms, longest time without an answer {} ms",
+                        gap.over_after.as_millis(),
+                        gap.length.as_millis()
+                    ),
+                );
             }
         });
         m.lost_nothing(&kept_aside(tally));
@@ -125,15 +138,21 @@ mod cases {
             "[app]\nworkers = 2\nrecycle = \"60,1h\"\n[sandbox]\nwritable = [\"/srv/meet\"]\n",
         );
         m.ok(&format!("systemctl start {SERVICE}"));
+        let mut killed = 0;
         let tally = under_load(&m, "kill -9 of the launcher", &["v1"], async |load| {
             for _ in 0..5 {
                 load.more(200).await;
-                m.run("systemctl kill -s KILL rip-server-launcher");
+                // It ends by itself when nobody has called for a while.
+                m.until("somebody calls it", || {
+                    m.run("systemctl kill --kill-whom=main -s KILL rip-server-launcher").code == 0
+                });
+                killed += 1;
+                m.until("it is seen to be killed", || deaths(&m) >= killed);
             }
             load.seen_workers(8).await;
         });
         m.lost_nothing(&tally);
-        m.holds("no request is lost when the launcher is killed", true);
+        m.holds("no request is lost when the launcher is killed five times", killed == 5);
         m.assert_no_violations();
     }
 
@@ -207,6 +226,12 @@ mod cases {
         });
         m.lost_nothing(&tally);
         m.holds("no request is lost while the disk is full", true);
+    }
+
+    /// How often systemd has seen the launcher die of SIGKILL.
+    fn deaths(m: &Machine) -> usize {
+        let log = m.ok("journalctl -q -o cat -u rip-server-launcher");
+        log.matches("Main process exited, code=killed, status=9/KILL").count()
     }
 
     /// Runs the case while requests come in, some more before and after it.

@@ -2,6 +2,7 @@
 
 crate::on_both! {
     starts_what_the_admin_allows_and_nothing_else
+    lets_no_server_touch_workers_of_another
 }
 
 mod cases {
@@ -13,16 +14,7 @@ mod cases {
 
     pub(super) fn starts_what_the_admin_allows_and_nothing_else(m: Machine) {
         m.ok("apt-get install -y /root/rip-server.deb; mkdir -p /srv/rip/evil '/srv/rip/back\\' /srv/foreign; useradd --system other; ln -s /srv/foreign /srv/rip/link");
-        // A server that has been taken over: what it asks for is in a file, what comes of it in another.
-        m.write("/usr/local/bin/ask", "#!/bin/sh\nbusctl --timeout=20 -- call org.rip_server.Launcher1 /org/rip_server/Launcher1 org.rip_server.Launcher1 \"$@\" 2>&1\n");
-        m.write(
-            "/usr/local/bin/evil",
-            "#!/bin/sh\n. /srv/rip/evil/script >/run/rip-server/evil/said 2>&1\nexit 0\n",
-        );
-        m.ok("chmod +x /usr/local/bin/ask /usr/local/bin/evil");
-        m.write("/etc/systemd/system/rip-server@evil.service.d/evil.conf",
-            "[Service]\nType=oneshot\nExecStart=\nExecStart=/usr/local/bin/evil\nSockets=\nWatchdogSec=0\nRestart=no\n");
-        m.ok("systemctl daemon-reload");
+        with_evil_server(&m);
         let start = |words: &str| as_server(&m, &format!("ask StartWorker '(sttsasa{{ss}}bbstt)ah' {words}"));
 
         let said = start(GOOD);
@@ -146,6 +138,37 @@ mod cases {
     }
 
     /// Runs lines of the shell as the server of instance `evil`, in its unit.
+    pub(super) fn lets_no_server_touch_workers_of_another(m: Machine) {
+        let m = m.serving();
+        m.ok("mkdir -p /srv/rip/evil");
+        with_evil_server(&m);
+        let workers = m.ctl("workers");
+        let (pids, number) = (m.worker_pids(), workers["workers"][0]["worker"].clone());
+        for call in [format!("StopWorker st api {number}"), format!("SignalWorker sts api {number} KILL")] {
+            let said = as_server(&m, &format!("ask {call}; echo asked"));
+            m.holds(&format!("another instance asks for {call}"), said.contains("asked"));
+        }
+        m.same("and the worker stays", m.worker_pids(), pids);
+        m.same("and answers", m.get("/version").status, 200);
+    }
+
+    /// A server that has been taken over: what it asks for is in a file, what comes of it in another.
+    fn with_evil_server(m: &Machine) {
+        m.write("/usr/local/bin/ask", "#!/bin/sh\nbusctl --timeout=20 -- call org.rip_server.Launcher1 /org/rip_server/Launcher1 org.rip_server.Launcher1 \"$@\" 2>&1\n");
+        m.write(
+            "/usr/local/bin/evil",
+            "#!/bin/sh\n. /srv/rip/evil/script >/run/rip-server/evil/said 2>&1\nexit 0\n",
+        );
+        m.ok("chmod +x /usr/local/bin/ask /usr/local/bin/evil");
+        m.write("/etc/systemd/system/rip-server@evil.service.d/evil.conf",
+            "[Service]\nType=oneshot\nExecStart=\nExecStart=/usr/local/bin/evil\nSockets=\nWatchdogSec=0\nRestart=no\n");
+        for (kind, port) in [("https", 8443), ("http", 8080)] {
+            let drop_in = format!("[Socket]\nListenStream=\nListenStream={port}\n");
+            m.write(&format!("/etc/systemd/system/rip-server-{kind}@evil.socket.d/port.conf"), drop_in);
+        }
+        m.ok("systemctl daemon-reload");
+    }
+
     fn as_server(m: &Machine, script: &str) -> String {
         m.write("/srv/rip/evil/script", script);
         let since = m.ok("date +'%F %T.%6N'");

@@ -18,6 +18,10 @@ mod machine;
 mod neighbours;
 mod notify;
 mod package;
+mod restarts;
+mod sandbox;
+mod sockets;
+mod times;
 #[path = "../it/support/tls.rs"]
 #[allow(dead_code, reason = "made for more tests than these")]
 mod tls;

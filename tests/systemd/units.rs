@@ -154,19 +154,34 @@ mod cases {
 
     pub(super) fn refuses_sockets_of_the_wrong_kind(m: Machine) {
         let m = m.with_app();
-        let folder = "/etc/systemd/system/rip-server-http@labs-api.socket.d";
-        for (drop_in, said) in [
-            ("[Socket]\nListenStream=\nListenDatagram=127.0.0.1:80\n", "http"),
-            ("[Socket]\nListenStream=\nListenStream=/run/http.sock\n", "http"),
-            ("[Socket]\nFileDescriptorName=htp\n", "htp"),
+        let tcp = "a listening TCP socket (ListenStream=443)";
+        let unix = "a listening Unix stream socket (ListenStream=/run/..)";
+        for (kind, drop_in, said) in [
+            (
+                "http",
+                "[Socket]\nListenStream=\nListenDatagram=127.0.0.1:80\n",
+                format!("is called `http` but is an internet socket that is not TCP: expected {tcp}"),
+            ),
+            (
+                "https",
+                "[Socket]\nListenStream=\nListenStream=/run/https.sock\n",
+                format!("is called `https` but is {unix}: expected {tcp}"),
+            ),
+            (
+                "http",
+                "[Socket]\nFileDescriptorName=htp\n",
+                "is called `htp`: expected `https`, `http` or `control`".to_owned(),
+            ),
         ] {
-            m.write(&format!("{folder}/kind.conf"), drop_in);
+            let file = format!("/etc/systemd/system/rip-server-{kind}@labs-api.socket.d/kind.conf");
+            m.write(&file, drop_in);
             m.ok("systemctl daemon-reload; systemctl reset-failed 'rip-*' || true");
             let since = m.ok("date +'%F %T.%6N'");
             m.fails(&format!("systemctl start {SERVICE}"));
             let log = m.ok(&format!("journalctl -q --no-pager -o cat --since '{since}' _COMM=rip-server"));
-            println!("{log}");
-            m.holds(&format!("refused, and named: {}", drop_in.lines().last().unwrap()), log.contains(said));
+            assert!(log.contains(&said), "{log}");
+            m.holds(&format!("refused: a socket that {said}"), true);
+            m.ok(&format!("rm {file}"));
             m.ok("systemctl stop 'rip-server*@labs-api.socket'");
         }
     }

@@ -21,10 +21,13 @@ mod cases {
         m.ok("chmod 0600 /etc/rip-server/*.env; chmod 0644 /srv/rip/other/secret /home/somebody/secret; mkdir -p /srv/given; chmod 1777 /srv/given");
         m.ok(&format!("systemctl start {SERVICE}"));
         let server = m.server_pid();
+        let key = m.ok("grep -l 'PRIVATE KEY' -r /var/lib/rip-server/labs-api/certs | head -n 1");
+        assert!(!key.is_empty(), "no key is where it is looked for");
 
         for (what, expression) in [
             ("read the server's keys and registry", "os.listdir('/var/lib/rip-server')".to_owned()),
-            ("read a key by its path", "open('/var/lib/rip-server/labs-api/registry.json').read()".into()),
+            ("read the registry by its path", "open('/var/lib/rip-server/labs-api/registry.json').read()".into()),
+            ("read a key by its path", format!("open('{key}').read()")),
             ("read settings", "os.listdir('/etc/rip-server')".into()),
             ("read another app's secrets", "open('/etc/rip-server/other.env').read()".into()),
             ("read another app", "open('/srv/rip/other/secret').read()".into()),

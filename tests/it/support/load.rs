@@ -38,7 +38,17 @@ struct Shared {
     /// The longest that a request has taken, in milliseconds.
     slowest: AtomicUsize,
     workers: std::sync::Mutex<BTreeSet<String>>,
+    /// When the answers came that were as they should be.
+    answered: std::sync::Mutex<Vec<Instant>>,
     progress: Notify,
+}
+
+/// The longest time without an answer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Gap {
+    pub(crate) length: Duration,
+    /// From the moment that was asked about to its end.
+    pub(crate) over_after: Duration,
 }
 
 impl Load {
@@ -52,6 +62,7 @@ impl Load {
             done: AtomicUsize::new(0),
             slowest: AtomicUsize::new(0),
             workers: std::sync::Mutex::default(),
+            answered: std::sync::Mutex::default(),
             progress: Notify::new(),
         });
         let mut tasks = JoinSet::new();
@@ -84,6 +95,17 @@ impl Load {
             }
         };
         timeout(4 * PATIENCE, wait).await.expect("the load goes on");
+    }
+
+    /// The longest time without an answer since then, until the last answer.
+    pub(crate) fn longest_gap(&self, since: Instant) -> Gap {
+        let mut answered = self.shared.answered.lock().unwrap().clone();
+        answered.retain(|at| *at > since);
+        answered.sort_unstable();
+        let ends = answered.iter().copied();
+        let gaps = std::iter::once(since).chain(answered.iter().copied()).zip(ends);
+        let gaps = gaps.map(|(from, to)| Gap { length: to - from, over_after: to - since });
+        gaps.max_by_key(|gap| gap.length).unwrap_or_default()
     }
 
     /// From now on no answer may come from an older version than this.
@@ -121,6 +143,9 @@ impl Shared {
                 Ok(Err(lost)) => format!("{method} {lost}"),
                 Err(_) => format!("{method} timeout"),
             };
+            if outcome == "2xx" {
+                self.answered.lock().unwrap().push(Instant::now());
+            }
             if outcome != "2xx" || !keep {
                 kept = None;
             }

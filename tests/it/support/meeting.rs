@@ -60,6 +60,8 @@ pub(crate) struct View {
     pub(crate) target: String,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) pid: u32,
+    /// The worker's number of the connection it came over.
+    pub(crate) connection: u32,
     /// The head, byte by byte.
     pub(crate) raw: String,
     /// Only in the answer of `/view`.

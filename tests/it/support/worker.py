@@ -13,6 +13,7 @@ Nth); $TERM_IGNORED.
 
 import base64
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -33,6 +34,7 @@ FIRST_LINE = re.compile(rb"([A-Z-]+) ([!-~]+) HTTP/1\.1")
 
 lock = threading.Lock()
 accepting = threading.Event()
+numbers = itertools.count()
 in_hand = 0
 dropped = 0
 stopping = False
@@ -144,12 +146,13 @@ class Request:
 
     def view(self):
         return {"method": self.method, "target": self.target, "headers": self.headers, "pid": os.getpid(),
-                "raw": self.raw.decode("latin-1")}
+                "connection": self.conn.number, "raw": self.raw.decode("latin-1")}
 
 
 class Connection:
     def __init__(self, sock):
         self.sock = sock
+        self.number = next(numbers)
         self.buffer = b""
         self.request = None
         self.idled = False
@@ -577,6 +580,12 @@ def make_room(name, waiting):
     accepting.set()
 
 
+def say(conn, request):
+    """Writes a line to its output."""
+    print(request.query["line"], flush=True)
+    conn.answer("said\n")
+
+
 def environment(conn, request):
     conn.answer(json.dumps(dict(os.environ)), kind="application/json")
 
@@ -624,6 +633,7 @@ ROUTES = {
     "ws": ws,
     "unlisten": unlisten,
     "full": full,
+    "say": say,
     "environment": environment,
     "memory": memory,
 }

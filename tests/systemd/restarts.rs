@@ -1,0 +1,99 @@
+//! What becomes of the connections of clients when the server is restarted.
+
+crate::on_both! {
+    finish_what_is_in_hand_and_end_the_rest
+}
+
+mod cases {
+    use std::io;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+    use tokio::time::Instant;
+    use tokio_rustls::client::TlsStream;
+
+    use crate::app::SERVICE;
+    use crate::http;
+    use crate::machine::Machine;
+    use crate::tls;
+
+    pub(super) fn finish_what_is_in_hand_and_end_the_rest(m: Machine) {
+        let m = m.serving();
+        let workers = m.worker_pids();
+        let seen = m.within(async || {
+            let mut resting = asked("/version", "").await;
+            until_said(&mut resting, "v1").await;
+            let mut events = asked("/endless-events?name=events", "").await;
+            until_said(&mut events, "data: tick").await;
+            let mut tunnel = asked("/upgrade", "Connection: upgrade\r\nUpgrade: echo\r\n").await;
+            until_said(&mut tunnel, "101 ").await;
+            tunnel.write_all(b"hello").await.unwrap();
+            until_said(&mut tunnel, "hello").await;
+            let held = tokio::spawn(http::https(443, "localhost", "/gate?name=hold"));
+            m.until("it is at the gate", || m.run("test -e /srv/meet/at.hold").code == 0);
+
+            m.ok(&format!("systemctl restart --no-block {SERVICE}"));
+            m.until("it is ending", || m.show(SERVICE, "StatusText").starts_with("finishing"));
+            let rests = rest_of(resting).await;
+            let events = rest_of(events).await;
+            let tunnel = rest_of(tunnel).await;
+            let new = tokio::spawn(http::https(443, "localhost", "/version"));
+            let ending = m.show(SERVICE, "SubState");
+            let waits = !new.is_finished() && !held.is_finished();
+            let opened = Instant::now();
+            m.write("/srv/meet/open.hold", "");
+            let held = held.await.unwrap().unwrap();
+            let new = new.await.unwrap().unwrap();
+            m.report(
+                "time",
+                &format!(
+                    "restart: {} ms from the last request in hand to the first one that waited for its end",
+                    opened.elapsed().as_millis()
+                ),
+            );
+            (rests, events, tunnel, (ending, waits), held, new)
+        });
+        let (resting, events, tunnel, (ending, waits), held, new) = seen;
+        m.same("a restart ends connections that rest", resting, String::new());
+        m.holds("event streams end as if the worker had ended them", events.ends_with("\r\n0\r\n\r\n"));
+        m.same("tunnels end", tunnel, String::new());
+        m.same(
+            "new connections wait while a request is in hand",
+            (ending.as_str(), waits),
+            ("stop-sigterm", true),
+        );
+        m.same("which is finished", (held.status, held.body.as_str()), (200, "through hold\n"));
+        m.holds("as the last one of its connection", held.head.to_lowercase().contains("connection: close"));
+        m.same("and then the new server serves them", (new.status, new.body.as_str()), (200, "v1"));
+        m.same("with the same workers", m.worker_pids(), workers);
+        m.assert_no_violations();
+    }
+
+    /// A connection on which something was asked.
+    async fn asked(path: &str, fields: &str) -> TlsStream<TcpStream> {
+        let mut stream = tls::connect(443, "localhost", &["http/1.1"]).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
+        stream
+    }
+
+    async fn until_said(stream: &mut TlsStream<TcpStream>, words: &str) {
+        let mut said = Vec::new();
+        while !String::from_utf8_lossy(&said).contains(words) {
+            let count = stream.read_buf(&mut said).await.unwrap();
+            assert!(count > 0, "{:?} has no {words}", String::from_utf8_lossy(&said));
+        }
+    }
+
+    /// What else came until the other side ended it, in whichever way.
+    async fn rest_of(mut stream: TlsStream<TcpStream>) -> String {
+        let mut rest = Vec::new();
+        match stream.read_to_end(&mut rest).await {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+            Err(error) => panic!("{error}"),
+        }
+        String::from_utf8_lossy(&rest).into_owned()
+    }
+}

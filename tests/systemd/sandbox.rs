@@ -1,0 +1,59 @@
+//! What the admin's `[sandbox]` makes of a worker's unit, as systemd has it.
+
+crate::on_both! {
+    is_what_the_admin_says
+}
+
+mod cases {
+    use crate::app::SERVICE;
+    use crate::machine::Machine;
+
+    const SETTINGS: &str = r#"
+[app]
+workers = 1
+memory = "100M,300M"
+
+[app.timeouts]
+drain = "7s"
+kill = "3s"
+
+[sandbox]
+writable = ["/srv/meet"]
+tasks_max = 77
+memory_max = "200M"
+memory_high = "150M"
+cpu_weight = 33
+cpu_quota = 50
+ip_deny = ["0.0.0.0/0", "::/0"]
+ip_allow = ["127.0.0.0/8"]
+credentials = ["db:/etc/rip-server/db.key"]
+"#;
+
+    pub(super) fn is_what_the_admin_says(m: Machine) {
+        let m = m.with_app();
+        m.write("/etc/rip-server/db.key", "of the database");
+        m.ok("chmod 600 /etc/rip-server/db.key");
+        m.write("/etc/rip-server/labs-api.toml", SETTINGS);
+        m.ok(&format!("systemctl start {SERVICE}"));
+        let unit = &m.worker_units()[0];
+        for (property, value) in [
+            ("TasksMax", "77"),
+            ("MemoryMax", "209715200"),
+            ("MemoryHigh", "157286400"),
+            ("CPUWeight", "33"),
+            ("CPUQuotaPerSecUSec", "500ms"),
+            ("IPAddressAllow", "127.0.0.0/8"),
+            ("CollectMode", "inactive-or-failed"),
+            ("KillMode", "mixed"),
+            ("Restart", "no"),
+            ("DynamicUser", "yes"),
+        ] {
+            m.same(property, m.show(unit, property), value.into());
+        }
+        let denied = m.show(unit, "IPAddressDeny");
+        m.holds("IPAddressDeny", denied.contains("0.0.0.0/0") && denied.contains("::/0"));
+        let holds = m.show(unit, "LoadCredential").contains("db:/etc/rip-server/db.key")
+            || m.ok(&format!("systemctl cat '{unit}'")).contains("db:/etc/rip-server/db.key");
+        m.holds("LoadCredential", holds);
+    }
+}
