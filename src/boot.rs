@@ -55,7 +55,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     // Servers of other instances run as the same user: none is to read this one's keys out of its memory.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     let style = config.json.then_some(LogStyle::Json);
-    let target = logging::start(style, Some(&config.server.instance))?;
+    let target = logging::start(style, Some(&config.server.instance), &config.levels)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }

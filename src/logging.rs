@@ -2,7 +2,6 @@
 //!
 //! Never here: access records, which have a writer of their own because journald may block whoever writes to it.
 
-use std::ffi::OsStr;
 use std::io::{self, IsTerminal};
 
 use jiff::Zoned;
@@ -41,21 +40,18 @@ pub enum Target {
 /// Why logging did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum LoggingError {
-    /// `RIP_LOG` is not text.
-    #[error("RIP_LOG is not UTF-8: {0}")]
-    NotText(String),
-    /// A word in `RIP_LOG` that is no level. The filter would take it for a module's name and log nothing.
-    #[error("RIP_LOG=`{read}`: `{word}` is no level; {EXPECTED}")]
+    /// A word in the levels that is no level. The filter would take it for a module's name and log nothing.
+    #[error("`{read}`: `{word}` is no level; {EXPECTED}")]
     Level {
-        /// All of `RIP_LOG`.
+        /// All of them.
         read: String,
         /// The word in question.
         word: String,
     },
-    /// `RIP_LOG` does not parse.
-    #[error("RIP_LOG=`{read}`: {source}; {EXPECTED}")]
+    /// The levels do not parse.
+    #[error("`{read}`: {source}; {EXPECTED}")]
     Syntax {
-        /// All of `RIP_LOG`.
+        /// All of them.
         read: String,
         /// What the parser said.
         source: tracing_subscriber::filter::ParseError,
@@ -68,14 +64,18 @@ pub enum LoggingError {
 /// Starts logging for the whole process; call it once, before anything logs.
 ///
 /// Without a `style`, records go natively to the journal if stderr is connected to it and journald answers, else as
-/// human lines to stderr. A `style` asks for stderr in any case. `RIP_LOG` (such as `info` or `info,hyper=debug`)
-/// decides what is recorded; unset or empty means `info`. In the journal every field gets the prefix `RIP_`, and
+/// human lines to stderr. A `style` asks for stderr in any case. `levels` (such as `info` or `info,hyper=debug`)
+/// decide what is recorded; none at all mean `info`. In the journal every field gets the prefix `RIP_`, and
 /// every record the field `RIP_INSTANCE` where the instance is known.
 ///
 /// # Errors
-/// A bad `RIP_LOG`, or a second start.
-pub fn start(style: Option<LogStyle>, instance: Option<&InstanceName>) -> Result<Target, LoggingError> {
-    let filter = filter(std::env::var_os("RIP_LOG").as_deref())?;
+/// Bad levels, or a second start.
+pub fn start(
+    style: Option<LogStyle>,
+    instance: Option<&InstanceName>,
+    levels: &str,
+) -> Result<Target, LoggingError> {
+    let filter = filter(levels)?;
     if style.is_none()
         && libsystemd::logging::connected_to_journal()
         && let Ok(journal) = tracing_journald::layer()
@@ -106,14 +106,16 @@ fn no_color() -> bool {
     std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
-fn filter(read: Option<&OsStr>) -> Result<EnvFilter, LoggingError> {
-    let read = match read {
-        None => DEFAULT_LEVEL,
-        Some(value) if value.is_empty() => DEFAULT_LEVEL,
-        Some(value) => {
-            value.to_str().ok_or_else(|| LoggingError::NotText(value.to_string_lossy().into_owned()))?
-        }
-    };
+/// Whether [`start`] would take these levels.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn check_levels(read: &str) -> Result<(), LoggingError> {
+    filter(read).map(drop)
+}
+
+fn filter(read: &str) -> Result<EnvFilter, LoggingError> {
+    let read = if read.is_empty() { DEFAULT_LEVELS } else { read };
     // The parser takes an empty word for `error`.
     let is_level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
     // Inside brackets, which only a person who knows the syntax writes, a comma separates fields.
@@ -177,14 +179,14 @@ impl FormatTime for LocalTime {
     }
 }
 
-const DEFAULT_LEVEL: &str = "info";
+/// What is recorded where nobody says otherwise.
+const DEFAULT_LEVELS: &str = "info";
 const EXPECTED: &str = "expected something like `info`, `debug` or `info,hyper=debug`";
 const HUMAN_TIME: &str = "%Y-%m-%d %H:%M:%S%.3f";
 const JSON_TIME: &str = "%Y-%m-%dT%H:%M:%S%.3f%:z";
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::ffi::OsStrExt;
     use std::sync::{Arc, Mutex};
 
     use super::*;
@@ -209,7 +211,7 @@ mod tests {
     }
 
     fn of(text: &str) -> Result<EnvFilter, LoggingError> {
-        filter(Some(OsStr::new(text)))
+        filter(text)
     }
 
     fn human_page(filter: &str, colours: Colours, act: impl FnOnce()) -> String {
@@ -230,7 +232,7 @@ mod tests {
 
     #[test]
     fn info_is_recorded_unless_asked_otherwise() {
-        assert_eq!(filter(None).unwrap().to_string(), "info");
+        assert_eq!(filter("").unwrap().to_string(), "info");
         assert_eq!(of("").unwrap().to_string(), "info");
         assert_eq!(of("off").unwrap().to_string(), "off");
         assert_eq!(of("WARN").unwrap().max_level_hint(), Some(LevelFilter::WARN));
@@ -239,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_bad_level_is_shown_with_what_would_be_right() {
-        let expected = "RIP_LOG=`warn,inof`: `inof` is no level; expected something like `info`, `debug` or \
+        let expected = "`warn,inof`: `inof` is no level; expected something like `info`, `debug` or \
                         `info,hyper=debug`";
         assert_eq!(of("warn,inof").unwrap_err().to_string(), expected);
 
@@ -249,10 +251,8 @@ mod tests {
         for text in ["rip_server=loud", "a=b=c", "[span"] {
             let error = of(text).unwrap_err();
             assert!(matches!(error, LoggingError::Syntax { .. }), "{text}");
-            assert!(error.to_string().starts_with(&format!("RIP_LOG=`{text}`: ")), "{error}");
+            assert!(error.to_string().starts_with(&format!("`{text}`: ")), "{error}");
         }
-        let error = filter(Some(OsStr::from_bytes(b"inf\xff"))).unwrap_err();
-        assert_eq!(error.to_string(), "RIP_LOG is not UTF-8: inf\u{fffd}");
     }
 
     #[test]

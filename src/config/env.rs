@@ -40,6 +40,5 @@ fn unknown(name: &OsStr) -> Option<String> {
     Some(format!("environment variable {name} means nothing to rip-server{hint}"))
 }
 
-/// Known to others: the log's filter, and what workers are told.
-const ELSEWHERE: [&str; 6] =
-    ["RIP_LOG", "RIP_APP", "RIP_INSTANCE", "RIP_WORKER", "RIP_GENERATION", "RIP_SOCKET"];
+/// Known to others: what workers are told.
+const ELSEWHERE: [&str; 5] = ["RIP_APP", "RIP_INSTANCE", "RIP_WORKER", "RIP_GENERATION", "RIP_SOCKET"];

@@ -38,6 +38,8 @@ pub(crate) enum Kind {
     Name,
     Instance,
     Text,
+    /// What is logged.
+    Levels,
     /// Starts with `/`.
     UrlPath,
     UrlPaths,
@@ -100,6 +102,7 @@ impl Kind {
             Self::Name => AppName::parse(text).ok().map(|_| Value::Text(text.into())),
             Self::Instance => InstanceName::parse(text).ok().map(|_| Value::Text(text.into())),
             Self::Text => (!text.is_empty()).then(|| Value::Text(text.into())),
+            Self::Levels => crate::logging::check_levels(text).ok().map(|()| Value::Text(text.into())),
             Self::UrlPath => is_url_path(text).then(|| Value::Text(text.into())),
             Self::UrlPaths
             | Self::Command
@@ -178,6 +181,9 @@ impl Kind {
             Self::Name => "a name of 1 to 64 of a-z A-Z 0-9 . _ -, the first a letter or a digit".into(),
             Self::Instance => "a name as after the @ of a unit, such as labs-api or my\\x2dapp".into(),
             Self::Text => "a text that is not empty".into(),
+            Self::Levels => {
+                "error, warn, info, debug, trace or off, also for a module, such as info,hyper=debug".into()
+            }
             Self::UrlPath => "a path that starts with /, such as /healthz".into(),
             Self::UrlPaths => "a list of paths that start with /, such as [\"/upload\"]".into(),
             Self::Command => "a list of program and arguments, such as [\"gunicorn\", \"app:app\"]".into(),

@@ -43,6 +43,8 @@ pub struct Config {
     pub apps: Vec<AppRequest>,
     /// Whether records and answers are to be JSON.
     pub json: bool,
+    /// What is recorded beside requests, for [`crate::logging::start`].
+    pub levels: String,
     /// The config file that was read.
     pub file: Option<PathBuf>,
     /// What is in force of the server's settings, and where it came from.
@@ -100,6 +102,7 @@ fn config(tokens: Tokens, machine: &Machine) -> Result<Config, ConfigError> {
     Ok(Config {
         report: server::report(&stack, &server, &folders),
         json: stack.want(Id::Json),
+        levels: stack.want(Id::Levels),
         command: tokens.command.clone(),
         file: path,
         server,

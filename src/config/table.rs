@@ -141,6 +141,9 @@ settings! {
     AccessLog: Log, Switch, Is("true"), "BOOL",
         [Word("--no-access-log", "false"), Env("RIP_LOG_ACCESS"), Server("log.access")],
         "record each request";
+    Levels: Log, Levels, Is("info"), "LEVELS",
+        [Env("RIP_LOG"), Server("log.level")],
+        "how much of what else happens is recorded";
 
     Instance: Files, Instance, Unset("the app's name", "labs-api"), "NAME",
         [Flag("--instance"), Server("instance")],
@@ -356,6 +359,7 @@ mod tests {
             "RIP_CONNECT_TIMEOUT_MS",
             "RIP_READ_TIMEOUT_MS",
             "RIP_MAX_REQUEST_BODY",
+            "RIP_LOG",
         ];
         for row in TABLE {
             if let Some(env) = row.env().filter(|env| !inherited.contains(env)) {

@@ -66,7 +66,7 @@ fn start(job: Job) -> anyhow::Result<()> {
         Job::Serve => None,
         Job::StopWorkers(instance) => Some(instance),
     };
-    logging::start(None, instance)?;
+    logging::start(None, instance, &std::env::var("RIP_LOG").unwrap_or_default())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         match job {

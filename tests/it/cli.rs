@@ -107,6 +107,7 @@ async fn typos_in_files_are_named_with_their_line() {
         ("threads = \"many\"\n", "", "server.toml:1:11: threads: read `\"many\"`"),
         ("threads = = 2\n", "", "server.toml:1:"),
         ("[limits]\nhead = \"soon\"\n", "", "server.toml:2:8"),
+        ("[log]\nlevel = \"inof\"\n", "", "server.toml:2:9: log.level: read `\"inof\"`"),
         ("", "workers = 2\nlisten = \"shout\"\n", "app/rip.toml:2:10: listen: read `\"shout\"`"),
         ("", "max_body = \"1G\"\n", "app/rip.toml:1:1: unknown key `max_body`"),
         ("", "comand = [\"x\"]\n", "did you mean `command`?"),

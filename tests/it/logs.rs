@@ -40,6 +40,15 @@ async fn a_record_is_a_line_for_people_without_any_colour_where_no_terminal_is()
 }
 
 #[tokio::test]
+async fn the_config_file_says_how_much_is_recorded() {
+    for (level, told) in [("info", true), ("error", false)] {
+        let server = Setup::scripted().lines().server(&format!("log.level = \"{level}\"")).start().await;
+        assert_eq!(server.get("/").await.status, 200);
+        assert_eq!(server.output().contains("INFO"), told, "{level}: {}", server.output());
+    }
+}
+
+#[tokio::test]
 async fn colours_are_shown_on_a_terminal_by_status() {
     let server = Setup::scripted().terminal().variable("NO_COLOR", "").start().await;
     for (code, colour) in [(200, "32"), (304, "32"), (404, "33"), (500, "31")] {

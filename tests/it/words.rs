@@ -151,6 +151,7 @@ async fn a_variable_with_a_wrong_value_is_an_error_and_an_unknown_one_a_warning(
         ("RIP_QUEUE_TIMEOUT_MS=2s", "RIP_QUEUE_TIMEOUT_MS"),
         ("RIP_READ_TIMEOUT_MS=-1", "RIP_READ_TIMEOUT_MS"),
         ("RIP_RELOAD=all", "none, process or module"),
+        ("RIP_LOG=inof", "RIP_LOG"),
     ] {
         let ran = home.run(&["check"], &[variable]).await.expect(2);
         assert!(ran.err.contains(said), "{ran:?}");

@@ -92,6 +92,7 @@ mod cases {
         m.same("and serves", m.get("/version").status, 200);
     }
 
+    #[allow(clippy::disallowed_methods, reason = "the task is awaited or aborted below")]
     pub(super) fn is_not_restarted_for_what_apps_do(m: Machine) {
         let m = watched(m);
         m.set_version("exit");
@@ -146,6 +147,7 @@ mod cases {
         m.holds("STATUS= changes with the workers and the requests while it runs", text() != quiet);
     }
 
+    #[allow(clippy::disallowed_methods, reason = "the task is awaited or aborted below")]
     pub(super) fn says_that_it_stops(m: Machine) {
         let m = m.serving();
         for (how, stop, said) in [

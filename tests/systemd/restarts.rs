@@ -17,6 +17,7 @@ mod cases {
     use crate::machine::Machine;
     use crate::tls;
 
+    #[allow(clippy::disallowed_methods, reason = "the task is awaited or aborted below")]
     pub(super) fn finish_what_is_in_hand_and_end_the_rest(m: Machine) {
         let m = m.serving();
         let workers = m.worker_pids();
