@@ -61,6 +61,7 @@ pub(crate) struct View {
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) pid: u32,
     /// The worker's number of the connection it came over.
+    #[serde(default)]
     pub(crate) connection: u32,
     /// The head, byte by byte.
     pub(crate) raw: String,
