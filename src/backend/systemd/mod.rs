@@ -309,6 +309,9 @@ impl Shared {
 
     async fn weigh(&self, worker: WorkerId) {
         let Some(target) = self.roster.tell(worker, Telling::Reload) else { return };
+        if self.roster.is_awaited(&target.unit) {
+            return;
+        }
         let Some(bus) = self.connection().await else { return };
         let object = bus::object_of(&target.unit);
         let service = watch::properties(&bus, &object, "org.freedesktop.systemd1.Service").await;

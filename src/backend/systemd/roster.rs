@@ -96,9 +96,12 @@ impl Roster {
         Self::end(entries.remove(object)?)
     }
 
-    /// The unit is gone.
+    /// The unit is not there, if it is not yet to come: whoever asks for one that does not exist makes systemd load it
+    /// and tell that it is removed again.
     pub(super) fn gone(&self, object: &str) -> Option<Ended> {
-        Self::end(self.lock().remove(object)?)
+        let mut entries = self.lock();
+        let is_awaited = entries.get(object)?.starting.is_some();
+        if is_awaited { None } else { Self::end(entries.remove(object)?) }
     }
 
     /// A start that failed is told to whoever waits for it; an end of what ran is an event.
@@ -131,8 +134,8 @@ impl Roster {
     }
 
     /// Whether its start is being waited for.
-    pub(super) fn is_awaited(&self, object: &str) -> bool {
-        self.lock().get(object).is_some_and(|entry| entry.starting.is_some())
+    pub(super) fn is_awaited(&self, unit: &str) -> bool {
+        self.lock().get(&object_of(unit)).is_some_and(|entry| entry.starting.is_some())
     }
 
     /// The objects of all units.
@@ -219,6 +222,17 @@ mod tests {
         assert!(roster.note(&object, &state("failed", 0)).is_none());
         assert_eq!(started.try_recv(), Ok(Err(Exit::Unseen)));
         assert!(!roster.has("rip-worker-a-b-1.service"));
+    }
+
+    #[test]
+    fn a_unit_that_is_yet_to_come_is_not_gone() {
+        let roster = Roster::default();
+        let mut started = roster.expect(target(1), vec![], None);
+        let object = object_of("rip-worker-a-b-1.service");
+        assert!(roster.gone(&object).is_none());
+        assert!(roster.note(&object, &state("active", 7)).is_none());
+        assert_eq!(started.try_recv(), Ok(Ok(7)));
+        assert!(roster.gone(&object).is_some());
     }
 
     #[test]

@@ -101,9 +101,6 @@ impl Ear {
         for object in shared.roster.objects() {
             let ended = if there.contains(&object) {
                 shared.roster.note(&object, &all_properties(&self.bus, &object).await?)
-            } else if shared.roster.is_awaited(&object) {
-                // Its start has not reached systemd yet.
-                None
             } else {
                 shared.roster.gone(&object)
             };

@@ -644,7 +644,7 @@ def stop(*_):
 
 
 def open_listener():
-    if "PORT" in os.environ:
+    if "LISTEN_FDS" not in os.environ:
         return socket.create_server(("127.0.0.1", int(os.environ["PORT"])), backlog=0)
     return socket.socket(fileno=3)
 
