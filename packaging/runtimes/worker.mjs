@@ -19,13 +19,15 @@ let stopping = false;
 
 let handler;
 let reloads = 0;
-let loadedMtime = 0;
+let loaded = '';
 
-function mtime() {
+// Not the time alone: an editor that empties a file and writes it anew may do both within one tick of the clock.
+function version() {
   try {
-    return statSync(entry).mtimeMs;
+    const { mtimeNs, size, ino } = statSync(entry, { bigint: true });
+    return `${mtimeNs}.${size}.${ino}`;
   } catch {
-    return loadedMtime; // between the unlink and the rename of an editor: nothing has changed yet
+    return loaded; // between the unlink and the rename of an editor: nothing has changed yet
   }
 }
 
@@ -48,18 +50,19 @@ async function load(version) {
 
 let reloading;
 
+// One after the other: an import joins one of the same file that is still under way, and would get the older code.
 async function reloadIfChanged() {
-  const now = mtime();
-  if (now === loadedMtime) return reloading;
-  loadedMtime = now;
-  reloading = (async () => {
+  const now = version();
+  if (now === loaded) return reloading;
+  loaded = now;
+  reloading = Promise.resolve(reloading).then(async () => {
     try {
       handler = await load(`${now}.${reloads + 1}`);
       reloads += 1;
     } catch (error) {
       console.error('reload failed, the old module stays:', error);
     }
-  })();
+  });
   return reloading;
 }
 
@@ -300,7 +303,7 @@ function fail(error) {
 }
 
 try {
-  loadedMtime = mtime();
+  loaded = version();
   handler = await load();
   const stop = onBun ? await serveBun() : await serveNode();
   const once = () => {
