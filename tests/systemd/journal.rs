@@ -30,7 +30,18 @@ mod cases {
         {
             m.same(&format!("an access record has {field}"), record[field].as_str(), Some(value));
         }
-        m.holds("and its app and worker", record["RIP_APP"].is_string() && record["RIP_WORKER"].is_string());
+        for field in ["RIP_APP", "RIP_WORKER", "RIP_GENERATION", "RIP_REQUEST_ID", "RIP_STATUS"] {
+            m.holds(&format!("and {field}"), record[field].is_string());
+        }
+        let ready = &records(&m, "RIP_TO=ready")[0];
+        for (field, value) in [("RIP_FROM", "starting"), ("RIP_TO", "ready"), ("RIP_GENERATION", "1")] {
+            m.same(
+                &format!("what becomes of a worker is told with {field}"),
+                ready[field].as_str(),
+                Some(value),
+            );
+        }
+        m.holds("and with its worker", ready["RIP_WORKER"].is_string());
         m.holds("it says what was asked", record["MESSAGE"].as_str().unwrap().contains("/version"));
 
         let lines = records(&m, "RIP_GENERATION=1 _TRANSPORT=stdout");

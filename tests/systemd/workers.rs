@@ -3,6 +3,7 @@
 crate::on_both! {
     are_transient_units
     are_replaced_when_they_die
+    have_names_that_nothing_else_ever_has
     outlive_a_restart_and_a_crash_of_the_server
     are_looked_for_where_they_listen_whatever_they_set
     give_way_when_they_would_be_started_differently
@@ -11,6 +12,8 @@ crate::on_both! {
 }
 
 mod cases {
+    use std::collections::BTreeMap;
+
     use crate::app::{INSTANCE, SERVICE};
     use crate::machine::Machine;
 
@@ -74,6 +77,45 @@ mod cases {
         m.until("there are two again", || m.worker_units().len() == 2 && !m.worker_units().contains(unit));
         m.holds("a worker that an admin stops is replaced", true);
         m.assert_no_violations();
+    }
+
+    pub(super) fn have_names_that_nothing_else_ever_has(m: Machine) {
+        let m = m.serving();
+        let mut known = BTreeMap::new();
+        look(&m, &mut known);
+        for number in 0..3 {
+            let before = m.worker_pids();
+            m.ok(&format!("kill -9 {}", before[0]));
+            m.until("another is in its place", || {
+                let now = m.worker_pids();
+                now.len() == 2 && !now.contains(&before[0])
+            });
+            look(&m, &mut known);
+            let server = m.server_pid();
+            m.ok(&match number {
+                0 => format!("systemctl restart {SERVICE}"),
+                1 => format!("kill -9 {server}"),
+                _ => format!("systemctl reload {SERVICE}"),
+            });
+            m.until("two serve", || m.run("rip-serverctl status").code == 0 && m.worker_pids().len() == 2);
+            look(&m, &mut known);
+        }
+        m.same("each start of a worker had a name of its own", known.len(), 7);
+    }
+
+    /// Fails when a unit is another process than it was.
+    fn look(m: &Machine, known: &mut BTreeMap<String, String>) {
+        for unit in m.worker_units() {
+            let pid = m.show(&unit, "MainPID");
+            // What is on its way out has none.
+            if pid != "0" {
+                let before = known.insert(unit.clone(), pid.clone());
+                assert!(
+                    before.as_ref().is_none_or(|before| *before == pid),
+                    "{unit}: {before:?}, then {pid}"
+                );
+            }
+        }
     }
 
     pub(super) fn outlive_a_restart_and_a_crash_of_the_server(m: Machine) {
