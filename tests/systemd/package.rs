@@ -44,15 +44,19 @@ mod cases {
             );
         }
         let files = m.ok("dpkg -L rip-server");
-        for file in [
-            "bash-completion/completions/rip-serverctl",
-            "zsh/vendor-completions/_rip-serverctl",
-            "fish/vendor_completions.d/rip-serverctl.fish",
-            "rip-server/rip-server.toml",
-            "examples/hello",
-        ] {
-            m.holds(&format!("it has {file}"), files.contains(file));
+        let has = |file: &str| {
+            m.holds(
+                &format!("it has {file}"),
+                files.lines().any(|there| there == format!("/usr/share/{file}")),
+            );
+        };
+        for program in ["rip-server", "rip-serverctl"] {
+            has(&format!("bash-completion/completions/{program}"));
+            has(&format!("zsh/vendor-completions/_{program}"));
+            has(&format!("fish/vendor_completions.d/{program}.fish"));
         }
+        has("doc/rip-server/examples/hello/index.html");
+        default_config(&m);
         m.holds(
             "its user has no shell and no home",
             m.ok("getent passwd rip-server").ends_with(":/nonexistent:/usr/sbin/nologin"),
@@ -76,6 +80,21 @@ mod cases {
 
         m.ok("mkdir -p /srv/rip/hello && cp /usr/share/doc/rip-server/examples/hello/* /srv/rip/hello/ && systemctl start rip-server@hello");
         m.same("the example app serves", m.get("/").status, 200);
+    }
+
+    /// That it has every key, and that each is right once it is no comment, is a test of the program.
+    fn default_config(m: &Machine) {
+        let file = "/usr/share/rip-server/rip-server.toml";
+        m.same(
+            "the default config is the program's own",
+            m.run(&format!("rip-server default-config | cmp - {file}")).code,
+            0,
+        );
+        let text = m.ok(&format!("cat {file}"));
+        let bare = |line: &&str| !(line.is_empty() || line.starts_with('#') || line.starts_with('['));
+        m.same("every key in it is commented out", text.lines().find(bare), None);
+        let keys = text.lines().filter(|line| line.starts_with('#') && line.contains(" = ")).count();
+        m.holds(&format!("there are keys in it ({keys})"), keys > 80);
     }
 
     pub(super) fn removes_what_runs_and_purges_what_was_made(m: Machine) {
