@@ -5,7 +5,7 @@ crate::on_both! {
 }
 
 mod cases {
-    use crate::app::SERVICE;
+    use crate::app::{SERVICE, encoded};
     use crate::machine::Machine;
 
     const SETTINGS: &str = r#"
@@ -18,7 +18,7 @@ drain = "7s"
 kill = "3s"
 
 [sandbox]
-writable = ["/srv/meet"]
+writable = ["/srv/given"]
 tasks_max = 77
 memory_max = "200M"
 memory_high = "150M"
@@ -30,13 +30,14 @@ credentials = ["db:/etc/rip-server/db.key"]
 "#;
 
     pub(super) fn is_what_the_admin_says(m: Machine) {
-        let m = m.with_app();
+        let m = m.with_probe("fd");
         m.write("/etc/rip-server/db.key", "of the database");
-        m.ok("chmod 600 /etc/rip-server/db.key");
+        m.ok("mkdir /srv/given; chmod 600 /etc/rip-server/db.key");
         m.write("/etc/rip-server/labs-api.toml", SETTINGS);
         m.ok(&format!("systemctl start {SERVICE}"));
         let unit = &m.worker_units()[0];
         for (property, value) in [
+            ("TimeoutStopUSec", "3s"),
             ("TasksMax", "77"),
             ("MemoryMax", "209715200"),
             ("MemoryHigh", "157286400"),
@@ -52,8 +53,15 @@ credentials = ["db:/etc/rip-server/db.key"]
         }
         let denied = m.show(unit, "IPAddressDeny");
         m.holds("IPAddressDeny", denied.contains("0.0.0.0/0") && denied.contains("::/0"));
-        let holds = m.show(unit, "LoadCredential").contains("db:/etc/rip-server/db.key")
-            || m.ok(&format!("systemctl cat '{unit}'")).contains("db:/etc/rip-server/db.key");
-        m.holds("LoadCredential", holds);
+        let secret = encoded("open(os.environ['CREDENTIALS_DIRECTORY'] + '/db').read()");
+        m.same(
+            "a worker reads its credentials in $CREDENTIALS_DIRECTORY",
+            m.get(&format!("/{secret}")).body,
+            "of the database".into(),
+        );
+        m.holds(
+            "which are in no property of its unit",
+            !m.ok(&format!("systemctl show '{unit}'")).contains("of the database"),
+        );
     }
 }
