@@ -137,7 +137,6 @@ mod cases {
         m.holds("the launcher ends when nobody calls", true);
     }
 
-    /// Runs lines of the shell as the server of instance `evil`, in its unit.
     pub(super) fn lets_no_server_touch_workers_of_another(m: Machine) {
         let m = m.serving();
         m.ok("mkdir -p /srv/rip/evil");
@@ -169,6 +168,7 @@ mod cases {
         m.ok("systemctl daemon-reload");
     }
 
+    /// Runs lines of the shell as the server of instance `evil`, in its unit.
     fn as_server(m: &Machine, script: &str) -> String {
         m.write("/srv/rip/evil/script", script);
         let since = m.ok("date +'%F %T.%6N'");

@@ -169,6 +169,11 @@ mod cases {
             ),
             (
                 "http",
+                "[Socket]\nFileDescriptorName=control\n",
+                format!("is called `control` but is {tcp}: expected {unix}"),
+            ),
+            (
+                "http",
                 "[Socket]\nFileDescriptorName=htp\n",
                 "is called `htp`: expected `https`, `http` or `control`".to_owned(),
             ),
