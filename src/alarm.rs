@@ -4,7 +4,7 @@
 //! guards. Never here: what happens when time is up.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker, ready};
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -13,6 +13,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 pub struct Alarm {
     /// Registered for the earliest deadline that was asked for since it last fired.
     timer: Option<Pin<Box<Sleep>>>,
+    /// Whom it wakes; `None` until it has been told.
+    wakes: Option<Waker>,
 }
 
 impl Alarm {
@@ -30,15 +32,24 @@ impl Alarm {
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         if timer.deadline() > deadline {
             timer.as_mut().reset(deadline);
+            self.wakes = None;
         }
-        if timer.as_mut().poll(cx).is_pending() {
+        let told = self.wakes.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        if told && !timer.is_elapsed() {
             return Poll::Pending;
         }
-        if timer.deadline() == deadline || Instant::now() >= deadline {
-            return Poll::Ready(());
+        if timer.as_mut().poll(cx).is_ready() {
+            if timer.deadline() == deadline || Instant::now() >= deadline {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(deadline);
+            ready!(timer.as_mut().poll(cx));
         }
-        timer.as_mut().reset(deadline);
-        timer.as_mut().poll(cx)
+        match &mut self.wakes {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        Poll::Pending
     }
 }
 

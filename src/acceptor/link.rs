@@ -22,7 +22,7 @@ use super::stock::Stock;
 
 /// A connection to one worker with the bytes read ahead of it.
 pub(super) struct Link {
-    stream: WorkerStream,
+    stream: Box<WorkerStream>,
     shard: usize,
     /// For the deadlines of whatever is done with it.
     alarm: Alarm,
@@ -55,17 +55,17 @@ impl Link {
         let socket = tokio::time::timeout(limit, member.address.connect())
             .await
             .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "connecting took too long")))?;
-        Ok(Self::over(WorkerStream::new(socket)?, Alarm::new(), false, shard))
+        Ok(Self::over(Box::new(WorkerStream::new(socket)?), Alarm::new(), false, shard))
     }
 
     /// As if an earlier request had been sent over it.
     #[cfg(test)]
     pub(super) fn kept(stream: WorkerStream) -> Self {
         let (alarm, stock) = (Alarm::new(), Stock::default());
-        Self { stream, shard: 0, alarm, reused: true, stock, buf: Bytes::new() }
+        Self { stream: Box::new(stream), shard: 0, alarm, reused: true, stock, buf: Bytes::new() }
     }
 
-    fn over(stream: WorkerStream, alarm: Alarm, reused: bool, shard: &Shard) -> Self {
+    fn over(stream: Box<WorkerStream>, alarm: Alarm, reused: bool, shard: &Shard) -> Self {
         Self { stream, shard: shard.index, alarm, reused, stock: shard.stock.clone(), buf: Bytes::new() }
     }
 
@@ -82,7 +82,7 @@ impl Link {
         } else {
             let stream = parked.stream.moved_here().ok()?;
             let silent = stream.is_silent_now();
-            (stream, Alarm::new(), silent)
+            (Box::new(stream), Alarm::new(), silent)
         };
         silent.then(|| Self::over(stream, alarm, true, shard))
     }

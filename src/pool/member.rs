@@ -44,8 +44,8 @@ pub struct Parked {
     pub shard: usize,
     /// When it became idle.
     pub since: Instant,
-    /// The connection, nothing unread on it.
-    pub stream: WorkerStream,
+    /// The connection, nothing unread on it. Boxed: it goes from hand to hand.
+    pub stream: Box<WorkerStream>,
     /// Its timer, of the same thread.
     pub alarm: Alarm,
 }

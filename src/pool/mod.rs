@@ -6,6 +6,7 @@
 
 mod address;
 mod member;
+mod socket;
 mod state;
 mod stream;
 #[cfg(test)]

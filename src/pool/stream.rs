@@ -6,20 +6,21 @@
 
 use std::cell::OnceCell;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::task::{Context, Poll, ready};
 
-use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
+use rustix::net::{Shutdown, shutdown};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+
+use super::socket::Socket;
 
 /// See the module. Used by one thread at a time.
 #[derive(Debug)]
 pub struct WorkerStream {
-    reads: AsyncFd<OwnedFd>,
+    reads: AsyncFd<Socket>,
     /// The same socket once more; there since a write had to wait.
     writes: OnceCell<AsyncFd<OwnedFd>>,
 }
@@ -33,6 +34,10 @@ impl WorkerStream {
     /// # Panics
     /// Outside a tokio runtime with I/O enabled.
     pub fn new(socket: OwnedFd) -> io::Result<Self> {
+        Self::over(Socket::new(socket)?)
+    }
+
+    fn over(socket: Socket) -> io::Result<Self> {
         Ok(Self { reads: watched(socket, Interest::READABLE)?, writes: OnceCell::new() })
     }
 
@@ -41,7 +46,7 @@ impl WorkerStream {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn moved_here(self) -> io::Result<Self> {
-        Self::new(self.reads.into_inner())
+        Self::over(self.reads.into_inner())
     }
 
     /// Takes back that writes are waited for.
@@ -52,16 +57,18 @@ impl WorkerStream {
     /// Whether, as far as the event loop has heard, there is nothing to read and the other side is open. Costs no
     /// system call when it is so.
     pub fn is_silent(&self) -> bool {
-        let byte = |socket: &OwnedFd| Ok(rustix::io::read(socket, &mut [0; 1])?);
-        let read = self.reads.try_io(Interest::READABLE, byte);
-        matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        let news = |socket: &Socket| match socket.has_news() {
+            Ok(false) => Err(io::ErrorKind::WouldBlock.into()),
+            news => Ok(news?),
+        };
+        let heard = self.reads.try_io(Interest::READABLE, news);
+        matches!(heard, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// [`is_silent`](Self::is_silent) as the kernel knows it: for a stream of which the event loop of this thread has
     /// heard nothing yet.
     pub fn is_silent_now(&self) -> bool {
-        let peeked = recv(self.reads.get_ref(), &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
-        matches!(peeked, Err(Errno::AGAIN))
+        self.reads.get_ref().has_news() == Ok(false)
     }
 
     /// Reads into what `into` has room for, at least one byte; 0 is the end.
@@ -69,8 +76,7 @@ impl WorkerStream {
         let room = into.capacity() - into.len();
         loop {
             let mut guard = ready!(self.reads.poll_read_ready(cx))?;
-            match recv(self.reads.get_ref(), spare_capacity(into), RecvFlags::empty()).map(|(count, _)| count)
-            {
+            match self.reads.get_ref().read(into) {
                 // Less than there was room for: the next read would only say so.
                 Ok(count) => {
                     if count < room {
@@ -89,7 +95,7 @@ impl WorkerStream {
     pub fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         loop {
             // Whether there is room is asked by writing.
-            match send(self.reads.get_ref(), bytes, SendFlags::NOSIGNAL) {
+            match self.reads.get_ref().write(bytes) {
                 Ok(count) => return Poll::Ready(Ok(count)),
                 Err(Errno::INTR) => continue,
                 Err(Errno::AGAIN) => {}
@@ -98,13 +104,13 @@ impl WorkerStream {
             let writes = match self.writes.get() {
                 Some(writes) => writes,
                 None => {
-                    let again = self.reads.get_ref().try_clone()?;
+                    let again = self.reads.get_ref().as_fd().try_clone_to_owned()?;
                     let again = watched(again, Interest::WRITABLE)?;
                     self.writes.get_or_init(|| again)
                 }
             };
             let mut guard = ready!(writes.poll_write_ready(cx))?;
-            match send(self.reads.get_ref(), bytes, SendFlags::NOSIGNAL) {
+            match self.reads.get_ref().write(bytes) {
                 Ok(count) => return Poll::Ready(Ok(count)),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => guard.clear_ready(),
@@ -143,9 +149,9 @@ impl WorkerStream {
     unsafe_code,
     reason = "tokio takes any type that names a descriptor, and cannot know who else may close it"
 )]
-fn watched(socket: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: the descriptor is owned by what is moved in, and only ever lent: it stays open, and the same socket,
-    // until the `AsyncFd` is dropped or gives it back.
+fn watched<S: AsRawFd>(socket: S, interest: Interest) -> io::Result<AsyncFd<S>> {
+    // SAFETY: the descriptor is owned by what is moved in, an `OwnedFd` or a `Socket` that has one, and only ever lent:
+    // it stays open, and the same socket, until the `AsyncFd` is dropped or gives it back.
     Ok(unsafe { AsyncFd::register_with_interest(socket, interest) }?)
 }
 
