@@ -81,7 +81,7 @@ impl Buffer {
             return Err(data);
         }
         // What waits behind something may wait for long: few bytes must not hold the whole piece they were read into.
-        let data = if inner.memory.is_empty() || data.len() >= READ / 2 {
+        let data = if inner.memory.is_empty() || data.len() >= READ / 4 {
             data
         } else {
             Bytes::copy_from_slice(&data)
@@ -338,7 +338,7 @@ mod tests {
 
     impl AsRef<[u8]> for Piece {
         fn as_ref(&self) -> &[u8] {
-            &[7; READ / 2 - 1]
+            &[7; READ / 4 - 1]
         }
     }
 
@@ -350,6 +350,6 @@ mod tests {
             buffer.try_push(Bytes::from_owner(Piece { _held: Arc::clone(&held) })).unwrap();
         }
         assert_eq!(Arc::strong_count(&held), 2, "all but the one that is next");
-        assert_eq!(buffer.inner.borrow().in_memory, 10 * (READ / 2 - 1));
+        assert_eq!(buffer.inner.borrow().in_memory, 10 * (READ / 4 - 1));
     }
 }

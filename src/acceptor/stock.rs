@@ -70,12 +70,12 @@ impl Drop for Filled {
     }
 }
 
-/// How much is read from a worker at a time.
-pub(super) const READ: usize = 64 << 10;
+/// How much is read from a worker at a time: a little more than a Unix socket holds.
+pub(super) const READ: usize = 256 << 10;
 /// Up to here, copying costs less than what it saves.
 const LITTLE: usize = 8 << 10;
 /// Pieces that are kept, at most.
-const KEPT: usize = 256;
+const KEPT: usize = 64;
 /// Pieces that are kept when there is nothing to do.
 const KEPT_AT_REST: usize = 8;
 const SWEEP: Duration = Duration::from_secs(5);
