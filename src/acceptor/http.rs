@@ -18,7 +18,7 @@ use crate::name::RequestId;
 use crate::pool::HeldPlace;
 use crate::spec::{Protocol, Rules};
 
-use super::access::{Outcome, Record, Recording};
+use super::access::{Outcome, Particulars, Recording};
 use super::builtin;
 use super::error::{Blame, ServeError};
 use super::forward::{Outgoing, forward};
@@ -58,9 +58,9 @@ pub(super) async fn serve(
         take_rest(&conn, unread, &mut response);
     }
     finish(&conn, &mut response, id);
+    recording.note_head(response.headers());
     recording.note(|record| {
         record.status = if record.reason == Some("client-gone") { 499 } else { response.status().as_u16() };
-        record.kind = response.headers().get(header::CONTENT_TYPE).cloned();
         if asked.parts.method == Method::HEAD && record.status != 499 {
             // Whatever body there is stays here.
             record.outcome = Outcome::Complete;
@@ -282,21 +282,25 @@ fn record(
     id: RequestId,
     arrived: Instant,
 ) -> Recording {
-    let mut record = Box::new(Record::blank(id, client.address));
-    record.method = Method::clone(request.method());
-    record.uri = Uri::clone(request.uri());
-    record.version = request.version();
-    Recording::begin(record, Rc::clone(conn), arrived)
+    Recording::begin(Rc::clone(conn), arrived, || Particulars {
+        method: Method::clone(request.method()),
+        uri: Uri::clone(request.uri()),
+        version: request.version(),
+        ..Particulars::blank(id, client.address)
+    })
 }
 
 /// Writes the record of a request whose head never became one; with status 499: because its client left.
 pub(super) fn record_unread(conn: &Rc<Connection>, status: u16, reason: &'static str) {
-    let mut record = Box::new(Record::blank(RequestId::random(), conn.peer.address));
-    record.method = Method::from_bytes(b"-").unwrap_or_default();
-    record.status = status;
-    record.reason = Some(reason);
-    record.outcome = if status == 499 { Outcome::ClientGone } else { Outcome::Complete };
-    drop(Recording::begin(record, Rc::clone(conn), Instant::now()));
+    let particulars = || Particulars {
+        method: Method::from_bytes(b"-").unwrap_or_default(),
+        ..Particulars::blank(RequestId::random(), conn.peer.address)
+    };
+    Recording::begin(Rc::clone(conn), Instant::now(), particulars).note(|record| {
+        record.status = status;
+        record.reason = Some(reason);
+        record.outcome = if status == 499 { Outcome::ClientGone } else { Outcome::Complete };
+    });
 }
 
 #[cfg(test)]

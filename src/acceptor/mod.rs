@@ -9,6 +9,8 @@
 
 mod access;
 mod access_line;
+mod access_log;
+mod access_writer;
 mod bind;
 mod buffer;
 mod builtin;
@@ -69,9 +71,10 @@ use crate::pulse::Pulses;
 use crate::spec::{AccessLog, Hsts, ServerSpec};
 use crate::stop::Stop;
 
-pub use access::AccessWriter;
 pub use bind::{BindError, bind_port};
 
+use access_log::AccessLog as ShardLog;
+use access_writer::AccessWriter;
 use listen::{Gate, accept};
 use peer::RateLimit;
 use room::Room;
@@ -117,7 +120,7 @@ impl Acceptor {
     pub fn start(parts: Parts) -> io::Result<Self> {
         let style = parts.spec.access_log;
         let to_journal = parts.to_journal && style != AccessLog::Json;
-        let (access, writer) = access::start(style, to_journal, parts.metrics.clone())?;
+        let (outlet, writer) = access_writer::start(style, to_journal, parts.metrics.clone())?.unzip();
         let server = Arc::new(server(&parts));
         let gate = Arc::new(Gate::new(
             parts.spec.limits.max_connections,
@@ -127,7 +130,7 @@ impl Acceptor {
         let mut threads = Vec::new();
         for index in 0..parts.threads.max(1) {
             let listeners = Listeners::clone_of(&parts)?;
-            let (server, access, gate) = (Arc::clone(&server), access.clone(), Arc::clone(&gate));
+            let (server, outlet, gate) = (Arc::clone(&server), outlet.clone(), Arc::clone(&gate));
             let (directory, metrics, stop) = (parts.directory.clone(), parts.metrics.clone(), stop.child());
             let pulses = parts.pulses.clone();
             let run = move || {
@@ -136,7 +139,7 @@ impl Acceptor {
                     server,
                     directory,
                     metrics,
-                    access,
+                    access: ShardLog::new(outlet),
                     stop,
                     channels: h2c::Channels::default(),
                     stock: Stock::default(),
@@ -171,7 +174,7 @@ impl Acceptor {
         }
         drop(joiner);
         if let Some(writer) = self.writer {
-            writer.finish();
+            writer.finish(LAST_RECORDS);
         }
     }
 }
@@ -222,13 +225,20 @@ fn run_shard(shard: Shard, listeners: Listeners, gate: &Arc<Gate>) {
                 _ => std::future::pending().await,
             }
         };
+        let served = async {
+            tokio::select! {
+                () = shard.stop.requested() => {}
+                () = sweep => {}
+                () = shard.stock.sweep() => {}
+            }
+            shard.stop.finished().await;
+        };
         tokio::select! {
-            () = shard.stop.requested() => {}
-            () = sweep => {}
-            () = shard.stock.sweep() => {}
+            () = served => {}
+            () = shard.access.hand_over_in_time() => {}
         }
-        shard.stop.finished().await;
     });
+    shard.access.hand_over();
 }
 
 fn server(parts: &Parts) -> Server {
@@ -253,3 +263,6 @@ fn hsts_value(hsts: Hsts) -> Option<HeaderValue> {
     let subdomains = if hsts.subdomains { "; includeSubDomains" } else { "" };
     HeaderValue::try_from(format!("max-age={}{subdomains}", hsts.max_age.as_secs())).ok()
 }
+
+/// For the last access records, when nobody takes them.
+const LAST_RECORDS: Duration = Duration::from_secs(2);

@@ -18,7 +18,7 @@ use crate::pulse::Pulses;
 use crate::spec::Limits;
 use crate::stop::Stop;
 
-use super::access::AccessSink;
+use super::access_log::AccessLog;
 use super::client_stream::Wire;
 use super::h2c::Channels;
 use super::peer::{Peer, RateLimit};
@@ -49,7 +49,7 @@ pub(super) struct Shard {
     pub(super) server: Arc<Server>,
     pub(super) directory: Directory,
     pub(super) metrics: Metrics,
-    pub(super) access: AccessSink,
+    pub(super) access: AccessLog,
     pub(super) stop: Stop,
     pub(super) channels: Channels,
     pub(super) stock: Stock,

@@ -1,6 +1,9 @@
 //! What people read: access records as lines, colours where they belong, what workers wrote.
 
+use std::io::{BufRead, BufReader as Lines, pipe};
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -70,6 +73,95 @@ async fn no_colours_are_shown_on_a_terminal_to_whoever_wants_none() {
 }
 
 #[tokio::test]
+async fn every_request_has_its_record_when_the_server_has_ended() {
+    for look in [Setup::scripted(), Setup::scripted().lines()] {
+        let mut server = look.start().await;
+        let mut clients = Vec::new();
+        for _ in 0..8 {
+            clients.push(server.connect().await);
+        }
+        for number in 0..400 {
+            let client = number % clients.len();
+            assert_eq!(clients[client].get("/counted").await.status, 404);
+        }
+        clients[0].send_get("/gate?name=last").await;
+        server.meeting.reached("last").await;
+        server.signal(Signal::TERM);
+        // The others leave first: when this one has its answer, nothing is left to wait for.
+        for client in &mut clients[1..] {
+            assert_eq!(client.rest().await, b"");
+        }
+        server.meeting.open("last");
+        assert_eq!(clients[0].reply("GET").await.status, 200);
+        assert_eq!(server.ended().await.code(), Some(0));
+        let written = |path| server.output().lines().iter().filter(|line| line.contains(path)).count();
+        until("all are read", || async { written("/counted") >= 400 && written("/gate") == 1 }).await;
+        assert_eq!(written("/counted"), 400);
+    }
+}
+
+#[tokio::test]
+async fn no_request_waits_for_whoever_reads_the_records() {
+    let (reader, writer) = pipe().unwrap();
+    let mut server = Setup::scripted().records_to(writer).start().await;
+    let path = format!("/?{}", "a".repeat(8000));
+    let mut client = server.connect().await;
+    let mut sent = 0;
+    while dropped(&server).await == 0 {
+        for _ in 0..100 {
+            assert_eq!(client.get(&path).await.status, 200);
+        }
+        sent += 100;
+        assert!(sent < 20_000, "all of it is kept");
+    }
+    let read = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&read);
+    let reading = std::thread::spawn(move || {
+        for _ in Lines::new(reader).lines() {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    until("each is written or counted", || async {
+        read.load(Ordering::Relaxed) + dropped(&server).await == sent
+    })
+    .await;
+    assert!(server.output().contains("access records were dropped"), "{}", server.output());
+    // What comes after that is written as ever.
+    assert_eq!(client.get("/").await.status, 200);
+    let lost = dropped(&server).await;
+    server.signal(Signal::TERM);
+    assert_eq!(server.ended().await.code(), Some(0));
+    reading.join().unwrap();
+    assert_eq!(read.load(Ordering::Relaxed), sent + 1 - lost);
+}
+
+#[tokio::test]
+async fn a_reader_of_records_that_has_gone_harms_nobody() {
+    let (reader, writer) = pipe().unwrap();
+    let mut server = Setup::scripted().records_to(writer).start().await;
+    drop(reader);
+    assert_eq!(server.get("/").await.status, 200);
+    until("it is counted", || async { dropped(&server).await == 1 }).await;
+    assert_eq!(server.get("/").await.status, 200);
+    assert!(server.output().contains("access records are lost"), "{}", server.output());
+    server.signal(Signal::TERM);
+    assert_eq!(server.ended().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn the_end_does_not_wait_for_a_reader_that_does_not_read() {
+    let (_reader, writer) = pipe().unwrap();
+    let mut server = Setup::scripted().records_to(writer).start().await;
+    let path = format!("/?{}", "a".repeat(8000));
+    for _ in 0..20 {
+        assert_eq!(server.get(&path).await.status, 200);
+    }
+    server.signal(Signal::TERM);
+    assert_eq!(server.ended().await.code(), Some(0));
+    assert!(server.output().contains("the last access records are lost"), "{}", server.output());
+}
+
+#[tokio::test]
 async fn logs_are_followed_line_by_line_until_the_server_ends() {
     let mut server = Setup::scripted().start().await;
     server.get("/say?line=before").await;
@@ -94,6 +186,13 @@ async fn logs_are_followed_line_by_line_until_the_server_ends() {
 async fn line_of(server: &Server, text: &str) -> String {
     until(&format!("a line with {text}"), || async { server.output().contains(text) }).await;
     server.output().lines().into_iter().find(|line| line.contains(text)).unwrap()
+}
+
+/// How many access records were dropped so far.
+async fn dropped(server: &Server) -> usize {
+    let page = server.ctl(&["metrics"]).await.expect(0).out;
+    let line = page.lines().find_map(|line| line.strip_prefix("rip_access_records_dropped_total "));
+    line.unwrap().parse().unwrap()
 }
 
 /// Whether the text has digits where the shape has zeros, and is the shape elsewhere.

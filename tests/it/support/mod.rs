@@ -59,6 +59,7 @@ pub(crate) struct Setup {
     h2c: bool,
     listen: &'static str,
     look: Look,
+    records: Option<OwnedFd>,
     wait: Wait,
 }
 
@@ -92,6 +93,7 @@ impl Setup {
             h2c: false,
             listen: "fd",
             look: Look::Json,
+            records: None,
             wait: Wait::Ready,
         }
     }
@@ -175,6 +177,12 @@ impl Setup {
         self
     }
 
+    /// Access records go there, not to [`Server::output`].
+    pub(crate) fn records_to(mut self, there: impl Into<OwnedFd>) -> Self {
+        self.records = Some(there.into());
+        self
+    }
+
     /// Do not wait for workers: there may never be one.
     pub(crate) fn without_workers(mut self) -> Self {
         self.wait = Wait::Up;
@@ -228,9 +236,10 @@ impl Setup {
         command.arg("--config").arg(&config);
         command.arg("--runtime-dir").arg(root.join("run")).arg("--state-dir").arg(root.join("state"));
         command.env("TMPDIR", root).envs(self.variables.iter().map(|(name, value)| (name, value)));
+        let elsewhere = self.records.map(|there| command.stdin(Stdio::null()).stdout(there)).is_some();
         let (child, output) = match self.look {
             Look::Terminal => Output::on_a_terminal(command),
-            _ => Output::capture(command, self.sockets),
+            _ => Output::capture(command, self.sockets || elsewhere),
         };
         Server {
             child,

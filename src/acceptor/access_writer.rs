@@ -1,0 +1,389 @@
+//! The thread that writes access records: to standard output or to the journal, either of which may keep it waiting.
+//!
+//! What waits for it is bounded; beyond that records are counted as dropped, and no request waits. Never here: the
+//! look of a record (`access_line`).
+
+use std::io::{self, IsTerminal};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use tokio::time::Instant;
+
+use crate::metrics::Metrics;
+use crate::name::{AppName, GenerationId, RequestId, WorkerId};
+use crate::spec::AccessLog as Style;
+
+use super::access_line::Entry;
+
+/// What records look like on their way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    Lines {
+        colours: bool,
+    },
+    Json,
+    /// Lines as messages, and fields.
+    Journal,
+}
+
+/// Some records of one thread, one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub(super) text: Vec<u8>,
+    pub(super) records: usize,
+    /// A record's fields, for the journal only.
+    pub(super) fields: Vec<Fields>,
+}
+
+impl Batch {
+    fn clear(&mut self) {
+        self.text.clear();
+        self.records = 0;
+        self.fields.clear();
+    }
+}
+
+/// What the journal keeps of a record beside its message.
+#[derive(Debug)]
+pub(super) struct Fields {
+    /// Where its message ends in the text of the batch.
+    end: usize,
+    app: Option<AppName>,
+    worker: Option<WorkerId>,
+    generation: Option<GenerationId>,
+    id: RequestId,
+    status: u16,
+    reason: Option<&'static str>,
+}
+
+impl Fields {
+    pub(super) fn of(entry: &Entry<'_>, end: usize) -> Self {
+        Self {
+            end,
+            app: entry.app.cloned(),
+            worker: entry.record.worker,
+            generation: entry.record.generation,
+            id: entry.particulars.id,
+            status: entry.record.status,
+            reason: entry.record.reason,
+        }
+    }
+}
+
+/// The way to the writer. Cheap to clone; when all are gone the writer ends.
+#[derive(Clone)]
+pub(super) struct Outlet {
+    pub(super) look: Look,
+    sender: Sender<Batch>,
+    backlog: Arc<Backlog>,
+    metrics: Metrics,
+}
+
+impl Outlet {
+    /// Takes the records out of the batch. They are counted as dropped when too much waits already.
+    pub(super) fn hand_over(&self, batch: &mut Batch) {
+        if batch.records == 0 {
+            return;
+        }
+        let records = batch.records as u64;
+        if !self.backlog.admits(batch) {
+            batch.clear();
+            self.metrics.access_records_dropped.inc_by(records);
+            return;
+        }
+        let full = std::mem::replace(batch, self.backlog.spare());
+        if self.sender.send(full).is_err() {
+            self.metrics.access_records_dropped.inc_by(records);
+        }
+    }
+}
+
+/// What waits for the writer.
+#[derive(Debug, Default)]
+struct Backlog {
+    records: AtomicUsize,
+    bytes: AtomicUsize,
+    /// Written batches, empty and used again: their memory is there already. Held for a push or a pop.
+    spare: Mutex<Vec<Batch>>,
+}
+
+impl Backlog {
+    /// Counts it in, if there is room. Several threads may go beyond the bound by a batch each.
+    fn admits(&self, batch: &Batch) -> bool {
+        let room = self.records.load(Ordering::Relaxed) + batch.records <= BACKLOG
+            && self.bytes.load(Ordering::Relaxed) + batch.text.len() <= BACKLOG_BYTES;
+        if room {
+            self.records.fetch_add(batch.records, Ordering::Relaxed);
+            self.bytes.fetch_add(batch.text.len(), Ordering::Relaxed);
+        }
+        room
+    }
+
+    fn spare(&self) -> Batch {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    /// Counts it out.
+    fn done(&self, mut batch: Batch) {
+        self.records.fetch_sub(batch.records, Ordering::Relaxed);
+        self.bytes.fetch_sub(batch.text.len(), Ordering::Relaxed);
+        batch.clear();
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.len() < SPARE && batch.text.capacity() <= SPARE_BYTES {
+            spare.push(batch);
+        }
+    }
+}
+
+/// The thread that writes records.
+pub(super) struct AccessWriter {
+    thread: JoinHandle<()>,
+    backlog: Arc<Backlog>,
+    /// Hears of it when the thread is over.
+    over: Receiver<()>,
+}
+
+impl AccessWriter {
+    /// Waits until all records are written, but not for ever: nobody may be reading them.
+    pub(super) fn finish(self, limit: Duration) {
+        if self.over.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+            let records = self.backlog.records.load(Ordering::Relaxed);
+            tracing::warn!(records, "the last access records are lost: nobody takes them");
+        } else if self.thread.join().is_err() {
+            tracing::error!("the thread that writes access records panicked");
+        }
+    }
+}
+
+/// Starts the writer. `None` when there is nothing to write.
+pub(super) fn start(
+    style: Style,
+    to_journal: bool,
+    metrics: Metrics,
+) -> io::Result<Option<(Outlet, AccessWriter)>> {
+    let look = match style {
+        Style::Off => return Ok(None),
+        Style::Json => Look::Json,
+        Style::Human if to_journal => Look::Journal,
+        Style::Human => Look::Lines { colours: wants_colours() },
+    };
+    let write = if look == Look::Journal { tell_the_journal } else { write_out };
+    start_with(look, metrics, write).map(Some)
+}
+
+/// `write` returns how many records were lost, and why.
+pub(super) fn start_with(
+    look: Look,
+    metrics: Metrics,
+    write: impl FnMut(&Batch) -> Result<(), Lost> + Send + 'static,
+) -> io::Result<(Outlet, AccessWriter)> {
+    let (sender, batches) = channel();
+    let (done, over) = channel();
+    let backlog = Arc::new(Backlog::default());
+    let outlet = Outlet { look, sender, backlog: Arc::clone(&backlog), metrics: metrics.clone() };
+    let waiting = Arc::clone(&backlog);
+    let run = move || {
+        write_all(&batches, &waiting, &metrics, write);
+        drop(done);
+    };
+    let thread = std::thread::Builder::new().name("access-log".into()).spawn(run)?;
+    Ok((outlet, AccessWriter { thread, backlog, over }))
+}
+
+fn write_all(
+    batches: &Receiver<Batch>,
+    backlog: &Backlog,
+    metrics: &Metrics,
+    mut write: impl FnMut(&Batch) -> Result<(), Lost>,
+) {
+    let mut losses = Losses::default();
+    while let Ok(batch) = batches.recv() {
+        let written = write(&batch);
+        backlog.done(batch);
+        if let Err(lost) = &written {
+            metrics.access_records_dropped.inc_by(lost.records);
+        }
+        losses.tell(metrics.access_records_dropped.get(), written.err());
+    }
+    losses.when = None;
+    losses.tell(metrics.access_records_dropped.get(), None);
+}
+
+/// Records that could not be written.
+pub(super) struct Lost {
+    records: u64,
+    why: Errno,
+}
+
+/// What was told of records that were dropped.
+#[derive(Default)]
+struct Losses {
+    told: u64,
+    when: Option<Instant>,
+}
+
+impl Losses {
+    /// Not more often than an operator can read.
+    fn tell(&mut self, dropped: u64, lost: Option<Lost>) {
+        if dropped == self.told || self.when.is_some_and(|when| when.elapsed() < TELL_EVERY) {
+            return;
+        }
+        let records = dropped - self.told;
+        match lost {
+            Some(Lost { why, .. }) => tracing::warn!(records, error = %why, "access records are lost"),
+            None => tracing::warn!(records, "access records were dropped: whatever reads them is too slow"),
+        }
+        self.told = dropped;
+        self.when = Some(Instant::now());
+    }
+}
+
+fn wants_colours() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+fn write_out(batch: &Batch) -> Result<(), Lost> {
+    write_to(io::stdout().as_fd(), &batch.text)
+}
+
+/// All of it with as few system calls as there can be. Past std's own buffer, which looks for the last line's end and
+/// gives up where a descriptor that somebody else has made non-blocking is full.
+fn write_to(out: BorrowedFd<'_>, mut text: &[u8]) -> Result<(), Lost> {
+    while !text.is_empty() {
+        match rustix::io::write(out, text) {
+            Ok(written) => text = &text[written..],
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => wait_for_room(out),
+            Err(why) => return Err(Lost { records: memchr::memchr_iter(b'\n', text).count() as u64, why }),
+        }
+    }
+    Ok(())
+}
+
+fn wait_for_room(out: BorrowedFd<'_>) {
+    // Whatever it says, the next write says it better.
+    let _ = poll(&mut [PollFd::from_borrowed_fd(out, PollFlags::OUT)], None);
+}
+
+fn tell_the_journal(batch: &Batch) -> Result<(), Lost> {
+    let mut start = 0;
+    for record in &batch.fields {
+        let message = String::from_utf8_lossy(&batch.text[start..record.end]);
+        start = record.end;
+        tracing::info!(
+            target: "access",
+            app = record.app.as_ref().map(AppName::as_str),
+            worker = record.worker.map(|worker| worker.0),
+            generation = record.generation.map(|generation| generation.0),
+            request_id = record.id.as_str(),
+            status = record.status,
+            reason = record.reason,
+            "{}", message.trim_end()
+        );
+    }
+    Ok(())
+}
+
+/// Records that may wait for the writer, and bytes of them.
+const BACKLOG: usize = 8192;
+const BACKLOG_BYTES: usize = 8 << 20;
+/// Batches that are kept to be used again, and how large at most.
+const SPARE: usize = 4;
+const SPARE_BYTES: usize = 64 << 10;
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::sync::mpsc::sync_channel;
+
+    use rustix::io::ioctl_fionbio;
+    use rustix::pipe::pipe;
+
+    use super::*;
+
+    const LOOK: Look = Look::Lines { colours: false };
+
+    fn batch(records: usize, text: &[u8]) -> Batch {
+        Batch { text: text.to_vec(), records, fields: Vec::new() }
+    }
+
+    #[test]
+    fn beyond_what_may_wait_records_are_dropped_and_counted() {
+        let metrics = Metrics::new();
+        let (go_on, gate) = sync_channel::<()>(0);
+        let (told, written) = channel();
+        let write = move |batch: &Batch| {
+            let _ = gate.recv();
+            told.send(batch.records).unwrap();
+            Ok(())
+        };
+        let (outlet, writer) = start_with(LOOK, metrics.clone(), write).unwrap();
+        for _ in 0..BACKLOG / 256 + 2 {
+            let mut full = batch(256, b"");
+            outlet.hand_over(&mut full);
+            assert_eq!(full.records, 0);
+        }
+        assert_eq!(metrics.access_records_dropped.get(), 512);
+        // What was written makes room.
+        go_on.send(()).unwrap();
+        assert_eq!(written.recv(), Ok(256));
+        go_on.send(()).unwrap();
+        outlet.hand_over(&mut batch(256, b""));
+        assert_eq!(metrics.access_records_dropped.get(), 512);
+        drop((outlet, go_on));
+        writer.finish(Duration::MAX);
+        assert_eq!(written.iter().sum::<usize>(), BACKLOG);
+    }
+
+    #[test]
+    fn few_records_of_many_bytes_are_too_much_as_well() {
+        let metrics = Metrics::new();
+        let (_go_on, gate) = channel::<()>();
+        let write = move |_: &Batch| {
+            let _ = gate.recv();
+            Ok(())
+        };
+        let (outlet, writer) = start_with(LOOK, metrics.clone(), write).unwrap();
+        outlet.hand_over(&mut batch(1, &vec![b'a'; BACKLOG_BYTES]));
+        outlet.hand_over(&mut batch(2, b"b"));
+        assert_eq!(metrics.access_records_dropped.get(), 2);
+        // And whoever wants to end does not wait for a reader that does not read.
+        drop(outlet);
+        writer.finish(Duration::from_millis(1));
+    }
+
+    #[test]
+    fn records_that_cannot_be_written_are_counted() {
+        let (reader, out) = pipe().unwrap();
+        drop(reader);
+        let metrics = Metrics::new();
+        let write = move |batch: &Batch| write_to(out.as_fd(), &batch.text);
+        let (outlet, writer) = start_with(LOOK, metrics.clone(), write).unwrap();
+        outlet.hand_over(&mut batch(3, b"one\ntwo\nthree\n"));
+        drop(outlet);
+        writer.finish(Duration::MAX);
+        assert_eq!(metrics.access_records_dropped.get(), 3);
+    }
+
+    #[test]
+    fn an_output_that_must_not_block_is_waited_for() {
+        let (reader, out) = pipe().unwrap();
+        ioctl_fionbio(&out, true).unwrap();
+        let text = b"a line of some record\n".repeat(20_000);
+        let reading = std::thread::spawn(move || {
+            let mut read = Vec::new();
+            std::fs::File::from(reader).read_to_end(&mut read).unwrap();
+            read
+        });
+        assert!(write_to(out.as_fd(), &text).is_ok());
+        drop(out);
+        assert!(reading.join().unwrap() == text);
+    }
+}
