@@ -194,6 +194,22 @@ impl Recording {
             CutShort::Request(reason) => reason,
         });
     }
+
+    /// Who did not stay, where nobody has said; and a status for those that got none at all.
+    fn close(&mut self) {
+        let record = &mut self.record;
+        let mut unanswered = 499;
+        if record.outcome == Outcome::ClientGone && record.reason.is_none() {
+            record.reason = Some("client-gone");
+            if self.conn.shard.cut.is_requested() {
+                (record.outcome, record.reason) = (Outcome::Truncated, Some("server-stopped"));
+                unanswered = 503;
+            }
+        }
+        if record.status == 0 {
+            record.status = unanswered;
+        }
+    }
 }
 
 impl Drop for Recording {
@@ -202,14 +218,8 @@ impl Drop for Recording {
         let now = Instant::now();
         self.conn.wire.end(now);
         let total = now - self.start;
-        let record = &mut self.record;
-        if record.outcome == Outcome::ClientGone && record.reason.is_none() {
-            record.reason = Some("client-gone");
-        }
-        // A client that left before the head was sent got no status at all.
-        if record.status == 0 {
-            record.status = 499;
-        }
+        self.close();
+        let record = &self.record;
         let app = self.app.as_ref();
         if let Some(app) = app {
             app.metrics.request_done(record.status, total, record.in_worker);

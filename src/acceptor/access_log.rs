@@ -165,7 +165,7 @@ mod tests {
         let (log, written, writer) = log();
         take_down(&log, "the-last-one");
         drop(log);
-        writer.finish(Duration::MAX);
+        writer.finish(Duration::MAX).await;
         assert_eq!(ids(&written.recv().unwrap()), ["the-last-one"]);
     }
 }

@@ -3,16 +3,18 @@
 //! What waits for it is bounded; beyond that records are counted as dropped, and no request waits. Never here: the
 //! look of a record (`access_line`).
 
+use std::convert::Infallible;
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::metrics::Metrics;
@@ -145,14 +147,14 @@ impl Backlog {
 pub(super) struct AccessWriter {
     thread: JoinHandle<()>,
     backlog: Arc<Backlog>,
-    /// Hears of it when the thread is over.
-    over: Receiver<()>,
+    /// Closed when the thread is over.
+    over: oneshot::Receiver<Infallible>,
 }
 
 impl AccessWriter {
     /// Waits until all records are written, but not for ever: nobody may be reading them.
-    pub(super) fn finish(self, limit: Duration) {
-        if self.over.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+    pub(super) async fn finish(self, limit: Duration) {
+        if tokio::time::timeout(limit, self.over).await.is_err() {
             let records = self.backlog.records.load(Ordering::Relaxed);
             tracing::warn!(records, "the last access records are lost: nobody takes them");
         } else if self.thread.join().is_err() {
@@ -184,13 +186,13 @@ pub(super) fn start_with(
     write: impl FnMut(&Batch) -> Result<(), Lost> + Send + 'static,
 ) -> io::Result<(Outlet, AccessWriter)> {
     let (sender, batches) = channel();
-    let (done, over) = channel();
+    let (running, over) = oneshot::channel();
     let backlog = Arc::new(Backlog::default());
     let outlet = Outlet { look, sender, backlog: Arc::clone(&backlog), metrics: metrics.clone() };
     let waiting = Arc::clone(&backlog);
     let run = move || {
         write_all(&batches, &waiting, &metrics, write);
-        drop(done);
+        drop(running);
     };
     let thread = std::thread::Builder::new().name("access-log".into()).spawn(run)?;
     Ok((outlet, AccessWriter { thread, backlog, over }))
@@ -314,8 +316,8 @@ mod tests {
         Batch { text: text.to_vec(), records, fields: Vec::new() }
     }
 
-    #[test]
-    fn beyond_what_may_wait_records_are_dropped_and_counted() {
+    #[tokio::test]
+    async fn beyond_what_may_wait_records_are_dropped_and_counted() {
         let metrics = Metrics::new();
         let (go_on, gate) = sync_channel::<()>(0);
         let (told, written) = channel();
@@ -338,12 +340,12 @@ mod tests {
         outlet.hand_over(&mut batch(256, b""));
         assert_eq!(metrics.access_records_dropped.get(), 512);
         drop((outlet, go_on));
-        writer.finish(Duration::MAX);
+        writer.finish(Duration::MAX).await;
         assert_eq!(written.iter().sum::<usize>(), BACKLOG);
     }
 
-    #[test]
-    fn few_records_of_many_bytes_are_too_much_as_well() {
+    #[tokio::test]
+    async fn few_records_of_many_bytes_are_too_much_as_well() {
         let metrics = Metrics::new();
         let (_go_on, gate) = channel::<()>();
         let write = move |_: &Batch| {
@@ -356,11 +358,11 @@ mod tests {
         assert_eq!(metrics.access_records_dropped.get(), 2);
         // And whoever wants to end does not wait for a reader that does not read.
         drop(outlet);
-        writer.finish(Duration::from_millis(1));
+        writer.finish(Duration::from_millis(1)).await;
     }
 
-    #[test]
-    fn records_that_cannot_be_written_are_counted() {
+    #[tokio::test]
+    async fn records_that_cannot_be_written_are_counted() {
         let (reader, out) = pipe().unwrap();
         drop(reader);
         let metrics = Metrics::new();
@@ -368,7 +370,7 @@ mod tests {
         let (outlet, writer) = start_with(LOOK, metrics.clone(), write).unwrap();
         outlet.hand_over(&mut batch(3, b"one\ntwo\nthree\n"));
         drop(outlet);
-        writer.finish(Duration::MAX);
+        writer.finish(Duration::MAX).await;
         assert_eq!(metrics.access_records_dropped.get(), 3);
     }
 

@@ -142,6 +142,10 @@ async fn claim(
         ClaimError::Expired { any_worker: true } => ServeError::QueueTimeout,
         ClaimError::Expired { any_worker: false } | ClaimError::Closed => ServeError::NoWorker,
     })?;
+    if request.shard.cut.is_requested() {
+        // A request that was cut gave it back, and the worker has not done with it.
+        return Err(ServeError::NoWorker);
+    }
     recording.note(|record| {
         record.worker = Some(lease.member().worker);
         record.generation = Some(lease.member().generation);

@@ -52,6 +52,7 @@ mod worker_head;
 #[doc(hidden)]
 pub mod fuzzing;
 
+use std::convert::Infallible;
 use std::io;
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -62,6 +63,7 @@ use std::time::Duration;
 
 use ::http::HeaderValue;
 use tokio::runtime::LocalOptions;
+use tokio::sync::mpsc::{Receiver, channel};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
@@ -108,7 +110,10 @@ pub struct Parts {
 /// The running data path.
 pub struct Acceptor {
     stop: Stop,
+    cut: Stop,
     threads: Vec<JoinHandle<()>>,
+    /// Closed when the last thread is over.
+    over: Receiver<Infallible>,
     writer: Option<AccessWriter>,
 }
 
@@ -126,13 +131,14 @@ impl Acceptor {
             parts.spec.limits.max_connections,
             parts.spec.limits.max_connections_per_address,
         ));
-        let stop = Stop::new();
+        let (stop, cut) = (Stop::new(), Stop::new());
         let mut threads = Vec::new();
+        let (running, over) = channel(1);
         for index in 0..parts.threads.max(1) {
             let listeners = Listeners::clone_of(&parts)?;
             let (server, outlet, gate) = (Arc::clone(&server), outlet.clone(), Arc::clone(&gate));
             let (directory, metrics, stop) = (parts.directory.clone(), parts.metrics.clone(), stop.child());
-            let pulses = parts.pulses.clone();
+            let (pulses, cut, running) = (parts.pulses.clone(), cut.clone(), running.clone());
             let run = move || {
                 let shard = Shard {
                     index,
@@ -141,41 +147,46 @@ impl Acceptor {
                     metrics,
                     access: ShardLog::new(outlet),
                     stop,
+                    cut,
                     channels: h2c::Channels::default(),
                     stock: Stock::default(),
                     pulses,
                 };
                 run_shard(shard, listeners, &gate);
+                drop(running);
             };
             threads.push(std::thread::Builder::new().name(format!("serve-{index}")).spawn(run)?);
         }
-        Ok(Self { stop, threads, writer })
+        Ok(Self { stop, cut, threads, over, writer })
     }
 
-    /// Stops accepting; connections finish what they have in hand. Blocks until all are closed, at most about `limit`.
-    pub fn finish(self, limit: Duration) {
+    /// Stops accepting; connections finish what they have in hand. Returns when all are closed, or after `limit`.
+    /// Cancel-safe.
+    pub async fn drain(&mut self, limit: Duration) {
         self.stop.request();
-        let deadline = Instant::now() + limit;
-        let (done, wait) = std::sync::mpsc::channel::<()>();
-        // The receiver hears of it when the last thread has dropped its sender.
-        let threads = self.threads;
-        let joiner = std::thread::spawn(move || {
-            for thread in threads {
-                if thread.join().is_err() {
-                    tracing::error!("a thread of the data path panicked");
-                }
-            }
-            drop(done);
-        });
-        let left = deadline.saturating_duration_since(Instant::now());
-        if wait.recv_timeout(left) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+        if !self.is_over_within(limit).await {
             tracing::warn!(?limit, "connections are cut: they did not finish in time");
-            return;
         }
-        drop(joiner);
+    }
+
+    /// Cuts the connections that are left, and returns when all access records are written.
+    pub async fn end(mut self) {
+        self.stop.request();
+        // Who has lost its worker just now is still told so.
+        let over = self.is_over_within(LAST_ANSWERS).await;
+        self.cut.request();
+        if !over && !self.is_over_within(CUTTING).await {
+            tracing::error!("a thread of the data path does not end");
+        } else if self.threads.into_iter().map(JoinHandle::join).filter(Result::is_err).count() > 0 {
+            tracing::error!("a thread of the data path panicked");
+        }
         if let Some(writer) = self.writer {
-            writer.finish(LAST_RECORDS);
+            writer.finish(LAST_RECORDS).await;
         }
+    }
+
+    async fn is_over_within(&mut self, limit: Duration) -> bool {
+        tokio::time::timeout(limit, self.over.recv()).await.is_ok()
     }
 }
 
@@ -236,8 +247,11 @@ fn run_shard(shard: Shard, listeners: Listeners, gate: &Arc<Gate>) {
         tokio::select! {
             () = served => {}
             () = shard.access.hand_over_in_time() => {}
+            () = shard.cut.requested() => {}
         }
     });
+    // What was cut is dropped here, and leaves its records.
+    runtime.shutdown_background();
     shard.access.hand_over();
 }
 
@@ -264,5 +278,9 @@ fn hsts_value(hsts: Hsts) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("max-age={}{subdomains}", hsts.max_age.as_secs())).ok()
 }
 
+/// For answers that are ready when the workers have gone.
+const LAST_ANSWERS: Duration = Duration::from_millis(250);
+/// For threads to drop what was cut.
+const CUTTING: Duration = Duration::from_secs(2);
 /// For the last access records, when nobody takes them.
 const LAST_RECORDS: Duration = Duration::from_secs(2);

@@ -51,6 +51,8 @@ pub(super) struct Shard {
     pub(super) metrics: Metrics,
     pub(super) access: AccessLog,
     pub(super) stop: Stop,
+    /// Asked when nothing is to be finished any more: its requests are about to be dropped.
+    pub(super) cut: Stop,
     pub(super) channels: Channels,
     pub(super) stock: Stock,
     /// Its accept loops tell here that they go round.

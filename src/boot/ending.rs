@@ -51,7 +51,7 @@ pub(super) async fn asked_to_stop(signals: &mut Signals, manager: &Manager, shut
 pub(super) async fn end(
     ending: Ending,
     drain: Duration,
-    acceptor: Acceptor,
+    mut acceptor: Acceptor,
     manager: &Manager,
     signals: &mut Signals,
 ) {
@@ -62,10 +62,7 @@ pub(super) async fn end(
     });
     alive::ask_for_time_to_end(drain);
     let finished = async {
-        let closing = tokio::task::spawn_blocking(move || acceptor.finish(drain));
-        if closing.await.is_err() {
-            tracing::error!("the data path did not stop in order");
-        }
+        acceptor.drain(drain).await;
         match ending {
             Ending::Stop => manager.stop(drain).await,
             Ending::Leave => manager.leave().await,
@@ -81,6 +78,7 @@ pub(super) async fn end(
             }
         }
     }
+    acceptor.end().await;
 }
 
 /// Asks the rest to end and waits for it: what has nothing left to do.

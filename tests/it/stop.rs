@@ -5,9 +5,10 @@ use std::io::{BufRead, BufReader};
 use std::time::Duration;
 
 use rustix::process::Signal;
+use serde_json::json;
 
 use crate::support::processes::left_behind;
-use crate::support::{Setup, until};
+use crate::support::{Server, Setup, until};
 
 #[tokio::test]
 async fn a_request_in_hand_is_finished_before_the_server_ends() {
@@ -75,6 +76,46 @@ async fn asked_twice_it_ends_at_once() {
     server.signal(Signal::TERM);
     server.ended().await;
     assert!(server.output().contains("asked twice"), "{}", server.output());
+    let record = server.record("/hang").await;
+    assert_eq!((&record["status"], &record["reason"]), (&json!(502), &json!("worker-died")), "{record}");
+}
+
+#[tokio::test]
+async fn asked_twice_it_does_not_wait_for_clients_that_do_not_read() {
+    let mut server = Setup::scripted().start().await;
+    let mut lazy = server.connect().await;
+    lazy.send_get(MUCH).await;
+    assert_eq!(lazy.head().await.status, 200);
+    server.signal(Signal::TERM);
+    until("it has begun to stop", || async { server.output().contains("stopping") }).await;
+    server.signal(Signal::TERM);
+    // Long before its time to drain is over.
+    server.ended().await;
+    assert_was_cut(&server, MUCH).await;
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_in_time_is_cut_and_has_its_record() {
+    let mut server = Setup::scripted().rules("timeouts.drain = \"1s\"").start().await;
+    let mut lazy = server.connect().await;
+    lazy.send_get(MUCH).await;
+    assert_eq!(lazy.head().await.status, 200);
+
+    server.signal(Signal::TERM);
+
+    assert_eq!(server.ended().await.code(), Some(0));
+    assert!(server.output().contains("connections are cut"), "{}", server.output());
+    assert_was_cut(&server, MUCH).await;
+}
+
+/// More than a client's socket takes.
+const MUCH: &str = "/big?bytes=100000000";
+
+/// The server let go of an answer, and its record says so.
+async fn assert_was_cut(server: &Server, path: &str) {
+    let record = server.record(path).await;
+    let told = (&record["status"], &record["outcome"], &record["reason"]);
+    assert_eq!(told, (&json!(200), &json!("truncated"), &json!("server-stopped")), "{record}");
 }
 
 #[tokio::test]
