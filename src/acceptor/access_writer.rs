@@ -310,6 +310,26 @@ mod tests {
 
     use super::*;
 
+    /// A log that tests can read.
+    #[derive(Clone, Default)]
+    struct Page(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Page {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Page {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
     const LOOK: Look = Look::Lines { colours: false };
 
     fn batch(records: usize, text: &[u8]) -> Batch {
@@ -387,5 +407,42 @@ mod tests {
         assert!(write_to(out.as_fd(), &text).is_ok());
         drop(out);
         assert!(reading.join().unwrap() == text);
+    }
+
+    #[test]
+    fn each_record_in_the_journal_has_its_own_message_and_fields() {
+        let fields = |end, id: &str, app: Option<&str>| Fields {
+            end,
+            app: app.map(|app| AppName::parse(app).unwrap()),
+            worker: Some(WorkerId(3)),
+            generation: None,
+            id: RequestId::parse(id.as_bytes()).unwrap(),
+            status: 200,
+            reason: None,
+        };
+        let (first, second) = ("GET /one request-1\n", "GET /two request-2\n");
+        let both = Batch {
+            text: [first, second].concat().into_bytes(),
+            records: 2,
+            fields: vec![
+                fields(first.len(), "request-1", Some("api")),
+                fields(first.len() + second.len(), "request-2", None),
+            ],
+        };
+        let page = Page::default();
+        let lines = tracing_subscriber::fmt()
+            .without_time()
+            .with_ansi(false)
+            .with_writer({
+                let page = page.clone();
+                move || page.clone()
+            })
+            .finish();
+        tracing::subscriber::with_default(lines, || assert!(tell_the_journal(&both).is_ok()));
+        assert_eq!(
+            page.text(),
+            " INFO access: GET /one request-1 app=\"api\" worker=3 request_id=\"request-1\" status=200\n \
+              INFO access: GET /two request-2 worker=3 request_id=\"request-2\" status=200\n"
+        );
     }
 }
