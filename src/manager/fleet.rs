@@ -120,6 +120,7 @@ impl Fleet {
             }
         }
         self.router.abort();
+        self.hosts.close().await;
         for reply in self.stop_replies.drain(..) {
             reply.send(()).ok();
         }

@@ -4,13 +4,13 @@
 //! Never here: what an app is, or starting and stopping one.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
-use crate::api::{Changed, HostEntry, HostOrigin, SetIntent};
+use crate::api::{Changed, HostEntry, HostOrigin, Intent, SetIntent};
 use crate::directory::{App, Directory, Route, Standing};
 use crate::name::{AppName, HostName};
 use crate::registry::{Entry, Registry, RegistryError};
@@ -27,7 +27,7 @@ pub(super) struct Hosts {
 
 struct Row {
     app: Arc<App>,
-    path: PathBuf,
+    path: Arc<Path>,
     origin: HostOrigin,
     standing: watch::Sender<Standing>,
 }
@@ -39,10 +39,10 @@ impl Hosts {
     }
 
     /// What the registry has kept, by path.
-    pub(super) fn kept(&self) -> BTreeMap<PathBuf, Vec<Entry>> {
+    pub(super) fn kept(&self) -> BTreeMap<Arc<Path>, Vec<Entry>> {
         let mut kept = BTreeMap::<_, Vec<_>>::new();
         for entry in self.registry().entries() {
-            kept.entry(entry.path.clone()).or_default().push(entry);
+            kept.entry(Arc::clone(&entry.path)).or_default().push(entry.clone());
         }
         kept
     }
@@ -58,7 +58,7 @@ impl Hosts {
                 }
                 None => {
                     let standing = self.kept_standing(host, path);
-                    self.insert(host.clone(), app, path, HostOrigin::Config, standing);
+                    self.insert(host.clone(), app, path.into(), HostOrigin::Config, standing);
                 }
             }
         }
@@ -76,7 +76,7 @@ impl Hosts {
             match self.rows.get(&entry.host) {
                 None => {
                     let standing = standing(&entry);
-                    self.insert(entry.host, app, &entry.path, HostOrigin::Added, standing);
+                    self.insert(entry.host, app, entry.path, HostOrigin::Added, standing);
                 }
                 Some(row) if row.app.name == app.name => {}
                 Some(row) => {
@@ -89,7 +89,7 @@ impl Hosts {
 
     /// Makes the hosts that lead to `path` lead to this app: it could not be read before.
     pub(super) fn revive(&mut self, app: &Arc<App>, path: &Path) {
-        let mine = self.rows.iter_mut().filter(|(_, row)| row.path == path);
+        let mine = self.rows.iter_mut().filter(|(_, row)| &*row.path == path);
         for (host, row) in mine {
             row.app = Arc::clone(app);
             self.directory.insert(route(host, row));
@@ -123,8 +123,8 @@ impl Hosts {
         if self.rows.contains_key(host) {
             return Ok(Changed { ok: true, changed: false, entry: self.entry(host) });
         }
-        let entry =
-            Entry { host: host.clone(), path: path.into(), intent: crate::api::Intent::Run, page: None };
+        let path: Arc<Path> = path.into();
+        let entry = Entry { host: host.clone(), path: Arc::clone(&path), intent: Intent::Run, page: None };
         self.write(move |registry| registry.set(entry)).await?;
         self.insert(host.clone(), app, path, HostOrigin::Added, Standing::default());
         tracing::info!(app = %app.name, %host, "host added");
@@ -158,8 +158,8 @@ impl Hosts {
         wanted: SetIntent,
     ) -> Result<Changed, ManagerError> {
         let row = self.row(host)?;
-        let entry =
-            Entry { host: host.clone(), path: row.path.clone(), intent: wanted.intent, page: wanted.page };
+        let path = Arc::clone(&row.path);
+        let entry = Entry { host: host.clone(), path, intent: wanted.intent, page: wanted.page };
         let (app, origin, standing) = (row.app.name.clone(), row.origin, standing(&entry));
         // A host that a config names needs a note only for as long as it is to do something unusual.
         if origin == HostOrigin::Config && standing == Standing::default() {
@@ -201,6 +201,16 @@ impl Hosts {
         }
     }
 
+    /// Puts what was changed into the one file that people read; nothing is lost where that fails.
+    pub(super) async fn close(&self) {
+        let registry = Arc::clone(&self.registry);
+        let settled = spawn_blocking(move || lock(&registry).settle()).await;
+        if let Ok(Err(error)) = settled {
+            let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            tracing::warn!(%error, source, "the registry's changes stay in a file of their own");
+        }
+    }
+
     /// An app's settings name a host no longer: it stays only if somebody added it too.
     fn unname(&mut self, host: &HostName) {
         let added = self.registry().get(host).is_some();
@@ -212,19 +222,19 @@ impl Hosts {
 
     fn kept_standing(&self, host: &HostName, path: &Path) -> Standing {
         let registry = self.registry();
-        registry.get(host).filter(|entry| entry.path == path).map(standing).unwrap_or_default()
+        registry.get(host).filter(|entry| &*entry.path == path).map(standing).unwrap_or_default()
     }
 
     fn insert(
         &mut self,
         host: HostName,
         app: &Arc<App>,
-        path: &Path,
+        path: Arc<Path>,
         origin: HostOrigin,
         standing: Standing,
     ) {
         let (standing, _) = watch::channel(standing);
-        let row = Row { app: Arc::clone(app), path: path.into(), origin, standing };
+        let row = Row { app: Arc::clone(app), path, origin, standing };
         self.directory.insert(route(&host, &row));
         self.rows.insert(host, row);
     }

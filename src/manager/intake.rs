@@ -45,12 +45,12 @@ impl Fleet {
 
     pub(super) async fn begin_kept(&mut self) {
         for (path, entries) in self.hosts.kept() {
-            let known = self.apps.iter().find(|berth| berth.path == path);
+            let known = self.apps.iter().find(|berth| *berth.path == *path);
             if let Some(app) = known.map(|berth| Arc::clone(&berth.app)) {
                 self.hosts.restore(&app, entries);
                 continue;
             }
-            let app = match self.open(path.clone(), Kind::Added).await {
+            let app = match self.open(path.to_path_buf(), Kind::Added).await {
                 Ok(at) => Arc::clone(&self.apps[at].app),
                 Err(error) => {
                     tracing::error!(path = %path.display(), %error, "app of kept hosts cannot be started");

@@ -7,6 +7,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 
 use crate::support::client::whole;
+use crate::support::disk::TinyDisk;
 use crate::support::{Setup, soon, tls, until};
 
 const MIB: usize = 1 << 20;
@@ -389,26 +390,6 @@ async fn a_request_to_upgrade_that_has_a_body_keeps_it() {
     let fields = [("Connection", "upgrade"), ("Upgrade", "something")];
     let reply = server.ask("POST", "/echo", &fields, b"the body").await;
     assert_eq!(reply.text(), "the body");
-}
-
-/// A file system of 1 MiB for the state folder.
-struct TinyDisk(std::path::PathBuf);
-
-impl TinyDisk {
-    fn mount(at: std::path::PathBuf) -> Option<Self> {
-        std::fs::create_dir_all(&at).unwrap();
-        let mut command = std::process::Command::new("mount");
-        command.args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(&at);
-        let mounted = command.output().is_ok_and(|out| out.status.success());
-        mounted.then_some(Self(at))
-    }
-}
-
-impl Drop for TinyDisk {
-    fn drop(&mut self) {
-        let unmounted = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
-        assert!(unmounted.is_ok_and(|status| status.success()));
-    }
 }
 
 #[tokio::test]

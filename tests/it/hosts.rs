@@ -1,11 +1,15 @@
 //! Host names: which app answers for which, added and removed while the server runs, kept across restarts.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::task::JoinSet;
 
-use crate::support::{Reply, Server, Setup, until};
+use crate::support::disk::TinyDisk;
+use crate::support::{Reply, Server, Setup, soon, until};
 
 #[tokio::test]
 async fn an_unknown_host_is_404_until_it_is_added_and_again_once_removed() {
@@ -73,6 +77,109 @@ async fn what_people_added_is_kept_across_restarts() {
 }
 
 #[tokio::test]
+async fn what_was_answered_is_there_after_the_server_was_killed() {
+    let server = Setup::scripted().start().await;
+    for words in [&["add", "blog.example"], &["add", "gone.example"], &["remove", "gone.example"]] {
+        server.ctl(words).await.expect(0);
+    }
+    server.ctl(&["maintenance", "blog.example"]).await.expect(0);
+    let state = server.root().join("state");
+    assert!(state.join("registry.changes").exists() && !state.join("registry.json").exists());
+
+    let mut server = Setup::scripted().start_in(server.kill()).await;
+    assert_eq!(ask(&server, "blog.example").await.status, 503, "in maintenance");
+    assert_unknown(&ask(&server, "gone.example").await);
+
+    server.ctl(&["add", "more.example"]).await.expect(0);
+    server.signal(Signal::TERM);
+    assert_eq!(server.ended().await.code(), Some(0));
+    let text = fs::read_to_string(state.join("registry.json")).unwrap();
+    assert!(text.contains("blog.example") && text.contains("more.example"), "{text}");
+    assert!(!state.join("registry.changes").exists(), "a server that ends leaves one file");
+}
+
+#[tokio::test]
+async fn thousands_of_hosts_added_at_once_are_all_there_after_the_server_was_killed() {
+    let server = Setup::scripted().start().await;
+    let mut clients = JoinSet::new();
+    for client in 0..20 {
+        let socket = server.control_socket();
+        clients.spawn(async move {
+            for number in 0..100 {
+                // So long that the file of changes is full before all are in it.
+                let host = format!("client-{client}.{}.host-{number}.example", "long".repeat(15));
+                assert_eq!(add(&socket, &host).await, "HTTP/1.1 200 OK", "{host}");
+            }
+        });
+    }
+    while let Some(client) = clients.join_next().await {
+        client.unwrap();
+    }
+    let state = server.root().join("state");
+    assert!(state.join("registry.changes").exists() && state.join("registry.json").exists());
+
+    let server = Setup::scripted().start_in(server.kill()).await;
+    let listed = server.ctl(&["list", "--json"]).await.expect(0).json();
+    let hosts = listed["hosts"].as_array().unwrap();
+    assert_eq!(hosts.iter().filter(|host| host.as_str().unwrap().starts_with("client-")).count(), 2000);
+}
+
+#[tokio::test]
+async fn a_host_that_finds_no_place_on_the_disk_is_not_added() {
+    let folder = tempfile::Builder::new().prefix("rip").tempdir().unwrap();
+    let Some(disk) = TinyDisk::mount(folder.path().join("state")) else {
+        return crate::support::skip("a full disk: mounting a small one needs root");
+    };
+    let server = Setup::scripted().start_in(folder).await;
+    let filler = disk.fill();
+    let refused = server.ctl(&["add", "blog.example"]).await.expect(1);
+    assert!(refused.err.contains("No space left"), "{refused:?}");
+    assert_unknown(&ask(&server, "blog.example").await);
+
+    fs::remove_file(filler).unwrap();
+    server.ctl(&["add", "blog.example"]).await.expect(0);
+    server.ctl(&["add", "shop.example"]).await.expect(0);
+    disk.fill();
+    server.ctl(&["add", "more.example"]).await.expect(0);
+    let page = server.root().join("page.html");
+    fs::write(&page, "large".repeat(100_000)).unwrap();
+    let page = page.to_str().unwrap();
+    let refused = server.ctl(&["maintenance", "shop.example", "--page", page]).await.expect(1);
+    assert!(refused.err.contains("No space left"), "{refused:?}");
+
+    let server = Setup::scripted().start_in(server.kill()).await;
+    for host in ["blog.example", "shop.example", "more.example"] {
+        assert_eq!(ask(&server, host).await.status, 200, "{host}");
+    }
+    let folder = server.kill();
+    drop(disk);
+    folder.close().unwrap();
+}
+
+#[tokio::test]
+async fn changes_that_are_damaged_are_an_error_that_says_what_to_do() {
+    let server = Setup::scripted().start().await;
+    server.ctl(&["add", "blog.example"]).await.expect(0);
+    server.ctl(&["add", "shop.example"]).await.expect(0);
+    let folder = server.kill();
+    let path = folder.path().join("state/registry.changes");
+    let damaged = fs::read_to_string(&path).unwrap().replace("shop.example", "shop.exemple");
+    fs::write(&path, &damaged).unwrap();
+
+    let words = ["./scripted", "http:0", "--bind=127.0.0.1", "--runtime-dir=run", "--state-dir=state"];
+    let ran = crate::support::ctl::rip_server(folder.path(), &words).await.expect(1);
+    let (_, advice) = ran.err.split_once("`truncate").unwrap();
+    let advice = format!("truncate{}", advice.split_once('`').unwrap().0);
+    assert_eq!(fs::read_to_string(&path).unwrap(), damaged, "left as it is");
+
+    let done = std::process::Command::new("sh").arg("-c").arg(&advice).current_dir(folder.path()).status();
+    assert!(done.unwrap().success(), "{advice}");
+    let server = Setup::scripted().start_in(folder).await;
+    assert_eq!(ask(&server, "blog.example").await.status, 200);
+    assert_unknown(&ask(&server, "shop.example").await);
+}
+
+#[tokio::test]
 async fn a_registry_that_cannot_be_understood_is_an_error_and_stays_as_it_is() {
     let server = Setup::scripted().start().await;
     server.ctl(&["add", "blog.example"]).await.expect(0);
@@ -131,6 +238,21 @@ async fn aliases_of_the_command_line_stand_in_place_of_the_apps_name() {
 
 async fn ask(server: &Server, host: &str) -> Reply {
     server.ask("GET", "/", &[("Host", host)], b"").await
+}
+
+/// Adds a host as rip-serverctl does, without a process for each; returns the status line.
+async fn add(socket: &Path, host: &str) -> String {
+    let adding = async {
+        let mut conn = UnixStream::connect(socket).await.unwrap();
+        let body = format!("{{\"host\":\"{host}\"}}");
+        let head = "POST /registry HTTP/1.1\r\nHost: localhost\r\nConnection: close";
+        let text = format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        conn.write_all(text.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        conn.read_to_string(&mut answer).await.unwrap();
+        answer.lines().next().unwrap_or_default().to_owned()
+    };
+    soon("the host is added", adding).await
 }
 
 #[track_caller]

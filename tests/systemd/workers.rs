@@ -173,7 +173,10 @@ mod cases {
         m.ok(&format!("rip-serverctl --instance {INSTANCE} add other.localhost --app /srv/rip/labs/other"));
         m.until("it has workers", || m.worker_units().len() > 2);
         m.ok(&format!("systemctl kill --kill-whom=main -s STOP {SERVICE}"));
-        m.ok("sed -i 's/other.localhost/gone.localhost/; s|/srv/rip/labs/other|/srv/rip/labs/gone|' /var/lib/rip-server/labs-api/registry.json");
+        let gone = r#"{"host":"gone.localhost","path":"/srv/rip/labs/gone","intent":"run"}"#;
+        m.write("/var/lib/rip-server/labs-api/registry.json", format!(r#"{{"version":1,"hosts":[{gone}]}}"#));
+        m.ok("chown --reference=/var/lib/rip-server/labs-api /var/lib/rip-server/labs-api/registry.json");
+        m.ok("rm -f /var/lib/rip-server/labs-api/registry.changes");
         m.ok(&format!("systemctl kill --kill-whom=main -s KILL {SERVICE}"));
         m.until("they are swept away", || !m.worker_units().iter().any(|unit| unit.contains("other")));
         m.holds("workers of apps that are gone are swept away", true);

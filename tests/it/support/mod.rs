@@ -5,6 +5,7 @@
 
 pub(crate) mod client;
 pub(crate) mod ctl;
+pub(crate) mod disk;
 #[allow(dead_code, reason = "made for more tests than these")]
 pub(crate) mod load;
 pub(crate) mod meeting;

@@ -1,0 +1,313 @@
+//! Owns what people asked for by host name, kept across restarts: which app answers, and what the host is to do.
+//!
+//! Never here: facts. Whether a worker is ready is never written down; hosts that come with an app's own settings
+//! are not either.
+//!
+//! Two files: `registry.json` has every host, `registry.changes` beside it what has changed since. Changes are
+//! numbered, and the first file names the last one it has: what both have is not made twice, and what neither has is
+//! an error.
+
+mod changes;
+mod snapshot;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::api::Intent;
+use crate::name::HostName;
+
+use changes::{Change, Changes, NotAppended, Numbered};
+use snapshot::Snapshot;
+
+/// What was asked for one host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// The host.
+    pub host: HostName,
+    /// The app's directory or entry file.
+    #[serde(serialize_with = "write_path", deserialize_with = "read_path")]
+    pub path: Arc<Path>,
+    /// What the host is to do with its requests.
+    pub intent: Intent,
+    /// The operator's page while the intent is [`Intent::Stop`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<String>,
+}
+
+/// The registry's files and what is in them.
+///
+/// Every change is on the disk before the call returns: one line of a file, and for one in some two thousand all
+/// hosts (with 100,000 of them 0.1 to 5 ms, and 30 ms). So its calls block: one owner, never on a data-path thread.
+#[derive(Debug)]
+pub struct Registry {
+    path: PathBuf,
+    entries: BTreeMap<HostName, Entry>,
+    /// The number of the last change that was made.
+    last_change: u64,
+    pending: Pending,
+}
+
+/// What is on the disk of the changes that the snapshot does not have.
+#[derive(Debug)]
+enum Pending {
+    /// There are none.
+    Nothing,
+    /// They are in this file, and others can follow.
+    Open(Changes),
+    /// They are in files that may also hold the next number, answered with an error: only a new snapshot can follow.
+    Unsure,
+}
+
+/// Why the registry could not be read or written. The files are never changed by an error.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// A file is there but cannot be read.
+    #[error("cannot read the registry `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
+    /// The file is not a registry: damaged, or edited wrongly.
+    #[error("the registry `{}` is malformed at line {line}, column {column}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Where, counted from 1.
+        line: usize,
+        /// Where, counted from 1; 0 where the line is empty.
+        column: usize,
+        /// What the parser found there.
+        source: serde_json::Error,
+    },
+    /// A change is not as it was written.
+    #[error(
+        "the registry's changes `{path}` are damaged at line {line}, byte {offset}: \
+         `truncate --size={offset} {path}` gives up this change and those after it",
+        path = path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where, counted from 1.
+        line: usize,
+        /// Where it begins, counted from 0.
+        offset: usize,
+    },
+    /// Another version of the program wrote the file.
+    #[error("the registry `{}` has version {found}; this program knows version {known} at most", path.display())]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// The version read.
+        found: u64,
+        /// The last one known.
+        known: u64,
+    },
+    /// The snapshot is older than the changes: put back from a copy, or written by hand.
+    #[error(
+        "the registry `{path}` has the changes up to {last}, and those in `{changes}` begin with {first}: \
+         put back the file they were made to, or remove them to go on without",
+        path = path.display(), changes = changes.display()
+    )]
+    Gap {
+        /// The snapshot.
+        path: PathBuf,
+        /// The last change it has.
+        last: u64,
+        /// The changes.
+        changes: PathBuf,
+        /// The first of them.
+        first: u64,
+    },
+    /// The file names a host twice, and nothing says which of the two is meant.
+    #[error("the registry `{}` names the host `{host}` twice: remove one of the two", path.display())]
+    Twice {
+        /// The file.
+        path: PathBuf,
+        /// The host.
+        host: HostName,
+    },
+    /// An entry that JSON cannot hold: a path that is not UTF-8.
+    #[error("the registry cannot hold the entry of `{host}`")]
+    Entry {
+        /// The host.
+        host: HostName,
+        /// What cannot be written.
+        source: serde_json::Error,
+    },
+    /// A file cannot be written.
+    #[error("cannot write the registry `{}`", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
+}
+
+impl Registry {
+    /// Reads the registry at `path`, and the changes beside it; a missing file is an empty registry.
+    ///
+    /// # Errors
+    /// See [`RegistryError`]. An unknown version is an error, not a guess.
+    pub fn open(path: &Path) -> Result<Self, RegistryError> {
+        let Snapshot { last_change, entries } = Snapshot::read(path)?;
+        let mut registry = Self { path: path.into(), entries, last_change, pending: Pending::Nothing };
+        if let Some((file, changes)) = Changes::open(&registry.changes_path())? {
+            registry.take(file, changes)?;
+        }
+        Ok(registry)
+    }
+
+    /// Every entry, sorted by host.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values()
+    }
+
+    /// The entry of one host.
+    pub fn get(&self, host: &HostName) -> Option<&Entry> {
+        self.entries.get(host)
+    }
+
+    /// Adds a host or changes what was asked for it; on the disk before this returns. False when it was so before.
+    ///
+    /// # Errors
+    /// When it cannot be written; the registry then is as before.
+    pub fn set(&mut self, entry: Entry) -> Result<bool, RegistryError> {
+        if self.entries.get(&entry.host) == Some(&entry) {
+            return Ok(false);
+        }
+        self.change(Change::Set(entry))
+    }
+
+    /// Forgets a host; on the disk before this returns. False when it was not known.
+    ///
+    /// # Errors
+    /// When it cannot be written; the registry then is as before.
+    pub fn remove(&mut self, host: &HostName) -> Result<bool, RegistryError> {
+        if !self.entries.contains_key(host) {
+            return Ok(false);
+        }
+        self.change(Change::Remove(host.clone()))
+    }
+
+    /// Puts all changes into the one file that people read. Whoever does without loses nothing.
+    ///
+    /// # Errors
+    /// When it cannot be written; the changes then stay where they are.
+    pub fn settle(&mut self) -> Result<(), RegistryError> {
+        match self.pending {
+            Pending::Nothing => Ok(()),
+            Pending::Open(_) => self.write_snapshot(self.last_change),
+            // The number of a change that failed may be on the disk.
+            Pending::Unsure => self.write_snapshot(self.last_change + 1),
+        }
+    }
+
+    /// Makes the changes that the snapshot has not.
+    fn take(&mut self, file: Changes, changes: Vec<Numbered>) -> Result<(), RegistryError> {
+        let Some((first, _)) = changes.first() else { return Ok(()) };
+        if *first > self.last_change + 1 {
+            let (path, changes) = (self.path.clone(), self.changes_path());
+            return Err(RegistryError::Gap { path, last: self.last_change, changes, first: *first });
+        }
+        let snapshot = self.last_change;
+        for (number, change) in changes.into_iter().filter(|(number, _)| *number > snapshot) {
+            apply(&mut self.entries, change);
+            self.last_change = number;
+        }
+        // Else the last server ended between a new snapshot and the end of what that replaced.
+        if self.last_change > snapshot {
+            self.pending = Pending::Open(file);
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, change: Change) -> Result<bool, RegistryError> {
+        let line = changes::line(self.last_change + 1, &change)?;
+        let host = change.host().clone();
+        let before = apply(&mut self.entries, change);
+        let written = self.write(&line);
+        if written.is_err() {
+            match before {
+                Some(entry) => self.entries.insert(host, entry),
+                None => self.entries.remove(&host),
+            };
+        }
+        written.map(|()| true)
+    }
+
+    /// Writes the next change, which the entries have already.
+    fn write(&mut self, line: &[u8]) -> Result<(), RegistryError> {
+        let (number, path) = (self.last_change + 1, self.changes_path());
+        match &mut self.pending {
+            Pending::Open(file) if file.takes(&path, line) => {
+                file.append(line).map_err(|error| self.not_appended(error))?;
+            }
+            Pending::Nothing => match Changes::create(&path, line) {
+                Ok(file) => self.pending = Pending::Open(file),
+                // A line that is too long, or a disk that has room for a small registry and not for this.
+                Err(_) => return self.write_all(number),
+            },
+            Pending::Open(_) | Pending::Unsure => return self.write_all(number),
+        }
+        self.last_change = number;
+        Ok(())
+    }
+
+    fn not_appended(&mut self, error: NotAppended) -> RegistryError {
+        if !error.clean {
+            self.pending = Pending::Unsure;
+        }
+        RegistryError::Write { path: self.changes_path(), source: error.source }
+    }
+
+    fn write_all(&mut self, number: u64) -> Result<(), RegistryError> {
+        self.write_snapshot(number).inspect_err(|_| self.pending = Pending::Unsure)
+    }
+
+    fn write_snapshot(&mut self, last_change: u64) -> Result<(), RegistryError> {
+        snapshot::write(&self.path, last_change, self.entries.values())?;
+        self.last_change = last_change;
+        self.pending = Pending::Nothing;
+        // What cannot be removed is passed over by its numbers, and replaced by the next change.
+        fs::remove_file(self.changes_path()).ok();
+        Ok(())
+    }
+
+    fn changes_path(&self) -> PathBuf {
+        self.path.with_extension("changes")
+    }
+}
+
+/// Makes a change; returns what was there for the host.
+fn apply(entries: &mut BTreeMap<HostName, Entry>, change: Change) -> Option<Entry> {
+    match change {
+        Change::Set(entry) => entries.insert(entry.host.clone(), entry),
+        Change::Remove(host) => entries.remove(&host),
+    }
+}
+
+fn write_path<S: Serializer>(path: &Arc<Path>, serializer: S) -> Result<S::Ok, S::Error> {
+    path.as_ref().serialize(serializer)
+}
+
+fn read_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Path>, D::Error> {
+    PathBuf::deserialize(deserializer).map(Arc::from)
+}
+
+/// An operator's page is nobody else's business before it is shown.
+const FILE_MODE: u32 = 0o600;
+/// Numbers of changes end here, long before the number after one could be none.
+const LAST_NUMBER: u64 = 1 << 53;
+
+#[cfg(test)]
+mod tests;
