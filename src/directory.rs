@@ -92,14 +92,26 @@ impl Directory {
     /// Adds a host or changes what it stands for.
     pub fn insert(&self, route: Route) {
         let host = route.host.clone();
-        self.change(&host.clone(), |bucket| {
+        self.change(self.place(host.as_str()), |bucket| {
             bucket.insert(host, Arc::new(route));
         });
     }
 
+    /// Does the same for many hosts: each bucket is copied once for all of them.
+    pub fn insert_all(&self, routes: impl IntoIterator<Item = Route>) {
+        let mut by_bucket: Vec<Vec<Route>> = (0..BUCKETS).map(|_| Vec::new()).collect();
+        for route in routes {
+            by_bucket[self.place(route.host.as_str())].push(route);
+        }
+        for (place, routes) in by_bucket.into_iter().enumerate().filter(|(_, routes)| !routes.is_empty()) {
+            let routes = routes.into_iter().map(|route| (route.host.clone(), Arc::new(route)));
+            self.change(place, |bucket| bucket.extend(routes));
+        }
+    }
+
     /// Removes a host. Requests already routed are not touched.
     pub fn remove(&self, host: &HostName) {
-        self.change(host, |bucket| {
+        self.change(self.place(host.as_str()), |bucket| {
             bucket.remove(host);
         });
     }
@@ -119,17 +131,16 @@ impl Directory {
     }
 
     fn exact(&self, host: &str) -> Option<Arc<Route>> {
-        self.bucket(host).load().get(host).cloned()
+        self.shared.buckets[self.place(host)].load().get(host).cloned()
     }
 
-    fn bucket(&self, host: &str) -> &ArcSwap<Bucket> {
-        let hash = self.shared.hasher.hash_one(host) as usize;
-        &self.shared.buckets[hash % BUCKETS]
+    fn place(&self, host: &str) -> usize {
+        self.shared.hasher.hash_one(host) as usize % BUCKETS
     }
 
-    fn change(&self, host: &HostName, edit: impl FnOnce(&mut Bucket)) {
+    fn change(&self, place: usize, edit: impl FnOnce(&mut Bucket)) {
         let _writing = self.shared.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let bucket = self.bucket(host.as_str());
+        let bucket = &self.shared.buckets[place];
         let mut copy = Bucket::clone(&bucket.load());
         edit(&mut copy);
         bucket.store(Arc::new(copy));
@@ -144,3 +155,66 @@ impl Default for Directory {
 }
 
 const BUCKETS: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+    use std::time::Duration;
+
+    use crate::metrics::Metrics;
+    use crate::spec::{Protocol, Timeouts};
+
+    use super::*;
+
+    fn app(name: &str) -> Arc<App> {
+        let name: AppName = name.parse().unwrap();
+        let second = Duration::from_secs(1);
+        let timeouts = Timeouts {
+            queue: second,
+            connect: second,
+            request: second,
+            body_idle: second,
+            start: second,
+            drain: second,
+            kill: second,
+        };
+        let rules = ArcSwap::from_pointee(Rules {
+            timeouts,
+            max_queue: 1,
+            max_body: 1,
+            concurrency: NonZeroU32::MIN,
+            tunnels: 1,
+            keepalive: true,
+            protocol: Protocol::Http1,
+            stream: vec![],
+        });
+        let metrics = Metrics::new().app(&name);
+        Arc::new(App { name, pool: Pool::new(1).0, rules, metrics })
+    }
+
+    fn route(host: &str, app: &Arc<App>) -> Route {
+        let (_, standing) = watch::channel(Standing::default());
+        Route { host: host.parse().unwrap(), app: Arc::clone(app), standing }
+    }
+
+    #[test]
+    fn many_hosts_are_inserted_as_each_alone_would_be() {
+        let (old, new) = (app("old"), app("new"));
+        let directory = Directory::new();
+        directory.insert(route("h7.example", &old));
+        directory.insert(route("other.example", &old));
+        let mut changes = directory.changes();
+        changes.mark_unchanged();
+
+        let names: Vec<_> = (0..2000).map(|n| format!("h{n}.example")).collect();
+        directory.insert_all(names.iter().map(|name| route(name, &new)));
+
+        assert!(changes.has_changed().unwrap());
+        for name in &names {
+            let found = directory.lookup(name).unwrap();
+            assert_eq!((found.host.as_str(), &found.app.name), (name.as_str(), &new.name));
+        }
+        assert_eq!(directory.lookup("other.example").unwrap().app.name, old.name);
+        assert_eq!(directory.hosts().len(), 2001);
+    }
+}

@@ -32,6 +32,13 @@ struct Row {
     standing: watch::Sender<Standing>,
 }
 
+impl Row {
+    fn new(app: &Arc<App>, path: Arc<Path>, origin: HostOrigin, standing: Standing) -> Self {
+        let (standing, _) = watch::channel(standing);
+        Self { app: Arc::clone(app), path, origin, standing }
+    }
+}
+
 impl Hosts {
     /// No host leads anywhere yet, whatever the registry says.
     pub(super) fn new(directory: Directory, registry: Registry) -> Self {
@@ -72,11 +79,14 @@ impl Hosts {
 
     /// Makes kept hosts lead to an app again.
     pub(super) fn restore(&mut self, app: &Arc<App>, entries: Vec<Entry>) {
+        let mut routes = Vec::with_capacity(entries.len());
         for entry in entries {
             match self.rows.get(&entry.host) {
                 None => {
                     let standing = standing(&entry);
-                    self.insert(entry.host, app, entry.path, HostOrigin::Added, standing);
+                    let row = Row::new(app, entry.path, HostOrigin::Added, standing);
+                    routes.push(route(&entry.host, &row));
+                    self.rows.insert(entry.host, row);
                 }
                 Some(row) if row.app.name == app.name => {}
                 Some(row) => {
@@ -85,15 +95,16 @@ impl Hosts {
                 }
             }
         }
+        self.directory.insert_all(routes);
     }
 
     /// Makes the hosts that lead to `path` lead to this app: it could not be read before.
     pub(super) fn revive(&mut self, app: &Arc<App>, path: &Path) {
         let mine = self.rows.iter_mut().filter(|(_, row)| &*row.path == path);
-        for (host, row) in mine {
+        self.directory.insert_all(mine.map(|(host, row)| {
             row.app = Arc::clone(app);
-            self.directory.insert(route(host, row));
-        }
+            route(host, row)
+        }));
     }
 
     /// Whether a host may be given to an app.
@@ -233,8 +244,7 @@ impl Hosts {
         origin: HostOrigin,
         standing: Standing,
     ) {
-        let (standing, _) = watch::channel(standing);
-        let row = Row { app: Arc::clone(app), path, origin, standing };
+        let row = Row::new(app, path, origin, standing);
         self.directory.insert(route(&host, &row));
         self.rows.insert(host, row);
     }
