@@ -35,7 +35,8 @@ pub struct Route {
     pub host: HostName,
     /// The app.
     pub app: Arc<App>,
-    /// What the host is to do; a held request waits for it to change.
+    /// What the host is to do; a held request waits for it to change. Of a host that serves, others of its app may
+    /// have the same one, and another route takes this one's place when it is to do anything else.
     pub standing: watch::Receiver<Standing>,
 }
 

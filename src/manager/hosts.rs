@@ -3,7 +3,7 @@
 //!
 //! Never here: what an app is, or starting and stopping one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -23,18 +23,21 @@ pub(super) struct Hosts {
     /// Behind a lock only to get to a thread that may block and back: there is one writer, and it waits.
     registry: Arc<Mutex<Registry>>,
     rows: BTreeMap<HostName, Row>,
+    /// The standing of hosts that have none of their own, by app: a channel for each host would be most of its memory.
+    usual: HashMap<AppName, watch::Sender<Standing>>,
 }
 
 struct Row {
     app: Arc<App>,
     path: Arc<Path>,
     origin: HostOrigin,
-    standing: watch::Sender<Standing>,
+    /// `None`: its requests are served, and nobody was ever told otherwise.
+    standing: Option<watch::Sender<Standing>>,
 }
 
 impl Row {
     fn new(app: &Arc<App>, path: Arc<Path>, origin: HostOrigin, standing: Standing) -> Self {
-        let (standing, _) = watch::channel(standing);
+        let standing = (standing != Standing::default()).then(|| watch::channel(standing).0);
         Self { app: Arc::clone(app), path, origin, standing }
     }
 }
@@ -42,7 +45,12 @@ impl Row {
 impl Hosts {
     /// No host leads anywhere yet, whatever the registry says.
     pub(super) fn new(directory: Directory, registry: Registry) -> Self {
-        Self { directory, registry: Arc::new(Mutex::new(registry)), rows: BTreeMap::new() }
+        Self {
+            directory,
+            registry: Arc::new(Mutex::new(registry)),
+            rows: BTreeMap::new(),
+            usual: HashMap::new(),
+        }
     }
 
     /// What the registry has kept, by path.
@@ -85,7 +93,7 @@ impl Hosts {
                 None => {
                     let standing = standing(&entry);
                     let row = Row::new(app, entry.path, HostOrigin::Added, standing);
-                    routes.push(route(&entry.host, &row));
+                    routes.push(route(&entry.host, &row, &mut self.usual));
                     self.rows.insert(entry.host, row);
                 }
                 Some(row) if row.app.name == app.name => {}
@@ -103,7 +111,7 @@ impl Hosts {
         let mine = self.rows.iter_mut().filter(|(_, row)| &*row.path == path);
         self.directory.insert_all(mine.map(|(host, row)| {
             row.app = Arc::clone(app);
-            route(host, row)
+            route(host, row, &mut self.usual)
         }));
     }
 
@@ -179,11 +187,7 @@ impl Hosts {
         } else {
             self.write(move |registry| registry.set(entry)).await?;
         }
-        let changed = self.row(host)?.standing.send_if_modified(|now| {
-            let changed = *now != standing;
-            *now = standing;
-            changed
-        });
+        let changed = self.stand(host, standing);
         if changed {
             tracing::info!(%app, %host, intent = ?wanted.intent, "host was told what to do");
         }
@@ -210,6 +214,7 @@ impl Hosts {
         for host in self.of(app) {
             self.drop_row(&host);
         }
+        self.usual.remove(app);
     }
 
     /// Puts what was changed into the one file that people read; nothing is lost where that fails.
@@ -245,8 +250,26 @@ impl Hosts {
         standing: Standing,
     ) {
         let row = Row::new(app, path, origin, standing);
-        self.directory.insert(route(&host, &row));
+        self.directory.insert(route(&host, &row, &mut self.usual));
         self.rows.insert(host, row);
+    }
+
+    /// Makes a known host stand like this; false when it did.
+    fn stand(&mut self, host: &HostName, standing: Standing) -> bool {
+        let Some(row) = self.rows.get_mut(host) else { return false };
+        match &row.standing {
+            Some(own) => own.send_if_modified(|now| {
+                let changed = *now != standing;
+                *now = standing;
+                changed
+            }),
+            None if standing == Standing::default() => false,
+            None => {
+                row.standing = Some(watch::channel(standing).0);
+                self.directory.insert(route(host, row, &mut self.usual));
+                true
+            }
+        }
     }
 
     fn drop_row(&mut self, host: &HostName) {
@@ -281,15 +304,19 @@ fn lock(registry: &Mutex<Registry>) -> MutexGuard<'_, Registry> {
     registry.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn route(host: &HostName, row: &Row) -> Route {
-    Route { host: host.clone(), app: Arc::clone(&row.app), standing: row.standing.subscribe() }
+fn route(host: &HostName, row: &Row, usual: &mut HashMap<AppName, watch::Sender<Standing>>) -> Route {
+    let standing = match &row.standing {
+        Some(own) => own.subscribe(),
+        None => usual.entry(row.app.name.clone()).or_default().subscribe(),
+    };
+    Route { host: host.clone(), app: Arc::clone(&row.app), standing }
 }
 
 fn shown(host: &HostName, row: &Row) -> HostEntry {
     HostEntry {
         host: host.clone(),
         app: row.app.name.clone(),
-        intent: row.standing.borrow().intent,
+        intent: row.standing.as_ref().map_or_else(Intent::default, |own| own.borrow().intent),
         live: row.app.pool.any_worker(),
         origin: row.origin,
     }

@@ -100,17 +100,43 @@ async fn unknown_hosts_and_hosts_of_the_config_are_not_removed() {
 #[tokio::test(start_paused = true)]
 async fn an_intent_reaches_those_who_wait_for_it() {
     let world = World::serving(blog()).await;
-    let mut standing = world.directory.lookup("blog.example").unwrap().standing.clone();
+    let name = host("blog.example");
+    let standing = || world.directory.lookup("blog.example").unwrap().standing.clone();
+    let hold = SetIntent { intent: Intent::Hold, page: None };
+    world.manager.set_intent(&name, hold).await.unwrap();
+    let mut waiting = standing();
+    assert_eq!(waiting.borrow_and_update().intent, Intent::Hold, "whoever comes now waits");
     let page = Some("<p>back soon</p>".to_owned());
 
     let wanted = SetIntent { intent: Intent::Stop, page: page.clone() };
-    let changed = world.manager.set_intent(&host("blog.example"), wanted.clone()).await.unwrap();
-    let again = world.manager.set_intent(&host("blog.example"), wanted).await.unwrap();
+    let changed = world.manager.set_intent(&name, wanted.clone()).await.unwrap();
+    let again = world.manager.set_intent(&name, wanted).await.unwrap();
 
     assert_eq!((changed.changed, again.changed), (true, false));
-    standing.changed().await.unwrap();
-    assert_eq!(standing.borrow().intent, Intent::Stop);
-    assert_eq!(standing.borrow().page.as_deref(), page.as_deref());
+    waiting.changed().await.unwrap();
+    assert_eq!(waiting.borrow_and_update().intent, Intent::Stop);
+    assert_eq!(waiting.borrow().page.as_deref(), page.as_deref());
+
+    let resume = SetIntent { intent: Intent::Run, page: None };
+    world.manager.set_intent(&name, resume.clone()).await.unwrap();
+    waiting.changed().await.unwrap();
+    assert_eq!((waiting.borrow().intent, standing().borrow().intent), (Intent::Run, Intent::Run));
+    assert!(!world.manager.set_intent(&name, resume).await.unwrap().changed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_host_is_told_is_nothing_to_the_others_of_its_app() {
+    let world = World::serving(blog()).await;
+    world.manager.add_host(add("www.example", None)).await.unwrap();
+    let intent = |name: &str| world.directory.lookup(name).unwrap().standing.borrow().intent;
+
+    let hold = SetIntent { intent: Intent::Hold, page: None };
+    world.manager.set_intent(&host("www.example"), hold).await.unwrap();
+
+    assert_eq!((intent("blog.example"), intent("www.example")), (Intent::Run, Intent::Hold));
+    let mut waiting = world.directory.lookup("www.example").unwrap().standing.clone();
+    world.manager.remove_host(&host("www.example")).await.unwrap();
+    assert!(waiting.changed().await.is_err(), "whoever waits for a host that is removed waits no longer");
 }
 
 #[tokio::test(start_paused = true)]
