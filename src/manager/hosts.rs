@@ -25,6 +25,8 @@ pub(super) struct Hosts {
     rows: BTreeMap<HostName, Row>,
     /// The standing of hosts that have none of their own, by app: a channel for each host would be most of its memory.
     usual: HashMap<AppName, watch::Sender<Standing>>,
+    /// What an app's settings named last: looked at whenever an app tells something new, and the rows are many.
+    named: HashMap<AppName, Vec<HostName>>,
 }
 
 struct Row {
@@ -50,6 +52,7 @@ impl Hosts {
             registry: Arc::new(Mutex::new(registry)),
             rows: BTreeMap::new(),
             usual: HashMap::new(),
+            named: HashMap::new(),
         }
     }
 
@@ -77,11 +80,9 @@ impl Hosts {
                 }
             }
         }
-        let gone = self.rows.iter().filter(|(host, row)| {
-            row.origin == HostOrigin::Config && row.app.name == app.name && !named.contains(host)
-        });
-        for host in gone.map(|(host, _)| host.clone()).collect::<Vec<_>>() {
-            self.unname(&host);
+        let before = self.named.insert(app.name.clone(), named.to_vec()).unwrap_or_default();
+        for host in before.iter().filter(|host| !named.contains(host)) {
+            self.unname(host, &app.name);
         }
     }
 
@@ -215,6 +216,7 @@ impl Hosts {
             self.drop_row(&host);
         }
         self.usual.remove(app);
+        self.named.remove(app);
     }
 
     /// Puts what was changed into the one file that people read; nothing is lost where that fails.
@@ -228,7 +230,11 @@ impl Hosts {
     }
 
     /// An app's settings name a host no longer: it stays only if somebody added it too.
-    fn unname(&mut self, host: &HostName) {
+    fn unname(&mut self, host: &HostName, app: &AppName) {
+        let of_settings = |row: &Row| row.origin == HostOrigin::Config && row.app.name == *app;
+        if !self.rows.get(host).is_some_and(of_settings) {
+            return;
+        }
         let added = self.registry().get(host).is_some();
         match self.rows.get_mut(host) {
             Some(row) if added => row.origin = HostOrigin::Added,
