@@ -119,11 +119,16 @@ impl Directory {
 
     /// Every host, in no order.
     pub fn hosts(&self) -> Vec<HostName> {
-        self.shared
-            .buckets
-            .iter()
-            .flat_map(|bucket| bucket.load().keys().cloned().collect::<Vec<_>>())
-            .collect()
+        self.hosts_that(|_| true)
+    }
+
+    /// The hosts that are wanted, in no order.
+    pub fn hosts_that(&self, wanted: impl Fn(&HostName) -> bool) -> Vec<HostName> {
+        let mut hosts = Vec::new();
+        for bucket in &self.shared.buckets {
+            hosts.extend(bucket.load().keys().filter(|host| wanted(host)).cloned());
+        }
+        hosts
     }
 
     /// Tells when hosts come or go; the value counts the changes.

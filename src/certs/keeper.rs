@@ -236,7 +236,7 @@ impl Task {
     }
 
     async fn hosts_changed(&mut self) {
-        let names = self.origin.names(self.parts.directory.hosts());
+        let names = self.names();
         if !self.entry.current().is_some_and(|current| current.covers(&names)) {
             self.apply(CertEvent::Wanted).await;
         }
@@ -248,6 +248,11 @@ impl Task {
             let folder = folder.clone();
             blocking(move || gone.iter().for_each(|host| folder.remove(host))).await.unwrap_or_else(warn);
         }
+    }
+
+    /// The names that the default certificate has to have now.
+    fn names(&self) -> Vec<HostName> {
+        self.origin.names(self.parts.directory.hosts_that(|host| self.origin.is_for(host)))
     }
 
     async fn keep_made(&self, mades: Vec<(HostName, Made)>) {
@@ -298,7 +303,7 @@ impl Task {
     }
 
     async fn obtain(&mut self) -> CertEvent {
-        let names = self.origin.names(self.parts.directory.hosts());
+        let names = self.names();
         match self.origin.obtain(names, self.parts.clock.now()).await {
             Ok(certificate) => self.obtained(certificate),
             Err(error) => CertEvent::Failed { problem: in_full(&error), retry_in: self.backoff.next_delay() },

@@ -46,11 +46,19 @@ impl Origin {
     pub(super) fn names(&self, registered: Vec<HostName>) -> Vec<HostName> {
         match self {
             Self::Files(_) => vec![],
-            Self::Mkcert { .. } => with_local(registered),
-            // Clients that ask for an address send no SNI: only the default certificate can answer.
-            Self::SelfSigned { .. } => {
-                with_local(registered.into_iter().filter(|host| host.address().is_some()).collect())
+            Self::Mkcert { .. } | Self::SelfSigned { .. } => {
+                with_local(registered.into_iter().filter(|host| self.is_for(host)).collect())
             }
+        }
+    }
+
+    /// Whether the default certificate has to name a registered host.
+    pub(super) fn is_for(&self, host: &HostName) -> bool {
+        match self {
+            Self::Files(_) => false,
+            Self::Mkcert { .. } => true,
+            // Clients that ask for an address send no SNI: only the default certificate can answer.
+            Self::SelfSigned { .. } => host.address().is_some(),
         }
     }
 
