@@ -34,9 +34,17 @@ impl Socket {
         Ok(Self { fd, leaves: Cell::new(false), local, left: Cell::new(0) })
     }
 
+    /// The same socket by another descriptor, with nothing left on it.
+    ///
+    /// # Errors
+    /// When there is no descriptor to be had.
+    pub(super) fn again(&self) -> io::Result<Self> {
+        Self::new(self.fd.try_clone()?)
+    }
+
     /// Reads into what `into` has room for, at least one byte; 0 is the end.
     pub(super) fn read(&self, into: &mut Vec<u8>) -> Result<usize, Errno> {
-        self.take_left();
+        self.take_left()?;
         let before = into.len();
         if self.leaves.get() {
             let count = recv(&self.fd, spare_capacity(into), RecvFlags::PEEK)?.0;
@@ -54,14 +62,14 @@ impl Socket {
     /// Writes some of the bytes, without a signal where nobody reads.
     pub(super) fn write(&self, bytes: &[u8]) -> Result<usize, Errno> {
         let sent = send(&self.fd, bytes, SendFlags::NOSIGNAL);
-        // Afterwards: whoever is awake already need not be woken.
-        self.take_left();
+        // Afterwards: whoever is awake already need not be woken. What cannot be taken fails the next read.
+        self.take_left().ok();
         sent
     }
 
     /// Whether there is something new to read, or the end.
     pub(super) fn has_news(&self) -> Result<bool, Errno> {
-        self.take_left();
+        self.take_left()?;
         match recv(&self.fd, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
             Ok(_) => Ok(true),
             Err(Errno::AGAIN) => Ok(false),
@@ -69,26 +77,28 @@ impl Socket {
         }
     }
 
-    /// Takes what was read and left.
-    fn take_left(&self) {
-        let mut left = self.left.replace(0);
-        if left == 0 {
-            return;
-        }
+    /// Takes what was read and left. Whatever of it cannot be taken stays left: it must never pass for the answer to
+    /// another request.
+    fn take_left(&self) -> Result<(), Errno> {
         let mut sink = [MaybeUninit::<u8>::uninit(); SHORT];
-        while left > 0 {
-            match recv(&self.fd, &mut sink[..left], RecvFlags::empty()) {
-                Ok((_, 0)) | Err(_) => break,
-                Ok((_, count)) => left = left.saturating_sub(count),
+        while self.left.get() > 0 {
+            match recv(&self.fd, &mut sink[..self.left.get()], RecvFlags::empty()) {
+                Ok((_, count)) if count > 0 => self.left.update(|left| left - count),
+                Ok(_) => return Err(Errno::IO),
+                Err(Errno::INTR) => {}
+                // The bytes are there: only another reader can have taken them.
+                Err(Errno::AGAIN) => return Err(Errno::IO),
+                Err(error) => return Err(error),
             }
         }
+        Ok(())
     }
 }
 
 impl Drop for Socket {
     /// A socket that is closed with bytes on it looks like one that broke (`ECONNRESET`) to the other end.
     fn drop(&mut self) {
-        self.take_left();
+        self.take_left().ok();
     }
 }
 
@@ -169,6 +179,20 @@ mod tests {
         assert_eq!(into, b"four");
         drop(worker);
         assert_eq!(socket.read(&mut into), Ok(0));
+    }
+
+    #[test]
+    fn what_was_left_and_is_gone_fails_the_reads_that_follow() {
+        let (socket, mut worker) = pair();
+        exchange(&socket, &mut worker, b"one");
+        exchange(&socket, &mut worker, b"two");
+        rustix::io::read(&socket.fd, &mut [0; 2]).unwrap();
+        let mut into = Vec::with_capacity(64);
+        assert_eq!(socket.read(&mut into), Err(Errno::IO));
+        worker.write_all(b"!").unwrap();
+        assert_eq!(socket.write(b"ask"), Ok(3));
+        assert_eq!((socket.has_news(), socket.read(&mut into)), (Err(Errno::IO), Err(Errno::IO)));
+        assert!(into.is_empty());
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::cell::OnceCell;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::task::{Context, Poll, ready};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -22,7 +22,7 @@ use super::socket::Socket;
 pub struct WorkerStream {
     reads: AsyncFd<Socket>,
     /// The same socket once more; there since a write had to wait.
-    writes: OnceCell<AsyncFd<OwnedFd>>,
+    writes: OnceCell<AsyncFd<Socket>>,
 }
 
 impl WorkerStream {
@@ -104,8 +104,7 @@ impl WorkerStream {
             let writes = match self.writes.get() {
                 Some(writes) => writes,
                 None => {
-                    let again = self.reads.get_ref().as_fd().try_clone_to_owned()?;
-                    let again = watched(again, Interest::WRITABLE)?;
+                    let again = watched(self.reads.get_ref().again()?, Interest::WRITABLE)?;
                     self.writes.get_or_init(|| again)
                 }
             };
@@ -149,9 +148,9 @@ impl WorkerStream {
     unsafe_code,
     reason = "tokio takes any type that names a descriptor, and cannot know who else may close it"
 )]
-fn watched<S: AsRawFd>(socket: S, interest: Interest) -> io::Result<AsyncFd<S>> {
-    // SAFETY: the descriptor is owned by what is moved in, an `OwnedFd` or a `Socket` that has one, and only ever lent:
-    // it stays open, and the same socket, until the `AsyncFd` is dropped or gives it back.
+fn watched(socket: Socket, interest: Interest) -> io::Result<AsyncFd<Socket>> {
+    // SAFETY: the descriptor is owned by what is moved in, and only ever lent: it stays open, and the same socket,
+    // until the `AsyncFd` is dropped or gives it back.
     Ok(unsafe { AsyncFd::register_with_interest(socket, interest) }?)
 }
 
