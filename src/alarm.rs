@@ -79,6 +79,9 @@ impl Alarm {
 #[cfg(test)]
 mod tests {
     use std::future::{pending, poll_fn, ready};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::Wake;
     use std::time::Duration;
 
     use super::*;
@@ -108,6 +111,35 @@ mod tests {
         assert!(asked.is_pending());
         ring(&mut alarm, start + SECOND * 3).await;
         assert_eq!(Instant::now(), start + SECOND * 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_asked_last_is_woken() {
+        let mut alarm = Alarm::new();
+        let deadline = Instant::now() + SECOND;
+        let askers = [Asker::new(), Asker::new()];
+        for asker in [&askers[0], &askers[1], &askers[1]] {
+            let waker = Waker::from(Arc::clone(asker));
+            assert!(alarm.poll(&mut Context::from_waker(&waker), deadline).is_pending());
+        }
+        tokio::time::advance(SECOND * 2).await;
+        tokio::task::yield_now().await;
+        assert_eq!(askers.map(|asker| asker.0.load(Ordering::Relaxed)), [false, true]);
+    }
+
+    /// Whether it was woken.
+    struct Asker(AtomicBool);
+
+    impl Asker {
+        fn new() -> Arc<Self> {
+            Arc::new(Self(AtomicBool::new(false)))
+        }
+    }
+
+    impl Wake for Asker {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
     }
 
     #[tokio::test(start_paused = true)]
