@@ -164,36 +164,13 @@ const BUCKETS: usize = 256;
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU32;
-    use std::time::Duration;
-
     use crate::metrics::Metrics;
-    use crate::spec::{Protocol, Timeouts};
 
     use super::*;
 
     fn app(name: &str) -> Arc<App> {
         let name: AppName = name.parse().unwrap();
-        let second = Duration::from_secs(1);
-        let timeouts = Timeouts {
-            queue: second,
-            connect: second,
-            request: second,
-            body_idle: second,
-            start: second,
-            drain: second,
-            kill: second,
-        };
-        let rules = ArcSwap::from_pointee(Rules {
-            timeouts,
-            max_queue: 1,
-            max_body: 1,
-            concurrency: NonZeroU32::MIN,
-            tunnels: 1,
-            keepalive: true,
-            protocol: Protocol::Http1,
-            stream: vec![],
-        });
+        let rules = ArcSwap::from_pointee(Rules::of_no_interest());
         let metrics = Metrics::new().app(&name);
         Arc::new(App { name, pool: Pool::new(1).0, rules, metrics })
     }

@@ -179,6 +179,33 @@ pub struct Rules {
     pub stream: Vec<String>,
 }
 
+#[cfg(test)]
+impl Rules {
+    /// For tests that are about something else.
+    pub(crate) fn of_no_interest() -> Self {
+        let second = Duration::from_secs(1);
+        let timeouts = Timeouts {
+            queue: second,
+            connect: second,
+            request: second,
+            body_idle: second,
+            start: second,
+            drain: second,
+            kill: second,
+        };
+        Self {
+            timeouts,
+            max_queue: 1,
+            max_body: 1,
+            concurrency: NonZeroU32::MIN,
+            tunnels: 1,
+            keepalive: true,
+            protocol: Protocol::Http1,
+            stream: vec![],
+        }
+    }
+}
+
 /// An app as it is to run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AppSpec {

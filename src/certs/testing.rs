@@ -18,7 +18,7 @@ use crate::directory::{App, Directory, Route, Standing};
 use crate::metrics::Metrics;
 use crate::name::HostName;
 use crate::pool::Pool;
-use crate::spec::{Protocol, Rules, Timeouts};
+use crate::spec::Rules;
 
 use super::certificate::Certificate;
 use super::{CertResolver, server_config, tls};
@@ -44,32 +44,12 @@ pub(super) fn script(path: &Path, text: &str) {
 
 /// Registers a host for an app that is of no interest here.
 pub(super) fn register(directory: &Directory, host: &str) {
-    let second = Duration::from_secs(1);
-    let timeouts = Timeouts {
-        queue: second,
-        connect: second,
-        request: second,
-        body_idle: second,
-        start: second,
-        drain: second,
-        kill: second,
-    };
-    let rules = Rules {
-        timeouts,
-        max_queue: 1,
-        max_body: 1,
-        concurrency: std::num::NonZeroU32::MIN,
-        tunnels: 1,
-        keepalive: true,
-        protocol: Protocol::Http1,
-        stream: vec![],
-    };
     let name = "app".parse().unwrap();
     let app = App {
         metrics: Metrics::new().app(&name),
         name,
         pool: Pool::new(1).0,
-        rules: arc_swap::ArcSwap::from_pointee(rules),
+        rules: arc_swap::ArcSwap::from_pointee(Rules::of_no_interest()),
     };
     let (_, standing) = tokio::sync::watch::channel(Standing::default());
     directory.insert(Route { host: host.parse().unwrap(), app: Arc::new(app), standing });

@@ -15,9 +15,7 @@ use crate::manager::{Parts, Resolve, ResolveError};
 use crate::name::{AppName, WorkerId};
 use crate::pulse::Pulses;
 use crate::registry::Registry;
-use crate::spec::{
-    AppSpec, LaunchSpec, Listen, Memory, Protocol, Recycle, Reload, Rules, Timeouts, WorkerCount,
-};
+use crate::spec::{AppSpec, LaunchSpec, Listen, Memory, Recycle, Reload, Rules, WorkerCount};
 
 use super::*;
 
@@ -116,26 +114,7 @@ impl Resolve for AnyPath {
     fn resolve(&self, path: &Path) -> Result<AppSpec, ResolveError> {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap();
         let name = AppName::parse(name).map_err(|_| ResolveError::new(format!("`{name}` is no app")))?;
-        let second = Duration::from_secs(1);
-        let timeouts = Timeouts {
-            queue: second,
-            connect: second,
-            request: second,
-            body_idle: second,
-            start: second,
-            drain: second,
-            kill: second,
-        };
-        let rules = Rules {
-            timeouts,
-            max_queue: 1,
-            max_body: 1,
-            concurrency: NonZeroU32::MIN,
-            tunnels: 1,
-            keepalive: true,
-            protocol: Protocol::Http1,
-            stream: vec![],
-        };
+        let rules = Rules::of_no_interest();
         let launch = LaunchSpec {
             app: name.clone(),
             instance: InstanceName::parse("api").unwrap(),
@@ -145,7 +124,7 @@ impl Resolve for AnyPath {
             listen: Listen::Fd,
             notify: true,
             memory: Memory::default(),
-            kill_after: second,
+            kill_after: Duration::from_secs(1),
         };
         Ok(AppSpec {
             hosts: vec![format!("{name}.example").parse().unwrap()],
