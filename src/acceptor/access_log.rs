@@ -156,7 +156,7 @@ mod tests {
         for number in 0..FULL + 1 {
             take_down(&log, &format!("record-{number}"));
         }
-        let batch = written.recv().unwrap();
+        let batch = written.recv_timeout(Duration::from_secs(10)).unwrap();
         assert_eq!((ids(&batch).len(), ids(&batch)[FULL - 1]), (FULL, "record-255"));
     }
 

@@ -310,26 +310,6 @@ mod tests {
 
     use super::*;
 
-    /// A log that tests can read.
-    #[derive(Clone, Default)]
-    struct Page(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Page {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    impl Page {
-        fn text(&self) -> String {
-            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-        }
-    }
-
     const LOOK: Look = Look::Lines { colours: false };
 
     fn batch(records: usize, text: &[u8]) -> Batch {
@@ -429,18 +409,14 @@ mod tests {
                 fields(first.len() + second.len(), "request-2", None),
             ],
         };
-        let page = Page::default();
-        let lines = tracing_subscriber::fmt()
-            .without_time()
-            .with_ansi(false)
-            .with_writer({
-                let page = page.clone();
-                move || page.clone()
-            })
-            .finish();
+        let (mut page, out) = io::pipe().unwrap();
+        let lines =
+            tracing_subscriber::fmt().without_time().with_ansi(false).with_writer(Mutex::new(out)).finish();
         tracing::subscriber::with_default(lines, || assert!(tell_the_journal(&both).is_ok()));
+        let mut text = String::new();
+        page.read_to_string(&mut text).unwrap();
         assert_eq!(
-            page.text(),
+            text,
             " INFO access: GET /one request-1 app=\"api\" worker=3 request_id=\"request-1\" status=200\n \
               INFO access: GET /two request-2 worker=3 request_id=\"request-2\" status=200\n"
         );
