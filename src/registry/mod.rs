@@ -43,7 +43,7 @@ pub struct Entry {
 /// The registry's files and what is in them.
 ///
 /// Every change is on the disk before the call returns: one line of a file, and for one in some two thousand all
-/// hosts (with 100,000 of them 0.1 to 5 ms, and 30 ms). So its calls block: one owner, never on a data-path thread.
+/// hosts (with 100,000 of them about 0.4 ms, and 20 to 40 ms). So its calls block: one owner, never on a data-path thread.
 #[derive(Debug)]
 pub struct Registry {
     path: PathBuf,
