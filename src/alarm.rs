@@ -60,14 +60,15 @@ pub struct Elapsed;
 impl Alarm {
     /// Waits for `work` until the deadline, as [`tokio::time::timeout_at`] does. Cancel-safe if `work` is.
     ///
+    /// `work` stays where its owner has pinned it: it may be large.
+    ///
     /// # Errors
     /// [`Elapsed`] when the deadline passed first.
     pub async fn within<T>(
         &mut self,
         deadline: Instant,
-        work: impl Future<Output = T>,
+        mut work: Pin<&mut impl Future<Output = T>>,
     ) -> Result<T, Elapsed> {
-        let mut work = std::pin::pin!(work);
         std::future::poll_fn(|cx| match work.as_mut().poll(cx) {
             Poll::Ready(done) => Poll::Ready(Ok(done)),
             Poll::Pending => self.poll(cx, deadline).map(|()| Err(Elapsed)),
@@ -79,6 +80,7 @@ impl Alarm {
 #[cfg(test)]
 mod tests {
     use std::future::{pending, poll_fn, ready};
+    use std::pin::pin;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::task::Wake;
@@ -154,8 +156,8 @@ mod tests {
     async fn work_within_its_time_is_done_and_other_work_is_not() {
         let mut alarm = Alarm::new();
         let until = Instant::now() + SECOND;
-        assert_eq!(alarm.within(until, ready(7)).await, Ok(7));
-        assert_eq!(alarm.within(until, pending::<()>()).await, Err(Elapsed));
+        assert_eq!(alarm.within(until, pin!(ready(7))).await, Ok(7));
+        assert_eq!(alarm.within(until, pin!(pending::<()>())).await, Err(Elapsed));
         assert_eq!(Instant::now(), until);
     }
 }

@@ -92,7 +92,7 @@ pub(super) enum Outcome {
 /// The record of a request in progress. Dropping it writes it; before any answer that is a client that left.
 pub(super) struct Recording {
     record: Record,
-    /// Only with a log. Boxed, since the recording goes from hand to hand with its answer.
+    /// Only with a log. Boxed: without one it would be most of a recording.
     particulars: Option<Box<Particulars>>,
     conn: Rc<Connection>,
     time: SystemTime,
@@ -103,14 +103,14 @@ pub(super) struct Recording {
 }
 
 impl Recording {
-    /// From now on; `particulars` is asked only when there is a log.
+    /// From now on; `particulars` is asked only when there is a log. Boxed: it goes from hand to hand with its answer.
     pub(super) fn begin(
         conn: Rc<Connection>,
         start: Instant,
         particulars: impl FnOnce() -> Particulars,
-    ) -> Self {
+    ) -> Box<Self> {
         conn.wire.begin(start);
-        Self {
+        Box::new(Self {
             record: Record::blank(),
             particulars: conn.shard.access.is_on().then(|| Box::new(particulars())),
             conn,
@@ -118,7 +118,7 @@ impl Recording {
             start,
             app: None,
             untaken: false,
-        }
+        })
     }
 
     /// When the request came, by the clock on the wall.

@@ -60,10 +60,19 @@ pub(super) async fn forward(
     request: &mut Outgoing<'_>,
     recording: &mut Recording,
 ) -> Result<Response<ReplyBody>, ServeError> {
-    let first = match attempt(request, None, recording).await {
-        Err(error) => error,
-        Ok(answer) => return Ok(answer),
-    };
+    match attempt(request, None, recording).await {
+        // Boxed, here and below: what few requests need would make room for it in all.
+        Err(first) => Box::pin(ask_another(request, first, recording)).await,
+        answered => answered,
+    }
+}
+
+/// Hands the request over once more, if that is safe.
+async fn ask_another(
+    request: &mut Outgoing<'_>,
+    first: ServeError,
+    recording: &mut Recording,
+) -> Result<Response<ReplyBody>, ServeError> {
     let worker = match &first {
         ServeError::Unreachable { worker, .. }
         | ServeError::WorkerDied { worker, .. }
@@ -98,12 +107,11 @@ async fn attempt(
     recording: &mut Recording,
 ) -> Result<Response<ReplyBody>, ServeError> {
     let lease = claim(request, not, recording).await?;
-    let granted = lease.since();
     if request.rules.protocol == Protocol::H2c {
-        // Apart, or every connection would have room for it.
         return Box::pin(super::h2c::exchange(request, lease, recording)).await;
     }
-    let outcome = exchange(request, lease, granted).await;
+    let granted = lease.since();
+    let outcome = exchange(request, lease).await;
     recording.note(|record| record.in_worker = Some(granted.elapsed()));
     let (head, answer, upload) = outcome?;
     if is_busy(head.status, &head.headers) {
@@ -122,7 +130,7 @@ async fn claim(
     // A second worker is asked for at some later time.
     let asked = if not.is_none() { request.ready } else { Instant::now() };
     let doing = Doing {
-        id: request.origin.id,
+        id: *request.origin.id,
         method: request.head.method.clone(),
         target: request
             .head
@@ -154,29 +162,29 @@ async fn claim(
 }
 
 /// Sends the request and reads the answer's head.
-async fn exchange(
-    request: &mut Outgoing<'_>,
-    lease: Lease,
-    granted: Instant,
-) -> Result<Answered, ServeError> {
+async fn exchange(request: &mut Outgoing<'_>, mut lease: Lease) -> Result<Answered, ServeError> {
     let connect = request.rules.timeouts.connect;
-    let link = match Link::open(lease.member(), request.shard, connect).await {
-        Ok(link) => link,
-        Err(source) => return Err(unreachable(&lease, source)),
-    };
-    let reused = link.reused;
-    match converse(request, lease, link, granted).await {
-        // A kept connection that the worker was just closing: the worker itself is well.
-        Err(Broken::Off(failed, lease)) if reused && request.may_be_sent_again(&failed) => {
-            let link = match Link::open_new(lease.member(), request.shard, connect).await {
-                Ok(link) => link,
-                Err(source) => return Err(unreachable(&lease, source)),
-            };
-            request.resent = !matches!(failed, Failed::Unsent(_));
-            let outcome = converse(request, lease, link, granted).await;
-            request.judge(outcome).await
+    let mut opened = Link::open(lease.member(), request.shard, connect).await;
+    loop {
+        let link = match opened {
+            Ok(link) => link,
+            Err(source) => return Err(unreachable(&lease, source)),
+        };
+        let reused = link.reused;
+        let mut in_hand = InHand::new(request, lease, link);
+        let failed = match converse(request, &mut in_hand).await {
+            Ok(answered) => return Ok(answered),
+            // The worker sees the request break off when `in_hand` is dropped.
+            Err(Failed::Client(error)) => return Err(error),
+            Err(failed) => failed,
+        };
+        lease = in_hand.take().0;
+        if !reused || !request.may_be_sent_again(&failed) {
+            return Err(Box::pin(request.judge(failed, lease)).await);
         }
-        outcome => request.judge(outcome).await,
+        // A kept connection that the worker was just closing: the worker itself is well.
+        request.resent = !matches!(failed, Failed::Unsent(_));
+        opened = Box::pin(Link::open_new(lease.member(), request.shard, connect)).await;
     }
 }
 
@@ -188,39 +196,36 @@ fn unreachable(lease: &Lease, source: io::Error) -> ServeError {
 }
 
 /// One request and one answer's head over one connection.
-async fn converse(
-    request: &mut Outgoing<'_>,
-    lease: Lease,
-    link: Link,
-    granted: Instant,
-) -> Result<Answered, Broken> {
+async fn converse(request: &mut Outgoing<'_>, in_hand: &mut InHand) -> Result<Answered, Failed> {
     let limit = request.rules.timeouts.request;
     let mut out = Vec::with_capacity(1024);
     write_request(&mut out, request.head, &request.origin, request.body.framing(), request.rules.keepalive);
-    let mut in_hand = InHand::new(request, lease, link, granted);
     let method = request.head.method;
     let mut upload = request.take_upload();
-    let turn = upload.as_ref().map(|upload| upload.turn());
+    let body = &request.body;
+    let deadline = in_hand.granted() + limit;
     let (link, all_sent) = in_hand.parts();
-    let work = async |link: &mut Link| {
-        after_the_others().await;
-        let sent = send(link, out, &request.body).await?;
-        let head = match &mut upload {
-            None => {
+    let worked = match &mut upload {
+        None => {
+            let work = async |link: &mut Link| {
+                after_the_others().await;
+                let sent = send(link, out, body).await?;
                 *all_sent = sent == Sent::All;
-                read_head(link, method).await
-            }
-            Some(upload) => {
+                Ok((read_head(link, method).await?, sent))
+            };
+            link.within(deadline, work).await
+        }
+        Some(upload) => {
+            let turn = upload.turn();
+            let work = async {
+                after_the_others().await;
+                let sent = send(link, out, body).await?;
                 let head = head_while_passing(link, upload, method).await;
                 *all_sent = upload.is_complete();
-                head
-            }
-        };
-        head.map(|head| (head, sent))
-    };
-    let worked = match turn {
-        None => link.within(granted + limit, work).await,
-        Some(turn) => turn.within(&mut Alarm::new(), limit, work(link)).await,
+                Ok((head?, sent))
+            };
+            Box::pin(async move { turn.within(&mut Alarm::new(), limit, work).await }).await
+        }
     };
     match worked.unwrap_or(Err(Failed::Late)) {
         Ok((head, sent)) => {
@@ -235,11 +240,7 @@ async fn converse(
                 let (incoming, length) = rest.into_rest();
                 request.body = RequestBody::Streaming(incoming, length);
             }
-            Err(match failed {
-                // The worker sees the request break off when `in_hand` is dropped.
-                Failed::Client(error) => Broken::Client(error),
-                failed => Broken::Off(failed, in_hand.take().0),
-            })
+            Err(failed)
         }
     }
 }
@@ -290,14 +291,9 @@ impl Outgoing<'_> {
     }
 
     /// What a failure means for the worker, and for the client.
-    async fn judge(&self, outcome: Result<Answered, Broken>) -> Result<Answered, ServeError> {
-        let (failed, lease) = match outcome {
-            Ok(answered) => return Ok(answered),
-            Err(Broken::Client(error)) => return Err(error),
-            Err(Broken::Off(failed, lease)) => (failed, lease),
-        };
+    async fn judge(&self, failed: Failed, lease: Lease) -> ServeError {
         let worker = lease.member().worker;
-        Err(match failed {
+        match failed {
             Failed::Client(error) => error,
             Failed::Answer(what) => ServeError::BadAnswer { worker, what },
             Failed::Worker(source) | Failed::Unsent(source) => {
@@ -312,16 +308,8 @@ impl Outgoing<'_> {
                 }
                 ServeError::WorkerTimeout { worker }
             }
-        })
+        }
     }
-}
-
-/// How an exchange ended without an answer.
-enum Broken {
-    /// By the client; the worker is waited for elsewhere.
-    Client(ServeError),
-    /// By the worker, which is still ours.
-    Off(Failed, Lease),
 }
 
 /// Why no answer came.

@@ -36,48 +36,52 @@ use super::worker_head::{Origin, RequestHead};
 ///
 /// # Cancel safety
 /// Dropping it means that the client has gone: the record says so, and whatever was taken is given back.
-pub(super) async fn serve(
+pub(super) fn serve(
     conn: Rc<Connection>,
     mut request: Request<Incoming>,
-) -> Result<Response<ReplyBody>, Infallible> {
+) -> impl Future<Output = Result<Response<ReplyBody>, Infallible>> {
     let arrived = Instant::now();
-    let client = Client::of(&conn.peer, request.headers(), &conn.shard.server.trusted);
-    let id = client.id.unwrap_or_else(RequestId::random);
-    let mut recording = record(&conn, &request, &client, id, arrived);
-    let upgrade = upgrade_of(&mut request, &conn);
-    let handover = upgrade.as_ref().map(|upgrade| Rc::clone(&upgrade.handover));
+    let mut upgrade = upgrade_of(&mut request, &conn);
     let (parts, body) = request.into_parts();
     let mut body = (!body.is_end_stream()).then_some(body);
-    let asked = Asked { parts, client, id, arrived, time: recording.time() };
-    let outcome = answer(&conn, &asked, &mut body, upgrade, &mut recording).await;
-    let mut response = match outcome {
-        Ok(response) => response,
-        Err(error) => fail(&error, asked.parts.headers.get(header::ACCEPT), id, &mut recording),
-    };
-    if let Some(unread) = body {
-        take_rest(&conn, unread, &mut response);
-    }
-    finish(&conn, &mut response, id);
-    recording.note_head(response.headers());
-    recording.note(|record| {
-        record.status = if record.reason == Some("client-gone") { 499 } else { response.status().as_u16() };
-        if asked.parts.method == Method::HEAD && record.status != 499 {
-            // Whatever body there is stays here.
-            record.outcome = Outcome::Complete;
+    // No `async fn`: it would have room for the request twice.
+    async move {
+        let client = Client::of(&conn.peer, &parts.headers, &conn.shard.server.trusted);
+        let id = client.told.as_ref().and_then(|told| told.id).unwrap_or_else(RequestId::random);
+        let mut recording = record(&conn, &parts, &client, id, arrived);
+        let handover = upgrade.as_ref().map(|upgrade| Rc::clone(&upgrade.handover));
+        let asked = Asked { parts: &parts, client: &client, id: &id, arrived, time: recording.time() };
+        let outcome = answer(&conn, &asked, &mut body, &mut upgrade, &mut recording).await;
+        let mut response = match outcome {
+            Ok(response) => response,
+            Err(error) => fail(&error, parts.headers.get(header::ACCEPT), id, &mut recording),
+        };
+        if let Some(unread) = body {
+            take_rest(&conn, unread, &mut response);
         }
-    });
-    if let Some(handover) = handover.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) {
-        handover.set(Some(recording));
-        return Ok(response);
+        finish(&conn, &mut response, id);
+        recording.note_head(response.headers());
+        recording.note(|record| {
+            record.status =
+                if record.reason == Some("client-gone") { 499 } else { response.status().as_u16() };
+            if parts.method == Method::HEAD && record.status != 499 {
+                // Whatever body there is stays here.
+                record.outcome = Outcome::Complete;
+            }
+        });
+        match handover.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) {
+            Some(handover) => handover.set(Some(recording)),
+            None => response.body_mut().record(recording),
+        }
+        Ok(response)
     }
-    Ok(response.map(|body| body.record(recording)))
 }
 
 /// A request without its body.
 struct Asked<'a> {
-    parts: Parts,
-    client: Client<'a>,
-    id: RequestId,
+    parts: &'a Parts,
+    client: &'a Client<'a>,
+    id: &'a RequestId,
     arrived: Instant,
     /// The same by the clock on the wall.
     time: SystemTime,
@@ -87,10 +91,10 @@ async fn answer(
     conn: &Rc<Connection>,
     asked: &Asked<'_>,
     body: &mut Option<Incoming>,
-    upgrade: Option<Upgrade>,
+    upgrade: &mut Option<Upgrade>,
     recording: &mut Recording,
 ) -> Result<Response<ReplyBody>, ServeError> {
-    let (parts, client) = (&asked.parts, &asked.client);
+    let (parts, client) = (asked.parts, asked.client);
     let host = route::check(parts, conn)?;
     if conn.role == Role::Redirect {
         return builtin::redirect(conn, &host, &parts.method, &parts.uri);
@@ -105,10 +109,14 @@ async fn answer(
     recording.belongs_to(&route.app, &host.name);
     let rules = route.app.rules.load_full();
     let bodiless = body.is_none();
-    let taken = take_body(conn, parts, body, &rules).await?;
+    // What few requests need is boxed, here and below, or each would have room for all of it.
+    let taken =
+        if bodiless { RequestBody::Empty } else { Box::pin(take_body(conn, parts, body, &rules)).await? };
     let ready = if bodiless { asked.arrived } else { Instant::now() };
     let queue_until = ready + rules.timeouts.queue;
-    wait_while_held(&route, queue_until).await?;
+    if route.standing.borrow().intent != Intent::Run {
+        Box::pin(wait_while_held(&route, queue_until)).await?;
+    }
     let origin = origin_of(conn, asked, &host);
     let protocol = upgrade.as_ref().and_then(|_| parts.headers.get(header::UPGRADE));
     let mut outgoing = Outgoing {
@@ -126,7 +134,7 @@ async fn answer(
         body: taken,
         ready,
         queue_until,
-        upgrade,
+        upgrade: upgrade.take(),
         resent: false,
     };
     let outcome = forward(&mut outgoing, recording).await;
@@ -136,9 +144,7 @@ async fn answer(
         RequestBody::PassedOn => conn.wire.linger(),
         _ => {}
     }
-    let mut response = outcome?;
-    response.headers_mut().insert(REQUEST_ID, reply::id_value(&asked.id));
-    Ok(response)
+    outcome
 }
 
 /// The whole body, unless it has to pass as it arrives. What is not taken stays for the end of a failure.
@@ -218,17 +224,17 @@ async fn wait_while_held(route: &Route, until: Instant) -> Result<(), ServeError
 
 fn origin_of<'a>(conn: &Connection, asked: &'a Asked<'_>, host: &'a Host<'_>) -> Origin<'a> {
     let Asked { client, id, time, .. } = asked;
+    let told = client.told.as_deref();
     Origin {
         forwarded_for: &client.forwarded_for,
-        proto: client.proto.unwrap_or(conn.scheme()),
-        host: client
-            .host
-            .as_deref()
+        proto: told.and_then(|told| told.proto).unwrap_or(conn.scheme()),
+        host: told
+            .and_then(|told| told.host.as_deref())
             .unwrap_or_else(|| std::str::from_utf8(host.authority).unwrap_or(&host.name)),
-        port: client.port.unwrap_or(conn.local.port()),
-        id: *id,
+        port: told.and_then(|told| told.port).unwrap_or(conn.local.port()),
+        id,
         start_ms: time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64,
-        trusted: client.trusted,
+        trusted: told.is_some(),
     }
 }
 
@@ -267,9 +273,7 @@ fn finish(conn: &Connection, response: &mut Response<ReplyBody>, id: RequestId) 
     } else if last {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    if !headers.contains_key(REQUEST_ID) {
-        headers.insert(REQUEST_ID, reply::id_value(&id));
-    }
+    headers.insert(REQUEST_ID, reply::id_value(&id));
     if let (Role::Https, Some(hsts)) = (conn.role, &conn.shard.server.hsts) {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
     }
@@ -277,15 +281,15 @@ fn finish(conn: &Connection, response: &mut Response<ReplyBody>, id: RequestId) 
 
 fn record(
     conn: &Rc<Connection>,
-    request: &Request<Incoming>,
+    parts: &Parts,
     client: &Client<'_>,
     id: RequestId,
     arrived: Instant,
-) -> Recording {
+) -> Box<Recording> {
     Recording::begin(Rc::clone(conn), arrived, || Particulars {
-        method: Method::clone(request.method()),
-        uri: Uri::clone(request.uri()),
-        version: request.version(),
+        method: Method::clone(&parts.method),
+        uri: Uri::clone(&parts.uri),
+        version: parts.version,
         ..Particulars::blank(id, client.address)
     })
 }

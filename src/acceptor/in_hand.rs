@@ -22,6 +22,7 @@ use super::worker_head::{AnswerHead, parse_answer};
 /// worker is waited for by a task of its own.
 pub(super) struct InHand {
     shard: Rc<Shard>,
+    granted: Instant,
     held: Option<(Lease, Link)>,
     method: Method,
     /// Until when the answer's head must be there. `None` while the body is passed on as it comes: its end is when the
@@ -33,10 +34,11 @@ pub(super) struct InHand {
 }
 
 impl InHand {
-    pub(super) fn new(request: &Outgoing<'_>, lease: Lease, link: Link, granted: Instant) -> Self {
-        let limit = request.rules.timeouts.request;
+    pub(super) fn new(request: &Outgoing<'_>, lease: Lease, link: Link) -> Self {
+        let (granted, limit) = (lease.since(), request.rules.timeouts.request);
         Self {
             shard: Rc::clone(request.shard),
+            granted,
             held: Some((lease, link)),
             method: request.head.method.clone(),
             deadline: request.body.is_repeatable().then(|| granted + limit),
@@ -45,16 +47,24 @@ impl InHand {
         }
     }
 
+    /// Since when the worker has it.
+    pub(super) fn granted(&self) -> Instant {
+        self.granted
+    }
+
     /// The connection, and where to note that all of the request was sent.
     pub(super) fn parts(&mut self) -> (&mut Link, &mut bool) {
-        let held = self.held.as_mut().expect("it is held until taken, which consumes it");
+        let held = self.held.as_mut().expect(HELD);
         (&mut held.1, &mut self.sent)
     }
 
-    pub(super) fn take(mut self) -> (Lease, Link) {
-        self.held.take().expect("it is held until taken, which consumes it")
+    /// Both, for who has the answer or knows that there is none. To be called once, and nothing after it.
+    pub(super) fn take(&mut self) -> (Lease, Link) {
+        self.held.take().expect(HELD)
     }
 }
+
+const HELD: &str = "it is held until taken, which is the end of it";
 
 impl Drop for InHand {
     fn drop(&mut self) {

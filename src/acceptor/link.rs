@@ -5,7 +5,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -44,7 +44,8 @@ impl Link {
                 return Ok(link);
             }
         }
-        Self::open_new(member, shard, limit).await
+        // Boxed: most requests find a kept one.
+        Box::pin(Self::open_new(member, shard, limit)).await
     }
 
     /// Opens a connection within `limit`.
@@ -154,7 +155,7 @@ pub(super) trait Source {
         work: impl AsyncFnOnce(&mut Self) -> T,
     ) -> Result<T, Elapsed> {
         let mut alarm = std::mem::take(self.alarm());
-        let done = alarm.within(deadline, work(self)).await;
+        let done = alarm.within(deadline, pin!(work(self))).await;
         *self.alarm() = alarm;
         done
     }

@@ -40,13 +40,18 @@ pub(super) struct Client<'a> {
     pub(super) address: IpAddr,
     /// What the worker is told in `X-Forwarded-For`.
     pub(super) forwarded_for: Cow<'a, str>,
-    /// What a trusted proxy says of itself.
+    /// What a trusted proxy says; `None`: the peer is not trusted.
+    pub(super) told: Option<Box<Told>>,
+}
+
+/// A request as a trusted proxy got it.
+#[derive(Debug)]
+pub(super) struct Told {
     pub(super) proto: Option<&'static str>,
     pub(super) host: Option<String>,
     pub(super) port: Option<u16>,
-    /// The id a trusted proxy gave the request.
+    /// The id it gave the request.
     pub(super) id: Option<RequestId>,
-    pub(super) trusted: bool,
 }
 
 impl<'a> Client<'a> {
@@ -54,24 +59,11 @@ impl<'a> Client<'a> {
     pub(super) fn of(peer: &'a Peer, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
         let address = peer.address;
         if !is_trusted(address, trusted) {
-            return Self {
-                address,
-                forwarded_for: Cow::Borrowed(&peer.text),
-                proto: None,
-                host: None,
-                port: None,
-                id: None,
-                trusted: false,
-            };
+            return Self { address, forwarded_for: Cow::Borrowed(&peer.text), told: None };
         }
         let chain = joined(headers, "x-forwarded-for");
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-        Self {
-            address: nearest(&chain, address, trusted),
-            forwarded_for: match chain.as_str() {
-                "" => Cow::Borrowed(&peer.text),
-                chain => Cow::Owned(format!("{chain}, {address}")),
-            },
+        let told = Told {
             proto: match text("x-forwarded-proto") {
                 Some("https") => Some("https"),
                 Some("http") => Some("http"),
@@ -80,7 +72,14 @@ impl<'a> Client<'a> {
             host: text("x-forwarded-host").map(str::to_owned),
             port: text("x-forwarded-port").and_then(|port| port.parse().ok()),
             id: headers.get("x-request-id").and_then(|id| RequestId::parse(id.as_bytes())),
-            trusted: true,
+        };
+        Self {
+            address: nearest(&chain, address, trusted),
+            forwarded_for: match chain.as_str() {
+                "" => Cow::Borrowed(&peer.text),
+                chain => Cow::Owned(format!("{chain}, {address}")),
+            },
+            told: Some(Box::new(told)),
         }
     }
 }
@@ -196,7 +195,7 @@ mod tests {
         let peer = Peer::new("10.0.0.9:1".parse().unwrap());
         let client = Client::of(&peer, &fields, &[]);
         assert_eq!(client.forwarded_for, "10.0.0.9");
-        assert_eq!((client.proto, client.id, client.trusted), (None, None, false));
+        assert!(client.told.is_none());
     }
 
     #[test]
@@ -208,7 +207,7 @@ mod tests {
         let client = Client::of(&peer, &fields, &trusted);
         assert_eq!(client.address, "7.7.7.7".parse::<IpAddr>().unwrap());
         assert_eq!(client.forwarded_for, "6.6.6.6, 7.7.7.7, 10.0.0.1, 10.0.0.9");
-        assert_eq!(client.proto, Some("https"));
+        assert_eq!(client.told.unwrap().proto, Some("https"));
     }
 
     #[test]

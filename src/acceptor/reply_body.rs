@@ -40,7 +40,7 @@ pub(super) enum CutShort {
 pub(super) struct ReplyBody {
     source: Source,
     /// Writes the access record when dropped: the answer is over then, complete or not.
-    recording: Option<Recording>,
+    recording: Option<Box<Recording>>,
 }
 
 enum Source {
@@ -78,10 +78,9 @@ impl ReplyBody {
     }
 
     /// Adds the record that is written when the answer is over.
-    pub(super) fn record(mut self, mut recording: Recording) -> Self {
+    pub(super) fn record(&mut self, mut recording: Box<Recording>) {
         recording.waits_for_client(!self.is_end_stream());
         self.recording = Some(recording);
-        self
     }
 
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {

@@ -39,10 +39,21 @@ pub(super) async fn send(link: &mut Link, mut head: Vec<u8>, body: &RequestBody)
             }
             first_write(link, &head).await
         }
-        RequestBody::Memory(body) => {
+        // Its body follows on its own: see `upload`.
+        RequestBody::Streaming(..) | RequestBody::PassedOn => first_write(link, &head).await,
+        RequestBody::Memory(_) | RequestBody::Spooled(..) | RequestBody::WithTrailers(..) => {
             if first_write(link, &head).await? == Sent::Early {
                 return Ok(Sent::Early);
             }
+            // Boxed: most requests have no such body.
+            Box::pin(send_body(link, body)).await
+        }
+    }
+}
+
+async fn send_body(link: &mut Link, body: &RequestBody) -> Result<Sent, Failed> {
+    match body {
+        RequestBody::Memory(body) => {
             for piece in &body.pieces {
                 if write(link, piece).await == Sent::Early {
                     return Ok(Sent::Early);
@@ -50,20 +61,9 @@ pub(super) async fn send(link: &mut Link, mut head: Vec<u8>, body: &RequestBody)
             }
             Ok(Sent::All)
         }
-        RequestBody::Spooled(spool, length) => {
-            if first_write(link, &head).await? == Sent::Early {
-                return Ok(Sent::Early);
-            }
-            send_spooled(link, spool, *length).await
-        }
-        RequestBody::WithTrailers(body, trailers) => {
-            if first_write(link, &head).await? == Sent::Early {
-                return Ok(Sent::Early);
-            }
-            send_chunked(link, body, trailers).await
-        }
-        // Its body follows on its own: see `upload`.
-        RequestBody::Streaming(..) | RequestBody::PassedOn => first_write(link, &head).await,
+        RequestBody::Spooled(spool, length) => send_spooled(link, spool, *length).await,
+        RequestBody::WithTrailers(body, trailers) => send_chunked(link, body, trailers).await,
+        RequestBody::Empty | RequestBody::Streaming(..) | RequestBody::PassedOn => Ok(Sent::All),
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) struct Upgrade {
     pub(super) client: OnUpgrade,
     pub(super) shard: Rc<Shard>,
     /// Given the record's recording when the worker agrees.
-    pub(super) handover: Rc<std::cell::Cell<Option<Recording>>>,
+    pub(super) handover: Rc<std::cell::Cell<Option<Box<Recording>>>>,
 }
 
 /// Answers `101` and starts to pass bytes once the client has it.

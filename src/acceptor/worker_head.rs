@@ -27,7 +27,7 @@ pub(super) struct Origin<'a> {
     pub(super) proto: &'a str,
     pub(super) host: &'a str,
     pub(super) port: u16,
-    pub(super) id: RequestId,
+    pub(super) id: &'a RequestId,
     /// Milliseconds since 1970-01-01 UTC.
     pub(super) start_ms: u64,
     /// Fields that only trusted proxies may send pass too.
@@ -328,7 +328,7 @@ mod tests {
             proto: "https",
             host: "a.example",
             port: 443,
-            id: RequestId::parse(b"request-1").unwrap(),
+            id: &RequestId::parse(b"request-1").unwrap(),
             start_ms: 5,
             trusted: false,
         };

@@ -89,7 +89,7 @@ impl Pool {
     ///
     /// # Cancel safety
     /// Dropping the future gives the place in the queue back, and the worker too if it had just been granted.
-    pub async fn claim(&self, claim: Claim) -> Result<Lease, ClaimError> {
+    pub fn claim(&self, claim: Claim) -> impl Future<Output = Result<Lease, ClaimError>> {
         let deadline = claim.deadline;
         let mut receiver = None;
         let waiter = || {
@@ -97,14 +97,32 @@ impl Pool {
             receiver = Some(end);
             sender
         };
-        let ticket = match self.shared.lock().claim(claim.doing, claim.not, waiter) {
-            Granted::Seat(seat) => return Ok(self.lease(seat)),
-            Granted::Full => return Err(ClaimError::Full),
-            Granted::Closed => return Err(ClaimError::Closed),
-            Granted::Waiting(id) => Ticket { pool: self, id },
+        let granted = self.shared.lock().claim(claim.doing, claim.not, waiter);
+        let outcome = match granted {
+            Granted::Seat(seat) => Ok(Ok(self.lease(seat))),
+            Granted::Full => Ok(Err(ClaimError::Full)),
+            Granted::Closed => Ok(Err(ClaimError::Closed)),
+            Granted::Waiting(id) => {
+                let receiver = receiver.expect("whoever waits has been given a channel");
+                self.shared.changed.notify_one();
+                // Boxed: most claims never wait.
+                Err(Box::pin(self.wait(Ticket { pool: self, id }, receiver, deadline)))
+            }
         };
-        let receiver = receiver.expect("whoever waits has been given a channel");
-        self.shared.changed.notify_one();
+        async move {
+            match outcome {
+                Ok(at_once) => at_once,
+                Err(waiting) => waiting.await,
+            }
+        }
+    }
+
+    async fn wait(
+        &self,
+        ticket: Ticket<'_>,
+        receiver: oneshot::Receiver<Lease>,
+        deadline: Instant,
+    ) -> Result<Lease, ClaimError> {
         let answer = tokio::time::timeout_at(deadline, receiver).await;
         let any_worker = self.shared.lock().any_worker();
         drop(ticket);
