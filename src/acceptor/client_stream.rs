@@ -13,14 +13,15 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 
+use super::client_socket::ClientSocket;
 use super::framing::{Flaw, Framing};
 use super::listen::Admission;
 use super::vigil;
 
 /// What a client speaks through.
 pub(super) enum Transport {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Plain(ClientSocket),
+    Tls(Box<TlsStream<ClientSocket>>),
 }
 
 /// Where a connection stands, shared by its stream, its requests and its timer.
@@ -222,15 +223,15 @@ impl ClientStream {
 
     fn socket(&self) -> &TcpStream {
         match &self.transport {
-            Transport::Plain(stream) => stream,
-            Transport::Tls(stream) => stream.get_ref().0,
+            Transport::Plain(socket) => socket.stream(),
+            Transport::Tls(stream) => stream.get_ref().0.stream(),
         }
     }
 }
 
 trait Stream: AsyncRead + AsyncWrite + Unpin {}
-impl Stream for TcpStream {}
-impl Stream for TlsStream<TcpStream> {}
+impl Stream for ClientSocket {}
+impl Stream for TlsStream<ClientSocket> {}
 
 impl AsyncRead for ClientStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {

@@ -15,6 +15,7 @@ mod bind;
 mod buffer;
 mod builtin;
 mod chunks;
+mod client_socket;
 mod client_stream;
 mod connection;
 mod drain;

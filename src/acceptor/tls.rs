@@ -14,6 +14,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::name::HostName;
 
+use super::client_socket::ClientSocket;
 use super::client_stream::{ClientStream, Transport, Wire};
 use super::connection::{LINGER, serve_http1, serve_http2};
 use super::listen::Admission;
@@ -35,11 +36,12 @@ impl Open {
     /// Serves it to its end, over TLS when there is an acceptor for it.
     pub(super) async fn serve(self, tls: Option<TlsAcceptor>) {
         let Self { shard, stream, peer, local, role, admission } = self;
+        let socket = ClientSocket::new(stream);
         let (transport, sni, http2) = match tls {
-            None => (Transport::Plain(stream), None, false),
+            None => (Transport::Plain(socket), None, false),
             Some(tls) => {
                 // Boxed, as is HTTP/2 below: a connection keeps the room of its task for as long as it lives.
-                let Some(stream) = Box::pin(shake(&shard, stream, peer, tls)).await else { return };
+                let Some(stream) = Box::pin(shake(&shard, socket, peer, tls)).await else { return };
                 let (_, session) = stream.get_ref();
                 let sni = session.server_name().and_then(|name| HostName::parse(name).ok());
                 let http2 = session.alpn_protocol() == Some(b"h2");
@@ -58,13 +60,13 @@ impl Open {
 /// The handshake; `None` when it failed, took too long, or the server ends.
 async fn shake(
     shard: &Shard,
-    stream: TcpStream,
+    socket: ClientSocket,
     peer: SocketAddr,
     tls: TlsAcceptor,
-) -> Option<Box<TlsStream<TcpStream>>> {
+) -> Option<Box<TlsStream<ClientSocket>>> {
     let shaken = tokio::select! {
         biased;
-        shaken = tokio::time::timeout(shard.server.limits.handshake, tls.accept(stream)) => shaken,
+        shaken = tokio::time::timeout(shard.server.limits.handshake, tls.accept(socket)) => shaken,
         // Who has connected already is served, if that goes quickly.
         () = async {
             shard.stop.requested().await;
