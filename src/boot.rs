@@ -56,6 +56,10 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     let style = config.json.then_some(LogStyle::Json);
     let target = logging::start(style, Some(&config.server.instance), &config.levels)?;
+    // Whoever looks at a terminal is told once it serves, or in one sentence why it does not.
+    if target == Target::Journal {
+        tracing::info!("rip-server {} starts", env!("CARGO_PKG_VERSION"));
+    }
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
