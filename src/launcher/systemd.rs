@@ -5,7 +5,8 @@ use std::os::fd::BorrowedFd;
 
 use zbus::{Connection, Fd, OwnedObjectPath};
 
-use crate::backend::systemd::dbus::{ManagerProxy, Property, UnitProxy};
+use crate::backend::systemd::bus::{UNIT, property};
+use crate::backend::systemd::dbus::{ManagerProxy, Property};
 use crate::backend::systemd::starter::gone_is_fine;
 
 /// systemd, as the launcher sees it. Every call has the connection's time limit.
@@ -22,7 +23,7 @@ impl Systemd {
     /// The name of the unit that a process is part of.
     pub(super) async fn unit_of(&self, pid: u32) -> zbus::Result<String> {
         let path: OwnedObjectPath = self.manager.get_unit_by_pid(pid).await?;
-        UnitProxy::builder(&self.bus).path(path).build().await?.id().await
+        property(&self.bus, path.as_str(), UNIT, "Id").await?.try_into()
     }
 
     /// The same of the very process that a descriptor stands for; by its number where systemd is older than 253.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use zbus::{Connection, connection};
+use zbus::{Connection, OwnedVariant, connection};
 
 use super::properties::Scope;
 
@@ -19,6 +19,22 @@ pub(super) async fn connect(scope: Scope) -> zbus::Result<Connection> {
     builder.method_timeout(PATIENCE).build().await
 }
 
+/// One property of an object of systemd's, as it is now. All that a service has are hundreds, which systemd takes
+/// milliseconds to collect, and in that time it does nothing else.
+///
+/// # Errors
+/// When there is no such object, or the bus does not bring an answer.
+pub async fn property(
+    bus: &Connection,
+    object: &str,
+    interface: &str,
+    name: &str,
+) -> zbus::Result<OwnedVariant> {
+    let of = (interface, name);
+    let reply = bus.call_method(Some(SYSTEMD), object, Some("org.freedesktop.DBus.Properties"), "Get", &of);
+    reply.await?.body().deserialize()
+}
+
 /// The object of a unit: its name with everything but letters and digits escaped, as sd_bus_path_encode(3) does.
 pub(super) fn object_of(unit: &str) -> String {
     let mut path = String::from(UNITS);
@@ -30,6 +46,12 @@ pub(super) fn object_of(unit: &str) -> String {
     path
 }
 
+/// systemd's name on the bus.
+pub const SYSTEMD: &str = "org.freedesktop.systemd1";
+/// The properties that every unit has.
+pub const UNIT: &str = "org.freedesktop.systemd1.Unit";
+/// Those of services.
+pub(super) const SERVICE: &str = "org.freedesktop.systemd1.Service";
 /// What all units' objects are below.
 pub(super) const UNITS: &str = "/org/freedesktop/systemd1/unit";
 const PATIENCE: Duration = Duration::from_secs(25);

@@ -125,23 +125,3 @@ pub type Properties = HashMap<String, OwnedVariant>;
 
 /// Listeners as the launcher receives them.
 pub type Listeners = Vec<OwnedFd>;
-
-/// Any unit; org.freedesktop.systemd1(5).
-#[zbus::proxy(interface = "org.freedesktop.systemd1.Unit", default_service = "org.freedesktop.systemd1")]
-pub trait Unit {
-    /// Its name.
-    #[zbus(property(emits_changed_signal = "false"))]
-    fn id(&self) -> zbus::Result<String>;
-
-    /// Number and object of its job; 0 when it has none.
-    #[zbus(property(emits_changed_signal = "false"))]
-    fn job(&self) -> zbus::Result<(u32, OwnedObjectPath)>;
-}
-
-/// A job; org.freedesktop.systemd1(5).
-#[zbus::proxy(interface = "org.freedesktop.systemd1.Job", default_service = "org.freedesktop.systemd1")]
-pub trait Job {
-    /// Such as `start`, `stop`, `restart`.
-    #[zbus(property(emits_changed_signal = "false"))]
-    fn job_type(&self) -> zbus::Result<String>;
-}

@@ -7,7 +7,7 @@
 //!
 //! Never here: what a unit may do (`properties`); who may ask for one (`launcher`, a program of its own).
 
-mod bus;
+pub mod bus;
 pub mod dbus;
 mod end;
 pub mod journal;
@@ -314,8 +314,8 @@ impl Shared {
         }
         let Some(bus) = self.connection().await else { return };
         let object = bus::object_of(&target.unit);
-        let service = watch::properties(&bus, &object, "org.freedesktop.systemd1.Service").await;
-        let bytes = service.ok().and_then(|properties| match &**properties.get("MemoryCurrent")? {
+        let current = bus::property(&bus, &object, bus::SERVICE, "MemoryCurrent").await;
+        let bytes = current.ok().and_then(|current| match &*current {
             // All bits set: not counted.
             zbus::Variant::U64(bytes) if *bytes != u64::MAX => Some(*bytes),
             _ => None,

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use tokio::time::timeout;
-use zbus::Connection;
+use zbus::{Connection, OwnedObjectPath, Structure};
 
-use super::bus;
-use super::dbus::{JobProxy, ManagerProxy, UnitProxy};
+use super::bus::{self, UNIT, property};
+use super::dbus::ManagerProxy;
 use super::properties::Scope;
 use super::unit;
 use crate::name::InstanceName;
@@ -60,11 +60,12 @@ impl Own {
 
     async fn job_type(&self, bus: &Connection) -> zbus::Result<Option<Job>> {
         let path = ManagerProxy::new(bus).await?.get_unit(&self.unit).await?;
-        let (number, job) = UnitProxy::builder(bus).path(path).build().await?.job().await?;
+        let job = property(bus, path.as_str(), UNIT, "Job").await?;
+        let (number, job): (u32, OwnedObjectPath) = Structure::try_from(job)?.try_into()?;
         if number == 0 {
             return Ok(None);
         }
-        let kind = JobProxy::builder(bus).path(job).build().await?.job_type().await?;
+        let kind: String = property(bus, job.as_str(), JOB, "JobType").await?.try_into()?;
         Ok(match kind.as_str() {
             // What `restart` has become once it waits for the stop to be over is a start.
             "restart" | "try-restart" | "reload-or-start" | "start" => Some(Job::Restart),
@@ -82,6 +83,7 @@ fn of_cgroup(text: &str) -> Option<Own> {
     Some(Own { unit: unit.to_owned(), instance: unit::instance_of_server(unit)?, scope })
 }
 
+const JOB: &str = "org.freedesktop.systemd1.Job";
 const LIMIT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

@@ -13,9 +13,9 @@ use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 use zbus::Variant;
 
-use super::bus::object_of;
+use super::Shared;
+use super::bus::{SERVICE, object_of, property};
 use super::starter::Target;
-use super::{Shared, watch};
 use crate::backend::Event;
 use crate::backend::worker::{MAX_DATAGRAM, says_ready};
 
@@ -60,8 +60,8 @@ async fn receive(notify: &UnixDatagram, datagram: &mut [u8]) -> io::Result<(usiz
 
 async fn user_of(shared: &Shared, unit: &str) -> Option<u32> {
     let bus = shared.connection().await?;
-    let asked = watch::properties(&bus, &object_of(unit), "org.freedesktop.systemd1.Service").await;
-    match &**asked.ok()?.get("UID")? {
+    let asked = property(&bus, &object_of(unit), SERVICE, "UID").await;
+    match &*asked.ok()? {
         // All bits set: none yet.
         Variant::U32(user) if *user != u32::MAX => Some(*user),
         _ => None,

@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use tokio::time::timeout;
 use zbus::{Connection, OwnedVariant, Variant};
 
-use super::bus::object_of;
+use super::bus::{SERVICE, object_of};
 use super::dbus::ManagerProxy;
 use super::starter::Target;
 use super::{Shared, request, unit, watch};
@@ -47,7 +47,7 @@ async fn list(shared: &Shared, bus: &Connection) -> zbus::Result<Vec<Survivor>> 
     for row in rows {
         let Some((app, worker)) = unit::parse(&shared.instance, &row.0) else { continue };
         let object = object_of(&row.0);
-        let properties = watch::properties(bus, &object, "org.freedesktop.systemd1.Service").await;
+        let properties = watch::properties(bus, &object, SERVICE).await;
         let read = properties.ok().and_then(|properties| read(shared, &app, worker, &properties));
         match read.filter(|_| row.3 == "active") {
             Some(survivor) => survivors.push(survivor),

@@ -17,7 +17,7 @@ use zbus::message::Type;
 use zbus::names::BusName;
 use zbus::{Connection, MatchRule, Message, MessageStream, OwnedVariant};
 
-use super::bus::{UNITS, connect, object_of};
+use super::bus::{SERVICE, SYSTEMD, UNIT, UNITS, connect, object_of};
 use super::dbus::ManagerProxy;
 use super::roster::Ended;
 use super::{Shared, unit};
@@ -157,8 +157,8 @@ async fn look_again(shared: Arc<Shared>, bus: Connection, unit: String, object: 
 }
 
 async fn all_properties(bus: &Connection, object: &str) -> zbus::Result<HashMap<String, OwnedVariant>> {
-    let mut all = properties(bus, object, "org.freedesktop.systemd1.Service").await?;
-    all.extend(properties(bus, object, "org.freedesktop.systemd1.Unit").await?);
+    let mut all = properties(bus, object, SERVICE).await?;
+    all.extend(properties(bus, object, UNIT).await?);
     Ok(all)
 }
 
@@ -185,6 +185,5 @@ async fn next(stream: &mut MessageStream) -> Option<Message> {
     std::future::poll_fn(|cx| Pin::new(&mut *stream).poll_next(cx)).await?.ok()
 }
 
-const SYSTEMD: &str = "org.freedesktop.systemd1";
 /// Signals that may wait: a machine with many units tells a lot at once.
 const QUEUE: usize = 4096;
