@@ -127,7 +127,7 @@ impl SystemdBackend {
             stop,
             events,
         } = settings;
-        drop(bus::connect(scope).await?);
+        let first = bus::connect(scope).await?;
         let root = rustix::process::geteuid().is_root();
         let may_start_units = scope == Scope::User || root;
         let workers = match scope {
@@ -160,7 +160,7 @@ impl SystemdBackend {
             stop: stop.clone(),
             events,
         });
-        let hearing = watch::hear(Arc::clone(&shared), publish);
+        let hearing = watch::hear(Arc::clone(&shared), first, publish);
         let asked = stop.clone();
         stop.spawn("units", async move {
             tokio::select! {

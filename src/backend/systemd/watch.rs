@@ -12,6 +12,7 @@ use std::time::Duration;
 use futures_core::Stream;
 use tokio::sync::watch;
 use tokio::time::sleep;
+use tokio::try_join;
 use zbus::fdo::DBusProxy;
 use zbus::message::Type;
 use zbus::names::BusName;
@@ -23,11 +24,21 @@ use super::roster::Ended;
 use super::{Shared, unit};
 use crate::backoff::Backoff;
 
-/// Hears until it is dropped. The connection in use is published in `bus`.
-pub(super) async fn hear(shared: Arc<Shared>, bus: watch::Sender<Option<Connection>>) {
+/// Hears until it is dropped, over a first connection and then over those that take its place. The connection in use is
+/// published in `bus`.
+pub(super) async fn hear(shared: Arc<Shared>, first: Connection, bus: watch::Sender<Option<Connection>>) {
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
+    let mut first = Some(first);
     loop {
-        match Ear::open(&shared).await {
+        let connected = match first.take() {
+            Some(first) => Ok(first),
+            None => connect(shared.scope).await,
+        };
+        let opened = match connected {
+            Ok(connection) => Ear::open(connection).await,
+            Err(error) => Err(error),
+        };
+        match opened {
             Ok(mut ear) => {
                 backoff.reset();
                 bus.send_replace(Some(ear.bus.clone()));
@@ -44,7 +55,6 @@ pub(super) async fn hear(shared: Arc<Shared>, bus: watch::Sender<Option<Connecti
 /// A connection on which systemd tells of all units.
 struct Ear {
     bus: Connection,
-    manager: ManagerProxy<'static>,
     /// systemd's own name on the bus: anybody may send what looks like its signals.
     systemd: String,
     changes: MessageStream,
@@ -53,8 +63,7 @@ struct Ear {
 }
 
 impl Ear {
-    async fn open(shared: &Shared) -> zbus::Result<Self> {
-        let bus = connect(shared.scope).await?;
+    async fn open(bus: Connection) -> zbus::Result<Self> {
         let signals = |interface: &'static str, member: &'static str| {
             MatchRule::builder().msg_type(Type::Signal).interface(interface).member(member)
         };
@@ -65,12 +74,13 @@ impl Ear {
         let owners = owners.add_arg(SYSTEMD).build()?;
         let hear =
             |rule: MatchRule<'static>| MessageStream::for_match_rule(rule, &bus, NonZeroUsize::new(QUEUE));
-        let (changes, removals, owners) = (hear(changes).await?, hear(removals).await?, hear(owners).await?);
-        let manager = ManagerProxy::new(&bus).await?;
-        manager.subscribe().await?;
+        let (manager, daemon) = (ManagerProxy::new(&bus).await?, DBusProxy::new(&bus).await?);
         let name = BusName::try_from(SYSTEMD)?;
-        let systemd = DBusProxy::new(&bus).await?.get_name_owner(name).await?.to_string();
-        Ok(Self { bus, manager, systemd, changes, removals, owners })
+        let systemd = async { Ok(daemon.get_name_owner(name).await?.to_string()) };
+        // In any order: all units are looked at once everything is heard.
+        let (changes, removals, owners, (), systemd) =
+            try_join!(hear(changes), hear(removals), hear(owners), manager.subscribe(), systemd)?;
+        Ok(Self { bus, systemd, changes, removals, owners })
     }
 
     /// Returns why there is nothing more to hear.
@@ -95,10 +105,14 @@ impl Ear {
 
     /// What went unheard while nobody listened.
     async fn look_at_all(&self, shared: &Arc<Shared>) -> zbus::Result<()> {
+        let known = shared.roster.objects();
+        if known.is_empty() {
+            return Ok(());
+        }
         let pattern = unit::pattern(&shared.instance);
-        let units = self.manager.list_units_by_patterns(&[], &[&pattern]).await?;
+        let units = ManagerProxy::new(&self.bus).await?.list_units_by_patterns(&[], &[&pattern]).await?;
         let there: Vec<String> = units.iter().map(|row| object_of(&row.0)).collect();
-        for object in shared.roster.objects() {
+        for object in known {
             let ended = if there.contains(&object) {
                 shared.roster.note(&object, &all_properties(&self.bus, &object).await?)
             } else {
