@@ -18,7 +18,9 @@ use std::time::Duration;
 use anyhow::Context;
 use rustix::process::DumpableBehavior;
 use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
 use tokio::time::Instant;
+use tokio::try_join;
 
 use crate::acceptor::{self, Acceptor};
 use crate::api::AppStatus;
@@ -97,14 +99,16 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     let (metrics, directory) = (Metrics::new(), Directory::new());
     let (backend_stop, manager_stop, control_stop, keeper_stop) =
         (Stop::new(), Stop::new(), Stop::new(), Stop::new());
-    // Before the workers: files that cannot be used are told before anything runs.
-    let keeper = keep_certificates(spec, &doors, &directory, &metrics, &keeper_stop).await?;
-    let tls = match &keeper {
-        Some((_, resolver)) => Some(server_config(Arc::clone(resolver))?),
-        None => None,
-    };
+    let certificates = (!doors.https.is_empty()).then(|| Arc::new(CertResolver::new()));
+    // On a thread beside this one: the keys of tickets are the first random numbers of the process, and what these are
+    // made from takes some 30 ms to gather. Nobody needs them before the first connection.
+    let tls = certificates.clone().map(|resolver| spawn_blocking(|| server_config(resolver)));
     let (events_in, events) = mpsc::channel(EVENTS);
-    let workers = Workers::open(spec, &paths, &backend_stop, events_in).await?;
+    // Before any worker is started: files that cannot be used are told before anything runs.
+    let (keeper, workers) = try_join!(
+        keep_certificates(spec, certificates, &directory, &metrics, &keeper_stop),
+        Workers::open(spec, &paths, &backend_stop, events_in),
+    )?;
     let registry = Registry::open(&spec.state_dir.join("registry.json"))?;
     let parts = manager::Parts {
         directory: directory.clone(),
@@ -129,9 +133,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
             started,
             urls: urls.clone(),
             control: spec.control_socket.clone(),
-            certificates: Box::new(move || {
-                keeper.as_ref().map(|(keeper, _)| keeper.status()).unwrap_or_default()
-            }),
+            certificates: Box::new(move || keeper.as_ref().map(Keeper::status).unwrap_or_default()),
             drain,
             service: workers.service(),
         }),
@@ -146,6 +148,10 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
             .with_context(|| format!("cannot serve metrics on {address}"))?;
     }
     manager.begun().await;
+    let tls = match tls {
+        Some(made) => Some(made.await??),
+        None => None,
+    };
     let acceptor = Acceptor::start(acceptor::Parts {
         spec: spec.clone(),
         spool: places.spool,
@@ -219,30 +225,24 @@ fn check_apps(resolver: &Resolver, paths: &[PathBuf]) -> anyhow::Result<Duration
     Ok(drain)
 }
 
-type Kept = (Keeper, Arc<CertResolver>);
-
 async fn keep_certificates(
     spec: &ServerSpec,
-    doors: &Doors,
+    resolver: Option<Arc<CertResolver>>,
     directory: &Directory,
     metrics: &Metrics,
     stop: &Stop,
-) -> anyhow::Result<Option<Kept>> {
-    if doors.https.is_empty() {
-        return Ok(None);
-    }
-    let resolver = Arc::new(CertResolver::new());
-    let keeper = Keeper::start(KeeperParts {
+) -> anyhow::Result<Option<Keeper>> {
+    let Some(resolver) = resolver else { return Ok(None) };
+    let parts = KeeperParts {
         source: spec.certs.clone(),
         state_dir: spec.state_dir.clone(),
         directory: directory.clone(),
-        resolver: Arc::clone(&resolver),
+        resolver,
         clock: WallClock::system(),
         metrics: metrics.clone(),
         stop: stop.clone(),
-    })
-    .await?;
-    Ok(Some((keeper, resolver)))
+    };
+    Ok(Some(Keeper::start(parts).await?))
 }
 
 /// The server is ready also when an app is not: it answers for it, and says so.
