@@ -327,4 +327,4 @@ fn spawn_abandon(shard: &Shard, answer: Answer, limit: Duration) {
 }
 
 /// How long to wait for the word how a worker ended, which its exit brings shortly after its connection's end.
-const CAUSE_KNOWN: Duration = Duration::from_millis(200);
+const CAUSE_KNOWN: Duration = Duration::from_secs(1);
