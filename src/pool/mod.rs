@@ -82,7 +82,8 @@ impl Pool {
         (Self { shared: Arc::clone(&shared) }, PoolWriter { shared })
     }
 
-    /// Takes a free worker of the current generation, the most recently used first; else waits in the queue.
+    /// Takes a free worker of the current generation, the most recently used first; else waits in the queue. Either is
+    /// done by the call itself: the future only waits.
     ///
     /// # Errors
     /// [`ClaimError::Full`] and [`ClaimError::Closed`] at once, [`ClaimError::Expired`] at the deadline, by itself.
