@@ -173,7 +173,12 @@ async fn exchange(request: &mut Outgoing<'_>, mut lease: Lease) -> Result<Answer
         let reused = link.reused;
         let mut in_hand = InHand::new(request, lease, link);
         let failed = match converse(request, &mut in_hand).await {
-            Ok(answered) => return Ok(answered),
+            Ok((head, sent, upload)) => {
+                let (lease, link) = in_hand.take();
+                let keep = head.keepalive && sent == Sent::All && request.rules.keepalive;
+                let decoder = BodyDecoder::new(head.framing);
+                return Ok((head, Answer { lease, link, decoder, keep }, upload));
+            }
             // The worker sees the request break off when `in_hand` is dropped.
             Err(Failed::Client(error)) => return Err(error),
             Err(failed) => failed,
@@ -196,7 +201,7 @@ fn unreachable(lease: &Lease, source: io::Error) -> ServeError {
 }
 
 /// One request and one answer's head over one connection.
-async fn converse(request: &mut Outgoing<'_>, in_hand: &mut InHand) -> Result<Answered, Failed> {
+async fn converse(request: &mut Outgoing<'_>, in_hand: &mut InHand) -> Result<Heard, Failed> {
     let limit = request.rules.timeouts.request;
     let mut out = Vec::with_capacity(1024);
     write_request(&mut out, request.head, &request.origin, request.body.framing(), request.rules.keepalive);
@@ -228,13 +233,7 @@ async fn converse(request: &mut Outgoing<'_>, in_hand: &mut InHand) -> Result<An
         }
     };
     match worked.unwrap_or(Err(Failed::Late)) {
-        Ok((head, sent)) => {
-            let (lease, link) = in_hand.take();
-            let keep = head.keepalive && sent == Sent::All && request.rules.keepalive;
-            let decoder = BodyDecoder::new(head.framing);
-            let upload = upload.filter(|upload| !upload.is_complete());
-            Ok((head, Answer { lease, link, decoder, keep }, upload))
-        }
+        Ok((head, sent)) => Ok((head, sent, upload.filter(|upload| !upload.is_complete()))),
         Err(failed) => {
             if let Some(rest) = upload {
                 let (incoming, length) = rest.into_rest();
@@ -263,6 +262,9 @@ async fn head_while_passing(
     }
     reading.await
 }
+
+/// An answer's head, how much of the request was sent for it, and what is left of one that was answered early.
+type Heard = (AnswerHead, Sent, Option<Box<Upload>>);
 
 /// An answer's head, its body to come, and what is left of a request that was answered early.
 type Answered = (AnswerHead, Answer, Option<Box<Upload>>);

@@ -22,7 +22,6 @@ use super::worker_head::{AnswerHead, parse_answer};
 /// worker is waited for by a task of its own.
 pub(super) struct InHand {
     shard: Rc<Shard>,
-    granted: Instant,
     held: Option<(Lease, Link)>,
     method: Method,
     /// Until when the answer's head must be there. `None` while the body is passed on as it comes: its end is when the
@@ -38,7 +37,6 @@ impl InHand {
         let (granted, limit) = (lease.since(), request.rules.timeouts.request);
         Self {
             shard: Rc::clone(request.shard),
-            granted,
             held: Some((lease, link)),
             method: request.head.method.clone(),
             deadline: request.body.is_repeatable().then(|| granted + limit),
@@ -49,7 +47,7 @@ impl InHand {
 
     /// Since when the worker has it.
     pub(super) fn granted(&self) -> Instant {
-        self.granted
+        self.held.as_ref().expect(HELD).0.since()
     }
 
     /// The connection, and where to note that all of the request was sent.
@@ -58,13 +56,13 @@ impl InHand {
         (&mut held.1, &mut self.sent)
     }
 
-    /// Both, for who has the answer or knows that there is none. To be called once, and nothing after it.
-    pub(super) fn take(&mut self) -> (Lease, Link) {
+    /// Both, for who has the answer or knows that there is none.
+    pub(super) fn take(mut self) -> (Lease, Link) {
         self.held.take().expect(HELD)
     }
 }
 
-const HELD: &str = "it is held until taken, which is the end of it";
+const HELD: &str = "it is held until taken, which consumes it";
 
 impl Drop for InHand {
     fn drop(&mut self) {

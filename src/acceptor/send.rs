@@ -31,40 +31,36 @@ pub(super) enum Sent {
 /// [`Failed::Client`] when the spool cannot be read; [`Failed::Unsent`] when a kept connection turns out to be closed.
 /// A worker that closes later is no error here: it may have answered before.
 pub(super) async fn send(link: &mut Link, mut head: Vec<u8>, body: &RequestBody) -> Result<Sent, Failed> {
+    if let RequestBody::Memory(body) = body
+        && body.length <= ONE_WRITE
+    {
+        for piece in &body.pieces {
+            head.extend_from_slice(piece);
+        }
+    }
+    if first_write(link, &head).await? == Sent::Early {
+        return Ok(Sent::Early);
+    }
+    // Boxed: most requests have no such body.
     match body {
-        RequestBody::Empty => first_write(link, &head).await,
-        RequestBody::Memory(body) if body.length <= ONE_WRITE => {
-            for piece in &body.pieces {
-                head.extend_from_slice(piece);
-            }
-            first_write(link, &head).await
+        RequestBody::Memory(body) if body.length > ONE_WRITE => {
+            Box::pin(send_pieces(link, &body.pieces)).await
         }
+        RequestBody::Spooled(spool, length) => Box::pin(send_spooled(link, spool, *length)).await,
+        RequestBody::WithTrailers(body, trailers) => Box::pin(send_chunked(link, body, trailers)).await,
+        RequestBody::Memory(_) | RequestBody::Empty => Ok(Sent::All),
         // Its body follows on its own: see `upload`.
-        RequestBody::Streaming(..) | RequestBody::PassedOn => first_write(link, &head).await,
-        RequestBody::Memory(_) | RequestBody::Spooled(..) | RequestBody::WithTrailers(..) => {
-            if first_write(link, &head).await? == Sent::Early {
-                return Ok(Sent::Early);
-            }
-            // Boxed: most requests have no such body.
-            Box::pin(send_body(link, body)).await
-        }
+        RequestBody::Streaming(..) | RequestBody::PassedOn => Ok(Sent::All),
     }
 }
 
-async fn send_body(link: &mut Link, body: &RequestBody) -> Result<Sent, Failed> {
-    match body {
-        RequestBody::Memory(body) => {
-            for piece in &body.pieces {
-                if write(link, piece).await == Sent::Early {
-                    return Ok(Sent::Early);
-                }
-            }
-            Ok(Sent::All)
+async fn send_pieces(link: &mut Link, pieces: &[Bytes]) -> Result<Sent, Failed> {
+    for piece in pieces {
+        if write(link, piece).await == Sent::Early {
+            return Ok(Sent::Early);
         }
-        RequestBody::Spooled(spool, length) => send_spooled(link, spool, *length).await,
-        RequestBody::WithTrailers(body, trailers) => send_chunked(link, body, trailers).await,
-        RequestBody::Empty | RequestBody::Streaming(..) | RequestBody::PassedOn => Ok(Sent::All),
     }
+    Ok(Sent::All)
 }
 
 async fn send_spooled(link: &mut Link, spool: &Spool, length: u64) -> Result<Sent, Failed> {
