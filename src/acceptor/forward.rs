@@ -299,7 +299,13 @@ impl Outgoing<'_> {
             Failed::Client(error) => error,
             Failed::Answer(what) => ServeError::BadAnswer { worker, what },
             Failed::Worker(source) | Failed::Unsent(source) => {
-                let cause = lease.member().ended_within(CAUSE_KNOWN).await;
+                let member = Arc::clone(lease.member());
+                let mut cause = member.ended_within(CAUSE_KNOWN).await;
+                if cause.is_none() && self.resent {
+                    // Only when it is known to be gone another one is asked. It may be well, though, and others wait.
+                    drop(lease);
+                    cause = member.ended_within(CAUSE_LATE).await;
+                }
                 ServeError::WorkerDied { worker, cause, source }
             }
             Failed::Late => {
@@ -329,4 +335,6 @@ fn spawn_abandon(shard: &Shard, answer: Answer, limit: Duration) {
 }
 
 /// How long to wait for the word how a worker ended, which its exit brings shortly after its connection's end.
-const CAUSE_KNOWN: Duration = Duration::from_secs(1);
+const CAUSE_KNOWN: Duration = Duration::from_millis(200);
+/// How much longer where more than a word hangs on it: a machine that is busy with something else brings it later.
+const CAUSE_LATE: Duration = Duration::from_millis(800);

@@ -197,6 +197,23 @@ async fn a_worker_that_closes_without_a_word_is_502_for_a_post_and_another_s_tur
 }
 
 #[tokio::test]
+async fn a_worker_that_closes_without_a_word_serves_others_while_its_end_is_waited_for() {
+    let server = Setup::scripted().start().await;
+    assert_eq!(server.get("/").await.status, 200, "from now on a connection is kept");
+    let (mut dropped, mut next) = (server.connect().await, server.connect().await);
+    dropped.send_get("/drop").await;
+    until("it was dropped twice", async || server.meeting.targets().len() == 3).await;
+    next.send_get("/").await;
+    tokio::select! {
+        biased;
+        first = dropped.reply("GET") => panic!("{} {} came first", first.status, first.reason()),
+        reply = next.reply("GET") => assert_eq!(reply.status, 200),
+    }
+    let reply = dropped.reply("GET").await;
+    assert_eq!((reply.status, reply.reason()), (502, "worker-died"));
+}
+
+#[tokio::test]
 async fn a_worker_that_says_busy_is_passed_over_with_the_body_sent_again() {
     let server = Setup::scripted().words(&["w:2"]).start().await;
     let body: Vec<u8> = (0..300_000_u32).map(|at| at as u8).collect();
