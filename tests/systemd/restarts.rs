@@ -23,7 +23,8 @@ mod cases {
         let workers = m.worker_pids();
         let seen = m.within(async || {
             let mut resting = asked("/version", "").await;
-            until_said(&mut resting, "v1").await;
+            // Not "v1" alone, which an id may have in it.
+            until_said(&mut resting, "\r\n\r\nv1").await;
             let mut events = asked("/endless-events?name=events", "").await;
             until_said(&mut events, "data: tick").await;
             let mut tunnel = asked("/upgrade", "Connection: upgrade\r\nUpgrade: echo\r\n").await;
