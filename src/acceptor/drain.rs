@@ -229,11 +229,14 @@ async fn put_aside(data: &Bytes, buffer: &Buffer, how: &Draining) -> std::io::Re
 }
 
 impl Answer {
-    /// The answer is complete: the connection is kept if it may be, and the worker is free.
-    pub(super) fn give_back(self) {
-        if self.keep {
-            self.link.park(self.lease.member());
+    /// The answer is complete: the connection is kept if it may be, and the worker is free. Returns whether a request
+    /// that waited for it has it now.
+    pub(super) fn give_back(self) -> bool {
+        let Self { lease, link, keep, .. } = self;
+        if keep {
+            link.park(lease.member());
         }
+        lease.hand_on()
     }
 
     /// With one request per worker, a worker that is stuck with this one is of no use to others.
@@ -251,7 +254,10 @@ impl Answer {
         let deadline = Instant::now() + limit;
         if self.decoder.remaining().is_some_and(|left| left <= WORTH_READING) {
             match tokio::time::timeout_at(deadline, self.read_to_end()).await {
-                Ok(true) => return self.give_back(),
+                Ok(true) => {
+                    self.give_back();
+                    return;
+                }
                 Ok(false) => return,
                 Err(_) => return self.condemn(Condemned::Stalled),
             }

@@ -47,6 +47,8 @@ pub(super) struct Outgoing<'a> {
     pub(super) upgrade: Option<Upgrade>,
     /// It was sent twice already, over a kept connection that was just closing and over a new one.
     pub(super) resent: bool,
+    /// Its worker has gone on to a request that waited.
+    pub(super) handed_on: bool,
 }
 
 /// Hands the request over and returns the worker's answer.
@@ -119,7 +121,12 @@ async fn attempt(
         spawn_abandon(request.shard, answer, request.rules.timeouts.request);
         return Err(ServeError::WorkerBusy { worker });
     }
-    respond(request, head, answer, upload, recording)
+    let response = respond(request, head, answer, upload, recording)?;
+    if request.handed_on {
+        // That one goes first: this client can wait better than a worker.
+        after_the_others().await;
+    }
+    Ok(response)
 }
 
 async fn claim(
@@ -209,11 +216,14 @@ async fn converse(request: &mut Outgoing<'_>, in_hand: &mut InHand) -> Result<He
     let mut upload = request.take_upload();
     let body = &request.body;
     let deadline = in_hand.granted() + limit;
+    let waited = in_hand.waited();
     let (link, all_sent) = in_hand.parts();
     let worked = match &mut upload {
         None => {
             let work = async |link: &mut Link| {
-                after_the_others().await;
+                if !waited {
+                    after_the_others().await;
+                }
                 let sent = send(link, out, body).await?;
                 *all_sent = sent == Sent::All;
                 Ok((read_head(link, method).await?, sent))

@@ -136,6 +136,7 @@ async fn answer(
         queue_until,
         upgrade: upgrade.take(),
         resent: false,
+        handed_on: false,
     };
     let outcome = forward(&mut outgoing, recording).await;
     match outgoing.body {

@@ -50,6 +50,11 @@ impl InHand {
         self.held.as_ref().expect(HELD).0.since()
     }
 
+    /// Whether the request waited for the worker, which then waits for it now.
+    pub(super) fn waited(&self) -> bool {
+        self.held.as_ref().expect(HELD).0.waited()
+    }
+
     /// The connection, and where to note that all of the request was sent.
     pub(super) fn parts(&mut self) -> (&mut Link, &mut bool) {
         let held = self.held.as_mut().expect(HELD);

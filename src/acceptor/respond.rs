@@ -61,7 +61,7 @@ pub(super) fn respond(
             }
         }
         Whole::Yes(bytes) => {
-            answer.give_back();
+            request.handed_on = answer.give_back();
             ReplyBody::full(bytes)
         }
         Whole::No(first) => pipe(request, answer, upload, first, length),

@@ -199,6 +199,22 @@ impl Lease {
         self.seat.as_ref().expect("the seat leaves only together with the lease itself").since
     }
 
+    /// Whether the request waited in the queue for it.
+    pub fn waited(&self) -> bool {
+        self.seat.as_ref().is_some_and(|seat| seat.waited)
+    }
+
+    /// Gives the worker back, as dropping does; returns whether a request that waited has it now.
+    pub fn hand_on(mut self) -> bool {
+        self.release()
+    }
+
+    fn release(&mut self) -> bool {
+        let Some(seat) = self.seat.take() else { return false };
+        let next = self.pool.shared.lock().release(&seat);
+        self.pool.deliver(next)
+    }
+
     /// Takes the worker out of routing for good; the manager reads why and ends it. The lease stays held.
     pub fn condemn(&self, why: Condemned) {
         if let Some(seat) = &self.seat {
@@ -237,10 +253,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Some(seat) = self.seat.take() {
-            let next = self.pool.shared.lock().release(&seat);
-            self.pool.deliver(next);
-        }
+        self.release();
     }
 }
 
@@ -267,14 +280,12 @@ impl Drop for Tunnel {
 
 impl Pool {
     /// Delivers a seat to the claim that waited longest. A refused delivery drops a lease, which locks again:
-    /// that is why this happens after the lock.
-    fn deliver(&self, released: state::Released<oneshot::Sender<Lease>>) {
+    /// that is why this happens after the lock. Returns whether there was such a claim, as far as is known.
+    fn deliver(&self, released: state::Released<oneshot::Sender<Lease>>) -> bool {
         if released.tell_manager {
             self.shared.changed.notify_one();
         }
-        if let Some((sender, seat)) = released.grant {
-            drop(sender.send(self.lease(seat)));
-        }
+        released.grant.is_some_and(|(sender, seat)| sender.send(self.lease(seat)).is_ok())
     }
 }
 

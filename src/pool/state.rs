@@ -51,6 +51,8 @@ pub enum Mode {
 pub(super) struct Seat {
     pub(super) member: Arc<Member>,
     pub(super) since: Instant,
+    /// Whether its claim waited for it.
+    pub(super) waited: bool,
     number: usize,
 }
 
@@ -153,7 +155,7 @@ impl<W> PoolState<W> {
             return Granted::Closed;
         }
         if let Some((worker, number)) = self.pop_free(not) {
-            return Granted::Seat(self.seat(worker, number, doing));
+            return Granted::Seat(self.seat(worker, number, doing, false));
         }
         // One that waited before goes in front and is not refused for its bad luck.
         let retried = not.is_some();
@@ -355,12 +357,12 @@ impl<W> PoolState<W> {
         found
     }
 
-    fn seat(&mut self, worker: WorkerId, number: usize, mut doing: Doing) -> Seat {
+    fn seat(&mut self, worker: WorkerId, number: usize, mut doing: Doing, waited: bool) -> Seat {
         let slot = self.slots.get_mut(&worker).expect("a free seat belongs to a known worker");
         let since = Instant::now();
         doing.since = since;
         slot.seats[number] = Some(doing);
-        Seat { member: Arc::clone(&slot.member), since, number }
+        Seat { member: Arc::clone(&slot.member), since, waited, number }
     }
 
     /// Gives a free seat to the claim that waited longest among those that may take it.
@@ -368,7 +370,7 @@ impl<W> PoolState<W> {
         for at in 0..self.queue.len() {
             if let Some((worker, number)) = self.pop_free(self.queue[at].not) {
                 let waiting = self.queue.remove(at)?;
-                return Some((waiting.waiter, self.seat(worker, number, waiting.doing)));
+                return Some((waiting.waiter, self.seat(worker, number, waiting.doing, true)));
             }
             if self.free.is_empty() {
                 return None;

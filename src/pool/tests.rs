@@ -54,6 +54,21 @@ async fn the_most_recently_freed_worker_is_taken_first() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_gives_a_worker_back_learns_whether_somebody_waited_for_it() {
+    let (pool, _writer) = pool(1, 10);
+    let first = pool.claim(claim(None)).await.unwrap();
+    assert!(!first.waited());
+    let waiting = pool.claim(claim(None));
+    let gone = pool.claim(claim(None));
+    assert!(first.hand_on());
+    let second = waiting.await.unwrap();
+    assert!(second.waited());
+    drop(gone);
+    assert!(!second.hand_on(), "nobody waits any more");
+    assert!(!pool.claim(claim(None)).await.unwrap().waited());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_full_queue_refuses_at_once_and_a_deadline_fires_by_itself() {
     let (pool, writer) = pool(1, 1);
     let _held = pool.claim(claim(None)).await.unwrap();
