@@ -160,6 +160,7 @@ async fn a_client_that_leaves_in_the_middle_of_an_answer_leaves_no_busy_worker_b
             let mut conn = server.connect().await;
             conn.send_get(&path).await;
             assert_eq!(conn.head().await.status, 200);
+            server.meeting.reached(&format!("{name}.1")).await;
             drop(conn);
             assert_eq!(server.record(&path).await["outcome"], "client-gone");
             let mut next = server.wait_behind("/", 1).await;
