@@ -216,16 +216,13 @@ async fn converse(request: &mut Outgoing<'_>, in_hand: &mut InHand) -> Result<He
     let mut upload = request.take_upload();
     let body = &request.body;
     let deadline = in_hand.granted() + limit;
-    let waited = in_hand.waited();
+    // A worker that was waited for waits itself now.
+    let outbox = (!in_hand.waited()).then_some(&request.shard.outbox);
     let (link, all_sent) = in_hand.parts();
     let worked = match &mut upload {
         None => {
             let work = async |link: &mut Link| {
-                if !waited {
-                    after_the_others().await;
-                }
-                let sent = send(link, out, body).await?;
-                *all_sent = sent == Sent::All;
+                let sent = send(link, out, body, outbox, all_sent).await?;
                 Ok((read_head(link, method).await?, sent))
             };
             link.within(deadline, work).await
@@ -233,8 +230,7 @@ async fn converse(request: &mut Outgoing<'_>, in_hand: &mut InHand) -> Result<He
         Some(upload) => {
             let turn = upload.turn();
             let work = async {
-                after_the_others().await;
-                let sent = send(link, out, body).await?;
+                let sent = send(link, out, body, None, &mut false).await?;
                 let head = head_while_passing(link, upload, method).await;
                 *all_sent = upload.is_complete();
                 Ok((head?, sent))

@@ -50,7 +50,7 @@ impl InHand {
         self.held.as_ref().expect(HELD).0.since()
     }
 
-    /// Whether the request waited for the worker, which then waits for it now.
+    /// Whether the request waited for the worker.
     pub(super) fn waited(&self) -> bool {
         self.held.as_ref().expect(HELD).0.waited()
     }

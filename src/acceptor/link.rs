@@ -17,12 +17,13 @@ use tokio::time::Instant;
 use crate::alarm::{Alarm, Elapsed};
 use crate::pool::{Address, Member, Parked, WorkerStream};
 
+use super::outbox::{Outbox, Posted};
 use super::shard::Shard;
 use super::stock::Stock;
 
 /// A connection to one worker with the bytes read ahead of it.
 pub(super) struct Link {
-    stream: Box<WorkerStream>,
+    stream: Arc<WorkerStream>,
     shard: usize,
     /// For the deadlines of whatever is done with it.
     alarm: Alarm,
@@ -56,17 +57,17 @@ impl Link {
         let socket = tokio::time::timeout(limit, member.address.connect())
             .await
             .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "connecting took too long")))?;
-        Ok(Self::over(Box::new(WorkerStream::new(socket)?), Alarm::new(), false, shard))
+        Ok(Self::over(Arc::new(WorkerStream::new(socket)?), Alarm::new(), false, shard))
     }
 
     /// As if an earlier request had been sent over it.
     #[cfg(test)]
     pub(super) fn kept(stream: WorkerStream) -> Self {
         let (alarm, stock) = (Alarm::new(), Stock::default());
-        Self { stream: Box::new(stream), shard: 0, alarm, reused: true, stock, buf: Bytes::new() }
+        Self { stream: Arc::new(stream), shard: 0, alarm, reused: true, stock, buf: Bytes::new() }
     }
 
-    fn over(stream: Box<WorkerStream>, alarm: Alarm, reused: bool, shard: &Shard) -> Self {
+    fn over(stream: Arc<WorkerStream>, alarm: Alarm, reused: bool, shard: &Shard) -> Self {
         Self { stream, shard: shard.index, alarm, reused, stock: shard.stock.clone(), buf: Bytes::new() }
     }
 
@@ -81,9 +82,9 @@ impl Link {
             let silent = parked.stream.is_silent();
             (parked.stream, parked.alarm, silent)
         } else {
-            let stream = parked.stream.moved_here().ok()?;
+            let stream = Arc::into_inner(parked.stream)?.moved_here().ok()?;
             let silent = stream.is_silent_now();
-            (Box::new(stream), Alarm::new(), silent)
+            (Arc::new(stream), Alarm::new(), silent)
         };
         silent.then(|| Self::over(stream, alarm, true, shard))
     }
@@ -94,6 +95,11 @@ impl Link {
             let (shard, since) = (self.shard, Instant::now());
             member.park(Parked { shard, since, stream: self.stream, alarm: self.alarm });
         }
+    }
+
+    /// Has the bytes written together with those of others; see [`Outbox::post`].
+    pub(super) fn post(&self, outbox: &Outbox, bytes: Vec<u8>) -> Posted {
+        outbox.post(&self.stream, bytes)
     }
 
     /// Writes some of the bytes.

@@ -29,6 +29,7 @@ mod http;
 mod in_hand;
 mod link;
 mod listen;
+mod outbox;
 mod peer;
 mod reply;
 mod reply_body;
@@ -79,6 +80,7 @@ pub use bind::{BindError, bind_port};
 use access_log::AccessLog as ShardLog;
 use access_writer::AccessWriter;
 use listen::{Gate, accept};
+use outbox::Outbox;
 use peer::RateLimit;
 use room::Room;
 use shard::{Role, Server, Shard};
@@ -151,6 +153,7 @@ impl Acceptor {
                     cut,
                     channels: h2c::Channels::default(),
                     stock: Stock::default(),
+                    outbox: Outbox::default(),
                     pulses,
                 };
                 run_shard(shard, listeners, &gate);
@@ -219,6 +222,8 @@ fn run_shard(shard: Shard, listeners: Listeners, gate: &Arc<Gate>) {
     };
     let shard = Rc::new(shard);
     runtime.block_on(async {
+        // Of a group of its own: it has no end to wait for.
+        shard.stop.child().spawn_local("outbox", shard.outbox.clone().run());
         for (listener, role) in listeners.list {
             let tls = listeners.tls.clone().filter(|_| role == Role::Https);
             match tokio::net::TcpListener::from_std(listener) {

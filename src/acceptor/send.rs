@@ -12,6 +12,7 @@ use http::HeaderMap;
 use super::error::ServeError;
 use super::forward::Failed;
 use super::link::{Link, Source};
+use super::outbox::{Outbox, Posted};
 use super::request_body::RequestBody;
 use super::spool::{SPOOL_PIECE, Spool};
 use super::trailers::last_chunk;
@@ -25,27 +26,53 @@ pub(super) enum Sent {
     Early,
 }
 
-/// Sends the head and, where it was collected, the body.
+/// Sends the head and, where it was collected, the body: by the outbox, if one is given and all fits into one write.
+/// Notes in `all_sent` that all was sent.
+///
+/// # Cancel safety
+/// When it is dropped, `all_sent` says whether the worker was given all of it.
 ///
 /// # Errors
 /// [`Failed::Client`] when the spool cannot be read; [`Failed::Unsent`] when a kept connection turns out to be closed.
 /// A worker that closes later is no error here: it may have answered before.
-pub(super) async fn send(link: &mut Link, mut head: Vec<u8>, body: &RequestBody) -> Result<Sent, Failed> {
-    if let RequestBody::Memory(body) = body
-        && body.length <= ONE_WRITE
-    {
-        for piece in &body.pieces {
-            head.extend_from_slice(piece);
+pub(super) async fn send(
+    link: &mut Link,
+    head: Vec<u8>,
+    body: &RequestBody,
+    outbox: Option<&Outbox>,
+    all_sent: &mut bool,
+) -> Result<Sent, Failed> {
+    let sent = send_all(link, head, body, outbox, all_sent).await?;
+    *all_sent = sent == Sent::All;
+    Ok(sent)
+}
+
+async fn send_all(
+    link: &mut Link,
+    mut head: Vec<u8>,
+    body: &RequestBody,
+    outbox: Option<&Outbox>,
+    all_sent: &mut bool,
+) -> Result<Sent, Failed> {
+    let all = match body {
+        RequestBody::Empty => true,
+        RequestBody::Memory(body) if body.length <= ONE_WRITE => {
+            for piece in &body.pieces {
+                head.extend_from_slice(piece);
+            }
+            true
         }
+        _ => false,
+    };
+    if let Some(outbox) = outbox.filter(|_| all) {
+        return post(link, head, outbox, all_sent).await;
     }
-    if first_write(link, &head).await? == Sent::Early {
+    if write_from(link, &head, 0).await? == Sent::Early {
         return Ok(Sent::Early);
     }
     // Boxed: most requests have no such body.
     match body {
-        RequestBody::Memory(body) if body.length > ONE_WRITE => {
-            Box::pin(send_pieces(link, &body.pieces)).await
-        }
+        RequestBody::Memory(body) if !all => Box::pin(send_pieces(link, &body.pieces)).await,
         RequestBody::Spooled(spool, length) => Box::pin(send_spooled(link, spool, *length)).await,
         RequestBody::WithTrailers(body, trailers) => Box::pin(send_chunked(link, body, trailers)).await,
         RequestBody::Memory(_) | RequestBody::Empty => Ok(Sent::All),
@@ -104,21 +131,52 @@ async fn read_spooled(spool: &Spool, at: u64, length: u64) -> Result<Bytes, Fail
     spool.read(at, piece).await.map_err(|error| Failed::Client(ServeError::Spool(error)))
 }
 
-/// Writes what a request begins with. On a kept connection that the worker has closed meanwhile not a byte is taken:
-/// it cannot have acted on this request, nor can what it may have said be the answer.
-async fn first_write(link: &mut Link, bytes: &[u8]) -> Result<Sent, Failed> {
+/// Has a whole request written together with those of others. What follows is its answer, which wakes who waits here.
+async fn post(
+    link: &mut Link,
+    request: Vec<u8>,
+    outbox: &Outbox,
+    all_sent: &mut bool,
+) -> Result<Sent, Failed> {
+    let mut underway = Underway { posted: link.post(outbox, request), all_sent };
+    match (&mut underway.posted).await {
+        Ok(count) if count == underway.posted.bytes().len() => Ok(Sent::All),
+        // Boxed: there is room for most requests.
+        Ok(count) => Box::pin(write_from(link, underway.posted.bytes(), count)).await,
+        Err(error) => not_written(link, error, true),
+    }
+}
+
+/// A request in the outbox: whoever leaves it there is to know whether it was sent.
+struct Underway<'a> {
+    posted: Posted,
+    all_sent: &'a mut bool,
+}
+
+impl Drop for Underway<'_> {
+    fn drop(&mut self) {
+        *self.all_sent |= self.posted.is_written();
+    }
+}
+
+/// Writes what a request begins with, less what of it was written already.
+async fn write_from(link: &mut Link, bytes: &[u8], written: usize) -> Result<Sent, Failed> {
+    let mut rest = &bytes[written..];
+    match poll_fn(|cx| poll_write_all(link, &mut rest, cx)).await {
+        Ok(sent) => Ok(sent),
+        Err(error) => not_written(link, error, rest.len() == bytes.len()),
+    }
+}
+
+/// On a kept connection that the worker has closed meanwhile not a byte is taken: it cannot have acted on this request,
+/// nor can what it may have said be the answer.
+fn not_written(link: &Link, error: io::Error, nothing: bool) -> Result<Sent, Failed> {
     use io::ErrorKind::{BrokenPipe, ConnectionReset};
 
-    let mut rest = bytes;
-    match poll_fn(|cx| poll_write_all(link, &mut rest, cx)).await {
-        Err(error)
-            if link.reused
-                && rest.len() == bytes.len()
-                && matches!(error.kind(), BrokenPipe | ConnectionReset) =>
-        {
-            Err(Failed::Unsent(error))
-        }
-        written => Ok(written.unwrap_or(Sent::Early)),
+    if link.reused && nothing && matches!(error.kind(), BrokenPipe | ConnectionReset) {
+        Err(Failed::Unsent(error))
+    } else {
+        Ok(Sent::Early)
     }
 }
 
@@ -140,10 +198,7 @@ fn poll_write_all(link: &mut Link, rest: &mut &[u8], cx: &mut Context<'_>) -> Po
     Poll::Ready(Ok(Sent::All))
 }
 
-/// Lets tasks that are ready go on first: what they read and what we send next are then done in a row each.
-///
-/// A request that is sent wakes its worker. While others of the same moment are still read and parsed in between, the
-/// worker's core falls asleep again each time, and to wake a core that sleeps costs more than all else a request does.
+/// Lets tasks that are ready go on first.
 pub(super) async fn after_the_others() {
     let mut waited = false;
     poll_fn(|cx| {
@@ -180,7 +235,8 @@ mod tests {
         // What it said before it closed is no answer.
         worker.write_all(b"HTTP/1.1 408 Request Timeout\r\n\r\n").unwrap();
         drop(worker);
-        let sent = send(&mut link, b"POST / HTTP/1.1\r\n\r\n".to_vec(), &RequestBody::Empty).await;
+        let sent =
+            send(&mut link, b"POST / HTTP/1.1\r\n\r\n".to_vec(), &RequestBody::Empty, None, &mut false).await;
         assert!(matches!(sent, Err(Failed::Unsent(_))));
     }
 
@@ -189,7 +245,24 @@ mod tests {
         let (mut link, worker) = pair();
         link.reused = false;
         drop(worker);
-        let sent = send(&mut link, b"POST / HTTP/1.1\r\n\r\n".to_vec(), &RequestBody::Empty).await;
+        let sent =
+            send(&mut link, b"POST / HTTP/1.1\r\n\r\n".to_vec(), &RequestBody::Empty, None, &mut false).await;
         assert!(matches!(sent, Ok(Sent::Early)));
+    }
+
+    #[tokio::test]
+    async fn who_leaves_before_the_answer_knows_whether_the_request_was_sent() {
+        for (outbox_runs, expected) in [(true, true), (false, false)] {
+            let (mut link, _worker) = pair();
+            let (outbox, mut all_sent) = (Outbox::default(), false);
+            let request = b"POST / HTTP/1.1\r\n\r\n".to_vec();
+            tokio::select! {
+                biased;
+                _ = send(&mut link, request, &RequestBody::Empty, Some(&outbox), &mut all_sent) => unreachable!(),
+                () = outbox.clone().run(), if outbox_runs => unreachable!(),
+                () = std::future::ready(()) => {}
+            }
+            assert_eq!(all_sent, expected);
+        }
     }
 }

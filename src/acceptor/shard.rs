@@ -21,6 +21,7 @@ use crate::stop::Stop;
 use super::access_log::AccessLog;
 use super::client_stream::Wire;
 use super::h2c::Channels;
+use super::outbox::Outbox;
 use super::peer::{Peer, RateLimit};
 use super::room::Room;
 use super::stock::Stock;
@@ -55,6 +56,7 @@ pub(super) struct Shard {
     pub(super) cut: Stop,
     pub(super) channels: Channels,
     pub(super) stock: Stock,
+    pub(super) outbox: Outbox,
     /// Its accept loops tell here that they go round.
     pub(super) pulses: Pulses,
 }

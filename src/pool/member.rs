@@ -3,7 +3,7 @@
 //! Never here: opening a connection or judging whether it is still good.
 
 use std::num::NonZeroU32;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -44,8 +44,8 @@ pub struct Parked {
     pub shard: usize,
     /// When it became idle.
     pub since: Instant,
-    /// The connection, nothing unread on it. Boxed: it goes from hand to hand.
-    pub stream: Box<WorkerStream>,
+    /// The connection, nothing unread on it and nobody else's.
+    pub stream: Arc<WorkerStream>,
     /// Its timer, of the same thread.
     pub alarm: Alarm,
 }
@@ -80,9 +80,10 @@ impl Member {
         }
     }
 
-    /// Keeps a connection for the next request; one too many is closed.
+    /// Keeps a connection for the next request; one too many is closed, and one that somebody else still has.
     pub fn park(&self, mut connection: Parked) {
-        connection.stream.rest();
+        let Some(stream) = Arc::get_mut(&mut connection.stream) else { return };
+        stream.rest();
         let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
         if parked.len() < self.concurrency.get() as usize {
             parked.push(connection);

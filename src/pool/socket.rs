@@ -5,25 +5,26 @@
 //! at (`MSG_PEEK`, recv(2)), and taken together with the next request, which has to wake that thread anyway. Never
 //! here: waiting.
 
-use std::cell::Cell;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_domain;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, recv, send};
 
-/// A connected stream socket that does not block.
+/// A connected stream socket that does not block. Used by one thread at a time: what is kept beside it is atomic only so
+/// that it can be shared on that thread and then handed to another.
 #[derive(Debug)]
 pub(super) struct Socket {
     fd: OwnedFd,
     /// Whether the next read is to leave the bytes: over a Unix socket, while its answers are short.
-    leaves: Cell<bool>,
+    leaves: AtomicBool,
     local: bool,
     /// Bytes that were read and left.
-    left: Cell<usize>,
+    left: AtomicUsize,
 }
 
 impl Socket {
@@ -31,7 +32,7 @@ impl Socket {
     /// When it is no socket.
     pub(super) fn new(fd: OwnedFd) -> io::Result<Self> {
         let local = socket_domain(&fd)? == AddressFamily::UNIX;
-        Ok(Self { fd, leaves: Cell::new(false), local, left: Cell::new(0) })
+        Ok(Self { fd, leaves: AtomicBool::new(false), local, left: AtomicUsize::new(0) })
     }
 
     /// The same socket by another descriptor, with nothing left on it.
@@ -46,16 +47,16 @@ impl Socket {
     pub(super) fn read(&self, into: &mut Vec<u8>) -> Result<usize, Errno> {
         self.take_left()?;
         let before = into.len();
-        if self.leaves.get() {
+        if self.leaves.load(Relaxed) {
             let count = recv(&self.fd, spare_capacity(into), RecvFlags::PEEK)?.0;
             if count <= SHORT {
-                self.left.set(count);
+                self.left.store(count, Relaxed);
                 return Ok(count);
             }
             into.truncate(before);
         }
         let count = recv(&self.fd, spare_capacity(into), RecvFlags::empty())?.0;
-        self.leaves.set(self.local && count <= SHORT);
+        self.leaves.store(self.local && count <= SHORT, Relaxed);
         Ok(count)
     }
 
@@ -81,9 +82,13 @@ impl Socket {
     /// another request.
     fn take_left(&self) -> Result<(), Errno> {
         let mut sink = [MaybeUninit::<u8>::uninit(); SHORT];
-        while self.left.get() > 0 {
-            match recv(&self.fd, &mut sink[..self.left.get()], RecvFlags::empty()) {
-                Ok((_, count)) if count > 0 => self.left.update(|left| left - count),
+        loop {
+            let left = self.left.load(Relaxed);
+            if left == 0 {
+                return Ok(());
+            }
+            match recv(&self.fd, &mut sink[..left], RecvFlags::empty()) {
+                Ok((_, count)) if count > 0 => self.left.store(left - count, Relaxed),
                 Ok(_) => return Err(Errno::IO),
                 Err(Errno::INTR) => {}
                 // The bytes are there: only another reader can have taken them.
@@ -91,7 +96,6 @@ impl Socket {
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
     }
 }
 

@@ -4,9 +4,9 @@
 //! (`unix_write_space`), so a stream registered for both would wake its thread once more for every request. A write
 //! that has to wait is registered apart, when that happens. Never here: connecting, or what is said on the stream.
 
-use std::cell::OnceCell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::OnceLock;
 use std::task::{Context, Poll, ready};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -22,7 +22,7 @@ use super::socket::Socket;
 pub struct WorkerStream {
     reads: AsyncFd<Socket>,
     /// The same socket once more; there since a write had to wait.
-    writes: OnceCell<AsyncFd<Socket>>,
+    writes: OnceLock<AsyncFd<Socket>>,
 }
 
 impl WorkerStream {
@@ -38,7 +38,7 @@ impl WorkerStream {
     }
 
     fn over(socket: Socket) -> io::Result<Self> {
-        Ok(Self { reads: watched(socket, Interest::READABLE)?, writes: OnceCell::new() })
+        Ok(Self { reads: watched(socket, Interest::READABLE)?, writes: OnceLock::new() })
     }
 
     /// Registers it with the event loop of this thread instead.
@@ -51,7 +51,7 @@ impl WorkerStream {
 
     /// Takes back that writes are waited for.
     pub(super) fn rest(&mut self) {
-        self.writes = OnceCell::new();
+        self.writes = OnceLock::new();
     }
 
     /// Whether, as far as the event loop has heard, there is nothing to read and the other side is open. Costs no
@@ -88,6 +88,23 @@ impl WorkerStream {
                 Err(Errno::AGAIN) => guard.clear_ready(),
                 Err(error) => return Poll::Ready(Err(error.into())),
             }
+        }
+    }
+
+    /// Ready when there is something to read, or the end, as far as the event loop has heard. Else the task is woken
+    /// then, as by [`poll_read`](Self::poll_read).
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.reads.poll_read_ready(cx).map(drop)
+    }
+
+    /// Writes as many of the bytes as there is room for now; 0 when there is none.
+    ///
+    /// # Errors
+    /// What the write says, such as `BrokenPipe`.
+    pub fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self.reads.get_ref().write(bytes) {
+            Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+            written => Ok(written?),
         }
     }
 

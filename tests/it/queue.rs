@@ -124,6 +124,8 @@ async fn a_worker_whose_client_left_gets_nothing_before_it_has_finished() {
         server.meeting.open("a");
         assert_eq!(next.reply("GET").await.status, 200);
         server.meeting.assert_no_violations();
+        let connections: Vec<_> = server.meeting.views().iter().map(|view| view.connection).collect();
+        assert_eq!(connections[0], connections[1], "it had the whole request: its connection is kept");
     }
 }
 
