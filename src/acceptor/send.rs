@@ -37,18 +37,6 @@ pub(super) enum Sent {
 /// A worker that closes later is no error here: it may have answered before.
 pub(super) async fn send(
     link: &mut Link,
-    head: Vec<u8>,
-    body: &RequestBody,
-    outbox: Option<&Outbox>,
-    all_sent: &mut bool,
-) -> Result<Sent, Failed> {
-    let sent = send_all(link, head, body, outbox, all_sent).await?;
-    *all_sent = sent == Sent::All;
-    Ok(sent)
-}
-
-async fn send_all(
-    link: &mut Link,
     mut head: Vec<u8>,
     body: &RequestBody,
     outbox: Option<&Outbox>,
@@ -71,14 +59,16 @@ async fn send_all(
         return Ok(Sent::Early);
     }
     // Boxed: most requests have no such body.
-    match body {
-        RequestBody::Memory(body) if !all => Box::pin(send_pieces(link, &body.pieces)).await,
-        RequestBody::Spooled(spool, length) => Box::pin(send_spooled(link, spool, *length)).await,
-        RequestBody::WithTrailers(body, trailers) => Box::pin(send_chunked(link, body, trailers)).await,
-        RequestBody::Memory(_) | RequestBody::Empty => Ok(Sent::All),
+    let sent = match body {
+        RequestBody::Memory(body) if !all => Box::pin(send_pieces(link, &body.pieces)).await?,
+        RequestBody::Spooled(spool, length) => Box::pin(send_spooled(link, spool, *length)).await?,
+        RequestBody::WithTrailers(body, trailers) => Box::pin(send_chunked(link, body, trailers)).await?,
+        RequestBody::Memory(_) | RequestBody::Empty => Sent::All,
         // Its body follows on its own: see `upload`.
-        RequestBody::Streaming(..) | RequestBody::PassedOn => Ok(Sent::All),
-    }
+        RequestBody::Streaming(..) | RequestBody::PassedOn => Sent::All,
+    };
+    *all_sent = sent == Sent::All;
+    Ok(sent)
 }
 
 async fn send_pieces(link: &mut Link, pieces: &[Bytes]) -> Result<Sent, Failed> {
@@ -139,12 +129,14 @@ async fn post(
     all_sent: &mut bool,
 ) -> Result<Sent, Failed> {
     let mut underway = Underway { posted: link.post(outbox, request), all_sent };
-    match (&mut underway.posted).await {
-        Ok(count) if count == underway.posted.bytes().len() => Ok(Sent::All),
+    let sent = match (&mut underway.posted).await {
+        Ok(count) if count == underway.posted.bytes().len() => Sent::All,
         // Boxed: there is room for most requests.
-        Ok(count) => Box::pin(write_from(link, underway.posted.bytes(), count)).await,
-        Err(error) => not_written(link, error, true),
-    }
+        Ok(count) => Box::pin(write_from(link, underway.posted.bytes(), count)).await?,
+        Err(error) => not_written(link, error, true)?,
+    };
+    *underway.all_sent = sent == Sent::All;
+    Ok(sent)
 }
 
 /// A request in the outbox: whoever leaves it there is to know whether it was sent.
