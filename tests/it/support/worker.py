@@ -27,6 +27,7 @@ from urllib.parse import parse_qs
 MEET = os.environ["MEET"]
 CONCURRENCY = int(os.environ.get("CONCURRENCY", "1"))
 CLOSE = "CLOSE" in os.environ
+READY = "/ready"
 DROP_IDLE = int(os.environ.get("DROP_IDLE_MS", "0")) / 1000 or None
 
 LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+: [^\0\r\n]*")
@@ -182,7 +183,9 @@ class Connection:
         return line
 
     def head(self):
-        self.sock.settimeout(DROP_IDLE if self.request else None)
+        # Not after the question whether it is ready: that connection is not one the server keeps.
+        idle = self.request and self.request.path != READY
+        self.sock.settimeout(DROP_IDLE if idle else None)
         try:
             while b"\r\n\r\n" not in self.buffer:
                 self.fill()
@@ -243,7 +246,7 @@ class Connection:
                     together = in_hand
                 if together > CONCURRENCY:
                     violation(f"{together} requests at once, the last one {self.request.target}")
-                if self.request.path != "/ready":
+                if self.request.path != READY:
                     append("views.jsonl", json.dumps(self.request.view()))
                 route = ROUTES.get(self.request.path.partition("/")[2].partition("/")[0], not_found)
                 keep = route(self, self.request)
