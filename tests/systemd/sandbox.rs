@@ -18,7 +18,7 @@ drain = "7s"
 kill = "3s"
 
 [sandbox]
-writable = ["/srv/given"]
+writable = ["/srv/given", "/home/somebody/uploads"]
 tasks_max = 77
 memory_max = "200M"
 memory_high = "150M"
@@ -33,6 +33,8 @@ credentials = ["db:/etc/rip-server/db.key"]
         let m = m.with_probe("fd");
         m.write("/etc/rip-server/db.key", "of the database");
         m.ok("mkdir /srv/given; chmod 600 /etc/rip-server/db.key");
+        m.write("/home/somebody/secret", "of a person");
+        m.ok("mkdir -m 1777 /home/somebody/uploads");
         m.write("/etc/rip-server/labs-api.toml", SETTINGS);
         m.ok(&format!("systemctl start {SERVICE}"));
         let unit = &m.worker_units()[0];
@@ -53,6 +55,16 @@ credentials = ["db:/etc/rip-server/db.key"]
         }
         let denied = m.show(unit, "IPAddressDeny");
         m.holds("IPAddressDeny", denied.contains("0.0.0.0/0") && denied.contains("::/0"));
+        for (what, expression, result) in [
+            ("writes to a folder in a home", "open('/home/somebody/uploads/x', 'w').write('kept')", "4"),
+            ("sees nothing else of that home", "os.listdir('/home/somebody')", "['uploads']"),
+        ] {
+            m.same(
+                &format!("a worker {what}"),
+                m.get(&format!("/{}", encoded(expression))).body,
+                result.into(),
+            );
+        }
         let secret = encoded("open(os.environ['CREDENTIALS_DIRECTORY'] + '/db').read()");
         m.same(
             "a worker reads its credentials in $CREDENTIALS_DIRECTORY",

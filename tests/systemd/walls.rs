@@ -47,6 +47,10 @@ mod cases {
             ("start units", "subprocess.run(['systemd-run', '--no-ask-password', 'true'], check=True)".into()),
             ("call the launcher", "subprocess.run(['busctl', 'call', 'org.rip_server.Launcher1', '/org/rip_server/Launcher1', 'org.rip_server.Launcher1', 'StopWorker', 'st', 'x', '1'], check=True)".into()),
             ("open devices", "open('/dev/kmsg')".into()),
+            ("change how the kernel works", "open('/proc/sys/kernel/hostname', 'r+')".into()),
+            ("restart the machine", "open('/proc/sysrq-trigger', 'w')".into()),
+            ("move interrupts", "open('/proc/irq/default_smp_affinity', 'r+')".into()),
+            ("see where the kernel's functions are", "open('/proc/kallsyms').read()".into()),
         ] {
             let said = m.get(&format!("/{}", encoded(&expression))).body;
             let refused = said.contains("Error:");
@@ -60,6 +64,8 @@ mod cases {
             ("has a cache", "open(os.environ['CACHE_DIRECTORY'] + '/x', 'w').write('kept')", "4"),
             ("has a /tmp of its own", "open('/tmp/x', 'w').write('kept')", "4"),
             ("writes where the admin lets it", "open('/srv/meet/x', 'w').write('kept')", "4"),
+            ("has the kernel's settings read-only", "os.statvfs('/proc/sys').f_flag & os.ST_RDONLY", "1"),
+            ("has the devices' settings read-only", "os.statvfs('/sys').f_flag & os.ST_RDONLY", "1"),
             ("runs programs", "subprocess.check_output(['echo', 'hi'])", "b'hi\\n'"),
             ("has the network", "len(socket.socket().getsockname())", "2"),
             (
@@ -114,6 +120,14 @@ mod cases {
             m.report("systemd", &format!("systemd-analyze security: {what} {score}"));
             m.holds(&format!("{what} scores at most {most}"), score <= most);
         }
+        m.same(
+            "the acceptor has the devices' settings read-only",
+            m.ok(&format!(
+                "awk '$5 == \"/sys\" {{ print $6 }}' /proc/{}/mountinfo | tail -n 1 | cut -d, -f1",
+                m.server_pid()
+            )),
+            "ro".into(),
+        );
         m.same("the acceptor has no capability", m.show(SERVICE, "CapabilityBoundingSet"), String::new());
         let capabilities = m.ok(&format!(
             "grep -E '^Cap(Prm|Eff|Bnd|Amb)' /proc/{}/status | cut -f2 | sort -u",
