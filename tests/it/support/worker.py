@@ -35,6 +35,7 @@ FIRST_LINE = re.compile(rb"([A-Z-]+) ([!-~]+) HTTP/1\.1")
 
 lock = threading.Lock()
 accepting = threading.Event()
+not_accepting = threading.Event()
 numbers = itertools.count()
 in_hand = 0
 dropped = 0
@@ -563,7 +564,9 @@ def unlisten(conn, request):
 def full(conn, request):
     """Lets connections wait and fills the queue of those that may, until the test opens NAME."""
     accepting.clear()
-    waiting = []
+    # For whoever still waits for one: it would make room in the queue later.
+    waiting = [socket.create_connection(listener.getsockname())]
+    not_accepting.wait()
     while True:
         sock = socket.socket()
         waiting.append(sock)
@@ -654,7 +657,9 @@ def open_listener():
 
 def take():
     """The next connection; none once the listener is shut down."""
-    accepting.wait()
+    if not accepting.is_set():
+        not_accepting.set()
+        accepting.wait()
     try:
         sock, _ = listener.accept()
     except OSError:
