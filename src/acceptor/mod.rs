@@ -30,6 +30,7 @@ mod in_hand;
 mod link;
 mod listen;
 mod outbox;
+mod patience;
 mod peer;
 mod reply;
 mod reply_body;

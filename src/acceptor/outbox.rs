@@ -1,10 +1,12 @@
-//! What the requests of one thread want sent to workers, sent in a row when all that was ready has had its turn.
+//! What the requests of one thread want sent to workers, sent in a row when all that was ready has had its turn,
+//! and what comes right after it (`patience`).
 //!
 //! A request that is sent wakes its worker. While others of the same moment are still read and parsed in between, the
 //! worker's core falls asleep again each time, and to wake a core that sleeps costs more than all else a request does.
 //! One task sends for all: a request that did so itself would have to be woken for it. Never here: what is sent.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -12,6 +14,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use crate::pool::WorkerStream;
+
+use super::patience::Patience;
 
 /// The outbox of a thread. Cheap to clone; all clones are the same.
 #[derive(Clone, Default)]
@@ -43,23 +47,26 @@ impl Outbox {
     /// Sends what is put in, for as long as it is polled. To be run once for each outbox.
     pub(super) async fn run(self) {
         let mut letters = Vec::new();
-        std::future::poll_fn(|cx| {
-            {
-                let mut waiting = self.0.borrow_mut();
-                std::mem::swap(&mut letters, &mut waiting.letters);
-                if !waiting.sender.as_ref().is_some_and(|sender| sender.will_wake(cx.waker())) {
-                    waiting.sender = Some(cx.waker().clone());
-                }
+        let mut patience = Patience::default();
+        loop {
+            poll_fn(|cx| self.0.borrow_mut().poll_filled(cx)).await;
+            patience.begin(self.waiting());
+            while patience.waits_for_more() {
+                tokio::task::yield_now().await;
+                patience.look(self.waiting());
             }
+            std::mem::swap(&mut letters, &mut self.0.borrow_mut().letters);
             for letter in letters.drain(..) {
                 letter.send();
             }
-            Poll::<()>::Pending
-        })
-        .await;
+        }
     }
 
-    /// Has the bytes written to the stream once the tasks that are ready now have had their turn.
+    fn waiting(&self) -> usize {
+        self.0.borrow().letters.len()
+    }
+
+    /// Has the bytes written to the stream once the tasks that are ready now have had their turn, or a little later.
     ///
     /// The future says how many were taken, which may be fewer than all, or what the write said. Having written all it
     /// wakes its task only when the stream has something to read: whatever is done next is to read from it.
@@ -77,6 +84,18 @@ impl Outbox {
             sender.wake_by_ref();
         }
         Posted(letter)
+    }
+}
+
+impl Waiting {
+    fn poll_filled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.letters.is_empty() {
+            return Poll::Ready(());
+        }
+        if !self.sender.as_ref().is_some_and(|sender| sender.will_wake(cx.waker())) {
+            self.sender = Some(cx.waker().clone());
+        }
+        Poll::Pending
     }
 }
 
@@ -161,6 +180,24 @@ mod tests {
             done = work => done,
             () = outbox.clone().run() => unreachable!("it never ends"),
         }
+    }
+
+    #[tokio::test]
+    async fn those_that_come_in_the_turns_after_are_sent_together() {
+        let outbox = Outbox::default();
+        let (one, mut first) = pair();
+        let (two, mut second) = pair();
+        let (three, mut third) = pair();
+        let sent = async {
+            let _both = (outbox.post(&one, b"first".to_vec()), outbox.post(&two, b"second".to_vec()));
+            tokio::task::yield_now().await;
+            assert_eq!((received(&mut first), received(&mut second)), (vec![], vec![]));
+            let posted = outbox.post(&three, b"third".to_vec());
+            third.write_all(b"!").unwrap();
+            posted.await.unwrap()
+        };
+        assert_eq!(beside(&outbox, sent).await, 5);
+        assert_eq!((received(&mut first), received(&mut second)), (b"first".to_vec(), b"second".to_vec()));
     }
 
     #[tokio::test]
