@@ -246,7 +246,7 @@ fn walls<'a>(worker: &Worker<'a>, list: &mut List<'a>) {
         list.put(name, true);
     }
     // What of `ProtectKernelTunables` holds back somebody who is not root, and no worker is: the rest of it is root's by
-    // the files' modes, and takes ten more mounts, a quarter of what the sandbox takes to set up.
+    // the files' modes, and takes a quarter of the time that the whole sandbox does.
     list.put("ReadOnlyPaths", vec!["/proc/sys", "/sys"]);
     list.put("InaccessiblePaths", vec!["-/proc/kallsyms", "-/proc/kcore"]);
     if !worker.sandbox.network {
