@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -64,6 +65,8 @@ struct Shared {
     /// Serializes writers; readers never take it.
     writing: Mutex<()>,
     changed: watch::Sender<u64>,
+    /// Counts the changes too, for those that ask at every request.
+    version: AtomicU64,
 }
 
 impl Directory {
@@ -77,6 +80,7 @@ impl Directory {
                 buckets,
                 writing: Mutex::new(()),
                 changed,
+                version: AtomicU64::new(0),
             }),
         }
     }
@@ -88,6 +92,11 @@ impl Directory {
         }
         let (_, parent) = host.split_once('.')?;
         self.exact(&format!("*.{parent}"))
+    }
+
+    /// Which state of the directory this is: what was looked up after a version was read holds while it is the same.
+    pub fn version(&self) -> u64 {
+        self.shared.version.load(Ordering::Acquire)
     }
 
     /// Adds a host or changes what it stands for.
@@ -150,6 +159,7 @@ impl Directory {
         let mut copy = Bucket::clone(&bucket.load());
         edit(&mut copy);
         bucket.store(Arc::new(copy));
+        self.shared.version.fetch_add(1, Ordering::Release);
         self.shared.changed.send_modify(|count| *count += 1);
     }
 }

@@ -95,7 +95,7 @@ async fn answer(
     recording: &mut Recording,
 ) -> Result<Response<ReplyBody>, ServeError> {
     let (parts, client) = (asked.parts, asked.client);
-    let host = route::check(parts, conn)?;
+    let mut host = route::check(parts, conn)?;
     if conn.role == Role::Redirect {
         return builtin::redirect(conn, &host, &parts.method, &parts.uri);
     }
@@ -105,7 +105,7 @@ async fn answer(
     if let Some(rate) = &conn.shard.server.rate {
         rate.check(client.address)?;
     }
-    let route = route::find(&host, conn)?;
+    let route = route::find(&mut host, conn)?;
     recording.belongs_to(&route.app, &host.name);
     let rules = route.app.rules.load_full();
     let bodiless = body.is_none();

@@ -27,6 +27,7 @@ mod h2c_body;
 mod headers;
 mod http;
 mod in_hand;
+mod last_route;
 mod link;
 mod listen;
 mod outbox;

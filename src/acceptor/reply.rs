@@ -60,7 +60,7 @@ pub(super) const HEAD_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\n\
 
 /// The id as a field's value.
 pub(super) fn id_value(id: &RequestId) -> HeaderValue {
-    HeaderValue::from_str(id.as_str()).unwrap_or_else(|_| HeaderValue::from_static("-"))
+    HeaderValue::from_bytes(id.as_bytes()).unwrap_or_else(|_| HeaderValue::from_static("-"))
 }
 
 /// The content type of plain text.

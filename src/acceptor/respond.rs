@@ -5,7 +5,8 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode, header};
+use http::header::{self, HeaderMap, HeaderName};
+use http::{Response, StatusCode};
 
 use crate::pool::Lease;
 
@@ -94,15 +95,18 @@ fn take_whole(answer: &mut Answer) -> Whole {
 
 /// A worker may say how often it has loaded its app anew.
 pub(super) fn note_reloads(lease: &Lease, headers: &HeaderMap) {
-    if let Some(count) = headers.get("rip-reloads").and_then(|value| value.to_str().ok()?.parse().ok()) {
+    if let Some(count) = headers.get(RELOADS).and_then(|value| value.to_str().ok()?.parse().ok()) {
         lease.note_reloads(count);
     }
 }
 
 /// Whether it refused the request unread.
 pub(super) fn is_busy(status: StatusCode, headers: &HeaderMap) -> bool {
-    status == StatusCode::SERVICE_UNAVAILABLE && headers.contains_key("rip-worker-busy")
+    status == StatusCode::SERVICE_UNAVAILABLE && headers.contains_key(WORKER_BUSY)
 }
+
+const RELOADS: HeaderName = HeaderName::from_static("rip-reloads");
+const WORKER_BUSY: HeaderName = HeaderName::from_static("rip-worker-busy");
 
 fn pipe(
     request: &Outgoing<'_>,

@@ -17,12 +17,13 @@ use super::error::ServeError;
 use super::shard::Connection;
 
 /// A request's host: as sent for the worker, canonical for us.
-#[derive(Debug)]
 pub(super) struct Host<'a> {
     /// With port, as the client wrote it.
     pub(super) authority: &'a [u8],
     /// Canonical, without port.
     pub(super) name: Cow<'a, str>,
+    /// Where it leads, if the connection's last request was for it too.
+    known: Option<Arc<Route>>,
 }
 
 /// Checks what the parser behind us lets through (RFC 9112 §3, RFC 9110 §7.2), and finds the one host.
@@ -52,10 +53,10 @@ pub(super) fn check<'a>(parts: &'a Parts, conn: &Connection) -> Result<Host<'a>,
     if !target.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(ServeError::Malformed("its target has a byte that must be percent-encoded"));
     }
-    find_host(parts)
+    find_host(parts, conn)
 }
 
-fn find_host(parts: &Parts) -> Result<Host<'_>, ServeError> {
+fn find_host<'a>(parts: &'a Parts, conn: &Connection) -> Result<Host<'a>, ServeError> {
     let mut fields = parts.headers.get_all(header::HOST).iter();
     let field = fields.next();
     if fields.next().is_some() {
@@ -77,8 +78,14 @@ fn find_host(parts: &Parts) -> Result<Host<'_>, ServeError> {
             return Err(ServeError::Malformed("its target and its Host field name different hosts"));
         }
     };
+    let known = conn.last.of(authority, &conn.shard.directory);
+    if let Some((length, route)) = known
+        && let Ok(name) = std::str::from_utf8(&authority[..length])
+    {
+        return Ok(Host { authority, name: Cow::Borrowed(name), known: Some(route) });
+    }
     let name = canonical(authority).ok_or(ServeError::Malformed("its Host is not a host name"))?;
-    Ok(Host { authority, name })
+    Ok(Host { authority, name, known: None })
 }
 
 /// The canonical name of an authority; `None` when it is none.
@@ -119,7 +126,19 @@ pub(super) fn canonical(authority: &[u8]) -> Option<Cow<'_, str>> {
 ///
 /// # Errors
 /// [`ServeError::UnknownHost`]; [`ServeError::Misdirected`] when the TLS handshake was for another app (RFC 9110 §15.5.20).
-pub(super) fn find(host: &Host<'_>, conn: &Connection) -> Result<Arc<Route>, ServeError> {
+pub(super) fn find(host: &mut Host<'_>, conn: &Connection) -> Result<Arc<Route>, ServeError> {
+    if let Some(route) = host.known.take() {
+        return Ok(route);
+    }
+    let version = conn.shard.directory.version();
+    let route = look_up(host, conn)?;
+    if matches!(host.name, Cow::Borrowed(_)) {
+        conn.last.note(host.authority, host.name.len(), version, &route);
+    }
+    Ok(route)
+}
+
+fn look_up(host: &Host<'_>, conn: &Connection) -> Result<Arc<Route>, ServeError> {
     let route = conn.shard.directory.lookup(&host.name).ok_or(ServeError::UnknownHost)?;
     // The usual case costs no second look.
     if conn.sni.as_ref().is_none_or(|sni| sni.as_str() == &*host.name) {

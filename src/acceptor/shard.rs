@@ -21,6 +21,7 @@ use crate::stop::Stop;
 use super::access_log::AccessLog;
 use super::client_stream::Wire;
 use super::h2c::Channels;
+use super::last_route::LastRoute;
 use super::outbox::Outbox;
 use super::peer::{Peer, RateLimit};
 use super::room::Room;
@@ -83,6 +84,7 @@ pub(super) struct Connection {
     pub(super) wire: Arc<Wire>,
     /// Requests so far.
     pub(super) requests: std::cell::Cell<u64>,
+    pub(super) last: LastRoute,
 }
 
 impl Connection {

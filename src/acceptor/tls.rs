@@ -17,6 +17,7 @@ use crate::name::HostName;
 use super::client_socket::ClientSocket;
 use super::client_stream::{ClientStream, Transport, Wire};
 use super::connection::{LINGER, serve_http1, serve_http2};
+use super::last_route::LastRoute;
 use super::listen::Admission;
 use super::peer::Peer;
 use super::shard::{Connection, Role, Shard};
@@ -52,7 +53,8 @@ impl Open {
         let wire = Wire::new(http2, now, admission);
         let stream = ClientStream::new(transport, Arc::clone(&wire));
         let peer = Peer::new(peer);
-        let conn = Rc::new(Connection { shard, role, peer, local, sni, wire, requests: Cell::new(0) });
+        let (requests, last) = (Cell::new(0), LastRoute::default());
+        let conn = Rc::new(Connection { shard, role, peer, local, sni, wire, requests, last });
         if http2 { Box::pin(serve_http2(conn, stream)).await } else { serve_http1(conn, stream).await }
     }
 }

@@ -92,7 +92,7 @@ fn write_origin(out: &mut Vec<u8>, origin: &Origin<'_>) {
     write_field(out, "x-forwarded-host", origin.host.as_bytes());
     let mut digits = itoa::Buffer::new();
     write_field(out, "x-forwarded-port", digits.format(origin.port).as_bytes());
-    write_field(out, "x-request-id", origin.id.as_str().as_bytes());
+    write_field(out, "x-request-id", origin.id.as_bytes());
     out.extend_from_slice(b"x-request-start: t=");
     out.extend_from_slice(digits.format(origin.start_ms).as_bytes());
     out.extend_from_slice(b"\r\n");
@@ -177,14 +177,14 @@ pub(super) fn parse_answer(buf: &mut Bytes, method: &Method) -> Result<Option<An
     let status =
         parsed.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or("its status is out of range")?;
     let http11 = parsed.version == Some(1);
-    let headers = build_headers(&whole, parsed.headers)?;
+    let (headers, said) = build_headers(&whole, parsed.headers)?;
     buf.advance(length);
-    let keepalive = match headers.get(header::CONNECTION) {
-        Some(_) if any_token(&headers, "close") => false,
-        Some(_) if any_token(&headers, "keep-alive") => true,
+    let keepalive = match said.connection {
+        true if any_token(&headers, "close") => false,
+        true if any_token(&headers, "keep-alive") => true,
         _ => http11,
     };
-    let framing = receive_framing(status, method, &headers, http11)?;
+    let framing = receive_framing(status, method, said, http11)?;
     Ok(Some(AnswerHead {
         status,
         headers,
@@ -193,16 +193,46 @@ pub(super) fn parse_answer(buf: &mut Bytes, method: &Method) -> Result<Option<An
     }))
 }
 
-fn build_headers(head: &Bytes, fields: &[httparse::Header<'_>]) -> Result<HeaderMap, &'static str> {
+/// What the fields of an answer's head say about its end, noted as they pass by.
+#[derive(Default)]
+struct Said {
+    connection: bool,
+    encoding: Option<HeaderValue>,
+    length: Option<u64>,
+}
+
+fn build_headers(
+    head: &Bytes,
+    fields: &[httparse::Header<'_>],
+) -> Result<(HeaderMap, Said), &'static str> {
     let mut headers = HeaderMap::with_capacity(fields.len() + 2);
+    let mut said = Said::default();
     for field in fields {
         let name =
             HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| "a field's name is malformed")?;
         let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value))
             .map_err(|_| "a field's value is malformed")?;
+        said.note(&name, &value)?;
         headers.append(name, value);
     }
-    Ok(headers)
+    Ok((headers, said))
+}
+
+impl Said {
+    /// RFC 9112 §6.3, strictly: what is said twice is the same, or no answer.
+    fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<(), &'static str> {
+        if name == header::CONNECTION {
+            self.connection = true;
+        } else if name == header::TRANSFER_ENCODING && self.encoding.replace(value.clone()).is_some() {
+            return Err("it has two Transfer-Encoding fields");
+        } else if name == header::CONTENT_LENGTH {
+            let length = parse_length(value)?;
+            if self.length.replace(length).is_some_and(|other| other != length) {
+                return Err("its Content-Length fields differ");
+            }
+        }
+        Ok(())
+    }
 }
 
 fn any_token(headers: &HeaderMap, token: &str) -> bool {
@@ -213,26 +243,16 @@ fn any_token(headers: &HeaderMap, token: &str) -> bool {
 fn receive_framing(
     status: StatusCode,
     method: &Method,
-    headers: &HeaderMap,
+    said: Said,
     http11: bool,
 ) -> Result<ReceiveFraming, &'static str> {
-    let mut encodings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
-    let encoding = encodings.next();
-    if encodings.next().is_some() {
-        return Err("it has two Transfer-Encoding fields");
-    }
-    let length = lengths.next().map(parse_length).transpose()?;
-    if lengths.any(|other| parse_length(other).ok() != length) {
-        return Err("its Content-Length fields differ");
-    }
     let no_body = status.is_informational()
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
         || *method == Method::HEAD;
     if no_body {
         return Ok(ReceiveFraming::None);
     }
-    match (encoding, length) {
+    match (said.encoding, said.length) {
         (Some(_), Some(_)) => Err("it has both Content-Length and Transfer-Encoding"),
         (Some(value), None) if http11 && value.as_bytes().eq_ignore_ascii_case(b"chunked") => {
             Ok(ReceiveFraming::Chunked)
