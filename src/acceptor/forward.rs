@@ -171,7 +171,7 @@ async fn claim(
 /// Sends the request and reads the answer's head.
 async fn exchange(request: &mut Outgoing<'_>, mut lease: Lease) -> Result<Answered, ServeError> {
     let connect = request.rules.timeouts.connect;
-    let mut opened = Link::open(lease.member(), request.shard, connect).await;
+    let mut opened = Link::open(&lease, request.shard, connect).await;
     loop {
         let link = match opened {
             Ok(link) => link,

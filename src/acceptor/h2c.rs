@@ -156,7 +156,7 @@ async fn channel(shard: &Rc<Shard>, lease: &Lease, limit: Duration) -> io::Resul
     if let Some(open) = shard.channels.open.borrow().get(&worker).filter(|open| !open.is_closed()) {
         return Ok(open.clone());
     }
-    let link = Link::open(lease.member(), shard, limit).await?;
+    let link = Link::open(lease, shard, limit).await?;
     let exec = OnThread(shard.stop.clone());
     let (channel, connection) = http2::handshake(exec, TokioIo::new(link)).await.map_err(io::Error::other)?;
     let keeping = keep(Rc::clone(shard), Arc::clone(lease.member()));
@@ -188,7 +188,7 @@ async fn keep(shard: Rc<Shard>, member: Arc<Member>) {
 }
 
 fn outgoing(request: &Outgoing<'_>) -> Result<Request<OutBody>, ServeError> {
-    let host = String::from_utf8_lossy(request.head.authority);
+    let host = request.head.authority;
     let target = request.head.uri.path_and_query().map_or("/", |target| target.as_str());
     let uri: Uri = format!("http://{host}{target}")
         .parse()

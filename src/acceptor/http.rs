@@ -229,9 +229,7 @@ fn origin_of<'a>(conn: &Connection, asked: &'a Asked<'_>, host: &'a Host<'_>) ->
     Origin {
         forwarded_for: &client.forwarded_for,
         proto: told.and_then(|told| told.proto).unwrap_or(conn.scheme()),
-        host: told
-            .and_then(|told| told.host.as_deref())
-            .unwrap_or_else(|| std::str::from_utf8(host.authority).unwrap_or(&host.name)),
+        host: told.and_then(|told| told.host.as_deref()).unwrap_or(host.authority),
         port: told.and_then(|told| told.port).unwrap_or(conn.local.port()),
         id,
         start_ms: time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64,

@@ -13,7 +13,7 @@ pub(super) struct LastRoute(RefCell<Option<Remembered>>);
 
 struct Remembered {
     /// As the client wrote it, with port.
-    authority: Box<[u8]>,
+    authority: Box<str>,
     /// How much of it is the canonical name.
     name: usize,
     version: u64,
@@ -24,7 +24,7 @@ struct Remembered {
 impl LastRoute {
     /// The length of the canonical name, which the authority begins with, and the route; `None` when it was another
     /// authority, or may be another route by now.
-    pub(super) fn of(&self, authority: &[u8], directory: &Directory) -> Option<(usize, Arc<Route>)> {
+    pub(super) fn of(&self, authority: &str, directory: &Directory) -> Option<(usize, Arc<Route>)> {
         let last = self.0.borrow();
         let last = last.as_ref()?;
         if *last.authority != *authority || last.version != directory.version() {
@@ -34,7 +34,7 @@ impl LastRoute {
     }
 
     /// Notes where a request went. `version` is the directory's from before the route was looked up.
-    pub(super) fn note(&self, authority: &[u8], name: usize, version: u64, route: &Arc<Route>) {
+    pub(super) fn note(&self, authority: &str, name: usize, version: u64, route: &Arc<Route>) {
         let route = Arc::downgrade(route);
         *self.0.borrow_mut() = Some(Remembered { authority: authority.into(), name, version, route });
     }
@@ -66,14 +66,14 @@ mod tests {
         let (directory, last) = (Directory::new(), LastRoute::default());
         directory.insert(route("a.example"));
         let found = directory.lookup("a.example").unwrap();
-        last.note(b"a.example:8443", 9, directory.version(), &found);
-        let (length, known) = last.of(b"a.example:8443", &directory).unwrap();
+        last.note("a.example:8443", 9, directory.version(), &found);
+        let (length, known) = last.of("a.example:8443", &directory).unwrap();
         assert!(length == 9 && Arc::ptr_eq(&known, &found));
         for other in ["a.example", "A.example:8443", "b.example:8443"] {
-            assert!(last.of(other.as_bytes(), &directory).is_none(), "{other}");
+            assert!(last.of(other, &directory).is_none(), "{other}");
         }
         directory.insert(route("b.example"));
-        assert!(last.of(b"a.example:8443", &directory).is_none());
+        assert!(last.of("a.example:8443", &directory).is_none());
     }
 
     #[test]
@@ -83,18 +83,18 @@ mod tests {
         let version = directory.version();
         let found = directory.lookup("a.example").unwrap();
         directory.remove(&"a.example".parse().unwrap());
-        last.note(b"a.example", 9, version, &found);
-        assert!(last.of(b"a.example", &directory).is_none());
+        last.note("a.example", 9, version, &found);
+        assert!(last.of("a.example", &directory).is_none());
     }
 
     #[test]
     fn nothing_is_kept_for_an_idle_connection() {
         let (directory, last) = (Directory::new(), LastRoute::default());
         let found = Arc::new(route("a.example"));
-        last.note(b"a.example", 9, directory.version(), &found);
+        last.note("a.example", 9, directory.version(), &found);
         let app = Arc::downgrade(&found.app);
         drop(found);
         assert!(app.upgrade().is_none());
-        assert!(last.of(b"a.example", &directory).is_none());
+        assert!(last.of("a.example", &directory).is_none());
     }
 }

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use crate::alarm::{Alarm, Elapsed};
-use crate::pool::{Address, Member, Parked, WorkerStream};
+use crate::pool::{Address, Lease, Member, Parked, WorkerStream};
 
 use super::outbox::{Outbox, Posted};
 use super::shard::Shard;
@@ -39,9 +39,10 @@ impl Link {
     ///
     /// # Errors
     /// What connecting says; `TimedOut` past the limit.
-    pub(super) async fn open(member: &Arc<Member>, shard: &Shard, limit: Duration) -> io::Result<Self> {
+    pub(super) async fn open(lease: &Lease, shard: &Shard, limit: Duration) -> io::Result<Self> {
+        let member = lease.member();
         while let Some(parked) = member.unpark(shard.index) {
-            if let Some(link) = Self::reuse(parked, shard) {
+            if let Some(link) = Self::reuse(parked, shard, lease.since()) {
                 return Ok(link);
             }
         }
@@ -73,8 +74,8 @@ impl Link {
 
     /// A connection that rested too long, was closed or has unasked bytes on it is not used: the worker may be about
     /// to close it, and a request lost that way could not be told from one acted on.
-    fn reuse(parked: Parked, shard: &Shard) -> Option<Self> {
-        if parked.since.elapsed() > MAX_REST {
+    fn reuse(parked: Parked, shard: &Shard, now: Instant) -> Option<Self> {
+        if now.saturating_duration_since(parked.since) > MAX_REST {
             return None;
         }
         // A timer cannot change its thread; neither may it be asked once that has ended.

@@ -19,7 +19,7 @@ use super::shard::Connection;
 /// A request's host: as sent for the worker, canonical for us.
 pub(super) struct Host<'a> {
     /// With port, as the client wrote it.
-    pub(super) authority: &'a [u8],
+    pub(super) authority: &'a str,
     /// Canonical, without port.
     pub(super) name: Cow<'a, str>,
     /// Where it leads, if the connection's last request was for it too.
@@ -78,28 +78,26 @@ fn find_host<'a>(parts: &'a Parts, conn: &Connection) -> Result<Host<'a>, ServeE
             return Err(ServeError::Malformed("its target and its Host field name different hosts"));
         }
     };
-    let known = conn.last.of(authority, &conn.shard.directory);
-    if let Some((length, route)) = known
-        && let Ok(name) = std::str::from_utf8(&authority[..length])
-    {
-        return Ok(Host { authority, name: Cow::Borrowed(name), known: Some(route) });
+    let none = ServeError::Malformed("its Host is not a host name");
+    let Ok(authority) = std::str::from_utf8(authority) else { return Err(none) };
+    if let Some((length, route)) = conn.last.of(authority, &conn.shard.directory) {
+        return Ok(Host { authority, name: Cow::Borrowed(&authority[..length]), known: Some(route) });
     }
-    let name = canonical(authority).ok_or(ServeError::Malformed("its Host is not a host name"))?;
+    let name = canonical(authority).ok_or(none)?;
     Ok(Host { authority, name, known: None })
 }
 
 /// The canonical name of an authority; `None` when it is none.
-pub(super) fn canonical(authority: &[u8]) -> Option<Cow<'_, str>> {
-    let text = std::str::from_utf8(authority).ok()?;
-    let host = match text.rfind(':') {
-        Some(colon) if !text[colon..].contains(']') => {
-            let port = &text[colon + 1..];
+pub(super) fn canonical(authority: &str) -> Option<Cow<'_, str>> {
+    let host = match authority.rfind(':') {
+        Some(colon) if !authority[colon..].contains(']') => {
+            let port = &authority[colon + 1..];
             if !port.bytes().all(|byte| byte.is_ascii_digit()) || port.len() > 5 {
                 return None;
             }
-            &text[..colon]
+            &authority[..colon]
         }
-        _ => text,
+        _ => authority,
     };
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     // A last label that begins with a digit may be an address in one of its many spellings.
@@ -166,7 +164,7 @@ mod tests {
             ("[::1]", "[::1]"),
             ("my_app.local", "my_app.local"),
         ] {
-            assert_eq!(canonical(authority.as_bytes()).as_deref(), Some(name), "{authority}");
+            assert_eq!(canonical(authority).as_deref(), Some(name), "{authority}");
         }
     }
 
@@ -176,8 +174,7 @@ mod tests {
             "", ":80", "a b", "a/b", "a:b", "a:123456", "user@a", "a..b", ".a", "-a", "[::1", "*.a", "a\0",
             "a,b",
         ] {
-            assert_eq!(canonical(authority.as_bytes()), None, "{authority:?}");
+            assert_eq!(canonical(authority), None, "{authority:?}");
         }
-        assert_eq!(canonical(b"\xff"), None);
     }
 }

@@ -41,7 +41,7 @@ pub(super) struct RequestHead<'a> {
     pub(super) uri: &'a Uri,
     pub(super) headers: &'a HeaderMap,
     /// The `Host` of HTTP/1 or the `:authority` of HTTP/2.
-    pub(super) authority: &'a [u8],
+    pub(super) authority: &'a str,
     /// The protocol to change to, when the request asks for one.
     pub(super) upgrade: Option<&'a HeaderValue>,
 }
@@ -67,7 +67,7 @@ pub(super) fn write_request(
         None => out.push(b'/'),
     }
     out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
-    out.extend_from_slice(head.authority);
+    out.extend_from_slice(head.authority.as_bytes());
     out.extend_from_slice(b"\r\n");
     let named = Named::of(head.headers);
     let mut cookie = false;
@@ -201,10 +201,7 @@ struct Said {
     length: Option<u64>,
 }
 
-fn build_headers(
-    head: &Bytes,
-    fields: &[httparse::Header<'_>],
-) -> Result<(HeaderMap, Said), &'static str> {
+fn build_headers(head: &Bytes, fields: &[httparse::Header<'_>]) -> Result<(HeaderMap, Said), &'static str> {
     let mut headers = HeaderMap::with_capacity(fields.len() + 2);
     let mut said = Said::default();
     for field in fields {
@@ -357,7 +354,7 @@ mod tests {
             method: &Method::POST,
             uri: &uri,
             headers: &headers,
-            authority: b"a.example",
+            authority: "a.example",
             upgrade: None,
         };
         let mut out = Vec::new();

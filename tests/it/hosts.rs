@@ -9,7 +9,7 @@ use tokio::net::UnixStream;
 use tokio::task::JoinSet;
 
 use crate::support::disk::TinyDisk;
-use crate::support::{Reply, Server, Setup, soon, until};
+use crate::support::{Conn, Reply, Server, Setup, soon, until};
 
 #[tokio::test]
 async fn an_unknown_host_is_404_until_it_is_added_and_again_once_removed() {
@@ -23,6 +23,45 @@ async fn an_unknown_host_is_404_until_it_is_added_and_again_once_removed() {
     server.ctl(&["remove", "blog.example"]).await.expect(0);
     assert_unknown(&ask(&server, "blog.example").await);
     assert_eq!(ask(&server, "localhost").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_connection_that_stays_open_sees_hosts_come_go_and_change() {
+    let server = Setup::scripted().start().await;
+    let shop = site(&server, "shop", "the shop");
+    let mut conn = server.connect().await;
+    for known in [false, true, true] {
+        if known {
+            server.ctl(&["add", "shop.example"]).await.expect(0);
+        }
+        // The second time it may be remembered.
+        for _ in 0..2 {
+            let reply = ask_over(&mut conn, "shop.example").await;
+            if known {
+                assert_eq!(reply.text(), "hello from the worker\n");
+            } else {
+                assert_unknown(&reply);
+            }
+        }
+        if known {
+            server.ctl(&["remove", "shop.example"]).await.expect(0);
+            assert_unknown(&ask_over(&mut conn, "shop.example").await);
+        }
+    }
+    server.ctl(&["add", "shop.example", "--app", shop.to_str().unwrap()]).await.expect(0);
+    until("the shop serves", || async { ask(&server, "shop.example").await.text() == "the shop" }).await;
+    for (host, text) in [("shop.example", "the shop"), ("localhost", "hello from the worker\n")].repeat(2) {
+        assert_eq!(ask_over(&mut conn, host).await.text(), text, "{host}");
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_is_no_text_is_refused() {
+    let server = Setup::scripted().start().await;
+    let mut conn = server.connect().await;
+    conn.send(b"GET / HTTP/1.1\r\nHost: local\xffhost\r\n\r\n").await;
+    let reply = conn.reply("GET").await;
+    assert_eq!((reply.status, reply.reason()), (400, "malformed"));
 }
 
 #[tokio::test]
@@ -238,6 +277,12 @@ async fn aliases_of_the_command_line_stand_in_place_of_the_apps_name() {
 
 async fn ask(server: &Server, host: &str) -> Reply {
     server.ask("GET", "/", &[("Host", host)], b"").await
+}
+
+/// The same over a connection that stays open.
+async fn ask_over(conn: &mut Conn, host: &str) -> Reply {
+    conn.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
+    conn.reply("GET").await
 }
 
 /// Adds a host as rip-serverctl does, without a process for each; returns the status line.
