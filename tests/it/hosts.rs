@@ -56,6 +56,19 @@ async fn a_connection_that_stays_open_sees_hosts_come_go_and_change() {
 }
 
 #[tokio::test]
+async fn a_connection_that_stays_open_sees_an_exact_name_take_a_wildcard_s_place() {
+    let server = Setup::scripted().start().await;
+    let own = site(&server, "own", "its own app");
+    server.ctl(&["add", "*.shop.example"]).await.expect(0);
+    let mut conn = server.connect().await;
+    assert_eq!(ask_over(&mut conn, "own.shop.example").await.text(), "hello from the worker\n");
+    server.ctl(&["add", "own.shop.example", "--app", own.to_str().unwrap()]).await.expect(0);
+    until("its own app serves", || async { ask(&server, "own.shop.example").await.text() == "its own app" })
+        .await;
+    assert_eq!(ask_over(&mut conn, "own.shop.example").await.text(), "its own app");
+}
+
+#[tokio::test]
 async fn a_host_that_is_no_text_is_refused() {
     let server = Setup::scripted().start().await;
     let mut conn = server.connect().await;
