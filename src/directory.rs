@@ -64,8 +64,8 @@ struct Shared {
     buckets: Vec<ArcSwap<Bucket>>,
     /// Serializes writers; readers never take it.
     writing: Mutex<()>,
-    changed: watch::Sender<u64>,
-    /// Counts the changes too, for those that ask at every request.
+    changed: watch::Sender<()>,
+    /// Counts the changes, for those that ask at every request.
     version: AtomicU64,
 }
 
@@ -73,7 +73,7 @@ impl Directory {
     /// An empty directory.
     pub fn new() -> Self {
         let buckets = (0..BUCKETS).map(|_| ArcSwap::from_pointee(Bucket::new())).collect();
-        let (changed, _) = watch::channel(0);
+        let (changed, _) = watch::channel(());
         Self {
             shared: Arc::new(Shared {
                 hasher: RandomState::new(),
@@ -140,8 +140,8 @@ impl Directory {
         hosts
     }
 
-    /// Tells when hosts come or go; the value counts the changes.
-    pub fn changes(&self) -> watch::Receiver<u64> {
+    /// Tells when hosts come or go.
+    pub fn changes(&self) -> watch::Receiver<()> {
         self.shared.changed.subscribe()
     }
 
@@ -160,7 +160,7 @@ impl Directory {
         edit(&mut copy);
         bucket.store(Arc::new(copy));
         self.shared.version.fetch_add(1, Ordering::Release);
-        self.shared.changed.send_modify(|count| *count += 1);
+        self.shared.changed.send_replace(());
     }
 }
 
@@ -173,34 +173,40 @@ impl Default for Directory {
 const BUCKETS: usize = 256;
 
 #[cfg(test)]
-mod tests {
-    use crate::metrics::Metrics;
-
-    use super::*;
-
-    fn app(name: &str) -> Arc<App> {
+impl App {
+    /// For tests that are about something else.
+    pub(crate) fn of_no_interest(name: &str) -> Arc<Self> {
         let name: AppName = name.parse().unwrap();
         let rules = ArcSwap::from_pointee(Rules::of_no_interest());
-        let metrics = Metrics::new().app(&name);
-        Arc::new(App { name, pool: Pool::new(1).0, rules, metrics })
+        let metrics = crate::metrics::Metrics::new().app(&name);
+        Arc::new(Self { name, pool: Pool::new(1).0, rules, metrics })
     }
+}
 
-    fn route(host: &str, app: &Arc<App>) -> Route {
+#[cfg(test)]
+impl Route {
+    /// For tests: a host that serves.
+    pub(crate) fn to(host: &str, app: &Arc<App>) -> Self {
         let (_, standing) = watch::channel(Standing::default());
-        Route { host: host.parse().unwrap(), app: Arc::clone(app), standing }
+        Self { host: host.parse().unwrap(), app: Arc::clone(app), standing }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn many_hosts_are_inserted_as_each_alone_would_be() {
-        let (old, new) = (app("old"), app("new"));
+        let (old, new) = (App::of_no_interest("old"), App::of_no_interest("new"));
         let directory = Directory::new();
-        directory.insert(route("h7.example", &old));
-        directory.insert(route("other.example", &old));
+        directory.insert(Route::to("h7.example", &old));
+        directory.insert(Route::to("other.example", &old));
         let mut changes = directory.changes();
         changes.mark_unchanged();
 
         let names: Vec<_> = (0..2000).map(|n| format!("h{n}.example")).collect();
-        directory.insert_all(names.iter().map(|name| route(name, &new)));
+        directory.insert_all(names.iter().map(|name| Route::to(name, &new)));
 
         assert!(changes.has_changed().unwrap());
         for name in &names {

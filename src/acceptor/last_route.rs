@@ -42,23 +42,12 @@ impl LastRoute {
 
 #[cfg(test)]
 mod tests {
-    use arc_swap::ArcSwap;
-    use tokio::sync::watch;
-
-    use crate::directory::{App, Standing};
-    use crate::metrics::Metrics;
-    use crate::name::AppName;
-    use crate::pool::Pool;
-    use crate::spec::Rules;
+    use crate::directory::App;
 
     use super::*;
 
     fn route(host: &str) -> Route {
-        let name: AppName = "app".parse().unwrap();
-        let metrics = Metrics::new().app(&name);
-        let rules = ArcSwap::from_pointee(Rules::of_no_interest());
-        let app = Arc::new(App { name, pool: Pool::new(1).0, rules, metrics });
-        Route { host: host.parse().unwrap(), app, standing: watch::channel(Standing::default()).1 }
+        Route::to(host, &App::of_no_interest("app"))
     }
 
     #[test]

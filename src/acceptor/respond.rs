@@ -105,9 +105,6 @@ pub(super) fn is_busy(status: StatusCode, headers: &HeaderMap) -> bool {
     status == StatusCode::SERVICE_UNAVAILABLE && headers.contains_key(WORKER_BUSY)
 }
 
-const RELOADS: HeaderName = HeaderName::from_static("rip-reloads");
-const WORKER_BUSY: HeaderName = HeaderName::from_static("rip-worker-busy");
-
 fn pipe(
     request: &Outgoing<'_>,
     answer: Answer,
@@ -139,3 +136,6 @@ pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
         kind.len() >= 17 && kind[..17].eq_ignore_ascii_case(b"text/event-stream")
     })
 }
+
+const RELOADS: HeaderName = HeaderName::from_static("rip-reloads");
+const WORKER_BUSY: HeaderName = HeaderName::from_static("rip-worker-busy");

@@ -87,7 +87,7 @@ fn find_host<'a>(parts: &'a Parts, conn: &Connection) -> Result<Host<'a>, ServeE
     Ok(Host { authority, name, known: None })
 }
 
-/// The canonical name of an authority; `None` when it is none.
+/// The canonical name of an authority, borrowed where the authority begins with it; `None` when it is none.
 pub(super) fn canonical(authority: &str) -> Option<Cow<'_, str>> {
     let host = match authority.rfind(':') {
         Some(colon) if !authority[colon..].contains(']') => {

@@ -179,11 +179,8 @@ pub(super) fn parse_answer(buf: &mut Bytes, method: &Method) -> Result<Option<An
     let http11 = parsed.version == Some(1);
     let (headers, said) = build_headers(&whole, parsed.headers)?;
     buf.advance(length);
-    let keepalive = match said.connection {
-        true if any_token(&headers, "close") => false,
-        true if any_token(&headers, "keep-alive") => true,
-        _ => http11,
-    };
+    let says = |token| said.connection && any_token(&headers, token);
+    let keepalive = !says("close") && (http11 || says("keep-alive"));
     let framing = receive_framing(status, method, said, http11)?;
     Ok(Some(AnswerHead {
         status,
@@ -220,8 +217,10 @@ impl Said {
     fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<(), &'static str> {
         if name == header::CONNECTION {
             self.connection = true;
-        } else if name == header::TRANSFER_ENCODING && self.encoding.replace(value.clone()).is_some() {
-            return Err("it has two Transfer-Encoding fields");
+        } else if name == header::TRANSFER_ENCODING {
+            if self.encoding.replace(value.clone()).is_some() {
+                return Err("it has two Transfer-Encoding fields");
+            }
         } else if name == header::CONTENT_LENGTH {
             let length = parse_length(value)?;
             if self.length.replace(length).is_some_and(|other| other != length) {

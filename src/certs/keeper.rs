@@ -185,7 +185,7 @@ struct Task {
 }
 
 impl Task {
-    async fn run(&mut self, mut changes: watch::Receiver<u64>, mut mades: mpsc::Receiver<(HostName, Made)>) {
+    async fn run(&mut self, mut changes: watch::Receiver<()>, mut mades: mpsc::Receiver<(HostName, Made)>) {
         let mut batch = Vec::new();
         // The directory may have changed while the first certificate was being obtained.
         self.hosts_changed().await;

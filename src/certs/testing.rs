@@ -14,11 +14,8 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, ServerConnection, SignatureScheme};
 
-use crate::directory::{App, Directory, Route, Standing};
-use crate::metrics::Metrics;
+use crate::directory::{App, Directory, Route};
 use crate::name::HostName;
-use crate::pool::Pool;
-use crate::spec::Rules;
 
 use super::certificate::Certificate;
 use super::{CertResolver, server_config, tls};
@@ -44,15 +41,7 @@ pub(super) fn script(path: &Path, text: &str) {
 
 /// Registers a host for an app that is of no interest here.
 pub(super) fn register(directory: &Directory, host: &str) {
-    let name = "app".parse().unwrap();
-    let app = App {
-        metrics: Metrics::new().app(&name),
-        name,
-        pool: Pool::new(1).0,
-        rules: arc_swap::ArcSwap::from_pointee(Rules::of_no_interest()),
-    };
-    let (_, standing) = tokio::sync::watch::channel(Standing::default());
-    directory.insert(Route { host: host.parse().unwrap(), app: Arc::new(app), standing });
+    directory.insert(Route::to(host, &App::of_no_interest("app")));
 }
 
 pub(super) struct Pem {
