@@ -99,7 +99,9 @@ impl Wire {
         let mut state = self.lock();
         state.open = state.open.saturating_sub(1);
         if state.open == 0 {
-            state.phase = Phase::Idle(now);
+            // The beginning of the next head may have come with this request.
+            let begun = state.framing.inside_head();
+            state.phase = if begun { Phase::Head(now) } else { Phase::Idle(now) };
         }
     }
 
