@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
+use tokio_util::io::poll_read_buf;
 
 use super::client_socket::ClientSocket;
 use super::framing::{Flaw, Framing};
@@ -184,6 +186,10 @@ impl Wire {
 pub(super) struct ClientStream {
     transport: Transport,
     wire: Arc<Wire>,
+    /// Read already, and put back to be read again.
+    unread: Bytes,
+    /// Whether the wire sees what is read.
+    watched: bool,
     /// Whether the wire knows of a write that waits.
     blocked: bool,
     lingered: usize,
@@ -192,7 +198,15 @@ pub(super) struct ClientStream {
 
 impl ClientStream {
     pub(super) fn new(transport: Transport, wire: Arc<Wire>) -> Self {
-        Self { transport, wire, blocked: false, lingered: 0, shut: false }
+        Self {
+            transport,
+            wire,
+            unread: Bytes::new(),
+            watched: true,
+            blocked: false,
+            lingered: 0,
+            shut: false,
+        }
     }
 
     fn transport(self: Pin<&mut Self>) -> (Pin<&mut dyn Stream>, &Wire) {
@@ -218,9 +232,45 @@ impl ClientStream {
         result
     }
 
+    /// The wire does not see what is read from now on: who reads looks itself at where requests end. To be called
+    /// between two requests.
+    pub(super) fn leave_unwatched(&mut self) {
+        self.watched = false;
+    }
+
+    /// Has bytes read again, which begin a request; the wire sees them, and all that follow.
+    pub(super) fn put_back(&mut self, bytes: Bytes) {
+        self.unread = bytes;
+        self.watched = true;
+    }
+
     /// Ready when there is something to read, or the connection broke.
     pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.socket().poll_read_ready(cx).map(|_| ())
+        match &self.transport {
+            // What is decrypted already is not seen at the socket.
+            Transport::Tls(stream) if !stream.get_ref().1.wants_read() => Poll::Ready(()),
+            _ => self.socket().poll_read_ready(cx).map(|_| ()),
+        }
+    }
+
+    /// Adds what comes next to the room that is left in `buffer`, in one piece: to look for another is left to the next
+    /// call. Ready with 0 at the end.
+    pub(super) fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut BytesMut,
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.transport {
+            Transport::Plain(socket) => poll_read_buf(Pin::new(socket), cx, buffer),
+            Transport::Tls(stream) => {
+                let mut stream = Pin::new(stream.as_mut());
+                let piece = ready!(stream.as_mut().poll_fill_buf(cx))?;
+                let length = piece.len().min(buffer.capacity() - buffer.len());
+                buffer.extend_from_slice(&piece[..length]);
+                stream.consume(length);
+                Poll::Ready(Ok(length))
+            }
+        }
     }
 
     fn socket(&self) -> &TcpStream {
@@ -236,13 +286,24 @@ impl Stream for ClientSocket {}
 impl Stream for TlsStream<ClientSocket> {}
 
 impl AsyncRead for ClientStream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let (transport, wire) = self.transport();
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let watched = self.watched;
         let before = buf.filled().len();
-        let result = ready!(transport.poll_read(cx, buf));
+        let result = if self.unread.is_empty() {
+            let (transport, _) = self.as_mut().transport();
+            ready!(transport.poll_read(cx, buf))
+        } else {
+            let length = self.unread.len().min(buf.remaining());
+            buf.put_slice(&self.unread.split_to(length));
+            Ok(())
+        };
         let new = &buf.filled()[before..];
-        if !new.is_empty() {
-            wire.received(new);
+        if watched && !new.is_empty() {
+            self.wire.received(new);
         }
         Poll::Ready(result)
     }

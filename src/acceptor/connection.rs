@@ -2,6 +2,7 @@
 //!
 //! HTTP/1 and HTTP/2 are told apart by ALPN, never guessed from bytes. Never here: a single request (`http`).
 
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -11,10 +12,9 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::rt::Executor;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
 use crate::alarm::Alarm;
@@ -22,8 +22,7 @@ use crate::spec::Limits;
 use crate::stop::Stop;
 
 use super::client_stream::{ClientStream, Phase, Wire};
-use super::http::{record_unread, serve};
-use super::reply::HEAD_TIMEOUT;
+use super::http::serve;
 use super::shard::Connection;
 
 /// Runs futures of HTTP/2 streams on the connection's own thread.
@@ -42,89 +41,15 @@ where
 }
 
 /// How a connection came to its end, or to rest.
-enum End {
+pub(super) enum End<T> {
     /// Nothing is to be done: it has had no request for a while.
     Resting,
-    /// By itself, or by an error of the client's.
-    Closed(Option<hyper::Error>),
+    /// By itself, with what it says then, or because nothing came any more.
+    Closed(Option<T>),
     /// Its head was not complete in time.
     HeadTimeout,
     /// Nobody reads what is written.
     WriteTimeout,
-}
-
-/// Serves HTTP/1.0 and 1.1 until the connection ends.
-pub(super) async fn serve_http1(conn: Rc<Connection>, stream: ClientStream) {
-    let shard = Rc::clone(&conn.shard);
-    let limits = &shard.server.limits;
-    let wire = Arc::clone(&conn.wire);
-    let served = Rc::clone(&conn);
-    // Boxed: it is large, and would be moved from hand to hand before it is first asked for its answer.
-    let service =
-        service_fn(move |request: http::Request<Incoming>| Box::pin(serve(Rc::clone(&served), request)));
-    let mut builder = http1::Builder::new();
-    builder
-        .header_read_timeout(None)
-        .max_headers(limits.max_fields)
-        .max_header_size(limits.max_head)
-        .max_buf_size(limits.max_head.max(MIN_BUFFER) * 2);
-    let mut stream = stream;
-    let (serving, end) = loop {
-        // Boxed, so that a connection at rest has only its place in this task.
-        let connection = builder.serve_connection(TokioIo::new(stream), &service).with_upgrades();
-        let mut serving = Box::new(connection);
-        let end =
-            drive(&mut *serving, &wire, limits, &shard.stop, |serving| serving.graceful_shutdown()).await;
-        if !matches!(end, End::Resting) {
-            break (serving, end);
-        }
-        // Only upgrades take the parts away, and those have ended the connection.
-        let Some(parts) = serving.into_parts() else { return };
-        stream = parts.io.into_inner();
-        if !parts.read_buf.is_empty() || !rest(&stream, &wire, limits, &shard.stop).await {
-            return say(b"", stream).await;
-        }
-    };
-    match end {
-        // hyper has answered it already.
-        End::Closed(Some(error)) if error.is_parse() => {
-            let (status, reason) =
-                if error.is_parse_too_large() { (431, "head-too-large") } else { (400, "malformed") };
-            record_unread(&conn, status, reason);
-        }
-        End::HeadTimeout => {
-            record_unread(&conn, 408, "too-slow");
-            if let Some(parts) = serving.into_parts() {
-                say(HEAD_TIMEOUT, parts.io.into_inner()).await;
-            }
-        }
-        End::Closed(_) if matches!(wire.waiting().0, Phase::Head(_)) => {
-            record_unread(&conn, 499, "client-gone")
-        }
-        End::Closed(_) | End::WriteTimeout | End::Resting => {}
-    }
-}
-
-/// Waits for the next request without anything to serve it by; false when the connection is to end first.
-async fn rest(stream: &ClientStream, wire: &Wire, limits: &Limits, stop: &Stop) -> bool {
-    let Phase::Idle(since) = wire.waiting().0 else { return true };
-    tokio::select! {
-        biased;
-        () = poll_fn(|cx| stream.poll_readable(cx)) => true,
-        () = tokio::time::sleep_until(since + limits.keepalive) => false,
-        // A request may be on its way.
-        () = stop.requested() => tokio::time::timeout(LINGER, poll_fn(|cx| stream.poll_readable(cx))).await.is_ok(),
-    }
-}
-
-/// The last words on a connection.
-async fn say(bytes: &[u8], mut stream: ClientStream) {
-    let words = async {
-        stream.write_all(bytes).await?;
-        stream.shutdown().await
-    };
-    // A client that does not even read this is gone.
-    let _ = tokio::time::timeout(LAST_WORDS, words).await;
 }
 
 /// Serves HTTP/2 until the connection ends.
@@ -132,9 +57,11 @@ pub(super) async fn serve_http2(conn: Rc<Connection>, stream: ClientStream) {
     let shard = Rc::clone(&conn.shard);
     let limits = &shard.server.limits;
     let wire = Arc::clone(&conn.wire);
-    // Boxed: see above.
-    let service =
-        service_fn(move |request: http::Request<Incoming>| Box::pin(serve(Rc::clone(&conn), request)));
+    // Boxed: it is large, and would be moved from hand to hand before it is first asked for its answer.
+    let service = service_fn(move |request: http::Request<Incoming>| {
+        let answer = Box::pin(serve(Rc::clone(&conn), request));
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
     let mut builder = http2::Builder::new(OnThread(shard.stop.clone()));
     builder
         .timer(TokioTimer::new())
@@ -152,15 +79,15 @@ pub(super) async fn serve_http2(conn: Rc<Connection>, stream: ClientStream) {
 }
 
 /// Polls the connection and keeps its deadlines.
-async fn drive<C>(
+pub(super) async fn drive<C>(
     serving: &mut C,
     wire: &Wire,
     limits: &Limits,
     stop: &Stop,
     shut_down: impl Fn(Pin<&mut C>),
-) -> End
+) -> End<C::Output>
 where
-    C: Future<Output = hyper::Result<()>> + Unpin,
+    C: Future + Unpin,
 {
     let mut requested = pin!(stop.requested());
     let mut listens = false;
@@ -169,8 +96,8 @@ where
     let mut asked = None;
     let mut stopping = false;
     poll_fn(|cx| {
-        if let Poll::Ready(result) = Pin::new(&mut *serving).poll(cx) {
-            return Poll::Ready(End::Closed(result.err()));
+        if let Poll::Ready(said) = Pin::new(&mut *serving).poll(cx) {
+            return Poll::Ready(End::Closed(Some(said)));
         }
         // A task keeps its waker: one that listens need not be asked again before there is something to hear.
         let may_be_asked = !std::mem::replace(&mut listens, true) || stop.is_requested();
@@ -180,8 +107,8 @@ where
             if wire.is_http2() && !stopping {
                 stopping = true;
                 shut_down(Pin::new(&mut *serving));
-                if Pin::new(&mut *serving).poll(cx).is_ready() {
-                    return Poll::Ready(End::Closed(None));
+                if let Poll::Ready(said) = Pin::new(&mut *serving).poll(cx) {
+                    return Poll::Ready(End::Closed(Some(said)));
                 }
             }
         }
@@ -197,8 +124,8 @@ where
                 Expired::Idle => {
                     stopping = true;
                     shut_down(Pin::new(&mut *serving));
-                    if Pin::new(&mut *serving).poll(cx).is_ready() {
-                        return Poll::Ready(End::Closed(None));
+                    if let Poll::Ready(said) = Pin::new(&mut *serving).poll(cx) {
+                        return Poll::Ready(End::Closed(Some(said)));
                     }
                     wire.rest(Instant::now());
                 }
@@ -248,15 +175,11 @@ fn next_deadline(
 
 /// A connection without a request for so long gives up all that serving one takes, but its TLS session.
 const RESTS_AFTER: Duration = Duration::from_millis(250);
-/// The least buffer hyper takes.
-const MIN_BUFFER: usize = 8 << 10;
 /// A connection in the middle of a request is looked at that often.
 const BUSY_CHECK: Duration = Duration::from_secs(30);
 /// How long a connection that is to end waits for a request: what is on its way when the server stops is not lost, and
 /// connections that rest do not hold it up for longer.
 pub(super) const LINGER: Duration = Duration::from_millis(250);
-/// For the answer to a head that never came.
-const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Streams a client may reset before they are accepted (CVE-2023-44487).
 const RESET_STREAMS: usize = 50;
 const SEND_BUFFER: usize = 256 << 10;

@@ -5,8 +5,9 @@
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, Request};
 
+use super::fast_head;
 use super::framing::{Flaw, Framing};
 use super::route;
 use super::worker_body::{BodyDecoder, Piece};
@@ -63,6 +64,36 @@ fn behind_chunks(body: &[u8], whole: &Framing) {
             "request {number} behind a chunked body: {behind:?}"
         );
     }
+}
+
+/// What is taken for a plain request is one to both who look at all the others: it ends where they say, without a body.
+pub fn plain_request(data: &[u8]) {
+    let (cut, bytes) = cut_of(data);
+    let most = fast_head::Most { bytes: 1 << 16, fields: 100 };
+    let taken = |bytes: &[u8]| {
+        let (mut left, (mut parts, ())) = (Bytes::copy_from_slice(bytes), Request::new(()).into_parts());
+        let plain = fast_head::take_plain(&mut left, most, &mut parts);
+        plain.then(|| (bytes.len() - left.len(), parts))
+    };
+    let Some((length, parts)) = taken(bytes) else { return };
+    assert!(taken(&bytes[..cut.min(length - 1)]).is_none(), "taken after {cut} of {length} bytes");
+
+    let mut fields = [httparse::EMPTY_HEADER; 64];
+    let mut head = httparse::Request::new(&mut fields);
+    assert_eq!(head.parse(bytes), Ok(httparse::Status::Complete(length)));
+    assert_eq!((head.method, head.version), (Some("GET"), Some(1)));
+    assert_eq!(parts.headers.len(), head.headers.len());
+    for field in head.headers.iter() {
+        let mut values = parts.headers.get_all(field.name).iter();
+        assert!(values.any(|value| value.as_bytes() == field.value), "{} is lost", field.name);
+    }
+
+    let mut watched = Framing::default();
+    watched.feed(&bytes[..length - 1]);
+    assert!(watched.inside_head());
+    watched.feed(&bytes[length - 1..length]);
+    assert_eq!(watched.flaw(0), None);
+    assert!(watched.between_messages(), "it has a body");
 }
 
 /// A worker's head is taken when it is whole and not before, and never says two things about its end.
@@ -192,6 +223,18 @@ mod tests {
             b"\x20GET / HTTP/1.1\nHost: a\n\n",
         ];
         feed(examples, ROUNDS, request_framing);
+    }
+
+    #[test]
+    fn plain_requests_keep_their_promises() {
+        let examples: &[&[u8]] = &[
+            b"\x07GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"\x30GET /a?b=c#d HTTP/1.1\r\nHost: a:1\r\nConnection: keep-alive\r\nX: \xe9\r\n\r\nGET / HTTP/1.1\r\n",
+            b"\x10GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello",
+            b"\x01GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n",
+            b"\xffGET / HTTP/1.1\r\nContent-Lengt: 5\r\nTransfer-Encodin: chunked\r\nUpgrad: x\r\n\r\n",
+        ];
+        feed(examples, ROUNDS, plain_request);
     }
 
     #[test]

@@ -2,7 +2,6 @@
 //!
 //! Reads like the list of steps; each step lives in a file of its own.
 
-use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -22,6 +21,7 @@ use super::access::{Outcome, Particulars, Recording};
 use super::builtin;
 use super::error::{Blame, ServeError};
 use super::forward::{Outgoing, forward};
+use super::framing::Flaw;
 use super::headers::{Named, has_token};
 use super::peer::Client;
 use super::reply::{self, REQUEST_ID};
@@ -32,49 +32,76 @@ use super::shard::{Connection, Role};
 use super::tunnel::Upgrade;
 use super::worker_head::{Origin, RequestHead};
 
+/// Answers a request of hyper's.
+///
+/// # Cancel safety
+/// See [`answer_to`].
+pub(super) fn serve(
+    conn: Rc<Connection>,
+    mut request: Request<Incoming>,
+) -> impl Future<Output = Response<ReplyBody>> {
+    let upgrade = upgrade_of(&mut request, &conn);
+    let (parts, body) = request.into_parts();
+    let body = (!body.is_end_stream()).then_some(body);
+    let flaw = conn.flaw_of_next();
+    // No `async fn`: it would have room for the request twice.
+    async move {
+        let Answer { mut response, id } = answer_to(&conn, &parts, Extras { body, upgrade, flaw }).await;
+        response.headers_mut().insert(REQUEST_ID, reply::id_value(&id));
+        response
+    }
+}
+
+/// What a request may have besides its head.
+#[derive(Default)]
+pub(super) struct Extras {
+    body: Option<Incoming>,
+    upgrade: Option<Upgrade>,
+    /// What is wrong with its head, though it could be parsed.
+    flaw: Option<Flaw>,
+}
+
+/// The answer to a request.
+pub(super) struct Answer {
+    pub(super) response: Response<ReplyBody>,
+    /// To be sent as its `X-Request-Id`, whatever it says itself.
+    pub(super) id: RequestId,
+}
+
 /// Answers a request. Never fails: every failure is an answer too.
 ///
 /// # Cancel safety
 /// Dropping it means that the client has gone: the record says so, and whatever was taken is given back.
-pub(super) fn serve(
-    conn: Rc<Connection>,
-    mut request: Request<Incoming>,
-) -> impl Future<Output = Result<Response<ReplyBody>, Infallible>> {
+pub(super) async fn answer_to(conn: &Rc<Connection>, parts: &Parts, extras: Extras) -> Answer {
     let arrived = Instant::now();
-    let mut upgrade = upgrade_of(&mut request, &conn);
-    let (parts, body) = request.into_parts();
-    let mut body = (!body.is_end_stream()).then_some(body);
-    // No `async fn`: it would have room for the request twice.
-    async move {
-        let client = Client::of(&conn.peer, &parts.headers, &conn.shard.server.trusted);
-        let id = client.told.as_ref().and_then(|told| told.id).unwrap_or_else(RequestId::random);
-        let mut recording = record(&conn, &parts, &client, id, arrived);
-        let handover = upgrade.as_ref().map(|upgrade| Rc::clone(&upgrade.handover));
-        let asked = Asked { parts: &parts, client: &client, id: &id, arrived, time: recording.time() };
-        let outcome = answer(&conn, &asked, &mut body, &mut upgrade, &mut recording).await;
-        let mut response = match outcome {
-            Ok(response) => response,
-            Err(error) => fail(&error, parts.headers.get(header::ACCEPT), id, &mut recording),
-        };
-        if let Some(unread) = body {
-            take_rest(&conn, unread, &mut response);
-        }
-        finish(&conn, &mut response, id);
-        recording.note_head(response.headers());
-        recording.note(|record| {
-            record.status =
-                if record.reason == Some("client-gone") { 499 } else { response.status().as_u16() };
-            if parts.method == Method::HEAD && record.status != 499 {
-                // Whatever body there is stays here.
-                record.outcome = Outcome::Complete;
-            }
-        });
-        match handover.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) {
-            Some(handover) => handover.set(Some(recording)),
-            None => response.body_mut().record(recording),
-        }
-        Ok(response)
+    let Extras { mut body, mut upgrade, flaw } = extras;
+    let client = Client::of(&conn.peer, &parts.headers, &conn.shard.server.trusted);
+    let id = client.told.as_ref().and_then(|told| told.id).unwrap_or_else(RequestId::random);
+    let mut recording = record(conn, parts, &client, id, arrived);
+    let handover = upgrade.as_ref().map(|upgrade| Rc::clone(&upgrade.handover));
+    let asked = Asked { parts, client: &client, id: &id, flaw, arrived, time: recording.time() };
+    let outcome = answer(conn, &asked, &mut body, &mut upgrade, &mut recording).await;
+    let mut response = match outcome {
+        Ok(response) => response,
+        Err(error) => fail(&error, parts.headers.get(header::ACCEPT), id, &mut recording),
+    };
+    if let Some(unread) = body {
+        take_rest(conn, unread, &mut response);
     }
+    finish(conn, &mut response);
+    recording.note_head(response.headers());
+    recording.note(|record| {
+        record.status = if record.reason == Some("client-gone") { 499 } else { response.status().as_u16() };
+        if parts.method == Method::HEAD && record.status != 499 {
+            // Whatever body there is stays here.
+            record.outcome = Outcome::Complete;
+        }
+    });
+    match handover.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) {
+        Some(handover) => handover.set(Some(recording)),
+        None => response.body_mut().record(recording),
+    }
+    Answer { response, id }
 }
 
 /// A request without its body.
@@ -82,6 +109,7 @@ struct Asked<'a> {
     parts: &'a Parts,
     client: &'a Client<'a>,
     id: &'a RequestId,
+    flaw: Option<Flaw>,
     arrived: Instant,
     /// The same by the clock on the wall.
     time: SystemTime,
@@ -95,6 +123,9 @@ async fn answer(
     recording: &mut Recording,
 ) -> Result<Response<ReplyBody>, ServeError> {
     let (parts, client) = (asked.parts, asked.client);
+    if let Some(flaw) = asked.flaw {
+        return Err(ServeError::Malformed(flaw.text()));
+    }
     let mut host = route::check(parts, conn)?;
     if conn.role == Role::Redirect {
         return builtin::redirect(conn, &host, &parts.method, &parts.uri);
@@ -263,8 +294,8 @@ fn take_rest(conn: &Connection, unread: Incoming, response: &mut Response<ReplyB
     }
 }
 
-/// What every answer carries.
-fn finish(conn: &Connection, response: &mut Response<ReplyBody>, id: RequestId) {
+/// What every answer carries besides its id.
+fn finish(conn: &Connection, response: &mut Response<ReplyBody>) {
     let last = conn.shard.stop.is_requested() && response.status() != StatusCode::SWITCHING_PROTOCOLS;
     let headers: &mut HeaderMap = response.headers_mut();
     if conn.wire.is_http2() {
@@ -272,7 +303,6 @@ fn finish(conn: &Connection, response: &mut Response<ReplyBody>, id: RequestId) 
     } else if last {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    headers.insert(REQUEST_ID, reply::id_value(&id));
     if let (Role::Https, Some(hsts)) = (conn.role, &conn.shard.server.hsts) {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
     }

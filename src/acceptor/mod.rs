@@ -18,14 +18,19 @@ mod chunks;
 mod client_socket;
 mod client_stream;
 mod connection;
+mod date;
 mod drain;
 mod error;
+mod fast_answer;
+mod fast_head;
+mod fast_path;
 mod forward;
 mod framing;
 mod h2c;
 mod h2c_body;
 mod headers;
 mod http;
+mod http1;
 mod in_hand;
 mod last_route;
 mod link;
@@ -33,6 +38,7 @@ mod listen;
 mod outbox;
 mod patience;
 mod peer;
+mod read_ahead;
 mod reply;
 mod reply_body;
 mod request_body;
@@ -81,6 +87,7 @@ pub use bind::{BindError, bind_port};
 
 use access_log::AccessLog as ShardLog;
 use access_writer::AccessWriter;
+use date::HttpDate;
 use listen::{Gate, accept};
 use outbox::Outbox;
 use peer::RateLimit;
@@ -156,6 +163,7 @@ impl Acceptor {
                     channels: h2c::Channels::default(),
                     stock: Stock::default(),
                     outbox: Outbox::default(),
+                    date: HttpDate::default(),
                     pulses,
                 };
                 run_shard(shard, listeners, &gate);

@@ -31,11 +31,6 @@ pub(super) struct Host<'a> {
 /// # Errors
 /// [`ServeError::Malformed`], [`ServeError::TargetTooLong`], [`ServeError::Method`].
 pub(super) fn check<'a>(parts: &'a Parts, conn: &Connection) -> Result<Host<'a>, ServeError> {
-    let number = conn.requests.get();
-    conn.requests.set(number + 1);
-    if let Some(flaw) = conn.wire.flaw(number) {
-        return Err(ServeError::Malformed(flaw.text()));
-    }
     if !parts.method.as_str().bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-') {
         return Err(ServeError::Malformed("its method is not in upper case"));
     }

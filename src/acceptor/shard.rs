@@ -20,6 +20,8 @@ use crate::stop::Stop;
 
 use super::access_log::AccessLog;
 use super::client_stream::Wire;
+use super::date::HttpDate;
+use super::framing::Flaw;
 use super::h2c::Channels;
 use super::last_route::LastRoute;
 use super::outbox::Outbox;
@@ -58,6 +60,7 @@ pub(super) struct Shard {
     pub(super) channels: Channels,
     pub(super) stock: Stock,
     pub(super) outbox: Outbox,
+    pub(super) date: HttpDate,
     /// Its accept loops tell here that they go round.
     pub(super) pulses: Pulses,
 }
@@ -82,7 +85,7 @@ pub(super) struct Connection {
     /// The name asked for in the TLS handshake.
     pub(super) sni: Option<HostName>,
     pub(super) wire: Arc<Wire>,
-    /// Requests so far.
+    /// Requests so far that the parser behind [`Wire`] has seen.
     pub(super) requests: std::cell::Cell<u64>,
     pub(super) last: LastRoute,
 }
@@ -93,6 +96,13 @@ impl Connection {
             Role::Https => "https",
             Role::Http | Role::Redirect => "http",
         }
+    }
+
+    /// What is wrong with the head of the request that the parser brings now; to be asked once for each.
+    pub(super) fn flaw_of_next(&self) -> Option<Flaw> {
+        let number = self.requests.get();
+        self.requests.set(number + 1);
+        self.wire.flaw(number)
     }
 
     /// The app that the name in the handshake belongs to, when it belongs to one.

@@ -214,21 +214,42 @@ const CASES: &[(&str, &str, Fate)] = &[
     ("a target without a slash", "GET a HTTP/1.1|Host: localhost||", Refused(400)),
 ];
 
-/// Runs a case; what stands behind it on the connection is a second request that must be its own or nothing.
-async fn run(server: &Server, number: usize, case: &str) -> String {
+/// Where on its connection a case stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Place {
+    First,
+    /// Between others that are plain.
+    Amid,
+}
+
+/// Runs a case; what stands behind it on the connection are requests that must be their own or nothing.
+async fn run(server: &Server, number: usize, case: &str, place: Place) -> String {
     let bytes = case.replace('@', &format!("/view?case={number}")).replace('|', "\r\n");
-    let behind =
-        format!("GET /view?behind={number} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    server.raw(bytes + &behind).await
+    let get = |name, field| format!("GET /view?{name}={number} HTTP/1.1\r\nHost: localhost\r\n{field}\r\n");
+    let close = "Connection: close\r\n";
+    let bytes = match place {
+        Place::First => bytes + &get("behind", close),
+        Place::Amid => get("before", "") + &bytes + &get("behind", "") + &get("last", close),
+    };
+    server.raw(bytes).await
 }
 
 #[tokio::test]
 async fn every_request_is_refused_or_seen_by_the_worker_as_it_was_meant() {
+    run_all(Place::First).await;
+}
+
+#[tokio::test]
+async fn so_it_is_between_plain_requests() {
+    run_all(Place::Amid).await;
+}
+
+async fn run_all(place: Place) {
     // Whatever waits for the rest of a request gives up soon.
     let limits = "limits.head = \"1s\"\nlimits.body_idle = \"1s\"";
     let server = Setup::scripted().words(&["w:2"]).server(limits).start().await;
     let answers = futures_util::future::join_all(
-        CASES.iter().enumerate().map(|(number, (_, case, _))| run(&server, number, case)),
+        CASES.iter().enumerate().map(|(number, (_, case, _))| run(&server, number, case, place)),
     )
     .await;
     let views = server.meeting.views();
@@ -237,8 +258,14 @@ async fn every_request_is_refused_or_seen_by_the_worker_as_it_was_meant() {
         let of_case: Vec<_> =
             views.iter().filter(|view| view.target.ends_with(&format!("case={number}"))).collect();
         let behind = views.iter().filter(|view| view.target.ends_with(&format!("behind={number}"))).count();
-        let statuses: Vec<_> =
+        let mut statuses: Vec<_> =
             answer.split("HTTP/1.").skip(1).filter_map(|rest| rest.get(2..5)?.parse::<u16>().ok()).collect();
+        if place == Place::Amid {
+            assert_eq!(statuses.remove(0), 200, "{name}: the one before it");
+            if matches!(fate, Passed(_)) {
+                assert_eq!(statuses.pop(), Some(200), "{name}: the last one");
+            }
+        }
         let found = match of_case[..] {
             [] => Refused(statuses.first().copied().unwrap_or_default()),
             [view] => Passed(view.field("content-length").map_or(0, |length| length.parse().unwrap())),
@@ -256,7 +283,8 @@ async fn every_request_is_refused_or_seen_by_the_worker_as_it_was_meant() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let targets = server.meeting.targets();
-    let known = |target: &&String| target.starts_with("/view?case=") || target.starts_with("/view?behind=");
+    let names = ["before", "case", "behind", "last"];
+    let known = |target: &&String| names.iter().any(|name| target.starts_with(&format!("/view?{name}=")));
     assert_eq!(targets.iter().find(|target| !known(target)), None, "a request that nobody sent");
     for view in views {
         let first = format!("{} {} HTTP/1.1\r\nhost: localhost\r\n", view.method, view.target);

@@ -28,5 +28,6 @@ mod serve;
 mod stop;
 mod streams;
 mod support;
+mod turns;
 mod unreachable;
 mod words;

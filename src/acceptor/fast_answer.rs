@@ -1,0 +1,243 @@
+//! Answers to plain requests (`fast_head`) on their way to the client: heads put into words, bodies framed.
+//!
+//! The client has said nothing of trailers, so it gets none (RFC 9110 §6.5.1). Never here: what an answer says.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice, Write as _};
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::SystemTime;
+
+use bytes::{Buf, Bytes};
+use http::StatusCode;
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::response::Parts;
+use http_body::{Body, Frame};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+use crate::name::RequestId;
+
+use super::date::HttpDate;
+use super::headers::has_token;
+use super::http::Answer;
+use super::read_ahead::ReadAhead;
+use super::reply::REQUEST_ID;
+use super::reply_body::{CutShort, ReplyBody};
+use super::worker_head::write_field;
+
+/// What becomes of the connection after an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum After {
+    Keep,
+    Close,
+}
+
+/// Sends a whole answer. `out` is memory to use again.
+///
+/// # Errors
+/// When the client is gone, or the answer breaks off: the connection is to be cut, for the client to see that.
+///
+/// # Cancel safety
+/// None: the client may have got any part of it.
+pub(super) async fn send(
+    answer: Answer,
+    client: &mut ReadAhead<'_>,
+    out: &mut Vec<u8>,
+    date: &HttpDate,
+) -> io::Result<After> {
+    let (head, mut body) = answer.response.into_parts();
+    let framing = framing_of(head.status, body.size_hint().exact());
+    out.clear();
+    let after = write_head(out, &head, &answer.id, framing, date);
+    while framing != Framing::None && !body.is_end_stream() {
+        let frame = match next_frame(&mut body, client, out).await? {
+            Some(Ok(frame)) => frame,
+            Some(Err(cut)) => {
+                write_out(client, out).await?;
+                return Err(io::Error::other(cut));
+            }
+            None => break,
+        };
+        if let Ok(data) = frame.into_data() {
+            put(data, framing, client, out).await?;
+        }
+    }
+    if framing == Framing::Chunked {
+        out.extend_from_slice(b"0\r\n\r\n");
+    }
+    write_out(client, out).await?;
+    Ok(after)
+}
+
+/// Nothing waits to be written while the body is waited for.
+async fn next_frame(
+    body: &mut ReplyBody,
+    client: &mut ReadAhead<'_>,
+    out: &mut Vec<u8>,
+) -> io::Result<Option<Result<Frame<Bytes>, CutShort>>> {
+    if let Poll::Ready(frame) = poll_fn(|cx| Poll::Ready(Pin::new(&mut *body).poll_frame(cx))).await {
+        return Ok(frame);
+    }
+    write_out(client, out).await?;
+    let frame = client.unless_gone(|cx| Pin::new(&mut *body).poll_frame(cx)).await;
+    frame.ok_or_else(|| io::ErrorKind::ConnectionReset.into())
+}
+
+/// Adds to `out` what is little, and writes what is much.
+async fn put(data: Bytes, framing: Framing, client: &mut ReadAhead<'_>, out: &mut Vec<u8>) -> io::Result<()> {
+    if data.is_empty() {
+        // A chunk of nothing would be the end.
+        return Ok(());
+    }
+    if framing == Framing::Chunked {
+        // Writing to a Vec cannot fail.
+        let _ = write!(out, "{:x}\r\n", data.len());
+    }
+    if out.len() + data.len() <= LITTLE {
+        out.extend_from_slice(&data);
+    } else {
+        write_both(client, out, data).await?;
+        out.clear();
+    }
+    if framing == Framing::Chunked {
+        out.extend_from_slice(b"\r\n");
+    }
+    Ok(())
+}
+
+async fn write_both(client: &mut ReadAhead<'_>, out: &[u8], data: Bytes) -> io::Result<()> {
+    let mut both = Buf::chain(out, data);
+    while both.has_remaining() {
+        let mut pieces = [IoSlice::new(&[]); 2];
+        let count = both.chunks_vectored(&mut pieces);
+        let written =
+            poll_fn(|cx| Pin::new(&mut *client.stream).poll_write_vectored(cx, &pieces[..count])).await?;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        both.advance(written);
+    }
+    Ok(())
+}
+
+async fn write_out(client: &mut ReadAhead<'_>, out: &mut Vec<u8>) -> io::Result<()> {
+    client.stream.write_all(out).await?;
+    out.clear();
+    client.stream.flush().await
+}
+
+/// How an answer's body is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Framing {
+    /// It has none.
+    None,
+    Length(u64),
+    Chunked,
+}
+
+/// RFC 9112 §6.3, for an answer to a GET.
+fn framing_of(status: StatusCode, length: Option<u64>) -> Framing {
+    match length {
+        _ if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) => Framing::None,
+        Some(length) => Framing::Length(length),
+        None => Framing::Chunked,
+    }
+}
+
+fn write_head(out: &mut Vec<u8>, head: &Parts, id: &RequestId, framing: Framing, date: &HttpDate) -> After {
+    let mut after = After::Keep;
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(head.status.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(head.status.canonical_reason().unwrap_or_default().as_bytes());
+    out.extend_from_slice(b"\r\n");
+    for (name, value) in &head.headers {
+        match *name {
+            CONTENT_LENGTH | TRANSFER_ENCODING => continue,
+            _ if *name == REQUEST_ID => continue,
+            CONNECTION if has_token(value, "close") => after = After::Close,
+            _ => {}
+        }
+        write_field(out, name.as_str(), value.as_bytes());
+    }
+    match framing {
+        Framing::None => {}
+        Framing::Length(length) => {
+            write_field(out, "content-length", itoa::Buffer::new().format(length).as_bytes());
+        }
+        Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+    }
+    write_field(out, "x-request-id", id.as_bytes());
+    write_field(out, "date", &date.at(SystemTime::now()));
+    out.extend_from_slice(b"\r\n");
+    after
+}
+
+/// Up to here pieces of a body are copied behind what goes before them, to be written together.
+const LITTLE: usize = 4 << 10;
+
+#[cfg(test)]
+mod tests {
+    use http::header::{CONTENT_TYPE, HeaderValue};
+    use http::{HeaderName, Response};
+
+    use super::*;
+
+    fn head_of(
+        status: u16,
+        length: Option<u64>,
+        fields: &[(HeaderName, &'static str)],
+    ) -> (String, Framing, After) {
+        let mut response = Response::new(());
+        *response.status_mut() = StatusCode::from_u16(status).unwrap();
+        for (name, value) in fields {
+            response.headers_mut().append(name.clone(), HeaderValue::from_static(value));
+        }
+        let (head, ()) = response.into_parts();
+        let framing = framing_of(head.status, length);
+        let mut out = Vec::new();
+        let id = RequestId::parse(b"request-1").unwrap();
+        let after = write_head(&mut out, &head, &id, framing, &HttpDate::default());
+        let text = String::from_utf8(out).unwrap();
+        let (head, date) = text.split_once("date: ").unwrap();
+        assert!(date.ends_with(" GMT\r\n\r\n"), "{date}");
+        (head.replace("\r\n", "|"), framing, after)
+    }
+
+    #[test]
+    fn a_head_says_how_its_body_ends_once_whatever_the_worker_said() {
+        let said = [(CONTENT_LENGTH, "0005"), (CONTENT_TYPE, "text/plain"), (CONTENT_LENGTH, "5")];
+        let (head, framing, after) = head_of(200, Some(5), &said);
+        assert_eq!(
+            head,
+            "HTTP/1.1 200 OK|content-type: text/plain|content-length: 5|x-request-id: request-1|"
+        );
+        assert_eq!((framing, after), (Framing::Length(5), After::Keep));
+
+        let (head, framing, _) = head_of(404, None, &[(TRANSFER_ENCODING, "chunked")]);
+        assert_eq!(head, "HTTP/1.1 404 Not Found|transfer-encoding: chunked|x-request-id: request-1|");
+        assert_eq!(framing, Framing::Chunked);
+    }
+
+    #[test]
+    fn what_has_no_body_says_nothing_of_one() {
+        for status in [204, 304] {
+            let (head, framing, _) = head_of(status, Some(0), &[(CONTENT_LENGTH, "7")]);
+            assert_eq!(framing, Framing::None);
+            assert!(!head.contains("content-length"), "{head}");
+        }
+    }
+
+    #[test]
+    fn the_id_is_the_request_s_and_a_code_without_a_name_has_none() {
+        let (head, ..) = head_of(299, Some(0), &[(REQUEST_ID, "of-the-worker")]);
+        assert_eq!(head, "HTTP/1.1 299 |content-length: 0|x-request-id: request-1|");
+    }
+
+    #[test]
+    fn an_answer_that_closes_says_so_and_does() {
+        let (head, _, after) = head_of(400, Some(0), &[(CONNECTION, "close")]);
+        assert!(head.contains("connection: close|"), "{head}");
+        assert_eq!(after, After::Close);
+    }
+}

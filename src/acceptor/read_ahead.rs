@@ -1,0 +1,68 @@
+//! A client's stream with what was read from it and not yet taken.
+//!
+//! While an answer is made, reading goes on: that is how a client's end is noticed. Never here: what the bytes mean.
+
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+
+use super::client_stream::ClientStream;
+
+/// See the module. Dropping it loses what was read ahead.
+pub(super) struct ReadAhead<'a> {
+    pub(super) stream: &'a mut ClientStream,
+    buffer: BytesMut,
+    /// Read and not yet taken.
+    pub(super) bytes: Bytes,
+}
+
+impl<'a> ReadAhead<'a> {
+    pub(super) fn new(stream: &'a mut ClientStream) -> Self {
+        Self { stream, buffer: BytesMut::new(), bytes: Bytes::new() }
+    }
+
+    /// Reads something when there is nothing ahead. Ready with false when the client sends no more.
+    pub(super) fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        if !self.bytes.is_empty() {
+            return Poll::Ready(Ok(true));
+        }
+        // Even an empty rest would keep the memory that is read over here.
+        self.bytes = Bytes::new();
+        // Asking the socket costs less than asking TLS.
+        ready!(self.stream.poll_readable(cx));
+        self.buffer.reserve(READ);
+        let read = ready!(self.stream.poll_piece(cx, &mut self.buffer))?;
+        self.bytes = self.buffer.split().freeze();
+        Poll::Ready(Ok(read > 0))
+    }
+
+    /// What `work` brings, or `None` if the client is gone before that.
+    ///
+    /// # Cancel safety
+    /// As `work`.
+    pub(super) async fn unless_gone<T>(
+        &mut self,
+        mut work: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Option<T> {
+        poll_fn(|cx| match work(cx) {
+            Poll::Ready(done) => Poll::Ready(Some(done)),
+            Poll::Pending => self.poll_gone(cx).map(|()| None),
+        })
+        .await
+    }
+
+    /// Ready when the client has hung up, as far as that can be seen: what it has sent ahead stands before its end.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.bytes.is_empty() {
+            if !matches!(ready!(self.poll_more(cx)), Ok(true)) {
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    }
+}
+
+/// Most heads are far smaller; what does not fit is left to hyper.
+const READ: usize = 8 << 10;
