@@ -64,18 +64,17 @@ pub(super) struct Named(Vec<HeaderName>);
 
 impl Named {
     pub(super) fn of(headers: &HeaderMap) -> Self {
-        let mut names = Vec::new();
-        for value in headers.get_all(header::CONNECTION) {
-            for token in value.as_bytes().split(|byte| *byte == b',') {
-                let token = token.trim_ascii();
-                let common =
-                    token.eq_ignore_ascii_case(b"keep-alive") || token.eq_ignore_ascii_case(b"close");
-                if !common && let Ok(name) = HeaderName::from_bytes(token) {
-                    names.push(name);
-                }
-            }
-        }
-        Self(names)
+        Self(headers.get_all(header::CONNECTION).iter().flat_map(Self::in_value).collect())
+    }
+
+    /// Those that one `Connection` names.
+    pub(super) fn in_value(value: &HeaderValue) -> impl Iterator<Item = HeaderName> {
+        let tokens = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        let about_itself =
+            |token: &[u8]| token.eq_ignore_ascii_case(b"keep-alive") || token.eq_ignore_ascii_case(b"close");
+        tokens
+            .filter(move |token| !about_itself(token))
+            .filter_map(|token| HeaderName::from_bytes(token).ok())
     }
 
     pub(super) fn has(&self, name: &HeaderName) -> bool {
@@ -88,12 +87,17 @@ impl Named {
     }
 }
 
+/// Whether a field of an answer is between server and worker, or one that the server writes itself.
+pub(super) fn is_between_neighbours(name: &str) -> bool {
+    is_hop_by_hop(name) || name == "date" || name.starts_with("rip-")
+}
+
 /// Takes out of a worker's answer what clients must not see, and what the server writes itself.
 pub(super) fn clean_answer(headers: &mut HeaderMap, keep_trailer: bool) {
     let named = Named::of(headers);
     let goes = |name: &HeaderName| match name.as_str() {
         "trailer" => !keep_trailer,
-        text => is_hop_by_hop(text) || text == "date" || text.starts_with("rip-") || named.has(name),
+        text => is_between_neighbours(text) || named.has(name),
     };
     // Few answers have more than one such field.
     while let Some(name) = headers.keys().find(|name| goes(name)).cloned() {

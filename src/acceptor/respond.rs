@@ -31,12 +31,15 @@ pub(super) fn respond(
     upload: Option<Box<Upload>>,
     recording: &mut Recording,
 ) -> Result<Response<ReplyBody>, ServeError> {
-    note_reloads(&answer.lease, &head.headers);
+    if !head.clean {
+        note_reloads(&answer.lease, &head.headers);
+    }
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
         return tunnel::open(request.upgrade.take(), head, answer, recording);
     }
-    let chunked = head.framing == ReceiveFraming::Chunked;
-    clean_answer(&mut head.headers, chunked);
+    if !head.clean {
+        clean_answer(&mut head.headers, head.framing == ReceiveFraming::Chunked);
+    }
     let stream = is_event_stream(&head.headers);
     let length = answer.decoder.remaining();
     let whole = take_whole(&mut answer);

@@ -10,7 +10,7 @@ use http::{Method, StatusCode, Uri};
 
 use crate::name::RequestId;
 
-use super::headers::{Named, has_token, passes_to_worker};
+use super::headers::{Named, has_token, is_between_neighbours, passes_to_worker};
 
 /// How a request's body is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,6 +144,8 @@ pub(super) fn write_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
 pub(super) struct AnswerHead {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
+    /// Whether all of them are for the client.
+    pub(super) clean: bool,
     pub(super) framing: ReceiveFraming,
     /// Whether the worker keeps the connection open after this answer.
     pub(super) keepalive: bool,
@@ -180,23 +182,27 @@ pub(super) fn parse_answer(buf: &mut Bytes, method: &Method) -> Result<Option<An
     let http11 = parsed.version == Some(1);
     let (headers, said) = build_headers(&whole, parsed.headers)?;
     buf.advance(length);
-    let says = |token| said.connection && any_token(&headers, token);
-    let keepalive = !says("close") && (http11 || says("keep-alive"));
+    let keepalive = !said.close && (http11 || said.keepalive);
+    let clean = !said.more;
     let framing = receive_framing(status, method, said, http11)?;
     Ok(Some(AnswerHead {
         status,
         headers,
+        clean,
         framing,
         keepalive: keepalive && framing != ReceiveFraming::Close,
     }))
 }
 
-/// What the fields of an answer's head say about its end, noted as they pass by.
+/// What the fields of an answer's head say to the server, noted as they pass by.
 #[derive(Default)]
 struct Said {
-    connection: bool,
+    close: bool,
+    keepalive: bool,
     encoding: Option<HeaderValue>,
     length: Option<u64>,
+    /// Something that is looked at later, and taken out then.
+    more: bool,
 }
 
 fn build_headers(head: &Bytes, fields: &[httparse::Header<'_>]) -> Result<(HeaderMap, Said), &'static str> {
@@ -207,33 +213,51 @@ fn build_headers(head: &Bytes, fields: &[httparse::Header<'_>]) -> Result<(Heade
             HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| "a field's name is malformed")?;
         let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value))
             .map_err(|_| "a field's value is malformed")?;
-        said.note(&name, &value)?;
-        headers.append(name, value);
+        if said.note(&name, &value)? == Use::More {
+            headers.append(name, value);
+        }
     }
     Ok((headers, said))
 }
 
-impl Said {
-    /// RFC 9112 §6.3, strictly: what is said twice is the same, or no answer.
-    fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<(), &'static str> {
-        if name == header::CONNECTION {
-            self.connection = true;
-        } else if name == header::TRANSFER_ENCODING {
-            if self.encoding.replace(value.clone()).is_some() {
-                return Err("it has two Transfer-Encoding fields");
-            }
-        } else if name == header::CONTENT_LENGTH {
-            let length = parse_length(value)?;
-            if self.length.replace(length).is_some_and(|other| other != length) {
-                return Err("its Content-Length fields differ");
-            }
-        }
-        Ok(())
-    }
+/// What a field is good for once it was noted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    None,
+    More,
 }
 
-fn any_token(headers: &HeaderMap, token: &str) -> bool {
-    headers.get_all(header::CONNECTION).iter().any(|value| has_token(value, token))
+impl Said {
+    /// RFC 9112 §6.3, strictly: what is said twice is the same, or no answer.
+    fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<Use, &'static str> {
+        match *name {
+            header::CONTENT_LENGTH => {
+                let length = parse_length(value)?;
+                if self.length.replace(length).is_some_and(|other| other != length) {
+                    return Err("its Content-Length fields differ");
+                }
+            }
+            header::TRANSFER_ENCODING => {
+                self.more = true;
+                if self.encoding.replace(value.clone()).is_some() {
+                    return Err("it has two Transfer-Encoding fields");
+                }
+            }
+            header::DATE => return Ok(Use::None),
+            header::CONNECTION => return Ok(self.note_connection(value)),
+            _ if name == "keep-alive" => return Ok(Use::None),
+            _ => self.more |= is_between_neighbours(name.as_str()),
+        }
+        Ok(Use::More)
+    }
+
+    fn note_connection(&mut self, value: &HeaderValue) -> Use {
+        self.close |= has_token(value, "close");
+        self.keepalive |= has_token(value, "keep-alive");
+        let names = Named::in_value(value).next().is_some();
+        self.more |= names;
+        if names { Use::More } else { Use::None }
+    }
 }
 
 /// RFC 9112 §6.3, strictly: what is ambiguous is no answer.
@@ -329,6 +353,30 @@ mod tests {
         let head =
             parse("HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\n\r\n", &Method::GET).unwrap().unwrap();
         assert_eq!(head.framing, ReceiveFraming::None);
+    }
+
+    #[test]
+    fn what_is_said_to_the_server_alone_is_no_field_of_the_answer() {
+        let fields = |text: &str| {
+            let head = parse(&format!("HTTP/1.1 200 OK\r\n{text}\r\n"), &Method::GET).unwrap().unwrap();
+            let names: Vec<_> = head.headers.keys().map(|name| name.as_str().to_owned()).collect();
+            (names.join(" "), head.clean, head.keepalive)
+        };
+        let node = "Content-Length: 2\r\nDate: now\r\nConnection: keep-alive\r\nKeep-Alive: timeout=5\r\n";
+        assert_eq!(fields(node), ("content-length".into(), true, true));
+        let last = "Content-Length: 2\r\nConnection: Close\r\n";
+        assert_eq!(fields(last), ("content-length".into(), true, false));
+        for (field, name) in [
+            ("Connection: x-hop", "connection"),
+            ("Connection: keep-alive, X-Hop", "connection"),
+            ("Rip-Reloads: 1", "rip-reloads"),
+            ("Trailer: x", "trailer"),
+            ("Upgrade: x", "upgrade"),
+            ("Proxy-Connection: close", "proxy-connection"),
+        ] {
+            let (names, clean, keepalive) = fields(&format!("Content-Length: 2\r\n{field}\r\n"));
+            assert_eq!((names, clean, keepalive), (format!("content-length {name}"), false, true), "{field}");
+        }
     }
 
     #[test]
