@@ -253,7 +253,7 @@ impl ClientStream {
         }
     }
 
-    /// Adds what comes next to the room that is left in `buffer`, in one piece: to look for another is left to the next
+    /// Adds what comes next to `buffer`, in one piece of at most a TLS record: to look for another is left to the next
     /// call. Ready with 0 at the end.
     pub(super) fn poll_piece(
         &mut self,
@@ -261,12 +261,15 @@ impl ClientStream {
         buffer: &mut BytesMut,
     ) -> Poll<io::Result<usize>> {
         match &mut self.transport {
-            Transport::Plain(socket) => poll_read_buf(Pin::new(socket), cx, buffer),
+            Transport::Plain(socket) => {
+                buffer.reserve(READ);
+                poll_read_buf(Pin::new(socket), cx, buffer)
+            }
             Transport::Tls(stream) => {
                 let mut stream = Pin::new(stream.as_mut());
                 let piece = ready!(stream.as_mut().poll_fill_buf(cx))?;
-                let length = piece.len().min(buffer.capacity() - buffer.len());
-                buffer.extend_from_slice(&piece[..length]);
+                let length = piece.len();
+                buffer.extend_from_slice(piece);
                 stream.consume(length);
                 Poll::Ready(Ok(length))
             }
@@ -366,5 +369,7 @@ impl ClientStream {
     }
 }
 
+/// Room for a piece of which the length is not known.
+const READ: usize = 4 << 10;
 /// As much as a client may still send after an early answer.
 const LINGER_BYTES: usize = 4 << 20;

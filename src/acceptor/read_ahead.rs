@@ -32,7 +32,6 @@ impl<'a> ReadAhead<'a> {
         self.bytes = Bytes::new();
         // Asking the socket costs less than asking TLS.
         ready!(self.stream.poll_readable(cx));
-        self.buffer.reserve(READ);
         let read = ready!(self.stream.poll_piece(cx, &mut self.buffer))?;
         self.bytes = self.buffer.split().freeze();
         Poll::Ready(Ok(read > 0))
@@ -63,6 +62,3 @@ impl<'a> ReadAhead<'a> {
         Poll::Pending
     }
 }
-
-/// Most heads are far smaller; what does not fit is left to hyper.
-const READ: usize = 8 << 10;
