@@ -1,6 +1,6 @@
 //! The byte stream to a client, with what the connection's timers have to know of it.
 //!
-//! Reads pass through [`Framing`]; writes that wait are dated. Never here: ending a connection (`connection`).
+//! What hyper reads passes through [`Framing`]; writes that wait are dated. Never here: ending a connection (`connection`).
 
 use std::io;
 use std::pin::Pin;

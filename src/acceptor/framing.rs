@@ -1,4 +1,4 @@
-//! A second look at the raw head of every HTTP/1 request, for what the parser behind it is lenient about.
+//! A second look at the raw head of every HTTP/1 request that hyper parses, for what it is lenient about.
 //!
 //! hyper lets `Transfer-Encoding` win over `Content-Length` and drops the latter before anybody can see it; it takes a
 //! bare LF for a line end. Both are refused here (RFC 9112 §2.2, §6.1), because a proxy in front of us might read the

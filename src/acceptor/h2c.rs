@@ -23,11 +23,11 @@ use crate::name::WorkerId;
 use crate::pool::{Condemned, Lease, Member};
 
 use super::access::Recording;
-use super::connection::OnThread;
 use super::error::ServeError;
 use super::forward::Outgoing;
 use super::h2c_body::{Passing, Upstream, pass};
 use super::headers::{Named, clean_answer, passes_to_worker};
+use super::http2::OnThread;
 use super::link::Link;
 use super::reply_body::ReplyBody;
 use super::request_body::RequestBody;

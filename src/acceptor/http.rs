@@ -2,6 +2,7 @@
 //!
 //! Reads like the list of steps; each step lives in a file of its own.
 
+use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -39,7 +40,7 @@ use super::worker_head::{Origin, RequestHead};
 pub(super) fn serve(
     conn: Rc<Connection>,
     mut request: Request<Incoming>,
-) -> impl Future<Output = Response<ReplyBody>> {
+) -> impl Future<Output = Result<Response<ReplyBody>, Infallible>> {
     let upgrade = upgrade_of(&mut request, &conn);
     let (parts, body) = request.into_parts();
     let body = (!body.is_end_stream()).then_some(body);
@@ -48,7 +49,7 @@ pub(super) fn serve(
     async move {
         let Answer { mut response, id } = answer_to(&conn, &parts, Extras { body, upgrade, flaw }).await;
         response.headers_mut().insert(REQUEST_ID, reply::id_value(&id));
-        response
+        Ok(response)
     }
 }
 

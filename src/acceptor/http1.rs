@@ -3,7 +3,6 @@
 //! Never here: deadlines (`connection`), or a single request (`http`).
 
 use std::cell::Cell;
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -58,10 +57,8 @@ async fn serve_any(conn: &Rc<Connection>, stream: ClientStream, limits: &Limits)
     let wire = Arc::clone(&conn.wire);
     let served = Rc::clone(conn);
     // Boxed: it is large, and would be moved from hand to hand before it is first asked for its answer.
-    let service = service_fn(move |request: http::Request<Incoming>| {
-        let answer = Box::pin(serve(Rc::clone(&served), request));
-        async move { Ok::<_, Infallible>(answer.await) }
-    });
+    let service =
+        service_fn(move |request: http::Request<Incoming>| Box::pin(serve(Rc::clone(&served), request)));
     let mut builder = http1::Builder::new();
     builder
         .header_read_timeout(None)

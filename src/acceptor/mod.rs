@@ -1,7 +1,8 @@
 //! The data path: connections in, requests to workers, answers out.
 //!
 //! ```text
-//! listen → tls → connection → http: route → request_body → forward (claim, link, send) → drain/buffer → reply_body
+//! listen → tls → http1 (fast_path, or hyper), http2 → http: route → request_body → forward (claim, link, send)
+//!        → drain/buffer → reply_body
 //! ```
 //!
 //! One thread per core, each with an event loop of its own; a connection stays on the thread that accepted it. Nothing
@@ -31,6 +32,7 @@ mod h2c_body;
 mod headers;
 mod http;
 mod http1;
+mod http2;
 mod in_hand;
 mod last_route;
 mod link;

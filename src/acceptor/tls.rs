@@ -16,8 +16,9 @@ use crate::name::HostName;
 
 use super::client_socket::ClientSocket;
 use super::client_stream::{ClientStream, Transport, Wire};
-use super::connection::{LINGER, serve_http2};
+use super::connection::LINGER;
 use super::http1::serve_http1;
+use super::http2::serve_http2;
 use super::last_route::LastRoute;
 use super::listen::Admission;
 use super::peer::Peer;
