@@ -49,6 +49,7 @@ pub(super) async fn send(
     let framing = framing_of(head.status, body.size_hint().exact());
     out.clear();
     let after = write_head(out, &head, &answer.id, framing, date);
+    let mut left = framing.length();
     while framing != Framing::None && !body.is_end_stream() {
         let frame = match next_frame(&mut body, client, out).await? {
             Some(Ok(frame)) => frame,
@@ -59,14 +60,24 @@ pub(super) async fn send(
             None => break,
         };
         if let Ok(data) = frame.into_data() {
+            left = less(left, data.len())?;
             put(data, framing, client, out).await?;
         }
+    }
+    if left.is_some_and(|left| left > 0) {
+        return Err(io::ErrorKind::UnexpectedEof.into());
     }
     if framing == Framing::Chunked {
         out.extend_from_slice(b"0\r\n\r\n");
     }
     write_out(client, out).await?;
     Ok(after)
+}
+
+/// What is left of a length. A body that is longer than its head says would be taken for the next answer.
+fn less(left: Option<u64>, data: usize) -> io::Result<Option<u64>> {
+    let rest = left.map(|left| left.checked_sub(data as u64).ok_or(io::ErrorKind::InvalidData));
+    Ok(rest.transpose()?)
 }
 
 /// Nothing waits to be written while the body is waited for.
@@ -133,6 +144,15 @@ enum Framing {
     None,
     Length(u64),
     Chunked,
+}
+
+impl Framing {
+    fn length(self) -> Option<u64> {
+        match self {
+            Self::Length(length) => Some(length),
+            Self::None | Self::Chunked => None,
+        }
+    }
 }
 
 /// RFC 9112 §6.3, for an answer to a GET.
@@ -217,6 +237,13 @@ mod tests {
         let (head, framing, _) = head_of(404, None, &[(TRANSFER_ENCODING, "chunked")]);
         assert_eq!(head, "HTTP/1.1 404 Not Found|transfer-encoding: chunked|x-request-id: request-1|");
         assert_eq!(framing, Framing::Chunked);
+    }
+
+    #[test]
+    fn a_body_may_not_be_longer_than_its_head_says() {
+        assert_eq!(less(Some(5), 5).unwrap(), Some(0));
+        assert_eq!(less(None, 5).unwrap(), None);
+        assert!(less(Some(4), 5).is_err());
     }
 
     #[test]
