@@ -101,8 +101,9 @@ impl Wire {
         let mut state = self.lock();
         state.open = state.open.saturating_sub(1);
         if state.open == 0 {
-            // The beginning of the next head may have come with this request.
-            let begun = state.framing.inside_head();
+            // The beginning of the next head may have come with this request; after an answer that was given early
+            // there is no next one.
+            let begun = !state.linger && state.framing.inside_head();
             state.phase = if begun { Phase::Head(now) } else { Phase::Idle(now) };
         }
     }
@@ -242,6 +243,11 @@ impl ClientStream {
     pub(super) fn put_back(&mut self, bytes: Bytes) {
         self.unread = bytes;
         self.watched = true;
+    }
+
+    /// Whether all that was put back was read again.
+    pub(super) fn has_no_unread(&self) -> bool {
+        self.unread.is_empty()
     }
 
     /// Ready when there is something to read, or the connection broke.

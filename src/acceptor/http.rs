@@ -93,8 +93,8 @@ pub(super) async fn answer_to(conn: &Rc<Connection>, parts: &Parts, extras: Extr
     recording.note_head(response.headers());
     recording.note(|record| {
         record.status = if record.reason == Some("client-gone") { 499 } else { response.status().as_u16() };
-        if parts.method == Method::HEAD && record.status != 499 {
-            // Whatever body there is stays here.
+        if has_no_body(&parts.method, &response) && record.status != 499 {
+            // Nobody asks for more of it, which is when others are complete.
             record.outcome = Outcome::Complete;
         }
     });
@@ -103,6 +103,13 @@ pub(super) async fn answer_to(conn: &Rc<Connection>, parts: &Parts, extras: Extr
         None => response.body_mut().record(recording),
     }
     Answer { response, id }
+}
+
+/// Whether the head is all of the answer that is sent (RFC 9112 §6.3), whatever body it has here.
+fn has_no_body(method: &Method, response: &Response<ReplyBody>) -> bool {
+    *method == Method::HEAD
+        || matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+        || response.body().is_end_stream()
 }
 
 /// A request without its body.

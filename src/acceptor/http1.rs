@@ -73,7 +73,7 @@ async fn serve_any(conn: &Rc<Connection>, stream: ClientStream, limits: &Limits)
             // Only upgrades take the parts away, and those have ended the connection.
             let parts = serving.into_parts()?;
             let stream = parts.io.into_inner();
-            if parts.read_buf.is_empty() {
+            if parts.read_buf.is_empty() && stream.has_no_unread() {
                 return Some(stream);
             }
             say(b"", stream).await;
@@ -90,8 +90,9 @@ async fn serve_any(conn: &Rc<Connection>, stream: ClientStream, limits: &Limits)
                 say(HEAD_TIMEOUT, parts.io.into_inner()).await;
             }
         }
-        End::Closed(_) if matches!(wire.waiting().0, Phase::Head(_)) => {
-            record_unread(conn, 499, "client-gone")
+        // Whoever was answered and has only begun to send more is no client that left.
+        End::Closed(Some(Err(_))) if matches!(wire.waiting().0, Phase::Head(_)) => {
+            record_unread(conn, 499, "client-gone");
         }
         End::Closed(_) | End::WriteTimeout => {}
     }

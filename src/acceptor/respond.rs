@@ -40,9 +40,10 @@ pub(super) fn respond(
     if !head.clean {
         clean_answer(&mut head.headers, head.framing == ReceiveFraming::Chunked);
     }
-    let stream = is_event_stream(&head.headers);
     let length = answer.decoder.remaining();
     let whole = take_whole(&mut answer);
+    // Events that are all there need no worker any more.
+    let stream = is_event_stream(&head.headers) && !matches!(whole, Whole::Yes(_));
     let upload = match upload {
         // What it has not taken of the request is not wanted any more.
         Some(rest) if stream || matches!(whole, Whole::Yes(_)) => {
