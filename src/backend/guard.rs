@@ -83,18 +83,24 @@ fn apply(wards: &mut Wards, line: &[u8]) {
 
 fn end(wards: &Wards) {
     signal_all(wards, Signal::TERM);
+    wait_while_alive(wards, PATIENCE);
+    signal_all(wards, Signal::KILL);
+    // What was killed is gone a moment later, and whoever comes after this guard takes it for gone.
+    wait_while_alive(wards, DYING);
+    for file in wards.values().flatten() {
+        fs::remove_file(file).ok();
+    }
+}
+
+fn wait_while_alive(wards: &Wards, limit: Duration) {
     let mut waited = Duration::ZERO;
-    while waited < PATIENCE && any_alive(wards) {
+    while waited < limit && any_alive(wards) {
         #[expect(
             clippy::disallowed_methods,
             reason = "one thread, and nothing tells when a foreign group is empty"
         )]
         std::thread::sleep(TICK);
         waited += TICK;
-    }
-    signal_all(wards, Signal::KILL);
-    for file in wards.values().flatten() {
-        fs::remove_file(file).ok();
     }
 }
 
@@ -110,6 +116,8 @@ fn any_alive(wards: &Wards) -> bool {
 }
 
 const PATIENCE: Duration = Duration::from_secs(5);
+/// For the kernel to end what was killed; together with the patience less than a new server waits for this guard.
+const DYING: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_millis(20);
 
 #[cfg(test)]
