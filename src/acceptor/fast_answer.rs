@@ -23,7 +23,7 @@ use super::http::Answer;
 use super::read_ahead::ReadAhead;
 use super::reply::REQUEST_ID;
 use super::reply_body::{CutShort, ReplyBody};
-use super::worker_head::write_field;
+use super::worker_head::{SendFraming, write_field};
 
 /// What becomes of the connection after an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,8 +49,11 @@ pub(super) async fn send(
     let framing = framing_of(head.status, body.size_hint().exact());
     out.clear();
     let after = write_head(out, &head, &answer.id, framing, date);
-    let mut left = framing.length();
-    while framing != Framing::None && !body.is_end_stream() {
+    let mut left = match framing {
+        SendFraming::Length(length) => Some(length),
+        SendFraming::None | SendFraming::Chunked => None,
+    };
+    while framing != SendFraming::None && !body.is_end_stream() {
         let frame = match next_frame(&mut body, client, out).await? {
             Some(Ok(frame)) => frame,
             Some(Err(cut)) => {
@@ -67,7 +70,7 @@ pub(super) async fn send(
     if left.is_some_and(|left| left > 0) {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    if framing == Framing::Chunked {
+    if framing == SendFraming::Chunked {
         out.extend_from_slice(b"0\r\n\r\n");
     }
     write_out(client, out).await?;
@@ -95,12 +98,17 @@ async fn next_frame(
 }
 
 /// Adds to `out` what is little, and writes what is much.
-async fn put(data: Bytes, framing: Framing, client: &mut ReadAhead<'_>, out: &mut Vec<u8>) -> io::Result<()> {
+async fn put(
+    data: Bytes,
+    framing: SendFraming,
+    client: &mut ReadAhead<'_>,
+    out: &mut Vec<u8>,
+) -> io::Result<()> {
     if data.is_empty() {
         // A chunk of nothing would be the end.
         return Ok(());
     }
-    if framing == Framing::Chunked {
+    if framing == SendFraming::Chunked {
         // Writing to a Vec cannot fail.
         let _ = write!(out, "{:x}\r\n", data.len());
     }
@@ -110,7 +118,7 @@ async fn put(data: Bytes, framing: Framing, client: &mut ReadAhead<'_>, out: &mu
         write_both(client, out, data).await?;
         out.clear();
     }
-    if framing == Framing::Chunked {
+    if framing == SendFraming::Chunked {
         out.extend_from_slice(b"\r\n");
     }
     Ok(())
@@ -137,34 +145,22 @@ async fn write_out(client: &mut ReadAhead<'_>, out: &mut Vec<u8>) -> io::Result<
     client.stream.flush().await
 }
 
-/// How an answer's body is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Framing {
-    /// It has none.
-    None,
-    Length(u64),
-    Chunked,
-}
-
-impl Framing {
-    fn length(self) -> Option<u64> {
-        match self {
-            Self::Length(length) => Some(length),
-            Self::None | Self::Chunked => None,
-        }
-    }
-}
-
 /// RFC 9112 §6.3, for an answer to a GET.
-fn framing_of(status: StatusCode, length: Option<u64>) -> Framing {
+fn framing_of(status: StatusCode, length: Option<u64>) -> SendFraming {
     match length {
-        _ if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) => Framing::None,
-        Some(length) => Framing::Length(length),
-        None => Framing::Chunked,
+        _ if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) => SendFraming::None,
+        Some(length) => SendFraming::Length(length),
+        None => SendFraming::Chunked,
     }
 }
 
-fn write_head(out: &mut Vec<u8>, head: &Parts, id: &RequestId, framing: Framing, date: &HttpDate) -> After {
+fn write_head(
+    out: &mut Vec<u8>,
+    head: &Parts,
+    id: &RequestId,
+    framing: SendFraming,
+    date: &HttpDate,
+) -> After {
     let mut after = After::Keep;
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(head.status.as_str().as_bytes());
@@ -181,11 +177,11 @@ fn write_head(out: &mut Vec<u8>, head: &Parts, id: &RequestId, framing: Framing,
         write_field(out, name.as_str(), value.as_bytes());
     }
     match framing {
-        Framing::None => {}
-        Framing::Length(length) => {
+        SendFraming::None => {}
+        SendFraming::Length(length) => {
             write_field(out, "content-length", itoa::Buffer::new().format(length).as_bytes());
         }
-        Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        SendFraming::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
     }
     write_field(out, "x-request-id", id.as_bytes());
     write_field(out, "date", &date.at(SystemTime::now()));
@@ -207,7 +203,7 @@ mod tests {
         status: u16,
         length: Option<u64>,
         fields: &[(HeaderName, &'static str)],
-    ) -> (String, Framing, After) {
+    ) -> (String, SendFraming, After) {
         let mut response = Response::new(());
         *response.status_mut() = StatusCode::from_u16(status).unwrap();
         for (name, value) in fields {
@@ -232,11 +228,11 @@ mod tests {
             head,
             "HTTP/1.1 200 OK|content-type: text/plain|content-length: 5|x-request-id: request-1|"
         );
-        assert_eq!((framing, after), (Framing::Length(5), After::Keep));
+        assert_eq!((framing, after), (SendFraming::Length(5), After::Keep));
 
         let (head, framing, _) = head_of(404, None, &[(TRANSFER_ENCODING, "chunked")]);
         assert_eq!(head, "HTTP/1.1 404 Not Found|transfer-encoding: chunked|x-request-id: request-1|");
-        assert_eq!(framing, Framing::Chunked);
+        assert_eq!(framing, SendFraming::Chunked);
     }
 
     #[test]
@@ -250,7 +246,7 @@ mod tests {
     fn what_has_no_body_says_nothing_of_one() {
         for status in [204, 304] {
             let (head, framing, _) = head_of(status, Some(0), &[(CONTENT_LENGTH, "7")]);
-            assert_eq!(framing, Framing::None);
+            assert_eq!(framing, SendFraming::None);
             assert!(!head.contains("content-length"), "{head}");
         }
     }

@@ -4,6 +4,7 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,10 +46,11 @@ pub(super) async fn serve_http1(conn: Rc<Connection>, mut stream: ClientStream) 
     }
 }
 
+/// Serves plain requests, within the deadlines.
 async fn serve_fast(conn: &Rc<Connection>, stream: &mut ClientStream, limits: &Limits) -> End<Left> {
     stream.leave_unwatched();
     let closing = Cell::new(false);
-    let mut serving = std::pin::pin!(serve_plain(conn, stream, &closing));
+    let mut serving = pin!(serve_plain(conn, stream, &closing));
     drive(&mut serving, &conn.wire, limits, &conn.shard.stop, |_| closing.set(true)).await
 }
 

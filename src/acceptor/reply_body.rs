@@ -130,7 +130,10 @@ impl Body for ReplyBody {
         match &self.source {
             Source::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
             Source::Piped(reader) => reader.length().map_or_else(SizeHint::default, SizeHint::with_exact),
-            Source::Direct(direct) => direct.size_hint(),
+            // Event streams may be of a known length, though few are.
+            Source::Direct(direct) => {
+                direct.decoder.remaining().map_or_else(SizeHint::default, SizeHint::with_exact)
+            }
             Source::Upstream(upstream) => upstream.size_hint(),
         }
     }
@@ -154,14 +157,6 @@ struct Direct {
 }
 
 impl Direct {
-    /// Event streams may be of a known length, though few are.
-    fn size_hint(&self) -> SizeHint {
-        match self.decoder.remaining() {
-            Some(length) if length > 0 => SizeHint::with_exact(length),
-            _ => SizeHint::default(),
-        }
-    }
-
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
         if self.decoder.remaining().is_none() && self.stopped.as_mut().poll(cx).is_ready() {
             return Poll::Ready(None);

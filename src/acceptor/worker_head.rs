@@ -12,7 +12,7 @@ use crate::name::RequestId;
 
 use super::headers::{Named, has_token, is_between_neighbours, passes_to_worker};
 
-/// How a request's body is sent.
+/// How a body is sent, of a request or an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SendFraming {
     None,

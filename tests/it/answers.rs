@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use http::Request;
 use http_body_util::Full;
 
-use crate::support::client::{Http2, whole};
+use crate::support::client::{Http2, path_of_bytes, whole};
 use crate::support::{Conn, Setup, until};
 
 /// What the server says to these bytes before it closes.
@@ -262,8 +262,7 @@ async fn an_answer_that_is_not_http_is_502() {
         "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Le",
     ] {
-        let hex: String = bytes.bytes().map(|byte| format!("{byte:02x}")).collect();
-        let reply = server.get(&format!("/bytes?hex={hex}")).await;
+        let reply = server.get(&path_of_bytes(bytes)).await;
         assert_eq!((reply.status, reply.reason()), (502, "bad-answer"), "{bytes:?}");
     }
     assert_eq!(server.get("/").await.status, 200);
@@ -280,9 +279,8 @@ async fn a_body_that_is_badly_framed_by_the_worker_is_cut() {
         "5;\nhello\r\n0\r\n\r\n",
     ] {
         let bytes = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
-        let hex: String = bytes.bytes().map(|byte| format!("{byte:02x}")).collect();
         let mut conn = server.connect().await;
-        conn.send_get(&format!("/bytes?hex={hex}")).await;
+        conn.send_get(&path_of_bytes(bytes)).await;
         let error = conn.try_reply("GET").await.map(|reply| (reply.status, reply.body)).unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof, "{chunks:?}");
     }
@@ -293,9 +291,8 @@ async fn bytes_behind_an_answer_never_become_the_next_one() {
     let server = Setup::scripted().start().await;
     let bytes =
         "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhelloHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
-    let hex: String = bytes.bytes().map(|byte| format!("{byte:02x}")).collect();
     let mut conn = server.connect().await;
-    assert_eq!(conn.get(&format!("/bytes?hex={hex}")).await.text(), "hello");
+    assert_eq!(conn.get(&path_of_bytes(bytes)).await.text(), "hello");
     assert_eq!(conn.get("/").await.text(), "hello from the worker\n");
 }
 

@@ -1,5 +1,6 @@
 //! Requests of every kind one after the other on the same connection: each gets its own answer, in their order.
 
+use crate::support::client::path_of_bytes;
 use crate::support::{Conn, Server, Setup, soon};
 
 /// A request's method and the rest of it, with `@` for the query that tells it from the others.
@@ -182,8 +183,7 @@ async fn an_answer_that_is_only_a_head_is_complete() {
         [(204, "content-type: text/event-stream"), (304, "content-type: text/event-stream"), (204, "x: y")]
     {
         let answer = format!("HTTP/1.1 {code} Said\r\n{fields}\r\n\r\n");
-        let hex: String = answer.bytes().map(|byte| format!("{byte:02x}")).collect();
-        let path = format!("/bytes?hex={hex}");
+        let path = path_of_bytes(answer);
         let reply = server.get(&path).await;
         assert_eq!((reply.status, reply.body.len()), (code, 0));
         let record = server.record(&path).await;
@@ -196,10 +196,10 @@ async fn events_of_a_known_length_keep_it() {
     let server = Setup::scripted().start().await;
     let answer =
         "HTTP/1.1 200 Said\r\ncontent-type: text/event-stream\r\ncontent-length: 9\r\n\r\ndata: a\n\n";
-    let hex: String = answer.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let path = path_of_bytes(answer);
     for field in ["", "TE: trailers\r\n"] {
         let mut conn = server.connect().await;
-        conn.send(format!("GET /bytes?hex={hex} HTTP/1.1\r\nHost: localhost\r\n{field}\r\n")).await;
+        conn.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{field}\r\n")).await;
         let reply = conn.reply("GET").await;
         assert_eq!((reply.field("content-length"), reply.text()), ("9", "data: a\n\n"), "{reply:?}");
     }

@@ -57,6 +57,12 @@ impl Reply {
     }
 }
 
+/// The path at which the scripted worker answers with exactly these bytes.
+pub(crate) fn path_of_bytes(answer: impl AsRef<[u8]>) -> String {
+    let hex: String = answer.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("/bytes?hex={hex}")
+}
+
 /// An HTTP/1.1 connection on which everything can be said.
 pub(crate) struct Conn {
     stream: Stream,
