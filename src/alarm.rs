@@ -6,7 +6,9 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep};
+
+use crate::timer::sleep_until;
 
 /// One timer for a row of deadlines, one at a time. Dropping it waits for none.
 #[derive(Debug, Default)]

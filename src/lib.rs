@@ -20,7 +20,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 ground | [`name`] [`backoff`] [`clock`] [`digest`] [`durable`] [`stop`] [`metrics`] [`logging`] [`sd`] [`pulse`] [`alarm`] |
+//! | 0 ground | [`name`] [`backoff`] [`clock`] [`digest`] [`durable`] [`stop`] [`metrics`] [`logging`] [`sd`] [`pulse`] [`timer`] [`alarm`] |
 //! | 1 words | [`spec`] |
 //! | 2 edges | [`config`] [`api`] |
 //! | 3 shared | [`pool`] [`directory`] |
@@ -44,6 +44,7 @@ pub mod name;
 pub mod pulse;
 pub mod sd;
 pub mod stop;
+pub mod timer;
 
 #[cfg(test)]
 mod seeded;

@@ -5,7 +5,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+
+use crate::timer::interval;
 
 /// All loops of the server. Clones are the same.
 #[derive(Clone, Debug, Default)]

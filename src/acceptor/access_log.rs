@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use crate::timer;
+
 use super::access_line::{self, Calendar, Entry};
 use super::access_writer::{Batch, Fields, Look, Outlet};
 
@@ -71,7 +73,7 @@ impl AccessLog {
         let Some(on) = &self.on else { return std::future::pending().await };
         loop {
             on.begun.notified().await;
-            tokio::time::sleep(AT_THE_LATEST).await;
+            timer::sleep(AT_THE_LATEST).await;
             self.hand_over();
         }
     }

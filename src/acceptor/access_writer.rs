@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use crate::metrics::Metrics;
 use crate::name::{AppName, GenerationId, RequestId, WorkerId};
 use crate::spec::AccessLog as Style;
+use crate::timer;
 
 use super::access_line::Entry;
 
@@ -154,7 +155,7 @@ pub(super) struct AccessWriter {
 impl AccessWriter {
     /// Waits until all records are written, but not for ever: nobody may be reading them.
     pub(super) async fn finish(self, limit: Duration) {
-        if tokio::time::timeout(limit, self.over).await.is_err() {
+        if timer::timeout(limit, self.over).await.is_err() {
             let records = self.backlog.records.load(Ordering::Relaxed);
             tracing::warn!(records, "the last access records are lost: nobody takes them");
         } else if self.thread.join().is_err() {

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::alarm::Elapsed;
 use crate::metrics::Metrics;
 use crate::pool::{Condemned, Lease};
+use crate::timer;
 
 use super::buffer::{Buffer, NoReader};
 use super::error::ServeError;
@@ -253,7 +254,7 @@ impl Answer {
         }
         let deadline = Instant::now() + limit;
         if self.decoder.remaining().is_some_and(|left| left <= WORTH_READING) {
-            match tokio::time::timeout_at(deadline, self.read_to_end()).await {
+            match timer::timeout_at(deadline, self.read_to_end()).await {
                 Ok(true) => {
                     self.give_back();
                     return;
@@ -272,7 +273,7 @@ impl Answer {
                 self.link.closed_by_worker().await;
             }
         };
-        if tokio::time::timeout_at(deadline, over).await.is_err() {
+        if timer::timeout_at(deadline, over).await.is_err() {
             self.condemn(Condemned::Stalled);
         }
     }

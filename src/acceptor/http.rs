@@ -17,6 +17,7 @@ use crate::directory::Route;
 use crate::name::RequestId;
 use crate::pool::HeldPlace;
 use crate::spec::{Protocol, Rules};
+use crate::timer;
 
 use super::access::{Outcome, Particulars, Recording};
 use super::builtin;
@@ -253,7 +254,7 @@ async fn wait_while_held(route: &Route, until: Instant) -> Result<(), ServeError
         if place.is_none() {
             place = Some(route.app.pool.hold().map_err(|_| ServeError::QueueFull)?);
         }
-        match tokio::time::timeout_at(until, standing.changed()).await {
+        match timer::timeout_at(until, standing.changed()).await {
             Ok(Ok(())) => {}
             // The host was removed while the request waited.
             Ok(Err(_)) => return Err(ServeError::UnknownHost),

@@ -17,6 +17,7 @@ use tokio::io::AsyncWriteExt;
 
 use crate::spec::Limits;
 use crate::stop::Stop;
+use crate::timer;
 
 use super::client_stream::{ClientStream, Phase, Wire};
 use super::connection::{End, LINGER, drive};
@@ -107,9 +108,9 @@ async fn rest(stream: &ClientStream, wire: &Wire, limits: &Limits, stop: &Stop) 
     tokio::select! {
         biased;
         () = poll_fn(|cx| stream.poll_readable(cx)) => true,
-        () = tokio::time::sleep_until(since + limits.keepalive) => false,
+        () = timer::sleep_until(since + limits.keepalive) => false,
         // A request may be on its way.
-        () = stop.requested() => tokio::time::timeout(LINGER, poll_fn(|cx| stream.poll_readable(cx))).await.is_ok(),
+        () = stop.requested() => timer::timeout(LINGER, poll_fn(|cx| stream.poll_readable(cx))).await.is_ok(),
     }
 }
 
@@ -120,7 +121,7 @@ async fn say(bytes: &[u8], mut stream: ClientStream) {
         stream.shutdown().await
     };
     // A client that does not even read this is gone.
-    let _ = tokio::time::timeout(LAST_WORDS, words).await;
+    let _ = timer::timeout(LAST_WORDS, words).await;
 }
 
 /// The least buffer hyper takes.

@@ -10,9 +10,10 @@ use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 
 use crate::stop::Stop;
+use crate::timer::HyperTimer;
 
 use super::client_stream::ClientStream;
 use super::connection::drive;
@@ -29,7 +30,7 @@ pub(super) async fn serve_http2(conn: Rc<Connection>, stream: ClientStream) {
         service_fn(move |request: http::Request<Incoming>| Box::pin(serve(Rc::clone(&conn), request)));
     let mut builder = http2::Builder::new(OnThread(shard.stop.clone()));
     builder
-        .timer(TokioTimer::new())
+        .timer(HyperTimer)
         .max_concurrent_streams(limits.h2_streams)
         .max_header_list_size(u32::try_from(limits.max_head).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(Some(RESET_STREAMS))

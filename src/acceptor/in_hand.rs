@@ -10,6 +10,7 @@ use http::{Method, StatusCode};
 use tokio::time::Instant;
 
 use crate::pool::{Condemned, Lease};
+use crate::timer;
 
 use super::drain::Answer;
 use super::forward::{Failed, Outgoing};
@@ -81,7 +82,7 @@ impl Drop for InHand {
             if !sent {
                 link.end_request();
             }
-            match tokio::time::timeout_at(deadline, read_head(&mut link, &method)).await {
+            match timer::timeout_at(deadline, read_head(&mut link, &method)).await {
                 Ok(Ok(head)) => {
                     let decoder = BodyDecoder::new(head.framing);
                     Answer { lease, link, decoder, keep: head.keepalive && sent }.abandon(hang_up).await;

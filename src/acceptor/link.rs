@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::alarm::{Alarm, Elapsed};
 use crate::pool::{Address, Lease, Member, Parked, WorkerStream};
+use crate::timer;
 
 use super::outbox::{Outbox, Posted};
 use super::shard::Shard;
@@ -55,7 +56,7 @@ impl Link {
     /// # Errors
     /// As [`open`](Self::open).
     pub(super) async fn open_new(member: &Member, shard: &Shard, limit: Duration) -> io::Result<Self> {
-        let socket = tokio::time::timeout(limit, member.address.connect())
+        let socket = timer::timeout(limit, member.address.connect())
             .await
             .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "connecting took too long")))?;
         Ok(Self::over(Arc::new(WorkerStream::new(socket)?), Alarm::new(), false, shard))
@@ -78,16 +79,15 @@ impl Link {
         if now.saturating_duration_since(parked.since) > MAX_REST {
             return None;
         }
-        // A timer cannot change its thread; neither may it be asked once that has ended.
-        let (stream, alarm, silent) = if parked.shard == shard.index {
+        let (stream, silent) = if parked.shard == shard.index {
             let silent = parked.stream.is_silent();
-            (parked.stream, parked.alarm, silent)
+            (parked.stream, silent)
         } else {
             let stream = Arc::into_inner(parked.stream)?.moved_here().ok()?;
             let silent = stream.is_silent_now();
-            (Arc::new(stream), Alarm::new(), silent)
+            (Arc::new(stream), silent)
         };
-        silent.then(|| Self::over(stream, alarm, true, shard))
+        silent.then(|| Self::over(stream, parked.alarm, true, shard))
     }
 
     /// Keeps the connection for the member's next request; only when nothing is left on it.
@@ -125,7 +125,7 @@ impl Link {
     /// Returns once the worker has closed its side for good.
     pub(super) async fn closed_by_worker(&self) {
         while !self.stream.is_hung_up() {
-            tokio::time::sleep(HANG_UP_CHECK).await;
+            timer::sleep(HANG_UP_CHECK).await;
         }
     }
 

@@ -15,6 +15,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::backoff::Backoff;
 use crate::metrics::OpenConnection;
+use crate::timer;
 
 use super::peer::canonical;
 use super::shard::{Role, Shard};
@@ -97,7 +98,7 @@ pub(super) async fn accept(
                 // Out of descriptors or memory: what is open must end before anything can be accepted.
                 let delay = backoff.next_delay();
                 tracing::warn!(%error, ?delay, "cannot accept connections for the moment");
-                tokio::time::sleep(delay).await;
+                timer::sleep(delay).await;
             }
         }
     }

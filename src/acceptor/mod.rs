@@ -84,6 +84,7 @@ use crate::metrics::Metrics;
 use crate::pulse::Pulses;
 use crate::spec::{AccessLog, Hsts, ServerSpec};
 use crate::stop::Stop;
+use crate::timer::{self, TimerThread};
 
 pub use bind::{BindError, bind_port};
 
@@ -140,6 +141,7 @@ impl Acceptor {
         let style = parts.spec.access_log;
         let to_journal = parts.to_journal && style != AccessLog::Json;
         let (outlet, writer) = access_writer::start(style, to_journal, parts.metrics.clone())?.unzip();
+        let timers = TimerThread::start()?;
         let server = Arc::new(server(&parts));
         let gate = Arc::new(Gate::new(
             parts.spec.limits.max_connections,
@@ -153,7 +155,9 @@ impl Acceptor {
             let (server, outlet, gate) = (Arc::clone(&server), outlet.clone(), Arc::clone(&gate));
             let (directory, metrics, stop) = (parts.directory.clone(), parts.metrics.clone(), stop.child());
             let (pulses, cut, running) = (parts.pulses.clone(), cut.clone(), running.clone());
+            let timers = timers.clone();
             let run = move || {
+                timers.serve_this_thread();
                 let shard = Shard {
                     index,
                     server,
@@ -202,7 +206,7 @@ impl Acceptor {
     }
 
     async fn is_over_within(&mut self, limit: Duration) -> bool {
-        tokio::time::timeout(limit, self.over.recv()).await.is_ok()
+        timer::timeout(limit, self.over.recv()).await.is_ok()
     }
 }
 
@@ -225,7 +229,7 @@ impl Listeners {
 
 fn run_shard(shard: Shard, listeners: Listeners, gate: &Arc<Gate>) {
     let mut builder = tokio::runtime::Builder::new_current_thread();
-    let runtime = match builder.enable_all().build_local(LocalOptions::default()) {
+    let runtime = match builder.enable_io().build_local(LocalOptions::default()) {
         Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!(%error, "cannot make an event loop");

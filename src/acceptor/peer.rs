@@ -13,6 +13,7 @@ use ipnet::IpNet;
 
 use crate::name::RequestId;
 use crate::spec::Rate;
+use crate::timer;
 
 use super::error::ServeError;
 use super::headers::is_forwarding;
@@ -154,7 +155,7 @@ impl RateLimit {
     /// Forgets the quiet ones from time to time, for ever.
     pub(super) async fn sweep(&self) {
         loop {
-            tokio::time::sleep(SWEEP).await;
+            timer::sleep(SWEEP).await;
             self.limiter.retain_recent();
             self.limiter.shrink_to_fit();
         }
@@ -260,7 +261,7 @@ mod tests {
         while slow.check(busy).is_ok() {}
 
         let sweeps = async { tokio::join!(quick.sweep(), slow.sweep()) };
-        assert!(tokio::time::timeout(2 * SWEEP, sweeps).await.is_err(), "for ever");
+        assert!(timer::timeout(2 * SWEEP, sweeps).await.is_err(), "for ever");
 
         assert_eq!(quick.limiter.len(), 0);
         assert_eq!(slow.limiter.len(), 1);

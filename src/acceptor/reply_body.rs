@@ -14,6 +14,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::pool::Tunnel;
 use crate::stop::Stop;
+use crate::timer;
 
 use super::access::Recording;
 use super::buffer::{Buffer, Reader};
@@ -199,8 +200,7 @@ impl Patience {
     /// Ready when nothing has moved for as long as the limit.
     pub(super) fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let limit = self.limit;
-        let sleep =
-            self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + limit)));
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(timer::sleep_until(Instant::now() + limit)));
         sleep.as_mut().poll(cx)
     }
 }

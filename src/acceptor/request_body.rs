@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::metrics::Metrics;
 use crate::spec::Limits;
+use crate::timer;
 
 use super::error::ServeError;
 use super::room::{Part, Room};
@@ -74,7 +75,7 @@ pub(super) async fn discard(mut body: Incoming) {
         }
     };
     // Whoever sends for longer is cut.
-    let _ = tokio::time::timeout(DISCARD_TIME, reading).await;
+    let _ = timer::timeout(DISCARD_TIME, reading).await;
 }
 
 /// Why a body could not be read: its client left, or it is not what it says.
@@ -126,7 +127,7 @@ pub(super) async fn collect(body: &mut Incoming, how: Collecting<'_>) -> Result<
     let mut pace = Pace::new(Instant::now(), how.limits);
     let mut held = Held::new(how.room);
     loop {
-        let frame = match tokio::time::timeout_at(pace.deadline(), body.frame()).await {
+        let frame = match timer::timeout_at(pace.deadline(), body.frame()).await {
             Err(_) => return Err(ServeError::TooSlow("its body")),
             Ok(None) => return held.finish(how).await,
             Ok(Some(Err(error))) => return Err(broken_off(&error)),

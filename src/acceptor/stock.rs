@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::timer;
+
 /// The room of one thread. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Stock {
@@ -35,7 +37,7 @@ impl Stock {
     /// Lets go of what is not used, slowly, for ever.
     pub(super) async fn sweep(&self) {
         loop {
-            tokio::time::sleep(SWEEP).await;
+            timer::sleep(SWEEP).await;
             let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
             let kept = free.len().min(KEPT_AT_REST).max(free.len() / 2);
             free.truncate(kept);

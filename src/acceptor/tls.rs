@@ -13,6 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::name::HostName;
+use crate::timer;
 
 use super::client_socket::ClientSocket;
 use super::client_stream::{ClientStream, Transport, Wire};
@@ -70,11 +71,11 @@ async fn shake(
 ) -> Option<Box<TlsStream<ClientSocket>>> {
     let shaken = tokio::select! {
         biased;
-        shaken = tokio::time::timeout(shard.server.limits.handshake, tls.accept(socket)) => shaken,
+        shaken = timer::timeout(shard.server.limits.handshake, tls.accept(socket)) => shaken,
         // Who has connected already is served, if that goes quickly.
         () = async {
             shard.stop.requested().await;
-            tokio::time::sleep(LINGER).await;
+            timer::sleep(LINGER).await;
         } => return None,
     };
     match shaken {

@@ -11,6 +11,8 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use crate::timer;
+
 use super::error::ServeError;
 use super::link::Writer;
 use super::request_body::broken_off;
@@ -91,7 +93,7 @@ impl Upload {
                 return Ok(Passed::All);
             }
             self.turn.to_client();
-            let frame = tokio::time::timeout(self.idle, self.body.frame()).await;
+            let frame = timer::timeout(self.idle, self.body.frame()).await;
             self.turn.to_worker(Instant::now());
             match frame.map_err(|_| ServeError::TooSlow("its body"))? {
                 None => self.end(&http::HeaderMap::new()),

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::alarm::Alarm;
 use crate::name::{GenerationId, WorkerId};
+use crate::timer;
 
 use super::address::Address;
 use super::stream::WorkerStream;
@@ -98,7 +99,7 @@ impl Member {
     /// How the worker ended; `None` when that is not known within `limit`. Cancel-safe.
     pub async fn ended_within(&self, limit: Duration) -> Option<&'static str> {
         let mut ended = self.ended.subscribe();
-        let cause = tokio::time::timeout(limit, ended.wait_for(Option::is_some)).await.ok()?.ok()?;
+        let cause = timer::timeout(limit, ended.wait_for(Option::is_some)).await.ok()?.ok()?;
         *cause
     }
 

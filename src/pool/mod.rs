@@ -18,6 +18,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use crate::name::{GenerationId, WorkerId};
+use crate::timer;
 
 pub use address::Address;
 pub use member::{Member, Parked};
@@ -124,7 +125,7 @@ impl Pool {
         receiver: oneshot::Receiver<Lease>,
         deadline: Instant,
     ) -> Result<Lease, ClaimError> {
-        let answer = tokio::time::timeout_at(deadline, receiver).await;
+        let answer = timer::timeout_at(deadline, receiver).await;
         let any_worker = self.shared.lock().any_worker();
         drop(ticket);
         match answer {

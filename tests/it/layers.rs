@@ -77,6 +77,26 @@ fn no_file_is_longer_than_a_reader_holds_in_the_head() {
 }
 
 #[test]
+fn the_event_loops_of_the_data_path_have_no_timers_of_their_own() {
+    let makers = ["sleep", "sleep_until", "timeout", "timeout_at", "interval", "interval_at", "TokioTimer"];
+    let mut wrong = Vec::new();
+    for file in sources() {
+        if !matches!(file.module().as_deref(), Some("acceptor" | "pool" | "alarm" | "pulse")) {
+            continue;
+        }
+        for (number, line) in file.code() {
+            let words = line.split(|c: char| !c.is_alphanumeric() && c != '_');
+            if (line.contains("tokio::time") || line.contains("hyper_util::rt"))
+                && words.into_iter().any(|word| makers.contains(&word))
+            {
+                wrong.push(format!("{}:{number}: {}; see crate::timer", file.name, line.trim()));
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+#[test]
 fn nothing_is_left_to_be_done_later() {
     // Put together here, or this file would be found.
     let marks = [["TO", "DO"].concat(), ["FIX", "ME"].concat(), ["XX", "X"].concat()];
@@ -261,10 +281,16 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Who may import whom on its own floor, where nobody else may: counters are labelled by names and a host leads to an
-/// app's pool, and none of those reach back.
-const BESIDE: [(&str, &str); 4] =
-    [("metrics", "name"), ("metrics", "stop"), ("logging", "name"), ("directory", "pool")];
+/// Who may import whom on its own floor, where nobody else may: counters are labelled by names, a host leads to an
+/// app's pool and deadlines need timers, and none of those reach back.
+const BESIDE: [(&str, &str); 6] = [
+    ("metrics", "name"),
+    ("metrics", "stop"),
+    ("logging", "name"),
+    ("alarm", "timer"),
+    ("pulse", "timer"),
+    ("directory", "pool"),
+];
 const LONGEST: usize = 350;
 /// What is made by builds and set-up, and not ours.
 const LEFT_OUT: [&str; 4] = [".cache", "target", "corpus", "node_modules"];

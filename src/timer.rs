@@ -1,0 +1,165 @@
+//! Timers that another thread keeps, for event loops that have none of their own.
+//!
+//! Such a loop sleeps until something happens; one with timers has the kernel set up a timer each time it goes to sleep,
+//! and asks what time it is each time it wakes. What guards a request is hardly ever registered, and hardly ever fires
+//! (`alarm`): that it then wakes its task from another thread does not show. Never here: which deadlines there are.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+use std::time::Duration;
+
+use hyper::rt::{Sleep as HyperSleep, Timer};
+use hyper_util::rt::TokioTimer;
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::time::{Instant, Interval, Sleep, Timeout};
+
+/// The thread that keeps the timers of others. It is there for as long as one of the clones is.
+#[derive(Clone, Debug)]
+pub struct TimerThread {
+    handle: Handle,
+    /// The thread ends when all are dropped.
+    _wanted: Sender<Infallible>,
+}
+
+impl TimerThread {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// When the thread cannot be made.
+    pub fn start() -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_time().build()?;
+        let handle = runtime.handle().clone();
+        let (wanted, mut unwanted): (_, Receiver<Infallible>) = channel(1);
+        std::thread::Builder::new().name(NAME.to_owned()).spawn(move || {
+            runtime.block_on(unwanted.recv());
+        })?;
+        Ok(Self { handle, _wanted: wanted })
+    }
+
+    /// From now on it keeps the timers that the calling thread makes by way of this module. Without it the event loop
+    /// keeps them itself.
+    pub fn serve_this_thread(self) {
+        KEPT_BY.set(Some(self));
+    }
+}
+
+/// As `ps -T` shows it.
+const NAME: &str = "timers";
+
+thread_local! {
+    static KEPT_BY: RefCell<Option<TimerThread>> = const { RefCell::new(None) };
+}
+
+/// Makes something that has a timer.
+fn kept<T>(make: impl FnOnce() -> T) -> T {
+    KEPT_BY.with_borrow(|thread| {
+        let _entered = thread.as_ref().map(|thread| thread.handle.enter());
+        make()
+    })
+}
+
+/// As [`tokio::time::sleep`].
+pub fn sleep(duration: Duration) -> Sleep {
+    kept(|| tokio::time::sleep(duration))
+}
+
+/// As [`tokio::time::sleep_until`].
+pub fn sleep_until(deadline: Instant) -> Sleep {
+    kept(|| tokio::time::sleep_until(deadline))
+}
+
+/// As [`tokio::time::timeout`].
+pub fn timeout<F: IntoFuture>(limit: Duration, work: F) -> Timeout<F::IntoFuture> {
+    kept(|| tokio::time::timeout(limit, work))
+}
+
+/// As [`tokio::time::timeout_at`].
+pub fn timeout_at<F: IntoFuture>(deadline: Instant, work: F) -> Timeout<F::IntoFuture> {
+    kept(|| tokio::time::timeout_at(deadline, work))
+}
+
+/// As [`tokio::time::interval`].
+pub fn interval(period: Duration) -> Interval {
+    kept(|| tokio::time::interval(period))
+}
+
+/// The same for hyper.
+#[derive(Clone, Copy, Debug)]
+pub struct HyperTimer;
+
+impl Timer for HyperTimer {
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn HyperSleep>> {
+        kept(|| TokioTimer::new().sleep(duration))
+    }
+
+    fn sleep_until(&self, deadline: std::time::Instant) -> Pin<Box<dyn HyperSleep>> {
+        kept(|| TokioTimer::new().sleep_until(deadline))
+    }
+
+    fn reset(&self, sleep: &mut Pin<Box<dyn HyperSleep>>, deadline: std::time::Instant) {
+        TokioTimer::new().reset(sleep, deadline);
+    }
+
+    fn now(&self) -> std::time::Instant {
+        TokioTimer::new().now()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::sync::mpsc::RecvTimeoutError;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(2);
+
+    /// On a thread whose event loop has no timers.
+    fn with_timers_of_another<T: Send>(work: impl AsyncFnOnce() -> T + Send) -> T {
+        let timers = TimerThread::start().unwrap();
+        let run = || {
+            timers.serve_this_thread();
+            Builder::new_current_thread().build().unwrap().block_on(work())
+        };
+        std::thread::scope(|scope| scope.spawn(run).join().unwrap())
+    }
+
+    #[test]
+    fn every_kind_of_timer_fires_where_the_event_loop_has_none() {
+        with_timers_of_another(async || {
+            let start = Instant::now();
+            sleep(SOON).await;
+            sleep_until(Instant::now() + SOON).await;
+            timeout(SOON, pending::<()>()).await.unwrap_err();
+            timeout_at(Instant::now() + SOON, pending::<()>()).await.unwrap_err();
+            let mut interval = interval(SOON);
+            interval.tick().await;
+            interval.tick().await;
+            HyperTimer.sleep(SOON).await;
+            HyperTimer.sleep_until(HyperTimer.now() + SOON).await;
+            let mut moved = HyperTimer.sleep(Duration::from_secs(3600));
+            HyperTimer.reset(&mut moved, HyperTimer.now() + SOON);
+            moved.await;
+            assert!(start.elapsed() >= SOON * 8);
+        });
+    }
+
+    #[test]
+    fn the_thread_ends_when_nobody_wants_it_any_more() {
+        let timers = TimerThread::start().unwrap();
+        let (held, dropped) = std::sync::mpsc::channel::<()>();
+        timers.handle.spawn(async move {
+            let _held = held;
+            pending::<()>().await;
+        });
+        let other = timers.clone();
+        drop(timers);
+        assert_eq!(dropped.recv_timeout(SOON), Err(RecvTimeoutError::Timeout));
+        drop(other);
+        // All that its event loop still had goes with it.
+        assert_eq!(dropped.recv_timeout(SOON * 5000), Err(RecvTimeoutError::Disconnected));
+    }
+}
