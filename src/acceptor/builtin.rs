@@ -6,19 +6,19 @@
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
-use http::{Method, Response, StatusCode, Uri};
+use http::{Method, StatusCode, Uri};
 use serde_json::json;
 
 use super::error::ServeError;
 use super::peer::is_forwarded;
 use super::reply::{self, JSON, TEXT};
-use super::reply_body::ReplyBody;
+use super::reply_body::Reply;
 use super::route::Host;
 use super::shard::{Connection, Server, Shard};
 
 /// The answer, when the path is one of ours and the client may ask. Whoever comes through a proxy on this machine may
 /// not, whatever that proxy says of them.
-pub(super) fn answer(conn: &Connection, parts: &Parts) -> Option<Response<ReplyBody>> {
+pub(super) fn answer(conn: &Connection, parts: &Parts) -> Option<Reply> {
     let path = parts.uri.path();
     let ours = matches!(path, "/server" | "/status") && matches!(parts.method, Method::GET | Method::HEAD);
     let local = || conn.peer.address.is_loopback() && !is_forwarded(&parts.headers);
@@ -69,7 +69,7 @@ pub(super) fn redirect(
     host: &Host<'_>,
     method: &Method,
     uri: &Uri,
-) -> Result<Response<ReplyBody>, ServeError> {
+) -> Result<Reply, ServeError> {
     if conn.shard.directory.lookup(&host.name).is_none() {
         return Err(ServeError::UnknownHost);
     }

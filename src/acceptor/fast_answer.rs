@@ -9,9 +9,8 @@ use std::task::Poll;
 use std::time::SystemTime;
 
 use bytes::{Buf, Bytes};
-use http::StatusCode;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::response::Parts;
+use http::{Response, StatusCode};
 use http_body::{Body, Frame};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
@@ -45,16 +44,17 @@ pub(super) async fn send(
     out: &mut Vec<u8>,
     date: &HttpDate,
 ) -> io::Result<After> {
-    let (head, mut body) = answer.response.into_parts();
-    let framing = framing_of(head.status, body.size_hint().exact());
+    let Answer { mut response, id } = answer;
+    let framing = framing_of(response.status(), response.body().size_hint().exact());
     out.clear();
-    let after = write_head(out, &head, &answer.id, framing, date);
+    let after = write_head(out, &response, &id, framing, date);
+    let body = response.body_mut();
     let mut left = match framing {
         SendFraming::Length(length) => Some(length),
         SendFraming::None | SendFraming::Chunked => None,
     };
     while framing != SendFraming::None && !body.is_end_stream() {
-        let frame = match next_frame(&mut body, client, out).await? {
+        let frame = match next_frame(body, client, out).await? {
             Some(Ok(frame)) => frame,
             Some(Err(cut)) => {
                 write_out(client, out).await?;
@@ -154,20 +154,20 @@ fn framing_of(status: StatusCode, length: Option<u64>) -> SendFraming {
     }
 }
 
-fn write_head(
+fn write_head<B>(
     out: &mut Vec<u8>,
-    head: &Parts,
+    head: &Response<B>,
     id: &RequestId,
     framing: SendFraming,
     date: &HttpDate,
 ) -> After {
     let mut after = After::Keep;
     out.extend_from_slice(b"HTTP/1.1 ");
-    out.extend_from_slice(head.status.as_str().as_bytes());
+    out.extend_from_slice(head.status().as_str().as_bytes());
     out.push(b' ');
-    out.extend_from_slice(head.status.canonical_reason().unwrap_or_default().as_bytes());
+    out.extend_from_slice(head.status().canonical_reason().unwrap_or_default().as_bytes());
     out.extend_from_slice(b"\r\n");
-    for (name, value) in &head.headers {
+    for (name, value) in head.headers() {
         match *name {
             CONTENT_LENGTH | TRANSFER_ENCODING => continue,
             _ if *name == REQUEST_ID => continue,
@@ -209,11 +209,10 @@ mod tests {
         for (name, value) in fields {
             response.headers_mut().append(name.clone(), HeaderValue::from_static(value));
         }
-        let (head, ()) = response.into_parts();
-        let framing = framing_of(head.status, length);
+        let framing = framing_of(response.status(), length);
         let mut out = Vec::new();
         let id = RequestId::parse(b"request-1").unwrap();
-        let after = write_head(&mut out, &head, &id, framing, &HttpDate::default());
+        let after = write_head(&mut out, &response, &id, framing, &HttpDate::default());
         let text = String::from_utf8(out).unwrap();
         let (head, date) = text.split_once("date: ").unwrap();
         assert!(date.ends_with(" GMT\r\n\r\n"), "{date}");

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, Response};
+use http::Method;
 use tokio::time::Instant;
 
 use crate::alarm::Alarm;
@@ -22,7 +22,7 @@ use super::drain::Answer;
 use super::error::{Retry, ServeError};
 use super::in_hand::{InHand, read_head};
 use super::link::{Link, Source};
-use super::reply_body::ReplyBody;
+use super::reply_body::Reply;
 use super::request_body::RequestBody;
 use super::respond::{is_busy, respond};
 use super::send::{Sent, after_the_others, send};
@@ -61,7 +61,7 @@ pub(super) struct Outgoing<'a> {
 pub(super) async fn forward(
     request: &mut Outgoing<'_>,
     recording: &mut Recording,
-) -> Result<Response<ReplyBody>, ServeError> {
+) -> Result<Reply, ServeError> {
     match attempt(request, None, recording).await {
         // Boxed, here and below: what few requests need would make room for it in all.
         Err(first) => Box::pin(ask_another(request, first, recording)).await,
@@ -74,7 +74,7 @@ async fn ask_another(
     request: &mut Outgoing<'_>,
     first: ServeError,
     recording: &mut Recording,
-) -> Result<Response<ReplyBody>, ServeError> {
+) -> Result<Reply, ServeError> {
     let worker = match &first {
         ServeError::Unreachable { worker, .. }
         | ServeError::WorkerDied { worker, .. }
@@ -107,7 +107,7 @@ async fn attempt(
     request: &mut Outgoing<'_>,
     not: Option<WorkerId>,
     recording: &mut Recording,
-) -> Result<Response<ReplyBody>, ServeError> {
+) -> Result<Reply, ServeError> {
     let lease = claim(request, not, recording).await?;
     if request.rules.protocol == Protocol::H2c {
         return Box::pin(super::h2c::exchange(request, lease, recording)).await;
@@ -116,7 +116,7 @@ async fn attempt(
     let outcome = exchange(request, lease).await;
     recording.note(|record| record.in_worker = Some(granted.elapsed()));
     let (head, answer, upload) = outcome?;
-    if is_busy(head.status, &head.headers) {
+    if is_busy(head.status(), head.headers()) {
         let worker = answer.lease.member().worker;
         spawn_abandon(request.shard, answer, request.rules.timeouts.request);
         return Err(ServeError::WorkerBusy { worker });

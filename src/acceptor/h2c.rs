@@ -29,7 +29,7 @@ use super::h2c_body::{Passing, Upstream, pass};
 use super::headers::{Named, clean_answer, passes_to_worker};
 use super::http2::OnThread;
 use super::link::Link;
-use super::reply_body::ReplyBody;
+use super::reply_body::{Reply, ReplyBody};
 use super::request_body::RequestBody;
 use super::respond::{is_busy, is_event_stream, note_reloads};
 use super::shard::Shard;
@@ -53,7 +53,7 @@ pub(super) async fn exchange(
     request: &mut Outgoing<'_>,
     lease: Lease,
     recording: &mut Recording,
-) -> Result<Response<ReplyBody>, ServeError> {
+) -> Result<Reply, ServeError> {
     let worker = lease.member().worker;
     let granted = lease.since();
     let mut asked = ask(request, &lease).await;
@@ -80,10 +80,10 @@ pub(super) async fn exchange(
         Upstream::request(body, lease, turn, request.rules.timeouts.body_idle)
     };
     clean_answer(&mut head.headers, true);
-    let mut response = Response::new(ReplyBody::upstream(upstream));
-    *response.status_mut() = head.status;
-    *response.headers_mut() = head.headers;
-    Ok(response)
+    let mut reply = Box::new(Response::new(ReplyBody::upstream(upstream)));
+    *reply.status_mut() = head.status;
+    *reply.headers_mut() = head.headers;
+    Ok(reply)
 }
 
 /// Why there is no answer.

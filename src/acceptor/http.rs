@@ -27,7 +27,7 @@ use super::framing::Flaw;
 use super::headers::{Named, has_token};
 use super::peer::Client;
 use super::reply::{self, REQUEST_ID};
-use super::reply_body::ReplyBody;
+use super::reply_body::{Reply, ReplyBody};
 use super::request_body::{Collecting, RequestBody, check_length, collect, discard};
 use super::route::{self, Host};
 use super::shard::{Connection, Role};
@@ -50,7 +50,7 @@ pub(super) fn serve(
     async move {
         let Answer { mut response, id } = answer_to(&conn, &parts, Extras { body, upgrade, flaw }).await;
         response.headers_mut().insert(REQUEST_ID, reply::id_value(&id));
-        Ok(response)
+        Ok(*response)
     }
 }
 
@@ -65,7 +65,7 @@ pub(super) struct Extras {
 
 /// The answer to a request.
 pub(super) struct Answer {
-    pub(super) response: Response<ReplyBody>,
+    pub(super) response: Reply,
     /// To be sent as its `X-Request-Id`, whatever it says itself.
     pub(super) id: RequestId,
 }
@@ -130,7 +130,7 @@ async fn answer(
     body: &mut Option<Incoming>,
     upgrade: &mut Option<Upgrade>,
     recording: &mut Recording,
-) -> Result<Response<ReplyBody>, ServeError> {
+) -> Result<Reply, ServeError> {
     let (parts, client) = (asked.parts, asked.client);
     if let Some(flaw) = asked.flaw {
         return Err(ServeError::Malformed(flaw.text()));
@@ -277,12 +277,7 @@ fn origin_of<'a>(conn: &Connection, asked: &'a Asked<'_>, host: &'a Host<'_>) ->
     }
 }
 
-fn fail(
-    error: &ServeError,
-    accept: Option<&HeaderValue>,
-    id: RequestId,
-    recording: &mut Recording,
-) -> Response<ReplyBody> {
+fn fail(error: &ServeError, accept: Option<&HeaderValue>, id: RequestId, recording: &mut Recording) -> Reply {
     recording.refused(error.reason());
     if error.blame() == Blame::Us && error.status() == StatusCode::SERVICE_UNAVAILABLE
         || error.blame() == Blame::Worker

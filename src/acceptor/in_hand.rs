@@ -100,7 +100,8 @@ pub(super) async fn read_head(link: &mut impl Source, method: &Method) -> Result
         while !link.buf().is_empty() {
             match parse_answer(link.buf(), method).map_err(Failed::Answer)? {
                 Some(head)
-                    if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS => {}
+                    if head.status().is_informational()
+                        && head.status() != StatusCode::SWITCHING_PROTOCOLS => {}
                 Some(head) => return Ok(head),
                 None => break,
             }

@@ -9,7 +9,7 @@ use http::{Response, StatusCode};
 use crate::name::RequestId;
 
 use super::error::ServeError;
-use super::reply_body::ReplyBody;
+use super::reply_body::{Reply, ReplyBody};
 
 /// `X-Rip-Reason`: why the server answered in the app's place.
 pub(super) const REASON: HeaderName = HeaderName::from_static("x-rip-reason");
@@ -19,11 +19,7 @@ const CAUSE: HeaderName = HeaderName::from_static("x-rip-cause");
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Answers a request that failed.
-pub(super) fn failure(
-    error: &ServeError,
-    accept: Option<&HeaderValue>,
-    id: &RequestId,
-) -> Response<ReplyBody> {
+pub(super) fn failure(error: &ServeError, accept: Option<&HeaderValue>, id: &RequestId) -> Reply {
     let status = error.status();
     let (kind, body) = match error {
         ServeError::Stopped { page: Some(page) } => (HTML, Bytes::from(page.to_string())),
@@ -47,8 +43,8 @@ pub(super) fn failure(
 }
 
 /// A small answer of the server itself.
-pub(super) fn plain(status: StatusCode, kind: &'static str, body: Bytes) -> Response<ReplyBody> {
-    let mut response = Response::new(ReplyBody::full(body));
+pub(super) fn plain(status: StatusCode, kind: &'static str, body: Bytes) -> Reply {
+    let mut response = Box::new(Response::new(ReplyBody::full(body)));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
@@ -36,6 +37,9 @@ pub(super) enum CutShort {
     #[error("the rest of the request did not come: {0}")]
     Request(&'static str),
 }
+
+/// An answer to a client. Boxed: it goes through many hands, and is larger than what else they pass on.
+pub(super) type Reply = Box<Response<ReplyBody>>;
 
 /// The body hyper reads an answer from.
 pub(super) struct ReplyBody {

@@ -5,8 +5,8 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName};
-use http::{Response, StatusCode};
 
 use crate::pool::Lease;
 
@@ -16,7 +16,7 @@ use super::drain::{Answer, Draining, drain};
 use super::error::ServeError;
 use super::forward::Outgoing;
 use super::headers::clean_answer;
-use super::reply_body::ReplyBody;
+use super::reply_body::{Reply, ReplyBody};
 use super::request_body::RequestBody;
 use super::tunnel;
 use super::upload::Upload;
@@ -30,20 +30,20 @@ pub(super) fn respond(
     mut answer: Answer,
     upload: Option<Box<Upload>>,
     recording: &mut Recording,
-) -> Result<Response<ReplyBody>, ServeError> {
+) -> Result<Reply, ServeError> {
     if !head.clean {
-        note_reloads(&answer.lease, &head.headers);
+        note_reloads(&answer.lease, head.headers());
     }
-    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+    if head.status() == StatusCode::SWITCHING_PROTOCOLS {
         return tunnel::open(request.upgrade.take(), head, answer, recording);
     }
     if !head.clean {
-        clean_answer(&mut head.headers, head.framing == ReceiveFraming::Chunked);
+        clean_answer(head.reply.headers_mut(), head.framing == ReceiveFraming::Chunked);
     }
     let length = answer.decoder.remaining();
     let whole = take_whole(&mut answer);
     // Events that are all there need no worker any more.
-    let stream = is_event_stream(&head.headers) && !matches!(whole, Whole::Yes(_));
+    let stream = is_event_stream(head.headers()) && !matches!(whole, Whole::Yes(_));
     let upload = match upload {
         // What it has not taken of the request is not wanted any more.
         Some(rest) if stream || matches!(whole, Whole::Yes(_)) => {
@@ -71,10 +71,9 @@ pub(super) fn respond(
         }
         Whole::No(first) => pipe(request, answer, upload, first, length),
     };
-    let mut response = Response::new(body);
-    *response.status_mut() = head.status;
-    *response.headers_mut() = head.headers;
-    Ok(response)
+    let mut reply = head.reply;
+    *reply.body_mut() = body;
+    Ok(reply)
 }
 
 enum Whole {

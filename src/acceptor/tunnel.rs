@@ -6,9 +6,7 @@ use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 
-use bytes::Bytes;
 use http::header::{self, HeaderValue};
-use http::{Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -18,7 +16,7 @@ use super::drain::Answer;
 use super::error::ServeError;
 use super::headers::clean_answer;
 use super::link::Link;
-use super::reply_body::ReplyBody;
+use super::reply_body::Reply;
 use super::shard::Shard;
 use super::worker_head::AnswerHead;
 
@@ -39,7 +37,7 @@ pub(super) fn open(
     mut head: AnswerHead,
     answer: Answer,
     recording: &mut Recording,
-) -> Result<Response<ReplyBody>, ServeError> {
+) -> Result<Reply, ServeError> {
     let worker = answer.lease.member().worker;
     let Some(upgrade) = upgrade else {
         return Err(ServeError::BadAnswer { worker, what: "it changes protocols unasked" });
@@ -47,14 +45,12 @@ pub(super) fn open(
     let Ok(tunnel) = answer.lease.into_tunnel() else {
         return Err(ServeError::NoTunnel { worker });
     };
-    let protocol = head.headers.get(header::UPGRADE).cloned();
-    clean_answer(&mut head.headers, false);
-    let mut response = Response::new(ReplyBody::full(Bytes::new()));
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    *response.headers_mut() = head.headers;
-    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    let headers = head.reply.headers_mut();
+    let protocol = headers.get(header::UPGRADE).cloned();
+    clean_answer(headers, false);
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     if let Some(protocol) = protocol {
-        response.headers_mut().insert(header::UPGRADE, protocol);
+        headers.insert(header::UPGRADE, protocol);
     }
     recording.switch_off_framing();
     recording.becomes_long_lived();
@@ -75,7 +71,7 @@ pub(super) fn open(
             recording.sent(to_client as usize, true);
         }
     });
-    Ok(response)
+    Ok(head.reply)
 }
 
 /// Passes bytes until the worker ends its side, or either breaks; returns how many went to the client, as far as known.

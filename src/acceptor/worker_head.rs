@@ -6,11 +6,12 @@ use std::mem::MaybeUninit;
 
 use bytes::{Buf, Bytes};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, StatusCode, Uri};
+use http::{Method, Response, StatusCode, Uri};
 
 use crate::name::RequestId;
 
 use super::headers::{Named, has_token, is_between_neighbours, passes_to_worker};
+use super::reply_body::{Reply, ReplyBody};
 
 /// How a body is sent, of a request or an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,15 +141,24 @@ pub(super) fn write_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
 }
 
 /// The head of a worker's answer.
-#[derive(Debug)]
 pub(super) struct AnswerHead {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    /// Whether all of them are for the client.
+    /// The status and the fields, without a body yet.
+    pub(super) reply: Reply,
+    /// Whether all fields are for the client.
     pub(super) clean: bool,
     pub(super) framing: ReceiveFraming,
     /// Whether the worker keeps the connection open after this answer.
     pub(super) keepalive: bool,
+}
+
+impl AnswerHead {
+    pub(super) fn status(&self) -> StatusCode {
+        self.reply.status()
+    }
+
+    pub(super) fn headers(&self) -> &HeaderMap {
+        self.reply.headers()
+    }
 }
 
 /// How a worker's answer ends.
@@ -180,18 +190,15 @@ pub(super) fn parse_answer(buf: &mut Bytes, method: &Method) -> Result<Option<An
     let status =
         parsed.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or("its status is out of range")?;
     let http11 = parsed.version == Some(1);
-    let (headers, said) = build_headers(&whole, parsed.headers)?;
+    let mut reply = Box::new(Response::new(ReplyBody::full(Bytes::new())));
+    *reply.status_mut() = status;
+    let said = take_fields(&whole, parsed.headers, reply.headers_mut())?;
     buf.advance(length);
     let keepalive = !said.close && (http11 || said.keepalive);
     let clean = !said.more;
     let framing = receive_framing(status, method, said, http11)?;
-    Ok(Some(AnswerHead {
-        status,
-        headers,
-        clean,
-        framing,
-        keepalive: keepalive && framing != ReceiveFraming::Close,
-    }))
+    let keepalive = keepalive && framing != ReceiveFraming::Close;
+    Ok(Some(AnswerHead { reply, clean, framing, keepalive }))
 }
 
 /// What the fields of an answer's head say to the server, noted as they pass by.
@@ -205,8 +212,12 @@ struct Said {
     more: bool,
 }
 
-fn build_headers(head: &Bytes, fields: &[httparse::Header<'_>]) -> Result<(HeaderMap, Said), &'static str> {
-    let mut headers = HeaderMap::with_capacity(fields.len() + 2);
+fn take_fields(
+    head: &Bytes,
+    fields: &[httparse::Header<'_>],
+    headers: &mut HeaderMap,
+) -> Result<Said, &'static str> {
+    headers.reserve(fields.len() + 2);
     let mut said = Said::default();
     for field in fields {
         let name =
@@ -217,7 +228,7 @@ fn build_headers(head: &Bytes, fields: &[httparse::Header<'_>]) -> Result<(Heade
             headers.append(name, value);
         }
     }
-    Ok((headers, said))
+    Ok(said)
 }
 
 /// What a field is good for once it was noted.
@@ -319,7 +330,7 @@ mod tests {
         for cut in 0..text.len() {
             assert!(parse(&text[..cut], &Method::GET).unwrap().is_none(), "{cut}");
         }
-        assert_eq!(parse(text, &Method::GET).unwrap().unwrap().status, StatusCode::OK);
+        assert_eq!(parse(text, &Method::GET).unwrap().unwrap().status(), StatusCode::OK);
     }
 
     #[test]
@@ -359,7 +370,7 @@ mod tests {
     fn what_is_said_to_the_server_alone_is_no_field_of_the_answer() {
         let fields = |text: &str| {
             let head = parse(&format!("HTTP/1.1 200 OK\r\n{text}\r\n"), &Method::GET).unwrap().unwrap();
-            let names: Vec<_> = head.headers.keys().map(|name| name.as_str().to_owned()).collect();
+            let names: Vec<_> = head.headers().keys().map(|name| name.as_str().to_owned()).collect();
             (names.join(" "), head.clean, head.keepalive)
         };
         let node = "Content-Length: 2\r\nDate: now\r\nConnection: keep-alive\r\nKeep-Alive: timeout=5\r\n";
