@@ -13,12 +13,13 @@ use tokio::time::Instant;
 
 use crate::alarm::Elapsed;
 use crate::metrics::Metrics;
-use crate::pool::{Condemned, Lease};
+use crate::pool::Condemned;
 use crate::timer;
 
 use super::buffer::{Buffer, NoReader};
 use super::error::ServeError;
-use super::link::{Link, Source};
+use super::in_hand::Claimed;
+use super::link::Source;
 use super::reply_body::CutShort;
 use super::request_body::discard;
 use super::send::after_the_others;
@@ -29,8 +30,7 @@ use super::worker_body::{BodyDecoder, Piece};
 
 /// An answer of which the head has been read.
 pub(super) struct Answer {
-    pub(super) lease: Lease,
-    pub(super) link: Link,
+    pub(super) claimed: Box<Claimed>,
     pub(super) decoder: BodyDecoder,
     /// Whether the connection may be kept.
     pub(super) keep: bool,
@@ -65,13 +65,13 @@ pub(super) async fn drain(
     mut upload: Option<Box<Upload>>,
 ) {
     let stopped = match &mut upload {
-        None => pump(&mut answer.link, &mut answer.decoder, &buffer, &how, None).await,
+        None => pump(&mut answer.claimed.link, &mut answer.decoder, &buffer, &how, None).await,
         Some(upload) => {
             let stopped = pump_both_ways(&mut answer, upload, &buffer, &how).await;
             answer.keep &= upload.is_complete();
             if stopped.is_err() && !upload.is_complete() {
                 // Without an end, or it would be taken for all there is.
-                answer.link.end_request();
+                answer.claimed.link.end_request();
             }
             stopped
         }
@@ -113,7 +113,7 @@ async fn pump_both_ways(
     buffer: &Buffer,
     how: &Draining,
 ) -> Result<(), Stopped> {
-    let (mut reader, writer) = answer.link.split();
+    let (mut reader, writer) = answer.claimed.link.split();
     let turn = upload.turn();
     let mut pumping = pin!(pump(&mut reader, &mut answer.decoder, buffer, how, Some(&turn)));
     tokio::select! {
@@ -233,8 +233,8 @@ impl Answer {
     /// The answer is complete: the connection is kept if it may be, and the worker is free. Returns whether a request
     /// that waited for it has it now.
     pub(super) fn give_back(self) -> bool {
-        let Self { lease, link, keep, .. } = self;
-        if keep {
+        let Claimed { lease, link } = *self.claimed;
+        if self.keep {
             link.park(lease.member());
         }
         lease.hand_on()
@@ -242,14 +242,14 @@ impl Answer {
 
     /// With one request per worker, a worker that is stuck with this one is of no use to others.
     pub(super) fn condemn(&self, why: Condemned) {
-        if self.lease.member().concurrency.get() == 1 {
-            self.lease.condemn(why);
+        if self.claimed.lease.member().concurrency.get() == 1 {
+            self.claimed.lease.condemn(why);
         }
     }
 
     /// Nobody reads the answer any more. The worker is free only when it has ended it, or its connection.
     pub(super) async fn abandon(mut self, limit: Duration) {
-        if self.lease.member().concurrency.get() > 1 {
+        if self.claimed.lease.member().concurrency.get() > 1 {
             return;
         }
         let deadline = Instant::now() + limit;
@@ -263,14 +263,14 @@ impl Answer {
                 Err(_) => return self.condemn(Condemned::Stalled),
             }
         }
-        let seen = self.link.refuse_answer(self.lease.member());
+        let seen = self.claimed.link.refuse_answer(self.claimed.lease.member());
         if !seen {
             // It may notice that no more comes; either way it is free when it has ended the answer or the connection.
-            self.link.end_request();
+            self.claimed.link.end_request();
         }
         let over = async {
             if !self.read_to_end().await && seen {
-                self.link.closed_by_worker().await;
+                self.claimed.link.closed_by_worker().await;
             }
         };
         if timer::timeout_at(deadline, over).await.is_err() {
@@ -281,10 +281,10 @@ impl Answer {
     /// Whether the answer came to its end.
     async fn read_to_end(&mut self) -> bool {
         loop {
-            match self.decoder.next(&mut self.link.buf) {
+            match self.decoder.next(&mut self.claimed.link.buf) {
                 Ok(Piece::End(_)) => return true,
                 Ok(Piece::Data(_)) => {}
-                Ok(Piece::Need) => match self.link.fill().await {
+                Ok(Piece::Need) => match self.claimed.link.fill().await {
                     Ok(read) if read > 0 => {}
                     Ok(_) | Err(_) => return false,
                 },

@@ -20,7 +20,7 @@ use crate::spec::{Protocol, Rules};
 use super::access::Recording;
 use super::drain::Answer;
 use super::error::{Retry, ServeError};
-use super::in_hand::{InHand, read_head};
+use super::in_hand::{Claimed, InHand, read_head};
 use super::link::{Link, Source};
 use super::reply_body::Reply;
 use super::request_body::RequestBody;
@@ -117,7 +117,7 @@ async fn attempt(
     recording.note(|record| record.in_worker = Some(granted.elapsed()));
     let (head, answer, upload) = outcome?;
     if is_busy(head.status(), head.headers()) {
-        let worker = answer.lease.member().worker;
+        let worker = answer.claimed.lease.member().worker;
         spawn_abandon(request.shard, answer, request.rules.timeouts.request);
         return Err(ServeError::WorkerBusy { worker });
     }
@@ -178,19 +178,19 @@ async fn exchange(request: &mut Outgoing<'_>, mut lease: Lease) -> Result<Answer
             Err(source) => return Err(unreachable(&lease, source)),
         };
         let reused = link.reused;
-        let mut in_hand = InHand::new(request, lease, link);
+        let mut in_hand = InHand::new(request, Box::new(Claimed { lease, link }));
         let failed = match converse(request, &mut in_hand).await {
             Ok((head, sent, upload)) => {
-                let (lease, link) = in_hand.take();
+                let claimed = in_hand.take();
                 let keep = head.keepalive && sent == Sent::All && request.rules.keepalive;
                 let decoder = BodyDecoder::new(head.framing);
-                return Ok((head, Answer { lease, link, decoder, keep }, upload));
+                return Ok((head, Answer { claimed, decoder, keep }, upload));
             }
             // The worker sees the request break off when `in_hand` is dropped.
             Err(Failed::Client(error)) => return Err(error),
             Err(failed) => failed,
         };
-        lease = in_hand.take().0;
+        lease = in_hand.take().lease;
         if !reused || !request.may_be_sent_again(&failed) {
             return Err(Box::pin(request.judge(failed, lease)).await);
         }

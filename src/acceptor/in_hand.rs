@@ -19,11 +19,17 @@ use super::shard::Shard;
 use super::worker_body::BodyDecoder;
 use super::worker_head::{AnswerHead, parse_answer};
 
+/// A claimed worker and the connection to it. Boxed wherever it is: it is handed on until the answer is over.
+pub(super) struct Claimed {
+    pub(super) lease: Lease,
+    pub(super) link: Link,
+}
+
 /// A worker that has begun, or may have begun, on our request. Dropped before its answer: the client has gone, and the
 /// worker is waited for by a task of its own.
 pub(super) struct InHand {
     shard: Rc<Shard>,
-    held: Option<(Lease, Link)>,
+    held: Option<Box<Claimed>>,
     method: Method,
     /// Until when the answer's head must be there. `None` while the body is passed on as it comes: its end is when the
     /// client leaves, and the time runs from there.
@@ -34,11 +40,11 @@ pub(super) struct InHand {
 }
 
 impl InHand {
-    pub(super) fn new(request: &Outgoing<'_>, lease: Lease, link: Link) -> Self {
-        let (granted, limit) = (lease.since(), request.rules.timeouts.request);
+    pub(super) fn new(request: &Outgoing<'_>, claimed: Box<Claimed>) -> Self {
+        let (granted, limit) = (claimed.lease.since(), request.rules.timeouts.request);
         Self {
             shard: Rc::clone(request.shard),
-            held: Some((lease, link)),
+            held: Some(claimed),
             method: request.head.method.clone(),
             deadline: request.body.is_repeatable().then(|| granted + limit),
             hang_up: limit,
@@ -48,22 +54,22 @@ impl InHand {
 
     /// Since when the worker has it.
     pub(super) fn granted(&self) -> Instant {
-        self.held.as_ref().expect(HELD).0.since()
+        self.held.as_ref().expect(HELD).lease.since()
     }
 
     /// Whether the request waited for the worker.
     pub(super) fn waited(&self) -> bool {
-        self.held.as_ref().expect(HELD).0.waited()
+        self.held.as_ref().expect(HELD).lease.waited()
     }
 
     /// The connection, and where to note that all of the request was sent.
     pub(super) fn parts(&mut self) -> (&mut Link, &mut bool) {
         let held = self.held.as_mut().expect(HELD);
-        (&mut held.1, &mut self.sent)
+        (&mut held.link, &mut self.sent)
     }
 
-    /// Both, for who has the answer or knows that there is none.
-    pub(super) fn take(mut self) -> (Lease, Link) {
+    /// The worker, for who has the answer or knows that there is none.
+    pub(super) fn take(mut self) -> Box<Claimed> {
         self.held.take().expect(HELD)
     }
 }
@@ -72,23 +78,23 @@ const HELD: &str = "it is held until taken, which consumes it";
 
 impl Drop for InHand {
     fn drop(&mut self) {
-        let Some((lease, mut link)) = self.held.take() else { return };
-        if lease.member().concurrency.get() > 1 {
+        let Some(mut claimed) = self.held.take() else { return };
+        if claimed.lease.member().concurrency.get() > 1 {
             return;
         }
         let (method, hang_up, sent) = (self.method.clone(), self.hang_up, self.sent);
         let deadline = self.deadline.unwrap_or_else(|| Instant::now() + hang_up);
         self.shard.stop.spawn_local("abandoned request", async move {
             if !sent {
-                link.end_request();
+                claimed.link.end_request();
             }
-            match timer::timeout_at(deadline, read_head(&mut link, &method)).await {
+            match timer::timeout_at(deadline, read_head(&mut claimed.link, &method)).await {
                 Ok(Ok(head)) => {
                     let decoder = BodyDecoder::new(head.framing);
-                    Answer { lease, link, decoder, keep: head.keepalive && sent }.abandon(hang_up).await;
+                    Answer { claimed, decoder, keep: head.keepalive && sent }.abandon(hang_up).await;
                 }
                 Ok(Err(_)) => {}
-                Err(_) => lease.condemn(Condemned::TooSlow),
+                Err(_) => claimed.lease.condemn(Condemned::TooSlow),
             }
         });
     }

@@ -32,7 +32,7 @@ pub(super) fn respond(
     recording: &mut Recording,
 ) -> Result<Reply, ServeError> {
     if !head.clean {
-        note_reloads(&answer.lease, head.headers());
+        note_reloads(&answer.claimed.lease, head.headers());
     }
     if head.status() == StatusCode::SWITCHING_PROTOCOLS {
         return tunnel::open(request.upgrade.take(), head, answer, recording);
@@ -56,11 +56,11 @@ pub(super) fn respond(
     };
     let body = match whole {
         _ if stream => {
-            let worker = answer.lease.member().worker;
+            let worker = answer.claimed.lease.member().worker;
             recording.becomes_long_lived();
-            match answer.lease.into_tunnel() {
+            match answer.claimed.lease.into_tunnel() {
                 Ok(tunnel) => {
-                    ReplyBody::direct(answer.link, answer.decoder, tunnel, request.shard.stop.clone())
+                    ReplyBody::direct(answer.claimed.link, answer.decoder, tunnel, request.shard.stop.clone())
                 }
                 Err(_) => return Err(ServeError::NoTunnel { worker }),
             }
@@ -86,12 +86,13 @@ enum Whole {
 fn take_whole(answer: &mut Answer) -> Whole {
     match answer.decoder.remaining() {
         Some(0) => Whole::Yes(Bytes::new()),
-        Some(left) if left <= answer.link.buf.len() as u64 => match answer.decoder.next(&mut answer.link.buf)
-        {
-            Ok(Piece::Data(data)) if answer.decoder.remaining() == Some(0) => Whole::Yes(data),
-            Ok(Piece::Data(data)) => Whole::No(Some(data)),
-            _ => Whole::No(None),
-        },
+        Some(left) if left <= answer.claimed.link.buf.len() as u64 => {
+            match answer.decoder.next(&mut answer.claimed.link.buf) {
+                Ok(Piece::Data(data)) if answer.decoder.remaining() == Some(0) => Whole::Yes(data),
+                Ok(Piece::Data(data)) => Whole::No(Some(data)),
+                _ => Whole::No(None),
+            }
+        }
         _ => Whole::No(None),
     }
 }

@@ -38,11 +38,11 @@ pub(super) fn open(
     answer: Answer,
     recording: &mut Recording,
 ) -> Result<Reply, ServeError> {
-    let worker = answer.lease.member().worker;
+    let worker = answer.claimed.lease.member().worker;
     let Some(upgrade) = upgrade else {
         return Err(ServeError::BadAnswer { worker, what: "it changes protocols unasked" });
     };
-    let Ok(tunnel) = answer.lease.into_tunnel() else {
+    let Ok(tunnel) = answer.claimed.lease.into_tunnel() else {
         return Err(ServeError::NoTunnel { worker });
     };
     let headers = head.reply.headers_mut();
@@ -54,7 +54,7 @@ pub(super) fn open(
     }
     recording.switch_off_framing();
     recording.becomes_long_lived();
-    let link = answer.link;
+    let link = answer.claimed.link;
     let Upgrade { client, shard, handover } = upgrade;
     shard.stop.clone().spawn_local("tunnel", async move {
         let upgraded = client.await;
