@@ -217,7 +217,8 @@ async fn converse(request: &mut Outgoing<'_>, in_hand: &mut InHand) -> Result<He
     let body = &request.body;
     let deadline = in_hand.granted() + limit;
     // A worker that was waited for waits itself now.
-    let outbox = (!in_hand.waited()).then_some(&request.shard.outbox);
+    let at_once = in_hand.waited() || request.shard.solitude.is_likely();
+    let outbox = (!at_once).then_some(&request.shard.outbox);
     let (link, all_sent) = in_hand.parts();
     let worked = match &mut upload {
         None => {

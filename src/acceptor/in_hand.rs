@@ -42,6 +42,7 @@ pub(super) struct InHand {
 impl InHand {
     pub(super) fn new(request: &Outgoing<'_>, claimed: Box<Claimed>) -> Self {
         let (granted, limit) = (claimed.lease.since(), request.rules.timeouts.request);
+        request.shard.solitude.begin();
         Self {
             shard: Rc::clone(request.shard),
             held: Some(claimed),
@@ -78,6 +79,7 @@ const HELD: &str = "it is held until taken, which consumes it";
 
 impl Drop for InHand {
     fn drop(&mut self) {
+        self.shard.solitude.end();
         let Some(mut claimed) = self.held.take() else { return };
         if claimed.lease.member().concurrency.get() > 1 {
             return;

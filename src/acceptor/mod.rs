@@ -49,6 +49,7 @@ mod room;
 mod route;
 mod send;
 mod shard;
+mod solitude;
 mod spool;
 mod stock;
 mod tls;
@@ -96,6 +97,7 @@ use outbox::Outbox;
 use peer::RateLimit;
 use room::Room;
 use shard::{Role, Server, Shard};
+use solitude::Solitude;
 use stock::Stock;
 
 /// What the data path is made of.
@@ -169,6 +171,7 @@ impl Acceptor {
                     channels: h2c::Channels::default(),
                     stock: Stock::default(),
                     outbox: Outbox::default(),
+                    solitude: Solitude::default(),
                     date: HttpDate::default(),
                     pulses,
                 };

@@ -2,6 +2,7 @@
 //!
 //! A connection stays on the thread that accepted it, so nothing here is locked. Never here: doing anything.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -27,6 +28,7 @@ use super::last_route::LastRoute;
 use super::outbox::Outbox;
 use super::peer::{Peer, RateLimit};
 use super::room::Room;
+use super::solitude::Solitude;
 use super::stock::Stock;
 
 /// What all threads know of the server.
@@ -60,6 +62,7 @@ pub(super) struct Shard {
     pub(super) channels: Channels,
     pub(super) stock: Stock,
     pub(super) outbox: Outbox,
+    pub(super) solitude: Solitude,
     pub(super) date: HttpDate,
     /// Its accept loops tell here that they go round.
     pub(super) pulses: Pulses,
@@ -86,7 +89,7 @@ pub(super) struct Connection {
     pub(super) sni: Option<HostName>,
     pub(super) wire: Arc<Wire>,
     /// Requests so far that the parser behind [`Wire`] has seen.
-    pub(super) requests: std::cell::Cell<u64>,
+    pub(super) requests: Cell<u64>,
     pub(super) last: LastRoute,
 }
 
