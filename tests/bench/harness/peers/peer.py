@@ -58,9 +58,13 @@ class Peer:
     def __init__(self, base, worker):
         self.base, self.worker = base, worker
 
+    def program(self):
+        """The path of what is started; None where it is not installed."""
+        return find(self.name)
+
     def missing(self):
         """Why it cannot take part; None when it can."""
-        return None if find(self.name) else f"{self.name} is not installed"
+        return None if self.program() else f"{self.name} is not installed"
 
     @contextlib.contextmanager
     def serving(self, shape):

@@ -15,8 +15,8 @@ class RipServer(Peer):
         super().__init__(base, worker)
         self.binary = binary
 
-    def missing(self):
-        return None
+    def program(self):
+        return self.binary
 
     def start(self, stack, shape):
         folder, kept = self.place(stack)
