@@ -123,7 +123,7 @@ fn next_deadline(
 }
 
 /// A connection without a request for so long gives up all that serving one takes, but its TLS session.
-const RESTS_AFTER: Duration = Duration::from_millis(250);
+const RESTS_AFTER: Duration = Duration::from_secs(1);
 /// A connection in the middle of a request is looked at that often.
 const BUSY_CHECK: Duration = Duration::from_secs(30);
 /// How long a connection that is to end waits for a request: what is on its way when the server stops is not lost, and

@@ -133,7 +133,7 @@ async fn after_a_rest_it_goes_on() {
         conn.send(&request).await;
         answered(&server, &mut conn, method, &request).await;
         // Nothing can be waited for: what is tested is that time goes by.
-        tokio::time::sleep(std::time::Duration::from_millis(400)).await;
+        tokio::time::sleep(std::time::Duration::from_millis(1200)).await;
     }
 }
 
