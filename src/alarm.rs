@@ -29,7 +29,7 @@ impl Alarm {
     /// deadline that was given up meanwhile.
     ///
     /// # Panics
-    /// Outside a tokio runtime with time enabled.
+    /// Where [`sleep_until`] does: without an event loop that has timers, or a thread that keeps them.
     pub fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         if timer.deadline() > deadline {

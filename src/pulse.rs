@@ -40,7 +40,7 @@ impl Pulses {
     /// A loop begins.
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// Without an event loop that has timers, or a thread that keeps them (`timer`).
     pub fn join(&self, name: &'static str) -> Pulse {
         let mut interval = interval(BEAT);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -95,6 +95,9 @@ impl Stop {
     }
 
     /// As [`finished`](Self::finished), but for at most `limit`; returns how many tasks still run. Cancel-safe.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with time enabled: not for the threads of the data path (`timer`).
     pub async fn finished_within(&self, limit: Duration) -> usize {
         match tokio::time::timeout(limit, self.finished()).await {
             Ok(()) => 0,

@@ -16,7 +16,8 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::{Instant, Interval, Sleep, Timeout};
 
-/// The thread that keeps the timers of others. It is there for as long as one of the clones is.
+/// The thread that keeps the timers of others. It is there for as long as one of the clones is; timers must not be
+/// polled any more when it is gone, which each thread's own clone sees to.
 #[derive(Clone, Debug)]
 pub struct TimerThread {
     handle: Handle,
@@ -28,14 +29,21 @@ impl TimerThread {
     /// Starts it.
     ///
     /// # Errors
-    /// When the thread cannot be made.
+    /// When the thread or its event loop cannot be made.
     pub fn start() -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_time().build()?;
-        let handle = runtime.handle().clone();
         let (wanted, mut unwanted): (_, Receiver<Infallible>) = channel(1);
+        let (ready, made) = std::sync::mpsc::sync_channel(1);
+        // The event loop is made over there: it could not be dropped here, should the thread fail.
         std::thread::Builder::new().name(NAME.to_owned()).spawn(move || {
-            runtime.block_on(unwanted.recv());
+            let runtime = match Builder::new_current_thread().enable_time().build() {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(ready.send(Err(error))),
+            };
+            if ready.send(Ok(runtime.handle().clone())).is_ok() {
+                runtime.block_on(unwanted.recv());
+            }
         })?;
+        let handle = made.recv().map_err(io::Error::other)??;
         Ok(Self { handle, _wanted: wanted })
     }
 

@@ -5,8 +5,8 @@
 //!        → drain/buffer → reply_body
 //! ```
 //!
-//! One thread per core, each with an event loop of its own; a connection stays on the thread that accepted it. Nothing
-//! here knows the manager: workers come out of an app's pool and go back into it.
+//! One thread per core, each with an event loop of its own, and one that keeps the timers of all; a connection stays on
+//! the thread that accepted it. Nothing here knows the manager: workers come out of an app's pool and go back into it.
 
 mod access;
 mod access_line;

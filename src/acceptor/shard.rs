@@ -2,7 +2,6 @@
 //!
 //! A connection stays on the thread that accepted it, so nothing here is locked. Never here: doing anything.
 
-use std::cell::Cell;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -89,7 +88,7 @@ pub(super) struct Connection {
     pub(super) sni: Option<HostName>,
     pub(super) wire: Arc<Wire>,
     /// Requests so far that the parser behind [`Wire`] has seen.
-    pub(super) requests: Cell<u64>,
+    pub(super) requests: std::cell::Cell<u64>,
     pub(super) last: LastRoute,
 }
 

@@ -5,25 +5,25 @@
 
 use std::cell::Cell;
 
-/// Counts the requests that workers have in hand, and how long it has been one at a time.
+/// Counts the requests that wait for their answers, and how long it has been one at a time.
 #[derive(Debug, Default)]
 pub(super) struct Solitude {
-    in_hand: Cell<u32>,
-    /// So many requests in a row found no other one in hand.
+    waiting: Cell<u32>,
+    /// So many requests in a row found no other one waiting.
     alone: Cell<u32>,
 }
 
 impl Solitude {
-    /// A worker begins on one. Each is to be [`end`](Self::end)ed.
+    /// A worker gets one. Each is to be [`end`](Self::end)ed.
     pub(super) fn begin(&self) {
-        let others = self.in_hand.get();
+        let others = self.waiting.get();
         self.alone.set(if others == 0 { self.alone.get().saturating_add(1) } else { 0 });
-        self.in_hand.set(others + 1);
+        self.waiting.set(others + 1);
     }
 
-    /// A worker has answered one.
+    /// The answer to one has begun, or nobody waits for it any more.
     pub(super) fn end(&self) {
-        self.in_hand.update(|count| count - 1);
+        self.waiting.update(|count| count - 1);
     }
 
     /// Whether the one that began last can be taken for one that no other comes with.

@@ -47,7 +47,7 @@ pub struct Parked {
     pub since: Instant,
     /// The connection, nothing unread on it and nobody else's.
     pub stream: Arc<WorkerStream>,
-    /// Its timer, of the same thread.
+    /// Its timer, which goes with it to whichever thread takes it.
     pub alarm: Alarm,
 }
 

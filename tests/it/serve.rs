@@ -308,7 +308,8 @@ async fn h2load_finds_no_failure() {
 
 #[tokio::test]
 async fn a_connection_that_rests_too_long_is_closed() {
-    let server = Setup::scripted().server("limits.keepalive = \"1s\"").start().await;
+    // It rests after a second, and is to be closed while it does.
+    let server = Setup::scripted().server("limits.keepalive = \"2s\"").start().await;
     let mut conn = server.connect().await;
     assert_eq!(conn.get("/").await.status, 200);
     assert_eq!(conn.rest().await, b"", "nothing is said");
