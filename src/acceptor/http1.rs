@@ -41,6 +41,7 @@ pub(super) async fn serve_http1(conn: Rc<Connection>, mut stream: ClientStream) 
         };
         let Some(rested) = rests else { return };
         stream = rested;
+        tracing::debug!(client = %conn.peer.address, "a connection rests");
         if !rest(&stream, &conn.wire, limits, &shard.stop).await {
             return say(b"", stream).await;
         }

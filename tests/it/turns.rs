@@ -1,7 +1,7 @@
 //! Requests of every kind one after the other on the same connection: each gets its own answer, in their order.
 
 use crate::support::client::path_of_bytes;
-use crate::support::{Conn, Server, Setup, soon};
+use crate::support::{Conn, Server, Setup, soon, until};
 
 /// A request's method and the rest of it, with `@` for the query that tells it from the others.
 const KINDS: &[(&str, &str)] = &[
@@ -79,26 +79,22 @@ async fn one_at_a_time() {
 
 #[tokio::test]
 async fn all_at_once() {
-    for setup in [Setup::scripted(), Setup::scripted().tls()] {
-        let server = setup.start().await;
-        for kinds in [PLAIN, KINDS] {
-            let mut conn = server.connect().await;
-            conn.send(requests(kinds).into_iter().map(|(_, request)| request).collect::<String>()).await;
-            for (method, request) in requests(kinds) {
-                answered(&server, &mut conn, method, &request).await;
-            }
-        }
-    }
+    before_any_is_answered(|requests| vec![requests.concat()]).await;
 }
 
 #[tokio::test]
 async fn each_sent_before_the_last_is_answered() {
+    before_any_is_answered(|requests| requests).await;
+}
+
+/// Sends all kinds of requests, in the pieces that `cut` makes of them.
+async fn before_any_is_answered(cut: fn(Vec<String>) -> Vec<String>) {
     for setup in [Setup::scripted(), Setup::scripted().tls()] {
         let server = setup.start().await;
         for kinds in [PLAIN, KINDS] {
             let mut conn = server.connect().await;
-            for (_, request) in requests(kinds) {
-                conn.send(request).await;
+            for piece in cut(requests(kinds).into_iter().map(|(_, request)| request).collect()) {
+                conn.send(piece).await;
             }
             for (method, request) in requests(kinds) {
                 answered(&server, &mut conn, method, &request).await;
@@ -127,13 +123,12 @@ async fn cut_anywhere() {
 
 #[tokio::test]
 async fn after_a_rest_it_goes_on() {
-    let server = Setup::scripted().tls().start().await;
+    let server = Setup::scripted().tls().variable("RIP_LOG", "debug").start().await;
     let mut conn = server.connect().await;
-    for (method, request) in requests(KINDS).into_iter().take(4) {
+    for (rests, (method, request)) in requests(KINDS).into_iter().take(4).enumerate() {
         conn.send(&request).await;
         answered(&server, &mut conn, method, &request).await;
-        // Nothing can be waited for: what is tested is that time goes by.
-        tokio::time::sleep(std::time::Duration::from_millis(1200)).await;
+        until("it rests", || async { server.output().count("a connection rests") > rests }).await;
     }
 }
 

@@ -65,7 +65,12 @@ impl Output {
 
     /// Whether any line so far contains the text.
     pub(crate) fn contains(&self, text: &str) -> bool {
-        self.lines.lock().unwrap().iter().any(|line| line.contains(text))
+        self.count(text) > 0
+    }
+
+    /// How many lines so far contain the text.
+    pub(crate) fn count(&self, text: &str) -> usize {
+        self.lines.lock().unwrap().iter().filter(|line| line.contains(text)).count()
     }
 
     /// The lines so far that are JSON objects.
