@@ -154,9 +154,9 @@ fn framing_of(status: StatusCode, length: Option<u64>) -> SendFraming {
     }
 }
 
-fn write_head<B>(
+fn write_head(
     out: &mut Vec<u8>,
-    head: &Response<B>,
+    head: &Response<ReplyBody>,
     id: &RequestId,
     framing: SendFraming,
     date: &HttpDate,
@@ -204,7 +204,7 @@ mod tests {
         length: Option<u64>,
         fields: &[(HeaderName, &'static str)],
     ) -> (String, SendFraming, After) {
-        let mut response = Response::new(());
+        let mut response = Response::new(ReplyBody::full(Bytes::new()));
         *response.status_mut() = StatusCode::from_u16(status).unwrap();
         for (name, value) in fields {
             response.headers_mut().append(name.clone(), HeaderValue::from_static(value));
