@@ -21,7 +21,7 @@ use super::access::Recording;
 use super::drain::Answer;
 use super::error::{Retry, ServeError};
 use super::in_hand::{Claimed, InHand, read_head};
-use super::link::{Link, Source};
+use super::link::Link;
 use super::reply_body::Reply;
 use super::request_body::RequestBody;
 use super::respond::{is_busy, respond};
@@ -215,7 +215,7 @@ async fn converse(request: &mut Outgoing<'_>, in_hand: &mut InHand) -> Result<He
     let method = request.head.method;
     let mut upload = request.take_upload();
     let body = &request.body;
-    let deadline = in_hand.granted() + limit;
+    let granted = in_hand.granted();
     // A worker that was waited for waits itself now.
     let at_once = in_hand.waited() || request.shard.solitude.is_likely();
     let outbox = (!at_once).then_some(&request.shard.outbox);
@@ -226,10 +226,12 @@ async fn converse(request: &mut Outgoing<'_>, in_hand: &mut InHand) -> Result<He
                 let sent = send(link, out, body, outbox, all_sent).await?;
                 Ok((read_head(link, method).await?, sent))
             };
-            link.within(deadline, work).await
+            link.answered_within(granted, limit, work).await
         }
         Some(upload) => {
             let turn = upload.turn();
+            // It may answer, and wait for us to take what it says, before the body's next piece comes.
+            link.make_room();
             let work = async {
                 let sent = send(link, out, body, None, &mut false).await?;
                 let head = head_while_passing(link, upload, method).await;

@@ -86,6 +86,7 @@ impl Drop for InHand {
         }
         let (method, hang_up, sent) = (self.method.clone(), self.hang_up, self.sent);
         let deadline = self.deadline.unwrap_or_else(|| Instant::now() + hang_up);
+        claimed.link.make_room();
         self.shard.stop.spawn_local("abandoned request", async move {
             if !sent {
                 claimed.link.end_request();

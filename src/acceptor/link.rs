@@ -108,6 +108,44 @@ impl Link {
         self.stream.poll_write(cx, bytes)
     }
 
+    /// Sends a request and waits for its answer to begin, both by way of `work`, until `limit` after `since`. A worker
+    /// that has not begun by a part of it is given all the room to write that there is.
+    ///
+    /// # Cancel safety
+    /// As `work`.
+    ///
+    /// # Errors
+    /// [`Elapsed`] when the time is over.
+    pub(super) async fn answered_within<T>(
+        &mut self,
+        since: Instant,
+        limit: Duration,
+        work: impl AsyncFnOnce(&mut Self) -> T,
+    ) -> Result<T, Elapsed> {
+        let stream = Arc::clone(&self.stream);
+        let mut alarm = std::mem::take(&mut self.alarm);
+        let done = {
+            let mut work = pin!(work(self));
+            match alarm.within(since + limit.min(ROOM_AFTER), work.as_mut()).await {
+                Err(Elapsed) => {
+                    tracing::debug!(
+                        "a worker is given all the room to write that there is: it has not answered"
+                    );
+                    stream.make_room();
+                    alarm.within(since + limit, work).await
+                }
+                done => done,
+            }
+        };
+        self.alarm = alarm;
+        done
+    }
+
+    /// Gives the worker all the room to write that there is.
+    pub(super) fn make_room(&self) {
+        self.stream.make_room();
+    }
+
     /// Tells the worker that no more of the request will come.
     pub(super) fn end_request(&mut self) {
         if let Err(error) = self.stream.end_writes() {
@@ -268,5 +306,8 @@ impl AsyncWrite for Link {
 
 /// How long a kept connection may rest: shorter than the idle limits of the servers apps use (gunicorn's is 2 s).
 const MAX_REST: Duration = Duration::from_secs(1);
+/// A worker that has not answered by then may wait for room to write. Short beside the time a request may take; those
+/// that take longer have a timer fire for it.
+const ROOM_AFTER: Duration = Duration::from_secs(1);
 /// A worker that was hung up on is looked at that often.
 const HANG_UP_CHECK: Duration = Duration::from_millis(5);

@@ -1,14 +1,14 @@
-//! A worker's socket, from which a short answer is read first and taken later.
+//! A worker's socket, from which short answers are read first and taken later.
 //!
 //! Who takes bytes from a Unix socket wakes the thread that waits at its other end, only to find that there is room to
 //! write again (`unix_write_space`). To wake a core that sleeps costs more than the answer. So what is short is looked
-//! at (`MSG_PEEK`, recv(2)), and taken together with the next request, which has to wake that thread anyway. Never
-//! here: waiting.
+//! at (`MSG_PEEK`, recv(2)), and taken after a later request was sent, which has to wake that thread anyway: after one
+//! of a few, as each time is a system call. Never here: waiting.
 
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::Relaxed};
 
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
@@ -23,8 +23,14 @@ pub(super) struct Socket {
     /// Whether the next read is to leave the bytes: over a Unix socket, while its answers are short.
     leaves: AtomicBool,
     local: bool,
-    /// Bytes that were read and left.
+    /// Bytes that were read and left, or [`LOST`].
     left: AtomicUsize,
+    /// Whether some of them were read since the last write.
+    answering: AtomicBool,
+    /// Requests that were sent since something was left,
+    requests: AtomicU8,
+    /// and how many there may be.
+    patience: AtomicU8,
 }
 
 impl Socket {
@@ -32,7 +38,15 @@ impl Socket {
     /// When it is no socket.
     pub(super) fn new(fd: OwnedFd) -> io::Result<Self> {
         let local = socket_domain(&fd)? == AddressFamily::UNIX;
-        Ok(Self { fd, leaves: AtomicBool::new(false), local, left: AtomicUsize::new(0) })
+        Ok(Self {
+            fd,
+            leaves: AtomicBool::new(false),
+            local,
+            left: AtomicUsize::new(0),
+            answering: AtomicBool::new(false),
+            requests: AtomicU8::new(0),
+            patience: AtomicU8::new(MOST_REQUESTS),
+        })
     }
 
     /// The same socket by another descriptor, with nothing left on it.
@@ -45,27 +59,65 @@ impl Socket {
 
     /// Reads into what `into` has room for, at least one byte; 0 is the end.
     pub(super) fn read(&self, into: &mut Vec<u8>) -> Result<usize, Errno> {
-        self.take_left()?;
-        let before = into.len();
-        if self.leaves.load(Relaxed) {
-            let count = recv(&self.fd, spare_capacity(into), RecvFlags::PEEK)?.0;
-            if count <= SHORT {
-                self.left.store(count, Relaxed);
-                return Ok(count);
-            }
-            into.truncate(before);
+        if !self.answering.load(Relaxed)
+            && self.leaves.load(Relaxed)
+            && let Some(count) = self.look(into)?
+        {
+            return Ok(count);
         }
+        self.take_left()?;
         let count = recv(&self.fd, spare_capacity(into), RecvFlags::empty())?.0;
         self.leaves.store(self.local && count <= SHORT, Relaxed);
         Ok(count)
     }
 
+    /// There is nothing to read now: a worker that is in the middle of an answer is to have room for the rest.
+    pub(super) fn waits(&self) {
+        if self.answering.load(Relaxed) {
+            // What cannot be taken fails the next read.
+            self.take_left().ok();
+        }
+    }
+
+    /// Reads what comes after the bytes that were left, and leaves it too. `None` when there is nothing, or too much.
+    fn look(&self, into: &mut Vec<u8>) -> Result<Option<usize>, Errno> {
+        let (before, left) = (into.len(), self.left.load(Relaxed));
+        let room = into.capacity() - before;
+        let seen = match recv(&self.fd, spare_capacity(into), RecvFlags::PEEK) {
+            Err(Errno::AGAIN) if left > 0 => 0,
+            seen => seen?.0,
+        };
+        if seen <= left || seen > SHORT || seen == room {
+            into.truncate(before);
+            return Ok(None);
+        }
+        into.drain(before..before + left);
+        self.left.store(seen, Relaxed);
+        self.answering.store(true, Relaxed);
+        Ok(Some(seen - left))
+    }
+
     /// Writes some of the bytes, without a signal where nobody reads.
     pub(super) fn write(&self, bytes: &[u8]) -> Result<usize, Errno> {
         let sent = send(&self.fd, bytes, SendFlags::NOSIGNAL);
-        // Afterwards: whoever is awake already need not be woken. What cannot be taken fails the next read.
-        self.take_left().ok();
+        let (left, begins) = (self.left.load(Relaxed), self.answering.load(Relaxed));
+        if left > 0 {
+            let requests = self.requests.load(Relaxed).saturating_add(1);
+            if begins && left <= MOST_LEFT && requests < self.patience.load(Relaxed) {
+                self.requests.store(requests, Relaxed);
+                self.answering.store(false, Relaxed);
+            } else {
+                // Afterwards: whoever is awake already need not be woken. What cannot be taken fails the next read.
+                self.take_left().ok();
+            }
+        }
         sent
+    }
+
+    /// Takes what was left, and from now on after each request: the worker may lack the room to write.
+    pub(super) fn make_room(&self) {
+        self.patience.store(1, Relaxed);
+        self.take_left().ok();
     }
 
     /// Whether there is something new to read, or the end.
@@ -78,24 +130,29 @@ impl Socket {
         }
     }
 
-    /// Takes what was read and left. Whatever of it cannot be taken stays left: it must never pass for the answer to
-    /// another request.
+    /// Takes what was read and left. When some of it cannot be taken, nothing is read any more: it must never pass for
+    /// the answer to another request.
     fn take_left(&self) -> Result<(), Errno> {
         let mut sink = [MaybeUninit::<u8>::uninit(); SHORT];
-        loop {
-            let left = self.left.load(Relaxed);
-            if left == 0 {
-                return Ok(());
-            }
+        let mut left = self.left.load(Relaxed);
+        if left == LOST {
+            return Err(Errno::IO);
+        }
+        while left > 0 {
             match recv(&self.fd, &mut sink[..left], RecvFlags::empty()) {
-                Ok((_, count)) if count > 0 => self.left.store(left - count, Relaxed),
-                Ok(_) => return Err(Errno::IO),
+                Ok((_, count)) if count > 0 => left -= count,
                 Err(Errno::INTR) => {}
                 // The bytes are there: only another reader can have taken them.
-                Err(Errno::AGAIN) => return Err(Errno::IO),
-                Err(error) => return Err(error),
+                _ => {
+                    self.left.store(LOST, Relaxed);
+                    return Err(Errno::IO);
+                }
             }
         }
+        self.left.store(0, Relaxed);
+        self.answering.store(false, Relaxed);
+        self.requests.store(0, Relaxed);
+        Ok(())
     }
 }
 
@@ -120,6 +177,12 @@ impl AsRawFd for Socket {
 
 /// What is read at once up to this size is left.
 const SHORT: usize = 4 << 10;
+/// What was left is taken after every so many requests, and before while it is more than so many bytes: enough to be
+/// rid of most of the system calls, and hardly anything of the worker's send buffer.
+const MOST_REQUESTS: u8 = 4;
+const MOST_LEFT: usize = 1 << 10;
+/// Bytes that were left and are gone.
+const LOST: usize = usize::MAX;
 
 #[cfg(test)]
 mod tests {
@@ -151,13 +214,81 @@ mod tests {
     }
 
     #[test]
-    fn short_answers_are_left_until_the_next_request_and_each_is_read_once() {
+    fn short_answers_are_left_for_a_few_requests_and_each_is_read_once() {
         let (socket, mut worker) = pair();
-        for answer in ["one", "two!", "three", "four"] {
+        let mut most = 0;
+        for number in 0..20 {
+            let answer = format!("answer {number}");
             assert_eq!(exchange(&socket, &mut worker, answer.as_bytes()), answer.as_bytes());
-            assert!(unread(&socket) <= answer.len() as u64);
+            assert!(unread(&socket) > 0 || number == 0, "the last one is still there");
+            most = most.max(unread(&socket));
         }
-        assert_eq!(unread(&socket), 4, "the last one is still there");
+        assert_eq!(most, 4 * "answer 10".len() as u64);
+    }
+
+    #[test]
+    fn answers_of_some_length_are_left_until_the_next_request() {
+        let (socket, mut worker) = pair();
+        for length in [MOST_LEFT + 1, SHORT, MOST_LEFT + 2] {
+            exchange(&socket, &mut worker, &vec![7; length]);
+            assert!(unread(&socket) <= length as u64);
+        }
+        socket.write(b"ask").unwrap();
+        assert_eq!(unread(&socket), 0);
+    }
+
+    #[test]
+    fn of_an_answer_in_pieces_no_more_than_the_last_one_is_left() {
+        let (socket, mut worker) = pair();
+        exchange(&socket, &mut worker, b"one");
+        exchange(&socket, &mut worker, b"two");
+        let mut into = Vec::with_capacity(64);
+        socket.write(b"ask").unwrap();
+        for piece in ["th", "re", "e"] {
+            worker.write_all(piece.as_bytes()).unwrap();
+            socket.read(&mut into).unwrap();
+        }
+        assert_eq!(into, b"three");
+        assert_eq!(unread(&socket), 1);
+    }
+
+    #[test]
+    fn what_fills_the_room_to_the_brim_is_not_all_there_is() {
+        let (socket, mut worker) = pair();
+        exchange(&socket, &mut worker, b"one");
+        exchange(&socket, &mut worker, b"two");
+        socket.write(b"ask").unwrap();
+        worker.write_all(b"fourteen bytes").unwrap();
+        let mut into = Vec::with_capacity(8);
+        let room = into.capacity();
+        assert_eq!(socket.read(&mut into), Ok(room), "who got less would not look for more");
+        into.reserve(64);
+        socket.read(&mut into).unwrap();
+        assert_eq!(into, b"fourteen bytes");
+    }
+
+    #[test]
+    fn the_rest_of_a_request_leaves_the_worker_all_the_room_there_is() {
+        let (socket, mut worker) = pair();
+        exchange(&socket, &mut worker, b"one");
+        exchange(&socket, &mut worker, b"two");
+        socket.write(b"head").unwrap();
+        assert_eq!(unread(&socket), 3);
+        socket.write(b"body").unwrap();
+        assert_eq!(unread(&socket), 0);
+    }
+
+    #[test]
+    fn a_worker_that_once_lacked_room_has_it_from_then_on() {
+        let (socket, mut worker) = pair();
+        exchange(&socket, &mut worker, b"one");
+        exchange(&socket, &mut worker, b"two");
+        socket.make_room();
+        assert_eq!(unread(&socket), 0);
+        for _ in 0..10 {
+            exchange(&socket, &mut worker, b"more");
+            assert_eq!(unread(&socket), 4);
+        }
     }
 
     #[test]

@@ -75,7 +75,11 @@ impl WorkerStream {
     pub fn poll_read(&self, cx: &mut Context<'_>, into: &mut Vec<u8>) -> Poll<io::Result<usize>> {
         let room = into.capacity() - into.len();
         loop {
-            let mut guard = ready!(self.reads.poll_read_ready(cx))?;
+            let Poll::Ready(ready) = self.reads.poll_read_ready(cx) else {
+                self.reads.get_ref().waits();
+                return Poll::Pending;
+            };
+            let mut guard = ready?;
             match self.reads.get_ref().read(into) {
                 // Less than there was room for: the next read would only say so.
                 Ok(count) => {
@@ -133,6 +137,12 @@ impl WorkerStream {
                 Err(error) => return Poll::Ready(Err(error.into())),
             }
         }
+    }
+
+    /// Gives the worker all the room to write that there is, now and from now on: otherwise a little of what it wrote
+    /// may stay in the kernel until a later request.
+    pub fn make_room(&self) {
+        self.reads.get_ref().make_room();
     }
 
     /// Ends what is written.

@@ -8,7 +8,7 @@ The test and it meet in the folder $MEET:
 
 Environment: $START (exit, mute) spoils its start; $CONCURRENCY is how many requests it may see at once; $CLOSE ends the
 connection after each answer and says so; $DROP_IDLE_MS ends idle connections and says nothing (but at.dropped.N, the
-Nth); $TERM_IGNORED.
+Nth); $TERM_IGNORED; $LITTLE_ROOM gives it the smallest send buffer there is, and has it ask for room before it writes.
 """
 
 import base64
@@ -17,6 +17,7 @@ import itertools
 import json
 import os
 import re
+import select
 import signal
 import socket
 import sys
@@ -27,6 +28,7 @@ from urllib.parse import parse_qs
 MEET = os.environ["MEET"]
 CONCURRENCY = int(os.environ.get("CONCURRENCY", "1"))
 CLOSE = "CLOSE" in os.environ
+LITTLE_ROOM = "LITTLE_ROOM" in os.environ
 READY = "/ready"
 DROP_IDLE = int(os.environ.get("DROP_IDLE_MS", "0")) / 1000 or None
 
@@ -158,6 +160,8 @@ class Connection:
         self.buffer = b""
         self.request = None
         self.idled = False
+        if LITTLE_ROOM:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
 
     def fill(self):
         data = self.sock.recv(1 << 16)
@@ -211,6 +215,8 @@ class Connection:
                 in_hand -= 1
 
     def send(self, data):
+        if LITTLE_ROOM:
+            select.select([], [self.sock], [])
         self.sock.sendall(data)
 
     def start(self, status=200, fields=()):
