@@ -6,9 +6,11 @@ The greatest number that a worker had in hand is the worker's own account.
 import contextlib
 import time
 
+from . import hangups
 from .ground import Failed
 from .hangups import HangUps
 from .measure import Measure, under_load
+from .perfect import Leavers, p99_to_p50
 
 WORK = 0.005  # seconds a request
 
@@ -25,6 +27,7 @@ def measure(base, peer, scenario, number, seconds):
     more = {
         "most_in_flight": last.counts.most_in_hand,
         "p99_to_p50": round(outcome.p99_us / outcome.p50_us, 3),
+        "a_perfect_queue's": round(perfect(scenario), 3),
         "workers_busy": round((last.counts.in_hand - first.counts.in_hand) / took / workers, 4),
         **more,
     }
@@ -32,6 +35,11 @@ def measure(base, peer, scenario, number, seconds):
     return Measure(
         scenario.name, serving.peer, number, share, per_second, outcome.p50_us, outcome.p99_us, more=more
     )
+
+
+def perfect(scenario):
+    leave = Leavers(hangups.PER_SECOND, hangups.LONGEST_STAY) if scenario.hang_ups else None
+    return p99_to_p50(scenario.connections, scenario.shape.workers, WORK, leave)
 
 
 def leavers(hang_ups, seconds):
