@@ -157,6 +157,7 @@ async fn channel(shard: &Rc<Shard>, lease: &Lease, limit: Duration) -> io::Resul
         return Ok(open.clone());
     }
     let link = Link::open(lease, shard, limit).await?;
+    link.leave_http1();
     let exec = OnThread(shard.stop.clone());
     let (channel, connection) = http2::handshake(exec, TokioIo::new(link)).await.map_err(io::Error::other)?;
     let keeping = keep(Rc::clone(shard), Arc::clone(lease.member()));

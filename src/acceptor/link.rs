@@ -90,7 +90,7 @@ impl Link {
         silent.then(|| Self::over(stream, parked.alarm, true, shard))
     }
 
-    /// Keeps the connection for the member's next request; only when nothing is left on it.
+    /// Keeps the connection for the member's next request; only when nothing was read that is not used.
     pub(super) fn park(self, member: &Member) {
         if self.buf.is_empty() {
             let (shard, since) = (self.shard, Instant::now());
@@ -109,7 +109,7 @@ impl Link {
     }
 
     /// Sends a request and waits for its answer to begin, both by way of `work`, until `limit` after `since`. A worker
-    /// that has not begun by a part of it is given all the room to write that there is.
+    /// that has not begun after a second, or half of a shorter limit, may be waiting for room to write, and is given it.
     ///
     /// # Cancel safety
     /// As `work`.
@@ -126,12 +126,10 @@ impl Link {
         let mut alarm = std::mem::take(&mut self.alarm);
         let done = {
             let mut work = pin!(work(self));
-            match alarm.within(since + limit.min(ROOM_AFTER), work.as_mut()).await {
+            match alarm.within(since + ROOM_AFTER.min(limit / 2), work.as_mut()).await {
                 Err(Elapsed) => {
-                    tracing::debug!(
-                        "a worker is given all the room to write that there is: it has not answered"
-                    );
-                    stream.make_room();
+                    tracing::debug!("a worker that has not answered is given all the room to write");
+                    stream.keep_room();
                     alarm.within(since + limit, work).await
                 }
                 done => done,
@@ -144,6 +142,11 @@ impl Link {
     /// Gives the worker all the room to write that there is.
     pub(super) fn make_room(&self) {
         self.stream.make_room();
+    }
+
+    /// What is read from now on are no answers to requests, one after the other.
+    pub(super) fn leave_http1(&self) {
+        self.stream.leave_nothing();
     }
 
     /// Tells the worker that no more of the request will come.
@@ -306,8 +309,8 @@ impl AsyncWrite for Link {
 
 /// How long a kept connection may rest: shorter than the idle limits of the servers apps use (gunicorn's is 2 s).
 const MAX_REST: Duration = Duration::from_secs(1);
-/// A worker that has not answered by then may wait for room to write. Short beside the time a request may take; those
-/// that take longer have a timer fire for it.
+/// A worker that has not answered by then is given room. Much shorter than a request may take, and so long that few
+/// have a timer fire for it.
 const ROOM_AFTER: Duration = Duration::from_secs(1);
 /// A worker that was hung up on is looked at that often.
 const HANG_UP_CHECK: Duration = Duration::from_millis(5);

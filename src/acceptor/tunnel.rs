@@ -55,6 +55,7 @@ pub(super) fn open(
     recording.switch_off_framing();
     recording.becomes_long_lived();
     let link = answer.claimed.link;
+    link.leave_http1();
     let Upgrade { client, shard, handover } = upgrade;
     shard.stop.clone().spawn_local("tunnel", async move {
         let upgraded = client.await;

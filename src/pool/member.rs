@@ -45,7 +45,7 @@ pub struct Parked {
     pub shard: usize,
     /// When it became idle.
     pub since: Instant,
-    /// The connection, nothing unread on it and nobody else's.
+    /// The connection, nothing on it that was not read and nobody else's.
     pub stream: Arc<WorkerStream>,
     /// Its timer, which goes with it to whichever thread takes it.
     pub alarm: Alarm,

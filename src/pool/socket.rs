@@ -20,16 +20,15 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, recv, send};
 #[derive(Debug)]
 pub(super) struct Socket {
     fd: OwnedFd,
-    /// Whether the next read is to leave the bytes: over a Unix socket, while its answers are short.
+    /// Whether the next read is to leave the bytes: while answers are short.
     leaves: AtomicBool,
-    local: bool,
     /// Bytes that were read and left, or [`LOST`].
     left: AtomicUsize,
-    /// Whether some of them were read since the last write.
+    /// Whether some of those were read since the last write.
     answering: AtomicBool,
-    /// Requests that were sent since something was left,
+    /// Requests that were sent while something was left, none of it taken yet.
     requests: AtomicU8,
-    /// and how many there may be.
+    /// With which of them it is taken; 0: nothing is ever left.
     patience: AtomicU8,
 }
 
@@ -37,19 +36,18 @@ impl Socket {
     /// # Errors
     /// When it is no socket.
     pub(super) fn new(fd: OwnedFd) -> io::Result<Self> {
-        let local = socket_domain(&fd)? == AddressFamily::UNIX;
+        let patience = if socket_domain(&fd)? == AddressFamily::UNIX { MOST_REQUESTS } else { 0 };
         Ok(Self {
             fd,
             leaves: AtomicBool::new(false),
-            local,
             left: AtomicUsize::new(0),
             answering: AtomicBool::new(false),
             requests: AtomicU8::new(0),
-            patience: AtomicU8::new(MOST_REQUESTS),
+            patience: AtomicU8::new(patience),
         })
     }
 
-    /// The same socket by another descriptor, with nothing left on it.
+    /// The same socket by another descriptor, that knows nothing of what was left.
     ///
     /// # Errors
     /// When there is no descriptor to be had.
@@ -67,15 +65,14 @@ impl Socket {
         }
         self.take_left()?;
         let count = recv(&self.fd, spare_capacity(into), RecvFlags::empty())?.0;
-        self.leaves.store(self.local && count <= SHORT, Relaxed);
+        self.leaves.store(count <= SHORT && self.patience.load(Relaxed) > 0, Relaxed);
         Ok(count)
     }
 
     /// There is nothing to read now: a worker that is in the middle of an answer is to have room for the rest.
     pub(super) fn waits(&self) {
         if self.answering.load(Relaxed) {
-            // What cannot be taken fails the next read.
-            self.take_left().ok();
+            self.make_room();
         }
     }
 
@@ -107,17 +104,29 @@ impl Socket {
                 self.requests.store(requests, Relaxed);
                 self.answering.store(false, Relaxed);
             } else {
-                // Afterwards: whoever is awake already need not be woken. What cannot be taken fails the next read.
-                self.take_left().ok();
+                // Afterwards: whoever is awake already need not be woken.
+                self.make_room();
             }
         }
         sent
     }
 
-    /// Takes what was left, and from now on after each request: the worker may lack the room to write.
+    /// Takes what was left: the worker may lack the room to write. What cannot be taken fails the next read.
     pub(super) fn make_room(&self) {
-        self.patience.store(1, Relaxed);
         self.take_left().ok();
+    }
+
+    /// The same, now and after each request from now on.
+    pub(super) fn keep_room(&self) {
+        self.patience.store(self.patience.load(Relaxed).min(1), Relaxed);
+        self.make_room();
+    }
+
+    /// From now on bytes are taken when they are read.
+    pub(super) fn leave_nothing(&self) {
+        self.patience.store(0, Relaxed);
+        self.leaves.store(false, Relaxed);
+        self.make_room();
     }
 
     /// Whether there is something new to read, or the end.
@@ -177,8 +186,10 @@ impl AsRawFd for Socket {
 
 /// What is read at once up to this size is left.
 const SHORT: usize = 4 << 10;
-/// What was left is taken after every so many requests, and before while it is more than so many bytes: enough to be
-/// rid of most of the system calls, and hardly anything of the worker's send buffer.
+/// What was left is taken with one in so many requests, and with each while it is more than so many bytes: to be rid of
+/// most of the system calls. Of the worker's send buffer (208 kB unless it or the machine says otherwise) that is little,
+/// if it does not write byte by byte: the kernel counts 768 bytes for each write, and calls a socket writable (poll(2))
+/// while a quarter is in use. Such a worker can come to wait, and has its room when that is noticed (`Link`).
 const MOST_REQUESTS: u8 = 4;
 const MOST_LEFT: usize = 1 << 10;
 /// Bytes that were left and are gone.
@@ -283,11 +294,23 @@ mod tests {
         let (socket, mut worker) = pair();
         exchange(&socket, &mut worker, b"one");
         exchange(&socket, &mut worker, b"two");
-        socket.make_room();
+        socket.keep_room();
         assert_eq!(unread(&socket), 0);
         for _ in 0..10 {
             exchange(&socket, &mut worker, b"more");
             assert_eq!(unread(&socket), 4);
+        }
+    }
+
+    #[test]
+    fn where_nothing_is_to_be_left_nothing_is() {
+        let (socket, mut worker) = pair();
+        exchange(&socket, &mut worker, b"one");
+        exchange(&socket, &mut worker, b"two");
+        socket.leave_nothing();
+        for _ in 0..3 {
+            assert_eq!(unread(&socket), 0);
+            assert_eq!(exchange(&socket, &mut worker, b"three"), b"three");
         }
     }
 

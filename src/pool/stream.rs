@@ -139,10 +139,20 @@ impl WorkerStream {
         }
     }
 
-    /// Gives the worker all the room to write that there is, now and from now on: otherwise a little of what it wrote
-    /// may stay in the kernel until a later request.
+    /// Gives the worker all the room to write that there is. A little of what it wrote may stay in the kernel until a
+    /// later request.
     pub fn make_room(&self) {
         self.reads.get_ref().make_room();
+    }
+
+    /// The same, now and after each request from now on.
+    pub fn keep_room(&self) {
+        self.reads.get_ref().keep_room();
+    }
+
+    /// From now on nothing stays in the kernel that was read: for streams of something else than requests.
+    pub fn leave_nothing(&self) {
+        self.reads.get_ref().leave_nothing();
     }
 
     /// Ends what is written.

@@ -24,6 +24,7 @@ mod queue;
 mod recycle;
 mod reload;
 mod rollout;
+mod room;
 mod serve;
 mod stop;
 mod streams;

@@ -133,19 +133,6 @@ async fn after_a_rest_it_goes_on() {
 }
 
 #[tokio::test]
-async fn to_a_worker_that_asks_for_room_before_it_writes() {
-    let server = Setup::scripted().worker("LITTLE_ROOM", "").variable("RIP_LOG", "debug").start().await;
-    let mut conn = server.connect().await;
-    // Those that leave the connection to the worker as it was.
-    let small = |request: &str| !request.contains("/big") && !request.contains("/events");
-    for (method, request) in requests(PLAIN).into_iter().filter(|(_, request)| small(request)) {
-        conn.send(&request).await;
-        answered(&server, &mut conn, method, &request).await;
-    }
-    assert_eq!(server.output().count("a worker is given all the room to write"), 1);
-}
-
-#[tokio::test]
 async fn a_head_that_stops_behind_others_is_ended_and_recorded() {
     let server = Setup::scripted().server("limits.head = \"1s\"").start().await;
     for (number, before) in ["GET", "POST"].into_iter().enumerate() {
