@@ -101,12 +101,12 @@ impl WorkerStream {
         self.reads.poll_read_ready(cx).map(drop)
     }
 
-    /// Writes as many of the bytes as there is room for now; 0 when there is none.
+    /// Writes as many of the bytes as there is room for now; 0 when there is none. For requests sent in a row.
     ///
     /// # Errors
     /// What the write says, such as `BrokenPipe`.
     pub fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
-        match self.reads.get_ref().write(bytes) {
+        match self.reads.get_ref().write_and_take(bytes) {
             Err(Errno::AGAIN | Errno::INTR) => Ok(0),
             written => Ok(written?),
         }
