@@ -128,8 +128,9 @@ impl Link {
             let mut work = pin!(work(self));
             match alarm.within(since + ROOM_AFTER.min(limit / 2), work.as_mut()).await {
                 Err(Elapsed) => {
-                    tracing::debug!("a worker that has not answered is given all the room to write");
-                    stream.keep_room();
+                    if stream.keep_room() {
+                        tracing::debug!("a worker that has not answered is given all the room to write");
+                    }
                     alarm.within(since + limit, work).await
                 }
                 done => done,

@@ -124,10 +124,14 @@ impl Socket {
         self.take_left().ok();
     }
 
-    /// The same, now and after each request from now on.
-    pub(super) fn keep_room(&self) {
-        self.patience.store(self.patience.load(Relaxed).min(1), Relaxed);
-        self.make_room();
+    /// The same, now and after each request from now on. Returns whether anything was left; else all stays as it is.
+    pub(super) fn keep_room(&self) -> bool {
+        let lacked = self.left.load(Relaxed) > 0;
+        if lacked {
+            self.patience.store(1, Relaxed);
+            self.make_room();
+        }
+        lacked
     }
 
     /// From now on bytes are taken when they are read.
@@ -216,6 +220,14 @@ mod tests {
         (Socket::new(ours.into()).unwrap(), theirs)
     }
 
+    /// With the answer `two` left; the first one of a socket is taken at once.
+    fn pair_with_two_left() -> (Socket, UnixStream) {
+        let (socket, mut worker) = pair();
+        exchange(&socket, &mut worker, b"one");
+        exchange(&socket, &mut worker, b"two");
+        (socket, worker)
+    }
+
     /// One exchange of a request and its answer, as over a kept connection.
     fn exchange(socket: &Socket, worker: &mut UnixStream, answer: &[u8]) -> Vec<u8> {
         let mut request = [0; 3];
@@ -248,19 +260,16 @@ mod tests {
     #[test]
     fn answers_of_some_length_are_left_until_the_next_request() {
         let (socket, mut worker) = pair();
-        for length in [MOST_LEFT + 1, SHORT, MOST_LEFT + 2] {
+        let some = MOST_LEFT + 1;
+        for (length, expected) in [(1, 0), (some, some), (1, 1), (some, some + 1), (1, 1)] {
             exchange(&socket, &mut worker, &vec![7; length]);
-            assert!(unread(&socket) <= length as u64);
+            assert_eq!(unread(&socket), expected as u64);
         }
-        socket.write(b"ask").unwrap();
-        assert_eq!(unread(&socket), 0);
     }
 
     #[test]
     fn of_an_answer_in_pieces_no_more_than_the_last_one_is_left() {
-        let (socket, mut worker) = pair();
-        exchange(&socket, &mut worker, b"one");
-        exchange(&socket, &mut worker, b"two");
+        let (socket, mut worker) = pair_with_two_left();
         let mut into = Vec::with_capacity(64);
         socket.write(b"ask").unwrap();
         for piece in ["th", "re", "e"] {
@@ -273,9 +282,7 @@ mod tests {
 
     #[test]
     fn what_fills_the_room_to_the_brim_is_not_all_there_is() {
-        let (socket, mut worker) = pair();
-        exchange(&socket, &mut worker, b"one");
-        exchange(&socket, &mut worker, b"two");
+        let (socket, mut worker) = pair_with_two_left();
         socket.write(b"ask").unwrap();
         worker.write_all(b"fourteen bytes").unwrap();
         let mut into = Vec::with_capacity(8);
@@ -288,9 +295,7 @@ mod tests {
 
     #[test]
     fn the_rest_of_a_request_leaves_the_worker_all_the_room_there_is() {
-        let (socket, mut worker) = pair();
-        exchange(&socket, &mut worker, b"one");
-        exchange(&socket, &mut worker, b"two");
+        let (socket, _worker) = pair_with_two_left();
         socket.write(b"head").unwrap();
         assert_eq!(unread(&socket), 3);
         socket.write(b"body").unwrap();
@@ -299,11 +304,10 @@ mod tests {
 
     #[test]
     fn a_worker_that_once_lacked_room_has_it_from_then_on() {
-        let (socket, mut worker) = pair();
-        exchange(&socket, &mut worker, b"one");
-        exchange(&socket, &mut worker, b"two");
-        socket.keep_room();
+        let (socket, mut worker) = pair_with_two_left();
+        assert!(socket.keep_room());
         assert_eq!(unread(&socket), 0);
+        assert!(!socket.keep_room(), "it has room");
         for _ in 0..10 {
             exchange(&socket, &mut worker, b"more");
             assert_eq!(unread(&socket), 4);
@@ -312,9 +316,7 @@ mod tests {
 
     #[test]
     fn a_request_in_a_row_with_others_takes_what_was_left() {
-        let (socket, mut worker) = pair();
-        exchange(&socket, &mut worker, b"one");
-        exchange(&socket, &mut worker, b"two");
+        let (socket, mut worker) = pair_with_two_left();
         assert_eq!(socket.write_and_take(b"ask"), Ok(3));
         assert_eq!(unread(&socket), 0);
         worker.write_all(b"three").unwrap();
@@ -325,9 +327,7 @@ mod tests {
 
     #[test]
     fn where_nothing_is_to_be_left_nothing_is() {
-        let (socket, mut worker) = pair();
-        exchange(&socket, &mut worker, b"one");
-        exchange(&socket, &mut worker, b"two");
+        let (socket, mut worker) = pair_with_two_left();
         socket.leave_nothing();
         for _ in 0..3 {
             assert_eq!(unread(&socket), 0);
@@ -362,9 +362,7 @@ mod tests {
 
     #[test]
     fn what_was_left_and_is_gone_fails_the_reads_that_follow() {
-        let (socket, mut worker) = pair();
-        exchange(&socket, &mut worker, b"one");
-        exchange(&socket, &mut worker, b"two");
+        let (socket, mut worker) = pair_with_two_left();
         rustix::io::read(&socket.fd, &mut [0; 2]).unwrap();
         let mut into = Vec::with_capacity(64);
         assert_eq!(socket.read(&mut into), Err(Errno::IO));
@@ -376,9 +374,7 @@ mod tests {
 
     #[test]
     fn a_socket_closed_with_something_left_ends_as_usual_for_the_worker() {
-        let (socket, mut worker) = pair();
-        exchange(&socket, &mut worker, b"one");
-        exchange(&socket, &mut worker, b"two");
+        let (socket, mut worker) = pair_with_two_left();
         assert_eq!(unread(&socket), 3);
         drop(socket);
         assert_eq!(worker.read(&mut [0; 1]).unwrap(), 0);

@@ -145,9 +145,9 @@ impl WorkerStream {
         self.reads.get_ref().make_room();
     }
 
-    /// The same, now and after each request from now on.
-    pub fn keep_room(&self) {
-        self.reads.get_ref().keep_room();
+    /// The same, now and after each request from now on. Returns whether anything was there; else all stays as it is.
+    pub fn keep_room(&self) -> bool {
+        self.reads.get_ref().keep_room()
     }
 
     /// From now on nothing stays in the kernel that was read: for streams of something else than requests.

@@ -37,7 +37,7 @@ mod cases {
         m.report("time", &format!("systemctl start of a static site to its first answer: {starts}"));
         m.report("time", &format!("of that, {}", medians(&parts)));
         let alone = times(|| {
-            // One after the other: the server calls the launcher to end its workers, which would cancel its own end.
+            // One after the other: the server calls the launcher to end its workers, and a call starts it again.
             m.ok("systemctl stop rip-server@hello && systemctl stop rip-server-launcher");
             timed(&m, || drop(m.ok("systemctl start rip-server@hello")))
         });
