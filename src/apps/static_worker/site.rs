@@ -3,7 +3,9 @@
 //! Never here: sockets, and reaching a file (`beneath`). Ranges, preconditions, entity tags and precompressed
 //! files are tower-http's.
 
+use std::ffi::OsString;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -33,7 +35,7 @@ impl Site {
     /// # Errors
     /// When the root cannot be opened.
     pub(super) fn open(options: StaticOptions) -> io::Result<Self> {
-        let files = Beneath::new(&options.root)?;
+        let files = Beneath::new(&options.root, is_seen)?;
         let serve = ServeDir::with_backend("", files.clone())
             .append_index_html_on_directories(false)
             // RFC 9110 §14.2 lets a server ignore Range; several parts at once are asked for by attackers only.
@@ -148,9 +150,8 @@ fn plain_path(raw: &str) -> Option<String> {
     while let Some(segment) = segments.next() {
         let last = segments.peek().is_none();
         let name = decode(segment)?;
-        let hidden = name.starts_with('.') && !(first && name == ".well-known");
-        let own = first && last && name == "rip.toml";
-        if hidden || own || name.contains(['/', '\\', '\0']) || (name.is_empty() && !last) {
+        let seen = part_is_seen(name.as_bytes(), first, last);
+        if !seen || name.contains(['/', '\\', '\0']) || (name.is_empty() && !last) {
             return None;
         }
         path.push_str(&name);
@@ -160,6 +161,18 @@ fn plain_path(raw: &str) -> Option<String> {
         first = false;
     }
     Some(path)
+}
+
+/// Whether a file may be served by its names below the root, wherever a link to it stands.
+fn is_seen(names: &[OsString]) -> bool {
+    let last = names.len().saturating_sub(1);
+    names.iter().enumerate().all(|(at, name)| part_is_seen(name.as_bytes(), at == 0, at == last))
+}
+
+fn part_is_seen(name: &[u8], first: bool, last: bool) -> bool {
+    let hidden = name.starts_with(b".") && !(first && name == b".well-known");
+    let own = first && last && name == b"rip.toml";
+    !hidden && !own
 }
 
 fn decode(segment: &str) -> Option<String> {

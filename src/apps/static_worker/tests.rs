@@ -264,6 +264,10 @@ async fn nothing_outside_the_root_and_nothing_hidden_is_served() {
         symlink("/proc/self/root/etc/passwd", bench.root().join("magic")).unwrap();
         symlink("loop", bench.root().join("loop")).unwrap();
         symlink("in/a", bench.root().join("inside")).unwrap();
+        symlink(".env", bench.root().join("env.txt")).unwrap();
+        symlink("../rip.toml", bench.root().join("in/own")).unwrap();
+        symlink("../.git", bench.root().join("in/repository")).unwrap();
+        symlink("in/repository", bench.root().join("twice")).unwrap();
         rustix::fs::mknodat(
             rustix::fs::CWD,
             bench.root().join("pipe"),
@@ -290,6 +294,10 @@ async fn nothing_outside_the_root_and_nothing_hidden_is_served() {
             "/.git/config",
             "/in/.env",
             "/rip.toml",
+            "/env.txt",
+            "/in/own",
+            "/in/repository/config",
+            "/twice/config",
             "/in%00/a",
             "/%00",
             long.as_str(),
