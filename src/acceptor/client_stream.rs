@@ -166,15 +166,17 @@ impl Wire {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn received(&self, bytes: &[u8]) {
+    /// Returns how many of the bytes may be passed on; see [`Framing::feed`].
+    fn received(&self, bytes: &[u8]) -> usize {
         if self.http2 {
-            return;
+            return bytes.len();
         }
         let mut state = self.lock();
-        state.framing.feed(bytes);
+        let whole = state.framing.feed(bytes);
         if matches!(state.phase, Phase::Idle(_)) && state.framing.inside_head() {
             state.phase = Phase::Head(Instant::now());
         }
+        whole
     }
 
     /// A write waits for the client to read, or no longer does.
@@ -191,6 +193,8 @@ pub(super) struct ClientStream {
     unread: Bytes,
     /// Whether the wire sees what is read.
     watched: bool,
+    /// A request's body broke: nothing behind that is read.
+    broken: bool,
     /// Whether the wire knows of a write that waits.
     blocked: bool,
     lingered: usize,
@@ -204,6 +208,7 @@ impl ClientStream {
             wire,
             unread: Bytes::new(),
             watched: true,
+            broken: false,
             blocked: false,
             lingered: 0,
             shut: false,
@@ -300,6 +305,9 @@ impl AsyncRead for ClientStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.broken {
+            return Poll::Ready(Err(badly_framed()));
+        }
         let watched = self.watched;
         let before = buf.filled().len();
         let result = if self.unread.is_empty() {
@@ -312,10 +320,20 @@ impl AsyncRead for ClientStream {
         };
         let new = &buf.filled()[before..];
         if watched && !new.is_empty() {
-            self.wire.received(new);
+            let whole = self.wire.received(new);
+            self.broken = whole < new.len();
+            buf.set_filled(before + whole);
+            if self.broken && whole == 0 {
+                return Poll::Ready(Err(badly_framed()));
+            }
         }
         Poll::Ready(result)
     }
+}
+
+/// As the parser behind says it of chunks that are none.
+fn badly_framed() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "a chunked body is badly framed")
 }
 
 impl AsyncWrite for ClientStream {

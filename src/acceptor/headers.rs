@@ -29,7 +29,8 @@ fn is_rewritten(name: &str) -> bool {
 pub(super) fn is_forwarding(name: &str) -> bool {
     name.starts_with("x-forwarded-")
         || name.starts_with("x-client-cert")
-        || matches!(name, "forwarded" | "x-real-ip" | "x-request-start")
+        // RFC 9440
+        || matches!(name, "client-cert" | "client-cert-chain" | "forwarded" | "x-real-ip" | "x-request-start")
 }
 
 /// What nobody outside may say: `Rip-*` is between server and workers; `Proxy` becomes `HTTP_PROXY` in CGI-like
@@ -141,6 +142,8 @@ mod tests {
             "x-request-start",
             "x-client-cert",
             "x-client-cert-dn",
+            "client-cert",
+            "client-cert-chain",
             "rip-worker-busy",
             "proxy",
             "connection",

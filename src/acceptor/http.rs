@@ -139,7 +139,7 @@ async fn answer(
     if conn.role == Role::Redirect {
         return builtin::redirect(conn, &host, &parts.method, &parts.uri);
     }
-    if let Some(response) = builtin::answer(conn, parts) {
+    if let Some(response) = builtin::answer(conn, parts, &host) {
         return Ok(response);
     }
     if let Some(rate) = &conn.shard.server.rate {

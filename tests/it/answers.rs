@@ -358,6 +358,7 @@ async fn plain_http_leads_to_https() {
             format!("https://localhost:{port}//evil.example/"),
         ),
         ("GET /server HTTP/1.1\r\nHost: localhost\r\n\r\n", 301, format!("https://localhost:{port}/server")),
+        ("OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n", 308, format!("https://localhost:{port}/")),
     ] {
         let reply = ask(head).await;
         assert_eq!((reply.status, reply.field("location")), (status, location.as_str()), "{head}");
