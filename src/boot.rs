@@ -10,7 +10,6 @@ mod limits;
 mod resolve;
 mod workers;
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +30,7 @@ use crate::config::merge::Config;
 use crate::control::{self, Control, ControlParts, Facts};
 use crate::directory::Directory;
 use crate::durable;
-use crate::logging::{self, LogStyle, Target};
+use crate::logging::{self, FlushAtEnd, LogStyle, Target};
 use crate::manager::{self, Manager, Resolve};
 use crate::metrics::Metrics;
 use crate::name::AppName;
@@ -58,6 +57,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     let style = config.json.then_some(LogStyle::Json);
     let target = logging::start(style, Some(&config.server.instance), &config.levels)?;
+    let _last_records = FlushAtEnd;
     // Whoever looks at a terminal is told once it serves, or in one sentence why it does not.
     if target == Target::Journal {
         tracing::info!("rip-server {} starts", env!("CARGO_PKG_VERSION"));
@@ -67,7 +67,9 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     }
     limits::raise_open_files(config.server.limits.max_connections);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(serve(Arc::new(config), inherited, target))
+    let served = runtime.block_on(serve(Arc::new(config), inherited, target));
+    sd::notify::flush();
+    served
 }
 
 /// What each app is and how it would be run, a sentence each.
@@ -179,7 +181,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
             // The journal has each of these already; and whoever started us may not be looking.
             if !config.json && target != Target::Journal {
                 let text = banner::text(spec, &urls, &redirects, &apps);
-                let _ = io::stderr().lock().write_all(text.as_bytes());
+                logging::say(&text);
             }
             say_ready(&urls, &apps);
             alive::tell(&urls, &manager, &pulses, &control_stop);

@@ -20,7 +20,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 ground | [`name`] [`backoff`] [`clock`] [`digest`] [`durable`] [`stop`] [`metrics`] [`logging`] [`sd`] [`pulse`] [`timer`] [`alarm`] |
+//! | 0 ground | [`bounded`] [`name`] [`backoff`] [`clock`] [`digest`] [`durable`] [`stop`] [`metrics`] [`logging`] [`sd`] [`pulse`] [`timer`] [`alarm`] |
 //! | 1 words | [`spec`] |
 //! | 2 edges | [`config`] [`api`] |
 //! | 3 shared | [`pool`] [`directory`] |
@@ -35,6 +35,7 @@
 
 pub mod alarm;
 pub mod backoff;
+pub mod bounded;
 pub mod clock;
 pub mod digest;
 pub mod durable;

@@ -13,7 +13,7 @@ use rip_server::config::error::ConfigError;
 use rip_server::config::machine::Machine;
 use rip_server::config::merge::{self, Config, Invocation};
 use rip_server::config::report::{report_json, report_text};
-use rip_server::{boot, ctl};
+use rip_server::{boot, ctl, logging};
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -116,6 +116,8 @@ fn failed(text: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// Standard error may be a terminal that was stopped, and the process ends all the same.
 fn complain(text: &str) {
-    anstream::eprintln!("rip-server: {text}");
+    let text = text.to_owned();
+    logging::last_words(move || anstream::eprintln!("rip-server: {text}"));
 }

@@ -67,6 +67,7 @@ fn start(job: Job) -> anyhow::Result<()> {
         Job::StopWorkers(instance) => Some(instance),
     };
     logging::start(None, instance, &std::env::var("RIP_LOG").unwrap_or_default())?;
+    let _last_records = logging::FlushAtEnd;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         match job {

@@ -9,6 +9,7 @@ mod abuse;
 mod answers;
 mod apps;
 mod backend;
+mod blocked_output;
 mod bodies;
 mod certs;
 mod cli;

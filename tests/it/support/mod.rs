@@ -61,6 +61,7 @@ pub(crate) struct Setup {
     listen: &'static str,
     look: Look,
     records: Option<OwnedFd>,
+    errors: Option<OwnedFd>,
     wait: Wait,
 }
 
@@ -95,6 +96,7 @@ impl Setup {
             listen: "fd",
             look: Look::Json,
             records: None,
+            errors: None,
             wait: Wait::Ready,
         }
     }
@@ -184,6 +186,12 @@ impl Setup {
         self
     }
 
+    /// What it writes to standard error goes there, not to [`Server::output`].
+    pub(crate) fn errors_to(mut self, there: impl Into<OwnedFd>) -> Self {
+        self.errors = Some(there.into());
+        self
+    }
+
     /// Do not wait for workers: there may never be one.
     pub(crate) fn without_workers(mut self) -> Self {
         self.wait = Wait::Up;
@@ -238,8 +246,9 @@ impl Setup {
         command.arg("--runtime-dir").arg(root.join("run")).arg("--state-dir").arg(root.join("state"));
         command.env("TMPDIR", root).envs(self.variables.iter().map(|(name, value)| (name, value)));
         let elsewhere = self.records.map(|there| command.stdin(Stdio::null()).stdout(there)).is_some();
-        let (child, output) = match self.look {
-            Look::Terminal => Output::on_a_terminal(command),
+        let (child, output) = match (self.look, self.errors) {
+            (Look::Terminal, _) => Output::on_a_terminal(command),
+            (_, Some(errors)) => Output::of_records(command, errors),
             _ => Output::capture(command, self.sockets || elsewhere),
         };
         Server {
