@@ -27,6 +27,7 @@ mod rollout;
 mod room;
 mod serve;
 mod stop;
+mod stray;
 mod streams;
 mod support;
 mod turns;
