@@ -184,10 +184,11 @@ pub(super) fn parse_answer(buf: &mut Bytes, method: &Method) -> Result<Option<An
     let mut parsed = httparse::Response::new(&mut []);
     let parser = httparse::ParserConfig::default();
     let length = match parser.parse_response_with_uninit_headers(&mut parsed, &whole, &mut fields) {
-        Ok(httparse::Status::Complete(length)) => length,
-        Ok(httparse::Status::Partial) if buf.len() > MAX_HEAD => return Err("its head is too large"),
-        Ok(httparse::Status::Partial) => return Ok(None),
-        Err(httparse::Error::TooManyHeaders) => return Err("its head has too many fields"),
+        Ok(httparse::Status::Complete(length)) if length <= MAX_HEAD => length,
+        // One that is not complete is longer than what is there.
+        Ok(httparse::Status::Partial) if buf.len() < MAX_HEAD => return Ok(None),
+        Ok(_) => return Err("its head is larger than 65536 bytes"),
+        Err(httparse::Error::TooManyHeaders) => return Err("its head has more than 128 fields"),
         Err(_) if !begins_an_answer(buf) => return Err(NO_ANSWER),
         Err(_) => return Err("its head cannot be parsed"),
     };
@@ -328,7 +329,8 @@ pub(super) fn parse_length(value: &HeaderValue) -> Result<u64, &'static str> {
 /// What is wrong with bytes that are no answer at all.
 pub(super) const NO_ANSWER: &str = "it is no HTTP/1 answer";
 const MAX_FIELDS: usize = 128;
-const MAX_HEAD: usize = 64 << 10;
+/// From the first byte of the status line to the last of the empty line.
+pub(super) const MAX_HEAD: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -397,6 +399,22 @@ mod tests {
         for status in ["101 Switching Protocols", "204 No Content", "205 Reset Content", "304 Not Modified"] {
             assert!(!counted(status, Method::GET), "{status}");
         }
+    }
+
+    #[test]
+    fn a_head_may_have_so_many_bytes_and_no_more_however_it_comes() {
+        let head_of = |length: usize| {
+            let begin = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nx-long: ";
+            format!("{begin}{}\r\n\r\n", "x".repeat(length - begin.len() - 4))
+        };
+        let largest = head_of(MAX_HEAD);
+        assert!(parse(&largest, &Method::GET).unwrap().is_some());
+        assert!(parse(&(largest.clone() + "and a body"), &Method::GET).unwrap().is_some());
+        assert!(parse(&largest[..MAX_HEAD - 1], &Method::GET).unwrap().is_none());
+        let larger = head_of(MAX_HEAD + 1);
+        assert!(parse(&larger, &Method::GET).is_err());
+        assert!(parse(&larger[..MAX_HEAD], &Method::GET).is_err());
+        assert!(parse(&larger[..MAX_HEAD - 1], &Method::GET).unwrap().is_none());
     }
 
     #[test]
