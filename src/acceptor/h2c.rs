@@ -34,6 +34,7 @@ use super::request_body::RequestBody;
 use super::respond::{is_busy, is_event_stream, note_reloads};
 use super::shard::Shard;
 use super::turn::Turn;
+use super::worker_head::MAX_HEAD;
 
 type OutBody = Either<Passing, Empty<Bytes>>;
 type Channel = http2::SendRequest<OutBody>;
@@ -159,7 +160,11 @@ async fn channel(shard: &Rc<Shard>, lease: &Lease, limit: Duration) -> io::Resul
     let link = Link::open(lease, shard, limit).await?;
     link.leave_http1();
     let exec = OnThread(shard.stop.clone());
-    let (channel, connection) = http2::handshake(exec, TokioIo::new(link)).await.map_err(io::Error::other)?;
+    let (channel, connection) = http2::Builder::new(exec)
+        .max_header_list_size(MAX_HEAD as u32)
+        .handshake(TokioIo::new(link))
+        .await
+        .map_err(io::Error::other)?;
     let keeping = keep(Rc::clone(shard), Arc::clone(lease.member()));
     shard.stop.spawn_local("h2c connection", async move {
         tokio::select! {

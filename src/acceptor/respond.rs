@@ -66,7 +66,11 @@ pub(super) fn respond(
             }
         }
         Whole::Yes(bytes) => {
-            request.handed_on = answer.give_back();
+            if answer.ends_for_certain() {
+                request.handed_on = answer.give_back();
+            } else {
+                request.shard.stop.spawn_local("answer without a body", answer.see_off());
+            }
             ReplyBody::full(bytes)
         }
         Whole::No(first) => pipe(request, answer, upload, first, length),

@@ -22,6 +22,7 @@ use crate::timer;
 
 pub use address::Address;
 pub use member::{Member, Parked};
+pub use socket::News;
 pub use state::{Condemned, Doing, Mode, Report, SlotReport, Standing};
 use state::{Granted, PoolState, Seat, TicketId};
 pub use stream::WorkerStream;

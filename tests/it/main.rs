@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say so")]
 
 mod abuse;
+mod answer_limits;
 mod answers;
 mod apps;
 mod backend;
@@ -28,6 +29,7 @@ mod rollout;
 mod room;
 mod serve;
 mod stop;
+mod stray;
 mod streams;
 mod support;
 mod turns;

@@ -149,6 +149,12 @@ impl Setup {
         self
     }
 
+    /// A worker that binds a path.
+    pub(crate) fn path(mut self) -> Self {
+        self.listen = "path";
+        self
+    }
+
     /// A worker that speaks HTTP/2 (`h2c.mjs`) in place of the scripted one; needs node.
     pub(crate) fn h2c(mut self) -> Self {
         self.h2c = true;
