@@ -27,7 +27,7 @@ use super::error::ServeError;
 use super::forward::Outgoing;
 use super::h2c_body::{Passing, Upstream, pass};
 use super::headers::{Named, clean_answer, passes_to_worker};
-use super::http2::OnThread;
+use super::http2::{OnThread, Windows};
 use super::link::Link;
 use super::reply_body::{Reply, ReplyBody};
 use super::request_body::RequestBody;
@@ -158,8 +158,12 @@ async fn channel(shard: &Rc<Shard>, lease: &Lease, limit: Duration) -> io::Resul
     }
     let link = Link::open(lease, shard, limit).await?;
     link.leave_http1();
-    let exec = OnThread(shard.stop.clone());
-    let (channel, connection) = http2::handshake(exec, TokioIo::new(link)).await.map_err(io::Error::other)?;
+    let member = lease.member();
+    // A client that does not read its answer keeps nobody else's from coming.
+    let windows = Windows::of(member.concurrency.get().saturating_add(member.tunnels));
+    let mut builder = http2::Builder::new(OnThread(shard.stop.clone()));
+    builder.initial_stream_window_size(windows.stream).initial_connection_window_size(windows.connection);
+    let (channel, connection) = builder.handshake(TokioIo::new(link)).await.map_err(io::Error::other)?;
     let keeping = keep(Rc::clone(shard), Arc::clone(lease.member()));
     shard.stop.spawn_local("h2c connection", async move {
         tokio::select! {

@@ -31,4 +31,5 @@ mod streams;
 mod support;
 mod turns;
 mod unreachable;
+mod uploads_h2;
 mod words;
