@@ -14,6 +14,7 @@ mod certs;
 mod cli;
 mod control;
 mod duplex;
+mod fields_back;
 mod h2c;
 mod headers;
 mod hosts;
