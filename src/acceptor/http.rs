@@ -24,7 +24,7 @@ use super::builtin;
 use super::error::{Blame, ServeError};
 use super::forward::{Outgoing, forward};
 use super::framing::Flaw;
-use super::headers::{Named, has_token};
+use super::headers::{Named, has_token, is_bodiless};
 use super::peer::Client;
 use super::reply::{self, REQUEST_ID};
 use super::reply_body::{Reply, ReplyBody};
@@ -108,9 +108,7 @@ pub(super) async fn answer_to(conn: &Rc<Connection>, parts: &Parts, extras: Extr
 
 /// Whether the head is all of the answer that is sent (RFC 9112 §6.3), whatever body it has here.
 fn has_no_body(method: &Method, response: &Response<ReplyBody>) -> bool {
-    *method == Method::HEAD
-        || matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
-        || response.body().is_end_stream()
+    *method == Method::HEAD || is_bodiless(response.status()) || response.body().is_end_stream()
 }
 
 /// A request without its body.
@@ -300,8 +298,14 @@ fn take_rest(conn: &Connection, unread: Incoming, response: &mut Response<ReplyB
 
 /// What every answer carries besides its id.
 fn finish(conn: &Connection, response: &mut Response<ReplyBody>) {
-    let last = conn.shard.stop.is_requested() && response.status() != StatusCode::SWITCHING_PROTOCOLS;
+    let status = response.status();
+    let last = conn.shard.stop.is_requested() && status != StatusCode::SWITCHING_PROTOCOLS;
     let headers: &mut HeaderMap = response.headers_mut();
+    if is_bodiless(status) {
+        // Clients of HTTP/2 refuse a stream that announces a body and has none.
+        headers.remove(header::CONTENT_LENGTH);
+        headers.remove(header::TRANSFER_ENCODING);
+    }
     if conn.wire.is_http2() {
         headers.remove(header::CONNECTION);
     } else if last {

@@ -265,8 +265,11 @@ impl Said {
         match *name {
             header::CONTENT_LENGTH => {
                 let length = parse_length(value)?;
-                if self.length.replace(length).is_some_and(|other| other != length) {
-                    return Err("its Content-Length fields differ");
+                match self.length.replace(length) {
+                    Some(other) if other != length => return Err("its Content-Length fields differ"),
+                    // Said twice, it is passed on once: some clients refuse two (RFC 9110 §8.6).
+                    Some(_) => return Ok(Use::None),
+                    None => {}
                 }
             }
             header::TRANSFER_ENCODING => {

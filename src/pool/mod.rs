@@ -6,6 +6,7 @@
 
 mod address;
 mod member;
+mod report;
 mod socket;
 mod state;
 mod stream;
@@ -22,8 +23,9 @@ use crate::timer;
 
 pub use address::Address;
 pub use member::{Member, Parked};
+pub use report::{Report, SlotReport, Standing};
 pub use socket::News;
-pub use state::{Condemned, Doing, Mode, Report, SlotReport, Standing};
+pub use state::{Condemned, Doing, Mode};
 use state::{Granted, PoolState, Seat, TicketId};
 pub use stream::WorkerStream;
 

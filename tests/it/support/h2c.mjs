@@ -14,6 +14,8 @@ const whole = async (stream) => {
 };
 const text = { ':status': 200, 'content-type': 'text/plain', 'x-worker-pid': process.pid };
 
+let standing = 0;
+
 const routes = {
   '/': (stream) => {
     stream.respond(text);
@@ -35,6 +37,23 @@ const routes = {
     while (!fs.existsSync(at(`open.${query.get('name')}`))) await new Promise((done) => setTimeout(done, 3));
     stream.respond(text);
     stream.end('through');
+  },
+  // So many bytes. The first time that the Nth of them cannot go on: at.big.N.waits.
+  '/big': async (stream, query) => {
+    stream.respond(text);
+    const block = Buffer.alloc(1 << 16);
+    let told = false;
+    for (let left = Number(query.get('bytes')); left > 0; left -= block.length) {
+      if (stream.write(block.subarray(0, Math.min(left, block.length)))) continue;
+      const drained = new Promise((done) => stream.once('drain', done));
+      const waits = new Promise((done) => setTimeout(done, 500, true));
+      if (await Promise.race([drained, waits]) && !told) {
+        told = true;
+        arrive(`big.${(standing += 1)}.waits`);
+      }
+      await drained;
+    }
+    stream.end();
   },
   // Half an answer, and no more.
   '/stall': (stream) => {
