@@ -23,8 +23,10 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::child::{Killed, Shared};
 use super::procs::{Groups, Watch, oom_kills};
+use super::shim::OPEN_FILES;
 use super::sockets::{Door, SocketFile};
 use super::{Event, Exit, Order, StartError, Started, handover, output};
+use crate::birth;
 use crate::name::WorkerId;
 use crate::pool::Address;
 use crate::sd::SYSTEMD_ENV;
@@ -221,7 +223,9 @@ fn spawn_shim(shared: &Shared, order: &Order, environment: Vec<(OsString, OsStri
     let output = pipe::Receiver::from_owned_fd(output.into())?;
     let mut process = Command::new(&shared.self_exe)
         .arg0("rip-server")
-        .args(["worker-exec", "--channel", "--"])
+        .args(["worker-exec", "--channel"])
+        .args(birth::open_files().map(|soft| format!("{OPEN_FILES}{soft}")))
+        .arg("--")
         .args(&order.launch.command)
         .env_clear()
         .envs(environment)
