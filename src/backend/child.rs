@@ -106,7 +106,7 @@ impl Backend for ChildBackend {
             let group = worker.group();
             // Before the program runs: whatever happens from here on, somebody ends it.
             self.shared.keeper.add(group, worker.files());
-            self.shared.lock().insert(id, Entry { group, killed: None });
+            self.shared.lock().insert(id, Entry { group, asked: false, killed: None });
             let (answer, answered) = oneshot::channel();
             self.stop.spawn("worker", worker.live(Arc::clone(&self.shared), answer));
             answered.await.unwrap_or_else(|_| Err(lost()))
@@ -129,7 +129,8 @@ impl Backend for ChildBackend {
         match signal {
             Signal::Kill => entry.killed = entry.killed.or(Some(Killed::TooSlow)),
             Signal::OutOfMemory => entry.killed = Some(Killed::ForMemory),
-            Signal::Terminate | Signal::Reload(_) => {}
+            Signal::Terminate => entry.asked = true,
+            Signal::Reload(_) => {}
         }
         // Under the lock: entries leave before their group's id is free for others.
         if let Err(error) = kill_process_group(entry.group, number) {
@@ -159,6 +160,8 @@ pub(super) struct Shared {
 
 struct Entry {
     group: Pid,
+    /// It was told to end.
+    asked: bool,
     killed: Option<Killed>,
 }
 
@@ -178,6 +181,16 @@ impl Shared {
     /// No signal reaches the worker's group after this; tells which did.
     pub(super) fn forget(&self, worker: WorkerId) -> Option<Killed> {
         self.lock().remove(&worker)?.killed
+    }
+
+    /// Whether the worker was told to end and, since then, was not killed.
+    pub(super) fn has_time_to_end(&self, worker: WorkerId) -> bool {
+        self.lock().get(&worker).is_some_and(|entry| entry.asked && entry.killed.is_none())
+    }
+
+    /// Whether the worker was killed because it did not end in time.
+    pub(super) fn was_too_slow(&self, worker: WorkerId) -> bool {
+        self.lock().get(&worker).is_some_and(|entry| entry.killed == Some(Killed::TooSlow))
     }
 
     fn measure(&self) -> Measured {

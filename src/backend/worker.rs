@@ -133,6 +133,16 @@ impl Process {
                 () = self.watch.exited() => break,
             }
         }
+        let rest = {
+            let mut rest = pin!(self.rest_ends(shared));
+            loop {
+                tokio::select! {
+                    () = &mut output, if open => open = false,
+                    () = &mut readiness => {}
+                    rest = &mut rest => break rest,
+                }
+            }
+        };
         let ended = pin!(self.end(shared));
         // Both at once: a full pipe must not outlast the processes that fill it.
         let (exit, killed) = if open {
@@ -141,7 +151,32 @@ impl Process {
         } else {
             ended.await
         };
-        exit_of(exit, killed, ooms_before)
+        match rest {
+            Rest::Ended => exit_of(exit, killed, ooms_before),
+            Rest::TooSlow => Exit::Timeout,
+        }
+    }
+
+    /// When its end was asked for, the group has its time also when its leader has ended: a shell between the server
+    /// and the program dies of SIGTERM at once, while the program finishes what it has in hand.
+    async fn rest_ends(&self, shared: &Shared) -> Rest {
+        let group = Pid::from_child(&self.process);
+        let mut pause = GROUP_TICK;
+        let mut outlived = false;
+        while shared.has_time_to_end(self.worker) {
+            // As in `end`: what cannot be read is taken for empty.
+            if !Groups::read().is_ok_and(|groups| !groups.members(group).is_empty()) {
+                return Rest::Ended;
+            }
+            outlived = true;
+            sleep(pause).await;
+            // Looking costs something on a machine with many processes.
+            pause = (pause * 2).min(LONGEST_TICK);
+        }
+        match outlived && shared.was_too_slow(self.worker) {
+            true => Rest::TooSlow,
+            false => Rest::Ended,
+        }
     }
 
     /// Ends what is left of the group, then reaps.
@@ -166,6 +201,13 @@ impl Process {
         });
         (status, killed)
     }
+}
+
+/// How the rest of a worker's group ended, after its leader.
+enum Rest {
+    Ended,
+    /// It was killed when its time was over.
+    TooSlow,
 }
 
 fn kill(group: Pid) {
@@ -288,6 +330,7 @@ fn refused(order: &Order, source: io::Error) -> StartError {
 const EXEC_LIMIT: Duration = Duration::from_secs(10);
 const GROUP_LIMIT: Duration = Duration::from_secs(5);
 const GROUP_TICK: Duration = Duration::from_millis(10);
+const LONGEST_TICK: Duration = Duration::from_millis(160);
 /// A process that left its group may hold the pipe for ever.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Of what is read of a datagram.

@@ -27,6 +27,7 @@ mod reload;
 mod rollout;
 mod room;
 mod serve;
+mod shells;
 mod signals;
 mod stop;
 mod streams;
