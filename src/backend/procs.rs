@@ -5,7 +5,8 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io;
-use std::process::Child;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ExitStatus};
 
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use tokio::signal::unix::{self, SignalKind};
@@ -30,11 +31,18 @@ impl Watch {
 
     /// Returns once the child has exited. Cancel-safe.
     pub(super) async fn exited(&mut self) {
-        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         // An error can only mean that there is no such child any more.
-        while let Ok(None) = waitid(WaitId::Pid(self.child), look) {
+        while lives(self.child) {
             self.ends.recv().await;
         }
+    }
+
+    /// The status of a child that has exited and has not been reaped.
+    pub(super) fn status(&self) -> Option<ExitStatus> {
+        let ended = waitid(WaitId::Pid(self.child), LOOK).ok()??;
+        // As wait(2) gives it.
+        let raw = ended.exit_status().map(|status| status << 8).or(ended.terminating_signal())?;
+        Some(ExitStatus::from_raw(raw))
     }
 }
 
@@ -72,6 +80,20 @@ impl Groups {
         self.members(group).iter().filter_map(|pid| memory(*pid)).reduce(|sum, bytes| sum + bytes)
     }
 }
+
+/// The process group of a process that has not exited.
+pub(super) fn group_of(pid: Pid) -> Option<Pid> {
+    living_group(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// Whether a child that may have been reaped already has not exited.
+pub(super) fn lives(child: Pid) -> bool {
+    matches!(waitid(WaitId::Pid(child), LOOK), Ok(None))
+}
+
+/// Whether a child has exited, without waiting for it or reaping it.
+const LOOK: WaitIdOptions =
+    WaitIdOptions::EXITED.union(WaitIdOptions::NOHANG).union(WaitIdOptions::NOWAIT);
 
 /// How many processes the kernel has killed for want of memory since it started; `None` where it does not say.
 pub(super) fn oom_kills() -> Option<u64> {

@@ -25,6 +25,7 @@ use super::child::{Killed, Shared};
 use super::procs::{Groups, Watch, oom_kills};
 use super::shim::OPEN_FILES;
 use super::sockets::{Door, SocketFile};
+use super::strays::{self, Mark};
 use super::{Event, Exit, Order, StartError, Started, handover, output};
 use crate::birth;
 use crate::name::WorkerId;
@@ -43,6 +44,7 @@ pub(super) struct Worker {
     door: Door,
     notify_file: SocketFile,
     ooms_before: Option<u64>,
+    mark: Mark,
 }
 
 impl Worker {
@@ -58,11 +60,23 @@ impl Worker {
         }
         let door = shared.sockets.door(order.worker, launch.listen)?;
         let (notify, notify_file) = shared.sockets.notify(order.worker)?;
-        let environment = environment(std::env::vars_os(), &order, &door.address, &notify_file);
+        let mark = Mark::new();
+        let environment = environment(std::env::vars_os(), &order, &door.address, &notify_file, &mark);
         let ooms_before = oom_kills();
         match spawn_shim(shared, &order, environment) {
             Ok(Shim { process, watch, channel, output }) => {
-                Ok(Self { order, process, watch, channel, notify, output, door, notify_file, ooms_before })
+                Ok(Self {
+                    order,
+                    process,
+                    watch,
+                    channel,
+                    notify,
+                    output,
+                    door,
+                    notify_file,
+                    ooms_before,
+                    mark,
+                })
             }
             Err(source) => Err(refused(&order, source)),
         }
@@ -92,7 +106,8 @@ impl Worker {
             }),
             Err(error) => Err(error),
         };
-        let mut process = Process { worker: self.order.worker, process: self.process, watch: self.watch };
+        let (worker, mark) = (self.order.worker, self.mark);
+        let mut process = Process { worker, process: self.process, watch: self.watch, mark };
         if let Err(source) = launched {
             process.end(&shared).await;
             answer.send(Err(refused(&self.order, source))).ok();
@@ -113,6 +128,7 @@ struct Process {
     worker: WorkerId,
     process: Child,
     watch: Watch,
+    mark: Mark,
 }
 
 impl Process {
@@ -133,6 +149,7 @@ impl Process {
                 () = self.watch.exited() => break,
             }
         }
+        let unasked = !shared.was_told(self.worker);
         let rest = {
             let mut rest = pin!(self.rest_ends(shared));
             loop {
@@ -143,16 +160,31 @@ impl Process {
                 }
             }
         };
-        let ended = pin!(self.end(shared));
-        // Both at once: a full pipe must not outlast the processes that fill it.
-        let (exit, killed) = if open {
-            let (ended, _) = tokio::join!(ended, timeout(LAST_WORDS, output));
-            ended
+        let background = unasked && self.is_in_background().await;
+        let early = if background {
+            Exit::Background
         } else {
-            ended.await
+            exit_of(self.watch.status().unwrap_or_default(), None, ooms_before)
+        };
+        let worker = self.worker;
+        let ended = self.end(shared);
+        // Both at once: a full pipe must not outlast the processes that fill it.
+        let whole = async move {
+            if open { tokio::join!(ended, timeout(LAST_WORDS, output)).0 } else { ended.await }
+        };
+        let mut whole = pin!(whole);
+        let (status, killed) = match timeout(AT_ONCE, &mut whole).await {
+            Ok(ended) => ended,
+            Err(_) => {
+                if unasked {
+                    shared.events.send(Event::Ending(worker, early)).await.ok();
+                }
+                whole.await
+            }
         };
         match rest {
-            Rest::Ended => exit_of(exit, killed, ooms_before),
+            _ if background => Exit::Background,
+            Rest::Ended => exit_of(status, killed, ooms_before),
             Rest::TooSlow => Exit::Timeout,
         }
     }
@@ -179,12 +211,21 @@ impl Process {
         }
     }
 
-    /// Ends what is left of the group, then reaps.
+    /// Whether it has exited as a daemon's first process does: with status 0, while others that it started go on.
+    async fn is_in_background(&self) -> bool {
+        let leader = Pid::from_child(&self.process);
+        let others = || Groups::read().is_ok_and(|groups| !groups.members(leader).is_empty());
+        let status = self.watch.status();
+        status.is_some_and(|status| status.success()) && (others() || self.mark.has_others(leader).await)
+    }
+
+    /// Ends what is left of the group and what has left it, then reaps.
     async fn end(&mut self, shared: &Shared) -> (ExitStatus, Option<Killed>) {
         let group = Pid::from_child(&self.process);
         kill(group);
         self.watch.exited().await;
         let give_up = Instant::now() + GROUP_LIMIT;
+        self.mark.end(self.worker, group).await;
         while Groups::read().is_ok_and(|groups| !groups.members(group).is_empty()) {
             if Instant::now() >= give_up {
                 tracing::warn!(worker = %self.worker, %group, "processes of an ended worker do not die");
@@ -295,6 +336,7 @@ fn environment(
     order: &Order,
     address: &Address,
     notify: &SocketFile,
+    mark: &Mark,
 ) -> Vec<(OsString, OsString)> {
     let launch = &order.launch;
     let ours = |name: &OsString| {
@@ -308,6 +350,7 @@ fn environment(
     set("RIP_INSTANCE", launch.instance.as_str().into());
     set("RIP_WORKER", order.worker.to_string().into());
     set("RIP_GENERATION", order.generation.to_string().into());
+    set(strays::VARIABLE, mark.as_str().into());
     if launch.notify {
         set("NOTIFY_SOCKET", notify.path().into());
     }
@@ -331,8 +374,10 @@ const EXEC_LIMIT: Duration = Duration::from_secs(10);
 const GROUP_LIMIT: Duration = Duration::from_secs(5);
 const GROUP_TICK: Duration = Duration::from_millis(10);
 const LONGEST_TICK: Duration = Duration::from_millis(160);
-/// A process that left its group may hold the pipe for ever.
+/// A process that left its group and threw its environment away may hold the pipe for ever.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Within this an exit is told as the end of the worker, or else as the beginning of its end.
+const AT_ONCE: Duration = Duration::from_millis(100);
 /// Of what is read of a datagram.
 pub(super) const MAX_DATAGRAM: usize = 4096;
 
@@ -356,9 +401,10 @@ mod tests {
         let (door, (_notify, notify)) =
             (sockets.door(order.worker, Listen::Fd).unwrap(), sockets.notify(order.worker).unwrap());
 
+        let mark = Mark::new();
         let inherited = inherited.iter().map(|name| (name.into(), "inherited".into()));
         let environment: BTreeMap<_, _> =
-            environment(inherited, &order, &door.address, &notify).into_iter().collect();
+            environment(inherited, &order, &door.address, &notify, &mark).into_iter().collect();
 
         let notify = notify.path().to_str().unwrap();
         let expected = [
@@ -370,6 +416,7 @@ mod tests {
             ("RIP_APP", "app"),
             ("RIP_GENERATION", "1"),
             ("RIP_INSTANCE", "test"),
+            ("RIP_MARK", mark.as_str()),
             ("RIP_WORKER", "3"),
         ];
         let expected: BTreeMap<_, _> =

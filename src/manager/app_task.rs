@@ -10,7 +10,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::api::{AppStatus, LogLine, Rejection, Scaled, WorkerStatus};
-use crate::backend::{self, StartError, Started, Survivor};
+use crate::backend::{self, Exit, StartError, Started, Survivor};
 use crate::directory::App;
 use crate::name::{GenerationId, WorkerId};
 use crate::pool::{Condemned, Mode, PoolWriter, Standing};
@@ -231,6 +231,7 @@ impl AppTask {
             backend::Event::Ready(worker) => self.said_ready(worker),
             backend::Event::Output(worker, line) => self.wrote(worker, line),
             backend::Event::LastWords(worker, lines) => self.said_last(worker, &lines),
+            backend::Event::Ending(worker, exit) => self.ending(worker, exit),
             backend::Event::Exited(worker, exit) => {
                 if let Some(record) = self.crew.get(&worker) {
                     self.app.metrics.worker_exited(record.cause_of(exit));
@@ -249,12 +250,29 @@ impl AppTask {
         }
     }
 
+    /// What is left of it must not answer: not for an app that is being tried out, and not for one that serves.
+    fn ending(&mut self, worker: WorkerId, exit: Exit) {
+        let Some(record) = self.crew.get_mut(&worker) else { return };
+        if matches!(record.state, State::Starting { .. } | State::Ready) {
+            record.ending = Some(exit);
+        }
+        self.pool.note_end(worker, exit.cause());
+        self.feed(worker, Event::Ending, &exit.to_string());
+    }
+
+    /// An answer, or a word, of a worker whose first process has exited is not its own; its end is about to be told.
+    fn ready(&mut self, worker: WorkerId, why: &str) {
+        if self.around.backend.lives(worker) {
+            self.feed(worker, Event::Ready, why);
+        }
+    }
+
     fn said_ready(&mut self, worker: WorkerId) {
         let Some(record) = self.crew.get_mut(&worker) else { return };
         record.said_ready = true;
         // Without its address nobody could send it anything: that comes with `Started`.
         if record.address.is_some() {
-            self.feed(worker, Event::Ready, "said so");
+            self.ready(worker, "said so");
         }
     }
 
@@ -277,7 +295,7 @@ impl AppTask {
             Outcome::Started(worker, Err(error)) => {
                 self.feed(worker, Event::Gone, &format!("could not be started: {error}"));
             }
-            Outcome::Answered(worker) => self.feed(worker, Event::Ready, "answered"),
+            Outcome::Answered(worker) => self.ready(worker, "answered"),
             Outcome::Resolved(generation, resolved) => self.resolved(generation, resolved),
         }
     }
@@ -287,8 +305,11 @@ impl AppTask {
         record.pid = Some(started.pid);
         record.address = Some(started.address);
         let ready = record.said_ready && matches!(record.state, State::Starting { .. });
-        let event = if ready { Event::Ready } else { Event::Started };
-        self.feed(worker, event, "said so");
+        if ready {
+            self.ready(worker, "said so");
+        } else {
+            self.feed(worker, Event::Started, "has a process");
+        }
     }
 
     /// Looks at everything that may have changed, and does what follows until nothing does.

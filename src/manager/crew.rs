@@ -45,6 +45,8 @@ pub(super) struct Record {
     pub(super) recycling: bool,
     /// The data path gave it up.
     pub(super) condemned: bool,
+    /// How the process that it was started as exited, where that was told before its end.
+    pub(super) ending: Option<Exit>,
     /// Why it is in its state, where nobody would expect it.
     pub(super) why: Option<String>,
     /// While it is asked whether it is ready.
@@ -100,6 +102,7 @@ impl Record {
             stale: None,
             recycling: false,
             condemned: false,
+            ending: None,
             why: None,
             probing: None,
             age_before: Duration::ZERO,
@@ -182,6 +185,7 @@ impl Record {
             _ if exit == Exit::OutOfMemory => exit.cause(),
             _ if self.condemned => "condemned",
             _ if matches!(exit, Exit::Timeout | Exit::Watchdog) => exit.cause(),
+            _ if self.ending.is_some() => exit.cause(),
             State::Draining { .. } | State::Stopping { .. } => "asked",
             State::Starting { .. } | State::Ready | State::Exited => exit.cause(),
         }

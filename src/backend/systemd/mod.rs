@@ -48,7 +48,7 @@ use crate::stop::{Stop, StopHandle};
 use end::Killed;
 use properties::Scope;
 use request::request;
-use roster::{Ended, Roster, Telling};
+use roster::{Ended, Left, Roster, Telling};
 use starter::{Direct, Starter, Target};
 
 /// What a [`SystemdBackend`] is made from.
@@ -177,6 +177,10 @@ impl Backend for SystemdBackend {
         Box::pin(self.shared.start(order))
     }
 
+    fn lives(&self, worker: WorkerId) -> bool {
+        self.shared.roster.lives(worker)
+    }
+
     fn signal(&self, worker: WorkerId, signal: Signal) {
         let telling = match signal {
             Signal::Terminate => Telling::End,
@@ -296,7 +300,11 @@ impl Shared {
     }
 
     async fn tell_end(&self, bus: &Connection, ended: Ended) {
-        let Ended { target, exit, unasked } = ended;
+        let Ended { target, exit, left, unasked } = ended;
+        if left == Left::Processes {
+            self.events.send(Event::Ending(target.worker, exit)).await.ok();
+            return;
+        }
         if unasked {
             let words = timeout(LAST_WORDS, self.starter.output(bus, &target, LAST_LINES)).await;
             if let Some(lines) = words.ok().filter(|lines| !lines.is_empty()) {
