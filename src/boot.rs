@@ -24,6 +24,7 @@ use tokio::try_join;
 use crate::acceptor::{self, Acceptor};
 use crate::api::AppStatus;
 use crate::apps::runtimes;
+use crate::birth;
 use crate::certs::{CertResolver, Keeper, KeeperParts, server_config};
 use crate::clock::WallClock;
 use crate::config::merge::Config;
@@ -34,6 +35,7 @@ use crate::logging::{self, FlushAtEnd, LogStyle, Target};
 use crate::manager::{self, Manager, Resolve};
 use crate::metrics::Metrics;
 use crate::name::AppName;
+use crate::orphans;
 use crate::pulse::Pulses;
 use crate::registry::Registry;
 use crate::sd::{self, Inherited};
@@ -51,6 +53,7 @@ use workers::{Scripts, Workers};
 /// Whatever keeps it from starting: a port, a folder, an app that cannot be recognized. An app that starts and fails
 /// is no error: the server stays and says so.
 pub fn run(config: Config) -> anyhow::Result<()> {
+    birth::unblock_signals();
     // Before there is a second thread: the variables that name sockets are read once.
     let inherited = Inherited::take()?;
     // Servers of other instances run as the same user: none is to read this one's keys out of its memory.
@@ -91,6 +94,10 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     let started = Instant::now();
     let spec = &config.server;
     let mut signals = Signals::listen()?;
+    let orphans_stop = Stop::new();
+    if orphans::come_here() {
+        orphans_stop.spawn("orphans", reap_orphans(orphans_stop.clone()));
+    }
     let control_sockets = open_control(spec, inherited.control)?;
     let places = make_places(spec)?;
     let resolver = Resolver::new(Arc::clone(&config));
@@ -199,10 +206,20 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
         (&keeper_stop, "certificates"),
         (&backend_stop, "workers"),
         (&control_stop, "control"),
+        (&orphans_stop, "orphans"),
     ])
     .await;
     tracing::info!("stopped");
     Ok(())
+}
+
+async fn reap_orphans(stop: Stop) {
+    tokio::select! {
+        () = stop.requested() => {}
+        failed = orphans::reap() => if let Err(error) = failed {
+            tracing::warn!(%error, "processes whose parents have ended are not reaped");
+        },
+    }
 }
 
 fn make_places(spec: &ServerSpec) -> anyhow::Result<Places> {

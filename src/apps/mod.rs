@@ -11,6 +11,7 @@ mod javascript;
 mod programs;
 mod python;
 mod ruby;
+mod shell;
 pub mod runtimes;
 mod site;
 pub mod static_worker;

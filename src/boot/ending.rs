@@ -43,6 +43,7 @@ pub(super) async fn asked_to_stop(signals: &mut Signals, manager: &Manager, shut
                 Ok(_) => tracing::info!("deploying: SIGHUP"),
                 Err(error) => tracing::warn!(%error, "cannot deploy"),
             },
+            Signal::Ignored(signal) => tracing::warn!("{}", signal.explained()),
         }
     }
 }
@@ -96,8 +97,10 @@ pub(super) async fn end_tasks(parts: &[(&Stop, &str)]) {
 /// Returns when somebody asks again.
 async fn hurried(signals: &mut Signals) {
     loop {
-        if matches!(signals.next().await, Signal::Terminate | Signal::Interrupt) {
-            return;
+        match signals.next().await {
+            Signal::Terminate | Signal::Interrupt => return,
+            Signal::Ignored(signal) => tracing::warn!("{}", signal.explained()),
+            Signal::Hangup => {}
         }
     }
 }

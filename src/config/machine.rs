@@ -28,11 +28,11 @@ impl Machine {
     /// This one.
     ///
     /// # Errors
-    /// When the working directory is gone or may not be read.
+    /// When the working directory may not be read.
     pub fn this() -> std::io::Result<Self> {
         Ok(Self {
             variables: std::env::vars_os().collect(),
-            directory: std::env::current_dir()?,
+            directory: working_directory()?,
             user: rustix::process::geteuid().as_raw(),
             etc: "/etc/rip-server".into(),
             apps: "/srv/rip".into(),
@@ -73,4 +73,10 @@ impl Machine {
         }
         clean
     }
+}
+
+/// One that was removed has the name that Linux gives it, `/gone (deleted)`: what does not need it works, and what does
+/// says in its own error which folder was looked for.
+fn working_directory() -> std::io::Result<PathBuf> {
+    std::env::current_dir().or_else(|error| std::fs::read_link("/proc/self/cwd").map_err(|_| error))
 }

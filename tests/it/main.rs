@@ -29,6 +29,8 @@ mod reload;
 mod rollout;
 mod room;
 mod serve;
+mod shells;
+mod signals;
 mod stop;
 mod stray;
 mod streams;

@@ -97,7 +97,7 @@ fn what_runs<'a>(worker: &Worker<'a>, listener: Option<BorrowedFd<'a>>, list: &m
     list.put("Type", "exec");
     list.put("Slice", unit::slice(worker.instance));
     list.put("CollectMode", "inactive-or-failed");
-    list.put("KillMode", "mixed");
+    list.put("KillMode", "control-group");
     list.put("TimeoutStopUSec", request.kill_after.max(1));
     list.put("Restart", "no");
     list.put("WorkingDirectory", request.directory.as_str());

@@ -62,6 +62,7 @@ pub(crate) struct Setup {
     look: Look,
     records: Option<OwnedFd>,
     errors: Option<OwnedFd>,
+    within: Vec<String>,
     wait: Wait,
 }
 
@@ -97,6 +98,7 @@ impl Setup {
             look: Look::Json,
             records: None,
             errors: None,
+            within: Vec::new(),
             wait: Wait::Ready,
         }
     }
@@ -198,6 +200,12 @@ impl Setup {
         self
     }
 
+    /// A program with its arguments that starts the server, whose words come behind them.
+    pub(crate) fn within(mut self, starter: &[&str]) -> Self {
+        self.within.extend(starter.iter().map(|word| (*word).to_owned()));
+        self
+    }
+
     /// Do not wait for workers: there may never be one.
     pub(crate) fn without_workers(mut self) -> Self {
         self.wait = Wait::Up;
@@ -230,7 +238,15 @@ impl Setup {
         let config = root.join("server.toml");
         std::fs::write(&config, &self.server).unwrap();
         let mut inherited = Inherited::default();
-        let mut command = if self.sockets { inherited.command() } else { Command::new(PROGRAM) };
+        let mut command = match (self.sockets, self.within.split_first()) {
+            (true, _) => inherited.command(),
+            (false, None) => Command::new(PROGRAM),
+            (false, Some((starter, words))) => {
+                let mut command = Command::new(starter);
+                command.args(words).arg(PROGRAM);
+                command
+            }
+        };
         command.arg(app);
         match (self.sockets, self.tls) {
             (true, _) => {}
