@@ -26,6 +26,7 @@ mod times;
 #[path = "../it/support/tls.rs"]
 #[allow(dead_code, reason = "made for more tests than these")]
 mod tls;
+mod triggers;
 mod units;
 mod user;
 mod walls;
