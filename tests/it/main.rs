@@ -16,6 +16,7 @@ mod cli;
 mod control;
 mod duplex;
 mod h2c;
+mod half_close;
 mod headers;
 mod hosts;
 mod layers;
