@@ -29,6 +29,7 @@ mod reload;
 mod rollout;
 mod room;
 mod serve;
+mod site;
 mod stop;
 mod stray;
 mod streams;
