@@ -127,6 +127,11 @@ impl Framing {
         }
     }
 
+    /// How many heads have passed by completely.
+    pub(super) fn heads(&self) -> u64 {
+        self.heads
+    }
+
     /// Whether the next byte begins a head: nothing of a message is under way.
     pub(super) fn between_messages(&self) -> bool {
         self.state == State::Head && !self.inside_head()

@@ -314,7 +314,7 @@ async fn a_client_that_leaves_before_its_answer_is_499_in_the_record() {
     let mut conn = server.connect().await;
     conn.send_get("/gate?name=a").await;
     server.meeting.reached("a").await;
-    drop(conn);
+    conn.reset();
     let record = server.record("/gate?name=a").await;
     assert_eq!(
         (&record["status"], &record["outcome"], &record["reason"]),

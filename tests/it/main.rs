@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say so")]
 
 mod abuse;
+mod alpn;
 mod answer_limits;
 mod answers;
 mod apps;
@@ -18,6 +19,7 @@ mod control;
 mod duplex;
 mod fields_back;
 mod h2c;
+mod half_close;
 mod headers;
 mod hosts;
 mod layers;
@@ -31,6 +33,7 @@ mod room;
 mod serve;
 mod shells;
 mod signals;
+mod site;
 mod stop;
 mod stray;
 mod streams;

@@ -91,7 +91,14 @@ impl Site {
         if !self.range_holds(path, &headers).await {
             headers.remove(header::RANGE);
         }
-        let mut response = self.serve_file(path, request.method(), headers).await;
+        let mut response = self.serve_file(path, request.method(), headers.clone()).await;
+        if headers.remove(header::RANGE).is_some_and(|range| is_all(&range, &response)) {
+            response = self.serve_file(path, request.method(), headers).await;
+        }
+        if response.status() == StatusCode::NOT_MODIFIED {
+            // As the whole answer would say (RFC 9110 §15.4.5): a cache keeps one for each encoding.
+            response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+        }
         name_the_charset(response.headers_mut());
         response
     }
@@ -124,6 +131,21 @@ impl Site {
                 small(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error\n")
             }
         }
+    }
+}
+
+/// Whether the answer to a range is not the one that is due, which is all of the file: of an empty file no byte can be
+/// named in `Content-Range`, and a suffix that is longer than the file is the file (RFC 9110 §14.1.2).
+fn is_all(range: &HeaderValue, response: &Response<Body>) -> bool {
+    let said = response.headers().get(header::CONTENT_RANGE).map(HeaderValue::as_bytes).unwrap_or_default();
+    match response.status() {
+        StatusCode::PARTIAL_CONTENT => said.ends_with(b"/0"),
+        StatusCode::RANGE_NOT_SATISFIABLE => {
+            range.as_bytes().strip_prefix(b"bytes=-").is_some_and(|suffix| {
+                suffix.iter().all(u8::is_ascii_digit) && suffix.iter().any(|digit| *digit != b'0')
+            })
+        }
+        _ => false,
     }
 }
 
