@@ -5,6 +5,7 @@
 //! or stopping a process, or sending a byte to one.
 
 mod address;
+mod crowd;
 mod member;
 mod report;
 mod socket;
@@ -22,6 +23,7 @@ use crate::name::{GenerationId, WorkerId};
 use crate::timer;
 
 pub use address::Address;
+pub use crowd::Crowd;
 pub use member::{Member, Parked};
 pub use report::{Report, SlotReport, Standing};
 pub use state::{Condemned, Doing, Mode};
@@ -154,6 +156,11 @@ impl Pool {
     /// How many workers can get requests.
     pub fn routable(&self) -> usize {
         self.shared.lock().routable()
+    }
+
+    /// Who holds the workers, for a request that got none; at most once a minute, and `None` between.
+    pub fn crowd(&self, now: Instant) -> Option<Crowd> {
+        self.shared.lock().crowd(now)
     }
 
     fn lease(&self, seat: Seat) -> Lease {

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Method;
 use http::uri::PathAndQuery;
@@ -12,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::name::{GenerationId, RequestId, WorkerId};
 
+use super::crowd::Crowd;
 use super::member::Member;
 use super::report::{Report, SlotReport, Standing};
 
@@ -129,6 +131,8 @@ pub(super) struct PoolState<W> {
     current: GenerationId,
     max_queue: usize,
     mode: Mode,
+    /// When it was last told who holds the workers.
+    crowd_told: Option<Instant>,
 }
 
 impl<W> PoolState<W> {
@@ -142,6 +146,7 @@ impl<W> PoolState<W> {
             current: GenerationId::default(),
             max_queue,
             mode: Mode::Open,
+            crowd_told: None,
         }
     }
 
@@ -228,6 +233,18 @@ impl<W> PoolState<W> {
         if let Some(slot) = self.slots.get_mut(&worker) {
             slot.condemned.get_or_insert(why);
         }
+    }
+
+    /// Who holds the workers, once in a while.
+    pub(super) fn crowd(&mut self, now: Instant) -> Option<Crowd> {
+        if self.crowd_told.is_some_and(|told| now.saturating_duration_since(told) < BETWEEN_CROWDS) {
+            return None;
+        }
+        let routable = || self.slots.values().filter(|slot| slot.routable(self.current));
+        let held = routable().flat_map(|slot| slot.seats.iter().flatten().map(|doing| (&slot.member, doing)));
+        let crowd = Crowd::of(routable().count(), held)?;
+        self.crowd_told = Some(now);
+        Some(crowd)
     }
 
     /// Returns whether the count changed.
@@ -384,3 +401,6 @@ impl<W> PoolState<W> {
         std::iter::from_fn(|| self.serve_next()).collect()
     }
 }
+
+/// As often as a person wants to read that an app has too few places.
+const BETWEEN_CROWDS: Duration = Duration::from_secs(60);

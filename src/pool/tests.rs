@@ -54,6 +54,20 @@ async fn the_most_recently_freed_worker_is_taken_first() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_holds_the_workers_is_told_once_a_minute() {
+    let (pool, _writer) = pool(2, 10);
+    assert!(pool.crowd(Instant::now()).is_none(), "nobody does");
+    let first = pool.claim(claim(None)).await.unwrap();
+    tokio::time::advance(Duration::from_secs(3)).await;
+    let _second = pool.claim(claim(None)).await.unwrap();
+    let crowd = pool.crowd(Instant::now()).unwrap();
+    assert_eq!((crowd.workers, crowd.seats, crowd.worker), (2, 1, first.member().worker));
+    assert!(pool.crowd(Instant::now()).is_none(), "that was told");
+    tokio::time::advance(Duration::from_secs(60)).await;
+    assert!(pool.crowd(Instant::now()).is_some());
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_gives_a_worker_back_learns_whether_somebody_waited_for_it() {
     let (pool, _writer) = pool(1, 10);
     let first = pool.claim(claim(None)).await.unwrap();
