@@ -54,6 +54,28 @@ async fn the_most_recently_freed_worker_is_taken_first() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_workers_that_take_several_the_one_with_the_least_in_hand_is_taken() {
+    let (pool, writer) = pool(0, 10);
+    for worker in 1..=3 {
+        writer.publish(member(worker, 1, 4), None);
+    }
+    let mut leases = Vec::new();
+    for round in 1..=4 {
+        for _ in 0..3 {
+            leases.push(pool.claim(claim(None)).await.unwrap());
+        }
+        assert!(writer.standings().iter().all(|standing| standing.in_flight == round), "{round}");
+    }
+    let second = WorkerId(2);
+    leases.retain(|lease| lease.member().worker != second);
+    for _ in 0..4 {
+        leases.push(pool.claim(claim(None)).await.unwrap());
+        assert_eq!(leases.last().unwrap().member().worker, second, "the others are full");
+    }
+    assert_eq!(in_flight(&writer), 12);
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_holds_the_workers_is_told_once_a_minute() {
     let (pool, _writer) = pool(2, 10);
     assert!(pool.crowd(Instant::now()).is_none(), "nobody does");
