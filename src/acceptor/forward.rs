@@ -211,6 +211,14 @@ async fn exchange(request: &mut Outgoing<'_>, mut lease: Lease) -> Result<Answer
     }
 }
 
+/// A worker that did not answer in time is stuck with its only request; with several it may be well otherwise.
+pub(super) fn too_slow(lease: &Lease) {
+    match lease.member().concurrency.get() {
+        1 => lease.condemn(Condemned::TooSlow),
+        _ => lease.doubt(),
+    }
+}
+
 fn unreachable(lease: &Lease, source: io::Error) -> ServeError {
     if matches!(source.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) {
         lease.condemn(Condemned::Unreachable);
@@ -331,9 +339,7 @@ impl Outgoing<'_> {
             Failed::Late => {
                 tracing::warn!(app = %self.app.name, %worker, request_id = %self.origin.id,
                     limit = ?self.rules.timeouts.request, "a worker did not answer in time");
-                if lease.member().concurrency.get() == 1 {
-                    lease.condemn(Condemned::TooSlow);
-                }
+                too_slow(&lease);
                 ServeError::WorkerTimeout { worker }
             }
         }

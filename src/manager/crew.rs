@@ -45,6 +45,8 @@ pub(super) struct Record {
     pub(super) recycling: bool,
     /// The data path gave it up.
     pub(super) condemned: bool,
+    /// It is being asked whether it still answers.
+    pub(super) doubted: bool,
     /// Why it is in its state, where nobody would expect it.
     pub(super) why: Option<String>,
     /// While it is asked whether it is ready.
@@ -100,6 +102,7 @@ impl Record {
             stale: None,
             recycling: false,
             condemned: false,
+            doubted: false,
             why: None,
             probing: None,
             age_before: Duration::ZERO,

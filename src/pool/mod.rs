@@ -233,6 +233,15 @@ impl Lease {
         }
     }
 
+    /// Notes that the worker let a request's time pass; the manager finds out whether it answers at all.
+    pub fn doubt(&self) {
+        if let Some(seat) = &self.seat
+            && self.pool.shared.lock().doubt(seat.worker())
+        {
+            self.pool.shared.changed.notify_one();
+        }
+    }
+
     /// Notes how often the worker has loaded its app anew, as it says in its answers.
     pub fn note_reloads(&self, count: u64) {
         if let Some(seat) = &self.seat
@@ -326,6 +335,15 @@ impl PoolWriter {
     /// Notes how a worker ended, in one stable word such as `signal`, for the requests it left unanswered.
     pub fn note_end(&self, worker: WorkerId, cause: &'static str) {
         self.shared.lock().note_end(worker, cause);
+    }
+
+    /// Ends the doubt in a worker: it answers, or is given up.
+    pub fn settle(&self, worker: WorkerId, gone: Option<Condemned>) {
+        let mut state = self.shared.lock();
+        state.trust(worker);
+        if let Some(why) = gone {
+            state.condemn(worker, why);
+        }
     }
 
     /// Forgets a worker that is gone. Leases on it stay valid and end by themselves.

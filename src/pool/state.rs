@@ -103,6 +103,8 @@ struct Slot {
     /// Gets nothing new.
     retired: bool,
     condemned: Option<Condemned>,
+    /// It let a request's time pass, and nobody has asked it since whether it answers at all.
+    doubted: bool,
 }
 
 impl Slot {
@@ -242,6 +244,17 @@ impl<W> PoolState<W> {
         }
     }
 
+    /// Returns whether that is news.
+    pub(super) fn doubt(&mut self, worker: WorkerId) -> bool {
+        self.slots.get_mut(&worker).is_some_and(|slot| !std::mem::replace(&mut slot.doubted, true))
+    }
+
+    pub(super) fn trust(&mut self, worker: WorkerId) {
+        if let Some(slot) = self.slots.get_mut(&worker) {
+            slot.doubted = false;
+        }
+    }
+
     /// Who holds the workers, once in a while.
     pub(super) fn crowd(&mut self, now: Instant) -> Option<Crowd> {
         if self.crowd_told.is_some_and(|told| now.saturating_duration_since(told) < BETWEEN_CROWDS) {
@@ -273,6 +286,7 @@ impl<W> PoolState<W> {
             recycle_after,
             retired: false,
             condemned: None,
+            doubted: false,
         };
         self.slots.insert(worker, slot);
         if routable {
@@ -360,6 +374,7 @@ impl<W> PoolState<W> {
             recycle_due: slot.recycle_after.is_some_and(|limit| slot.served >= limit),
             routable: slot.routable(self.current),
             condemned: slot.condemned,
+            doubted: slot.doubted,
         }
     }
 

@@ -90,6 +90,21 @@ async fn who_holds_the_workers_is_told_once_a_minute() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_worker_in_doubt_is_told_of_once_until_that_is_settled() {
+    let (pool, writer) = pool(0, 10);
+    writer.publish(member(1, 1, 2), None);
+    let (one, two) = (pool.claim(claim(None)).await.unwrap(), pool.claim(claim(None)).await.unwrap());
+    one.doubt();
+    two.doubt();
+    assert!(writer.standings()[0].doubted);
+    writer.settle(WorkerId(1), None);
+    assert!(!writer.standings()[0].doubted && writer.standings()[0].routable);
+    two.doubt();
+    writer.settle(WorkerId(1), Some(Condemned::TooSlow));
+    assert_eq!(writer.standings()[0].condemned, Some(Condemned::TooSlow));
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_gives_a_worker_back_learns_whether_somebody_waited_for_it() {
     let (pool, _writer) = pool(1, 10);
     let first = pool.claim(claim(None)).await.unwrap();

@@ -1,6 +1,11 @@
 //! Requests that are long by nature: who holds the workers is said, and what is concurrent by nature takes many.
 
-use crate::support::{Server, Setup, until};
+use std::path::Path;
+
+use futures_util::future::join_all;
+use rustix::process::Signal;
+
+use crate::support::{Server, Setup, has, soon, until};
 
 /// The warnings about who holds the workers of an app.
 fn told(server: &Server) -> Vec<String> {
@@ -83,4 +88,163 @@ async fn status_counts_what_was_refused_by_reason() {
     assert_eq!(json["apps"][0]["refused"]["queue-timeout"], 3);
     server.meeting.open("g");
     assert_eq!(holder.reply("GET").await.status, 200);
+}
+
+/// Holds `GET /poll` until `GET /send`, says hello else; `/spin` stops its event loop for ever, `/never` never answers;
+/// after `/freeze` nothing does.
+const NODE: &str = "
+const http = require('http');
+let waiting = [];
+let frozen = false;
+http.createServer((request, response) => {
+  const path = request.url.split('?')[0];
+  if (path === '/poll') { waiting.push(response); return; }
+  if (path === '/never' || frozen) return;
+  if (path === '/freeze') frozen = true;
+  if (path === '/slow') { setTimeout(() => response.end('slow'), 1000); return; }
+  if (path === '/spin') while (true);
+  if (path === '/send') { waiting.forEach((each) => each.end('sent')); waiting = []; }
+  response.end('hello');
+}).listen(process.env.PORT, '127.0.0.1');
+";
+
+const ASGI: &str = "
+import asyncio
+waiting = []
+async def app(scope, receive, send):
+    if scope['type'] != 'http':
+        return
+    body = b'hello'
+    if scope['path'] == '/poll':
+        waiting.append(asyncio.Event())
+        await waiting[-1].wait()
+        body = b'sent'
+    if scope['path'] == '/send':
+        for each in waiting:
+            each.set()
+    await send({'type': 'http.response.start', 'status': 200, 'headers': []})
+    await send({'type': 'http.response.body', 'body': body})
+";
+
+const PACKAGE: &str = r#"{"name": "p", "scripts": {"start": "node web.js"}}"#;
+
+fn app(folder: &Path, files: &[(&str, &str)]) -> Setup {
+    for (name, text) in files {
+        std::fs::write(folder.join(name), text).unwrap();
+    }
+    Setup::app(folder).words(&["w:1", "--reload=none"])
+}
+
+async fn in_flight(server: &Server) -> usize {
+    server.status().await.apps[0].in_flight
+}
+
+#[tokio::test]
+async fn what_is_concurrent_by_nature_serves_others_beside_long_polls() {
+    let kinds = [
+        ("node", "nodejs", &[("server.js", NODE)][..]),
+        ("bun", "bun, of npm", &[("server.ts", NODE)]),
+        ("node", "nodejs", &[("package.json", PACKAGE), ("web.js", NODE)]),
+        ("uvicorn", "uvicorn", &[("asgi.py", ASGI)]),
+    ];
+    for (program, package, files) in kinds {
+        if !has(program, package) {
+            continue;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let mut server = app(folder.path(), files).start().await;
+        let name = files[0].0;
+        let described = server.status().await.apps[0].described.clone();
+        assert!(described.ends_with("; each worker takes 64 requests at a time (c:64)"), "{described}");
+        let polls = async {
+            let replies = join_all((0..20).map(|_| server.get("/poll"))).await;
+            assert!(replies.iter().all(|reply| reply.status == 200 && reply.text() == "sent"), "{name}");
+        };
+        let others = async {
+            until("the polls are there", async || in_flight(&server).await == 20).await;
+            for _ in 0..5 {
+                assert_eq!(soon("hello", server.get("/")).await.text(), "hello", "{name}");
+            }
+            assert_eq!(server.get("/send").await.status, 200, "{name}");
+        };
+        tokio::join!(polls, others);
+        assert_eq!(server.status().await.apps[0].concurrency, 64);
+        server.signal(Signal::TERM);
+        assert_eq!(server.ended().await.code(), Some(0), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn handlers_and_what_is_said_to_take_one_take_one() {
+    if !has("node", "nodejs") {
+        return;
+    }
+    let server = Setup::demo("node-handler").words(&["w:1", "--reload=none"]).start().await;
+    assert_eq!(server.status().await.apps[0].concurrency, 1);
+    let folder = tempfile::tempdir().unwrap();
+    let server = app(folder.path(), &[("server.js", NODE)]).words(&["c:1"]).start().await;
+    let status = server.status().await;
+    assert_eq!(status.apps[0].concurrency, 1);
+    assert!(!status.apps[0].described.contains("at a time"), "{}", status.apps[0].described);
+}
+
+#[tokio::test]
+async fn a_request_over_its_time_costs_a_concurrent_worker_its_connection_only() {
+    if !has("node", "nodejs") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let server = app(folder.path(), &[("server.js", NODE)]).words(&["--read-timeout-ms=500"]).start().await;
+    let before = server.worker_pids().await;
+    for _ in 0..3 {
+        let reply = server.get("/never").await;
+        assert_eq!((reply.status, reply.reason()), (504, "worker-timeout"));
+        assert_eq!(server.get("/").await.text(), "hello");
+    }
+    // Nor when its app answers nothing at all, because a database does not, while its event loop goes round.
+    assert_eq!(server.get("/freeze").await.status, 200);
+    assert_eq!(server.get("/").await.reason(), "worker-timeout");
+    // Longer than it takes to ask the worker whether it answers.
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    assert_eq!(server.worker_pids().await, before);
+}
+
+#[tokio::test]
+async fn an_event_loop_that_stands_still_is_replaced() {
+    if !has("node", "nodejs") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let server = app(folder.path(), &[("server.js", NODE)]).words(&["--read-timeout-ms=1000"]).start().await;
+    let before = server.worker_pids().await;
+    let reply = server.get("/spin").await;
+    assert_eq!((reply.status, reply.reason()), (504, "worker-timeout"));
+    until("another worker is there", async || {
+        let now = server.worker_pids().await;
+        !now.is_empty() && now != before
+    })
+    .await;
+    until("it serves", async || server.get("/").await.status == 200).await;
+    assert!(server.output().contains("answers nothing any more"), "{}", server.output());
+}
+
+#[tokio::test]
+async fn the_end_waits_for_all_that_a_worker_has_in_hand() {
+    if !has("node", "nodejs") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = app(folder.path(), &[("server.js", NODE)]).start().await;
+    let mut conns = Vec::new();
+    for _ in 0..10 {
+        let mut conn = server.connect().await;
+        conn.send_get("/slow").await;
+        conns.push(conn);
+    }
+    until("all are in hand", async || in_flight(&server).await == 10).await;
+    server.signal(Signal::TERM);
+    for mut conn in conns {
+        assert_eq!(conn.reply("GET").await.text(), "slow");
+    }
+    assert_eq!(server.ended().await.code(), Some(0));
 }
