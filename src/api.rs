@@ -4,6 +4,7 @@
 //! line (`application/x-ndjson`). New fields may come; a field never changes its meaning. Never here: how an answer
 //! is found or shown.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -167,6 +168,12 @@ pub struct AppStatus {
     pub tunnels: usize,
     /// Requests answered by the workers that are alive.
     pub served: u64,
+    /// Requests that a worker takes at the same time.
+    #[serde(default)]
+    pub concurrency: u32,
+    /// Requests that the server answered in the app's place since its start, by `X-Rip-Reason`.
+    #[serde(default)]
+    pub refused: BTreeMap<String, u64>,
     /// What it is doing and why, in a sentence: "serving", "waiting 2 s before starting a worker: it crashed 3 times".
     pub doing: String,
     /// The last deploy that was rejected, and why, until one succeeds.

@@ -91,7 +91,7 @@ async fn ask_another(
         return Err(first);
     }
     tracing::debug!(app = %request.app.name, %worker, error = %first, "asking another worker");
-    request.app.metrics.refused("retried");
+    request.app.metrics.retried();
     match attempt(request, Some(worker), recording).await {
         // No other worker came in time: what the first one did is the better reason.
         Err(ServeError::QueueTimeout | ServeError::NoWorker | ServeError::QueueFull)
@@ -153,8 +153,8 @@ async fn claim(
     request.app.metrics.queue_waited(waited);
     recording.note(|record| record.queued = Some(waited));
     let lease = outcome.map_err(|error| match error {
-        ClaimError::Full => ServeError::QueueFull,
-        ClaimError::Expired { any_worker: true } => ServeError::QueueTimeout,
+        ClaimError::Full => too_many(request, ServeError::QueueFull),
+        ClaimError::Expired { any_worker: true } => too_many(request, ServeError::QueueTimeout),
         ClaimError::Expired { any_worker: false } | ClaimError::Closed => ServeError::NoWorker,
     })?;
     if request.shard.cut.is_requested() {
@@ -166,6 +166,17 @@ async fn claim(
         record.generation = Some(lease.member().generation);
     });
     Ok(lease)
+}
+
+/// Tells the operator, once in a while, who holds the workers that a request waited for in vain.
+fn too_many(request: &Outgoing<'_>, error: ServeError) -> ServeError {
+    let app = &request.app.name;
+    let now = Instant::now();
+    if let Some(crowd) = request.app.pool.crowd(now) {
+        let (worker, reason) = (crowd.worker, error.reason());
+        tracing::warn!(%app, %worker, request_id = %request.origin.id, reason, "{}", crowd.sentence(app, now));
+    }
+    error
 }
 
 /// Sends the request and reads the answer's head.
@@ -219,6 +230,14 @@ async fn is_done_with(mut link: Link, lease: &Lease, request: &Outgoing<'_>) -> 
     }
     link.end_request();
     timer::timeout_at(lease.since() + request.rules.timeouts.request, link.hear_out()).await.is_ok()
+}
+
+/// A worker that did not answer in time is stuck with its only request; with several it may be well otherwise.
+pub(super) fn too_slow(lease: &Lease) {
+    match lease.member().concurrency.get() {
+        1 => lease.condemn(Condemned::TooSlow),
+        _ => lease.doubt(),
+    }
 }
 
 fn unreachable(lease: &Lease, source: io::Error) -> ServeError {
@@ -346,9 +365,7 @@ impl Outgoing<'_> {
             Failed::Late => {
                 tracing::warn!(app = %self.app.name, %worker, request_id = %self.origin.id,
                     limit = ?self.rules.timeouts.request, "a worker did not answer in time");
-                if lease.member().concurrency.get() == 1 {
-                    lease.condemn(Condemned::TooSlow);
-                }
+                too_slow(&lease);
                 ServeError::WorkerTimeout { worker }
             }
         }

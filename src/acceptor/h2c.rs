@@ -20,11 +20,11 @@ use tokio::time::Instant;
 
 use crate::alarm::Alarm;
 use crate::name::WorkerId;
-use crate::pool::{Condemned, Lease, Member};
+use crate::pool::{Lease, Member};
 
 use super::access::Recording;
 use super::error::ServeError;
-use super::forward::Outgoing;
+use super::forward::{Outgoing, too_slow};
 use super::h2c_body::{Passing, Upstream, pass};
 use super::headers::{Named, clean_answer, is_bodiless, passes_to_worker};
 use super::http2::{OnThread, Windows};
@@ -130,9 +130,7 @@ async fn ask(request: &mut Outgoing<'_>, lease: &Lease) -> Result<(Response<Inco
     let sent = channel.try_send_request(outgoing);
     let answer = turn.within(&mut Alarm::new(), timeouts.request, sent).await;
     let Ok(answer) = answer else {
-        if lease.member().concurrency.get() == 1 {
-            lease.condemn(Condemned::TooSlow);
-        }
+        too_slow(lease);
         return Err(Unanswered::Not(ServeError::WorkerTimeout { worker }));
     };
     answer.map(|answer| (answer, turn)).map_err(|mut failed| {

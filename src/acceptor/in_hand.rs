@@ -86,6 +86,9 @@ impl Drop for InHand {
         self.shard.solitude.end();
         let Some(mut claimed) = self.held.take() else { return };
         if claimed.lease.member().concurrency.get() > 1 {
+            if claimed.lease.since().elapsed() >= self.hang_up.min(LONG) {
+                claimed.lease.doubt();
+            }
             return;
         }
         let (method, hang_up, sent) = (self.method.clone(), self.hang_up, self.sent);
@@ -103,6 +106,9 @@ impl Drop for InHand {
         });
     }
 }
+
+/// After so long a wait a client may have left because the worker answers nobody.
+const LONG: Duration = Duration::from_secs(10);
 
 /// Reads until the answer's final head is there; interim ones (RFC 9110 §15.2) are passed over.
 pub(super) async fn read_head(link: &mut impl Source, method: &Method) -> Result<AnswerHead, Failed> {

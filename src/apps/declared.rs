@@ -9,7 +9,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::detect::{App, missing, text_of};
-use super::found::{DetectError, Found, Kind, Listen};
+use super::found::{CONCURRENT, DetectError, Found, Kind, Listen};
 use super::programs::Programs;
 use super::shell;
 
@@ -78,7 +78,24 @@ fn by_shell(app: &App<'_>, kind: Kind, line: &str, path: &Path) -> Result<Found,
     }
     found.entry = Some(script.unwrap_or_else(|| path.to_owned()));
     found.env.push(programs.variable());
+    found.concurrency = runs_concurrently(line).then_some(CONCURRENT);
     Ok(found)
+}
+
+/// Whether the last command of a line is an event loop by nature.
+fn runs_concurrently(line: &str) -> bool {
+    let mut words = shell::last_command(line)
+        .split_whitespace()
+        .skip_while(|word| matches!(*word, "exec" | "env") || word.contains('=') || word.starts_with('-'));
+    let program = words.next().map(base_name).unwrap_or_default();
+    let module = || words.clone().skip_while(|word| *word != "-m").nth(1);
+    CONCURRENT_PROGRAMS.contains(&program)
+        || program.starts_with("python") && module().is_some_and(|name| CONCURRENT_PROGRAMS.contains(&name))
+        || program == "gunicorn" && words.any(|word| word.contains("UvicornWorker"))
+}
+
+fn base_name(program: &str) -> &str {
+    program.rsplit('/').next().unwrap_or(program)
 }
 
 fn read(path: &Path) -> Result<String, DetectError> {
@@ -97,3 +114,62 @@ const LOCAL_PROGRAMS: [&str; 3] = ["node_modules/.bin", ".venv/bin", "venv/bin"]
 /// First words that are a runtime; any other first word may be a shell's own command.
 const RUNTIMES: [&str; 10] =
     ["node", "bun", "deno", "python3", "gunicorn", "uvicorn", "puma", "bundle", "ruby", "php"];
+
+/// Runtimes of JavaScript, what starts them, and servers of ASGI.
+const CONCURRENT_PROGRAMS: [&str; 20] = [
+    "node",
+    "nodejs",
+    "bun",
+    "bunx",
+    "deno",
+    "npm",
+    "npx",
+    "pnpm",
+    "yarn",
+    "tsx",
+    "ts-node",
+    "next",
+    "nuxt",
+    "astro",
+    "remix-serve",
+    "react-router-serve",
+    "uvicorn",
+    "hypercorn",
+    "daphne",
+    "granian",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_runs_an_event_loop_takes_several_requests() {
+        for line in [
+            "node server.js",
+            "NODE_ENV=production node --enable-source-maps web.js",
+            "exec env A=b node x.js",
+            "cd web && ./node_modules/.bin/next start -p $PORT",
+            "npm run build; bun run server.ts",
+            "npm start",
+            "uvicorn app:app --fd 3",
+            "python3 -m uvicorn app:app",
+            ".venv/bin/python -O -m hypercorn app:app",
+            "gunicorn -k uvicorn.workers.UvicornWorker app:app",
+        ] {
+            assert!(runs_concurrently(line), "{line}");
+        }
+        for line in [
+            "gunicorn app:app",
+            "python3 web.py $PORT",
+            "python3 -m http.server",
+            "puma -C config.rb",
+            "php -S 127.0.0.1:$PORT",
+            "./server",
+            "node build.js && ruby web.rb",
+            "",
+        ] {
+            assert!(!runs_concurrently(line), "{line}");
+        }
+    }
+}

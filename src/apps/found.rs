@@ -188,6 +188,11 @@ pub enum DetectError {
     },
 }
 
+/// Requests at once for programs that are concurrent by nature: event loops that go on to the next request while one
+/// waits. More than about 32 gains them nothing where requests only compute; where they wait for something else (long
+/// polls, streams, other services) each place serves one more client, and costs a few ten KiB.
+pub(super) const CONCURRENT: u32 = 64;
+
 impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use super::detect::{App, listens_by, name_of, text_of};
-use super::found::{DetectError, Found, Kind, ReadyBy};
+use super::found::{CONCURRENT, DetectError, Found, Kind, ReadyBy};
 use super::programs::Programs;
 
 /// `asgi.py`, `wsgi.py`, `app.py`, `main.py`, then a Django project by its `manage.py`.
@@ -151,6 +151,7 @@ fn asgi(app: &App<'_>, entry: &Path, module: &str, object: &str) -> Result<Found
     let why = format!("Python ASGI app: {target} in {file}, run by uvicorn");
     let mut found = app.found(Kind::PythonAsgi, why, argv, Some(entry));
     found.env = environment(app, &programs);
+    found.concurrency = Some(CONCURRENT);
     Ok(found)
 }
 

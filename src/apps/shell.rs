@@ -16,6 +16,11 @@ pub(super) fn replaced_by_last_command(line: &str) -> String {
     }
 }
 
+/// The last command of a line, without its assignments; the whole line where it is not that plain.
+pub(super) fn last_command(line: &str) -> &str {
+    place_of_exec(line).map_or(line, |place| &line[place..])
+}
+
 /// Where the program of the last command begins, when the line is some commands that follow each other by `;` or `&&`.
 fn place_of_exec(line: &str) -> Option<usize> {
     let tokens = tokens(line)?;
@@ -157,19 +162,94 @@ fn unquoted(word: &str) -> Option<String> {
 /// What a shell does itself: reserved words and the builtins of dash, bash and busybox. Those that are programs too
 /// are left to the shell: it does them in its own way.
 const OF_THE_SHELL: [&str; 82] = [
-    "!", ".", ":", "[", "[[", "{", "}", "alias", "bg", "bind", "break", "builtin", "caller", "case", "cd",
-    "chdir", "command", "compgen", "complete", "continue", "coproc", "declare", "dirs", "disown", "do",
-    "done", "echo", "elif", "else", "enable", "esac", "eval", "exec", "exit", "export", "false", "fc", "fg",
-    "fi", "for", "function", "getopts", "hash", "help", "history", "if", "in", "jobs", "kill", "let",
-    "local", "logout", "mapfile", "popd", "printf", "pushd", "pwd", "read", "readarray", "readonly",
-    "return", "select", "set", "shift", "shopt", "source", "suspend", "test", "then", "time", "times",
-    "trap", "true", "type", "typeset", "ulimit", "umask", "unalias", "unset", "until", "wait", "while",
+    "!",
+    ".",
+    ":",
+    "[",
+    "[[",
+    "{",
+    "}",
+    "alias",
+    "bg",
+    "bind",
+    "break",
+    "builtin",
+    "caller",
+    "case",
+    "cd",
+    "chdir",
+    "command",
+    "compgen",
+    "complete",
+    "continue",
+    "coproc",
+    "declare",
+    "dirs",
+    "disown",
+    "do",
+    "done",
+    "echo",
+    "elif",
+    "else",
+    "enable",
+    "esac",
+    "eval",
+    "exec",
+    "exit",
+    "export",
+    "false",
+    "fc",
+    "fg",
+    "fi",
+    "for",
+    "function",
+    "getopts",
+    "hash",
+    "help",
+    "history",
+    "if",
+    "in",
+    "jobs",
+    "kill",
+    "let",
+    "local",
+    "logout",
+    "mapfile",
+    "popd",
+    "printf",
+    "pushd",
+    "pwd",
+    "read",
+    "readarray",
+    "readonly",
+    "return",
+    "select",
+    "set",
+    "shift",
+    "shopt",
+    "source",
+    "suspend",
+    "test",
+    "then",
+    "time",
+    "times",
+    "trap",
+    "true",
+    "type",
+    "typeset",
+    "ulimit",
+    "umask",
+    "unalias",
+    "unset",
+    "until",
+    "wait",
+    "while",
 ];
 
 /// Programs whose names no function takes.
 const NO_FUNCTIONS: [&str; 16] = [
-    "bun", "bundle", "deno", "env", "flask", "gunicorn", "node", "npm", "npx", "php", "puma", "python", "python3",
-    "ruby", "uv", "uvicorn",
+    "bun", "bundle", "deno", "env", "flask", "gunicorn", "node", "npm", "npx", "php", "puma", "python",
+    "python3", "ruby", "uv", "uvicorn",
 ];
 
 #[cfg(test)]

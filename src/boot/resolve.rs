@@ -97,7 +97,7 @@ impl Resolver {
         AppSpec {
             name: settings.name,
             path: settings.path,
-            described: found.why,
+            described: described(&found.why, concurrency),
             entry: found.entry,
             hosts,
             launch: Arc::new(launch),
@@ -117,6 +117,14 @@ impl Resolver {
                 stream: settings.stream,
             }),
         }
+    }
+}
+
+/// What it is and how it is run, with what few would expect of a worker.
+fn described(why: &str, concurrency: NonZeroU32) -> String {
+    match concurrency.get() {
+        1 => why.to_owned(),
+        several => format!("{why}; each worker takes {several} requests at a time (c:{several})"),
     }
 }
 

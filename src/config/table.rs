@@ -42,7 +42,7 @@ settings! {
     RecycleReloads: Workers, Limit(1_000_000_000_000), Unset("see recycle", "10"), "N",
         [Env("RIP_MAX_RELOADS"), Part("recycle.reloads")],
         "the reloads of recycle alone";
-    Concurrency: Workers, Count(1, 10_000), Unset("1, or more for static sites", "8"), "N",
+    Concurrency: Workers, Count(1, 10_000), Unset("1, or 64 for what is concurrent by nature", "8"), "N",
         [Token("c:"), Env("RIP_CONCURRENCY"), App("concurrency")],
         "requests that a worker takes at the same time";
     Reload: Workers, Reload, Is("process"), "none|process|module",

@@ -13,7 +13,7 @@ use crate::api::{AppStatus, LogLine, Rejection, Scaled, WorkerStatus};
 use crate::backend::{self, Exit, StartError, Started, Survivor};
 use crate::directory::App;
 use crate::name::{GenerationId, WorkerId};
-use crate::pool::{Condemned, Mode, PoolWriter, Standing};
+use crate::pool::{Mode, PoolWriter, Standing};
 use crate::spec::{AppSpec, WorkerCount};
 
 use super::crew::Record;
@@ -22,7 +22,7 @@ use super::plan::{Desired, Step, Target, plan};
 use super::rollout::{Generation, Listener, Rollout};
 use super::surroundings::Surroundings;
 use super::watch::{Change, Watch};
-use super::worker::{Event, Fault, State};
+use super::worker::{Event, State};
 
 /// What the manager tells the task of an app.
 pub(super) enum Command {
@@ -56,6 +56,7 @@ pub(super) enum Outcome {
     Started(WorkerId, Result<Started, StartError>),
     Answered(WorkerId),
     Resolved(GenerationId, Result<AppSpec, ResolveError>),
+    Doubted { worker: WorkerId, silent: bool },
 }
 
 /// The task.
@@ -297,6 +298,7 @@ impl AppTask {
             }
             Outcome::Answered(worker) => self.ready(worker, "answered"),
             Outcome::Resolved(generation, resolved) => self.resolved(generation, resolved),
+            Outcome::Doubted { worker, silent } => self.settle_doubt(worker, silent),
         }
     }
 
@@ -336,12 +338,8 @@ impl AppTask {
             self.pool.standings().into_iter().map(|standing| (standing.worker, standing)).collect();
         for worker in self.workers() {
             let standing = standings.get(&worker);
-            if let Some(condemned) = standing.and_then(|standing| standing.condemned) {
-                let (fault, why) = fault(condemned);
-                if let Some(record) = self.crew.get_mut(&worker) {
-                    record.condemned = true;
-                }
-                self.feed(worker, Event::Condemn(fault), why);
+            if let Some(standing) = standing {
+                self.judge(standing);
             }
             if let (Some(standing), Some(record)) = (standing, self.crew.get_mut(&worker)) {
                 record.note_service(standing);
@@ -426,14 +424,6 @@ impl AppTask {
 
     fn views(&self) -> Vec<super::plan::WorkerView> {
         self.crew.iter().map(|(worker, record)| record.view(*worker)).collect()
-    }
-}
-
-fn fault(condemned: Condemned) -> (Fault, &'static str) {
-    match condemned {
-        Condemned::TooSlow => (Fault::Stuck, "did not answer within the request time limit"),
-        Condemned::Stalled => (Fault::Stuck, "stopped in the middle of an answer"),
-        Condemned::Unreachable => (Fault::Broken, "could not be connected to"),
     }
 }
 

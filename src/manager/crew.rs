@@ -47,6 +47,8 @@ pub(super) struct Record {
     pub(super) condemned: bool,
     /// How the process that it was started as exited, where that was told before its end.
     pub(super) ending: Option<Exit>,
+    /// It is being asked whether it still answers.
+    pub(super) doubted: bool,
     /// Why it is in its state, where nobody would expect it.
     pub(super) why: Option<String>,
     /// While it is asked whether it is ready.
@@ -103,6 +105,7 @@ impl Record {
             recycling: false,
             condemned: false,
             ending: None,
+            doubted: false,
             why: None,
             probing: None,
             age_before: Duration::ZERO,

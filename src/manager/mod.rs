@@ -17,6 +17,7 @@ mod berth;
 mod budget;
 mod crew;
 mod deploy;
+mod doubt;
 mod error;
 mod fleet;
 mod hosts;

@@ -29,6 +29,8 @@ pub struct Standing {
     pub routable: bool,
     /// The data path gave it up.
     pub condemned: Option<Condemned>,
+    /// It let a request's time pass beside others: whether it still answers is to be found out.
+    pub doubted: bool,
 }
 
 /// One worker in a [`Report`].

@@ -89,6 +89,29 @@ async fn an_answer_to_head_says_how_long_the_body_would_be() {
 }
 
 #[tokio::test]
+async fn the_server_s_own_answers_to_head_have_no_body_either() {
+    let server = Setup::scripted().tls().start().await;
+    let mut conn = server.connect().await;
+    let mut client = Http2::connect(server.port(), "localhost").await;
+    for (host, path, status) in
+        [("localhost", "/server", 200), ("localhost", "/status", 200), ("nobody.example", "/", 404)]
+    {
+        let request = Request::head(format!("https://{host}{path}")).body(Full::<Bytes>::default()).unwrap();
+        let over_http2 = whole(client.send(request).await.unwrap()).await.unwrap();
+        conn.send(format!("HEAD {path} HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
+        for reply in [over_http2, conn.reply("HEAD").await] {
+            assert_eq!((reply.status, reply.body.len()), (status, 0), "{path}");
+            assert_ne!(reply.field("content-length"), "0", "{path}");
+            assert_ne!(reply.field("content-length"), "", "{path}");
+        }
+        if has("curl", "curl") {
+            let other = format!("Host: {host}");
+            assert_eq!(curl(&server, path, &["-I", "-H", &other]), [Some(0), Some(0)], "{path}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_length_that_is_said_twice_is_passed_on_once() {
     let server = Setup::scripted().tls().start().await;
     let path = path_of_bytes("HTTP/1.1 200 Said\r\nContent-Length: 4\r\nContent-Length: 4\r\n\r\nbody");

@@ -25,6 +25,7 @@ mod hosts;
 mod layers;
 mod load;
 mod logs;
+mod long_requests;
 mod queue;
 mod recycle;
 mod reload;

@@ -68,7 +68,12 @@ os.execv(sys.argv[1], sys.argv[1:])";
 #[tokio::test]
 async fn as_the_first_process_of_a_container_the_server_reaps_orphans_and_still_knows_how_its_workers_end() {
     let container = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
-    if !Command::new(container[0]).args(&container[1..]).arg("true").output().is_ok_and(|ran| ran.status.success()) {
+    if !Command::new(container[0])
+        .args(&container[1..])
+        .arg("true")
+        .output()
+        .is_ok_and(|ran| ran.status.success())
+    {
         return skip("no process namespace can be made here");
     }
     // Each one's parent ends at once.

@@ -71,8 +71,20 @@ fn apps(apps: &[AppStatus]) -> String {
             "  {what}, for {}\n",
             if hosts.is_empty() { "no host".into() } else { hosts.join(", ") }
         );
+        if let Some(refused) = refused(app) {
+            text += &format!("    {}\n", painted(Tone::Warning, &refused));
+        }
     }
     text
+}
+
+/// What the server answered in the app's place, the most frequent reason first.
+fn refused(app: &AppStatus) -> Option<String> {
+    let mut refused: Vec<_> = app.refused.iter().filter(|(_, times)| **times > 0).collect();
+    refused.sort_by_key(|(_, times)| std::cmp::Reverse(**times));
+    let reasons: Vec<_> =
+        refused.iter().map(|(reason, times)| format!("{} {}", count(**times), plain(reason))).collect();
+    (!reasons.is_empty()).then(|| format!("refused since the start: {}", reasons.join(", ")))
 }
 
 fn tone(app: &AppStatus) -> Tone {
@@ -132,6 +144,8 @@ const SOON: i64 = 14 * 86_400;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use anstream::adapter::strip_str;
 
     use crate::name::{AppName, GenerationId, HostName, InstanceName};
@@ -150,6 +164,8 @@ mod tests {
             in_flight: 2,
             tunnels: 0,
             served: 12_345,
+            concurrency: 1,
+            refused: BTreeMap::new(),
             doing: doing.into(),
             rejected: None,
         }
@@ -204,6 +220,9 @@ localhost, api.example  self-signed  in 89 d
         let mut broken = app("api", none, "waiting 2 s before starting a worker: it crashed 3 times");
         broken.queued = 1_024;
         broken.hosts.clear();
+        broken.refused = [("no-worker", 3), ("queue-timeout", 1_234), ("over-rate", 0)]
+            .map(|(reason, times)| (reason.to_owned(), times))
+            .into();
         broken.rejected = Some(Rejection {
             generation: GenerationId(4),
             reason: "a worker exited with status 1 before it was ready".into(),
@@ -236,6 +255,7 @@ labs-api: degraded, api has no worker ready
 APP  GENERATION  WORKERS                               QUEUED  IN HAND  TUNNELS  SERVED  DOING
 api           3  0 of 2 ready, 1 starting, 1 stopping   1,024        2        0  12,345  waiting 2 s before starting a worker: it crashed 3 times
   api: Node by `node server.js` in /srv/rip/api, for no host
+    refused since the start: 1,234 queue-timeout, 3 no-worker
 
 CERTIFICATE  SOURCE  EXPIRES
 a.example    files   expired 2 h ago
