@@ -27,6 +27,7 @@ mod plan;
 mod probe;
 mod reloading;
 mod rollout;
+mod spelling;
 mod status;
 mod surroundings;
 mod watch;

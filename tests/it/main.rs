@@ -18,6 +18,7 @@ mod h2c;
 mod headers;
 mod hosts;
 mod layers;
+mod links;
 mod load;
 mod logs;
 mod queue;
