@@ -30,7 +30,7 @@ pub(super) fn of_file(app: &App<'_>, entry: &Path) -> Result<Found, DetectError>
 
 fn of_hint(app: &App<'_>, hint: &StaticHint) -> Result<Found, DetectError> {
     let root = match &hint.root {
-        Some(root) if root != Path::new(".") => app.dir.join(root),
+        Some(root) if ![".", ""].map(Path::new).contains(&&**root) => app.dir.join(root),
         _ => app.dir.clone(),
     };
     require(root.is_dir(), "root", &root)?;

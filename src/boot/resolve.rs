@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::apps::{self, Found, Hints, Kind, ReadyBy, StaticHint};
-use crate::config::app::{AppRequest, AppSettings, app_settings};
+use crate::config::app::{AppRequest, AppSettings, app_settings, directory};
 use crate::config::merge::Config;
 use crate::manager::{Resolve, ResolveError};
 use crate::name::HostName;
-use crate::spec::{AppSpec, LaunchSpec, Listen, Reload, Rules};
+use crate::spec::{AppSpec, LaunchSpec, Listen, Reload, Rules, Sources};
 
 use super::workers;
 
@@ -55,7 +55,8 @@ impl Resolver {
             command: settings.command.clone(),
             listen: settings.listen.map(listen_of_found),
             static_root: settings.static_site.as_ref().map(|site| StaticHint {
-                root: Some(site.root.clone()),
+                // Below the app's folder it is given as it is there: that folder's own links are followed once a deploy.
+                root: Some(site.root.strip_prefix(directory(&settings.path)).unwrap_or(&site.root).into()),
                 index: Some(site.index.clone()),
                 spa: site.spa.then(|| site.index.clone()),
             }),
@@ -96,7 +97,7 @@ impl Resolver {
         hosts.dedup();
         AppSpec {
             name: settings.name,
-            path: settings.path,
+            path: settings.path.clone(),
             described: found.why,
             entry: found.entry,
             hosts,
@@ -106,6 +107,7 @@ impl Resolver {
             ready_path: settings.ready_path,
             reload: settings.reload,
             reload_signal: settings.reload_signal,
+            sources: Arc::new(Sources { root: real_folder(&settings.path), patterns: settings.watch }),
             rules: Arc::new(Rules {
                 timeouts: settings.timeouts,
                 max_queue: settings.max_queue,
@@ -118,6 +120,12 @@ impl Resolver {
             }),
         }
     }
+}
+
+/// The app's folder once the links that lead there are followed: deploys that swap them bring another one.
+fn real_folder(path: &Path) -> PathBuf {
+    let folder = directory(path);
+    folder.canonicalize().unwrap_or(folder)
 }
 
 fn listen_of_found(listen: Listen) -> apps::Listen {

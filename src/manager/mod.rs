@@ -27,6 +27,7 @@ mod plan;
 mod probe;
 mod reloading;
 mod rollout;
+mod source_tree;
 mod spelling;
 mod status;
 mod surroundings;

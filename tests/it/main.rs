@@ -27,6 +27,7 @@ mod reload;
 mod rollout;
 mod room;
 mod serve;
+mod sources;
 mod stop;
 mod streams;
 mod support;
