@@ -70,14 +70,13 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     runtime.block_on(serve(Arc::new(config), inherited, target))
 }
 
-/// What each app is and how it would be run, a sentence each.
+/// What each app is and how it would be run, a sentence each, with the variables that its kind gets by default.
 ///
 /// # Errors
 /// When one of them cannot be recognized.
 pub fn describe(config: &Config) -> anyhow::Result<Vec<String>> {
     let resolver = Resolver::new(Arc::new(config.clone()));
-    let specs = config.apps.iter().map(|app| Ok(resolver.resolve(&app.path)?.described));
-    specs.collect()
+    config.apps.iter().map(|app| Ok(resolver.describe(&app.path)?)).collect()
 }
 
 /// The folders of an instance.
@@ -89,11 +88,12 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     let started = Instant::now();
     let spec = &config.server;
     let mut signals = Signals::listen()?;
-    let control_sockets = open_control(spec, inherited.control)?;
-    let places = make_places(spec)?;
+    // Before anything is made on the disk: what is no app leaves nothing behind.
     let resolver = Resolver::new(Arc::clone(&config));
     let paths: Vec<PathBuf> = config.apps.iter().map(|app| app.path.clone()).collect();
     let drain = check_apps(&resolver, &paths)?;
+    let control_sockets = open_control(spec, inherited.control)?;
+    let places = make_places(spec)?;
     let doors = Doors::open(spec, inherited.https, inherited.http)?;
 
     let (metrics, directory) = (Metrics::new(), Directory::new());
