@@ -75,14 +75,13 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     served
 }
 
-/// What each app is and how it would be run, a sentence each.
+/// What each app is and how it would be run, a sentence each, with the variables that its kind gets by default.
 ///
 /// # Errors
 /// When one of them cannot be recognized.
 pub fn describe(config: &Config) -> anyhow::Result<Vec<String>> {
     let resolver = Resolver::new(Arc::new(config.clone()));
-    let specs = config.apps.iter().map(|app| Ok(resolver.resolve(&app.path)?.described));
-    specs.collect()
+    config.apps.iter().map(|app| Ok(resolver.describe(&app.path)?)).collect()
 }
 
 /// The folders of an instance.
@@ -98,11 +97,12 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     if orphans::come_here() {
         orphans_stop.spawn("orphans", reap_orphans(orphans_stop.clone()));
     }
-    let control_sockets = open_control(spec, inherited.control)?;
-    let places = make_places(spec)?;
+    // Before anything is made on the disk: what is no app leaves nothing behind.
     let resolver = Resolver::new(Arc::clone(&config));
     let paths: Vec<PathBuf> = config.apps.iter().map(|app| app.path.clone()).collect();
     let drain = check_apps(&resolver, &paths)?;
+    let control_sockets = open_control(spec, inherited.control)?;
+    let places = make_places(spec)?;
     let doors = Doors::open(spec, inherited.https, inherited.http)?;
 
     let (metrics, directory) = (Metrics::new(), Directory::new());

@@ -20,7 +20,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 ground | [`birth`] [`bounded`] [`name`] [`backoff`] [`clock`] [`digest`] [`durable`] [`stop`] [`metrics`] [`logging`] [`orphans`] [`sd`] [`pulse`] [`timer`] [`alarm`] |
+//! | 0 ground | [`birth`] [`bounded`] [`name`] [`backoff`] [`clock`] [`digest`] [`durable`] [`stop`] [`metrics`] [`logging`] [`orphans`] [`sd`] [`pulse`] [`timer`] [`alarm`] [`pattern`] |
 //! | 1 words | [`spec`] |
 //! | 2 edges | [`config`] [`api`] |
 //! | 3 shared | [`pool`] [`directory`] |
@@ -44,6 +44,7 @@ pub mod logging;
 pub mod metrics;
 pub mod name;
 pub mod orphans;
+pub mod pattern;
 pub mod pulse;
 pub mod sd;
 pub mod stop;

@@ -2,15 +2,11 @@
 //!
 //! Never here: recognising anything by the files' contents.
 
-use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
-use serde::Deserialize;
-
-use super::detect::{App, missing, text_of};
+use super::detect::{App, missing, read, text_of};
 use super::found::{CONCURRENT, DetectError, Found, Kind, Listen};
-use super::programs::Programs;
+use super::package::{self, Package, Start};
 use super::shell;
 
 /// `command` of the config, which beats everything.
@@ -38,24 +34,20 @@ pub(super) fn procfile(app: &App<'_>) -> Result<Option<Found>, DetectError> {
     by_shell(app, Kind::Procfile, line, &path).map(Some)
 }
 
-/// `scripts.start` of a `package.json`, run by itself: below `npm start` no signal would reach it.
+/// `scripts.start` of a `package.json`, run by itself: below `npm start` no signal would reach it. A development server
+/// is not the app: what follows may be, and else the person is told to build it.
 pub(super) fn package_json(app: &App<'_>) -> Result<Option<Found>, DetectError> {
-    let Some(path) = app.file("package.json") else { return Ok(None) };
-    let package: Package = serde_json::from_str(&read(&path)?)
-        .map_err(|source| DetectError::PackageJson { path: path.clone(), source })?;
-    match package.scripts.get("start") {
-        Some(line) => by_shell(app, Kind::PackageJson, line, &path).map(Some),
-        None => Ok(None),
-    }
-}
-
-impl App<'_> {
-    /// `PATH` with the app's own programs first.
-    pub(super) fn local_programs(&self) -> Programs {
-        LOCAL_PROGRAMS
-            .iter()
-            .rev()
-            .fold(self.programs.clone(), |programs, folder| programs.preferring(&self.dir.join(folder)))
+    let Some(package) = Package::of(app)? else { return Ok(None) };
+    match package.start() {
+        Start::Line(line) => by_shell(app, Kind::PackageJson, line, &app.dir.join("package.json")).map(Some),
+        Start::Development(line, found) => {
+            app.refuse(package::refusal(app, &package, line, &found));
+            Ok(None)
+        }
+        Start::Nothing => {
+            app.saw("package.json has no scripts.start");
+            Ok(None)
+        }
     }
 }
 
@@ -97,19 +89,6 @@ fn runs_concurrently(line: &str) -> bool {
 fn base_name(program: &str) -> &str {
     program.rsplit('/').next().unwrap_or(program)
 }
-
-fn read(path: &Path) -> Result<String, DetectError> {
-    fs::read_to_string(path).map_err(|source| DetectError::Unreadable { path: path.to_owned(), source })
-}
-
-#[derive(Deserialize)]
-struct Package {
-    #[serde(default)]
-    scripts: BTreeMap<String, String>,
-}
-
-/// Folders of programs that an app brings along, in the order in which they are searched.
-const LOCAL_PROGRAMS: [&str; 3] = ["node_modules/.bin", ".venv/bin", "venv/bin"];
 
 /// First words that are a runtime; any other first word may be a shell's own command.
 const RUNTIMES: [&str; 10] =

@@ -13,7 +13,7 @@ use super::error::ConfigError;
 use super::file::{self, ServerFile};
 use super::folders::{self, Folders};
 use super::layer::{Layer, Stack};
-use super::machine::Machine;
+use super::machine::{Machine, is_one_entry};
 use super::origin::{Effective, Origin};
 use super::table::Id;
 use super::tokens::{self, AppWord, Parsed, Tokens};
@@ -186,7 +186,7 @@ impl Said<'_> {
         apps.extend(self.main_app(file, stack)?);
         for layer in &file.apps {
             let app = self.of_file(layer);
-            match apps.first_mut().filter(|main: &&mut AppRequest| main.path == app.path) {
+            match apps.first_mut().filter(|main: &&mut AppRequest| is_one_entry(&main.path, &app.path)) {
                 // `rip-server DIR` with an [[apps]] table of that DIR: that table is the main app's.
                 Some(main) if main.file == Layer::default() => main.file = layer.clone(),
                 _ => apps.push(app),
@@ -271,7 +271,7 @@ fn distinct(apps: &[AppRequest]) -> Result<(), ConfigError> {
     for (index, app) in apps.iter().enumerate() {
         let name = app.name()?;
         for other in &apps[..index] {
-            let same = other.path == app.path || other.name()? == name;
+            let same = is_one_entry(&other.path, &app.path) || other.name()? == name;
             if same {
                 return Err(ConfigError::Conflict {
                     first: format!("app `{}` ({})", other.name()?, other.origin),

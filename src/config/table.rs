@@ -47,7 +47,10 @@ settings! {
         "requests that a worker takes at the same time";
     Reload: Workers, Reload, Is("process"), "none|process|module",
         [Flag("--reload"), Env("RIP_RELOAD"), App("reload")],
-        "when the app's files change: do nothing, replace the workers one by one, or let each load the app anew";
+        "when the app's entry file, its rip.toml, what watch names, or where its path leads changes: do nothing, replace the workers one by one, or let each load the app anew";
+    Watch: Workers, Patterns, Unset("none", "**/*.py,templates"), "PATTERNS",
+        [App("watch")],
+        "files of the app whose change counts for reload like its entry's, such as **/*.py or a folder; never in node_modules, venv, __pycache__ or hidden folders";
     ReloadSignal: Workers, Signal, Unset("none: the worker looks itself", "HUP"), "HUP|USR1|USR2",
         [App("reload_signal")],
         "with reload = module: the signal that makes a worker load the app anew";

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::api::{self, Changed, Health, Intent, Registry, Status, Workers};
 use crate::config::completions;
+use crate::config::machine::absolute_here;
 use crate::name::HostName;
 
 use super::args::{Verb, Words};
@@ -214,9 +215,10 @@ fn completions(shell: Shell, screen: &mut Screen, json: bool) -> Exit {
     Exit::Ok
 }
 
-/// The server runs elsewhere: it needs the whole path, and would tell late that nothing is there.
+/// The server runs elsewhere: it needs the whole path, and would tell late that nothing is there. A link such as
+/// `current` stays in it, since later deploys are to follow it.
 fn existing(app: &Path) -> Result<PathBuf, Trouble> {
-    fs::canonicalize(app).map_err(|error| {
+    fs::metadata(app).and_then(|_| absolute_here(app)).map_err(|error| {
         let message = format!("--app {}: {error}", app.display());
         Trouble::new(Exit::Usage, "usage", message).hint("give the directory or the entry file of an app")
     })

@@ -28,6 +28,8 @@ mod plan;
 mod probe;
 mod reloading;
 mod rollout;
+mod source_tree;
+mod spelling;
 mod status;
 mod surroundings;
 mod watch;

@@ -82,8 +82,28 @@ impl Site {
     async fn fallback<B>(&self, request: &Request<B>) -> Response<Body> {
         match &self.options.spa {
             Some(spa) if accepts_html(request.headers()) => self.file(spa, request).await,
-            _ => small(StatusCode::NOT_FOUND, "Not found\n"),
+            _ => self.missing(request).await,
         }
+    }
+
+    /// The site's own page for what is not there, whole: conditions and ranges speak of the page that was asked for.
+    async fn missing<B>(&self, request: &Request<B>) -> Response<Body> {
+        let own = self.files.look(Path::new(MISSING)).is_ok_and(|meta| meta.is_file());
+        if !own || self.options.spa.is_some() {
+            return not_found();
+        }
+        let coding = request.headers().get(header::ACCEPT_ENCODING);
+        let headers = coding.map(|value| (header::ACCEPT_ENCODING, value.clone())).into_iter().collect();
+        let mut page = self.serve_file(MISSING, request.method(), headers).await;
+        if page.status() != StatusCode::OK {
+            return not_found();
+        }
+        *page.status_mut() = StatusCode::NOT_FOUND;
+        for name in [header::ETAG, header::LAST_MODIFIED, header::ACCEPT_RANGES] {
+            page.headers_mut().remove(name);
+        }
+        name_the_charset(page.headers_mut());
+        page
     }
 
     async fn file<B>(&self, path: &str, request: &Request<B>) -> Response<Body> {
@@ -263,6 +283,9 @@ fn small(status: StatusCode, text: &'static str) -> Response<Body> {
 fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
 }
+
+/// What answers for an unknown page, as nginx configurations and static hosts have it.
+const MISSING: &str = "404.html";
 
 #[cfg(test)]
 mod tests {

@@ -138,6 +138,7 @@ impl Resolve for AnyPath {
             ready_path: "/".into(),
             reload: Reload::None,
             reload_signal: None,
+            sources: Arc::default(),
             rules: Arc::new(rules),
         })
     }
