@@ -43,6 +43,8 @@ pub(super) struct Record {
     pub(super) stale: Option<String>,
     /// It was let go because it was due.
     pub(super) recycling: bool,
+    /// It was ordered in the place of one that is due.
+    pub(super) replaces: bool,
     /// The data path gave it up.
     pub(super) condemned: bool,
     /// Why it is in its state, where nobody would expect it.
@@ -99,6 +101,7 @@ impl Record {
             reload_when_ready: false,
             stale: None,
             recycling: false,
+            replaces: false,
             condemned: false,
             why: None,
             probing: None,
