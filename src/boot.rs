@@ -6,12 +6,14 @@ mod alive;
 mod banner;
 mod doors;
 mod ending;
+mod eyes;
 mod limits;
+mod missing;
 mod resolve;
 mod workers;
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +25,7 @@ use tokio::time::Instant;
 use tokio::try_join;
 
 use crate::acceptor::{self, Acceptor};
-use crate::api::AppStatus;
+use crate::api::{AppStatus, BackendStatus};
 use crate::apps::runtimes;
 use crate::certs::{CertResolver, Keeper, KeeperParts, server_config};
 use crate::clock::WallClock;
@@ -44,7 +46,7 @@ use crate::stop::{Signals, Stop};
 use doors::{Doors, open_control};
 use ending::asked_to_stop;
 use resolve::Resolver;
-use workers::{Scripts, Workers};
+use workers::{Scripts, Way, Workers};
 
 /// Serves until it is asked to stop.
 ///
@@ -75,9 +77,28 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 /// # Errors
 /// When one of them cannot be recognized.
 pub fn describe(config: &Config) -> anyhow::Result<Vec<String>> {
-    let resolver = Resolver::new(Arc::new(config.clone()));
+    let scripts = Scripts::of_the_server(&config.server);
+    let resolver = Resolver::new(Arc::new(config.clone()), &scripts, false);
     let specs = config.apps.iter().map(|app| Ok(resolver.resolve(&app.path)?.described));
     specs.collect()
+}
+
+/// Why there is nothing at the path of one of the apps, with what to write; `None` when there is, or nothing can be said.
+/// A service is shown no homes.
+pub fn missing(config: &Config, is_service: bool) -> Option<String> {
+    let instance = &config.server.instance;
+    config.apps.iter().find_map(|app| missing::explained(&app.path, instance, is_service))
+}
+
+/// What the service of an instance could not read although root can, a sentence each; `etc` is where instances' config
+/// files are.
+pub fn unreadable(config: &Config, etc: &Path) -> Vec<String> {
+    eyes::unreadable(config, etc)
+}
+
+/// What the workers of a server with these settings would be, in a sentence.
+pub fn describe_backend(config: &Config) -> String {
+    workers::expected(&config.server)
 }
 
 /// The folders of an instance.
@@ -89,9 +110,12 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     let started = Instant::now();
     let spec = &config.server;
     let mut signals = Signals::listen()?;
+    let way = Way::find(spec).await?;
+    let backend = way.status();
+    let scripts = way.scripts(spec);
     let control_sockets = open_control(spec, inherited.control)?;
-    let places = make_places(spec)?;
-    let resolver = Resolver::new(Arc::clone(&config));
+    let places = make_places(spec, &scripts)?;
+    let resolver = Resolver::new(Arc::clone(&config), &scripts, way.is_of_the_system());
     let paths: Vec<PathBuf> = config.apps.iter().map(|app| app.path.clone()).collect();
     let drain = check_apps(&resolver, &paths)?;
     let doors = Doors::open(spec, inherited.https, inherited.http)?;
@@ -107,7 +131,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     // Before any worker is started: files that cannot be used are told before anything runs.
     let (keeper, workers) = try_join!(
         keep_certificates(spec, certificates, &directory, &metrics, &keeper_stop),
-        Workers::open(spec, &paths, &backend_stop, events_in),
+        Workers::open(way, spec, &paths, &backend_stop, events_in),
     )?;
     let registry = Registry::open(&spec.state_dir.join("registry.json"))?;
     let parts = manager::Parts {
@@ -136,6 +160,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
             certificates: Box::new(move || keeper.as_ref().map(Keeper::status).unwrap_or_default()),
             drain,
             service: workers.service(),
+            backend: backend.clone(),
         }),
         metrics: metrics.clone(),
         stop: control_stop.clone(),
@@ -178,10 +203,10 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
             let apps = manager.apps().await;
             // The journal has each of these already; and whoever started us may not be looking.
             if !config.json && target != Target::Journal {
-                let text = banner::text(spec, &urls, &redirects, &apps);
+                let text = banner::text(spec, &urls, &redirects, &apps, &backend);
                 let _ = io::stderr().lock().write_all(text.as_bytes());
             }
-            say_ready(&urls, &apps);
+            say_ready(&urls, &apps, &backend);
             alive::tell(&urls, &manager, &pulses, &control_stop);
             asked_to_stop(&mut signals, &manager, &shutdown).await
         }
@@ -203,13 +228,13 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     Ok(())
 }
 
-fn make_places(spec: &ServerSpec) -> anyhow::Result<Places> {
+fn make_places(spec: &ServerSpec, scripts: &Scripts) -> anyhow::Result<Places> {
     let places = Places { spool: spec.state_dir.join("spool") };
     for folder in [&spec.state_dir, &spec.runtime_dir, &places.spool] {
         durable::private_dir(folder, 0o700).with_context(|| format!("cannot use {}", folder.display()))?;
     }
-    if let Scripts::OfTheServer(scripts) = workers::scripts(spec) {
-        runtimes::install(&scripts).with_context(|| format!("cannot write to {}", scripts.display()))?;
+    if let Scripts::OfTheServer(scripts) = scripts {
+        runtimes::install(scripts).with_context(|| format!("cannot write to {}", scripts.display()))?;
     }
     Ok(places)
 }
@@ -246,9 +271,9 @@ async fn keep_certificates(
 }
 
 /// The server is ready also when an app is not: it answers for it, and says so.
-fn say_ready(urls: &[String], apps: &[AppStatus]) {
+fn say_ready(urls: &[String], apps: &[AppStatus], backend: &BackendStatus) {
     let text = alive::line(&urls.join(" "), apps, 0.0);
-    tracing::info!("ready: {text}");
+    tracing::info!("ready: {text}; workers are {backend}");
     sd::notify::ready(&text);
 }
 
