@@ -120,6 +120,38 @@ pub struct Status {
     /// How systemd runs it, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<Service>,
+    /// What runs its workers. A server older than this program does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<BackendStatus>,
+}
+
+/// What runs a server's workers, and why that and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendStatus {
+    /// Units of systemd's, or child processes of the server.
+    pub name: BackendName,
+    /// Why, in words: "this server is rip-server@blog.service".
+    pub why: String,
+}
+
+/// As the setting `backend` says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackendName {
+    /// Child processes.
+    Child,
+    /// Units.
+    Systemd,
+}
+
+impl std::fmt::Display for BackendStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let what = match self.name {
+            BackendName::Child => "child processes",
+            BackendName::Systemd => "units of systemd",
+        };
+        write!(f, "{what}: {}", self.why)
+    }
 }
 
 /// A server that is a service of systemd's.

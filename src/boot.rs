@@ -6,11 +6,13 @@ mod alive;
 mod banner;
 mod doors;
 mod ending;
+mod eyes;
 mod limits;
+mod missing;
 mod resolve;
 mod workers;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +24,7 @@ use tokio::time::Instant;
 use tokio::try_join;
 
 use crate::acceptor::{self, Acceptor};
-use crate::api::AppStatus;
+use crate::api::{AppStatus, BackendStatus};
 use crate::apps::runtimes;
 use crate::birth;
 use crate::certs::{CertResolver, Keeper, KeeperParts, server_config};
@@ -45,7 +47,7 @@ use crate::stop::{Signals, Stop};
 use doors::{Doors, open_control};
 use ending::asked_to_stop;
 use resolve::Resolver;
-use workers::{Scripts, Workers};
+use workers::{Scripts, Way, Workers};
 
 /// Serves until it is asked to stop.
 ///
@@ -80,8 +82,27 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 /// # Errors
 /// When one of them cannot be recognized.
 pub fn describe(config: &Config) -> anyhow::Result<Vec<String>> {
-    let resolver = Resolver::new(Arc::new(config.clone()));
+    let scripts = Scripts::of_the_server(&config.server);
+    let resolver = Resolver::new(Arc::new(config.clone()), &scripts, false);
     config.apps.iter().map(|app| Ok(resolver.describe(&app.path)?)).collect()
+}
+
+/// Why there is nothing at the path of one of the apps, with what to write; `None` when there is, or nothing can be said.
+/// A service is shown no homes.
+pub fn missing(config: &Config, is_service: bool) -> Option<String> {
+    let instance = &config.server.instance;
+    config.apps.iter().find_map(|app| missing::explained(&app.path, instance, is_service))
+}
+
+/// What the service of an instance could not read although root can, a sentence each; `etc` is where instances' config
+/// files are.
+pub fn unreadable(config: &Config, etc: &Path) -> Vec<String> {
+    eyes::unreadable(config, etc)
+}
+
+/// What the workers of a server with these settings would be, in a sentence.
+pub fn describe_backend(config: &Config) -> String {
+    workers::expected(&config.server)
 }
 
 /// The folders of an instance.
@@ -97,12 +118,15 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     if orphans::come_here() {
         orphans_stop.spawn("orphans", reap_orphans(orphans_stop.clone()));
     }
+    let way = Way::find(spec).await?;
+    let backend = way.status();
+    let scripts = way.scripts(spec);
     // Before anything is made on the disk: what is no app leaves nothing behind.
-    let resolver = Resolver::new(Arc::clone(&config));
+    let resolver = Resolver::new(Arc::clone(&config), &scripts, way.is_of_the_system());
     let paths: Vec<PathBuf> = config.apps.iter().map(|app| app.path.clone()).collect();
     let drain = check_apps(&resolver, &paths)?;
     let control_sockets = open_control(spec, inherited.control)?;
-    let places = make_places(spec)?;
+    let places = make_places(spec, &scripts)?;
     let doors = Doors::open(spec, inherited.https, inherited.http)?;
 
     let (metrics, directory) = (Metrics::new(), Directory::new());
@@ -116,7 +140,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     // Before any worker is started: files that cannot be used are told before anything runs.
     let (keeper, workers) = try_join!(
         keep_certificates(spec, certificates, &directory, &metrics, &keeper_stop),
-        Workers::open(spec, &paths, &backend_stop, events_in),
+        Workers::open(way, spec, &paths, &backend_stop, events_in),
     )?;
     let registry = Registry::open(&spec.state_dir.join("registry.json"))?;
     let parts = manager::Parts {
@@ -145,6 +169,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
             certificates: Box::new(move || keeper.as_ref().map(Keeper::status).unwrap_or_default()),
             drain,
             service: workers.service(),
+            backend: backend.clone(),
         }),
         metrics: metrics.clone(),
         stop: control_stop.clone(),
@@ -187,10 +212,10 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
             let apps = manager.apps().await;
             // The journal has each of these already; and whoever started us may not be looking.
             if !config.json && target != Target::Journal {
-                let text = banner::text(spec, &urls, &redirects, &apps);
+                let text = banner::text(spec, &urls, &redirects, &apps, &backend);
                 logging::say(&text);
             }
-            say_ready(&urls, &apps);
+            say_ready(&urls, &apps, &backend);
             alive::tell(&urls, &manager, &pulses, &control_stop);
             asked_to_stop(&mut signals, &manager, &shutdown).await
         }
@@ -222,13 +247,13 @@ async fn reap_orphans(stop: Stop) {
     }
 }
 
-fn make_places(spec: &ServerSpec) -> anyhow::Result<Places> {
+fn make_places(spec: &ServerSpec, scripts: &Scripts) -> anyhow::Result<Places> {
     let places = Places { spool: spec.state_dir.join("spool") };
     for folder in [&spec.state_dir, &spec.runtime_dir, &places.spool] {
         durable::private_dir(folder, 0o700).with_context(|| format!("cannot use {}", folder.display()))?;
     }
-    if let Scripts::OfTheServer(scripts) = workers::scripts(spec) {
-        runtimes::install(&scripts).with_context(|| format!("cannot write to {}", scripts.display()))?;
+    if let Scripts::OfTheServer(scripts) = scripts {
+        runtimes::install(scripts).with_context(|| format!("cannot write to {}", scripts.display()))?;
     }
     Ok(places)
 }
@@ -265,9 +290,9 @@ async fn keep_certificates(
 }
 
 /// The server is ready also when an app is not: it answers for it, and says so.
-fn say_ready(urls: &[String], apps: &[AppStatus]) {
+fn say_ready(urls: &[String], apps: &[AppStatus], backend: &BackendStatus) {
     let text = alive::line(&urls.join(" "), apps, 0.0);
-    tracing::info!("ready: {text}");
+    tracing::info!("ready: {text}; workers are {backend}");
     sd::notify::ready(&text);
 }
 

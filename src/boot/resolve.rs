@@ -16,7 +16,8 @@ use crate::manager::{Resolve, ResolveError};
 use crate::name::HostName;
 use crate::spec::{AppSpec, LaunchSpec, Listen, Reload, Rules, Sources};
 
-use super::workers;
+use super::missing;
+use super::workers::Scripts;
 
 /// Reads settings and directories for the manager.
 pub(super) struct Resolver {
@@ -25,18 +26,23 @@ pub(super) struct Resolver {
     scripts: PathBuf,
     /// The program that has the static worker in it.
     self_exe: PathBuf,
+    /// Whether this is a service of the system's.
+    is_service: bool,
 }
 
 impl Resolver {
-    pub(super) fn new(config: Arc<Config>) -> Self {
-        let scripts = workers::scripts(&config.server).folder().to_owned();
+    pub(super) fn new(config: Arc<Config>, scripts: &Scripts, is_service: bool) -> Self {
+        let scripts = scripts.folder().to_owned();
         // Stays the running version when an upgrade replaces the file.
-        Self { config, scripts, self_exe: PathBuf::from("/proc/self/exe") }
+        Self { config, scripts, self_exe: PathBuf::from("/proc/self/exe"), is_service }
     }
 }
 
 impl Resolve for Resolver {
     fn resolve(&self, path: &Path) -> Result<AppSpec, ResolveError> {
+        if let Some(why) = missing::explained(path, &self.config.server.instance, self.is_service) {
+            return Err(ResolveError::new(why));
+        }
         let (settings, found) = self.look(path)?;
         for warning in &settings.warnings {
             tracing::warn!(app = %settings.name, "{warning}");

@@ -53,6 +53,11 @@ impl Machine {
         self.variable("NOTIFY_SOCKET").is_some() || self.variable("RUNTIME_DIRECTORY").is_some()
     }
 
+    /// Whether systemd started this process as a service of the system's, as a user other than root.
+    pub fn is_service_of_the_system(&self) -> bool {
+        self.is_service() && !self.is_root() && self.variable("MANAGERPID").is_none()
+    }
+
     /// Whether the user is root.
     pub(crate) fn is_root(&self) -> bool {
         self.user == 0

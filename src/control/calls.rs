@@ -89,6 +89,7 @@ impl Control {
             apps,
             certificates: (facts.certificates)(),
             service: facts.service.clone(),
+            backend: Some(facts.backend.clone()),
         }
     }
 }

@@ -18,7 +18,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::api::{CertificateStatus, Service};
+use crate::api::{BackendStatus, CertificateStatus, Service};
 use crate::backoff::Backoff;
 use crate::manager::Manager;
 use crate::metrics::Metrics;
@@ -77,6 +77,8 @@ pub struct Facts {
     pub drain: Duration,
     /// How systemd runs it, if it does.
     pub service: Option<Service>,
+    /// What runs its workers.
+    pub backend: BackendStatus,
 }
 
 /// The running control server.

@@ -54,6 +54,27 @@ impl Places {
             Some(name) => self.of_instance(name),
             None => self.all(),
         };
+        match (self.one_of(candidates, instance), instance) {
+            // The same app under the other way to write its dashes.
+            (Err(trouble), Some(name)) if trouble.exit == Exit::Unreachable => {
+                let spelled = self.all().into_iter().filter(|socket| {
+                    let other = name_of(socket).and_then(|other| InstanceName::parse(&other).ok());
+                    other.is_some_and(|other| other != *name && other.is_spelled_as(name))
+                });
+                match self.one_of(spelled.collect(), None) {
+                    Err(other) if other.exit == Exit::Unreachable => Err(trouble),
+                    found => found,
+                }
+            }
+            (found, _) => found,
+        }
+    }
+
+    fn one_of(
+        &self,
+        candidates: BTreeSet<PathBuf>,
+        instance: Option<&InstanceName>,
+    ) -> Result<PathBuf, Trouble> {
         let mut live = Vec::new();
         let mut refused = None;
         for socket in candidates {
@@ -214,6 +235,17 @@ mod tests {
 
         assert_eq!(machine.find(Some("api")), Ok(machine.path("system/api.sock")));
         assert_eq!(machine.find(Some("blog")), Ok(machine.path("states/blog/run.sock")));
+    }
+
+    #[test]
+    fn an_instance_is_found_by_either_way_to_write_its_dashes() {
+        let machine = Machine::with(&["system/my\\x2dapp.sock"]);
+        assert_eq!(machine.find(Some("my-app")), Ok(machine.path("system/my\\x2dapp.sock")));
+        let machine = Machine::with(&["system/my-app.sock"]);
+        assert_eq!(machine.find(Some("my\\x2dapp")), Ok(machine.path("system/my-app.sock")));
+        let both = Machine::with(&["system/my-app.sock", "system/my\\x2dapp.sock"]);
+        assert_eq!(both.find(Some("my-app")), Ok(both.path("system/my-app.sock")));
+        assert_eq!(machine.find(Some("my-apps")).unwrap_err().exit, Exit::Unreachable);
     }
 
     #[test]

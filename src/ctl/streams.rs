@@ -90,10 +90,10 @@ pub(super) async fn logs(
     let limit = if follow { session.limit } else { session.limit.or(Some(LOGS)) };
     let status: Status = understood(&session.client.call(Call::get("/status")).await?)?;
     if let Some(service) = &status.service
-        && let Some(units) = &service.workers
+        && service.workers.is_some()
     {
         let (instance, app) = (&status.instance, app.as_ref());
-        let mut journal = Journal::open(&Question { service, units, instance, app, lines, follow })?;
+        let mut journal = Journal::open(&Question { service, instance, app, lines, follow })?;
         return within(limit, "reading the journal", copy_journal(session, &mut journal)).await;
     }
     let mut path = format!("/logs?lines={lines}");

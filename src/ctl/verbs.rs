@@ -36,7 +36,7 @@ pub(super) struct Session<'a> {
 pub(super) fn act(words: Words, places: &Places, screen: &mut Screen) -> Result<Exit, Trouble> {
     let Words { common, verb } = words;
     match verb {
-        Verb::Check { args } => return check::check(&args, common.json),
+        Verb::Check { args } => return check::check(&args, common.instance.as_ref(), common.json),
         Verb::Completions { shell } => return Ok(completions(shell, screen, common.json)),
         Verb::Man => {
             screen.data(manual::text(&Words::command()).as_bytes());

@@ -243,11 +243,24 @@ impl AppTask {
         }
     }
 
-    /// For the message of a rejection; they are in the log already.
+    /// What a unit wrote is in the journal, but not among what its server says, where people look first. Of a generation
+    /// that is tried out it is told once, with the rejection.
     fn said_last(&mut self, worker: WorkerId, lines: &[String]) {
         let Some(record) = self.crew.get(&worker) else { return };
-        if let Some(rollout) = self.rollout.as_mut().filter(|rollout| rollout.id == record.generation) {
-            lines.iter().for_each(|line| rollout.note_output(line));
+        let generation = record.generation;
+        match self.rollout.as_mut().filter(|rollout| rollout.id == generation) {
+            Some(rollout) => lines.iter().for_each(|line| rollout.note_output(line)),
+            None => self.quote(generation, lines),
+        }
+    }
+
+    /// The end of what workers wrote, for the journal of a server whose workers are units.
+    pub(super) fn quote(&self, generation: GenerationId, lines: &[String]) {
+        if !self.around.backend.outlives() {
+            return;
+        }
+        for line in &lines[lines.len().saturating_sub(MOST_QUOTED)..] {
+            tracing::warn!(target: "app", app = %self.app.name, %generation, "{line}");
         }
     }
 
@@ -431,4 +444,6 @@ const MAILBOX: usize = 64;
 /// A plan may call for another one: a promotion lets the old workers go.
 const MOST_ROUNDS: usize = 8;
 const QUIET: Duration = Duration::from_millis(10);
+/// Lines of a worker that failed: an error with where it comes from.
+const MOST_QUOTED: usize = 20;
 const WEIGH_EVERY: Duration = Duration::from_secs(5);

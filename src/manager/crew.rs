@@ -43,6 +43,8 @@ pub(super) struct Record {
     pub(super) stale: Option<String>,
     /// It was let go because it was due.
     pub(super) recycling: bool,
+    /// It was ordered in the place of one that is due.
+    pub(super) replaces: bool,
     /// The data path gave it up.
     pub(super) condemned: bool,
     /// How the process that it was started as exited, where that was told before its end.
@@ -103,6 +105,7 @@ impl Record {
             reload_when_ready: false,
             stale: None,
             recycling: false,
+            replaces: false,
             condemned: false,
             ending: None,
             doubted: false,

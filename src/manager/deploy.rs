@@ -157,6 +157,7 @@ impl AppTask {
         tracing::error!(%app, %generation, serving, reason, "generation rejected");
         self.app.metrics.deploy("rejected");
         let rejection = Rejection { generation, reason: reason.clone(), output: rollout.output() };
+        self.quote(generation, &rejection.output);
         self.rejected = Some(rejection.clone());
         if self.current.is_none() {
             self.pool.set_mode(Mode::Closed);

@@ -11,6 +11,7 @@ pub mod bus;
 pub mod dbus;
 mod end;
 pub mod journal;
+pub mod needs;
 pub mod own;
 pub mod places;
 pub mod properties;
@@ -37,7 +38,7 @@ use zbus::Connection;
 
 use super::sockets::{Door, Sockets, Workers};
 use super::worker::readiness as of_anybody;
-use super::{Backend, Event, Order, Signal, StartError, Started, Survivor};
+use super::{Backend, Event, Exit, Order, Signal, StartError, Started, Survivor};
 use crate::backoff::Backoff;
 use crate::digest;
 use crate::durable::private_dir;
@@ -250,7 +251,11 @@ impl Shared {
             Ok(Ok(Err(exit))) => {
                 let said = self.starter.output(&bus, &target, 5).await.join("; ");
                 let said = if said.is_empty() { String::new() } else { format!(": {said}") };
-                Err(failed(format!("it {exit} before its program ran{said}")))
+                Err(failed(match exit {
+                    // Of what never was a process there is no end to be told.
+                    Exit::Unseen => format!("systemd could not set it up{said}"),
+                    exit => format!("it {exit} before its program ran{said}"),
+                }))
             }
             Ok(Err(_)) => Err(failed("it was forgotten".into())),
             Err(_) => {
@@ -332,7 +337,8 @@ impl Shared {
     }
 
     fn fingerprint(&self, launch: &LaunchSpec) -> String {
-        digest::of(&(launch, &self.sandbox, self.scope))
+        let stamps = needs::stamps(&self.sandbox, &self.instance, self.scope);
+        digest::of(&(launch, &self.sandbox, self.scope, stamps))
     }
 
     /// The connection in use, waited for a while when there is none.

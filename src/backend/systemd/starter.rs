@@ -9,6 +9,7 @@ use zbus::{Connection, Fd};
 
 use super::dbus::{LauncherProxy, ManagerProxy, StartRequest};
 use super::journal::last_lines;
+use super::needs;
 use super::properties::{Scope, Worker, properties};
 use super::sight::hidden;
 use super::unit;
@@ -109,7 +110,9 @@ impl Direct {
         request: &StartRequest,
         listener: Option<BorrowedFd<'_>>,
     ) -> zbus::Result<()> {
-        let app = AppName::parse(&request.app).map_err(|error| zbus::Error::Failure(error.to_string()))?;
+        let failure = |error: String| zbus::Error::Failure(error);
+        let app = AppName::parse(&request.app).map_err(|error| failure(error.to_string()))?;
+        needs::look(&self.sandbox, &self.instance, self.scope).map_err(|error| failure(error.to_string()))?;
         let directory = Path::new(&request.directory);
         let worker = Worker {
             request,

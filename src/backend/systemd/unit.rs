@@ -16,6 +16,11 @@ pub fn pattern(instance: &InstanceName) -> String {
     format!("rip-worker-{}-*.service", escape(instance.as_str()))
 }
 
+/// The same of the workers of one app.
+pub fn pattern_of_app(instance: &InstanceName, app: &AppName) -> String {
+    format!("rip-worker-{}-{}-*.service", escape(instance.as_str()), escape(app.as_str()))
+}
+
 /// The slice that the workers of an instance are in.
 pub fn slice(instance: &InstanceName) -> String {
     format!("rip-workers-{}.slice", escape(instance.as_str()))

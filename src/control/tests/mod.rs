@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::api::WorkerState;
+use crate::api::{BackendName, WorkerState};
 use crate::backend::fake::{Behaviour, FakeBackend};
 use crate::backend::{Event, Exit};
 use crate::directory::Directory;
@@ -60,6 +60,7 @@ impl Running {
             }),
             drain: Duration::from_secs(30),
             service: None,
+            backend: BackendStatus { name: BackendName::Child, why: "as a test".into() },
         };
         let (events, happened) = tokio::sync::mpsc::channel(16);
         let workers = FakeBackend::new(events.clone());

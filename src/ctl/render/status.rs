@@ -31,8 +31,11 @@ fn head(status: &Status) -> String {
         Health::Degraded => bad("degraded"),
     };
     let urls: String = status.urls.iter().map(|url| format!("  {}\n", plain(url))).collect();
+    let backend =
+        status.backend.as_ref().map(|backend| format!("workers are {}", plain(&backend.to_string())));
+    let backend = backend.map(|line| format!("  {}\n", painted(Tone::Quiet, &line))).unwrap_or_default();
     format!(
-        "{}: {health}, {}\n{urls}  {}\n",
+        "{}: {health}, {}\n{urls}  {}\n{backend}",
         status.instance,
         plain(&status.doing),
         painted(
@@ -184,6 +187,7 @@ mod tests {
             apps,
             certificates: vec![],
             service: None,
+            backend: None,
         }
     }
 
