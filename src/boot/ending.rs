@@ -18,6 +18,8 @@ pub(super) enum Ending {
     Stop,
     /// They go on, for the next server.
     Leave,
+    /// They go on, until systemd stops them after this server: the machine goes down, and nobody else is left to do it.
+    LeaveToSystemd,
 }
 
 /// Who asked for the end.
@@ -59,13 +61,14 @@ pub(super) async fn end(
     notify::stopping(match ending {
         Ending::Stop => "finishing the requests in hand",
         Ending::Leave => "finishing the requests in hand; the workers stay for the next start",
+        Ending::LeaveToSystemd => "finishing the requests in hand; the workers end after that",
     });
     alive::ask_for_time_to_end(drain);
     let finished = async {
         acceptor.drain(drain).await;
         match ending {
             Ending::Stop => manager.stop(drain).await,
-            Ending::Leave => manager.leave().await,
+            Ending::Leave | Ending::LeaveToSystemd => manager.leave().await,
         }
     };
     tokio::select! {
@@ -74,7 +77,7 @@ pub(super) async fn end(
             tracing::warn!("asked twice: stopping at once");
             match ending {
                 Ending::Stop => manager.stop(Duration::ZERO).await,
-                Ending::Leave => manager.leave().await,
+                Ending::Leave | Ending::LeaveToSystemd => manager.leave().await,
             }
         }
     }

@@ -60,6 +60,7 @@ impl Workers {
         match &self.own {
             Some(own) if asked == Asked::Supervisor && self.backend.outlives() => match own.job().await {
                 Some(Job::Restart) => Ending::Leave,
+                Some(Job::Shutdown) => Ending::LeaveToSystemd,
                 Some(Job::Stop) | None => Ending::Stop,
             },
             _ => Ending::Stop,

@@ -21,6 +21,7 @@ mod notify;
 mod package;
 mod restarts;
 mod sandbox;
+mod shutdown;
 mod sockets;
 mod times;
 #[path = "../it/support/tls.rs"]

@@ -29,6 +29,8 @@ pub enum Job {
     Restart,
     /// It is stopped.
     Stop,
+    /// It is stopped because the machine, or the user's manager, goes down.
+    Shutdown,
 }
 
 /// This process as a service; `None` when it is not the main process of a unit `rip-server@INSTANCE.service`.
@@ -69,10 +71,17 @@ impl Own {
         Ok(match kind.as_str() {
             // What `restart` has become once it waits for the stop to be over is a start.
             "restart" | "try-restart" | "reload-or-start" | "start" => Some(Job::Restart),
+            "stop" if goes_down(bus).await? => Some(Job::Shutdown),
             "stop" => Some(Job::Stop),
             _ => None,
         })
     }
+}
+
+/// Whether systemd stops everything.
+async fn goes_down(bus: &Connection) -> zbus::Result<bool> {
+    let state: String = property(bus, MANAGER_PATH, MANAGER, "SystemState").await?.try_into()?;
+    Ok(state == "stopping")
 }
 
 /// cgroups(7): the unit is the last folder with the name of one.
@@ -83,6 +92,8 @@ fn of_cgroup(text: &str) -> Option<Own> {
     Some(Own { unit: unit.to_owned(), instance: unit::instance_of_server(unit)?, scope })
 }
 
+const MANAGER: &str = "org.freedesktop.systemd1.Manager";
+const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
 const JOB: &str = "org.freedesktop.systemd1.Job";
 const LIMIT: Duration = Duration::from_secs(1);
 
