@@ -9,6 +9,7 @@
 mod app;
 mod ends;
 mod faults;
+mod fields;
 mod http;
 mod journal;
 mod launcher;

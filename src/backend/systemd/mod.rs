@@ -11,6 +11,7 @@ pub mod bus;
 pub mod dbus;
 mod end;
 pub mod journal;
+pub mod leftovers;
 pub mod own;
 pub mod places;
 pub mod properties;
@@ -45,7 +46,9 @@ use crate::name::{InstanceName, WorkerId};
 use crate::spec::{LaunchSpec, ReloadSignal, Sandbox};
 use crate::stop::{Stop, StopHandle};
 
+use dbus::ManagerProxy;
 use end::Killed;
+use leftovers::{ALL_WORKERS, Leftovers};
 use properties::Scope;
 use request::request;
 use roster::{Ended, Roster, Telling};
@@ -168,6 +171,16 @@ impl SystemdBackend {
                 () = hearing => {}
             }
         });
+        // Elsewhere the launcher does it; a user's manager writes no such files.
+        if scope == Scope::System && root {
+            let (owner, asked) = (Arc::clone(&shared), stop.clone());
+            stop.spawn("leftovers", async move {
+                tokio::select! {
+                    () = asked.requested() => {}
+                    () = Leftovers::of_machine().keep_swept(|| owner.all_workers()) => {}
+                }
+            });
+        }
         Ok(Self { shared })
     }
 }
@@ -325,6 +338,14 @@ impl Shared {
 
     fn fingerprint(&self, launch: &LaunchSpec) -> String {
         digest::of(&(launch, &self.sandbox, self.scope))
+    }
+
+    /// The names of all workers' units that are loaded, of every instance.
+    async fn all_workers(&self) -> zbus::Result<Vec<String>> {
+        let gone = || zbus::Error::Failure("systemd cannot be talked to".into());
+        let bus = self.connection().await.ok_or_else(gone)?;
+        let rows = ManagerProxy::new(&bus).await?.list_units_by_patterns(&[], &[ALL_WORKERS]).await?;
+        Ok(rows.into_iter().map(|row| row.0).collect())
     }
 
     /// The connection in use, waited for a while when there is none.
