@@ -24,6 +24,7 @@ mod restarts;
 mod sandbox;
 mod shutdown;
 mod sockets;
+mod stopping;
 mod times;
 #[path = "../it/support/tls.rs"]
 #[allow(dead_code, reason = "made for more tests than these")]
