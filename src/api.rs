@@ -119,6 +119,9 @@ pub struct Status {
     /// How systemd runs it, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<Service>,
+    /// Settings that a deploy has read anew and that count from the next start of the server on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs_restart: Vec<String>,
 }
 
 /// A server that is a service of systemd's.

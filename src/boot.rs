@@ -8,6 +8,7 @@ mod doors;
 mod ending;
 mod limits;
 mod resolve;
+mod settings;
 mod workers;
 
 use std::io::{self, Write};
@@ -44,6 +45,7 @@ use crate::stop::{Signals, Stop};
 use doors::{Doors, open_control};
 use ending::asked_to_stop;
 use resolve::Resolver;
+use settings::Settings;
 use workers::{Scripts, Workers};
 
 /// Serves until it is asked to stop.
@@ -75,7 +77,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 /// # Errors
 /// When one of them cannot be recognized.
 pub fn describe(config: &Config) -> anyhow::Result<Vec<String>> {
-    let resolver = Resolver::new(Arc::new(config.clone()));
+    let resolver = Resolver::new(Arc::new(Settings::of_start(Arc::new(config.clone()))?));
     let specs = config.apps.iter().map(|app| Ok(resolver.resolve(&app.path)?.described));
     specs.collect()
 }
@@ -91,9 +93,15 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     let mut signals = Signals::listen()?;
     let control_sockets = open_control(spec, inherited.control)?;
     let places = make_places(spec)?;
-    let resolver = Resolver::new(Arc::clone(&config));
+    let settings = Arc::new(Settings::of_start(Arc::clone(&config))?);
+    let resolver = Resolver::new(Arc::clone(&settings));
     let paths: Vec<PathBuf> = config.apps.iter().map(|app| app.path.clone()).collect();
     let drain = check_apps(&resolver, &paths)?;
+    if !inherited.https.is_empty() || !inherited.http.is_empty() {
+        for warning in settings::left_to_sockets(&config) {
+            tracing::warn!("{warning}");
+        }
+    }
     let doors = Doors::open(spec, inherited.https, inherited.http)?;
 
     let (metrics, directory) = (Metrics::new(), Directory::new());
@@ -107,7 +115,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     // Before any worker is started: files that cannot be used are told before anything runs.
     let (keeper, workers) = try_join!(
         keep_certificates(spec, certificates, &directory, &metrics, &keeper_stop),
-        Workers::open(spec, &paths, &backend_stop, events_in),
+        Workers::open(spec, &paths, settings.sandbox(), &backend_stop, events_in),
     )?;
     let registry = Registry::open(&spec.state_dir.join("registry.json"))?;
     let parts = manager::Parts {
@@ -136,6 +144,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
             certificates: Box::new(move || keeper.as_ref().map(Keeper::status).unwrap_or_default()),
             drain,
             service: workers.service(),
+            settings: Arc::clone(&settings) as Arc<dyn control::Settings>,
         }),
         metrics: metrics.clone(),
         stop: control_stop.clone(),
@@ -167,7 +176,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
 
     let tried = tokio::select! {
         unserved = manager.settled() => Ok(unserved),
-        asked = asked_to_stop(&mut signals, &manager, &shutdown) => Err(asked),
+        asked = asked_to_stop(&mut signals, &*settings, &manager, &shutdown) => Err(asked),
         never = alive::ask_for_time() => match never {},
     };
     let asked = match tried {
@@ -183,7 +192,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
             }
             say_ready(&urls, &apps);
             alive::tell(&urls, &manager, &pulses, &control_stop);
-            asked_to_stop(&mut signals, &manager, &shutdown).await
+            asked_to_stop(&mut signals, &*settings, &manager, &shutdown).await
         }
         Err(asked) => asked,
     };

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use crate::acceptor::Acceptor;
+use crate::control::Settings;
 use crate::manager::Manager;
 use crate::sd::notify;
 use crate::stop::{Signal, Signals, Stop};
@@ -32,7 +33,12 @@ pub(super) enum Asked {
 }
 
 /// Returns when a signal or the control socket asks for the end; a hang-up deploys on the way.
-pub(super) async fn asked_to_stop(signals: &mut Signals, manager: &Manager, shutdown: &Stop) -> Asked {
+pub(super) async fn asked_to_stop(
+    signals: &mut Signals,
+    settings: &impl Settings,
+    manager: &Manager,
+    shutdown: &Stop,
+) -> Asked {
     loop {
         let signal = tokio::select! {
             () = shutdown.requested() => return Asked::Person,
@@ -41,10 +47,16 @@ pub(super) async fn asked_to_stop(signals: &mut Signals, manager: &Manager, shut
         match signal {
             Signal::Terminate => return Asked::Supervisor,
             Signal::Interrupt => return Asked::Person,
-            Signal::Hangup => match manager.deploy(None).await {
-                Ok(_) => tracing::info!("deploying: SIGHUP"),
-                Err(error) => tracing::warn!(%error, "cannot deploy"),
-            },
+            Signal::Hangup => {
+                if let Err(error) = settings.read_anew() {
+                    tracing::error!(error, "nothing is deployed, and all goes on as before");
+                    continue;
+                }
+                match manager.deploy(None).await {
+                    Ok(_) => tracing::info!("deploying: SIGHUP"),
+                    Err(error) => tracing::warn!(%error, "cannot deploy"),
+                }
+            }
         }
     }
 }

@@ -15,11 +15,12 @@ use crate::manager::{Resolve, ResolveError};
 use crate::name::HostName;
 use crate::spec::{AppSpec, LaunchSpec, Listen, Reload, Rules};
 
+use super::settings::Settings;
 use super::workers;
 
 /// Reads settings and directories for the manager.
 pub(super) struct Resolver {
-    config: Arc<Config>,
+    settings: Arc<Settings>,
     /// Where the worker scripts lie.
     scripts: PathBuf,
     /// The program that has the static worker in it.
@@ -27,24 +28,25 @@ pub(super) struct Resolver {
 }
 
 impl Resolver {
-    pub(super) fn new(config: Arc<Config>) -> Self {
-        let scripts = workers::scripts(&config.server).folder().to_owned();
+    pub(super) fn new(settings: Arc<Settings>) -> Self {
+        let scripts = workers::scripts(&settings.config().server).folder().to_owned();
         // Stays the running version when an upgrade replaces the file.
-        Self { config, scripts, self_exe: PathBuf::from("/proc/self/exe") }
+        Self { settings, scripts, self_exe: PathBuf::from("/proc/self/exe") }
     }
 }
 
 impl Resolve for Resolver {
     fn resolve(&self, path: &Path) -> Result<AppSpec, ResolveError> {
-        let request = AppRequest::for_path(path, &self.config);
+        let config = self.settings.config();
+        let request = AppRequest::for_path(path, &config);
         let settings = app_settings(&request).map_err(|error| ResolveError::new(error.to_string()))?;
         for warning in &settings.warnings {
             tracing::warn!(app = %settings.name, "{warning}");
         }
         let found = apps::detect(path, &self.hints(&settings))
             .map_err(|error| ResolveError::new(error.to_string()))?;
-        let first = self.config.apps.first().is_some_and(|first| first.path == path);
-        Ok(self.spec(settings, found, first))
+        let first = config.apps.first().is_some_and(|first| first.path == path);
+        Ok(self.spec(&config, settings, found, first))
     }
 }
 
@@ -65,7 +67,7 @@ impl Resolver {
         }
     }
 
-    fn spec(&self, settings: AppSettings, found: Found, first: bool) -> AppSpec {
+    fn spec(&self, config: &Config, settings: AppSettings, found: Found, first: bool) -> AppSpec {
         let natural = found.concurrency.and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
         let concurrency = settings.concurrency.unwrap_or(natural);
         // What the operator sets wins over what the kind of app usually needs.
@@ -79,7 +81,7 @@ impl Resolver {
         env.extend(settings.env);
         let launch = LaunchSpec {
             app: settings.name.clone(),
-            instance: self.config.server.instance.clone(),
+            instance: config.server.instance.clone(),
             directory: found.command.dir,
             command: found.command.argv,
             env,

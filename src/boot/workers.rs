@@ -12,6 +12,7 @@ use crate::api::Service;
 use crate::backend::child::{ChildBackend, ChildSettings};
 use crate::backend::systemd::own::{Job, Own, own};
 use crate::backend::systemd::properties::Scope;
+use crate::backend::systemd::sandbox::SandboxInForce;
 use crate::backend::systemd::{SystemdBackend, SystemdSettings, unit};
 use crate::backend::{Backend, Event};
 use crate::spec::{BackendChoice, ServerSpec};
@@ -30,13 +31,16 @@ impl Workers {
     pub(super) async fn open(
         spec: &ServerSpec,
         apps: &[PathBuf],
+        sandbox: SandboxInForce,
         stop: &Stop,
         events: mpsc::Sender<Event>,
     ) -> anyhow::Result<Self> {
         let own = own();
         let units_of = units_of(spec, own.as_ref());
         let backend: Arc<dyn Backend> = match units_of {
-            Some(scope) => Arc::new(SystemdBackend::open(systemd(spec, apps, scope, stop, events)?).await?),
+            Some(scope) => {
+                Arc::new(SystemdBackend::open(systemd(spec, apps, sandbox, scope, stop, events)?).await?)
+            }
             None => Arc::new(ChildBackend::open(child(spec, stop, events)).await?),
         };
         let service = own.as_ref().map(|own| Service {
@@ -124,6 +128,7 @@ fn child(spec: &ServerSpec, stop: &Stop, events: mpsc::Sender<Event>) -> ChildSe
 fn systemd(
     spec: &ServerSpec,
     apps: &[PathBuf],
+    sandbox: SandboxInForce,
     scope: Scope,
     stop: &Stop,
     events: mpsc::Sender<Event>,
@@ -135,7 +140,7 @@ fn systemd(
         apps: apps.to_vec(),
         scripts: scripts(spec).folder().to_owned(),
         program: std::env::current_exe().context("cannot tell where this program is")?,
-        sandbox: spec.sandbox.clone(),
+        sandbox,
         scope,
         stop: stop.clone(),
         events,

@@ -181,7 +181,7 @@ Exit codes:
   3  degraded: an app has no worker ready (status only)
   4  no such host or app
   5  refused: no permission, or in conflict with what the server is doing
-  6  config invalid (check only)
+  6  config invalid (check and deploy)
   7  server not running, or not reachable
   8  timed out
 

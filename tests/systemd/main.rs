@@ -20,6 +20,7 @@ mod machine;
 mod neighbours;
 mod notify;
 mod package;
+mod reloading;
 mod restarts;
 mod sandbox;
 mod shutdown;

@@ -18,6 +18,7 @@ pub mod properties;
 mod readiness;
 mod request;
 mod roster;
+pub mod sandbox;
 pub mod sight;
 pub mod starter;
 mod survivors;
@@ -43,7 +44,7 @@ use crate::backoff::Backoff;
 use crate::digest;
 use crate::durable::private_dir;
 use crate::name::{InstanceName, WorkerId};
-use crate::spec::{LaunchSpec, ReloadSignal, Sandbox};
+use crate::spec::{LaunchSpec, ReloadSignal};
 use crate::stop::{Stop, StopHandle};
 
 use dbus::ManagerProxy;
@@ -52,6 +53,7 @@ use leftovers::{ALL_WORKERS, Leftovers};
 use properties::Scope;
 use request::request;
 use roster::{Ended, Roster, Telling};
+use sandbox::SandboxInForce;
 use starter::{Direct, Starter, Target};
 
 /// What a [`SystemdBackend`] is made from.
@@ -69,7 +71,7 @@ pub struct SystemdSettings {
     /// The program that has `worker-exec`; systemd has to be able to execute it.
     pub program: PathBuf,
     /// What units may do.
-    pub sandbox: Sandbox,
+    pub sandbox: SandboxInForce,
     /// Whose systemd it is.
     pub scope: Scope,
     /// The group of the tasks that watch.
@@ -103,7 +105,7 @@ pub struct SystemdBackend {
 struct Shared {
     instance: InstanceName,
     scope: Scope,
-    sandbox: Sandbox,
+    sandbox: SandboxInForce,
     starter: Starter,
     sockets: Sockets,
     roster: Roster,
@@ -337,7 +339,7 @@ impl Shared {
     }
 
     fn fingerprint(&self, launch: &LaunchSpec) -> String {
-        digest::of(&(launch, &self.sandbox, self.scope))
+        digest::of(&(launch, &*self.sandbox.get(), self.scope))
     }
 
     /// The names of all workers' units that are loaded, of every instance.
