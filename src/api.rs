@@ -123,6 +123,9 @@ pub struct Status {
     /// What runs its workers. A server older than this program does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend: Option<BackendStatus>,
+    /// Settings that a deploy has read anew and that count from the next start of the server on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs_restart: Vec<String>,
 }
 
 /// What runs a server's workers, and why that and nothing else.

@@ -10,6 +10,7 @@ mod eyes;
 mod limits;
 mod missing;
 mod resolve;
+mod settings;
 mod workers;
 
 use std::path::{Path, PathBuf};
@@ -47,6 +48,7 @@ use crate::stop::{Signals, Stop};
 use doors::{Doors, open_control};
 use ending::asked_to_stop;
 use resolve::Resolver;
+use settings::Settings;
 use workers::{Scripts, Way, Workers};
 
 /// Serves until it is asked to stop.
@@ -121,12 +123,18 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     let way = Way::find(spec).await?;
     let backend = way.status();
     let scripts = way.scripts(spec);
+    let settings = Arc::new(Settings::of_start(Arc::clone(&config))?);
     // Before anything is made on the disk: what is no app leaves nothing behind.
-    let resolver = Resolver::new(Arc::clone(&config), &scripts, way.is_of_the_system());
+    let resolver = Resolver::new(Arc::clone(&settings), &scripts, way.is_of_the_system());
     let paths: Vec<PathBuf> = config.apps.iter().map(|app| app.path.clone()).collect();
     let drain = check_apps(&resolver, &paths)?;
     let control_sockets = open_control(spec, inherited.control)?;
     let places = make_places(spec, &scripts)?;
+    if !inherited.https.is_empty() || !inherited.http.is_empty() {
+        for warning in settings::left_to_sockets(&config) {
+            tracing::warn!("{warning}");
+        }
+    }
     let doors = Doors::open(spec, inherited.https, inherited.http)?;
 
     let (metrics, directory) = (Metrics::new(), Directory::new());
@@ -140,7 +148,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     // Before any worker is started: files that cannot be used are told before anything runs.
     let (keeper, workers) = try_join!(
         keep_certificates(spec, certificates, &directory, &metrics, &keeper_stop),
-        Workers::open(way, spec, &paths, &backend_stop, events_in),
+        Workers::open(way, spec, &paths, settings.sandbox(), &backend_stop, events_in),
     )?;
     let registry = Registry::open(&spec.state_dir.join("registry.json"))?;
     let parts = manager::Parts {
@@ -170,6 +178,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
             drain,
             service: workers.service(),
             backend: backend.clone(),
+            settings: Arc::clone(&settings) as Arc<dyn control::Settings>,
         }),
         metrics: metrics.clone(),
         stop: control_stop.clone(),
@@ -201,7 +210,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
 
     let tried = tokio::select! {
         unserved = manager.settled() => Ok(unserved),
-        asked = asked_to_stop(&mut signals, &manager, &shutdown) => Err(asked),
+        asked = asked_to_stop(&mut signals, &*settings, &manager, &shutdown) => Err(asked),
         never = alive::ask_for_time() => match never {},
     };
     let asked = match tried {
@@ -217,7 +226,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
             }
             say_ready(&urls, &apps, &backend);
             alive::tell(&urls, &manager, &pulses, &control_stop);
-            asked_to_stop(&mut signals, &manager, &shutdown).await
+            asked_to_stop(&mut signals, &*settings, &manager, &shutdown).await
         }
         Err(asked) => asked,
     };

@@ -17,11 +17,12 @@ use crate::name::HostName;
 use crate::spec::{AppSpec, LaunchSpec, Listen, Reload, Rules, Sources};
 
 use super::missing;
+use super::settings::Settings;
 use super::workers::Scripts;
 
 /// Reads settings and directories for the manager.
 pub(super) struct Resolver {
-    config: Arc<Config>,
+    settings: Arc<Settings>,
     /// Where the worker scripts lie.
     scripts: PathBuf,
     /// The program that has the static worker in it.
@@ -31,24 +32,25 @@ pub(super) struct Resolver {
 }
 
 impl Resolver {
-    pub(super) fn new(config: Arc<Config>, scripts: &Scripts, is_service: bool) -> Self {
+    pub(super) fn new(settings: Arc<Settings>, scripts: &Scripts, is_service: bool) -> Self {
         let scripts = scripts.folder().to_owned();
         // Stays the running version when an upgrade replaces the file.
-        Self { config, scripts, self_exe: PathBuf::from("/proc/self/exe"), is_service }
+        Self { settings, scripts, self_exe: PathBuf::from("/proc/self/exe"), is_service }
     }
 }
 
 impl Resolve for Resolver {
     fn resolve(&self, path: &Path) -> Result<AppSpec, ResolveError> {
-        if let Some(why) = missing::explained(path, &self.config.server.instance, self.is_service) {
+        let config = self.settings.config();
+        if let Some(why) = missing::explained(path, &config.server.instance, self.is_service) {
             return Err(ResolveError::new(why));
         }
-        let (settings, found) = self.look(path)?;
+        let (settings, found) = self.look(&config, path)?;
         for warning in &settings.warnings {
             tracing::warn!(app = %settings.name, "{warning}");
         }
-        let first = self.config.apps.first().is_some_and(|first| first.path == path);
-        Ok(self.spec(settings, found, first))
+        let first = config.apps.first().is_some_and(|first| first.path == path);
+        Ok(self.spec(&config, settings, found, first))
     }
 }
 
@@ -58,7 +60,7 @@ impl Resolver {
     /// # Errors
     /// As [`Resolve::resolve`].
     pub(super) fn describe(&self, path: &Path) -> Result<String, ResolveError> {
-        let (settings, found) = self.look(path)?;
+        let (settings, found) = self.look(&self.settings.config(), path)?;
         let variables = usual_variables(&settings, &found).into_iter().map(|(name, value)| {
             let origin =
                 if std::env::var(name).is_ok() { format!("environment {name}") } else { "default".into() };
@@ -68,14 +70,14 @@ impl Resolver {
         Ok(found.why + &variables)
     }
 
-    fn look(&self, path: &Path) -> Result<(AppSettings, Found), ResolveError> {
-        let request = AppRequest::for_path(path, &self.config);
+    fn look(&self, config: &Config, path: &Path) -> Result<(AppSettings, Found), ResolveError> {
+        let request = AppRequest::for_path(path, config);
         let settings = app_settings(&request).map_err(|error| ResolveError::new(error.to_string()))?;
-        let found = apps::detect(path, &self.hints(&settings));
+        let found = apps::detect(path, &self.hints(config, &settings));
         Ok((settings, found.map_err(|error| ResolveError::new(error.to_string()))?))
     }
 
-    fn hints(&self, settings: &AppSettings) -> Hints<'_> {
+    fn hints(&self, config: &Config, settings: &AppSettings) -> Hints<'_> {
         let path = settings.env.get("PATH").map(OsString::from);
         Hints {
             command: settings.command.clone(),
@@ -89,11 +91,11 @@ impl Resolver {
             runtime_dir_for_scripts: &self.scripts,
             path_env: path.or_else(|| std::env::var_os("PATH")).unwrap_or_else(|| USUAL_PATH.into()),
             self_exe: self.self_exe.clone(),
-            behind_proxies: !self.config.server.trusted_proxies.is_empty(),
+            behind_proxies: !config.server.trusted_proxies.is_empty(),
         }
     }
 
-    fn spec(&self, settings: AppSettings, found: Found, first: bool) -> AppSpec {
+    fn spec(&self, config: &Config, settings: AppSettings, found: Found, first: bool) -> AppSpec {
         let natural = found.concurrency.and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
         let concurrency = settings.concurrency.unwrap_or(natural);
         // What the operator sets wins over what the kind of app usually needs.
@@ -114,7 +116,7 @@ impl Resolver {
         env.extend(settings.env);
         let launch = LaunchSpec {
             app: settings.name.clone(),
-            instance: self.config.server.instance.clone(),
+            instance: config.server.instance.clone(),
             directory: found.command.dir,
             command: found.command.argv,
             env,

@@ -12,6 +12,7 @@ use crate::api::{BackendName, BackendStatus, Service};
 use crate::backend::child::{ChildBackend, ChildSettings};
 use crate::backend::systemd::own::{Job, NoServiceError, Own, own};
 use crate::backend::systemd::properties::Scope;
+use crate::backend::systemd::sandbox::SandboxInForce;
 use crate::backend::systemd::{SystemdBackend, SystemdSettings, unit};
 use crate::backend::{Backend, Event};
 use crate::spec::{BackendChoice, ServerSpec};
@@ -109,13 +110,15 @@ impl Workers {
         way: Way,
         spec: &ServerSpec,
         apps: &[PathBuf],
+        sandbox: SandboxInForce,
         stop: &Stop,
         events: mpsc::Sender<Event>,
     ) -> anyhow::Result<Self> {
         let backend: Arc<dyn Backend> = match way.units {
             Some(scope) => {
                 let scripts = way.scripts(spec);
-                Arc::new(SystemdBackend::open(systemd(spec, apps, scope, &scripts, stop, events)?).await?)
+                let settings = systemd(spec, apps, sandbox, scope, &scripts, stop, events)?;
+                Arc::new(SystemdBackend::open(settings).await?)
             }
             None => Arc::new(ChildBackend::open(child(spec, stop, events)).await?),
         };
@@ -140,6 +143,7 @@ impl Workers {
         match &self.own {
             Some(own) if asked == Asked::Supervisor && self.backend.outlives() => match own.job().await {
                 Some(Job::Restart) => Ending::Leave,
+                Some(Job::Shutdown) => Ending::LeaveToSystemd,
                 Some(Job::Stop) | None => Ending::Stop,
             },
             _ => Ending::Stop,
@@ -186,6 +190,7 @@ fn child(spec: &ServerSpec, stop: &Stop, events: mpsc::Sender<Event>) -> ChildSe
 fn systemd(
     spec: &ServerSpec,
     apps: &[PathBuf],
+    sandbox: SandboxInForce,
     scope: Scope,
     scripts: &Scripts,
     stop: &Stop,
@@ -198,7 +203,7 @@ fn systemd(
         apps: apps.to_vec(),
         scripts: scripts.folder().to_owned(),
         program: std::env::current_exe().context("cannot tell where this program is")?,
-        sandbox: spec.sandbox.clone(),
+        sandbox,
         scope,
         stop: stop.clone(),
         events,

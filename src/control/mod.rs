@@ -79,6 +79,20 @@ pub struct Facts {
     pub service: Option<Service>,
     /// What runs its workers.
     pub backend: BackendStatus,
+    /// Its settings.
+    pub settings: Arc<dyn Settings>,
+}
+
+/// The server's settings, as far as calls have to do with them.
+pub trait Settings: Send + Sync {
+    /// Reads the server's config file anew, for the deploys to come. When something is wrong in it, nothing changes.
+    ///
+    /// # Errors
+    /// What is wrong, where it stands, and what would be right.
+    fn read_anew(&self) -> Result<(), String>;
+
+    /// Settings that were read anew and count from the next start of the server on.
+    fn needs_restart(&self) -> Vec<String>;
 }
 
 /// The running control server.

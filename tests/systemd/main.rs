@@ -9,6 +9,7 @@
 mod app;
 mod ends;
 mod faults;
+mod fields;
 mod hierarchy;
 mod http;
 mod journal;
@@ -21,10 +22,13 @@ mod names;
 mod neighbours;
 mod notify;
 mod package;
+mod reloading;
 mod restarts;
 mod runtimes;
 mod sandbox;
+mod shutdown;
 mod sockets;
+mod stopping;
 mod times;
 #[path = "../it/support/tls.rs"]
 #[allow(dead_code, reason = "made for more tests than these")]

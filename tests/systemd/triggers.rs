@@ -97,7 +97,7 @@ mod cases {
         m.until("the socket is closed", || m.show(&socket, "Result") == "trigger-limit-hit");
         m.same(
             "nothing is queued any more",
-            m.ok("systemctl list-jobs --no-legend | grep rip- || true"),
+            m.ok("systemctl list-jobs --no-legend | grep rip-server@ || true"),
             String::new(),
         );
         let (written, spent) = (lines(m) - before, spent_since(m, spent));

@@ -11,6 +11,7 @@ pub mod bus;
 pub mod dbus;
 mod end;
 pub mod journal;
+pub mod leftovers;
 pub mod needs;
 pub mod own;
 pub mod places;
@@ -18,6 +19,7 @@ pub mod properties;
 mod readiness;
 mod request;
 mod roster;
+pub mod sandbox;
 pub mod sight;
 pub mod starter;
 mod survivors;
@@ -43,13 +45,16 @@ use crate::backoff::Backoff;
 use crate::digest;
 use crate::durable::private_dir;
 use crate::name::{InstanceName, WorkerId};
-use crate::spec::{LaunchSpec, ReloadSignal, Sandbox};
+use crate::spec::{LaunchSpec, ReloadSignal};
 use crate::stop::{Stop, StopHandle};
 
+use dbus::ManagerProxy;
 use end::Killed;
+use leftovers::{ALL_WORKERS, Leftovers};
 use properties::Scope;
 use request::request;
 use roster::{Ended, Left, Roster, Telling};
+use sandbox::SandboxInForce;
 use starter::{Direct, Starter, Target};
 
 /// What a [`SystemdBackend`] is made from.
@@ -67,7 +72,7 @@ pub struct SystemdSettings {
     /// The program that has `worker-exec`; systemd has to be able to execute it.
     pub program: PathBuf,
     /// What units may do.
-    pub sandbox: Sandbox,
+    pub sandbox: SandboxInForce,
     /// Whose systemd it is.
     pub scope: Scope,
     /// The group of the tasks that watch.
@@ -101,7 +106,7 @@ pub struct SystemdBackend {
 struct Shared {
     instance: InstanceName,
     scope: Scope,
-    sandbox: Sandbox,
+    sandbox: SandboxInForce,
     starter: Starter,
     sockets: Sockets,
     roster: Roster,
@@ -169,6 +174,16 @@ impl SystemdBackend {
                 () = hearing => {}
             }
         });
+        // Elsewhere the launcher does it; a user's manager writes no such files.
+        if scope == Scope::System && root {
+            let (owner, asked) = (Arc::clone(&shared), stop.clone());
+            stop.spawn("leftovers", async move {
+                tokio::select! {
+                    () = asked.requested() => {}
+                    () = Leftovers::of_machine().keep_swept(|| owner.all_workers()) => {}
+                }
+            });
+        }
         Ok(Self { shared })
     }
 }
@@ -337,8 +352,17 @@ impl Shared {
     }
 
     fn fingerprint(&self, launch: &LaunchSpec) -> String {
-        let stamps = needs::stamps(&self.sandbox, &self.instance, self.scope);
-        digest::of(&(launch, &self.sandbox, self.scope, stamps))
+        let sandbox = self.sandbox.get();
+        let stamps = needs::stamps(&sandbox, &self.instance, self.scope);
+        digest::of(&(launch, &*sandbox, self.scope, stamps))
+    }
+
+    /// The names of all workers' units that are loaded, of every instance.
+    async fn all_workers(&self) -> zbus::Result<Vec<String>> {
+        let gone = || zbus::Error::Failure("systemd cannot be talked to".into());
+        let bus = self.connection().await.ok_or_else(gone)?;
+        let rows = ManagerProxy::new(&bus).await?.list_units_by_patterns(&[], &[ALL_WORKERS]).await?;
+        Ok(rows.into_iter().map(|row| row.0).collect())
     }
 
     /// The connection in use, waited for a while when there is none.

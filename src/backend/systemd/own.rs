@@ -30,6 +30,8 @@ pub enum Job {
     Restart,
     /// It is stopped.
     Stop,
+    /// It is stopped because the machine, or the user's manager, goes down.
+    Shutdown,
 }
 
 /// Why a process that systemd started is no server's service.
@@ -120,10 +122,17 @@ impl Own {
         Ok(match kind.as_str() {
             // What `restart` has become once it waits for the stop to be over is a start.
             "restart" | "try-restart" | "reload-or-start" | "start" => Some(Job::Restart),
+            "stop" if goes_down(bus).await? => Some(Job::Shutdown),
             "stop" => Some(Job::Stop),
             _ => None,
         })
     }
+}
+
+/// Whether systemd stops everything.
+async fn goes_down(bus: &Connection) -> zbus::Result<bool> {
+    let state: String = property(bus, MANAGER_PATH, MANAGER, "SystemState").await?.try_into()?;
+    Ok(state == "stopping")
 }
 
 /// cgroups(7): the unit is the last folder with the name of one, in the unified hierarchy or, where systemd counts its
@@ -155,6 +164,8 @@ fn invocation(id: &OsStr) -> Option<Vec<u8>> {
     (0..id.len()).step_by(2).map(byte).collect()
 }
 
+const MANAGER: &str = "org.freedesktop.systemd1.Manager";
+const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
 const JOB: &str = "org.freedesktop.systemd1.Job";
 const LIMIT: Duration = Duration::from_secs(1);
 /// For a bus that comes up beside this process.

@@ -100,6 +100,8 @@ fn what_runs<'a>(worker: &Worker<'a>, listener: Option<BorrowedFd<'a>>, list: &m
     );
     list.put("Type", "exec");
     list.put("Slice", unit::slice(worker.instance));
+    // Stopped after the server when the machine goes down.
+    list.put("Before", vec![unit::TARGET]);
     list.put("CollectMode", "inactive-or-failed");
     list.put("KillMode", "control-group");
     list.put("TimeoutStopUSec", request.kill_after.max(1));

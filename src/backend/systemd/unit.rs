@@ -37,6 +37,9 @@ pub fn parse(instance: &InstanceName, unit: &str) -> Option<(AppName, WorkerId)>
     (name(instance, &app, worker) == unit).then_some((app, worker))
 }
 
+/// What is stopped between a server and its workers when the machine goes down.
+pub(super) const TARGET: &str = "rip-workers.target";
+
 /// The unit of an instance's server.
 pub fn server(instance: &InstanceName) -> String {
     format!("rip-server@{instance}.service")

@@ -61,6 +61,7 @@ impl Running {
             drain: Duration::from_secs(30),
             service: None,
             backend: BackendStatus { name: BackendName::Child, why: "as a test".into() },
+            settings: Arc::new(NoFile),
         };
         let (events, happened) = tokio::sync::mpsc::channel(16);
         let workers = FakeBackend::new(events.clone());
@@ -105,6 +106,19 @@ impl Running {
         let (head, body) = self.call(request, body).await;
         let status = head.split(' ').nth(1).unwrap().into();
         (status, serde_json::from_str(&body).unwrap())
+    }
+}
+
+/// A server without a config file.
+struct NoFile;
+
+impl Settings for NoFile {
+    fn read_anew(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn needs_restart(&self) -> Vec<String> {
+        Vec::new()
     }
 }
 

@@ -17,6 +17,9 @@ pub(in crate::ctl) fn status(status: &Status) -> String {
         page += "\n";
         page += &certificates(&status.certificates);
     }
+    for setting in &status.needs_restart {
+        page += &format!("\n{}\n", bad(&format!("needs a restart: {}", plain(setting))));
+    }
     for app in &status.apps {
         if let Some(rejection) = &app.rejected {
             page += &format!("\n{}", rejected(app.app.as_str(), rejection));
@@ -188,6 +191,7 @@ mod tests {
             certificates: vec![],
             service: None,
             backend: None,
+            needs_restart: vec![],
         }
     }
 
