@@ -85,7 +85,8 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 /// When one of them cannot be recognized.
 pub fn describe(config: &Config) -> anyhow::Result<Vec<String>> {
     let scripts = Scripts::of_the_server(&config.server);
-    let resolver = Resolver::new(Arc::new(config.clone()), &scripts, false);
+    let settings = Settings::of_start(Arc::new(config.clone()))?;
+    let resolver = Resolver::new(Arc::new(settings), &scripts, false);
     config.apps.iter().map(|app| Ok(resolver.describe(&app.path)?)).collect()
 }
 

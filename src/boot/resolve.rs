@@ -73,11 +73,11 @@ impl Resolver {
     fn look(&self, config: &Config, path: &Path) -> Result<(AppSettings, Found), ResolveError> {
         let request = AppRequest::for_path(path, config);
         let settings = app_settings(&request).map_err(|error| ResolveError::new(error.to_string()))?;
-        let found = apps::detect(path, &self.hints(config, &settings));
+        let found = apps::detect(path, &self.hints(&settings));
         Ok((settings, found.map_err(|error| ResolveError::new(error.to_string()))?))
     }
 
-    fn hints(&self, config: &Config, settings: &AppSettings) -> Hints<'_> {
+    fn hints(&self, settings: &AppSettings) -> Hints<'_> {
         let path = settings.env.get("PATH").map(OsString::from);
         Hints {
             command: settings.command.clone(),
@@ -91,7 +91,7 @@ impl Resolver {
             runtime_dir_for_scripts: &self.scripts,
             path_env: path.or_else(|| std::env::var_os("PATH")).unwrap_or_else(|| USUAL_PATH.into()),
             self_exe: self.self_exe.clone(),
-            behind_proxies: !config.server.trusted_proxies.is_empty(),
+            behind_proxies: !self.settings.at_start().server.trusted_proxies.is_empty(),
         }
     }
 
@@ -106,7 +106,7 @@ impl Resolver {
                 env.insert("RIP_RELOAD".into(), "module".into());
             }
         }
-        let proxies = &self.config.server.trusted_proxies;
+        let proxies = &self.settings.at_start().server.trusted_proxies;
         if matches!(found.kind, Kind::PythonWsgi | Kind::PythonAsgi) && !proxies.is_empty() {
             let proxies: Vec<_> = proxies.iter().map(ToString::to_string).collect();
             env.insert("RIP_TRUSTED_PROXIES".into(), proxies.join(","));

@@ -50,6 +50,11 @@ impl Settings {
         Arc::clone(&self.now().config)
     }
 
+    /// Those that the server was started with, by which it goes itself.
+    pub(super) fn at_start(&self) -> &Config {
+        &self.at_start
+    }
+
     /// What units of workers may do.
     pub(super) fn sandbox(&self) -> SandboxInForce {
         self.sandbox.clone()

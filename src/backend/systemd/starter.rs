@@ -112,9 +112,9 @@ impl Direct {
     ) -> zbus::Result<()> {
         let failure = |error: String| zbus::Error::Failure(error);
         let app = AppName::parse(&request.app).map_err(|error| failure(error.to_string()))?;
-        needs::look(&self.sandbox, &self.instance, self.scope).map_err(|error| failure(error.to_string()))?;
-        let directory = Path::new(&request.directory);
         let sandbox = self.sandbox.get();
+        needs::look(&sandbox, &self.instance, self.scope).map_err(|error| failure(error.to_string()))?;
+        let directory = Path::new(&request.directory);
         let worker = Worker {
             request,
             instance: &self.instance,
