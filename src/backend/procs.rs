@@ -87,8 +87,7 @@ pub(super) fn lives(child: Pid) -> bool {
 }
 
 /// Whether a child has exited, without waiting for it or reaping it.
-const LOOK: WaitIdOptions =
-    WaitIdOptions::EXITED.union(WaitIdOptions::NOHANG).union(WaitIdOptions::NOWAIT);
+const LOOK: WaitIdOptions = WaitIdOptions::EXITED.union(WaitIdOptions::NOHANG).union(WaitIdOptions::NOWAIT);
 
 /// How many processes the kernel has killed for want of memory since it started; `None` where it does not say.
 pub(super) fn oom_kills() -> Option<u64> {

@@ -9,7 +9,6 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
 use std::pin::pin;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::Arc;
@@ -22,6 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::child::{Killed, Shared};
+use super::guard::Ward;
 use super::procs::{Groups, Watch, oom_kills};
 use super::sockets::{Door, SocketFile};
 use super::strays::{self, Mark};
@@ -62,20 +62,18 @@ impl Worker {
         let environment = environment(std::env::vars_os(), &order, &door.address, &notify_file, &mark);
         let ooms_before = oom_kills();
         match spawn_shim(shared, &order, environment) {
-            Ok(Shim { process, watch, channel, output }) => {
-                Ok(Self {
-                    order,
-                    process,
-                    watch,
-                    channel,
-                    notify,
-                    output,
-                    door,
-                    notify_file,
-                    ooms_before,
-                    mark,
-                })
-            }
+            Ok(Shim { process, watch, channel, output }) => Ok(Self {
+                order,
+                process,
+                watch,
+                channel,
+                notify,
+                output,
+                door,
+                notify_file,
+                ooms_before,
+                mark,
+            }),
             Err(source) => Err(refused(&order, source)),
         }
     }
@@ -84,9 +82,10 @@ impl Worker {
         Pid::from_child(&self.process)
     }
 
-    pub(super) fn files(&self) -> Vec<PathBuf> {
+    /// What its processes are known by, and what they leave behind.
+    pub(super) fn ward(&self) -> Ward {
         let files = self.door.file.iter().chain([&self.notify_file]);
-        files.map(|file| file.path().to_owned()).collect()
+        Ward { mark: self.mark.clone(), files: files.map(|file| file.path().to_owned()).collect() }
     }
 
     /// The worker's whole life. `answer` hears whether the program runs; only if it does, events follow.
