@@ -30,6 +30,7 @@ use crate::apps::runtimes;
 use crate::birth;
 use crate::certs::{CertResolver, Keeper, KeeperParts, server_config};
 use crate::clock::WallClock;
+use crate::config::app::AppSettings;
 use crate::config::merge::Config;
 use crate::control::{self, Control, ControlParts, Facts};
 use crate::directory::Directory;
@@ -106,6 +107,20 @@ pub fn unreadable(config: &Config, etc: &Path) -> Vec<String> {
 /// What the workers of a server with these settings would be, in a sentence.
 pub fn describe_backend(config: &Config) -> String {
     workers::expected(&config.server)
+}
+
+/// Puts what an app's kind makes of settings that nobody has said into its report; leaves it as it is where the app
+/// cannot be recognized, which [`describe`] tells.
+pub fn report_nature(config: &Config, apps: &mut [AppSettings]) {
+    let Ok(settings) = Settings::of_start(Arc::new(config.clone())) else { return };
+    let resolver = Resolver::new(Arc::new(settings), &Scripts::of_the_server(&config.server), false);
+    for app in apps {
+        if let Ok(spec) = resolver.resolve(&app.path)
+            && spec.recycle != app.recycle
+        {
+            app.report_recycle(spec.recycle);
+        }
+    }
 }
 
 /// The folders of an instance.

@@ -77,6 +77,10 @@ fn said_of(config: &Config) -> ExitCode {
         return ExitCode::from(2);
     }
     let apps: Result<Vec<_>, _> = config.apps.iter().map(app_settings).collect();
+    let apps = apps.map(|mut apps| {
+        boot::report_nature(config, &mut apps);
+        apps
+    });
     match apps {
         Err(error) => refused(&error),
         Ok(apps) if config.json => {

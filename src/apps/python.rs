@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use super::detect::{App, Way, listens_by, name_of, text_of};
-use super::found::{CONCURRENT, DetectError, Found, Kind, ReadyBy};
+use super::found::{CONCURRENT, DetectError, Found, Kind};
 use super::programs::Programs;
 use super::python_target::{Interface, Target};
 use super::{project, runtimes, source};
@@ -255,8 +255,6 @@ fn wsgi(app: &App<'_>, place: &Place, target: &str) -> Result<Found, DetectError
     let why = format!("Python WSGI app: {target} in {file}, run by gunicorn");
     let mut found = app.found(Kind::PythonWsgi, why, argv, Some(&place.entry));
     found.env = environment(app, &programs);
-    // gunicorn says READY=1 when its master has started, before the application is imported.
-    found.ready_by = ReadyBy::Answer;
     Ok(found)
 }
 

@@ -9,16 +9,18 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
-use crate::api::{AppStatus, LogLine, Rejection, Scaled, WorkerStatus};
-use crate::backend::{self, Exit, StartError, Started, Survivor};
+use crate::api::{AppStatus, Rejection, Scaled, WorkerStatus};
+use crate::backend::{self, StartError, Started, Survivor};
 use crate::directory::App;
 use crate::name::{GenerationId, WorkerId};
 use crate::pool::{Mode, PoolWriter, Standing};
 use crate::spec::{AppSpec, WorkerCount};
 
+use super::app_files::Fingerprint;
 use super::crew::Record;
 use super::error::ResolveError;
 use super::plan::{Desired, Step, Target, plan};
+use super::probation::Probation;
 use super::rollout::{Generation, Listener, Rollout};
 use super::surroundings::Surroundings;
 use super::watch::{Change, Watch};
@@ -55,8 +57,12 @@ pub(super) struct Facts {
 pub(super) enum Outcome {
     Started(WorkerId, Result<Started, StartError>),
     Answered(WorkerId),
-    Resolved(GenerationId, Result<AppSpec, ResolveError>),
-    Doubted { worker: WorkerId, silent: bool },
+    /// The app as it was read, and its files before that.
+    Resolved(GenerationId, Result<AppSpec, ResolveError>, Option<Box<Fingerprint>>),
+    Doubted {
+        worker: WorkerId,
+        silent: bool,
+    },
 }
 
 /// The task.
@@ -71,6 +77,12 @@ pub(super) struct AppTask {
     pub(super) crew: BTreeMap<WorkerId, Record>,
     pub(super) current: Option<Generation>,
     pub(super) rollout: Option<Rollout>,
+    /// While the current generation may yet be taken back.
+    pub(super) probation: Option<Probation>,
+    /// The files as the latest deploy has read them.
+    pub(super) read: Option<Fingerprint>,
+    /// What the watch told while the app was being read.
+    pub(super) changed_meanwhile: Option<Change>,
     /// The last generation that was given a number.
     pub(super) latest: GenerationId,
     pub(super) rejected: Option<Rejection>,
@@ -133,6 +145,9 @@ pub(super) fn start(
         crew: BTreeMap::new(),
         current: None,
         rollout: None,
+        probation: None,
+        read: None,
+        changed_meanwhile: None,
         latest: GenerationId::default(),
         rejected: None,
         stopping: false,
@@ -227,112 +242,13 @@ impl AppTask {
         self.crew.clear();
     }
 
-    pub(super) fn happened(&mut self, event: backend::Event) {
-        match event {
-            backend::Event::Ready(worker) => self.said_ready(worker),
-            backend::Event::Output(worker, line) => self.wrote(worker, line),
-            backend::Event::LastWords(worker, lines) => self.said_last(worker, &lines),
-            backend::Event::Ending(worker, exit) => self.ending(worker, exit),
-            backend::Event::Exited(worker, exit) => {
-                if let Some(record) = self.crew.get(&worker) {
-                    self.app.metrics.worker_exited(record.cause_of(exit));
-                }
-                self.pool.note_end(worker, exit.cause());
-                self.feed(worker, Event::Gone, &exit.to_string());
-            }
-        }
-    }
-
-    /// What a unit wrote is in the journal, but not among what its server says, where people look first. Of a generation
-    /// that is tried out it is told once, with the rejection.
-    fn said_last(&mut self, worker: WorkerId, lines: &[String]) {
-        let Some(record) = self.crew.get(&worker) else { return };
-        let generation = record.generation;
-        match self.rollout.as_mut().filter(|rollout| rollout.id == generation) {
-            Some(rollout) => lines.iter().for_each(|line| rollout.note_output(line)),
-            None => self.quote(generation, lines),
-        }
-    }
-
-    /// The end of what workers wrote, for the journal of a server whose workers are units.
-    pub(super) fn quote(&self, generation: GenerationId, lines: &[String]) {
-        if !self.around.backend.outlives() {
-            return;
-        }
-        for line in &lines[lines.len().saturating_sub(MOST_QUOTED)..] {
-            tracing::warn!(target: "app", app = %self.app.name, %generation, "{line}");
-        }
-    }
-
-    /// What is left of it must not answer: not for an app that is being tried out, and not for one that serves.
-    fn ending(&mut self, worker: WorkerId, exit: Exit) {
-        let Some(record) = self.crew.get_mut(&worker) else { return };
-        if matches!(record.state, State::Starting { .. } | State::Ready) {
-            record.ending = Some(exit);
-        }
-        self.pool.note_end(worker, exit.cause());
-        self.feed(worker, Event::Ending, &exit.to_string());
-    }
-
-    /// An answer, or a word, of a worker whose first process has exited is not its own; its end is about to be told.
-    fn ready(&mut self, worker: WorkerId, why: &str) {
-        if self.around.backend.lives(worker) {
-            self.feed(worker, Event::Ready, why);
-        }
-    }
-
-    fn said_ready(&mut self, worker: WorkerId) {
-        let Some(record) = self.crew.get_mut(&worker) else { return };
-        record.said_ready = true;
-        // Without its address nobody could send it anything: that comes with `Started`.
-        if record.address.is_some() {
-            self.ready(worker, "said so");
-        }
-    }
-
-    fn wrote(&mut self, worker: WorkerId, line: String) {
-        let Some(record) = self.crew.get(&worker) else { return };
-        let (app, generation) = (&self.app.name, record.generation);
-        tracing::info!(target: "app", %app, %worker, %generation, "{line}");
-        if let Some(rollout) = &mut self.rollout
-            && rollout.id == generation
-        {
-            rollout.note_output(&line);
-        }
-        let t = self.around.unix_millis();
-        self.around.output.push(LogLine { t, app: app.clone(), worker, generation, line });
-    }
-
-    fn came(&mut self, outcome: Outcome) {
-        match outcome {
-            Outcome::Started(worker, Ok(started)) => self.started(worker, started),
-            Outcome::Started(worker, Err(error)) => {
-                self.feed(worker, Event::Gone, &format!("could not be started: {error}"));
-            }
-            Outcome::Answered(worker) => self.ready(worker, "answered"),
-            Outcome::Resolved(generation, resolved) => self.resolved(generation, resolved),
-            Outcome::Doubted { worker, silent } => self.settle_doubt(worker, silent),
-        }
-    }
-
-    fn started(&mut self, worker: WorkerId, started: Started) {
-        let Some(record) = self.crew.get_mut(&worker) else { return };
-        record.pid = Some(started.pid);
-        record.address = Some(started.address);
-        let ready = record.said_ready && matches!(record.state, State::Starting { .. });
-        if ready {
-            self.ready(worker, "said so");
-        } else {
-            self.feed(worker, Event::Started, "has a process");
-        }
-    }
-
     /// Looks at everything that may have changed, and does what follows until nothing does.
     fn settle(&mut self) {
         for _ in 0..MOST_ROUNDS {
             let now = Instant::now();
             self.read_pool();
             self.read_clock(now);
+            self.end_probation(now);
             let steps = if self.stopping { Vec::new() } else { plan(&self.desired(now), &self.views()) };
             if steps.is_empty() {
                 break;
@@ -347,6 +263,7 @@ impl AppTask {
     }
 
     fn read_pool(&mut self) {
+        let now = Instant::now();
         let standings: BTreeMap<_, Standing> =
             self.pool.standings().into_iter().map(|standing| (standing.worker, standing)).collect();
         for worker in self.workers() {
@@ -355,7 +272,7 @@ impl AppTask {
                 self.judge(standing);
             }
             if let (Some(standing), Some(record)) = (standing, self.crew.get_mut(&worker)) {
-                record.note_service(standing);
+                record.note_service(standing, now);
             }
             let draining =
                 self.crew.get(&worker).is_some_and(|record| matches!(record.state, State::Draining { .. }));
@@ -408,7 +325,13 @@ impl AppTask {
         Desired {
             current: self.current.as_ref().map(target),
             candidate: self.rollout.as_ref().and_then(|rollout| rollout.trial.as_ref()).map(target),
+            before: self.before(),
         }
+    }
+
+    /// The generation whose workers are kept, in case the current one is taken back.
+    pub(super) fn before(&self) -> Option<GenerationId> {
+        self.probation.as_ref().map(|probation| probation.before.id)
     }
 
     fn step(&mut self, step: Step) {
@@ -427,7 +350,8 @@ impl AppTask {
         let states = self.crew.values().filter_map(|record| record.state.wake_at());
         let ages = self.crew.values().filter_map(Record::due_at);
         let weighing = self.weigh_at.filter(|_| self.crew.values().any(Record::weighs));
-        pauses.chain(states).chain(ages).chain(weighing).min()
+        let probation = self.probation.as_ref().map(|probation| probation.until);
+        pauses.chain(states).chain(ages).chain(weighing).chain(probation).min()
     }
 
     /// A copy of the ids, because what is done with one worker may forget another.
@@ -436,7 +360,8 @@ impl AppTask {
     }
 
     fn views(&self) -> Vec<super::plan::WorkerView> {
-        self.crew.iter().map(|(worker, record)| record.view(*worker)).collect()
+        let now = Instant::now();
+        self.crew.iter().map(|(worker, record)| record.view(*worker, now)).collect()
     }
 }
 
@@ -444,6 +369,4 @@ const MAILBOX: usize = 64;
 /// A plan may call for another one: a promotion lets the old workers go.
 const MOST_ROUNDS: usize = 8;
 const QUIET: Duration = Duration::from_millis(10);
-/// Lines of a worker that failed: an error with where it comes from.
-const MOST_QUOTED: usize = 20;
 const WEIGH_EVERY: Duration = Duration::from_secs(5);
