@@ -24,6 +24,8 @@ use super::error::ResolveError;
 pub(super) struct Change {
     /// What has changed.
     pub(super) what: What,
+    /// What was looked at.
+    pub(super) targets: Targets,
     /// The files as they are now.
     pub(super) found: Fingerprint,
 }
@@ -119,7 +121,7 @@ async fn look(targets: Targets, read: Option<Fingerprint>, tell: mpsc::Sender<Ch
             watcher = inotify(&targets, &wake);
         }
         seen = found.clone();
-        if tell.send(Change { what, found }).await.is_err() {
+        if tell.send(Change { what, targets: targets.clone(), found }).await.is_err() {
             return;
         }
     }
@@ -376,6 +378,7 @@ mod tests {
 
         let change = timeout(Duration::from_secs(5), changes.recv()).await.unwrap().unwrap();
 
-        assert_eq!(change, Change { what: What::Entry, found: fingerprint(&targets).await.unwrap() });
+        let found = fingerprint(&targets).await.unwrap();
+        assert_eq!(change, Change { what: What::Entry, targets, found });
     }
 }
