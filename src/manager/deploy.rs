@@ -293,6 +293,10 @@ impl AppTask {
             self.changed_meanwhile = Some(change);
             return;
         }
+        if self.watch.as_ref().is_none_or(|watch| *watch.targets() != change.targets) {
+            // The deploy that has just read the app looks at other files now, and has begun with what it has read.
+            return;
+        }
         if self.read.as_ref() == Some(&change.found) {
             tracing::debug!(app = %self.app.name, "files changed before the last deploy read them: nothing to do");
             return;

@@ -19,12 +19,14 @@ impl AppTask {
     /// How the app is; without its hosts, which the app does not know.
     pub(super) fn status(&self) -> AppStatus {
         let report = self.pool.report();
+        // What is tried out, or was rejected, is told beside it.
+        let spec = self.current.as_ref().map_or(&self.spec, |current| &current.spec);
         let sum = |of: fn(&SlotReport) -> usize| report.slots.iter().map(of).sum();
         AppStatus {
             app: self.app.name.clone(),
-            path: self.spec.path.clone(),
-            described: self.spec.described.clone(),
-            recycle: self.spec.recycle.to_string(),
+            path: spec.path.clone(),
+            described: spec.described.clone(),
+            recycle: spec.recycle.to_string(),
             hosts: Vec::new(),
             generation: self.current.as_ref().map(|current| current.id).unwrap_or_default(),
             workers: self.tally(),

@@ -23,6 +23,8 @@ use super::source_tree::{MOST_FOLDERS, Tree};
 pub(super) struct Change {
     /// What has changed.
     pub(super) what: What,
+    /// What was looked at.
+    pub(super) targets: Targets,
     /// The files as they are now.
     pub(super) found: Fingerprint,
 }
@@ -93,7 +95,7 @@ async fn look(targets: Targets, read: Option<Fingerprint>, tell: mpsc::Sender<Ch
         };
         pause = LULL;
         seen = found.clone();
-        if tell.send(Change { what, found }).await.is_err() {
+        if tell.send(Change { what, targets: targets.clone(), found }).await.is_err() {
             return;
         }
     }
@@ -338,6 +340,7 @@ mod tests {
 
         let change = timeout(Duration::from_secs(5), changes.recv()).await.unwrap().unwrap();
 
-        assert_eq!(change, Change { what: What::Entry, found: fingerprint(&targets).await.unwrap() });
+        let found = fingerprint(&targets).await.unwrap();
+        assert_eq!(change, Change { what: What::Entry, targets, found });
     }
 }

@@ -81,6 +81,34 @@ async fn a_handler_that_is_written_and_deployed_at_once_serves_each_time() {
 }
 
 #[tokio::test]
+async fn a_link_that_is_swapped_and_deployed_at_once_serves_each_time_and_is_deployed_once() {
+    let releases = tempfile::Builder::new().prefix("ripapp").tempdir().unwrap();
+    let current = releases.path().join("current");
+    let point_to = |version: &str| {
+        let release = releases.path().join(version);
+        fs::create_dir(&release).unwrap();
+        fs::write(release.join("rip.toml"), "timeouts.probation = \"50ms\"\n").unwrap();
+        fs::write(release.join("Procfile"), "web: python3 web.py\n").unwrap();
+        let app = App { folder: tempfile::tempdir().unwrap(), entry: "web.py" };
+        app.write(version);
+        fs::copy(app.entry(), release.join("web.py")).unwrap();
+        let fresh = releases.path().join("fresh");
+        std::os::unix::fs::symlink(version, &fresh).unwrap();
+        fs::rename(fresh, &current).unwrap();
+    };
+    point_to("v0");
+    let server = Setup::app(&current).words(&["w:1"]).start().await;
+    for round in 1..=10 {
+        let version = format!("v{round}");
+        point_to(&version);
+        let ran = soon("the deploy ends", server.ctl(&["deploy"])).await.expect(0);
+        assert!(!format!("{}{}", ran.out, ran.err).contains("later deploy"), "{ran:?}");
+        assert_eq!(server.get("/").await.text(), version);
+    }
+    assert_eq!(server.status().await.apps[0].generation.0, 11, "{}", server.output());
+}
+
+#[tokio::test]
 async fn a_broken_entry_that_is_deployed_at_once_is_explained_once() {
     let app = App::python("good");
     let server = app.start().await;

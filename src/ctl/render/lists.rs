@@ -82,7 +82,7 @@ pub(in crate::ctl) fn deploy_event(event: &DeployEvent) -> String {
         }
         DeployEvent::Ready { app, ready, workers, .. } => format!("{app}: {ready} of {workers} ready"),
         DeployEvent::Serving { app, generation, ms, probation } => format!(
-            "{app}: generation {generation} serves, after {}.{:03} s; on probation for {} s",
+            "{app}: generation {generation} takes over, after {}.{:03} s; on probation for {} s",
             ms / 1000,
             ms % 1000,
             *probation as f64 / 1000.0
@@ -215,7 +215,7 @@ WORKER  APP  GENERATION  PROCESS  STATE     AGE        SERVED  TUNNELS    MEMORY
             (DeployEvent::Ready { app: api(), generation, ready: 1, workers: 2 }, "api: 1 of 2 ready"),
             (
                 DeployEvent::Serving { app: api(), generation, ms: 1_204, probation: 5_000 },
-                "api: generation 4 serves, after 1.204 s; on probation for 5 s",
+                "api: generation 4 takes over, after 1.204 s; on probation for 5 s",
             ),
             (
                 DeployEvent::Done { app: api(), generation, ms: 1_204 },

@@ -78,7 +78,13 @@ async fn a_generation_that_passes_lets_the_one_before_go_and_only_then_is_the_de
 async fn a_generation_that_crashes_is_taken_back_to_workers_that_never_stopped() {
     let world = World::serving(careful(2)).await;
     world.backend.script(|_| crashes_after(Duration::from_secs(1)));
+    let mut changed = careful(2);
+    changed.described = "another script".into();
+    changed.hosts = vec![host("new.example")];
+    world.apps.put(changed);
     let events = serving(&world).await;
+    assert_eq!(world.app().await.described, "another script");
+    assert!(world.directory.lookup("blog.example").is_none());
     world.events.send(Event::Output(WorkerId(3), "Segmentation fault".into())).await.unwrap();
 
     let events = all(events).await;
@@ -92,6 +98,7 @@ async fn a_generation_that_crashes_is_taken_back_to_workers_that_never_stopped()
     assert_eq!(world.claim("blog.example").await.unwrap().member().generation, GenerationId(1));
     let app = world.at_rest(1).await;
     assert_eq!((app.doing.as_str(), app.rejected.as_ref()), ("serving", Some(rejected)));
+    assert_eq!((app.described.as_str(), app.hosts), ("blog, a script", vec![host("blog.example")]));
     assert!(world.backend.alive().contains(&WorkerId(1)) && world.backend.alive().contains(&WorkerId(2)));
     assert!(!world.terminated().iter().any(|worker| *worker <= 2), "{:?}", world.terminated());
     let ledger = Ledger::open(Some(world.state.path().join(LEDGER)));
