@@ -5,6 +5,10 @@ crate::on_both! {
 }
 
 mod cases {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
     use crate::app::SERVICE;
     use crate::http;
     use crate::machine::Machine;
@@ -92,7 +96,8 @@ mod cases {
     /// One connection, and what systemd makes of it until the socket that it came in by is closed.
     fn loop_ends(m: &Machine, what: &str, kind: &str, port: u16) {
         let (before, spent) = (lines(m), spent(m));
-        m.within(async || drop(http::http(port, "localhost", "/").await));
+        // Unanswered for as long as the loop goes on.
+        m.within(async || drop(timeout(PATIENCE, http::http(port, "localhost", "/")).await));
         let socket = format!("rip-server-{kind}@labs-api.socket");
         m.until("the socket is closed", || m.show(&socket, "Result") == "trigger-limit-hit");
         m.same(
@@ -142,6 +147,7 @@ mod cases {
         (spent(m) - before) * 10
     }
 
+    const PATIENCE: Duration = Duration::from_secs(10);
     const DEATHS: usize = 8;
     const MOST_LINES: usize = 600;
     const MOST_TIME: u64 = 10_000;

@@ -18,7 +18,7 @@ pub(in crate::ctl) fn status(status: &Status) -> String {
         page += &certificates(&status.certificates);
     }
     for setting in &status.needs_restart {
-        page += &format!("\n{}\n", bad(&format!("needs a restart: {}", plain(setting))));
+        page += &format!("\n{}\n", bad(format_args!("needs a restart: {}", plain(setting))));
     }
     for app in &status.apps {
         if let Some(rejection) = &app.rejected {
