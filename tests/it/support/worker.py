@@ -578,7 +578,9 @@ def busy(conn, request):
 
 
 def upgrade(conn, request):
-    """Changes to a protocol in which everything comes back, and `bye` ends it."""
+    """Changes to a protocol in which everything comes back, and `bye` ends it; with NAME: once it may go on from there."""
+    if "name" in request.query:
+        wait(request.query["name"])
     conn.leave()
     name = dict(request.headers).get("upgrade", "echo")
     conn.send(f"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: {name}\r\n\r\n".encode())
