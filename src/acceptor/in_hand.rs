@@ -26,7 +26,7 @@ pub(super) struct Claimed {
 
 impl Claimed {
     /// The worker alone, when the connection is of no more use.
-    pub(super) fn close(self: Box<Self>) -> Lease {
+    pub(super) fn close(self) -> Lease {
         self.lease
     }
 }

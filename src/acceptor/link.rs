@@ -99,7 +99,14 @@ impl Link {
         }
         let link = Self::over(stream, parked.alarm, parked.answers, shard);
         if parked.answers >= PROVED_AFTER {
-            shard.stop.spawn_local("proof of a connection", link.prove(Arc::clone(lease.member())));
+            let (member, stop) = (Arc::clone(lease.member()), shard.stop.clone());
+            shard.stop.spawn_local("proof of a connection", async move {
+                tokio::select! {
+                    () = link.prove(member) => {}
+                    // Nobody waits for it.
+                    () = stop.requested() => {}
+                }
+            });
             return None;
         }
         Some(link)
@@ -110,7 +117,7 @@ impl Link {
     /// an end, while requests come one right after the other.
     async fn prove(mut self, member: Arc<Member>) {
         self.end_request();
-        if let Ok(true) = timer::timeout(PROOF, self.hear_out()).await {
+        if let Ok(Ok(1..)) = timer::timeout(PROOF, self.fill()).await {
             distrust(&member);
         }
     }

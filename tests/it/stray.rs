@@ -170,7 +170,7 @@ async fn an_answer_taken_for_the_next_one_shifts_those_behind_it_for_a_while_and
             for round in 0..60 {
                 let id = format!("{number}-{round}");
                 let stray = if id == "0-3" { "&as=answer&ms=next" } else { "" };
-                let reply = conn.get(&format!("/stray?id={id}{stray}")).await;
+                let reply = conn.get(&format!("/stray?work=3&id={id}{stray}")).await;
                 if reply.field("x-id") != id {
                     wrong.push(round);
                 }

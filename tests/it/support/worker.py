@@ -497,10 +497,12 @@ def cut(conn, request):
 
 
 def stray(conn, request):
-    """An answer that says the id of its request, in `X-Id` and in its body if it has one (`code`, `framing`); then, if
-    `as` says so, bytes that belong to no answer: an `answer` of its own that says another id, or `noise`. They come
-    after `ms`, or once the next request lies there (`ms=next`); `in` one piece or in `bytes`; then at.NAME."""
+    """After `work` ms an answer that says the id of its request, in `X-Id` and in its body if it has one (`code`,
+    `framing`); then, if `as` says so, bytes that belong to no answer: an `answer` of its own that says another id, or
+    `noise`. They come after `ms`, or once the next request lies there (`ms=next`); `in` one piece or in `bytes`; then
+    at.NAME."""
     request.body()
+    time.sleep(request.number("work", 0) / 1000)
     id, code, kind = request.query["id"], request.number("code", 200), request.query.get("as")
     body = b"" if code in (204, 304) else b"id " + id.encode()
     counted = request.method != "HEAD" and code not in (204, 205, 304)
