@@ -10,6 +10,7 @@ mod answers;
 mod apps;
 mod backend;
 mod bodies;
+mod cert_reasons;
 mod certs;
 mod cli;
 mod control;
