@@ -9,13 +9,14 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
-use crate::api::{AppStatus, LogLine, Rejection, Scaled, WorkerStatus};
+use crate::api::{AppStatus, Rejection, Scaled, WorkerStatus};
 use crate::backend::{self, StartError, Started, Survivor};
 use crate::directory::App;
 use crate::name::{GenerationId, WorkerId};
 use crate::pool::{Condemned, Mode, PoolWriter, Standing};
 use crate::spec::{AppSpec, WorkerCount};
 
+use super::chorus::Chorus;
 use super::crew::Record;
 use super::error::ResolveError;
 use super::plan::{Desired, Step, Target, plan};
@@ -70,6 +71,8 @@ pub(super) struct AppTask {
     pub(super) crew: BTreeMap<WorkerId, Record>,
     pub(super) current: Option<Generation>,
     pub(super) rollout: Option<Rollout>,
+    /// What the workers of the rollout write.
+    pub(super) chorus: Chorus,
     /// The last generation that was given a number.
     pub(super) latest: GenerationId,
     pub(super) rejected: Option<Rejection>,
@@ -132,6 +135,7 @@ pub(super) fn start(
         crew: BTreeMap::new(),
         current: None,
         rollout: None,
+        chorus: Chorus::default(),
         latest: GenerationId::default(),
         rejected: None,
         stopping: false,
@@ -241,14 +245,6 @@ impl AppTask {
         }
     }
 
-    /// For the message of a rejection; they are in the log already.
-    fn said_last(&mut self, worker: WorkerId, lines: &[String]) {
-        let Some(record) = self.crew.get(&worker) else { return };
-        if let Some(rollout) = self.rollout.as_mut().filter(|rollout| rollout.id == record.generation) {
-            lines.iter().for_each(|line| rollout.note_output(line));
-        }
-    }
-
     fn said_ready(&mut self, worker: WorkerId) {
         let Some(record) = self.crew.get_mut(&worker) else { return };
         record.said_ready = true;
@@ -256,19 +252,6 @@ impl AppTask {
         if record.address.is_some() {
             self.feed(worker, Event::Ready, "said so");
         }
-    }
-
-    fn wrote(&mut self, worker: WorkerId, line: String) {
-        let Some(record) = self.crew.get(&worker) else { return };
-        let (app, generation) = (&self.app.name, record.generation);
-        tracing::info!(target: "app", %app, %worker, %generation, "{line}");
-        if let Some(rollout) = &mut self.rollout
-            && rollout.id == generation
-        {
-            rollout.note_output(&line);
-        }
-        let t = self.around.unix_millis();
-        self.around.output.push(LogLine { t, app: app.clone(), worker, generation, line });
     }
 
     fn came(&mut self, outcome: Outcome) {

@@ -14,6 +14,7 @@ use crate::spec::{AppSpec, Reload};
 
 use super::app_task::{AppTask, Outcome};
 use super::budget::Verdict;
+use super::chorus::Chorus;
 use super::error::ResolveError;
 use super::rollout::{Generation, Listener, Rollout};
 use super::watch::{Change, Targets, Watch};
@@ -84,6 +85,8 @@ impl AppTask {
 
     /// The generation on trial serves from now on.
     pub(super) fn promote(&mut self, generation: GenerationId) {
+        self.end_of_trial(generation);
+        self.chorus = Chorus::default();
         let Some(mut rollout) = self.rollout.take_if(|rollout| rollout.id == generation) else { return };
         let Some(trial) = rollout.trial.take() else { return };
         self.app.rules.store(Arc::clone(&trial.spec.rules));
@@ -151,7 +154,7 @@ impl AppTask {
     /// The rollout ends as if it had never been; the old generation goes on. Without one the app takes no requests
     /// until it is deployed or changed.
     fn reject(&mut self, reason: String) {
-        let Some(rollout) = self.rollout.take() else { return };
+        let Some(rollout) = self.end_rollout() else { return };
         let (app, generation) = (self.app.name.clone(), rollout.id);
         let serving = self.current.as_ref().map(|current| current.id.0);
         tracing::error!(%app, %generation, serving, reason, "generation rejected");
@@ -170,8 +173,15 @@ impl AppTask {
         rollout.end(DeployEvent::Rejected { app, rejection });
     }
 
+    /// Takes the rollout out, with all that its workers wrote.
+    fn end_rollout(&mut self) -> Option<Rollout> {
+        let id = self.rollout.as_ref()?.id;
+        self.end_of_trial(id);
+        self.rollout.take()
+    }
+
     fn supersede(&mut self) {
-        let Some(rollout) = self.rollout.take() else { return };
+        let Some(rollout) = self.end_rollout() else { return };
         let (app, generation) = (self.app.name.clone(), rollout.id);
         tracing::info!(%app, %generation, "generation superseded before it served");
         self.app.metrics.deploy("superseded");
@@ -180,7 +190,7 @@ impl AppTask {
 
     /// Ends a rollout because the app ends; nobody is to blame.
     pub(super) fn give_up_rollout(&mut self, reason: &str) {
-        let Some(rollout) = self.rollout.take() else { return };
+        let Some(rollout) = self.end_rollout() else { return };
         let (app, generation) = (self.app.name.clone(), rollout.id);
         tracing::info!(%app, %generation, reason, "generation given up before it served");
         let rejection = Rejection { generation, reason: reason.into(), output: rollout.output() };
