@@ -2,7 +2,9 @@
 //!
 //! Never here: access records, which have a writer of their own because journald may block whoever writes to it.
 
-use std::io::{self, IsTerminal};
+mod app_line;
+
+use std::io::{self, IsTerminal, Write as _};
 
 use jiff::Zoned;
 use tracing::Subscriber;
@@ -11,11 +13,14 @@ use tracing::subscriber::SetGlobalDefaultError;
 use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::format::{Format, Full, Writer};
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt;
 
 use crate::name::InstanceName;
+
+use app_line::AppLines;
+pub use app_line::{Colours, safe};
 
 /// How records look on stderr.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,14 +96,17 @@ pub fn start(
         return Ok(Target::Plain);
     }
     let colours = if terminal && !no_color() { Colours::On } else { Colours::Off };
+    if terminal {
+        tracing::subscriber::set_global_default(on_a_terminal(filter, colours, io::stderr))?;
+        return Ok(Target::Terminal);
+    }
     tracing::subscriber::set_global_default(human(filter, colours, io::stderr))?;
-    Ok(if terminal { Target::Terminal } else { Target::Plain })
+    Ok(Target::Plain)
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Colours {
-    On,
-    Off,
+/// Writes to where records go, as it stands. That nobody reads it changes nothing.
+pub fn say(text: &str) {
+    drop(io::stderr().lock().write_all(text.as_bytes()));
 }
 
 /// <https://no-color.org>: present and not empty, whatever its value.
@@ -145,16 +153,32 @@ fn human<W>(filter: EnvFilter, colours: Colours, writer: W) -> impl Subscriber +
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    // The module is noise to an operator and the first question of whoever asked for more than info.
-    let modules = filter.max_level_hint().is_none_or(|level| level > LevelFilter::INFO);
     let lines = tracing_subscriber::fmt::layer()
-        .with_timer(LocalTime(HUMAN_TIME))
-        .with_target(modules)
+        .event_format(for_people(&filter))
         .with_ansi(colours == Colours::On)
         // A closed stderr would make the complaint about it panic.
         .log_internal_errors(false)
         .with_writer(writer);
     tracing_subscriber::registry().with(filter).with(lines)
+}
+
+/// As [`human`], with what apps write as their own lines.
+fn on_a_terminal<W>(filter: EnvFilter, colours: Colours, writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let lines = tracing_subscriber::fmt::layer()
+        .event_format(AppLines::beside(for_people(&filter), colours))
+        .with_ansi(colours == Colours::On)
+        .log_internal_errors(false)
+        .with_writer(writer);
+    tracing_subscriber::registry().with(filter).with(lines)
+}
+
+fn for_people(filter: &EnvFilter) -> Format<Full, LocalTime> {
+    // The module is noise to an operator and the first question of whoever asked for more than info.
+    let modules = filter.max_level_hint().is_none_or(|level| level > LevelFilter::INFO);
+    tracing_subscriber::fmt::format().with_timer(LocalTime(HUMAN_TIME)).with_target(modules)
 }
 
 fn json<W>(filter: EnvFilter, writer: W) -> impl Subscriber + Send + Sync
