@@ -18,6 +18,7 @@ mod duplex;
 mod h2c;
 mod headers;
 mod hosts;
+mod journal_rights;
 mod layers;
 mod load;
 mod logs;
