@@ -10,10 +10,8 @@ mod limits;
 mod resolve;
 mod workers;
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use rustix::process::DumpableBehavior;
@@ -38,7 +36,7 @@ use crate::name::AppName;
 use crate::pulse::Pulses;
 use crate::registry::Registry;
 use crate::sd::{self, Inherited};
-use crate::spec::ServerSpec;
+use crate::spec::{AppSpec, ServerSpec};
 use crate::stop::{Signals, Stop};
 
 use doors::{Doors, open_control};
@@ -70,13 +68,13 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     runtime.block_on(serve(Arc::new(config), inherited, target))
 }
 
-/// What each app is and how it would be run, a sentence each.
+/// What each app is and how it would be run.
 ///
 /// # Errors
 /// When one of them cannot be recognized.
-pub fn describe(config: &Config) -> anyhow::Result<Vec<String>> {
+pub fn describe(config: &Config) -> anyhow::Result<Vec<AppSpec>> {
     let resolver = Resolver::new(Arc::new(config.clone()));
-    let specs = config.apps.iter().map(|app| Ok(resolver.resolve(&app.path)?.described));
+    let specs = config.apps.iter().map(|app| Ok(resolver.resolve(&app.path)?));
     specs.collect()
 }
 
@@ -93,7 +91,9 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     let places = make_places(spec)?;
     let resolver = Resolver::new(Arc::clone(&config));
     let paths: Vec<PathBuf> = config.apps.iter().map(|app| app.path.clone()).collect();
-    let drain = check_apps(&resolver, &paths)?;
+    let specs = read_apps(&resolver, &paths)?;
+    // What requests in hand have when the server stops: as much as the most patient app gives them.
+    let drain = specs.iter().map(|spec| spec.rules.timeouts.drain).max().unwrap_or_default();
     let doors = Doors::open(spec, inherited.https, inherited.http)?;
 
     let (metrics, directory) = (Metrics::new(), Directory::new());
@@ -110,6 +110,12 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
         Workers::open(spec, &paths, &backend_stop, events_in),
     )?;
     let registry = Registry::open(&spec.state_dir.join("registry.json"))?;
+    let (urls, redirects) = doors.urls();
+    // The journal has each of these in records; and whoever started us may not be looking.
+    let people = !config.json && target != Target::Journal;
+    if people {
+        logging::say(&banner::text(spec, &urls, &redirects, &specs, cores()));
+    }
     let parts = manager::Parts {
         directory: directory.clone(),
         backend: workers.backend(),
@@ -122,7 +128,6 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
         stop: manager_stop.clone(),
     };
     let manager = Manager::start(parts, paths);
-    let (urls, redirects) = doors.urls();
     let (shutdown, pulses) = (Stop::new(), Pulses::new());
     Control::start(ControlParts {
         listeners: control_sockets,
@@ -166,7 +171,9 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     })?;
 
     let tried = tokio::select! {
-        unserved = manager.settled() => Ok(unserved),
+        unserved = manager.settle(|app, rejected| if people {
+            logging::say(&banner::settled(app, rejected, &specs, cores(), started.elapsed()));
+        }) => Ok(unserved),
         asked = asked_to_stop(&mut signals, &manager, &shutdown) => Err(asked),
         never = alive::ask_for_time() => match never {},
     };
@@ -176,10 +183,8 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
                 tracing::error!(app = app.app.as_ref().map(AppName::as_str), path = %app.path.display(), "not serving: {}", app.reason);
             }
             let apps = manager.apps().await;
-            // The journal has each of these already; and whoever started us may not be looking.
-            if !config.json && target != Target::Journal {
-                let text = banner::text(spec, &urls, &redirects, &apps);
-                let _ = io::stderr().lock().write_all(text.as_bytes());
+            if people {
+                logging::say(&banner::added(&apps, &specs));
             }
             say_ready(&urls, &apps);
             alive::tell(&urls, &manager, &pulses, &control_stop);
@@ -214,15 +219,10 @@ fn make_places(spec: &ServerSpec) -> anyhow::Result<Places> {
     Ok(places)
 }
 
-/// An app that cannot be recognized is told at once, while somebody is looking. Returns what requests in hand have
-/// when the server stops: as much as the most patient app gives them.
-fn check_apps(resolver: &Resolver, paths: &[PathBuf]) -> anyhow::Result<Duration> {
-    let mut drain = Duration::ZERO;
-    for path in paths {
-        let spec = resolver.resolve(path)?;
-        drain = drain.max(spec.rules.timeouts.drain);
-    }
-    Ok(drain)
+/// An app that cannot be recognized is told at once, while somebody is looking.
+fn read_apps(resolver: &Resolver, paths: &[PathBuf]) -> anyhow::Result<Vec<AppSpec>> {
+    let specs = paths.iter().map(|path| Ok(resolver.resolve(path)?));
+    specs.collect()
 }
 
 async fn keep_certificates(
@@ -248,7 +248,11 @@ async fn keep_certificates(
 /// The server is ready also when an app is not: it answers for it, and says so.
 fn say_ready(urls: &[String], apps: &[AppStatus]) {
     let text = alive::line(&urls.join(" "), apps, 0.0);
-    tracing::info!("ready: {text}");
+    if apps.iter().all(|app| app.workers.ready > 0) {
+        tracing::info!("ready: {text}");
+    } else {
+        tracing::warn!("started, but not every app has a worker: {text}");
+    }
     sd::notify::ready(&text);
 }
 

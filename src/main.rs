@@ -27,6 +27,10 @@ fn main() -> ExitCode {
         Ok(Invocation::Inner(Inner::Exec, words)) => shim::run_shim(words),
         Ok(Invocation::Inner(Inner::Guard, words)) => guard::run_guard(words),
         Ok(Invocation::Inner(Inner::Static, words)) => static_worker::run_words(words),
+        Ok(Invocation::Client { words, note }) => {
+            note.iter().for_each(|note| complain(note));
+            ExitCode::from(ctl::run_words(words))
+        }
         Ok(Invocation::Config(config)) => obey(*config),
     }
 }
@@ -59,30 +63,28 @@ fn run(config: Config) -> ExitCode {
     }
 }
 
+/// Settings may be right and the directory still no app: then they are shown all the same.
 fn check(config: &Config) -> ExitCode {
-    let apps: Result<Vec<_>, _> = config.apps.iter().map(app_settings).collect();
-    match apps {
-        Err(error) => refused(&error),
-        Ok(apps) if config.json => print(&format!("{:#}\n", report_json(config, &apps))),
-        Ok(apps) => {
-            print(&report_text(config, &apps));
-            recognize(config)
-        }
+    let apps: Vec<_> = match config.apps.iter().map(app_settings).collect() {
+        Err(error) => return refused(&error),
+        Ok(apps) => apps,
+    };
+    let described = boot::describe(config);
+    let runs = described.as_deref().unwrap_or_default();
+    if config.json {
+        return print(&format!("{:#}\n", report_json(config, &apps, runs)));
     }
-}
-
-/// Settings may be right and the directory still no app.
-fn recognize(config: &Config) -> ExitCode {
-    match boot::describe(config) {
-        Ok(described) => print(&described.iter().map(|line| format!("\n{line}\n")).collect::<String>()),
+    let printed = print(&report_text(config, &apps, runs));
+    match described {
+        Ok(_) => printed,
         Err(error) => failed(&in_full(&error)),
     }
 }
 
 /// What `rip-serverctl` does, for this server's control socket.
 fn steer(config: &Config, verb: &[&str]) -> ExitCode {
-    let mut words: Vec<String> = verb.iter().map(|word| (*word).to_owned()).collect();
-    words.push(format!("--socket={}", config.server.control_socket.display()));
+    let mut words: Vec<OsString> = verb.iter().map(Into::into).collect();
+    words.push(format!("--socket={}", config.server.control_socket.display()).into());
     if config.json {
         words.push("--json".into());
     }
