@@ -179,7 +179,8 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     };
     let asked = match tried {
         Ok(unserved) => {
-            for app in &unserved {
+            // On a terminal the line of each has said it.
+            for app in unserved.iter().filter(|app| target != Target::Terminal || app.app.is_none()) {
                 tracing::error!(app = app.app.as_ref().map(AppName::as_str), path = %app.path.display(), "not serving: {}", app.reason);
             }
             let apps = manager.apps().await;

@@ -203,7 +203,11 @@ impl Certificate {
 fn read_chain(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
     let chain: Vec<_> =
         CertificateDer::pem_slice_iter(text).collect::<Result<_, _>>().map_err(CertificateError::ChainPem)?;
-    if chain.is_empty() { Err(CertificateError::NoCertificate(Instead::of(text))) } else { Ok(chain) }
+    if chain.is_empty() {
+        Err(CertificateError::NoCertificate(Instead::of_sought(text, Instead::Certificate)))
+    } else {
+        Ok(chain)
+    }
 }
 
 fn read_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, CertificateError> {
@@ -212,7 +216,7 @@ fn read_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, CertificateError> {
         return Err(CertificateError::EncryptedKey);
     }
     PrivateKeyDer::from_pem_slice(text).map_err(|error| match error {
-        pem::Error::NoItemsFound => CertificateError::NoKey(Instead::of(text)),
+        pem::Error::NoItemsFound => CertificateError::NoKey(Instead::of_sought(text, Instead::Key)),
         other => CertificateError::KeyPem(other),
     })
 }

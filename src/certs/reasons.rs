@@ -37,6 +37,10 @@ pub enum Instead {
     Dsa,
     /// A certificate with trust settings of OpenSSL.
     Trusted,
+    /// PEM of another kind: a revocation list, parameters.
+    OtherPem,
+    /// What was looked for, with lines that are not as PEM has them.
+    Broken,
     /// Anything else.
     Unknown,
 }
@@ -61,7 +65,17 @@ impl Instead {
             (&["PKCS12"], Self::Pkcs12),
         ];
         let found = labels.into_iter().find(|(names, _)| names.iter().any(|name| has(name)));
-        found.map_or_else(|| Self::of_der(file), |(_, instead)| instead)
+        let other = || match memchr::memmem::find(file, b"-----BEGIN ") {
+            Some(_) => Self::OtherPem,
+            None => Self::of_der(file),
+        };
+        found.map_or_else(other, |(_, instead)| instead)
+    }
+
+    /// What is there where this was looked for: finding just that means that it could not be read.
+    pub(super) fn of_sought(file: &[u8], sought: Self) -> Self {
+        let found = Self::of(file);
+        if found == sought { Self::Broken } else { found }
     }
 
     fn of_der(file: &[u8]) -> Self {
@@ -105,6 +119,8 @@ impl fmt::Display for Instead {
             Self::OpenSsh => "it is a key of OpenSSH, which is not for TLS",
             Self::Dsa => "it is a DSA key, which TLS has no use for: RSA, ECDSA or Ed25519 is needed",
             Self::Trusted => "it is a certificate of OpenSSL's own kind: `openssl x509 -in FILE -out FILE.pem` makes it a plain one",
+            Self::OtherPem => "it is PEM of another kind: the first line of each part says which",
+            Self::Broken => "its lines are indented or run together: each begins in the first column",
             Self::Unknown => "it is neither PEM nor DER",
         })
     }

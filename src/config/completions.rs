@@ -54,12 +54,16 @@ fn hooked(shell: Shell, name: &str, script: String) -> String {
         Shell::Fish => format!(
             "{script}function _{hook}\n    set -l words (commandline -opc) (commandline -ct)\n    \
              $words[1] complete {name} -- $words[2..-1] 2>/dev/null\nend\n\
-             complete -c {name} -a '(_{hook})'\n\
-             complete -c {name} -l instance -x -a '(_{hook})'\n"
+             complete -c {name} -n '__fish_seen_subcommand_from {}' -f -a '(_{hook})'\n\
+             complete -c {name} -l instance -x -a '(_{hook})'\n",
+            ASKED.join(" ")
         ),
         _ => script,
     }
 }
+
+/// Verbs behind which a host or an app of the server may stand.
+const ASKED: [&str; 7] = ["remove", "pause", "resume", "maintenance", "deploy", "logs", "scale"];
 
 /// The program with its flags and commands; words without dashes can stand in any order, so that `clap` only knows
 /// them as values of the first argument.

@@ -57,7 +57,7 @@ pub(crate) fn word(text: &str, exists: impl Fn(&str) -> bool) -> Option<String> 
         return named(&name).map(|flag| flag.say(Some(value)));
     }
     if let Some(words) = endpoint(text.trim_start_matches("tcp://").trim_start_matches("http://")) {
-        return Some(format!("say `{words}`"));
+        return Some(if words.is_empty() { EVERYWHERE.into() } else { format!("say `{words}`") });
     }
     let (module, callable) = text.split_once(':')?;
     let is_name =
@@ -115,9 +115,11 @@ impl Flag {
                 seconds.map_or("N".into(), |seconds| format!("{}", (seconds * 1000.0) as u64))
             }
             (Takes::Seconds, None) => "N".into(),
-            (Takes::Endpoint, value) => {
-                value.and_then(endpoint).unwrap_or_else(|| "--bind=ADDRESS https:PORT".into())
-            }
+            (Takes::Endpoint, value) => match value.and_then(endpoint) {
+                Some(words) if words.is_empty() => return EVERYWHERE.into(),
+                Some(words) => words,
+                None => "--bind=ADDRESS https:PORT".into(),
+            },
             (Takes::Text(_), Some(text)) if !text.contains('`') && !text.chars().any(char::is_control) => {
                 text.into()
             }
@@ -136,7 +138,7 @@ fn workers(text: &str) -> String {
     }
 }
 
-/// The words that listen there; `None`: it is no place to listen.
+/// The words that listen there, none for every address; `None`: it is no place to listen.
 fn endpoint(text: &str) -> Option<String> {
     let text = text.trim_end_matches('/');
     let (address, port) = match text.rsplit_once(':') {
@@ -154,9 +156,10 @@ fn endpoint(text: &str) -> Option<String> {
     let words =
         [address.map(|address| format!("--bind={address}")), port.map(|port| format!("https:{port}"))];
     let words = words.into_iter().flatten().collect::<Vec<_>>().join(" ");
-    // On every address is the default.
-    Some(if words.is_empty() { "https".into() } else { words })
+    Some(words)
 }
+
+const EVERYWHERE: &str = "leave it out: every address is the default";
 
 const FLAGS: &[Flag] = &[
     Flag {
@@ -387,6 +390,7 @@ mod tests {
             ("--bind", Some("[::1]:8000"), None, "say `--bind=::1 https:8000`"),
             ("-b", None, Some("unix:/run/x.sock"), "say `--bind=ADDRESS https:PORT`"),
             ("--listen", Some(":8080"), None, "say `https:8080`"),
+            ("--host", None, Some("0.0.0.0"), EVERYWHERE),
             ("--timeout", None, Some("2.5"), "say `--read-timeout-ms=2500`"),
             ("--timeout", None, Some("-1"), "say `--read-timeout-ms=N`"),
             ("--certfile", Some("/c.pem"), None, "say `--cert=/c.pem`"),

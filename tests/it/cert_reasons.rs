@@ -39,6 +39,9 @@ async fn each_pair_that_cannot_be_used_is_refused_with_its_reason_and_what_to_do
         ("good.key", "good.pem", "good.key", "are the two files swapped?"),
         ("good.pem", "good.pem", "good.pem", "are the two files swapped?"),
         ("good.pem", "public.pem", "public.pem", "it is a public key"),
+        ("indented.pem", "good.key", "indented.pem", "its lines are indented"),
+        ("good.pem", "indented.key", "indented.key", "its lines are indented"),
+        ("good.pem", "parameters", "parameters", "it is PEM of another kind"),
         ("empty", "good.key", "empty", "the file is empty"),
         ("good.pem", "empty", "empty", "the file is empty"),
         ("good.pem", "other.key", "other.key", "nor to another in it"),
@@ -153,6 +156,10 @@ fn make_all(folder: &Path) {
     let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
     fs::write(folder.join("ca-first.pem"), read("good.pem") + &read("leaf.pem")).unwrap();
     fs::write(folder.join("empty"), "").unwrap();
+    for (from, to) in [("good.pem", "indented.pem"), ("good.key", "indented.key")] {
+        fs::write(folder.join(to), format!("  {}", read(from).replace('\n', "\n  "))).unwrap();
+    }
+    openssl("ecparam -name prime256v1 -out parameters");
 }
 
 /// A certificate of version 1 for `good.key`: newer OpenSSL makes one only where it is asked to.
