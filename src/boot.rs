@@ -15,7 +15,6 @@ mod workers;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use rustix::process::DumpableBehavior;
@@ -30,7 +29,6 @@ use crate::apps::runtimes;
 use crate::birth;
 use crate::certs::{CertResolver, Keeper, KeeperParts, server_config};
 use crate::clock::WallClock;
-use crate::config::app::AppSettings;
 use crate::config::merge::Config;
 use crate::control::{self, Control, ControlParts, Facts};
 use crate::directory::Directory;
@@ -43,7 +41,7 @@ use crate::orphans;
 use crate::pulse::Pulses;
 use crate::registry::Registry;
 use crate::sd::{self, Inherited};
-use crate::spec::ServerSpec;
+use crate::spec::{AppSpec, ServerSpec};
 use crate::stop::{Signals, Stop};
 
 use doors::{Doors, open_control};
@@ -80,15 +78,16 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     served
 }
 
-/// What each app is and how it would be run, a sentence each, with the variables that its kind gets by default.
+/// What each app is and how it would be run.
 ///
 /// # Errors
 /// When one of them cannot be recognized.
-pub fn describe(config: &Config) -> anyhow::Result<Vec<String>> {
+pub fn describe(config: &Config) -> anyhow::Result<Vec<AppSpec>> {
     let scripts = Scripts::of_the_server(&config.server);
     let settings = Settings::of_start(Arc::new(config.clone()))?;
     let resolver = Resolver::new(Arc::new(settings), &scripts, false);
-    config.apps.iter().map(|app| Ok(resolver.describe(&app.path)?)).collect()
+    let specs = config.apps.iter().map(|app| Ok(resolver.resolve(&app.path)?));
+    specs.collect()
 }
 
 /// Why there is nothing at the path of one of the apps, with what to write; `None` when there is, or nothing can be said.
@@ -107,20 +106,6 @@ pub fn unreadable(config: &Config, etc: &Path) -> Vec<String> {
 /// What the workers of a server with these settings would be, in a sentence.
 pub fn describe_backend(config: &Config) -> String {
     workers::expected(&config.server)
-}
-
-/// Puts what an app's kind makes of settings that nobody has said into its report; leaves it as it is where the app
-/// cannot be recognized, which [`describe`] tells.
-pub fn report_nature(config: &Config, apps: &mut [AppSettings]) {
-    let Ok(settings) = Settings::of_start(Arc::new(config.clone())) else { return };
-    let resolver = Resolver::new(Arc::new(settings), &Scripts::of_the_server(&config.server), false);
-    for app in apps {
-        if let Ok(spec) = resolver.resolve(&app.path)
-            && spec.recycle != app.recycle
-        {
-            app.report_recycle(spec.recycle);
-        }
-    }
 }
 
 /// The folders of an instance.
@@ -143,7 +128,9 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     // Before anything is made on the disk: what is no app leaves nothing behind.
     let resolver = Resolver::new(Arc::clone(&settings), &scripts, way.is_of_the_system());
     let paths: Vec<PathBuf> = config.apps.iter().map(|app| app.path.clone()).collect();
-    let drain = check_apps(&resolver, &paths)?;
+    let specs = read_apps(&resolver, &paths)?;
+    // What requests in hand have when the server stops: as much as the most patient app gives them.
+    let drain = specs.iter().map(|spec| spec.rules.timeouts.drain).max().unwrap_or_default();
     let control_sockets = open_control(spec, inherited.control)?;
     let places = make_places(spec, &scripts)?;
     if !inherited.https.is_empty() || !inherited.http.is_empty() {
@@ -167,6 +154,12 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
         Workers::open(way, spec, &paths, settings.sandbox(), &backend_stop, events_in),
     )?;
     let registry = Registry::open(&spec.state_dir.join("registry.json"))?;
+    let (urls, redirects) = doors.urls();
+    // The journal has each of these in records; and whoever started us may not be looking.
+    let people = !config.json && target != Target::Journal;
+    if people {
+        logging::say(&banner::text(spec, &urls, &redirects, &specs, cores(), &backend));
+    }
     let parts = manager::Parts {
         directory: directory.clone(),
         backend: workers.backend(),
@@ -179,7 +172,6 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
         stop: manager_stop.clone(),
     };
     let manager = Manager::start(parts, paths);
-    let (urls, redirects) = doors.urls();
     let (shutdown, pulses) = (Stop::new(), Pulses::new());
     Control::start(ControlParts {
         listeners: control_sockets,
@@ -225,20 +217,21 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     })?;
 
     let tried = tokio::select! {
-        unserved = manager.settled() => Ok(unserved),
+        unserved = manager.settle(|app, rejected| if people {
+            logging::say(&banner::settled(app, rejected, &specs, cores(), started.elapsed()));
+        }) => Ok(unserved),
         asked = asked_to_stop(&mut signals, &*settings, &manager, &shutdown) => Err(asked),
         never = alive::ask_for_time() => match never {},
     };
     let asked = match tried {
         Ok(unserved) => {
-            for app in &unserved {
+            // On a terminal the line of each has said it.
+            for app in unserved.iter().filter(|app| target != Target::Terminal || app.app.is_none()) {
                 tracing::error!(app = app.app.as_ref().map(AppName::as_str), path = %app.path.display(), "not serving: {}", app.reason);
             }
             let apps = manager.apps().await;
-            // The journal has each of these already; and whoever started us may not be looking.
-            if !config.json && target != Target::Journal {
-                let text = banner::text(spec, &urls, &redirects, &apps, &backend);
-                logging::say(&text);
+            if people {
+                logging::say(&banner::added(&apps, &specs));
             }
             say_ready(&urls, &apps, &backend);
             alive::tell(&urls, &manager, &pulses, &control_stop);
@@ -283,15 +276,10 @@ fn make_places(spec: &ServerSpec, scripts: &Scripts) -> anyhow::Result<Places> {
     Ok(places)
 }
 
-/// An app that cannot be recognized is told at once, while somebody is looking. Returns what requests in hand have
-/// when the server stops: as much as the most patient app gives them.
-fn check_apps(resolver: &Resolver, paths: &[PathBuf]) -> anyhow::Result<Duration> {
-    let mut drain = Duration::ZERO;
-    for path in paths {
-        let spec = resolver.resolve(path)?;
-        drain = drain.max(spec.rules.timeouts.drain);
-    }
-    Ok(drain)
+/// An app that cannot be recognized is told at once, while somebody is looking.
+fn read_apps(resolver: &Resolver, paths: &[PathBuf]) -> anyhow::Result<Vec<AppSpec>> {
+    let specs = paths.iter().map(|path| Ok(resolver.resolve(path)?));
+    specs.collect()
 }
 
 async fn keep_certificates(
@@ -317,7 +305,11 @@ async fn keep_certificates(
 /// The server is ready also when an app is not: it answers for it, and says so.
 fn say_ready(urls: &[String], apps: &[AppStatus], backend: &BackendStatus) {
     let text = alive::line(&urls.join(" "), apps, 0.0);
-    tracing::info!("ready: {text}; workers are {backend}");
+    if apps.iter().all(|app| app.workers.ready > 0) {
+        tracing::info!("ready: {text}; workers are {backend}");
+    } else {
+        tracing::warn!("started, but not every app has a worker: {text}; workers are {backend}");
+    }
     sd::notify::ready(&text);
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Never here: access records, which have a thread of their own; a wait for whoever takes the records (`outlet`).
 
+mod app_line;
 mod journal;
 mod outlet;
 
@@ -14,12 +15,14 @@ use tracing::level_filters::LevelFilter;
 use tracing::subscriber::SetGlobalDefaultError;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::format::{Format, Full, Writer};
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt;
 
 use crate::name::InstanceName;
 
+use app_line::AppLines;
+pub use app_line::{Colours, safe};
 pub use outlet::{FlushAtEnd, flush, last_words, records_dropped, say, this_thread_may_wait};
 
 /// How records look on stderr.
@@ -102,14 +105,12 @@ pub fn start(
         return Ok(Target::Plain);
     }
     let colours = if terminal && !no_color() { Colours::On } else { Colours::Off };
+    if terminal {
+        tracing::subscriber::set_global_default(on_a_terminal(filter, colours, outlet::stderr))?;
+        return Ok(Target::Terminal);
+    }
     tracing::subscriber::set_global_default(human(filter, colours, outlet::stderr))?;
-    Ok(if terminal { Target::Terminal } else { Target::Plain })
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Colours {
-    On,
-    Off,
+    Ok(Target::Plain)
 }
 
 /// <https://no-color.org>: present and not empty, whatever its value.
@@ -156,16 +157,32 @@ fn human<W>(filter: EnvFilter, colours: Colours, writer: W) -> impl Subscriber +
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    // The module is noise to an operator and the first question of whoever asked for more than info.
-    let modules = filter.max_level_hint().is_none_or(|level| level > LevelFilter::INFO);
     let lines = tracing_subscriber::fmt::layer()
-        .with_timer(LocalTime(HUMAN_TIME))
-        .with_target(modules)
+        .event_format(for_people(&filter))
         .with_ansi(colours == Colours::On)
         // A closed stderr would make the complaint about it panic.
         .log_internal_errors(false)
         .with_writer(writer);
     tracing_subscriber::registry().with(filter).with(lines)
+}
+
+/// As [`human`], with what apps write as their own lines.
+fn on_a_terminal<W>(filter: EnvFilter, colours: Colours, writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let lines = tracing_subscriber::fmt::layer()
+        .event_format(AppLines::beside(for_people(&filter), colours))
+        .with_ansi(colours == Colours::On)
+        .log_internal_errors(false)
+        .with_writer(writer);
+    tracing_subscriber::registry().with(filter).with(lines)
+}
+
+fn for_people(filter: &EnvFilter) -> Format<Full, LocalTime> {
+    // The module is noise to an operator and the first question of whoever asked for more than info.
+    let modules = filter.max_level_hint().is_none_or(|level| level > LevelFilter::INFO);
+    tracing_subscriber::fmt::format().with_timer(LocalTime(HUMAN_TIME)).with_target(modules)
 }
 
 fn json<W>(filter: EnvFilter, writer: W) -> impl Subscriber + Send + Sync

@@ -27,6 +27,10 @@ fn main() -> ExitCode {
         Ok(Invocation::Inner(Inner::Exec, words)) => shim::run_shim(words),
         Ok(Invocation::Inner(Inner::Guard, words)) => guard::run_guard(words),
         Ok(Invocation::Inner(Inner::Static, words)) => static_worker::run_words(words),
+        Ok(Invocation::Client { words, note }) => {
+            note.iter().for_each(|note| complain(note));
+            ExitCode::from(ctl::run_words(words))
+        }
         Ok(Invocation::Config(config)) => obey(*config, &machine),
     }
 }
@@ -63,51 +67,40 @@ fn run(config: Config, machine: &Machine) -> ExitCode {
     }
 }
 
+/// Settings may be right and the directory still no app: then they are shown all the same.
 fn check(config: &Config, machine: &Machine) -> ExitCode {
-    let seen = said_of(config);
+    if let Some(why) = boot::missing(config, false) {
+        complain(&why);
+        return ExitCode::from(2);
+    }
+    let mut apps: Vec<_> = match config.apps.iter().map(app_settings).collect() {
+        Err(error) => return refused(&error),
+        Ok(apps) => apps,
+    };
+    let described = boot::describe(config);
+    let runs = described.as_deref().unwrap_or_default();
+    for (app, run) in apps.iter_mut().zip(runs).filter(|(app, run)| app.recycle != run.recycle) {
+        app.report_recycle(run.recycle);
+    }
+    let backend = boot::describe_backend(config);
     let unreadable = boot::unreadable(config, &machine.etc);
+    let seen = if config.json {
+        let mut report = report_json(config, &apps, runs);
+        report["workers"] = backend.into();
+        print(&format!("{report:#}\n"))
+    } else {
+        let printed = print(&format!("{}\n{backend}\n", report_text(config, &apps, runs)));
+        described.as_ref().map_or_else(|error| failed(&in_full(error)), |_| printed)
+    };
     unreadable.iter().for_each(|why| complain(why));
     // As for a file that the one who asks cannot read.
     if unreadable.is_empty() { seen } else { ExitCode::from(2) }
 }
 
-fn said_of(config: &Config) -> ExitCode {
-    if let Some(why) = boot::missing(config, false) {
-        complain(&why);
-        return ExitCode::from(2);
-    }
-    let apps: Result<Vec<_>, _> = config.apps.iter().map(app_settings).collect();
-    let apps = apps.map(|mut apps| {
-        boot::report_nature(config, &mut apps);
-        apps
-    });
-    match apps {
-        Err(error) => refused(&error),
-        Ok(apps) if config.json => {
-            let mut report = report_json(config, &apps);
-            report["workers"] = boot::describe_backend(config).into();
-            print(&format!("{report:#}\n"))
-        }
-        Ok(apps) => {
-            print(&report_text(config, &apps));
-            print(&format!("\n{}\n", boot::describe_backend(config)));
-            recognize(config)
-        }
-    }
-}
-
-/// Settings may be right and the directory still no app.
-fn recognize(config: &Config) -> ExitCode {
-    match boot::describe(config) {
-        Ok(described) => print(&described.iter().map(|line| format!("\n{line}\n")).collect::<String>()),
-        Err(error) => failed(&in_full(&error)),
-    }
-}
-
 /// What `rip-serverctl` does, for this server's control socket.
 fn steer(config: &Config, verb: &[&str]) -> ExitCode {
-    let mut words: Vec<String> = verb.iter().map(|word| (*word).to_owned()).collect();
-    words.push(format!("--socket={}", config.server.control_socket.display()));
+    let mut words: Vec<OsString> = verb.iter().map(Into::into).collect();
+    words.push(format!("--socket={}", config.server.control_socket.display()).into());
     if config.json {
         words.push("--json".into());
     }

@@ -32,6 +32,7 @@ use super::reply_body::{Reply, ReplyBody};
 use super::request_body::{Collecting, RequestBody, check_length, collect, discard};
 use super::route::{self, Host};
 use super::shard::{Connection, Role};
+use super::told;
 use super::tunnel::Upgrade;
 use super::worker_head::{Origin, RequestHead};
 
@@ -281,6 +282,7 @@ fn origin_of<'a>(conn: &Connection, asked: &'a Asked<'_>, host: &'a Host<'_>) ->
 
 fn fail(error: &ServeError, accept: Option<&HeaderValue>, id: RequestId, recording: &mut Recording) -> Reply {
     recording.refused(error.reason());
+    told::to_operator(error, recording.app());
     if error.blame() == Blame::Us && error.status() == StatusCode::SERVICE_UNAVAILABLE
         || error.blame() == Blame::Worker
     {

@@ -54,6 +54,7 @@ mod solitude;
 mod spool;
 mod stock;
 mod tls;
+mod told;
 mod trailers;
 mod tunnel;
 mod turn;

@@ -55,21 +55,6 @@ impl Resolve for Resolver {
 }
 
 impl Resolver {
-    /// What the app at `path` is, in a sentence, and a line for each variable that its kind gets by default.
-    ///
-    /// # Errors
-    /// As [`Resolve::resolve`].
-    pub(super) fn describe(&self, path: &Path) -> Result<String, ResolveError> {
-        let (settings, found) = self.look(&self.settings.config(), path)?;
-        let variables = usual_variables(&settings, &found).into_iter().map(|(name, value)| {
-            let origin =
-                if std::env::var(name).is_ok() { format!("environment {name}") } else { "default".into() };
-            format!("\n  env.{name}  {value}  {origin}")
-        });
-        let variables: String = variables.collect();
-        Ok(found.why + &variables)
-    }
-
     fn look(&self, config: &Config, path: &Path) -> Result<(AppSettings, Found), ResolveError> {
         let request = AppRequest::for_path(path, config);
         let settings = app_settings(&request).map_err(|error| ResolveError::new(error.to_string()))?;

@@ -148,7 +148,7 @@ impl AppRequest {
 
 impl AppSettings {
     /// Shows these limits in place of the defaults that do not hold for what the app is.
-    pub(crate) fn report_recycle(&mut self, recycle: Recycle) {
+    pub fn report_recycle(&mut self, recycle: Recycle) {
         let limits = [
             (Id::RecycleRequests, Value::Limit(recycle.requests)),
             (Id::RecycleAge, Value::Age(recycle.age)),

@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::app::AppRequest;
+use super::client::Client;
 use super::command::{Command, Inner};
 use super::error::ConfigError;
 use super::file::{self, ServerFile};
@@ -27,6 +28,13 @@ pub enum Invocation {
     Print(String),
     /// To be one of the programs within the program, with these words.
     Inner(Inner, Vec<OsString>),
+    /// To do what `rip-serverctl` does for these words.
+    Client {
+        /// The words behind the program's name.
+        words: Vec<OsString>,
+        /// How a word was understood that could have meant something else.
+        note: Option<String>,
+    },
     /// Everything else.
     Config(Box<Config>),
 }
@@ -42,6 +50,8 @@ pub struct Config {
     pub apps: Vec<AppRequest>,
     /// Whether records and answers are to be JSON.
     pub json: bool,
+    /// Whether [`Command::Check`] is to show defaults, too.
+    pub all: bool,
     /// What is recorded beside requests, for [`crate::logging::start`].
     pub levels: String,
     /// The config file that was read.
@@ -65,8 +75,20 @@ pub fn read(words: &[OsString], machine: &Machine) -> Result<Invocation, ConfigE
     match tokens::parse(&instance::found_among(words)?, &exists)? {
         Parsed::Page(page) => Ok(Invocation::Print(pages::text(page))),
         Parsed::Inner(inner, words) => Ok(Invocation::Inner(inner, words)),
+        Parsed::Client(client) => client_words(*client, machine),
         Parsed::Words(tokens) => config(*tokens, machine).map(|config| Invocation::Config(Box::new(config))),
     }
+}
+
+/// Where an app or a folder was named, the socket goes with the words; else `rip-serverctl` looks for the server.
+fn client_words(client: Client, machine: &Machine) -> Result<Invocation, ConfigError> {
+    let Client { mut words, app, layer, note } = client;
+    if app.is_some() || layer != Layer::default() {
+        let command = Command::List;
+        let config = config(Tokens { command, app, layer, all: false, note: None }, machine)?;
+        words.push(format!("--socket={}", config.server.control_socket.display()).into());
+    }
+    Ok(Invocation::Client { words, note })
 }
 
 fn config(tokens: Tokens, machine: &Machine) -> Result<Config, ConfigError> {
@@ -98,7 +120,9 @@ fn config(tokens: Tokens, machine: &Machine) -> Result<Config, ConfigError> {
         server::check_files(&server)?;
     }
     warnings.extend(server::warnings(&stack, &server));
+    warnings.extend(tokens.note.clone());
     Ok(Config {
+        all: tokens.all,
         report: server::report(&stack, &server, &folders),
         json: stack.want(Id::Json),
         levels: stack.want(Id::Levels),

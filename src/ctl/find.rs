@@ -98,13 +98,15 @@ impl Places {
         }
     }
 
-    fn of_instance(&self, name: &InstanceName) -> BTreeSet<PathBuf> {
+    /// Where the socket of an instance may be.
+    pub(super) fn of_instance(&self, name: &InstanceName) -> BTreeSet<PathBuf> {
         let file = format!("{name}.sock");
         let state = self.states.iter().map(|states| states.join(name.as_str()).join(IN_STATE));
         self.folders.iter().map(|folder| folder.join(&file)).chain(state).chain(self.named.clone()).collect()
     }
 
-    fn all(&self) -> BTreeSet<PathBuf> {
+    /// Every socket that may be a server's; nothing is connected to.
+    pub(super) fn all(&self) -> BTreeSet<PathBuf> {
         let sockets = self.folders.iter().flat_map(|folder| entries(folder));
         let sockets = sockets.filter(|path| path.extension().is_some_and(|extension| extension == "sock"));
         let states = self.states.iter().flat_map(|states| entries(states)).map(|state| state.join(IN_STATE));
@@ -182,7 +184,8 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
     fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }
 
-fn name_of(socket: &Path) -> Option<String> {
+/// The instance whose socket it is.
+pub(super) fn name_of(socket: &Path) -> Option<String> {
     let name = if socket.ends_with(IN_STATE) { socket.parent()?.file_name() } else { socket.file_stem() };
     Some(name?.to_string_lossy().into_owned())
 }

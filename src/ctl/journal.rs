@@ -7,7 +7,7 @@ use std::process::Stdio;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
 use crate::api::{LogLine, Service};
 use crate::backend::systemd::unit;
@@ -19,6 +19,11 @@ use super::trouble::{Exit, Trouble};
 pub(super) struct Journal {
     process: Child,
     lines: Lines<BufReader<ChildStdout>>,
+    /// What it says beside the lines.
+    talk: Lines<BufReader<ChildStderr>>,
+    said: Vec<String>,
+    found: bool,
+    user: bool,
     instance: InstanceName,
 }
 
@@ -38,31 +43,84 @@ impl Journal {
     /// When journalctl cannot be started.
     pub(super) fn open(question: &Question<'_>) -> Result<Self, Trouble> {
         let mut journalctl = Command::new("journalctl");
-        journalctl.args(words(question)).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+        journalctl.args(words(question)).stdin(Stdio::null()).kill_on_drop(true);
+        journalctl.stdout(Stdio::piped()).stderr(Stdio::piped());
         let failed = |error: io::Error| {
             Trouble::new(Exit::Failed, "journal", format!("cannot run journalctl: {error}"))
                 .hint("the workers of this server write to the journal")
         };
         let mut process = journalctl.spawn().map_err(failed)?;
         let stdout = process.stdout.take().ok_or_else(|| failed(io::ErrorKind::BrokenPipe.into()))?;
-        Ok(Self { process, lines: BufReader::new(stdout).lines(), instance: question.instance.clone() })
+        let stderr = process.stderr.take().ok_or_else(|| failed(io::ErrorKind::BrokenPipe.into()))?;
+        Ok(Self {
+            process,
+            lines: BufReader::new(stdout).lines(),
+            talk: BufReader::new(stderr).lines(),
+            said: Vec::new(),
+            found: false,
+            user: question.service.user,
+            instance: question.instance.clone(),
+        })
     }
 
     /// The next line; `None` when there are no more. Cancel-safe.
     ///
     /// # Errors
-    /// When journalctl breaks off.
+    /// When journalctl breaks off, and when it shows nothing because the caller may not read the journal.
     pub(super) async fn next(&mut self) -> Result<Option<LogLine>, Trouble> {
-        let broken = |why: String| Trouble::new(Exit::Failed, "journal", format!("journalctl: {why}"));
-        while let Some(line) = self.lines.next_line().await.map_err(|error| broken(error.to_string()))? {
-            if let Some(line) = read(&line, &self.instance) {
-                return Ok(Some(line));
+        let mut talks = true;
+        loop {
+            tokio::select! {
+                line = self.lines.next_line() => match line.map_err(|error| broken(&error.to_string()))? {
+                    Some(line) => if let Some(line) = read(&line, &self.instance) {
+                        self.found = true;
+                        return Ok(Some(line));
+                    },
+                    None => break,
+                },
+                said = self.talk.next_line(), if talks => match said {
+                    Ok(Some(said)) => self.hear(said)?,
+                    _ => talks = false,
+                },
             }
         }
-        let status = self.process.wait().await.map_err(|error| broken(error.to_string()))?;
-        // It says itself what it missed.
-        if status.success() { Ok(None) } else { Err(broken(status.to_string())) }
+        while let Ok(Some(said)) = self.talk.next_line().await {
+            self.hear(said)?;
+        }
+        let status = self.process.wait().await.map_err(|error| broken(&error.to_string()))?;
+        let told = self.said.join("; ");
+        match status.success() {
+            true => Ok(None),
+            false if told.is_empty() => Err(broken(&status.to_string())),
+            false => Err(broken(&told)),
+        }
     }
+
+    /// journalctl ends well when it may not look, and with `--follow` it does not end: what it says then is the answer.
+    fn hear(&mut self, said: String) -> Result<(), Trouble> {
+        // What a user's own units write, that user may read without seeing what others write.
+        let denied_here =
+            DENIED.iter().any(|denied| said.contains(denied)) || (!self.user && said.contains(OTHERS));
+        if !self.found && denied_here {
+            return Err(denied(self.user));
+        }
+        if self.said.len() < MOST_SAID && !said.trim().is_empty() {
+            self.said.push(said);
+        }
+        Ok(())
+    }
+}
+
+fn broken(why: &str) -> Trouble {
+    Trouble::new(Exit::Failed, "journal", format!("journalctl: {why}"))
+}
+
+fn denied(user: bool) -> Trouble {
+    let whose = if user { "this user's workers" } else { "the workers" };
+    let message = format!("no permission to read the journal, where the lines of {whose} are");
+    Trouble::new(Exit::Refused, "forbidden", message).hint(
+        "use sudo, or become a member of the group systemd-journal: `sudo adduser USER systemd-journal`, then log in again",
+    )
 }
 
 fn words(question: &Question<'_>) -> Vec<String> {
@@ -79,7 +137,6 @@ fn words(question: &Question<'_>) -> Vec<String> {
         "--output=json".into(),
         "--output-fields=MESSAGE,_SYSTEMD_UNIT,_SYSTEMD_USER_UNIT,RIP_GENERATION".into(),
         "--no-pager".into(),
-        "--quiet".into(),
     ];
     if question.follow {
         words.push("--follow".into());
@@ -129,6 +186,12 @@ fn text(message: &Value) -> String {
         _ => String::new(),
     }
 }
+
+/// What journalctl(1) says to those who may not read everything.
+const DENIED: [&str; 2] = ["insufficient permissions", "Permission denied"];
+/// And to those who may read their own only.
+const OTHERS: &str = "not seeing messages from other users";
+const MOST_SAID: usize = 10;
 
 #[cfg(test)]
 mod tests {

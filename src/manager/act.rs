@@ -78,6 +78,9 @@ impl AppTask {
             record.ready = if to == State::Ready { Some(now) } else { record.ready };
         }
         let generation = record.generation;
+        if matches!(from, State::Starting { .. }) && to.name() != from.name() {
+            self.started_or_failed(worker, generation, to);
+        }
         self.log(worker, generation, (from, to), &actions, why);
         for action in actions {
             self.act(worker, generation, action, why);

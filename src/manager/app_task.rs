@@ -17,6 +17,7 @@ use crate::pool::{Mode, PoolWriter, Standing};
 use crate::spec::{AppSpec, WorkerCount};
 
 use super::app_files::Fingerprint;
+use super::chorus::Chorus;
 use super::crew::Record;
 use super::error::ResolveError;
 use super::plan::{Desired, Step, Target, plan};
@@ -83,6 +84,8 @@ pub(super) struct AppTask {
     pub(super) read: Option<Fingerprint>,
     /// What the watch told while the app was being read.
     pub(super) changed_meanwhile: Option<Change>,
+    /// What the workers of the rollout write.
+    pub(super) chorus: Chorus,
     /// The last generation that was given a number.
     pub(super) latest: GenerationId,
     pub(super) rejected: Option<Rejection>,
@@ -148,6 +151,7 @@ pub(super) fn start(
         probation: None,
         read: None,
         changed_meanwhile: None,
+        chorus: Chorus::default(),
         latest: GenerationId::default(),
         rejected: None,
         stopping: false,

@@ -15,6 +15,7 @@ use crate::spec::{AppSpec, Reload};
 use super::app_files::{Fingerprint, Targets, What, seen_by};
 use super::app_task::{AppTask, Outcome};
 use super::budget::Verdict;
+use super::chorus::Chorus;
 use super::crew::Record;
 use super::error::ResolveError;
 use super::probation::{self, Probation};
@@ -109,6 +110,8 @@ impl AppTask {
         if self.ready_of(generation).any(|worker| !self.around.backend.lives(worker)) {
             return;
         }
+        self.end_of_trial(generation);
+        self.chorus = Chorus::default();
         let Some(mut rollout) = self.rollout.take_if(|rollout| rollout.id == generation) else { return };
         let Some(trial) = rollout.trial.take() else { return };
         let from = self.current.as_ref().map(|current| current.id.0);
@@ -242,7 +245,7 @@ impl AppTask {
     /// The rollout ends as if it had never been; the old generation goes on. Without one the app takes no requests
     /// until it is deployed or changed.
     fn reject(&mut self, reason: String) {
-        let Some(rollout) = self.rollout.take() else { return };
+        let Some(rollout) = self.end_rollout() else { return };
         let (app, generation) = (self.app.name.clone(), rollout.id);
         let serving = self.current.as_ref().map(|current| current.id.0);
         tracing::error!(%app, %generation, serving, reason, "generation rejected");
@@ -262,10 +265,17 @@ impl AppTask {
         rollout.end(DeployEvent::Rejected { app, rejection });
     }
 
+    /// Takes the rollout out, with all that its workers wrote.
+    fn end_rollout(&mut self) -> Option<Rollout> {
+        let id = self.rollout.as_ref()?.id;
+        self.end_of_trial(id);
+        self.rollout.take()
+    }
+
     /// Gives way to a later deploy; returns whoever waits.
     fn supersede(&mut self) -> Vec<Listener> {
         self.changed_meanwhile = None;
-        self.rollout.take().map(|rollout| self.superseded(rollout)).unwrap_or_default()
+        self.end_rollout().map(|rollout| self.superseded(rollout)).unwrap_or_default()
     }
 
     fn superseded(&self, rollout: Rollout) -> Vec<Listener> {
@@ -278,7 +288,7 @@ impl AppTask {
     /// Ends a rollout and a probation because the app ends; nobody is to blame.
     pub(super) fn give_up_rollout(&mut self, reason: &str) {
         let tried = self.probation.take().map(|probation| probation.rollout);
-        for rollout in [self.rollout.take(), tried].into_iter().flatten() {
+        for rollout in [self.end_rollout(), tried].into_iter().flatten() {
             let (app, generation) = (self.app.name.clone(), rollout.id);
             tracing::info!(%app, %generation, reason, "deploy given up");
             let rejection = Rejection { generation, reason: reason.into(), output: rollout.output() };

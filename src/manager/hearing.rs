@@ -3,12 +3,10 @@
 //!
 //! Never here: what follows for the other workers (`plan`), or for a generation (`deploy`).
 
-use crate::api::LogLine;
 use crate::backend::{self, Exit, Started};
-use crate::name::{GenerationId, WorkerId};
+use crate::name::WorkerId;
 
 use super::app_task::{AppTask, Outcome};
-use super::rollout::KEPT;
 use super::worker::{Event, State};
 
 impl AppTask {
@@ -26,42 +24,6 @@ impl AppTask {
                 self.pool.note_end(worker, exit.cause());
                 self.feed(worker, Event::Gone, &exit.to_string());
             }
-        }
-    }
-
-    /// What a unit wrote is in the journal, but not among what its server says, where people look first. Of a generation
-    /// that is tried out it is told once, with the rejection.
-    fn said_last(&mut self, worker: WorkerId, lines: &[String]) {
-        let Some(record) = self.crew.get(&worker) else { return };
-        let generation = record.generation;
-        let tried = self.rollout.as_ref().is_some_and(|rollout| rollout.id == generation);
-        if !tried {
-            self.quote(generation, lines);
-        }
-        lines.iter().for_each(|line| self.note_output(generation, line));
-    }
-
-    /// The end of what workers wrote, for the journal of a server whose workers are units.
-    pub(super) fn quote(&self, generation: GenerationId, lines: &[String]) {
-        if !self.around.backend.outlives() {
-            return;
-        }
-        for line in &lines[lines.len().saturating_sub(MOST_QUOTED)..] {
-            tracing::warn!(target: "app", app = %self.app.name, %generation, "{line}");
-        }
-    }
-
-    /// Keeps a line for the message of a rejection; one that comes after it is added where there was none.
-    fn note_output(&mut self, generation: GenerationId, line: &str) {
-        let tried = self.probation.as_mut().map(|probation| &mut probation.rollout);
-        let mut deploys = self.rollout.as_mut().into_iter().chain(tried);
-        if let Some(rollout) = deploys.find(|rollout| rollout.id == generation) {
-            rollout.note_output(line);
-        } else if let Some(rejected) = &mut self.rejected
-            && rejected.generation == generation
-            && rejected.output.len() < KEPT
-        {
-            rejected.output.push(line.to_owned());
         }
     }
 
@@ -91,15 +53,6 @@ impl AppTask {
         }
     }
 
-    fn wrote(&mut self, worker: WorkerId, line: String) {
-        let Some(record) = self.crew.get(&worker) else { return };
-        let (app, generation) = (self.app.name.clone(), record.generation);
-        tracing::info!(target: "app", %app, %worker, %generation, "{line}");
-        self.note_output(generation, &line);
-        let t = self.around.unix_millis();
-        self.around.output.push(LogLine { t, app, worker, generation, line });
-    }
-
     pub(super) fn came(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::Started(worker, Ok(started)) => self.started(worker, started),
@@ -126,6 +79,3 @@ impl AppTask {
         }
     }
 }
-
-/// Lines of a worker that failed: an error with where it comes from.
-const MOST_QUOTED: usize = 20;

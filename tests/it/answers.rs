@@ -142,6 +142,7 @@ async fn a_host_of_another_app_than_the_certificate_s_is_421() {
         conn.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
         let reply = conn.reply("GET").await;
         assert_eq!((reply.status, reply.reason()), (421, "misdirected"), "{host} over {name}");
+        assert!(reply.text().contains("over a new connection to its own host"), "{}", reply.text());
 
         let mut http2 = Http2::connect(server.port(), name).await;
         let request = Request::get(format!("https://{host}/")).body(Full::default()).unwrap();

@@ -316,9 +316,9 @@ fn the_report_names_every_origin() {
     let mut stage = Stage::new();
     stage.set("RIP_THREADS", "2");
     stage.write("blog/rip.toml", "[env]\nSECRET = 'hunter2'");
-    let config = stage.read("check ./blog@a 8443");
+    let config = stage.read("check --all ./blog@a 8443");
     let apps = [app_settings(&config.apps[0]).unwrap()];
-    let text = super::super::report::report_text(&config, &apps);
+    let text = super::super::report::report_text(&config, &apps, &[]);
     let line = |key: &str| text.lines().find(|line| line.trim_start().starts_with(key)).unwrap_or_default();
     assert!(line("listen.https").ends_with("command line `8443`"), "{text}");
     assert!(line("threads").ends_with("environment RIP_THREADS"), "{text}");
@@ -328,7 +328,7 @@ fn the_report_names_every_origin() {
     );
     assert!(line("env.SECRET").contains("(set)") && !text.contains("hunter2"), "{text}");
     assert!(line("limits.head").ends_with("default"), "{text}");
-    let json = super::super::report::report_json(&config, &apps);
+    let json = super::super::report::report_json(&config, &apps, &[]);
     assert_eq!(json["instance"], "blog");
     assert_eq!(json["apps"][0]["app"], "blog");
     let row = json["server"].as_array().unwrap().iter().find(|row| row["key"] == "threads").unwrap().clone();

@@ -9,8 +9,10 @@ use crate::api::{
     DeployEvent, HostEntry, HostOrigin, Intent, LogLine, RequestInHand, Scaled, WorkerState, WorkerStatus,
 };
 
+use crate::logging::{Colours, safe};
+
 use super::status::rejected;
-use super::{Tone, count, duration, good, plain, size, table};
+use super::{Tone, count, duration, good, size, table};
 
 /// The hosts, a line each.
 pub(in crate::ctl) fn hosts(entries: &[HostEntry]) -> String {
@@ -118,7 +120,7 @@ pub(in crate::ctl) fn log_line(line: &LogLine, zone: &TimeZone) -> String {
         || line.t.to_string(),
         |time| time.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S%.3f").to_string(),
     );
-    format!("{time} {}/{} {}\n", line.app, line.worker, plain(&line.line))
+    format!("{time} {}/{} {}\n", line.app, line.worker, safe(&line.line, Colours::On))
 }
 
 #[cfg(test)]
@@ -244,6 +246,8 @@ WORKER  APP  GENERATION  PROCESS  STATE     AGE        SERVED  TUNNELS    MEMORY
             generation: GenerationId(1),
             line: "\x1b[32mGET\x1b[0m /".into(),
         };
-        assert_eq!(log_line(&line, &TimeZone::UTC), "2023-11-14 22:13:20.123 api/7 GET /\n");
+        let shown = log_line(&line, &TimeZone::UTC);
+        assert_eq!(strip_str(&shown).to_string(), "2023-11-14 22:13:20.123 api/7 GET /\n");
+        assert!(shown.contains("\x1b[32mGET\x1b[0m"), "{shown:?}");
     }
 }

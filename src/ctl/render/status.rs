@@ -4,6 +4,8 @@
 
 use crate::api::{AppStatus, CertificateStatus, Health, Rejection, Status, WorkerTally};
 
+use crate::logging::{Colours, safe};
+
 use super::{Tone, bad, count, duration, good, painted, plain, table};
 
 /// The instance, its apps, its certificates, what was rejected.
@@ -141,7 +143,7 @@ pub(super) fn rejected(app: &str, rejection: &Rejection) -> String {
         format!("{app}: generation {} was rejected: {}", rejection.generation, plain(&rejection.reason));
     let mut text = bad(what) + "\n";
     for line in &rejection.output {
-        text += &format!("  | {}\n", plain(line));
+        text += &format!("  | {}\n", safe(line, Colours::On));
     }
     text
 }
