@@ -153,7 +153,9 @@ impl Ignored {
     pub fn explained(self) -> &'static str {
         match self {
             Self::Usr1 => "SIGUSR1 is ignored: the server has no log file that could be opened anew",
-            Self::Usr2 => "SIGUSR2 is ignored: SIGHUP deploys, and a restart takes a new version of the server",
+            Self::Usr2 => {
+                "SIGUSR2 is ignored: SIGHUP deploys, and a restart takes a new version of the server"
+            }
             Self::Alarm => "SIGALRM is ignored",
             Self::Quit => "SIGQUIT is ignored: SIGTERM ends the server in order",
         }

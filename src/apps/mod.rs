@@ -11,8 +11,8 @@ mod javascript;
 mod programs;
 mod python;
 mod ruby;
-mod shell;
 pub mod runtimes;
+mod shell;
 mod site;
 pub mod static_worker;
 

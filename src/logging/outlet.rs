@@ -161,7 +161,9 @@ impl Sink<Line> for Lines {
     fn write(&mut self, line: &Line) {
         match (line.to, &self.journal) {
             (To::Journal, Some(socket)) => count_lost(socket.send(&line.bytes)),
-            _ => count_lost(bounded::write_to(io::stderr().as_fd(), &line.bytes).map_err(|broken| broken.why)),
+            _ => {
+                count_lost(bounded::write_to(io::stderr().as_fd(), &line.bytes).map_err(|broken| broken.why))
+            }
         }
     }
 

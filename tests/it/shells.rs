@@ -37,7 +37,8 @@ async fn a_program_behind_a_shell_finishes_what_it_has_in_hand_when_a_deploy_end
 async fn a_program_behind_a_shell_that_does_not_end_is_killed_in_time() {
     let app = app(BEHIND_A_SHELL[0], "timeouts.kill = \"1s\"");
     let rules = fs::read_to_string(app.path().join("rip.toml")).unwrap();
-    fs::write(app.path().join("rip.toml"), rules.replace("env = {", "env = { TERM_IGNORED = \"1\",")).unwrap();
+    fs::write(app.path().join("rip.toml"), rules.replace("env = {", "env = { TERM_IGNORED = \"1\","))
+        .unwrap();
     let mut server = Setup::app(app.path()).words(&["w:1"]).start().await;
     server.signal(Signal::TERM);
     assert_eq!(server.ended().await.code(), Some(0));
@@ -48,7 +49,8 @@ async fn a_shell_that_crashes_takes_its_program_with_it_at_once() {
     let app = app(BEHIND_A_SHELL[0], "timeouts.kill = \"20s\"");
     let server = Setup::app(app.path()).words(&["w:1"]).start().await;
     let shell = server.worker_pids().await[0];
-    rustix::process::kill_process(rustix::process::Pid::from_raw(shell as i32).unwrap(), Signal::KILL).unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_raw(shell as i32).unwrap(), Signal::KILL)
+        .unwrap();
     until("another one serves", || async {
         let workers = server.workers().await.workers;
         workers.len() == 1 && workers[0].pid.is_some_and(|pid| pid != shell)
