@@ -197,8 +197,15 @@ mod tests {
             parse(&["--channel", "--", "a", "--", "b"]),
             Some((true, "a".into(), vec!["--".into(), "b".into()]))
         );
-        for wrong in [&[][..], &["--"], &["a"], &["--channel"], &["--channel", "--"], &["--open-files=x", "--", "a"], &["--other", "--", "a"]]
-        {
+        for wrong in [
+            &[][..],
+            &["--"],
+            &["a"],
+            &["--channel"],
+            &["--channel", "--"],
+            &["--open-files=x", "--", "a"],
+            &["--other", "--", "a"],
+        ] {
             assert_eq!(parse(wrong), None, "{wrong:?}");
         }
     }

@@ -57,7 +57,9 @@ impl Mark {
         let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
         let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
         let pids = pids.filter_map(Pid::from_raw).filter(|pid| *pid != getpid());
-        pids.filter(|pid| self.is_on(*pid)).map(|pid| Stray { pid, group: super::procs::group_of(pid) }).collect()
+        pids.filter(|pid| self.is_on(*pid))
+            .map(|pid| Stray { pid, group: super::procs::group_of(pid) })
+            .collect()
     }
 
     /// A process that has exited, and one of another user's, show no environment.

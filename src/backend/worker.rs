@@ -64,20 +64,18 @@ impl Worker {
         let environment = environment(std::env::vars_os(), &order, &door.address, &notify_file, &mark);
         let ooms_before = oom_kills();
         match spawn_shim(shared, &order, environment) {
-            Ok(Shim { process, watch, channel, output }) => {
-                Ok(Self {
-                    order,
-                    process,
-                    watch,
-                    channel,
-                    notify,
-                    output,
-                    door,
-                    notify_file,
-                    ooms_before,
-                    mark,
-                })
-            }
+            Ok(Shim { process, watch, channel, output }) => Ok(Self {
+                order,
+                process,
+                watch,
+                channel,
+                notify,
+                output,
+                door,
+                notify_file,
+                ooms_before,
+                mark,
+            }),
             Err(source) => Err(refused(&order, source)),
         }
     }

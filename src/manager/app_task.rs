@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -13,7 +14,7 @@ use crate::api::{AppStatus, LogLine, Rejection, Scaled, WorkerStatus};
 use crate::backend::{self, Exit, StartError, Started, Survivor};
 use crate::directory::App;
 use crate::name::{GenerationId, WorkerId};
-use crate::pool::{Condemned, Mode, PoolWriter, Standing};
+use crate::pool::{Address, Condemned, Mode, PoolWriter, Standing};
 use crate::spec::{AppSpec, WorkerCount};
 
 use super::crew::Record;
@@ -82,6 +83,8 @@ pub(super) struct AppTask {
     pub(super) changes: mpsc::Sender<Change>,
     pub(super) watch: Option<Watch>,
     weigh_at: Option<Instant>,
+    /// The generation whose workers were last said to be reachable by others.
+    pub(super) exposed: Arc<AtomicU64>,
 }
 
 /// Tells that the task has ended, also by a panic.
@@ -142,6 +145,7 @@ pub(super) fn start(
         changes,
         watch: None,
         weigh_at: None,
+        exposed: Arc::default(),
     };
     task.begin(spec, listener, survivors);
     stop.spawn("app", task.run(ears));
@@ -270,9 +274,19 @@ impl AppTask {
     fn said_ready(&mut self, worker: WorkerId) {
         let Some(record) = self.crew.get_mut(&worker) else { return };
         record.said_ready = true;
-        // Without its address nobody could send it anything: that comes with `Started`.
-        if record.address.is_some() {
-            self.ready(worker, "said so");
+        self.take_its_word(worker);
+    }
+
+    /// The word of a worker counts at once where nobody else can listen; who has its port is looked at first.
+    fn take_its_word(&mut self, worker: WorkerId) {
+        let Some(record) = self.crew.get(&worker) else { return };
+        match record.address.clone() {
+            Some(address @ Address::Tcp(_)) if matches!(record.state, State::Starting { .. }) => {
+                self.confirm(worker, address);
+            }
+            Some(_) => self.ready(worker, "said so"),
+            // Without its address nobody could send it anything: that comes with `Started`.
+            None => {}
         }
     }
 
@@ -306,7 +320,7 @@ impl AppTask {
         record.address = Some(started.address);
         let ready = record.said_ready && matches!(record.state, State::Starting { .. });
         if ready {
-            self.ready(worker, "said so");
+            self.take_its_word(worker);
         } else {
             self.feed(worker, Event::Started, "has a process");
         }

@@ -62,6 +62,8 @@ pub(super) struct Probing {
     pub(super) task: StopHandle,
     /// Its last failure.
     pub(super) last: watch::Receiver<Option<NotReady>>,
+    /// Where it listens instead of where it should.
+    pub(super) elsewhere: watch::Receiver<Option<String>>,
 }
 
 impl Drop for Probing {
@@ -198,9 +200,11 @@ impl Record {
             let last = probing.last.borrow();
             last.as_ref().map(ToString::to_string)
         });
-        match last {
-            Some(last) => format!("was not ready within {limit:?}: {last}"),
-            None => format!("was not ready within {limit:?}"),
+        let elsewhere = self.probing.as_ref().and_then(|probing| probing.elsewhere.borrow().clone());
+        let reasons: Vec<_> = last.into_iter().chain(elsewhere.map(|text| format!("it {text}"))).collect();
+        match reasons.as_slice() {
+            [] => format!("was not ready within {limit:?}"),
+            reasons => format!("was not ready within {limit:?}: {}", reasons.join("; ")),
         }
     }
 

@@ -22,6 +22,7 @@ mod fleet;
 mod hosts;
 mod intake;
 mod ledger;
+mod lookout;
 mod output;
 mod plan;
 mod probe;

@@ -21,6 +21,7 @@ mod hosts;
 mod layers;
 mod load;
 mod logs;
+mod ports;
 mod queue;
 mod recycle;
 mod reload;

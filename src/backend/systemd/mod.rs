@@ -11,6 +11,7 @@ pub mod bus;
 pub mod dbus;
 mod end;
 pub mod journal;
+mod listening;
 pub mod own;
 pub mod places;
 pub mod properties;
@@ -37,11 +38,12 @@ use zbus::Connection;
 
 use super::sockets::{Door, Sockets, Workers};
 use super::worker::readiness as of_anybody;
-use super::{Backend, Event, Order, Signal, StartError, Started, Survivor};
+use super::{Backend, Event, Listening, Order, Signal, StartError, Started, Survivor};
 use crate::backoff::Backoff;
 use crate::digest;
 use crate::durable::private_dir;
 use crate::name::{InstanceName, WorkerId};
+use crate::pool::Address;
 use crate::spec::{LaunchSpec, ReloadSignal, Sandbox};
 use crate::stop::{Stop, StopHandle};
 
@@ -192,6 +194,14 @@ impl Backend for SystemdBackend {
             let shared = Arc::clone(&self.shared);
             self.shared.stop.spawn("worker signal", async move { shared.tell(&target, signal).await });
         }
+    }
+
+    fn listening(
+        &self,
+        worker: WorkerId,
+        address: Address,
+    ) -> Pin<Box<dyn Future<Output = Option<Listening>> + Send + '_>> {
+        Box::pin(self.shared.listening(worker, address))
     }
 
     fn memory(&self, worker: WorkerId) -> Option<u64> {

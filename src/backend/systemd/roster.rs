@@ -202,7 +202,17 @@ impl Entry {
         listening: Option<StopHandle>,
     ) -> Self {
         let known = Known::default();
-        Self { target, known, starting, told: false, ending: false, killed: None, memory: None, files, listening }
+        Self {
+            target,
+            known,
+            starting,
+            told: false,
+            ending: false,
+            killed: None,
+            memory: None,
+            files,
+            listening,
+        }
     }
 
     /// Once, if its program has exited without having been told to and others of its processes go on.
