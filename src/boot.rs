@@ -27,6 +27,7 @@ use crate::apps::runtimes;
 use crate::birth;
 use crate::certs::{CertResolver, Keeper, KeeperParts, server_config};
 use crate::clock::WallClock;
+use crate::config::app::AppSettings;
 use crate::config::merge::Config;
 use crate::control::{self, Control, ControlParts, Facts};
 use crate::directory::Directory;
@@ -83,6 +84,19 @@ pub fn describe(config: &Config) -> anyhow::Result<Vec<String>> {
     let resolver = Resolver::new(Arc::new(config.clone()));
     let specs = config.apps.iter().map(|app| Ok(resolver.resolve(&app.path)?.described));
     specs.collect()
+}
+
+/// Puts what an app's kind makes of settings that nobody has said into its report; leaves it as it is where the app
+/// cannot be recognized, which [`describe`] tells.
+pub fn report_nature(config: &Config, apps: &mut [AppSettings]) {
+    let resolver = Resolver::new(Arc::new(config.clone()));
+    for app in apps {
+        if let Ok(spec) = resolver.resolve(&app.path)
+            && spec.recycle != app.recycle
+        {
+            app.report_recycle(spec.recycle);
+        }
+    }
 }
 
 /// The folders of an instance.

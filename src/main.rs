@@ -61,6 +61,10 @@ fn run(config: Config) -> ExitCode {
 
 fn check(config: &Config) -> ExitCode {
     let apps: Result<Vec<_>, _> = config.apps.iter().map(app_settings).collect();
+    let apps = apps.map(|mut apps| {
+        boot::report_nature(config, &mut apps);
+        apps
+    });
     match apps {
         Err(error) => refused(&error),
         Ok(apps) if config.json => print(&format!("{:#}\n", report_json(config, &apps))),

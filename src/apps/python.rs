@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use super::detect::{App, listens_by, name_of, text_of};
-use super::found::{DetectError, Found, Kind, ReadyBy};
+use super::found::{DetectError, Found, Kind};
 use super::programs::Programs;
 
 /// `asgi.py`, `wsgi.py`, `app.py`, `main.py`, then a Django project by its `manage.py`.
@@ -130,8 +130,6 @@ fn wsgi(app: &App<'_>, entry: &Path, target: &str) -> Result<Found, DetectError>
     let why = format!("Python WSGI app: {target} in {file}, run by gunicorn");
     let mut found = app.found(Kind::PythonWsgi, why, argv, Some(entry));
     found.env = environment(app, &programs);
-    // gunicorn says READY=1 when its master has started, before the application is imported.
-    found.ready_by = ReadyBy::Answer;
     Ok(found)
 }
 

@@ -109,7 +109,7 @@ impl Backend for ChildBackend {
             let worker = Worker::spawn(&self.shared, order)?;
             let group = worker.group();
             // Before the program runs: whatever happens from here on, somebody ends it.
-            self.shared.keeper.add(group, worker.files());
+            self.shared.keeper.add(group, worker.ward());
             self.shared.lock().insert(id, Entry { group, told: false, killed: None });
             let (answer, answered) = oneshot::channel();
             self.stop.spawn("worker", worker.live(Arc::clone(&self.shared), answer));

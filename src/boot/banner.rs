@@ -38,6 +38,9 @@ pub(super) fn text(spec: &ServerSpec, urls: &[String], redirects: &[String], app
         line(&mut out, "app", &format!("{} from {}", app.app, app.path.display()));
         line(&mut out, "", &app.described);
         line(&mut out, "workers", &format!("{} of {} ready", app.workers.ready, app.workers.wanted));
+        if !matches!(app.recycle.as_str(), "" | "never") {
+            line(&mut out, "", &format!("each is replaced {}", app.recycle));
+        }
         let hosts: Vec<_> = app.hosts.iter().map(|host| host.as_str()).collect();
         line(&mut out, "hosts", &hosts.join(" "));
     }

@@ -8,12 +8,12 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::apps::{self, Found, Hints, Kind, ReadyBy, StaticHint};
+use crate::apps::{self, Found, Hints, Kind, StaticHint};
 use crate::config::app::{AppRequest, AppSettings, app_settings};
 use crate::config::merge::Config;
 use crate::manager::{Resolve, ResolveError};
 use crate::name::HostName;
-use crate::spec::{AppSpec, LaunchSpec, Listen, Reload, Rules};
+use crate::spec::{AppSpec, LaunchSpec, Listen, ReadyBy, Reload, Rules};
 
 use super::workers;
 
@@ -68,6 +68,11 @@ impl Resolver {
     fn spec(&self, settings: AppSettings, found: Found, first: bool) -> AppSpec {
         let natural = found.concurrency.and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
         let concurrency = settings.concurrency.unwrap_or(natural);
+        let recycle = if found.kind.is_stateless() { settings.recycle } else { settings.recycle_if_told };
+        let ready_by = settings.ready_by.unwrap_or(match found.ready_by {
+            apps::ReadyBy::NotifyOrAnswer => ReadyBy::Either,
+            apps::ReadyBy::Answer => ReadyBy::Answer,
+        });
         // What the operator sets wins over what the kind of app usually needs.
         let mut env: BTreeMap<String, String> = found.env.iter().cloned().collect();
         if matches!(found.kind, Kind::NodeHandler | Kind::BunHandler) {
@@ -84,7 +89,9 @@ impl Resolver {
             command: found.command.argv,
             env,
             listen: settings.listen.unwrap_or(listen_of_spec(found.listen)),
-            notify: found.ready_by == ReadyBy::NotifyOrAnswer,
+            // gunicorn says READY=1 when its master has started, before the application is imported: where it is known
+            // to be gunicorn, it is not even asked to.
+            notify: found.kind != Kind::PythonWsgi || ready_by == ReadyBy::Notify,
             memory: settings.memory,
             kill_after: settings.timeouts.kill,
         };
@@ -102,7 +109,8 @@ impl Resolver {
             hosts,
             launch: Arc::new(launch),
             workers: settings.workers,
-            recycle: settings.recycle,
+            recycle,
+            ready_by,
             ready_path: settings.ready_path,
             reload: settings.reload,
             reload_signal: settings.reload_signal,

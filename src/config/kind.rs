@@ -10,7 +10,7 @@ use super::compound;
 use super::units;
 use super::value::Value;
 use crate::name::{AppName, HostName, InstanceName};
-use crate::spec::{BackendChoice, Listen, PortChoice, Protocol, Reload, ReloadSignal};
+use crate::spec::{BackendChoice, Listen, PortChoice, Protocol, ReadyBy, Reload, ReloadSignal};
 
 /// What a setting takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +50,7 @@ pub(crate) enum Kind {
     Endpoint,
     Listen,
     Protocol,
+    ReadyBy,
     Reload,
     Signal,
     Variables,
@@ -116,6 +117,7 @@ impl Kind {
             Self::Endpoint => text.parse().ok().map(Value::Endpoint),
             Self::Listen => choice(text, LISTEN),
             Self::Protocol => choice(text, PROTOCOL),
+            Self::ReadyBy => choice(text, READY_BY),
             Self::Reload => choice(text, RELOAD),
             Self::Signal => choice(text, SIGNAL),
             Self::Backend => choice(text, BACKEND),
@@ -191,7 +193,7 @@ impl Kind {
             Self::Addresses => "IP addresses, such as 127.0.0.1 or ::1".into(),
             Self::Networks => "networks, such as 10.0.0.0/8 or fd00::/8, or addresses".into(),
             Self::Endpoint => "ADDRESS:PORT, such as 127.0.0.1:9145 or [::1]:9145".into(),
-            Self::Listen | Self::Protocol | Self::Reload | Self::Signal | Self::Backend => {
+            Self::Listen | Self::Protocol | Self::ReadyBy | Self::Reload | Self::Signal | Self::Backend => {
                 one_of(&self.choices())
             }
             Self::User => "a user's name of 1 to 31 of a-z 0-9 _ -, the first a letter or _".into(),
@@ -207,6 +209,7 @@ impl Kind {
             Self::Switch => &SWITCH[..2],
             Self::Listen => LISTEN,
             Self::Protocol => PROTOCOL,
+            Self::ReadyBy => READY_BY,
             Self::Reload => RELOAD,
             Self::Signal => SIGNAL,
             Self::Backend => BACKEND,
@@ -368,6 +371,8 @@ const LISTEN: &[(&str, Value)] = &[
 ];
 const PROTOCOL: &[(&str, Value)] =
     &[("http1", Value::Protocol(Protocol::Http1)), ("h2c", Value::Protocol(Protocol::H2c))];
+const READY_BY: &[(&str, Value)] =
+    &[("answer", Value::ReadyBy(ReadyBy::Answer)), ("notify", Value::ReadyBy(ReadyBy::Notify))];
 const RELOAD: &[(&str, Value)] = &[
     ("none", Value::Reload(Reload::None)),
     ("process", Value::Reload(Reload::Process)),

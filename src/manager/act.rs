@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::backend::{Order, Signal};
 use crate::name::{GenerationId, WorkerId};
 use crate::pool::{Address, Member};
-use crate::spec::AppSpec;
+use crate::spec::{AppSpec, ReadyBy};
 
 use super::app_task::{AppTask, Outcome};
 use super::crew::{Probing, Record};
@@ -114,6 +114,9 @@ impl AppTask {
     fn probe(&mut self, worker: WorkerId) {
         let Some(record) = self.crew.get_mut(&worker) else { return };
         let Some(address) = record.address.clone() else { return };
+        if record.spec.ready_by == ReadyBy::Notify {
+            return self.look_out(worker, address, |lookout| async move { lookout.for_ever().await });
+        }
         let (path, protocol) = (record.spec.ready_path.clone(), record.spec.rules.protocol);
         let question = Question { address: address.clone(), path, protocol };
         self.look_out(
@@ -173,7 +176,7 @@ impl AppTask {
     pub(super) fn weigh(&mut self, worker: WorkerId) {
         let Some(bytes) = self.around.backend.memory(worker) else { return };
         let Some(record) = self.crew.get_mut(&worker) else { return };
-        record.note_memory(bytes);
+        record.note_memory(bytes, Instant::now());
         // Where the kernel holds the limit, it was there first.
         if record.spec.launch.memory.hard.is_some_and(|limit| bytes > limit) {
             self.around.backend.signal(worker, Signal::OutOfMemory);

@@ -62,6 +62,11 @@ impl Lookout {
         }
     }
 
+    /// For a worker whose own word is waited for, and nothing else: tells where it listens instead. Cancel-safe.
+    pub(super) async fn for_ever(&self) {
+        match self.look_elsewhere().await {}
+    }
+
     /// True also where nobody can tell.
     async fn has_its_port(&self) -> bool {
         let Address::Tcp(address) = &self.address else { return true };

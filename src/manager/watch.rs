@@ -12,13 +12,25 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
+use crate::digest;
 use crate::name::AppName;
 use crate::spec::AppSpec;
 use crate::stop::{Stop, StopHandle};
 
+use super::error::ResolveError;
+
+/// A change that was noticed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Change {
+    /// What has changed.
+    pub(super) what: What,
+    /// The files as they are now.
+    pub(super) found: Fingerprint,
+}
+
 /// What has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Change {
+pub(super) enum What {
     /// The app's code.
     Entry,
     /// Its settings, or the folder that its path leads to.
@@ -61,8 +73,13 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Begins to look; each change is told once, some 150 ms after the files have come to rest.
-    pub(super) fn start(targets: Targets, tell: mpsc::Sender<Change>, stop: &Stop) -> Self {
-        let task = stop.spawn("file watch", look(targets.clone(), tell));
+    pub(super) fn start(
+        targets: Targets,
+        read: Option<Fingerprint>,
+        tell: mpsc::Sender<Change>,
+        stop: &Stop,
+    ) -> Self {
+        let task = stop.spawn("file watch", look(targets.clone(), read, tell));
         Self { targets, task }
     }
 
@@ -78,25 +95,31 @@ impl Drop for Watch {
     }
 }
 
-async fn look(targets: Targets, tell: mpsc::Sender<Change>) {
-    let Some(mut seen) = fingerprint(&targets).await else { return };
+async fn look(targets: Targets, read: Option<Fingerprint>, tell: mpsc::Sender<Change>) {
+    let first = match read {
+        Some(read) => Some(read),
+        None => fingerprint(&targets).await,
+    };
+    let Some(mut seen) = first else { return };
     let (wake, mut woken) = mpsc::channel(1);
     let mut watcher = inotify(&targets, &wake);
+    // What has changed before inotify was listened to is found by looking.
+    let mut at_once = true;
     loop {
         // Also with inotify: it is silent about other machines' writes to a network file system.
         let every = if watcher.is_some() { SAFETY_POLL } else { POLL };
-        if timeout(every, woken.recv()).await.is_ok() {
+        if !std::mem::take(&mut at_once) && timeout(every, woken.recv()).await.is_ok() {
             // An app that writes beside its code all day is looked at 20 times a second, no more.
             sleep(LULL).await;
         }
         let Some(found) = at_rest(&targets, &seen).await else { return };
-        let Some(change) = seen.difference(&found) else { continue };
+        let Some(what) = seen.difference(&found) else { continue };
         if seen.real_path != found.real_path {
             // The watched folders stand for other folders now.
             watcher = inotify(&targets, &wake);
         }
-        seen = found;
-        if tell.send(change).await.is_err() {
+        seen = found.clone();
+        if tell.send(Change { what, found }).await.is_err() {
             return;
         }
     }
@@ -144,30 +167,33 @@ fn inotify(targets: &Targets, wake: &mpsc::Sender<()>) -> Option<RecommendedWatc
 
 /// How the files look; equal as long as nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Fingerprint {
+pub(super) struct Fingerprint {
     real_path: Option<PathBuf>,
     entry: Option<Stamp>,
     settings: Option<Stamp>,
 }
 
-/// Length and inode too: a copy may keep the time.
+/// Length and inode too: a copy may keep the time. And what is in it: the kernel's clock for files stands still for up
+/// to 10 ms, and two writes in that time may differ in nothing else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Stamp {
     modified: Option<SystemTime>,
     len: u64,
     inode: u64,
+    /// Of a file of a usual size.
+    content: Option<String>,
 }
 
 impl Fingerprint {
-    fn difference(&self, now: &Self) -> Option<Change> {
+    fn difference(&self, now: &Self) -> Option<What> {
         // A file that is away for a moment, or for good, is nothing to load.
         let changed = |then: &Option<Stamp>, now: &Option<Stamp>| now.is_some() && then != now;
         let moved = now.real_path.is_some() && self.real_path != now.real_path;
         let settings_gone = self.settings.is_some() && now.settings.is_none() && now.real_path.is_some();
         if moved || settings_gone || changed(&self.settings, &now.settings) {
-            return Some(Change::Settings);
+            return Some(What::Settings);
         }
-        changed(&self.entry, &now.entry).then_some(Change::Entry)
+        changed(&self.entry, &now.entry).then_some(What::Entry)
     }
 }
 
@@ -185,13 +211,38 @@ async fn fingerprint(targets: &Targets) -> Option<Fingerprint> {
 fn stamp(file: &Path) -> Option<Stamp> {
     use std::os::unix::fs::MetadataExt;
     let found = fs::metadata(file).ok()?;
-    Some(Stamp { modified: found.modified().ok(), len: found.len(), inode: found.ino() })
+    let usual = found.is_file() && found.len() <= MOST_READ;
+    let content = usual.then(|| fs::read(file).ok()).flatten();
+    let content = content.map(|bytes| digest::word(&[&bytes], 26));
+    Some(Stamp { modified: found.modified().ok(), len: found.len(), inode: found.ino(), content })
+}
+
+/// What `reading` reads, and how the files looked before it: a change that came later looks different, and one that came
+/// before looks the same. Where the app has another entry than `known` says, that is looked at after the reading and
+/// before any worker loads it.
+pub(super) async fn seen_by(
+    known: Targets,
+    reading: impl Future<Output = Result<AppSpec, ResolveError>>,
+) -> (Result<AppSpec, ResolveError>, Option<Fingerprint>) {
+    let before = fingerprint(&known).await;
+    let read = reading.await;
+    let targets = read.as_ref().ok().map(Targets::of).filter(|targets| *targets != known);
+    let seen = match (before, targets) {
+        (Some(before), Some(targets)) => {
+            let after = fingerprint(&targets).await;
+            after.map(|after| Fingerprint { entry: after.entry, ..before })
+        }
+        (before, _) => before,
+    };
+    (read, seen)
 }
 
 /// Between two looks that must agree.
 const REST: Duration = Duration::from_millis(150);
 /// A file that is written to all the time is taken as it is after this many looks.
 const MOST_LOOKS: usize = 20;
+/// A larger file is known by its time, length and inode.
+const MOST_READ: u64 = 1 << 20;
 const LULL: Duration = Duration::from_millis(50);
 const POLL: Duration = Duration::from_secs(1);
 const SAFETY_POLL: Duration = Duration::from_secs(10);
@@ -225,7 +276,7 @@ mod tests {
                 path: current,
             };
             let (tell, mut changes) = mpsc::channel(1);
-            let watch = Watch::start(targets, tell, &Stop::new());
+            let watch = Watch::start(targets, None, tell, &Stop::new());
             // The first look is taken when the watch has begun, which only its silence shows.
             timeout(REST * 2, changes.recv()).await.unwrap_err();
             Self { folder, changes, _watch: watch }
@@ -237,8 +288,9 @@ mod tests {
             fs::rename(staged, self.folder.path().join("current").join(name)).unwrap();
         }
 
-        async fn change(&mut self) -> Option<Change> {
-            timeout(Duration::from_secs(5), self.changes.recv()).await.unwrap()
+        async fn change(&mut self) -> Option<What> {
+            let change = timeout(Duration::from_secs(5), self.changes.recv()).await.unwrap();
+            change.map(|change| change.what)
         }
     }
 
@@ -247,7 +299,7 @@ mod tests {
         let mut files = Files::new().await;
         files.write("index.js", "two");
         files.write("index.js", "three");
-        assert_eq!(files.change().await, Some(Change::Entry));
+        assert_eq!(files.change().await, Some(What::Entry));
         timeout(REST * 3, files.changes.recv()).await.unwrap_err();
     }
 
@@ -255,11 +307,11 @@ mod tests {
     async fn settings_that_come_change_and_go_are_told() {
         let mut files = Files::new().await;
         files.write("rip.toml", "workers = 1");
-        assert_eq!(files.change().await, Some(Change::Settings));
+        assert_eq!(files.change().await, Some(What::Settings));
         files.write("rip.toml", "workers = 22");
-        assert_eq!(files.change().await, Some(Change::Settings));
+        assert_eq!(files.change().await, Some(What::Settings));
         fs::remove_file(files.folder.path().join("current/rip.toml")).unwrap();
-        assert_eq!(files.change().await, Some(Change::Settings));
+        assert_eq!(files.change().await, Some(What::Settings));
     }
 
     #[tokio::test]
@@ -268,10 +320,10 @@ mod tests {
         let staged = files.folder.path().join("staged");
         symlink("2", &staged).unwrap();
         fs::rename(&staged, files.folder.path().join("current")).unwrap();
-        assert_eq!(files.change().await, Some(Change::Settings));
+        assert_eq!(files.change().await, Some(What::Settings));
 
         files.write("index.js", "newer");
-        assert_eq!(files.change().await, Some(Change::Entry));
+        assert_eq!(files.change().await, Some(What::Entry));
     }
 
     #[tokio::test]
@@ -295,13 +347,35 @@ mod tests {
         let (tell, mut changes) = mpsc::channel(1);
         let (wake, _woken) = mpsc::channel(1);
         assert!(inotify(&targets, &wake).is_none(), "a folder that is missing cannot be watched");
-        let _watch = Watch::start(targets, tell, &Stop::new());
+        let _watch = Watch::start(targets, None, tell, &Stop::new());
         timeout(REST * 2, changes.recv()).await.unwrap_err();
 
         fs::create_dir(&later).unwrap();
         fs::write(later.join("index.js"), "1").unwrap();
 
         let change = timeout(POLL * 5, changes.recv()).await.unwrap();
-        assert_eq!(change, Some(Change::Entry));
+        assert_eq!(change.map(|change| change.what), Some(What::Entry));
+    }
+
+    #[tokio::test]
+    async fn what_changed_between_the_reading_and_the_first_look_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let entry = folder.path().join("index.js");
+        fs::write(&entry, "1").unwrap();
+        let targets = Targets {
+            app: AppName::parse("app").unwrap(),
+            path: folder.path().into(),
+            entry: Some(entry.clone()),
+            settings: folder.path().join("rip.toml"),
+        };
+        let read = fingerprint(&targets).await;
+        // In place, of the same length, and within the same tick of the clock for files or not.
+        fs::write(&entry, "2").unwrap();
+        let (tell, mut changes) = mpsc::channel(1);
+        let _watch = Watch::start(targets.clone(), read, tell, &Stop::new());
+
+        let change = timeout(Duration::from_secs(5), changes.recv()).await.unwrap().unwrap();
+
+        assert_eq!(change, Change { what: What::Entry, found: fingerprint(&targets).await.unwrap() });
     }
 }

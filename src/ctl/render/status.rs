@@ -143,6 +143,7 @@ mod tests {
             app: AppName::parse(name).unwrap(),
             path: format!("/srv/rip/{name}").into(),
             described: "Node by `node server.js`".into(),
+            recycle: String::new(),
             hosts: vec![HostName::parse(&format!("{name}.example")).unwrap()],
             generation: GenerationId(3),
             workers,
