@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -98,6 +99,8 @@ pub(super) struct AppTask {
     pub(super) changes: mpsc::Sender<Change>,
     pub(super) watch: Option<Watch>,
     weigh_at: Option<Instant>,
+    /// The generation whose workers were last said to be reachable by others.
+    pub(super) exposed: Arc<AtomicU64>,
 }
 
 /// Tells that the task has ended, also by a panic.
@@ -162,6 +165,7 @@ pub(super) fn start(
         changes,
         watch: None,
         weigh_at: None,
+        exposed: Arc::default(),
     };
     task.begin(spec, listener, survivors);
     stop.spawn("app", task.run(ears));

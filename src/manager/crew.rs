@@ -72,6 +72,8 @@ pub(super) struct Probing {
     pub(super) task: StopHandle,
     /// Its last failure.
     pub(super) last: watch::Receiver<Option<NotReady>>,
+    /// Where it listens instead of where it should.
+    pub(super) elsewhere: watch::Receiver<Option<String>>,
 }
 
 impl Drop for Probing {
@@ -235,21 +237,26 @@ impl Record {
             let last = probing.last.borrow();
             last.as_ref().map(ToString::to_string)
         });
+        let elsewhere = self.probing.as_ref().and_then(|probing| probing.elsewhere.borrow().clone());
         let path = &self.spec.ready_path;
-        match last {
-            _ if self.spec.ready_by == ReadyBy::Notify => {
-                format!("was not ready within {limit:?}: it did not say READY=1, which `ready_by` waits for")
+        let reason = match last {
+            _ if self.spec.ready_by == ReadyBy::Notify && !self.said_ready => {
+                Some("it did not say READY=1, which `ready_by` waits for".into())
             }
             // What its own READY=1 is worth, the app's settings can say.
-            last if self.said_ready => {
+            last if self.said_ready && !self.believes() => {
                 let last = last.unwrap_or_else(|| "no answer yet".into());
-                format!(
-                    "was not ready within {limit:?}: it said READY=1, but GET {path} failed: {last}; `ready_path` \
-                     names another path, and with `ready_by = \"notify\"` it is not asked"
-                )
+                Some(format!(
+                    "it said READY=1, but GET {path} failed: {last}; `ready_path` names another path, and with \
+                     `ready_by = \"notify\"` it is not asked"
+                ))
             }
-            Some(last) => format!("was not ready within {limit:?}: {last}"),
-            None => format!("was not ready within {limit:?}"),
+            last => last,
+        };
+        let reasons: Vec<_> = reason.into_iter().chain(elsewhere.map(|text| format!("it {text}"))).collect();
+        match reasons.as_slice() {
+            [] => format!("was not ready within {limit:?}"),
+            reasons => format!("was not ready within {limit:?}: {}", reasons.join("; ")),
         }
     }
 

@@ -5,6 +5,7 @@
 
 use crate::backend::{self, Exit, Started};
 use crate::name::WorkerId;
+use crate::pool::Address;
 
 use super::app_task::{AppTask, Outcome};
 use super::worker::{Event, State};
@@ -47,9 +48,21 @@ impl AppTask {
     fn said_ready(&mut self, worker: WorkerId) {
         let Some(record) = self.crew.get_mut(&worker) else { return };
         record.said_ready = true;
-        // Without its address nobody could send it anything: that comes with `Started`.
-        if record.address.is_some() && record.believes() {
-            self.ready(worker, "said so");
+        if record.believes() {
+            self.take_its_word(worker);
+        }
+    }
+
+    /// The word of a worker counts at once where nobody else can listen; who has its port is looked at first.
+    fn take_its_word(&mut self, worker: WorkerId) {
+        let Some(record) = self.crew.get(&worker) else { return };
+        match record.address.clone() {
+            Some(address @ Address::Tcp(_)) if matches!(record.state, State::Starting { .. }) => {
+                self.confirm(worker, address);
+            }
+            Some(_) => self.ready(worker, "said so"),
+            // Without its address nobody could send it anything: that comes with `Started`.
+            None => {}
         }
     }
 
@@ -73,7 +86,7 @@ impl AppTask {
         record.address = Some(started.address);
         let ready = record.said_ready && record.believes() && matches!(record.state, State::Starting { .. });
         if ready {
-            self.ready(worker, "said so");
+            self.take_its_word(worker);
         } else {
             self.feed(worker, Event::Started, "has a process");
         }

@@ -26,6 +26,7 @@ mod hearing;
 mod hosts;
 mod intake;
 mod ledger;
+mod lookout;
 mod output;
 mod plan;
 mod probation;

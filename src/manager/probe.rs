@@ -38,6 +38,10 @@ pub(super) enum NotReady {
     Answered(u16),
     /// It answered something else than what it should speak.
     NotSpoken(Protocol),
+    /// Nobody listens on its port.
+    Unheard(u16),
+    /// Another process has its port.
+    Foreign(u16, String),
 }
 
 impl fmt::Display for NotReady {
@@ -52,6 +56,8 @@ impl fmt::Display for NotReady {
             Self::Silent => write!(f, "no answer within {} s", TRY_LIMIT.as_secs()),
             Self::Answered(status) => write!(f, "answered {status}"),
             Self::NotSpoken(Protocol::Http1) => f.write_str("answered something that is not HTTP/1.1"),
+            Self::Unheard(port) => write!(f, "nobody listens on port {port}"),
+            Self::Foreign(port, holder) => write!(f, "port {port} belongs to {holder}"),
             Self::NotSpoken(Protocol::H2c) => f.write_str("answered something that is not HTTP/2"),
         }
     }

@@ -33,6 +33,7 @@ mod load;
 mod logs;
 mod long_requests;
 mod peer_words;
+mod ports;
 mod probation;
 mod production;
 mod promotion;
