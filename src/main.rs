@@ -65,7 +65,7 @@ fn run(config: Config, machine: &Machine) -> ExitCode {
 
 fn check(config: &Config, machine: &Machine) -> ExitCode {
     let seen = said_of(config);
-    let unreadable = boot::unreadable(config, &machine.etc);
+    let unreadable = boot::unreadable(config, &machine.etc, &machine.apps);
     unreadable.iter().for_each(|why| complain(why));
     // As for a file that the one who asks cannot read.
     if unreadable.is_empty() { seen } else { ExitCode::from(2) }

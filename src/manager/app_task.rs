@@ -241,27 +241,6 @@ impl AppTask {
         }
     }
 
-    /// What a unit wrote is in the journal, but not among what its server says, where people look first. Of a generation
-    /// that is tried out it is told once, with the rejection.
-    fn said_last(&mut self, worker: WorkerId, lines: &[String]) {
-        let Some(record) = self.crew.get(&worker) else { return };
-        let generation = record.generation;
-        match self.rollout.as_mut().filter(|rollout| rollout.id == generation) {
-            Some(rollout) => lines.iter().for_each(|line| rollout.note_output(line)),
-            None => self.quote(generation, lines),
-        }
-    }
-
-    /// The end of what workers wrote, for the journal of a server whose workers are units.
-    pub(super) fn quote(&self, generation: GenerationId, lines: &[String]) {
-        if !self.around.backend.outlives() {
-            return;
-        }
-        for line in &lines[lines.len().saturating_sub(MOST_QUOTED)..] {
-            tracing::warn!(target: "app", app = %self.app.name, %generation, "{line}");
-        }
-    }
-
     fn said_ready(&mut self, worker: WorkerId) {
         let Some(record) = self.crew.get_mut(&worker) else { return };
         record.said_ready = true;
@@ -433,6 +412,4 @@ const MAILBOX: usize = 64;
 /// A plan may call for another one: a promotion lets the old workers go.
 const MOST_ROUNDS: usize = 8;
 const QUIET: Duration = Duration::from_millis(10);
-/// Lines of a worker that failed: an error with where it comes from.
-const MOST_QUOTED: usize = 20;
 const WEIGH_EVERY: Duration = Duration::from_secs(5);

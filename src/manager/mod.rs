@@ -21,6 +21,7 @@ mod error;
 mod fleet;
 mod hosts;
 mod intake;
+mod last_words;
 mod ledger;
 mod output;
 mod plan;
