@@ -97,10 +97,12 @@ pub fn missing(config: &Config, is_service: bool) -> Option<String> {
     config.apps.iter().find_map(|app| missing::explained(&app.path, instance, is_service))
 }
 
-/// What the service of an instance could not read although root can, a sentence each; `etc` is where instances' config
-/// files are.
-pub fn unreadable(config: &Config, etc: &Path) -> Vec<String> {
-    eyes::unreadable(config, etc)
+/// What the service of an instance could not read although root can, or would miss, a sentence each; `etc` is where
+/// instances' config files are, `apps` where their apps are.
+pub fn unreadable(config: &Config, etc: &Path, apps: &Path) -> Vec<String> {
+    let resolver = Resolver::new(Arc::new(config.clone()), &Scripts::of_the_server(&config.server), false);
+    let entries = config.apps.iter().filter_map(|app| resolver.resolve(&app.path).ok()?.entry);
+    eyes::unreadable(config, entries.collect(), etc, apps)
 }
 
 /// What the workers of a server with these settings would be, in a sentence.

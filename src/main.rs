@@ -83,7 +83,7 @@ fn check(config: &Config, machine: &Machine) -> ExitCode {
         app.report_recycle(run.recycle);
     }
     let backend = boot::describe_backend(config);
-    let unreadable = boot::unreadable(config, &machine.etc);
+    let unreadable = boot::unreadable(config, &machine.etc, &machine.apps);
     let seen = if config.json {
         let mut report = report_json(config, &apps, runs);
         report["workers"] = backend.into();

@@ -153,7 +153,7 @@ settings! {
 
     Instance: Files, Instance, Unset("the app's name", "labs-api"), "NAME",
         [Flag("--instance"), Server("instance")],
-        "name of this server; without an app, labs-api runs /srv/rip/labs/api";
+        "name of this server; without an app, labs-api runs /srv/rip/labs/api, or /srv/rip/labs-api if that is what is there";
     ConfigFile: Files, Path, Unset("/etc/rip-server/INSTANCE.toml if it exists, with --instance or under systemd", "/etc/rip-server/labs-api.toml"), "FILE",
         [Flag("--config"), Env("RIP_CONFIG")],
         "the server's config file";

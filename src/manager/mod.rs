@@ -25,6 +25,7 @@ mod fleet;
 mod hearing;
 mod hosts;
 mod intake;
+mod last_words;
 mod ledger;
 mod lookout;
 mod output;
