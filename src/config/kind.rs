@@ -258,13 +258,10 @@ impl Kind {
                 let hosts: Result<_, _> = texts.iter().map(|text| HostName::parse(text)).collect();
                 return hosts.map(Value::Hosts).map_err(|why| Wrong(format!("{} ({why})", self.expected())));
             }
-            Self::Patterns => {
-                let bad = texts.iter().find_map(|text| Pattern::parse(text).err());
-                return match bad {
-                    Some(bad) => Err(Wrong(format!("{} ({bad})", self.expected()))),
-                    None => Ok(Value::Texts(texts)),
-                };
-            }
+            Self::Patterns => match texts.iter().find_map(|text| Pattern::parse(text).err()) {
+                Some(bad) => return Err(Wrong(format!("{} ({bad})", self.expected()))),
+                None => Some(Value::Texts(texts)),
+            },
             Self::Addresses => each(&texts, |text| text.parse().ok()).map(Value::Addresses),
             Self::Networks => each(&texts, network).map(Value::Networks),
             Self::Paths => texts.iter().all(|text| is_absolute(text)).then_some(Value::Texts(texts)),

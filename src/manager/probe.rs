@@ -122,9 +122,10 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, question: &Questi
 }
 
 async fn get(mut stream: impl AsyncRead + AsyncWrite + Unpin, path: &str) -> Result<(), NotReady> {
+    // An app that looks who asks finds somebody: over a Unix socket it knows of nobody else.
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: rip-server-probe\r\nAccept: */*\r\n\
-         Connection: close\r\n\r\n"
+         X-Forwarded-For: 127.0.0.1\r\nConnection: close\r\n\r\n"
     );
     stream.write_all(request.as_bytes()).await?;
     let mut head = Vec::with_capacity(1024);
@@ -218,7 +219,7 @@ mod tests {
     async fn the_first_answer_below_500_is_readiness() {
         let (request, failure) = asked(&[b"HTTP/1.1 404 Not Found\r\n\r\n"], Protocol::Http1).await;
         let expected = "GET /up?x=1 HTTP/1.1\r\nHost: localhost\r\nUser-Agent: rip-server-probe\r\n\
-                        Accept: */*\r\nConnection: close\r\n\r\n";
+                        Accept: */*\r\nX-Forwarded-For: 127.0.0.1\r\nConnection: close\r\n\r\n";
         assert_eq!(request, expected);
         assert_eq!(failure, None);
     }

@@ -126,7 +126,7 @@ const WSGI: &str = "import json\n\ndef application(environ, start_response):\n  
      names = ['REMOTE_ADDR', 'SERVER_NAME', 'SERVER_PORT', 'wsgi.url_scheme', 'HTTP_HOST']\n    \
      start_response('200 OK', [])\n    return [json.dumps([environ.get(name) for name in names]).encode()]\n";
 const ASGI: &str = "import json\n\nasync def app(scope, receive, send):\n    if scope['type'] == 'http':\n        \
-     body = json.dumps([scope['client'][0] if scope['client'] else None, scope['scheme']]).encode()\n        \
+     body = json.dumps([scope['client'][0], scope['scheme']]).encode()\n        \
      await send({'type': 'http.response.start', 'status': 200, 'headers': []})\n        \
      await send({'type': 'http.response.body', 'body': body})\n";
 
