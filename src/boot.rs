@@ -13,6 +13,7 @@ mod resolve;
 mod settings;
 mod workers;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -83,11 +84,14 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 /// # Errors
 /// When one of them cannot be recognized.
 pub fn describe(config: &Config) -> anyhow::Result<Vec<AppSpec>> {
-    let scripts = Scripts::of_the_server(&config.server);
+    let resolver = resolver_of(config)?;
+    config.apps.iter().map(|app| Ok(resolver.resolve(&app.path)?)).collect()
+}
+
+/// For a look at what would run.
+fn resolver_of(config: &Config) -> io::Result<Resolver> {
     let settings = Settings::of_start(Arc::new(config.clone()))?;
-    let resolver = Resolver::new(Arc::new(settings), &scripts, false);
-    let specs = config.apps.iter().map(|app| Ok(resolver.resolve(&app.path)?));
-    specs.collect()
+    Ok(Resolver::new(Arc::new(settings), &Scripts::of_the_server(&config.server), false))
 }
 
 /// Why there is nothing at the path of one of the apps, with what to write; `None` when there is, or nothing can be said.
@@ -100,8 +104,9 @@ pub fn missing(config: &Config, is_service: bool) -> Option<String> {
 /// What the service of an instance could not read although root can, or would miss, a sentence each; `etc` is where
 /// instances' config files are, `apps` where their apps are.
 pub fn unreadable(config: &Config, etc: &Path, apps: &Path) -> Vec<String> {
-    let resolver = Resolver::new(Arc::new(config.clone()), &Scripts::of_the_server(&config.server), false);
-    let entries = config.apps.iter().filter_map(|app| resolver.resolve(&app.path).ok()?.entry);
+    let resolver = resolver_of(config).ok();
+    let entry = |path: &Path| resolver.as_ref()?.resolve(path).ok()?.entry;
+    let entries = config.apps.iter().filter_map(|app| entry(&app.path));
     eyes::unreadable(config, entries.collect(), etc, apps)
 }
 
