@@ -237,8 +237,12 @@ mod tests {
         }
 
         fn check(&self, request: &StartRequest) -> Result<Allowed, Refusal> {
+            self.check_of("labs-api", request)
+        }
+
+        fn check_of(&self, instance: &str, request: &StartRequest) -> Result<Allowed, Refusal> {
             let passwd = PathBuf::from(self.path("passwd"));
-            super::request(request, &InstanceName::parse("labs-api").unwrap(), &self.admin, &passwd)
+            super::request(request, &InstanceName::parse(instance).unwrap(), &self.admin, &passwd)
         }
 
         fn request(&self) -> StartRequest {
@@ -265,6 +269,29 @@ mod tests {
         assert_eq!(allowed.visible, PathBuf::from(stage.path("rip/labs/api")));
         let other = StartRequest { directory: stage.path("rip/blog"), ..stage.request() };
         assert_eq!(stage.check(&other).unwrap().visible, PathBuf::from(stage.path("rip/blog")));
+    }
+
+    #[test]
+    fn an_instance_with_a_dash_sees_the_folder_that_is_there_and_no_more_where_two_are() {
+        let stage = Stage::new();
+        fs::create_dir_all(stage.path("rip/my-app/releases/5")).unwrap();
+        let request = StartRequest { directory: stage.path("rip/my-app/releases/5"), ..stage.request() };
+        for name in ["my-app", r"my\x2dapp"] {
+            let allowed = stage.check_of(name, &request).unwrap();
+            assert_eq!(allowed.visible, PathBuf::from(stage.path("rip/my-app")), "{name}");
+        }
+        fs::create_dir_all(stage.path("rip/my/app")).unwrap();
+        let allowed = stage.check_of("my-app", &request).unwrap();
+        assert_eq!(allowed.visible, PathBuf::from(stage.path("rip/my-app/releases/5")));
+    }
+
+    #[test]
+    fn a_refusal_has_the_line_that_would_allow_it() {
+        let stage = Stage::new();
+        let foreign = StartRequest { directory: stage.path("opt/shop"), ..stage.request() };
+        let said = stage.check(&foreign).unwrap_err().to_string();
+        let line = format!("`roots = [\"{}\", \"{}\"]`", stage.path("rip"), stage.path("opt"));
+        assert!(said.contains(&line) && said.contains("/etc/rip-server/labs-api.toml"), "{said}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 crate::on_both! {
     with_a_dash_are_whichever_is_there
+    with_an_escape_do_all_that_others_do
 }
 
 mod cases {
@@ -19,6 +20,44 @@ mod cases {
         is_found_by_its_plain_name(&m);
         two_folders_are_an_error(&m);
         none_is_an_error(&m);
+    }
+
+    pub(super) fn with_an_escape_do_all_that_others_do(m: Machine) {
+        m.ok("apt-get install -y /root/rip-server.deb");
+        let service = format!("'rip-server@{ESCAPED}'");
+        let key = "/etc/rip-server/my-app.key";
+        m.write(key, "hidden");
+        let settings = format!("[app]\nworkers = 1\n[sandbox]\ncredentials = [\"db:{key}\"]\n");
+        m.write(&format!("/etc/rip-server/{ESCAPED}.toml"), settings);
+        for listen in ["fd", "path", "port"] {
+            m.put_probe("/srv/rip/my-app", listen);
+            m.ok(&format!("systemctl restart {service}"));
+            m.until("it serves", || ask(&m, "1+1") == "2" && m.worker_units().len() == 1);
+            m.holds(&format!("a worker of an escaped instance serves with listen = \"{listen}\""), true);
+            let workers = m.worker_units();
+            m.ok(&format!("systemctl restart {service}"));
+            m.same("and is kept over a restart", m.worker_units(), workers);
+        }
+        let secret = "open(__import__('os').environ['CREDENTIALS_DIRECTORY'] + '/db').read()";
+        m.same("its credential is read", ask(&m, secret), "hidden".into());
+        let workers = m.worker_units();
+        m.ok(&format!("systemctl daemon-reload; systemctl kill --kill-whom=main -s KILL {service}"));
+        m.until("it is back", || m.run("rip-serverctl status").code == 0);
+        m.same(
+            "a crash of the server keeps the workers, also after a daemon-reload",
+            m.worker_units(),
+            workers.clone(),
+        );
+        m.ok("apt-get install -y /root/rip-server-next.deb");
+        m.until("it is back", || m.run("rip-serverctl status").code == 0);
+        m.same("so does an upgrade", (ask(&m, "1+1"), m.worker_units()), ("2".into(), workers.clone()));
+        m.write(key, "hidden better");
+        m.ok(&format!("systemctl restart {service}"));
+        m.until("a changed credential is read", || ask(&m, secret) == "hidden better");
+        m.ok(&format!("systemctl reload {service}"));
+        m.holds("a reload has new workers", m.worker_units().iter().all(|unit| !workers.contains(unit)));
+        m.ok(&format!("systemctl stop {service}"));
+        m.same("a stop leaves none", m.worker_units(), vec![]);
     }
 
     fn ask(m: &Machine, expression: &str) -> String {

@@ -393,7 +393,12 @@ fn keep_others_out() -> io::Result<()> {
 fn explained(error: &zbus::Error) -> String {
     match error {
         zbus::Error::MethodError(_, Some(said), _) => said.clone(),
-        other => other.to_string(),
+        other => {
+            let text = other.to_string();
+            let named =
+                text.split_once(": ").filter(|(name, _)| name.starts_with("org.freedesktop.DBus.Error."));
+            named.map(|(_, said)| said.to_owned()).unwrap_or(text)
+        }
     }
 }
 
