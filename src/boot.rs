@@ -6,12 +6,14 @@ mod alive;
 mod banner;
 mod doors;
 mod ending;
+mod eyes;
 mod limits;
+mod missing;
 mod resolve;
+mod settings;
 mod workers;
 
-use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,8 +25,9 @@ use tokio::time::Instant;
 use tokio::try_join;
 
 use crate::acceptor::{self, Acceptor};
-use crate::api::AppStatus;
+use crate::api::{AppStatus, BackendStatus};
 use crate::apps::runtimes;
+use crate::birth;
 use crate::certs::{CertResolver, Keeper, KeeperParts, server_config};
 use crate::clock::WallClock;
 use crate::config::app::AppSettings;
@@ -32,10 +35,11 @@ use crate::config::merge::Config;
 use crate::control::{self, Control, ControlParts, Facts};
 use crate::directory::Directory;
 use crate::durable;
-use crate::logging::{self, LogStyle, Target};
+use crate::logging::{self, FlushAtEnd, LogStyle, Target};
 use crate::manager::{self, Manager, Resolve};
 use crate::metrics::Metrics;
 use crate::name::AppName;
+use crate::orphans;
 use crate::pulse::Pulses;
 use crate::registry::Registry;
 use crate::sd::{self, Inherited};
@@ -45,7 +49,8 @@ use crate::stop::{Signals, Stop};
 use doors::{Doors, open_control};
 use ending::asked_to_stop;
 use resolve::Resolver;
-use workers::{Scripts, Workers};
+use settings::Settings;
+use workers::{Scripts, Way, Workers};
 
 /// Serves until it is asked to stop.
 ///
@@ -53,12 +58,14 @@ use workers::{Scripts, Workers};
 /// Whatever keeps it from starting: a port, a folder, an app that cannot be recognized. An app that starts and fails
 /// is no error: the server stays and says so.
 pub fn run(config: Config) -> anyhow::Result<()> {
+    birth::unblock_signals();
     // Before there is a second thread: the variables that name sockets are read once.
     let inherited = Inherited::take()?;
     // Servers of other instances run as the same user: none is to read this one's keys out of its memory.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     let style = config.json.then_some(LogStyle::Json);
     let target = logging::start(style, Some(&config.server.instance), &config.levels)?;
+    let _last_records = FlushAtEnd;
     // Whoever looks at a terminal is told once it serves, or in one sentence why it does not.
     if target == Target::Journal {
         tracing::info!("rip-server {} starts", env!("CARGO_PKG_VERSION"));
@@ -68,23 +75,47 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     }
     limits::raise_open_files(config.server.limits.max_connections);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(serve(Arc::new(config), inherited, target))
+    let served = runtime.block_on(serve(Arc::new(config), inherited, target));
+    sd::notify::flush();
+    served
 }
 
-/// What each app is and how it would be run, a sentence each.
+/// What each app is and how it would be run, a sentence each, with the variables that its kind gets by default.
 ///
 /// # Errors
 /// When one of them cannot be recognized.
 pub fn describe(config: &Config) -> anyhow::Result<Vec<String>> {
-    let resolver = Resolver::new(Arc::new(config.clone()));
-    let specs = config.apps.iter().map(|app| Ok(resolver.resolve(&app.path)?.described));
-    specs.collect()
+    let scripts = Scripts::of_the_server(&config.server);
+    let settings = Settings::of_start(Arc::new(config.clone()))?;
+    let resolver = Resolver::new(Arc::new(settings), &scripts, false);
+    config.apps.iter().map(|app| Ok(resolver.describe(&app.path)?)).collect()
+}
+
+/// Why there is nothing at the path of one of the apps, with what to write; `None` when there is, or nothing can be said.
+/// A service is shown no homes.
+pub fn missing(config: &Config, is_service: bool) -> Option<String> {
+    let instance = &config.server.instance;
+    config.apps.iter().find_map(|app| missing::explained(&app.path, instance, is_service))
+}
+
+/// What the service of an instance could not read although root can, a sentence each; `etc` is where instances' config
+/// files are.
+pub fn unreadable(config: &Config, etc: &Path) -> Vec<String> {
+    eyes::unreadable(config, etc)
+}
+
+/// What the workers of a server with these settings would be, in a sentence.
+pub fn describe_backend(config: &Config) -> String {
+    workers::expected(&config.server)
 }
 
 /// Puts what an app's kind makes of settings that nobody has said into its report; leaves it as it is where the app
 /// cannot be recognized, which [`describe`] tells.
 pub fn report_nature(config: &Config, apps: &mut [AppSettings]) {
-    let resolver = Resolver::new(Arc::new(config.clone()));
+    let scripts = Scripts::of_the_server(&config.server);
+    // What is wrong with the settings is told by whoever describes the apps.
+    let Ok(settings) = Settings::of_start(Arc::new(config.clone())) else { return };
+    let resolver = Resolver::new(Arc::new(settings), &scripts, false);
     for app in apps {
         if let Ok(spec) = resolver.resolve(&app.path)
             && spec.recycle != app.recycle
@@ -103,11 +134,25 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     let started = Instant::now();
     let spec = &config.server;
     let mut signals = Signals::listen()?;
-    let control_sockets = open_control(spec, inherited.control)?;
-    let places = make_places(spec)?;
-    let resolver = Resolver::new(Arc::clone(&config));
+    let orphans_stop = Stop::new();
+    if orphans::come_here() {
+        orphans_stop.spawn("orphans", reap_orphans(orphans_stop.clone()));
+    }
+    let way = Way::find(spec).await?;
+    let backend = way.status();
+    let scripts = way.scripts(spec);
+    let settings = Arc::new(Settings::of_start(Arc::clone(&config))?);
+    // Before anything is made on the disk: what is no app leaves nothing behind.
+    let resolver = Resolver::new(Arc::clone(&settings), &scripts, way.is_of_the_system());
     let paths: Vec<PathBuf> = config.apps.iter().map(|app| app.path.clone()).collect();
     let drain = check_apps(&resolver, &paths)?;
+    let control_sockets = open_control(spec, inherited.control)?;
+    let places = make_places(spec, &scripts)?;
+    if !inherited.https.is_empty() || !inherited.http.is_empty() {
+        for warning in settings::left_to_sockets(&config) {
+            tracing::warn!("{warning}");
+        }
+    }
     let doors = Doors::open(spec, inherited.https, inherited.http)?;
 
     let (metrics, directory) = (Metrics::new(), Directory::new());
@@ -121,7 +166,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     // Before any worker is started: files that cannot be used are told before anything runs.
     let (keeper, workers) = try_join!(
         keep_certificates(spec, certificates, &directory, &metrics, &keeper_stop),
-        Workers::open(spec, &paths, &backend_stop, events_in),
+        Workers::open(way, spec, &paths, settings.sandbox(), &backend_stop, events_in),
     )?;
     let registry = Registry::open(&spec.state_dir.join("registry.json"))?;
     let parts = manager::Parts {
@@ -150,6 +195,8 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
             certificates: Box::new(move || keeper.as_ref().map(Keeper::status).unwrap_or_default()),
             drain,
             service: workers.service(),
+            backend: backend.clone(),
+            settings: Arc::clone(&settings) as Arc<dyn control::Settings>,
         }),
         metrics: metrics.clone(),
         stop: control_stop.clone(),
@@ -181,7 +228,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
 
     let tried = tokio::select! {
         unserved = manager.settled() => Ok(unserved),
-        asked = asked_to_stop(&mut signals, &manager, &shutdown) => Err(asked),
+        asked = asked_to_stop(&mut signals, &*settings, &manager, &shutdown) => Err(asked),
         never = alive::ask_for_time() => match never {},
     };
     let asked = match tried {
@@ -192,12 +239,12 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
             let apps = manager.apps().await;
             // The journal has each of these already; and whoever started us may not be looking.
             if !config.json && target != Target::Journal {
-                let text = banner::text(spec, &urls, &redirects, &apps);
-                let _ = io::stderr().lock().write_all(text.as_bytes());
+                let text = banner::text(spec, &urls, &redirects, &apps, &backend);
+                logging::say(&text);
             }
-            say_ready(&urls, &apps);
+            say_ready(&urls, &apps, &backend);
             alive::tell(&urls, &manager, &pulses, &control_stop);
-            asked_to_stop(&mut signals, &manager, &shutdown).await
+            asked_to_stop(&mut signals, &*settings, &manager, &shutdown).await
         }
         Err(asked) => asked,
     };
@@ -211,19 +258,29 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
         (&keeper_stop, "certificates"),
         (&backend_stop, "workers"),
         (&control_stop, "control"),
+        (&orphans_stop, "orphans"),
     ])
     .await;
     tracing::info!("stopped");
     Ok(())
 }
 
-fn make_places(spec: &ServerSpec) -> anyhow::Result<Places> {
+async fn reap_orphans(stop: Stop) {
+    tokio::select! {
+        () = stop.requested() => {}
+        failed = orphans::reap() => if let Err(error) = failed {
+            tracing::warn!(%error, "processes whose parents have ended are not reaped");
+        },
+    }
+}
+
+fn make_places(spec: &ServerSpec, scripts: &Scripts) -> anyhow::Result<Places> {
     let places = Places { spool: spec.state_dir.join("spool") };
     for folder in [&spec.state_dir, &spec.runtime_dir, &places.spool] {
         durable::private_dir(folder, 0o700).with_context(|| format!("cannot use {}", folder.display()))?;
     }
-    if let Scripts::OfTheServer(scripts) = workers::scripts(spec) {
-        runtimes::install(&scripts).with_context(|| format!("cannot write to {}", scripts.display()))?;
+    if let Scripts::OfTheServer(scripts) = scripts {
+        runtimes::install(scripts).with_context(|| format!("cannot write to {}", scripts.display()))?;
     }
     Ok(places)
 }
@@ -260,9 +317,9 @@ async fn keep_certificates(
 }
 
 /// The server is ready also when an app is not: it answers for it, and says so.
-fn say_ready(urls: &[String], apps: &[AppStatus]) {
+fn say_ready(urls: &[String], apps: &[AppStatus], backend: &BackendStatus) {
     let text = alive::line(&urls.join(" "), apps, 0.0);
-    tracing::info!("ready: {text}");
+    tracing::info!("ready: {text}; workers are {backend}");
     sd::notify::ready(&text);
 }
 

@@ -13,7 +13,7 @@ use rip_server::config::error::ConfigError;
 use rip_server::config::machine::Machine;
 use rip_server::config::merge::{self, Config, Invocation};
 use rip_server::config::report::{report_json, report_text};
-use rip_server::{boot, ctl};
+use rip_server::{boot, ctl, logging};
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -27,14 +27,14 @@ fn main() -> ExitCode {
         Ok(Invocation::Inner(Inner::Exec, words)) => shim::run_shim(words),
         Ok(Invocation::Inner(Inner::Guard, words)) => guard::run_guard(words),
         Ok(Invocation::Inner(Inner::Static, words)) => static_worker::run_words(words),
-        Ok(Invocation::Config(config)) => obey(*config),
+        Ok(Invocation::Config(config)) => obey(*config, &machine),
     }
 }
 
-fn obey(config: Config) -> ExitCode {
+fn obey(config: Config, machine: &Machine) -> ExitCode {
     match &config.command {
-        Command::Run => run(config),
-        Command::Check => check(&config),
+        Command::Run => run(config, machine),
+        Command::Check => check(&config, machine),
         Command::Stop => steer(&config, &["stop"]),
         Command::List => steer(&config, &["list"]),
         Command::Add(host) => steer(&config, &["add", host.as_str()]),
@@ -43,7 +43,11 @@ fn obey(config: Config) -> ExitCode {
 }
 
 /// What is wrong with an app's own file is bad config, like what is wrong with the server's.
-fn run(config: Config) -> ExitCode {
+fn run(config: Config, machine: &Machine) -> ExitCode {
+    if let Some(why) = boot::missing(&config, machine.is_service_of_the_system()) {
+        complain(&why);
+        return ExitCode::from(2);
+    }
     if let Some(error) = config.apps.iter().find_map(|app| app_settings(app).err()) {
         return refused(&error);
     }
@@ -59,7 +63,19 @@ fn run(config: Config) -> ExitCode {
     }
 }
 
-fn check(config: &Config) -> ExitCode {
+fn check(config: &Config, machine: &Machine) -> ExitCode {
+    let seen = said_of(config);
+    let unreadable = boot::unreadable(config, &machine.etc);
+    unreadable.iter().for_each(|why| complain(why));
+    // As for a file that the one who asks cannot read.
+    if unreadable.is_empty() { seen } else { ExitCode::from(2) }
+}
+
+fn said_of(config: &Config) -> ExitCode {
+    if let Some(why) = boot::missing(config, false) {
+        complain(&why);
+        return ExitCode::from(2);
+    }
     let apps: Result<Vec<_>, _> = config.apps.iter().map(app_settings).collect();
     let apps = apps.map(|mut apps| {
         boot::report_nature(config, &mut apps);
@@ -67,9 +83,14 @@ fn check(config: &Config) -> ExitCode {
     });
     match apps {
         Err(error) => refused(&error),
-        Ok(apps) if config.json => print(&format!("{:#}\n", report_json(config, &apps))),
+        Ok(apps) if config.json => {
+            let mut report = report_json(config, &apps);
+            report["workers"] = boot::describe_backend(config).into();
+            print(&format!("{report:#}\n"))
+        }
         Ok(apps) => {
             print(&report_text(config, &apps));
+            print(&format!("\n{}\n", boot::describe_backend(config)));
             recognize(config)
         }
     }
@@ -120,6 +141,8 @@ fn failed(text: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// Standard error may be a terminal that was stopped, and the process ends all the same.
 fn complain(text: &str) {
-    anstream::eprintln!("rip-server: {text}");
+    let text = text.to_owned();
+    logging::last_words(move || anstream::eprintln!("rip-server: {text}"));
 }

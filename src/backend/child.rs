@@ -188,6 +188,16 @@ impl Shared {
         self.lock().remove(&worker)?.killed
     }
 
+    /// Whether the worker was told to end and, since then, was not killed.
+    pub(super) fn has_time_to_end(&self, worker: WorkerId) -> bool {
+        self.lock().get(&worker).is_some_and(|entry| entry.told && entry.killed.is_none())
+    }
+
+    /// Whether the worker was killed because it did not end in time.
+    pub(super) fn was_too_slow(&self, worker: WorkerId) -> bool {
+        self.lock().get(&worker).is_some_and(|entry| entry.killed == Some(Killed::TooSlow))
+    }
+
     /// Whether the worker was told to end.
     pub(super) fn was_told(&self, worker: WorkerId) -> bool {
         self.lock().get(&worker).is_some_and(|entry| entry.told)

@@ -11,9 +11,13 @@ use std::process::{Child, ExitStatus};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use tokio::signal::unix::{self, SignalKind};
 
+use crate::orphans::Own;
+
 /// Tells when a child has exited, and leaves it to be reaped: until then its ids are no other process's.
 pub(super) struct Watch {
     child: Pid,
+    /// From its start on nobody else reaps it.
+    _own: Own,
     /// Any child's end; that it was this one's is for waitid(2) to say.
     ends: unix::Signal,
 }
@@ -21,7 +25,8 @@ pub(super) struct Watch {
 impl Watch {
     /// Watches a child that has not been reaped.
     pub(super) fn new(child: &Child) -> io::Result<Self> {
-        Ok(Self { child: Pid::from_child(child), ends: unix::signal(SignalKind::child())? })
+        let child = Pid::from_child(child);
+        Ok(Self { child, _own: Own::new(child), ends: unix::signal(SignalKind::child())? })
     }
 
     /// Returns once the child has exited. Cancel-safe.

@@ -23,9 +23,11 @@ use tokio::time::{Instant, sleep, timeout};
 use super::child::{Killed, Shared};
 use super::guard::Ward;
 use super::procs::{Groups, Watch, oom_kills};
+use super::shim::OPEN_FILES;
 use super::sockets::{Door, SocketFile};
 use super::strays::{self, Mark};
 use super::{Event, Exit, Order, StartError, Started, handover, output};
+use crate::birth;
 use crate::name::WorkerId;
 use crate::pool::Address;
 use crate::sd::SYSTEMD_ENV;
@@ -147,6 +149,16 @@ impl Process {
             }
         }
         let unasked = !shared.was_told(self.worker);
+        let rest = {
+            let mut rest = pin!(self.rest_ends(shared));
+            loop {
+                tokio::select! {
+                    () = &mut output, if open => open = false,
+                    () = &mut readiness => {}
+                    rest = &mut rest => break rest,
+                }
+            }
+        };
         let background = unasked && self.is_in_background().await;
         let early = if background {
             Exit::Background
@@ -169,7 +181,33 @@ impl Process {
                 whole.await
             }
         };
-        if background { Exit::Background } else { exit_of(status, killed, ooms_before) }
+        match rest {
+            _ if background => Exit::Background,
+            Rest::Ended => exit_of(status, killed, ooms_before),
+            Rest::TooSlow => Exit::Timeout,
+        }
+    }
+
+    /// When its end was asked for, the group has its time also when its leader has ended: a shell between the server
+    /// and the program dies of SIGTERM at once, while the program finishes what it has in hand.
+    async fn rest_ends(&self, shared: &Shared) -> Rest {
+        let group = Pid::from_child(&self.process);
+        let mut pause = GROUP_TICK;
+        let mut outlived = false;
+        while shared.has_time_to_end(self.worker) {
+            // As in `end`: what cannot be read is taken for empty.
+            if !Groups::read().is_ok_and(|groups| !groups.members(group).is_empty()) {
+                return Rest::Ended;
+            }
+            outlived = true;
+            sleep(pause).await;
+            // Looking costs something on a machine with many processes.
+            pause = (pause * 2).min(LONGEST_TICK);
+        }
+        match outlived && shared.was_too_slow(self.worker) {
+            true => Rest::TooSlow,
+            false => Rest::Ended,
+        }
     }
 
     /// Whether it has exited as a daemon's first process does: with status 0, while others that it started go on.
@@ -203,6 +241,13 @@ impl Process {
         });
         (status, killed)
     }
+}
+
+/// How the rest of a worker's group ended, after its leader.
+enum Rest {
+    Ended,
+    /// It was killed when its time was over.
+    TooSlow,
 }
 
 fn kill(group: Pid) {
@@ -260,7 +305,9 @@ fn spawn_shim(shared: &Shared, order: &Order, environment: Vec<(OsString, OsStri
     let output = pipe::Receiver::from_owned_fd(output.into())?;
     let mut process = Command::new(&shared.self_exe)
         .arg0("rip-server")
-        .args(["worker-exec", "--channel", "--"])
+        .args(["worker-exec", "--channel"])
+        .args(birth::open_files().map(|soft| format!("{OPEN_FILES}{soft}")))
+        .arg("--")
         .args(&order.launch.command)
         .env_clear()
         .envs(environment)
@@ -325,6 +372,7 @@ fn refused(order: &Order, source: io::Error) -> StartError {
 const EXEC_LIMIT: Duration = Duration::from_secs(10);
 const GROUP_LIMIT: Duration = Duration::from_secs(5);
 const GROUP_TICK: Duration = Duration::from_millis(10);
+const LONGEST_TICK: Duration = Duration::from_millis(160);
 /// A process that left its group and threw its environment away may hold the pipe for ever.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Within this an exit is told as the end of the worker, or else as the beginning of its end.

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, TcpListener};
 
-use crate::api::AppStatus;
+use crate::api::{AppStatus, BackendStatus};
 use crate::spec::ServerSpec;
 
 /// The URLs of listeners, for people: `localhost` stands for every address.
@@ -26,7 +26,13 @@ pub(super) fn urls(scheme: &str, usual_port: u16, listeners: &[TcpListener]) -> 
 }
 
 /// The lines printed once the first app has been tried.
-pub(super) fn text(spec: &ServerSpec, urls: &[String], redirects: &[String], apps: &[AppStatus]) -> String {
+pub(super) fn text(
+    spec: &ServerSpec,
+    urls: &[String],
+    redirects: &[String],
+    apps: &[AppStatus],
+    backend: &BackendStatus,
+) -> String {
     let mut out = format!("rip-server {} ({})\n", env!("CARGO_PKG_VERSION"), spec.instance);
     for url in urls {
         line(&mut out, "serving", url);
@@ -44,6 +50,7 @@ pub(super) fn text(spec: &ServerSpec, urls: &[String], redirects: &[String], app
         let hosts: Vec<_> = app.hosts.iter().map(|host| host.as_str()).collect();
         line(&mut out, "hosts", &hosts.join(" "));
     }
+    line(&mut out, "backend", &backend.to_string());
     line(&mut out, "control", &spec.control_socket.display().to_string());
     out
 }

@@ -13,7 +13,7 @@ use crate::api::{AppStatus, Rejection, Scaled, WorkerStatus};
 use crate::backend::{self, StartError, Started, Survivor};
 use crate::directory::App;
 use crate::name::{GenerationId, WorkerId};
-use crate::pool::{Condemned, Mode, PoolWriter, Standing};
+use crate::pool::{Mode, PoolWriter, Standing};
 use crate::spec::{AppSpec, WorkerCount};
 
 use super::crew::Record;
@@ -23,7 +23,7 @@ use super::probation::Probation;
 use super::rollout::{Generation, Listener, Rollout};
 use super::surroundings::Surroundings;
 use super::watch::{Change, Fingerprint, Watch};
-use super::worker::{Event, Fault, State};
+use super::worker::{Event, State};
 
 /// What the manager tells the task of an app.
 pub(super) enum Command {
@@ -58,6 +58,10 @@ pub(super) enum Outcome {
     Answered(WorkerId),
     /// The app as it was read, and its files before that.
     Resolved(GenerationId, Result<AppSpec, ResolveError>, Option<Box<Fingerprint>>),
+    Doubted {
+        worker: WorkerId,
+        silent: bool,
+    },
 }
 
 /// The task.
@@ -263,12 +267,8 @@ impl AppTask {
             self.pool.standings().into_iter().map(|standing| (standing.worker, standing)).collect();
         for worker in self.workers() {
             let standing = standings.get(&worker);
-            if let Some(condemned) = standing.and_then(|standing| standing.condemned) {
-                let (fault, why) = fault(condemned);
-                if let Some(record) = self.crew.get_mut(&worker) {
-                    record.condemned = true;
-                }
-                self.feed(worker, Event::Condemn(fault), why);
+            if let Some(standing) = standing {
+                self.judge(standing);
             }
             if let (Some(standing), Some(record)) = (standing, self.crew.get_mut(&worker)) {
                 record.note_service(standing, now);
@@ -361,14 +361,6 @@ impl AppTask {
     fn views(&self) -> Vec<super::plan::WorkerView> {
         let now = Instant::now();
         self.crew.iter().map(|(worker, record)| record.view(*worker, now)).collect()
-    }
-}
-
-fn fault(condemned: Condemned) -> (Fault, &'static str) {
-    match condemned {
-        Condemned::TooSlow => (Fault::Stuck, "did not answer within the request time limit"),
-        Condemned::Stalled => (Fault::Stuck, "stopped in the middle of an answer"),
-        Condemned::Unreachable => (Fault::Broken, "could not be connected to"),
     }
 }
 

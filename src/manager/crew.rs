@@ -49,10 +49,14 @@ pub(super) struct Record {
     tunnels: usize,
     /// It was let go because it was due.
     pub(super) recycling: bool,
+    /// It was ordered in the place of one that is due.
+    pub(super) replaces: bool,
     /// The data path gave it up.
     pub(super) condemned: bool,
     /// How the process that it was started as exited, where that was told before its end.
     pub(super) ending: Option<Exit>,
+    /// It is being asked whether it still answers.
+    pub(super) doubted: bool,
     /// Why it is in its state, where nobody would expect it.
     pub(super) why: Option<String>,
     /// While it is asked whether it is ready.
@@ -110,8 +114,10 @@ impl Record {
             tunnels_first: false,
             tunnels: 0,
             recycling: false,
+            replaces: false,
             condemned: false,
             ending: None,
+            doubted: false,
             why: None,
             probing: None,
             age_before: Duration::ZERO,

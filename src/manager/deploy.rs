@@ -172,6 +172,7 @@ impl AppTask {
         tracing::error!(%app, %generation, %serving, reason, "generation taken back");
         self.app.metrics.deploy("rejected");
         let rejection = Rejection { generation, reason, output: rollout.output() };
+        self.quote(generation, &rejection.output);
         self.rejected = Some(rejection.clone());
         self.hand_over(before);
         rollout.end(DeployEvent::Rejected { app, rejection });
@@ -246,6 +247,7 @@ impl AppTask {
         tracing::error!(%app, %generation, serving, reason, "generation rejected");
         self.app.metrics.deploy("rejected");
         let rejection = Rejection { generation, reason: reason.clone(), output: rollout.output() };
+        self.quote(generation, &rejection.output);
         self.rejected = Some(rejection.clone());
         if self.current.is_none() {
             self.pool.set_mode(Mode::Closed);
@@ -298,13 +300,21 @@ impl AppTask {
             tracing::debug!(app = %self.app.name, "files changed before the last deploy read them: nothing to do");
             return;
         }
-        let entry = change.what == What::Entry;
-        let loads_itself = self.current.is_some() && self.rollout.is_none() && entry;
+        // A worker that looks for itself looks at its entry alone.
+        let told = match change.what {
+            What::Entry => true,
+            What::Sources => self.spec.reload_signal.is_some(),
+            What::Settings => false,
+        };
+        let loads_itself = self.current.is_some() && self.rollout.is_none() && told;
         match self.spec.reload {
             Reload::None => {}
             Reload::Module if loads_itself => self.signal_reload(),
-            Reload::Process | Reload::Module if entry => self.deploy(None, "its entry changed"),
-            Reload::Process | Reload::Module => self.deploy(None, "its settings or its folder changed"),
+            Reload::Process | Reload::Module => match change.what {
+                What::Entry => self.deploy(None, "its entry changed"),
+                What::Sources => self.deploy(None, "a file that `watch` names changed"),
+                What::Settings => self.deploy(None, "its settings or its folder changed"),
+            },
         }
     }
 

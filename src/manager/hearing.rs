@@ -29,11 +29,26 @@ impl AppTask {
         }
     }
 
-    /// For the message of a rejection; they are in the log already.
+    /// What a unit wrote is in the journal, but not among what its server says, where people look first. Of a generation
+    /// that is tried out, or on probation, it is told once, with the rejection.
     fn said_last(&mut self, worker: WorkerId, lines: &[String]) {
         let Some(record) = self.crew.get(&worker) else { return };
         let generation = record.generation;
         lines.iter().for_each(|line| self.note_output(generation, line));
+        let tried = self.probation.as_ref().map(|probation| &probation.rollout);
+        if !self.rollout.iter().chain(tried).any(|rollout| rollout.id == generation) {
+            self.quote(generation, lines);
+        }
+    }
+
+    /// The end of what workers wrote, for the journal of a server whose workers are units.
+    pub(super) fn quote(&self, generation: GenerationId, lines: &[String]) {
+        if !self.around.backend.outlives() {
+            return;
+        }
+        for line in &lines[lines.len().saturating_sub(MOST_QUOTED)..] {
+            tracing::warn!(target: "app", app = %self.app.name, %generation, "{line}");
+        }
     }
 
     /// Keeps a line for the message of a rejection; one that comes after it is added where there was none.
@@ -95,6 +110,7 @@ impl AppTask {
             Outcome::Resolved(generation, read, seen) => {
                 self.resolved(generation, read, seen.map(|seen| *seen))
             }
+            Outcome::Doubted { worker, silent } => self.settle_doubt(worker, silent),
         }
     }
 
@@ -110,3 +126,6 @@ impl AppTask {
         }
     }
 }
+
+/// Lines of a worker that failed: an error with where it comes from.
+const MOST_QUOTED: usize = 20;
