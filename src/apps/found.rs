@@ -285,10 +285,10 @@ impl Kind {
     }
 
     /// Which sign of readiness may be believed: `READY=1` of the worker scripts and the static worker that ship with
-    /// the server, and of puma, which says it once the app is loaded. Of anything else nobody knows who says it.
+    /// the server. Of anything else nobody knows who says it, and when.
     pub(super) fn ready_by(self) -> ReadyBy {
         match self {
-            Self::NodeHandler | Self::BunHandler | Self::Static | Self::Ruby => ReadyBy::NotifyOrAnswer,
+            Self::NodeHandler | Self::BunHandler | Self::Static => ReadyBy::NotifyOrAnswer,
             Self::Command
             | Self::Procfile
             | Self::PackageJson
@@ -297,7 +297,8 @@ impl Kind {
             | Self::BunServer
             | Self::PythonServer
             | Self::PythonWsgi
-            | Self::PythonAsgi => ReadyBy::Answer,
+            | Self::PythonAsgi
+            | Self::Ruby => ReadyBy::Answer,
         }
     }
 

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use super::detect::{App, listens_by, name_of, text_of};
-use super::found::{DetectError, Found, Kind, ReadyBy};
+use super::found::{DetectError, Found, Kind};
 use super::{project, runtimes, source};
 
 /// `config.ru`, else a Sinatra application in one file.
@@ -58,8 +58,6 @@ fn run(app: &App<'_>, entry: &Path, rackup: &Path) -> Result<Found, DetectError>
     let why = format!("Ruby app: {file} found, run by {by}");
     let mut found = app.found(Kind::Ruby, why, argv, Some(entry));
     found.env.push(programs.variable());
-    // It answers to READY=1 with a line about a missing gem at each start (puma 5), and it is ready when it answers.
-    found.ready_by = ReadyBy::Answer;
     Ok(found)
 }
 

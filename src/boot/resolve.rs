@@ -111,9 +111,9 @@ impl Resolver {
             command: found.command.argv,
             env,
             listen: settings.listen.unwrap_or(listen_of_spec(found.listen)),
-            // gunicorn says READY=1 when its master has started, before the application is imported: where it is known
-            // to be gunicorn, it is not even asked to.
-            notify: found.kind != Kind::PythonWsgi || ready_by == ReadyBy::Notify,
+            // gunicorn says READY=1 before the application is imported, and puma answers to the wish for it with a line
+            // about a missing gem at each start (puma 5): where it is known to be one of them, it is not even asked to.
+            notify: !matches!(found.kind, Kind::PythonWsgi | Kind::Ruby) || ready_by == ReadyBy::Notify,
             memory: settings.memory,
             kill_after: settings.timeouts.kill,
         };

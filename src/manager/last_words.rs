@@ -8,11 +8,12 @@ use super::app_task::AppTask;
 
 impl AppTask {
     /// What a unit wrote is in the journal, but not among what its server says, where people look first. Of a generation
-    /// that is tried out it is told once, with the rejection.
+    /// that is tried out, or on probation, it is told once, with the rejection.
     pub(super) fn said_last(&mut self, worker: WorkerId, lines: &[String]) {
         let Some(record) = self.crew.get(&worker) else { return };
         let generation = record.generation;
-        let tried = self.rollout.as_ref().is_some_and(|rollout| rollout.id == generation);
+        let on_probation = self.probation.as_ref().map(|probation| &probation.rollout);
+        let tried = self.rollout.iter().chain(on_probation).any(|rollout| rollout.id == generation);
         if (tried || self.chorus.is_of(generation)) && self.chorus.hear_all(generation, worker, lines) {
             return;
         }
