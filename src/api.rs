@@ -4,6 +4,7 @@
 //! line (`application/x-ndjson`). New fields may come; a field never changes its meaning. Never here: how an answer
 //! is found or shown.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -119,6 +120,41 @@ pub struct Status {
     /// How systemd runs it, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<Service>,
+    /// What runs its workers. A server older than this program does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<BackendStatus>,
+    /// Settings that a deploy has read anew and that count from the next start of the server on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs_restart: Vec<String>,
+}
+
+/// What runs a server's workers, and why that and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendStatus {
+    /// Units of systemd's, or child processes of the server.
+    pub name: BackendName,
+    /// Why, in words: "this server is rip-server@blog.service".
+    pub why: String,
+}
+
+/// As the setting `backend` says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackendName {
+    /// Child processes.
+    Child,
+    /// Units.
+    Systemd,
+}
+
+impl std::fmt::Display for BackendStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let what = match self.name {
+            BackendName::Child => "child processes",
+            BackendName::Systemd => "units of systemd",
+        };
+        write!(f, "{what}: {}", self.why)
+    }
 }
 
 /// A server that is a service of systemd's.
@@ -167,6 +203,12 @@ pub struct AppStatus {
     pub tunnels: usize,
     /// Requests answered by the workers that are alive.
     pub served: u64,
+    /// Requests that a worker takes at the same time.
+    #[serde(default)]
+    pub concurrency: u32,
+    /// Requests that the server answered in the app's place since its start, by `X-Rip-Reason`.
+    #[serde(default)]
+    pub refused: BTreeMap<String, u64>,
     /// What it is doing and why, in a sentence: "serving", "waiting 2 s before starting a worker: it crashed 3 times".
     pub doing: String,
     /// The last deploy that was rejected, and why, until one succeeds.

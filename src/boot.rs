@@ -6,11 +6,14 @@ mod alive;
 mod banner;
 mod doors;
 mod ending;
+mod eyes;
 mod limits;
+mod missing;
 mod resolve;
+mod settings;
 mod workers;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -21,18 +24,20 @@ use tokio::time::Instant;
 use tokio::try_join;
 
 use crate::acceptor::{self, Acceptor};
-use crate::api::AppStatus;
+use crate::api::{AppStatus, BackendStatus};
 use crate::apps::runtimes;
+use crate::birth;
 use crate::certs::{CertResolver, Keeper, KeeperParts, server_config};
 use crate::clock::WallClock;
 use crate::config::merge::Config;
 use crate::control::{self, Control, ControlParts, Facts};
 use crate::directory::Directory;
 use crate::durable;
-use crate::logging::{self, LogStyle, Target};
+use crate::logging::{self, FlushAtEnd, LogStyle, Target};
 use crate::manager::{self, Manager, Resolve};
 use crate::metrics::Metrics;
 use crate::name::AppName;
+use crate::orphans;
 use crate::pulse::Pulses;
 use crate::registry::Registry;
 use crate::sd::{self, Inherited};
@@ -42,7 +47,8 @@ use crate::stop::{Signals, Stop};
 use doors::{Doors, open_control};
 use ending::asked_to_stop;
 use resolve::Resolver;
-use workers::{Scripts, Workers};
+use settings::Settings;
+use workers::{Scripts, Way, Workers};
 
 /// Serves until it is asked to stop.
 ///
@@ -50,12 +56,14 @@ use workers::{Scripts, Workers};
 /// Whatever keeps it from starting: a port, a folder, an app that cannot be recognized. An app that starts and fails
 /// is no error: the server stays and says so.
 pub fn run(config: Config) -> anyhow::Result<()> {
+    birth::unblock_signals();
     // Before there is a second thread: the variables that name sockets are read once.
     let inherited = Inherited::take()?;
     // Servers of other instances run as the same user: none is to read this one's keys out of its memory.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     let style = config.json.then_some(LogStyle::Json);
     let target = logging::start(style, Some(&config.server.instance), &config.levels)?;
+    let _last_records = FlushAtEnd;
     // Whoever looks at a terminal is told once it serves, or in one sentence why it does not.
     if target == Target::Journal {
         tracing::info!("rip-server {} starts", env!("CARGO_PKG_VERSION"));
@@ -65,17 +73,42 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     }
     limits::raise_open_files(config.server.limits.max_connections);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(serve(Arc::new(config), inherited, target))
+    let served = runtime.block_on(serve(Arc::new(config), inherited, target));
+    sd::notify::flush();
+    served
 }
 
-/// What each app is and how it would be run.
+/// How each app would be run; what it is, in a sentence, with a line for each variable that its kind gets by default.
 ///
 /// # Errors
 /// When one of them cannot be recognized.
 pub fn describe(config: &Config) -> anyhow::Result<Vec<AppSpec>> {
-    let resolver = Resolver::new(Arc::new(config.clone()));
-    let specs = config.apps.iter().map(|app| Ok(resolver.resolve(&app.path)?));
-    specs.collect()
+    let scripts = Scripts::of_the_server(&config.server);
+    let settings = Settings::of_start(Arc::new(config.clone()))?;
+    let resolver = Resolver::new(Arc::new(settings), &scripts, false);
+    let described = |path: &Path| {
+        let described = resolver.describe(path)?;
+        Ok(AppSpec { described, ..resolver.resolve(path)? })
+    };
+    config.apps.iter().map(|app| described(&app.path)).collect()
+}
+
+/// Why there is nothing at the path of one of the apps, with what to write; `None` when there is, or nothing can be said.
+/// A service is shown no homes.
+pub fn missing(config: &Config, is_service: bool) -> Option<String> {
+    let instance = &config.server.instance;
+    config.apps.iter().find_map(|app| missing::explained(&app.path, instance, is_service))
+}
+
+/// What the service of an instance could not read although root can, a sentence each; `etc` is where instances' config
+/// files are.
+pub fn unreadable(config: &Config, etc: &Path) -> Vec<String> {
+    eyes::unreadable(config, etc)
+}
+
+/// What the workers of a server with these settings would be, in a sentence.
+pub fn describe_backend(config: &Config) -> String {
+    workers::expected(&config.server)
 }
 
 /// The folders of an instance.
@@ -87,13 +120,27 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     let started = Instant::now();
     let spec = &config.server;
     let mut signals = Signals::listen()?;
-    let control_sockets = open_control(spec, inherited.control)?;
-    let places = make_places(spec)?;
-    let resolver = Resolver::new(Arc::clone(&config));
+    let orphans_stop = Stop::new();
+    if orphans::come_here() {
+        orphans_stop.spawn("orphans", reap_orphans(orphans_stop.clone()));
+    }
+    let way = Way::find(spec).await?;
+    let backend = way.status();
+    let scripts = way.scripts(spec);
+    let settings = Arc::new(Settings::of_start(Arc::clone(&config))?);
+    // Before anything is made on the disk: what is no app leaves nothing behind.
+    let resolver = Resolver::new(Arc::clone(&settings), &scripts, way.is_of_the_system());
     let paths: Vec<PathBuf> = config.apps.iter().map(|app| app.path.clone()).collect();
     let specs = read_apps(&resolver, &paths)?;
     // What requests in hand have when the server stops: as much as the most patient app gives them.
     let drain = specs.iter().map(|spec| spec.rules.timeouts.drain).max().unwrap_or_default();
+    let control_sockets = open_control(spec, inherited.control)?;
+    let places = make_places(spec, &scripts)?;
+    if !inherited.https.is_empty() || !inherited.http.is_empty() {
+        for warning in settings::left_to_sockets(&config) {
+            tracing::warn!("{warning}");
+        }
+    }
     let doors = Doors::open(spec, inherited.https, inherited.http)?;
 
     let (metrics, directory) = (Metrics::new(), Directory::new());
@@ -107,14 +154,14 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     // Before any worker is started: files that cannot be used are told before anything runs.
     let (keeper, workers) = try_join!(
         keep_certificates(spec, certificates, &directory, &metrics, &keeper_stop),
-        Workers::open(spec, &paths, &backend_stop, events_in),
+        Workers::open(way, spec, &paths, settings.sandbox(), &backend_stop, events_in),
     )?;
     let registry = Registry::open(&spec.state_dir.join("registry.json"))?;
     let (urls, redirects) = doors.urls();
     // The journal has each of these in records; and whoever started us may not be looking.
     let people = !config.json && target != Target::Journal;
     if people {
-        logging::say(&banner::text(spec, &urls, &redirects, &specs, cores()));
+        logging::say(&banner::text(spec, &urls, &redirects, &specs, cores(), &backend));
     }
     let parts = manager::Parts {
         directory: directory.clone(),
@@ -141,6 +188,8 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
             certificates: Box::new(move || keeper.as_ref().map(Keeper::status).unwrap_or_default()),
             drain,
             service: workers.service(),
+            backend: backend.clone(),
+            settings: Arc::clone(&settings) as Arc<dyn control::Settings>,
         }),
         metrics: metrics.clone(),
         stop: control_stop.clone(),
@@ -174,7 +223,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
         unserved = manager.settle(|app, rejected| if people {
             logging::say(&banner::settled(app, rejected, &specs, cores(), started.elapsed()));
         }) => Ok(unserved),
-        asked = asked_to_stop(&mut signals, &manager, &shutdown) => Err(asked),
+        asked = asked_to_stop(&mut signals, &*settings, &manager, &shutdown) => Err(asked),
         never = alive::ask_for_time() => match never {},
     };
     let asked = match tried {
@@ -187,9 +236,9 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
             if people {
                 logging::say(&banner::added(&apps, &specs));
             }
-            say_ready(&urls, &apps);
+            say_ready(&urls, &apps, &backend);
             alive::tell(&urls, &manager, &pulses, &control_stop);
-            asked_to_stop(&mut signals, &manager, &shutdown).await
+            asked_to_stop(&mut signals, &*settings, &manager, &shutdown).await
         }
         Err(asked) => asked,
     };
@@ -203,19 +252,29 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
         (&keeper_stop, "certificates"),
         (&backend_stop, "workers"),
         (&control_stop, "control"),
+        (&orphans_stop, "orphans"),
     ])
     .await;
     tracing::info!("stopped");
     Ok(())
 }
 
-fn make_places(spec: &ServerSpec) -> anyhow::Result<Places> {
+async fn reap_orphans(stop: Stop) {
+    tokio::select! {
+        () = stop.requested() => {}
+        failed = orphans::reap() => if let Err(error) = failed {
+            tracing::warn!(%error, "processes whose parents have ended are not reaped");
+        },
+    }
+}
+
+fn make_places(spec: &ServerSpec, scripts: &Scripts) -> anyhow::Result<Places> {
     let places = Places { spool: spec.state_dir.join("spool") };
     for folder in [&spec.state_dir, &spec.runtime_dir, &places.spool] {
         durable::private_dir(folder, 0o700).with_context(|| format!("cannot use {}", folder.display()))?;
     }
-    if let Scripts::OfTheServer(scripts) = workers::scripts(spec) {
-        runtimes::install(&scripts).with_context(|| format!("cannot write to {}", scripts.display()))?;
+    if let Scripts::OfTheServer(scripts) = scripts {
+        runtimes::install(scripts).with_context(|| format!("cannot write to {}", scripts.display()))?;
     }
     Ok(places)
 }
@@ -247,12 +306,12 @@ async fn keep_certificates(
 }
 
 /// The server is ready also when an app is not: it answers for it, and says so.
-fn say_ready(urls: &[String], apps: &[AppStatus]) {
+fn say_ready(urls: &[String], apps: &[AppStatus], backend: &BackendStatus) {
     let text = alive::line(&urls.join(" "), apps, 0.0);
     if apps.iter().all(|app| app.workers.ready > 0) {
-        tracing::info!("ready: {text}");
+        tracing::info!("ready: {text}; workers are {backend}");
     } else {
-        tracing::warn!("started, but not every app has a worker: {text}");
+        tracing::warn!("started, but not every app has a worker: {text}; workers are {backend}");
     }
     sd::notify::ready(&text);
 }

@@ -13,7 +13,7 @@ use rip_server::config::error::ConfigError;
 use rip_server::config::machine::Machine;
 use rip_server::config::merge::{self, Config, Invocation};
 use rip_server::config::report::{report_json, report_text};
-use rip_server::{boot, ctl};
+use rip_server::{boot, ctl, logging};
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -31,14 +31,14 @@ fn main() -> ExitCode {
             note.iter().for_each(|note| complain(note));
             ExitCode::from(ctl::run_words(words))
         }
-        Ok(Invocation::Config(config)) => obey(*config),
+        Ok(Invocation::Config(config)) => obey(*config, &machine),
     }
 }
 
-fn obey(config: Config) -> ExitCode {
+fn obey(config: Config, machine: &Machine) -> ExitCode {
     match &config.command {
-        Command::Run => run(config),
-        Command::Check => check(&config),
+        Command::Run => run(config, machine),
+        Command::Check => check(&config, machine),
         Command::Stop => steer(&config, &["stop"]),
         Command::List => steer(&config, &["list"]),
         Command::Add(host) => steer(&config, &["add", host.as_str()]),
@@ -47,7 +47,11 @@ fn obey(config: Config) -> ExitCode {
 }
 
 /// What is wrong with an app's own file is bad config, like what is wrong with the server's.
-fn run(config: Config) -> ExitCode {
+fn run(config: Config, machine: &Machine) -> ExitCode {
+    if let Some(why) = boot::missing(&config, machine.is_service_of_the_system()) {
+        complain(&why);
+        return ExitCode::from(2);
+    }
     if let Some(error) = config.apps.iter().find_map(|app| app_settings(app).err()) {
         return refused(&error);
     }
@@ -63,18 +67,33 @@ fn run(config: Config) -> ExitCode {
     }
 }
 
+fn check(config: &Config, machine: &Machine) -> ExitCode {
+    let seen = said_of(config);
+    let unreadable = boot::unreadable(config, &machine.etc);
+    unreadable.iter().for_each(|why| complain(why));
+    // As for a file that the one who asks cannot read.
+    if unreadable.is_empty() { seen } else { ExitCode::from(2) }
+}
+
 /// Settings may be right and the directory still no app: then they are shown all the same.
-fn check(config: &Config) -> ExitCode {
+fn said_of(config: &Config) -> ExitCode {
+    if let Some(why) = boot::missing(config, false) {
+        complain(&why);
+        return ExitCode::from(2);
+    }
     let apps: Vec<_> = match config.apps.iter().map(app_settings).collect() {
         Err(error) => return refused(&error),
         Ok(apps) => apps,
     };
     let described = boot::describe(config);
     let runs = described.as_deref().unwrap_or_default();
+    let workers = boot::describe_backend(config);
     if config.json {
-        return print(&format!("{:#}\n", report_json(config, &apps, runs)));
+        let mut report = report_json(config, &apps, runs);
+        report["workers"] = workers.into();
+        return print(&format!("{report:#}\n"));
     }
-    let printed = print(&report_text(config, &apps, runs));
+    let printed = print(&format!("{}\n{workers}\n", report_text(config, &apps, runs)));
     match described {
         Ok(_) => printed,
         Err(error) => failed(&in_full(&error)),
@@ -118,6 +137,8 @@ fn failed(text: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// Standard error may be a terminal that was stopped, and the process ends all the same.
 fn complain(text: &str) {
-    anstream::eprintln!("rip-server: {text}");
+    let text = text.to_owned();
+    logging::last_words(move || anstream::eprintln!("rip-server: {text}"));
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use crate::name::{AppName, HostName, InstanceName};
+use crate::pattern::Pattern;
 
 /// How many workers an app gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -231,8 +232,19 @@ pub struct AppSpec {
     pub reload: Reload,
     /// The signal that makes a worker load the app anew with [`Reload::Module`]; `None`: the worker looks itself.
     pub reload_signal: Option<ReloadSignal>,
+    /// Files whose change counts beside that of the entry and the settings.
+    pub sources: Arc<Sources>,
     /// What the data path has to know.
     pub rules: Arc<Rules>,
+}
+
+/// Source files of an app.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sources {
+    /// The app's folder, links followed.
+    pub root: PathBuf,
+    /// Which of its files.
+    pub patterns: Vec<Pattern>,
 }
 
 /// Which port the main listener gets.

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use crate::alarm::{Alarm, Elapsed};
-use crate::pool::{Address, Lease, Member, Parked, WorkerStream};
+use crate::pool::{Address, Lease, Member, News, Parked, WorkerStream};
 use crate::timer;
 
 use super::outbox::{Outbox, Posted};
@@ -43,7 +43,7 @@ impl Link {
     pub(super) async fn open(lease: &Lease, shard: &Shard, limit: Duration) -> io::Result<Self> {
         let member = lease.member();
         while let Some(parked) = member.unpark(shard.index) {
-            if let Some(link) = Self::reuse(parked, shard, lease.since()) {
+            if let Some(link) = Self::reuse(parked, shard, lease) {
                 return Ok(link);
             }
         }
@@ -74,20 +74,23 @@ impl Link {
     }
 
     /// A connection that rested too long, was closed or has unasked bytes on it is not used: the worker may be about
-    /// to close it, and a request lost that way could not be told from one acted on.
-    fn reuse(parked: Parked, shard: &Shard, now: Instant) -> Option<Self> {
-        if now.saturating_duration_since(parked.since) > MAX_REST {
-            return None;
-        }
-        let (stream, silent) = if parked.shard == shard.index {
-            let silent = parked.stream.is_silent();
-            (parked.stream, silent)
+    /// to close it, and a request lost that way could not be told from one acted on; and the bytes would be taken for
+    /// the answer.
+    fn reuse(parked: Parked, shard: &Shard, lease: &Lease) -> Option<Self> {
+        let (stream, news) = if parked.shard == shard.index {
+            // The worker was in use until a moment ago, and the event loop has had no turn since.
+            let news = if lease.waited() { parked.stream.heard_or_there() } else { parked.stream.heard() };
+            (parked.stream, news)
         } else {
             let stream = Arc::into_inner(parked.stream)?.moved_here().ok()?;
-            let silent = stream.is_silent_now();
-            (Arc::new(stream), silent)
+            let news = stream.news();
+            (Arc::new(stream), news)
         };
-        silent.then(|| Self::over(stream, parked.alarm, true, shard))
+        if news == News::Bytes {
+            distrust(lease.member());
+        }
+        let rested = lease.since().saturating_duration_since(parked.since);
+        (news == News::None && rested <= MAX_REST).then(|| Self::over(stream, parked.alarm, true, shard))
     }
 
     /// Keeps the connection for the member's next request; only when nothing was read that is not used.
@@ -95,12 +98,18 @@ impl Link {
         if self.buf.is_empty() {
             let (shard, since) = (self.shard, Instant::now());
             member.park(Parked { shard, since, stream: self.stream, alarm: self.alarm });
+        } else {
+            distrust(member);
         }
     }
 
-    /// Has the bytes written together with those of others; see [`Outbox::post`].
+    /// Has the bytes written together with those of others; see [`Outbox::post`] and [`Outbox::post_if_silent`].
     pub(super) fn post(&self, outbox: &Outbox, bytes: Vec<u8>) -> Posted {
-        outbox.post(&self.stream, bytes)
+        if self.reused {
+            outbox.post_if_silent(&self.stream, bytes)
+        } else {
+            outbox.post(&self.stream, bytes)
+        }
     }
 
     /// Writes some of the bytes.
@@ -164,6 +173,17 @@ impl Link {
         !matches!(member.address, Address::Tcp(_)) && self.stream.refuse_reads().is_ok()
     }
 
+    /// Takes in and forgets whatever the worker still says, until it ends its side or that breaks. Returns whether it
+    /// has said anything.
+    pub(super) async fn hear_out(&mut self) -> bool {
+        let mut said = !std::mem::take(&mut self.buf).is_empty();
+        while let Ok(1..) = self.fill().await {
+            self.buf.clear();
+            said = true;
+        }
+        said
+    }
+
     /// Returns once the worker has closed its side for good.
     pub(super) async fn closed_by_worker(&self) {
         while !self.stream.is_hung_up() {
@@ -175,6 +195,14 @@ impl Link {
     pub(super) fn split(&mut self) -> (Reader<'_>, Writer<'_>) {
         let Self { stream, buf, stock, alarm, .. } = self;
         (Reader { stream, buf, stock, alarm }, Writer(stream))
+    }
+}
+
+/// Notes that the worker has sent bytes that belong to no answer, and says so the first time.
+pub(super) fn distrust(member: &Member) {
+    if member.distrust() {
+        tracing::warn!(worker = %member.worker, generation = %member.generation,
+            "a worker has sent bytes that belong to no answer: from now on each of its requests gets a connection of its own");
     }
 }
 

@@ -29,6 +29,7 @@ mod forward;
 mod framing;
 mod h2c;
 mod h2c_body;
+mod half_closed;
 mod headers;
 mod http;
 mod http1;

@@ -2,12 +2,13 @@
 //!
 //! Never here: how one language is recognised or run; each has its own file.
 
+use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::found::{DetectError, Found, Hints, Kind, Launch, Listen, ReadyBy};
 use super::programs::{Programs, is_executable};
-use super::{declared, executable, javascript, python, ruby, site};
+use super::{declared, executable, javascript, project, python, ruby, site};
 
 /// Finds out how to run `path`, an app's directory or its entry file.
 ///
@@ -36,11 +37,55 @@ pub(super) struct App<'a> {
     pub(super) dir: PathBuf,
     pub(super) hints: &'a Hints<'a>,
     pub(super) programs: Programs,
+    /// The folder and those above it up to its project's, in which what it brings along may be.
+    pub(super) roots: Vec<PathBuf>,
+    looks: RefCell<Looks>,
+}
+
+/// What was looked at in vain.
+#[derive(Default)]
+struct Looks {
+    seen: Vec<String>,
+    refusal: Option<DetectError>,
 }
 
 impl<'a> App<'a> {
     fn new(dir: PathBuf, hints: &'a Hints<'a>) -> Self {
-        Self { dir, hints, programs: Programs::new(&hints.path_env) }
+        let roots = project::roots(&dir);
+        Self { dir, hints, programs: Programs::new(&hints.path_env), roots, looks: RefCell::default() }
+    }
+
+    /// A folder in this one that may hold the app itself.
+    pub(super) fn within(&self, folder: PathBuf) -> App<'a> {
+        let roots = [std::slice::from_ref(&folder), &*self.roots].concat();
+        let programs = self.programs.clone();
+        App { dir: folder, hints: self.hints, programs, roots, looks: RefCell::default() }
+    }
+
+    /// Keeps what is there and why it was not enough, for the person who is told that nothing was recognised.
+    pub(super) fn saw(&self, what: impl Into<String>) {
+        let what = what.into();
+        let seen = &mut self.looks.borrow_mut().seen;
+        if !seen.contains(&what) {
+            seen.push(what);
+        }
+    }
+
+    /// Keeps the error that is told when nothing else makes an app either; the first counts.
+    pub(super) fn refuse(&self, error: DetectError) {
+        self.looks.borrow_mut().refusal.get_or_insert(error);
+    }
+
+    /// Whether something was refused, so that only what is surely an app may be taken now.
+    pub(super) fn has_refused(&self) -> bool {
+        self.looks.borrow().refusal.is_some()
+    }
+
+    /// `PATH` with the app's own programs first, those nearest to it before those of its project.
+    pub(super) fn local_programs(&self) -> Programs {
+        let folders = self.roots.iter().flat_map(|root| LOCAL_PROGRAMS.map(|folder| root.join(folder)));
+        let folders: Vec<_> = folders.collect();
+        folders.iter().rev().fold(self.programs.clone(), |programs, folder| programs.preferring(folder))
     }
 
     /// The file of that name, when it is one.
@@ -84,6 +129,11 @@ pub(super) fn missing(runtime: &str, needed_for: &str) -> DetectError {
     DetectError::MissingRuntime { runtime: runtime.into(), needed_for: needed_for.into(), install }
 }
 
+/// The file's text, which must be there.
+pub(super) fn read(path: &Path) -> Result<String, DetectError> {
+    fs::read_to_string(path).map_err(|source| DetectError::Unreadable { path: path.to_owned(), source })
+}
+
 /// The file's text, for a light look; what cannot be read counts as empty and fails when it is run.
 pub(super) fn text_of(path: &Path) -> String {
     fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
@@ -107,28 +157,36 @@ pub(super) fn listens_by(text: &str) -> Option<Listen> {
 }
 
 fn in_folder(app: &App<'_>) -> Result<Found, DetectError> {
-    let ways: [Way; 10] = [
-        declared::command,
-        site::configured,
-        declared::procfile,
-        declared::package_json,
-        executable::in_folder,
-        javascript::handler_in_folder,
-        javascript::server_in_folder,
-        python::in_folder,
-        ruby::in_folder,
-        site::in_folder,
-    ];
-    for way in ways {
+    for way in WAYS {
         if let Some(found) = way(app)? {
             return Ok(found);
         }
     }
-    Err(DetectError::Nothing(app.dir.clone()))
+    let Looks { mut seen, refusal } = app.looks.take();
+    if let Some(refusal) = refusal {
+        return Err(refusal);
+    }
+    seen.extend(project::hints(&app.dir));
+    Err(DetectError::Nothing { folder: app.dir.clone(), seen })
 }
 
+/// The ways of recognising a folder, in their order.
+const WAYS: [Way; 11] = [
+    declared::command,
+    site::configured,
+    declared::procfile,
+    declared::package_json,
+    executable::in_folder,
+    javascript::handler_in_folder,
+    javascript::server_in_folder,
+    javascript::named_in_folder,
+    python::in_folder,
+    ruby::in_folder,
+    site::in_folder,
+];
+
 /// One way of recognising a folder.
-type Way = fn(&App<'_>) -> Result<Option<Found>, DetectError>;
+pub(super) type Way = fn(&App<'_>) -> Result<Option<Found>, DetectError>;
 
 fn of_file(app: &App<'_>, path: &Path) -> Result<Found, DetectError> {
     for way in [declared::command, site::configured] {
@@ -155,6 +213,9 @@ fn honour_listen(found: Found, asked: Option<Listen>) -> Result<Found, DetectErr
     }
     Ok(Found { listen: asked, ..found })
 }
+
+/// Folders of programs that an app brings along, in the order in which they are searched.
+const LOCAL_PROGRAMS: [&str; 3] = ["node_modules/.bin", ".venv/bin", "venv/bin"];
 
 const INSTALL: [(&str, &str); 11] = [
     ("node", "apt install nodejs"),

@@ -13,9 +13,16 @@ use super::programs::is_executable;
 /// `app`, `server`, or a program called like the folder.
 pub(super) fn in_folder(app: &App<'_>) -> Result<Option<Found>, DetectError> {
     let folder = name_of(&app.dir);
-    let path =
-        ["app", "server", &folder].map(|name| app.dir.join(name)).into_iter().find(|p| is_executable(p));
-    Ok(path.map(|path| found(app, &path)))
+    for path in ["app", "server", &folder].map(|name| app.dir.join(name)) {
+        if is_executable(&path) {
+            return Ok(Some(found(app, &path)));
+        }
+        if path.is_file() {
+            let name = name_of(&path);
+            app.saw(format!("{name} is not executable: `chmod +x {name}`"));
+        }
+    }
+    Ok(None)
 }
 
 /// The program itself.

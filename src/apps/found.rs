@@ -103,6 +103,9 @@ pub struct Hints<'a> {
     pub path_env: OsString,
     /// The `rip-server` program itself, which is the static worker too.
     pub self_exe: PathBuf,
+    /// Whether requests may come through proxies whose word is taken, so that the client is not the last address of
+    /// `X-Forwarded-For`.
+    pub behind_proxies: bool,
 }
 
 /// `static` of the config.
@@ -132,11 +135,48 @@ pub enum DetectError {
     NotUtf8(PathBuf),
     /// A directory in which nothing was recognised.
     #[error(
-        "`{}` is not an app that can be recognised. Looked for, in this order: {LOOKED_FOR}. \
+        "`{}` is not an app that can be recognised. {}Looked for, in this order: {LOOKED_FOR}. \
          Add one of these, or a rip.toml with `command = [\"program\", \"argument\"]`",
-        .0.display()
+        folder.display(),
+        said(.seen)
     )]
-    Nothing(PathBuf),
+    Nothing {
+        /// The directory.
+        folder: PathBuf,
+        /// What is there, and why it was not enough.
+        seen: Vec<String>,
+    },
+    /// A directory that has a server for its developer and nothing else.
+    #[error(
+        "`{}` is not run by its package.json: scripts.start is `{line}`, and {words} is for development: {instead}",
+        folder.display()
+    )]
+    Development {
+        /// The directory.
+        folder: PathBuf,
+        /// The line of its start script.
+        line: String,
+        /// The words of it, or of what it runs, that say so.
+        words: String,
+        /// What to do instead.
+        instead: String,
+    },
+    /// A page that no browser can show before it is built.
+    #[error(
+        "`{}` is the source of a page and not the page: {why}. Run `{build}`; the folder that it writes is then served. \
+         To serve it as it is, say in rip.toml: `static.root = \"{root}\"`",
+        page.display()
+    )]
+    Unbuilt {
+        /// The page.
+        page: PathBuf,
+        /// What in it says so.
+        why: String,
+        /// What builds it.
+        build: String,
+        /// Its folder, as the app's settings would name it.
+        root: String,
+    },
     /// A file that nothing is known to run.
     #[error(
         "`{}` is neither executable nor of a kind that can be run: expected a program (chmod +x), \
@@ -188,6 +228,11 @@ pub enum DetectError {
     },
 }
 
+/// Requests at once for programs that are concurrent by nature: event loops that go on to the next request while one
+/// waits. More than about 32 gains them nothing where requests only compute; where they wait for something else (long
+/// polls, streams, other services) each place serves one more client, and costs a few ten KiB.
+pub(super) const CONCURRENT: u32 = 64;
+
 impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -234,10 +279,15 @@ impl Kind {
     }
 }
 
+fn said(seen: &[String]) -> String {
+    seen.iter().map(|what| format!("Seen: {what}. ")).collect()
+}
+
 fn words(listens: &[Listen]) -> String {
     listens.iter().map(|listen| format!("`{listen}`")).collect::<Vec<_>>().join(" or ")
 }
 
 const LOOKED_FOR: &str = "a Procfile with a `web:` line; package.json with scripts.start; an executable named \
-     app, server or like the folder; index.rip, index.ts, index.js, index.mjs; server.js, server.mjs, server.ts; \
-     asgi.py, wsgi.py, app.py, main.py, manage.py; config.ru; index.html, public/index.html, dist/index.html";
+     app, server or like the folder; index.rip, index.ts, index.js, index.mjs, index.cjs; server.js, server.mjs, \
+     server.cjs, server.ts; `main` of package.json; asgi.py, wsgi.py, app.py, main.py, manage.py, a package with \
+     create_app; config.ru, app.rb; index.html here or in public, dist, build, out, _site, site";

@@ -5,25 +5,56 @@
 use std::path::{Path, PathBuf};
 
 use super::detect::{App, listens_by, missing, name_of, text_of};
-use super::found::{DetectError, Found, Kind, Listen};
-use super::{programs::Programs, runtimes};
+use super::found::{CONCURRENT, DetectError, Found, Kind, Listen};
+use super::package::Package;
+use super::{programs::Programs, runtimes, source};
 
-/// `index.rip`, `index.ts`, `index.js`, `index.mjs`.
+/// `index` with a suffix of JavaScript or Rip.
 pub(super) fn handler_in_folder(app: &App<'_>) -> Result<Option<Found>, DetectError> {
-    let entry = ["index.rip", "index.ts", "index.js", "index.mjs"].iter().find_map(|name| app.file(name));
+    let names = ["index.rip", "index.ts", "index.mts", "index.js", "index.mjs", "index.cjs"];
+    let entries = names.iter().filter_map(|name| app.file(name));
+    // Beside a development server it is more likely the source of a page.
+    let entry = entries
+        .into_iter()
+        .find(|entry| !app.has_refused() || serves(&code_of(entry)) || exports(&code_of(entry)));
     entry.map(|entry| of_file(app, &entry)).transpose()
 }
 
-/// `server.js`, `server.mjs`, `server.ts`.
+/// `server` with a suffix of JavaScript.
 pub(super) fn server_in_folder(app: &App<'_>) -> Result<Option<Found>, DetectError> {
-    let entry = ["server.js", "server.mjs", "server.ts"].iter().find_map(|name| app.file(name));
+    let names = ["server.js", "server.mjs", "server.cjs", "server.ts", "server.mts"];
+    let entry = names.iter().find_map(|name| app.file(name));
     entry.map(|entry| of_file(app, &entry)).transpose()
+}
+
+/// `main` of `package.json`, and files of other usual names, where they listen or export a handler.
+pub(super) fn named_in_folder(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+    if let Some(main) = Package::of(app)?.and_then(|package| package.main(&app.dir)) {
+        let code = code_of(&main);
+        if serves(&code) || exports(&code) && !is_tool(&main) {
+            return of_file(app, &main).map(Some);
+        }
+        let name = name_of(&main);
+        app.saw(format!("package.json names {name} as `main`, but it neither listens nor exports a handler"));
+    }
+    for stem in OTHERS {
+        for suffix in ["js", "mjs", "cjs", "ts", "mts"] {
+            let Some(entry) = app.file(&format!("{stem}.{suffix}")) else { continue };
+            if serves(&code_of(&entry)) {
+                return of_file(app, &entry).map(Some);
+            }
+            if !stem.contains('/') {
+                app.saw(format!("{stem}.{suffix} is there, but it does not listen"));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// A file of that suffix: a handler if it exports one, else a server.
 pub(super) fn of_file(app: &App<'_>, entry: &Path) -> Result<Found, DetectError> {
     let runtime = Runtime::choose(app, entry)?;
-    let text = text_of(entry);
+    let text = code_of(entry);
     if is_handler(&text, entry) { handler(app, entry, runtime) } else { server(app, entry, &text, runtime) }
 }
 
@@ -48,6 +79,7 @@ fn server(app: &App<'_>, entry: &Path, text: &str, runtime: Runtime) -> Result<F
         None => Listen::Port,
     };
     found.env.push(runtime.programs.variable());
+    found.concurrency = Some(CONCURRENT);
     Ok(found)
 }
 
@@ -156,7 +188,50 @@ fn is_handler(text: &str, entry: &Path) -> bool {
     if any(&[".listen(", "Bun.serve("]) {
         return false;
     }
-    !name_of(entry).starts_with("server.") || any(&["export default", "module.exports", "as default"])
+    !name_of(entry).starts_with("server.") || exports(text)
 }
+
+/// The file without its comments; Rip's are others, and stay.
+fn code_of(entry: &Path) -> String {
+    let text = text_of(entry);
+    if entry.extension().is_some_and(|suffix| suffix == "rip") { text } else { source::javascript(&text) }
+}
+
+/// Whether the code listens for requests: pages listen too, to other things.
+fn serves(code: &str) -> bool {
+    code.contains("Bun.serve(")
+        || (code.contains(".listen(") && SERVERS.iter().any(|sign| code.contains(sign)))
+        || ["@hono/node-server", "serve({"].iter().all(|sign| code.contains(sign))
+}
+
+fn exports(code: &str) -> bool {
+    ["export default", "module.exports", "as default"].iter().any(|sign| code.contains(sign))
+}
+
+/// Whether the file tells a tool what to do.
+fn is_tool(entry: &Path) -> bool {
+    let name = name_of(entry).to_ascii_lowercase();
+    name.contains("config") || ["gulpfile", "gruntfile"].iter().any(|tool| name.starts_with(tool))
+}
+
+/// Other usual names of a file that listens, without its suffix.
+const OTHERS: [&str; 8] = ["app", "main", "api", "src/server", "src/index", "src/main", "src/app", "bin/www"];
+/// What a file that serves requests speaks of.
+const SERVERS: [&str; 14] = [
+    "createServer",
+    "express",
+    "fastify",
+    "Fastify",
+    "koa",
+    "Koa",
+    "hapi",
+    "restify",
+    "polka",
+    "hono",
+    "http",
+    "Nest",
+    "elysia",
+    "Elysia",
+];
 
 const STRIP_TYPES: &str = "--experimental-strip-types";

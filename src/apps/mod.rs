@@ -5,14 +5,21 @@
 
 mod declared;
 mod detect;
+mod development;
 mod executable;
 mod found;
 mod javascript;
+mod package;
+pub mod production;
 mod programs;
+mod project;
 mod python;
+mod python_target;
 mod ruby;
 pub mod runtimes;
+mod shell;
 mod site;
+mod source;
 pub mod static_worker;
 
 pub use detect::detect;

@@ -1,156 +1,306 @@
-//! Python: WSGI applications by gunicorn, ASGI applications by uvicorn, scripts that listen by themselves.
+//! Python: where in a folder an application or a script that listens is looked for, and what runs it.
 //!
-//! Never here: running Python to find out; a light look at the text decides.
+//! Never here: what application a module holds (`python_target`), or running Python to find out.
 
 use std::path::{Path, PathBuf};
 
-use super::detect::{App, listens_by, name_of, text_of};
-use super::found::{DetectError, Found, Kind, ReadyBy};
+use super::detect::{App, Way, listens_by, name_of, text_of};
+use super::found::{CONCURRENT, DetectError, Found, Kind, ReadyBy};
 use super::programs::Programs;
+use super::python_target::{Interface, Target};
+use super::{project, runtimes, source};
 
-/// `asgi.py`, `wsgi.py`, `app.py`, `main.py`, then a Django project by its `manage.py`.
+/// Modules in the folder, a Django project, modules in a package of the folder, a Django project in a folder of it.
 pub(super) fn in_folder(app: &App<'_>) -> Result<Option<Found>, DetectError> {
-    for name in ["asgi.py", "wsgi.py", "app.py", "main.py"] {
-        let Some(entry) = app.file(name) else { continue };
-        let text = text_of(&entry);
-        if let Some(target) = Target::read(&text, name) {
-            return run(app, &entry, module_of(&entry), target).map(Some);
-        }
-        if listens_by(&text).is_some() {
-            return script(app, &entry, &text).map(Some);
+    let ways: [Way; 5] = [first_modules, django, later_modules, package, nested];
+    for way in ways {
+        if let Some(found) = way(app)? {
+            return Ok(Some(found));
         }
     }
-    django(app)
+    Ok(None)
 }
 
 /// A Python file given by name.
 pub(super) fn of_file(app: &App<'_>, entry: &Path) -> Result<Found, DetectError> {
-    let text = text_of(entry);
-    match Target::read(&text, &name_of(entry)) {
-        Some(target) => run(app, entry, module_of(entry), target),
-        None => script(app, entry, &text),
+    let place = Place::of(app, entry);
+    match Target::of_file(entry, &place.root) {
+        Some(target) => run(app, &place, target),
+        None => script(app, entry, &text_of(entry)),
     }
 }
 
-/// What the server in between is pointed at.
+/// Where a module is found and from where it is run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Target {
-    interface: Interface,
-    /// The application's name in its module; `create_app()` for a factory.
-    object: String,
+struct Place {
+    entry: PathBuf,
+    /// The folder that modules are looked up in.
+    root: PathBuf,
+    /// Its name from there: `app.main`.
+    module: String,
+    /// The working directory.
+    dir: PathBuf,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Interface {
-    Wsgi,
-    Asgi,
+impl Place {
+    /// Of a file in the app's own folder: in the package that the folder is, where its imports say so.
+    fn of(app: &App<'_>, entry: &Path) -> Self {
+        let folder = entry.parent().unwrap_or(&app.dir);
+        if !imports_package(entry, folder) {
+            return Self::in_root(folder, entry, folder);
+        }
+        let mut root = folder.parent().unwrap_or(folder);
+        while root.join("__init__.py").is_file() {
+            let Some(above) = root.parent() else { break };
+            root = above;
+        }
+        let known = app.roots.iter().any(|known| known == root);
+        Self::in_root(root, entry, if known { root } else { &app.dir })
+    }
+
+    fn in_root(root: &Path, entry: &Path, dir: &Path) -> Self {
+        let below = entry.strip_prefix(root).unwrap_or(entry).with_extension("");
+        let mut parts: Vec<_> = below.components().map(|part| part.as_os_str().to_string_lossy()).collect();
+        if parts.len() > 1 && parts.last().is_some_and(|last| last == "__init__") {
+            parts.pop();
+        }
+        Self { entry: entry.into(), root: root.into(), module: parts.join("."), dir: dir.into() }
+    }
 }
 
-impl Target {
-    /// Reads it off top-level lines; `None` when the file holds no application.
-    fn read(text: &str, file: &str) -> Option<Self> {
-        let found: Vec<_> = text.lines().filter_map(Self::of_line).collect();
-        let named = |name: &str| found.iter().find(|(target, _)| target.object == name);
-        let (target, certainty) = named("application").or_else(|| named("app")).or(found.first())?;
-        let interface = match certainty {
-            Certainty::Sure => target.interface,
-            Certainty::Guess if file == "asgi.py" || imports_asgi(text) => Interface::Asgi,
-            Certainty::Guess => Interface::Wsgi,
+fn first_modules(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+    modules(app, &["asgi.py", "wsgi.py", "app.py", "main.py"].map(String::from))
+}
+
+fn later_modules(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+    let own = format!("{}.py", name_of(&app.dir).replace('-', "_"));
+    let usual =
+        ["application.py", "server.py", "run.py", "api.py", "flask_app.py", "__init__.py"].map(String::from);
+    modules(app, &[&usual[..], &[own]].concat())
+}
+
+fn modules(app: &App<'_>, names: &[String]) -> Result<Option<Found>, DetectError> {
+    for name in names {
+        let Some(entry) = app.file(name) else { continue };
+        let place = Place::of(app, &entry);
+        if let Some(target) = Target::of_file(&entry, &place.root) {
+            return run(app, &place, target).map(Some);
+        }
+        let text = source::without_hash_lines(&text_of(&entry));
+        if listens_by(&text).is_some() {
+            return script(app, &entry, &text).map(Some);
+        }
+        if name != "__init__.py" {
+            app.saw(format!(
+                "{name} is there, but no line in it makes an application, as `app = Flask(__name__)` does, or listens \
+                 on $PORT: in rip.toml `command = [\"python3\", \"{name}\"]` runs it as it is"
+            ));
+        }
+    }
+    Ok(None)
+}
+
+/// A package of the folder, or of its `src`, whose modules make an application: one that is called so, else the only one.
+fn package(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+    let src = app.dir.join("src");
+    let own = name_of(&app.dir).replace('-', "_");
+    let mut others = Vec::new();
+    for root in [&app.dir, &src] {
+        let mut packages = project::folders(root);
+        let rank = |folder: &PathBuf| {
+            let name = name_of(folder);
+            let usual = PACKAGES.iter().position(|usual| *usual == name);
+            if name == own { 0 } else { usual.map_or(usize::MAX, |at| at + 1) }
         };
-        Some(Self { interface, object: target.object.clone() })
-    }
-
-    fn of_line(line: &str) -> Option<(Self, Certainty)> {
-        if let Some(rest) = line.strip_prefix("async def ") {
-            let (name, arguments) = rest.split_once('(')?;
-            return arguments
-                .starts_with("scope")
-                .then(|| (Self::new(Interface::Asgi, name), Certainty::Sure));
-        }
-        if let Some(rest) = line.strip_prefix("def ") {
-            let (name, arguments) = rest.split_once('(')?;
-            if arguments.starts_with("env") {
-                return Some((Self::new(Interface::Wsgi, name), Certainty::Sure));
+        packages.sort_by_key(rank);
+        for folder in packages {
+            let usual = rank(&folder) < usize::MAX;
+            let Some((place, target)) = module_of(app, root, &folder, usual) else { continue };
+            if usual {
+                return run(app, &place, target).map(Some);
             }
-            let factory = name == "create_app" || name == "make_app";
-            return factory.then(|| (Self::new(Interface::Wsgi, &format!("{name}()")), Certainty::Guess));
+            others.push((place, target));
         }
-        Self::of_assignment(line)
     }
-
-    fn of_assignment(line: &str) -> Option<(Self, Certainty)> {
-        let (name, value) = line.split_once('=')?;
-        let name = name.split(':').next()?.trim_end();
-        if name.is_empty() || !name.chars().all(|c| c.is_alphanumeric() || c == '_') {
-            return None;
+    let names: Vec<_> =
+        others.iter().map(|(place, target)| format!("{}:{}", place.module, target.object)).collect();
+    match (others.pop(), others.len()) {
+        (Some((place, target)), 0) => run(app, &place, target).map(Some),
+        (Some(_), _) => {
+            let server = if names.len() > 1 { names.join(", ") } else { String::new() };
+            app.saw(format!(
+                "several packages make an application ({server}): say which one in rip.toml, as in \
+                 `command = [\"gunicorn\", \"{}\"]`",
+                names[0]
+            ));
+            Ok(None)
         }
-        let calls = |makers: &[&str]| makers.iter().any(|maker| value.contains(maker));
-        if calls(&ASGI_MAKERS) {
-            return Some((Self::new(Interface::Asgi, name), Certainty::Sure));
-        }
-        if calls(&WSGI_MAKERS) {
-            return Some((Self::new(Interface::Wsgi, name), Certainty::Sure));
-        }
-        matches!(name, "app" | "application").then(|| (Self::new(Interface::Wsgi, name), Certainty::Guess))
-    }
-
-    fn new(interface: Interface, object: &str) -> Self {
-        Self { interface, object: object.into() }
+        (None, _) => Ok(None),
     }
 }
 
-/// Whether a line says which interface it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Certainty {
-    Sure,
-    Guess,
+fn module_of(app: &App<'_>, root: &Path, folder: &Path, usual: bool) -> Option<(Place, Target)> {
+    if !usual && !folder.join("__init__.py").is_file() {
+        return None;
+    }
+    let entries = MODULES.map(|name| folder.join(name)).into_iter().filter(|entry| entry.is_file());
+    entries.into_iter().find_map(|entry| {
+        // One that imports its neighbours by their bare names is run in their folder.
+        let place = match imports_neighbours(&entry, folder, root) {
+            true => Place::in_root(folder, &entry, folder),
+            false => Place::in_root(root, &entry, &app.dir),
+        };
+        let target = Target::of_file(&entry, &place.root).filter(|target| target.sure)?;
+        Some((place, target))
+    })
 }
 
-fn run(app: &App<'_>, entry: &Path, module: String, target: Target) -> Result<Found, DetectError> {
-    match target.interface {
-        Interface::Wsgi => wsgi(app, entry, &format!("{module}:{}", target.object)),
-        Interface::Asgi => asgi(app, entry, &module, &target.object),
+/// A Django project: `manage.py` names the settings module; the package of that, or one above it, has `wsgi.py` or only
+/// `asgi.py`. Where it names none, the package that has them is the only one.
+fn django(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+    let Some(manage) = app.file("manage.py") else { return Ok(None) };
+    let text = source::without_hash_lines(&text_of(&manage));
+    let settings = text.split("DJANGO_SETTINGS_MODULE").nth(1).unwrap_or_default();
+    let line = settings.split(')').next().unwrap_or_default();
+    let named = line.split(['"', '\'']).map(str::trim).find(|word| word.contains('.') && !word.contains(' '));
+    let named = named.map(|module| app.dir.join(module.replace('.', "/")));
+    let above = named.iter().flat_map(|settings| settings.ancestors().skip(1));
+    let above = above.take_while(|folder| folder.starts_with(&app.dir)).map(Path::to_path_buf);
+    let all = project::folders(&app.dir);
+    let folders: Vec<_> = above.chain(all.iter().cloned()).collect();
+    for (name, interface) in [("wsgi.py", Interface::Wsgi), ("asgi.py", Interface::Asgi)] {
+        let Some(entry) = folders.iter().map(|folder| folder.join(name)).find(|entry| entry.is_file()) else {
+            continue;
+        };
+        let place = Place::in_root(&app.dir, &entry, &app.dir);
+        let named = Target::of_file(&entry, &app.dir).map_or("application".into(), |target| target.object);
+        return run(app, &place, Target { interface, object: named, sure: true }).map(Some);
+    }
+    app.saw(
+        "manage.py is there, but no wsgi.py or asgi.py in the package of its settings, as `django-admin startproject` \
+         writes them: in rip.toml `command = [\"gunicorn\", \"PACKAGE.wsgi:application\"]`",
+    );
+    Ok(None)
+}
+
+/// The only folder in this one that has a `manage.py`.
+fn nested(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+    let mut folders = project::folders(&app.dir);
+    folders.retain(|folder| folder.join("manage.py").is_file());
+    match folders.pop() {
+        Some(folder) if folders.is_empty() => django(&app.within(folder)),
+        _ => Ok(None),
     }
 }
 
-/// One process, one thread: the server gives a worker one request at a time. `gthread`, because a `sync` worker ends
-/// the connection after each answer; either waits for the first request of a connection it has accepted, so nobody
-/// may connect without sending. No time limit of its own: the server has one. No `--bind`: gunicorn takes the socket
-/// from `LISTEN_FDS` and would open `fd://3` a second time, which fails.
-fn wsgi(app: &App<'_>, entry: &Path, target: &str) -> Result<Found, DetectError> {
+/// Whether a module speaks of the package that its folder is.
+fn imports_package(entry: &Path, folder: &Path) -> bool {
+    let name = name_of(folder);
+    let own = !is_there(folder, &name);
+    imported(entry)
+        .iter()
+        .any(|module| module.starts_with('.') || (own && module.split('.').next() == Some(&name)))
+}
+
+fn imports_neighbours(entry: &Path, folder: &Path, root: &Path) -> bool {
+    let modules = imported(entry);
+    let mut first =
+        modules.iter().filter_map(|module| module.split('.').next()).filter(|name| !name.is_empty());
+    first.any(|name| is_there(folder, name) && !is_there(root, name))
+}
+
+/// Whether a module of this name can be imported from the folder.
+fn is_there(folder: &Path, name: &str) -> bool {
+    folder.join(name).is_dir() || folder.join(format!("{name}.py")).is_file()
+}
+
+/// The modules that a file imports at its top.
+fn imported(entry: &Path) -> Vec<String> {
+    let lines = source::python_lines(&text_of(entry));
+    let modules = lines.iter().flat_map(|line| match line.split_once(' ') {
+        Some(("from", rest)) => vec![rest.split_whitespace().next().unwrap_or_default().to_owned()],
+        Some(("import", rest)) => {
+            rest.split(',').map(|name| name.trim().split(' ').next().unwrap_or_default().into()).collect()
+        }
+        _ => Vec::new(),
+    });
+    modules.collect()
+}
+
+fn run(app: &App<'_>, place: &Place, target: Target) -> Result<Found, DetectError> {
+    let mut found = match target.interface {
+        Interface::Wsgi => wsgi(app, place, &format!("{}:{}", place.module, target.object)),
+        Interface::Asgi => asgi(app, place, &target.object),
+    }?;
+    found.command.dir = place.dir.clone();
+    Ok(found)
+}
+
+/// One process, one thread: the server gives a worker one request at a time. Threaded, because a `sync` worker ends the
+/// connection after each answer; either waits for the first request of a connection it has accepted, so nobody may
+/// connect without sending. The class is ours, which tells the app the client's address. No time limit of its own: the
+/// server has one. No `--bind`: gunicorn takes the socket from `LISTEN_FDS` and would open `fd://3` a second time, which
+/// fails.
+fn wsgi(app: &App<'_>, place: &Place, target: &str) -> Result<Found, DetectError> {
     let programs = app.local_programs();
-    let file = name_of(entry);
-    let gunicorn = app.need(&programs, "gunicorn", &file)?;
-    let mut argv = vec![gunicorn.clone()];
+    let file = shown(app, &place.entry);
+    let gunicorn = app.need(&programs, "gunicorn", &name_of(&place.entry))?;
+    let mut argv = vec![gunicorn.clone(), format!("--worker-class={}", runtimes::GUNICORN_WORKER)];
+    argv.push(format!("--pythonpath={}", python_path(app, place)?));
     argv.extend(GUNICORN.map(String::from));
     // Newer ones open a control socket in the home directory, one for all; older ones do not know the flag.
     let help = programs.ask(Path::new(&gunicorn), &["--help"]).unwrap_or_default();
     argv.extend(help.contains("--no-control-socket").then(|| "--no-control-socket".into()));
     argv.push(target.into());
     let why = format!("Python WSGI app: {target} in {file}, run by gunicorn");
-    let mut found = app.found(Kind::PythonWsgi, why, argv, Some(entry));
+    let mut found = app.found(Kind::PythonWsgi, why, argv, Some(&place.entry));
     found.env = environment(app, &programs);
     // gunicorn says READY=1 when its master has started, before the application is imported.
     found.ready_by = ReadyBy::Answer;
     Ok(found)
 }
 
-fn asgi(app: &App<'_>, entry: &Path, module: &str, object: &str) -> Result<Found, DetectError> {
+/// The folders that gunicorn is to look modules up in beside its working directory: that of our worker class, the
+/// app's, and those of the app's own `gunicorn.conf.py`, whose setting the flag replaces.
+fn python_path(app: &App<'_>, place: &Place) -> Result<String, DetectError> {
+    let text = |path: &Path| path.to_str().map(String::from).ok_or_else(|| DetectError::NotUtf8(path.into()));
+    let mut folders = vec![text(app.hints.runtime_dir_for_scripts)?];
+    if place.root != place.dir {
+        folders.push(text(&place.root)?);
+    }
+    let lines = source::python_lines(&text_of(&place.dir.join("gunicorn.conf.py")));
+    let own = lines.iter().filter_map(|line| line.strip_prefix("pythonpath")?.trim_start().strip_prefix('='));
+    folders.extend(own.map(|value| value.trim().trim_matches(['"', '\'']).to_owned()).next_back());
+    Ok(folders.join(","))
+}
+
+fn asgi(app: &App<'_>, place: &Place, object: &str) -> Result<Found, DetectError> {
     let programs = app.local_programs();
-    let file = name_of(entry);
-    let mut argv = vec![app.need(&programs, "uvicorn", &file)?];
+    let file = shown(app, &place.entry);
+    let mut argv = vec![app.need(&programs, "uvicorn", &name_of(&place.entry))?];
     argv.extend(UVICORN.map(String::from));
-    let target = match object.strip_suffix("()") {
-        Some(factory) => {
-            argv.push("--factory".into());
-            format!("{module}:{factory}")
-        }
-        None => format!("{module}:{object}"),
-    };
-    argv.push(target.clone());
-    let why = format!("Python ASGI app: {target} in {file}, run by uvicorn");
-    let mut found = app.found(Kind::PythonAsgi, why, argv, Some(entry));
-    found.env = environment(app, &programs);
+    let (module, mut env) = (&place.module, environment(app, &programs));
+    let name = object.strip_suffix("()").unwrap_or(object);
+    let text = |path: &Path| path.to_str().map(String::from).ok_or_else(|| DetectError::NotUtf8(path.into()));
+    if app.hints.behind_proxies {
+        argv.push(format!("--app-dir={}", text(app.hints.runtime_dir_for_scripts)?));
+        argv.push(runtimes::ASGI_WRAPPER.into());
+        env.push(("RIP_ASGI".into(), format!("{module}:{object}")));
+        env.push(("RIP_ASGI_FOLDER".into(), text(&place.root)?));
+    } else {
+        argv.extend(
+            (place.root != place.dir)
+                .then(|| text(&place.root))
+                .transpose()?
+                .map(|root| format!("--app-dir={root}")),
+        );
+        argv.extend((name != object).then(|| "--factory".into()));
+        argv.push(format!("{module}:{name}"));
+    }
+    let why = format!("Python ASGI app: {module}:{name} in {file}, run by uvicorn");
+    let mut found = app.found(Kind::PythonAsgi, why, argv, Some(&place.entry));
+    found.env = env;
+    found.concurrency = Some(CONCURRENT);
     Ok(found)
 }
 
@@ -165,50 +315,26 @@ fn script(app: &App<'_>, entry: &Path, text: &str) -> Result<Found, DetectError>
     Ok(found)
 }
 
-/// A Django project: `manage.py` names the settings module, whose package has `wsgi.py` or only `asgi.py`.
-fn django(app: &App<'_>) -> Result<Option<Found>, DetectError> {
-    let Some(manage) = app.file("manage.py") else { return Ok(None) };
-    let text = text_of(&manage);
-    let Some(settings) = text.split("DJANGO_SETTINGS_MODULE").nth(1) else { return Ok(None) };
-    let package = settings.split(['"', '\'']).map(str::trim).find(|word| word.contains('.'));
-    let Some((package, _)) = package.and_then(|word| word.rsplit_once('.')) else { return Ok(None) };
-    let folder = app.dir.join(package.replace('.', "/"));
-    let entry = |name: &str| -> Option<PathBuf> { Some(folder.join(name)).filter(|path| path.is_file()) };
-    let (entry, interface, name) = match (entry("wsgi.py"), entry("asgi.py")) {
-        (Some(entry), _) => (entry, Interface::Wsgi, "wsgi"),
-        (None, Some(entry)) => (entry, Interface::Asgi, "asgi"),
-        (None, None) => return Ok(None),
-    };
-    run(app, &entry, format!("{package}.{name}"), Target::new(interface, "application")).map(Some)
-}
-
 fn environment(app: &App<'_>, programs: &Programs) -> Vec<(String, String)> {
     let mut env = vec![programs.variable(), ("PYTHONUNBUFFERED".into(), "1".into())];
-    let venv =
-        [".venv", "venv"].map(|name| app.dir.join(name)).into_iter().find(|venv| venv.join("bin").is_dir());
+    let venvs = app.roots.iter().flat_map(|root| [".venv", "venv"].map(|name| root.join(name)));
+    let venv = venvs.into_iter().find(|venv| venv.join("bin").is_dir());
     env.extend(venv.map(|venv| ("VIRTUAL_ENV".into(), venv.to_string_lossy().into_owned())));
     env
 }
 
-fn module_of(entry: &Path) -> String {
-    entry.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
+/// The file as seen from the app's folder.
+fn shown(app: &App<'_>, entry: &Path) -> String {
+    entry.strip_prefix(&app.dir).map_or_else(|_| name_of(entry), |below| below.display().to_string())
 }
 
-fn imports_asgi(text: &str) -> bool {
-    let import = |line: &str| line.starts_with("import ") || line.starts_with("from ");
-    let mut imports = text.lines().filter(|line| import(line));
-    imports.any(|line| ASGI_PACKAGES.iter().any(|package| line.contains(package)))
-}
+/// Packages of this name hold the app, whatever else there is.
+const PACKAGES: [&str; 6] = ["app", "src", "backend", "server", "api", "web"];
+/// Modules of a package in the order in which they are looked at.
+const MODULES: [&str; 7] = ["asgi.py", "wsgi.py", "main.py", "app.py", "__init__.py", "server.py", "api.py"];
 
-const ASGI_PACKAGES: [&str; 6] = ["fastapi", "starlette", "quart", "litestar", "blacksheep", "falcon.asgi"];
-const ASGI_MAKERS: [&str; 6] =
-    ["FastAPI(", "Starlette(", "Quart(", "Litestar(", "get_asgi_application(", "falcon.asgi.App("];
-const WSGI_MAKERS: [&str; 5] =
-    ["Flask(", "Bottle(", "get_wsgi_application(", "falcon.App(", "make_wsgi_app("];
-
-const GUNICORN: [&str; 7] = [
+const GUNICORN: [&str; 6] = [
     "--workers=1",
-    "--worker-class=gthread",
     "--threads=1",
     "--timeout=0",
     "--graceful-timeout=30",
@@ -217,35 +343,3 @@ const GUNICORN: [&str; 7] = [
 ];
 const UVICORN: [&str; 5] =
     ["--fd=3", "--no-access-log", "--proxy-headers", "--forwarded-allow-ips=*", "--timeout-keep-alive=75"];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_interface_is_read_off_the_text() {
-        let table = [
-            (
-                "wsgi.py",
-                "def application(environ, start_response):\n",
-                Some((Interface::Wsgi, "application")),
-            ),
-            ("app.py", "from flask import Flask\napp = Flask(__name__)\n", Some((Interface::Wsgi, "app"))),
-            ("main.py", "from fastapi import FastAPI\napi = FastAPI()\n", Some((Interface::Asgi, "api"))),
-            ("main.py", "app: FastAPI = FastAPI()\n", Some((Interface::Asgi, "app"))),
-            ("app.py", "async def app(scope, receive, send):\n", Some((Interface::Asgi, "app"))),
-            ("asgi.py", "application = get_asgi_application()\n", Some((Interface::Asgi, "application"))),
-            ("asgi.py", "from site import build\napp = build()\n", Some((Interface::Asgi, "app"))),
-            ("app.py", "from site import build\napp = build()\n", Some((Interface::Wsgi, "app"))),
-            ("app.py", "from starlette.x import y\napp = y()\n", Some((Interface::Asgi, "app"))),
-            ("app.py", "def create_app():\n    app = Flask('x')\n", Some((Interface::Wsgi, "create_app()"))),
-            ("app.py", "def create_app():\n    pass\n\napp = Flask('x')\n", Some((Interface::Wsgi, "app"))),
-            ("main.py", "    app = Flask('x')\nx == 1\nprint('app = 1')\n", None),
-            ("main.py", "", None),
-        ];
-        for (file, text, expected) in table {
-            let expected = expected.map(|(interface, object)| Target::new(interface, object));
-            assert_eq!(Target::read(text, file), expected, "{file}: {text}");
-        }
-    }
-}

@@ -5,15 +5,39 @@
 use std::path::Path;
 
 use super::detect::{App, listens_by, name_of, text_of};
-use super::found::{DetectError, Found, Kind};
+use super::found::{DetectError, Found, Kind, ReadyBy};
+use super::{runtimes, source};
 
-/// `config.ru`.
+/// `config.ru`, else a Sinatra application in one file.
 pub(super) fn in_folder(app: &App<'_>) -> Result<Option<Found>, DetectError> {
-    app.file("config.ru").map(|entry| rack(app, &entry)).transpose()
+    if let Some(entry) = app.file("config.ru") {
+        return rack(app, &entry).map(Some);
+    }
+    let own = format!("{}.rb", name_of(&app.dir));
+    for name in ["app.rb", "main.rb", "server.rb", "web.rb", "application.rb", &own] {
+        let Some(entry) = app.file(name) else { continue };
+        let text = source::without_hash_lines(&text_of(&entry));
+        if is_sinatra(&text) || listens_by(&text).is_some() {
+            return script(app, &entry).map(Some);
+        }
+        app.saw(format!("{name} is there, but it requires no sinatra and does not listen on $PORT"));
+    }
+    Ok(None)
+}
+
+fn is_sinatra(text: &str) -> bool {
+    ["require 'sinatra", "require \"sinatra", "Sinatra::Base", "Sinatra.new"]
+        .iter()
+        .any(|sign| text.contains(sign))
 }
 
 /// One process, one thread, on the socket that it inherits and no other, whatever `config/puma.rb` binds.
 pub(super) fn rack(app: &App<'_>, entry: &Path) -> Result<Found, DetectError> {
+    run(app, entry, entry)
+}
+
+/// `rackup` is what puma reads for the app of `entry`.
+fn run(app: &App<'_>, entry: &Path, rackup: &Path) -> Result<Found, DetectError> {
     let programs = app.local_programs();
     let file = name_of(entry);
     let bundled =
@@ -24,17 +48,24 @@ pub(super) fn rack(app: &App<'_>, entry: &Path) -> Result<Found, DetectError> {
         vec![app.need(&programs, "puma", &file)?]
     };
     argv.extend(PUMA.map(String::from));
-    argv.push(entry.to_string_lossy().into_owned());
+    argv.push(rackup.to_string_lossy().into_owned());
     let by = if bundled { "the bundle's puma" } else { "puma" };
     let why = format!("Ruby app: {file} found, run by {by}");
     let mut found = app.found(Kind::Ruby, why, argv, Some(entry));
-    // In its "development" environment puma shows backtraces to clients.
-    found.env = vec![programs.variable(), ("RACK_ENV".into(), "production".into())];
+    found.env.push(programs.variable());
+    // It answers to READY=1 with a line about a missing gem at each start (puma 5), and it is ready when it answers.
+    found.ready_by = ReadyBy::Answer;
     Ok(found)
 }
 
-/// A Ruby script that listens by itself.
+/// A Sinatra application in one file, which would listen on all addresses if it were run by itself; else a Ruby script
+/// that does listen by itself.
 pub(super) fn script(app: &App<'_>, entry: &Path) -> Result<Found, DetectError> {
+    if is_sinatra(&source::without_hash_lines(&text_of(entry))) {
+        let mut found = run(app, entry, &runtimes::sinatra(app.hints.runtime_dir_for_scripts))?;
+        found.env.push(("RIP_ENTRY".into(), entry.to_string_lossy().into_owned()));
+        return Ok(found);
+    }
     let programs = app.local_programs();
     let file = name_of(entry);
     let argv = vec![app.need(&programs, "ruby", &file)?, entry.to_string_lossy().into_owned()];

@@ -7,28 +7,21 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// Writes the worker script into `dir` (made if it is not there) and returns its path.
+/// Writes the worker scripts into `dir`, which is made if it is not there.
 ///
-/// The file appears whole or not at all, and stays untouched when it is right already, so workers of another
-/// generation may be reading it meanwhile. It is readable for all: workers run as other users.
+/// Each file appears whole or not at all, and stays untouched when it is right already, so workers of another
+/// generation may be reading it meanwhile. All are readable for all: workers run as other users.
 ///
 /// # Errors
 /// When `dir` cannot be made or written.
-pub fn install(dir: &Path) -> io::Result<PathBuf> {
-    let path = worker_script(dir);
-    if fs::read(&path).is_ok_and(|present| present == WORKER.as_bytes()) {
-        return Ok(path);
+pub fn install(dir: &Path) -> io::Result<()> {
+    for (name, text) in SCRIPTS {
+        let path = dir.join(name);
+        if !fs::read(&path).is_ok_and(|present| present == text.as_bytes()) {
+            write(dir, &path, text)?;
+        }
     }
-    fs::create_dir_all(dir)?;
-    // Workers read it, whoever they run as.
-    fs::set_permissions(dir, fs::Permissions::from_mode(0o755))?;
-    let mut file = tempfile::Builder::new().prefix(".worker").tempfile_in(dir)?;
-    file.write_all(WORKER.as_bytes())?;
-    file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
-    file.as_file().sync_all()?;
-    file.persist(&path)?;
-    fs::File::open(dir)?.sync_all()?;
-    Ok(path)
+    Ok(())
 }
 
 /// Where [`install`] puts the script for Node and Bun.
@@ -36,18 +29,47 @@ pub fn worker_script(dir: &Path) -> PathBuf {
     dir.join("worker.mjs")
 }
 
-const WORKER: &str = include_str!("../../packaging/runtimes/worker.mjs");
+fn write(dir: &Path, path: &Path, text: &str) -> io::Result<()> {
+    fs::create_dir_all(dir)?;
+    // Workers read it, whoever they run as.
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o755))?;
+    let mut file = tempfile::Builder::new().prefix(".worker").tempfile_in(dir)?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    fs::File::open(dir)?.sync_all()
+}
+
+/// The class of gunicorn's workers, in a module of [`install`]'s folder.
+pub(super) const GUNICORN_WORKER: &str = "rip_gunicorn.Worker";
+/// The application that uvicorn runs behind trusted proxies, in a module of [`install`]'s folder.
+pub(super) const ASGI_WRAPPER: &str = "rip_asgi:application";
+
+/// The Rack file of [`install`]'s folder that runs a Sinatra app of one file.
+pub(super) fn sinatra(dir: &Path) -> PathBuf {
+    dir.join("rip_sinatra.ru")
+}
+
+const SCRIPTS: [(&str, &str); 5] = [
+    ("rip_sinatra.ru", include_str!("../../packaging/runtimes/rip_sinatra.ru")),
+    ("worker.mjs", include_str!("../../packaging/runtimes/worker.mjs")),
+    ("rip_client.py", include_str!("../../packaging/runtimes/rip_client.py")),
+    ("rip_gunicorn.py", include_str!("../../packaging/runtimes/rip_gunicorn.py")),
+    ("rip_asgi.py", include_str!("../../packaging/runtimes/rip_asgi.py")),
+];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_script_is_installed_once_and_repaired_when_it_differs() {
+    fn the_scripts_are_installed_once_and_repaired_when_they_differ() {
         let home = tempfile::tempdir().unwrap();
         let dir = home.path().join("scripts");
 
-        let path = install(&dir).unwrap();
+        install(&dir).unwrap();
+        let path = worker_script(&dir);
         let first = fs::metadata(&path).unwrap();
         install(&dir).unwrap();
         let again = fs::metadata(&path).unwrap();
@@ -56,7 +78,9 @@ mod tests {
 
         assert_eq!(first.modified().unwrap(), again.modified().unwrap());
         assert_eq!(first.permissions().mode() & 0o777, 0o644);
-        assert_eq!(fs::read_to_string(&path).unwrap(), WORKER);
-        assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
+        for (name, text) in SCRIPTS {
+            assert_eq!(fs::read_to_string(dir.join(name)).unwrap(), text, "{name}");
+        }
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), SCRIPTS.len());
     }
 }

@@ -1,7 +1,8 @@
 //! Owns the backend whose workers are child processes of the server, each a process group of its own.
 //!
 //! Never here: a sandbox or a memory limit of the kernel's; the manager watches [`Backend::memory`] and says
-//! [`Signal::OutOfMemory`]. A process that leaves its worker's group, as daemons do, is out of reach.
+//! [`Signal::OutOfMemory`]. A process that leaves its worker's group, as daemons do, is found when its worker ends
+//! (`strays`), and not before.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -16,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::keeper::{self, Keeper};
-use super::procs::Groups;
+use super::procs::{self, Groups};
 use super::sockets::Sockets;
 use super::worker::Worker;
 use super::{Backend, Event, Order, Signal, StartError, Started};
@@ -106,11 +107,15 @@ impl Backend for ChildBackend {
             let group = worker.group();
             // Before the program runs: whatever happens from here on, somebody ends it.
             self.shared.keeper.add(group, worker.files());
-            self.shared.lock().insert(id, Entry { group, killed: None });
+            self.shared.lock().insert(id, Entry { group, told: false, killed: None });
             let (answer, answered) = oneshot::channel();
             self.stop.spawn("worker", worker.live(Arc::clone(&self.shared), answer));
             answered.await.unwrap_or_else(|_| Err(lost()))
         })
+    }
+
+    fn lives(&self, worker: WorkerId) -> bool {
+        self.shared.lock().get(&worker).is_some_and(|entry| procs::lives(entry.group))
     }
 
     fn signal(&self, worker: WorkerId, signal: Signal) {
@@ -126,6 +131,7 @@ impl Backend for ChildBackend {
         let Some(entry) = workers.get_mut(&worker) else {
             return;
         };
+        entry.told |= !matches!(signal, Signal::Reload(_));
         match signal {
             Signal::Kill => entry.killed = entry.killed.or(Some(Killed::TooSlow)),
             Signal::OutOfMemory => entry.killed = Some(Killed::ForMemory),
@@ -159,6 +165,8 @@ pub(super) struct Shared {
 
 struct Entry {
     group: Pid,
+    /// It was told to end.
+    told: bool,
     killed: Option<Killed>,
 }
 
@@ -178,6 +186,21 @@ impl Shared {
     /// No signal reaches the worker's group after this; tells which did.
     pub(super) fn forget(&self, worker: WorkerId) -> Option<Killed> {
         self.lock().remove(&worker)?.killed
+    }
+
+    /// Whether the worker was told to end and, since then, was not killed.
+    pub(super) fn has_time_to_end(&self, worker: WorkerId) -> bool {
+        self.lock().get(&worker).is_some_and(|entry| entry.told && entry.killed.is_none())
+    }
+
+    /// Whether the worker was killed because it did not end in time.
+    pub(super) fn was_too_slow(&self, worker: WorkerId) -> bool {
+        self.lock().get(&worker).is_some_and(|entry| entry.killed == Some(Killed::TooSlow))
+    }
+
+    /// Whether the worker was told to end.
+    pub(super) fn was_told(&self, worker: WorkerId) -> bool {
+        self.lock().get(&worker).is_some_and(|entry| entry.told)
     }
 
     fn measure(&self) -> Measured {

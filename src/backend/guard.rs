@@ -25,11 +25,17 @@ pub fn run_guard(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let instance = words.into_iter().next().unwrap_or_default();
     let wards = listen(io::stdin().lock());
     if !wards.is_empty() {
-        // Whoever read the server's output may be gone with it, and nothing may keep the workers from their end.
+        // On a thread of its own: whoever read the server's output may be gone, or read nothing, and
+        // nothing may keep the workers from their end.
         let (server, count) = (instance.display(), wards.len());
-        let _ =
-            writeln!(io::stderr(), "rip-server: the server of {server} is gone; ending its workers: {count}");
+        let text = format!("rip-server: the server of {server} is gone; ending its workers: {count}\n");
+        let (said, heard) = std::sync::mpsc::sync_channel(1);
+        let say = move || said.send(io::stderr().write_all(text.as_bytes()).is_ok());
+        let speaking = std::thread::Builder::new().spawn(say);
         end(&wards);
+        if speaking.is_ok() {
+            let _ = heard.recv_timeout(LAST_WORDS);
+        }
     }
     ExitCode::SUCCESS
 }
@@ -116,9 +122,11 @@ fn any_alive(wards: &Wards) -> bool {
 }
 
 const PATIENCE: Duration = Duration::from_secs(5);
-/// For the kernel to end what was killed; together with the patience less than a new server waits for this guard.
+/// For the kernel to end what was killed; together with the patience and the last words less than a new server waits for this guard.
 const DYING: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_millis(20);
+/// For whoever takes standard error, when nothing else is left to do.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, TcpListener};
 use std::time::Duration;
 
-use crate::api::AppStatus;
+use crate::api::{AppStatus, BackendStatus};
 use crate::name::AppName;
 use crate::spec::{AppSpec, ServerSpec};
 
@@ -34,6 +34,7 @@ pub(super) fn text(
     redirects: &[String],
     apps: &[AppSpec],
     cores: usize,
+    backend: &BackendStatus,
 ) -> String {
     let mut out = format!("rip-server {} ({})\n", env!("CARGO_PKG_VERSION"), spec.instance);
     for url in urls {
@@ -49,6 +50,7 @@ pub(super) fn text(
         let hosts: Vec<_> = app.hosts.iter().map(|host| host.as_str()).collect();
         line(&mut out, "hosts", &hosts.join(" "));
     }
+    line(&mut out, "backend", &backend.to_string());
     line(&mut out, "control", &spec.control_socket.display().to_string());
     out
 }

@@ -8,64 +8,94 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::apps::production::{production, stand_in};
 use crate::apps::{self, Found, Hints, Kind, ReadyBy, StaticHint};
-use crate::config::app::{AppRequest, AppSettings, app_settings};
+use crate::config::app::{AppRequest, AppSettings, app_settings, directory};
 use crate::config::merge::Config;
 use crate::manager::{Resolve, ResolveError};
 use crate::name::HostName;
-use crate::spec::{AppSpec, LaunchSpec, Listen, Reload, Rules};
+use crate::spec::{AppSpec, LaunchSpec, Listen, Reload, Rules, Sources};
 
-use super::workers;
+use super::missing;
+use super::settings::Settings;
+use super::workers::Scripts;
 
 /// Reads settings and directories for the manager.
 pub(super) struct Resolver {
-    config: Arc<Config>,
+    settings: Arc<Settings>,
     /// Where the worker scripts lie.
     scripts: PathBuf,
     /// The program that has the static worker in it.
     self_exe: PathBuf,
+    /// Whether this is a service of the system's.
+    is_service: bool,
 }
 
 impl Resolver {
-    pub(super) fn new(config: Arc<Config>) -> Self {
-        let scripts = workers::scripts(&config.server).folder().to_owned();
+    pub(super) fn new(settings: Arc<Settings>, scripts: &Scripts, is_service: bool) -> Self {
+        let scripts = scripts.folder().to_owned();
         // Stays the running version when an upgrade replaces the file.
-        Self { config, scripts, self_exe: PathBuf::from("/proc/self/exe") }
+        Self { settings, scripts, self_exe: PathBuf::from("/proc/self/exe"), is_service }
     }
 }
 
 impl Resolve for Resolver {
     fn resolve(&self, path: &Path) -> Result<AppSpec, ResolveError> {
-        let request = AppRequest::for_path(path, &self.config);
-        let settings = app_settings(&request).map_err(|error| ResolveError::new(error.to_string()))?;
+        let config = self.settings.config();
+        if let Some(why) = missing::explained(path, &config.server.instance, self.is_service) {
+            return Err(ResolveError::new(why));
+        }
+        let (settings, found) = self.look(&config, path)?;
         for warning in &settings.warnings {
             tracing::warn!(app = %settings.name, "{warning}");
         }
-        let found = apps::detect(path, &self.hints(&settings))
-            .map_err(|error| ResolveError::new(error.to_string()))?;
-        let first = self.config.apps.first().is_some_and(|first| first.path == path);
-        Ok(self.spec(settings, found, first))
+        let first = config.apps.first().is_some_and(|first| first.path == path);
+        Ok(self.spec(&config, settings, found, first))
     }
 }
 
 impl Resolver {
+    /// What the app at `path` is, in a sentence, and a line for each variable that its kind gets by default.
+    ///
+    /// # Errors
+    /// As [`Resolve::resolve`].
+    pub(super) fn describe(&self, path: &Path) -> Result<String, ResolveError> {
+        let (settings, found) = self.look(&self.settings.config(), path)?;
+        let variables = usual_variables(&settings, &found).into_iter().map(|(name, value)| {
+            let origin =
+                if std::env::var(name).is_ok() { format!("environment {name}") } else { "default".into() };
+            format!("\n  env.{name}  {value}  {origin}")
+        });
+        let variables: String = variables.collect();
+        Ok(found.why + &variables)
+    }
+
+    fn look(&self, config: &Config, path: &Path) -> Result<(AppSettings, Found), ResolveError> {
+        let request = AppRequest::for_path(path, config);
+        let settings = app_settings(&request).map_err(|error| ResolveError::new(error.to_string()))?;
+        let found = apps::detect(path, &self.hints(&settings));
+        Ok((settings, found.map_err(|error| ResolveError::new(error.to_string()))?))
+    }
+
     fn hints(&self, settings: &AppSettings) -> Hints<'_> {
         let path = settings.env.get("PATH").map(OsString::from);
         Hints {
             command: settings.command.clone(),
             listen: settings.listen.map(listen_of_found),
             static_root: settings.static_site.as_ref().map(|site| StaticHint {
-                root: Some(site.root.clone()),
+                // Below the app's folder it is given as it is there: that folder's own links are followed once a deploy.
+                root: Some(site.root.strip_prefix(directory(&settings.path)).unwrap_or(&site.root).into()),
                 index: Some(site.index.clone()),
                 spa: site.spa.then(|| site.index.clone()),
             }),
             runtime_dir_for_scripts: &self.scripts,
             path_env: path.or_else(|| std::env::var_os("PATH")).unwrap_or_else(|| USUAL_PATH.into()),
             self_exe: self.self_exe.clone(),
+            behind_proxies: !self.settings.at_start().server.trusted_proxies.is_empty(),
         }
     }
 
-    fn spec(&self, settings: AppSettings, found: Found, first: bool) -> AppSpec {
+    fn spec(&self, config: &Config, settings: AppSettings, found: Found, first: bool) -> AppSpec {
         let natural = found.concurrency.and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
         let concurrency = settings.concurrency.unwrap_or(natural);
         // What the operator sets wins over what the kind of app usually needs.
@@ -76,10 +106,17 @@ impl Resolver {
                 env.insert("RIP_RELOAD".into(), "module".into());
             }
         }
+        let proxies = &self.settings.at_start().server.trusted_proxies;
+        if matches!(found.kind, Kind::PythonWsgi | Kind::PythonAsgi) && !proxies.is_empty() {
+            let proxies: Vec<_> = proxies.iter().map(ToString::to_string).collect();
+            env.insert("RIP_TRUSTED_PROXIES".into(), proxies.join(","));
+        }
+        let usual = usual_variables(&settings, &found);
+        env.extend(usual.into_iter().map(|(name, value)| (name.to_owned(), value)));
         env.extend(settings.env);
         let launch = LaunchSpec {
             app: settings.name.clone(),
-            instance: self.config.server.instance.clone(),
+            instance: config.server.instance.clone(),
             directory: found.command.dir,
             command: found.command.argv,
             env,
@@ -96,8 +133,8 @@ impl Resolver {
         hosts.dedup();
         AppSpec {
             name: settings.name,
-            path: settings.path,
-            described: found.why,
+            path: settings.path.clone(),
+            described: described(&found.why, concurrency),
             entry: found.entry,
             hosts,
             launch: Arc::new(launch),
@@ -106,6 +143,7 @@ impl Resolver {
             ready_path: settings.ready_path,
             reload: settings.reload,
             reload_signal: settings.reload_signal,
+            sources: Arc::new(Sources { root: real_folder(&settings.path), patterns: settings.watch }),
             rules: Arc::new(Rules {
                 timeouts: settings.timeouts,
                 max_queue: settings.max_queue,
@@ -118,6 +156,33 @@ impl Resolver {
             }),
         }
     }
+}
+
+/// What it is and how it is run, with what few would expect of a worker.
+fn described(why: &str, concurrency: NonZeroU32) -> String {
+    match concurrency.get() {
+        1 => why.to_owned(),
+        several => format!("{why}; each worker takes {several} requests at a time (c:{several})"),
+    }
+}
+
+/// The variables by which runtimes know that they serve the public, less those that the settings give. What the server
+/// itself was started with counts more than the default, also where workers do not inherit it.
+fn usual_variables(settings: &AppSettings, found: &Found) -> Vec<(&'static str, String)> {
+    let told = |name: &str| settings.env.get(name).cloned().or_else(|| std::env::var(name).ok());
+    let usual = production(found.kind, &found.command.dir).into_iter();
+    let usual = usual.filter(|(name, _)| !settings.env.contains_key(*name));
+    usual
+        .map(|(name, value)| {
+            (name, told(name).or_else(|| told(stand_in(name)?)).unwrap_or_else(|| value.into()))
+        })
+        .collect()
+}
+
+/// The app's folder once the links that lead there are followed: deploys that swap them bring another one.
+fn real_folder(path: &Path) -> PathBuf {
+    let folder = directory(path);
+    folder.canonicalize().unwrap_or(folder)
 }
 
 fn listen_of_found(listen: Listen) -> apps::Listen {

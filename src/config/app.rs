@@ -15,6 +15,7 @@ use super::setting::Setting;
 use super::table::Id;
 use super::tokens::alias;
 use crate::name::{AppName, HostName};
+use crate::pattern::Pattern;
 use crate::spec::{Listen, Memory, Protocol, Recycle, Reload, ReloadSignal, Timeouts, WorkerCount};
 
 /// An app that is to run, and what the command line, the environment and the server's file say of it.
@@ -74,6 +75,8 @@ pub struct AppSettings {
     pub reload: Reload,
     /// The signal that makes a worker load the app anew.
     pub reload_signal: Option<ReloadSignal>,
+    /// Files whose change counts for `reload` beside that of the entry.
+    pub watch: Vec<Pattern>,
     /// Paths whose request bodies are passed on as they arrive.
     pub stream: Vec<String>,
     /// Requests that may wait.
@@ -186,6 +189,7 @@ pub fn app_settings(request: &AppRequest) -> Result<AppSettings, ConfigError> {
         ready_path: stack.want(Id::ReadyPath),
         reload: stack.want(Id::Reload),
         reload_signal: stack.get(Id::ReloadSignal),
+        watch: patterns(&stack),
         stream: stack.get(Id::Stream).unwrap_or_default(),
         max_queue: narrow(stack.want(Id::MaxQueue)) as usize,
         max_body: stack.want(Id::MaxBody),
@@ -225,6 +229,12 @@ fn hosts(request: &AppRequest, name: &AppName, stack: &Stack<'_>) -> (Vec<HostNa
     }
     let own = alias(name.as_str()).ok().filter(|_| request.named_host);
     (own.into_iter().collect(), Origin::Default)
+}
+
+/// The table takes nothing that is no pattern.
+fn patterns(stack: &Stack<'_>) -> Vec<Pattern> {
+    let texts: Vec<String> = stack.get(Id::Watch).unwrap_or_default();
+    texts.iter().filter_map(|text| Pattern::parse(text).ok()).collect()
 }
 
 fn static_site(stack: &Stack<'_>, directory: &Path) -> Option<StaticSettings> {
@@ -279,6 +289,9 @@ fn warnings(stack: &Stack<'_>, name: &AppName, report: &[Effective]) -> Vec<Stri
     };
     if stack.want::<Reload>(Id::Reload) != Reload::Module {
         idle(Id::ReloadSignal, "reload is not module");
+    }
+    if stack.want::<Reload>(Id::Reload) == Reload::None {
+        idle(Id::Watch, "reload is none");
     }
     let is_program =
         stack.get::<Vec<String>>(Id::Command).is_some() && stack.get::<PathBuf>(Id::StaticRoot).is_none();

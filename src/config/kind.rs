@@ -10,6 +10,7 @@ use super::compound;
 use super::units;
 use super::value::Value;
 use crate::name::{AppName, HostName, InstanceName};
+use crate::pattern::Pattern;
 use crate::spec::{BackendChoice, Listen, PortChoice, Protocol, Reload, ReloadSignal};
 
 /// What a setting takes.
@@ -58,6 +59,8 @@ pub(crate) enum Kind {
     /// Absolute ones.
     Paths,
     Credentials,
+    /// Of files in the app's folder.
+    Patterns,
 }
 
 /// What would have been right instead of what was read.
@@ -110,7 +113,8 @@ impl Kind {
             | Self::Addresses
             | Self::Networks
             | Self::Paths
-            | Self::Credentials => {
+            | Self::Credentials
+            | Self::Patterns => {
                 return self.parse_list(text.split(',').map(str::trim).map(String::from).collect());
             }
             Self::Endpoint => text.parse().ok().map(Value::Endpoint),
@@ -138,9 +142,10 @@ impl Kind {
                 let texts = items.iter().map(|item| item.get_ref().as_str().map(String::from));
                 self.parse_list(texts.collect::<Option<_>>().ok_or_else(|| self.wrong())?)
             }
-            (Self::Command | Self::UrlPaths | Self::Paths | Self::Credentials, DeValue::String(_)) => {
-                Err(self.wrong())
-            }
+            (
+                Self::Command | Self::UrlPaths | Self::Paths | Self::Credentials | Self::Patterns,
+                DeValue::String(_),
+            ) => Err(self.wrong()),
             (_, DeValue::String(text)) => self.parse(text),
             (kind, DeValue::Integer(number)) if kind.takes_numbers() && number.radix() == 10 => {
                 self.parse(number.as_str())
@@ -197,6 +202,10 @@ impl Kind {
             Self::User => "a user's name of 1 to 31 of a-z 0-9 _ -, the first a letter or _".into(),
             Self::Paths => "a list of absolute paths, such as [\"/srv/rip\"]".into(),
             Self::Credentials => "a list of ID:PATH, such as [\"db:/etc/rip-server/db.key\"]".into(),
+            Self::Patterns => {
+                "a list of patterns for files in the app's folder, such as [\"**/*.py\", \"templates\"]"
+                    .into()
+            }
             Self::Variables => "a table of texts, such as { LANG = \"C.UTF-8\" }".into(),
         }
     }
@@ -246,6 +255,13 @@ impl Kind {
                 let hosts: Result<_, _> = texts.iter().map(|text| HostName::parse(text)).collect();
                 return hosts.map(Value::Hosts).map_err(|why| Wrong(format!("{} ({why})", self.expected())));
             }
+            Self::Patterns => {
+                let bad = texts.iter().find_map(|text| Pattern::parse(text).err());
+                return match bad {
+                    Some(bad) => Err(Wrong(format!("{} ({bad})", self.expected()))),
+                    None => Ok(Value::Texts(texts)),
+                };
+            }
             Self::Addresses => each(&texts, |text| text.parse().ok()).map(Value::Addresses),
             Self::Networks => each(&texts, network).map(Value::Networks),
             Self::Paths => texts.iter().all(|text| is_absolute(text)).then_some(Value::Texts(texts)),
@@ -265,6 +281,7 @@ impl Kind {
                 | Self::Networks
                 | Self::Paths
                 | Self::Credentials
+                | Self::Patterns
         )
     }
 

@@ -92,9 +92,12 @@ const UNDER_SYSTEMD: &[&str] = &[
      rip-server-control@labs-api.socket. systemctl reload starts a new version beside the old one, and fails when it \
      does not become ready. systemctl restart keeps the sockets: connections wait meanwhile.",
     "Ports are the sockets' affair: for another one, systemctl edit rip-server-https@labs-api.socket and write \
-     [Socket], an empty ListenStream=, then ListenStream=8443. A port can be had by one instance only. systemctl stop \
-     rip-server@labs-api leaves the sockets, and the next connection starts the server again; stop the sockets too for \
-     good, or systemctl disable --now all four.",
+     [Socket], an empty ListenStream=, then ListenStream=8443. A port can be had by one instance only; [listen] of \
+     the config file has no effect. systemctl stop rip-server@labs-api closes the sockets too, whoever opened them, and \
+     so does systemctl disable --now; systemctl start opens them again. Connections that cannot start the server are \
+     refused after a while: systemctl status then says why, and what to do.",
+    "systemctl reload reads the server's config file anew, too. Settings of apps and [sandbox] are taken; what needs a \
+     restart is told by rip-serverctl status. A broken file fails the reload, and all goes on as before.",
 ];
 
 const AS_A_USER: &[&str] = &[

@@ -4,7 +4,6 @@
 //! a word or a file is read.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use super::app::AppRequest;
@@ -14,11 +13,11 @@ use super::error::ConfigError;
 use super::file::{self, ServerFile};
 use super::folders::{self, Folders};
 use super::layer::{Layer, Stack};
-use super::machine::Machine;
+use super::machine::{Machine, is_one_entry};
 use super::origin::{Effective, Origin};
 use super::table::Id;
 use super::tokens::{self, AppWord, Parsed, Tokens};
-use super::{env, pages, server};
+use super::{env, instance, pages, server};
 use crate::name::InstanceName;
 use crate::spec::ServerSpec;
 
@@ -73,7 +72,7 @@ pub struct Config {
 /// Whatever is unknown, wrong, missing or contradictory; [`ConfigError::exit_code`] says what to exit with.
 pub fn read(words: &[OsString], machine: &Machine) -> Result<Invocation, ConfigError> {
     let exists = |path: &Path| machine.directory.join(path).exists();
-    match tokens::parse(words, &exists)? {
+    match tokens::parse(&instance::found_among(words)?, &exists)? {
         Parsed::Page(page) => Ok(Invocation::Print(pages::text(page))),
         Parsed::Inner(inner, words) => Ok(Invocation::Inner(inner, words)),
         Parsed::Client(client) => client_words(*client, machine),
@@ -170,7 +169,7 @@ fn meant(
     app: Option<&AppRequest>,
 ) -> Result<InstanceName, ConfigError> {
     if let Some(app) = app {
-        return instance_of(stack, app);
+        return Ok(spelled_as_it_runs(machine, stack, instance_of(stack, app)?));
     }
     let folder = stack.get::<PathBuf>(Id::RuntimeDir);
     let from_folder =
@@ -179,8 +178,23 @@ fn meant(
         Some(name) => name,
         None => the_only(folders::running(machine))?,
     };
-    InstanceName::parse(&name)
-        .map_err(|_| ConfigError::WhichServer { found: format!("`{name}` is no instance's name") })
+    let name = InstanceName::parse(&name)
+        .map_err(|_| ConfigError::WhichServer { found: format!("`{name}` is no instance's name") })?;
+    Ok(spelled_as_it_runs(machine, stack, name))
+}
+
+/// The name with its dashes written as the one server that answers writes them, where none answers to it as it is.
+fn spelled_as_it_runs(machine: &Machine, stack: &Stack<'_>, name: InstanceName) -> InstanceName {
+    let there = |folders: Folders| folders.control.exists();
+    if Folders::of_client(machine, stack, name.as_str()).is_ok_and(there) {
+        return name;
+    }
+    let running = folders::running(machine).into_iter().filter_map(|other| InstanceName::parse(&other).ok());
+    let mut spelled = running.filter(|other| other.is_spelled_as(&name));
+    match (spelled.next(), spelled.next()) {
+        (Some(one), None) => one,
+        _ => name,
+    }
 }
 
 fn the_only(mut names: Vec<String>) -> Result<String, ConfigError> {
@@ -210,7 +224,7 @@ impl Said<'_> {
         apps.extend(self.main_app(file, stack)?);
         for layer in &file.apps {
             let app = self.of_file(layer);
-            match apps.first_mut().filter(|main: &&mut AppRequest| main.path == app.path) {
+            match apps.first_mut().filter(|main: &&mut AppRequest| is_one_entry(&main.path, &app.path)) {
                 // `rip-server DIR` with an [[apps]] table of that DIR: that table is the main app's.
                 Some(main) if main.file == Layer::default() => main.file = layer.clone(),
                 _ => apps.push(app),
@@ -244,7 +258,14 @@ impl Said<'_> {
         if !file.apps.is_empty() && file.app == Layer::default() {
             return Ok(None);
         }
-        let path = self.app_of_instance(&instance.value)?;
+        // Whoever talks to a server that runs needs no app.
+        let is_to_run = matches!(self.tokens.command, Command::Run | Command::Check);
+        let path = match instance::folder(&self.machine.apps, &instance.value) {
+            Err(ConfigError::SeveralFolders { there, .. }) if !is_to_run => {
+                there.into_iter().next().unwrap_or_default()
+            }
+            found => found?,
+        };
         Ok(Some(self.request(path, instance.origin, file.app.clone())))
     }
 
@@ -273,29 +294,13 @@ impl Said<'_> {
             named_host: true,
         }
     }
-
-    /// `labs-api` → `/srv/rip/labs/api`, un-escaped as systemd does for `%I`.
-    fn app_of_instance(&self, instance: &str) -> Result<PathBuf, ConfigError> {
-        let below = unescape(instance);
-        let whole = self.machine.apps.join(&below);
-        let steps =
-            |path: &Path| path.components().all(|part| matches!(part, std::path::Component::Normal(_)));
-        if steps(&below) {
-            return Ok(whole);
-        }
-        Err(ConfigError::Escapes {
-            instance: instance.into(),
-            path: below.display().to_string(),
-            root: self.machine.apps.clone(),
-        })
-    }
 }
 
 fn distinct(apps: &[AppRequest]) -> Result<(), ConfigError> {
     for (index, app) in apps.iter().enumerate() {
         let name = app.name()?;
         for other in &apps[..index] {
-            let same = other.path == app.path || other.name()? == name;
+            let same = is_one_entry(&other.path, &app.path) || other.name()? == name;
             if same {
                 return Err(ConfigError::Conflict {
                     first: format!("app `{}` ({})", other.name()?, other.origin),
@@ -306,38 +311,6 @@ fn distinct(apps: &[AppRequest]) -> Result<(), ConfigError> {
         }
     }
     Ok(())
-}
-
-/// The path below the folder of apps that an instance stands for, un-escaped as systemd does for `%I`; `None`: it
-/// would leave that folder.
-pub fn path_of_instance(instance: &InstanceName) -> Option<PathBuf> {
-    let below = unescape(instance.as_str());
-    let inside = below.components().all(|part| matches!(part, std::path::Component::Normal(_)));
-    inside.then_some(below)
-}
-
-fn unescape(name: &str) -> PathBuf {
-    let mut bytes = Vec::new();
-    let mut rest = name;
-    while let Some(first) = rest.chars().next() {
-        let escaped = rest.strip_prefix("\\x").and_then(|code| code.get(..2));
-        match escaped.and_then(|code| u8::from_str_radix(code, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &rest[4..];
-            }
-            None => {
-                let mut buffer = [0; 4];
-                bytes.extend_from_slice(if first == '-' {
-                    b"/"
-                } else {
-                    first.encode_utf8(&mut buffer).as_bytes()
-                });
-                rest = &rest[first.len_utf8()..];
-            }
-        }
-    }
-    OsString::from_vec(bytes).into()
 }
 
 #[cfg(test)]

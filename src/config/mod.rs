@@ -15,6 +15,7 @@ pub mod app;
 pub mod command;
 pub mod compound;
 pub mod error;
+pub mod instance;
 pub mod machine;
 pub mod merge;
 pub mod origin;

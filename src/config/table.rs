@@ -42,12 +42,15 @@ settings! {
     RecycleReloads: Workers, Limit(1_000_000_000_000), Unset("see recycle", "10"), "N",
         [Env("RIP_MAX_RELOADS"), Part("recycle.reloads")],
         "the reloads of recycle alone";
-    Concurrency: Workers, Count(1, 10_000), Unset("1, or more for static sites", "8"), "N",
+    Concurrency: Workers, Count(1, 10_000), Unset("1, or 64 for what is concurrent by nature", "8"), "N",
         [Token("c:"), Env("RIP_CONCURRENCY"), App("concurrency")],
         "requests that a worker takes at the same time";
     Reload: Workers, Reload, Is("process"), "none|process|module",
         [Flag("--reload"), Env("RIP_RELOAD"), App("reload")],
-        "when the app's files change: do nothing, replace the workers one by one, or let each load the app anew";
+        "when the app's entry file, its rip.toml, what watch names, or where its path leads changes: do nothing, replace the workers one by one, or let each load the app anew";
+    Watch: Workers, Patterns, Unset("none", "**/*.py,templates"), "PATTERNS",
+        [App("watch")],
+        "files of the app whose change counts for reload like its entry's, such as **/*.py or a folder; never in node_modules, venv, __pycache__ or hidden folders";
     ReloadSignal: Workers, Signal, Unset("none: the worker looks itself", "HUP"), "HUP|USR1|USR2",
         [App("reload_signal")],
         "with reload = module: the signal that makes a worker load the app anew";

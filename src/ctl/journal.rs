@@ -10,7 +10,8 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
 use crate::api::{LogLine, Service};
-use crate::name::{AppName, GenerationId, InstanceName, WorkerId};
+use crate::backend::systemd::unit;
+use crate::name::{AppName, GenerationId, InstanceName};
 
 use super::trouble::{Exit, Trouble};
 
@@ -23,14 +24,12 @@ pub(super) struct Journal {
     said: Vec<String>,
     found: bool,
     user: bool,
-    fallback: AppName,
+    instance: InstanceName,
 }
 
 /// Which lines.
 pub(super) struct Question<'a> {
     pub(super) service: &'a Service,
-    /// The pattern of the workers' units.
-    pub(super) units: &'a str,
     pub(super) instance: &'a InstanceName,
     pub(super) app: Option<&'a AppName>,
     pub(super) lines: usize,
@@ -53,10 +52,6 @@ impl Journal {
         let mut process = journalctl.spawn().map_err(failed)?;
         let stdout = process.stdout.take().ok_or_else(|| failed(io::ErrorKind::BrokenPipe.into()))?;
         let stderr = process.stderr.take().ok_or_else(|| failed(io::ErrorKind::BrokenPipe.into()))?;
-        let name = question.instance.as_str();
-        let fallback = question.app.cloned().or_else(|| AppName::parse(name).ok());
-        let fallback = fallback.or_else(|| AppName::parse("app").ok());
-        let fallback = fallback.ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
         Ok(Self {
             process,
             lines: BufReader::new(stdout).lines(),
@@ -64,7 +59,7 @@ impl Journal {
             said: Vec::new(),
             found: false,
             user: question.service.user,
-            fallback,
+            instance: question.instance.clone(),
         })
     }
 
@@ -77,7 +72,7 @@ impl Journal {
         loop {
             tokio::select! {
                 line = self.lines.next_line() => match line.map_err(|error| broken(&error.to_string()))? {
-                    Some(line) => if let Some(line) = read(&line, &self.fallback) {
+                    Some(line) => if let Some(line) = read(&line, &self.instance) {
                         self.found = true;
                         return Ok(Some(line));
                     },
@@ -130,11 +125,17 @@ fn denied(user: bool) -> Trouble {
 
 fn words(question: &Question<'_>) -> Vec<String> {
     let unit = if question.service.user { "--user-unit" } else { "--unit" };
+    // By the unit's name: the fields RIP_* are of the system's units alone, a user's manager adds none to what its
+    // services write.
+    let units = match question.app {
+        Some(app) => unit::pattern_of_app(question.instance, app),
+        None => unit::pattern(question.instance),
+    };
     let mut words = vec![
-        format!("{unit}={}", question.units),
+        format!("{unit}={units}"),
         format!("--lines={}", question.lines),
         "--output=json".into(),
-        "--output-fields=MESSAGE,RIP_APP,RIP_WORKER,RIP_GENERATION".into(),
+        "--output-fields=MESSAGE,_SYSTEMD_UNIT,_SYSTEMD_USER_UNIT,RIP_GENERATION".into(),
         "--no-pager".into(),
     ];
     if question.follow {
@@ -142,8 +143,6 @@ fn words(question: &Question<'_>) -> Vec<String> {
     }
     // What systemd itself says of a unit has no transport of a program's output.
     words.push("_TRANSPORT=stdout".into());
-    words.push(format!("RIP_INSTANCE={}", question.instance));
-    words.extend(question.app.map(|app| format!("RIP_APP={app}")));
     words
 }
 
@@ -155,22 +154,24 @@ struct Record {
     /// A text, or its bytes when it is none.
     #[serde(rename = "MESSAGE", default)]
     message: Value,
-    #[serde(rename = "RIP_APP")]
-    app: Option<String>,
-    #[serde(rename = "RIP_WORKER")]
-    worker: Option<String>,
+    #[serde(rename = "_SYSTEMD_UNIT")]
+    unit: Option<String>,
+    #[serde(rename = "_SYSTEMD_USER_UNIT")]
+    user_unit: Option<String>,
     #[serde(rename = "RIP_GENERATION")]
     generation: Option<String>,
 }
 
-fn read(line: &str, fallback: &AppName) -> Option<LogLine> {
+/// A line of a worker's; `None`: the record is of no worker of this instance.
+fn read(line: &str, instance: &InstanceName) -> Option<LogLine> {
     let record: Record = serde_json::from_str(line).ok()?;
-    let number = |text: Option<String>| text.and_then(|text| text.parse().ok()).unwrap_or_default();
+    let units = [record.user_unit.as_deref(), record.unit.as_deref()];
+    let (app, worker) = units.into_iter().flatten().find_map(|unit| unit::parse(instance, unit))?;
     Some(LogLine {
         t: record.micros.parse::<u64>().ok()? / 1000,
-        app: record.app.and_then(|app| AppName::parse(&app).ok()).unwrap_or_else(|| fallback.clone()),
-        worker: WorkerId(number(record.worker)),
-        generation: GenerationId(number(record.generation)),
+        app,
+        worker,
+        generation: GenerationId(record.generation.and_then(|text| text.parse().ok()).unwrap_or_default()),
         line: text(&record.message),
     })
 }
@@ -195,41 +196,49 @@ const MOST_SAID: usize = 10;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::name::WorkerId;
 
     fn app(name: &str) -> AppName {
         AppName::parse(name).unwrap()
     }
 
+    fn labs() -> InstanceName {
+        InstanceName::parse("labs-api").unwrap()
+    }
+
     #[test]
     fn a_record_becomes_a_line_of_its_worker() {
-        let line = r#"{"__REALTIME_TIMESTAMP":"1700000000123456","MESSAGE":"hello","RIP_APP":"api","RIP_WORKER":"7","RIP_GENERATION":"2","_BOOT_ID":"x"}"#;
-        let read = read(line, &app("blog")).unwrap();
+        let line = r#"{"__REALTIME_TIMESTAMP":"1700000000123456","MESSAGE":"hello","_SYSTEMD_UNIT":"rip-worker-labs\\x2dapi-api-7.service","RIP_GENERATION":"2","_BOOT_ID":"x"}"#;
+        let read = read(line, &labs()).unwrap();
         assert_eq!((read.t, read.app, read.worker), (1_700_000_000_123, app("api"), WorkerId(7)));
         assert_eq!((read.generation, read.line.as_str()), (GenerationId(2), "hello"));
     }
 
     #[test]
+    fn a_record_of_a_users_unit_is_one_of_its_worker_too() {
+        let line = r#"{"__REALTIME_TIMESTAMP":"1000","MESSAGE":"hello","_SYSTEMD_UNIT":"user@1000.service","_SYSTEMD_USER_UNIT":"rip-worker-labs\\x2dapi-my\\x2dapp-7.service"}"#;
+        let read = read(line, &labs()).unwrap();
+        assert_eq!((read.app, read.worker, read.line.as_str()), (app("my-app"), WorkerId(7), "hello"));
+    }
+
+    #[test]
     fn a_message_that_is_no_text_comes_as_its_bytes() {
-        let line = r#"{"__REALTIME_TIMESTAMP":"1000","MESSAGE":[104,105,255]}"#;
-        assert_eq!(read(line, &app("blog")).unwrap().line, "hi\u{fffd}");
-        assert!(read("{}", &app("blog")).is_none() && read("-- no entries --", &app("blog")).is_none());
+        let line = r#"{"__REALTIME_TIMESTAMP":"1000","MESSAGE":[104,105,255],"_SYSTEMD_UNIT":"rip-worker-labs\\x2dapi-api-7.service"}"#;
+        assert_eq!(read(line, &labs()).unwrap().line, "hi\u{fffd}");
+        assert!(read("{}", &labs()).is_none() && read("-- no entries --", &labs()).is_none());
     }
 
     #[test]
     fn journalctl_is_asked_for_the_units_of_the_workers() {
-        let service = Service { unit: "rip-server@labs-api.service".into(), user: false, workers: None };
-        let instance = InstanceName::parse("labs-api").unwrap();
-        let question = Question {
-            service: &service,
-            units: "rip-worker-labs\\\\x2dapi-*.service",
-            instance: &instance,
-            app: Some(&app("api")),
-            lines: 5,
-            follow: true,
-        };
-        let words = words(&question);
-        assert_eq!(words[0], "--unit=rip-worker-labs\\\\x2dapi-*.service");
-        let end = ["--follow", "_TRANSPORT=stdout", "RIP_INSTANCE=labs-api", "RIP_APP=api"];
-        assert_eq!(words[words.len() - 4..], end);
+        for (user, flag) in [(false, "--unit"), (true, "--user-unit")] {
+            let service = Service { unit: "rip-server@labs-api.service".into(), user, workers: None };
+            let of = |app: Option<&AppName>| {
+                words(&Question { service: &service, instance: &labs(), app, lines: 5, follow: true })
+            };
+            assert_eq!(of(None)[0], format!(r"{flag}=rip-worker-labs\x2dapi-*.service"));
+            let of_app = of(Some(&app("my-app")));
+            assert_eq!(of_app[0], format!(r"{flag}=rip-worker-labs\x2dapi-my\x2dapp-*.service"));
+            assert_eq!(of_app[of_app.len() - 2..], ["--follow", "_TRANSPORT=stdout"]);
+        }
     }
 }

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 mod args;
+mod asleep;
 mod check;
 mod client;
 mod complete;

@@ -13,11 +13,12 @@ use serde::Serialize;
 
 use crate::api::{self, Changed, Health, Intent, Registry, Status, Workers};
 use crate::config::completions;
+use crate::config::machine::absolute_here;
 use crate::name::HostName;
 
 use super::args::{Verb, Words};
 use super::client::{Call, Client, encoded, understood};
-use super::find::Places;
+use super::find::{self, Found, Places};
 use super::screen::Screen;
 use super::trouble::{Exit, Trouble};
 use super::{check, manual, render, stop, streams};
@@ -35,7 +36,7 @@ pub(super) struct Session<'a> {
 pub(super) fn act(words: Words, places: &Places, screen: &mut Screen) -> Result<Exit, Trouble> {
     let Words { common, verb } = words;
     match verb {
-        Verb::Check { args } => return check::check(&args, common.json),
+        Verb::Check { args } => return check::check(&args, common.instance.as_ref(), common.json),
         Verb::Completions { shell } => return Ok(completions(shell, screen, common.json)),
         Verb::Man => {
             screen.data(manual::text(&Words::command()).as_bytes());
@@ -44,13 +45,17 @@ pub(super) fn act(words: Words, places: &Places, screen: &mut Screen) -> Result<
         _ => {}
     }
     let found = match &common.socket {
-        Some(path) => Ok(path.clone()),
+        Some(path) => Ok(find::behind(path)),
         None => places.find(common.instance.as_ref()),
     };
     let limit = common.timeout();
     let socket = match (found, &verb) {
-        (Ok(socket), _) => socket,
-        (Err(_), Verb::Version) => return Ok(versions(None, screen, common.json)),
+        (Ok(Found::Running(socket)), _) => socket,
+        (Ok(Found::Asleep(server)), Verb::Stop { no_wait }) => {
+            return stop::close(&server, *no_wait, screen, common.json);
+        }
+        (Err(_) | Ok(Found::Asleep(_)), Verb::Version) => return Ok(versions(None, screen, common.json)),
+        (Ok(Found::Asleep(server)), _) => return Err(server.trouble()),
         (Err(trouble), _) => return Err(trouble),
     };
     let client = Client::new(socket, limit.unwrap_or(PATIENCE));
@@ -214,9 +219,10 @@ fn completions(shell: Shell, screen: &mut Screen, json: bool) -> Exit {
     Exit::Ok
 }
 
-/// The server runs elsewhere: it needs the whole path, and would tell late that nothing is there.
+/// The server runs elsewhere: it needs the whole path, and would tell late that nothing is there. A link such as
+/// `current` stays in it, since later deploys are to follow it.
 fn existing(app: &Path) -> Result<PathBuf, Trouble> {
-    fs::canonicalize(app).map_err(|error| {
+    fs::metadata(app).and_then(|_| absolute_here(app)).map_err(|error| {
         let message = format!("--app {}: {error}", app.display());
         Trouble::new(Exit::Usage, "usage", message).hint("give the directory or the entry file of an app")
     })

@@ -23,12 +23,20 @@ impl AppTask {
     pub(super) fn start_worker(&mut self, generation: GenerationId) {
         let Some(spec) = self.spec_of(generation) else { return };
         let worker = self.around.next_worker();
-        tracing::info!(app = %self.app.name, %worker, %generation, from = "", to = "starting", "worker {worker}: starting");
+        // In the place of one that is due: nothing has happened that anybody would want to read of.
+        let replaces = self.rollout.is_none() && self.crew.values().any(|record| record.stale.is_some());
+        if replaces {
+            tracing::trace!(app = %self.app.name, %worker, %generation, from = "", to = "starting", "worker {worker}: starting");
+        } else {
+            tracing::info!(app = %self.app.name, %worker, %generation, from = "", to = "starting", "worker {worker}: starting");
+        }
         // Nothing can have happened to it yet.
         drop(self.around.post.enrol(worker, self.events.clone()));
         self.app.metrics.worker_started();
         let order = Order { worker, generation, launch: Arc::clone(&spec.launch) };
-        self.crew.insert(worker, Record::new(generation, spec, Instant::now()));
+        let mut record = Record::new(generation, spec, Instant::now());
+        record.replaces = replaces;
+        self.crew.insert(worker, record);
         let (backend, outcomes) = (Arc::clone(&self.around.backend), self.outcomes.clone());
         self.around.stop.spawn("worker start", async move {
             let started = backend.start(order).await;
@@ -94,9 +102,19 @@ impl AppTask {
     ) {
         let (app, from, to) = (&self.app.name, from.name(), to.name());
         let failed = actions.iter().any(|action| matches!(action, Action::Fail(_) | Action::Kill));
-        if failed || (to == "stopping" && from == "ready") {
+        if from == to && !failed {
+            return;
+        }
+        let record = self.crew.get(&worker).filter(|_| !failed);
+        if let Some(due) = record.filter(|record| record.recycling && to == "exited") {
+            let reason = due.stale.as_deref().unwrap_or_default();
+            tracing::debug!(%app, %worker, %generation, from, to, why, "worker {worker} was recycled: {reason}");
+        } else if record.is_some_and(|record| record.recycling || (record.replaces && from == "starting")) {
+            // One line for each is enough, and that only for whoever asks for it.
+            tracing::trace!(%app, %worker, %generation, from, to, why, "worker {worker}: {from} → {to}: {why}");
+        } else if failed || (to == "stopping" && from == "ready") {
             tracing::warn!(%app, %worker, %generation, from, to, why, "worker {worker}: {from} → {to}: {why}");
-        } else if from != to {
+        } else {
             tracing::info!(%app, %worker, %generation, from, to, why, "worker {worker}: {from} → {to}: {why}");
         }
     }

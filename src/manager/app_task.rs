@@ -10,10 +10,10 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::api::{AppStatus, Rejection, Scaled, WorkerStatus};
-use crate::backend::{self, StartError, Started, Survivor};
+use crate::backend::{self, Exit, StartError, Started, Survivor};
 use crate::directory::App;
 use crate::name::{GenerationId, WorkerId};
-use crate::pool::{Condemned, Mode, PoolWriter, Standing};
+use crate::pool::{Mode, PoolWriter, Standing};
 use crate::spec::{AppSpec, WorkerCount};
 
 use super::chorus::Chorus;
@@ -23,7 +23,7 @@ use super::plan::{Desired, Step, Target, plan};
 use super::rollout::{Generation, Listener, Rollout};
 use super::surroundings::Surroundings;
 use super::watch::{Change, Watch};
-use super::worker::{Event, Fault, State};
+use super::worker::{Event, State};
 
 /// What the manager tells the task of an app.
 pub(super) enum Command {
@@ -57,6 +57,7 @@ pub(super) enum Outcome {
     Started(WorkerId, Result<Started, StartError>),
     Answered(WorkerId),
     Resolved(GenerationId, Result<AppSpec, ResolveError>),
+    Doubted { worker: WorkerId, silent: bool },
 }
 
 /// The task.
@@ -235,6 +236,7 @@ impl AppTask {
             backend::Event::Ready(worker) => self.said_ready(worker),
             backend::Event::Output(worker, line) => self.wrote(worker, line),
             backend::Event::LastWords(worker, lines) => self.said_last(worker, &lines),
+            backend::Event::Ending(worker, exit) => self.ending(worker, exit),
             backend::Event::Exited(worker, exit) => {
                 if let Some(record) = self.crew.get(&worker) {
                     self.app.metrics.worker_exited(record.cause_of(exit));
@@ -245,12 +247,29 @@ impl AppTask {
         }
     }
 
+    /// What is left of it must not answer: not for an app that is being tried out, and not for one that serves.
+    fn ending(&mut self, worker: WorkerId, exit: Exit) {
+        let Some(record) = self.crew.get_mut(&worker) else { return };
+        if matches!(record.state, State::Starting { .. } | State::Ready) {
+            record.ending = Some(exit);
+        }
+        self.pool.note_end(worker, exit.cause());
+        self.feed(worker, Event::Ending, &exit.to_string());
+    }
+
+    /// An answer, or a word, of a worker whose first process has exited is not its own; its end is about to be told.
+    fn ready(&mut self, worker: WorkerId, why: &str) {
+        if self.around.backend.lives(worker) {
+            self.feed(worker, Event::Ready, why);
+        }
+    }
+
     fn said_ready(&mut self, worker: WorkerId) {
         let Some(record) = self.crew.get_mut(&worker) else { return };
         record.said_ready = true;
         // Without its address nobody could send it anything: that comes with `Started`.
         if record.address.is_some() {
-            self.feed(worker, Event::Ready, "said so");
+            self.ready(worker, "said so");
         }
     }
 
@@ -260,8 +279,9 @@ impl AppTask {
             Outcome::Started(worker, Err(error)) => {
                 self.feed(worker, Event::Gone, &format!("could not be started: {error}"));
             }
-            Outcome::Answered(worker) => self.feed(worker, Event::Ready, "answered"),
+            Outcome::Answered(worker) => self.ready(worker, "answered"),
             Outcome::Resolved(generation, resolved) => self.resolved(generation, resolved),
+            Outcome::Doubted { worker, silent } => self.settle_doubt(worker, silent),
         }
     }
 
@@ -270,8 +290,11 @@ impl AppTask {
         record.pid = Some(started.pid);
         record.address = Some(started.address);
         let ready = record.said_ready && matches!(record.state, State::Starting { .. });
-        let event = if ready { Event::Ready } else { Event::Started };
-        self.feed(worker, event, "said so");
+        if ready {
+            self.ready(worker, "said so");
+        } else {
+            self.feed(worker, Event::Started, "has a process");
+        }
     }
 
     /// Looks at everything that may have changed, and does what follows until nothing does.
@@ -298,12 +321,8 @@ impl AppTask {
             self.pool.standings().into_iter().map(|standing| (standing.worker, standing)).collect();
         for worker in self.workers() {
             let standing = standings.get(&worker);
-            if let Some(condemned) = standing.and_then(|standing| standing.condemned) {
-                let (fault, why) = fault(condemned);
-                if let Some(record) = self.crew.get_mut(&worker) {
-                    record.condemned = true;
-                }
-                self.feed(worker, Event::Condemn(fault), why);
+            if let Some(standing) = standing {
+                self.judge(standing);
             }
             if let (Some(standing), Some(record)) = (standing, self.crew.get_mut(&worker)) {
                 record.note_service(standing);
@@ -388,14 +407,6 @@ impl AppTask {
 
     fn views(&self) -> Vec<super::plan::WorkerView> {
         self.crew.iter().map(|(worker, record)| record.view(*worker)).collect()
-    }
-}
-
-fn fault(condemned: Condemned) -> (Fault, &'static str) {
-    match condemned {
-        Condemned::TooSlow => (Fault::Stuck, "did not answer within the request time limit"),
-        Condemned::Stalled => (Fault::Stuck, "stopped in the middle of an answer"),
-        Condemned::Unreachable => (Fault::Broken, "could not be connected to"),
     }
 }
 

@@ -90,6 +90,8 @@ impl Missing {
             in_flight: 0,
             tunnels: 0,
             served: 0,
+            concurrency: 1,
+            refused: self.app.metrics.refusals(),
             doing: "taking no requests: the app cannot be read".into(),
             rejected: Some(self.rejection()),
         }

@@ -43,8 +43,14 @@ pub(super) struct Record {
     pub(super) stale: Option<String>,
     /// It was let go because it was due.
     pub(super) recycling: bool,
+    /// It was ordered in the place of one that is due.
+    pub(super) replaces: bool,
     /// The data path gave it up.
     pub(super) condemned: bool,
+    /// How the process that it was started as exited, where that was told before its end.
+    pub(super) ending: Option<Exit>,
+    /// It is being asked whether it still answers.
+    pub(super) doubted: bool,
     /// Why it is in its state, where nobody would expect it.
     pub(super) why: Option<String>,
     /// While it is asked whether it is ready.
@@ -99,7 +105,10 @@ impl Record {
             reload_when_ready: false,
             stale: None,
             recycling: false,
+            replaces: false,
             condemned: false,
+            ending: None,
+            doubted: false,
             why: None,
             probing: None,
             age_before: Duration::ZERO,
@@ -182,6 +191,7 @@ impl Record {
             _ if exit == Exit::OutOfMemory => exit.cause(),
             _ if self.condemned => "condemned",
             _ if matches!(exit, Exit::Timeout | Exit::Watchdog) => exit.cause(),
+            _ if self.ending.is_some() => exit.cause(),
             State::Draining { .. } | State::Stopping { .. } => "asked",
             State::Starting { .. } | State::Ready | State::Exited => exit.cause(),
         }

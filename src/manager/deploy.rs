@@ -160,6 +160,7 @@ impl AppTask {
         tracing::error!(%app, %generation, serving, reason, "generation rejected");
         self.app.metrics.deploy("rejected");
         let rejection = Rejection { generation, reason: reason.clone(), output: rollout.output() };
+        self.quote(generation, &rejection.output);
         self.rejected = Some(rejection.clone());
         if self.current.is_none() {
             self.pool.set_mode(Mode::Closed);
@@ -199,12 +200,19 @@ impl AppTask {
 
     /// The files of the app have changed.
     pub(super) fn files_changed(&mut self, change: Change) {
-        let loads_itself = self.current.is_some() && self.rollout.is_none() && change == Change::Entry;
+        // A worker that looks for itself looks at its entry alone.
+        let told = match change {
+            Change::Entry => true,
+            Change::Sources => self.spec.reload_signal.is_some(),
+            Change::Settings => false,
+        };
+        let loads_itself = self.current.is_some() && self.rollout.is_none() && told;
         match self.spec.reload {
             Reload::None => {}
             Reload::Module if loads_itself => self.signal_reload(),
             Reload::Process | Reload::Module => match change {
                 Change::Entry => self.deploy(None, "its entry changed"),
+                Change::Sources => self.deploy(None, "a file that `watch` names changed"),
                 Change::Settings => self.deploy(None, "its settings or its folder changed"),
             },
         }

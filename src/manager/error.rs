@@ -121,7 +121,10 @@ impl ManagerError {
             Self::WhichApp(_) => "name one of them".into(),
             Self::HostTaken { host, .. } => format!("remove it first: `rip-serverctl remove {host}`"),
             Self::HostOfConfig { .. } => "take it out of the app's `hosts`, or stop it".into(),
-            Self::NameTaken { .. } => "give one of them another `name` in its settings".into(),
+            Self::NameTaken { .. } => {
+                "give one of them another `name`, beside its `path` in a table [[apps]] of the server's file"
+                    .into()
+            }
             Self::Leaving(_) => "try again when its workers are gone".into(),
             Self::RelativePath(_) => "give the whole path, from `/` on".into(),
             Self::BadCount(_) => {

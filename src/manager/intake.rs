@@ -19,6 +19,7 @@ use super::berth::{Berth, Kind, Missing};
 use super::error::ManagerError;
 use super::fleet::{Begun, Fleet};
 use super::rollout::Listener;
+use super::spelling::{self, Meant};
 
 impl Fleet {
     pub(super) async fn begin(&mut self, mains: Vec<PathBuf>) -> Vec<Begun> {
@@ -45,8 +46,8 @@ impl Fleet {
 
     pub(super) async fn begin_kept(&mut self) {
         for (path, entries) in self.hosts.kept() {
-            let known = self.apps.iter().find(|berth| *berth.path == *path);
-            if let Some(app) = known.map(|berth| Arc::clone(&berth.app)) {
+            let known = self.place_of(&path, Meant::Entry).await;
+            if let Some(app) = known.map(|at| Arc::clone(&self.apps[at].app)) {
                 self.hosts.restore(&app, entries);
                 continue;
             }
@@ -75,14 +76,29 @@ impl Fleet {
         if !path.is_absolute() {
             return Err(ManagerError::RelativePath(path));
         }
-        if let Some(at) = self.apps.iter().position(|berth| berth.path == path) {
+        if let Some(at) = self.place_of(&path, Meant::Target).await {
             return Ok(at);
         }
-        match self.missing.iter().find(|missing| missing.path == path) {
-            Some(missing) => self.hosts.check_free(host, Some(&missing.app.name))?,
-            None => self.hosts.check_free(host, None)?,
-        }
+        let missing = self.missing.iter().map(|missing| missing.path.clone()).collect();
+        let missing = self.place_among(missing, &path, Meant::Entry).await.map(|at| &self.missing[at]);
+        self.hosts.check_free(host, missing.map(|missing| &missing.app.name))?;
+        let path = missing.map_or(path, |missing| missing.path.clone());
         self.open(path, Kind::Added).await
+    }
+
+    /// The app that `path` means, however it is spelled.
+    async fn place_of(&self, path: &Path, meant: Meant) -> Option<usize> {
+        let known = self.apps.iter().map(|berth| berth.path.clone()).collect();
+        self.place_among(known, path, meant).await
+    }
+
+    async fn place_among(&self, known: Vec<PathBuf>, path: &Path, meant: Meant) -> Option<usize> {
+        // Nothing is asked of the disk for a path that is known as it is.
+        if let Some(at) = known.iter().position(|known| known == path) {
+            return Some(at);
+        }
+        let path = path.to_path_buf();
+        self.around.on_disk(move || spelling::place(&path, &known, meant)).await.flatten()
     }
 
     /// Reads the app at `path` and starts it.

@@ -77,6 +77,27 @@ pub(super) async fn until_ready(question: &Question, last: &watch::Sender<Option
     }
 }
 
+/// Whether a worker that was ready once says nothing at all within `limit`. Its app may wait for something else, and so
+/// does the answer to a request: then it is asked what its server answers by itself. Cancel-safe.
+pub(super) async fn is_silent(question: &Question, limit: Duration) -> bool {
+    let half = limit / 2;
+    timeout(half, ask(question)).await.is_err() && timeout(half, provoke(question)).await.is_err()
+}
+
+/// Sends what is no request: a server whose event loop goes round refuses it.
+async fn provoke(question: &Question) -> Result<(), NotReady> {
+    async fn refused(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Result<(), NotReady> {
+        stream.write_all(b"?\r\n\r\n").await?;
+        stream.read_exact(&mut [0; 1]).await?;
+        Ok(())
+    }
+    let socket = question.address.connect().await?;
+    match &question.address {
+        Address::Unix(_) | Address::Bound(_) => refused(UnixStream::from_std(socket.into())?).await,
+        Address::Tcp(_) => refused(TcpStream::from_std(socket.into())?).await,
+    }
+}
+
 async fn ask(question: &Question) -> Result<(), NotReady> {
     let socket = question.address.connect().await?;
     match &question.address {
@@ -208,6 +229,24 @@ mod tests {
         for (answers, failure) in CASES {
             assert_eq!(asked(answers, Protocol::Http1).await.1.as_deref(), Some(*failure));
         }
+    }
+
+    #[tokio::test]
+    async fn a_worker_whose_app_hangs_is_not_silent_as_long_as_its_server_answers() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("w.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let question = question(Address::Unix(path), Protocol::Http1);
+        let limit = Duration::from_millis(400);
+        let worker = async {
+            let (hangs, _) = listener.accept().await.unwrap();
+            let (mut refuses, _) = listener.accept().await.unwrap();
+            refuses.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+            hangs
+        };
+        let (_hangs, silent) = tokio::join!(worker, is_silent(&question, limit));
+        assert!(!silent);
+        assert!(is_silent(&question, limit).await, "nobody takes its connections");
     }
 
     #[tokio::test]

@@ -31,6 +31,8 @@ impl AppTask {
             in_flight: sum(|slot| slot.standing.in_flight),
             tunnels: sum(|slot| slot.standing.tunnels),
             served: report.slots.iter().map(|slot| slot.standing.served).sum(),
+            concurrency: self.app.rules.load().concurrency.get(),
+            refused: self.app.metrics.refusals(),
             doing: self.doing(Instant::now()),
             rejected: self.rejected.clone(),
         }

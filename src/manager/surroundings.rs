@@ -83,6 +83,14 @@ impl Surroundings {
         }
     }
 
+    /// Looks at files off this thread; `None`: it takes too long, and then ends by itself, unheard.
+    pub(super) async fn on_disk<T: Send + 'static>(
+        &self,
+        look: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        timeout(READ_LIMIT, spawn_blocking(look)).await.ok()?.ok()
+    }
+
     /// Milliseconds since 1970.
     pub(super) fn unix_millis(&self) -> u64 {
         let since = self.clock.now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -130,6 +138,7 @@ impl Post {
             let (Event::Ready(worker)
             | Event::Output(worker, _)
             | Event::LastWords(worker, _)
+            | Event::Ending(worker, _)
             | Event::Exited(worker, _)) = &event;
             let mailbox = match self.lock().get_mut(worker) {
                 None => continue,

@@ -1,26 +1,33 @@
-//! Owns noticing that an app's files have changed: its entry, its `rip.toml`, or where its path leads.
+//! Owns noticing that an app's files have changed: its entry, its `rip.toml`, what that wants watched, or where its path
+//! leads.
 //!
 //! Never here: what a change leads to.
 
-use std::collections::BTreeSet;
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::name::AppName;
-use crate::spec::AppSpec;
+use crate::spec::{AppSpec, Sources};
 use crate::stop::{Stop, StopHandle};
+
+use super::source_tree::{MOST_FOLDERS, Tree};
 
 /// What has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Change {
     /// The app's code.
     Entry,
+    /// A file that its settings want looked at.
+    Sources,
     /// Its settings, or the folder that its path leads to.
     Settings,
 }
@@ -33,6 +40,7 @@ pub(super) struct Targets {
     path: PathBuf,
     entry: Option<PathBuf>,
     settings: PathBuf,
+    sources: Arc<Sources>,
 }
 
 impl Targets {
@@ -40,7 +48,8 @@ impl Targets {
     pub(super) fn of(spec: &AppSpec) -> Self {
         let folder = if spec.path.is_file() { spec.path.parent() } else { None };
         let settings = folder.unwrap_or(&spec.path).join("rip.toml");
-        Self { app: spec.name.clone(), path: spec.path.clone(), entry: spec.entry.clone(), settings }
+        let (app, path, entry) = (spec.name.clone(), spec.path.clone(), spec.entry.clone());
+        Self { app, path, entry, settings, sources: Arc::clone(&spec.sources) }
     }
 
     /// Folders, not files: editors write a new file and rename it over the old one.
@@ -48,9 +57,24 @@ impl Targets {
         let files = [Some(&self.path), self.entry.as_ref(), Some(&self.settings)].into_iter().flatten();
         let parents = files.filter_map(|file| Some(file.parent()?.to_path_buf()));
         parents
+            .chain(links_of(&self.path))
             .map(|folder| if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder })
             .collect()
     }
+}
+
+/// The folders of the links on the way to what `path` leads to: each of them may be the one that a deploy swaps.
+fn links_of(path: &Path) -> Vec<PathBuf> {
+    let mut folders = Vec::new();
+    let mut ahead = vec![path.to_path_buf()];
+    while let Some(path) = ahead.pop().filter(|_| folders.len() < MOST_LINKS) {
+        for place in path.ancestors() {
+            let (Ok(to), Some(folder)) = (fs::read_link(place), place.parent()) else { continue };
+            folders.push(folder.to_path_buf());
+            ahead.push(folder.join(to));
+        }
+    }
+    folders
 }
 
 /// Looks until it is dropped.
@@ -81,24 +105,93 @@ impl Drop for Watch {
 async fn look(targets: Targets, tell: mpsc::Sender<Change>) {
     let Some(mut seen) = fingerprint(&targets).await else { return };
     let (wake, mut woken) = mpsc::channel(1);
-    let mut watcher = inotify(&targets, &wake);
+    let mut eyes = Eyes::open(&targets, wake.clone());
+    let Some(opened) = eyes.follow(&seen.tree).await else { return };
+    eyes = opened;
+    let mut pause = LULL;
     loop {
         // Also with inotify: it is silent about other machines' writes to a network file system.
-        let every = if watcher.is_some() { SAFETY_POLL } else { POLL };
+        let every = if eyes.watcher.is_some() { SAFETY_POLL } else { POLL };
         if timeout(every, woken.recv()).await.is_ok() {
             // An app that writes beside its code all day is looked at 20 times a second, no more.
-            sleep(LULL).await;
+            sleep(pause).await;
         }
+        let begun = Instant::now();
         let Some(found) = at_rest(&targets, &seen).await else { return };
-        let Some(change) = seen.difference(&found) else { continue };
-        if seen.real_path != found.real_path {
+        let change = seen.difference(&found, &targets);
+        if change.is_some() && seen.real_path != found.real_path {
             // The watched folders stand for other folders now.
-            watcher = inotify(&targets, &wake);
+            eyes = Eyes::open(&targets, wake.clone());
         }
+        let Some(opened) = eyes.follow(&found.tree).await else { return };
+        eyes = opened;
+        let Some(change) = change else {
+            // Nor does looking over a large tree take more than a part of the time.
+            pause = LULL + begun.elapsed() * 4;
+            continue;
+        };
+        pause = LULL;
         seen = found;
         if tell.send(change).await.is_err() {
             return;
         }
+    }
+}
+
+/// What wakes the look: inotify on the folders of the targets and on those of their sources.
+struct Eyes {
+    app: AppName,
+    watcher: Option<RecommendedWatcher>,
+    /// Folders of the sources that are watched, or could not be.
+    followed: BTreeMap<PathBuf, u64>,
+    wake: mpsc::Sender<()>,
+    warned: bool,
+}
+
+impl Eyes {
+    fn open(targets: &Targets, wake: mpsc::Sender<()>) -> Self {
+        let watcher = inotify(targets, &wake);
+        Self { app: targets.app.clone(), watcher, followed: BTreeMap::new(), wake, warned: false }
+    }
+
+    /// Watches the folders that have come, and no more those that have gone. `None`: the runtime shuts down.
+    async fn follow(mut self, tree: &Tree) -> Option<Self> {
+        if tree.folders == self.followed {
+            return Some(self);
+        }
+        let (folders, cut) = (tree.folders.clone(), tree.cut);
+        // Each takes a moment, and there may be thousands.
+        let follow = move || {
+            self.change_to(folders, cut);
+            self
+        };
+        spawn_blocking(follow).await.ok()
+    }
+
+    fn change_to(&mut self, folders: BTreeMap<PathBuf, u64>, cut: bool) {
+        let app = self.app.as_str();
+        if cut && !std::mem::replace(&mut self.warned, true) {
+            tracing::warn!(
+                app,
+                "`watch` means more than {MOST_FOLDERS} folders: changes in the others are not noticed; narrow it"
+            );
+        }
+        let Some(watcher) = &mut self.watcher else { return };
+        let same =
+            |map: &BTreeMap<PathBuf, u64>, (path, inode): (&PathBuf, &u64)| map.get(path) == Some(inode);
+        for (gone, _) in self.followed.iter().filter(|folder| !same(&folders, *folder)) {
+            // The kernel has forgotten one that was removed.
+            watcher.unwatch(gone).ok();
+        }
+        let new = folders.iter().filter(|folder| !same(&self.followed, *folder));
+        let failed =
+            new.filter_map(|(folder, _)| watcher.watch(folder, RecursiveMode::NonRecursive).err()).last();
+        if let Some(error) = failed.filter(|_| !std::mem::replace(&mut self.warned, true)) {
+            tracing::warn!(app, %error, "cannot use inotify for all of `watch`: looking there every 10 s");
+        }
+        self.followed = folders;
+        // Files may have come before their folder was watched.
+        self.wake.try_send(()).ok();
     }
 }
 
@@ -148,18 +241,28 @@ struct Fingerprint {
     real_path: Option<PathBuf>,
     entry: Option<Stamp>,
     settings: Option<Stamp>,
+    tree: Tree,
 }
+
+/// Folders matter as places of files alone.
+impl PartialEq for Tree {
+    fn eq(&self, other: &Self) -> bool {
+        self.files == other.files
+    }
+}
+
+impl Eq for Tree {}
 
 /// Length and inode too: a copy may keep the time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Stamp {
+pub(super) struct Stamp {
     modified: Option<SystemTime>,
     len: u64,
     inode: u64,
 }
 
 impl Fingerprint {
-    fn difference(&self, now: &Self) -> Option<Change> {
+    fn difference(&self, now: &Self, targets: &Targets) -> Option<Change> {
         // A file that is away for a moment, or for good, is nothing to load.
         let changed = |then: &Option<Stamp>, now: &Option<Stamp>| now.is_some() && then != now;
         let moved = now.real_path.is_some() && self.real_path != now.real_path;
@@ -167,7 +270,17 @@ impl Fingerprint {
         if moved || settings_gone || changed(&self.settings, &now.settings) {
             return Some(Change::Settings);
         }
+        if now.real_path.is_some() && self.tree != now.tree && self.others(now, targets) {
+            return Some(Change::Sources);
+        }
         changed(&self.entry, &now.entry).then_some(Change::Entry)
+    }
+
+    /// Whether sources differ that are not the entry.
+    fn others(&self, now: &Self, targets: &Targets) -> bool {
+        let (then, now) = (&self.tree.files, &now.tree.files);
+        let mut differing = then.keys().chain(now.keys()).filter(|path| then.get(*path) != now.get(*path));
+        differing.any(|path| Some(targets.sources.root.join(path)) != targets.entry)
     }
 }
 
@@ -177,17 +290,24 @@ async fn fingerprint(targets: &Targets) -> Option<Fingerprint> {
         real_path: fs::canonicalize(&targets.path).ok(),
         entry: targets.entry.as_deref().and_then(stamp),
         settings: stamp(&targets.settings),
+        tree: Tree::look(&targets.sources),
     };
     // Only a runtime that shuts down does not run it.
     spawn_blocking(look).await.ok()
 }
 
-fn stamp(file: &Path) -> Option<Stamp> {
-    use std::os::unix::fs::MetadataExt;
-    let found = fs::metadata(file).ok()?;
-    Some(Stamp { modified: found.modified().ok(), len: found.len(), inode: found.ino() })
+pub(super) fn stamp(file: &Path) -> Option<Stamp> {
+    fs::metadata(file).ok().map(|found| Stamp::of(&found))
 }
 
+impl Stamp {
+    pub(super) fn of(found: &Metadata) -> Self {
+        Self { modified: found.modified().ok(), len: found.len(), inode: found.ino() }
+    }
+}
+
+/// As many as the kernel follows, path_resolution(7).
+const MOST_LINKS: usize = 40;
 /// Between two looks that must agree.
 const REST: Duration = Duration::from_millis(150);
 /// A file that is written to all the time is taken as it is after this many looks.
@@ -223,6 +343,7 @@ mod tests {
                 entry: Some(current.join("index.js")),
                 settings: current.join("rip.toml"),
                 path: current,
+                sources: Arc::default(),
             };
             let (tell, mut changes) = mpsc::channel(1);
             let watch = Watch::start(targets, tell, &Stop::new());
@@ -274,6 +395,23 @@ mod tests {
         assert_eq!(files.change().await, Some(Change::Entry));
     }
 
+    #[test]
+    fn every_link_on_the_way_is_looked_at() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        fs::create_dir_all(root.join("shop/releases/1/web")).unwrap();
+        symlink("live", root.join("shop/current")).unwrap();
+        fs::create_dir(root.join("elsewhere")).unwrap();
+        symlink(root.join("elsewhere/live"), root.join("shop/live")).unwrap();
+        symlink(root.join("shop/releases/1"), root.join("elsewhere/live")).unwrap();
+        let links: BTreeSet<_> = links_of(&root.join("shop/current/web")).into_iter().collect();
+        assert_eq!(links, BTreeSet::from([root.join("shop"), root.join("elsewhere")]));
+
+        symlink("b", root.join("a")).unwrap();
+        symlink("a", root.join("b")).unwrap();
+        assert!(links_of(&root.join("a")).len() <= MOST_LINKS + 1, "a circle ends");
+    }
+
     #[tokio::test]
     async fn other_files_and_a_missing_entry_are_no_change() {
         let mut files = Files::new().await;
@@ -291,6 +429,7 @@ mod tests {
             path: folder.path().into(),
             entry: Some(later.join("index.js")),
             settings: folder.path().join("rip.toml"),
+            sources: Arc::default(),
         };
         let (tell, mut changes) = mpsc::channel(1);
         let (wake, _woken) = mpsc::channel(1);

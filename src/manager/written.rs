@@ -9,12 +9,26 @@ use super::app_task::AppTask;
 use super::worker::State;
 
 impl AppTask {
-    /// For the message of a rejection; they are in the log already.
+    /// What a unit wrote is in the journal, but not among what its server says, where people look first. Of a generation
+    /// that is tried out it is told once, with the rejection.
     pub(super) fn said_last(&mut self, worker: WorkerId, lines: &[String]) {
         let Some(record) = self.crew.get(&worker) else { return };
         let generation = record.generation;
+        if self.rollout.as_ref().is_none_or(|rollout| rollout.id != generation) {
+            return self.quote(generation, lines);
+        }
         if !self.chorus.hear_all(generation, worker, lines) {
             lines.iter().for_each(|line| self.note_output(generation, line));
+        }
+    }
+
+    /// The end of what workers wrote, for the journal of a server whose workers are units.
+    pub(super) fn quote(&self, generation: GenerationId, lines: &[String]) {
+        if !self.around.backend.outlives() {
+            return;
+        }
+        for line in &lines[lines.len().saturating_sub(MOST_QUOTED)..] {
+            tracing::warn!(target: "app", app = %self.app.name, %generation, "{line}");
         }
     }
 
@@ -59,3 +73,6 @@ impl AppTask {
         }
     }
 }
+
+/// Lines of a worker that failed: an error with where it comes from.
+const MOST_QUOTED: usize = 20;

@@ -55,6 +55,7 @@ impl Bench {
             runtime_dir_for_scripts: &self.scripts,
             path_env: OsString::from(self.bin()),
             self_exe: "/usr/bin/rip-server".into(),
+            behind_proxies: false,
         }
     }
 
@@ -79,8 +80,8 @@ const HANDLER: &str = "export default () => new Response('x')";
 
 #[test]
 fn each_kind_is_found_and_run_in_its_way() {
-    let gunicorn = "HOME/bin/gunicorn --workers=1 --worker-class=gthread --threads=1 --timeout=0 \
-                    --graceful-timeout=30 --keep-alive=75 --forwarded-allow-ips=*";
+    let gunicorn = "HOME/bin/gunicorn --worker-class=rip_gunicorn.Worker --pythonpath=HOME/scripts --workers=1 \
+                    --threads=1 --timeout=0 --graceful-timeout=30 --keep-alive=75 --forwarded-allow-ips=*";
     let uvicorn = "HOME/bin/uvicorn --fd=3 --no-access-log --proxy-headers --forwarded-allow-ips=* \
                    --timeout-keep-alive=75";
     let puma = "HOME/bin/puma --bind-to-activated-sockets=only --threads 1:1 --workers 0 HOME/blog/config.ru";

@@ -3,7 +3,9 @@
 //! Never here: sockets, and reaching a file (`beneath`). Ranges, preconditions, entity tags and precompressed
 //! files are tower-http's.
 
+use std::ffi::OsString;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -33,7 +35,7 @@ impl Site {
     /// # Errors
     /// When the root cannot be opened.
     pub(super) fn open(options: StaticOptions) -> io::Result<Self> {
-        let files = Beneath::new(&options.root)?;
+        let files = Beneath::new(&options.root, is_seen)?;
         let serve = ServeDir::with_backend("", files.clone())
             .append_index_html_on_directories(false)
             // RFC 9110 §14.2 lets a server ignore Range; several parts at once are asked for by attackers only.
@@ -80,8 +82,28 @@ impl Site {
     async fn fallback<B>(&self, request: &Request<B>) -> Response<Body> {
         match &self.options.spa {
             Some(spa) if accepts_html(request.headers()) => self.file(spa, request).await,
-            _ => small(StatusCode::NOT_FOUND, "Not found\n"),
+            _ => self.missing(request).await,
         }
+    }
+
+    /// The site's own page for what is not there, whole: conditions and ranges speak of the page that was asked for.
+    async fn missing<B>(&self, request: &Request<B>) -> Response<Body> {
+        let own = self.files.look(Path::new(MISSING)).is_ok_and(|meta| meta.is_file());
+        if !own || self.options.spa.is_some() {
+            return not_found();
+        }
+        let coding = request.headers().get(header::ACCEPT_ENCODING);
+        let headers = coding.map(|value| (header::ACCEPT_ENCODING, value.clone())).into_iter().collect();
+        let mut page = self.serve_file(MISSING, request.method(), headers).await;
+        if page.status() != StatusCode::OK {
+            return not_found();
+        }
+        *page.status_mut() = StatusCode::NOT_FOUND;
+        for name in [header::ETAG, header::LAST_MODIFIED, header::ACCEPT_RANGES] {
+            page.headers_mut().remove(name);
+        }
+        name_the_charset(page.headers_mut());
+        page
     }
 
     async fn file<B>(&self, path: &str, request: &Request<B>) -> Response<Body> {
@@ -89,7 +111,14 @@ impl Site {
         if !self.range_holds(path, &headers).await {
             headers.remove(header::RANGE);
         }
-        let mut response = self.serve_file(path, request.method(), headers).await;
+        let mut response = self.serve_file(path, request.method(), headers.clone()).await;
+        if headers.remove(header::RANGE).is_some_and(|range| is_all(&range, &response)) {
+            response = self.serve_file(path, request.method(), headers).await;
+        }
+        if response.status() == StatusCode::NOT_MODIFIED {
+            // As the whole answer would say (RFC 9110 §15.4.5): a cache keeps one for each encoding.
+            response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+        }
         name_the_charset(response.headers_mut());
         response
     }
@@ -125,6 +154,21 @@ impl Site {
     }
 }
 
+/// Whether the answer to a range is not the one that is due, which is all of the file: of an empty file no byte can be
+/// named in `Content-Range`, and a suffix that is longer than the file is the file (RFC 9110 §14.1.2).
+fn is_all(range: &HeaderValue, response: &Response<Body>) -> bool {
+    let said = response.headers().get(header::CONTENT_RANGE).map(HeaderValue::as_bytes).unwrap_or_default();
+    match response.status() {
+        StatusCode::PARTIAL_CONTENT => said.ends_with(b"/0"),
+        StatusCode::RANGE_NOT_SATISFIABLE => {
+            range.as_bytes().strip_prefix(b"bytes=-").is_some_and(|suffix| {
+                suffix.iter().all(u8::is_ascii_digit) && suffix.iter().any(|digit| *digit != b'0')
+            })
+        }
+        _ => false,
+    }
+}
+
 /// What answers a request.
 #[derive(Debug, PartialEq, Eq)]
 enum Choice {
@@ -148,9 +192,8 @@ fn plain_path(raw: &str) -> Option<String> {
     while let Some(segment) = segments.next() {
         let last = segments.peek().is_none();
         let name = decode(segment)?;
-        let hidden = name.starts_with('.') && !(first && name == ".well-known");
-        let own = first && last && name == "rip.toml";
-        if hidden || own || name.contains(['/', '\\', '\0']) || (name.is_empty() && !last) {
+        let seen = part_is_seen(name.as_bytes(), first, last);
+        if !seen || name.contains(['/', '\\', '\0']) || (name.is_empty() && !last) {
             return None;
         }
         path.push_str(&name);
@@ -160,6 +203,18 @@ fn plain_path(raw: &str) -> Option<String> {
         first = false;
     }
     Some(path)
+}
+
+/// Whether a file may be served by its names below the root, wherever a link to it stands.
+fn is_seen(names: &[OsString]) -> bool {
+    let last = names.len().saturating_sub(1);
+    names.iter().enumerate().all(|(at, name)| part_is_seen(name.as_bytes(), at == 0, at == last))
+}
+
+fn part_is_seen(name: &[u8], first: bool, last: bool) -> bool {
+    let hidden = name.starts_with(b".") && !(first && name == b".well-known");
+    let own = first && last && name == b"rip.toml";
+    !hidden && !own
 }
 
 fn decode(segment: &str) -> Option<String> {
@@ -228,6 +283,9 @@ fn small(status: StatusCode, text: &'static str) -> Response<Body> {
 fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
 }
+
+/// What answers for an unknown page, as nginx configurations and static hosts have it.
+const MISSING: &str = "404.html";
 
 #[cfg(test)]
 mod tests {

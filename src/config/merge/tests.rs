@@ -205,6 +205,11 @@ fn an_instance_alone_finds_its_file_and_its_app() {
     let stage = Stage::new();
     assert_eq!(stage.read("--instance labs-api").apps[0].path, stage.path("srv/labs/api"));
     assert_eq!(stage.read(r"--instance my\x2dapp").apps[0].path, stage.path("srv/my-app"));
+    assert_eq!(stage.read("--instance my-app").apps[0].path, stage.path("srv/my-app"));
+    std::fs::create_dir_all(stage.path("srv/my/app")).unwrap();
+    let error = stage.try_read("--instance=my-app").unwrap_err();
+    assert!(error.contains("/srv/my/app and /srv/my-app") && error.contains(r"`my\x2dapp`"), "{error}");
+    std::fs::remove_dir_all(stage.path("srv/my")).unwrap();
     for (name, below) in [("a-..-..-etc", "a/../../etc"), (r"a-\x2e\x2e-b", "a/../b")] {
         let error = stage.try_read(&format!("--instance={name}")).unwrap_err();
         assert_eq!(error, format!("instance `{name}` stands for the path `{below}`, which leaves /srv"));

@@ -19,6 +19,9 @@ pub(in crate::ctl) fn status(status: &Status) -> String {
         page += "\n";
         page += &certificates(&status.certificates);
     }
+    for setting in &status.needs_restart {
+        page += &format!("\n{}\n", bad(&format!("needs a restart: {}", plain(setting))));
+    }
     for app in &status.apps {
         if let Some(rejection) = &app.rejected {
             page += &format!("\n{}", rejected(app.app.as_str(), rejection));
@@ -33,8 +36,11 @@ fn head(status: &Status) -> String {
         Health::Degraded => bad("degraded"),
     };
     let urls: String = status.urls.iter().map(|url| format!("  {}\n", plain(url))).collect();
+    let backend =
+        status.backend.as_ref().map(|backend| format!("workers are {}", plain(&backend.to_string())));
+    let backend = backend.map(|line| format!("  {}\n", painted(Tone::Quiet, &line))).unwrap_or_default();
     format!(
-        "{}: {health}, {}\n{urls}  {}\n",
+        "{}: {health}, {}\n{urls}  {}\n{backend}",
         status.instance,
         plain(&status.doing),
         painted(
@@ -73,8 +79,20 @@ fn apps(apps: &[AppStatus]) -> String {
             "  {what}, for {}\n",
             if hosts.is_empty() { "no host".into() } else { hosts.join(", ") }
         );
+        if let Some(refused) = refused(app) {
+            text += &format!("    {}\n", painted(Tone::Warning, &refused));
+        }
     }
     text
+}
+
+/// What the server answered in the app's place, the most frequent reason first.
+fn refused(app: &AppStatus) -> Option<String> {
+    let mut refused: Vec<_> = app.refused.iter().filter(|(_, times)| **times > 0).collect();
+    refused.sort_by_key(|(_, times)| std::cmp::Reverse(**times));
+    let reasons: Vec<_> =
+        refused.iter().map(|(reason, times)| format!("{} {}", count(**times), plain(reason))).collect();
+    (!reasons.is_empty()).then(|| format!("refused since the start: {}", reasons.join(", ")))
 }
 
 fn tone(app: &AppStatus) -> Tone {
@@ -134,6 +152,8 @@ const SOON: i64 = 14 * 86_400;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use anstream::adapter::strip_str;
 
     use crate::name::{AppName, GenerationId, HostName, InstanceName};
@@ -152,6 +172,8 @@ mod tests {
             in_flight: 2,
             tunnels: 0,
             served: 12_345,
+            concurrency: 1,
+            refused: BTreeMap::new(),
             doing: doing.into(),
             rejected: None,
         }
@@ -170,6 +192,8 @@ mod tests {
             apps,
             certificates: vec![],
             service: None,
+            backend: None,
+            needs_restart: vec![],
         }
     }
 
@@ -206,6 +230,9 @@ localhost, api.example  self-signed  in 89 d
         let mut broken = app("api", none, "waiting 2 s before starting a worker: it crashed 3 times");
         broken.queued = 1_024;
         broken.hosts.clear();
+        broken.refused = [("no-worker", 3), ("queue-timeout", 1_234), ("over-rate", 0)]
+            .map(|(reason, times)| (reason.to_owned(), times))
+            .into();
         broken.rejected = Some(Rejection {
             generation: GenerationId(4),
             reason: "a worker exited with status 1 before it was ready".into(),
@@ -238,6 +265,7 @@ labs-api: degraded, api has no worker ready
 APP  GENERATION  WORKERS                               QUEUED  IN HAND  TUNNELS  SERVED  DOING
 api           3  0 of 2 ready, 1 starting, 1 stopping   1,024        2        0  12,345  waiting 2 s before starting a worker: it crashed 3 times
   api: Node by `node server.js` in /srv/rip/api, for no host
+    refused since the start: 1,234 queue-timeout, 3 no-worker
 
 CERTIFICATE  SOURCE  EXPIRES
 a.example    files   expired 2 h ago

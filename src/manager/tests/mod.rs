@@ -241,6 +241,7 @@ fn app(name: &str) -> AppSpec {
         ready_path: "/".into(),
         reload: Reload::None,
         reload_signal: None,
+        sources: Arc::default(),
         rules: Arc::new(rules),
         name,
     }
