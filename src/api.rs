@@ -189,6 +189,9 @@ pub struct AppStatus {
     pub path: PathBuf,
     /// What it is and how it is run.
     pub described: String,
+    /// When each of its workers is replaced for what it has served: "after 10000 requests or 1 h", "never".
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub recycle: String,
     /// Its hosts.
     pub hosts: Vec<HostName>,
     /// The generation that serves; 0 before the first.
@@ -329,7 +332,7 @@ pub struct Deploy {
     pub app: Option<AppName>,
 }
 
-/// Progress of a deploy; the last line is one of `done`, `rejected`, `superseded` for each app.
+/// Progress of a deploy; the last line is one of `done` and `rejected` for each app.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 pub enum DeployEvent {
@@ -353,23 +356,34 @@ pub enum DeployEvent {
         /// Of how many.
         workers: usize,
     },
-    /// The new generation serves.
+    /// The new generation serves, and is taken back when its workers crash within its probation.
+    Serving {
+        /// The app.
+        app: AppName,
+        /// The new generation.
+        generation: GenerationId,
+        /// Milliseconds from the start until it served.
+        ms: u64,
+        /// Milliseconds that its probation lasts.
+        probation: u64,
+    },
+    /// The new generation serves for good.
     Done {
         /// The app.
         app: AppName,
         /// The new generation.
         generation: GenerationId,
-        /// Milliseconds since the start.
+        /// Milliseconds from the start until it served.
         ms: u64,
     },
-    /// The old generation goes on serving.
+    /// The old generation goes on serving, or serves again.
     Rejected {
         /// The app.
         app: AppName,
         /// Why.
         rejection: Rejection,
     },
-    /// A later deploy took over.
+    /// A later deploy took over; its events follow.
     Superseded {
         /// The app.
         app: AppName,

@@ -13,6 +13,7 @@ mod resolve;
 mod settings;
 mod workers;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -78,19 +79,19 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     served
 }
 
-/// How each app would be run; what it is, in a sentence, with a line for each variable that its kind gets by default.
+/// What each app is and how it would be run.
 ///
 /// # Errors
 /// When one of them cannot be recognized.
 pub fn describe(config: &Config) -> anyhow::Result<Vec<AppSpec>> {
-    let scripts = Scripts::of_the_server(&config.server);
+    let resolver = resolver_of(config)?;
+    config.apps.iter().map(|app| Ok(resolver.resolve(&app.path)?)).collect()
+}
+
+/// For a look at what would run.
+fn resolver_of(config: &Config) -> io::Result<Resolver> {
     let settings = Settings::of_start(Arc::new(config.clone()))?;
-    let resolver = Resolver::new(Arc::new(settings), &scripts, false);
-    let described = |path: &Path| {
-        let described = resolver.describe(path)?;
-        Ok(AppSpec { described, ..resolver.resolve(path)? })
-    };
-    config.apps.iter().map(|app| described(&app.path)).collect()
+    Ok(Resolver::new(Arc::new(settings), &Scripts::of_the_server(&config.server), false))
 }
 
 /// Why there is nothing at the path of one of the apps, with what to write; `None` when there is, or nothing can be said.
@@ -100,10 +101,13 @@ pub fn missing(config: &Config, is_service: bool) -> Option<String> {
     config.apps.iter().find_map(|app| missing::explained(&app.path, instance, is_service))
 }
 
-/// What the service of an instance could not read although root can, a sentence each; `etc` is where instances' config
-/// files are.
-pub fn unreadable(config: &Config, etc: &Path) -> Vec<String> {
-    eyes::unreadable(config, etc)
+/// What the service of an instance could not read although root can, or would miss, a sentence each; `etc` is where
+/// instances' config files are, `apps` where their apps are.
+pub fn unreadable(config: &Config, etc: &Path, apps: &Path) -> Vec<String> {
+    let resolver = resolver_of(config).ok();
+    let entry = |path: &Path| resolver.as_ref()?.resolve(path).ok()?.entry;
+    let entries = config.apps.iter().filter_map(|app| entry(&app.path));
+    eyes::unreadable(config, entries.collect(), etc, apps)
 }
 
 /// What the workers of a server with these settings would be, in a sentence.

@@ -15,6 +15,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 /// Some records that are written together.
 pub(crate) trait Parcel: Default + Send + 'static {
@@ -30,11 +31,11 @@ pub(crate) trait Parcel: Default + Send + 'static {
 pub(crate) trait Sink<P>: Send + 'static {
     /// Writes; may wait as long as it takes.
     fn write(&mut self, parcel: &P);
-    /// Whether something is left to say later, in [`catch_up`](Self::catch_up).
+    /// Whether something is left to say, in [`catch_up`](Self::catch_up).
     fn owes(&self) -> bool {
         false
     }
-    /// Nothing came for [`PAUSE`], or nothing comes any more.
+    /// For one that owes: there is room for what it says, or nothing comes any more.
     fn catch_up(&mut self) {}
 }
 
@@ -169,7 +170,13 @@ pub(crate) fn start<P: Parcel>(name: &str, sink: impl Sink<P>) -> io::Result<(Wa
 }
 
 fn write_all<P: Parcel>(messages: &Receiver<Message<P>>, backlog: &Backlog<P>, mut sink: impl Sink<P>) {
+    let mut caught_up: Option<Instant> = None;
     loop {
+        let room = backlog.records.load(Ordering::Relaxed) < BACKLOG / 2;
+        if room && sink.owes() && caught_up.is_none_or(|when| when.elapsed() >= CATCH_UP_EVERY) {
+            sink.catch_up();
+            caught_up = Some(Instant::now());
+        }
         let next = match sink.owes() {
             true => messages.recv_timeout(PAUSE),
             false => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -181,7 +188,7 @@ fn write_all<P: Parcel>(messages: &Receiver<Message<P>>, backlog: &Backlog<P>, m
             }
             // Whoever asked may have gone meanwhile.
             Ok(Message::Flush(done)) => drop(done.try_send(())),
-            Err(RecvTimeoutError::Timeout) => sink.catch_up(),
+            Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
     }
@@ -225,8 +232,10 @@ pub(crate) const BACKLOG: usize = 8192;
 pub(crate) const BACKLOG_BYTES: usize = 8 << 20;
 /// Parcels that are kept to be used again.
 const SPARE: usize = 4;
-/// After which a sink that owes something gets its turn.
+/// How long a sink that owes something may wait for a parcel before it is looked at again.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Not more often than an operator can read.
+const CATCH_UP_EVERY: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
@@ -296,6 +305,34 @@ mod tests {
         drop((go_on, way));
         assert_eq!(page.iter().count(), BACKLOG);
         assert!(writer.join());
+    }
+
+    /// Owes something from its first parcel on.
+    struct Debtor {
+        owes: bool,
+        said: Sender<()>,
+    }
+
+    impl Sink<Text> for Debtor {
+        fn write(&mut self, _: &Text) {
+            self.owes = true;
+        }
+        fn owes(&self) -> bool {
+            self.owes
+        }
+        fn catch_up(&mut self) {
+            self.owes = false;
+            let _ = self.said.send(());
+        }
+    }
+
+    #[test]
+    fn what_is_owed_is_said_though_parcels_keep_coming() {
+        let (said, heard) = channel();
+        let (way, _writer) = start("test", Debtor { owes: false, said }).unwrap();
+        while heard.try_recv().is_err() {
+            way.hand_over(&mut text("again")).ok();
+        }
     }
 
     #[test]

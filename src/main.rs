@@ -67,37 +67,34 @@ fn run(config: Config, machine: &Machine) -> ExitCode {
     }
 }
 
-fn check(config: &Config, machine: &Machine) -> ExitCode {
-    let seen = said_of(config);
-    let unreadable = boot::unreadable(config, &machine.etc);
-    unreadable.iter().for_each(|why| complain(why));
-    // As for a file that the one who asks cannot read.
-    if unreadable.is_empty() { seen } else { ExitCode::from(2) }
-}
-
 /// Settings may be right and the directory still no app: then they are shown all the same.
-fn said_of(config: &Config) -> ExitCode {
+fn check(config: &Config, machine: &Machine) -> ExitCode {
     if let Some(why) = boot::missing(config, false) {
         complain(&why);
         return ExitCode::from(2);
     }
-    let apps: Vec<_> = match config.apps.iter().map(app_settings).collect() {
+    let mut apps: Vec<_> = match config.apps.iter().map(app_settings).collect() {
         Err(error) => return refused(&error),
         Ok(apps) => apps,
     };
     let described = boot::describe(config);
     let runs = described.as_deref().unwrap_or_default();
-    let workers = boot::describe_backend(config);
-    if config.json {
+    for (app, run) in apps.iter_mut().zip(runs).filter(|(app, run)| app.recycle != run.recycle) {
+        app.report_recycle(run.recycle);
+    }
+    let backend = boot::describe_backend(config);
+    let unreadable = boot::unreadable(config, &machine.etc, &machine.apps);
+    let seen = if config.json {
         let mut report = report_json(config, &apps, runs);
-        report["workers"] = workers.into();
-        return print(&format!("{report:#}\n"));
-    }
-    let printed = print(&format!("{}\n{workers}\n", report_text(config, &apps, runs)));
-    match described {
-        Ok(_) => printed,
-        Err(error) => failed(&in_full(&error)),
-    }
+        report["workers"] = backend.into();
+        print(&format!("{report:#}\n"))
+    } else {
+        let printed = print(&format!("{}\n{backend}\n", report_text(config, &apps, runs)));
+        described.as_ref().map_or_else(|error| failed(&in_full(error)), |_| printed)
+    };
+    unreadable.iter().for_each(|why| complain(why));
+    // As for a file that the one who asks cannot read.
+    if unreadable.is_empty() { seen } else { ExitCode::from(2) }
 }
 
 /// What `rip-serverctl` does, for this server's control socket.

@@ -281,7 +281,7 @@ impl Answer {
     pub(super) fn give_back(self) -> bool {
         let Claimed { lease, link } = *self.claimed;
         if self.keep {
-            link.park(lease.member());
+            link.park(&lease);
         }
         lease.hand_on()
     }

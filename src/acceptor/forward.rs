@@ -201,19 +201,15 @@ async fn exchange(request: &mut Outgoing<'_>, mut lease: Lease) -> Result<Answer
             Err(Failed::Answer(NO_ANSWER)) if reused => Failed::Stray,
             Err(failed) => failed,
         };
-        let Claimed { lease: again, link } = *in_hand.take();
-        lease = again;
+        let mut claimed = in_hand.take();
         if failed.is_stray() {
-            distrust(lease.member());
+            distrust(claimed.lease.member());
         }
-        // Any other connection is closed here.
-        let begun = matches!(failed, Failed::Stray).then_some(link);
-        if !reused || !request.may_be_sent_again(&failed) {
-            return Err(Box::pin(request.judge(failed, lease)).await);
-        }
-        if let Some(link) = begun
-            && !Box::pin(is_done_with(link, &lease, request)).await
-        {
+        let again = reused
+            && request.may_be_sent_again(&failed)
+            && (!matches!(failed, Failed::Stray) || Box::pin(has_done_with_it(&mut claimed, request)).await);
+        lease = claimed.close();
+        if !again {
             return Err(Box::pin(request.judge(failed, lease)).await);
         }
         // A kept connection that the worker was just closing: the worker itself is well.
@@ -224,7 +220,8 @@ async fn exchange(request: &mut Outgoing<'_>, mut lease: Lease) -> Result<Answer
 
 /// Waits until the worker has closed the connection, and so has done with the request that it was sent there; false when
 /// that takes longer than a request may. One that takes several at a time need not be waited for.
-async fn is_done_with(mut link: Link, lease: &Lease, request: &Outgoing<'_>) -> bool {
+async fn has_done_with_it(claimed: &mut Claimed, request: &Outgoing<'_>) -> bool {
+    let Claimed { lease, link } = claimed;
     if lease.member().concurrency.get() > 1 {
         return true;
     }

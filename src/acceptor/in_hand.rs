@@ -24,6 +24,13 @@ pub(super) struct Claimed {
     pub(super) link: Link,
 }
 
+impl Claimed {
+    /// The worker alone, when the connection is of no more use.
+    pub(super) fn close(self) -> Lease {
+        self.lease
+    }
+}
+
 /// A worker that has begun, or may have begun, on our request. Dropped before its answer: the client has gone, and the
 /// worker is waited for by a task of its own.
 pub(super) struct InHand {

@@ -148,7 +148,8 @@ pub(super) struct AnswerHead {
     pub(super) clean: bool,
     pub(super) framing: ReceiveFraming,
     /// Whether the head says where the answer ends. An answer without a body by its method or its status ends with its
-    /// head, whatever that says of a length: a body that the worker sends all the same is counted by nobody.
+    /// head, whatever that says of a length: a body that the worker sends all the same is counted by nobody, unless it
+    /// promises not to.
     pub(super) counted: bool,
     /// Whether the worker keeps the connection open after this answer.
     pub(super) keepalive: bool,
@@ -201,11 +202,14 @@ pub(super) fn parse_answer(buf: &mut Bytes, method: &Method) -> Result<Option<An
     buf.advance(length);
     let keepalive = !said.close && (http11 || said.keepalive);
     let clean = !said.more;
+    let promised = said.no_body
+        && *method != Method::HEAD
+        && matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let framing = receive_framing(status, method, said, http11)?;
     let keepalive = keepalive && framing != ReceiveFraming::Close;
     // 205 is framed as any other, but has no content (RFC 9110 §15.3.6): its length may be said by somebody else than
     // who writes its body.
-    let counted = !has_no_body(status, method) && status != StatusCode::RESET_CONTENT;
+    let counted = promised || !(has_no_body(status, method) || status == StatusCode::RESET_CONTENT);
     Ok(Some(AnswerHead { reply, clean, framing, counted, keepalive }))
 }
 
@@ -229,6 +233,8 @@ struct Said {
     keepalive: bool,
     encoding: Option<HeaderValue>,
     length: Option<u64>,
+    /// It promises that no body follows where there is none.
+    no_body: bool,
     /// Something that is looked at later, and taken out then.
     more: bool,
 }
@@ -281,6 +287,10 @@ impl Said {
             header::DATE => return Ok(Use::None),
             header::CONNECTION => return Ok(self.note_connection(value)),
             _ if name == "keep-alive" => return Ok(Use::None),
+            _ if name == NO_BODY => {
+                self.no_body = true;
+                return Ok(Use::None);
+            }
             _ => self.more |= is_between_neighbours(name.as_str()),
         }
         Ok(Use::More)
@@ -329,6 +339,8 @@ pub(super) fn parse_length(value: &HeaderValue) -> Result<u64, &'static str> {
         .ok_or("its Content-Length is too large")
 }
 
+/// The field by which a worker promises that it sends no body behind an answer that has none.
+const NO_BODY: &str = "rip-no-body";
 /// What is wrong with bytes that are no answer at all.
 pub(super) const NO_ANSWER: &str = "it is no HTTP/1 answer";
 const MAX_FIELDS: usize = 128;
@@ -401,6 +413,15 @@ mod tests {
         assert!(!counted("200 OK", Method::HEAD));
         for status in ["101 Switching Protocols", "204 No Content", "205 Reset Content", "304 Not Modified"] {
             assert!(!counted(status, Method::GET), "{status}");
+        }
+        let promised = "HTTP/1.1 304 Not Modified\r\nrip-no-body: 1\r\n\r\n";
+        let head = parse(promised, &Method::GET).unwrap().unwrap();
+        assert!(head.counted && head.clean && head.headers().is_empty());
+        for (promise, method) in
+            [("304 Not Modified", Method::HEAD), ("101 Switching Protocols", Method::GET)]
+        {
+            let text = format!("HTTP/1.1 {promise}\r\nrip-no-body: 1\r\n\r\n");
+            assert!(!parse(&text, &method).unwrap().unwrap().counted, "{promise} to {method}");
         }
     }
 

@@ -82,9 +82,9 @@ pub enum Listen {
 /// Which sign of readiness may be believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ReadyBy {
-    /// `READY=1` or the first good answer, whichever comes first.
+    /// `READY=1` or the first good answer, whichever comes first: the program says `READY=1` once the app is loaded.
     NotifyOrAnswer,
-    /// Only an answer: the server in between says `READY=1` before the app behind it is loaded.
+    /// Only an answer: a server in between may say `READY=1` before the app behind it is loaded, as gunicorn does.
     Answer,
 }
 
@@ -264,6 +264,43 @@ impl fmt::Display for Kind {
 }
 
 impl Kind {
+    /// Whether nothing that lives in a process of this kind is missed when the process is replaced: what it runs is
+    /// made to be run by several processes that come and go.
+    pub fn is_stateless(self) -> bool {
+        match self {
+            Self::NodeHandler
+            | Self::BunHandler
+            | Self::PythonWsgi
+            | Self::PythonAsgi
+            | Self::Ruby
+            | Self::Static => true,
+            Self::Command
+            | Self::Procfile
+            | Self::PackageJson
+            | Self::Executable
+            | Self::NodeServer
+            | Self::BunServer
+            | Self::PythonServer => false,
+        }
+    }
+
+    /// Which sign of readiness may be believed: `READY=1` of the worker scripts and the static worker that ship with
+    /// the server, and of puma, which says it once the app is loaded. Of anything else nobody knows who says it.
+    pub(super) fn ready_by(self) -> ReadyBy {
+        match self {
+            Self::NodeHandler | Self::BunHandler | Self::Static | Self::Ruby => ReadyBy::NotifyOrAnswer,
+            Self::Command
+            | Self::Procfile
+            | Self::PackageJson
+            | Self::Executable
+            | Self::NodeServer
+            | Self::BunServer
+            | Self::PythonServer
+            | Self::PythonWsgi
+            | Self::PythonAsgi => ReadyBy::Answer,
+        }
+    }
+
     /// The ways of listening that this kind can be run with, the usual one first.
     pub fn listens(self) -> &'static [Listen] {
         match self {

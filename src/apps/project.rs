@@ -57,6 +57,12 @@ pub(super) fn folders(folder: &Path) -> Vec<PathBuf> {
     folders
 }
 
+/// The files in this folder with that suffix, in the order of their names.
+pub(super) fn files(folder: &Path, suffix: &str) -> Vec<PathBuf> {
+    let files = names(folder).into_iter().map(|name| folder.join(name));
+    files.filter(|path| path.extension().is_some_and(|own| own == suffix) && path.is_file()).collect()
+}
+
 fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut names: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();

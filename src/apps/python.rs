@@ -5,14 +5,14 @@
 use std::path::{Path, PathBuf};
 
 use super::detect::{App, Way, listens_by, name_of, text_of};
-use super::found::{CONCURRENT, DetectError, Found, Kind, ReadyBy};
+use super::found::{CONCURRENT, DetectError, Found, Kind};
 use super::programs::Programs;
 use super::python_target::{Interface, Target};
 use super::{project, runtimes, source};
 
 /// Modules in the folder, a Django project, modules in a package of the folder, a Django project in a folder of it.
 pub(super) fn in_folder(app: &App<'_>) -> Result<Option<Found>, DetectError> {
-    let ways: [Way; 5] = [first_modules, django, later_modules, package, nested];
+    let ways: [Way; 6] = [first_modules, django, later_modules, only_module, package, nested];
     for way in ways {
         if let Some(found) = way(app)? {
             return Ok(Some(found));
@@ -77,6 +77,32 @@ fn later_modules(app: &App<'_>) -> Result<Option<Found>, DetectError> {
     let usual =
         ["application.py", "server.py", "run.py", "api.py", "flask_app.py", "__init__.py"].map(String::from);
     modules(app, &[&usual[..], &[own]].concat())
+}
+
+/// The only file of the folder in which a line says that it makes an application, whatever it is called.
+fn only_module(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+    let places = project::files(&app.dir, "py").into_iter().filter(|entry| {
+        let name = name_of(entry);
+        !["setup.py", "conftest.py", "manage.py"].contains(&&*name) && !name.starts_with("test_")
+    });
+    let places = places.map(|entry| Place::of(app, &entry));
+    let mut found = places.filter_map(|place| {
+        let target = Target::of_file(&place.entry, &place.root).filter(|target| target.sure)?;
+        Some((place, target))
+    });
+    match (found.next(), found.next()) {
+        (Some((place, target)), None) => run(app, &place, target).map(Some),
+        (Some((one, _)), Some((other, _))) => {
+            app.saw(format!(
+                "{} and {} each make an application: name the one that is meant, as in `rip-server ./{}`",
+                name_of(&one.entry),
+                name_of(&other.entry),
+                name_of(&one.entry)
+            ));
+            Ok(None)
+        }
+        (None, _) => Ok(None),
+    }
 }
 
 fn modules(app: &App<'_>, names: &[String]) -> Result<Option<Found>, DetectError> {
@@ -255,8 +281,6 @@ fn wsgi(app: &App<'_>, place: &Place, target: &str) -> Result<Found, DetectError
     let why = format!("Python WSGI app: {target} in {file}, run by gunicorn");
     let mut found = app.found(Kind::PythonWsgi, why, argv, Some(&place.entry));
     found.env = environment(app, &programs);
-    // gunicorn says READY=1 when its master has started, before the application is imported.
-    found.ready_by = ReadyBy::Answer;
     Ok(found)
 }
 

@@ -140,6 +140,12 @@ impl Module<'_> {
             let own = made_in(&text).or_else(|| imports_asgi(&lines).then_some(Interface::Asgi));
             return own.or_else(|| module.origin(&lines, name));
         }
+        let whole =
+            lines.iter().filter_map(|line| line.strip_prefix("import ")).flat_map(|line| line.split(','));
+        let mut whole = whole.map(|one| one.trim().split_once(" as ").unwrap_or((one.trim(), one.trim())));
+        if let Some((module, _)) = whole.find(|(_, bound)| bound.trim() == name) {
+            return made_in(&text_of(&self.find(module.trim())?));
+        }
         let mut values = lines.iter().filter_map(|line| line.split_once('='));
         let made = values.rfind(|(own, _)| own.split(':').next().is_some_and(|own| own.trim() == name));
         let maker = made?.1.trim().split(|c: char| !is_name(c)).next().filter(|maker| *maker != name)?;
@@ -368,6 +374,7 @@ mod tests {
             ("web/core/__init__.py", "from .make import make"),
             ("web/core/make.py", "def make():\n    return FastAPI()"),
             ("site.py", "app = Flask(__name__)"),
+            ("api.py", "app = FastAPI()"),
             ("circle.py", "from circle2 import app"),
             ("circle2.py", "from circle import app"),
         ] {
@@ -380,6 +387,7 @@ mod tests {
             ("from site import app", wsgi),
             ("from circle import app", wsgi),
             ("from nowhere import app", wsgi),
+            ("import os, api as web_api\napp = web_api.app", asgi),
         ];
         for (text, expected) in table {
             fs::write(root.join("app.py"), text).unwrap();

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::detect::{App, listens_by, name_of, text_of};
 use super::found::{DetectError, Found, Kind, ReadyBy};
-use super::{runtimes, source};
+use super::{project, runtimes, source};
 
 /// `config.ru`, else a Sinatra application in one file.
 pub(super) fn in_folder(app: &App<'_>) -> Result<Option<Found>, DetectError> {
@@ -22,7 +22,12 @@ pub(super) fn in_folder(app: &App<'_>) -> Result<Option<Found>, DetectError> {
         }
         app.saw(format!("{name} is there, but it requires no sinatra and does not listen on $PORT"));
     }
-    Ok(None)
+    let mut others = project::files(&app.dir, "rb");
+    others.retain(|entry| is_sinatra(&source::without_hash_lines(&text_of(entry))));
+    match others.as_slice() {
+        [only] => script(app, only).map(Some),
+        _ => Ok(None),
+    }
 }
 
 fn is_sinatra(text: &str) -> bool {

@@ -63,7 +63,7 @@ fn source_of(app: &App<'_>, page: &Path) -> Result<Option<DetectError>, DetectEr
     let why = placeholder(&text, generator.is_some()).or_else(|| {
         let bundles =
             package.as_ref().is_some_and(Package::bundles) || generator.is_some_and(|row| row.bundles);
-        bundled_script(&text, bundles)
+        bundled_script(&text, page, bundles)
     });
     let Some(why) = why else { return Ok(None) };
     let of_package = package.map(|package| package.build(&app.dir));
@@ -90,20 +90,35 @@ fn placeholder(text: &str, generated: bool) -> Option<String> {
 }
 
 /// A module that only a bundler can load, or, where there is one, a module of the sources.
-fn bundled_script(text: &str, bundles: bool) -> Option<String> {
+fn bundled_script(text: &str, page: &Path, bundles: bool) -> Option<String> {
     let scripts = source::scripts(text);
     let value = |script: &[(String, String)], name: &str| {
         script.iter().find(|(own, _)| own == name).map(|(_, value)| value.clone()).unwrap_or_default()
     };
+    // Where the page says what the names of packages mean, a browser can load them.
+    let mapped = scripts.iter().any(|script| value(script, "type") == "importmap");
     scripts.iter().find_map(|script| {
         let src = value(script, "src");
         let path = src.split(['?', '#']).next().unwrap_or_default();
         let local = !path.contains("://") && !path.starts_with("//");
         let foreign = SOURCES.iter().any(|suffix| path.ends_with(suffix));
         let steps = path.trim_start_matches(['.', '/']);
-        let module =
-            value(script, "type") == "module" && (steps.starts_with("src/") || steps.starts_with("app/"));
-        (local && (foreign || (module && bundles))).then(|| format!("its script `{src}` is source"))
+        let module = bundles && value(script, "type") == "module";
+        let of_source =
+            || steps.starts_with("src/") || (!mapped && imports_what_is_bundled(&page.with_file_name(steps)));
+        (local && (foreign || (module && of_source()))).then(|| format!("its script `{src}` is source"))
+    })
+}
+
+/// Whether a module imports packages by their names, or what is no module: styles, pictures.
+fn imports_what_is_bundled(module: &Path) -> bool {
+    let code = source::javascript(&text_of(module));
+    let imports = code.lines().filter(|line| line.trim_start().starts_with("import"));
+    let mut named =
+        imports.filter_map(|line| line.trim_end().trim_end_matches(';').rsplit(['"', '\'']).nth(1));
+    named.any(|name| {
+        let path = name.starts_with(['.', '/']) || name.contains("://");
+        !path || !["js", "mjs"].contains(&name.rsplit('.').next().unwrap_or_default())
     })
 }
 

@@ -14,14 +14,17 @@ use std::time::Duration;
 
 use rustix::process::{Pid, kill_process_group};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 use super::keeper::{self, Keeper};
+use super::listeners::{self, Belongings};
 use super::procs::{self, Groups};
 use super::sockets::Sockets;
 use super::worker::Worker;
-use super::{Backend, Event, Order, Signal, StartError, Started};
+use super::{Backend, Event, Listening, Order, Signal, StartError, Started};
 use crate::name::{InstanceName, WorkerId};
+use crate::pool::Address;
 use crate::spec::ReloadSignal;
 use crate::stop::Stop;
 
@@ -106,7 +109,7 @@ impl Backend for ChildBackend {
             let worker = Worker::spawn(&self.shared, order)?;
             let group = worker.group();
             // Before the program runs: whatever happens from here on, somebody ends it.
-            self.shared.keeper.add(group, worker.files());
+            self.shared.keeper.add(group, worker.ward());
             self.shared.lock().insert(id, Entry { group, told: false, killed: None });
             let (answer, answered) = oneshot::channel();
             self.stop.spawn("worker", worker.live(Arc::clone(&self.shared), answer));
@@ -141,6 +144,20 @@ impl Backend for ChildBackend {
         if let Err(error) = kill_process_group(entry.group, number) {
             tracing::warn!(%worker, signal = ?number, %error, "cannot signal a worker");
         }
+    }
+
+    fn listening(
+        &self,
+        worker: WorkerId,
+        address: Address,
+    ) -> Pin<Box<dyn Future<Output = Option<Listening>> + Send + '_>> {
+        let group = self.shared.lock().get(&worker).map(|entry| entry.group);
+        Box::pin(async move {
+            let group = group?;
+            let look = move || listeners::look(&address, &Belongings::of(procs::family(group)));
+            // Only a runtime that shuts down does not run it.
+            spawn_blocking(look).await.ok()?
+        })
     }
 
     fn memory(&self, worker: WorkerId) -> Option<u64> {

@@ -8,6 +8,7 @@ pub(crate) mod fake;
 pub mod guard;
 mod handover;
 mod keeper;
+mod listeners;
 mod output;
 mod procs;
 pub mod shim;
@@ -18,6 +19,7 @@ mod worker;
 
 use std::fmt;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -49,6 +51,16 @@ pub trait Backend: Send + Sync + 'static {
     /// Resident memory of a worker with all its processes, in bytes; `None` when not known.
     fn memory(&self, worker: WorkerId) -> Option<u64>;
 
+    /// Who listens at a worker's address, and where else the worker listens; `None` where that cannot be told. Some
+    /// milliseconds of work on another thread. Cancel-safe.
+    fn listening(
+        &self,
+        _worker: WorkerId,
+        _address: Address,
+    ) -> Pin<Box<dyn Future<Output = Option<Listening>> + Send + '_>> {
+        Box::pin(std::future::ready(None))
+    }
+
     /// The workers of this instance that an earlier server left behind; asked once, before the first start. Events
     /// of them follow as of others. None where workers end with their server.
     ///
@@ -72,6 +84,28 @@ pub trait Backend: Send + Sync + 'static {
     /// From now on the workers are another server's to be: what is dropped here leaves them and their sockets as
     /// they are. Without effect where workers end with their server.
     fn leave(&self) {}
+}
+
+/// Who listens where a worker should.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listening {
+    /// Who gets connections to its port; `Nobody` for an address that is no port.
+    pub holder: Holder,
+    /// Its port, where it listens there on all addresses instead of the one it was told.
+    pub exposed: Option<SocketAddr>,
+    /// Where else it listens, for people: `TCP 127.0.0.1:5000`.
+    pub elsewhere: Vec<String>,
+}
+
+/// Who gets the connections to a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// The worker.
+    Worker,
+    /// Another process, for people.
+    Other(String),
+    /// Nobody listens.
+    Nobody,
 }
 
 /// A worker that outlived the server that started it.

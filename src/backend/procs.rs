@@ -81,6 +81,31 @@ impl Groups {
     }
 }
 
+/// The processes of a group that have not exited, and their descendants in other groups.
+pub(super) fn family(group: Pid) -> Vec<Pid> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.filter_map(|entry| Pid::from_raw(entry.ok()?.file_name().to_str()?.parse().ok()?));
+    let kin = |pid: Pid| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        Some((pid, parent(&stat), living_group(&stat)?))
+    };
+    let all: Vec<(Pid, Option<Pid>, Pid)> = pids.filter_map(kin).collect();
+    let mut family: Vec<Pid> = all.iter().filter(|(.., own)| *own == group).map(|(pid, ..)| *pid).collect();
+    let mut looked_at = 0;
+    while let Some(elder) = family.get(looked_at).copied() {
+        looked_at += 1;
+        let children = all.iter().filter(|(_, parent, _)| *parent == Some(elder)).map(|(pid, ..)| *pid);
+        let born: Vec<Pid> = children.filter(|child| !family.contains(child)).collect();
+        family.extend(born);
+    }
+    family
+}
+
+/// The parent in a line of `/proc/PID/stat`.
+fn parent(stat: &str) -> Option<Pid> {
+    Pid::from_raw(stat.get(stat.rfind(')')? + 1..)?.split_ascii_whitespace().nth(1)?.parse().ok()?)
+}
+
 /// The process group of a process that has not exited.
 pub(super) fn group_of(pid: Pid) -> Option<Pid> {
     living_group(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
@@ -149,5 +174,6 @@ mod tests {
         assert!(groups.members(group).contains(&rustix::process::getpid()));
         assert!(groups.memory(group).unwrap() > 1 << 20);
         assert_eq!(groups.memory(Pid::from_raw(i32::MAX).unwrap()), None);
+        assert!(family(group).contains(&rustix::process::getpid()));
     }
 }

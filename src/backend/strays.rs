@@ -9,6 +9,7 @@ use std::fs;
 use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal};
 use tokio::task::spawn_blocking;
 
+use super::procs::group_of;
 use crate::name::WorkerId;
 
 /// The word by which the processes of one worker are known.
@@ -26,71 +27,80 @@ impl Mark {
         &self.0
     }
 
-    /// Kills every process that has the mark, and names in the log those that are outside `group`; returns how many
-    /// there were. Reading `/proc` takes about 20 µs for each process of the machine, off this thread.
-    pub(super) async fn end(&self, worker: WorkerId, group: Pid) -> usize {
+    /// The mark that reads so.
+    pub(super) fn parse(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// Sends every process outside `group` that has the mark a signal; returns them. Blocks: reading `/proc` takes about
+    /// 20 µs for each process of the machine.
+    fn signal(&self, signal: Signal, group: Pid) -> Vec<Stray> {
+        let mut found = all();
+        found.retain(|stray| stray.mark == *self && stray.group != Some(group));
+        for stray in &found {
+            stray.signal(signal);
+        }
+        found
+    }
+
+    /// Kills every process outside `group` that has the mark, and names them in the log.
+    pub(super) async fn end(&self, worker: WorkerId, group: Pid) {
         let mark = self.clone();
-        let looking = spawn_blocking(move || {
-            let found = mark.processes();
-            for process in &found {
-                process.kill(&mark);
-            }
-            found
-        });
+        let looking = spawn_blocking(move || mark.signal(Signal::KILL, group));
         // Only a runtime that shuts down does not run it.
-        let found = looking.await.unwrap_or_default();
-        for Stray { pid, .. } in found.iter().filter(|stray| stray.group != Some(group)) {
-            let command = command(*pid);
+        for Stray { pid, command, .. } in looking.await.unwrap_or_default() {
             tracing::warn!(%worker, %pid, command, "a process had left its worker's process group: it ends with its worker");
         }
-        found.len()
     }
 
     /// Whether a process other than `leader` is alive that has the mark.
     pub(super) async fn has_others(&self, leader: Pid) -> bool {
         let mark = self.clone();
-        let looking = spawn_blocking(move || mark.processes().iter().any(|process| process.pid != leader));
+        let looking = spawn_blocking(move || all().iter().any(|it| it.mark == mark && it.pid != leader));
         looking.await.unwrap_or_default()
-    }
-
-    fn processes(&self) -> Vec<Stray> {
-        let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-        let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-        let pids = pids.filter_map(Pid::from_raw).filter(|pid| *pid != getpid());
-        pids.filter(|pid| self.is_on(*pid))
-            .map(|pid| Stray { pid, group: super::procs::group_of(pid) })
-            .collect()
-    }
-
-    /// A process that has exited, and one of another user's, show no environment.
-    fn is_on(&self, pid: Pid) -> bool {
-        let wanted = format!("{VARIABLE}={}", self.0);
-        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|pair| pair == wanted.as_bytes())
     }
 }
 
-/// A process that has the mark.
-struct Stray {
+/// A process that has a mark.
+pub(super) struct Stray {
+    /// Whose it is.
+    pub(super) mark: Mark,
     pid: Pid,
     /// `None`: it has just exited.
-    group: Option<Pid>,
+    pub(super) group: Option<Pid>,
+    command: String,
 }
 
 impl Stray {
     /// Looks at the mark again once the process is held: its number may have become another's.
-    fn kill(&self, mark: &Mark) {
+    pub(super) fn signal(&self, signal: Signal) {
         let Ok(held) = pidfd_open(self.pid, PidfdFlags::empty()) else { return };
-        if mark.is_on(self.pid) {
+        if mark_of(self.pid).is_some_and(|mark| mark == self.mark) {
             // One that is gone already is what it is to be.
-            pidfd_send_signal(held, Signal::KILL).ok();
+            pidfd_send_signal(held, signal).ok();
         }
     }
 }
 
-fn command(pid: Pid) -> String {
-    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    name.trim_end().into()
+/// Every process of the machine that has a mark. Blocks.
+pub(super) fn all() -> Vec<Stray> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let pids = pids.filter_map(Pid::from_raw).filter(|pid| *pid != getpid());
+    let marked = pids.filter_map(|pid| {
+        let mark = mark_of(pid)?;
+        let command = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        Some(Stray { mark, pid, group: group_of(pid), command: command.trim_end().into() })
+    });
+    marked.collect()
+}
+
+/// A process that has exited, and one of another user's, show no environment.
+fn mark_of(pid: Pid) -> Option<Mark> {
+    let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let mut values = environment.split(|byte| *byte == 0);
+    let value = values.find_map(|pair| pair.strip_prefix(VARIABLE.as_bytes())?.strip_prefix(b"="))?;
+    std::str::from_utf8(value).ok().map(Mark::parse)
 }
 
 /// The variable in a worker's environment that holds its mark.
@@ -110,15 +120,16 @@ mod tests {
             Command::new("sleep").arg("600").env(VARIABLE, mark.as_str()).process_group(0).spawn().unwrap();
         let pid = Pid::from_child(&child);
         // The environment is the program's once it has been executed.
-        while !mark.is_on(pid) {
+        while mark_of(pid).as_ref() != Some(&mark) {
             tokio::task::yield_now().await;
         }
 
         assert!(mark.has_others(getpid()).await);
         assert!(!mark.has_others(pid).await && !other.has_others(getpid()).await);
-        assert_eq!(other.end(WorkerId(1), getpid()).await, 0);
+        other.end(WorkerId(1), getpid()).await;
+        mark.end(WorkerId(1), pid).await;
         assert!(child.try_wait().unwrap().is_none());
-        assert_eq!(mark.end(WorkerId(1), getpid()).await, 1);
+        mark.end(WorkerId(1), getpid()).await;
         assert!(!child.wait().unwrap().success());
     }
 }

@@ -9,7 +9,6 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
 use std::pin::pin;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::Arc;
@@ -22,6 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::child::{Killed, Shared};
+use super::guard::Ward;
 use super::procs::{Groups, Watch, oom_kills};
 use super::shim::OPEN_FILES;
 use super::sockets::{Door, SocketFile};
@@ -84,9 +84,10 @@ impl Worker {
         Pid::from_child(&self.process)
     }
 
-    pub(super) fn files(&self) -> Vec<PathBuf> {
+    /// What its processes are known by, and what they leave behind.
+    pub(super) fn ward(&self) -> Ward {
         let files = self.door.file.iter().chain([&self.notify_file]);
-        files.map(|file| file.path().to_owned()).collect()
+        Ward { mark: self.mark.clone(), files: files.map(|file| file.path().to_owned()).collect() }
     }
 
     /// The worker's whole life. `answer` hears whether the program runs; only if it does, events follow.

@@ -47,6 +47,10 @@ pub(super) fn text(
         line(&mut out, "app", &format!("{} from {}", app.name, app.path.display()));
         line(&mut out, "", &app.described);
         line(&mut out, "workers", &app.workers.resolve(cores).to_string());
+        let replaced = app.recycle.to_string();
+        if replaced != "never" {
+            line(&mut out, "", &format!("each is replaced {replaced}"));
+        }
         let hosts: Vec<_> = app.hosts.iter().map(|host| host.as_str()).collect();
         line(&mut out, "hosts", &hosts.join(" "));
     }

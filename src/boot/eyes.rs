@@ -1,21 +1,27 @@
-//! Owns what the user of the services can read of what a server is given, for `check` by root, who can read it all.
+//! Owns what the service of an instance could not read, or would miss, of what it is given, for `check` by root, who can
+//! read it all.
 //!
 //! Never here: what is in the files.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::backend::systemd::needs;
+use crate::backend::systemd::properties::Scope;
 use crate::config::merge::Config;
 use crate::spec::{CertSource, Scheme};
 
 /// What of an instance's files its service could not read, a sentence each; nothing where root does not ask, or where
 /// this is no service's instance.
-pub(super) fn unreadable(config: &Config, etc: &Path) -> Vec<String> {
-    let is_services = config.file.as_ref().is_some_and(|file| file.starts_with(etc));
+pub(super) fn unreadable(config: &Config, entries: Vec<PathBuf>, etc: &Path, apps: &Path) -> Vec<String> {
+    let is_services = config.file.as_ref().is_some_and(|file| file.starts_with(etc))
+        || config.apps.first().is_some_and(|app| app.path.starts_with(apps));
     if !rustix::process::geteuid().is_root() || !is_services {
         return Vec::new();
     }
-    let paths = paths(config);
+    let mut paths = paths(config);
+    paths.extend(entries);
+    paths.dedup();
     let hidden = |path: &&PathBuf| HIDDEN.iter().any(|folder| path.starts_with(folder));
     let told_hidden = paths.iter().filter(hidden).map(|path| {
         format!(
@@ -31,7 +37,8 @@ pub(super) fn unreadable(config: &Config, etc: &Path) -> Vec<String> {
              `chmod g+r`, or o+r), and the right to pass the folders that lead there"
         )
     });
-    told_hidden.chain(told_unreadable).collect()
+    let missing = needs::look(&config.server.sandbox, &config.server.instance, Scope::System).err();
+    told_hidden.chain(told_unreadable).chain(missing.map(|missing| missing.to_string())).collect()
 }
 
 fn paths(config: &Config) -> Vec<PathBuf> {

@@ -1,6 +1,7 @@
 //! Owns what is said of an app's path that leads nowhere: which folder an instance stands for, and what a service is not
 //! shown. Never here: what an app is.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::config::instance;
@@ -11,17 +12,26 @@ pub(super) fn explained(path: &Path, instance: &InstanceName, is_service: bool) 
     if path.exists() {
         return None;
     }
-    let shown = path.display();
-    let is_home = HOMES.iter().any(|homes| path.starts_with(homes));
-    if is_home && is_service {
+    let target = fs::read_link(path).map(|target| path.parent().unwrap_or(path).join(target)).ok();
+    let leads = match &target {
+        Some(target) => format!("{} is a link to {}, which", path.display(), target.display()),
+        None => path.display().to_string(),
+    };
+    let real = target.as_deref().unwrap_or(path);
+    if is_service && HOMES.iter().any(|homes| real.starts_with(homes)) {
         return Some(format!(
-            "{shown} is in a home, and a service is shown no homes: move the app below {APPS}; or let the server see it, by \
-             `systemctl edit rip-server@{instance}` with `[Service]` and `BindReadOnlyPaths={shown}`, and allow it by \
+            "{leads} is in a home, and a service is shown no homes: move the app below {APPS}; or let the server see it, by \
+             `systemctl edit rip-server@{instance}` with `[Service]` and `BindReadOnlyPaths={}`, and allow it by \
              `roots = [\"{APPS}\", \"{}\"]` under [sandbox] of /etc/rip-server/{instance}.toml (others need to be able to \
              pass through the folders that lead there)",
-            path.parent().unwrap_or(path).display()
+            real.display(),
+            real.parent().unwrap_or(real).display()
         ));
     }
+    if target.is_some() {
+        return Some(format!("{leads} is not there"));
+    }
+    let shown = path.display();
     let other = Path::new(APPS).join(dashed(instance));
     let stands_for = instance::folder(Path::new(APPS), instance.as_str()).is_ok_and(|folder| folder == path);
     (stands_for && other != path).then(|| {
@@ -58,6 +68,21 @@ mod tests {
             assert!(told.contains(part), "{part}: {told}");
         }
         assert_eq!(said("/home/nobody-there/app", "app", false), None);
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_is_told_with_where_it_leads() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = |name: &str, target: &str| {
+            let path = dir.path().join(name);
+            std::os::unix::fs::symlink(target, &path).unwrap();
+            said(path.to_str().unwrap(), "app", true).unwrap()
+        };
+        let home = link("home", "/home/nobody-there/app");
+        assert!(home.contains("is a link to /home/nobody-there/app, which is in a home"), "{home}");
+        assert!(home.contains("BindReadOnlyPaths=/home/nobody-there/app"), "{home}");
+        let gone = link("current", "releases/5");
+        assert!(gone.ends_with("releases/5, which is not there"), "{gone}");
     }
 
     #[test]

@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::apps::production::{production, stand_in};
-use crate::apps::{self, Found, Hints, Kind, ReadyBy, StaticHint};
+use crate::apps::{self, Found, Hints, Kind, StaticHint};
 use crate::config::app::{AppRequest, AppSettings, app_settings, directory};
 use crate::config::merge::Config;
 use crate::manager::{Resolve, ResolveError};
 use crate::name::HostName;
-use crate::spec::{AppSpec, LaunchSpec, Listen, Reload, Rules, Sources};
+use crate::spec::{AppSpec, LaunchSpec, Listen, ReadyBy, Reload, Rules, Sources};
 
 use super::missing;
 use super::settings::Settings;
@@ -55,21 +55,6 @@ impl Resolve for Resolver {
 }
 
 impl Resolver {
-    /// What the app at `path` is, in a sentence, and a line for each variable that its kind gets by default.
-    ///
-    /// # Errors
-    /// As [`Resolve::resolve`].
-    pub(super) fn describe(&self, path: &Path) -> Result<String, ResolveError> {
-        let (settings, found) = self.look(&self.settings.config(), path)?;
-        let variables = usual_variables(&settings, &found).into_iter().map(|(name, value)| {
-            let origin =
-                if std::env::var(name).is_ok() { format!("environment {name}") } else { "default".into() };
-            format!("\n  env.{name}  {value}  {origin}")
-        });
-        let variables: String = variables.collect();
-        Ok(found.why + &variables)
-    }
-
     fn look(&self, config: &Config, path: &Path) -> Result<(AppSettings, Found), ResolveError> {
         let request = AppRequest::for_path(path, config);
         let settings = app_settings(&request).map_err(|error| ResolveError::new(error.to_string()))?;
@@ -98,6 +83,11 @@ impl Resolver {
     fn spec(&self, config: &Config, settings: AppSettings, found: Found, first: bool) -> AppSpec {
         let natural = found.concurrency.and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
         let concurrency = settings.concurrency.unwrap_or(natural);
+        let recycle = if found.kind.is_stateless() { settings.recycle } else { settings.recycle_if_told };
+        let ready_by = settings.ready_by.unwrap_or(match found.ready_by {
+            apps::ReadyBy::NotifyOrAnswer => ReadyBy::Either,
+            apps::ReadyBy::Answer => ReadyBy::Answer,
+        });
         // What the operator sets wins over what the kind of app usually needs.
         let mut env: BTreeMap<String, String> = found.env.iter().cloned().collect();
         if matches!(found.kind, Kind::NodeHandler | Kind::BunHandler) {
@@ -121,7 +111,9 @@ impl Resolver {
             command: found.command.argv,
             env,
             listen: settings.listen.unwrap_or(listen_of_spec(found.listen)),
-            notify: found.ready_by == ReadyBy::NotifyOrAnswer,
+            // gunicorn says READY=1 when its master has started, before the application is imported: where it is known
+            // to be gunicorn, it is not even asked to.
+            notify: found.kind != Kind::PythonWsgi || ready_by == ReadyBy::Notify,
             memory: settings.memory,
             kill_after: settings.timeouts.kill,
         };
@@ -139,7 +131,8 @@ impl Resolver {
             hosts,
             launch: Arc::new(launch),
             workers: settings.workers,
-            recycle: settings.recycle,
+            recycle,
+            ready_by,
             ready_path: settings.ready_path,
             reload: settings.reload,
             reload_signal: settings.reload_signal,

@@ -152,3 +152,62 @@ fn drop_in(unit: &str, listen: &str) -> String {
 }
 
 const SANDBOX: &str = "sandbox.";
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// What `rip-server --instance=site` makes of a config file.
+    fn config(file: &str) -> Config {
+        let etc = tempfile::tempdir().unwrap();
+        fs::write(etc.path().join("site.toml"), file).unwrap();
+        let machine = Machine {
+            variables: Vec::new(),
+            directory: "/".into(),
+            user: 0,
+            etc: etc.path().to_owned(),
+            apps: "/srv/rip".into(),
+            run: "/run".into(),
+            lib: "/var/lib".into(),
+        };
+        match merge::read(&["--instance=site".into()], &machine).unwrap() {
+            Invocation::Config(config) => *config,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn settings_of_apps_and_the_sandbox_need_no_restart_and_all_others_do() {
+        let before = config("threads = 2\n[app]\nworkers = 2\n[[apps]]\npath = \"/srv/old\"\n");
+        let now = config(
+            "trusted_proxies = [\"10.0.0.0/8\"]\n[app]\nworkers = 3\n[sandbox]\ntasks_max = 9\n[[apps]]\npath = \"/srv/new\"\n",
+        );
+
+        let needs = needs_restart(&before, &now);
+
+        assert_eq!(needs.len(), 4, "{needs:?}");
+        assert!(needs[0].starts_with("trusted_proxies = ") && needs[0].contains("site.toml:1:"), "{needs:?}");
+        assert_eq!(needs[1..], ["threads (removed)", "app /srv/new", "app /srv/old (removed)"]);
+        assert_eq!(needs_restart(&now, &now), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_sockets_decide_is_told_with_what_to_write_instead() {
+        let told = left_to_sockets(&config("[listen]\nhttps = 9443\nredirect_http = false\n"));
+
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(
+            told[0].starts_with("listen.https = 9443 (") && told[0].contains("site.toml:2:9) has no effect"),
+            "{told:?}"
+        );
+        assert!(
+            told[0].contains("rip-server-https@site.socket.d/port.conf")
+                && told[0].contains("ListenStream=9443"),
+            "{told:?}"
+        );
+        assert!(told[1].contains("`systemctl mask rip-server-http@site.socket`"), "{told:?}");
+        assert_eq!(left_to_sockets(&config("threads = 2\n")), Vec::<String>::new());
+    }
+}

@@ -123,7 +123,7 @@ fn runtime_base(machine: &Machine) -> Option<PathBuf> {
 /// What was said by a person, else what systemd made for the service.
 fn said(machine: &Machine, stack: &Stack<'_>, id: Id, variable: &str) -> Option<Sourced<PathBuf>> {
     if let Some(there) = stack.find::<PathBuf>(id) {
-        return Some(Sourced { value: machine.absolute(&there.value), origin: there.origin });
+        return Some(Sourced { value: machine.anchored(&there.value), origin: there.origin });
     }
     let first = machine.variable(variable)?.as_bytes().split(|b| *b == b':').next()?;
     let value = Path::new(OsStr::from_bytes(first)).to_owned();

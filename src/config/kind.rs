@@ -11,7 +11,7 @@ use super::units;
 use super::value::Value;
 use crate::name::{AppName, HostName, InstanceName};
 use crate::pattern::Pattern;
-use crate::spec::{BackendChoice, Listen, PortChoice, Protocol, Reload, ReloadSignal};
+use crate::spec::{BackendChoice, Listen, PortChoice, Protocol, ReadyBy, Reload, ReloadSignal};
 
 /// What a setting takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,7 @@ pub(crate) enum Kind {
     Endpoint,
     Listen,
     Protocol,
+    ReadyBy,
     Reload,
     Signal,
     Variables,
@@ -120,6 +121,7 @@ impl Kind {
             Self::Endpoint => text.parse().ok().map(Value::Endpoint),
             Self::Listen => choice(text, LISTEN),
             Self::Protocol => choice(text, PROTOCOL),
+            Self::ReadyBy => choice(text, READY_BY),
             Self::Reload => choice(text, RELOAD),
             Self::Signal => choice(text, SIGNAL),
             Self::Backend => choice(text, BACKEND),
@@ -196,7 +198,7 @@ impl Kind {
             Self::Addresses => "IP addresses, such as 127.0.0.1 or ::1".into(),
             Self::Networks => "networks, such as 10.0.0.0/8 or fd00::/8, or addresses".into(),
             Self::Endpoint => "ADDRESS:PORT, such as 127.0.0.1:9145 or [::1]:9145".into(),
-            Self::Listen | Self::Protocol | Self::Reload | Self::Signal | Self::Backend => {
+            Self::Listen | Self::Protocol | Self::ReadyBy | Self::Reload | Self::Signal | Self::Backend => {
                 one_of(&self.choices())
             }
             Self::User => "a user's name of 1 to 31 of a-z 0-9 _ -, the first a letter or _".into(),
@@ -216,6 +218,7 @@ impl Kind {
             Self::Switch => &SWITCH[..2],
             Self::Listen => LISTEN,
             Self::Protocol => PROTOCOL,
+            Self::ReadyBy => READY_BY,
             Self::Reload => RELOAD,
             Self::Signal => SIGNAL,
             Self::Backend => BACKEND,
@@ -255,13 +258,10 @@ impl Kind {
                 let hosts: Result<_, _> = texts.iter().map(|text| HostName::parse(text)).collect();
                 return hosts.map(Value::Hosts).map_err(|why| Wrong(format!("{} ({why})", self.expected())));
             }
-            Self::Patterns => {
-                let bad = texts.iter().find_map(|text| Pattern::parse(text).err());
-                return match bad {
-                    Some(bad) => Err(Wrong(format!("{} ({bad})", self.expected()))),
-                    None => Ok(Value::Texts(texts)),
-                };
-            }
+            Self::Patterns => match texts.iter().find_map(|text| Pattern::parse(text).err()) {
+                Some(bad) => return Err(Wrong(format!("{} ({bad})", self.expected()))),
+                None => Some(Value::Texts(texts)),
+            },
             Self::Addresses => each(&texts, |text| text.parse().ok()).map(Value::Addresses),
             Self::Networks => each(&texts, network).map(Value::Networks),
             Self::Paths => texts.iter().all(|text| is_absolute(text)).then_some(Value::Texts(texts)),
@@ -385,6 +385,8 @@ const LISTEN: &[(&str, Value)] = &[
 ];
 const PROTOCOL: &[(&str, Value)] =
     &[("http1", Value::Protocol(Protocol::Http1)), ("h2c", Value::Protocol(Protocol::H2c))];
+const READY_BY: &[(&str, Value)] =
+    &[("answer", Value::ReadyBy(ReadyBy::Answer)), ("notify", Value::ReadyBy(ReadyBy::Notify))];
 const RELOAD: &[(&str, Value)] = &[
     ("none", Value::Reload(Reload::None)),
     ("process", Value::Reload(Reload::Process)),

@@ -67,6 +67,13 @@ impl Machine {
     pub(crate) fn absolute(&self, path: &Path) -> PathBuf {
         from_root(&self.directory.join(path))
     }
+
+    /// The same for the server's own files, which stay where they are when a link that led to the working directory
+    /// leads elsewhere.
+    pub(crate) fn anchored(&self, path: &Path) -> PathBuf {
+        let directory = self.directory.canonicalize();
+        from_root(&directory.as_ref().unwrap_or(&self.directory).join(path))
+    }
 }
 
 /// The path from the root as a person at this process's shell means it: links stay as they are.

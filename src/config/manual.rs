@@ -87,7 +87,8 @@ pub(crate) fn text() -> String {
 
 const UNDER_SYSTEMD: &[&str] = &[
     "systemctl enable --now rip-server@labs-api serves the app in /srv/rip/labs/api: the name after the @ is the \
-     app's path below /srv/rip, written as systemd-escape --path writes it. The unit brings its sockets \
+     app's path below /srv/rip, written as systemd-escape --path writes it: a dash of the path as \\x2d \
+     (rip-server@my\\x2dapp). rip-server@my-app serves /srv/rip/my/app, or /srv/rip/my-app if that is what is there. The unit brings its sockets \
      rip-server-https@labs-api.socket (port 443), rip-server-http@labs-api.socket (port 80, redirects) and \
      rip-server-control@labs-api.socket. systemctl reload starts a new version beside the old one, and fails when it \
      does not become ready. systemctl restart keeps the sockets: connections wait meanwhile.",

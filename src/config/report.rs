@@ -51,7 +51,7 @@ pub fn report_json(config: &Config, apps: &[AppSettings], runs: &[AppSpec]) -> V
             json!({ "app": app.name, "path": app.path.display().to_string(), "settings": rows(&app.report) });
         if let Some(run) = runs.get(at) {
             json["run"] = json!({
-                "described": run.described.lines().next(),
+                "described": run.described,
                 "command": shown_command(run),
                 "directory": run.launch.directory.display().to_string(),
                 "listen": run.launch.listen,
@@ -79,22 +79,12 @@ fn command(text: &mut String, run: &AppSpec, settings: &AppSettings) {
         Listen::Port => "on the port in $PORT, at the address in $HOST (127.0.0.1)",
     };
     // Writing to a String cannot fail.
-    let mut described = run.described.lines();
-    let _ = writeln!(text, "{}: {}", run.name, described.next().unwrap_or_default());
+    let _ = writeln!(text, "{}: {}", run.name, run.described);
     let _ = writeln!(text, "  runs     {}", words.join(" "));
     let _ = writeln!(text, "  in       {}", run.launch.directory.display());
     let _ = writeln!(text, "  listens  {listens}");
-    let usual: Vec<&str> = described.collect();
-    let is_usual = |variable: &String| {
-        let name = variable.split('=').next().unwrap_or_default();
-        usual.iter().any(|line| line.trim_start().starts_with(&format!("env.{name}  ")))
-    };
-    let others = environment(run, settings).into_iter().filter(|variable| !is_usual(variable));
-    for (at, variable) in others.enumerate() {
+    for (at, variable) in environment(run, settings).iter().enumerate() {
         let _ = writeln!(text, "  {:<7}  {variable}", if at == 0 { "with" } else { "" });
-    }
-    for line in usual {
-        let _ = writeln!(text, "{line}");
     }
 }
 

@@ -67,14 +67,17 @@ struct Story {
 impl Story {
     fn note(&mut self, event: DeployEvent) {
         match event {
-            DeployEvent::Starting { app, .. } | DeployEvent::Ready { app, .. } => {
+            DeployEvent::Starting { app, .. }
+            | DeployEvent::Ready { app, .. }
+            | DeployEvent::Serving { app, .. }
+            | DeployEvent::Superseded { app, .. } => {
                 self.unfinished.insert(app);
             }
             DeployEvent::Done { app, .. } => {
                 self.unfinished.remove(&app);
                 self.serving += 1;
             }
-            DeployEvent::Rejected { app, .. } | DeployEvent::Superseded { app, .. } => {
+            DeployEvent::Rejected { app, .. } => {
                 self.unfinished.remove(&app);
                 self.not_taken += 1;
             }

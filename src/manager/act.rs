@@ -9,13 +9,14 @@ use tokio::time::Instant;
 
 use crate::backend::{Order, Signal};
 use crate::name::{GenerationId, WorkerId};
-use crate::pool::Member;
-use crate::spec::AppSpec;
+use crate::pool::{Address, Member};
+use crate::spec::{AppSpec, ReadyBy};
 
 use super::app_task::{AppTask, Outcome};
 use super::crew::{Probing, Record};
+use super::lookout::Lookout;
 use super::plan::Reason;
-use super::probe::{Question, until_ready};
+use super::probe::Question;
 use super::worker::{Action, Event, State};
 
 impl AppTask {
@@ -134,16 +135,48 @@ impl AppTask {
     fn probe(&mut self, worker: WorkerId) {
         let Some(record) = self.crew.get_mut(&worker) else { return };
         let Some(address) = record.address.clone() else { return };
+        if record.spec.ready_by == ReadyBy::Notify {
+            return self.look_out(worker, address, |lookout| async move { lookout.for_ever().await });
+        }
         let (path, protocol) = (record.spec.ready_path.clone(), record.spec.rules.protocol);
-        let question = Question { address, path, protocol };
-        let (met, last) = watch::channel(None);
+        let question = Question { address: address.clone(), path, protocol };
+        self.look_out(
+            worker,
+            address,
+            move |lookout| async move { lookout.until_it_answers(&question).await },
+        );
+    }
+
+    /// A worker that has said that it is ready is when the port that it was told is its own.
+    pub(super) fn confirm(&mut self, worker: WorkerId, address: Address) {
+        self.look_out(worker, address, |lookout| async move { lookout.until_it_listens().await });
+    }
+
+    fn look_out<F: Future<Output = ()> + Send + 'static>(
+        &mut self,
+        worker: WorkerId,
+        address: Address,
+        wait: impl FnOnce(Lookout) -> F,
+    ) {
+        let Some(record) = self.crew.get_mut(&worker) else { return };
+        let ((met, last), (found, elsewhere)) = (watch::channel(None), watch::channel(None));
+        let waiting = wait(Lookout {
+            backend: Arc::clone(&self.around.backend),
+            app: self.app.name.clone(),
+            worker,
+            generation: record.generation,
+            address,
+            last: met,
+            elsewhere: found,
+            exposed: Arc::clone(&self.exposed),
+        });
         let outcomes = self.outcomes.clone();
         let task = self.around.stop.spawn("probe", async move {
-            until_ready(&question, &met).await;
+            waiting.await;
             // The task of the app is there as long as it has a worker.
             outcomes.send(Outcome::Answered(worker)).await.ok();
         });
-        record.probing = Some(Probing { task, last });
+        record.probing = Some(Probing { task, last, elsewhere });
     }
 
     fn publish(&mut self, worker: WorkerId, generation: GenerationId) {
@@ -164,7 +197,7 @@ impl AppTask {
     pub(super) fn weigh(&mut self, worker: WorkerId) {
         let Some(bytes) = self.around.backend.memory(worker) else { return };
         let Some(record) = self.crew.get_mut(&worker) else { return };
-        record.note_memory(bytes);
+        record.note_memory(bytes, Instant::now());
         // Where the kernel holds the limit, it was there first.
         if record.spec.launch.memory.hard.is_some_and(|limit| bytes > limit) {
             self.around.backend.signal(worker, Signal::OutOfMemory);

@@ -83,6 +83,7 @@ impl Missing {
             app: self.app.name.clone(),
             path: self.path.clone(),
             described: "cannot be read".into(),
+            recycle: String::new(),
             hosts,
             generation: GenerationId::default(),
             workers: WorkerTally::default(),
@@ -122,6 +123,7 @@ fn no_rules() -> Rules {
         start: at_once,
         drain: at_once,
         kill: at_once,
+        probation: at_once,
     };
     Rules {
         timeouts,

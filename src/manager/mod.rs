@@ -12,6 +12,7 @@
 
 mod act;
 mod adoption;
+mod app_files;
 mod app_task;
 mod berth;
 mod budget;
@@ -21,16 +22,21 @@ mod deploy;
 mod doubt;
 mod error;
 mod fleet;
+mod hearing;
 mod hosts;
 mod intake;
+mod last_words;
 mod ledger;
+mod lookout;
 mod output;
 mod plan;
+mod probation;
 mod probe;
 mod reloading;
 mod rollout;
 mod source_tree;
 mod spelling;
+mod stamp;
 mod status;
 mod surroundings;
 mod watch;
@@ -224,8 +230,8 @@ impl Manager {
     }
 
     /// Reads one app anew, or all, and puts what it has become in the place of what serves once that is ready. The
-    /// last event of each app is one of done, rejected and superseded; then the channel ends. Dropping it stops
-    /// nothing.
+    /// last event of each app is done or rejected; a deploy that is superseded goes on with the events of the one that
+    /// took its place. Then the channel ends. Dropping it stops nothing.
     ///
     /// # Errors
     /// When there is no such app.

@@ -38,6 +38,10 @@ pub(super) enum NotReady {
     Answered(u16),
     /// It answered something else than what it should speak.
     NotSpoken(Protocol),
+    /// Nobody listens on its port.
+    Unheard(u16),
+    /// Another process has its port.
+    Foreign(u16, String),
 }
 
 impl fmt::Display for NotReady {
@@ -52,6 +56,8 @@ impl fmt::Display for NotReady {
             Self::Silent => write!(f, "no answer within {} s", TRY_LIMIT.as_secs()),
             Self::Answered(status) => write!(f, "answered {status}"),
             Self::NotSpoken(Protocol::Http1) => f.write_str("answered something that is not HTTP/1.1"),
+            Self::Unheard(port) => write!(f, "nobody listens on port {port}"),
+            Self::Foreign(port, holder) => write!(f, "port {port} belongs to {holder}"),
             Self::NotSpoken(Protocol::H2c) => f.write_str("answered something that is not HTTP/2"),
         }
     }
@@ -116,9 +122,10 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, question: &Questi
 }
 
 async fn get(mut stream: impl AsyncRead + AsyncWrite + Unpin, path: &str) -> Result<(), NotReady> {
+    // An app that looks who asks finds somebody: over a Unix socket it knows of nobody else.
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: rip-server-probe\r\nAccept: */*\r\n\
-         Connection: close\r\n\r\n"
+         X-Forwarded-For: 127.0.0.1\r\nConnection: close\r\n\r\n"
     );
     stream.write_all(request.as_bytes()).await?;
     let mut head = Vec::with_capacity(1024);
@@ -212,7 +219,7 @@ mod tests {
     async fn the_first_answer_below_500_is_readiness() {
         let (request, failure) = asked(&[b"HTTP/1.1 404 Not Found\r\n\r\n"], Protocol::Http1).await;
         let expected = "GET /up?x=1 HTTP/1.1\r\nHost: localhost\r\nUser-Agent: rip-server-probe\r\n\
-                        Accept: */*\r\nConnection: close\r\n\r\n";
+                        Accept: */*\r\nX-Forwarded-For: 127.0.0.1\r\nConnection: close\r\n\r\n";
         assert_eq!(request, expected);
         assert_eq!(failure, None);
     }

@@ -6,36 +6,21 @@ use crate::api::LogLine;
 use crate::name::{GenerationId, WorkerId};
 
 use super::app_task::AppTask;
+use super::rollout::KEPT;
 use super::worker::State;
 
 impl AppTask {
-    /// What a unit wrote is in the journal, but not among what its server says, where people look first. Of a generation
-    /// that is tried out it is told once, with the rejection.
-    pub(super) fn said_last(&mut self, worker: WorkerId, lines: &[String]) {
-        let Some(record) = self.crew.get(&worker) else { return };
-        let generation = record.generation;
-        if self.rollout.as_ref().is_none_or(|rollout| rollout.id != generation) {
-            return self.quote(generation, lines);
-        }
-        if !self.chorus.hear_all(generation, worker, lines) {
-            lines.iter().for_each(|line| self.note_output(generation, line));
-        }
-    }
-
-    /// The end of what workers wrote, for the journal of a server whose workers are units.
-    pub(super) fn quote(&self, generation: GenerationId, lines: &[String]) {
-        if !self.around.backend.outlives() {
-            return;
-        }
-        for line in &lines[lines.len().saturating_sub(MOST_QUOTED)..] {
-            tracing::warn!(target: "app", app = %self.app.name, %generation, "{line}");
-        }
-    }
-
-    /// Keeps a line for the message of a rejection.
-    fn note_output(&mut self, generation: GenerationId, line: &str) {
-        if let Some(rollout) = self.rollout.as_mut().filter(|rollout| rollout.id == generation) {
+    /// Keeps a line for the message of a rejection; one that comes after it is added where there was none.
+    pub(super) fn note_output(&mut self, generation: GenerationId, line: &str) {
+        let tried = self.probation.as_mut().map(|probation| &mut probation.rollout);
+        let mut deploys = self.rollout.as_mut().into_iter().chain(tried);
+        if let Some(rollout) = deploys.find(|rollout| rollout.id == generation) {
             rollout.note_output(line);
+        } else if let Some(rejected) = &mut self.rejected
+            && rejected.generation == generation
+            && rejected.output.len() < KEPT
+        {
+            rejected.output.push(line.to_owned());
         }
     }
 
@@ -73,6 +58,3 @@ impl AppTask {
         }
     }
 }
-
-/// Lines of a worker that failed: an error with where it comes from.
-const MOST_QUOTED: usize = 20;

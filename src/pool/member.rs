@@ -54,6 +54,8 @@ pub struct Parked {
     pub stream: Arc<WorkerStream>,
     /// Its timer, which goes with it to whichever thread takes it.
     pub alarm: Alarm,
+    /// How many answers came over it, those counted more often that others waited behind.
+    pub answers: u32,
 }
 
 impl Member {

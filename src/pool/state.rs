@@ -230,12 +230,12 @@ impl<W> PoolState<W> {
         fits
     }
 
-    /// Returns whether the manager should look: a worker that gets nothing new is at rest now.
+    /// Returns whether the manager should look: it was the worker's last tunnel.
     pub(super) fn close_tunnel(&mut self, worker: WorkerId) -> bool {
-        let current = self.current;
         let Some(slot) = self.slots.get_mut(&worker) else { return false };
         slot.tunnels = slot.tunnels.saturating_sub(1);
-        slot.at_rest() && !slot.routable(current)
+        // One that is due may have waited for this, and one that drains is done if it has nothing else in hand.
+        slot.tunnels == 0
     }
 
     pub(super) fn condemn(&mut self, worker: WorkerId, why: Condemned) {

@@ -11,7 +11,7 @@ use rustix::io::ioctl_fionbio;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-use crate::support::{Server, Setup, soon, until};
+use crate::support::{Server, Setup, skip, soon, until};
 
 #[tokio::test]
 async fn a_server_whose_standard_error_nobody_reads_goes_on_and_tells_what_it_dropped() {
@@ -72,6 +72,36 @@ async fn a_stopped_terminal_stops_no_server() {
     server.signal(Signal::TERM);
     assert_eq!(server.ended().await.code(), Some(0));
 }
+
+#[tokio::test]
+async fn a_journald_that_stands_still_stops_no_server() {
+    let within = ["unshare", "--mount", "python3", "-c", STANDING_JOURNALD];
+    if !std::process::Command::new("unshare")
+        .args(["--mount", "true"])
+        .output()
+        .is_ok_and(|ran| ran.status.success())
+    {
+        return skip("no mount namespace can be made here");
+    }
+    let mut server = Setup::scripted().lines().words(&["w:2"]).within(&within).start().await;
+    fill_the_log(&server).await;
+    goes_on(&server).await;
+    assert!(!server.output().contains("starting"), "records go to the journal: {}", server.output());
+    server.signal(Signal::TERM);
+    assert_eq!(server.ended().await.code(), Some(0));
+}
+
+/// Starts what its arguments say where journald's socket is one that nobody reads, and standard error looks like the
+/// journal's.
+const STANDING_JOURNALD: &str = "import os, socket, subprocess, sys
+subprocess.run(['mount', '-t', 'tmpfs', 'tmpfs', '/run'], check=True)
+os.makedirs('/run/systemd/journal')
+journald = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+journald.bind('/run/systemd/journal/socket')
+journald.set_inheritable(True)
+stream = os.fstat(2)
+os.environ['JOURNAL_STREAM'] = f'{stream.st_dev}:{stream.st_ino}'
+os.execv(sys.argv[1], sys.argv[1:])";
 
 #[tokio::test]
 async fn a_server_starts_though_nobody_takes_its_banner() {

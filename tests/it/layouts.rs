@@ -47,9 +47,8 @@ impl Project {
     async fn sentence(&self) -> String {
         let ran = self.check("").await.expect(0);
         let real = self.app().canonicalize().unwrap();
-        // The page begins with it, behind the app's name.
-        let (_, sentence) = ran.out.lines().next().unwrap().split_once(": ").unwrap();
-        sentence.replace(real.to_str().unwrap(), "SHOP")
+        let last = ran.out.split("\n\n").last().unwrap().lines().find(|line| line.contains(": ")).unwrap();
+        last.replace(real.to_str().unwrap(), "SHOP")
     }
 
     /// Why it is none.
@@ -78,7 +77,12 @@ async fn usual_python_projects_are_recognised() {
     let variable = "import os\nSETTINGS = 'x'\nos.environ['DJANGO_SETTINGS_MODULE'] = SETTINGS\n";
     let wsgi = |target: &str, file: &str| format!("Python WSGI app: {target} in {file}, run by gunicorn");
     let asgi = |target: &str, file: &str| format!("Python ASGI app: {target} in {file}, run by uvicorn");
-    let table: [(&[(&str, &str)], String); 15] = [
+    let table: [(&[(&str, &str)], String); 17] = [
+        (
+            &[("hello.py", FASTAPI), ("tool.py", "app = 1\n"), ("test_hello.py", FASTAPI)],
+            asgi("hello:app", "hello.py"),
+        ),
+        (&[("app.py", "import web\n\napp = web.app\n"), ("web.py", FASTAPI)], asgi("app:app", "app.py")),
         (
             &[("manage.py", &dev), ("mysite/settings/dev.py", ""), ("mysite/wsgi.py", WSGI)],
             wsgi("mysite.wsgi:application", "mysite/wsgi.py"),
@@ -143,7 +147,11 @@ async fn usual_projects_of_other_languages_are_recognised() {
     let server =
         "const http = require('http')\nhttp.createServer((q, s) => s.end()).listen(process.env.PORT)\n";
     let handler = "module.exports = () => new Response('x')\n";
-    let table: [(&[(&str, &str)], &str); 12] = [
+    let table: [(&[(&str, &str)], &str); 13] = [
+        (
+            &[("hello.rb", "require 'sinatra'\n"), ("Rakefile.rb", "")],
+            "Ruby app: hello.rb found, run by puma",
+        ),
         (
             &[("package.json", r#"{"main": "lib/www"}"#), ("lib/www.js", server)],
             "Node server: www.js found, run by node",
@@ -216,7 +224,15 @@ async fn a_development_server_gives_way_to_what_follows_it() {
 
 #[tokio::test]
 async fn a_project_that_has_to_be_built_is_refused_with_the_command_that_builds_it() {
-    let table: [Told<'_>; 7] = [
+    let table: [Told<'_>; 8] = [
+        (
+            &[
+                ("package.json", r#"{"devDependencies": {"vite": "7"}}"#),
+                ("index.html", "<script type=module src=/main.js></script>"),
+                ("main.js", "import './style.css'\nimport { up } from './counter.js'\n"),
+            ],
+            &["`/main.js` is source"],
+        ),
         (
             &[("package.json", r#"{"scripts": {"start": "ng serve", "build": "ng build"}}"#)],
             &["scripts.start is `ng serve`, and ng serve is for development", "npm run build`"],

@@ -144,6 +144,10 @@ async fn the_link_that_the_shell_stands_in_is_the_app() {
         command.args(["check", ".", "--json", "--runtime-dir=r", "--state-dir=s"]).current_dir(folder);
         let done = command.env("PWD", pwd).output().unwrap();
         let report: Value = serde_json::from_slice(&done.stdout).unwrap();
+        // The server's own files do not move with the link.
+        let rows = report["server"].as_array().unwrap();
+        let own = rows.iter().find(|row| row["key"] == "state_dir").unwrap()["value"].as_str().unwrap();
+        assert_eq!(Path::new(own), folder.canonicalize().unwrap().join("s"));
         PathBuf::from(report["apps"][0]["path"].as_str().unwrap())
     };
     let (link, real) = (releases.at("current"), releases.at("releases/one").canonicalize().unwrap());

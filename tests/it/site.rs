@@ -23,6 +23,7 @@ async fn an_unchanged_file_says_what_its_answer_depends_on() {
         let same = server.ask("GET", "/a.txt", &[(name, value)], b"").await;
         assert_eq!((same.status, same.field("vary")), (304, "accept-encoding"), "{name}");
         assert_eq!(same.field("etag"), first.field("etag"), "{name}");
+        assert_eq!(same.field("rip-no-body"), "", "what workers say to the server is not for clients");
     }
 }
 

@@ -133,6 +133,76 @@ async fn more_than_an_answer_said_closes_its_connection() {
 }
 
 #[tokio::test]
+async fn more_than_an_answer_said_costs_no_get_its_own_answer() {
+    join_all([("length", 1), ("chunked", 1), ("length", 3)].map(|(framing, concurrency)| async move {
+        let places = format!("c:{concurrency}");
+        let setup = Setup::scripted().words(&[places.as_str()]).worker("CONCURRENCY", "9");
+        let server = setup.start().await;
+        let client = |number: usize| {
+            let server = &server;
+            async move {
+                let mut conn = server.connect().await;
+                for round in 0..20 {
+                    let id = format!("{number}-{round}");
+                    // What looks like an answer and comes when the next request is written is taken for its answer.
+                    let extra = match (round + number) % 6 {
+                        0 => "&as=answer&ms=with".to_owned(),
+                        at @ 1..4 => format!("&as=noise&ms={}", ["0", "1", "next"][at - 1]),
+                        _ => String::new(),
+                    };
+                    own_answer(&mut conn, "GET", &id, &format!("framing={framing}{extra}")).await;
+                }
+            }
+        };
+        join_all((0..6).map(client)).await;
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn an_answer_taken_for_the_next_one_shifts_those_behind_it_for_a_while_and_not_for_ever() {
+    let server = Setup::scripted().start().await;
+    let client = |number: usize| {
+        let server = &server;
+        async move {
+            let mut conn = server.connect().await;
+            let mut wrong = Vec::new();
+            for round in 0..60 {
+                let id = format!("{number}-{round}");
+                let stray = if id == "0-3" { "&as=answer&ms=next" } else { "" };
+                let reply = conn.get(&format!("/stray?work=3&id={id}{stray}")).await;
+                if reply.field("x-id") != id {
+                    wrong.push(round);
+                }
+            }
+            wrong
+        }
+    };
+    let wrong = join_all((0..4).map(client)).await;
+    assert!(wrong.concat().len() <= 40, "{wrong:?}");
+    assert!(wrong.concat().iter().all(|round| *round < 30), "{wrong:?}");
+    until("it is said", || async { server.output().contains("bytes that belong to no answer") }).await;
+}
+
+#[tokio::test]
+async fn a_change_of_protocol_that_its_client_did_not_wait_for_is_no_connection_for_others() {
+    let server = Setup::scripted().start().await;
+    let mut conn = server.connect().await;
+    conn.send(
+        "GET /upgrade?name=a HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n",
+    )
+    .await;
+    server.meeting.reached("a").await;
+    conn.reset();
+    assert_eq!(server.record("/upgrade?name=a").await["status"], 499);
+    server.meeting.open("a");
+    let mut conn = server.connect().await;
+    own_answer(&mut conn, "GET", "one", "").await;
+    own_answer(&mut conn, "POST", "two", "").await;
+    assert_eq!(server.meeting.targets().len(), 3, "each was sent once");
+}
+
+#[tokio::test]
 async fn noise_that_comes_when_the_next_request_is_written_costs_a_get_nothing_and_a_post_its_answer() {
     for pieces in ["one", "bytes"] {
         let server = Setup::scripted().start().await;

@@ -20,7 +20,7 @@ mod cases {
         m.ok("chmod +x /srv/rip/labs/api/run");
         m.write(
             "/srv/rip/labs/api/rip.toml",
-            "command = [\"./run\"]\nlisten = \"fd\"\nrecycle = \"1,0,0\"\n",
+            "command = [\"./run\"]\nlisten = \"fd\"\nrecycle = \"1,0s,0r\"\n",
         );
         m.write("/etc/rip-server/labs-api.toml", "[app]\nworkers = 1\n");
         m.ok(&format!("systemctl start {SERVICE}"));

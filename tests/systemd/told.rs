@@ -76,6 +76,13 @@ mod cases {
         ] {
             m.holds(&format!("the journal says: {part}"), log.contains(part));
         }
+        m.ok("mv /srv/rip/labs/api /srv/rip/labs/real; ln -s /home/ann/apps/api /srv/rip/labs/api");
+        m.write(SETTINGS, "[app]\nworkers = 1\n");
+        m.fails(&format!("systemctl start {SERVICE}"));
+        let log = m.ok(&format!("journalctl --sync; journalctl -q -o cat -u {SERVICE}"));
+        let link = "/srv/rip/labs/api is a link to /home/ann/apps/api, which is in a home";
+        m.holds("and of a link into a home where it leads", log.contains(link));
+        m.ok("rm /srv/rip/labs/api; mv /srv/rip/labs/real /srv/rip/labs/api");
         let drop_in = "[Service]\nBindReadOnlyPaths=/home/ann/apps/api\n";
         m.write("/etc/systemd/system/rip-server@labs-api.service.d/home.conf", drop_in);
         m.write(SETTINGS, "[app]\npath = \"/home/ann/apps/api\"\nworkers = 1\n[sandbox]\nroots = [\"/srv/rip\", \"/home/ann/apps\"]\n");
@@ -86,11 +93,26 @@ mod cases {
 
     fn cannot_be_read(m: &Machine) {
         let check = "rip-server check --instance labs-api";
+        m.write(SETTINGS, "[app]\nworkers = 1\n[sandbox]\nwritable = [\"/srv/nowhere\"]\n");
+        let said = m.fails(check);
+        m.holds(
+            "check as root says what workers would miss",
+            said.contains("/srv/nowhere that workers may write to"),
+        );
         m.write(SETTINGS, "[app]\nworkers = 1\n");
+        m.write(
+            "/srv/rip/labs/api/app.py",
+            "def application(environ, start_response):\n    start_response('204 Nothing', [])\n    return []\n",
+        );
         m.ok(check);
         for (what, wrong, right) in [
             (SETTINGS, format!("chmod 600 {SETTINGS}"), format!("chmod 644 {SETTINGS}")),
             ("/srv/rip/labs/api", "chmod 700 /srv/rip/labs".into(), "chmod 755 /srv/rip/labs".into()),
+            (
+                "/srv/rip/labs/api/app.py",
+                "mv /srv/rip/labs/api/rip.toml /root; chmod 600 /srv/rip/labs/api/app.py".into(),
+                "rm /srv/rip/labs/api/app.py; mv /root/rip.toml /srv/rip/labs/api/".into(),
+            ),
             (
                 "/srv/rip/labs/api/rip.toml",
                 "chmod 600 /srv/rip/labs/api/rip.toml".into(),

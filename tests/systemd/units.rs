@@ -212,6 +212,9 @@ mod cases {
             m.ok(&format!("rip-serverctl --instance '{name}' status"));
             m.ok(&format!("systemctl restart 'rip-server@{name}'"));
             m.ok(&format!("systemctl stop 'rip-server@{name}'"));
+            let open = format!("systemctl list-units --plain --no-legend 'rip-server-*@{name}.socket'");
+            m.until("its sockets are closed", || m.ok(&open).is_empty());
+            m.holds("a stop closes its sockets", true);
         }
     }
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
@@ -118,6 +118,8 @@ impl Site {
         if response.status() == StatusCode::NOT_MODIFIED {
             // As the whole answer would say (RFC 9110 §15.4.5): a cache keeps one for each encoding.
             response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+            // hyper writes none, whatever it is given: the connection may be kept.
+            response.headers_mut().insert(NO_BODY, HeaderValue::from_static("1"));
         }
         name_the_charset(response.headers_mut());
         response
@@ -153,6 +155,9 @@ impl Site {
         }
     }
 }
+
+/// Promises the server in front that no body follows an answer that has none.
+const NO_BODY: HeaderName = HeaderName::from_static("rip-no-body");
 
 /// Whether the answer to a range is not the one that is due, which is all of the file: of an empty file no byte can be
 /// named in `Content-Range`, and a suffix that is longer than the file is the file (RFC 9110 §14.1.2).

@@ -141,6 +141,8 @@ async fn an_unchanged_file_is_not_sent_again() {
         assert_eq!(by_tag.header("etag"), first.header("etag"));
         for answer in [&first, &by_tag, &by_weak_tag, &by_date] {
             assert_eq!(answer.header("vary"), "accept-encoding", "{answer:?}");
+            let promised = if answer.status == 304 { "1" } else { "" };
+            assert_eq!(answer.header("rip-no-body"), promised, "{answer:?}");
         }
     })
     .await;

@@ -12,6 +12,7 @@ pub mod dbus;
 mod end;
 pub mod journal;
 pub mod leftovers;
+mod listening;
 pub mod needs;
 pub mod own;
 pub mod places;
@@ -40,11 +41,12 @@ use zbus::Connection;
 
 use super::sockets::{Door, Sockets, Workers};
 use super::worker::readiness as of_anybody;
-use super::{Backend, Event, Exit, Order, Signal, StartError, Started, Survivor};
+use super::{Backend, Event, Exit, Listening, Order, Signal, StartError, Started, Survivor};
 use crate::backoff::Backoff;
 use crate::digest;
 use crate::durable::private_dir;
 use crate::name::{InstanceName, WorkerId};
+use crate::pool::Address;
 use crate::spec::{LaunchSpec, ReloadSignal};
 use crate::stop::{Stop, StopHandle};
 
@@ -208,6 +210,14 @@ impl Backend for SystemdBackend {
             let shared = Arc::clone(&self.shared);
             self.shared.stop.spawn("worker signal", async move { shared.tell(&target, signal).await });
         }
+    }
+
+    fn listening(
+        &self,
+        worker: WorkerId,
+        address: Address,
+    ) -> Pin<Box<dyn Future<Output = Option<Listening>> + Send + '_>> {
+        Box::pin(self.shared.listening(worker, address))
     }
 
     fn memory(&self, worker: WorkerId) -> Option<u64> {

@@ -387,6 +387,16 @@ mod tests {
     }
 
     #[test]
+    fn every_process_of_a_worker_is_told_to_end_and_has_its_time() {
+        for scope in [Scope::System, Scope::User] {
+            let list = list(&request(), &sandbox(), scope);
+            // With `mixed`, systemd kills what the first process leaves behind: the program behind a shell.
+            assert_eq!(list["KillMode"], "\"control-group\"");
+            assert_eq!(list["TimeoutStopUSec"], "uint64 5000000");
+        }
+    }
+
+    #[test]
     fn the_lower_limit_counts() {
         let mut narrow = sandbox();
         assert_eq!(

@@ -15,7 +15,7 @@ use crate::manager::{Parts, Resolve, ResolveError};
 use crate::name::{AppName, WorkerId};
 use crate::pulse::Pulses;
 use crate::registry::Registry;
-use crate::spec::{AppSpec, LaunchSpec, Listen, Memory, Recycle, Reload, Rules, WorkerCount};
+use crate::spec::{AppSpec, LaunchSpec, Listen, Memory, ReadyBy, Recycle, Reload, Rules, WorkerCount};
 
 use super::*;
 
@@ -150,6 +150,7 @@ impl Resolve for AnyPath {
             launch: Arc::new(launch),
             workers: WorkerCount::Exactly(NonZeroU32::new(2).unwrap()),
             recycle: Recycle { requests: None, age: None, reloads: None },
+            ready_by: ReadyBy::Either,
             ready_path: "/".into(),
             reload: Reload::None,
             reload_signal: None,

@@ -83,6 +83,12 @@ pub(in crate::ctl) fn deploy_event(event: &DeployEvent) -> String {
             format!("{app}: starting {workers} worker{s} of generation {generation}")
         }
         DeployEvent::Ready { app, ready, workers, .. } => format!("{app}: {ready} of {workers} ready"),
+        DeployEvent::Serving { app, generation, ms, probation } => format!(
+            "{app}: generation {generation} takes over, after {}.{:03} s; on probation for {} s",
+            ms / 1000,
+            ms % 1000,
+            *probation as f64 / 1000.0
+        ),
         DeployEvent::Done { app, generation, ms } => good(format_args!(
             "{app}: generation {generation} serves, after {}.{:03} s",
             ms / 1000,
@@ -92,7 +98,7 @@ pub(in crate::ctl) fn deploy_event(event: &DeployEvent) -> String {
             format!("{}{app}: the generation before goes on serving", rejected(app.as_str(), rejection))
         }
         DeployEvent::Superseded { app, generation } => {
-            format!("{app}: generation {generation} was given up for a later deploy")
+            format!("{app}: generation {generation} was given up for a later deploy, which goes on")
         }
     }
 }
@@ -210,6 +216,10 @@ WORKER  APP  GENERATION  PROCESS  STATE     AGE        SERVED  TUNNELS    MEMORY
             ),
             (DeployEvent::Ready { app: api(), generation, ready: 1, workers: 2 }, "api: 1 of 2 ready"),
             (
+                DeployEvent::Serving { app: api(), generation, ms: 1_204, probation: 5_000 },
+                "api: generation 4 takes over, after 1.204 s; on probation for 5 s",
+            ),
+            (
                 DeployEvent::Done { app: api(), generation, ms: 1_204 },
                 "api: generation 4 serves, after 1.204 s",
             ),
@@ -220,7 +230,7 @@ WORKER  APP  GENERATION  PROCESS  STATE     AGE        SERVED  TUNNELS    MEMORY
             ),
             (
                 DeployEvent::Superseded { app: api(), generation },
-                "api: generation 4 was given up for a later deploy",
+                "api: generation 4 was given up for a later deploy, which goes on",
             ),
         ] {
             assert_eq!(strip_str(&deploy_event(&event)).to_string(), text);

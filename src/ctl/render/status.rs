@@ -20,7 +20,7 @@ pub(in crate::ctl) fn status(status: &Status) -> String {
         page += &certificates(&status.certificates);
     }
     for setting in &status.needs_restart {
-        page += &format!("\n{}\n", bad(&format!("needs a restart: {}", plain(setting))));
+        page += &format!("\n{}\n", bad(format_args!("needs a restart: {}", plain(setting))));
     }
     for app in &status.apps {
         if let Some(rejection) = &app.rejected {
@@ -165,6 +165,7 @@ mod tests {
             app: AppName::parse(name).unwrap(),
             path: format!("/srv/rip/{name}").into(),
             described: "Node by `node server.js`".into(),
+            recycle: String::new(),
             hosts: vec![HostName::parse(&format!("{name}.example")).unwrap()],
             generation: GenerationId(3),
             workers,

@@ -294,8 +294,11 @@ impl Setup {
         let (program, script) = if self.h2c { ("node", "h2c.mjs") } else { (python(), "worker.py") };
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/support").join(script);
         let command = format!("[{}, {}]", quoted(program), quoted(script.to_str().unwrap()));
+        // Deploys that are about something else are done when they serve.
+        let said = self.rules.contains("timeouts.probation");
+        let probation = if said { "" } else { "timeouts.probation = \"0s\"\n" };
         let own = format!(
-            "command = {command}\nlisten = \"{}\"\nready_path = \"/ready\"\nreload = \"none\"\nenv = {{ {env} }}\n{}",
+            "command = {command}\nlisten = \"{}\"\nready_path = \"/ready\"\nreload = \"none\"\nenv = {{ {env} }}\n{probation}{}",
             self.listen, self.rules
         );
         std::fs::write(app.join("rip.toml"), own).unwrap();

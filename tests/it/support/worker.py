@@ -497,10 +497,12 @@ def cut(conn, request):
 
 
 def stray(conn, request):
-    """An answer that says the id of its request, in `X-Id` and in its body if it has one (`code`, `framing`); then, if
-    `as` says so, bytes that belong to no answer: an `answer` of its own that says another id, or `noise`. They come
-    after `ms`, or once the next request lies there (`ms=next`); `in` one piece or in `bytes`; then at.NAME."""
+    """After `work` ms an answer that says the id of its request, in `X-Id` and in its body if it has one (`code`,
+    `framing`); then, if `as` says so, bytes that belong to no answer: an `answer` of its own that says another id, or
+    `noise`. They come after `ms`, or once the next request lies there (`ms=next`); `in` one piece or in `bytes`; then
+    at.NAME."""
     request.body()
+    time.sleep(request.number("work", 0) / 1000)
     id, code, kind = request.query["id"], request.number("code", 200), request.query.get("as")
     body = b"" if code in (204, 304) else b"id " + id.encode()
     counted = request.method != "HEAD" and code not in (204, 205, 304)
@@ -578,7 +580,9 @@ def busy(conn, request):
 
 
 def upgrade(conn, request):
-    """Changes to a protocol in which everything comes back, and `bye` ends it."""
+    """Changes to a protocol in which everything comes back, and `bye` ends it; with NAME: once it may go on from there."""
+    if "name" in request.query:
+        wait(request.query["name"])
     conn.leave()
     name = dict(request.headers).get("upgrade", "echo")
     conn.send(f"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: {name}\r\n\r\n".encode())
