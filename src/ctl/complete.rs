@@ -6,13 +6,13 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::api::Registry;
 use crate::name::InstanceName;
 
+use super::asleep;
 use super::client::{Call, Client, understood};
 use super::find::{Places, name_of};
 use super::screen::Screen;
@@ -158,30 +158,16 @@ fn registries(line: &Line, places: &Places) -> Vec<Registry> {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
         return vec![];
     };
-    let answers = sockets.into_iter().take(MOST).filter(|socket| !sleeps(socket)).filter_map(|socket| {
+    let sockets: Vec<PathBuf> = sockets.into_iter().take(MOST).collect();
+    // A connection would start it.
+    let asleep = asleep::behind(&sockets);
+    let awake = sockets.into_iter().filter(|socket| !asleep.contains_key(socket));
+    let answers = awake.filter_map(|socket| {
         let client = Client::new(socket, PATIENCE);
         let answer = runtime.block_on(client.call(Call::get("/registry"))).ok()?;
         understood(&answer).ok()
     });
     answers.collect()
-}
-
-/// Whether systemd listens for a server that does not run: it would be started by the connection.
-fn sleeps(socket: &Path) -> bool {
-    if !Path::new("/run/systemd/system").exists() {
-        return false;
-    }
-    let Some(name) = name_of(socket) else { return false };
-    let units = [format!("rip-server-control@{name}.socket"), format!("rip-server@{name}.service")];
-    let mut systemctl = Command::new("systemctl");
-    if !socket.starts_with("/run/rip-server") {
-        systemctl.arg("--user");
-    }
-    let shown = systemctl.args(["show", "--property=ActiveState", "--value"]).args(units).output();
-    let Ok(shown) = shown else { return false };
-    let text = String::from_utf8_lossy(&shown.stdout);
-    let states: Vec<&str> = text.split_whitespace().collect();
-    matches!(states[..], ["active", "inactive" | "failed"])
 }
 
 const COUNTS: [&str; 4] = ["half", "auto", "2x", "3x"];

@@ -28,8 +28,7 @@ async fn who_may_not_read_the_journal_is_told_of_the_group() {
 
 #[tokio::test]
 async fn lines_that_may_be_read_are_shown_and_other_failures_keep_their_words() {
-    let line =
-        r#"{"__REALTIME_TIMESTAMP":"1700000000123456","MESSAGE":"hello","RIP_APP":"api","RIP_WORKER":"7"}"#;
+    let line = r#"{"__REALTIME_TIMESTAMP":"1700000000123456","MESSAGE":"hello","_SYSTEMD_UNIT":"rip-worker-api-api-7.service"}"#;
     let ran = logs(&["logs"], &format!("echo 'Hint: old' >&2; echo '{line}'"), false).await.expect(0);
     assert!(ran.out.ends_with(" api/7 hello\n"), "{ran:?}");
     let ran = logs(&["logs"], "echo 'Failed to parse' >&2; exit 1", false).await.expect(1);
