@@ -92,6 +92,3 @@ impl AppTask {
         }
     }
 }
-
-/// Lines of a worker that failed: an error with where it comes from.
-const MOST_QUOTED: usize = 20;
