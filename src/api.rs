@@ -4,6 +4,7 @@
 //! line (`application/x-ndjson`). New fields may come; a field never changes its meaning. Never here: how an answer
 //! is found or shown.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -119,6 +120,41 @@ pub struct Status {
     /// How systemd runs it, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<Service>,
+    /// What runs its workers. A server older than this program does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<BackendStatus>,
+    /// Settings that a deploy has read anew and that count from the next start of the server on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs_restart: Vec<String>,
+}
+
+/// What runs a server's workers, and why that and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendStatus {
+    /// Units of systemd's, or child processes of the server.
+    pub name: BackendName,
+    /// Why, in words: "this server is rip-server@blog.service".
+    pub why: String,
+}
+
+/// As the setting `backend` says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackendName {
+    /// Child processes.
+    Child,
+    /// Units.
+    Systemd,
+}
+
+impl std::fmt::Display for BackendStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let what = match self.name {
+            BackendName::Child => "child processes",
+            BackendName::Systemd => "units of systemd",
+        };
+        write!(f, "{what}: {}", self.why)
+    }
 }
 
 /// A server that is a service of systemd's.
@@ -153,6 +189,9 @@ pub struct AppStatus {
     pub path: PathBuf,
     /// What it is and how it is run.
     pub described: String,
+    /// When each of its workers is replaced for what it has served: "after 10000 requests or 1 h", "never".
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub recycle: String,
     /// Its hosts.
     pub hosts: Vec<HostName>,
     /// The generation that serves; 0 before the first.
@@ -167,6 +206,12 @@ pub struct AppStatus {
     pub tunnels: usize,
     /// Requests answered by the workers that are alive.
     pub served: u64,
+    /// Requests that a worker takes at the same time.
+    #[serde(default)]
+    pub concurrency: u32,
+    /// Requests that the server answered in the app's place since its start, by `X-Rip-Reason`.
+    #[serde(default)]
+    pub refused: BTreeMap<String, u64>,
     /// What it is doing and why, in a sentence: "serving", "waiting 2 s before starting a worker: it crashed 3 times".
     pub doing: String,
     /// The last deploy that was rejected, and why, until one succeeds.
@@ -287,7 +332,7 @@ pub struct Deploy {
     pub app: Option<AppName>,
 }
 
-/// Progress of a deploy; the last line is one of `done`, `rejected`, `superseded` for each app.
+/// Progress of a deploy; the last line is one of `done` and `rejected` for each app.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 pub enum DeployEvent {
@@ -311,23 +356,34 @@ pub enum DeployEvent {
         /// Of how many.
         workers: usize,
     },
-    /// The new generation serves.
+    /// The new generation serves, and is taken back when its workers crash within its probation.
+    Serving {
+        /// The app.
+        app: AppName,
+        /// The new generation.
+        generation: GenerationId,
+        /// Milliseconds from the start until it served.
+        ms: u64,
+        /// Milliseconds that its probation lasts.
+        probation: u64,
+    },
+    /// The new generation serves for good.
     Done {
         /// The app.
         app: AppName,
         /// The new generation.
         generation: GenerationId,
-        /// Milliseconds since the start.
+        /// Milliseconds from the start until it served.
         ms: u64,
     },
-    /// The old generation goes on serving.
+    /// The old generation goes on serving, or serves again.
     Rejected {
         /// The app.
         app: AppName,
         /// Why.
         rejection: Rejection,
     },
-    /// A later deploy took over.
+    /// A later deploy took over; its events follow.
     Superseded {
         /// The app.
         app: AppName,

@@ -6,14 +6,15 @@ mod alive;
 mod banner;
 mod doors;
 mod ending;
+mod eyes;
 mod limits;
+mod missing;
 mod resolve;
+mod settings;
 mod workers;
 
-use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use rustix::process::DumpableBehavior;
@@ -23,28 +24,31 @@ use tokio::time::Instant;
 use tokio::try_join;
 
 use crate::acceptor::{self, Acceptor};
-use crate::api::AppStatus;
+use crate::api::{AppStatus, BackendStatus};
 use crate::apps::runtimes;
+use crate::birth;
 use crate::certs::{CertResolver, Keeper, KeeperParts, server_config};
 use crate::clock::WallClock;
 use crate::config::merge::Config;
 use crate::control::{self, Control, ControlParts, Facts};
 use crate::directory::Directory;
 use crate::durable;
-use crate::logging::{self, LogStyle, Target};
+use crate::logging::{self, FlushAtEnd, LogStyle, Target};
 use crate::manager::{self, Manager, Resolve};
 use crate::metrics::Metrics;
 use crate::name::AppName;
+use crate::orphans;
 use crate::pulse::Pulses;
 use crate::registry::Registry;
 use crate::sd::{self, Inherited};
-use crate::spec::ServerSpec;
+use crate::spec::{AppSpec, ServerSpec};
 use crate::stop::{Signals, Stop};
 
 use doors::{Doors, open_control};
 use ending::asked_to_stop;
 use resolve::Resolver;
-use workers::{Scripts, Workers};
+use settings::Settings;
+use workers::{Scripts, Way, Workers};
 
 /// Serves until it is asked to stop.
 ///
@@ -52,12 +56,14 @@ use workers::{Scripts, Workers};
 /// Whatever keeps it from starting: a port, a folder, an app that cannot be recognized. An app that starts and fails
 /// is no error: the server stays and says so.
 pub fn run(config: Config) -> anyhow::Result<()> {
+    birth::unblock_signals();
     // Before there is a second thread: the variables that name sockets are read once.
     let inherited = Inherited::take()?;
     // Servers of other instances run as the same user: none is to read this one's keys out of its memory.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     let style = config.json.then_some(LogStyle::Json);
     let target = logging::start(style, Some(&config.server.instance), &config.levels)?;
+    let _last_records = FlushAtEnd;
     // Whoever looks at a terminal is told once it serves, or in one sentence why it does not.
     if target == Target::Journal {
         tracing::info!("rip-server {} starts", env!("CARGO_PKG_VERSION"));
@@ -67,16 +73,39 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     }
     limits::raise_open_files(config.server.limits.max_connections);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(serve(Arc::new(config), inherited, target))
+    let served = runtime.block_on(serve(Arc::new(config), inherited, target));
+    sd::notify::flush();
+    served
 }
 
-/// What each app is and how it would be run, a sentence each, with the variables that its kind gets by default.
+/// What each app is and how it would be run.
 ///
 /// # Errors
 /// When one of them cannot be recognized.
-pub fn describe(config: &Config) -> anyhow::Result<Vec<String>> {
-    let resolver = Resolver::new(Arc::new(config.clone()));
-    config.apps.iter().map(|app| Ok(resolver.describe(&app.path)?)).collect()
+pub fn describe(config: &Config) -> anyhow::Result<Vec<AppSpec>> {
+    let scripts = Scripts::of_the_server(&config.server);
+    let settings = Settings::of_start(Arc::new(config.clone()))?;
+    let resolver = Resolver::new(Arc::new(settings), &scripts, false);
+    let specs = config.apps.iter().map(|app| Ok(resolver.resolve(&app.path)?));
+    specs.collect()
+}
+
+/// Why there is nothing at the path of one of the apps, with what to write; `None` when there is, or nothing can be said.
+/// A service is shown no homes.
+pub fn missing(config: &Config, is_service: bool) -> Option<String> {
+    let instance = &config.server.instance;
+    config.apps.iter().find_map(|app| missing::explained(&app.path, instance, is_service))
+}
+
+/// What the service of an instance could not read although root can, a sentence each; `etc` is where instances' config
+/// files are.
+pub fn unreadable(config: &Config, etc: &Path) -> Vec<String> {
+    eyes::unreadable(config, etc)
+}
+
+/// What the workers of a server with these settings would be, in a sentence.
+pub fn describe_backend(config: &Config) -> String {
+    workers::expected(&config.server)
 }
 
 /// The folders of an instance.
@@ -88,12 +117,27 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     let started = Instant::now();
     let spec = &config.server;
     let mut signals = Signals::listen()?;
+    let orphans_stop = Stop::new();
+    if orphans::come_here() {
+        orphans_stop.spawn("orphans", reap_orphans(orphans_stop.clone()));
+    }
+    let way = Way::find(spec).await?;
+    let backend = way.status();
+    let scripts = way.scripts(spec);
+    let settings = Arc::new(Settings::of_start(Arc::clone(&config))?);
     // Before anything is made on the disk: what is no app leaves nothing behind.
-    let resolver = Resolver::new(Arc::clone(&config));
+    let resolver = Resolver::new(Arc::clone(&settings), &scripts, way.is_of_the_system());
     let paths: Vec<PathBuf> = config.apps.iter().map(|app| app.path.clone()).collect();
-    let drain = check_apps(&resolver, &paths)?;
+    let specs = read_apps(&resolver, &paths)?;
+    // What requests in hand have when the server stops: as much as the most patient app gives them.
+    let drain = specs.iter().map(|spec| spec.rules.timeouts.drain).max().unwrap_or_default();
     let control_sockets = open_control(spec, inherited.control)?;
-    let places = make_places(spec)?;
+    let places = make_places(spec, &scripts)?;
+    if !inherited.https.is_empty() || !inherited.http.is_empty() {
+        for warning in settings::left_to_sockets(&config) {
+            tracing::warn!("{warning}");
+        }
+    }
     let doors = Doors::open(spec, inherited.https, inherited.http)?;
 
     let (metrics, directory) = (Metrics::new(), Directory::new());
@@ -107,9 +151,15 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     // Before any worker is started: files that cannot be used are told before anything runs.
     let (keeper, workers) = try_join!(
         keep_certificates(spec, certificates, &directory, &metrics, &keeper_stop),
-        Workers::open(spec, &paths, &backend_stop, events_in),
+        Workers::open(way, spec, &paths, settings.sandbox(), &backend_stop, events_in),
     )?;
     let registry = Registry::open(&spec.state_dir.join("registry.json"))?;
+    let (urls, redirects) = doors.urls();
+    // The journal has each of these in records; and whoever started us may not be looking.
+    let people = !config.json && target != Target::Journal;
+    if people {
+        logging::say(&banner::text(spec, &urls, &redirects, &specs, cores(), &backend));
+    }
     let parts = manager::Parts {
         directory: directory.clone(),
         backend: workers.backend(),
@@ -122,7 +172,6 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
         stop: manager_stop.clone(),
     };
     let manager = Manager::start(parts, paths);
-    let (urls, redirects) = doors.urls();
     let (shutdown, pulses) = (Stop::new(), Pulses::new());
     Control::start(ControlParts {
         listeners: control_sockets,
@@ -136,6 +185,8 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
             certificates: Box::new(move || keeper.as_ref().map(Keeper::status).unwrap_or_default()),
             drain,
             service: workers.service(),
+            backend: backend.clone(),
+            settings: Arc::clone(&settings) as Arc<dyn control::Settings>,
         }),
         metrics: metrics.clone(),
         stop: control_stop.clone(),
@@ -166,24 +217,25 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     })?;
 
     let tried = tokio::select! {
-        unserved = manager.settled() => Ok(unserved),
-        asked = asked_to_stop(&mut signals, &manager, &shutdown) => Err(asked),
+        unserved = manager.settle(|app, rejected| if people {
+            logging::say(&banner::settled(app, rejected, &specs, cores(), started.elapsed()));
+        }) => Ok(unserved),
+        asked = asked_to_stop(&mut signals, &*settings, &manager, &shutdown) => Err(asked),
         never = alive::ask_for_time() => match never {},
     };
     let asked = match tried {
         Ok(unserved) => {
-            for app in &unserved {
+            // On a terminal the line of each has said it.
+            for app in unserved.iter().filter(|app| target != Target::Terminal || app.app.is_none()) {
                 tracing::error!(app = app.app.as_ref().map(AppName::as_str), path = %app.path.display(), "not serving: {}", app.reason);
             }
             let apps = manager.apps().await;
-            // The journal has each of these already; and whoever started us may not be looking.
-            if !config.json && target != Target::Journal {
-                let text = banner::text(spec, &urls, &redirects, &apps);
-                let _ = io::stderr().lock().write_all(text.as_bytes());
+            if people {
+                logging::say(&banner::added(&apps, &specs));
             }
-            say_ready(&urls, &apps);
+            say_ready(&urls, &apps, &backend);
             alive::tell(&urls, &manager, &pulses, &control_stop);
-            asked_to_stop(&mut signals, &manager, &shutdown).await
+            asked_to_stop(&mut signals, &*settings, &manager, &shutdown).await
         }
         Err(asked) => asked,
     };
@@ -197,32 +249,37 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
         (&keeper_stop, "certificates"),
         (&backend_stop, "workers"),
         (&control_stop, "control"),
+        (&orphans_stop, "orphans"),
     ])
     .await;
     tracing::info!("stopped");
     Ok(())
 }
 
-fn make_places(spec: &ServerSpec) -> anyhow::Result<Places> {
+async fn reap_orphans(stop: Stop) {
+    tokio::select! {
+        () = stop.requested() => {}
+        failed = orphans::reap() => if let Err(error) = failed {
+            tracing::warn!(%error, "processes whose parents have ended are not reaped");
+        },
+    }
+}
+
+fn make_places(spec: &ServerSpec, scripts: &Scripts) -> anyhow::Result<Places> {
     let places = Places { spool: spec.state_dir.join("spool") };
     for folder in [&spec.state_dir, &spec.runtime_dir, &places.spool] {
         durable::private_dir(folder, 0o700).with_context(|| format!("cannot use {}", folder.display()))?;
     }
-    if let Scripts::OfTheServer(scripts) = workers::scripts(spec) {
-        runtimes::install(&scripts).with_context(|| format!("cannot write to {}", scripts.display()))?;
+    if let Scripts::OfTheServer(scripts) = scripts {
+        runtimes::install(scripts).with_context(|| format!("cannot write to {}", scripts.display()))?;
     }
     Ok(places)
 }
 
-/// An app that cannot be recognized is told at once, while somebody is looking. Returns what requests in hand have
-/// when the server stops: as much as the most patient app gives them.
-fn check_apps(resolver: &Resolver, paths: &[PathBuf]) -> anyhow::Result<Duration> {
-    let mut drain = Duration::ZERO;
-    for path in paths {
-        let spec = resolver.resolve(path)?;
-        drain = drain.max(spec.rules.timeouts.drain);
-    }
-    Ok(drain)
+/// An app that cannot be recognized is told at once, while somebody is looking.
+fn read_apps(resolver: &Resolver, paths: &[PathBuf]) -> anyhow::Result<Vec<AppSpec>> {
+    let specs = paths.iter().map(|path| Ok(resolver.resolve(path)?));
+    specs.collect()
 }
 
 async fn keep_certificates(
@@ -246,9 +303,13 @@ async fn keep_certificates(
 }
 
 /// The server is ready also when an app is not: it answers for it, and says so.
-fn say_ready(urls: &[String], apps: &[AppStatus]) {
+fn say_ready(urls: &[String], apps: &[AppStatus], backend: &BackendStatus) {
     let text = alive::line(&urls.join(" "), apps, 0.0);
-    tracing::info!("ready: {text}");
+    if apps.iter().all(|app| app.workers.ready > 0) {
+        tracing::info!("ready: {text}; workers are {backend}");
+    } else {
+        tracing::warn!("started, but not every app has a worker: {text}; workers are {backend}");
+    }
     sd::notify::ready(&text);
 }
 

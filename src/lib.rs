@@ -20,7 +20,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 ground | [`name`] [`backoff`] [`clock`] [`digest`] [`durable`] [`stop`] [`metrics`] [`logging`] [`sd`] [`pulse`] [`timer`] [`alarm`] [`pattern`] |
+//! | 0 ground | [`birth`] [`bounded`] [`name`] [`backoff`] [`clock`] [`digest`] [`durable`] [`stop`] [`metrics`] [`logging`] [`orphans`] [`sd`] [`pulse`] [`timer`] [`alarm`] [`pattern`] |
 //! | 1 words | [`spec`] |
 //! | 2 edges | [`config`] [`api`] |
 //! | 3 shared | [`pool`] [`directory`] |
@@ -35,12 +35,15 @@
 
 pub mod alarm;
 pub mod backoff;
+pub mod birth;
+pub mod bounded;
 pub mod clock;
 pub mod digest;
 pub mod durable;
 pub mod logging;
 pub mod metrics;
 pub mod name;
+pub mod orphans;
 pub mod pattern;
 pub mod pulse;
 pub mod sd;

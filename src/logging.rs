@@ -1,21 +1,29 @@
 //! Owns where log records go and how they look: the journal, a terminal, or plain lines, chosen once at the start.
 //!
-//! Never here: access records, which have a writer of their own because journald may block whoever writes to it.
+//! Never here: access records, which have a thread of their own; a wait for whoever takes the records (`outlet`).
+
+mod app_line;
+mod journal;
+mod outlet;
 
 use std::io::{self, IsTerminal};
+use std::panic::PanicHookInfo;
 
 use jiff::Zoned;
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::SetGlobalDefaultError;
-use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::format::{Format, Full, Writer};
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt;
 
 use crate::name::InstanceName;
+
+use app_line::AppLines;
+pub use app_line::{Colours, safe};
+pub use outlet::{FlushAtEnd, flush, last_words, records_dropped, say, this_thread_may_wait};
 
 /// How records look on stderr.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +64,9 @@ pub enum LoggingError {
         /// What the parser said.
         source: tracing_subscriber::filter::ParseError,
     },
+    /// There can be no thread that writes.
+    #[error("cannot start the thread that writes the log: {0}")]
+    Thread(#[from] io::Error),
     /// Somebody started logging before.
     #[error("logging was started twice")]
     Twice(#[from] SetGlobalDefaultError),
@@ -76,29 +87,30 @@ pub fn start(
     levels: &str,
 ) -> Result<Target, LoggingError> {
     let filter = filter(levels)?;
+    std::panic::set_hook(Box::new(report_panic));
     if style.is_none()
         && libsystemd::logging::connected_to_journal()
-        && let Ok(journal) = tracing_journald::layer()
+        && let Ok(socket) = journal::Socket::connect()
     {
-        let journal = for_the_journal(journal, instance);
-        tracing::subscriber::set_global_default(tracing_subscriber::registry().with(filter).with(journal))?;
+        outlet::open(Some(socket))?;
+        let records = journal::Records::new(instance);
+        tracing::subscriber::set_global_default(tracing_subscriber::registry().with(filter).with(records))?;
         return Ok(Target::Journal);
     }
 
+    outlet::open(None)?;
     let terminal = io::stderr().is_terminal();
     if style == Some(LogStyle::Json) {
-        tracing::subscriber::set_global_default(json(filter, io::stderr))?;
+        tracing::subscriber::set_global_default(json(filter, outlet::stderr))?;
         return Ok(Target::Plain);
     }
     let colours = if terminal && !no_color() { Colours::On } else { Colours::Off };
-    tracing::subscriber::set_global_default(human(filter, colours, io::stderr))?;
-    Ok(if terminal { Target::Terminal } else { Target::Plain })
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Colours {
-    On,
-    Off,
+    if terminal {
+        tracing::subscriber::set_global_default(on_a_terminal(filter, colours, outlet::stderr))?;
+        return Ok(Target::Terminal);
+    }
+    tracing::subscriber::set_global_default(human(filter, colours, outlet::stderr))?;
+    Ok(Target::Plain)
 }
 
 /// <https://no-color.org>: present and not empty, whatever its value.
@@ -127,34 +139,52 @@ fn filter(read: &str) -> Result<EnvFilter, LoggingError> {
     EnvFilter::builder().parse(read).map_err(|source| LoggingError::Syntax { read: read.into(), source })
 }
 
-fn for_the_journal(
-    journal: tracing_journald::Layer,
-    instance: Option<&InstanceName>,
-) -> tracing_journald::Layer {
-    journal
-        .with_priority_mappings(PriorityMappings {
-            info: Priority::Informational,
-            debug: Priority::Debug,
-            ..PriorityMappings::new()
-        })
-        .with_field_prefix(Some("RIP".into()))
-        .with_custom_fields(instance.map(|name| ("RIP_INSTANCE", name.as_str())))
+/// As the standard library says it, but without a wait for whoever takes standard error.
+fn report_panic(panic: &PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    let name = thread.name().unwrap_or("unnamed");
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    let payload = panic.payload();
+    let text = payload.downcast_ref::<&'static str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text");
+    let trace = std::backtrace::Backtrace::capture();
+    let trace = match trace.status() {
+        std::backtrace::BacktraceStatus::Captured => format!("{trace}\n"),
+        _ => String::new(),
+    };
+    say(&format!("thread '{name}' panicked at {place}:\n{text}\n{trace}"));
 }
 
 fn human<W>(filter: EnvFilter, colours: Colours, writer: W) -> impl Subscriber + Send + Sync
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    // The module is noise to an operator and the first question of whoever asked for more than info.
-    let modules = filter.max_level_hint().is_none_or(|level| level > LevelFilter::INFO);
     let lines = tracing_subscriber::fmt::layer()
-        .with_timer(LocalTime(HUMAN_TIME))
-        .with_target(modules)
+        .event_format(for_people(&filter))
         .with_ansi(colours == Colours::On)
         // A closed stderr would make the complaint about it panic.
         .log_internal_errors(false)
         .with_writer(writer);
     tracing_subscriber::registry().with(filter).with(lines)
+}
+
+/// As [`human`], with what apps write as their own lines.
+fn on_a_terminal<W>(filter: EnvFilter, colours: Colours, writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let lines = tracing_subscriber::fmt::layer()
+        .event_format(AppLines::beside(for_people(&filter), colours))
+        .with_ansi(colours == Colours::On)
+        .log_internal_errors(false)
+        .with_writer(writer);
+    tracing_subscriber::registry().with(filter).with(lines)
+}
+
+fn for_people(filter: &EnvFilter) -> Format<Full, LocalTime> {
+    // The module is noise to an operator and the first question of whoever asked for more than info.
+    let modules = filter.max_level_hint().is_none_or(|level| level > LevelFilter::INFO);
+    tracing_subscriber::fmt::format().with_timer(LocalTime(HUMAN_TIME)).with_target(modules)
 }
 
 fn json<W>(filter: EnvFilter, writer: W) -> impl Subscriber + Send + Sync

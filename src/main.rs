@@ -13,7 +13,7 @@ use rip_server::config::error::ConfigError;
 use rip_server::config::machine::Machine;
 use rip_server::config::merge::{self, Config, Invocation};
 use rip_server::config::report::{report_json, report_text};
-use rip_server::{boot, ctl};
+use rip_server::{boot, ctl, logging};
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -27,14 +27,18 @@ fn main() -> ExitCode {
         Ok(Invocation::Inner(Inner::Exec, words)) => shim::run_shim(words),
         Ok(Invocation::Inner(Inner::Guard, words)) => guard::run_guard(words),
         Ok(Invocation::Inner(Inner::Static, words)) => static_worker::run_words(words),
-        Ok(Invocation::Config(config)) => obey(*config),
+        Ok(Invocation::Client { words, note }) => {
+            note.iter().for_each(|note| complain(note));
+            ExitCode::from(ctl::run_words(words))
+        }
+        Ok(Invocation::Config(config)) => obey(*config, &machine),
     }
 }
 
-fn obey(config: Config) -> ExitCode {
+fn obey(config: Config, machine: &Machine) -> ExitCode {
     match &config.command {
-        Command::Run => run(config),
-        Command::Check => check(&config),
+        Command::Run => run(config, machine),
+        Command::Check => check(&config, machine),
         Command::Stop => steer(&config, &["stop"]),
         Command::List => steer(&config, &["list"]),
         Command::Add(host) => steer(&config, &["add", host.as_str()]),
@@ -43,7 +47,11 @@ fn obey(config: Config) -> ExitCode {
 }
 
 /// What is wrong with an app's own file is bad config, like what is wrong with the server's.
-fn run(config: Config) -> ExitCode {
+fn run(config: Config, machine: &Machine) -> ExitCode {
+    if let Some(why) = boot::missing(&config, machine.is_service_of_the_system()) {
+        complain(&why);
+        return ExitCode::from(2);
+    }
     if let Some(error) = config.apps.iter().find_map(|app| app_settings(app).err()) {
         return refused(&error);
     }
@@ -59,30 +67,40 @@ fn run(config: Config) -> ExitCode {
     }
 }
 
-fn check(config: &Config) -> ExitCode {
-    let apps: Result<Vec<_>, _> = config.apps.iter().map(app_settings).collect();
-    match apps {
-        Err(error) => refused(&error),
-        Ok(apps) if config.json => print(&format!("{:#}\n", report_json(config, &apps))),
-        Ok(apps) => {
-            print(&report_text(config, &apps));
-            recognize(config)
-        }
+/// Settings may be right and the directory still no app: then they are shown all the same.
+fn check(config: &Config, machine: &Machine) -> ExitCode {
+    if let Some(why) = boot::missing(config, false) {
+        complain(&why);
+        return ExitCode::from(2);
     }
-}
-
-/// Settings may be right and the directory still no app.
-fn recognize(config: &Config) -> ExitCode {
-    match boot::describe(config) {
-        Ok(described) => print(&described.iter().map(|line| format!("\n{line}\n")).collect::<String>()),
-        Err(error) => failed(&in_full(&error)),
+    let mut apps: Vec<_> = match config.apps.iter().map(app_settings).collect() {
+        Err(error) => return refused(&error),
+        Ok(apps) => apps,
+    };
+    let described = boot::describe(config);
+    let runs = described.as_deref().unwrap_or_default();
+    for (app, run) in apps.iter_mut().zip(runs).filter(|(app, run)| app.recycle != run.recycle) {
+        app.report_recycle(run.recycle);
     }
+    let backend = boot::describe_backend(config);
+    let unreadable = boot::unreadable(config, &machine.etc);
+    let seen = if config.json {
+        let mut report = report_json(config, &apps, runs);
+        report["workers"] = backend.into();
+        print(&format!("{report:#}\n"))
+    } else {
+        let printed = print(&format!("{}\n{backend}\n", report_text(config, &apps, runs)));
+        described.as_ref().map_or_else(|error| failed(&in_full(error)), |_| printed)
+    };
+    unreadable.iter().for_each(|why| complain(why));
+    // As for a file that the one who asks cannot read.
+    if unreadable.is_empty() { seen } else { ExitCode::from(2) }
 }
 
 /// What `rip-serverctl` does, for this server's control socket.
 fn steer(config: &Config, verb: &[&str]) -> ExitCode {
-    let mut words: Vec<String> = verb.iter().map(|word| (*word).to_owned()).collect();
-    words.push(format!("--socket={}", config.server.control_socket.display()));
+    let mut words: Vec<OsString> = verb.iter().map(Into::into).collect();
+    words.push(format!("--socket={}", config.server.control_socket.display()).into());
     if config.json {
         words.push("--json".into());
     }
@@ -116,6 +134,8 @@ fn failed(text: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// Standard error may be a terminal that was stopped, and the process ends all the same.
 fn complain(text: &str) {
-    anstream::eprintln!("rip-server: {text}");
+    let text = text.to_owned();
+    logging::last_words(move || anstream::eprintln!("rip-server: {text}"));
 }

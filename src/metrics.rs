@@ -152,6 +152,24 @@ impl AppMetrics {
         self.0.refused.add(reason);
     }
 
+    /// How often a request was answered without a worker, by reason; second tries are not among them. Takes a shared lock.
+    pub fn refusals(&self) -> BTreeMap<String, u64> {
+        let mut refusals = BTreeMap::new();
+        // Collecting cannot fail.
+        let _ = self.0.refused.each(|reason, count| {
+            if reason != RETRIED {
+                refusals.insert(reason.to_owned(), count);
+            }
+            Ok(())
+        });
+        refusals
+    }
+
+    /// Counts a request that was handed to a second worker. Takes a shared lock.
+    pub fn retried(&self) {
+        self.0.refused.add(RETRIED);
+    }
+
     /// Counts a worker process that was started.
     pub fn worker_started(&self) {
         self.0.worker_starts.fetch_add(1, Ordering::Relaxed);
@@ -326,6 +344,9 @@ fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
 fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
     lock.write().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// A second try, beside the reasons of refusals.
+const RETRIED: &str = "retried";
 
 /// Upper bounds, inclusive: from a cached answer to the default request limit.
 const BUCKET_NANOS: [u64; 12] = [

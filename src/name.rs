@@ -214,6 +214,14 @@ plain_name!(
     is_plain_or_escaped
 );
 
+impl InstanceName {
+    /// Whether both names are one with its dashes written differently: `my-app` and `my\x2dapp`.
+    pub fn is_spelled_as(&self, other: &Self) -> bool {
+        let dashes = |name: &Self| name.as_str().replace("\\x2d", "-");
+        dashes(self) == dashes(other)
+    }
+}
+
 fn is_plain(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text.starts_with(|c: char| c.is_ascii_alphanumeric())

@@ -64,11 +64,14 @@ pub const SYSTEMD_ENV: &[&str] = &[
 ];
 
 /// What this process tells systemd. Every function is without effect when `NOTIFY_SOCKET` is not set, and notes a
-/// failure at debug: there is nobody left to tell.
+/// failure at debug: there is nobody left to tell. None waits: a thread does, in the order of the calls.
 pub mod notify {
+    use std::sync::OnceLock;
     use std::time::Duration;
 
     use sd_notify::NotifyState;
+
+    use crate::bounded::{self, Parcel, Sink, Way};
 
     /// The start, or a reload, is complete; `status` as in [`status`].
     pub fn ready(status: &str) {
@@ -115,9 +118,52 @@ pub mod notify {
         sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero()).map(|limit| limit / 2)
     }
 
+    /// Waits until systemd has heard everything, at most a second. For the end of the process: blocks its thread.
+    pub fn flush() {
+        if let Some(Some(way)) = THREAD.get() {
+            way.flush(Duration::from_secs(1));
+        }
+    }
+
     fn send(state: &[NotifyState<'_>]) {
-        if let Err(error) = sd_notify::notify(state) {
-            tracing::debug!(%error, "systemd was not notified");
+        let way = THREAD.get_or_init(|| {
+            std::env::var_os("NOTIFY_SOCKET")?;
+            bounded::start("notify", Socket).map(|(way, _)| way).ok()
+        });
+        let Some(way) = way else { return };
+        let lines: Vec<String> = state.iter().map(ToString::to_string).collect();
+        if way.hand_over(&mut Words(lines.join("\n"))).is_err() {
+            tracing::debug!("systemd was not notified: it takes nothing");
+        }
+    }
+
+    static THREAD: OnceLock<Option<Way<Words>>> = OnceLock::new();
+
+    /// One message: assignments, one a line.
+    #[derive(Default)]
+    struct Words(String);
+
+    impl Parcel for Words {
+        fn records(&self) -> usize {
+            1
+        }
+
+        fn bytes(&self) -> usize {
+            self.0.len()
+        }
+
+        fn reset(&mut self) -> bool {
+            false
+        }
+    }
+
+    struct Socket;
+
+    impl Sink<Words> for Socket {
+        fn write(&mut self, words: &Words) {
+            if let Err(error) = sd_notify::notify(&[NotifyState::Custom(&words.0)]) {
+                tracing::debug!(%error, "systemd was not notified");
+            }
         }
     }
 

@@ -62,6 +62,39 @@ pub struct Recycle {
     pub reloads: Option<u64>,
 }
 
+impl Recycle {
+    /// No worker is ever replaced for what it has served.
+    pub const OFF: Self = Self { requests: None, age: None, reloads: None };
+}
+
+/// As a sentence goes on after "each worker is replaced": `after 10000 requests or 1h`, `never`.
+impl fmt::Display for Recycle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let requests = self.requests.map(|requests| format!("{requests} requests"));
+        let age = self.age.map(|age| span(age.as_secs()));
+        let reasons: Vec<_> = requests.into_iter().chain(age).collect();
+        if reasons.is_empty() { f.write_str("never") } else { write!(f, "after {}", reasons.join(" or ")) }
+    }
+}
+
+/// In the largest unit that leaves no rest.
+fn span(seconds: u64) -> String {
+    let units = [(86_400, "d"), (3_600, "h"), (60, "min")];
+    let unit = units.into_iter().find(|(length, _)| seconds > 0 && seconds.is_multiple_of(*length));
+    unit.map_or_else(|| format!("{seconds} s"), |(length, unit)| format!("{} {unit}", seconds / length))
+}
+
+/// What shows that a worker is ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadyBy {
+    /// `READY=1` or an answer, whichever comes first: of programs that are known to say it once the app is loaded.
+    Either,
+    /// An answer; `READY=1` may have been said by something in front of the app.
+    Answer,
+    /// `READY=1`; the worker is never asked.
+    Notify,
+}
+
 /// Memory limits of one worker, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Memory {
@@ -157,6 +190,8 @@ pub struct Timeouts {
     pub drain: Duration,
     /// From SIGTERM to SIGKILL.
     pub kill: Duration,
+    /// From when a new generation serves until the one before it is let go; zero: at once.
+    pub probation: Duration,
 }
 
 /// What the data path has to know of an app.
@@ -193,6 +228,7 @@ impl Rules {
             start: second,
             drain: second,
             kill: second,
+            probation: Duration::ZERO,
         };
         Self {
             timeouts,
@@ -226,7 +262,9 @@ pub struct AppSpec {
     pub workers: WorkerCount,
     /// When workers are replaced.
     pub recycle: Recycle,
-    /// Asked for by `GET` until the first answer below 500, unless the worker says `READY=1` before.
+    /// What shows that a worker is ready.
+    pub ready_by: ReadyBy,
+    /// Asked for by `GET` until the first answer below 500.
     pub ready_path: String,
     /// What a change of files does.
     pub reload: Reload,

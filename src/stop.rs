@@ -131,6 +131,35 @@ pub enum Signal {
     Interrupt,
     /// SIGHUP: reload.
     Hangup,
+    /// A signal that means something to other servers and nothing here; its default action would end the process.
+    Ignored(Ignored),
+}
+
+/// A signal that is caught so that it does no harm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ignored {
+    /// SIGUSR1: other servers open their log files anew.
+    Usr1,
+    /// SIGUSR2: other servers start their next version.
+    Usr2,
+    /// SIGALRM.
+    Alarm,
+    /// SIGQUIT: Ctrl-\ on a terminal; other servers end on it, some at once and some in order.
+    Quit,
+}
+
+impl Ignored {
+    /// What an operator who sent it should know.
+    pub fn explained(self) -> &'static str {
+        match self {
+            Self::Usr1 => "SIGUSR1 is ignored: the server has no log file that could be opened anew",
+            Self::Usr2 => {
+                "SIGUSR2 is ignored: SIGHUP deploys, and a restart takes a new version of the server"
+            }
+            Self::Alarm => "SIGALRM is ignored",
+            Self::Quit => "SIGQUIT is ignored: SIGTERM ends the server in order",
+        }
+    }
 }
 
 /// The signals of this process, caught from [`listen`](Self::listen) until the process ends: dropping this does not
@@ -140,10 +169,11 @@ pub struct Signals {
     terminate: unix::Signal,
     interrupt: unix::Signal,
     hangup: unix::Signal,
+    ignored: [(Ignored, unix::Signal); 4],
 }
 
 impl Signals {
-    /// Catches SIGTERM, SIGINT and SIGHUP from now on.
+    /// Catches SIGTERM, SIGINT, SIGHUP and those of [`Ignored`] from now on.
     ///
     /// # Errors
     /// When a handler cannot be installed.
@@ -155,6 +185,12 @@ impl Signals {
             terminate: unix::signal(SignalKind::terminate())?,
             interrupt: unix::signal(SignalKind::interrupt())?,
             hangup: unix::signal(SignalKind::hangup())?,
+            ignored: [
+                (Ignored::Usr1, unix::signal(SignalKind::user_defined1())?),
+                (Ignored::Usr2, unix::signal(SignalKind::user_defined2())?),
+                (Ignored::Alarm, unix::signal(SignalKind::alarm())?),
+                (Ignored::Quit, unix::signal(SignalKind::quit())?),
+            ],
         })
     }
 
@@ -166,9 +202,23 @@ impl Signals {
             Some(()) = self.terminate.recv() => Signal::Terminate,
             Some(()) = self.interrupt.recv() => Signal::Interrupt,
             Some(()) = self.hangup.recv() => Signal::Hangup,
+            ignored = any(&mut self.ignored) => Signal::Ignored(ignored),
             else => std::future::pending().await,
         }
     }
+}
+
+/// The first of them that comes. Cancel-safe.
+async fn any(signals: &mut [(Ignored, unix::Signal)]) -> Ignored {
+    poll_fn(|cx| {
+        for (kind, signal) in &mut *signals {
+            if signal.poll_recv(cx).is_ready() {
+                return Poll::Ready(*kind);
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 /// Boxed, because an async block holds a future twice: as what it captured and as what it awaits.
@@ -371,6 +421,8 @@ mod tests {
             (rustix::process::Signal::HUP, Signal::Hangup),
             (rustix::process::Signal::INT, Signal::Interrupt),
             (rustix::process::Signal::TERM, Signal::Terminate),
+            (rustix::process::Signal::USR1, Signal::Ignored(Ignored::Usr1)),
+            (rustix::process::Signal::QUIT, Signal::Ignored(Ignored::Quit)),
         ] {
             kill_process(getpid(), sent).unwrap();
             assert_eq!(signals.next().await, expected);

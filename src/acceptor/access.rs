@@ -145,6 +145,11 @@ impl Recording {
         }
     }
 
+    /// The app that the request is for, if it is for one.
+    pub(super) fn app(&self) -> Option<&str> {
+        self.app.as_ref().map(|app| app.name.as_str())
+    }
+
     /// So many bytes of the answer's body were handed on; `all`: nothing is left.
     pub(super) fn sent(&mut self, bytes: usize, all: bool) {
         self.record.bytes += bytes as u64;

@@ -1,22 +1,17 @@
 //! The thread that writes access records: to standard output or to the journal, either of which may keep it waiting.
 //!
-//! What waits for it is bounded; beyond that records are counted as dropped, and no request waits. Never here: the
-//! look of a record (`access_line`).
+//! Records that are dropped, because too many wait for it, are counted and told. Never here: the look of a record
+//! (`access_line`).
 
-use std::convert::Infallible;
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::bounded::{self, Parcel, Sink, Way};
+use crate::logging;
 use crate::metrics::Metrics;
 use crate::name::{AppName, GenerationId, RequestId, WorkerId};
 use crate::spec::AccessLog as Style;
@@ -44,11 +39,20 @@ pub(super) struct Batch {
     pub(super) fields: Vec<Fields>,
 }
 
-impl Batch {
-    fn clear(&mut self) {
+impl Parcel for Batch {
+    fn records(&self) -> usize {
+        self.records
+    }
+
+    fn bytes(&self) -> usize {
+        self.text.len()
+    }
+
+    fn reset(&mut self) -> bool {
         self.text.clear();
         self.records = 0;
         self.fields.clear();
+        self.text.capacity() <= SPARE_BYTES
     }
 }
 
@@ -83,8 +87,7 @@ impl Fields {
 #[derive(Clone)]
 pub(super) struct Outlet {
     pub(super) look: Look,
-    sender: Sender<Batch>,
-    backlog: Arc<Backlog>,
+    way: Way<Batch>,
     metrics: Metrics,
 }
 
@@ -94,71 +97,21 @@ impl Outlet {
         if batch.records == 0 {
             return;
         }
-        let records = batch.records as u64;
-        if !self.backlog.admits(batch) {
-            batch.clear();
-            self.metrics.access_records_dropped.inc_by(records);
-            return;
-        }
-        let full = std::mem::replace(batch, self.backlog.spare());
-        if self.sender.send(full).is_err() {
-            self.metrics.access_records_dropped.inc_by(records);
-        }
-    }
-}
-
-/// What waits for the writer.
-#[derive(Debug, Default)]
-struct Backlog {
-    records: AtomicUsize,
-    bytes: AtomicUsize,
-    /// Written batches, empty and used again: their memory is there already. Held for a push or a pop.
-    spare: Mutex<Vec<Batch>>,
-}
-
-impl Backlog {
-    /// Counts it in, if there is room. Several threads may go beyond the bound by a batch each.
-    fn admits(&self, batch: &Batch) -> bool {
-        let room = self.records.load(Ordering::Relaxed) + batch.records <= BACKLOG
-            && self.bytes.load(Ordering::Relaxed) + batch.text.len() <= BACKLOG_BYTES;
-        if room {
-            self.records.fetch_add(batch.records, Ordering::Relaxed);
-            self.bytes.fetch_add(batch.text.len(), Ordering::Relaxed);
-        }
-        room
-    }
-
-    fn spare(&self) -> Batch {
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
-    }
-
-    /// Counts it out.
-    fn done(&self, mut batch: Batch) {
-        self.records.fetch_sub(batch.records, Ordering::Relaxed);
-        self.bytes.fetch_sub(batch.text.len(), Ordering::Relaxed);
-        batch.clear();
-        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        if spare.len() < SPARE && batch.text.capacity() <= SPARE_BYTES {
-            spare.push(batch);
+        if let Err(dropped) = self.way.hand_over(batch) {
+            self.metrics.access_records_dropped.inc_by(dropped.records as u64);
         }
     }
 }
 
 /// The thread that writes records.
-pub(super) struct AccessWriter {
-    thread: JoinHandle<()>,
-    backlog: Arc<Backlog>,
-    /// Closed when the thread is over.
-    over: oneshot::Receiver<Infallible>,
-}
+pub(super) struct AccessWriter(bounded::Writer<Batch>);
 
 impl AccessWriter {
     /// Waits until all records are written, but not for ever: nobody may be reading them.
-    pub(super) async fn finish(self, limit: Duration) {
-        if timer::timeout(limit, self.over).await.is_err() {
-            let records = self.backlog.records.load(Ordering::Relaxed);
-            tracing::warn!(records, "the last access records are lost: nobody takes them");
-        } else if self.thread.join().is_err() {
+    pub(super) async fn finish(mut self, limit: Duration) {
+        if timer::timeout(limit, self.0.over()).await.is_err() {
+            tracing::warn!(records = self.0.waiting(), "the last access records are lost: nobody takes them");
+        } else if !self.0.join() {
             tracing::error!("the thread that writes access records panicked");
         }
     }
@@ -186,36 +139,34 @@ pub(super) fn start_with(
     metrics: Metrics,
     write: impl FnMut(&Batch) -> Result<(), Lost> + Send + 'static,
 ) -> io::Result<(Outlet, AccessWriter)> {
-    let (sender, batches) = channel();
-    let (running, over) = oneshot::channel();
-    let backlog = Arc::new(Backlog::default());
-    let outlet = Outlet { look, sender, backlog: Arc::clone(&backlog), metrics: metrics.clone() };
-    let waiting = Arc::clone(&backlog);
-    let run = move || {
-        write_all(&batches, &waiting, &metrics, write);
-        drop(running);
-    };
-    let thread = std::thread::Builder::new().name("access-log".into()).spawn(run)?;
-    Ok((outlet, AccessWriter { thread, backlog, over }))
+    let sink = Records { metrics: metrics.clone(), write, losses: Losses::default() };
+    let (way, writer) = bounded::start("access-log", sink)?;
+    Ok((Outlet { look, way, metrics }, AccessWriter(writer)))
 }
 
-fn write_all(
-    batches: &Receiver<Batch>,
-    backlog: &Backlog,
-    metrics: &Metrics,
-    mut write: impl FnMut(&Batch) -> Result<(), Lost>,
-) {
-    let mut losses = Losses::default();
-    while let Ok(batch) = batches.recv() {
-        let written = write(&batch);
-        backlog.done(batch);
+struct Records<W> {
+    metrics: Metrics,
+    write: W,
+    losses: Losses,
+}
+
+impl<W: FnMut(&Batch) -> Result<(), Lost> + Send + 'static> Sink<Batch> for Records<W> {
+    fn write(&mut self, batch: &Batch) {
+        let written = (self.write)(batch);
         if let Err(lost) = &written {
-            metrics.access_records_dropped.inc_by(lost.records);
+            self.metrics.access_records_dropped.inc_by(lost.records);
         }
-        losses.tell(metrics.access_records_dropped.get(), written.err());
+        self.losses.tell(self.metrics.access_records_dropped.get(), written.err());
     }
-    losses.when = None;
-    losses.tell(metrics.access_records_dropped.get(), None);
+
+    fn owes(&self) -> bool {
+        self.metrics.access_records_dropped.get() != self.losses.told
+    }
+
+    fn catch_up(&mut self) {
+        self.losses.when = None;
+        self.losses.tell(self.metrics.access_records_dropped.get(), None);
+    }
 }
 
 /// Records that could not be written.
@@ -255,26 +206,16 @@ fn write_out(batch: &Batch) -> Result<(), Lost> {
     write_to(io::stdout().as_fd(), &batch.text)
 }
 
-/// All of it with as few system calls as there can be. Past std's own buffer, which looks for the last line's end and
-/// gives up where a descriptor that somebody else has made non-blocking is full.
-fn write_to(out: BorrowedFd<'_>, mut text: &[u8]) -> Result<(), Lost> {
-    while !text.is_empty() {
-        match rustix::io::write(out, text) {
-            Ok(written) => text = &text[written..],
-            Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => wait_for_room(out),
-            Err(why) => return Err(Lost { records: memchr::memchr_iter(b'\n', text).count() as u64, why }),
-        }
-    }
-    Ok(())
-}
-
-fn wait_for_room(out: BorrowedFd<'_>) {
-    // Whatever it says, the next write says it better.
-    let _ = poll(&mut [PollFd::from_borrowed_fd(out, PollFlags::OUT)], None);
+fn write_to(out: BorrowedFd<'_>, text: &[u8]) -> Result<(), Lost> {
+    bounded::write_to(out, text).map_err(|broken| Lost {
+        records: memchr::memchr_iter(b'\n', broken.unwritten).count() as u64,
+        why: broken.why,
+    })
 }
 
 fn tell_the_journal(batch: &Batch) -> Result<(), Lost> {
+    // Records that have a thread of their own do not take the room of others.
+    logging::this_thread_may_wait();
     let mut start = 0;
     for record in &batch.fields {
         let message = String::from_utf8_lossy(&batch.text[start..record.end]);
@@ -293,23 +234,20 @@ fn tell_the_journal(batch: &Batch) -> Result<(), Lost> {
     Ok(())
 }
 
-/// Records that may wait for the writer, and bytes of them.
-const BACKLOG: usize = 8192;
-const BACKLOG_BYTES: usize = 8 << 20;
-/// Batches that are kept to be used again, and how large at most.
-const SPARE: usize = 4;
+/// How large a batch is at most that is kept to be used again.
 const SPARE_BYTES: usize = 64 << 10;
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
     use std::io::Read;
-    use std::sync::mpsc::sync_channel;
+    use std::sync::Mutex;
+    use std::sync::mpsc::{channel, sync_channel};
 
-    use rustix::io::ioctl_fionbio;
     use rustix::pipe::pipe;
 
     use super::*;
+    use crate::bounded::{BACKLOG, BACKLOG_BYTES};
 
     const LOOK: Look = Look::Lines { colours: false };
 
@@ -373,21 +311,6 @@ mod tests {
         drop(outlet);
         writer.finish(Duration::MAX).await;
         assert_eq!(metrics.access_records_dropped.get(), 3);
-    }
-
-    #[test]
-    fn an_output_that_must_not_block_is_waited_for() {
-        let (reader, out) = pipe().unwrap();
-        ioctl_fionbio(&out, true).unwrap();
-        let text = b"a line of some record\n".repeat(20_000);
-        let reading = std::thread::spawn(move || {
-            let mut read = Vec::new();
-            std::fs::File::from(reader).read_to_end(&mut read).unwrap();
-            read
-        });
-        assert!(write_to(out.as_fd(), &text).is_ok());
-        drop(out);
-        assert!(reading.join().unwrap() == text);
     }
 
     #[test]

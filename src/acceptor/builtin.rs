@@ -1,12 +1,15 @@
 //! What the server answers by itself before any host is looked up: `/server` and `/status`; and redirects to HTTPS.
 //!
-//! Both paths are for loopback peers that speak for themselves, unless a setting opens them: `/status` tells host names. Never here: failures
-//! (`reply`).
+//! Both paths are for loopback peers that speak for themselves, unless a setting opens them: `/status` tells host names.
+//! Never here: failures (`reply`).
+
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
-use http::{Method, StatusCode, Uri};
+use http::uri::PathAndQuery;
+use http::{Method, StatusCode, Uri, Version};
 use serde_json::json;
 
 use super::error::ServeError;
@@ -17,11 +20,16 @@ use super::route::Host;
 use super::shard::{Connection, Server, Shard};
 
 /// The answer, when the path is one of ours and the client may ask. Whoever comes through a proxy on this machine may
-/// not, whatever that proxy says of them.
-pub(super) fn answer(conn: &Connection, parts: &Parts) -> Option<Reply> {
+/// not, whatever that proxy says of them: it passes a public host name on, adds a forwarding field, or speaks HTTP/1.0.
+pub(super) fn answer(conn: &Connection, parts: &Parts, host: &Host<'_>) -> Option<Reply> {
     let path = parts.uri.path();
     let ours = matches!(path, "/server" | "/status") && matches!(parts.method, Method::GET | Method::HEAD);
-    let local = || conn.peer.address.is_loopback() && !is_forwarded(&parts.headers);
+    let local = || {
+        conn.peer.address.is_loopback()
+            && parts.version > Version::HTTP_10
+            && is_of_this_machine(&host.name)
+            && !is_forwarded(&parts.headers)
+    };
     if !ours || !(conn.shard.server.status_for_all || local()) {
         return None;
     }
@@ -31,6 +39,14 @@ pub(super) fn answer(conn: &Connection, parts: &Parts) -> Option<Reply> {
     };
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Some(response)
+}
+
+/// Names that never leave the machine (RFC 6761 §6.3), and loopback addresses.
+fn is_of_this_machine(host: &str) -> bool {
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// The original's object; `rip-serverctl status` says more.
@@ -73,7 +89,12 @@ pub(super) fn redirect(
     if conn.shard.directory.lookup(&host.name).is_none() {
         return Err(ServeError::UnknownHost);
     }
-    let target = uri.path_and_query().map_or("/", |target| target.as_str());
+    // `*` would become a part of the host's name.
+    let target = uri
+        .path_and_query()
+        .map(PathAndQuery::as_str)
+        .filter(|target| target.starts_with('/'))
+        .unwrap_or("/");
     let location = match conn.shard.server.https_port {
         None | Some(443) => format!("https://{}{target}", host.name),
         Some(port) => format!("https://{}:{port}{target}", host.name),

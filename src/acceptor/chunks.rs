@@ -1,4 +1,5 @@
-//! Where the chunked body of a request ends (RFC 9112 §7.1), exactly as the parser behind us finds it.
+//! Where the chunked body of a request ends (RFC 9112 §7.1), as the parser behind us finds it; a line feed without its
+//! carriage return breaks a body here, also among the trailers, where that parser would read on.
 //!
 //! Pure: bytes in, the end out. Never here: what the body is made of, or chunks of answers (`worker_body`).
 
@@ -30,8 +31,8 @@ pub(super) enum Followed {
     On(Chunks),
     /// So many are; what follows is not.
     Ended(usize),
-    /// These are no chunks: nothing that follows can be understood.
-    Broken,
+    /// So many bytes are, and the next one is not: nothing that follows can be understood.
+    Broken(usize),
 }
 
 impl Chunks {
@@ -50,7 +51,7 @@ impl Chunks {
                 (Self::EndLf, b'\n') => return Followed::Ended(at),
                 (state, byte) => match state.step(*byte) {
                     Some(next) => next,
-                    None => return Followed::Broken,
+                    None => return Followed::Broken(at - 1),
                 },
             };
         }
@@ -64,7 +65,7 @@ impl Chunks {
             (Self::Size(size) | Self::Space(size), b';') => Self::Extension(size),
             (Self::Size(size) | Self::Space(size) | Self::Extension(size), b'\r') => Self::SizeLf(size),
             (Self::Size(size), _) => Self::Size(digit(size, byte)?),
-            (Self::Extension(_), b'\n') => return None,
+            (Self::Extension(_) | Self::Line | Self::Trailer, b'\n') => return None,
             (Self::Extension(size), _) => Self::Extension(size),
             (Self::SizeLf(0), b'\n') => Self::Line,
             (Self::SizeLf(size), b'\n') => Self::Data(size),
@@ -113,20 +114,23 @@ mod tests {
     #[test]
     fn what_is_no_chunk_is_broken() {
         for body in [
-            "\r\n",
-            "x\r\n",
-            " 3\r\n",
+            "\r",
+            "x",
+            " ",
             "3\n",
-            "3 3\r\n",
+            "3 3",
             "3\r\nabcd",
             "3\r\nabc\n",
-            "3;a\nb",
+            "3;a\n",
             "3\rx",
-            "10000000000000000\r\n",
+            "10000000000000000",
             "0\r\n\rx",
             "0\r\nA: b\rx",
+            "0\r\nA: b\n",
+            "0\r\n\n",
         ] {
-            assert_eq!(Chunks::default().follow(body.as_bytes()), Followed::Broken, "{body:?}");
+            let before = body.len() - 1;
+            assert_eq!(Chunks::default().follow(body.as_bytes()), Followed::Broken(before), "{body:?}");
         }
     }
 }

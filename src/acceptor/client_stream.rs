@@ -17,6 +17,7 @@ use tokio_util::io::poll_read_buf;
 
 use super::client_socket::ClientSocket;
 use super::framing::{Flaw, Framing};
+use super::half_closed::HalfClosed;
 use super::listen::Admission;
 use super::vigil;
 
@@ -48,6 +49,10 @@ struct State {
     linger: bool,
     /// Requests whose answers are not complete.
     open: usize,
+    /// Heads that were read, less answers that are complete.
+    owed: u64,
+    /// An answer that may last for hours has begun: who ends its side of the connection has left.
+    lasting: bool,
     /// Answers over HTTP/2 that could go on if the client took more. Their bytes never reach a write that would wait:
     /// flow control holds them back.
     untaken: usize,
@@ -74,6 +79,8 @@ impl Wire {
             blocked: None,
             linger: false,
             open: 0,
+            owed: 0,
+            lasting: false,
             untaken: 0,
             taken: now,
         };
@@ -100,7 +107,9 @@ impl Wire {
     pub(super) fn end(&self, now: Instant) {
         let mut state = self.lock();
         state.open = state.open.saturating_sub(1);
+        state.owed = state.owed.saturating_sub(1);
         if state.open == 0 {
+            state.lasting = false;
             // The beginning of the next head may have come with this request; after an answer that was given early
             // there is no next one.
             let begun = !state.linger && state.framing.inside_head();
@@ -150,6 +159,24 @@ impl Wire {
     /// What is written next begins something that may last for hours.
     pub(super) fn becomes_long_lived(&self) {
         self.long_lived.store(!self.http2, Ordering::Relaxed);
+        self.lock().lasting = true;
+    }
+
+    /// Whether a client that sends no more has left, as it waits for nothing, or cannot be told from one that has.
+    pub(super) fn is_left_by_end(&self) -> bool {
+        self.lock().lasting
+    }
+
+    /// Whether a client that sends no more has sent all of a request, and waits for its answer.
+    fn owes_an_answer(&self, unsent: bool) -> bool {
+        let state = self.lock();
+        !self.http2 && !state.lasting && (state.owed > 0 || unsent) && state.framing.between_messages()
+    }
+
+    /// Whether the last request was answered, or is none any more.
+    fn owes_nothing(&self) -> bool {
+        let state = self.lock();
+        state.owed == 0 || !state.framing.between_messages()
     }
 
     /// The connection is about to leave HTTP.
@@ -166,15 +193,19 @@ impl Wire {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn received(&self, bytes: &[u8]) {
+    /// Returns how many of the bytes may be passed on; see [`Framing::feed`].
+    fn received(&self, bytes: &[u8]) -> usize {
         if self.http2 {
-            return;
+            return bytes.len();
         }
         let mut state = self.lock();
-        state.framing.feed(bytes);
+        let before = state.framing.heads();
+        let whole = state.framing.feed(bytes);
+        state.owed += state.framing.heads() - before;
         if matches!(state.phase, Phase::Idle(_)) && state.framing.inside_head() {
             state.phase = Phase::Head(Instant::now());
         }
+        whole
     }
 
     /// A write waits for the client to read, or no longer does.
@@ -191,10 +222,14 @@ pub(super) struct ClientStream {
     unread: Bytes,
     /// Whether the wire sees what is read.
     watched: bool,
+    /// A request's body broke: nothing behind that is read.
+    broken: bool,
     /// Whether the wire knows of a write that waits.
     blocked: bool,
     lingered: usize,
     shut: bool,
+    /// There since the client sends no more and was owed an answer then.
+    ended: Option<Box<HalfClosed>>,
 }
 
 impl ClientStream {
@@ -204,9 +239,11 @@ impl ClientStream {
             wire,
             unread: Bytes::new(),
             watched: true,
+            broken: false,
             blocked: false,
             lingered: 0,
             shut: false,
+            ended: None,
         }
     }
 
@@ -282,6 +319,35 @@ impl ClientStream {
         }
     }
 
+    /// The client sends no more. Ready when it has left: when its connection breaks, or when an answer that may last for
+    /// hours has begun before.
+    pub(super) fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.ended.is_none() {
+            if self.wire.is_left_by_end() {
+                return Poll::Ready(());
+            }
+            self.ended = Some(Box::new(HalfClosed::new(self.socket())));
+        }
+        self.ended.as_ref().map_or(Poll::Pending, |ended| ended.poll_broken(cx))
+    }
+
+    /// The end of what the client sends; not before it has the answers that it is owed: hyper takes whoever sends no more
+    /// for one that has left.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.ended.is_none() {
+            if !self.wire.owes_an_answer(self.blocked) {
+                return Poll::Ready(Ok(()));
+            }
+            self.ended = Some(Box::new(HalfClosed::new(self.socket())));
+        }
+        match &mut self.ended {
+            // What is left is no request: a tunnel.
+            Some(_) if !self.wire.is_between_requests() => Poll::Ready(Ok(())),
+            Some(ended) => ended.poll_end(cx),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
     fn socket(&self) -> &TcpStream {
         match &self.transport {
             Transport::Plain(socket) => socket.stream(),
@@ -300,11 +366,21 @@ impl AsyncRead for ClientStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.broken {
+            return Poll::Ready(Err(badly_framed()));
+        }
         let watched = self.watched;
         let before = buf.filled().len();
+        if self.ended.is_some() && self.unread.is_empty() {
+            return self.poll_end(cx);
+        }
         let result = if self.unread.is_empty() {
             let (transport, _) = self.as_mut().transport();
-            ready!(transport.poll_read(cx, buf))
+            let read = ready!(transport.poll_read(cx, buf));
+            if read.is_ok() && buf.filled().len() == before && buf.remaining() > 0 {
+                return self.poll_end(cx);
+            }
+            read
         } else {
             let length = self.unread.len().min(buf.remaining());
             buf.put_slice(&self.unread.split_to(length));
@@ -312,10 +388,20 @@ impl AsyncRead for ClientStream {
         };
         let new = &buf.filled()[before..];
         if watched && !new.is_empty() {
-            self.wire.received(new);
+            let whole = self.wire.received(new);
+            self.broken = whole < new.len();
+            buf.set_filled(before + whole);
+            if self.broken && whole == 0 {
+                return Poll::Ready(Err(badly_framed()));
+            }
         }
         Poll::Ready(result)
     }
+}
+
+/// As the parser behind says it of chunks that are none.
+fn badly_framed() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "a chunked body is badly framed")
 }
 
 impl AsyncWrite for ClientStream {
@@ -345,6 +431,9 @@ impl AsyncWrite for ClientStream {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let (transport, _) = self.as_mut().transport();
         let result = transport.poll_flush(cx);
+        if result.is_ready() && self.ended.is_some() && self.wire.owes_nothing() {
+            self.ended.iter_mut().for_each(|ended| ended.tell());
+        }
         self.note_write(result)
     }
 

@@ -27,6 +27,7 @@ use super::spool::Spool;
 use super::turn::Turn;
 use super::upload::{Passed, Upload};
 use super::worker_body::{BodyDecoder, Piece};
+use super::worker_head::AnswerHead;
 
 /// An answer of which the head has been read.
 pub(super) struct Answer {
@@ -34,6 +35,10 @@ pub(super) struct Answer {
     pub(super) decoder: BodyDecoder,
     /// Whether the connection may be kept.
     pub(super) keep: bool,
+    /// Whether nothing more can belong to it once it is complete; see [`AnswerHead::counted`].
+    counted: bool,
+    /// Whether the worker keeps the connection open until it sees its end.
+    keepalive: bool,
 }
 
 /// What taking an answer in needs to know.
@@ -78,7 +83,7 @@ pub(super) async fn drain(
     };
     match stopped {
         Ok(()) => {
-            answer.give_back();
+            answer.end().await;
             if let Some(upload) = upload.filter(|upload| !upload.is_complete()) {
                 discard(upload.into_rest().0).await;
             }
@@ -230,12 +235,53 @@ async fn put_aside(data: &Bytes, buffer: &Buffer, how: &Draining) -> std::io::Re
 }
 
 impl Answer {
+    /// `kept`: whether the connection may be kept as far as the request goes.
+    pub(super) fn new(claimed: Box<Claimed>, head: &AnswerHead, kept: bool) -> Self {
+        let AnswerHead { framing, counted, keepalive, .. } = *head;
+        let keep = kept && keepalive && counted;
+        Self { claimed, decoder: BodyDecoder::new(framing), keep, counted, keepalive }
+    }
+
+    /// Whether the worker can be given back as soon as the answer is complete, as far as anybody knows where that is.
+    pub(super) fn ends_for_certain(&self) -> bool {
+        self.counted || self.claimed.lease.member().concurrency.get() > 1
+    }
+
+    /// The answer is complete: the worker is free, at once or when it has nothing more to send.
+    async fn end(self) {
+        if self.ends_for_certain() {
+            self.give_back();
+        } else {
+            self.see_off().await;
+        }
+    }
+
+    /// The answer had no body, but one may follow that nobody asked for, at any time: its connection is used no more,
+    /// and the worker is free when it has closed it, or shows no sign of that.
+    pub(super) async fn see_off(mut self) {
+        let Claimed { lease, link } = &mut *self.claimed;
+        if self.keepalive {
+            link.end_request();
+        }
+        let member = lease.member();
+        match timer::timeout(SEEN_OFF, link.hear_out()).await {
+            Ok(true) if member.note_unasked_body() => {
+                tracing::warn!(worker = %member.worker, generation = %member.generation,
+                    "a worker has sent a body behind an answer that has none (to HEAD, or 204, 205, 304): it is dropped");
+            }
+            Ok(_) => {}
+            Err(_) => {
+                tracing::debug!(worker = %member.worker, "a worker does not close a connection that has ended")
+            }
+        }
+    }
+
     /// The answer is complete: the connection is kept if it may be, and the worker is free. Returns whether a request
     /// that waited for it has it now.
     pub(super) fn give_back(self) -> bool {
         let Claimed { lease, link } = *self.claimed;
         if self.keep {
-            link.park(lease.member());
+            link.park(&lease);
         }
         lease.hand_on()
     }
@@ -255,10 +301,7 @@ impl Answer {
         let deadline = Instant::now() + limit;
         if self.decoder.remaining().is_some_and(|left| left <= WORTH_READING) {
             match timer::timeout_at(deadline, self.read_to_end()).await {
-                Ok(true) => {
-                    self.give_back();
-                    return;
-                }
+                Ok(true) => return self.end().await,
                 Ok(false) => return,
                 Err(_) => return self.condemn(Condemned::Stalled),
             }
@@ -294,6 +337,8 @@ impl Answer {
     }
 }
 
+/// How long a worker has to close a connection that nothing more is read from: far more than it takes.
+const SEEN_OFF: Duration = Duration::from_secs(1);
 /// As much as is worth a turn of its own.
 const MUCH: usize = 16 << 10;
 /// The rest of an answer that is read for nobody, to keep its connection.

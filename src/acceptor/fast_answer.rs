@@ -17,7 +17,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use crate::name::RequestId;
 
 use super::date::HttpDate;
-use super::headers::has_token;
+use super::headers::{has_token, is_bodiless};
 use super::http::Answer;
 use super::read_ahead::ReadAhead;
 use super::reply::REQUEST_ID;
@@ -148,7 +148,7 @@ async fn write_out(client: &mut ReadAhead<'_>, out: &mut Vec<u8>) -> io::Result<
 /// RFC 9112 §6.3, for an answer to a GET.
 fn framing_of(status: StatusCode, length: Option<u64>) -> SendFraming {
     match length {
-        _ if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) => SendFraming::None,
+        _ if is_bodiless(status) => SendFraming::None,
         Some(length) => SendFraming::Length(length),
         None => SendFraming::Chunked,
     }

@@ -43,7 +43,12 @@ fn parse(bytes: &Bytes, most: Most, parts: &mut Parts) -> Option<usize> {
     {
         return None;
     }
-    parts.uri = Uri::from_maybe_shared(bytes.slice_ref(head.path?.as_bytes())).ok()?;
+    let target = head.path?.as_bytes();
+    // The parser of URIs would drop what follows it.
+    if memchr::memchr(b'#', target).is_some() {
+        return None;
+    }
+    parts.uri = Uri::from_maybe_shared(bytes.slice_ref(target)).ok()?;
     take_fields(bytes, head.headers, &mut parts.headers)?;
     Some(length)
 }
@@ -124,6 +129,7 @@ mod tests {
             "HEAD / HTTP/1.1|Host: a||",
             "GET / HTTP/1.0|Host: a||",
             "GET http://a/ HTTP/1.1|Host: a||",
+            "GET /a#b HTTP/1.1|Host: a||",
             "GET  / HTTP/1.1|Host: a||",
             "GET / HTTP/1.1|Host: a\n|",
             "GET / HTTP/1.1\nHost: a||",

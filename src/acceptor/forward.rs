@@ -16,12 +16,13 @@ use crate::directory::App;
 use crate::name::WorkerId;
 use crate::pool::{Claim, ClaimError, Condemned, Doing, Lease};
 use crate::spec::{Protocol, Rules};
+use crate::timer;
 
 use super::access::Recording;
 use super::drain::Answer;
 use super::error::{Retry, ServeError};
 use super::in_hand::{Claimed, InHand, read_head};
-use super::link::Link;
+use super::link::{Link, distrust};
 use super::reply_body::Reply;
 use super::request_body::RequestBody;
 use super::respond::{is_busy, respond};
@@ -29,8 +30,7 @@ use super::send::{Sent, after_the_others, send};
 use super::shard::Shard;
 use super::tunnel::Upgrade;
 use super::upload::{Passed, Upload};
-use super::worker_body::BodyDecoder;
-use super::worker_head::{AnswerHead, Origin, RequestHead, write_request};
+use super::worker_head::{AnswerHead, NO_ANSWER, Origin, RequestHead, write_request};
 
 /// A request that is ready to be handed to a worker.
 pub(super) struct Outgoing<'a> {
@@ -91,7 +91,7 @@ async fn ask_another(
         return Err(first);
     }
     tracing::debug!(app = %request.app.name, %worker, error = %first, "asking another worker");
-    request.app.metrics.refused("retried");
+    request.app.metrics.retried();
     match attempt(request, Some(worker), recording).await {
         // No other worker came in time: what the first one did is the better reason.
         Err(ServeError::QueueTimeout | ServeError::NoWorker | ServeError::QueueFull)
@@ -153,8 +153,8 @@ async fn claim(
     request.app.metrics.queue_waited(waited);
     recording.note(|record| record.queued = Some(waited));
     let lease = outcome.map_err(|error| match error {
-        ClaimError::Full => ServeError::QueueFull,
-        ClaimError::Expired { any_worker: true } => ServeError::QueueTimeout,
+        ClaimError::Full => too_many(request, ServeError::QueueFull),
+        ClaimError::Expired { any_worker: true } => too_many(request, ServeError::QueueTimeout),
         ClaimError::Expired { any_worker: false } | ClaimError::Closed => ServeError::NoWorker,
     })?;
     if request.shard.cut.is_requested() {
@@ -166,6 +166,17 @@ async fn claim(
         record.generation = Some(lease.member().generation);
     });
     Ok(lease)
+}
+
+/// Tells the operator, once in a while, who holds the workers that a request waited for in vain.
+fn too_many(request: &Outgoing<'_>, error: ServeError) -> ServeError {
+    let app = &request.app.name;
+    let now = Instant::now();
+    if let Some(crowd) = request.app.pool.crowd(now) {
+        let (worker, reason) = (crowd.worker, error.reason());
+        tracing::warn!(%app, %worker, request_id = %request.origin.id, reason, "{}", crowd.sentence(app, now));
+    }
+    error
 }
 
 /// Sends the request and reads the answer's head.
@@ -181,22 +192,48 @@ async fn exchange(request: &mut Outgoing<'_>, mut lease: Lease) -> Result<Answer
         let mut in_hand = InHand::new(request, Box::new(Claimed { lease, link }));
         let failed = match converse(request, &mut in_hand).await {
             Ok((head, sent, upload)) => {
-                let claimed = in_hand.take();
-                let keep = head.keepalive && sent == Sent::All && request.rules.keepalive;
-                let decoder = BodyDecoder::new(head.framing);
-                return Ok((head, Answer { claimed, decoder, keep }, upload));
+                let kept = sent == Sent::All && request.rules.keepalive;
+                let answer = Answer::new(in_hand.take(), &head, kept);
+                return Ok((head, answer, upload));
             }
             // The worker sees the request break off when `in_hand` is dropped.
             Err(Failed::Client(error)) => return Err(error),
+            Err(Failed::Answer(NO_ANSWER)) if reused => Failed::Stray,
             Err(failed) => failed,
         };
-        lease = in_hand.take().lease;
-        if !reused || !request.may_be_sent_again(&failed) {
+        let mut claimed = in_hand.take();
+        if failed.is_stray() {
+            distrust(claimed.lease.member());
+        }
+        let again = reused
+            && request.may_be_sent_again(&failed)
+            && (!matches!(failed, Failed::Stray) || Box::pin(has_done_with_it(&mut claimed, request)).await);
+        lease = claimed.close();
+        if !again {
             return Err(Box::pin(request.judge(failed, lease)).await);
         }
         // A kept connection that the worker was just closing: the worker itself is well.
         request.resent = !matches!(failed, Failed::Unsent(_));
         opened = Box::pin(Link::open_new(lease.member(), request.shard, connect)).await;
+    }
+}
+
+/// Waits until the worker has closed the connection, and so has done with the request that it was sent there; false when
+/// that takes longer than a request may. One that takes several at a time need not be waited for.
+async fn has_done_with_it(claimed: &mut Claimed, request: &Outgoing<'_>) -> bool {
+    let Claimed { lease, link } = claimed;
+    if lease.member().concurrency.get() > 1 {
+        return true;
+    }
+    link.end_request();
+    timer::timeout_at(lease.since() + request.rules.timeouts.request, link.hear_out()).await.is_ok()
+}
+
+/// A worker that did not answer in time is stuck with its only request; with several it may be well otherwise.
+pub(super) fn too_slow(lease: &Lease) {
+    match lease.member().concurrency.get() {
+        1 => lease.condemn(Condemned::TooSlow),
+        _ => lease.doubt(),
     }
 }
 
@@ -210,9 +247,11 @@ fn unreachable(lease: &Lease, source: io::Error) -> ServeError {
 /// One request and one answer's head over one connection.
 async fn converse(request: &mut Outgoing<'_>, in_hand: &mut InHand) -> Result<Heard, Failed> {
     let limit = request.rules.timeouts.request;
-    let mut out = Vec::with_capacity(1024);
-    write_request(&mut out, request.head, &request.origin, request.body.framing(), request.rules.keepalive);
     let method = request.head.method;
+    // An answer to HEAD is the last on its connection, whatever it says: see `AnswerHead::counted`.
+    let keepalive = request.rules.keepalive && in_hand.keeps_connections() && *method != Method::HEAD;
+    let mut out = Vec::with_capacity(1024);
+    write_request(&mut out, request.head, &request.origin, request.body.framing(), keepalive);
     let mut upload = request.take_upload();
     let body = &request.body;
     let granted = in_hand.granted();
@@ -296,7 +335,9 @@ impl Outgoing<'_> {
     fn may_be_sent_again(&self, failed: &Failed) -> bool {
         match failed {
             Failed::Unsent(_) => true,
-            Failed::Worker(_) => self.body.is_repeatable() && self.head.method.is_idempotent(),
+            Failed::Worker(_) | Failed::Stray => {
+                self.body.is_repeatable() && self.head.method.is_idempotent()
+            }
             Failed::Late | Failed::Answer(_) | Failed::Client(_) => false,
         }
     }
@@ -307,6 +348,7 @@ impl Outgoing<'_> {
         match failed {
             Failed::Client(error) => error,
             Failed::Answer(what) => ServeError::BadAnswer { worker, what },
+            Failed::Stray => ServeError::BadAnswer { worker, what: NO_ANSWER },
             Failed::Worker(source) | Failed::Unsent(source) => {
                 let member = Arc::clone(lease.member());
                 let mut cause = member.ended_within(CAUSE_KNOWN).await;
@@ -320,9 +362,7 @@ impl Outgoing<'_> {
             Failed::Late => {
                 tracing::warn!(app = %self.app.name, %worker, request_id = %self.origin.id,
                     limit = ?self.rules.timeouts.request, "a worker did not answer in time");
-                if lease.member().concurrency.get() == 1 {
-                    lease.condemn(Condemned::TooSlow);
-                }
+                too_slow(&lease);
                 ServeError::WorkerTimeout { worker }
             }
         }
@@ -333,10 +373,23 @@ impl Outgoing<'_> {
 pub(super) enum Failed {
     Late,
     Worker(io::Error),
-    /// Its connection was closed before it took a byte of the request.
+    /// Its connection was closed, or had bytes on it, before it took a byte of the request.
     Unsent(io::Error),
     Answer(&'static str),
+    /// What came over a kept connection is no answer: it was sent behind the last one.
+    Stray,
     Client(ServeError),
+}
+
+impl Failed {
+    /// Whether the worker has sent bytes that belong to no answer.
+    fn is_stray(&self) -> bool {
+        match self {
+            Self::Stray => true,
+            Self::Unsent(error) => error.kind() == io::ErrorKind::InvalidData,
+            Self::Late | Self::Worker(_) | Self::Answer(_) | Self::Client(_) => false,
+        }
+    }
 }
 
 fn spawn_abandon(shard: &Shard, answer: Answer, limit: Duration) {

@@ -33,6 +33,8 @@ pub(super) enum Flaw {
     BareLineFeed,
     /// A `Content-Length` that is longer than any number need be.
     LongLength,
+    /// A `#` in the first line: the parser behind us would cut the target off there.
+    Fragment,
     /// What came before it could not be followed.
     Unwatched,
 }
@@ -45,6 +47,7 @@ impl Flaw {
             Self::OtherEncoding => "a Transfer-Encoding that is not `chunked`",
             Self::BareLineFeed => "a line ends in LF without CR",
             Self::LongLength => "its Content-Length is too long",
+            Self::Fragment => "its target has a `#`, which stays with the client",
             Self::Unwatched => "what came before it is badly framed",
         }
     }
@@ -78,8 +81,10 @@ impl Default for Line {
 }
 
 impl Framing {
-    /// Takes the next bytes read from the client.
-    pub(super) fn feed(&mut self, mut bytes: &[u8]) {
+    /// Takes the next bytes read from the client, and returns how many of them may be passed on: all, unless a chunked
+    /// body breaks among them.
+    pub(super) fn feed(&mut self, all: &[u8]) -> usize {
+        let mut bytes = all;
         while !bytes.is_empty() {
             match self.state {
                 State::Head => bytes = self.feed_head(bytes),
@@ -91,17 +96,21 @@ impl Framing {
                 State::Chunked(chunks) => match chunks.follow(bytes) {
                     Followed::On(chunks) => {
                         self.state = State::Chunked(chunks);
-                        return;
+                        return all.len();
                     }
                     Followed::Ended(taken) => {
                         bytes = &bytes[taken..];
                         self.state = State::Head;
                     }
-                    Followed::Broken => self.state = State::Off,
+                    Followed::Broken(whole) => {
+                        self.state = State::Off;
+                        return all.len() - bytes.len() + whole;
+                    }
                 },
-                State::Off => return,
+                State::Off => return all.len(),
             }
         }
+        all.len()
     }
 
     /// The connection is no longer HTTP.
@@ -118,6 +127,11 @@ impl Framing {
         }
     }
 
+    /// How many heads have passed by completely.
+    pub(super) fn heads(&self) -> u64 {
+        self.heads
+    }
+
     /// Whether the next byte begins a head: nothing of a message is under way.
     pub(super) fn between_messages(&self) -> bool {
         self.state == State::Head && !self.inside_head()
@@ -129,11 +143,13 @@ impl Framing {
     }
 
     fn feed_head<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        let Some(end) = memchr::memchr(b'\n', bytes) else {
-            self.line.push(bytes);
-            return &[];
-        };
-        self.line.push(&bytes[..end]);
+        let end = memchr::memchr(b'\n', bytes);
+        let line = &bytes[..end.unwrap_or(bytes.len())];
+        if self.line.first_of_head && memchr::memchr(b'#', line).is_some() {
+            self.flaw.get_or_insert(Flaw::Fragment);
+        }
+        self.line.push(line);
+        let Some(end) = end else { return &[] };
         self.end_line();
         &bytes[end + 1..]
     }
@@ -288,6 +304,27 @@ mod tests {
         ] {
             assert_eq!(watch(head.as_bytes()).flaw(0), Some(Flaw::BareLineFeed), "{head:?}");
         }
+    }
+
+    #[test]
+    fn a_fragment_in_the_target_is_refused_wherever_the_line_is_cut() {
+        let head = b"GET /admin?a=b#/x HTTP/1.1\r\nHost: a\r\nX: #\r\n\r\nGET / HTTP/1.1\r\nX: #\r\n\r\n";
+        for cut in 0..head.len() {
+            let mut framing = watch(&head[..cut]);
+            framing.feed(&head[cut..]);
+            assert_eq!(framing.flaw(0), Some(Flaw::Fragment), "cut at {cut}");
+        }
+        assert_eq!(watch(b"GET / HTTP/1.1\r\nX: #\r\n\r\n").flaw(0), None);
+    }
+
+    #[test]
+    fn what_follows_the_break_of_a_chunked_body_is_not_passed_on() {
+        let whole = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: b";
+        let mut framing = Framing::default();
+        let broken = format!("{whole}\n\nGET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(framing.feed(broken.as_bytes()), whole.len());
+        assert!(!framing.between_messages());
+        assert_eq!(framing.flaw(1), Some(Flaw::Unwatched));
     }
 
     #[test]

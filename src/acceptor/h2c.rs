@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
-use http::{Request, Response, Uri};
+use http::{Method, Request, Response, Uri};
 use http_body_util::{Either, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
@@ -20,20 +20,21 @@ use tokio::time::Instant;
 
 use crate::alarm::Alarm;
 use crate::name::WorkerId;
-use crate::pool::{Condemned, Lease, Member};
+use crate::pool::{Lease, Member};
 
 use super::access::Recording;
 use super::error::ServeError;
-use super::forward::Outgoing;
+use super::forward::{Outgoing, too_slow};
 use super::h2c_body::{Passing, Upstream, pass};
-use super::headers::{Named, clean_answer, passes_to_worker};
-use super::http2::OnThread;
+use super::headers::{Named, clean_answer, is_bodiless, passes_to_worker};
+use super::http2::{OnThread, Windows};
 use super::link::Link;
 use super::reply_body::{Reply, ReplyBody};
 use super::request_body::RequestBody;
 use super::respond::{is_busy, is_event_stream, note_reloads};
 use super::shard::Shard;
 use super::turn::Turn;
+use super::worker_head::MAX_HEAD;
 
 type OutBody = Either<Passing, Empty<Bytes>>;
 type Channel = http2::SendRequest<OutBody>;
@@ -72,15 +73,28 @@ pub(super) async fn exchange(
         return Err(ServeError::WorkerBusy { worker });
     }
     note_reloads(&lease, &head.headers);
-    let upstream = if is_event_stream(&head.headers) {
+    let bodiless = *request.head.method == Method::HEAD || is_bodiless(head.status);
+    let body = if bodiless {
+        let rest = Upstream::request(body, lease, turn, request.rules.timeouts.body_idle);
+        if !rest.is_end_stream() {
+            request.shard.stop.spawn_local("end of an answer", rest.finish(request.rules.timeouts.request));
+        }
+        ReplyBody::full(Bytes::new())
+    } else if is_event_stream(&head.headers) {
         recording.becomes_long_lived();
         let tunnel = lease.into_tunnel().map_err(|_| ServeError::NoTunnel { worker })?;
-        Upstream::tunnel(body, tunnel, turn, request.shard.stop.clone())
+        ReplyBody::upstream(Upstream::tunnel(body, tunnel, turn, request.shard.stop.clone()))
     } else {
-        Upstream::request(body, lease, turn, request.rules.timeouts.body_idle)
+        ReplyBody::upstream(Upstream::request(body, lease, turn, request.rules.timeouts.body_idle))
     };
     clean_answer(&mut head.headers, true);
-    let mut reply = Box::new(Response::new(ReplyBody::upstream(upstream)));
+    if head.headers.get_all(header::CONTENT_LENGTH).iter().nth(1).is_some()
+        && let Some(length) = head.headers.get(header::CONTENT_LENGTH).cloned()
+    {
+        // Lengths that differ were an error already; some clients refuse two that do not.
+        head.headers.insert(header::CONTENT_LENGTH, length);
+    }
+    let mut reply = Box::new(Response::new(body));
     *reply.status_mut() = head.status;
     *reply.headers_mut() = head.headers;
     Ok(reply)
@@ -116,9 +130,7 @@ async fn ask(request: &mut Outgoing<'_>, lease: &Lease) -> Result<(Response<Inco
     let sent = channel.try_send_request(outgoing);
     let answer = turn.within(&mut Alarm::new(), timeouts.request, sent).await;
     let Ok(answer) = answer else {
-        if lease.member().concurrency.get() == 1 {
-            lease.condemn(Condemned::TooSlow);
-        }
+        too_slow(lease);
         return Err(Unanswered::Not(ServeError::WorkerTimeout { worker }));
     };
     answer.map(|answer| (answer, turn)).map_err(|mut failed| {
@@ -158,8 +170,15 @@ async fn channel(shard: &Rc<Shard>, lease: &Lease, limit: Duration) -> io::Resul
     }
     let link = Link::open(lease, shard, limit).await?;
     link.leave_http1();
-    let exec = OnThread(shard.stop.clone());
-    let (channel, connection) = http2::handshake(exec, TokioIo::new(link)).await.map_err(io::Error::other)?;
+    let member = lease.member();
+    // A client that does not read its answer keeps nobody else's from coming.
+    let windows = Windows::of(member.concurrency.get().saturating_add(member.tunnels));
+    let mut builder = http2::Builder::new(OnThread(shard.stop.clone()));
+    builder
+        .max_header_list_size(MAX_HEAD as u32)
+        .initial_stream_window_size(windows.stream)
+        .initial_connection_window_size(windows.connection);
+    let (channel, connection) = builder.handshake(TokioIo::new(link)).await.map_err(io::Error::other)?;
     let keeping = keep(Rc::clone(shard), Arc::clone(lease.member()));
     shard.stop.spawn_local("h2c connection", async move {
         tokio::select! {

@@ -3,6 +3,7 @@
 //! Never here: streams and connections (`h2c`).
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -17,6 +18,7 @@ use tokio::time::Instant;
 use crate::alarm::Alarm;
 use crate::pool::{Condemned, Lease, Tunnel};
 use crate::stop::Stop;
+use crate::timer;
 
 use super::reply_body::CutShort;
 use super::trailers::clean;
@@ -146,6 +148,22 @@ impl Upstream {
         Poll::Ready(Some(Err(CutShort::Stalled)))
     }
 
+    /// Takes in, for nobody, what the worker still says in an answer that has no body, and gives the worker back. Only
+    /// little of it, and for so long at most: the stream is reset then.
+    pub(super) async fn finish(mut self, limit: Duration) {
+        let mut left = MOST_IN_VAIN;
+        let ending = async {
+            while let Some(Ok(frame)) = poll_fn(|cx| self.poll_frame(cx)).await {
+                match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+                    Some(rest) => left = rest,
+                    None => return,
+                }
+            }
+        };
+        // Whoever goes on for longer is reset all the same.
+        let _ = timer::timeout(limit, ending).await;
+    }
+
     pub(super) fn is_end_stream(&self) -> bool {
         self.body.is_end_stream()
     }
@@ -154,3 +172,5 @@ impl Upstream {
         self.body.size_hint()
     }
 }
+
+const MOST_IN_VAIN: usize = 64 << 10;

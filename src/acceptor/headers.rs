@@ -2,6 +2,7 @@
 //!
 //! Never here: framing (`worker_head`), or who is trusted (`peer`).
 
+use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 /// Fields of one connection only (RFC 9110 §7.6.1), in either direction.
@@ -29,7 +30,8 @@ fn is_rewritten(name: &str) -> bool {
 pub(super) fn is_forwarding(name: &str) -> bool {
     name.starts_with("x-forwarded-")
         || name.starts_with("x-client-cert")
-        || matches!(name, "forwarded" | "x-real-ip" | "x-request-start")
+        // RFC 9440
+        || matches!(name, "client-cert" | "client-cert-chain" | "forwarded" | "x-real-ip" | "x-request-start")
 }
 
 /// What nobody outside may say: `Rip-*` is between server and workers; `Proxy` becomes `HTTP_PROXY` in CGI-like
@@ -77,6 +79,10 @@ impl Named {
             .filter_map(|token| HeaderName::from_bytes(token).ok())
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(super) fn has(&self, name: &HeaderName) -> bool {
         self.0.contains(name)
     }
@@ -103,6 +109,12 @@ pub(super) fn clean_answer(headers: &mut HeaderMap, keep_trailer: bool) {
     while let Some(name) = headers.keys().find(|name| goes(name)).cloned() {
         headers.remove(name);
     }
+}
+
+/// Whether an answer of this status has no body, and says nothing of one: no `Content-Length` (RFC 9110 §8.6; of a 304
+/// nobody can tell whether the worker's is that of the 200), no `Transfer-Encoding` (RFC 9112 §6.1).
+pub(super) fn is_bodiless(status: StatusCode) -> bool {
+    status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 /// Whether a comma-separated field contains the token, in any case.
@@ -141,6 +153,8 @@ mod tests {
             "x-request-start",
             "x-client-cert",
             "x-client-cert-dn",
+            "client-cert",
+            "client-cert-chain",
             "rip-worker-busy",
             "proxy",
             "connection",

@@ -6,6 +6,7 @@ use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
@@ -24,13 +25,14 @@ use super::builtin;
 use super::error::{Blame, ServeError};
 use super::forward::{Outgoing, forward};
 use super::framing::Flaw;
-use super::headers::{Named, has_token};
+use super::headers::{Named, has_token, is_bodiless};
 use super::peer::Client;
 use super::reply::{self, REQUEST_ID};
 use super::reply_body::{Reply, ReplyBody};
 use super::request_body::{Collecting, RequestBody, check_length, collect, discard};
 use super::route::{self, Host};
 use super::shard::{Connection, Role};
+use super::told;
 use super::tunnel::Upgrade;
 use super::worker_head::{Origin, RequestHead};
 
@@ -90,6 +92,9 @@ pub(super) async fn answer_to(conn: &Rc<Connection>, parts: &Parts, extras: Extr
     if let Some(unread) = body {
         take_rest(conn, unread, &mut response);
     }
+    if parts.method == Method::HEAD {
+        leave_head(&mut response);
+    }
     finish(conn, &mut response);
     recording.note_head(response.headers());
     recording.note(|record| {
@@ -108,9 +113,7 @@ pub(super) async fn answer_to(conn: &Rc<Connection>, parts: &Parts, extras: Extr
 
 /// Whether the head is all of the answer that is sent (RFC 9112 §6.3), whatever body it has here.
 fn has_no_body(method: &Method, response: &Response<ReplyBody>) -> bool {
-    *method == Method::HEAD
-        || matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
-        || response.body().is_end_stream()
+    *method == Method::HEAD || is_bodiless(response.status()) || response.body().is_end_stream()
 }
 
 /// A request without its body.
@@ -139,7 +142,7 @@ async fn answer(
     if conn.role == Role::Redirect {
         return builtin::redirect(conn, &host, &parts.method, &parts.uri);
     }
-    if let Some(response) = builtin::answer(conn, parts) {
+    if let Some(response) = builtin::answer(conn, parts, &host) {
         return Ok(response);
     }
     if let Some(rate) = &conn.shard.server.rate {
@@ -279,6 +282,7 @@ fn origin_of<'a>(conn: &Connection, asked: &'a Asked<'_>, host: &'a Host<'_>) ->
 
 fn fail(error: &ServeError, accept: Option<&HeaderValue>, id: RequestId, recording: &mut Recording) -> Reply {
     recording.refused(error.reason());
+    told::to_operator(error, recording.app());
     if error.blame() == Blame::Us && error.status() == StatusCode::SERVICE_UNAVAILABLE
         || error.blame() == Blame::Worker
     {
@@ -298,10 +302,28 @@ fn take_rest(conn: &Connection, unread: Incoming, response: &mut Response<ReplyB
     }
 }
 
+/// Takes the body off an answer to a HEAD (RFC 9110 §9.3.2): over HTTP/2 it would be sent, and clients refuse it. The head
+/// says how long it was.
+fn leave_head(response: &mut Response<ReplyBody>) {
+    if response.body().is_end_stream() {
+        return;
+    }
+    if let Some(length) = response.body().size_hint().exact() {
+        response.headers_mut().entry(header::CONTENT_LENGTH).or_insert_with(|| length.into());
+    }
+    *response.body_mut() = ReplyBody::full(Bytes::new());
+}
+
 /// What every answer carries besides its id.
 fn finish(conn: &Connection, response: &mut Response<ReplyBody>) {
-    let last = conn.shard.stop.is_requested() && response.status() != StatusCode::SWITCHING_PROTOCOLS;
+    let status = response.status();
+    let last = conn.shard.stop.is_requested() && status != StatusCode::SWITCHING_PROTOCOLS;
     let headers: &mut HeaderMap = response.headers_mut();
+    if is_bodiless(status) {
+        // Clients of HTTP/2 refuse a stream that announces a body and has none.
+        headers.remove(header::CONTENT_LENGTH);
+        headers.remove(header::TRANSFER_ENCODING);
+    }
     if conn.wire.is_http2() {
         headers.remove(header::CONNECTION);
     } else if last {

@@ -28,6 +28,7 @@ pub(super) async fn serve_http2(conn: Rc<Connection>, stream: ClientStream) {
     // Boxed: it is large, and would be moved from hand to hand before it is first asked for its answer.
     let service =
         service_fn(move |request: http::Request<Incoming>| Box::pin(serve(Rc::clone(&conn), request)));
+    let windows = Windows::of(limits.h2_streams);
     let mut builder = http2::Builder::new(OnThread(shard.stop.clone()));
     builder
         .timer(HyperTimer)
@@ -36,12 +37,31 @@ pub(super) async fn serve_http2(conn: Rc<Connection>, stream: ClientStream) {
         .max_pending_accept_reset_streams(Some(RESET_STREAMS))
         .max_local_error_reset_streams(Some(RESET_STREAMS))
         .max_send_buf_size(SEND_BUFFER)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(windows.stream)
+        .initial_connection_window_size(windows.connection)
         .keep_alive_interval(Some(PING_EVERY))
         .keep_alive_timeout(PING_ANSWER);
     let mut serving = builder.serve_connection(TokioIo::new(stream), service);
     drive(&mut serving, &wire, limits, &shard.stop, |serving| serving.graceful_shutdown()).await;
+}
+
+/// How much of request bodies may lie here unread (RFC 9113 §5.2).
+///
+/// The connection's window is the sum of its streams': a body that nobody reads, because its request waits for a
+/// worker or its worker is slow, never keeps another stream's body from coming.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Windows {
+    pub(super) stream: u32,
+    pub(super) connection: u32,
+}
+
+impl Windows {
+    /// For a connection of at most so many streams at a time.
+    pub(super) fn of(streams: u32) -> Self {
+        let streams = streams.max(1);
+        let stream = (LARGEST_WINDOW / streams).clamp(LEAST_UNREAD, MOST_UNREAD);
+        Self { stream, connection: stream.saturating_mul(streams).min(LARGEST_WINDOW) }
+    }
 }
 
 /// Runs futures of HTTP/2 streams on the connection's own thread.
@@ -62,8 +82,29 @@ where
 /// Streams a client may reset before they are accepted (CVE-2023-44487).
 const RESET_STREAMS: usize = 50;
 const SEND_BUFFER: usize = 256 << 10;
-const STREAM_WINDOW: u32 = 256 << 10;
-const CONNECTION_WINDOW: u32 = 1 << 20;
+/// Of one stream: what every client may send before it has read our settings (RFC 9113 §6.9.2).
+const LEAST_UNREAD: u32 = 64 << 10;
+/// Of one stream: enough for 50 Mbit/s where a round trip takes 40 ms.
+const MOST_UNREAD: u32 = 256 << 10;
+/// RFC 9113 §6.9.1.
+const LARGEST_WINDOW: u32 = (1 << 31) - 1;
 /// A peer that is gone without a word is found out.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_ANSWER: Duration = Duration::from_secs(20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_has_room_for_all_its_streams() {
+        for streams in [1, 2, 64, 100, 8191, 8192, 10_000, 32_767] {
+            let Windows { stream, connection } = Windows::of(streams);
+            assert_eq!(u64::from(connection), u64::from(stream) * u64::from(streams), "{streams}");
+            assert!((LEAST_UNREAD..=MOST_UNREAD).contains(&stream), "{streams}");
+        }
+        assert_eq!(Windows::of(100), Windows { stream: 256 << 10, connection: 25_600 << 10 });
+        assert_eq!(Windows::of(u32::MAX), Windows { stream: LEAST_UNREAD, connection: LARGEST_WINDOW });
+        assert_eq!(Windows::of(0), Windows::of(1));
+    }
+}

@@ -16,13 +16,19 @@ use super::drain::Answer;
 use super::forward::{Failed, Outgoing};
 use super::link::{Link, Source};
 use super::shard::Shard;
-use super::worker_body::BodyDecoder;
 use super::worker_head::{AnswerHead, parse_answer};
 
 /// A claimed worker and the connection to it. Boxed wherever it is: it is handed on until the answer is over.
 pub(super) struct Claimed {
     pub(super) lease: Lease,
     pub(super) link: Link,
+}
+
+impl Claimed {
+    /// The worker alone, when the connection is of no more use.
+    pub(super) fn close(self) -> Lease {
+        self.lease
+    }
 }
 
 /// A worker that has begun, or may have begun, on our request. Dropped before its answer: the client has gone, and the
@@ -63,6 +69,11 @@ impl InHand {
         self.held.as_ref().expect(HELD).lease.waited()
     }
 
+    /// Whether its worker's connections may be used again.
+    pub(super) fn keeps_connections(&self) -> bool {
+        !self.held.as_ref().expect(HELD).lease.member().is_distrusted()
+    }
+
     /// The connection, and where to note that all of the request was sent.
     pub(super) fn parts(&mut self) -> (&mut Link, &mut bool) {
         let held = self.held.as_mut().expect(HELD);
@@ -82,6 +93,9 @@ impl Drop for InHand {
         self.shard.solitude.end();
         let Some(mut claimed) = self.held.take() else { return };
         if claimed.lease.member().concurrency.get() > 1 {
+            if claimed.lease.since().elapsed() >= self.hang_up.min(LONG) {
+                claimed.lease.doubt();
+            }
             return;
         }
         let (method, hang_up, sent) = (self.method.clone(), self.hang_up, self.sent);
@@ -92,16 +106,16 @@ impl Drop for InHand {
                 claimed.link.end_request();
             }
             match timer::timeout_at(deadline, read_head(&mut claimed.link, &method)).await {
-                Ok(Ok(head)) => {
-                    let decoder = BodyDecoder::new(head.framing);
-                    Answer { claimed, decoder, keep: head.keepalive && sent }.abandon(hang_up).await;
-                }
+                Ok(Ok(head)) => Answer::new(claimed, &head, sent).abandon(hang_up).await,
                 Ok(Err(_)) => {}
                 Err(_) => claimed.lease.condemn(Condemned::TooSlow),
             }
         });
     }
 }
+
+/// After so long a wait a client may have left because the worker answers nobody.
+const LONG: Duration = Duration::from_secs(10);
 
 /// Reads until the answer's final head is there; interim ones (RFC 9110 §15.2) are passed over.
 pub(super) async fn read_head(link: &mut impl Source, method: &Method) -> Result<AnswerHead, Failed> {

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use crate::alarm::{Alarm, Elapsed};
-use crate::pool::{Address, Lease, Member, Parked, WorkerStream};
+use crate::pool::{Address, Lease, Member, News, Parked, WorkerStream};
 use crate::timer;
 
 use super::outbox::{Outbox, Posted};
@@ -30,6 +30,8 @@ pub(super) struct Link {
     alarm: Alarm,
     /// Whether an earlier request was sent over it.
     pub(super) reused: bool,
+    /// See [`Parked::answers`].
+    answers: u32,
     stock: Stock,
     /// Read from the worker and not yet used.
     pub(super) buf: Bytes,
@@ -43,7 +45,7 @@ impl Link {
     pub(super) async fn open(lease: &Lease, shard: &Shard, limit: Duration) -> io::Result<Self> {
         let member = lease.member();
         while let Some(parked) = member.unpark(shard.index) {
-            if let Some(link) = Self::reuse(parked, shard, lease.since()) {
+            if let Some(link) = Self::reuse(parked, shard, lease) {
                 return Ok(link);
             }
         }
@@ -59,48 +61,86 @@ impl Link {
         let socket = timer::timeout(limit, member.address.connect())
             .await
             .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "connecting took too long")))?;
-        Ok(Self::over(Arc::new(WorkerStream::new(socket)?), Alarm::new(), false, shard))
+        Ok(Self::over(Arc::new(WorkerStream::new(socket)?), Alarm::new(), 0, shard))
     }
 
     /// As if an earlier request had been sent over it.
     #[cfg(test)]
     pub(super) fn kept(stream: WorkerStream) -> Self {
         let (alarm, stock) = (Alarm::new(), Stock::default());
-        Self { stream: Arc::new(stream), shard: 0, alarm, reused: true, stock, buf: Bytes::new() }
+        let (stream, buf) = (Arc::new(stream), Bytes::new());
+        Self { stream, shard: 0, alarm, reused: true, answers: 1, stock, buf }
     }
 
-    fn over(stream: Arc<WorkerStream>, alarm: Alarm, reused: bool, shard: &Shard) -> Self {
-        Self { stream, shard: shard.index, alarm, reused, stock: shard.stock.clone(), buf: Bytes::new() }
+    fn over(stream: Arc<WorkerStream>, alarm: Alarm, answers: u32, shard: &Shard) -> Self {
+        let (stock, buf) = (shard.stock.clone(), Bytes::new());
+        Self { stream, shard: shard.index, alarm, reused: answers > 0, answers, stock, buf }
     }
 
     /// A connection that rested too long, was closed or has unasked bytes on it is not used: the worker may be about
-    /// to close it, and a request lost that way could not be told from one acted on.
-    fn reuse(parked: Parked, shard: &Shard, now: Instant) -> Option<Self> {
-        if now.saturating_duration_since(parked.since) > MAX_REST {
-            return None;
-        }
-        let (stream, silent) = if parked.shard == shard.index {
-            let silent = parked.stream.is_silent();
-            (parked.stream, silent)
+    /// to close it, and a request lost that way could not be told from one acted on; and the bytes would be taken for
+    /// the answer.
+    fn reuse(parked: Parked, shard: &Shard, lease: &Lease) -> Option<Self> {
+        let (stream, news) = if parked.shard == shard.index {
+            // The worker was in use until a moment ago, and the event loop has had no turn since.
+            let news = if lease.waited() { parked.stream.heard_or_there() } else { parked.stream.heard() };
+            (parked.stream, news)
         } else {
             let stream = Arc::into_inner(parked.stream)?.moved_here().ok()?;
-            let silent = stream.is_silent_now();
-            (Arc::new(stream), silent)
+            let news = stream.news();
+            (Arc::new(stream), news)
         };
-        silent.then(|| Self::over(stream, parked.alarm, true, shard))
+        if news == News::Bytes {
+            distrust(lease.member());
+        }
+        let rested = lease.since().saturating_duration_since(parked.since);
+        if news != News::None || rested > MAX_REST {
+            return None;
+        }
+        let link = Self::over(stream, parked.alarm, parked.answers, shard);
+        if parked.answers >= PROVED_AFTER {
+            let (member, stop) = (Arc::clone(lease.member()), shard.stop.clone());
+            shard.stop.spawn_local("proof of a connection", async move {
+                tokio::select! {
+                    () = link.prove(member) => {}
+                    // Nobody waits for it.
+                    () = stop.requested() => {}
+                }
+            });
+            return None;
+        }
+        Some(link)
     }
 
-    /// Keeps the connection for the member's next request; only when nothing was read that is not used.
-    pub(super) fn park(self, member: &Member) {
-        if self.buf.is_empty() {
-            let (shard, since) = (self.shard, Instant::now());
-            member.park(Parked { shard, since, stream: self.stream, alarm: self.alarm });
+    /// Looks whether the worker has still something to say on a connection on which nothing is awaited. Bytes that came
+    /// just as a request was written were taken for its answer, its answer for that to the next one, and so on: without
+    /// an end, while requests come one right after the other.
+    async fn prove(mut self, member: Arc<Member>) {
+        self.end_request();
+        if let Ok(Ok(1..)) = timer::timeout(PROOF, self.fill()).await {
+            distrust(&member);
         }
     }
 
-    /// Has the bytes written together with those of others; see [`Outbox::post`].
+    /// Keeps the connection for the worker's next request; only when nothing was read that is not used.
+    pub(super) fn park(self, lease: &Lease) {
+        let member = lease.member();
+        if self.buf.is_empty() {
+            let (shard, since) = (self.shard, Instant::now());
+            let answers = self.answers.saturating_add(if lease.waited() { WAITED } else { 1 });
+            member.park(Parked { shard, since, stream: self.stream, alarm: self.alarm, answers });
+        } else {
+            distrust(member);
+        }
+    }
+
+    /// Has the bytes written together with those of others; see [`Outbox::post`] and [`Outbox::post_if_silent`].
     pub(super) fn post(&self, outbox: &Outbox, bytes: Vec<u8>) -> Posted {
-        outbox.post(&self.stream, bytes)
+        if self.reused {
+            outbox.post_if_silent(&self.stream, bytes)
+        } else {
+            outbox.post(&self.stream, bytes)
+        }
     }
 
     /// Writes some of the bytes.
@@ -164,6 +204,17 @@ impl Link {
         !matches!(member.address, Address::Tcp(_)) && self.stream.refuse_reads().is_ok()
     }
 
+    /// Takes in and forgets whatever the worker still says, until it ends its side or that breaks. Returns whether it
+    /// has said anything.
+    pub(super) async fn hear_out(&mut self) -> bool {
+        let mut said = !std::mem::take(&mut self.buf).is_empty();
+        while let Ok(1..) = self.fill().await {
+            self.buf.clear();
+            said = true;
+        }
+        said
+    }
+
     /// Returns once the worker has closed its side for good.
     pub(super) async fn closed_by_worker(&self) {
         while !self.stream.is_hung_up() {
@@ -175,6 +226,14 @@ impl Link {
     pub(super) fn split(&mut self) -> (Reader<'_>, Writer<'_>) {
         let Self { stream, buf, stock, alarm, .. } = self;
         (Reader { stream, buf, stock, alarm }, Writer(stream))
+    }
+}
+
+/// Notes that the worker has sent bytes that belong to no answer, and says so the first time.
+pub(super) fn distrust(member: &Member) {
+    if member.distrust() {
+        tracing::warn!(worker = %member.worker, generation = %member.generation,
+            "a worker has sent bytes that belong to no answer: from now on each of its requests gets a connection of its own");
     }
 }
 
@@ -310,6 +369,14 @@ impl AsyncWrite for Link {
 
 /// How long a kept connection may rest: shorter than the idle limits of the servers apps use (gunicorn's is 2 s).
 const MAX_REST: Duration = Duration::from_secs(1);
+/// A connection over which so many answers came is proved, and a new one takes its place: that costs next to nothing
+/// then.
+const PROVED_AFTER: u32 = 1000;
+/// As so many counts an answer to a request that waited for its worker: there answers are shifted for as long as somebody
+/// waits, and the worker has the most to do.
+const WAITED: u32 = 32;
+/// How long a worker has to answer what it was sent over a connection that is proved, and to close it.
+const PROOF: Duration = Duration::from_secs(10);
 /// A worker that has not answered by then is given room. Much shorter than a request may take, and so long that few
 /// have a timer fire for it.
 const ROOM_AFTER: Duration = Duration::from_secs(1);

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use crate::pool::WorkerStream;
+use crate::pool::{News, WorkerStream};
 
 use super::patience::Patience;
 
@@ -31,6 +31,8 @@ struct Waiting {
 struct Letter {
     stream: Arc<WorkerStream>,
     bytes: Vec<u8>,
+    /// Whether it is sent only if there is nothing to read on the stream.
+    if_silent: bool,
     fate: RefCell<Fate>,
 }
 
@@ -74,8 +76,19 @@ impl Outbox {
     /// # Cancel safety
     /// Dropping the future takes the bytes back, unless they were written already.
     pub(super) fn post(&self, stream: &Arc<WorkerStream>, bytes: Vec<u8>) -> Posted {
+        self.put_in(stream, bytes, false)
+    }
+
+    /// [`post`](Self::post) of a request to a stream over which an earlier one was answered. What lies there when it is
+    /// to be written is not its answer, as far as the event loop has heard: then nothing is written, and the future
+    /// says `InvalidData`; `ConnectionReset` when the stream has ended.
+    pub(super) fn post_if_silent(&self, stream: &Arc<WorkerStream>, bytes: Vec<u8>) -> Posted {
+        self.put_in(stream, bytes, true)
+    }
+
+    fn put_in(&self, stream: &Arc<WorkerStream>, bytes: Vec<u8>, if_silent: bool) -> Posted {
         let fate = RefCell::new(Fate::Waits { waker: Waker::noop().clone(), even_when_sent: true });
-        let letter = Rc::new(Letter { stream: Arc::clone(stream), bytes, fate });
+        let letter = Rc::new(Letter { stream: Arc::clone(stream), bytes, if_silent, fate });
         let mut waiting = self.0.borrow_mut();
         waiting.letters.push(Rc::clone(&letter));
         if waiting.letters.len() == 1
@@ -105,7 +118,12 @@ impl Letter {
         if matches!(*fate, Fate::Withdrawn) {
             return;
         }
-        let written = self.stream.write_now(&self.bytes);
+        let news = if self.if_silent { self.stream.heard() } else { News::None };
+        let written = match news {
+            News::None => self.stream.write_now(&self.bytes),
+            News::Bytes => Err(io::ErrorKind::InvalidData.into()),
+            News::End => Err(io::ErrorKind::ConnectionReset.into()),
+        };
         let all = matches!(written, Ok(count) if count == self.bytes.len());
         let before = std::mem::replace(&mut *fate, Fate::Over(written));
         if let Fate::Waits { waker, even_when_sent } = before
@@ -227,6 +245,22 @@ mod tests {
         assert_eq!(beside(&outbox, posted).await.unwrap(), 3);
         assert_eq!(received(&mut worker), b"two");
         assert_eq!(Arc::strong_count(&stream), 1, "nobody holds it any more");
+    }
+
+    #[tokio::test]
+    async fn what_lies_there_already_is_no_answer_to_what_is_sent_only_if_it_is_silent() {
+        let outbox = Outbox::default();
+        let (stream, mut worker) = pair();
+        let posted = outbox.post_if_silent(&stream, b"two".to_vec());
+        worker.write_all(b"!").unwrap();
+        poll_fn(|cx| stream.poll_readable(cx)).await;
+        assert_eq!(beside(&outbox, posted).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert!(received(&mut worker).is_empty());
+        let (stream, worker) = pair();
+        drop(worker);
+        poll_fn(|cx| stream.poll_readable(cx)).await;
+        let error = beside(&outbox, outbox.post_if_silent(&stream, b"x".to_vec())).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! A client's stream with what was read from it and not yet taken.
 //!
-//! While an answer is made, reading goes on: that is how a client's end is noticed. Never here: what the bytes mean.
+//! While an answer is made, reading goes on: that is how a client that leaves is noticed. Never here: what the bytes mean.
 
 use std::future::poll_fn;
 use std::io;
@@ -16,11 +16,13 @@ pub(super) struct ReadAhead<'a> {
     buffer: BytesMut,
     /// Read and not yet taken.
     pub(super) bytes: Bytes,
+    /// Whether the client sends no more.
+    ended: bool,
 }
 
 impl<'a> ReadAhead<'a> {
     pub(super) fn new(stream: &'a mut ClientStream) -> Self {
-        Self { stream, buffer: BytesMut::new(), bytes: Bytes::new() }
+        Self { stream, buffer: BytesMut::new(), bytes: Bytes::new(), ended: false }
     }
 
     /// Reads something when there is nothing ahead. Ready with false when the client sends no more.
@@ -28,12 +30,16 @@ impl<'a> ReadAhead<'a> {
         if !self.bytes.is_empty() {
             return Poll::Ready(Ok(true));
         }
+        if self.ended {
+            return Poll::Ready(Ok(false));
+        }
         // Even an empty rest would keep the memory that is read over here.
         self.bytes = Bytes::new();
         // Asking the socket costs less than asking TLS.
         ready!(self.stream.poll_readable(cx));
         let read = ready!(self.stream.poll_piece(cx, &mut self.buffer))?;
         self.bytes = self.buffer.split().freeze();
+        self.ended = read == 0;
         Poll::Ready(Ok(read > 0))
     }
 
@@ -52,11 +58,14 @@ impl<'a> ReadAhead<'a> {
         .await
     }
 
-    /// Ready when the client has hung up, as far as that can be seen: what it has sent ahead stands before its end.
+    /// Ready when the client has hung up, as far as that can be seen: what it has sent ahead stands before its end, and
+    /// one that only sends no more may be waiting.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.bytes.is_empty() {
-            if !matches!(ready!(self.poll_more(cx)), Ok(true)) {
-                return Poll::Ready(());
+            match ready!(self.poll_more(cx)) {
+                Ok(true) => {}
+                Ok(false) => return self.stream.poll_left(cx),
+                Err(_) => return Poll::Ready(()),
             }
         }
         Poll::Pending

@@ -10,6 +10,7 @@ use crate::name::RequestId;
 
 use super::error::ServeError;
 use super::reply_body::{Reply, ReplyBody};
+use super::told;
 
 /// `X-Rip-Reason`: why the server answered in the app's place.
 pub(super) const REASON: HeaderName = HeaderName::from_static("x-rip-reason");
@@ -23,7 +24,7 @@ pub(super) fn failure(error: &ServeError, accept: Option<&HeaderValue>, id: &Req
     let status = error.status();
     let (kind, body) = match error {
         ServeError::Stopped { page: Some(page) } => (HTML, Bytes::from(page.to_string())),
-        _ => text(status, error.reason(), id, Format::preferred(accept)),
+        _ => text(status, (error.reason(), &told::to_client(error)), id, Format::preferred(accept)),
     };
     let mut response = plain(status, kind, body);
     let headers = response.headers_mut();
@@ -87,22 +88,28 @@ impl Format {
     }
 }
 
-fn text(status: StatusCode, reason: &str, id: &RequestId, format: Format) -> (&'static str, Bytes) {
+/// None of the words in it needs to be escaped in any of the three.
+fn text(
+    status: StatusCode,
+    (reason, told): (&str, &str),
+    id: &RequestId,
+    format: Format,
+) -> (&'static str, Bytes) {
     let (code, name) = (status.as_u16(), status.canonical_reason().unwrap_or("Error"));
     match format {
         Format::Html => (
             HTML,
             format!(
-                "<!doctype html><title>{code} {name}</title><h1>{code} {name}</h1><p>{reason}</p><p><small>{id}</small></p>\n"
+                "<!doctype html><title>{code} {name}</title><h1>{code} {name}</h1><p>{told}</p><p><small>{reason} {id}</small></p>\n"
             )
             .into(),
         ),
         Format::Json => (
             JSON,
-            format!("{{\"error\":{{\"status\":{code},\"title\":\"{name}\",\"reason\":\"{reason}\",\"request\":\"{id}\"}}}}\n")
+            format!("{{\"error\":{{\"status\":{code},\"title\":\"{name}\",\"reason\":\"{reason}\",\"message\":\"{told}\",\"request\":\"{id}\"}}}}\n")
                 .into(),
         ),
-        Format::Text => (TEXT, format!("{code} {name}\n{reason}\n{id}\n").into()),
+        Format::Text => (TEXT, format!("{code} {name}\n{reason}: {told}\n{id}\n").into()),
     }
 }
 

@@ -20,7 +20,9 @@ use crate::timer;
 use super::access::Recording;
 use super::buffer::{Buffer, Reader};
 use super::h2c_body::Upstream;
+use super::headers::Named;
 use super::link::{Link, Source as _};
+use super::trailers::clean_answer;
 use super::worker_body::{BodyDecoder, Piece};
 
 /// Why an answer stops before its end; the client sees a cut connection or a reset stream.
@@ -44,6 +46,8 @@ pub(super) type Reply = Box<Response<ReplyBody>>;
 /// The body hyper reads an answer from.
 pub(super) struct ReplyBody {
     source: Source,
+    /// The fields of the connection that the answer's head names: none of them is a trailer.
+    named: Option<Box<Named>>,
     /// Writes the access record when dropped: the answer is over then, complete or not.
     recording: Option<Box<Recording>>,
 }
@@ -79,7 +83,13 @@ impl ReplyBody {
     }
 
     fn of(source: Source) -> Self {
-        Self { source, recording: None }
+        Self { source, named: None, recording: None }
+    }
+
+    /// Keeps these fields out of the trailers, too.
+    pub(super) fn without(mut self, named: Option<Named>) -> Self {
+        self.named = named.map(Box::new);
+        self
     }
 
     /// Adds the record that is written when the answer is over.
@@ -110,8 +120,13 @@ impl Body for ReplyBody {
         if let Some(recording) = &mut self.recording {
             recording.waits_for_client(polled.is_ready());
         }
-        let frame = ready!(polled);
-        let ended = self.is_end_stream();
+        let frame = match ready!(polled) {
+            Some(Ok(frame)) => clean(frame, self.named.as_deref()).map(Ok),
+            other => other,
+        };
+        // Nothing comes behind trailers.
+        let last = matches!(&frame, Some(Ok(frame)) if frame.is_trailers());
+        let ended = last || self.is_end_stream();
         if let Some(recording) = &mut self.recording {
             match &frame {
                 Some(Ok(frame)) => recording.sent(frame.data_ref().map_or(0, Bytes::len), ended),
@@ -142,6 +157,15 @@ impl Body for ReplyBody {
             Source::Upstream(upstream) => upstream.size_hint(),
         }
     }
+}
+
+/// A piece of a body as it is; trailers without what may not be one, `None` if nothing of them is left.
+fn clean(mut frame: Frame<Bytes>, named: Option<&Named>) -> Option<Frame<Bytes>> {
+    if let Some(trailers) = frame.trailers_mut() {
+        clean_answer(trailers, named);
+        return (!trailers.is_empty()).then_some(frame);
+    }
+    Some(frame)
 }
 
 impl Drop for ReplyBody {

@@ -15,7 +15,7 @@ use super::buffer::Buffer;
 use super::drain::{Answer, Draining, drain};
 use super::error::ServeError;
 use super::forward::Outgoing;
-use super::headers::clean_answer;
+use super::headers::{Named, clean_answer};
 use super::reply_body::{Reply, ReplyBody};
 use super::request_body::RequestBody;
 use super::tunnel;
@@ -37,8 +37,11 @@ pub(super) fn respond(
     if head.status() == StatusCode::SWITCHING_PROTOCOLS {
         return tunnel::open(request.upgrade.take(), head, answer, recording);
     }
+    let mut named = None;
     if !head.clean {
-        clean_answer(head.reply.headers_mut(), head.framing == ReceiveFraming::Chunked);
+        let chunked = head.framing == ReceiveFraming::Chunked;
+        named = chunked.then(|| Named::of(head.headers())).filter(|named| !named.is_empty());
+        clean_answer(head.reply.headers_mut(), chunked);
     }
     let length = answer.decoder.remaining();
     let whole = take_whole(&mut answer);
@@ -66,13 +69,17 @@ pub(super) fn respond(
             }
         }
         Whole::Yes(bytes) => {
-            request.handed_on = answer.give_back();
+            if answer.ends_for_certain() {
+                request.handed_on = answer.give_back();
+            } else {
+                request.shard.stop.spawn_local("answer without a body", answer.see_off());
+            }
             ReplyBody::full(bytes)
         }
         Whole::No(first) => pipe(request, answer, upload, first, length),
     };
     let mut reply = head.reply;
-    *reply.body_mut() = body;
+    *reply.body_mut() = body.without(named);
     Ok(reply)
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use http::uri::Authority;
-use http::{Version, header};
+use http::{Method, Version, header};
 
 use crate::directory::Route;
 use crate::name::HostName;
@@ -41,7 +41,7 @@ pub(super) fn check<'a>(parts: &'a Parts, conn: &Connection) -> Result<Host<'a>,
     if matches!(parts.method.as_str(), "CONNECT" | "TRACE") {
         return Err(ServeError::Method);
     }
-    let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
+    let target = target_of(parts)?;
     if target.len() > conn.shard.server.limits.max_url {
         return Err(ServeError::TargetTooLong { limit: conn.shard.server.limits.max_url });
     }
@@ -49,6 +49,23 @@ pub(super) fn check<'a>(parts: &'a Parts, conn: &Connection) -> Result<Host<'a>,
         return Err(ServeError::Malformed("its target has a byte that must be percent-encoded"));
     }
     find_host(parts, conn)
+}
+
+/// The path with its query, or the `*` of OPTIONS (RFC 9112 §3.2, RFC 9113 §8.3.1).
+///
+/// The parser behind us also lets through a name with a port, which belongs to CONNECT alone, and over HTTP/2 a path
+/// that begins with `?` and schemes that lead elsewhere.
+fn target_of(parts: &Parts) -> Result<&str, ServeError> {
+    if !matches!(parts.uri.scheme_str(), None | Some("http" | "https")) {
+        return Err(ServeError::Malformed("the scheme of its target is neither `http` nor `https`"));
+    }
+    let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
+    // `http://host?query` has no path, and means `/`.
+    let absolute = parts.version < Version::HTTP_2 && parts.uri.scheme().is_some();
+    let allowed = target.starts_with('/')
+        || (target == "*" && parts.method == Method::OPTIONS)
+        || (target.starts_with('?') && absolute);
+    if allowed { Ok(target) } else { Err(ServeError::Malformed("its target is not a path")) }
 }
 
 fn find_host<'a>(parts: &'a Parts, conn: &Connection) -> Result<Host<'a>, ServeError> {
@@ -83,11 +100,18 @@ fn find_host<'a>(parts: &'a Parts, conn: &Connection) -> Result<Host<'a>, ServeE
 }
 
 /// The canonical name of an authority, borrowed where the authority begins with it; `None` when it is none.
+///
+/// A worker gets the field as it was sent: a spelling that two programs may read differently, such as white space or
+/// letters beyond ASCII (RFC 3986 §3.2.2), is none.
 pub(super) fn canonical(authority: &str) -> Option<Cow<'_, str>> {
+    if !authority.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return None;
+    }
     let host = match authority.rfind(':') {
         Some(colon) if !authority[colon..].contains(']') => {
             let port = &authority[colon + 1..];
-            if !port.bytes().all(|byte| byte.is_ascii_digit()) || port.len() > 5 {
+            let digits = port.bytes().all(|byte| byte.is_ascii_digit());
+            if !digits || (!port.is_empty() && port.parse::<u16>().is_err()) {
                 return None;
             }
             &authority[..colon]
@@ -156,6 +180,9 @@ mod tests {
             ("a1.example:443", "a1.example"),
             ("127.0.0.1:5000", "127.0.0.1"),
             ("[::1]:5000", "[::1]"),
+            ("a.example:", "a.example"),
+            ("a.example:65535", "a.example"),
+            ("XN--bcher-kva.example", "xn--bcher-kva.example"),
             ("[::1]", "[::1]"),
             ("my_app.local", "my_app.local"),
         ] {
@@ -166,8 +193,28 @@ mod tests {
     #[test]
     fn what_is_no_authority_is_refused() {
         for authority in [
-            "", ":80", "a b", "a/b", "a:b", "a:123456", "user@a", "a..b", ".a", "-a", "[::1", "*.a", "a\0",
+            "",
+            ":80",
+            "a b",
+            "a/b",
+            "a:b",
+            "a:123456",
+            "user@a",
+            "a..b",
+            ".a",
+            "-a",
+            "[::1",
+            "*.a",
+            "a\0",
             "a,b",
+            "a:65536",
+            "a:99999",
+            "b\u{fc}cher.example",
+            "a\u{3000}",
+            "\u{a0}a",
+            "a\t",
+            "\u{ff41}.example",
+            "a\u{3002}example",
         ] {
             assert_eq!(canonical(authority), None, "{authority:?}");
         }

@@ -160,12 +160,12 @@ async fn write_from(link: &mut Link, bytes: &[u8], written: usize) -> Result<Sen
     }
 }
 
-/// On a kept connection that the worker has closed meanwhile not a byte is taken: it cannot have acted on this request,
-/// nor can what it may have said be the answer.
+/// On a kept connection that the worker has closed meanwhile, or on which bytes lie, not a byte is taken: it cannot have
+/// acted on this request, nor can what it has said be the answer.
 fn not_written(link: &Link, error: io::Error, nothing: bool) -> Result<Sent, Failed> {
-    use io::ErrorKind::{BrokenPipe, ConnectionReset};
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, InvalidData};
 
-    if link.reused && nothing && matches!(error.kind(), BrokenPipe | ConnectionReset) {
+    if link.reused && nothing && matches!(error.kind(), BrokenPipe | ConnectionReset | InvalidData) {
         Err(Failed::Unsent(error))
     } else {
         Ok(Sent::Early)

@@ -1,30 +1,67 @@
-//! The fields behind a request's body: which pass to a worker, and how they are written.
+//! The fields behind a body: which pass to a worker and which to a client, and how a worker is sent them.
 //!
-//! Never here: trailers of answers (`worker_body`).
+//! Never here: reading them off a worker's answer (`worker_body`).
 
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName};
 
-use super::headers::{Named, passes_to_worker};
+use super::headers::{Named, is_between_neighbours, passes_to_worker};
 
-/// Takes out what must not come behind a body (RFC 9110 §6.5.1): framing, routing, conditions, authentication and
-/// what the content is were decided on before; and what no client may say at all.
+/// Takes out of a request's trailers what comes too late behind a body, and what no client may say at all.
 pub(super) fn clean(trailers: &mut HeaderMap) {
     let nobody = Named::default();
-    while let Some(name) = trailers.keys().find(|name| !passes(name, &nobody)).cloned() {
-        trailers.remove(name);
-    }
+    keep(trailers, |name| passes(name, &nobody));
 }
 
 fn passes(name: &HeaderName, nobody: &Named) -> bool {
-    let text = name.as_str();
-    let decided = text.starts_with("content-") || text.starts_with("if-") || text.starts_with("sec-");
-    let decided = decided
+    !comes_too_late(name.as_str()) && passes_to_worker(name, nobody, false)
+}
+
+/// Takes out of an answer's trailers what comes too late behind a body, what is between server and worker, and what the
+/// server writes itself. `named`: by the `Connection` of the answer's head.
+pub(super) fn clean_answer(trailers: &mut HeaderMap, named: Option<&Named>) {
+    let here = Named::of(trailers);
+    keep(trailers, |name| {
+        let text = name.as_str();
+        let own = is_between_neighbours(text) || matches!(text, "x-request-id" | "strict-transport-security");
+        let of_connection = here.has(name) || named.is_some_and(|named| named.has(name));
+        !own && !of_connection && !comes_too_late(text)
+    });
+}
+
+/// Whether a field is of no use, or dangerous, once the body has passed (RFC 9110 §6.5.1): framing, routing, conditions,
+/// authentication, control of caches and of what the client does next, and what the content is.
+fn comes_too_late(name: &str) -> bool {
+    // Sums of the content are known at its end only (RFC 9530 §6.5).
+    let of_content = name.starts_with("content-") && name != "content-digest";
+    of_content
+        || name.starts_with("if-")
+        || name.starts_with("sec-")
         || matches!(
-            text,
-            "authorization" | "cookie" | "cache-control" | "pragma" | "range" | "max-forwards" | "set-cookie"
-        );
-    !decided && passes_to_worker(name, nobody, false)
+            name,
+            "age"
+                | "authorization"
+                | "cache-control"
+                | "cookie"
+                | "expect"
+                | "expires"
+                | "host"
+                | "location"
+                | "max-forwards"
+                | "pragma"
+                | "range"
+                | "retry-after"
+                | "set-cookie"
+                | "vary"
+                | "warning"
+                | "www-authenticate"
+        )
+}
+
+fn keep(trailers: &mut HeaderMap, passes: impl Fn(&HeaderName) -> bool) {
+    while let Some(name) = trailers.keys().find(|name| !passes(name)).cloned() {
+        trailers.remove(name);
+    }
 }
 
 /// The end of a chunked body, with the trailers that pass.
@@ -85,5 +122,64 @@ mod tests {
         left.sort_unstable();
         assert_eq!(left, ["digest", "grpc-status", "server-timing", "x-checksum"]);
         assert_eq!(last_chunk(&HeaderMap::new()), "0\r\n\r\n");
+    }
+
+    #[test]
+    fn of_an_answer_only_what_is_known_at_its_end_passes() {
+        let mut trailers = HeaderMap::new();
+        let pass = [
+            "grpc-status",
+            "grpc-message",
+            "grpc-status-details-bin",
+            "server-timing",
+            "etag",
+            "digest",
+            "content-digest",
+            "repr-digest",
+            "authentication-info",
+            "x-checksum",
+            "x_sum",
+        ];
+        let stay = [
+            "content-length",
+            "transfer-encoding",
+            "connection",
+            "keep-alive",
+            "trailer",
+            "te",
+            "upgrade",
+            "host",
+            "set-cookie",
+            "content-type",
+            "content-encoding",
+            "content-range",
+            "cache-control",
+            "expires",
+            "age",
+            "vary",
+            "location",
+            "retry-after",
+            "www-authenticate",
+            "proxy-authenticate",
+            "date",
+            "rip-reloads",
+            "rip-worker-busy",
+            "x-request-id",
+            "strict-transport-security",
+            "x-hop",
+            "x-head-hop",
+        ];
+        for name in pass.iter().chain(&stay) {
+            trailers.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));
+        }
+        trailers.insert("connection", HeaderValue::from_static("x-hop"));
+        let mut head = HeaderMap::new();
+        head.insert("connection", HeaderValue::from_static("x-head-hop"));
+        clean_answer(&mut trailers, Some(&Named::of(&head)));
+        let mut left: Vec<_> = trailers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        let mut expected = pass;
+        expected.sort_unstable();
+        assert_eq!(left, expected);
     }
 }

@@ -144,11 +144,10 @@ fn take_trailers(buf: &mut Bytes) -> Result<Option<Trailers>, &'static str> {
     }
     let mut fields = [httparse::EMPTY_HEADER; MAX_TRAILERS];
     let (length, parsed) = match httparse::parse_headers(buf, &mut fields) {
-        Ok(httparse::Status::Complete(complete)) => complete,
-        Ok(httparse::Status::Partial) if buf.len() > MAX_TRAILER_BYTES => {
-            return Err("the trailer is too large");
-        }
-        Ok(httparse::Status::Partial) => return Ok(None),
+        Ok(httparse::Status::Complete(complete)) if complete.0 <= MAX_TRAILER_BYTES => complete,
+        // One that is not complete is longer than what is there.
+        Ok(httparse::Status::Partial) if buf.len() < MAX_TRAILER_BYTES => return Ok(None),
+        Ok(_) => return Err("the trailer is larger than 16384 bytes"),
         Err(_) => return Err("the trailer cannot be parsed"),
     };
     let mut trailers = HeaderMap::with_capacity(parsed.len());
@@ -164,6 +163,7 @@ fn take_trailers(buf: &mut Bytes) -> Result<Option<Trailers>, &'static str> {
 
 const MAX_SIZE_LINE: usize = 256;
 const MAX_TRAILERS: usize = 32;
+/// With the empty line at their end.
 const MAX_TRAILER_BYTES: usize = 16 << 10;
 
 #[cfg(test)]
@@ -242,6 +242,21 @@ mod tests {
         ] {
             assert!(decode(ReceiveFraming::Chunked, bytes.as_bytes()).is_err(), "{bytes:?}");
         }
+    }
+
+    #[test]
+    fn trailers_may_have_so_many_bytes_and_no_more_however_they_come() {
+        let body_of = |length: usize| {
+            let trailers = format!("x-long: {}\r\n\r\n", "x".repeat(length - 12));
+            assert_eq!(trailers.len(), length);
+            format!("0\r\n{trailers}")
+        };
+        let decoded = |body: &str| decode(ReceiveFraming::Chunked, body.as_bytes());
+        assert!(decoded(&body_of(MAX_TRAILER_BYTES)).unwrap().1.is_some());
+        let larger = body_of(MAX_TRAILER_BYTES + 1);
+        assert!(decoded(&larger).is_err());
+        assert!(decoded(&larger[..larger.len() - 1]).is_err());
+        assert_eq!(decoded(&larger[..larger.len() - 2]).unwrap().1, None);
     }
 
     #[test]

@@ -147,6 +147,10 @@ pub(super) struct AnswerHead {
     /// Whether all fields are for the client.
     pub(super) clean: bool,
     pub(super) framing: ReceiveFraming,
+    /// Whether the head says where the answer ends. An answer without a body by its method or its status ends with its
+    /// head, whatever that says of a length: a body that the worker sends all the same is counted by nobody, unless it
+    /// promises not to.
+    pub(super) counted: bool,
     /// Whether the worker keeps the connection open after this answer.
     pub(super) keepalive: bool,
 }
@@ -181,10 +185,12 @@ pub(super) fn parse_answer(buf: &mut Bytes, method: &Method) -> Result<Option<An
     let mut parsed = httparse::Response::new(&mut []);
     let parser = httparse::ParserConfig::default();
     let length = match parser.parse_response_with_uninit_headers(&mut parsed, &whole, &mut fields) {
-        Ok(httparse::Status::Complete(length)) => length,
-        Ok(httparse::Status::Partial) if buf.len() > MAX_HEAD => return Err("its head is too large"),
-        Ok(httparse::Status::Partial) => return Ok(None),
-        Err(httparse::Error::TooManyHeaders) => return Err("its head has too many fields"),
+        Ok(httparse::Status::Complete(length)) if length <= MAX_HEAD => length,
+        // One that is not complete is longer than what is there.
+        Ok(httparse::Status::Partial) if buf.len() < MAX_HEAD => return Ok(None),
+        Ok(_) => return Err("its head is larger than 65536 bytes"),
+        Err(httparse::Error::TooManyHeaders) => return Err("its head has more than 128 fields"),
+        Err(_) if !begins_an_answer(buf) => return Err(NO_ANSWER),
         Err(_) => return Err("its head cannot be parsed"),
     };
     let status =
@@ -196,9 +202,28 @@ pub(super) fn parse_answer(buf: &mut Bytes, method: &Method) -> Result<Option<An
     buf.advance(length);
     let keepalive = !said.close && (http11 || said.keepalive);
     let clean = !said.more;
+    let promised = said.no_body
+        && *method != Method::HEAD
+        && matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let framing = receive_framing(status, method, said, http11)?;
     let keepalive = keepalive && framing != ReceiveFraming::Close;
-    Ok(Some(AnswerHead { reply, clean, framing, keepalive }))
+    // 205 is framed as any other, but has no content (RFC 9110 §15.3.6): its length may be said by somebody else than
+    // who writes its body.
+    let counted = promised || !(has_no_body(status, method) || status == StatusCode::RESET_CONTENT);
+    Ok(Some(AnswerHead { reply, clean, framing, counted, keepalive }))
+}
+
+/// Whether the bytes are, or may become, an answer's first line.
+fn begins_an_answer(bytes: &[u8]) -> bool {
+    let line = bytes.trim_ascii_start();
+    line.iter().zip(b"HTTP/1.").all(|(byte, expected)| byte == expected)
+}
+
+/// RFC 9112 §6.3, 1: such an answer ends with its head.
+fn has_no_body(status: StatusCode, method: &Method) -> bool {
+    status.is_informational()
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+        || *method == Method::HEAD
 }
 
 /// What the fields of an answer's head say to the server, noted as they pass by.
@@ -208,6 +233,8 @@ struct Said {
     keepalive: bool,
     encoding: Option<HeaderValue>,
     length: Option<u64>,
+    /// It promises that no body follows where there is none.
+    no_body: bool,
     /// Something that is looked at later, and taken out then.
     more: bool,
 }
@@ -244,8 +271,11 @@ impl Said {
         match *name {
             header::CONTENT_LENGTH => {
                 let length = parse_length(value)?;
-                if self.length.replace(length).is_some_and(|other| other != length) {
-                    return Err("its Content-Length fields differ");
+                match self.length.replace(length) {
+                    Some(other) if other != length => return Err("its Content-Length fields differ"),
+                    // Said twice, it is passed on once: some clients refuse two (RFC 9110 §8.6).
+                    Some(_) => return Ok(Use::None),
+                    None => {}
                 }
             }
             header::TRANSFER_ENCODING => {
@@ -257,6 +287,10 @@ impl Said {
             header::DATE => return Ok(Use::None),
             header::CONNECTION => return Ok(self.note_connection(value)),
             _ if name == "keep-alive" => return Ok(Use::None),
+            _ if name == NO_BODY => {
+                self.no_body = true;
+                return Ok(Use::None);
+            }
             _ => self.more |= is_between_neighbours(name.as_str()),
         }
         Ok(Use::More)
@@ -278,10 +312,7 @@ fn receive_framing(
     said: Said,
     http11: bool,
 ) -> Result<ReceiveFraming, &'static str> {
-    let no_body = status.is_informational()
-        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
-        || *method == Method::HEAD;
-    if no_body {
+    if has_no_body(status, method) {
         return Ok(ReceiveFraming::None);
     }
     match (said.encoding, said.length) {
@@ -308,8 +339,13 @@ pub(super) fn parse_length(value: &HeaderValue) -> Result<u64, &'static str> {
         .ok_or("its Content-Length is too large")
 }
 
+/// The field by which a worker promises that it sends no body behind an answer that has none.
+const NO_BODY: &str = "rip-no-body";
+/// What is wrong with bytes that are no answer at all.
+pub(super) const NO_ANSWER: &str = "it is no HTTP/1 answer";
 const MAX_FIELDS: usize = 128;
-const MAX_HEAD: usize = 64 << 10;
+/// From the first byte of the status line to the last of the empty line.
+pub(super) const MAX_HEAD: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -364,6 +400,57 @@ mod tests {
         let head =
             parse("HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\n\r\n", &Method::GET).unwrap().unwrap();
         assert_eq!(head.framing, ReceiveFraming::None);
+    }
+
+    #[test]
+    fn an_answer_whose_body_nobody_counts_is_known_as_such() {
+        let counted = |status: &str, method: Method| {
+            let text = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+            parse(&text, &method).unwrap().unwrap().counted
+        };
+        assert!(counted("200 OK", Method::GET));
+        assert!(counted("404 Not Found", Method::POST));
+        assert!(!counted("200 OK", Method::HEAD));
+        for status in ["101 Switching Protocols", "204 No Content", "205 Reset Content", "304 Not Modified"] {
+            assert!(!counted(status, Method::GET), "{status}");
+        }
+        let promised = "HTTP/1.1 304 Not Modified\r\nrip-no-body: 1\r\n\r\n";
+        let head = parse(promised, &Method::GET).unwrap().unwrap();
+        assert!(head.counted && head.clean && head.headers().is_empty());
+        for (promise, method) in
+            [("304 Not Modified", Method::HEAD), ("101 Switching Protocols", Method::GET)]
+        {
+            let text = format!("HTTP/1.1 {promise}\r\nrip-no-body: 1\r\n\r\n");
+            assert!(!parse(&text, &method).unwrap().unwrap().counted, "{promise} to {method}");
+        }
+    }
+
+    #[test]
+    fn a_head_may_have_so_many_bytes_and_no_more_however_it_comes() {
+        let head_of = |length: usize| {
+            let begin = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nx-long: ";
+            format!("{begin}{}\r\n\r\n", "x".repeat(length - begin.len() - 4))
+        };
+        let largest = head_of(MAX_HEAD);
+        assert!(parse(&largest, &Method::GET).unwrap().is_some());
+        assert!(parse(&(largest.clone() + "and a body"), &Method::GET).unwrap().is_some());
+        assert!(parse(&largest[..MAX_HEAD - 1], &Method::GET).unwrap().is_none());
+        let larger = head_of(MAX_HEAD + 1);
+        assert!(parse(&larger, &Method::GET).is_err());
+        assert!(parse(&larger[..MAX_HEAD], &Method::GET).is_err());
+        assert!(parse(&larger[..MAX_HEAD - 1], &Method::GET).unwrap().is_none());
+    }
+
+    #[test]
+    fn bytes_that_are_no_answer_are_told_from_one_that_is_malformed() {
+        let wrong = |text: &str| parse(text, &Method::GET).err();
+        for text in ["{", "<html>", "hello\r\n", "H\r\n", "HTTP/2 200\r\n", "\r\n\r\nbody"] {
+            assert_eq!(wrong(text), Some(NO_ANSWER), "{text}");
+        }
+        for text in ["HTTP/1.1 2000 OK\r\n", "HTTP/1.1 200 OK\r\nno field\r\n\r\n"] {
+            assert_eq!(wrong(text), Some("its head cannot be parsed"), "{text}");
+        }
+        assert_eq!(wrong("HTTP/1"), None, "there is more to come");
     }
 
     #[test]

@@ -5,8 +5,9 @@
 use std::path::Path;
 
 use super::detect::{App, missing, read, text_of};
-use super::found::{DetectError, Found, Kind, Listen};
+use super::found::{CONCURRENT, DetectError, Found, Kind, Listen};
 use super::package::{self, Package, Start};
+use super::shell;
 
 /// `command` of the config, which beats everything.
 pub(super) fn command(app: &App<'_>) -> Result<Option<Found>, DetectError> {
@@ -59,7 +60,7 @@ fn by_shell(app: &App<'_>, kind: Kind, line: &str, path: &Path) -> Result<Found,
         return Err(missing(first, source));
     }
     let title = if kind == Kind::Procfile { "Procfile app" } else { "package.json app" };
-    let argv = vec!["/bin/sh".into(), "-c".into(), replacing_shell(line)];
+    let argv = vec!["/bin/sh".into(), "-c".into(), shell::replaced_by_last_command(line)];
     let mut found = app.found(kind, format!("{title}: {source} says `{line}`"), argv, None);
     let script = line.split_whitespace().map(|word| app.dir.join(word)).find(|word| word.is_file());
     if let Some(script) = &script
@@ -69,54 +70,52 @@ fn by_shell(app: &App<'_>, kind: Kind, line: &str, path: &Path) -> Result<Found,
     }
     found.entry = Some(script.unwrap_or_else(|| path.to_owned()));
     found.env.push(programs.variable());
+    found.concurrency = runs_concurrently(line).then_some(CONCURRENT);
     Ok(found)
 }
 
-/// The line with `exec` before its last command where that is plain: else the shell stays in between, takes the
-/// SIGTERM and dies without the app, and `LISTEN_PID` names the shell (Debian's dash does not replace itself).
-fn replacing_shell(line: &str) -> String {
-    let Some(start) = last_command(line) else { return line.into() };
-    let (before, last) = line.split_at(start);
-    let command = last.trim_start();
-    let first = command.split_whitespace().next().unwrap_or_default();
-    if first.is_empty() || SHELL_WORDS.contains(&first) {
-        return line.into();
-    }
-    let space = if before.is_empty() { "" } else { " " };
-    let env = if first.contains('=') { "env " } else { "" };
-    format!("{before}{space}exec {env}{command}")
+/// Whether the last command of a line is an event loop by nature.
+fn runs_concurrently(line: &str) -> bool {
+    let mut words = shell::last_command(line)
+        .split_whitespace()
+        .skip_while(|word| matches!(*word, "exec" | "env") || word.contains('=') || word.starts_with('-'));
+    let program = words.next().map(base_name).unwrap_or_default();
+    let module = || words.clone().skip_while(|word| *word != "-m").nth(1);
+    CONCURRENT_PROGRAMS.contains(&program)
+        || program.starts_with("python") && module().is_some_and(|name| CONCURRENT_PROGRAMS.contains(&name))
+        || program == "gunicorn" && words.any(|word| word.contains("UvicornWorker"))
 }
 
-/// Where the last of some commands that follow each other by `;` or `&&` begins; `None` for anything less plain.
-fn last_command(line: &str) -> Option<usize> {
-    let mut start = 0;
-    let mut quote = None;
-    let mut chars = line.char_indices().peekable();
-    while let Some((at, c)) = chars.next() {
-        match (quote, c) {
-            (Some('\''), '\'') | (Some('"'), '"') => quote = None,
-            (Some('\''), _) => (),
-            (_, '`' | '(' | '\n') => return None,
-            (_, '\\') => drop(chars.next()),
-            (Some(_), _) => (),
-            (None, '\'' | '"') => quote = Some(c),
-            (None, ';') => start = at + 1,
-            (None, '&') if chars.next_if(|(_, next)| *next == '&').is_some() => start = at + 2,
-            (None, '&' | '|' | ')' | '#') => return None,
-            (None, _) => (),
-        }
-    }
-    quote.is_none().then_some(start)
+fn base_name(program: &str) -> &str {
+    program.rsplit('/').next().unwrap_or(program)
 }
 
 /// First words that are a runtime; any other first word may be a shell's own command.
 const RUNTIMES: [&str; 10] =
     ["node", "bun", "deno", "python3", "gunicorn", "uvicorn", "puma", "bundle", "ruby", "php"];
 
-/// What cannot stand after `exec`: the shell's own words.
-const SHELL_WORDS: [&str; 26] = [
-    "!", ".", ":", "[", "{", "}", "case", "cd", "do", "done", "elif", "else", "esac", "eval", "exec", "exit",
-    "export", "fi", "for", "if", "read", "set", "then", "trap", "until", "while",
+/// Runtimes of JavaScript, what starts them, and servers of ASGI.
+const CONCURRENT_PROGRAMS: [&str; 20] = [
+    "node",
+    "nodejs",
+    "bun",
+    "bunx",
+    "deno",
+    "npm",
+    "npx",
+    "pnpm",
+    "yarn",
+    "tsx",
+    "ts-node",
+    "next",
+    "nuxt",
+    "astro",
+    "remix-serve",
+    "react-router-serve",
+    "uvicorn",
+    "hypercorn",
+    "daphne",
+    "granian",
 ];
 
 #[cfg(test)]
@@ -124,27 +123,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plain_last_command_replaces_its_shell() {
-        let table = [
-            ("node server.js", "exec node server.js"),
-            ("python3 web.py $PORT", "exec python3 web.py $PORT"),
-            ("NODE_ENV=production node 'a b.js'", "exec env NODE_ENV=production node 'a b.js'"),
-            ("cd web && node x.js", "cd web && exec node x.js"),
-            ("a; b && c --x=\"1;2\" > log", "a; b && exec c --x=\"1;2\" > log"),
-            ("exec puma", "exec puma"),
-            ("node a.js | tee log", "node a.js | tee log"),
-            ("node a.js & node b.js", "node a.js & node b.js"),
-            ("a || b", "a || b"),
-            ("(cd web; node x.js)", "(cd web; node x.js)"),
-            ("node $(cat entry)", "node $(cat entry)"),
-            ("if true; then node x.js; fi", "if true; then node x.js; fi"),
-            ("while true; do node x.js; done", "while true; do node x.js; done"),
-            ("node \"unfinished", "node \"unfinished"),
-            ("node a\\;b", "exec node a\\;b"),
-            ("node x.js;", "node x.js;"),
-        ];
-        for (line, expected) in table {
-            assert_eq!(replacing_shell(line), expected, "{line}");
+    fn a_line_that_runs_an_event_loop_takes_several_requests() {
+        for line in [
+            "node server.js",
+            "NODE_ENV=production node --enable-source-maps web.js",
+            "exec env A=b node x.js",
+            "cd web && ./node_modules/.bin/next start -p $PORT",
+            "npm run build; bun run server.ts",
+            "npm start",
+            "uvicorn app:app --fd 3",
+            "python3 -m uvicorn app:app",
+            ".venv/bin/python -O -m hypercorn app:app",
+            "gunicorn -k uvicorn.workers.UvicornWorker app:app",
+        ] {
+            assert!(runs_concurrently(line), "{line}");
+        }
+        for line in [
+            "gunicorn app:app",
+            "python3 web.py $PORT",
+            "python3 -m http.server",
+            "puma -C config.rb",
+            "php -S 127.0.0.1:$PORT",
+            "./server",
+            "node build.js && ruby web.rb",
+            "",
+        ] {
+            assert!(!runs_concurrently(line), "{line}");
         }
     }
 }

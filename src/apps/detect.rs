@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::found::{DetectError, Found, Hints, Kind, Launch, Listen, ReadyBy};
+use super::found::{DetectError, Found, Hints, Kind, Launch, Listen};
 use super::programs::{Programs, is_executable};
 use super::{declared, executable, javascript, project, python, ruby, site};
 
@@ -113,7 +113,7 @@ impl<'a> App<'a> {
             command: Launch { argv, dir: self.dir.clone() },
             listen: kind.listens()[0],
             entry: entry.map(Path::to_owned),
-            ready_by: ReadyBy::NotifyOrAnswer,
+            ready_by: kind.ready_by(),
             env: Vec::new(),
             concurrency: None,
         }

@@ -82,9 +82,9 @@ pub enum Listen {
 /// Which sign of readiness may be believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ReadyBy {
-    /// `READY=1` or the first good answer, whichever comes first.
+    /// `READY=1` or the first good answer, whichever comes first: the program says `READY=1` once the app is loaded.
     NotifyOrAnswer,
-    /// Only an answer: the server in between says `READY=1` before the app behind it is loaded.
+    /// Only an answer: a server in between may say `READY=1` before the app behind it is loaded, as gunicorn does.
     Answer,
 }
 
@@ -228,6 +228,11 @@ pub enum DetectError {
     },
 }
 
+/// Requests at once for programs that are concurrent by nature: event loops that go on to the next request while one
+/// waits. More than about 32 gains them nothing where requests only compute; where they wait for something else (long
+/// polls, streams, other services) each place serves one more client, and costs a few ten KiB.
+pub(super) const CONCURRENT: u32 = 64;
+
 impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -259,6 +264,43 @@ impl fmt::Display for Kind {
 }
 
 impl Kind {
+    /// Whether nothing that lives in a process of this kind is missed when the process is replaced: what it runs is
+    /// made to be run by several processes that come and go.
+    pub fn is_stateless(self) -> bool {
+        match self {
+            Self::NodeHandler
+            | Self::BunHandler
+            | Self::PythonWsgi
+            | Self::PythonAsgi
+            | Self::Ruby
+            | Self::Static => true,
+            Self::Command
+            | Self::Procfile
+            | Self::PackageJson
+            | Self::Executable
+            | Self::NodeServer
+            | Self::BunServer
+            | Self::PythonServer => false,
+        }
+    }
+
+    /// Which sign of readiness may be believed: `READY=1` of the worker scripts and the static worker that ship with
+    /// the server, and of puma, which says it once the app is loaded. Of anything else nobody knows who says it.
+    pub(super) fn ready_by(self) -> ReadyBy {
+        match self {
+            Self::NodeHandler | Self::BunHandler | Self::Static | Self::Ruby => ReadyBy::NotifyOrAnswer,
+            Self::Command
+            | Self::Procfile
+            | Self::PackageJson
+            | Self::Executable
+            | Self::NodeServer
+            | Self::BunServer
+            | Self::PythonServer
+            | Self::PythonWsgi
+            | Self::PythonAsgi => ReadyBy::Answer,
+        }
+    }
+
     /// The ways of listening that this kind can be run with, the usual one first.
     pub fn listens(self) -> &'static [Listen] {
         match self {

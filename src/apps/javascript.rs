@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use super::detect::{App, listens_by, missing, name_of, text_of};
-use super::found::{DetectError, Found, Kind, Listen};
+use super::found::{CONCURRENT, DetectError, Found, Kind, Listen};
 use super::package::Package;
 use super::{programs::Programs, runtimes, source};
 
@@ -79,6 +79,7 @@ fn server(app: &App<'_>, entry: &Path, text: &str, runtime: Runtime) -> Result<F
         None => Listen::Port,
     };
     found.env.push(runtime.programs.variable());
+    found.concurrency = Some(CONCURRENT);
     Ok(found)
 }
 

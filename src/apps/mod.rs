@@ -17,6 +17,7 @@ mod python;
 mod python_target;
 mod ruby;
 pub mod runtimes;
+mod shell;
 mod site;
 mod source;
 pub mod static_worker;

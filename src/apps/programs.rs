@@ -53,6 +53,8 @@ impl Programs {
         let mut child = Command::new(program)
             .args(args)
             .env(name, value)
+            // The working directory may be gone, and then some do not even tell their version.
+            .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

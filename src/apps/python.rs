@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use super::detect::{App, Way, listens_by, name_of, text_of};
-use super::found::{DetectError, Found, Kind, ReadyBy};
+use super::found::{CONCURRENT, DetectError, Found, Kind};
 use super::programs::Programs;
 use super::python_target::{Interface, Target};
 use super::{project, runtimes, source};
@@ -281,8 +281,6 @@ fn wsgi(app: &App<'_>, place: &Place, target: &str) -> Result<Found, DetectError
     let why = format!("Python WSGI app: {target} in {file}, run by gunicorn");
     let mut found = app.found(Kind::PythonWsgi, why, argv, Some(&place.entry));
     found.env = environment(app, &programs);
-    // gunicorn says READY=1 when its master has started, before the application is imported.
-    found.ready_by = ReadyBy::Answer;
     Ok(found)
 }
 
@@ -326,6 +324,7 @@ fn asgi(app: &App<'_>, place: &Place, object: &str) -> Result<Found, DetectError
     let why = format!("Python ASGI app: {module}:{name} in {file}, run by uvicorn");
     let mut found = app.found(Kind::PythonAsgi, why, argv, Some(&place.entry));
     found.env = env;
+    found.concurrency = Some(CONCURRENT);
     Ok(found)
 }
 

@@ -1,7 +1,8 @@
 //! Owns the backend whose workers are child processes of the server, each a process group of its own.
 //!
 //! Never here: a sandbox or a memory limit of the kernel's; the manager watches [`Backend::memory`] and says
-//! [`Signal::OutOfMemory`]. A process that leaves its worker's group, as daemons do, is out of reach.
+//! [`Signal::OutOfMemory`]. A process that leaves its worker's group, as daemons do, is found when its worker ends
+//! (`strays`), and not before.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -13,14 +14,17 @@ use std::time::Duration;
 
 use rustix::process::{Pid, kill_process_group};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 use super::keeper::{self, Keeper};
-use super::procs::Groups;
+use super::listeners::{self, Belongings};
+use super::procs::{self, Groups};
 use super::sockets::Sockets;
 use super::worker::Worker;
-use super::{Backend, Event, Order, Signal, StartError, Started};
+use super::{Backend, Event, Listening, Order, Signal, StartError, Started};
 use crate::name::{InstanceName, WorkerId};
+use crate::pool::Address;
 use crate::spec::ReloadSignal;
 use crate::stop::Stop;
 
@@ -105,12 +109,16 @@ impl Backend for ChildBackend {
             let worker = Worker::spawn(&self.shared, order)?;
             let group = worker.group();
             // Before the program runs: whatever happens from here on, somebody ends it.
-            self.shared.keeper.add(group, worker.files());
-            self.shared.lock().insert(id, Entry { group, killed: None });
+            self.shared.keeper.add(group, worker.ward());
+            self.shared.lock().insert(id, Entry { group, told: false, killed: None });
             let (answer, answered) = oneshot::channel();
             self.stop.spawn("worker", worker.live(Arc::clone(&self.shared), answer));
             answered.await.unwrap_or_else(|_| Err(lost()))
         })
+    }
+
+    fn lives(&self, worker: WorkerId) -> bool {
+        self.shared.lock().get(&worker).is_some_and(|entry| procs::lives(entry.group))
     }
 
     fn signal(&self, worker: WorkerId, signal: Signal) {
@@ -126,6 +134,7 @@ impl Backend for ChildBackend {
         let Some(entry) = workers.get_mut(&worker) else {
             return;
         };
+        entry.told |= !matches!(signal, Signal::Reload(_));
         match signal {
             Signal::Kill => entry.killed = entry.killed.or(Some(Killed::TooSlow)),
             Signal::OutOfMemory => entry.killed = Some(Killed::ForMemory),
@@ -135,6 +144,20 @@ impl Backend for ChildBackend {
         if let Err(error) = kill_process_group(entry.group, number) {
             tracing::warn!(%worker, signal = ?number, %error, "cannot signal a worker");
         }
+    }
+
+    fn listening(
+        &self,
+        worker: WorkerId,
+        address: Address,
+    ) -> Pin<Box<dyn Future<Output = Option<Listening>> + Send + '_>> {
+        let group = self.shared.lock().get(&worker).map(|entry| entry.group);
+        Box::pin(async move {
+            let group = group?;
+            let look = move || listeners::look(&address, &Belongings::of(procs::family(group)));
+            // Only a runtime that shuts down does not run it.
+            spawn_blocking(look).await.ok()?
+        })
     }
 
     fn memory(&self, worker: WorkerId) -> Option<u64> {
@@ -159,6 +182,8 @@ pub(super) struct Shared {
 
 struct Entry {
     group: Pid,
+    /// It was told to end.
+    told: bool,
     killed: Option<Killed>,
 }
 
@@ -178,6 +203,21 @@ impl Shared {
     /// No signal reaches the worker's group after this; tells which did.
     pub(super) fn forget(&self, worker: WorkerId) -> Option<Killed> {
         self.lock().remove(&worker)?.killed
+    }
+
+    /// Whether the worker was told to end and, since then, was not killed.
+    pub(super) fn has_time_to_end(&self, worker: WorkerId) -> bool {
+        self.lock().get(&worker).is_some_and(|entry| entry.told && entry.killed.is_none())
+    }
+
+    /// Whether the worker was killed because it did not end in time.
+    pub(super) fn was_too_slow(&self, worker: WorkerId) -> bool {
+        self.lock().get(&worker).is_some_and(|entry| entry.killed == Some(Killed::TooSlow))
+    }
+
+    /// Whether the worker was told to end.
+    pub(super) fn was_told(&self, worker: WorkerId) -> bool {
+        self.lock().get(&worker).is_some_and(|entry| entry.told)
     }
 
     fn measure(&self) -> Measured {

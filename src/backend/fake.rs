@@ -2,7 +2,7 @@
 //!
 //! Never here: a process, a socket, or a decision; what a worker does is in the test's script.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
@@ -53,6 +53,7 @@ impl FakeBackend {
             signals: Vec::new(),
             memory: HashMap::new(),
             alive: HashMap::new(),
+            leaderless: HashSet::new(),
             left: Vec::new(),
             tasks: JoinSet::new(),
         };
@@ -97,6 +98,11 @@ impl FakeBackend {
         self.end(worker, Duration::ZERO, exit);
     }
 
+    /// [`Backend::lives`] says no from now on, as when the first process of a worker has exited.
+    pub(crate) fn lose_leader(&self, worker: WorkerId) {
+        self.lock().leaderless.insert(worker);
+    }
+
     /// What [`Backend::memory`] answers for a worker from now on.
     pub(crate) fn set_memory(&self, worker: WorkerId, bytes: u64) {
         self.lock().memory.insert(worker, bytes);
@@ -130,6 +136,10 @@ impl Backend for FakeBackend {
                 address: Address::Unix(PathBuf::from(format!("/nonexistent/{worker}.sock"))),
             })
         })
+    }
+
+    fn lives(&self, worker: WorkerId) -> bool {
+        self.alive().contains(&worker) && !self.lock().leaderless.contains(&worker)
     }
 
     fn signal(&self, worker: WorkerId, signal: Signal) {
@@ -173,6 +183,7 @@ struct State {
     memory: HashMap<WorkerId, u64>,
     /// Every worker ever started; its channel takes when and how it is to end, and is closed once it has.
     alive: HashMap<WorkerId, Alive>,
+    leaderless: HashSet<WorkerId>,
     left: Vec<(Survivor, Behaviour)>,
     tasks: JoinSet<()>,
 }

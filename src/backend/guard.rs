@@ -16,8 +16,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::time::Instant;
 
 use super::procs::Groups;
+use super::strays::{self, Mark};
 
 /// Runs `worker-guard INSTANCE`, given the words after `worker-guard`; returns when the server is gone and nothing of
 /// its workers is left. Blocks; to be called without a runtime.
@@ -25,22 +27,37 @@ pub fn run_guard(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let instance = words.into_iter().next().unwrap_or_default();
     let wards = listen(io::stdin().lock());
     if !wards.is_empty() {
-        // Whoever read the server's output may be gone with it, and nothing may keep the workers from their end.
+        // On a thread of its own: whoever read the server's output may be gone, or read nothing, and
+        // nothing may keep the workers from their end.
         let (server, count) = (instance.display(), wards.len());
-        let _ =
-            writeln!(io::stderr(), "rip-server: the server of {server} is gone; ending its workers: {count}");
+        let text = format!("rip-server: the server of {server} is gone; ending its workers: {count}\n");
+        let (said, heard) = std::sync::mpsc::sync_channel(1);
+        let say = move || said.send(io::stderr().write_all(text.as_bytes()).is_ok());
+        let speaking = std::thread::Builder::new().spawn(say);
         end(&wards);
+        if speaking.is_ok() {
+            let _ = heard.recv_timeout(LAST_WORDS);
+        }
     }
     ExitCode::SUCCESS
 }
 
-/// What the guard looks after: process groups, each with the socket files it leaves behind.
-pub(super) type Wards = HashMap<Pid, Vec<PathBuf>>;
+/// What the guard looks after: process groups.
+pub(super) type Wards = HashMap<Pid, Ward>;
+
+/// What else a worker is known by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ward {
+    /// In the environment of its processes, also of those that left the group.
+    pub(super) mark: Mark,
+    /// The socket files it leaves behind.
+    pub(super) files: Vec<PathBuf>,
+}
 
 /// The line that puts a group under guard. Shorter than PIPE_BUF, so that it arrives whole or not at all: pipe(7).
-pub(super) fn line_of(group: Pid, files: &[PathBuf]) -> Vec<u8> {
-    let mut line = format!("+{group}").into_bytes();
-    for file in files {
+pub(super) fn line_of(group: Pid, ward: &Ward) -> Vec<u8> {
+    let mut line = format!("+{group}\t{}", ward.mark.as_str()).into_bytes();
+    for file in &ward.files {
         line.push(b'\t');
         line.extend_from_slice(file.as_os_str().as_bytes());
     }
@@ -75,7 +92,12 @@ fn apply(wards: &mut Wards, line: &[u8]) {
         return;
     };
     match line[0] {
-        b'+' => drop(wards.insert(group, words.map(|word| PathBuf::from(OsStr::from_bytes(word))).collect())),
+        b'+' => {
+            let mark = words.next().and_then(|word| std::str::from_utf8(word).ok());
+            let Some(mark) = mark.filter(|mark| !mark.is_empty()).map(Mark::parse) else { return };
+            let files = words.map(|word| PathBuf::from(OsStr::from_bytes(word))).collect();
+            wards.insert(group, Ward { mark, files });
+        }
         b'-' => drop(wards.remove(&group)),
         _ => {}
     }
@@ -87,20 +109,19 @@ fn end(wards: &Wards) {
     signal_all(wards, Signal::KILL);
     // What was killed is gone a moment later, and whoever comes after this guard takes it for gone.
     wait_while_alive(wards, DYING);
-    for file in wards.values().flatten() {
+    for file in wards.values().flat_map(|ward| &ward.files) {
         fs::remove_file(file).ok();
     }
 }
 
 fn wait_while_alive(wards: &Wards, limit: Duration) {
-    let mut waited = Duration::ZERO;
-    while waited < limit && any_alive(wards) {
+    let give_up = Instant::now() + limit;
+    while Instant::now() < give_up && any_alive(wards) {
         #[expect(
             clippy::disallowed_methods,
             reason = "one thread, and nothing tells when a foreign group is empty"
         )]
         std::thread::sleep(TICK);
-        waited += TICK;
     }
 }
 
@@ -109,16 +130,25 @@ fn signal_all(wards: &Wards, signal: Signal) {
         // Gone is what they are to be.
         kill_process_group(*group, signal).ok();
     }
+    for stray in strays::all() {
+        let theirs = |(group, ward): (&Pid, &Ward)| ward.mark == stray.mark && stray.group != Some(*group);
+        if wards.iter().any(theirs) {
+            stray.signal(signal);
+        }
+    }
 }
 
 fn any_alive(wards: &Wards) -> bool {
     Groups::read().is_ok_and(|groups| wards.keys().any(|group| !groups.members(*group).is_empty()))
+        || strays::all().iter().any(|stray| wards.values().any(|ward| ward.mark == stray.mark))
 }
 
 const PATIENCE: Duration = Duration::from_secs(5);
-/// For the kernel to end what was killed; together with the patience less than a new server waits for this guard.
+/// For the kernel to end what was killed; together with the patience and the last words less than a new server waits for this guard.
 const DYING: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_millis(20);
+/// For whoever takes standard error, when nothing else is left to do.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {
@@ -131,13 +161,15 @@ mod tests {
     #[test]
     fn what_was_not_released_is_left() {
         let files = vec![PathBuf::from("/run/a b/w/1.sock"), PathBuf::from("/run/a b/n/1")];
-        let mut lines = line_of(pid(100), &files);
-        lines.extend(line_of(pid(200), &[]));
-        lines.extend(line_of(pid(300), &[]));
+        let bare = Ward { mark: Mark::new(), files: vec![] };
+        let ward = Ward { mark: Mark::new(), files };
+        let mut lines = line_of(pid(100), &ward);
+        lines.extend(line_of(pid(200), &bare));
+        lines.extend(line_of(pid(300), &bare));
         lines.extend(release_of(pid(200)));
         lines.extend(release_of(pid(999)));
 
-        assert_eq!(listen(&lines[..]), Wards::from([(pid(100), files), (pid(300), vec![])]));
+        assert_eq!(listen(&lines[..]), Wards::from([(pid(100), ward), (pid(300), bare)]));
     }
 
     #[test]
@@ -150,6 +182,8 @@ mod tests {
             "+1\n",
             "+-1\n",
             "+x\n",
+            "+300\n",
+            "+300\t\n",
             "100\n",
             "+99999999999\n",
             "+100",

@@ -16,7 +16,7 @@ use rustix::process::Pid;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
-use super::guard::{Wards, line_of, release_of};
+use super::guard::{Ward, Wards, line_of, release_of};
 use super::procs::Watch;
 use crate::backoff::Backoff;
 use crate::name::InstanceName;
@@ -61,10 +61,10 @@ impl Keeper {
     }
 
     /// From here on the group ends when the server does.
-    pub(super) fn add(&self, group: Pid, files: Vec<PathBuf>) {
+    pub(super) fn add(&self, group: Pid, ward: Ward) {
         let mut state = self.lock();
-        state.tell(&line_of(group, &files));
-        state.wards.insert(group, files);
+        state.tell(&line_of(group, &ward));
+        state.wards.insert(group, ward);
     }
 
     /// To be called while the group's id cannot be anybody else's yet.
@@ -127,7 +127,7 @@ impl Keeper {
         let mut state = self.lock();
         let State { wards, guard } = &mut *state;
         let guard = guard.insert(Guard { process, pipe });
-        let told = wards.iter().try_for_each(|(group, files)| guard.pipe.write_all(&line_of(*group, files)));
+        let told = wards.iter().try_for_each(|(group, ward)| guard.pipe.write_all(&line_of(*group, ward)));
         let ready = told.and(watch).and_then(|watch| {
             // From now on a guard that has stopped reading must not stop the server.
             rustix::io::ioctl_fionbio(&guard.pipe, true)?;

@@ -8,15 +8,18 @@ pub(crate) mod fake;
 pub mod guard;
 mod handover;
 mod keeper;
+mod listeners;
 mod output;
 mod procs;
 pub mod shim;
 mod sockets;
+mod strays;
 pub mod systemd;
 mod worker;
 
 use std::fmt;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -38,11 +41,25 @@ pub trait Backend: Send + Sync + 'static {
     /// Not safe: await it to its end in a task of its own.
     fn start(&self, order: Order) -> Pin<Box<dyn Future<Output = Result<Started, StartError>> + Send + '_>>;
 
+    /// Whether the process that a worker was started as has not exited, as far as is known at this moment: false before
+    /// the event of its end has been delivered. Unknown workers do not live.
+    fn lives(&self, worker: WorkerId) -> bool;
+
     /// Sends a worker, with all its processes, a signal. Unknown workers are fine: late calls are normal.
     fn signal(&self, worker: WorkerId, signal: Signal);
 
     /// Resident memory of a worker with all its processes, in bytes; `None` when not known.
     fn memory(&self, worker: WorkerId) -> Option<u64>;
+
+    /// Who listens at a worker's address, and where else the worker listens; `None` where that cannot be told. Some
+    /// milliseconds of work on another thread. Cancel-safe.
+    fn listening(
+        &self,
+        _worker: WorkerId,
+        _address: Address,
+    ) -> Pin<Box<dyn Future<Output = Option<Listening>> + Send + '_>> {
+        Box::pin(std::future::ready(None))
+    }
 
     /// The workers of this instance that an earlier server left behind; asked once, before the first start. Events
     /// of them follow as of others. None where workers end with their server.
@@ -67,6 +84,28 @@ pub trait Backend: Send + Sync + 'static {
     /// From now on the workers are another server's to be: what is dropped here leaves them and their sockets as
     /// they are. Without effect where workers end with their server.
     fn leave(&self) {}
+}
+
+/// Who listens where a worker should.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listening {
+    /// Who gets connections to its port; `Nobody` for an address that is no port.
+    pub holder: Holder,
+    /// Its port, where it listens there on all addresses instead of the one it was told.
+    pub exposed: Option<SocketAddr>,
+    /// Where else it listens, for people: `TCP 127.0.0.1:5000`.
+    pub elsewhere: Vec<String>,
+}
+
+/// Who gets the connections to a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// The worker.
+    Worker,
+    /// Another process, for people.
+    Other(String),
+    /// Nobody listens.
+    Nobody,
 }
 
 /// A worker that outlived the server that started it.
@@ -128,6 +167,8 @@ pub enum Event {
     Output(WorkerId, String),
     /// It is about to end, or has; these are the last lines it wrote, already logged elsewhere.
     LastWords(WorkerId, Vec<String>),
+    /// The process that it was started as has exited, and others of its processes take a moment to end.
+    Ending(WorkerId, Exit),
     /// It is gone, with all its processes; nothing follows.
     Exited(WorkerId, Exit),
 }
@@ -137,6 +178,8 @@ pub enum Event {
 pub enum Exit {
     /// By itself, with this status.
     Status(i32),
+    /// By itself with status 0, while processes that it had started went on: as a daemon begins.
+    Background,
     /// By this signal.
     Signal(i32),
     /// Killed for its memory: by the kernel, or by [`Signal::OutOfMemory`] where the kernel holds no limit.
@@ -153,7 +196,7 @@ impl Exit {
     /// A stable word for metrics: `exit`, `signal`, `oom`, `timeout`, `watchdog`, `unseen`.
     pub fn cause(self) -> &'static str {
         match self {
-            Self::Status(_) => "exit",
+            Self::Status(_) | Self::Background => "exit",
             Self::Signal(_) => "signal",
             Self::OutOfMemory => "oom",
             Self::Timeout => "timeout",
@@ -167,6 +210,7 @@ impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Status(status) => write!(f, "exited with status {status}"),
+            Self::Background => f.write_str("went into the background: run it in the foreground"),
             Self::Signal(signal) => write!(f, "was killed by signal {signal}"),
             Self::OutOfMemory => f.write_str("ran out of memory"),
             Self::Timeout => f.write_str("was killed for taking too long"),
@@ -246,6 +290,7 @@ pub(crate) mod tests {
     fn exits_read_as_sentences_and_as_words() {
         for (exit, sentence, word) in [
             (Exit::Status(3), "exited with status 3", "exit"),
+            (Exit::Background, "went into the background: run it in the foreground", "exit"),
             (Exit::Signal(9), "was killed by signal 9", "signal"),
             (Exit::OutOfMemory, "ran out of memory", "oom"),
             (Exit::Timeout, "was killed for taking too long", "timeout"),

@@ -5,14 +5,19 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io;
-use std::process::Child;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ExitStatus};
 
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use tokio::signal::unix::{self, SignalKind};
 
+use crate::orphans::Own;
+
 /// Tells when a child has exited, and leaves it to be reaped: until then its ids are no other process's.
 pub(super) struct Watch {
     child: Pid,
+    /// From its start on nobody else reaps it.
+    _own: Own,
     /// Any child's end; that it was this one's is for waitid(2) to say.
     ends: unix::Signal,
 }
@@ -20,16 +25,24 @@ pub(super) struct Watch {
 impl Watch {
     /// Watches a child that has not been reaped.
     pub(super) fn new(child: &Child) -> io::Result<Self> {
-        Ok(Self { child: Pid::from_child(child), ends: unix::signal(SignalKind::child())? })
+        let child = Pid::from_child(child);
+        Ok(Self { child, _own: Own::new(child), ends: unix::signal(SignalKind::child())? })
     }
 
     /// Returns once the child has exited. Cancel-safe.
     pub(super) async fn exited(&mut self) {
-        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         // An error can only mean that there is no such child any more.
-        while let Ok(None) = waitid(WaitId::Pid(self.child), look) {
+        while lives(self.child) {
             self.ends.recv().await;
         }
+    }
+
+    /// The status of a child that has exited and has not been reaped.
+    pub(super) fn status(&self) -> Option<ExitStatus> {
+        let ended = waitid(WaitId::Pid(self.child), LOOK).ok()??;
+        // As wait(2) gives it.
+        let raw = ended.exit_status().map(|status| status << 8).or(ended.terminating_signal())?;
+        Some(ExitStatus::from_raw(raw))
     }
 }
 
@@ -67,6 +80,44 @@ impl Groups {
         self.members(group).iter().filter_map(|pid| memory(*pid)).reduce(|sum, bytes| sum + bytes)
     }
 }
+
+/// The processes of a group that have not exited, and their descendants in other groups.
+pub(super) fn family(group: Pid) -> Vec<Pid> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.filter_map(|entry| Pid::from_raw(entry.ok()?.file_name().to_str()?.parse().ok()?));
+    let kin = |pid: Pid| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        Some((pid, parent(&stat), living_group(&stat)?))
+    };
+    let all: Vec<(Pid, Option<Pid>, Pid)> = pids.filter_map(kin).collect();
+    let mut family: Vec<Pid> = all.iter().filter(|(.., own)| *own == group).map(|(pid, ..)| *pid).collect();
+    let mut looked_at = 0;
+    while let Some(elder) = family.get(looked_at).copied() {
+        looked_at += 1;
+        let children = all.iter().filter(|(_, parent, _)| *parent == Some(elder)).map(|(pid, ..)| *pid);
+        let born: Vec<Pid> = children.filter(|child| !family.contains(child)).collect();
+        family.extend(born);
+    }
+    family
+}
+
+/// The parent in a line of `/proc/PID/stat`.
+fn parent(stat: &str) -> Option<Pid> {
+    Pid::from_raw(stat.get(stat.rfind(')')? + 1..)?.split_ascii_whitespace().nth(1)?.parse().ok()?)
+}
+
+/// The process group of a process that has not exited.
+pub(super) fn group_of(pid: Pid) -> Option<Pid> {
+    living_group(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// Whether a child that may have been reaped already has not exited.
+pub(super) fn lives(child: Pid) -> bool {
+    matches!(waitid(WaitId::Pid(child), LOOK), Ok(None))
+}
+
+/// Whether a child has exited, without waiting for it or reaping it.
+const LOOK: WaitIdOptions = WaitIdOptions::EXITED.union(WaitIdOptions::NOHANG).union(WaitIdOptions::NOWAIT);
 
 /// How many processes the kernel has killed for want of memory since it started; `None` where it does not say.
 pub(super) fn oom_kills() -> Option<u64> {
@@ -123,5 +174,6 @@ mod tests {
         assert!(groups.members(group).contains(&rustix::process::getpid()));
         assert!(groups.memory(group).unwrap() > 1 << 20);
         assert_eq!(groups.memory(Pid::from_raw(i32::MAX).unwrap()), None);
+        assert!(family(group).contains(&rustix::process::getpid()));
     }
 }

@@ -17,8 +17,11 @@ use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use rustix::net::sockopt::socket_acceptconn;
 
 use super::handover::{self, Given, Refusal};
+use crate::birth;
 
-/// Runs `worker-exec [--channel] -- PROGRAM [ARGUMENT]...`, given the words after `worker-exec`.
+/// Runs `worker-exec [--channel] [--open-files=N] -- PROGRAM [ARGUMENT]...`, given the words after `worker-exec`.
+///
+/// The program finds no signal blocked or ignored, and with `--open-files` that soft limit of open files.
 ///
 /// With `--channel`, standard input is the server's handover channel, and a program that cannot be executed is told
 /// there. Without it, standard input is the listener itself, as systemd passes it, or anything else when the worker
@@ -28,10 +31,15 @@ use super::handover::{self, Given, Refusal};
 /// three are closed.
 pub fn run_shim(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let Some(call) = Call::parse(words) else {
-        eprintln!("usage: rip-server worker-exec [--channel] -- PROGRAM [ARGUMENT]...");
+        eprintln!("usage: rip-server worker-exec [--channel] [--open-files=N] -- PROGRAM [ARGUMENT]...");
         return ExitCode::from(2);
     };
     close_strays();
+    birth::unblock_signals();
+    birth::default_signals();
+    if let Some(soft) = call.open_files {
+        birth::restore_open_files(soft);
+    }
     let refused = if call.channel { on_channel(&call) } else { on_stdin(&call) };
     if let Err(Refusal { text, .. }) = refused {
         eprintln!("rip-server: cannot start `{}`: {text}", call.program.display());
@@ -41,6 +49,7 @@ pub fn run_shim(words: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 struct Call {
     channel: bool,
+    open_files: Option<u64>,
     program: OsString,
     arguments: Vec<OsString>,
 }
@@ -53,10 +62,17 @@ impl Call {
         if channel {
             word = words.next()?;
         }
+        let open_files = match word.to_str().and_then(|word| word.strip_prefix(OPEN_FILES)) {
+            Some(number) => Some(number.parse().ok()?),
+            None => None,
+        };
+        if open_files.is_some() {
+            word = words.next()?;
+        }
         if word != "--" {
             return None;
         }
-        Some(Self { channel, program: words.next()?, arguments: words.collect() })
+        Some(Self { channel, open_files, program: words.next()?, arguments: words.collect() })
     }
 
     /// Becomes the program, or tells why not.
@@ -158,6 +174,8 @@ fn search_path() -> OsString {
     std::env::var_os("PATH").unwrap_or_default()
 }
 
+/// In front of the soft limit of open files that the program gets.
+pub(super) const OPEN_FILES: &str = "--open-files=";
 const LISTENER: RawFd = 3;
 const ABOVE_LISTENER: RawFd = 10;
 
@@ -171,13 +189,23 @@ mod tests {
             let call = Call::parse(words.iter().map(OsString::from))?;
             Some((call.channel, call.program, call.arguments))
         };
+        let limit = |words: &[&str]| Call::parse(words.iter().map(OsString::from))?.open_files;
+        assert_eq!(limit(&["--channel", "--open-files=1024", "--", "a"]), Some(1024));
+        assert_eq!(limit(&["--", "a", "--open-files=1024"]), None);
         assert_eq!(parse(&["--", "a"]), Some((false, "a".into(), vec![])));
         assert_eq!(
             parse(&["--channel", "--", "a", "--", "b"]),
             Some((true, "a".into(), vec!["--".into(), "b".into()]))
         );
-        for wrong in [&[][..], &["--"], &["a"], &["--channel"], &["--channel", "--"], &["--other", "--", "a"]]
-        {
+        for wrong in [
+            &[][..],
+            &["--"],
+            &["a"],
+            &["--channel"],
+            &["--channel", "--"],
+            &["--open-files=x", "--", "a"],
+            &["--other", "--", "a"],
+        ] {
             assert_eq!(parse(wrong), None, "{wrong:?}");
         }
     }

@@ -5,13 +5,15 @@
 use std::collections::{HashSet, VecDeque};
 use std::fs::{self, Permissions};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use rustix::net::sockopt::set_socket_passcred;
+use rustix::io::Errno;
+use rustix::net::sockopt::{set_ipv6_v6only, set_socket_passcred};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with};
 use tokio::net::UnixDatagram;
 
 use super::StartError;
@@ -124,7 +126,7 @@ impl Sockets {
     fn free_port(&self) -> io::Result<u16> {
         let mut recent = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
         for _ in 0..PORT_ATTEMPTS {
-            let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+            let Some(port) = port_free_on_all_addresses()? else { continue };
             if recent.contains(&port) {
                 continue;
             }
@@ -135,6 +137,25 @@ impl Sockets {
             return Ok(port);
         }
         Err(io::Error::new(io::ErrorKind::AddrInUse, "no port is free"))
+    }
+}
+
+/// A port that is free on every address of both families, or a program that listens on all of them could not have it.
+/// The kernel chooses at random among those that it gives to outgoing connections last: bind(2) to port 0.
+fn port_free_on_all_addresses() -> io::Result<Option<u16>> {
+    let flags = SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
+    bind(&socket, &SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))?;
+    let port = SocketAddr::try_from(getsockname(&socket)?)?.port();
+    let Ok(beside) = socket_with(AddressFamily::INET6, SocketType::STREAM, flags, None) else {
+        // There is no IPv6.
+        return Ok(Some(port));
+    };
+    set_ipv6_v6only(&beside, true)?;
+    match bind(&beside, &SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))) {
+        Err(Errno::ADDRINUSE) => Ok(None),
+        // Here, too.
+        Err(_) | Ok(()) => Ok(Some(port)),
     }
 }
 
@@ -270,6 +291,19 @@ mod tests {
         ports.sort_unstable();
         ports.dedup();
         assert_eq!(ports.len(), RECENT_PORTS);
+    }
+
+    #[test]
+    fn a_port_that_is_taken_on_another_address_is_not_handed_out() {
+        let runtime = tempfile::tempdir().unwrap();
+        let sockets = Sockets::prepare(runtime.path(), None).unwrap();
+        // The kernel gives these out on an address of their own.
+        let listeners: Vec<_> =
+            (0..500).map(|_| std::net::TcpListener::bind(("127.0.0.2", 0)).unwrap()).collect();
+        let taken: Vec<u16> =
+            listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
+        let handed_out: Vec<u16> = (0..RECENT_PORTS).map(|_| sockets.free_port().unwrap()).collect();
+        assert!(!handed_out.iter().any(|port| taken.contains(port)), "{handed_out:?} and {taken:?}");
     }
 
     #[test]

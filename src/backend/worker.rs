@@ -9,7 +9,6 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
 use std::pin::pin;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::Arc;
@@ -22,9 +21,13 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::child::{Killed, Shared};
+use super::guard::Ward;
 use super::procs::{Groups, Watch, oom_kills};
+use super::shim::OPEN_FILES;
 use super::sockets::{Door, SocketFile};
+use super::strays::{self, Mark};
 use super::{Event, Exit, Order, StartError, Started, handover, output};
+use crate::birth;
 use crate::name::WorkerId;
 use crate::pool::Address;
 use crate::sd::SYSTEMD_ENV;
@@ -41,6 +44,7 @@ pub(super) struct Worker {
     door: Door,
     notify_file: SocketFile,
     ooms_before: Option<u64>,
+    mark: Mark,
 }
 
 impl Worker {
@@ -56,12 +60,22 @@ impl Worker {
         }
         let door = shared.sockets.door(order.worker, launch.listen)?;
         let (notify, notify_file) = shared.sockets.notify(order.worker)?;
-        let environment = environment(std::env::vars_os(), &order, &door.address, &notify_file);
+        let mark = Mark::new();
+        let environment = environment(std::env::vars_os(), &order, &door.address, &notify_file, &mark);
         let ooms_before = oom_kills();
         match spawn_shim(shared, &order, environment) {
-            Ok(Shim { process, watch, channel, output }) => {
-                Ok(Self { order, process, watch, channel, notify, output, door, notify_file, ooms_before })
-            }
+            Ok(Shim { process, watch, channel, output }) => Ok(Self {
+                order,
+                process,
+                watch,
+                channel,
+                notify,
+                output,
+                door,
+                notify_file,
+                ooms_before,
+                mark,
+            }),
             Err(source) => Err(refused(&order, source)),
         }
     }
@@ -70,9 +84,10 @@ impl Worker {
         Pid::from_child(&self.process)
     }
 
-    pub(super) fn files(&self) -> Vec<PathBuf> {
+    /// What its processes are known by, and what they leave behind.
+    pub(super) fn ward(&self) -> Ward {
         let files = self.door.file.iter().chain([&self.notify_file]);
-        files.map(|file| file.path().to_owned()).collect()
+        Ward { mark: self.mark.clone(), files: files.map(|file| file.path().to_owned()).collect() }
     }
 
     /// The worker's whole life. `answer` hears whether the program runs; only if it does, events follow.
@@ -90,7 +105,8 @@ impl Worker {
             }),
             Err(error) => Err(error),
         };
-        let mut process = Process { worker: self.order.worker, process: self.process, watch: self.watch };
+        let (worker, mark) = (self.order.worker, self.mark);
+        let mut process = Process { worker, process: self.process, watch: self.watch, mark };
         if let Err(source) = launched {
             process.end(&shared).await;
             answer.send(Err(refused(&self.order, source))).ok();
@@ -111,6 +127,7 @@ struct Process {
     worker: WorkerId,
     process: Child,
     watch: Watch,
+    mark: Mark,
 }
 
 impl Process {
@@ -131,23 +148,83 @@ impl Process {
                 () = self.watch.exited() => break,
             }
         }
-        let ended = pin!(self.end(shared));
-        // Both at once: a full pipe must not outlast the processes that fill it.
-        let (exit, killed) = if open {
-            let (ended, _) = tokio::join!(ended, timeout(LAST_WORDS, output));
-            ended
-        } else {
-            ended.await
+        let unasked = !shared.was_told(self.worker);
+        let rest = {
+            let mut rest = pin!(self.rest_ends(shared));
+            loop {
+                tokio::select! {
+                    () = &mut output, if open => open = false,
+                    () = &mut readiness => {}
+                    rest = &mut rest => break rest,
+                }
+            }
         };
-        exit_of(exit, killed, ooms_before)
+        let background = unasked && self.is_in_background().await;
+        let early = if background {
+            Exit::Background
+        } else {
+            exit_of(self.watch.status().unwrap_or_default(), None, ooms_before)
+        };
+        let worker = self.worker;
+        let ended = self.end(shared);
+        // Both at once: a full pipe must not outlast the processes that fill it.
+        let whole = async move {
+            if open { tokio::join!(ended, timeout(LAST_WORDS, output)).0 } else { ended.await }
+        };
+        let mut whole = pin!(whole);
+        let (status, killed) = match timeout(AT_ONCE, &mut whole).await {
+            Ok(ended) => ended,
+            Err(_) => {
+                if unasked {
+                    shared.events.send(Event::Ending(worker, early)).await.ok();
+                }
+                whole.await
+            }
+        };
+        match rest {
+            _ if background => Exit::Background,
+            Rest::Ended => exit_of(status, killed, ooms_before),
+            Rest::TooSlow => Exit::Timeout,
+        }
     }
 
-    /// Ends what is left of the group, then reaps.
+    /// When its end was asked for, the group has its time also when its leader has ended: a shell between the server
+    /// and the program dies of SIGTERM at once, while the program finishes what it has in hand.
+    async fn rest_ends(&self, shared: &Shared) -> Rest {
+        let group = Pid::from_child(&self.process);
+        let mut pause = GROUP_TICK;
+        let mut outlived = false;
+        while shared.has_time_to_end(self.worker) {
+            // As in `end`: what cannot be read is taken for empty.
+            if !Groups::read().is_ok_and(|groups| !groups.members(group).is_empty()) {
+                return Rest::Ended;
+            }
+            outlived = true;
+            sleep(pause).await;
+            // Looking costs something on a machine with many processes.
+            pause = (pause * 2).min(LONGEST_TICK);
+        }
+        match outlived && shared.was_too_slow(self.worker) {
+            true => Rest::TooSlow,
+            false => Rest::Ended,
+        }
+    }
+
+    /// Whether it has exited as a daemon's first process does: with status 0, while others that it started go on.
+    async fn is_in_background(&self) -> bool {
+        let leader = Pid::from_child(&self.process);
+        let others = || Groups::read().is_ok_and(|groups| !groups.members(leader).is_empty());
+        let status = self.watch.status();
+        status.is_some_and(|status| status.success()) && (others() || self.mark.has_others(leader).await)
+    }
+
+    /// Ends what is left of the group and what has left it, then reaps.
     async fn end(&mut self, shared: &Shared) -> (ExitStatus, Option<Killed>) {
         let group = Pid::from_child(&self.process);
         kill(group);
         self.watch.exited().await;
         let give_up = Instant::now() + GROUP_LIMIT;
+        self.mark.end(self.worker, group).await;
         while Groups::read().is_ok_and(|groups| !groups.members(group).is_empty()) {
             if Instant::now() >= give_up {
                 tracing::warn!(worker = %self.worker, %group, "processes of an ended worker do not die");
@@ -164,6 +241,13 @@ impl Process {
         });
         (status, killed)
     }
+}
+
+/// How the rest of a worker's group ended, after its leader.
+enum Rest {
+    Ended,
+    /// It was killed when its time was over.
+    TooSlow,
 }
 
 fn kill(group: Pid) {
@@ -221,7 +305,9 @@ fn spawn_shim(shared: &Shared, order: &Order, environment: Vec<(OsString, OsStri
     let output = pipe::Receiver::from_owned_fd(output.into())?;
     let mut process = Command::new(&shared.self_exe)
         .arg0("rip-server")
-        .args(["worker-exec", "--channel", "--"])
+        .args(["worker-exec", "--channel"])
+        .args(birth::open_files().map(|soft| format!("{OPEN_FILES}{soft}")))
+        .arg("--")
         .args(&order.launch.command)
         .env_clear()
         .envs(environment)
@@ -249,6 +335,7 @@ fn environment(
     order: &Order,
     address: &Address,
     notify: &SocketFile,
+    mark: &Mark,
 ) -> Vec<(OsString, OsString)> {
     let launch = &order.launch;
     let ours = |name: &OsString| {
@@ -262,6 +349,7 @@ fn environment(
     set("RIP_INSTANCE", launch.instance.as_str().into());
     set("RIP_WORKER", order.worker.to_string().into());
     set("RIP_GENERATION", order.generation.to_string().into());
+    set(strays::VARIABLE, mark.as_str().into());
     if launch.notify {
         set("NOTIFY_SOCKET", notify.path().into());
     }
@@ -284,8 +372,11 @@ fn refused(order: &Order, source: io::Error) -> StartError {
 const EXEC_LIMIT: Duration = Duration::from_secs(10);
 const GROUP_LIMIT: Duration = Duration::from_secs(5);
 const GROUP_TICK: Duration = Duration::from_millis(10);
-/// A process that left its group may hold the pipe for ever.
+const LONGEST_TICK: Duration = Duration::from_millis(160);
+/// A process that left its group and threw its environment away may hold the pipe for ever.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Within this an exit is told as the end of the worker, or else as the beginning of its end.
+const AT_ONCE: Duration = Duration::from_millis(100);
 /// Of what is read of a datagram.
 pub(super) const MAX_DATAGRAM: usize = 4096;
 
@@ -309,9 +400,10 @@ mod tests {
         let (door, (_notify, notify)) =
             (sockets.door(order.worker, Listen::Fd).unwrap(), sockets.notify(order.worker).unwrap());
 
+        let mark = Mark::new();
         let inherited = inherited.iter().map(|name| (name.into(), "inherited".into()));
         let environment: BTreeMap<_, _> =
-            environment(inherited, &order, &door.address, &notify).into_iter().collect();
+            environment(inherited, &order, &door.address, &notify, &mark).into_iter().collect();
 
         let notify = notify.path().to_str().unwrap();
         let expected = [
@@ -323,6 +415,7 @@ mod tests {
             ("RIP_APP", "app"),
             ("RIP_GENERATION", "1"),
             ("RIP_INSTANCE", "test"),
+            ("RIP_MARK", mark.as_str()),
             ("RIP_WORKER", "3"),
         ];
         let expected: BTreeMap<_, _> =

@@ -4,9 +4,11 @@
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, TcpListener};
+use std::time::Duration;
 
-use crate::api::AppStatus;
-use crate::spec::ServerSpec;
+use crate::api::{AppStatus, BackendStatus};
+use crate::name::AppName;
+use crate::spec::{AppSpec, ServerSpec};
 
 /// The URLs of listeners, for people: `localhost` stands for every address.
 pub(super) fn urls(scheme: &str, usual_port: u16, listeners: &[TcpListener]) -> Vec<String> {
@@ -25,8 +27,15 @@ pub(super) fn urls(scheme: &str, usual_port: u16, listeners: &[TcpListener]) -> 
     urls.collect()
 }
 
-/// The lines printed once the first app has been tried.
-pub(super) fn text(spec: &ServerSpec, urls: &[String], redirects: &[String], apps: &[AppStatus]) -> String {
+/// The lines printed when the ports are there, before any app is.
+pub(super) fn text(
+    spec: &ServerSpec,
+    urls: &[String],
+    redirects: &[String],
+    apps: &[AppSpec],
+    cores: usize,
+    backend: &BackendStatus,
+) -> String {
     let mut out = format!("rip-server {} ({})\n", env!("CARGO_PKG_VERSION"), spec.instance);
     for url in urls {
         line(&mut out, "serving", url);
@@ -35,17 +44,53 @@ pub(super) fn text(spec: &ServerSpec, urls: &[String], redirects: &[String], app
         line(&mut out, "redirecting", url);
     }
     for app in apps {
-        line(&mut out, "app", &format!("{} from {}", app.app, app.path.display()));
+        line(&mut out, "app", &format!("{} from {}", app.name, app.path.display()));
         line(&mut out, "", &app.described);
-        line(&mut out, "workers", &format!("{} of {} ready", app.workers.ready, app.workers.wanted));
+        line(&mut out, "workers", &app.workers.resolve(cores).to_string());
+        let replaced = app.recycle.to_string();
+        if replaced != "never" {
+            line(&mut out, "", &format!("each is replaced {replaced}"));
+        }
         let hosts: Vec<_> = app.hosts.iter().map(|host| host.as_str()).collect();
         line(&mut out, "hosts", &hosts.join(" "));
     }
+    line(&mut out, "backend", &backend.to_string());
     line(&mut out, "control", &spec.control_socket.display().to_string());
     out
 }
 
+/// The line of an app that serves, or that was rejected.
+pub(super) fn settled(
+    app: &AppName,
+    rejected: Option<&str>,
+    apps: &[AppSpec],
+    cores: usize,
+    after: Duration,
+) -> String {
+    let after = after.as_secs_f64();
+    match rejected {
+        Some(reason) => {
+            format!("failed {app}: {reason} (after {after:.1} s; `rip-serverctl status` says more)\n")
+        }
+        None => {
+            let spec = apps.iter().find(|spec| spec.name == *app);
+            let workers = spec.map_or(1, |spec| spec.workers.resolve(cores));
+            let s = if workers == 1 { "" } else { "s" };
+            format!("ready {app}: {workers} worker{s} after {after:.1} s\n")
+        }
+    }
+}
+
+/// The lines of apps that people have added to an earlier server of the instance.
+pub(super) fn added(apps: &[AppStatus], given: &[AppSpec]) -> String {
+    let mut out = String::new();
+    for app in apps.iter().filter(|app| given.iter().all(|given| given.name != app.app)) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, "added {}: from {}, {}", app.app, app.path.display(), app.doing);
+    }
+    out
+}
+
 fn line(out: &mut String, name: &str, value: &str) {
-    // Writing to a String cannot fail.
     let _ = writeln!(out, "  {name:<12}{value}");
 }

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use crate::acceptor::Acceptor;
+use crate::control::Settings;
 use crate::manager::Manager;
 use crate::sd::notify;
 use crate::stop::{Signal, Signals, Stop};
@@ -18,6 +19,8 @@ pub(super) enum Ending {
     Stop,
     /// They go on, for the next server.
     Leave,
+    /// They go on, until systemd stops them after this server: the machine goes down, and nobody else is left to do it.
+    LeaveToSystemd,
 }
 
 /// Who asked for the end.
@@ -30,7 +33,12 @@ pub(super) enum Asked {
 }
 
 /// Returns when a signal or the control socket asks for the end; a hang-up deploys on the way.
-pub(super) async fn asked_to_stop(signals: &mut Signals, manager: &Manager, shutdown: &Stop) -> Asked {
+pub(super) async fn asked_to_stop(
+    signals: &mut Signals,
+    settings: &impl Settings,
+    manager: &Manager,
+    shutdown: &Stop,
+) -> Asked {
     loop {
         let signal = tokio::select! {
             () = shutdown.requested() => return Asked::Person,
@@ -39,10 +47,17 @@ pub(super) async fn asked_to_stop(signals: &mut Signals, manager: &Manager, shut
         match signal {
             Signal::Terminate => return Asked::Supervisor,
             Signal::Interrupt => return Asked::Person,
-            Signal::Hangup => match manager.deploy(None).await {
-                Ok(_) => tracing::info!("deploying: SIGHUP"),
-                Err(error) => tracing::warn!(%error, "cannot deploy"),
-            },
+            Signal::Hangup => {
+                if let Err(error) = settings.read_anew() {
+                    tracing::error!(error, "nothing is deployed, and all goes on as before");
+                    continue;
+                }
+                match manager.deploy(None).await {
+                    Ok(_) => tracing::info!("deploying: SIGHUP"),
+                    Err(error) => tracing::warn!(%error, "cannot deploy"),
+                }
+            }
+            Signal::Ignored(signal) => tracing::warn!("{}", signal.explained()),
         }
     }
 }
@@ -59,13 +74,14 @@ pub(super) async fn end(
     notify::stopping(match ending {
         Ending::Stop => "finishing the requests in hand",
         Ending::Leave => "finishing the requests in hand; the workers stay for the next start",
+        Ending::LeaveToSystemd => "finishing the requests in hand; the workers end after that",
     });
     alive::ask_for_time_to_end(drain);
     let finished = async {
         acceptor.drain(drain).await;
         match ending {
             Ending::Stop => manager.stop(drain).await,
-            Ending::Leave => manager.leave().await,
+            Ending::Leave | Ending::LeaveToSystemd => manager.leave().await,
         }
     };
     tokio::select! {
@@ -74,7 +90,7 @@ pub(super) async fn end(
             tracing::warn!("asked twice: stopping at once");
             match ending {
                 Ending::Stop => manager.stop(Duration::ZERO).await,
-                Ending::Leave => manager.leave().await,
+                Ending::Leave | Ending::LeaveToSystemd => manager.leave().await,
             }
         }
     }
@@ -96,8 +112,10 @@ pub(super) async fn end_tasks(parts: &[(&Stop, &str)]) {
 /// Returns when somebody asks again.
 async fn hurried(signals: &mut Signals) {
     loop {
-        if matches!(signals.next().await, Signal::Terminate | Signal::Interrupt) {
-            return;
+        match signals.next().await {
+            Signal::Terminate | Signal::Interrupt => return,
+            Signal::Ignored(signal) => tracing::warn!("{}", signal.explained()),
+            Signal::Hangup => {}
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Never here: limits of workers.
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use crate::birth;
 
 /// Raises the soft limit of open files as far as the hard one allows, and says so when that is not enough.
 ///
@@ -10,17 +10,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 pub(super) fn raise_open_files(max_connections: usize) {
     let needed = (max_connections as u64).saturating_mul(2);
     let wanted = needed + OWN_FILES;
-    let limit = getrlimit(Resource::Nofile);
-    let soft = limit.current.unwrap_or(u64::MAX);
-    let hard = limit.maximum.unwrap_or(u64::MAX);
-    if soft >= wanted {
-        return;
-    }
-    let raised = wanted.min(hard);
-    let outcome = setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum: limit.maximum });
-    if outcome.is_err() || raised < needed {
+    let limit = birth::raise_open_files(wanted);
+    if limit < needed {
         tracing::warn!(
-            limit = if outcome.is_ok() { raised } else { soft },
+            limit,
             needed,
             "fewer open files are allowed than {max_connections} connections may need: raise LimitNOFILE, or lower \
              limits.max_connections"

@@ -9,61 +9,54 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::apps::production::{production, stand_in};
-use crate::apps::{self, Found, Hints, Kind, ReadyBy, StaticHint};
+use crate::apps::{self, Found, Hints, Kind, StaticHint};
 use crate::config::app::{AppRequest, AppSettings, app_settings, directory};
 use crate::config::merge::Config;
 use crate::manager::{Resolve, ResolveError};
 use crate::name::HostName;
-use crate::spec::{AppSpec, LaunchSpec, Listen, Reload, Rules, Sources};
+use crate::spec::{AppSpec, LaunchSpec, Listen, ReadyBy, Reload, Rules, Sources};
 
-use super::workers;
+use super::missing;
+use super::settings::Settings;
+use super::workers::Scripts;
 
 /// Reads settings and directories for the manager.
 pub(super) struct Resolver {
-    config: Arc<Config>,
+    settings: Arc<Settings>,
     /// Where the worker scripts lie.
     scripts: PathBuf,
     /// The program that has the static worker in it.
     self_exe: PathBuf,
+    /// Whether this is a service of the system's.
+    is_service: bool,
 }
 
 impl Resolver {
-    pub(super) fn new(config: Arc<Config>) -> Self {
-        let scripts = workers::scripts(&config.server).folder().to_owned();
+    pub(super) fn new(settings: Arc<Settings>, scripts: &Scripts, is_service: bool) -> Self {
+        let scripts = scripts.folder().to_owned();
         // Stays the running version when an upgrade replaces the file.
-        Self { config, scripts, self_exe: PathBuf::from("/proc/self/exe") }
+        Self { settings, scripts, self_exe: PathBuf::from("/proc/self/exe"), is_service }
     }
 }
 
 impl Resolve for Resolver {
     fn resolve(&self, path: &Path) -> Result<AppSpec, ResolveError> {
-        let (settings, found) = self.look(path)?;
+        let config = self.settings.config();
+        if let Some(why) = missing::explained(path, &config.server.instance, self.is_service) {
+            return Err(ResolveError::new(why));
+        }
+        let (settings, found) = self.look(&config, path)?;
         for warning in &settings.warnings {
             tracing::warn!(app = %settings.name, "{warning}");
         }
-        let first = self.config.apps.first().is_some_and(|first| first.path == path);
-        Ok(self.spec(settings, found, first))
+        let first = config.apps.first().is_some_and(|first| first.path == path);
+        Ok(self.spec(&config, settings, found, first))
     }
 }
 
 impl Resolver {
-    /// What the app at `path` is, in a sentence, and a line for each variable that its kind gets by default.
-    ///
-    /// # Errors
-    /// As [`Resolve::resolve`].
-    pub(super) fn describe(&self, path: &Path) -> Result<String, ResolveError> {
-        let (settings, found) = self.look(path)?;
-        let variables = usual_variables(&settings, &found).into_iter().map(|(name, value)| {
-            let origin =
-                if std::env::var(name).is_ok() { format!("environment {name}") } else { "default".into() };
-            format!("\n  env.{name}  {value}  {origin}")
-        });
-        let variables: String = variables.collect();
-        Ok(found.why + &variables)
-    }
-
-    fn look(&self, path: &Path) -> Result<(AppSettings, Found), ResolveError> {
-        let request = AppRequest::for_path(path, &self.config);
+    fn look(&self, config: &Config, path: &Path) -> Result<(AppSettings, Found), ResolveError> {
+        let request = AppRequest::for_path(path, config);
         let settings = app_settings(&request).map_err(|error| ResolveError::new(error.to_string()))?;
         let found = apps::detect(path, &self.hints(&settings));
         Ok((settings, found.map_err(|error| ResolveError::new(error.to_string()))?))
@@ -83,13 +76,18 @@ impl Resolver {
             runtime_dir_for_scripts: &self.scripts,
             path_env: path.or_else(|| std::env::var_os("PATH")).unwrap_or_else(|| USUAL_PATH.into()),
             self_exe: self.self_exe.clone(),
-            behind_proxies: !self.config.server.trusted_proxies.is_empty(),
+            behind_proxies: !self.settings.at_start().server.trusted_proxies.is_empty(),
         }
     }
 
-    fn spec(&self, settings: AppSettings, found: Found, first: bool) -> AppSpec {
+    fn spec(&self, config: &Config, settings: AppSettings, found: Found, first: bool) -> AppSpec {
         let natural = found.concurrency.and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
         let concurrency = settings.concurrency.unwrap_or(natural);
+        let recycle = if found.kind.is_stateless() { settings.recycle } else { settings.recycle_if_told };
+        let ready_by = settings.ready_by.unwrap_or(match found.ready_by {
+            apps::ReadyBy::NotifyOrAnswer => ReadyBy::Either,
+            apps::ReadyBy::Answer => ReadyBy::Answer,
+        });
         // What the operator sets wins over what the kind of app usually needs.
         let mut env: BTreeMap<String, String> = found.env.iter().cloned().collect();
         if matches!(found.kind, Kind::NodeHandler | Kind::BunHandler) {
@@ -98,7 +96,7 @@ impl Resolver {
                 env.insert("RIP_RELOAD".into(), "module".into());
             }
         }
-        let proxies = &self.config.server.trusted_proxies;
+        let proxies = &self.settings.at_start().server.trusted_proxies;
         if matches!(found.kind, Kind::PythonWsgi | Kind::PythonAsgi) && !proxies.is_empty() {
             let proxies: Vec<_> = proxies.iter().map(ToString::to_string).collect();
             env.insert("RIP_TRUSTED_PROXIES".into(), proxies.join(","));
@@ -108,12 +106,14 @@ impl Resolver {
         env.extend(settings.env);
         let launch = LaunchSpec {
             app: settings.name.clone(),
-            instance: self.config.server.instance.clone(),
+            instance: config.server.instance.clone(),
             directory: found.command.dir,
             command: found.command.argv,
             env,
             listen: settings.listen.unwrap_or(listen_of_spec(found.listen)),
-            notify: found.ready_by == ReadyBy::NotifyOrAnswer,
+            // gunicorn says READY=1 when its master has started, before the application is imported: where it is known
+            // to be gunicorn, it is not even asked to.
+            notify: !matches!(found.kind, Kind::PythonWsgi | Kind::Ruby) || ready_by == ReadyBy::Notify,
             memory: settings.memory,
             kill_after: settings.timeouts.kill,
         };
@@ -126,12 +126,13 @@ impl Resolver {
         AppSpec {
             name: settings.name,
             path: settings.path.clone(),
-            described: found.why,
+            described: described(&found.why, concurrency),
             entry: found.entry,
             hosts,
             launch: Arc::new(launch),
             workers: settings.workers,
-            recycle: settings.recycle,
+            recycle,
+            ready_by,
             ready_path: settings.ready_path,
             reload: settings.reload,
             reload_signal: settings.reload_signal,
@@ -147,6 +148,14 @@ impl Resolver {
                 stream: settings.stream,
             }),
         }
+    }
+}
+
+/// What it is and how it is run, with what few would expect of a worker.
+fn described(why: &str, concurrency: NonZeroU32) -> String {
+    match concurrency.get() {
+        1 => why.to_owned(),
+        several => format!("{why}; each worker takes {several} requests at a time (c:{several})"),
     }
 }
 

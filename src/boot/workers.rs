@@ -5,19 +5,98 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use tokio::sync::mpsc;
 
-use crate::api::Service;
+use crate::api::{BackendName, BackendStatus, Service};
 use crate::backend::child::{ChildBackend, ChildSettings};
-use crate::backend::systemd::own::{Job, Own, own};
+use crate::backend::systemd::own::{Job, NoServiceError, Own, own};
 use crate::backend::systemd::properties::Scope;
+use crate::backend::systemd::sandbox::SandboxInForce;
 use crate::backend::systemd::{SystemdBackend, SystemdSettings, unit};
 use crate::backend::{Backend, Event};
 use crate::spec::{BackendChoice, ServerSpec};
 use crate::stop::Stop;
 
 use super::ending::{Asked, Ending};
+
+/// What workers are to be, and why.
+pub(super) struct Way {
+    /// Whose units they are; `None`: they are child processes.
+    units: Option<Scope>,
+    /// How systemd runs the server.
+    own: Option<Own>,
+    why: String,
+}
+
+impl Way {
+    /// As the settings say, else as the server was started.
+    ///
+    /// # Errors
+    /// When systemd has started the server and its workers cannot be units: as its child processes they would be inside
+    /// its own sandbox, with its keys in reach, and that is nothing to be had without being asked for.
+    pub(super) async fn find(spec: &ServerSpec) -> anyhow::Result<Self> {
+        Self::chosen(spec.backend, own().await)
+    }
+
+    fn chosen(backend: BackendChoice, own: Result<Option<Own>, NoServiceError>) -> anyhow::Result<Self> {
+        let is = |own: &Own| format!("this server is {}", own.unit);
+        Ok(match (backend, own) {
+            (BackendChoice::Auto, Ok(Some(own))) => {
+                Self { units: Some(own.scope), why: is(&own), own: Some(own) }
+            }
+            (BackendChoice::Auto, Ok(None)) => {
+                Self { units: None, own: None, why: "systemd did not start this server".into() }
+            }
+            (BackendChoice::Auto, Err(error)) => bail!(
+                "cannot run workers as units of systemd: {error}. Start it as rip-server@INSTANCE.service, or say \
+                 `backend = \"child\"` (RIP_BACKEND=child, --backend=child) to have workers as child processes, which may \
+                 do whatever the server itself may"
+            ),
+            (BackendChoice::Child, own) => {
+                Self { units: None, own: own.ok().flatten(), why: "`backend = \"child\"` says so".into() }
+            }
+            (BackendChoice::Systemd, own) => {
+                let own = own.ok().flatten();
+                let units = own.as_ref().map_or_else(scope_by_user, |own| own.scope);
+                Self { units: Some(units), own, why: "`backend = \"systemd\"` says so".into() }
+            }
+        })
+    }
+
+    /// Whether the server is a service of the system's, which is shown no homes.
+    pub(super) fn is_of_the_system(&self) -> bool {
+        self.own.as_ref().is_some_and(|own| own.scope == Scope::System)
+    }
+
+    /// For people.
+    pub(super) fn status(&self) -> BackendStatus {
+        let name = if self.units.is_some() { BackendName::Systemd } else { BackendName::Child };
+        BackendStatus { name, why: self.why.clone() }
+    }
+
+    /// Where the worker scripts lie. The launcher shows workers nothing that the server could have changed: there they
+    /// are the package's.
+    pub(super) fn scripts(&self, spec: &ServerSpec) -> Scripts {
+        let launcher = self.units == Some(Scope::System) && !rustix::process::geteuid().is_root();
+        match launcher {
+            true => Scripts::OfThePackage(PathBuf::from(PACKAGED)),
+            false => Scripts::of_the_server(spec),
+        }
+    }
+}
+
+/// What `check` says of a server with these settings, which is not being started.
+pub(super) fn expected(spec: &ServerSpec) -> String {
+    match spec.backend {
+        BackendChoice::Auto => format!(
+            "workers are units of systemd where the server is {}, child processes where systemd does not start it",
+            unit::server(&spec.instance)
+        ),
+        BackendChoice::Child => "workers are child processes: `backend = \"child\"` says so".into(),
+        BackendChoice::Systemd => "workers are units of systemd: `backend = \"systemd\"` says so".into(),
+    }
+}
 
 /// The backend, and how systemd runs the server.
 pub(super) struct Workers {
@@ -28,23 +107,27 @@ pub(super) struct Workers {
 
 impl Workers {
     pub(super) async fn open(
+        way: Way,
         spec: &ServerSpec,
         apps: &[PathBuf],
+        sandbox: SandboxInForce,
         stop: &Stop,
         events: mpsc::Sender<Event>,
     ) -> anyhow::Result<Self> {
-        let own = own();
-        let units_of = units_of(spec, own.as_ref());
-        let backend: Arc<dyn Backend> = match units_of {
-            Some(scope) => Arc::new(SystemdBackend::open(systemd(spec, apps, scope, stop, events)?).await?),
+        let backend: Arc<dyn Backend> = match way.units {
+            Some(scope) => {
+                let scripts = way.scripts(spec);
+                let settings = systemd(spec, apps, sandbox, scope, &scripts, stop, events)?;
+                Arc::new(SystemdBackend::open(settings).await?)
+            }
             None => Arc::new(ChildBackend::open(child(spec, stop, events)).await?),
         };
-        let service = own.as_ref().map(|own| Service {
+        let service = way.own.as_ref().map(|own| Service {
             unit: own.unit.clone(),
             user: own.scope == Scope::User,
-            workers: units_of.map(|_| unit::pattern(&spec.instance)),
+            workers: way.units.map(|_| unit::pattern(&spec.instance)),
         });
-        Ok(Self { backend, own, service })
+        Ok(Self { backend, own: way.own, service })
     }
 
     pub(super) fn backend(&self) -> Arc<dyn Backend> {
@@ -60,21 +143,11 @@ impl Workers {
         match &self.own {
             Some(own) if asked == Asked::Supervisor && self.backend.outlives() => match own.job().await {
                 Some(Job::Restart) => Ending::Leave,
+                Some(Job::Shutdown) => Ending::LeaveToSystemd,
                 Some(Job::Stop) | None => Ending::Stop,
             },
             _ => Ending::Stop,
         }
-    }
-}
-
-/// Where the worker scripts lie. The launcher shows workers nothing that the server could have changed: there they are
-/// the package's.
-pub(super) fn scripts(spec: &ServerSpec) -> Scripts {
-    let launcher =
-        units_of(spec, own().as_ref()) == Some(Scope::System) && !rustix::process::geteuid().is_root();
-    match launcher {
-        true => Scripts::OfThePackage(PathBuf::from(PACKAGED)),
-        false => Scripts::OfTheServer(spec.runtime_dir.join("scripts")),
     }
 }
 
@@ -87,21 +160,15 @@ pub(super) enum Scripts {
 }
 
 impl Scripts {
+    pub(super) fn of_the_server(spec: &ServerSpec) -> Self {
+        Self::OfTheServer(spec.runtime_dir.join("scripts"))
+    }
+
     pub(super) fn folder(&self) -> &Path {
         match self {
             Self::OfTheServer(folder) | Self::OfThePackage(folder) => folder,
         }
     }
-}
-
-/// Whose units workers are; `None`: they are child processes.
-fn units_of(spec: &ServerSpec, own: Option<&Own>) -> Option<Scope> {
-    let units = match spec.backend {
-        BackendChoice::Auto => own.is_some(),
-        BackendChoice::Child => false,
-        BackendChoice::Systemd => true,
-    };
-    units.then(|| own.map_or_else(scope_by_user, |own| own.scope))
 }
 
 /// Started by hand, with `backend = "systemd"`.
@@ -123,7 +190,9 @@ fn child(spec: &ServerSpec, stop: &Stop, events: mpsc::Sender<Event>) -> ChildSe
 fn systemd(
     spec: &ServerSpec,
     apps: &[PathBuf],
+    sandbox: SandboxInForce,
     scope: Scope,
+    scripts: &Scripts,
     stop: &Stop,
     events: mpsc::Sender<Event>,
 ) -> anyhow::Result<SystemdSettings> {
@@ -132,9 +201,9 @@ fn systemd(
         instance: spec.instance.clone(),
         socket_prefix: spec.socket_prefix.clone(),
         apps: apps.to_vec(),
-        scripts: scripts(spec).folder().to_owned(),
+        scripts: scripts.folder().to_owned(),
         program: std::env::current_exe().context("cannot tell where this program is")?,
-        sandbox: spec.sandbox.clone(),
+        sandbox,
         scope,
         stop: stop.clone(),
         events,
@@ -143,3 +212,42 @@ fn systemd(
 
 /// Where `packaging/install` puts worker scripts.
 const PACKAGED: &str = "/usr/lib/rip-server";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::InstanceName;
+
+    fn service() -> Own {
+        let instance = InstanceName::parse("labs-api").unwrap();
+        Own { unit: unit::server(&instance), instance, scope: Scope::System }
+    }
+
+    fn chosen(backend: BackendChoice, own: Result<Option<Own>, NoServiceError>) -> Result<String, String> {
+        Way::chosen(backend, own).map(|way| way.status().to_string()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn workers_are_units_where_the_server_is_a_service_and_it_says_so() {
+        let said = chosen(BackendChoice::Auto, Ok(Some(service()))).unwrap();
+        assert_eq!(said, "units of systemd: this server is rip-server@labs-api.service");
+        let by_hand = chosen(BackendChoice::Auto, Ok(None)).unwrap();
+        assert_eq!(by_hand, "child processes: systemd did not start this server");
+    }
+
+    #[test]
+    fn a_service_whose_workers_cannot_be_units_does_not_start_unless_it_was_told_to() {
+        for error in [
+            NoServiceError::OtherUnit("shop.service".into()),
+            NoServiceError::Unknown("systemd does not answer in 10s".into()),
+        ] {
+            let refused = chosen(BackendChoice::Auto, Err(error.clone())).unwrap_err();
+            assert!(
+                refused.contains(&error.to_string()) && refused.contains("RIP_BACKEND=child"),
+                "{refused}"
+            );
+            let told = chosen(BackendChoice::Child, Err(error)).unwrap();
+            assert_eq!(told, "child processes: `backend = \"child\"` says so");
+        }
+    }
+}

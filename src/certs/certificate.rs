@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use rustls::InconsistentKeys;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
@@ -15,9 +16,11 @@ use x509_parser::error::X509Error;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 use x509_parser::time::ASN1Time;
+use x509_parser::x509::X509Version;
 
 use crate::name::HostName;
 
+use super::reasons::{self, Instead, KeyFlaw};
 use super::tls;
 
 /// A certificate chain with its private key, checked to belong together. Cheap to clone.
@@ -31,14 +34,16 @@ pub(super) struct Certificate {
     pub(super) not_before: SystemTime,
     /// … to here.
     pub(super) not_after: SystemTime,
+    /// The first certificate of the chain that did not sign the one before it, counted from 1; `None`: all did.
+    pub(super) disorder: Option<usize>,
 }
 
 /// Why PEM text is not a certificate with its key.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
     /// No `CERTIFICATE` section.
-    #[error("there is no certificate in it: expected PEM text with `-----BEGIN CERTIFICATE-----`")]
-    NoCertificate,
+    #[error("there is no certificate in it: {0}; expected PEM text with `-----BEGIN CERTIFICATE-----`")]
+    NoCertificate(Instead),
     /// A damaged section in the chain.
     #[error("the certificate is damaged PEM text: {0}")]
     ChainPem(pem::Error),
@@ -50,29 +55,63 @@ pub enum CertificateError {
         /// What the parser said.
         source: X509Error,
     },
+    /// An older kind of certificate.
+    #[error(
+        "it is a certificate of X.509 version {version}, which has no names that clients look at: have it issued as version 3, with subjectAltName (`openssl req -x509 -addext subjectAltName=DNS:NAME` for one of your own)"
+    )]
+    Version {
+        /// Which, counted from 1.
+        version: u32,
+    },
+    /// An extension that clients must know and do not.
+    #[error(
+        "its extension {0} is marked critical and is none that TLS knows, so that clients refuse it: have it issued without, or not critical"
+    )]
+    CriticalExtension(String),
+    /// Anything else that TLS has against it.
+    #[error("TLS cannot use it: {0}")]
+    Unusable(rustls::Error),
     /// No private key.
-    #[error("there is no private key in it: expected PEM text with `-----BEGIN PRIVATE KEY-----`")]
-    NoKey,
+    #[error("there is no private key in it: {0}; expected PEM text with `-----BEGIN PRIVATE KEY-----`")]
+    NoKey(Instead),
     /// A key that needs a pass phrase.
-    #[error("the private key is encrypted: remove its pass phrase, for instance with `openssl pkey`")]
+    #[error(
+        "the private key is encrypted: remove its pass phrase, for instance with `openssl pkey -in FILE -out PLAIN`"
+    )]
     EncryptedKey,
     /// A damaged key.
     #[error("the private key is damaged PEM text: {0}")]
     KeyPem(pem::Error),
-    /// The key is for another certificate, or the chain is in the wrong order.
-    #[error("the private key does not belong to the first certificate of the chain")]
+    /// The key is for none of the certificates.
+    #[error(
+        "the private key does not belong to the first certificate of the chain, nor to another in it: both files have to come from one request"
+    )]
     Mismatch,
+    /// The key is for another certificate of the chain.
+    #[error(
+        "the certificates are in the wrong order: the private key belongs to certificate {place}, which has to be the first; after each comes the one that signed it"
+    )]
+    Order {
+        /// Which, counted from 1.
+        place: usize,
+    },
     /// A kind of key that TLS cannot use here.
-    #[error("the private key cannot be used: expected RSA, ECDSA or Ed25519")]
-    UnusableKey(#[source] rustls::Error),
+    #[error("the private key cannot be used: {0}")]
+    UnusableKey(KeyFlaw),
 }
 
 impl CertificateError {
     /// Whether the key is at fault, not the certificate.
     pub(super) fn is_about_key(&self) -> bool {
         match self {
-            Self::NoCertificate | Self::ChainPem(_) | Self::NotX509 { .. } => false,
-            Self::NoKey | Self::EncryptedKey | Self::KeyPem(_) | Self::Mismatch | Self::UnusableKey(_) => {
+            Self::NoCertificate(_)
+            | Self::ChainPem(_)
+            | Self::NotX509 { .. }
+            | Self::Version { .. }
+            | Self::CriticalExtension(_)
+            | Self::Unusable(_)
+            | Self::Order { .. } => false,
+            Self::NoKey(_) | Self::EncryptedKey | Self::KeyPem(_) | Self::Mismatch | Self::UnusableKey(_) => {
                 true
             }
         }
@@ -90,20 +129,41 @@ impl Certificate {
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
     ) -> Result<Self, CertificateError> {
-        for (index, der) in chain.iter().enumerate().skip(1) {
-            parse(der, index + 1)?;
-        }
-        let own = chain.first().ok_or(CertificateError::NoCertificate)?;
-        let own = parse(own, 1)?;
-        let names = names(&own);
+        let parsed: Vec<_> =
+            chain.iter().enumerate().map(|(at, der)| parse(der, at + 1)).collect::<Result<_, _>>()?;
+        let own = parsed.first().ok_or(CertificateError::NoCertificate(Instead::Nothing))?;
+        let names = names(own);
         let not_before = date(own.validity.not_before);
         let not_after = date(own.validity.not_after);
 
-        let key = CertifiedKey::from_der(chain, key, &tls::provider()).map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => CertificateError::Mismatch,
-            other => CertificateError::UnusableKey(other),
-        })?;
-        Ok(Self { key: Arc::new(key), names, not_before, not_after })
+        let flaw = KeyFlaw::of(&key);
+        let key = tls::provider()
+            .key_provider
+            .load_private_key(key)
+            .map_err(|_| CertificateError::UnusableKey(flaw.clone()))?;
+        let public = key.public_key();
+        let belongs =
+            |to: &X509Certificate<'_>| public.as_deref().is_none_or(|key| key == to.public_key().raw);
+        // A key whose curve is written out is not the certificate's, byte by byte, and may be all the same.
+        if let (false, KeyFlaw::Curve(_)) = (belongs(own), &flaw) {
+            return Err(CertificateError::UnusableKey(flaw));
+        }
+        if !belongs(own) {
+            let place = parsed.iter().position(belongs);
+            return Err(
+                place.map_or(CertificateError::Mismatch, |at| CertificateError::Order { place: at + 1 })
+            );
+        }
+        check(own)?;
+        let disorder = disorder(&parsed);
+        drop(parsed);
+        let key = CertifiedKey::new(chain, key);
+        match key.keys_match() {
+            Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
+            Err(rustls::Error::InconsistentKeys(_)) => return Err(CertificateError::Mismatch),
+            Err(other) => return Err(CertificateError::Unusable(other)),
+        }
+        Ok(Self { key: Arc::new(key), names, not_before, not_after, disorder })
     }
 
     /// Whether clients accept its dates.
@@ -143,7 +203,11 @@ impl Certificate {
 fn read_chain(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
     let chain: Vec<_> =
         CertificateDer::pem_slice_iter(text).collect::<Result<_, _>>().map_err(CertificateError::ChainPem)?;
-    if chain.is_empty() { Err(CertificateError::NoCertificate) } else { Ok(chain) }
+    if chain.is_empty() {
+        Err(CertificateError::NoCertificate(Instead::of_sought(text, Instead::Certificate)))
+    } else {
+        Ok(chain)
+    }
 }
 
 fn read_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, CertificateError> {
@@ -152,7 +216,7 @@ fn read_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, CertificateError> {
         return Err(CertificateError::EncryptedKey);
     }
     PrivateKeyDer::from_pem_slice(text).map_err(|error| match error {
-        pem::Error::NoItemsFound => CertificateError::NoKey,
+        pem::Error::NoItemsFound => CertificateError::NoKey(Instead::of_sought(text, Instead::Key)),
         other => CertificateError::KeyPem(other),
     })
 }
@@ -168,6 +232,19 @@ fn parse(der: &[u8], place: usize) -> Result<X509Certificate<'_>, CertificateErr
             Err(CertificateError::NotX509 { place, source })
         }
     }
+}
+
+/// What clients would refuse, and TLS here does, too.
+fn check(own: &X509Certificate<'_>) -> Result<(), CertificateError> {
+    if own.version() != X509Version::V3 {
+        return Err(CertificateError::Version { version: own.version().0 + 1 });
+    }
+    reasons::unknown_critical(own).map_or(Ok(()), |id| Err(CertificateError::CriticalExtension(id)))
+}
+
+fn disorder(chain: &[X509Certificate<'_>]) -> Option<usize> {
+    let pairs = chain.windows(2);
+    pairs.into_iter().position(|pair| pair[0].issuer() != pair[1].subject()).map(|at| at + 2)
 }
 
 /// The subject alternative names; the common name says nothing to clients any more (RFC 9525 §2).

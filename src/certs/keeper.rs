@@ -311,6 +311,12 @@ impl Task {
     }
 
     fn obtained(&mut self, certificate: Certificate) -> CertEvent {
+        if let Some(place) = certificate.disorder {
+            tracing::warn!(
+                "certificate {place} of the chain did not sign the one before it: some clients refuse that; after each \
+                 certificate comes the one that signed it"
+            );
+        }
         let renew_at = self.origin.renew_at(&certificate);
         CertEvent::Obtained { certificate, renew_at, retry_in: self.backoff.next_delay() }
     }
@@ -366,10 +372,13 @@ impl Task {
         if again {
             let seconds = current.expires_in(now);
             let source = self.origin.name();
+            let to_do =
+                if self.files.is_some() { ": put another into its files, which are looked at" } else { "" };
             if seconds > 0 {
-                tracing::warn!(source, days = seconds / DAY, "the certificate expires soon");
+                tracing::warn!(source, days = seconds / DAY, "the certificate expires soon{to_do}");
             } else {
-                tracing::warn!(source, days = -seconds / DAY, "the certificate has expired");
+                let days = -seconds / DAY;
+                tracing::warn!(source, days, "the certificate has expired, and clients refuse it{to_do}");
             }
             self.warned_at = Some(now);
         }

@@ -25,6 +25,7 @@ mod kept;
 mod local;
 mod mkcert;
 mod origin;
+mod reasons;
 mod resolver;
 #[cfg(test)]
 mod testing;
@@ -37,6 +38,7 @@ use std::path::PathBuf;
 pub use certificate::CertificateError;
 pub use keeper::{Keeper, KeeperParts};
 pub use mkcert::MkcertError;
+pub use reasons::{Instead, KeyFlaw};
 pub use resolver::CertResolver;
 pub use tls::server_config;
 

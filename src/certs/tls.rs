@@ -11,7 +11,7 @@ use rustls::server::NoServerSessionStorage;
 
 use super::CertResolver;
 
-/// The settings of every TLS listener: TLS 1.2 and 1.3, h2 before http/1.1, tickets whose keys change every six
+/// The settings of every TLS listener: TLS 1.2 and 1.3, h2 before http/1.1 before http/1.0, tickets whose keys change every six
 /// hours, no early data (it can be replayed).
 ///
 /// # Errors
@@ -21,7 +21,7 @@ pub fn server_config(resolver: Arc<CertResolver>) -> Result<Arc<ServerConfig>, r
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
         .with_no_client_auth()
         .with_cert_resolver(resolver);
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), b"http/1.0".to_vec()];
     config.ticketer = Ticketer::new()?;
     // Tickets carry the session. A cache beside them is a lock that all cores share, for clients without tickets.
     config.session_storage = Arc::new(NoServerSessionStorage {});

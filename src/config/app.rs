@@ -14,9 +14,10 @@ use super::origin::{Effective, Origin};
 use super::setting::Setting;
 use super::table::Id;
 use super::tokens::alias;
+use super::value::Value;
 use crate::name::{AppName, HostName};
 use crate::pattern::Pattern;
-use crate::spec::{Listen, Memory, Protocol, Recycle, Reload, ReloadSignal, Timeouts, WorkerCount};
+use crate::spec::{Listen, Memory, Protocol, ReadyBy, Recycle, Reload, ReloadSignal, Timeouts, WorkerCount};
 
 /// An app that is to run, and what the command line, the environment and the server's file say of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,8 +54,10 @@ pub struct AppSettings {
     pub env: BTreeMap<String, String>,
     /// How many workers.
     pub workers: WorkerCount,
-    /// When workers are replaced.
+    /// When workers are replaced, of an app that is stateless by nature.
     pub recycle: Recycle,
+    /// When workers are replaced, of any other app: only as somebody said.
+    pub recycle_if_told: Recycle,
     /// Limits of one worker.
     pub memory: Memory,
     /// Requests that a worker takes at the same time.
@@ -71,6 +74,8 @@ pub struct AppSettings {
     pub timeouts: Timeouts,
     /// Asked for until the worker answers.
     pub ready_path: String,
+    /// What shows that a worker is ready; `None`: by what the app is.
+    pub ready_by: Option<ReadyBy>,
     /// What a change of files does.
     pub reload: Reload,
     /// The signal that makes a worker load the app anew.
@@ -141,6 +146,23 @@ impl AppRequest {
     }
 }
 
+impl AppSettings {
+    /// Shows these limits in place of the defaults that do not hold for what the app is.
+    pub fn report_recycle(&mut self, recycle: Recycle) {
+        let limits = [
+            (Id::RecycleRequests, Value::Limit(recycle.requests)),
+            (Id::RecycleAge, Value::Age(recycle.age)),
+            (Id::RecycleReloads, Value::Limit(recycle.reloads)),
+        ];
+        for (id, value) in limits {
+            let key = Setting::of(id).key();
+            if let Some(row) = self.report.iter_mut().find(|row| row.key == key) {
+                row.value = value.to_string();
+            }
+        }
+    }
+}
+
 /// Reads the app's own `rip.toml` and puts everything said of the app together; done anew for every deploy.
 ///
 /// # Errors
@@ -180,6 +202,11 @@ pub fn app_settings(request: &AppRequest) -> Result<AppSettings, ConfigError> {
             age: stack.want(Id::RecycleAge),
             reloads: stack.want(Id::RecycleReloads),
         },
+        recycle_if_told: Recycle {
+            requests: stack.told(Id::RecycleRequests).flatten(),
+            age: stack.told(Id::RecycleAge).flatten(),
+            reloads: stack.told(Id::RecycleReloads).flatten(),
+        },
         memory: memory(&stack)?,
         concurrency: stack.get(Id::Concurrency).map(non_zero),
         tunnels: narrow(stack.want(Id::Tunnels)),
@@ -187,6 +214,7 @@ pub fn app_settings(request: &AppRequest) -> Result<AppSettings, ConfigError> {
         protocol: stack.want(Id::Protocol),
         timeouts: timeouts(&stack),
         ready_path: stack.want(Id::ReadyPath),
+        ready_by: stack.get(Id::ReadyBy),
         reload: stack.want(Id::Reload),
         reload_signal: stack.get(Id::ReloadSignal),
         watch: patterns(&stack),
@@ -274,6 +302,7 @@ fn timeouts(stack: &Stack<'_>) -> Timeouts {
         start: stack.want(Id::StartTimeout),
         drain: stack.want(Id::DrainTimeout),
         kill: stack.want(Id::KillTimeout),
+        probation: stack.want(Id::ProbationTimeout),
     }
 }
 

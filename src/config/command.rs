@@ -52,11 +52,27 @@ pub enum Command {
 
 /// A word's command, and its sentence for help.
 pub(crate) const COMMANDS: &[(&str, &str)] = &[
-    ("check", "show every setting in force and where it came from, and run nothing"),
+    (
+        "check",
+        "show what would be run and which settings were said where, and run nothing; --all: defaults, too",
+    ),
     ("list", "show the hosts of the running server"),
     ("add", "add HOST to the running server"),
     ("remove", "remove HOST from the running server"),
     ("stop", "stop the running server"),
+];
+
+/// Verbs of `rip-serverctl` that `rip-server` hands over to it with all their words.
+pub(crate) const VERBS: &[(&str, &str)] = &[
+    ("status", "show what the running server does, and why"),
+    ("workers", "show its workers and the requests they have in hand"),
+    ("logs", "show what the workers wrote"),
+    ("deploy", "start a new version beside the old one, and replace it when ready"),
+    ("scale", "change how many workers an app has"),
+    ("pause", "let the requests of HOST wait"),
+    ("resume", "serve HOST again"),
+    ("maintenance", "answer the requests of HOST with 503 and a page"),
+    ("metrics", "print the metrics as Prometheus reads them"),
 ];
 
 /// Words that print something for packagers and shells.
@@ -78,6 +94,8 @@ pub(crate) fn page(words: &[OsString]) -> Result<Option<Page>, ConfigError> {
         return Ok(Some(Page::Version));
     }
     match words {
+        [first, ..] if first == "help" => Ok(Some(Page::Help)),
+        [only] if only == "version" => Ok(Some(Page::Version)),
         [only] if only == "man" => Ok(Some(Page::Manual)),
         [man, page] if man == "man" && page == "rip-server.toml" => Ok(Some(Page::FileManual)),
         [only] if only == "default-config" => Ok(Some(Page::DefaultConfig)),

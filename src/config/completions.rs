@@ -4,7 +4,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ValueHint};
 use clap_complete::Shell;
 
-use super::command::{COMMANDS, PAGES};
+use super::command::{COMMANDS, PAGES, VERBS};
 use super::help;
 use super::kind::Kind;
 use super::setting::{Form, Setting};
@@ -23,8 +23,47 @@ pub(crate) fn script(shell: Shell, program: &mut clap::Command) -> String {
     let script = String::from_utf8_lossy(&script);
     // In scripts for bash, clap_complete names the cases of subcommands otherwise than it looks them up where the
     // program's name has a dash.
-    script.replace("rip__subcmd__server", "rip__server")
+    hooked(shell, &name, script.replace("rip__subcmd__server", "rip__server"))
 }
+
+/// The script with a hook in front that asks the program itself for what only a running server knows: instances, hosts
+/// and apps. Where the program knows nothing, the script goes on as it was.
+fn hooked(shell: Shell, name: &str, script: String) -> String {
+    let hook = format!("_{}_next", name.replace('-', "_"));
+    match shell {
+        Shell::Bash => {
+            let words = format!("_{}", name.replace('-', "__"));
+            let script = script.replace(&format!("complete -F {words} "), &format!("complete -F {hook} "));
+            format!(
+                "{hook}() {{\n    local words\n    \
+                 words=$(\"$1\" complete {name} -- \"${{COMP_WORDS[@]:1:COMP_CWORD}}\" 2>/dev/null)\n    \
+                 if [[ -n \"$words\" ]]; then\n        mapfile -t COMPREPLY <<<\"$words\"\n    \
+                 else\n        {words} \"$@\"\n    fi\n}}\n\n{script}"
+            )
+        }
+        Shell::Zsh => script.replacen(
+            &format!("\n_{name}() {{\n"),
+            &format!(
+                "\n_{name}() {{\n    local -a found\n    \
+                 found=(${{(f)\"$($words[1] complete {name} -- \"${{(@Q)words[2,CURRENT]}}\" 2>/dev/null)\"}})\n    \
+                 if (( $#found )); then\n        compadd -a found\n    \
+                 else\n        _{name}_words \"$@\"\n    fi\n}}\n\n_{name}_words() {{\n"
+            ),
+            1,
+        ),
+        Shell::Fish => format!(
+            "{script}function _{hook}\n    set -l words (commandline -opc) (commandline -ct)\n    \
+             $words[1] complete {name} -- $words[2..-1] 2>/dev/null\nend\n\
+             complete -c {name} -n '__fish_seen_subcommand_from {}' -f -a '(_{hook})'\n\
+             complete -c {name} -l instance -x -a '(_{hook})'\n",
+            ASKED.join(" ")
+        ),
+        _ => script,
+    }
+}
+
+/// Verbs behind which a host or an app of the server may stand.
+const ASKED: [&str; 7] = ["remove", "pause", "resume", "maintenance", "deploy", "logs", "scale"];
 
 /// The program with its flags and commands; words without dashes can stand in any order, so that `clap` only knows
 /// them as values of the first argument.
@@ -32,7 +71,8 @@ pub(crate) fn command() -> clap::Command {
     let app =
         Arg::new("app").value_name("APP").value_hint(ValueHint::AnyPath).num_args(0..).help("the app to run");
     let flags = TABLE.iter().flat_map(|row| row.forms.iter().filter_map(|form| flag(row, *form)));
-    let commands = COMMANDS.iter().chain(PAGES).map(|(name, help)| clap::Command::new(*name).about(*help));
+    let commands =
+        COMMANDS.iter().chain(VERBS).chain(PAGES).map(|(name, help)| clap::Command::new(*name).about(*help));
     clap::Command::new("rip-server")
         .version(env!("CARGO_PKG_VERSION"))
         .about("serves an app over HTTPS through supervised worker processes")
@@ -82,7 +122,7 @@ mod tests {
     #[test]
     fn bash_finds_the_words_of_every_command() {
         let script = text(Shell::Bash);
-        for (name, _) in COMMANDS.iter().chain(PAGES) {
+        for (name, _) in COMMANDS.iter().chain(VERBS).chain(PAGES) {
             let case = format!("rip__server__subcmd__{}", name.replace('-', "__subcmd__"));
             assert!(script.contains(&format!("cmd=\"{case}\"")), "{case}");
             assert!(script.contains(&format!(" {case})\n")), "{case}");

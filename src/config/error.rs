@@ -110,6 +110,20 @@ pub enum ConfigError {
         /// The folder of apps.
         root: PathBuf,
     },
+    /// An instance whose name stands for more than one folder.
+    #[error(
+        "instance `{instance}` may stand for {}, and all of these are there: name the app's path in the config file \
+         (`app = \"{}\"`), or call the instance `{dash}`, where each dash is part of a name, as `systemd-escape` writes it",
+        paths(.there), .there.last().map(|path| path.display().to_string()).unwrap_or_default()
+    )]
+    SeveralFolders {
+        /// The instance.
+        instance: String,
+        /// The folders.
+        there: Vec<PathBuf>,
+        /// The name that stands for that with the dashes.
+        dash: String,
+    },
     /// A key that no setting has.
     #[error("{origin}: unknown key `{key}`{}", with_hint(.hint))]
     UnknownKey {
@@ -182,6 +196,10 @@ fn place(origin: &Origin, key: &str) -> String {
         Origin::Default => format!("default of {key}"),
         Origin::File { .. } | Origin::AppFile { .. } => format!("{origin}: {key}"),
     }
+}
+
+fn paths(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" and ")
 }
 
 fn with_hint(hint: &Option<String>) -> String {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::command::{COMMANDS, PAGES};
+use super::command::{COMMANDS, PAGES, VERBS};
 use super::pages::{EXAMPLES, USAGE};
 use super::setting::{Form, Group, Preset, Setting};
 use super::table::TABLE;
@@ -25,6 +25,8 @@ pub(crate) fn text() -> String {
         let host = if matches!(*name, "add" | "remove") { " HOST" } else { "" };
         entry(&mut page, &format!("{name}{host}"), help);
     }
+    let verbs: Vec<&str> = VERBS.iter().map(|(name, _)| *name).collect();
+    entry(&mut page, "VERB …", &format!("a verb of rip-serverctl: {}", verbs.join(", ")));
     for group in Group::ALL {
         let rows: Vec<_> = TABLE.iter().filter(|row| row.group == group && !words(row).is_empty()).collect();
         if !rows.is_empty() {
@@ -131,7 +133,7 @@ mod tests {
                 assert!(page.contains(word), "{word}");
             }
         }
-        for (name, _) in COMMANDS.iter().chain(PAGES) {
+        for (name, _) in COMMANDS.iter().chain(VERBS).chain(PAGES) {
             assert!(page.contains(name), "{name}");
         }
     }

@@ -11,7 +11,7 @@ use super::units;
 use super::value::Value;
 use crate::name::{AppName, HostName, InstanceName};
 use crate::pattern::Pattern;
-use crate::spec::{BackendChoice, Listen, PortChoice, Protocol, Reload, ReloadSignal};
+use crate::spec::{BackendChoice, Listen, PortChoice, Protocol, ReadyBy, Reload, ReloadSignal};
 
 /// What a setting takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,7 @@ pub(crate) enum Kind {
     Endpoint,
     Listen,
     Protocol,
+    ReadyBy,
     Reload,
     Signal,
     Variables,
@@ -120,6 +121,7 @@ impl Kind {
             Self::Endpoint => text.parse().ok().map(Value::Endpoint),
             Self::Listen => choice(text, LISTEN),
             Self::Protocol => choice(text, PROTOCOL),
+            Self::ReadyBy => choice(text, READY_BY),
             Self::Reload => choice(text, RELOAD),
             Self::Signal => choice(text, SIGNAL),
             Self::Backend => choice(text, BACKEND),
@@ -196,16 +198,13 @@ impl Kind {
             Self::Addresses => "IP addresses, such as 127.0.0.1 or ::1".into(),
             Self::Networks => "networks, such as 10.0.0.0/8 or fd00::/8, or addresses".into(),
             Self::Endpoint => "ADDRESS:PORT, such as 127.0.0.1:9145 or [::1]:9145".into(),
-            Self::Listen | Self::Protocol | Self::Reload | Self::Signal | Self::Backend => {
+            Self::Listen | Self::Protocol | Self::ReadyBy | Self::Reload | Self::Signal | Self::Backend => {
                 one_of(&self.choices())
             }
             Self::User => "a user's name of 1 to 31 of a-z 0-9 _ -, the first a letter or _".into(),
             Self::Paths => "a list of absolute paths, such as [\"/srv/rip\"]".into(),
             Self::Credentials => "a list of ID:PATH, such as [\"db:/etc/rip-server/db.key\"]".into(),
-            Self::Patterns => {
-                "a list of patterns for files in the app's folder, such as [\"**/*.py\", \"templates\"]"
-                    .into()
-            }
+            Self::Patterns => "a list of patterns of files, such as [\"**/*.py\", \"templates\"]".into(),
             Self::Variables => "a table of texts, such as { LANG = \"C.UTF-8\" }".into(),
         }
     }
@@ -216,6 +215,7 @@ impl Kind {
             Self::Switch => &SWITCH[..2],
             Self::Listen => LISTEN,
             Self::Protocol => PROTOCOL,
+            Self::ReadyBy => READY_BY,
             Self::Reload => RELOAD,
             Self::Signal => SIGNAL,
             Self::Backend => BACKEND,
@@ -382,6 +382,8 @@ const LISTEN: &[(&str, Value)] = &[
 ];
 const PROTOCOL: &[(&str, Value)] =
     &[("http1", Value::Protocol(Protocol::Http1)), ("h2c", Value::Protocol(Protocol::H2c))];
+const READY_BY: &[(&str, Value)] =
+    &[("answer", Value::ReadyBy(ReadyBy::Answer)), ("notify", Value::ReadyBy(ReadyBy::Notify))];
 const RELOAD: &[(&str, Value)] = &[
     ("none", Value::Reload(Reload::None)),
     ("process", Value::Reload(Reload::Process)),

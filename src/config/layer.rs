@@ -94,6 +94,11 @@ impl<'a> Stack<'a> {
         self.get(id).expect("the table gives this setting a default")
     }
 
+    /// The value of a setting that has a default, if somebody says it.
+    pub(crate) fn told<T: Held>(&self, id: Id) -> Option<T> {
+        self.find(id).filter(|there| there.origin != Origin::Default).map(|there| there.value)
+    }
+
     /// The maps of all layers as one; the same name in an earlier layer wins.
     pub(crate) fn variables(&self) -> BTreeMap<String, Sourced<String>> {
         let mut all = BTreeMap::new();

@@ -29,7 +29,7 @@ impl Machine {
     /// This one.
     ///
     /// # Errors
-    /// When the working directory is gone or may not be read.
+    /// When the working directory may not be read.
     pub fn this() -> std::io::Result<Self> {
         Ok(Self {
             variables: std::env::vars_os().collect(),
@@ -51,6 +51,11 @@ impl Machine {
     /// Whether systemd started this process as a service.
     pub(crate) fn is_service(&self) -> bool {
         self.variable("NOTIFY_SOCKET").is_some() || self.variable("RUNTIME_DIRECTORY").is_some()
+    }
+
+    /// Whether systemd started this process as a service of the system's, as a user other than root.
+    pub fn is_service_of_the_system(&self) -> bool {
+        self.is_service() && !self.is_root() && self.variable("MANAGERPID").is_none()
     }
 
     /// Whether the user is root.
@@ -99,7 +104,13 @@ fn working_directory(pwd: Option<OsString>) -> std::io::Result<PathBuf> {
         let plain = |part| matches!(part, Component::RootDir | Component::Normal(_));
         pwd.is_absolute() && pwd.components().all(plain) && is_same(pwd, Path::new("."))
     });
-    named.map_or_else(std::env::current_dir, Ok)
+    named.map_or_else(folder_of_process, Ok)
+}
+
+/// One that was removed has the name that Linux gives it, `/gone (deleted)`: what does not need it works, and what does
+/// says in its own error which folder was looked for.
+fn folder_of_process() -> std::io::Result<PathBuf> {
+    std::env::current_dir().or_else(|error| std::fs::read_link("/proc/self/cwd").map_err(|_| error))
 }
 
 /// Whether both paths lead to one folder.

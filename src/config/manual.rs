@@ -1,7 +1,7 @@
 //! The manual page rip-server(8), in roff, from the table. Never here: anything that the table or the commands do not
 //! say; the keys of config files (`file_manual`).
 
-use super::command::{COMMANDS, PAGES};
+use super::command::{COMMANDS, PAGES, VERBS};
 use super::help;
 use super::pages::{EXAMPLES, USAGE};
 use super::roff::Roff;
@@ -24,6 +24,10 @@ pub(crate) fn text() -> String {
     for (name, help) in COMMANDS.iter().chain(PAGES) {
         page.entry(name, help);
     }
+    page.paragraph("Verbs of rip-serverctl(1), handed over to it with their words:");
+    for (name, help) in VERBS {
+        page.entry(name, help);
+    }
     page.heading("Options");
     for group in Group::ALL {
         let rows: Vec<_> =
@@ -37,6 +41,22 @@ pub(crate) fn text() -> String {
     }
     page.heading("Under systemd");
     for text in UNDER_SYSTEMD {
+        page.paragraph(text);
+    }
+    page.heading("As a user");
+    for text in AS_A_USER {
+        page.paragraph(text);
+    }
+    page.heading("Certificates");
+    for text in CERTIFICATES {
+        page.paragraph(text);
+    }
+    page.heading("Data of apps");
+    for text in DATA_OF_APPS {
+        page.paragraph(text);
+    }
+    page.heading("Journal");
+    for text in JOURNAL {
         page.paragraph(text);
     }
     page.heading("Environment");
@@ -55,7 +75,13 @@ pub(crate) fn text() -> String {
     for (words, what) in EXAMPLES {
         page.entry(words, what);
     }
-    let others = [("rip-serverctl", 1), ("rip-server.toml", 5), ("systemd.socket", 5), ("systemd-escape", 1)];
+    let others = [
+        ("rip-serverctl", 1),
+        ("rip-server.toml", 5),
+        ("systemd.socket", 5),
+        ("systemd-escape", 1),
+        ("journalctl", 1),
+    ];
     page.see_also(&others).text()
 }
 
@@ -66,18 +92,60 @@ const UNDER_SYSTEMD: &[&str] = &[
      rip-server-control@labs-api.socket. systemctl reload starts a new version beside the old one, and fails when it \
      does not become ready. systemctl restart keeps the sockets: connections wait meanwhile.",
     "Ports are the sockets' affair: for another one, systemctl edit rip-server-https@labs-api.socket and write \
-     [Socket], an empty ListenStream=, then ListenStream=8443. A port can be had by one instance only. systemctl stop \
-     rip-server@labs-api leaves the sockets, and the next connection starts the server again; stop the sockets too for \
-     good, or systemctl disable --now all four.",
+     [Socket], an empty ListenStream=, then ListenStream=8443. A port can be had by one instance only; [listen] of \
+     the config file has no effect. systemctl stop rip-server@labs-api closes the sockets too, whoever opened them, and \
+     so does systemctl disable --now; systemctl start opens them again. Connections that cannot start the server are \
+     refused after a while: systemctl status then says why, and what to do.",
+    "systemctl reload reads the server's config file anew, too. Settings of apps and [sandbox] are taken; what needs a \
+     restart is told by rip-serverctl status. A broken file fails the reload, and all goes on as before.",
+];
+
+const AS_A_USER: &[&str] = &[
+    "systemctl --user enable --now rip-server@blog serves ~/rip/blog on ports 5443 and 5080, by the user's own manager; \
+     loginctl enable-linger keeps it after the user has logged out. Its settings are in ~/rip/blog/rip.toml, its variables in \
+     ~/.config/rip-server.env, its state in ~/.local/state/rip-server/blog. Workers are units of that manager and run as the \
+     user, without the sandbox that needs root.",
+];
+
+const CERTIFICATES: &[&str] = &[
+    "Without tls.cert and tls.key certificates are self-signed: one for localhost and the addresses, and one for each host, \
+     made at its first handshake and kept in the state folder. tls.auto has mkcert(1) make them, where it is installed.",
+    "tls.cert is a chain in PEM, the server's own certificate first, and tls.key its key: RSA of 2048 bits or more, ECDSA on \
+     P-256, P-384 or P-521, or Ed25519, without a pass phrase. Under systemd user rip-server has to be able to read both: \
+     chgrp rip-server and chmod 640. Both files are looked at every 2 s: a pair that certbot or another program renews takes \
+     over without a restart, and a bad pair never replaces a good one. rip-serverctl status shows when each ends; the log \
+     warns daily during the last 14 days.",
+];
+
+const DATA_OF_APPS: &[&str] = &[
+    "A worker under systemd sees the system read-only. What it may write to lasts over deploys and restarts: $STATE_DIRECTORY, \
+     which is /var/lib/rip-apps/INSTANCE/APP (through /var/lib/private, as the user is a dynamic one), and $CACHE_DIRECTORY, \
+     which is /var/cache/rip-apps/INSTANCE/APP. Other folders are named by writable of [sandbox] in \
+     /etc/rip-server/INSTANCE.toml, and user of [sandbox] gives the workers a user that owns them. /tmp is each worker's own.",
+    "Secrets of an app stand in /etc/rip-server/INSTANCE.env, lines NAME=VALUE, mode 0600, root's: each worker gets them as \
+     variables, and neither the server nor systemctl show has them. Other variables stand in [env] of the app's rip.toml, or \
+     in [app.env] of the server's config file.",
+];
+
+const JOURNAL: &[&str] = &[
+    "journalctl -u 'rip-server@*' shows the servers; journalctl RIP_INSTANCE=labs-api one of them with its workers; RIP_APP, \
+     RIP_WORKER, RIP_GENERATION and RIP_REQUEST_ID narrow that down. rip-serverctl logs shows what workers wrote, with the \
+     rights of whoever calls: root and members of group systemd-journal may read it. RIP_LOG=debug in \
+     /etc/default/rip-server makes the servers say more; how much is kept is SystemMaxUse= of journald.conf(5).",
 ];
 
 const FILES: &[(&str, &str)] = &[
     ("/srv/rip", "apps of the instances of systemd"),
     ("/etc/rip-server/INSTANCE.toml", "the server's config file; user rip-server has to be able to read it"),
-    ("/etc/default/rip-server", "variables for all instances of systemd"),
+    ("/etc/rip-server/INSTANCE.env", "variables of its workers, secrets too: NAME=VALUE lines, mode 0600"),
+    ("/etc/default/rip-server", "RIP_* variables of the servers of all instances of systemd"),
+    ("~/.config/rip-server.env", "the same for the instances of a user"),
     ("/usr/share/rip-server/rip-server.toml", "a config file with every key, commented out"),
     ("rip.toml", "the app's own settings, in its directory"),
     ("/var/lib/rip-server/INSTANCE", "registry, certificates, spool files"),
+    ("/var/lib/rip-apps/INSTANCE/APP", "$STATE_DIRECTORY of workers"),
+    ("/var/cache/rip-apps/INSTANCE/APP", "$CACHE_DIRECTORY of workers"),
+    ("~/rip", "apps of the instances of a user"),
     ("/run/rip-server/INSTANCE", "sockets of the workers"),
     ("/run/rip-server/INSTANCE.sock", "the control socket, for root and members of group rip-server"),
 ];

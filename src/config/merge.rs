@@ -4,10 +4,10 @@
 //! a word or a file is read.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use super::app::AppRequest;
+use super::client::Client;
 use super::command::{Command, Inner};
 use super::error::ConfigError;
 use super::file::{self, ServerFile};
@@ -17,7 +17,7 @@ use super::machine::{Machine, is_one_entry};
 use super::origin::{Effective, Origin};
 use super::table::Id;
 use super::tokens::{self, AppWord, Parsed, Tokens};
-use super::{env, pages, server};
+use super::{env, instance, pages, server};
 use crate::name::InstanceName;
 use crate::spec::ServerSpec;
 
@@ -28,6 +28,13 @@ pub enum Invocation {
     Print(String),
     /// To be one of the programs within the program, with these words.
     Inner(Inner, Vec<OsString>),
+    /// To do what `rip-serverctl` does for these words.
+    Client {
+        /// The words behind the program's name.
+        words: Vec<OsString>,
+        /// How a word was understood that could have meant something else.
+        note: Option<String>,
+    },
     /// Everything else.
     Config(Box<Config>),
 }
@@ -43,6 +50,8 @@ pub struct Config {
     pub apps: Vec<AppRequest>,
     /// Whether records and answers are to be JSON.
     pub json: bool,
+    /// Whether [`Command::Check`] is to show defaults, too.
+    pub all: bool,
     /// What is recorded beside requests, for [`crate::logging::start`].
     pub levels: String,
     /// The config file that was read.
@@ -63,11 +72,23 @@ pub struct Config {
 /// Whatever is unknown, wrong, missing or contradictory; [`ConfigError::exit_code`] says what to exit with.
 pub fn read(words: &[OsString], machine: &Machine) -> Result<Invocation, ConfigError> {
     let exists = |path: &Path| machine.directory.join(path).exists();
-    match tokens::parse(words, &exists)? {
+    match tokens::parse(&instance::found_among(words)?, &exists)? {
         Parsed::Page(page) => Ok(Invocation::Print(pages::text(page))),
         Parsed::Inner(inner, words) => Ok(Invocation::Inner(inner, words)),
+        Parsed::Client(client) => client_words(*client, machine),
         Parsed::Words(tokens) => config(*tokens, machine).map(|config| Invocation::Config(Box::new(config))),
     }
+}
+
+/// Where an app or a folder was named, the socket goes with the words; else `rip-serverctl` looks for the server.
+fn client_words(client: Client, machine: &Machine) -> Result<Invocation, ConfigError> {
+    let Client { mut words, app, layer, note } = client;
+    if app.is_some() || layer != Layer::default() {
+        let command = Command::List;
+        let config = config(Tokens { command, app, layer, all: false, note: None }, machine)?;
+        words.push(format!("--socket={}", config.server.control_socket.display()).into());
+    }
+    Ok(Invocation::Client { words, note })
 }
 
 fn config(tokens: Tokens, machine: &Machine) -> Result<Config, ConfigError> {
@@ -99,7 +120,9 @@ fn config(tokens: Tokens, machine: &Machine) -> Result<Config, ConfigError> {
         server::check_files(&server)?;
     }
     warnings.extend(server::warnings(&stack, &server));
+    warnings.extend(tokens.note.clone());
     Ok(Config {
+        all: tokens.all,
         report: server::report(&stack, &server, &folders),
         json: stack.want(Id::Json),
         levels: stack.want(Id::Levels),
@@ -146,7 +169,7 @@ fn meant(
     app: Option<&AppRequest>,
 ) -> Result<InstanceName, ConfigError> {
     if let Some(app) = app {
-        return instance_of(stack, app);
+        return Ok(spelled_as_it_runs(machine, stack, instance_of(stack, app)?));
     }
     let folder = stack.get::<PathBuf>(Id::RuntimeDir);
     let from_folder =
@@ -155,8 +178,23 @@ fn meant(
         Some(name) => name,
         None => the_only(folders::running(machine))?,
     };
-    InstanceName::parse(&name)
-        .map_err(|_| ConfigError::WhichServer { found: format!("`{name}` is no instance's name") })
+    let name = InstanceName::parse(&name)
+        .map_err(|_| ConfigError::WhichServer { found: format!("`{name}` is no instance's name") })?;
+    Ok(spelled_as_it_runs(machine, stack, name))
+}
+
+/// The name with its dashes written as the one server that answers writes them, where none answers to it as it is.
+fn spelled_as_it_runs(machine: &Machine, stack: &Stack<'_>, name: InstanceName) -> InstanceName {
+    let there = |folders: Folders| folders.control.exists();
+    if Folders::of_client(machine, stack, name.as_str()).is_ok_and(there) {
+        return name;
+    }
+    let running = folders::running(machine).into_iter().filter_map(|other| InstanceName::parse(&other).ok());
+    let mut spelled = running.filter(|other| other.is_spelled_as(&name));
+    match (spelled.next(), spelled.next()) {
+        (Some(one), None) => one,
+        _ => name,
+    }
 }
 
 fn the_only(mut names: Vec<String>) -> Result<String, ConfigError> {
@@ -220,7 +258,14 @@ impl Said<'_> {
         if !file.apps.is_empty() && file.app == Layer::default() {
             return Ok(None);
         }
-        let path = self.app_of_instance(&instance.value)?;
+        // Whoever talks to a server that runs needs no app.
+        let is_to_run = matches!(self.tokens.command, Command::Run | Command::Check);
+        let path = match instance::folder(&self.machine.apps, &instance.value) {
+            Err(ConfigError::SeveralFolders { there, .. }) if !is_to_run => {
+                there.into_iter().next().unwrap_or_default()
+            }
+            found => found?,
+        };
         Ok(Some(self.request(path, instance.origin, file.app.clone())))
     }
 
@@ -249,22 +294,6 @@ impl Said<'_> {
             named_host: true,
         }
     }
-
-    /// `labs-api` → `/srv/rip/labs/api`, un-escaped as systemd does for `%I`.
-    fn app_of_instance(&self, instance: &str) -> Result<PathBuf, ConfigError> {
-        let below = unescape(instance);
-        let whole = self.machine.apps.join(&below);
-        let steps =
-            |path: &Path| path.components().all(|part| matches!(part, std::path::Component::Normal(_)));
-        if steps(&below) {
-            return Ok(whole);
-        }
-        Err(ConfigError::Escapes {
-            instance: instance.into(),
-            path: below.display().to_string(),
-            root: self.machine.apps.clone(),
-        })
-    }
 }
 
 fn distinct(apps: &[AppRequest]) -> Result<(), ConfigError> {
@@ -282,38 +311,6 @@ fn distinct(apps: &[AppRequest]) -> Result<(), ConfigError> {
         }
     }
     Ok(())
-}
-
-/// The path below the folder of apps that an instance stands for, un-escaped as systemd does for `%I`; `None`: it
-/// would leave that folder.
-pub fn path_of_instance(instance: &InstanceName) -> Option<PathBuf> {
-    let below = unescape(instance.as_str());
-    let inside = below.components().all(|part| matches!(part, std::path::Component::Normal(_)));
-    inside.then_some(below)
-}
-
-fn unescape(name: &str) -> PathBuf {
-    let mut bytes = Vec::new();
-    let mut rest = name;
-    while let Some(first) = rest.chars().next() {
-        let escaped = rest.strip_prefix("\\x").and_then(|code| code.get(..2));
-        match escaped.and_then(|code| u8::from_str_radix(code, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &rest[4..];
-            }
-            None => {
-                let mut buffer = [0; 4];
-                bytes.extend_from_slice(if first == '-' {
-                    b"/"
-                } else {
-                    first.encode_utf8(&mut buffer).as_bytes()
-                });
-                rest = &rest[first.len_utf8()..];
-            }
-        }
-    }
-    OsString::from_vec(bytes).into()
 }
 
 #[cfg(test)]

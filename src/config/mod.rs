@@ -15,16 +15,20 @@ pub mod app;
 pub mod command;
 pub mod compound;
 pub mod error;
+pub mod instance;
 pub mod machine;
 pub mod merge;
 pub mod origin;
 pub mod report;
 pub mod sandbox;
 
+pub(crate) use client::COMPLETE;
+
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
 
+mod client;
 pub(crate) mod completions;
 mod env;
 mod example;
@@ -37,10 +41,12 @@ mod layer;
 mod manual;
 mod near;
 mod pages;
+pub(crate) mod peers;
 pub(crate) mod roff;
 mod server;
 mod setting;
 mod table;
 mod tokens;
 mod units;
+mod unknown;
 mod value;

@@ -9,19 +9,30 @@ use serde_json::{Value, json};
 use super::app::AppSettings;
 use super::merge::Config;
 use super::origin::{Effective, Origin};
+use crate::spec::{AppSpec, Listen};
 
-/// A table for people: the server's settings, then each app's.
-pub fn report_text(config: &Config, apps: &[AppSettings]) -> String {
-    let all = config.report.iter().chain(apps.iter().flat_map(|app| &app.report));
+/// For people: what each app is run by, where that is known, then the server's settings and each app's; those that
+/// nobody has said only when all are asked for.
+pub fn report_text(config: &Config, apps: &[AppSettings], runs: &[AppSpec]) -> String {
+    let shown = |row: &&Effective| config.all || row.origin != Origin::Default;
+    let all = config.report.iter().chain(apps.iter().flat_map(|app| &app.report)).filter(shown);
     let (keys, values) = all.fold((0, 0), |(keys, values), row| {
         (keys.max(row.key.chars().count()), values.max(row.value.chars().count().min(WIDEST)))
     });
     let file = config.file.as_ref().map(|file| format!(" ({})", file.display())).unwrap_or_default();
-    let mut text = format!("server {}{file}\n", config.server.instance);
-    table(&mut text, &config.report, keys, values);
+    let mut text = String::new();
+    for (run, settings) in runs.iter().zip(apps) {
+        command(&mut text, run, settings);
+        text.push('\n');
+    }
+    let _ = writeln!(text, "server {}{file}", config.server.instance);
+    table(&mut text, config.report.iter().filter(shown), keys, values);
     for app in apps {
         let _ = writeln!(text, "\napp {} ({})", app.name, app.path.display());
-        table(&mut text, &app.report, keys, values);
+        table(&mut text, app.report.iter().filter(shown), keys, values);
+    }
+    if !config.all {
+        text.push_str("\nall other settings have their defaults: --all shows them\n");
     }
     let warnings: Vec<_> = config.warnings.iter().chain(apps.iter().flat_map(|app| &app.warnings)).collect();
     if !warnings.is_empty() {
@@ -33,10 +44,21 @@ pub fn report_text(config: &Config, apps: &[AppSettings]) -> String {
     text
 }
 
-/// The same as one JSON object.
-pub fn report_json(config: &Config, apps: &[AppSettings]) -> Value {
-    let apps_json = apps.iter().map(|app| {
-        json!({ "app": app.name, "path": app.path.display().to_string(), "settings": rows(&app.report) })
+/// The same as one JSON object, with all settings.
+pub fn report_json(config: &Config, apps: &[AppSettings], runs: &[AppSpec]) -> Value {
+    let apps_json = apps.iter().enumerate().map(|(at, app)| {
+        let mut json =
+            json!({ "app": app.name, "path": app.path.display().to_string(), "settings": rows(&app.report) });
+        if let Some(run) = runs.get(at) {
+            json["run"] = json!({
+                "described": run.described,
+                "command": shown_command(run),
+                "directory": run.launch.directory.display().to_string(),
+                "listen": run.launch.listen,
+                "environment": environment(run, app),
+            });
+        }
+        json
     });
     json!({
         "ok": true,
@@ -48,7 +70,49 @@ pub fn report_json(config: &Config, apps: &[AppSettings]) -> Value {
     })
 }
 
-fn table(text: &mut String, rows: &[Effective], keys: usize, values: usize) {
+/// What will be run, exactly.
+fn command(text: &mut String, run: &AppSpec, settings: &AppSettings) {
+    let words: Vec<_> = shown_command(run).iter().map(|word| quoted(word)).collect();
+    let listens = match run.launch.listen {
+        Listen::Fd => "on a socket that it inherits as descriptor 3 (LISTEN_FDS=1)",
+        Listen::Path => "on the Unix socket that it makes at $RIP_SOCKET",
+        Listen::Port => "on the port in $PORT, at the address in $HOST (127.0.0.1)",
+    };
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{}: {}", run.name, run.described);
+    let _ = writeln!(text, "  runs     {}", words.join(" "));
+    let _ = writeln!(text, "  in       {}", run.launch.directory.display());
+    let _ = writeln!(text, "  listens  {listens}");
+    for (at, variable) in environment(run, settings).iter().enumerate() {
+        let _ = writeln!(text, "  {:<7}  {variable}", if at == 0 { "with" } else { "" });
+    }
+}
+
+fn shown_command(run: &AppSpec) -> Vec<String> {
+    let shown = |word: &String| if word == "/proc/self/exe" { "rip-server".to_owned() } else { word.clone() };
+    run.launch.command.iter().map(shown).collect()
+}
+
+/// The variables that the server adds; the values of those that people set may be secrets.
+fn environment(run: &AppSpec, settings: &AppSettings) -> Vec<String> {
+    let shown = |(name, value): (&String, &String)| match settings.env.contains_key(name) {
+        true => format!("{name}=… (from `env`)"),
+        false => format!("{name}={}", quoted(value)),
+    };
+    let always = "RIP_APP, RIP_INSTANCE, RIP_WORKER, RIP_GENERATION";
+    run.launch.env.iter().map(shown).chain([always.into()]).collect()
+}
+
+/// A word as a shell reads it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "_./:=@%+,-".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.into();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+fn table<'a>(text: &mut String, rows: impl Iterator<Item = &'a Effective>, keys: usize, values: usize) {
     for row in rows {
         let _ = writeln!(text, "  {:keys$}  {:values$}  {}", row.key, row.value, row.origin);
     }

@@ -32,7 +32,7 @@ settings! {
         "worker processes: half of the cores, auto (all), 2x, 3x, or a number";
     Recycle: Workers, Recycle, Is("10000,3600s,10r"), "REQS,SECSs,RELOADSr",
         [Token("r:"), Env("RIP_RECYCLE"), App("recycle")],
-        "replace a worker after so many requests, seconds or in-process reloads, whichever comes first (each ±10 %); what is left out keeps its default, 0 means never";
+        "replace a worker after so many requests, seconds or in-process reloads, whichever comes first (each ±10 %); what is left out keeps its default, 0 means never; the default is off for an app that is a command, a Procfile, a package.json script, an executable or a server of its own";
     RecycleRequests: Workers, Limit(1_000_000_000_000), Unset("see recycle", "10000"), "N",
         [Env("RIP_MAX_REQUESTS"), Part("recycle.requests")],
         "the requests of recycle alone";
@@ -42,7 +42,7 @@ settings! {
     RecycleReloads: Workers, Limit(1_000_000_000_000), Unset("see recycle", "10"), "N",
         [Env("RIP_MAX_RELOADS"), Part("recycle.reloads")],
         "the reloads of recycle alone";
-    Concurrency: Workers, Count(1, 10_000), Unset("1, or more for static sites", "8"), "N",
+    Concurrency: Workers, Count(1, 10_000), Unset("1, or 64 for what is concurrent by nature", "8"), "N",
         [Token("c:"), Env("RIP_CONCURRENCY"), App("concurrency")],
         "requests that a worker takes at the same time";
     Reload: Workers, Reload, Is("process"), "none|process|module",
@@ -87,6 +87,9 @@ settings! {
     KillTimeout: Times, TimeOrZero, Is("5s"), "TIME",
         [Env("RIP_TIMEOUTS_KILL"), App("timeouts.kill")],
         "how long a worker has between SIGTERM and SIGKILL";
+    ProbationTimeout: Times, TimeOrZero, Is("5s"), "TIME",
+        [Env("RIP_TIMEOUTS_PROBATION"), App("timeouts.probation")],
+        "how long the workers of the version before are kept after a deploy: when the new version's crash in this time, it is taken back";
     MaxBody: Times, Size, Is("100M"), "SIZE",
         [Flag("--max-request-body"), Env("RIP_MAX_REQUEST_BODY"), Admin("max_body")],
         "the largest request body; above it 413";
@@ -181,7 +184,10 @@ settings! {
         "how a worker gets at its socket: descriptor 3 with LISTEN_FDS=1, the path in $RIP_SOCKET, the port in $PORT";
     ReadyPath: App, UrlPath, Is("/"), "PATH",
         [App("ready_path")],
-        "asked for by GET until the first answer below 500, unless the worker says READY=1 before";
+        "asked for by GET until the first answer below 500";
+    ReadyBy: App, ReadyBy, Unset("by what the app is", "notify"), "answer|notify",
+        [App("ready_by")],
+        "what shows that a worker is ready: an answer to the request for ready_path, or READY=1 alone, and nothing is asked";
     Keepalive: App, Switch, Is("true"), "BOOL",
         [App("keepalive")],
         "whether connections to workers are used again";

@@ -12,13 +12,14 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use super::command::{COMMANDS, Command, INNER, Inner, PAGES, Page, page};
+use super::client::{self, Client};
+use super::command::{COMMANDS, Command, INNER, Inner, Page, page};
 use super::error::ConfigError;
 use super::layer::Layer;
-use super::near::nearest;
 use super::origin::Origin;
 use super::setting::{Form, Setting};
 use super::table::{Id, TABLE};
+use super::unknown;
 use crate::name::HostName;
 
 /// What the words come to.
@@ -28,6 +29,8 @@ pub(crate) enum Parsed {
     Page(Page),
     /// One of the programs within the program; its words are passed on as they are.
     Inner(Inner, Vec<OsString>),
+    /// A verb of `rip-serverctl` with its words.
+    Client(Box<Client>),
     /// Everything else.
     Words(Box<Tokens>),
 }
@@ -38,6 +41,10 @@ pub(crate) struct Tokens {
     pub(crate) command: Command,
     pub(crate) app: Option<AppWord>,
     pub(crate) layer: Layer,
+    /// Whether `check` is to show defaults, too.
+    pub(crate) all: bool,
+    /// How a word was understood that could have meant something else.
+    pub(crate) note: Option<String>,
 }
 
 /// The word that names the app.
@@ -59,38 +66,49 @@ pub(crate) fn parse(words: &[OsString], exists: &dyn Fn(&Path) -> bool) -> Resul
     {
         return Ok(Parsed::Inner(*inner, rest.to_vec()));
     }
+    let (verb, note) = client::verb(words, exists);
+    if let Some(at) = verb {
+        return client::parse(words, at, exists, note).map(|client| Parsed::Client(Box::new(client)));
+    }
     if let Some(page) = page(words)? {
         return Ok(Parsed::Page(page));
     }
-    let mut parser = Parser {
-        exists,
-        verb: None,
-        host: None,
-        app: None,
-        bare: Vec::new(),
-        layer: Layer::default(),
-        seen: BTreeMap::new(),
-    };
+    let mut parser = Parser::new(exists);
     let mut words = words.iter();
     while let Some(word) = words.next() {
         parser.take(word, &mut words)?;
     }
-    parser.finish().map(|tokens| Parsed::Words(Box::new(tokens)))
+    let tokens = parser.finish()?;
+    Ok(Parsed::Words(Box::new(Tokens { note, ..tokens })))
 }
 
-struct Parser<'a> {
+pub(super) struct Parser<'a> {
     exists: &'a dyn Fn(&Path) -> bool,
     verb: Option<&'static str>,
     host: Option<HostName>,
-    app: Option<AppWord>,
+    pub(super) app: Option<AppWord>,
     /// Words that nothing claimed: at most one may turn out to be the app.
     bare: Vec<&'a OsStr>,
-    layer: Layer,
+    pub(super) layer: Layer,
     /// The word that set it.
     seen: BTreeMap<Id, String>,
+    all: bool,
 }
 
 impl<'a> Parser<'a> {
+    pub(super) fn new(exists: &'a dyn Fn(&Path) -> bool) -> Self {
+        Self {
+            exists,
+            verb: None,
+            host: None,
+            app: None,
+            bare: Vec::new(),
+            layer: Layer::default(),
+            seen: BTreeMap::new(),
+            all: false,
+        }
+    }
+
     fn take(
         &mut self,
         word: &'a OsStr,
@@ -119,7 +137,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn flag(
+    pub(super) fn flag(
         &mut self,
         word: &OsStr,
         rest: &mut impl Iterator<Item = &'a OsString>,
@@ -137,8 +155,12 @@ impl<'a> Parser<'a> {
                 Some(_) => Err(ConfigError::NeedlessValue { word: lossy(word), right: name.into() }),
             };
         }
+        if name == "--all" && value.is_none() {
+            self.all = true;
+            return Ok(());
+        }
         let Some((row, form)) = find(|form| matches!(form, Form::Flag(flag) if *flag == name)) else {
-            return Err(unknown_flag(word, &name));
+            return Err(unknown::flag(word, &name, value, rest.next()));
         };
         if let Some(value) = value {
             return self.put(row, form, value, lossy(word));
@@ -187,7 +209,7 @@ impl<'a> Parser<'a> {
             origin: Origin::Flag(word.clone()),
             key: row.key().into(),
             read: lossy(value),
-            right: wrong.0 + &row.example_at(form),
+            right: wrong.0 + &row.example_at(form) + &unknown::value(form, value),
         })?;
         if kind.is_repeatable() {
             self.layer.append(row.id, parsed, Origin::Flag(word));
@@ -224,7 +246,7 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    fn take_app(&mut self, app: AppWord) -> Result<(), ConfigError> {
+    pub(super) fn take_app(&mut self, app: AppWord) -> Result<(), ConfigError> {
         match &self.app {
             None => {
                 self.app = Some(app);
@@ -238,7 +260,7 @@ impl<'a> Parser<'a> {
     }
 
     /// `PATH` if that exists, else `PATH@a,b`; `None`: neither exists.
-    fn app_word(&self, word: &OsStr) -> Result<Option<AppWord>, ConfigError> {
+    pub(super) fn app_word(&self, word: &OsStr) -> Result<Option<AppWord>, ConfigError> {
         if (self.exists)(Path::new(word)) {
             return Ok(Some(AppWord { path: word.into(), aliases: Vec::new(), word: lossy(word) }));
         }
@@ -267,7 +289,7 @@ impl<'a> Parser<'a> {
         for word in std::mem::take(&mut self.bare) {
             match self.app_word(word)?.filter(|_| self.app.is_none()) {
                 Some(app) => self.app = Some(app),
-                None => return Err(self.unknown_word(word)),
+                None => return Err(unknown::word(word, self.app.is_some(), self.exists)),
             }
         }
         let command = match (self.verb, self.host) {
@@ -286,27 +308,13 @@ impl<'a> Parser<'a> {
             let why = "the one says how to run a server, the other only talks to one that runs";
             return Err(conflict(word, verb, why));
         }
-        Ok(Tokens { command, app: self.app, layer: self.layer })
-    }
-
-    fn unknown_word(&self, word: &OsStr) -> ConfigError {
-        let text = lossy(word);
-        let words = TABLE.iter().flat_map(|row| row.forms).filter_map(|form| match form {
-            Form::Word(word, _) => Some(*word),
-            _ => None,
-        });
-        let names = words.chain(COMMANDS.iter().chain(PAGES).map(|(name, _)| *name));
-        let hint = match (nearest(&text, names), text.split_once(':')) {
-            (Some(near), _) => format!("did you mean `{near}`?"),
-            (None, Some(_)) => {
-                "the words with a colon are w:COUNT, r:LIMITS, c:N, https:PORT and http:PORT".into()
-            }
-            (None, None) if self.app.is_some() => {
-                "it is no setting and no command, and the app is named already".into()
-            }
-            (None, None) => "it is no setting and no command, and no file or directory has that name".into(),
-        };
-        ConfigError::UnknownWord { word: text, hint: Some(hint) }
+        if self.all && command != Command::Check {
+            return Err(ConfigError::UnknownWord {
+                word: "--all".into(),
+                hint: Some("it goes with `check`, and shows the defaults too".into()),
+            });
+        }
+        Ok(Tokens { command, app: self.app, layer: self.layer, all: self.all, note: None })
     }
 }
 
@@ -317,7 +325,7 @@ pub(crate) fn alias(name: &str) -> Result<HostName, crate::name::HostNameError> 
     if bare { HostName::parse(&format!("{host}.local")) } else { Ok(host) }
 }
 
-fn find(test: impl Fn(&Form) -> bool) -> Option<(&'static Setting, Form)> {
+pub(super) fn find(test: impl Fn(&Form) -> bool) -> Option<(&'static Setting, Form)> {
     TABLE.iter().find_map(|row| Some((row, *row.forms.iter().find(|form| test(form))?)))
 }
 
@@ -334,7 +342,7 @@ fn looks_like_path(word: &OsStr) -> bool {
     is_plainly_path(&text) || SOURCES.iter().any(|suffix| text.ends_with(suffix))
 }
 
-fn is_plainly_path(text: &str) -> bool {
+pub(super) fn is_plainly_path(text: &str) -> bool {
     text.contains('/') || text.starts_with('.')
 }
 
@@ -343,27 +351,16 @@ fn no_such_path(word: &OsStr) -> ConfigError {
     ConfigError::NoSuchPath { word: lossy(word), first }
 }
 
-fn unknown_flag(word: &OsStr, name: &str) -> ConfigError {
-    let flags = TABLE.iter().flat_map(|row| row.forms).filter_map(|form| match form {
-        Form::Flag(flag) | Form::Word(flag, _) => Some(*flag),
-        _ => None,
-    });
-    let near = nearest(name, flags.chain(["--help", "--version"]));
-    let hint =
-        near.map_or("`rip-server --help` lists the flags".into(), |near| format!("did you mean `{near}`?"));
-    ConfigError::UnknownWord { word: lossy(word), hint: Some(hint) }
-}
-
 fn conflict(first: &str, second: &str, why: &str) -> ConfigError {
     ConfigError::Conflict { first: format!("`{first}`"), second: format!("`{second}`"), why: why.into() }
 }
 
-fn lossy(word: &OsStr) -> String {
+pub(super) fn lossy(word: &OsStr) -> String {
     word.to_string_lossy().into_owned()
 }
 
 /// What may be said beside a command that only talks to a running server.
-const CLIENT: [Id; 5] = [Id::Instance, Id::ConfigFile, Id::RuntimeDir, Id::StateDir, Id::Json];
+pub(super) const CLIENT: [Id; 5] = [Id::Instance, Id::ConfigFile, Id::RuntimeDir, Id::StateDir, Id::Json];
 
 /// Endings that make a word a path to an entry file.
 const SOURCES: [&str; 14] =

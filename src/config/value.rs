@@ -10,7 +10,9 @@ use ipnet::IpNet;
 
 use super::units::{show_duration, show_size};
 use crate::name::HostName;
-use crate::spec::{BackendChoice, Listen, PortChoice, Protocol, Rate, Reload, ReloadSignal, WorkerCount};
+use crate::spec::{
+    BackendChoice, Listen, PortChoice, Protocol, Rate, ReadyBy, Reload, ReloadSignal, WorkerCount,
+};
 
 /// A value that has been read.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +44,7 @@ pub(crate) enum Value {
     Endpoint(SocketAddr),
     Listen(Listen),
     Protocol(Protocol),
+    ReadyBy(ReadyBy),
     Reload(Reload),
     Signal(ReloadSignal),
     Backend(BackendChoice),
@@ -101,6 +104,7 @@ impl fmt::Display for Value {
             Self::Endpoint(address) => address.fmt(f),
             Self::Listen(listen) => f.write_str(&format!("{listen:?}").to_ascii_lowercase()),
             Self::Protocol(protocol) => f.write_str(&format!("{protocol:?}").to_ascii_lowercase()),
+            Self::ReadyBy(ready_by) => f.write_str(&format!("{ready_by:?}").to_ascii_lowercase()),
             Self::Reload(reload) => f.write_str(&format!("{reload:?}").to_ascii_lowercase()),
             Self::Signal(signal) => f.write_str(&format!("{signal:?}").to_ascii_uppercase()),
             Self::Backend(backend) => f.write_str(&format!("{backend:?}").to_ascii_lowercase()),
@@ -150,6 +154,7 @@ held! {
     SocketAddr: Endpoint;
     Listen: Listen;
     Protocol: Protocol;
+    ReadyBy: ReadyBy;
     Reload: Reload;
     ReloadSignal: Signal;
     BackendChoice: Backend;

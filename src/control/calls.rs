@@ -48,6 +48,10 @@ impl Control {
             Route::Workers => json(&Workers { workers: self.manager.workers().await }),
             Route::Deploy => {
                 let api::Deploy { app } = read_or_default(body, DEPLOY).await?;
+                self.facts.settings.read_anew().map_err(|wrong| {
+                    tracing::error!("nothing is deployed, and all goes on as before: {wrong}");
+                    Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-config", wrong).hint(GOES_ON)
+                })?;
                 json_lines(self.manager.deploy(app.as_ref()).await?, self.stop.clone())
             }
             Route::Scale => json(&self.manager.scale(read(body, SCALE).await?).await?),
@@ -89,6 +93,8 @@ impl Control {
             apps,
             certificates: (facts.certificates)(),
             service: facts.service.clone(),
+            backend: Some(facts.backend.clone()),
+            needs_restart: facts.settings.needs_restart(),
         }
     }
 }
@@ -144,6 +150,8 @@ fn parse<T: DeserializeOwned>(bytes: &[u8], right: &str) -> Result<T, Refusal> {
         Refusal::new(StatusCode::BAD_REQUEST, "bad-request", message).hint(right)
     })
 }
+
+const GOES_ON: &str = "nothing was deployed, and all goes on as before";
 
 /// Enough of what was read to know it again.
 fn excerpt(bytes: &[u8]) -> String {

@@ -18,7 +18,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::api::{CertificateStatus, Service};
+use crate::api::{BackendStatus, CertificateStatus, Service};
 use crate::backoff::Backoff;
 use crate::manager::Manager;
 use crate::metrics::Metrics;
@@ -77,6 +77,22 @@ pub struct Facts {
     pub drain: Duration,
     /// How systemd runs it, if it does.
     pub service: Option<Service>,
+    /// What runs its workers.
+    pub backend: BackendStatus,
+    /// Its settings.
+    pub settings: Arc<dyn Settings>,
+}
+
+/// The server's settings, as far as calls have to do with them.
+pub trait Settings: Send + Sync {
+    /// Reads the server's config file anew, for the deploys to come. When something is wrong in it, nothing changes.
+    ///
+    /// # Errors
+    /// What is wrong, where it stands, and what would be right.
+    fn read_anew(&self) -> Result<(), String>;
+
+    /// Settings that were read anew and count from the next start of the server on.
+    fn needs_restart(&self) -> Vec<String>;
 }
 
 /// The running control server.

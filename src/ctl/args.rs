@@ -19,7 +19,7 @@ use crate::name::{AppName, HostName, InstanceName};
     version,
     about = "Looks at a running rip-server and changes what it does",
     after_help = "Exit codes: 0 ok, 1 failed, 2 usage, 3 degraded, 4 no such host or app, 5 refused,\n\
-                  6 config invalid, 7 server not reachable, 8 timed out. More: --help",
+                  6 config invalid, 7 server not running or reachable, 8 timed out. More: --help",
     after_long_help = LONG_HELP,
     disable_help_subcommand = true,
     max_term_width = 100
@@ -181,8 +181,8 @@ Exit codes:
   3  degraded: an app has no worker ready (status only)
   4  no such host or app
   5  refused: no permission, or in conflict with what the server is doing
-  6  config invalid (check only)
-  7  server not reachable
+  6  config invalid (check and deploy)
+  7  server not running, or not reachable
   8  timed out
 
 Data goes to standard output, all else to standard error.

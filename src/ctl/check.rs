@@ -8,12 +8,14 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use super::trouble::{Exit, Trouble};
+use crate::name::InstanceName;
 
 /// Runs `rip-server check` with these words; its output is ours.
-pub(super) fn check(args: &[OsString], json: bool) -> Result<Exit, Trouble> {
+pub(super) fn check(args: &[OsString], instance: Option<&InstanceName>, json: bool) -> Result<Exit, Trouble> {
     let program = server_program();
     let mut command = Command::new(&program);
     command.arg("check").args(args);
+    command.args(instance.map(|instance| format!("--instance={instance}")));
     if json {
         command.arg("--json");
     }

@@ -2,7 +2,7 @@
 //!
 //! Never here: talking to the server.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
+use super::asleep::{self, Asleep};
 use super::trouble::{Exit, HOW_TO_START, Trouble};
 use crate::name::InstanceName;
 
@@ -45,18 +46,39 @@ impl Places {
         Self { folders, states, named: of_runtime.into_iter().chain(of_state).collect() }
     }
 
-    /// The socket of the one server that is meant.
+    /// The socket of the one server that is meant; starts none.
     ///
     /// # Errors
     /// When none is there, when the only one is not ours to use, and when several answer: then it lists them.
-    pub(super) fn find(&self, instance: Option<&InstanceName>) -> Result<PathBuf, Trouble> {
-        let candidates = match instance {
-            Some(name) => self.of_instance(name),
-            None => self.all(),
+    pub(super) fn find(&self, instance: Option<&InstanceName>) -> Result<Found, Trouble> {
+        let candidates: Vec<_> = match instance {
+            Some(name) => self.of_instance(name).into_iter().collect(),
+            None => self.all().into_iter().collect(),
         };
+        match (self.one_of(candidates, instance), instance) {
+            // The same app under the other way to write its dashes.
+            (Err(trouble), Some(name)) if trouble.exit == Exit::Unreachable => {
+                let spelled = self.all().into_iter().filter(|socket| {
+                    let other = name_of(socket).and_then(|other| InstanceName::parse(&other).ok());
+                    other.is_some_and(|other| other != *name && other.is_spelled_as(name))
+                });
+                match self.one_of(spelled.collect(), None) {
+                    Err(other) if other.exit == Exit::Unreachable => Err(trouble),
+                    found => found,
+                }
+            }
+            (found, _) => found,
+        }
+    }
+
+    fn one_of(&self, candidates: Vec<PathBuf>, instance: Option<&InstanceName>) -> Result<Found, Trouble> {
+        let mut sleeping = asleep::behind(&candidates);
         let mut live = Vec::new();
         let mut refused = None;
         for socket in candidates {
+            if sleeping.contains_key(&socket) {
+                continue;
+            }
             match knock(&socket) {
                 // A full queue: somebody listens, if slowly.
                 Ok(()) | Err(Errno::AGAIN) => live.push(socket),
@@ -66,21 +88,25 @@ impl Places {
                 Err(_) => {}
             }
         }
-        match (live.len(), refused) {
-            (1, _) => Ok(live.remove(0)),
-            (0, Some(refused)) => Err(refused),
-            (0, None) => Err(self.nothing(instance)),
-            (_, _) => Err(several(&live, instance)),
+        match (live.len(), sleeping.len(), refused) {
+            (1, _, _) => Ok(Found::Running(live.remove(0))),
+            (0, 1, None) => Ok(Found::Asleep(sleeping.pop_first().expect("there is one").1)),
+            (0, _, Some(refused)) => Err(refused),
+            (0, 0, None) => Err(self.nothing(instance)),
+            (0, _, None) => Err(all_asleep(&sleeping)),
+            (_, _, _) => Err(several(&live, instance)),
         }
     }
 
-    fn of_instance(&self, name: &InstanceName) -> BTreeSet<PathBuf> {
+    /// Where the socket of an instance may be.
+    pub(super) fn of_instance(&self, name: &InstanceName) -> BTreeSet<PathBuf> {
         let file = format!("{name}.sock");
         let state = self.states.iter().map(|states| states.join(name.as_str()).join(IN_STATE));
         self.folders.iter().map(|folder| folder.join(&file)).chain(state).chain(self.named.clone()).collect()
     }
 
-    fn all(&self) -> BTreeSet<PathBuf> {
+    /// Every socket that may be a server's; nothing is connected to.
+    pub(super) fn all(&self) -> BTreeSet<PathBuf> {
         let sockets = self.folders.iter().flat_map(|folder| entries(folder));
         let sockets = sockets.filter(|path| path.extension().is_some_and(|extension| extension == "sock"));
         let states = self.states.iter().flat_map(|states| entries(states)).map(|state| state.join(IN_STATE));
@@ -94,8 +120,34 @@ impl Places {
         };
         let message =
             format!("{what}: looked in {}", list(self.folders.iter().chain(&self.states).chain(&self.named)));
-        Trouble::new(Exit::Unreachable, "unreachable", message).hint(HOW_TO_START)
+        if let Some(failed) = instance.and_then(asleep::failed) {
+            return failed.trouble();
+        }
+        let hint = match instance {
+            Some(name) if Path::new(PACKAGED).exists() => {
+                format!(
+                    "start it with `systemctl start 'rip-server@{name}'`, or one by hand with `rip-server APP`"
+                )
+            }
+            _ => HOW_TO_START.to_owned(),
+        };
+        Trouble::new(Exit::Unreachable, "unreachable", message).hint(hint)
     }
+}
+
+/// The server that is meant.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// It runs; its control socket.
+    Running(PathBuf),
+    /// It does not, and a connection would start it.
+    Asleep(Asleep),
+}
+
+/// The one behind a socket that somebody names.
+pub(super) fn behind(socket: &Path) -> Found {
+    let sleeping = asleep::behind(&[socket.to_owned()]).pop_first();
+    sleeping.map_or_else(|| Found::Running(socket.to_owned()), |(_, server)| Found::Asleep(server))
 }
 
 /// Without waiting for a server that is stuck.
@@ -117,6 +169,12 @@ fn several(live: &[PathBuf], instance: Option<&InstanceName>) -> Trouble {
     Trouble::new(Exit::Usage, "ambiguous", message).hint(hint)
 }
 
+fn all_asleep(sleeping: &BTreeMap<PathBuf, Asleep>) -> Trouble {
+    let units: Vec<_> = sleeping.values().map(|server| server.unit.trim_end_matches(".service")).collect();
+    let message = format!("no server runs; stopped are {}", units.join(", "));
+    Trouble::new(Exit::Unreachable, "not-running", message).hint("start one with `systemctl start`")
+}
+
 fn list<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> String {
     paths.into_iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
@@ -126,7 +184,8 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
     fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }
 
-fn name_of(socket: &Path) -> Option<String> {
+/// The instance whose socket it is.
+pub(super) fn name_of(socket: &Path) -> Option<String> {
     let name = if socket.ends_with(IN_STATE) { socket.parent()?.file_name() } else { socket.file_stem() };
     Some(name?.to_string_lossy().into_owned())
 }
@@ -139,6 +198,8 @@ fn beside(runtime_dir: &Path) -> PathBuf {
     socket.into()
 }
 
+/// What the package has.
+const PACKAGED: &str = "/usr/lib/systemd/system/rip-server@.service";
 /// What stands beside `run`, the run-time folder in a state folder.
 const IN_STATE: &str = "run.sock";
 
@@ -174,7 +235,11 @@ mod tests {
         }
 
         fn find(&self, instance: Option<&str>) -> Result<PathBuf, Trouble> {
-            self.places().find(instance.map(|name| InstanceName::parse(name).unwrap()).as_ref())
+            let instance = instance.map(|name| InstanceName::parse(name).unwrap());
+            match self.places().find(instance.as_ref())? {
+                Found::Running(socket) => Ok(socket),
+                Found::Asleep(server) => panic!("{server:?}"),
+            }
         }
     }
 
@@ -214,6 +279,17 @@ mod tests {
 
         assert_eq!(machine.find(Some("api")), Ok(machine.path("system/api.sock")));
         assert_eq!(machine.find(Some("blog")), Ok(machine.path("states/blog/run.sock")));
+    }
+
+    #[test]
+    fn an_instance_is_found_by_either_way_to_write_its_dashes() {
+        let machine = Machine::with(&["system/my\\x2dapp.sock"]);
+        assert_eq!(machine.find(Some("my-app")), Ok(machine.path("system/my\\x2dapp.sock")));
+        let machine = Machine::with(&["system/my-app.sock"]);
+        assert_eq!(machine.find(Some("my\\x2dapp")), Ok(machine.path("system/my-app.sock")));
+        let both = Machine::with(&["system/my-app.sock", "system/my\\x2dapp.sock"]);
+        assert_eq!(both.find(Some("my-app")), Ok(both.path("system/my-app.sock")));
+        assert_eq!(machine.find(Some("my-apps")).unwrap_err().exit, Exit::Unreachable);
     }
 
     #[test]

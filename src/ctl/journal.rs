@@ -7,10 +7,11 @@ use std::process::Stdio;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
 use crate::api::{LogLine, Service};
-use crate::name::{AppName, GenerationId, InstanceName, WorkerId};
+use crate::backend::systemd::unit;
+use crate::name::{AppName, GenerationId, InstanceName};
 
 use super::trouble::{Exit, Trouble};
 
@@ -18,14 +19,17 @@ use super::trouble::{Exit, Trouble};
 pub(super) struct Journal {
     process: Child,
     lines: Lines<BufReader<ChildStdout>>,
-    fallback: AppName,
+    /// What it says beside the lines.
+    talk: Lines<BufReader<ChildStderr>>,
+    said: Vec<String>,
+    found: bool,
+    user: bool,
+    instance: InstanceName,
 }
 
 /// Which lines.
 pub(super) struct Question<'a> {
     pub(super) service: &'a Service,
-    /// The pattern of the workers' units.
-    pub(super) units: &'a str,
     pub(super) instance: &'a InstanceName,
     pub(super) app: Option<&'a AppName>,
     pub(super) lines: usize,
@@ -39,54 +43,106 @@ impl Journal {
     /// When journalctl cannot be started.
     pub(super) fn open(question: &Question<'_>) -> Result<Self, Trouble> {
         let mut journalctl = Command::new("journalctl");
-        journalctl.args(words(question)).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+        journalctl.args(words(question)).stdin(Stdio::null()).kill_on_drop(true);
+        journalctl.stdout(Stdio::piped()).stderr(Stdio::piped());
         let failed = |error: io::Error| {
             Trouble::new(Exit::Failed, "journal", format!("cannot run journalctl: {error}"))
                 .hint("the workers of this server write to the journal")
         };
         let mut process = journalctl.spawn().map_err(failed)?;
         let stdout = process.stdout.take().ok_or_else(|| failed(io::ErrorKind::BrokenPipe.into()))?;
-        let name = question.instance.as_str();
-        let fallback = question.app.cloned().or_else(|| AppName::parse(name).ok());
-        let fallback = fallback.or_else(|| AppName::parse("app").ok());
-        let fallback = fallback.ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
-        Ok(Self { process, lines: BufReader::new(stdout).lines(), fallback })
+        let stderr = process.stderr.take().ok_or_else(|| failed(io::ErrorKind::BrokenPipe.into()))?;
+        Ok(Self {
+            process,
+            lines: BufReader::new(stdout).lines(),
+            talk: BufReader::new(stderr).lines(),
+            said: Vec::new(),
+            found: false,
+            user: question.service.user,
+            instance: question.instance.clone(),
+        })
     }
 
     /// The next line; `None` when there are no more. Cancel-safe.
     ///
     /// # Errors
-    /// When journalctl breaks off.
+    /// When journalctl breaks off, and when it shows nothing because the caller may not read the journal.
     pub(super) async fn next(&mut self) -> Result<Option<LogLine>, Trouble> {
-        let broken = |why: String| Trouble::new(Exit::Failed, "journal", format!("journalctl: {why}"));
-        while let Some(line) = self.lines.next_line().await.map_err(|error| broken(error.to_string()))? {
-            if let Some(line) = read(&line, &self.fallback) {
-                return Ok(Some(line));
+        let mut talks = true;
+        loop {
+            tokio::select! {
+                line = self.lines.next_line() => match line.map_err(|error| broken(&error.to_string()))? {
+                    Some(line) => if let Some(line) = read(&line, &self.instance) {
+                        self.found = true;
+                        return Ok(Some(line));
+                    },
+                    None => break,
+                },
+                said = self.talk.next_line(), if talks => match said {
+                    Ok(Some(said)) => self.hear(said)?,
+                    _ => talks = false,
+                },
             }
         }
-        let status = self.process.wait().await.map_err(|error| broken(error.to_string()))?;
-        // It says itself what it missed.
-        if status.success() { Ok(None) } else { Err(broken(status.to_string())) }
+        while let Ok(Some(said)) = self.talk.next_line().await {
+            self.hear(said)?;
+        }
+        let status = self.process.wait().await.map_err(|error| broken(&error.to_string()))?;
+        let told = self.said.join("; ");
+        match status.success() {
+            true => Ok(None),
+            false if told.is_empty() => Err(broken(&status.to_string())),
+            false => Err(broken(&told)),
+        }
     }
+
+    /// journalctl ends well when it may not look, and with `--follow` it does not end: what it says then is the answer.
+    fn hear(&mut self, said: String) -> Result<(), Trouble> {
+        // What a user's own units write, that user may read without seeing what others write.
+        let denied_here =
+            DENIED.iter().any(|denied| said.contains(denied)) || (!self.user && said.contains(OTHERS));
+        if !self.found && denied_here {
+            return Err(denied(self.user));
+        }
+        if self.said.len() < MOST_SAID && !said.trim().is_empty() {
+            self.said.push(said);
+        }
+        Ok(())
+    }
+}
+
+fn broken(why: &str) -> Trouble {
+    Trouble::new(Exit::Failed, "journal", format!("journalctl: {why}"))
+}
+
+fn denied(user: bool) -> Trouble {
+    let whose = if user { "this user's workers" } else { "the workers" };
+    let message = format!("no permission to read the journal, where the lines of {whose} are");
+    Trouble::new(Exit::Refused, "forbidden", message).hint(
+        "use sudo, or become a member of the group systemd-journal: `sudo adduser USER systemd-journal`, then log in again",
+    )
 }
 
 fn words(question: &Question<'_>) -> Vec<String> {
     let unit = if question.service.user { "--user-unit" } else { "--unit" };
+    // By the unit's name: the fields RIP_* are of the system's units alone, a user's manager adds none to what its
+    // services write.
+    let units = match question.app {
+        Some(app) => unit::pattern_of_app(question.instance, app),
+        None => unit::pattern(question.instance),
+    };
     let mut words = vec![
-        format!("{unit}={}", question.units),
+        format!("{unit}={units}"),
         format!("--lines={}", question.lines),
         "--output=json".into(),
-        "--output-fields=MESSAGE,RIP_APP,RIP_WORKER,RIP_GENERATION".into(),
+        "--output-fields=MESSAGE,_SYSTEMD_UNIT,_SYSTEMD_USER_UNIT,RIP_GENERATION".into(),
         "--no-pager".into(),
-        "--quiet".into(),
     ];
     if question.follow {
         words.push("--follow".into());
     }
     // What systemd itself says of a unit has no transport of a program's output.
     words.push("_TRANSPORT=stdout".into());
-    words.push(format!("RIP_INSTANCE={}", question.instance));
-    words.extend(question.app.map(|app| format!("RIP_APP={app}")));
     words
 }
 
@@ -98,22 +154,24 @@ struct Record {
     /// A text, or its bytes when it is none.
     #[serde(rename = "MESSAGE", default)]
     message: Value,
-    #[serde(rename = "RIP_APP")]
-    app: Option<String>,
-    #[serde(rename = "RIP_WORKER")]
-    worker: Option<String>,
+    #[serde(rename = "_SYSTEMD_UNIT")]
+    unit: Option<String>,
+    #[serde(rename = "_SYSTEMD_USER_UNIT")]
+    user_unit: Option<String>,
     #[serde(rename = "RIP_GENERATION")]
     generation: Option<String>,
 }
 
-fn read(line: &str, fallback: &AppName) -> Option<LogLine> {
+/// A line of a worker's; `None`: the record is of no worker of this instance.
+fn read(line: &str, instance: &InstanceName) -> Option<LogLine> {
     let record: Record = serde_json::from_str(line).ok()?;
-    let number = |text: Option<String>| text.and_then(|text| text.parse().ok()).unwrap_or_default();
+    let units = [record.user_unit.as_deref(), record.unit.as_deref()];
+    let (app, worker) = units.into_iter().flatten().find_map(|unit| unit::parse(instance, unit))?;
     Some(LogLine {
         t: record.micros.parse::<u64>().ok()? / 1000,
-        app: record.app.and_then(|app| AppName::parse(&app).ok()).unwrap_or_else(|| fallback.clone()),
-        worker: WorkerId(number(record.worker)),
-        generation: GenerationId(number(record.generation)),
+        app,
+        worker,
+        generation: GenerationId(record.generation.and_then(|text| text.parse().ok()).unwrap_or_default()),
         line: text(&record.message),
     })
 }
@@ -129,44 +187,58 @@ fn text(message: &Value) -> String {
     }
 }
 
+/// What journalctl(1) says to those who may not read everything.
+const DENIED: [&str; 2] = ["insufficient permissions", "Permission denied"];
+/// And to those who may read their own only.
+const OTHERS: &str = "not seeing messages from other users";
+const MOST_SAID: usize = 10;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::name::WorkerId;
 
     fn app(name: &str) -> AppName {
         AppName::parse(name).unwrap()
     }
 
+    fn labs() -> InstanceName {
+        InstanceName::parse("labs-api").unwrap()
+    }
+
     #[test]
     fn a_record_becomes_a_line_of_its_worker() {
-        let line = r#"{"__REALTIME_TIMESTAMP":"1700000000123456","MESSAGE":"hello","RIP_APP":"api","RIP_WORKER":"7","RIP_GENERATION":"2","_BOOT_ID":"x"}"#;
-        let read = read(line, &app("blog")).unwrap();
+        let line = r#"{"__REALTIME_TIMESTAMP":"1700000000123456","MESSAGE":"hello","_SYSTEMD_UNIT":"rip-worker-labs\\x2dapi-api-7.service","RIP_GENERATION":"2","_BOOT_ID":"x"}"#;
+        let read = read(line, &labs()).unwrap();
         assert_eq!((read.t, read.app, read.worker), (1_700_000_000_123, app("api"), WorkerId(7)));
         assert_eq!((read.generation, read.line.as_str()), (GenerationId(2), "hello"));
     }
 
     #[test]
+    fn a_record_of_a_users_unit_is_one_of_its_worker_too() {
+        let line = r#"{"__REALTIME_TIMESTAMP":"1000","MESSAGE":"hello","_SYSTEMD_UNIT":"user@1000.service","_SYSTEMD_USER_UNIT":"rip-worker-labs\\x2dapi-my\\x2dapp-7.service"}"#;
+        let read = read(line, &labs()).unwrap();
+        assert_eq!((read.app, read.worker, read.line.as_str()), (app("my-app"), WorkerId(7), "hello"));
+    }
+
+    #[test]
     fn a_message_that_is_no_text_comes_as_its_bytes() {
-        let line = r#"{"__REALTIME_TIMESTAMP":"1000","MESSAGE":[104,105,255]}"#;
-        assert_eq!(read(line, &app("blog")).unwrap().line, "hi\u{fffd}");
-        assert!(read("{}", &app("blog")).is_none() && read("-- no entries --", &app("blog")).is_none());
+        let line = r#"{"__REALTIME_TIMESTAMP":"1000","MESSAGE":[104,105,255],"_SYSTEMD_UNIT":"rip-worker-labs\\x2dapi-api-7.service"}"#;
+        assert_eq!(read(line, &labs()).unwrap().line, "hi\u{fffd}");
+        assert!(read("{}", &labs()).is_none() && read("-- no entries --", &labs()).is_none());
     }
 
     #[test]
     fn journalctl_is_asked_for_the_units_of_the_workers() {
-        let service = Service { unit: "rip-server@labs-api.service".into(), user: false, workers: None };
-        let instance = InstanceName::parse("labs-api").unwrap();
-        let question = Question {
-            service: &service,
-            units: "rip-worker-labs\\\\x2dapi-*.service",
-            instance: &instance,
-            app: Some(&app("api")),
-            lines: 5,
-            follow: true,
-        };
-        let words = words(&question);
-        assert_eq!(words[0], "--unit=rip-worker-labs\\\\x2dapi-*.service");
-        let end = ["--follow", "_TRANSPORT=stdout", "RIP_INSTANCE=labs-api", "RIP_APP=api"];
-        assert_eq!(words[words.len() - 4..], end);
+        for (user, flag) in [(false, "--unit"), (true, "--user-unit")] {
+            let service = Service { unit: "rip-server@labs-api.service".into(), user, workers: None };
+            let of = |app: Option<&AppName>| {
+                words(&Question { service: &service, instance: &labs(), app, lines: 5, follow: true })
+            };
+            assert_eq!(of(None)[0], format!(r"{flag}=rip-worker-labs\x2dapi-*.service"));
+            let of_app = of(Some(&app("my-app")));
+            assert_eq!(of_app[0], format!(r"{flag}=rip-worker-labs\x2dapi-my\x2dapp-*.service"));
+            assert_eq!(of_app[of_app.len() - 2..], ["--follow", "_TRANSPORT=stdout"]);
+        }
     }
 }

@@ -8,8 +8,10 @@ use std::process::ExitCode;
 use clap::Parser;
 
 mod args;
+mod asleep;
 mod check;
 mod client;
+mod complete;
 mod find;
 mod journal;
 mod manual;
@@ -17,11 +19,14 @@ mod render;
 mod screen;
 mod stop;
 mod streams;
+mod suggest;
 mod trouble;
 mod verbs;
 
 #[cfg(test)]
 mod tests;
+
+use crate::config::COMPLETE;
 
 use args::Words;
 use find::Places;
@@ -35,15 +40,17 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// As [`run`], for programs that have verbs in common with `rip-serverctl`: the words without a program's name.
 /// Returns the exit code.
-pub fn run_words(words: Vec<String>) -> u8 {
-    let words = words.into_iter().map(OsString::from);
+pub fn run_words(words: Vec<OsString>) -> u8 {
     obey(&std::iter::once("rip-serverctl".into()).chain(words).collect::<Vec<_>>()).code()
 }
 
 fn obey(args: &[OsString]) -> Exit {
+    if args.get(1).is_some_and(|word| word == COMPLETE) {
+        return complete::print(&args[2..], &Places::of_environment());
+    }
     let words = match Words::try_parse_from(args) {
         Ok(words) => words,
-        Err(error) => return no_words(&error, args),
+        Err(error) => return no_words(&suggest::without_harm(error), args),
     };
     let mut screen = Screen::of_process(words.common.color());
     let exit = act(words, &Places::of_environment(), &mut screen);

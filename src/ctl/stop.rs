@@ -17,7 +17,9 @@ use tokio::time::{sleep, timeout};
 
 use crate::api::{self, Service, Status, Stopping};
 
+use super::asleep::Asleep;
 use super::client::{Call, understood};
+use super::screen::Screen;
 use super::trouble::{Exit, Trouble};
 use super::verbs::Session;
 
@@ -67,10 +69,6 @@ async fn stop_units(
         systemctl.arg("--no-block");
     }
     systemctl.arg("stop").args(units(service)).stdin(Stdio::null());
-    let failed = |why: String| {
-        Trouble::new(Exit::Failed, "systemctl", format!("systemctl did not stop {}: {why}", service.unit))
-            .hint("stopping a service of the system needs its rights: try sudo")
-    };
     let stopped = match session.limit {
         Some(limit) => timeout(limit, systemctl.status())
             .await
@@ -79,8 +77,8 @@ async fn stop_units(
     };
     match stopped {
         Ok(exit) if exit.success() => {}
-        Ok(exit) => return Err(failed(exit.to_string())),
-        Err(error) => return Err(failed(error.to_string())),
+        Ok(exit) => return Err(not_stopped(service, &exit.to_string())),
+        Err(error) => return Err(not_stopped(service, &error.to_string())),
     }
     if session.json {
         session.screen.json(&Stopped { ok: true, drain: 0, stopped: !no_wait });
@@ -89,6 +87,39 @@ async fn stop_units(
         session.screen.say(format_args!("{}: {done}, with its sockets", status.instance));
     }
     Ok(Exit::Ok)
+}
+
+/// Closes the sockets of a server that does not run.
+pub(super) fn close(
+    server: &Asleep,
+    no_wait: bool,
+    screen: &mut Screen,
+    json: bool,
+) -> Result<Exit, Trouble> {
+    let service = Service { unit: server.unit.clone(), user: server.user, workers: None };
+    let mut systemctl = std::process::Command::new("systemctl");
+    if service.user {
+        systemctl.arg("--user");
+    }
+    if no_wait {
+        systemctl.arg("--no-block");
+    }
+    match systemctl.arg("stop").args(units(&service)).stdin(Stdio::null()).status() {
+        Ok(exit) if exit.success() => {}
+        Ok(exit) => return Err(not_stopped(&service, &exit.to_string())),
+        Err(error) => return Err(not_stopped(&service, &error.to_string())),
+    }
+    if json {
+        screen.json(&Stopped { ok: true, drain: 0, stopped: !no_wait });
+    } else {
+        screen.say(format_args!("{}: did not run; its sockets are closed", service.unit));
+    }
+    Ok(Exit::Ok)
+}
+
+fn not_stopped(service: &Service, why: &str) -> Trouble {
+    Trouble::new(Exit::Failed, "systemctl", format!("systemctl did not stop {}: {why}", service.unit))
+        .hint("stopping a service of the system needs its rights: try sudo")
 }
 
 /// The service and the sockets that start it.

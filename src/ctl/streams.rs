@@ -22,9 +22,23 @@ use super::verbs::Session;
 pub(super) async fn deploy(session: &mut Session<'_>, app: Option<AppName>) -> Result<Exit, Trouble> {
     let mut lines = session.client.stream(Call::post("/deploy", &api::Deploy { app })?).await?;
     let limit = session.limit;
-    within(limit, "the deploy", progress(session, &mut lines))
+    let exit = within(limit, "the deploy", progress(session, &mut lines))
         .await
-        .map_err(|trouble| if trouble.exit == Exit::TimedOut { trouble.hint(GOES_ON) } else { trouble })
+        .map_err(|trouble| if trouble.exit == Exit::TimedOut { trouble.hint(GOES_ON) } else { trouble })?;
+    tell_what_waits(session).await;
+    Ok(exit)
+}
+
+/// Settings that the deploy has read and the server has not taken; no part of how the deploy ended.
+async fn tell_what_waits(session: &mut Session<'_>) {
+    if session.json {
+        return;
+    }
+    let status = session.client.call(Call::get("/status")).await;
+    let waiting = status.and_then(|answer| understood::<Status>(&answer)).map(|status| status.needs_restart);
+    for setting in waiting.unwrap_or_default() {
+        session.screen.say(format_args!("needs a restart: {}", render::plain(&setting)));
+    }
 }
 
 async fn progress(session: &mut Session<'_>, lines: &mut Lines) -> Result<Exit, Trouble> {
@@ -53,14 +67,17 @@ struct Story {
 impl Story {
     fn note(&mut self, event: DeployEvent) {
         match event {
-            DeployEvent::Starting { app, .. } | DeployEvent::Ready { app, .. } => {
+            DeployEvent::Starting { app, .. }
+            | DeployEvent::Ready { app, .. }
+            | DeployEvent::Serving { app, .. }
+            | DeployEvent::Superseded { app, .. } => {
                 self.unfinished.insert(app);
             }
             DeployEvent::Done { app, .. } => {
                 self.unfinished.remove(&app);
                 self.serving += 1;
             }
-            DeployEvent::Rejected { app, .. } | DeployEvent::Superseded { app, .. } => {
+            DeployEvent::Rejected { app, .. } => {
                 self.unfinished.remove(&app);
                 self.not_taken += 1;
             }
@@ -90,10 +107,10 @@ pub(super) async fn logs(
     let limit = if follow { session.limit } else { session.limit.or(Some(LOGS)) };
     let status: Status = understood(&session.client.call(Call::get("/status")).await?)?;
     if let Some(service) = &status.service
-        && let Some(units) = &service.workers
+        && service.workers.is_some()
     {
         let (instance, app) = (&status.instance, app.as_ref());
-        let mut journal = Journal::open(&Question { service, units, instance, app, lines, follow })?;
+        let mut journal = Journal::open(&Question { service, instance, app, lines, follow })?;
         return within(limit, "reading the journal", copy_journal(session, &mut journal)).await;
     }
     let mut path = format!("/logs?lines={lines}");

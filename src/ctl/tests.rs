@@ -285,16 +285,21 @@ fn without_a_server_the_exit_code_is_7_and_version_still_works() {
 fn a_deploy_succeeds_only_when_every_app_serves_the_new_generation() {
     let starting = |app| json!({"event": "starting", "app": app, "generation": 2, "workers": 1}).to_string();
     let done = |app| json!({"event": "done", "app": app, "generation": 2, "ms": 1500}).to_string();
-    let rejected = json!({
-        "event": "rejected", "app": "b",
-        "rejection": {"generation": 2, "reason": "exited with status 1", "output": ["Error: no db"]}
-    })
-    .to_string();
+    let rejected_of = |app| {
+        json!({
+            "event": "rejected", "app": app,
+            "rejection": {"generation": 2, "reason": "exited with status 1", "output": ["Error: no db"]}
+        })
+        .to_string()
+    };
+    let rejected = rejected_of("b");
     let superseded = json!({"event": "superseded", "app": "a", "generation": 2}).to_string();
 
     for (events, expected) in [
         (vec![starting("a"), starting("b"), done("b"), done("a")], 0),
         (vec![starting("a"), starting("b"), done("a"), rejected.clone()], 1),
+        (vec![starting("a"), superseded.clone(), starting("a"), done("a")], 0),
+        (vec![starting("a"), superseded.clone(), rejected_of("a")], 1),
         (vec![starting("a"), superseded], 1),
         (vec![starting("a"), starting("b"), done("a")], 1),
         (vec![], 1),

@@ -23,7 +23,7 @@ pub(super) enum Exit {
     NoSuch = 4,
     /// No permission, or in conflict with what the server is doing.
     Refused = 5,
-    /// The config is not valid.
+    /// The config, or the server's config file, is not valid.
     Config = 6,
     /// No server answers.
     Unreachable = 7,
@@ -43,6 +43,7 @@ impl Exit {
         match code {
             "no-such-host" | "no-such-app" => Self::NoSuch,
             "bad-request" | "usage" => Self::Usage,
+            "bad-config" => Self::Config,
             "conflict" | "forbidden" | "stopping" => Self::Refused,
             _ => Self::Failed,
         }
@@ -131,6 +132,7 @@ mod tests {
             ("stopping", 5),
             ("bad-request", 2),
             ("rejected", 1),
+            ("bad-config", 6),
             ("internal", 1),
             ("of a newer server", 1),
         ] {

@@ -18,7 +18,7 @@ use crate::name::HostName;
 
 use super::args::{Verb, Words};
 use super::client::{Call, Client, encoded, understood};
-use super::find::Places;
+use super::find::{self, Found, Places};
 use super::screen::Screen;
 use super::trouble::{Exit, Trouble};
 use super::{check, manual, render, stop, streams};
@@ -36,7 +36,7 @@ pub(super) struct Session<'a> {
 pub(super) fn act(words: Words, places: &Places, screen: &mut Screen) -> Result<Exit, Trouble> {
     let Words { common, verb } = words;
     match verb {
-        Verb::Check { args } => return check::check(&args, common.json),
+        Verb::Check { args } => return check::check(&args, common.instance.as_ref(), common.json),
         Verb::Completions { shell } => return Ok(completions(shell, screen, common.json)),
         Verb::Man => {
             screen.data(manual::text(&Words::command()).as_bytes());
@@ -45,13 +45,17 @@ pub(super) fn act(words: Words, places: &Places, screen: &mut Screen) -> Result<
         _ => {}
     }
     let found = match &common.socket {
-        Some(path) => Ok(path.clone()),
+        Some(path) => Ok(find::behind(path)),
         None => places.find(common.instance.as_ref()),
     };
     let limit = common.timeout();
     let socket = match (found, &verb) {
-        (Ok(socket), _) => socket,
-        (Err(_), Verb::Version) => return Ok(versions(None, screen, common.json)),
+        (Ok(Found::Running(socket)), _) => socket,
+        (Ok(Found::Asleep(server)), Verb::Stop { no_wait }) => {
+            return stop::close(&server, *no_wait, screen, common.json);
+        }
+        (Err(_) | Ok(Found::Asleep(_)), Verb::Version) => return Ok(versions(None, screen, common.json)),
+        (Ok(Found::Asleep(server)), _) => return Err(server.trouble()),
         (Err(trouble), _) => return Err(trouble),
     };
     let client = Client::new(socket, limit.unwrap_or(PATIENCE));

@@ -12,7 +12,7 @@ use rustix::net::{AddressFamily, SocketType};
 
 use crate::backend::systemd::dbus::StartRequest;
 use crate::backend::systemd::sight;
-use crate::config::merge::path_of_instance;
+use crate::config::instance;
 use crate::config::sandbox::Admin;
 use crate::name::{AppName, InstanceName};
 
@@ -27,10 +27,8 @@ pub(super) enum Refusal {
         "the directory {0} is refused: expected the path of a folder, without links, dots, quotes, `%`, `:` and `\\`"
     )]
     Directory(String),
-    #[error(
-        "the directory {directory} is refused: apps of this instance may lie in {allowed}; sandbox.roots in /etc/rip-server/INSTANCE.toml changes that"
-    )]
-    Foreign { directory: String, allowed: String },
+    #[error("the directory {directory} is refused: apps of this instance may lie in {allowed}{how}")]
+    Foreign { directory: String, allowed: String, how: String },
     #[error("the user `{user}` is refused: {why}")]
     User { user: String, why: &'static str },
     #[error("the command is refused: {0}")]
@@ -121,7 +119,11 @@ fn directory(text: &str, instance: &InstanceName, admin: &Admin) -> Result<PathB
     }
     let below_root = |root: &PathBuf| {
         let root = fs::canonicalize(root).ok()?;
-        let own = path_of_instance(instance).and_then(|below| fs::canonicalize(root.join(below)).ok());
+        let own = match instance::there(&root, instance.as_str()).as_slice() {
+            [one] => fs::canonicalize(one).ok(),
+            // Of several the server takes none, and what it asks for is not widened.
+            _ => None,
+        };
         let own = own.filter(|own| own.starts_with(&root) && *own != root && real.starts_with(own));
         own.or_else(|| (real.starts_with(&root) && real != root).then(|| real.clone()))
     };
@@ -130,8 +132,22 @@ fn directory(text: &str, instance: &InstanceName, admin: &Admin) -> Result<PathB
     let found = named.max_by_key(|app| app.as_os_str().len());
     found.or_else(|| admin.sandbox.roots.iter().find_map(below_root)).ok_or_else(|| {
         let all = admin.sandbox.roots.iter().chain(&admin.apps).map(|path| path.display().to_string());
-        Refusal::Foreign { directory: text.into(), allowed: all.collect::<Vec<_>>().join(", ") }
+        let how = allowing(&real, instance, admin);
+        Refusal::Foreign { directory: text.into(), allowed: all.collect::<Vec<_>>().join(", "), how }
     })
+}
+
+/// The line that allows a directory, for the admin to write.
+fn allowing(real: &Path, instance: &InstanceName, admin: &Admin) -> String {
+    let Some(folder) = real.parent().filter(|folder| *folder != Path::new("/")) else {
+        return "; an app right below / cannot be let in".into();
+    };
+    let roots = admin.sandbox.roots.iter().map(PathBuf::as_path).chain([folder]);
+    let roots: Vec<String> = roots.map(|root| format!("\"{}\"", root.display())).collect();
+    format!(
+        "; to allow it, write `roots = [{}]` under [sandbox] of /etc/rip-server/{instance}.toml",
+        roots.join(", ")
+    )
 }
 
 /// A user that owns nothing but apps. Only users of the file are known: others would need the network.

@@ -21,6 +21,7 @@ use std::time::Duration;
 use zbus::connection;
 
 use crate::backend::systemd::dbus::{LAUNCHER, LAUNCHER_PATH};
+use crate::backend::systemd::leftovers::{ALL_WORKERS, Leftovers};
 use crate::backend::systemd::unit;
 use crate::logging;
 use crate::name::InstanceName;
@@ -67,6 +68,7 @@ fn start(job: Job) -> anyhow::Result<()> {
         Job::StopWorkers(instance) => Some(instance),
     };
     logging::start(None, instance, &std::env::var("RIP_LOG").unwrap_or_default())?;
+    let _last_records = logging::FlushAtEnd;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         match job {
@@ -82,7 +84,11 @@ async fn serve() -> anyhow::Result<()> {
     let service = Service::new(Systemd::new(&bus).await?, Arc::clone(&activity));
     bus.object_server().at(LAUNCHER_PATH, service).await?;
     bus.request_name(LAUNCHER).await?;
-    activity.idle_for(IDLE).await;
+    let systemd = Systemd::new(&bus).await?;
+    tokio::select! {
+        () = activity.idle_for(IDLE) => {}
+        () = Leftovers::of_machine().keep_swept(|| systemd.list(ALL_WORKERS)) => {}
+    }
     // Whoever calls from here on starts the next launcher; what came before is still answered.
     bus.release_name(LAUNCHER).await?;
     tokio::time::sleep(LAST_CALLS).await;

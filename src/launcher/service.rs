@@ -15,7 +15,7 @@ use zbus::{Connection, OwnedFd};
 use crate::backend::systemd::dbus::StartRequest;
 use crate::backend::systemd::journal::last_lines;
 use crate::backend::systemd::properties::{Scope, Worker, properties};
-use crate::backend::systemd::{sight, unit};
+use crate::backend::systemd::{needs, sight, unit};
 use crate::name::{InstanceName, WorkerId};
 
 use super::admin;
@@ -49,7 +49,8 @@ impl Service {
         let started = self.start(&instance, &request, &listener).await;
         match &started {
             Ok(unit) => {
-                tracing::info!(%instance, unit, app = request.app, worker = request.worker, "started")
+                // The server says that it starts one, and why.
+                tracing::debug!(%instance, unit, app = request.app, worker = request.worker, "started")
             }
             Err(error) => {
                 tracing::warn!(%instance, app = request.app, worker = request.worker, "not started: {error}")
@@ -123,6 +124,8 @@ impl Service {
             .map_err(|error| Error::AccessDenied(error.to_string()))?;
         let allowed = check::request(request, instance, &admin, Path::new("/etc/passwd")).map_err(refused)?;
         let listener = check::listeners(listener).map_err(refused)?;
+        needs::look(&admin.sandbox, instance, Scope::System)
+            .map_err(|error| Error::Failed(error.to_string()))?;
         let apps = admin::all_apps(Path::new(SETTINGS));
         let hidden = sight::hidden(&admin.sandbox.roots, &apps, &allowed.visible);
         let unit = unit::name(instance, &allowed.app, WorkerId(request.worker));

@@ -9,13 +9,14 @@ use tokio::time::Instant;
 
 use crate::backend::{Order, Signal};
 use crate::name::{GenerationId, WorkerId};
-use crate::pool::Member;
-use crate::spec::AppSpec;
+use crate::pool::{Address, Member};
+use crate::spec::{AppSpec, ReadyBy};
 
 use super::app_task::{AppTask, Outcome};
 use super::crew::{Probing, Record};
+use super::lookout::Lookout;
 use super::plan::Reason;
-use super::probe::{Question, until_ready};
+use super::probe::Question;
 use super::worker::{Action, Event, State};
 
 impl AppTask {
@@ -23,12 +24,20 @@ impl AppTask {
     pub(super) fn start_worker(&mut self, generation: GenerationId) {
         let Some(spec) = self.spec_of(generation) else { return };
         let worker = self.around.next_worker();
-        tracing::info!(app = %self.app.name, %worker, %generation, from = "", to = "starting", "worker {worker}: starting");
+        // In the place of one that is due: nothing has happened that anybody would want to read of.
+        let replaces = self.rollout.is_none() && self.crew.values().any(|record| record.stale.is_some());
+        if replaces {
+            tracing::trace!(app = %self.app.name, %worker, %generation, from = "", to = "starting", "worker {worker}: starting");
+        } else {
+            tracing::info!(app = %self.app.name, %worker, %generation, from = "", to = "starting", "worker {worker}: starting");
+        }
         // Nothing can have happened to it yet.
         drop(self.around.post.enrol(worker, self.events.clone()));
         self.app.metrics.worker_started();
         let order = Order { worker, generation, launch: Arc::clone(&spec.launch) };
-        self.crew.insert(worker, Record::new(generation, spec, Instant::now()));
+        let mut record = Record::new(generation, spec, Instant::now());
+        record.replaces = replaces;
+        self.crew.insert(worker, record);
         let (backend, outcomes) = (Arc::clone(&self.around.backend), self.outcomes.clone());
         self.around.stop.spawn("worker start", async move {
             let started = backend.start(order).await;
@@ -70,6 +79,9 @@ impl AppTask {
             record.ready = if to == State::Ready { Some(now) } else { record.ready };
         }
         let generation = record.generation;
+        if matches!(from, State::Starting { .. }) && to.name() != from.name() {
+            self.started_or_failed(worker, generation, to);
+        }
         self.log(worker, generation, (from, to), &actions, why);
         for action in actions {
             self.act(worker, generation, action, why);
@@ -91,9 +103,19 @@ impl AppTask {
     ) {
         let (app, from, to) = (&self.app.name, from.name(), to.name());
         let failed = actions.iter().any(|action| matches!(action, Action::Fail(_) | Action::Kill));
-        if failed || (to == "stopping" && from == "ready") {
+        if from == to && !failed {
+            return;
+        }
+        let record = self.crew.get(&worker).filter(|_| !failed);
+        if let Some(due) = record.filter(|record| record.recycling && to == "exited") {
+            let reason = due.stale.as_deref().unwrap_or_default();
+            tracing::debug!(%app, %worker, %generation, from, to, why, "worker {worker} was recycled: {reason}");
+        } else if record.is_some_and(|record| record.recycling || (record.replaces && from == "starting")) {
+            // One line for each is enough, and that only for whoever asks for it.
+            tracing::trace!(%app, %worker, %generation, from, to, why, "worker {worker}: {from} → {to}: {why}");
+        } else if failed || (to == "stopping" && from == "ready") {
             tracing::warn!(%app, %worker, %generation, from, to, why, "worker {worker}: {from} → {to}: {why}");
-        } else if from != to {
+        } else {
             tracing::info!(%app, %worker, %generation, from, to, why, "worker {worker}: {from} → {to}: {why}");
         }
     }
@@ -113,16 +135,48 @@ impl AppTask {
     fn probe(&mut self, worker: WorkerId) {
         let Some(record) = self.crew.get_mut(&worker) else { return };
         let Some(address) = record.address.clone() else { return };
+        if record.spec.ready_by == ReadyBy::Notify {
+            return self.look_out(worker, address, |lookout| async move { lookout.for_ever().await });
+        }
         let (path, protocol) = (record.spec.ready_path.clone(), record.spec.rules.protocol);
-        let question = Question { address, path, protocol };
-        let (met, last) = watch::channel(None);
+        let question = Question { address: address.clone(), path, protocol };
+        self.look_out(
+            worker,
+            address,
+            move |lookout| async move { lookout.until_it_answers(&question).await },
+        );
+    }
+
+    /// A worker that has said that it is ready is when the port that it was told is its own.
+    pub(super) fn confirm(&mut self, worker: WorkerId, address: Address) {
+        self.look_out(worker, address, |lookout| async move { lookout.until_it_listens().await });
+    }
+
+    fn look_out<F: Future<Output = ()> + Send + 'static>(
+        &mut self,
+        worker: WorkerId,
+        address: Address,
+        wait: impl FnOnce(Lookout) -> F,
+    ) {
+        let Some(record) = self.crew.get_mut(&worker) else { return };
+        let ((met, last), (found, elsewhere)) = (watch::channel(None), watch::channel(None));
+        let waiting = wait(Lookout {
+            backend: Arc::clone(&self.around.backend),
+            app: self.app.name.clone(),
+            worker,
+            generation: record.generation,
+            address,
+            last: met,
+            elsewhere: found,
+            exposed: Arc::clone(&self.exposed),
+        });
         let outcomes = self.outcomes.clone();
         let task = self.around.stop.spawn("probe", async move {
-            until_ready(&question, &met).await;
+            waiting.await;
             // The task of the app is there as long as it has a worker.
             outcomes.send(Outcome::Answered(worker)).await.ok();
         });
-        record.probing = Some(Probing { task, last });
+        record.probing = Some(Probing { task, last, elsewhere });
     }
 
     fn publish(&mut self, worker: WorkerId, generation: GenerationId) {
@@ -143,7 +197,7 @@ impl AppTask {
     pub(super) fn weigh(&mut self, worker: WorkerId) {
         let Some(bytes) = self.around.backend.memory(worker) else { return };
         let Some(record) = self.crew.get_mut(&worker) else { return };
-        record.note_memory(bytes);
+        record.note_memory(bytes, Instant::now());
         // Where the kernel holds the limit, it was there first.
         if record.spec.launch.memory.hard.is_some_and(|limit| bytes > limit) {
             self.around.backend.signal(worker, Signal::OutOfMemory);

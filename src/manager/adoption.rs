@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::backend::{Signal, Survivor};
 use crate::name::GenerationId;
 use crate::pool::Mode;
-use crate::spec::AppSpec;
+use crate::spec::{AppSpec, ReadyBy};
 
 use super::app_task::AppTask;
 use super::budget::Budget;
@@ -79,7 +79,13 @@ impl AppTask {
             let mut record = Record::new(generation, Arc::clone(spec), Instant::now());
             record.adopt(survivor.started, age(survivor.since));
             self.crew.insert(worker, record);
-            self.feed(worker, Event::Started, "left by an earlier server");
+            let happened_before = if spec.ready_by == ReadyBy::Notify {
+                // What it said was said to the server before, and it is not to be asked.
+                Event::Ready
+            } else {
+                Event::Started
+            };
+            self.feed(worker, happened_before, "left by an earlier server");
             happened.into_iter().for_each(|event| self.happened(event));
         }
     }

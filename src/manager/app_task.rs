@@ -4,25 +4,29 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
-use crate::api::{AppStatus, LogLine, Rejection, Scaled, WorkerStatus};
+use crate::api::{AppStatus, Rejection, Scaled, WorkerStatus};
 use crate::backend::{self, StartError, Started, Survivor};
 use crate::directory::App;
 use crate::name::{GenerationId, WorkerId};
-use crate::pool::{Condemned, Mode, PoolWriter, Standing};
+use crate::pool::{Mode, PoolWriter, Standing};
 use crate::spec::{AppSpec, WorkerCount};
 
+use super::app_files::Fingerprint;
+use super::chorus::Chorus;
 use super::crew::Record;
 use super::error::ResolveError;
 use super::plan::{Desired, Step, Target, plan};
+use super::probation::Probation;
 use super::rollout::{Generation, Listener, Rollout};
 use super::surroundings::Surroundings;
 use super::watch::{Change, Watch};
-use super::worker::{Event, Fault, State};
+use super::worker::{Event, State};
 
 /// What the manager tells the task of an app.
 pub(super) enum Command {
@@ -55,7 +59,12 @@ pub(super) struct Facts {
 pub(super) enum Outcome {
     Started(WorkerId, Result<Started, StartError>),
     Answered(WorkerId),
-    Resolved(GenerationId, Result<AppSpec, ResolveError>),
+    /// The app as it was read, and its files before that.
+    Resolved(GenerationId, Result<AppSpec, ResolveError>, Option<Box<Fingerprint>>),
+    Doubted {
+        worker: WorkerId,
+        silent: bool,
+    },
 }
 
 /// The task.
@@ -70,6 +79,14 @@ pub(super) struct AppTask {
     pub(super) crew: BTreeMap<WorkerId, Record>,
     pub(super) current: Option<Generation>,
     pub(super) rollout: Option<Rollout>,
+    /// While the current generation may yet be taken back.
+    pub(super) probation: Option<Probation>,
+    /// The files as the latest deploy has read them.
+    pub(super) read: Option<Fingerprint>,
+    /// What the watch told while the app was being read.
+    pub(super) changed_meanwhile: Option<Change>,
+    /// What the workers of the rollout write.
+    pub(super) chorus: Chorus,
     /// The last generation that was given a number.
     pub(super) latest: GenerationId,
     pub(super) rejected: Option<Rejection>,
@@ -82,6 +99,8 @@ pub(super) struct AppTask {
     pub(super) changes: mpsc::Sender<Change>,
     pub(super) watch: Option<Watch>,
     weigh_at: Option<Instant>,
+    /// The generation whose workers were last said to be reachable by others.
+    pub(super) exposed: Arc<AtomicU64>,
 }
 
 /// Tells that the task has ended, also by a panic.
@@ -132,6 +151,10 @@ pub(super) fn start(
         crew: BTreeMap::new(),
         current: None,
         rollout: None,
+        probation: None,
+        read: None,
+        changed_meanwhile: None,
+        chorus: Chorus::default(),
         latest: GenerationId::default(),
         rejected: None,
         stopping: false,
@@ -142,6 +165,7 @@ pub(super) fn start(
         changes,
         watch: None,
         weigh_at: None,
+        exposed: Arc::default(),
     };
     task.begin(spec, listener, survivors);
     stop.spawn("app", task.run(ears));
@@ -226,77 +250,13 @@ impl AppTask {
         self.crew.clear();
     }
 
-    pub(super) fn happened(&mut self, event: backend::Event) {
-        match event {
-            backend::Event::Ready(worker) => self.said_ready(worker),
-            backend::Event::Output(worker, line) => self.wrote(worker, line),
-            backend::Event::LastWords(worker, lines) => self.said_last(worker, &lines),
-            backend::Event::Exited(worker, exit) => {
-                if let Some(record) = self.crew.get(&worker) {
-                    self.app.metrics.worker_exited(record.cause_of(exit));
-                }
-                self.pool.note_end(worker, exit.cause());
-                self.feed(worker, Event::Gone, &exit.to_string());
-            }
-        }
-    }
-
-    /// For the message of a rejection; they are in the log already.
-    fn said_last(&mut self, worker: WorkerId, lines: &[String]) {
-        let Some(record) = self.crew.get(&worker) else { return };
-        if let Some(rollout) = self.rollout.as_mut().filter(|rollout| rollout.id == record.generation) {
-            lines.iter().for_each(|line| rollout.note_output(line));
-        }
-    }
-
-    fn said_ready(&mut self, worker: WorkerId) {
-        let Some(record) = self.crew.get_mut(&worker) else { return };
-        record.said_ready = true;
-        // Without its address nobody could send it anything: that comes with `Started`.
-        if record.address.is_some() {
-            self.feed(worker, Event::Ready, "said so");
-        }
-    }
-
-    fn wrote(&mut self, worker: WorkerId, line: String) {
-        let Some(record) = self.crew.get(&worker) else { return };
-        let (app, generation) = (&self.app.name, record.generation);
-        tracing::info!(target: "app", %app, %worker, %generation, "{line}");
-        if let Some(rollout) = &mut self.rollout
-            && rollout.id == generation
-        {
-            rollout.note_output(&line);
-        }
-        let t = self.around.unix_millis();
-        self.around.output.push(LogLine { t, app: app.clone(), worker, generation, line });
-    }
-
-    fn came(&mut self, outcome: Outcome) {
-        match outcome {
-            Outcome::Started(worker, Ok(started)) => self.started(worker, started),
-            Outcome::Started(worker, Err(error)) => {
-                self.feed(worker, Event::Gone, &format!("could not be started: {error}"));
-            }
-            Outcome::Answered(worker) => self.feed(worker, Event::Ready, "answered"),
-            Outcome::Resolved(generation, resolved) => self.resolved(generation, resolved),
-        }
-    }
-
-    fn started(&mut self, worker: WorkerId, started: Started) {
-        let Some(record) = self.crew.get_mut(&worker) else { return };
-        record.pid = Some(started.pid);
-        record.address = Some(started.address);
-        let ready = record.said_ready && matches!(record.state, State::Starting { .. });
-        let event = if ready { Event::Ready } else { Event::Started };
-        self.feed(worker, event, "said so");
-    }
-
     /// Looks at everything that may have changed, and does what follows until nothing does.
     fn settle(&mut self) {
         for _ in 0..MOST_ROUNDS {
             let now = Instant::now();
             self.read_pool();
             self.read_clock(now);
+            self.end_probation(now);
             let steps = if self.stopping { Vec::new() } else { plan(&self.desired(now), &self.views()) };
             if steps.is_empty() {
                 break;
@@ -311,19 +271,16 @@ impl AppTask {
     }
 
     fn read_pool(&mut self) {
+        let now = Instant::now();
         let standings: BTreeMap<_, Standing> =
             self.pool.standings().into_iter().map(|standing| (standing.worker, standing)).collect();
         for worker in self.workers() {
             let standing = standings.get(&worker);
-            if let Some(condemned) = standing.and_then(|standing| standing.condemned) {
-                let (fault, why) = fault(condemned);
-                if let Some(record) = self.crew.get_mut(&worker) {
-                    record.condemned = true;
-                }
-                self.feed(worker, Event::Condemn(fault), why);
+            if let Some(standing) = standing {
+                self.judge(standing);
             }
             if let (Some(standing), Some(record)) = (standing, self.crew.get_mut(&worker)) {
-                record.note_service(standing);
+                record.note_service(standing, now);
             }
             let draining =
                 self.crew.get(&worker).is_some_and(|record| matches!(record.state, State::Draining { .. }));
@@ -376,7 +333,13 @@ impl AppTask {
         Desired {
             current: self.current.as_ref().map(target),
             candidate: self.rollout.as_ref().and_then(|rollout| rollout.trial.as_ref()).map(target),
+            before: self.before(),
         }
+    }
+
+    /// The generation whose workers are kept, in case the current one is taken back.
+    pub(super) fn before(&self) -> Option<GenerationId> {
+        self.probation.as_ref().map(|probation| probation.before.id)
     }
 
     fn step(&mut self, step: Step) {
@@ -395,7 +358,8 @@ impl AppTask {
         let states = self.crew.values().filter_map(|record| record.state.wake_at());
         let ages = self.crew.values().filter_map(Record::due_at);
         let weighing = self.weigh_at.filter(|_| self.crew.values().any(Record::weighs));
-        pauses.chain(states).chain(ages).chain(weighing).min()
+        let probation = self.probation.as_ref().map(|probation| probation.until);
+        pauses.chain(states).chain(ages).chain(weighing).chain(probation).min()
     }
 
     /// A copy of the ids, because what is done with one worker may forget another.
@@ -404,15 +368,8 @@ impl AppTask {
     }
 
     fn views(&self) -> Vec<super::plan::WorkerView> {
-        self.crew.iter().map(|(worker, record)| record.view(*worker)).collect()
-    }
-}
-
-fn fault(condemned: Condemned) -> (Fault, &'static str) {
-    match condemned {
-        Condemned::TooSlow => (Fault::Stuck, "did not answer within the request time limit"),
-        Condemned::Stalled => (Fault::Stuck, "stopped in the middle of an answer"),
-        Condemned::Unreachable => (Fault::Broken, "could not be connected to"),
+        let now = Instant::now();
+        self.crew.iter().map(|(worker, record)| record.view(*worker, now)).collect()
     }
 }
 

@@ -83,6 +83,7 @@ impl Missing {
             app: self.app.name.clone(),
             path: self.path.clone(),
             described: "cannot be read".into(),
+            recycle: String::new(),
             hosts,
             generation: GenerationId::default(),
             workers: WorkerTally::default(),
@@ -90,6 +91,8 @@ impl Missing {
             in_flight: 0,
             tunnels: 0,
             served: 0,
+            concurrency: 1,
+            refused: self.app.metrics.refusals(),
             doing: "taking no requests: the app cannot be read".into(),
             rejected: Some(self.rejection()),
         }
@@ -120,6 +123,7 @@ fn no_rules() -> Rules {
         start: at_once,
         drain: at_once,
         kill: at_once,
+        probation: at_once,
     };
     Rules {
         timeouts,

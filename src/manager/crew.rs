@@ -12,7 +12,7 @@ use crate::api::WorkerTally;
 use crate::backend::{Exit, Started};
 use crate::name::{GenerationId, WorkerId};
 use crate::pool::{Address, Standing};
-use crate::spec::{AppSpec, Reload};
+use crate::spec::{AppSpec, ReadyBy, Reload};
 use crate::stop::StopHandle;
 
 use super::plan::WorkerView;
@@ -41,10 +41,22 @@ pub(super) struct Record {
     pub(super) reload_when_ready: bool,
     /// Why it is due for recycling, if it is.
     pub(super) stale: Option<String>,
+    /// Since when it is due.
+    due_since: Option<Instant>,
+    /// Whether its open tunnels are waited for: not when it is due for its memory.
+    tunnels_first: bool,
+    /// How many tunnels it holds.
+    tunnels: usize,
     /// It was let go because it was due.
     pub(super) recycling: bool,
+    /// It was ordered in the place of one that is due.
+    pub(super) replaces: bool,
     /// The data path gave it up.
     pub(super) condemned: bool,
+    /// How the process that it was started as exited, where that was told before its end.
+    pub(super) ending: Option<Exit>,
+    /// It is being asked whether it still answers.
+    pub(super) doubted: bool,
     /// Why it is in its state, where nobody would expect it.
     pub(super) why: Option<String>,
     /// While it is asked whether it is ready.
@@ -60,6 +72,8 @@ pub(super) struct Probing {
     pub(super) task: StopHandle,
     /// Its last failure.
     pub(super) last: watch::Receiver<Option<NotReady>>,
+    /// Where it listens instead of where it should.
+    pub(super) elsewhere: watch::Receiver<Option<String>>,
 }
 
 impl Drop for Probing {
@@ -98,8 +112,14 @@ impl Record {
             said_ready: false,
             reload_when_ready: false,
             stale: None,
+            due_since: None,
+            tunnels_first: false,
+            tunnels: 0,
             recycling: false,
+            replaces: false,
             condemned: false,
+            ending: None,
+            doubted: false,
             why: None,
             probing: None,
             age_before: Duration::ZERO,
@@ -116,18 +136,23 @@ impl Record {
         self.why = Some("left by an earlier server".into());
     }
 
+    /// Whether `READY=1` of it means that it is ready.
+    pub(super) fn believes(&self) -> bool {
+        matches!(self.spec.ready_by, ReadyBy::Either | ReadyBy::Notify)
+    }
+
     /// How long it has been there.
     pub(super) fn age(&self, now: Instant) -> Duration {
         now.duration_since(self.ordered) + self.age_before
     }
 
     /// This worker for the plan.
-    pub(super) fn view(&self, worker: WorkerId) -> WorkerView {
+    pub(super) fn view(&self, worker: WorkerId, now: Instant) -> WorkerView {
         WorkerView {
             worker,
             generation: self.generation,
             state: self.state,
-            stale: self.stale.is_some(),
+            stale: self.stale.is_some() && !self.waits(now),
             recycling: self.recycling,
         }
     }
@@ -138,34 +163,51 @@ impl Record {
     }
 
     /// Notes that it is due, if what it has served says so.
-    pub(super) fn note_service(&mut self, standing: &Standing) {
+    pub(super) fn note_service(&mut self, standing: &Standing, now: Instant) {
+        self.tunnels = standing.tunnels;
         if standing.recycle_due {
-            self.due(|| format!("recycled after {} requests", standing.served));
+            self.due(now, || format!("recycled after {} requests", standing.served));
         }
         if self.wear.reloads.is_some_and(|limit| standing.reloads >= limit) {
-            self.due(|| format!("recycled after {} reloads", standing.reloads));
+            self.due(now, || format!("recycled after {} reloads", standing.reloads));
         }
     }
 
     /// Notes that it is due, if its age says so.
     pub(super) fn note_age(&mut self, now: Instant) {
-        if self.due_at().is_some_and(|due| now >= due) {
+        if self.stale.is_none() && self.due_at().is_some_and(|due| now >= due) {
             let age = self.age(now).as_secs();
-            self.due(|| format!("recycled after {age} s"));
+            self.due(now, || format!("recycled after {age} s"));
         }
     }
 
-    /// Notes that it is due, if its memory says so.
-    pub(super) fn note_memory(&mut self, bytes: u64) {
+    /// Notes that it is due, if its memory says so: then its tunnels are not waited for.
+    pub(super) fn note_memory(&mut self, bytes: u64, now: Instant) {
         if self.wear.memory.is_some_and(|limit| bytes >= limit) {
-            self.due(|| format!("recycled at {} MiB of memory", bytes >> 20));
+            self.due(now, || format!("recycled at {} MiB of memory", bytes >> 20));
+            self.tunnels_first = false;
         }
     }
 
-    /// When its age makes it due.
+    /// It is due, and its tunnels may still end by themselves.
+    fn waits(&self, now: Instant) -> bool {
+        let waited = self.due_since.is_some_and(|since| now >= since + TUNNEL_PATIENCE);
+        self.tunnels_first && self.tunnels > 0 && !waited
+    }
+
+    /// Why it is still there although it is due.
+    pub(super) fn waits_for_tunnels(&self, now: Instant) -> Option<String> {
+        let stale = self.stale.as_ref().filter(|_| self.waits(now))?;
+        Some(format!("is to be {stale}, once its tunnels have ended"))
+    }
+
+    /// When its age makes it due, or its tunnels are not waited for any longer.
     pub(super) fn due_at(&self) -> Option<Instant> {
-        if self.state != State::Ready || self.stale.is_some() {
+        if self.state != State::Ready {
             return None;
+        }
+        if self.stale.is_some() {
+            return self.due_since.filter(|_| self.tunnels_first).map(|since| since + TUNNEL_PATIENCE);
         }
         Some(self.ready? + self.wear.age?.saturating_sub(self.age_before))
     }
@@ -182,6 +224,7 @@ impl Record {
             _ if exit == Exit::OutOfMemory => exit.cause(),
             _ if self.condemned => "condemned",
             _ if matches!(exit, Exit::Timeout | Exit::Watchdog) => exit.cause(),
+            _ if self.ending.is_some() => exit.cause(),
             State::Draining { .. } | State::Stopping { .. } => "asked",
             State::Starting { .. } | State::Ready | State::Exited => exit.cause(),
         }
@@ -194,25 +237,49 @@ impl Record {
             let last = probing.last.borrow();
             last.as_ref().map(ToString::to_string)
         });
-        match last {
-            Some(last) => format!("was not ready within {limit:?}: {last}"),
-            None => format!("was not ready within {limit:?}"),
+        let elsewhere = self.probing.as_ref().and_then(|probing| probing.elsewhere.borrow().clone());
+        let path = &self.spec.ready_path;
+        let reason = match last {
+            _ if self.spec.ready_by == ReadyBy::Notify && !self.said_ready => {
+                Some("it did not say READY=1, which `ready_by` waits for".into())
+            }
+            // What its own READY=1 is worth, the app's settings can say.
+            last if self.said_ready && !self.believes() => {
+                let last = last.unwrap_or_else(|| "no answer yet".into());
+                Some(format!(
+                    "it said READY=1, but GET {path} failed: {last}; `ready_path` names another path, and with \
+                     `ready_by = \"notify\"` it is not asked"
+                ))
+            }
+            last => last,
+        };
+        let reasons: Vec<_> = reason.into_iter().chain(elsewhere.map(|text| format!("it {text}"))).collect();
+        match reasons.as_slice() {
+            [] => format!("was not ready within {limit:?}"),
+            reasons => format!("was not ready within {limit:?}: {}", reasons.join("; ")),
         }
     }
 
-    fn due(&mut self, why: impl FnOnce() -> String) {
-        if self.state == State::Ready {
-            self.stale.get_or_insert_with(why);
+    fn due(&mut self, now: Instant, why: impl FnOnce() -> String) {
+        if self.state == State::Ready && self.stale.is_none() {
+            self.stale = Some(why());
+            self.due_since = Some(now);
+            self.tunnels_first = true;
         }
     }
 }
 
-/// How many workers are in which state.
-pub(super) fn tally<'a>(records: impl Iterator<Item = &'a Record>, wanted: usize) -> WorkerTally {
+/// How many workers are in which state. Those of `before` get nothing new, as those that drain.
+pub(super) fn tally<'a>(
+    records: impl Iterator<Item = &'a Record>,
+    wanted: usize,
+    before: Option<GenerationId>,
+) -> WorkerTally {
     let mut tally = WorkerTally { wanted, ..WorkerTally::default() };
     for record in records {
         match record.state {
             State::Starting { .. } => tally.starting += 1,
+            State::Ready if Some(record.generation) == before => tally.draining += 1,
             State::Ready => tally.ready += 1,
             State::Draining { .. } => tally.draining += 1,
             State::Stopping { .. } => tally.stopping += 1,
@@ -221,6 +288,9 @@ pub(super) fn tally<'a>(records: impl Iterator<Item = &'a Record>, wanted: usize
     }
     tally
 }
+
+/// How long a worker that is due is left alone for the sake of its open tunnels.
+pub(super) const TUNNEL_PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A tenth more or less, at least 1.
 fn jitter(nominal: u64) -> u64 {

@@ -1,4 +1,4 @@
-//! Owns how a generation of an app comes and goes: asked for, read, tried out, promoted, rejected, superseded.
+//! Owns how a generation of an app comes and goes: asked for, read, tried out, promoted, taken back, rejected, superseded.
 //!
 //! Never here: when one is promoted (`plan`), or how much it may get wrong (`budget`).
 
@@ -8,48 +8,70 @@ use tokio::time::Instant;
 
 use crate::api::{DeployEvent, Rejection};
 use crate::backend::Signal;
-use crate::name::GenerationId;
+use crate::name::{GenerationId, WorkerId};
 use crate::pool::Mode;
 use crate::spec::{AppSpec, Reload};
 
+use super::app_files::{Fingerprint, Targets, What, seen_by};
 use super::app_task::{AppTask, Outcome};
 use super::budget::Verdict;
+use super::chorus::Chorus;
+use super::crew::Record;
 use super::error::ResolveError;
+use super::probation::{self, Probation};
 use super::rollout::{Generation, Listener, Rollout};
-use super::watch::{Change, Targets, Watch};
+use super::watch::{Change, Watch};
 use super::worker::{Failure, State};
 
 impl AppTask {
     /// Tries out what was read when the app became known.
     pub(super) fn first_generation(&mut self, spec: Arc<AppSpec>, listener: Option<Listener>) {
         let id = self.next_generation();
-        self.rollout = Some(Rollout::new(id, listener, Instant::now()));
+        self.rollout = Some(Rollout::new(id, listener.into_iter().collect(), Instant::now()));
         self.try_out(spec);
     }
 
-    /// Reads the app anew, to try out what it has become; a rollout on its way gives way.
+    /// Reads the app anew, to try out what it has become; a rollout on its way gives way, and whoever waits for that one
+    /// waits for this one from then on.
     pub(super) fn deploy(&mut self, listener: Option<Listener>, why: &str) {
         if self.stopping {
             return;
         }
-        self.supersede();
+        let mut listeners = self.supersede();
+        listeners.extend(listener);
         let id = self.next_generation();
         tracing::info!(app = %self.app.name, generation = %id, why, "deploy begins");
-        let mut rollout = Rollout::new(id, listener, Instant::now());
+        let mut rollout = Rollout::new(id, listeners, Instant::now());
         rollout.reloading = Some(self.around.reloads.begin());
         self.rollout = Some(rollout);
         let (reading, outcomes) = (self.around.read_app(self.spec.path.clone()), self.outcomes.clone());
+        let reading = seen_by(Targets::of(&self.spec), reading);
         self.around.stop.spawn("read app", async move {
+            let (read, seen) = reading.await;
             // An app that has ended needs it no more.
-            outcomes.send(Outcome::Resolved(id, reading.await)).await.ok();
+            outcomes.send(Outcome::Resolved(id, read, seen.map(Box::new))).await.ok();
         });
     }
 
     /// The app has been read.
-    pub(super) fn resolved(&mut self, id: GenerationId, read: Result<AppSpec, ResolveError>) {
+    pub(super) fn resolved(
+        &mut self,
+        id: GenerationId,
+        read: Result<AppSpec, ResolveError>,
+        seen: Option<Fingerprint>,
+    ) {
         if self.rollout.as_ref().is_none_or(|rollout| rollout.id != id) {
             return;
         }
+        self.read = seen;
+        self.take_up(read);
+        // Whether that was news could not be told before.
+        if let Some(change) = self.changed_meanwhile.take() {
+            self.files_changed(change);
+        }
+    }
+
+    fn take_up(&mut self, read: Result<AppSpec, ResolveError>) {
         match read {
             Ok(spec) if spec.name != self.app.name => {
                 let name = &spec.name;
@@ -84,20 +106,86 @@ impl AppTask {
 
     /// The generation on trial serves from now on.
     pub(super) fn promote(&mut self, generation: GenerationId) {
+        // One whose first process has exited is not ready, whatever answers in its place: its end is about to be told.
+        if self.ready_of(generation).any(|worker| !self.around.backend.lives(worker)) {
+            return;
+        }
+        self.end_of_trial(generation);
+        self.chorus = Chorus::default();
         let Some(mut rollout) = self.rollout.take_if(|rollout| rollout.id == generation) else { return };
         let Some(trial) = rollout.trial.take() else { return };
-        self.app.rules.store(Arc::clone(&trial.spec.rules));
-        self.pool.set_max_queue(trial.spec.rules.max_queue);
-        self.pool.promote(generation);
-        self.around.ledger.note(&self.app.name, generation);
         let from = self.current.as_ref().map(|current| current.id.0);
         let ms = u64::try_from(rollout.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(app = %self.app.name, generation = %generation, from, ms, "generation serves");
-        self.app.metrics.deploy("done");
         self.rejected = None;
-        self.serves(&trial.spec);
-        self.current = Some(trial);
-        rollout.end(DeployEvent::Done { app: self.app.name.clone(), generation, ms });
+        let limit = trial.spec.rules.timeouts.probation;
+        let served = self.hand_over(trial);
+        let before = match self.probation.take() {
+            None => served,
+            // It had not proved itself: what it would have been taken back to stays.
+            Some(earlier) => {
+                rollout.follow(self.superseded(earlier.rollout));
+                Some(earlier.before)
+            }
+        };
+        match before.filter(|before| !limit.is_zero() && self.ready_of(before.id).next().is_some()) {
+            None => self.done(rollout, ms),
+            Some(before) => {
+                let app = self.app.name.clone();
+                let probation = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+                rollout.tell(DeployEvent::Serving { app, generation, ms, probation });
+                self.probation = Some(Probation::new(before, rollout, ms, limit, Instant::now()));
+            }
+        }
+    }
+
+    /// Lets a generation serve from one moment to the next; returns the one that did.
+    fn hand_over(&mut self, to: Generation) -> Option<Generation> {
+        self.app.rules.store(Arc::clone(&to.spec.rules));
+        self.pool.set_max_queue(to.spec.rules.max_queue);
+        self.pool.promote(to.id);
+        self.around.ledger.note(&self.app.name, to.id);
+        self.serves(&to.spec);
+        self.current.replace(to)
+    }
+
+    fn done(&self, rollout: Rollout, ms: u64) {
+        self.app.metrics.deploy("done");
+        let (app, generation) = (self.app.name.clone(), rollout.id);
+        rollout.end(DeployEvent::Done { app, generation, ms });
+    }
+
+    /// Ends a probation whose time is over.
+    pub(super) fn end_probation(&mut self, now: Instant) {
+        let Some(Probation { rollout, ms, .. }) = self.probation.take_if(|probation| now >= probation.until)
+        else {
+            return;
+        };
+        tracing::info!(app = %self.app.name, generation = %rollout.id, "generation has passed its probation");
+        self.done(rollout, ms);
+    }
+
+    /// The generation before serves again; its workers were kept for that.
+    fn take_back(&mut self, why: &str) {
+        let Some(probation) = self.probation.take() else { return };
+        let served = probation.served(Instant::now()).as_secs_f64();
+        let Probation { before, rollout, .. } = probation;
+        let (app, generation, serving) = (self.app.name.clone(), rollout.id, before.id);
+        let reason =
+            format!("{why}, {served:.1} s after it began to serve: generation {serving} serves again");
+        tracing::error!(%app, %generation, %serving, reason, "generation taken back");
+        self.app.metrics.deploy("rejected");
+        let rejection = Rejection { generation, reason, output: rollout.output() };
+        self.quote(generation, &rejection.output);
+        self.rejected = Some(rejection.clone());
+        self.hand_over(before);
+        rollout.end(DeployEvent::Rejected { app, rejection });
+    }
+
+    /// The workers of a generation that are ready.
+    fn ready_of(&self, generation: GenerationId) -> impl Iterator<Item = WorkerId> {
+        let ready = move |record: &Record| record.generation == generation && record.state == State::Ready;
+        self.crew.iter().filter(move |(_, record)| ready(record)).map(|(worker, _)| *worker)
     }
 
     /// Lets others know what serves from now on.
@@ -126,6 +214,12 @@ impl AppTask {
             current.budget.failed(failure, now);
             current.last_failure = Some(why.to_owned());
             let reason = format!("a worker {why}");
+            let wanted = self.scaled.unwrap_or(current.spec.workers).resolve(self.around.cores);
+            let tried = self.probation.as_mut().filter(|probation| probation.rollout.id == generation);
+            if tried.map(|probation| probation.failed(wanted)) == Some(probation::Verdict::TakenBack) {
+                self.take_back(&reason);
+                return;
+            }
             self.facts.send_if_modified(|facts| {
                 // One that was adopted and does not answer: it is replaced, and nobody waits for that.
                 let news = !facts.settled && self.rollout.is_none();
@@ -151,12 +245,13 @@ impl AppTask {
     /// The rollout ends as if it had never been; the old generation goes on. Without one the app takes no requests
     /// until it is deployed or changed.
     fn reject(&mut self, reason: String) {
-        let Some(rollout) = self.rollout.take() else { return };
+        let Some(rollout) = self.end_rollout() else { return };
         let (app, generation) = (self.app.name.clone(), rollout.id);
         let serving = self.current.as_ref().map(|current| current.id.0);
         tracing::error!(%app, %generation, serving, reason, "generation rejected");
         self.app.metrics.deploy("rejected");
         let rejection = Rejection { generation, reason: reason.clone(), output: rollout.output() };
+        self.quote(generation, &rejection.output);
         self.rejected = Some(rejection.clone());
         if self.current.is_none() {
             self.pool.set_mode(Mode::Closed);
@@ -170,39 +265,66 @@ impl AppTask {
         rollout.end(DeployEvent::Rejected { app, rejection });
     }
 
-    fn supersede(&mut self) {
-        let Some(rollout) = self.rollout.take() else { return };
-        let (app, generation) = (self.app.name.clone(), rollout.id);
-        tracing::info!(%app, %generation, "generation superseded before it served");
-        self.app.metrics.deploy("superseded");
-        rollout.end(DeployEvent::Superseded { app, generation });
+    /// Takes the rollout out, with all that its workers wrote.
+    fn end_rollout(&mut self) -> Option<Rollout> {
+        let id = self.rollout.as_ref()?.id;
+        self.end_of_trial(id);
+        self.rollout.take()
     }
 
-    /// Ends a rollout because the app ends; nobody is to blame.
-    pub(super) fn give_up_rollout(&mut self, reason: &str) {
-        let Some(rollout) = self.rollout.take() else { return };
+    /// Gives way to a later deploy; returns whoever waits.
+    fn supersede(&mut self) -> Vec<Listener> {
+        self.changed_meanwhile = None;
+        self.end_rollout().map(|rollout| self.superseded(rollout)).unwrap_or_default()
+    }
+
+    fn superseded(&self, rollout: Rollout) -> Vec<Listener> {
         let (app, generation) = (self.app.name.clone(), rollout.id);
-        tracing::info!(%app, %generation, reason, "generation given up before it served");
-        let rejection = Rejection { generation, reason: reason.into(), output: rollout.output() };
-        rollout.end(DeployEvent::Rejected { app, rejection });
+        tracing::info!(%app, %generation, "generation superseded by a later deploy");
+        self.app.metrics.deploy("superseded");
+        rollout.supersede(DeployEvent::Superseded { app, generation })
+    }
+
+    /// Ends a rollout and a probation because the app ends; nobody is to blame.
+    pub(super) fn give_up_rollout(&mut self, reason: &str) {
+        let tried = self.probation.take().map(|probation| probation.rollout);
+        for rollout in [self.end_rollout(), tried].into_iter().flatten() {
+            let (app, generation) = (self.app.name.clone(), rollout.id);
+            tracing::info!(%app, %generation, reason, "deploy given up");
+            let rejection = Rejection { generation, reason: reason.into(), output: rollout.output() };
+            rollout.end(DeployEvent::Rejected { app, rejection });
+        }
     }
 
     /// The files of the app have changed.
     pub(super) fn files_changed(&mut self, change: Change) {
+        let reading = self.rollout.as_ref().is_some_and(|rollout| rollout.trial.is_none());
+        if reading {
+            self.changed_meanwhile = Some(change);
+            return;
+        }
+        if self.watch.as_ref().is_none_or(|watch| *watch.targets() != change.targets) {
+            // The deploy that has just read the app looks at other files now, and has begun with what it has read.
+            return;
+        }
+        if self.read.as_ref() == Some(&change.found) {
+            tracing::debug!(app = %self.app.name, "files changed before the last deploy read them: nothing to do");
+            return;
+        }
         // A worker that looks for itself looks at its entry alone.
-        let told = match change {
-            Change::Entry => true,
-            Change::Sources => self.spec.reload_signal.is_some(),
-            Change::Settings => false,
+        let told = match change.what {
+            What::Entry => true,
+            What::Sources => self.spec.reload_signal.is_some(),
+            What::Settings => false,
         };
         let loads_itself = self.current.is_some() && self.rollout.is_none() && told;
         match self.spec.reload {
             Reload::None => {}
             Reload::Module if loads_itself => self.signal_reload(),
-            Reload::Process | Reload::Module => match change {
-                Change::Entry => self.deploy(None, "its entry changed"),
-                Change::Sources => self.deploy(None, "a file that `watch` names changed"),
-                Change::Settings => self.deploy(None, "its settings or its folder changed"),
+            Reload::Process | Reload::Module => match change.what {
+                What::Entry => self.deploy(None, "its entry changed"),
+                What::Sources => self.deploy(None, "a file that `watch` names changed"),
+                What::Settings => self.deploy(None, "its settings or its folder changed"),
             },
         }
     }
@@ -233,7 +355,8 @@ impl AppTask {
         }
         let targets = Targets::of(&self.spec);
         if self.watch.as_ref().is_none_or(|watch| *watch.targets() != targets) {
-            self.watch = Some(Watch::start(targets, self.changes.clone(), &self.around.stop));
+            self.watch =
+                Some(Watch::start(targets, self.read.clone(), self.changes.clone(), &self.around.stop));
         }
     }
 

@@ -12,35 +12,46 @@
 
 mod act;
 mod adoption;
+mod app_files;
 mod app_task;
 mod berth;
 mod budget;
+mod chorus;
 mod crew;
 mod deploy;
+mod doubt;
 mod error;
 mod fleet;
+mod hearing;
 mod hosts;
 mod intake;
 mod ledger;
+mod lookout;
 mod output;
 mod plan;
+mod probation;
 mod probe;
 mod reloading;
 mod rollout;
 mod source_tree;
 mod spelling;
+mod stamp;
 mod status;
 mod surroundings;
 mod watch;
 mod worker;
+mod written;
 
 #[cfg(test)]
 mod tests;
 
+use std::future::poll_fn;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
+use tokio::sync::watch::Receiver;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::api::{AddHost, AppStatus, Changed, DeployEvent, HostEntry, LogLine, Scale, Scaled};
@@ -54,6 +65,7 @@ use crate::registry::Registry;
 use crate::spec::AppSpec;
 use crate::stop::Stop;
 
+use app_task::Facts;
 pub use error::{ManagerError, ResolveError};
 use fleet::{Begun, Fleet, Follow, Reply, Wish};
 use hosts::Hosts;
@@ -144,18 +156,34 @@ impl Manager {
 
     /// Returns once every app given at the start serves or has been rejected; the latter are returned.
     pub async fn settled(&self) -> Vec<Unserved> {
+        self.settle(|_, _| ()).await
+    }
+
+    /// As [`Manager::settled`], and tells `tell` of each app that could be read when that is known of it, with the
+    /// reason where it was rejected. Cancel-safe.
+    pub async fn settle(&self, mut tell: impl FnMut(&AppName, Option<&str>)) -> Vec<Unserved> {
         let mut unserved = Vec::new();
+        let mut waiting = Vec::new();
         for begun in self.ask(Wish::Begun).await.unwrap_or_default() {
             match begun {
                 Begun::Unreadable(path, reason) => unserved.push(Unserved { path, app: None, reason }),
-                Begun::App(path, app, mut facts) => {
-                    let reason = match facts.wait_for(|facts| facts.settled).await {
-                        Ok(facts) => facts.rejected.clone(),
-                        Err(_) => Some("it was stopped before it served".into()),
-                    };
-                    unserved.extend(reason.map(|reason| Unserved { path, app: Some(app), reason }));
-                }
+                Begun::App(path, app, facts) => waiting.push((path, app, Box::pin(rejected(facts)))),
             }
+        }
+        while !waiting.is_empty() {
+            let (at, reason) = poll_fn(|context| {
+                let mut known = waiting.iter_mut().enumerate().filter_map(|(at, (_, _, rejected))| {
+                    match rejected.as_mut().poll(context) {
+                        Poll::Ready(reason) => Some((at, reason)),
+                        Poll::Pending => None,
+                    }
+                });
+                known.next().map_or(Poll::Pending, Poll::Ready)
+            })
+            .await;
+            let (path, app, _) = waiting.remove(at);
+            tell(&app, reason.as_deref());
+            unserved.extend(reason.map(|reason| Unserved { path, app: Some(app), reason }));
         }
         unserved
     }
@@ -201,8 +229,8 @@ impl Manager {
     }
 
     /// Reads one app anew, or all, and puts what it has become in the place of what serves once that is ready. The
-    /// last event of each app is one of done, rejected and superseded; then the channel ends. Dropping it stops
-    /// nothing.
+    /// last event of each app is done or rejected; a deploy that is superseded goes on with the events of the one that
+    /// took its place. Then the channel ends. Dropping it stops nothing.
     ///
     /// # Errors
     /// When there is no such app.
@@ -251,6 +279,14 @@ impl Manager {
         let (reply, answer) = oneshot::channel();
         self.wishes.send(wish(reply)).await.map_err(|_| ManagerError::Stopping)?;
         answer.await.map_err(|_| ManagerError::Stopping)
+    }
+}
+
+/// Why an app of the start does not serve, once that is known; `None`: it serves.
+async fn rejected(mut facts: Receiver<Facts>) -> Option<String> {
+    match facts.wait_for(|facts| facts.settled).await {
+        Ok(facts) => facts.rejected.clone(),
+        Err(_) => Some("it was stopped before it served".into()),
     }
 }
 

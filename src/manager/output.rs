@@ -18,7 +18,9 @@ pub(super) struct Output {
 }
 
 struct Shared {
-    lines: BTreeMap<AppName, VecDeque<LogLine>>,
+    /// Each with its place in the order in which they came: the clock may be set back.
+    lines: BTreeMap<AppName, VecDeque<(u64, LogLine)>>,
+    come: u64,
     follow: broadcast::Sender<LogLine>,
 }
 
@@ -26,17 +28,19 @@ impl Output {
     /// Nothing written yet.
     pub(super) fn new() -> Self {
         let (follow, _) = broadcast::channel(FOLLOWED);
-        Self { shared: Arc::new(Mutex::new(Shared { lines: BTreeMap::new(), follow })) }
+        Self { shared: Arc::new(Mutex::new(Shared { lines: BTreeMap::new(), come: 0, follow })) }
     }
 
     /// Keeps a line, forgets the oldest of its app, and hands it to those that follow.
     pub(super) fn push(&self, line: LogLine) {
         let mut shared = self.lock();
+        shared.come += 1;
+        let come = shared.come;
         let kept = shared.lines.entry(line.app.clone()).or_default();
         if kept.len() == KEPT {
             kept.pop_front();
         }
-        kept.push_back(line.clone());
+        kept.push_back((come, line.clone()));
         // Nobody follows, most of the time.
         shared.follow.send(line).ok();
     }
@@ -46,8 +50,9 @@ impl Output {
         let shared = self.lock();
         let wanted = shared.lines.iter().filter(|(name, _)| app.is_none_or(|app| app == *name));
         let mut lines: Vec<_> = wanted.flat_map(|(_, lines)| lines.iter().cloned()).collect();
-        lines.sort_by_key(|line| line.t);
-        lines.drain(..lines.len().saturating_sub(count));
+        lines.sort_by_key(|(come, _)| *come);
+        let lines = lines.split_off(lines.len().saturating_sub(count));
+        let lines = lines.into_iter().map(|(_, line)| line).collect();
         Tail { lines, coming: shared.follow.subscribe(), app: app.cloned() }
     }
 
@@ -128,6 +133,15 @@ mod tests {
         let (reader, lines) = mpsc::channel(4);
         let (read, ()) = tokio::join!(times(lines), tail.pour(reader, false));
         read
+    }
+
+    #[tokio::test]
+    async fn lines_come_in_the_order_of_their_arrival_though_the_clock_was_set_back() {
+        let output = Output::new();
+        for line in [line("a", 9000), line("b", 9001), line("a", 1), line("b", 2)] {
+            output.push(line);
+        }
+        assert_eq!(read_all(output.tail(None, 2)).await, [1, 2]);
     }
 
     #[tokio::test]

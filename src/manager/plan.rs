@@ -14,6 +14,8 @@ pub(super) struct Desired {
     pub(super) current: Option<Target>,
     /// The generation that is to take over once as many of its workers as it wants are ready.
     pub(super) candidate: Option<Target>,
+    /// The generation that would serve again if the current one were taken back: it keeps the workers it has.
+    pub(super) before: Option<GenerationId>,
 }
 
 /// A generation that workers may be started of.
@@ -67,16 +69,16 @@ pub(super) enum Reason {
 /// What to do now. Never takes the ready workers of the serving generation below min(wanted, as many as there are);
 /// returns nothing once all is as desired.
 pub(super) fn plan(desired: &Desired, workers: &[WorkerView]) -> Vec<Step> {
-    let mut steps = Vec::new();
-    let mut current = desired.current;
-    let mut candidate = desired.candidate;
+    let Desired { current, candidate, before } = *desired;
     if let Some(target) = candidate
         && Crew::of(target.generation, workers).ready.len() >= target.count
     {
-        steps.push(Step::Promote(target.generation));
-        current = candidate.take();
+        // What follows depends on what the promotion comes to, and is asked for again after it.
+        return vec![Step::Promote(target.generation)];
     }
-    retire_others(current, candidate, workers, &mut steps);
+    let mut steps = Vec::new();
+    let wanted = [current.map(|target| target.generation), candidate.map(|target| target.generation), before];
+    retire_others(&wanted, workers, &mut steps);
     if let Some(target) = candidate {
         raise(target, workers, &mut steps);
     }
@@ -123,13 +125,7 @@ impl Crew {
     }
 }
 
-fn retire_others(
-    current: Option<Target>,
-    candidate: Option<Target>,
-    workers: &[WorkerView],
-    steps: &mut Vec<Step>,
-) {
-    let wanted = [current, candidate].map(|target| target.map(|target| target.generation));
+fn retire_others(wanted: &[Option<GenerationId>], workers: &[WorkerView], steps: &mut Vec<Step>) {
     let others = workers.iter().filter(|view| !wanted.contains(&Some(view.generation)));
     for view in others.filter(|view| matches!(view.state, State::Ready | State::Starting { .. })) {
         steps.push(Step::Retire(view.worker, Reason::Superseded));
@@ -209,7 +205,7 @@ mod tests {
 
     #[test]
     fn the_first_generation_starts_in_parallel_and_serves_once_all_are_ready() {
-        let desired = Desired { current: None, candidate: target(1, 2) };
+        let desired = Desired { current: None, candidate: target(1, 2), before: None };
         assert_eq!(plan(&desired, &[]), [start(1), start(1)]);
 
         let half = [view(1, 1, State::Ready), view(2, 1, starting())];
@@ -221,21 +217,38 @@ mod tests {
 
     #[test]
     fn a_rollout_promotes_in_one_step_and_then_retires_the_old() {
-        let desired = Desired { current: target(1, 1), candidate: target(2, 1) };
+        let desired = Desired { current: target(1, 1), candidate: target(2, 1), before: None };
         let workers = [view(1, 1, State::Ready), view(2, 2, State::Ready)];
-        let steps = [Step::Promote(GenerationId(2)), Step::Retire(WorkerId(1), Reason::Superseded)];
-        assert_eq!(plan(&desired, &workers), steps);
+        assert_eq!(plan(&desired, &workers), [Step::Promote(GenerationId(2))]);
+
+        let promoted = Desired { current: target(2, 1), candidate: None, before: None };
+        assert_eq!(plan(&promoted, &workers), [Step::Retire(WorkerId(1), Reason::Superseded)]);
+    }
+
+    #[test]
+    fn the_generation_before_keeps_what_it_has_and_is_not_started_during_a_probation() {
+        let before = Some(GenerationId(1));
+        let desired = Desired { current: target(2, 1), candidate: None, before };
+        let workers = [view(1, 1, State::Ready), view(2, 2, State::Ready)];
+        assert_eq!(plan(&desired, &workers), []);
+        assert_eq!(plan(&desired, &workers[1..]), [], "what it loses is not replaced");
+
+        let due = [WorkerView { stale: true, ..workers[0] }, workers[1]];
+        assert_eq!(plan(&desired, &due), [], "nor is what is due");
+
+        let third = Desired { candidate: target(3, 1), ..desired };
+        assert_eq!(plan(&third, &workers), [start(3)]);
     }
 
     #[test]
     fn a_crash_during_a_rollout_is_replaced_in_the_old_generation_too() {
-        let desired = Desired { current: target(1, 1), candidate: target(2, 1) };
+        let desired = Desired { current: target(1, 1), candidate: target(2, 1), before: None };
         assert_eq!(plan(&desired, &[view(2, 2, starting())]), [start(1)]);
     }
 
     #[test]
     fn a_worker_that_is_due_goes_when_its_replacement_is_ready() {
-        let desired = Desired { current: target(1, 2), candidate: None };
+        let desired = Desired { current: target(1, 2), candidate: None, before: None };
         let mut workers = vec![view(1, 1, State::Ready), view(2, 1, State::Ready)];
         workers[0].stale = true;
         workers[1].stale = true;
@@ -254,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_smaller_count_takes_starting_workers_before_ready_ones() {
-        let desired = Desired { current: target(1, 1), candidate: None };
+        let desired = Desired { current: target(1, 1), candidate: None, before: None };
         let workers = [view(1, 1, State::Ready), view(2, 1, State::Ready), view(3, 1, starting())];
         let expected = [3, 2].map(|worker| Step::Retire(WorkerId(worker), Reason::Surplus));
         assert_eq!(plan(&desired, &workers), expected);
@@ -263,7 +276,7 @@ mod tests {
     #[test]
     fn a_spent_budget_starts_nothing() {
         let current = target(1, 4).map(|target| Target { may_start: false, ..target });
-        assert_eq!(plan(&Desired { current, candidate: None }, &[]), []);
+        assert_eq!(plan(&Desired { current, candidate: None, before: None }, &[]), []);
     }
 
     /// An app with its workers, moved on by chance; checks after every move.
@@ -271,6 +284,8 @@ mod tests {
         seed: u64,
         random: fastrand::Rng,
         desired: Desired,
+        /// How many workers the generation before wants when it serves again.
+        count_before: usize,
         workers: Vec<WorkerView>,
         latest: u64,
         next_worker: u64,
@@ -280,14 +295,14 @@ mod tests {
     impl Simulation {
         fn new(seed: u64) -> Self {
             let mut random = fastrand::Rng::with_seed(seed);
-            let desired = Desired { current: None, candidate: target(1, random.usize(1..5)) };
-            let given_up = HashSet::new();
-            Self { seed, random, desired, workers: Vec::new(), latest: 1, next_worker: 0, given_up }
+            let desired = Desired { current: None, candidate: target(1, random.usize(1..5)), before: None };
+            let (given_up, workers) = (HashSet::new(), Vec::new());
+            Self { seed, random, desired, count_before: 0, workers, latest: 1, next_worker: 0, given_up }
         }
 
         /// One thing that can happen to an app.
         fn disturb(&mut self) {
-            match self.random.u32(0..10) {
+            match self.random.u32(0..12) {
                 0 => {
                     let wanted = self.random.usize(1..6);
                     let resized = |target: Option<Target>| target.map(|t| Target { count: wanted, ..t });
@@ -304,6 +319,8 @@ mod tests {
                 }
                 4 => self.touch(|view| view.stale = true),
                 5 => self.touch(|view| view.state = State::Exited),
+                6 => self.pass(),
+                7 => self.take_back(),
                 _ => self.touch(advance),
             }
         }
@@ -312,6 +329,17 @@ mod tests {
             self.given_up.extend(self.desired.candidate.map(|target| target.generation));
             self.latest += 1;
             self.desired.candidate = target(self.latest, self.random.usize(1..6));
+        }
+
+        /// The probation is over, and all is well.
+        fn pass(&mut self) {
+            self.given_up.extend(self.desired.before.take());
+        }
+
+        fn take_back(&mut self) {
+            let Some(before) = self.desired.before.take() else { return };
+            self.given_up.extend(self.desired.current.map(|target| target.generation));
+            self.desired.current = target(before.0, self.count_before);
         }
 
         fn reject(&mut self) {
@@ -355,12 +383,21 @@ mod tests {
         fn promote(&mut self, generation: GenerationId) {
             let candidate = self.desired.candidate.take().expect("only a candidate is promoted");
             assert_eq!(candidate.generation, generation, "seed {}", self.seed);
-            self.given_up.extend(self.desired.current.map(|target| target.generation));
-            self.desired.current = Some(candidate);
+            let served = self.desired.current.replace(candidate);
+            match (self.desired.before, served) {
+                // It had not passed its probation: what it would have been taken back to stays.
+                (Some(_), served) => self.given_up.extend(served.map(|target| target.generation)),
+                (None, Some(served)) if self.random.bool() => {
+                    self.desired.before = Some(served.generation);
+                    self.count_before = served.count;
+                }
+                (None, served) => self.given_up.extend(served.map(|target| target.generation)),
+            }
         }
 
         fn retire(&mut self, worker: WorkerId, reason: Reason) {
             let view = self.workers.iter_mut().find(|view| view.worker == worker).expect("a known worker");
+            assert_ne!(Some(view.generation), self.desired.before, "seed {}: {worker} is kept", self.seed);
             view.recycling = reason == Reason::Recycled;
             view.state = match view.state {
                 State::Starting { .. } => State::Stopping { kill_at: Instant::now() },
@@ -380,6 +417,8 @@ mod tests {
                 *target = target.map(|target| Target { may_start: true, ..target });
             }
             for _ in 0..200 {
+                // One that was promoted a moment ago passes a moment later.
+                self.pass();
                 let busy = self.act();
                 let moving = self.workers.iter().any(|view| view.state != State::Ready);
                 self.workers.iter_mut().for_each(advance);

@@ -38,6 +38,10 @@ pub(super) enum NotReady {
     Answered(u16),
     /// It answered something else than what it should speak.
     NotSpoken(Protocol),
+    /// Nobody listens on its port.
+    Unheard(u16),
+    /// Another process has its port.
+    Foreign(u16, String),
 }
 
 impl fmt::Display for NotReady {
@@ -52,6 +56,8 @@ impl fmt::Display for NotReady {
             Self::Silent => write!(f, "no answer within {} s", TRY_LIMIT.as_secs()),
             Self::Answered(status) => write!(f, "answered {status}"),
             Self::NotSpoken(Protocol::Http1) => f.write_str("answered something that is not HTTP/1.1"),
+            Self::Unheard(port) => write!(f, "nobody listens on port {port}"),
+            Self::Foreign(port, holder) => write!(f, "port {port} belongs to {holder}"),
             Self::NotSpoken(Protocol::H2c) => f.write_str("answered something that is not HTTP/2"),
         }
     }
@@ -74,6 +80,27 @@ pub(super) async fn until_ready(question: &Question, last: &watch::Sender<Option
         last.send_replace(Some(why));
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Whether a worker that was ready once says nothing at all within `limit`. Its app may wait for something else, and so
+/// does the answer to a request: then it is asked what its server answers by itself. Cancel-safe.
+pub(super) async fn is_silent(question: &Question, limit: Duration) -> bool {
+    let half = limit / 2;
+    timeout(half, ask(question)).await.is_err() && timeout(half, provoke(question)).await.is_err()
+}
+
+/// Sends what is no request: a server whose event loop goes round refuses it.
+async fn provoke(question: &Question) -> Result<(), NotReady> {
+    async fn refused(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Result<(), NotReady> {
+        stream.write_all(b"?\r\n\r\n").await?;
+        stream.read_exact(&mut [0; 1]).await?;
+        Ok(())
+    }
+    let socket = question.address.connect().await?;
+    match &question.address {
+        Address::Unix(_) | Address::Bound(_) => refused(UnixStream::from_std(socket.into())?).await,
+        Address::Tcp(_) => refused(TcpStream::from_std(socket.into())?).await,
     }
 }
 
@@ -209,6 +236,24 @@ mod tests {
         for (answers, failure) in CASES {
             assert_eq!(asked(answers, Protocol::Http1).await.1.as_deref(), Some(*failure));
         }
+    }
+
+    #[tokio::test]
+    async fn a_worker_whose_app_hangs_is_not_silent_as_long_as_its_server_answers() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("w.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let question = question(Address::Unix(path), Protocol::Http1);
+        let limit = Duration::from_millis(400);
+        let worker = async {
+            let (hangs, _) = listener.accept().await.unwrap();
+            let (mut refuses, _) = listener.accept().await.unwrap();
+            refuses.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+            hangs
+        };
+        let (_hangs, silent) = tokio::join!(worker, is_silent(&question, limit));
+        assert!(!silent);
+        assert!(is_silent(&question, limit).await, "nobody takes its connections");
     }
 
     #[tokio::test]

@@ -37,7 +37,7 @@ impl Generation {
 /// A generation that is to take over.
 ///
 /// ```text
-///   asked for ──→ on trial ──→ done
+///   asked for ──→ on trial ──→ promoted ──→ done, or on probation (`probation`)
 ///       │            ├───────→ rejected
 ///       ├────────────│───────→ rejected: the app cannot be read
 ///       └────────────┴───────→ superseded by a later one
@@ -51,14 +51,26 @@ pub(super) struct Rollout {
     pub(super) trial: Option<Generation>,
     /// While it takes the place of another.
     pub(super) reloading: Option<Reloading>,
-    listener: Option<Listener>,
+    /// Whoever waits for its end; those of a deploy that it superseded, too.
+    listeners: Vec<Listener>,
     written: VecDeque<String>,
 }
 
 impl Rollout {
     /// A generation that was asked for.
-    pub(super) fn new(id: GenerationId, listener: Option<Listener>, now: Instant) -> Self {
-        Self { id, begun: now, trial: None, reloading: None, listener, written: VecDeque::new() }
+    pub(super) fn new(id: GenerationId, listeners: Vec<Listener>, now: Instant) -> Self {
+        Self { id, begun: now, trial: None, reloading: None, listeners, written: VecDeque::new() }
+    }
+
+    /// Tells that a later deploy has taken its place; those who waited for this one wait for that one.
+    pub(super) fn supersede(self, told: DeployEvent) -> Vec<Listener> {
+        self.tell(told);
+        self.listeners
+    }
+
+    /// Those who wait for its end wait for this one's, too.
+    pub(super) fn follow(&mut self, others: Vec<Listener>) {
+        self.listeners.extend(others);
     }
 
     /// Keeps what one of its workers wrote, for the message of a rejection.
@@ -76,16 +88,16 @@ impl Rollout {
 
     /// Tells how far it is.
     pub(super) fn tell(&self, progress: DeployEvent) {
-        if let Some(listener) = &self.listener {
+        for listener in &self.listeners {
             // Who reads too slowly misses steps on the way, never the end.
-            listener.steps.try_send(progress).ok();
+            listener.steps.try_send(progress.clone()).ok();
         }
     }
 
     /// Tells how it ended.
     pub(super) fn end(self, outcome: DeployEvent) {
-        if let Some(listener) = self.listener {
-            listener.end(outcome);
+        for listener in self.listeners {
+            listener.end(outcome.clone());
         }
     }
 }
@@ -110,4 +122,4 @@ impl Listener {
 }
 
 /// Lines of output kept for a rejection.
-const KEPT: usize = 100;
+pub(super) const KEPT: usize = 100;

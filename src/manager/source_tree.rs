@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::pattern::{NEVER, Pattern};
 use crate::spec::Sources;
 
-use super::watch::{Stamp, stamp};
+use super::stamp::Stamp;
 
 /// The files and folders as they are at one moment.
 #[derive(Clone, Debug, Default)]
@@ -80,7 +80,7 @@ impl Walk<'_> {
         } else if any(&|pattern| pattern.matches(&names)) {
             // A link that leads out of the app's folder is looked at itself, and not followed.
             let looks = if inside {
-                stamp(&entry.path())
+                Stamp::of_file(&entry.path())
             } else {
                 entry.metadata().ok().map(|meta| Stamp::of(&meta))
             };

@@ -19,11 +19,14 @@ impl AppTask {
     /// How the app is; without its hosts, which the app does not know.
     pub(super) fn status(&self) -> AppStatus {
         let report = self.pool.report();
+        // What is tried out, or was rejected, is told beside it.
+        let spec = self.current.as_ref().map_or(&self.spec, |current| &current.spec);
         let sum = |of: fn(&SlotReport) -> usize| report.slots.iter().map(of).sum();
         AppStatus {
             app: self.app.name.clone(),
-            path: self.spec.path.clone(),
-            described: self.spec.described.clone(),
+            path: spec.path.clone(),
+            described: spec.described.clone(),
+            recycle: spec.recycle.to_string(),
             hosts: Vec::new(),
             generation: self.current.as_ref().map(|current| current.id).unwrap_or_default(),
             workers: self.tally(),
@@ -31,6 +34,8 @@ impl AppTask {
             in_flight: sum(|slot| slot.standing.in_flight),
             tunnels: sum(|slot| slot.standing.tunnels),
             served: report.slots.iter().map(|slot| slot.standing.served).sum(),
+            concurrency: self.app.rules.load().concurrency.get(),
+            refused: self.app.metrics.refusals(),
             doing: self.doing(Instant::now()),
             rejected: self.rejected.clone(),
         }
@@ -57,24 +62,31 @@ impl AppTask {
     }
 
     fn tally(&self) -> WorkerTally {
-        tally(self.crew.values(), self.wanted())
+        tally(self.crew.values(), self.wanted(), self.before())
     }
 
     fn show(&self, worker: WorkerId, record: &Record, slot: Option<&SlotReport>) -> WorkerStatus {
         let requests = slot.map(|slot| slot.doing.iter().map(in_hand).collect()).unwrap_or_default();
+        let now = Instant::now();
+        let kept = record.state == State::Ready && self.before() == Some(record.generation);
         WorkerStatus {
             app: self.app.name.clone(),
             worker,
             generation: record.generation,
             pid: record.pid,
-            state: shown_state(record.state, slot),
-            why: record.why.clone(),
-            age: record.age(Instant::now()).as_secs(),
+            state: if kept { WorkerState::Draining } else { shown_state(record.state, slot) },
+            why: record.why.clone().or_else(|| self.why_kept(kept)).or_else(|| record.waits_for_tunnels(now)),
+            age: record.age(now).as_secs(),
             served: slot.map_or(0, |slot| slot.standing.served),
             tunnels: slot.map_or(0, |slot| slot.standing.tunnels),
             memory: self.around.backend.memory(worker),
             requests,
         }
+    }
+
+    fn why_kept(&self, kept: bool) -> Option<String> {
+        let probation = self.probation.as_ref().filter(|_| kept)?;
+        Some(format!("kept until generation {} has passed its probation", probation.rollout.id))
     }
 
     fn doing(&self, now: Instant) -> String {
@@ -93,7 +105,15 @@ impl AppTask {
             return "taking no requests: its last deploy was rejected".into();
         };
         if tally.ready >= tally.wanted {
-            return "serving".into();
+            return match &self.probation {
+                None => "serving".into(),
+                Some(probation) => format!(
+                    "serving; generation {} is on probation for {:.1} s more, else generation {} serves again",
+                    probation.rollout.id,
+                    (probation.until - now).as_secs_f64(),
+                    probation.before.id
+                ),
+            };
         }
         match pause(current, now) {
             Some(pause) => pause,

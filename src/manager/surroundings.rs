@@ -138,6 +138,7 @@ impl Post {
             let (Event::Ready(worker)
             | Event::Output(worker, _)
             | Event::LastWords(worker, _)
+            | Event::Ending(worker, _)
             | Event::Exited(worker, _)) = &event;
             let mailbox = match self.lock().get_mut(worker) {
                 None => continue,

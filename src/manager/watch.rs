@@ -3,12 +3,9 @@
 //!
 //! Never here: what a change leads to.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, Metadata};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
@@ -16,65 +13,20 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::name::AppName;
-use crate::spec::{AppSpec, Sources};
 use crate::stop::{Stop, StopHandle};
 
+use super::app_files::{Fingerprint, Targets, What, fingerprint};
 use super::source_tree::{MOST_FOLDERS, Tree};
 
-/// What has changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Change {
-    /// The app's code.
-    Entry,
-    /// A file that its settings want looked at.
-    Sources,
-    /// Its settings, or the folder that its path leads to.
-    Settings,
-}
-
-/// What is looked at.
+/// A change that was noticed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Targets {
-    app: AppName,
-    /// The app's path as given; may be a symbolic link that a deploy swaps.
-    path: PathBuf,
-    entry: Option<PathBuf>,
-    settings: PathBuf,
-    sources: Arc<Sources>,
-}
-
-impl Targets {
-    /// What to look at for an app.
-    pub(super) fn of(spec: &AppSpec) -> Self {
-        let folder = if spec.path.is_file() { spec.path.parent() } else { None };
-        let settings = folder.unwrap_or(&spec.path).join("rip.toml");
-        let (app, path, entry) = (spec.name.clone(), spec.path.clone(), spec.entry.clone());
-        Self { app, path, entry, settings, sources: Arc::clone(&spec.sources) }
-    }
-
-    /// Folders, not files: editors write a new file and rename it over the old one.
-    fn folders(&self) -> BTreeSet<PathBuf> {
-        let files = [Some(&self.path), self.entry.as_ref(), Some(&self.settings)].into_iter().flatten();
-        let parents = files.filter_map(|file| Some(file.parent()?.to_path_buf()));
-        parents
-            .chain(links_of(&self.path))
-            .map(|folder| if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder })
-            .collect()
-    }
-}
-
-/// The folders of the links on the way to what `path` leads to: each of them may be the one that a deploy swaps.
-fn links_of(path: &Path) -> Vec<PathBuf> {
-    let mut folders = Vec::new();
-    let mut ahead = vec![path.to_path_buf()];
-    while let Some(path) = ahead.pop().filter(|_| folders.len() < MOST_LINKS) {
-        for place in path.ancestors() {
-            let (Ok(to), Some(folder)) = (fs::read_link(place), place.parent()) else { continue };
-            folders.push(folder.to_path_buf());
-            ahead.push(folder.join(to));
-        }
-    }
-    folders
+pub(super) struct Change {
+    /// What has changed.
+    pub(super) what: What,
+    /// What was looked at.
+    pub(super) targets: Targets,
+    /// The files as they are now.
+    pub(super) found: Fingerprint,
 }
 
 /// Looks until it is dropped.
@@ -85,8 +37,13 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Begins to look; each change is told once, some 150 ms after the files have come to rest.
-    pub(super) fn start(targets: Targets, tell: mpsc::Sender<Change>, stop: &Stop) -> Self {
-        let task = stop.spawn("file watch", look(targets.clone(), tell));
+    pub(super) fn start(
+        targets: Targets,
+        read: Option<Fingerprint>,
+        tell: mpsc::Sender<Change>,
+        stop: &Stop,
+    ) -> Self {
+        let task = stop.spawn("file watch", look(targets.clone(), read, tell));
         Self { targets, task }
     }
 
@@ -102,37 +59,43 @@ impl Drop for Watch {
     }
 }
 
-async fn look(targets: Targets, tell: mpsc::Sender<Change>) {
-    let Some(mut seen) = fingerprint(&targets).await else { return };
+async fn look(targets: Targets, read: Option<Fingerprint>, tell: mpsc::Sender<Change>) {
+    let first = match read {
+        Some(read) => Some(read),
+        None => fingerprint(&targets).await,
+    };
+    let Some(mut seen) = first else { return };
     let (wake, mut woken) = mpsc::channel(1);
     let mut eyes = Eyes::open(&targets, wake.clone());
     let Some(opened) = eyes.follow(&seen.tree).await else { return };
     eyes = opened;
     let mut pause = LULL;
+    // What has changed before inotify was listened to is found by looking.
+    let mut at_once = true;
     loop {
         // Also with inotify: it is silent about other machines' writes to a network file system.
         let every = if eyes.watcher.is_some() { SAFETY_POLL } else { POLL };
-        if timeout(every, woken.recv()).await.is_ok() {
+        if !std::mem::take(&mut at_once) && timeout(every, woken.recv()).await.is_ok() {
             // An app that writes beside its code all day is looked at 20 times a second, no more.
             sleep(pause).await;
         }
         let begun = Instant::now();
         let Some(found) = at_rest(&targets, &seen).await else { return };
-        let change = seen.difference(&found, &targets);
-        if change.is_some() && seen.real_path != found.real_path {
+        let what = seen.difference(&found, &targets);
+        if what.is_some() && seen.real_path != found.real_path {
             // The watched folders stand for other folders now.
             eyes = Eyes::open(&targets, wake.clone());
         }
         let Some(opened) = eyes.follow(&found.tree).await else { return };
         eyes = opened;
-        let Some(change) = change else {
+        let Some(what) = what else {
             // Nor does looking over a large tree take more than a part of the time.
             pause = LULL + begun.elapsed() * 4;
             continue;
         };
         pause = LULL;
-        seen = found;
-        if tell.send(change).await.is_err() {
+        seen = found.clone();
+        if tell.send(Change { what, targets: targets.clone(), found }).await.is_err() {
             return;
         }
     }
@@ -235,79 +198,6 @@ fn inotify(targets: &Targets, wake: &mpsc::Sender<()>) -> Option<RecommendedWatc
         .ok()
 }
 
-/// How the files look; equal as long as nothing was changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Fingerprint {
-    real_path: Option<PathBuf>,
-    entry: Option<Stamp>,
-    settings: Option<Stamp>,
-    tree: Tree,
-}
-
-/// Folders matter as places of files alone.
-impl PartialEq for Tree {
-    fn eq(&self, other: &Self) -> bool {
-        self.files == other.files
-    }
-}
-
-impl Eq for Tree {}
-
-/// Length and inode too: a copy may keep the time.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
-    modified: Option<SystemTime>,
-    len: u64,
-    inode: u64,
-}
-
-impl Fingerprint {
-    fn difference(&self, now: &Self, targets: &Targets) -> Option<Change> {
-        // A file that is away for a moment, or for good, is nothing to load.
-        let changed = |then: &Option<Stamp>, now: &Option<Stamp>| now.is_some() && then != now;
-        let moved = now.real_path.is_some() && self.real_path != now.real_path;
-        let settings_gone = self.settings.is_some() && now.settings.is_none() && now.real_path.is_some();
-        if moved || settings_gone || changed(&self.settings, &now.settings) {
-            return Some(Change::Settings);
-        }
-        if now.real_path.is_some() && self.tree != now.tree && self.others(now, targets) {
-            return Some(Change::Sources);
-        }
-        changed(&self.entry, &now.entry).then_some(Change::Entry)
-    }
-
-    /// Whether sources differ that are not the entry.
-    fn others(&self, now: &Self, targets: &Targets) -> bool {
-        let (then, now) = (&self.tree.files, &now.tree.files);
-        let mut differing = then.keys().chain(now.keys()).filter(|path| then.get(*path) != now.get(*path));
-        differing.any(|path| Some(targets.sources.root.join(path)) != targets.entry)
-    }
-}
-
-async fn fingerprint(targets: &Targets) -> Option<Fingerprint> {
-    let targets = targets.clone();
-    let look = move || Fingerprint {
-        real_path: fs::canonicalize(&targets.path).ok(),
-        entry: targets.entry.as_deref().and_then(stamp),
-        settings: stamp(&targets.settings),
-        tree: Tree::look(&targets.sources),
-    };
-    // Only a runtime that shuts down does not run it.
-    spawn_blocking(look).await.ok()
-}
-
-pub(super) fn stamp(file: &Path) -> Option<Stamp> {
-    fs::metadata(file).ok().map(|found| Stamp::of(&found))
-}
-
-impl Stamp {
-    pub(super) fn of(found: &Metadata) -> Self {
-        Self { modified: found.modified().ok(), len: found.len(), inode: found.ino() }
-    }
-}
-
-/// As many as the kernel follows, path_resolution(7).
-const MOST_LINKS: usize = 40;
 /// Between two looks that must agree.
 const REST: Duration = Duration::from_millis(150);
 /// A file that is written to all the time is taken as it is after this many looks.
@@ -318,7 +208,9 @@ const SAFETY_POLL: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::symlink;
+    use std::sync::Arc;
 
     use super::*;
 
@@ -346,7 +238,7 @@ mod tests {
                 sources: Arc::default(),
             };
             let (tell, mut changes) = mpsc::channel(1);
-            let watch = Watch::start(targets, tell, &Stop::new());
+            let watch = Watch::start(targets, None, tell, &Stop::new());
             // The first look is taken when the watch has begun, which only its silence shows.
             timeout(REST * 2, changes.recv()).await.unwrap_err();
             Self { folder, changes, _watch: watch }
@@ -358,8 +250,9 @@ mod tests {
             fs::rename(staged, self.folder.path().join("current").join(name)).unwrap();
         }
 
-        async fn change(&mut self) -> Option<Change> {
-            timeout(Duration::from_secs(5), self.changes.recv()).await.unwrap()
+        async fn change(&mut self) -> Option<What> {
+            let change = timeout(Duration::from_secs(5), self.changes.recv()).await.unwrap();
+            change.map(|change| change.what)
         }
     }
 
@@ -368,7 +261,7 @@ mod tests {
         let mut files = Files::new().await;
         files.write("index.js", "two");
         files.write("index.js", "three");
-        assert_eq!(files.change().await, Some(Change::Entry));
+        assert_eq!(files.change().await, Some(What::Entry));
         timeout(REST * 3, files.changes.recv()).await.unwrap_err();
     }
 
@@ -376,11 +269,11 @@ mod tests {
     async fn settings_that_come_change_and_go_are_told() {
         let mut files = Files::new().await;
         files.write("rip.toml", "workers = 1");
-        assert_eq!(files.change().await, Some(Change::Settings));
+        assert_eq!(files.change().await, Some(What::Settings));
         files.write("rip.toml", "workers = 22");
-        assert_eq!(files.change().await, Some(Change::Settings));
+        assert_eq!(files.change().await, Some(What::Settings));
         fs::remove_file(files.folder.path().join("current/rip.toml")).unwrap();
-        assert_eq!(files.change().await, Some(Change::Settings));
+        assert_eq!(files.change().await, Some(What::Settings));
     }
 
     #[tokio::test]
@@ -389,27 +282,10 @@ mod tests {
         let staged = files.folder.path().join("staged");
         symlink("2", &staged).unwrap();
         fs::rename(&staged, files.folder.path().join("current")).unwrap();
-        assert_eq!(files.change().await, Some(Change::Settings));
+        assert_eq!(files.change().await, Some(What::Settings));
 
         files.write("index.js", "newer");
-        assert_eq!(files.change().await, Some(Change::Entry));
-    }
-
-    #[test]
-    fn every_link_on_the_way_is_looked_at() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().canonicalize().unwrap();
-        fs::create_dir_all(root.join("shop/releases/1/web")).unwrap();
-        symlink("live", root.join("shop/current")).unwrap();
-        fs::create_dir(root.join("elsewhere")).unwrap();
-        symlink(root.join("elsewhere/live"), root.join("shop/live")).unwrap();
-        symlink(root.join("shop/releases/1"), root.join("elsewhere/live")).unwrap();
-        let links: BTreeSet<_> = links_of(&root.join("shop/current/web")).into_iter().collect();
-        assert_eq!(links, BTreeSet::from([root.join("shop"), root.join("elsewhere")]));
-
-        symlink("b", root.join("a")).unwrap();
-        symlink("a", root.join("b")).unwrap();
-        assert!(links_of(&root.join("a")).len() <= MOST_LINKS + 1, "a circle ends");
+        assert_eq!(files.change().await, Some(What::Entry));
     }
 
     #[tokio::test]
@@ -434,13 +310,37 @@ mod tests {
         let (tell, mut changes) = mpsc::channel(1);
         let (wake, _woken) = mpsc::channel(1);
         assert!(inotify(&targets, &wake).is_none(), "a folder that is missing cannot be watched");
-        let _watch = Watch::start(targets, tell, &Stop::new());
+        let _watch = Watch::start(targets, None, tell, &Stop::new());
         timeout(REST * 2, changes.recv()).await.unwrap_err();
 
         fs::create_dir(&later).unwrap();
         fs::write(later.join("index.js"), "1").unwrap();
 
         let change = timeout(POLL * 5, changes.recv()).await.unwrap();
-        assert_eq!(change, Some(Change::Entry));
+        assert_eq!(change.map(|change| change.what), Some(What::Entry));
+    }
+
+    #[tokio::test]
+    async fn what_changed_between_the_reading_and_the_first_look_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let entry = folder.path().join("index.js");
+        fs::write(&entry, "1").unwrap();
+        let targets = Targets {
+            app: AppName::parse("app").unwrap(),
+            path: folder.path().into(),
+            entry: Some(entry.clone()),
+            settings: folder.path().join("rip.toml"),
+            sources: Arc::default(),
+        };
+        let read = fingerprint(&targets).await;
+        // In place, of the same length, and within the same tick of the clock for files or not.
+        fs::write(&entry, "2").unwrap();
+        let (tell, mut changes) = mpsc::channel(1);
+        let _watch = Watch::start(targets.clone(), read, tell, &Stop::new());
+
+        let change = timeout(Duration::from_secs(5), changes.recv()).await.unwrap().unwrap();
+
+        let found = fingerprint(&targets).await.unwrap();
+        assert_eq!(change, Change { what: What::Entry, targets, found });
     }
 }

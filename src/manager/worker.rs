@@ -14,12 +14,12 @@ use tokio::time::Instant;
 ///    │    │                   │  │                │   │                   ↑  ↑  ↑   ↑  └─────┘ Kill, again and again
 ///    │    │                   │  └── Condemn ─────┼───┼───────────────────┘  │  │   │
 ///    │    │                   │                   │   └── Condemn ───────────┘  │   │
-///    │    └── Retire, Tick ≥ give_up ─────────────┼───────────────────────────┘   │
+///    │    └── Retire, Ending, Tick ≥ give_up ─────┼───────────────────────────┘   │   Ready and Draining: Ending, too
 ///    │                        │                   │                  Started: Terminate once more
 ///    └── Gone ────────────────┴─ Gone ────────────┴─ Gone ────── Gone ──→ Exited
 /// ```
 ///
-/// A `Gone` that nobody asked for, a start that takes too long and a worker that cannot be reached are failures. Any
+/// A `Gone` or an `Ending` that nobody asked for, a start that takes too long and a worker that cannot be reached are failures. Any
 /// event that an arrow does not name leaves the state as it is: late events are normal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
@@ -57,6 +57,8 @@ pub(super) enum Event {
     Idle,
     /// The data path gave it up.
     Condemn(Fault),
+    /// The process that it was started as has exited; others of its processes take a moment.
+    Ending,
     /// It has ended, or never had a process.
     Gone,
     /// Time has passed.
@@ -111,6 +113,7 @@ impl State {
                 Event::Started => (self, vec![Action::Probe]),
                 Event::Ready => (Self::Ready, vec![Action::Publish]),
                 Event::Retire(_) => (stopping, vec![Action::Terminate]),
+                Event::Ending => (stopping, vec![Action::Fail(Failure::BeforeReady)]),
                 Event::Tick if now >= give_up => {
                     (stopping, vec![Action::Fail(Failure::TooLate), Action::Terminate])
                 }
@@ -120,6 +123,7 @@ impl State {
             Self::Ready => match event {
                 Event::Retire(drain) => (Self::Draining { give_up: now + drain }, vec![Action::Withdraw]),
                 Event::Condemn(fault) => (stopping, condemned(fault)),
+                Event::Ending => (stopping, vec![Action::Withdraw, Action::Fail(Failure::InService)]),
                 Event::Gone => (Self::Exited, vec![Action::Fail(Failure::InService), Action::Forget]),
                 Event::Started | Event::Ready | Event::Idle | Event::Tick => (self, Vec::new()),
             },
@@ -127,6 +131,7 @@ impl State {
                 Event::Retire(drain) => (Self::Draining { give_up: give_up.min(now + drain) }, Vec::new()),
                 Event::Idle | Event::Condemn(_) => (stopping, vec![Action::Terminate]),
                 Event::Tick if now >= give_up => (stopping, vec![Action::Terminate]),
+                Event::Ending => (stopping, Vec::new()),
                 Event::Gone => (Self::Exited, vec![Action::Forget]),
                 Event::Tick | Event::Started | Event::Ready => (self, Vec::new()),
             },
@@ -135,9 +140,12 @@ impl State {
                 Event::Started => (self, vec![Action::Terminate]),
                 Event::Tick if now >= kill_at => (stopping, vec![Action::Kill]),
                 Event::Gone => (Self::Exited, vec![Action::Forget]),
-                Event::Tick | Event::Ready | Event::Retire(_) | Event::Idle | Event::Condemn(_) => {
-                    (self, Vec::new())
-                }
+                Event::Tick
+                | Event::Ready
+                | Event::Retire(_)
+                | Event::Idle
+                | Event::Condemn(_)
+                | Event::Ending => (self, Vec::new()),
             },
             Self::Exited => (self, Vec::new()),
         }
@@ -254,6 +262,16 @@ mod tests {
     }
 
     #[test]
+    fn an_exit_of_the_first_process_is_a_failure_and_ends_what_is_left() {
+        let now = Instant::now();
+        let failed = Action::Fail(Failure::BeforeReady);
+        assert_eq!(starting(now).on(Event::Ending, KILL, now), (stopping(now), vec![failed]));
+        let crashed = vec![Action::Withdraw, Action::Fail(Failure::InService)];
+        assert_eq!(State::Ready.on(Event::Ending, KILL, now), (stopping(now), crashed));
+        assert_eq!(draining(now).on(Event::Ending, KILL, now), (stopping(now), vec![]));
+    }
+
+    #[test]
     fn draining_idle_is_stopped_at_once() {
         let now = Instant::now();
         assert_eq!(draining(now).on(Event::Idle, KILL, now), (stopping(now), vec![Action::Terminate]));
@@ -317,8 +335,14 @@ mod tests {
             (starting(now), &[Event::Tick, Event::Idle, broken]),
             (State::Ready, &[Event::Started, Event::Ready, Event::Idle, Event::Tick]),
             (draining(now), &[Event::Started, Event::Ready, Event::Tick]),
-            (stopping(now), &[Event::Ready, Event::Retire(SECOND), Event::Idle, broken, Event::Tick]),
-            (State::Exited, &[Event::Started, Event::Ready, Event::Idle, broken, Event::Gone, Event::Tick]),
+            (
+                stopping(now),
+                &[Event::Ready, Event::Retire(SECOND), Event::Idle, broken, Event::Tick, Event::Ending],
+            ),
+            (
+                State::Exited,
+                &[Event::Started, Event::Ready, Event::Idle, broken, Event::Gone, Event::Tick, Event::Ending],
+            ),
         ];
         for (state, events) in unmoved {
             for event in events {

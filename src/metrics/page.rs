@@ -11,6 +11,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
 use super::{AppGauge, AppMetrics, AppSeries, BUCKET_NANOS, Histogram, Series, StatusClass, read};
+use crate::logging;
 use crate::name::AppName;
 use crate::stop;
 
@@ -31,6 +32,8 @@ impl Series {
     fn encode_server(&self, page: &mut Page<'_>) -> fmt::Result {
         let help = "Tasks of the server that panicked";
         page.counter("task_panics", help, |family| family.unlabelled(stop::panics()))?;
+        let help = "Log records that were dropped: whatever takes them was too slow, or gone";
+        page.counter("log_records_dropped", help, |family| family.unlabelled(logging::records_dropped()))?;
         page.counter("connections_refused", "Connections closed without being served", |family| {
             self.connections_refused.each(|reason, count| family.count(&[("reason", reason)], count))
         })?;

@@ -3,6 +3,7 @@
 //! Never here: opening a connection or judging whether it is still good.
 
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -32,6 +33,10 @@ pub struct Member {
     /// Connections that wait for the next request; never more than `concurrency`. One lock per worker, held for a
     /// push or a pop.
     parked: Mutex<Vec<Parked>>,
+    /// Whether it has sent bytes that belong to no answer: none of its connections is kept any more.
+    distrusted: AtomicBool,
+    /// Whether it was noted that it sends bodies behind answers that have none.
+    sends_bodies_unasked: AtomicBool,
     /// How the worker ended, once it has.
     ended: watch::Sender<Option<&'static str>>,
     /// Whether it gets nothing new.
@@ -49,6 +54,8 @@ pub struct Parked {
     pub stream: Arc<WorkerStream>,
     /// Its timer, which goes with it to whichever thread takes it.
     pub alarm: Alarm,
+    /// How many answers came over it, those counted more often that others waited behind.
+    pub answers: u32,
 }
 
 impl Member {
@@ -67,6 +74,8 @@ impl Member {
             concurrency,
             tunnels,
             parked: Mutex::new(Vec::new()),
+            distrusted: AtomicBool::new(false),
+            sends_bodies_unasked: AtomicBool::new(false),
             ended: watch::Sender::new(None),
             retired: watch::Sender::new(false),
         }
@@ -81,14 +90,37 @@ impl Member {
         }
     }
 
-    /// Keeps a connection for the next request; one too many is closed, and one that somebody else still has.
+    /// Keeps a connection for the next request; one too many is closed, one that somebody else still has, and any of a
+    /// worker that is distrusted.
     pub fn park(&self, mut connection: Parked) {
         let Some(stream) = Arc::get_mut(&mut connection.stream) else { return };
+        if self.is_distrusted() {
+            return;
+        }
         stream.rest();
         let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
         if parked.len() < self.concurrency.get() as usize {
             parked.push(connection);
         }
+    }
+
+    /// The worker has sent bytes that belong to no answer. What is sent once is sent again, and where it comes a moment
+    /// later nobody can tell it from the answer to the next request: from now on no connection is used twice. Returns
+    /// whether that is new.
+    pub fn distrust(&self) -> bool {
+        let new = !self.distrusted.swap(true, Ordering::Relaxed);
+        self.close_parked();
+        new
+    }
+
+    /// See [`distrust`](Self::distrust).
+    pub fn is_distrusted(&self) -> bool {
+        self.distrusted.load(Ordering::Relaxed)
+    }
+
+    /// The worker has sent a body behind an answer that has none. Returns whether that is new.
+    pub fn note_unasked_body(&self) -> bool {
+        !self.sends_bodies_unasked.swap(true, Ordering::Relaxed)
     }
 
     /// Notes how the worker ended, in one stable word such as `signal`, for requests that it leaves unanswered.

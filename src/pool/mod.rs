@@ -5,7 +5,9 @@
 //! or stopping a process, or sending a byte to one.
 
 mod address;
+mod crowd;
 mod member;
+mod report;
 mod socket;
 mod state;
 mod stream;
@@ -21,8 +23,11 @@ use crate::name::{GenerationId, WorkerId};
 use crate::timer;
 
 pub use address::Address;
+pub use crowd::Crowd;
 pub use member::{Member, Parked};
-pub use state::{Condemned, Doing, Mode, Report, SlotReport, Standing};
+pub use report::{Report, SlotReport, Standing};
+pub use socket::News;
+pub use state::{Condemned, Doing, Mode};
 use state::{Granted, PoolState, Seat, TicketId};
 pub use stream::WorkerStream;
 
@@ -154,6 +159,11 @@ impl Pool {
         self.shared.lock().routable()
     }
 
+    /// Who holds the workers, for a request that got none; at most once a minute, and `None` between.
+    pub fn crowd(&self, now: Instant) -> Option<Crowd> {
+        self.shared.lock().crowd(now)
+    }
+
     fn lease(&self, seat: Seat) -> Lease {
         Lease { pool: self.clone(), seat: Some(seat) }
     }
@@ -220,6 +230,15 @@ impl Lease {
     pub fn condemn(&self, why: Condemned) {
         if let Some(seat) = &self.seat {
             self.pool.shared.lock().condemn(seat.worker(), why);
+            self.pool.shared.changed.notify_one();
+        }
+    }
+
+    /// Notes that the worker let a request's time pass; the manager finds out whether it answers at all.
+    pub fn doubt(&self) {
+        if let Some(seat) = &self.seat
+            && self.pool.shared.lock().doubt(seat.worker())
+        {
             self.pool.shared.changed.notify_one();
         }
     }
@@ -317,6 +336,15 @@ impl PoolWriter {
     /// Notes how a worker ended, in one stable word such as `signal`, for the requests it left unanswered.
     pub fn note_end(&self, worker: WorkerId, cause: &'static str) {
         self.shared.lock().note_end(worker, cause);
+    }
+
+    /// Ends the doubt in a worker: it answers, or is given up.
+    pub fn settle(&self, worker: WorkerId, gone: Option<Condemned>) {
+        let mut state = self.shared.lock();
+        state.trust(worker);
+        if let Some(why) = gone {
+            state.condemn(worker, why);
+        }
     }
 
     /// Forgets a worker that is gone. Leases on it stay valid and end by themselves.

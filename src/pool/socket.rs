@@ -141,11 +141,26 @@ impl Socket {
         self.make_room();
     }
 
-    /// Whether there is something new to read, or the end.
-    pub(super) fn has_news(&self) -> Result<bool, Errno> {
+    /// What there is to read besides what was left.
+    pub(super) fn news(&self) -> Result<News, Errno> {
         self.take_left()?;
         match recv(&self.fd, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-            Ok(_) => Ok(true),
+            Ok((0, _)) => Ok(News::End),
+            Ok(_) => Ok(News::Bytes),
+            Err(Errno::AGAIN) => Ok(News::None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether there are bytes to read besides those that were left, which stay.
+    pub(super) fn has_bytes(&self) -> Result<bool, Errno> {
+        let left = self.left.load(Relaxed);
+        if left > SHORT {
+            return Err(Errno::IO);
+        }
+        let mut seen = [MaybeUninit::<u8>::uninit(); SHORT + 1];
+        match recv(&self.fd, &mut seen[..=left], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+            Ok((_, count)) => Ok(count > left),
             Err(Errno::AGAIN) => Ok(false),
             Err(error) => Err(error),
         }
@@ -175,6 +190,17 @@ impl Socket {
         self.requests.store(0, Relaxed);
         Ok(())
     }
+}
+
+/// What there is to read on a connection that nothing was asked over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// Nothing, and the other side is open.
+    None,
+    /// Bytes that nobody asked for.
+    Bytes,
+    /// The other side has closed, or the connection is of no use.
+    End,
 }
 
 impl Drop for Socket {
@@ -349,14 +375,20 @@ mod tests {
         let (socket, mut worker) = pair();
         exchange(&socket, &mut worker, b"one");
         assert_eq!(exchange(&socket, &mut worker, b"two"), b"two");
-        assert!(!socket.has_news().unwrap(), "it is no news");
+        assert!(!socket.has_bytes().unwrap(), "they are no news");
+        assert_eq!(unread(&socket), 3, "and they stay");
+        assert_eq!(socket.news().unwrap(), News::None, "it is no news");
+        assert!(!socket.has_bytes().unwrap());
         exchange(&socket, &mut worker, b"three");
         worker.write_all(b"four").unwrap();
-        assert!(socket.has_news().unwrap());
+        assert!(socket.has_bytes().unwrap());
+        assert_eq!(socket.news().unwrap(), News::Bytes);
+        assert!(socket.has_bytes().unwrap());
         let mut into = Vec::with_capacity(64);
         socket.read(&mut into).unwrap();
         assert_eq!(into, b"four");
         drop(worker);
+        assert_eq!(socket.news(), Ok(News::End));
         assert_eq!(socket.read(&mut into), Ok(0));
     }
 
@@ -368,7 +400,8 @@ mod tests {
         assert_eq!(socket.read(&mut into), Err(Errno::IO));
         worker.write_all(b"!").unwrap();
         assert_eq!(socket.write(b"ask"), Ok(3));
-        assert_eq!((socket.has_news(), socket.read(&mut into)), (Err(Errno::IO), Err(Errno::IO)));
+        assert_eq!((socket.news(), socket.read(&mut into)), (Err(Errno::IO), Err(Errno::IO)));
+        assert_eq!(socket.has_bytes(), Err(Errno::IO));
         assert!(into.is_empty());
     }
 

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Method;
 use http::uri::PathAndQuery;
@@ -12,7 +13,9 @@ use tokio::time::Instant;
 
 use crate::name::{GenerationId, RequestId, WorkerId};
 
+use super::crowd::Crowd;
 use super::member::Member;
+use super::report::{Report, SlotReport, Standing};
 
 /// What a request is, for those who ask what a worker is doing.
 #[derive(Clone, Debug)]
@@ -91,6 +94,8 @@ struct Slot {
     member: Arc<Member>,
     /// What each seat is doing; `None`: free.
     seats: Vec<Option<Doing>>,
+    /// How many of them are taken.
+    busy: usize,
     tunnels: u32,
     served: u64,
     reloads: u64,
@@ -98,11 +103,13 @@ struct Slot {
     /// Gets nothing new.
     retired: bool,
     condemned: Option<Condemned>,
+    /// It let a request's time pass, and nobody has asked it since whether it answers at all.
+    doubted: bool,
 }
 
 impl Slot {
-    fn in_flight(&self) -> usize {
-        self.seats.iter().filter(|seat| seat.is_some()).count()
+    fn is_full(&self) -> bool {
+        self.busy == self.seats.len()
     }
 
     fn routable(&self, current: GenerationId) -> bool {
@@ -110,16 +117,16 @@ impl Slot {
     }
 
     fn at_rest(&self) -> bool {
-        self.tunnels == 0 && self.seats.iter().all(Option::is_none)
+        self.tunnels == 0 && self.busy == 0
     }
 }
 
 /// All there is to know about a pool.
 pub(super) struct PoolState<W> {
     slots: BTreeMap<WorkerId, Slot>,
-    /// Free seats, the most recently freed last. May hold seats of workers that are no longer routable: they are
-    /// skipped when they come up.
-    free: Vec<(WorkerId, usize)>,
+    /// Workers with a free seat, each once, the one that was freed last behind the others. May hold workers that are no
+    /// longer routable: they are taken out when they come up.
+    free: Vec<WorkerId>,
     /// Sorted by id, so that a ticket is found by binary search.
     queue: VecDeque<Waiting<W>>,
     /// Requests of held hosts: they count as waiting.
@@ -128,6 +135,8 @@ pub(super) struct PoolState<W> {
     current: GenerationId,
     max_queue: usize,
     mode: Mode,
+    /// When it was last told who holds the workers.
+    crowd_told: Option<Instant>,
 }
 
 impl<W> PoolState<W> {
@@ -141,6 +150,7 @@ impl<W> PoolState<W> {
             current: GenerationId::default(),
             max_queue,
             mode: Mode::Open,
+            crowd_told: None,
         }
     }
 
@@ -196,7 +206,9 @@ impl<W> PoolState<W> {
         let Some(slot) = self.slots.get_mut(&worker) else {
             return Released { grant: None, tell_manager: false };
         };
+        let was_full = slot.is_full();
         slot.seats[seat.number] = None;
+        slot.busy -= 1;
         slot.served += 1;
         let due = slot.recycle_after.is_some_and(|limit| slot.served == limit);
         if !slot.routable(current) {
@@ -204,7 +216,10 @@ impl<W> PoolState<W> {
             slot.member.close_parked();
             return Released { grant: None, tell_manager: slot.at_rest() || due };
         }
-        self.free.push((worker, seat.number));
+        if !was_full && let Some(at) = self.free.iter().rposition(|free| *free == worker) {
+            self.free.remove(at);
+        }
+        self.free.push(worker);
         Released { grant: self.serve_next(), tell_manager: due }
     }
 
@@ -215,18 +230,41 @@ impl<W> PoolState<W> {
         fits
     }
 
-    /// Returns whether the manager should look: a worker that gets nothing new is at rest now.
+    /// Returns whether the manager should look: it was the worker's last tunnel.
     pub(super) fn close_tunnel(&mut self, worker: WorkerId) -> bool {
-        let current = self.current;
         let Some(slot) = self.slots.get_mut(&worker) else { return false };
         slot.tunnels = slot.tunnels.saturating_sub(1);
-        slot.at_rest() && !slot.routable(current)
+        // One that is due may have waited for this, and one that drains is done if it has nothing else in hand.
+        slot.tunnels == 0
     }
 
     pub(super) fn condemn(&mut self, worker: WorkerId, why: Condemned) {
         if let Some(slot) = self.slots.get_mut(&worker) {
             slot.condemned.get_or_insert(why);
         }
+    }
+
+    /// Returns whether that is news.
+    pub(super) fn doubt(&mut self, worker: WorkerId) -> bool {
+        self.slots.get_mut(&worker).is_some_and(|slot| !std::mem::replace(&mut slot.doubted, true))
+    }
+
+    pub(super) fn trust(&mut self, worker: WorkerId) {
+        if let Some(slot) = self.slots.get_mut(&worker) {
+            slot.doubted = false;
+        }
+    }
+
+    /// Who holds the workers, once in a while.
+    pub(super) fn crowd(&mut self, now: Instant) -> Option<Crowd> {
+        if self.crowd_told.is_some_and(|told| now.saturating_duration_since(told) < BETWEEN_CROWDS) {
+            return None;
+        }
+        let routable = || self.slots.values().filter(|slot| slot.routable(self.current));
+        let held = routable().flat_map(|slot| slot.seats.iter().flatten().map(|doing| (&slot.member, doing)));
+        let crowd = Crowd::of(routable().count(), held)?;
+        self.crowd_told = Some(now);
+        Some(crowd)
     }
 
     /// Returns whether the count changed.
@@ -241,16 +279,18 @@ impl<W> PoolState<W> {
         let slot = Slot {
             member,
             seats: vec![None; seats],
+            busy: 0,
             tunnels: 0,
             served: 0,
             reloads: 0,
             recycle_after,
             retired: false,
             condemned: None,
+            doubted: false,
         };
         self.slots.insert(worker, slot);
         if routable {
-            self.free.extend((0..seats).map(|number| (worker, number)));
+            self.free.push(worker);
         }
         self.serve_all()
     }
@@ -259,9 +299,8 @@ impl<W> PoolState<W> {
         self.current = generation;
         self.free.clear();
         for (worker, slot) in &self.slots {
-            if slot.routable(generation) {
-                let free = slot.seats.iter().enumerate().filter(|(_, seat)| seat.is_none());
-                self.free.extend(free.map(|(number, _)| (*worker, number)));
+            if slot.routable(generation) && !slot.is_full() {
+                self.free.push(*worker);
             }
         }
         self.serve_all()
@@ -328,33 +367,47 @@ impl<W> PoolState<W> {
         Standing {
             worker: slot.member.worker,
             generation: slot.member.generation,
-            in_flight: slot.in_flight(),
+            in_flight: slot.busy,
             tunnels: slot.tunnels as usize,
             served: slot.served,
             reloads: slot.reloads,
             recycle_due: slot.recycle_after.is_some_and(|limit| slot.served >= limit),
             routable: slot.routable(self.current),
             condemned: slot.condemned,
+            doubted: slot.doubted,
         }
     }
 
-    /// The most recently freed seat of a routable worker other than `not`.
+    /// A free seat of the routable worker other than `not` that has the least in hand; of several that of the one that
+    /// was freed last.
     fn pop_free(&mut self, not: Option<WorkerId>) -> Option<(WorkerId, usize)> {
-        let mut skipped = Vec::new();
-        let found = loop {
-            let Some((worker, number)) = self.free.pop() else { break None };
-            let Some(slot) = self.slots.get(&worker) else { continue };
-            if !slot.routable(self.current) || slot.seats[number].is_some() {
+        let mut best: Option<(usize, usize)> = None;
+        let mut at = self.free.len();
+        while at > 0 {
+            at -= 1;
+            let worker = self.free[at];
+            let Some(slot) = self.slots.get(&worker).filter(|slot| slot.routable(self.current)) else {
+                self.free.remove(at);
+                best = best.map(|(place, busy)| (place - 1, busy));
                 continue;
-            }
+            };
             if Some(worker) == not {
-                skipped.push((worker, number));
                 continue;
             }
-            break Some((worker, number));
-        };
-        self.free.extend(skipped.into_iter().rev());
-        found
+            if best.is_none_or(|(_, busy)| slot.busy < busy) {
+                best = Some((at, slot.busy));
+            }
+            if slot.busy == 0 {
+                break;
+            }
+        }
+        let (at, _) = best?;
+        let worker = self.free[at];
+        let slot = &self.slots[&worker];
+        if slot.busy + 1 == slot.seats.len() {
+            self.free.remove(at);
+        }
+        Some((worker, slot.seats.iter().position(Option::is_none)?))
     }
 
     fn seat(&mut self, worker: WorkerId, number: usize, mut doing: Doing, waited: bool) -> Seat {
@@ -362,6 +415,7 @@ impl<W> PoolState<W> {
         let since = Instant::now();
         doing.since = since;
         slot.seats[number] = Some(doing);
+        slot.busy += 1;
         Seat { member: Arc::clone(&slot.member), since, waited, number }
     }
 
@@ -384,49 +438,5 @@ impl<W> PoolState<W> {
     }
 }
 
-/// What the manager acts on, of one worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// The worker.
-    pub worker: WorkerId,
-    /// Its generation.
-    pub generation: GenerationId,
-    /// Requests it has in hand.
-    pub in_flight: usize,
-    /// Tunnels it holds.
-    pub tunnels: usize,
-    /// Requests it has answered.
-    pub served: u64,
-    /// How often it loaded its app anew.
-    pub reloads: u64,
-    /// It has answered as many requests as it should.
-    pub recycle_due: bool,
-    /// It can get new requests.
-    pub routable: bool,
-    /// The data path gave it up.
-    pub condemned: Option<Condemned>,
-}
-
-/// One worker in a [`Report`].
-#[derive(Clone, Debug)]
-pub struct SlotReport {
-    /// The facts.
-    pub standing: Standing,
-    /// What it has in hand.
-    pub doing: Vec<Doing>,
-}
-
-/// A pool at one moment.
-#[derive(Clone, Debug)]
-pub struct Report {
-    /// Its workers, in no order.
-    pub slots: Vec<SlotReport>,
-    /// Requests that wait, those of held hosts included.
-    pub queued: usize,
-    /// When the one that waits longest arrived.
-    pub oldest_wait: Option<Instant>,
-    /// Whether it takes requests.
-    pub mode: Mode,
-    /// The generation that is routed to.
-    pub current: GenerationId,
-}
+/// As often as a person wants to read that an app has too few places.
+const BETWEEN_CROWDS: Duration = Duration::from_secs(60);

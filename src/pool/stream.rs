@@ -15,7 +15,7 @@ use rustix::net::{Shutdown, shutdown};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::socket::Socket;
+use super::socket::{News, Socket};
 
 /// See the module. Used by one thread at a time.
 #[derive(Debug)]
@@ -54,21 +54,37 @@ impl WorkerStream {
         self.writes = OnceLock::new();
     }
 
-    /// Whether, as far as the event loop has heard, there is nothing to read and the other side is open. Costs no
-    /// system call when it is so.
-    pub fn is_silent(&self) -> bool {
-        let news = |socket: &Socket| match socket.has_news() {
-            Ok(false) => Err(io::ErrorKind::WouldBlock.into()),
+    /// What there is to read on a stream that nothing was asked over, as far as the event loop has heard. Costs no
+    /// system call when that is nothing.
+    pub fn heard(&self) -> News {
+        let news = |socket: &Socket| match socket.news() {
+            Ok(News::None) => Err(io::ErrorKind::WouldBlock.into()),
             news => Ok(news?),
         };
-        let heard = self.reads.try_io(Interest::READABLE, news);
-        matches!(heard, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        match self.reads.try_io(Interest::READABLE, news) {
+            Ok(news) => news,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => News::None,
+            Err(_) => News::End,
+        }
     }
 
-    /// [`is_silent`](Self::is_silent) as the kernel knows it: for a stream of which the event loop of this thread has
-    /// heard nothing yet.
-    pub fn is_silent_now(&self) -> bool {
-        self.reads.get_ref().has_news() == Ok(false)
+    /// [`heard`](Self::heard), and bytes of which the event loop has not heard yet. Costs a system call.
+    pub fn heard_or_there(&self) -> News {
+        let heard = self.heard();
+        if heard != News::None {
+            return heard;
+        }
+        match self.reads.get_ref().has_bytes() {
+            Ok(false) => News::None,
+            Ok(true) => News::Bytes,
+            Err(_) => News::End,
+        }
+    }
+
+    /// [`heard`](Self::heard) as the kernel knows it: for a stream of which the event loop of this thread has heard
+    /// nothing yet.
+    pub fn news(&self) -> News {
+        self.reads.get_ref().news().unwrap_or(News::End)
     }
 
     /// Reads into what `into` has room for, at least one byte; 0 is the end.
@@ -214,23 +230,32 @@ mod tests {
     #[tokio::test]
     async fn what_the_worker_writes_is_read_up_to_the_end() {
         let (stream, mut worker) = pair();
-        assert!(stream.is_silent());
+        assert_eq!((stream.heard(), stream.heard_or_there()), (News::None, News::None));
         worker.write_all(b"abcdef").unwrap();
+        assert_eq!((stream.heard(), stream.heard_or_there()), (News::None, News::Bytes));
         assert_eq!(read(&stream, 4).await, b"abcd");
         assert_eq!(read(&stream, 4).await, b"ef");
         drop(worker);
         assert_eq!(read(&stream, 4).await, b"");
-        assert!(!stream.is_silent());
+        assert_eq!((stream.heard(), stream.heard_or_there()), (News::End, News::End));
+    }
+
+    #[tokio::test]
+    async fn bytes_are_heard_of_once_the_event_loop_had_its_turn() {
+        let (stream, mut worker) = pair();
+        worker.write_all(b"!").unwrap();
+        poll_fn(|cx| stream.poll_readable(cx)).await;
+        assert_eq!(stream.heard(), News::Bytes);
     }
 
     #[tokio::test]
     async fn a_stream_that_was_closed_before_it_moved_here_is_not_silent() {
         let (stream, worker) = pair();
-        assert!(stream.is_silent_now());
+        assert_eq!(stream.news(), News::None);
         drop(worker);
         let moved = stream.moved_here().unwrap();
-        assert!(moved.is_silent(), "nothing has been heard of it yet");
-        assert!(!moved.is_silent_now());
+        assert_eq!(moved.heard(), News::None, "nothing has been heard of it yet");
+        assert_eq!(moved.news(), News::End);
     }
 
     #[tokio::test]

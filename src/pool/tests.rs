@@ -54,6 +54,57 @@ async fn the_most_recently_freed_worker_is_taken_first() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_workers_that_take_several_the_one_with_the_least_in_hand_is_taken() {
+    let (pool, writer) = pool(0, 10);
+    for worker in 1..=3 {
+        writer.publish(member(worker, 1, 4), None);
+    }
+    let mut leases = Vec::new();
+    for round in 1..=4 {
+        for _ in 0..3 {
+            leases.push(pool.claim(claim(None)).await.unwrap());
+        }
+        assert!(writer.standings().iter().all(|standing| standing.in_flight == round), "{round}");
+    }
+    let second = WorkerId(2);
+    leases.retain(|lease| lease.member().worker != second);
+    for _ in 0..4 {
+        leases.push(pool.claim(claim(None)).await.unwrap());
+        assert_eq!(leases.last().unwrap().member().worker, second, "the others are full");
+    }
+    assert_eq!(in_flight(&writer), 12);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_holds_the_workers_is_told_once_a_minute() {
+    let (pool, _writer) = pool(2, 10);
+    assert!(pool.crowd(Instant::now()).is_none(), "nobody does");
+    let first = pool.claim(claim(None)).await.unwrap();
+    tokio::time::advance(Duration::from_secs(3)).await;
+    let _second = pool.claim(claim(None)).await.unwrap();
+    let crowd = pool.crowd(Instant::now()).unwrap();
+    assert_eq!((crowd.workers, crowd.seats, crowd.worker), (2, 1, first.member().worker));
+    assert!(pool.crowd(Instant::now()).is_none(), "that was told");
+    tokio::time::advance(Duration::from_secs(60)).await;
+    assert!(pool.crowd(Instant::now()).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_in_doubt_is_told_of_once_until_that_is_settled() {
+    let (pool, writer) = pool(0, 10);
+    writer.publish(member(1, 1, 2), None);
+    let (one, two) = (pool.claim(claim(None)).await.unwrap(), pool.claim(claim(None)).await.unwrap());
+    one.doubt();
+    two.doubt();
+    assert!(writer.standings()[0].doubted);
+    writer.settle(WorkerId(1), None);
+    assert!(!writer.standings()[0].doubted && writer.standings()[0].routable);
+    two.doubt();
+    writer.settle(WorkerId(1), Some(Condemned::TooSlow));
+    assert_eq!(writer.standings()[0].condemned, Some(Condemned::TooSlow));
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_gives_a_worker_back_learns_whether_somebody_waited_for_it() {
     let (pool, _writer) = pool(1, 10);
     let first = pool.claim(claim(None)).await.unwrap();

@@ -187,7 +187,39 @@ const CASES: &[(&str, &str, Fate)] = &[
         "POST @ HTTP/1.1|Host: localhost|Transfer-Encoding: chunked||5|hello\n0||",
         Refused(400),
     ),
+    // They reach the worker in chunks.
+    ("trailers", "POST @ HTTP/1.1|Host: localhost|Transfer-Encoding: chunked||5|hello|0|X-A: b||", Passed(0)),
+    (
+        "bare LFs for the end of trailers",
+        "POST @ HTTP/1.1|Host: localhost|Transfer-Encoding: chunked||0|X-A: b\n\n",
+        Refused(400),
+    ),
+    (
+        "a bare LF after a trailer",
+        "POST @ HTTP/1.1|Host: localhost|Transfer-Encoding: chunked||5|hello|0|X-A: b\n|",
+        Refused(400),
+    ),
+    (
+        "a bare LF for the end of a body",
+        "POST @ HTTP/1.1|Host: localhost|Transfer-Encoding: chunked||5|hello|0|\n",
+        Refused(400),
+    ),
+    (
+        "a bare LF in front of a trailer",
+        "POST @ HTTP/1.1|Host: localhost|Transfer-Encoding: chunked||0|\nX-A: b||",
+        Refused(400),
+    ),
+    (
+        "a bare CR in a trailer",
+        "POST @ HTTP/1.1|Host: localhost|Transfer-Encoding: chunked||0|X-A: b\rc||",
+        Refused(400),
+    ),
     // Hosts.
+    ("a host beyond ASCII", "GET @ HTTP/1.1|Host: b\u{fc}cher.example||", Refused(400)),
+    ("a host and a no-break space", "GET @ HTTP/1.1|Host: localhost\u{a0}||", Refused(400)),
+    ("a host and an ideographic space", "GET @ HTTP/1.1|Host: localhost\u{3000}||", Refused(400)),
+    ("a host in full-width letters", "GET @ HTTP/1.1|Host: \u{ff4c}ocalhost||", Refused(400)),
+    ("a port beyond 65535", "GET @ HTTP/1.1|Host: localhost:65536||", Refused(400)),
     ("no host", "GET @ HTTP/1.1|X-A: b||", Refused(400)),
     ("no host in HTTP/1.0", "GET @ HTTP/1.0||", Refused(400)),
     ("two hosts", "GET @ HTTP/1.1|Host: localhost|Host: localhost||", Refused(400)),
@@ -212,6 +244,15 @@ const CASES: &[(&str, &str, Fate)] = &[
     ("a control character in the target", "GET @\u{7f} HTTP/1.1|Host: localhost||", Refused(400)),
     ("a byte beyond ASCII in the target", "GET @\u{e9} HTTP/1.1|Host: localhost||", Refused(400)),
     ("a target without a slash", "GET a HTTP/1.1|Host: localhost||", Refused(400)),
+    ("a fragment", "GET @#a HTTP/1.1|Host: localhost||", Refused(400)),
+    ("a fragment that hides a path", "GET /#@ HTTP/1.1|Host: localhost||", Refused(400)),
+    ("a fragment of a POST", "POST @#a HTTP/1.1|Host: localhost|Content-Length: 5||hello", Refused(400)),
+    ("a fragment behind a host", "GET http://localhost#@ HTTP/1.1|Host: localhost||", Refused(400)),
+    ("a fragment in HTTP/1.0", "GET @# HTTP/1.0|Host: localhost||", Refused(400)),
+    ("an asterisk for GET", "GET * HTTP/1.1|Host: localhost||", Refused(400)),
+    ("an asterisk with more", "OPTIONS *@ HTTP/1.1|Host: localhost||", Refused(400)),
+    ("a name and a port for a target", "GET localhost:80 HTTP/1.1|Host: localhost:80||", Refused(400)),
+    ("a target of another scheme", "GET ftp://localhost@ HTTP/1.1|Host: localhost||", Refused(400)),
 ];
 
 /// Where on its connection a case stands.
@@ -381,6 +422,25 @@ impl Frames {
         self.0.flush().await
     }
 
+    /// Whether the stream is answered with status 400 or reset.
+    async fn is_refused(&mut self, wanted: u32) -> bool {
+        loop {
+            let mut head = [0; 9];
+            soon("a frame", self.0.read_exact(&mut head)).await.unwrap();
+            let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+            self.0.read_exact(&mut payload).await.unwrap();
+            let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+            match head[3] {
+                // `:status: 400` in HPACK, but for a changed size of the table in front of it.
+                1 if stream == wanted => return payload.contains(&0x8c),
+                3 if stream == wanted => return true,
+                // GOAWAY
+                7 => return true,
+                _ => {}
+            }
+        }
+    }
+
     /// Reads until the server closes.
     async fn rest(&mut self) -> Vec<u8> {
         let mut seen = Vec::new();
@@ -393,6 +453,30 @@ impl Frames {
 /// `:method: GET`, `:scheme: https`, `:path: /`, `:authority: localhost` in HPACK.
 const GET_ROOT: &[u8] = b"\x82\x87\x84\x41\x09localhost";
 const END_STREAM_AND_HEADERS: u8 = 5;
+
+/// A request over HTTP/2 whose fields these are, each a whole header block.
+#[tokio::test]
+async fn targets_that_are_none_are_refused_over_http2_as_well() {
+    let server = Setup::scripted().tls().start().await;
+    for (what, block) in [
+        ("a path that begins with a question mark", &b"\x82\x87\x04\x02?x\x41\x09localhost"[..]),
+        ("an asterisk for GET", b"\x82\x87\x04\x01*\x41\x09localhost"),
+        ("a path without a slash", b"\x82\x87\x04\x03a/b\x41\x09localhost"),
+        ("an empty path", b"\x82\x87\x04\x00\x41\x09localhost"),
+        ("an empty scheme", b"\x82\x06\x00\x84\x41\x09localhost"),
+        ("another scheme", b"\x82\x06\x03ftp\x84\x41\x09localhost"),
+        ("a port beyond 65535", b"\x82\x87\x84\x41\x0flocalhost:99999"),
+        ("a user", b"\x82\x87\x84\x41\x0ba@localhost"),
+    ] {
+        let mut frames = Frames::connect(&server).await;
+        frames.send(1, END_STREAM_AND_HEADERS, 1, block).await.unwrap();
+        assert!(frames.is_refused(1).await, "{what}");
+    }
+    assert_eq!(server.meeting.targets(), [""; 0], "nothing of it reaches a worker");
+    let mut frames = Frames::connect(&server).await;
+    frames.send(1, END_STREAM_AND_HEADERS, 1, GET_ROOT).await.unwrap();
+    assert!(!frames.is_refused(1).await, "an ordinary one is not");
+}
 
 #[tokio::test]
 async fn a_flood_of_resets_ends_the_connection_and_not_the_server() {

@@ -142,6 +142,7 @@ async fn a_host_of_another_app_than_the_certificate_s_is_421() {
         conn.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
         let reply = conn.reply("GET").await;
         assert_eq!((reply.status, reply.reason()), (421, "misdirected"), "{host} over {name}");
+        assert!(reply.text().contains("over a new connection to its own host"), "{}", reply.text());
 
         let mut http2 = Http2::connect(server.port(), name).await;
         let request = Request::get(format!("https://{host}/")).body(Full::default()).unwrap();
@@ -314,7 +315,7 @@ async fn a_client_that_leaves_before_its_answer_is_499_in_the_record() {
     let mut conn = server.connect().await;
     conn.send_get("/gate?name=a").await;
     server.meeting.reached("a").await;
-    drop(conn);
+    conn.reset();
     let record = server.record("/gate?name=a").await;
     assert_eq!(
         (&record["status"], &record["outcome"], &record["reason"]),
@@ -358,6 +359,7 @@ async fn plain_http_leads_to_https() {
             format!("https://localhost:{port}//evil.example/"),
         ),
         ("GET /server HTTP/1.1\r\nHost: localhost\r\n\r\n", 301, format!("https://localhost:{port}/server")),
+        ("OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n", 308, format!("https://localhost:{port}/")),
     ] {
         let reply = ask(head).await;
         assert_eq!((reply.status, reply.field("location")), (status, location.as_str()), "{head}");

@@ -43,8 +43,14 @@ impl Home {
         self.start(Listen::Fd, &["sh", "-c", script]).await.unwrap()
     }
 
+    /// Passes over the beginning of an end that takes a while.
     async fn event(&mut self) -> Event {
-        within(self.events.recv()).await.unwrap()
+        loop {
+            match within(self.events.recv()).await.unwrap() {
+                Event::Ending(..) => {}
+                event => return event,
+            }
+        }
     }
 
     async fn line(&mut self) -> String {

@@ -218,7 +218,8 @@ async fn the_banner_says_where_what_how_and_where_to_steer_it() {
     let mut running =
         Running::start(home.path(), "APP@hello.example http:0 --bind=127.0.0.1 w:2 --instance=shown");
     let banner = running.banner().await.join("\n");
-    for said in ["(shown)", "http://127.0.0.1:", "hello", HELLO, "2 of 2 ready", "hello.example", "/r.sock"] {
+    for said in ["(shown)", "http://127.0.0.1:", "hello", HELLO, "workers     2", "hello.example", "/r.sock"]
+    {
         assert!(banner.contains(said), "{said}: {banner}");
     }
 }

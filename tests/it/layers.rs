@@ -292,10 +292,13 @@ fn root() -> &'static Path {
 
 /// Who may import whom on its own floor, where nobody else may: counters are labelled by names, a host leads to an
 /// app's pool and deadlines need timers, and none of those reach back.
-const BESIDE: [(&str, &str); 6] = [
+const BESIDE: [(&str, &str); 9] = [
     ("metrics", "name"),
     ("metrics", "stop"),
+    ("metrics", "logging"),
     ("logging", "name"),
+    ("logging", "bounded"),
+    ("sd", "bounded"),
     ("alarm", "timer"),
     ("pulse", "timer"),
     ("directory", "pool"),

@@ -104,7 +104,7 @@ async fn a_client_that_leaves_the_queue_is_never_sent() {
     let mut held = server.occupy("a").await;
     let leaver = server.wait_behind("/?leaver", 1).await;
     let mut stayer = server.wait_behind("/?stayer", 2).await;
-    drop(leaver);
+    leaver.reset();
     server.queued(1).await;
     server.meeting.open("a");
     assert_eq!(held.reply("GET").await.status, 200);
@@ -118,7 +118,7 @@ async fn a_client_that_leaves_the_queue_is_never_sent() {
 async fn a_worker_whose_client_left_gets_nothing_before_it_has_finished() {
     for setup in [Setup::scripted(), Setup::scripted().tls()] {
         let server = setup.start().await;
-        drop(server.occupy("a").await);
+        server.occupy("a").await.reset();
         assert_eq!(server.record("/gate?name=a").await["status"], 499);
         let mut next = server.wait_behind("/", 1).await;
         server.meeting.open("a");
@@ -163,7 +163,7 @@ async fn a_client_that_leaves_in_the_middle_of_an_answer_leaves_no_busy_worker_b
             conn.send_get(&path).await;
             assert_eq!(conn.head().await.status, 200);
             server.meeting.reached(&format!("{name}.1")).await;
-            drop(conn);
+            conn.reset();
             assert_eq!(server.record(&path).await["outcome"], "client-gone");
             let mut next = server.wait_behind("/", 1).await;
             if opened {

@@ -39,7 +39,7 @@ async fn after_their_client_has_left() {
     let (server, mut conn) = with_little_room(Setup::scripted()).await;
     conn.send("GET /gate?name=a HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     until("the worker has it", || async { server.meeting.has_reached("a") }).await;
-    drop(conn);
+    conn.reset();
     until("the client's end is noticed", || async { server.output().contains("client-gone") }).await;
     server.meeting.open("a");
     assert_eq!(server.connect().await.get("/code?code=200").await.status, 200);

@@ -216,7 +216,7 @@ async fn many_clients_at_once_are_all_answered_and_no_worker_has_two_requests() 
 async fn the_server_itself_answers_server_and_status_for_loopback_clients() {
     let server = Setup::scripted().start().await;
     assert_eq!(server.get("/server").await.text(), "ok");
-    let reply = server.ask("GET", "/status", &[("Host", "anything.example")], b"").await;
+    let reply = server.ask("GET", "/status", &[("Host", "my.localhost:8443")], b"").await;
     assert_eq!((reply.status, reply.field("content-type")), (200, "application/json"));
     let status: serde_json::Value = reply.json();
     assert_eq!(status["status"], "healthy");
@@ -245,6 +245,12 @@ async fn server_and_status_of_others_are_the_app_s() {
         assert_eq!(reply.status, 404, "a proxy's client is nobody of this machine: {chain:?}");
     }
     let elsewhere = Setup::scripted().start().await;
+    // As proxies on this machine ask that say nothing of whom they ask for: they pass the public name on, or speak the
+    // oldest HTTP.
+    let reply = elsewhere.ask("GET", "/status", &[("Host", "scripted.local")], b"").await;
+    assert_eq!(reply.status, 404, "a public name is the app's");
+    let old = elsewhere.raw("GET /status HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n").await;
+    assert!(old.starts_with("HTTP/1.0 404") || old.starts_with("HTTP/1.1 404"), "{old}");
     let reply = elsewhere.ask("GET", "/server", &[("Forwarded", "for=192.0.2.1")], b"").await;
     assert_eq!(reply.status, 404, "nor is that of one that is not trusted");
 

@@ -28,6 +28,26 @@ impl System {
     }
 }
 
+/// How a system counts its processes; cgroups(7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hierarchy {
+    /// In the one of the kernel's version 2.
+    Unified,
+    /// In one called `systemd` of version 1, as Debian 12 does with `systemd.unified_cgroup_hierarchy=0`.
+    Legacy,
+}
+
+impl Hierarchy {
+    /// Where the control groups of this host's systems are; `None` where it has no such hierarchy.
+    pub(crate) fn folder(self) -> Option<&'static Path> {
+        let folder = match self {
+            Self::Unified => cgroups(),
+            Self::Legacy => Path::new("/sys/fs/cgroup/systemd"),
+        };
+        folder.exists().then_some(folder)
+    }
+}
+
 /// A booted system. When it is dropped it is switched off, and everything that was changed in it is gone.
 pub(crate) struct Machine {
     system: System,
@@ -49,8 +69,13 @@ pub(crate) struct Done {
 impl Machine {
     /// Boots a system with the package's file in `/root`, not installed.
     pub(crate) fn boot(system: System, case: &'static str) -> Self {
+        Self::boot_with(system, case, Hierarchy::Unified)
+    }
+
+    /// The same with another hierarchy of control groups, which the host has to have.
+    pub(crate) fn boot_with(system: System, case: &'static str, hierarchy: Hierarchy) -> Self {
         let name = format!("rip{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::SeqCst));
-        let group = cgroups().join(&name);
+        let group = hierarchy.folder().expect("the host's control groups").join(&name);
         let lower = cache().join(system.name());
         // Mounts and processes are of namespaces of their own, so that nothing is left when the test is killed.
         let script = r#"
@@ -75,7 +100,7 @@ impl Machine {
             .args(["sh", "-c", script, "boot"])
             .args([lower.as_os_str(), OsStr::new(&name), cache().as_os_str(), group.as_os_str()])
             // systemd 257 refuses the old hierarchy, which nspawn falls back to where it cannot tell.
-            .env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1")
+            .env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", if hierarchy == Hierarchy::Unified { "1" } else { "0" })
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()

@@ -63,7 +63,8 @@ mod cases {
         let m = m.with_probe("fd");
         // Answers nobody, and is ready when it is told to be.
         m.write("/srv/rip/late/late.py", LATE);
-        m.write("/srv/rip/late/rip.toml", "command = [\"/usr/bin/python3\", \"late.py\"]\n");
+        let own = "command = [\"/usr/bin/python3\", \"late.py\"]\nready_by = \"notify\"\n";
+        m.write("/srv/rip/late/rip.toml", own);
         m.ok("mkdir -m 1777 /srv/meet; useradd --system stranger");
         m.write(
             "/etc/rip-server/labs-api.toml",

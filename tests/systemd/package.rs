@@ -27,6 +27,8 @@ mod cases {
 
     pub(super) fn installs_all_of_it(m: Machine) {
         let said = m.ok("apt-get install -y /root/rip-server.deb");
+        let provides = m.ok("dpkg-query -W -f '${Provides}' rip-server");
+        m.same("it does not claim to serve /var/www and CGI", provides, String::new());
         m.holds("apt installs it without a complaint", !said.contains("Warning") && !said.contains("rror:"));
         for program in ["rip-server", "rip-serverctl"] {
             m.holds(&format!("{program} runs"), m.ok(&format!("{program} --version")).contains("rip-server"));
@@ -64,7 +66,8 @@ mod cases {
         let verify = m.run(
             "systemd-analyze verify --man=no rip-server@labs-api.service rip-server-https@labs-api.socket \
              rip-server-http@labs-api.socket rip-server-control@labs-api.socket rip-server-launcher.service \
-             rip-server-cleanup@labs-api.service rip-server.slice rip-workers.slice",
+             rip-server-cleanup@labs-api.service rip-server-closing@labs-api.service \
+             rip-server-refused@labs-api.service rip-server.slice rip-workers.slice rip-workers.target",
         );
         m.same(
             "systemd-analyze verify says nothing of its units",
@@ -109,9 +112,29 @@ mod cases {
         m.holds("the registry stays", m.run("test -s /var/lib/rip-server/labs-api/registry.json").code == 0);
 
         m.ok("apt-get install -y /root/rip-server.deb");
-        m.ok(&format!("systemctl start {SERVICE}"));
-        m.holds("installed again it knows its hosts", m.ok("rip-serverctl list").contains("my.localhost"));
+        m.same(
+            "installed again what was enabled starts",
+            m.ok(&format!("systemctl is-active {SERVICE}")),
+            "active".into(),
+        );
+        m.same("and serves", m.get("/version").status, 200);
+        m.holds("it knows its hosts", m.ok("rip-serverctl list").contains("my.localhost"));
+        m.ok("rip-serverctl stop; apt-get install -y --reinstall /root/rip-server.deb");
+        m.same(
+            "an upgrade starts nothing",
+            m.run(&format!("systemctl is-active {SERVICE}")).output.trim(),
+            "inactive",
+        );
 
+        let kept = "/var/lib/private/rip-apps/labs-api/api/data";
+        m.ok(&format!("mkdir -p $(dirname {kept}); echo people >{kept}; apt-get purge -y rip-server"));
+        m.same(
+            "purging keeps what apps have kept when nobody can be asked",
+            m.ok(&format!("cat {kept}")),
+            "people".into(),
+        );
+        m.ok("apt-get install -y /root/rip-server.deb");
+        m.ok("echo rip-server rip-server/purge-app-data boolean true | debconf-set-selections");
         m.ok("apt-get purge -y rip-server");
         for made in [
             "/var/lib/rip-server",

@@ -47,7 +47,7 @@ credentials = ["db:/etc/rip-server/db.key"]
             ("CPUQuotaPerSecUSec", "500ms"),
             ("IPAddressAllow", "127.0.0.0/8"),
             ("CollectMode", "inactive-or-failed"),
-            ("KillMode", "mixed"),
+            ("KillMode", "control-group"),
             ("Restart", "no"),
             ("DynamicUser", "yes"),
         ] {

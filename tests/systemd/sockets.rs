@@ -50,8 +50,8 @@ mod cases {
         m.ok(&format!("kill -9 {server}"));
         m.until("it is back", || m.server_pid() != server && m.run("rip-serverctl status").code == 0);
         m.same("kill -9 keeps them", inodes(&m), before.clone());
-        m.ok(&format!("systemctl stop {SERVICE}"));
-        m.same("a stop keeps them", inodes(&m), before);
+        m.ok(&format!("systemctl try-restart {SERVICE}"));
+        m.same("and so does try-restart", inodes(&m), before);
     }
 
     /// Of the control socket's name, and of the sockets that listen on 443 and 80 (proc_net_tcp(5)).

@@ -15,9 +15,12 @@ mod cases {
         m.put_app("/home/ann/rip/blog", "v1", "/srv/meet");
         m.ok("mkdir -m 1777 /srv/meet; chown -R ann: /home/ann");
         let id = m.ok("id -u ann");
-        let ann = |words: &str| {
-            m.ok(&format!("runuser -u ann -- env XDG_RUNTIME_DIR=/run/user/{id} DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/{id}/bus {words}"))
+        let as_ann = |words: &str| {
+            format!(
+                "runuser -u ann -- env XDG_RUNTIME_DIR=/run/user/{id} DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/{id}/bus {words}"
+            )
         };
+        let ann = |words: &str| m.ok(&as_ann(words));
         m.until("her manager runs", || m.run(&format!("systemctl is-active user@{id}")).code == 0);
         ann("systemctl --user start rip-server@blog");
         let version = || m.within(async || http::https(5443, "localhost", "/version").await).unwrap().body;
@@ -35,5 +38,18 @@ mod cases {
         m.same("a reload is a deploy", version(), "v2".into());
         ann("systemctl --user stop rip-server@blog");
         m.same("a stop leaves none", units(), String::new());
+        let sockets = || ann("systemctl --user list-units --plain --no-legend 'rip-server-*@blog.socket'");
+        m.same("and closes the sockets", sockets(), String::new());
+        ann("systemctl --user start rip-server-control@blog.socket");
+        let said = m.run(&as_ann("rip-serverctl status"));
+        m.holds(
+            "a look says how to start it",
+            said.code == 7 && said.output.contains("start it: systemctl --user start rip-server@blog"),
+        );
+        m.same(
+            "and does not",
+            m.run(&as_ann("systemctl --user is-active rip-server@blog")).output.trim(),
+            "inactive",
+        );
     }
 }

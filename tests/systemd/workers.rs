@@ -30,7 +30,7 @@ mod cases {
             ("DynamicUser", "yes"),
             ("Restart", "no"),
             ("CollectMode", "inactive-or-failed"),
-            ("KillMode", "mixed"),
+            ("KillMode", "control-group"),
             ("NoNewPrivileges", "yes"),
             ("CapabilityBoundingSet", ""),
             ("ProtectSystem", "strict"),

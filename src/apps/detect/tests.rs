@@ -231,7 +231,7 @@ fn a_virtual_environment_in_the_app_comes_first() {
     let words = bench.words(&found);
     assert!(words.starts_with("HOME/blog/.venv/bin/gunicorn "), "{words}");
     assert!(words.ends_with(" --no-control-socket wsgi:application"), "{words}");
-    assert_eq!(found.ready_by, ReadyBy::Answer);
+    assert_eq!(found.ready_by, crate::apps::ReadyBy::Answer);
     assert!(found.env.iter().any(|(name, _)| name == "VIRTUAL_ENV"));
 }
 

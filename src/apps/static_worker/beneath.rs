@@ -1,7 +1,8 @@
 //! Files below a root: opened so that every way out of it is refused, by the kernel where it may.
 //!
-//! Never here: which files are meant to be seen.
+//! Never here: which files are meant to be seen; whoever makes a [`Beneath`] says it.
 
+use std::ffi::OsString;
 use std::fs::Metadata;
 use std::future::{Ready, ready};
 use std::io;
@@ -25,7 +26,11 @@ use super::steps;
 pub(super) struct Beneath {
     root: Arc<Path>,
     lookup: Lookup,
+    seen: Seen,
 }
+
+/// Whether the file with these names, one for each folder on the way and its own, is meant to be seen.
+pub(super) type Seen = fn(&[OsString]) -> bool;
 
 /// Who keeps look-ups below the root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,10 +40,12 @@ enum Lookup {
 }
 
 impl Beneath {
+    /// `seen` is asked of what symbolic links lead to; a path without any is the caller's to judge.
+    ///
     /// # Errors
     /// When `root` is not a folder that can be read.
-    pub(super) fn new(root: &Path) -> io::Result<Self> {
-        let mut beneath = Self { root: root.into(), lookup: Lookup::Kernel };
+    pub(super) fn new(root: &Path, seen: Seen) -> io::Result<Self> {
+        let mut beneath = Self { root: root.into(), lookup: Lookup::Kernel, seen };
         let unknown = Some(Errno::NOSYS.raw_os_error());
         match beneath.descriptor(Path::new("."), OFlags::PATH) {
             Err(error) if error.raw_os_error() == unknown => beneath.lookup = Lookup::Steps,
@@ -67,10 +74,17 @@ impl Beneath {
     fn descriptor(&self, path: &Path, flags: OFlags) -> io::Result<std::fs::File> {
         let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::openat(CWD, &*self.root, folder, Mode::empty())?;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        let by_steps = || steps::open_beneath(root.as_fd(), path, flags, self.seen);
         let opened = match self.lookup {
-            Lookup::Kernel => openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve),
-            Lookup::Steps => steps::open_beneath(root.as_fd(), path, flags),
+            Lookup::Kernel => {
+                let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+                match openat2(&root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+                    // There is a link on the way.
+                    Err(Errno::LOOP) => by_steps(),
+                    opened => opened,
+                }
+            }
+            Lookup::Steps => by_steps(),
         };
         opened.map(Into::into).map_err(|errno| match errno {
             // A way out of the root, a loop of links, a name that no file can have: nothing is there.

@@ -3,12 +3,14 @@
 //! Never here: sockets, and reaching a file (`beneath`). Ranges, preconditions, entity tags and precompressed
 //! files are tower-http's.
 
+use std::ffi::OsString;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
@@ -33,7 +35,7 @@ impl Site {
     /// # Errors
     /// When the root cannot be opened.
     pub(super) fn open(options: StaticOptions) -> io::Result<Self> {
-        let files = Beneath::new(&options.root)?;
+        let files = Beneath::new(&options.root, is_seen)?;
         let serve = ServeDir::with_backend("", files.clone())
             .append_index_html_on_directories(false)
             // RFC 9110 §14.2 lets a server ignore Range; several parts at once are asked for by attackers only.
@@ -109,7 +111,16 @@ impl Site {
         if !self.range_holds(path, &headers).await {
             headers.remove(header::RANGE);
         }
-        let mut response = self.serve_file(path, request.method(), headers).await;
+        let mut response = self.serve_file(path, request.method(), headers.clone()).await;
+        if headers.remove(header::RANGE).is_some_and(|range| is_all(&range, &response)) {
+            response = self.serve_file(path, request.method(), headers).await;
+        }
+        if response.status() == StatusCode::NOT_MODIFIED {
+            // As the whole answer would say (RFC 9110 §15.4.5): a cache keeps one for each encoding.
+            response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+            // hyper writes none, whatever it is given: the connection may be kept.
+            response.headers_mut().insert(NO_BODY, HeaderValue::from_static("1"));
+        }
         name_the_charset(response.headers_mut());
         response
     }
@@ -145,6 +156,24 @@ impl Site {
     }
 }
 
+/// Promises the server in front that no body follows an answer that has none.
+const NO_BODY: HeaderName = HeaderName::from_static("rip-no-body");
+
+/// Whether the answer to a range is not the one that is due, which is all of the file: of an empty file no byte can be
+/// named in `Content-Range`, and a suffix that is longer than the file is the file (RFC 9110 §14.1.2).
+fn is_all(range: &HeaderValue, response: &Response<Body>) -> bool {
+    let said = response.headers().get(header::CONTENT_RANGE).map(HeaderValue::as_bytes).unwrap_or_default();
+    match response.status() {
+        StatusCode::PARTIAL_CONTENT => said.ends_with(b"/0"),
+        StatusCode::RANGE_NOT_SATISFIABLE => {
+            range.as_bytes().strip_prefix(b"bytes=-").is_some_and(|suffix| {
+                suffix.iter().all(u8::is_ascii_digit) && suffix.iter().any(|digit| *digit != b'0')
+            })
+        }
+        _ => false,
+    }
+}
+
 /// What answers a request.
 #[derive(Debug, PartialEq, Eq)]
 enum Choice {
@@ -168,9 +197,8 @@ fn plain_path(raw: &str) -> Option<String> {
     while let Some(segment) = segments.next() {
         let last = segments.peek().is_none();
         let name = decode(segment)?;
-        let hidden = name.starts_with('.') && !(first && name == ".well-known");
-        let own = first && last && name == "rip.toml";
-        if hidden || own || name.contains(['/', '\\', '\0']) || (name.is_empty() && !last) {
+        let seen = part_is_seen(name.as_bytes(), first, last);
+        if !seen || name.contains(['/', '\\', '\0']) || (name.is_empty() && !last) {
             return None;
         }
         path.push_str(&name);
@@ -180,6 +208,18 @@ fn plain_path(raw: &str) -> Option<String> {
         first = false;
     }
     Some(path)
+}
+
+/// Whether a file may be served by its names below the root, wherever a link to it stands.
+fn is_seen(names: &[OsString]) -> bool {
+    let last = names.len().saturating_sub(1);
+    names.iter().enumerate().all(|(at, name)| part_is_seen(name.as_bytes(), at == 0, at == last))
+}
+
+fn part_is_seen(name: &[u8], first: bool, last: bool) -> bool {
+    let hidden = name.starts_with(b".") && !(first && name == b".well-known");
+    let own = first && last && name == b"rip.toml";
+    !hidden && !own
 }
 
 fn decode(segment: &str) -> Option<String> {

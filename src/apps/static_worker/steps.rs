@@ -1,7 +1,8 @@
-//! Looks a file up below a folder step by step, for where the kernel's own confined look-up is forbidden.
+//! Looks a file up below a folder step by step: where symbolic links are on the way, and where the kernel's own confined
+//! look-up is forbidden.
 //!
 //! systemd's `RestrictSUIDSGID=`, which `DynamicUser=` brings with it, answers openat2(2) with ENOSYS: it cannot see what
-//! the call would do. Never here: which files are meant to be seen.
+//! the call would do. Never here: which files are meant to be seen (`site`).
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,21 +12,31 @@ use std::path::{Component, Path};
 use rustix::fs::{FileType, Mode, OFlags, fstat, openat, readlinkat};
 use rustix::io::Errno;
 
+use super::beneath::Seen;
+
 /// Opens what openat2(2) opens with `RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS`, and refuses with the same errors.
 ///
 /// Every folder on the way is held open and `..` goes back to the one before, so that no link and no folder moved
-/// meanwhile leads out of `root`.
+/// meanwhile leads out of `root`. Where links were followed, `seen` is asked about the names that they lead to.
 ///
 /// # Errors
+/// `NOENT`: there is nothing, or it is not meant to be seen.
 /// `XDEV`: the path or a link in it leads out of `root`, or is absolute; `LOOP`: too many links, or the file became one
 /// meanwhile; else those of openat(2).
-pub(super) fn open_beneath(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+pub(super) fn open_beneath(
+    root: BorrowedFd<'_>,
+    path: &Path,
+    flags: OFlags,
+    seen: Seen,
+) -> Result<OwnedFd, Errno> {
     let mut todo = steps(path)?;
     let mut folders: Vec<OwnedFd> = Vec::new();
+    let mut names: Vec<OsString> = Vec::new();
     let mut links = 0;
     while let Some(step) = todo.pop() {
         let Step::Into(name) = step else {
             folders.pop().ok_or(Errno::XDEV)?;
+            names.pop();
             continue;
         };
         let here = folders.last().map_or(root, AsFd::as_fd);
@@ -37,12 +48,20 @@ pub(super) fn open_beneath(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> 
                 let target = OsString::from_vec(readlinkat(&found, "", Vec::new())?.into_bytes());
                 todo.extend(steps(Path::new(&target))?);
             }
-            FileType::Directory => folders.push(found),
+            FileType::Directory if name == "." => {}
+            FileType::Directory => {
+                folders.push(found);
+                names.push(name);
+            }
             _ if !todo.is_empty() => return Err(Errno::NOTDIR),
+            _ if links > 0 && !seen(&[&names[..], &[name.clone()]].concat()) => return Err(Errno::NOENT),
             _ if flags.contains(OFlags::PATH) => return Ok(found),
             // By its name once more, as /proc/self/fd is not there in every sandbox.
             _ => return openat(here, &*name, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()),
         }
+    }
+    if links > 0 && !seen(&names) {
+        return Err(Errno::NOENT);
     }
     let folder = folders.last().map_or(root, AsFd::as_fd);
     openat(folder, ".", flags | OFlags::CLOEXEC, Mode::empty())
@@ -132,9 +151,40 @@ mod tests {
             for flags in [OFlags::PATH, OFlags::RDONLY | OFlags::NONBLOCK] {
                 let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
                 let kernel = openat2(&opened, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve);
-                let ours = open_beneath(opened.as_fd(), Path::new(path), flags);
+                let ours = open_beneath(opened.as_fd(), Path::new(path), flags, |_| true);
                 assert_eq!(told(ours), told(kernel), "{path:?} {flags:?}");
             }
+        }
+    }
+
+    #[test]
+    fn what_links_lead_to_is_judged_by_its_own_names() {
+        let home = tempfile::tempdir().unwrap();
+        let root = home.path();
+        fs::create_dir_all(root.join("secret/deep")).unwrap();
+        fs::create_dir_all(root.join("open")).unwrap();
+        fs::write(root.join("secret/deep/file"), "file").unwrap();
+        fs::write(root.join("open/file"), "file").unwrap();
+        for (link, target) in [
+            ("a", "secret/deep/file"),
+            ("b", "secret"),
+            ("open/c", "../secret/deep/../deep/file"),
+            ("d", "open/file"),
+        ] {
+            symlink(target, root.join(link)).unwrap();
+        }
+        let opened = openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        let seen: Seen = |names| names.iter().all(|name| name != "secret");
+        for (path, expected) in [
+            ("a", Err(Errno::NOENT)),
+            ("b", Err(Errno::NOENT)),
+            ("b/deep/file", Err(Errno::NOENT)),
+            ("open/c", Err(Errno::NOENT)),
+            ("d", Ok(())),
+            ("secret/deep/file", Ok(())),
+        ] {
+            let found = open_beneath(opened.as_fd(), Path::new(path), OFlags::PATH, seen).map(drop);
+            assert_eq!(found, expected, "{path}");
         }
     }
 }

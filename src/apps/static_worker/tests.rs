@@ -139,6 +139,11 @@ async fn an_unchanged_file_is_not_sent_again() {
         let statuses = [by_tag.status, by_weak_tag.status, by_date.status, other.status, changed.status];
         assert_eq!(statuses, [304, 304, 304, 200, 200]);
         assert_eq!(by_tag.header("etag"), first.header("etag"));
+        for answer in [&first, &by_tag, &by_weak_tag, &by_date] {
+            assert_eq!(answer.header("vary"), "accept-encoding", "{answer:?}");
+            let promised = if answer.status == 304 { "1" } else { "" };
+            assert_eq!(answer.header("rip-no-body"), promised, "{answer:?}");
+        }
     })
     .await;
 }
@@ -149,11 +154,14 @@ async fn a_range_is_cut_out_while_the_file_is_the_one_meant() {
         let bench = Bench::start(plain, &[("a.txt", "0123456789")]).await;
         let whole = bench.get("/a.txt", &[]).await;
         let (tag, date) = (whole.header("etag"), whole.header("last-modified"));
-        let table: [(Headers<'_>, u16, &str); 10] = [
+        let table: [(Headers<'_>, u16, &str); 13] = [
             (&[("range", "bytes=0-3")], 206, "0123"),
             (&[("range", "bytes=7-")], 206, "789"),
             (&[("range", "bytes=-2")], 206, "89"),
             (&[("range", "bytes=20-")], 416, ""),
+            (&[("range", "bytes=10-")], 416, ""),
+            (&[("range", "bytes=-0")], 416, ""),
+            (&[("range", "bytes=-11")], 200, "0123456789"),
             (&[("range", "bytes=0-1,4-5")], 200, "0123456789"),
             (&[("range", "lines=0-1")], 200, "0123456789"),
             (&[("range", "bytes=0-3"), ("if-range", tag)], 206, "0123"),
@@ -164,6 +172,17 @@ async fn a_range_is_cut_out_while_the_file_is_the_one_meant() {
         for (headers, status, body) in table {
             let answer = bench.get("/a.txt", headers).await;
             assert_eq!((answer.status, answer.body.as_str()), (status, body), "{headers:?}");
+        }
+        fs::write(bench.root().join("empty.txt"), "").unwrap();
+        for (range, status, said) in [
+            ("bytes=0-", 200, ""),
+            ("bytes=0-9", 200, ""),
+            ("bytes=-5", 200, ""),
+            ("bytes=5-", 416, "bytes */0"),
+        ] {
+            let answer = bench.get("/empty.txt", &[("range", range)]).await;
+            assert_eq!((answer.status, answer.header("content-range")), (status, said), "{range}");
+            assert_eq!((answer.header("content-length"), answer.body.as_str()), ("0", ""), "{range}");
         }
         let cut = bench.get("/a.txt", &[("range", "bytes=2-4")]).await;
         assert_eq!((cut.header("content-range"), cut.header("content-length")), ("bytes 2-4/10", "3"));
@@ -264,6 +283,10 @@ async fn nothing_outside_the_root_and_nothing_hidden_is_served() {
         symlink("/proc/self/root/etc/passwd", bench.root().join("magic")).unwrap();
         symlink("loop", bench.root().join("loop")).unwrap();
         symlink("in/a", bench.root().join("inside")).unwrap();
+        symlink(".env", bench.root().join("env.txt")).unwrap();
+        symlink("../rip.toml", bench.root().join("in/own")).unwrap();
+        symlink("../.git", bench.root().join("in/repository")).unwrap();
+        symlink("in/repository", bench.root().join("twice")).unwrap();
         rustix::fs::mknodat(
             rustix::fs::CWD,
             bench.root().join("pipe"),
@@ -290,6 +313,10 @@ async fn nothing_outside_the_root_and_nothing_hidden_is_served() {
             "/.git/config",
             "/in/.env",
             "/rip.toml",
+            "/env.txt",
+            "/in/own",
+            "/in/repository/config",
+            "/twice/config",
             "/in%00/a",
             "/%00",
             long.as_str(),

@@ -10,7 +10,7 @@ use super::properties::Scope;
 ///
 /// # Errors
 /// When there is no bus, or it does not let this user in.
-pub(super) async fn connect(scope: Scope) -> zbus::Result<Connection> {
+pub async fn connect(scope: Scope) -> zbus::Result<Connection> {
     let builder = match scope {
         Scope::System => connection::Builder::system(),
         Scope::User => connection::Builder::session(),
@@ -36,7 +36,7 @@ pub async fn property(
 }
 
 /// The object of a unit: its name with everything but letters and digits escaped, as sd_bus_path_encode(3) does.
-pub(super) fn object_of(unit: &str) -> String {
+pub fn object_of(unit: &str) -> String {
     let mut path = String::from(UNITS);
     path.push('/');
     for (at, byte) in unit.bytes().enumerate() {
@@ -51,7 +51,7 @@ pub const SYSTEMD: &str = "org.freedesktop.systemd1";
 /// The properties that every unit has.
 pub const UNIT: &str = "org.freedesktop.systemd1.Unit";
 /// Those of services.
-pub(super) const SERVICE: &str = "org.freedesktop.systemd1.Service";
+pub const SERVICE: &str = "org.freedesktop.systemd1.Service";
 /// What all units' objects are below.
 pub(super) const UNITS: &str = "/org/freedesktop/systemd1/unit";
 const PATIENCE: Duration = Duration::from_secs(25);

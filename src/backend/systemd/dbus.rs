@@ -104,6 +104,10 @@ pub trait Manager {
     #[zbus(name = "GetUnitByPIDFD")]
     fn get_unit_by_pidfd(&self, process: Fd<'_>) -> zbus::Result<(OwnedObjectPath, String, Vec<u8>)>;
 
+    /// The unit of one start of it, by the number of that.
+    #[zbus(name = "GetUnitByInvocationID")]
+    fn get_unit_by_invocation_id(&self, invocation: &[u8]) -> zbus::Result<OwnedObjectPath>;
+
     /// Loaded units whose names match.
     fn list_units_by_patterns(&self, states: &[&str], patterns: &[&str]) -> zbus::Result<Vec<UnitRow>>;
 

@@ -55,6 +55,11 @@ impl Known {
         self.active == "active" && self.pid != 0
     }
 
+    /// Whether the program has exited and processes that it started are still being ended.
+    pub(super) fn has_lost_leader(&self) -> bool {
+        self.active == "deactivating" && self.pid == 0 && self.code != 0
+    }
+
     /// Whether no process is left.
     pub(super) fn is_over(&self) -> bool {
         self.begun && matches!(self.active.as_str(), "inactive" | "failed")
@@ -70,6 +75,7 @@ impl Known {
             ("watchdog", _) => Exit::Watchdog,
             ("timeout", _) => Exit::Timeout,
             (_, KILLED | DUMPED) if killed == Some(Killed::TooSlow) => Exit::Timeout,
+            (_, EXITED) if self.status == 0 && self.has_lost_leader() => Exit::Background,
             (_, EXITED) => Exit::Status(self.status),
             (_, KILLED | DUMPED) => Exit::Signal(self.status),
             _ => Exit::Unseen,
@@ -135,6 +141,23 @@ mod tests {
         known.note(&changed(&[("ActiveState", "activating".into())]));
         known.note(&changed(&[("ActiveState", "inactive".into())]));
         assert!(known.is_over());
+    }
+
+    #[test]
+    fn a_program_that_exits_before_its_children_has_gone_into_the_background() {
+        let mut known = Known::default();
+        known.note(&changed(&[("ActiveState", "active".into()), ("MainPID", 7_u32.into())]));
+        known.note(&changed(&[("ActiveState", "deactivating".into())]));
+        assert!(!known.has_lost_leader(), "it was told to end, and has not");
+        known.note(&changed(&[
+            ("MainPID", 0_u32.into()),
+            ("ExecMainCode", EXITED.into()),
+            ("ExecMainStatus", 0_i32.into()),
+        ]));
+        assert!(known.has_lost_leader() && !known.runs() && !known.is_over());
+        assert_eq!(known.exit(None), Exit::Background);
+        known.note(&changed(&[("ActiveState", "inactive".into()), ("Result", "success".into())]));
+        assert_eq!((known.has_lost_leader(), known.exit(None)), (false, Exit::Status(0)));
     }
 
     #[test]

@@ -9,10 +9,16 @@ use tokio::time::timeout;
 
 use super::properties::Scope;
 
-/// At most `lines` lines, the newest last; none when they cannot be had in time.
+/// At most `lines` lines, the newest last; of a worker that wrote nothing what systemd says went wrong with its unit. None
+/// when they cannot be had in time.
 pub async fn last_lines(unit: &str, scope: Scope, lines: u32) -> Vec<String> {
+    let written = ask(unit, scope, lines, "_TRANSPORT=stdout").await;
+    if written.is_empty() { ask(unit, scope, lines, "--priority=warning").await } else { written }
+}
+
+async fn ask(unit: &str, scope: Scope, lines: u32, which: &str) -> Vec<String> {
     let mut journalctl = Command::new("journalctl");
-    journalctl.args(["--output=cat", "--no-pager", "--quiet", "_TRANSPORT=stdout"]);
+    journalctl.args(["--output=cat", "--no-pager", "--quiet", which]);
     let of = if scope == Scope::User { "--user-unit" } else { "--unit" };
     journalctl.arg(format!("{of}={unit}")).arg(format!("--lines={}", lines.min(MOST_LINES)));
     journalctl.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);

@@ -11,12 +11,16 @@ pub mod bus;
 pub mod dbus;
 mod end;
 pub mod journal;
+pub mod leftovers;
+mod listening;
+pub mod needs;
 pub mod own;
 pub mod places;
 pub mod properties;
 mod readiness;
 mod request;
 mod roster;
+pub mod sandbox;
 pub mod sight;
 pub mod starter;
 mod survivors;
@@ -37,18 +41,22 @@ use zbus::Connection;
 
 use super::sockets::{Door, Sockets, Workers};
 use super::worker::readiness as of_anybody;
-use super::{Backend, Event, Order, Signal, StartError, Started, Survivor};
+use super::{Backend, Event, Exit, Listening, Order, Signal, StartError, Started, Survivor};
 use crate::backoff::Backoff;
 use crate::digest;
 use crate::durable::private_dir;
 use crate::name::{InstanceName, WorkerId};
-use crate::spec::{LaunchSpec, ReloadSignal, Sandbox};
+use crate::pool::Address;
+use crate::spec::{LaunchSpec, ReloadSignal};
 use crate::stop::{Stop, StopHandle};
 
+use dbus::ManagerProxy;
 use end::Killed;
+use leftovers::{ALL_WORKERS, Leftovers};
 use properties::Scope;
 use request::request;
-use roster::{Ended, Roster, Telling};
+use roster::{Ended, Left, Roster, Telling};
+use sandbox::SandboxInForce;
 use starter::{Direct, Starter, Target};
 
 /// What a [`SystemdBackend`] is made from.
@@ -66,7 +74,7 @@ pub struct SystemdSettings {
     /// The program that has `worker-exec`; systemd has to be able to execute it.
     pub program: PathBuf,
     /// What units may do.
-    pub sandbox: Sandbox,
+    pub sandbox: SandboxInForce,
     /// Whose systemd it is.
     pub scope: Scope,
     /// The group of the tasks that watch.
@@ -100,7 +108,7 @@ pub struct SystemdBackend {
 struct Shared {
     instance: InstanceName,
     scope: Scope,
-    sandbox: Sandbox,
+    sandbox: SandboxInForce,
     starter: Starter,
     sockets: Sockets,
     roster: Roster,
@@ -168,6 +176,16 @@ impl SystemdBackend {
                 () = hearing => {}
             }
         });
+        // Elsewhere the launcher does it; a user's manager writes no such files.
+        if scope == Scope::System && root {
+            let (owner, asked) = (Arc::clone(&shared), stop.clone());
+            stop.spawn("leftovers", async move {
+                tokio::select! {
+                    () = asked.requested() => {}
+                    () = Leftovers::of_machine().keep_swept(|| owner.all_workers()) => {}
+                }
+            });
+        }
         Ok(Self { shared })
     }
 }
@@ -175,6 +193,10 @@ impl SystemdBackend {
 impl Backend for SystemdBackend {
     fn start(&self, order: Order) -> Pin<Box<dyn Future<Output = Result<Started, StartError>> + Send + '_>> {
         Box::pin(self.shared.start(order))
+    }
+
+    fn lives(&self, worker: WorkerId) -> bool {
+        self.shared.roster.lives(worker)
     }
 
     fn signal(&self, worker: WorkerId, signal: Signal) {
@@ -188,6 +210,14 @@ impl Backend for SystemdBackend {
             let shared = Arc::clone(&self.shared);
             self.shared.stop.spawn("worker signal", async move { shared.tell(&target, signal).await });
         }
+    }
+
+    fn listening(
+        &self,
+        worker: WorkerId,
+        address: Address,
+    ) -> Pin<Box<dyn Future<Output = Option<Listening>> + Send + '_>> {
+        Box::pin(self.shared.listening(worker, address))
     }
 
     fn memory(&self, worker: WorkerId) -> Option<u64> {
@@ -246,7 +276,11 @@ impl Shared {
             Ok(Ok(Err(exit))) => {
                 let said = self.starter.output(&bus, &target, 5).await.join("; ");
                 let said = if said.is_empty() { String::new() } else { format!(": {said}") };
-                Err(failed(format!("it {exit} before its program ran{said}")))
+                Err(failed(match exit {
+                    // Of what never was a process there is no end to be told.
+                    Exit::Unseen => format!("systemd could not set it up{said}"),
+                    exit => format!("it {exit} before its program ran{said}"),
+                }))
             }
             Ok(Err(_)) => Err(failed("it was forgotten".into())),
             Err(_) => {
@@ -296,7 +330,11 @@ impl Shared {
     }
 
     async fn tell_end(&self, bus: &Connection, ended: Ended) {
-        let Ended { target, exit, unasked } = ended;
+        let Ended { target, exit, left, unasked } = ended;
+        if left == Left::Processes {
+            self.events.send(Event::Ending(target.worker, exit)).await.ok();
+            return;
+        }
         if unasked {
             let words = timeout(LAST_WORDS, self.starter.output(bus, &target, LAST_LINES)).await;
             if let Some(lines) = words.ok().filter(|lines| !lines.is_empty()) {
@@ -324,7 +362,17 @@ impl Shared {
     }
 
     fn fingerprint(&self, launch: &LaunchSpec) -> String {
-        digest::of(&(launch, &self.sandbox, self.scope))
+        let sandbox = self.sandbox.get();
+        let stamps = needs::stamps(&sandbox, &self.instance, self.scope);
+        digest::of(&(launch, &*sandbox, self.scope, stamps))
+    }
+
+    /// The names of all workers' units that are loaded, of every instance.
+    async fn all_workers(&self) -> zbus::Result<Vec<String>> {
+        let gone = || zbus::Error::Failure("systemd cannot be talked to".into());
+        let bus = self.connection().await.ok_or_else(gone)?;
+        let rows = ManagerProxy::new(&bus).await?.list_units_by_patterns(&[], &[ALL_WORKERS]).await?;
+        Ok(rows.into_iter().map(|row| row.0).collect())
     }
 
     /// The connection in use, waited for a while when there is none.

@@ -22,6 +22,11 @@ pub fn notify_folder(instance: &InstanceName) -> PathBuf {
     Path::new(NOTIFY).join(instance.as_str())
 }
 
+/// The variables of an instance's workers, unless the admin names another file.
+pub fn env_file(instance: &InstanceName) -> PathBuf {
+    Path::new("/etc/rip-server").join(format!("{instance}.env"))
+}
+
 /// What the folders of an instance's workers are in, a folder of root's in [`APPS`].
 pub fn sockets_folder(instance: &InstanceName) -> PathBuf {
     Path::new(APPS).join(file_name(instance))

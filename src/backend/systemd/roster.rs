@@ -31,6 +31,8 @@ pub(super) struct Entry {
     starting: Option<oneshot::Sender<Result<u32, Exit>>>,
     /// It was told to end.
     told: bool,
+    /// Its program has exited, and others of its processes have not: that is told once.
+    ending: bool,
     killed: Option<Killed>,
     memory: Option<u64>,
     files: Vec<SocketFile>,
@@ -38,12 +40,21 @@ pub(super) struct Entry {
     listening: Option<StopHandle>,
 }
 
-/// A worker that has ended.
+/// A worker that has ended, or whose program has.
 pub(super) struct Ended {
     pub(super) target: Target,
     pub(super) exit: Exit,
+    pub(super) left: Left,
     /// Nobody told it to.
     pub(super) unasked: bool,
+}
+
+/// What is left of a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    Nothing,
+    /// Processes that its program had started; systemd is ending them.
+    Processes,
 }
 
 impl Drop for Entry {
@@ -91,7 +102,7 @@ impl Roster {
             starting.send(Ok(entry.known.pid)).ok();
         }
         if !entry.known.is_over() {
-            return None;
+            return entry.lost_leader();
         }
         Self::end(entries.remove(object)?)
     }
@@ -113,7 +124,10 @@ impl Roster {
                 // Nobody waits any more.
                 Err(_) => None,
             },
-            None => Some(Ended { target: entry.target.clone(), exit, unasked: !entry.told }),
+            None => {
+                let (target, unasked) = (entry.target.clone(), !entry.told);
+                Some(Ended { target, exit, left: Left::Nothing, unasked })
+            }
         }
     }
 
@@ -126,6 +140,13 @@ impl Roster {
             entry.killed.get_or_insert(why);
         }
         Some(entry.target.clone())
+    }
+
+    /// Whether its program is not known to have exited.
+    pub(super) fn lives(&self, worker: WorkerId) -> bool {
+        let entries = self.lock();
+        let entry = entries.values().find(|entry| entry.target.worker == worker);
+        entry.is_some_and(|entry| !entry.known.has_lost_leader() && !entry.known.is_over())
     }
 
     /// Whether its unit is still there.
@@ -181,7 +202,27 @@ impl Entry {
         listening: Option<StopHandle>,
     ) -> Self {
         let known = Known::default();
-        Self { target, known, starting, told: false, killed: None, memory: None, files, listening }
+        Self {
+            target,
+            known,
+            starting,
+            told: false,
+            ending: false,
+            killed: None,
+            memory: None,
+            files,
+            listening,
+        }
+    }
+
+    /// Once, if its program has exited without having been told to and others of its processes go on.
+    fn lost_leader(&mut self) -> Option<Ended> {
+        let news = self.known.has_lost_leader() && !self.told && self.starting.is_none();
+        if !news || std::mem::replace(&mut self.ending, true) {
+            return None;
+        }
+        let (target, exit) = (self.target.clone(), self.known.exit(self.killed));
+        Some(Ended { target, exit, left: Left::Processes, unasked: true })
     }
 }
 
@@ -212,6 +253,23 @@ mod tests {
         let ended = roster.note(&object, &state("failed", 0)).unwrap();
         assert!(ended.unasked && ended.target.worker == WorkerId(1));
         assert!(roster.note(&object, &state("failed", 0)).is_none() && roster.gone(&object).is_none());
+    }
+
+    #[test]
+    fn an_exit_is_told_before_all_processes_have_ended() {
+        let roster = Roster::default();
+        let _started = roster.expect(target(1), vec![], None);
+        let object = object_of("rip-worker-a-b-1.service");
+        assert!(roster.note(&object, &state("active", 7)).is_none());
+        assert!(roster.lives(WorkerId(1)) && !roster.lives(WorkerId(2)));
+        let mut changed = state("deactivating", 0);
+        changed.insert("ExecMainCode".to_owned(), zbus::Variant::from(1_i32).try_to_owned().unwrap());
+
+        let ending = roster.note(&object, &changed).unwrap();
+
+        assert_eq!((ending.exit, ending.left, ending.unasked), (Exit::Background, Left::Processes, true));
+        assert!(!roster.lives(WorkerId(1)) && roster.note(&object, &changed).is_none());
+        assert_eq!(roster.note(&object, &state("inactive", 0)).unwrap().left, Left::Nothing);
     }
 
     #[test]

@@ -9,11 +9,12 @@ use zbus::{Connection, Fd};
 
 use super::dbus::{LauncherProxy, ManagerProxy, StartRequest};
 use super::journal::last_lines;
+use super::needs;
 use super::properties::{Scope, Worker, properties};
+use super::sandbox::SandboxInForce;
 use super::sight::hidden;
 use super::unit;
 use crate::name::{AppName, InstanceName, WorkerId};
-use crate::spec::Sandbox;
 
 /// Who starts units for this server.
 #[derive(Clone, Debug)]
@@ -28,7 +29,7 @@ pub(super) enum Starter {
 #[derive(Clone, Debug)]
 pub(super) struct Direct {
     pub(super) instance: InstanceName,
-    pub(super) sandbox: Sandbox,
+    pub(super) sandbox: SandboxInForce,
     pub(super) scope: Scope,
     pub(super) apps: Vec<PathBuf>,
     pub(super) scripts: PathBuf,
@@ -109,15 +110,18 @@ impl Direct {
         request: &StartRequest,
         listener: Option<BorrowedFd<'_>>,
     ) -> zbus::Result<()> {
-        let app = AppName::parse(&request.app).map_err(|error| zbus::Error::Failure(error.to_string()))?;
+        let failure = |error: String| zbus::Error::Failure(error);
+        let app = AppName::parse(&request.app).map_err(|error| failure(error.to_string()))?;
+        let sandbox = self.sandbox.get();
+        needs::look(&sandbox, &self.instance, self.scope).map_err(|error| failure(error.to_string()))?;
         let directory = Path::new(&request.directory);
         let worker = Worker {
             request,
             instance: &self.instance,
             app: &app,
-            sandbox: &self.sandbox,
+            sandbox: &sandbox,
             scope: self.scope,
-            hidden: &hidden(&self.sandbox.roots, &self.apps, directory),
+            hidden: &hidden(&sandbox.roots, &self.apps, directory),
             scripts: Some(&self.scripts),
             visible: directory,
             program: &self.program,

@@ -16,6 +16,11 @@ pub fn pattern(instance: &InstanceName) -> String {
     format!("rip-worker-{}-*.service", escape(instance.as_str()))
 }
 
+/// The same of the workers of one app.
+pub fn pattern_of_app(instance: &InstanceName, app: &AppName) -> String {
+    format!("rip-worker-{}-{}-*.service", escape(instance.as_str()), escape(app.as_str()))
+}
+
 /// The slice that the workers of an instance are in.
 pub fn slice(instance: &InstanceName) -> String {
     format!("rip-workers-{}.slice", escape(instance.as_str()))
@@ -31,6 +36,9 @@ pub fn parse(instance: &InstanceName, unit: &str) -> Option<(AppName, WorkerId)>
     // Only what is written as we write it: `+1`, `01` or another escape is somebody else's.
     (name(instance, &app, worker) == unit).then_some((app, worker))
 }
+
+/// What is stopped between a server and its workers when the machine goes down.
+pub(super) const TARGET: &str = "rip-workers.target";
 
 /// The unit of an instance's server.
 pub fn server(instance: &InstanceName) -> String {

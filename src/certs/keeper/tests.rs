@@ -137,7 +137,8 @@ async fn files_that_cannot_be_used_are_an_error_at_the_start() {
     case.write(&Pem { key: pem(&["a.example"], 90).key, ..pem(&["a.example"], 90) });
     let error = case.try_start(case.files(), now(), None).await.err().unwrap();
     let expected = format!(
-        "`{}` is not usable: the private key does not belong to the first certificate of the chain",
+        "`{}` is not usable: the private key does not belong to the first certificate of the chain, nor to another in \
+         it: both files have to come from one request",
         case.path("key.pem").display()
     );
     assert_eq!(in_full(&error), expected);

@@ -205,6 +205,11 @@ fn an_instance_alone_finds_its_file_and_its_app() {
     let stage = Stage::new();
     assert_eq!(stage.read("--instance labs-api").apps[0].path, stage.path("srv/labs/api"));
     assert_eq!(stage.read(r"--instance my\x2dapp").apps[0].path, stage.path("srv/my-app"));
+    assert_eq!(stage.read("--instance my-app").apps[0].path, stage.path("srv/my-app"));
+    std::fs::create_dir_all(stage.path("srv/my/app")).unwrap();
+    let error = stage.try_read("--instance=my-app").unwrap_err();
+    assert!(error.contains("/srv/my/app and /srv/my-app") && error.contains(r"`my\x2dapp`"), "{error}");
+    std::fs::remove_dir_all(stage.path("srv/my")).unwrap();
     for (name, below) in [("a-..-..-etc", "a/../../etc"), (r"a-\x2e\x2e-b", "a/../b")] {
         let error = stage.try_read(&format!("--instance={name}")).unwrap_err();
         assert_eq!(error, format!("instance `{name}` stands for the path `{below}`, which leaves /srv"));
@@ -311,9 +316,9 @@ fn the_report_names_every_origin() {
     let mut stage = Stage::new();
     stage.set("RIP_THREADS", "2");
     stage.write("blog/rip.toml", "[env]\nSECRET = 'hunter2'");
-    let config = stage.read("check ./blog@a 8443");
+    let config = stage.read("check --all ./blog@a 8443");
     let apps = [app_settings(&config.apps[0]).unwrap()];
-    let text = super::super::report::report_text(&config, &apps);
+    let text = super::super::report::report_text(&config, &apps, &[]);
     let line = |key: &str| text.lines().find(|line| line.trim_start().starts_with(key)).unwrap_or_default();
     assert!(line("listen.https").ends_with("command line `8443`"), "{text}");
     assert!(line("threads").ends_with("environment RIP_THREADS"), "{text}");
@@ -323,7 +328,7 @@ fn the_report_names_every_origin() {
     );
     assert!(line("env.SECRET").contains("(set)") && !text.contains("hunter2"), "{text}");
     assert!(line("limits.head").ends_with("default"), "{text}");
-    let json = super::super::report::report_json(&config, &apps);
+    let json = super::super::report::report_json(&config, &apps, &[]);
     assert_eq!(json["instance"], "blog");
     assert_eq!(json["apps"][0]["app"], "blog");
     let row = json["server"].as_array().unwrap().iter().find(|row| row["key"] == "threads").unwrap().clone();

@@ -11,7 +11,8 @@ async fn status_tells_the_facts() {
     let expected = json!({
         "status": "healthy", "instance": "api", "version": "0.1.0", "pid": std::process::id(), "uptime": 0,
         "urls": ["https://localhost"], "control": server.socket(), "doing": "waiting for a first app", "apps": [],
-        "certificates": [{"names": ["localhost"], "source": "self-signed", "expires_in": 60}]
+        "certificates": [{"names": ["localhost"], "source": "self-signed", "expires_in": 60}],
+        "backend": {"name": "child", "why": "as a test"}
     });
     assert_eq!((status.as_str(), body), ("200", expected));
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::api::WorkerState;
+use crate::api::{BackendName, WorkerState};
 use crate::backend::fake::{Behaviour, FakeBackend};
 use crate::backend::{Event, Exit};
 use crate::directory::Directory;
@@ -15,7 +15,7 @@ use crate::manager::{Parts, Resolve, ResolveError};
 use crate::name::{AppName, WorkerId};
 use crate::pulse::Pulses;
 use crate::registry::Registry;
-use crate::spec::{AppSpec, LaunchSpec, Listen, Memory, Recycle, Reload, Rules, WorkerCount};
+use crate::spec::{AppSpec, LaunchSpec, Listen, Memory, ReadyBy, Recycle, Reload, Rules, WorkerCount};
 
 use super::*;
 
@@ -60,6 +60,8 @@ impl Running {
             }),
             drain: Duration::from_secs(30),
             service: None,
+            backend: BackendStatus { name: BackendName::Child, why: "as a test".into() },
+            settings: Arc::new(NoFile),
         };
         let (events, happened) = tokio::sync::mpsc::channel(16);
         let workers = FakeBackend::new(events.clone());
@@ -107,6 +109,19 @@ impl Running {
     }
 }
 
+/// A server without a config file.
+struct NoFile;
+
+impl Settings for NoFile {
+    fn read_anew(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn needs_restart(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
 /// Every path is an app named by its last part, with a host of that name.
 struct AnyPath;
 
@@ -135,6 +150,7 @@ impl Resolve for AnyPath {
             launch: Arc::new(launch),
             workers: WorkerCount::Exactly(NonZeroU32::new(2).unwrap()),
             recycle: Recycle { requests: None, age: None, reloads: None },
+            ready_by: ReadyBy::Either,
             ready_path: "/".into(),
             reload: Reload::None,
             reload_signal: None,

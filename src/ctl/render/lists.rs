@@ -9,8 +9,10 @@ use crate::api::{
     DeployEvent, HostEntry, HostOrigin, Intent, LogLine, RequestInHand, Scaled, WorkerState, WorkerStatus,
 };
 
+use crate::logging::{Colours, safe};
+
 use super::status::rejected;
-use super::{Tone, count, duration, good, plain, size, table};
+use super::{Tone, count, duration, good, size, table};
 
 /// The hosts, a line each.
 pub(in crate::ctl) fn hosts(entries: &[HostEntry]) -> String {
@@ -81,6 +83,12 @@ pub(in crate::ctl) fn deploy_event(event: &DeployEvent) -> String {
             format!("{app}: starting {workers} worker{s} of generation {generation}")
         }
         DeployEvent::Ready { app, ready, workers, .. } => format!("{app}: {ready} of {workers} ready"),
+        DeployEvent::Serving { app, generation, ms, probation } => format!(
+            "{app}: generation {generation} takes over, after {}.{:03} s; on probation for {} s",
+            ms / 1000,
+            ms % 1000,
+            *probation as f64 / 1000.0
+        ),
         DeployEvent::Done { app, generation, ms } => good(format_args!(
             "{app}: generation {generation} serves, after {}.{:03} s",
             ms / 1000,
@@ -90,7 +98,7 @@ pub(in crate::ctl) fn deploy_event(event: &DeployEvent) -> String {
             format!("{}{app}: the generation before goes on serving", rejected(app.as_str(), rejection))
         }
         DeployEvent::Superseded { app, generation } => {
-            format!("{app}: generation {generation} was given up for a later deploy")
+            format!("{app}: generation {generation} was given up for a later deploy, which goes on")
         }
     }
 }
@@ -112,7 +120,7 @@ pub(in crate::ctl) fn log_line(line: &LogLine, zone: &TimeZone) -> String {
         || line.t.to_string(),
         |time| time.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S%.3f").to_string(),
     );
-    format!("{time} {}/{} {}\n", line.app, line.worker, plain(&line.line))
+    format!("{time} {}/{} {}\n", line.app, line.worker, safe(&line.line, Colours::On))
 }
 
 #[cfg(test)]
@@ -208,6 +216,10 @@ WORKER  APP  GENERATION  PROCESS  STATE     AGE        SERVED  TUNNELS    MEMORY
             ),
             (DeployEvent::Ready { app: api(), generation, ready: 1, workers: 2 }, "api: 1 of 2 ready"),
             (
+                DeployEvent::Serving { app: api(), generation, ms: 1_204, probation: 5_000 },
+                "api: generation 4 takes over, after 1.204 s; on probation for 5 s",
+            ),
+            (
                 DeployEvent::Done { app: api(), generation, ms: 1_204 },
                 "api: generation 4 serves, after 1.204 s",
             ),
@@ -218,7 +230,7 @@ WORKER  APP  GENERATION  PROCESS  STATE     AGE        SERVED  TUNNELS    MEMORY
             ),
             (
                 DeployEvent::Superseded { app: api(), generation },
-                "api: generation 4 was given up for a later deploy",
+                "api: generation 4 was given up for a later deploy, which goes on",
             ),
         ] {
             assert_eq!(strip_str(&deploy_event(&event)).to_string(), text);
@@ -234,6 +246,8 @@ WORKER  APP  GENERATION  PROCESS  STATE     AGE        SERVED  TUNNELS    MEMORY
             generation: GenerationId(1),
             line: "\x1b[32mGET\x1b[0m /".into(),
         };
-        assert_eq!(log_line(&line, &TimeZone::UTC), "2023-11-14 22:13:20.123 api/7 GET /\n");
+        let shown = log_line(&line, &TimeZone::UTC);
+        assert_eq!(strip_str(&shown).to_string(), "2023-11-14 22:13:20.123 api/7 GET /\n");
+        assert!(shown.contains("\x1b[32mGET\x1b[0m"), "{shown:?}");
     }
 }

@@ -4,6 +4,8 @@
 
 use crate::api::{AppStatus, CertificateStatus, Health, Rejection, Status, WorkerTally};
 
+use crate::logging::{Colours, safe};
+
 use super::{Tone, bad, count, duration, good, painted, plain, table};
 
 /// The instance, its apps, its certificates, what was rejected.
@@ -16,6 +18,9 @@ pub(in crate::ctl) fn status(status: &Status) -> String {
     if !status.certificates.is_empty() {
         page += "\n";
         page += &certificates(&status.certificates);
+    }
+    for setting in &status.needs_restart {
+        page += &format!("\n{}\n", bad(format_args!("needs a restart: {}", plain(setting))));
     }
     for app in &status.apps {
         if let Some(rejection) = &app.rejected {
@@ -31,8 +36,11 @@ fn head(status: &Status) -> String {
         Health::Degraded => bad("degraded"),
     };
     let urls: String = status.urls.iter().map(|url| format!("  {}\n", plain(url))).collect();
+    let backend =
+        status.backend.as_ref().map(|backend| format!("workers are {}", plain(&backend.to_string())));
+    let backend = backend.map(|line| format!("  {}\n", painted(Tone::Quiet, &line))).unwrap_or_default();
     format!(
-        "{}: {health}, {}\n{urls}  {}\n",
+        "{}: {health}, {}\n{urls}  {}\n{backend}",
         status.instance,
         plain(&status.doing),
         painted(
@@ -71,8 +79,20 @@ fn apps(apps: &[AppStatus]) -> String {
             "  {what}, for {}\n",
             if hosts.is_empty() { "no host".into() } else { hosts.join(", ") }
         );
+        if let Some(refused) = refused(app) {
+            text += &format!("    {}\n", painted(Tone::Warning, &refused));
+        }
     }
     text
+}
+
+/// What the server answered in the app's place, the most frequent reason first.
+fn refused(app: &AppStatus) -> Option<String> {
+    let mut refused: Vec<_> = app.refused.iter().filter(|(_, times)| **times > 0).collect();
+    refused.sort_by_key(|(_, times)| std::cmp::Reverse(**times));
+    let reasons: Vec<_> =
+        refused.iter().map(|(reason, times)| format!("{} {}", count(**times), plain(reason))).collect();
+    (!reasons.is_empty()).then(|| format!("refused since the start: {}", reasons.join(", ")))
 }
 
 fn tone(app: &AppStatus) -> Tone {
@@ -123,7 +143,7 @@ pub(super) fn rejected(app: &str, rejection: &Rejection) -> String {
         format!("{app}: generation {} was rejected: {}", rejection.generation, plain(&rejection.reason));
     let mut text = bad(what) + "\n";
     for line in &rejection.output {
-        text += &format!("  | {}\n", plain(line));
+        text += &format!("  | {}\n", safe(line, Colours::On));
     }
     text
 }
@@ -132,6 +152,8 @@ const SOON: i64 = 14 * 86_400;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use anstream::adapter::strip_str;
 
     use crate::name::{AppName, GenerationId, HostName, InstanceName};
@@ -143,6 +165,7 @@ mod tests {
             app: AppName::parse(name).unwrap(),
             path: format!("/srv/rip/{name}").into(),
             described: "Node by `node server.js`".into(),
+            recycle: String::new(),
             hosts: vec![HostName::parse(&format!("{name}.example")).unwrap()],
             generation: GenerationId(3),
             workers,
@@ -150,6 +173,8 @@ mod tests {
             in_flight: 2,
             tunnels: 0,
             served: 12_345,
+            concurrency: 1,
+            refused: BTreeMap::new(),
             doing: doing.into(),
             rejected: None,
         }
@@ -168,6 +193,8 @@ mod tests {
             apps,
             certificates: vec![],
             service: None,
+            backend: None,
+            needs_restart: vec![],
         }
     }
 
@@ -204,6 +231,9 @@ localhost, api.example  self-signed  in 89 d
         let mut broken = app("api", none, "waiting 2 s before starting a worker: it crashed 3 times");
         broken.queued = 1_024;
         broken.hosts.clear();
+        broken.refused = [("no-worker", 3), ("queue-timeout", 1_234), ("over-rate", 0)]
+            .map(|(reason, times)| (reason.to_owned(), times))
+            .into();
         broken.rejected = Some(Rejection {
             generation: GenerationId(4),
             reason: "a worker exited with status 1 before it was ready".into(),
@@ -236,6 +266,7 @@ labs-api: degraded, api has no worker ready
 APP  GENERATION  WORKERS                               QUEUED  IN HAND  TUNNELS  SERVED  DOING
 api           3  0 of 2 ready, 1 starting, 1 stopping   1,024        2        0  12,345  waiting 2 s before starting a worker: it crashed 3 times
   api: Node by `node server.js` in /srv/rip/api, for no host
+    refused since the start: 1,234 queue-timeout, 3 no-worker
 
 CERTIFICATE  SOURCE  EXPIRES
 a.example    files   expired 2 h ago

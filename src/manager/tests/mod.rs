@@ -4,6 +4,7 @@ mod adoption;
 mod deploys;
 mod files;
 mod hosts;
+mod probation;
 mod workers;
 
 use std::collections::HashMap;
@@ -23,7 +24,8 @@ use crate::manager::ledger::Ledger;
 use crate::name::{GenerationId, InstanceName, RequestId, WorkerId};
 use crate::pool::{Claim, ClaimError, Condemned, Doing, Lease};
 use crate::spec::{
-    LaunchSpec, Listen, Memory, Protocol, Recycle, Reload, ReloadSignal, Rules, Timeouts, WorkerCount,
+    LaunchSpec, Listen, Memory, Protocol, ReadyBy, Recycle, Reload, ReloadSignal, Rules, Timeouts,
+    WorkerCount,
 };
 
 /// An instance whose machine is a script.
@@ -193,7 +195,7 @@ impl World {
     }
 }
 
-fn blog() -> AppSpec {
+pub(super) fn blog() -> AppSpec {
     app("blog")
 }
 
@@ -219,6 +221,8 @@ fn app(name: &str) -> AppSpec {
         start: Duration::from_secs(60),
         drain: Duration::from_secs(30),
         kill: Duration::from_secs(5),
+        // Deploys that are about something else end when they serve.
+        probation: Duration::ZERO,
     };
     let rules = Rules {
         timeouts,
@@ -238,6 +242,7 @@ fn app(name: &str) -> AppSpec {
         launch: Arc::new(launch),
         workers: WorkerCount::Exactly(NonZeroU32::new(2).unwrap()),
         recycle: Recycle { requests: None, age: None, reloads: None },
+        ready_by: ReadyBy::Either,
         ready_path: "/".into(),
         reload: Reload::None,
         reload_signal: None,

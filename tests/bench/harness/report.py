@@ -6,7 +6,7 @@ from .scenarios import Difference
 
 # Above this share of the proxy's core in other hands a measure is disturbed.
 DISTURBED = 0.05
-HEAD = ["", "peer", "best", "median", "/nginx", "/haproxy"]
+HEAD = ["", "peer", "best", "median", "/nginx", "/haproxy", "/before"]
 HEAD += ["req/s", "p50 µs", "p99 µs", "RSS MB", "n", "disturbed", ""]
 
 
@@ -72,6 +72,7 @@ def row(peer, rows):
         number(median(own)),
         rows.ratio(peer, "nginx"),
         rows.ratio(peer, "haproxy"),
+        rows.ratio(peer, "before"),
         middle([one.per_second for one in own], ".0f"),
         middle([one.p50_us for one in own], ".0f"),
         middle([one.p99_us for one in own], ".0f"),

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field, replace
 
 from .shape import Shape
 
-PROXIES = ("nginx", "haproxy", "h2o", "caddy", "rip-server")
-OURS = ("rip-server",)
+OURS = ("before", "rip-server")
+PROXIES = ("nginx", "haproxy", "h2o", "caddy", *OURS)
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ SCENARIOS = [
     ),
     Scenario(
         "l", "/server, answered by the proxy, TLS, 64 connections", "wrk", path="/server", by_proxy=True,
-        peers=("nginx", "haproxy", "rip-server", "bun"),
+        peers=("nginx", "haproxy", *OURS, "bun"),
     ),
     Scenario("m", "start with a static site, to the first answer", "start", unit="ms", peers=OURS, times=5),
 ]

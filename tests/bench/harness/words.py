@@ -15,6 +15,7 @@ def read_words(description):
     parser.add_argument("--seconds", type=above_zero, default=3, metavar="N", help="window of one measure (3)")
     parser.add_argument("--cpus", type=two_cpus, metavar="P,L", help="the proxy's core and everybody else's")
     parser.add_argument("--binary", type=Path, metavar="FILE", help="a rip-server to measure; default: built here")
+    parser.add_argument("--before", type=Path, metavar="FILE", help="an earlier build, measured in the same run")
     parser.add_argument("--growth", action="store_true", help="how cost grows with connections, workers and sizes")
     parser.add_argument("--costs", action="store_true", help="system calls and switches per request, of a and e")
     parser.add_argument("--hold", action="store_true", help="load on one scenario until interrupted, for a profiler")
@@ -22,6 +23,9 @@ def read_words(description):
     words = parser.parse_args()
     if words.growth and words.costs:
         parser.error("--growth or --costs: one at a time")
+    words.before = words.before and words.before.resolve()
+    if words.before and not words.before.is_file():
+        parser.error(f"--before: {words.before} is no file")
     choose_scenarios(words, parser)
     choose_peers(words, parser)
     words.measured = [scenario for scenario in words.only if not isinstance(scenario, Difference)]

@@ -1,6 +1,7 @@
 //! Clients: [`Conn`] sends bytes as given and reads answers strictly; [`Http2`] speaks HTTP/2.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -84,8 +85,28 @@ impl Conn {
         Self::over(Stream::Tls(Box::new(tls::connect(port, name, &["http/1.1"]).await.unwrap())))
     }
 
+    /// Over a handshake of its own.
+    pub(crate) fn over_tls(stream: tokio_rustls::client::TlsStream<TcpStream>) -> Self {
+        Self::over(Stream::Tls(Box::new(stream)))
+    }
+
     fn over(stream: Stream) -> Self {
         Self { stream, buffer: Vec::new() }
+    }
+
+    /// Ends the sending side: over TLS by its closing message too.
+    pub(crate) async fn end(&mut self) {
+        self.stream.shutdown().await.unwrap();
+    }
+
+    /// Leaves for good, which the server can see at once: with a reset.
+    pub(crate) fn reset(self) {
+        let socket = match &self.stream {
+            Stream::Plain(stream) => stream.as_fd(),
+            Stream::Tls(stream) => stream.get_ref().0.as_fd(),
+            Stream::Unix(stream) => stream.as_fd(),
+        };
+        rustix::net::sockopt::set_socket_linger(socket, Some(std::time::Duration::ZERO)).unwrap();
     }
 
     /// Sends the bytes as they are.

@@ -1,6 +1,8 @@
 // A worker that speaks HTTP/2 without TLS, and does what the path says; as worker.py it meets the test in $MEET.
 import fs from 'node:fs';
 import http2 from 'node:http2';
+import net from 'node:net';
+import { Duplex } from 'node:stream';
 import path from 'node:path';
 
 const at = (name) => path.join(process.env.MEET, name);
@@ -11,6 +13,8 @@ const whole = async (stream) => {
   return Buffer.concat(pieces);
 };
 const text = { ':status': 200, 'content-type': 'text/plain', 'x-worker-pid': process.pid };
+
+let standing = 0;
 
 const routes = {
   '/': (stream) => {
@@ -34,10 +38,32 @@ const routes = {
     stream.respond(text);
     stream.end('through');
   },
+  // So many bytes. The first time that the Nth of them cannot go on: at.big.N.waits.
+  '/big': async (stream, query) => {
+    stream.respond(text);
+    const block = Buffer.alloc(1 << 16);
+    let told = false;
+    for (let left = Number(query.get('bytes')); left > 0; left -= block.length) {
+      if (stream.write(block.subarray(0, Math.min(left, block.length)))) continue;
+      const drained = new Promise((done) => stream.once('drain', done));
+      const waits = new Promise((done) => setTimeout(done, 500, true));
+      if (await Promise.race([drained, waits]) && !told) {
+        told = true;
+        arrive(`big.${(standing += 1)}.waits`);
+      }
+      await drained;
+    }
+    stream.end();
+  },
   // Half an answer, and no more.
   '/stall': (stream) => {
     stream.respond(text);
     stream.write('half of it');
+  },
+  // An answer with a field of so many bytes.
+  '/large-head': (stream, query) => {
+    stream.respond({ ...text, 'x-long': 'x'.repeat(Number(query.get('bytes'))) });
+    stream.end('ok');
   },
   // Sends every piece of the body back as it comes.
   '/duplex': async (stream) => {
@@ -59,6 +85,21 @@ const routes = {
     stream.respond(taken ? text : { ':status': 503, 'rip-worker-busy': '1' });
     stream.end(taken ? 'taken' : 'busy');
   },
+  // Says the id of its request; then, `ms` after the stream's end, says another one on it all the same.
+  '/stray': (stream, query) => {
+    const [code, id] = [Number(query.get('code') ?? 200), query.get('id')];
+    const { transport } = stream.session;
+    const bodiless = code === 204 || stream.headRequest;
+    stream.respond({ ...text, ':status': code, 'x-id': id }, { endStream: bodiless });
+    if (!bodiless) stream.end(`id ${id}`);
+    if (!query.has('ms')) return;
+    const stray = Buffer.from('         id stray');
+    stray.writeUIntBE(8, 0, 3);
+    stray.writeUInt8(0, 3); // DATA
+    stray.writeUInt8(1, 4); // END_STREAM
+    stray.writeUInt32BE(stream.id, 5);
+    setTimeout(() => transport.socket.write(stray), Number(query.get('ms')));
+  },
   // Takes nothing more on this connection.
   '/goodbye': (stream) => {
     stream.session.close();
@@ -77,5 +118,36 @@ server.on('stream', (stream, headers) => {
   Promise.resolve(routes[route](stream, new URLSearchParams(query))).catch(() => {});
 });
 server.on('sessionError', () => {});
-server.listen({ fd: 3 });
+
+// Between the session and the socket, so that more can be said on it than the session would.
+class Transport extends Duplex {
+  constructor(socket) {
+    super();
+    this.socket = socket;
+    socket.on('data', (data) => this.push(data));
+    socket.on('end', () => this.push(null));
+    socket.on('error', () => this.destroy());
+    socket.on('close', () => this.destroy());
+  }
+  _read() {}
+  _write(data, _, done) {
+    this.socket.write(data, () => done());
+  }
+  _final(done) {
+    this.socket.end(done);
+  }
+  _destroy(error, done) {
+    this.socket.destroy();
+    done(error);
+  }
+}
+
+const listener = net.createServer((socket) => {
+  const transport = new Transport(socket);
+  server.once('session', (session) => {
+    session.transport = transport;
+  });
+  server.emit('connection', transport);
+});
+listener.listen({ fd: 3 });
 process.on('SIGTERM', () => process.exit(0));

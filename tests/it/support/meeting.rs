@@ -12,7 +12,7 @@ pub(crate) struct Meeting {
 }
 
 impl Meeting {
-    pub(super) fn at(folder: PathBuf) -> Self {
+    pub(crate) fn at(folder: PathBuf) -> Self {
         Self { folder }
     }
 

@@ -61,6 +61,8 @@ pub(crate) struct Setup {
     listen: &'static str,
     look: Look,
     records: Option<OwnedFd>,
+    errors: Option<OwnedFd>,
+    within: Vec<String>,
     wait: Wait,
 }
 
@@ -95,6 +97,8 @@ impl Setup {
             listen: "fd",
             look: Look::Json,
             records: None,
+            errors: None,
+            within: Vec::new(),
             wait: Wait::Ready,
         }
     }
@@ -147,6 +151,12 @@ impl Setup {
         self
     }
 
+    /// A worker that binds a path.
+    pub(crate) fn path(mut self) -> Self {
+        self.listen = "path";
+        self
+    }
+
     /// A worker that speaks HTTP/2 (`h2c.mjs`) in place of the scripted one; needs node.
     pub(crate) fn h2c(mut self) -> Self {
         self.h2c = true;
@@ -184,6 +194,18 @@ impl Setup {
         self
     }
 
+    /// What it writes to standard error goes there, not to [`Server::output`].
+    pub(crate) fn errors_to(mut self, there: impl Into<OwnedFd>) -> Self {
+        self.errors = Some(there.into());
+        self
+    }
+
+    /// A program with its arguments that starts the server, whose words come behind them.
+    pub(crate) fn within(mut self, starter: &[&str]) -> Self {
+        self.within.extend(starter.iter().map(|word| (*word).to_owned()));
+        self
+    }
+
     /// Do not wait for workers: there may never be one.
     pub(crate) fn without_workers(mut self) -> Self {
         self.wait = Wait::Up;
@@ -216,7 +238,15 @@ impl Setup {
         let config = root.join("server.toml");
         std::fs::write(&config, &self.server).unwrap();
         let mut inherited = Inherited::default();
-        let mut command = if self.sockets { inherited.command() } else { Command::new(PROGRAM) };
+        let mut command = match (self.sockets, self.within.split_first()) {
+            (true, _) => inherited.command(),
+            (false, None) => Command::new(PROGRAM),
+            (false, Some((starter, words))) => {
+                let mut command = Command::new(starter);
+                command.args(words).arg(PROGRAM);
+                command
+            }
+        };
         command.arg(app);
         match (self.sockets, self.tls) {
             (true, _) => {}
@@ -238,8 +268,9 @@ impl Setup {
         command.arg("--runtime-dir").arg(root.join("run")).arg("--state-dir").arg(root.join("state"));
         command.env("TMPDIR", root).envs(self.variables.iter().map(|(name, value)| (name, value)));
         let elsewhere = self.records.map(|there| command.stdin(Stdio::null()).stdout(there)).is_some();
-        let (child, output) = match self.look {
-            Look::Terminal => Output::on_a_terminal(command),
+        let (child, output) = match (self.look, self.errors) {
+            (Look::Terminal, _) => Output::on_a_terminal(command),
+            (_, Some(errors)) => Output::of_records(command, errors),
             _ => Output::capture(command, self.sockets || elsewhere),
         };
         Server {
@@ -263,8 +294,11 @@ impl Setup {
         let (program, script) = if self.h2c { ("node", "h2c.mjs") } else { (python(), "worker.py") };
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/support").join(script);
         let command = format!("[{}, {}]", quoted(program), quoted(script.to_str().unwrap()));
+        // Deploys that are about something else are done when they serve.
+        let said = self.rules.contains("timeouts.probation");
+        let probation = if said { "" } else { "timeouts.probation = \"0s\"\n" };
         let own = format!(
-            "command = {command}\nlisten = \"{}\"\nready_path = \"/ready\"\nreload = \"none\"\nenv = {{ {env} }}\n{}",
+            "command = {command}\nlisten = \"{}\"\nready_path = \"/ready\"\nreload = \"none\"\nenv = {{ {env} }}\n{probation}{}",
             self.listen, self.rules
         );
         std::fs::write(app.join("rip.toml"), own).unwrap();

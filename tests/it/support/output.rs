@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -29,6 +30,16 @@ impl Output {
         }
         if let Some(stderr) = child.stderr.take() {
             output.read(stderr);
+        }
+        (child, output)
+    }
+
+    /// The same for standard output alone; standard error goes elsewhere.
+    pub(super) fn of_records(mut command: Command, errors: OwnedFd) -> (Child, Self) {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors).spawn().unwrap();
+        let output = Self::default();
+        if let Some(stdout) = child.stdout.take() {
+            output.read(stdout);
         }
         (child, output)
     }

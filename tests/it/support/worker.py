@@ -1,4 +1,4 @@
-"""A worker whose every step a test can command and see. Its listener is descriptor 3, or it binds $PORT.
+"""A worker whose every step a test can command and see. Its listener is descriptor 3, or it binds $RIP_SOCKET or $PORT.
 
 The test and it meet in the folder $MEET:
     views.jsonl   a line for each request, as it came, written when its head was read
@@ -385,6 +385,22 @@ def fields(conn, request):
     conn.answer("fields\n", fields=given)
 
 
+def large_head(conn, request):
+    """An answer whose head has so many `bytes`, sent in pieces of `piece`; with `trailers`: whose trailers have."""
+    size, piece = request.number("bytes", 0), request.number("piece", 1 << 20)
+    begin = b"HTTP/1.1 200 Said\r\nContent-Length: 2\r\n"
+    if "trailers" in request.query:
+        conn.send(b"HTTP/1.1 200 Said\r\nTrailer: x-long\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n")
+        begin = b""
+    begin += b"X-Long: "
+    data = begin + b"x" * (size - len(begin) - 4) + b"\r\n\r\n"
+    assert len(data) == size
+    conn.leave()
+    data += b"" if "trailers" in request.query else b"ok"
+    for at in range(0, len(data), piece):
+        conn.send(data[at : at + piece])
+
+
 def big(conn, request):
     """So many bytes, each that of its place; `at.NAME` when the last is handed to the socket."""
     left = request.number("bytes", 1 << 20)
@@ -480,6 +496,46 @@ def cut(conn, request):
     return False
 
 
+def stray(conn, request):
+    """After `work` ms an answer that says the id of its request, in `X-Id` and in its body if it has one (`code`,
+    `framing`); then, if `as` says so, bytes that belong to no answer: an `answer` of its own that says another id, or
+    `noise`. They come after `ms`, or once the next request lies there (`ms=next`); `in` one piece or in `bytes`; then
+    at.NAME."""
+    request.body()
+    time.sleep(request.number("work", 0) / 1000)
+    id, code, kind = request.query["id"], request.number("code", 200), request.query.get("as")
+    body = b"" if code in (204, 304) else b"id " + id.encode()
+    counted = request.method != "HEAD" and code not in (204, 205, 304)
+    head = f"HTTP/1.1 {code} Said\r\nX-Id: {id}\r\n"
+    if request.method == "HEAD":
+        body, head = b"", head + f"Content-Length: {len(body)}\r\n"
+    elif request.query.get("framing") == "chunked":
+        head += "Transfer-Encoding: chunked\r\n"
+        body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+    elif code == 205:
+        body, head = b"", head + "Content-Length: 0\r\n"
+    elif body:
+        head += f"Content-Length: {len(body)}\r\n"
+    unasked = {None: b"", "noise": b"id of nobody's", "answer":
+               b"HTTP/1.1 200 Said\r\nX-Id: stray\r\nContent-Length: 8\r\n\r\nid stray"}[kind]
+    answer = head.encode() + b"\r\n" + body
+    if counted or not unasked:
+        conn.leave()
+    if request.query.get("ms") == "with":
+        answer, unasked = answer + unasked, b""
+    conn.send(answer)
+    if request.query.get("ms") == "next":
+        select.select([conn.sock], [], [], 0.2)
+    elif unasked:
+        time.sleep(request.number("ms", 0) / 1000)
+    try:
+        for at in range(len(unasked)) if request.query.get("in") == "bytes" else [slice(None)]:
+            conn.send(unasked[at : at + 1] if isinstance(at, int) else unasked[at])
+    finally:
+        if "name" in request.query:
+            arrive(request.query["name"])
+
+
 def half_a_head(conn, request):
     conn.leave()
     conn.send(b"HTTP/1.1 200 OK\r\nContent-Le")
@@ -524,7 +580,9 @@ def busy(conn, request):
 
 
 def upgrade(conn, request):
-    """Changes to a protocol in which everything comes back, and `bye` ends it."""
+    """Changes to a protocol in which everything comes back, and `bye` ends it; with NAME: once it may go on from there."""
+    if "name" in request.query:
+        wait(request.query["name"])
     conn.leave()
     name = dict(request.headers).get("upgrade", "echo")
     conn.send(f"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: {name}\r\n\r\n".encode())
@@ -626,6 +684,7 @@ ROUTES = {
     "code": code,
     "bare-status": bare_status,
     "fields": fields,
+    "large-head": large_head,
     "big": big,
     "chunks": chunks,
     "until-close": until_close,
@@ -635,6 +694,7 @@ ROUTES = {
     "trailers": trailers,
     "interim": interim,
     "cut": cut,
+    "stray": stray,
     "half-a-head": half_a_head,
     "drop": drop,
     "die": die,
@@ -656,6 +716,11 @@ def stop(*_):
 
 
 def open_listener():
+    if "RIP_SOCKET" in os.environ:
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(os.environ["RIP_SOCKET"])
+        listener.listen()
+        return listener
     if "LISTEN_FDS" not in os.environ:
         return socket.create_server(("127.0.0.1", int(os.environ["PORT"])), backlog=0)
     return socket.socket(fileno=3)

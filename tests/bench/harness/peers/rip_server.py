@@ -52,6 +52,17 @@ listen = "fd"
         return [f"https:{port}", "--no-redirect-http", f"--cert={self.base.cert}", f"--key={self.base.key}"]
 
 
+class Before(RipServer):
+    """Another build of rip-server, named by --before: what a change costs is the ratio of the two in one run."""
+
+    name = "before"
+    # Most runs compare with other servers alone.
+    expected = False
+
+    def missing(self):
+        return None if self.binary else "no build is named: --before FILE"
+
+
 def fill(state, hosts, app):
     """Hosts that somebody added before the start, in the registry's own format."""
     if not hosts:

@@ -1,0 +1,69 @@
+//! Owns what the user of the services can read of what a server is given, for `check` by root, who can read it all.
+//!
+//! Never here: what is in the files.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::config::merge::Config;
+use crate::spec::{CertSource, Scheme};
+
+/// What of an instance's files its service could not read, a sentence each; nothing where root does not ask, or where
+/// this is no service's instance.
+pub(super) fn unreadable(config: &Config, etc: &Path) -> Vec<String> {
+    let is_services = config.file.as_ref().is_some_and(|file| file.starts_with(etc));
+    if !rustix::process::geteuid().is_root() || !is_services {
+        return Vec::new();
+    }
+    let paths = paths(config);
+    let hidden = |path: &&PathBuf| HIDDEN.iter().any(|folder| path.starts_with(folder));
+    let told_hidden = paths.iter().filter(hidden).map(|path| {
+        format!(
+            "{} is in a folder that the unit rip-server@{}.service is not shown: put it somewhere else",
+            path.display(),
+            config.server.instance
+        )
+    });
+    let others: Vec<&PathBuf> = paths.iter().filter(|path| !hidden(path)).collect();
+    let told_unreadable = refused(&others).into_iter().map(|path| {
+        format!(
+            "{path} cannot be read by the user {USER}, which the service runs as: give it the right (`chgrp {USER}` and \
+             `chmod g+r`, or o+r), and the right to pass the folders that lead there"
+        )
+    });
+    told_hidden.chain(told_unreadable).collect()
+}
+
+fn paths(config: &Config) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = config.file.iter().cloned().collect();
+    if let (Scheme::Https { .. }, CertSource::Files { cert, key }) =
+        (config.server.scheme, &config.server.certs)
+    {
+        paths.extend([cert.clone(), key.clone()]);
+    }
+    for app in &config.apps {
+        paths.push(app.path.clone());
+        paths.extend(Some(app.path.join("rip.toml")).filter(|own| own.exists()));
+    }
+    paths
+}
+
+/// Asks as that user, with the groups that it is in: modes alone do not tell what access lists say.
+fn refused(paths: &[&PathBuf]) -> Vec<String> {
+    let mut asking = Command::new("setpriv");
+    asking.args(["--reuid", USER, "--regid", USER, "--init-groups", "--", "/bin/sh", "-c", ASKED, "sh"]);
+    asking.args(paths).stdin(Stdio::null()).stderr(Stdio::null());
+    match asking.output() {
+        Ok(said) if said.status.success() => {
+            String::from_utf8_lossy(&said.stdout).lines().map(str::to_owned).collect()
+        }
+        // Without that user, or that program, nothing can be said.
+        _ => Vec::new(),
+    }
+}
+
+/// A folder has to be passed through, too.
+const ASKED: &str = r#"for path; do if test -d "$path"; then test -r "$path" && test -x "$path"; else test -r "$path"; fi || printf '%s\n' "$path"; done"#;
+const USER: &str = "rip-server";
+/// systemd.exec(5): `ProtectHome=`, `PrivateTmp=` of its unit.
+const HIDDEN: [&str; 5] = ["/home", "/root", "/run/user", "/tmp", "/var/tmp"];

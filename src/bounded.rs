@@ -1,0 +1,352 @@
+//! A thread that writes for others to what may keep it waiting: a terminal, a pipe, the journal, systemd.
+//!
+//! A bounded amount waits for the thread; what is handed over beyond that is dropped, and whoever hands over never
+//! waits. Never here: what is written, where to, or how losses are told.
+
+use std::convert::Infallible;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+/// Some records that are written together.
+pub(crate) trait Parcel: Default + Send + 'static {
+    /// How many.
+    fn records(&self) -> usize;
+    /// What they take of memory.
+    fn bytes(&self) -> usize;
+    /// Empties it to be used again; `false`: it is not worth keeping.
+    fn reset(&mut self) -> bool;
+}
+
+/// What the thread does.
+pub(crate) trait Sink<P>: Send + 'static {
+    /// Writes; may wait as long as it takes.
+    fn write(&mut self, parcel: &P);
+    /// Whether something is left to say, in [`catch_up`](Self::catch_up).
+    fn owes(&self) -> bool {
+        false
+    }
+    /// For one that owes: there is room for what it says, or nothing comes any more.
+    fn catch_up(&mut self) {}
+}
+
+/// The way to the thread. Cheap to clone; when all are gone the thread ends.
+pub(crate) struct Way<P> {
+    sender: Sender<Message<P>>,
+    backlog: Arc<Backlog<P>>,
+}
+
+// By hand: a parcel need not be one that can be cloned.
+impl<P> Clone for Way<P> {
+    fn clone(&self) -> Self {
+        Self { sender: self.sender.clone(), backlog: Arc::clone(&self.backlog) }
+    }
+}
+
+impl<P: Parcel> Way<P> {
+    /// Takes what is in the parcel and leaves an empty one; never waits.
+    ///
+    /// # Errors
+    /// [`Dropped`] when too much waits already, or the thread is gone.
+    pub(crate) fn hand_over(&self, parcel: &mut P) -> Result<(), Dropped> {
+        let records = parcel.records();
+        if !self.backlog.admits(parcel) {
+            parcel.reset();
+            return Err(Dropped { records });
+        }
+        let full = std::mem::replace(parcel, self.backlog.spare());
+        self.sender.send(Message::Write(full)).map_err(|_| Dropped { records })
+    }
+
+    /// Waits until all that was handed over is written, at most for the limit; says whether it is. Blocks its thread.
+    pub(crate) fn flush(&self, limit: Duration) -> bool {
+        let (done, flushed) = sync_channel(1);
+        self.sender.send(Message::Flush(done)).is_ok() && flushed.recv_timeout(limit).is_ok()
+    }
+}
+
+/// That records were dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Dropped {
+    /// How many.
+    pub(crate) records: usize,
+}
+
+enum Message<P> {
+    Write(P),
+    Flush(SyncSender<()>),
+}
+
+/// What waits for the thread.
+struct Backlog<P> {
+    records: AtomicUsize,
+    bytes: AtomicUsize,
+    /// Written parcels, empty and used again: their memory is there already. Held for a push or a pop.
+    spare: Mutex<Vec<P>>,
+}
+
+impl<P: Parcel> Backlog<P> {
+    /// Counts it in, if there is room. Several threads may go beyond the bound by a parcel each.
+    fn admits(&self, parcel: &P) -> bool {
+        let room = self.records.load(Ordering::Relaxed) + parcel.records() <= BACKLOG
+            && self.bytes.load(Ordering::Relaxed) + parcel.bytes() <= BACKLOG_BYTES;
+        if room {
+            self.records.fetch_add(parcel.records(), Ordering::Relaxed);
+            self.bytes.fetch_add(parcel.bytes(), Ordering::Relaxed);
+        }
+        room
+    }
+
+    fn spare(&self) -> P {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    /// Counts it out.
+    fn done(&self, mut parcel: P) {
+        self.records.fetch_sub(parcel.records(), Ordering::Relaxed);
+        self.bytes.fetch_sub(parcel.bytes(), Ordering::Relaxed);
+        let worth_keeping = parcel.reset();
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        if worth_keeping && spare.len() < SPARE {
+            spare.push(parcel);
+        }
+    }
+}
+
+/// The thread, for whoever waits for its end.
+pub(crate) struct Writer<P> {
+    thread: JoinHandle<()>,
+    backlog: Arc<Backlog<P>>,
+    /// Closed when the thread is over.
+    over: oneshot::Receiver<Infallible>,
+}
+
+impl<P> Writer<P> {
+    /// Returns when the thread is over, which needs every [`Way`] to be gone. Cancel-safe.
+    pub(crate) async fn over(&mut self) {
+        // Nothing is ever sent: it can only be closed.
+        let _ = (&mut self.over).await;
+    }
+
+    /// Records that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.backlog.records.load(Ordering::Relaxed)
+    }
+
+    /// Whether the thread ended in order; to be called once it is over.
+    pub(crate) fn join(self) -> bool {
+        self.thread.join().is_ok()
+    }
+}
+
+/// Starts the thread.
+///
+/// # Errors
+/// When there can be no thread.
+pub(crate) fn start<P: Parcel>(name: &str, sink: impl Sink<P>) -> io::Result<(Way<P>, Writer<P>)> {
+    let (sender, messages) = channel();
+    let (running, over) = oneshot::channel();
+    let backlog = Arc::new(Backlog {
+        records: AtomicUsize::new(0),
+        bytes: AtomicUsize::new(0),
+        spare: Mutex::new(Vec::new()),
+    });
+    let waiting = Arc::clone(&backlog);
+    let run = move || {
+        write_all(&messages, &waiting, sink);
+        drop(running);
+    };
+    let thread = std::thread::Builder::new().name(name.into()).spawn(run)?;
+    Ok((Way { sender, backlog: Arc::clone(&backlog) }, Writer { thread, backlog, over }))
+}
+
+fn write_all<P: Parcel>(messages: &Receiver<Message<P>>, backlog: &Backlog<P>, mut sink: impl Sink<P>) {
+    let mut caught_up: Option<Instant> = None;
+    loop {
+        let room = backlog.records.load(Ordering::Relaxed) < BACKLOG / 2;
+        if room && sink.owes() && caught_up.is_none_or(|when| when.elapsed() >= CATCH_UP_EVERY) {
+            sink.catch_up();
+            caught_up = Some(Instant::now());
+        }
+        let next = match sink.owes() {
+            true => messages.recv_timeout(PAUSE),
+            false => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        match next {
+            Ok(Message::Write(parcel)) => {
+                sink.write(&parcel);
+                backlog.done(parcel);
+            }
+            // Whoever asked may have gone meanwhile.
+            Ok(Message::Flush(done)) => drop(done.try_send(())),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    sink.catch_up();
+}
+
+/// Writes all of it with as few system calls as there can be, and waits for as long as that takes: past std's own
+/// buffer, which looks for the last line's end and gives up where a descriptor that somebody else has made non-blocking
+/// is full.
+///
+/// # Errors
+/// [`Broken`], with what was not written.
+pub(crate) fn write_to<'a>(out: BorrowedFd<'_>, mut text: &'a [u8]) -> Result<(), Broken<'a>> {
+    while !text.is_empty() {
+        match rustix::io::write(out, text) {
+            Ok(written) => text = &text[written..],
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => wait_for_room(out),
+            Err(why) => return Err(Broken { unwritten: text, why }),
+        }
+    }
+    Ok(())
+}
+
+/// Nobody takes what is written any more.
+#[derive(Debug)]
+pub(crate) struct Broken<'a> {
+    /// What is left.
+    pub(crate) unwritten: &'a [u8],
+    /// What the kernel said.
+    pub(crate) why: Errno,
+}
+
+fn wait_for_room(out: BorrowedFd<'_>) {
+    // Whatever it says, the next write says it better.
+    let _ = poll(&mut [PollFd::from_borrowed_fd(out, PollFlags::OUT)], None);
+}
+
+/// Records that may wait for the thread, and bytes of them.
+pub(crate) const BACKLOG: usize = 8192;
+pub(crate) const BACKLOG_BYTES: usize = 8 << 20;
+/// Parcels that are kept to be used again.
+const SPARE: usize = 4;
+/// How long a sink that owes something may wait for a parcel before it is looked at again.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Not more often than an operator can read.
+const CATCH_UP_EVERY: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::fd::AsFd;
+
+    use rustix::io::ioctl_fionbio;
+    use rustix::pipe::pipe;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Text(String);
+
+    impl Parcel for Text {
+        fn records(&self) -> usize {
+            1
+        }
+        fn bytes(&self) -> usize {
+            self.0.len()
+        }
+        fn reset(&mut self) -> bool {
+            self.0.clear();
+            true
+        }
+    }
+
+    /// Writes when it is let.
+    struct Gated {
+        gate: Receiver<()>,
+        written: Sender<String>,
+    }
+
+    impl Sink<Text> for Gated {
+        fn write(&mut self, parcel: &Text) {
+            let _ = self.gate.recv();
+            self.written.send(parcel.0.clone()).unwrap();
+        }
+    }
+
+    fn text(text: &str) -> Text {
+        Text(text.into())
+    }
+
+    #[test]
+    fn a_flush_waits_for_what_was_handed_over_but_not_for_ever() {
+        let (go_on, gate) = channel();
+        let (written, page) = channel();
+        let (way, _writer) = start("test", Gated { gate, written }).unwrap();
+        way.hand_over(&mut text("one")).unwrap();
+        assert!(!way.flush(Duration::from_millis(1)));
+        go_on.send(()).unwrap();
+        assert!(way.flush(Duration::from_secs(20)));
+        assert_eq!(page.try_recv().unwrap(), "one");
+    }
+
+    #[test]
+    fn whoever_hands_over_too_much_is_told_and_does_not_wait() {
+        let (go_on, gate) = channel();
+        let (written, page) = channel();
+        let (way, writer) = start("test", Gated { gate, written }).unwrap();
+        let mut dropped = 0;
+        for _ in 0..BACKLOG + 5 {
+            dropped += way.hand_over(&mut text("x")).map_or_else(|dropped| dropped.records, |()| 0);
+        }
+        assert_eq!((dropped, writer.waiting()), (5, BACKLOG));
+        drop((go_on, way));
+        assert_eq!(page.iter().count(), BACKLOG);
+        assert!(writer.join());
+    }
+
+    /// Owes something from its first parcel on.
+    struct Debtor {
+        owes: bool,
+        said: Sender<()>,
+    }
+
+    impl Sink<Text> for Debtor {
+        fn write(&mut self, _: &Text) {
+            self.owes = true;
+        }
+        fn owes(&self) -> bool {
+            self.owes
+        }
+        fn catch_up(&mut self) {
+            self.owes = false;
+            let _ = self.said.send(());
+        }
+    }
+
+    #[test]
+    fn what_is_owed_is_said_though_parcels_keep_coming() {
+        let (said, heard) = channel();
+        let (way, _writer) = start("test", Debtor { owes: false, said }).unwrap();
+        while heard.try_recv().is_err() {
+            way.hand_over(&mut text("again")).ok();
+        }
+    }
+
+    #[test]
+    fn an_output_that_must_not_block_is_waited_for() {
+        let (reader, out) = pipe().unwrap();
+        ioctl_fionbio(&out, true).unwrap();
+        let text = b"a line of some record\n".repeat(20_000);
+        let reading = std::thread::spawn(move || {
+            let mut read = Vec::new();
+            std::fs::File::from(reader).read_to_end(&mut read).unwrap();
+            read
+        });
+        assert!(write_to(out.as_fd(), &text).is_ok());
+        drop(out);
+        assert!(reading.join().unwrap() == text);
+    }
+}

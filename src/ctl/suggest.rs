@@ -1,0 +1,88 @@
+//! Owns what is suggested in place of a verb that does not exist.
+//!
+//! Never here: the verbs themselves (`args`), or what other programs call them (`config::peers`).
+
+use clap::CommandFactory;
+use clap::builder::StyledStr;
+use clap::error::{ContextKind, ContextValue, Error};
+
+use crate::config::peers::{self, Verb};
+
+use super::args::Words;
+
+/// The error with our suggestions in place of the parser's, which knows neither what other programs call a verb nor
+/// which verbs do harm: it finds `stop` for `top`.
+pub(super) fn without_harm(mut error: Error) -> Error {
+    error.remove(ContextKind::SuggestedSubcommand);
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand).cloned() else {
+        return error;
+    };
+    error.remove(ContextKind::Suggested);
+    let tip = |text: String| ContextValue::StyledStrs(vec![StyledStr::from(text)]);
+    match peers::verb(&word) {
+        Some(Verb::Is(ours)) => {
+            error.insert(ContextKind::Suggested, tip(format!("here it is '{ours}'")));
+        }
+        Some(Verb::Start) => {
+            let text = "a server is started by 'rip-server APP', or 'systemctl start rip-server@NAME'";
+            error.insert(ContextKind::Suggested, tip(text.into()));
+        }
+        None => {
+            let program = Words::command();
+            let verbs: Vec<&str> = program.get_subcommands().map(clap::Command::get_name).collect();
+            if let Some(near) = peers::slip(&word, verbs) {
+                let near = ContextValue::Strings(vec![near.into()]);
+                error.insert(ContextKind::SuggestedSubcommand, near);
+            }
+        }
+    }
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn told(words: &[&str]) -> String {
+        let args = ["rip-serverctl"].iter().chain(words);
+        without_harm(Words::try_parse_from(args).unwrap_err()).to_string()
+    }
+
+    #[test]
+    fn what_other_programs_call_a_verb_leads_to_ours() {
+        for (word, ours) in [
+            ("ps", "workers"),
+            ("top", "workers"),
+            ("restart", "deploy"),
+            ("reload", "deploy"),
+            ("ls", "list"),
+            ("tail", "logs"),
+            ("kill", "stop"),
+        ] {
+            assert!(told(&[word]).contains(&format!("here it is '{ours}'")), "{word}: {}", told(&[word]));
+        }
+        assert!(told(&["start"]).contains("'rip-server APP'"));
+    }
+
+    #[test]
+    fn no_slip_of_the_keyboard_is_answered_with_a_verb_that_does_harm() {
+        for words in [
+            &["top"][..],
+            &["stp"],
+            &["sto"],
+            &["remov"],
+            &["paus"],
+            &["maintenence"],
+            &["--no-wait"],
+            &["--no-wai"],
+        ] {
+            let told = told(words);
+            for harm in ["'stop", "'remove", "'pause", "'maintenance", "stop --no-wait"] {
+                assert!(!told.contains(harm), "{words:?}: {told}");
+            }
+        }
+        assert!(told(&["statsu"]).contains("'status'"), "{}", told(&["statsu"]));
+    }
+}

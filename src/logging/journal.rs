@@ -1,0 +1,226 @@
+//! Records for the journal, in its native protocol (<https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>).
+//!
+//! Never here: whose thread waits for journald.
+
+use std::fmt::{Debug, Write as _};
+use std::fs::File;
+use std::io::{self, IoSlice, Write as _};
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::layer::{Context, Layer};
+
+use super::outlet;
+use crate::name::InstanceName;
+
+/// journald's socket, connected.
+#[derive(Debug)]
+pub(super) struct Socket(UnixDatagram);
+
+impl Socket {
+    /// # Errors
+    /// When nobody listens there.
+    pub(super) fn connect() -> io::Result<Self> {
+        let socket = UnixDatagram::unbound()?;
+        socket.connect(JOURNALD)?;
+        Ok(Self(socket))
+    }
+
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Self)
+    }
+
+    /// Sends one record; waits while journald takes none.
+    pub(super) fn send(&self, record: &[u8]) -> io::Result<()> {
+        match self.0.send(record) {
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::MSGSIZE) => self.send_sealed(record),
+            // journald was started anew, and this is still the old one's socket.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                self.0.connect(JOURNALD)?;
+                self.0.send(record).map(drop)
+            }
+            sent => sent.map(drop),
+        }
+    }
+
+    /// A record too long for a datagram goes as a file that cannot change any more.
+    fn send_sealed(&self, record: &[u8]) -> io::Result<()> {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let mut file = File::from(memfd_create("rip-server-log", flags)?);
+        file.write_all(record)?;
+        fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL)?;
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let fds = [file.as_fd()];
+        control.push(SendAncillaryMessage::ScmRights(&fds));
+        sendmsg(&self.0, &[IoSlice::new(&[])], &mut control, SendFlags::NOSIGNAL)?;
+        Ok(())
+    }
+}
+
+/// Makes records out of events: fields get the prefix `RIP_`, and each record `RIP_INSTANCE` where that is known.
+pub(super) struct Records {
+    /// What is the same in all of them, encoded.
+    constant: Vec<u8>,
+}
+
+impl Records {
+    pub(super) fn new(instance: Option<&InstanceName>) -> Self {
+        let mut constant = Vec::new();
+        let program = std::env::args_os().next().unwrap_or_default();
+        let program = Path::new(&program).file_name().unwrap_or_default();
+        put(&mut constant, "SYSLOG_IDENTIFIER", program.as_encoded_bytes());
+        if let Some(instance) = instance {
+            put(&mut constant, "RIP_INSTANCE", instance.as_str().as_bytes());
+        }
+        Self { constant }
+    }
+
+    fn encode(&self, event: &Event<'_>) -> Vec<u8> {
+        let mut record = Vec::with_capacity(512);
+        put_metadata(&mut record, event.metadata());
+        record.extend_from_slice(&self.constant);
+        event.record(&mut Fields(&mut record));
+        record
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Records {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        outlet::to_journal(&self.encode(event));
+    }
+}
+
+fn put_metadata(record: &mut Vec<u8>, metadata: &Metadata<'_>) {
+    // syslog(3)
+    let priority = match *metadata.level() {
+        Level::ERROR => "3",
+        Level::WARN => "4",
+        Level::INFO => "6",
+        Level::DEBUG | Level::TRACE => "7",
+    };
+    put(record, "PRIORITY", priority.as_bytes());
+    put(record, "TARGET", metadata.target().as_bytes());
+    if let Some(file) = metadata.file() {
+        put(record, "CODE_FILE", file.as_bytes());
+    }
+    if let Some(line) = metadata.line() {
+        put(record, "CODE_LINE", line.to_string().as_bytes());
+    }
+}
+
+struct Fields<'a>(&'a mut Vec<u8>);
+
+impl Visit for Fields<'_> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        put(self.0, &name(field), value.as_bytes());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        let mut text = String::new();
+        // What cannot be shown is shown as far as it goes.
+        let _ = write!(text, "{value:?}");
+        put(self.0, &name(field), text.as_bytes());
+    }
+}
+
+/// Capitals, digits and `_`: journald drops fields of other names.
+fn name(field: &Field) -> String {
+    match field.name() {
+        "message" => "MESSAGE".into(),
+        other => {
+            let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+            format!("RIP_{}", other.trim_start_matches('_').chars().map(plain).collect::<String>())
+        }
+    }
+}
+
+/// The form that takes any value: name, length, value.
+fn put(record: &mut Vec<u8>, name: &str, value: &[u8]) {
+    record.extend_from_slice(name.as_bytes());
+    record.push(b'\n');
+    record.extend_from_slice(&(value.len() as u64).to_le_bytes());
+    record.extend_from_slice(value);
+    record.push(b'\n');
+}
+
+const JOURNALD: &str = "/run/systemd/journal/socket";
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tracing_subscriber::layer::SubscriberExt;
+
+    use super::*;
+
+    /// Keeps what would be sent.
+    struct Kept(Records, Arc<Mutex<Vec<u8>>>);
+
+    impl<S: Subscriber> Layer<S> for Kept {
+        fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+            self.1.lock().unwrap().extend(self.0.encode(event));
+        }
+    }
+
+    fn fields(mut record: &[u8]) -> Vec<(String, String)> {
+        let mut fields = Vec::new();
+        while let Some(end) = record.iter().position(|byte| *byte == b'\n') {
+            let (name, rest) = record.split_at(end);
+            let (length, rest) = rest[1..].split_first_chunk().unwrap();
+            let (value, rest) = rest.split_at(u64::from_le_bytes(*length) as usize);
+            fields.push((String::from_utf8_lossy(name).into(), String::from_utf8_lossy(value).into()));
+            record = rest.strip_prefix(b"\n").unwrap();
+        }
+        fields
+    }
+
+    #[test]
+    fn a_record_has_message_priority_and_prefixed_fields() {
+        let page = Arc::new(Mutex::new(Vec::new()));
+        let instance = InstanceName::parse("blog").unwrap();
+        let layer = Kept(Records::new(Some(&instance)), Arc::clone(&page));
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            tracing::warn!(target: "app", app = "blog", worker = 3, why = ?"a\nb", "two\nlines");
+        });
+        let record = fields(&page.lock().unwrap());
+        let value = |name: &str| record.iter().find(|(known, _)| known == name).map(|(_, value)| &**value);
+        for (name, expected) in [
+            ("PRIORITY", "4"),
+            ("TARGET", "app"),
+            ("MESSAGE", "two\nlines"),
+            ("RIP_INSTANCE", "blog"),
+            ("RIP_APP", "blog"),
+            ("RIP_WORKER", "3"),
+            ("RIP_WHY", "\"a\\nb\""),
+        ] {
+            assert_eq!(value(name), Some(expected), "{name} of {record:?}");
+        }
+        assert!(value("CODE_FILE").unwrap().ends_with("journal.rs"));
+    }
+
+    #[test]
+    fn a_record_too_long_for_a_datagram_arrives_as_a_file() {
+        let (ours, theirs) = UnixDatagram::pair().unwrap();
+        let record = vec![b'x'; 4 << 20];
+        Socket(ours).send(&record).unwrap();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut beside = rustix::net::RecvAncillaryBuffer::new(&mut space);
+        let mut nothing = [0];
+        let flags = rustix::net::RecvFlags::empty();
+        rustix::net::recvmsg(&theirs, &mut [io::IoSliceMut::new(&mut nothing)], &mut beside, flags).unwrap();
+        let sent = beside.drain().find_map(|message| match message {
+            rustix::net::RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+            _ => None,
+        });
+        let file = File::from(sent.unwrap());
+        assert_eq!(file.metadata().unwrap().len(), record.len() as u64);
+    }
+}

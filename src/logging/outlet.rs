@@ -1,0 +1,201 @@
+//! Standard error and the journal's socket behind one thread that may wait for them: whoever logs never does.
+//!
+//! Records beyond what may wait are dropped, counted, and told once there is room again. Never here: the look of a
+//! record.
+
+use std::cell::Cell;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+use super::journal::Socket;
+use crate::bounded::{self, Parcel, Sink, Way};
+
+/// Starts the thread, once for the process; a later call changes nothing.
+///
+/// # Errors
+/// When there can be no thread.
+pub(super) fn open(journal: Option<Socket>) -> io::Result<()> {
+    if OUTLET.get().is_none() {
+        let direct = journal.as_ref().map(Socket::try_clone).transpose()?;
+        let (way, _) = bounded::start("log", Lines { journal, told: 0 })?;
+        let _ = OUTLET.set(Outlet { way, journal: direct });
+    }
+    Ok(())
+}
+
+/// Log records that were dropped so far, because nobody took what was written before, or nobody takes anything.
+pub fn records_dropped() -> u64 {
+    DROPPED.load(Ordering::Relaxed)
+}
+
+/// Lets the calling thread wait for the journal from now on: for threads whose records have a bound of their own.
+pub fn this_thread_may_wait() {
+    MAY_WAIT.set(true);
+}
+
+/// Writes text to standard error after all that was logged; never waits.
+pub fn say(text: &str) {
+    let _ = Stderr.write_all(text.as_bytes());
+}
+
+/// Waits at its drop, for a short while, until what was logged is written.
+#[must_use = "dropping it at once waits for nothing that comes later"]
+#[derive(Debug)]
+pub struct FlushAtEnd;
+
+impl Drop for FlushAtEnd {
+    fn drop(&mut self) {
+        flush();
+    }
+}
+
+/// Waits until what was logged is written, at most [`LAST_RECORDS`]. Blocks its thread.
+pub fn flush() {
+    if let Some(outlet) = OUTLET.get() {
+        outlet.way.flush(LAST_RECORDS);
+    }
+}
+
+/// Lets a thread write to standard error and waits for it, at most [`LAST_RECORDS`]: for the last words of a process.
+/// Blocks its thread.
+pub fn last_words(write: impl FnOnce() + Send + 'static) {
+    flush();
+    let (done, written) = sync_channel(1);
+    let run = move || {
+        write();
+        let _ = done.try_send(());
+    };
+    if std::thread::Builder::new().name("last-words".into()).spawn(run).is_ok() {
+        let _ = written.recv_timeout(LAST_RECORDS);
+    }
+}
+
+/// Standard error, as the log writes to it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stderr;
+
+/// For subscribers that ask for a writer.
+pub(super) fn stderr() -> Stderr {
+    Stderr
+}
+
+impl Write for Stderr {
+    /// One record.
+    fn write(&mut self, record: &[u8]) -> io::Result<usize> {
+        match OUTLET.get() {
+            Some(outlet) => outlet.hand_over(To::Stderr, record),
+            None => return io::stderr().write(record),
+        }
+        Ok(record.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Sends a record in the journal's own format; waits only on a thread that may.
+pub(super) fn to_journal(record: &[u8]) {
+    let Some(outlet) = OUTLET.get() else { return };
+    match &outlet.journal {
+        Some(socket) if MAY_WAIT.get() => count_lost(socket.send(record)),
+        _ => outlet.hand_over(To::Journal, record),
+    }
+}
+
+struct Outlet {
+    way: Way<Line>,
+    journal: Option<Socket>,
+}
+
+impl Outlet {
+    fn hand_over(&self, to: To, record: &[u8]) {
+        let mut line = Line { to, bytes: record.to_vec() };
+        if let Err(dropped) = self.way.hand_over(&mut line) {
+            DROPPED.fetch_add(dropped.records as u64, Ordering::Relaxed);
+        }
+    }
+}
+
+#[derive(Clone, Copy, Default)]
+enum To {
+    #[default]
+    Stderr,
+    Journal,
+}
+
+/// One record, ready to be written.
+#[derive(Default)]
+struct Line {
+    to: To,
+    bytes: Vec<u8>,
+}
+
+impl Parcel for Line {
+    fn records(&self) -> usize {
+        1
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn reset(&mut self) -> bool {
+        // Records come with memory of their own.
+        false
+    }
+}
+
+/// The thread's work.
+struct Lines {
+    journal: Option<Socket>,
+    /// Of the records that were dropped.
+    told: u64,
+}
+
+impl Sink<Line> for Lines {
+    fn write(&mut self, line: &Line) {
+        match (line.to, &self.journal) {
+            (To::Journal, Some(socket)) => count_lost(socket.send(&line.bytes)),
+            _ => {
+                count_lost(bounded::write_to(io::stderr().as_fd(), &line.bytes).map_err(|broken| broken.why))
+            }
+        }
+    }
+
+    fn owes(&self) -> bool {
+        records_dropped() != self.told
+    }
+
+    /// Told once the rest is written: a record about dropped records must not be dropped itself.
+    fn catch_up(&mut self) {
+        let dropped = records_dropped();
+        let records = dropped - self.told;
+        self.told = dropped;
+        if records > 0 {
+            tracing::warn!(records, "log records were dropped: whatever takes them is too slow, or gone");
+            // Where it is lost too, nobody is there who could be told.
+            self.told += records_dropped() - dropped;
+        }
+    }
+}
+
+fn count_lost<T, E>(written: Result<T, E>) {
+    if written.is_err() {
+        DROPPED.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+static OUTLET: OnceLock<Outlet> = OnceLock::new();
+static DROPPED: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    static MAY_WAIT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// How long the end of a process waits for whoever takes its log.
+const LAST_RECORDS: Duration = Duration::from_secs(2);

@@ -1,0 +1,88 @@
+//! Owns what becomes of a line that a worker wrote: the log, those who follow, the message of a rejection.
+//!
+//! Never here: which lines of a generation on trial are the same (`chorus`), or keeping lines (`output`).
+
+use crate::api::LogLine;
+use crate::name::{GenerationId, WorkerId};
+
+use super::app_task::AppTask;
+use super::rollout::KEPT;
+use super::worker::State;
+
+impl AppTask {
+    /// What a unit wrote is in the journal, but not among what its server says, where people look first. Of a generation
+    /// that is tried out it is told once, with the rejection.
+    pub(super) fn said_last(&mut self, worker: WorkerId, lines: &[String]) {
+        let Some(record) = self.crew.get(&worker) else { return };
+        let generation = record.generation;
+        let tried = self.rollout.as_ref().is_some_and(|rollout| rollout.id == generation);
+        if (tried || self.chorus.is_of(generation)) && self.chorus.hear_all(generation, worker, lines) {
+            return;
+        }
+        if !tried {
+            self.quote(generation, lines);
+        }
+        lines.iter().for_each(|line| self.note_output(generation, line));
+    }
+
+    /// The end of what workers wrote, for the journal of a server whose workers are units.
+    pub(super) fn quote(&self, generation: GenerationId, lines: &[String]) {
+        if !self.around.backend.outlives() {
+            return;
+        }
+        for line in &lines[lines.len().saturating_sub(MOST_QUOTED)..] {
+            tracing::warn!(target: "app", app = %self.app.name, %generation, "{line}");
+        }
+    }
+
+    /// Keeps a line for the message of a rejection; one that comes after it is added where there was none.
+    fn note_output(&mut self, generation: GenerationId, line: &str) {
+        let tried = self.probation.as_mut().map(|probation| &mut probation.rollout);
+        let mut deploys = self.rollout.as_mut().into_iter().chain(tried);
+        if let Some(rollout) = deploys.find(|rollout| rollout.id == generation) {
+            rollout.note_output(line);
+        } else if let Some(rejected) = &mut self.rejected
+            && rejected.generation == generation
+            && rejected.output.len() < KEPT
+        {
+            rejected.output.push(line.to_owned());
+        }
+    }
+
+    /// A line of a worker's output.
+    pub(super) fn wrote(&mut self, worker: WorkerId, line: String) {
+        let Some(record) = self.crew.get(&worker) else { return };
+        let generation = record.generation;
+        let tried = self.rollout.as_ref().is_some_and(|rollout| rollout.id == generation);
+        let lines = if tried || self.chorus.is_of(generation) {
+            self.chorus.hear(generation, worker, line)
+        } else {
+            vec![line]
+        };
+        lines.into_iter().for_each(|line| self.pass_on(worker, generation, line));
+    }
+
+    fn pass_on(&mut self, worker: WorkerId, generation: GenerationId, line: String) {
+        let app = &self.app.name;
+        tracing::info!(target: "app", %app, %worker, %generation, "{line}");
+        let t = self.around.unix_millis();
+        self.note_output(generation, &line);
+        self.around.output.push(LogLine { t, app: self.app.name.clone(), worker, generation, line });
+    }
+
+    /// A worker has stopped starting: its lines that waited are its own, or another's too.
+    pub(super) fn started_or_failed(&mut self, worker: WorkerId, generation: GenerationId, to: State) {
+        let lines = if to == State::Ready { self.chorus.ready(worker) } else { self.chorus.failed(worker) };
+        lines.into_iter().for_each(|line| self.pass_on(worker, generation, line));
+    }
+
+    /// The trial of a generation is over: nothing that its workers wrote waits any longer.
+    pub(super) fn end_of_trial(&mut self, generation: GenerationId) {
+        if self.chorus.is_of(generation) {
+            self.chorus.end().into_iter().for_each(|(worker, line)| self.pass_on(worker, generation, line));
+        }
+    }
+}
+
+/// Lines of a worker that failed: an error with where it comes from.
+const MOST_QUOTED: usize = 20;
