@@ -204,10 +204,7 @@ impl Kind {
             Self::User => "a user's name of 1 to 31 of a-z 0-9 _ -, the first a letter or _".into(),
             Self::Paths => "a list of absolute paths, such as [\"/srv/rip\"]".into(),
             Self::Credentials => "a list of ID:PATH, such as [\"db:/etc/rip-server/db.key\"]".into(),
-            Self::Patterns => {
-                "a list of patterns for files in the app's folder, such as [\"**/*.py\", \"templates\"]"
-                    .into()
-            }
+            Self::Patterns => "a list of patterns of files, such as [\"**/*.py\", \"templates\"]".into(),
             Self::Variables => "a table of texts, such as { LANG = \"C.UTF-8\" }".into(),
         }
     }

@@ -47,8 +47,10 @@ impl Project {
     async fn sentence(&self) -> String {
         let ran = self.check("").await.expect(0);
         let real = self.app().canonicalize().unwrap();
-        let last = ran.out.split("\n\n").last().unwrap().lines().find(|line| line.contains(": ")).unwrap();
-        last.replace(real.to_str().unwrap(), "SHOP")
+        let first = ran.out.lines().find_map(|line| line.strip_prefix("shop: ")).unwrap();
+        // How many requests a worker takes is another matter.
+        let first = first.split("; each worker takes").next().unwrap();
+        first.replace(real.to_str().unwrap(), "SHOP")
     }
 
     /// Why it is none.
