@@ -54,7 +54,9 @@ pub(super) fn open_beneath(
                 names.push(name);
             }
             _ if !todo.is_empty() => return Err(Errno::NOTDIR),
-            _ if links > 0 && !seen(&[&names[..], &[name.clone()]].concat()) => return Err(Errno::NOENT),
+            _ if links > 0 && !seen(&[&names[..], std::slice::from_ref(&name)].concat()) => {
+                return Err(Errno::NOENT);
+            }
             _ if flags.contains(OFlags::PATH) => return Ok(found),
             // By its name once more, as /proc/self/fd is not there in every sandbox.
             _ => return openat(here, &*name, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()),
