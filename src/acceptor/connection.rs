@@ -13,7 +13,7 @@ use crate::alarm::Alarm;
 use crate::spec::Limits;
 use crate::stop::Stop;
 
-use super::client_stream::{Phase, Wire};
+use super::wire::{Phase, Wire};
 
 /// How a connection came to its end, or to rest.
 pub(super) enum End<T> {

@@ -19,12 +19,13 @@ use crate::spec::Limits;
 use crate::stop::Stop;
 use crate::timer;
 
-use super::client_stream::{ClientStream, Phase, Wire};
+use super::client_stream::ClientStream;
 use super::connection::{End, LINGER, drive};
 use super::fast_path::{Left, serve_plain};
 use super::http::{record_unread, serve};
 use super::reply::HEAD_TIMEOUT;
 use super::shard::Connection;
+use super::wire::{Phase, Wire};
 
 /// Serves HTTP/1.0 and 1.1 until the connection ends.
 pub(super) async fn serve_http1(conn: Rc<Connection>, mut stream: ClientStream) {

@@ -60,6 +60,7 @@ mod tunnel;
 mod turn;
 mod upload;
 mod vigil;
+mod wire;
 mod worker_body;
 mod worker_head;
 

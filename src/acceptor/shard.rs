@@ -19,7 +19,6 @@ use crate::spec::Limits;
 use crate::stop::Stop;
 
 use super::access_log::AccessLog;
-use super::client_stream::Wire;
 use super::date::HttpDate;
 use super::framing::Flaw;
 use super::h2c::Channels;
@@ -29,6 +28,7 @@ use super::peer::{Peer, RateLimit};
 use super::room::Room;
 use super::solitude::Solitude;
 use super::stock::Stock;
+use super::wire::Wire;
 
 /// What all threads know of the server.
 pub(super) struct Server {

@@ -16,7 +16,7 @@ use crate::name::HostName;
 use crate::timer;
 
 use super::client_socket::ClientSocket;
-use super::client_stream::{ClientStream, Transport, Wire};
+use super::client_stream::{ClientStream, Transport};
 use super::connection::LINGER;
 use super::http1::serve_http1;
 use super::http2::serve_http2;
@@ -25,6 +25,7 @@ use super::listen::Admission;
 use super::peer::Peer;
 use super::shard::{Connection, Role, Shard};
 use super::stock::READ;
+use super::wire::Wire;
 
 /// An accepted connection.
 pub(super) struct Open {

@@ -1,0 +1,208 @@
+//! Where a client's connection stands: what it waits for, and since when.
+//!
+//! Never here: reading or writing (`client_stream`), or ending a connection (`connection`).
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::time::Instant;
+
+use super::framing::{Flaw, Framing};
+use super::listen::Admission;
+
+/// Where a connection stands, shared by its stream, its requests and its timer.
+///
+/// All three live on one thread, but hyper wants a stream that could move: hence the lock, which nobody ever waits for.
+pub(super) struct Wire {
+    state: Mutex<State>,
+    http2: bool,
+    /// The client may be silent for hours from now on: its socket is to tell whether it is still there.
+    long_lived: AtomicBool,
+    /// The connection's place among all; an upgraded connection keeps it.
+    _admission: Admission,
+}
+
+struct State {
+    /// Only fed for HTTP/1: the framing of HTTP/2 is binary.
+    framing: Framing,
+    phase: Phase,
+    /// Since when a write waits for the client to read.
+    blocked: Option<Instant>,
+    /// An answer was given before the body was read: take the rest in before closing, or the answer may be lost.
+    linger: bool,
+    /// Requests whose answers are not complete.
+    open: usize,
+    /// Heads that were read, less answers that are complete.
+    owed: u64,
+    /// An answer that may last for hours has begun: who ends its side of the connection has left.
+    lasting: bool,
+    /// Answers over HTTP/2 that could go on if the client took more. Their bytes never reach a write that would wait:
+    /// flow control holds them back.
+    untaken: usize,
+    /// When the client last took something of such an answer, or the first of them began to wait.
+    taken: Instant,
+}
+
+/// What a connection is waiting for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// For the next request, since then.
+    Idle(Instant),
+    /// For the rest of a head, since then.
+    Head(Instant),
+    /// For us, or for a body, since then.
+    Busy(Instant),
+}
+
+impl Wire {
+    pub(super) fn new(http2: bool, now: Instant, admission: Admission) -> Arc<Self> {
+        let state = State {
+            framing: Framing::default(),
+            phase: Phase::Idle(now),
+            blocked: None,
+            linger: false,
+            open: 0,
+            owed: 0,
+            lasting: false,
+            untaken: 0,
+            taken: now,
+        };
+        Arc::new(Self {
+            state: Mutex::new(state),
+            http2,
+            long_lived: AtomicBool::new(false),
+            _admission: admission,
+        })
+    }
+
+    pub(super) fn is_http2(&self) -> bool {
+        self.http2
+    }
+
+    /// A request has arrived.
+    pub(super) fn begin(&self, now: Instant) {
+        let mut state = self.lock();
+        state.open += 1;
+        state.phase = Phase::Busy(now);
+    }
+
+    /// The last byte of an answer is handed over.
+    pub(super) fn end(&self, now: Instant) {
+        let mut state = self.lock();
+        state.open = state.open.saturating_sub(1);
+        state.owed = state.owed.saturating_sub(1);
+        if state.open == 0 {
+            state.lasting = false;
+            // The beginning of the next head may have come with this request; after an answer that was given early
+            // there is no next one.
+            let begun = !state.linger && state.framing.inside_head();
+            state.phase = if begun { Phase::Head(now) } else { Phase::Idle(now) };
+        }
+    }
+
+    /// One more, or one less, of the answers that wait for the client to take more; over HTTP/2 only.
+    pub(super) fn waits_for_client(&self, waits: bool) {
+        let mut state = self.lock();
+        if waits {
+            state.untaken += 1;
+            if state.untaken == 1 {
+                state.taken = Instant::now();
+            }
+        } else {
+            state.untaken = state.untaken.saturating_sub(1);
+        }
+    }
+
+    /// The client has taken a part of one of them.
+    pub(super) fn client_took(&self) {
+        self.lock().taken = Instant::now();
+    }
+
+    /// The idle time starts anew.
+    pub(super) fn rest(&self, now: Instant) {
+        self.lock().phase = Phase::Idle(now);
+    }
+
+    /// What the connection waits for, and since when a write does.
+    pub(super) fn waiting(&self) -> (Phase, Option<Instant>) {
+        let state = self.lock();
+        (state.phase, state.blocked.or((state.untaken > 0).then_some(state.taken)))
+    }
+
+    /// Whether nothing of a request is under way: an answer may end before its request does.
+    pub(super) fn is_between_requests(&self) -> bool {
+        !self.http2 && self.lock().framing.between_messages()
+    }
+
+    /// What is wrong with the head of request `number`; see [`Framing::flaw`].
+    pub(super) fn flaw(&self, number: u64) -> Option<Flaw> {
+        if self.http2 { None } else { self.lock().framing.flaw(number) }
+    }
+
+    /// What is written next begins something that may last for hours.
+    pub(super) fn becomes_long_lived(&self) {
+        self.long_lived.store(!self.http2, Ordering::Relaxed);
+        self.lock().lasting = true;
+    }
+
+    /// Whether a client that sends no more has left, as it waits for nothing, or cannot be told from one that has.
+    pub(super) fn is_left_by_end(&self) -> bool {
+        self.lock().lasting
+    }
+
+    /// Whether a client that sends no more has sent all of a request, and waits for its answer.
+    pub(super) fn owes_an_answer(&self, unsent: bool) -> bool {
+        let state = self.lock();
+        !self.http2 && !state.lasting && (state.owed > 0 || unsent) && state.framing.between_messages()
+    }
+
+    /// Whether the last request was answered, or is none any more.
+    pub(super) fn owes_nothing(&self) -> bool {
+        let state = self.lock();
+        state.owed == 0 || !state.framing.between_messages()
+    }
+
+    /// The connection is about to leave HTTP.
+    pub(super) fn switch_off_framing(&self) {
+        self.lock().framing.switch_off();
+    }
+
+    /// Makes the end of the connection wait for what the client still sends.
+    pub(super) fn linger(&self) {
+        self.lock().linger = true;
+    }
+
+    /// Whether the end of the connection waits for what the client still sends.
+    pub(super) fn lingers(&self) -> bool {
+        self.lock().linger
+    }
+
+    /// Whether something that may last for hours has begun, which is told once.
+    pub(super) fn has_become_long_lived(&self) -> bool {
+        self.long_lived.load(Ordering::Relaxed) && self.long_lived.swap(false, Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns how many of the bytes may be passed on; see [`Framing::feed`].
+    pub(super) fn received(&self, bytes: &[u8]) -> usize {
+        if self.http2 {
+            return bytes.len();
+        }
+        let mut state = self.lock();
+        let before = state.framing.heads();
+        let whole = state.framing.feed(bytes);
+        state.owed += state.framing.heads() - before;
+        if matches!(state.phase, Phase::Idle(_)) && state.framing.inside_head() {
+            state.phase = Phase::Head(Instant::now());
+        }
+        whole
+    }
+
+    /// A write waits for the client to read, or no longer does.
+    pub(super) fn blocked(&self, since: Option<Instant>) {
+        self.lock().blocked = since;
+    }
+}
