@@ -7,7 +7,7 @@ use crate::support::{Setup, until};
 
 /// `check`'s rows of `recycle`, as `key value origin`.
 async fn rows(server: &crate::support::Server, path: &std::path::Path, words: &[&str]) -> Vec<String> {
-    let mut all = vec!["check", path.to_str().unwrap()];
+    let mut all = vec!["check", "--all", path.to_str().unwrap()];
     all.extend(words);
     let out = server.ctl(&all).await.expect(0).out;
     let rows = out.lines().filter(|line| line.trim_start().starts_with("recycle."));
