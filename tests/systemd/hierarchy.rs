@@ -101,8 +101,9 @@ mod cases {
 
         m.ok(&format!("({words} >/tmp/by-hand 2>&1 &)"));
         let by_hand = "child processes: systemd did not start this server";
-        m.until("it serves", || m.ok("cat /tmp/by-hand").contains(by_hand));
-        m.holds("started by hand its banner says that workers are child processes", true);
+        m.until("it serves", || m.ok("cat /tmp/by-hand").contains("ready api: "));
+        let told = m.ok("cat /tmp/by-hand").contains(by_hand);
+        m.holds("started by hand its banner says that workers are child processes", told);
         m.holds("and its status", status().contains(&format!("workers are {by_hand}")));
         m.ok("rip-serverctl --socket /run/shop.sock stop");
     }
