@@ -14,7 +14,7 @@ use tokio::signal::unix::{self, SignalKind};
 use tokio::time::sleep;
 
 /// A child that somebody here waits for, as long as this lives. Children that are waited for from their start on need
-/// none: they are no zombies for as long as [`PAUSE`].
+/// none: a child is reaped as an orphan only when it has been a zombie for a second.
 #[derive(Debug)]
 pub struct Own(Pid);
 

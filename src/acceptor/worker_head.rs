@@ -10,7 +10,7 @@ use http::{Method, Response, StatusCode, Uri};
 
 use crate::name::RequestId;
 
-use super::headers::{Named, has_token, is_between_neighbours, passes_to_worker};
+use super::headers::{Named, has_token, is_between_neighbours, is_bodiless, passes_to_worker};
 use super::reply_body::{Reply, ReplyBody};
 
 /// How a body is sent, of a request or an answer.
@@ -221,9 +221,7 @@ fn begins_an_answer(bytes: &[u8]) -> bool {
 
 /// RFC 9112 §6.3, 1: such an answer ends with its head.
 fn has_no_body(status: StatusCode, method: &Method) -> bool {
-    status.is_informational()
-        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
-        || *method == Method::HEAD
+    is_bodiless(status) || *method == Method::HEAD
 }
 
 /// What the fields of an answer's head say to the server, noted as they pass by.

@@ -53,14 +53,14 @@ impl Drop for FlushAtEnd {
     }
 }
 
-/// Waits until what was logged is written, at most [`LAST_RECORDS`]. Blocks its thread.
+/// Waits until what was logged is written, for at most 2 s. Blocks its thread.
 pub fn flush() {
     if let Some(outlet) = OUTLET.get() {
         outlet.way.flush(LAST_RECORDS);
     }
 }
 
-/// Lets a thread write to standard error and waits for it, at most [`LAST_RECORDS`]: for the last words of a process.
+/// Lets a thread write to standard error and waits for it, for at most 2 s: for the last words of a process.
 /// Blocks its thread.
 pub fn last_words(write: impl FnOnce() + Send + 'static) {
     flush();
