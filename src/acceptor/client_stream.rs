@@ -151,7 +151,7 @@ impl ClientStream {
             self.ended = Some(Box::new(HalfClosed::new(self.socket())));
         }
         match &mut self.ended {
-            // What is left is no request: a tunnel.
+            // The connection is a tunnel now: no answer is owed to a request.
             Some(_) if !self.wire.is_between_requests() => Poll::Ready(Ok(())),
             Some(ended) => ended.poll_end(cx),
             None => Poll::Ready(Ok(())),

@@ -376,7 +376,7 @@ pub(super) enum Failed {
     /// Its connection was closed, or had bytes on it, before it took a byte of the request.
     Unsent(io::Error),
     Answer(&'static str),
-    /// What came over a kept connection is no answer: it was sent behind the last one.
+    /// Bytes came over a kept connection that are no answer: the worker sent them behind its last one.
     Stray,
     Client(ServeError),
 }

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 pub(super) struct HalfClosed {
     /// `None` where there was no descriptor to be had: the next write tells.
     socket: Option<TcpStream>,
-    /// Of who reads, while the end is kept from it.
+    /// Wakes the task that reads the stream, which is not told of the end before its answer is sent.
     reader: Waker,
     /// Whether it may be told of the end.
     told: bool,
@@ -56,7 +56,7 @@ impl HalfClosed {
             if ready!(socket.poll_write_ready(cx)).is_err() {
                 return Poll::Ready(());
             }
-            // What would block is waited for.
+            // A socket that is not broken yet would block: the loop waits until it can be written to again.
             match socket.try_io(Interest::WRITABLE, look) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 _ => return Poll::Ready(()),

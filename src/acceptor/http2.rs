@@ -82,9 +82,9 @@ where
 /// Streams a client may reset before they are accepted (CVE-2023-44487).
 const RESET_STREAMS: usize = 50;
 const SEND_BUFFER: usize = 256 << 10;
-/// Of one stream: what every client may send before it has read our settings (RFC 9113 §6.9.2).
+/// Bytes of one stream that every client may send before it has read our settings (RFC 9113 §6.9.2).
 const LEAST_UNREAD: u32 = 64 << 10;
-/// Of one stream: enough for 50 Mbit/s where a round trip takes 40 ms.
+/// Bytes of one stream that may come unread: enough for 50 Mbit/s where a round trip takes 40 ms.
 const MOST_UNREAD: u32 = 256 << 10;
 /// RFC 9113 §6.9.1.
 const LARGEST_WINDOW: u32 = (1 << 31) - 1;

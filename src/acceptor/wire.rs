@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::framing::{Flaw, Framing};
 use super::listen::Admission;
 
-/// Where a connection stands, shared by its stream, its requests and its timer.
+/// The state of a client's connection, shared by its stream, its requests and its timer.
 ///
 /// All three live on one thread, but hyper wants a stream that could move: hence the lock, which nobody ever waits for.
 pub(super) struct Wire {
@@ -43,7 +43,7 @@ struct State {
     taken: Instant,
 }
 
-/// What a connection is waiting for.
+/// The thing that a connection is waiting for, which decides its time limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     /// For the next request, since then.
