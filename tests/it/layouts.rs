@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use crate::support::ctl::{Ran, SERVER, in_home, run};
-use crate::support::{Setup, has};
+use crate::support::{Setup, folder_with, has};
 
 /// A project called `shop`, and a machine whose programs do nothing.
 struct Project(TempDir);
@@ -344,16 +344,6 @@ const OWN_ASGI: &str = "from .part import BODY\n\nasync def app(scope, receive, 
      if scope['type'] == 'http':\n        await send({'type': 'http.response.start', 'status': 200, 'headers': []})\n        \
      await send({'type': 'http.response.body', 'body': BODY})\n";
 
-fn project(files: &[(&str, &str)]) -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    for (name, text) in files {
-        let path = folder.path().join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
-    folder
-}
-
 async fn says(path: &Path, body: &str) {
     let server = Setup::app(path).words(&["w:1"]).start().await;
     let reply = server.get("/").await;
@@ -365,12 +355,15 @@ async fn applications_in_packages_run_with_their_own_imports() {
     if !has("gunicorn", "gunicorn") || !has("uvicorn", "uvicorn") {
         return;
     }
-    let flaskr = project(&[("flaskr/__init__.py", OWN_WSGI), ("flaskr/part.py", "")]);
+    let flaskr = folder_with(&[("flaskr/__init__.py", OWN_WSGI), ("flaskr/part.py", "")]);
     says(flaskr.path(), "by flaskr").await;
-    let src = project(&[("src/flaskr/__init__.py", OWN_WSGI), ("src/flaskr/part.py", "")]);
+    let src = folder_with(&[("src/flaskr/__init__.py", OWN_WSGI), ("src/flaskr/part.py", "")]);
     says(src.path(), "by flaskr").await;
-    let asgi =
-        project(&[("app/main.py", OWN_ASGI), ("app/part.py", "BODY = b'by app'"), ("pyproject.toml", "")]);
+    let asgi = folder_with(&[
+        ("app/main.py", OWN_ASGI),
+        ("app/part.py", "BODY = b'by app'"),
+        ("pyproject.toml", ""),
+    ]);
     says(asgi.path(), "by app").await;
     says(&asgi.path().join("app/main.py"), "by app").await;
     says(&asgi.path().join("app"), "by app").await;
@@ -386,7 +379,7 @@ async fn a_django_project_with_split_settings_is_served() {
                 def home(request):\n    return HttpResponse('split')\n\nurlpatterns = [path('', home)]\n";
     let wsgi = "import os\nfrom django.core.wsgi import get_wsgi_application\n\
                 os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'mysite.settings.prod')\napplication = get_wsgi_application()\n";
-    let folder = project(&[
+    let folder = folder_with(&[
         ("manage.py", "import os\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', 'mysite.settings.dev')\n"),
         ("mysite/__init__.py", ""),
         ("mysite/settings/__init__.py", ""),
@@ -404,8 +397,8 @@ async fn a_sinatra_application_in_one_file_is_served() {
     if !has("puma", "puma") || !installed.is_ok_and(|ran| ran.status.success()) {
         return;
     }
-    let classic = project(&[("app.rb", "require 'sinatra'\n\nget('/') { settings.environment.to_s }\n")]);
+    let classic = folder_with(&[("app.rb", "require 'sinatra'\n\nget('/') { settings.environment.to_s }\n")]);
     says(classic.path(), "production").await;
     let modular = "require 'sinatra/base'\n\nclass Shop < Sinatra::Base\n  get('/') { 'modular' }\n  run! if app_file == $0\nend\n";
-    says(project(&[("app.rb", modular)]).path(), "modular").await;
+    says(folder_with(&[("app.rb", modular)]).path(), "modular").await;
 }

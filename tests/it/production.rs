@@ -3,20 +3,9 @@
 use std::fs;
 
 use serde_json::Value;
-use tempfile::TempDir;
 
 use crate::support::ctl::{SERVER, in_home, run};
-use crate::support::{Server, Setup, has};
-
-fn folder(files: &[(&str, &str)]) -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    for (name, text) in files {
-        let path = folder.path().join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
-    folder
-}
+use crate::support::{Server, Setup, folder_with, has};
 
 /// Tells its environment to whoever asks.
 const TELLS: &str = "import json, os, socket\n\nlistener = socket.socket(fileno=3)\nwhile True:\n    \
@@ -43,8 +32,8 @@ fn all(node: Option<&str>, rack: Option<&str>, rails: Option<&str>) -> Vec<(&'st
 #[tokio::test]
 async fn a_runtime_is_told_that_it_serves_the_public() {
     let production = Some("production");
-    let command = folder(&[("rip.toml", COMMAND), ("tells.py", TELLS)]);
-    let procfile = folder(&[
+    let command = folder_with(&[("rip.toml", COMMAND), ("tells.py", TELLS)]);
+    let procfile = folder_with(&[
         ("Procfile", "web: python3 tells.py\n"),
         ("tells.py", TELLS),
         ("rip.toml", "listen = \"fd\""),
@@ -54,14 +43,14 @@ async fn a_runtime_is_told_that_it_serves_the_public() {
         assert_eq!(told(&server).await, all(production, production, production));
     }
     if has("node", "nodejs") {
-        let node = folder(&[("index.mjs", NODE)]);
+        let node = folder_with(&[("index.mjs", NODE)]);
         let server = Setup::app(node.path()).start().await;
         assert_eq!(told(&server).await, all(production, None, None));
     }
     if has("puma", "puma") {
         // As `rails new` writes it.
         let puma = "environment ENV.fetch(\"RAILS_ENV\") { \"development\" }\n";
-        let ruby = folder(&[("config.ru", RACK), ("config/puma.rb", puma)]);
+        let ruby = folder_with(&[("config.ru", RACK), ("config/puma.rb", puma)]);
         let server = Setup::app(ruby.path()).start().await;
         assert_eq!(told(&server).await, all(None, production, production));
     }
@@ -70,7 +59,7 @@ async fn a_runtime_is_told_that_it_serves_the_public() {
 #[tokio::test]
 async fn what_a_person_says_counts_more() {
     let own = format!("{COMMAND}env = {{ RAILS_ENV = \"staging\" }}\n");
-    let app = folder(&[("rip.toml", &own), ("tells.py", TELLS)]);
+    let app = folder_with(&[("rip.toml", &own), ("tells.py", TELLS)]);
     let server = Setup::app(app.path()).variable("NODE_ENV", "test").start().await;
     assert_eq!(told(&server).await, all(Some("test"), Some("staging"), Some("staging")));
 }
@@ -78,7 +67,7 @@ async fn what_a_person_says_counts_more() {
 #[tokio::test]
 async fn check_shows_what_a_runtime_is_told() {
     let home = tempfile::tempdir().unwrap();
-    let app = folder(&[("rip.toml", COMMAND), ("tells.py", TELLS), ("config/application.rb", "")]);
+    let app = folder_with(&[("rip.toml", COMMAND), ("tells.py", TELLS), ("config/application.rb", "")]);
     let check = async |variable: Option<(&str, &str)>| {
         let mut command = in_home(home.path(), SERVER);
         command.arg("check").arg(app.path()).args(["--state-dir=s", "--runtime-dir=r"]).envs(variable);
@@ -101,7 +90,7 @@ async fn what_an_app_lacks_for_production_is_shown_in_its_own_words() {
         return;
     }
     let lacks = "raise ArgumentError, \"Missing `secret_key_base` for '#{ENV['RAILS_ENV']}' environment\"\n";
-    let app = folder(&[("config.ru", lacks)]);
+    let app = folder_with(&[("config.ru", lacks)]);
     let server = Setup::app(app.path()).words(&["w:1"]).without_workers().start().await;
     let said = |text: &str| text.contains("Missing `secret_key_base` for 'production' environment");
     crate::support::until("the reason is shown", || async {
@@ -141,7 +130,7 @@ async fn a_wsgi_application_is_told_the_clients_address_port_and_scheme() {
         return;
     }
     let settings = "pythonpath = \"lib\"\n";
-    let app = folder(&[
+    let app = folder_with(&[
         ("wsgi.py", &format!("import helper\n{WSGI}")),
         ("lib/helper.py", ""),
         ("gunicorn.conf.py", settings),
@@ -163,8 +152,8 @@ async fn behind_trusted_proxies_the_client_is_the_one_that_the_server_knows() {
         return;
     }
     let trusted = "trusted_proxies = [\"127.0.0.1\", \"10.0.0.0/8\", \"fd00::/8\"]";
-    let wsgi = folder(&[("wsgi.py", WSGI)]);
-    let asgi = folder(&[("asgi.py", ASGI)]);
+    let wsgi = folder_with(&[("wsgi.py", WSGI)]);
+    let asgi = folder_with(&[("asgi.py", ASGI)]);
     let table = [
         ("6.6.6.6, 203.0.113.9", "203.0.113.9"),
         ("6.6.6.6, 203.0.113.9, 10.0.0.1", "203.0.113.9"),
@@ -195,7 +184,7 @@ async fn an_app_with_a_python_path_of_its_own_keeps_it() {
         return;
     }
     let own = "env = { PYTHONPATH = \"elsewhere\" }\n";
-    let app = folder(&[
+    let app = folder_with(&[
         ("app.py", &format!("import helper\n{WSGI}")),
         ("elsewhere/helper.py", ""),
         ("rip.toml", own),
@@ -206,7 +195,7 @@ async fn an_app_with_a_python_path_of_its_own_keeps_it() {
 
 #[tokio::test]
 async fn a_site_answers_for_what_is_not_there_with_its_own_page() {
-    let site = folder(&[("index.html", "home"), ("404.html", "<p>not here")]);
+    let site = folder_with(&[("index.html", "home"), ("404.html", "<p>not here")]);
     let server = Setup::app(site.path()).start().await;
     for path in ["/nothing", "/nothing.png", "/.git/config", "/a/b/"] {
         let reply = server.get(path).await;

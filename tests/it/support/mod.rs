@@ -541,3 +541,14 @@ pub(crate) fn has(program: &str, package: &str) -> bool {
     }
     found
 }
+
+/// A folder with these files, by their paths in it.
+pub(crate) fn folder_with(files: &[(&str, &str)]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    folder
+}
