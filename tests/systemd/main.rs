@@ -71,7 +71,7 @@ fn on(system: System, module: &'static str, case: impl FnOnce(Machine)) {
 /// Runs the case of a module on Debian 12 with the old hierarchy of control groups; systemd 257 refuses to boot with it.
 fn on_legacy(module: &'static str, case: impl FnOnce(Machine)) {
     if Hierarchy::Legacy.folder().is_none() {
-        eprintln!("SKIPPED this host's kernel has no hierarchy of control groups but the unified one");
+        skip("this host's kernel has no hierarchy of control groups but the unified one");
     } else if is_there(System::Bookworm) {
         case(Machine::boot_with(System::Bookworm, name_of(module), Hierarchy::Legacy));
     }
@@ -86,10 +86,14 @@ fn is_there(system: System) -> bool {
     let there =
         cache.join(format!("{}.list", system.name())).exists() && cache.join("rip-server-next.deb").exists();
     if !rustix::process::geteuid().is_root() || !there {
-        let why = "no system to boot: run tests/systemd/prepare as root";
-        assert!(std::env::var_os("TESTS_STRICT").is_none(), "SKIPPED {why}");
-        eprintln!("SKIPPED {why}");
+        skip("no system to boot: run tests/systemd/prepare as root");
         return false;
     }
     true
+}
+
+/// Says why a case does not run here. With `TESTS_STRICT` that is a failure.
+fn skip(why: &str) {
+    assert!(std::env::var_os("TESTS_STRICT").is_none(), "SKIPPED {why}");
+    eprintln!("SKIPPED {why}");
 }
