@@ -153,8 +153,10 @@ async fn answer(
     let rules = route.app.rules.load_full();
     let bodiless = body.is_none();
     // What few requests need is boxed, here and below, or each would have room for all of it.
-    let taken =
-        if bodiless { RequestBody::Empty } else { Box::pin(take_body(conn, parts, body, &rules)).await? };
+    let taken = match bodiless {
+        true => RequestBody::Empty,
+        false => Box::pin(take_body(conn, asked, body, &rules)).await?,
+    };
     let ready = if bodiless { asked.arrived } else { Instant::now() };
     let queue_until = ready + rules.timeouts.queue;
     if route.standing.borrow().intent != Intent::Run {
@@ -194,10 +196,11 @@ async fn answer(
 /// The whole body, unless it has to pass as it arrives. What is not taken stays for the end of a failure.
 async fn take_body(
     conn: &Connection,
-    parts: &Parts,
+    asked: &Asked<'_>,
     body: &mut Option<Incoming>,
     rules: &Rules,
 ) -> Result<RequestBody, ServeError> {
+    let parts = asked.parts;
     let Some(incoming) = body else { return Ok(RequestBody::Empty) };
     check_length(&parts.headers, rules.max_body)?;
     if streams(parts, rules) {
@@ -212,6 +215,8 @@ async fn take_body(
         max_body: rules.max_body,
         folder: &conn.shard.server.spool,
         room: &conn.shard.server.room,
+        limit_log: &conn.shard.server.limit_log,
+        client: asked.client.share,
         stock: &conn.shard.stock,
         metrics: &conn.shard.metrics,
     };
