@@ -3,7 +3,7 @@
 //! Never here: what the text means.
 
 /// JavaScript or TypeScript without its comments; strings stay.
-pub(super) fn javascript(text: &str) -> String {
+pub(in crate::apps) fn javascript(text: &str) -> String {
     let mut code = String::with_capacity(text.len());
     let mut chars = text.char_indices().peekable();
     // What stands before a slash that begins a regular expression and does not divide.
@@ -30,7 +30,7 @@ pub(super) fn javascript(text: &str) -> String {
 
 /// The top-level lines of a Python file, each whole: without comments, with what is in brackets or continued joined to
 /// it, and with longer strings, such as the one that describes a module, left empty.
-pub(super) fn python_lines(text: &str) -> Vec<String> {
+pub(in crate::apps) fn python_lines(text: &str) -> Vec<String> {
     let (mut lines, mut line) = (Vec::new(), String::new());
     let mut depth = 0_usize;
     let mut chars = text.char_indices().peekable();
@@ -74,12 +74,12 @@ pub(super) fn python_lines(text: &str) -> Vec<String> {
 }
 
 /// Lines of Ruby, of a shell or of anything else whose comments begin with `#`, without those that are comments alone.
-pub(super) fn without_hash_lines(text: &str) -> String {
+pub(in crate::apps) fn without_hash_lines(text: &str) -> String {
     text.lines().filter(|line| !line.trim_start().starts_with('#')).map(|line| format!("{line}\n")).collect()
 }
 
 /// HTML without its comments.
-pub(super) fn html(text: &str) -> String {
+pub(in crate::apps) fn html(text: &str) -> String {
     let mut kept = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, comment)) = rest.split_once("<!--") {
@@ -90,7 +90,7 @@ pub(super) fn html(text: &str) -> String {
 }
 
 /// The attributes of each `<script …>` of a page, without comments.
-pub(super) fn scripts(page: &str) -> Vec<Vec<(String, String)>> {
+pub(in crate::apps) fn scripts(page: &str) -> Vec<Vec<(String, String)>> {
     let page = html(page);
     let lower = page.to_ascii_lowercase();
     let starts = lower.match_indices("<script").map(|(at, tag)| at + tag.len());

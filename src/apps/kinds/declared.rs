@@ -4,13 +4,14 @@
 
 use std::path::Path;
 
-use super::detect::{App, missing, read, text_of};
-use super::found::{CONCURRENT, DetectError, Found, Kind, Listen};
 use super::package::{self, Package, Start};
 use super::shell;
+use crate::apps::candidate::{App, missing};
+use crate::apps::files::{read, text_of};
+use crate::apps::found::{CONCURRENT, DetectError, Found, Kind, Listen};
 
 /// `command` of the config, which beats everything.
-pub(super) fn command(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+pub(in crate::apps) fn command(app: &App<'_>) -> Result<Option<Found>, DetectError> {
     let Some(command) = &app.hints.command else { return Ok(None) };
     let [program, args @ ..] = command.as_slice() else { return Err(DetectError::EmptyCommand) };
     let programs = app.local_programs();
@@ -26,7 +27,7 @@ pub(super) fn command(app: &App<'_>) -> Result<Option<Found>, DetectError> {
 }
 
 /// The `web:` line of a `Procfile`.
-pub(super) fn procfile(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+pub(in crate::apps) fn procfile(app: &App<'_>) -> Result<Option<Found>, DetectError> {
     let Some(path) = app.file("Procfile") else { return Ok(None) };
     let text = read(&path)?;
     let line = text.lines().find_map(|line| line.trim().strip_prefix("web:")).map(str::trim);
@@ -36,7 +37,7 @@ pub(super) fn procfile(app: &App<'_>) -> Result<Option<Found>, DetectError> {
 
 /// `scripts.start` of a `package.json`, run by itself: below `npm start` no signal would reach it. A development server
 /// is not the app: what follows may be, and else the person is told to build it.
-pub(super) fn package_json(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+pub(in crate::apps) fn package_json(app: &App<'_>) -> Result<Option<Found>, DetectError> {
     let Some(package) = Package::of(app)? else { return Ok(None) };
     match package.start() {
         Start::Line(line) => by_shell(app, Kind::PackageJson, line, &app.dir.join("package.json")).map(Some),
@@ -64,7 +65,7 @@ fn by_shell(app: &App<'_>, kind: Kind, line: &str, path: &Path) -> Result<Found,
     let mut found = app.found(kind, format!("{title}: {source} says `{line}`"), argv, None);
     let script = line.split_whitespace().map(|word| app.dir.join(word)).find(|word| word.is_file());
     if let Some(script) = &script
-        && super::detect::listens_by(&text_of(script)) == Some(Listen::Fd)
+        && crate::apps::candidate::listens_by(&text_of(script)) == Some(Listen::Fd)
     {
         found.listen = Listen::Fd;
     }

@@ -4,12 +4,14 @@
 
 use std::path::Path;
 
-use super::detect::{App, listens_by, name_of, text_of};
-use super::found::{DetectError, Found, Kind};
-use super::{project, runtimes, source};
+use super::source;
+use crate::apps::candidate::{App, listens_by};
+use crate::apps::files::{name_of, text_of};
+use crate::apps::found::{DetectError, Found, Kind};
+use crate::apps::{project, runtimes};
 
 /// `config.ru`, else a Sinatra application in one file.
-pub(super) fn in_folder(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+pub(in crate::apps) fn in_folder(app: &App<'_>) -> Result<Option<Found>, DetectError> {
     if let Some(entry) = app.file("config.ru") {
         return rack(app, &entry).map(Some);
     }
@@ -37,7 +39,7 @@ fn is_sinatra(text: &str) -> bool {
 }
 
 /// One process, one thread, on the socket that it inherits and no other, whatever `config/puma.rb` binds.
-pub(super) fn rack(app: &App<'_>, entry: &Path) -> Result<Found, DetectError> {
+pub(in crate::apps) fn rack(app: &App<'_>, entry: &Path) -> Result<Found, DetectError> {
     run(app, entry, entry)
 }
 
@@ -63,7 +65,7 @@ fn run(app: &App<'_>, entry: &Path, rackup: &Path) -> Result<Found, DetectError>
 
 /// A Sinatra application in one file, which would listen on all addresses if it were run by itself; else a Ruby script
 /// that does listen by itself.
-pub(super) fn script(app: &App<'_>, entry: &Path) -> Result<Found, DetectError> {
+pub(in crate::apps) fn script(app: &App<'_>, entry: &Path) -> Result<Found, DetectError> {
     if is_sinatra(&source::without_hash_lines(&text_of(entry))) {
         let mut found = run(app, entry, &runtimes::sinatra(app.hints.runtime_dir_for_scripts))?;
         found.env.push(("RIP_ENTRY".into(), entry.to_string_lossy().into_owned()));

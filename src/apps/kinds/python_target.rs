@@ -4,28 +4,28 @@
 
 use std::path::{Path, PathBuf};
 
-use super::detect::{name_of, text_of};
 use super::source;
+use crate::apps::files::{name_of, text_of};
 
 /// What the server in between is pointed at.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Target {
-    pub(super) interface: Interface,
+pub(in crate::apps) struct Target {
+    pub(in crate::apps) interface: Interface,
     /// The application's name in its module; `create_app()` for a factory.
-    pub(super) object: String,
+    pub(in crate::apps) object: String,
     /// Whether a line says that it is one, and not its name alone.
-    pub(super) sure: bool,
+    pub(in crate::apps) sure: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Interface {
+pub(in crate::apps) enum Interface {
     Wsgi,
     Asgi,
 }
 
 impl Target {
     /// Reads it off a module's file; what it imports is looked up below `root`. `None`: it holds no application.
-    pub(super) fn of_file(file: &Path, root: &Path) -> Option<Self> {
+    pub(in crate::apps) fn of_file(file: &Path, root: &Path) -> Option<Self> {
         Self::read(&text_of(file), &Module { file, root, steps: MOST_STEPS })
     }
 

@@ -6,12 +6,13 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use super::detect::{App, listens_by, name_of, text_of};
-use super::found::{DetectError, Found, Kind};
-use super::programs::is_executable;
+use crate::apps::candidate::{App, listens_by};
+use crate::apps::files::{name_of, text_of};
+use crate::apps::found::{DetectError, Found, Kind};
+use crate::apps::programs::is_executable;
 
 /// `app`, `server`, or a program called like the folder.
-pub(super) fn in_folder(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+pub(in crate::apps) fn in_folder(app: &App<'_>) -> Result<Option<Found>, DetectError> {
     let folder = name_of(&app.dir);
     for path in ["app", "server", &folder].map(|name| app.dir.join(name)) {
         if is_executable(&path) {
@@ -26,7 +27,7 @@ pub(super) fn in_folder(app: &App<'_>) -> Result<Option<Found>, DetectError> {
 }
 
 /// The program itself.
-pub(super) fn found(app: &App<'_>, path: &Path) -> Found {
+pub(in crate::apps) fn found(app: &App<'_>, path: &Path) -> Found {
     let name = name_of(path);
     let argv = vec![path.to_string_lossy().into_owned()];
     let mut found = app.found(Kind::Executable, format!("Executable: {name}"), argv, Some(path));

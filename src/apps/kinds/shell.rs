@@ -6,7 +6,7 @@
 
 /// The line with `exec` behind the assignments of its last command; as it is where `sh -c` might make something else
 /// of it then, or where the last command is no program.
-pub(super) fn replaced_by_last_command(line: &str) -> String {
+pub(in crate::apps) fn replaced_by_last_command(line: &str) -> String {
     match place_of_exec(line) {
         Some(place) => {
             let (before, command) = line.split_at(place);
@@ -17,7 +17,7 @@ pub(super) fn replaced_by_last_command(line: &str) -> String {
 }
 
 /// The last command of a line, without its assignments; the whole line where it is not that plain.
-pub(super) fn last_command(line: &str) -> &str {
+pub(in crate::apps) fn last_command(line: &str) -> &str {
     place_of_exec(line).map_or(line, |place| &line[place..])
 }
 

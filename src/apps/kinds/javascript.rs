@@ -4,13 +4,15 @@
 
 use std::path::{Path, PathBuf};
 
-use super::detect::{App, listens_by, missing, name_of, text_of};
-use super::found::{CONCURRENT, DetectError, Found, Kind, Listen};
 use super::package::Package;
-use super::{programs::Programs, runtimes, source};
+use super::source;
+use crate::apps::candidate::{App, listens_by, missing};
+use crate::apps::files::{name_of, text_of};
+use crate::apps::found::{CONCURRENT, DetectError, Found, Kind, Listen};
+use crate::apps::{programs::Programs, runtimes};
 
 /// `index` with a suffix of JavaScript or Rip.
-pub(super) fn handler_in_folder(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+pub(in crate::apps) fn handler_in_folder(app: &App<'_>) -> Result<Option<Found>, DetectError> {
     let names = ["index.rip", "index.ts", "index.mts", "index.js", "index.mjs", "index.cjs"];
     let entries = names.iter().filter_map(|name| app.file(name));
     // Beside a development server it is more likely the source of a page.
@@ -21,14 +23,14 @@ pub(super) fn handler_in_folder(app: &App<'_>) -> Result<Option<Found>, DetectEr
 }
 
 /// `server` with a suffix of JavaScript.
-pub(super) fn server_in_folder(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+pub(in crate::apps) fn server_in_folder(app: &App<'_>) -> Result<Option<Found>, DetectError> {
     let names = ["server.js", "server.mjs", "server.cjs", "server.ts", "server.mts"];
     let entry = names.iter().find_map(|name| app.file(name));
     entry.map(|entry| of_file(app, &entry)).transpose()
 }
 
 /// `main` of `package.json`, and files of other usual names, where they listen or export a handler.
-pub(super) fn named_in_folder(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+pub(in crate::apps) fn named_in_folder(app: &App<'_>) -> Result<Option<Found>, DetectError> {
     if let Some(main) = Package::of(app)?.and_then(|package| package.main(&app.dir)) {
         let code = code_of(&main);
         if serves(&code) || exports(&code) && !is_tool(&main) {
@@ -52,7 +54,7 @@ pub(super) fn named_in_folder(app: &App<'_>) -> Result<Option<Found>, DetectErro
 }
 
 /// A file of that suffix: a handler if it exports one, else a server.
-pub(super) fn of_file(app: &App<'_>, entry: &Path) -> Result<Found, DetectError> {
+pub(in crate::apps) fn of_file(app: &App<'_>, entry: &Path) -> Result<Found, DetectError> {
     let runtime = Runtime::choose(app, entry)?;
     let text = code_of(entry);
     if is_handler(&text, entry) { handler(app, entry, runtime) } else { server(app, entry, &text, runtime) }

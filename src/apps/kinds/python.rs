@@ -4,14 +4,16 @@
 
 use std::path::{Path, PathBuf};
 
-use super::detect::{App, Way, listens_by, name_of, text_of};
-use super::found::{CONCURRENT, DetectError, Found, Kind};
-use super::programs::Programs;
 use super::python_target::{Interface, Target};
-use super::{project, runtimes, source};
+use super::source;
+use crate::apps::candidate::{App, Way, listens_by};
+use crate::apps::files::{name_of, text_of};
+use crate::apps::found::{CONCURRENT, DetectError, Found, Kind};
+use crate::apps::programs::Programs;
+use crate::apps::{project, runtimes};
 
 /// Modules in the folder, a Django project, modules in a package of the folder, a Django project in a folder of it.
-pub(super) fn in_folder(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+pub(in crate::apps) fn in_folder(app: &App<'_>) -> Result<Option<Found>, DetectError> {
     let ways: [Way; 6] = [first_modules, django, later_modules, only_module, package, nested];
     for way in ways {
         if let Some(found) = way(app)? {
@@ -22,7 +24,7 @@ pub(super) fn in_folder(app: &App<'_>) -> Result<Option<Found>, DetectError> {
 }
 
 /// A Python file given by name.
-pub(super) fn of_file(app: &App<'_>, entry: &Path) -> Result<Found, DetectError> {
+pub(in crate::apps) fn of_file(app: &App<'_>, entry: &Path) -> Result<Found, DetectError> {
     let place = Place::of(app, entry);
     match Target::of_file(entry, &place.root) {
         Some(target) => run(app, &place, target),

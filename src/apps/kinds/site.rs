@@ -5,18 +5,19 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::detect::{App, name_of, text_of};
-use super::found::{DetectError, Found, Kind, StaticHint};
 use super::package::Package;
 use super::source;
+use crate::apps::candidate::App;
+use crate::apps::files::{name_of, text_of};
+use crate::apps::found::{DetectError, Found, Kind, StaticHint};
 
 /// `static` of the config.
-pub(super) fn configured(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+pub(in crate::apps) fn configured(app: &App<'_>) -> Result<Option<Found>, DetectError> {
     app.hints.static_root.as_ref().map(|hint| of_hint(app, hint)).transpose()
 }
 
 /// `index.html` in the folder, in `public`, or where a build puts it.
-pub(super) fn in_folder(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+pub(in crate::apps) fn in_folder(app: &App<'_>) -> Result<Option<Found>, DetectError> {
     let generator = GENERATORS.iter().find(|row| row.marks.iter().any(|mark| app.file(mark).is_some()));
     // What is made is the site; beside it stands what it is made of.
     let first = generator.map(|row| row.output);
@@ -48,7 +49,7 @@ pub(super) fn in_folder(app: &App<'_>) -> Result<Option<Found>, DetectError> {
 }
 
 /// A page given by name: its folder, with the page as index.
-pub(super) fn of_file(app: &App<'_>, entry: &Path) -> Result<Found, DetectError> {
+pub(in crate::apps) fn of_file(app: &App<'_>, entry: &Path) -> Result<Found, DetectError> {
     if let Some(error) = source_of(app, entry)? {
         return Err(error);
     }

@@ -8,15 +8,16 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::detect::{App, read};
 use super::development::{Development, Instead, development};
-use super::found::DetectError;
+use crate::apps::candidate::App;
+use crate::apps::files::read;
+use crate::apps::found::DetectError;
 
 /// What of a `package.json` matters here.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Package {
+pub(in crate::apps) struct Package {
     #[serde(default)]
-    pub(super) scripts: BTreeMap<String, String>,
+    pub(in crate::apps) scripts: BTreeMap<String, String>,
     main: Option<Value>,
     #[serde(default)]
     dependencies: BTreeMap<String, Value>,
@@ -25,7 +26,7 @@ pub(super) struct Package {
 }
 
 /// What `scripts` say of how the app is started.
-pub(super) enum Start<'a> {
+pub(in crate::apps) enum Start<'a> {
     /// By this line.
     Line(&'a str),
     /// By a development server alone.
@@ -35,7 +36,7 @@ pub(super) enum Start<'a> {
 
 impl Package {
     /// The app's own, where it has one.
-    pub(super) fn of(app: &App<'_>) -> Result<Option<Self>, DetectError> {
+    pub(in crate::apps) fn of(app: &App<'_>) -> Result<Option<Self>, DetectError> {
         let Some(path) = app.file("package.json") else { return Ok(None) };
         let text = read(&path)?;
         let parsed = serde_json::from_str(text.trim_start_matches('\u{feff}'));
@@ -43,7 +44,7 @@ impl Package {
     }
 
     /// `start`, else where that is for the developer, the script that is called so for production.
-    pub(super) fn start(&self) -> Start<'_> {
+    pub(in crate::apps) fn start(&self) -> Start<'_> {
         let Some(start) = self.scripts.get("start") else { return Start::Nothing };
         let Some(found) = development(start, &self.scripts) else { return Start::Line(start) };
         let others = PRODUCTION.iter().filter_map(|name| self.scripts.get(*name));
@@ -52,7 +53,7 @@ impl Package {
     }
 
     /// The file that `main` names, as Node finds it.
-    pub(super) fn main(&self, folder: &Path) -> Option<PathBuf> {
+    pub(in crate::apps) fn main(&self, folder: &Path) -> Option<PathBuf> {
         let main = self.main.as_ref()?.as_str()?.trim_start_matches("./");
         let inside = !main.is_empty() && !main.starts_with('/') && !main.split('/').any(|part| part == "..");
         let endings = ["", ".js", ".mjs", ".cjs", "/index.js"];
@@ -61,14 +62,14 @@ impl Package {
     }
 
     /// Whether its pages are made by a program that bundles their sources.
-    pub(super) fn bundles(&self) -> bool {
+    pub(in crate::apps) fn bundles(&self) -> bool {
         let has =
             |name: &&str| self.dependencies.contains_key(*name) || self.dev_dependencies.contains_key(*name);
         BUNDLERS.iter().any(has)
     }
 
     /// The command that builds the app, where it says one.
-    pub(super) fn build(&self, folder: &Path) -> String {
+    pub(in crate::apps) fn build(&self, folder: &Path) -> String {
         let runner =
             LOCKS.iter().find(|(lock, _)| folder.join(lock).is_file()).map_or("npm", |(_, runner)| runner);
         let install = if folder.join("node_modules").is_dir() { "" } else { "install && " };
@@ -81,7 +82,12 @@ impl Package {
 }
 
 /// The sentence for an app that has nothing but a development server.
-pub(super) fn refusal(app: &App<'_>, package: &Package, line: &str, found: &Development) -> DetectError {
+pub(in crate::apps) fn refusal(
+    app: &App<'_>,
+    package: &Package,
+    line: &str,
+    found: &Development,
+) -> DetectError {
     let instead = match found.instead {
         Instead::Build => format!(
             "run `{}`; the folder that it writes (dist, build, out) is then served",

@@ -6,16 +6,16 @@ use std::collections::BTreeMap;
 
 /// Why a script is not run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Development {
+pub(in crate::apps) struct Development {
     /// The words that say so: `ng serve`.
-    pub(super) words: String,
+    pub(in crate::apps) words: String,
     /// What an app is run by instead.
-    pub(super) instead: Instead,
+    pub(in crate::apps) instead: Instead,
 }
 
 /// What an app is run by instead of its development server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Instead {
+pub(in crate::apps) enum Instead {
     /// The folder that a build writes, served as files.
     Build,
     /// What a build writes, run by this.
@@ -25,7 +25,7 @@ pub(super) enum Instead {
 }
 
 /// Looks for a development server in a line of `scripts`; what the line runs of the others is looked at too.
-pub(super) fn development(line: &str, scripts: &BTreeMap<String, String>) -> Option<Development> {
+pub(in crate::apps) fn development(line: &str, scripts: &BTreeMap<String, String>) -> Option<Development> {
     within(line, scripts, MOST_STEPS)
 }
 
