@@ -7,8 +7,8 @@ use std::path::Path;
 
 use super::command::VERBS;
 use super::error::ConfigError;
+use super::form::Form;
 use super::layer::Layer;
-use super::setting::Form;
 use super::table::Id;
 use super::tokens::{AppWord, CLIENT, Parser, find, is_plainly_path, lossy};
 

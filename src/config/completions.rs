@@ -5,9 +5,10 @@ use clap::{Arg, ArgAction, ValueHint};
 use clap_complete::Shell;
 
 use super::command::{COMMANDS, PAGES, VERBS};
+use super::form::Form;
 use super::help;
 use super::kind::Kind;
-use super::setting::{Form, Setting};
+use super::table::Setting;
 use super::table::TABLE;
 
 /// The completion script of `rip-server` for a shell.

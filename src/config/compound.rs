@@ -4,10 +4,16 @@
 
 use std::num::NonZeroU32;
 
-use super::kind::{Kind, Wrong, number};
-use super::units;
-use super::value::{MemoryWords, RecycleWords};
+use super::units::{self, number};
+use super::value::{MemoryWords, RecycleWords, Wrong};
 use crate::spec::{Rate, WorkerCount};
+
+/// What [`recycle`] takes, as an error says it.
+pub(crate) const RECYCLE: &str =
+    "any of REQUESTS, SECONDSs and RELOADSr with commas between, such as 10000,3600s,10r (0: never), or off";
+/// What [`memory`] takes, as an error says it.
+pub(crate) const MEMORY: &str =
+    "\"SOFT,HARD\", such as 200M,300M, 200M or ,300M (base 1024), SOFT not above HARD";
 
 /// `half`, `auto`, `2x` or a number.
 ///
@@ -42,10 +48,10 @@ pub(crate) fn recycle(text: &str) -> Result<RecycleWords, Wrong> {
         {
             words.age.replace(Some(age).filter(|age| !age.is_zero())).is_none()
         } else {
-            return Err(Wrong(format!("{}; `{part}` is none of them", Kind::Recycle.expected())));
+            return Err(Wrong(format!("{}; `{part}` is none of them", RECYCLE)));
         };
         if !fresh {
-            return Err(Wrong(format!("{}; `{part}` repeats one of them", Kind::Recycle.expected())));
+            return Err(Wrong(format!("{}; `{part}` repeats one of them", RECYCLE)));
         }
     }
     Ok(words)
@@ -53,7 +59,7 @@ pub(crate) fn recycle(text: &str) -> Result<RecycleWords, Wrong> {
 
 /// `SOFT,HARD`, either left out, either `off`.
 pub(crate) fn memory(text: &str) -> Result<MemoryWords, Wrong> {
-    let wrong = || Kind::Memory.wrong();
+    let wrong = || Wrong(MEMORY.into());
     let part = |text: &str| match text.trim() {
         "" => Ok(None),
         "off" => Ok(Some(None)),

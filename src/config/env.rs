@@ -3,10 +3,11 @@
 use std::ffi::{OsStr, OsString};
 
 use super::error::ConfigError;
+use super::form::Form;
 use super::layer::Layer;
 use super::near::nearest;
 use super::origin::Origin;
-use super::setting::{Form, Setting};
+use super::table::Setting;
 use super::table::TABLE;
 
 /// Reads the variables the table knows; the second part warns of `RIP_*` names that nobody knows.

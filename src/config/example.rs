@@ -3,8 +3,9 @@
 
 use std::fmt::Write as _;
 
+use super::form::{Form, Group, Preset};
 use super::help::wrapped;
-use super::setting::{Form, Group, Preset, Setting};
+use super::table::Setting;
 use super::table::TABLE;
 
 /// The whole file.

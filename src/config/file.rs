@@ -13,10 +13,11 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::ConfigError;
+use super::form::Form;
 use super::layer::Layer;
 use super::near::nearest;
 use super::origin::Origin;
-use super::setting::{Form, Setting};
+use super::table::Setting;
 use super::table::{Id, TABLE};
 use super::value::Value;
 

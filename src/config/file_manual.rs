@@ -1,8 +1,9 @@
 //! The manual page rip-server.toml(5), in roff, from the table. Never here: anything that the table does not say.
 
+use super::form::{Form, Group, Preset};
 use super::help;
 use super::roff::Roff;
-use super::setting::{Form, Group, Preset, Setting};
+use super::table::Setting;
 use super::table::TABLE;
 
 /// The whole page.

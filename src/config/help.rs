@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 
 use super::command::{COMMANDS, PAGES, VERBS};
-use super::pages::{EXAMPLES, USAGE};
-use super::setting::{Form, Group, Preset, Setting};
+use super::form::{Form, Group, Preset};
+use super::table::Setting;
 use super::table::TABLE;
+use super::usage::{EXAMPLES, USAGE};
 
 /// The whole page.
 pub(crate) fn text() -> String {

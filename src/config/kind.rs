@@ -8,7 +8,8 @@ use toml::de::DeValue;
 
 use super::compound;
 use super::units;
-use super::value::Value;
+use super::units::number;
+use super::value::{Value, Wrong};
 use crate::name::{AppName, HostName, InstanceName};
 use crate::pattern::Pattern;
 use crate::spec::{BackendChoice, Listen, PortChoice, Protocol, ReadyBy, Reload, ReloadSignal};
@@ -63,10 +64,6 @@ pub(crate) enum Kind {
     /// Of files in the app's folder.
     Patterns,
 }
-
-/// What would have been right instead of what was read.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Wrong(pub(crate) String);
 
 impl Kind {
     /// Reads a word of the command line or a variable of the environment.
@@ -175,14 +172,8 @@ impl Kind {
             Self::SizeLimit => "a size such as 200M or 2G (base 1024), or off".into(),
             Self::Port => "a port from 0 to 65535 (0: any free one), or auto".into(),
             Self::Workers => format!("half, auto, 2x, 3x, or a number from 1 to {}", compound::MOST_WORKERS),
-            Self::Recycle => {
-                "any of REQUESTS, SECONDSs and RELOADSr with commas between, such as 10000,3600s,10r \
- (0: never), or off"
-                    .into()
-            }
-            Self::Memory => {
-                "\"SOFT,HARD\", such as 200M,300M, 200M or ,300M (base 1024), SOFT not above HARD".into()
-            }
+            Self::Recycle => compound::RECYCLE.into(),
+            Self::Memory => compound::MEMORY.into(),
             Self::Rate => "PER_SECOND/s with or without ,BURST, such as 50/s,100, or off".into(),
             Self::Path => "a path".into(),
             Self::Name => "a name of 1 to 64 of a-z A-Z 0-9 . _ -, the first a letter or a digit".into(),
@@ -309,13 +300,6 @@ fn one_of(words: &[&str]) -> String {
 
 fn choice(text: &str, among: &[(&str, Value)]) -> Option<Value> {
     among.iter().find(|(word, _)| *word == text).map(|(_, value)| value.clone())
-}
-
-/// Digits only: no sign, no spaces, no underscores.
-pub(crate) fn number(text: &str, least: u64, most: u64) -> Option<u64> {
-    let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    let number = if plain { text.parse().ok()? } else { return None };
-    (least..=most).contains(&number).then_some(number)
 }
 
 /// The outer `None`: neither `off` nor what `read` takes. `0` is another word for `off`.

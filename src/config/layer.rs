@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use super::error::ConfigError;
+use super::form::Preset;
 use super::origin::{Effective, Origin, Sourced};
-use super::setting::{Preset, Setting};
+use super::table::Setting;
 use super::table::{Id, TABLE};
 use super::value::{Held, Value};
 

@@ -2,11 +2,11 @@
 //! say; the keys of config files (`file_manual`).
 
 use super::command::{COMMANDS, PAGES, VERBS};
+use super::form::Group;
 use super::help;
-use super::pages::{EXAMPLES, USAGE};
 use super::roff::Roff;
-use super::setting::Group;
 use super::table::TABLE;
+use super::usage::{EXAMPLES, USAGE};
 
 /// The whole page.
 pub(crate) fn text() -> String {
@@ -153,8 +153,8 @@ const FILES: &[(&str, &str)] = &[
 
 #[cfg(test)]
 mod tests {
+    use super::super::form::Form;
     use super::super::roff::escaped;
-    use super::super::setting::Form;
     use super::*;
 
     #[test]

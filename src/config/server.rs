@@ -4,14 +4,14 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::app::{narrow, non_zero};
 use super::error::{ConfigError, named};
 use super::folders::Folders;
 use super::layer::{Stack, either};
 use super::machine::Machine;
 use super::origin::{Effective, Origin};
-use super::setting::Setting;
 use super::table::Id;
+use super::table::Setting;
+use super::units::{narrow, non_zero};
 use crate::name::InstanceName;
 use crate::spec::{AccessLog, CertSource, Hsts, Limits, PortChoice, Sandbox, Scheme, ServerSpec};
 

@@ -3,11 +3,23 @@
 //! The parser of the command line, of the environment and of the files, `--help`, the man page, the completions and
 //! the default config all come from here. Never here: how a row is read or shown.
 
+use super::form::Form::{self, Admin, App, Env, Flag, Number, Part, Server, Token, Word};
+use super::form::Group;
+use super::form::Preset::{self, Is, Unset};
 use super::kind::Kind;
-use super::setting::Form::{self, Admin, App, Env, Flag, Number, Part, Server, Token, Word};
-use super::setting::Group;
-use super::setting::Preset::{self, Is, Unset};
-use super::setting::Setting;
+
+/// A row of the table.
+pub(crate) struct Setting {
+    pub(crate) id: Id,
+    pub(crate) group: Group,
+    pub(crate) kind: Kind,
+    pub(crate) preset: Preset,
+    /// How its value is called in help.
+    pub(crate) metavar: &'static str,
+    pub(crate) forms: &'static [Form],
+    /// One sentence without a full stop.
+    pub(crate) help: &'static str,
+}
 
 macro_rules! settings {
     ($($id:ident: $group:ident, $kind:ident $(($($bound:expr),*))?, $preset:expr, $metavar:literal, [$($form:expr),*], $help:literal;)*) => {

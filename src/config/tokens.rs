@@ -12,28 +12,15 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use super::client::{self, Client};
-use super::command::{COMMANDS, Command, INNER, Inner, Page, page};
+use super::command::{COMMANDS, Command};
 use super::error::ConfigError;
+use super::form::Form;
 use super::layer::Layer;
 use super::origin::Origin;
-use super::setting::{Form, Setting};
+use super::table::Setting;
 use super::table::{Id, TABLE};
 use super::unknown;
 use crate::name::HostName;
-
-/// What the words come to.
-#[derive(Debug, PartialEq)]
-pub(crate) enum Parsed {
-    /// Print this and exit.
-    Page(Page),
-    /// One of the programs within the program; its words are passed on as they are.
-    Inner(Inner, Vec<OsString>),
-    /// A verb of `rip-serverctl` with its words.
-    Client(Box<Client>),
-    /// Everything else.
-    Words(Box<Tokens>),
-}
 
 /// The words, typed.
 #[derive(Debug, PartialEq)]
@@ -56,30 +43,21 @@ pub(crate) struct AppWord {
     pub(crate) word: String,
 }
 
-/// Reads the words after the program's name.
+/// Reads the words that are not for somebody else; `note`: how one was understood that could have meant something else.
 ///
 /// # Errors
 /// Whatever is unknown, wrong, said twice, or missing.
-pub(crate) fn parse(words: &[OsString], exists: &dyn Fn(&Path) -> bool) -> Result<Parsed, ConfigError> {
-    if let Some((first, rest)) = words.split_first()
-        && let Some((_, inner)) = INNER.iter().find(|(name, _)| *name == first)
-    {
-        return Ok(Parsed::Inner(*inner, rest.to_vec()));
-    }
-    let (verb, note) = client::verb(words, exists);
-    if let Some(at) = verb {
-        return client::parse(words, at, exists, note).map(|client| Parsed::Client(Box::new(client)));
-    }
-    if let Some(page) = page(words)? {
-        return Ok(Parsed::Page(page));
-    }
+pub(crate) fn read(
+    words: &[OsString],
+    exists: &dyn Fn(&Path) -> bool,
+    note: Option<String>,
+) -> Result<Tokens, ConfigError> {
     let mut parser = Parser::new(exists);
     let mut words = words.iter();
     while let Some(word) = words.next() {
         parser.take(word, &mut words)?;
     }
-    let tokens = parser.finish()?;
-    Ok(Parsed::Words(Box::new(Tokens { note, ..tokens })))
+    Ok(Tokens { note, ..parser.finish()? })
 }
 
 pub(super) struct Parser<'a> {
@@ -365,6 +343,3 @@ pub(super) const CLIENT: [Id; 5] = [Id::Instance, Id::ConfigFile, Id::RuntimeDir
 /// Endings that make a word a path to an entry file.
 const SOURCES: [&str; 14] =
     [".rip", ".ts", ".tsx", ".mts", ".js", ".jsx", ".mjs", ".cjs", ".py", ".rb", ".ru", ".go", ".rs", ".php"];
-
-#[cfg(test)]
-mod tests;

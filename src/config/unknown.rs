@@ -7,9 +7,9 @@ use std::path::Path;
 
 use super::command::{COMMANDS, PAGES, VERBS};
 use super::error::ConfigError;
+use super::form::Form;
 use super::near::nearest;
 use super::peers;
-use super::setting::Form;
 use super::table::TABLE;
 
 /// A word without a dash; `named`: there is an app already.

@@ -51,6 +51,10 @@ pub(crate) enum Value {
     Variables(BTreeMap<String, String>),
 }
 
+/// What would have been right instead of what was read.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Wrong(pub(crate) String);
+
 /// What one `r:` says: the outer `None` is "not said", the inner "never".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RecycleWords {

@@ -239,10 +239,10 @@ fn tokens_speak_of_the_main_app_and_flags_of_all() {
     assert_eq!((shop.workers.to_string().as_str(), shop.max_queue), ("9", 5));
     assert_eq!(app_settings(&config.apps[0]).unwrap().workers.to_string(), "5");
 
-    let added = AppRequest::for_path(&stage.path("home"), &config);
+    let added = config.app_at(&stage.path("home"));
     let added = app_settings(&added).unwrap();
     assert_eq!((added.workers, added.max_queue, added.hosts.len()), (WorkerCount::Half, 5, 0));
-    assert_eq!(AppRequest::for_path(&stage.path("shop"), &config), config.apps[1]);
+    assert_eq!(config.app_at(&stage.path("shop")), config.apps[1]);
 }
 
 #[test]

@@ -1,9 +1,16 @@
 //! Command lines, and what was said by them; wrong ones, and what they are told.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
 use clap_complete::Shell;
 
 use super::super::layer::Stack;
+use super::super::table::Id;
 use super::*;
+use crate::config::command::Command;
+use crate::name::HostName;
 
 /// A machine on which these paths exist.
 fn exists(path: &Path) -> bool {
