@@ -7,9 +7,9 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
-use super::command_line;
-use super::compound;
 use super::file;
+use super::settings::compound;
+use super::words::command_line;
 
 /// The words of a command line, one a line: read, or refused with a text that says something.
 pub fn words(data: &[u8]) {

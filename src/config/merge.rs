@@ -7,18 +7,20 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::app::AppRequest;
-use super::client::Client;
-use super::command::{Command, Inner};
-use super::command_line::{self, Parsed};
 use super::error::ConfigError;
 use super::file::{self, ServerFile};
 use super::folders::{self, Folders};
 use super::layer::{Layer, Stack};
 use super::machine::{Machine, is_one_entry};
 use super::origin::{Effective, Origin};
-use super::table::Id;
-use super::tokens::{AppWord, Tokens};
-use super::{env, instance, pages, server, usage};
+use super::pages::{self, usage};
+use super::settings::table::Id;
+use super::words::client::Client;
+use super::words::command::{Command, Inner};
+use super::words::command_line;
+use super::words::command_line::Parsed;
+use super::words::tokens::{AppWord, Tokens};
+use super::{env, instance, server};
 use crate::name::InstanceName;
 use crate::spec::ServerSpec;
 
@@ -96,7 +98,7 @@ impl Config {
 pub fn read(words: &[OsString], machine: &Machine) -> Result<Invocation, ConfigError> {
     let exists = |path: &Path| machine.directory.join(path).exists();
     match command_line::parse(&instance::found_among(words)?, &exists)? {
-        Parsed::Page(page) => Ok(Invocation::Print(pages::text(page))),
+        Parsed::Page(page) => Ok(Invocation::Print(pages::text::text(page))),
         Parsed::Inner(inner, words) => Ok(Invocation::Inner(inner, words)),
         Parsed::Client(client) => client_words(*client, machine),
         Parsed::Words(tokens) => config(*tokens, machine).map(|config| Invocation::Config(Box::new(config))),

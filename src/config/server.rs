@@ -9,9 +9,9 @@ use super::folders::Folders;
 use super::layer::{Stack, either};
 use super::machine::Machine;
 use super::origin::{Effective, Origin};
-use super::table::Id;
-use super::table::Setting;
-use super::units::{narrow, non_zero};
+use super::settings::table::Id;
+use super::settings::table::Setting;
+use super::settings::units::{narrow, non_zero};
 use crate::name::InstanceName;
 use crate::spec::{AccessLog, CertSource, Hsts, Limits, PortChoice, Sandbox, Scheme, ServerSpec};
 

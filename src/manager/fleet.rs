@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::api::{AddHost, AppStatus, Changed, DeployEvent, HostEntry, LogLine, Scale, Scaled};
 use crate::api::{SetIntent, WorkerStatus};
 use crate::backend::Survivor;
-use crate::config::compound;
+use crate::config::settings::compound;
 use crate::metrics::Metrics;
 use crate::name::{AppName, HostName};
 use crate::stop::StopHandle;

@@ -13,13 +13,13 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use super::command::{COMMANDS, Command};
-use super::error::ConfigError;
-use super::form::Form;
-use super::layer::Layer;
-use super::origin::Origin;
-use super::table::Setting;
-use super::table::{Id, TABLE};
 use super::unknown;
+use crate::config::error::ConfigError;
+use crate::config::layer::Layer;
+use crate::config::origin::Origin;
+use crate::config::settings::form::Form;
+use crate::config::settings::table::Setting;
+use crate::config::settings::table::{Id, TABLE};
 use crate::name::HostName;
 
 /// The words, typed.
@@ -60,21 +60,21 @@ pub(crate) fn read(
     Ok(Tokens { note, ..parser.finish()? })
 }
 
-pub(super) struct Parser<'a> {
+pub(in crate::config) struct Parser<'a> {
     exists: &'a dyn Fn(&Path) -> bool,
     verb: Option<&'static str>,
     host: Option<HostName>,
-    pub(super) app: Option<AppWord>,
+    pub(in crate::config) app: Option<AppWord>,
     /// Words that nothing claimed: at most one may turn out to be the app.
     bare: Vec<&'a OsStr>,
-    pub(super) layer: Layer,
+    pub(in crate::config) layer: Layer,
     /// The word that set it.
     seen: BTreeMap<Id, String>,
     all: bool,
 }
 
 impl<'a> Parser<'a> {
-    pub(super) fn new(exists: &'a dyn Fn(&Path) -> bool) -> Self {
+    pub(in crate::config) fn new(exists: &'a dyn Fn(&Path) -> bool) -> Self {
         Self {
             exists,
             verb: None,
@@ -115,7 +115,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    pub(super) fn flag(
+    pub(in crate::config) fn flag(
         &mut self,
         word: &OsStr,
         rest: &mut impl Iterator<Item = &'a OsString>,
@@ -224,7 +224,7 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    pub(super) fn take_app(&mut self, app: AppWord) -> Result<(), ConfigError> {
+    pub(in crate::config) fn take_app(&mut self, app: AppWord) -> Result<(), ConfigError> {
         match &self.app {
             None => {
                 self.app = Some(app);
@@ -238,7 +238,7 @@ impl<'a> Parser<'a> {
     }
 
     /// `PATH` if that exists, else `PATH@a,b`; `None`: neither exists.
-    pub(super) fn app_word(&self, word: &OsStr) -> Result<Option<AppWord>, ConfigError> {
+    pub(in crate::config) fn app_word(&self, word: &OsStr) -> Result<Option<AppWord>, ConfigError> {
         if (self.exists)(Path::new(word)) {
             return Ok(Some(AppWord { path: word.into(), aliases: Vec::new(), word: lossy(word) }));
         }
@@ -303,7 +303,7 @@ pub(crate) fn alias(name: &str) -> Result<HostName, crate::name::HostNameError> 
     if bare { HostName::parse(&format!("{host}.local")) } else { Ok(host) }
 }
 
-pub(super) fn find(test: impl Fn(&Form) -> bool) -> Option<(&'static Setting, Form)> {
+pub(in crate::config) fn find(test: impl Fn(&Form) -> bool) -> Option<(&'static Setting, Form)> {
     TABLE.iter().find_map(|row| Some((row, *row.forms.iter().find(|form| test(form))?)))
 }
 
@@ -320,7 +320,7 @@ fn looks_like_path(word: &OsStr) -> bool {
     is_plainly_path(&text) || SOURCES.iter().any(|suffix| text.ends_with(suffix))
 }
 
-pub(super) fn is_plainly_path(text: &str) -> bool {
+pub(in crate::config) fn is_plainly_path(text: &str) -> bool {
     text.contains('/') || text.starts_with('.')
 }
 
@@ -333,12 +333,13 @@ fn conflict(first: &str, second: &str, why: &str) -> ConfigError {
     ConfigError::Conflict { first: format!("`{first}`"), second: format!("`{second}`"), why: why.into() }
 }
 
-pub(super) fn lossy(word: &OsStr) -> String {
+pub(in crate::config) fn lossy(word: &OsStr) -> String {
     word.to_string_lossy().into_owned()
 }
 
 /// What may be said beside a command that only talks to a running server.
-pub(super) const CLIENT: [Id; 5] = [Id::Instance, Id::ConfigFile, Id::RuntimeDir, Id::StateDir, Id::Json];
+pub(in crate::config) const CLIENT: [Id; 5] =
+    [Id::Instance, Id::ConfigFile, Id::RuntimeDir, Id::StateDir, Id::Json];
 
 /// Endings that make a word a path to an entry file.
 const SOURCES: [&str; 14] =

@@ -3,9 +3,11 @@
 //! The parser of the command line, of the environment and of the files, `--help`, the man page, the completions and
 //! the default config all come from here. Never here: how a row is read or shown.
 
-use super::form::Form::{self, Admin, App, Env, Flag, Number, Part, Server, Token, Word};
+use super::form::Form;
+use super::form::Form::{Admin, App, Env, Flag, Number, Part, Server, Token, Word};
 use super::form::Group;
-use super::form::Preset::{self, Is, Unset};
+use super::form::Preset;
+use super::form::Preset::{Is, Unset};
 use super::kind::Kind;
 
 /// A row of the table.

@@ -1,10 +1,10 @@
 //! The manual page rip-server.toml(5), in roff, from the table. Never here: anything that the table does not say.
 
-use super::form::{Form, Group, Preset};
 use super::help;
 use super::roff::Roff;
-use super::table::Setting;
-use super::table::TABLE;
+use crate::config::settings::form::{Form, Group, Preset};
+use crate::config::settings::table::Setting;
+use crate::config::settings::table::TABLE;
 
 /// The whole page.
 pub(crate) fn text() -> String {
@@ -96,9 +96,9 @@ hosts = [\"blog.example\"]";
 mod tests {
     use std::path::Path;
 
-    use super::super::file;
-    use super::super::roff::escaped;
     use super::*;
+    use crate::config::file;
+    use crate::config::pages::roff::escaped;
 
     #[test]
     fn every_key_has_an_entry() {

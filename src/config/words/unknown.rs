@@ -6,11 +6,11 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use super::command::{COMMANDS, PAGES, VERBS};
-use super::error::ConfigError;
-use super::form::Form;
 use super::near::nearest;
 use super::peers;
-use super::table::TABLE;
+use crate::config::error::ConfigError;
+use crate::config::settings::form::Form;
+use crate::config::settings::table::TABLE;
 
 /// A word without a dash; `named`: there is an app already.
 pub(super) fn word(word: &OsStr, named: bool, exists: &dyn Fn(&Path) -> bool) -> ConfigError {

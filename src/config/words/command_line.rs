@@ -5,10 +5,12 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::client::{self, Client};
+use super::client;
+use super::client::Client;
 use super::command::{INNER, Inner, Page, page};
-use super::error::ConfigError;
-use super::tokens::{self, Tokens};
+use super::tokens;
+use super::tokens::Tokens;
+use crate::config::error::ConfigError;
 
 /// What the words come to.
 #[derive(Debug, PartialEq)]

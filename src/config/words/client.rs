@@ -6,11 +6,11 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use super::command::VERBS;
-use super::error::ConfigError;
-use super::form::Form;
-use super::layer::Layer;
-use super::table::Id;
 use super::tokens::{AppWord, CLIENT, Parser, find, is_plainly_path, lossy};
+use crate::config::error::ConfigError;
+use crate::config::layer::Layer;
+use crate::config::settings::form::Form;
+use crate::config::settings::table::Id;
 
 /// A verb with its words, and what was said of the server that is meant.
 #[derive(Debug, PartialEq)]

@@ -3,10 +3,10 @@
 
 use std::fmt::Write as _;
 
-use super::form::{Form, Group, Preset};
 use super::help::wrapped;
-use super::table::Setting;
-use super::table::TABLE;
+use crate::config::settings::form::{Form, Group, Preset};
+use crate::config::settings::table::Setting;
+use crate::config::settings::table::TABLE;
 
 /// The whole file.
 pub(crate) fn text() -> String {

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 use clap_complete::Shell;
 
-use super::super::layer::Stack;
-use super::super::table::Id;
-use super::*;
-use crate::config::command::Command;
+use crate::config::layer::Stack;
+use crate::config::settings::table::Id;
+use crate::config::words::command::Command;
+use crate::config::words::command_line::*;
 use crate::name::HostName;
 
 /// A machine on which these paths exist.

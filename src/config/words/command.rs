@@ -7,8 +7,8 @@ use std::str::FromStr;
 
 use clap_complete::Shell;
 
-use super::error::ConfigError;
-use super::origin::Origin;
+use crate::config::error::ConfigError;
+use crate::config::origin::Origin;
 use crate::name::HostName;
 
 /// A text to print.

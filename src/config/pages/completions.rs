@@ -4,12 +4,12 @@ use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ValueHint};
 use clap_complete::Shell;
 
-use super::command::{COMMANDS, PAGES, VERBS};
-use super::form::Form;
 use super::help;
-use super::kind::Kind;
-use super::table::Setting;
-use super::table::TABLE;
+use crate::config::settings::form::Form;
+use crate::config::settings::kind::Kind;
+use crate::config::settings::table::Setting;
+use crate::config::settings::table::TABLE;
+use crate::config::words::command::{COMMANDS, PAGES, VERBS};
 
 /// The completion script of `rip-server` for a shell.
 pub(crate) fn text(shell: Shell) -> String {

@@ -1,12 +1,12 @@
 //! The manual page rip-server(8), in roff, from the table. Never here: anything that the table or the commands do not
 //! say; the keys of config files (`file_manual`).
 
-use super::command::{COMMANDS, PAGES, VERBS};
-use super::form::Group;
 use super::help;
 use super::roff::Roff;
-use super::table::TABLE;
 use super::usage::{EXAMPLES, USAGE};
+use crate::config::settings::form::Group;
+use crate::config::settings::table::TABLE;
+use crate::config::words::command::{COMMANDS, PAGES, VERBS};
 
 /// The whole page.
 pub(crate) fn text() -> String {
@@ -153,9 +153,9 @@ const FILES: &[(&str, &str)] = &[
 
 #[cfg(test)]
 mod tests {
-    use super::super::form::Form;
-    use super::super::roff::escaped;
     use super::*;
+    use crate::config::pages::roff::escaped;
+    use crate::config::settings::form::Form;
 
     #[test]
     fn every_word_and_variable_has_an_entry() {

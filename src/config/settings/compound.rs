@@ -4,7 +4,8 @@
 
 use std::num::NonZeroU32;
 
-use super::units::{self, number};
+use super::units;
+use super::units::number;
 use super::value::{MemoryWords, RecycleWords, Wrong};
 use crate::spec::{Rate, WorkerCount};
 
@@ -18,7 +19,7 @@ pub(crate) const MEMORY: &str =
 /// `half`, `auto`, `2x` or a number.
 ///
 /// Also for the answers to `POST /workers/scale`.
-pub fn workers(text: &str) -> Option<WorkerCount> {
+pub(crate) fn workers(text: &str) -> Option<WorkerCount> {
     let count = |digits: &str| {
         number(digits, 1, MOST_WORKERS.into()).and_then(|count| NonZeroU32::new(count.try_into().ok()?))
     };

@@ -1,7 +1,7 @@
-//! The texts that the program prints about itself, all from the table. Never here: printing them.
+//! Which text belongs to which page. Never here: making one, or printing it.
 
-use super::command::Page;
 use super::{completions, example, file_manual, help, manual};
+use crate::config::words::command::Page;
 
 /// The text of a page.
 pub(crate) fn text(page: Page) -> String {

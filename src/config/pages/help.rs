@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::command::{COMMANDS, PAGES, VERBS};
-use super::form::{Form, Group, Preset};
-use super::table::Setting;
-use super::table::TABLE;
 use super::usage::{EXAMPLES, USAGE};
+use crate::config::settings::form::{Form, Group, Preset};
+use crate::config::settings::table::Setting;
+use crate::config::settings::table::TABLE;
+use crate::config::words::command::{COMMANDS, PAGES, VERBS};
 
 /// The whole page.
 pub(crate) fn text() -> String {
