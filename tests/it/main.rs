@@ -42,6 +42,7 @@ mod recycle;
 mod reload;
 mod rollout;
 mod room;
+mod rooms;
 mod serve;
 mod shells;
 mod signals;

@@ -16,15 +16,16 @@ use crate::metrics::Metrics;
 use crate::name::{AppName, HostName};
 use crate::stop::StopHandle;
 
-use super::app_task::{self, Facts};
 use super::berth::{Berth, Kind, Missing};
-use super::error::ManagerError;
 use super::hosts::Hosts;
-use super::rollout::Listener;
-use super::surroundings::Surroundings;
+use crate::manager::app::app_task;
+use crate::manager::app::app_task::Facts;
+use crate::manager::app::rollout::Listener;
+use crate::manager::error::ManagerError;
+use crate::manager::surroundings::Surroundings;
 
 /// What people wish.
-pub(super) enum Wish {
+pub(in crate::manager) enum Wish {
     AddHost(AddHost, Reply<Result<Changed, ManagerError>>),
     RemoveHost(HostName, Reply<Result<Changed, ManagerError>>),
     SetIntent(HostName, SetIntent, Reply<Result<Changed, ManagerError>>),
@@ -40,18 +41,18 @@ pub(super) enum Wish {
 }
 
 /// Where an answer goes.
-pub(super) type Reply<T> = oneshot::Sender<T>;
+pub(in crate::manager) type Reply<T> = oneshot::Sender<T>;
 
 /// Whether lines that are yet to come are wanted.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Follow {
+pub(in crate::manager) enum Follow {
     Yes,
     No,
 }
 
 /// What became of an app that was given at the start.
 #[derive(Clone)]
-pub(super) enum Begun {
+pub(in crate::manager) enum Begun {
     /// It is being started.
     App(PathBuf, AppName, watch::Receiver<Facts>),
     /// It cannot be.
@@ -59,25 +60,30 @@ pub(super) enum Begun {
 }
 
 /// All apps.
-pub(super) struct Fleet {
-    pub(super) around: Surroundings,
-    pub(super) metrics: Metrics,
-    pub(super) hosts: Hosts,
-    pub(super) router: StopHandle,
-    pub(super) apps: Vec<Berth>,
+pub(in crate::manager) struct Fleet {
+    pub(in crate::manager) around: Surroundings,
+    pub(in crate::manager) metrics: Metrics,
+    pub(in crate::manager) hosts: Hosts,
+    pub(in crate::manager) router: StopHandle,
+    pub(in crate::manager) apps: Vec<Berth>,
     /// Apps of the registry, or of the start, that cannot be read.
-    pub(super) missing: Vec<Missing>,
+    pub(in crate::manager) missing: Vec<Missing>,
     /// The path of the first app of the start.
-    pub(super) first: Option<PathBuf>,
+    pub(in crate::manager) first: Option<PathBuf>,
     /// Workers of an earlier server whose app has not been read yet.
-    pub(super) survivors: Vec<Survivor>,
+    pub(in crate::manager) survivors: Vec<Survivor>,
     stopping: bool,
     stop_replies: Vec<Reply<()>>,
 }
 
 impl Fleet {
     /// No app yet.
-    pub(super) fn new(around: Surroundings, metrics: Metrics, hosts: Hosts, router: StopHandle) -> Self {
+    pub(in crate::manager) fn new(
+        around: Surroundings,
+        metrics: Metrics,
+        hosts: Hosts,
+        router: StopHandle,
+    ) -> Self {
         let (apps, missing, stop_replies) = (Vec::new(), Vec::new(), Vec::new());
         Self {
             around,
@@ -94,7 +100,7 @@ impl Fleet {
     }
 
     /// Starts the apps given and those of the registry, and then does what it is told until it is stopped.
-    pub(super) async fn run(mut self, mains: Vec<PathBuf>, mut wishes: mpsc::Receiver<Wish>) {
+    pub(in crate::manager) async fn run(mut self, mains: Vec<PathBuf>, mut wishes: mpsc::Receiver<Wish>) {
         self.survivors = self.around.backend.survivors().await;
         for survivor in &self.survivors {
             self.around.pass_over(survivor.worker);

@@ -16,22 +16,22 @@ use super::rollout::{Generation, Rollout};
 ///                     ├─────────→ taken back: the generation before serves again
 ///                     └─────────→ superseded: a later one is promoted, and what it is taken back to stays the same
 /// ```
-pub(super) struct Probation {
+pub(in crate::manager) struct Probation {
     /// What served before and serves again if need be.
-    pub(super) before: Generation,
+    pub(in crate::manager) before: Generation,
     /// Whoever waits for its end, and what its workers wrote.
-    pub(super) rollout: Rollout,
+    pub(in crate::manager) rollout: Rollout,
     /// Milliseconds from when it was asked for until it served.
-    pub(super) ms: u64,
+    pub(in crate::manager) ms: u64,
     /// When it is over.
-    pub(super) until: Instant,
+    pub(in crate::manager) until: Instant,
     began: Instant,
     failures: usize,
 }
 
 /// What becomes of a generation on probation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(in crate::manager) enum Verdict {
     /// It may go on.
     Stays,
     /// It is taken back.
@@ -40,19 +40,25 @@ pub(super) enum Verdict {
 
 impl Probation {
     /// Begins now, and is over after `limit`.
-    pub(super) fn new(before: Generation, rollout: Rollout, ms: u64, limit: Duration, now: Instant) -> Self {
+    pub(in crate::manager) fn new(
+        before: Generation,
+        rollout: Rollout,
+        ms: u64,
+        limit: Duration,
+        now: Instant,
+    ) -> Self {
         Self { before, rollout, ms, until: now + limit, began: now, failures: 0 }
     }
 
     /// Counts a worker that failed, of a generation that is to have `workers`.
-    pub(super) fn failed(&mut self, workers: usize) -> Verdict {
+    pub(in crate::manager) fn failed(&mut self, workers: usize) -> Verdict {
         self.failures += 1;
         let too_many = self.failures >= MOST_FAILURES || self.failures * 2 >= workers;
         if too_many { Verdict::TakenBack } else { Verdict::Stays }
     }
 
     /// For how long it has served.
-    pub(super) fn served(&self, now: Instant) -> Duration {
+    pub(in crate::manager) fn served(&self, now: Instant) -> Duration {
         now - self.began
     }
 }

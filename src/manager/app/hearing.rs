@@ -12,7 +12,7 @@ use super::worker::{Event, State};
 
 impl AppTask {
     /// The backend tells of a worker.
-    pub(super) fn happened(&mut self, event: backend::Event) {
+    pub(in crate::manager) fn happened(&mut self, event: backend::Event) {
         match event {
             backend::Event::Ready(worker) => self.said_ready(worker),
             backend::Event::Output(worker, line) => self.wrote(worker, line),
@@ -66,7 +66,7 @@ impl AppTask {
         }
     }
 
-    pub(super) fn came(&mut self, outcome: Outcome) {
+    pub(in crate::manager) fn came(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::Started(worker, Ok(started)) => self.started(worker, started),
             Outcome::Started(worker, Err(error)) => {

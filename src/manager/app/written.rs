@@ -11,7 +11,7 @@ use super::worker::State;
 
 impl AppTask {
     /// Keeps a line for the message of a rejection; one that comes after it is added where there was none.
-    pub(super) fn note_output(&mut self, generation: GenerationId, line: &str) {
+    pub(in crate::manager) fn note_output(&mut self, generation: GenerationId, line: &str) {
         let tried = self.probation.as_mut().map(|probation| &mut probation.rollout);
         let mut deploys = self.rollout.as_mut().into_iter().chain(tried);
         if let Some(rollout) = deploys.find(|rollout| rollout.id == generation) {
@@ -25,7 +25,7 @@ impl AppTask {
     }
 
     /// A line of a worker's output.
-    pub(super) fn wrote(&mut self, worker: WorkerId, line: String) {
+    pub(in crate::manager) fn wrote(&mut self, worker: WorkerId, line: String) {
         let Some(record) = self.crew.get(&worker) else { return };
         let generation = record.generation;
         let tried = self.rollout.as_ref().is_some_and(|rollout| rollout.id == generation);
@@ -46,13 +46,18 @@ impl AppTask {
     }
 
     /// A worker has stopped starting: its lines that waited are its own, or another's too.
-    pub(super) fn started_or_failed(&mut self, worker: WorkerId, generation: GenerationId, to: State) {
+    pub(in crate::manager) fn started_or_failed(
+        &mut self,
+        worker: WorkerId,
+        generation: GenerationId,
+        to: State,
+    ) {
         let lines = if to == State::Ready { self.chorus.ready(worker) } else { self.chorus.failed(worker) };
         lines.into_iter().for_each(|line| self.pass_on(worker, generation, line));
     }
 
     /// The trial of a generation is over: nothing that its workers wrote waits any longer.
-    pub(super) fn end_of_trial(&mut self, generation: GenerationId) {
+    pub(in crate::manager) fn end_of_trial(&mut self, generation: GenerationId) {
         if self.chorus.is_of(generation) {
             self.chorus.end().into_iter().for_each(|(worker, line)| self.pass_on(worker, generation, line));
         }

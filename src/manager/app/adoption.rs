@@ -27,7 +27,12 @@ use super::worker::Event;
 
 impl AppTask {
     /// Begins with what an earlier server left, if that is any good, else with a first generation.
-    pub(super) fn begin(&mut self, spec: AppSpec, listener: Option<Listener>, survivors: Vec<Survivor>) {
+    pub(in crate::manager) fn begin(
+        &mut self,
+        spec: AppSpec,
+        listener: Option<Listener>,
+        survivors: Vec<Survivor>,
+    ) {
         let spec = Arc::new(spec);
         self.latest = survivors.iter().map(|survivor| survivor.generation).max().unwrap_or_default();
         let served =

@@ -11,7 +11,7 @@ use crate::digest;
 
 /// Length and inode too: a copy may keep the time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub(in crate::manager) struct Stamp {
     modified: Option<SystemTime>,
     len: u64,
     inode: u64,
@@ -21,13 +21,13 @@ pub(super) struct Stamp {
 
 impl Stamp {
     /// By what its folder says of it.
-    pub(super) fn of(found: &Metadata) -> Self {
+    pub(in crate::manager) fn of(found: &Metadata) -> Self {
         Self { modified: found.modified().ok(), len: found.len(), inode: found.ino(), content: None }
     }
 
     /// By what is in it as well: the kernel's clock for files stands still for up to 10 ms, and two writes in that time may
     /// differ in nothing else. `None`: it is not there.
-    pub(super) fn with_content(file: &Path) -> Option<Self> {
+    pub(in crate::manager) fn with_content(file: &Path) -> Option<Self> {
         let found = fs::metadata(file).ok()?;
         let usual = found.is_file() && found.len() <= MOST_READ;
         let content = usual.then(|| fs::read(file).ok()).flatten();
@@ -36,7 +36,7 @@ impl Stamp {
     }
 
     /// By what its folder says of it. `None`: it is not there.
-    pub(super) fn of_file(file: &Path) -> Option<Self> {
+    pub(in crate::manager) fn of_file(file: &Path) -> Option<Self> {
         fs::metadata(file).ok().map(|found| Self::of(&found))
     }
 }

@@ -20,24 +20,24 @@ use super::source_tree::{MOST_FOLDERS, Tree};
 
 /// A change that was noticed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Change {
+pub(in crate::manager) struct Change {
     /// What has changed.
-    pub(super) what: What,
+    pub(in crate::manager) what: What,
     /// What was looked at.
-    pub(super) targets: Targets,
+    pub(in crate::manager) targets: Targets,
     /// The files as they are now.
-    pub(super) found: Fingerprint,
+    pub(in crate::manager) found: Fingerprint,
 }
 
 /// Looks until it is dropped.
-pub(super) struct Watch {
+pub(in crate::manager) struct Watch {
     targets: Targets,
     task: StopHandle,
 }
 
 impl Watch {
     /// Begins to look; each change is told once, some 150 ms after the files have come to rest.
-    pub(super) fn start(
+    pub(in crate::manager) fn start(
         targets: Targets,
         read: Option<Fingerprint>,
         tell: mpsc::Sender<Change>,
@@ -48,7 +48,7 @@ impl Watch {
     }
 
     /// What is looked at.
-    pub(super) fn targets(&self) -> &Targets {
+    pub(in crate::manager) fn targets(&self) -> &Targets {
         &self.targets
     }
 }

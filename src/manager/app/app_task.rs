@@ -17,19 +17,19 @@ use crate::name::{GenerationId, WorkerId};
 use crate::pool::{Mode, PoolWriter, Standing};
 use crate::spec::{AppSpec, WorkerCount};
 
-use super::app_files::Fingerprint;
-use super::chorus::Chorus;
 use super::crew::Record;
-use super::error::ResolveError;
 use super::plan::{Desired, Step, Target, plan};
 use super::probation::Probation;
 use super::rollout::{Generation, Listener, Rollout};
-use super::surroundings::Surroundings;
-use super::watch::{Change, Watch};
 use super::worker::{Event, State};
+use crate::manager::chorus::Chorus;
+use crate::manager::error::ResolveError;
+use crate::manager::files::app_files::Fingerprint;
+use crate::manager::files::watch::{Change, Watch};
+use crate::manager::surroundings::Surroundings;
 
 /// What the manager tells the task of an app.
-pub(super) enum Command {
+pub(in crate::manager) enum Command {
     /// Put a new generation in the place of the one that serves.
     Deploy(Option<Listener>),
     /// Have that many workers.
@@ -46,17 +46,17 @@ pub(super) enum Command {
 
 /// What others may know of an app without asking; gone when the task has ended.
 #[derive(Clone, Default)]
-pub(super) struct Facts {
+pub(in crate::manager) struct Facts {
     /// A first generation serves, or was rejected.
-    pub(super) settled: bool,
+    pub(in crate::manager) settled: bool,
     /// Why no generation serves.
-    pub(super) rejected: Option<String>,
+    pub(in crate::manager) rejected: Option<String>,
     /// What the generation that serves is made of.
-    pub(super) serving: Option<Arc<AppSpec>>,
+    pub(in crate::manager) serving: Option<Arc<AppSpec>>,
 }
 
 /// What a task that this one started has found.
-pub(super) enum Outcome {
+pub(in crate::manager) enum Outcome {
     Started(WorkerId, Result<Started, StartError>),
     Answered(WorkerId),
     /// The app as it was read, and its files before that.
@@ -68,39 +68,39 @@ pub(super) enum Outcome {
 }
 
 /// The task.
-pub(super) struct AppTask {
-    pub(super) app: Arc<App>,
-    pub(super) pool: PoolWriter,
-    pub(super) around: Surroundings,
+pub(in crate::manager) struct AppTask {
+    pub(in crate::manager) app: Arc<App>,
+    pub(in crate::manager) pool: PoolWriter,
+    pub(in crate::manager) around: Surroundings,
     /// What the app was when its directory and settings were last read.
-    pub(super) spec: Arc<AppSpec>,
+    pub(in crate::manager) spec: Arc<AppSpec>,
     /// The number of workers a person asked for.
-    pub(super) scaled: Option<WorkerCount>,
-    pub(super) crew: BTreeMap<WorkerId, Record>,
-    pub(super) current: Option<Generation>,
-    pub(super) rollout: Option<Rollout>,
+    pub(in crate::manager) scaled: Option<WorkerCount>,
+    pub(in crate::manager) crew: BTreeMap<WorkerId, Record>,
+    pub(in crate::manager) current: Option<Generation>,
+    pub(in crate::manager) rollout: Option<Rollout>,
     /// While the current generation may yet be taken back.
-    pub(super) probation: Option<Probation>,
+    pub(in crate::manager) probation: Option<Probation>,
     /// The files as the latest deploy has read them.
-    pub(super) read: Option<Fingerprint>,
+    pub(in crate::manager) read: Option<Fingerprint>,
     /// What the watch told while the app was being read.
-    pub(super) changed_meanwhile: Option<Change>,
+    pub(in crate::manager) changed_meanwhile: Option<Change>,
     /// What the workers of the rollout write.
-    pub(super) chorus: Chorus,
+    pub(in crate::manager) chorus: Chorus,
     /// The last generation that was given a number.
-    pub(super) latest: GenerationId,
-    pub(super) rejected: Option<Rejection>,
-    pub(super) stopping: bool,
-    pub(super) facts: watch::Sender<Facts>,
+    pub(in crate::manager) latest: GenerationId,
+    pub(in crate::manager) rejected: Option<Rejection>,
+    pub(in crate::manager) stopping: bool,
+    pub(in crate::manager) facts: watch::Sender<Facts>,
     /// After the facts: their end is news.
     _farewell: Farewell,
-    pub(super) events: mpsc::Sender<backend::Event>,
-    pub(super) outcomes: mpsc::Sender<Outcome>,
-    pub(super) changes: mpsc::Sender<Change>,
-    pub(super) watch: Option<Watch>,
+    pub(in crate::manager) events: mpsc::Sender<backend::Event>,
+    pub(in crate::manager) outcomes: mpsc::Sender<Outcome>,
+    pub(in crate::manager) changes: mpsc::Sender<Change>,
+    pub(in crate::manager) watch: Option<Watch>,
     weigh_at: Option<Instant>,
     /// The generation whose workers were last said to be reachable by others.
-    pub(super) exposed: Arc<AtomicU64>,
+    pub(in crate::manager) exposed: Arc<AtomicU64>,
 }
 
 /// Tells that the task has ended, also by a panic.
@@ -121,13 +121,13 @@ struct Ears {
 }
 
 /// How others reach the task of an app.
-pub(super) struct Handle {
-    pub(super) commands: mpsc::Sender<Command>,
-    pub(super) facts: watch::Receiver<Facts>,
+pub(in crate::manager) struct Handle {
+    pub(in crate::manager) commands: mpsc::Sender<Command>,
+    pub(in crate::manager) facts: watch::Receiver<Facts>,
 }
 
 /// Starts the task of an app with its first generation.
-pub(super) fn start(
+pub(in crate::manager) fn start(
     app: Arc<App>,
     pool: PoolWriter,
     spec: AppSpec,
@@ -315,7 +315,7 @@ impl AppTask {
     }
 
     /// How many workers there should be once all is done.
-    pub(super) fn wanted(&self) -> usize {
+    pub(in crate::manager) fn wanted(&self) -> usize {
         let trial = self.rollout.as_ref().and_then(|rollout| rollout.trial.as_ref());
         self.wanted_of(trial.or(self.current.as_ref()).map_or(&self.spec, |generation| &generation.spec))
     }
@@ -338,7 +338,7 @@ impl AppTask {
     }
 
     /// The generation whose workers are kept, in case the current one is taken back.
-    pub(super) fn before(&self) -> Option<GenerationId> {
+    pub(in crate::manager) fn before(&self) -> Option<GenerationId> {
         self.probation.as_ref().map(|probation| probation.before.id)
     }
 
@@ -363,7 +363,7 @@ impl AppTask {
     }
 
     /// A copy of the ids, because what is done with one worker may forget another.
-    pub(super) fn workers(&self) -> Vec<WorkerId> {
+    pub(in crate::manager) fn workers(&self) -> Vec<WorkerId> {
         self.crew.keys().copied().collect()
     }
 

@@ -16,18 +16,18 @@ use crate::spec::Protocol;
 
 /// What to ask, and where.
 #[derive(Clone, Debug)]
-pub(super) struct Question {
+pub(in crate::manager) struct Question {
     /// Where the worker listens.
-    pub(super) address: Address,
+    pub(in crate::manager) address: Address,
     /// The path asked for, with [`Protocol::Http1`].
-    pub(super) path: String,
+    pub(in crate::manager) path: String,
     /// What it speaks.
-    pub(super) protocol: Protocol,
+    pub(in crate::manager) protocol: Protocol,
 }
 
 /// Why a try did not find a worker ready.
 #[derive(Debug)]
-pub(super) enum NotReady {
+pub(in crate::manager) enum NotReady {
     /// Its socket cannot be connected to, or broke.
     Io(io::Error),
     /// It took the connection and closed it.
@@ -70,7 +70,7 @@ impl From<io::Error> for NotReady {
 }
 
 /// Asks until the worker is ready; what the last try met is in `last`. Cancel-safe.
-pub(super) async fn until_ready(question: &Question, last: &watch::Sender<Option<NotReady>>) {
+pub(in crate::manager) async fn until_ready(question: &Question, last: &watch::Sender<Option<NotReady>>) {
     let mut pause = FIRST_PAUSE;
     loop {
         // A listener that was handed over takes a connection before its app runs: a long try is answered at once
@@ -85,7 +85,7 @@ pub(super) async fn until_ready(question: &Question, last: &watch::Sender<Option
 
 /// Whether a worker that was ready once says nothing at all within `limit`. Its app may wait for something else, and so
 /// does the answer to a request: then it is asked what its server answers by itself. Cancel-safe.
-pub(super) async fn is_silent(question: &Question, limit: Duration) -> bool {
+pub(in crate::manager) async fn is_silent(question: &Question, limit: Duration) -> bool {
     let half = limit / 2;
     timeout(half, ask(question)).await.is_err() && timeout(half, provoke(question)).await.is_err()
 }

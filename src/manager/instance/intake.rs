@@ -14,15 +14,16 @@ use crate::name::HostName;
 use crate::pool::Pool;
 use crate::spec::AppSpec;
 
-use super::app_task;
 use super::berth::{Berth, Kind, Missing};
-use super::error::ManagerError;
 use super::fleet::{Begun, Fleet};
-use super::rollout::Listener;
-use super::spelling::{self, Meant};
+use super::spelling;
+use super::spelling::Meant;
+use crate::manager::app::app_task;
+use crate::manager::app::rollout::Listener;
+use crate::manager::error::ManagerError;
 
 impl Fleet {
-    pub(super) async fn begin(&mut self, mains: Vec<PathBuf>) -> Vec<Begun> {
+    pub(in crate::manager) async fn begin(&mut self, mains: Vec<PathBuf>) -> Vec<Begun> {
         let mut begun = Vec::new();
         // The registry keeps paths for a start in another working directory.
         let mains =
@@ -44,7 +45,7 @@ impl Fleet {
         begun
     }
 
-    pub(super) async fn begin_kept(&mut self) {
+    pub(in crate::manager) async fn begin_kept(&mut self) {
         for (path, entries) in self.hosts.kept() {
             let known = self.place_of(&path, Meant::Entry).await;
             if let Some(app) = known.map(|at| Arc::clone(&self.apps[at].app)) {
@@ -63,7 +64,7 @@ impl Fleet {
     }
 
     /// Workers of apps that are not run any more.
-    pub(super) fn end_orphans(&mut self) {
+    pub(in crate::manager) fn end_orphans(&mut self) {
         for Survivor { worker, app, generation, .. } in self.survivors.drain(..) {
             tracing::info!(%app, %worker, %generation, "worker of an app that is not run here is told to end");
             self.around.post.forget(worker);
@@ -72,7 +73,11 @@ impl Fleet {
     }
 
     /// The app at `path`, known or new.
-    pub(super) async fn open_for(&mut self, host: &HostName, path: PathBuf) -> Result<usize, ManagerError> {
+    pub(in crate::manager) async fn open_for(
+        &mut self,
+        host: &HostName,
+        path: PathBuf,
+    ) -> Result<usize, ManagerError> {
         if !path.is_absolute() {
             return Err(ManagerError::RelativePath(path));
         }
@@ -107,7 +112,7 @@ impl Fleet {
         Ok(self.launch(path, kind, spec, None))
     }
 
-    pub(super) async fn read(&self, path: PathBuf) -> Result<AppSpec, ManagerError> {
+    pub(in crate::manager) async fn read(&self, path: PathBuf) -> Result<AppSpec, ManagerError> {
         let read = self.around.read_app(path.clone()).await;
         let spec = read.map_err(|error| ManagerError::Rejected { path: path.clone(), error })?;
         match self.apps.iter().find(|berth| berth.app.name == spec.name) {
@@ -119,7 +124,7 @@ impl Fleet {
         }
     }
 
-    pub(super) fn launch(
+    pub(in crate::manager) fn launch(
         &mut self,
         path: PathBuf,
         kind: Kind,

@@ -11,7 +11,7 @@ use crate::backoff::Backoff;
 
 /// The failures of one generation of one app; nobody shares it.
 #[derive(Clone, Debug)]
-pub(super) struct Budget {
+pub(in crate::manager) struct Budget {
     backoff: Backoff,
     failures: u32,
     not_before: Option<Instant>,
@@ -20,7 +20,7 @@ pub(super) struct Budget {
 
 /// What becomes of a generation on trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(in crate::manager) enum Verdict {
     /// It may try again, after the pause.
     Again,
     /// It has spent its budget.
@@ -29,7 +29,7 @@ pub(super) enum Verdict {
 
 impl Budget {
     /// Nothing has gone wrong yet.
-    pub(super) fn new() -> Self {
+    pub(in crate::manager) fn new() -> Self {
         Self {
             backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
             failures: 0,
@@ -39,12 +39,12 @@ impl Budget {
     }
 
     /// Nothing may be started ever again.
-    pub(super) fn closed() -> Self {
+    pub(in crate::manager) fn closed() -> Self {
         Self { closed: true, ..Self::new() }
     }
 
     /// Counts a failure. The verdict is for a generation on trial: one that serves is started again for ever.
-    pub(super) fn failed(&mut self, failure: Failure, now: Instant) -> Verdict {
+    pub(in crate::manager) fn failed(&mut self, failure: Failure, now: Instant) -> Verdict {
         if self.not_before.is_some_and(|last| now >= last + FORGIVEN_AFTER) {
             *self = Self { closed: self.closed, ..Self::new() };
         }
@@ -61,17 +61,17 @@ impl Budget {
     }
 
     /// Whether a worker may be started now.
-    pub(super) fn allows(&self, now: Instant) -> bool {
+    pub(in crate::manager) fn allows(&self, now: Instant) -> bool {
         !self.closed && self.not_before.is_none_or(|pause| now >= pause)
     }
 
     /// When the pause ends, if there is one.
-    pub(super) fn paused_until(&self, now: Instant) -> Option<Instant> {
+    pub(in crate::manager) fn paused_until(&self, now: Instant) -> Option<Instant> {
         self.not_before.filter(|pause| *pause > now && !self.closed)
     }
 
     /// Failures since they were last forgiven.
-    pub(super) fn failures(&self) -> u32 {
+    pub(in crate::manager) fn failures(&self) -> u32 {
         self.failures
     }
 }

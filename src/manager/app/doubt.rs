@@ -14,7 +14,7 @@ use super::worker::{Event, Fault};
 
 impl AppTask {
     /// Does what a complaint asks for.
-    pub(super) fn judge(&mut self, standing: &Standing) {
+    pub(in crate::manager) fn judge(&mut self, standing: &Standing) {
         let worker = standing.worker;
         if let Some(condemned) = standing.condemned {
             let (fault, why) = fault(condemned);
@@ -44,7 +44,7 @@ impl AppTask {
     }
 
     /// It has answered, or not.
-    pub(super) fn settle_doubt(&mut self, worker: WorkerId, silent: bool) {
+    pub(in crate::manager) fn settle_doubt(&mut self, worker: WorkerId, silent: bool) {
         let Some(record) = self.crew.get_mut(&worker) else { return };
         record.doubted = false;
         if silent {

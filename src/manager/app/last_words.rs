@@ -9,7 +9,7 @@ use super::app_task::AppTask;
 impl AppTask {
     /// What a unit wrote is in the journal, but not among what its server says, where people look first. Of a generation
     /// that is tried out, or on probation, it is told once, with the rejection.
-    pub(super) fn said_last(&mut self, worker: WorkerId, lines: &[String]) {
+    pub(in crate::manager) fn said_last(&mut self, worker: WorkerId, lines: &[String]) {
         let Some(record) = self.crew.get(&worker) else { return };
         let generation = record.generation;
         let on_probation = self.probation.as_ref().map(|probation| &probation.rollout);
@@ -24,7 +24,7 @@ impl AppTask {
     }
 
     /// The end of what workers wrote, for the journal of a server whose workers are units.
-    pub(super) fn quote(&self, generation: GenerationId, lines: &[String]) {
+    pub(in crate::manager) fn quote(&self, generation: GenerationId, lines: &[String]) {
         if !self.around.backend.outlives() {
             return;
         }

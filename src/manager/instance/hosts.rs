@@ -15,10 +15,10 @@ use crate::directory::{App, Directory, Route, Standing};
 use crate::name::{AppName, HostName};
 use crate::registry::{Entry, Registry, RegistryError};
 
-use super::error::ManagerError;
+use crate::manager::error::ManagerError;
 
 /// The hosts of an instance.
-pub(super) struct Hosts {
+pub(in crate::manager) struct Hosts {
     directory: Directory,
     /// Behind a lock only to get to a thread that may block and back: there is one writer, and it waits.
     registry: Arc<Mutex<Registry>>,
@@ -46,7 +46,7 @@ impl Row {
 
 impl Hosts {
     /// No host leads anywhere yet, whatever the registry says.
-    pub(super) fn new(directory: Directory, registry: Registry) -> Self {
+    pub(in crate::manager) fn new(directory: Directory, registry: Registry) -> Self {
         Self {
             directory,
             registry: Arc::new(Mutex::new(registry)),
@@ -57,7 +57,7 @@ impl Hosts {
     }
 
     /// What the registry has kept, by path.
-    pub(super) fn kept(&self) -> BTreeMap<Arc<Path>, Vec<Entry>> {
+    pub(in crate::manager) fn kept(&self) -> BTreeMap<Arc<Path>, Vec<Entry>> {
         let mut kept = BTreeMap::<_, Vec<_>>::new();
         for entry in self.registry().entries() {
             kept.entry(Arc::clone(&entry.path)).or_default().push(entry.clone());
@@ -66,7 +66,7 @@ impl Hosts {
     }
 
     /// Makes the hosts that an app's settings name lead to it, and no others of its settings.
-    pub(super) fn settle(&mut self, app: &Arc<App>, path: &Path, named: &[HostName]) {
+    pub(in crate::manager) fn settle(&mut self, app: &Arc<App>, path: &Path, named: &[HostName]) {
         for host in named {
             match self.rows.get_mut(host) {
                 Some(row) if row.app.name == app.name => row.origin = HostOrigin::Config,
@@ -87,7 +87,7 @@ impl Hosts {
     }
 
     /// Makes kept hosts lead to an app again.
-    pub(super) fn restore(&mut self, app: &Arc<App>, entries: Vec<Entry>) {
+    pub(in crate::manager) fn restore(&mut self, app: &Arc<App>, entries: Vec<Entry>) {
         let mut routes = Vec::with_capacity(entries.len());
         for entry in entries {
             match self.rows.get(&entry.host) {
@@ -108,7 +108,7 @@ impl Hosts {
     }
 
     /// Makes the hosts that lead to `path` lead to this app: it could not be read before.
-    pub(super) fn revive(&mut self, app: &Arc<App>, path: &Path) {
+    pub(in crate::manager) fn revive(&mut self, app: &Arc<App>, path: &Path) {
         let mine = self.rows.iter_mut().filter(|(_, row)| &*row.path == path);
         self.directory.insert_all(mine.map(|(host, row)| {
             row.app = Arc::clone(app);
@@ -120,7 +120,11 @@ impl Hosts {
     ///
     /// # Errors
     /// [`ManagerError::HostTaken`].
-    pub(super) fn check_free(&self, host: &HostName, app: Option<&AppName>) -> Result<(), ManagerError> {
+    pub(in crate::manager) fn check_free(
+        &self,
+        host: &HostName,
+        app: Option<&AppName>,
+    ) -> Result<(), ManagerError> {
         match self.rows.get(host) {
             Some(row) if Some(&row.app.name) != app => {
                 Err(ManagerError::HostTaken { host: host.clone(), app: row.app.name.clone() })
@@ -133,7 +137,7 @@ impl Hosts {
     ///
     /// # Errors
     /// When it is another app's, or cannot be written down; then nothing has changed.
-    pub(super) async fn add(
+    pub(in crate::manager) async fn add(
         &mut self,
         host: &HostName,
         app: &Arc<App>,
@@ -155,7 +159,7 @@ impl Hosts {
     ///
     /// # Errors
     /// When there is no such host, a config names it, or it cannot be written down; then nothing has changed.
-    pub(super) async fn remove(&mut self, host: &HostName) -> Result<AppName, ManagerError> {
+    pub(in crate::manager) async fn remove(&mut self, host: &HostName) -> Result<AppName, ManagerError> {
         let row = self.row(host)?;
         let app = row.app.name.clone();
         if row.origin == HostOrigin::Config {
@@ -172,7 +176,7 @@ impl Hosts {
     ///
     /// # Errors
     /// When there is no such host, or it cannot be written down; then nothing has changed.
-    pub(super) async fn set_intent(
+    pub(in crate::manager) async fn set_intent(
         &mut self,
         host: &HostName,
         wanted: SetIntent,
@@ -196,22 +200,22 @@ impl Hosts {
     }
 
     /// Every host, sorted.
-    pub(super) fn entries(&self) -> Vec<HostEntry> {
+    pub(in crate::manager) fn entries(&self) -> Vec<HostEntry> {
         self.rows.iter().map(|(host, row)| shown(host, row)).collect()
     }
 
     /// The hosts of an app, sorted.
-    pub(super) fn of(&self, app: &AppName) -> Vec<HostName> {
+    pub(in crate::manager) fn of(&self, app: &AppName) -> Vec<HostName> {
         self.rows.iter().filter(|(_, row)| row.app.name == *app).map(|(host, _)| host.clone()).collect()
     }
 
     /// Whether somebody has added a host of an app by hand.
-    pub(super) fn any_added(&self, app: &AppName) -> bool {
+    pub(in crate::manager) fn any_added(&self, app: &AppName) -> bool {
         self.rows.values().any(|row| row.app.name == *app && row.origin == HostOrigin::Added)
     }
 
     /// Makes no host lead to an app; the registry stays as it is.
-    pub(super) fn forget(&mut self, app: &AppName) {
+    pub(in crate::manager) fn forget(&mut self, app: &AppName) {
         for host in self.of(app) {
             self.drop_row(&host);
         }
@@ -220,7 +224,7 @@ impl Hosts {
     }
 
     /// Puts what was changed into the one file that people read; nothing is lost where that fails.
-    pub(super) async fn close(&self) {
+    pub(in crate::manager) async fn close(&self) {
         let registry = Arc::clone(&self.registry);
         let settled = spawn_blocking(move || lock(&registry).settle()).await;
         if let Ok(Err(error)) = settled {

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 /// A `Gone` or an `Ending` that nobody asked for, a start that takes too long and a worker that cannot be reached are failures. Any
 /// event that an arrow does not name leaves the state as it is: late events are normal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(in crate::manager) enum State {
     /// Has been ordered; not known to answer.
     Starting {
         /// When it has taken too long.
@@ -46,7 +46,7 @@ pub(super) enum State {
 
 /// What can happen to a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Event {
+pub(in crate::manager) enum Event {
     /// It has a process.
     Started,
     /// It said or showed that it takes requests.
@@ -67,7 +67,7 @@ pub(super) enum Event {
 
 /// Whether a condemned worker broke down by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(in crate::manager) enum Fault {
     /// It does not even take a connection: the same as an exit nobody asked for, and often seen just before it.
     Broken,
     /// It took too long for one request.
@@ -76,7 +76,7 @@ pub(super) enum Fault {
 
 /// What a change of state asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Action {
+pub(in crate::manager) enum Action {
     /// Find out when it is ready.
     Probe,
     /// Let it take requests.
@@ -95,7 +95,7 @@ pub(super) enum Action {
 
 /// How a worker failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Failure {
+pub(in crate::manager) enum Failure {
     /// It ended before it was ready.
     BeforeReady,
     /// It was not ready in time.
@@ -106,7 +106,7 @@ pub(super) enum Failure {
 
 impl State {
     /// What `event` makes of the worker; `kill` is the time from SIGTERM to SIGKILL.
-    pub(super) fn on(self, event: Event, kill: Duration, now: Instant) -> (Self, Vec<Action>) {
+    pub(in crate::manager) fn on(self, event: Event, kill: Duration, now: Instant) -> (Self, Vec<Action>) {
         let stopping = Self::Stopping { kill_at: now + kill };
         match self {
             Self::Starting { give_up } => match event {
@@ -152,7 +152,7 @@ impl State {
     }
 
     /// When [`Event::Tick`] next means something.
-    pub(super) fn wake_at(self) -> Option<Instant> {
+    pub(in crate::manager) fn wake_at(self) -> Option<Instant> {
         match self {
             Self::Starting { give_up } | Self::Draining { give_up } => Some(give_up),
             Self::Stopping { kill_at } => Some(kill_at),
@@ -161,7 +161,7 @@ impl State {
     }
 
     /// For logs.
-    pub(super) fn name(self) -> &'static str {
+    pub(in crate::manager) fn name(self) -> &'static str {
         match self {
             Self::Starting { .. } => "starting",
             Self::Ready => "ready",

@@ -17,20 +17,20 @@ use crate::name::{AppName, GenerationId, HostName};
 use crate::pool::{Mode, Pool};
 use crate::spec::{Protocol, Rules, Timeouts};
 
-use super::app_task::{Command, Handle};
+use crate::manager::app::app_task::{Command, Handle};
 
 /// One app.
-pub(super) struct Berth {
-    pub(super) app: Arc<App>,
-    pub(super) path: PathBuf,
-    pub(super) kind: Kind,
-    pub(super) handle: Handle,
-    pub(super) leaving: bool,
+pub(in crate::manager) struct Berth {
+    pub(in crate::manager) app: Arc<App>,
+    pub(in crate::manager) path: PathBuf,
+    pub(in crate::manager) kind: Kind,
+    pub(in crate::manager) handle: Handle,
+    pub(in crate::manager) leaving: bool,
 }
 
 /// How long an app stays.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::manager) enum Kind {
     /// As long as the instance.
     Main,
     /// As long as somebody wants a host of it.
@@ -38,28 +38,31 @@ pub(super) enum Kind {
 }
 
 /// An app that cannot be read: its hosts are answered 503.
-pub(super) struct Missing {
-    pub(super) app: Arc<App>,
-    pub(super) path: PathBuf,
-    pub(super) kind: Kind,
-    pub(super) why: String,
+pub(in crate::manager) struct Missing {
+    pub(in crate::manager) app: Arc<App>,
+    pub(in crate::manager) path: PathBuf,
+    pub(in crate::manager) kind: Kind,
+    pub(in crate::manager) why: String,
 }
 
 // Awaiting an app's task is safe: it never waits for this one.
 impl Berth {
-    pub(super) async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+    pub(in crate::manager) async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Option<T> {
         let (reply, answer) = oneshot::channel();
         self.handle.commands.send(command(reply)).await.ok()?;
         answer.await.ok()
     }
 
-    pub(super) async fn leave(&mut self) {
+    pub(in crate::manager) async fn leave(&mut self) {
         self.leaving = true;
         // A task that has ended is what is wanted.
         self.handle.commands.send(Command::Leave).await.ok();
     }
 
-    pub(super) async fn end(&mut self, drain: Option<Duration>) {
+    pub(in crate::manager) async fn end(&mut self, drain: Option<Duration>) {
         self.leaving = true;
         // A task that has ended is what is wanted.
         self.handle.commands.send(Command::Stop(drain)).await.ok();
@@ -68,7 +71,7 @@ impl Berth {
 
 impl Missing {
     /// A place for the app that should be at `path`.
-    pub(super) fn new(path: &Path, kind: Kind, why: String, metrics: &Metrics) -> Self {
+    pub(in crate::manager) fn new(path: &Path, kind: Kind, why: String, metrics: &Metrics) -> Self {
         let (pool, writer) = Pool::new(0);
         writer.set_mode(Mode::Closed);
         let name = nameless(path);
@@ -78,7 +81,7 @@ impl Missing {
     }
 
     /// As people see it.
-    pub(super) fn status(&self, hosts: Vec<HostName>) -> AppStatus {
+    pub(in crate::manager) fn status(&self, hosts: Vec<HostName>) -> AppStatus {
         AppStatus {
             app: self.app.name.clone(),
             path: self.path.clone(),
@@ -98,7 +101,7 @@ impl Missing {
         }
     }
 
-    pub(super) fn rejection(&self) -> Rejection {
+    pub(in crate::manager) fn rejection(&self) -> Rejection {
         let reason = self.why.clone();
         Rejection { generation: GenerationId::default(), reason, output: Vec::new() }
     }

@@ -12,13 +12,13 @@ use tokio::task::spawn_blocking;
 use crate::name::AppName;
 use crate::spec::{AppSpec, Sources};
 
-use super::error::ResolveError;
 use super::source_tree::Tree;
 use super::stamp::Stamp;
+use crate::manager::error::ResolveError;
 
 /// What has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum What {
+pub(in crate::manager) enum What {
     /// The app's code.
     Entry,
     /// A file that its settings want looked at.
@@ -29,18 +29,18 @@ pub(super) enum What {
 
 /// What is looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Targets {
-    pub(super) app: AppName,
+pub(in crate::manager) struct Targets {
+    pub(in crate::manager) app: AppName,
     /// The app's path as given; may be a symbolic link that a deploy swaps.
-    pub(super) path: PathBuf,
-    pub(super) entry: Option<PathBuf>,
-    pub(super) settings: PathBuf,
-    pub(super) sources: Arc<Sources>,
+    pub(in crate::manager) path: PathBuf,
+    pub(in crate::manager) entry: Option<PathBuf>,
+    pub(in crate::manager) settings: PathBuf,
+    pub(in crate::manager) sources: Arc<Sources>,
 }
 
 impl Targets {
     /// What to look at for an app.
-    pub(super) fn of(spec: &AppSpec) -> Self {
+    pub(in crate::manager) fn of(spec: &AppSpec) -> Self {
         let folder = if spec.path.is_file() { spec.path.parent() } else { None };
         let settings = folder.unwrap_or(&spec.path).join("rip.toml");
         let (app, path, entry) = (spec.name.clone(), spec.path.clone(), spec.entry.clone());
@@ -48,7 +48,7 @@ impl Targets {
     }
 
     /// Folders, not files: editors write a new file and rename it over the old one.
-    pub(super) fn folders(&self) -> BTreeSet<PathBuf> {
+    pub(in crate::manager) fn folders(&self) -> BTreeSet<PathBuf> {
         let files = [Some(&self.path), self.entry.as_ref(), Some(&self.settings)].into_iter().flatten();
         let parents = files.filter_map(|file| Some(file.parent()?.to_path_buf()));
         parents
@@ -74,11 +74,11 @@ fn links_of(path: &Path) -> Vec<PathBuf> {
 
 /// How the files look; equal as long as nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fingerprint {
-    pub(super) real_path: Option<PathBuf>,
+pub(in crate::manager) struct Fingerprint {
+    pub(in crate::manager) real_path: Option<PathBuf>,
     entry: Option<Stamp>,
     settings: Option<Stamp>,
-    pub(super) tree: Tree,
+    pub(in crate::manager) tree: Tree,
 }
 
 /// Folders matter as places of files alone.
@@ -92,7 +92,7 @@ impl Eq for Tree {}
 
 impl Fingerprint {
     /// What is to be made of how the files look now; `None`: nothing.
-    pub(super) fn difference(&self, now: &Self, targets: &Targets) -> Option<What> {
+    pub(in crate::manager) fn difference(&self, now: &Self, targets: &Targets) -> Option<What> {
         // A file that is away for a moment, or for good, is nothing to load.
         let changed = |then: &Option<Stamp>, now: &Option<Stamp>| now.is_some() && then != now;
         let moved = now.real_path.is_some() && self.real_path != now.real_path;
@@ -115,7 +115,7 @@ impl Fingerprint {
 }
 
 /// Looks at them. `None`: the runtime shuts down.
-pub(super) async fn fingerprint(targets: &Targets) -> Option<Fingerprint> {
+pub(in crate::manager) async fn fingerprint(targets: &Targets) -> Option<Fingerprint> {
     let targets = targets.clone();
     let look = move || Fingerprint {
         real_path: fs::canonicalize(&targets.path).ok(),
@@ -130,7 +130,7 @@ pub(super) async fn fingerprint(targets: &Targets) -> Option<Fingerprint> {
 /// What `reading` reads, and how the files looked before it: a change that came later looks different, and one that came
 /// before looks the same. Where the app has another entry than `known` says, that is looked at after the reading and
 /// before any worker loads it.
-pub(super) async fn seen_by(
+pub(in crate::manager) async fn seen_by(
     known: Targets,
     reading: impl Future<Output = Result<AppSpec, ResolveError>>,
 ) -> (Result<AppSpec, ResolveError>, Option<Fingerprint>) {

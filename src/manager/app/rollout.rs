@@ -13,23 +13,23 @@ use crate::name::GenerationId;
 use crate::spec::AppSpec;
 
 use super::budget::Budget;
-use super::reloading::Reloading;
+use crate::manager::reloading::Reloading;
 
 /// A version of an app with all that its workers run pinned.
-pub(super) struct Generation {
+pub(in crate::manager) struct Generation {
     /// Which.
-    pub(super) id: GenerationId,
+    pub(in crate::manager) id: GenerationId,
     /// What it is made of.
-    pub(super) spec: Arc<AppSpec>,
+    pub(in crate::manager) spec: Arc<AppSpec>,
     /// What may still go wrong with it.
-    pub(super) budget: Budget,
+    pub(in crate::manager) budget: Budget,
     /// What became of the worker that failed last.
-    pub(super) last_failure: Option<String>,
+    pub(in crate::manager) last_failure: Option<String>,
 }
 
 impl Generation {
     /// A generation none of whose workers has been started.
-    pub(super) fn new(id: GenerationId, spec: Arc<AppSpec>) -> Self {
+    pub(in crate::manager) fn new(id: GenerationId, spec: Arc<AppSpec>) -> Self {
         Self { id, spec, budget: Budget::new(), last_failure: None }
     }
 }
@@ -42,15 +42,15 @@ impl Generation {
 ///       ├────────────│───────→ rejected: the app cannot be read
 ///       └────────────┴───────→ superseded by a later one
 /// ```
-pub(super) struct Rollout {
+pub(in crate::manager) struct Rollout {
     /// Which generation it will be.
-    pub(super) id: GenerationId,
+    pub(in crate::manager) id: GenerationId,
     /// When it was asked for.
-    pub(super) begun: Instant,
+    pub(in crate::manager) begun: Instant,
     /// `None` until the app's directory and settings have been read.
-    pub(super) trial: Option<Generation>,
+    pub(in crate::manager) trial: Option<Generation>,
     /// While it takes the place of another.
-    pub(super) reloading: Option<Reloading>,
+    pub(in crate::manager) reloading: Option<Reloading>,
     /// Whoever waits for its end; those of a deploy that it superseded, too.
     listeners: Vec<Listener>,
     written: VecDeque<String>,
@@ -58,23 +58,23 @@ pub(super) struct Rollout {
 
 impl Rollout {
     /// A generation that was asked for.
-    pub(super) fn new(id: GenerationId, listeners: Vec<Listener>, now: Instant) -> Self {
+    pub(in crate::manager) fn new(id: GenerationId, listeners: Vec<Listener>, now: Instant) -> Self {
         Self { id, begun: now, trial: None, reloading: None, listeners, written: VecDeque::new() }
     }
 
     /// Tells that a later deploy has taken its place; those who waited for this one wait for that one.
-    pub(super) fn supersede(self, told: DeployEvent) -> Vec<Listener> {
+    pub(in crate::manager) fn supersede(self, told: DeployEvent) -> Vec<Listener> {
         self.tell(told);
         self.listeners
     }
 
     /// Those who wait for its end wait for this one's, too.
-    pub(super) fn follow(&mut self, others: Vec<Listener>) {
+    pub(in crate::manager) fn follow(&mut self, others: Vec<Listener>) {
         self.listeners.extend(others);
     }
 
     /// Keeps what one of its workers wrote, for the message of a rejection.
-    pub(super) fn note_output(&mut self, line: &str) {
+    pub(in crate::manager) fn note_output(&mut self, line: &str) {
         if self.written.len() == KEPT {
             self.written.pop_front();
         }
@@ -82,12 +82,12 @@ impl Rollout {
     }
 
     /// The last lines its workers wrote.
-    pub(super) fn output(&self) -> Vec<String> {
+    pub(in crate::manager) fn output(&self) -> Vec<String> {
         self.written.iter().cloned().collect()
     }
 
     /// Tells how far it is.
-    pub(super) fn tell(&self, progress: DeployEvent) {
+    pub(in crate::manager) fn tell(&self, progress: DeployEvent) {
         for listener in &self.listeners {
             // Who reads too slowly misses steps on the way, never the end.
             listener.steps.try_send(progress.clone()).ok();
@@ -95,7 +95,7 @@ impl Rollout {
     }
 
     /// Tells how it ended.
-    pub(super) fn end(self, outcome: DeployEvent) {
+    pub(in crate::manager) fn end(self, outcome: DeployEvent) {
         for listener in self.listeners {
             listener.end(outcome.clone());
         }
@@ -103,23 +103,23 @@ impl Rollout {
 }
 
 /// Somebody who waits for the end of one app's deploy; the place for its last event is taken beforehand.
-pub(super) struct Listener {
+pub(in crate::manager) struct Listener {
     steps: mpsc::Sender<DeployEvent>,
     last: mpsc::OwnedPermit<DeployEvent>,
 }
 
 impl Listener {
     /// `None` when the channel has no place left.
-    pub(super) fn new(steps: &mpsc::Sender<DeployEvent>) -> Option<Self> {
+    pub(in crate::manager) fn new(steps: &mpsc::Sender<DeployEvent>) -> Option<Self> {
         let last = steps.clone().try_reserve_owned().ok()?;
         Some(Self { steps: steps.clone(), last })
     }
 
     /// Tells the end; there is a place for it.
-    pub(super) fn end(self, outcome: DeployEvent) {
+    pub(in crate::manager) fn end(self, outcome: DeployEvent) {
         drop(self.last.send(outcome));
     }
 }
 
 /// Lines of output kept for a rejection.
-pub(super) const KEPT: usize = 100;
+pub(in crate::manager) const KEPT: usize = 100;

@@ -17,23 +17,23 @@ use crate::name::{AppName, GenerationId, WorkerId};
 use crate::pool::Address;
 
 /// One worker that is waited for.
-pub(super) struct Lookout {
-    pub(super) backend: Arc<dyn Backend>,
-    pub(super) app: AppName,
-    pub(super) worker: WorkerId,
-    pub(super) generation: GenerationId,
-    pub(super) address: Address,
+pub(in crate::manager) struct Lookout {
+    pub(in crate::manager) backend: Arc<dyn Backend>,
+    pub(in crate::manager) app: AppName,
+    pub(in crate::manager) worker: WorkerId,
+    pub(in crate::manager) generation: GenerationId,
+    pub(in crate::manager) address: Address,
     /// What the last try met.
-    pub(super) last: watch::Sender<Option<NotReady>>,
+    pub(in crate::manager) last: watch::Sender<Option<NotReady>>,
     /// Where it listens instead.
-    pub(super) elsewhere: watch::Sender<Option<String>>,
+    pub(in crate::manager) elsewhere: watch::Sender<Option<String>>,
     /// The generation whose workers were last said to be reachable by others: each has the same program.
-    pub(super) exposed: Arc<AtomicU64>,
+    pub(in crate::manager) exposed: Arc<AtomicU64>,
 }
 
 impl Lookout {
     /// Returns once the worker answers on a socket of its own. Cancel-safe.
-    pub(super) async fn until_it_answers(&self, question: &Question) {
+    pub(in crate::manager) async fn until_it_answers(&self, question: &Question) {
         let asking = async {
             loop {
                 until_ready(question, &self.last).await;
@@ -50,7 +50,7 @@ impl Lookout {
     }
 
     /// Returns once the worker, which has said that it is ready, has the port it was told. Cancel-safe.
-    pub(super) async fn until_it_listens(&self) {
+    pub(in crate::manager) async fn until_it_listens(&self) {
         let looking = async {
             while !self.has_its_port().await {
                 sleep(PAUSE).await;
@@ -63,7 +63,7 @@ impl Lookout {
     }
 
     /// For a worker whose own word is waited for, and nothing else: tells where it listens instead. Cancel-safe.
-    pub(super) async fn for_ever(&self) {
+    pub(in crate::manager) async fn for_ever(&self) {
         match self.look_elsewhere().await {}
     }
 

@@ -9,7 +9,7 @@ use crate::config::machine::is_one_entry;
 
 /// How far a path is followed to find the app that it means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Meant {
+pub(in crate::manager) enum Meant {
     /// The same entry of the same folder, whatever links lead to the folder.
     Entry,
     /// Also the folder that a known app's link leads to just now. A link is an app of its own, though, also where the
@@ -18,7 +18,7 @@ pub(super) enum Meant {
 }
 
 /// The place among `known` of the app that `path` means.
-pub(super) fn place(path: &Path, known: &[PathBuf], meant: Meant) -> Option<usize> {
+pub(in crate::manager) fn place(path: &Path, known: &[PathBuf], meant: Meant) -> Option<usize> {
     let exact = known.iter().position(|known| known == path);
     let entry = || known.iter().position(|known| is_one_entry(known, path));
     let target = || {

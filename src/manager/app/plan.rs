@@ -9,44 +9,44 @@ use super::worker::State;
 
 /// What an app's workers should come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Desired {
+pub(in crate::manager) struct Desired {
     /// The generation that serves; `None` before the first has been ready.
-    pub(super) current: Option<Target>,
+    pub(in crate::manager) current: Option<Target>,
     /// The generation that is to take over once as many of its workers as it wants are ready.
-    pub(super) candidate: Option<Target>,
+    pub(in crate::manager) candidate: Option<Target>,
     /// The generation that would serve again if the current one were taken back: it keeps the workers it has.
-    pub(super) before: Option<GenerationId>,
+    pub(in crate::manager) before: Option<GenerationId>,
 }
 
 /// A generation that workers may be started of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Target {
+pub(in crate::manager) struct Target {
     /// Which.
-    pub(super) generation: GenerationId,
+    pub(in crate::manager) generation: GenerationId,
     /// How many workers it wants; what a new version wants is no business of the one that serves.
-    pub(super) count: usize,
+    pub(in crate::manager) count: usize,
     /// Whether its crash budget allows a start at this moment.
-    pub(super) may_start: bool,
+    pub(in crate::manager) may_start: bool,
 }
 
 /// A worker as far as planning goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct WorkerView {
+pub(in crate::manager) struct WorkerView {
     /// Which.
-    pub(super) worker: WorkerId,
+    pub(in crate::manager) worker: WorkerId,
     /// Its generation.
-    pub(super) generation: GenerationId,
+    pub(in crate::manager) generation: GenerationId,
     /// Its state.
-    pub(super) state: State,
+    pub(in crate::manager) state: State,
     /// It has served long enough and is due for recycling.
-    pub(super) stale: bool,
+    pub(in crate::manager) stale: bool,
     /// It was let go by [`Reason::Recycled`].
-    pub(super) recycling: bool,
+    pub(in crate::manager) recycling: bool,
 }
 
 /// One thing to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(in crate::manager) enum Step {
     /// Start one worker of this generation.
     Start(GenerationId),
     /// Let this generation serve, from one moment to the next.
@@ -57,7 +57,7 @@ pub(super) enum Step {
 
 /// Why a worker is let go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reason {
+pub(in crate::manager) enum Reason {
     /// Its generation neither serves nor is going to.
     Superseded,
     /// It was due, and its replacement is ready.
@@ -68,7 +68,7 @@ pub(super) enum Reason {
 
 /// What to do now. Never takes the ready workers of the serving generation below min(wanted, as many as there are);
 /// returns nothing once all is as desired.
-pub(super) fn plan(desired: &Desired, workers: &[WorkerView]) -> Vec<Step> {
+pub(in crate::manager) fn plan(desired: &Desired, workers: &[WorkerView]) -> Vec<Step> {
     let Desired { current, candidate, before } = *desired;
     if let Some(target) = candidate
         && Crew::of(target.generation, workers).ready.len() >= target.count

@@ -12,20 +12,21 @@ use crate::name::{GenerationId, WorkerId};
 use crate::pool::Mode;
 use crate::spec::{AppSpec, Reload};
 
-use super::app_files::{Fingerprint, Targets, What, seen_by};
 use super::app_task::{AppTask, Outcome};
 use super::budget::Verdict;
-use super::chorus::Chorus;
 use super::crew::Record;
-use super::error::ResolveError;
-use super::probation::{self, Probation};
+use super::probation;
+use super::probation::Probation;
 use super::rollout::{Generation, Listener, Rollout};
-use super::watch::{Change, Watch};
 use super::worker::{Failure, State};
+use crate::manager::chorus::Chorus;
+use crate::manager::error::ResolveError;
+use crate::manager::files::app_files::{Fingerprint, Targets, What, seen_by};
+use crate::manager::files::watch::{Change, Watch};
 
 impl AppTask {
     /// Tries out what was read when the app became known.
-    pub(super) fn first_generation(&mut self, spec: Arc<AppSpec>, listener: Option<Listener>) {
+    pub(in crate::manager) fn first_generation(&mut self, spec: Arc<AppSpec>, listener: Option<Listener>) {
         let id = self.next_generation();
         self.rollout = Some(Rollout::new(id, listener.into_iter().collect(), Instant::now()));
         self.try_out(spec);
@@ -33,7 +34,7 @@ impl AppTask {
 
     /// Reads the app anew, to try out what it has become; a rollout on its way gives way, and whoever waits for that one
     /// waits for this one from then on.
-    pub(super) fn deploy(&mut self, listener: Option<Listener>, why: &str) {
+    pub(in crate::manager) fn deploy(&mut self, listener: Option<Listener>, why: &str) {
         if self.stopping {
             return;
         }
@@ -54,7 +55,7 @@ impl AppTask {
     }
 
     /// The app has been read.
-    pub(super) fn resolved(
+    pub(in crate::manager) fn resolved(
         &mut self,
         id: GenerationId,
         read: Result<AppSpec, ResolveError>,
@@ -96,7 +97,7 @@ impl AppTask {
     }
 
     /// One more worker of a generation on trial is ready.
-    pub(super) fn tell_ready(&self, generation: GenerationId) {
+    pub(in crate::manager) fn tell_ready(&self, generation: GenerationId) {
         let Some(rollout) = self.rollout.as_ref().filter(|rollout| rollout.id == generation) else { return };
         let of_it = |state: State, id| state == State::Ready && id == generation;
         let ready = self.crew.values().filter(|record| of_it(record.state, record.generation)).count();
@@ -105,7 +106,7 @@ impl AppTask {
     }
 
     /// The generation on trial serves from now on.
-    pub(super) fn promote(&mut self, generation: GenerationId) {
+    pub(in crate::manager) fn promote(&mut self, generation: GenerationId) {
         // One whose first process has exited is not ready, whatever answers in its place: its end is about to be told.
         if self.ready_of(generation).any(|worker| !self.around.backend.lives(worker)) {
             return;
@@ -156,7 +157,7 @@ impl AppTask {
     }
 
     /// Ends a probation whose time is over.
-    pub(super) fn end_probation(&mut self, now: Instant) {
+    pub(in crate::manager) fn end_probation(&mut self, now: Instant) {
         let Some(Probation { rollout, ms, .. }) = self.probation.take_if(|probation| now >= probation.until)
         else {
             return;
@@ -199,7 +200,7 @@ impl AppTask {
     }
 
     /// A generation that was adopted is known to serve only once one of its workers has answered.
-    pub(super) fn adopted_serves(&self, generation: GenerationId) {
+    pub(in crate::manager) fn adopted_serves(&self, generation: GenerationId) {
         let adopted = self.current.as_ref().filter(|current| current.id == generation);
         if let Some(current) = adopted.filter(|_| !self.facts.borrow().settled && self.rollout.is_none()) {
             self.serves(&current.spec);
@@ -207,7 +208,7 @@ impl AppTask {
     }
 
     /// A worker has failed: what that means for its generation.
-    pub(super) fn failed(&mut self, generation: GenerationId, failure: Failure, why: &str) {
+    pub(in crate::manager) fn failed(&mut self, generation: GenerationId, failure: Failure, why: &str) {
         let now = Instant::now();
         if let Some(current) = self.current.as_mut().filter(|current| current.id == generation) {
             // What serves has served: it is started again for as long as it takes.
@@ -286,7 +287,7 @@ impl AppTask {
     }
 
     /// Ends a rollout and a probation because the app ends; nobody is to blame.
-    pub(super) fn give_up_rollout(&mut self, reason: &str) {
+    pub(in crate::manager) fn give_up_rollout(&mut self, reason: &str) {
         let tried = self.probation.take().map(|probation| probation.rollout);
         for rollout in [self.end_rollout(), tried].into_iter().flatten() {
             let (app, generation) = (self.app.name.clone(), rollout.id);
@@ -297,7 +298,7 @@ impl AppTask {
     }
 
     /// The files of the app have changed.
-    pub(super) fn files_changed(&mut self, change: Change) {
+    pub(in crate::manager) fn files_changed(&mut self, change: Change) {
         let reading = self.rollout.as_ref().is_some_and(|rollout| rollout.trial.is_none());
         if reading {
             self.changed_meanwhile = Some(change);
@@ -343,7 +344,7 @@ impl AppTask {
     }
 
     /// Looks at the files of what was adopted.
-    pub(super) fn look_at_files_of(&mut self, spec: &Arc<AppSpec>) {
+    pub(in crate::manager) fn look_at_files_of(&mut self, spec: &Arc<AppSpec>) {
         self.spec = Arc::clone(spec);
         self.look_at_files();
     }

@@ -21,7 +21,7 @@ use super::worker::{Action, Event, State};
 
 impl AppTask {
     /// Orders one worker of a generation.
-    pub(super) fn start_worker(&mut self, generation: GenerationId) {
+    pub(in crate::manager) fn start_worker(&mut self, generation: GenerationId) {
         let Some(spec) = self.spec_of(generation) else { return };
         let worker = self.around.next_worker();
         // In the place of one that is due: nothing has happened that anybody would want to read of.
@@ -53,7 +53,7 @@ impl AppTask {
     }
 
     /// Lets a worker go as the plan says.
-    pub(super) fn retire(&mut self, worker: WorkerId, reason: Reason) {
+    pub(in crate::manager) fn retire(&mut self, worker: WorkerId, reason: Reason) {
         let Some(record) = self.crew.get_mut(&worker) else { return };
         let serving = self.current.as_ref().map(|current| current.id);
         record.recycling = reason == Reason::Recycled;
@@ -68,7 +68,7 @@ impl AppTask {
     }
 
     /// Moves a worker on and does what its change of state asks for. Workers that are gone hear nothing.
-    pub(super) fn feed(&mut self, worker: WorkerId, event: Event, why: &str) {
+    pub(in crate::manager) fn feed(&mut self, worker: WorkerId, event: Event, why: &str) {
         let now = Instant::now();
         let Some(record) = self.crew.get_mut(&worker) else { return };
         let from = record.state;
@@ -148,7 +148,7 @@ impl AppTask {
     }
 
     /// A worker that has said that it is ready is when the port that it was told is its own.
-    pub(super) fn confirm(&mut self, worker: WorkerId, address: Address) {
+    pub(in crate::manager) fn confirm(&mut self, worker: WorkerId, address: Address) {
         self.look_out(worker, address, |lookout| async move { lookout.until_it_listens().await });
     }
 
@@ -194,7 +194,7 @@ impl AppTask {
         self.adopted_serves(generation);
     }
 
-    pub(super) fn weigh(&mut self, worker: WorkerId) {
+    pub(in crate::manager) fn weigh(&mut self, worker: WorkerId) {
         let Some(bytes) = self.around.backend.memory(worker) else { return };
         let Some(record) = self.crew.get_mut(&worker) else { return };
         record.note_memory(bytes, Instant::now());

@@ -20,27 +20,27 @@ use super::probe::NotReady;
 use super::worker::State;
 
 /// One worker.
-pub(super) struct Record {
+pub(in crate::manager) struct Record {
     /// Its generation.
-    pub(super) generation: GenerationId,
+    pub(in crate::manager) generation: GenerationId,
     /// What its generation is made of: a later deploy does not change it.
-    pub(super) spec: Arc<AppSpec>,
+    pub(in crate::manager) spec: Arc<AppSpec>,
     /// Its state.
-    pub(super) state: State,
+    pub(in crate::manager) state: State,
     /// When it was ordered.
-    pub(super) ordered: Instant,
+    pub(in crate::manager) ordered: Instant,
     /// When it became ready.
-    pub(super) ready: Option<Instant>,
+    pub(in crate::manager) ready: Option<Instant>,
     /// Its process, once it has one.
-    pub(super) pid: Option<u32>,
+    pub(in crate::manager) pid: Option<u32>,
     /// Where it listens, once it has a process.
-    pub(super) address: Option<Address>,
+    pub(in crate::manager) address: Option<Address>,
     /// It said so before it was known to have a process.
-    pub(super) said_ready: bool,
+    pub(in crate::manager) said_ready: bool,
     /// Its app changed while it was starting.
-    pub(super) reload_when_ready: bool,
+    pub(in crate::manager) reload_when_ready: bool,
     /// Why it is due for recycling, if it is.
-    pub(super) stale: Option<String>,
+    pub(in crate::manager) stale: Option<String>,
     /// Since when it is due.
     due_since: Option<Instant>,
     /// Whether its open tunnels are waited for: not when it is due for its memory.
@@ -48,32 +48,32 @@ pub(super) struct Record {
     /// How many tunnels it holds.
     tunnels: usize,
     /// It was let go because it was due.
-    pub(super) recycling: bool,
+    pub(in crate::manager) recycling: bool,
     /// It was ordered in the place of one that is due.
-    pub(super) replaces: bool,
+    pub(in crate::manager) replaces: bool,
     /// The data path gave it up.
-    pub(super) condemned: bool,
+    pub(in crate::manager) condemned: bool,
     /// How the process that it was started as exited, where that was told before its end.
-    pub(super) ending: Option<Exit>,
+    pub(in crate::manager) ending: Option<Exit>,
     /// It is being asked whether it still answers.
-    pub(super) doubted: bool,
+    pub(in crate::manager) doubted: bool,
     /// Why it is in its state, where nobody would expect it.
-    pub(super) why: Option<String>,
+    pub(in crate::manager) why: Option<String>,
     /// While it is asked whether it is ready.
-    pub(super) probing: Option<Probing>,
+    pub(in crate::manager) probing: Option<Probing>,
     /// How old it was when it was ordered: not nothing for one that an earlier server has started.
     age_before: Duration,
     wear: Wear,
 }
 
 /// The task that asks a worker, ended with this guard, and what it last met.
-pub(super) struct Probing {
+pub(in crate::manager) struct Probing {
     /// The task.
-    pub(super) task: StopHandle,
+    pub(in crate::manager) task: StopHandle,
     /// Its last failure.
-    pub(super) last: watch::Receiver<Option<NotReady>>,
+    pub(in crate::manager) last: watch::Receiver<Option<NotReady>>,
     /// Where it listens instead of where it should.
-    pub(super) elsewhere: watch::Receiver<Option<String>>,
+    pub(in crate::manager) elsewhere: watch::Receiver<Option<String>>,
 }
 
 impl Drop for Probing {
@@ -92,7 +92,7 @@ struct Wear {
 
 impl Record {
     /// A worker that has just been ordered.
-    pub(super) fn new(generation: GenerationId, spec: Arc<AppSpec>, now: Instant) -> Self {
+    pub(in crate::manager) fn new(generation: GenerationId, spec: Arc<AppSpec>, now: Instant) -> Self {
         let recycle = spec.recycle;
         let reloads = recycle.reloads.filter(|_| spec.reload == Reload::Module);
         let wear = Wear {
@@ -128,7 +128,7 @@ impl Record {
     }
 
     /// It was not ordered but found, of that age. It may still be busy for an earlier server's client.
-    pub(super) fn adopt(&mut self, started: Started, age: Duration) {
+    pub(in crate::manager) fn adopt(&mut self, started: Started, age: Duration) {
         self.state = State::Starting { give_up: self.ordered + self.spec.rules.timeouts.request };
         self.pid = Some(started.pid);
         self.address = Some(started.address);
@@ -137,17 +137,17 @@ impl Record {
     }
 
     /// Whether `READY=1` of it means that it is ready.
-    pub(super) fn believes(&self) -> bool {
+    pub(in crate::manager) fn believes(&self) -> bool {
         matches!(self.spec.ready_by, ReadyBy::Either | ReadyBy::Notify)
     }
 
     /// How long it has been there.
-    pub(super) fn age(&self, now: Instant) -> Duration {
+    pub(in crate::manager) fn age(&self, now: Instant) -> Duration {
         now.duration_since(self.ordered) + self.age_before
     }
 
     /// This worker for the plan.
-    pub(super) fn view(&self, worker: WorkerId, now: Instant) -> WorkerView {
+    pub(in crate::manager) fn view(&self, worker: WorkerId, now: Instant) -> WorkerView {
         WorkerView {
             worker,
             generation: self.generation,
@@ -158,12 +158,12 @@ impl Record {
     }
 
     /// The number of requests after which the pool tells that it is due.
-    pub(super) fn recycle_after(&self) -> Option<u64> {
+    pub(in crate::manager) fn recycle_after(&self) -> Option<u64> {
         self.wear.requests
     }
 
     /// Notes that it is due, if what it has served says so.
-    pub(super) fn note_service(&mut self, standing: &Standing, now: Instant) {
+    pub(in crate::manager) fn note_service(&mut self, standing: &Standing, now: Instant) {
         self.tunnels = standing.tunnels;
         if standing.recycle_due {
             self.due(now, || format!("recycled after {} requests", standing.served));
@@ -174,7 +174,7 @@ impl Record {
     }
 
     /// Notes that it is due, if its age says so.
-    pub(super) fn note_age(&mut self, now: Instant) {
+    pub(in crate::manager) fn note_age(&mut self, now: Instant) {
         if self.stale.is_none() && self.due_at().is_some_and(|due| now >= due) {
             let age = self.age(now).as_secs();
             self.due(now, || format!("recycled after {age} s"));
@@ -182,7 +182,7 @@ impl Record {
     }
 
     /// Notes that it is due, if its memory says so: then its tunnels are not waited for.
-    pub(super) fn note_memory(&mut self, bytes: u64, now: Instant) {
+    pub(in crate::manager) fn note_memory(&mut self, bytes: u64, now: Instant) {
         if self.wear.memory.is_some_and(|limit| bytes >= limit) {
             self.due(now, || format!("recycled at {} MiB of memory", bytes >> 20));
             self.tunnels_first = false;
@@ -196,13 +196,13 @@ impl Record {
     }
 
     /// Why it is still there although it is due.
-    pub(super) fn waits_for_tunnels(&self, now: Instant) -> Option<String> {
+    pub(in crate::manager) fn waits_for_tunnels(&self, now: Instant) -> Option<String> {
         let stale = self.stale.as_ref().filter(|_| self.waits(now))?;
         Some(format!("is to be {stale}, once its tunnels have ended"))
     }
 
     /// When its age makes it due, or its tunnels are not waited for any longer.
-    pub(super) fn due_at(&self) -> Option<Instant> {
+    pub(in crate::manager) fn due_at(&self) -> Option<Instant> {
         if self.state != State::Ready {
             return None;
         }
@@ -213,13 +213,13 @@ impl Record {
     }
 
     /// Whether anybody has to look at its memory.
-    pub(super) fn weighs(&self) -> bool {
+    pub(in crate::manager) fn weighs(&self) -> bool {
         self.wear.memory.is_some() || self.spec.launch.memory.hard.is_some()
     }
 
     /// A stable word for how it ended: what nobody asked for tells itself, and a SIGTERM that was asked for is no signal
     /// unless it was ignored.
-    pub(super) fn cause_of(&self, exit: Exit) -> &'static str {
+    pub(in crate::manager) fn cause_of(&self, exit: Exit) -> &'static str {
         match self.state {
             _ if exit == Exit::OutOfMemory => exit.cause(),
             _ if self.condemned => "condemned",
@@ -231,7 +231,7 @@ impl Record {
     }
 
     /// Why it was not ready in time.
-    pub(super) fn too_late(&self) -> String {
+    pub(in crate::manager) fn too_late(&self) -> String {
         let limit = self.spec.rules.timeouts.start;
         let last = self.probing.as_ref().and_then(|probing| {
             let last = probing.last.borrow();
@@ -270,7 +270,7 @@ impl Record {
 }
 
 /// How many workers are in which state. Those of `before` get nothing new, as those that drain.
-pub(super) fn tally<'a>(
+pub(in crate::manager) fn tally<'a>(
     records: impl Iterator<Item = &'a Record>,
     wanted: usize,
     before: Option<GenerationId>,
@@ -290,7 +290,7 @@ pub(super) fn tally<'a>(
 }
 
 /// How long a worker that is due is left alone for the sake of its open tunnels.
-pub(super) const TUNNEL_PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
+pub(in crate::manager) const TUNNEL_PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A tenth more or less, at least 1.
 fn jitter(nominal: u64) -> u64 {

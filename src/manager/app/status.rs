@@ -17,7 +17,7 @@ use super::worker::State;
 
 impl AppTask {
     /// How the app is; without its hosts, which the app does not know.
-    pub(super) fn status(&self) -> AppStatus {
+    pub(in crate::manager) fn status(&self) -> AppStatus {
         let report = self.pool.report();
         // What is tried out, or was rejected, is told beside it.
         let spec = self.current.as_ref().map_or(&self.spec, |current| &current.spec);
@@ -42,7 +42,7 @@ impl AppTask {
     }
 
     /// How each worker is, by id.
-    pub(super) fn worker_statuses(&self) -> Vec<WorkerStatus> {
+    pub(in crate::manager) fn worker_statuses(&self) -> Vec<WorkerStatus> {
         let Report { slots, .. } = self.pool.report();
         let slots: BTreeMap<_, _> = slots.into_iter().map(|slot| (slot.standing.worker, slot)).collect();
         let show = |(worker, record): (&WorkerId, &Record)| self.show(*worker, record, slots.get(worker));
@@ -50,7 +50,7 @@ impl AppTask {
     }
 
     /// Brings the gauges up to date.
-    pub(super) fn show_gauges(&self) {
+    pub(in crate::manager) fn show_gauges(&self) {
         let (tally, report) = (self.tally(), self.pool.report());
         let metrics = &self.app.metrics;
         metrics.set_workers_ready(tally.ready);

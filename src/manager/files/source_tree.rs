@@ -14,18 +14,18 @@ use super::stamp::Stamp;
 
 /// The files and folders as they are at one moment.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tree {
+pub(in crate::manager) struct Tree {
     /// By their paths from the app's folder.
-    pub(super) files: BTreeMap<PathBuf, Option<Stamp>>,
+    pub(in crate::manager) files: BTreeMap<PathBuf, Option<Stamp>>,
     /// Folders in which files may come, with what tells one from another of its name.
-    pub(super) folders: BTreeMap<PathBuf, u64>,
+    pub(in crate::manager) folders: BTreeMap<PathBuf, u64>,
     /// Whether there are more than are looked at.
-    pub(super) cut: bool,
+    pub(in crate::manager) cut: bool,
 }
 
 impl Tree {
     /// Looks at all of them; at nothing where no pattern is given.
-    pub(super) fn look(sources: &Sources) -> Self {
+    pub(in crate::manager) fn look(sources: &Sources) -> Self {
         let mut tree = Self::default();
         if sources.patterns.is_empty() {
             return tree;
@@ -107,7 +107,7 @@ fn is_left_over(name: &str) -> bool {
 
 /// Folders that are looked at, each with an inotify watch: half of what the kernel allows a user where it has little
 /// memory (fs.inotify.max_user_watches was 8192 for long).
-pub(super) const MOST_FOLDERS: usize = 4096;
+pub(in crate::manager) const MOST_FOLDERS: usize = 4096;
 const MOST_FILES: usize = 50_000;
 
 #[cfg(test)]
