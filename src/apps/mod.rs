@@ -8,6 +8,7 @@ mod detect;
 mod development;
 mod executable;
 mod found;
+mod gunicorn;
 mod javascript;
 mod package;
 pub mod production;

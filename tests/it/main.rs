@@ -57,3 +57,4 @@ mod turns;
 mod unreachable;
 mod uploads_h2;
 mod words;
+mod wsgi_clients;
