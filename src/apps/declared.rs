@@ -4,9 +4,9 @@
 
 use std::path::Path;
 
+use super::client_address;
 use super::detect::{App, missing, read, text_of};
 use super::found::{CONCURRENT, DetectError, Found, Kind, Listen};
-use super::gunicorn;
 use super::package::{self, Package, Start};
 use super::shell;
 
@@ -23,7 +23,7 @@ pub(super) fn command(app: &App<'_>) -> Result<Option<Found>, DetectError> {
     let argv = [resolved].into_iter().chain(args.iter().cloned()).collect();
     let mut found = app.found(Kind::Command, format!("Command: {}", command.join(" ")), argv, None);
     found.env.push(programs.variable());
-    gunicorn::is_told_clients(app, &mut found);
+    client_address::is_told(app, &mut found);
     Ok(Some(found))
 }
 
@@ -73,7 +73,7 @@ fn by_shell(app: &App<'_>, kind: Kind, line: &str, path: &Path) -> Result<Found,
     found.entry = Some(script.unwrap_or_else(|| path.to_owned()));
     found.env.push(programs.variable());
     found.concurrency = runs_concurrently(line).then_some(CONCURRENT);
-    gunicorn::is_told_clients(app, &mut found);
+    client_address::is_told(app, &mut found);
     Ok(found)
 }
 

@@ -6,9 +6,9 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use super::client_address;
 use super::detect::{App, listens_by, name_of, text_of};
 use super::found::{DetectError, Found, Kind};
-use super::gunicorn;
 use super::programs::is_executable;
 
 /// `app`, `server`, or a program called like the folder.
@@ -36,7 +36,7 @@ pub(super) fn found(app: &App<'_>, path: &Path) -> Found {
     {
         found.listen = listen;
     }
-    gunicorn::is_told_clients(app, &mut found);
+    client_address::is_told(app, &mut found);
     found
 }
 

@@ -3,12 +3,12 @@
 //! Never here: starting a process, deciding how many, or reading a config file; what a config file said arrives
 //! as [`Hints`].
 
+mod client_address;
 mod declared;
 mod detect;
 mod development;
 mod executable;
 mod found;
-mod gunicorn;
 mod javascript;
 mod package;
 pub mod production;

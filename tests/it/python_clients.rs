@@ -1,4 +1,4 @@
-//! gunicorn that the app starts itself: whom its application takes for the client, however the command is written.
+//! gunicorn and uvicorn that the app starts itself: whom an application takes for the client, however that is written.
 
 use std::fs;
 
@@ -13,7 +13,8 @@ const APP: &str = "import json, os\n\ndef app(environ, start_response):\n    \
 async fn seen(server: &Server, fields: &[(&str, &str)]) -> Vec<String> {
     let reply = server.ask("GET", "/", fields, b"").await;
     assert_eq!(reply.status, 200, "{reply:?}");
-    reply.json()
+    let seen: Vec<Option<String>> = reply.json();
+    seen.into_iter().map(Option::unwrap_or_default).collect()
 }
 
 /// What makes an app start gunicorn, and its settings.
@@ -91,6 +92,36 @@ async fn modules_of_the_apps_own_python_path_are_found_and_its_sitecustomize_is_
         let server = Setup::app(app.path()).words(&["w:1"]).start().await;
         let told = seen(&server, &[]).await;
         assert_eq!((&*told[0], &*told[4]), ("127.0.0.1", "loaded"), "{line}");
+    }
+}
+
+const ASGI: &str = "import json\n\nasync def app(scope, receive, send):\n    if scope['type'] == 'http':\n        \
+     body = json.dumps([scope['client'] and scope['client'][0], scope['scheme']]).encode()\n        \
+     await send({'type': 'http.response.start', 'status': 200, 'headers': []})\n        \
+     await send({'type': 'http.response.body', 'body': body})\n";
+
+#[tokio::test]
+async fn uvicorn_tells_the_clients_address_and_scheme_in_whatever_way_it_is_started() {
+    if !has("uvicorn", "uvicorn") {
+        return;
+    }
+    for (line, listen) in [
+        ("uvicorn --fd 3 site_app:app", "fd"),
+        ("python3 -m uvicorn --uds $RIP_SOCKET site_app:app", "path"),
+        ("uvicorn --port $PORT site_app:app", "port"),
+    ] {
+        let app = folder_with(&[
+            ("Procfile", &format!("web: {line}\n")),
+            ("site_app.py", ASGI),
+            ("rip.toml", &format!("listen = \"{listen}\"\nreload = \"none\"\n")),
+        ]);
+        let server = Setup::app(app.path()).words(&["w:1"]).tls().start().await;
+        assert_eq!(seen(&server, &[("X-Forwarded-For", "6.6.6.6")]).await, ["127.0.0.1", "https"], "{line}");
+
+        let trusted = "trusted_proxies = [\"127.0.0.1\"]";
+        let server = Setup::app(app.path()).words(&["w:1"]).server(trusted).start().await;
+        let told = [("X-Forwarded-For", "6.6.6.6, 203.0.113.9"), ("X-Forwarded-Proto", "https")];
+        assert_eq!(seen(&server, &told).await, ["203.0.113.9", "https"], "{line}");
     }
 }
 

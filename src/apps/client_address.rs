@@ -1,7 +1,7 @@
-//! gunicorn in a command of the app's own: its Python is to load what tells applications the client's address, which a
-//! Unix socket does not have.
+//! gunicorn and uvicorn in a command of the app's own: their Python is to load what tells applications the client's
+//! address, which a Unix socket does not have.
 //!
-//! Never here: gunicorn as the server starts it itself (`python`), or what is loaded (`sitecustomize.py`).
+//! Never here: how the server starts them itself (`python`), or what is loaded (`sitecustomize.py`).
 
 use std::fs::File;
 use std::io::Read;
@@ -10,11 +10,11 @@ use std::path::Path;
 use super::detect::App;
 use super::found::Found;
 
-/// Has a command that names gunicorn, or a script that does, look for modules in the folder of the worker scripts
+/// Has a command that names one of them, or a script that does, look for modules in the folder of the worker scripts
 /// first: by `PYTHONPATH`, and where the command sets that itself, in front of its own folders.
-pub(super) fn is_told_clients(app: &App<'_>, found: &mut Found) {
+pub(super) fn is_told(app: &App<'_>, found: &mut Found) {
     let Some(folder) = app.hints.runtime_dir_for_scripts.to_str() else { return };
-    if !found.command.argv.iter().any(|argument| runs_it(app, argument)) {
+    if !found.command.argv.iter().any(|argument| runs_one(app, argument)) {
         return;
     }
     for argument in &mut found.command.argv {
@@ -23,16 +23,16 @@ pub(super) fn is_told_clients(app: &App<'_>, found: &mut Found) {
     found.python_path = Some(folder.into());
 }
 
-/// Whether the argument, which may be a line for a shell, names gunicorn or one of the app's scripts that does.
-fn runs_it(app: &App<'_>, argument: &str) -> bool {
-    names_it(argument)
+/// Whether the argument, which may be a line for a shell, names one of them or one of the app's scripts that does.
+fn runs_one(app: &App<'_>, argument: &str) -> bool {
+    names_one(argument)
         || words(argument)
-            .any(|word| start_of_script(&app.dir.join(word)).is_some_and(|text| names_it(&text)))
+            .any(|word| start_of_script(&app.dir.join(word)).is_some_and(|text| names_one(&text)))
 }
 
-fn names_it(text: &str) -> bool {
+fn names_one(text: &str) -> bool {
     let names = words(text).map(|word| word.rsplit('/').next().unwrap_or(word));
-    names.into_iter().any(|name| matches!(name, "gunicorn" | "gunicorn3" | "gunicorn.app.wsgiapp"))
+    names.into_iter().any(|name| SERVERS.contains(&name))
 }
 
 /// What may be a program or a module, whatever the shell makes of the text.
@@ -68,6 +68,8 @@ fn with_folder(argument: &str, folder: &str) -> String {
     text
 }
 
+/// As programs and as modules; workers of uvicorn's are named together with gunicorn.
+const SERVERS: [&str; 4] = ["gunicorn", "gunicorn3", "gunicorn.app.wsgiapp", "uvicorn"];
 const VARIABLE: &str = "PYTHONPATH=";
 /// Bytes of a script that are looked at.
 const LOOKED_AT: u64 = 16 << 10;
@@ -77,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gunicorn_is_seen_wherever_it_stands_in_a_command() {
+    fn a_server_is_seen_wherever_it_stands_in_a_command() {
         for text in [
             "gunicorn app:app",
             "/usr/bin/gunicorn3",
@@ -88,17 +90,20 @@ mod tests {
             "poetry run gunicorn app:app",
             "python manage.py migrate&&gunicorn app:app|tee log",
             "\"$VENV/bin/gunicorn\" app:app",
+            "uvicorn --fd 3 app:app",
+            "python3 -O -m uvicorn app:app",
         ] {
-            assert!(names_it(text), "{text}");
+            assert!(names_one(text), "{text}");
         }
-        for text in ["uvicorn app:app", "./gunicorn.conf.py", "python /srv/gunicorn/app.py", "gunicorns", ""]
+        for text in
+            ["hypercorn app:app", "./gunicorn.conf.py", "python /srv/gunicorn/app.py", "gunicorns", ""]
         {
-            assert!(!names_it(text), "{text}");
+            assert!(!names_one(text), "{text}");
         }
     }
 
     #[test]
-    fn folders_that_a_command_names_itself_come_behind_ours() {
+    fn folders_that_a_command_names_oneself_come_behind_ours() {
         let table = [
             ("PYTHONPATH=src gunicorn app:app", "PYTHONPATH=/run/x:src gunicorn app:app"),
             ("A=1 PYTHONPATH=\"a b\":$C gunicorn", "A=1 PYTHONPATH=/run/x:\"a b\":$C gunicorn"),
