@@ -101,6 +101,7 @@ impl<'a> App<'a> {
             entry: entry.map(Path::to_owned),
             ready_by: kind.ready_by(),
             env: Vec::new(),
+            python_path: None,
             concurrency: None,
         }
     }

@@ -375,6 +375,7 @@ impl<W> PoolState<W> {
             routable: slot.routable(self.current),
             condemned: slot.condemned,
             doubted: slot.doubted,
+            distrusted: slot.member.is_distrusted(),
         }
     }
 

@@ -11,7 +11,8 @@ use http::uri::PathAndQuery;
 use tokio::time::Instant;
 
 use super::*;
-use crate::name::RequestId;
+use crate::metrics::AppMetrics;
+use crate::name::{AppName, RequestId};
 
 fn claim(not: Option<WorkerId>) -> Claim {
     let doing = Doing {
@@ -26,7 +27,8 @@ fn claim(not: Option<WorkerId>) -> Claim {
 fn member(worker: u64, generation: u64, concurrency: u32) -> Arc<Member> {
     let address = Address::Unix(format!("/nowhere/{worker}").into());
     let concurrency = NonZeroU32::new(concurrency).unwrap();
-    Arc::new(Member::new(WorkerId(worker), GenerationId(generation), address, concurrency, 2))
+    let app = (AppName::parse("blog").unwrap(), AppMetrics::default());
+    Arc::new(Member::new(app, WorkerId(worker), GenerationId(generation), address, concurrency, 2))
 }
 
 /// A pool with workers 1 to `count` of generation 1.

@@ -37,6 +37,7 @@ mod ports;
 mod probation;
 mod production;
 mod promotion;
+mod python_clients;
 mod queue;
 mod recycle;
 mod reload;

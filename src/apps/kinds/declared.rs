@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use super::client_address;
 use super::package::{self, Package, Start};
 use super::shell;
 use crate::apps::candidate::{App, missing};
@@ -23,6 +24,7 @@ pub(in crate::apps) fn command(app: &App<'_>) -> Result<Option<Found>, DetectErr
     let argv = [resolved].into_iter().chain(args.iter().cloned()).collect();
     let mut found = app.found(Kind::Command, format!("Command: {}", command.join(" ")), argv, None);
     found.env.push(programs.variable());
+    client_address::is_told(app, &mut found);
     Ok(Some(found))
 }
 
@@ -72,6 +74,7 @@ fn by_shell(app: &App<'_>, kind: Kind, line: &str, path: &Path) -> Result<Found,
     found.entry = Some(script.unwrap_or_else(|| path.to_owned()));
     found.env.push(programs.variable());
     found.concurrency = runs_concurrently(line).then_some(CONCURRENT);
+    client_address::is_told(app, &mut found);
     Ok(found)
 }
 

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use super::client_address;
 use crate::apps::candidate::{App, listens_by};
 use crate::apps::files::{name_of, text_of};
 use crate::apps::found::{DetectError, Found, Kind};
@@ -36,6 +37,7 @@ pub(in crate::apps) fn found(app: &App<'_>, path: &Path) -> Found {
     {
         found.listen = listen;
     }
+    client_address::is_told(app, &mut found);
     found
 }
 

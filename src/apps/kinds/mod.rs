@@ -2,6 +2,7 @@
 //!
 //! Never here: the order in which they are tried (`detect`).
 
+mod client_address;
 pub(in crate::apps) mod declared;
 mod development;
 pub(in crate::apps) mod executable;

@@ -183,7 +183,8 @@ impl AppTask {
         let Some(record) = self.crew.get_mut(&worker) else { return };
         let Some(address) = record.address.clone() else { return };
         let rules = &record.spec.rules;
-        let member = Member::new(worker, generation, address, rules.concurrency, rules.tunnels);
+        let app = (self.app.name.clone(), self.app.metrics.clone());
+        let member = Member::new(app, worker, generation, address, rules.concurrency, rules.tunnels);
         self.pool.publish(Arc::new(member), record.recycle_after());
         if std::mem::take(&mut record.reload_when_ready)
             && let Some(signal) = record.spec.reload_signal

@@ -49,6 +49,8 @@ impl AppTask {
         record.doubted = false;
         if silent {
             tracing::warn!(app = %self.app.name, %worker, "worker {worker} answers nothing any more");
+        } else {
+            tracing::debug!(app = %self.app.name, %worker, "worker {worker} was slow with a request, and answers others");
         }
         self.pool.settle(worker, silent.then_some(Condemned::TooSlow));
     }

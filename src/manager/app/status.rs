@@ -75,7 +75,10 @@ impl AppTask {
             generation: record.generation,
             pid: record.pid,
             state: if kept { WorkerState::Draining } else { shown_state(record.state, slot) },
-            why: record.why.clone().or_else(|| self.why_kept(kept)).or_else(|| record.waits_for_tunnels(now)),
+            why: (record.why.clone())
+                .or_else(|| self.why_kept(kept))
+                .or_else(|| record.waits_for_tunnels(now))
+                .or_else(|| why_distrusted(slot?)),
             age: record.age(now).as_secs(),
             served: slot.map_or(0, |slot| slot.standing.served),
             tunnels: slot.map_or(0, |slot| slot.standing.tunnels),
@@ -151,6 +154,12 @@ fn shown_state(state: State, slot: Option<&SlotReport>) -> WorkerState {
         State::Draining { .. } => WorkerState::Draining,
         State::Stopping { .. } | State::Exited => WorkerState::Stopping,
     }
+}
+
+fn why_distrusted(slot: &SlotReport) -> Option<String> {
+    slot.standing
+        .distrusted
+        .then(|| "has sent bytes that belong to no answer: none of its connections is kept".into())
 }
 
 fn in_hand(doing: &Doing) -> RequestInHand {
