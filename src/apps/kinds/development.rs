@@ -2,7 +2,7 @@
 //!
 //! Never here: running anything, or reading a `package.json`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Why a script is not run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,10 +26,15 @@ pub(in crate::apps) enum Instead {
 
 /// Looks for a development server in a line of `scripts`; what the line runs of the others is looked at too.
 pub(in crate::apps) fn development(line: &str, scripts: &BTreeMap<String, String>) -> Option<Development> {
-    within(line, scripts, MOST_STEPS)
+    within(line, scripts, &mut BTreeSet::new())
 }
 
-fn within(line: &str, scripts: &BTreeMap<String, String>, steps: usize) -> Option<Development> {
+/// `looked`: the scripts that were looked at already; each is looked at once, however they run one another.
+fn within<'a>(
+    line: &str,
+    scripts: &'a BTreeMap<String, String>,
+    looked: &mut BTreeSet<&'a str>,
+) -> Option<Development> {
     commands(line).iter().find_map(|words| {
         let words = bare(words);
         // `yarn vite` runs vite where no script is called so.
@@ -38,8 +43,8 @@ fn within(line: &str, scripts: &BTreeMap<String, String>, steps: usize) -> Optio
         if let Some(found) = SERVERS.iter().find_map(|row| row.told(words).or_else(|| row.told(behind))) {
             return Some(found);
         }
-        let steps = steps.checked_sub(1)?;
-        within(scripts.get(script(words)?)?, scripts, steps)
+        let (name, line) = scripts.get_key_value(script(words)?)?;
+        (looked.len() < MOST_SCRIPTS && looked.insert(name)).then(|| within(line, scripts, looked))?
     })
 }
 
@@ -136,16 +141,18 @@ static SERVERS: [Server; 45] = [
 /// The commands of a line, each by its words; those that a program such as `concurrently` is given in quotes too.
 fn commands(line: &str) -> Vec<Vec<String>> {
     let (mut commands, mut words, mut word) = (Vec::new(), Vec::new(), String::new());
+    // The sign that opened the quote, and where the word was then.
     let mut quote = None;
     for c in line.chars() {
         match (quote, c) {
-            (Some(open), c) if c == open => {
+            (Some((open, start)), c) if c == open => {
                 quote = None;
-                if word.contains(char::is_whitespace) {
-                    commands.extend(self::commands(&word));
+                let quoted = &word[start..];
+                if quoted.contains(char::is_whitespace) {
+                    commands.extend(self::commands(quoted));
                 }
             }
-            (None, '"' | '\'') => quote = Some(c),
+            (None, '"' | '\'') => quote = Some((c, word.len())),
             (None, ';' | '&' | '|' | '\n' | '(' | ')') => {
                 words.extend(Some(std::mem::take(&mut word)).filter(|word| !word.is_empty()));
                 commands.push(std::mem::take(&mut words));
@@ -220,8 +227,8 @@ const WRAPPERS: [&str; 11] = [
     "dotenvx",
 ];
 const RUNNERS: [&str; 4] = ["npm", "pnpm", "yarn", "bun"];
-/// Scripts that run one another in a circle end there.
-const MOST_STEPS: usize = 8;
+/// How many scripts of an app are looked at, and so how deep one may be within others.
+const MOST_SCRIPTS: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -260,6 +267,7 @@ mod tests {
             ("npm run build && node server.js", None),
             ("npm run a", None),
             ("concurrently \"npm run dev\" 'node api.js'", Some("vite")),
+            ("x --command=\"npm run dev\"", Some("vite")),
             ("concurrently -k \"tsc -w\" \"nodemon dist/x.js\"", Some("tsc -w")),
             ("yarn exec webpack-dev-server", Some("webpack-dev-server")),
             ("serve -s build", None),
@@ -270,5 +278,17 @@ mod tests {
             let found = development(line, &scripts).map(|found| found.words);
             assert_eq!(found.as_deref(), expected, "{line}");
         }
+    }
+
+    #[test]
+    fn scripts_that_run_one_another_are_looked_at_once_each() {
+        let all = "npm run a & npm run b & npm run c & npm run d & npm run e & npm run f";
+        let mut scripts: BTreeMap<_, _> =
+            ["a", "b", "c", "d", "e"].map(|name| (name.into(), all.into())).into();
+        assert_eq!(development(all, &scripts), None);
+        scripts.insert("f".into(), "npx vite".into());
+        assert_eq!(development(all, &scripts).map(|found| found.words).as_deref(), Some("vite"));
+        let chain = (0..100_000).map(|at| (format!("s{at}"), format!("npm run s{}", at + 1)));
+        assert_eq!(development("npm run s0", &chain.collect()), None);
     }
 }

@@ -26,10 +26,11 @@ pub(in crate::apps) enum Interface {
 impl Target {
     /// Reads it off a module's file; what it imports is looked up below `root`. `None`: it holds no application.
     pub(in crate::apps) fn of_file(file: &Path, root: &Path) -> Option<Self> {
-        Self::read(&text_of(file), &Module { file, root, steps: MOST_STEPS })
+        Self::read(&text_of(file), &Module::of(file, root))
     }
 
-    fn read(text: &str, module: &Module<'_>) -> Option<Self> {
+    /// As [`of_file`](Self::of_file), of the text of a module's file.
+    pub(in crate::apps) fn read(text: &str, module: &Module<'_>) -> Option<Self> {
         let lines = source::python_lines(text);
         let before = [""].into_iter().chain(lines.iter().map(String::as_str));
         let found: Vec<_> =
@@ -66,6 +67,9 @@ impl Candidate {
         let rest = line.strip_prefix("async def ").or_else(|| line.strip_prefix("def "))?;
         let (name, rest) = rest.split_once('(')?;
         let (name, parameters) = (name.trim(), parameters(rest));
+        if !is_identifier(name) {
+            return None;
+        }
         let usual = matches!(name, "app" | "application");
         let first = parameters.first().map(String::as_str).unwrap_or_default();
         let decorated = DECORATORS.contains(&before);
@@ -108,13 +112,17 @@ impl Candidate {
 }
 
 /// A module whose imports may be followed.
-struct Module<'a> {
+pub(in crate::apps) struct Module<'a> {
     file: &'a Path,
     root: &'a Path,
     steps: usize,
 }
 
-impl Module<'_> {
+impl<'a> Module<'a> {
+    pub(in crate::apps) fn of(file: &'a Path, root: &'a Path) -> Self {
+        Self { file, root, steps: MOST_STEPS }
+    }
+
     /// The interface of a name whose line does not say it: by the file's name, by what the module makes and imports, by
     /// the module that it comes from.
     fn interface(&self, lines: &[String], chosen: &Candidate) -> Option<Interface> {
