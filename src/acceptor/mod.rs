@@ -299,6 +299,7 @@ fn server(parts: &Parts) -> Server {
         started: Instant::now(),
         rate: parts.spec.limits.rate.map(RateLimit::new),
         room: Budget::new(parts.spec.limits.body_room as u64),
+        spool_space: Budget::new(parts.spec.limits.spool),
         limit_log: LimitLog::new(parts.metrics.clone(), Instant::now()),
     }
 }
