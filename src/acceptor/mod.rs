@@ -19,6 +19,7 @@ mod chunks;
 mod client_socket;
 mod client_stream;
 mod connection;
+mod courtesy;
 mod date;
 mod drain;
 mod error;
