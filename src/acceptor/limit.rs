@@ -15,15 +15,18 @@ use crate::name::ClientNet;
 pub(super) enum Limit {
     /// Memory that large request bodies share.
     BodyRoom,
+    /// How long a streamed body may make a worker wait that others wait for.
+    SlowStream,
 }
 
 impl Limit {
-    const ALL: [Self; 1] = [Self::BodyRoom];
+    const ALL: [Self; 2] = [Self::BodyRoom, Self::SlowStream];
 
     /// The label of `rip_limits_reached_total`.
     fn name(self) -> &'static str {
         match self {
             Self::BodyRoom => "body-room",
+            Self::SlowStream => "slow-stream",
         }
     }
 
@@ -32,6 +35,9 @@ impl Limit {
         match self {
             Self::BodyRoom => {
                 "request bodies have used up their memory: they go into spool files (limits.body_room)"
+            }
+            Self::SlowStream => {
+                "a streamed request body made a worker wait that others waited for: its request is ended"
             }
         }
     }

@@ -19,6 +19,7 @@ mod chunks;
 mod client_socket;
 mod client_stream;
 mod connection;
+mod courtesy;
 mod date;
 mod drain;
 mod error;
@@ -299,6 +300,7 @@ fn server(parts: &Parts) -> Server {
         started: Instant::now(),
         rate: parts.spec.limits.rate.map(RateLimit::new),
         room: Budget::new(parts.spec.limits.body_room as u64),
+        spool_space: Budget::new(parts.spec.limits.spool),
         limit_log: LimitLog::new(parts.metrics.clone(), Instant::now()),
     }
 }

@@ -140,7 +140,9 @@ fn config(tokens: Tokens, machine: &Machine) -> Result<Config, ConfigError> {
             (instance, folders)
         }
     };
-    let server = server::spec(machine, &stack, instance, &folders)?;
+    let most = |app: &AppRequest| Stack::new([&app.words, &app.env, &app.file]).want::<u64>(Id::MaxBody);
+    let largest_body = apps.iter().map(most).max().unwrap_or_default();
+    let server = server::spec(machine, &stack, instance, &folders, largest_body)?;
     if matches!(tokens.command, Command::Run | Command::Check) {
         server::check_files(&server)?;
     }

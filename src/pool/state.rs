@@ -190,6 +190,11 @@ impl<W> PoolState<W> {
         }
     }
 
+    /// Whether a claim waits.
+    pub(super) fn is_waited_for(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
     pub(super) fn hold(&mut self) -> bool {
         let fits = self.queue.len() + self.held < self.max_queue;
         self.held += usize::from(fits);
@@ -297,12 +302,8 @@ impl<W> PoolState<W> {
 
     pub(super) fn promote(&mut self, generation: GenerationId) -> Vec<(W, Seat)> {
         self.current = generation;
-        self.free.clear();
-        for (worker, slot) in &self.slots {
-            if slot.routable(generation) && !slot.is_full() {
-                self.free.push(*worker);
-            }
-        }
+        let free = self.slots.iter().filter(|(_, slot)| slot.routable(generation) && !slot.is_full());
+        self.free = free.map(|(worker, _)| *worker).collect();
         self.serve_all()
     }
 

@@ -269,6 +269,9 @@ settings! {
     BodyRoom: Limits, SizeLimit, Is("32M"), "SIZE",
         [Env("RIP_LIMITS_BODY_ROOM"), Server("limits.body_room")],
         "memory that larger bodies share before they need spool files, an eighth of it each at most";
+    Spool: Limits, Size, Unset("4G, or four times the largest max_body", "20G"), "SIZE",
+        [Env("RIP_LIMITS_SPOOL"), Server("limits.spool")],
+        "how much all spool files together may hold, of bodies and answers; a client gets at most what it leaves free";
     ReplyMemory: Limits, Size, Is("1M"), "SIZE",
         [Env("RIP_LIMITS_REPLY_MEMORY"), Server("limits.reply_memory")],
         "how much of an answer is kept in memory before the spool file";
