@@ -382,6 +382,10 @@ pub struct Limits {
     pub reply_memory: usize,
     /// Bytes of an answer kept in the spool file before the worker has to wait.
     pub reply_spool: u64,
+    /// Bytes of memory that answers share which wait for their clients.
+    pub reply_room: u64,
+    /// Bytes that all spool files may have together, of answers and of request bodies.
+    pub spool: u64,
 }
 
 /// How records are written.

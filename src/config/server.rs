@@ -208,5 +208,7 @@ fn limits(stack: &Stack<'_>) -> Limits {
             .map_or(0, |room| usize::try_from(room).unwrap_or(usize::MAX)),
         reply_memory: bytes(Id::ReplyMemory),
         reply_spool: count(Id::ReplySpool),
+        reply_room: stack.want::<Option<u64>>(Id::ReplyRoom).unwrap_or(0),
+        spool: count(Id::SpoolSpace),
     }
 }

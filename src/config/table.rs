@@ -261,6 +261,12 @@ settings! {
     ReplySpool: Limits, Size, Is("64M"), "SIZE",
         [Env("RIP_LIMITS_REPLY_SPOOL"), Server("limits.reply_spool")],
         "how much of an answer is kept in the spool file before the worker has to wait";
+    ReplyRoom: Limits, SizeLimit, Is("128M"), "SIZE",
+        [Env("RIP_LIMITS_REPLY_ROOM"), Server("limits.reply_room")],
+        "memory that answers share which wait for their clients; what finds none goes into spool files";
+    SpoolSpace: Limits, Size, Is("4G"), "SIZE",
+        [Env("RIP_LIMITS_SPOOL"), Server("limits.spool")],
+        "size of all spool files together, of answers and of request bodies; at most half of what is free on their disk at the start";
 
     Backend: Units, Backend, Is("auto"), "auto|child|systemd",
         [Flag("--backend"), Env("RIP_BACKEND"), Server("backend")],
