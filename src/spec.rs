@@ -384,6 +384,8 @@ pub struct Limits {
     pub reply_memory: usize,
     /// Bytes of an answer kept in the spool file before the worker has to wait.
     pub reply_spool: u64,
+    /// Bytes of memory that answers share which wait for their clients.
+    pub reply_room: u64,
 }
 
 /// How records are written.

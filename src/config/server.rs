@@ -214,5 +214,6 @@ fn limits(stack: &Stack<'_>, largest_body: u64) -> Limits {
         spool: stack.get(Id::Spool).unwrap_or_else(|| largest_body.saturating_mul(4).max(LEAST_SPOOL)),
         reply_memory: bytes(Id::ReplyMemory),
         reply_spool: count(Id::ReplySpool),
+        reply_room: stack.want::<Option<u64>>(Id::ReplyRoom).unwrap_or(0),
     }
 }

@@ -132,6 +132,7 @@ fn defaults_are_those_written_down() {
     assert_eq!((limits.max_head, limits.max_fields, limits.max_url), (32 << 10, 100, 8 << 10));
     assert_eq!(limits.spool, 4 << 30);
     assert_eq!((limits.body_memory, limits.reply_memory, limits.reply_spool), (64 << 10, 1 << 20, 64 << 20));
+    assert_eq!((limits.reply_room, limits.spool), (128 << 20, 4 << 30));
     assert_eq!(
         (limits.max_connections, limits.max_connections_per_address, limits.rate),
         (10_000, None, None)

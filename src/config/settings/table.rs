@@ -271,13 +271,16 @@ settings! {
         "memory that larger bodies share before they need spool files, an eighth of it each at most";
     Spool: Limits, Size, Unset("4G, or four times the largest max_body", "20G"), "SIZE",
         [Env("RIP_LIMITS_SPOOL"), Server("limits.spool")],
-        "how much all spool files together may hold, of bodies and answers; a client gets at most what it leaves free";
+        "how much all spool files together may hold, of bodies and answers, a client at most what it leaves free; never more than half of what is free on their disk at the start";
     ReplyMemory: Limits, Size, Is("1M"), "SIZE",
         [Env("RIP_LIMITS_REPLY_MEMORY"), Server("limits.reply_memory")],
         "how much of an answer is kept in memory before the spool file";
     ReplySpool: Limits, Size, Is("64M"), "SIZE",
         [Env("RIP_LIMITS_REPLY_SPOOL"), Server("limits.reply_spool")],
         "how much of an answer is kept in the spool file before the worker has to wait";
+    ReplyRoom: Limits, SizeLimit, Is("128M"), "SIZE",
+        [Env("RIP_LIMITS_REPLY_ROOM"), Server("limits.reply_room")],
+        "memory that answers share which wait for their clients; what finds none goes into spool files";
 
     Backend: Units, Backend, Is("auto"), "auto|child|systemd",
         [Flag("--backend"), Env("RIP_BACKEND"), Server("backend")],
