@@ -8,6 +8,9 @@ mod detect;
 mod development;
 mod executable;
 mod found;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod javascript;
 mod package;
 pub mod production;

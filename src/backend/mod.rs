@@ -5,6 +5,9 @@
 pub mod child;
 #[cfg(test)]
 pub(crate) mod fake;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod guard;
 mod handover;
 mod keeper;

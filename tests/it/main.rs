@@ -21,6 +21,7 @@ mod completion;
 mod control;
 mod duplex;
 mod fields_back;
+mod fuzz;
 mod h2c;
 mod half_close;
 mod headers;
