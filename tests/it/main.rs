@@ -19,6 +19,7 @@ mod certs;
 mod cli;
 mod completion;
 mod control;
+mod copyright;
 mod duplex;
 mod fields_back;
 mod fuzz;
