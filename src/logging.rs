@@ -3,6 +3,9 @@
 //! Never here: access records, which have a thread of their own; a wait for whoever takes the records (`outlet`).
 
 mod app_line;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod journal;
 mod journal_socket;
 mod outlet;

@@ -7,6 +7,9 @@ mod candidate;
 mod detect;
 mod files;
 mod found;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod kinds;
 pub mod production;
 mod programs;

@@ -6,6 +6,9 @@ pub mod child;
 mod child_workers;
 #[cfg(test)]
 pub(crate) mod fake;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod guard;
 mod handover;
 mod keeper;

@@ -13,6 +13,9 @@ mod check;
 mod client;
 mod complete;
 mod find;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod journal;
 mod manual;
 mod render;
