@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::alarm::Alarm;
 use crate::directory::App;
-use crate::name::WorkerId;
+use crate::name::{ClientNet, WorkerId};
 use crate::pool::{Claim, ClaimError, Condemned, Doing, Lease};
 use crate::spec::{Protocol, Rules};
 use crate::timer;
@@ -40,6 +40,8 @@ pub(super) struct Outgoing<'a> {
     pub(super) head: RequestHead<'a>,
     pub(super) origin: Origin<'a>,
     pub(super) body: RequestBody,
+    /// Whose share of the app it takes from.
+    pub(super) client: Option<ClientNet>,
     /// Since when it waits for a worker.
     pub(super) ready: Instant,
     /// Until when it may.
@@ -147,7 +149,8 @@ async fn claim(
             .unwrap_or_else(|| http::uri::PathAndQuery::from_static("/")),
         since: asked,
     };
-    let outcome = request.app.pool.claim(Claim { doing, deadline: request.queue_until, not }).await;
+    let claim = Claim { doing, client: request.client, deadline: request.queue_until, not };
+    let outcome = request.app.pool.claim(claim).await;
     let until = outcome.as_ref().map_or_else(|_| Instant::now(), Lease::since);
     let waited = until.saturating_duration_since(asked);
     request.app.metrics.queue_waited(waited);

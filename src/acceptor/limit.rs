@@ -10,20 +10,37 @@ use tokio::time::Instant;
 use crate::metrics::Metrics;
 use crate::name::ClientNet;
 
+use super::error::ServeError;
+
 /// What a client met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Limit {
     /// Memory that large request bodies share.
     BodyRoom,
+    /// Places in the queue of an app.
+    Queue,
+    /// Places for long-lived connections at a worker.
+    Tunnels,
 }
 
 impl Limit {
-    const ALL: [Self; 1] = [Self::BodyRoom];
+    const ALL: [Self; 3] = [Self::BodyRoom, Self::Queue, Self::Tunnels];
+
+    /// The one that a request was refused for.
+    pub(super) fn of(error: &ServeError) -> Option<Self> {
+        match error {
+            ServeError::QueueFull => Some(Self::Queue),
+            ServeError::NoTunnel { .. } => Some(Self::Tunnels),
+            _ => None,
+        }
+    }
 
     /// The label of `rip_limits_reached_total`.
     fn name(self) -> &'static str {
         match self {
             Self::BodyRoom => "body-room",
+            Self::Queue => "queue",
+            Self::Tunnels => "tunnels",
         }
     }
 
@@ -32,6 +49,15 @@ impl Limit {
         match self {
             Self::BodyRoom => {
                 "request bodies have used up their memory: they go into spool files (limits.body_room)"
+            }
+            Self::Queue => {
+                "the queue of the app is full: requests of the client that has the most waiting are answered 503 \
+                 (max_queue is how many may wait; clients behind a proxy count one by one if it is in trusted_proxies)"
+            }
+            Self::Tunnels => {
+                "a worker has no place left that the client may take for a WebSocket or an event stream: it is \
+                 answered 503 (tunnels is how many a worker holds, of which one client gets at most half; clients \
+                 behind a proxy count one by one if it is in trusted_proxies)"
             }
         }
     }
@@ -53,10 +79,15 @@ impl LimitLog {
 
     /// A client met the limit; `None`: nobody knows which.
     pub(super) fn reached(&self, limit: Limit, client: Option<ClientNet>) {
+        self.reached_at(None, limit, client);
+    }
+
+    /// The same, of what an app has.
+    pub(super) fn reached_at(&self, app: Option<&str>, limit: Limit, client: Option<ClientNet>) {
         self.metrics.limit_reached(limit.name());
         if self.is_to_be_told(limit, Instant::now()) {
             let client = client.map(tracing::field::display);
-            tracing::warn!(limit = limit.name(), client, "{}", limit.sentence());
+            tracing::warn!(limit = limit.name(), app, client, "{}", limit.sentence());
         }
     }
 
