@@ -31,7 +31,7 @@
 //! | 7 | [`boot`] |
 //!
 //! Where to look first: a request's way is `acceptor/http.rs`; why a worker was started or stopped is
-//! `manager/plan.rs`; what a setting means and where it comes from is `config/`.
+//! `manager/app/plan.rs`; what a setting means and where it comes from is `config/`.
 
 pub mod alarm;
 pub mod backoff;

@@ -190,6 +190,11 @@ impl AppMetrics {
         self.0.worker_exits.add(cause);
     }
 
+    /// Counts a worker that was found to send what belongs to no answer. Takes a shared lock.
+    pub fn worker_strayed(&self, kind: &'static str) {
+        self.0.worker_strays.add(kind);
+    }
+
     /// Counts a deploy that came to an end. Takes a shared lock.
     pub fn deploy(&self, outcome: &'static str) {
         self.0.deploys.add(outcome);
@@ -248,6 +253,7 @@ struct AppSeries {
     gauges: [AtomicI64; AppGauge::ALL.len()],
     refused: ByCause,
     worker_exits: ByCause,
+    worker_strays: ByCause,
     deploys: ByCause,
 }
 

@@ -19,6 +19,7 @@ use crate::spec::{Protocol, Rules};
 use crate::timer;
 
 use super::access::Recording;
+use super::courtesy::Courtesy;
 use super::drain::Answer;
 use super::error::{Retry, ServeError};
 use super::in_hand::{Claimed, InHand, read_head};
@@ -35,13 +36,13 @@ use super::worker_head::{AnswerHead, NO_ANSWER, Origin, RequestHead, write_reque
 /// A request that is ready to be handed to a worker.
 pub(super) struct Outgoing<'a> {
     pub(super) shard: &'a Rc<Shard>,
+    /// Whose share of the server's resources it takes from.
+    pub(super) client: Option<ClientNet>,
     pub(super) app: &'a Arc<App>,
     pub(super) rules: &'a Arc<Rules>,
     pub(super) head: RequestHead<'a>,
     pub(super) origin: Origin<'a>,
     pub(super) body: RequestBody,
-    /// Whose share of the app it takes from.
-    pub(super) client: Option<ClientNet>,
     /// Since when it waits for a worker.
     pub(super) ready: Instant,
     /// Until when it may.
@@ -321,11 +322,16 @@ type Heard = (AnswerHead, Sent, Option<Box<Upload>>);
 type Answered = (AnswerHead, Answer, Option<Box<Upload>>);
 
 impl Outgoing<'_> {
+    /// What its client may ask of a worker while its body is passed on.
+    pub(super) fn courtesy(&self) -> Courtesy {
+        Courtesy::new(Rc::clone(self.shard), self.client, self.app.pool.clone())
+    }
+
     fn take_upload(&mut self) -> Option<Box<Upload>> {
         match std::mem::replace(&mut self.body, RequestBody::PassedOn) {
             RequestBody::Streaming(incoming, length) => {
-                let idle = self.shard.server.limits.body_idle;
-                Some(Box::new(Upload::new(incoming, length, idle, self.rules.max_body)))
+                let limits = (self.shard.server.limits.body_idle, self.rules.max_body);
+                Some(Box::new(Upload::new(incoming, length, limits, self.courtesy())))
             }
             other => {
                 self.body = other;

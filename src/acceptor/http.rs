@@ -172,6 +172,7 @@ async fn answer(
     let protocol = upgrade.as_ref().and_then(|_| parts.headers.get(header::UPGRADE));
     let mut outgoing = Outgoing {
         shard: &conn.shard,
+        client: client.share,
         app: &route.app,
         rules: &rules,
         head: RequestHead {
@@ -183,7 +184,6 @@ async fn answer(
         },
         origin,
         body: taken,
-        client: client.share,
         ready,
         queue_until,
         upgrade: upgrade.take(),
@@ -210,7 +210,7 @@ async fn take_body(
     let parts = asked.parts;
     let Some(incoming) = body else { return Ok(RequestBody::Empty) };
     check_length(&parts.headers, rules.max_body)?;
-    if streams(parts, rules) {
+    if streams(parts.uri.path(), rules) {
         // Trailers that are announced need chunks.
         let length = incoming.size_hint().exact().filter(|_| !parts.headers.contains_key(header::TRAILER));
         return Ok(body
@@ -232,11 +232,9 @@ async fn take_body(
     Ok(collected)
 }
 
-fn streams(parts: &Parts, rules: &Rules) -> bool {
-    let kind = parts.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    rules.protocol == Protocol::H2c
-        || kind.starts_with(b"application/grpc")
-        || rules.stream.iter().any(|prefix| is_below(parts.uri.path(), prefix))
+/// The app's choice alone: a body that is passed on as it comes holds a worker meanwhile.
+fn streams(path: &str, rules: &Rules) -> bool {
+    rules.protocol == Protocol::H2c || rules.stream.iter().any(|prefix| is_below(path, prefix))
 }
 
 fn is_below(path: &str, prefix: &str) -> bool {

@@ -21,10 +21,12 @@ pub(super) enum Limit {
     Queue,
     /// Places for long-lived connections at a worker.
     Tunnels,
+    /// How long a streamed body may make a worker wait that others wait for.
+    SlowStream,
 }
 
 impl Limit {
-    const ALL: [Self; 3] = [Self::BodyRoom, Self::Queue, Self::Tunnels];
+    const ALL: [Self; 4] = [Self::BodyRoom, Self::Queue, Self::Tunnels, Self::SlowStream];
 
     /// The one that a request was refused for.
     pub(super) fn of(error: &ServeError) -> Option<Self> {
@@ -41,6 +43,7 @@ impl Limit {
             Self::BodyRoom => "body-room",
             Self::Queue => "queue",
             Self::Tunnels => "tunnels",
+            Self::SlowStream => "slow-stream",
         }
     }
 
@@ -58,6 +61,9 @@ impl Limit {
                 "a worker has no place left that the client may take for a WebSocket or an event stream: it is \
                  answered 503 (tunnels is how many a worker holds, of which one client gets at most half; clients \
                  behind a proxy count one by one if it is in trusted_proxies)"
+            }
+            Self::SlowStream => {
+                "a streamed request body made a worker wait that others waited for: its request is ended"
             }
         }
     }

@@ -232,7 +232,7 @@ impl Link {
 /// Notes that the worker has sent bytes that belong to no answer, and says so the first time.
 pub(super) fn distrust(member: &Member) {
     if member.distrust() {
-        tracing::warn!(worker = %member.worker, generation = %member.generation,
+        tracing::warn!(app = %member.app, worker = %member.worker, generation = %member.generation,
             "a worker has sent bytes that belong to no answer: from now on each of its requests gets a connection of its own");
     }
 }

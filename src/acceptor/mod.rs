@@ -19,6 +19,7 @@ mod chunks;
 mod client_socket;
 mod client_stream;
 mod connection;
+mod courtesy;
 mod date;
 mod drain;
 mod error;
@@ -299,6 +300,8 @@ fn server(parts: &Parts) -> Server {
         started: Instant::now(),
         rate: parts.spec.limits.rate.map(RateLimit::new),
         room: Budget::new(parts.spec.limits.body_room as u64),
+        reply_room: Budget::new(parts.spec.limits.reply_room),
+        spool_space: Budget::new(spool::space(parts.spec.limits.spool, &parts.spool)),
         limit_log: LimitLog::new(parts.metrics.clone(), Instant::now()),
     }
 }

@@ -47,6 +47,10 @@ pub(super) struct Server {
     pub(super) rate: Option<RateLimit>,
     /// For request bodies.
     pub(super) room: Budget,
+    /// For answers that wait for their clients.
+    pub(super) reply_room: Budget,
+    /// For spool files: bytes on disk of request bodies and answers together.
+    pub(super) spool_space: Budget,
     /// What clients have met of the limits.
     pub(super) limit_log: LimitLog,
 }

@@ -3,11 +3,13 @@
 //! Never here: when a worker should start or end (`manager`).
 
 pub mod child;
+mod child_workers;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod guard;
 mod handover;
 mod keeper;
+mod killed;
 mod listeners;
 mod output;
 mod procs;

@@ -98,6 +98,13 @@ fn encode_workers(page: &mut Page<'_>, apps: &Apps) -> fmt::Result {
             series.worker_exits.each(|cause, count| family.count(&[("app", app), ("cause", cause)], count))
         })
     })?;
+    let help =
+        "Workers found to send bytes that belong to no answer, or a body behind an answer that has none";
+    page.counter("worker_strays", help, |family| {
+        each(apps, |app, series| {
+            series.worker_strays.each(|kind, count| family.count(&[("app", app), ("kind", kind)], count))
+        })
+    })?;
     page.counter("deploys", "Deploys that came to an end", |family| {
         each(apps, |app, series| {
             series.deploys.each(|outcome, count| family.count(&[("app", app), ("outcome", outcome)], count))

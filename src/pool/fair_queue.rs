@@ -177,7 +177,12 @@ impl<C, H> FairQueue<C, H> {
         }
     }
 
-    /// Whether a claim waits for the first time.
+    /// Whether a claim waits.
+    pub(super) fn has_claims(&self) -> bool {
+        self.has_ordinary() || !self.retried.is_empty()
+    }
+
+    /// Whether a claim waits that is not retried.
     pub(super) fn has_ordinary(&self) -> bool {
         !self.turns.is_empty()
     }
@@ -404,6 +409,7 @@ mod tests {
             }
             assert_eq!(queue.len(), model.len(), "{seed}");
             assert_eq!(queue.has_ordinary(), !model.turns.is_empty(), "{seed}");
+            assert_eq!(queue.has_claims(), queue.claims().next().is_some(), "{seed}");
             let held = model.waiting.iter().filter(|(_, _, held)| *held).count();
             assert_eq!(queue.claims().count(), model.len() - held, "{seed}");
         }

@@ -7,6 +7,7 @@
 mod address;
 mod crowd;
 mod fair_queue;
+mod give_way;
 mod line;
 mod member;
 mod report;
@@ -18,6 +19,7 @@ mod stream;
 mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
@@ -29,6 +31,7 @@ use crate::timer;
 pub use address::Address;
 pub use crowd::Crowd;
 use fair_queue::Ticket;
+use give_way::GiveWay;
 pub use member::{Member, Parked};
 pub use report::{Report, SlotReport, Standing};
 pub use socket::News;
@@ -48,6 +51,9 @@ struct Shared {
     state: Mutex<PoolState<Waiter>>,
     /// Tells the manager that a report would read differently in a way it acts on.
     changed: Notify,
+    /// Tells requests whose clients make a worker wait that somebody else waits for one.
+    wanted: Notify,
+    give_way: Mutex<GiveWay>,
 }
 
 /// How a claim that waits hears what came of it. Of those that are dropped the pool was closed.
@@ -93,8 +99,12 @@ pub struct Claim {
 impl Pool {
     /// An empty pool, and the handle that fills it. At most `max_queue` claims wait at a time.
     pub fn new(max_queue: usize) -> (Self, PoolWriter) {
-        let shared =
-            Arc::new(Shared { state: Mutex::new(PoolState::new(max_queue)), changed: Notify::new() });
+        let shared = Arc::new(Shared {
+            state: Mutex::new(PoolState::new(max_queue)),
+            changed: Notify::new(),
+            wanted: Notify::new(),
+            give_way: Mutex::default(),
+        });
         (Self { shared: Arc::clone(&shared) }, PoolWriter { shared })
     }
 
@@ -125,6 +135,7 @@ impl Pool {
                 let receiver = receiver.expect("whoever waits has been given a channel");
                 let place = self.take_place(place);
                 self.shared.changed.notify_one();
+                self.shared.wanted.notify_waiters();
                 // Boxed: most claims never wait.
                 Err(Box::pin(self.wait(place, receiver, deadline)))
             }
@@ -179,6 +190,33 @@ impl Pool {
     /// How many workers can get requests.
     pub fn routable(&self) -> usize {
         self.shared.lock().routable()
+    }
+
+    /// Returns when a request waits for a worker.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn somebody_waits(self) {
+        loop {
+            let mut told = std::pin::pin!(self.shared.wanted.notified());
+            // Who begins to wait from here on is heard of.
+            told.as_mut().enable();
+            if self.shared.lock().is_waited_for() {
+                return;
+            }
+            told.await;
+        }
+    }
+
+    /// Whether a request whose client makes its worker wait, and is overdue by `late`, is to give the worker up: yes for
+    /// one at a time, the latest first, and only while somebody waits. To be asked again every 100 ms meanwhile.
+    pub fn gives_way(&self, now: Instant, late: Duration) -> bool {
+        let waited_for = self.shared.lock().is_waited_for();
+        let mut give_way = self.shared.give_way.lock().unwrap_or_else(PoisonError::into_inner);
+        if !waited_for {
+            give_way.rest();
+        }
+        waited_for && give_way.asks(now, late)
     }
 
     /// Who holds the workers, for a request that got none; at most once a minute, and `None` between.

@@ -166,6 +166,11 @@ impl<W> PoolState<W> {
         self.queue.leave(ticket);
     }
 
+    /// Whether a claim waits.
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.queue.has_claims()
+    }
+
     pub(super) fn release(&mut self, seat: &Seat) -> Released<W> {
         let worker = seat.worker();
         let current = self.current;
@@ -249,12 +254,8 @@ impl<W> PoolState<W> {
 
     pub(super) fn promote(&mut self, generation: GenerationId) -> Vec<(W, Seat)> {
         self.current = generation;
-        self.free.clear();
-        for (worker, slot) in &self.slots {
-            if slot.routable(generation) && !slot.is_full() {
-                self.free.push(*worker);
-            }
-        }
+        let free = self.slots.iter().filter(|(_, slot)| slot.routable(generation) && !slot.is_full());
+        self.free = free.map(|(worker, _)| *worker).collect();
         self.serve_all()
     }
 
@@ -327,6 +328,7 @@ impl<W> PoolState<W> {
             routable: slot.routable(self.current),
             condemned: slot.condemned,
             doubted: slot.doubted,
+            distrusted: slot.member.is_distrusted(),
         }
     }
 

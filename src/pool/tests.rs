@@ -11,7 +11,8 @@ use http::uri::PathAndQuery;
 use tokio::time::Instant;
 
 use super::*;
-use crate::name::RequestId;
+use crate::metrics::AppMetrics;
+use crate::name::{AppName, RequestId};
 
 fn claim(not: Option<WorkerId>) -> Claim {
     let doing = Doing {
@@ -35,7 +36,15 @@ fn net(client: u8) -> Option<ClientNet> {
 fn member(worker: u64, generation: u64, concurrency: u32) -> Arc<Member> {
     let address = Address::Unix(format!("/nowhere/{worker}").into());
     let concurrency = NonZeroU32::new(concurrency).unwrap();
-    Arc::new(Member::new(WorkerId(worker), GenerationId(generation), address, concurrency, 2))
+    let app = (AppName::parse("blog").unwrap(), AppMetrics::default());
+    Arc::new(Member::new(app, WorkerId(worker), GenerationId(generation), address, concurrency, 2))
+}
+
+/// A worker of generation 1 that may hold so many tunnels.
+fn member_with(worker: u64, tunnels: u32) -> Arc<Member> {
+    let mut member = member(worker, 1, 1);
+    Arc::get_mut(&mut member).unwrap().tunnels = tunnels;
+    member
 }
 
 /// A pool with workers 1 to `count` of generation 1.
@@ -265,9 +274,7 @@ async fn a_client_with_many_requests_keeps_no_other_out_of_a_full_queue() {
 #[tokio::test(start_paused = true)]
 async fn a_client_gets_as_many_tunnels_as_it_leaves_free_at_a_worker() {
     let (pool, writer) = pool(0, 10);
-    let address = Address::Unix("/nowhere".into());
-    let wide = Member::new(WorkerId(1), GenerationId(1), address, NonZeroU32::MIN, 8);
-    writer.publish(Arc::new(wide), None);
+    writer.publish(member_with(1, 8), None);
     let mut open = Vec::new();
     for (client, most) in [(1, 4), (2, 2), (3, 1), (4, 1), (5, 0), (0, 0)] {
         let mut got = 0;

@@ -7,6 +7,7 @@
 
 mod abuse;
 mod abuse_queue;
+mod abuse_uploads;
 mod alpn;
 mod answer_limits;
 mod answers;
@@ -38,11 +39,13 @@ mod ports;
 mod probation;
 mod production;
 mod promotion;
+mod python_clients;
 mod queue;
 mod recycle;
 mod reload;
 mod rollout;
 mod room;
+mod rooms;
 mod serve;
 mod shells;
 mod signals;

@@ -116,6 +116,16 @@ impl Conn {
         rustix::net::sockopt::set_socket_linger(socket, Some(std::time::Duration::ZERO)).unwrap();
     }
 
+    /// Our port of a connection over TCP.
+    fn port(&self) -> u16 {
+        let socket = match &self.stream {
+            Stream::Plain(stream) => stream,
+            Stream::Tls(stream) => stream.get_ref().0,
+            Stream::Unix(_) => panic!("a Unix socket has no port"),
+        };
+        socket.local_addr().unwrap().port()
+    }
+
     /// Sends the bytes as they are.
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.try_send(bytes).await.unwrap();
@@ -254,6 +264,18 @@ impl Server {
     /// A new connection to the main listener, for `localhost`.
     pub(crate) async fn connect(&self) -> Conn {
         if self.is_tls() { Conn::tls(self.port(), "localhost").await } else { Conn::plain(self.port()).await }
+    }
+
+    /// Of the server's end of a connection: whether the client's end has come, and what is not read, in bytes; the end
+    /// counts as one. `None` once it is closed. See /proc/net/tcp in proc(5).
+    pub(crate) fn unread(&self, conn: &Conn) -> Option<(bool, usize)> {
+        const CLOSE_WAIT: &str = "08";
+        let ends = [self.port(), conn.port()].map(|port| format!(":{port:04X}"));
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let rows = table.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
+        let row = rows.into_iter().find(|row| row[1].ends_with(&ends[0]) && row[2].ends_with(&ends[1]))?;
+        let (_, unread) = row[4].split_once(':')?;
+        Some((row[3] == CLOSE_WAIT, usize::from_str_radix(unread, 16).unwrap()))
     }
 
     /// `GET path` on a connection of its own.
