@@ -150,7 +150,8 @@ async fn claim(
             .unwrap_or_else(|| http::uri::PathAndQuery::from_static("/")),
         since: asked,
     };
-    let outcome = request.app.pool.claim(Claim { doing, deadline: request.queue_until, not }).await;
+    let claim = Claim { doing, client: request.client, deadline: request.queue_until, not };
+    let outcome = request.app.pool.claim(claim).await;
     let until = outcome.as_ref().map_or_else(|_| Instant::now(), Lease::since);
     let waited = until.saturating_duration_since(asked);
     request.app.metrics.queue_waited(waited);

@@ -82,7 +82,7 @@ pub(super) async fn exchange(
         ReplyBody::full(Bytes::new())
     } else if is_event_stream(&head.headers) {
         recording.becomes_long_lived();
-        let tunnel = lease.into_tunnel().map_err(|_| ServeError::NoTunnel { worker })?;
+        let tunnel = lease.into_tunnel(request.client).map_err(|_| ServeError::NoTunnel { worker })?;
         ReplyBody::upstream(Upstream::tunnel(body, tunnel, turn, request.shard.stop.clone()))
     } else {
         ReplyBody::upstream(Upstream::request(body, lease, turn, request.rules.timeouts.body_idle))

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::api::Intent;
 use crate::directory::Route;
-use crate::name::RequestId;
+use crate::name::{ClientNet, RequestId};
 use crate::pool::HeldPlace;
 use crate::spec::{Protocol, Rules};
 use crate::timer;
@@ -26,6 +26,7 @@ use super::error::{Blame, ServeError};
 use super::forward::{Outgoing, forward};
 use super::framing::Flaw;
 use super::headers::{Named, has_token, is_bodiless};
+use super::limit::Limit;
 use super::peer::Client;
 use super::reply::{self, REQUEST_ID};
 use super::reply_body::{Reply, ReplyBody};
@@ -87,7 +88,12 @@ pub(super) async fn answer_to(conn: &Rc<Connection>, parts: &Parts, extras: Extr
     let outcome = answer(conn, &asked, &mut body, &mut upgrade, &mut recording).await;
     let mut response = match outcome {
         Ok(response) => response,
-        Err(error) => fail(&error, parts.headers.get(header::ACCEPT), id, &mut recording),
+        Err(error) => {
+            if let Some(limit) = Limit::of(&error) {
+                conn.shard.server.limit_log.reached_at(recording.app(), limit, client.share);
+            }
+            fail(&error, parts.headers.get(header::ACCEPT), id, &mut recording)
+        }
     };
     if let Some(unread) = body {
         take_rest(conn, unread, &mut response);
@@ -160,7 +166,7 @@ async fn answer(
     let ready = if bodiless { asked.arrived } else { Instant::now() };
     let queue_until = ready + rules.timeouts.queue;
     if route.standing.borrow().intent != Intent::Run {
-        Box::pin(wait_while_held(&route, queue_until)).await?;
+        Box::pin(wait_while_held(&route, client.share, queue_until)).await?;
     }
     let origin = origin_of(conn, asked, &host);
     let protocol = upgrade.as_ref().and_then(|_| parts.headers.get(header::UPGRADE));
@@ -248,7 +254,7 @@ fn upgrade_of(request: &mut Request<Incoming>, conn: &Connection) -> Option<Upgr
 }
 
 /// Waits until the host may be served; refuses at once while it is stopped.
-async fn wait_while_held(route: &Route, until: Instant) -> Result<(), ServeError> {
+async fn wait_while_held(route: &Route, client: Option<ClientNet>, until: Instant) -> Result<(), ServeError> {
     let mut standing = route.standing.clone();
     let mut place: Option<HeldPlace> = None;
     loop {
@@ -258,15 +264,17 @@ async fn wait_while_held(route: &Route, until: Instant) -> Result<(), ServeError
             Intent::Stop => return Err(ServeError::Stopped { page: now.page }),
             Intent::Hold => {}
         }
-        if place.is_none() {
-            place = Some(route.app.pool.hold().map_err(|_| ServeError::QueueFull)?);
-        }
-        match timer::timeout_at(until, standing.changed()).await {
-            Ok(Ok(())) => {}
-            // The host was removed while the request waited.
-            Ok(Err(_)) => return Err(ServeError::UnknownHost),
-            Err(_) => return Err(ServeError::QueueTimeout),
-        }
+        let place = match &mut place {
+            Some(place) => place,
+            none => none.insert(route.app.pool.hold(client).map_err(|_| ServeError::QueueFull)?),
+        };
+        let change = async {
+            tokio::select! {
+                changed = standing.changed() => changed.map_err(|_| ServeError::UnknownHost),
+                () = place.pushed_out() => Err(ServeError::QueueFull),
+            }
+        };
+        timer::timeout_at(until, change).await.unwrap_or(Err(ServeError::QueueTimeout))?;
     }
 }
 

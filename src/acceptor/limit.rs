@@ -10,22 +10,39 @@ use tokio::time::Instant;
 use crate::metrics::Metrics;
 use crate::name::ClientNet;
 
+use super::error::ServeError;
+
 /// What a client met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Limit {
     /// Memory that large request bodies share.
     BodyRoom,
+    /// Places in the queue of an app.
+    Queue,
+    /// Places for long-lived connections at a worker.
+    Tunnels,
     /// How long a streamed body may make a worker wait that others wait for.
     SlowStream,
 }
 
 impl Limit {
-    const ALL: [Self; 2] = [Self::BodyRoom, Self::SlowStream];
+    const ALL: [Self; 4] = [Self::BodyRoom, Self::Queue, Self::Tunnels, Self::SlowStream];
+
+    /// The one that a request was refused for.
+    pub(super) fn of(error: &ServeError) -> Option<Self> {
+        match error {
+            ServeError::QueueFull => Some(Self::Queue),
+            ServeError::NoTunnel { .. } => Some(Self::Tunnels),
+            _ => None,
+        }
+    }
 
     /// The label of `rip_limits_reached_total`.
     fn name(self) -> &'static str {
         match self {
             Self::BodyRoom => "body-room",
+            Self::Queue => "queue",
+            Self::Tunnels => "tunnels",
             Self::SlowStream => "slow-stream",
         }
     }
@@ -35,6 +52,15 @@ impl Limit {
         match self {
             Self::BodyRoom => {
                 "request bodies have used up their memory: they go into spool files (limits.body_room)"
+            }
+            Self::Queue => {
+                "the queue of the app is full: requests of the client that has the most waiting are answered 503 \
+                 (max_queue is how many may wait; clients behind a proxy count one by one if it is in trusted_proxies)"
+            }
+            Self::Tunnels => {
+                "a worker has no place left that the client may take for a WebSocket or an event stream: it is \
+                 answered 503 (tunnels is how many a worker holds, of which one client gets at most half; clients \
+                 behind a proxy count one by one if it is in trusted_proxies)"
             }
             Self::SlowStream => {
                 "a streamed request body made a worker wait that others waited for: its request is ended"
@@ -59,10 +85,15 @@ impl LimitLog {
 
     /// A client met the limit; `None`: nobody knows which.
     pub(super) fn reached(&self, limit: Limit, client: Option<ClientNet>) {
+        self.reached_at(None, limit, client);
+    }
+
+    /// The same, of what an app has.
+    pub(super) fn reached_at(&self, app: Option<&str>, limit: Limit, client: Option<ClientNet>) {
         self.metrics.limit_reached(limit.name());
         if self.is_to_be_told(limit, Instant::now()) {
             let client = client.map(tracing::field::display);
-            tracing::warn!(limit = limit.name(), client, "{}", limit.sentence());
+            tracing::warn!(limit = limit.name(), app, client, "{}", limit.sentence());
         }
     }
 

@@ -75,7 +75,7 @@ settings! {
     MemoryHard: Workers, SizeLimit, Unset("see memory", "300M"), "SIZE", [Part("memory.hard")], "the second part of memory";
     Tunnels: Workers, Count(0, 1_000_000), Is("100"), "N",
         [Env("RIP_TUNNELS"), App("tunnels")],
-        "upgraded connections and event streams that a worker may hold beside its requests";
+        "upgraded connections and event streams that a worker may hold beside its requests, one client half of them";
 
     MaxQueue: Times, Count(0, 1_000_000), Is("1024"), "N",
         [Flag("--max-queue"), Env("RIP_MAX_QUEUE"), Admin("max_queue")],
