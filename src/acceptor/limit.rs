@@ -17,16 +17,29 @@ pub(super) enum Limit {
     BodyRoom,
     /// How long a streamed body may make a worker wait that others wait for.
     SlowStream,
+    /// Memory of request bodies up to `body_memory` each.
+    BodyMemory,
+    /// Bytes of all spool files.
+    Spool,
+    /// Bodies that are still coming.
+    Uploads,
+    /// Streamed bodies that lie unread while their requests wait.
+    UnreadBodies,
 }
 
 impl Limit {
-    const ALL: [Self; 2] = [Self::BodyRoom, Self::SlowStream];
+    const ALL: [Self; 6] =
+        [Self::BodyRoom, Self::SlowStream, Self::BodyMemory, Self::Spool, Self::Uploads, Self::UnreadBodies];
 
     /// The label of `rip_limits_reached_total`.
     fn name(self) -> &'static str {
         match self {
             Self::BodyRoom => "body-room",
             Self::SlowStream => "slow-stream",
+            Self::BodyMemory => "body-memory",
+            Self::Spool => "spool",
+            Self::Uploads => "uploads",
+            Self::UnreadBodies => "unread-bodies",
         }
     }
 
@@ -35,6 +48,14 @@ impl Limit {
         match self {
             Self::BodyRoom => {
                 "request bodies have used up their memory: they go into spool files (limits.body_room)"
+            }
+            Self::BodyMemory => {
+                "small request bodies have used up their memory: they go into spool files (limits.body_memory)"
+            }
+            Self::Spool => "spool files have used up their space: a request body is refused (limits.spool)",
+            Self::Uploads => "too many request bodies are coming at the same time: a request is refused",
+            Self::UnreadBodies => {
+                "too many streamed bodies over HTTP/2 wait for a worker: a request is refused as if the queue were full"
             }
             Self::SlowStream => {
                 "a streamed request body made a worker wait that others waited for: its request is ended"
