@@ -44,6 +44,11 @@ impl Budget {
         self.lock().all
     }
 
+    /// Whether half of the total or more is held.
+    pub fn is_half_held(&self) -> bool {
+        self.held() >= self.0.total / 2
+    }
+
     fn lock(&self) -> MutexGuard<'_, Held> {
         // Nothing panics under the lock.
         self.0.held.lock().unwrap_or_else(PoisonError::into_inner)

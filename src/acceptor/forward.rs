@@ -43,6 +43,8 @@ pub(super) struct Outgoing<'a> {
     pub(super) head: RequestHead<'a>,
     pub(super) origin: Origin<'a>,
     pub(super) body: RequestBody,
+    /// Bytes of it that may lie unread while the request waits.
+    pub(super) unread: u64,
     /// Since when it waits for a worker.
     pub(super) ready: Instant,
     /// Until when it may.
@@ -151,7 +153,12 @@ async fn claim(
         since: asked,
     };
     let claim = Claim { doing, client: request.client, deadline: request.queue_until, not };
-    let outcome = request.app.pool.claim(claim).await;
+    let claim = request.app.pool.claim(claim);
+    let outcome = match request.unread {
+        0 => claim.await,
+        // Boxed: few requests have such a body.
+        _ => Box::pin(request.waiting(claim)).await,
+    };
     let until = outcome.as_ref().map_or_else(|_| Instant::now(), Lease::since);
     let waited = until.saturating_duration_since(asked);
     request.app.metrics.queue_waited(waited);

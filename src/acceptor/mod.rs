@@ -18,6 +18,7 @@ mod builtin;
 mod chunks;
 mod client_socket;
 mod client_stream;
+mod collect;
 mod connection;
 mod courtesy;
 mod date;
@@ -41,6 +42,7 @@ mod limit;
 mod link;
 mod listen;
 mod outbox;
+mod pace;
 mod patience;
 mod peer;
 mod read_ahead;
@@ -59,7 +61,9 @@ mod told;
 mod trailers;
 mod tunnel;
 mod turn;
+mod unread;
 mod upload;
+mod uploads;
 mod vigil;
 mod wire;
 mod worker_body;
@@ -104,6 +108,8 @@ use peer::RateLimit;
 use shard::{Role, Server, Shard};
 use solitude::Solitude;
 use stock::Stock;
+use unread::MOST_UNREAD;
+use uploads::Uploads;
 
 /// What the data path is made of.
 pub struct Parts {
@@ -301,6 +307,9 @@ fn server(parts: &Parts) -> Server {
         rate: parts.spec.limits.rate.map(RateLimit::new),
         room: Budget::new(parts.spec.limits.body_room as u64),
         reply_room: Budget::new(parts.spec.limits.reply_room),
+        memory: Budget::new(BODIES_IN_MEMORY.saturating_mul(parts.spec.limits.body_memory as u64)),
+        uploads: Uploads::new(parts.spec.limits.max_connections),
+        unread: Budget::new(MOST_UNREAD),
         spool_space: Budget::new(spool::space(parts.spec.limits.spool, &parts.spool)),
         limit_log: LimitLog::new(parts.metrics.clone(), Instant::now()),
     }
@@ -311,6 +320,8 @@ fn hsts_value(hsts: Hsts) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("max-age={}{subdomains}", hsts.max_age.as_secs())).ok()
 }
 
+/// So many request bodies may have all of `body_memory`.
+const BODIES_IN_MEMORY: u64 = 1024;
 /// For answers that are ready when the workers have gone.
 const LAST_ANSWERS: Duration = Duration::from_millis(250);
 /// For threads to drop what was cut.

@@ -29,6 +29,7 @@ use super::outbox::Outbox;
 use super::peer::{Peer, RateLimit};
 use super::solitude::Solitude;
 use super::stock::Stock;
+use super::uploads::Uploads;
 use super::wire::Wire;
 
 /// What all threads know of the server.
@@ -45,10 +46,16 @@ pub(super) struct Server {
     pub(super) spool: PathBuf,
     pub(super) started: Instant,
     pub(super) rate: Option<RateLimit>,
-    /// For request bodies.
+    /// For the first `body_memory` of each request body.
+    pub(super) memory: Budget,
+    /// For what request bodies are larger than that.
     pub(super) room: Budget,
     /// For answers that wait for their clients.
     pub(super) reply_room: Budget,
+    /// Request bodies that are coming.
+    pub(super) uploads: Uploads,
+    /// For streamed bodies whose requests wait.
+    pub(super) unread: Budget,
     /// For spool files: bytes on disk of request bodies and answers together.
     pub(super) spool_space: Budget,
     /// What clients have met of the limits.
