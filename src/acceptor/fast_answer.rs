@@ -16,6 +16,8 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use crate::name::RequestId;
 
+use super::ahead::Ahead;
+use super::buffer::UNRESERVED;
 use super::date::HttpDate;
 use super::headers::{has_token, is_bodiless};
 use super::http::Answer;
@@ -31,7 +33,7 @@ pub(super) enum After {
     Close,
 }
 
-/// Sends a whole answer. `out` is memory to use again.
+/// Sends a whole answer. `out` is memory to use again; `ahead` is the connection's.
 ///
 /// # Errors
 /// When the client is gone, or the answer breaks off: the connection is to be cut, for the client to see that.
@@ -41,6 +43,7 @@ pub(super) enum After {
 pub(super) async fn send(
     answer: Answer,
     client: &mut ReadAhead<'_>,
+    ahead: &mut Ahead<'_>,
     out: &mut Vec<u8>,
     date: &HttpDate,
 ) -> io::Result<After> {
@@ -53,6 +56,9 @@ pub(super) async fn send(
         SendFraming::Length(length) => Some(length),
         SendFraming::None | SendFraming::Chunked => None,
     };
+    if left.is_some_and(|left| left > UNRESERVED as u64) || framing == SendFraming::Chunked {
+        ahead.widen(client.stream);
+    }
     while framing != SendFraming::None && !body.is_end_stream() {
         let frame = match next_frame(body, client, out).await? {
             Some(Ok(frame)) => frame,

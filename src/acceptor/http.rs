@@ -30,6 +30,7 @@ use super::peer::Client;
 use super::reply::{self, REQUEST_ID};
 use super::reply_body::{Reply, ReplyBody};
 use super::request_body::{Collecting, RequestBody, check_length, collect, discard};
+use super::restraint::room_of_stream;
 use super::route::{self, Host};
 use super::shard::{Connection, Role};
 use super::told;
@@ -51,6 +52,7 @@ pub(super) fn serve(
     // No `async fn`: it would have room for the request twice.
     async move {
         let Answer { mut response, id } = answer_to(&conn, &parts, Extras { body, upgrade, flaw }).await;
+        response.body_mut().in_pieces_of(if conn.wire.is_http2() { HTTP2_PIECE } else { HTTP1_PIECE });
         response.headers_mut().insert(REQUEST_ID, reply::id_value(&id));
         Ok(*response)
     }
@@ -162,6 +164,9 @@ async fn answer(
     if route.standing.borrow().intent != Intent::Run {
         Box::pin(wait_while_held(&route, queue_until)).await?;
     }
+    if conn.wire.is_crowded() {
+        recording.takes(Box::pin(room_of_stream(conn, client.share, queue_until)).await?);
+    }
     let origin = origin_of(conn, asked, &host);
     let protocol = upgrade.as_ref().and_then(|_| parts.headers.get(header::UPGRADE));
     let mut outgoing = Outgoing {
@@ -177,6 +182,7 @@ async fn answer(
         },
         origin,
         body: taken,
+        client: client.share,
         ready,
         queue_until,
         upgrade: upgrade.take(),
@@ -366,6 +372,11 @@ pub(super) fn record_unread(conn: &Rc<Connection>, status: u16, reason: &'static
         record.outcome = if status == 499 { Outcome::ClientGone } else { Outcome::Complete };
     });
 }
+
+/// What hyper is given of an answer at a time: it keeps a piece of each stream, and of HTTP/1 as much as fills its buffer.
+const HTTP1_PIECE: usize = 64 << 10;
+/// As large as a frame (RFC 9113 §6.5.2).
+const HTTP2_PIECE: usize = 16 << 10;
 
 #[cfg(test)]
 mod tests {

@@ -15,15 +15,24 @@ use crate::name::ClientNet;
 pub(super) enum Limit {
     /// Memory that large request bodies share.
     BodyRoom,
+    /// Memory that answers share.
+    ReplyRoom,
+    /// Space that the spool files of answers share.
+    ReplySpool,
+    /// How long an answer may keep from others what they want.
+    SlowReader,
 }
 
 impl Limit {
-    const ALL: [Self; 1] = [Self::BodyRoom];
+    const ALL: [Self; 4] = [Self::BodyRoom, Self::ReplyRoom, Self::ReplySpool, Self::SlowReader];
 
     /// The label of `rip_limits_reached_total`.
     fn name(self) -> &'static str {
         match self {
             Self::BodyRoom => "body-room",
+            Self::ReplyRoom => "reply-room",
+            Self::ReplySpool => "reply-spool",
+            Self::SlowReader => "slow-reader",
         }
     }
 
@@ -32,6 +41,15 @@ impl Limit {
         match self {
             Self::BodyRoom => {
                 "request bodies have used up their memory: they go into spool files (limits.body_room)"
+            }
+            Self::ReplyRoom => {
+                "answers that wait for their client have used up their memory: they go into spool files (limits.reply_room)"
+            }
+            Self::ReplySpool => {
+                "answers that wait for their client have used up the spool files: it has to read them before it gets more (limits.spool)"
+            }
+            Self::SlowReader => {
+                "an answer is cut: its client reads too slowly while others want the worker, memory or disk that it keeps"
             }
         }
     }

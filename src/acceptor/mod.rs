@@ -12,6 +12,7 @@ mod access;
 mod access_line;
 mod access_log;
 mod access_writer;
+mod ahead;
 mod bind;
 mod buffer;
 mod builtin;
@@ -31,6 +32,7 @@ mod h2c;
 mod h2c_body;
 mod half_closed;
 mod headers;
+mod held_back;
 mod http;
 mod http1;
 mod http2;
@@ -40,13 +42,16 @@ mod limit;
 mod link;
 mod listen;
 mod outbox;
+mod pace;
 mod patience;
 mod peer;
+mod putting;
 mod read_ahead;
 mod reply;
 mod reply_body;
 mod request_body;
 mod respond;
+mod restraint;
 mod route;
 mod send;
 mod shard;
@@ -85,6 +90,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::budget::Budget;
 use crate::directory::Directory;
+use crate::heap;
 use crate::metrics::Metrics;
 use crate::pulse::Pulses;
 use crate::spec::{AccessLog, Hsts, ServerSpec};
@@ -96,6 +102,7 @@ pub use bind::{BindError, bind_port};
 use access_log::AccessLog as ShardLog;
 use access_writer::AccessWriter;
 use date::HttpDate;
+use held_back::HeldBack;
 use limit::LimitLog;
 use listen::{Gate, accept};
 use outbox::Outbox;
@@ -265,10 +272,17 @@ fn run_shard(shard: Shard, listeners: Listeners, gate: &Arc<Gate>) {
                 _ => std::future::pending().await,
             }
         };
+        let slim = async {
+            match shard.index {
+                0 => heap::keep_small().await,
+                _ => std::future::pending().await,
+            }
+        };
         let served = async {
             tokio::select! {
                 () = shard.stop.requested() => {}
                 () = sweep => {}
+                () = slim => {}
                 () = shard.stock.sweep() => {}
             }
             shard.stop.finished().await;
@@ -301,6 +315,7 @@ fn server(parts: &Parts) -> Server {
         room: Budget::new(parts.spec.limits.body_room as u64),
         reply_room: Budget::new(parts.spec.limits.reply_room),
         spool_space: Budget::new(spool::space(parts.spec.limits.spool, &parts.spool)),
+        held_back: HeldBack::default(),
         limit_log: LimitLog::new(parts.metrics.clone(), Instant::now()),
     }
 }
