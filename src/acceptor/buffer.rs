@@ -270,6 +270,12 @@ impl Inner {
         held <= UNRESERVED || self.room.grow_to(in_steps(held))
     }
 
+    /// How many of so many bytes can be read from the file now: all, or few. Memory is empty.
+    fn room_to_read(&mut self, wanted: usize) -> usize {
+        self.given = if self.reserve(wanted) { wanted } else { wanted.min(UNRESERVED) };
+        self.given
+    }
+
     /// Takes off memory what is next, at most so many bytes.
     fn pop(&mut self, most: usize) -> Option<Bytes> {
         let first = self.memory.front_mut()?;
@@ -286,12 +292,13 @@ impl Inner {
         Some(data)
     }
 
-    /// Forgets what was not read.
+    /// Forgets what was not read. What the reader was given it has still.
     fn let_go(&mut self) {
         self.memory.clear();
-        (self.in_memory, self.given) = (0, 0);
+        self.in_memory = 0;
         self.spool = None;
-        self.room.shrink_to(0);
+        let given = in_steps(self.given);
+        self.room.shrink_to(given);
     }
 
     fn wake_reader(&mut self) {
@@ -359,8 +366,8 @@ impl Reader {
                 return Poll::Ready(Some(Ok(self.deliver(data))));
             }
             if let Some(spooled) = inner.spool.as_ref().filter(|spooled| spooled.read < spooled.written) {
-                let length = (spooled.written - spooled.read).min(SPOOL_PIECE.min(self.most) as u64) as usize;
-                let (spool, at) = (spooled.spool.clone(), spooled.read);
+                let (spool, at, left) = (spooled.spool.clone(), spooled.read, spooled.written - spooled.read);
+                let length = inner.room_to_read(left.min(SPOOL_PIECE.min(self.most) as u64) as usize);
                 drop(inner);
                 self.reading = Some(Box::pin(async move { spool.read(at, length).await }));
                 continue;
@@ -409,6 +416,7 @@ impl Drop for Reader {
     fn drop(&mut self) {
         let mut inner = self.buffer.inner.borrow_mut();
         inner.reader_gone = true;
+        inner.given = 0;
         inner.let_go();
         inner.wake_writer();
     }

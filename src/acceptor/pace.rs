@@ -152,7 +152,7 @@ mod tests {
     async fn who_takes_little_is_too_slow_only_while_others_want_it() {
         assert_eq!(too_slow(1, Wanted::Not).await, None);
         assert_eq!(too_slow(1, Wanted::Yes).await, Some((10, TooSlow::Pressed)));
-        assert_eq!(too_slow(LEAST / 9, Wanted::Yes).await, None);
-        assert_eq!(too_slow(LEAST / 9, Wanted::AtOnce).await, Some((1, TooSlow::Pressed)));
+        assert_eq!(too_slow(LEAST / 5, Wanted::Yes).await, None);
+        assert_eq!(too_slow(LEAST / 5, Wanted::AtOnce).await, Some((1, TooSlow::Pressed)));
     }
 }
