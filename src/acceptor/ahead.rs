@@ -35,8 +35,10 @@ impl<'a> Ahead<'a> {
         }
     }
 
-    /// A little again, once all was written.
-    pub(super) fn narrow(self, stream: &mut ClientStream) {
-        stream.encrypt_ahead(UNRESERVED);
+    /// A little again, once all of an answer was written.
+    pub(super) fn narrow(&mut self, stream: &mut ClientStream) {
+        if self.room.take().is_some() {
+            stream.encrypt_ahead(UNRESERVED);
+        }
     }
 }

@@ -56,9 +56,6 @@ pub(super) async fn send(
         SendFraming::Length(length) => Some(length),
         SendFraming::None | SendFraming::Chunked => None,
     };
-    if left.is_some_and(|left| left > UNRESERVED as u64) || framing == SendFraming::Chunked {
-        ahead.widen(client.stream);
-    }
     while framing != SendFraming::None && !body.is_end_stream() {
         let frame = match next_frame(body, client, out).await? {
             Some(Ok(frame)) => frame,
@@ -70,6 +67,9 @@ pub(super) async fn send(
         };
         if let Ok(data) = frame.into_data() {
             left = less(left, data.len())?;
+            if data.len() > UNRESERVED {
+                ahead.widen(client.stream);
+            }
             put(data, framing, client, out).await?;
         }
     }
@@ -80,6 +80,7 @@ pub(super) async fn send(
         out.extend_from_slice(b"0\r\n\r\n");
     }
     write_out(client, out).await?;
+    ahead.narrow(client.stream);
     Ok(after)
 }
 

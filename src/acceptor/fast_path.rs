@@ -56,7 +56,6 @@ pub(super) async fn serve_plain(
         if !take_plain(&mut client.bytes, most, &mut parts) {
             let bytes = std::mem::take(&mut client.bytes);
             client.stream.put_back(bytes);
-            ahead.narrow(client.stream);
             return Left::Other;
         }
         let answer = {

@@ -35,8 +35,12 @@ impl HeldBack {
 }
 
 impl Waiting {
-    /// Whether the client holds more of the app's `places` this way than it and others leave. One is never too many.
+    /// Whether the client holds more of the app's `places` this way than it and others leave. One is never too many;
+    /// nor is any number for a client of which nobody knows who it is.
     pub(super) fn is_too_much(&self, places: usize) -> bool {
+        if self.key.1.is_none() {
+            return false;
+        }
         let counts = self.all.lock();
         let own = counts.get(&self.key).copied().unwrap_or_default();
         let all: usize =
@@ -70,7 +74,9 @@ mod tests {
         assert!(!one.is_too_much(4) && one.is_too_much(3) && one.is_too_much(1));
         let third = all.begin(1, client(2));
         assert!(!third.is_too_much(1) && two.is_too_much(4) && !two.is_too_much(5));
-        drop((one, third));
+        let strangers = (all.begin(1, None), all.begin(1, None));
+        assert!(!strangers.0.is_too_much(1));
+        drop((one, third, strangers));
         assert!(!two.is_too_much(1));
         drop((two, _other_app));
         assert!(all.lock().is_empty());

@@ -44,7 +44,7 @@ impl<'a> Putting<'a> {
                 Ok(()) => return Ok(()),
                 Err(data) => data,
             };
-            if self.buffer.is_refused() {
+            if self.buffer.is_refused() && self.how.server.limits.reply_room > 0 {
                 self.reached(Limit::ReplyRoom);
             }
             if self.spool_works {

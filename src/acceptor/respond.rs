@@ -105,7 +105,9 @@ fn room_for(request: &Outgoing<'_>, length: usize) -> Option<Box<Reservation>> {
     if room.grow_to(length as u64) {
         return Some(room);
     }
-    server.limit_log.reached(Limit::ReplyRoom, request.client);
+    if server.limits.reply_room > 0 {
+        server.limit_log.reached(Limit::ReplyRoom, request.client);
+    }
     None
 }
 

@@ -32,10 +32,10 @@ pub(super) async fn room_of_stream(
     client: Option<ClientNet>,
     until: Instant,
 ) -> Result<Option<Box<Reservation>>, ServeError> {
-    if !conn.wire.is_crowded() {
+    let server = &conn.shard.server;
+    if !conn.wire.is_crowded() || server.limits.reply_room == 0 {
         return Ok(None);
     }
-    let server = &conn.shard.server;
     let mut room = Box::new(server.reply_room.reserve(client));
     let mut told = false;
     while !room.grow_to(STREAM) {

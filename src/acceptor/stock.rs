@@ -34,7 +34,7 @@ impl Stock {
     }
 
     /// What a piece was filled with. Little is copied, so that an answer's few bytes do not hold a whole piece while
-    /// a slow client reads them; and all that leaves half of a piece empty, while many pieces are in use.
+    /// a slow client reads them; and whatever leaves much of a piece empty, while many pieces are in use.
     pub(super) fn filled(&self, piece: Vec<u8>) -> Bytes {
         if piece.len() <= LITTLE || !self.may_be_used(&piece) {
             let bytes = Bytes::copy_from_slice(&piece);
@@ -47,7 +47,7 @@ impl Stock {
     /// Counts the piece as in use, if it may be.
     fn may_be_used(&self, piece: &[u8]) -> bool {
         let mut shelf = self.lock();
-        if shelf.filled >= MANY && piece.len() <= READ / 2 {
+        if shelf.filled >= MANY && piece.len() <= FULL {
             return false;
         }
         shelf.filled += 1;
@@ -112,8 +112,9 @@ const LITTLE: usize = 8 << 10;
 const KEPT: usize = 64;
 /// Pieces that are kept while some are needed.
 const KEPT_IN_USE: usize = 8;
-/// Beyond so many pieces in use, bytes are copied where that halves what they hold.
+/// Beyond so many pieces in use, a piece is used only if it has more than [`FULL`] bytes.
 const MANY: usize = 32;
+const FULL: usize = READ / 8 * 7;
 const SWEEP: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
@@ -149,19 +150,20 @@ mod tests {
     }
 
     #[test]
-    fn while_many_pieces_are_in_use_half_empty_ones_are_not_held() {
+    fn while_many_pieces_are_in_use_those_that_are_not_full_are_not_held() {
         let stock = Stock::default();
         let fill = |length| {
             let mut piece = stock.take();
             piece.resize(length, 7);
             stock.filled(piece)
         };
-        let mut held: Vec<_> = (0..MANY + 10).map(|_| fill(READ / 2)).collect();
-        assert_eq!(stock.lock().filled, MANY);
-        held.push(fill(READ / 2 + 1));
-        assert_eq!(stock.lock().filled, MANY + 1);
+        let mut held: Vec<_> = (0..MANY + 10).map(|_| fill(FULL)).collect();
+        let in_use = || stock.lock().filled;
+        assert_eq!(in_use(), MANY);
+        held.push(fill(FULL + 1));
+        assert_eq!(in_use(), MANY + 1);
         drop(held);
-        assert_eq!((stock.lock().filled, kept(&stock)), (0, MANY + 1));
+        assert_eq!((in_use(), kept(&stock)), (0, MANY + 1));
     }
 
     #[test]
@@ -169,7 +171,12 @@ mod tests {
         let stock = Stock::default();
         let pieces: Vec<_> = (0..KEPT).map(|_| stock.take()).collect();
         pieces.into_iter().for_each(|piece| stock.give_back(piece));
-        let after: Vec<_> = (0..7).map(|_| (stock.lock().sweep(), kept(&stock)).1).collect();
+        let after: Vec<_> = (0..7)
+            .map(|_| {
+                stock.lock().sweep();
+                kept(&stock)
+            })
+            .collect();
         assert_eq!(after, [32, 16, 8, 4, 2, 1, 0]);
         let (one, two) = (stock.take(), stock.take());
         stock.give_back(one);
