@@ -27,12 +27,13 @@ use super::error::{Blame, ServeError};
 use super::forward::{Outgoing, forward};
 use super::framing::Flaw;
 use super::headers::{Named, has_token, is_bodiless};
-use super::limit::Limit;
 use super::http2::Windows;
+use super::limit::Limit;
 use super::peer::Client;
 use super::reply::{self, REQUEST_ID};
 use super::reply_body::{Reply, ReplyBody};
 use super::request_body::{RequestBody, check_length, discard};
+use super::restraint::room_of_stream;
 use super::route::{self, Host};
 use super::shard::{Connection, Role};
 use super::told;
@@ -54,6 +55,7 @@ pub(super) fn serve(
     // No `async fn`: it would have room for the request twice.
     async move {
         let Answer { mut response, id } = answer_to(&conn, &parts, Extras { body, upgrade, flaw }).await;
+        response.body_mut().in_pieces_of(if conn.wire.is_http2() { HTTP2_PIECE } else { HTTP1_PIECE });
         response.headers_mut().insert(REQUEST_ID, reply::id_value(&id));
         Ok(*response)
     }
@@ -167,6 +169,9 @@ async fn answer(
     };
     let ready = if bodiless { asked.arrived } else { Instant::now() };
     let queue_until = ready + rules.timeouts.queue;
+    if conn.wire.is_crowded() {
+        recording.takes(Box::pin(room_of_stream(conn, client.share, queue_until)).await?);
+    }
     let unread = unread_of(conn, &taken);
     let origin = origin_of(conn, asked, &host);
     let protocol = upgrade.as_ref().and_then(|_| parts.headers.get(header::UPGRADE));
@@ -396,6 +401,11 @@ pub(super) fn record_unread(conn: &Rc<Connection>, status: u16, reason: &'static
         record.outcome = if status == 499 { Outcome::ClientGone } else { Outcome::Complete };
     });
 }
+
+/// What hyper is given of an answer at a time: it keeps a piece of each stream, and of HTTP/1 as much as fills its buffer.
+const HTTP1_PIECE: usize = 64 << 10;
+/// As large as a frame (RFC 9113 §6.5.2).
+const HTTP2_PIECE: usize = 16 << 10;
 
 #[cfg(test)]
 mod tests {

@@ -31,10 +31,16 @@ pub(super) enum Limit {
     Uploads,
     /// Streamed bodies that lie unread while their requests wait.
     UnreadBodies,
+    /// Memory that answers share.
+    ReplyRoom,
+    /// Space that the spool files of answers share.
+    ReplySpool,
+    /// How long an answer may keep from others what they want.
+    SlowReader,
 }
 
 impl Limit {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 11] = [
         Self::BodyRoom,
         Self::Queue,
         Self::Tunnels,
@@ -43,6 +49,9 @@ impl Limit {
         Self::Spool,
         Self::Uploads,
         Self::UnreadBodies,
+        Self::ReplyRoom,
+        Self::ReplySpool,
+        Self::SlowReader,
     ];
 
     /// The one that a request was refused for.
@@ -65,6 +74,9 @@ impl Limit {
             Self::Spool => "spool",
             Self::Uploads => "uploads",
             Self::UnreadBodies => "unread-bodies",
+            Self::ReplyRoom => "reply-room",
+            Self::ReplySpool => "reply-spool",
+            Self::SlowReader => "slow-reader",
         }
     }
 
@@ -93,6 +105,15 @@ impl Limit {
             }
             Self::SlowStream => {
                 "a streamed request body made a worker wait that others waited for: its request is ended"
+            }
+            Self::ReplyRoom => {
+                "answers that wait for their client have used up their memory: they go into spool files (limits.reply_room)"
+            }
+            Self::ReplySpool => {
+                "answers that wait for their client have used up the spool files: it has to read them before it gets more (limits.spool)"
+            }
+            Self::SlowReader => {
+                "an answer is cut: its client reads too slowly while others want the worker, memory or disk that it keeps"
             }
         }
     }

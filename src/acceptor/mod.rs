@@ -12,6 +12,7 @@ mod access;
 mod access_line;
 mod access_log;
 mod access_writer;
+mod ahead;
 mod bind;
 mod buffer;
 mod builtin;
@@ -33,6 +34,7 @@ mod h2c;
 mod h2c_body;
 mod half_closed;
 mod headers;
+mod held_back;
 mod http;
 mod http1;
 mod http2;
@@ -45,11 +47,14 @@ mod outbox;
 mod pace;
 mod patience;
 mod peer;
+mod putting;
 mod read_ahead;
+mod reader_pace;
 mod reply;
 mod reply_body;
 mod request_body;
 mod respond;
+mod restraint;
 mod route;
 mod send;
 mod shard;
@@ -90,6 +95,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::budget::Budget;
 use crate::directory::Directory;
+use crate::heap;
 use crate::metrics::Metrics;
 use crate::pulse::Pulses;
 use crate::spec::{AccessLog, Hsts, ServerSpec};
@@ -101,6 +107,7 @@ pub use bind::{BindError, bind_port};
 use access_log::AccessLog as ShardLog;
 use access_writer::AccessWriter;
 use date::HttpDate;
+use held_back::HeldBack;
 use limit::LimitLog;
 use listen::{Gate, accept};
 use outbox::Outbox;
@@ -272,10 +279,17 @@ fn run_shard(shard: Shard, listeners: Listeners, gate: &Arc<Gate>) {
                 _ => std::future::pending().await,
             }
         };
+        let slim = async {
+            match shard.index {
+                0 => heap::keep_small().await,
+                _ => std::future::pending().await,
+            }
+        };
         let served = async {
             tokio::select! {
                 () = shard.stop.requested() => {}
                 () = sweep => {}
+                () = slim => {}
                 () = shard.stock.sweep() => {}
             }
             shard.stop.finished().await;
@@ -311,6 +325,7 @@ fn server(parts: &Parts) -> Server {
         uploads: Uploads::new(parts.spec.limits.max_connections),
         unread: Budget::new(MOST_UNREAD),
         spool_space: Budget::new(spool::space(parts.spec.limits.spool, &parts.spool)),
+        held_back: HeldBack::default(),
         limit_log: LimitLog::new(parts.metrics.clone(), Instant::now()),
     }
 }

@@ -23,6 +23,7 @@ use super::access_log::AccessLog;
 use super::date::HttpDate;
 use super::framing::Flaw;
 use super::h2c::Channels;
+use super::held_back::HeldBack;
 use super::last_route::LastRoute;
 use super::limit::LimitLog;
 use super::outbox::Outbox;
@@ -58,6 +59,8 @@ pub(super) struct Server {
     pub(super) unread: Budget,
     /// For spool files: bytes on disk of request bodies and answers together.
     pub(super) spool_space: Budget,
+    /// Workers that wait for clients to read.
+    pub(super) held_back: HeldBack,
     /// What clients have met of the limits.
     pub(super) limit_log: LimitLog,
 }
