@@ -126,7 +126,7 @@ impl<'a> Held<'a> {
             server.limit_log.reached(Limit::Uploads, client);
             return Err(ServeError::TooManyUploads);
         };
-        upload.note(self.pace.rate(), self.space.amount());
+        upload.note(self.pace.total, self.space.amount());
         let little = self.spool.is_some() && server.spool_space.is_half_held();
         let begun = Instant::now();
         let frame = tokio::select! {

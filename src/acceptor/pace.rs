@@ -42,12 +42,6 @@ impl Pace {
         let average = Duration::from_millis(self.total.saturating_mul(1000) / u64::from(rate));
         self.idle.min(average.clamp(RATE_GRACE, FOREVER).saturating_sub(self.waited))
     }
-
-    /// Bytes a second, as far as that can be said already.
-    pub(super) fn rate(&self) -> u64 {
-        let millis = u64::try_from(self.waited.as_millis()).unwrap_or(u64::MAX);
-        self.total.saturating_mul(1000) / millis.max(1)
-    }
 }
 
 /// A body may start slowly.
@@ -82,7 +76,6 @@ mod tests {
         assert_eq!(pace.patience(false), SECOND * 20);
         pace.received(500 * 880);
         assert_eq!(pace.patience(false), SECOND * 30, "the idle limit comes first");
-        assert_eq!(pace.rate(), 5000);
     }
 
     #[test]

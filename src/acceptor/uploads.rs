@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::budget::{Budget, Reservation};
 use crate::name::ClientNet;
@@ -28,6 +29,38 @@ pub(super) struct Uploads {
 struct All {
     next: u64,
     coming: BTreeMap<u64, Arc<Entry>>,
+    /// What those hold that are not to end; only who holds something.
+    held: HashMap<Owner, Sums>,
+    /// What those hold that are to end, and have not given it back yet.
+    leaving: Sums,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Sums {
+    places: u64,
+    space: u64,
+}
+
+impl Sums {
+    fn of(self, scarce: Scarce) -> u64 {
+        match scarce {
+            Scarce::Places => self.places,
+            Scarce::Space => self.space,
+        }
+    }
+}
+
+impl All {
+    /// An entry is to hold `now` in place of `before`.
+    fn change(&mut self, entry: &Entry, before: Sums, now: Sums) {
+        let over = entry.is_over();
+        let sums = if over { &mut self.leaving } else { self.held.entry(entry.owner).or_default() };
+        sums.places = (sums.places + now.places).saturating_sub(before.places);
+        sums.space = (sums.space + now.space).saturating_sub(before.space);
+        if !over && *sums == Sums::default() {
+            self.held.remove(&entry.owner);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -35,8 +68,9 @@ struct Entry {
     owner: Owner,
     /// Bytes that are reserved for it on disk.
     spooled: AtomicU64,
-    /// Bytes a second, as of its last piece.
-    rate: AtomicU64,
+    begun: Instant,
+    /// Bytes that have come.
+    received: AtomicU64,
     over: AtomicBool,
     told: Notify,
 }
@@ -55,11 +89,15 @@ impl Entry {
         self.over.load(Ordering::Relaxed)
     }
 
-    fn holds(&self, scarce: Scarce) -> u64 {
-        match scarce {
-            Scarce::Places => 1,
-            Scarce::Space => self.spooled.load(Ordering::Relaxed),
-        }
+    /// Bytes a second.
+    fn rate(&self, now: Instant) -> u64 {
+        let lasted = now.saturating_duration_since(self.begun).as_millis();
+        let millis = u64::try_from(lasted).unwrap_or(u64::MAX).max(1);
+        self.received.load(Ordering::Relaxed).saturating_mul(1000) / millis
+    }
+
+    fn holds(&self) -> Sums {
+        Sums { places: 1, space: self.spooled.load(Ordering::Relaxed) }
     }
 }
 
@@ -79,13 +117,15 @@ impl Uploads {
         let entry = Arc::new(Entry {
             owner,
             spooled: AtomicU64::new(0),
-            rate: AtomicU64::new(u64::MAX),
+            begun: Instant::now(),
+            received: AtomicU64::new(0),
             over: AtomicBool::new(false),
             told: Notify::new(),
         });
         let mut all = self.lock();
         let number = all.next;
         all.next += 1;
+        all.change(&entry, Sums::default(), entry.holds());
         all.coming.insert(number, Arc::clone(&entry));
         Some(Upload { uploads: self, number, entry, _place: place })
     }
@@ -115,27 +155,24 @@ impl Uploads {
     /// Ends the slowest body of the client that holds most, if that is at least twice of what `owner` would hold with
     /// `more`, unless as much is on its way out already; returns whether there is hope.
     fn push_out(&self, owner: Owner, more: u64, scarce: Scarce) -> bool {
-        let all = self.lock();
-        let mut sums: HashMap<Owner, u64> = HashMap::new();
-        let mut leaving = 0;
-        for entry in all.coming.values() {
-            let sum = if entry.is_over() { &mut leaving } else { sums.entry(entry.owner).or_default() };
-            *sum += entry.holds(scarce);
-        }
-        if leaving >= more {
+        let mut all = self.lock();
+        if all.leaving.of(scarce) >= more {
             return true;
         }
-        let own = sums.get(&owner).copied().unwrap_or(0);
-        let Some((most, held)) = sums.into_iter().max_by_key(|(_, held)| *held) else { return false };
+        let own = all.held.get(&owner).map_or(0, |sums| sums.of(scarce));
+        let by_sum = all.held.iter().map(|(owner, sums)| (*owner, sums.of(scarce)));
+        let Some((most, held)) = by_sum.max_by_key(|(_, held)| *held) else { return false };
         if held < own.saturating_add(more).saturating_mul(2) {
             return false;
         }
+        let now = Instant::now();
         let theirs = all.coming.values().filter(|entry| entry.owner == most && !entry.is_over());
-        let theirs = theirs.filter(|entry| entry.holds(scarce) > 0);
-        let Some(slowest) = theirs.min_by_key(|entry| entry.rate.load(Ordering::Relaxed)) else {
-            return false;
-        };
+        let theirs = theirs.filter(|entry| entry.holds().of(scarce) > 0);
+        let Some(slowest) = theirs.min_by_key(|entry| entry.rate(now)).cloned() else { return false };
+        let holds = slowest.holds();
+        all.change(&slowest, holds, Sums::default());
         slowest.over.store(true, Ordering::Relaxed);
+        all.change(&slowest, Sums::default(), holds);
         slowest.told.notify_one();
         true
     }
@@ -156,10 +193,15 @@ pub(super) struct Upload<'a> {
 }
 
 impl Upload<'_> {
-    /// It has come at so many bytes a second, and so many bytes are reserved for it on disk.
-    pub(super) fn note(&self, rate: u64, spooled: u64) {
-        self.entry.rate.store(rate, Ordering::Relaxed);
-        self.entry.spooled.store(spooled, Ordering::Relaxed);
+    /// So many bytes have come, and so many are reserved for it on disk.
+    pub(super) fn note(&self, received: u64, spooled: u64) {
+        self.entry.received.store(received, Ordering::Relaxed);
+        let before = self.entry.holds();
+        if before.space != spooled {
+            let mut all = self.uploads.lock();
+            self.entry.spooled.store(spooled, Ordering::Relaxed);
+            all.change(&self.entry, before, self.entry.holds());
+        }
     }
 
     /// Returns when it is to end because another one needs its room.
@@ -173,7 +215,9 @@ impl Upload<'_> {
 
 impl Drop for Upload<'_> {
     fn drop(&mut self) {
-        self.uploads.lock().coming.remove(&self.number);
+        let mut all = self.uploads.lock();
+        all.coming.remove(&self.number);
+        all.change(&self.entry, self.entry.holds(), Sums::default());
     }
 }
 
@@ -191,9 +235,9 @@ mod tests {
         Some(ClientNet::of([10, 0, 0, last].into()))
     }
 
-    async fn entered(uploads: &Uploads, last: u8, rate: u64, spooled: u64) -> Upload<'_> {
+    async fn entered(uploads: &Uploads, last: u8, received: u64, spooled: u64) -> Upload<'_> {
         let upload = uploads.enter(owner(last)).await.unwrap();
-        upload.note(rate, spooled);
+        upload.note(received, spooled);
         upload
     }
 
@@ -216,6 +260,7 @@ mod tests {
         assert!(uploads.push_out(owner(3), 30, Scarce::Space), "as much is on its way out");
         assert_eq!([&fast, &other].map(is_over), [false, false]);
         drop(slow);
+        assert_eq!(uploads.lock().held[&owner(1)], Sums { places: 2, space: 50 });
         assert!(!uploads.push_out(owner(2), 5, Scarce::Space), "it would hold 45 of their 50");
         assert!(uploads.push_out(owner(3), 20, Scarce::Space));
         assert_eq!([&fast, &other].map(is_over), [true, false]);
@@ -233,7 +278,8 @@ mod tests {
             assert!(uploads.enter(owner(client)).await.is_some());
         }
         drop(held);
-        assert!(uploads.lock().coming.is_empty());
+        let all = uploads.lock();
+        assert!(all.coming.is_empty() && all.held.is_empty() && all.leaving == Sums::default());
         assert_eq!(uploads.places.held(), 0);
     }
 }

@@ -166,8 +166,10 @@ async fn a_silent_stream_of_a_worker_that_speaks_http_2_gives_its_place_up_one_a
         assert_eq!(conn.head().await.status, 200);
         assert_eq!(conn.chunk().await.unwrap(), b"begun");
         streams.push(conn);
+        // The first one is silent for longer.
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    tokio::time::sleep(Duration::from_secs(6)).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
     for conn in &mut streams {
         // Nobody has waited.
         conn.send("4\r\nmore\r\n").await;
@@ -333,7 +335,8 @@ async fn uploads_of_one_client_leave_half_of_the_spool_to_others() {
     let (files, disk) = spooled(&server);
     println!("20 uploads of 1 MiB with 16 MiB of spool: {files} files, {} MiB", disk / MIB);
     assert!(disk <= 8 * MIB, "{disk}");
-    let reply = held.last_mut().unwrap().reply("POST").await;
+    let replies = held.iter_mut().map(|conn| Box::pin(conn.reply("POST")));
+    let (reply, ..) = futures_util::future::select_all(replies).await;
     assert_eq!((reply.status, reply.reason(), reply.field("retry-after")), (503, "spool", "1"));
     let fields = [("X-Forwarded-For", "10.9.9.9")];
     let body = vec![b'y'; 3 * MIB as usize];
@@ -357,18 +360,15 @@ async fn who_comes_late_gets_room_of_the_slowest_upload_of_who_has_most() {
         until("it has a file", async || spooled(&server).0 == number + 1).await;
         held.push(conn);
     }
-    // As each of its pieces is seen to come slower than those of the others.
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    for conn in &mut held {
-        conn.send("more").await;
-    }
+    // So long that what each has sent shows how fast it is.
+    tokio::time::sleep(Duration::from_millis(500)).await;
     let fields = [("X-Forwarded-For", "10.9.9.9")];
     let body = vec![b'y'; 300_000];
     assert!(server.ask("POST", "/echo", &fields, &body).await.body == body, "it is not refused");
     let reply = held[2].reply("POST").await;
     assert_eq!((reply.status, reply.reason()), (408, "too-slow"));
     for (number, conn) in held.iter_mut().enumerate().filter(|(number, _)| *number != 2) {
-        conn.send(vec![b'x'; 400_000 - 300_000 - 4]).await;
+        conn.send(vec![b'x'; 100_000]).await;
         assert_eq!(conn.reply("POST").await.body.len(), 400_000, "{number} is whole");
     }
 }
