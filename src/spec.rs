@@ -167,6 +167,8 @@ pub struct LaunchSpec {
     pub listen: Listen,
     /// Whether the worker is offered `NOTIFY_SOCKET`; not those that say `READY=1` before the app is loaded.
     pub notify: bool,
+    /// Whether the worker is given a `PIDFILE` of its own, unless `env` names one.
+    pub pid_file: bool,
     /// Limits that the backend enforces.
     pub memory: Memory,
     /// From SIGTERM to SIGKILL when a worker is killed or does not stop.

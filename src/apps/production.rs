@@ -24,10 +24,22 @@ pub fn production(kind: Kind, folder: &Path) -> Vec<(&'static str, &'static str)
         Kind::PythonWsgi | Kind::PythonAsgi | Kind::PythonServer | Kind::Static => &[],
     };
     let mut variables = names.to_vec();
-    if variables.contains(&RAILS) && folder.join("config/application.rb").is_file() {
+    if variables.contains(&RAILS) && is_rails(folder) {
         variables.extend(OF_RAILS);
     }
     variables
+}
+
+/// Whether the app writes its pid to a file, in `PIDFILE` or else in its own folder: before 7.1 the `puma.rb` of
+/// `rails new` has puma do so, which ends where the folder cannot be written; `rails server` always does, and ends where
+/// it finds the file of another worker.
+pub fn writes_pid_file(kind: Kind, folder: &Path) -> bool {
+    matches!(kind, Kind::Command | Kind::Procfile | Kind::PackageJson | Kind::Executable | Kind::Ruby)
+        && is_rails(folder)
+}
+
+fn is_rails(folder: &Path) -> bool {
+    folder.join("config/application.rb").is_file()
 }
 
 /// The variable that decides in place of this one where only that is given: Rails reads the one and then the other, and

@@ -256,6 +256,9 @@ pub enum StartError {
     },
 }
 
+/// The variable that names the file in which a program writes its pid.
+const PID_FILE: &str = "PIDFILE";
+
 #[cfg(test)]
 pub(crate) mod tests {
     use std::collections::BTreeMap;
@@ -274,6 +277,7 @@ pub(crate) mod tests {
             command: command.iter().map(ToString::to_string).collect(),
             env: BTreeMap::new(),
             notify: true,
+            pid_file: false,
             listen: Listen::Fd,
             memory: Memory::default(),
             kill_after: Duration::from_secs(5),

@@ -178,6 +178,11 @@ impl SocketFile {
         &self.0
     }
 
+    /// A place beside it for the file in which a worker writes its pid; removed with the socket.
+    pub(super) fn pid_file(&self) -> PathBuf {
+        self.0.with_extension("pid")
+    }
+
     fn listen(&self) -> io::Result<UnixListener> {
         let listener = UnixListener::bind(&self.0)?;
         self.set_mode(0o600)?;
@@ -200,6 +205,7 @@ impl Drop for SocketFile {
     fn drop(&mut self) {
         // The app may have removed it, or never made it.
         fs::remove_file(&self.0).ok();
+        fs::remove_file(self.pid_file()).ok();
     }
 }
 

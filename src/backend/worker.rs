@@ -20,6 +20,7 @@ use tokio::net::{UnixDatagram, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::PID_FILE;
 use super::child_workers::ChildWorkers;
 use super::guard::Ward;
 use super::killed::Killed;
@@ -358,6 +359,9 @@ fn environment(
     if launch.notify {
         set("NOTIFY_SOCKET", notify.path().into());
     }
+    if launch.pid_file && !launch.env.contains_key(PID_FILE) {
+        set(PID_FILE, notify.pid_file().into());
+    }
     match (launch.listen, address) {
         (Listen::Path, Address::Bound(path)) => set("RIP_SOCKET", path.into()),
         (Listen::Port, Address::Tcp(address)) => {
@@ -400,6 +404,7 @@ mod tests {
         let mut order = order(3, &["app"]);
         let launch = Arc::make_mut(&mut order.launch);
         launch.env = BTreeMap::from([("LANG".into(), "C".into()), ("RIP_WORKER".into(), "forged".into())]);
+        launch.pid_file = true;
         let inherited =
             ["PATH", "LANG", "NOTIFY_SOCKET", "LISTEN_PID", "WATCHDOG_USEC", "RIP_STATE_DIR", "RIPE"];
         let (door, (_notify, notify)) =
@@ -411,10 +416,12 @@ mod tests {
             environment(inherited, &order, &door.address, &notify, &mark).into_iter().collect();
 
         let notify = notify.path().to_str().unwrap();
+        let pid_file = format!("{notify}.pid");
         let expected = [
             ("LANG", "C"),
             ("NOTIFY_SOCKET", notify),
             ("PATH", "inherited"),
+            ("PIDFILE", &*pid_file),
             ("PWD", "/"),
             ("RIPE", "inherited"),
             ("RIP_APP", "app"),

@@ -111,6 +111,7 @@ impl Resolver {
             let own = own.filter(|own| !own.is_empty()).map(|own| format!(":{own}")).unwrap_or_default();
             env.insert("PYTHONPATH".into(), format!("{}{own}", folder.display()));
         }
+        let writes_pid_file = apps::production::writes_pid_file(found.kind, &found.command.dir);
         let launch = LaunchSpec {
             app: settings.name.clone(),
             instance: config.server.instance.clone(),
@@ -121,6 +122,7 @@ impl Resolver {
             // gunicorn says READY=1 before the application is imported, and puma answers to the wish for it with a line
             // about a missing gem at each start (puma 5): where it is known to be one of them, it is not even asked to.
             notify: !matches!(found.kind, Kind::PythonWsgi | Kind::Ruby) || ready_by == ReadyBy::Notify,
+            pid_file: writes_pid_file,
             memory: settings.memory,
             kill_after: settings.timeouts.kill,
         };

@@ -100,6 +100,7 @@ fn order(directory: &Path, listen: Listen, command: &[&str]) -> Order {
         command: command.iter().map(ToString::to_string).collect(),
         env: BTreeMap::from([("COLOUR".into(), "green".into())]),
         notify: true,
+        pid_file: false,
         listen,
         memory: Memory::default(),
         kill_after: Duration::from_secs(5),

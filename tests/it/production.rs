@@ -101,6 +101,31 @@ async fn what_an_app_lacks_for_production_is_shown_in_its_own_words() {
 }
 
 #[tokio::test]
+async fn workers_of_rails_have_a_pid_file_each_wherever_its_own_configuration_would_write_one() {
+    if !has("puma", "puma") {
+        return;
+    }
+    let rack = "run ->(_) { [200, {'content-type' => 'text/plain'}, [ENV['PIDFILE'], ' ', File.read(ENV['PIDFILE'])]] }\n";
+    // As `rails new` writes it; there is no such folder, as there is none to write to where workers are units.
+    let puma = "pidfile ENV.fetch('PIDFILE') { 'tmp/pids/server.pid' }\n";
+    let app = folder_with(&[("config.ru", rack), ("config/puma.rb", puma), ("config/application.rb", "")]);
+    let server = Setup::app(app.path()).words(&["w:2"]).start().await;
+    let workers = server.workers().await.workers;
+    for worker in &workers {
+        let file = server.root().join(format!("run/n/{}.pid", worker.worker));
+        let written = fs::read_to_string(&file).unwrap_or_default();
+        assert_eq!(written.trim(), worker.pid.unwrap().to_string(), "{file:?}");
+    }
+    let told = server.get("/").await.text().to_owned();
+    assert!(told.contains("/run/n/"), "{told}");
+
+    let own = format!("env = {{ PIDFILE = {:?} }}\n", app.path().join("own.pid"));
+    fs::write(app.path().join("rip.toml"), own).unwrap();
+    let server = Setup::app(app.path()).words(&["w:1"]).start().await;
+    assert!(server.get("/").await.text().contains("/own.pid "), "what a person says counts more");
+}
+
+#[tokio::test]
 async fn puma_says_nothing_of_systemd() {
     if !has("puma", "puma") {
         return;

@@ -46,6 +46,29 @@ mod cases {
             m.ok(&format!("systemctl stop {SERVICE}"));
         }
         its_own_gunicorn(&m);
+        puma_with_a_pid_file(&m);
+    }
+
+    /// As `rails new` had it before 7.1, in a folder that workers cannot write to.
+    fn puma_with_a_pid_file(m: &Machine) {
+        m.ok("rm -rf /srv/rip/labs/api/*");
+        m.write(
+            "/srv/rip/labs/api/config.ru",
+            "run ->(_) { [200, {'content-type' => 'text/plain'}, [ENV['PIDFILE']]] }\n",
+        );
+        m.write("/srv/rip/labs/api/config/application.rb", "");
+        m.write(
+            "/srv/rip/labs/api/config/puma.rb",
+            "pidfile ENV.fetch('PIDFILE') { 'tmp/pids/server.pid' }\n",
+        );
+        m.ok(&format!("mkdir -p /srv/rip/labs/api/tmp/pids; systemctl start {SERVICE}"));
+        let served = m.get("/");
+        m.same(
+            "Rails' puma serves as a unit",
+            (served.status, served.body),
+            (200, "/tmp/api.pid".to_owned()),
+        );
+        m.ok(&format!("systemctl stop {SERVICE}"));
     }
 
     /// As a Procfile has it, with a worker class that the server knows nothing of.

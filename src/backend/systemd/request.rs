@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::dbus::StartRequest;
-use crate::backend::Order;
+use crate::backend::{Order, PID_FILE};
 use crate::pool::Address;
 use crate::spec::Listen;
 
@@ -35,6 +35,9 @@ pub(super) fn request(
             environment.insert("PORT".into(), address.port().to_string());
         }
         Address::Unix(_) => {}
+    }
+    if launch.pid_file {
+        environment.entry(PID_FILE.into()).or_insert(format!("/tmp/{}.pid", launch.app));
     }
     if launch.notify {
         environment.insert("NOTIFY_SOCKET".into(), text(notify_socket)?);
@@ -122,5 +125,20 @@ mod tests {
         assert_eq!(request.environment["PORT"], "3000");
         assert_eq!(request.environment[ADDRESS], "fd");
         assert_eq!(request.environment["NOTIFY_SOCKET"], "/run/n/7");
+        assert!(!request.environment.contains_key(PID_FILE));
+    }
+
+    #[test]
+    fn a_pid_file_is_in_the_worker_s_own_folder_for_temporary_files_unless_the_app_names_one() {
+        let mut order = order(7, &["app"]);
+        let place = |order: &Order| {
+            let address = Address::Unix("/run/w/7.sock".into());
+            request(order, &address, Path::new("/run/n/7"), String::new()).unwrap().environment[PID_FILE]
+                .clone()
+        };
+        Arc::make_mut(&mut order.launch).pid_file = true;
+        assert_eq!(place(&order), "/tmp/app.pid");
+        Arc::make_mut(&mut order.launch).env = [(PID_FILE.into(), "/srv/x.pid".into())].into();
+        assert_eq!(place(&order), "/srv/x.pid");
     }
 }

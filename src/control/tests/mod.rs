@@ -138,6 +138,7 @@ impl Resolve for AnyPath {
             env: BTreeMap::new(),
             listen: Listen::Fd,
             notify: true,
+            pid_file: false,
             memory: Memory::default(),
             kill_after: Duration::from_secs(1),
         };

@@ -210,6 +210,7 @@ fn app(name: &str) -> AppSpec {
         env: std::collections::BTreeMap::new(),
         listen: Listen::Fd,
         notify: true,
+        pid_file: false,
         memory: Memory::default(),
         kill_after: Duration::from_secs(5),
     };
