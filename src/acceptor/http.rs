@@ -26,6 +26,7 @@ use super::error::{Blame, ServeError};
 use super::forward::{Outgoing, forward};
 use super::framing::Flaw;
 use super::headers::{Named, has_token, is_bodiless};
+use super::limit::Limit;
 use super::peer::Client;
 use super::reply::{self, REQUEST_ID};
 use super::reply_body::{Reply, ReplyBody};
@@ -137,6 +138,10 @@ async fn answer(
     let (parts, client) = (asked.parts, asked.client);
     if let Some(flaw) = asked.flaw {
         return Err(ServeError::Malformed(flaw.text()));
+    }
+    if conn.wire.is_over_share() {
+        conn.shard.server.limit_log.reached(Limit::Connections, conn.wire.place_of());
+        return Err(ServeError::TooManyConnections);
     }
     let mut host = route::check(parts, conn)?;
     if conn.role == Role::Redirect {

@@ -15,15 +15,21 @@ use crate::name::ClientNet;
 pub(super) enum Limit {
     /// Memory that large request bodies share.
     BodyRoom,
+    /// Places for connections.
+    Connections,
+    /// HTTP/2 frames that carry nothing.
+    Frames,
 }
 
 impl Limit {
-    const ALL: [Self; 1] = [Self::BodyRoom];
+    const ALL: [Self; 3] = [Self::BodyRoom, Self::Connections, Self::Frames];
 
     /// The label of `rip_limits_reached_total`.
     fn name(self) -> &'static str {
         match self {
             Self::BodyRoom => "body-room",
+            Self::Connections => "connections",
+            Self::Frames => "frames",
         }
     }
 
@@ -32,6 +38,14 @@ impl Limit {
         match self {
             Self::BodyRoom => {
                 "request bodies have used up their memory: they go into spool files (limits.body_room)"
+            }
+            Self::Connections => {
+                "all places for connections are taken: those of this client are ended while they rest, or not taken in \
+                 (limits.max_connections)"
+            }
+            Self::Frames => {
+                "a client sent too many HTTP/2 frames that carry nothing: its connection is ended with GOAWAY \
+                 ENHANCE_YOUR_CALM"
             }
         }
     }

@@ -26,6 +26,7 @@ mod fast_answer;
 mod fast_head;
 mod fast_path;
 mod forward;
+mod frames;
 mod framing;
 mod h2c;
 mod h2c_body;
@@ -34,6 +35,7 @@ mod headers;
 mod http;
 mod http1;
 mod http2;
+mod http2_stream;
 mod in_hand;
 mod last_route;
 mod limit;
@@ -42,6 +44,7 @@ mod listen;
 mod outbox;
 mod patience;
 mod peer;
+mod places;
 mod read_ahead;
 mod reply;
 mod reply_body;
@@ -52,6 +55,7 @@ mod send;
 mod shard;
 mod solitude;
 mod spool;
+mod spot;
 mod stock;
 mod tls;
 mod told;
@@ -63,6 +67,7 @@ mod vigil;
 mod wire;
 mod worker_body;
 mod worker_head;
+mod yielding;
 
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
@@ -97,9 +102,10 @@ use access_log::AccessLog as ShardLog;
 use access_writer::AccessWriter;
 use date::HttpDate;
 use limit::LimitLog;
-use listen::{Gate, accept};
+use listen::accept;
 use outbox::Outbox;
 use peer::RateLimit;
+use places::Places;
 use shard::{Role, Server, Shard};
 use solitude::Solitude;
 use stock::Stock;
@@ -149,16 +155,14 @@ impl Acceptor {
         let (outlet, writer) = access_writer::start(style, to_journal, parts.metrics.clone())?.unzip();
         let timers = TimerThread::start()?;
         let server = Arc::new(server(&parts));
-        let gate = Arc::new(Gate::new(
-            parts.spec.limits.max_connections,
-            parts.spec.limits.max_connections_per_address,
-        ));
+        let limits = &parts.spec.limits;
+        let places = Places::new(limits.max_connections, limits.max_connections_per_address, Instant::now());
         let (stop, cut) = (Stop::new(), Stop::new());
         let mut threads = Vec::new();
         let (running, over) = channel(1);
         for index in 0..parts.threads.max(1) {
             let listeners = Listeners::clone_of(&parts)?;
-            let (server, outlet, gate) = (Arc::clone(&server), outlet.clone(), Arc::clone(&gate));
+            let (server, outlet, places) = (Arc::clone(&server), outlet.clone(), places.clone());
             let (directory, metrics, stop) = (parts.directory.clone(), parts.metrics.clone(), stop.child());
             let (pulses, cut, running) = (parts.pulses.clone(), cut.clone(), running.clone());
             let timers = timers.clone();
@@ -179,7 +183,7 @@ impl Acceptor {
                     date: HttpDate::default(),
                     pulses,
                 };
-                run_shard(shard, listeners, &gate);
+                run_shard(shard, listeners, &places);
                 drop(running);
             };
             threads.push(std::thread::Builder::new().name(format!("serve-{index}")).spawn(run)?);
@@ -234,7 +238,7 @@ impl Listeners {
     }
 }
 
-fn run_shard(shard: Shard, listeners: Listeners, gate: &Arc<Gate>) {
+fn run_shard(shard: Shard, listeners: Listeners, places: &Places) {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = match builder.enable_io().build_local(LocalOptions::default()) {
         Ok(runtime) => runtime,
@@ -253,7 +257,7 @@ fn run_shard(shard: Shard, listeners: Listeners, gate: &Arc<Gate>) {
                 Ok(listener) => {
                     shard.stop.spawn_local(
                         "accept",
-                        accept(Rc::clone(&shard), listener, role, tls, Arc::clone(gate)),
+                        accept(Rc::clone(&shard), listener, role, tls, places.clone()),
                     );
                 }
                 Err(error) => tracing::error!(%error, "cannot wait on a listener"),
