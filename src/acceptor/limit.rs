@@ -19,10 +19,12 @@ pub(super) enum Limit {
     Connections,
     /// HTTP/2 frames that carry nothing.
     Frames,
+    /// TLS handshakes at a time.
+    Handshakes,
 }
 
 impl Limit {
-    const ALL: [Self; 3] = [Self::BodyRoom, Self::Connections, Self::Frames];
+    const ALL: [Self; 4] = [Self::BodyRoom, Self::Connections, Self::Frames, Self::Handshakes];
 
     /// The label of `rip_limits_reached_total`.
     fn name(self) -> &'static str {
@@ -30,6 +32,7 @@ impl Limit {
             Self::BodyRoom => "body-room",
             Self::Connections => "connections",
             Self::Frames => "frames",
+            Self::Handshakes => "handshakes",
         }
     }
 
@@ -46,6 +49,9 @@ impl Limit {
             Self::Frames => {
                 "a client sent too many HTTP/2 frames that carry nothing: its connection is ended with GOAWAY \
                  ENHANCE_YOUR_CALM"
+            }
+            Self::Handshakes => {
+                "a client begins very many TLS handshakes at once: they wait for each other and for those of others"
             }
         }
     }

@@ -31,6 +31,7 @@ mod framing;
 mod h2c;
 mod h2c_body;
 mod half_closed;
+mod handshakes;
 mod headers;
 mod http;
 mod http1;
@@ -101,6 +102,7 @@ pub use bind::{BindError, bind_port};
 use access_log::AccessLog as ShardLog;
 use access_writer::AccessWriter;
 use date::HttpDate;
+use handshakes::Handshakes;
 use limit::LimitLog;
 use listen::accept;
 use outbox::Outbox;
@@ -179,6 +181,7 @@ impl Acceptor {
                     channels: h2c::Channels::default(),
                     stock: Stock::default(),
                     outbox: Outbox::default(),
+                    handshakes: Handshakes::default(),
                     solitude: Solitude::default(),
                     date: HttpDate::default(),
                     pulses,
@@ -249,8 +252,9 @@ fn run_shard(shard: Shard, listeners: Listeners, places: &Places) {
     };
     let shard = Rc::new(shard);
     runtime.block_on(async {
-        // Of a group of its own: it has no end to wait for.
+        // Of groups of their own: they have no end to wait for.
         shard.stop.child().spawn_local("outbox", shard.outbox.clone().run());
+        shard.stop.child().spawn_local("handshakes", shard.handshakes.clone().run());
         for (listener, role) in listeners.list {
             let tls = listeners.tls.clone().filter(|_| role == Role::Https);
             match tokio::net::TcpListener::from_std(listener) {

@@ -4,6 +4,7 @@
 
 use std::cell::Cell;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,10 +120,13 @@ async fn shake(
     tls: TlsAcceptor,
     spot: &Spot,
 ) -> Option<Box<TlsStream<ClientSocket>>> {
+    let mut accepting = pin!(tls.accept(socket));
+    let crowded = || shard.server.limit_log.reached(Limit::Handshakes, spot.client());
+    let shaking = shard.handshakes.in_turn(spot.client(), accepting.as_mut(), crowded);
     let shaken = tokio::select! {
         biased;
         () = spot.asked() => return None,
-        shaken = timer::timeout(shard.server.limits.handshake, tls.accept(socket)) => shaken,
+        shaken = timer::timeout(shard.server.limits.handshake, shaking) => shaken,
         // Who has connected already is served, if that goes quickly.
         () = async {
             shard.stop.requested().await;

@@ -5,6 +5,7 @@
 //! it should never see; see `worker.py`.
 
 mod frames;
+mod handshakes;
 mod others;
 mod places;
 
