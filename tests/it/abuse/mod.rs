@@ -8,6 +8,7 @@ mod frames;
 mod handshakes;
 mod others;
 mod places;
+mod slow;
 
 use http::{Request, Version};
 use http_body_util::Full;
