@@ -61,6 +61,17 @@ where
                 }
             }
         }
+        if wire.makes_room() {
+            if wire.is_http2() {
+                wire.say_farewell();
+            } else {
+                shut_down(Pin::new(&mut *serving));
+            }
+            return Poll::Ready(End::Closed(match Pin::new(&mut *serving).poll(cx) {
+                Poll::Ready(said) => Some(said),
+                Poll::Pending => None,
+            }));
+        }
         loop {
             let (deadline, what) = next_deadline(wire, limits, asked, looked);
             ready!(alarm.poll(cx, deadline));
@@ -107,12 +118,12 @@ fn next_deadline(
     }
     let (since, deadline) = match phase {
         Phase::Head(since) => (since, (since + limits.head, Expired::Head)),
-        Phase::Idle(since)
-            if asked.is_none() && limits.keepalive > RESTS_AFTER && wire.is_between_requests() =>
-        {
-            (since, (since + RESTS_AFTER, Expired::Rest))
+        Phase::New(since) | Phase::Idle(since) => {
+            let limit = if matches!(phase, Phase::New(_)) { limits.head } else { limits.keepalive };
+            let may_rest = asked.is_none() && limit > RESTS_AFTER && wire.is_between_requests();
+            let rest = may_rest.then_some((since + RESTS_AFTER, Expired::Rest));
+            (since, rest.unwrap_or((since + limit, Expired::Idle)))
         }
-        Phase::Idle(since) => (since, (since + limits.keepalive, Expired::Idle)),
         Phase::Busy(since) => {
             return (since.max(looked) + BUSY_CHECK.min(limits.write_idle), Expired::Nothing);
         }

@@ -31,6 +31,8 @@ pub(super) enum ServeError {
     Misdirected,
     #[error("too many requests of this address")]
     OverRate { retry_after: Duration },
+    #[error("too many connections of this address have requests in hand")]
+    TooManyConnections,
     #[error("the queue is full")]
     QueueFull,
     #[error("no worker became free in time")]
@@ -99,7 +101,8 @@ impl ServeError {
             Self::UnknownHost => StatusCode::NOT_FOUND,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::OverRate { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::QueueFull
+            Self::TooManyConnections
+            | Self::QueueFull
             | Self::QueueTimeout
             | Self::NoWorker
             | Self::Stopped { .. }
@@ -126,6 +129,7 @@ impl ServeError {
             | Self::Method
             | Self::UnknownHost
             | Self::Misdirected
+            | Self::TooManyConnections
             | Self::OverRate { .. } => Blame::Client,
             Self::Unreachable { .. }
             | Self::WorkerDied { .. }
@@ -157,6 +161,7 @@ impl ServeError {
             | Self::UnknownHost
             | Self::Misdirected
             | Self::OverRate { .. }
+            | Self::TooManyConnections
             | Self::QueueFull
             | Self::QueueTimeout
             | Self::NoWorker
@@ -182,6 +187,7 @@ impl ServeError {
             Self::UnknownHost => "unknown-host",
             Self::Misdirected => "misdirected",
             Self::OverRate { .. } => "over-rate",
+            Self::TooManyConnections => "too-many-connections",
             Self::QueueFull => "queue-full",
             Self::QueueTimeout => "queue-timeout",
             Self::NoWorker => "no-worker",
@@ -209,6 +215,7 @@ impl ServeError {
                 | Self::TooManyFields { .. }
                 | Self::Method
                 | Self::Misdirected
+                | Self::TooManyConnections
         )
     }
 

@@ -148,6 +148,10 @@ async fn answer(
     if let Some(flaw) = asked.flaw {
         return Err(ServeError::Malformed(flaw.text()));
     }
+    if conn.wire.is_over_share() {
+        conn.shard.server.limit_log.reached(Limit::Connections, conn.wire.place_of());
+        return Err(ServeError::TooManyConnections);
+    }
     let mut host = route::check(parts, conn)?;
     if conn.role == Role::Redirect {
         return builtin::redirect(conn, &host, &parts.method, &parts.uri);

@@ -106,11 +106,16 @@ async fn serve_any(conn: &Rc<Connection>, stream: ClientStream, limits: &Limits)
 
 /// Waits for the next request without anything to serve it by; false when the connection is to end first.
 async fn rest(stream: &ClientStream, wire: &Wire, limits: &Limits, stop: &Stop) -> bool {
-    let Phase::Idle(since) = wire.waiting().0 else { return true };
+    let until = match wire.waiting().0 {
+        Phase::New(since) => since + limits.head,
+        Phase::Idle(since) => since + limits.keepalive,
+        Phase::Head(_) | Phase::Busy(_) => return true,
+    };
     tokio::select! {
         biased;
         () = poll_fn(|cx| stream.poll_readable(cx)) => true,
-        () = timer::sleep_until(since + limits.keepalive) => false,
+        () = timer::sleep_until(until) => false,
+        () = wire.asked_for_room() => !wire.makes_room(),
         // A request may be on its way.
         () = stop.requested() => timer::timeout(LINGER, poll_fn(|cx| stream.poll_readable(cx))).await.is_ok(),
     }

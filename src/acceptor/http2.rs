@@ -11,6 +11,7 @@ use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::time::Instant;
 
 use crate::stop::Stop;
 use crate::timer::HyperTimer;
@@ -18,6 +19,8 @@ use crate::timer::HyperTimer;
 use super::client_stream::ClientStream;
 use super::connection::drive;
 use super::http::serve;
+use super::http2_stream::Http2Stream;
+use super::limit::Limit;
 use super::shard::Connection;
 
 /// Serves HTTP/2 until the connection ends.
@@ -41,8 +44,12 @@ pub(super) async fn serve_http2(conn: Rc<Connection>, stream: ClientStream) {
         .initial_connection_window_size(windows.connection)
         .keep_alive_interval(Some(PING_EVERY))
         .keep_alive_timeout(PING_ANSWER);
+    let stream = Http2Stream::new(stream, Arc::clone(&wire), Instant::now());
     let mut serving = builder.serve_connection(TokioIo::new(stream), service);
     drive(&mut serving, &wire, limits, &shard.stop, |serving| serving.graceful_shutdown()).await;
+    if wire.was_flooded() {
+        shard.server.limit_log.reached(Limit::Frames, wire.place_of());
+    }
 }
 
 /// How much of request bodies may lie here unread (RFC 9113 §5.2).

@@ -37,10 +37,16 @@ pub(super) enum Limit {
     ReplySpool,
     /// How long an answer may keep from others what they want.
     SlowReader,
+    /// Places for connections.
+    Connections,
+    /// HTTP/2 frames that carry nothing.
+    Frames,
+    /// TLS handshakes at a time.
+    Handshakes,
 }
 
 impl Limit {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 14] = [
         Self::BodyRoom,
         Self::Queue,
         Self::Tunnels,
@@ -52,6 +58,9 @@ impl Limit {
         Self::ReplyRoom,
         Self::ReplySpool,
         Self::SlowReader,
+        Self::Connections,
+        Self::Frames,
+        Self::Handshakes,
     ];
 
     /// The one that a request was refused for.
@@ -77,6 +86,9 @@ impl Limit {
             Self::ReplyRoom => "reply-room",
             Self::ReplySpool => "reply-spool",
             Self::SlowReader => "slow-reader",
+            Self::Connections => "connections",
+            Self::Frames => "frames",
+            Self::Handshakes => "handshakes",
         }
     }
 
@@ -114,6 +126,17 @@ impl Limit {
             }
             Self::SlowReader => {
                 "an answer is cut: its client reads too slowly while others want the worker, memory or disk that it keeps"
+            }
+            Self::Connections => {
+                "all places for connections are taken: those of this client are ended while they rest, or not taken in \
+                 (limits.max_connections)"
+            }
+            Self::Frames => {
+                "a client sent too many HTTP/2 frames that carry nothing: its connection is ended with GOAWAY \
+                 ENHANCE_YOUR_CALM"
+            }
+            Self::Handshakes => {
+                "a client begins very many TLS handshakes at once: they wait for each other and for those of others"
             }
         }
     }

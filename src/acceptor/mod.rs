@@ -29,15 +29,18 @@ mod fast_answer;
 mod fast_head;
 mod fast_path;
 mod forward;
+mod frames;
 mod framing;
 mod h2c;
 mod h2c_body;
 mod half_closed;
+mod handshakes;
 mod headers;
 mod held_back;
 mod http;
 mod http1;
 mod http2;
+mod http2_stream;
 mod in_hand;
 mod last_route;
 mod limit;
@@ -47,6 +50,7 @@ mod outbox;
 mod pace;
 mod patience;
 mod peer;
+mod places;
 mod putting;
 mod read_ahead;
 mod reader_pace;
@@ -60,6 +64,7 @@ mod send;
 mod shard;
 mod solitude;
 mod spool;
+mod spot;
 mod stock;
 mod tls;
 mod told;
@@ -73,6 +78,7 @@ mod vigil;
 mod wire;
 mod worker_body;
 mod worker_head;
+mod yielding;
 
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
@@ -107,11 +113,13 @@ pub use bind::{BindError, bind_port};
 use access_log::AccessLog as ShardLog;
 use access_writer::AccessWriter;
 use date::HttpDate;
+use handshakes::Handshakes;
 use held_back::HeldBack;
 use limit::LimitLog;
-use listen::{Gate, accept};
+use listen::accept;
 use outbox::Outbox;
 use peer::RateLimit;
+use places::Places;
 use shard::{Role, Server, Shard};
 use solitude::Solitude;
 use stock::Stock;
@@ -163,16 +171,14 @@ impl Acceptor {
         let (outlet, writer) = access_writer::start(style, to_journal, parts.metrics.clone())?.unzip();
         let timers = TimerThread::start()?;
         let server = Arc::new(server(&parts));
-        let gate = Arc::new(Gate::new(
-            parts.spec.limits.max_connections,
-            parts.spec.limits.max_connections_per_address,
-        ));
+        let limits = &parts.spec.limits;
+        let places = Places::new(limits.max_connections, limits.max_connections_per_address, Instant::now());
         let (stop, cut) = (Stop::new(), Stop::new());
         let mut threads = Vec::new();
         let (running, over) = channel(1);
         for index in 0..parts.threads.max(1) {
             let listeners = Listeners::clone_of(&parts)?;
-            let (server, outlet, gate) = (Arc::clone(&server), outlet.clone(), Arc::clone(&gate));
+            let (server, outlet, places) = (Arc::clone(&server), outlet.clone(), places.clone());
             let (directory, metrics, stop) = (parts.directory.clone(), parts.metrics.clone(), stop.child());
             let (pulses, cut, running) = (parts.pulses.clone(), cut.clone(), running.clone());
             let timers = timers.clone();
@@ -189,11 +195,12 @@ impl Acceptor {
                     channels: h2c::Channels::default(),
                     stock: Stock::default(),
                     outbox: Outbox::default(),
+                    handshakes: Handshakes::default(),
                     solitude: Solitude::default(),
                     date: HttpDate::default(),
                     pulses,
                 };
-                run_shard(shard, listeners, &gate);
+                run_shard(shard, listeners, &places);
                 drop(running);
             };
             threads.push(std::thread::Builder::new().name(format!("serve-{index}")).spawn(run)?);
@@ -248,7 +255,7 @@ impl Listeners {
     }
 }
 
-fn run_shard(shard: Shard, listeners: Listeners, gate: &Arc<Gate>) {
+fn run_shard(shard: Shard, listeners: Listeners, places: &Places) {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = match builder.enable_io().build_local(LocalOptions::default()) {
         Ok(runtime) => runtime,
@@ -259,15 +266,16 @@ fn run_shard(shard: Shard, listeners: Listeners, gate: &Arc<Gate>) {
     };
     let shard = Rc::new(shard);
     runtime.block_on(async {
-        // Of a group of its own: it has no end to wait for.
+        // Of groups of their own: they have no end to wait for.
         shard.stop.child().spawn_local("outbox", shard.outbox.clone().run());
+        shard.stop.child().spawn_local("handshakes", shard.handshakes.clone().run());
         for (listener, role) in listeners.list {
             let tls = listeners.tls.clone().filter(|_| role == Role::Https);
             match tokio::net::TcpListener::from_std(listener) {
                 Ok(listener) => {
                     shard.stop.spawn_local(
                         "accept",
-                        accept(Rc::clone(&shard), listener, role, tls, Arc::clone(gate)),
+                        accept(Rc::clone(&shard), listener, role, tls, places.clone()),
                     );
                 }
                 Err(error) => tracing::error!(%error, "cannot wait on a listener"),

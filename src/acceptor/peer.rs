@@ -98,12 +98,18 @@ impl<'a> Client<'a> {
     }
 }
 
+/// Whose share a connection from this address takes a place from; `None`: a trusted proxy's, which has none.
+pub(super) fn share_of(address: SocketAddr, trusted: &[IpNet]) -> Option<ClientNet> {
+    let address = canonical(address.ip());
+    (!is_trusted(address, trusted)).then(|| ClientNet::of(address))
+}
+
 fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|net| net.contains(&address))
 }
 
 /// An IPv4 client of an IPv6 socket is an IPv4 client.
-pub(super) fn canonical(address: IpAddr) -> IpAddr {
+fn canonical(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }
 

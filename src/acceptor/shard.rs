@@ -23,6 +23,7 @@ use super::access_log::AccessLog;
 use super::date::HttpDate;
 use super::framing::Flaw;
 use super::h2c::Channels;
+use super::handshakes::Handshakes;
 use super::held_back::HeldBack;
 use super::last_route::LastRoute;
 use super::limit::LimitLog;
@@ -78,6 +79,7 @@ pub(super) struct Shard {
     pub(super) channels: Channels,
     pub(super) stock: Stock,
     pub(super) outbox: Outbox,
+    pub(super) handshakes: Handshakes,
     pub(super) solitude: Solitude,
     pub(super) date: HttpDate,
     /// Its accept loops tell here that they go round.

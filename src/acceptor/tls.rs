@@ -4,15 +4,17 @@
 
 use std::cell::Cell;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::name::HostName;
+use crate::name::{ClientNet, HostName};
 use crate::timer;
 
 use super::buffer::UNRESERVED;
@@ -22,9 +24,11 @@ use super::connection::LINGER;
 use super::http1::serve_http1;
 use super::http2::serve_http2;
 use super::last_route::LastRoute;
-use super::listen::Admission;
+use super::limit::Limit;
 use super::peer::Peer;
+use super::places::Admission;
 use super::shard::{Connection, Role, Shard};
+use super::spot::Spot;
 use super::wire::Wire;
 
 /// An accepted connection.
@@ -40,13 +44,28 @@ pub(super) struct Open {
 impl Open {
     /// Serves it to its end, over TLS when there is an acceptor for it.
     pub(super) async fn serve(self, tls: Option<TlsAcceptor>) {
-        let Self { shard, stream, peer, local, role, admission } = self;
+        let spot = Arc::clone(self.admission.spot());
+        let shard = Rc::clone(&self.shard);
+        spot.wakes_this_task().await;
+        self.serve_here(tls).await;
+        if spot.is_asked() {
+            shard.server.limit_log.reached(Limit::Connections, spot.client());
+        }
+    }
+
+    async fn serve_here(self, tls: Option<TlsAcceptor>) {
+        let Self { shard, stream, peer, local, role, mut admission } = self;
+        if !admission.spot().is_placed() && !Box::pin(wait_for_place(&shard, &admission)).await {
+            return refuse(&shard, admission.spot().client());
+        }
+        admission.count(shard.metrics.connection_opened());
         let socket = ClientSocket::new(stream);
         let (transport, sni, http2) = match tls {
             None => (Transport::Plain(socket), None, false),
             Some(tls) => {
                 // Boxed, as is HTTP/2 below: a connection keeps the room of its task for as long as it lives.
-                let Some(stream) = Box::pin(shake(&shard, socket, peer, tls)).await else { return };
+                let spot = admission.spot();
+                let Some(stream) = Box::pin(shake(&shard, socket, peer, tls, spot)).await else { return };
                 let (_, session) = stream.get_ref();
                 let sni = session.server_name().and_then(|name| HostName::parse(name).ok());
                 let http2 = session.alpn_protocol() == Some(b"h2");
@@ -63,16 +82,51 @@ impl Open {
     }
 }
 
+/// Waits until others have made room; false when they do not in time, or the server ends.
+async fn wait_for_place(shard: &Shard, admission: &Admission) -> bool {
+    let begun = Instant::now();
+    let mut asks = timer::interval(ASK_EVERY);
+    asks.tick().await;
+    loop {
+        tokio::select! {
+            biased;
+            () = admission.spot().placed() => return true,
+            // Who has connected already is served, if that goes quickly.
+            () = shard.stop.requested() => {
+                return timer::timeout(2 * LINGER, admission.spot().placed()).await.is_ok();
+            }
+            now = asks.tick() => {
+                let waited = now.saturating_duration_since(begun);
+                if waited >= shard.server.limits.head {
+                    return false;
+                }
+                admission.ask_again(now, waited > 2 * ASK_EVERY);
+            }
+        }
+    }
+}
+
+/// Notes that a connection is closed because there is no place for it.
+pub(super) fn refuse(shard: &Shard, client: Option<ClientNet>) {
+    shard.metrics.connection_refused("connections");
+    shard.server.limit_log.reached(Limit::Connections, client);
+}
+
 /// The handshake; `None` when it failed, took too long, or the server ends.
 async fn shake(
     shard: &Shard,
     socket: ClientSocket,
     peer: SocketAddr,
     tls: TlsAcceptor,
+    spot: &Spot,
 ) -> Option<Box<TlsStream<ClientSocket>>> {
+    let mut accepting = pin!(tls.accept(socket));
+    let crowded = || shard.server.limit_log.reached(Limit::Handshakes, spot.client());
+    let shaking = shard.handshakes.in_turn(spot.client(), accepting.as_mut(), crowded);
     let shaken = tokio::select! {
         biased;
-        shaken = timer::timeout(shard.server.limits.handshake, tls.accept(socket)) => shaken,
+        () = spot.asked() => return None,
+        shaken = timer::timeout(shard.server.limits.handshake, shaking) => shaken,
         // Who has connected already is served, if that goes quickly.
         () = async {
             shard.stop.requested().await;
@@ -98,5 +152,7 @@ async fn shake(
     }
 }
 
+/// A connection that waits for a place has others asked for theirs that often: they may have come to rest.
+const ASK_EVERY: Duration = Duration::from_millis(50);
 /// How much of an answer is encrypted ahead of the socket. Answers that are large have more: see `ahead`.
 const SEND_AHEAD: usize = UNRESERVED;

@@ -29,6 +29,9 @@ pub(super) fn to_client(error: &ServeError) -> Cow<'static, str> {
                                     send the request again over a new connection to its own host"
             .into(),
         ServeError::OverRate { .. } => "too many requests from one address: slow down and try again".into(),
+        ServeError::TooManyConnections => {
+            "too many connections from one address are in use: close some and try again".into()
+        }
         ServeError::QueueFull | ServeError::QueueTimeout | ServeError::WorkerBusy { .. } => {
             "the site is busy: try again".into()
         }

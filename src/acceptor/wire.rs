@@ -7,8 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
+use crate::name::ClientNet;
+
 use super::framing::{Flaw, Framing};
-use super::listen::Admission;
+use super::places::Admission;
 
 /// The state of a client's connection, shared by its stream, its requests and its timer.
 ///
@@ -18,14 +20,22 @@ pub(super) struct Wire {
     http2: bool,
     /// The client may be silent for hours from now on: its socket is to tell whether it is still there.
     long_lived: AtomicBool,
+    /// The connection is to say that it ends, and to end, when its stream is asked next; over HTTP/2 only.
+    farewell: AtomicBool,
+    /// The client has sent more frames than it may that carry nothing.
+    flooded: AtomicBool,
     /// The connection's place among all; an upgraded connection keeps it.
-    _admission: Admission,
+    admission: Admission,
 }
 
 struct State {
     /// Only fed for HTTP/1: the framing of HTTP/2 is binary.
     framing: Framing,
     phase: Phase,
+    /// Whether there was a request.
+    served: bool,
+    /// The requests in hand are to be refused: see [`Admission::borrow`].
+    over_share: bool,
     /// Since when a write waits for the client to read.
     blocked: Option<Instant>,
     /// An answer was given before the body was read: take the rest in before closing, or the answer may be lost.
@@ -46,6 +56,8 @@ struct State {
 /// The thing that a connection is waiting for, which decides its time limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
+    /// For the first byte of the first request, since then.
+    New(Instant),
     /// For the next request, since then.
     Idle(Instant),
     /// For the rest of a head, since then.
@@ -58,7 +70,9 @@ impl Wire {
     pub(super) fn new(http2: bool, now: Instant, admission: Admission) -> Arc<Self> {
         let state = State {
             framing: Framing::default(),
-            phase: Phase::Idle(now),
+            phase: Phase::New(now),
+            served: false,
+            over_share: false,
             blocked: None,
             linger: false,
             open: 0,
@@ -71,7 +85,9 @@ impl Wire {
             state: Mutex::new(state),
             http2,
             long_lived: AtomicBool::new(false),
-            _admission: admission,
+            farewell: AtomicBool::new(false),
+            flooded: AtomicBool::new(false),
+            admission,
         })
     }
 
@@ -83,7 +99,13 @@ impl Wire {
     pub(super) fn begin(&self, now: Instant) {
         let mut state = self.lock();
         state.open += 1;
+        state.served = true;
         state.phase = Phase::Busy(now);
+        let spot = self.admission.spot();
+        spot.works();
+        if state.open == 1 && spot.is_lent() {
+            state.over_share = !self.admission.borrow();
+        }
     }
 
     /// The last byte of an answer is handed over.
@@ -92,11 +114,15 @@ impl Wire {
         state.open = state.open.saturating_sub(1);
         state.owed = state.owed.saturating_sub(1);
         if state.open == 0 {
+            if self.admission.spot().is_lent() && !std::mem::take(&mut state.over_share) {
+                self.admission.give_back();
+            }
             state.lasting = false;
             // The beginning of the next head may have come with this request; after an answer that was given early
             // there is no next one.
             let begun = !state.linger && state.framing.inside_head();
             state.phase = if begun { Phase::Head(now) } else { Phase::Idle(now) };
+            self.tell_spot(&state);
         }
     }
 
@@ -125,7 +151,72 @@ impl Wire {
 
     /// The idle time starts anew.
     pub(super) fn rest(&self, now: Instant) {
-        self.lock().phase = Phase::Idle(now);
+        let mut state = self.lock();
+        state.phase = if state.served { Phase::Idle(now) } else { Phase::New(now) };
+    }
+
+    /// Others may be told that it rests, or are told that it does not.
+    fn tell_spot(&self, state: &State) {
+        match state.phase {
+            Phase::Idle(since) if state.blocked.is_none() => self.admission.spot().idles(since),
+            // Before its first request it has nothing to lose.
+            _ if !state.served => {}
+            _ => self.admission.spot().works(),
+        }
+    }
+
+    /// Whether the connection is to make room for another one, having nothing in hand. One that has is asked no more.
+    pub(super) fn makes_room(&self) -> bool {
+        if !self.admission.spot().is_asked() {
+            return false;
+        }
+        let state = self.lock();
+        let rests = match state.phase {
+            Phase::New(_) | Phase::Idle(_) => true,
+            Phase::Head(_) => !state.served,
+            Phase::Busy(_) => false,
+        };
+        let unsent = state.served && (state.blocked.is_some() || state.untaken > 0);
+        drop(state);
+        if !rests || unsent {
+            self.admission.decline();
+        }
+        rests && !unsent
+    }
+
+    /// Whether the request in hand is one more than the client's share of all connections allows.
+    pub(super) fn is_over_share(&self) -> bool {
+        self.admission.spot().is_lent() && self.lock().over_share
+    }
+
+    /// Returns once the connection may have to make room. Cancel-safe.
+    pub(super) async fn asked_for_room(&self) {
+        self.admission.spot().asked().await;
+    }
+
+    /// The client its place counts for; `None`: a trusted proxy.
+    pub(super) fn place_of(&self) -> Option<ClientNet> {
+        self.admission.spot().client()
+    }
+
+    /// Has an HTTP/2 connection tell its client that it ends, and end.
+    pub(super) fn say_farewell(&self) {
+        self.farewell.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is to do so.
+    pub(super) fn is_to_say_farewell(&self) -> bool {
+        self.farewell.load(Ordering::Relaxed)
+    }
+
+    /// The client has sent too many frames that carry nothing.
+    pub(super) fn note_flood(&self) {
+        self.flooded.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the client has.
+    pub(super) fn was_flooded(&self) -> bool {
+        self.flooded.load(Ordering::Relaxed)
     }
 
     /// What the connection waits for, and since when a write does.
@@ -200,15 +291,18 @@ impl Wire {
         let before = state.framing.heads();
         let whole = state.framing.feed(bytes);
         state.owed += state.framing.heads() - before;
-        if matches!(state.phase, Phase::Idle(_)) && state.framing.inside_head() {
+        if matches!(state.phase, Phase::New(_) | Phase::Idle(_)) && state.framing.inside_head() {
             state.phase = Phase::Head(Instant::now());
+            self.tell_spot(&state);
         }
         whole
     }
 
     /// A write waits for the client to read, or no longer does.
     pub(super) fn blocked(&self, since: Option<Instant>) {
-        self.lock().blocked = since;
+        let mut state = self.lock();
+        state.blocked = since;
+        self.tell_spot(&state);
     }
 }
 

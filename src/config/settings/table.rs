@@ -229,7 +229,7 @@ settings! {
         "time for the TLS handshake";
     Head: Limits, Time, Is("10s"), "TIME",
         [Env("RIP_LIMITS_HEAD"), Server("limits.head")],
-        "time for a request's head once its first byte is there; then 408";
+        "time for a request's head once its first byte is there, then 408; and for the first byte of a connection's first request";
     BodyIdle: Limits, Time, Is("30s"), "TIME",
         [Env("RIP_LIMITS_BODY_IDLE"), Server("limits.body_idle")],
         "longest time between two pieces of a request's body; then 408";
@@ -253,10 +253,10 @@ settings! {
         "the longest request target; above it 414";
     MaxConnections: Limits, Count(1, 10_000_000), Is("10000"), "N",
         [Env("RIP_LIMITS_MAX_CONNECTIONS"), Server("limits.max_connections")],
-        "connections in all; keep it below half of LimitNOFILE=";
+        "connections in all; those that rest make room for more; keep it below half of LimitNOFILE=";
     MaxPerAddress: Limits, Limit(10_000_000), Is("off"), "N",
         [Env("RIP_LIMITS_MAX_CONNECTIONS_PER_ADDRESS"), Server("limits.max_connections_per_address")],
-        "connections of one address";
+        "connections of one address (IPv6: of a /64) that is no trusted proxy; more are closed";
     Rate: Limits, Rate, Is("off"), "RATE",
         [Env("RIP_LIMITS_RATE"), Server("limits.rate")],
         "requests of one address, such as 50/s,100 (per second, at once); above it 429";

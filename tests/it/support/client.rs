@@ -97,6 +97,11 @@ impl Conn {
         Self::over(Stream::Tls(Box::new(stream)))
     }
 
+    /// Over a connection of its own, without TLS.
+    pub(crate) fn over_tcp(stream: TcpStream) -> Self {
+        Self::over(Stream::Plain(stream))
+    }
+
     fn over(stream: Stream) -> Self {
         Self { stream, buffer: Vec::new() }
     }

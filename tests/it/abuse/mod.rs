@@ -4,6 +4,12 @@
 //! that the client sent, framed so that nobody can read them otherwise? The worker itself is strict and notes whatever
 //! it should never see; see `worker.py`.
 
+mod frames;
+mod handshakes;
+mod others;
+mod places;
+mod slow;
+
 use http::{Request, Version};
 use http_body_util::Full;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -422,15 +428,38 @@ impl Frames {
         self.0.flush().await
     }
 
+    /// The type, flags, stream and payload of the next frame.
+    async fn next(&mut self) -> (u8, u8, u32, Vec<u8>) {
+        let mut head = [0; 9];
+        soon("a frame", self.0.read_exact(&mut head)).await.unwrap();
+        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+        self.0.read_exact(&mut payload).await.unwrap();
+        (head[3], head[4], u32::from_be_bytes([head[5], head[6], head[7], head[8]]), payload)
+    }
+
+    /// Whether the stream is answered with status 200; all of its answer is read.
+    async fn is_served(&mut self, wanted: u32) -> bool {
+        let mut status = 0;
+        loop {
+            let (kind, flags, stream, payload) = self.next().await;
+            match kind {
+                // `:status: 200` in HPACK is 0x88, but for a changed size of the table in front of it.
+                1 if stream == wanted => status = *payload.iter().find(|byte| **byte >> 5 != 1).unwrap(),
+                3 if stream == wanted => return false,
+                7 => return false,
+                _ => {}
+            }
+            if stream == wanted && matches!(kind, 0 | 1) && flags & 1 != 0 {
+                return status == 0x88;
+            }
+        }
+    }
+
     /// Whether the stream is answered with status 400 or reset.
     async fn is_refused(&mut self, wanted: u32) -> bool {
         loop {
-            let mut head = [0; 9];
-            soon("a frame", self.0.read_exact(&mut head)).await.unwrap();
-            let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
-            self.0.read_exact(&mut payload).await.unwrap();
-            let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-            match head[3] {
+            let (kind, _, stream, payload) = self.next().await;
+            match kind {
                 // `:status: 400` in HPACK, but for a changed size of the table in front of it.
                 1 if stream == wanted => return payload.contains(&0x8c),
                 3 if stream == wanted => return true,
