@@ -10,7 +10,7 @@ use super::compound;
 use super::units;
 use super::value::Value;
 use crate::name::{AppName, HostName, InstanceName};
-use crate::pattern::Pattern;
+use crate::pattern::{self, Pattern};
 use crate::spec::{BackendChoice, Listen, PortChoice, Protocol, ReadyBy, Reload, ReloadSignal};
 
 /// What a setting takes.
@@ -114,10 +114,10 @@ impl Kind {
             | Self::Addresses
             | Self::Networks
             | Self::Paths
-            | Self::Credentials
-            | Self::Patterns => {
+            | Self::Credentials => {
                 return self.parse_list(text.split(',').map(str::trim).map(String::from).collect());
             }
+            Self::Patterns => return self.parse_list(pattern::parts_of_list(text)),
             Self::Endpoint => text.parse().ok().map(Value::Endpoint),
             Self::Listen => choice(text, LISTEN),
             Self::Protocol => choice(text, PROTOCOL),
