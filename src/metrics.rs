@@ -66,6 +66,11 @@ impl Metrics {
         self.series.connections_refused.add(reason);
     }
 
+    /// Counts that a client met a limit of what it may make the server hold.
+    pub fn limit_reached(&self, limit: &'static str) {
+        self.series.limits_reached.add(limit);
+    }
+
     /// Counts the end of a TLS handshake: `ok`, or why not.
     pub fn tls_handshake(&self, result: &'static str) {
         self.series.tls_handshakes.add(result);
@@ -185,6 +190,11 @@ impl AppMetrics {
         self.0.worker_exits.add(cause);
     }
 
+    /// Counts a worker that was found to send what belongs to no answer. Takes a shared lock.
+    pub fn worker_strayed(&self, kind: &'static str) {
+        self.0.worker_strays.add(kind);
+    }
+
     /// Counts a deploy that came to an end. Takes a shared lock.
     pub fn deploy(&self, outcome: &'static str) {
         self.0.deploys.add(outcome);
@@ -228,6 +238,7 @@ struct Series {
     apps: RwLock<BTreeMap<AppName, AppMetrics>>,
     certificates: RwLock<BTreeMap<HostName, i64>>,
     connections_refused: ByCause,
+    limits_reached: ByCause,
     tls_handshakes: ByCause,
 }
 
@@ -242,6 +253,7 @@ struct AppSeries {
     gauges: [AtomicI64; AppGauge::ALL.len()],
     refused: ByCause,
     worker_exits: ByCause,
+    worker_strays: ByCause,
     deploys: ByCause,
 }
 

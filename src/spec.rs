@@ -378,11 +378,26 @@ pub struct Limits {
     pub body_memory: usize,
     /// Bytes that larger request bodies share in memory before they need spool files.
     pub body_room: usize,
+    /// Bytes that all spool files together may hold, of request bodies and answers.
+    pub spool: u64,
     /// Bytes of an answer kept in memory before the spool file.
     pub reply_memory: usize,
     /// Bytes of an answer kept in the spool file before the worker has to wait.
     pub reply_spool: u64,
+    /// Bytes of memory that answers share which wait for their clients.
+    pub reply_room: u64,
 }
+
+impl Limits {
+    /// Spool files take space of `spool` in steps of so many bytes: there are at most [`SPOOL_FILES`] of them.
+    pub fn spool_step(&self) -> u64 {
+        (self.spool / SPOOL_FILES).max(LEAST_SPOOL_STEP)
+    }
+}
+
+/// The most spool files that there may be at a time: each takes a descriptor.
+pub const SPOOL_FILES: u64 = 8192;
+const LEAST_SPOOL_STEP: u64 = 512 << 10;
 
 /// How records are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

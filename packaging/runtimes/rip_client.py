@@ -34,7 +34,8 @@ def client_of(forwarded, trusted=None):
 
 def address_of(text):
     try:
-        address = ipaddress.ip_address(text.removeprefix("[").removesuffix("]"))
+        # Not `removeprefix`: an app may bring an older Python along.
+        address = ipaddress.ip_address(text[text[:1] == "[" : len(text) - (text[-1:] == "]")])
     except ValueError:
         return None
     return getattr(address, "ipv4_mapped", None) or address

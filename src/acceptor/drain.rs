@@ -266,12 +266,12 @@ impl Answer {
         let member = lease.member();
         match timer::timeout(SEEN_OFF, link.hear_out()).await {
             Ok(true) if member.note_unasked_body() => {
-                tracing::warn!(worker = %member.worker, generation = %member.generation,
+                tracing::warn!(app = %member.app, worker = %member.worker, generation = %member.generation,
                     "a worker has sent a body behind an answer that has none (to HEAD, or 204, 205, 304): it is dropped");
             }
             Ok(_) => {}
             Err(_) => {
-                tracing::debug!(worker = %member.worker, "a worker does not close a connection that has ended")
+                tracing::debug!(app = %member.app, worker = %member.worker, "a worker does not close a connection that has ended")
             }
         }
     }

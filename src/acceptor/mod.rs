@@ -18,7 +18,9 @@ mod builtin;
 mod chunks;
 mod client_socket;
 mod client_stream;
+mod collect;
 mod connection;
+mod courtesy;
 mod date;
 mod drain;
 mod error;
@@ -36,9 +38,11 @@ mod http1;
 mod http2;
 mod in_hand;
 mod last_route;
+mod limit;
 mod link;
 mod listen;
 mod outbox;
+mod pace;
 mod patience;
 mod peer;
 mod read_ahead;
@@ -46,7 +50,6 @@ mod reply;
 mod reply_body;
 mod request_body;
 mod respond;
-mod room;
 mod route;
 mod send;
 mod shard;
@@ -58,7 +61,9 @@ mod told;
 mod trailers;
 mod tunnel;
 mod turn;
+mod unread;
 mod upload;
+mod uploads;
 mod vigil;
 mod wire;
 mod worker_body;
@@ -83,6 +88,7 @@ use tokio::sync::mpsc::{Receiver, channel};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
+use crate::budget::Budget;
 use crate::directory::Directory;
 use crate::metrics::Metrics;
 use crate::pulse::Pulses;
@@ -95,13 +101,15 @@ pub use bind::{BindError, bind_port};
 use access_log::AccessLog as ShardLog;
 use access_writer::AccessWriter;
 use date::HttpDate;
+use limit::LimitLog;
 use listen::{Gate, accept};
 use outbox::Outbox;
 use peer::RateLimit;
-use room::Room;
 use shard::{Role, Server, Shard};
 use solitude::Solitude;
 use stock::Stock;
+use unread::MOST_UNREAD;
+use uploads::Uploads;
 
 /// What the data path is made of.
 pub struct Parts {
@@ -297,7 +305,13 @@ fn server(parts: &Parts) -> Server {
         spool: parts.spool.clone(),
         started: Instant::now(),
         rate: parts.spec.limits.rate.map(RateLimit::new),
-        room: Room::new(parts.spec.limits.body_room),
+        room: Budget::new(parts.spec.limits.body_room as u64),
+        reply_room: Budget::new(parts.spec.limits.reply_room),
+        memory: Budget::new(BODIES_IN_MEMORY.saturating_mul(parts.spec.limits.body_memory as u64)),
+        uploads: Uploads::new(parts.spec.limits.max_connections),
+        unread: Budget::new(MOST_UNREAD),
+        spool_space: Budget::new(spool::space(parts.spec.limits.spool, &parts.spool)),
+        limit_log: LimitLog::new(parts.metrics.clone(), Instant::now()),
     }
 }
 
@@ -306,6 +320,8 @@ fn hsts_value(hsts: Hsts) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("max-age={}{subdomains}", hsts.max_age.as_secs())).ok()
 }
 
+/// So many request bodies may have all of `body_memory`.
+const BODIES_IN_MEMORY: u64 = 1024;
 /// For answers that are ready when the workers have gone.
 const LAST_ANSWERS: Duration = Duration::from_millis(250);
 /// For threads to drop what was cut.

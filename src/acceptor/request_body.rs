@@ -1,33 +1,31 @@
-//! A request's body, collected before a worker is claimed: in memory first, then in a spool file.
+//! A request's body as it is sent to a worker: collected, or streamed.
 //!
-//! So a slow sender holds no worker, and a body that was collected can be sent a second time. Never here: sending it.
+//! What was collected (`collect`) can be sent a second time. Never here: sending it.
 
-use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, header};
-use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use tokio::time::Instant;
 
-use crate::metrics::Metrics;
-use crate::spec::Limits;
+use crate::budget::Reservation;
 use crate::timer;
 
 use super::error::ServeError;
-use super::room::{Part, Room};
-use super::spool::{SPOOL_PIECE, Spool};
-use super::stock::Stock;
-use super::trailers::clean;
+use super::spool::Spool;
 use super::worker_head::SendFraming;
 
 /// A request's body as it is sent to a worker.
 pub(super) enum RequestBody {
     Empty,
     Memory(Collected),
-    Spooled(Spool, u64),
+    /// In a file, with what it takes of the space for all.
+    Spooled {
+        spool: Spool,
+        length: u64,
+        _space: Reservation,
+    },
     /// Collected, with fields behind it: sent in chunks, or there would be no place for them.
     WithTrailers(Box<Self>, HeaderMap),
     /// Passed on as it arrives; can be sent once only.
@@ -40,7 +38,8 @@ pub(super) enum RequestBody {
 pub(super) struct Collected {
     pub(super) pieces: Vec<Bytes>,
     pub(super) length: u64,
-    _room: Part,
+    /// Up to `body_memory`, and above.
+    pub(super) _memory: (Reservation, Reservation),
 }
 
 impl RequestBody {
@@ -48,7 +47,7 @@ impl RequestBody {
         match self {
             Self::Empty => SendFraming::None,
             Self::Memory(body) => SendFraming::Length(body.length),
-            Self::Spooled(_, length) => SendFraming::Length(*length),
+            Self::Spooled { length, .. } => SendFraming::Length(*length),
             Self::Streaming(_, Some(length)) => SendFraming::Length(*length),
             Self::Streaming(_, None) | Self::WithTrailers(..) => SendFraming::Chunked,
             Self::PassedOn => SendFraming::None,
@@ -92,17 +91,6 @@ pub(super) fn broken_off(error: &hyper::Error) -> ServeError {
     }
 }
 
-/// What collecting needs to know.
-#[derive(Clone, Copy)]
-pub(super) struct Collecting<'a> {
-    pub(super) limits: &'a Limits,
-    pub(super) max_body: u64,
-    pub(super) folder: &'a Path,
-    pub(super) room: &'a Room,
-    pub(super) stock: &'a Stock,
-    pub(super) metrics: &'a Metrics,
-}
-
 /// Checks the announced length, before the client is told to go on (RFC 9110 §10.1.1).
 pub(super) fn check_length(headers: &HeaderMap, max_body: u64) -> Result<(), ServeError> {
     let length = headers.get(header::CONTENT_LENGTH).map(super::worker_head::parse_length);
@@ -113,190 +101,5 @@ pub(super) fn check_length(headers: &HeaderMap, max_body: u64) -> Result<(), Ser
     }
 }
 
-/// Takes the whole body in.
-///
-/// # Errors
-/// [`ServeError::BodyTooLarge`], [`ServeError::TooSlow`], [`ServeError::Malformed`], [`ServeError::Spool`].
-///
-/// # Cancel safety
-/// Dropping it gives everything up.
-pub(super) async fn collect(body: &mut Incoming, how: Collecting<'_>) -> Result<RequestBody, ServeError> {
-    if body.is_end_stream() {
-        return Ok(RequestBody::Empty);
-    }
-    let mut pace = Pace::new(Instant::now(), how.limits);
-    let mut held = Held::new(how.room);
-    loop {
-        let frame = match timer::timeout_at(pace.deadline(), body.frame()).await {
-            Err(_) => return Err(ServeError::TooSlow("its body")),
-            Ok(None) => return held.finish(how).await,
-            Ok(Some(Err(error))) => return Err(broken_off(&error)),
-            Ok(Some(Ok(frame))) => frame,
-        };
-        let data = match frame.into_data() {
-            Ok(data) => data,
-            Err(frame) => {
-                held.trailers = frame.into_trailers().unwrap_or_default();
-                continue;
-            }
-        };
-        pace.received(Instant::now(), data.len());
-        if pace.total > how.max_body {
-            return Err(ServeError::BodyTooLarge { limit: how.max_body });
-        }
-        held.push(data, how).await?;
-    }
-}
-
-struct Held {
-    memory: Vec<Bytes>,
-    /// Behind `memory`, being filled.
-    piece: Option<Vec<u8>>,
-    in_memory: usize,
-    room: Part,
-    spool: Option<(Spool, u64)>,
-    trailers: HeaderMap,
-}
-
-impl Held {
-    fn new(room: &Room) -> Self {
-        Self {
-            memory: Vec::new(),
-            piece: None,
-            in_memory: 0,
-            room: room.part(),
-            spool: None,
-            trailers: HeaderMap::new(),
-        }
-    }
-
-    async fn push(&mut self, data: Bytes, how: Collecting<'_>) -> Result<(), ServeError> {
-        self.in_memory += data.len();
-        self.keep(data, how.stock);
-        let fits = match &self.spool {
-            Some(_) => self.in_memory <= SPOOL_PIECE,
-            None => {
-                let own = how.limits.body_memory;
-                self.in_memory <= own || self.room.grow_to(self.in_memory - own)
-            }
-        };
-        if fits { Ok(()) } else { self.put_aside(how).await }
-    }
-
-    /// Much is copied: memory that is used again costs less than what the parser would have to take anew.
-    fn keep(&mut self, mut data: Bytes, stock: &Stock) {
-        if self.piece.is_none() && self.in_memory <= LITTLE {
-            self.memory.push(data);
-            return;
-        }
-        while !data.is_empty() {
-            let piece = self.piece.get_or_insert_with(|| stock.take());
-            let part = data.split_to(data.len().min(piece.capacity() - piece.len()));
-            piece.extend_from_slice(&part);
-            if piece.len() == piece.capacity() {
-                self.close_piece(stock);
-            }
-        }
-    }
-
-    fn close_piece(&mut self, stock: &Stock) {
-        self.memory.extend(self.piece.take().map(|piece| stock.filled(piece)));
-    }
-
-    async fn put_aside(&mut self, how: Collecting<'_>) -> Result<(), ServeError> {
-        self.close_piece(how.stock);
-        if self.spool.is_none() {
-            self.spool = Some((Spool::create(how.folder).await.map_err(ServeError::Spool)?, 0));
-        }
-        if let Some((spool, end)) = &mut self.spool {
-            *end += spool.write(*end, std::mem::take(&mut self.memory)).await.map_err(ServeError::Spool)?;
-            how.metrics.spooled_bytes.inc_by(self.in_memory as u64);
-            self.in_memory = 0;
-        }
-        Ok(())
-    }
-
-    async fn finish(mut self, how: Collecting<'_>) -> Result<RequestBody, ServeError> {
-        if self.spool.is_some() && self.in_memory > 0 {
-            self.put_aside(how).await?;
-        }
-        self.close_piece(how.stock);
-        let body = match self.spool {
-            Some((spool, length)) => RequestBody::Spooled(spool, length),
-            None if self.in_memory == 0 => RequestBody::Empty,
-            None => RequestBody::Memory(Collected {
-                pieces: self.memory,
-                length: self.in_memory as u64,
-                _room: self.room,
-            }),
-        };
-        clean(&mut self.trailers);
-        let trailed = !self.trailers.is_empty();
-        Ok(if trailed { RequestBody::WithTrailers(Box::new(body), self.trailers) } else { body })
-    }
-}
-
-/// How fast a body comes, and until when the next piece must be there. Only waiting for the client counts.
-struct Pace {
-    start: Instant,
-    last: Instant,
-    total: u64,
-    idle: Duration,
-    rate: u32,
-}
-
-impl Pace {
-    fn new(now: Instant, limits: &Limits) -> Self {
-        Self { start: now, last: now, total: 0, idle: limits.body_idle, rate: limits.body_rate }
-    }
-
-    fn received(&mut self, now: Instant, bytes: usize) {
-        self.last = now;
-        self.total += bytes as u64;
-    }
-
-    fn deadline(&self) -> Instant {
-        let idle = self.last + self.idle;
-        if self.rate == 0 {
-            return idle;
-        }
-        // The moment at which what has come so far would fall below the rate.
-        let average = Duration::from_millis(self.total.saturating_mul(1000) / u64::from(self.rate));
-        idle.min(self.start + average.clamp(RATE_GRACE, FOREVER))
-    }
-}
-
-/// Up to here the parser's own memory is kept.
-const LITTLE: usize = 16 << 10;
 const DISCARD_BYTES: usize = 4 << 20;
 const DISCARD_TIME: Duration = Duration::from_secs(10);
-/// A body may start slowly.
-const RATE_GRACE: Duration = Duration::from_secs(10);
-const FOREVER: Duration = Duration::from_secs(365 * 86_400);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pace(now: Instant) -> Pace {
-        Pace { start: now, last: now, total: 0, idle: Duration::from_secs(30), rate: 500 }
-    }
-
-    #[test]
-    fn a_body_that_trickles_has_ten_seconds() {
-        let start = Instant::now();
-        let mut pace = pace(start);
-        pace.received(start + Duration::from_secs(9), 10);
-        assert_eq!(pace.deadline(), start + Duration::from_secs(10));
-    }
-
-    #[test]
-    fn a_body_above_the_rate_may_take_as_long_as_it_needs() {
-        let start = Instant::now();
-        let mut pace = pace(start);
-        pace.received(start + Duration::from_secs(100), 500 * 120);
-        assert_eq!(pace.deadline(), start + Duration::from_secs(120));
-        pace.received(start + Duration::from_secs(101), 500 * 1000);
-        assert_eq!(pace.deadline(), start + Duration::from_secs(131), "the idle limit comes first");
-    }
-}

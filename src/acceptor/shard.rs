@@ -11,6 +11,7 @@ use http::HeaderValue;
 use ipnet::IpNet;
 use tokio::time::Instant;
 
+use crate::budget::Budget;
 use crate::directory::{App, Directory};
 use crate::metrics::Metrics;
 use crate::name::HostName;
@@ -23,11 +24,12 @@ use super::date::HttpDate;
 use super::framing::Flaw;
 use super::h2c::Channels;
 use super::last_route::LastRoute;
+use super::limit::LimitLog;
 use super::outbox::Outbox;
 use super::peer::{Peer, RateLimit};
-use super::room::Room;
 use super::solitude::Solitude;
 use super::stock::Stock;
+use super::uploads::Uploads;
 use super::wire::Wire;
 
 /// What all threads know of the server.
@@ -44,8 +46,20 @@ pub(super) struct Server {
     pub(super) spool: PathBuf,
     pub(super) started: Instant,
     pub(super) rate: Option<RateLimit>,
-    /// For request bodies.
-    pub(super) room: Room,
+    /// For the first `body_memory` of each request body.
+    pub(super) memory: Budget,
+    /// For what request bodies are larger than that.
+    pub(super) room: Budget,
+    /// For answers that wait for their clients.
+    pub(super) reply_room: Budget,
+    /// Request bodies that are coming.
+    pub(super) uploads: Uploads,
+    /// For streamed bodies whose requests wait.
+    pub(super) unread: Budget,
+    /// For spool files: bytes on disk of request bodies and answers together.
+    pub(super) spool_space: Budget,
+    /// What clients have met of the limits.
+    pub(super) limit_log: LimitLog,
 }
 
 /// One thread.

@@ -24,6 +24,8 @@ pub struct Found {
     pub ready_by: ReadyBy,
     /// Environment the app needs for this way of running; what the operator sets wins over it.
     pub env: Vec<(String, String)>,
+    /// The folder that a Python in the command has to look for modules in before those of any other `PYTHONPATH`.
+    pub python_path: Option<PathBuf>,
     /// Requests at once that this kind takes by nature, where that is more than one.
     pub concurrency: Option<u32>,
 }

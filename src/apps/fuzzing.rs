@@ -6,9 +6,9 @@
 
 use std::path::Path;
 
-use super::package::{Package, Start};
-use super::python_target::{Module, Target};
-use super::{shell, source};
+use super::kinds::package::{Package, Start};
+use super::kinds::python_target::{Module, Target};
+use super::kinds::{shell, source};
 
 /// A line of a `Procfile`: `exec` is put in at most once, and nothing else is changed.
 pub fn shell_line(data: &[u8]) {

@@ -51,11 +51,14 @@ pub(super) fn sinatra(dir: &Path) -> PathBuf {
     dir.join("rip_sinatra.ru")
 }
 
-const SCRIPTS: [(&str, &str); 5] = [
+const SCRIPTS: [(&str, &str); 8] = [
     ("rip_sinatra.ru", include_str!("../../packaging/runtimes/rip_sinatra.ru")),
     ("worker.mjs", include_str!("../../packaging/runtimes/worker.mjs")),
     ("rip_client.py", include_str!("../../packaging/runtimes/rip_client.py")),
     ("rip_gunicorn.py", include_str!("../../packaging/runtimes/rip_gunicorn.py")),
+    ("rip_wsgi.py", include_str!("../../packaging/runtimes/rip_wsgi.py")),
+    ("rip_scope.py", include_str!("../../packaging/runtimes/rip_scope.py")),
+    ("sitecustomize.py", include_str!("../../packaging/runtimes/sitecustomize.py")),
     ("rip_asgi.py", include_str!("../../packaging/runtimes/rip_asgi.py")),
 ];
 

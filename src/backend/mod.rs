@@ -3,6 +3,7 @@
 //! Never here: when a worker should start or end (`manager`).
 
 pub mod child;
+mod child_workers;
 #[cfg(test)]
 pub(crate) mod fake;
 #[cfg(any(test, fuzzing))]
@@ -11,6 +12,7 @@ pub mod fuzzing;
 pub mod guard;
 mod handover;
 mod keeper;
+mod killed;
 mod listeners;
 mod output;
 mod procs;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::apps::production::{production, stand_in};
 use crate::apps::{self, Found, Hints, Kind, StaticHint};
-use crate::config::app::{AppRequest, AppSettings, app_settings, directory};
+use crate::config::app::{AppSettings, app_settings, directory};
 use crate::config::merge::Config;
 use crate::manager::{Resolve, ResolveError};
 use crate::name::HostName;
@@ -56,7 +56,7 @@ impl Resolve for Resolver {
 
 impl Resolver {
     fn look(&self, config: &Config, path: &Path) -> Result<(AppSettings, Found), ResolveError> {
-        let request = AppRequest::for_path(path, config);
+        let request = config.app_at(path);
         let settings = app_settings(&request).map_err(|error| ResolveError::new(error.to_string()))?;
         let found = apps::detect(path, &self.hints(&settings));
         Ok((settings, found.map_err(|error| ResolveError::new(error.to_string()))?))
@@ -97,13 +97,20 @@ impl Resolver {
             }
         }
         let proxies = &self.settings.at_start().server.trusted_proxies;
-        if matches!(found.kind, Kind::PythonWsgi | Kind::PythonAsgi) && !proxies.is_empty() {
+        let tells_clients =
+            matches!(found.kind, Kind::PythonWsgi | Kind::PythonAsgi) || found.python_path.is_some();
+        if tells_clients && !proxies.is_empty() {
             let proxies: Vec<_> = proxies.iter().map(ToString::to_string).collect();
             env.insert("RIP_TRUSTED_PROXIES".into(), proxies.join(","));
         }
         let usual = usual_variables(&settings, &found);
         env.extend(usual.into_iter().map(|(name, value)| (name.to_owned(), value)));
         env.extend(settings.env);
+        if let Some(folder) = &found.python_path {
+            let own = env.remove("PYTHONPATH").or_else(|| std::env::var("PYTHONPATH").ok());
+            let own = own.filter(|own| !own.is_empty()).map(|own| format!(":{own}")).unwrap_or_default();
+            env.insert("PYTHONPATH".into(), format!("{}{own}", folder.display()));
+        }
         let launch = LaunchSpec {
             app: settings.name.clone(),
             instance: config.server.instance.clone(),

@@ -7,11 +7,10 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
-use super::compound;
 use super::env;
 use super::file;
-use super::tokens;
-use super::units;
+use super::settings::{compound, units};
+use super::words::command_line;
 use crate::pattern::Pattern;
 
 /// The words of a command line, one a line: read, or refused with a text that says something.
@@ -19,7 +18,7 @@ pub fn words(data: &[u8]) {
     let words: Vec<OsString> =
         data.split(|byte| *byte == b'\n').map(|word| OsString::from_vec(word.to_vec())).collect();
     let exists = |path: &Path| path.ends_with("app") || path.ends_with("index.js");
-    if let Err(error) = tokens::parse(&words, &exists) {
+    if let Err(error) = command_line::parse(&words, &exists) {
         assert!(!error.to_string().trim().is_empty(), "{error:?}");
         assert_eq!(error.exit_code(), 2, "{error}");
     }

@@ -20,6 +20,7 @@ mod journal;
 mod manual;
 mod render;
 mod screen;
+mod session;
 mod stop;
 mod streams;
 mod suggest;
@@ -29,7 +30,7 @@ mod verbs;
 #[cfg(test)]
 mod tests;
 
-use crate::config::COMPLETE;
+use crate::config::words::client::COMPLETE;
 
 use args::Words;
 use find::Places;

@@ -37,6 +37,11 @@ impl Series {
         page.counter("connections_refused", "Connections closed without being served", |family| {
             self.connections_refused.each(|reason, count| family.count(&[("reason", reason)], count))
         })?;
+        page.counter(
+            "limits_reached",
+            "Times a client met a limit of what it may make the server hold",
+            |family| self.limits_reached.each(|limit, count| family.count(&[("limit", limit)], count)),
+        )?;
         page.counter("tls_handshakes", "TLS handshakes that ended", |family| {
             self.tls_handshakes.each(|result, count| family.count(&[("result", result)], count))
         })?;
@@ -91,6 +96,13 @@ fn encode_workers(page: &mut Page<'_>, apps: &Apps) -> fmt::Result {
     page.counter("worker_exits", "Worker processes that ended", |family| {
         each(apps, |app, series| {
             series.worker_exits.each(|cause, count| family.count(&[("app", app), ("cause", cause)], count))
+        })
+    })?;
+    let help =
+        "Workers found to send bytes that belong to no answer, or a body behind an answer that has none";
+    page.counter("worker_strays", help, |family| {
+        each(apps, |app, series| {
+            series.worker_strays.each(|kind, count| family.count(&[("app", app), ("kind", kind)], count))
         })
     })?;
     page.counter("deploys", "Deploys that came to an end", |family| {

@@ -11,7 +11,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::alarm::Alarm;
-use crate::name::{GenerationId, WorkerId};
+use crate::metrics::AppMetrics;
+use crate::name::{AppName, GenerationId, WorkerId};
 use crate::timer;
 
 use super::address::Address;
@@ -20,6 +21,10 @@ use super::stream::WorkerStream;
 /// A worker that can be claimed.
 #[derive(Debug)]
 pub struct Member {
+    /// The app that it is a worker of.
+    pub app: AppName,
+    /// That app's counters.
+    pub metrics: AppMetrics,
     /// Its id.
     pub worker: WorkerId,
     /// Its generation.
@@ -61,6 +66,7 @@ pub struct Parked {
 impl Member {
     /// A worker with no connection yet.
     pub fn new(
+        (app, metrics): (AppName, AppMetrics),
         worker: WorkerId,
         generation: GenerationId,
         address: Address,
@@ -68,6 +74,8 @@ impl Member {
         tunnels: u32,
     ) -> Self {
         Self {
+            app,
+            metrics,
             worker,
             generation,
             address,
@@ -106,9 +114,12 @@ impl Member {
 
     /// The worker has sent bytes that belong to no answer. What is sent once is sent again, and where it comes a moment
     /// later nobody can tell it from the answer to the next request: from now on no connection is used twice. Returns
-    /// whether that is new.
+    /// whether that is new; then it is counted.
     pub fn distrust(&self) -> bool {
         let new = !self.distrusted.swap(true, Ordering::Relaxed);
+        if new {
+            self.metrics.worker_strayed("no-answer");
+        }
         self.close_parked();
         new
     }
@@ -118,9 +129,13 @@ impl Member {
         self.distrusted.load(Ordering::Relaxed)
     }
 
-    /// The worker has sent a body behind an answer that has none. Returns whether that is new.
+    /// The worker has sent a body behind an answer that has none. Returns whether that is new; then it is counted.
     pub fn note_unasked_body(&self) -> bool {
-        !self.sends_bodies_unasked.swap(true, Ordering::Relaxed)
+        let new = !self.sends_bodies_unasked.swap(true, Ordering::Relaxed);
+        if new {
+            self.metrics.worker_strayed("unasked-body");
+        }
+        new
     }
 
     /// Notes how the worker ended, in one stable word such as `signal`, for requests that it leaves unanswered.

@@ -31,6 +31,8 @@ pub struct Standing {
     pub condemned: Option<Condemned>,
     /// It let a request's time pass beside others: whether it still answers is to be found out.
     pub doubted: bool,
+    /// It has sent bytes that belong to no answer: none of its connections is used twice.
+    pub distrusted: bool,
 }
 
 /// One worker in a [`Report`].

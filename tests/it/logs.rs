@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::support::ctl::{CTL, in_home};
-use crate::support::{Server, Setup, soon, until};
+use crate::support::{Server, Setup, has, soon, until};
 
 #[tokio::test]
 async fn a_record_is_a_line_for_people_without_any_colour_where_no_terminal_is() {
@@ -181,6 +181,46 @@ async fn logs_are_followed_line_by_line_until_the_server_ends() {
     assert_eq!(soon("it ends", following.wait()).await.unwrap().code(), Some(0));
     assert_eq!(server.ended().await.code(), Some(0));
 }
+
+#[tokio::test]
+async fn the_last_lines_are_those_that_came_last_though_the_clock_was_set_back() {
+    if !has("cc", "gcc") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("clock.c"), CLOCK).unwrap();
+    let mut compiler = std::process::Command::new("cc");
+    let compiled = compiler.args(["-shared", "-fPIC", "-o", &path("clock.so"), &path("clock.c")]).status();
+    assert!(compiled.unwrap().success());
+    let setup = Setup::scripted().variable("LD_PRELOAD", &path("clock.so"));
+    let server = setup.variable("CLOCK_BACK", &path("back")).start().await;
+    let said = async |line: &str| {
+        server.get(&format!("/say?line={line}")).await;
+        until("the line is kept", || async { server.ctl(&["logs"]).await.out.contains(line) }).await;
+        server.ctl(&["logs", "-n", "1"]).await.expect(0).out
+    };
+    let before = said("before").await;
+    std::fs::write(path("back"), "").unwrap();
+    let after = said("after").await;
+    assert!(before.ends_with(" before\n") && after.ends_with(" after\n"), "{before}{after}");
+    assert!(after[..19] < before[..19], "the clock was set back: {before}{after}");
+}
+
+/// Sets the clock that people read an hour back while the file is there that `CLOCK_BACK` names.
+const CLOCK: &str = "
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+int clock_gettime(clockid_t clock, struct timespec *time) {
+    int result = syscall(SYS_clock_gettime, clock, time);
+    const char *back = getenv(\"CLOCK_BACK\");
+    if (clock == CLOCK_REALTIME && back && !access(back, F_OK)) time->tv_sec -= 3600;
+    return result;
+}
+";
 
 /// The first line with this text, once it is written.
 async fn line_of(server: &Server, text: &str) -> String {

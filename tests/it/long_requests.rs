@@ -201,12 +201,27 @@ async fn a_request_over_its_time_costs_a_concurrent_worker_its_connection_only()
         assert_eq!((reply.status, reply.reason()), (504, "worker-timeout"));
         assert_eq!(server.get("/").await.text(), "hello");
     }
-    // Nor when its app answers nothing at all, because a database does not, while its event loop goes round.
+    assert_eq!(server.worker_pids().await, before);
+}
+
+#[tokio::test]
+async fn an_app_that_answers_nothing_while_its_event_loop_goes_round_is_left_alone() {
+    if !has("node", "nodejs") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let setup = app(folder.path(), &[("server.js", NODE)]).words(&["--read-timeout-ms=500"]);
+    let server = setup.server("log.level = \"debug\"").start().await;
+    let before = server.worker_pids().await;
+    // As one does whose database does not answer.
     assert_eq!(server.get("/freeze").await.status, 200);
     assert_eq!(server.get("/").await.reason(), "worker-timeout");
-    // Longer than it takes to ask the worker whether it answers.
-    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    until("the worker was asked whether it answers", async || {
+        server.output().contains("worker 1 was slow with a request, and answers others")
+    })
+    .await;
     assert_eq!(server.worker_pids().await, before);
+    assert!(!server.output().contains("answers nothing any more"), "{}", server.output());
 }
 
 #[tokio::test]

@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say so")]
 
 mod abuse;
+mod abuse_queue;
+mod abuse_uploads;
 mod alpn;
 mod answer_limits;
 mod answers;
@@ -39,11 +41,13 @@ mod ports;
 mod probation;
 mod production;
 mod promotion;
+mod python_clients;
 mod queue;
 mod recycle;
 mod reload;
 mod rollout;
 mod room;
+mod rooms;
 mod serve;
 mod shells;
 mod signals;

@@ -167,6 +167,7 @@ async fn a_hang_up_and_a_second_deploy_during_a_probation_end_with_the_last_vers
     };
     let (ran, ()) = tokio::join!(first, second);
     assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.err.contains("generation 3 serves"), "it ends as the version that took its place: {ran:?}");
     assert_eq!(server.get("/").await.text(), "v3");
     until("one worker is left", || async { server.worker_pids().await.len() == 1 }).await;
 }

@@ -7,11 +7,15 @@ use tempfile::TempDir;
 
 use crate::support::{Server, Setup, has, soon, until};
 
-/// Answers every request with its version over descriptor 3, until it is told to end.
+/// Answers every request with its version over descriptor 3, until it is told to end. An orphan begins to answer when
+/// whoever started it, and waits for its sign, has just exited.
 const SERVE: &str = "\
-import socket, sys
+import socket, sys, time
 listener = socket.socket(fileno=3)
 body = sys.argv[1].encode()
+if body == b'orphan':
+    open('up', 'w').close()
+    time.sleep(0.1)
 status = sys.argv[2] if len(sys.argv) > 2 else '200 OK'
 while True:
     conn, _ = listener.accept()
@@ -74,12 +78,12 @@ async fn goes_on(server: &Server, pid: u32) {
 #[tokio::test]
 async fn a_release_that_goes_into_the_background_is_rejected_and_nothing_of_it_is_left() {
     let ways = [
-        // A shell that forgets to wait.
-        "python3 serve.py orphan &\n",
         // A daemon with a session of its own, which keeps output and listener.
-        "setsid python3 serve.py orphan &\n",
+        "rm -f up; setsid python3 serve.py orphan & while test ! -e up; do sleep 0.01; done\n",
+        // A shell that forgets to wait.
+        "rm -f up; python3 serve.py orphan & while test ! -e up; do sleep 0.01; done\n",
         // One that was forked twice, whose leader waits until it serves: it is taken back.
-        "(setsid python3 serve.py orphan &)\nsleep 0.3\n",
+        "rm -f up; (setsid python3 serve.py orphan &)\nsleep 0.3\n",
     ];
     let app = App::new("exec python3 serve.py v1\n");
     let server = app.start().await;
@@ -115,7 +119,10 @@ async fn an_orphan_without_an_environment_never_answers_for_the_app() {
     let server = app.start().await;
     let pid = server.worker_pids().await[0];
     // It is out of reach, and ends by itself.
-    app.release("env -i setsid timeout 6 /usr/bin/python3 serve.py orphan &\n");
+    app.release(
+        "rm -f up; env -i setsid timeout 6 /usr/bin/python3 serve.py orphan &\n\
+         while test ! -e up; do sleep 0.01; done\n",
+    );
     soon("the deploy ends", server.ctl(&["deploy"])).await.expect(1);
     goes_on(&server, pid).await;
     until("it has ended", || async { orphans(&app).is_empty() }).await;

@@ -88,6 +88,7 @@ async fn a_worker_gets_nothing_new_while_it_sends_a_body_that_nobody_asked_for()
     until("it is said", || async { server.output().count("a body behind an answer that has none") > 0 })
         .await;
     assert_eq!(server.output().count("a body behind an answer that has none"), 1, "and once");
+    assert_eq!(strays(&server).await, ["rip_worker_strays_total{app=\"scripted\",kind=\"unasked-body\"} 1"]);
     assert_eq!(server.output().count("bytes that belong to no answer"), 0, "its other connections are kept");
 }
 
@@ -129,8 +130,21 @@ async fn more_than_an_answer_said_closes_its_connection() {
         connections.dedup();
         assert_eq!(connections.len(), 4, "{connections:?}: none is used twice any more");
         until("it is said", || async { server.output().contains("bytes that belong to no answer") }).await;
+        let lines = server.output().json();
+        let said =
+            lines.iter().find(|line| line.to_string().contains("bytes that belong to no answer")).unwrap();
+        assert_eq!((&said["app"], &said["worker"]), (&"scripted".into(), &"1".into()), "{said}");
+        assert_eq!(strays(&server).await, ["rip_worker_strays_total{app=\"scripted\",kind=\"no-answer\"} 1"]);
+        let why = server.workers().await.workers.remove(0).why.unwrap_or_default();
+        assert!(why.contains("bytes that belong to no answer"), "{why}");
     }))
     .await;
+}
+
+/// What the metrics count of workers that send what nobody asked for.
+async fn strays(server: &Server) -> Vec<String> {
+    let page = server.ctl(&["metrics"]).await.expect(0).out;
+    page.lines().filter(|line| line.starts_with("rip_worker_strays_total{")).map(str::to_owned).collect()
 }
 
 #[tokio::test]

@@ -45,5 +45,23 @@ mod cases {
             m.same("of its own", m.worker_units().len(), 1);
             m.ok(&format!("systemctl stop {SERVICE}"));
         }
+        its_own_gunicorn(&m);
+    }
+
+    /// As a Procfile has it, with a worker class that the server knows nothing of.
+    fn its_own_gunicorn(m: &Machine) {
+        m.ok("rm -rf /srv/rip/labs/api/*");
+        let tells = "def application(environ, start_response):\n    start_response('200 OK', [('Content-Type', 'text/plain')])\n    \
+            return [('asked by ' + environ['REMOTE_ADDR']).encode()]\n";
+        m.write("/srv/rip/labs/api/tells.py", tells);
+        m.write("/srv/rip/labs/api/Procfile", "web: gunicorn --worker-class sync tells:application\n");
+        m.write("/srv/rip/labs/api/rip.toml", "listen = \"fd\"\n");
+        m.ok(&format!("systemctl start {SERVICE}"));
+        let served = m.get("/");
+        m.holds(
+            &format!("gunicorn of a Procfile knows the client: {}", served.body.trim()),
+            served.body.contains("asked by 127.0.0.1"),
+        );
+        m.ok(&format!("systemctl stop {SERVICE}"));
     }
 }

@@ -14,7 +14,7 @@ use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 
 use super::meeting::View;
@@ -81,6 +81,13 @@ impl Conn {
         Self::over(Stream::Plain(TcpStream::connect(("127.0.0.1", port)).await.unwrap()))
     }
 
+    /// From another address of this machine, as another client.
+    pub(crate) async fn plain_from(address: [u8; 4], port: u16) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((address, 0).into()).unwrap();
+        Self::over(Stream::Plain(socket.connect(([127, 0, 0, 1], port).into()).await.unwrap()))
+    }
+
     pub(crate) async fn tls(port: u16, name: &str) -> Self {
         Self::over(Stream::Tls(Box::new(tls::connect(port, name, &["http/1.1"]).await.unwrap())))
     }
@@ -107,6 +114,16 @@ impl Conn {
             Stream::Unix(stream) => stream.as_fd(),
         };
         rustix::net::sockopt::set_socket_linger(socket, Some(std::time::Duration::ZERO)).unwrap();
+    }
+
+    /// Our port of a connection over TCP.
+    fn port(&self) -> u16 {
+        let socket = match &self.stream {
+            Stream::Plain(stream) => stream,
+            Stream::Tls(stream) => stream.get_ref().0,
+            Stream::Unix(_) => panic!("a Unix socket has no port"),
+        };
+        socket.local_addr().unwrap().port()
     }
 
     /// Sends the bytes as they are.
@@ -247,6 +264,18 @@ impl Server {
     /// A new connection to the main listener, for `localhost`.
     pub(crate) async fn connect(&self) -> Conn {
         if self.is_tls() { Conn::tls(self.port(), "localhost").await } else { Conn::plain(self.port()).await }
+    }
+
+    /// Of the server's end of a connection: whether the client's end has come, and what is not read, in bytes; the end
+    /// counts as one. `None` once it is closed. See /proc/net/tcp in proc(5).
+    pub(crate) fn unread(&self, conn: &Conn) -> Option<(bool, usize)> {
+        const CLOSE_WAIT: &str = "08";
+        let ends = [self.port(), conn.port()].map(|port| format!(":{port:04X}"));
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let rows = table.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
+        let row = rows.into_iter().find(|row| row[1].ends_with(&ends[0]) && row[2].ends_with(&ends[1]))?;
+        let (_, unread) = row[4].split_once(':')?;
+        Some((row[3] == CLOSE_WAIT, usize::from_str_radix(unread, 16).unwrap()))
     }
 
     /// `GET path` on a connection of its own.
