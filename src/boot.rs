@@ -110,6 +110,12 @@ pub fn unreadable(config: &Config, etc: &Path, apps: &Path) -> Vec<String> {
     eyes::unreadable(config, entries.collect(), etc, apps)
 }
 
+/// Which settings have no effect where systemd starts the instance and opens its sockets, a sentence each; none where
+/// neither its config file is in `etc` nor its first app in `apps`.
+pub fn left_to_systemd(config: &Config, etc: &Path, apps: &Path) -> Vec<String> {
+    if eyes::is_of_a_service(config, etc, apps) { settings::left_to_sockets(config) } else { Vec::new() }
+}
+
 /// What the workers of a server with these settings would be, in a sentence.
 pub fn describe_backend(config: &Config) -> String {
     workers::expected(&config.server)

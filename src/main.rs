@@ -38,7 +38,7 @@ fn main() -> ExitCode {
 fn obey(config: Config, machine: &Machine) -> ExitCode {
     match &config.command {
         Command::Run => run(config, machine),
-        Command::Check => check(&config, machine),
+        Command::Check => check(config, machine),
         Command::Stop => steer(&config, &["stop"]),
         Command::List => steer(&config, &["list"]),
         Command::Add(host) => steer(&config, &["add", host.as_str()]),
@@ -68,7 +68,9 @@ fn run(config: Config, machine: &Machine) -> ExitCode {
 }
 
 /// Settings may be right and the directory still no app: then they are shown all the same.
-fn check(config: &Config, machine: &Machine) -> ExitCode {
+fn check(mut config: Config, machine: &Machine) -> ExitCode {
+    config.warnings.extend(boot::left_to_systemd(&config, &machine.etc, &machine.apps));
+    let config = &config;
     if let Some(why) = boot::missing(config, false) {
         complain(&why);
         return ExitCode::from(2);

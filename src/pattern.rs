@@ -80,6 +80,16 @@ impl fmt::Display for Pattern {
     }
 }
 
+/// The parts of a list of patterns with commas between them; a comma in braces is a pattern's own.
+pub fn parts_of_list(text: &str) -> Vec<String> {
+    let mut open = false;
+    let parts = text.split(|c| {
+        open = (open || c == '{') && c != '}';
+        c == ',' && !open
+    });
+    parts.map(|part| part.trim().to_owned()).collect()
+}
+
 /// Folders that are never looked into, beside hidden ones.
 pub const NEVER: [&str; 3] = ["node_modules", "venv", "__pycache__"];
 

@@ -14,9 +14,7 @@ use crate::spec::{CertSource, Scheme};
 /// What of an instance's files its service could not read, a sentence each; nothing where root does not ask, or where
 /// this is no service's instance.
 pub(super) fn unreadable(config: &Config, entries: Vec<PathBuf>, etc: &Path, apps: &Path) -> Vec<String> {
-    let is_services = config.file.as_ref().is_some_and(|file| file.starts_with(etc))
-        || config.apps.first().is_some_and(|app| app.path.starts_with(apps));
-    if !rustix::process::geteuid().is_root() || !is_services {
+    if !rustix::process::geteuid().is_root() || !is_of_a_service(config, etc, apps) {
         return Vec::new();
     }
     let mut paths = paths(config);
@@ -39,6 +37,12 @@ pub(super) fn unreadable(config: &Config, entries: Vec<PathBuf>, etc: &Path, app
     });
     let missing = needs::look(&config.server.sandbox, &config.server.instance, Scope::System).err();
     told_hidden.chain(told_unreadable).chain(missing.map(|missing| missing.to_string())).collect()
+}
+
+/// Whether these are the settings of an instance that systemd starts, by where its file or its first app is.
+pub(super) fn is_of_a_service(config: &Config, etc: &Path, apps: &Path) -> bool {
+    config.file.as_ref().is_some_and(|file| file.starts_with(etc))
+        || config.apps.first().is_some_and(|app| app.path.starts_with(apps))
 }
 
 fn paths(config: &Config) -> Vec<PathBuf> {

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::backend::systemd::sandbox::SandboxInForce;
+use crate::backend::systemd::unit;
 use crate::config::machine::Machine;
 use crate::config::merge::{self, Config, Invocation};
 use crate::config::origin::{Effective, Origin};
@@ -137,8 +138,11 @@ pub(super) fn left_to_sockets(config: &Config) -> Vec<String> {
             (_, value) => drop_in(&unit, value),
         };
         Some(format!(
-            "{} = {} ({}) has no effect: systemd opens the sockets of this server; {instead}",
-            row.key, row.value, row.origin
+            "{} = {} ({}) has no effect on {}: systemd opens its sockets; {instead}",
+            row.key,
+            row.value,
+            row.origin,
+            unit::server(instance)
         ))
     })
     .collect()
@@ -156,12 +160,16 @@ const SANDBOX: &str = "sandbox.";
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::path::Path;
 
     use super::*;
 
     /// What `rip-server --instance=site` makes of a config file.
     fn config(file: &str) -> Config {
-        let etc = tempfile::tempdir().unwrap();
+        config_in(&tempfile::tempdir().unwrap(), file)
+    }
+
+    fn config_in(etc: &tempfile::TempDir, file: &str) -> Config {
         fs::write(etc.path().join("site.toml"), file).unwrap();
         let machine = Machine {
             variables: Vec::new(),
@@ -209,5 +217,17 @@ mod tests {
         );
         assert!(told[1].contains("`systemctl mask rip-server-http@site.socket`"), "{told:?}");
         assert_eq!(left_to_sockets(&config("threads = 2\n")), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_sockets_decide_is_told_of_instances_alone_that_systemd_starts() {
+        let etc = tempfile::tempdir().unwrap();
+        let config = config_in(&etc, "[listen]\nhttps = 9443\n");
+        let apps = Path::new("/srv/rip");
+        let told = crate::boot::left_to_systemd(&config, etc.path(), apps);
+        assert!(told[0].contains("has no effect on rip-server@site.service"), "{told:?}");
+        let elsewhere = Path::new("/elsewhere");
+        assert!(!crate::boot::left_to_systemd(&config, elsewhere, apps).is_empty(), "by its app's folder");
+        assert_eq!(crate::boot::left_to_systemd(&config, elsewhere, elsewhere), Vec::<String>::new());
     }
 }

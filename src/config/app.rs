@@ -108,8 +108,8 @@ pub struct StaticSettings {
 impl AppRequest {
     /// The app's name: what the server's file says, else its directory's name.
     ///
-    /// An entry file lends its own name, unless that says nothing (`index`, `main`, `server`, `app`). What may not
-    /// stand in a name becomes `-`.
+    /// An entry file lends its own name, unless that says nothing (`index`, `main`, `server`, `app`). A folder called
+    /// `current` lends the name of the one that holds it. What may not stand in a name becomes `-`.
     ///
     /// # Errors
     /// When nothing is left of the name.
@@ -219,13 +219,19 @@ fn name_of(path: &Path) -> String {
     let text = |name: Option<&std::ffi::OsStr>| name.unwrap_or_default().to_string_lossy().into_owned();
     let stem = text(path.file_stem());
     let name = match path.parent() {
-        Some(folder) if path.is_file() && NAMELESS.contains(&&*stem) => text(folder.file_name()),
+        Some(folder) if path.is_file() && NAMELESS.contains(&&*stem) => text(telling(folder).file_name()),
         _ if path.is_file() => stem,
-        _ => text(path.file_name()),
+        _ => text(telling(path).file_name()),
     };
     let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' };
     let name: String = name.chars().map(plain).take(LONGEST_NAME).collect();
     name.trim_start_matches(|c: char| !c.is_ascii_alphanumeric()).into()
+}
+
+/// The folder whose name says what is in it: the one that holds the link to the release that serves.
+fn telling(folder: &Path) -> &Path {
+    let above = folder.parent().filter(|above| folder.ends_with(RELEASE_LINK) && above.file_name().is_some());
+    above.unwrap_or(folder)
 }
 
 fn hosts(request: &AppRequest, name: &AppName, stack: &Stack<'_>) -> (Vec<HostName>, Origin) {
@@ -323,6 +329,8 @@ const STATIC: [Id; 2] = [Id::StaticIndex, Id::StaticSpa];
 /// Shown in another form than the stack's.
 const REPORTED: [Id; 4] = [Id::Hosts, Id::Variables, Id::AppName, Id::AppPath];
 /// Names of entry files that say nothing of the app.
+/// What deployment tools call the link to the release that serves.
+const RELEASE_LINK: &str = "current";
 const NAMELESS: [&str; 4] = ["index", "main", "server", "app"];
 const LONGEST_NAME: usize = 64;
 
@@ -353,6 +361,11 @@ mod tests {
             ("api/server.js", true, Some("api")),
             ("api/index.ts", true, Some("api")),
             ("api/hello.py", true, Some("hello")),
+            ("shop/current", false, Some("shop")),
+            ("shop/current/server.js", true, Some("shop")),
+            ("shop/current/hello.py", true, Some("hello")),
+            ("shop/current/web", false, Some("web")),
+            ("shop/current.js", true, Some("current")),
             ("___", false, None),
         ] {
             let path = folder.path().join(path);

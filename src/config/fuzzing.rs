@@ -118,7 +118,8 @@ mod tests {
 
     #[test]
     fn environments_keep_their_promises() {
-        feed_kept("environment", ROUNDS, environment);
+        // Each name that nobody knows is compared with all that are known.
+        feed_kept("environment", ROUNDS / 10, environment);
     }
 
     #[test]

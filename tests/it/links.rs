@@ -17,17 +17,19 @@ struct Releases(TempDir);
 impl Releases {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        for release in ["one", "two"] {
-            fs::create_dir_all(folder.path().join("releases").join(release)).unwrap();
-            fs::write(folder.path().join("releases").join(release).join("index.html"), release).unwrap();
-        }
         let releases = Self(folder);
+        for release in ["one", "two"] {
+            let folder = releases.at("releases").join(release);
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("index.html"), release).unwrap();
+        }
         releases.point("current", "one");
         releases
     }
 
+    /// Below the folder of the app `shop`.
     fn at(&self, below: &str) -> PathBuf {
-        self.0.path().join(below)
+        self.0.path().join("shop").join(below)
     }
 
     /// As deploy tools do it: a new link is renamed over the old one.
@@ -71,13 +73,28 @@ async fn deploys_of_an_added_app_follow_its_link() {
         until("it serves", || async { says(&server, "shop.example").await == "one" }).await;
 
         releases.point("current", "two");
-        let (deployed, text) = ctl(&server, Path::new("/"), &["deploy", "current"]);
+        let (deployed, text) = ctl(&server, Path::new("/"), &["deploy", "shop"]);
         assert!(deployed, "{text}");
 
         assert_eq!(says(&server, "shop.example").await, "two", "added as {path}");
         let registry = fs::read_to_string(server.root().join("state/registry.changes")).unwrap();
         assert!(registry.contains(releases.at("current").to_str().unwrap()), "{registry}");
     }
+}
+
+#[tokio::test]
+async fn two_apps_that_are_given_by_their_links_have_the_names_of_their_folders() {
+    let (one, two) = (Releases::new(), Releases::new());
+    let folder = two.0.path().join("blog");
+    fs::rename(two.at(""), &folder).unwrap();
+    let server = host(&["--reload=none"]).await;
+    for (host, path) in [("shop.example", one.at("current")), ("blog.example", folder.join("current"))] {
+        let (added, text) = ctl(&server, Path::new("/"), &["add", host, "--app", path.to_str().unwrap()]);
+        assert!(added, "{text}");
+        until("it serves", || async { says(&server, host).await == "one" }).await;
+    }
+    let names: Vec<String> = status(&server).apps.iter().map(|app| app.app.to_string()).collect();
+    assert!(names.contains(&"shop".into()) && names.contains(&"blog".into()), "{names:?}");
 }
 
 #[tokio::test]
@@ -99,14 +116,14 @@ async fn a_swapped_link_above_the_app_is_noticed_at_once() {
 #[tokio::test]
 async fn an_app_that_runs_is_known_by_every_spelling_of_its_path() {
     let releases = Releases::new();
-    symlink(releases.0.path(), releases.at("alias")).unwrap();
+    symlink(releases.at("."), releases.at("alias")).unwrap();
     let server = Setup::app(releases.at("current")).start().await;
     let spellings =
         ["current", "./releases/../current", "alias/current", "releases/one", "alias/releases/one"];
     for (number, path) in spellings.into_iter().enumerate() {
         let (added, text) =
             ctl(&server, &releases.at("."), &["add", &format!("h{number}.example"), "--app", path]);
-        assert!(added && text.contains("(app current)"), "{path}: {text}");
+        assert!(added && text.contains("(app shop)"), "{path}: {text}");
         assert_eq!(status(&server).apps.len(), 1, "{path}");
     }
     releases.point("current", "two");
@@ -118,9 +135,9 @@ async fn a_link_is_an_app_of_its_own_beside_the_folder_it_leads_to() {
     let releases = Releases::new();
     releases.point("next", "one");
     let server = Setup::app(releases.at("releases/one")).words(&["--reload=none"]).start().await;
-    for (link, host) in [("current", "a.example"), ("next", "b.example")] {
+    for (link, host, app) in [("current", "a.example", "shop"), ("next", "b.example", "next")] {
         let (added, text) = ctl(&server, &releases.at("."), &["add", host, "--app", link]);
-        assert!(added && text.contains(&format!("(app {link})")), "{text}");
+        assert!(added && text.contains(&format!("(app {app})")), "{text}");
     }
     until("both serve", || async {
         says(&server, "a.example").await == "one" && says(&server, "b.example").await == "one"

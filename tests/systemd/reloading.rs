@@ -25,6 +25,10 @@ mod cases {
             said.contains("/etc/systemd/system/rip-server-https@labs-api.socket.d/port.conf")
                 && said.contains("ListenStream=9443"),
         );
+        m.holds(
+            "`check` says so before it is started",
+            m.ok("rip-server check --instance=labs-api").contains("toml:2:9) has no effect"),
+        );
 
         let server = m.server_pid();
         m.write(

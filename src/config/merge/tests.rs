@@ -349,3 +349,20 @@ fn the_report_names_every_origin() {
         serde_json::json!({"key": "threads", "value": "2", "origin": {"from": "env", "name": "RIP_THREADS"}})
     );
 }
+
+#[test]
+fn patterns_come_from_the_environment_with_their_braces_whole() {
+    let mut stage = Stage::new();
+    stage.set("RIP_WATCH", "src/*.{js,ts}, templates");
+    stage.set("RIP_RELOAD_SIGNAL", "HUP");
+    stage.set("RIP_RELOAD", "module");
+    let config = stage.read("./blog");
+    let settings = app_settings(&config.apps[0]).unwrap();
+    let patterns: Vec<String> = settings.watch.iter().map(ToString::to_string).collect();
+    assert_eq!(patterns, ["src/*.{js,ts}", "templates"]);
+    assert!(settings.reload_signal.is_some());
+    let mut stage = Stage::new();
+    stage.set("RIP_WATCH", "src/*.{js,ts");
+    let error = stage.try_read("./blog").unwrap_err();
+    assert!(error.contains("RIP_WATCH") && error.contains("a { is not closed"), "{error}");
+}

@@ -11,7 +11,7 @@ use super::units;
 use super::units::number;
 use super::value::{Value, Wrong};
 use crate::name::{AppName, HostName, InstanceName};
-use crate::pattern::Pattern;
+use crate::pattern::{self, Pattern};
 use crate::spec::{BackendChoice, Listen, PortChoice, Protocol, ReadyBy, Reload, ReloadSignal};
 
 /// What a setting takes.
@@ -111,10 +111,10 @@ impl Kind {
             | Self::Addresses
             | Self::Networks
             | Self::Paths
-            | Self::Credentials
-            | Self::Patterns => {
+            | Self::Credentials => {
                 return self.parse_list(text.split(',').map(str::trim).map(String::from).collect());
             }
+            Self::Patterns => return self.parse_list(pattern::parts_of_list(text)),
             Self::Endpoint => text.parse().ok().map(Value::Endpoint),
             Self::Listen => choice(text, LISTEN),
             Self::Protocol => choice(text, PROTOCOL),

@@ -63,10 +63,10 @@ settings! {
         [Flag("--reload"), Env("RIP_RELOAD"), App("reload")],
         "when the app's entry file, its rip.toml, what watch names, or where its path leads changes: do nothing, replace the workers one by one, or let each load the app anew";
     Watch: Workers, Patterns, Unset("none", "**/*.py,templates"), "PATTERNS",
-        [App("watch")],
+        [Env("RIP_WATCH"), App("watch")],
         "files of the app whose change counts for reload like its entry's, such as **/*.py or a folder; never in node_modules, venv, __pycache__ or hidden folders";
     ReloadSignal: Workers, Signal, Unset("none: the worker looks itself", "HUP"), "HUP|USR1|USR2",
-        [App("reload_signal")],
+        [Env("RIP_RELOAD_SIGNAL"), App("reload_signal")],
         "with reload = module: the signal that makes a worker load the app anew";
     Memory: Workers, Memory, Unset("no limit", "200M,300M"), "SOFT,HARD",
         [Env("RIP_MEMORY"), App("memory")],
