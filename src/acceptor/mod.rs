@@ -90,7 +90,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::budget::Budget;
 use crate::directory::Directory;
-use crate::heap;
+use crate::heap::{self, Slimming};
 use crate::metrics::Metrics;
 use crate::pulse::Pulses;
 use crate::spec::{AccessLog, Hsts, ServerSpec};
@@ -273,9 +273,13 @@ fn run_shard(shard: Shard, listeners: Listeners, gate: &Arc<Gate>) {
             }
         };
         let slim = async {
-            match shard.index {
-                0 => heap::keep_small().await,
-                _ => std::future::pending().await,
+            if shard.index > 0 {
+                return std::future::pending().await;
+            }
+            let mut slimming = Slimming::default();
+            loop {
+                timer::sleep(heap::LOOK).await;
+                slimming.look().await;
             }
         };
         let served = async {

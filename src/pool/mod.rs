@@ -217,7 +217,9 @@ impl Lease {
 
     /// How many requests all the app's workers take at a time, if another one waits for one of them.
     pub fn wanted_places(&self) -> Option<usize> {
-        self.pool.shared.lock().wanted_places()
+        let state = self.pool.shared.lock();
+        let each = self.member().concurrency.get() as usize;
+        state.report().oldest_wait.map(|_| state.routable() * each)
     }
 
     /// Gives the worker back, as dropping does; returns whether a request that waited has it now.

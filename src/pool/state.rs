@@ -345,12 +345,6 @@ impl<W> PoolState<W> {
         self.slots.values().filter(|slot| slot.routable(self.current)).count()
     }
 
-    /// How many requests the workers take at a time, while one waits.
-    pub(super) fn wanted_places(&self) -> Option<usize> {
-        let routable = || self.slots.values().filter(|slot| slot.routable(self.current));
-        (!self.queue.is_empty()).then(|| routable().map(|slot| slot.member.concurrency.get() as usize).sum())
-    }
-
     pub(super) fn standings(&self) -> Vec<Standing> {
         self.slots.values().map(|slot| self.standing(slot)).collect()
     }
