@@ -5,21 +5,22 @@
 
 use std::time::Duration;
 
-use crate::timer;
+/// Gives memory back whenever the process rests after it has worked.
+#[derive(Debug, Default)]
+pub struct Slimming(Rest);
 
-/// Gives memory back whenever the process rests after it has worked, for ever.
-pub async fn keep_small() {
-    let mut rest = Rest::default();
-    loop {
-        timer::sleep(LOOK).await;
-        let Some(ticks) = cpu_ticks() else { return };
-        if rest.is_time(ticks) {
-            let before = resident_pages();
-            // On a thread that serves nobody; a failure would be nobody's business.
-            let _ = tokio::task::spawn_blocking(give_back).await;
-            let gone = before.zip(resident_pages()).map_or(0, |(before, after)| before.saturating_sub(after));
-            rest.done(cpu_ticks().unwrap_or(ticks), gone >= WORTH_IT);
-        }
+impl Slimming {
+    /// Looks whether it is time, and gives memory back then. To be called every [`LOOK`], by one task of the process.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub async fn look(&mut self) {
+        let Some(ticks) = cpu_ticks().filter(|ticks| self.0.is_time(*ticks)) else { return };
+        let before = resident_pages();
+        // On a thread that serves nobody; a failure would be nobody's business.
+        let _ = tokio::task::spawn_blocking(give_back).await;
+        let gone = before.zip(resident_pages()).map_or(0, |(before, after)| before.saturating_sub(after));
+        self.0.done(cpu_ticks().unwrap_or(ticks), gone >= WORTH_IT);
     }
 }
 
@@ -78,8 +79,8 @@ fn give_back() {
     }
 }
 
-/// How often it is looked whether the process rests.
-const LOOK: Duration = Duration::from_secs(5);
+/// How often to look whether the process rests.
+pub const LOOK: Duration = Duration::from_secs(5);
 /// So many hundredths of a second of CPU time in [`LOOK`], at most, are rest.
 const REST: u64 = 25;
 /// So many hundredths of a second, at least, leave something behind.

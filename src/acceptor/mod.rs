@@ -101,7 +101,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::budget::Budget;
 use crate::directory::Directory;
-use crate::heap;
+use crate::heap::{self, Slimming};
 use crate::metrics::Metrics;
 use crate::pulse::Pulses;
 use crate::spec::{AccessLog, Hsts, ServerSpec};
@@ -288,9 +288,13 @@ fn run_shard(shard: Shard, listeners: Listeners, places: &Places) {
             }
         };
         let slim = async {
-            match shard.index {
-                0 => heap::keep_small().await,
-                _ => std::future::pending().await,
+            if shard.index > 0 {
+                return std::future::pending().await;
+            }
+            let mut slimming = Slimming::default();
+            loop {
+                timer::sleep(heap::LOOK).await;
+                slimming.look().await;
             }
         };
         let served = async {

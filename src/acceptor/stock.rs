@@ -21,16 +21,17 @@ struct Shelf {
     free: Vec<Vec<u8>>,
     /// Pieces in use: each holds [`READ`] bytes, however few of them it was filled with.
     filled: usize,
-    /// Whether one was taken since the last sweep.
-    used: bool,
+    /// Pieces that were always free since the last sweep.
+    unneeded: usize,
 }
 
 impl Stock {
     /// An empty piece of [`READ`] bytes.
     pub(super) fn take(&self) -> Vec<u8> {
         let mut shelf = self.lock();
-        shelf.used = true;
-        shelf.free.pop().unwrap_or_else(|| Vec::with_capacity(READ))
+        let piece = shelf.free.pop();
+        shelf.unneeded = shelf.unneeded.min(shelf.free.len());
+        piece.unwrap_or_else(|| Vec::with_capacity(READ))
     }
 
     /// What a piece was filled with. Little is copied, so that an answer's few bytes do not hold a whole piece while
@@ -77,11 +78,10 @@ impl Stock {
 }
 
 impl Shelf {
-    /// Lets go of half of what is free; of all but a few at first, and of all when none was needed for a while.
+    /// Lets go of half of what was not needed since the last sweep, and of the last one.
     fn sweep(&mut self) {
-        let kept = self.free.len() / 2;
-        let least = if std::mem::take(&mut self.used) { KEPT_IN_USE } else { 0 };
-        self.free.truncate(kept.max(least));
+        self.free.truncate(self.free.len() - self.unneeded.div_ceil(2));
+        self.unneeded = self.free.len();
     }
 }
 
@@ -110,8 +110,6 @@ pub(super) const READ: usize = 256 << 10;
 const LITTLE: usize = 8 << 10;
 /// Pieces that are kept, at most.
 const KEPT: usize = 64;
-/// Pieces that are kept while some are needed.
-const KEPT_IN_USE: usize = 8;
 /// Beyond so many pieces in use, a piece is used only if it has more than [`FULL`] bytes.
 const MANY: usize = 32;
 const FULL: usize = READ / 8 * 7;
@@ -171,17 +169,25 @@ mod tests {
         let stock = Stock::default();
         let pieces: Vec<_> = (0..KEPT).map(|_| stock.take()).collect();
         pieces.into_iter().for_each(|piece| stock.give_back(piece));
-        let after: Vec<_> = (0..7)
+        let after: Vec<_> = (0..8)
             .map(|_| {
                 stock.lock().sweep();
                 kept(&stock)
             })
             .collect();
-        assert_eq!(after, [32, 16, 8, 4, 2, 1, 0]);
-        let (one, two) = (stock.take(), stock.take());
-        stock.give_back(one);
-        stock.give_back(two);
-        stock.lock().sweep();
-        assert_eq!(kept(&stock), 2);
+        assert_eq!(after, [KEPT, 32, 16, 8, 4, 2, 1, 0]);
+    }
+
+    #[test]
+    fn as_many_are_kept_as_were_needed_at_a_time() {
+        let stock = Stock::default();
+        let pieces: Vec<_> = (0..KEPT).map(|_| stock.take()).collect();
+        pieces.into_iter().for_each(|piece| stock.give_back(piece));
+        for _ in 0..20 {
+            let pieces: Vec<_> = (0..3).map(|_| stock.take()).collect();
+            pieces.into_iter().for_each(|piece| stock.give_back(piece));
+            stock.lock().sweep();
+        }
+        assert_eq!(kept(&stock), 3);
     }
 }
