@@ -129,14 +129,20 @@ impl<'a> Held<'a> {
         upload.note(self.pace.total, self.space.amount());
         let little = self.spool.is_some() && server.spool_space.is_half_held();
         let begun = Instant::now();
-        let frame = tokio::select! {
+        let pushed_out = tokio::select! {
             biased;
-            frame = body.frame() => frame,
-            () = upload.pushed_out() => return Err(ServeError::TooSlow("its body")),
-            () = timer::sleep(self.pace.patience(little)) => return Err(ServeError::TooSlow("its body")),
+            frame = body.frame() => {
+                self.pace.waited(begun.elapsed());
+                return Ok(frame);
+            }
+            () = upload.pushed_out() => true,
+            () = timer::sleep(self.pace.patience(little)) => false,
         };
-        self.pace.waited(begun.elapsed());
-        Ok(frame)
+        if pushed_out || little {
+            let scarce = if self.spool.is_some() { Limit::Spool } else { Limit::Uploads };
+            server.limit_log.reached(scarce, client);
+        }
+        Err(ServeError::TooSlow("its body"))
     }
 
     async fn push(&mut self, data: Bytes) -> Result<(), ServeError> {

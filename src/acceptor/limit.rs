@@ -110,8 +110,12 @@ impl Limit {
             Self::BodyMemory => {
                 "small request bodies have used up their memory: they go into spool files (limits.body_memory)"
             }
-            Self::Spool => "spool files have used up their space: a request body is refused (limits.spool)",
-            Self::Uploads => "too many request bodies are coming at the same time: a request is refused",
+            Self::Spool => {
+                "spool files are short of space: a request body is refused, or a slow one ended (limits.spool)"
+            }
+            Self::Uploads => {
+                "too many request bodies are coming at the same time: one is refused, or a slow one ended"
+            }
             Self::UnreadBodies => {
                 "too many streamed bodies over HTTP/2 wait for a worker: a request is refused as if the queue were full"
             }

@@ -367,6 +367,7 @@ async fn who_comes_late_gets_room_of_the_slowest_upload_of_who_has_most() {
     assert!(server.ask("POST", "/echo", &fields, &body).await.body == body, "it is not refused");
     let reply = held[2].reply("POST").await;
     assert_eq!((reply.status, reply.reason()), (408, "too-slow"));
+    assert!(server.output().contains("\"limit\":\"spool\""), "it is logged");
     for (number, conn) in held.iter_mut().enumerate().filter(|(number, _)| *number != 2) {
         conn.send(vec![b'x'; 100_000]).await;
         assert_eq!(conn.reply("POST").await.body.len(), 400_000, "{number} is whole");
@@ -408,7 +409,7 @@ async fn while_spool_files_are_short_slow_uploads_are_ended() {
 
 #[tokio::test]
 async fn one_client_has_half_of_the_uploads_that_there_may_be() {
-    let server = setup().server("limits.max_connections = 100").tls().start().await;
+    let server = setup().server("limits.max_connections = 100\nlimits.body_rate = 0").tls().start().await;
     let mut flood = Flood::start(&server, 1, 600, "/echo", 1, 2).await;
     let refused = soon("what is above the share is refused", flood.answers(88)).await;
     assert_eq!(refused, vec![(503, "too-many-uploads".to_owned()); 88]);
