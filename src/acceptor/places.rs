@@ -14,7 +14,7 @@ use crate::metrics::OpenConnection;
 use crate::name::ClientNet;
 
 use super::spot::{Spot, millis};
-use super::yielding::{Candidate, Counts, Order, candidates};
+use super::yielding::{Candidate, Counts, Found, Order, candidates};
 
 /// See the module. Cheap to clone; all clones are the same.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ struct Held {
     /// How many were asked to make room, and have neither ended nor declined.
     asked: usize,
     /// Who could be asked next, as of then: a look at all connections serves for many newcomers.
-    next: Vec<Candidate>,
+    next: Found,
     looked: Option<Instant>,
     /// Whether that look has found any.
     found: bool,
@@ -118,13 +118,13 @@ impl Places {
             return held.ask(&spot);
         }
         // Of what a fresh look has found something is left, but nothing that would do, or it has found nothing.
-        if is_fresh && !(held.found && held.next.is_empty()) {
+        if is_fresh && !(held.found && held.next.first.is_empty()) {
             return false;
         }
         held.looked = Some(now);
         let most = self.0.total / SHARE_OF_A_LOOK + 1;
         held.next = candidates(&held.placed, &held.clients, order.now, most);
-        held.found = !held.next.is_empty();
+        held.found = !held.next.first.is_empty();
         held.take_next(order).is_some_and(|spot| held.ask(&spot))
     }
 
@@ -143,9 +143,10 @@ impl Counts for HashMap<ClientNet, Client> {
 impl Held {
     /// The first candidate that still rests as it did and may be asked in this order.
     fn take_next(&mut self, order: Order) -> Option<Arc<Spot>> {
-        self.next.retain(Candidate::holds);
-        let at = self.next.iter().position(|candidate| order.allows(candidate, &self.clients))?;
-        Some(self.next.remove(at).spot)
+        let Found { first, soon } = &mut self.next;
+        first.retain(Candidate::holds);
+        let at = first.iter().position(|candidate| order.allows(candidate, &self.clients, *soon))?;
+        Some(first.remove(at).spot)
     }
 
     fn ask(&mut self, spot: &Spot) -> bool {

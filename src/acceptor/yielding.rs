@@ -30,6 +30,15 @@ pub(super) trait Counts {
     fn of(&self, client: ClientNet) -> usize;
 }
 
+/// What a look at all connections has found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Some that could be ended, in the order in which they are.
+    pub(super) first: Vec<Candidate>,
+    /// The most connections that a client has of which one has rested too shortly: soon it could be ended.
+    pub(super) soon: usize,
+}
+
 /// For whom a connection is to be ended, and when.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Order {
@@ -43,15 +52,17 @@ pub(super) struct Order {
 
 impl Order {
     /// Whether the candidate may be ended for the newcomer: a client's own may, unless it is new, and those of clients
-    /// that have more, but not those of clients that have as many; a trusted proxy's, if nobody else's can be.
-    pub(super) fn allows(self, candidate: &Candidate, counts: &impl Counts) -> bool {
+    /// that have more, but not those of clients that have as many; a trusted proxy's, if nobody else's can be. A client
+    /// that has fewer than another is left alone while that one's could be ended soon.
+    pub(super) fn allows(self, candidate: &Candidate, counts: &impl Counts, soon: usize) -> bool {
+        let has_most = |client| self.patient || counts.of(client) >= soon;
         match (candidate.spot.client(), self.newcomer) {
             (None, newcomer) => self.patient && newcomer.is_none_or(|newcomer| counts.of(newcomer) == 0),
-            (Some(_), None) => true,
+            (Some(other), None) => has_most(other),
             (Some(own), Some(newcomer)) if own == newcomer => {
                 class(candidate.rest, self.now) != Some(Class::New)
             }
-            (Some(other), Some(newcomer)) => counts.of(other) > counts.of(newcomer),
+            (Some(other), Some(newcomer)) => counts.of(other) > counts.of(newcomer) && has_most(other),
         }
     }
 }
@@ -67,23 +78,20 @@ enum Class {
 }
 
 fn class(rest: Rest, now: u64) -> Option<Class> {
-    let (since, class) = match rest {
-        Rest::No => return None,
-        Rest::New(since) if now.saturating_sub(since) >= SILENT_AFTER => (since, Class::Silent),
-        Rest::New(since) => (since, Class::New),
-        Rest::Idle(since) => (since, Class::Idle),
-    };
-    (now.saturating_sub(since) >= AT_LEAST).then_some(class)
+    match rest {
+        Rest::No => None,
+        Rest::New(since) if now.saturating_sub(since) >= SILENT_AFTER => Some(Class::Silent),
+        Rest::New(_) => Some(Class::New),
+        Rest::Idle(_) => Some(Class::Idle),
+    }
 }
 
-/// The first of those that could be ended, at most so many, in their order.
-pub(super) fn candidates(
-    placed: &[Arc<Spot>],
-    counts: &impl Counts,
-    now: u64,
-    most: usize,
-) -> Vec<Candidate> {
+/// Looks for the first of those that could be ended, at most so many.
+pub(super) fn candidates(placed: &[Arc<Spot>], counts: &impl Counts, now: u64, most: usize) -> Found {
+    let mut soon = 0;
     let mut found = Vec::new();
+    // Connections of a client often stand in a row.
+    let mut last = (None, 0);
     for (at, spot) in placed.iter().enumerate() {
         let rest = spot.rest();
         let Some(class) = class(rest, now).filter(|_| !spot.is_asked()) else { continue };
@@ -91,7 +99,14 @@ pub(super) fn candidates(
             Rest::New(since) | Rest::Idle(since) => since,
             Rest::No => continue,
         };
-        let count = spot.client().map_or(0, |client| counts.of(client));
+        if spot.client() != last.0 {
+            last = (spot.client(), spot.client().map_or(0, |client| counts.of(client)));
+        }
+        let count = last.1;
+        if now.saturating_sub(since) < AT_LEAST {
+            soon = soon.max(count);
+            continue;
+        }
         found.push(((spot.client().is_none(), Reverse(count), class, since), at, rest));
     }
     if found.len() > most {
@@ -99,7 +114,8 @@ pub(super) fn candidates(
         found.truncate(most);
     }
     found.sort_unstable_by_key(|(key, _, _)| *key);
-    found.into_iter().map(|(_, at, rest)| Candidate { spot: Arc::clone(&placed[at]), rest }).collect()
+    let first = found.into_iter().map(|(_, at, rest)| Candidate { spot: Arc::clone(&placed[at]), rest });
+    Found { first: first.collect(), soon }
 }
 
 /// Milliseconds in which a client that means to send a request has sent it, over TLS too, wherever it is.
@@ -148,7 +164,7 @@ mod tests {
 
     fn order(of: &[(u8, bool, u64)], now: u64, most: usize) -> Vec<usize> {
         let (spots, counts) = spots(of);
-        let found = candidates(&spots, &counts, now, most);
+        let found = candidates(&spots, &counts, now, most).first;
         let place = |one: &Candidate| spots.iter().position(|spot| Arc::ptr_eq(spot, &one.spot)).unwrap();
         found.iter().map(place).collect()
     }
@@ -177,8 +193,10 @@ mod tests {
     fn who_has_something_in_hand_or_has_just_ended_it_is_left_alone() {
         let (spots, counts) = spots(&[(1, true, 4950), (1, false, 4901), (1, true, 0)]);
         spots[2].works();
-        assert!(candidates(&spots, &counts, 5000, 9).is_empty());
-        let found = candidates(&spots, &counts, 5050, 9);
+        let found = candidates(&spots, &counts, 5000, 9);
+        assert!(found.first.is_empty());
+        assert_eq!(found.soon, 3, "two of its three");
+        let found = candidates(&spots, &counts, 5050, 9).first;
         assert_eq!(found.len(), 2);
         assert!(found.iter().all(Candidate::holds));
         spots[0].works();
@@ -190,10 +208,11 @@ mod tests {
     fn nobody_is_ended_for_a_client_that_has_as_many() {
         let of = [(1, true, 0), (2, true, 0), (2, true, 0), (3, false, 4500), (0, true, 0)];
         let (spots, counts) = spots(&of);
-        let found = candidates(&spots, &counts, 5000, 9);
+        let Found { first, soon } = candidates(&spots, &counts, 5000, 9);
+        assert_eq!(soon, 0);
         let allowed = |newcomer, patient| {
             let order = Order { now: 5000, newcomer, patient };
-            let allowed = found.iter().filter(|one| order.allows(one, &counts));
+            let allowed = first.iter().filter(|one| order.allows(one, &counts, soon));
             let mut clients: Vec<_> = allowed.map(|one| one.spot.client()).collect();
             clients.sort_unstable();
             clients
@@ -205,5 +224,19 @@ mod tests {
         assert_eq!(allowed(two, true), [two, two]);
         assert_eq!(allowed(three, true), [two, two], "its own is new");
         assert_eq!((allowed(None, false).len(), allowed(None, true).len()), (4, 5));
+    }
+
+    #[test]
+    fn a_client_with_fewer_is_left_alone_while_one_with_more_is_too_new() {
+        let (spots, counts) =
+            spots(&[(1, true, 0), (2, false, 4950), (2, false, 4950), (3, true, 0), (3, true, 0)]);
+        let Found { first, soon } = candidates(&spots, &counts, 5000, 9);
+        let allowed = |patient| {
+            let order = Order { now: 5000, newcomer: Some(net(9)), patient };
+            first.iter().filter(|one| order.allows(one, &counts, soon)).count()
+        };
+        assert_eq!((first.len(), soon), (3, 2));
+        assert_eq!(allowed(false), 2, "those of the client that has as many");
+        assert_eq!(allowed(true), 3);
     }
 }

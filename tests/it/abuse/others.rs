@@ -15,7 +15,6 @@ use crate::support::{Conn, Server, tls};
 /// A connection from 127.0.0.`client`.
 pub(super) async fn tcp_from(client: u8, port: u16) -> io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
-    socket.set_reuseaddr(true)?;
     socket.bind(([127, 0, 0, client], 0).into())?;
     socket.connect(([127, 0, 0, 1], port).into()).await
 }

