@@ -192,6 +192,7 @@ mod tests {
         });
         let all = futures_util::future::join_all(begun);
         tokio::select! {
+            biased;
             _ = all => {}
             () = handshakes.clone().run() => {}
         }
