@@ -20,7 +20,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 ground | [`birth`] [`bounded`] [`name`] [`backoff`] [`clock`] [`digest`] [`durable`] [`stop`] [`metrics`] [`logging`] [`orphans`] [`sd`] [`pulse`] [`timer`] [`alarm`] [`pattern`] |
+//! | 0 ground | [`birth`] [`bounded`] [`budget`] [`name`] [`backoff`] [`clock`] [`digest`] [`durable`] [`stop`] [`metrics`] [`logging`] [`orphans`] [`sd`] [`pulse`] [`timer`] [`alarm`] [`pattern`] |
 //! | 1 words | [`spec`] |
 //! | 2 edges | [`config`] [`api`] |
 //! | 3 shared | [`pool`] [`directory`] |
@@ -31,12 +31,13 @@
 //! | 7 | [`boot`] |
 //!
 //! Where to look first: a request's way is `acceptor/http.rs`; why a worker was started or stopped is
-//! `manager/plan.rs`; what a setting means and where it comes from is `config/`.
+//! `manager/app/plan.rs`; what a setting means and where it comes from is `config/`.
 
 pub mod alarm;
 pub mod backoff;
 pub mod birth;
 pub mod bounded;
+pub mod budget;
 pub mod clock;
 pub mod digest;
 pub mod durable;

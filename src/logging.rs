@@ -3,7 +3,11 @@
 //! Never here: access records, which have a thread of their own; a wait for whoever takes the records (`outlet`).
 
 mod app_line;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod journal;
+mod journal_socket;
 mod outlet;
 
 use std::io::{self, IsTerminal};
@@ -90,7 +94,7 @@ pub fn start(
     std::panic::set_hook(Box::new(report_panic));
     if style.is_none()
         && libsystemd::logging::connected_to_journal()
-        && let Ok(socket) = journal::Socket::connect()
+        && let Ok(socket) = journal_socket::Socket::connect()
     {
         outlet::open(Some(socket))?;
         let records = journal::Records::new(instance);

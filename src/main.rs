@@ -8,11 +8,11 @@ use rip_server::apps::static_worker;
 use rip_server::backend::{guard, shim};
 use rip_server::certs::CertError;
 use rip_server::config::app::app_settings;
-use rip_server::config::command::{Command, Inner};
 use rip_server::config::error::ConfigError;
 use rip_server::config::machine::Machine;
 use rip_server::config::merge::{self, Config, Invocation};
 use rip_server::config::report::{report_json, report_text};
+use rip_server::config::words::command::{Command, Inner};
 use rip_server::{boot, ctl, logging};
 
 fn main() -> ExitCode {

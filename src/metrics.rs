@@ -66,6 +66,11 @@ impl Metrics {
         self.series.connections_refused.add(reason);
     }
 
+    /// Counts that a client met a limit of what it may make the server hold.
+    pub fn limit_reached(&self, limit: &'static str) {
+        self.series.limits_reached.add(limit);
+    }
+
     /// Counts the end of a TLS handshake: `ok`, or why not.
     pub fn tls_handshake(&self, result: &'static str) {
         self.series.tls_handshakes.add(result);
@@ -233,6 +238,7 @@ struct Series {
     apps: RwLock<BTreeMap<AppName, AppMetrics>>,
     certificates: RwLock<BTreeMap<HostName, i64>>,
     connections_refused: ByCause,
+    limits_reached: ByCause,
     tls_handshakes: ByCause,
 }
 

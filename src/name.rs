@@ -1,4 +1,4 @@
-//! Names: host, app, instance, worker, generation and request, each parsed once and then trusted.
+//! Names: host, app, instance, worker, generation, request and client, each parsed once and then trusted.
 //!
 //! Never here: what a name stands for, or looking one up.
 
@@ -322,6 +322,31 @@ impl fmt::Debug for RequestId {
 const MAX_HOST: usize = 253;
 const MAX_REQUEST_ID: usize = 64;
 
+/// What counts as one client: an IPv4 address, or the /64 that an IPv6 client has to itself (RFC 6177 §2).
+///
+/// An IPv4 address that is written as an IPv6 one counts as what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClientNet(IpAddr);
+
+impl ClientNet {
+    /// The one that an address belongs to.
+    pub fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(v4) => Self(v4.into()),
+            IpAddr::V6(v6) => Self(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into()),
+        }
+    }
+}
+
+impl fmt::Display for ClientNet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            IpAddr::V4(v4) => v4.fmt(f),
+            IpAddr::V6(v6) => write!(f, "{v6}/64"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -410,5 +435,16 @@ mod tests {
         }
         assert_eq!(RequestId::random().as_str().len(), 20);
         assert_ne!(RequestId::random(), RequestId::random());
+    }
+
+    #[test]
+    fn a_client_is_an_ipv4_address_or_an_ipv6_network() {
+        let net = |address: &str| ClientNet::of(address.parse().unwrap());
+        assert_eq!(net("2001:db8::1"), net("2001:db8::ffff:0:0:2"));
+        assert_ne!(net("2001:db8::1"), net("2001:db8:0:1::1"));
+        assert_eq!(net("::ffff:10.0.0.9"), net("10.0.0.9"));
+        assert_ne!(net("10.0.0.9"), net("10.0.0.8"));
+        assert_eq!(net("10.0.0.9").to_string(), "10.0.0.9");
+        assert_eq!(net("2001:db8::1").to_string(), "2001:db8::/64");
     }
 }

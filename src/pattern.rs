@@ -164,21 +164,38 @@ fn alternatives(text: &str, most: usize) -> Result<Vec<String>, &'static str> {
     Ok(all)
 }
 
+/// One `**` at a time, as in [`spells`].
 fn fits(way: &[Step], path: &[&str]) -> bool {
-    match (way, path) {
-        ([], []) => true,
-        ([Step::Folders, rest @ ..], _) => {
-            fits(rest, path) || path.split_first().is_some_and(|(_, below)| fits(way, below))
+    let (mut at, mut read) = (0, 0);
+    let mut folders: Option<(usize, usize)> = None;
+    while read < path.len() {
+        match way.get(at) {
+            Some(Step::Folders) => {
+                folders = Some((at, read));
+                at += 1;
+            }
+            Some(Step::Name(name)) if is_called(name, path[read]) => {
+                at += 1;
+                read += 1;
+            }
+            _ => {
+                let Some((there, taken)) = folders else { return false };
+                if path[taken].starts_with('.') {
+                    return false;
+                }
+                folders = Some((there, taken + 1));
+                (at, read) = (there + 1, taken + 1);
+            }
         }
-        ([Step::Name(name), rest @ ..], [first, below @ ..]) => is_called(name, first) && fits(rest, below),
-        _ => false,
     }
+    way[at..].iter().all(|step| *step == Step::Folders)
 }
 
 fn leads(way: &[Step], folder: &[&str]) -> bool {
     match (way, folder) {
         ([], _) => false,
-        (_, []) | ([Step::Folders, ..], _) => true,
+        (_, []) => true,
+        ([Step::Folders, ..], _) => !folder.iter().any(|name| name.starts_with('.')),
         ([Step::Name(name), rest @ ..], [first, below @ ..]) => is_called(name, first) && leads(rest, below),
     }
 }
@@ -243,7 +260,7 @@ mod tests {
             (
                 "templates",
                 "templates templates/a.html templates/b/c",
-                "b/templates/a templates/.a xtemplates",
+                "b/templates/a templates/.a templates/.b/c xtemplates",
             ),
             ("./src/", "src/a src/b/c", "a"),
             ("src/**", "src/a src/b/c", "a"),
@@ -253,6 +270,7 @@ mod tests {
             ("[a-c]?[!0-9].x", "abz.x c1_.x", "dbz.x ab1.x"),
             ("a*b*c", "abc aXbYc abcbc", "ab acb"),
             (".env", ".env", "env"),
+            ("**/x/.ssh/*", "x/.ssh/a b/x/.ssh/a", ".b/x/.ssh/a x/.ssh/.a"),
             ("conf/settings.toml", "conf/settings.toml", "conf/settings.tomlx conf/a"),
         ];
         for (pattern, yes, no) in table {
@@ -271,7 +289,7 @@ mod tests {
         let table = [
             ("**/*.py", "a a/b", ""),
             ("*.py", "", "a"),
-            ("templates", "templates templates/a", "a"),
+            ("templates", "templates templates/a", "a templates/.a templates/.a/b"),
             ("src/*/x.py", "src src/a", "src/a/b lib"),
             ("src/**/x.py", "src src/a/b", "lib"),
         ];
@@ -323,5 +341,7 @@ mod tests {
     fn a_name_made_to_take_long_does_not() {
         let pattern = Pattern::parse(&"*a".repeat(40)).unwrap();
         assert!(!pattern.matches(&["a".repeat(39).as_str()]));
+        let pattern = Pattern::parse(&format!("{}b", "**/a/".repeat(40))).unwrap();
+        assert!(!pattern.matches(&["a"; 200]));
     }
 }

@@ -380,10 +380,14 @@ pub struct Limits {
     pub body_memory: usize,
     /// Bytes that larger request bodies share in memory before they need spool files.
     pub body_room: usize,
+    /// Bytes that all spool files together may hold, of request bodies and answers.
+    pub spool: u64,
     /// Bytes of an answer kept in memory before the spool file.
     pub reply_memory: usize,
     /// Bytes of an answer kept in the spool file before the worker has to wait.
     pub reply_spool: u64,
+    /// Bytes of memory that answers share which wait for their clients.
+    pub reply_room: u64,
 }
 
 /// How records are written.

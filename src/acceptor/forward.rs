@@ -13,12 +13,13 @@ use tokio::time::Instant;
 
 use crate::alarm::Alarm;
 use crate::directory::App;
-use crate::name::WorkerId;
+use crate::name::{ClientNet, WorkerId};
 use crate::pool::{Claim, ClaimError, Condemned, Doing, Lease};
 use crate::spec::{Protocol, Rules};
 use crate::timer;
 
 use super::access::Recording;
+use super::courtesy::Courtesy;
 use super::drain::Answer;
 use super::error::{Retry, ServeError};
 use super::in_hand::{Claimed, InHand, read_head};
@@ -35,6 +36,8 @@ use super::worker_head::{AnswerHead, NO_ANSWER, Origin, RequestHead, write_reque
 /// A request that is ready to be handed to a worker.
 pub(super) struct Outgoing<'a> {
     pub(super) shard: &'a Rc<Shard>,
+    /// Whose share of the server's resources it takes from.
+    pub(super) client: Option<ClientNet>,
     pub(super) app: &'a Arc<App>,
     pub(super) rules: &'a Arc<Rules>,
     pub(super) head: RequestHead<'a>,
@@ -147,7 +150,8 @@ async fn claim(
             .unwrap_or_else(|| http::uri::PathAndQuery::from_static("/")),
         since: asked,
     };
-    let outcome = request.app.pool.claim(Claim { doing, deadline: request.queue_until, not }).await;
+    let claim = Claim { doing, client: request.client, deadline: request.queue_until, not };
+    let outcome = request.app.pool.claim(claim).await;
     let until = outcome.as_ref().map_or_else(|_| Instant::now(), Lease::since);
     let waited = until.saturating_duration_since(asked);
     request.app.metrics.queue_waited(waited);
@@ -318,11 +322,16 @@ type Heard = (AnswerHead, Sent, Option<Box<Upload>>);
 type Answered = (AnswerHead, Answer, Option<Box<Upload>>);
 
 impl Outgoing<'_> {
+    /// What its client may ask of a worker while its body is passed on.
+    pub(super) fn courtesy(&self) -> Courtesy {
+        Courtesy::new(Rc::clone(self.shard), self.client, self.app.pool.clone())
+    }
+
     fn take_upload(&mut self) -> Option<Box<Upload>> {
         match std::mem::replace(&mut self.body, RequestBody::PassedOn) {
             RequestBody::Streaming(incoming, length) => {
-                let idle = self.shard.server.limits.body_idle;
-                Some(Box::new(Upload::new(incoming, length, idle, self.rules.max_body)))
+                let limits = (self.shard.server.limits.body_idle, self.rules.max_body);
+                Some(Box::new(Upload::new(incoming, length, limits, self.courtesy())))
             }
             other => {
                 self.body = other;

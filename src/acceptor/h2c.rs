@@ -82,7 +82,7 @@ pub(super) async fn exchange(
         ReplyBody::full(Bytes::new())
     } else if is_event_stream(&head.headers) {
         recording.becomes_long_lived();
-        let tunnel = lease.into_tunnel().map_err(|_| ServeError::NoTunnel { worker })?;
+        let tunnel = lease.into_tunnel(request.client).map_err(|_| ServeError::NoTunnel { worker })?;
         ReplyBody::upstream(Upstream::tunnel(body, tunnel, turn, request.shard.stop.clone()))
     } else {
         ReplyBody::upstream(Upstream::request(body, lease, turn, request.rules.timeouts.body_idle))
@@ -123,7 +123,7 @@ async fn ask(request: &mut Outgoing<'_>, lease: &Lease) -> Result<(Response<Inco
         && let RequestBody::Streaming(incoming, length) =
             std::mem::replace(&mut request.body, RequestBody::PassedOn)
     {
-        let (passing, end) = pass(incoming, turn.clone());
+        let (passing, end) = pass(incoming, turn.clone(), request.courtesy());
         *outgoing.body_mut() = Either::Left(passing);
         passed = Some((end, length));
     }
@@ -133,6 +133,9 @@ async fn ask(request: &mut Outgoing<'_>, lease: &Lease) -> Result<(Response<Inco
         too_slow(lease);
         return Err(Unanswered::Not(ServeError::WorkerTimeout { worker }));
     };
+    if answer.is_err() && turn.is_given_up() {
+        return Err(Unanswered::Not(ServeError::TooSlow("its body")));
+    }
     answer.map(|answer| (answer, turn)).map_err(|mut failed| {
         request.shard.channels.open.borrow_mut().remove(&worker);
         if let Some((passed, length)) = passed

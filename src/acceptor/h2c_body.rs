@@ -20,6 +20,8 @@ use crate::pool::{Condemned, Lease, Tunnel};
 use crate::stop::Stop;
 use crate::timer;
 
+use super::courtesy::Courtesy;
+use super::error::ServeError;
 use super::reply_body::CutShort;
 use super::trailers::clean;
 use super::turn::Turn;
@@ -36,10 +38,12 @@ struct Shared {
     /// Some of it has gone.
     begun: Cell<bool>,
     turn: Turn,
+    courtesy: RefCell<Courtesy>,
 }
 
-pub(super) fn pass(body: Incoming, turn: Turn) -> (Passing, Passed) {
-    let shared = Rc::new(Shared { body: RefCell::new(Some(body)), begun: Cell::new(false), turn });
+pub(super) fn pass(body: Incoming, turn: Turn, courtesy: Courtesy) -> (Passing, Passed) {
+    let (body, courtesy) = (RefCell::new(Some(body)), RefCell::new(courtesy));
+    let shared = Rc::new(Shared { body, begun: Cell::new(false), turn, courtesy });
     (Passing(Rc::clone(&shared)), Passed(shared))
 }
 
@@ -55,15 +59,19 @@ impl Body for Passing {
     type Error = io::Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let Shared { body, begun, turn } = &*self.0;
+        let Shared { body, begun, turn, courtesy } = &*self.0;
         let mut body = body.borrow_mut();
         let Some(body) = &mut *body else { return Poll::Ready(Some(Err(io::ErrorKind::BrokenPipe.into()))) };
         let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else {
             turn.to_client();
-            return Poll::Pending;
+            ready!(courtesy.borrow_mut().poll(cx));
+            turn.give_up();
+            return Poll::Ready(Some(Err(io::ErrorKind::TimedOut.into())));
         };
         turn.to_worker(Instant::now());
         begun.set(true);
+        let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+        courtesy.borrow_mut().received(data.map_or(0, Bytes::len));
         Poll::Ready(frame.map(|frame| {
             let mut frame = frame.map_err(io::Error::other)?;
             if let Some(trailers) = frame.trailers_mut() {
@@ -134,9 +142,13 @@ impl Upstream {
         }
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
             self.waits = None;
-            return Poll::Ready(
-                frame.map(|frame| frame.map_err(|error| CutShort::Io(io::Error::other(error)))),
-            );
+            let given_up = self.turn.is_given_up();
+            return Poll::Ready(frame.map(|frame| {
+                frame.map_err(|error| match given_up {
+                    true => CutShort::Request(ServeError::TooSlow("its body").reason()),
+                    false => CutShort::Io(io::Error::other(error)),
+                })
+            }));
         }
         let Place::Request(lease, idle) = &self.place else { return Poll::Pending };
         // Only while somebody waits for it: a client that does not read makes its worker wait, too.

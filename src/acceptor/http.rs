@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::api::Intent;
 use crate::directory::Route;
-use crate::name::RequestId;
+use crate::name::{ClientNet, RequestId};
 use crate::pool::HeldPlace;
 use crate::spec::{Protocol, Rules};
 use crate::timer;
@@ -26,6 +26,7 @@ use super::error::{Blame, ServeError};
 use super::forward::{Outgoing, forward};
 use super::framing::Flaw;
 use super::headers::{Named, has_token, is_bodiless};
+use super::limit::Limit;
 use super::peer::Client;
 use super::reply::{self, REQUEST_ID};
 use super::reply_body::{Reply, ReplyBody};
@@ -87,7 +88,12 @@ pub(super) async fn answer_to(conn: &Rc<Connection>, parts: &Parts, extras: Extr
     let outcome = answer(conn, &asked, &mut body, &mut upgrade, &mut recording).await;
     let mut response = match outcome {
         Ok(response) => response,
-        Err(error) => fail(&error, parts.headers.get(header::ACCEPT), id, &mut recording),
+        Err(error) => {
+            if let Some(limit) = Limit::of(&error) {
+                conn.shard.server.limit_log.reached_at(recording.app(), limit, client.share);
+            }
+            fail(&error, parts.headers.get(header::ACCEPT), id, &mut recording)
+        }
     };
     if let Some(unread) = body {
         take_rest(conn, unread, &mut response);
@@ -153,17 +159,20 @@ async fn answer(
     let rules = route.app.rules.load_full();
     let bodiless = body.is_none();
     // What few requests need is boxed, here and below, or each would have room for all of it.
-    let taken =
-        if bodiless { RequestBody::Empty } else { Box::pin(take_body(conn, parts, body, &rules)).await? };
+    let taken = match bodiless {
+        true => RequestBody::Empty,
+        false => Box::pin(take_body(conn, asked, body, &rules)).await?,
+    };
     let ready = if bodiless { asked.arrived } else { Instant::now() };
     let queue_until = ready + rules.timeouts.queue;
     if route.standing.borrow().intent != Intent::Run {
-        Box::pin(wait_while_held(&route, queue_until)).await?;
+        Box::pin(wait_while_held(&route, client.share, queue_until)).await?;
     }
     let origin = origin_of(conn, asked, &host);
     let protocol = upgrade.as_ref().and_then(|_| parts.headers.get(header::UPGRADE));
     let mut outgoing = Outgoing {
         shard: &conn.shard,
+        client: client.share,
         app: &route.app,
         rules: &rules,
         head: RequestHead {
@@ -194,13 +203,14 @@ async fn answer(
 /// The whole body, unless it has to pass as it arrives. What is not taken stays for the end of a failure.
 async fn take_body(
     conn: &Connection,
-    parts: &Parts,
+    asked: &Asked<'_>,
     body: &mut Option<Incoming>,
     rules: &Rules,
 ) -> Result<RequestBody, ServeError> {
+    let parts = asked.parts;
     let Some(incoming) = body else { return Ok(RequestBody::Empty) };
     check_length(&parts.headers, rules.max_body)?;
-    if streams(parts, rules) {
+    if streams(parts.uri.path(), rules) {
         // Trailers that are announced need chunks.
         let length = incoming.size_hint().exact().filter(|_| !parts.headers.contains_key(header::TRAILER));
         return Ok(body
@@ -212,6 +222,8 @@ async fn take_body(
         max_body: rules.max_body,
         folder: &conn.shard.server.spool,
         room: &conn.shard.server.room,
+        limit_log: &conn.shard.server.limit_log,
+        client: asked.client.share,
         stock: &conn.shard.stock,
         metrics: &conn.shard.metrics,
     };
@@ -220,11 +232,9 @@ async fn take_body(
     Ok(collected)
 }
 
-fn streams(parts: &Parts, rules: &Rules) -> bool {
-    let kind = parts.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    rules.protocol == Protocol::H2c
-        || kind.starts_with(b"application/grpc")
-        || rules.stream.iter().any(|prefix| is_below(parts.uri.path(), prefix))
+/// The app's choice alone: a body that is passed on as it comes holds a worker meanwhile.
+fn streams(path: &str, rules: &Rules) -> bool {
+    rules.protocol == Protocol::H2c || rules.stream.iter().any(|prefix| is_below(path, prefix))
 }
 
 fn is_below(path: &str, prefix: &str) -> bool {
@@ -244,7 +254,7 @@ fn upgrade_of(request: &mut Request<Incoming>, conn: &Connection) -> Option<Upgr
 }
 
 /// Waits until the host may be served; refuses at once while it is stopped.
-async fn wait_while_held(route: &Route, until: Instant) -> Result<(), ServeError> {
+async fn wait_while_held(route: &Route, client: Option<ClientNet>, until: Instant) -> Result<(), ServeError> {
     let mut standing = route.standing.clone();
     let mut place: Option<HeldPlace> = None;
     loop {
@@ -254,15 +264,17 @@ async fn wait_while_held(route: &Route, until: Instant) -> Result<(), ServeError
             Intent::Stop => return Err(ServeError::Stopped { page: now.page }),
             Intent::Hold => {}
         }
-        if place.is_none() {
-            place = Some(route.app.pool.hold().map_err(|_| ServeError::QueueFull)?);
-        }
-        match timer::timeout_at(until, standing.changed()).await {
-            Ok(Ok(())) => {}
-            // The host was removed while the request waited.
-            Ok(Err(_)) => return Err(ServeError::UnknownHost),
-            Err(_) => return Err(ServeError::QueueTimeout),
-        }
+        let place = match &mut place {
+            Some(place) => place,
+            none => none.insert(route.app.pool.hold(client).map_err(|_| ServeError::QueueFull)?),
+        };
+        let change = async {
+            tokio::select! {
+                changed = standing.changed() => changed.map_err(|_| ServeError::UnknownHost),
+                () = place.pushed_out() => Err(ServeError::QueueFull),
+            }
+        };
+        timer::timeout_at(until, change).await.unwrap_or(Err(ServeError::QueueTimeout))?;
     }
 }
 

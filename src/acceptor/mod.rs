@@ -19,6 +19,7 @@ mod chunks;
 mod client_socket;
 mod client_stream;
 mod connection;
+mod courtesy;
 mod date;
 mod drain;
 mod error;
@@ -36,6 +37,7 @@ mod http1;
 mod http2;
 mod in_hand;
 mod last_route;
+mod limit;
 mod link;
 mod listen;
 mod outbox;
@@ -46,7 +48,6 @@ mod reply;
 mod reply_body;
 mod request_body;
 mod respond;
-mod room;
 mod route;
 mod send;
 mod shard;
@@ -83,6 +84,7 @@ use tokio::sync::mpsc::{Receiver, channel};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
+use crate::budget::Budget;
 use crate::directory::Directory;
 use crate::metrics::Metrics;
 use crate::pulse::Pulses;
@@ -95,10 +97,10 @@ pub use bind::{BindError, bind_port};
 use access_log::AccessLog as ShardLog;
 use access_writer::AccessWriter;
 use date::HttpDate;
+use limit::LimitLog;
 use listen::{Gate, accept};
 use outbox::Outbox;
 use peer::RateLimit;
-use room::Room;
 use shard::{Role, Server, Shard};
 use solitude::Solitude;
 use stock::Stock;
@@ -297,7 +299,10 @@ fn server(parts: &Parts) -> Server {
         spool: parts.spool.clone(),
         started: Instant::now(),
         rate: parts.spec.limits.rate.map(RateLimit::new),
-        room: Room::new(parts.spec.limits.body_room),
+        room: Budget::new(parts.spec.limits.body_room as u64),
+        reply_room: Budget::new(parts.spec.limits.reply_room),
+        spool_space: Budget::new(spool::space(parts.spec.limits.spool, &parts.spool)),
+        limit_log: LimitLog::new(parts.metrics.clone(), Instant::now()),
     }
 }
 

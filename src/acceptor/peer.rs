@@ -11,7 +11,7 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use http::HeaderMap;
 use ipnet::IpNet;
 
-use crate::name::RequestId;
+use crate::name::{ClientNet, RequestId};
 use crate::spec::Rate;
 use crate::timer;
 
@@ -25,12 +25,14 @@ pub(super) struct Peer {
     pub(super) address: IpAddr,
     /// The same as text, which every request needs.
     text: Box<str>,
+    /// The client that it counts as.
+    pub(super) net: ClientNet,
 }
 
 impl Peer {
     pub(super) fn new(address: SocketAddr) -> Self {
         let address = canonical(address.ip());
-        Self { address, text: address.to_string().into() }
+        Self { address, text: address.to_string().into(), net: ClientNet::of(address) }
     }
 }
 
@@ -43,6 +45,9 @@ pub(super) struct Client<'a> {
     pub(super) forwarded_for: Cow<'a, str>,
     /// What a trusted proxy says; `None`: the peer is not trusted.
     pub(super) told: Option<Box<Told>>,
+    /// Whose share of the server's resources the request takes from; `None`: of no client's, as a trusted proxy sent it
+    /// and did not say for whom.
+    pub(super) share: Option<ClientNet>,
 }
 
 /// A request as a trusted proxy got it.
@@ -60,7 +65,8 @@ impl<'a> Client<'a> {
     pub(super) fn of(peer: &'a Peer, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
         let address = peer.address;
         if !is_trusted(address, trusted) {
-            return Self { address, forwarded_for: Cow::Borrowed(&peer.text), told: None };
+            let (forwarded_for, share) = (Cow::Borrowed(&*peer.text), Some(peer.net));
+            return Self { address, forwarded_for, told: None, share };
         }
         let chain = joined(headers, "x-forwarded-for");
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
@@ -74,8 +80,10 @@ impl<'a> Client<'a> {
             port: text("x-forwarded-port").and_then(|port| port.parse().ok()),
             id: headers.get("x-request-id").and_then(|id| RequestId::parse(id.as_bytes())),
         };
+        let nearest = nearest(&chain, address, trusted);
         Self {
-            address: nearest(&chain, address, trusted),
+            address: nearest,
+            share: (!is_trusted(nearest, trusted)).then(|| ClientNet::of(nearest)),
             forwarded_for: match chain.as_str() {
                 "" => Cow::Borrowed(&peer.text),
                 chain => Cow::Owned(format!("{chain}, {address}")),
@@ -132,7 +140,7 @@ fn joined(headers: &HeaderMap, name: &str) -> String {
 
 /// A token bucket per address; addresses that are quiet again are forgotten.
 pub(super) struct RateLimit {
-    limiter: DefaultKeyedRateLimiter<IpAddr>,
+    limiter: DefaultKeyedRateLimiter<ClientNet>,
     clock: DefaultClock,
 }
 
@@ -148,7 +156,7 @@ impl RateLimit {
     /// [`ServeError::OverRate`] when the address has used up its tokens.
     pub(super) fn check(&self, address: IpAddr) -> Result<(), ServeError> {
         self.limiter
-            .check_key(&network_of(address))
+            .check_key(&ClientNet::of(address))
             .map_err(|refusal| ServeError::OverRate { retry_after: refusal.wait_time_from(self.clock.now()) })
     }
 
@@ -158,18 +166,6 @@ impl RateLimit {
             timer::sleep(SWEEP).await;
             self.limiter.retain_recent();
             self.limiter.shrink_to_fit();
-        }
-    }
-}
-
-/// An IPv6 client has a whole /64 to itself.
-fn network_of(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => {
-            let mut octets = v6.octets();
-            octets[8..].fill(0);
-            IpAddr::from(octets)
         }
     }
 }
@@ -197,6 +193,7 @@ mod tests {
         let client = Client::of(&peer, &fields, &[]);
         assert_eq!(client.forwarded_for, "10.0.0.9");
         assert!(client.told.is_none());
+        assert_eq!(client.share, Some(ClientNet::of("10.0.0.9".parse().unwrap())));
     }
 
     #[test]
@@ -209,6 +206,9 @@ mod tests {
         assert_eq!(client.address, "7.7.7.7".parse::<IpAddr>().unwrap());
         assert_eq!(client.forwarded_for, "6.6.6.6, 7.7.7.7, 10.0.0.1, 10.0.0.9");
         assert_eq!(client.told.unwrap().proto, Some("https"));
+        assert_eq!(client.share, Some(ClientNet::of("7.7.7.7".parse().unwrap())));
+        let silent = Client::of(&peer, &HeaderMap::new(), &trusted);
+        assert_eq!(silent.share, None, "its clients are not told apart");
     }
 
     #[test]

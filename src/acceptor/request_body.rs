@@ -12,12 +12,14 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use crate::budget::{Budget, Reservation};
 use crate::metrics::Metrics;
+use crate::name::ClientNet;
 use crate::spec::Limits;
 use crate::timer;
 
 use super::error::ServeError;
-use super::room::{Part, Room};
+use super::limit::{Limit, LimitLog};
 use super::spool::{SPOOL_PIECE, Spool};
 use super::stock::Stock;
 use super::trailers::clean;
@@ -40,7 +42,7 @@ pub(super) enum RequestBody {
 pub(super) struct Collected {
     pub(super) pieces: Vec<Bytes>,
     pub(super) length: u64,
-    _room: Part,
+    _room: Reservation,
 }
 
 impl RequestBody {
@@ -98,7 +100,10 @@ pub(super) struct Collecting<'a> {
     pub(super) limits: &'a Limits,
     pub(super) max_body: u64,
     pub(super) folder: &'a Path,
-    pub(super) room: &'a Room,
+    pub(super) room: &'a Budget,
+    pub(super) limit_log: &'a LimitLog,
+    /// Whose share the body takes from.
+    pub(super) client: Option<ClientNet>,
     pub(super) stock: &'a Stock,
     pub(super) metrics: &'a Metrics,
 }
@@ -125,7 +130,7 @@ pub(super) async fn collect(body: &mut Incoming, how: Collecting<'_>) -> Result<
         return Ok(RequestBody::Empty);
     }
     let mut pace = Pace::new(Instant::now(), how.limits);
-    let mut held = Held::new(how.room);
+    let mut held = Held::new(how);
     loop {
         let frame = match timer::timeout_at(pace.deadline(), body.frame()).await {
             Err(_) => return Err(ServeError::TooSlow("its body")),
@@ -153,18 +158,18 @@ struct Held {
     /// Behind `memory`, being filled.
     piece: Option<Vec<u8>>,
     in_memory: usize,
-    room: Part,
+    room: Reservation,
     spool: Option<(Spool, u64)>,
     trailers: HeaderMap,
 }
 
 impl Held {
-    fn new(room: &Room) -> Self {
+    fn new(how: Collecting<'_>) -> Self {
         Self {
             memory: Vec::new(),
             piece: None,
             in_memory: 0,
-            room: room.part(),
+            room: how.room.reserve(how.client),
             spool: None,
             trailers: HeaderMap::new(),
         }
@@ -175,12 +180,22 @@ impl Held {
         self.keep(data, how.stock);
         let fits = match &self.spool {
             Some(_) => self.in_memory <= SPOOL_PIECE,
-            None => {
-                let own = how.limits.body_memory;
-                self.in_memory <= own || self.room.grow_to(self.in_memory - own)
-            }
+            None => self.in_memory <= how.limits.body_memory || self.has_room(how),
         };
         if fits { Ok(()) } else { self.put_aside(how).await }
+    }
+
+    /// Whether there is room for what is above a body's own memory: no body takes all of it.
+    fn has_room(&mut self, how: Collecting<'_>) -> bool {
+        let more = (self.in_memory - how.limits.body_memory) as u64;
+        if more > how.limits.body_room as u64 / BODIES_WITH_ROOM {
+            return false;
+        }
+        let granted = self.room.grow_to(more);
+        if !granted && how.limits.body_room > 0 {
+            how.limit_log.reached(Limit::BodyRoom, how.client);
+        }
+        granted
     }
 
     /// Much is copied: memory that is used again costs less than what the parser would have to take anew.
@@ -266,6 +281,8 @@ impl Pace {
     }
 }
 
+/// A body takes at most one of so many parts of the room for all.
+const BODIES_WITH_ROOM: u64 = 8;
 /// Up to here the parser's own memory is kept.
 const LITTLE: usize = 16 << 10;
 const DISCARD_BYTES: usize = 4 << 20;

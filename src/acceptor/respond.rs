@@ -35,7 +35,7 @@ pub(super) fn respond(
         note_reloads(&answer.claimed.lease, head.headers());
     }
     if head.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return tunnel::open(request.upgrade.take(), head, answer, recording);
+        return tunnel::open(request.upgrade.take(), request.client, head, answer, recording);
     }
     let mut named = None;
     if !head.clean {
@@ -61,7 +61,7 @@ pub(super) fn respond(
         _ if stream => {
             let worker = answer.claimed.lease.member().worker;
             recording.becomes_long_lived();
-            match answer.claimed.lease.into_tunnel() {
+            match answer.claimed.lease.into_tunnel(request.client) {
                 Ok(tunnel) => {
                     ReplyBody::direct(answer.claimed.link, answer.decoder, tunnel, request.shard.stop.clone())
                 }

@@ -11,6 +11,7 @@ use http::HeaderValue;
 use ipnet::IpNet;
 use tokio::time::Instant;
 
+use crate::budget::Budget;
 use crate::directory::{App, Directory};
 use crate::metrics::Metrics;
 use crate::name::HostName;
@@ -23,9 +24,9 @@ use super::date::HttpDate;
 use super::framing::Flaw;
 use super::h2c::Channels;
 use super::last_route::LastRoute;
+use super::limit::LimitLog;
 use super::outbox::Outbox;
 use super::peer::{Peer, RateLimit};
-use super::room::Room;
 use super::solitude::Solitude;
 use super::stock::Stock;
 use super::wire::Wire;
@@ -45,7 +46,13 @@ pub(super) struct Server {
     pub(super) started: Instant,
     pub(super) rate: Option<RateLimit>,
     /// For request bodies.
-    pub(super) room: Room,
+    pub(super) room: Budget,
+    /// For answers that wait for their clients.
+    pub(super) reply_room: Budget,
+    /// For spool files: bytes on disk of request bodies and answers together.
+    pub(super) spool_space: Budget,
+    /// What clients have met of the limits.
+    pub(super) limit_log: LimitLog,
 }
 
 /// One thread.

@@ -63,9 +63,24 @@ impl Spool {
     }
 }
 
+/// How many bytes the spool files in `folder` may have together: as many as `wanted`, but no more than half of what is
+/// free there now, unless that is very little.
+pub(super) fn space(wanted: u64, folder: &Path) -> u64 {
+    // Where the file system does not say what is free, writing says when it is full.
+    let Ok(disk) = rustix::fs::statvfs(folder) else { return wanted };
+    let half = disk.f_bavail.saturating_mul(disk.f_frsize) / 2;
+    let half = half.max(LEAST_SPACE);
+    if half < wanted {
+        tracing::info!(folder = %folder.display(), bytes = half, "spool files get half of what is free on their disk");
+    }
+    wanted.min(half)
+}
+
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(io::Error::other(panic)))
 }
 
+/// As much space is always tried for: a disk that has less says so when it is full.
+const LEAST_SPACE: u64 = 64 << 20;
 /// How much is moved between memory and a file at a time.
 pub(super) const SPOOL_PIECE: usize = 128 << 10;

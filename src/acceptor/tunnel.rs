@@ -11,6 +11,8 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
+use crate::name::ClientNet;
+
 use super::access::{Outcome, Recording};
 use super::drain::Answer;
 use super::error::ServeError;
@@ -31,9 +33,11 @@ pub(super) struct Upgrade {
 /// Answers `101` and starts to pass bytes once the client has it.
 ///
 /// # Errors
-/// [`ServeError::BadAnswer`] when nobody asked for it; [`ServeError::NoTunnel`] when the worker holds too many.
+/// [`ServeError::BadAnswer`] when nobody asked for it; [`ServeError::NoTunnel`] when the worker holds too many already, in all or of
+/// this client.
 pub(super) fn open(
     upgrade: Option<Upgrade>,
+    whose: Option<ClientNet>,
     mut head: AnswerHead,
     answer: Answer,
     recording: &mut Recording,
@@ -42,7 +46,7 @@ pub(super) fn open(
     let Some(upgrade) = upgrade else {
         return Err(ServeError::BadAnswer { worker, what: "it changes protocols unasked" });
     };
-    let Ok(tunnel) = answer.claimed.lease.into_tunnel() else {
+    let Ok(tunnel) = answer.claimed.lease.into_tunnel(whose) else {
         return Err(ServeError::NoTunnel { worker });
     };
     let headers = head.reply.headers_mut();

@@ -3,16 +3,19 @@
 //! Owns where in the body it is: sending can stop at any point and go on later. Never here: the answer (`drain`), or
 //! bodies that were collected (`send`).
 
+use std::future::poll_fn;
 use std::io::Write;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
+use http_body::Frame;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::timer;
 
+use super::courtesy::Courtesy;
 use super::error::ServeError;
 use super::link::Writer;
 use super::request_body::broken_off;
@@ -31,6 +34,7 @@ pub(super) struct Upload {
     pending: Bytes,
     ended: bool,
     turn: Turn,
+    courtesy: Courtesy,
 }
 
 /// How passing a body on came to an end.
@@ -43,7 +47,12 @@ pub(super) enum Passed {
 
 impl Upload {
     /// `idle`: how long the client may send nothing; `most`: how many bytes it may send.
-    pub(super) fn new(body: Incoming, length: Option<u64>, idle: Duration, most: u64) -> Self {
+    pub(super) fn new(
+        body: Incoming,
+        length: Option<u64>,
+        (idle, most): (Duration, u64),
+        courtesy: Courtesy,
+    ) -> Self {
         Self {
             body,
             length,
@@ -53,6 +62,7 @@ impl Upload {
             pending: Bytes::new(),
             ended: false,
             turn: Turn::of_worker(Instant::now()),
+            courtesy,
         }
     }
 
@@ -93,9 +103,9 @@ impl Upload {
                 return Ok(Passed::All);
             }
             self.turn.to_client();
-            let frame = timer::timeout(self.idle, self.body.frame()).await;
+            let frame = self.next_frame().await;
             self.turn.to_worker(Instant::now());
-            match frame.map_err(|_| ServeError::TooSlow("its body"))? {
+            match frame.ok_or(ServeError::TooSlow("its body"))? {
                 None => self.end(&http::HeaderMap::new()),
                 Some(Err(error)) => return Err(broken_off(&error)),
                 Some(Ok(frame)) => match frame.into_data() {
@@ -104,6 +114,22 @@ impl Upload {
                 },
             }
         }
+    }
+
+    /// What comes next, or the end; `None` when the client takes too long.
+    async fn next_frame(&mut self) -> Option<Option<hyper::Result<Frame<Bytes>>>> {
+        let Self { body, courtesy, .. } = self;
+        let next = async {
+            tokio::select! {
+                biased;
+                frame = body.frame() => Some(frame),
+                () = poll_fn(|cx| courtesy.poll(cx)) => None,
+            }
+        };
+        let frame = timer::timeout(self.idle, next).await.ok().flatten()?;
+        let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+        self.courtesy.received(data.map_or(0, Bytes::len));
+        Some(frame)
     }
 
     fn take(&mut self, data: Bytes) -> Result<(), ServeError> {

@@ -2,13 +2,14 @@
 //!
 //! Never here: how one language is recognised or run; each has its own file.
 
-use std::cell::RefCell;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::found::{DetectError, Found, Hints, Kind, Launch, Listen};
-use super::programs::{Programs, is_executable};
-use super::{declared, executable, javascript, project, python, ruby, site};
+use super::candidate::{App, Way};
+use super::found::{DetectError, Found, Hints, Listen};
+use super::kinds::{declared, executable, javascript, python, ruby, site};
+use super::programs::is_executable;
+use super::project;
 
 /// Finds out how to run `path`, an app's directory or its entry file.
 ///
@@ -32,141 +33,13 @@ pub fn detect(path: &Path, hints: &Hints<'_>) -> Result<Found, DetectError> {
     honour_listen(found, hints.listen)
 }
 
-/// One app folder under examination.
-pub(super) struct App<'a> {
-    pub(super) dir: PathBuf,
-    pub(super) hints: &'a Hints<'a>,
-    pub(super) programs: Programs,
-    /// The folder and those above it up to its project's, in which what it brings along may be.
-    pub(super) roots: Vec<PathBuf>,
-    looks: RefCell<Looks>,
-}
-
-/// What was looked at in vain.
-#[derive(Default)]
-struct Looks {
-    seen: Vec<String>,
-    refusal: Option<DetectError>,
-}
-
-impl<'a> App<'a> {
-    fn new(dir: PathBuf, hints: &'a Hints<'a>) -> Self {
-        let roots = project::roots(&dir);
-        Self { dir, hints, programs: Programs::new(&hints.path_env), roots, looks: RefCell::default() }
-    }
-
-    /// A folder in this one that may hold the app itself.
-    pub(super) fn within(&self, folder: PathBuf) -> App<'a> {
-        let roots = [std::slice::from_ref(&folder), &*self.roots].concat();
-        let programs = self.programs.clone();
-        App { dir: folder, hints: self.hints, programs, roots, looks: RefCell::default() }
-    }
-
-    /// Keeps what is there and why it was not enough, for the person who is told that nothing was recognised.
-    pub(super) fn saw(&self, what: impl Into<String>) {
-        let what = what.into();
-        let seen = &mut self.looks.borrow_mut().seen;
-        if !seen.contains(&what) {
-            seen.push(what);
-        }
-    }
-
-    /// Keeps the error that is told when nothing else makes an app either; the first counts.
-    pub(super) fn refuse(&self, error: DetectError) {
-        self.looks.borrow_mut().refusal.get_or_insert(error);
-    }
-
-    /// Whether something was refused, so that only what is surely an app may be taken now.
-    pub(super) fn has_refused(&self) -> bool {
-        self.looks.borrow().refusal.is_some()
-    }
-
-    /// `PATH` with the app's own programs first, those nearest to it before those of its project.
-    pub(super) fn local_programs(&self) -> Programs {
-        let folders = self.roots.iter().flat_map(|root| LOCAL_PROGRAMS.map(|folder| root.join(folder)));
-        let folders: Vec<_> = folders.collect();
-        folders.iter().rev().fold(self.programs.clone(), |programs, folder| programs.preferring(folder))
-    }
-
-    /// The file of that name, when it is one.
-    pub(super) fn file(&self, name: &str) -> Option<PathBuf> {
-        let path = self.dir.join(name);
-        path.is_file().then_some(path)
-    }
-
-    /// The program, or the sentence that says what to install.
-    pub(super) fn need(
-        &self,
-        programs: &Programs,
-        runtime: &str,
-        needed_for: &str,
-    ) -> Result<String, DetectError> {
-        let path = programs.find(runtime).ok_or_else(|| missing(runtime, needed_for))?;
-        path.into_os_string().into_string().map_err(|path| DetectError::NotUtf8(path.into()))
-    }
-
-    /// An answer of the usual form; what differs is changed by the caller.
-    pub(super) fn found(&self, kind: Kind, why: String, argv: Vec<String>, entry: Option<&Path>) -> Found {
-        Found {
-            kind,
-            why,
-            command: Launch { argv, dir: self.dir.clone() },
-            listen: kind.listens()[0],
-            entry: entry.map(Path::to_owned),
-            ready_by: kind.ready_by(),
-            env: Vec::new(),
-            python_path: None,
-            concurrency: None,
-        }
-    }
-}
-
-/// The error for a program that is not installed.
-pub(super) fn missing(runtime: &str, needed_for: &str) -> DetectError {
-    let install = INSTALL
-        .iter()
-        .find(|(name, _)| *name == runtime)
-        .map_or("install it, or give its full path in rip.toml `command`", |(_, how)| how);
-    DetectError::MissingRuntime { runtime: runtime.into(), needed_for: needed_for.into(), install }
-}
-
-/// The file's text, which must be there.
-pub(super) fn read(path: &Path) -> Result<String, DetectError> {
-    fs::read_to_string(path).map_err(|source| DetectError::Unreadable { path: path.to_owned(), source })
-}
-
-/// The file's text, for a light look; what cannot be read counts as empty and fails when it is run.
-pub(super) fn text_of(path: &Path) -> String {
-    fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
-}
-
-/// The file name for a sentence.
-pub(super) fn name_of(path: &Path) -> String {
-    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
-}
-
-/// How a server that listens by itself does so, as far as its text shows.
-pub(super) fn listens_by(text: &str) -> Option<Listen> {
-    if ["LISTEN_FDS", "fd: 3", "fd:3", "fileno=3", "fd://3"].iter().any(|sign| text.contains(sign)) {
-        return Some(Listen::Fd);
-    }
-    if text.contains("RIP_SOCKET") {
-        return Some(Listen::Path);
-    }
-    let names_port = ["env.PORT", "env[\"PORT\"]", "env['PORT']", "$PORT", "${PORT", "\"PORT\"", "'PORT'"];
-    names_port.iter().any(|sign| text.contains(sign)).then_some(Listen::Port)
-}
-
 fn in_folder(app: &App<'_>) -> Result<Found, DetectError> {
     for way in WAYS {
         if let Some(found) = way(app)? {
             return Ok(found);
         }
     }
-    let Looks { mut seen, refusal } = app.looks.take();
-    if let Some(refusal) = refusal {
-        return Err(refusal);
-    }
+    let mut seen = app.end_looking()?;
     seen.extend(project::hints(&app.dir));
     Err(DetectError::Nothing { folder: app.dir.clone(), seen })
 }
@@ -185,9 +58,6 @@ const WAYS: [Way; 11] = [
     ruby::in_folder,
     site::in_folder,
 ];
-
-/// One way of recognising a folder.
-pub(super) type Way = fn(&App<'_>) -> Result<Option<Found>, DetectError>;
 
 fn of_file(app: &App<'_>, path: &Path) -> Result<Found, DetectError> {
     for way in [declared::command, site::configured] {
@@ -214,23 +84,6 @@ fn honour_listen(found: Found, asked: Option<Listen>) -> Result<Found, DetectErr
     }
     Ok(Found { listen: asked, ..found })
 }
-
-/// Folders of programs that an app brings along, in the order in which they are searched.
-const LOCAL_PROGRAMS: [&str; 3] = ["node_modules/.bin", ".venv/bin", "venv/bin"];
-
-const INSTALL: [(&str, &str); 11] = [
-    ("node", "apt install nodejs"),
-    ("bun", "npm install -g bun (Debian has no package of it)"),
-    ("gunicorn", "apt install gunicorn, or pip install gunicorn into the app's .venv"),
-    ("uvicorn", "apt install uvicorn, or pip install uvicorn into the app's .venv"),
-    ("python3", "apt install python3"),
-    ("puma", "apt install puma"),
-    ("bundle", "apt install bundler"),
-    ("ruby", "apt install ruby"),
-    ("deno", "see its manual (Debian has no package of it)"),
-    ("php", "apt install php-cli"),
-    ("perl", "apt install perl"),
-];
 
 #[cfg(test)]
 mod tests;

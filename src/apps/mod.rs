@@ -3,24 +3,18 @@
 //! Never here: starting a process, deciding how many, or reading a config file; what a config file said arrives
 //! as [`Hints`].
 
-mod client_address;
-mod declared;
+mod candidate;
 mod detect;
-mod development;
-mod executable;
+mod files;
 mod found;
-mod javascript;
-mod package;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
+mod kinds;
 pub mod production;
 mod programs;
 mod project;
-mod python;
-mod python_target;
-mod ruby;
 pub mod runtimes;
-mod shell;
-mod site;
-mod source;
 pub mod static_worker;
 
 pub use detect::detect;

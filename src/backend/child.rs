@@ -4,22 +4,22 @@
 //! [`Signal::OutOfMemory`]. A process that leaves its worker's group, as daemons do, is found when its worker ends
 //! (`strays`), and not before.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::process::{Pid, kill_process_group};
+use rustix::process::kill_process_group;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
-use tokio::time::Instant;
 
+use super::child_workers::{ChildWorkers, Measured, Running};
 use super::keeper::{self, Keeper};
+use super::killed::Killed;
 use super::listeners::{self, Belongings};
-use super::procs::{self, Groups};
+use super::procs;
 use super::sockets::Sockets;
 use super::worker::Worker;
 use super::{Backend, Event, Listening, Order, Signal, StartError, Started};
@@ -74,7 +74,7 @@ pub enum OpenError {
 
 /// Workers as child processes. Dropping it ends no worker.
 pub struct ChildBackend {
-    shared: Arc<Shared>,
+    workers: Arc<ChildWorkers>,
     stop: Stop,
     /// Reading `/proc` serves all workers for a while.
     memory: Mutex<Option<Measured>>,
@@ -97,8 +97,8 @@ impl ChildBackend {
         let sockets = Sockets::prepare(&runtime_dir, socket_prefix).map_err(files)?;
         let keeper = Keeper::start(self_exe.clone(), instance, lock, &stop)
             .map_err(|source| OpenError::Guard { program: self_exe.clone(), source })?;
-        let shared = Arc::new(Shared { self_exe, sockets, keeper, events, workers: Mutex::default() });
-        Ok(Self { shared, stop, memory: Mutex::default() })
+        let workers = ChildWorkers::new(self_exe, sockets, keeper, events);
+        Ok(Self { workers, stop, memory: Mutex::default() })
     }
 }
 
@@ -106,19 +106,19 @@ impl Backend for ChildBackend {
     fn start(&self, order: Order) -> Pin<Box<dyn Future<Output = Result<Started, StartError>> + Send + '_>> {
         Box::pin(async move {
             let id = order.worker;
-            let worker = Worker::spawn(&self.shared, order)?;
+            let worker = Worker::spawn(&self.workers, order)?;
             let group = worker.group();
             // Before the program runs: whatever happens from here on, somebody ends it.
-            self.shared.keeper.add(group, worker.ward());
-            self.shared.lock().insert(id, Entry { group, told: false, killed: None });
+            self.workers.keeper.add(group, worker.ward());
+            self.workers.lock().insert(id, Running { group, told: false, killed: None });
             let (answer, answered) = oneshot::channel();
-            self.stop.spawn("worker", worker.live(Arc::clone(&self.shared), answer));
+            self.stop.spawn("worker", worker.live(Arc::clone(&self.workers), answer));
             answered.await.unwrap_or_else(|_| Err(lost()))
         })
     }
 
     fn lives(&self, worker: WorkerId) -> bool {
-        self.shared.lock().get(&worker).is_some_and(|entry| procs::lives(entry.group))
+        self.workers.lock().get(&worker).is_some_and(|entry| procs::lives(entry.group))
     }
 
     fn signal(&self, worker: WorkerId, signal: Signal) {
@@ -130,8 +130,8 @@ impl Backend for ChildBackend {
             Signal::Reload(ReloadSignal::Usr1) => Number::USR1,
             Signal::Reload(ReloadSignal::Usr2) => Number::USR2,
         };
-        let mut workers = self.shared.lock();
-        let Some(entry) = workers.get_mut(&worker) else {
+        let mut running = self.workers.lock();
+        let Some(entry) = running.get_mut(&worker) else {
             return;
         };
         entry.told |= !matches!(signal, Signal::Reload(_));
@@ -151,7 +151,7 @@ impl Backend for ChildBackend {
         worker: WorkerId,
         address: Address,
     ) -> Pin<Box<dyn Future<Output = Option<Listening>> + Send + '_>> {
-        let group = self.shared.lock().get(&worker).map(|entry| entry.group);
+        let group = self.workers.lock().get(&worker).map(|entry| entry.group);
         Box::pin(async move {
             let group = group?;
             let look = move || listeners::look(&address, &Belongings::of(procs::family(group)));
@@ -164,76 +164,9 @@ impl Backend for ChildBackend {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = memory.as_ref().is_some_and(|measured| measured.at.elapsed() < MEMORY_FRESH);
         if !fresh {
-            *memory = Some(self.shared.measure());
+            *memory = Some(self.workers.measure());
         }
         memory.as_ref().and_then(|measured| measured.bytes.get(&worker).copied())
-    }
-}
-
-/// What the backend and its workers' tasks have in common.
-pub(super) struct Shared {
-    pub(super) self_exe: PathBuf,
-    pub(super) sockets: Sockets,
-    pub(super) keeper: Arc<Keeper>,
-    pub(super) events: mpsc::Sender<Event>,
-    /// The workers whose process has not been reaped. Signals are sent under this lock, so that none comes too late.
-    workers: Mutex<HashMap<WorkerId, Entry>>,
-}
-
-struct Entry {
-    group: Pid,
-    /// It was told to end.
-    told: bool,
-    killed: Option<Killed>,
-}
-
-/// Why a worker was sent SIGKILL by us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Killed {
-    TooSlow,
-    ForMemory,
-}
-
-struct Measured {
-    at: Instant,
-    bytes: HashMap<WorkerId, u64>,
-}
-
-impl Shared {
-    /// No signal reaches the worker's group after this; tells which did.
-    pub(super) fn forget(&self, worker: WorkerId) -> Option<Killed> {
-        self.lock().remove(&worker)?.killed
-    }
-
-    /// Whether the worker was told to end and, since then, was not killed.
-    pub(super) fn has_time_to_end(&self, worker: WorkerId) -> bool {
-        self.lock().get(&worker).is_some_and(|entry| entry.told && entry.killed.is_none())
-    }
-
-    /// Whether the worker was killed because it did not end in time.
-    pub(super) fn was_too_slow(&self, worker: WorkerId) -> bool {
-        self.lock().get(&worker).is_some_and(|entry| entry.killed == Some(Killed::TooSlow))
-    }
-
-    /// Whether the worker was told to end.
-    pub(super) fn was_told(&self, worker: WorkerId) -> bool {
-        self.lock().get(&worker).is_some_and(|entry| entry.told)
-    }
-
-    fn measure(&self) -> Measured {
-        let groups: Vec<_> = self.lock().iter().map(|(worker, entry)| (*worker, entry.group)).collect();
-        let bytes = match Groups::read() {
-            Ok(read) => groups.iter().filter_map(|(id, group)| Some((*id, read.memory(*group)?))).collect(),
-            Err(error) => {
-                tracing::warn!(%error, "cannot read /proc: the memory of workers is not known");
-                HashMap::new()
-            }
-        };
-        Measured { at: Instant::now(), bytes }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<WorkerId, Entry>> {
-        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

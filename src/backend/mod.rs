@@ -3,11 +3,16 @@
 //! Never here: when a worker should start or end (`manager`).
 
 pub mod child;
+mod child_workers;
 #[cfg(test)]
 pub(crate) mod fake;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod guard;
 mod handover;
 mod keeper;
+mod killed;
 mod listeners;
 mod output;
 mod procs;

@@ -45,13 +45,13 @@ impl Sink {
 
 /// Cuts bytes into lines of at most [`MAX_LINE`]; what is not UTF-8 becomes U+FFFD.
 #[derive(Default)]
-struct Lines {
+pub(super) struct Lines {
     /// The line that has no end yet; always shorter than [`MAX_LINE`] plus one push.
     open: Vec<u8>,
 }
 
 impl Lines {
-    fn push(&mut self, bytes: &[u8], mut emit: impl FnMut(String)) {
+    pub(super) fn push(&mut self, bytes: &[u8], mut emit: impl FnMut(String)) {
         self.open.extend_from_slice(bytes);
         let mut rest = self.open.as_slice();
         loop {
@@ -70,7 +70,7 @@ impl Lines {
         self.open = rest.to_vec();
     }
 
-    fn finish(&mut self, mut emit: impl FnMut(String)) {
+    pub(super) fn finish(&mut self, mut emit: impl FnMut(String)) {
         if !self.open.is_empty() {
             emit(text(&self.open));
             self.open.clear();

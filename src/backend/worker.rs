@@ -21,8 +21,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::PID_FILE;
-use super::child::{Killed, Shared};
+use super::child_workers::ChildWorkers;
 use super::guard::Ward;
+use super::killed::Killed;
 use super::procs::{Groups, Watch, oom_kills};
 use super::shim::OPEN_FILES;
 use super::sockets::{Door, SocketFile};
@@ -50,7 +51,7 @@ pub(super) struct Worker {
 
 impl Worker {
     /// Makes the sockets and the process, which does nothing yet.
-    pub(super) fn spawn(shared: &Shared, order: Order) -> Result<Self, StartError> {
+    pub(super) fn spawn(workers: &ChildWorkers, order: Order) -> Result<Self, StartError> {
         let launch = &order.launch;
         if launch.command.is_empty() {
             return Err(refused(&order, io::Error::new(io::ErrorKind::InvalidInput, "the command is empty")));
@@ -59,12 +60,12 @@ impl Worker {
             let text = "the directory does not exist";
             return Err(refused(&order, io::Error::new(io::ErrorKind::NotFound, text)));
         }
-        let door = shared.sockets.door(order.worker, launch.listen)?;
-        let (notify, notify_file) = shared.sockets.notify(order.worker)?;
+        let door = workers.sockets.door(order.worker, launch.listen)?;
+        let (notify, notify_file) = workers.sockets.notify(order.worker)?;
         let mark = Mark::new();
         let environment = environment(std::env::vars_os(), &order, &door.address, &notify_file, &mark);
         let ooms_before = oom_kills();
-        match spawn_shim(shared, &order, environment) {
+        match spawn_shim(workers, &order, environment) {
             Ok(Shim { process, watch, channel, output }) => Ok(Self {
                 order,
                 process,
@@ -94,7 +95,7 @@ impl Worker {
     /// The worker's whole life. `answer` hears whether the program runs; only if it does, events follow.
     pub(super) async fn live(
         mut self,
-        shared: Arc<Shared>,
+        workers: Arc<ChildWorkers>,
         answer: oneshot::Sender<Result<Started, StartError>>,
     ) {
         let listener = self.door.listener.take();
@@ -109,7 +110,7 @@ impl Worker {
         let (worker, mark) = (self.order.worker, self.mark);
         let mut process = Process { worker, process: self.process, watch: self.watch, mark };
         if let Err(source) = launched {
-            process.end(&shared).await;
+            process.end(&workers).await;
             answer.send(Err(refused(&self.order, source))).ok();
             return;
         }
@@ -117,10 +118,10 @@ impl Worker {
         // Whoever dropped the start still gets the events.
         answer.send(Ok(started)).ok();
 
-        let exit = process.run(&shared, self.notify, self.output, self.ooms_before).await;
+        let exit = process.run(&workers, self.notify, self.output, self.ooms_before).await;
         drop((self.door, self.notify_file));
         // Without a receiver nobody is left to be told.
-        shared.events.send(Event::Exited(self.order.worker, exit)).await.ok();
+        workers.events.send(Event::Exited(self.order.worker, exit)).await.ok();
     }
 }
 
@@ -134,13 +135,13 @@ struct Process {
 impl Process {
     async fn run(
         &mut self,
-        shared: &Shared,
+        workers: &ChildWorkers,
         notify: UnixDatagram,
         output: pipe::Receiver,
         ooms_before: Option<u64>,
     ) -> Exit {
-        let mut output = pin!(output::pump(output, self.worker, shared.events.clone()));
-        let mut readiness = pin!(readiness(notify, self.worker, shared.events.clone()));
+        let mut output = pin!(output::pump(output, self.worker, workers.events.clone()));
+        let mut readiness = pin!(readiness(notify, self.worker, workers.events.clone()));
         let mut open = true;
         loop {
             tokio::select! {
@@ -149,9 +150,9 @@ impl Process {
                 () = self.watch.exited() => break,
             }
         }
-        let unasked = !shared.was_told(self.worker);
+        let unasked = !workers.was_told(self.worker);
         let rest = {
-            let mut rest = pin!(self.rest_ends(shared));
+            let mut rest = pin!(self.rest_ends(workers));
             loop {
                 tokio::select! {
                     () = &mut output, if open => open = false,
@@ -167,7 +168,7 @@ impl Process {
             exit_of(self.watch.status().unwrap_or_default(), None, ooms_before)
         };
         let worker = self.worker;
-        let ended = self.end(shared);
+        let ended = self.end(workers);
         // Both at once: a full pipe must not outlast the processes that fill it.
         let whole = async move {
             if open { tokio::join!(ended, timeout(LAST_WORDS, output)).0 } else { ended.await }
@@ -177,7 +178,7 @@ impl Process {
             Ok(ended) => ended,
             Err(_) => {
                 if unasked {
-                    shared.events.send(Event::Ending(worker, early)).await.ok();
+                    workers.events.send(Event::Ending(worker, early)).await.ok();
                 }
                 whole.await
             }
@@ -191,11 +192,11 @@ impl Process {
 
     /// When its end was asked for, the group has its time also when its leader has ended: a shell between the server
     /// and the program dies of SIGTERM at once, while the program finishes what it has in hand.
-    async fn rest_ends(&self, shared: &Shared) -> Rest {
+    async fn rest_ends(&self, workers: &ChildWorkers) -> Rest {
         let group = Pid::from_child(&self.process);
         let mut pause = GROUP_TICK;
         let mut outlived = false;
-        while shared.has_time_to_end(self.worker) {
+        while workers.has_time_to_end(self.worker) {
             // As in `end`: what cannot be read is taken for empty.
             if !Groups::read().is_ok_and(|groups| !groups.members(group).is_empty()) {
                 return Rest::Ended;
@@ -205,7 +206,7 @@ impl Process {
             // Looking costs something on a machine with many processes.
             pause = (pause * 2).min(LONGEST_TICK);
         }
-        match outlived && shared.was_too_slow(self.worker) {
+        match outlived && workers.was_too_slow(self.worker) {
             true => Rest::TooSlow,
             false => Rest::Ended,
         }
@@ -220,7 +221,7 @@ impl Process {
     }
 
     /// Ends what is left of the group and what has left it, then reaps.
-    async fn end(&mut self, shared: &Shared) -> (ExitStatus, Option<Killed>) {
+    async fn end(&mut self, workers: &ChildWorkers) -> (ExitStatus, Option<Killed>) {
         let group = Pid::from_child(&self.process);
         kill(group);
         self.watch.exited().await;
@@ -234,8 +235,8 @@ impl Process {
             sleep(GROUP_TICK).await;
             kill(group);
         }
-        let killed = shared.forget(self.worker);
-        shared.keeper.release(group);
+        let killed = workers.forget(self.worker);
+        workers.keeper.release(group);
         let status = self.process.wait().unwrap_or_else(|error| {
             tracing::error!(worker = %self.worker, %error, "cannot reap a worker");
             ExitStatus::default()
@@ -297,14 +298,18 @@ struct Shim {
     output: pipe::Receiver,
 }
 
-fn spawn_shim(shared: &Shared, order: &Order, environment: Vec<(OsString, OsString)>) -> io::Result<Shim> {
+fn spawn_shim(
+    workers: &ChildWorkers,
+    order: &Order,
+    environment: Vec<(OsString, OsString)>,
+) -> io::Result<Shim> {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
     ours.set_nonblocking(true)?;
     let channel = UnixStream::from_std(ours)?;
     // One pipe for both, so that lines come in the order they were written.
     let (output, writer) = io::pipe()?;
     let output = pipe::Receiver::from_owned_fd(output.into())?;
-    let mut process = Command::new(&shared.self_exe)
+    let mut process = Command::new(&workers.self_exe)
         .arg0("rip-server")
         .args(["worker-exec", "--channel"])
         .args(birth::open_files().map(|soft| format!("{OPEN_FILES}{soft}")))
@@ -318,7 +323,7 @@ fn spawn_shim(shared: &Shared, order: &Order, environment: Vec<(OsString, OsStri
         .stderr(writer)
         .process_group(0)
         .spawn()
-        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", shared.self_exe.display())))?;
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", workers.self_exe.display())))?;
     match Watch::new(&process) {
         Ok(watch) => Ok(Shim { process, watch, channel, output }),
         Err(error) => {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::apps::production::{production, stand_in};
 use crate::apps::{self, Found, Hints, Kind, StaticHint};
-use crate::config::app::{AppRequest, AppSettings, app_settings, directory};
+use crate::config::app::{AppSettings, app_settings, directory};
 use crate::config::merge::Config;
 use crate::manager::{Resolve, ResolveError};
 use crate::name::HostName;
@@ -56,7 +56,7 @@ impl Resolve for Resolver {
 
 impl Resolver {
     fn look(&self, config: &Config, path: &Path) -> Result<(AppSettings, Found), ResolveError> {
-        let request = AppRequest::for_path(path, config);
+        let request = config.app_at(path);
         let settings = app_settings(&request).map_err(|error| ResolveError::new(error.to_string()))?;
         let found = apps::detect(path, &self.hints(&settings));
         Ok((settings, found.map_err(|error| ResolveError::new(error.to_string()))?))

@@ -19,6 +19,9 @@
 mod certificate;
 mod entry;
 mod files;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hosts;
 mod keeper;
 mod kept;

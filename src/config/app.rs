@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use super::error::{ConfigError, named};
 use super::file;
 use super::layer::{Layer, Stack, either};
-use super::merge::Config;
 use super::origin::{Effective, Origin};
-use super::setting::Setting;
-use super::table::Id;
-use super::tokens::alias;
-use super::value::Value;
+use super::settings::table::Id;
+use super::settings::table::Setting;
+use super::settings::units::{narrow, non_zero};
+use super::settings::value::Value;
+use super::words::tokens::alias;
 use crate::name::{AppName, HostName};
 use crate::pattern::Pattern;
 use crate::spec::{Listen, Memory, Protocol, ReadyBy, Recycle, Reload, ReloadSignal, Timeouts, WorkerCount};
@@ -106,26 +106,6 @@ pub struct StaticSettings {
 }
 
 impl AppRequest {
-    /// An app that is added while the server runs.
-    ///
-    /// An app that the config names is that app, with all that is said of it. Another one gets what the environment
-    /// and the flags say of all apps, and none of the main app's tokens (`w:`, `r:`, `c:`, `@`) and keys; it has no
-    /// host but those it is given and those its own `rip.toml` names.
-    pub fn for_path(path: &Path, base: &Config) -> Self {
-        if let Some(known) = base.apps.iter().find(|known| known.path == path) {
-            return known.clone();
-        }
-        Self {
-            path: path.into(),
-            aliases: Vec::new(),
-            origin: Origin::Default,
-            words: base.words.clone(),
-            env: base.env.clone(),
-            file: Layer::default(),
-            named_host: false,
-        }
-    }
-
     /// The app's name: what the server's file says, else its directory's name.
     ///
     /// An entry file lends its own name, unless that says nothing (`index`, `main`, `server`, `app`). What may not
@@ -337,16 +317,6 @@ fn warnings(stack: &Stack<'_>, name: &AppName, report: &[Effective]) -> Vec<Stri
 
 fn joined(hosts: &[HostName]) -> String {
     hosts.iter().map(HostName::as_str).collect::<Vec<_>>().join(", ")
-}
-
-/// The table keeps counts of this kind far below the limit.
-pub(crate) fn narrow(count: u64) -> u32 {
-    u32::try_from(count).unwrap_or(u32::MAX)
-}
-
-/// The table keeps counts of this kind above zero.
-pub(crate) fn non_zero(count: u64) -> NonZeroU32 {
-    NonZeroU32::new(narrow(count)).unwrap_or(NonZeroU32::MIN)
 }
 
 const STATIC: [Id; 2] = [Id::StaticIndex, Id::StaticSpa];

@@ -4,10 +4,11 @@ use std::ffi::{OsStr, OsString};
 
 use super::error::ConfigError;
 use super::layer::Layer;
-use super::near::nearest;
 use super::origin::Origin;
-use super::setting::{Form, Setting};
-use super::table::TABLE;
+use super::settings::form::Form;
+use super::settings::table::Setting;
+use super::settings::table::TABLE;
+use super::words::near::nearest;
 
 /// Reads the variables the table knows; the second part warns of `RIP_*` names that nobody knows.
 ///

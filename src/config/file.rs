@@ -14,11 +14,12 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::ConfigError;
 use super::layer::Layer;
-use super::near::nearest;
 use super::origin::Origin;
-use super::setting::{Form, Setting};
-use super::table::{Id, TABLE};
-use super::value::Value;
+use super::settings::form::Form;
+use super::settings::table::Setting;
+use super::settings::table::{Id, TABLE};
+use super::settings::value::Value;
+use super::words::near::nearest;
 
 /// What the server's file says.
 #[derive(Debug, Default, PartialEq)]

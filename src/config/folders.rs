@@ -11,7 +11,7 @@ use super::error::{ConfigError, MAX_SOCKET_PATH};
 use super::layer::Stack;
 use super::machine::Machine;
 use super::origin::{Origin, Sourced};
-use super::table::Id;
+use super::settings::table::Id;
 
 /// A server's folders and its control socket, absolute.
 #[derive(Clone, Debug, PartialEq)]
@@ -157,8 +157,8 @@ fn fits(socket: &Path) -> Result<(), ConfigError> {
 #[cfg(test)]
 mod tests {
     use super::super::layer::Layer;
-    use super::super::value::Value;
     use super::*;
+    use crate::config::settings::value::Value;
 
     fn machine(user: u32, variables: &[(&str, &str)]) -> Machine {
         Machine {

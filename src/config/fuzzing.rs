@@ -7,16 +7,18 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
-use super::compound;
+use super::env;
 use super::file;
-use super::tokens;
+use super::settings::{compound, units};
+use super::words::command_line;
+use crate::pattern::Pattern;
 
 /// The words of a command line, one a line: read, or refused with a text that says something.
 pub fn words(data: &[u8]) {
     let words: Vec<OsString> =
         data.split(|byte| *byte == b'\n').map(|word| OsString::from_vec(word.to_vec())).collect();
     let exists = |path: &Path| path.ends_with("app") || path.ends_with("index.js");
-    if let Err(error) = tokens::parse(&words, &exists) {
+    if let Err(error) = command_line::parse(&words, &exists) {
         assert!(!error.to_string().trim().is_empty(), "{error:?}");
         assert_eq!(error.exit_code(), 2, "{error}");
     }
@@ -32,6 +34,58 @@ pub fn values(data: &[u8]) {
         (one, other) => panic!("{text:?}: {one:?}, and in another order {other:?}"),
     }
     let _ = (compound::workers(text), compound::memory(text), compound::rate(text));
+    if let Some(duration) = units::duration(text) {
+        assert_eq!(units::duration(&units::show_duration(duration)), Some(duration), "{text:?}");
+    }
+    if let Some(size) = units::size(text) {
+        assert_eq!(units::size(&units::show_size(size)), Some(size), "{text:?}");
+    }
+}
+
+/// Variables, one a line: read, or refused with the variable's name.
+pub fn environment(data: &[u8]) {
+    let variables: Vec<(OsString, OsString)> = data
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| {
+            let at = line.iter().position(|byte| *byte == b'=')?;
+            let part = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+            Some((part(&line[..at]), part(&line[at + 1..])))
+        })
+        .collect();
+    let is_named = |text: &str| variables.iter().any(|(name, _)| text.contains(&*name.to_string_lossy()));
+    match env::read(&variables) {
+        Ok((_, warnings)) => assert!(warnings.iter().all(|warning| is_named(warning)), "{warnings:?}"),
+        Err(error) => {
+            assert!(is_named(&error.to_string()), "{error}");
+            assert_eq!(error.exit_code(), 2, "{error}");
+        }
+    }
+}
+
+/// A pattern, then paths of files, one a line: the folder of a file that is meant is looked into, and a pattern without
+/// signs means the file that it names and what is below.
+pub fn pattern(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let (text, paths) = text.split_once('\n').unwrap_or((text, ""));
+    let pattern = match Pattern::parse(text) {
+        Ok(pattern) => pattern,
+        Err(error) => return assert!(error.to_string().contains(text), "{error}"),
+    };
+    assert_eq!(pattern.to_string(), text);
+    for path in paths.lines() {
+        let names: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
+        let meant = pattern.matches(&names);
+        if meant {
+            assert!((0..names.len()).all(|depth| pattern.may_be_in(&names[..depth])), "{text}: {path}");
+        }
+        let plain = text.strip_prefix("./").unwrap_or(text).trim_end_matches('/');
+        if !plain.contains(['*', '?', '[', '{']) {
+            let folder: Vec<&str> = plain.split('/').collect();
+            let below = names.strip_prefix(&folder[..]);
+            let expected = below.is_some_and(|below| !below.iter().any(|name| name.starts_with('.')));
+            assert_eq!(meant, expected, "{text}: {path}");
+        }
+    }
 }
 
 /// A server's and an app's file: read, or refused with the file's name and the place in it.
@@ -48,48 +102,32 @@ pub fn files(data: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::seeded::feed;
+    use crate::seeded::feed_kept;
 
     const ROUNDS: usize = 20_000;
 
     #[test]
     fn words_keep_their_promises() {
-        let examples: &[&[u8]] = &[
-            b"./app@a,b.example\nw:2x\nr:10000,3600s,10r\n8443\n--hsts",
-            b"http:8080\n./app\n--reload=module\n--max-queue=10\n--json",
-            b"--cert=a.pem\n--key\nb.pem\n--auto-tls\n./index.js",
-            b"add\nblog.example\n--instance=labs-api",
-            b"check\n./app\nc:4\nhttps:auto\n--trusted-proxy=10.0.0.0/8",
-            b"completions\nbash",
-        ];
-        feed(examples, ROUNDS, words);
+        feed_kept("words", ROUNDS, words);
     }
 
     #[test]
     fn values_keep_their_promises() {
-        let examples: &[&[u8]] = &[
-            b"10000,3600s,10r",
-            b"50000",
-            b"1h",
-            b"200M,300M",
-            b"50/s,100",
-            b"half",
-            b"2x",
-            b"off",
-            b"10r,5",
-        ];
-        feed(examples, ROUNDS, values);
+        feed_kept("values", ROUNDS, values);
+    }
+
+    #[test]
+    fn environments_keep_their_promises() {
+        feed_kept("environment", ROUNDS, environment);
     }
 
     #[test]
     fn files_keep_their_promises() {
-        let examples: &[&[u8]] = &[
-            b"instance = \"a\"\nthreads = 2\n[listen]\nhttps = 8443\nbind = [\"127.0.0.1\"]\n[limits]\nhead = \"10s\"\n",
-            b"app = \"/srv/rip/blog\"\nlimits.rate = \"50/s,100\"\n[[apps]]\npath = \"/srv/x\"\nhosts = [\"x.example\"]\n",
-            b"command = [\"node\", \"server.js\"]\nlisten = \"port\"\nenv = { A = \"b\" }\nstatic = { root = \"public\", spa = true }\n",
-            b"workers = \"2x\"\nrecycle = { requests = 10, age = \"1h\" }\nmemory = \"200M,300M\"\ntimeouts.request = \"5s\"\n",
-            b"\xef\xbb\xbfready_path = '/x'\n# comment\nconcurrency = 4\nstream = [\"/up\"]\nreload = \"none\"\n",
-        ];
-        feed(examples, ROUNDS, files);
+        feed_kept("files", ROUNDS, files);
+    }
+
+    #[test]
+    fn patterns_keep_their_promises() {
+        feed_kept("pattern", ROUNDS, pattern);
     }
 }

@@ -5,9 +5,10 @@ use std::sync::LazyLock;
 
 use super::error::ConfigError;
 use super::origin::{Effective, Origin, Sourced};
-use super::setting::{Preset, Setting};
-use super::table::{Id, TABLE};
-use super::value::{Held, Value};
+use super::settings::form::Preset;
+use super::settings::table::Setting;
+use super::settings::table::{Id, TABLE};
+use super::settings::value::{Held, Value};
 
 /// The values that one place gives.
 #[derive(Clone, Debug, Default, PartialEq)]

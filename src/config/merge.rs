@@ -7,17 +7,20 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::app::AppRequest;
-use super::client::Client;
-use super::command::{Command, Inner};
 use super::error::ConfigError;
 use super::file::{self, ServerFile};
 use super::folders::{self, Folders};
 use super::layer::{Layer, Stack};
 use super::machine::{Machine, is_one_entry};
 use super::origin::{Effective, Origin};
-use super::table::Id;
-use super::tokens::{self, AppWord, Parsed, Tokens};
-use super::{env, instance, pages, server};
+use super::pages::{self, usage};
+use super::settings::table::Id;
+use super::words::client::Client;
+use super::words::command::{Command, Inner};
+use super::words::command_line;
+use super::words::command_line::Parsed;
+use super::words::tokens::{AppWord, Tokens};
+use super::{env, instance, server};
 use crate::name::InstanceName;
 use crate::spec::ServerSpec;
 
@@ -66,14 +69,36 @@ pub struct Config {
     pub(crate) env: Layer,
 }
 
+impl Config {
+    /// The app of that path, which may be added while the server runs.
+    ///
+    /// An app that the config names is that app, with all that is said of it. Another one gets what the environment
+    /// and the flags say of all apps, and none of the main app's tokens (`w:`, `r:`, `c:`, `@`) and keys; it has no
+    /// host but those it is given and those its own `rip.toml` names.
+    pub fn app_at(&self, path: &Path) -> AppRequest {
+        if let Some(known) = self.apps.iter().find(|known| known.path == path) {
+            return known.clone();
+        }
+        AppRequest {
+            path: path.into(),
+            aliases: Vec::new(),
+            origin: Origin::Default,
+            words: self.words.clone(),
+            env: self.env.clone(),
+            file: Layer::default(),
+            named_host: false,
+        }
+    }
+}
+
 /// Reads the words after the program's name, the environment and the config file.
 ///
 /// # Errors
 /// Whatever is unknown, wrong, missing or contradictory; [`ConfigError::exit_code`] says what to exit with.
 pub fn read(words: &[OsString], machine: &Machine) -> Result<Invocation, ConfigError> {
     let exists = |path: &Path| machine.directory.join(path).exists();
-    match tokens::parse(&instance::found_among(words)?, &exists)? {
-        Parsed::Page(page) => Ok(Invocation::Print(pages::text(page))),
+    match command_line::parse(&instance::found_among(words)?, &exists)? {
+        Parsed::Page(page) => Ok(Invocation::Print(pages::text::text(page))),
         Parsed::Inner(inner, words) => Ok(Invocation::Inner(inner, words)),
         Parsed::Client(client) => client_words(*client, machine),
         Parsed::Words(tokens) => config(*tokens, machine).map(|config| Invocation::Config(Box::new(config))),
@@ -104,7 +129,7 @@ fn config(tokens: Tokens, machine: &Machine) -> Result<Config, ConfigError> {
     let apps = said.apps(&file, &stack)?;
     let (instance, folders) = match tokens.command {
         Command::Run | Command::Check => {
-            let first = apps.first().ok_or_else(|| ConfigError::NoApp { usage: pages::usage() })?;
+            let first = apps.first().ok_or_else(|| ConfigError::NoApp { usage: usage::usage() })?;
             let instance = instance_of(&stack, first)?;
             let folders = Folders::of_server(machine, &stack, instance.as_str())?;
             (instance, folders)
@@ -115,7 +140,9 @@ fn config(tokens: Tokens, machine: &Machine) -> Result<Config, ConfigError> {
             (instance, folders)
         }
     };
-    let server = server::spec(machine, &stack, instance, &folders)?;
+    let most = |app: &AppRequest| Stack::new([&app.words, &app.env, &app.file]).want::<u64>(Id::MaxBody);
+    let largest_body = apps.iter().map(most).max().unwrap_or_default();
+    let server = server::spec(machine, &stack, instance, &folders, largest_body)?;
     if matches!(tokens.command, Command::Run | Command::Check) {
         server::check_files(&server)?;
     }

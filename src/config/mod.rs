@@ -2,51 +2,33 @@
 //! from.
 //!
 //! ```text
-//! table ─┬─ tokens ─┐
-//!        ├─ env ────┼─ layer ── merge ── Config ── app ── AppSettings
-//!        ├─ file ───┘                      └────── report
-//!        └─ pages: help, completions, manuals, example
+//! settings ─┬─ words ─┐
+//!           ├─ env ───┼─ layer ── merge ── Config ── app ── AppSettings
+//!           ├─ file ──┘                      └────── report
+//!           └─ pages: help, completions, manuals, default config
 //! ```
 //!
 //! [`merge::read`] makes a [`merge::Config`] at the start; [`app::app_settings`] reads an app's own file anew for
 //! every deploy. Never here: acting on a setting, making a folder, or anything that waits.
 
 pub mod app;
-pub mod command;
-pub mod compound;
 pub mod error;
 pub mod instance;
 pub mod machine;
 pub mod merge;
 pub mod origin;
+pub(crate) mod pages;
 pub mod report;
 pub mod sandbox;
-
-pub(crate) use client::COMPLETE;
+pub(crate) mod settings;
+pub mod words;
 
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
 
-mod client;
-pub(crate) mod completions;
 mod env;
-mod example;
 mod file;
-mod file_manual;
 mod folders;
-mod help;
-mod kind;
 mod layer;
-mod manual;
-mod near;
-mod pages;
-pub(crate) mod peers;
-pub(crate) mod roff;
 mod server;
-mod setting;
-mod table;
-mod tokens;
-mod units;
-mod unknown;
-mod value;

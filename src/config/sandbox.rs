@@ -7,7 +7,7 @@ use super::error::ConfigError;
 use super::file;
 use super::layer::Stack;
 use super::server;
-use super::table::Id;
+use super::settings::table::Id;
 use crate::spec::Sandbox;
 
 /// What an instance's file says to whoever makes its units.

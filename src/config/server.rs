@@ -4,18 +4,18 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::app::{narrow, non_zero};
 use super::error::{ConfigError, named};
 use super::folders::Folders;
 use super::layer::{Stack, either};
 use super::machine::Machine;
 use super::origin::{Effective, Origin};
-use super::setting::Setting;
-use super::table::Id;
+use super::settings::table::Id;
+use super::settings::table::Setting;
+use super::settings::units::{narrow, non_zero};
 use crate::name::InstanceName;
 use crate::spec::{AccessLog, CertSource, Hsts, Limits, PortChoice, Sandbox, Scheme, ServerSpec};
 
-/// Puts the server's settings together.
+/// Puts the server's settings together. `largest_body`: what an app takes at most, in bytes.
 ///
 /// # Errors
 /// What excludes each other or is not complete.
@@ -24,6 +24,7 @@ pub(crate) fn spec(
     stack: &Stack<'_>,
     instance: InstanceName,
     folders: &Folders,
+    largest_body: u64,
 ) -> Result<ServerSpec, ConfigError> {
     Ok(ServerSpec {
         instance,
@@ -37,7 +38,7 @@ pub(crate) fn spec(
         trusted_proxies: stack.get(Id::TrustedProxies).unwrap_or_default(),
         status_for_all: stack.want(Id::StatusForAll),
         metrics: stack.get(Id::Metrics),
-        limits: limits(stack),
+        limits: limits(stack, largest_body),
         access_log: access_log(stack),
         threads: stack.get::<u64>(Id::Threads).map(non_zero),
         runtime_dir: folders.runtime.value.clone(),
@@ -183,7 +184,10 @@ fn access_log(stack: &Stack<'_>) -> AccessLog {
     }
 }
 
-fn limits(stack: &Stack<'_>) -> Limits {
+/// Bytes of spool files in all, unless bodies may be so large that this is too little.
+const LEAST_SPOOL: u64 = 4 << 30;
+
+fn limits(stack: &Stack<'_>, largest_body: u64) -> Limits {
     let count = |id| stack.want::<u64>(id);
     let bytes = |id| usize::try_from(count(id)).unwrap_or(usize::MAX);
     Limits {
@@ -206,7 +210,10 @@ fn limits(stack: &Stack<'_>) -> Limits {
         body_room: stack
             .want::<Option<u64>>(Id::BodyRoom)
             .map_or(0, |room| usize::try_from(room).unwrap_or(usize::MAX)),
+        // Who is alone gets half, in which two such bodies find a place.
+        spool: stack.get(Id::Spool).unwrap_or_else(|| largest_body.saturating_mul(4).max(LEAST_SPOOL)),
         reply_memory: bytes(Id::ReplyMemory),
         reply_spool: count(Id::ReplySpool),
+        reply_room: stack.want::<Option<u64>>(Id::ReplyRoom).unwrap_or(0),
     }
 }

@@ -144,7 +144,7 @@ async fn whole(body: Incoming) -> Result<Bytes, Refusal> {
     })
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8], right: &str) -> Result<T, Refusal> {
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8], right: &str) -> Result<T, Refusal> {
     serde_json::from_slice(bytes).map_err(|error| {
         let message = format!("cannot use the body `{}`: {error}", excerpt(bytes));
         Refusal::new(StatusCode::BAD_REQUEST, "bad-request", message).hint(right)

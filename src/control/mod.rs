@@ -27,6 +27,9 @@ use crate::pulse::{Pulse, Pulses};
 use crate::stop::Stop;
 
 mod calls;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod reply;
 mod routes;
 mod scrape;

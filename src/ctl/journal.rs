@@ -163,7 +163,7 @@ struct Record {
 }
 
 /// A line of a worker's; `None`: the record is of no worker of this instance.
-fn read(line: &str, instance: &InstanceName) -> Option<LogLine> {
+pub(super) fn read(line: &str, instance: &InstanceName) -> Option<LogLine> {
     let record: Record = serde_json::from_str(line).ok()?;
     let units = [record.user_unit.as_deref(), record.unit.as_deref()];
     let (app, worker) = units.into_iter().flatten().find_map(|unit| unit::parse(instance, unit))?;

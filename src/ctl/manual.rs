@@ -4,7 +4,7 @@
 
 use clap::{Arg, Command};
 
-use crate::config::roff::Roff;
+use crate::config::pages::roff::Roff;
 
 /// The whole page.
 pub(super) fn text(program: &Command) -> String {

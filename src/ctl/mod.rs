@@ -13,10 +13,14 @@ mod check;
 mod client;
 mod complete;
 mod find;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod journal;
 mod manual;
 mod render;
 mod screen;
+mod session;
 mod stop;
 mod streams;
 mod suggest;
@@ -26,7 +30,7 @@ mod verbs;
 #[cfg(test)]
 mod tests;
 
-use crate::config::COMPLETE;
+use crate::config::words::client::COMPLETE;
 
 use args::Words;
 use find::Places;

@@ -20,8 +20,8 @@ use crate::api::{self, Service, Status, Stopping};
 use super::asleep::Asleep;
 use super::client::{Call, understood};
 use super::screen::Screen;
+use super::session::Session;
 use super::trouble::{Exit, Trouble};
-use super::verbs::Session;
 
 /// Returns when the server's control socket or its process is gone; with `no_wait` once it has been told.
 pub(super) async fn stop(session: &mut Session<'_>, no_wait: bool) -> Result<Exit, Trouble> {

@@ -15,8 +15,8 @@ use super::client::{Call, Lines, encoded, understood};
 use super::journal::{Journal, Question};
 use super::render;
 use super::screen::Reader;
+use super::session::Session;
 use super::trouble::{Exit, Trouble};
-use super::verbs::Session;
 
 /// Starts a deploy and waits for what comes of it. Leaving early does not end the deploy.
 pub(super) async fn deploy(session: &mut Session<'_>, app: Option<AppName>) -> Result<Exit, Trouble> {

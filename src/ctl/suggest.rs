@@ -6,7 +6,8 @@ use clap::CommandFactory;
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, Error};
 
-use crate::config::peers::{self, Verb};
+use crate::config::words::peers;
+use crate::config::words::peers::Verb;
 
 use super::args::Words;
 

@@ -12,25 +12,17 @@ use clap_complete::Shell;
 use serde::Serialize;
 
 use crate::api::{self, Changed, Health, Intent, Registry, Status, Workers};
-use crate::config::completions;
 use crate::config::machine::absolute_here;
+use crate::config::pages::completions;
 use crate::name::HostName;
 
 use super::args::{Verb, Words};
 use super::client::{Call, Client, encoded, understood};
 use super::find::{self, Found, Places};
 use super::screen::Screen;
+use super::session::Session;
 use super::trouble::{Exit, Trouble};
 use super::{check, manual, render, stop, streams};
-
-/// What a verb works with.
-pub(super) struct Session<'a> {
-    pub(super) client: Client,
-    pub(super) screen: &'a mut Screen,
-    pub(super) json: bool,
-    /// How long the person wants to wait, if they said so.
-    pub(super) limit: Option<Duration>,
-}
 
 /// Does a verb; those that need no server look for none.
 pub(super) fn act(words: Words, places: &Places, screen: &mut Screen) -> Result<Exit, Trouble> {

@@ -10,6 +10,9 @@
 mod admin;
 mod caller;
 mod check;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod service;
 mod systemd;
 

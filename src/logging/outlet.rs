@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
-use super::journal::Socket;
+use super::journal_socket::Socket;
 use crate::bounded::{self, Parcel, Sink, Way};
 
 /// Starts the thread, once for the process; a later call changes nothing.

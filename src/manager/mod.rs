@@ -10,38 +10,15 @@
 //!           data path ←──────── pool ───────────┘ probe, watch: tasks that tell one thing
 //! ```
 
-mod act;
-mod adoption;
-mod app_files;
-mod app_task;
-mod berth;
-mod budget;
+mod app;
 mod chorus;
-mod crew;
-mod deploy;
-mod doubt;
 mod error;
-mod fleet;
-mod hearing;
-mod hosts;
-mod intake;
-mod last_words;
+mod files;
+mod instance;
 mod ledger;
-mod lookout;
 mod output;
-mod plan;
-mod probation;
-mod probe;
 mod reloading;
-mod rollout;
-mod source_tree;
-mod spelling;
-mod stamp;
-mod status;
 mod surroundings;
-mod watch;
-mod worker;
-mod written;
 
 #[cfg(test)]
 mod tests;
@@ -66,10 +43,10 @@ use crate::registry::Registry;
 use crate::spec::AppSpec;
 use crate::stop::Stop;
 
-use app_task::Facts;
+use app::app_task::Facts;
 pub use error::{ManagerError, ResolveError};
-use fleet::{Begun, Fleet, Follow, Reply, Wish};
-use hosts::Hosts;
+use instance::fleet::{Begun, Fleet, Follow, Reply, Wish};
+use instance::hosts::Hosts;
 use ledger::Ledger;
 use output::Output;
 use reloading::Reloads;

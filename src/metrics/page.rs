@@ -37,6 +37,11 @@ impl Series {
         page.counter("connections_refused", "Connections closed without being served", |family| {
             self.connections_refused.each(|reason, count| family.count(&[("reason", reason)], count))
         })?;
+        page.counter(
+            "limits_reached",
+            "Times a client met a limit of what it may make the server hold",
+            |family| self.limits_reached.each(|limit, count| family.count(&[("limit", limit)], count)),
+        )?;
         page.counter("tls_handshakes", "TLS handshakes that ended", |family| {
             self.tls_handshakes.each(|result, count| family.count(&[("result", result)], count))
         })?;

@@ -6,8 +6,12 @@
 
 mod address;
 mod crowd;
+mod fair_queue;
+mod give_way;
+mod line;
 mod member;
 mod report;
+mod slot;
 mod socket;
 mod state;
 mod stream;
@@ -15,20 +19,24 @@ mod stream;
 mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-use crate::name::{GenerationId, WorkerId};
+use crate::budget::Reservation;
+use crate::name::{ClientNet, GenerationId, WorkerId};
 use crate::timer;
 
 pub use address::Address;
 pub use crowd::Crowd;
+use fair_queue::Ticket;
+use give_way::GiveWay;
 pub use member::{Member, Parked};
 pub use report::{Report, SlotReport, Standing};
 pub use socket::News;
 pub use state::{Condemned, Doing, Mode};
-use state::{Granted, PoolState, Seat, TicketId};
+use state::{Granted, Place, PoolState, Seat};
 pub use stream::WorkerStream;
 
 /// Hands out workers to requests. Cheap to clone; all clones are the same pool.
@@ -40,13 +48,19 @@ pub struct Pool {
 struct Shared {
     /// Guards the slots and the queue together, so that a freed worker and a new request cannot miss each other.
     /// Held for a few steps of plain data only: never across an await, never while a lease is delivered.
-    state: Mutex<PoolState<oneshot::Sender<Lease>>>,
+    state: Mutex<PoolState<Waiter>>,
     /// Tells the manager that a report would read differently in a way it acts on.
     changed: Notify,
+    /// Tells requests whose clients make a worker wait that somebody else waits for one.
+    wanted: Notify,
+    give_way: Mutex<GiveWay>,
 }
 
+/// How a claim that waits hears what came of it. Of those that are dropped the pool was closed.
+type Waiter = oneshot::Sender<Result<Lease, ClaimError>>;
+
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, PoolState<oneshot::Sender<Lease>>> {
+    fn lock(&self) -> MutexGuard<'_, PoolState<Waiter>> {
         // A panic under the lock leaves plain data behind that is still consistent enough to serve from.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -55,7 +69,7 @@ impl Shared {
 /// Why no worker could be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClaimError {
-    /// As many requests as allowed are waiting already.
+    /// As many claims wait as may. A claim is refused at once, or later, when its place was given to a client with fewer.
     #[error("the queue is full")]
     Full,
     /// The deadline passed while waiting.
@@ -74,6 +88,8 @@ pub enum ClaimError {
 pub struct Claim {
     /// The request, for those who ask what a worker is doing.
     pub doing: Doing,
+    /// Whose it is; `None`: nobody knows, and all such claims count as one client's.
+    pub client: Option<ClientNet>,
     /// Until when it may wait.
     pub deadline: Instant,
     /// The worker that must not be taken, because it failed this request before; such a claim waits in front.
@@ -83,16 +99,22 @@ pub struct Claim {
 impl Pool {
     /// An empty pool, and the handle that fills it. At most `max_queue` claims wait at a time.
     pub fn new(max_queue: usize) -> (Self, PoolWriter) {
-        let shared =
-            Arc::new(Shared { state: Mutex::new(PoolState::new(max_queue)), changed: Notify::new() });
+        let shared = Arc::new(Shared {
+            state: Mutex::new(PoolState::new(max_queue)),
+            changed: Notify::new(),
+            wanted: Notify::new(),
+            give_way: Mutex::default(),
+        });
         (Self { shared: Arc::clone(&shared) }, PoolWriter { shared })
     }
 
     /// Takes a free worker of the current generation, the most recently used first; else waits in the queue. Either is
-    /// done by the call itself: the future only waits.
+    /// done by the call itself: the future only waits. Of those that wait, one of each client is served in turn, and
+    /// those of one client in the order they came.
     ///
     /// # Errors
-    /// [`ClaimError::Full`] and [`ClaimError::Closed`] at once, [`ClaimError::Expired`] at the deadline, by itself.
+    /// [`ClaimError::Full`] and [`ClaimError::Closed`] at once or while it waits, [`ClaimError::Expired`] at the deadline,
+    /// by itself.
     ///
     /// # Cancel safety
     /// Dropping the future gives the place in the queue back, and the worker too if it had just been granted.
@@ -104,16 +126,18 @@ impl Pool {
             receiver = Some(end);
             sender
         };
-        let granted = self.shared.lock().claim(claim.doing, claim.not, waiter);
+        let granted = self.shared.lock().claim(claim.client, claim.doing, claim.not, waiter);
         let outcome = match granted {
             Granted::Seat(seat) => Ok(Ok(self.lease(seat))),
             Granted::Full => Ok(Err(ClaimError::Full)),
             Granted::Closed => Ok(Err(ClaimError::Closed)),
-            Granted::Waiting(id) => {
+            Granted::Waiting(place) => {
                 let receiver = receiver.expect("whoever waits has been given a channel");
+                let place = self.take_place(place);
                 self.shared.changed.notify_one();
+                self.shared.wanted.notify_waiters();
                 // Boxed: most claims never wait.
-                Err(Box::pin(self.wait(Ticket { pool: self, id }, receiver, deadline)))
+                Err(Box::pin(self.wait(place, receiver, deadline)))
             }
         };
         async move {
@@ -126,27 +150,36 @@ impl Pool {
 
     async fn wait(
         &self,
-        ticket: Ticket<'_>,
-        receiver: oneshot::Receiver<Lease>,
+        place: QueuePlace,
+        receiver: oneshot::Receiver<Result<Lease, ClaimError>>,
         deadline: Instant,
     ) -> Result<Lease, ClaimError> {
-        let answer = timer::timeout_at(deadline, receiver).await;
-        let any_worker = self.shared.lock().any_worker();
-        drop(ticket);
-        match answer {
-            Ok(Ok(lease)) => Ok(lease),
-            // The sender is gone without a lease: the pool was closed.
-            Ok(Err(_)) => Err(ClaimError::Closed),
-            Err(_) => Err(ClaimError::Expired { any_worker }),
+        if let Ok(answer) = timer::timeout_at(deadline, receiver).await {
+            place.was_left();
+            // The sender is gone without a word: the pool was closed.
+            return answer.unwrap_or(Err(ClaimError::Closed));
         }
+        let any_worker = self.shared.lock().any_worker();
+        Err(ClaimError::Expired { any_worker })
     }
 
     /// Takes a place in the queue that no worker serves, for a request whose host is held.
     ///
     /// # Errors
     /// [`ClaimError::Full`].
-    pub fn hold(&self) -> Result<HeldPlace, ClaimError> {
-        if self.shared.lock().hold() { Ok(HeldPlace { pool: self.clone() }) } else { Err(ClaimError::Full) }
+    pub fn hold(&self, client: Option<ClientNet>) -> Result<HeldPlace, ClaimError> {
+        let (sender, pushed_out) = oneshot::channel();
+        let place = self.shared.lock().hold(client, || sender).ok_or(ClaimError::Full)?;
+        Ok(HeldPlace { _place: self.take_place(place), pushed_out })
+    }
+
+    /// Refuses the claim or the held request that was taken out to make room for the place. Called without the lock,
+    /// because whoever hears of it may take the lock.
+    fn take_place(&self, place: Place<Waiter>) -> QueuePlace {
+        if let Some(waiter) = place.pushed_out {
+            drop(waiter.send(Err(ClaimError::Full)));
+        }
+        QueuePlace { pool: self.clone(), ticket: Some(place.ticket) }
     }
 
     /// Whether a worker of the current generation is there.
@@ -159,6 +192,33 @@ impl Pool {
         self.shared.lock().routable()
     }
 
+    /// Returns when a request waits for a worker.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn somebody_waits(self) {
+        loop {
+            let mut told = std::pin::pin!(self.shared.wanted.notified());
+            // Who begins to wait from here on is heard of.
+            told.as_mut().enable();
+            if self.shared.lock().is_waited_for() {
+                return;
+            }
+            told.await;
+        }
+    }
+
+    /// Whether a request whose client makes its worker wait, and is overdue by `late`, is to give the worker up: yes for
+    /// one at a time, the latest first, and only while somebody waits. To be asked again every 100 ms meanwhile.
+    pub fn gives_way(&self, now: Instant, late: Duration) -> bool {
+        let waited_for = self.shared.lock().is_waited_for();
+        let mut give_way = self.shared.give_way.lock().unwrap_or_else(PoisonError::into_inner);
+        if !waited_for {
+            give_way.rest();
+        }
+        waited_for && give_way.asks(now, late)
+    }
+
     /// Who holds the workers, for a request that got none; at most once a minute, and `None` between.
     pub fn crowd(&self, now: Instant) -> Option<Crowd> {
         self.shared.lock().crowd(now)
@@ -169,26 +229,40 @@ impl Pool {
     }
 }
 
-/// A claim that waits. Dropping it leaves the queue.
-struct Ticket<'a> {
-    pool: &'a Pool,
-    id: TicketId,
+/// A place in the queue. Dropping it gives it back.
+struct QueuePlace {
+    pool: Pool,
+    /// `None` once the place was left.
+    ticket: Option<Ticket>,
 }
 
-impl Drop for Ticket<'_> {
+impl QueuePlace {
+    /// There is nothing to be given back any more.
+    fn was_left(mut self) {
+        self.ticket = None;
+    }
+}
+
+impl Drop for QueuePlace {
     fn drop(&mut self) {
-        self.pool.shared.lock().abandon(self.id);
+        if let Some(ticket) = self.ticket {
+            self.pool.shared.lock().abandon(ticket);
+        }
     }
 }
 
 /// A place in the queue of a held host. Dropping it gives the place back.
 pub struct HeldPlace {
-    pool: Pool,
+    _place: QueuePlace,
+    pushed_out: oneshot::Receiver<Result<Lease, ClaimError>>,
 }
 
-impl Drop for HeldPlace {
-    fn drop(&mut self) {
-        self.pool.shared.lock().unhold();
+impl HeldPlace {
+    /// Returns when the queue was full and the place was given to a client with fewer. Cancel-safe; must not be called
+    /// again after it has returned.
+    pub async fn pushed_out(&mut self) {
+        // No worker serves the place: whatever comes is its end.
+        drop((&mut self.pushed_out).await);
     }
 }
 
@@ -252,22 +326,23 @@ impl Lease {
         }
     }
 
-    /// Changes the lease into a place beside the worker's requests, for a connection that may live for hours.
+    /// Changes the lease into a place beside the worker's requests, for a connection that may live for hours. The client
+    /// gets at most as many places at a worker as it then leaves free there (see [`Budget`](crate::budget::Budget)).
     ///
     /// # Errors
-    /// The lease itself, when the worker has no such place left.
-    pub fn into_tunnel(mut self) -> Result<Tunnel, Self> {
+    /// The lease itself, when the worker has no such place left for the client.
+    pub fn into_tunnel(mut self, client: Option<ClientNet>) -> Result<Tunnel, Self> {
         let Some(seat) = self.seat.take() else { return Err(self) };
         let mut state = self.pool.shared.lock();
-        if !state.open_tunnel(seat.worker()) {
+        let Some(place) = state.open_tunnel(seat.worker(), client) else {
             drop(state);
             self.seat = Some(seat);
             return Err(self);
-        }
+        };
         let next = state.release(&seat);
         drop(state);
         self.pool.deliver(next);
-        Ok(Tunnel { pool: self.pool.clone(), member: Arc::clone(&seat.member) })
+        Ok(Tunnel { pool: self.pool.clone(), member: Arc::clone(&seat.member), place: Some(place) })
     }
 }
 
@@ -281,6 +356,8 @@ impl Drop for Lease {
 pub struct Tunnel {
     pool: Pool,
     member: Arc<Member>,
+    /// `None` once it was given back.
+    place: Option<Reservation>,
 }
 
 impl Tunnel {
@@ -292,20 +369,21 @@ impl Tunnel {
 
 impl Drop for Tunnel {
     fn drop(&mut self) {
-        if self.pool.shared.lock().close_tunnel(self.member.worker) {
+        drop(self.place.take());
+        if self.pool.shared.lock().is_without_tunnels(self.member.worker) {
             self.pool.shared.changed.notify_one();
         }
     }
 }
 
 impl Pool {
-    /// Delivers a seat to the claim that waited longest. A refused delivery drops a lease, which locks again:
+    /// Delivers a seat to the claim that it was given to. A refused delivery drops a lease, which locks again:
     /// that is why this happens after the lock. Returns whether there was such a claim, as far as is known.
-    fn deliver(&self, released: state::Released<oneshot::Sender<Lease>>) -> bool {
+    fn deliver(&self, released: state::Released<Waiter>) -> bool {
         if released.tell_manager {
             self.shared.changed.notify_one();
         }
-        released.grant.is_some_and(|(sender, seat)| sender.send(self.lease(seat)).is_ok())
+        released.grant.is_some_and(|(sender, seat)| sender.send(Ok(self.lease(seat))).is_ok())
     }
 }
 
@@ -382,10 +460,10 @@ impl PoolWriter {
         self.shared.changed.notified().await;
     }
 
-    fn deliver_all(&self, grants: Vec<(oneshot::Sender<Lease>, Seat)>) {
+    fn deliver_all(&self, grants: Vec<(Waiter, Seat)>) {
         let pool = Pool { shared: Arc::clone(&self.shared) };
         for (sender, seat) in grants {
-            drop(sender.send(pool.lease(seat)));
+            drop(sender.send(Ok(pool.lease(seat))));
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Invariant: every seat handed out comes back by [`PoolState::release`] exactly once, and a worker never has more
 //! seats out than its concurrency. Never here: waking anybody.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +11,14 @@ use http::Method;
 use http::uri::PathAndQuery;
 use tokio::time::Instant;
 
+use crate::budget::{Budget, Reservation};
 use crate::name::{GenerationId, RequestId, WorkerId};
 
 use super::crowd::Crowd;
+use super::fair_queue::{Client, FairQueue, Gone, Room, Ticket};
 use super::member::Member;
 use super::report::{Report, SlotReport, Standing};
+use super::slot::Slot;
 
 /// What a request is, for those who ask what a worker is doing.
 #[derive(Clone, Debug)]
@@ -65,16 +68,19 @@ impl Seat {
     }
 }
 
-/// A waiting claim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct TicketId(i64);
-
 /// What a claim got.
-pub(super) enum Granted {
+pub(super) enum Granted<W> {
     Seat(Seat),
-    Waiting(TicketId),
+    Waiting(Place<W>),
     Full,
     Closed,
+}
+
+/// A place in the queue.
+pub(super) struct Place<W> {
+    pub(super) ticket: Ticket,
+    /// Who had to leave the queue for it.
+    pub(super) pushed_out: Option<W>,
 }
 
 /// What giving a seat back led to.
@@ -84,41 +90,8 @@ pub(super) struct Released<W> {
 }
 
 struct Waiting<W> {
-    id: TicketId,
-    not: Option<WorkerId>,
     doing: Doing,
     waiter: W,
-}
-
-struct Slot {
-    member: Arc<Member>,
-    /// What each seat is doing; `None`: free.
-    seats: Vec<Option<Doing>>,
-    /// How many of them are taken.
-    busy: usize,
-    tunnels: u32,
-    served: u64,
-    reloads: u64,
-    recycle_after: Option<u64>,
-    /// Gets nothing new.
-    retired: bool,
-    condemned: Option<Condemned>,
-    /// It let a request's time pass, and nobody has asked it since whether it answers at all.
-    doubted: bool,
-}
-
-impl Slot {
-    fn is_full(&self) -> bool {
-        self.busy == self.seats.len()
-    }
-
-    fn routable(&self, current: GenerationId) -> bool {
-        !self.retired && self.condemned.is_none() && self.member.generation == current
-    }
-
-    fn at_rest(&self) -> bool {
-        self.tunnels == 0 && self.busy == 0
-    }
 }
 
 /// All there is to know about a pool.
@@ -127,11 +100,8 @@ pub(super) struct PoolState<W> {
     /// Workers with a free seat, each once, the one that was freed last behind the others. May hold workers that are no
     /// longer routable: they are taken out when they come up.
     free: Vec<WorkerId>,
-    /// Sorted by id, so that a ticket is found by binary search.
-    queue: VecDeque<Waiting<W>>,
-    /// Requests of held hosts: they count as waiting.
-    held: usize,
-    next_ticket: i64,
+    /// Claims that wait, and requests of held hosts, which count as waiting.
+    queue: FairQueue<Waiting<W>, W>,
     current: GenerationId,
     max_queue: usize,
     mode: Mode,
@@ -144,9 +114,7 @@ impl<W> PoolState<W> {
         Self {
             slots: BTreeMap::new(),
             free: Vec::new(),
-            queue: VecDeque::new(),
-            held: 0,
-            next_ticket: 0,
+            queue: FairQueue::new(),
             current: GenerationId::default(),
             max_queue,
             mode: Mode::Open,
@@ -157,47 +125,50 @@ impl<W> PoolState<W> {
     /// `waiter` is only made for a claim that has to wait.
     pub(super) fn claim(
         &mut self,
+        client: Client,
         doing: Doing,
         not: Option<WorkerId>,
         waiter: impl FnOnce() -> W,
-    ) -> Granted {
+    ) -> Granted<W> {
         if self.mode == Mode::Closed {
             return Granted::Closed;
         }
         if let Some((worker, number)) = self.pop_free(not) {
             return Granted::Seat(self.seat(worker, number, doing, false));
         }
-        // One that waited before goes in front and is not refused for its bad luck.
-        let retried = not.is_some();
-        if !retried && self.queue.len() + self.held >= self.max_queue {
-            return Granted::Full;
+        if let Some(not) = not {
+            // One that waited before goes in front and is not refused for its bad luck.
+            let ticket = self.queue.push_retried(not, Waiting { doing, waiter: waiter() });
+            return Granted::Waiting(Place { ticket, pushed_out: None });
         }
-        self.next_ticket += 1;
-        let waiter = waiter();
-        if retried {
-            let id = TicketId(-self.next_ticket);
-            self.queue.push_front(Waiting { id, not, doing, waiter });
-            return Granted::Waiting(id);
-        }
-        let id = TicketId(self.next_ticket);
-        self.queue.push_back(Waiting { id, not, doing, waiter });
-        Granted::Waiting(id)
+        let Some(pushed_out) = self.make_room(client) else { return Granted::Full };
+        let ticket = self.queue.push(client, Waiting { doing, waiter: waiter() });
+        Granted::Waiting(Place { ticket, pushed_out })
     }
 
-    pub(super) fn abandon(&mut self, ticket: TicketId) {
-        if let Ok(at) = self.queue.binary_search_by_key(&ticket, |waiting| waiting.id) {
-            self.queue.remove(at);
+    /// A place in the queue that no worker serves; `None` when it is full.
+    pub(super) fn hold(&mut self, client: Client, waiter: impl FnOnce() -> W) -> Option<Place<W>> {
+        let pushed_out = self.make_room(client)?;
+        Some(Place { ticket: self.queue.hold(client, waiter()), pushed_out })
+    }
+
+    /// `None` when there is no place for one more of the client; else who has to leave for it, if anybody.
+    fn make_room(&mut self, client: Client) -> Option<Option<W>> {
+        match self.queue.make_room(client, self.max_queue) {
+            Room::Free => Some(None),
+            Room::Instead(Gone::Claim(Waiting { waiter, .. }) | Gone::Held(waiter)) => Some(Some(waiter)),
+            Room::None => None,
         }
     }
 
-    pub(super) fn hold(&mut self) -> bool {
-        let fits = self.queue.len() + self.held < self.max_queue;
-        self.held += usize::from(fits);
-        fits
+    /// Gives a place in the queue back, if it was not left already.
+    pub(super) fn abandon(&mut self, ticket: Ticket) {
+        self.queue.leave(ticket);
     }
 
-    pub(super) fn unhold(&mut self) {
-        self.held -= 1;
+    /// Whether a claim waits.
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.queue.has_claims()
     }
 
     pub(super) fn release(&mut self, seat: &Seat) -> Released<W> {
@@ -223,19 +194,17 @@ impl<W> PoolState<W> {
         Released { grant: self.serve_next(), tell_manager: due }
     }
 
-    pub(super) fn open_tunnel(&mut self, worker: WorkerId) -> bool {
-        let Some(slot) = self.slots.get_mut(&worker) else { return true };
-        let fits = slot.tunnels < slot.member.tunnels;
-        slot.tunnels += u32::from(fits);
-        fits
+    /// A place for a tunnel; `None` when the worker has none left for the client. A worker that is gone counts none.
+    pub(super) fn open_tunnel(&self, worker: WorkerId, client: Client) -> Option<Reservation> {
+        let Some(slot) = self.slots.get(&worker) else { return Some(Budget::new(0).reserve(client)) };
+        let mut place = slot.tunnels.reserve(client);
+        place.grow_to(1).then_some(place)
     }
 
-    /// Returns whether the manager should look: it was the worker's last tunnel.
-    pub(super) fn close_tunnel(&mut self, worker: WorkerId) -> bool {
-        let Some(slot) = self.slots.get_mut(&worker) else { return false };
-        slot.tunnels = slot.tunnels.saturating_sub(1);
+    /// Whether the manager should look after a tunnel's end: it was the worker's last one.
+    pub(super) fn is_without_tunnels(&self, worker: WorkerId) -> bool {
         // One that is due may have waited for this, and one that drains is done if it has nothing else in hand.
-        slot.tunnels == 0
+        self.slots.get(&worker).is_some_and(|slot| slot.tunnels.held() == 0)
     }
 
     pub(super) fn condemn(&mut self, worker: WorkerId, why: Condemned) {
@@ -274,21 +243,9 @@ impl<W> PoolState<W> {
     }
 
     pub(super) fn publish(&mut self, member: Arc<Member>, recycle_after: Option<u64>) -> Vec<(W, Seat)> {
-        let (worker, seats) = (member.worker, member.concurrency.get() as usize);
+        let worker = member.worker;
         let routable = member.generation == self.current;
-        let slot = Slot {
-            member,
-            seats: vec![None; seats],
-            busy: 0,
-            tunnels: 0,
-            served: 0,
-            reloads: 0,
-            recycle_after,
-            retired: false,
-            condemned: None,
-            doubted: false,
-        };
-        self.slots.insert(worker, slot);
+        self.slots.insert(worker, Slot::new(member, recycle_after));
         if routable {
             self.free.push(worker);
         }
@@ -297,12 +254,8 @@ impl<W> PoolState<W> {
 
     pub(super) fn promote(&mut self, generation: GenerationId) -> Vec<(W, Seat)> {
         self.current = generation;
-        self.free.clear();
-        for (worker, slot) in &self.slots {
-            if slot.routable(generation) && !slot.is_full() {
-                self.free.push(*worker);
-            }
-        }
+        let free = self.slots.iter().filter(|(_, slot)| slot.routable(generation) && !slot.is_full());
+        self.free = free.map(|(worker, _)| *worker).collect();
         self.serve_all()
     }
 
@@ -329,7 +282,7 @@ impl<W> PoolState<W> {
         self.mode = mode;
         match mode {
             Mode::Open => Vec::new(),
-            Mode::Closed => self.queue.drain(..).map(|waiting| waiting.waiter).collect(),
+            Mode::Closed => self.queue.take_claims().into_iter().map(|waiting| waiting.waiter).collect(),
         }
     }
 
@@ -356,8 +309,8 @@ impl<W> PoolState<W> {
         });
         Report {
             slots: slots.collect(),
-            queued: self.queue.len() + self.held,
-            oldest_wait: self.queue.iter().map(|waiting| waiting.doing.since).min(),
+            queued: self.queue.len(),
+            oldest_wait: self.queue.claims().map(|waiting| waiting.doing.since).min(),
             mode: self.mode,
             current: self.current,
         }
@@ -368,7 +321,7 @@ impl<W> PoolState<W> {
             worker: slot.member.worker,
             generation: slot.member.generation,
             in_flight: slot.busy,
-            tunnels: slot.tunnels as usize,
+            tunnels: slot.tunnels.held() as usize,
             served: slot.served,
             reloads: slot.reloads,
             recycle_due: slot.recycle_after.is_some_and(|limit| slot.served >= limit),
@@ -420,18 +373,28 @@ impl<W> PoolState<W> {
         Seat { member: Arc::clone(&slot.member), since, waited, number }
     }
 
-    /// Gives a free seat to the claim that waited longest among those that may take it.
+    /// Gives a free seat to a claim that waits: to one that had another worker before, else to that of the client whose
+    /// turn it is.
     fn serve_next(&mut self) -> Option<(W, Seat)> {
-        for at in 0..self.queue.len() {
-            if let Some((worker, number)) = self.pop_free(self.queue[at].not) {
-                let waiting = self.queue.remove(at)?;
-                return Some((waiting.waiter, self.seat(worker, number, waiting.doing, true)));
-            }
-            if self.free.is_empty() {
-                return None;
-            }
-        }
-        None
+        let (waiting, (worker, number)) = if let Some(not) = self.first_retried() {
+            let free = self.pop_free(Some(not))?;
+            (self.queue.pop_retried(not)?, free)
+        } else if self.queue.has_ordinary() {
+            let free = self.pop_free(None)?;
+            (self.queue.pop()?, free)
+        } else {
+            return None;
+        };
+        let Waiting { doing, waiter } = waiting;
+        Some((waiter, self.seat(worker, number, doing, true)))
+    }
+
+    /// The worker that the first of those that had one must not get, if another one is free.
+    fn first_retried(&self) -> Option<WorkerId> {
+        let is_free = |worker: &WorkerId| {
+            self.slots.get(worker).is_some_and(|slot| slot.routable(self.current) && !slot.is_full())
+        };
+        self.queue.first_retried(|not| self.free.iter().any(|worker| *worker != not && is_free(worker)))
     }
 
     fn serve_all(&mut self) -> Vec<(W, Seat)> {

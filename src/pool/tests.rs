@@ -21,7 +21,16 @@ fn claim(not: Option<WorkerId>) -> Claim {
         target: PathAndQuery::from_static("/"),
         since: Instant::now(),
     };
-    Claim { doing, deadline: Instant::now() + Duration::from_secs(10), not }
+    Claim { doing, client: None, deadline: Instant::now() + Duration::from_secs(10), not }
+}
+
+/// A claim of the client with this number; 0: of one that nobody names.
+fn claim_of(client: u8) -> Claim {
+    Claim { client: net(client), ..claim(None) }
+}
+
+fn net(client: u8) -> Option<ClientNet> {
+    (client > 0).then(|| ClientNet::of([10, 0, 0, client].into()))
 }
 
 fn member(worker: u64, generation: u64, concurrency: u32) -> Arc<Member> {
@@ -29,6 +38,13 @@ fn member(worker: u64, generation: u64, concurrency: u32) -> Arc<Member> {
     let concurrency = NonZeroU32::new(concurrency).unwrap();
     let app = (AppName::parse("blog").unwrap(), AppMetrics::default());
     Arc::new(Member::new(app, WorkerId(worker), GenerationId(generation), address, concurrency, 2))
+}
+
+/// A worker of generation 1 that may hold so many tunnels.
+fn member_with(worker: u64, tunnels: u32) -> Arc<Member> {
+    let mut member = member(worker, 1, 1);
+    Arc::get_mut(&mut member).unwrap().tunnels = tunnels;
+    member
 }
 
 /// A pool with workers 1 to `count` of generation 1.
@@ -185,10 +201,10 @@ async fn a_tunnel_frees_the_request_window_until_there_are_too_many() {
     let mut tunnels = Vec::new();
     for _ in 0..2 {
         let lease = pool.claim(claim(None)).await.unwrap();
-        tunnels.push(lease.into_tunnel().ok().expect("there is a place"));
+        tunnels.push(lease.into_tunnel(None).ok().expect("there is a place"));
     }
     let lease = pool.claim(claim(None)).await.unwrap();
-    let lease = lease.into_tunnel().err().expect("both places are taken");
+    let lease = lease.into_tunnel(None).err().expect("both places are taken");
     assert_eq!((writer.standings()[0].tunnels, writer.standings()[0].in_flight), (2, 1));
     drop(lease);
     drop(tunnels);
@@ -210,6 +226,72 @@ async fn closing_refuses_those_that_wait() {
     assert_eq!(pool.claim(claim(None)).await.err(), Some(ClaimError::Closed));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_client_with_many_requests_keeps_no_other_waiting_for_them() {
+    let (pool, _writer) = pool(1, 100);
+    let mut held = pool.claim(claim_of(1)).await.unwrap();
+    let mut many: Vec<_> = (0..50).map(|_| pool.claim(claim_of(1))).collect();
+    let one = pool.claim(claim_of(2));
+    let mut unnamed: Vec<_> = (0..2).map(|_| pool.claim(claim_of(0))).collect();
+    drop(held);
+    held = many.remove(0).await.unwrap();
+    drop(held);
+    held = one.await.unwrap();
+    drop(held);
+    held = unnamed.remove(0).await.unwrap();
+    drop(held);
+    for next in many.drain(..2) {
+        drop(next.await.unwrap());
+        if let Some(next) = unnamed.pop() {
+            drop(next.await.unwrap());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_with_many_requests_keeps_no_other_out_of_a_full_queue() {
+    let (pool, writer) = pool(1, 3);
+    let held = pool.claim(claim_of(1)).await.unwrap();
+    let (first, second) = (pool.claim(claim_of(1)), pool.claim(claim_of(1)));
+    let place = pool.hold(net(1)).ok();
+    let mut place = place.expect("there is a place");
+    assert_eq!(pool.claim(claim_of(1)).await.err(), Some(ClaimError::Full), "it has all places");
+    let other = pool.claim(claim_of(2));
+    tokio::time::timeout(Duration::ZERO, place.pushed_out()).await.expect("the newest one made room");
+    drop(place);
+    assert_eq!(writer.report().queued, 3);
+    assert_eq!(pool.claim(claim_of(2)).await.err(), Some(ClaimError::Full), "it would have the most");
+    let third = pool.claim(claim_of(3));
+    assert_eq!(second.await.err(), Some(ClaimError::Full), "that was its newest");
+    assert!(pool.hold(net(4)).is_err(), "nobody has more than one");
+    drop(held);
+    drop(first.await.unwrap());
+    drop(other.await.unwrap());
+    drop(third.await.unwrap());
+    assert_eq!((writer.report().queued, in_flight(&writer)), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_gets_as_many_tunnels_as_it_leaves_free_at_a_worker() {
+    let (pool, writer) = pool(0, 10);
+    writer.publish(member_with(1, 8), None);
+    let mut open = Vec::new();
+    for (client, most) in [(1, 4), (2, 2), (3, 1), (4, 1), (5, 0), (0, 0)] {
+        let mut got = 0;
+        while let Ok(tunnel) = pool.claim(claim_of(client)).await.unwrap().into_tunnel(net(client)) {
+            open.push(tunnel);
+            got += 1;
+        }
+        assert_eq!(got, most, "client {client}");
+    }
+    assert_eq!((writer.standings()[0].tunnels, writer.standings()[0].in_flight), (8, 0));
+    open.remove(0);
+    assert!(pool.claim(claim_of(1)).await.unwrap().into_tunnel(net(1)).is_err(), "it has three of eight");
+    open.push(pool.claim(claim_of(0)).await.unwrap().into_tunnel(None).ok().expect("it has no share"));
+    writer.remove(WorkerId(1));
+    drop(open);
+}
+
 /// Claims, returns, hang-ups, deploys, retirements and crashes in any order: what was claimed is held or has come
 /// back, and no worker has more in hand than it takes.
 #[tokio::test(start_paused = true)]
@@ -227,13 +309,15 @@ async fn history(mut random: fastrand::Rng) -> Result<(), String> {
     writer.promote(GenerationId(generation));
     let mut waiting: Vec<tokio::task::JoinHandle<Result<Lease, ClaimError>>> = Vec::new();
     let mut held: Vec<Lease> = Vec::new();
+    let mut places: Vec<HeldPlace> = Vec::new();
     for _ in 0..120 {
         let workers = writer.standings();
         let known = random.choice(&workers).map(|standing| standing.worker);
         match random.u8(0..10) {
             0..4 => {
                 let (pool, not) = (pool.clone(), known.filter(|_| random.u8(0..5) == 0));
-                waiting.push(tokio::spawn(async move { pool.claim(claim(not)).await }));
+                let claim = Claim { not, ..claim_of(random.u8(0..4)) };
+                waiting.push(tokio::spawn(async move { pool.claim(claim).await }));
             }
             4 | 5 if !held.is_empty() => drop(held.swap_remove(random.usize(..held.len()))),
             6 if !waiting.is_empty() => waiting.swap_remove(random.usize(..waiting.len())).abort(),
@@ -250,6 +334,8 @@ async fn history(mut random: fastrand::Rng) -> Result<(), String> {
                     .for_each(|lease| lease.condemn(Condemned::Stalled)),
                 (None, _) => {}
             },
+            9 if random.u8(0..4) == 0 => places.extend(pool.hold(net(random.u8(0..4)))),
+            9 if !places.is_empty() => drop(places.swap_remove(random.usize(..places.len()))),
             _ if random.u8(0..8) == 0 => {
                 generation += 1;
                 writer.promote(GenerationId(generation));
@@ -275,6 +361,7 @@ async fn history(mut random: fastrand::Rng) -> Result<(), String> {
         }
     }
     check(&writer, &held)?;
+    places.clear();
     held.clear();
     if in_flight(&writer) == 0 && writer.report().queued == 0 {
         Ok(())

@@ -140,15 +140,17 @@ pub(super) fn line(number: u64, change: &Change) -> Result<Vec<u8>, RegistryErro
     Ok(format!("{} {number} {text}\n", sum(number, &text)).into_bytes())
 }
 
-struct Found {
-    changes: Vec<Numbered>,
+/// What a file holds.
+pub(super) struct Found {
+    pub(super) changes: Vec<Numbered>,
     /// Where the next one goes.
-    end: usize,
+    pub(super) end: usize,
     /// How many bytes lie there of one that was cut off.
-    cut: usize,
+    pub(super) cut: usize,
 }
 
-fn parse(path: &Path, bytes: &[u8]) -> Result<Found, RegistryError> {
+/// Reads the bytes of a file; `path` is for messages.
+pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Found, RegistryError> {
     let written = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     let mut found = Found { changes: Vec::new(), end: 0, cut: 0 };
     // Somebody has given up all that was in it.

@@ -8,6 +8,9 @@
 //! an error.
 
 mod changes;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod snapshot;
 
 use std::collections::BTreeMap;

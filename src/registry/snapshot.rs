@@ -67,7 +67,8 @@ fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     if number > LAST_NUMBER { Err(D::Error::custom("no change has such a number")) } else { Ok(number) }
 }
 
-fn parse(path: &Path, bytes: &[u8]) -> Result<Snapshot, RegistryError> {
+/// Reads the bytes of a file; `path` is for messages.
+pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Snapshot, RegistryError> {
     let malformed = |source: serde_json::Error| RegistryError::Malformed {
         path: path.into(),
         line: source.line(),

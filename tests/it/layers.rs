@@ -292,7 +292,8 @@ fn root() -> &'static Path {
 
 /// Who may import whom on its own floor, where nobody else may: counters are labelled by names, a host leads to an
 /// app's pool and deadlines need timers, and none of those reach back.
-const BESIDE: [(&str, &str); 9] = [
+const BESIDE: [(&str, &str); 10] = [
+    ("budget", "name"),
     ("metrics", "name"),
     ("metrics", "stop"),
     ("metrics", "logging"),

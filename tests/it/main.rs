@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say so")]
 
 mod abuse;
+mod abuse_queue;
+mod abuse_uploads;
 mod alpn;
 mod answer_limits;
 mod answers;
@@ -19,8 +21,10 @@ mod certs;
 mod cli;
 mod completion;
 mod control;
+mod copyright;
 mod duplex;
 mod fields_back;
+mod fuzz;
 mod h2c;
 mod half_close;
 mod headers;
@@ -43,6 +47,7 @@ mod recycle;
 mod reload;
 mod rollout;
 mod room;
+mod rooms;
 mod serve;
 mod shells;
 mod signals;

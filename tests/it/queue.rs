@@ -7,13 +7,13 @@ use crate::support::{Conn, Reply, Server, Setup, soon, until};
 
 impl Server {
     /// Waits until so many requests wait for a worker.
-    async fn queued(&self, count: usize) {
+    pub(crate) async fn queued(&self, count: usize) {
         let what = format!("{count} requests wait");
         until(&what, || async { self.status().await.apps[0].queued == count }).await;
     }
 
     /// Sends a request that its worker answers when the gate is opened; returns when the worker has it.
-    async fn occupy(&self, gate: &str) -> Conn {
+    pub(crate) async fn occupy(&self, gate: &str) -> Conn {
         let mut conn = self.connect().await;
         conn.send_get(&format!("/gate?name={gate}")).await;
         self.meeting.reached(gate).await;

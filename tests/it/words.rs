@@ -176,6 +176,7 @@ async fn a_limit_of_nothing_is_refused_wherever_it_is_said() {
         "max_connections",
         "h2_streams",
         "body_memory",
+        "spool",
         "reply_memory",
         "reply_spool",
     ];

@@ -2,11 +2,12 @@
 
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
 use tempfile::TempDir;
 
 use super::*;
-use crate::apps::StaticHint;
+use crate::apps::{Kind, StaticHint};
 
 /// An app folder called `blog` and a machine on which only some programs are installed.
 struct Bench {

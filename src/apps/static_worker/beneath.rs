@@ -2,7 +2,6 @@
 //!
 //! Never here: which files are meant to be seen; whoever makes a [`Beneath`] says it.
 
-use std::ffi::OsString;
 use std::fs::Metadata;
 use std::future::{Ready, ready};
 use std::io;
@@ -17,7 +16,7 @@ use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
 use tower_http::services::fs::{Backend, File};
 
-use super::steps;
+use super::steps::{self, Seen};
 
 /// A folder whose files can be opened, and nothing outside of it.
 ///
@@ -28,9 +27,6 @@ pub(super) struct Beneath {
     lookup: Lookup,
     seen: Seen,
 }
-
-/// Whether the file with these names, one for each folder on the way and its own, is meant to be seen.
-pub(super) type Seen = fn(&[OsString]) -> bool;
 
 /// Who keeps look-ups below the root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

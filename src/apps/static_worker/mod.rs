@@ -3,6 +3,9 @@
 //! Never here: which file answers a request (`site`), and reaching a file safely (`beneath`).
 
 mod beneath;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod site;
 mod steps;
 

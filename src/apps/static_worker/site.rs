@@ -189,7 +189,7 @@ enum Choice {
 /// Hidden files are not served, except `/.well-known` (RFC 8615), nor is the app's own `rip.toml`, whose `env` may
 /// hold secrets. An encoded slash or NUL is never part of a file's name, and an empty segment would make the
 /// redirect to `//name/` lead to another host.
-fn plain_path(raw: &str) -> Option<String> {
+pub(super) fn plain_path(raw: &str) -> Option<String> {
     let raw = raw.strip_prefix('/')?;
     let mut path = String::new();
     let mut segments = raw.split('/').peekable();
@@ -237,7 +237,8 @@ fn decode(segment: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-fn uri_of(path: &str) -> Uri {
+/// The path as it stands in a request.
+pub(super) fn uri_of(path: &str) -> Uri {
     let mut text = String::from("/");
     for byte in path.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {

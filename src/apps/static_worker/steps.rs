@@ -12,7 +12,8 @@ use std::path::{Component, Path};
 use rustix::fs::{FileType, Mode, OFlags, fstat, openat, readlinkat};
 use rustix::io::Errno;
 
-use super::beneath::Seen;
+/// Whether the file with these names, one for each folder on the way and its own, is meant to be seen.
+pub(super) type Seen = fn(&[OsString]) -> bool;
 
 /// Opens what openat2(2) opens with `RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS`, and refuses with the same errors.
 ///

@@ -5,15 +5,7 @@ use std::collections::HashMap;
 use zbus::{OwnedVariant, Variant};
 
 use crate::backend::Exit;
-
-/// Why a worker was sent SIGKILL by the server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Killed {
-    /// It had SIGTERM, and time.
-    TooSlow,
-    /// It was over its hard memory limit.
-    ForMemory,
-}
+use crate::backend::killed::Killed;
 
 /// What is known of a unit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

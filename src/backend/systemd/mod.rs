@@ -39,6 +39,7 @@ use tokio::sync::{mpsc, watch as state};
 use tokio::time::{sleep, timeout};
 use zbus::Connection;
 
+use super::killed::Killed;
 use super::sockets::{Door, Sockets, Workers};
 use super::worker::readiness as of_anybody;
 use super::{Backend, Event, Exit, Listening, Order, Signal, StartError, Started, Survivor};
@@ -51,7 +52,6 @@ use crate::spec::{LaunchSpec, ReloadSignal};
 use crate::stop::{Stop, StopHandle};
 
 use dbus::ManagerProxy;
-use end::Killed;
 use leftovers::{ALL_WORKERS, Leftovers};
 use properties::Scope;
 use request::request;

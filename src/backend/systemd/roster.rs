@@ -9,9 +9,10 @@ use tokio::sync::oneshot;
 use zbus::OwnedVariant;
 
 use super::bus::object_of;
-use super::end::{Killed, Known};
+use super::end::Known;
 use super::starter::Target;
 use crate::backend::Exit;
+use crate::backend::killed::Killed;
 use crate::backend::sockets::SocketFile;
 use crate::name::WorkerId;
 use crate::stop::StopHandle;

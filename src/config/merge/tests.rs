@@ -105,6 +105,16 @@ fn an_app_s_own_file_is_read_anew_for_every_deploy() {
 }
 
 #[test]
+fn spool_files_have_room_for_what_the_largest_body_needs_unless_the_admin_says_otherwise() {
+    let stage = Stage::new();
+    let spool = |words: &str| stage.read(words).server.limits.spool;
+    assert_eq!(spool("./blog --max-request-body=2G"), 8 << 30);
+    assert_eq!(spool("./blog --max-request-body=1M"), 4 << 30);
+    stage.write("s.toml", "limits.spool = \"1G\"\n[[apps]]\npath = \"/srv/x\"\nmax_body = \"9G\"\n");
+    assert_eq!(spool("./blog --config=s.toml"), 1 << 30);
+}
+
+#[test]
 fn defaults_are_those_written_down() {
     let stage = Stage::new();
     let config = stage.read("./blog");
@@ -120,7 +130,9 @@ fn defaults_are_those_written_down() {
     assert_eq!((app.memory.soft, app.memory.hard), (None, None));
     let limits = config.server.limits;
     assert_eq!((limits.max_head, limits.max_fields, limits.max_url), (32 << 10, 100, 8 << 10));
+    assert_eq!(limits.spool, 4 << 30);
     assert_eq!((limits.body_memory, limits.reply_memory, limits.reply_spool), (64 << 10, 1 << 20, 64 << 20));
+    assert_eq!((limits.reply_room, limits.spool), (128 << 20, 4 << 30));
     assert_eq!(
         (limits.max_connections, limits.max_connections_per_address, limits.rate),
         (10_000, None, None)
@@ -239,10 +251,10 @@ fn tokens_speak_of_the_main_app_and_flags_of_all() {
     assert_eq!((shop.workers.to_string().as_str(), shop.max_queue), ("9", 5));
     assert_eq!(app_settings(&config.apps[0]).unwrap().workers.to_string(), "5");
 
-    let added = AppRequest::for_path(&stage.path("home"), &config);
+    let added = config.app_at(&stage.path("home"));
     let added = app_settings(&added).unwrap();
     assert_eq!((added.workers, added.max_queue, added.hosts.len()), (WorkerCount::Half, 5, 0));
-    assert_eq!(AppRequest::for_path(&stage.path("shop"), &config), config.apps[1]);
+    assert_eq!(config.app_at(&stage.path("shop")), config.apps[1]);
 }
 
 #[test]

@@ -34,7 +34,7 @@ async fn a_deploy_takes_over_in_one_step_when_all_its_workers_are_ready() {
 #[tokio::test(start_paused = true)]
 async fn tunnels_are_drained_until_the_limit_and_then_cut() {
     let world = World::serving(workers(blog(), 1)).await;
-    let tunnel = world.claim("blog.example").await.unwrap().into_tunnel().ok().unwrap();
+    let tunnel = world.claim("blog.example").await.unwrap().into_tunnel(None).ok().unwrap();
 
     all(world.manager.deploy(None).await.unwrap()).await;
     let begun = Instant::now();

@@ -155,7 +155,7 @@ impl World {
             since: Instant::now(),
         };
         let deadline = Instant::now() + Duration::from_secs(10);
-        app.pool.claim(Claim { doing, deadline, not: None }).await
+        app.pool.claim(Claim { doing, client: None, deadline, not: None }).await
     }
 
     /// Waits until the only app is as wanted.

@@ -337,7 +337,7 @@ async fn lines(mut receiver: mpsc::Receiver<LogLine>) -> Vec<String> {
 async fn a_worker_that_is_due_keeps_its_tunnels_until_they_end_by_themselves() {
     let recycle = Recycle { requests: None, age: Some(Duration::from_secs(100)), reloads: None };
     let world = World::serving(AppSpec { recycle, ..workers(blog(), 1) }).await;
-    let tunnel = world.claim("blog.example").await.unwrap().into_tunnel().ok().unwrap();
+    let tunnel = world.claim("blog.example").await.unwrap().into_tunnel(None).ok().unwrap();
 
     tokio::time::sleep(Duration::from_secs(3 * 3_600)).await;
     assert_eq!(world.started(), [1]);
@@ -357,7 +357,7 @@ async fn tunnels_of_a_worker_that_is_due_are_waited_for_a_day_and_not_at_all_whe
     let mut spec = AppSpec { recycle, ..workers(blog(), 1) };
     Arc::make_mut(&mut spec.launch).memory.soft = Some(100 << 20);
     let world = World::serving(spec.clone()).await;
-    let _tunnel = world.claim("blog.example").await.unwrap().into_tunnel().ok().unwrap();
+    let _tunnel = world.claim("blog.example").await.unwrap().into_tunnel(None).ok().unwrap();
     let begun = Instant::now();
     while world.terminated() != [1] {
         tokio::time::sleep(Duration::from_secs(60)).await;
@@ -366,7 +366,7 @@ async fn tunnels_of_a_worker_that_is_due_are_waited_for_a_day_and_not_at_all_whe
     assert!((24.0..24.2).contains(&hours), "{hours} h");
 
     let world = World::serving(spec).await;
-    let _tunnel = world.claim("blog.example").await.unwrap().into_tunnel().ok().unwrap();
+    let _tunnel = world.claim("blog.example").await.unwrap().into_tunnel(None).ok().unwrap();
     world.backend.set_memory(WorkerId(1), 120 << 20);
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(world.terminated(), [1], "its drain is over");

@@ -14,7 +14,7 @@ use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 
 use super::meeting::View;
@@ -79,6 +79,13 @@ enum Stream {
 impl Conn {
     pub(crate) async fn plain(port: u16) -> Self {
         Self::over(Stream::Plain(TcpStream::connect(("127.0.0.1", port)).await.unwrap()))
+    }
+
+    /// From another address of this machine, as another client.
+    pub(crate) async fn plain_from(address: [u8; 4], port: u16) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((address, 0).into()).unwrap();
+        Self::over(Stream::Plain(socket.connect(([127, 0, 0, 1], port).into()).await.unwrap()))
     }
 
     pub(crate) async fn tls(port: u16, name: &str) -> Self {

@@ -1,0 +1,142 @@
+//! The limits of what clients may make the server hold: each hit is counted, and the first in a minute is logged.
+//!
+//! Never here: the limits' figures, or what becomes of whoever meets one.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::metrics::Metrics;
+use crate::name::ClientNet;
+
+use super::error::ServeError;
+
+/// What a client met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Limit {
+    /// Memory that large request bodies share.
+    BodyRoom,
+    /// Places in the queue of an app.
+    Queue,
+    /// Places for long-lived connections at a worker.
+    Tunnels,
+    /// How long a streamed body may make a worker wait that others wait for.
+    SlowStream,
+}
+
+impl Limit {
+    const ALL: [Self; 4] = [Self::BodyRoom, Self::Queue, Self::Tunnels, Self::SlowStream];
+
+    /// The one that a request was refused for.
+    pub(super) fn of(error: &ServeError) -> Option<Self> {
+        match error {
+            ServeError::QueueFull => Some(Self::Queue),
+            ServeError::NoTunnel { .. } => Some(Self::Tunnels),
+            _ => None,
+        }
+    }
+
+    /// The label of `rip_limits_reached_total`.
+    fn name(self) -> &'static str {
+        match self {
+            Self::BodyRoom => "body-room",
+            Self::Queue => "queue",
+            Self::Tunnels => "tunnels",
+            Self::SlowStream => "slow-stream",
+        }
+    }
+
+    /// What is at its limit, and what happens now.
+    fn sentence(self) -> &'static str {
+        match self {
+            Self::BodyRoom => {
+                "request bodies have used up their memory: they go into spool files (limits.body_room)"
+            }
+            Self::Queue => {
+                "the queue of the app is full: requests of the client that has the most waiting are answered 503 \
+                 (max_queue is how many may wait; clients behind a proxy count one by one if it is in trusted_proxies)"
+            }
+            Self::Tunnels => {
+                "a worker has no place left that the client may take for a WebSocket or an event stream: it is \
+                 answered 503 (tunnels is how many a worker holds, of which one client gets at most half; clients \
+                 behind a proxy count one by one if it is in trusted_proxies)"
+            }
+            Self::SlowStream => {
+                "a streamed request body made a worker wait that others waited for: its request is ended"
+            }
+        }
+    }
+}
+
+/// When each limit was last told. Shared by all threads.
+#[derive(Debug)]
+pub(super) struct LimitLog {
+    metrics: Metrics,
+    start: Instant,
+    /// Milliseconds after `start`, and one; 0: never.
+    told: [AtomicU64; Limit::ALL.len()],
+}
+
+impl LimitLog {
+    pub(super) fn new(metrics: Metrics, now: Instant) -> Self {
+        Self { metrics, start: now, told: Default::default() }
+    }
+
+    /// A client met the limit; `None`: nobody knows which.
+    pub(super) fn reached(&self, limit: Limit, client: Option<ClientNet>) {
+        self.reached_at(None, limit, client);
+    }
+
+    /// The same, of what an app has.
+    pub(super) fn reached_at(&self, app: Option<&str>, limit: Limit, client: Option<ClientNet>) {
+        self.metrics.limit_reached(limit.name());
+        if self.is_to_be_told(limit, Instant::now()) {
+            let client = client.map(tracing::field::display);
+            tracing::warn!(limit = limit.name(), app, client, "{}", limit.sentence());
+        }
+    }
+
+    /// Whether nobody was told within the last minute; says yes to one thread only.
+    fn is_to_be_told(&self, limit: Limit, now: Instant) -> bool {
+        let told = &self.told[limit as usize];
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let at = millis(now.saturating_duration_since(self.start)).saturating_add(1);
+        let last = told.load(Ordering::Relaxed);
+        let quiet = last == 0 || at.saturating_sub(last) >= millis(BETWEEN);
+        quiet && told.compare_exchange(last, at, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+}
+
+/// As often as a person wants to read of the same limit.
+const BETWEEN: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_hit_is_counted_and_the_first_in_a_minute_is_told() {
+        let (metrics, start) = (Metrics::new(), Instant::now());
+        let log = LimitLog::new(metrics.clone(), start);
+        for (after, told) in [(0, true), (1, false), (59, false), (60, true), (119, false), (121, true)] {
+            let now = start + Duration::from_secs(after);
+            assert_eq!(log.is_to_be_told(Limit::BodyRoom, now), told, "after {after} s");
+            log.reached(Limit::BodyRoom, None);
+        }
+        let page = metrics.render();
+        assert!(page.contains("rip_limits_reached_total{limit=\"body-room\"} 6"), "{page}");
+    }
+
+    #[test]
+    fn each_limit_has_a_name_and_a_place_of_its_own() {
+        for (at, limit) in Limit::ALL.into_iter().enumerate() {
+            assert_eq!(limit as usize, at);
+            assert!(
+                Limit::ALL[at + 1..].iter().all(|other| other.name() != limit.name()),
+                "{}",
+                limit.name()
+            );
+        }
+    }
+}

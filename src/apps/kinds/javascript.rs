@@ -1,0 +1,239 @@
+//! JavaScript, TypeScript and Rip: handlers run by our worker script, and servers that listen by themselves.
+//!
+//! Never here: what the worker script does with a request.
+
+use std::path::{Path, PathBuf};
+
+use super::package::Package;
+use super::source;
+use crate::apps::candidate::{App, listens_by, missing};
+use crate::apps::files::{name_of, text_of};
+use crate::apps::found::{CONCURRENT, DetectError, Found, Kind, Listen};
+use crate::apps::{programs::Programs, runtimes};
+
+/// `index` with a suffix of JavaScript or Rip.
+pub(in crate::apps) fn handler_in_folder(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+    let names = ["index.rip", "index.ts", "index.mts", "index.js", "index.mjs", "index.cjs"];
+    let entries = names.iter().filter_map(|name| app.file(name));
+    // Beside a development server it is more likely the source of a page.
+    let entry = entries
+        .into_iter()
+        .find(|entry| !app.has_refused() || serves(&code_of(entry)) || exports(&code_of(entry)));
+    entry.map(|entry| of_file(app, &entry)).transpose()
+}
+
+/// `server` with a suffix of JavaScript.
+pub(in crate::apps) fn server_in_folder(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+    let names = ["server.js", "server.mjs", "server.cjs", "server.ts", "server.mts"];
+    let entry = names.iter().find_map(|name| app.file(name));
+    entry.map(|entry| of_file(app, &entry)).transpose()
+}
+
+/// `main` of `package.json`, and files of other usual names, where they listen or export a handler.
+pub(in crate::apps) fn named_in_folder(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+    if let Some(main) = Package::of(app)?.and_then(|package| package.main(&app.dir)) {
+        let code = code_of(&main);
+        if serves(&code) || exports(&code) && !is_tool(&main) {
+            return of_file(app, &main).map(Some);
+        }
+        let name = name_of(&main);
+        app.saw(format!("package.json names {name} as `main`, but it neither listens nor exports a handler"));
+    }
+    for stem in OTHERS {
+        for suffix in ["js", "mjs", "cjs", "ts", "mts"] {
+            let Some(entry) = app.file(&format!("{stem}.{suffix}")) else { continue };
+            if serves(&code_of(&entry)) {
+                return of_file(app, &entry).map(Some);
+            }
+            if !stem.contains('/') {
+                app.saw(format!("{stem}.{suffix} is there, but it does not listen"));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// A file of that suffix: a handler if it exports one, else a server.
+pub(in crate::apps) fn of_file(app: &App<'_>, entry: &Path) -> Result<Found, DetectError> {
+    let runtime = Runtime::choose(app, entry)?;
+    let text = code_of(entry);
+    if is_handler(&text, entry) { handler(app, entry, runtime) } else { server(app, entry, &text, runtime) }
+}
+
+fn handler(app: &App<'_>, entry: &Path, runtime: Runtime) -> Result<Found, DetectError> {
+    let kind = if runtime.name == "bun" { Kind::BunHandler } else { Kind::NodeHandler };
+    let why = format!("{} handler: {} found, run by {}", runtime.title(), name_of(entry), runtime.name);
+    let script = runtimes::worker_script(app.hints.runtime_dir_for_scripts);
+    let argv = runtime.argv(&[&script, entry])?;
+    Ok(Found { env: vec![runtime.programs.variable()], ..app.found(kind, why, argv, Some(entry)) })
+}
+
+fn server(app: &App<'_>, entry: &Path, text: &str, runtime: Runtime) -> Result<Found, DetectError> {
+    let bun = runtime.name == "bun";
+    let kind = if bun { Kind::BunServer } else { Kind::NodeServer };
+    let why = format!("{} server: {} found, run by {}", runtime.title(), name_of(entry), runtime.name);
+    let argv = runtime.argv(&[entry])?;
+    let mut found = app.found(kind, why, argv, Some(entry));
+    found.listen = match listens_by(text) {
+        // Bun 1.4 takes an inherited descriptor without an error and then listens elsewhere.
+        Some(Listen::Fd) if bun => Listen::Port,
+        Some(listen) => listen,
+        None => Listen::Port,
+    };
+    found.env.push(runtime.programs.variable());
+    found.concurrency = Some(CONCURRENT);
+    Ok(found)
+}
+
+/// The program that runs a script, with the flags it needs for this one.
+struct Runtime {
+    name: &'static str,
+    program: String,
+    flags: Vec<String>,
+    programs: Programs,
+}
+
+impl Runtime {
+    fn choose(app: &App<'_>, entry: &Path) -> Result<Self, DetectError> {
+        let programs = app.local_programs();
+        let file = name_of(entry);
+        match entry.extension().and_then(|suffix| suffix.to_str()) {
+            Some("rip") => Self::rip(app, programs, &file),
+            Some("ts" | "mts") => Self::typescript(app, programs, &file),
+            _ => Self::javascript(app, programs, &file),
+        }
+    }
+
+    fn rip(app: &App<'_>, programs: Programs, file: &str) -> Result<Self, DetectError> {
+        let program = app.need(&programs, "bun", file)?;
+        let flags = match RipLoader::find(&app.dir) {
+            Some(RipLoader::Bunfig) => Vec::new(),
+            Some(RipLoader::Package(loader)) => vec![format!("--preload={}", loader.display())],
+            None => {
+                return Err(DetectError::MissingRuntime {
+                    runtime: "rip".into(),
+                    needed_for: file.into(),
+                    install: "add the rip-lang package to the app (node_modules/rip-lang), or a bunfig.toml \
+                              whose `preload` loads it",
+                });
+            }
+        };
+        Ok(Self { name: "bun", program, flags, programs })
+    }
+
+    fn typescript(app: &App<'_>, programs: Programs, file: &str) -> Result<Self, DetectError> {
+        if programs.find("bun").is_some() {
+            let program = app.need(&programs, "bun", file)?;
+            return Ok(Self { name: "bun", program, flags: Vec::new(), programs });
+        }
+        // Asked, not read off the version: a build of Node may lack the type stripper.
+        let node = programs.find("node");
+        if node.is_some_and(|node| programs.ask(&node, &[STRIP_TYPES, "--eval", ""]).is_some()) {
+            let program = app.need(&programs, "node", file)?;
+            return Ok(Self { name: "node", program, flags: vec![STRIP_TYPES.into()], programs });
+        }
+        Err(DetectError::MissingRuntime {
+            runtime: "bun".into(),
+            needed_for: file.into(),
+            install: "npm install -g bun, or a Node of 22.6 or newer that can strip types",
+        })
+    }
+
+    fn javascript(app: &App<'_>, programs: Programs, file: &str) -> Result<Self, DetectError> {
+        for name in ["node", "bun"] {
+            if programs.find(name).is_some() {
+                let program = app.need(&programs, name, file)?;
+                return Ok(Self { name, program, flags: Vec::new(), programs });
+            }
+        }
+        Err(missing("node", file))
+    }
+
+    fn title(&self) -> &'static str {
+        if self.name == "bun" { "Bun" } else { "Node" }
+    }
+
+    fn argv(&self, files: &[&Path]) -> Result<Vec<String>, DetectError> {
+        let mut argv = vec![self.program.clone()];
+        argv.extend(self.flags.iter().cloned());
+        for file in files {
+            let text = file.to_str().ok_or_else(|| DetectError::NotUtf8(file.to_path_buf()))?;
+            argv.push(text.into());
+        }
+        Ok(argv)
+    }
+}
+
+/// Where Bun learns to load `.rip` files from.
+enum RipLoader {
+    /// `bunfig.toml` preloads something; Bun reads it by itself.
+    Bunfig,
+    /// The package in `node_modules` of the app or of a folder above it.
+    Package(PathBuf),
+}
+
+impl RipLoader {
+    fn find(dir: &Path) -> Option<Self> {
+        let bunfig = dir.join("bunfig.toml");
+        if bunfig.is_file() && text_of(&bunfig).contains("preload") {
+            return Some(Self::Bunfig);
+        }
+        let mut loaders = dir.ancestors().map(|folder| folder.join("node_modules/rip-lang/loader.js"));
+        loaders.find(|loader| loader.is_file()).map(Self::Package)
+    }
+}
+
+/// A file that listens is a server even when it exports something: Express apps do, for their tests. Any other file
+/// is a handler, so that a missing export is reported; only one that is called `server` may do without.
+fn is_handler(text: &str, entry: &Path) -> bool {
+    let any = |signs: &[&str]| signs.iter().any(|sign| text.contains(sign));
+    if any(&[".listen(", "Bun.serve("]) {
+        return false;
+    }
+    !name_of(entry).starts_with("server.") || exports(text)
+}
+
+/// The file without its comments; Rip's are others, and stay.
+fn code_of(entry: &Path) -> String {
+    let text = text_of(entry);
+    if entry.extension().is_some_and(|suffix| suffix == "rip") { text } else { source::javascript(&text) }
+}
+
+/// Whether the code listens for requests: pages listen too, to other things.
+fn serves(code: &str) -> bool {
+    code.contains("Bun.serve(")
+        || (code.contains(".listen(") && SERVERS.iter().any(|sign| code.contains(sign)))
+        || ["@hono/node-server", "serve({"].iter().all(|sign| code.contains(sign))
+}
+
+fn exports(code: &str) -> bool {
+    ["export default", "module.exports", "as default"].iter().any(|sign| code.contains(sign))
+}
+
+/// Whether the file tells a tool what to do.
+fn is_tool(entry: &Path) -> bool {
+    let name = name_of(entry).to_ascii_lowercase();
+    name.contains("config") || ["gulpfile", "gruntfile"].iter().any(|tool| name.starts_with(tool))
+}
+
+/// Other usual names of a file that listens, without its suffix.
+const OTHERS: [&str; 8] = ["app", "main", "api", "src/server", "src/index", "src/main", "src/app", "bin/www"];
+/// What a file that serves requests speaks of.
+const SERVERS: [&str; 14] = [
+    "createServer",
+    "express",
+    "fastify",
+    "Fastify",
+    "koa",
+    "Koa",
+    "hapi",
+    "restify",
+    "polka",
+    "hono",
+    "http",
+    "Nest",
+    "elysia",
+    "Elysia",
+];
+
+const STRIP_TYPES: &str = "--experimental-strip-types";

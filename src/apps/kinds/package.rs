@@ -1,0 +1,139 @@
+//! `package.json`: what an app that has one says of itself.
+//!
+//! Never here: running its scripts.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::development::{Development, Instead, development};
+use crate::apps::candidate::App;
+use crate::apps::files::read;
+use crate::apps::found::DetectError;
+
+/// What of a `package.json` matters here.
+#[derive(Debug, Default, Deserialize)]
+pub(in crate::apps) struct Package {
+    #[serde(default)]
+    pub(in crate::apps) scripts: BTreeMap<String, String>,
+    main: Option<Value>,
+    #[serde(default)]
+    dependencies: BTreeMap<String, Value>,
+    #[serde(default, rename = "devDependencies")]
+    dev_dependencies: BTreeMap<String, Value>,
+}
+
+/// What `scripts` say of how the app is started.
+pub(in crate::apps) enum Start<'a> {
+    /// By this line.
+    Line(&'a str),
+    /// By a development server alone.
+    Development(&'a str, Development),
+    Nothing,
+}
+
+impl Package {
+    /// The app's own, where it has one.
+    pub(in crate::apps) fn of(app: &App<'_>) -> Result<Option<Self>, DetectError> {
+        let Some(path) = app.file("package.json") else { return Ok(None) };
+        let text = read(&path)?;
+        let parsed = serde_json::from_str(text.trim_start_matches('\u{feff}'));
+        parsed.map(Some).map_err(|source| DetectError::PackageJson { path, source })
+    }
+
+    /// `start`, else where that is for the developer, the script that is called so for production.
+    pub(in crate::apps) fn start(&self) -> Start<'_> {
+        let Some(start) = self.scripts.get("start") else { return Start::Nothing };
+        let Some(found) = development(start, &self.scripts) else { return Start::Line(start) };
+        let others = PRODUCTION.iter().filter_map(|name| self.scripts.get(*name));
+        let mut others = others.filter(|line| development(line, &self.scripts).is_none());
+        others.next().map_or(Start::Development(start, found), |line| Start::Line(line))
+    }
+
+    /// The file that `main` names, as Node finds it.
+    pub(in crate::apps) fn main(&self, folder: &Path) -> Option<PathBuf> {
+        let main = self.main.as_ref()?.as_str()?.trim_start_matches("./");
+        let inside = !main.is_empty() && !main.starts_with('/') && !main.split('/').any(|part| part == "..");
+        let endings = ["", ".js", ".mjs", ".cjs", "/index.js"];
+        let mut places = endings.iter().map(|ending| folder.join(format!("{main}{ending}")));
+        places.find(|place| inside && place.is_file())
+    }
+
+    /// Whether its pages are made by a program that bundles their sources.
+    pub(in crate::apps) fn bundles(&self) -> bool {
+        let has =
+            |name: &&str| self.dependencies.contains_key(*name) || self.dev_dependencies.contains_key(*name);
+        BUNDLERS.iter().any(has)
+    }
+
+    /// The command that builds the app, where it says one.
+    pub(in crate::apps) fn build(&self, folder: &Path) -> String {
+        let runner =
+            LOCKS.iter().find(|(lock, _)| folder.join(lock).is_file()).map_or("npm", |(_, runner)| runner);
+        let install = if folder.join("node_modules").is_dir() { "" } else { "install && " };
+        match self.scripts.contains_key("build") {
+            true if install.is_empty() => format!("{runner} run build"),
+            true => format!("{runner} {install}{runner} run build"),
+            false => "the build of its tools".into(),
+        }
+    }
+}
+
+/// The sentence for an app that has nothing but a development server.
+pub(in crate::apps) fn refusal(
+    app: &App<'_>,
+    package: &Package,
+    line: &str,
+    found: &Development,
+) -> DetectError {
+    let instead = match found.instead {
+        Instead::Build => format!(
+            "run `{}`; the folder that it writes (dist, build, out) is then served",
+            package.build(&app.dir)
+        ),
+        Instead::Run(program) => {
+            let program = program.replace("$PORT", "\\\"$PORT\\\"");
+            format!(
+                "run `{}` and say in rip.toml what serves the result: \
+                 `command = [\"sh\", \"-c\", \"exec {program}\"]` with `listen = \"port\"`",
+                package.build(&app.dir)
+            )
+        }
+        Instead::Plain => {
+            let script = line.split_whitespace().rev().find(|word| app.dir.join(word).is_file());
+            let script = script.unwrap_or("server.js");
+            let program = if script.ends_with("ts") { "bun" } else { "node" };
+            format!(
+                "say in rip.toml what it is run by without that: `command = [\"{program}\", \"{script}\"]`"
+            )
+        }
+    };
+    DetectError::Development {
+        folder: app.dir.clone(),
+        line: line.into(),
+        words: found.words.clone(),
+        instead,
+    }
+}
+
+/// Names of scripts that start an app whose `start` is for its developer.
+const PRODUCTION: [&str; 6] =
+    ["start:prod", "start:production", "start-prod", "start-production", "production", "prod"];
+const BUNDLERS: [&str; 12] = [
+    "vite",
+    "webpack",
+    "parcel",
+    "rollup",
+    "esbuild",
+    "snowpack",
+    "@rsbuild/core",
+    "@rspack/core",
+    "react-scripts",
+    "@angular/cli",
+    "@vue/cli-service",
+    "astro",
+];
+const LOCKS: [(&str, &str); 4] =
+    [("yarn.lock", "yarn"), ("pnpm-lock.yaml", "pnpm"), ("bun.lock", "bun"), ("bun.lockb", "bun")];

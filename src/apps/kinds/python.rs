@@ -1,0 +1,371 @@
+//! Python: where in a folder an application or a script that listens is looked for, and what runs it.
+//!
+//! Never here: what application a module holds (`python_target`), or running Python to find out.
+
+use std::path::{Path, PathBuf};
+
+use super::python_target::{Interface, Target};
+use super::source;
+use crate::apps::candidate::{App, Way, listens_by};
+use crate::apps::files::{name_of, text_of};
+use crate::apps::found::{CONCURRENT, DetectError, Found, Kind};
+use crate::apps::programs::Programs;
+use crate::apps::{project, runtimes};
+
+/// Modules in the folder, a Django project, modules in a package of the folder, a Django project in a folder of it.
+pub(in crate::apps) fn in_folder(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+    let ways: [Way; 6] = [first_modules, django, later_modules, only_module, package, nested];
+    for way in ways {
+        if let Some(found) = way(app)? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// A Python file given by name.
+pub(in crate::apps) fn of_file(app: &App<'_>, entry: &Path) -> Result<Found, DetectError> {
+    let place = Place::of(app, entry);
+    match Target::of_file(entry, &place.root) {
+        Some(target) => run(app, &place, target),
+        None => script(app, entry, &text_of(entry)),
+    }
+}
+
+/// Where a module is found and from where it is run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Place {
+    entry: PathBuf,
+    /// The folder that modules are looked up in.
+    root: PathBuf,
+    /// Its name from there: `app.main`.
+    module: String,
+    /// The working directory.
+    dir: PathBuf,
+}
+
+impl Place {
+    /// Of a file in the app's own folder: in the package that the folder is, where its imports say so.
+    fn of(app: &App<'_>, entry: &Path) -> Self {
+        let folder = entry.parent().unwrap_or(&app.dir);
+        if !imports_package(entry, folder) {
+            return Self::in_root(folder, entry, folder);
+        }
+        let mut root = folder.parent().unwrap_or(folder);
+        while root.join("__init__.py").is_file() {
+            let Some(above) = root.parent() else { break };
+            root = above;
+        }
+        let known = app.roots.iter().any(|known| known == root);
+        Self::in_root(root, entry, if known { root } else { &app.dir })
+    }
+
+    fn in_root(root: &Path, entry: &Path, dir: &Path) -> Self {
+        let below = entry.strip_prefix(root).unwrap_or(entry).with_extension("");
+        let mut parts: Vec<_> = below.components().map(|part| part.as_os_str().to_string_lossy()).collect();
+        if parts.len() > 1 && parts.last().is_some_and(|last| last == "__init__") {
+            parts.pop();
+        }
+        Self { entry: entry.into(), root: root.into(), module: parts.join("."), dir: dir.into() }
+    }
+}
+
+fn first_modules(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+    modules(app, &["asgi.py", "wsgi.py", "app.py", "main.py"].map(String::from))
+}
+
+fn later_modules(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+    let own = format!("{}.py", name_of(&app.dir).replace('-', "_"));
+    let usual =
+        ["application.py", "server.py", "run.py", "api.py", "flask_app.py", "__init__.py"].map(String::from);
+    modules(app, &[&usual[..], &[own]].concat())
+}
+
+/// The only file of the folder in which a line says that it makes an application, whatever it is called.
+fn only_module(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+    let places = project::files(&app.dir, "py").into_iter().filter(|entry| {
+        let name = name_of(entry);
+        !["setup.py", "conftest.py", "manage.py"].contains(&&*name) && !name.starts_with("test_")
+    });
+    let places = places.map(|entry| Place::of(app, &entry));
+    let mut found = places.filter_map(|place| {
+        let target = Target::of_file(&place.entry, &place.root).filter(|target| target.sure)?;
+        Some((place, target))
+    });
+    match (found.next(), found.next()) {
+        (Some((place, target)), None) => run(app, &place, target).map(Some),
+        (Some((one, _)), Some((other, _))) => {
+            app.saw(format!(
+                "{} and {} each make an application: name the one that is meant, as in `rip-server ./{}`",
+                name_of(&one.entry),
+                name_of(&other.entry),
+                name_of(&one.entry)
+            ));
+            Ok(None)
+        }
+        (None, _) => Ok(None),
+    }
+}
+
+fn modules(app: &App<'_>, names: &[String]) -> Result<Option<Found>, DetectError> {
+    for name in names {
+        let Some(entry) = app.file(name) else { continue };
+        let place = Place::of(app, &entry);
+        if let Some(target) = Target::of_file(&entry, &place.root) {
+            return run(app, &place, target).map(Some);
+        }
+        let text = source::without_hash_lines(&text_of(&entry));
+        if listens_by(&text).is_some() {
+            return script(app, &entry, &text).map(Some);
+        }
+        if name != "__init__.py" {
+            app.saw(format!(
+                "{name} is there, but no line in it makes an application, as `app = Flask(__name__)` does, or listens \
+                 on $PORT: in rip.toml `command = [\"python3\", \"{name}\"]` runs it as it is"
+            ));
+        }
+    }
+    Ok(None)
+}
+
+/// A package of the folder, or of its `src`, whose modules make an application: one that is called so, else the only one.
+fn package(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+    let src = app.dir.join("src");
+    let own = name_of(&app.dir).replace('-', "_");
+    let mut others = Vec::new();
+    for root in [&app.dir, &src] {
+        let mut packages = project::folders(root);
+        let rank = |folder: &PathBuf| {
+            let name = name_of(folder);
+            let usual = PACKAGES.iter().position(|usual| *usual == name);
+            if name == own { 0 } else { usual.map_or(usize::MAX, |at| at + 1) }
+        };
+        packages.sort_by_key(rank);
+        for folder in packages {
+            let usual = rank(&folder) < usize::MAX;
+            let Some((place, target)) = module_of(app, root, &folder, usual) else { continue };
+            if usual {
+                return run(app, &place, target).map(Some);
+            }
+            others.push((place, target));
+        }
+    }
+    let names: Vec<_> =
+        others.iter().map(|(place, target)| format!("{}:{}", place.module, target.object)).collect();
+    match (others.pop(), others.len()) {
+        (Some((place, target)), 0) => run(app, &place, target).map(Some),
+        (Some(_), _) => {
+            let server = if names.len() > 1 { names.join(", ") } else { String::new() };
+            app.saw(format!(
+                "several packages make an application ({server}): say which one in rip.toml, as in \
+                 `command = [\"gunicorn\", \"{}\"]`",
+                names[0]
+            ));
+            Ok(None)
+        }
+        (None, _) => Ok(None),
+    }
+}
+
+fn module_of(app: &App<'_>, root: &Path, folder: &Path, usual: bool) -> Option<(Place, Target)> {
+    if !usual && !folder.join("__init__.py").is_file() {
+        return None;
+    }
+    let entries = MODULES.map(|name| folder.join(name)).into_iter().filter(|entry| entry.is_file());
+    entries.into_iter().find_map(|entry| {
+        // One that imports its neighbours by their bare names is run in their folder.
+        let place = match imports_neighbours(&entry, folder, root) {
+            true => Place::in_root(folder, &entry, folder),
+            false => Place::in_root(root, &entry, &app.dir),
+        };
+        let target = Target::of_file(&entry, &place.root).filter(|target| target.sure)?;
+        Some((place, target))
+    })
+}
+
+/// A Django project: `manage.py` names the settings module; the package of that, or one above it, has `wsgi.py` or only
+/// `asgi.py`. Where it names none, the package that has them is the only one.
+fn django(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+    let Some(manage) = app.file("manage.py") else { return Ok(None) };
+    let text = source::without_hash_lines(&text_of(&manage));
+    let settings = text.split("DJANGO_SETTINGS_MODULE").nth(1).unwrap_or_default();
+    let line = settings.split(')').next().unwrap_or_default();
+    let named = line.split(['"', '\'']).map(str::trim).find(|word| word.contains('.') && !word.contains(' '));
+    let named = named.map(|module| app.dir.join(module.replace('.', "/")));
+    let above = named.iter().flat_map(|settings| settings.ancestors().skip(1));
+    let above = above.take_while(|folder| folder.starts_with(&app.dir)).map(Path::to_path_buf);
+    let all = project::folders(&app.dir);
+    let folders: Vec<_> = above.chain(all.iter().cloned()).collect();
+    for (name, interface) in [("wsgi.py", Interface::Wsgi), ("asgi.py", Interface::Asgi)] {
+        let Some(entry) = folders.iter().map(|folder| folder.join(name)).find(|entry| entry.is_file()) else {
+            continue;
+        };
+        let place = Place::in_root(&app.dir, &entry, &app.dir);
+        let named = Target::of_file(&entry, &app.dir).map_or("application".into(), |target| target.object);
+        return run(app, &place, Target { interface, object: named, sure: true }).map(Some);
+    }
+    app.saw(
+        "manage.py is there, but no wsgi.py or asgi.py in the package of its settings, as `django-admin startproject` \
+         writes them: in rip.toml `command = [\"gunicorn\", \"PACKAGE.wsgi:application\"]`",
+    );
+    Ok(None)
+}
+
+/// The only folder in this one that has a `manage.py`.
+fn nested(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+    let mut folders = project::folders(&app.dir);
+    folders.retain(|folder| folder.join("manage.py").is_file());
+    match folders.pop() {
+        Some(folder) if folders.is_empty() => django(&app.within(folder)),
+        _ => Ok(None),
+    }
+}
+
+/// Whether a module speaks of the package that its folder is.
+fn imports_package(entry: &Path, folder: &Path) -> bool {
+    let name = name_of(folder);
+    let own = !is_there(folder, &name);
+    imported(entry)
+        .iter()
+        .any(|module| module.starts_with('.') || (own && module.split('.').next() == Some(&name)))
+}
+
+fn imports_neighbours(entry: &Path, folder: &Path, root: &Path) -> bool {
+    let modules = imported(entry);
+    let mut first =
+        modules.iter().filter_map(|module| module.split('.').next()).filter(|name| !name.is_empty());
+    first.any(|name| is_there(folder, name) && !is_there(root, name))
+}
+
+/// Whether a module of this name can be imported from the folder.
+fn is_there(folder: &Path, name: &str) -> bool {
+    folder.join(name).is_dir() || folder.join(format!("{name}.py")).is_file()
+}
+
+/// The modules that a file imports at its top.
+fn imported(entry: &Path) -> Vec<String> {
+    let lines = source::python_lines(&text_of(entry));
+    let modules = lines.iter().flat_map(|line| match line.split_once(' ') {
+        Some(("from", rest)) => vec![rest.split_whitespace().next().unwrap_or_default().to_owned()],
+        Some(("import", rest)) => {
+            rest.split(',').map(|name| name.trim().split(' ').next().unwrap_or_default().into()).collect()
+        }
+        _ => Vec::new(),
+    });
+    modules.collect()
+}
+
+fn run(app: &App<'_>, place: &Place, target: Target) -> Result<Found, DetectError> {
+    let mut found = match target.interface {
+        Interface::Wsgi => wsgi(app, place, &format!("{}:{}", place.module, target.object)),
+        Interface::Asgi => asgi(app, place, &target.object),
+    }?;
+    found.command.dir = place.dir.clone();
+    Ok(found)
+}
+
+/// One process, one thread: the server gives a worker one request at a time. Threaded, because a `sync` worker ends the
+/// connection after each answer; either waits for the first request of a connection it has accepted, so nobody may
+/// connect without sending. The class is ours, which tells the app the client's address. No time limit of its own: the
+/// server has one. No `--bind`: gunicorn takes the socket from `LISTEN_FDS` and would open `fd://3` a second time, which
+/// fails.
+fn wsgi(app: &App<'_>, place: &Place, target: &str) -> Result<Found, DetectError> {
+    let programs = app.local_programs();
+    let file = shown(app, &place.entry);
+    let gunicorn = app.need(&programs, "gunicorn", &name_of(&place.entry))?;
+    let mut argv = vec![gunicorn.clone(), format!("--worker-class={}", runtimes::GUNICORN_WORKER)];
+    argv.push(format!("--pythonpath={}", python_path(app, place)?));
+    argv.extend(GUNICORN.map(String::from));
+    // Newer ones open a control socket in the home directory, one for all; older ones do not know the flag.
+    let help = programs.ask(Path::new(&gunicorn), &["--help"]).unwrap_or_default();
+    argv.extend(help.contains("--no-control-socket").then(|| "--no-control-socket".into()));
+    argv.push(target.into());
+    let why = format!("Python WSGI app: {target} in {file}, run by gunicorn");
+    let mut found = app.found(Kind::PythonWsgi, why, argv, Some(&place.entry));
+    found.env = environment(app, &programs);
+    Ok(found)
+}
+
+/// The folders that gunicorn is to look modules up in beside its working directory: that of our worker class, the
+/// app's, and those of the app's own `gunicorn.conf.py`, whose setting the flag replaces.
+fn python_path(app: &App<'_>, place: &Place) -> Result<String, DetectError> {
+    let text = |path: &Path| path.to_str().map(String::from).ok_or_else(|| DetectError::NotUtf8(path.into()));
+    let mut folders = vec![text(app.hints.runtime_dir_for_scripts)?];
+    if place.root != place.dir {
+        folders.push(text(&place.root)?);
+    }
+    let lines = source::python_lines(&text_of(&place.dir.join("gunicorn.conf.py")));
+    let own = lines.iter().filter_map(|line| line.strip_prefix("pythonpath")?.trim_start().strip_prefix('='));
+    folders.extend(own.map(|value| value.trim().trim_matches(['"', '\'']).to_owned()).next_back());
+    Ok(folders.join(","))
+}
+
+fn asgi(app: &App<'_>, place: &Place, object: &str) -> Result<Found, DetectError> {
+    let programs = app.local_programs();
+    let file = shown(app, &place.entry);
+    let mut argv = vec![app.need(&programs, "uvicorn", &name_of(&place.entry))?];
+    argv.extend(UVICORN.map(String::from));
+    let (module, mut env) = (&place.module, environment(app, &programs));
+    let name = object.strip_suffix("()").unwrap_or(object);
+    let text = |path: &Path| path.to_str().map(String::from).ok_or_else(|| DetectError::NotUtf8(path.into()));
+    if app.hints.behind_proxies {
+        argv.push(format!("--app-dir={}", text(app.hints.runtime_dir_for_scripts)?));
+        argv.push(runtimes::ASGI_WRAPPER.into());
+        env.push(("RIP_ASGI".into(), format!("{module}:{object}")));
+        env.push(("RIP_ASGI_FOLDER".into(), text(&place.root)?));
+    } else {
+        argv.extend(
+            (place.root != place.dir)
+                .then(|| text(&place.root))
+                .transpose()?
+                .map(|root| format!("--app-dir={root}")),
+        );
+        argv.extend((name != object).then(|| "--factory".into()));
+        argv.push(format!("{module}:{name}"));
+    }
+    let why = format!("Python ASGI app: {module}:{name} in {file}, run by uvicorn");
+    let mut found = app.found(Kind::PythonAsgi, why, argv, Some(&place.entry));
+    found.env = env;
+    found.concurrency = Some(CONCURRENT);
+    Ok(found)
+}
+
+fn script(app: &App<'_>, entry: &Path, text: &str) -> Result<Found, DetectError> {
+    let programs = app.local_programs();
+    let file = name_of(entry);
+    let argv = vec![app.need(&programs, "python3", &file)?, entry.to_string_lossy().into_owned()];
+    let why = format!("Python server: {file} found, run by python3");
+    let mut found = app.found(Kind::PythonServer, why, argv, Some(entry));
+    found.listen = listens_by(text).unwrap_or(found.listen);
+    found.env = environment(app, &programs);
+    Ok(found)
+}
+
+fn environment(app: &App<'_>, programs: &Programs) -> Vec<(String, String)> {
+    let mut env = vec![programs.variable(), ("PYTHONUNBUFFERED".into(), "1".into())];
+    let venvs = app.roots.iter().flat_map(|root| [".venv", "venv"].map(|name| root.join(name)));
+    let venv = venvs.into_iter().find(|venv| venv.join("bin").is_dir());
+    env.extend(venv.map(|venv| ("VIRTUAL_ENV".into(), venv.to_string_lossy().into_owned())));
+    env
+}
+
+/// The file as seen from the app's folder.
+fn shown(app: &App<'_>, entry: &Path) -> String {
+    entry.strip_prefix(&app.dir).map_or_else(|_| name_of(entry), |below| below.display().to_string())
+}
+
+/// Packages of this name hold the app, whatever else there is.
+const PACKAGES: [&str; 6] = ["app", "src", "backend", "server", "api", "web"];
+/// Modules of a package in the order in which they are looked at.
+const MODULES: [&str; 7] = ["asgi.py", "wsgi.py", "main.py", "app.py", "__init__.py", "server.py", "api.py"];
+
+const GUNICORN: [&str; 6] = [
+    "--workers=1",
+    "--threads=1",
+    "--timeout=0",
+    "--graceful-timeout=30",
+    "--keep-alive=75",
+    "--forwarded-allow-ips=*",
+];
+const UVICORN: [&str; 5] =
+    ["--fd=3", "--no-access-log", "--proxy-headers", "--forwarded-allow-ips=*", "--timeout-keep-alive=75"];

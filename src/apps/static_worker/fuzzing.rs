@@ -1,0 +1,30 @@
+//! The path of a request to a site, as a function of bytes that panics when it could lead out of the site.
+//!
+//! Run with seeded inputs by every test run, and for as long as one likes by the targets of `tests/fuzz`. Never in a
+//! program that serves.
+
+use super::site::{plain_path, uri_of};
+
+/// What is looked up for a path stays below the root and is not hidden, and is the same when it is asked for as written.
+pub fn static_path(data: &[u8]) {
+    let Ok(raw) = std::str::from_utf8(data) else { return };
+    let Some(path) = plain_path(raw) else { return };
+    assert!(!path.starts_with('/') && !path.contains(['\0', '\\']), "{path:?}");
+    assert!(path != "rip.toml" && !path.contains("//"), "{path:?}");
+    for (at, part) in path.split('/').enumerate() {
+        assert!(!part.starts_with('.') || (at == 0 && part == ".well-known"), "{path:?}");
+    }
+    let again = uri_of(&path);
+    assert_eq!(plain_path(again.path()).as_deref(), Some(&*path), "{again}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seeded::feed_kept;
+
+    #[test]
+    fn paths_of_sites_keep_their_promises() {
+        feed_kept("static_path", 20_000, static_path);
+    }
+}

@@ -1,0 +1,120 @@
+//! The manual page rip-server.toml(5), in roff, from the table. Never here: anything that the table does not say.
+
+use super::help;
+use super::roff::Roff;
+use crate::config::settings::form::{Form, Group, Preset};
+use crate::config::settings::table::Setting;
+use crate::config::settings::table::TABLE;
+
+/// The whole page.
+pub(crate) fn text() -> String {
+    let mut page = Roff::new("rip-server.toml", 5, "settings of rip-server and of the apps it serves");
+    page.heading("Synopsis");
+    page.lines(["/etc/rip-server/INSTANCE.toml", "rip.toml, in the directory of an app"]);
+    page.heading("Description");
+    for text in DESCRIPTION {
+        page.paragraph(text);
+    }
+    page.heading("Keys");
+    for group in Group::ALL {
+        let rows: Vec<_> = TABLE.iter().filter(|row| row.group == group).filter_map(key).collect();
+        if !rows.is_empty() {
+            page.subheading(group.title());
+        }
+        for (row, key, place) in rows {
+            page.entry(&key_line(row, key), &format!("{place}: {}", meaning(row)));
+        }
+    }
+    page.heading("Examples");
+    page.lines(EXAMPLE.lines());
+    page.see_also(&[("rip-server", 8), ("rip-serverctl", 1)]).text()
+}
+
+/// A row that has a key in files, with the key and where it may stand.
+fn key(row: &'static Setting) -> Option<(&'static Setting, &'static str, &'static str)> {
+    row.forms.iter().find_map(|form| match form {
+        Form::Server(key) => Some((row, *key, "server")),
+        Form::Admin(key) => Some((row, *key, "admin")),
+        Form::App(key) => Some((row, *key, "app")),
+        _ => None,
+    })
+}
+
+fn key_line(row: &Setting, key: &str) -> String {
+    let (Preset::Is(text) | Preset::Unset(_, text)) = row.preset;
+    format!("{key} = {}", row.kind.toml_literal(text))
+}
+
+fn meaning(row: &Setting) -> String {
+    let unset = match row.preset {
+        Preset::Is(_) => String::new(),
+        Preset::Unset(what, _) => format!(" Not set: {what}."),
+    };
+    let elsewhere = [Some(help::words(row)).filter(|words| !words.is_empty()), row.env().map(str::to_owned)];
+    let elsewhere: Vec<_> = elsewhere.into_iter().flatten().collect();
+    let elsewhere = match elsewhere.is_empty() {
+        true => String::new(),
+        false => format!(" Also {}.", elsewhere.join(", ")),
+    };
+    format!("{}. Takes {}.{unset}{elsewhere}", row.help, row.kind.expected())
+}
+
+const DESCRIPTION: &[&str] = &[
+    "TOML. The server's file is the one that --config or RIP_CONFIG names, else /etc/rip-server/INSTANCE.toml. It has \
+     the settings of the server, those of its app in the table [app], and each further app in a table [[apps]]. The \
+     app's own rip.toml has, at its top, what the app may say of itself.",
+    "What stands before each key's meaning says where it may stand. server: in the server's file, at the top; \
+     listen.bind is bind in the table [listen]. admin: in [app] or [[apps]] of the server's file. app: there, and at \
+     the top of rip.toml.",
+    "A word of the command line beats a variable of the environment, that beats the server's file, that beats \
+     rip.toml, that beats the default. Paths start at the file's folder. Unknown keys and wrong values are errors. \
+     rip-server check shows what is in force and where it came from; rip-server default-config prints a file with \
+     every key, commented out.",
+    "Each key is shown with its default, or with an example where nothing is the default.",
+];
+
+const EXAMPLE: &str = "\
+# /etc/rip-server/labs-api.toml
+trusted_proxies = [\"10.0.0.0/8\"]
+
+[tls]
+hsts = true
+
+[app]
+path = \"/srv/rip/labs/api\"
+hosts = [\"api.example\", \"*.api.example\"]
+workers = 8
+
+[app.timeouts]
+request = \"10s\"
+
+[[apps]]
+path = \"/srv/rip/blog\"
+hosts = [\"blog.example\"]";
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::file;
+    use crate::config::pages::roff::escaped;
+
+    #[test]
+    fn every_key_has_an_entry() {
+        let page = text();
+        for row in TABLE {
+            for form in row.forms {
+                if let Form::Server(name) | Form::Admin(name) | Form::App(name) = form {
+                    assert!(page.contains(&format!("\n\\fB{} = ", escaped(name))), "{name}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_example_can_be_read() {
+        let file = file::parse_server(Path::new("/etc/x.toml"), EXAMPLE).unwrap();
+        assert_eq!(file.apps.len(), 1);
+    }
+}

@@ -1,0 +1,77 @@
+//! Where a setting may stand and how it is written there, what it is when nobody says, and under which heading it is shown.
+//!
+//! Never here: the settings themselves (`table`).
+
+/// A place where a setting may stand, and how it is written there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// A word of the command line that starts so; speaks of the main app or the server.
+    Token(&'static str),
+    /// A word of the command line that stands for this value.
+    Word(&'static str, &'static str),
+    /// A bare number on the command line.
+    Number,
+    /// `--flag=VALUE` or `--flag VALUE`; speaks of all apps or the server.
+    Flag(&'static str),
+    /// A variable of the environment.
+    Env(&'static str),
+    /// A key of the server's file.
+    Server(&'static str),
+    /// A key of `[app]` and `[[apps]]` in the server's file only: the admin's.
+    Admin(&'static str),
+    /// A key of `[app]` and `[[apps]]` in the server's file, and of the app's own `rip.toml`.
+    App(&'static str),
+    /// A part of another setting, and its name in reports.
+    Part(&'static str),
+}
+
+/// What a setting is when nobody says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Preset {
+    /// This, read as if somebody had written it.
+    Is(&'static str),
+    /// Nothing; the second text is an example of something.
+    Unset(&'static str, &'static str),
+}
+
+/// Headings of help and of the default config.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Group {
+    Workers,
+    App,
+    Times,
+    Listening,
+    Tls,
+    Log,
+    Files,
+    Limits,
+    Units,
+}
+
+impl Group {
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Workers,
+        Self::Times,
+        Self::Listening,
+        Self::Tls,
+        Self::Log,
+        Self::Files,
+        Self::App,
+        Self::Limits,
+        Self::Units,
+    ];
+
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Workers => "Workers",
+            Self::App => "The app",
+            Self::Times => "Queue and time limits",
+            Self::Listening => "Listening",
+            Self::Tls => "TLS",
+            Self::Log => "Log",
+            Self::Files => "Names and files",
+            Self::Limits => "Limits on clients",
+            Self::Units => "Units of workers, under systemd",
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! What a setting takes, and reading it from a word or a TOML value. Never here: which setting takes what (`table`).
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use toml::de::DeValue;
+
+use super::compound;
+use super::units;
+use super::units::number;
+use super::value::{Value, Wrong};
+use crate::name::{AppName, HostName, InstanceName};
+use crate::pattern::Pattern;
+use crate::spec::{BackendChoice, Listen, PortChoice, Protocol, ReadyBy, Reload, ReloadSignal};
+
+/// What a setting takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Switch,
+    /// A number between these two.
+    Count(u64, u64),
+    /// A number from 1 to this, or `off`.
+    Limit(u64),
+    /// More than nothing.
+    Time,
+    TimeOrZero,
+    /// More than nothing, or `off`.
+    Age,
+    /// A whole number of milliseconds, more than nothing.
+    Millis,
+    Size,
+    SizeLimit,
+    Port,
+    Workers,
+    Recycle,
+    Memory,
+    Rate,
+    Path,
+    Name,
+    Instance,
+    Text,
+    /// What is logged.
+    Levels,
+    /// Starts with `/`.
+    UrlPath,
+    UrlPaths,
+    Command,
+    Hosts,
+    Addresses,
+    Networks,
+    Endpoint,
+    Listen,
+    Protocol,
+    ReadyBy,
+    Reload,
+    Signal,
+    Variables,
+    Backend,
+    User,
+    /// Absolute ones.
+    Paths,
+    Credentials,
+    /// Of files in the app's folder.
+    Patterns,
+}
+
+impl Kind {
+    /// Reads a word of the command line or a variable of the environment.
+    pub(crate) fn parse_os(self, text: &OsStr) -> Result<Value, Wrong> {
+        if self == Self::Path && !text.is_empty() {
+            return Ok(Value::Path(PathBuf::from(text)));
+        }
+        self.parse(text.to_str().ok_or_else(|| self.wrong())?)
+    }
+
+    /// Reads a text; a list has commas between its items.
+    pub(crate) fn parse(self, text: &str) -> Result<Value, Wrong> {
+        let found = match self {
+            Self::Switch => choice(text, SWITCH),
+            Self::Count(least, most) => number(text, least, most).map(Value::Count),
+            Self::Limit(most) => or_off(text, |text| number(text, 1, most)).map(Value::Limit),
+            Self::Time => units::duration(text).filter(|time| !time.is_zero()).map(Value::Time),
+            Self::TimeOrZero => units::duration(text).map(Value::Time),
+            Self::Age => {
+                or_off(text, |text| units::duration(text).filter(|age| !age.is_zero())).map(Value::Age)
+            }
+            Self::Millis => number(text, 1, units::LONGEST.as_millis() as u64)
+                .map(|millis| Value::Time(std::time::Duration::from_millis(millis))),
+            Self::Size => units::size(text).filter(|bytes| *bytes > 0).map(Value::Size),
+            Self::SizeLimit => {
+                or_off(text, |text| units::size(text).filter(|bytes| *bytes > 0)).map(Value::SizeLimit)
+            }
+            Self::Port => match text {
+                "auto" => Some(Value::Port(PortChoice::Probe)),
+                _ => number(text, 0, 65_535).map(|port| Value::Port(PortChoice::Given(port as u16))),
+            },
+            Self::Workers => compound::workers(text).map(Value::Workers),
+            Self::Recycle => return compound::recycle(text).map(Value::Recycle),
+            Self::Memory => return compound::memory(text).map(Value::Memory),
+            Self::Rate => compound::rate(text).map(Value::Rate),
+            Self::Path => (!text.is_empty()).then(|| Value::Path(text.into())),
+            Self::Name => AppName::parse(text).ok().map(|_| Value::Text(text.into())),
+            Self::Instance => InstanceName::parse(text).ok().map(|_| Value::Text(text.into())),
+            Self::Text => (!text.is_empty()).then(|| Value::Text(text.into())),
+            Self::Levels => crate::logging::check_levels(text).ok().map(|()| Value::Text(text.into())),
+            Self::UrlPath => is_url_path(text).then(|| Value::Text(text.into())),
+            Self::UrlPaths
+            | Self::Command
+            | Self::Hosts
+            | Self::Addresses
+            | Self::Networks
+            | Self::Paths
+            | Self::Credentials
+            | Self::Patterns => {
+                return self.parse_list(text.split(',').map(str::trim).map(String::from).collect());
+            }
+            Self::Endpoint => text.parse().ok().map(Value::Endpoint),
+            Self::Listen => choice(text, LISTEN),
+            Self::Protocol => choice(text, PROTOCOL),
+            Self::ReadyBy => choice(text, READY_BY),
+            Self::Reload => choice(text, RELOAD),
+            Self::Signal => choice(text, SIGNAL),
+            Self::Backend => choice(text, BACKEND),
+            Self::User => is_user(text).then(|| Value::Text(text.into())),
+            Self::Variables => None,
+        };
+        found.ok_or_else(|| self.wrong())
+    }
+
+    /// Reads a value of a TOML file.
+    pub(crate) fn parse_toml(self, value: &DeValue<'_>) -> Result<Value, Wrong> {
+        match (self, value) {
+            (Self::Switch, DeValue::Boolean(on)) => Ok(Value::Switch(*on)),
+            (Self::Switch | Self::Count(..), DeValue::String(_)) => Err(self.wrong()),
+            (Self::Variables, DeValue::Table(table)) => {
+                let pairs = table.iter().map(|(name, value)| variable(name.get_ref(), value.get_ref()));
+                pairs.collect::<Result<_, _>>().map(Value::Variables)
+            }
+            (kind, DeValue::Array(items)) if kind.is_list() => {
+                let texts = items.iter().map(|item| item.get_ref().as_str().map(String::from));
+                self.parse_list(texts.collect::<Option<_>>().ok_or_else(|| self.wrong())?)
+            }
+            (
+                Self::Command | Self::UrlPaths | Self::Paths | Self::Credentials | Self::Patterns,
+                DeValue::String(_),
+            ) => Err(self.wrong()),
+            (_, DeValue::String(text)) => self.parse(text),
+            (kind, DeValue::Integer(number)) if kind.takes_numbers() && number.radix() == 10 => {
+                self.parse(number.as_str())
+            }
+            _ => Err(self.wrong()),
+        }
+    }
+
+    /// Whether values may be given one by one, each adding to those before.
+    pub(crate) fn is_repeatable(self) -> bool {
+        matches!(self, Self::Addresses | Self::Networks)
+    }
+
+    /// What would be right, as the end of the sentence "expected …".
+    pub(crate) fn expected(self) -> String {
+        match self {
+            Self::Switch => "true or false".into(),
+            Self::Count(least, most) => format!("a whole number from {least} to {most}"),
+            Self::Limit(most) => format!("a whole number from 1 to {most}, or off"),
+            Self::Time => "a time above zero such as 250ms, 30s, 5min, or a number of seconds".into(),
+            Self::TimeOrZero => "a time such as 0, 250ms, 30s, 5min, or a number of seconds".into(),
+            Self::Age => "a time such as 3600s, 12h, a number of seconds, or off".into(),
+            Self::Millis => "a whole number of milliseconds, at least 1".into(),
+            Self::Size => "a size above zero such as 64K, 100M, 2G (base 1024), or a number of bytes".into(),
+            Self::SizeLimit => "a size such as 200M or 2G (base 1024), or off".into(),
+            Self::Port => "a port from 0 to 65535 (0: any free one), or auto".into(),
+            Self::Workers => format!("half, auto, 2x, 3x, or a number from 1 to {}", compound::MOST_WORKERS),
+            Self::Recycle => compound::RECYCLE.into(),
+            Self::Memory => compound::MEMORY.into(),
+            Self::Rate => "PER_SECOND/s with or without ,BURST, such as 50/s,100, or off".into(),
+            Self::Path => "a path".into(),
+            Self::Name => "a name of 1 to 64 of a-z A-Z 0-9 . _ -, the first a letter or a digit".into(),
+            Self::Instance => "a name as after the @ of a unit, such as labs-api or my\\x2dapp".into(),
+            Self::Text => "a text that is not empty".into(),
+            Self::Levels => {
+                "error, warn, info, debug, trace or off, also for a module, such as info,hyper=debug".into()
+            }
+            Self::UrlPath => "a path that starts with /, such as /healthz".into(),
+            Self::UrlPaths => "a list of paths that start with /, such as [\"/upload\"]".into(),
+            Self::Command => "a list of program and arguments, such as [\"gunicorn\", \"app:app\"]".into(),
+            Self::Hosts => "host names, such as [\"blog.example\", \"*.blog.example\"]".into(),
+            Self::Addresses => "IP addresses, such as 127.0.0.1 or ::1".into(),
+            Self::Networks => "networks, such as 10.0.0.0/8 or fd00::/8, or addresses".into(),
+            Self::Endpoint => "ADDRESS:PORT, such as 127.0.0.1:9145 or [::1]:9145".into(),
+            Self::Listen | Self::Protocol | Self::ReadyBy | Self::Reload | Self::Signal | Self::Backend => {
+                one_of(&self.choices())
+            }
+            Self::User => "a user's name of 1 to 31 of a-z 0-9 _ -, the first a letter or _".into(),
+            Self::Paths => "a list of absolute paths, such as [\"/srv/rip\"]".into(),
+            Self::Credentials => "a list of ID:PATH, such as [\"db:/etc/rip-server/db.key\"]".into(),
+            Self::Patterns => "a list of patterns of files, such as [\"**/*.py\", \"templates\"]".into(),
+            Self::Variables => "a table of texts, such as { LANG = \"C.UTF-8\" }".into(),
+        }
+    }
+
+    /// The words to choose from, where there are only some.
+    pub(crate) fn choices(self) -> Vec<&'static str> {
+        let pairs = match self {
+            Self::Switch => &SWITCH[..2],
+            Self::Listen => LISTEN,
+            Self::Protocol => PROTOCOL,
+            Self::ReadyBy => READY_BY,
+            Self::Reload => RELOAD,
+            Self::Signal => SIGNAL,
+            Self::Backend => BACKEND,
+            _ => &[],
+        };
+        pairs.iter().map(|(word, _)| *word).collect()
+    }
+
+    pub(crate) fn wrong(self) -> Wrong {
+        Wrong(self.expected())
+    }
+
+    /// How a text of this kind is written in TOML.
+    pub(crate) fn toml_literal(self, text: &str) -> String {
+        let bare = self.takes_numbers() && text.bytes().all(|b| b.is_ascii_digit());
+        match self {
+            _ if self.is_list() => {
+                let quoted: Vec<_> = text.split(',').map(|item| format!("{:?}", item.trim())).collect();
+                format!("[{}]", quoted.join(", "))
+            }
+            Self::Switch | Self::Variables => text.into(),
+            _ if bare => text.into(),
+            _ => format!("{text:?}"),
+        }
+    }
+
+    fn parse_list(self, texts: Vec<String>) -> Result<Value, Wrong> {
+        fn each<T>(texts: &[String], read: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
+            texts.iter().map(|text| read(text)).collect()
+        }
+        let found = match self {
+            Self::UrlPaths => texts.iter().all(|text| is_url_path(text)).then_some(Value::Texts(texts)),
+            Self::Command => (texts.first().is_some_and(|program| !program.is_empty())
+                && !texts.iter().any(|text| text.contains('\0')))
+            .then_some(Value::Texts(texts)),
+            Self::Hosts => {
+                let hosts: Result<_, _> = texts.iter().map(|text| HostName::parse(text)).collect();
+                return hosts.map(Value::Hosts).map_err(|why| Wrong(format!("{} ({why})", self.expected())));
+            }
+            Self::Patterns => match texts.iter().find_map(|text| Pattern::parse(text).err()) {
+                Some(bad) => return Err(Wrong(format!("{} ({bad})", self.expected()))),
+                None => Some(Value::Texts(texts)),
+            },
+            Self::Addresses => each(&texts, |text| text.parse().ok()).map(Value::Addresses),
+            Self::Networks => each(&texts, network).map(Value::Networks),
+            Self::Paths => texts.iter().all(|text| is_absolute(text)).then_some(Value::Texts(texts)),
+            Self::Credentials => texts.iter().all(|text| is_credential(text)).then_some(Value::Texts(texts)),
+            _ => None,
+        };
+        found.ok_or_else(|| self.wrong())
+    }
+
+    fn is_list(self) -> bool {
+        matches!(
+            self,
+            Self::UrlPaths
+                | Self::Command
+                | Self::Hosts
+                | Self::Addresses
+                | Self::Networks
+                | Self::Paths
+                | Self::Credentials
+                | Self::Patterns
+        )
+    }
+
+    fn takes_numbers(self) -> bool {
+        matches!(
+            self,
+            Self::Count(..)
+                | Self::Limit(_)
+                | Self::Time
+                | Self::TimeOrZero
+                | Self::Age
+                | Self::Millis
+                | Self::Size
+                | Self::SizeLimit
+                | Self::Port
+                | Self::Workers
+                | Self::Recycle
+        )
+    }
+}
+
+fn one_of(words: &[&str]) -> String {
+    match words {
+        [before @ .., last] if !before.is_empty() => format!("{} or {last}", before.join(", ")),
+        words => words.concat(),
+    }
+}
+
+fn choice(text: &str, among: &[(&str, Value)]) -> Option<Value> {
+    among.iter().find(|(word, _)| *word == text).map(|(_, value)| value.clone())
+}
+
+/// The outer `None`: neither `off` nor what `read` takes. `0` is another word for `off`.
+fn or_off<T>(text: &str, read: impl Fn(&str) -> Option<T>) -> Option<Option<T>> {
+    if matches!(text, "off" | "0") { Some(None) } else { read(text).map(Some) }
+}
+
+fn network(text: &str) -> Option<IpNet> {
+    let network = text.parse().or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from)).ok()?;
+    Some(network.trunc())
+}
+
+fn is_url_path(text: &str) -> bool {
+    text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic() && b != b'#')
+}
+
+/// A plain absolute path: units read `%`, quotes and `:` in their own way.
+fn is_absolute(text: &str) -> bool {
+    text.starts_with('/')
+        && text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'%' | b'"' | b'\'' | b'\\' | b':'))
+        && !text.split('/').any(|part| part == "..")
+}
+
+/// systemd.exec(5), `LoadCredential=`.
+fn is_credential(text: &str) -> bool {
+    text.split_once(':').is_some_and(|(id, path)| AppName::parse(id).is_ok() && is_absolute(path))
+}
+
+/// useradd(8), as Debian has it.
+fn is_user(text: &str) -> bool {
+    let first = |b: u8| b.is_ascii_lowercase() || b == b'_';
+    text.len() <= 31
+        && text.bytes().next().is_some_and(first)
+        && text.bytes().all(|b| first(b) || b.is_ascii_digit() || b == b'-')
+}
+
+fn variable(name: &str, value: &DeValue<'_>) -> Result<(String, String), Wrong> {
+    let Some(text) = value.as_str() else {
+        return Err(Wrong(format!("{name} as a text: put its value in quotes")));
+    };
+    if name.is_empty() || name.contains(['=', '\0']) || text.contains('\0') {
+        return Err(Wrong(format!("a variable's name without `=`, and no zero byte, at {name:?}")));
+    }
+    if name.starts_with("RIP_") || name.starts_with("LISTEN_") || name == "NOTIFY_SOCKET" {
+        return Err(Wrong(format!("other names: {name} is set by rip-server itself")));
+    }
+    Ok((name.into(), text.into()))
+}
+
+const SWITCH: &[(&str, Value)] = &[
+    ("true", Value::Switch(true)),
+    ("false", Value::Switch(false)),
+    ("1", Value::Switch(true)),
+    ("0", Value::Switch(false)),
+    ("yes", Value::Switch(true)),
+    ("no", Value::Switch(false)),
+    ("on", Value::Switch(true)),
+    ("off", Value::Switch(false)),
+];
+const LISTEN: &[(&str, Value)] = &[
+    ("fd", Value::Listen(Listen::Fd)),
+    ("path", Value::Listen(Listen::Path)),
+    ("port", Value::Listen(Listen::Port)),
+];
+const PROTOCOL: &[(&str, Value)] =
+    &[("http1", Value::Protocol(Protocol::Http1)), ("h2c", Value::Protocol(Protocol::H2c))];
+const READY_BY: &[(&str, Value)] =
+    &[("answer", Value::ReadyBy(ReadyBy::Answer)), ("notify", Value::ReadyBy(ReadyBy::Notify))];
+const RELOAD: &[(&str, Value)] = &[
+    ("none", Value::Reload(Reload::None)),
+    ("process", Value::Reload(Reload::Process)),
+    ("module", Value::Reload(Reload::Module)),
+];
+const BACKEND: &[(&str, Value)] = &[
+    ("auto", Value::Backend(BackendChoice::Auto)),
+    ("child", Value::Backend(BackendChoice::Child)),
+    ("systemd", Value::Backend(BackendChoice::Systemd)),
+];
+const SIGNAL: &[(&str, Value)] = &[
+    ("HUP", Value::Signal(ReloadSignal::Hup)),
+    ("USR1", Value::Signal(ReloadSignal::Usr1)),
+    ("USR2", Value::Signal(ReloadSignal::Usr2)),
+];

@@ -1,0 +1,67 @@
+//! What is asked of one setting: its row, its names, what it takes where it is called so.
+//!
+//! Never here: the settings themselves (`table`).
+
+use super::form::{Form, Group, Preset};
+use super::kind::Kind;
+use super::table::{Id, Setting, TABLE};
+
+impl Setting {
+    /// The row of a setting.
+    pub(crate) fn of(id: Id) -> &'static Self {
+        &TABLE[id as usize]
+    }
+
+    /// The row that a variable of the environment belongs to.
+    pub(crate) fn of_env(name: &str) -> Option<&'static Self> {
+        TABLE.iter().find(|row| row.env() == Some(name))
+    }
+
+    /// Its key in config files, or its name as a part of another.
+    pub(crate) fn key(&self) -> &'static str {
+        let key = |form: &Form| match form {
+            Form::Server(key) | Form::Admin(key) | Form::App(key) | Form::Part(key) => Some(*key),
+            _ => None,
+        };
+        self.forms
+            .iter()
+            .find_map(key)
+            .unwrap_or_else(|| self.flag().unwrap_or_default().trim_start_matches('-'))
+    }
+
+    /// Its variable of the environment.
+    pub(crate) fn env(&self) -> Option<&'static str> {
+        self.forms.iter().find_map(|form| if let Form::Env(name) = form { Some(*name) } else { None })
+    }
+
+    /// Its flag with a value.
+    pub(crate) fn flag(&self) -> Option<&'static str> {
+        self.forms.iter().find_map(|form| if let Form::Flag(flag) = form { Some(*flag) } else { None })
+    }
+
+    /// Whether it speaks of an app and not of the server.
+    pub(crate) fn is_of_apps(&self) -> bool {
+        matches!(self.group, Group::Workers | Group::App | Group::Times)
+    }
+
+    /// Whether the command line says it of the main app alone.
+    pub(crate) fn is_of_main_app(&self) -> bool {
+        self.is_of_apps() && self.flag().is_none()
+    }
+
+    /// An example of how it is written in this form, as the end of a sentence; empty in files, which show their own.
+    pub(crate) fn example_at(&self, form: Form) -> String {
+        let (Preset::Is(text) | Preset::Unset(_, text)) = self.preset;
+        match form {
+            Form::Token(word) => format!("; for example {word}{text}"),
+            Form::Flag(flag) if self.kind_at(flag) == Kind::Millis => format!("; for example {flag}=10000"),
+            Form::Flag(flag) if !self.kind.is_repeatable() => format!("; for example {flag}={text}"),
+            _ => String::new(),
+        }
+    }
+
+    /// What it takes where it is called so: a name that ends in "ms" takes milliseconds.
+    pub(crate) fn kind_at(&self, name: &str) -> Kind {
+        if name.ends_with("-ms") || name.ends_with("_MS") { Kind::Millis } else { self.kind }
+    }
+}

@@ -1,0 +1,118 @@
+//! What the program can be asked to do: its commands, the pages it prints, the programs within it.
+//!
+//! Never here: doing it, or the settings that stand beside a command (`tokens`).
+
+use std::ffi::OsString;
+use std::str::FromStr;
+
+use clap_complete::Shell;
+
+use crate::config::error::ConfigError;
+use crate::config::origin::Origin;
+use crate::name::HostName;
+
+/// A text to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Page {
+    Help,
+    Version,
+    Completions(Shell),
+    Manual,
+    FileManual,
+    DefaultConfig,
+}
+
+/// A program within the program: what the server starts itself with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inner {
+    /// `worker-exec`: the shim in front of a worker.
+    Exec,
+    /// `worker-static`: the built-in worker that serves files.
+    Static,
+    /// `worker-guard`: ends the workers when the server was killed.
+    Guard,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Serve.
+    Run,
+    /// Say what would be run.
+    Check,
+    /// Ask the running server to stop.
+    Stop,
+    /// Show the hosts of the running server.
+    List,
+    /// Add a host to the running server.
+    Add(HostName),
+    /// Remove a host from the running server.
+    Remove(HostName),
+}
+
+/// A word's command, and its sentence for help.
+pub(crate) const COMMANDS: &[(&str, &str)] = &[
+    (
+        "check",
+        "show what would be run and which settings were said where, and run nothing; --all: defaults, too",
+    ),
+    ("list", "show the hosts of the running server"),
+    ("add", "add HOST to the running server"),
+    ("remove", "remove HOST from the running server"),
+    ("stop", "stop the running server"),
+];
+
+/// Verbs of `rip-serverctl` that `rip-server` hands over to it with all their words.
+pub(crate) const VERBS: &[(&str, &str)] = &[
+    ("status", "show what the running server does, and why"),
+    ("workers", "show its workers and the requests they have in hand"),
+    ("logs", "show what the workers wrote"),
+    ("deploy", "start a new version beside the old one, and replace it when ready"),
+    ("scale", "change how many workers an app has"),
+    ("pause", "let the requests of HOST wait"),
+    ("resume", "serve HOST again"),
+    ("maintenance", "answer the requests of HOST with 503 and a page"),
+    ("metrics", "print the metrics as Prometheus reads them"),
+];
+
+/// Words that print something for packagers and shells.
+pub(crate) const PAGES: &[(&str, &str)] = &[
+    ("completions", "print completions for SHELL: bash, elvish, fish, powershell or zsh"),
+    ("man", "print the manual page; man rip-server.toml: that of config files"),
+    ("default-config", "print a config file with every key, commented out"),
+];
+
+/// The page that these words ask for; `--help` and `--version` win over whatever else is said.
+///
+/// # Errors
+/// For completions of an unknown shell.
+pub(crate) fn page(words: &[OsString]) -> Result<Option<Page>, ConfigError> {
+    if words.iter().any(|word| word == "--help" || word == "-h") {
+        return Ok(Some(Page::Help));
+    }
+    if words.iter().any(|word| word == "--version" || word == "-V") {
+        return Ok(Some(Page::Version));
+    }
+    match words {
+        [first, ..] if first == "help" => Ok(Some(Page::Help)),
+        [only] if only == "version" => Ok(Some(Page::Version)),
+        [only] if only == "man" => Ok(Some(Page::Manual)),
+        [man, page] if man == "man" && page == "rip-server.toml" => Ok(Some(Page::FileManual)),
+        [only] if only == "default-config" => Ok(Some(Page::DefaultConfig)),
+        [first, rest @ ..] if first == "completions" => {
+            let read = rest.first().map(|shell| shell.to_string_lossy()).unwrap_or_default();
+            let shell = Shell::from_str(&read).map_err(|_| ConfigError::Value {
+                origin: Origin::Flag(format!("completions {read}").trim_end().into()),
+                key: "completions".into(),
+                read: read.into(),
+                right: "bash, elvish, fish, powershell or zsh".into(),
+            })?;
+            Ok(Some(Page::Completions(shell)))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The first words that start a program within the program.
+pub(crate) const INNER: &[(&str, Inner)] =
+    &[("worker-exec", Inner::Exec), ("worker-static", Inner::Static), ("worker-guard", Inner::Guard)];

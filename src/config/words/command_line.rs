@@ -1,0 +1,50 @@
+//! The command line as a whole: a page, a program within the program, a verb of `rip-serverctl`, or words for a server.
+//!
+//! Never here: the words of each (`tokens`, `client`).
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use super::client;
+use super::client::Client;
+use super::command::{INNER, Inner, Page, page};
+use super::tokens;
+use super::tokens::Tokens;
+use crate::config::error::ConfigError;
+
+/// What the words come to.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Parsed {
+    /// Print this and exit.
+    Page(Page),
+    /// One of the programs within the program; its words are passed on as they are.
+    Inner(Inner, Vec<OsString>),
+    /// A verb of `rip-serverctl` with its words.
+    Client(Box<Client>),
+    /// Everything else.
+    Words(Box<Tokens>),
+}
+
+/// Reads the words after the program's name.
+///
+/// # Errors
+/// Whatever is unknown, wrong, said twice, or missing.
+pub(crate) fn parse(words: &[OsString], exists: &dyn Fn(&Path) -> bool) -> Result<Parsed, ConfigError> {
+    if let Some((first, rest)) = words.split_first()
+        && let Some((_, inner)) = INNER.iter().find(|(name, _)| *name == first)
+    {
+        return Ok(Parsed::Inner(*inner, rest.to_vec()));
+    }
+    let (verb, note) = client::verb(words, exists);
+    if let Some(at) = verb {
+        return client::parse(words, at, exists, note).map(|client| Parsed::Client(Box::new(client)));
+    }
+    if let Some(page) = page(words)? {
+        return Ok(Parsed::Page(page));
+    }
+    let tokens = tokens::read(words, exists, note)?;
+    Ok(Parsed::Words(Box::new(tokens)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,346 @@
+//! The words of the command line, typed: what was said, in any order, without asking what it means for this machine.
+//!
+//! The only question to the machine is whether a path exists, and the caller answers it. Never here: the environment,
+//! files, defaults, or which value wins.
+//!
+//! Which word is what, first match wins: a flag (`-`…); the host after `add` and `remove`; a word or token of the
+//! table (`http`, `w:4`, `8443`); a command (`stop`); a path to the app (has a `/`, starts with `.`, or ends in a
+//! source suffix); and at the end, when no other word named an app, one bare name that exists.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use super::command::{COMMANDS, Command};
+use super::unknown;
+use crate::config::error::ConfigError;
+use crate::config::layer::Layer;
+use crate::config::origin::Origin;
+use crate::config::settings::form::Form;
+use crate::config::settings::table::Setting;
+use crate::config::settings::table::{Id, TABLE};
+use crate::name::HostName;
+
+/// The words, typed.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Tokens {
+    pub(crate) command: Command,
+    pub(crate) app: Option<AppWord>,
+    pub(crate) layer: Layer,
+    /// Whether `check` is to show defaults, too.
+    pub(crate) all: bool,
+    /// How a word was understood that could have meant something else.
+    pub(crate) note: Option<String>,
+}
+
+/// The word that names the app.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AppWord {
+    pub(crate) path: PathBuf,
+    /// What follows the `@`; empty: nothing does.
+    pub(crate) aliases: Vec<HostName>,
+    pub(crate) word: String,
+}
+
+/// Reads the words that are not for somebody else; `note`: how one was understood that could have meant something else.
+///
+/// # Errors
+/// Whatever is unknown, wrong, said twice, or missing.
+pub(crate) fn read(
+    words: &[OsString],
+    exists: &dyn Fn(&Path) -> bool,
+    note: Option<String>,
+) -> Result<Tokens, ConfigError> {
+    let mut parser = Parser::new(exists);
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        parser.take(word, &mut words)?;
+    }
+    Ok(Tokens { note, ..parser.finish()? })
+}
+
+pub(in crate::config) struct Parser<'a> {
+    exists: &'a dyn Fn(&Path) -> bool,
+    verb: Option<&'static str>,
+    host: Option<HostName>,
+    pub(in crate::config) app: Option<AppWord>,
+    /// Words that nothing claimed: at most one may turn out to be the app.
+    bare: Vec<&'a OsStr>,
+    pub(in crate::config) layer: Layer,
+    /// The word that set it.
+    seen: BTreeMap<Id, String>,
+    all: bool,
+}
+
+impl<'a> Parser<'a> {
+    pub(in crate::config) fn new(exists: &'a dyn Fn(&Path) -> bool) -> Self {
+        Self {
+            exists,
+            verb: None,
+            host: None,
+            app: None,
+            bare: Vec::new(),
+            layer: Layer::default(),
+            seen: BTreeMap::new(),
+            all: false,
+        }
+    }
+
+    fn take(
+        &mut self,
+        word: &'a OsStr,
+        rest: &mut impl Iterator<Item = &'a OsString>,
+    ) -> Result<(), ConfigError> {
+        let text = word.to_string_lossy();
+        if text.starts_with('-') {
+            return self.flag(word, rest);
+        }
+        if matches!(self.verb, Some("add" | "remove")) && self.host.is_none() && !is_plainly_path(&text) {
+            return self.take_host(&text);
+        }
+        if self.token(&text)? {
+            return Ok(());
+        }
+        if let Some((verb, _)) = COMMANDS.iter().find(|(verb, _)| *verb == text) {
+            return self.take_verb(verb);
+        }
+        if !looks_like_path(word) {
+            self.bare.push(word);
+            return Ok(());
+        }
+        match self.app_word(word)? {
+            Some(app) => self.take_app(app),
+            None => Err(no_such_path(word)),
+        }
+    }
+
+    pub(in crate::config) fn flag(
+        &mut self,
+        word: &OsStr,
+        rest: &mut impl Iterator<Item = &'a OsString>,
+    ) -> Result<(), ConfigError> {
+        let bytes = word.as_bytes();
+        let equals = bytes.iter().position(|b| *b == b'=');
+        let (name, value) = match equals {
+            Some(at) => (&bytes[..at], Some(OsStr::from_bytes(&bytes[at + 1..]))),
+            None => (bytes, None),
+        };
+        let name = String::from_utf8_lossy(name);
+        if let Some((row, form)) = find(|form| matches!(form, Form::Word(word, _) if *word == name)) {
+            return match value {
+                None => self.put_word(row, form, &name),
+                Some(_) => Err(ConfigError::NeedlessValue { word: lossy(word), right: name.into() }),
+            };
+        }
+        if name == "--all" && value.is_none() {
+            self.all = true;
+            return Ok(());
+        }
+        let Some((row, form)) = find(|form| matches!(form, Form::Flag(flag) if *flag == name)) else {
+            return Err(unknown::flag(word, &name, value, rest.next()));
+        };
+        if let Some(value) = value {
+            return self.put(row, form, value, lossy(word));
+        }
+        let missing = || ConfigError::MissingValue {
+            word: name.clone().into_owned(),
+            right: format!("{}{}", row.kind_at(&name).expected(), row.example_at(form)),
+        };
+        let value = rest.next().filter(|next| !next.as_bytes().starts_with(b"--")).ok_or_else(missing)?;
+        self.put(row, form, value, format!("{name} {}", value.to_string_lossy()))
+    }
+
+    fn token(&mut self, text: &str) -> Result<bool, ConfigError> {
+        if !text.is_empty()
+            && text.bytes().all(|b| b.is_ascii_digit())
+            && let Some((row, form)) = find(|form| matches!(form, Form::Number))
+        {
+            self.put(row, form, OsStr::new(text), text.into())?;
+        } else if let Some((row, form)) = find(|form| matches!(form, Form::Word(word, _) if *word == text)) {
+            self.put_word(row, form, text)?;
+        } else if let Some((row, form)) =
+            find(|form| matches!(form, Form::Token(start) if text.starts_with(start)))
+        {
+            let Form::Token(start) = form else { return Ok(false) };
+            self.put(row, form, OsStr::new(&text[start.len()..]), text.into())?;
+        } else {
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    fn put_word(&mut self, row: &'static Setting, form: Form, word: &str) -> Result<(), ConfigError> {
+        let Form::Word(_, value) = form else { return Ok(()) };
+        self.put(row, form, OsStr::new(value), word.into())
+    }
+
+    fn put(
+        &mut self,
+        row: &'static Setting,
+        form: Form,
+        value: &OsStr,
+        word: String,
+    ) -> Result<(), ConfigError> {
+        let kind = if let Form::Flag(flag) = form { row.kind_at(flag) } else { row.kind };
+        let parsed = kind.parse_os(value).map_err(|wrong| ConfigError::Value {
+            origin: Origin::Flag(word.clone()),
+            key: row.key().into(),
+            read: lossy(value),
+            right: wrong.0 + &row.example_at(form) + &unknown::value(form, value),
+        })?;
+        if kind.is_repeatable() {
+            self.layer.append(row.id, parsed, Origin::Flag(word));
+            return Ok(());
+        }
+        if let Some(first) = self.seen.insert(row.id, word.clone()) {
+            return Err(ConfigError::Twice { first, second: word, what: row.key().into() });
+        }
+        self.layer.put(row.id, parsed, Origin::Flag(word));
+        Ok(())
+    }
+
+    fn take_verb(&mut self, verb: &'static str) -> Result<(), ConfigError> {
+        match self.verb.replace(verb) {
+            None => Ok(()),
+            Some(first) if first == verb => Err(ConfigError::Twice {
+                first: first.into(),
+                second: verb.into(),
+                what: "the command".into(),
+            }),
+            Some(first) => Err(conflict(first, verb, "one command at a time")),
+        }
+    }
+
+    fn take_host(&mut self, text: &str) -> Result<(), ConfigError> {
+        let verb = self.verb.unwrap_or_default();
+        let host = HostName::parse(text).map_err(|why| ConfigError::Value {
+            origin: Origin::Flag(format!("{verb} {text}")),
+            key: "host".into(),
+            read: text.into(),
+            right: format!("a host name ({why})"),
+        })?;
+        self.host = Some(host);
+        Ok(())
+    }
+
+    pub(in crate::config) fn take_app(&mut self, app: AppWord) -> Result<(), ConfigError> {
+        match &self.app {
+            None => {
+                self.app = Some(app);
+                Ok(())
+            }
+            Some(first) => {
+                let why = "the command line runs one app; name more under [[apps]] in a config file";
+                Err(conflict(&first.word, &app.word, why))
+            }
+        }
+    }
+
+    /// `PATH` if that exists, else `PATH@a,b`; `None`: neither exists.
+    pub(in crate::config) fn app_word(&self, word: &OsStr) -> Result<Option<AppWord>, ConfigError> {
+        if (self.exists)(Path::new(word)) {
+            return Ok(Some(AppWord { path: word.into(), aliases: Vec::new(), word: lossy(word) }));
+        }
+        let Some((path, names)) = split_aliases(word).filter(|(path, _)| (self.exists)(Path::new(path)))
+        else {
+            return Ok(None);
+        };
+        let mut aliases = Vec::new();
+        for name in names.split(',') {
+            let alias = alias(name).map_err(|why| ConfigError::Value {
+                origin: Origin::Flag(lossy(word)),
+                key: "hosts".into(),
+                read: name.into(),
+                right: format!(
+                    "host names with commas between, such as ./blog@blog,www.blog.example ({why})"
+                ),
+            })?;
+            if !aliases.contains(&alias) {
+                aliases.push(alias);
+            }
+        }
+        Ok(Some(AppWord { path: path.into(), aliases, word: lossy(word) }))
+    }
+
+    fn finish(mut self) -> Result<Tokens, ConfigError> {
+        for word in std::mem::take(&mut self.bare) {
+            match self.app_word(word)?.filter(|_| self.app.is_none()) {
+                Some(app) => self.app = Some(app),
+                None => return Err(unknown::word(word, self.app.is_some(), self.exists)),
+            }
+        }
+        let command = match (self.verb, self.host) {
+            (None, _) => Command::Run,
+            (Some("check"), _) => Command::Check,
+            (Some("stop"), _) => Command::Stop,
+            (Some("list"), _) => Command::List,
+            (Some("add"), Some(host)) => Command::Add(host),
+            (Some("remove"), Some(host)) => Command::Remove(host),
+            (Some(verb), _) => return Err(ConfigError::NoHost { command: verb.into() }),
+        };
+        if let Some(verb) = self.verb.filter(|verb| *verb != "check")
+            && let Some(there) = self.layer.first_not(|id| CLIENT.contains(&id))
+            && let Origin::Flag(word) = &there.origin
+        {
+            let why = "the one says how to run a server, the other only talks to one that runs";
+            return Err(conflict(word, verb, why));
+        }
+        if self.all && command != Command::Check {
+            return Err(ConfigError::UnknownWord {
+                word: "--all".into(),
+                hint: Some("it goes with `check`, and shows the defaults too".into()),
+            });
+        }
+        Ok(Tokens { command, app: self.app, layer: self.layer, all: self.all, note: None })
+    }
+}
+
+/// What a name after `@` stands for: a bare one is short for `NAME.local`.
+pub(crate) fn alias(name: &str) -> Result<HostName, crate::name::HostNameError> {
+    let host = HostName::parse(name)?;
+    let bare = host.address().is_none() && !host.as_str().contains('.') && host.as_str() != "localhost";
+    if bare { HostName::parse(&format!("{host}.local")) } else { Ok(host) }
+}
+
+pub(in crate::config) fn find(test: impl Fn(&Form) -> bool) -> Option<(&'static Setting, Form)> {
+    TABLE.iter().find_map(|row| Some((row, *row.forms.iter().find(|form| test(form))?)))
+}
+
+fn split_aliases(word: &OsStr) -> Option<(OsString, String)> {
+    let bytes = word.as_bytes();
+    let at = bytes.iter().rposition(|b| *b == b'@')?;
+    let names = std::str::from_utf8(&bytes[at + 1..]).ok()?;
+    Some((OsString::from_vec(bytes[..at].to_vec()), names.into()))
+}
+
+fn looks_like_path(word: &OsStr) -> bool {
+    let path = split_aliases(word).map_or_else(|| word.to_owned(), |(path, _)| path);
+    let text = path.to_string_lossy();
+    is_plainly_path(&text) || SOURCES.iter().any(|suffix| text.ends_with(suffix))
+}
+
+pub(in crate::config) fn is_plainly_path(text: &str) -> bool {
+    text.contains('/') || text.starts_with('.')
+}
+
+fn no_such_path(word: &OsStr) -> ConfigError {
+    let first = split_aliases(word).map_or_else(|| lossy(word), |(path, _)| lossy(&path));
+    ConfigError::NoSuchPath { word: lossy(word), first }
+}
+
+fn conflict(first: &str, second: &str, why: &str) -> ConfigError {
+    ConfigError::Conflict { first: format!("`{first}`"), second: format!("`{second}`"), why: why.into() }
+}
+
+pub(in crate::config) fn lossy(word: &OsStr) -> String {
+    word.to_string_lossy().into_owned()
+}
+
+/// What may be said beside a command that only talks to a running server.
+pub(in crate::config) const CLIENT: [Id; 5] =
+    [Id::Instance, Id::ConfigFile, Id::RuntimeDir, Id::StateDir, Id::Json];
+
+/// Endings that make a word a path to an entry file.
+const SOURCES: [&str; 14] =
+    [".rip", ".ts", ".tsx", ".mts", ".js", ".jsx", ".mjs", ".cjs", ".py", ".rb", ".ru", ".go", ".rs", ".php"];

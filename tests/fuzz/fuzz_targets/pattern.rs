@@ -1,0 +1,4 @@
+//! Patterns for files, and what they mean.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rip_server::config::fuzzing::pattern(data));
