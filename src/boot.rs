@@ -72,7 +72,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    limits::raise_open_files(config.server.limits.max_connections);
+    limits::raise_open_files(&config.server.limits);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let served = runtime.block_on(serve(Arc::new(config), inherited, target));
     sd::notify::flush();

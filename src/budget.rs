@@ -3,6 +3,7 @@
 //! Never here: what is held (bytes of memory, bytes on disk, places), or what becomes of whoever gets nothing.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::name::ClientNet;
@@ -17,6 +18,8 @@ pub struct Budget(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     total: u64,
+    /// What `held` says of all, for those who need not know it exactly.
+    all: AtomicU64,
     /// Held for one look-up.
     held: Mutex<Held>,
 }
@@ -31,7 +34,7 @@ struct Held {
 impl Budget {
     /// Nothing of it is held yet.
     pub fn new(total: u64) -> Self {
-        Self(Arc::new(Shared { total, held: Mutex::default() }))
+        Self(Arc::new(Shared { total, all: AtomicU64::new(0), held: Mutex::default() }))
     }
 
     /// A reservation of nothing. A client of `None` has no share of its own: the total alone is its limit.
@@ -42,6 +45,29 @@ impl Budget {
     /// How much is held by all.
     pub fn held(&self) -> u64 {
         self.lock().all
+    }
+
+    /// Whether half of the total or more is held.
+    pub fn is_half_held(&self) -> bool {
+        self.held() >= self.0.total / 2
+    }
+
+    /// Whether less than a quarter is free. Takes no lock.
+    pub fn is_short(&self) -> bool {
+        self.0.all.load(Ordering::Relaxed) > self.0.total / 4 * 3
+    }
+
+    /// Whether a client holds so much that it may take less than a quarter of that beside it. Takes no lock while three
+    /// quarters are free: nobody can hold so much then.
+    pub fn is_used_up_by(&self, client: Option<ClientNet>) -> bool {
+        if self.0.all.load(Ordering::Relaxed) <= self.0.total / 4 {
+            return false;
+        }
+        let held = self.lock();
+        let free = self.0.total.saturating_sub(held.all);
+        let Some(client) = client else { return free < held.all / 4 };
+        let own = held.by_client.get(&client).copied().unwrap_or(0);
+        free.saturating_sub(own) < own / 4
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {
@@ -77,6 +103,7 @@ impl Reservation {
             return false;
         }
         held.all += more;
+        self.budget.0.all.store(held.all, Ordering::Relaxed);
         if let Some(client) = self.client {
             *held.by_client.entry(client).or_default() += more;
         }
@@ -90,6 +117,7 @@ impl Reservation {
         self.amount = amount;
         let mut held = self.budget.lock();
         held.all -= less;
+        self.budget.0.all.store(held.all, Ordering::Relaxed);
         let Some(client) = self.client else { return };
         if let Some(own) = held.by_client.get_mut(&client) {
             *own -= less;
@@ -141,6 +169,25 @@ mod tests {
         assert!(!budget.reserve(client(1)).grow_to(1));
         assert!(Budget::new(1).reserve(client(1)).grow_to(1));
         assert!(!Budget::new(0).reserve(client(1)).grow_to(1));
+    }
+
+    #[test]
+    fn a_client_has_used_it_up_before_it_holds_all_it_may_and_nobody_else_has() {
+        let budget = Budget::new(1000);
+        let mut one = budget.reserve(client(1));
+        for (amount, used_up) in [(100, false), (400, false), (440, false), (450, true), (500, true)] {
+            assert!(one.grow_to(amount));
+            assert_eq!(budget.is_used_up_by(client(1)), used_up, "{amount}");
+            assert!(!budget.is_used_up_by(client(2)) && !budget.is_short(), "{amount}");
+        }
+        let (mut two, mut three) = (budget.reserve(client(2)), budget.reserve(client(3)));
+        assert!(two.grow_to(250) && budget.is_used_up_by(client(2)) && !budget.is_short());
+        assert!(three.grow_to(1) && budget.is_short() && !budget.is_used_up_by(client(3)));
+        drop((one, two));
+        assert!(!budget.is_short());
+        let mut proxy = budget.reserve(None);
+        assert!(proxy.grow_to(700) && !budget.is_used_up_by(None));
+        assert!(proxy.grow_to(900) && budget.is_used_up_by(None));
     }
 
     #[test]

@@ -20,7 +20,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 ground | [`birth`] [`bounded`] [`budget`] [`name`] [`backoff`] [`clock`] [`digest`] [`durable`] [`stop`] [`metrics`] [`logging`] [`orphans`] [`sd`] [`pulse`] [`timer`] [`alarm`] [`pattern`] |
+//! | 0 ground | [`birth`] [`bounded`] [`budget`] [`heap`] [`name`] [`backoff`] [`clock`] [`digest`] [`durable`] [`stop`] [`metrics`] [`logging`] [`orphans`] [`sd`] [`pulse`] [`timer`] [`alarm`] [`pattern`] |
 //! | 1 words | [`spec`] |
 //! | 2 edges | [`config`] [`api`] |
 //! | 3 shared | [`pool`] [`directory`] |
@@ -41,6 +41,7 @@ pub mod budget;
 pub mod clock;
 pub mod digest;
 pub mod durable;
+pub mod heap;
 pub mod logging;
 pub mod metrics;
 pub mod name;

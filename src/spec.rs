@@ -390,6 +390,17 @@ pub struct Limits {
     pub reply_room: u64,
 }
 
+impl Limits {
+    /// Spool files take space of `spool` in steps of so many bytes: there are at most [`SPOOL_FILES`] of them.
+    pub fn spool_step(&self) -> u64 {
+        (self.spool / SPOOL_FILES).max(LEAST_SPOOL_STEP)
+    }
+}
+
+/// The most spool files that there may be at a time: each takes a descriptor.
+pub const SPOOL_FILES: u64 = 8192;
+const LEAST_SPOOL_STEP: u64 = 512 << 10;
+
 /// How records are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessLog {

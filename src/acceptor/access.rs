@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderValue, Method, Uri, Version, header};
 use serde::Serialize;
 use tokio::time::Instant;
 
+use crate::budget::Reservation;
 use crate::directory::App;
 use crate::name::{GenerationId, RequestId, WorkerId};
 
@@ -100,6 +101,8 @@ pub(super) struct Recording {
     app: Option<Arc<App>>,
     /// Whether the answer waits for the client to take more of it; see [`Wire::waits_for_client`].
     untaken: bool,
+    /// What the answer holds for its client beside its bytes.
+    room: Option<Box<Reservation>>,
 }
 
 impl Recording {
@@ -118,6 +121,7 @@ impl Recording {
             start,
             app: None,
             untaken: false,
+            room: None,
         })
     }
 
@@ -129,6 +133,11 @@ impl Recording {
     /// The record, to note what becomes known.
     pub(super) fn note(&mut self, what: impl FnOnce(&mut Record)) {
         what(&mut self.record);
+    }
+
+    /// The room is the request's until its answer is over.
+    pub(super) fn takes(&mut self, room: Option<Box<Reservation>>) {
+        self.room = room;
     }
 
     /// The head of the answer is known.
@@ -196,6 +205,7 @@ impl Recording {
             CutShort::Malformed(_) => "bad-answer",
             CutShort::Stalled => "worker-stalled",
             CutShort::ClientStalled => "client-stalled",
+            CutShort::ClientSlow => "client-slow",
             CutShort::Request(reason) => reason,
         });
     }

@@ -86,6 +86,17 @@ impl ClientStream {
         self.watched = false;
     }
 
+    pub(super) fn is_tls(&self) -> bool {
+        matches!(self.transport, Transport::Tls(_))
+    }
+
+    /// From now on so many bytes, at most, are encrypted ahead of the socket.
+    pub(super) fn encrypt_ahead(&mut self, bytes: usize) {
+        if let Transport::Tls(stream) = &mut self.transport {
+            stream.get_mut().1.set_buffer_limit(Some(bytes));
+        }
+    }
+
     /// Has bytes read again, which begin a request; the wire sees them, and all that follow.
     pub(super) fn put_back(&mut self, bytes: Bytes) {
         self.unread = bytes;

@@ -3,27 +3,32 @@
 //! Owns the lease until the answer's last byte, or until the worker's side of the connection is closed: never earlier,
 //! or two requests could be in one worker's hands. Never here: the client's side (`reply_body`).
 
-use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::alarm::Elapsed;
+use crate::directory::App;
 use crate::metrics::Metrics;
+use crate::name::ClientNet;
 use crate::pool::Condemned;
 use crate::timer;
 
 use super::buffer::{Buffer, NoReader};
 use super::error::ServeError;
 use super::in_hand::Claimed;
+use super::limit::Limit;
 use super::link::Source;
+use super::putting::Putting;
+use super::reader_pace::{ReaderPace, Wanted};
 use super::reply_body::CutShort;
 use super::request_body::discard;
 use super::send::after_the_others;
-use super::spool::Spool;
+use super::shard::Server;
 use super::turn::Turn;
 use super::upload::{Passed, Upload};
 use super::worker_body::{BodyDecoder, Piece};
@@ -45,16 +50,17 @@ pub(super) struct Answer {
 #[derive(Clone)]
 pub(super) struct Draining {
     pub(super) worker_idle: Duration,
-    pub(super) client_idle: Duration,
     /// For the worker to notice that its client has gone.
     pub(super) hang_up: Duration,
-    pub(super) most_spooled: u64,
-    pub(super) folder: PathBuf,
+    pub(super) server: Arc<Server>,
+    pub(super) app: Arc<App>,
+    /// Whose share of memory and disk the answer takes from.
+    pub(super) client: Option<ClientNet>,
     pub(super) metrics: Metrics,
 }
 
 /// Why taking in stopped early.
-enum Stopped {
+pub(super) enum Stopped {
     Reader(NoReader),
     Worker(CutShort),
     /// It cannot send the rest of its request.
@@ -62,17 +68,22 @@ enum Stopped {
 }
 
 /// Moves the answer into the buffer until its end, and what is left of the request to the worker, then gives the
-/// worker back.
+/// worker back. `first`: what was read of it already and is not in the buffer.
 pub(super) async fn drain(
     mut answer: Answer,
     buffer: Rc<Buffer>,
+    first: Option<Bytes>,
     how: Draining,
     mut upload: Option<Box<Upload>>,
 ) {
     let stopped = match &mut upload {
-        None => pump(&mut answer.claimed.link, &mut answer.decoder, &buffer, &how, None).await,
+        None => {
+            let Claimed { lease, link } = &mut *answer.claimed;
+            let put = Putting::new(&buffer, &how, lease);
+            pump(link, &mut answer.decoder, put, first, &how, None).await
+        }
         Some(upload) => {
-            let stopped = pump_both_ways(&mut answer, upload, &buffer, &how).await;
+            let stopped = pump_both_ways(&mut answer, upload, &buffer, first, &how).await;
             answer.keep &= upload.is_complete();
             if stopped.is_err() && !upload.is_complete() {
                 // Without an end, or it would be taken for all there is.
@@ -88,14 +99,11 @@ pub(super) async fn drain(
                 discard(upload.into_rest().0).await;
             }
             // The worker is free; what lies here for a client that does not read must not lie here for ever.
-            if buffer.wait_read(how.client_idle).await == Err(NoReader::Stalled) {
-                buffer.give_up();
-            }
+            let read = buffer.wait_read(how.pace(ALONE, &|| how.wants_room())).await;
+            how.give_up(&buffer, read);
         }
         Err(Stopped::Reader(why)) => {
-            if why == NoReader::Stalled {
-                buffer.give_up();
-            }
+            how.give_up(&buffer, Err(why));
             answer.abandon(how.hang_up).await;
         }
         Err(Stopped::Worker(why)) => {
@@ -116,11 +124,14 @@ async fn pump_both_ways(
     answer: &mut Answer,
     upload: &mut Upload,
     buffer: &Buffer,
+    first: Option<Bytes>,
     how: &Draining,
 ) -> Result<(), Stopped> {
-    let (mut reader, writer) = answer.claimed.link.split();
+    let Claimed { lease, link } = &mut *answer.claimed;
+    let (mut reader, writer) = link.split();
     let turn = upload.turn();
-    let mut pumping = pin!(pump(&mut reader, &mut answer.decoder, buffer, how, Some(&turn)));
+    let put = Putting::new(buffer, how, lease);
+    let mut pumping = pin!(pump(&mut reader, &mut answer.decoder, put, first, how, Some(&turn)));
     tokio::select! {
         biased;
         stopped = &mut pumping => return stopped,
@@ -135,11 +146,15 @@ async fn pump_both_ways(
 async fn pump(
     link: &mut impl Source,
     decoder: &mut BodyDecoder,
-    buffer: &Buffer,
+    mut put: Putting<'_>,
+    first: Option<Bytes>,
     how: &Draining,
     turn: Option<&Turn>,
 ) -> Result<(), Stopped> {
-    let mut spool_works = true;
+    let buffer = put.buffer;
+    if let Some(first) = first {
+        put.put(first).await?;
+    }
     loop {
         match decoder.next(link.buf()) {
             Err(what) => return Err(Stopped::Worker(CutShort::Malformed(what))),
@@ -149,7 +164,7 @@ async fn pump(
             }
             Ok(Piece::Data(data)) => {
                 let much = data.len() >= MUCH;
-                put(data, buffer, how, &mut spool_works).await?;
+                put.put(data).await?;
                 if much {
                     // The client is sent it while it is still in the core's cache.
                     after_the_others().await;
@@ -193,45 +208,29 @@ async fn fill_in_time(
     filled
 }
 
-/// Into memory, else into the file, else after waiting for the client.
-async fn put(
-    mut data: Bytes,
-    buffer: &Buffer,
-    how: &Draining,
-    spool_works: &mut bool,
-) -> Result<(), Stopped> {
-    loop {
-        data = match buffer.try_push(data) {
-            Ok(()) => return Ok(()),
-            Err(data) => data,
-        };
-        if *spool_works && how.most_spooled > 0 {
-            match put_aside(&data, buffer, how).await {
-                Ok(true) => return Ok(()),
-                Ok(false) => {}
-                Err(error) => {
-                    tracing::warn!(%error, folder = %how.folder.display(), "cannot put an answer aside: its worker waits for the client");
-                    *spool_works = false;
-                }
-            }
-        }
-        buffer.wait_room(how.client_idle).await.map_err(Stopped::Reader)?;
+impl Draining {
+    /// `still`: how long the client may take nothing while others want what it keeps.
+    pub(super) fn pace<'a>(&self, still: Duration, wanted: &'a dyn Fn() -> Wanted) -> ReaderPace<'a> {
+        ReaderPace::new(self.server.limits.write_idle, still, wanted)
     }
-}
 
-/// Returns false when the file is full.
-async fn put_aside(data: &Bytes, buffer: &Buffer, how: &Draining) -> std::io::Result<bool> {
-    if buffer.spool_end().is_none() {
-        buffer.attach_spool(Spool::create(&how.folder).await?);
+    /// Whether other answers want the memory and the disk that this one keeps.
+    pub(super) fn wants_room(&self) -> Wanted {
+        let short = self.server.reply_room.is_short() || self.server.spool_space.is_short();
+        if short { Wanted::Yes } else { Wanted::Not }
     }
-    let Some((spool, end)) = buffer.spool_end() else { return Ok(false) };
-    if end + data.len() as u64 > how.most_spooled {
-        return Ok(false);
+
+    /// Lets go of what a client does not read.
+    fn give_up(&self, buffer: &Buffer, read: Result<(), NoReader>) {
+        match read {
+            Err(NoReader::Stalled) => buffer.give_up(CutShort::ClientStalled),
+            Err(NoReader::TooSlow) => {
+                self.server.limit_log.reached(Limit::SlowReader, self.client);
+                buffer.give_up(CutShort::ClientSlow);
+            }
+            Ok(()) | Err(NoReader::Gone) => {}
+        }
     }
-    let written = spool.write(end, vec![data.clone()]).await?;
-    how.metrics.spooled_bytes.inc_by(written);
-    buffer.spooled(written);
-    Ok(true)
 }
 
 impl Answer {
@@ -337,6 +336,8 @@ impl Answer {
     }
 }
 
+/// How long a client may take nothing of an answer that is complete while others want its memory or its disk.
+const ALONE: Duration = Duration::from_secs(10);
 /// How long a worker has to close a connection that nothing more is read from: far more than it takes.
 const SEEN_OFF: Duration = Duration::from_secs(1);
 /// As much as is worth a turn of its own.

@@ -41,6 +41,8 @@ pub(super) enum ServeError {
     Stopped { page: Option<std::sync::Arc<str>> },
     #[error("the request body cannot be stored")]
     Spool(#[source] std::io::Error),
+    #[error("too many uploads are under way")]
+    TooManyUploads,
     #[error("worker {worker} cannot be reached")]
     Unreachable { worker: WorkerId, source: std::io::Error },
     #[error("worker {worker} died before it answered")]
@@ -102,6 +104,7 @@ impl ServeError {
             | Self::NoWorker
             | Self::Stopped { .. }
             | Self::Spool(_)
+            | Self::TooManyUploads
             | Self::NoTunnel { .. }
             | Self::WorkerBusy { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unreachable { .. } | Self::WorkerDied { .. } | Self::BadAnswer { .. } => {
@@ -130,9 +133,12 @@ impl ServeError {
             | Self::BadAnswer { .. }
             | Self::NoTunnel { .. }
             | Self::WorkerTimeout { .. } => Blame::Worker,
-            Self::QueueFull | Self::QueueTimeout | Self::NoWorker | Self::Stopped { .. } | Self::Spool(_) => {
-                Blame::Us
-            }
+            Self::QueueFull
+            | Self::QueueTimeout
+            | Self::NoWorker
+            | Self::Stopped { .. }
+            | Self::Spool(_)
+            | Self::TooManyUploads => Blame::Us,
         }
     }
 
@@ -156,6 +162,7 @@ impl ServeError {
             | Self::NoWorker
             | Self::Stopped { .. }
             | Self::Spool(_)
+            | Self::TooManyUploads
             | Self::BadAnswer { .. }
             | Self::NoTunnel { .. }
             | Self::WorkerTimeout { .. } => Retry::Never,
@@ -180,6 +187,7 @@ impl ServeError {
             Self::NoWorker => "no-worker",
             Self::Stopped { .. } => "stopped",
             Self::Spool(_) => "spool",
+            Self::TooManyUploads => "too-many-uploads",
             Self::Unreachable { .. } => "worker-unreachable",
             Self::WorkerDied { .. } => "worker-died",
             Self::WorkerBusy { .. } => "worker-busy",

@@ -16,6 +16,8 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use crate::name::RequestId;
 
+use super::ahead::Ahead;
+use super::buffer::UNRESERVED;
 use super::date::HttpDate;
 use super::headers::{has_token, is_bodiless};
 use super::http::Answer;
@@ -31,7 +33,7 @@ pub(super) enum After {
     Close,
 }
 
-/// Sends a whole answer. `out` is memory to use again.
+/// Sends a whole answer. `out` is memory to use again; `ahead` is the connection's.
 ///
 /// # Errors
 /// When the client is gone, or the answer breaks off: the connection is to be cut, for the client to see that.
@@ -41,6 +43,7 @@ pub(super) enum After {
 pub(super) async fn send(
     answer: Answer,
     client: &mut ReadAhead<'_>,
+    ahead: &mut Ahead<'_>,
     out: &mut Vec<u8>,
     date: &HttpDate,
 ) -> io::Result<After> {
@@ -64,6 +67,9 @@ pub(super) async fn send(
         };
         if let Ok(data) = frame.into_data() {
             left = less(left, data.len())?;
+            if data.len() > UNRESERVED {
+                ahead.widen(client.stream);
+            }
             put(data, framing, client, out).await?;
         }
     }
@@ -74,6 +80,7 @@ pub(super) async fn send(
         out.extend_from_slice(b"0\r\n\r\n");
     }
     write_out(client, out).await?;
+    ahead.narrow(client.stream);
     Ok(after)
 }
 

@@ -12,6 +12,7 @@ use std::task::Poll;
 use http::request::Parts;
 use http::{Request, Uri};
 
+use super::ahead::Ahead;
 use super::client_stream::ClientStream;
 use super::fast_answer::{After, send};
 use super::fast_head::{Most, take_plain};
@@ -41,6 +42,7 @@ pub(super) async fn serve_plain(
 ) -> Left {
     let limits = &conn.shard.server.limits;
     let most = Most { bytes: limits.max_head, fields: limits.max_fields };
+    let mut ahead = Ahead::new(conn, stream);
     let mut client = ReadAhead::new(stream);
     // Memory that each request uses again: of its head, and of its answer.
     let (mut parts, ()) = Request::new(()).into_parts();
@@ -62,7 +64,7 @@ pub(super) async fn serve_plain(
         };
         let Some(answer) = answer else { return Left::Cut };
         forget(&mut parts);
-        match send(answer, &mut client, &mut out, &conn.shard.date).await {
+        match send(answer, &mut client, &mut ahead, &mut out, &conn.shard.date).await {
             Ok(After::Keep) => {}
             Ok(After::Close) => return Left::Ended,
             Err(_) => return Left::Cut,

@@ -27,6 +27,7 @@ use super::link::{Link, distrust};
 use super::reply_body::Reply;
 use super::request_body::RequestBody;
 use super::respond::{is_busy, respond};
+use super::restraint;
 use super::send::{Sent, after_the_others, send};
 use super::shard::Shard;
 use super::tunnel::Upgrade;
@@ -43,6 +44,8 @@ pub(super) struct Outgoing<'a> {
     pub(super) head: RequestHead<'a>,
     pub(super) origin: Origin<'a>,
     pub(super) body: RequestBody,
+    /// Bytes of it that may lie unread while the request waits.
+    pub(super) unread: u64,
     /// Since when it waits for a worker.
     pub(super) ready: Instant,
     /// Until when it may.
@@ -139,19 +142,7 @@ async fn claim(
 ) -> Result<Lease, ServeError> {
     // A second worker is asked for at some later time.
     let asked = if not.is_none() { request.ready } else { Instant::now() };
-    let doing = Doing {
-        id: *request.origin.id,
-        method: request.head.method.clone(),
-        target: request
-            .head
-            .uri
-            .path_and_query()
-            .cloned()
-            .unwrap_or_else(|| http::uri::PathAndQuery::from_static("/")),
-        since: asked,
-    };
-    let claim = Claim { doing, client: request.client, deadline: request.queue_until, not };
-    let outcome = request.app.pool.claim(claim).await;
+    let outcome = claim_when_read(request, not, asked).await;
     let until = outcome.as_ref().map_or_else(|_| Instant::now(), Lease::since);
     let waited = until.saturating_duration_since(asked);
     request.app.metrics.queue_waited(waited);
@@ -170,6 +161,41 @@ async fn claim(
         record.generation = Some(lease.member().generation);
     });
     Ok(lease)
+}
+
+/// Claims a worker, once the client has read enough of what it was answered before.
+async fn claim_when_read(
+    request: &Outgoing<'_>,
+    not: Option<WorkerId>,
+    asked: Instant,
+) -> Result<Lease, ClaimError> {
+    loop {
+        if restraint::is_due(request) {
+            Box::pin(restraint::wait(request)).await?;
+        }
+        let doing = Doing {
+            id: *request.origin.id,
+            method: request.head.method.clone(),
+            target: request
+                .head
+                .uri
+                .path_and_query()
+                .cloned()
+                .unwrap_or_else(|| http::uri::PathAndQuery::from_static("/")),
+            since: asked,
+        };
+        let claim = Claim { doing, client: request.client, deadline: request.queue_until, not };
+        let claim = request.app.pool.claim(claim);
+        let lease = match request.unread {
+            0 => claim.await?,
+            // Boxed: few requests have such a body.
+            _ => Box::pin(request.waiting(claim)).await?,
+        };
+        // While a request waits for a worker, the answers to those before it may use up what there is.
+        if !lease.waited() || !restraint::is_due(request) {
+            return Ok(lease);
+        }
+    }
 }
 
 /// Tells the operator, once in a while, who holds the workers that a request waited for in vain.

@@ -22,15 +22,18 @@ use crate::timer;
 
 use super::access::{Outcome, Particulars, Recording};
 use super::builtin;
+use super::collect::{Collecting, collect};
 use super::error::{Blame, ServeError};
 use super::forward::{Outgoing, forward};
 use super::framing::Flaw;
 use super::headers::{Named, has_token, is_bodiless};
+use super::http2::Windows;
 use super::limit::Limit;
 use super::peer::Client;
 use super::reply::{self, REQUEST_ID};
 use super::reply_body::{Reply, ReplyBody};
-use super::request_body::{Collecting, RequestBody, check_length, collect, discard};
+use super::request_body::{RequestBody, check_length, discard};
+use super::restraint::room_of_stream;
 use super::route::{self, Host};
 use super::shard::{Connection, Role};
 use super::told;
@@ -52,6 +55,7 @@ pub(super) fn serve(
     // No `async fn`: it would have room for the request twice.
     async move {
         let Answer { mut response, id } = answer_to(&conn, &parts, Extras { body, upgrade, flaw }).await;
+        response.body_mut().in_pieces_of(if conn.wire.is_http2() { HTTP2_PIECE } else { HTTP1_PIECE });
         response.headers_mut().insert(REQUEST_ID, reply::id_value(&id));
         Ok(*response)
     }
@@ -165,9 +169,10 @@ async fn answer(
     };
     let ready = if bodiless { asked.arrived } else { Instant::now() };
     let queue_until = ready + rules.timeouts.queue;
-    if route.standing.borrow().intent != Intent::Run {
-        Box::pin(wait_while_held(&route, client.share, queue_until)).await?;
+    if conn.wire.is_crowded() {
+        recording.takes(Box::pin(room_of_stream(conn, client.share, queue_until)).await?);
     }
+    let unread = unread_of(conn, &taken);
     let origin = origin_of(conn, asked, &host);
     let protocol = upgrade.as_ref().and_then(|_| parts.headers.get(header::UPGRADE));
     let mut outgoing = Outgoing {
@@ -184,20 +189,46 @@ async fn answer(
         },
         origin,
         body: taken,
+        unread,
         ready,
         queue_until,
         upgrade: upgrade.take(),
         resent: false,
         handed_on: false,
     };
+    if route.standing.borrow().intent != Intent::Run {
+        let held = async {
+            let _lies = outgoing.lie_unread()?;
+            wait_while_held(&route, client.share, queue_until).await
+        };
+        if let Err(error) = Box::pin(held).await {
+            give_back(conn, outgoing.body, body);
+            return Err(error);
+        }
+    }
     let outcome = forward(&mut outgoing, recording).await;
-    match outgoing.body {
-        // A worker may answer before it has taken everything in.
+    give_back(conn, outgoing.body, body);
+    outcome
+}
+
+/// A worker may answer before it has taken everything in.
+fn give_back(conn: &Connection, rest: RequestBody, body: &mut Option<Incoming>) {
+    match rest {
         RequestBody::Streaming(incoming, _) => *body = (!incoming.is_end_stream()).then_some(incoming),
         RequestBody::PassedOn => conn.wire.linger(),
         _ => {}
     }
-    outcome
+}
+
+/// How many bytes of it may lie here unread: over HTTP/2 as many as its stream's window has.
+fn unread_of(conn: &Connection, body: &RequestBody) -> u64 {
+    match body {
+        RequestBody::Streaming(_, length) if conn.wire.is_http2() => {
+            let window = Windows::of(conn.shard.server.limits.h2_streams).stream.into();
+            length.map_or(window, |length| length.min(window))
+        }
+        _ => 0,
+    }
 }
 
 /// The whole body, unless it has to pass as it arrives. What is not taken stays for the end of a failure.
@@ -218,11 +249,8 @@ async fn take_body(
             .map_or(RequestBody::Empty, |incoming| RequestBody::Streaming(incoming, length)));
     }
     let how = Collecting {
-        limits: &conn.shard.server.limits,
+        server: &conn.shard.server,
         max_body: rules.max_body,
-        folder: &conn.shard.server.spool,
-        room: &conn.shard.server.room,
-        limit_log: &conn.shard.server.limit_log,
         client: asked.client.share,
         stock: &conn.shard.stock,
         metrics: &conn.shard.metrics,
@@ -373,6 +401,11 @@ pub(super) fn record_unread(conn: &Rc<Connection>, status: u16, reason: &'static
         record.outcome = if status == 499 { Outcome::ClientGone } else { Outcome::Complete };
     });
 }
+
+/// What hyper is given of an answer at a time: it keeps a piece of each stream, and of HTTP/1 as much as fills its buffer.
+const HTTP1_PIECE: usize = 64 << 10;
+/// As large as a frame (RFC 9113 §6.5.2).
+const HTTP2_PIECE: usize = 16 << 10;
 
 #[cfg(test)]
 mod tests {

@@ -81,15 +81,16 @@ where
 
 /// Streams a client may reset before they are accepted (CVE-2023-44487).
 const RESET_STREAMS: usize = 50;
-const SEND_BUFFER: usize = 256 << 10;
+/// Of each stream, whether the client reads or not: the body's next piece is only taken when there is less.
+const SEND_BUFFER: usize = 32 << 10;
 /// Bytes of one stream that every client may send before it has read our settings (RFC 9113 §6.9.2).
 const LEAST_UNREAD: u32 = 64 << 10;
 /// Bytes of one stream that may come unread: enough for 50 Mbit/s where a round trip takes 40 ms.
 const MOST_UNREAD: u32 = 256 << 10;
 /// RFC 9113 §6.9.1.
 const LARGEST_WINDOW: u32 = (1 << 31) - 1;
-/// A peer that is gone without a word is found out.
-const PING_EVERY: Duration = Duration::from_secs(30);
+/// A peer that is gone without a word is found out. Longer than a connection without a request is kept: those cost nothing.
+const PING_EVERY: Duration = Duration::from_secs(90);
 const PING_ANSWER: Duration = Duration::from_secs(20);
 
 #[cfg(test)]

@@ -23,10 +23,36 @@ pub(super) enum Limit {
     Tunnels,
     /// How long a streamed body may make a worker wait that others wait for.
     SlowStream,
+    /// Memory of request bodies up to `body_memory` each.
+    BodyMemory,
+    /// Bytes of all spool files.
+    Spool,
+    /// Bodies that are still coming.
+    Uploads,
+    /// Streamed bodies that lie unread while their requests wait.
+    UnreadBodies,
+    /// Memory that answers share.
+    ReplyRoom,
+    /// Space that the spool files of answers share.
+    ReplySpool,
+    /// How long an answer may keep from others what they want.
+    SlowReader,
 }
 
 impl Limit {
-    const ALL: [Self; 4] = [Self::BodyRoom, Self::Queue, Self::Tunnels, Self::SlowStream];
+    const ALL: [Self; 11] = [
+        Self::BodyRoom,
+        Self::Queue,
+        Self::Tunnels,
+        Self::SlowStream,
+        Self::BodyMemory,
+        Self::Spool,
+        Self::Uploads,
+        Self::UnreadBodies,
+        Self::ReplyRoom,
+        Self::ReplySpool,
+        Self::SlowReader,
+    ];
 
     /// The one that a request was refused for.
     pub(super) fn of(error: &ServeError) -> Option<Self> {
@@ -44,6 +70,13 @@ impl Limit {
             Self::Queue => "queue",
             Self::Tunnels => "tunnels",
             Self::SlowStream => "slow-stream",
+            Self::BodyMemory => "body-memory",
+            Self::Spool => "spool",
+            Self::Uploads => "uploads",
+            Self::UnreadBodies => "unread-bodies",
+            Self::ReplyRoom => "reply-room",
+            Self::ReplySpool => "reply-spool",
+            Self::SlowReader => "slow-reader",
         }
     }
 
@@ -62,8 +95,25 @@ impl Limit {
                  answered 503 (tunnels is how many a worker holds, of which one client gets at most half; clients \
                  behind a proxy count one by one if it is in trusted_proxies)"
             }
+            Self::BodyMemory => {
+                "small request bodies have used up their memory: they go into spool files (limits.body_memory)"
+            }
+            Self::Spool => "spool files have used up their space: a request body is refused (limits.spool)",
+            Self::Uploads => "too many request bodies are coming at the same time: a request is refused",
+            Self::UnreadBodies => {
+                "too many streamed bodies over HTTP/2 wait for a worker: a request is refused as if the queue were full"
+            }
             Self::SlowStream => {
                 "a streamed request body made a worker wait that others waited for: its request is ended"
+            }
+            Self::ReplyRoom => {
+                "answers that wait for their client have used up their memory: they go into spool files (limits.reply_room)"
+            }
+            Self::ReplySpool => {
+                "answers that wait for their client have used up the spool files: it has to read them before it gets more (limits.spool)"
+            }
+            Self::SlowReader => {
+                "an answer is cut: its client reads too slowly while others want the worker, memory or disk that it keeps"
             }
         }
     }

@@ -33,6 +33,8 @@ pub(super) struct Link {
     /// See [`Parked::answers`].
     answers: u32,
     stock: Stock,
+    /// The worker was told that no more of the request comes.
+    ended: bool,
     /// Read from the worker and not yet used.
     pub(super) buf: Bytes,
 }
@@ -69,12 +71,12 @@ impl Link {
     pub(super) fn kept(stream: WorkerStream) -> Self {
         let (alarm, stock) = (Alarm::new(), Stock::default());
         let (stream, buf) = (Arc::new(stream), Bytes::new());
-        Self { stream, shard: 0, alarm, reused: true, answers: 1, stock, buf }
+        Self { stream, shard: 0, alarm, reused: true, answers: 1, stock, ended: false, buf }
     }
 
     fn over(stream: Arc<WorkerStream>, alarm: Alarm, answers: u32, shard: &Shard) -> Self {
         let (stock, buf) = (shard.stock.clone(), Bytes::new());
-        Self { stream, shard: shard.index, alarm, reused: answers > 0, answers, stock, buf }
+        Self { stream, shard: shard.index, alarm, reused: answers > 0, answers, stock, ended: false, buf }
     }
 
     /// A connection that rested too long, was closed or has unasked bytes on it is not used: the worker may be about
@@ -192,6 +194,7 @@ impl Link {
 
     /// Tells the worker that no more of the request will come.
     pub(super) fn end_request(&mut self) {
+        self.ended = true;
         if let Err(error) = self.stream.end_writes() {
             tracing::debug!(%error, "a worker's connection was closed already");
         }
@@ -199,9 +202,11 @@ impl Link {
 
     /// Lets the worker's next write fail, as if the client itself had gone; what it has written can still be read.
     ///
-    /// Returns whether the worker's reaction can be seen from here: over TCP it cannot, and nothing is done.
+    /// Returns whether the worker's reaction can be seen from here: over TCP it cannot, nor once the request was ended,
+    /// as a socket of which both directions have ended here looks like one that the worker has closed. Then nothing is
+    /// done.
     pub(super) fn refuse_answer(&self, member: &Member) -> bool {
-        !matches!(member.address, Address::Tcp(_)) && self.stream.refuse_reads().is_ok()
+        !self.ended && !matches!(member.address, Address::Tcp(_)) && self.stream.refuse_reads().is_ok()
     }
 
     /// Takes in and forgets whatever the worker still says, until it ends its side or that breaks. Returns whether it

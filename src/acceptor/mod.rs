@@ -12,12 +12,14 @@ mod access;
 mod access_line;
 mod access_log;
 mod access_writer;
+mod ahead;
 mod bind;
 mod buffer;
 mod builtin;
 mod chunks;
 mod client_socket;
 mod client_stream;
+mod collect;
 mod connection;
 mod courtesy;
 mod date;
@@ -32,6 +34,7 @@ mod h2c;
 mod h2c_body;
 mod half_closed;
 mod headers;
+mod held_back;
 mod http;
 mod http1;
 mod http2;
@@ -41,13 +44,17 @@ mod limit;
 mod link;
 mod listen;
 mod outbox;
+mod pace;
 mod patience;
 mod peer;
+mod putting;
 mod read_ahead;
+mod reader_pace;
 mod reply;
 mod reply_body;
 mod request_body;
 mod respond;
+mod restraint;
 mod route;
 mod send;
 mod shard;
@@ -59,7 +66,9 @@ mod told;
 mod trailers;
 mod tunnel;
 mod turn;
+mod unread;
 mod upload;
+mod uploads;
 mod vigil;
 mod wire;
 mod worker_body;
@@ -86,6 +95,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::budget::Budget;
 use crate::directory::Directory;
+use crate::heap;
 use crate::metrics::Metrics;
 use crate::pulse::Pulses;
 use crate::spec::{AccessLog, Hsts, ServerSpec};
@@ -97,6 +107,7 @@ pub use bind::{BindError, bind_port};
 use access_log::AccessLog as ShardLog;
 use access_writer::AccessWriter;
 use date::HttpDate;
+use held_back::HeldBack;
 use limit::LimitLog;
 use listen::{Gate, accept};
 use outbox::Outbox;
@@ -104,6 +115,8 @@ use peer::RateLimit;
 use shard::{Role, Server, Shard};
 use solitude::Solitude;
 use stock::Stock;
+use unread::MOST_UNREAD;
+use uploads::Uploads;
 
 /// What the data path is made of.
 pub struct Parts {
@@ -266,10 +279,17 @@ fn run_shard(shard: Shard, listeners: Listeners, gate: &Arc<Gate>) {
                 _ => std::future::pending().await,
             }
         };
+        let slim = async {
+            match shard.index {
+                0 => heap::keep_small().await,
+                _ => std::future::pending().await,
+            }
+        };
         let served = async {
             tokio::select! {
                 () = shard.stop.requested() => {}
                 () = sweep => {}
+                () = slim => {}
                 () = shard.stock.sweep() => {}
             }
             shard.stop.finished().await;
@@ -301,7 +321,11 @@ fn server(parts: &Parts) -> Server {
         rate: parts.spec.limits.rate.map(RateLimit::new),
         room: Budget::new(parts.spec.limits.body_room as u64),
         reply_room: Budget::new(parts.spec.limits.reply_room),
+        memory: Budget::new(BODIES_IN_MEMORY.saturating_mul(parts.spec.limits.body_memory as u64)),
+        uploads: Uploads::new(parts.spec.limits.max_connections),
+        unread: Budget::new(MOST_UNREAD),
         spool_space: Budget::new(spool::space(parts.spec.limits.spool, &parts.spool)),
+        held_back: HeldBack::default(),
         limit_log: LimitLog::new(parts.metrics.clone(), Instant::now()),
     }
 }
@@ -311,6 +335,8 @@ fn hsts_value(hsts: Hsts) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("max-age={}{subdomains}", hsts.max_age.as_secs())).ok()
 }
 
+/// So many request bodies may have all of `body_memory`.
+const BODIES_IN_MEMORY: u64 = 1024;
 /// For answers that are ready when the workers have gone.
 const LAST_ANSWERS: Duration = Duration::from_millis(250);
 /// For threads to drop what was cut.

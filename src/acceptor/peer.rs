@@ -34,6 +34,11 @@ impl Peer {
         let address = canonical(address.ip());
         Self { address, text: address.to_string().into(), net: ClientNet::of(address) }
     }
+
+    /// Whose share its connection takes from, whatever its requests say; `None`: it is a trusted proxy.
+    pub(super) fn share(&self, trusted: &[IpNet]) -> Option<ClientNet> {
+        (!is_trusted(self.address, trusted)).then_some(self.net)
+    }
 }
 
 /// A request's client as the server sees it.

@@ -6,16 +6,14 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::{Instant, Sleep};
 
+use crate::budget::Reservation;
 use crate::pool::Tunnel;
 use crate::stop::Stop;
-use crate::timer;
 
 use super::access::Recording;
 use super::buffer::{Buffer, Reader};
@@ -36,6 +34,8 @@ pub(super) enum CutShort {
     Stalled,
     #[error("the client stopped reading")]
     ClientStalled,
+    #[error("the client reads too slowly while others want what its answer keeps")]
+    ClientSlow,
     #[error("the rest of the request did not come: {0}")]
     Request(&'static str),
 }
@@ -46,6 +46,10 @@ pub(super) type Reply = Box<Response<ReplyBody>>;
 /// The body hyper reads an answer from.
 pub(super) struct ReplyBody {
     source: Source,
+    /// Of a whole answer that is not short.
+    _room: Option<Box<Reservation>>,
+    /// The largest piece that it gives of a whole answer.
+    most: usize,
     /// The fields of the connection that the answer's head names: none of them is a trailer.
     named: Option<Box<Named>>,
     /// Writes the access record when dropped: the answer is over then, complete or not.
@@ -62,7 +66,15 @@ enum Source {
 impl ReplyBody {
     /// All of it.
     pub(super) fn full(bytes: Bytes) -> Self {
-        Self::of(Source::Full((!bytes.is_empty()).then_some(bytes)))
+        Self::full_in(bytes, None)
+    }
+
+    /// All of it, and the room that it has.
+    pub(super) fn full_in(bytes: Bytes, room: Option<Box<Reservation>>) -> Self {
+        let source = Source::Full((!bytes.is_empty()).then_some(bytes));
+        let mut body = Self::of(source);
+        body._room = room;
+        body
     }
 
     /// What a [`Buffer`] takes in from a worker.
@@ -83,7 +95,16 @@ impl ReplyBody {
     }
 
     fn of(source: Source) -> Self {
-        Self { source, named: None, recording: None }
+        Self { source, _room: None, most: usize::MAX, named: None, recording: None }
+    }
+
+    /// Gives pieces of at most so many bytes from now on, of what is kept here: whoever takes them keeps one or two,
+    /// whether its client reads or not.
+    pub(super) fn in_pieces_of(&mut self, most: usize) {
+        match &mut self.source {
+            Source::Piped(reader) => reader.in_pieces_of(most),
+            _ => self.most = most,
+        }
     }
 
     /// Keeps these fields out of the trailers, too.
@@ -100,6 +121,9 @@ impl ReplyBody {
 
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
         match &mut self.source {
+            Source::Full(Some(bytes)) if bytes.len() > self.most => {
+                Poll::Ready(Some(Ok(Frame::data(bytes.split_to(self.most)))))
+            }
             Source::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Source::Piped(reader) => reader.poll_frame(cx),
             Source::Direct(direct) => direct.poll_frame(cx),
@@ -206,29 +230,5 @@ impl Direct {
                 Err(error) => return Poll::Ready(Some(Err(CutShort::Io(error)))),
             }
         }
-    }
-}
-
-/// A limit that is pushed forward by progress and costs a timer only where somebody waits.
-pub(super) struct Patience {
-    limit: Duration,
-    sleep: Option<Pin<Box<Sleep>>>,
-}
-
-impl Patience {
-    pub(super) fn new(limit: Duration) -> Self {
-        Self { limit, sleep: None }
-    }
-
-    /// Something moved.
-    pub(super) fn renew(&mut self) {
-        self.sleep = None;
-    }
-
-    /// Ready when nothing has moved for as long as the limit.
-    pub(super) fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let limit = self.limit;
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(timer::sleep_until(Instant::now() + limit)));
-        sleep.as_mut().poll(cx)
     }
 }

@@ -3,19 +3,22 @@
 //! Never here: asking a worker (`forward`), or bytes on their way to the client (`reply_body`).
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName};
 
+use crate::budget::Reservation;
 use crate::pool::Lease;
 
 use super::access::Recording;
-use super::buffer::Buffer;
+use super::buffer::{Buffer, UNRESERVED};
 use super::drain::{Answer, Draining, drain};
 use super::error::ServeError;
 use super::forward::Outgoing;
 use super::headers::{Named, clean_answer};
+use super::limit::Limit;
 use super::reply_body::{Reply, ReplyBody};
 use super::request_body::RequestBody;
 use super::tunnel;
@@ -69,18 +72,43 @@ pub(super) fn respond(
             }
         }
         Whole::Yes(bytes) => {
+            // Few need no room.
+            let mut room = None;
+            if bytes.len() > UNRESERVED {
+                room = room_for(request, bytes.len());
+                if room.is_none() {
+                    return Ok(reply(head, pipe(request, answer, None, Some(bytes), length), named));
+                }
+            }
             if answer.ends_for_certain() {
                 request.handed_on = answer.give_back();
             } else {
                 request.shard.stop.spawn_local("answer without a body", answer.see_off());
             }
-            ReplyBody::full(bytes)
+            ReplyBody::full_in(bytes, room)
         }
         Whole::No(first) => pipe(request, answer, upload, first, length),
     };
+    Ok(reply(head, body, named))
+}
+
+fn reply(head: AnswerHead, body: ReplyBody, named: Option<Named>) -> Reply {
     let mut reply = head.reply;
     *reply.body_mut() = body.without(named);
-    Ok(reply)
+    reply
+}
+
+/// Room for a whole answer in the memory that all answers share.
+fn room_for(request: &Outgoing<'_>, length: usize) -> Option<Box<Reservation>> {
+    let server = &request.shard.server;
+    let mut room = Box::new(server.reply_room.reserve(request.client));
+    if room.grow_to(length as u64) {
+        return Some(room);
+    }
+    if server.limits.reply_room > 0 {
+        server.limit_log.reached(Limit::ReplyRoom, request.client);
+    }
+    None
 }
 
 enum Whole {
@@ -123,21 +151,18 @@ fn pipe(
     first: Option<Bytes>,
     length: Option<u64>,
 ) -> ReplyBody {
-    let limits = &request.shard.server.limits;
-    let buffer = Buffer::new(limits.reply_memory);
-    if let Some(first) = first {
-        // An empty buffer has room.
-        let _ = buffer.try_push(first);
-    }
+    let server = &request.shard.server;
+    let buffer = Buffer::new(server.limits.reply_memory, server.reply_room.reserve(request.client));
     let how = Draining {
         worker_idle: request.rules.timeouts.body_idle,
-        client_idle: limits.write_idle,
         hang_up: request.rules.timeouts.request,
-        most_spooled: limits.reply_spool,
-        folder: request.shard.server.spool.clone(),
+        server: Arc::clone(server),
+        app: Arc::clone(request.app),
+        client: request.client,
         metrics: request.shard.metrics.clone(),
     };
-    request.shard.stop.spawn_local("answer", drain(answer, Rc::clone(&buffer), how, upload));
+    let first = first.and_then(|first| buffer.try_push(first).err());
+    request.shard.stop.spawn_local("answer", drain(answer, Rc::clone(&buffer), first, how, upload));
     ReplyBody::piped(buffer, length)
 }
 

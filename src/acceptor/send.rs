@@ -61,7 +61,7 @@ pub(super) async fn send(
     // Boxed: most requests have no such body.
     let sent = match body {
         RequestBody::Memory(body) if !all => Box::pin(send_pieces(link, &body.pieces)).await?,
-        RequestBody::Spooled(spool, length) => Box::pin(send_spooled(link, spool, *length)).await?,
+        RequestBody::Spooled { spool, length, .. } => Box::pin(send_spooled(link, spool, *length)).await?,
         RequestBody::WithTrailers(body, trailers) => Box::pin(send_chunked(link, body, trailers)).await?,
         RequestBody::Memory(_) | RequestBody::Empty => Sent::All,
         // Its body follows on its own: see `upload`.
@@ -101,7 +101,7 @@ async fn send_chunked(link: &mut Link, body: &RequestBody, trailers: &HeaderMap)
                 }
             }
         }
-        RequestBody::Spooled(spool, length) => {
+        RequestBody::Spooled { spool, length, .. } => {
             let mut at = 0;
             while at < *length {
                 let bytes = read_spooled(spool, at, *length).await?;

@@ -23,12 +23,14 @@ use super::access_log::AccessLog;
 use super::date::HttpDate;
 use super::framing::Flaw;
 use super::h2c::Channels;
+use super::held_back::HeldBack;
 use super::last_route::LastRoute;
 use super::limit::LimitLog;
 use super::outbox::Outbox;
 use super::peer::{Peer, RateLimit};
 use super::solitude::Solitude;
 use super::stock::Stock;
+use super::uploads::Uploads;
 use super::wire::Wire;
 
 /// What all threads know of the server.
@@ -45,12 +47,20 @@ pub(super) struct Server {
     pub(super) spool: PathBuf,
     pub(super) started: Instant,
     pub(super) rate: Option<RateLimit>,
-    /// For request bodies.
+    /// For the first `body_memory` of each request body.
+    pub(super) memory: Budget,
+    /// For what request bodies are larger than that.
     pub(super) room: Budget,
     /// For answers that wait for their clients.
     pub(super) reply_room: Budget,
+    /// Request bodies that are coming.
+    pub(super) uploads: Uploads,
+    /// For streamed bodies whose requests wait.
+    pub(super) unread: Budget,
     /// For spool files: bytes on disk of request bodies and answers together.
     pub(super) spool_space: Budget,
+    /// Workers that wait for clients to read.
+    pub(super) held_back: HeldBack,
     /// What clients have met of the limits.
     pub(super) limit_log: LimitLog,
 }

@@ -11,6 +11,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::budget::Reservation;
+
 /// A file without a name.
 #[derive(Clone, Debug)]
 pub(super) struct Spool {
@@ -18,6 +20,12 @@ pub(super) struct Spool {
 }
 
 impl Spool {
+    /// Has the reservation cover a file of so many bytes; false when there is no space for it. A file counts as a whole
+    /// number of steps, and as one when it is empty: it holds a descriptor, too.
+    pub(super) fn reserve(space: &mut Reservation, length: u64) -> bool {
+        space.grow_to(length.max(1).next_multiple_of(STEP))
+    }
+
     /// Makes one on the file system of `folder`.
     ///
     /// # Errors
@@ -80,6 +88,8 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(io::Error::other(panic)))
 }
 
+/// Space is reserved by so much.
+const STEP: u64 = 1 << 20;
 /// As much space is always tried for: a disk that has less says so when it is full.
 const LEAST_SPACE: u64 = 64 << 20;
 /// How much is moved between memory and a file at a time.

@@ -2,7 +2,7 @@
 //!
 //! Never here: what is read.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,20 +13,30 @@ use crate::timer;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Stock {
     /// Pieces may end on a thread that writes a spool file: hence the lock, which is held for a push or a pop.
-    free: Arc<Mutex<Vec<Vec<u8>>>>,
+    shelf: Arc<Mutex<Shelf>>,
+}
+
+#[derive(Debug, Default)]
+struct Shelf {
+    free: Vec<Vec<u8>>,
+    /// Pieces in use: each holds [`READ`] bytes, however few of them it was filled with.
+    filled: usize,
+    /// Whether one was taken since the last sweep.
+    used: bool,
 }
 
 impl Stock {
     /// An empty piece of [`READ`] bytes.
     pub(super) fn take(&self) -> Vec<u8> {
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        free.pop().unwrap_or_else(|| Vec::with_capacity(READ))
+        let mut shelf = self.lock();
+        shelf.used = true;
+        shelf.free.pop().unwrap_or_else(|| Vec::with_capacity(READ))
     }
 
     /// What a piece was filled with. Little is copied, so that an answer's few bytes do not hold a whole piece while
-    /// a slow client reads them.
+    /// a slow client reads them; and whatever leaves much of a piece empty, while many pieces are in use.
     pub(super) fn filled(&self, piece: Vec<u8>) -> Bytes {
-        if piece.len() <= LITTLE {
+        if piece.len() <= LITTLE || !self.may_be_used(&piece) {
             let bytes = Bytes::copy_from_slice(&piece);
             self.give_back(piece);
             return bytes;
@@ -34,23 +44,44 @@ impl Stock {
         Bytes::from_owner(Filled { piece, stock: self.clone() })
     }
 
+    /// Counts the piece as in use, if it may be.
+    fn may_be_used(&self, piece: &[u8]) -> bool {
+        let mut shelf = self.lock();
+        if shelf.filled >= MANY && piece.len() <= FULL {
+            return false;
+        }
+        shelf.filled += 1;
+        true
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shelf> {
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Lets go of what is not used, slowly, for ever.
     pub(super) async fn sweep(&self) {
         loop {
             timer::sleep(SWEEP).await;
-            let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-            let kept = free.len().min(KEPT_AT_REST).max(free.len() / 2);
-            free.truncate(kept);
+            self.lock().sweep();
         }
     }
 
     /// A piece that was not needed.
     pub(super) fn give_back(&self, mut piece: Vec<u8>) {
         piece.clear();
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        if free.len() < KEPT {
-            free.push(piece);
+        let mut shelf = self.lock();
+        if shelf.free.len() < KEPT {
+            shelf.free.push(piece);
         }
+    }
+}
+
+impl Shelf {
+    /// Lets go of half of what is free; of all but a few at first, and of all when none was needed for a while.
+    fn sweep(&mut self) {
+        let kept = self.free.len() / 2;
+        let least = if std::mem::take(&mut self.used) { KEPT_IN_USE } else { 0 };
+        self.free.truncate(kept.max(least));
     }
 }
 
@@ -68,6 +99,7 @@ impl AsRef<[u8]> for Filled {
 
 impl Drop for Filled {
     fn drop(&mut self) {
+        self.stock.lock().filled -= 1;
         self.stock.give_back(std::mem::take(&mut self.piece));
     }
 }
@@ -78,8 +110,11 @@ pub(super) const READ: usize = 256 << 10;
 const LITTLE: usize = 8 << 10;
 /// Pieces that are kept, at most.
 const KEPT: usize = 64;
-/// Pieces that are kept when there is nothing to do.
-const KEPT_AT_REST: usize = 8;
+/// Pieces that are kept while some are needed.
+const KEPT_IN_USE: usize = 8;
+/// Beyond so many pieces in use, a piece is used only if it has more than [`FULL`] bytes.
+const MANY: usize = 32;
+const FULL: usize = READ / 8 * 7;
 const SWEEP: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
@@ -87,7 +122,7 @@ mod tests {
     use super::*;
 
     fn kept(stock: &Stock) -> usize {
-        stock.free.lock().unwrap().len()
+        stock.lock().free.len()
     }
 
     #[test]
@@ -112,5 +147,41 @@ mod tests {
         let bytes = stock.filled(piece);
         assert_eq!(kept(&stock), 1);
         assert_eq!(bytes, "ok");
+    }
+
+    #[test]
+    fn while_many_pieces_are_in_use_those_that_are_not_full_are_not_held() {
+        let stock = Stock::default();
+        let fill = |length| {
+            let mut piece = stock.take();
+            piece.resize(length, 7);
+            stock.filled(piece)
+        };
+        let mut held: Vec<_> = (0..MANY + 10).map(|_| fill(FULL)).collect();
+        let in_use = || stock.lock().filled;
+        assert_eq!(in_use(), MANY);
+        held.push(fill(FULL + 1));
+        assert_eq!(in_use(), MANY + 1);
+        drop(held);
+        assert_eq!((in_use(), kept(&stock)), (0, MANY + 1));
+    }
+
+    #[test]
+    fn nothing_is_kept_that_was_not_needed_for_a_while() {
+        let stock = Stock::default();
+        let pieces: Vec<_> = (0..KEPT).map(|_| stock.take()).collect();
+        pieces.into_iter().for_each(|piece| stock.give_back(piece));
+        let after: Vec<_> = (0..7)
+            .map(|_| {
+                stock.lock().sweep();
+                kept(&stock)
+            })
+            .collect();
+        assert_eq!(after, [32, 16, 8, 4, 2, 1, 0]);
+        let (one, two) = (stock.take(), stock.take());
+        stock.give_back(one);
+        stock.give_back(two);
+        stock.lock().sweep();
+        assert_eq!(kept(&stock), 2);
     }
 }

@@ -15,6 +15,7 @@ use tokio_rustls::server::TlsStream;
 use crate::name::HostName;
 use crate::timer;
 
+use super::buffer::UNRESERVED;
 use super::client_socket::ClientSocket;
 use super::client_stream::{ClientStream, Transport};
 use super::connection::LINGER;
@@ -24,7 +25,6 @@ use super::last_route::LastRoute;
 use super::listen::Admission;
 use super::peer::Peer;
 use super::shard::{Connection, Role, Shard};
-use super::stock::READ;
 use super::wire::Wire;
 
 /// An accepted connection.
@@ -98,5 +98,5 @@ async fn shake(
     }
 }
 
-/// How much of an answer is encrypted ahead of the socket: fewer and larger writes wake the client less often.
-const SEND_AHEAD: usize = READ;
+/// How much of an answer is encrypted ahead of the socket. Answers that are large have more: see `ahead`.
+const SEND_AHEAD: usize = UNRESERVED;

@@ -35,6 +35,7 @@ pub(super) fn to_client(error: &ServeError) -> Cow<'static, str> {
         ServeError::NoTunnel { .. } => "too many connections are open to the site: try again".into(),
         ServeError::NoWorker => "the site is not running: try again later".into(),
         ServeError::Stopped { .. } => "the site is being worked on: try again later".into(),
+        ServeError::TooManyUploads => "too many uploads are under way: try again".into(),
         ServeError::Spool(_) => "the body cannot be stored: try again".into(),
         ServeError::Unreachable { .. } => "the site does not answer".into(),
         ServeError::WorkerDied { .. } => {

@@ -118,6 +118,11 @@ impl Wire {
         self.lock().taken = Instant::now();
     }
 
+    /// Whether so many requests of an HTTP/2 connection are open that each needs room for itself.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.http2 && self.lock().open > FEW
+    }
+
     /// The idle time starts anew.
     pub(super) fn rest(&self, now: Instant) {
         self.lock().phase = Phase::Idle(now);
@@ -206,3 +211,6 @@ impl Wire {
         self.lock().blocked = since;
     }
 }
+
+/// Requests that are open at the same time on most connections of HTTP/2.
+const FEW: usize = 16;

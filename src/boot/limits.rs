@@ -1,15 +1,19 @@
-//! The process's own limits: as many open files as the connections it may have need.
+//! The process's own limits: as many open files as its connections and spool files need.
 //!
 //! Never here: limits of workers.
 
 use crate::birth;
+use crate::spec::Limits;
 
 /// Raises the soft limit of open files as far as the hard one allows, and says so when that is not enough.
 ///
-/// A connection needs one descriptor and, while it is served, another one to a worker.
-pub(super) fn raise_open_files(max_connections: usize) {
+/// A connection needs one descriptor and, while it is served, another one to a worker. Bodies that are put aside have one
+/// each.
+pub(super) fn raise_open_files(limits: &Limits) {
+    let max_connections = limits.max_connections;
     let needed = (max_connections as u64).saturating_mul(2);
-    let wanted = needed + OWN_FILES;
+    let spool_files = limits.spool / limits.spool_step();
+    let wanted = needed.saturating_add(OWN_FILES + spool_files);
     let limit = birth::raise_open_files(wanted);
     if limit < needed {
         tracing::warn!(

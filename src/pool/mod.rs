@@ -289,6 +289,11 @@ impl Lease {
         self.seat.as_ref().is_some_and(|seat| seat.waited)
     }
 
+    /// How many requests all the app's workers take at a time, if another one waits for one of them.
+    pub fn wanted_places(&self) -> Option<usize> {
+        self.pool.shared.lock().wanted_places()
+    }
+
     /// Gives the worker back, as dropping does; returns whether a request that waited has it now.
     pub fn hand_on(mut self) -> bool {
         self.release()

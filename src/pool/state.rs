@@ -298,6 +298,12 @@ impl<W> PoolState<W> {
         self.slots.values().filter(|slot| slot.routable(self.current)).count()
     }
 
+    /// How many requests the workers take at a time, while one waits.
+    pub(super) fn wanted_places(&self) -> Option<usize> {
+        let routable = || self.slots.values().filter(|slot| slot.routable(self.current));
+        self.queue.has_claims().then(|| routable().map(|slot| slot.member.concurrency.get() as usize).sum())
+    }
+
     pub(super) fn standings(&self) -> Vec<Standing> {
         self.slots.values().map(|slot| self.standing(slot)).collect()
     }

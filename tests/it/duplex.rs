@@ -155,6 +155,26 @@ async fn a_client_that_leaves_in_the_middle_is_no_end_of_its_body() {
 }
 
 #[tokio::test]
+async fn a_worker_gets_nothing_new_before_it_has_done_with_a_request_that_broke_off() {
+    let server = streaming().start().await;
+    let mut conn = server.connect().await;
+    conn.send(format!("POST /duplex?name=gone&stays HTTP/1.1\r\n{HEAD}{}", chunk("one"))).await;
+    assert_eq!(conn.head().await.status, 200);
+    assert_eq!(conn.chunk().await.unwrap(), b"begun\n");
+    drop(conn);
+    server.meeting.reached("gone.leaves").await;
+    let mut other = server.connect().await;
+    other.send_get("/").await;
+    until("it waits", || async { server.status().await.apps[0].queued == 1 }).await;
+    // Far longer than it takes a worker's connection to be seen closed.
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert_eq!(server.status().await.apps[0].queued, 1, "it still does");
+    server.meeting.open("gone.leaves");
+    assert_eq!(other.reply("GET").await.status, 200);
+    server.meeting.assert_no_violations();
+}
+
+#[tokio::test]
 async fn a_client_that_breaks_off_a_long_upload_leaves_its_worker_time_to_notice() {
     let rules = "timeouts.request = \"2s\"";
     let server = streaming().rules(rules).start().await;

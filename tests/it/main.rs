@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say so")]
 
 mod abuse;
+mod abuse_answers;
 mod abuse_queue;
 mod abuse_uploads;
 mod alpn;

@@ -265,7 +265,7 @@ settings! {
         "concurrent streams of an HTTP/2 connection";
     BodyMemory: Limits, Size, Is("64K"), "SIZE",
         [Env("RIP_LIMITS_BODY_MEMORY"), Server("limits.body_memory")],
-        "how much of a request's body is kept in memory before the spool file";
+        "how much of a request's body is kept in memory before the spool file; of all bodies together 1024 times as much";
     BodyRoom: Limits, SizeLimit, Is("32M"), "SIZE",
         [Env("RIP_LIMITS_BODY_ROOM"), Server("limits.body_room")],
         "memory that larger bodies share before they need spool files, an eighth of it each at most";

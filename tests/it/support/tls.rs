@@ -13,6 +13,15 @@ use x509_parser::extensions::GeneralName;
 
 /// Connects with this server name, offering these protocols.
 pub(crate) async fn connect(port: u16, name: &str, alpn: &[&str]) -> std::io::Result<TlsStream<TcpStream>> {
+    over(TcpStream::connect(("127.0.0.1", port)).await?, name, alpn).await
+}
+
+/// The same over a connection that is there.
+pub(crate) async fn over(
+    stream: TcpStream,
+    name: &str,
+    alpn: &[&str],
+) -> std::io::Result<TlsStream<TcpStream>> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -21,7 +30,6 @@ pub(crate) async fn connect(port: u16, name: &str, alpn: &[&str]) -> std::io::Re
         .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
         .with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-    let stream = TcpStream::connect(("127.0.0.1", port)).await?;
     let name = ServerName::try_from(name.to_owned()).unwrap();
     TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }

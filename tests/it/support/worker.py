@@ -301,7 +301,8 @@ def digest(conn, request):
 
 
 def duplex(conn, request):
-    """Sends every piece of the body back as it comes. Then at.NAME, or at.NAME.broken when it breaks off."""
+    """Sends every piece of the body back as it comes. Then at.NAME, or at.NAME.broken when it breaks off; with `stays` it
+    has not done with it before open.NAME.leaves."""
     conn.start(fields=[("Transfer-Encoding", "chunked")])
     conn.chunk("begun\n")
     try:
@@ -309,6 +310,8 @@ def duplex(conn, request):
             conn.chunk(piece)
     except (Gone, OSError):
         arrive(f"{request.query['name']}.broken")
+        if "stays" in request.query:
+            wait(f"{request.query['name']}.leaves")
         raise
     arrive(request.query["name"])
     conn.end()
