@@ -303,6 +303,7 @@ fn run_shard(shard: Shard, listeners: Listeners, gate: &Arc<Gate>) {
 }
 
 fn server(parts: &Parts) -> Server {
+    let spool = spool::space(parts.spec.limits.spool, &parts.spool);
     let port = |listeners: &[TcpListener]| {
         listeners.first().and_then(|first| first.local_addr().ok()).map(|at| at.port())
     };
@@ -318,7 +319,8 @@ fn server(parts: &Parts) -> Server {
         rate: parts.spec.limits.rate.map(RateLimit::new),
         room: Budget::new(parts.spec.limits.body_room as u64),
         reply_room: Budget::new(parts.spec.limits.reply_room),
-        spool_space: Budget::new(spool::space(parts.spec.limits.spool, &parts.spool)),
+        spool_space: Budget::new(spool),
+        spooled_answers: Budget::new(spool),
         held_back: HeldBack::default(),
         limit_log: LimitLog::new(parts.metrics.clone(), Instant::now()),
     }
