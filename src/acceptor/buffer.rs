@@ -20,7 +20,7 @@ use crate::budget::Reservation;
 
 use super::reader_pace::{ReaderPace, TooSlow};
 use super::reply_body::CutShort;
-use super::spool::{SPOOL_PIECE, Spool};
+use super::spool::{SPOOL_PIECE, Space, Spool};
 use super::stock::READ;
 
 /// Bytes on their way. See the module.
@@ -53,7 +53,7 @@ struct Spooled {
     spool: Spool,
     read: u64,
     written: u64,
-    space: Reservation,
+    space: Space,
 }
 
 enum End {
@@ -137,17 +137,13 @@ impl Buffer {
     }
 
     /// Has what does not fit into memory go into the file, as far as there is space; `space`: what the file has.
-    pub(super) fn attach_spool(&self, spool: Spool, space: Reservation) {
+    pub(super) fn attach_spool(&self, spool: Spool, space: Space) {
         self.inner.borrow_mut().spool = Some(Spooled { spool, read: 0, written: 0, space });
     }
 
     /// Reserves space for a file of so many bytes; false when there is none.
     pub(super) fn reserve_spool(&self, length: u64) -> bool {
-        self.inner
-            .borrow_mut()
-            .spool
-            .as_mut()
-            .is_some_and(|spooled| Spool::reserve(&mut spooled.space, length))
+        self.inner.borrow_mut().spool.as_mut().is_some_and(|spooled| spooled.space.reserve(length))
     }
 
     /// So many bytes more are in the file.

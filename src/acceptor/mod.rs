@@ -318,6 +318,7 @@ fn run_shard(shard: Shard, listeners: Listeners, places: &Places) {
 }
 
 fn server(parts: &Parts) -> Server {
+    let spool = spool::space(parts.spec.limits.spool, &parts.spool);
     let port = |listeners: &[TcpListener]| {
         listeners.first().and_then(|first| first.local_addr().ok()).map(|at| at.port())
     };
@@ -336,7 +337,8 @@ fn server(parts: &Parts) -> Server {
         memory: Budget::new(BODIES_IN_MEMORY.saturating_mul(parts.spec.limits.body_memory as u64)),
         uploads: Uploads::new(parts.spec.limits.max_connections),
         unread: Budget::new(MOST_UNREAD),
-        spool_space: Budget::new(spool::space(parts.spec.limits.spool, &parts.spool)),
+        spool_space: Budget::new(spool),
+        spooled_answers: Budget::new(spool),
         held_back: HeldBack::default(),
         limit_log: LimitLog::new(parts.metrics.clone(), Instant::now()),
     }

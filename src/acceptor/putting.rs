@@ -15,7 +15,7 @@ use super::buffer::{Buffer, NoReader};
 use super::drain::{Draining, Stopped};
 use super::limit::Limit;
 use super::reader_pace::Wanted;
-use super::spool::Spool;
+use super::spool::{Space, Spool};
 
 /// Takes the pieces of one answer.
 pub(super) struct Putting<'a> {
@@ -87,8 +87,9 @@ impl<'a> Putting<'a> {
     async fn put_aside(&self, data: &Bytes) -> io::Result<bool> {
         let Draining { server, client, metrics, .. } = self.how;
         if self.buffer.spool_end().is_none() {
-            let mut space = server.spool_space.reserve(*client);
-            if !Spool::reserve(&mut space, data.len() as u64) {
+            let of_all = server.spool_space.reserve(*client);
+            let mut space = Space { of_all, of_answers: server.spooled_answers.reserve(*client) };
+            if !space.reserve(data.len() as u64) {
                 self.reached(Limit::ReplySpool);
                 return Ok(false);
             }

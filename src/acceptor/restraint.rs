@@ -19,7 +19,7 @@ use super::shard::Connection;
 
 /// Whether the request must not claim a worker, or give back the one that it has.
 pub(super) fn is_due(request: &Outgoing<'_>) -> bool {
-    request.shard.server.spool_space.is_used_up_by(request.client)
+    request.shard.server.spooled_answers.is_used_up_by(request.client)
 }
 
 /// Room in the memory of answers for what a stream of HTTP/2 holds for its client, whether it reads or not; `None` for

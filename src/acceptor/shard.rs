@@ -60,6 +60,8 @@ pub(super) struct Server {
     pub(super) unread: Budget,
     /// For spool files: bytes on disk of request bodies and answers together.
     pub(super) spool_space: Budget,
+    /// What of `spool_space` answers have, that it be known who has used it up by not reading.
+    pub(super) spooled_answers: Budget,
     /// Workers that wait for clients to read.
     pub(super) held_back: HeldBack,
     /// What clients have met of the limits.

@@ -19,13 +19,25 @@ pub(super) struct Spool {
     file: Arc<File>,
 }
 
-impl Spool {
-    /// Has the reservation cover a file of so many bytes; false when there is no space for it. A file counts as a whole
-    /// number of steps, and as one when it is empty: it holds a descriptor, too.
-    pub(super) fn reserve(space: &mut Reservation, length: u64) -> bool {
-        space.grow_to(length.max(1).next_multiple_of(STEP))
-    }
+/// Space for the file of an answer.
+pub(super) struct Space {
+    /// Beside all other spool files.
+    pub(super) of_all: Reservation,
+    /// Beside those of other answers.
+    pub(super) of_answers: Reservation,
+}
 
+impl Space {
+    /// Has it cover a file of so many bytes; false when there is none for it. A file counts as a whole number of steps,
+    /// and as one when it is empty: it holds a descriptor, too.
+    pub(super) fn reserve(&mut self, length: u64) -> bool {
+        let bytes = length.max(1).next_multiple_of(STEP);
+        // Answers have no more than all files.
+        self.of_all.grow_to(bytes) && self.of_answers.grow_to(bytes)
+    }
+}
+
+impl Spool {
     /// Makes one on the file system of `folder`.
     ///
     /// # Errors
