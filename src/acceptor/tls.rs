@@ -44,17 +44,9 @@ pub(super) struct Open {
 impl Open {
     /// Serves it to its end, over TLS when there is an acceptor for it.
     pub(super) async fn serve(self, tls: Option<TlsAcceptor>) {
-        let spot = Arc::clone(self.admission.spot());
-        let shard = Rc::clone(&self.shard);
-        spot.wakes_this_task().await;
-        self.serve_here(tls).await;
-        if spot.is_asked() {
-            shard.server.limit_log.reached(Limit::Connections, spot.client());
-        }
-    }
-
-    async fn serve_here(self, tls: Option<TlsAcceptor>) {
         let Self { shard, stream, peer, local, role, mut admission } = self;
+        let _told = Told { shard: Rc::clone(&shard), spot: Arc::clone(admission.spot()) };
+        admission.spot().wakes_this_task().await;
         if !admission.spot().is_placed() && !Box::pin(wait_for_place(&shard, &admission)).await {
             return refuse(&shard, admission.spot().client());
         }
@@ -79,6 +71,21 @@ impl Open {
         let (requests, last) = (Cell::new(0), LastRoute::default());
         let conn = Rc::new(Connection { shard, role, peer, local, sni, wire, requests, last });
         if http2 { Box::pin(serve_http2(conn, stream)).await } else { serve_http1(conn, stream).await }
+    }
+}
+
+/// Notes at a connection's end whether it has made room for another one. No future of its own, which would have all that
+/// a connection is made of twice.
+struct Told {
+    shard: Rc<Shard>,
+    spot: Arc<Spot>,
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        if self.spot.is_asked() {
+            self.shard.server.limit_log.reached(Limit::Connections, self.spot.client());
+        }
     }
 }
 
