@@ -3,92 +3,20 @@
 //! Owns what is noted of a request until it is over. Never here: the look of a record (`access_line`), or its way out
 //! (`access_log`, `access_writer`).
 
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use http::{HeaderMap, HeaderValue, Method, Uri, Version, header};
-use serde::Serialize;
+use http::{HeaderMap, header};
 use tokio::time::Instant;
 
 use crate::budget::Reservation;
 use crate::directory::App;
-use crate::name::{GenerationId, RequestId, WorkerId};
 
 use super::access_line::Entry;
-use super::reply_body::CutShort;
+use super::access_record::{Outcome, Particulars, Record};
+use super::cut_short::CutShort;
 use super::shard::Connection;
-
-/// How one request went, as far as is known.
-#[derive(Debug)]
-pub(super) struct Record {
-    /// 0: it got no answer yet.
-    pub(super) status: u16,
-    pub(super) reason: Option<&'static str>,
-    pub(super) outcome: Outcome,
-    pub(super) bytes: u64,
-    pub(super) queued: Option<Duration>,
-    pub(super) in_worker: Option<Duration>,
-    pub(super) worker: Option<WorkerId>,
-    pub(super) generation: Option<GenerationId>,
-}
-
-impl Record {
-    /// A request that is over before it got an answer, until somebody says otherwise.
-    pub(super) fn blank() -> Self {
-        Self {
-            status: 0,
-            reason: None,
-            outcome: Outcome::ClientGone,
-            bytes: 0,
-            queued: None,
-            in_worker: None,
-            worker: None,
-            generation: None,
-        }
-    }
-}
-
-/// What only the log wants to know of a request.
-#[derive(Debug)]
-pub(super) struct Particulars {
-    pub(super) id: RequestId,
-    pub(super) client: IpAddr,
-    pub(super) host: Option<String>,
-    pub(super) method: Method,
-    pub(super) uri: Uri,
-    pub(super) version: Version,
-    /// The answer's content type.
-    pub(super) kind: Option<HeaderValue>,
-}
-
-impl Particulars {
-    /// A request of which nothing is known but its client.
-    pub(super) fn blank(id: RequestId, client: IpAddr) -> Self {
-        Self {
-            id,
-            client,
-            host: None,
-            method: Method::default(),
-            uri: Uri::default(),
-            version: Version::HTTP_11,
-            kind: None,
-        }
-    }
-}
-
-/// How an answer ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Outcome {
-    /// Whole.
-    Complete,
-    /// The worker or the server cut it.
-    Truncated,
-    /// The client left before its end.
-    ClientGone,
-}
 
 /// The record of a request in progress. Dropping it writes it; before any answer that is a client that left.
 pub(super) struct Recording {

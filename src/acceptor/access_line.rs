@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::name::AppName;
 
-use super::access::{Outcome, Particulars, Record};
+use super::access_record::{Outcome, Particulars, Record};
 
 /// All that a line tells.
 #[derive(Debug)]

@@ -107,7 +107,7 @@ mod tests {
     use crate::metrics::Metrics;
     use crate::name::RequestId;
 
-    use super::super::access::{Particulars, Record};
+    use super::super::access_record::{Particulars, Record};
     use super::super::access_writer::{AccessWriter, start_with};
     use super::*;
 

@@ -18,8 +18,8 @@ use http_body::Frame;
 
 use crate::budget::Reservation;
 
+use super::cut_short::CutShort;
 use super::reader_pace::{ReaderPace, TooSlow};
-use super::reply_body::CutShort;
 use super::spool::{SPOOL_PIECE, Space, Spool};
 use super::stock::READ;
 

@@ -17,7 +17,8 @@ use super::peer::is_forwarded;
 use super::reply::{self, JSON, TEXT};
 use super::reply_body::Reply;
 use super::route::Host;
-use super::shard::{Connection, Server, Shard};
+use super::server::Server;
+use super::shard::{Connection, Shard};
 
 /// The answer, when the path is one of ours and the client may ask. Whoever comes through a proxy on this machine may
 /// not, whatever that proxy says of them: it passes a public host name on, adds a forwarding field, or speaks HTTP/1.0.

@@ -23,7 +23,7 @@ use super::error::ServeError;
 use super::limit::Limit;
 use super::pace::Pace;
 use super::request_body::{Collected, RequestBody, broken_off};
-use super::shard::Server;
+use super::server::Server;
 use super::spool::{SPOOL_PIECE, Spool};
 use super::stock::Stock;
 use super::trailers::clean;

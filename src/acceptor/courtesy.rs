@@ -4,7 +4,7 @@
 //! Never here: moving the body, or what becomes of the worker.
 
 use std::pin::Pin;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use crate::name::ClientNet;
 use crate::pool::Pool;
 
 use super::limit::Limit;
-use super::shard::Shard;
+use super::server::Server;
 
 /// What one client has sent, and how long it was waited for.
 pub(super) struct Courtesy {
-    shard: Rc<Shard>,
+    server: Arc<Server>,
     client: Option<ClientNet>,
     pool: Pool,
     waits: Waits,
@@ -29,13 +29,13 @@ pub(super) struct Courtesy {
 }
 
 impl Courtesy {
-    pub(super) fn new(shard: Rc<Shard>, client: Option<ClientNet>, pool: Pool) -> Self {
-        let rate = match shard.server.limits.body_rate {
+    pub(super) fn new(server: Arc<Server>, client: Option<ClientNet>, pool: Pool) -> Self {
+        let rate = match server.limits.body_rate {
             0 => None,
             rate => Some(rate.max(RATE)),
         };
         let waits = Waits { rate, total: 0, waited: Duration::ZERO, since: None };
-        Self { shard, client, pool, waits, alarm: Alarm::new(), wanted: None }
+        Self { server, client, pool, waits, alarm: Alarm::new(), wanted: None }
     }
 
     /// The client has sent so many bytes, or its end.
@@ -60,7 +60,7 @@ impl Courtesy {
             ready!(wanted.as_mut().poll(cx));
             self.wanted = None;
             if self.pool.gives_way(now, late) {
-                self.shard.server.limit_log.reached(Limit::SlowStream, self.client);
+                self.server.limit_log.reached(Limit::SlowStream, self.client);
                 return Poll::Ready(());
             }
             ready!(self.alarm.poll(cx, now + LOOK));

@@ -5,30 +5,23 @@
 
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::alarm::Elapsed;
-use crate::directory::App;
-use crate::metrics::Metrics;
-use crate::name::ClientNet;
 use crate::pool::Condemned;
 use crate::timer;
 
 use super::buffer::{Buffer, NoReader};
-use super::error::ServeError;
-use super::in_hand::Claimed;
-use super::limit::Limit;
+use super::claimed::Claimed;
+use super::cut_short::CutShort;
+use super::draining::{Draining, Stopped};
 use super::link::Source;
 use super::putting::Putting;
-use super::reader_pace::{ReaderPace, Wanted};
-use super::reply_body::CutShort;
 use super::request_body::discard;
 use super::send::after_the_others;
-use super::shard::Server;
 use super::turn::Turn;
 use super::upload::{Passed, Upload};
 use super::worker_body::{BodyDecoder, Piece};
@@ -44,27 +37,6 @@ pub(super) struct Answer {
     counted: bool,
     /// Whether the worker keeps the connection open until it sees its end.
     keepalive: bool,
-}
-
-/// What taking an answer in needs to know.
-#[derive(Clone)]
-pub(super) struct Draining {
-    pub(super) worker_idle: Duration,
-    /// For the worker to notice that its client has gone.
-    pub(super) hang_up: Duration,
-    pub(super) server: Arc<Server>,
-    pub(super) app: Arc<App>,
-    /// Whose share of memory and disk the answer takes from.
-    pub(super) client: Option<ClientNet>,
-    pub(super) metrics: Metrics,
-}
-
-/// Why taking in stopped early.
-pub(super) enum Stopped {
-    Reader(NoReader),
-    Worker(CutShort),
-    /// It cannot send the rest of its request.
-    Client(ServeError),
 }
 
 /// Moves the answer into the buffer until its end, and what is left of the request to the worker, then gives the
@@ -206,31 +178,6 @@ async fn fill_in_time(
     let filled = turn.within(&mut alarm, idle, link.fill()).await;
     *link.alarm() = alarm;
     filled
-}
-
-impl Draining {
-    /// `still`: how long the client may take nothing while others want what it keeps.
-    pub(super) fn pace<'a>(&self, still: Duration, wanted: &'a dyn Fn() -> Wanted) -> ReaderPace<'a> {
-        ReaderPace::new(self.server.limits.write_idle, still, wanted)
-    }
-
-    /// Whether other answers want the memory and the disk that this one keeps.
-    pub(super) fn wants_room(&self) -> Wanted {
-        let short = self.server.reply_room.is_short() || self.server.spool_space.is_short();
-        if short { Wanted::Yes } else { Wanted::Not }
-    }
-
-    /// Lets go of what a client does not read.
-    fn give_up(&self, buffer: &Buffer, read: Result<(), NoReader>) {
-        match read {
-            Err(NoReader::Stalled) => buffer.give_up(CutShort::ClientStalled),
-            Err(NoReader::TooSlow) => {
-                self.server.limit_log.reached(Limit::SlowReader, self.client);
-                buffer.give_up(CutShort::ClientSlow);
-            }
-            Ok(()) | Err(NoReader::Gone) => {}
-        }
-    }
 }
 
 impl Answer {

@@ -17,14 +17,16 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use crate::name::RequestId;
 
 use super::ahead::Ahead;
+use super::body_framing::SendFraming;
 use super::buffer::UNRESERVED;
+use super::client_answer::Answer;
+use super::cut_short::CutShort;
 use super::date::HttpDate;
 use super::headers::{has_token, is_bodiless};
-use super::http::Answer;
 use super::read_ahead::ReadAhead;
 use super::reply::REQUEST_ID;
-use super::reply_body::{CutShort, ReplyBody};
-use super::worker_head::{SendFraming, write_field};
+use super::reply_body::ReplyBody;
+use super::worker_head::write_field;
 
 /// What becomes of the connection after an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,6 @@
 
 use std::io;
 use std::pin::pin;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,50 +11,28 @@ use http::Method;
 use tokio::time::Instant;
 
 use crate::alarm::Alarm;
-use crate::directory::App;
-use crate::name::{ClientNet, WorkerId};
+use crate::name::WorkerId;
 use crate::pool::{Claim, ClaimError, Condemned, Doing, Lease};
-use crate::spec::{Protocol, Rules};
+use crate::spec::Protocol;
 use crate::timer;
 
 use super::access::Recording;
+use super::claimed::Claimed;
 use super::courtesy::Courtesy;
 use super::drain::Answer;
 use super::error::{Retry, ServeError};
-use super::in_hand::{Claimed, InHand, read_head};
+use super::failed::Failed;
+use super::in_hand::{InHand, read_head};
 use super::link::{Link, distrust};
+use super::outgoing::Outgoing;
 use super::reply_body::Reply;
 use super::request_body::RequestBody;
 use super::respond::{is_busy, respond};
 use super::restraint;
 use super::send::{Sent, after_the_others, send};
 use super::shard::Shard;
-use super::tunnel::Upgrade;
 use super::upload::{Passed, Upload};
-use super::worker_head::{AnswerHead, NO_ANSWER, Origin, RequestHead, write_request};
-
-/// A request that is ready to be handed to a worker.
-pub(super) struct Outgoing<'a> {
-    pub(super) shard: &'a Rc<Shard>,
-    /// Whose share of the server's resources it takes from.
-    pub(super) client: Option<ClientNet>,
-    pub(super) app: &'a Arc<App>,
-    pub(super) rules: &'a Arc<Rules>,
-    pub(super) head: RequestHead<'a>,
-    pub(super) origin: Origin<'a>,
-    pub(super) body: RequestBody,
-    /// Bytes of it that may lie unread while the request waits.
-    pub(super) unread: u64,
-    /// Since when it waits for a worker.
-    pub(super) ready: Instant,
-    /// Until when it may.
-    pub(super) queue_until: Instant,
-    pub(super) upgrade: Option<Upgrade>,
-    /// It was sent twice already, over a kept connection that was just closing and over a new one.
-    pub(super) resent: bool,
-    /// Its worker has gone on to a request that waited.
-    pub(super) handed_on: bool,
-}
+use super::worker_head::{AnswerHead, NO_ANSWER, write_request};
 
 /// Hands the request over and returns the worker's answer.
 ///
@@ -259,14 +236,6 @@ async fn has_done_with_it(claimed: &mut Claimed, request: &Outgoing<'_>) -> bool
     timer::timeout_at(lease.since() + request.rules.timeouts.request, link.hear_out()).await.is_ok()
 }
 
-/// A worker that did not answer in time is stuck with its only request; with several it may be well otherwise.
-pub(super) fn too_slow(lease: &Lease) {
-    match lease.member().concurrency.get() {
-        1 => lease.condemn(Condemned::TooSlow),
-        _ => lease.doubt(),
-    }
-}
-
 fn unreachable(lease: &Lease, source: io::Error) -> ServeError {
     if matches!(source.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) {
         lease.condemn(Condemned::Unreachable);
@@ -350,7 +319,7 @@ type Answered = (AnswerHead, Answer, Option<Box<Upload>>);
 impl Outgoing<'_> {
     /// What its client may ask of a worker while its body is passed on.
     pub(super) fn courtesy(&self) -> Courtesy {
-        Courtesy::new(Rc::clone(self.shard), self.client, self.app.pool.clone())
+        Courtesy::new(Arc::clone(&self.shard.server), self.client, self.app.pool.clone())
     }
 
     fn take_upload(&mut self) -> Option<Box<Upload>> {
@@ -397,32 +366,9 @@ impl Outgoing<'_> {
             Failed::Late => {
                 tracing::warn!(app = %self.app.name, %worker, request_id = %self.origin.id,
                     limit = ?self.rules.timeouts.request, "a worker did not answer in time");
-                too_slow(&lease);
+                lease.overdue();
                 ServeError::WorkerTimeout { worker }
             }
-        }
-    }
-}
-
-/// Why no answer came.
-pub(super) enum Failed {
-    Late,
-    Worker(io::Error),
-    /// Its connection was closed, or had bytes on it, before it took a byte of the request.
-    Unsent(io::Error),
-    Answer(&'static str),
-    /// Bytes came over a kept connection that are no answer: the worker sent them behind its last one.
-    Stray,
-    Client(ServeError),
-}
-
-impl Failed {
-    /// Whether the worker has sent bytes that belong to no answer.
-    fn is_stray(&self) -> bool {
-        match self {
-            Self::Stray => true,
-            Self::Unsent(error) => error.kind() == io::ErrorKind::InvalidData,
-            Self::Late | Self::Worker(_) | Self::Answer(_) | Self::Client(_) => false,
         }
     }
 }

@@ -11,11 +11,12 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Request};
 
+use super::body_framing::ReceiveFraming;
 use super::fast_head;
 use super::framing::{Flaw, Framing};
 use super::route;
 use super::worker_body::{BodyDecoder, Piece};
-use super::worker_head::{self, ReceiveFraming, parse_answer};
+use super::worker_head::{self, parse_answer};
 use crate::name::HostName;
 
 /// What is said about a connection's heads does not depend on how its bytes were cut, and whatever the parser behind

@@ -2,8 +2,6 @@
 //!
 //! Bodies stream both ways and are never collected. Never here: workers that speak HTTP/1.1 (`forward`).
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,26 +22,19 @@ use crate::pool::{Lease, Member};
 
 use super::access::Recording;
 use super::error::ServeError;
-use super::forward::{Outgoing, too_slow};
-use super::h2c_body::{Passing, Upstream, pass};
+use super::h2c_body::{Upstream, pass};
+use super::h2c_channels::{Channel, OutBody};
 use super::headers::{Named, clean_answer, is_bodiless, passes_to_worker};
-use super::http2::{OnThread, Windows};
 use super::link::Link;
+use super::on_thread::OnThread;
+use super::outgoing::Outgoing;
 use super::reply_body::{Reply, ReplyBody};
 use super::request_body::RequestBody;
 use super::respond::{is_busy, is_event_stream, note_reloads};
 use super::shard::Shard;
 use super::turn::Turn;
+use super::windows::Windows;
 use super::worker_head::MAX_HEAD;
-
-type OutBody = Either<Passing, Empty<Bytes>>;
-type Channel = http2::SendRequest<OutBody>;
-
-/// The open connections of one thread.
-#[derive(Default)]
-pub(super) struct Channels {
-    open: RefCell<HashMap<WorkerId, Channel>>,
-}
 
 /// Sends the request on a stream of its own and returns the answer with its body still coming. A request that met the
 /// end of a connection, and that the worker has not looked at, is sent once more over a new one.
@@ -130,7 +121,7 @@ async fn ask(request: &mut Outgoing<'_>, lease: &Lease) -> Result<(Response<Inco
     let sent = channel.try_send_request(outgoing);
     let answer = turn.within(&mut Alarm::new(), timeouts.request, sent).await;
     let Ok(answer) = answer else {
-        too_slow(lease);
+        lease.overdue();
         return Err(Unanswered::Not(ServeError::WorkerTimeout { worker }));
     };
     if answer.is_err() && turn.is_given_up() {

@@ -21,8 +21,8 @@ use crate::stop::Stop;
 use crate::timer;
 
 use super::courtesy::Courtesy;
+use super::cut_short::CutShort;
 use super::error::ServeError;
-use super::reply_body::CutShort;
 use super::trailers::clean;
 use super::turn::Turn;
 

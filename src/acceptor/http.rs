@@ -20,15 +20,17 @@ use crate::pool::HeldPlace;
 use crate::spec::{Protocol, Rules};
 use crate::timer;
 
-use super::access::{Outcome, Particulars, Recording};
+use super::access::Recording;
+use super::access_record::{Outcome, Particulars};
 use super::builtin;
+use super::client_answer::Answer;
 use super::collect::{Collecting, collect};
 use super::error::{Blame, ServeError};
-use super::forward::{Outgoing, forward};
+use super::forward::forward;
 use super::framing::Flaw;
 use super::headers::{Named, has_token, is_bodiless};
-use super::http2::Windows;
 use super::limit::Limit;
+use super::outgoing::Outgoing;
 use super::peer::Client;
 use super::reply::{self, REQUEST_ID};
 use super::reply_body::{Reply, ReplyBody};
@@ -37,7 +39,8 @@ use super::restraint::room_of_stream;
 use super::route::{self, Host};
 use super::shard::{Connection, Role};
 use super::told;
-use super::tunnel::Upgrade;
+use super::upgrade::Upgrade;
+use super::windows::Windows;
 use super::worker_head::{Origin, RequestHead};
 
 /// Answers a request of hyper's.
@@ -68,13 +71,6 @@ pub(super) struct Extras {
     upgrade: Option<Upgrade>,
     /// What is wrong with its head, though it could be parsed.
     flaw: Option<Flaw>,
-}
-
-/// The answer to a request.
-pub(super) struct Answer {
-    pub(super) response: Reply,
-    /// To be sent as its `X-Request-Id`, whatever it says itself.
-    pub(super) id: RequestId,
 }
 
 /// Answers a request. Never fails: every failure is an answer too.

@@ -7,13 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
-use crate::stop::Stop;
 use crate::timer::HyperTimer;
 
 use super::client_stream::ClientStream;
@@ -21,7 +19,9 @@ use super::connection::drive;
 use super::http::serve;
 use super::http2_stream::Http2Stream;
 use super::limit::Limit;
+use super::on_thread::OnThread;
 use super::shard::Connection;
+use super::windows::Windows;
 
 /// Serves HTTP/2 until the connection ends.
 pub(super) async fn serve_http2(conn: Rc<Connection>, stream: ClientStream) {
@@ -52,50 +52,10 @@ pub(super) async fn serve_http2(conn: Rc<Connection>, stream: ClientStream) {
     }
 }
 
-/// How much of request bodies may lie here unread (RFC 9113 §5.2).
-///
-/// The connection's window is the sum of its streams': a body that nobody reads, because its request waits for a
-/// worker or its worker is slow, never keeps another stream's body from coming.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Windows {
-    pub(super) stream: u32,
-    pub(super) connection: u32,
-}
-
-impl Windows {
-    /// For a connection of at most so many streams at a time.
-    pub(super) fn of(streams: u32) -> Self {
-        let streams = streams.max(1);
-        let stream = (LARGEST_WINDOW / streams).clamp(LEAST_UNREAD, MOST_UNREAD);
-        Self { stream, connection: stream.saturating_mul(streams).min(LARGEST_WINDOW) }
-    }
-}
-
-/// Runs futures of HTTP/2 streams on the connection's own thread.
-#[derive(Clone)]
-pub(super) struct OnThread(pub(super) Stop);
-
-impl<F> Executor<F> for OnThread
-where
-    F: Future + 'static,
-{
-    fn execute(&self, future: F) {
-        self.0.spawn_local("stream", async move {
-            future.await;
-        });
-    }
-}
-
 /// Streams a client may reset before they are accepted (CVE-2023-44487).
 const RESET_STREAMS: usize = 50;
 /// Of each stream, whether the client reads or not: the body's next piece is only taken when there is less.
 const SEND_BUFFER: usize = 32 << 10;
-/// Bytes of one stream that every client may send before it has read our settings (RFC 9113 §6.9.2).
-const LEAST_UNREAD: u32 = 64 << 10;
-/// Bytes of one stream that may come unread: enough for 50 Mbit/s where a round trip takes 40 ms.
-const MOST_UNREAD: u32 = 256 << 10;
-/// RFC 9113 §6.9.1.
-const LARGEST_WINDOW: u32 = (1 << 31) - 1;
 /// A peer that is gone without a word is found out. Longer than a connection without a request is kept: those cost nothing.
 const PING_EVERY: Duration = Duration::from_secs(90);
 const PING_ANSWER: Duration = Duration::from_secs(20);

@@ -9,27 +9,16 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use tokio::time::Instant;
 
-use crate::pool::{Condemned, Lease};
+use crate::pool::Condemned;
 use crate::timer;
 
+use super::claimed::Claimed;
 use super::drain::Answer;
-use super::forward::{Failed, Outgoing};
+use super::failed::Failed;
 use super::link::{Link, Source};
+use super::outgoing::Outgoing;
 use super::shard::Shard;
 use super::worker_head::{AnswerHead, parse_answer};
-
-/// A claimed worker and the connection to it. Boxed wherever it is: it is handed on until the answer is over.
-pub(super) struct Claimed {
-    pub(super) lease: Lease,
-    pub(super) link: Link,
-}
-
-impl Claimed {
-    /// The worker alone, when the connection is of no more use.
-    pub(super) fn close(self) -> Lease {
-        self.lease
-    }
-}
 
 /// A worker that has begun, or may have begun, on our request. Dropped before its answer: the client has gone, and the
 /// worker is waited for by a task of its own.

@@ -11,20 +11,27 @@
 mod access;
 mod access_line;
 mod access_log;
+mod access_record;
 mod access_writer;
 mod ahead;
 mod bind;
+mod body_framing;
 mod buffer;
 mod builtin;
 mod chunks;
+mod claimed;
+mod client_answer;
 mod client_socket;
 mod client_stream;
 mod collect;
 mod connection;
 mod courtesy;
+mod cut_short;
 mod date;
 mod drain;
+mod draining;
 mod error;
+mod failed;
 mod fast_answer;
 mod fast_head;
 mod fast_path;
@@ -33,6 +40,7 @@ mod frames;
 mod framing;
 mod h2c;
 mod h2c_body;
+mod h2c_channels;
 mod half_closed;
 mod handshakes;
 mod headers;
@@ -46,7 +54,9 @@ mod last_route;
 mod limit;
 mod link;
 mod listen;
+mod on_thread;
 mod outbox;
+mod outgoing;
 mod pace;
 mod patience;
 mod peer;
@@ -61,6 +71,7 @@ mod respond;
 mod restraint;
 mod route;
 mod send;
+mod server;
 mod shard;
 mod solitude;
 mod spool;
@@ -72,9 +83,11 @@ mod trailers;
 mod tunnel;
 mod turn;
 mod unread;
+mod upgrade;
 mod upload;
 mod uploads;
 mod vigil;
+mod windows;
 mod wire;
 mod worker_body;
 mod worker_head;
@@ -120,7 +133,8 @@ use listen::accept;
 use outbox::Outbox;
 use peer::RateLimit;
 use places::Places;
-use shard::{Role, Server, Shard};
+use server::Server;
+use shard::{Role, Shard};
 use solitude::Solitude;
 use stock::Stock;
 use unread::MOST_UNREAD;
@@ -192,7 +206,7 @@ impl Acceptor {
                     access: ShardLog::new(outlet),
                     stop,
                     cut,
-                    channels: h2c::Channels::default(),
+                    channels: h2c_channels::Channels::default(),
                     stock: Stock::default(),
                     outbox: Outbox::default(),
                     handshakes: Handshakes::default(),

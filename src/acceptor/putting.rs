@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::pool::Lease;
 
 use super::buffer::{Buffer, NoReader};
-use super::drain::{Draining, Stopped};
+use super::draining::{Draining, Stopped};
 use super::limit::Limit;
 use super::reader_pace::Wanted;
 use super::spool::{Space, Spool};

@@ -17,28 +17,12 @@ use crate::stop::Stop;
 
 use super::access::Recording;
 use super::buffer::{Buffer, Reader};
+use super::cut_short::CutShort;
 use super::h2c_body::Upstream;
 use super::headers::Named;
 use super::link::{Link, Source as _};
 use super::trailers::clean_answer;
 use super::worker_body::{BodyDecoder, Piece};
-
-/// Why an answer stops before its end; the client sees a cut connection or a reset stream.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum CutShort {
-    #[error("the worker's connection broke: {0}")]
-    Io(#[from] io::Error),
-    #[error("the worker sent something that is not a body: {0}")]
-    Malformed(&'static str),
-    #[error("the worker stopped in the middle of its answer")]
-    Stalled,
-    #[error("the client stopped reading")]
-    ClientStalled,
-    #[error("the client reads too slowly while others want what its answer keeps")]
-    ClientSlow,
-    #[error("the rest of the request did not come: {0}")]
-    Request(&'static str),
-}
 
 /// An answer to a client. Boxed: it goes through many hands, and is larger than what else they pass on.
 pub(super) type Reply = Box<Response<ReplyBody>>;

@@ -12,9 +12,9 @@ use hyper::body::Incoming;
 use crate::budget::Reservation;
 use crate::timer;
 
+use super::body_framing::SendFraming;
 use super::error::ServeError;
 use super::spool::Spool;
-use super::worker_head::SendFraming;
 
 /// A request's body as it is sent to a worker.
 pub(super) enum RequestBody {
@@ -93,7 +93,7 @@ pub(super) fn broken_off(error: &hyper::Error) -> ServeError {
 
 /// Checks the announced length, before the client is told to go on (RFC 9110 §10.1.1).
 pub(super) fn check_length(headers: &HeaderMap, max_body: u64) -> Result<(), ServeError> {
-    let length = headers.get(header::CONTENT_LENGTH).map(super::worker_head::parse_length);
+    let length = headers.get(header::CONTENT_LENGTH).map(super::body_framing::parse_length);
     match length {
         Some(Ok(length)) if length > max_body => Err(ServeError::BodyTooLarge { limit: max_body }),
         Some(Err(_)) => Err(ServeError::Malformed("Content-Length is not a number")),

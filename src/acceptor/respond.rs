@@ -13,18 +13,20 @@ use crate::budget::Reservation;
 use crate::pool::Lease;
 
 use super::access::Recording;
+use super::body_framing::ReceiveFraming;
 use super::buffer::{Buffer, UNRESERVED};
-use super::drain::{Answer, Draining, drain};
+use super::drain::{Answer, drain};
+use super::draining::Draining;
 use super::error::ServeError;
-use super::forward::Outgoing;
 use super::headers::{Named, clean_answer};
 use super::limit::Limit;
+use super::outgoing::Outgoing;
 use super::reply_body::{Reply, ReplyBody};
 use super::request_body::RequestBody;
 use super::tunnel;
 use super::upload::Upload;
 use super::worker_body::Piece;
-use super::worker_head::{AnswerHead, ReceiveFraming};
+use super::worker_head::AnswerHead;
 
 /// Makes the client's answer of the worker's.
 pub(super) fn respond(

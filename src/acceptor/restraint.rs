@@ -13,8 +13,8 @@ use crate::pool::ClaimError;
 use crate::timer;
 
 use super::error::ServeError;
-use super::forward::Outgoing;
 use super::limit::Limit;
+use super::outgoing::Outgoing;
 use super::shard::Connection;
 
 /// Whether the request must not claim a worker, or give back the one that it has.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use super::error::ServeError;
-use super::forward::Failed;
+use super::failed::Failed;
 use super::link::{Link, Source};
 use super::outbox::{Outbox, Posted};
 use super::request_body::RequestBody;

@@ -4,31 +4,22 @@
 
 use std::io;
 use std::pin::pin;
-use std::rc::Rc;
 
 use http::header::{self, HeaderValue};
-use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use crate::name::ClientNet;
 
-use super::access::{Outcome, Recording};
+use super::access::Recording;
+use super::access_record::Outcome;
 use super::drain::Answer;
 use super::error::ServeError;
 use super::headers::clean_answer;
 use super::link::Link;
 use super::reply_body::Reply;
-use super::shard::Shard;
+use super::upgrade::Upgrade;
 use super::worker_head::AnswerHead;
-
-/// A client's wish to change protocols.
-pub(super) struct Upgrade {
-    pub(super) client: OnUpgrade,
-    pub(super) shard: Rc<Shard>,
-    /// Given the record's recording when the worker agrees.
-    pub(super) handover: Rc<std::cell::Cell<Option<Box<Recording>>>>,
-}
 
 /// Answers `101` and starts to pass bytes once the client has it.
 ///

@@ -11,8 +11,8 @@ use crate::budget::Reservation;
 use crate::pool::ClaimError;
 
 use super::error::ServeError;
-use super::forward::Outgoing;
 use super::limit::Limit;
+use super::outgoing::Outgoing;
 
 impl Outgoing<'_> {
     /// The memory that its body may take while the request waits.

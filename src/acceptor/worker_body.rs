@@ -6,7 +6,7 @@ use bytes::{Buf, Bytes};
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 
-use super::worker_head::ReceiveFraming;
+use super::body_framing::ReceiveFraming;
 
 /// Takes an answer's body off the bytes read from a worker.
 #[derive(Debug)]

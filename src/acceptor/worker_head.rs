@@ -10,16 +10,9 @@ use http::{Method, Response, StatusCode, Uri};
 
 use crate::name::RequestId;
 
+use super::body_framing::{ReceiveFraming, SendFraming, parse_length};
 use super::headers::{Named, has_token, is_between_neighbours, is_bodiless, passes_to_worker};
 use super::reply_body::{Reply, ReplyBody};
-
-/// How a body is sent, of a request or an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SendFraming {
-    None,
-    Length(u64),
-    Chunked,
-}
 
 /// What the server says about where a request came from.
 #[derive(Debug)]
@@ -163,16 +156,6 @@ impl AnswerHead {
     pub(super) fn headers(&self) -> &HeaderMap {
         self.reply.headers()
     }
-}
-
-/// How a worker's answer ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ReceiveFraming {
-    None,
-    Length(u64),
-    Chunked,
-    /// With the connection.
-    Close,
 }
 
 /// Takes a complete head off the front of `buf`; `None` when there is more to come.
@@ -323,18 +306,6 @@ fn receive_framing(
         (None, Some(length)) => Ok(ReceiveFraming::Length(length)),
         (None, None) => Ok(ReceiveFraming::Close),
     }
-}
-
-/// Digits only: `+2`, `2,2` and the like are read differently by different programs.
-pub(super) fn parse_length(value: &HeaderValue) -> Result<u64, &'static str> {
-    let bytes = value.as_bytes();
-    if bytes.is_empty() || !bytes.iter().all(u8::is_ascii_digit) {
-        return Err("its Content-Length is not a number");
-    }
-    std::str::from_utf8(bytes)
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .ok_or("its Content-Length is too large")
 }
 
 /// The field by which a worker promises that it sends no body behind an answer that has none.

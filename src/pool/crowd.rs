@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use crate::name::{AppName, WorkerId};
 
+use super::doing::Doing;
 use super::member::Member;
-use super::state::Doing;
 
 /// Workers that have no place left.
 #[derive(Clone, Debug)]

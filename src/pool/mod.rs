@@ -5,11 +5,14 @@
 //! or stopping a process, or sending a byte to one.
 
 mod address;
+mod condemned;
 mod crowd;
+mod doing;
 mod fair_queue;
 mod give_way;
 mod line;
 mod member;
+mod mode;
 mod report;
 mod slot;
 mod socket;
@@ -29,13 +32,15 @@ use crate::name::{ClientNet, GenerationId, WorkerId};
 use crate::timer;
 
 pub use address::Address;
+pub use condemned::Condemned;
 pub use crowd::Crowd;
+pub use doing::Doing;
 use fair_queue::Ticket;
 use give_way::GiveWay;
 pub use member::{Member, Parked};
+pub use mode::Mode;
 pub use report::{Report, SlotReport, Standing};
 pub use socket::News;
-pub use state::{Condemned, Doing, Mode};
 use state::{Granted, Place, PoolState, Seat};
 pub use stream::WorkerStream;
 
@@ -310,6 +315,15 @@ impl Lease {
         if let Some(seat) = &self.seat {
             self.pool.shared.lock().condemn(seat.worker(), why);
             self.pool.shared.changed.notify_one();
+        }
+    }
+
+    /// Notes that the worker did not answer in time: one that takes a request at a time is stuck with it and is given up;
+    /// one that takes several may be well otherwise, and the manager finds out.
+    pub fn overdue(&self) {
+        match self.member().concurrency.get() {
+            1 => self.condemn(Condemned::TooSlow),
+            _ => self.doubt(),
         }
     }
 

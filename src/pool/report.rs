@@ -6,7 +6,9 @@ use tokio::time::Instant;
 
 use crate::name::{GenerationId, WorkerId};
 
-use super::state::{Condemned, Doing, Mode};
+use super::condemned::Condemned;
+use super::doing::Doing;
+use super::mode::Mode;
 
 /// What the manager acts on, of one worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use crate::budget::Budget;
 use crate::name::GenerationId;
 
+use super::condemned::Condemned;
+use super::doing::Doing;
 use super::member::Member;
-use super::state::{Condemned, Doing};
 
 /// What the pool knows of one worker.
 pub(super) struct Slot {

@@ -7,51 +7,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Method;
-use http::uri::PathAndQuery;
 use tokio::time::Instant;
 
 use crate::budget::{Budget, Reservation};
-use crate::name::{GenerationId, RequestId, WorkerId};
+use crate::name::{GenerationId, WorkerId};
 
+use super::condemned::Condemned;
 use super::crowd::Crowd;
+use super::doing::Doing;
 use super::fair_queue::{Client, FairQueue, Gone, Room, Ticket};
 use super::member::Member;
+use super::mode::Mode;
 use super::report::{Report, SlotReport, Standing};
 use super::slot::Slot;
-
-/// What a request is, for those who ask what a worker is doing.
-#[derive(Clone, Debug)]
-pub struct Doing {
-    /// Its id.
-    pub id: RequestId,
-    /// Its method.
-    pub method: Method,
-    /// Its target.
-    pub target: PathAndQuery,
-    /// When it arrived; from its grant on, when the worker got it.
-    pub since: Instant,
-}
-
-/// Why the data path gave a worker up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Condemned {
-    /// It did not answer within the request's time limit.
-    TooSlow,
-    /// It stopped in the middle of an answer.
-    Stalled,
-    /// It could not be connected to.
-    Unreachable,
-}
-
-/// Whether a pool takes requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// It does; with no worker they wait.
-    Open,
-    /// It refuses them: there are no workers and none will come by themselves.
-    Closed,
-}
 
 /// A seat at a worker, handed out.
 pub(super) struct Seat {

@@ -12,15 +12,16 @@ use http::{Method, Uri, Version};
 use ipnet::IpNet;
 
 use super::{Decoded, decoded};
-use crate::acceptor::access::{Outcome, Particulars, Record};
 use crate::acceptor::access_line::{self, Calendar, Entry};
+use crate::acceptor::access_record::{Outcome, Particulars, Record};
+use crate::acceptor::body_framing::{ReceiveFraming, SendFraming};
 use crate::acceptor::chunks::{Chunks, Followed};
 use crate::acceptor::framing::{Flaw, Framing};
 use crate::acceptor::headers::is_forwarding;
 use crate::acceptor::peer::{Client, Peer};
 use crate::acceptor::route;
 use crate::acceptor::trailers;
-use crate::acceptor::worker_head::{Origin, ReceiveFraming, RequestHead, SendFraming, write_request};
+use crate::acceptor::worker_head::{Origin, RequestHead, write_request};
 use crate::name::{AppName, RequestId};
 
 /// A request that is let in reaches a worker as one head, which ends where ours thinks, with one host and one framing,
