@@ -11,12 +11,12 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Request};
 
-use super::body_framing::ReceiveFraming;
-use super::fast_head;
-use super::framing::{Flaw, Framing};
-use super::route;
-use super::worker_body::{BodyDecoder, Piece};
-use super::worker_head::{self, parse_answer};
+use super::request::route;
+use super::upstream::worker_head::parse_answer;
+use super::wire::body_framing::{self, ReceiveFraming};
+use super::wire::fast_head;
+use super::wire::framing::{Flaw, Framing};
+use super::wire::worker_body::{BodyDecoder, Piece};
 use crate::name::HostName;
 
 /// What is said about a connection's heads does not depend on how its bytes were cut, and whatever the parser behind
@@ -126,7 +126,7 @@ fn assert_framing(headers: &HeaderMap, framing: ReceiveFraming) {
         ReceiveFraming::Length(length) => {
             assert!(!encoded);
             let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-            assert!(lengths.all(|field| worker_head::parse_length(field) == Ok(length)));
+            assert!(lengths.all(|field| body_framing::parse_length(field) == Ok(length)));
         }
         ReceiveFraming::Chunked => assert!(encoded && !headers.contains_key(CONTENT_LENGTH)),
         ReceiveFraming::Close => assert!(!encoded && !headers.contains_key(CONTENT_LENGTH)),

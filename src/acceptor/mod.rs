@@ -8,90 +8,19 @@
 //! One thread per core, each with an event loop of its own, and one that keeps the timers of all; a connection stays on
 //! the thread that accepted it. Nothing here knows the manager: workers come out of an app's pool and go back into it.
 
-mod access;
-mod access_line;
-mod access_log;
-mod access_record;
-mod access_writer;
-mod ahead;
 mod bind;
-mod body_framing;
-mod buffer;
-mod builtin;
-mod chunks;
-mod claimed;
-mod client_answer;
-mod client_socket;
-mod client_stream;
-mod collect;
+mod body;
 mod connection;
-mod courtesy;
-mod cut_short;
-mod date;
-mod drain;
-mod draining;
+mod downstream;
 mod error;
-mod failed;
-mod fast_answer;
-mod fast_head;
-mod fast_path;
-mod forward;
-mod frames;
-mod framing;
-mod h2c;
-mod h2c_body;
-mod h2c_channels;
-mod half_closed;
-mod handshakes;
-mod headers;
-mod held_back;
-mod http;
-mod http1;
-mod http2;
-mod http2_stream;
-mod in_hand;
-mod last_route;
+mod exchange;
 mod limit;
-mod link;
-mod listen;
-mod on_thread;
-mod outbox;
-mod outgoing;
-mod pace;
-mod patience;
 mod peer;
-mod places;
-mod putting;
-mod read_ahead;
-mod reader_pace;
-mod reply;
-mod reply_body;
-mod request_body;
-mod respond;
-mod restraint;
-mod route;
-mod send;
-mod server;
-mod shard;
-mod solitude;
-mod spool;
-mod spot;
-mod stock;
-mod tls;
-mod told;
-mod trailers;
-mod tunnel;
-mod turn;
-mod unread;
-mod upgrade;
-mod upload;
-mod uploads;
-mod vigil;
-mod windows;
+mod records;
+mod request;
+mod thread;
+mod upstream;
 mod wire;
-mod worker_body;
-mod worker_head;
-mod yielding;
 
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
@@ -123,22 +52,22 @@ use crate::timer::{self, TimerThread};
 
 pub use bind::{BindError, bind_port};
 
-use access_log::AccessLog as ShardLog;
-use access_writer::AccessWriter;
-use date::HttpDate;
-use handshakes::Handshakes;
-use held_back::HeldBack;
+use body::held_back::HeldBack;
+use body::stock::Stock;
+use body::uploads::Uploads;
+use connection::places::Places;
+use downstream::listen::accept;
 use limit::LimitLog;
-use listen::accept;
-use outbox::Outbox;
 use peer::RateLimit;
-use places::Places;
-use server::Server;
-use shard::{Role, Shard};
-use solitude::Solitude;
-use stock::Stock;
-use unread::MOST_UNREAD;
-use uploads::Uploads;
+use records::access_log::AccessLog as ShardLog;
+use records::access_writer::AccessWriter;
+use thread::date::HttpDate;
+use thread::handshakes::Handshakes;
+use thread::outbox::Outbox;
+use thread::server::Server;
+use thread::shard::{Role, Shard};
+use thread::solitude::Solitude;
+use upstream::unread::MOST_UNREAD;
 
 /// What the data path is made of.
 pub struct Parts {
@@ -182,7 +111,8 @@ impl Acceptor {
     pub fn start(parts: Parts) -> io::Result<Self> {
         let style = parts.spec.access_log;
         let to_journal = parts.to_journal && style != AccessLog::Json;
-        let (outlet, writer) = access_writer::start(style, to_journal, parts.metrics.clone())?.unzip();
+        let (outlet, writer) =
+            records::access_writer::start(style, to_journal, parts.metrics.clone())?.unzip();
         let timers = TimerThread::start()?;
         let server = Arc::new(server(&parts));
         let limits = &parts.spec.limits;
@@ -206,7 +136,7 @@ impl Acceptor {
                     access: ShardLog::new(outlet),
                     stop,
                     cut,
-                    channels: h2c_channels::Channels::default(),
+                    channels: thread::h2c_channels::Channels::default(),
                     stock: Stock::default(),
                     outbox: Outbox::default(),
                     handshakes: Handshakes::default(),
@@ -332,7 +262,7 @@ fn run_shard(shard: Shard, listeners: Listeners, places: &Places) {
 }
 
 fn server(parts: &Parts) -> Server {
-    let spool = spool::space(parts.spec.limits.spool, &parts.spool);
+    let spool = body::spool::space(parts.spec.limits.spool, &parts.spool);
     let port = |listeners: &[TcpListener]| {
         listeners.first().and_then(|first| first.local_addr().ok()).map(|at| at.port())
     };

@@ -16,7 +16,7 @@ use crate::spec::Rate;
 use crate::timer;
 
 use super::error::ServeError;
-use super::headers::is_forwarding;
+use super::wire::headers::is_forwarding;
 
 /// The other end of a connection.
 #[derive(Debug)]

@@ -12,16 +12,17 @@ use http::{Method, Uri, Version};
 use ipnet::IpNet;
 
 use super::{Decoded, decoded};
-use crate::acceptor::access_line::{self, Calendar, Entry};
-use crate::acceptor::access_record::{Outcome, Particulars, Record};
-use crate::acceptor::body_framing::{ReceiveFraming, SendFraming};
-use crate::acceptor::chunks::{Chunks, Followed};
-use crate::acceptor::framing::{Flaw, Framing};
-use crate::acceptor::headers::is_forwarding;
 use crate::acceptor::peer::{Client, Peer};
-use crate::acceptor::route;
-use crate::acceptor::trailers;
-use crate::acceptor::worker_head::{Origin, RequestHead, write_request};
+use crate::acceptor::records::access_line;
+use crate::acceptor::records::access_line::{Calendar, Entry};
+use crate::acceptor::records::access_record::{Outcome, Particulars, Record};
+use crate::acceptor::request::route;
+use crate::acceptor::upstream::worker_head::{Origin, RequestHead, write_request};
+use crate::acceptor::wire::body_framing::{ReceiveFraming, SendFraming};
+use crate::acceptor::wire::chunks::{Chunks, Followed};
+use crate::acceptor::wire::framing::{Flaw, Framing};
+use crate::acceptor::wire::headers::is_forwarding;
+use crate::acceptor::wire::trailers;
 use crate::name::{AppName, RequestId};
 
 /// A request that is let in reaches a worker as one head, which ends where ours thinks, with one host and one framing,

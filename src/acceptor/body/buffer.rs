@@ -1,0 +1,509 @@
+//! What lies between a worker that answers fast and a client that reads slowly: memory, then a spool file, then
+//! back-pressure.
+//!
+//! One task writes (`drain`), the answer's body reads; both on one thread, so no lock. What lies here beyond a little is
+//! reserved in the budgets that all answers share. Never here: sockets.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::Frame;
+
+use crate::budget::Reservation;
+
+use super::cut_short::CutShort;
+use super::reader_pace::{ReaderPace, TooSlow};
+use super::spool::{SPOOL_PIECE, Space, Spool};
+use super::stock::READ;
+
+/// Bytes on their way. See the module.
+pub(in crate::acceptor) struct Buffer {
+    inner: RefCell<Inner>,
+}
+
+struct Inner {
+    memory: VecDeque<Bytes>,
+    in_memory: usize,
+    most_memory: usize,
+    /// What the reader was given last: it has it still, as far as anybody knows.
+    given: usize,
+    /// For `in_memory` and `given`, beyond [`UNRESERVED`].
+    room: Reservation,
+    /// There was no room when some was last asked for.
+    refused: bool,
+    /// All that the reader was ever given.
+    taken: u64,
+    spool: Option<Spooled>,
+    end: Option<End>,
+    reader_gone: bool,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+}
+
+/// Everything in the file is newer than everything in memory: it is written only when memory is full, and memory is
+/// filled again only when the file has been read to its end.
+struct Spooled {
+    spool: Spool,
+    read: u64,
+    written: u64,
+    space: Space,
+}
+
+enum End {
+    Complete(Option<HeaderMap>),
+    Cut(CutShort),
+}
+
+/// Why nothing more can be put into a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::acceptor) enum NoReader {
+    /// The client went away.
+    Gone,
+    /// The client has not read for too long.
+    Stalled,
+    /// The client reads too slowly for what it keeps from others.
+    TooSlow,
+}
+
+impl Buffer {
+    /// `room`: a reservation of nothing, in the budget of all answers.
+    pub(in crate::acceptor) fn new(most_memory: usize, room: Reservation) -> Rc<Self> {
+        Rc::new(Self {
+            inner: RefCell::new(Inner {
+                memory: VecDeque::new(),
+                in_memory: 0,
+                most_memory,
+                given: 0,
+                room,
+                refused: false,
+                taken: 0,
+                spool: None,
+                end: None,
+                reader_gone: false,
+                reader: None,
+                writer: None,
+            }),
+        })
+    }
+
+    /// Adds to memory if there is room for more; else gives the data back.
+    pub(in crate::acceptor) fn try_push(&self, data: Bytes) -> Result<(), Bytes> {
+        let mut inner = self.inner.borrow_mut();
+        if !inner.has_room() {
+            return Err(data);
+        }
+        inner.refused = !inner.reserve(data.len());
+        if inner.refused {
+            return Err(data);
+        }
+        inner.push(data);
+        Ok(())
+    }
+
+    /// Adds to memory without room for it, if nothing is there; else gives the data back. To be followed by
+    /// [`wait_read`](Self::wait_read): only who waits himself may hold what nobody counts.
+    pub(in crate::acceptor) fn push_alone(&self, data: Bytes) -> Result<(), Bytes> {
+        let mut inner = self.inner.borrow_mut();
+        if !inner.is_empty() {
+            return Err(data);
+        }
+        inner.push(data);
+        Ok(())
+    }
+
+    /// Whether there was no room in the budget for what was to be added last.
+    pub(in crate::acceptor) fn is_refused(&self) -> bool {
+        self.inner.borrow().refused
+    }
+
+    /// The file and the place in it for what does not fit into memory; `None` before there is a file.
+    ///
+    /// Only here does the file's room become free again: while the writer is about to write, and never while it does,
+    /// or the bytes would be looked for where they are not.
+    pub(in crate::acceptor) fn spool_end(&self) -> Option<(Spool, u64)> {
+        let mut inner = self.inner.borrow_mut();
+        let spooled = inner.spool.as_mut()?;
+        if spooled.read == spooled.written {
+            (spooled.read, spooled.written) = (0, 0);
+        }
+        Some((spooled.spool.clone(), spooled.written))
+    }
+
+    /// Has what does not fit into memory go into the file, as far as there is space; `space`: what the file has.
+    pub(in crate::acceptor) fn attach_spool(&self, spool: Spool, space: Space) {
+        self.inner.borrow_mut().spool = Some(Spooled { spool, read: 0, written: 0, space });
+    }
+
+    /// Reserves space for a file of so many bytes; false when there is none.
+    pub(in crate::acceptor) fn reserve_spool(&self, length: u64) -> bool {
+        self.inner.borrow_mut().spool.as_mut().is_some_and(|spooled| spooled.space.reserve(length))
+    }
+
+    /// So many bytes more are in the file.
+    pub(in crate::acceptor) fn spooled(&self, bytes: u64) {
+        let mut inner = self.inner.borrow_mut();
+        if let Some(spooled) = &mut inner.spool {
+            spooled.written += bytes;
+        }
+        inner.wake_reader();
+    }
+
+    /// That was all.
+    pub(in crate::acceptor) fn complete(&self, trailers: Option<HeaderMap>) {
+        self.finish(End::Complete(trailers));
+    }
+
+    /// The answer stops here.
+    pub(in crate::acceptor) fn cut(&self, why: CutShort) {
+        self.finish(End::Cut(why));
+    }
+
+    fn finish(&self, end: End) {
+        let mut inner = self.inner.borrow_mut();
+        inner.end = Some(end);
+        inner.wake_reader();
+    }
+
+    pub(in crate::acceptor) fn reader_gone(&self) -> bool {
+        self.inner.borrow().reader_gone
+    }
+
+    /// Returns once the reader has left. Cancel-safe.
+    pub(in crate::acceptor) async fn wait_gone(&self) {
+        poll_fn(|cx| self.poll_writer(cx, |_| false)).await
+    }
+
+    /// The client has not read enough for too long: what it would get is let go.
+    pub(in crate::acceptor) fn give_up(&self, why: CutShort) {
+        let mut inner = self.inner.borrow_mut();
+        inner.let_go();
+        inner.end = Some(End::Cut(why));
+        inner.wake_reader();
+    }
+
+    /// Waits until memory may have room again, and the file, if it was in use, has been read to its end.
+    ///
+    /// # Errors
+    /// [`NoReader`] when the client left, or is too slow for `pace`.
+    pub(in crate::acceptor) async fn wait_room(&self, pace: ReaderPace<'_>) -> Result<(), NoReader> {
+        self.wait_until(Inner::may_have_room, pace).await
+    }
+
+    /// Waits until the client has taken everything in.
+    ///
+    /// # Errors
+    /// As [`wait_room`](Self::wait_room).
+    pub(in crate::acceptor) async fn wait_read(&self, pace: ReaderPace<'_>) -> Result<(), NoReader> {
+        self.wait_until(Inner::is_empty, pace).await
+    }
+
+    async fn wait_until(&self, enough: fn(&Inner) -> bool, mut pace: ReaderPace<'_>) -> Result<(), NoReader> {
+        poll_fn(|cx| {
+            if self.poll_writer(cx, enough).is_ready() {
+                return Poll::Ready(if self.reader_gone() { Err(NoReader::Gone) } else { Ok(()) });
+            }
+            let taken = self.inner.borrow().taken;
+            pace.poll_too_slow(cx, taken).map(|why| match why {
+                TooSlow::Stalled => Err(NoReader::Stalled),
+                TooSlow::Pressed => Err(NoReader::TooSlow),
+            })
+        })
+        .await
+    }
+
+    fn poll_writer(&self, cx: &mut Context<'_>, enough: fn(&Inner) -> bool) -> Poll<()> {
+        let mut inner = self.inner.borrow_mut();
+        if inner.reader_gone || enough(&inner) {
+            return Poll::Ready(());
+        }
+        inner.writer = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Inner {
+    fn is_spooling(&self) -> bool {
+        self.spool.as_ref().is_some_and(|spooled| spooled.read < spooled.written)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.memory.is_empty() && !self.is_spooling()
+    }
+
+    /// Whether memory takes more: never while the file holds what comes before.
+    fn has_room(&self) -> bool {
+        !self.is_spooling() && self.in_memory < self.most_memory
+    }
+
+    /// Whether it is worth to try again: what was refused was refused because others hold too much, and only this
+    /// client's reading is known of here.
+    fn may_have_room(&self) -> bool {
+        if self.refused { self.is_empty() } else { self.has_room() }
+    }
+
+    fn push(&mut self, data: Bytes) {
+        // What waits behind something may wait for long: few bytes must not hold the whole piece they were read into.
+        let data = if self.memory.is_empty() || data.len() >= READ / 4 {
+            data
+        } else {
+            Bytes::copy_from_slice(&data)
+        };
+        self.in_memory += data.len();
+        self.memory.push_back(data);
+        self.wake_reader();
+    }
+
+    /// Whether so many bytes more may be held. Few need no reservation.
+    fn reserve(&mut self, more: usize) -> bool {
+        let held = self.in_memory + self.given + more;
+        held <= UNRESERVED || self.room.grow_to(in_steps(held))
+    }
+
+    /// How many of so many bytes can be read from the file now: all, or few. Memory is empty.
+    fn room_to_read(&mut self, wanted: usize) -> usize {
+        self.given = if self.reserve(wanted) { wanted } else { wanted.min(UNRESERVED) };
+        self.given
+    }
+
+    /// Takes off memory what is next, at most so many bytes.
+    fn pop(&mut self, most: usize) -> Option<Bytes> {
+        let first = self.memory.front_mut()?;
+        // What nobody counts is given away bit by bit: the rest stays here until the client has taken that.
+        let most = if self.room.amount() == 0 { most.min(UNRESERVED) } else { most };
+        let data = if first.len() > most { first.split_to(most) } else { self.memory.pop_front()? };
+        self.in_memory -= data.len();
+        self.given = data.len();
+        self.taken += data.len() as u64;
+        let needed = in_steps(self.in_memory + self.given);
+        if needed + STEP as u64 <= self.room.amount() {
+            self.room.shrink_to(needed);
+        }
+        Some(data)
+    }
+
+    /// Forgets what was not read. What the reader was given it has still.
+    fn let_go(&mut self) {
+        self.memory.clear();
+        self.in_memory = 0;
+        self.spool = None;
+        let given = in_steps(self.given);
+        self.room.shrink_to(given);
+    }
+
+    fn wake_reader(&mut self) {
+        if let Some(waker) = self.reader.take() {
+            waker.wake();
+        }
+    }
+
+    fn wake_writer(&mut self) {
+        if let Some(waker) = self.writer.take() {
+            waker.wake();
+        }
+    }
+}
+
+type Reading = Pin<Box<dyn Future<Output = io::Result<Bytes>>>>;
+
+/// The client's end of a [`Buffer`]. Dropping it tells the writer that nobody reads any more.
+pub(in crate::acceptor) struct Reader {
+    buffer: Rc<Buffer>,
+    /// Bytes left of a body of known length.
+    length: Option<u64>,
+    /// The largest piece that it gives.
+    most: usize,
+    reading: Option<Reading>,
+    over: bool,
+}
+
+impl Reader {
+    pub(in crate::acceptor) fn new(buffer: Rc<Buffer>, length: Option<u64>) -> Self {
+        Self { buffer, length, most: usize::MAX, reading: None, over: false }
+    }
+
+    /// Gives pieces of at most so many bytes from now on.
+    pub(in crate::acceptor) fn in_pieces_of(&mut self, most: usize) {
+        self.most = most;
+    }
+
+    pub(in crate::acceptor) fn length(&self) -> Option<u64> {
+        self.length
+    }
+
+    pub(in crate::acceptor) fn is_end(&self) -> bool {
+        self.over || self.length == Some(0)
+    }
+
+    pub(in crate::acceptor) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        loop {
+            if let Some(reading) = &mut self.reading {
+                let read = std::task::ready!(reading.as_mut().poll(cx));
+                self.reading = None;
+                return Poll::Ready(Some(self.take_spooled(read)));
+            }
+            let mut inner = self.buffer.inner.borrow_mut();
+            inner.given = 0;
+            if let Some(data) = inner.pop(self.most) {
+                inner.wake_writer();
+                drop(inner);
+                return Poll::Ready(Some(Ok(self.deliver(data))));
+            }
+            if let Some(spooled) = inner.spool.as_ref().filter(|spooled| spooled.read < spooled.written) {
+                let (spool, at, left) = (spooled.spool.clone(), spooled.read, spooled.written - spooled.read);
+                let length = inner.room_to_read(left.min(SPOOL_PIECE.min(self.most) as u64) as usize);
+                drop(inner);
+                self.reading = Some(Box::pin(async move { spool.read(at, length).await }));
+                continue;
+            }
+            match inner.end.take() {
+                None => {
+                    inner.room.shrink_to(0);
+                    inner.reader = Some(cx.waker().clone());
+                    return Poll::Pending;
+                }
+                Some(End::Complete(trailers)) => {
+                    drop(inner);
+                    self.over = true;
+                    return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
+                }
+                Some(End::Cut(why)) => {
+                    drop(inner);
+                    self.over = true;
+                    return Poll::Ready(Some(Err(why)));
+                }
+            }
+        }
+    }
+
+    fn take_spooled(&mut self, read: io::Result<Bytes>) -> Result<Frame<Bytes>, CutShort> {
+        let data = read?;
+        let mut inner = self.buffer.inner.borrow_mut();
+        if let Some(spooled) = &mut inner.spool {
+            spooled.read += data.len() as u64;
+        }
+        inner.taken += data.len() as u64;
+        inner.wake_writer();
+        drop(inner);
+        Ok(self.deliver(data))
+    }
+
+    fn deliver(&mut self, data: Bytes) -> Frame<Bytes> {
+        if let Some(left) = &mut self.length {
+            *left = left.saturating_sub(data.len() as u64);
+        }
+        Frame::data(data)
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let mut inner = self.buffer.inner.borrow_mut();
+        inner.reader_gone = true;
+        inner.given = 0;
+        inner.let_go();
+        inner.wake_writer();
+    }
+}
+
+fn in_steps(bytes: usize) -> u64 {
+    bytes.next_multiple_of(STEP) as u64
+}
+
+/// So many bytes of an answer, at most, may lie here, or at the client's connection, without a reservation: an answer
+/// always moves, and a short one costs no lock.
+pub(in crate::acceptor) const UNRESERVED: usize = 32 << 10;
+/// Memory is reserved by so much.
+const STEP: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::budget::Budget;
+
+    use super::*;
+
+    fn buffer(most_memory: usize, room: &Budget) -> Rc<Buffer> {
+        Buffer::new(most_memory, room.reserve(None))
+    }
+
+    fn read(reader: &mut Reader) -> Option<Bytes> {
+        let Poll::Ready(frame) = reader.poll_frame(&mut Context::from_waker(Waker::noop())) else {
+            return None;
+        };
+        frame.and_then(|frame| frame.unwrap().into_data().ok())
+    }
+
+    /// A piece of which few bytes are used.
+    struct Piece {
+        _held: Arc<()>,
+    }
+
+    impl AsRef<[u8]> for Piece {
+        fn as_ref(&self) -> &[u8] {
+            &[7; READ / 4 - 1]
+        }
+    }
+
+    #[test]
+    fn little_data_that_waits_does_not_hold_what_it_was_read_into() {
+        let held = Arc::new(());
+        let buffer = buffer(1 << 20, &Budget::new(1 << 20));
+        for _ in 0..10 {
+            buffer.try_push(Bytes::from_owner(Piece { _held: Arc::clone(&held) })).unwrap();
+        }
+        assert_eq!(Arc::strong_count(&held), 2, "all but the one that is next");
+        assert_eq!(buffer.inner.borrow().in_memory, 10 * (READ / 4 - 1));
+    }
+
+    #[test]
+    fn what_lies_in_memory_is_reserved_until_the_reader_comes_for_what_follows() {
+        let room = Budget::new(1 << 20);
+        let buffer = buffer(1 << 20, &room);
+        let mut reader = Reader::new(Rc::clone(&buffer), None);
+        buffer.try_push(Bytes::from(vec![1; UNRESERVED])).unwrap();
+        assert_eq!(room.held(), 0, "little needs none");
+        buffer.try_push(Bytes::from(vec![2; READ])).unwrap();
+        assert_eq!(room.held(), in_steps(UNRESERVED + READ));
+        assert_eq!(read(&mut reader).unwrap().len(), UNRESERVED);
+        assert_eq!(read(&mut reader).unwrap().len(), READ);
+        assert_eq!(room.held(), READ as u64, "it has it still");
+        assert_eq!(read(&mut reader), None);
+        assert_eq!(room.held(), 0);
+        buffer.try_push(Bytes::from(vec![3; READ])).unwrap();
+        drop(reader);
+        assert_eq!(room.held(), 0, "the client has left");
+    }
+
+    #[test]
+    fn without_room_one_piece_is_taken_and_given_away_bit_by_bit() {
+        let room = Budget::new(READ as u64 - 1);
+        let buffer = buffer(1 << 20, &room);
+        let mut reader = Reader::new(Rc::clone(&buffer), None);
+        let piece = Bytes::from(vec![1; READ]);
+        let piece = buffer.try_push(piece).unwrap_err();
+        assert!(buffer.is_refused());
+        buffer.push_alone(piece.clone()).unwrap();
+        assert!(buffer.push_alone(piece).is_err(), "one");
+        for left in (0..READ / UNRESERVED).rev() {
+            assert!(!buffer.inner.borrow().may_have_room());
+            assert_eq!(read(&mut reader).unwrap().len(), UNRESERVED);
+            assert_eq!(buffer.inner.borrow().in_memory, left * UNRESERVED);
+        }
+        assert!(buffer.inner.borrow().may_have_room());
+        assert_eq!(room.held(), 0);
+    }
+}

@@ -1,0 +1,158 @@
+//! How fast a client takes an answer, and when that is too slow for what the answer keeps from others.
+//!
+//! Never here: what is kept, or ending an answer (`drain`).
+
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::alarm::Alarm;
+
+/// What a client is measured by while an answer waits for it.
+pub(in crate::acceptor) struct ReaderPace<'a> {
+    /// Without a byte taken, whoever wants what the answer keeps.
+    limit: Duration,
+    /// How long the client may take nothing while others want what the answer keeps.
+    still: Duration,
+    /// Asked again and again.
+    wanted: &'a dyn Fn() -> Wanted,
+    alarm: Alarm,
+    gauge: Option<Gauge>,
+}
+
+/// Whether others want what an answer keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::acceptor) enum Wanted {
+    /// Nobody does.
+    Not,
+    /// Others do: the client has to be quick.
+    Yes,
+    /// Others do, and this client keeps so much that it cannot be waited for.
+    AtOnce,
+}
+
+/// What a client has taken until when.
+struct Gauge {
+    taken: u64,
+    /// Since when `taken` is all.
+    since: Instant,
+    /// The same at the last look in a row of [`LOOK`].
+    looked: (u64, Instant),
+    next: Instant,
+}
+
+/// Why a client is waited for no longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::acceptor) enum TooSlow {
+    /// It has taken nothing for too long.
+    Stalled,
+    /// It takes too little while others want what it keeps.
+    Pressed,
+}
+
+impl<'a> ReaderPace<'a> {
+    /// `limit`: without a byte taken at all; `still`: the same while others want what the answer keeps.
+    pub(in crate::acceptor) fn new(limit: Duration, still: Duration, wanted: &'a dyn Fn() -> Wanted) -> Self {
+        Self { limit, still, wanted, alarm: Alarm::new(), gauge: None }
+    }
+
+    /// Ready when the client, which has taken so much by now, is too slow; else the task is woken to ask again.
+    pub(in crate::acceptor) fn poll_too_slow(&mut self, cx: &mut Context<'_>, taken: u64) -> Poll<TooSlow> {
+        let now = Instant::now();
+        let gauge = self.gauge.get_or_insert_with(|| Gauge {
+            taken,
+            since: now,
+            looked: (taken, now),
+            next: now + OFTEN.min(self.limit),
+        });
+        if gauge.taken != taken {
+            (gauge.taken, gauge.since) = (taken, now);
+        }
+        loop {
+            let due = gauge.next.min(gauge.since + self.limit);
+            if self.alarm.poll(cx, due).is_pending() {
+                return Poll::Pending;
+            }
+            let now = Instant::now();
+            if now >= gauge.since + self.limit {
+                return Poll::Ready(TooSlow::Stalled);
+            }
+            if now < gauge.next {
+                continue;
+            }
+            gauge.next = now + OFTEN;
+            let slow = gauge.is_slow(now, self.still);
+            match (self.wanted)() {
+                Wanted::AtOnce => return Poll::Ready(TooSlow::Pressed),
+                Wanted::Yes if slow => return Poll::Ready(TooSlow::Pressed),
+                Wanted::Yes | Wanted::Not => {}
+            }
+        }
+    }
+}
+
+impl Gauge {
+    /// Whether nothing was taken for `still`, or too little since the last look.
+    fn is_slow(&mut self, now: Instant, still: Duration) -> bool {
+        let (before, at) = self.looked;
+        let mut little = false;
+        if now >= at + LOOK {
+            little = self.taken - before < LEAST;
+            self.looked = (self.taken, now);
+        }
+        little || now >= self.since + still
+    }
+}
+
+/// How often a client is looked at that is waited for.
+const OFTEN: Duration = Duration::from_secs(1);
+/// Over so long what it takes is counted: what lies in the kernel makes it look like nothing for seconds.
+const LOOK: Duration = Duration::from_secs(10);
+/// As much as it has to take in [`LOOK`].
+const LEAST: u64 = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::future::poll_fn;
+
+    use super::*;
+
+    const STILL: Duration = Duration::from_secs(3);
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    /// After how many seconds a client that takes so much every second is too slow, and why.
+    async fn too_slow(rate: u64, wanted: Wanted) -> Option<(u64, TooSlow)> {
+        let (start, wanted) = (Instant::now(), move || wanted);
+        let mut pace = ReaderPace::new(LIMIT, STILL, &wanted);
+        let taken = Cell::new(0);
+        let measured = async {
+            loop {
+                let seconds = start.elapsed().as_secs();
+                taken.set(seconds * rate);
+                let next = crate::timer::sleep(Duration::from_millis(500));
+                tokio::select! {
+                    biased;
+                    why = poll_fn(|cx| pace.poll_too_slow(cx, taken.get())) => return (start.elapsed().as_secs(), why),
+                    () = next => {}
+                }
+            }
+        };
+        crate::timer::timeout(Duration::from_secs(300), measured).await.ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_nothing_has_the_limit_and_only_a_moment_while_others_want_it() {
+        assert_eq!(too_slow(0, Wanted::Not).await, Some((60, TooSlow::Stalled)));
+        assert_eq!(too_slow(0, Wanted::Yes).await, Some((3, TooSlow::Pressed)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_little_is_too_slow_only_while_others_want_it() {
+        assert_eq!(too_slow(1, Wanted::Not).await, None);
+        assert_eq!(too_slow(1, Wanted::Yes).await, Some((10, TooSlow::Pressed)));
+        assert_eq!(too_slow(LEAST / 5, Wanted::Yes).await, None);
+        assert_eq!(too_slow(LEAST / 5, Wanted::AtOnce).await, Some((1, TooSlow::Pressed)));
+    }
+}

@@ -1,0 +1,105 @@
+//! A request's body as it is sent to a worker: collected, or streamed.
+//!
+//! What was collected (`collect`) can be sent a second time. Never here: sending it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, header};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use crate::budget::Reservation;
+use crate::timer;
+
+use super::spool::Spool;
+use crate::acceptor::error::ServeError;
+use crate::acceptor::wire::body_framing::SendFraming;
+
+/// A request's body as it is sent to a worker.
+pub(in crate::acceptor) enum RequestBody {
+    Empty,
+    Memory(Collected),
+    /// In a file, with what it takes of the space for all.
+    Spooled {
+        spool: Spool,
+        length: u64,
+        _space: Reservation,
+    },
+    /// Collected, with fields behind it: sent in chunks, or there would be no place for them.
+    WithTrailers(Box<Self>, HeaderMap),
+    /// Passed on as it arrives; can be sent once only.
+    Streaming(Incoming, Option<u64>),
+    /// One of which the rest is passed on beside the answer.
+    PassedOn,
+}
+
+/// A body in memory.
+pub(in crate::acceptor) struct Collected {
+    pub(in crate::acceptor) pieces: Vec<Bytes>,
+    pub(in crate::acceptor) length: u64,
+    /// Up to `body_memory`, and above.
+    pub(in crate::acceptor) _memory: (Reservation, Reservation),
+}
+
+impl RequestBody {
+    pub(in crate::acceptor) fn framing(&self) -> SendFraming {
+        match self {
+            Self::Empty => SendFraming::None,
+            Self::Memory(body) => SendFraming::Length(body.length),
+            Self::Spooled { length, .. } => SendFraming::Length(*length),
+            Self::Streaming(_, Some(length)) => SendFraming::Length(*length),
+            Self::Streaming(_, None) | Self::WithTrailers(..) => SendFraming::Chunked,
+            Self::PassedOn => SendFraming::None,
+        }
+    }
+
+    /// Whether it can be sent again.
+    pub(in crate::acceptor) fn is_repeatable(&self) -> bool {
+        !matches!(self, Self::Streaming(..) | Self::PassedOn)
+    }
+}
+
+/// Takes in what a client still sends after its answer, within limits: a reset in the middle of an upload makes some
+/// clients lose the answer (RFC 9113 §8.1).
+pub(in crate::acceptor) async fn discard(mut body: Incoming) {
+    let mut left = DISCARD_BYTES;
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            match left.checked_sub(length) {
+                Some(rest) => left = rest,
+                None => return,
+            }
+        }
+    };
+    // Whoever sends for longer is cut.
+    let _ = timer::timeout(DISCARD_TIME, reading).await;
+}
+
+/// Why a body could not be read: its client left, or it is not what it says.
+pub(in crate::acceptor) fn broken_off(error: &hyper::Error) -> ServeError {
+    use std::io::ErrorKind::{InvalidData, InvalidInput};
+
+    let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    // hyper's words for chunks that are none.
+    let misframed = io.is_some_and(|io| matches!(io.kind(), InvalidData | InvalidInput));
+    if misframed || error.is_parse() {
+        ServeError::Malformed("its body is badly framed")
+    } else {
+        ServeError::ClientGone
+    }
+}
+
+/// Checks the announced length, before the client is told to go on (RFC 9110 §10.1.1).
+pub(in crate::acceptor) fn check_length(headers: &HeaderMap, max_body: u64) -> Result<(), ServeError> {
+    let length = headers.get(header::CONTENT_LENGTH).map(crate::acceptor::wire::body_framing::parse_length);
+    match length {
+        Some(Ok(length)) if length > max_body => Err(ServeError::BodyTooLarge { limit: max_body }),
+        Some(Err(_)) => Err(ServeError::Malformed("Content-Length is not a number")),
+        _ => Ok(()),
+    }
+}
+
+const DISCARD_BYTES: usize = 4 << 20;
+const DISCARD_TIME: Duration = Duration::from_secs(10);

@@ -1,0 +1,108 @@
+//! Bytes put aside on disk: an unnamed file that is gone when dropped.
+//!
+//! File work is done on blocking threads, never on a thread that serves connections. Never here: what is put aside,
+//! or when.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::budget::Reservation;
+
+/// A file without a name.
+#[derive(Clone, Debug)]
+pub(in crate::acceptor) struct Spool {
+    file: Arc<File>,
+}
+
+/// Space for the file of an answer.
+pub(in crate::acceptor) struct Space {
+    /// Beside all other spool files.
+    pub(in crate::acceptor) of_all: Reservation,
+    /// Beside those of other answers.
+    pub(in crate::acceptor) of_answers: Reservation,
+}
+
+impl Space {
+    /// Has it cover a file of so many bytes; false when there is none for it. A file counts as a whole number of steps,
+    /// and as one when it is empty: it holds a descriptor, too.
+    pub(in crate::acceptor) fn reserve(&mut self, length: u64) -> bool {
+        let bytes = length.max(1).next_multiple_of(STEP);
+        // Answers have no more than all files.
+        self.of_all.grow_to(bytes) && self.of_answers.grow_to(bytes)
+    }
+}
+
+impl Spool {
+    /// Makes one on the file system of `folder`.
+    ///
+    /// # Errors
+    /// What the file system says: read-only, full, not there.
+    pub(in crate::acceptor) async fn create(folder: &Path) -> io::Result<Self> {
+        let folder = folder.to_owned();
+        let file = blocking(move || tempfile::tempfile_in(folder)).await?;
+        Ok(Self { file: Arc::new(file) })
+    }
+
+    /// Writes all of the pieces from `at` on; returns how many bytes that were.
+    ///
+    /// # Errors
+    /// What the file system says; some bytes may have been written.
+    ///
+    /// # Cancel safety
+    /// The write goes on when this is dropped; write to the same place again.
+    pub(in crate::acceptor) async fn write(&self, at: u64, pieces: Vec<Bytes>) -> io::Result<u64> {
+        let file = Arc::clone(&self.file);
+        blocking(move || {
+            let mut end = at;
+            for piece in &pieces {
+                file.write_all_at(piece, end)?;
+                end += piece.len() as u64;
+            }
+            Ok(end - at)
+        })
+        .await
+    }
+
+    /// Reads up to `length` bytes from `at` on, exactly that many if the file has them.
+    ///
+    /// # Errors
+    /// What the file system says, `UnexpectedEof` included.
+    pub(in crate::acceptor) async fn read(&self, at: u64, length: usize) -> io::Result<Bytes> {
+        let file = Arc::clone(&self.file);
+        blocking(move || {
+            let mut bytes = vec![0; length];
+            file.read_exact_at(&mut bytes, at)?;
+            Ok(Bytes::from(bytes))
+        })
+        .await
+    }
+}
+
+/// How many bytes the spool files in `folder` may have together: as many as `wanted`, but no more than half of what is
+/// free there now, unless that is very little.
+pub(in crate::acceptor) fn space(wanted: u64, folder: &Path) -> u64 {
+    // Where the file system does not say what is free, writing says when it is full.
+    let Ok(disk) = rustix::fs::statvfs(folder) else { return wanted };
+    let half = disk.f_bavail.saturating_mul(disk.f_frsize) / 2;
+    let half = half.max(LEAST_SPACE);
+    if half < wanted {
+        tracing::info!(folder = %folder.display(), bytes = half, "spool files get half of what is free on their disk");
+    }
+    wanted.min(half)
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(io::Error::other(panic)))
+}
+
+/// Space is reserved by so much.
+const STEP: u64 = 1 << 20;
+/// As much space is always tried for: a disk that has less says so when it is full.
+const LEAST_SPACE: u64 = 64 << 20;
+/// How much is moved between memory and a file at a time.
+pub(in crate::acceptor) const SPOOL_PIECE: usize = 128 << 10;

@@ -1,0 +1,132 @@
+//! Whose move it is while a request's body still comes: the worker's time does not run while it waits for the client.
+//!
+//! Never here: what is moved, or what becomes of a worker that takes too long.
+
+use std::cell::Cell;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::alarm::{Alarm, Elapsed};
+
+/// Shared by whoever passes a body on and whoever waits for the answer. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(in crate::acceptor) struct Turn(Rc<Cell<Whose>>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    /// The client's: it has to send more.
+    Client,
+    /// The worker's, since then: it has to take what is there, or to answer.
+    Worker(Instant),
+    /// The client's, and it has taken too long: nobody waits for it any more.
+    Over,
+}
+
+impl Turn {
+    pub(in crate::acceptor) fn of_worker(now: Instant) -> Self {
+        Self(Rc::new(Cell::new(Whose::Worker(now))))
+    }
+
+    /// More has to come from the client.
+    pub(in crate::acceptor) fn to_client(&self) {
+        self.0.set(Whose::Client);
+    }
+
+    /// The client has taken too long: the request is ended.
+    pub(in crate::acceptor) fn give_up(&self) {
+        self.0.set(Whose::Over);
+    }
+
+    /// Whether the request was ended because its client took too long.
+    pub(in crate::acceptor) fn is_given_up(&self) -> bool {
+        self.0.get() == Whose::Over
+    }
+
+    /// The worker's move begins, or begins anew.
+    pub(in crate::acceptor) fn to_worker(&self, now: Instant) {
+        if !self.is_given_up() {
+            self.0.set(Whose::Worker(now));
+        }
+    }
+
+    /// Ready when the worker has not moved for `limit`, counted from `since` at the earliest. Else the task is woken
+    /// in time to ask again, whoever else changes the turn meanwhile.
+    pub(in crate::acceptor) fn poll_overdue(
+        &self,
+        cx: &mut Context<'_>,
+        alarm: &mut Alarm,
+        since: Instant,
+        limit: Duration,
+    ) -> Poll<()> {
+        loop {
+            let (deadline, counts) = match self.0.get() {
+                Whose::Worker(at) => (at.max(since) + limit, true),
+                Whose::Client | Whose::Over => (Instant::now() + limit.max(LOOK_AGAIN), false),
+            };
+            ready!(alarm.poll(cx, deadline));
+            if counts {
+                return Poll::Ready(());
+            }
+        }
+    }
+
+    /// Waits for `work`, unless the worker takes too long. Cancel-safe if `work` is.
+    ///
+    /// # Errors
+    /// [`Elapsed`] as in [`poll_overdue`](Self::poll_overdue), counted from now.
+    pub(in crate::acceptor) async fn within<T>(
+        &self,
+        alarm: &mut Alarm,
+        limit: Duration,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Elapsed> {
+        let mut work = pin!(work);
+        let since = Instant::now();
+        std::future::poll_fn(|cx| match work.as_mut().poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Ok(done)),
+            Poll::Pending => self.poll_overdue(cx, alarm, since, limit).map(|()| Err(Elapsed)),
+        })
+        .await
+    }
+}
+
+/// While the client is waited for, at the earliest after this.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_does_not_move_is_overdue_after_the_limit() {
+        let start = Instant::now();
+        let turn = Turn::of_worker(start);
+        assert_eq!(turn.within(&mut Alarm::new(), SECOND, pending::<()>()).await, Err(Elapsed));
+        assert_eq!(Instant::now(), start + SECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_clients_time_does_not_count_and_each_move_begins_anew() {
+        let start = Instant::now();
+        let turn = Turn::of_worker(start);
+        let moves = async {
+            turn.to_client();
+            tokio::time::sleep(SECOND * 10).await;
+            turn.to_worker(Instant::now());
+            tokio::time::sleep(SECOND / 2).await;
+            turn.to_worker(Instant::now());
+            pending::<()>().await;
+        };
+        let outcome = turn.within(&mut Alarm::new(), SECOND, moves).await;
+        assert_eq!(outcome, Err(Elapsed));
+        assert_eq!(Instant::now(), start + SECOND * 11 + SECOND / 2);
+    }
+}

@@ -1,0 +1,291 @@
+//! The byte stream to a client, with what the connection's timers have to know of it.
+//!
+//! What hyper reads is seen by the [`Wire`]; writes that wait are dated. Never here: ending a connection (`connection`).
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_rustls::server::TlsStream;
+use tokio_util::io::poll_read_buf;
+
+use super::client_socket::ClientSocket;
+use super::conn_state::Wire;
+use super::half_closed::HalfClosed;
+use super::vigil;
+
+/// What a client speaks through.
+pub(in crate::acceptor) enum Transport {
+    Plain(ClientSocket),
+    Tls(Box<TlsStream<ClientSocket>>),
+}
+
+/// A [`Transport`] that keeps its [`Wire`] true.
+pub(in crate::acceptor) struct ClientStream {
+    transport: Transport,
+    wire: Arc<Wire>,
+    /// Read already, and put back to be read again.
+    unread: Bytes,
+    /// Whether the wire sees what is read.
+    watched: bool,
+    /// A request's body broke: nothing behind that is read.
+    broken: bool,
+    /// Whether the wire knows of a write that waits.
+    blocked: bool,
+    lingered: usize,
+    shut: bool,
+    /// There since the client sends no more and was owed an answer then.
+    ended: Option<Box<HalfClosed>>,
+}
+
+impl ClientStream {
+    pub(in crate::acceptor) fn new(transport: Transport, wire: Arc<Wire>) -> Self {
+        Self {
+            transport,
+            wire,
+            unread: Bytes::new(),
+            watched: true,
+            broken: false,
+            blocked: false,
+            lingered: 0,
+            shut: false,
+            ended: None,
+        }
+    }
+
+    fn transport(self: Pin<&mut Self>) -> (Pin<&mut dyn Stream>, &Wire) {
+        let this = self.get_mut();
+        let transport: Pin<&mut dyn Stream> = match &mut this.transport {
+            Transport::Plain(stream) => Pin::new(stream as &mut dyn Stream),
+            Transport::Tls(stream) => Pin::new(stream.as_mut() as &mut dyn Stream),
+        };
+        (transport, &this.wire)
+    }
+}
+
+impl ClientStream {
+    fn note_write<T>(&mut self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if self.wire.has_become_long_lived() {
+            vigil::keep(self.socket());
+        }
+        if result.is_pending() != self.blocked {
+            self.blocked = result.is_pending();
+            self.wire.blocked(self.blocked.then(Instant::now));
+        }
+        result
+    }
+
+    /// The wire does not see what is read from now on: who reads looks itself at where requests end. To be called
+    /// between two requests.
+    pub(in crate::acceptor) fn leave_unwatched(&mut self) {
+        self.watched = false;
+    }
+
+    pub(in crate::acceptor) fn is_tls(&self) -> bool {
+        matches!(self.transport, Transport::Tls(_))
+    }
+
+    /// From now on so many bytes, at most, are encrypted ahead of the socket.
+    pub(in crate::acceptor) fn encrypt_ahead(&mut self, bytes: usize) {
+        if let Transport::Tls(stream) = &mut self.transport {
+            stream.get_mut().1.set_buffer_limit(Some(bytes));
+        }
+    }
+
+    /// Has bytes read again, which begin a request; the wire sees them, and all that follow.
+    pub(in crate::acceptor) fn put_back(&mut self, bytes: Bytes) {
+        self.unread = bytes;
+        self.watched = true;
+    }
+
+    /// Whether all that was put back was read again.
+    pub(in crate::acceptor) fn has_no_unread(&self) -> bool {
+        self.unread.is_empty()
+    }
+
+    /// Ready when there is something to read, or the connection broke.
+    pub(in crate::acceptor) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match &self.transport {
+            // What is decrypted already is not seen at the socket.
+            Transport::Tls(stream) if !stream.get_ref().1.wants_read() => Poll::Ready(()),
+            _ => self.socket().poll_read_ready(cx).map(|_| ()),
+        }
+    }
+
+    /// Adds what comes next to `buffer`, in one piece of at most a TLS record: to look for another is left to the next
+    /// call. Ready with 0 at the end.
+    pub(in crate::acceptor) fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut BytesMut,
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.transport {
+            Transport::Plain(socket) => {
+                buffer.reserve(READ);
+                poll_read_buf(Pin::new(socket), cx, buffer)
+            }
+            Transport::Tls(stream) => {
+                let mut stream = Pin::new(stream.as_mut());
+                let piece = ready!(stream.as_mut().poll_fill_buf(cx))?;
+                let length = piece.len();
+                buffer.extend_from_slice(piece);
+                stream.consume(length);
+                Poll::Ready(Ok(length))
+            }
+        }
+    }
+
+    /// The client sends no more. Ready when it has left: when its connection breaks, or when an answer that may last for
+    /// hours has begun before.
+    pub(in crate::acceptor) fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.ended.is_none() {
+            if self.wire.is_left_by_end() {
+                return Poll::Ready(());
+            }
+            self.ended = Some(Box::new(HalfClosed::new(self.socket())));
+        }
+        self.ended.as_ref().map_or(Poll::Pending, |ended| ended.poll_broken(cx))
+    }
+
+    /// The end of what the client sends; not before it has the answers that it is owed: hyper takes whoever sends no more
+    /// for one that has left.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.ended.is_none() {
+            if !self.wire.owes_an_answer(self.blocked) {
+                return Poll::Ready(Ok(()));
+            }
+            self.ended = Some(Box::new(HalfClosed::new(self.socket())));
+        }
+        match &mut self.ended {
+            // The connection is a tunnel now: no answer is owed to a request.
+            Some(_) if !self.wire.is_between_requests() => Poll::Ready(Ok(())),
+            Some(ended) => ended.poll_end(cx),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn socket(&self) -> &TcpStream {
+        match &self.transport {
+            Transport::Plain(socket) => socket.stream(),
+            Transport::Tls(stream) => stream.get_ref().0.stream(),
+        }
+    }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+impl Stream for ClientSocket {}
+impl Stream for TlsStream<ClientSocket> {}
+
+impl AsyncRead for ClientStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.broken {
+            return Poll::Ready(Err(badly_framed()));
+        }
+        let watched = self.watched;
+        let before = buf.filled().len();
+        if self.ended.is_some() && self.unread.is_empty() {
+            return self.poll_end(cx);
+        }
+        let result = if self.unread.is_empty() {
+            let (transport, _) = self.as_mut().transport();
+            let read = ready!(transport.poll_read(cx, buf));
+            if read.is_ok() && buf.filled().len() == before && buf.remaining() > 0 {
+                return self.poll_end(cx);
+            }
+            read
+        } else {
+            let length = self.unread.len().min(buf.remaining());
+            buf.put_slice(&self.unread.split_to(length));
+            Ok(())
+        };
+        let new = &buf.filled()[before..];
+        if watched && !new.is_empty() {
+            let whole = self.wire.received(new);
+            self.broken = whole < new.len();
+            buf.set_filled(before + whole);
+            if self.broken && whole == 0 {
+                return Poll::Ready(Err(badly_framed()));
+            }
+        }
+        Poll::Ready(result)
+    }
+}
+
+/// As the parser behind says it of chunks that are none.
+fn badly_framed() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "a chunked body is badly framed")
+}
+
+impl AsyncWrite for ClientStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let (transport, _) = self.as_mut().transport();
+        let result = transport.poll_write(cx, buf);
+        self.note_write(result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let (transport, _) = self.as_mut().transport();
+        let result = transport.poll_write_vectored(cx, bufs);
+        self.note_write(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.transport {
+            Transport::Plain(stream) => stream.is_write_vectored(),
+            Transport::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let (transport, _) = self.as_mut().transport();
+        let result = transport.poll_flush(cx);
+        if result.is_ready() && self.ended.is_some() && self.wire.owes_nothing() {
+            self.ended.iter_mut().for_each(|ended| ended.tell());
+        }
+        self.note_write(result)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.shut {
+            let (transport, _) = self.as_mut().transport();
+            ready!(transport.poll_shutdown(cx))?;
+            self.shut = true;
+        }
+        if self.wire.lingers() { self.poll_linger(cx) } else { Poll::Ready(Ok(())) }
+    }
+}
+
+impl ClientStream {
+    /// Takes in what the client still sends, within limits, so that the kernel does not answer it with a reset that
+    /// would make the client lose the answer it has not read yet.
+    fn poll_linger(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut sink = [0; 4096];
+        while self.lingered < LINGER_BYTES {
+            let mut buf = ReadBuf::new(&mut sink);
+            let (transport, _) = self.as_mut().transport();
+            match ready!(transport.poll_read(cx, &mut buf)) {
+                Ok(()) if !buf.filled().is_empty() => self.lingered += buf.filled().len(),
+                Ok(()) | Err(_) => break,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Room for a piece of which the length is not known.
+const READ: usize = 4 << 10;
+/// As much as a client may still send after an early answer.
+const LINGER_BYTES: usize = 4 << 20;

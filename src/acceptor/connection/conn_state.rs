@@ -1,0 +1,310 @@
+//! Where a client's connection stands: what it waits for, and since when.
+//!
+//! Never here: reading or writing (`client_stream`), or ending a connection (`connection`).
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::time::Instant;
+
+use crate::name::ClientNet;
+
+use super::places::Admission;
+use crate::acceptor::wire::framing::{Flaw, Framing};
+
+/// The state of a client's connection, shared by its stream, its requests and its timer.
+///
+/// All three live on one thread, but hyper wants a stream that could move: hence the lock, which nobody ever waits for.
+pub(in crate::acceptor) struct Wire {
+    state: Mutex<State>,
+    http2: bool,
+    /// The client may be silent for hours from now on: its socket is to tell whether it is still there.
+    long_lived: AtomicBool,
+    /// The connection is to say that it ends, and to end, when its stream is asked next; over HTTP/2 only.
+    farewell: AtomicBool,
+    /// The client has sent more frames than it may that carry nothing.
+    flooded: AtomicBool,
+    /// The connection's place among all; an upgraded connection keeps it.
+    admission: Admission,
+}
+
+struct State {
+    /// Only fed for HTTP/1: the framing of HTTP/2 is binary.
+    framing: Framing,
+    phase: Phase,
+    /// Whether there was a request.
+    served: bool,
+    /// The requests in hand are to be refused: see [`Admission::borrow`].
+    over_share: bool,
+    /// Since when a write waits for the client to read.
+    blocked: Option<Instant>,
+    /// An answer was given before the body was read: take the rest in before closing, or the answer may be lost.
+    linger: bool,
+    /// Requests whose answers are not complete.
+    open: usize,
+    /// Heads that were read, less answers that are complete.
+    owed: u64,
+    /// An answer that may last for hours has begun: who ends its side of the connection has left.
+    lasting: bool,
+    /// Answers over HTTP/2 that could go on if the client took more. Their bytes never reach a write that would wait:
+    /// flow control holds them back.
+    untaken: usize,
+    /// When the client last took something of such an answer, or the first of them began to wait.
+    taken: Instant,
+}
+
+/// The thing that a connection is waiting for, which decides its time limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::acceptor) enum Phase {
+    /// For the first byte of the first request, since then.
+    New(Instant),
+    /// For the next request, since then.
+    Idle(Instant),
+    /// For the rest of a head, since then.
+    Head(Instant),
+    /// For us, or for a body, since then.
+    Busy(Instant),
+}
+
+impl Wire {
+    pub(in crate::acceptor) fn new(http2: bool, now: Instant, admission: Admission) -> Arc<Self> {
+        let state = State {
+            framing: Framing::default(),
+            phase: Phase::New(now),
+            served: false,
+            over_share: false,
+            blocked: None,
+            linger: false,
+            open: 0,
+            owed: 0,
+            lasting: false,
+            untaken: 0,
+            taken: now,
+        };
+        Arc::new(Self {
+            state: Mutex::new(state),
+            http2,
+            long_lived: AtomicBool::new(false),
+            farewell: AtomicBool::new(false),
+            flooded: AtomicBool::new(false),
+            admission,
+        })
+    }
+
+    pub(in crate::acceptor) fn is_http2(&self) -> bool {
+        self.http2
+    }
+
+    /// A request has arrived.
+    pub(in crate::acceptor) fn begin(&self, now: Instant) {
+        let mut state = self.lock();
+        state.open += 1;
+        state.served = true;
+        state.phase = Phase::Busy(now);
+        let spot = self.admission.spot();
+        spot.works();
+        if state.open == 1 && spot.is_lent() {
+            state.over_share = !self.admission.borrow();
+        }
+    }
+
+    /// The last byte of an answer is handed over.
+    pub(in crate::acceptor) fn end(&self, now: Instant) {
+        let mut state = self.lock();
+        state.open = state.open.saturating_sub(1);
+        state.owed = state.owed.saturating_sub(1);
+        if state.open == 0 {
+            if self.admission.spot().is_lent() && !std::mem::take(&mut state.over_share) {
+                self.admission.give_back();
+            }
+            state.lasting = false;
+            // The beginning of the next head may have come with this request; after an answer that was given early
+            // there is no next one.
+            let begun = !state.linger && state.framing.inside_head();
+            state.phase = if begun { Phase::Head(now) } else { Phase::Idle(now) };
+            self.tell_spot(&state);
+        }
+    }
+
+    /// One more, or one less, of the answers that wait for the client to take more; over HTTP/2 only.
+    pub(in crate::acceptor) fn waits_for_client(&self, waits: bool) {
+        let mut state = self.lock();
+        if waits {
+            state.untaken += 1;
+            if state.untaken == 1 {
+                state.taken = Instant::now();
+            }
+        } else {
+            state.untaken = state.untaken.saturating_sub(1);
+        }
+    }
+
+    /// The client has taken a part of one of them.
+    pub(in crate::acceptor) fn client_took(&self) {
+        self.lock().taken = Instant::now();
+    }
+
+    /// Whether so many requests of an HTTP/2 connection are open that each needs room for itself.
+    pub(in crate::acceptor) fn is_crowded(&self) -> bool {
+        self.http2 && self.lock().open > FEW
+    }
+
+    /// The idle time starts anew.
+    pub(in crate::acceptor) fn rest(&self, now: Instant) {
+        let mut state = self.lock();
+        state.phase = if state.served { Phase::Idle(now) } else { Phase::New(now) };
+    }
+
+    /// Others may be told that it rests, or are told that it does not.
+    fn tell_spot(&self, state: &State) {
+        match state.phase {
+            Phase::Idle(since) if state.blocked.is_none() => self.admission.spot().idles(since),
+            // Before its first request it has nothing to lose.
+            _ if !state.served => {}
+            _ => self.admission.spot().works(),
+        }
+    }
+
+    /// Whether the connection is to make room for another one, having nothing in hand. One that has is asked no more.
+    pub(in crate::acceptor) fn makes_room(&self) -> bool {
+        if !self.admission.spot().is_asked() {
+            return false;
+        }
+        let state = self.lock();
+        let rests = match state.phase {
+            Phase::New(_) | Phase::Idle(_) => true,
+            Phase::Head(_) => !state.served,
+            Phase::Busy(_) => false,
+        };
+        let unsent = state.served && (state.blocked.is_some() || state.untaken > 0);
+        drop(state);
+        if !rests || unsent {
+            self.admission.decline();
+        }
+        rests && !unsent
+    }
+
+    /// Whether the request in hand is one more than the client's share of all connections allows.
+    pub(in crate::acceptor) fn is_over_share(&self) -> bool {
+        self.admission.spot().is_lent() && self.lock().over_share
+    }
+
+    /// Returns once the connection may have to make room. Cancel-safe.
+    pub(in crate::acceptor) async fn asked_for_room(&self) {
+        self.admission.spot().asked().await;
+    }
+
+    /// The client its place counts for; `None`: a trusted proxy.
+    pub(in crate::acceptor) fn place_of(&self) -> Option<ClientNet> {
+        self.admission.spot().client()
+    }
+
+    /// Has an HTTP/2 connection tell its client that it ends, and end.
+    pub(in crate::acceptor) fn say_farewell(&self) {
+        self.farewell.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is to do so.
+    pub(in crate::acceptor) fn is_to_say_farewell(&self) -> bool {
+        self.farewell.load(Ordering::Relaxed)
+    }
+
+    /// The client has sent too many frames that carry nothing.
+    pub(in crate::acceptor) fn note_flood(&self) {
+        self.flooded.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the client has.
+    pub(in crate::acceptor) fn was_flooded(&self) -> bool {
+        self.flooded.load(Ordering::Relaxed)
+    }
+
+    /// What the connection waits for, and since when a write does.
+    pub(in crate::acceptor) fn waiting(&self) -> (Phase, Option<Instant>) {
+        let state = self.lock();
+        (state.phase, state.blocked.or((state.untaken > 0).then_some(state.taken)))
+    }
+
+    /// Whether nothing of a request is under way: an answer may end before its request does.
+    pub(in crate::acceptor) fn is_between_requests(&self) -> bool {
+        !self.http2 && self.lock().framing.between_messages()
+    }
+
+    /// What is wrong with the head of request `number`; see [`Framing::flaw`].
+    pub(in crate::acceptor) fn flaw(&self, number: u64) -> Option<Flaw> {
+        if self.http2 { None } else { self.lock().framing.flaw(number) }
+    }
+
+    /// What is written next begins something that may last for hours.
+    pub(in crate::acceptor) fn becomes_long_lived(&self) {
+        self.long_lived.store(!self.http2, Ordering::Relaxed);
+        self.lock().lasting = true;
+    }
+
+    /// Whether a client that sends no more has left, as it waits for nothing, or cannot be told from one that has.
+    pub(in crate::acceptor) fn is_left_by_end(&self) -> bool {
+        self.lock().lasting
+    }
+
+    /// Whether a client that sends no more has sent all of a request, and waits for its answer.
+    pub(in crate::acceptor) fn owes_an_answer(&self, unsent: bool) -> bool {
+        let state = self.lock();
+        !self.http2 && !state.lasting && (state.owed > 0 || unsent) && state.framing.between_messages()
+    }
+
+    /// Whether the last request was answered, or is none any more.
+    pub(in crate::acceptor) fn owes_nothing(&self) -> bool {
+        let state = self.lock();
+        state.owed == 0 || !state.framing.between_messages()
+    }
+
+    /// The connection is about to leave HTTP.
+    pub(in crate::acceptor) fn switch_off_framing(&self) {
+        self.lock().framing.switch_off();
+    }
+
+    /// Makes the end of the connection wait for what the client still sends.
+    pub(in crate::acceptor) fn linger(&self) {
+        self.lock().linger = true;
+    }
+
+    /// Whether the end of the connection waits for what the client still sends.
+    pub(in crate::acceptor) fn lingers(&self) -> bool {
+        self.lock().linger
+    }
+
+    /// Whether something that may last for hours has begun, which is told once.
+    pub(in crate::acceptor) fn has_become_long_lived(&self) -> bool {
+        self.long_lived.load(Ordering::Relaxed) && self.long_lived.swap(false, Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns how many of the bytes may be passed on; see [`Framing::feed`].
+    pub(in crate::acceptor) fn received(&self, bytes: &[u8]) -> usize {
+        if self.http2 {
+            return bytes.len();
+        }
+        let mut state = self.lock();
+        let before = state.framing.heads();
+        let whole = state.framing.feed(bytes);
+        state.owed += state.framing.heads() - before;
+        if matches!(state.phase, Phase::New(_) | Phase::Idle(_)) && state.framing.inside_head() {
+            state.phase = Phase::Head(Instant::now());
+            self.tell_spot(&state);
+        }
+        whole
+    }
+
+    /// A write waits for the client to read, or no longer does.
+    pub(in crate::acceptor) fn blocked(&self, since: Option<Instant>) {
+        let mut state = self.lock();
+        state.blocked = since;
+        self.tell_spot(&state);
+    }
+}
+
+/// Requests that are open at the same time on most connections of HTTP/2.
+const FEW: usize = 16;

@@ -1,0 +1,142 @@
+//! The deadlines of a client connection and its graceful end, whichever HTTP it speaks (`http1`, `http2`).
+//!
+//! Never here: a single request (`http`).
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::{Poll, ready};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::alarm::Alarm;
+use crate::spec::Limits;
+use crate::stop::Stop;
+
+use super::conn_state::{Phase, Wire};
+
+/// How a connection came to its end, or to rest.
+pub(in crate::acceptor) enum End<T> {
+    /// Nothing is to be done: it has had no request for a while.
+    Resting,
+    /// By itself, with what it says then, or because nothing came any more.
+    Closed(Option<T>),
+    /// Its head was not complete in time.
+    HeadTimeout,
+    /// Nobody reads what is written.
+    WriteTimeout,
+}
+
+/// Polls the connection and keeps its deadlines.
+pub(in crate::acceptor) async fn drive<C>(
+    serving: &mut C,
+    wire: &Wire,
+    limits: &Limits,
+    stop: &Stop,
+    shut_down: impl Fn(Pin<&mut C>),
+) -> End<C::Output>
+where
+    C: Future + Unpin,
+{
+    let mut requested = pin!(stop.requested());
+    let mut listens = false;
+    let mut alarm = Alarm::new();
+    let mut looked = Instant::now();
+    let mut asked = None;
+    let mut stopping = false;
+    poll_fn(|cx| {
+        if let Poll::Ready(said) = Pin::new(&mut *serving).poll(cx) {
+            return Poll::Ready(End::Closed(Some(said)));
+        }
+        // A task keeps its waker: one that listens need not be asked again before there is something to hear.
+        let may_be_asked = !std::mem::replace(&mut listens, true) || stop.is_requested();
+        if may_be_asked && asked.is_none() && requested.as_mut().poll(cx).is_ready() {
+            asked = Some(Instant::now());
+            // HTTP/2 can say which streams are still taken. In HTTP/1 the answers say that they are the last.
+            if wire.is_http2() && !stopping {
+                stopping = true;
+                shut_down(Pin::new(&mut *serving));
+                if let Poll::Ready(said) = Pin::new(&mut *serving).poll(cx) {
+                    return Poll::Ready(End::Closed(Some(said)));
+                }
+            }
+        }
+        if wire.makes_room() {
+            if wire.is_http2() {
+                wire.say_farewell();
+            } else {
+                shut_down(Pin::new(&mut *serving));
+            }
+            return Poll::Ready(End::Closed(match Pin::new(&mut *serving).poll(cx) {
+                Poll::Ready(said) => Some(said),
+                Poll::Pending => None,
+            }));
+        }
+        loop {
+            let (deadline, what) = next_deadline(wire, limits, asked, looked);
+            ready!(alarm.poll(cx, deadline));
+            match what {
+                Expired::Nothing => looked = Instant::now(),
+                Expired::Head => return Poll::Ready(End::HeadTimeout),
+                Expired::Write => return Poll::Ready(End::WriteTimeout),
+                Expired::Rest => return Poll::Ready(End::Resting),
+                Expired::Idle if stopping => return Poll::Ready(End::Closed(None)),
+                Expired::Idle => {
+                    stopping = true;
+                    shut_down(Pin::new(&mut *serving));
+                    if let Poll::Ready(said) = Pin::new(&mut *serving).poll(cx) {
+                        return Poll::Ready(End::Closed(Some(said)));
+                    }
+                    wire.rest(Instant::now());
+                }
+            }
+        }
+    })
+    .await
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expired {
+    Nothing,
+    Head,
+    Idle,
+    Write,
+    /// Of HTTP/1 only.
+    Rest,
+}
+
+/// `asked`: since when the connection is to end; `looked`: when it was last looked at in vain.
+fn next_deadline(
+    wire: &Wire,
+    limits: &Limits,
+    asked: Option<Instant>,
+    looked: Instant,
+) -> (Instant, Expired) {
+    let (phase, blocked) = wire.waiting();
+    if let Some(since) = blocked {
+        return (since + limits.write_idle, Expired::Write);
+    }
+    let (since, deadline) = match phase {
+        Phase::Head(since) => (since, (since + limits.head, Expired::Head)),
+        Phase::New(since) | Phase::Idle(since) => {
+            let limit = if matches!(phase, Phase::New(_)) { limits.head } else { limits.keepalive };
+            let may_rest = asked.is_none() && limit > RESTS_AFTER && wire.is_between_requests();
+            let rest = may_rest.then_some((since + RESTS_AFTER, Expired::Rest));
+            (since, rest.unwrap_or((since + limit, Expired::Idle)))
+        }
+        Phase::Busy(since) => {
+            return (since.max(looked) + BUSY_CHECK.min(limits.write_idle), Expired::Nothing);
+        }
+    };
+    // A request may be on its way already, above all the first one.
+    let leave = asked.map(|asked| (asked.max(since) + LINGER, Expired::Idle));
+    leave.into_iter().fold(deadline, |one, other| if other.0 < one.0 { other } else { one })
+}
+
+/// A connection without a request for so long gives up all that serving one takes, but its TLS session.
+const RESTS_AFTER: Duration = Duration::from_secs(1);
+/// A connection in the middle of a request is looked at that often.
+const BUSY_CHECK: Duration = Duration::from_secs(30);
+/// How long a connection that is to end waits for a request: what is on its way when the server stops is not lost, and
+/// connections that rest do not hold it up for longer.
+pub(in crate::acceptor) const LINGER: Duration = Duration::from_millis(250);

@@ -1,0 +1,418 @@
+//! Who has a place among the connections, who waits for one, and which resting connections make room for them.
+//!
+//! All threads share it: its lock is taken when a connection comes and when it ends, never for a request. Who makes room
+//! is asked, and decides on its own thread whether it still rests. Never here: accepting (`listen`), or ending
+//! (`connection`).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::metrics::OpenConnection;
+use crate::name::ClientNet;
+
+use super::spot::{Spot, millis};
+use super::yielding::{Candidate, Counts, Found, Order, candidates};
+
+/// See the module. Cheap to clone; all clones are the same.
+#[derive(Clone, Debug)]
+pub(in crate::acceptor) struct Places(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    total: usize,
+    per_client: Option<usize>,
+    epoch: Instant,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    /// Who has a place. Each knows where it stands.
+    placed: Vec<Arc<Spot>>,
+    /// Who waits for one; those of a client in the order they came.
+    waiting: Vec<Arc<Spot>>,
+    clients: HashMap<ClientNet, Client>,
+    /// How many were asked to make room, and have neither ended nor declined.
+    asked: usize,
+    /// Who could be asked next, as of then: a look at all connections serves for many newcomers.
+    next: Found,
+    looked: Option<Instant>,
+    /// Whether that look has found any.
+    found: bool,
+}
+
+/// How many connections a client has.
+#[derive(Debug, Default)]
+struct Client {
+    placed: usize,
+    waiting: usize,
+    /// Of those placed beyond its share, how many have a request in hand.
+    borrowing: usize,
+}
+
+/// Why a connection is closed at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::acceptor) enum Refused {
+    /// The client has as many as an address may have.
+    AddressLimit,
+    /// There is no place, and as many of the client's wait already as may.
+    Full,
+}
+
+impl Places {
+    /// `total`: connections in all; `per_client`: those of a client.
+    pub(in crate::acceptor) fn new(total: usize, per_client: Option<usize>, now: Instant) -> Self {
+        Self(Arc::new(Shared { total, per_client, epoch: now, held: Mutex::default() }))
+    }
+
+    /// A connection has come. It has a place at once, or waits for one, which others then may be asked for.
+    ///
+    /// # Errors
+    /// [`Refused`]: it is to be closed.
+    pub(in crate::acceptor) fn enter(
+        &self,
+        client: Option<ClientNet>,
+        now: Instant,
+    ) -> Result<Admission, Refused> {
+        let spot = Arc::new(Spot::new(client, self.0.epoch, now));
+        let mut held = self.lock();
+        let own = client.and_then(|client| held.clients.get(&client));
+        let (placed, waiting) = own.map_or((0, 0), |own| (own.placed, own.waiting));
+        if client.is_some() && self.0.per_client.is_some_and(|most| placed + waiting >= most) {
+            return Err(Refused::AddressLimit);
+        }
+        if held.placed.len() < self.0.total {
+            held.place(&spot, self.0.total);
+        } else {
+            let room = MOST_WAITING.saturating_sub(held.waiting.len());
+            if room == 0 || (client.is_some() && waiting >= room) {
+                return Err(Refused::Full);
+            }
+            held.wait(&spot);
+            self.ask_for(&mut held, client, now, false);
+        }
+        drop(held);
+        Ok(Admission { places: self.clone(), spot, counted: None })
+    }
+
+    /// Has resting connections make room when there are places but no descriptors.
+    pub(in crate::acceptor) fn relieve(&self, now: Instant) {
+        let mut held = self.lock();
+        for _ in 0..RELIEF {
+            if !self.ask_one(&mut held, None, now, true) {
+                break;
+            }
+        }
+    }
+
+    fn ask_for(&self, held: &mut Held, client: Option<ClientNet>, now: Instant, patient: bool) {
+        if held.asked < held.waiting.len() {
+            self.ask_one(held, client, now, patient);
+        }
+    }
+
+    /// Asks the first that may be asked for a newcomer of the client; false when there is none.
+    fn ask_one(&self, held: &mut Held, client: Option<ClientNet>, now: Instant, patient: bool) -> bool {
+        let order = Order { now: millis(self.0.epoch, now), newcomer: client, patient };
+        let is_fresh = held.looked.is_some_and(|at| now.saturating_duration_since(at) < FRESH);
+        if is_fresh && let Some(spot) = held.take_next(order) {
+            return held.ask(&spot);
+        }
+        // Of what a fresh look has found something is left, but nothing that would do, or it has found nothing.
+        if is_fresh && !(held.found && held.next.first.is_empty()) {
+            return false;
+        }
+        held.looked = Some(now);
+        let most = self.0.total / SHARE_OF_A_LOOK + 1;
+        held.next = candidates(&held.placed, &held.clients, order.now, most);
+        held.found = !held.next.first.is_empty();
+        held.take_next(order).is_some_and(|spot| held.ask(&spot))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        // Nothing panics under the lock.
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Counts for HashMap<ClientNet, Client> {
+    fn of(&self, client: ClientNet) -> usize {
+        self.get(&client).map_or(0, |client| client.placed)
+    }
+}
+
+impl Held {
+    /// The first candidate that still rests as it did and may be asked in this order.
+    fn take_next(&mut self, order: Order) -> Option<Arc<Spot>> {
+        let Found { first, soon } = &mut self.next;
+        first.retain(Candidate::holds);
+        let at = first.iter().position(|candidate| order.allows(candidate, &self.clients, *soon))?;
+        Some(first.remove(at).spot)
+    }
+
+    fn ask(&mut self, spot: &Spot) -> bool {
+        spot.ask();
+        self.asked += 1;
+        true
+    }
+
+    fn place(&mut self, spot: &Arc<Spot>, total: usize) {
+        let free = total.saturating_sub(self.placed.len());
+        spot.set_index(self.placed.len());
+        self.placed.push(Arc::clone(spot));
+        let mut lent = false;
+        if let Some(client) = spot.client() {
+            let client = self.clients.entry(client).or_default();
+            lent = client.placed >= free;
+            client.placed += 1;
+        }
+        spot.place(lent);
+    }
+
+    fn wait(&mut self, spot: &Arc<Spot>) {
+        self.waiting.push(Arc::clone(spot));
+        if let Some(client) = spot.client() {
+            self.clients.entry(client).or_default().waiting += 1;
+        }
+    }
+
+    fn leave(&mut self, spot: &Spot) {
+        // It stays asked: whoever ended it wants to know why.
+        if spot.is_asked() {
+            self.asked -= 1;
+        }
+        if spot.is_placed() {
+            let at = spot.index();
+            self.placed.swap_remove(at);
+            spot.set_index(usize::MAX);
+            if let Some(moved) = self.placed.get(at) {
+                moved.set_index(at);
+            }
+            self.forget(spot.client(), |client| &mut client.placed);
+        } else if let Some(at) = self.waiting.iter().position(|other| std::ptr::eq(&raw const **other, spot))
+        {
+            self.waiting.remove(at);
+            self.forget(spot.client(), |client| &mut client.waiting);
+        }
+    }
+
+    fn forget(&mut self, client: Option<ClientNet>, count: impl Fn(&mut Client) -> &mut usize) {
+        let Some(client) = client else { return };
+        let Some(counts) = self.clients.get_mut(&client) else { return };
+        *count(counts) -= 1;
+        if counts.placed == 0 && counts.waiting == 0 {
+            self.clients.remove(&client);
+        }
+    }
+
+    /// Gives free places to those that wait, first to the clients that have the fewest.
+    fn settle(&mut self, total: usize) {
+        while self.placed.len() < total && !self.waiting.is_empty() {
+            let has = |spot: &Spot| spot.client().map_or(0, |client| self.clients.of(client));
+            let first = (0..self.waiting.len()).min_by_key(|at| has(&self.waiting[*at])).unwrap_or(0);
+            let spot = self.waiting.remove(first);
+            self.forget(spot.client(), |client| &mut client.waiting);
+            self.place(&spot, total);
+        }
+    }
+}
+
+/// What a connection holds until its last byte: a place, or the wait for one. Dropping it gives it back.
+#[derive(Debug)]
+pub(in crate::acceptor) struct Admission {
+    places: Places,
+    spot: Arc<Spot>,
+    counted: Option<OpenConnection>,
+}
+
+impl Admission {
+    pub(in crate::acceptor) fn spot(&self) -> &Arc<Spot> {
+        &self.spot
+    }
+
+    /// It has its place, and is open for as long as it holds this.
+    pub(in crate::acceptor) fn count(&mut self, open: OpenConnection) {
+        self.counted = Some(open);
+    }
+
+    /// Asks others once more, for a connection that still waits; `patient`: it has done so for a while.
+    pub(in crate::acceptor) fn ask_again(&self, now: Instant, patient: bool) {
+        let mut held = self.places.lock();
+        if !self.spot.is_placed() {
+            self.places.ask_for(&mut held, self.spot.client(), now, patient);
+        }
+    }
+
+    /// A connection beyond its client's share has a request; false when too many of those have one already.
+    pub(in crate::acceptor) fn borrow(&self) -> bool {
+        let most = (self.places.0.total / LENT).max(LENT_AT_LEAST);
+        let mut held = self.places.lock();
+        let client = self.spot.client().and_then(|client| held.clients.get_mut(&client));
+        match client {
+            Some(client) if client.borrowing >= most => false,
+            Some(client) => {
+                client.borrowing += 1;
+                true
+            }
+            None => true,
+        }
+    }
+
+    /// It has none any more, where [`borrow`](Self::borrow) was granted.
+    pub(in crate::acceptor) fn give_back(&self) {
+        let mut held = self.places.lock();
+        if let Some(client) = self.spot.client().and_then(|client| held.clients.get_mut(&client)) {
+            client.borrowing -= 1;
+        }
+    }
+
+    /// The connection was asked to make room, and has something in hand: it stays.
+    pub(in crate::acceptor) fn decline(&self) {
+        let mut held = self.places.lock();
+        if self.spot.unask() {
+            held.asked -= 1;
+        }
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        let mut held = self.places.lock();
+        held.leave(&self.spot);
+        held.settle(self.places.0.total);
+    }
+}
+
+/// Connections that may wait for a place. A client has at most what it leaves free of them.
+const MOST_WAITING: usize = 256;
+/// Of its connections beyond its share a client may use as many at a time as this part of all: so others always find
+/// some that can be ended.
+const LENT: usize = 4;
+/// Where there are few places one client may use them all.
+const LENT_AT_LEAST: usize = 16;
+/// A look at all connections finds one in so many.
+const SHARE_OF_A_LOOK: usize = 64;
+/// For so long a look holds.
+const FRESH: Duration = Duration::from_millis(50);
+/// Connections that make room when there are no descriptors.
+const RELIEF: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn net(last: u8) -> Option<ClientNet> {
+        (last != 0).then(|| ClientNet::of([10, 0, 0, last].into()))
+    }
+
+    fn at(start: Instant, millis: u64) -> Instant {
+        start + Duration::from_millis(millis)
+    }
+
+    /// Those of a client that have been asked, in their order.
+    fn asked(all: &[Admission]) -> Vec<usize> {
+        (0..all.len()).filter(|at| all[*at].spot().is_asked()).collect()
+    }
+
+    #[test]
+    fn one_connection_is_asked_for_each_newcomer_and_the_client_with_fewest_is_served_first() {
+        let start = Instant::now();
+        let places = Places::new(4, None, start);
+        let mut held: Vec<_> = (0..4).map(|ms| places.enter(net(1), at(start, ms)).unwrap()).collect();
+        assert!(held.iter().all(|one| one.spot().is_placed()));
+        held[3].spot().works();
+        let more = places.enter(net(1), at(start, 2000)).unwrap();
+        let other = places.enter(net(2), at(start, 2000)).unwrap();
+        assert_eq!(asked(&held), [0, 1]);
+        assert!(!more.spot().is_placed() && !other.spot().is_placed());
+        drop(held.remove(0));
+        assert!(other.spot().is_placed() && !more.spot().is_placed(), "though it came later");
+        held[0].spot().works();
+        held[0].decline();
+        assert_eq!(asked(&held), [0; 0]);
+        more.ask_again(at(start, 2000), false);
+        assert_eq!(asked(&held), [1], "another one");
+        drop(held.remove(1));
+        assert!(more.spot().is_placed());
+    }
+
+    #[test]
+    fn what_is_in_use_is_never_asked_and_those_that_wait_have_shares_too() {
+        let start = Instant::now();
+        let places = Places::new(2, None, start);
+        let held: Vec<_> = (0..2).map(|_| places.enter(net(1), start).unwrap()).collect();
+        held.iter().for_each(|one| one.spot().works());
+        let later = at(start, 5000);
+        let mut waiting = Vec::new();
+        let refused = loop {
+            match places.enter(net(1), later) {
+                Ok(one) => waiting.push(one),
+                Err(refused) => break refused,
+            }
+        };
+        assert_eq!((refused, waiting.len()), (Refused::Full, MOST_WAITING / 2));
+        waiting.push(places.enter(net(2), later).unwrap());
+        assert_eq!(asked(&held), [0; 0]);
+    }
+
+    #[test]
+    fn connections_of_an_address_have_a_limit_of_their_own_but_not_those_of_proxies() {
+        let start = Instant::now();
+        let places = Places::new(10, Some(2), start);
+        let held: Vec<_> = [1, 1, 0, 0, 0].map(|last| places.enter(net(last), start).unwrap()).into();
+        assert_eq!(places.enter(net(1), start).unwrap_err(), Refused::AddressLimit);
+        assert!(places.enter(net(2), start).is_ok());
+        drop(held);
+        assert!(places.enter(net(1), start).is_ok());
+    }
+
+    #[test]
+    fn beyond_its_share_a_client_uses_a_part_of_its_connections_at_a_time() {
+        let start = Instant::now();
+        let places = Places::new(100, None, start);
+        let held: Vec<_> = (0..100).map(|_| places.enter(net(1), start).unwrap()).collect();
+        let lent: Vec<_> = held.iter().filter(|one| one.spot().is_lent()).collect();
+        assert_eq!(lent.len(), 50);
+        assert_eq!(lent.iter().filter(|one| one.borrow()).count(), 25);
+        lent[0].give_back();
+        assert!(lent[30].borrow() && !lent[31].borrow());
+    }
+
+    #[test]
+    fn after_any_history_the_counts_are_right_and_nothing_is_left_behind() {
+        for seed in 0..200 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let start = Instant::now();
+            let places = Places::new(8, None, start);
+            let mut all: Vec<Admission> = Vec::new();
+            for step in 0..300 {
+                let now = at(start, step * 40);
+                match random.u8(0..5) {
+                    0 | 1 => all.extend(places.enter(net(random.u8(0..4)), now)),
+                    2 if !all.is_empty() => drop(all.swap_remove(random.usize(0..all.len()))),
+                    3 if !all.is_empty() => {
+                        let one = &all[random.usize(0..all.len())];
+                        if random.bool() { one.spot().works() } else { one.spot().idles(now) }
+                    }
+                    4 if !all.is_empty() => {
+                        let one = &all[random.usize(0..all.len())];
+                        if random.bool() { one.decline() } else { one.ask_again(now, random.bool()) }
+                    }
+                    _ => {}
+                }
+                let placed = all.iter().filter(|one| one.spot().is_placed()).count();
+                assert_eq!(placed, all.len().min(8), "seed {seed}");
+                let held = places.lock();
+                assert_eq!((held.placed.len(), held.waiting.len()), (placed, all.len() - placed));
+                assert_eq!(held.asked, asked(&all).len(), "seed {seed}");
+                assert!(held.placed.iter().enumerate().all(|(at, spot)| spot.index() == at));
+            }
+            drop(all);
+            let held = places.lock();
+            assert!(held.clients.is_empty() && held.placed.is_empty() && held.asked == 0, "seed {seed}");
+        }
+    }
+}

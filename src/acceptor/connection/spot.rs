@@ -1,0 +1,188 @@
+//! A connection's place among all, as every thread sees it: whether it rests and since when, and whether it is asked to
+//! make room.
+//!
+//! Never here: which connections are asked (`places`), or what ends one (`connection`).
+
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::task::{Poll, Waker};
+
+use tokio::time::Instant;
+
+use crate::name::ClientNet;
+
+/// See the module. Written by the connection's own thread, but for what [`Places`](super::places::Places) asks.
+#[derive(Debug)]
+pub(in crate::acceptor) struct Spot {
+    /// `None`: a trusted proxy, which has no share.
+    client: Option<ClientNet>,
+    /// What the times here count from.
+    epoch: Instant,
+    /// 0 while it works, else an encoded [`Rest`].
+    rest: AtomicU64,
+    /// Asked to make room, and has neither done so nor declined.
+    asked: AtomicBool,
+    /// Whether it has a place, or still waits for one.
+    placed: AtomicBool,
+    /// Whether the client had as many places as were free when it got this one.
+    lent: AtomicBool,
+    /// Where the list of those with a place has it, else [`usize::MAX`]; changed under the list's lock alone.
+    index: AtomicUsize,
+    /// The connection's task.
+    task: Mutex<Option<Waker>>,
+}
+
+/// What a connection is doing, as far as it could be ended for another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::acceptor) enum Rest {
+    /// Something of a request, or of its answer, is under way.
+    No,
+    /// It has had no request; milliseconds from the epoch to its beginning.
+    New(u64),
+    /// It waits for another request; milliseconds from the epoch to the end of the last one.
+    Idle(u64),
+}
+
+impl Spot {
+    /// Of a connection that has just come and waits for a place.
+    pub(in crate::acceptor) fn new(client: Option<ClientNet>, epoch: Instant, now: Instant) -> Self {
+        let spot = Self {
+            client,
+            epoch,
+            rest: AtomicU64::new(0),
+            asked: AtomicBool::new(false),
+            placed: AtomicBool::new(false),
+            lent: AtomicBool::new(false),
+            index: AtomicUsize::new(usize::MAX),
+            task: Mutex::default(),
+        };
+        spot.rest.store(Rest::New(millis(epoch, now)).encoded(), Ordering::Relaxed);
+        spot
+    }
+
+    pub(in crate::acceptor) fn client(&self) -> Option<ClientNet> {
+        self.client
+    }
+
+    /// It has something in hand from now on.
+    pub(in crate::acceptor) fn works(&self) {
+        self.rest.store(Rest::No.encoded(), Ordering::Relaxed);
+    }
+
+    /// It has nothing in hand since then, and has had a request.
+    pub(in crate::acceptor) fn idles(&self, since: Instant) {
+        self.rest.store(Rest::Idle(millis(self.epoch, since)).encoded(), Ordering::Relaxed);
+    }
+
+    pub(in crate::acceptor) fn rest(&self) -> Rest {
+        Rest::decoded(self.rest.load(Ordering::Relaxed))
+    }
+
+    /// Has it make room, if it still rests when its thread looks.
+    pub(in crate::acceptor) fn ask(&self) {
+        self.asked.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+        task.iter().for_each(Waker::wake_by_ref);
+    }
+
+    pub(in crate::acceptor) fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::Acquire)
+    }
+
+    /// Takes back what [`ask`](Self::ask) did; whether it was asked.
+    pub(in crate::acceptor) fn unask(&self) -> bool {
+        self.asked.swap(false, Ordering::AcqRel)
+    }
+
+    /// It has its place now; `lent`: beyond its client's share.
+    pub(in crate::acceptor) fn place(&self, lent: bool) {
+        self.lent.store(lent, Ordering::Relaxed);
+        self.placed.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    pub(in crate::acceptor) fn is_placed(&self) -> bool {
+        self.placed.load(Ordering::Acquire)
+    }
+
+    /// Whether its place is beyond its client's share.
+    pub(in crate::acceptor) fn is_lent(&self) -> bool {
+        self.lent.load(Ordering::Relaxed)
+    }
+
+    pub(in crate::acceptor) fn index(&self) -> usize {
+        self.index.load(Ordering::Relaxed)
+    }
+
+    pub(in crate::acceptor) fn set_index(&self, index: usize) {
+        self.index.store(index, Ordering::Relaxed);
+    }
+
+    /// Has the task that asks now be woken by [`ask`](Self::ask) and [`place`](Self::place): for good, as a connection
+    /// stays in one task.
+    pub(in crate::acceptor) async fn wakes_this_task(&self) {
+        poll_fn(|cx| {
+            *self.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// Returns once it is asked to make room. Only in the task that is woken. Cancel-safe.
+    pub(in crate::acceptor) async fn asked(&self) {
+        poll_fn(|_| if self.is_asked() { Poll::Ready(()) } else { Poll::Pending }).await;
+    }
+
+    /// Returns once it has its place. Only in the task that is woken. Cancel-safe.
+    pub(in crate::acceptor) async fn placed(&self) {
+        poll_fn(|_| if self.is_placed() { Poll::Ready(()) } else { Poll::Pending }).await;
+    }
+}
+
+impl Rest {
+    fn encoded(self) -> u64 {
+        match self {
+            Self::No => 0,
+            Self::New(since) => (since + 1) << 1,
+            Self::Idle(since) => ((since + 1) << 1) | 1,
+        }
+    }
+
+    fn decoded(code: u64) -> Self {
+        match (code, code & 1) {
+            (0, _) => Self::No,
+            (code, 0) => Self::New((code >> 1) - 1),
+            (code, _) => Self::Idle((code >> 1) - 1),
+        }
+    }
+}
+
+pub(in crate::acceptor) fn millis(epoch: Instant, at: Instant) -> u64 {
+    at.saturating_duration_since(epoch).as_millis() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_rest_is_read_as_it_was_written() {
+        for rest in [Rest::No, Rest::New(0), Rest::New(7), Rest::Idle(0), Rest::Idle(1 << 40)] {
+            assert_eq!(Rest::decoded(rest.encoded()), rest);
+        }
+        let epoch = Instant::now();
+        let spot = Spot::new(None, epoch, epoch + Duration::from_millis(3));
+        assert_eq!(spot.rest(), Rest::New(3));
+        spot.works();
+        assert_eq!(spot.rest(), Rest::No);
+        spot.idles(epoch + Duration::from_secs(2));
+        assert_eq!(spot.rest(), Rest::Idle(2000));
+    }
+}

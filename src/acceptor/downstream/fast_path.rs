@@ -1,0 +1,96 @@
+//! Plain requests (`fast_head`), one after the other, from their first byte to their answer's last: what most requests
+//! are, at less than what the general way costs.
+//!
+//! Never here: what is anything else, down to the first byte of it (`http1` has hyper look at it), or answering (`http`).
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use http::request::Parts;
+use http::{Request, Uri};
+
+use super::ahead::Ahead;
+use super::fast_answer::{After, send};
+use crate::acceptor::connection::client_stream::ClientStream;
+use crate::acceptor::connection::read_ahead::ReadAhead;
+use crate::acceptor::request::http::{Extras, answer_to};
+use crate::acceptor::thread::shard::Connection;
+use crate::acceptor::wire::fast_head::{Most, take_plain};
+
+/// Why there are no more plain requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::acceptor) enum Left {
+    /// Something else came: the stream brings it again.
+    Other,
+    /// The connection is to be closed: one of the two sides has said so.
+    Ended,
+    /// The client is gone, or is to see that its answer broke off.
+    Cut,
+}
+
+/// Serves plain requests until something else comes, or the connection is `closing` and rests.
+///
+/// # Cancel safety
+/// What is under way is given up, as if the client had left; nothing is lost between two requests.
+pub(in crate::acceptor) async fn serve_plain(
+    conn: &Rc<Connection>,
+    stream: &mut ClientStream,
+    closing: &Cell<bool>,
+) -> Left {
+    let limits = &conn.shard.server.limits;
+    let most = Most { bytes: limits.max_head, fields: limits.max_fields };
+    let mut ahead = Ahead::new(conn, stream);
+    let mut client = ReadAhead::new(stream);
+    // Memory that each request uses again: of its head, and of its answer.
+    let (mut parts, ()) = Request::new(()).into_parts();
+    let mut out = Vec::new();
+    loop {
+        match next_bytes(&mut client, closing).await {
+            Next::Bytes => {}
+            Next::End => return Left::Ended,
+            Next::Broken => return Left::Cut,
+        }
+        if !take_plain(&mut client.bytes, most, &mut parts) {
+            let bytes = std::mem::take(&mut client.bytes);
+            client.stream.put_back(bytes);
+            return Left::Other;
+        }
+        let answer = {
+            let mut work = pin!(answer_to(conn, &parts, Extras::default()));
+            client.unless_gone(|cx| work.as_mut().poll(cx)).await
+        };
+        let Some(answer) = answer else { return Left::Cut };
+        forget(&mut parts);
+        match send(answer, &mut client, &mut ahead, &mut out, &conn.shard.date).await {
+            Ok(After::Keep) => {}
+            Ok(After::Close) => return Left::Ended,
+            Err(_) => return Left::Cut,
+        }
+    }
+}
+
+/// What has been read can be read over again once no request has a part of it.
+fn forget(parts: &mut Parts) {
+    parts.headers.clear();
+    parts.uri = Uri::default();
+}
+
+enum Next {
+    Bytes,
+    End,
+    Broken,
+}
+
+async fn next_bytes(client: &mut ReadAhead<'_>, closing: &Cell<bool>) -> Next {
+    poll_fn(|cx| match client.poll_more(cx) {
+        Poll::Ready(Ok(true)) => Poll::Ready(Next::Bytes),
+        Poll::Ready(Ok(false)) => Poll::Ready(Next::End),
+        Poll::Ready(Err(_)) => Poll::Ready(Next::Broken),
+        Poll::Pending if closing.get() => Poll::Ready(Next::End),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
+}

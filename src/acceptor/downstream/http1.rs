@@ -1,0 +1,137 @@
+//! A connection that speaks HTTP/1: plain requests by the fast path, everything else by hyper, rest in between.
+//!
+//! Never here: deadlines (`connection`), or a single request (`http`).
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt;
+
+use crate::spec::Limits;
+use crate::stop::Stop;
+use crate::timer;
+
+use super::fast_path::{Left, serve_plain};
+use crate::acceptor::connection::client_stream::ClientStream;
+use crate::acceptor::connection::conn_state::{Phase, Wire};
+use crate::acceptor::connection::deadlines::{End, LINGER, drive};
+use crate::acceptor::request::http::{record_unread, serve};
+use crate::acceptor::request::reply::HEAD_TIMEOUT;
+use crate::acceptor::thread::shard::Connection;
+
+/// Serves HTTP/1.0 and 1.1 until the connection ends.
+pub(in crate::acceptor) async fn serve_http1(conn: Rc<Connection>, mut stream: ClientStream) {
+    let shard = Rc::clone(&conn.shard);
+    let limits = &shard.server.limits;
+    loop {
+        // Boxed, here and below, so that a connection at rest has only its place in this task.
+        let end = Box::pin(serve_fast(&conn, &mut stream, limits)).await;
+        let rests = match end {
+            End::Resting => Some(stream),
+            End::Closed(Some(Left::Other)) => Box::pin(serve_any(&conn, stream, limits)).await,
+            End::Closed(Some(Left::Ended) | None) => return say(b"", stream).await,
+            End::Closed(Some(Left::Cut)) | End::WriteTimeout | End::HeadTimeout => return,
+        };
+        let Some(rested) = rests else { return };
+        stream = rested;
+        tracing::debug!(client = %conn.peer.address, "a connection rests");
+        if !rest(&stream, &conn.wire, limits, &shard.stop).await {
+            return say(b"", stream).await;
+        }
+    }
+}
+
+/// Serves plain requests, within the deadlines.
+async fn serve_fast(conn: &Rc<Connection>, stream: &mut ClientStream, limits: &Limits) -> End<Left> {
+    stream.leave_unwatched();
+    let closing = Cell::new(false);
+    let mut serving = pin!(serve_plain(conn, stream, &closing));
+    drive(&mut serving, &conn.wire, limits, &conn.shard.stop, |_| closing.set(true)).await
+}
+
+/// Serves whatever comes; returns the stream when nothing has come for a while.
+async fn serve_any(conn: &Rc<Connection>, stream: ClientStream, limits: &Limits) -> Option<ClientStream> {
+    let wire = Arc::clone(&conn.wire);
+    let served = Rc::clone(conn);
+    // Boxed: it is large, and would be moved from hand to hand before it is first asked for its answer.
+    let service =
+        service_fn(move |request: http::Request<Incoming>| Box::pin(serve(Rc::clone(&served), request)));
+    let mut builder = http1::Builder::new();
+    builder
+        .header_read_timeout(None)
+        .max_headers(limits.max_fields)
+        .max_header_size(limits.max_head)
+        .max_buf_size(limits.max_head.max(MIN_BUFFER) * 2);
+    let mut serving = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
+    let end =
+        drive(&mut serving, &wire, limits, &conn.shard.stop, |serving| serving.graceful_shutdown()).await;
+    match end {
+        End::Resting => {
+            // Only upgrades take the parts away, and those have ended the connection.
+            let parts = serving.into_parts()?;
+            let stream = parts.io.into_inner();
+            if parts.read_buf.is_empty() && stream.has_no_unread() {
+                return Some(stream);
+            }
+            say(b"", stream).await;
+        }
+        // hyper has answered it already.
+        End::Closed(Some(Err(error))) if error.is_parse() => {
+            let (status, reason) =
+                if error.is_parse_too_large() { (431, "head-too-large") } else { (400, "malformed") };
+            record_unread(conn, status, reason);
+        }
+        End::HeadTimeout => {
+            record_unread(conn, 408, "too-slow");
+            if let Some(parts) = serving.into_parts() {
+                say(HEAD_TIMEOUT, parts.io.into_inner()).await;
+            }
+        }
+        // Whoever was answered and has only begun to send more is no client that left.
+        End::Closed(Some(Err(_))) if matches!(wire.waiting().0, Phase::Head(_)) => {
+            record_unread(conn, 499, "client-gone");
+        }
+        End::Closed(_) | End::WriteTimeout => {}
+    }
+    None
+}
+
+/// Waits for the next request without anything to serve it by; false when the connection is to end first.
+async fn rest(stream: &ClientStream, wire: &Wire, limits: &Limits, stop: &Stop) -> bool {
+    let until = match wire.waiting().0 {
+        Phase::New(since) => since + limits.head,
+        Phase::Idle(since) => since + limits.keepalive,
+        Phase::Head(_) | Phase::Busy(_) => return true,
+    };
+    tokio::select! {
+        biased;
+        () = poll_fn(|cx| stream.poll_readable(cx)) => true,
+        () = timer::sleep_until(until) => false,
+        () = wire.asked_for_room() => !wire.makes_room(),
+        // A request may be on its way.
+        () = stop.requested() => timer::timeout(LINGER, poll_fn(|cx| stream.poll_readable(cx))).await.is_ok(),
+    }
+}
+
+/// The last words on a connection.
+async fn say(bytes: &[u8], mut stream: ClientStream) {
+    let words = async {
+        stream.write_all(bytes).await?;
+        stream.shutdown().await
+    };
+    // A client that does not even read this is gone.
+    let _ = timer::timeout(LAST_WORDS, words).await;
+}
+
+/// The least buffer hyper takes.
+const MIN_BUFFER: usize = 8 << 10;
+/// For the answer to a head that never came.
+const LAST_WORDS: Duration = Duration::from_secs(2);

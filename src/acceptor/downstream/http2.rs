@@ -1,0 +1,61 @@
+//! A connection that speaks HTTP/2, by hyper.
+//!
+//! Never here: deadlines (`connection`), or a single request (`http`).
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::time::Instant;
+
+use crate::timer::HyperTimer;
+
+use crate::acceptor::connection::client_stream::ClientStream;
+use crate::acceptor::connection::deadlines::drive;
+use crate::acceptor::connection::http2_stream::Http2Stream;
+use crate::acceptor::limit::Limit;
+use crate::acceptor::request::http::serve;
+use crate::acceptor::thread::on_thread::OnThread;
+use crate::acceptor::thread::shard::Connection;
+use crate::acceptor::thread::windows::Windows;
+
+/// Serves HTTP/2 until the connection ends.
+pub(in crate::acceptor) async fn serve_http2(conn: Rc<Connection>, stream: ClientStream) {
+    let shard = Rc::clone(&conn.shard);
+    let limits = &shard.server.limits;
+    let wire = Arc::clone(&conn.wire);
+    // Boxed: it is large, and would be moved from hand to hand before it is first asked for its answer.
+    let service =
+        service_fn(move |request: http::Request<Incoming>| Box::pin(serve(Rc::clone(&conn), request)));
+    let windows = Windows::of(limits.h2_streams);
+    let mut builder = http2::Builder::new(OnThread(shard.stop.clone()));
+    builder
+        .timer(HyperTimer)
+        .max_concurrent_streams(limits.h2_streams)
+        .max_header_list_size(u32::try_from(limits.max_head).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(Some(RESET_STREAMS))
+        .max_local_error_reset_streams(Some(RESET_STREAMS))
+        .max_send_buf_size(SEND_BUFFER)
+        .initial_stream_window_size(windows.stream)
+        .initial_connection_window_size(windows.connection)
+        .keep_alive_interval(Some(PING_EVERY))
+        .keep_alive_timeout(PING_ANSWER);
+    let stream = Http2Stream::new(stream, Arc::clone(&wire), Instant::now());
+    let mut serving = builder.serve_connection(TokioIo::new(stream), service);
+    drive(&mut serving, &wire, limits, &shard.stop, |serving| serving.graceful_shutdown()).await;
+    if wire.was_flooded() {
+        shard.server.limit_log.reached(Limit::Frames, wire.place_of());
+    }
+}
+
+/// Streams a client may reset before they are accepted (CVE-2023-44487).
+const RESET_STREAMS: usize = 50;
+/// Of each stream, whether the client reads or not: the body's next piece is only taken when there is less.
+const SEND_BUFFER: usize = 32 << 10;
+/// A peer that is gone without a word is found out. Longer than a connection without a request is kept: those cost nothing.
+const PING_EVERY: Duration = Duration::from_secs(90);
+const PING_ANSWER: Duration = Duration::from_secs(20);

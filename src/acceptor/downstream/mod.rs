@@ -1,0 +1,11 @@
+//! From listeners to requests: TLS, and one file for each protocol that clients speak.
+//!
+//! Never here: what a request is answered.
+
+pub(in crate::acceptor) mod ahead;
+pub(in crate::acceptor) mod fast_answer;
+pub(in crate::acceptor) mod fast_path;
+pub(in crate::acceptor) mod http1;
+pub(in crate::acceptor) mod http2;
+pub(in crate::acceptor) mod listen;
+pub(in crate::acceptor) mod tls;

@@ -1,0 +1,165 @@
+//! From an accepted connection to one that speaks HTTP: the TLS handshake, and which HTTP.
+//!
+//! Never here: certificates (a rustls resolver brings them).
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::name::{ClientNet, HostName};
+use crate::timer;
+
+use super::http1::serve_http1;
+use super::http2::serve_http2;
+use crate::acceptor::body::buffer::UNRESERVED;
+use crate::acceptor::connection::client_socket::ClientSocket;
+use crate::acceptor::connection::client_stream::{ClientStream, Transport};
+use crate::acceptor::connection::conn_state::Wire;
+use crate::acceptor::connection::deadlines::LINGER;
+use crate::acceptor::connection::places::Admission;
+use crate::acceptor::connection::spot::Spot;
+use crate::acceptor::limit::Limit;
+use crate::acceptor::peer::Peer;
+use crate::acceptor::thread::last_route::LastRoute;
+use crate::acceptor::thread::shard::{Connection, Role, Shard};
+
+/// An accepted connection.
+pub(in crate::acceptor) struct Open {
+    pub(in crate::acceptor) shard: Rc<Shard>,
+    pub(in crate::acceptor) stream: TcpStream,
+    pub(in crate::acceptor) peer: SocketAddr,
+    pub(in crate::acceptor) local: SocketAddr,
+    pub(in crate::acceptor) role: Role,
+    pub(in crate::acceptor) admission: Admission,
+}
+
+impl Open {
+    /// Serves it to its end, over TLS when there is an acceptor for it.
+    pub(in crate::acceptor) async fn serve(self, tls: Option<TlsAcceptor>) {
+        let Self { shard, stream, peer, local, role, mut admission } = self;
+        let _told = Told { shard: Rc::clone(&shard), spot: Arc::clone(admission.spot()) };
+        admission.spot().wakes_this_task().await;
+        if !admission.spot().is_placed() && !Box::pin(wait_for_place(&shard, &admission)).await {
+            return refuse(&shard, admission.spot().client());
+        }
+        admission.count(shard.metrics.connection_opened());
+        let socket = ClientSocket::new(stream);
+        let (transport, sni, http2) = match tls {
+            None => (Transport::Plain(socket), None, false),
+            Some(tls) => {
+                // Boxed, as is HTTP/2 below: a connection keeps the room of its task for as long as it lives.
+                let spot = admission.spot();
+                let Some(stream) = Box::pin(shake(&shard, socket, peer, tls, spot)).await else { return };
+                let (_, session) = stream.get_ref();
+                let sni = session.server_name().and_then(|name| HostName::parse(name).ok());
+                let http2 = session.alpn_protocol() == Some(b"h2");
+                (Transport::Tls(stream), sni, http2)
+            }
+        };
+        let now = Instant::now();
+        let wire = Wire::new(http2, now, admission);
+        let stream = ClientStream::new(transport, Arc::clone(&wire));
+        let peer = Peer::new(peer);
+        let (requests, last) = (Cell::new(0), LastRoute::default());
+        let conn = Rc::new(Connection { shard, role, peer, local, sni, wire, requests, last });
+        if http2 { Box::pin(serve_http2(conn, stream)).await } else { serve_http1(conn, stream).await }
+    }
+}
+
+/// Notes at a connection's end whether it has made room for another one. No future of its own, which would have all that
+/// a connection is made of twice.
+struct Told {
+    shard: Rc<Shard>,
+    spot: Arc<Spot>,
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        if self.spot.is_asked() {
+            self.shard.server.limit_log.reached(Limit::Connections, self.spot.client());
+        }
+    }
+}
+
+/// Waits until others have made room; false when they do not in time, or the server ends.
+async fn wait_for_place(shard: &Shard, admission: &Admission) -> bool {
+    let begun = Instant::now();
+    let mut asks = timer::interval(ASK_EVERY);
+    asks.tick().await;
+    loop {
+        tokio::select! {
+            biased;
+            () = admission.spot().placed() => return true,
+            // Who has connected already is served, if that goes quickly.
+            () = shard.stop.requested() => {
+                return timer::timeout(2 * LINGER, admission.spot().placed()).await.is_ok();
+            }
+            now = asks.tick() => {
+                let waited = now.saturating_duration_since(begun);
+                if waited >= shard.server.limits.head {
+                    return false;
+                }
+                admission.ask_again(now, waited > 2 * ASK_EVERY);
+            }
+        }
+    }
+}
+
+/// Notes that a connection is closed because there is no place for it.
+pub(in crate::acceptor) fn refuse(shard: &Shard, client: Option<ClientNet>) {
+    shard.metrics.connection_refused("connections");
+    shard.server.limit_log.reached(Limit::Connections, client);
+}
+
+/// The handshake; `None` when it failed, took too long, or the server ends.
+async fn shake(
+    shard: &Shard,
+    socket: ClientSocket,
+    peer: SocketAddr,
+    tls: TlsAcceptor,
+    spot: &Spot,
+) -> Option<Box<TlsStream<ClientSocket>>> {
+    let mut accepting = pin!(tls.accept(socket));
+    let crowded = || shard.server.limit_log.reached(Limit::Handshakes, spot.client());
+    let shaking = shard.handshakes.in_turn(spot.client(), accepting.as_mut(), crowded);
+    let shaken = tokio::select! {
+        biased;
+        () = spot.asked() => return None,
+        shaken = timer::timeout(shard.server.limits.handshake, shaking) => shaken,
+        // Who has connected already is served, if that goes quickly.
+        () = async {
+            shard.stop.requested().await;
+            timer::sleep(LINGER).await;
+        } => return None,
+    };
+    match shaken {
+        Ok(Ok(mut stream)) => {
+            stream.get_mut().1.set_buffer_limit(Some(SEND_AHEAD));
+            shard.metrics.tls_handshake("ok");
+            Some(Box::new(stream))
+        }
+        Ok(Err(error)) => {
+            // Scanners do this all day: a counter is enough.
+            shard.metrics.tls_handshake("failed");
+            tracing::debug!(%peer, %error, "a TLS handshake failed");
+            None
+        }
+        Err(_) => {
+            shard.metrics.tls_handshake("timeout");
+            None
+        }
+    }
+}
+
+/// A connection that waits for a place has others asked for theirs that often: they may have come to rest.
+const ASK_EVERY: Duration = Duration::from_millis(50);
+/// How much of an answer is encrypted ahead of the socket. Answers that are large have more: see `ahead`.
+const SEND_AHEAD: usize = UNRESERVED;

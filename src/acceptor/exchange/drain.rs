@@ -1,0 +1,293 @@
+//! Takes a worker's answer in as fast as the worker gives it, so that a slow client does not hold the worker.
+//!
+//! Owns the lease until the answer's last byte, or until the worker's side of the connection is closed: never earlier,
+//! or two requests could be in one worker's hands. Never here: the client's side (`reply_body`).
+
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::alarm::Elapsed;
+use crate::pool::Condemned;
+use crate::timer;
+
+use super::draining::{Draining, Stopped};
+use super::putting::Putting;
+use crate::acceptor::body::buffer::{Buffer, NoReader};
+use crate::acceptor::body::cut_short::CutShort;
+use crate::acceptor::body::request_body::discard;
+use crate::acceptor::body::turn::Turn;
+use crate::acceptor::upstream::claimed::Claimed;
+use crate::acceptor::upstream::link::Source;
+use crate::acceptor::upstream::send::after_the_others;
+use crate::acceptor::upstream::upload::{Passed, Upload};
+use crate::acceptor::upstream::worker_head::AnswerHead;
+use crate::acceptor::wire::worker_body::{BodyDecoder, Piece};
+
+/// An answer of which the head has been read.
+pub(in crate::acceptor) struct Answer {
+    pub(in crate::acceptor) claimed: Box<Claimed>,
+    pub(in crate::acceptor) decoder: BodyDecoder,
+    /// Whether the connection may be kept.
+    pub(in crate::acceptor) keep: bool,
+    /// Whether nothing more can belong to it once it is complete; see [`AnswerHead::counted`].
+    counted: bool,
+    /// Whether the worker keeps the connection open until it sees its end.
+    keepalive: bool,
+}
+
+/// Moves the answer into the buffer until its end, and what is left of the request to the worker, then gives the
+/// worker back. `first`: what was read of it already and is not in the buffer.
+pub(in crate::acceptor) async fn drain(
+    mut answer: Answer,
+    buffer: Rc<Buffer>,
+    first: Option<Bytes>,
+    how: Draining,
+    mut upload: Option<Box<Upload>>,
+) {
+    let stopped = match &mut upload {
+        None => {
+            let Claimed { lease, link } = &mut *answer.claimed;
+            let put = Putting::new(&buffer, &how, lease);
+            pump(link, &mut answer.decoder, put, first, &how, None).await
+        }
+        Some(upload) => {
+            let stopped = pump_both_ways(&mut answer, upload, &buffer, first, &how).await;
+            answer.keep &= upload.is_complete();
+            if stopped.is_err() && !upload.is_complete() {
+                // Without an end, or it would be taken for all there is.
+                answer.claimed.link.end_request();
+            }
+            stopped
+        }
+    };
+    match stopped {
+        Ok(()) => {
+            answer.end().await;
+            if let Some(upload) = upload.filter(|upload| !upload.is_complete()) {
+                discard(upload.into_rest().0).await;
+            }
+            // The worker is free; what lies here for a client that does not read must not lie here for ever.
+            let read = buffer.wait_read(how.pace(ALONE, &|| how.wants_room())).await;
+            how.give_up(&buffer, read);
+        }
+        Err(Stopped::Reader(why)) => {
+            how.give_up(&buffer, Err(why));
+            answer.abandon(how.hang_up).await;
+        }
+        Err(Stopped::Worker(why)) => {
+            if matches!(why, CutShort::Stalled) {
+                answer.condemn(Condemned::Stalled);
+            }
+            buffer.cut(why);
+        }
+        Err(Stopped::Client(why)) => {
+            buffer.cut(CutShort::Request(why.reason()));
+            answer.abandon(how.hang_up).await;
+        }
+    }
+}
+
+/// The answer counts: when it is complete, what the worker did not take of the request it did not want.
+async fn pump_both_ways(
+    answer: &mut Answer,
+    upload: &mut Upload,
+    buffer: &Buffer,
+    first: Option<Bytes>,
+    how: &Draining,
+) -> Result<(), Stopped> {
+    let Claimed { lease, link } = &mut *answer.claimed;
+    let (mut reader, writer) = link.split();
+    let turn = upload.turn();
+    let put = Putting::new(buffer, how, lease);
+    let mut pumping = pin!(pump(&mut reader, &mut answer.decoder, put, first, how, Some(&turn)));
+    tokio::select! {
+        biased;
+        stopped = &mut pumping => return stopped,
+        passed = upload.pass_on(&writer) => match passed {
+            Ok(Passed::All | Passed::Refused) => {}
+            Err(error) => return Err(Stopped::Client(error)),
+        },
+    }
+    pumping.await
+}
+
+async fn pump(
+    link: &mut impl Source,
+    decoder: &mut BodyDecoder,
+    mut put: Putting<'_>,
+    first: Option<Bytes>,
+    how: &Draining,
+    turn: Option<&Turn>,
+) -> Result<(), Stopped> {
+    let buffer = put.buffer;
+    if let Some(first) = first {
+        put.put(first).await?;
+    }
+    loop {
+        match decoder.next(link.buf()) {
+            Err(what) => return Err(Stopped::Worker(CutShort::Malformed(what))),
+            Ok(Piece::End(trailers)) => {
+                buffer.complete(trailers);
+                return Ok(());
+            }
+            Ok(Piece::Data(data)) => {
+                let much = data.len() >= MUCH;
+                put.put(data).await?;
+                if much {
+                    // The client is sent it while it is still in the core's cache.
+                    after_the_others().await;
+                }
+            }
+            Ok(Piece::Need) => {
+                let read = fill_in_time(link, how.worker_idle, turn);
+                tokio::select! {
+                    biased;
+                    read = read => match read {
+                        Err(_) => return Err(Stopped::Worker(CutShort::Stalled)),
+                        Ok(Err(error)) => return Err(Stopped::Worker(CutShort::Io(error))),
+                        Ok(Ok(0)) if decoder.ends_here() => {
+                            buffer.complete(None);
+                            return Ok(());
+                        }
+                        Ok(Ok(0)) => {
+                            return Err(Stopped::Worker(CutShort::Io(std::io::ErrorKind::UnexpectedEof.into())));
+                        }
+                        Ok(Ok(_)) => {}
+                    },
+                    () = buffer.wait_gone() => return Err(Stopped::Reader(NoReader::Gone)),
+                }
+            }
+        }
+    }
+}
+
+/// A worker that waits for the rest of its request is not silent.
+async fn fill_in_time(
+    link: &mut impl Source,
+    idle: Duration,
+    turn: Option<&Turn>,
+) -> Result<std::io::Result<usize>, Elapsed> {
+    let Some(turn) = turn else {
+        return link.within(Instant::now() + idle, async |link| link.fill().await).await;
+    };
+    let mut alarm = std::mem::take(link.alarm());
+    let filled = turn.within(&mut alarm, idle, link.fill()).await;
+    *link.alarm() = alarm;
+    filled
+}
+
+impl Answer {
+    /// `kept`: whether the connection may be kept as far as the request goes.
+    pub(in crate::acceptor) fn new(claimed: Box<Claimed>, head: &AnswerHead, kept: bool) -> Self {
+        let AnswerHead { framing, counted, keepalive, .. } = *head;
+        let keep = kept && keepalive && counted;
+        Self { claimed, decoder: BodyDecoder::new(framing), keep, counted, keepalive }
+    }
+
+    /// Whether the worker can be given back as soon as the answer is complete, as far as anybody knows where that is.
+    pub(in crate::acceptor) fn ends_for_certain(&self) -> bool {
+        self.counted || self.claimed.lease.member().concurrency.get() > 1
+    }
+
+    /// The answer is complete: the worker is free, at once or when it has nothing more to send.
+    async fn end(self) {
+        if self.ends_for_certain() {
+            self.give_back();
+        } else {
+            self.see_off().await;
+        }
+    }
+
+    /// The answer had no body, but one may follow that nobody asked for, at any time: its connection is used no more,
+    /// and the worker is free when it has closed it, or shows no sign of that.
+    pub(in crate::acceptor) async fn see_off(mut self) {
+        let Claimed { lease, link } = &mut *self.claimed;
+        if self.keepalive {
+            link.end_request();
+        }
+        let member = lease.member();
+        match timer::timeout(SEEN_OFF, link.hear_out()).await {
+            Ok(true) if member.note_unasked_body() => {
+                tracing::warn!(app = %member.app, worker = %member.worker, generation = %member.generation,
+                    "a worker has sent a body behind an answer that has none (to HEAD, or 204, 205, 304): it is dropped");
+            }
+            Ok(_) => {}
+            Err(_) => {
+                tracing::debug!(app = %member.app, worker = %member.worker, "a worker does not close a connection that has ended")
+            }
+        }
+    }
+
+    /// The answer is complete: the connection is kept if it may be, and the worker is free. Returns whether a request
+    /// that waited for it has it now.
+    pub(in crate::acceptor) fn give_back(self) -> bool {
+        let Claimed { lease, link } = *self.claimed;
+        if self.keep {
+            link.park(&lease);
+        }
+        lease.hand_on()
+    }
+
+    /// With one request per worker, a worker that is stuck with this one is of no use to others.
+    pub(in crate::acceptor) fn condemn(&self, why: Condemned) {
+        if self.claimed.lease.member().concurrency.get() == 1 {
+            self.claimed.lease.condemn(why);
+        }
+    }
+
+    /// Nobody reads the answer any more. The worker is free only when it has ended it, or its connection.
+    pub(in crate::acceptor) async fn abandon(mut self, limit: Duration) {
+        if self.claimed.lease.member().concurrency.get() > 1 {
+            return;
+        }
+        let deadline = Instant::now() + limit;
+        if self.decoder.remaining().is_some_and(|left| left <= WORTH_READING) {
+            match timer::timeout_at(deadline, self.read_to_end()).await {
+                Ok(true) => return self.end().await,
+                Ok(false) => return,
+                Err(_) => return self.condemn(Condemned::Stalled),
+            }
+        }
+        let seen = self.claimed.link.refuse_answer(self.claimed.lease.member());
+        if !seen {
+            // It may notice that no more comes; either way it is free when it has ended the answer or the connection.
+            self.claimed.link.end_request();
+        }
+        let over = async {
+            if !self.read_to_end().await && seen {
+                self.claimed.link.closed_by_worker().await;
+            }
+        };
+        if timer::timeout_at(deadline, over).await.is_err() {
+            self.condemn(Condemned::Stalled);
+        }
+    }
+
+    /// Whether the answer came to its end.
+    async fn read_to_end(&mut self) -> bool {
+        loop {
+            match self.decoder.next(&mut self.claimed.link.buf) {
+                Ok(Piece::End(_)) => return true,
+                Ok(Piece::Data(_)) => {}
+                Ok(Piece::Need) => match self.claimed.link.fill().await {
+                    Ok(read) if read > 0 => {}
+                    Ok(_) | Err(_) => return false,
+                },
+                Err(_) => return false,
+            }
+        }
+    }
+}
+
+/// How long a client may take nothing of an answer that is complete while others want its memory or its disk.
+const ALONE: Duration = Duration::from_secs(10);
+/// How long a worker has to close a connection that nothing more is read from: far more than it takes.
+const SEEN_OFF: Duration = Duration::from_secs(1);
+/// As much as is worth a turn of its own.
+const MUCH: usize = 16 << 10;
+/// The rest of an answer that is read for nobody, to keep its connection.
+const WORTH_READING: u64 = 1 << 20;

@@ -1,0 +1,67 @@
+//! What taking an answer in needs to know, and why it stops early.
+//!
+//! Never here: taking it in (`drain`, `putting`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::directory::App;
+use crate::metrics::Metrics;
+use crate::name::ClientNet;
+
+use crate::acceptor::body::buffer::{Buffer, NoReader};
+use crate::acceptor::body::cut_short::CutShort;
+use crate::acceptor::body::reader_pace::{ReaderPace, Wanted};
+use crate::acceptor::error::ServeError;
+use crate::acceptor::limit::Limit;
+use crate::acceptor::thread::server::Server;
+
+/// What taking an answer in needs to know.
+#[derive(Clone)]
+pub(in crate::acceptor) struct Draining {
+    pub(in crate::acceptor) worker_idle: Duration,
+    /// For the worker to notice that its client has gone.
+    pub(in crate::acceptor) hang_up: Duration,
+    pub(in crate::acceptor) server: Arc<Server>,
+    pub(in crate::acceptor) app: Arc<App>,
+    /// Whose share of memory and disk the answer takes from.
+    pub(in crate::acceptor) client: Option<ClientNet>,
+    pub(in crate::acceptor) metrics: Metrics,
+}
+
+/// Why taking in stopped early.
+pub(in crate::acceptor) enum Stopped {
+    Reader(NoReader),
+    Worker(CutShort),
+    /// It cannot send the rest of its request.
+    Client(ServeError),
+}
+
+impl Draining {
+    /// `still`: how long the client may take nothing while others want what it keeps.
+    pub(in crate::acceptor) fn pace<'a>(
+        &self,
+        still: Duration,
+        wanted: &'a dyn Fn() -> Wanted,
+    ) -> ReaderPace<'a> {
+        ReaderPace::new(self.server.limits.write_idle, still, wanted)
+    }
+
+    /// Whether other answers want the memory and the disk that this one keeps.
+    pub(in crate::acceptor) fn wants_room(&self) -> Wanted {
+        let short = self.server.reply_room.is_short() || self.server.spool_space.is_short();
+        if short { Wanted::Yes } else { Wanted::Not }
+    }
+
+    /// Lets go of what a client does not read.
+    pub(in crate::acceptor) fn give_up(&self, buffer: &Buffer, read: Result<(), NoReader>) {
+        match read {
+            Err(NoReader::Stalled) => buffer.give_up(CutShort::ClientStalled),
+            Err(NoReader::TooSlow) => {
+                self.server.limit_log.reached(Limit::SlowReader, self.client);
+                buffer.give_up(CutShort::ClientSlow);
+            }
+            Ok(()) | Err(NoReader::Gone) => {}
+        }
+    }
+}

@@ -1,0 +1,383 @@
+//! One request to one worker and its answer back; to a second worker where the first cannot have acted on it.
+//!
+//! Never here: bodies on their way to the client (`drain`, `buffer`), or what a failure looks like (`reply`).
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use tokio::time::Instant;
+
+use crate::alarm::Alarm;
+use crate::name::WorkerId;
+use crate::pool::{Claim, ClaimError, Condemned, Doing, Lease};
+use crate::spec::Protocol;
+use crate::timer;
+
+use super::drain::Answer;
+use super::in_hand::{InHand, read_head};
+use super::respond::{is_busy, respond};
+use crate::acceptor::body::request_body::RequestBody;
+use crate::acceptor::error::{Retry, ServeError};
+use crate::acceptor::thread::courtesy::Courtesy;
+use crate::acceptor::thread::shard::Shard;
+use crate::acceptor::upstream::access::Recording;
+use crate::acceptor::upstream::claimed::Claimed;
+use crate::acceptor::upstream::failed::Failed;
+use crate::acceptor::upstream::link::{Link, distrust};
+use crate::acceptor::upstream::outgoing::Outgoing;
+use crate::acceptor::upstream::reply_body::Reply;
+use crate::acceptor::upstream::restraint;
+use crate::acceptor::upstream::send::{Sent, after_the_others, send};
+use crate::acceptor::upstream::upload::{Passed, Upload};
+use crate::acceptor::upstream::worker_head::{AnswerHead, NO_ANSWER, write_request};
+
+/// Hands the request over and returns the worker's answer.
+///
+/// # Errors
+/// What went wrong with the last worker that was asked, or with the queue.
+///
+/// # Cancel safety
+/// Dropping it leaves the worker to finish for nobody; the worker is given back when it has.
+pub(in crate::acceptor) async fn forward(
+    request: &mut Outgoing<'_>,
+    recording: &mut Recording,
+) -> Result<Reply, ServeError> {
+    match attempt(request, None, recording).await {
+        // Boxed, here and below: what few requests need would make room for it in all.
+        Err(first) => Box::pin(ask_another(request, first, recording)).await,
+        answered => answered,
+    }
+}
+
+/// Hands the request over once more, if that is safe.
+async fn ask_another(
+    request: &mut Outgoing<'_>,
+    first: ServeError,
+    recording: &mut Recording,
+) -> Result<Reply, ServeError> {
+    let worker = match &first {
+        ServeError::Unreachable { worker, .. }
+        | ServeError::WorkerDied { worker, .. }
+        | ServeError::WorkerBusy { worker } => *worker,
+        _ => return Err(first),
+    };
+    // Twice is enough, unless the worker is known to be gone: what was sent the second time met nobody.
+    let gone =
+        matches!(first, ServeError::WorkerDied { cause: Some(_), .. } | ServeError::Unreachable { .. });
+    if (request.resent && !gone)
+        || !request.body.is_repeatable()
+        || !first.retry().allows(request.head.method)
+    {
+        return Err(first);
+    }
+    tracing::debug!(app = %request.app.name, %worker, error = %first, "asking another worker");
+    request.app.metrics.retried();
+    match attempt(request, Some(worker), recording).await {
+        // No other worker came in time: what the first one did is the better reason.
+        Err(ServeError::QueueTimeout | ServeError::NoWorker | ServeError::QueueFull)
+            if first.retry() != Retry::Always || matches!(first, ServeError::Unreachable { .. }) =>
+        {
+            Err(first)
+        }
+        other => other,
+    }
+}
+
+async fn attempt(
+    request: &mut Outgoing<'_>,
+    not: Option<WorkerId>,
+    recording: &mut Recording,
+) -> Result<Reply, ServeError> {
+    let lease = claim(request, not, recording).await?;
+    if request.rules.protocol == Protocol::H2c {
+        return Box::pin(super::h2c::exchange(request, lease, recording)).await;
+    }
+    let granted = lease.since();
+    let outcome = exchange(request, lease).await;
+    recording.note(|record| record.in_worker = Some(granted.elapsed()));
+    let (head, answer, upload) = outcome?;
+    if is_busy(head.status(), head.headers()) {
+        let worker = answer.claimed.lease.member().worker;
+        spawn_abandon(request.shard, answer, request.rules.timeouts.request);
+        return Err(ServeError::WorkerBusy { worker });
+    }
+    let response = respond(request, head, answer, upload, recording)?;
+    if request.handed_on {
+        // That one goes first: this client can wait better than a worker.
+        after_the_others().await;
+    }
+    Ok(response)
+}
+
+async fn claim(
+    request: &Outgoing<'_>,
+    not: Option<WorkerId>,
+    recording: &mut Recording,
+) -> Result<Lease, ServeError> {
+    // A second worker is asked for at some later time.
+    let asked = if not.is_none() { request.ready } else { Instant::now() };
+    let outcome = claim_when_read(request, not, asked).await;
+    let until = outcome.as_ref().map_or_else(|_| Instant::now(), Lease::since);
+    let waited = until.saturating_duration_since(asked);
+    request.app.metrics.queue_waited(waited);
+    recording.note(|record| record.queued = Some(waited));
+    let lease = outcome.map_err(|error| match error {
+        ClaimError::Full => too_many(request, ServeError::QueueFull),
+        ClaimError::Expired { any_worker: true } => too_many(request, ServeError::QueueTimeout),
+        ClaimError::Expired { any_worker: false } | ClaimError::Closed => ServeError::NoWorker,
+    })?;
+    if request.shard.cut.is_requested() {
+        // A request that was cut gave it back, and the worker has not done with it.
+        return Err(ServeError::NoWorker);
+    }
+    recording.note(|record| {
+        record.worker = Some(lease.member().worker);
+        record.generation = Some(lease.member().generation);
+    });
+    Ok(lease)
+}
+
+/// Claims a worker, once the client has read enough of what it was answered before.
+async fn claim_when_read(
+    request: &Outgoing<'_>,
+    not: Option<WorkerId>,
+    asked: Instant,
+) -> Result<Lease, ClaimError> {
+    loop {
+        if restraint::is_due(request) {
+            Box::pin(restraint::wait(request)).await?;
+        }
+        let doing = Doing {
+            id: *request.origin.id,
+            method: request.head.method.clone(),
+            target: request
+                .head
+                .uri
+                .path_and_query()
+                .cloned()
+                .unwrap_or_else(|| http::uri::PathAndQuery::from_static("/")),
+            since: asked,
+        };
+        let claim = Claim { doing, client: request.client, deadline: request.queue_until, not };
+        let claim = request.app.pool.claim(claim);
+        let lease = match request.unread {
+            0 => claim.await?,
+            // Boxed: few requests have such a body.
+            _ => Box::pin(request.waiting(claim)).await?,
+        };
+        // While a request waits for a worker, the answers to those before it may use up what there is.
+        if !lease.waited() || !restraint::is_due(request) {
+            return Ok(lease);
+        }
+    }
+}
+
+/// Tells the operator, once in a while, who holds the workers that a request waited for in vain.
+fn too_many(request: &Outgoing<'_>, error: ServeError) -> ServeError {
+    let app = &request.app.name;
+    let now = Instant::now();
+    if let Some(crowd) = request.app.pool.crowd(now) {
+        let (worker, reason) = (crowd.worker, error.reason());
+        tracing::warn!(%app, %worker, request_id = %request.origin.id, reason, "{}", crowd.sentence(app, now));
+    }
+    error
+}
+
+/// Sends the request and reads the answer's head.
+async fn exchange(request: &mut Outgoing<'_>, mut lease: Lease) -> Result<Answered, ServeError> {
+    let connect = request.rules.timeouts.connect;
+    let mut opened = Link::open(&lease, request.shard, connect).await;
+    loop {
+        let link = match opened {
+            Ok(link) => link,
+            Err(source) => return Err(unreachable(&lease, source)),
+        };
+        let reused = link.reused;
+        let mut in_hand = InHand::new(request, Box::new(Claimed { lease, link }));
+        let failed = match converse(request, &mut in_hand).await {
+            Ok((head, sent, upload)) => {
+                let kept = sent == Sent::All && request.rules.keepalive;
+                let answer = Answer::new(in_hand.take(), &head, kept);
+                return Ok((head, answer, upload));
+            }
+            // The worker sees the request break off when `in_hand` is dropped.
+            Err(Failed::Client(error)) => return Err(error),
+            Err(Failed::Answer(NO_ANSWER)) if reused => Failed::Stray,
+            Err(failed) => failed,
+        };
+        let mut claimed = in_hand.take();
+        if failed.is_stray() {
+            distrust(claimed.lease.member());
+        }
+        let again = reused
+            && request.may_be_sent_again(&failed)
+            && (!matches!(failed, Failed::Stray) || Box::pin(has_done_with_it(&mut claimed, request)).await);
+        lease = claimed.close();
+        if !again {
+            return Err(Box::pin(request.judge(failed, lease)).await);
+        }
+        // A kept connection that the worker was just closing: the worker itself is well.
+        request.resent = !matches!(failed, Failed::Unsent(_));
+        opened = Box::pin(Link::open_new(lease.member(), request.shard, connect)).await;
+    }
+}
+
+/// Waits until the worker has closed the connection, and so has done with the request that it was sent there; false when
+/// that takes longer than a request may. One that takes several at a time need not be waited for.
+async fn has_done_with_it(claimed: &mut Claimed, request: &Outgoing<'_>) -> bool {
+    let Claimed { lease, link } = claimed;
+    if lease.member().concurrency.get() > 1 {
+        return true;
+    }
+    link.end_request();
+    timer::timeout_at(lease.since() + request.rules.timeouts.request, link.hear_out()).await.is_ok()
+}
+
+fn unreachable(lease: &Lease, source: io::Error) -> ServeError {
+    if matches!(source.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) {
+        lease.condemn(Condemned::Unreachable);
+    }
+    ServeError::Unreachable { worker: lease.member().worker, source }
+}
+
+/// One request and one answer's head over one connection.
+async fn converse(request: &mut Outgoing<'_>, in_hand: &mut InHand) -> Result<Heard, Failed> {
+    let limit = request.rules.timeouts.request;
+    let method = request.head.method;
+    // An answer to HEAD is the last on its connection, whatever it says: see `AnswerHead::counted`.
+    let keepalive = request.rules.keepalive && in_hand.keeps_connections() && *method != Method::HEAD;
+    let mut out = Vec::with_capacity(1024);
+    write_request(&mut out, request.head, &request.origin, request.body.framing(), keepalive);
+    let mut upload = request.take_upload();
+    let body = &request.body;
+    let granted = in_hand.granted();
+    // A worker that was waited for waits itself now.
+    let at_once = in_hand.waited() || request.shard.solitude.is_likely();
+    let outbox = (!at_once).then_some(&request.shard.outbox);
+    let (link, all_sent) = in_hand.parts();
+    let worked = match &mut upload {
+        None => {
+            let work = async |link: &mut Link| {
+                let sent = send(link, out, body, outbox, all_sent).await?;
+                Ok((read_head(link, method).await?, sent))
+            };
+            link.answered_within(granted, limit, work).await
+        }
+        Some(upload) => {
+            let turn = upload.turn();
+            // It may answer, and wait for us to take what it says, before the body's next piece comes.
+            link.make_room();
+            let work = async {
+                let sent = send(link, out, body, None, &mut false).await?;
+                let head = head_while_passing(link, upload, method).await;
+                *all_sent = upload.is_complete();
+                Ok((head?, sent))
+            };
+            Box::pin(async move { turn.within(&mut Alarm::new(), limit, work).await }).await
+        }
+    };
+    match worked.unwrap_or(Err(Failed::Late)) {
+        Ok((head, sent)) => Ok((head, sent, upload.filter(|upload| !upload.is_complete()))),
+        Err(failed) => {
+            if let Some(rest) = upload {
+                let (incoming, length) = rest.into_rest();
+                request.body = RequestBody::Streaming(incoming, length);
+            }
+            Err(failed)
+        }
+    }
+}
+
+/// Passes the body on and reads the answer's head, whichever comes first.
+async fn head_while_passing(
+    link: &mut Link,
+    upload: &mut Upload,
+    method: &Method,
+) -> Result<AnswerHead, Failed> {
+    let (mut reader, writer) = link.split();
+    let mut reading = pin!(read_head(&mut reader, method));
+    tokio::select! {
+        biased;
+        head = &mut reading => return head,
+        passed = upload.pass_on(&writer) => match passed {
+            Ok(Passed::All | Passed::Refused) => {}
+            Err(error) => return Err(Failed::Client(error)),
+        },
+    }
+    reading.await
+}
+
+/// An answer's head, how much of the request was sent for it, and what is left of one that was answered early.
+type Heard = (AnswerHead, Sent, Option<Box<Upload>>);
+
+/// An answer's head, its body to come, and what is left of a request that was answered early.
+type Answered = (AnswerHead, Answer, Option<Box<Upload>>);
+
+impl Outgoing<'_> {
+    /// What its client may ask of a worker while its body is passed on.
+    pub(in crate::acceptor) fn courtesy(&self) -> Courtesy {
+        Courtesy::new(Arc::clone(&self.shard.server), self.client, self.app.pool.clone())
+    }
+
+    fn take_upload(&mut self) -> Option<Box<Upload>> {
+        match std::mem::replace(&mut self.body, RequestBody::PassedOn) {
+            RequestBody::Streaming(incoming, length) => {
+                let limits = (self.shard.server.limits.body_idle, self.rules.max_body);
+                Some(Box::new(Upload::new(incoming, length, limits, self.courtesy())))
+            }
+            other => {
+                self.body = other;
+                None
+            }
+        }
+    }
+
+    /// Whether sending it over another connection is the same as sending it once.
+    fn may_be_sent_again(&self, failed: &Failed) -> bool {
+        match failed {
+            Failed::Unsent(_) => true,
+            Failed::Worker(_) | Failed::Stray => {
+                self.body.is_repeatable() && self.head.method.is_idempotent()
+            }
+            Failed::Late | Failed::Answer(_) | Failed::Client(_) => false,
+        }
+    }
+
+    /// What a failure means for the worker, and for the client.
+    async fn judge(&self, failed: Failed, lease: Lease) -> ServeError {
+        let worker = lease.member().worker;
+        match failed {
+            Failed::Client(error) => error,
+            Failed::Answer(what) => ServeError::BadAnswer { worker, what },
+            Failed::Stray => ServeError::BadAnswer { worker, what: NO_ANSWER },
+            Failed::Worker(source) | Failed::Unsent(source) => {
+                let member = Arc::clone(lease.member());
+                let mut cause = member.ended_within(CAUSE_KNOWN).await;
+                if cause.is_none() && self.resent {
+                    // Only when it is known to be gone another one is asked. It may be well, though, and others wait.
+                    drop(lease);
+                    cause = member.ended_within(CAUSE_LATE).await;
+                }
+                ServeError::WorkerDied { worker, cause, source }
+            }
+            Failed::Late => {
+                tracing::warn!(app = %self.app.name, %worker, request_id = %self.origin.id,
+                    limit = ?self.rules.timeouts.request, "a worker did not answer in time");
+                lease.overdue();
+                ServeError::WorkerTimeout { worker }
+            }
+        }
+    }
+}
+
+fn spawn_abandon(shard: &Shard, answer: Answer, limit: Duration) {
+    shard.stop.spawn_local("refused request", answer.abandon(limit));
+}
+
+/// How long to wait for the word how a worker ended, which its exit brings shortly after its connection's end.
+const CAUSE_KNOWN: Duration = Duration::from_millis(200);
+/// How much longer where more than a word hangs on it: a machine that is busy with something else brings it later.
+const CAUSE_LATE: Duration = Duration::from_millis(800);

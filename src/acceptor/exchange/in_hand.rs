@@ -1,0 +1,133 @@
+//! A request that a worker has in hand until the head of its answer is there, whoever still waits for it.
+//!
+//! Never here: what becomes of the answer (`forward`, `drain`).
+
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use tokio::time::Instant;
+
+use crate::pool::Condemned;
+use crate::timer;
+
+use super::drain::Answer;
+use crate::acceptor::thread::shard::Shard;
+use crate::acceptor::upstream::claimed::Claimed;
+use crate::acceptor::upstream::failed::Failed;
+use crate::acceptor::upstream::link::{Link, Source};
+use crate::acceptor::upstream::outgoing::Outgoing;
+use crate::acceptor::upstream::worker_head::{AnswerHead, parse_answer};
+
+/// A worker that has begun, or may have begun, on our request. Dropped before its answer: the client has gone, and the
+/// worker is waited for by a task of its own.
+pub(in crate::acceptor) struct InHand {
+    shard: Rc<Shard>,
+    held: Option<Box<Claimed>>,
+    method: Method,
+    /// Until when the answer's head must be there. `None` while the body is passed on as it comes: its end is when the
+    /// client leaves, and the time runs from there.
+    deadline: Option<Instant>,
+    hang_up: Duration,
+    /// All of the request.
+    pub(in crate::acceptor) sent: bool,
+}
+
+impl InHand {
+    pub(in crate::acceptor) fn new(request: &Outgoing<'_>, claimed: Box<Claimed>) -> Self {
+        let (granted, limit) = (claimed.lease.since(), request.rules.timeouts.request);
+        request.shard.solitude.begin();
+        Self {
+            shard: Rc::clone(request.shard),
+            held: Some(claimed),
+            method: request.head.method.clone(),
+            deadline: request.body.is_repeatable().then(|| granted + limit),
+            hang_up: limit,
+            sent: false,
+        }
+    }
+
+    /// Since when the worker has it.
+    pub(in crate::acceptor) fn granted(&self) -> Instant {
+        self.held.as_ref().expect(HELD).lease.since()
+    }
+
+    /// Whether the request waited for the worker.
+    pub(in crate::acceptor) fn waited(&self) -> bool {
+        self.held.as_ref().expect(HELD).lease.waited()
+    }
+
+    /// Whether its worker's connections may be used again.
+    pub(in crate::acceptor) fn keeps_connections(&self) -> bool {
+        !self.held.as_ref().expect(HELD).lease.member().is_distrusted()
+    }
+
+    /// The connection, and where to note that all of the request was sent.
+    pub(in crate::acceptor) fn parts(&mut self) -> (&mut Link, &mut bool) {
+        let held = self.held.as_mut().expect(HELD);
+        (&mut held.link, &mut self.sent)
+    }
+
+    /// The worker, for who has the answer or knows that there is none.
+    pub(in crate::acceptor) fn take(mut self) -> Box<Claimed> {
+        self.held.take().expect(HELD)
+    }
+}
+
+const HELD: &str = "it is held until taken, which consumes it";
+
+impl Drop for InHand {
+    fn drop(&mut self) {
+        self.shard.solitude.end();
+        let Some(mut claimed) = self.held.take() else { return };
+        if claimed.lease.member().concurrency.get() > 1 {
+            if claimed.lease.since().elapsed() >= self.hang_up.min(LONG) {
+                claimed.lease.doubt();
+            }
+            return;
+        }
+        let (method, hang_up, sent) = (self.method.clone(), self.hang_up, self.sent);
+        let deadline = self.deadline.unwrap_or_else(|| Instant::now() + hang_up);
+        claimed.link.make_room();
+        self.shard.stop.spawn_local("abandoned request", async move {
+            if !sent {
+                claimed.link.end_request();
+            }
+            match timer::timeout_at(deadline, read_head(&mut claimed.link, &method)).await {
+                Ok(Ok(head)) => Answer::new(claimed, &head, sent).abandon(hang_up).await,
+                Ok(Err(_)) => {}
+                Err(_) => claimed.lease.condemn(Condemned::TooSlow),
+            }
+        });
+    }
+}
+
+/// After so long a wait a client may have left because the worker answers nobody.
+const LONG: Duration = Duration::from_secs(10);
+
+/// Reads until the answer's final head is there; interim ones (RFC 9110 §15.2) are passed over.
+pub(in crate::acceptor) async fn read_head(
+    link: &mut impl Source,
+    method: &Method,
+) -> Result<AnswerHead, Failed> {
+    loop {
+        while !link.buf().is_empty() {
+            match parse_answer(link.buf(), method).map_err(Failed::Answer)? {
+                Some(head)
+                    if head.status().is_informational()
+                        && head.status() != StatusCode::SWITCHING_PROTOCOLS => {}
+                Some(head) => return Ok(head),
+                None => break,
+            }
+        }
+        match link.fill().await {
+            Ok(0) if link.buf().is_empty() => {
+                return Err(Failed::Worker(io::ErrorKind::UnexpectedEof.into()));
+            }
+            Ok(0) => return Err(Failed::Answer("it ends in the middle of its head")),
+            Ok(_) => {}
+            Err(error) => return Err(Failed::Worker(error)),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Upgraded connections (RFC 9110 §7.8): after `101` bytes pass both ways until the worker's side ends.
+//!
+//! A tunnel has a place of its own at its worker, beside the worker's requests. Never here: what the bytes mean.
+
+use std::io;
+use std::pin::pin;
+
+use http::header::{self, HeaderValue};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+
+use crate::name::ClientNet;
+
+use super::drain::Answer;
+use crate::acceptor::error::ServeError;
+use crate::acceptor::records::access_record::Outcome;
+use crate::acceptor::upstream::access::Recording;
+use crate::acceptor::upstream::link::Link;
+use crate::acceptor::upstream::reply_body::Reply;
+use crate::acceptor::upstream::upgrade::Upgrade;
+use crate::acceptor::upstream::worker_head::AnswerHead;
+use crate::acceptor::wire::headers::clean_answer;
+
+/// Answers `101` and starts to pass bytes once the client has it.
+///
+/// # Errors
+/// [`ServeError::BadAnswer`] when nobody asked for it; [`ServeError::NoTunnel`] when the worker holds too many already, in all or of
+/// this client.
+pub(in crate::acceptor) fn open(
+    upgrade: Option<Upgrade>,
+    whose: Option<ClientNet>,
+    mut head: AnswerHead,
+    answer: Answer,
+    recording: &mut Recording,
+) -> Result<Reply, ServeError> {
+    let worker = answer.claimed.lease.member().worker;
+    let Some(upgrade) = upgrade else {
+        return Err(ServeError::BadAnswer { worker, what: "it changes protocols unasked" });
+    };
+    let Ok(tunnel) = answer.claimed.lease.into_tunnel(whose) else {
+        return Err(ServeError::NoTunnel { worker });
+    };
+    let headers = head.reply.headers_mut();
+    let protocol = headers.get(header::UPGRADE).cloned();
+    clean_answer(headers, false);
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    if let Some(protocol) = protocol {
+        headers.insert(header::UPGRADE, protocol);
+    }
+    recording.switch_off_framing();
+    recording.becomes_long_lived();
+    let link = answer.claimed.link;
+    link.leave_http1();
+    let Upgrade { client, shard, handover } = upgrade;
+    shard.stop.clone().spawn_local("tunnel", async move {
+        let upgraded = client.await;
+        let mut recording = handover.take();
+        let Ok(upgraded) = upgraded else { return };
+        let to_client = tokio::select! {
+            passed = pass(TokioIo::new(upgraded), link) => passed,
+            // It has no end of its own, and new connections would wait for it when the server is restarted.
+            () = shard.stop.requested() => 0,
+        };
+        drop(tunnel);
+        if let Some(recording) = &mut recording {
+            recording.note(|record| record.outcome = Outcome::Complete);
+            recording.sent(to_client as usize, true);
+        }
+    });
+    Ok(head.reply)
+}
+
+/// Passes bytes until the worker ends its side, or either breaks; returns how many went to the client, as far as known.
+///
+/// A client that ends its side may still be answered. The other way round nobody is left to talk to: a client that
+/// does not close must not keep the worker's place.
+async fn pass(client: impl AsyncRead + AsyncWrite, link: Link) -> u64 {
+    let (mut from_client, mut to_client) = tokio::io::split(client);
+    let (mut from_worker, mut to_worker) = tokio::io::split(link);
+    let up = async {
+        tokio::io::copy(&mut from_client, &mut to_worker).await?;
+        to_worker.shutdown().await
+    };
+    let mut down = pin!(async {
+        let bytes = tokio::io::copy(&mut from_worker, &mut to_client).await?;
+        to_client.shutdown().await?;
+        Ok(bytes)
+    });
+    let ended = tokio::select! {
+        ended = &mut down => ended,
+        up = up => match up {
+            Ok(()) => down.await,
+            Err(error) => Err(error),
+        },
+    };
+    ended.unwrap_or_else(|error: io::Error| {
+        tracing::debug!(%error, "a tunnel broke");
+        0
+    })
+}

@@ -1,0 +1,400 @@
+//! The look of an access record: a line for people, or one JSON object.
+//!
+//! Written digit by digit: a record should cost less than what it tells of. Never here: where it goes (`access_log`).
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use http::Version;
+use jiff::{Timestamp, Zoned, tz::TimeZone};
+use serde::Serialize;
+
+use crate::name::AppName;
+
+use super::access_record::{Outcome, Particulars, Record};
+
+/// All that a line tells.
+#[derive(Debug)]
+pub(in crate::acceptor) struct Entry<'a> {
+    pub(in crate::acceptor) time: SystemTime,
+    pub(in crate::acceptor) total: Duration,
+    pub(in crate::acceptor) app: Option<&'a AppName>,
+    pub(in crate::acceptor) record: &'a Record,
+    pub(in crate::acceptor) particulars: &'a Particulars,
+}
+
+/// One line: local time, total time, time in the worker, method, path, status, content type, length, and what went wrong.
+pub(in crate::acceptor) fn human(
+    out: &mut Vec<u8>,
+    entry: &Entry<'_>,
+    calendar: &mut Calendar,
+    colours: bool,
+) {
+    let Entry { record, particulars, .. } = entry;
+    let (on, off) = if colours { (colour(record.status), "\x1b[0m") } else { ("", "") };
+    put(out, calendar.stamp(entry.time));
+    if let Some(app) = entry.app {
+        word(out, app.as_str());
+    }
+    out.push(b' ');
+    seconds(out, entry.total);
+    out.push(b' ');
+    match record.in_worker {
+        Some(time) => seconds(out, time),
+        None => out.push(b'-'),
+    }
+    word(out, particulars.method.as_str());
+    out.push(b' ');
+    escaped(out, particulars.path());
+    word(out, on);
+    number(out, record.status);
+    put(out, off);
+    out.push(b' ');
+    escaped(out, particulars.kind());
+    out.push(b' ');
+    number(out, record.bytes);
+    if record.outcome == Outcome::Truncated {
+        put(out, " truncated");
+    }
+    if let Some(reason) = record.reason {
+        word(out, reason);
+    }
+    word(out, particulars.id.as_str());
+    out.push(b'\n');
+}
+
+/// One object with the original's names, and more.
+pub(in crate::acceptor) fn json(out: &mut Vec<u8>, entry: &Entry<'_>, calendar: &mut Calendar) {
+    let Entry { record, particulars, .. } = entry;
+    let object = Object {
+        app: entry.app.map(AppName::as_str),
+        client: particulars.client,
+        generation: record.generation.map(|generation| generation.0),
+        host: particulars.host.as_deref(),
+        id: particulars.id.as_str(),
+        length: record.bytes,
+        method: particulars.method.as_str(),
+        outcome: record.outcome,
+        path: particulars.path(),
+        queue_seconds: record.queued.map(rounded),
+        reason: record.reason,
+        status: record.status,
+        t: calendar.stamp(entry.time),
+        total_seconds: rounded(entry.total),
+        kind: particulars.kind(),
+        version: version_of(particulars.version),
+        worker: record.worker.map(|worker| worker.0),
+        worker_seconds: record.in_worker.map(rounded),
+    };
+    // Strings and numbers into a Vec cannot fail.
+    let _ = serde_json::to_writer(&mut *out, &object);
+    out.push(b'\n');
+}
+
+/// In the order in which they are written.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Object<'a> {
+    app: Option<&'a str>,
+    client: std::net::IpAddr,
+    generation: Option<u64>,
+    host: Option<&'a str>,
+    id: &'a str,
+    length: u64,
+    method: &'a str,
+    outcome: Outcome,
+    path: &'a str,
+    queue_seconds: Option<f64>,
+    reason: Option<&'a str>,
+    status: u16,
+    t: &'a str,
+    total_seconds: f64,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    version: &'static str,
+    worker: Option<u64>,
+    worker_seconds: Option<f64>,
+}
+
+/// Local time as text; the zone is asked once for each second.
+#[derive(Debug)]
+pub(in crate::acceptor) struct Calendar {
+    /// Of strftime, up to the fraction of a second.
+    format: &'static str,
+    second: Option<u64>,
+    text: String,
+    /// Where the fraction stands in the text.
+    millis: usize,
+}
+
+impl Calendar {
+    /// For a line for people.
+    pub(in crate::acceptor) fn human() -> Self {
+        Self { format: "%Y-%m-%d %H:%M:%S.", second: None, text: String::new(), millis: 0 }
+    }
+
+    /// For an object.
+    pub(in crate::acceptor) fn json() -> Self {
+        Self { format: "%Y-%m-%dT%H:%M:%S.", ..Self::human() }
+    }
+
+    /// With milliseconds and zone. A clock that stands before 1970 was never set: it is shown as if it began then.
+    fn stamp(&mut self, time: SystemTime) -> &str {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        if self.second != Some(since.as_secs()) {
+            self.turn_to(since.as_secs());
+        }
+        let millis = since.subsec_millis();
+        let digits = [millis / 100, millis / 10 % 10, millis % 10].map(|digit| b'0' + digit as u8);
+        self.text.replace_range(self.millis..self.millis + 3, std::str::from_utf8(&digits).unwrap_or("000"));
+        &self.text
+    }
+
+    fn turn_to(&mut self, second: u64) {
+        let time = i64::try_from(second).ok().and_then(|second| Timestamp::from_second(second).ok());
+        let local: Zoned = time.unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(TimeZone::system());
+        self.second = Some(second);
+        self.text = local.strftime(self.format).to_string();
+        self.millis = self.text.len();
+        self.text.push_str("000");
+        self.text.push_str(&local.strftime("%:z").to_string());
+    }
+}
+
+impl Particulars {
+    fn path(&self) -> &str {
+        self.uri.path_and_query().map_or("/", |target| target.as_str())
+    }
+
+    /// The media type without its parameters.
+    fn kind(&self) -> &str {
+        let kind = self.kind.as_ref().and_then(|kind| kind.to_str().ok()).unwrap_or("-");
+        kind.split(';').next().unwrap_or("-").trim()
+    }
+}
+
+fn version_of(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "1.0",
+        Version::HTTP_2 => "2",
+        _ => "1.1",
+    }
+}
+
+fn put(out: &mut Vec<u8>, text: &str) {
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn word(out: &mut Vec<u8>, text: &str) {
+    out.push(b' ');
+    put(out, text);
+}
+
+fn number(out: &mut Vec<u8>, number: impl itoa::Integer) {
+    put(out, itoa::Buffer::new().format(number));
+}
+
+/// What a client sent must not be able to write a line of its own, or to a terminal.
+fn escaped(out: &mut Vec<u8>, text: &str) {
+    if text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return put(out, text);
+    }
+    for c in text.chars() {
+        match c {
+            c if c.is_ascii_graphic() => out.push(c as u8),
+            c => out.extend(c.escape_default().map(|c| c as u8)),
+        }
+    }
+}
+
+/// Milliseconds with one digit after the point, from a second on seconds with two.
+fn seconds(out: &mut Vec<u8>, time: Duration) {
+    let nanos = time.as_nanos();
+    if time < Duration::from_secs(1) {
+        let tenths = (nanos as u64 + 50_000) / 100_000;
+        number(out, tenths / 10);
+        out.extend_from_slice(&[b'.', b'0' + (tenths % 10) as u8, b'm', b's']);
+    } else {
+        let hundredths = u64::try_from((nanos + 5_000_000) / 10_000_000).unwrap_or(u64::MAX);
+        number(out, hundredths / 100);
+        out.extend_from_slice(&[
+            b'.',
+            b'0' + (hundredths / 10 % 10) as u8,
+            b'0' + (hundredths % 10) as u8,
+            b's',
+        ]);
+    }
+}
+
+fn rounded(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e6
+}
+
+fn colour(status: u16) -> &'static str {
+    match status {
+        0..400 => "\x1b[32m",
+        400..500 => "\x1b[33m",
+        _ => "\x1b[31m",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderValue, Method, Uri};
+
+    use super::*;
+    use crate::name::{GenerationId, RequestId, WorkerId};
+
+    fn particulars() -> Particulars {
+        Particulars {
+            host: Some("a.example".into()),
+            method: Method::GET,
+            uri: Uri::from_static("/a?b=%0a"),
+            kind: Some(HeaderValue::from_static("text/plain; charset=utf-8")),
+            ..Particulars::blank(RequestId::parse(b"request-1").unwrap(), [10, 0, 0, 1].into())
+        }
+    }
+
+    fn record() -> Record {
+        Record {
+            status: 200,
+            reason: None,
+            outcome: Outcome::Complete,
+            bytes: 12,
+            queued: None,
+            in_worker: Some(Duration::from_micros(2100)),
+            worker: Some(WorkerId(7)),
+            generation: None,
+        }
+    }
+
+    const TIME: Duration = Duration::from_millis(1_772_362_800_042);
+
+    /// What the clock on the wall says then, in the zone of this machine.
+    fn then(format: &str) -> String {
+        let time = Timestamp::from_millisecond(TIME.as_millis() as i64).unwrap();
+        time.to_zoned(TimeZone::system()).strftime(format).to_string()
+    }
+
+    fn written(
+        record: &Record,
+        particulars: &Particulars,
+        app: Option<&AppName>,
+        write: impl FnOnce(&mut Vec<u8>, &Entry<'_>),
+    ) -> String {
+        let (time, total) = (UNIX_EPOCH + TIME, Duration::from_micros(3400));
+        let mut out = Vec::new();
+        write(&mut out, &Entry { time, total, app, record, particulars });
+        String::from_utf8(out).unwrap()
+    }
+
+    /// A line for people without its time.
+    fn line(record: &Record, particulars: &Particulars, app: Option<&AppName>, colours: bool) -> String {
+        let line = written(record, particulars, app, |out, entry| {
+            human(out, entry, &mut Calendar::human(), colours);
+        });
+        line.strip_prefix(&then("%Y-%m-%d %H:%M:%S%.3f%:z")).unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_line_for_people_has_the_facts_in_order() {
+        let app = AppName::parse("api").unwrap();
+        assert_eq!(
+            line(&record(), &particulars(), Some(&app), false),
+            " api 3.4ms 2.1ms GET /a?b=%0a 200 text/plain 12 request-1\n"
+        );
+        let (app, id) = (None, RequestId::parse(b"request-2").unwrap());
+        let cut = Record {
+            status: 502,
+            reason: Some("worker-died"),
+            outcome: Outcome::Truncated,
+            in_worker: None,
+            ..record()
+        };
+        assert_eq!(
+            line(&cut, &Particulars::blank(id, [10, 0, 0, 1].into()), app, true),
+            " 3.4ms - GET / \u{1b}[31m502\u{1b}[0m - 12 truncated worker-died request-2\n"
+        );
+    }
+
+    #[test]
+    fn json_has_the_names_of_the_original_each_with_its_value_or_null() {
+        let app = AppName::parse("api").unwrap();
+        let of = |record: &Record, particulars: &Particulars, app| {
+            let object = written(record, particulars, app, |out, entry| {
+                json(out, entry, &mut Calendar::json());
+            });
+            object.replace(&then("%Y-%m-%dT%H:%M:%S%.3f%:z"), "THEN")
+        };
+        assert_eq!(
+            of(&record(), &particulars(), Some(&app)),
+            concat!(
+                r#"{"app":"api","client":"10.0.0.1","generation":null,"host":"a.example","id":"request-1","#,
+                r#""length":12,"method":"GET","outcome":"complete","path":"/a?b=%0a","queueSeconds":null,"#,
+                r#""reason":null,"status":200,"t":"THEN","totalSeconds":0.0034,"type":"text/plain","#,
+                r#""version":"1.1","worker":7,"workerSeconds":0.0021}"#,
+                "\n"
+            )
+        );
+        let gone = Record {
+            status: 499,
+            reason: Some("client-gone"),
+            outcome: Outcome::ClientGone,
+            queued: Some(Duration::from_nanos(1_999)),
+            generation: Some(GenerationId(3)),
+            ..record()
+        };
+        let unknown = Particulars {
+            uri: Uri::from_static("/\"\\"),
+            version: Version::HTTP_2,
+            ..Particulars::blank(RequestId::parse(b"request-2").unwrap(), "::1".parse().unwrap())
+        };
+        assert_eq!(
+            of(&gone, &unknown, None),
+            concat!(
+                r#"{"app":null,"client":"::1","generation":3,"host":null,"id":"request-2","length":12,"#,
+                r#""method":"GET","outcome":"client-gone","path":"/\"\\","queueSeconds":2e-6,"#,
+                r#""reason":"client-gone","status":499,"t":"THEN","totalSeconds":0.0034,"type":"-","#,
+                r#""version":"2","worker":7,"workerSeconds":0.0021}"#,
+                "\n"
+            )
+        );
+    }
+
+    #[test]
+    fn times_have_as_many_digits_as_somebody_reads() {
+        for (nanos, text) in [
+            (0, "0.0ms"),
+            (49_999, "0.0ms"),
+            (50_001, "0.1ms"),
+            (3_449_999, "3.4ms"),
+            (999_949_999, "999.9ms"),
+            (999_999_999, "1000.0ms"),
+            (1_000_000_000, "1.00s"),
+            (1_005_000_001, "1.01s"),
+            (61_239_999_999, "61.24s"),
+        ] {
+            let mut out = Vec::new();
+            seconds(&mut out, Duration::from_nanos(nanos));
+            assert_eq!(String::from_utf8(out).unwrap(), text, "{nanos}");
+        }
+    }
+
+    #[test]
+    fn a_calendar_goes_on_from_second_to_second_and_back() {
+        let mut calendar = Calendar::human();
+        for millis in [1_772_362_800_042, 1_772_362_800_999, 1_772_362_801_000, 1_772_362_799_001, 7] {
+            let time = Timestamp::from_millisecond(millis).unwrap();
+            let shown = time.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S%.3f%:z").to_string();
+            assert_eq!(calendar.stamp(UNIX_EPOCH + Duration::from_millis(millis as u64)), shown);
+        }
+        let before = calendar.stamp(UNIX_EPOCH - Duration::from_secs(1)).to_owned();
+        assert_eq!(calendar.stamp(UNIX_EPOCH), before);
+    }
+
+    #[test]
+    fn nothing_a_client_sends_breaks_a_line() {
+        let mut out = Vec::new();
+        escaped(&mut out, "a\nb\x1b[31m \u{e9}");
+        assert_eq!(String::from_utf8(out).unwrap(), "a\\nb\\u{1b}[31m \\u{e9}");
+    }
+}

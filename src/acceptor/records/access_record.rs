@@ -1,0 +1,81 @@
+//! What is noted of a request for the log and the metrics.
+//!
+//! Never here: when it is noted (`access`), or the look of it (`access_line`).
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use http::{HeaderValue, Method, Uri, Version};
+use serde::Serialize;
+
+use crate::name::{GenerationId, RequestId, WorkerId};
+
+/// How one request went, as far as is known.
+#[derive(Debug)]
+pub(in crate::acceptor) struct Record {
+    /// 0: it got no answer yet.
+    pub(in crate::acceptor) status: u16,
+    pub(in crate::acceptor) reason: Option<&'static str>,
+    pub(in crate::acceptor) outcome: Outcome,
+    pub(in crate::acceptor) bytes: u64,
+    pub(in crate::acceptor) queued: Option<Duration>,
+    pub(in crate::acceptor) in_worker: Option<Duration>,
+    pub(in crate::acceptor) worker: Option<WorkerId>,
+    pub(in crate::acceptor) generation: Option<GenerationId>,
+}
+
+impl Record {
+    /// A request that is over before it got an answer, until somebody says otherwise.
+    pub(in crate::acceptor) fn blank() -> Self {
+        Self {
+            status: 0,
+            reason: None,
+            outcome: Outcome::ClientGone,
+            bytes: 0,
+            queued: None,
+            in_worker: None,
+            worker: None,
+            generation: None,
+        }
+    }
+}
+
+/// What only the log wants to know of a request.
+#[derive(Debug)]
+pub(in crate::acceptor) struct Particulars {
+    pub(in crate::acceptor) id: RequestId,
+    pub(in crate::acceptor) client: IpAddr,
+    pub(in crate::acceptor) host: Option<String>,
+    pub(in crate::acceptor) method: Method,
+    pub(in crate::acceptor) uri: Uri,
+    pub(in crate::acceptor) version: Version,
+    /// The answer's content type.
+    pub(in crate::acceptor) kind: Option<HeaderValue>,
+}
+
+impl Particulars {
+    /// A request of which nothing is known but its client.
+    pub(in crate::acceptor) fn blank(id: RequestId, client: IpAddr) -> Self {
+        Self {
+            id,
+            client,
+            host: None,
+            method: Method::default(),
+            uri: Uri::default(),
+            version: Version::HTTP_11,
+            kind: None,
+        }
+    }
+}
+
+/// How an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(in crate::acceptor) enum Outcome {
+    /// Whole.
+    Complete,
+    /// The worker or the server cut it.
+    Truncated,
+    /// The client left before its end.
+    ClientGone,
+}

@@ -1,0 +1,113 @@
+//! What the server answers by itself before any host is looked up: `/server` and `/status`; and redirects to HTTPS.
+//!
+//! Both paths are for loopback peers that speak for themselves, unless a setting opens them: `/status` tells host names.
+//! Never here: failures (`reply`).
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{Method, StatusCode, Uri, Version};
+use serde_json::json;
+
+use super::reply;
+use super::reply::{JSON, TEXT};
+use super::route::Host;
+use crate::acceptor::error::ServeError;
+use crate::acceptor::peer::is_forwarded;
+use crate::acceptor::thread::server::Server;
+use crate::acceptor::thread::shard::{Connection, Shard};
+use crate::acceptor::upstream::reply_body::Reply;
+
+/// The answer, when the path is one of ours and the client may ask. Whoever comes through a proxy on this machine may
+/// not, whatever that proxy says of them: it passes a public host name on, adds a forwarding field, or speaks HTTP/1.0.
+pub(in crate::acceptor) fn answer(conn: &Connection, parts: &Parts, host: &Host<'_>) -> Option<Reply> {
+    let path = parts.uri.path();
+    let ours = matches!(path, "/server" | "/status") && matches!(parts.method, Method::GET | Method::HEAD);
+    let local = || {
+        conn.peer.address.is_loopback()
+            && parts.version > Version::HTTP_10
+            && is_of_this_machine(&host.name)
+            && !is_forwarded(&parts.headers)
+    };
+    if !ours || !(conn.shard.server.status_for_all || local()) {
+        return None;
+    }
+    let mut response = match path {
+        "/server" => reply::plain(StatusCode::OK, TEXT, Bytes::from_static(b"ok")),
+        _ => reply::plain(StatusCode::OK, JSON, Bytes::from(status(&conn.shard))),
+    };
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Some(response)
+}
+
+/// Names that never leave the machine (RFC 6761 §6.3), and loopback addresses.
+fn is_of_this_machine(host: &str) -> bool {
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// The original's object; `rip-serverctl status` says more.
+fn status(shard: &Shard) -> String {
+    let server: &Server = &shard.server;
+    let mut hosts = shard.directory.hosts();
+    hosts.sort();
+    let mut apps: Vec<_> = Vec::new();
+    for host in &hosts {
+        if let Some(route) = shard.directory.lookup(host.as_str())
+            && !apps.iter().any(|app| std::sync::Arc::ptr_eq(app, &route.app))
+        {
+            apps.push(std::sync::Arc::clone(&route.app));
+        }
+    }
+    let healthy = !apps.is_empty() && apps.iter().all(|app| app.pool.any_worker());
+    let workers: usize = apps.iter().map(|app| app.pool.routable()).sum();
+    let value = json!({
+        "status": if healthy { "healthy" } else { "degraded" },
+        "app": apps.first().map(|app| app.name.as_str()),
+        "apps": apps.iter().map(|app| app.name.as_str()).collect::<Vec<_>>(),
+        "workers": workers,
+        "ports": { "http": server.http_port, "https": server.https_port },
+        "uptime": server.started.elapsed().as_secs(),
+        "hosts": hosts,
+    });
+    format!("{value}\n")
+}
+
+/// Leads a plain request to HTTPS (RFC 9110 §15.4): only for hosts that are ours, and always to our own port.
+///
+/// # Errors
+/// [`ServeError::UnknownHost`].
+pub(in crate::acceptor) fn redirect(
+    conn: &Connection,
+    host: &Host<'_>,
+    method: &Method,
+    uri: &Uri,
+) -> Result<Reply, ServeError> {
+    if conn.shard.directory.lookup(&host.name).is_none() {
+        return Err(ServeError::UnknownHost);
+    }
+    // `*` would become a part of the host's name.
+    let target = uri
+        .path_and_query()
+        .map(PathAndQuery::as_str)
+        .filter(|target| target.starts_with('/'))
+        .unwrap_or("/");
+    let location = match conn.shard.server.https_port {
+        None | Some(443) => format!("https://{}{target}", host.name),
+        Some(port) => format!("https://{}:{port}{target}", host.name),
+    };
+    let status = match *method {
+        Method::GET | Method::HEAD => StatusCode::MOVED_PERMANENTLY,
+        _ => StatusCode::PERMANENT_REDIRECT,
+    };
+    let location =
+        HeaderValue::try_from(location).map_err(|_| ServeError::Malformed("its target is not a URI"))?;
+    let mut response = reply::plain(status, TEXT, Bytes::new());
+    response.headers_mut().insert(header::LOCATION, location);
+    Ok(response)
+}

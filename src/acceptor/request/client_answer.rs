@@ -1,0 +1,14 @@
+//! An answer as its client gets it.
+//!
+//! Never here: making it (`http`), or sending it.
+
+use crate::name::RequestId;
+
+use crate::acceptor::upstream::reply_body::Reply;
+
+/// The answer to a request.
+pub(in crate::acceptor) struct Answer {
+    pub(in crate::acceptor) response: Reply,
+    /// To be sent as its `X-Request-Id`, whatever it says itself.
+    pub(in crate::acceptor) id: RequestId,
+}

@@ -1,0 +1,256 @@
+//! Takes a request's body in before a worker is claimed: into memory first, then into a spool file.
+//!
+//! All of it but a little is counted, in memory and on disk, by client. Never here: sending it.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::Poll;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use crate::budget::Reservation;
+use crate::metrics::Metrics;
+use crate::name::ClientNet;
+use crate::timer;
+
+use crate::acceptor::body::pace::Pace;
+use crate::acceptor::body::request_body::{Collected, RequestBody, broken_off};
+use crate::acceptor::body::spool::{SPOOL_PIECE, Spool};
+use crate::acceptor::body::stock::Stock;
+use crate::acceptor::body::uploads::{Scarce, Upload};
+use crate::acceptor::error::ServeError;
+use crate::acceptor::limit::Limit;
+use crate::acceptor::thread::server::Server;
+use crate::acceptor::wire::trailers::clean;
+
+/// What collecting needs to know.
+#[derive(Clone, Copy)]
+pub(in crate::acceptor) struct Collecting<'a> {
+    pub(in crate::acceptor) server: &'a Server,
+    pub(in crate::acceptor) max_body: u64,
+    /// Whose share the body takes from.
+    pub(in crate::acceptor) client: Option<ClientNet>,
+    pub(in crate::acceptor) stock: &'a Stock,
+    pub(in crate::acceptor) metrics: &'a Metrics,
+}
+
+/// Takes the whole body in.
+///
+/// # Errors
+/// [`ServeError::BodyTooLarge`], [`ServeError::TooSlow`], [`ServeError::Malformed`], [`ServeError::Spool`],
+/// [`ServeError::TooManyUploads`].
+///
+/// # Cancel safety
+/// Dropping it gives everything up.
+pub(in crate::acceptor) async fn collect(
+    body: &mut Incoming,
+    how: Collecting<'_>,
+) -> Result<RequestBody, ServeError> {
+    if body.is_end_stream() {
+        return Ok(RequestBody::Empty);
+    }
+    let mut held = Held::new(how);
+    loop {
+        let frame = match held.next_frame(body).await? {
+            None => return held.finish().await,
+            Some(Err(error)) => return Err(broken_off(&error)),
+            Some(Ok(frame)) => frame,
+        };
+        let data = match frame.into_data() {
+            Ok(data) => data,
+            Err(frame) => {
+                held.trailers = frame.into_trailers().unwrap_or_default();
+                continue;
+            }
+        };
+        held.pace.received(data.len());
+        if held.pace.total > how.max_body {
+            return Err(ServeError::BodyTooLarge { limit: how.max_body });
+        }
+        held.push(data).await?;
+    }
+}
+
+struct Held<'a> {
+    how: Collecting<'a>,
+    pace: Pace,
+    memory: Vec<Bytes>,
+    /// Behind `memory`, being filled.
+    piece: Option<Vec<u8>>,
+    in_memory: usize,
+    /// For the first `body_memory` of them.
+    small: Reservation,
+    /// For what is above that.
+    room: Reservation,
+    spool: Option<(Spool, u64)>,
+    space: Reservation,
+    trailers: HeaderMap,
+    /// There once its client had to be waited for.
+    upload: Option<Upload<'a>>,
+}
+
+type Next = Option<hyper::Result<Frame<Bytes>>>;
+
+impl<'a> Held<'a> {
+    fn new(how: Collecting<'a>) -> Self {
+        let Server { limits, memory, room, spool_space, .. } = how.server;
+        Self {
+            how,
+            pace: Pace::new(limits),
+            memory: Vec::new(),
+            piece: None,
+            in_memory: 0,
+            small: memory.reserve(how.client),
+            room: room.reserve(how.client),
+            spool: None,
+            space: spool_space.reserve(how.client),
+            trailers: HeaderMap::new(),
+            upload: None,
+        }
+    }
+
+    /// What comes next, or the end.
+    async fn next_frame(&mut self, body: &mut Incoming) -> Result<Next, ServeError> {
+        let at_once = poll_fn(|cx| Poll::Ready(Pin::new(&mut *body).poll_frame(cx))).await;
+        if let Poll::Ready(frame) = at_once {
+            return Ok(frame);
+        }
+        let Collecting { server, client, .. } = self.how;
+        if self.upload.is_none() {
+            self.upload = server.uploads.enter(client).await;
+        }
+        let Some(upload) = &self.upload else {
+            server.limit_log.reached(Limit::Uploads, client);
+            return Err(ServeError::TooManyUploads);
+        };
+        upload.note(self.pace.total, self.space.amount());
+        let little = self.spool.is_some() && server.spool_space.is_half_held();
+        let begun = Instant::now();
+        let pushed_out = tokio::select! {
+            biased;
+            frame = body.frame() => {
+                self.pace.waited(begun.elapsed());
+                return Ok(frame);
+            }
+            () = upload.pushed_out() => true,
+            () = timer::sleep(self.pace.patience(little)) => false,
+        };
+        if pushed_out || little {
+            let scarce = if self.spool.is_some() { Limit::Spool } else { Limit::Uploads };
+            server.limit_log.reached(scarce, client);
+        }
+        Err(ServeError::TooSlow("its body"))
+    }
+
+    async fn push(&mut self, data: Bytes) -> Result<(), ServeError> {
+        self.in_memory += data.len();
+        self.keep(data);
+        let fits = (self.spool.is_none() || self.in_memory <= SPOOL_PIECE) && self.has_memory();
+        if fits { Ok(()) } else { self.put_aside().await }
+    }
+
+    /// Whether there is memory for what it holds now.
+    fn has_memory(&mut self) -> bool {
+        if self.in_memory <= UNCOUNTED {
+            return true;
+        }
+        let Collecting { server, client, .. } = self.how;
+        let own = server.limits.body_memory;
+        let small = self.in_memory.min(own);
+        if !self.small.grow_to(small.next_multiple_of(MEMORY_STEP).min(own) as u64) {
+            server.limit_log.reached(Limit::BodyMemory, client);
+            return false;
+        }
+        self.in_memory == small || self.has_room((self.in_memory - small) as u64)
+    }
+
+    /// Whether there is room for what is above a body's own memory: no body takes all of it.
+    fn has_room(&mut self, more: u64) -> bool {
+        let Collecting { server, client, .. } = self.how;
+        let all = server.limits.body_room as u64;
+        if more > all / BODIES_WITH_ROOM {
+            return false;
+        }
+        let granted = self.room.grow_to(more);
+        if !granted && all > 0 {
+            server.limit_log.reached(Limit::BodyRoom, client);
+        }
+        granted
+    }
+
+    /// Much is copied: memory that is used again costs less than what the parser would have to take anew.
+    fn keep(&mut self, mut data: Bytes) {
+        if self.piece.is_none() && self.in_memory <= LITTLE {
+            self.memory.push(data);
+            return;
+        }
+        while !data.is_empty() {
+            let piece = self.piece.get_or_insert_with(|| self.how.stock.take());
+            let part = data.split_to(data.len().min(piece.capacity() - piece.len()));
+            piece.extend_from_slice(&part);
+            if piece.len() == piece.capacity() {
+                self.close_piece();
+            }
+        }
+    }
+
+    fn close_piece(&mut self) {
+        self.memory.extend(self.piece.take().map(|piece| self.how.stock.filled(piece)));
+    }
+
+    async fn put_aside(&mut self) -> Result<(), ServeError> {
+        self.close_piece();
+        let Collecting { server, client, metrics, .. } = self.how;
+        let written = self.spool.as_ref().map_or(0, |(_, end)| *end);
+        let wanted = (written + self.in_memory as u64).next_multiple_of(server.limits.spool_step());
+        if !server.uploads.take(&mut self.space, wanted, client, Scarce::Space).await {
+            server.limit_log.reached(Limit::Spool, client);
+            return Err(ServeError::Spool(io::ErrorKind::QuotaExceeded.into()));
+        }
+        if self.spool.is_none() {
+            self.spool = Some((Spool::create(&server.spool).await.map_err(ServeError::Spool)?, 0));
+        }
+        if let Some((spool, end)) = &mut self.spool {
+            *end += spool.write(*end, std::mem::take(&mut self.memory)).await.map_err(ServeError::Spool)?;
+            metrics.spooled_bytes.inc_by(self.in_memory as u64);
+            self.in_memory = 0;
+            self.small.shrink_to(0);
+            self.room.shrink_to(0);
+        }
+        Ok(())
+    }
+
+    async fn finish(mut self) -> Result<RequestBody, ServeError> {
+        if self.spool.is_some() && self.in_memory > 0 {
+            self.put_aside().await?;
+        }
+        self.close_piece();
+        let body = match self.spool {
+            Some((spool, length)) => RequestBody::Spooled { spool, length, _space: self.space },
+            None if self.in_memory == 0 => RequestBody::Empty,
+            None => RequestBody::Memory(Collected {
+                pieces: self.memory,
+                length: self.in_memory as u64,
+                _memory: (self.small, self.room),
+            }),
+        };
+        clean(&mut self.trailers);
+        let trailed = !self.trailers.is_empty();
+        Ok(if trailed { RequestBody::WithTrailers(Box::new(body), self.trailers) } else { body })
+    }
+}
+
+/// A body takes at most one of so many parts of the room for all.
+const BODIES_WITH_ROOM: u64 = 8;
+/// Up to here the parser's own memory is kept.
+const LITTLE: usize = 16 << 10;
+/// What a body holds up to here is not counted: how many bodies there may be is.
+const UNCOUNTED: usize = 4 << 10;
+/// Memory is taken in steps, so that a body of many pieces does not count each.
+const MEMORY_STEP: usize = 16 << 10;

@@ -1,0 +1,429 @@
+//! One request from its head to its answer: check, route, collect, claim, forward, reply.
+//!
+//! Reads like the list of steps; each step lives in a file of its own.
+
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use hyper::body::{Body, Incoming};
+use tokio::time::Instant;
+
+use crate::api::Intent;
+use crate::directory::Route;
+use crate::name::{ClientNet, RequestId};
+use crate::pool::HeldPlace;
+use crate::spec::{Protocol, Rules};
+use crate::timer;
+
+use super::builtin;
+use super::client_answer::Answer;
+use super::collect::{Collecting, collect};
+use super::reply;
+use super::reply::REQUEST_ID;
+use super::route;
+use super::route::Host;
+use super::told;
+use crate::acceptor::body::request_body::{RequestBody, check_length, discard};
+use crate::acceptor::error::{Blame, ServeError};
+use crate::acceptor::exchange::forward::forward;
+use crate::acceptor::limit::Limit;
+use crate::acceptor::peer::Client;
+use crate::acceptor::records::access_record::{Outcome, Particulars};
+use crate::acceptor::thread::shard::{Connection, Role};
+use crate::acceptor::thread::windows::Windows;
+use crate::acceptor::upstream::access::Recording;
+use crate::acceptor::upstream::outgoing::Outgoing;
+use crate::acceptor::upstream::reply_body::{Reply, ReplyBody};
+use crate::acceptor::upstream::restraint::room_of_stream;
+use crate::acceptor::upstream::upgrade::Upgrade;
+use crate::acceptor::upstream::worker_head::{Origin, RequestHead};
+use crate::acceptor::wire::framing::Flaw;
+use crate::acceptor::wire::headers::{Named, has_token, is_bodiless};
+
+/// Answers a request of hyper's.
+///
+/// # Cancel safety
+/// See [`answer_to`].
+pub(in crate::acceptor) fn serve(
+    conn: Rc<Connection>,
+    mut request: Request<Incoming>,
+) -> impl Future<Output = Result<Response<ReplyBody>, Infallible>> {
+    let upgrade = upgrade_of(&mut request, &conn);
+    let (parts, body) = request.into_parts();
+    let body = (!body.is_end_stream()).then_some(body);
+    let flaw = conn.flaw_of_next();
+    // No `async fn`: it would have room for the request twice.
+    async move {
+        let Answer { mut response, id } = answer_to(&conn, &parts, Extras { body, upgrade, flaw }).await;
+        response.body_mut().in_pieces_of(if conn.wire.is_http2() { HTTP2_PIECE } else { HTTP1_PIECE });
+        response.headers_mut().insert(REQUEST_ID, reply::id_value(&id));
+        Ok(*response)
+    }
+}
+
+/// What a request may have besides its head.
+#[derive(Default)]
+pub(in crate::acceptor) struct Extras {
+    body: Option<Incoming>,
+    upgrade: Option<Upgrade>,
+    /// What is wrong with its head, though it could be parsed.
+    flaw: Option<Flaw>,
+}
+
+/// Answers a request. Never fails: every failure is an answer too.
+///
+/// # Cancel safety
+/// Dropping it means that the client has gone: the record says so, and whatever was taken is given back.
+pub(in crate::acceptor) async fn answer_to(conn: &Rc<Connection>, parts: &Parts, extras: Extras) -> Answer {
+    let arrived = Instant::now();
+    let Extras { mut body, mut upgrade, flaw } = extras;
+    let client = Client::of(&conn.peer, &parts.headers, &conn.shard.server.trusted);
+    let id = client.told.as_ref().and_then(|told| told.id).unwrap_or_else(RequestId::random);
+    let mut recording = record(conn, parts, &client, id, arrived);
+    let handover = upgrade.as_ref().map(|upgrade| Rc::clone(&upgrade.handover));
+    let asked = Asked { parts, client: &client, id: &id, flaw, arrived, time: recording.time() };
+    let outcome = answer(conn, &asked, &mut body, &mut upgrade, &mut recording).await;
+    let mut response = match outcome {
+        Ok(response) => response,
+        Err(error) => {
+            if let Some(limit) = Limit::of(&error) {
+                conn.shard.server.limit_log.reached_at(recording.app(), limit, client.share);
+            }
+            fail(&error, parts.headers.get(header::ACCEPT), id, &mut recording)
+        }
+    };
+    if let Some(unread) = body {
+        take_rest(conn, unread, &mut response);
+    }
+    if parts.method == Method::HEAD {
+        leave_head(&mut response);
+    }
+    finish(conn, &mut response);
+    recording.note_head(response.headers());
+    recording.note(|record| {
+        record.status = if record.reason == Some("client-gone") { 499 } else { response.status().as_u16() };
+        if has_no_body(&parts.method, &response) && record.status != 499 {
+            // Nobody asks for more of it, which is when others are complete.
+            record.outcome = Outcome::Complete;
+        }
+    });
+    match handover.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) {
+        Some(handover) => handover.set(Some(recording)),
+        None => response.body_mut().record(recording),
+    }
+    Answer { response, id }
+}
+
+/// Whether the head is all of the answer that is sent (RFC 9112 §6.3), whatever body it has here.
+fn has_no_body(method: &Method, response: &Response<ReplyBody>) -> bool {
+    *method == Method::HEAD || is_bodiless(response.status()) || response.body().is_end_stream()
+}
+
+/// A request without its body.
+struct Asked<'a> {
+    parts: &'a Parts,
+    client: &'a Client<'a>,
+    id: &'a RequestId,
+    flaw: Option<Flaw>,
+    arrived: Instant,
+    /// The same by the clock on the wall.
+    time: SystemTime,
+}
+
+async fn answer(
+    conn: &Rc<Connection>,
+    asked: &Asked<'_>,
+    body: &mut Option<Incoming>,
+    upgrade: &mut Option<Upgrade>,
+    recording: &mut Recording,
+) -> Result<Reply, ServeError> {
+    let (parts, client) = (asked.parts, asked.client);
+    if let Some(flaw) = asked.flaw {
+        return Err(ServeError::Malformed(flaw.text()));
+    }
+    if conn.wire.is_over_share() {
+        conn.shard.server.limit_log.reached(Limit::Connections, conn.wire.place_of());
+        return Err(ServeError::TooManyConnections);
+    }
+    let mut host = route::check(parts, conn)?;
+    if conn.role == Role::Redirect {
+        return builtin::redirect(conn, &host, &parts.method, &parts.uri);
+    }
+    if let Some(response) = builtin::answer(conn, parts, &host) {
+        return Ok(response);
+    }
+    if let Some(rate) = &conn.shard.server.rate {
+        rate.check(client.address)?;
+    }
+    let route = route::find(&mut host, conn)?;
+    recording.belongs_to(&route.app, &host.name);
+    let rules = route.app.rules.load_full();
+    let bodiless = body.is_none();
+    // What few requests need is boxed, here and below, or each would have room for all of it.
+    let taken = match bodiless {
+        true => RequestBody::Empty,
+        false => Box::pin(take_body(conn, asked, body, &rules)).await?,
+    };
+    let ready = if bodiless { asked.arrived } else { Instant::now() };
+    let queue_until = ready + rules.timeouts.queue;
+    if conn.wire.is_crowded() {
+        recording.takes(Box::pin(room_of_stream(conn, client.share, queue_until)).await?);
+    }
+    let unread = unread_of(conn, &taken);
+    let origin = origin_of(conn, asked, &host);
+    let protocol = upgrade.as_ref().and_then(|_| parts.headers.get(header::UPGRADE));
+    let mut outgoing = Outgoing {
+        shard: &conn.shard,
+        client: client.share,
+        app: &route.app,
+        rules: &rules,
+        head: RequestHead {
+            method: &parts.method,
+            uri: &parts.uri,
+            headers: &parts.headers,
+            authority: host.authority,
+            upgrade: protocol,
+        },
+        origin,
+        body: taken,
+        unread,
+        ready,
+        queue_until,
+        upgrade: upgrade.take(),
+        resent: false,
+        handed_on: false,
+    };
+    if route.standing.borrow().intent != Intent::Run {
+        let held = async {
+            let _lies = outgoing.lie_unread()?;
+            wait_while_held(&route, client.share, queue_until).await
+        };
+        if let Err(error) = Box::pin(held).await {
+            give_back(conn, outgoing.body, body);
+            return Err(error);
+        }
+    }
+    let outcome = forward(&mut outgoing, recording).await;
+    give_back(conn, outgoing.body, body);
+    outcome
+}
+
+/// A worker may answer before it has taken everything in.
+fn give_back(conn: &Connection, rest: RequestBody, body: &mut Option<Incoming>) {
+    match rest {
+        RequestBody::Streaming(incoming, _) => *body = (!incoming.is_end_stream()).then_some(incoming),
+        RequestBody::PassedOn => conn.wire.linger(),
+        _ => {}
+    }
+}
+
+/// How many bytes of it may lie here unread: over HTTP/2 as many as its stream's window has.
+fn unread_of(conn: &Connection, body: &RequestBody) -> u64 {
+    match body {
+        RequestBody::Streaming(_, length) if conn.wire.is_http2() => {
+            let window = Windows::of(conn.shard.server.limits.h2_streams).stream.into();
+            length.map_or(window, |length| length.min(window))
+        }
+        _ => 0,
+    }
+}
+
+/// The whole body, unless it has to pass as it arrives. What is not taken stays for the end of a failure.
+async fn take_body(
+    conn: &Connection,
+    asked: &Asked<'_>,
+    body: &mut Option<Incoming>,
+    rules: &Rules,
+) -> Result<RequestBody, ServeError> {
+    let parts = asked.parts;
+    let Some(incoming) = body else { return Ok(RequestBody::Empty) };
+    check_length(&parts.headers, rules.max_body)?;
+    if streams(parts.uri.path(), rules) {
+        // Trailers that are announced need chunks.
+        let length = incoming.size_hint().exact().filter(|_| !parts.headers.contains_key(header::TRAILER));
+        return Ok(body
+            .take()
+            .map_or(RequestBody::Empty, |incoming| RequestBody::Streaming(incoming, length)));
+    }
+    let how = Collecting {
+        server: &conn.shard.server,
+        max_body: rules.max_body,
+        client: asked.client.share,
+        stock: &conn.shard.stock,
+        metrics: &conn.shard.metrics,
+    };
+    let collected = collect(incoming, how).await?;
+    *body = None;
+    Ok(collected)
+}
+
+/// The app's choice alone: a body that is passed on as it comes holds a worker meanwhile.
+fn streams(path: &str, rules: &Rules) -> bool {
+    rules.protocol == Protocol::H2c || rules.stream.iter().any(|prefix| is_below(path, prefix))
+}
+
+fn is_below(path: &str, prefix: &str) -> bool {
+    let prefix = prefix.trim_end_matches('/');
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The client's wish to change protocols, when it is one that can be passed on. `h2c` is between neighbours only.
+fn upgrade_of(request: &mut Request<Incoming>, conn: &Connection) -> Option<Upgrade> {
+    let protocol = request.headers().get(header::UPGRADE)?;
+    let wanted = Named::of(request.headers()).says_upgrade() && !has_token(protocol, "h2c");
+    wanted.then(|| Upgrade {
+        client: hyper::upgrade::on(request),
+        shard: Rc::clone(&conn.shard),
+        handover: Rc::default(),
+    })
+}
+
+/// Waits until the host may be served; refuses at once while it is stopped.
+async fn wait_while_held(route: &Route, client: Option<ClientNet>, until: Instant) -> Result<(), ServeError> {
+    let mut standing = route.standing.clone();
+    let mut place: Option<HeldPlace> = None;
+    loop {
+        let now = standing.borrow_and_update().clone();
+        match now.intent {
+            Intent::Run => return Ok(()),
+            Intent::Stop => return Err(ServeError::Stopped { page: now.page }),
+            Intent::Hold => {}
+        }
+        let place = match &mut place {
+            Some(place) => place,
+            none => none.insert(route.app.pool.hold(client).map_err(|_| ServeError::QueueFull)?),
+        };
+        let change = async {
+            tokio::select! {
+                changed = standing.changed() => changed.map_err(|_| ServeError::UnknownHost),
+                () = place.pushed_out() => Err(ServeError::QueueFull),
+            }
+        };
+        timer::timeout_at(until, change).await.unwrap_or(Err(ServeError::QueueTimeout))?;
+    }
+}
+
+fn origin_of<'a>(conn: &Connection, asked: &'a Asked<'_>, host: &'a Host<'_>) -> Origin<'a> {
+    let Asked { client, id, time, .. } = asked;
+    let told = client.told.as_deref();
+    Origin {
+        forwarded_for: &client.forwarded_for,
+        proto: told.and_then(|told| told.proto).unwrap_or(conn.scheme()),
+        host: told.and_then(|told| told.host.as_deref()).unwrap_or(host.authority),
+        port: told.and_then(|told| told.port).unwrap_or(conn.local.port()),
+        id,
+        start_ms: time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64,
+        trusted: told.is_some(),
+    }
+}
+
+fn fail(error: &ServeError, accept: Option<&HeaderValue>, id: RequestId, recording: &mut Recording) -> Reply {
+    recording.refused(error.reason());
+    told::to_operator(error, recording.app());
+    if error.blame() == Blame::Us && error.status() == StatusCode::SERVICE_UNAVAILABLE
+        || error.blame() == Blame::Worker
+    {
+        let source = std::error::Error::source(error).map(ToString::to_string);
+        tracing::debug!(request_id = %id, reason = error.reason(), source, "{error}");
+    }
+    reply::failure(error, accept, &id)
+}
+
+/// The answer came before the body's end: a reset for the rest of it would make the client lose the answer.
+fn take_rest(conn: &Connection, unread: Incoming, response: &mut Response<ReplyBody>) {
+    if conn.wire.is_http2() {
+        conn.shard.stop.spawn_local("unread body", discard(unread));
+    } else {
+        conn.wire.linger();
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+}
+
+/// Takes the body off an answer to a HEAD (RFC 9110 §9.3.2): over HTTP/2 it would be sent, and clients refuse it. The head
+/// says how long it was.
+fn leave_head(response: &mut Response<ReplyBody>) {
+    if response.body().is_end_stream() {
+        return;
+    }
+    if let Some(length) = response.body().size_hint().exact() {
+        response.headers_mut().entry(header::CONTENT_LENGTH).or_insert_with(|| length.into());
+    }
+    *response.body_mut() = ReplyBody::full(Bytes::new());
+}
+
+/// What every answer carries besides its id.
+fn finish(conn: &Connection, response: &mut Response<ReplyBody>) {
+    let status = response.status();
+    let last = conn.shard.stop.is_requested() && status != StatusCode::SWITCHING_PROTOCOLS;
+    let headers: &mut HeaderMap = response.headers_mut();
+    if is_bodiless(status) {
+        // Clients of HTTP/2 refuse a stream that announces a body and has none.
+        headers.remove(header::CONTENT_LENGTH);
+        headers.remove(header::TRANSFER_ENCODING);
+    }
+    if conn.wire.is_http2() {
+        headers.remove(header::CONNECTION);
+    } else if last {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    if let (Role::Https, Some(hsts)) = (conn.role, &conn.shard.server.hsts) {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
+    }
+}
+
+fn record(
+    conn: &Rc<Connection>,
+    parts: &Parts,
+    client: &Client<'_>,
+    id: RequestId,
+    arrived: Instant,
+) -> Box<Recording> {
+    Recording::begin(Rc::clone(conn), arrived, || Particulars {
+        method: Method::clone(&parts.method),
+        uri: Uri::clone(&parts.uri),
+        version: parts.version,
+        ..Particulars::blank(id, client.address)
+    })
+}
+
+/// Writes the record of a request whose head never became one; with status 499: because its client left.
+pub(in crate::acceptor) fn record_unread(conn: &Rc<Connection>, status: u16, reason: &'static str) {
+    let particulars = || Particulars {
+        method: Method::from_bytes(b"-").unwrap_or_default(),
+        ..Particulars::blank(RequestId::random(), conn.peer.address)
+    };
+    Recording::begin(Rc::clone(conn), Instant::now(), particulars).note(|record| {
+        record.status = status;
+        record.reason = Some(reason);
+        record.outcome = if status == 499 { Outcome::ClientGone } else { Outcome::Complete };
+    });
+}
+
+/// What hyper is given of an answer at a time: it keeps a piece of each stream, and of HTTP/1 as much as fills its buffer.
+const HTTP1_PIECE: usize = 64 << 10;
+/// As large as a frame (RFC 9113 §6.5.2).
+const HTTP2_PIECE: usize = 16 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streamed_paths_match_themselves_and_below() {
+        for (path, prefix, matches) in [
+            ("/up", "/up", true),
+            ("/up/a", "/up", true),
+            ("/up/a", "/up/", true),
+            ("/upper", "/up", false),
+            ("/", "/up", false),
+            ("/anything", "/", true),
+        ] {
+            assert_eq!(is_below(path, prefix), matches, "{path} below {prefix}");
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! A request from its head to its answer, whichever protocol brought it: which app, which answer, which error.
+//!
+//! Never here: workers (`exchange`), or the bytes of a protocol (`downstream`).
+
+pub(in crate::acceptor) mod builtin;
+pub(in crate::acceptor) mod client_answer;
+pub(in crate::acceptor) mod collect;
+pub(in crate::acceptor) mod http;
+pub(in crate::acceptor) mod reply;
+pub(in crate::acceptor) mod route;
+pub(in crate::acceptor) mod told;

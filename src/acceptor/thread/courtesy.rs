@@ -1,0 +1,152 @@
+//! How long the client of a streamed body may make a worker wait that others wait for.
+//!
+//! Only the time in which the client is waited for counts, and only while somebody else waits for a worker it has an end.
+//! Never here: moving the body, or what becomes of the worker.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::alarm::Alarm;
+use crate::name::ClientNet;
+use crate::pool::Pool;
+
+use super::server::Server;
+use crate::acceptor::limit::Limit;
+
+/// What one client has sent, and how long it was waited for.
+pub(in crate::acceptor) struct Courtesy {
+    server: Arc<Server>,
+    client: Option<ClientNet>,
+    pool: Pool,
+    waits: Waits,
+    alarm: Alarm,
+    /// There while the client is overdue and nobody else waits.
+    wanted: Option<Pin<Box<dyn Future<Output = ()>>>>,
+}
+
+impl Courtesy {
+    pub(in crate::acceptor) fn new(server: Arc<Server>, client: Option<ClientNet>, pool: Pool) -> Self {
+        let rate = match server.limits.body_rate {
+            0 => None,
+            rate => Some(rate.max(RATE)),
+        };
+        let waits = Waits { rate, total: 0, waited: Duration::ZERO, since: None };
+        Self { server, client, pool, waits, alarm: Alarm::new(), wanted: None }
+    }
+
+    /// The client has sent so many bytes, or its end.
+    pub(in crate::acceptor) fn received(&mut self, bytes: usize) {
+        self.waits.received(Instant::now(), bytes);
+    }
+
+    /// The client is waited for. Ready when its request has to give its worker up to somebody who waits.
+    pub(in crate::acceptor) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let now = Instant::now();
+            let late = match self.waits.late(now) {
+                Late::Never => return Poll::Pending,
+                Late::In(left) => {
+                    ready!(self.alarm.poll(cx, now + left));
+                    continue;
+                }
+                Late::By(late) => late,
+            };
+            let pool = &self.pool;
+            let wanted = self.wanted.get_or_insert_with(|| Box::pin(pool.clone().somebody_waits()));
+            ready!(wanted.as_mut().poll(cx));
+            self.wanted = None;
+            if self.pool.gives_way(now, late) {
+                self.server.limit_log.reached(Limit::SlowStream, self.client);
+                return Poll::Ready(());
+            }
+            ready!(self.alarm.poll(cx, now + LOOK));
+        }
+    }
+}
+
+/// The arithmetic of it.
+#[derive(Debug)]
+struct Waits {
+    /// Bytes a second; `None`: any rate will do.
+    rate: Option<u32>,
+    total: u64,
+    /// Before `since`.
+    waited: Duration,
+    /// Since when the client is waited for.
+    since: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Late {
+    Never,
+    In(Duration),
+    By(Duration),
+}
+
+impl Waits {
+    fn received(&mut self, now: Instant, bytes: usize) {
+        if let Some(since) = self.since.take() {
+            self.waited += now.saturating_duration_since(since);
+        }
+        self.total += bytes as u64;
+    }
+
+    /// Whether the client is overdue; it is waited for from now on, if it was not.
+    fn late(&mut self, now: Instant) -> Late {
+        let since = *self.since.get_or_insert(now);
+        let Some(rate) = self.rate else { return Late::Never };
+        let waited = self.waited + now.saturating_duration_since(since);
+        let allowed =
+            GRACE + Duration::from_millis(self.total.saturating_mul(1000) / u64::from(rate)).min(FOREVER);
+        match allowed.checked_sub(waited) {
+            Some(left) if !left.is_zero() => Late::In(left),
+            _ => Late::By(waited.saturating_sub(allowed)),
+        }
+    }
+}
+
+/// A client may make a worker wait for so long, and for as long as what it has sent takes at [`RATE`].
+const GRACE: Duration = Duration::from_secs(5);
+/// Bytes a second, unless `limits.body_rate` asks for more: less is no use of a worker that others wait for.
+const RATE: u32 = 16 << 10;
+/// How often a client that is overdue is looked at while somebody waits.
+const LOOK: Duration = Duration::from_millis(100);
+const FOREVER: Duration = Duration::from_secs(365 * 86_400);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn waits(rate: Option<u32>) -> Waits {
+        Waits { rate, total: 0, waited: Duration::ZERO, since: None }
+    }
+
+    #[test]
+    fn only_the_time_in_which_the_client_is_waited_for_counts() {
+        let start = Instant::now();
+        let mut waits = waits(Some(1000));
+        assert_eq!(waits.late(start), Late::In(GRACE));
+        waits.received(start + SECOND * 3, 10);
+        // The worker has taken its time with these.
+        assert_eq!(waits.late(start + SECOND * 90), Late::In(GRACE - SECOND * 3 + SECOND / 100));
+        assert_eq!(waits.late(start + SECOND * 95), Late::By(SECOND * 3 - SECOND / 100));
+    }
+
+    #[test]
+    fn who_sends_at_the_rate_is_never_late_and_at_no_rate_nobody_is() {
+        let start = Instant::now();
+        let (mut steady, mut any) = (waits(Some(1000)), waits(None));
+        for second in 0..1000 {
+            let now = start + SECOND * second;
+            assert_eq!(steady.late(now), Late::In(GRACE), "{second}");
+            assert_eq!(any.late(now), Late::Never);
+            steady.received(now + SECOND, 1000);
+        }
+    }
+}

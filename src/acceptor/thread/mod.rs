@@ -1,0 +1,18 @@
+//! One thread of the data path and what it has for all its requests: the server's limits, write batches, connections to
+//! HTTP/2 workers.
+//!
+//! Never here: a single request.
+
+pub(in crate::acceptor) mod courtesy;
+pub(in crate::acceptor) mod date;
+pub(in crate::acceptor) mod h2c_body;
+pub(in crate::acceptor) mod h2c_channels;
+pub(in crate::acceptor) mod handshakes;
+pub(in crate::acceptor) mod last_route;
+pub(in crate::acceptor) mod on_thread;
+pub(in crate::acceptor) mod outbox;
+pub(in crate::acceptor) mod patience;
+pub(in crate::acceptor) mod server;
+pub(in crate::acceptor) mod shard;
+pub(in crate::acceptor) mod solitude;
+pub(in crate::acceptor) mod windows;

@@ -1,0 +1,22 @@
+//! Runs what a library wants to have run on the connection's own thread.
+//!
+//! Never here: what that is.
+
+use hyper::rt::Executor;
+
+use crate::stop::Stop;
+
+/// Runs futures of HTTP/2 streams on the connection's own thread.
+#[derive(Clone)]
+pub(in crate::acceptor) struct OnThread(pub(in crate::acceptor) Stop);
+
+impl<F> Executor<F> for OnThread
+where
+    F: Future + 'static,
+{
+    fn execute(&self, future: F) {
+        self.0.spawn_local("stream", async move {
+            future.await;
+        });
+    }
+}

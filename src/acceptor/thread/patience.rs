@@ -1,0 +1,88 @@
+//! Whether requests that could be sent are held back for others to come, turn by turn of the event loop.
+//!
+//! Workers that are called in a row interrupt what runs beside the server less often than workers that are called one by
+//! one. To hold back pays where requests come close together, which shows in several at once; where they do not, an idle
+//! turn costs more than it brings, and holding back is soon given up. Never here: the requests.
+
+/// Decides how long to wait for more. Starts without any.
+#[derive(Debug, Default)]
+pub(in crate::acceptor) struct Patience {
+    /// How many turns in a row may bring nobody.
+    most: u32,
+    idle: u32,
+    waiting: usize,
+    more_came: bool,
+}
+
+impl Patience {
+    /// So many are there, the first since some were sent.
+    pub(in crate::acceptor) fn begin(&mut self, waiting: usize) {
+        if waiting > 1 || self.more_came {
+            self.most = MOST_IDLE;
+        } else if self.idle > 0 {
+            // The last time was in vain.
+            self.most /= 2;
+        }
+        (self.idle, self.waiting, self.more_came) = (0, waiting, false);
+    }
+
+    /// So many are there after another turn.
+    pub(in crate::acceptor) fn look(&mut self, waiting: usize) {
+        if waiting > self.waiting {
+            (self.idle, self.waiting, self.more_came) = (0, waiting, true);
+        } else {
+            self.idle += 1;
+        }
+    }
+
+    /// Whether to wait another turn.
+    pub(in crate::acceptor) fn waits_for_more(&self) -> bool {
+        self.waiting < MANY && self.idle < self.most
+    }
+}
+
+/// So many are not held back for more.
+const MANY: usize = 32;
+/// An idle turn is a call of epoll_wait(2) that finds nothing.
+const MOST_IDLE: u32 = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many turns are waited when so many are there at first and after each turn; the last number stays.
+    fn turns(patience: &mut Patience, first: usize, after: &[usize]) -> usize {
+        patience.begin(first);
+        let mut turns = 0;
+        while patience.waits_for_more() {
+            patience.look(after.get(turns).or(after.last()).copied().unwrap_or(first));
+            turns += 1;
+        }
+        turns
+    }
+
+    #[test]
+    fn one_at_a_time_is_not_held_back() {
+        let mut patience = Patience::default();
+        assert_eq!([(); 5].map(|()| turns(&mut patience, 1, &[])), [0; 5]);
+    }
+
+    #[test]
+    fn several_at_once_are_waited_for_until_nobody_else_comes() {
+        let mut patience = Patience::default();
+        let most = MOST_IDLE as usize;
+        assert_eq!(turns(&mut patience, 2, &[]), most);
+        assert_eq!(turns(&mut patience, 2, &[2, 3, 3, 5]), 4 + most);
+        assert_eq!(turns(&mut patience, 1, &[1, 2]), 2 + most, "the next one may be alone at first");
+        assert_eq!(turns(&mut patience, MANY - 1, &[MANY + 1]), 1, "so many go at once");
+        assert_eq!(turns(&mut patience, MANY, &[]), 0);
+    }
+
+    #[test]
+    fn waiting_in_vain_is_given_up() {
+        let mut patience = Patience::default();
+        turns(&mut patience, 2, &[]);
+        assert_eq!([(); 5].map(|()| turns(&mut patience, 1, &[])), [4, 2, 1, 0, 0]);
+        assert_eq!(turns(&mut patience, 3, &[]), MOST_IDLE as usize);
+    }
+}

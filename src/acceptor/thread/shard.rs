@@ -1,0 +1,93 @@
+//! One thread of the data path: what its connections and requests share.
+//!
+//! A connection stays on the thread that accepted it, so nothing here is locked. Never here: doing anything.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::directory::{App, Directory};
+use crate::metrics::Metrics;
+use crate::name::HostName;
+use crate::pulse::Pulses;
+use crate::stop::Stop;
+
+use super::date::HttpDate;
+use super::h2c_channels::Channels;
+use super::handshakes::Handshakes;
+use super::last_route::LastRoute;
+use super::outbox::Outbox;
+use super::server::Server;
+use super::solitude::Solitude;
+use crate::acceptor::body::stock::Stock;
+use crate::acceptor::connection::conn_state::Wire;
+use crate::acceptor::peer::Peer;
+use crate::acceptor::records::access_log::AccessLog;
+use crate::acceptor::wire::framing::Flaw;
+
+/// One thread.
+pub(in crate::acceptor) struct Shard {
+    pub(in crate::acceptor) index: usize,
+    pub(in crate::acceptor) server: Arc<Server>,
+    pub(in crate::acceptor) directory: Directory,
+    pub(in crate::acceptor) metrics: Metrics,
+    pub(in crate::acceptor) access: AccessLog,
+    pub(in crate::acceptor) stop: Stop,
+    /// Asked when nothing is to be finished any more: its requests are about to be dropped.
+    pub(in crate::acceptor) cut: Stop,
+    pub(in crate::acceptor) channels: Channels,
+    pub(in crate::acceptor) stock: Stock,
+    pub(in crate::acceptor) outbox: Outbox,
+    pub(in crate::acceptor) handshakes: Handshakes,
+    pub(in crate::acceptor) solitude: Solitude,
+    pub(in crate::acceptor) date: HttpDate,
+    /// Its accept loops tell here that they go round.
+    pub(in crate::acceptor) pulses: Pulses,
+}
+
+/// What a listener's connections are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::acceptor) enum Role {
+    /// Apps over TLS.
+    Https,
+    /// Apps without TLS.
+    Http,
+    /// Redirects to HTTPS.
+    Redirect,
+}
+
+/// One client connection, as its requests see it.
+pub(in crate::acceptor) struct Connection {
+    pub(in crate::acceptor) shard: Rc<Shard>,
+    pub(in crate::acceptor) role: Role,
+    pub(in crate::acceptor) peer: Peer,
+    pub(in crate::acceptor) local: SocketAddr,
+    /// The name asked for in the TLS handshake.
+    pub(in crate::acceptor) sni: Option<HostName>,
+    pub(in crate::acceptor) wire: Arc<Wire>,
+    /// Requests so far that the parser behind [`Wire`] has seen.
+    pub(in crate::acceptor) requests: std::cell::Cell<u64>,
+    pub(in crate::acceptor) last: LastRoute,
+}
+
+impl Connection {
+    pub(in crate::acceptor) fn scheme(&self) -> &'static str {
+        match self.role {
+            Role::Https => "https",
+            Role::Http | Role::Redirect => "http",
+        }
+    }
+
+    /// What is wrong with the head of the request that the parser brings now; to be asked once for each.
+    pub(in crate::acceptor) fn flaw_of_next(&self) -> Option<Flaw> {
+        let number = self.requests.get();
+        self.requests.set(number + 1);
+        self.wire.flaw(number)
+    }
+
+    /// The app that the name in the handshake belongs to, when it belongs to one.
+    pub(in crate::acceptor) fn sni_app(&self) -> Option<Arc<App>> {
+        let name = self.sni.as_ref()?;
+        Some(Arc::clone(&self.shard.directory.lookup(name.as_str())?.app))
+    }
+}

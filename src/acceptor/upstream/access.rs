@@ -1,0 +1,175 @@
+//! Access records: one for every request, also for one cut short.
+//!
+//! Owns what is noted of a request until it is over. Never here: the look of a record (`access_line`), or its way out
+//! (`access_log`, `access_writer`).
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::{HeaderMap, header};
+use tokio::time::Instant;
+
+use crate::budget::Reservation;
+use crate::directory::App;
+
+use crate::acceptor::body::cut_short::CutShort;
+use crate::acceptor::records::access_line::Entry;
+use crate::acceptor::records::access_record::{Outcome, Particulars, Record};
+use crate::acceptor::thread::shard::Connection;
+
+/// The record of a request in progress. Dropping it writes it; before any answer that is a client that left.
+pub(in crate::acceptor) struct Recording {
+    record: Record,
+    /// Only with a log. Boxed: without one it would be most of a recording.
+    particulars: Option<Box<Particulars>>,
+    conn: Rc<Connection>,
+    time: SystemTime,
+    start: Instant,
+    app: Option<Arc<App>>,
+    /// Whether the answer waits for the client to take more of it; see [`Wire::waits_for_client`].
+    untaken: bool,
+    /// What the answer holds for its client beside its bytes.
+    room: Option<Box<Reservation>>,
+}
+
+impl Recording {
+    /// From now on; `particulars` is asked only when there is a log. Boxed: it goes from hand to hand with its answer.
+    pub(in crate::acceptor) fn begin(
+        conn: Rc<Connection>,
+        start: Instant,
+        particulars: impl FnOnce() -> Particulars,
+    ) -> Box<Self> {
+        conn.wire.begin(start);
+        Box::new(Self {
+            record: Record::blank(),
+            particulars: conn.shard.access.is_on().then(|| Box::new(particulars())),
+            conn,
+            time: SystemTime::now(),
+            start,
+            app: None,
+            untaken: false,
+            room: None,
+        })
+    }
+
+    /// When the request came, by the clock on the wall.
+    pub(in crate::acceptor) fn time(&self) -> SystemTime {
+        self.time
+    }
+
+    /// The record, to note what becomes known.
+    pub(in crate::acceptor) fn note(&mut self, what: impl FnOnce(&mut Record)) {
+        what(&mut self.record);
+    }
+
+    /// The room is the request's until its answer is over.
+    pub(in crate::acceptor) fn takes(&mut self, room: Option<Box<Reservation>>) {
+        self.room = room;
+    }
+
+    /// The head of the answer is known.
+    pub(in crate::acceptor) fn note_head(&mut self, headers: &HeaderMap) {
+        if let Some(particulars) = &mut self.particulars {
+            particulars.kind = headers.get(header::CONTENT_TYPE).cloned();
+        }
+    }
+
+    pub(in crate::acceptor) fn belongs_to(&mut self, app: &Arc<App>, host: &str) {
+        self.app = Some(Arc::clone(app));
+        if let Some(particulars) = &mut self.particulars {
+            particulars.host = Some(host.to_owned());
+        }
+    }
+
+    /// The app that the request is for, if it is for one.
+    pub(in crate::acceptor) fn app(&self) -> Option<&str> {
+        self.app.as_ref().map(|app| app.name.as_str())
+    }
+
+    /// So many bytes of the answer's body were handed on; `all`: nothing is left.
+    pub(in crate::acceptor) fn sent(&mut self, bytes: usize, all: bool) {
+        self.record.bytes += bytes as u64;
+        if all {
+            self.record.outcome = Outcome::Complete;
+        }
+    }
+
+    /// Some of the answer is there for the client, or nothing: who has to go on. HTTP/1 needs no word of it, there the
+    /// bytes wait in a write.
+    pub(in crate::acceptor) fn waits_for_client(&mut self, waits: bool) {
+        if !self.conn.wire.is_http2() {
+            return;
+        }
+        if std::mem::replace(&mut self.untaken, waits) != waits {
+            self.conn.wire.waits_for_client(waits);
+        } else if waits {
+            self.conn.wire.client_took();
+        }
+    }
+
+    /// The server answers in the app's place.
+    pub(in crate::acceptor) fn refused(&mut self, reason: &'static str) {
+        if let Some(app) = &self.app {
+            app.metrics.refused(reason);
+        }
+        self.record.reason = Some(reason);
+    }
+
+    /// The answer may last for hours, with long silences.
+    pub(in crate::acceptor) fn becomes_long_lived(&self) {
+        self.conn.wire.becomes_long_lived();
+    }
+
+    /// The connection is about to leave HTTP.
+    pub(in crate::acceptor) fn switch_off_framing(&self) {
+        self.conn.wire.switch_off_framing();
+    }
+
+    pub(in crate::acceptor) fn cut(&mut self, why: &CutShort) {
+        self.record.outcome = Outcome::Truncated;
+        self.record.reason = Some(match why {
+            CutShort::Io(_) => "worker-died",
+            CutShort::Malformed(_) => "bad-answer",
+            CutShort::Stalled => "worker-stalled",
+            CutShort::ClientStalled => "client-stalled",
+            CutShort::ClientSlow => "client-slow",
+            CutShort::Request(reason) => reason,
+        });
+    }
+
+    /// Who did not stay, where nobody has said; and a status for those that got none at all.
+    fn close(&mut self) {
+        let record = &mut self.record;
+        let mut unanswered = 499;
+        if record.outcome == Outcome::ClientGone && record.reason.is_none() {
+            record.reason = Some("client-gone");
+            if self.conn.shard.cut.is_requested() {
+                (record.outcome, record.reason) = (Outcome::Truncated, Some("server-stopped"));
+                unanswered = 503;
+            }
+        }
+        if record.status == 0 {
+            record.status = unanswered;
+        }
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        self.waits_for_client(false);
+        let now = Instant::now();
+        self.conn.wire.end(now);
+        let total = now - self.start;
+        self.close();
+        let record = &self.record;
+        let app = self.app.as_ref();
+        if let Some(app) = app {
+            app.metrics.request_done(record.status, total, record.in_worker);
+        }
+        if let Some(particulars) = &self.particulars {
+            let (time, app) = (self.time, app.map(|app| &app.name));
+            self.conn.shard.access.write(&Entry { time, total, app, record, particulars });
+        }
+    }
+}

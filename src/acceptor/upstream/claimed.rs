@@ -1,0 +1,20 @@
+//! A worker and the connection to it that a request has.
+//!
+//! Never here: the request, or its answer.
+
+use crate::pool::Lease;
+
+use super::link::Link;
+
+/// A claimed worker and the connection to it. Boxed wherever it is: it is handed on until the answer is over.
+pub(in crate::acceptor) struct Claimed {
+    pub(in crate::acceptor) lease: Lease,
+    pub(in crate::acceptor) link: Link,
+}
+
+impl Claimed {
+    /// The worker alone, when the connection is of no more use.
+    pub(in crate::acceptor) fn close(self) -> Lease {
+        self.lease
+    }
+}

@@ -1,0 +1,397 @@
+//! A connection to a worker: opened or taken over from the last request, and kept for the next one.
+//!
+//! Awaited in the request's own task: no task, channel or pool of its own. Never here: what a request or an answer
+//! looks like (`worker_head`, `worker_body`), or which worker is asked.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use crate::alarm::{Alarm, Elapsed};
+use crate::pool::{Address, Lease, Member, News, Parked, WorkerStream};
+use crate::timer;
+
+use crate::acceptor::body::stock::Stock;
+use crate::acceptor::thread::outbox::{Outbox, Posted};
+use crate::acceptor::thread::shard::Shard;
+
+/// A connection to one worker with the bytes read ahead of it.
+pub(in crate::acceptor) struct Link {
+    stream: Arc<WorkerStream>,
+    shard: usize,
+    /// For the deadlines of whatever is done with it.
+    alarm: Alarm,
+    /// Whether an earlier request was sent over it.
+    pub(in crate::acceptor) reused: bool,
+    /// See [`Parked::answers`].
+    answers: u32,
+    stock: Stock,
+    /// The worker was told that no more of the request comes.
+    ended: bool,
+    /// Read from the worker and not yet used.
+    pub(in crate::acceptor) buf: Bytes,
+}
+
+impl Link {
+    /// Takes the member's kept connection if it is still good, else opens one within `limit`.
+    ///
+    /// # Errors
+    /// What connecting says; `TimedOut` past the limit.
+    pub(in crate::acceptor) async fn open(lease: &Lease, shard: &Shard, limit: Duration) -> io::Result<Self> {
+        let member = lease.member();
+        while let Some(parked) = member.unpark(shard.index) {
+            if let Some(link) = Self::reuse(parked, shard, lease) {
+                return Ok(link);
+            }
+        }
+        // Boxed: most requests find a kept one.
+        Box::pin(Self::open_new(member, shard, limit)).await
+    }
+
+    /// Opens a connection within `limit`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(in crate::acceptor) async fn open_new(
+        member: &Member,
+        shard: &Shard,
+        limit: Duration,
+    ) -> io::Result<Self> {
+        let socket = timer::timeout(limit, member.address.connect())
+            .await
+            .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "connecting took too long")))?;
+        Ok(Self::over(Arc::new(WorkerStream::new(socket)?), Alarm::new(), 0, shard))
+    }
+
+    /// As if an earlier request had been sent over it.
+    #[cfg(test)]
+    pub(in crate::acceptor) fn kept(stream: WorkerStream) -> Self {
+        let (alarm, stock) = (Alarm::new(), Stock::default());
+        let (stream, buf) = (Arc::new(stream), Bytes::new());
+        Self { stream, shard: 0, alarm, reused: true, answers: 1, stock, ended: false, buf }
+    }
+
+    fn over(stream: Arc<WorkerStream>, alarm: Alarm, answers: u32, shard: &Shard) -> Self {
+        let (stock, buf) = (shard.stock.clone(), Bytes::new());
+        Self { stream, shard: shard.index, alarm, reused: answers > 0, answers, stock, ended: false, buf }
+    }
+
+    /// A connection that rested too long, was closed or has unasked bytes on it is not used: the worker may be about
+    /// to close it, and a request lost that way could not be told from one acted on; and the bytes would be taken for
+    /// the answer.
+    fn reuse(parked: Parked, shard: &Shard, lease: &Lease) -> Option<Self> {
+        let (stream, news) = if parked.shard == shard.index {
+            // The worker was in use until a moment ago, and the event loop has had no turn since.
+            let news = if lease.waited() { parked.stream.heard_or_there() } else { parked.stream.heard() };
+            (parked.stream, news)
+        } else {
+            let stream = Arc::into_inner(parked.stream)?.moved_here().ok()?;
+            let news = stream.news();
+            (Arc::new(stream), news)
+        };
+        if news == News::Bytes {
+            distrust(lease.member());
+        }
+        let rested = lease.since().saturating_duration_since(parked.since);
+        if news != News::None || rested > MAX_REST {
+            return None;
+        }
+        let link = Self::over(stream, parked.alarm, parked.answers, shard);
+        if parked.answers >= PROVED_AFTER {
+            let (member, stop) = (Arc::clone(lease.member()), shard.stop.clone());
+            shard.stop.spawn_local("proof of a connection", async move {
+                tokio::select! {
+                    () = link.prove(member) => {}
+                    // Nobody waits for it.
+                    () = stop.requested() => {}
+                }
+            });
+            return None;
+        }
+        Some(link)
+    }
+
+    /// Looks whether the worker has still something to say on a connection on which nothing is awaited. Bytes that came
+    /// just as a request was written were taken for its answer, its answer for that to the next one, and so on: without
+    /// an end, while requests come one right after the other.
+    async fn prove(mut self, member: Arc<Member>) {
+        self.end_request();
+        if let Ok(Ok(1..)) = timer::timeout(PROOF, self.fill()).await {
+            distrust(&member);
+        }
+    }
+
+    /// Keeps the connection for the worker's next request; only when nothing was read that is not used.
+    pub(in crate::acceptor) fn park(self, lease: &Lease) {
+        let member = lease.member();
+        if self.buf.is_empty() {
+            let (shard, since) = (self.shard, Instant::now());
+            let answers = self.answers.saturating_add(if lease.waited() { WAITED } else { 1 });
+            member.park(Parked { shard, since, stream: self.stream, alarm: self.alarm, answers });
+        } else {
+            distrust(member);
+        }
+    }
+
+    /// Has the bytes written together with those of others; see [`Outbox::post`] and [`Outbox::post_if_silent`].
+    pub(in crate::acceptor) fn post(&self, outbox: &Outbox, bytes: Vec<u8>) -> Posted {
+        if self.reused {
+            outbox.post_if_silent(&self.stream, bytes)
+        } else {
+            outbox.post(&self.stream, bytes)
+        }
+    }
+
+    /// Writes some of the bytes.
+    pub(in crate::acceptor) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.stream.poll_write(cx, bytes)
+    }
+
+    /// Sends a request and waits for its answer to begin, both by way of `work`, until `limit` after `since`. A worker
+    /// that has not begun after a second, or half of a shorter limit, may be waiting for room to write, and is given it.
+    ///
+    /// # Cancel safety
+    /// As `work`.
+    ///
+    /// # Errors
+    /// [`Elapsed`] when the time is over.
+    pub(in crate::acceptor) async fn answered_within<T>(
+        &mut self,
+        since: Instant,
+        limit: Duration,
+        work: impl AsyncFnOnce(&mut Self) -> T,
+    ) -> Result<T, Elapsed> {
+        let stream = Arc::clone(&self.stream);
+        let mut alarm = std::mem::take(&mut self.alarm);
+        let done = {
+            let mut work = pin!(work(self));
+            match alarm.within(since + ROOM_AFTER.min(limit / 2), work.as_mut()).await {
+                Err(Elapsed) => {
+                    if stream.keep_room() {
+                        tracing::debug!("a worker that has not answered is given all the room to write");
+                    }
+                    alarm.within(since + limit, work).await
+                }
+                done => done,
+            }
+        };
+        self.alarm = alarm;
+        done
+    }
+
+    /// Gives the worker all the room to write that there is.
+    pub(in crate::acceptor) fn make_room(&self) {
+        self.stream.make_room();
+    }
+
+    /// What is read from now on are no answers to requests, one after the other.
+    pub(in crate::acceptor) fn leave_http1(&self) {
+        self.stream.leave_nothing();
+    }
+
+    /// Tells the worker that no more of the request will come.
+    pub(in crate::acceptor) fn end_request(&mut self) {
+        self.ended = true;
+        if let Err(error) = self.stream.end_writes() {
+            tracing::debug!(%error, "a worker's connection was closed already");
+        }
+    }
+
+    /// Lets the worker's next write fail, as if the client itself had gone; what it has written can still be read.
+    ///
+    /// Returns whether the worker's reaction can be seen from here: over TCP it cannot, nor once the request was ended,
+    /// as a socket of which both directions have ended here looks like one that the worker has closed. Then nothing is
+    /// done.
+    pub(in crate::acceptor) fn refuse_answer(&self, member: &Member) -> bool {
+        !self.ended && !matches!(member.address, Address::Tcp(_)) && self.stream.refuse_reads().is_ok()
+    }
+
+    /// Takes in and forgets whatever the worker still says, until it ends its side or that breaks. Returns whether it
+    /// has said anything.
+    pub(in crate::acceptor) async fn hear_out(&mut self) -> bool {
+        let mut said = !std::mem::take(&mut self.buf).is_empty();
+        while let Ok(1..) = self.fill().await {
+            self.buf.clear();
+            said = true;
+        }
+        said
+    }
+
+    /// Returns once the worker has closed its side for good.
+    pub(in crate::acceptor) async fn closed_by_worker(&self) {
+        while !self.stream.is_hung_up() {
+            timer::sleep(HANG_UP_CHECK).await;
+        }
+    }
+
+    /// Both directions and the timer, to be used at the same time by one task.
+    pub(in crate::acceptor) fn split(&mut self) -> (Reader<'_>, Writer<'_>) {
+        let Self { stream, buf, stock, alarm, .. } = self;
+        (Reader { stream, buf, stock, alarm }, Writer(stream))
+    }
+}
+
+/// Notes that the worker has sent bytes that belong to no answer, and says so the first time.
+pub(in crate::acceptor) fn distrust(member: &Member) {
+    if member.distrust() {
+        tracing::warn!(app = %member.app, worker = %member.worker, generation = %member.generation,
+            "a worker has sent bytes that belong to no answer: from now on each of its requests gets a connection of its own");
+    }
+}
+
+/// What an answer is read from: a link, or one half of it.
+pub(in crate::acceptor) trait Source {
+    /// Read from the worker and not yet used.
+    fn buf(&mut self) -> &mut Bytes;
+
+    /// For the deadlines of reading.
+    fn alarm(&mut self) -> &mut Alarm;
+
+    /// Reads what is there behind what `buf` holds; 0 is the end.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>>;
+
+    /// [`poll_fill`](Self::poll_fill) as a future. Cancel-safe: bytes read are in `buf`.
+    async fn fill(&mut self) -> io::Result<usize> {
+        poll_fn(|cx| self.poll_fill(cx)).await
+    }
+
+    /// Does something with it until a deadline. Cancel-safe if `work` is.
+    ///
+    /// # Errors
+    /// [`Elapsed`] when the deadline passed first.
+    async fn within<T>(
+        &mut self,
+        deadline: Instant,
+        work: impl AsyncFnOnce(&mut Self) -> T,
+    ) -> Result<T, Elapsed> {
+        let mut alarm = std::mem::take(self.alarm());
+        let done = alarm.within(deadline, pin!(work(self))).await;
+        *self.alarm() = alarm;
+        done
+    }
+}
+
+impl Source for Link {
+    fn buf(&mut self) -> &mut Bytes {
+        &mut self.buf
+    }
+
+    fn alarm(&mut self) -> &mut Alarm {
+        &mut self.alarm
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let Self { stream, buf, stock, .. } = self;
+        read_some(stream, buf, stock, cx)
+    }
+}
+
+/// The half of a link that the answer comes from.
+pub(in crate::acceptor) struct Reader<'a> {
+    stream: &'a WorkerStream,
+    buf: &'a mut Bytes,
+    stock: &'a Stock,
+    alarm: &'a mut Alarm,
+}
+
+impl Source for Reader<'_> {
+    fn buf(&mut self) -> &mut Bytes {
+        self.buf
+    }
+
+    fn alarm(&mut self) -> &mut Alarm {
+        self.alarm
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        read_some(self.stream, self.buf, self.stock, cx)
+    }
+}
+
+/// What is left over of the last read, at most the beginning of a head or of a chunk, goes in front.
+fn read_some(
+    stream: &WorkerStream,
+    buf: &mut Bytes,
+    stock: &Stock,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    let mut piece = stock.take();
+    piece.extend_from_slice(buf);
+    if piece.len() == piece.capacity() {
+        piece.reserve(piece.len());
+    }
+    let read = stream.poll_read(cx, &mut piece);
+    if matches!(read, Poll::Ready(Ok(count)) if count > 0) {
+        *buf = stock.filled(piece);
+    } else {
+        stock.give_back(piece);
+    }
+    read
+}
+
+/// The half of a link that the request goes into.
+pub(in crate::acceptor) struct Writer<'a>(&'a WorkerStream);
+
+impl Writer<'_> {
+    /// Writes some of the bytes. Cancel-safe.
+    pub(in crate::acceptor) async fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        poll_fn(|cx| self.0.poll_write(cx, bytes)).await
+    }
+}
+
+impl AsyncRead for Link {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.buf.is_empty() {
+            ready!(self.poll_fill(cx))?;
+        }
+        let ahead = self.buf.len().min(buf.remaining());
+        buf.put_slice(&self.buf[..ahead]);
+        self.buf.advance(ahead);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Link {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.stream.poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.stream.end_writes())
+    }
+}
+
+/// How long a kept connection may rest: shorter than the idle limits of the servers apps use (gunicorn's is 2 s).
+const MAX_REST: Duration = Duration::from_secs(1);
+/// A connection over which so many answers came is proved, and a new one takes its place: that costs next to nothing
+/// then.
+const PROVED_AFTER: u32 = 1000;
+/// As so many counts an answer to a request that waited for its worker: there answers are shifted for as long as somebody
+/// waits, and the worker has the most to do.
+const WAITED: u32 = 32;
+/// How long a worker has to answer what it was sent over a connection that is proved, and to close it.
+const PROOF: Duration = Duration::from_secs(10);
+/// A worker that has not answered by then is given room. Much shorter than a request may take, and so long that few
+/// have a timer fire for it.
+const ROOM_AFTER: Duration = Duration::from_secs(1);
+/// A worker that was hung up on is looked at that often.
+const HANG_UP_CHECK: Duration = Duration::from_millis(5);

@@ -1,0 +1,16 @@
+//! A request on its way to a worker: connections to workers, heads and bodies that go over them, what is noted of it.
+//!
+//! Never here: which worker is asked, or what becomes of its answer (`exchange`).
+
+pub(in crate::acceptor) mod access;
+pub(in crate::acceptor) mod claimed;
+pub(in crate::acceptor) mod failed;
+pub(in crate::acceptor) mod link;
+pub(in crate::acceptor) mod outgoing;
+pub(in crate::acceptor) mod reply_body;
+pub(in crate::acceptor) mod restraint;
+pub(in crate::acceptor) mod send;
+pub(in crate::acceptor) mod unread;
+pub(in crate::acceptor) mod upgrade;
+pub(in crate::acceptor) mod upload;
+pub(in crate::acceptor) mod worker_head;

@@ -1,0 +1,40 @@
+//! A request that is ready to be handed to a worker.
+//!
+//! Never here: handing it over (`forward`).
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::directory::App;
+use crate::name::ClientNet;
+use crate::spec::Rules;
+
+use super::upgrade::Upgrade;
+use super::worker_head::{Origin, RequestHead};
+use crate::acceptor::body::request_body::RequestBody;
+use crate::acceptor::thread::shard::Shard;
+
+/// A request that is ready to be handed to a worker.
+pub(in crate::acceptor) struct Outgoing<'a> {
+    pub(in crate::acceptor) shard: &'a Rc<Shard>,
+    /// Whose share of the server's resources it takes from.
+    pub(in crate::acceptor) client: Option<ClientNet>,
+    pub(in crate::acceptor) app: &'a Arc<App>,
+    pub(in crate::acceptor) rules: &'a Arc<Rules>,
+    pub(in crate::acceptor) head: RequestHead<'a>,
+    pub(in crate::acceptor) origin: Origin<'a>,
+    pub(in crate::acceptor) body: RequestBody,
+    /// Bytes of it that may lie unread while the request waits.
+    pub(in crate::acceptor) unread: u64,
+    /// Since when it waits for a worker.
+    pub(in crate::acceptor) ready: Instant,
+    /// Until when it may.
+    pub(in crate::acceptor) queue_until: Instant,
+    pub(in crate::acceptor) upgrade: Option<Upgrade>,
+    /// It was sent twice already, over a kept connection that was just closing and over a new one.
+    pub(in crate::acceptor) resent: bool,
+    /// Its worker has gone on to a request that waited.
+    pub(in crate::acceptor) handed_on: bool,
+}

@@ -1,0 +1,218 @@
+//! The body of an answer on its way to the client: whole, piped through [`Buffer`], or straight from the worker.
+//!
+//! Never here: taking the answer in from the worker (`drain`).
+
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::Response;
+use http_body::{Body, Frame, SizeHint};
+
+use crate::budget::Reservation;
+use crate::pool::Tunnel;
+use crate::stop::Stop;
+
+use super::access::Recording;
+use super::link::{Link, Source as _};
+use crate::acceptor::body::buffer::{Buffer, Reader};
+use crate::acceptor::body::cut_short::CutShort;
+use crate::acceptor::thread::h2c_body::Upstream;
+use crate::acceptor::wire::headers::Named;
+use crate::acceptor::wire::trailers::clean_answer;
+use crate::acceptor::wire::worker_body::{BodyDecoder, Piece};
+
+/// An answer to a client. Boxed: it goes through many hands, and is larger than what else they pass on.
+pub(in crate::acceptor) type Reply = Box<Response<ReplyBody>>;
+
+/// The body hyper reads an answer from.
+pub(in crate::acceptor) struct ReplyBody {
+    source: Source,
+    /// Of a whole answer that is not short.
+    _room: Option<Box<Reservation>>,
+    /// The largest piece that it gives of a whole answer.
+    most: usize,
+    /// The fields of the connection that the answer's head names: none of them is a trailer.
+    named: Option<Box<Named>>,
+    /// Writes the access record when dropped: the answer is over then, complete or not.
+    recording: Option<Box<Recording>>,
+}
+
+enum Source {
+    Full(Option<Bytes>),
+    Piped(Reader),
+    Direct(Box<Direct>),
+    Upstream(Box<Upstream>),
+}
+
+impl ReplyBody {
+    /// All of it.
+    pub(in crate::acceptor) fn full(bytes: Bytes) -> Self {
+        Self::full_in(bytes, None)
+    }
+
+    /// All of it, and the room that it has.
+    pub(in crate::acceptor) fn full_in(bytes: Bytes, room: Option<Box<Reservation>>) -> Self {
+        let source = Source::Full((!bytes.is_empty()).then_some(bytes));
+        let mut body = Self::of(source);
+        body._room = room;
+        body
+    }
+
+    /// What a [`Buffer`] takes in from a worker.
+    pub(in crate::acceptor) fn piped(buffer: Rc<Buffer>, length: Option<u64>) -> Self {
+        Self::of(Source::Piped(Reader::new(buffer, length)))
+    }
+
+    /// What the worker sends, as it sends it: for event streams. When the server is to end, so do they: as if the
+    /// worker had ended them, for clients to ask again.
+    pub(in crate::acceptor) fn direct(link: Link, decoder: BodyDecoder, tunnel: Tunnel, stop: Stop) -> Self {
+        let stopped = Box::pin(async move { stop.requested().await });
+        Self::of(Source::Direct(Box::new(Direct { link, decoder, stopped, _tunnel: tunnel })))
+    }
+
+    /// A stream of an HTTP/2 worker.
+    pub(in crate::acceptor) fn upstream(upstream: Upstream) -> Self {
+        Self::of(Source::Upstream(Box::new(upstream)))
+    }
+
+    fn of(source: Source) -> Self {
+        Self { source, _room: None, most: usize::MAX, named: None, recording: None }
+    }
+
+    /// Gives pieces of at most so many bytes from now on, of what is kept here: whoever takes them keeps one or two,
+    /// whether its client reads or not.
+    pub(in crate::acceptor) fn in_pieces_of(&mut self, most: usize) {
+        match &mut self.source {
+            Source::Piped(reader) => reader.in_pieces_of(most),
+            _ => self.most = most,
+        }
+    }
+
+    /// Keeps these fields out of the trailers, too.
+    pub(in crate::acceptor) fn without(mut self, named: Option<Named>) -> Self {
+        self.named = named.map(Box::new);
+        self
+    }
+
+    /// Adds the record that is written when the answer is over.
+    pub(in crate::acceptor) fn record(&mut self, mut recording: Box<Recording>) {
+        recording.waits_for_client(!self.is_end_stream());
+        self.recording = Some(recording);
+    }
+
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
+        match &mut self.source {
+            Source::Full(Some(bytes)) if bytes.len() > self.most => {
+                Poll::Ready(Some(Ok(Frame::data(bytes.split_to(self.most)))))
+            }
+            Source::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Source::Piped(reader) => reader.poll_frame(cx),
+            Source::Direct(direct) => direct.poll_frame(cx),
+            Source::Upstream(upstream) => upstream.poll_frame(cx),
+        }
+    }
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = CutShort;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
+        let polled = self.poll_source(cx);
+        if let Some(recording) = &mut self.recording {
+            recording.waits_for_client(polled.is_ready());
+        }
+        let frame = match ready!(polled) {
+            Some(Ok(frame)) => clean(frame, self.named.as_deref()).map(Ok),
+            other => other,
+        };
+        // Nothing comes behind trailers.
+        let last = matches!(&frame, Some(Ok(frame)) if frame.is_trailers());
+        let ended = last || self.is_end_stream();
+        if let Some(recording) = &mut self.recording {
+            match &frame {
+                Some(Ok(frame)) => recording.sent(frame.data_ref().map_or(0, Bytes::len), ended),
+                Some(Err(error)) => recording.cut(error),
+                None => recording.sent(0, true),
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Full(bytes) => bytes.is_none(),
+            Source::Piped(reader) => reader.is_end(),
+            Source::Direct(_) => false,
+            Source::Upstream(upstream) => upstream.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Source::Piped(reader) => reader.length().map_or_else(SizeHint::default, SizeHint::with_exact),
+            // Event streams may be of a known length, though few are.
+            Source::Direct(direct) => {
+                direct.decoder.remaining().map_or_else(SizeHint::default, SizeHint::with_exact)
+            }
+            Source::Upstream(upstream) => upstream.size_hint(),
+        }
+    }
+}
+
+/// A piece of a body as it is; trailers without what may not be one, `None` if nothing of them is left.
+fn clean(mut frame: Frame<Bytes>, named: Option<&Named>) -> Option<Frame<Bytes>> {
+    if let Some(trailers) = frame.trailers_mut() {
+        clean_answer(trailers, named);
+        return (!trailers.is_empty()).then_some(frame);
+    }
+    Some(frame)
+}
+
+impl Drop for ReplyBody {
+    fn drop(&mut self) {
+        // A body that hyper never had to poll, because it is empty, is complete.
+        if let (Source::Full(None), Some(recording)) = (&self.source, &mut self.recording) {
+            recording.sent(0, true);
+        }
+    }
+}
+
+/// An endless answer. Its worker's place is a tunnel; when it is dropped the worker sees the connection close.
+struct Direct {
+    link: Link,
+    decoder: BodyDecoder,
+    stopped: Pin<Box<dyn Future<Output = ()>>>,
+    _tunnel: Tunnel,
+}
+
+impl Direct {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
+        if self.decoder.remaining().is_none() && self.stopped.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        loop {
+            match self.decoder.next(&mut self.link.buf) {
+                Err(what) => return Poll::Ready(Some(Err(CutShort::Malformed(what)))),
+                Ok(Piece::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Ok(Piece::End(trailers)) => {
+                    return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
+                }
+                Ok(Piece::Need) => {}
+            }
+            match ready!(self.link.poll_fill(cx)) {
+                Ok(0) if self.decoder.ends_here() => return Poll::Ready(None),
+                Ok(0) => return Poll::Ready(Some(Err(CutShort::Io(io::ErrorKind::UnexpectedEof.into())))),
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Some(Err(CutShort::Io(error)))),
+            }
+        }
+    }
+}

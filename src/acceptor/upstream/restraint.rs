@@ -1,0 +1,74 @@
+//! Holds back the requests of a client whose unread answers have used up its share of the spool files: the next answer
+//! would hold its worker until the client reads. So it does with the streams of a connection that has many.
+//!
+//! Never here: what answers take (`putting`), or the queue (`pool`).
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::budget::Reservation;
+use crate::name::ClientNet;
+use crate::pool::ClaimError;
+use crate::timer;
+
+use super::outgoing::Outgoing;
+use crate::acceptor::error::ServeError;
+use crate::acceptor::limit::Limit;
+use crate::acceptor::thread::shard::Connection;
+
+/// Whether the request must not claim a worker, or give back the one that it has.
+pub(in crate::acceptor) fn is_due(request: &Outgoing<'_>) -> bool {
+    request.shard.server.spooled_answers.is_used_up_by(request.client)
+}
+
+/// Room in the memory of answers for what a stream of HTTP/2 holds for its client, whether it reads or not; `None` for
+/// the few first ones of a connection. Waits for it as long as the request may wait for a worker. Cancel-safe.
+///
+/// # Errors
+/// [`ServeError::QueueTimeout`] when there is none in time.
+pub(in crate::acceptor) async fn room_of_stream(
+    conn: &Connection,
+    client: Option<ClientNet>,
+    until: Instant,
+) -> Result<Option<Box<Reservation>>, ServeError> {
+    let server = &conn.shard.server;
+    if !conn.wire.is_crowded() || server.limits.reply_room == 0 {
+        return Ok(None);
+    }
+    let mut room = Box::new(server.reply_room.reserve(client));
+    let mut told = false;
+    while !room.grow_to(STREAM) {
+        if !std::mem::replace(&mut told, true) {
+            server.limit_log.reached(Limit::ReplyRoom, client);
+        }
+        if Instant::now() >= until {
+            return Err(ServeError::QueueTimeout);
+        }
+        timer::sleep_until(until.min(Instant::now() + LOOK)).await;
+        if !conn.wire.is_crowded() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(room))
+}
+
+/// Waits until the client has read enough, for as long as the request may wait for a worker. Cancel-safe.
+///
+/// # Errors
+/// [`ClaimError::Expired`] when it has not.
+pub(in crate::acceptor) async fn wait(request: &Outgoing<'_>) -> Result<(), ClaimError> {
+    request.shard.server.limit_log.reached(Limit::ReplySpool, request.client);
+    while is_due(request) {
+        if Instant::now() >= request.queue_until {
+            return Err(ClaimError::Expired { any_worker: true });
+        }
+        timer::sleep_until(request.queue_until.min(Instant::now() + LOOK)).await;
+    }
+    Ok(())
+}
+
+/// What a stream holds: a piece of its answer, what of it is on its way, and its head.
+const STREAM: u64 = 32 << 10;
+/// How often it is looked whether the client has read.
+const LOOK: Duration = Duration::from_millis(100);

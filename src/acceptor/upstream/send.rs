@@ -1,0 +1,260 @@
+//! Sends a request to a worker, and notices an answer that comes before all is sent.
+//!
+//! A worker may answer without reading the body; if it then stops reading, only reading its answer gets us on.
+
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use super::failed::Failed;
+use super::link::{Link, Source};
+use super::upload::chunk;
+use crate::acceptor::body::request_body::RequestBody;
+use crate::acceptor::body::spool::{SPOOL_PIECE, Spool};
+use crate::acceptor::error::ServeError;
+use crate::acceptor::thread::outbox::{Outbox, Posted};
+use crate::acceptor::wire::trailers::last_chunk;
+
+/// How far sending got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::acceptor) enum Sent {
+    All,
+    /// The answer, or the connection's end, came first.
+    Early,
+}
+
+/// Sends the head and, where it was collected, the body: by the outbox, if one is given and all fits into one write.
+/// Notes in `all_sent` that all was sent.
+///
+/// # Cancel safety
+/// When it is dropped, `all_sent` says whether the worker was given all of it.
+///
+/// # Errors
+/// [`Failed::Client`] when the spool cannot be read; [`Failed::Unsent`] when a kept connection turns out to be closed.
+/// A worker that closes later is no error here: it may have answered before.
+pub(in crate::acceptor) async fn send(
+    link: &mut Link,
+    mut head: Vec<u8>,
+    body: &RequestBody,
+    outbox: Option<&Outbox>,
+    all_sent: &mut bool,
+) -> Result<Sent, Failed> {
+    let all = match body {
+        RequestBody::Empty => true,
+        RequestBody::Memory(body) if body.length <= ONE_WRITE => {
+            for piece in &body.pieces {
+                head.extend_from_slice(piece);
+            }
+            true
+        }
+        _ => false,
+    };
+    if let Some(outbox) = outbox.filter(|_| all) {
+        return post(link, head, outbox, all_sent).await;
+    }
+    if write_from(link, &head, 0).await? == Sent::Early {
+        return Ok(Sent::Early);
+    }
+    // Boxed: most requests have no such body.
+    let sent = match body {
+        RequestBody::Memory(body) if !all => Box::pin(send_pieces(link, &body.pieces)).await?,
+        RequestBody::Spooled { spool, length, .. } => Box::pin(send_spooled(link, spool, *length)).await?,
+        RequestBody::WithTrailers(body, trailers) => Box::pin(send_chunked(link, body, trailers)).await?,
+        RequestBody::Memory(_) | RequestBody::Empty => Sent::All,
+        // Its body follows on its own: see `upload`.
+        RequestBody::Streaming(..) | RequestBody::PassedOn => Sent::All,
+    };
+    *all_sent = sent == Sent::All;
+    Ok(sent)
+}
+
+async fn send_pieces(link: &mut Link, pieces: &[Bytes]) -> Result<Sent, Failed> {
+    for piece in pieces {
+        if write(link, piece).await == Sent::Early {
+            return Ok(Sent::Early);
+        }
+    }
+    Ok(Sent::All)
+}
+
+async fn send_spooled(link: &mut Link, spool: &Spool, length: u64) -> Result<Sent, Failed> {
+    let mut at = 0;
+    while at < length {
+        let bytes = read_spooled(spool, at, length).await?;
+        at += bytes.len() as u64;
+        if write(link, &bytes).await == Sent::Early {
+            return Ok(Sent::Early);
+        }
+    }
+    Ok(Sent::All)
+}
+
+async fn send_chunked(link: &mut Link, body: &RequestBody, trailers: &HeaderMap) -> Result<Sent, Failed> {
+    match body {
+        RequestBody::Memory(body) => {
+            for piece in body.pieces.iter().filter(|piece| !piece.is_empty()) {
+                if write(link, &chunk(piece)).await == Sent::Early {
+                    return Ok(Sent::Early);
+                }
+            }
+        }
+        RequestBody::Spooled { spool, length, .. } => {
+            let mut at = 0;
+            while at < *length {
+                let bytes = read_spooled(spool, at, *length).await?;
+                at += bytes.len() as u64;
+                if write(link, &chunk(&bytes)).await == Sent::Early {
+                    return Ok(Sent::Early);
+                }
+            }
+        }
+        _ => {}
+    }
+    Ok(write(link, &last_chunk(trailers)).await)
+}
+
+async fn read_spooled(spool: &Spool, at: u64, length: u64) -> Result<Bytes, Failed> {
+    let piece = (length - at).min(SPOOL_PIECE as u64) as usize;
+    spool.read(at, piece).await.map_err(|error| Failed::Client(ServeError::Spool(error)))
+}
+
+/// Has a whole request written together with those of others. What follows is its answer, which wakes who waits here.
+async fn post(
+    link: &mut Link,
+    request: Vec<u8>,
+    outbox: &Outbox,
+    all_sent: &mut bool,
+) -> Result<Sent, Failed> {
+    let mut underway = Underway { posted: link.post(outbox, request), all_sent };
+    let sent = match (&mut underway.posted).await {
+        Ok(count) if count == underway.posted.bytes().len() => Sent::All,
+        // Boxed: there is room for most requests.
+        Ok(count) => Box::pin(write_from(link, underway.posted.bytes(), count)).await?,
+        Err(error) => not_written(link, error, true)?,
+    };
+    *underway.all_sent = sent == Sent::All;
+    Ok(sent)
+}
+
+/// A request in the outbox: whoever leaves it there is to know whether it was sent.
+struct Underway<'a> {
+    posted: Posted,
+    all_sent: &'a mut bool,
+}
+
+impl Drop for Underway<'_> {
+    fn drop(&mut self) {
+        *self.all_sent |= self.posted.is_written();
+    }
+}
+
+/// Writes what a request begins with, less what of it was written already.
+async fn write_from(link: &mut Link, bytes: &[u8], written: usize) -> Result<Sent, Failed> {
+    let mut rest = &bytes[written..];
+    match poll_fn(|cx| poll_write_all(link, &mut rest, cx)).await {
+        Ok(sent) => Ok(sent),
+        Err(error) => not_written(link, error, rest.len() == bytes.len()),
+    }
+}
+
+/// On a kept connection that the worker has closed meanwhile, or on which bytes lie, not a byte is taken: it cannot have
+/// acted on this request, nor can what it has said be the answer.
+fn not_written(link: &Link, error: io::Error, nothing: bool) -> Result<Sent, Failed> {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, InvalidData};
+
+    if link.reused && nothing && matches!(error.kind(), BrokenPipe | ConnectionReset | InvalidData) {
+        Err(Failed::Unsent(error))
+    } else {
+        Ok(Sent::Early)
+    }
+}
+
+/// Writes all of it; stops early when the worker has something to say while it does not read.
+async fn write(link: &mut Link, bytes: &[u8]) -> Sent {
+    let mut rest = bytes;
+    poll_fn(|cx| poll_write_all(link, &mut rest, cx)).await.unwrap_or(Sent::Early)
+}
+
+fn poll_write_all(link: &mut Link, rest: &mut &[u8], cx: &mut Context<'_>) -> Poll<io::Result<Sent>> {
+    while !rest.is_empty() {
+        match link.poll_write(cx, rest) {
+            Poll::Ready(written) => *rest = &rest[written?..],
+            Poll::Pending => {
+                return link.poll_fill(cx).map(|_| Ok(Sent::Early));
+            }
+        }
+    }
+    Poll::Ready(Ok(Sent::All))
+}
+
+/// Lets tasks that are ready go on first.
+pub(in crate::acceptor) async fn after_the_others() {
+    let mut waited = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut waited, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await
+}
+
+/// Head and body together go in one write up to this size.
+const ONE_WRITE: u64 = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::os::unix::net::UnixStream;
+
+    use crate::pool::WorkerStream;
+
+    use super::*;
+
+    fn pair() -> (Link, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        (Link::kept(WorkerStream::new(ours.into()).unwrap()), theirs)
+    }
+
+    #[tokio::test]
+    async fn a_request_for_a_kept_connection_that_was_just_closed_is_known_to_be_unsent() {
+        let (mut link, mut worker) = pair();
+        // What it said before it closed is no answer.
+        worker.write_all(b"HTTP/1.1 408 Request Timeout\r\n\r\n").unwrap();
+        drop(worker);
+        let sent =
+            send(&mut link, b"POST / HTTP/1.1\r\n\r\n".to_vec(), &RequestBody::Empty, None, &mut false).await;
+        assert!(matches!(sent, Err(Failed::Unsent(_))));
+    }
+
+    #[tokio::test]
+    async fn a_new_connection_that_is_closed_may_have_been_answered() {
+        let (mut link, worker) = pair();
+        link.reused = false;
+        drop(worker);
+        let sent =
+            send(&mut link, b"POST / HTTP/1.1\r\n\r\n".to_vec(), &RequestBody::Empty, None, &mut false).await;
+        assert!(matches!(sent, Ok(Sent::Early)));
+    }
+
+    #[tokio::test]
+    async fn who_leaves_before_the_answer_knows_whether_the_request_was_sent() {
+        for (outbox_runs, expected) in [(true, true), (false, false)] {
+            let (mut link, _worker) = pair();
+            let (outbox, mut all_sent) = (Outbox::default(), false);
+            let request = b"POST / HTTP/1.1\r\n\r\n".to_vec();
+            tokio::select! {
+                biased;
+                _ = send(&mut link, request, &RequestBody::Empty, Some(&outbox), &mut all_sent) => unreachable!(),
+                () = outbox.clone().run(), if outbox_runs => unreachable!(),
+                () = std::future::ready(()) => {}
+            }
+            assert_eq!(all_sent, expected);
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Streamed bodies over HTTP/2 of which the beginning lies unread at the server while their requests wait.
+//!
+//! Nobody reads them before a worker has them, and a client fills each one's window. Never here: how large that is
+//! (`http2`).
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+
+use crate::budget::Reservation;
+use crate::pool::ClaimError;
+
+use super::outgoing::Outgoing;
+use crate::acceptor::error::ServeError;
+use crate::acceptor::limit::Limit;
+
+impl Outgoing<'_> {
+    /// The memory that its body may take while the request waits.
+    ///
+    /// # Errors
+    /// [`ServeError::QueueFull`] when too much lies unread already, of all clients or of this one.
+    pub(in crate::acceptor) fn lie_unread(&self) -> Result<Option<Reservation>, ServeError> {
+        if self.unread == 0 {
+            return Ok(None);
+        }
+        let server = &self.shard.server;
+        let mut lies = server.unread.reserve(self.client);
+        if lies.grow_to(self.unread) {
+            return Ok(Some(lies));
+        }
+        server.limit_log.reached(Limit::UnreadBodies, self.client);
+        Err(ServeError::QueueFull)
+    }
+
+    /// Waits for the claim; what lies unread counts from when it has to wait until it has a worker.
+    pub(in crate::acceptor) async fn waiting<T>(
+        &self,
+        claim: impl Future<Output = Result<T, ClaimError>>,
+    ) -> Result<T, ClaimError> {
+        let mut claim = pin!(claim);
+        if let Poll::Ready(at_once) = poll_fn(|cx| Poll::Ready(claim.as_mut().poll(cx))).await {
+            return at_once;
+        }
+        let _lies = self.lie_unread().map_err(|_| ClaimError::Full)?;
+        claim.await
+    }
+}
+
+/// Bytes that may lie unread in all.
+pub(in crate::acceptor) const MOST_UNREAD: u64 = 128 << 20;

@@ -1,0 +1,161 @@
+//! A streamed request body on its way to a worker, while the worker may answer already.
+//!
+//! Owns where in the body it is: sending can stop at any point and go on later. Never here: the answer (`drain`), or
+//! bodies that were collected (`send`).
+
+use std::future::poll_fn;
+use std::io::Write;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use http_body::Frame;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use crate::timer;
+
+use super::link::Writer;
+use crate::acceptor::body::request_body::broken_off;
+use crate::acceptor::body::turn::Turn;
+use crate::acceptor::error::ServeError;
+use crate::acceptor::thread::courtesy::Courtesy;
+use crate::acceptor::wire::trailers;
+
+/// What is left of a body.
+pub(in crate::acceptor) struct Upload {
+    body: Incoming,
+    /// `None`: in chunks.
+    length: Option<u64>,
+    idle: Duration,
+    most: u64,
+    passed: u64,
+    /// Taken from the client, framed, and not yet written.
+    pending: Bytes,
+    ended: bool,
+    turn: Turn,
+    courtesy: Courtesy,
+}
+
+/// How passing a body on came to an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::acceptor) enum Passed {
+    All,
+    /// The worker takes no more; it may have answered, or will.
+    Refused,
+}
+
+impl Upload {
+    /// `idle`: how long the client may send nothing; `most`: how many bytes it may send.
+    pub(in crate::acceptor) fn new(
+        body: Incoming,
+        length: Option<u64>,
+        (idle, most): (Duration, u64),
+        courtesy: Courtesy,
+    ) -> Self {
+        Self {
+            body,
+            length,
+            idle,
+            most,
+            passed: 0,
+            pending: Bytes::new(),
+            ended: false,
+            turn: Turn::of_worker(Instant::now()),
+            courtesy,
+        }
+    }
+
+    /// Whether the worker has been given all of it.
+    pub(in crate::acceptor) fn is_complete(&self) -> bool {
+        self.ended && self.pending.is_empty()
+    }
+
+    /// Who is waited for: told as the body passes.
+    pub(in crate::acceptor) fn turn(&self) -> Turn {
+        self.turn.clone()
+    }
+
+    /// What the client still has to send, and how long the whole is.
+    pub(in crate::acceptor) fn into_rest(self) -> (Incoming, Option<u64>) {
+        (self.body, self.length)
+    }
+
+    /// Passes the rest on as it comes.
+    ///
+    /// # Errors
+    /// [`ServeError`] when the client breaks off, sends too slowly, too much or what is no body. What is then missing
+    /// must not look like an end to the worker: its connection has to be closed.
+    ///
+    /// # Cancel safety
+    /// Safe: another call goes on where this one stopped.
+    pub(in crate::acceptor) async fn pass_on(&mut self, worker: &Writer<'_>) -> Result<Passed, ServeError> {
+        loop {
+            while !self.pending.is_empty() {
+                let written = worker.write(&self.pending).await;
+                self.turn.to_worker(Instant::now());
+                match written {
+                    Ok(written) => self.pending.advance(written),
+                    Err(_) => return Ok(Passed::Refused),
+                }
+            }
+            if self.ended {
+                return Ok(Passed::All);
+            }
+            self.turn.to_client();
+            let frame = self.next_frame().await;
+            self.turn.to_worker(Instant::now());
+            match frame.ok_or(ServeError::TooSlow("its body"))? {
+                None => self.end(&http::HeaderMap::new()),
+                Some(Err(error)) => return Err(broken_off(&error)),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.take(data)?,
+                    Err(frame) => self.end(&frame.into_trailers().unwrap_or_default()),
+                },
+            }
+        }
+    }
+
+    /// What comes next, or the end; `None` when the client takes too long.
+    async fn next_frame(&mut self) -> Option<Option<hyper::Result<Frame<Bytes>>>> {
+        let Self { body, courtesy, .. } = self;
+        let next = async {
+            tokio::select! {
+                biased;
+                frame = body.frame() => Some(frame),
+                () = poll_fn(|cx| courtesy.poll(cx)) => None,
+            }
+        };
+        let frame = timer::timeout(self.idle, next).await.ok().flatten()?;
+        let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+        self.courtesy.received(data.map_or(0, Bytes::len));
+        Some(frame)
+    }
+
+    fn take(&mut self, data: Bytes) -> Result<(), ServeError> {
+        self.passed += data.len() as u64;
+        if self.passed > self.most {
+            return Err(ServeError::BodyTooLarge { limit: self.most });
+        }
+        self.pending = if self.length.is_none() && !data.is_empty() { chunk(&data) } else { data };
+        Ok(())
+    }
+
+    /// Where the length was announced there is no place for trailers.
+    fn end(&mut self, trailers: &http::HeaderMap) {
+        self.ended = true;
+        if self.length.is_none() {
+            self.pending = trailers::last_chunk(trailers);
+        }
+    }
+}
+
+/// Data as a chunk (RFC 9112 §7.1); it must not be empty, which would be the end.
+pub(in crate::acceptor) fn chunk(data: &[u8]) -> Bytes {
+    let mut chunk = Vec::with_capacity(data.len() + 20);
+    // Writing to a Vec cannot fail.
+    let _ = write!(chunk, "{:x}\r\n", data.len());
+    chunk.extend_from_slice(data);
+    chunk.extend_from_slice(b"\r\n");
+    chunk.into()
+}

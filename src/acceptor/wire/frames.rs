@@ -1,0 +1,252 @@
+//! What frames an HTTP/2 client sends, followed by their heads alone (RFC 9113 §4.1), and whether too many of them carry
+//! nothing.
+//!
+//! Each such frame costs what the server does for it; requests, and what the server sends, pay for as many as ordinary
+//! clients send along with them. Pure: bytes in, a verdict out. Never here: what a frame says, or ending the connection.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// See the module.
+#[derive(Debug)]
+pub(in crate::acceptor) struct Frames {
+    /// The beginning of a head that came in pieces.
+    head: [u8; HEAD],
+    have: usize,
+    /// Bytes to come that are no head.
+    skip: usize,
+    /// What the client may still spend.
+    points: u32,
+    refilled: Instant,
+    /// The last stream that the client opened.
+    last_stream: u32,
+}
+
+/// One frame's.
+#[derive(Clone, Copy)]
+struct Head {
+    length: usize,
+    kind: u8,
+    flags: u8,
+    stream: u32,
+}
+
+impl Head {
+    fn parse(bytes: &[u8; HEAD]) -> Self {
+        let [a, b, c, kind, flags, stream @ ..] = *bytes;
+        let length = u32::from_be_bytes([0, a, b, c]) as usize;
+        Self { length, kind, flags, stream: u32::from_be_bytes(stream) & LAST_STREAM }
+    }
+
+    /// What it costs: a frame that carries nothing [`FRAME`], a little of a body a part of that.
+    fn cost(self) -> u32 {
+        match self.kind {
+            HEADERS => 0,
+            // The end of a body; there is one for each request.
+            DATA if self.flags & END_STREAM != 0 => 0,
+            DATA => FRAME.saturating_sub((self.length as u32).saturating_mul(BYTE)),
+            _ => FRAME,
+        }
+    }
+}
+
+impl Frames {
+    /// Of a connection that has just begun.
+    pub(in crate::acceptor) fn new(now: Instant) -> Self {
+        Self { head: [0; HEAD], have: 0, skip: PREFACE, points: FULL, refilled: now, last_stream: 0 }
+    }
+
+    /// Takes the next bytes that were read; false when too many frames carry nothing.
+    pub(in crate::acceptor) fn received(&mut self, mut bytes: &[u8]) -> bool {
+        while !bytes.is_empty() {
+            if self.skip > 0 {
+                let skipped = self.skip.min(bytes.len());
+                self.skip -= skipped;
+                bytes = &bytes[skipped..];
+                continue;
+            }
+            let head = match bytes.first_chunk() {
+                Some(whole) if self.have == 0 => {
+                    bytes = &bytes[HEAD..];
+                    Head::parse(whole)
+                }
+                _ => {
+                    let taken = (HEAD - self.have).min(bytes.len());
+                    self.head[self.have..self.have + taken].copy_from_slice(&bytes[..taken]);
+                    self.have += taken;
+                    bytes = &bytes[taken..];
+                    if self.have < HEAD {
+                        return true;
+                    }
+                    self.have = 0;
+                    Head::parse(&self.head)
+                }
+            };
+            self.skip = head.length;
+            if head.kind == HEADERS {
+                self.last_stream = self.last_stream.max(head.stream);
+                self.earn(REQUEST);
+            }
+            if !self.pay(head.cost()) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// So many bytes went to the client in one write: it may answer them.
+    pub(in crate::acceptor) fn sent(&mut self, bytes: usize) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.earn(bytes.min(ANSWERS + bytes / 64));
+    }
+
+    /// The last stream that the client opened; 0: none.
+    pub(in crate::acceptor) fn last_stream(&self) -> u32 {
+        self.last_stream
+    }
+
+    fn earn(&mut self, points: u32) {
+        self.points = self.points.saturating_add(points).min(FULL);
+    }
+
+    /// The clock is looked at only when there is not enough.
+    fn pay(&mut self, cost: u32) -> bool {
+        if self.points < cost {
+            let now = Instant::now();
+            let passed = now.saturating_duration_since(self.refilled).min(Duration::from_secs(3600));
+            self.refilled = now;
+            self.earn((passed.as_millis() as u64 * u64::from(PER_SECOND) / 1000) as u32);
+        }
+        match self.points.checked_sub(cost) {
+            Some(left) => {
+                self.points = left;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+/// The frame with which the server ends a connection (RFC 9113 §6.8).
+pub(in crate::acceptor) fn goaway(last_stream: u32, code: u32) -> [u8; HEAD + 8] {
+    let mut frame = [0; HEAD + 8];
+    frame[2] = 8;
+    frame[3] = 7;
+    frame[HEAD..HEAD + 4].copy_from_slice(&(last_stream & LAST_STREAM).to_be_bytes());
+    frame[HEAD + 4..].copy_from_slice(&code.to_be_bytes());
+    frame
+}
+
+/// RFC 9113 §7.
+pub(in crate::acceptor) const NO_ERROR: u32 = 0;
+/// RFC 9113 §7.
+pub(in crate::acceptor) const ENHANCE_YOUR_CALM: u32 = 0xb;
+
+const HEAD: usize = 9;
+/// `PRI * HTTP/2.0` and what belongs to it (RFC 9113 §3.4).
+const PREFACE: usize = 24;
+const LAST_STREAM: u32 = (1 << 31) - 1;
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const END_STREAM: u8 = 1;
+
+/// Points that a frame costs which carries nothing.
+const FRAME: u32 = 64;
+/// Points that a byte of a body saves: frames with 16 of them cost nothing.
+const BYTE: u32 = 4;
+/// A client may send so many frames at once that carry nothing.
+const FULL: u32 = 1000 * FRAME;
+/// And so many in a second for ever.
+const PER_SECOND: u32 = 100 * FRAME;
+/// A request brings priorities, a ping, or its own end.
+const REQUEST: u32 = 4 * FRAME;
+/// What is sent brings two window updates, or a ping.
+const ANSWERS: u32 = 2 * FRAME;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, flags: u8, stream: u32, length: usize) -> Vec<u8> {
+        let mut frame = vec![0; HEAD + length];
+        frame[..3].copy_from_slice(&(length as u32).to_be_bytes()[1..]);
+        (frame[3], frame[4]) = (kind, flags);
+        frame[5..HEAD].copy_from_slice(&stream.to_be_bytes());
+        frame
+    }
+
+    fn begun() -> Frames {
+        let mut frames = Frames::new(Instant::now());
+        assert!(frames.received(&[b'x'; PREFACE]));
+        frames
+    }
+
+    /// How many times the frames may come in a row, at most 5,000.
+    fn times(frames: &mut Frames, bytes: &[u8]) -> usize {
+        (0..5000).take_while(|_| frames.received(bytes)).count()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_thousand_frames_that_carry_nothing_may_come_at_once_and_a_hundred_a_second() {
+        const SETTINGS: u8 = 4;
+        for (kind, length) in [(6, 8), (SETTINGS, 0), (8, 4), (2, 5), (3, 4), (9, 1), (DATA, 0), (0x42, 100)]
+        {
+            let mut frames = begun();
+            assert!((0..1000).all(|_| frames.received(&frame(kind, 0, 1, length))), "type {kind}");
+            tokio::time::advance(Duration::from_secs(2)).await;
+            assert_eq!(times(&mut frames, &frame(kind, 0, 1, length)), 200, "type {kind}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_and_bodies_cost_nothing_and_pay_for_what_comes_with_them() {
+        for bytes in [
+            frame(HEADERS, 5, 1, 30),
+            frame(DATA, 0, 1, 16),
+            frame(DATA, 0, 1, 16_384),
+            frame(DATA, END_STREAM, 1, 0),
+            [frame(HEADERS, 5, 1, 30), frame(3, 0, 1, 4), frame(2, 0, 1, 5)].concat(),
+        ] {
+            assert_eq!(times(&mut begun(), &bytes), 5000, "{:?}", &bytes[..HEAD]);
+        }
+        assert_eq!(times(&mut begun(), &frame(DATA, 0, 1, 8)), 2000, "half a frame each");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_sent_pays_for_window_updates_and_an_answer_to_a_ping_not_for_the_ping() {
+        let mut frames = begun();
+        let update = frame(8, 0, 0, 4);
+        let pairs = (0..5000).take_while(|_| {
+            frames.sent(200);
+            frames.received(&update) && frames.received(&update)
+        });
+        assert_eq!(pairs.count(), 5000);
+        let mut frames = begun();
+        let pings = (0..5000).take_while(|_| {
+            frames.sent(17);
+            frames.received(&frame(6, 0, 0, 8))
+        });
+        assert!((1300..1400).contains(&pings.count()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn frames_are_the_same_in_whatever_pieces_they_come() {
+        let mut bytes = vec![b'x'; PREFACE];
+        for stream in [1, 3, 5] {
+            bytes.extend(frame(HEADERS, 5, stream, 30));
+            bytes.extend(frame(6, 0, 0, 8));
+        }
+        for size in [1, 2, 7, 9, 10, 64, 1000] {
+            let mut frames = Frames::new(Instant::now());
+            assert!(bytes.chunks(size).all(|piece| frames.received(piece)));
+            assert_eq!((frames.last_stream(), frames.skip, frames.have), (5, 0, 0), "{size}");
+            assert_eq!(frames.points, FULL - FRAME, "{size}");
+        }
+    }
+
+    #[test]
+    fn a_goaway_is_written_as_the_rfc_says() {
+        assert_eq!(goaway(5, ENHANCE_YOUR_CALM), [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 11]);
+    }
+}
