@@ -45,6 +45,22 @@ fn no_folder_has_more_files_than_a_reader_takes_in() {
     assert_eq!(sizes, BTreeMap::new(), "more than {MOST_FILES} files");
 }
 
+#[test]
+fn the_map_names_only_files_and_folders_that_are_there() {
+    let map = fs::read_to_string(src().join("README.md")).unwrap();
+    let all: Vec<String> = files(&src()).iter().map(|file| file.display().to_string()).collect();
+    let named: Vec<&str> = map.split('`').skip(1).step_by(2).filter(|word| word.contains('/')).collect();
+    assert!(named.len() > 40, "{named:?}");
+    let there = |name: &str| {
+        let name = format!("/{name}");
+        all.iter().any(|file| file.ends_with(&name) || file.contains(&format!("{name}/")))
+    };
+    // `FILE.rs: Item` names something in it.
+    let named = named.into_iter().map(|name| name.split(": ").next().unwrap_or(name).trim());
+    let wrong: Vec<&str> = named.filter(|name| !name.starts_with("tests/") && !there(name)).collect();
+    assert_eq!(wrong, Vec::<&str>::new());
+}
+
 /// The shortest way from a module over others back to itself.
 fn way_back<'a>(
     from: &Module,
