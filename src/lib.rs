@@ -30,7 +30,7 @@
 //! | 6 doors | [`control`] [`ctl`] [`launcher`] |
 //! | 7 | [`boot`] |
 //!
-//! Where to look first: a request's way is `acceptor/http.rs`; why a worker was started or stopped is
+//! Where to look first: a request's way is `acceptor/request/http.rs`; why a worker was started or stopped is
 //! `manager/app/plan.rs`; what a setting means and where it comes from is `config/`.
 
 pub mod alarm;

@@ -1,12 +1,15 @@
 //! The data path: connections in, requests to workers, answers out.
 //!
 //! ```text
-//! listen → tls → http1 (fast_path, or hyper), http2 → http: route → request_body → forward (claim, link, send)
-//!        → drain/buffer → reply_body
+//! downstream: listen → tls → http1 (fast_path, or hyper), http2
+//!   → request: http → route → collect
+//!     → exchange: forward (claim) → upstream: link, send, worker_head
+//!     ← exchange: respond → drain → body: buffer ← upstream: reply_body
 //! ```
 //!
 //! One thread per core, each with an event loop of its own, and one that keeps the timers of all; a connection stays on
-//! the thread that accepted it. Nothing here knows the manager: workers come out of an app's pool and go back into it.
+//! the thread that accepted it. A room imports only rooms below it: downstream, request, exchange, upstream, thread,
+//! connection, body, records, wire. Nothing here knows the manager: workers come out of an app's pool and go back into it.
 
 mod bind;
 mod body;

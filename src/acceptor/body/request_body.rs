@@ -19,7 +19,8 @@ use crate::acceptor::wire::body_framing::SendFraming;
 /// A request's body as it is sent to a worker.
 pub(in crate::acceptor) enum RequestBody {
     Empty,
-    Memory(Collected),
+    /// Boxed, as are trailers: a request goes from hand to hand with its body, and most have none.
+    Memory(Box<Collected>),
     /// In a file, with what it takes of the space for all.
     Spooled {
         spool: Spool,
@@ -27,7 +28,7 @@ pub(in crate::acceptor) enum RequestBody {
         _space: Reservation,
     },
     /// Collected, with fields behind it: sent in chunks, or there would be no place for them.
-    WithTrailers(Box<Self>, HeaderMap),
+    WithTrailers(Box<(Self, HeaderMap)>),
     /// Passed on as it arrives; can be sent once only.
     Streaming(Incoming, Option<u64>),
     /// One of which the rest is passed on beside the answer.

@@ -119,7 +119,15 @@ async fn claim(
 ) -> Result<Lease, ServeError> {
     // A second worker is asked for at some later time.
     let asked = if not.is_none() { request.ready } else { Instant::now() };
-    let outcome = claim_when_read(request, not, asked).await;
+    // Boxed: few requests wait for anything but a worker.
+    let mut outcome = match restraint::is_due(request) || request.unread > 0 {
+        true => Box::pin(claim_when_read(request, not, asked)).await,
+        false => request.app.pool.claim(claim_of(request, not, asked)).await,
+    };
+    if outcome.as_ref().is_ok_and(Lease::waited) && restraint::is_due(request) {
+        drop(outcome);
+        outcome = Box::pin(claim_when_read(request, not, asked)).await;
+    }
     let until = outcome.as_ref().map_or_else(|_| Instant::now(), Lease::since);
     let waited = until.saturating_duration_since(asked);
     request.app.metrics.queue_waited(waited);
@@ -148,31 +156,29 @@ async fn claim_when_read(
 ) -> Result<Lease, ClaimError> {
     loop {
         if restraint::is_due(request) {
-            Box::pin(restraint::wait(request)).await?;
+            restraint::wait(request).await?;
         }
-        let doing = Doing {
-            id: *request.origin.id,
-            method: request.head.method.clone(),
-            target: request
-                .head
-                .uri
-                .path_and_query()
-                .cloned()
-                .unwrap_or_else(|| http::uri::PathAndQuery::from_static("/")),
-            since: asked,
-        };
-        let claim = Claim { doing, client: request.client, deadline: request.queue_until, not };
-        let claim = request.app.pool.claim(claim);
+        let claim = request.app.pool.claim(claim_of(request, not, asked));
         let lease = match request.unread {
             0 => claim.await?,
-            // Boxed: few requests have such a body.
-            _ => Box::pin(request.waiting(claim)).await?,
+            _ => request.waiting(claim).await?,
         };
         // While a request waits for a worker, the answers to those before it may use up what there is.
         if !lease.waited() || !restraint::is_due(request) {
             return Ok(lease);
         }
     }
+}
+
+fn claim_of(request: &Outgoing<'_>, not: Option<WorkerId>, asked: Instant) -> Claim {
+    let target = request.head.uri.path_and_query().cloned();
+    let doing = Doing {
+        id: *request.origin.id,
+        method: request.head.method.clone(),
+        target: target.unwrap_or_else(|| http::uri::PathAndQuery::from_static("/")),
+        since: asked,
+    };
+    Claim { doing, client: request.client, deadline: request.queue_until, not }
 }
 
 /// Tells the operator, once in a while, who holds the workers that a request waited for in vain.

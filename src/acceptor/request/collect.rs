@@ -234,15 +234,15 @@ impl<'a> Held<'a> {
         let body = match self.spool {
             Some((spool, length)) => RequestBody::Spooled { spool, length, _space: self.space },
             None if self.in_memory == 0 => RequestBody::Empty,
-            None => RequestBody::Memory(Collected {
+            None => RequestBody::Memory(Box::new(Collected {
                 pieces: self.memory,
                 length: self.in_memory as u64,
                 _memory: (self.small, self.room),
-            }),
+            })),
         };
         clean(&mut self.trailers);
         let trailed = !self.trailers.is_empty();
-        Ok(if trailed { RequestBody::WithTrailers(Box::new(body), self.trailers) } else { body })
+        Ok(if trailed { RequestBody::WithTrailers(Box::new((body, self.trailers))) } else { body })
     }
 }
 

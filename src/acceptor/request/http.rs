@@ -35,11 +35,11 @@ use crate::acceptor::limit::Limit;
 use crate::acceptor::peer::Client;
 use crate::acceptor::records::access_record::{Outcome, Particulars};
 use crate::acceptor::thread::shard::{Connection, Role};
-use crate::acceptor::thread::windows::Windows;
 use crate::acceptor::upstream::access::Recording;
 use crate::acceptor::upstream::outgoing::Outgoing;
 use crate::acceptor::upstream::reply_body::{Reply, ReplyBody};
 use crate::acceptor::upstream::restraint::room_of_stream;
+use crate::acceptor::upstream::unread;
 use crate::acceptor::upstream::upgrade::Upgrade;
 use crate::acceptor::upstream::worker_head::{Origin, RequestHead};
 use crate::acceptor::wire::framing::Flaw;
@@ -174,7 +174,7 @@ async fn answer(
     if conn.wire.is_crowded() {
         recording.takes(Box::pin(room_of_stream(conn, client.share, queue_until)).await?);
     }
-    let unread = unread_of(conn, &taken);
+    let unread = unread::of(conn, &taken);
     let origin = origin_of(conn, asked, &host);
     let protocol = upgrade.as_ref().and_then(|_| parts.headers.get(header::UPGRADE));
     let mut outgoing = Outgoing {
@@ -219,17 +219,6 @@ fn give_back(conn: &Connection, rest: RequestBody, body: &mut Option<Incoming>) 
         RequestBody::Streaming(incoming, _) => *body = (!incoming.is_end_stream()).then_some(incoming),
         RequestBody::PassedOn => conn.wire.linger(),
         _ => {}
-    }
-}
-
-/// How many bytes of it may lie here unread: over HTTP/2 as many as its stream's window has.
-fn unread_of(conn: &Connection, body: &RequestBody) -> u64 {
-    match body {
-        RequestBody::Streaming(_, length) if conn.wire.is_http2() => {
-            let window = Windows::of(conn.shard.server.limits.h2_streams).stream.into();
-            length.map_or(window, |length| length.min(window))
-        }
-        _ => 0,
     }
 }
 

@@ -62,7 +62,7 @@ pub(in crate::acceptor) async fn send(
     let sent = match body {
         RequestBody::Memory(body) if !all => Box::pin(send_pieces(link, &body.pieces)).await?,
         RequestBody::Spooled { spool, length, .. } => Box::pin(send_spooled(link, spool, *length)).await?,
-        RequestBody::WithTrailers(body, trailers) => Box::pin(send_chunked(link, body, trailers)).await?,
+        RequestBody::WithTrailers(trailed) => Box::pin(send_chunked(link, &trailed.0, &trailed.1)).await?,
         RequestBody::Memory(_) | RequestBody::Empty => Sent::All,
         // Its body follows on its own: see `upload`.
         RequestBody::Streaming(..) | RequestBody::PassedOn => Sent::All,

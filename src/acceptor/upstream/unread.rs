@@ -1,7 +1,7 @@
 //! Streamed bodies over HTTP/2 of which the beginning lies unread at the server while their requests wait.
 //!
 //! Nobody reads them before a worker has them, and a client fills each one's window. Never here: how large that is
-//! (`http2`).
+//! (`windows`).
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -11,8 +11,22 @@ use crate::budget::Reservation;
 use crate::pool::ClaimError;
 
 use super::outgoing::Outgoing;
+use crate::acceptor::body::request_body::RequestBody;
 use crate::acceptor::error::ServeError;
 use crate::acceptor::limit::Limit;
+use crate::acceptor::thread::shard::Connection;
+use crate::acceptor::thread::windows::Windows;
+
+/// How many bytes of a body may lie here unread: over HTTP/2 as many as its stream's window has.
+pub(in crate::acceptor) fn of(conn: &Connection, body: &RequestBody) -> u64 {
+    match body {
+        RequestBody::Streaming(_, length) if conn.wire.is_http2() => {
+            let window = Windows::of(conn.shard.server.limits.h2_streams).stream.into();
+            length.map_or(window, |length| length.min(window))
+        }
+        _ => 0,
+    }
+}
 
 impl Outgoing<'_> {
     /// The memory that its body may take while the request waits.
