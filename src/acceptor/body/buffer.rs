@@ -32,7 +32,7 @@ struct Inner {
     memory: VecDeque<Bytes>,
     in_memory: usize,
     most_memory: usize,
-    /// What the reader was given last: it has it still, as far as anybody knows.
+    /// Bytes of the piece that the reader was given last. They count as held until the reader asks for more.
     given: usize,
     /// For `in_memory` and `given`, beyond [`UNRESERVED`].
     room: Reservation,
@@ -155,7 +155,7 @@ impl Buffer {
         inner.wake_reader();
     }
 
-    /// That was all.
+    /// Marks the answer as complete: the reader ends behind what is buffered.
     pub(in crate::acceptor) fn complete(&self, trailers: Option<HeaderMap>) {
         self.finish(End::Complete(trailers));
     }
@@ -249,7 +249,7 @@ impl Inner {
     }
 
     fn push(&mut self, data: Bytes) {
-        // What waits behind something may wait for long: few bytes must not hold the whole piece they were read into.
+        // Data behind other data may wait for long: few bytes must not hold the whole piece they were read into.
         let data = if self.memory.is_empty() || data.len() >= READ / 4 {
             data
         } else {
@@ -275,7 +275,7 @@ impl Inner {
     /// Takes off memory what is next, at most so many bytes.
     fn pop(&mut self, most: usize) -> Option<Bytes> {
         let first = self.memory.front_mut()?;
-        // What nobody counts is given away bit by bit: the rest stays here until the client has taken that.
+        // Without a reservation the reader gets small pieces: the rest stays here until the client has taken them.
         let most = if self.room.amount() == 0 { most.min(UNRESERVED) } else { most };
         let data = if first.len() > most { first.split_to(most) } else { self.memory.pop_front()? };
         self.in_memory -= data.len();

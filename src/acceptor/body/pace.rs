@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::spec::Limits;
 
-/// One body's.
+/// The pace of one body: what has come, and how long its client was waited for.
 pub(in crate::acceptor) struct Pace {
     /// Bytes so far.
     pub(in crate::acceptor) total: u64,

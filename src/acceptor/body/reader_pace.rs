@@ -9,9 +9,9 @@ use tokio::time::Instant;
 
 use crate::alarm::Alarm;
 
-/// What a client is measured by while an answer waits for it.
+/// Measures how fast a client takes an answer, and says when that is too slow.
 pub(in crate::acceptor) struct ReaderPace<'a> {
-    /// Without a byte taken, whoever wants what the answer keeps.
+    /// How long the client may take nothing, whether or not others want what the answer keeps.
     limit: Duration,
     /// How long the client may take nothing while others want what the answer keeps.
     still: Duration,
@@ -32,7 +32,7 @@ pub(in crate::acceptor) enum Wanted {
     AtOnce,
 }
 
-/// What a client has taken until when.
+/// How many bytes a client has taken, and when that was last looked at.
 struct Gauge {
     taken: u64,
     /// Since when `taken` is all.
@@ -45,9 +45,9 @@ struct Gauge {
 /// Why a client is waited for no longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::acceptor) enum TooSlow {
-    /// It has taken nothing for too long.
+    /// The client has taken nothing for too long.
     Stalled,
-    /// It takes too little while others want what it keeps.
+    /// The client takes too little while others want what its answer keeps.
     Pressed,
 }
 

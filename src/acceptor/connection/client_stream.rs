@@ -1,6 +1,6 @@
 //! The byte stream to a client, with what the connection's timers have to know of it.
 //!
-//! What hyper reads is seen by the [`Wire`]; writes that wait are dated. Never here: ending a connection (`connection`).
+//! What hyper reads is seen by the [`Wire`]; writes that wait are dated. Never here: ending a connection (`deadlines`).
 
 use std::io;
 use std::pin::Pin;

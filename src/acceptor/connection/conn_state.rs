@@ -1,6 +1,6 @@
 //! Where a client's connection stands: what it waits for, and since when.
 //!
-//! Never here: reading or writing (`client_stream`), or ending a connection (`connection`).
+//! Never here: reading or writing (`client_stream`), or ending a connection (`deadlines`).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -2,7 +2,7 @@
 //!
 //! All threads share it: its lock is taken when a connection comes and when it ends, never for a request. Who makes room
 //! is asked, and decides on its own thread whether it still rests. Never here: accepting (`listen`), or ending
-//! (`connection`).
+//! one (`deadlines`).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,6 +1,6 @@
 //! A connection that speaks HTTP/1: plain requests by the fast path, everything else by hyper, rest in between.
 //!
-//! Never here: deadlines (`connection`), or a single request (`http`).
+//! Never here: deadlines (`deadlines`), or a single request (`http`).
 
 use std::cell::Cell;
 use std::future::poll_fn;

@@ -1,6 +1,6 @@
 //! A connection that speaks HTTP/2, by hyper.
 //!
-//! Never here: deadlines (`connection`), or a single request (`http`).
+//! Never here: deadlines (`deadlines`), or a single request (`http`).
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -68,7 +68,7 @@ impl Courtesy {
     }
 }
 
-/// The arithmetic of it.
+/// Adds up the bytes that a client has sent and the time it was waited for.
 #[derive(Debug)]
 struct Waits {
     /// Bytes a second; `None`: any rate will do.
