@@ -1,7 +1,7 @@
 //! The byte stream of an HTTP/2 connection: counts the client's frames (`frames`), and ends the connection with a GOAWAY
 //! of its own where the library behind it has no word for why.
 //!
-//! Never here: deadlines (`connection`), or what frames mean.
+//! Never here: deadlines (`deadlines`), or what frames mean.
 
 use std::io;
 use std::pin::Pin;

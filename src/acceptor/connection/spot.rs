@@ -1,7 +1,7 @@
 //! A connection's place among all, as every thread sees it: whether it rests and since when, and whether it is asked to
 //! make room.
 //!
-//! Never here: which connections are asked (`places`), or what ends one (`connection`).
+//! Never here: which connections are asked (`places`), or what ends one (`deadlines`).
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

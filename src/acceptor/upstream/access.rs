@@ -27,7 +27,7 @@ pub(in crate::acceptor) struct Recording {
     time: SystemTime,
     start: Instant,
     app: Option<Arc<App>>,
-    /// Whether the answer waits for the client to take more of it; see [`Wire::waits_for_client`].
+    /// Whether the answer waits for the client to take more of it; see `Wire::waits_for_client`.
     untaken: bool,
     /// What the answer holds for its client beside its bytes.
     room: Option<Box<Reservation>>,
