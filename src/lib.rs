@@ -20,7 +20,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 ground | [`birth`] [`bounded`] [`budget`] [`heap`] [`name`] [`backoff`] [`clock`] [`digest`] [`durable`] [`stop`] [`metrics`] [`logging`] [`orphans`] [`sd`] [`pulse`] [`timer`] [`alarm`] [`pattern`] |
+//! | 0 ground | [`name`] [`budget`] [`digest`] [`pattern`] [`tasks`] [`time`] [`system`] [`logging`] [`metrics`] |
 //! | 1 words | [`spec`] |
 //! | 2 edges | [`config`] [`api`] |
 //! | 3 shared | [`pool`] [`directory`] |
@@ -33,24 +33,15 @@
 //! Where to look first: a request's way is `acceptor/request/http.rs`; why a worker was started or stopped is
 //! `manager/app/plan.rs`; what a setting means and where it comes from is `config/`.
 
-pub mod alarm;
-pub mod backoff;
-pub mod birth;
-pub mod bounded;
 pub mod budget;
-pub mod clock;
 pub mod digest;
-pub mod durable;
-pub mod heap;
 pub mod logging;
 pub mod metrics;
 pub mod name;
-pub mod orphans;
 pub mod pattern;
-pub mod pulse;
-pub mod sd;
-pub mod stop;
-pub mod timer;
+pub mod system;
+pub mod tasks;
+pub mod time;
 
 #[cfg(test)]
 mod seeded;

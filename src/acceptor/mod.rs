@@ -46,12 +46,12 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::budget::Budget;
 use crate::directory::Directory;
-use crate::heap::{self, Slimming};
 use crate::metrics::Metrics;
-use crate::pulse::Pulses;
 use crate::spec::{AccessLog, Hsts, ServerSpec};
-use crate::stop::Stop;
-use crate::timer::{self, TimerThread};
+use crate::system::heap_trim::{self, HeapTrim};
+use crate::tasks::{ShutdownToken, TaskGroup};
+use crate::time::Heartbeats;
+use crate::time::timer::{self, TimerThread};
 
 pub use bind::{BindError, bind_port};
 
@@ -93,13 +93,13 @@ pub struct Parts {
     /// Threads, at least 1.
     pub threads: usize,
     /// Where the accept loops tell that they go round.
-    pub pulses: Pulses,
+    pub heartbeats: Heartbeats,
 }
 
 /// The running data path.
 pub struct Acceptor {
-    stop: Stop,
-    cut: Stop,
+    stop: TaskGroup,
+    cut: ShutdownToken,
     threads: Vec<JoinHandle<()>>,
     /// Closed when the last thread is over.
     over: Receiver<Infallible>,
@@ -120,14 +120,14 @@ impl Acceptor {
         let server = Arc::new(server(&parts));
         let limits = &parts.spec.limits;
         let places = Places::new(limits.max_connections, limits.max_connections_per_address, Instant::now());
-        let (stop, cut) = (Stop::new(), Stop::new());
+        let (stop, cut) = (TaskGroup::new(), ShutdownToken::new());
         let mut threads = Vec::new();
         let (running, over) = channel(1);
         for index in 0..parts.threads.max(1) {
             let listeners = Listeners::clone_of(&parts)?;
             let (server, outlet, places) = (Arc::clone(&server), outlet.clone(), places.clone());
             let (directory, metrics, stop) = (parts.directory.clone(), parts.metrics.clone(), stop.child());
-            let (pulses, cut, running) = (parts.pulses.clone(), cut.clone(), running.clone());
+            let (heartbeats, cut, running) = (parts.heartbeats.clone(), cut.clone(), running.clone());
             let timers = timers.clone();
             let run = move || {
                 timers.serve_this_thread();
@@ -145,7 +145,7 @@ impl Acceptor {
                     handshakes: Handshakes::default(),
                     solitude: Solitude::default(),
                     date: HttpDate::default(),
-                    pulses,
+                    heartbeats,
                 };
                 run_shard(shard, listeners, &places);
                 drop(running);
@@ -238,10 +238,10 @@ fn run_shard(shard: Shard, listeners: Listeners, places: &Places) {
             if shard.index > 0 {
                 return std::future::pending().await;
             }
-            let mut slimming = Slimming::default();
+            let mut heap_trim = HeapTrim::default();
             loop {
-                timer::sleep(heap::LOOK).await;
-                slimming.look().await;
+                timer::sleep(heap_trim::LOOK).await;
+                heap_trim.look().await;
             }
         };
         let served = async {

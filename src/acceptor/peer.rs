@@ -13,7 +13,7 @@ use ipnet::IpNet;
 
 use crate::name::{ClientNet, RequestId};
 use crate::spec::Rate;
-use crate::timer;
+use crate::time::timer;
 
 use super::error::ServeError;
 use super::wire::headers::is_forwarding;

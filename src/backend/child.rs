@@ -26,7 +26,7 @@ use super::{Backend, Event, Listening, Order, Signal, StartError, Started};
 use crate::name::{InstanceName, WorkerId};
 use crate::pool::Address;
 use crate::spec::ReloadSignal;
-use crate::stop::Stop;
+use crate::tasks::TaskGroup;
 
 /// What a [`ChildBackend`] is made from.
 pub struct ChildSettings {
@@ -40,7 +40,7 @@ pub struct ChildSettings {
     /// version when a package upgrade replaces the file.
     pub self_exe: PathBuf,
     /// The group of the tasks that watch workers. They end with their workers, not at the request to stop.
-    pub stop: Stop,
+    pub stop: TaskGroup,
     /// Where events go. Output is dropped when it is full, everything else waits.
     pub events: mpsc::Sender<Event>,
 }
@@ -75,7 +75,7 @@ pub enum OpenError {
 /// Workers as child processes. Dropping it ends no worker.
 pub struct ChildBackend {
     workers: Arc<ChildWorkers>,
-    stop: Stop,
+    stop: TaskGroup,
     /// Reading `/proc` serves all workers for a while.
     memory: Mutex<Option<Measured>>,
 }

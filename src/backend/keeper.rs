@@ -18,9 +18,9 @@ use tokio::time::{Instant, sleep};
 
 use super::guard::{Ward, Wards, line_of, release_of};
 use super::procs::Watch;
-use crate::backoff::Backoff;
 use crate::name::InstanceName;
-use crate::stop::Stop;
+use crate::tasks::TaskGroup;
+use crate::time::Backoff;
 
 /// Keeps a guard, and keeps it informed.
 pub(super) struct Keeper {
@@ -51,7 +51,7 @@ impl Keeper {
         self_exe: PathBuf,
         instance: InstanceName,
         lock: File,
-        stop: &Stop,
+        stop: &TaskGroup,
     ) -> io::Result<Arc<Self>> {
         let (state, emptied) = (Mutex::default(), Notify::new());
         let keeper = Arc::new(Self { self_exe, instance, lock, state, emptied });
@@ -77,7 +77,7 @@ impl Keeper {
         }
     }
 
-    async fn keep(self: Arc<Self>, mut watch: Watch, stop: Stop) {
+    async fn keep(self: Arc<Self>, mut watch: Watch, stop: TaskGroup) {
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
             let born = Instant::now();
@@ -103,7 +103,7 @@ impl Keeper {
         self.dismiss();
     }
 
-    async fn unneeded(&self, stop: &Stop) {
+    async fn unneeded(&self, stop: &TaskGroup) {
         stop.requested().await;
         while !self.lock().wards.is_empty() {
             self.emptied.notified().await;

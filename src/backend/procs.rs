@@ -11,7 +11,7 @@ use std::process::{Child, ExitStatus};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use tokio::signal::unix::{self, SignalKind};
 
-use crate::orphans::Own;
+use crate::system::orphans::Own;
 
 /// Tells when a child has exited, and leaves it to be reaped: until then its ids are no other process's.
 pub(super) struct Watch {

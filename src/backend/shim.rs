@@ -17,7 +17,7 @@ use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use rustix::net::sockopt::socket_acceptconn;
 
 use super::handover::{self, Given, Refusal};
-use crate::birth;
+use crate::system::process_setup;
 
 /// Runs `worker-exec [--channel] [--open-files=N] -- PROGRAM [ARGUMENT]...`, given the words after `worker-exec`.
 ///
@@ -35,10 +35,10 @@ pub fn run_shim(words: impl IntoIterator<Item = OsString>) -> ExitCode {
         return ExitCode::from(2);
     };
     close_strays();
-    birth::unblock_signals();
-    birth::default_signals();
+    process_setup::unblock_signals();
+    process_setup::default_signals();
     if let Some(soft) = call.open_files {
-        birth::restore_open_files(soft);
+        process_setup::restore_open_files(soft);
     }
     let refused = if call.channel { on_channel(&call) } else { on_stdin(&call) };
     if let Err(Refusal { text, .. }) = refused {

@@ -17,10 +17,10 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, soc
 use tokio::net::UnixDatagram;
 
 use super::StartError;
-use crate::durable::private_dir;
 use crate::name::WorkerId;
 use crate::pool::Address;
 use crate::spec::Listen;
+use crate::system::durable::private_dir;
 
 /// Makes the sockets of one instance's workers, below its runtime directory.
 pub(super) struct Sockets {

@@ -29,11 +29,11 @@ use super::shim::OPEN_FILES;
 use super::sockets::{Door, SocketFile};
 use super::strays::{self, Mark};
 use super::{Event, Exit, Order, StartError, Started, handover, output};
-use crate::birth;
 use crate::name::WorkerId;
 use crate::pool::Address;
-use crate::sd::SYSTEMD_ENV;
 use crate::spec::Listen;
+use crate::system::process_setup;
+use crate::system::sd::SYSTEMD_ENV;
 
 /// A worker whose shim waits for the go.
 pub(super) struct Worker {
@@ -312,7 +312,7 @@ fn spawn_shim(
     let mut process = Command::new(&workers.self_exe)
         .arg0("rip-server")
         .args(["worker-exec", "--channel"])
-        .args(birth::open_files().map(|soft| format!("{OPEN_FILES}{soft}")))
+        .args(process_setup::open_files().map(|soft| format!("{OPEN_FILES}{soft}")))
         .arg("--")
         .args(&order.launch.command)
         .env_clear()

@@ -9,17 +9,17 @@ use tokio::time::{Instant, interval, timeout};
 
 use crate::api::AppStatus;
 use crate::manager::Manager;
-use crate::pulse::Pulses;
-use crate::sd::notify;
-use crate::stop::Stop;
+use crate::system::sd::notify;
+use crate::tasks::TaskGroup;
+use crate::time::Heartbeats;
 
 /// Starts the tasks that tell; they end with `stop`.
 ///
 /// The watchdog is fed only while the accept loops, the control loop and the manager have each made progress: when one
 /// of them hangs, systemd restarts the server. An app that is broken hangs nothing.
-pub(super) fn tell(urls: &[String], manager: &Manager, pulses: &Pulses, stop: &Stop) {
+pub(super) fn tell(urls: &[String], manager: &Manager, heartbeats: &Heartbeats, stop: &TaskGroup) {
     if let Some(every) = notify::main_watchdog_interval() {
-        let feeding = feed_watchdog(every, manager.clone(), pulses.clone());
+        let feeding = feed_watchdog(every, manager.clone(), heartbeats.clone());
         stop.spawn("watchdog", until(stop.clone(), feeding));
     }
     let telling = tell_status(urls.join(" "), manager.clone());
@@ -42,20 +42,20 @@ pub(super) fn ask_for_time_to_end(drain: Duration) {
     notify::extend_timeout(drain * 2 + LAST_STEPS);
 }
 
-async fn until(stop: Stop, task: impl Future<Output = ()>) {
+async fn until(stop: TaskGroup, task: impl Future<Output = ()>) {
     tokio::select! {
         () = stop.requested() => {}
         () = task => {}
     }
 }
 
-async fn feed_watchdog(every: Duration, manager: Manager, pulses: Pulses) {
+async fn feed_watchdog(every: Duration, manager: Manager, heartbeats: Heartbeats) {
     let mut due = interval(every);
     loop {
         due.tick().await;
         // In half of what is left: one late answer does not cost the server its life.
         let manager_lives = timeout(every / 2, manager.apps()).await.is_ok();
-        match pulses.standing_still(every) {
+        match heartbeats.standing_still(every) {
             None if manager_lives => notify::watchdog(),
             None => tracing::error!("the manager stands still: the watchdog is not fed"),
             Some(name) => tracing::error!("the {name} loop stands still: the watchdog is not fed"),

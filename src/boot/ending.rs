@@ -7,8 +7,9 @@ use std::time::Duration;
 use crate::acceptor::Acceptor;
 use crate::control::Settings;
 use crate::manager::Manager;
-use crate::sd::notify;
-use crate::stop::{Signal, Signals, Stop};
+use crate::system::sd::notify;
+use crate::system::signals::{Signal, Signals};
+use crate::tasks::{ShutdownToken, TaskGroup};
 
 use super::alive;
 
@@ -37,7 +38,7 @@ pub(super) async fn asked_to_stop(
     signals: &mut Signals,
     settings: &impl Settings,
     manager: &Manager,
-    shutdown: &Stop,
+    shutdown: &ShutdownToken,
 ) -> Asked {
     loop {
         let signal = tokio::select! {
@@ -98,7 +99,7 @@ pub(super) async fn end(
 }
 
 /// Asks the rest to end and waits for it: what has nothing left to do.
-pub(super) async fn end_tasks(parts: &[(&Stop, &str)]) {
+pub(super) async fn end_tasks(parts: &[(&TaskGroup, &str)]) {
     for (stop, _) in parts {
         stop.request();
     }

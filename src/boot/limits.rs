@@ -2,8 +2,8 @@
 //!
 //! Never here: limits of workers.
 
-use crate::birth;
 use crate::spec::Limits;
+use crate::system::process_setup;
 
 /// Raises the soft limit of open files as far as the hard one allows, and says so when that is not enough.
 ///
@@ -14,7 +14,7 @@ pub(super) fn raise_open_files(limits: &Limits) {
     let needed = (max_connections as u64).saturating_mul(2);
     let spool_files = limits.spool / limits.spool_step();
     let wanted = needed.saturating_add(OWN_FILES + spool_files);
-    let limit = birth::raise_open_files(wanted);
+    let limit = process_setup::raise_open_files(wanted);
     if limit < needed {
         tracing::warn!(
             limit,

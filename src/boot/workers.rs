@@ -16,7 +16,7 @@ use crate::backend::systemd::sandbox::SandboxInForce;
 use crate::backend::systemd::{SystemdBackend, SystemdSettings, unit};
 use crate::backend::{Backend, Event};
 use crate::spec::{BackendChoice, ServerSpec};
-use crate::stop::Stop;
+use crate::tasks::TaskGroup;
 
 use super::ending::{Asked, Ending};
 
@@ -111,7 +111,7 @@ impl Workers {
         spec: &ServerSpec,
         apps: &[PathBuf],
         sandbox: SandboxInForce,
-        stop: &Stop,
+        stop: &TaskGroup,
         events: mpsc::Sender<Event>,
     ) -> anyhow::Result<Self> {
         let backend: Arc<dyn Backend> = match way.units {
@@ -176,7 +176,7 @@ fn scope_by_user() -> Scope {
     if rustix::process::geteuid().is_root() { Scope::System } else { Scope::User }
 }
 
-fn child(spec: &ServerSpec, stop: &Stop, events: mpsc::Sender<Event>) -> ChildSettings {
+fn child(spec: &ServerSpec, stop: &TaskGroup, events: mpsc::Sender<Event>) -> ChildSettings {
     ChildSettings {
         runtime_dir: spec.runtime_dir.clone(),
         instance: spec.instance.clone(),
@@ -193,7 +193,7 @@ fn systemd(
     sandbox: SandboxInForce,
     scope: Scope,
     scripts: &Scripts,
-    stop: &Stop,
+    stop: &TaskGroup,
     events: mpsc::Sender<Event>,
 ) -> anyhow::Result<SystemdSettings> {
     Ok(SystemdSettings {

@@ -9,9 +9,9 @@ use std::time::SystemTime;
 use rustls::sign::CertifiedKey;
 use tokio::sync::mpsc;
 
-use crate::clock::WallClock;
 use crate::directory::Directory;
 use crate::name::HostName;
+use crate::time::WallClock;
 
 use super::certificate::Certificate;
 use super::local::{self, Made};

@@ -11,13 +11,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::api::CertificateStatus;
-use crate::backoff::Backoff;
-use crate::clock::WallClock;
 use crate::directory::Directory;
 use crate::metrics::Metrics;
 use crate::name::HostName;
 use crate::spec::CertSource;
-use crate::stop::Stop;
+use crate::tasks::TaskGroup;
+use crate::time::{Backoff, WallClock};
 
 use super::certificate::Certificate;
 use super::entry::{CertAction, CertEntry, CertEvent, LONGEST_PAUSE};
@@ -44,10 +43,10 @@ pub struct KeeperParts {
     /// Where expiry is shown.
     pub metrics: Metrics,
     /// The group its task belongs to.
-    pub stop: Stop,
+    pub stop: TaskGroup,
 }
 
-/// The running keeper. Dropping it does not end its task; [`Stop`] does.
+/// The running keeper. Dropping it does not end its task; [`TaskGroup`] does.
 #[derive(Clone)]
 pub struct Keeper {
     shared: Arc<Shared>,

@@ -13,8 +13,8 @@ use rcgen::{
 };
 use rustls::pki_types::PrivateKeyDer;
 
-use crate::durable;
 use crate::name::HostName;
+use crate::system::durable;
 
 use super::CertError;
 use super::certificate::Certificate;

@@ -19,12 +19,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::api::{BackendStatus, CertificateStatus, Service};
-use crate::backoff::Backoff;
 use crate::manager::Manager;
 use crate::metrics::Metrics;
 use crate::name::InstanceName;
-use crate::pulse::{Pulse, Pulses};
-use crate::stop::Stop;
+use crate::tasks::{ShutdownToken, TaskGroup};
+use crate::time::{Backoff, Heartbeat, Heartbeats};
 
 mod calls;
 #[cfg(any(test, fuzzing))]
@@ -55,11 +54,11 @@ pub struct ControlParts {
     /// What is counted.
     pub metrics: Metrics,
     /// Ends the control server; request it last, so that people can watch the rest end.
-    pub stop: Stop,
+    pub stop: TaskGroup,
     /// Requested by `POST /stop`.
-    pub shutdown: Stop,
+    pub shutdown: ShutdownToken,
     /// Where its loop tells that it goes round.
-    pub pulses: Pulses,
+    pub heartbeats: Heartbeats,
 }
 
 /// What a server knows about itself.
@@ -103,9 +102,9 @@ pub struct Control {
     manager: Manager,
     facts: Arc<Facts>,
     metrics: Metrics,
-    stop: Stop,
-    shutdown: Stop,
-    pulses: Pulses,
+    stop: TaskGroup,
+    shutdown: ShutdownToken,
+    heartbeats: Heartbeats,
 }
 
 impl Control {
@@ -118,8 +117,8 @@ impl Control {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn start(parts: ControlParts) -> io::Result<()> {
-        let ControlParts { listeners, manager, facts, metrics, stop, shutdown, pulses } = parts;
-        let control = Arc::new(Self { manager, facts, metrics, stop: stop.clone(), shutdown, pulses });
+        let ControlParts { listeners, manager, facts, metrics, stop, shutdown, heartbeats } = parts;
+        let control = Arc::new(Self { manager, facts, metrics, stop: stop.clone(), shutdown, heartbeats });
         for listener in listeners {
             let (listener, ours) = listener.into_parts();
             let listener = UnixListener::from_std(listener)?;
@@ -130,24 +129,29 @@ impl Control {
 
     async fn run(self: Arc<Self>, listener: UnixListener, ours: Option<Ours>) {
         let connections = self.stop.child();
-        let mut pulse = self.pulses.join("control");
+        let mut heartbeat = self.heartbeats.join("control");
         tokio::select! {
             biased;
             () = self.stop.requested() => {}
-            () = self.accept(listener, &connections, &mut pulse) => {}
+            () = self.accept(listener, &connections, &mut heartbeat) => {}
         }
-        pulse.retire();
+        heartbeat.retire();
         connections.finished_within(GRACE * 2).await;
         drop(ours);
     }
 
     /// Never returns; every connection gets a place first, so that they cannot use up the server's descriptors.
-    async fn accept(self: &Arc<Self>, listener: UnixListener, connections: &Stop, pulse: &mut Pulse) {
+    async fn accept(
+        self: &Arc<Self>,
+        listener: UnixListener,
+        connections: &TaskGroup,
+        heartbeat: &mut Heartbeat,
+    ) {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS + TURNED_AWAY));
         let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
         loop {
             let next = tokio::select! {
-                () = pulse.beat() => continue,
+                () = heartbeat.beat() => continue,
                 next = admit(&listener, &places) => next,
             };
             match next {
@@ -170,7 +174,7 @@ impl Control {
         stream: UnixStream,
         room: Room,
         _place: OwnedSemaphorePermit,
-        stop: Stop,
+        stop: TaskGroup,
     ) {
         let peer = stream.peer_cred().ok();
         let service = service_fn(|request: http::Request<Incoming>| {

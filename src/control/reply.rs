@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use crate::api::{Failure, FailureText};
 use crate::manager::ManagerError;
-use crate::stop::Stop;
+use crate::tasks::TaskGroup;
 
 /// An answer.
 pub(super) type Reply = Response<ReplyBody>;
@@ -35,7 +35,10 @@ pub(super) fn text(content_type: &'static str, text: String) -> Reply {
 
 /// A JSON object a line, each sent when it comes, until the sender is gone or `stop` is requested. When the client
 /// leaves, the receiver is dropped.
-pub(super) fn json_lines<T: Serialize + Send + 'static>(mut lines: mpsc::Receiver<T>, stop: Stop) -> Reply {
+pub(super) fn json_lines<T: Serialize + Send + 'static>(
+    mut lines: mpsc::Receiver<T>,
+    stop: TaskGroup,
+) -> Reply {
     let next =
         move |cx: &mut Context<'_>| lines.poll_recv(cx).map(|line| line.and_then(|line| line_of(&line).ok()));
     let stopped = Box::pin(async move { stop.requested().await });

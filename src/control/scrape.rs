@@ -17,10 +17,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-use crate::backoff::Backoff;
 use crate::manager::Manager;
 use crate::metrics::{CONTENT_TYPE, Metrics};
-use crate::stop::Stop;
+use crate::tasks::TaskGroup;
+use crate::time::Backoff;
 
 use super::reply::{Refusal, Reply, text};
 
@@ -32,7 +32,7 @@ pub async fn serve_metrics(
     address: SocketAddr,
     manager: Manager,
     metrics: Metrics,
-    stop: Stop,
+    stop: TaskGroup,
 ) -> io::Result<()> {
     let listener = TcpListener::bind(address).await?;
     let scrape = Arc::new(Scrape { manager, metrics });
@@ -52,7 +52,7 @@ struct Scrape {
     metrics: Metrics,
 }
 
-async fn accept(listener: TcpListener, scrape: Arc<Scrape>, tasks: &Stop) {
+async fn accept(listener: TcpListener, scrape: Arc<Scrape>, tasks: &TaskGroup) {
     let places = Arc::new(Semaphore::new(MAX_SCRAPES));
     let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {

@@ -13,7 +13,7 @@ use rustix::fs::{Mode, fchmod};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use crate::durable::{LockError, LockFile};
+use crate::system::durable::{LockError, LockFile};
 
 /// A listening control socket. Dropping it unlinks the file if [`bind`] made it and it is still there.
 #[derive(Debug)]

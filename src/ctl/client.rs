@@ -18,14 +18,14 @@ use tokio::time::{sleep, timeout};
 
 use super::trouble::{Exit, Trouble};
 use crate::api::Failure;
-use crate::stop::{Stop, StopHandle};
+use crate::tasks::{TaskGroup, TaskHandle};
 
 /// Talks to one server.
 #[derive(Debug)]
 pub(super) struct Client {
     socket: PathBuf,
     patience: Duration,
-    tasks: Stop,
+    tasks: TaskGroup,
 }
 
 /// What is asked of the server.
@@ -56,7 +56,7 @@ impl Call {
 impl Client {
     /// A client of the server behind `socket`; no single wait takes longer than `patience`.
     pub(super) fn new(socket: PathBuf, patience: Duration) -> Self {
-        Self { socket, patience, tasks: Stop::new() }
+        Self { socket, patience, tasks: TaskGroup::new() }
     }
 
     /// Where the server is.
@@ -96,7 +96,7 @@ impl Client {
         })
     }
 
-    async fn send(&self, call: Call) -> Result<(Response<Incoming>, StopHandle), Trouble> {
+    async fn send(&self, call: Call) -> Result<(Response<Incoming>, TaskHandle), Trouble> {
         let stream = self.connect().await.map_err(|error| Trouble::connecting(&self.socket, &error))?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(Trouble::garbled)?;
@@ -180,7 +180,7 @@ impl Lines {
 }
 
 #[derive(Debug)]
-struct Abort(StopHandle);
+struct Abort(TaskHandle);
 
 impl Drop for Abort {
     fn drop(&mut self) {

@@ -12,7 +12,7 @@ use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use super::journal_socket::Socket;
-use crate::bounded::{self, Parcel, Sink, Way};
+use crate::system::writer_thread::{self, RecordBatch, Sink, WriterHandle};
 
 /// Starts the thread, once for the process; a later call changes nothing.
 ///
@@ -21,7 +21,7 @@ use crate::bounded::{self, Parcel, Sink, Way};
 pub(super) fn open(journal: Option<Socket>) -> io::Result<()> {
     if OUTLET.get().is_none() {
         let direct = journal.as_ref().map(Socket::try_clone).transpose()?;
-        let (way, _) = bounded::start("log", Lines { journal, told: 0 })?;
+        let (way, _) = writer_thread::start("log", Lines { journal, told: 0 })?;
         let _ = OUTLET.set(Outlet { way, journal: direct });
     }
     Ok(())
@@ -108,7 +108,7 @@ pub(super) fn to_journal(record: &[u8]) {
 }
 
 struct Outlet {
-    way: Way<Line>,
+    way: WriterHandle<Line>,
     journal: Option<Socket>,
 }
 
@@ -135,7 +135,7 @@ struct Line {
     bytes: Vec<u8>,
 }
 
-impl Parcel for Line {
+impl RecordBatch for Line {
     fn records(&self) -> usize {
         1
     }
@@ -161,9 +161,9 @@ impl Sink<Line> for Lines {
     fn write(&mut self, line: &Line) {
         match (line.to, &self.journal) {
             (To::Journal, Some(socket)) => count_lost(socket.send(&line.bytes)),
-            _ => {
-                count_lost(bounded::write_to(io::stderr().as_fd(), &line.bytes).map_err(|broken| broken.why))
-            }
+            _ => count_lost(
+                writer_thread::write_to(io::stderr().as_fd(), &line.bytes).map_err(|broken| broken.why),
+            ),
         }
     }
 

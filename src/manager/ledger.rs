@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::durable::write_atomic;
 use crate::name::{AppName, GenerationId};
+use crate::system::durable::write_atomic;
 
 /// Which generation of each app serves. Clones are the same ledger.
 #[derive(Clone, Default)]

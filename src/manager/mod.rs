@@ -35,13 +35,13 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use crate::api::{AddHost, AppStatus, Changed, DeployEvent, HostEntry, LogLine, Scale, Scaled};
 use crate::api::{SetIntent, WorkerStatus};
 use crate::backend::{self, Backend};
-use crate::clock::WallClock;
 use crate::directory::Directory;
 use crate::metrics::Metrics;
 use crate::name::{AppName, HostName};
 use crate::registry::Registry;
 use crate::spec::AppSpec;
-use crate::stop::Stop;
+use crate::tasks::TaskGroup;
+use crate::time::WallClock;
 
 use app::app_task::Facts;
 pub use error::{ManagerError, ResolveError};
@@ -78,7 +78,7 @@ pub struct Parts {
     pub ledger: Option<PathBuf>,
     /// Every task here belongs to it. They end by [`Manager::stop`], not by its request: workers outlive the wish to
     /// stop until their requests are done.
-    pub stop: Stop,
+    pub stop: TaskGroup,
 }
 
 /// Reads an app's directory and settings.

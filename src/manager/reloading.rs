@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::sd::notify;
+use crate::system::sd::notify;
 
 /// How many deploys are on their way. Clones are the same count.
 #[derive(Clone, Default)]

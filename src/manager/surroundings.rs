@@ -14,10 +14,10 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::backend::{Backend, Event};
-use crate::clock::WallClock;
 use crate::name::WorkerId;
 use crate::spec::AppSpec;
-use crate::stop::Stop;
+use crate::tasks::TaskGroup;
+use crate::time::WallClock;
 
 use super::Resolve;
 use super::error::ResolveError;
@@ -39,7 +39,7 @@ pub(super) struct Surroundings {
     /// Of the machine.
     pub(super) cores: usize,
     /// Every task belongs to it.
-    pub(super) stop: Stop,
+    pub(super) stop: TaskGroup,
     /// Tells the manager that the facts of an app have changed.
     pub(super) news: Arc<Notify>,
     /// For the times of output lines.

@@ -13,7 +13,7 @@ use prometheus_client::metrics::MetricType;
 use super::{AppGauge, AppMetrics, AppSeries, BUCKET_NANOS, Histogram, Series, StatusClass, read};
 use crate::logging;
 use crate::name::AppName;
-use crate::stop;
+use crate::tasks;
 
 impl Collector for Series {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
@@ -31,7 +31,7 @@ impl Collector for Series {
 impl Series {
     fn encode_server(&self, page: &mut Page<'_>) -> fmt::Result {
         let help = "Tasks of the server that panicked";
-        page.counter("task_panics", help, |family| family.unlabelled(stop::panics()))?;
+        page.counter("task_panics", help, |family| family.unlabelled(tasks::panics()))?;
         let help = "Log records that were dropped: whatever takes them was too slow, or gone";
         page.counter("log_records_dropped", help, |family| family.unlabelled(logging::records_dropped()))?;
         page.counter("connections_refused", "Connections closed without being served", |family| {

@@ -10,10 +10,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::alarm::Alarm;
 use crate::metrics::AppMetrics;
 use crate::name::{AppName, GenerationId, WorkerId};
-use crate::timer;
+use crate::time::{LazyDeadline, timer};
 
 use super::address::Address;
 use super::stream::WorkerStream;
@@ -58,7 +57,7 @@ pub struct Parked {
     /// The connection, nothing on it that was not read and nobody else's.
     pub stream: Arc<WorkerStream>,
     /// Its timer, which goes with it to whichever thread takes it.
-    pub alarm: Alarm,
+    pub timer: LazyDeadline,
     /// How many answers came over it, those counted more often that others waited behind.
     pub answers: u32,
 }

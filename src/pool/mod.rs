@@ -29,7 +29,7 @@ use tokio::time::Instant;
 
 use crate::budget::Reservation;
 use crate::name::{ClientNet, GenerationId, WorkerId};
-use crate::timer;
+use crate::time::timer;
 
 pub use address::Address;
 pub use condemned::Condemned;

@@ -23,8 +23,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::digest;
-use crate::durable;
 use crate::name::HostName;
+use crate::system::durable;
 
 use super::{Entry, FILE_MODE, LAST_NUMBER, RegistryError};
 

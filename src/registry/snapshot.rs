@@ -11,8 +11,8 @@ use std::sync::Arc;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
-use crate::durable;
 use crate::name::HostName;
+use crate::system::durable;
 
 use super::{Entry, FILE_MODE, LAST_NUMBER, RegistryError};
 

@@ -15,7 +15,7 @@ use rip_server::backend::{Backend, Event, Exit, Order, Signal, StartError, Start
 use rip_server::name::{AppName, GenerationId, InstanceName, WorkerId};
 use rip_server::pool::Address;
 use rip_server::spec::{LaunchSpec, Listen, Memory, ReloadSignal};
-use rip_server::stop::Stop;
+use rip_server::tasks::TaskGroup;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -23,7 +23,7 @@ use tokio::time::timeout;
 struct Home {
     backend: ChildBackend,
     events: mpsc::Receiver<Event>,
-    stop: Stop,
+    stop: TaskGroup,
     runtime: tempfile::TempDir,
 }
 
@@ -74,14 +74,14 @@ impl Home {
     }
 }
 
-async fn open(runtime: &Path) -> (ChildBackend, mpsc::Receiver<Event>, Stop) {
+async fn open(runtime: &Path) -> (ChildBackend, mpsc::Receiver<Event>, TaskGroup) {
     let (events, received) = mpsc::channel(256);
-    let stop = Stop::new();
+    let stop = TaskGroup::new();
     let backend = within(ChildBackend::open(settings(runtime, &stop, events))).await;
     (backend.unwrap(), received, stop)
 }
 
-fn settings(runtime: &Path, stop: &Stop, events: mpsc::Sender<Event>) -> ChildSettings {
+fn settings(runtime: &Path, stop: &TaskGroup, events: mpsc::Sender<Event>) -> ChildSettings {
     ChildSettings {
         runtime_dir: runtime.into(),
         instance: instance(runtime),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::alarm::Alarm;
+use crate::time::LazyDeadline;
 
 /// Measures how fast a client takes an answer, and says when that is too slow.
 pub(in crate::acceptor) struct ReaderPace<'a> {
@@ -17,7 +17,7 @@ pub(in crate::acceptor) struct ReaderPace<'a> {
     still: Duration,
     /// Asked again and again.
     wanted: &'a dyn Fn() -> Wanted,
-    alarm: Alarm,
+    timer: LazyDeadline,
     gauge: Option<Gauge>,
 }
 
@@ -54,7 +54,7 @@ pub(in crate::acceptor) enum TooSlow {
 impl<'a> ReaderPace<'a> {
     /// `limit`: without a byte taken at all; `still`: the same while others want what the answer keeps.
     pub(in crate::acceptor) fn new(limit: Duration, still: Duration, wanted: &'a dyn Fn() -> Wanted) -> Self {
-        Self { limit, still, wanted, alarm: Alarm::new(), gauge: None }
+        Self { limit, still, wanted, timer: LazyDeadline::new(), gauge: None }
     }
 
     /// Ready when the client, which has taken so much by now, is too slow; else the task is woken to ask again.
@@ -71,7 +71,7 @@ impl<'a> ReaderPace<'a> {
         }
         loop {
             let due = gauge.next.min(gauge.since + self.limit);
-            if self.alarm.poll(cx, due).is_pending() {
+            if self.timer.poll(cx, due).is_pending() {
                 return Poll::Pending;
             }
             let now = Instant::now();
@@ -131,7 +131,7 @@ mod tests {
             loop {
                 let seconds = start.elapsed().as_secs();
                 taken.set(seconds * rate);
-                let next = crate::timer::sleep(Duration::from_millis(500));
+                let next = crate::time::timer::sleep(Duration::from_millis(500));
                 tokio::select! {
                     biased;
                     why = poll_fn(|cx| pace.poll_too_slow(cx, taken.get())) => return (start.elapsed().as_secs(), why),
@@ -139,7 +139,7 @@ mod tests {
                 }
             }
         };
-        crate::timer::timeout(Duration::from_secs(300), measured).await.ok()
+        crate::time::timer::timeout(Duration::from_secs(300), measured).await.ok()
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,7 +10,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use crate::budget::Reservation;
-use crate::timer;
+use crate::time::timer;
 
 use super::spool::Spool;
 use crate::acceptor::error::ServeError;

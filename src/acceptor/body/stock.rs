@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::timer;
+use crate::time::timer;
 
 /// The room of one thread. Cheap to clone.
 #[derive(Clone, Debug, Default)]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::alarm::{Alarm, Elapsed};
+use crate::time::{Elapsed, LazyDeadline};
 
 /// Shared by whoever passes a body on and whoever waits for the answer. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -58,7 +58,7 @@ impl Turn {
     pub(in crate::acceptor) fn poll_overdue(
         &self,
         cx: &mut Context<'_>,
-        alarm: &mut Alarm,
+        timer: &mut LazyDeadline,
         since: Instant,
         limit: Duration,
     ) -> Poll<()> {
@@ -67,7 +67,7 @@ impl Turn {
                 Whose::Worker(at) => (at.max(since) + limit, true),
                 Whose::Client | Whose::Over => (Instant::now() + limit.max(LOOK_AGAIN), false),
             };
-            ready!(alarm.poll(cx, deadline));
+            ready!(timer.poll(cx, deadline));
             if counts {
                 return Poll::Ready(());
             }
@@ -80,7 +80,7 @@ impl Turn {
     /// [`Elapsed`] as in [`poll_overdue`](Self::poll_overdue), counted from now.
     pub(in crate::acceptor) async fn within<T>(
         &self,
-        alarm: &mut Alarm,
+        timer: &mut LazyDeadline,
         limit: Duration,
         work: impl Future<Output = T>,
     ) -> Result<T, Elapsed> {
@@ -88,7 +88,7 @@ impl Turn {
         let since = Instant::now();
         std::future::poll_fn(|cx| match work.as_mut().poll(cx) {
             Poll::Ready(done) => Poll::Ready(Ok(done)),
-            Poll::Pending => self.poll_overdue(cx, alarm, since, limit).map(|()| Err(Elapsed)),
+            Poll::Pending => self.poll_overdue(cx, timer, since, limit).map(|()| Err(Elapsed)),
         })
         .await
     }
@@ -109,7 +109,7 @@ mod tests {
     async fn a_worker_that_does_not_move_is_overdue_after_the_limit() {
         let start = Instant::now();
         let turn = Turn::of_worker(start);
-        assert_eq!(turn.within(&mut Alarm::new(), SECOND, pending::<()>()).await, Err(Elapsed));
+        assert_eq!(turn.within(&mut LazyDeadline::new(), SECOND, pending::<()>()).await, Err(Elapsed));
         assert_eq!(Instant::now(), start + SECOND);
     }
 
@@ -125,7 +125,7 @@ mod tests {
             turn.to_worker(Instant::now());
             pending::<()>().await;
         };
-        let outcome = turn.within(&mut Alarm::new(), SECOND, moves).await;
+        let outcome = turn.within(&mut LazyDeadline::new(), SECOND, moves).await;
         assert_eq!(outcome, Err(Elapsed));
         assert_eq!(Instant::now(), start + SECOND * 11 + SECOND / 2);
     }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::budget::{Budget, Reservation};
 use crate::name::ClientNet;
-use crate::timer;
+use crate::time::timer;
 
 /// Whose bodies they are: a client, or nobody knows whose.
 type Owner = Option<ClientNet>;

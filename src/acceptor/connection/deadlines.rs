@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::alarm::Alarm;
 use crate::spec::Limits;
-use crate::stop::Stop;
+use crate::tasks::TaskGroup;
+use crate::time::LazyDeadline;
 
 use super::conn_state::{Phase, Wire};
 
@@ -32,7 +32,7 @@ pub(in crate::acceptor) async fn drive<C>(
     serving: &mut C,
     wire: &Wire,
     limits: &Limits,
-    stop: &Stop,
+    stop: &TaskGroup,
     shut_down: impl Fn(Pin<&mut C>),
 ) -> End<C::Output>
 where
@@ -40,7 +40,7 @@ where
 {
     let mut requested = pin!(stop.requested());
     let mut listens = false;
-    let mut alarm = Alarm::new();
+    let mut timer = LazyDeadline::new();
     let mut looked = Instant::now();
     let mut asked = None;
     let mut stopping = false;
@@ -74,7 +74,7 @@ where
         }
         loop {
             let (deadline, what) = next_deadline(wire, limits, asked, looked);
-            ready!(alarm.poll(cx, deadline));
+            ready!(timer.poll(cx, deadline));
             match what {
                 Expired::Nothing => looked = Instant::now(),
                 Expired::Head => return Poll::Ready(End::HeadTimeout),

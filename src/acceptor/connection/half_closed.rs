@@ -87,7 +87,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
-    use crate::timer;
+    use crate::time::timer;
 
     use super::*;
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-use crate::timer;
+use crate::time::timer;
 
 use super::client_stream::ClientStream;
 use super::conn_state::Wire;

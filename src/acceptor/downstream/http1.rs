@@ -16,8 +16,8 @@ use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
 
 use crate::spec::Limits;
-use crate::stop::Stop;
-use crate::timer;
+use crate::tasks::TaskGroup;
+use crate::time::timer;
 
 use super::fast_path::{Left, serve_plain};
 use crate::acceptor::connection::client_stream::ClientStream;
@@ -105,7 +105,7 @@ async fn serve_any(conn: &Rc<Connection>, stream: ClientStream, limits: &Limits)
 }
 
 /// Waits for the next request without anything to serve it by; false when the connection is to end first.
-async fn rest(stream: &ClientStream, wire: &Wire, limits: &Limits, stop: &Stop) -> bool {
+async fn rest(stream: &ClientStream, wire: &Wire, limits: &Limits, stop: &TaskGroup) -> bool {
     let until = match wire.waiting().0 {
         Phase::New(since) => since + limits.head,
         Phase::Idle(since) => since + limits.keepalive,

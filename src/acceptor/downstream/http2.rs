@@ -12,7 +12,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
-use crate::timer::HyperTimer;
+use crate::time::timer::HyperTimer;
 
 use crate::acceptor::connection::client_stream::ClientStream;
 use crate::acceptor::connection::deadlines::drive;

@@ -11,8 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
-use crate::backoff::Backoff;
-use crate::timer;
+use crate::time::{Backoff, timer};
 
 use super::tls;
 use crate::acceptor::connection::places::{Places, Refused};
@@ -28,12 +27,12 @@ pub(in crate::acceptor) async fn accept(
     places: Places,
 ) {
     let mut backoff = Backoff::new(Duration::from_millis(5), Duration::from_secs(1));
-    let mut pulse = shard.pulses.join("accept");
+    let mut heartbeat = shard.heartbeats.join("accept");
     loop {
         let next = tokio::select! {
             biased;
-            () = shard.stop.requested() => return pulse.retire(),
-            () = pulse.beat() => continue,
+            () = shard.stop.requested() => return heartbeat.retire(),
+            () = heartbeat.beat() => continue,
             next = listener.accept() => next,
         };
         match next {

@@ -15,7 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::name::{ClientNet, HostName};
-use crate::timer;
+use crate::time::timer;
 
 use super::http1::serve_http1;
 use super::http2::serve_http2;

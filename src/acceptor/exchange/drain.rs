@@ -10,9 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::alarm::Elapsed;
 use crate::pool::Condemned;
-use crate::timer;
+use crate::time::{Elapsed, timer};
 
 use super::draining::{Draining, Stopped};
 use super::putting::Putting;
@@ -174,9 +173,9 @@ async fn fill_in_time(
     let Some(turn) = turn else {
         return link.within(Instant::now() + idle, async |link| link.fill().await).await;
     };
-    let mut alarm = std::mem::take(link.alarm());
-    let filled = turn.within(&mut alarm, idle, link.fill()).await;
-    *link.alarm() = alarm;
+    let mut timer = std::mem::take(link.timer());
+    let filled = turn.within(&mut timer, idle, link.fill()).await;
+    *link.timer() = timer;
     filled
 }
 

@@ -10,11 +10,10 @@ use std::time::Duration;
 use http::Method;
 use tokio::time::Instant;
 
-use crate::alarm::Alarm;
 use crate::name::WorkerId;
 use crate::pool::{Claim, ClaimError, Condemned, Doing, Lease};
 use crate::spec::Protocol;
-use crate::timer;
+use crate::time::{LazyDeadline, timer};
 
 use super::drain::Answer;
 use super::in_hand::{InHand, read_head};
@@ -282,7 +281,7 @@ async fn converse(request: &mut Outgoing<'_>, in_hand: &mut InHand) -> Result<He
                 *all_sent = upload.is_complete();
                 Ok((head?, sent))
             };
-            Box::pin(async move { turn.within(&mut Alarm::new(), limit, work).await }).await
+            Box::pin(async move { turn.within(&mut LazyDeadline::new(), limit, work).await }).await
         }
     };
     match worked.unwrap_or(Err(Failed::Late)) {

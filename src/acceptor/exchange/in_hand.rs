@@ -10,7 +10,7 @@ use http::{Method, StatusCode};
 use tokio::time::Instant;
 
 use crate::pool::Condemned;
-use crate::timer;
+use crate::time::timer;
 
 use super::drain::Answer;
 use crate::acceptor::thread::shard::Shard;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::timer;
+use crate::time::timer;
 
 use super::access_line;
 use super::access_line::{Calendar, Entry};

@@ -10,12 +10,12 @@ use std::time::Duration;
 use rustix::io::Errno;
 use tokio::time::Instant;
 
-use crate::bounded::{self, Parcel, Sink, Way};
 use crate::logging;
 use crate::metrics::Metrics;
 use crate::name::{AppName, GenerationId, RequestId, WorkerId};
 use crate::spec::AccessLog as Style;
-use crate::timer;
+use crate::system::writer_thread::{self, RecordBatch, Sink, WriterHandle};
+use crate::time::timer;
 
 use super::access_line::Entry;
 
@@ -39,7 +39,7 @@ pub(in crate::acceptor) struct Batch {
     pub(in crate::acceptor) fields: Vec<Fields>,
 }
 
-impl Parcel for Batch {
+impl RecordBatch for Batch {
     fn records(&self) -> usize {
         self.records
     }
@@ -87,7 +87,7 @@ impl Fields {
 #[derive(Clone)]
 pub(in crate::acceptor) struct Outlet {
     pub(in crate::acceptor) look: Look,
-    way: Way<Batch>,
+    way: WriterHandle<Batch>,
     metrics: Metrics,
 }
 
@@ -104,7 +104,7 @@ impl Outlet {
 }
 
 /// The thread that writes records.
-pub(in crate::acceptor) struct AccessWriter(bounded::Writer<Batch>);
+pub(in crate::acceptor) struct AccessWriter(writer_thread::Writer<Batch>);
 
 impl AccessWriter {
     /// Waits until all records are written, but not for ever: nobody may be reading them.
@@ -140,7 +140,7 @@ pub(in crate::acceptor) fn start_with(
     write: impl FnMut(&Batch) -> Result<(), Lost> + Send + 'static,
 ) -> io::Result<(Outlet, AccessWriter)> {
     let sink = Records { metrics: metrics.clone(), write, losses: Losses::default() };
-    let (way, writer) = bounded::start("access-log", sink)?;
+    let (way, writer) = writer_thread::start("access-log", sink)?;
     Ok((Outlet { look, way, metrics }, AccessWriter(writer)))
 }
 
@@ -207,7 +207,7 @@ fn write_out(batch: &Batch) -> Result<(), Lost> {
 }
 
 fn write_to(out: BorrowedFd<'_>, text: &[u8]) -> Result<(), Lost> {
-    bounded::write_to(out, text).map_err(|broken| Lost {
+    writer_thread::write_to(out, text).map_err(|broken| Lost {
         records: memchr::memchr_iter(b'\n', broken.unwritten).count() as u64,
         why: broken.why,
     })
@@ -247,7 +247,7 @@ mod tests {
     use rustix::pipe::pipe;
 
     use super::*;
-    use crate::bounded::{BACKLOG, BACKLOG_BYTES};
+    use crate::system::writer_thread::{BACKLOG, BACKLOG_BYTES};
 
     const LOOK: Look = Look::Lines { colours: false };
 

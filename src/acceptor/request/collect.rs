@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::budget::Reservation;
 use crate::metrics::Metrics;
 use crate::name::ClientNet;
-use crate::timer;
+use crate::time::timer;
 
 use crate::acceptor::body::pace::Pace;
 use crate::acceptor::body::request_body::{Collected, RequestBody, broken_off};

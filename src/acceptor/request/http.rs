@@ -18,7 +18,7 @@ use crate::directory::Route;
 use crate::name::{ClientNet, RequestId};
 use crate::pool::HeldPlace;
 use crate::spec::{Protocol, Rules};
-use crate::timer;
+use crate::time::timer;
 
 use super::builtin;
 use super::client_answer::Answer;

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::alarm::Alarm;
 use crate::name::ClientNet;
 use crate::pool::Pool;
+use crate::time::LazyDeadline;
 
 use super::server::Server;
 use crate::acceptor::limit::Limit;
@@ -23,7 +23,7 @@ pub(in crate::acceptor) struct Courtesy {
     client: Option<ClientNet>,
     pool: Pool,
     waits: Waits,
-    alarm: Alarm,
+    timer: LazyDeadline,
     /// There while the client is overdue and nobody else waits.
     wanted: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
@@ -35,7 +35,7 @@ impl Courtesy {
             rate => Some(rate.max(RATE)),
         };
         let waits = Waits { rate, total: 0, waited: Duration::ZERO, since: None };
-        Self { server, client, pool, waits, alarm: Alarm::new(), wanted: None }
+        Self { server, client, pool, waits, timer: LazyDeadline::new(), wanted: None }
     }
 
     /// The client has sent so many bytes, or its end.
@@ -50,7 +50,7 @@ impl Courtesy {
             let late = match self.waits.late(now) {
                 Late::Never => return Poll::Pending,
                 Late::In(left) => {
-                    ready!(self.alarm.poll(cx, now + left));
+                    ready!(self.timer.poll(cx, now + left));
                     continue;
                 }
                 Late::By(late) => late,
@@ -63,7 +63,7 @@ impl Courtesy {
                 self.server.limit_log.reached(Limit::SlowStream, self.client);
                 return Poll::Ready(());
             }
-            ready!(self.alarm.poll(cx, now + LOOK));
+            ready!(self.timer.poll(cx, now + LOOK));
         }
     }
 }

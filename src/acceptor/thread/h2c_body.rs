@@ -15,10 +15,9 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use crate::alarm::Alarm;
 use crate::pool::{Condemned, Lease, Tunnel};
-use crate::stop::Stop;
-use crate::timer;
+use crate::tasks::TaskGroup;
+use crate::time::{LazyDeadline, timer};
 
 use super::courtesy::Courtesy;
 use crate::acceptor::body::cut_short::CutShort;
@@ -102,7 +101,7 @@ pub(in crate::acceptor) struct Upstream {
     body: Incoming,
     place: Place,
     turn: Turn,
-    alarm: Alarm,
+    timer: LazyDeadline,
     /// Since when the next piece is waited for.
     waits: Option<Instant>,
 }
@@ -121,13 +120,13 @@ impl Upstream {
         Self::of(body, Place::Request(lease, idle), turn)
     }
 
-    pub(in crate::acceptor) fn tunnel(body: Incoming, tunnel: Tunnel, turn: Turn, stop: Stop) -> Self {
+    pub(in crate::acceptor) fn tunnel(body: Incoming, tunnel: Tunnel, turn: Turn, stop: TaskGroup) -> Self {
         let stopped = Box::pin(async move { stop.requested().await });
         Self::of(body, Place::Tunnel { stopped, _tunnel: tunnel }, turn)
     }
 
     fn of(body: Incoming, place: Place, turn: Turn) -> Self {
-        Self { body, place, turn, alarm: Alarm::new(), waits: None }
+        Self { body, place, turn, timer: LazyDeadline::new(), waits: None }
     }
 
     pub(in crate::acceptor) fn poll_frame(
@@ -153,7 +152,7 @@ impl Upstream {
         let Place::Request(lease, idle) = &self.place else { return Poll::Pending };
         // Only while somebody waits for it: a client that does not read makes its worker wait, too.
         let since = *self.waits.get_or_insert_with(Instant::now);
-        ready!(self.turn.poll_overdue(cx, &mut self.alarm, since, *idle));
+        ready!(self.turn.poll_overdue(cx, &mut self.timer, since, *idle));
         if lease.member().concurrency.get() == 1 {
             lease.condemn(Condemned::Stalled);
         }

@@ -4,11 +4,11 @@
 
 use hyper::rt::Executor;
 
-use crate::stop::Stop;
+use crate::tasks::TaskGroup;
 
 /// Runs futures of HTTP/2 streams on the connection's own thread.
 #[derive(Clone)]
-pub(in crate::acceptor) struct OnThread(pub(in crate::acceptor) Stop);
+pub(in crate::acceptor) struct OnThread(pub(in crate::acceptor) TaskGroup);
 
 impl<F> Executor<F> for OnThread
 where

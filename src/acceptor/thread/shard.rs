@@ -9,8 +9,8 @@ use std::sync::Arc;
 use crate::directory::{App, Directory};
 use crate::metrics::Metrics;
 use crate::name::HostName;
-use crate::pulse::Pulses;
-use crate::stop::Stop;
+use crate::tasks::{ShutdownToken, TaskGroup};
+use crate::time::Heartbeats;
 
 use super::date::HttpDate;
 use super::h2c_channels::Channels;
@@ -32,9 +32,9 @@ pub(in crate::acceptor) struct Shard {
     pub(in crate::acceptor) directory: Directory,
     pub(in crate::acceptor) metrics: Metrics,
     pub(in crate::acceptor) access: AccessLog,
-    pub(in crate::acceptor) stop: Stop,
+    pub(in crate::acceptor) stop: TaskGroup,
     /// Asked when nothing is to be finished any more: its requests are about to be dropped.
-    pub(in crate::acceptor) cut: Stop,
+    pub(in crate::acceptor) cut: ShutdownToken,
     pub(in crate::acceptor) channels: Channels,
     pub(in crate::acceptor) stock: Stock,
     pub(in crate::acceptor) outbox: Outbox,
@@ -42,7 +42,7 @@ pub(in crate::acceptor) struct Shard {
     pub(in crate::acceptor) solitude: Solitude,
     pub(in crate::acceptor) date: HttpDate,
     /// Its accept loops tell here that they go round.
-    pub(in crate::acceptor) pulses: Pulses,
+    pub(in crate::acceptor) heartbeats: Heartbeats,
 }
 
 /// What a listener's connections are for.

@@ -14,9 +14,8 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use crate::alarm::{Alarm, Elapsed};
 use crate::pool::{Address, Lease, Member, News, Parked, WorkerStream};
-use crate::timer;
+use crate::time::{Elapsed, LazyDeadline, timer};
 
 use crate::acceptor::body::stock::Stock;
 use crate::acceptor::thread::outbox::{Outbox, Posted};
@@ -27,7 +26,7 @@ pub(in crate::acceptor) struct Link {
     stream: Arc<WorkerStream>,
     shard: usize,
     /// For the deadlines of whatever is done with it.
-    alarm: Alarm,
+    timer: LazyDeadline,
     /// Whether an earlier request was sent over it.
     pub(in crate::acceptor) reused: bool,
     /// See [`Parked::answers`].
@@ -67,20 +66,20 @@ impl Link {
         let socket = timer::timeout(limit, member.address.connect())
             .await
             .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "connecting took too long")))?;
-        Ok(Self::over(Arc::new(WorkerStream::new(socket)?), Alarm::new(), 0, shard))
+        Ok(Self::over(Arc::new(WorkerStream::new(socket)?), LazyDeadline::new(), 0, shard))
     }
 
     /// As if an earlier request had been sent over it.
     #[cfg(test)]
     pub(in crate::acceptor) fn kept(stream: WorkerStream) -> Self {
-        let (alarm, stock) = (Alarm::new(), Stock::default());
+        let (timer, stock) = (LazyDeadline::new(), Stock::default());
         let (stream, buf) = (Arc::new(stream), Bytes::new());
-        Self { stream, shard: 0, alarm, reused: true, answers: 1, stock, ended: false, buf }
+        Self { stream, shard: 0, timer, reused: true, answers: 1, stock, ended: false, buf }
     }
 
-    fn over(stream: Arc<WorkerStream>, alarm: Alarm, answers: u32, shard: &Shard) -> Self {
+    fn over(stream: Arc<WorkerStream>, timer: LazyDeadline, answers: u32, shard: &Shard) -> Self {
         let (stock, buf) = (shard.stock.clone(), Bytes::new());
-        Self { stream, shard: shard.index, alarm, reused: answers > 0, answers, stock, ended: false, buf }
+        Self { stream, shard: shard.index, timer, reused: answers > 0, answers, stock, ended: false, buf }
     }
 
     /// A connection that rested too long, was closed or has unasked bytes on it is not used: the worker may be about
@@ -103,7 +102,7 @@ impl Link {
         if news != News::None || rested > MAX_REST {
             return None;
         }
-        let link = Self::over(stream, parked.alarm, parked.answers, shard);
+        let link = Self::over(stream, parked.timer, parked.answers, shard);
         if parked.answers >= PROVED_AFTER {
             let (member, stop) = (Arc::clone(lease.member()), shard.stop.clone());
             shard.stop.spawn_local("proof of a connection", async move {
@@ -134,7 +133,7 @@ impl Link {
         if self.buf.is_empty() {
             let (shard, since) = (self.shard, Instant::now());
             let answers = self.answers.saturating_add(if lease.waited() { WAITED } else { 1 });
-            member.park(Parked { shard, since, stream: self.stream, alarm: self.alarm, answers });
+            member.park(Parked { shard, since, stream: self.stream, timer: self.timer, answers });
         } else {
             distrust(member);
         }
@@ -173,20 +172,20 @@ impl Link {
         work: impl AsyncFnOnce(&mut Self) -> T,
     ) -> Result<T, Elapsed> {
         let stream = Arc::clone(&self.stream);
-        let mut alarm = std::mem::take(&mut self.alarm);
+        let mut timer = std::mem::take(&mut self.timer);
         let done = {
             let mut work = pin!(work(self));
-            match alarm.within(since + ROOM_AFTER.min(limit / 2), work.as_mut()).await {
+            match timer.within(since + ROOM_AFTER.min(limit / 2), work.as_mut()).await {
                 Err(Elapsed) => {
                     if stream.keep_room() {
                         tracing::debug!("a worker that has not answered is given all the room to write");
                     }
-                    alarm.within(since + limit, work).await
+                    timer.within(since + limit, work).await
                 }
                 done => done,
             }
         };
-        self.alarm = alarm;
+        self.timer = timer;
         done
     }
 
@@ -237,8 +236,8 @@ impl Link {
 
     /// Both directions and the timer, to be used at the same time by one task.
     pub(in crate::acceptor) fn split(&mut self) -> (Reader<'_>, Writer<'_>) {
-        let Self { stream, buf, stock, alarm, .. } = self;
-        (Reader { stream, buf, stock, alarm }, Writer(stream))
+        let Self { stream, buf, stock, timer, .. } = self;
+        (Reader { stream, buf, stock, timer }, Writer(stream))
     }
 }
 
@@ -256,7 +255,7 @@ pub(in crate::acceptor) trait Source {
     fn buf(&mut self) -> &mut Bytes;
 
     /// For the deadlines of reading.
-    fn alarm(&mut self) -> &mut Alarm;
+    fn timer(&mut self) -> &mut LazyDeadline;
 
     /// Reads what is there behind what `buf` holds; 0 is the end.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>>;
@@ -275,9 +274,9 @@ pub(in crate::acceptor) trait Source {
         deadline: Instant,
         work: impl AsyncFnOnce(&mut Self) -> T,
     ) -> Result<T, Elapsed> {
-        let mut alarm = std::mem::take(self.alarm());
-        let done = alarm.within(deadline, pin!(work(self))).await;
-        *self.alarm() = alarm;
+        let mut timer = std::mem::take(self.timer());
+        let done = timer.within(deadline, pin!(work(self))).await;
+        *self.timer() = timer;
         done
     }
 }
@@ -287,8 +286,8 @@ impl Source for Link {
         &mut self.buf
     }
 
-    fn alarm(&mut self) -> &mut Alarm {
-        &mut self.alarm
+    fn timer(&mut self) -> &mut LazyDeadline {
+        &mut self.timer
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -302,7 +301,7 @@ pub(in crate::acceptor) struct Reader<'a> {
     stream: &'a WorkerStream,
     buf: &'a mut Bytes,
     stock: &'a Stock,
-    alarm: &'a mut Alarm,
+    timer: &'a mut LazyDeadline,
 }
 
 impl Source for Reader<'_> {
@@ -310,8 +309,8 @@ impl Source for Reader<'_> {
         self.buf
     }
 
-    fn alarm(&mut self) -> &mut Alarm {
-        self.alarm
+    fn timer(&mut self) -> &mut LazyDeadline {
+        self.timer
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {

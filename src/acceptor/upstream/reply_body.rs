@@ -13,7 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::budget::Reservation;
 use crate::pool::Tunnel;
-use crate::stop::Stop;
+use crate::tasks::TaskGroup;
 
 use super::access::Recording;
 use super::link::{Link, Source as _};
@@ -68,7 +68,12 @@ impl ReplyBody {
 
     /// What the worker sends, as it sends it: for event streams. When the server is to end, so do they: as if the
     /// worker had ended them, for clients to ask again.
-    pub(in crate::acceptor) fn direct(link: Link, decoder: BodyDecoder, tunnel: Tunnel, stop: Stop) -> Self {
+    pub(in crate::acceptor) fn direct(
+        link: Link,
+        decoder: BodyDecoder,
+        tunnel: Tunnel,
+        stop: TaskGroup,
+    ) -> Self {
         let stopped = Box::pin(async move { stop.requested().await });
         Self::of(Source::Direct(Box::new(Direct { link, decoder, stopped, _tunnel: tunnel })))
     }

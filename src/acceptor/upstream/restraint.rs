@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::budget::Reservation;
 use crate::name::ClientNet;
 use crate::pool::ClaimError;
-use crate::timer;
+use crate::time::timer;
 
 use super::outgoing::Outgoing;
 use crate::acceptor::error::ServeError;

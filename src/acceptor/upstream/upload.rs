@@ -13,7 +13,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use crate::timer;
+use crate::time::timer;
 
 use super::link::Writer;
 use crate::acceptor::body::request_body::broken_off;

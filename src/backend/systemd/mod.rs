@@ -43,13 +43,13 @@ use super::killed::Killed;
 use super::sockets::{Door, Sockets, Workers};
 use super::worker::readiness as of_anybody;
 use super::{Backend, Event, Exit, Listening, Order, Signal, StartError, Started, Survivor};
-use crate::backoff::Backoff;
 use crate::digest;
-use crate::durable::private_dir;
 use crate::name::{InstanceName, WorkerId};
 use crate::pool::Address;
 use crate::spec::{LaunchSpec, ReloadSignal};
-use crate::stop::{Stop, StopHandle};
+use crate::system::durable::private_dir;
+use crate::tasks::{TaskGroup, TaskHandle};
+use crate::time::Backoff;
 
 use dbus::ManagerProxy;
 use leftovers::{ALL_WORKERS, Leftovers};
@@ -78,7 +78,7 @@ pub struct SystemdSettings {
     /// Whose systemd it is.
     pub scope: Scope,
     /// The group of the tasks that watch.
-    pub stop: Stop,
+    pub stop: TaskGroup,
     /// Where events go.
     pub events: mpsc::Sender<Event>,
 }
@@ -113,7 +113,7 @@ struct Shared {
     sockets: Sockets,
     roster: Roster,
     bus: state::Receiver<Option<Connection>>,
-    stop: Stop,
+    stop: TaskGroup,
     events: mpsc::Sender<Event>,
 }
 
@@ -292,7 +292,7 @@ impl Shared {
         }
     }
 
-    fn listen(self: &Arc<Self>, notify: UnixDatagram, target: &Target) -> StopHandle {
+    fn listen(self: &Arc<Self>, notify: UnixDatagram, target: &Target) -> TaskHandle {
         const NAME: &str = "worker readiness";
         match self.scope {
             Scope::User => self.stop.spawn(NAME, of_anybody(notify, target.worker, self.events.clone())),

@@ -15,7 +15,7 @@ use crate::backend::Exit;
 use crate::backend::killed::Killed;
 use crate::backend::sockets::SocketFile;
 use crate::name::WorkerId;
-use crate::stop::StopHandle;
+use crate::tasks::TaskHandle;
 
 /// All workers that have, or are about to have, a unit.
 #[derive(Default)]
@@ -38,7 +38,7 @@ pub(super) struct Entry {
     memory: Option<u64>,
     files: Vec<SocketFile>,
     /// Reads its notify socket.
-    listening: Option<StopHandle>,
+    listening: Option<TaskHandle>,
 }
 
 /// A worker that has ended, or whose program has.
@@ -72,7 +72,7 @@ impl Roster {
         &self,
         target: Target,
         files: Vec<SocketFile>,
-        listening: Option<StopHandle>,
+        listening: Option<TaskHandle>,
     ) -> oneshot::Receiver<Result<u32, Exit>> {
         let (starting, started) = oneshot::channel();
         let entry = Entry::new(target, Some(starting), files, listening);
@@ -200,7 +200,7 @@ impl Entry {
         target: Target,
         starting: Option<oneshot::Sender<Result<u32, Exit>>>,
         files: Vec<SocketFile>,
-        listening: Option<StopHandle>,
+        listening: Option<TaskHandle>,
     ) -> Self {
         let known = Known::default();
         Self {

@@ -22,7 +22,7 @@ use super::bus::{SERVICE, SYSTEMD, UNIT, UNITS, connect, object_of};
 use super::dbus::ManagerProxy;
 use super::roster::Ended;
 use super::{Shared, unit};
-use crate::backoff::Backoff;
+use crate::time::Backoff;
 
 /// Hears until it is dropped, over a first connection and then over those that take its place. The connection in use is
 /// published in `bus`.

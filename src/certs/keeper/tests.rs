@@ -11,7 +11,7 @@ struct Case {
     directory: Directory,
     resolver: Arc<CertResolver>,
     metrics: Metrics,
-    stop: Stop,
+    stop: TaskGroup,
 }
 
 impl Case {
@@ -21,14 +21,14 @@ impl Case {
             directory: Directory::new(),
             resolver: Arc::default(),
             metrics: Metrics::new(),
-            stop: Stop::new(),
+            stop: TaskGroup::new(),
         }
     }
 
     /// The same folder and hosts in a new process.
     fn again(self) -> Self {
         self.stop.request();
-        Self { resolver: Arc::default(), metrics: Metrics::new(), stop: Stop::new(), ..self }
+        Self { resolver: Arc::default(), metrics: Metrics::new(), stop: TaskGroup::new(), ..self }
     }
 
     async fn start(&self, source: CertSource, at: SystemTime) -> Keeper {

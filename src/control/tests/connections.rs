@@ -106,7 +106,7 @@ async fn lines_are_sent_as_they_come_until_the_end_is_requested() {
     use http_body_util::BodyExt;
 
     let (sender, lines) = tokio::sync::mpsc::channel(4);
-    let stop = Stop::new();
+    let stop = TaskGroup::new();
     let mut body = reply::json_lines(lines, stop.clone()).into_body();
     let mut waiting = pin!(async move {
         let first = body.frame().await.unwrap().unwrap().into_data().unwrap();

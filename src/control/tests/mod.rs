@@ -13,9 +13,9 @@ use crate::backend::{Event, Exit};
 use crate::directory::Directory;
 use crate::manager::{Parts, Resolve, ResolveError};
 use crate::name::{AppName, WorkerId};
-use crate::pulse::Pulses;
 use crate::registry::Registry;
 use crate::spec::{AppSpec, LaunchSpec, Listen, Memory, ReadyBy, Recycle, Reload, Rules, WorkerCount};
+use crate::time::Heartbeats;
 
 use super::*;
 
@@ -27,8 +27,8 @@ struct Running {
     manager: Manager,
     workers: Arc<FakeBackend>,
     events: tokio::sync::mpsc::Sender<Event>,
-    stop: Stop,
-    shutdown: Stop,
+    stop: TaskGroup,
+    shutdown: ShutdownToken,
 }
 
 impl Running {
@@ -46,7 +46,7 @@ impl Running {
 
     fn with(apps: Vec<PathBuf>) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (stop, shutdown) = (Stop::new(), Stop::new());
+        let (stop, shutdown) = (TaskGroup::new(), ShutdownToken::new());
         let control = dir.path().join("api.sock");
         let facts = Facts {
             instance: InstanceName::parse("api").unwrap(),
@@ -74,7 +74,7 @@ impl Running {
             metrics: Metrics::new(),
             ledger: None,
             cores: 2,
-            stop: Stop::new(),
+            stop: TaskGroup::new(),
         };
         let manager = Manager::start(parts, apps);
         Control::start(ControlParts {
@@ -84,7 +84,7 @@ impl Running {
             metrics: Metrics::new(),
             stop: stop.clone(),
             shutdown: shutdown.clone(),
-            pulses: Pulses::new(),
+            heartbeats: Heartbeats::new(),
         })
         .unwrap();
         Self { dir, manager, workers, events, stop, shutdown }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::worker::Failure;
-use crate::backoff::Backoff;
+use crate::time::Backoff;
 
 /// The failures of one generation of one app; nobody shares it.
 #[derive(Clone, Debug)]

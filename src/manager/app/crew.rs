@@ -13,7 +13,7 @@ use crate::backend::{Exit, Started};
 use crate::name::{GenerationId, WorkerId};
 use crate::pool::{Address, Standing};
 use crate::spec::{AppSpec, ReadyBy, Reload};
-use crate::stop::StopHandle;
+use crate::tasks::TaskHandle;
 
 use super::plan::WorkerView;
 use super::probe::NotReady;
@@ -69,7 +69,7 @@ pub(in crate::manager) struct Record {
 /// The task that asks a worker, ended with this guard, and what it last met.
 pub(in crate::manager) struct Probing {
     /// The task.
-    pub(in crate::manager) task: StopHandle,
+    pub(in crate::manager) task: TaskHandle,
     /// Its last failure.
     pub(in crate::manager) last: watch::Receiver<Option<NotReady>>,
     /// Where it listens instead of where it should.

@@ -13,7 +13,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::name::AppName;
-use crate::stop::{Stop, StopHandle};
+use crate::tasks::{TaskGroup, TaskHandle};
 
 use super::app_files::{Fingerprint, Targets, What, fingerprint};
 use super::source_tree::{MOST_FOLDERS, Tree};
@@ -32,7 +32,7 @@ pub(in crate::manager) struct Change {
 /// Looks until it is dropped.
 pub(in crate::manager) struct Watch {
     targets: Targets,
-    task: StopHandle,
+    task: TaskHandle,
 }
 
 impl Watch {
@@ -41,7 +41,7 @@ impl Watch {
         targets: Targets,
         read: Option<Fingerprint>,
         tell: mpsc::Sender<Change>,
-        stop: &Stop,
+        stop: &TaskGroup,
     ) -> Self {
         let task = stop.spawn("file watch", look(targets.clone(), read, tell));
         Self { targets, task }
@@ -238,7 +238,7 @@ mod tests {
                 sources: Arc::default(),
             };
             let (tell, mut changes) = mpsc::channel(1);
-            let watch = Watch::start(targets, None, tell, &Stop::new());
+            let watch = Watch::start(targets, None, tell, &TaskGroup::new());
             // The first look is taken when the watch has begun, which only its silence shows.
             timeout(REST * 2, changes.recv()).await.unwrap_err();
             Self { folder, changes, _watch: watch }
@@ -310,7 +310,7 @@ mod tests {
         let (tell, mut changes) = mpsc::channel(1);
         let (wake, _woken) = mpsc::channel(1);
         assert!(inotify(&targets, &wake).is_none(), "a folder that is missing cannot be watched");
-        let _watch = Watch::start(targets, None, tell, &Stop::new());
+        let _watch = Watch::start(targets, None, tell, &TaskGroup::new());
         timeout(REST * 2, changes.recv()).await.unwrap_err();
 
         fs::create_dir(&later).unwrap();
@@ -336,7 +336,7 @@ mod tests {
         // In place, of the same length, and within the same tick of the clock for files or not.
         fs::write(&entry, "2").unwrap();
         let (tell, mut changes) = mpsc::channel(1);
-        let _watch = Watch::start(targets.clone(), read, tell, &Stop::new());
+        let _watch = Watch::start(targets.clone(), read, tell, &TaskGroup::new());
 
         let change = timeout(Duration::from_secs(5), changes.recv()).await.unwrap().unwrap();
 

@@ -14,7 +14,7 @@ use crate::backend::Survivor;
 use crate::config::settings::compound;
 use crate::metrics::Metrics;
 use crate::name::{AppName, HostName};
-use crate::stop::StopHandle;
+use crate::tasks::TaskHandle;
 
 use super::berth::{Berth, Kind, Missing};
 use super::hosts::Hosts;
@@ -64,7 +64,7 @@ pub(in crate::manager) struct Fleet {
     pub(in crate::manager) around: Surroundings,
     pub(in crate::manager) metrics: Metrics,
     pub(in crate::manager) hosts: Hosts,
-    pub(in crate::manager) router: StopHandle,
+    pub(in crate::manager) router: TaskHandle,
     pub(in crate::manager) apps: Vec<Berth>,
     /// Apps of the registry, or of the start, that cannot be read.
     pub(in crate::manager) missing: Vec<Missing>,
@@ -82,7 +82,7 @@ impl Fleet {
         around: Surroundings,
         metrics: Metrics,
         hosts: Hosts,
-        router: StopHandle,
+        router: TaskHandle,
     ) -> Self {
         let (apps, missing, stop_replies) = (Vec::new(), Vec::new(), Vec::new());
         Self {

@@ -36,7 +36,7 @@ struct World {
     directory: Directory,
     metrics: Metrics,
     events: mpsc::Sender<Event>,
-    stop: Stop,
+    stop: TaskGroup,
     state: tempfile::TempDir,
 }
 
@@ -118,7 +118,7 @@ impl World {
         for spec in specs {
             apps.put(spec);
         }
-        let (directory, metrics, stop) = (Directory::new(), Metrics::new(), Stop::new());
+        let (directory, metrics, stop) = (Directory::new(), Metrics::new(), TaskGroup::new());
         let parts = Parts {
             directory: directory.clone(),
             backend: Arc::clone(&backend) as Arc<dyn Backend>,

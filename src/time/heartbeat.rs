@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use crate::timer::interval;
+use crate::time::timer::interval;
 
 /// All loops of the server. Clones are the same.
 #[derive(Clone, Debug, Default)]
-pub struct Pulses {
+pub struct Heartbeats {
     /// A lock and not atomics: it is taken once a second by each loop.
     loops: Arc<Mutex<Vec<Beats>>>,
 }
@@ -23,15 +23,15 @@ struct Beats {
     last: Instant,
 }
 
-/// One loop's. A loop that ends without [`Pulse::retire`], by a panic for instance, counts as one that stands still.
+/// One loop's. A loop that ends without [`Heartbeat::retire`], by a panic for instance, counts as one that stands still.
 #[derive(Debug)]
-pub struct Pulse {
-    pulses: Pulses,
+pub struct Heartbeat {
+    heartbeats: Heartbeats,
     number: u64,
     interval: Interval,
 }
 
-impl Pulses {
+impl Heartbeats {
     /// No loop yet.
     pub fn new() -> Self {
         Self::default()
@@ -41,13 +41,13 @@ impl Pulses {
     ///
     /// # Panics
     /// Without an event loop that has timers, or a thread that keeps them (`timer`).
-    pub fn join(&self, name: &'static str) -> Pulse {
+    pub fn join(&self, name: &'static str) -> Heartbeat {
         let mut interval = interval(BEAT);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut loops = self.lock();
         let number = loops.last().map_or(0, |last| last.number + 1);
         loops.push(Beats { name, number, last: Instant::now() });
-        Pulse { pulses: self.clone(), number, interval }
+        Heartbeat { heartbeats: self.clone(), number, interval }
     }
 
     /// A loop that has not beaten for longer than `limit`, if there is one.
@@ -60,12 +60,12 @@ impl Pulses {
     }
 }
 
-impl Pulse {
+impl Heartbeat {
     /// Returns about once a second, having noted that the loop goes round: a branch of the loop's `select!`.
     /// Cancel-safe.
     pub async fn beat(&mut self) {
         self.interval.tick().await;
-        let mut loops = self.pulses.lock();
+        let mut loops = self.heartbeats.lock();
         if let Some(beats) = loops.iter_mut().find(|beats| beats.number == self.number) {
             beats.last = Instant::now();
         }
@@ -73,7 +73,7 @@ impl Pulse {
 
     /// The loop ends because it was asked to.
     pub fn retire(self) {
-        self.pulses.lock().retain(|beats| beats.number != self.number);
+        self.heartbeats.lock().retain(|beats| beats.number != self.number);
     }
 }
 
@@ -88,29 +88,29 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_loop_that_beats_does_not_stand_still() {
-        let pulses = Pulses::new();
-        let mut pulse = pulses.join("accept");
+        let heartbeats = Heartbeats::new();
+        let mut heartbeat = heartbeats.join("accept");
         for _ in 0..20 {
-            pulse.beat().await;
+            heartbeat.beat().await;
         }
-        assert_eq!(pulses.standing_still(LIMIT), None);
+        assert_eq!(heartbeats.standing_still(LIMIT), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_loop_that_hangs_is_named() {
-        let pulses = Pulses::new();
-        let (mut one, _other) = (pulses.join("accept"), pulses.join("control"));
+        let heartbeats = Heartbeats::new();
+        let (mut one, _other) = (heartbeats.join("accept"), heartbeats.join("control"));
         tokio::time::advance(LIMIT * 2).await;
         one.beat().await;
-        assert_eq!(pulses.standing_still(LIMIT), Some("control"));
+        assert_eq!(heartbeats.standing_still(LIMIT), Some("control"));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_loop_that_was_lost_stands_still_and_one_that_retired_does_not() {
-        let pulses = Pulses::new();
-        pulses.join("accept").retire();
-        drop(pulses.join("control"));
+        let heartbeats = Heartbeats::new();
+        heartbeats.join("accept").retire();
+        drop(heartbeats.join("control"));
         tokio::time::advance(LIMIT * 2).await;
-        assert_eq!(pulses.standing_still(LIMIT), Some("control"));
+        assert_eq!(heartbeats.standing_still(LIMIT), Some("control"));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Such a loop sleeps until something happens; one with timers has the kernel set up a timer each time it goes to sleep,
 //! and asks what time it is each time it wakes. What guards requests is registered and fires once a second for each
-//! connection at most (`alarm`): that it then wakes its task from another thread does not show. Never here: which
+//! connection at most (`timer`): that it then wakes its task from another thread does not show. Never here: which
 //! deadlines there are.
 
 use std::cell::RefCell;

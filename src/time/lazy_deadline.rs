@@ -8,18 +8,18 @@ use std::task::{Context, Poll, Waker, ready};
 
 use tokio::time::{Instant, Sleep};
 
-use crate::timer::sleep_until;
+use crate::time::timer::sleep_until;
 
 /// One timer for a row of deadlines, one at a time. Dropping it waits for none.
 #[derive(Debug, Default)]
-pub struct Alarm {
+pub struct LazyDeadline {
     /// Registered for the earliest deadline that was asked for since it last fired.
     timer: Option<Pin<Box<Sleep>>>,
     /// Whom it wakes; `None` until it has been told.
     wakes: Option<Waker>,
 }
 
-impl Alarm {
+impl LazyDeadline {
     /// One that nobody has asked for anything.
     pub fn new() -> Self {
         Self::default()
@@ -59,7 +59,7 @@ impl Alarm {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Elapsed;
 
-impl Alarm {
+impl LazyDeadline {
     /// Waits for `work` until the deadline, as [`tokio::time::timeout_at`] does. Cancel-safe if `work` is.
     ///
     /// `work` stays where its owner has pinned it: it may be large.
@@ -92,39 +92,39 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    async fn ring(alarm: &mut Alarm, deadline: Instant) {
-        poll_fn(|cx| alarm.poll(cx, deadline)).await;
+    async fn ring(timer: &mut LazyDeadline, deadline: Instant) {
+        poll_fn(|cx| timer.poll(cx, deadline)).await;
     }
 
     #[tokio::test(start_paused = true)]
     async fn deadlines_in_any_order_each_pass_at_their_time() {
-        let mut alarm = Alarm::new();
+        let mut timer = LazyDeadline::new();
         let start = Instant::now();
         for after in [5, 2, 9, 9, 3, 20] {
             let deadline = start.max(Instant::now()) + SECOND * after;
-            ring(&mut alarm, deadline).await;
+            ring(&mut timer, deadline).await;
             assert_eq!(Instant::now(), deadline);
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_deadline_that_moves_away_is_not_passed_when_the_old_one_is() {
-        let mut alarm = Alarm::new();
+        let mut timer = LazyDeadline::new();
         let start = Instant::now();
-        let asked = poll_fn(|cx| Poll::Ready(alarm.poll(cx, start + SECOND))).await;
+        let asked = poll_fn(|cx| Poll::Ready(timer.poll(cx, start + SECOND))).await;
         assert!(asked.is_pending());
-        ring(&mut alarm, start + SECOND * 3).await;
+        ring(&mut timer, start + SECOND * 3).await;
         assert_eq!(Instant::now(), start + SECOND * 3);
     }
 
     #[tokio::test(start_paused = true)]
     async fn whoever_asked_last_is_woken() {
-        let mut alarm = Alarm::new();
+        let mut timer = LazyDeadline::new();
         let deadline = Instant::now() + SECOND;
         let askers = [Asker::new(), Asker::new()];
         for asker in [&askers[0], &askers[1], &askers[1]] {
             let waker = Waker::from(Arc::clone(asker));
-            assert!(alarm.poll(&mut Context::from_waker(&waker), deadline).is_pending());
+            assert!(timer.poll(&mut Context::from_waker(&waker), deadline).is_pending());
         }
         tokio::time::advance(SECOND * 2).await;
         tokio::task::yield_now().await;
@@ -148,18 +148,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_deadline_that_is_over_passes_at_once() {
-        let mut alarm = Alarm::new();
+        let mut timer = LazyDeadline::new();
         let start = Instant::now();
-        ring(&mut alarm, start).await;
+        ring(&mut timer, start).await;
         assert_eq!(Instant::now(), start);
     }
 
     #[tokio::test(start_paused = true)]
     async fn work_within_its_time_is_done_and_other_work_is_not() {
-        let mut alarm = Alarm::new();
+        let mut timer = LazyDeadline::new();
         let until = Instant::now() + SECOND;
-        assert_eq!(alarm.within(until, pin!(ready(7))).await, Ok(7));
-        assert_eq!(alarm.within(until, pin!(pending::<()>())).await, Err(Elapsed));
+        assert_eq!(timer.within(until, pin!(ready(7))).await, Ok(7));
+        assert_eq!(timer.within(until, pin!(pending::<()>())).await, Err(Elapsed));
         assert_eq!(Instant::now(), until);
     }
 }

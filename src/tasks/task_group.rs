@@ -1,46 +1,30 @@
-//! Owns how tasks start and end: cancellation, tracking, panics logged and counted, the signals that ask for an end.
+//! Tasks that end together: started by a name, tracked until they have ended, panics logged and counted.
 //!
-//! Never here: in which order the parts of the server stop; that is `boot`.
+//! Never here: in which order the parts of the server stop (`boot`).
 
 use std::any::Any;
 use std::future::poll_fn;
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::signal::unix::{self, SignalKind};
 use tokio::task::AbortHandle;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// A group of tasks: one place to ask them to stop and to wait until they have.
+use super::ShutdownToken;
+
+/// Tasks that are asked to stop together and waited for together.
 ///
-/// Clones are the same group. Asking is a request: tasks watch [`requested`](Self::requested) and end by themselves.
+/// Clones are the same group. The group's [`ShutdownToken`] is what its tasks watch; they end by themselves.
 #[derive(Clone, Debug, Default)]
-pub struct Stop {
-    asked: Arc<Asked>,
-    token: CancellationToken,
+pub struct TaskGroup {
+    token: ShutdownToken,
     tasks: TaskTracker,
 }
 
-/// What the token says too, for those who look often: the token takes a lock.
-#[derive(Debug, Default)]
-struct Asked {
-    here: AtomicBool,
-    above: Option<Arc<Self>>,
-}
-
-impl Asked {
-    fn is_asked(&self) -> bool {
-        self.here.load(Ordering::Acquire) || self.above.as_ref().is_some_and(|above| above.is_asked())
-    }
-}
-
-impl Stop {
+impl TaskGroup {
     /// A new group, not asked to stop.
     pub fn new() -> Self {
         Self::default()
@@ -49,8 +33,7 @@ impl Stop {
     /// A group that is asked to stop when this one is, but can be asked alone. Its tasks are its own: who waits
     /// for this group does not wait for the child's tasks.
     pub fn child(&self) -> Self {
-        let asked = Arc::new(Asked { here: AtomicBool::new(false), above: Some(Arc::clone(&self.asked)) });
-        Self { asked, token: self.token.child_token(), tasks: TaskTracker::new() }
+        Self { token: self.token.child(), tasks: TaskTracker::new() }
     }
 
     /// Starts a task of this group on the current runtime; also after the stop was requested.
@@ -59,33 +42,31 @@ impl Stop {
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn spawn(&self, name: &'static str, fut: impl Future<Output = ()> + Send + 'static) -> StopHandle {
-        StopHandle(self.tasks.spawn(caught(name, Box::pin(fut))).abort_handle())
+    pub fn spawn(&self, name: &'static str, fut: impl Future<Output = ()> + Send + 'static) -> TaskHandle {
+        TaskHandle(self.tasks.spawn(caught(name, Box::pin(fut))).abort_handle())
     }
 
     /// As [`spawn`](Self::spawn), for futures that stay on this thread. Costs one allocation more than a bare task.
     ///
     /// # Panics
     /// Outside a `LocalSet` or a local runtime.
-    pub fn spawn_local(&self, name: &'static str, fut: impl Future<Output = ()> + 'static) -> StopHandle {
-        StopHandle(self.tasks.spawn_local(caught(name, Box::pin(fut))).abort_handle())
+    pub fn spawn_local(&self, name: &'static str, fut: impl Future<Output = ()> + 'static) -> TaskHandle {
+        TaskHandle(self.tasks.spawn_local(caught(name, Box::pin(fut))).abort_handle())
     }
 
     /// Asks this group and its children to stop; asking twice is the same as once.
     pub fn request(&self) {
-        // First, so that whoever is woken by the token finds it said.
-        self.asked.here.store(true, Ordering::Release);
-        self.token.cancel();
+        self.token.request();
     }
 
     /// Whether somebody has asked. Cheap.
     pub fn is_requested(&self) -> bool {
-        self.asked.is_asked()
+        self.token.is_requested()
     }
 
     /// Returns once somebody has asked. Cancel-safe.
     pub async fn requested(&self) {
-        self.token.cancelled().await;
+        self.token.requested().await;
     }
 
     /// Waits until every task of this group has ended; requests nothing. Cancel-safe.
@@ -108,9 +89,9 @@ impl Stop {
 
 /// A started task. Dropping the handle leaves the task running.
 #[derive(Clone, Debug)]
-pub struct StopHandle(AbortHandle);
+pub struct TaskHandle(AbortHandle);
 
-impl StopHandle {
+impl TaskHandle {
     /// Drops the task's future at its next await; nothing happens when it has ended already.
     pub fn abort(&self) {
         self.0.abort();
@@ -120,105 +101,6 @@ impl StopHandle {
 /// How many tasks of this process have panicked.
 pub fn panics() -> u64 {
     PANICS.load(Ordering::Relaxed)
-}
-
-/// What the process was asked by signal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signal {
-    /// SIGTERM: stop.
-    Terminate,
-    /// SIGINT: stop, from the keyboard.
-    Interrupt,
-    /// SIGHUP: reload.
-    Hangup,
-    /// A signal that means something to other servers and nothing here; its default action would end the process.
-    Ignored(Ignored),
-}
-
-/// A signal that is caught so that it does no harm.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ignored {
-    /// SIGUSR1: other servers open their log files anew.
-    Usr1,
-    /// SIGUSR2: other servers start their next version.
-    Usr2,
-    /// SIGALRM.
-    Alarm,
-    /// SIGQUIT: Ctrl-\ on a terminal; other servers end on it, some at once and some in order.
-    Quit,
-}
-
-impl Ignored {
-    /// What an operator who sent it should know.
-    pub fn explained(self) -> &'static str {
-        match self {
-            Self::Usr1 => "SIGUSR1 is ignored: the server has no log file that could be opened anew",
-            Self::Usr2 => {
-                "SIGUSR2 is ignored: SIGHUP deploys, and a restart takes a new version of the server"
-            }
-            Self::Alarm => "SIGALRM is ignored",
-            Self::Quit => "SIGQUIT is ignored: SIGTERM ends the server in order",
-        }
-    }
-}
-
-/// The signals of this process, caught from [`listen`](Self::listen) until the process ends: dropping this does not
-/// bring their default action back.
-#[derive(Debug)]
-pub struct Signals {
-    terminate: unix::Signal,
-    interrupt: unix::Signal,
-    hangup: unix::Signal,
-    ignored: [(Ignored, unix::Signal); 4],
-}
-
-impl Signals {
-    /// Catches SIGTERM, SIGINT, SIGHUP and those of [`Ignored`] from now on.
-    ///
-    /// # Errors
-    /// When a handler cannot be installed.
-    ///
-    /// # Panics
-    /// Outside a tokio runtime with signals enabled.
-    pub fn listen() -> io::Result<Self> {
-        Ok(Self {
-            terminate: unix::signal(SignalKind::terminate())?,
-            interrupt: unix::signal(SignalKind::interrupt())?,
-            hangup: unix::signal(SignalKind::hangup())?,
-            ignored: [
-                (Ignored::Usr1, unix::signal(SignalKind::user_defined1())?),
-                (Ignored::Usr2, unix::signal(SignalKind::user_defined2())?),
-                (Ignored::Alarm, unix::signal(SignalKind::alarm())?),
-                (Ignored::Quit, unix::signal(SignalKind::quit())?),
-            ],
-        })
-    }
-
-    /// The next signal. Several of one kind before a call count once. Cancel-safe.
-    pub async fn next(&mut self) -> Signal {
-        // A stop counts more than a reload that came at the same time.
-        tokio::select! {
-            biased;
-            Some(()) = self.terminate.recv() => Signal::Terminate,
-            Some(()) = self.interrupt.recv() => Signal::Interrupt,
-            Some(()) = self.hangup.recv() => Signal::Hangup,
-            ignored = any(&mut self.ignored) => Signal::Ignored(ignored),
-            else => std::future::pending().await,
-        }
-    }
-}
-
-/// The first of them that comes. Cancel-safe.
-async fn any(signals: &mut [(Ignored, unix::Signal)]) -> Ignored {
-    poll_fn(|cx| {
-        for (kind, signal) in &mut *signals {
-            if signal.poll_recv(cx).is_ready() {
-                return Poll::Ready(*kind);
-            }
-        }
-        Poll::Pending
-    })
-    .await
 }
 
 /// Boxed, because an async block holds a future twice: as what it captured and as what it awaits.
@@ -249,9 +131,9 @@ static PANICS: AtomicU64 = AtomicU64::new(0);
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use std::io;
+    use std::sync::{Arc, Mutex};
 
-    use rustix::process::{getpid, kill_process};
     use tokio::sync::oneshot;
 
     use super::*;
@@ -292,7 +174,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_reaches_clones_and_children_but_not_parents() {
-        let stop = Stop::new();
+        let stop = TaskGroup::new();
         let (child, sibling) = (stop.child(), stop.child());
 
         child.clone().request();
@@ -306,7 +188,7 @@ mod tests {
 
     #[tokio::test]
     async fn finished_waits_for_every_task_of_its_own_group() {
-        let stop = Stop::new();
+        let stop = TaskGroup::new();
         let ended = Arc::new(AtomicU64::new(0));
         for _ in 0..3 {
             let (watch, ended) = (stop.clone(), Arc::clone(&ended));
@@ -325,7 +207,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn tasks_that_outlive_the_limit_are_counted() {
-        let stop = Stop::new();
+        let stop = TaskGroup::new();
         stop.spawn("quick", tokio::time::sleep(Duration::from_secs(1)));
         let stuck = stop.spawn("stuck", std::future::pending());
 
@@ -337,7 +219,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_dropped_handle_does_not_end_the_task() {
-        let stop = Stop::new();
+        let stop = TaskGroup::new();
         let (go, gone) = oneshot::channel::<()>();
         let (told, tell) = oneshot::channel();
         drop(stop.spawn("kept", async move {
@@ -355,7 +237,7 @@ mod tests {
         let _turn = TURN.lock().await;
         let (log, before) = (Log::default(), panics());
         let _watching = log.watch();
-        let stop = Stop::new();
+        let stop = TaskGroup::new();
 
         stop.spawn("doomed", async { panic!("plain") });
         stop.finished().await;
@@ -372,7 +254,7 @@ mod tests {
     async fn a_panic_in_a_local_task_harms_no_other() {
         let _turn = TURN.lock().await;
         let before = panics();
-        let stop = Stop::new();
+        let stop = TaskGroup::new();
         let of_this_thread = std::rc::Rc::new(std::cell::Cell::new(0));
 
         tokio::task::LocalSet::new()
@@ -400,7 +282,7 @@ mod tests {
     async fn an_aborted_task_drops_what_it_held_and_is_no_panic() {
         let _turn = TURN.lock().await;
         let before = panics();
-        let stop = Stop::new();
+        let stop = TaskGroup::new();
         let (held, dropped) = oneshot::channel::<()>();
         let handle = stop.spawn("aborted", async move {
             let _held = held;
@@ -412,20 +294,5 @@ mod tests {
 
         assert!(dropped.await.is_err());
         assert_eq!(panics(), before);
-    }
-
-    #[tokio::test]
-    async fn signals_arrive_as_what_they_ask() {
-        let mut signals = Signals::listen().unwrap();
-        for (sent, expected) in [
-            (rustix::process::Signal::HUP, Signal::Hangup),
-            (rustix::process::Signal::INT, Signal::Interrupt),
-            (rustix::process::Signal::TERM, Signal::Terminate),
-            (rustix::process::Signal::USR1, Signal::Ignored(Ignored::Usr1)),
-            (rustix::process::Signal::QUIT, Signal::Ignored(Ignored::Quit)),
-        ] {
-            kill_process(getpid(), sent).unwrap();
-            assert_eq!(signals.next().await, expected);
-        }
     }
 }

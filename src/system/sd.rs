@@ -71,7 +71,7 @@ pub mod notify {
 
     use sd_notify::NotifyState;
 
-    use crate::bounded::{self, Parcel, Sink, Way};
+    use crate::system::writer_thread::{self, RecordBatch, Sink, WriterHandle};
 
     /// The start, or a reload, is complete; `status` as in [`status`].
     pub fn ready(status: &str) {
@@ -128,7 +128,7 @@ pub mod notify {
     fn send(state: &[NotifyState<'_>]) {
         let way = THREAD.get_or_init(|| {
             std::env::var_os("NOTIFY_SOCKET")?;
-            bounded::start("notify", Socket).map(|(way, _)| way).ok()
+            writer_thread::start("notify", Socket).map(|(way, _)| way).ok()
         });
         let Some(way) = way else { return };
         let lines: Vec<String> = state.iter().map(ToString::to_string).collect();
@@ -137,13 +137,13 @@ pub mod notify {
         }
     }
 
-    static THREAD: OnceLock<Option<Way<Words>>> = OnceLock::new();
+    static THREAD: OnceLock<Option<WriterHandle<Words>>> = OnceLock::new();
 
     /// One message: assignments, one a line.
     #[derive(Default)]
     struct Words(String);
 
-    impl Parcel for Words {
+    impl RecordBatch for Words {
         fn records(&self) -> usize {
             1
         }
@@ -481,7 +481,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let https = tcp();
         let _client = std::net::TcpStream::connect(https.local_addr().unwrap()).unwrap();
-        let mut child = again("sd::tests::sockets_of_a_parent_process_are_taken_by_name");
+        let mut child = again("system::sd::tests::sockets_of_a_parent_process_are_taken_by_name");
         child.stdin(Stdio::from(OwnedFd::from(unix(&dir))));
         child.stdout(Stdio::from(OwnedFd::from(https)));
         child.stderr(Stdio::from(OwnedFd::from(tcp())));
@@ -499,7 +499,7 @@ mod tests {
             return;
         }
         let dir = tempfile::tempdir().unwrap();
-        let mut child = again("sd::tests::sockets_without_enough_names_are_refused");
+        let mut child = again("system::sd::tests::sockets_without_enough_names_are_refused");
         child.env("LISTEN_FDS", "3").env("LISTEN_FDNAMES", "https");
         run(child, &dir);
     }
@@ -512,7 +512,7 @@ mod tests {
             return;
         }
         let dir = tempfile::tempdir().unwrap();
-        let mut child = again("sd::tests::what_does_not_listen_is_called_by_its_kind");
+        let mut child = again("system::sd::tests::what_does_not_listen_is_called_by_its_kind");
         child.stdin(File::create(dir.path().join("file")).unwrap());
         child.env("LISTEN_FDS", "1").env("LISTEN_FDNAMES", "https");
         run(child, &dir);
@@ -528,7 +528,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let listener = tcp();
         let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let mut child = again("sd::tests::a_connected_socket_is_not_taken_for_a_listener");
+        let mut child = again("system::sd::tests::a_connected_socket_is_not_taken_for_a_listener");
         child.stdin(Stdio::from(OwnedFd::from(client)));
         child.env("LISTEN_FDS", "1").env("LISTEN_FDNAMES", "https");
         run(child, &dir);
@@ -553,7 +553,7 @@ mod tests {
         let path = dir.path().join("notify");
         let systemd = UnixDatagram::bind(&path).unwrap();
         systemd.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        let mut child = again("sd::tests::systemd_reads_what_it_is_told");
+        let mut child = again("system::sd::tests::systemd_reads_what_it_is_told");
         child.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "20000000");
         run(child, &dir);
 

@@ -1,7 +1,7 @@
 //! What this process got from whoever started it and does not pass on: blocked and ignored signals; the limit of open
 //! files, which is passed on as it was.
 //!
-//! Never here: what a signal means to the server (`stop`), or how many files it needs (`boot`).
+//! Never here: what a signal means to the server (`signals`), or how many files it needs (`boot`).
 
 use std::sync::OnceLock;
 

@@ -27,23 +27,21 @@ use tokio::try_join;
 use crate::acceptor::{self, Acceptor};
 use crate::api::{AppStatus, BackendStatus};
 use crate::apps::runtimes;
-use crate::birth;
 use crate::certs::{CertResolver, Keeper, KeeperParts, server_config};
-use crate::clock::WallClock;
 use crate::config::merge::Config;
 use crate::control::{self, Control, ControlParts, Facts};
 use crate::directory::Directory;
-use crate::durable;
 use crate::logging::{self, FlushAtEnd, LogStyle, Target};
 use crate::manager::{self, Manager, Resolve};
 use crate::metrics::Metrics;
 use crate::name::AppName;
-use crate::orphans;
-use crate::pulse::Pulses;
 use crate::registry::Registry;
-use crate::sd::{self, Inherited};
 use crate::spec::{AppSpec, ServerSpec};
-use crate::stop::{Signals, Stop};
+use crate::system::sd::{self, Inherited};
+use crate::system::signals::Signals;
+use crate::system::{durable, orphans, process_setup};
+use crate::tasks::{ShutdownToken, TaskGroup};
+use crate::time::{Heartbeats, WallClock};
 
 use doors::{Doors, open_control};
 use ending::asked_to_stop;
@@ -57,7 +55,7 @@ use workers::{Scripts, Way, Workers};
 /// Whatever keeps it from starting: a port, a folder, an app that cannot be recognized. An app that starts and fails
 /// is no error: the server stays and says so.
 pub fn run(config: Config) -> anyhow::Result<()> {
-    birth::unblock_signals();
+    process_setup::unblock_signals();
     // Before there is a second thread: the variables that name sockets are read once.
     let inherited = Inherited::take()?;
     // Servers of other instances run as the same user: none is to read this one's keys out of its memory.
@@ -130,7 +128,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     let started = Instant::now();
     let spec = &config.server;
     let mut signals = Signals::listen()?;
-    let orphans_stop = Stop::new();
+    let orphans_stop = TaskGroup::new();
     if orphans::come_here() {
         orphans_stop.spawn("orphans", reap_orphans(orphans_stop.clone()));
     }
@@ -155,7 +153,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
 
     let (metrics, directory) = (Metrics::new(), Directory::new());
     let (backend_stop, manager_stop, control_stop, keeper_stop) =
-        (Stop::new(), Stop::new(), Stop::new(), Stop::new());
+        (TaskGroup::new(), TaskGroup::new(), TaskGroup::new(), TaskGroup::new());
     let certificates = (!doors.https.is_empty()).then(|| Arc::new(CertResolver::new()));
     // On a thread beside this one: the keys of tickets are the first random numbers of the process, and what these are
     // made from takes some 30 ms to gather. Nobody needs them before the first connection.
@@ -185,7 +183,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
         stop: manager_stop.clone(),
     };
     let manager = Manager::start(parts, paths);
-    let (shutdown, pulses) = (Stop::new(), Pulses::new());
+    let (shutdown, heartbeats) = (ShutdownToken::new(), Heartbeats::new());
     Control::start(ControlParts {
         listeners: control_sockets,
         manager: manager.clone(),
@@ -204,7 +202,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
         metrics: metrics.clone(),
         stop: control_stop.clone(),
         shutdown: shutdown.clone(),
-        pulses: pulses.clone(),
+        heartbeats: heartbeats.clone(),
     })?;
     if let Some(address) = spec.metrics {
         control::serve_metrics(address, manager.clone(), metrics.clone(), control_stop.clone())
@@ -226,7 +224,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
         metrics,
         to_journal: target == Target::Journal,
         threads: spec.threads.map_or_else(cores, |threads| threads.get() as usize),
-        pulses: pulses.clone(),
+        heartbeats: heartbeats.clone(),
     })?;
 
     let tried = tokio::select! {
@@ -247,7 +245,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
                 logging::say(&banner::added(&apps, &specs));
             }
             say_ready(&urls, &apps, &backend);
-            alive::tell(&urls, &manager, &pulses, &control_stop);
+            alive::tell(&urls, &manager, &heartbeats, &control_stop);
             asked_to_stop(&mut signals, &*settings, &manager, &shutdown).await
         }
         Err(asked) => asked,
@@ -269,7 +267,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     Ok(())
 }
 
-async fn reap_orphans(stop: Stop) {
+async fn reap_orphans(stop: TaskGroup) {
     tokio::select! {
         () = stop.requested() => {}
         failed = orphans::reap() => if let Err(error) = failed {
@@ -300,7 +298,7 @@ async fn keep_certificates(
     resolver: Option<Arc<CertResolver>>,
     directory: &Directory,
     metrics: &Metrics,
-    stop: &Stop,
+    stop: &TaskGroup,
 ) -> anyhow::Result<Option<Keeper>> {
     let Some(resolver) = resolver else { return Ok(None) };
     let parts = KeeperParts {

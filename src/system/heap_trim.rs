@@ -7,9 +7,9 @@ use std::time::Duration;
 
 /// Gives memory back whenever the process rests after it has worked.
 #[derive(Debug, Default)]
-pub struct Slimming(Rest);
+pub struct HeapTrim(Rest);
 
-impl Slimming {
+impl HeapTrim {
     /// Looks whether it is time, and gives memory back then. To be called every [`LOOK`], by one task of the process.
     ///
     /// # Panics

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// Some records that are written together.
-pub(crate) trait Parcel: Default + Send + 'static {
+pub(crate) trait RecordBatch: Default + Send + 'static {
     /// How many.
     fn records(&self) -> usize;
     /// What they take of memory.
@@ -30,7 +30,7 @@ pub(crate) trait Parcel: Default + Send + 'static {
 /// What the thread does.
 pub(crate) trait Sink<P>: Send + 'static {
     /// Writes; may wait as long as it takes.
-    fn write(&mut self, parcel: &P);
+    fn write(&mut self, batch: &P);
     /// Whether something is left to say, in [`catch_up`](Self::catch_up).
     fn owes(&self) -> bool {
         false
@@ -40,30 +40,30 @@ pub(crate) trait Sink<P>: Send + 'static {
 }
 
 /// The way to the thread. Cheap to clone; when all are gone the thread ends.
-pub(crate) struct Way<P> {
+pub(crate) struct WriterHandle<P> {
     sender: Sender<Message<P>>,
     backlog: Arc<Backlog<P>>,
 }
 
-// By hand: a parcel need not be one that can be cloned.
-impl<P> Clone for Way<P> {
+// By hand: a batch need not be one that can be cloned.
+impl<P> Clone for WriterHandle<P> {
     fn clone(&self) -> Self {
         Self { sender: self.sender.clone(), backlog: Arc::clone(&self.backlog) }
     }
 }
 
-impl<P: Parcel> Way<P> {
-    /// Takes what is in the parcel and leaves an empty one; never waits.
+impl<P: RecordBatch> WriterHandle<P> {
+    /// Takes what is in the batch and leaves an empty one; never waits.
     ///
     /// # Errors
     /// [`Dropped`] when too much waits already, or the thread is gone.
-    pub(crate) fn hand_over(&self, parcel: &mut P) -> Result<(), Dropped> {
-        let records = parcel.records();
-        if !self.backlog.admits(parcel) {
-            parcel.reset();
+    pub(crate) fn hand_over(&self, batch: &mut P) -> Result<(), Dropped> {
+        let records = batch.records();
+        if !self.backlog.admits(batch) {
+            batch.reset();
             return Err(Dropped { records });
         }
-        let full = std::mem::replace(parcel, self.backlog.spare());
+        let full = std::mem::replace(batch, self.backlog.spare());
         self.sender.send(Message::Write(full)).map_err(|_| Dropped { records })
     }
 
@@ -90,18 +90,18 @@ enum Message<P> {
 struct Backlog<P> {
     records: AtomicUsize,
     bytes: AtomicUsize,
-    /// Written parcels, empty and used again: their memory is there already. Held for a push or a pop.
+    /// Written batchs, empty and used again: their memory is there already. Held for a push or a pop.
     spare: Mutex<Vec<P>>,
 }
 
-impl<P: Parcel> Backlog<P> {
-    /// Counts it in, if there is room. Several threads may go beyond the bound by a parcel each.
-    fn admits(&self, parcel: &P) -> bool {
-        let room = self.records.load(Ordering::Relaxed) + parcel.records() <= BACKLOG
-            && self.bytes.load(Ordering::Relaxed) + parcel.bytes() <= BACKLOG_BYTES;
+impl<P: RecordBatch> Backlog<P> {
+    /// Counts it in, if there is room. Several threads may go beyond the bound by a batch each.
+    fn admits(&self, batch: &P) -> bool {
+        let room = self.records.load(Ordering::Relaxed) + batch.records() <= BACKLOG
+            && self.bytes.load(Ordering::Relaxed) + batch.bytes() <= BACKLOG_BYTES;
         if room {
-            self.records.fetch_add(parcel.records(), Ordering::Relaxed);
-            self.bytes.fetch_add(parcel.bytes(), Ordering::Relaxed);
+            self.records.fetch_add(batch.records(), Ordering::Relaxed);
+            self.bytes.fetch_add(batch.bytes(), Ordering::Relaxed);
         }
         room
     }
@@ -111,13 +111,13 @@ impl<P: Parcel> Backlog<P> {
     }
 
     /// Counts it out.
-    fn done(&self, mut parcel: P) {
-        self.records.fetch_sub(parcel.records(), Ordering::Relaxed);
-        self.bytes.fetch_sub(parcel.bytes(), Ordering::Relaxed);
-        let worth_keeping = parcel.reset();
+    fn done(&self, mut batch: P) {
+        self.records.fetch_sub(batch.records(), Ordering::Relaxed);
+        self.bytes.fetch_sub(batch.bytes(), Ordering::Relaxed);
+        let worth_keeping = batch.reset();
         let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
         if worth_keeping && spare.len() < SPARE {
-            spare.push(parcel);
+            spare.push(batch);
         }
     }
 }
@@ -131,7 +131,7 @@ pub(crate) struct Writer<P> {
 }
 
 impl<P> Writer<P> {
-    /// Returns when the thread is over, which needs every [`Way`] to be gone. Cancel-safe.
+    /// Returns when the thread is over, which needs every [`WriterHandle`] to be gone. Cancel-safe.
     pub(crate) async fn over(&mut self) {
         // Nothing is ever sent: it can only be closed.
         let _ = (&mut self.over).await;
@@ -152,7 +152,10 @@ impl<P> Writer<P> {
 ///
 /// # Errors
 /// When there can be no thread.
-pub(crate) fn start<P: Parcel>(name: &str, sink: impl Sink<P>) -> io::Result<(Way<P>, Writer<P>)> {
+pub(crate) fn start<P: RecordBatch>(
+    name: &str,
+    sink: impl Sink<P>,
+) -> io::Result<(WriterHandle<P>, Writer<P>)> {
     let (sender, messages) = channel();
     let (running, over) = oneshot::channel();
     let backlog = Arc::new(Backlog {
@@ -166,10 +169,10 @@ pub(crate) fn start<P: Parcel>(name: &str, sink: impl Sink<P>) -> io::Result<(Wa
         drop(running);
     };
     let thread = std::thread::Builder::new().name(name.into()).spawn(run)?;
-    Ok((Way { sender, backlog: Arc::clone(&backlog) }, Writer { thread, backlog, over }))
+    Ok((WriterHandle { sender, backlog: Arc::clone(&backlog) }, Writer { thread, backlog, over }))
 }
 
-fn write_all<P: Parcel>(messages: &Receiver<Message<P>>, backlog: &Backlog<P>, mut sink: impl Sink<P>) {
+fn write_all<P: RecordBatch>(messages: &Receiver<Message<P>>, backlog: &Backlog<P>, mut sink: impl Sink<P>) {
     let mut caught_up: Option<Instant> = None;
     loop {
         let room = backlog.records.load(Ordering::Relaxed) < BACKLOG / 2;
@@ -182,9 +185,9 @@ fn write_all<P: Parcel>(messages: &Receiver<Message<P>>, backlog: &Backlog<P>, m
             false => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         match next {
-            Ok(Message::Write(parcel)) => {
-                sink.write(&parcel);
-                backlog.done(parcel);
+            Ok(Message::Write(batch)) => {
+                sink.write(&batch);
+                backlog.done(batch);
             }
             // Whoever asked may have gone meanwhile.
             Ok(Message::Flush(done)) => drop(done.try_send(())),
@@ -230,9 +233,9 @@ fn wait_for_room(out: BorrowedFd<'_>) {
 /// Records that may wait for the thread, and bytes of them.
 pub(crate) const BACKLOG: usize = 8192;
 pub(crate) const BACKLOG_BYTES: usize = 8 << 20;
-/// Parcels that are kept to be used again.
+/// Batches that are kept to be used again.
 const SPARE: usize = 4;
-/// How long a sink that owes something may wait for a parcel before it is looked at again.
+/// How long a sink that owes something may wait for a batch before it is looked at again.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Not more often than an operator can read.
 const CATCH_UP_EVERY: Duration = Duration::from_secs(10);
@@ -250,7 +253,7 @@ mod tests {
     #[derive(Default)]
     struct Text(String);
 
-    impl Parcel for Text {
+    impl RecordBatch for Text {
         fn records(&self) -> usize {
             1
         }
@@ -270,9 +273,9 @@ mod tests {
     }
 
     impl Sink<Text> for Gated {
-        fn write(&mut self, parcel: &Text) {
+        fn write(&mut self, batch: &Text) {
             let _ = self.gate.recv();
-            self.written.send(parcel.0.clone()).unwrap();
+            self.written.send(batch.0.clone()).unwrap();
         }
     }
 
@@ -307,7 +310,7 @@ mod tests {
         assert!(writer.join());
     }
 
-    /// Owes something from its first parcel on.
+    /// Owes something from its first batch on.
     struct Debtor {
         owes: bool,
         said: Sender<()>,

@@ -1,0 +1,130 @@
+//! The signals that ask something of the server: to end, to deploy, or nothing that it does.
+//!
+//! Never here: what follows from one (`boot`).
+
+use std::future::poll_fn;
+use std::io;
+use std::task::Poll;
+
+use tokio::signal::unix::{self, SignalKind};
+
+/// What the process was asked by signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGTERM: stop.
+    Terminate,
+    /// SIGINT: stop, from the keyboard.
+    Interrupt,
+    /// SIGHUP: reload.
+    Hangup,
+    /// A signal that means something to other servers and nothing here; its default action would end the process.
+    Ignored(Ignored),
+}
+
+/// A signal that is caught so that it does no harm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ignored {
+    /// SIGUSR1: other servers open their log files anew.
+    Usr1,
+    /// SIGUSR2: other servers start their next version.
+    Usr2,
+    /// SIGALRM.
+    Alarm,
+    /// SIGQUIT: Ctrl-\ on a terminal; other servers end on it, some at once and some in order.
+    Quit,
+}
+
+impl Ignored {
+    /// What an operator who sent it should know.
+    pub fn explained(self) -> &'static str {
+        match self {
+            Self::Usr1 => "SIGUSR1 is ignored: the server has no log file that could be opened anew",
+            Self::Usr2 => {
+                "SIGUSR2 is ignored: SIGHUP deploys, and a restart takes a new version of the server"
+            }
+            Self::Alarm => "SIGALRM is ignored",
+            Self::Quit => "SIGQUIT is ignored: SIGTERM ends the server in order",
+        }
+    }
+}
+
+/// The signals of this process, caught from [`listen`](Self::listen) until the process ends: dropping this does not
+/// bring their default action back.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: unix::Signal,
+    interrupt: unix::Signal,
+    hangup: unix::Signal,
+    ignored: [(Ignored, unix::Signal); 4],
+}
+
+impl Signals {
+    /// Catches SIGTERM, SIGINT, SIGHUP and those of [`Ignored`] from now on.
+    ///
+    /// # Errors
+    /// When a handler cannot be installed.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with signals enabled.
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: unix::signal(SignalKind::terminate())?,
+            interrupt: unix::signal(SignalKind::interrupt())?,
+            hangup: unix::signal(SignalKind::hangup())?,
+            ignored: [
+                (Ignored::Usr1, unix::signal(SignalKind::user_defined1())?),
+                (Ignored::Usr2, unix::signal(SignalKind::user_defined2())?),
+                (Ignored::Alarm, unix::signal(SignalKind::alarm())?),
+                (Ignored::Quit, unix::signal(SignalKind::quit())?),
+            ],
+        })
+    }
+
+    /// The next signal. Several of one kind before a call count once. Cancel-safe.
+    pub async fn next(&mut self) -> Signal {
+        // A stop counts more than a reload that came at the same time.
+        tokio::select! {
+            biased;
+            Some(()) = self.terminate.recv() => Signal::Terminate,
+            Some(()) = self.interrupt.recv() => Signal::Interrupt,
+            Some(()) = self.hangup.recv() => Signal::Hangup,
+            ignored = any(&mut self.ignored) => Signal::Ignored(ignored),
+            else => std::future::pending().await,
+        }
+    }
+}
+
+/// The first of them that comes. Cancel-safe.
+async fn any(signals: &mut [(Ignored, unix::Signal)]) -> Ignored {
+    poll_fn(|cx| {
+        for (kind, signal) in &mut *signals {
+            if signal.poll_recv(cx).is_ready() {
+                return Poll::Ready(*kind);
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::{getpid, kill_process};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn signals_arrive_as_what_they_ask() {
+        let mut signals = Signals::listen().unwrap();
+        for (sent, expected) in [
+            (rustix::process::Signal::HUP, Signal::Hangup),
+            (rustix::process::Signal::INT, Signal::Interrupt),
+            (rustix::process::Signal::TERM, Signal::Terminate),
+            (rustix::process::Signal::USR1, Signal::Ignored(Ignored::Usr1)),
+            (rustix::process::Signal::QUIT, Signal::Ignored(Ignored::Quit)),
+        ] {
+            kill_process(getpid(), sent).unwrap();
+            assert_eq!(signals.next().await, expected);
+        }
+    }
+}
