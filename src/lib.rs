@@ -7,11 +7,11 @@
 //!                                    │       │
 //!                              directory   pool          (floor 3, the only things both halves share)
 //!                                    │       │
-//! manager:   desired state → plan → backend → probe → publish / retire
+//! supervisor: desired state → plan → backend → probe → publish / retire
 //! ```
 //!
-//! A request never calls the manager and the manager never calls a request: the data path claims a worker
-//! from an app's [`pool`] and gives it back; the [`manager`] publishes workers into the pool and retires them.
+//! A request never calls the supervisor and the supervisor never calls a request: the data path claims a worker
+//! from an app's [`pool`] and gives it back; the [`supervisor`] publishes workers into the pool and retires them.
 //!
 //! # Floors
 //!
@@ -26,12 +26,12 @@
 //! | 3 shared | [`pool`] [`directory`] |
 //! | 4 data path | [`acceptor`] |
 //! | 4 machinery | [`backend`] [`certs`] [`registry`] [`apps`] |
-//! | 5 | [`manager`] |
+//! | 5 | [`supervisor`] |
 //! | 6 doors | [`control`] [`ctl`] [`launcher`] |
 //! | 7 | [`boot`] |
 //!
 //! Where to look first: a request's way is `acceptor/request/http.rs`; why a worker was started or stopped is
-//! `manager/app/plan.rs`; what a setting means and where it comes from is `config/`.
+//! `supervisor/app/plan.rs`; what a setting means and where it comes from is `config/`.
 
 pub mod budget;
 pub mod digest;
@@ -61,7 +61,7 @@ pub mod backend;
 pub mod certs;
 pub mod registry;
 
-pub mod manager;
+pub mod supervisor;
 
 pub mod control;
 pub mod ctl;

@@ -5,7 +5,8 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use rip_server::apps::static_worker;
-use rip_server::backend::{guard, shim};
+use rip_server::backend::child::reaper;
+use rip_server::backend::shim;
 use rip_server::certs::CertError;
 use rip_server::config::app::app_settings;
 use rip_server::config::error::ConfigError;
@@ -25,7 +26,7 @@ fn main() -> ExitCode {
         Err(error) => refused(&error),
         Ok(Invocation::Print(text)) => print(&text),
         Ok(Invocation::Inner(Inner::Exec, words)) => shim::run_shim(words),
-        Ok(Invocation::Inner(Inner::Guard, words)) => guard::run_guard(words),
+        Ok(Invocation::Inner(Inner::Guard, words)) => reaper::run_reaper(words),
         Ok(Invocation::Inner(Inner::Static, words)) => static_worker::run_words(words),
         Ok(Invocation::Client { words, note }) => {
             note.iter().for_each(|note| complain(note));

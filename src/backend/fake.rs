@@ -1,4 +1,4 @@
-//! Owns the scripted stand-in for a backend that tests of the manager run against, under paused time too.
+//! Owns the scripted stand-in for a backend that tests of the supervisor run against, under paused time too.
 //!
 //! Never here: a process, a socket, or a decision; what a worker does is in the test's script.
 
@@ -14,20 +14,20 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Backend, Event, Exit, Order, Signal, StartError, Started, Survivor};
+use super::{Backend, Exit, Order, Signal, StartError, Started, SurvivingWorker, WorkerEvent};
 use crate::name::WorkerId;
 use crate::pool::Address;
 
 /// A backend whose workers do what a script says. Dropping it ends all of them without an event.
 pub(crate) struct FakeBackend {
-    events: mpsc::Sender<Event>,
+    events: mpsc::Sender<WorkerEvent>,
     state: Mutex<State>,
 }
 
 /// What a fake worker does with its life. The default is ready at once, stays, and goes at once when asked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Behaviour {
-    /// From start to [`Event::Ready`]; `None`: never ready.
+    /// From start to [`WorkerEvent::Ready`]; `None`: never ready.
     pub(crate) ready_after: Option<Duration>,
     /// From start to an end by itself; `None`: stays.
     pub(crate) exit_after: Option<(Duration, Exit)>,
@@ -46,7 +46,7 @@ impl Default for Behaviour {
 
 impl FakeBackend {
     /// A backend whose workers behave as [`Behaviour::default`] says.
-    pub(crate) fn new(events: mpsc::Sender<Event>) -> Arc<Self> {
+    pub(crate) fn new(events: mpsc::Sender<WorkerEvent>) -> Arc<Self> {
         let state = State {
             script: Box::new(|_| Behaviour::default()),
             started: Vec::new(),
@@ -66,7 +66,7 @@ impl FakeBackend {
     }
 
     /// Adds a worker that an earlier server has left; its times begin when it is found.
-    pub(crate) fn left_behind(&self, survivor: Survivor, behaviour: Behaviour) {
+    pub(crate) fn left_behind(&self, survivor: SurvivingWorker, behaviour: Behaviour) {
         self.lock().left.push((survivor, behaviour));
     }
 
@@ -164,7 +164,7 @@ impl Backend for FakeBackend {
         self.lock().memory.get(&worker).copied()
     }
 
-    fn survivors(&self) -> Pin<Box<dyn Future<Output = Vec<Survivor>> + Send + '_>> {
+    fn survivors(&self) -> Pin<Box<dyn Future<Output = Vec<SurvivingWorker>> + Send + '_>> {
         Box::pin(async move {
             let mut state = self.lock();
             let left = std::mem::take(&mut state.left);
@@ -184,12 +184,12 @@ struct State {
     /// Every worker ever started; its channel takes when and how it is to end, and is closed once it has.
     alive: HashMap<WorkerId, Alive>,
     leaderless: HashSet<WorkerId>,
-    left: Vec<(Survivor, Behaviour)>,
+    left: Vec<(SurvivingWorker, Behaviour)>,
     tasks: JoinSet<()>,
 }
 
 impl State {
-    fn live(&mut self, worker: WorkerId, behaviour: Behaviour, events: mpsc::Sender<Event>) {
+    fn live(&mut self, worker: WorkerId, behaviour: Behaviour, events: mpsc::Sender<WorkerEvent>) {
         let (end, ends) = mpsc::unbounded_channel();
         self.alive.insert(worker, Alive { end, on_terminate: behaviour.on_terminate });
         self.tasks.spawn(live(worker, behaviour, events, ends));
@@ -205,7 +205,7 @@ struct Alive {
 async fn live(
     worker: WorkerId,
     behaviour: Behaviour,
-    events: mpsc::Sender<Event>,
+    events: mpsc::Sender<WorkerEvent>,
     mut ends: mpsc::UnboundedReceiver<(Instant, Exit)>,
 ) {
     let born = Instant::now();
@@ -223,12 +223,12 @@ async fn live(
             () = due(ready) => {
                 ready = None;
                 // A test that no longer listens has seen enough.
-                events.send(Event::Ready(worker)).await.ok();
+                events.send(WorkerEvent::Ready(worker)).await.ok();
             }
         }
     };
     drop(ends);
-    events.send(Event::Exited(worker, exit)).await.ok();
+    events.send(WorkerEvent::Exited(worker, exit)).await.ok();
 }
 
 async fn due(at: Option<Instant>) {
@@ -258,7 +258,7 @@ mod tests {
     use super::*;
     use crate::backend::tests::order;
 
-    fn fake() -> (Arc<FakeBackend>, mpsc::Receiver<Event>) {
+    fn fake() -> (Arc<FakeBackend>, mpsc::Receiver<WorkerEvent>) {
         let (events, received) = mpsc::channel(64);
         (FakeBackend::new(events), received)
     }
@@ -277,10 +277,10 @@ mod tests {
         fake.start(order(1, &["app"])).await.unwrap();
         fake.start(order(2, &["app"])).await.unwrap_err();
 
-        assert_eq!(events.recv().await, Some(Event::Ready(WorkerId(1))));
+        assert_eq!(events.recv().await, Some(WorkerEvent::Ready(WorkerId(1))));
         assert_eq!(born.elapsed(), Duration::from_secs(5));
         assert_eq!(fake.alive(), [WorkerId(1)]);
-        assert_eq!(events.recv().await, Some(Event::Exited(WorkerId(1), Exit::Status(3))));
+        assert_eq!(events.recv().await, Some(WorkerEvent::Exited(WorkerId(1), Exit::Status(3))));
         assert_eq!(born.elapsed(), Duration::from_secs(60));
         assert_eq!(fake.alive(), []);
         assert_eq!(fake.started().len(), 2);
@@ -297,7 +297,7 @@ mod tests {
         tokio::time::timeout(Duration::from_secs(3600), events.recv()).await.unwrap_err();
         fake.signal(worker, Signal::Kill);
 
-        assert_eq!(events.recv().await, Some(Event::Exited(worker, Exit::Timeout)));
+        assert_eq!(events.recv().await, Some(WorkerEvent::Exited(worker, Exit::Timeout)));
         assert_eq!(fake.signals(), [(worker, Signal::Terminate), (worker, Signal::Kill)]);
     }
 
@@ -306,12 +306,12 @@ mod tests {
         let (fake, mut events) = fake();
         let worker = WorkerId(1);
         fake.start(order(1, &["app"])).await.unwrap();
-        assert_eq!(events.recv().await, Some(Event::Ready(worker)));
+        assert_eq!(events.recv().await, Some(WorkerEvent::Ready(worker)));
 
         fake.crash(worker, Exit::Signal(11));
         fake.crash(worker, Exit::Status(0));
 
-        assert_eq!(events.recv().await, Some(Event::Exited(worker, Exit::Signal(11))));
+        assert_eq!(events.recv().await, Some(WorkerEvent::Exited(worker, Exit::Signal(11))));
         fake.crash(worker, Exit::Status(0));
         tokio::time::timeout(Duration::from_secs(3600), events.recv()).await.unwrap_err();
     }
@@ -321,13 +321,13 @@ mod tests {
         let (fake, mut events) = fake();
         let worker = WorkerId(1);
         fake.start(order(1, &["app"])).await.unwrap();
-        assert_eq!(events.recv().await, Some(Event::Ready(worker)));
+        assert_eq!(events.recv().await, Some(WorkerEvent::Ready(worker)));
 
         assert_eq!(fake.memory(worker), None);
         fake.set_memory(worker, 1 << 30);
         assert_eq!(fake.memory(worker), Some(1 << 30));
         fake.signal(worker, Signal::OutOfMemory);
 
-        assert_eq!(events.recv().await, Some(Event::Exited(worker, Exit::OutOfMemory)));
+        assert_eq!(events.recv().await, Some(WorkerEvent::Exited(worker, Exit::OutOfMemory)));
     }
 }

@@ -4,9 +4,9 @@
 //! Run with seeded inputs by every test run, and for as long as one likes by the targets of `tests/fuzz`. Never in a
 //! program that serves.
 
-use super::output::Lines;
+use super::child::Lines;
+use super::contract::readiness::says_ready;
 use super::systemd::{bus, unit};
-use super::worker::says_ready;
 use crate::name::InstanceName;
 
 /// An instance, then names of units, one a line: only what is written as we write it is ours, and every name makes an

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! server                        shim
-//!   │── one byte, listener ──────▶│      not before the guard knows the process group
+//!   │── one byte, listener ──────▶│      not before the reaper knows the process group
 //!   │                             │ exec
 //!   │◀──────────── end of file ───│      it runs: the channel closes on exec
 //!   │◀── error number and text ───│      or it cannot

@@ -1,6 +1,6 @@
 //! Owns what the kernel says about who listens where: the sockets in `/proc/net`, and the processes that hold them.
 //!
-//! Never here: what becomes of a worker whose port another program has (`manager`).
+//! Never here: what becomes of a worker whose port another program has (`supervisor`).
 
 use std::collections::HashSet;
 use std::fmt;
@@ -15,7 +15,6 @@ use rustix::process::Pid;
 use super::{Holder, Listening};
 use crate::pool::Address;
 
-/// A socket that listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Listener {
     place: Place,
@@ -24,7 +23,6 @@ struct Listener {
     user: Option<u32>,
 }
 
-/// Where a socket listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
     Tcp(SocketAddr),

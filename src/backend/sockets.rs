@@ -173,7 +173,6 @@ pub(super) struct Door {
 pub(super) struct SocketFile(PathBuf);
 
 impl SocketFile {
-    /// Where it is.
     pub(super) fn path(&self) -> &Path {
         &self.0
     }

@@ -8,21 +8,21 @@ use std::time::Duration;
 use tokio::time::{Instant, interval, timeout};
 
 use crate::api::AppStatus;
-use crate::manager::Manager;
+use crate::supervisor::Supervisor;
 use crate::system::sd::notify;
 use crate::tasks::TaskGroup;
 use crate::time::Heartbeats;
 
 /// Starts the tasks that tell; they end with `stop`.
 ///
-/// The watchdog is fed only while the accept loops, the control loop and the manager have each made progress: when one
+/// The watchdog is fed only while the accept loops, the control loop and the supervisor have each made progress: when one
 /// of them hangs, systemd restarts the server. An app that is broken hangs nothing.
-pub(super) fn tell(urls: &[String], manager: &Manager, heartbeats: &Heartbeats, stop: &TaskGroup) {
+pub(super) fn tell(urls: &[String], supervisor: &Supervisor, heartbeats: &Heartbeats, stop: &TaskGroup) {
     if let Some(every) = notify::main_watchdog_interval() {
-        let feeding = feed_watchdog(every, manager.clone(), heartbeats.clone());
+        let feeding = feed_watchdog(every, supervisor.clone(), heartbeats.clone());
         stop.spawn("watchdog", until(stop.clone(), feeding));
     }
-    let telling = tell_status(urls.join(" "), manager.clone());
+    let telling = tell_status(urls.join(" "), supervisor.clone());
     stop.spawn("status", until(stop.clone(), telling));
 }
 
@@ -49,27 +49,27 @@ async fn until(stop: TaskGroup, task: impl Future<Output = ()>) {
     }
 }
 
-async fn feed_watchdog(every: Duration, manager: Manager, heartbeats: Heartbeats) {
+async fn feed_watchdog(every: Duration, supervisor: Supervisor, heartbeats: Heartbeats) {
     let mut due = interval(every);
     loop {
         due.tick().await;
         // In half of what is left: one late answer does not cost the server its life.
-        let manager_lives = timeout(every / 2, manager.apps()).await.is_ok();
+        let supervisor_lives = timeout(every / 2, supervisor.apps()).await.is_ok();
         match heartbeats.standing_still(every) {
-            None if manager_lives => notify::watchdog(),
+            None if supervisor_lives => notify::watchdog(),
             None => tracing::error!("the manager stands still: the watchdog is not fed"),
             Some(name) => tracing::error!("the {name} loop stands still: the watchdog is not fed"),
         }
     }
 }
 
-async fn tell_status(urls: String, manager: Manager) {
+async fn tell_status(urls: String, supervisor: Supervisor) {
     let mut often = interval(STATUS_EVERY);
     let mut before = Tally::of(&[]);
     let mut said = String::new();
     loop {
         often.tick().await;
-        let apps = manager.apps().await;
+        let apps = supervisor.apps().await;
         let now = Tally::of(&apps);
         let text = line(&urls, &apps, now.rate_since(&before));
         before = now;

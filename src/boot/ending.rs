@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::acceptor::Acceptor;
 use crate::control::Settings;
-use crate::manager::Manager;
+use crate::supervisor::Supervisor;
 use crate::system::sd::notify;
 use crate::system::signals::{Signal, Signals};
 use crate::tasks::{ShutdownToken, TaskGroup};
@@ -37,7 +37,7 @@ pub(super) enum Asked {
 pub(super) async fn asked_to_stop(
     signals: &mut Signals,
     settings: &impl Settings,
-    manager: &Manager,
+    supervisor: &Supervisor,
     shutdown: &ShutdownToken,
 ) -> Asked {
     loop {
@@ -53,7 +53,7 @@ pub(super) async fn asked_to_stop(
                     tracing::error!(error, "nothing is deployed, and all goes on as before");
                     continue;
                 }
-                match manager.deploy(None).await {
+                match supervisor.deploy(None).await {
                     Ok(_) => tracing::info!("deploying: SIGHUP"),
                     Err(error) => tracing::warn!(%error, "cannot deploy"),
                 }
@@ -68,7 +68,7 @@ pub(super) async fn end(
     ending: Ending,
     drain: Duration,
     mut acceptor: Acceptor,
-    manager: &Manager,
+    supervisor: &Supervisor,
     signals: &mut Signals,
 ) {
     tracing::info!("stopping: requests in hand have {drain:?}");
@@ -81,8 +81,8 @@ pub(super) async fn end(
     let finished = async {
         acceptor.drain(drain).await;
         match ending {
-            Ending::Stop => manager.stop(drain).await,
-            Ending::Leave | Ending::LeaveToSystemd => manager.leave().await,
+            Ending::Stop => supervisor.stop(drain).await,
+            Ending::Leave | Ending::LeaveToSystemd => supervisor.leave().await,
         }
     };
     tokio::select! {
@@ -90,8 +90,8 @@ pub(super) async fn end(
         () = hurried(signals) => {
             tracing::warn!("asked twice: stopping at once");
             match ending {
-                Ending::Stop => manager.stop(Duration::ZERO).await,
-                Ending::Leave | Ending::LeaveToSystemd => manager.leave().await,
+                Ending::Stop => supervisor.stop(Duration::ZERO).await,
+                Ending::Leave | Ending::LeaveToSystemd => supervisor.leave().await,
             }
         }
     }

@@ -6,8 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::backend::systemd::needs;
 use crate::backend::systemd::properties::Scope;
+use crate::backend::systemd::required_files;
 use crate::config::merge::Config;
 use crate::spec::{CertSource, Scheme};
 
@@ -35,7 +35,7 @@ pub(super) fn unreadable(config: &Config, entries: Vec<PathBuf>, etc: &Path, app
              `chmod g+r`, or o+r), and the right to pass the folders that lead there"
         )
     });
-    let missing = needs::look(&config.server.sandbox, &config.server.instance, Scope::System).err();
+    let missing = required_files::look(&config.server.sandbox, &config.server.instance, Scope::System).err();
     told_hidden.chain(told_unreadable).chain(missing.map(|missing| missing.to_string())).collect()
 }
 

@@ -32,11 +32,11 @@ use crate::config::merge::Config;
 use crate::control::{self, Control, ControlParts, Facts};
 use crate::directory::Directory;
 use crate::logging::{self, FlushAtEnd, LogStyle, Target};
-use crate::manager::{self, Manager, Resolve};
 use crate::metrics::Metrics;
 use crate::name::AppName;
 use crate::registry::Registry;
 use crate::spec::{AppSpec, ServerSpec};
+use crate::supervisor::{self, Resolve, Supervisor};
 use crate::system::sd::{self, Inherited};
 use crate::system::signals::Signals;
 use crate::system::{durable, orphans, process_setup};
@@ -171,7 +171,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     if people {
         logging::say(&banner::text(spec, &urls, &redirects, &specs, cores(), &backend));
     }
-    let parts = manager::Parts {
+    let parts = supervisor::Parts {
         directory: directory.clone(),
         backend: workers.backend(),
         events,
@@ -179,14 +179,14 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
         resolve: Arc::new(resolver),
         metrics: metrics.clone(),
         cores: cores(),
-        ledger: Some(spec.runtime_dir.join("generations.json")),
+        serving_generations: Some(spec.runtime_dir.join("generations.json")),
         stop: manager_stop.clone(),
     };
-    let manager = Manager::start(parts, paths);
+    let supervisor = Supervisor::start(parts, paths);
     let (shutdown, heartbeats) = (ShutdownToken::new(), Heartbeats::new());
     Control::start(ControlParts {
         listeners: control_sockets,
-        manager: manager.clone(),
+        manager: supervisor.clone(),
         facts: Arc::new(Facts {
             instance: spec.instance.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -205,11 +205,11 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
         heartbeats: heartbeats.clone(),
     })?;
     if let Some(address) = spec.metrics {
-        control::serve_metrics(address, manager.clone(), metrics.clone(), control_stop.clone())
+        control::serve_metrics(address, supervisor.clone(), metrics.clone(), control_stop.clone())
             .await
             .with_context(|| format!("cannot serve metrics on {address}"))?;
     }
-    manager.begun().await;
+    supervisor.begun().await;
     let tls = match tls {
         Some(made) => Some(made.await??),
         None => None,
@@ -228,10 +228,10 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     })?;
 
     let tried = tokio::select! {
-        unserved = manager.settle(|app, rejected| if people {
+        unserved = supervisor.settle(|app, rejected| if people {
             logging::say(&banner::settled(app, rejected, &specs, cores(), started.elapsed()));
         }) => Ok(unserved),
-        asked = asked_to_stop(&mut signals, &*settings, &manager, &shutdown) => Err(asked),
+        asked = asked_to_stop(&mut signals, &*settings, &supervisor, &shutdown) => Err(asked),
         never = alive::ask_for_time() => match never {},
     };
     let asked = match tried {
@@ -240,13 +240,13 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
             for app in unserved.iter().filter(|app| target != Target::Terminal || app.app.is_none()) {
                 tracing::error!(app = app.app.as_ref().map(AppName::as_str), path = %app.path.display(), "not serving: {}", app.reason);
             }
-            let apps = manager.apps().await;
+            let apps = supervisor.apps().await;
             if people {
                 logging::say(&banner::added(&apps, &specs));
             }
             say_ready(&urls, &apps, &backend);
-            alive::tell(&urls, &manager, &heartbeats, &control_stop);
-            asked_to_stop(&mut signals, &*settings, &manager, &shutdown).await
+            alive::tell(&urls, &supervisor, &heartbeats, &control_stop);
+            asked_to_stop(&mut signals, &*settings, &supervisor, &shutdown).await
         }
         Err(asked) => asked,
     };
@@ -254,7 +254,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     // So that status says what is going on, whoever asked for it.
     shutdown.request();
     let ending = workers.ending(asked).await;
-    ending::end(ending, drain, acceptor, &manager, &mut signals).await;
+    ending::end(ending, drain, acceptor, &supervisor, &mut signals).await;
     ending::end_tasks(&[
         (&manager_stop, "manager"),
         (&keeper_stop, "certificates"),
@@ -328,5 +328,5 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Events that may wait for the manager.
+/// Events that may wait for the supervisor.
 const EVENTS: usize = 1024;

@@ -12,15 +12,15 @@ use crate::apps::production::{production, stand_in};
 use crate::apps::{self, Found, Hints, Kind, StaticHint};
 use crate::config::app::{AppSettings, app_settings, directory};
 use crate::config::merge::Config;
-use crate::manager::{Resolve, ResolveError};
 use crate::name::HostName;
 use crate::spec::{AppSpec, LaunchSpec, Listen, ReadyBy, Reload, Rules, Sources};
+use crate::supervisor::{Resolve, ResolveError};
 
 use super::missing;
 use super::settings::Settings;
 use super::workers::Scripts;
 
-/// Reads settings and directories for the manager.
+/// Reads settings and directories for the supervisor.
 pub(super) struct Resolver {
     settings: Arc<Settings>,
     /// Where the worker scripts lie.

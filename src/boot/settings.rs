@@ -8,7 +8,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::backend::systemd::sandbox::SandboxInForce;
+use crate::backend::systemd::sandbox_in_force::SandboxInForce;
 use crate::backend::systemd::unit;
 use crate::config::machine::Machine;
 use crate::config::merge::{self, Config, Invocation};

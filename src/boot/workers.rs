@@ -10,11 +10,11 @@ use tokio::sync::mpsc;
 
 use crate::api::{BackendName, BackendStatus, Service};
 use crate::backend::child::{ChildBackend, ChildSettings};
-use crate::backend::systemd::own::{Job, NoServiceError, Own, own};
+use crate::backend::systemd::own_unit::{Job, NoServiceError, OwnUnit, own_unit};
 use crate::backend::systemd::properties::Scope;
-use crate::backend::systemd::sandbox::SandboxInForce;
+use crate::backend::systemd::sandbox_in_force::SandboxInForce;
 use crate::backend::systemd::{SystemdBackend, SystemdSettings, unit};
-use crate::backend::{Backend, Event};
+use crate::backend::{Backend, WorkerEvent};
 use crate::spec::{BackendChoice, ServerSpec};
 use crate::tasks::TaskGroup;
 
@@ -25,7 +25,7 @@ pub(super) struct Way {
     /// Whose units they are; `None`: they are child processes.
     units: Option<Scope>,
     /// How systemd runs the server.
-    own: Option<Own>,
+    own: Option<OwnUnit>,
     why: String,
 }
 
@@ -36,11 +36,11 @@ impl Way {
     /// When systemd has started the server and its workers cannot be units: as its child processes they would be inside
     /// its own sandbox, with its keys in reach, and that is nothing to be had without being asked for.
     pub(super) async fn find(spec: &ServerSpec) -> anyhow::Result<Self> {
-        Self::chosen(spec.backend, own().await)
+        Self::chosen(spec.backend, own_unit().await)
     }
 
-    fn chosen(backend: BackendChoice, own: Result<Option<Own>, NoServiceError>) -> anyhow::Result<Self> {
-        let is = |own: &Own| format!("this server is {}", own.unit);
+    fn chosen(backend: BackendChoice, own: Result<Option<OwnUnit>, NoServiceError>) -> anyhow::Result<Self> {
+        let is = |own: &OwnUnit| format!("this server is {}", own.unit);
         Ok(match (backend, own) {
             (BackendChoice::Auto, Ok(Some(own))) => {
                 Self { units: Some(own.scope), why: is(&own), own: Some(own) }
@@ -101,7 +101,7 @@ pub(super) fn expected(spec: &ServerSpec) -> String {
 /// The backend, and how systemd runs the server.
 pub(super) struct Workers {
     backend: Arc<dyn Backend>,
-    own: Option<Own>,
+    own: Option<OwnUnit>,
     service: Option<Service>,
 }
 
@@ -112,7 +112,7 @@ impl Workers {
         apps: &[PathBuf],
         sandbox: SandboxInForce,
         stop: &TaskGroup,
-        events: mpsc::Sender<Event>,
+        events: mpsc::Sender<WorkerEvent>,
     ) -> anyhow::Result<Self> {
         let backend: Arc<dyn Backend> = match way.units {
             Some(scope) => {
@@ -176,7 +176,7 @@ fn scope_by_user() -> Scope {
     if rustix::process::geteuid().is_root() { Scope::System } else { Scope::User }
 }
 
-fn child(spec: &ServerSpec, stop: &TaskGroup, events: mpsc::Sender<Event>) -> ChildSettings {
+fn child(spec: &ServerSpec, stop: &TaskGroup, events: mpsc::Sender<WorkerEvent>) -> ChildSettings {
     ChildSettings {
         runtime_dir: spec.runtime_dir.clone(),
         instance: spec.instance.clone(),
@@ -194,7 +194,7 @@ fn systemd(
     scope: Scope,
     scripts: &Scripts,
     stop: &TaskGroup,
-    events: mpsc::Sender<Event>,
+    events: mpsc::Sender<WorkerEvent>,
 ) -> anyhow::Result<SystemdSettings> {
     Ok(SystemdSettings {
         runtime_dir: spec.runtime_dir.clone(),
@@ -218,12 +218,15 @@ mod tests {
     use super::*;
     use crate::name::InstanceName;
 
-    fn service() -> Own {
+    fn service() -> OwnUnit {
         let instance = InstanceName::parse("labs-api").unwrap();
-        Own { unit: unit::server(&instance), instance, scope: Scope::System }
+        OwnUnit { unit: unit::server(&instance), instance, scope: Scope::System }
     }
 
-    fn chosen(backend: BackendChoice, own: Result<Option<Own>, NoServiceError>) -> Result<String, String> {
+    fn chosen(
+        backend: BackendChoice,
+        own: Result<Option<OwnUnit>, NoServiceError>,
+    ) -> Result<String, String> {
         Way::chosen(backend, own).map(|way| way.status().to_string()).map_err(|error| error.to_string())
     }
 

@@ -19,9 +19,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::api::{BackendStatus, CertificateStatus, Service};
-use crate::manager::Manager;
 use crate::metrics::Metrics;
 use crate::name::InstanceName;
+use crate::supervisor::Supervisor;
 use crate::tasks::{ShutdownToken, TaskGroup};
 use crate::time::{Backoff, Heartbeat, Heartbeats};
 
@@ -48,7 +48,7 @@ pub struct ControlParts {
     /// Where it listens.
     pub listeners: Vec<ControlSocket>,
     /// Who does what is asked.
-    pub manager: Manager,
+    pub manager: Supervisor,
     /// What stays as it is.
     pub facts: Arc<Facts>,
     /// What is counted.
@@ -99,7 +99,7 @@ pub trait Settings: Send + Sync {
 
 /// The running control server.
 pub struct Control {
-    manager: Manager,
+    manager: Supervisor,
     facts: Arc<Facts>,
     metrics: Metrics,
     stop: TaskGroup,

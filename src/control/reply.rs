@@ -14,7 +14,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use crate::api::{Failure, FailureText};
-use crate::manager::ManagerError;
+use crate::supervisor::SupervisorError;
 use crate::tasks::TaskGroup;
 
 /// An answer.
@@ -108,8 +108,8 @@ impl Refusal {
     }
 }
 
-impl From<ManagerError> for Refusal {
-    fn from(error: ManagerError) -> Self {
+impl From<SupervisorError> for Refusal {
+    fn from(error: SupervisorError) -> Self {
         let status = match error.code() {
             "no-such-host" | "no-such-app" => StatusCode::NOT_FOUND,
             "bad-request" => StatusCode::BAD_REQUEST,

@@ -17,8 +17,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-use crate::manager::Manager;
 use crate::metrics::{CONTENT_TYPE, Metrics};
+use crate::supervisor::Supervisor;
 use crate::tasks::TaskGroup;
 use crate::time::Backoff;
 
@@ -30,7 +30,7 @@ use super::reply::{Refusal, Reply, text};
 /// When nothing can listen there.
 pub async fn serve_metrics(
     address: SocketAddr,
-    manager: Manager,
+    manager: Supervisor,
     metrics: Metrics,
     stop: TaskGroup,
 ) -> io::Result<()> {
@@ -48,7 +48,7 @@ pub async fn serve_metrics(
 }
 
 struct Scrape {
-    manager: Manager,
+    manager: Supervisor,
     metrics: Metrics,
 }
 

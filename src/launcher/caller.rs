@@ -8,10 +8,9 @@ use zbus::fdo::DBusProxy;
 use zbus::message::Header;
 use zbus::names::BusName;
 
+use crate::backend::systemd::systemd_calls::SystemdCalls;
 use crate::backend::systemd::unit;
 use crate::name::InstanceName;
-
-use super::systemd::Systemd;
 
 /// Why a caller is nobody's server.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +30,7 @@ pub(super) enum StrangerError {
 /// The instance whose server sent a message.
 pub(super) async fn instance(
     bus: &Connection,
-    systemd: &Systemd,
+    systemd: &SystemdCalls,
     header: &Header<'_>,
 ) -> Result<InstanceName, StrangerError> {
     let sender = header.sender().ok_or(StrangerError::Nameless)?.to_owned();

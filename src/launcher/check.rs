@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use rustix::net::sockopt::{socket_acceptconn, socket_domain, socket_type};
 use rustix::net::{AddressFamily, SocketType};
 
+use crate::backend::Signal;
 use crate::backend::systemd::dbus::StartRequest;
-use crate::backend::systemd::sight;
+use crate::backend::systemd::hidden_paths;
 use crate::config::instance;
 use crate::config::sandbox::Admin;
 use crate::name::{AppName, InstanceName};
@@ -82,16 +83,9 @@ pub(super) fn app_name(text: &str) -> Result<AppName, Refusal> {
     AppName::parse(text).map_err(|_| Refusal::App(text.chars().take(64).collect()))
 }
 
-/// The signals a server may send, with whom they reach.
-pub(super) fn signal(name: &str) -> Result<(&'static str, i32), Refusal> {
-    use rustix::process::Signal;
-    match name {
-        "KILL" => Ok(("all", Signal::KILL.as_raw())),
-        "HUP" => Ok(("main", Signal::HUP.as_raw())),
-        "USR1" => Ok(("main", Signal::USR1.as_raw())),
-        "USR2" => Ok(("main", Signal::USR2.as_raw())),
-        other => Err(Refusal::Signal(other.chars().take(16).collect())),
-    }
+/// The signals a server may send.
+pub(super) fn signal(name: &str) -> Result<Signal, Refusal> {
+    Signal::of_name(name).ok_or_else(|| Refusal::Signal(name.chars().take(16).collect()))
 }
 
 /// One listening Unix stream socket, or none.
@@ -127,7 +121,8 @@ fn directory(text: &str, instance: &InstanceName, admin: &Admin) -> Result<PathB
         let own = own.filter(|own| own.starts_with(&root) && *own != root && real.starts_with(own));
         own.or_else(|| (real.starts_with(&root) && real != root).then(|| real.clone()))
     };
-    let named = admin.apps.iter().filter_map(|app| sight::folder(app)).filter(|app| real.starts_with(app));
+    let named =
+        admin.apps.iter().filter_map(|app| hidden_paths::folder(app)).filter(|app| real.starts_with(app));
     // Of one app in the folder of another the inner one.
     let found = named.max_by_key(|app| app.as_os_str().len());
     found.or_else(|| admin.sandbox.roots.iter().find_map(below_root)).ok_or_else(|| {
@@ -376,8 +371,9 @@ mod tests {
 
     #[test]
     fn only_some_signals_may_be_sent() {
-        assert_eq!(signal("KILL"), Ok(("all", 9)));
-        assert_eq!(signal("HUP"), Ok(("main", 1)));
+        let sent = |name| signal(name).map(|signal| (signal.ends(), signal.number().as_raw()));
+        assert_eq!(sent("KILL"), Ok((true, 9)));
+        assert_eq!(sent("HUP"), Ok((false, 1)));
         for wrong in ["STOP", "9", "kill", ""] {
             assert!(signal(wrong).is_err(), "{wrong}");
         }

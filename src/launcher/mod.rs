@@ -14,7 +14,6 @@ mod check;
 #[doc(hidden)]
 pub mod fuzzing;
 mod service;
-mod systemd;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -25,12 +24,12 @@ use zbus::connection;
 
 use crate::backend::systemd::dbus::{LAUNCHER, LAUNCHER_PATH};
 use crate::backend::systemd::leftovers::{ALL_WORKERS, Leftovers};
+use crate::backend::systemd::systemd_calls::SystemdCalls;
 use crate::backend::systemd::unit;
 use crate::logging;
 use crate::name::InstanceName;
 
 use service::{Activity, Service};
-use systemd::Systemd;
 
 /// Runs the program, given the words after its name: none, to serve on the system bus until nobody calls for a minute,
 /// or `--stop-workers INSTANCE`.
@@ -83,11 +82,11 @@ fn start(job: Job) -> anyhow::Result<()> {
 
 async fn serve() -> anyhow::Result<()> {
     let activity = Arc::new(Activity::new());
-    let bus = connection::Builder::system().method_timeout(PATIENCE).build().await?;
-    let service = Service::new(Systemd::new(&bus).await?, Arc::clone(&activity));
+    let bus = connection::Builder::system().method_timeout(SYSTEMD_REPLY_TIMEOUT).build().await?;
+    let service = Service::new(SystemdCalls::new(&bus).await?, Arc::clone(&activity));
     bus.object_server().at(LAUNCHER_PATH, service).await?;
     bus.request_name(LAUNCHER).await?;
-    let systemd = Systemd::new(&bus).await?;
+    let systemd = SystemdCalls::new(&bus).await?;
     tokio::select! {
         () = activity.idle_for(IDLE) => {}
         () = Leftovers::of_machine().keep_swept(|| systemd.list(ALL_WORKERS)) => {}
@@ -102,8 +101,8 @@ async fn serve() -> anyhow::Result<()> {
 
 /// For the clean-up after a server that has failed for good.
 async fn stop_workers(instance: &InstanceName) -> anyhow::Result<()> {
-    let bus = connection::Builder::system().method_timeout(PATIENCE).build().await?;
-    let systemd = Systemd::new(&bus).await?;
+    let bus = connection::Builder::system().method_timeout(SYSTEMD_REPLY_TIMEOUT).build().await?;
+    let systemd = SystemdCalls::new(&bus).await?;
     // From version 254 on, systemd calls for the clean-up at every failure, also when it starts the server again.
     if !systemd.is_over(&unit::server(instance)).await? {
         tracing::info!("the server is being started again: its workers are left to it");
@@ -134,7 +133,7 @@ const USAGE: &str =
        rip-server-launcher --help | --version
 ";
 /// For each call to systemd.
-const PATIENCE: Duration = Duration::from_secs(20);
+const SYSTEMD_REPLY_TIMEOUT: Duration = Duration::from_secs(20);
 /// Without a call for that long it ends.
 const IDLE: Duration = Duration::from_secs(60);
 /// Between giving the name back and the end.

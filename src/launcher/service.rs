@@ -14,23 +14,23 @@ use zbus::{Connection, OwnedFd};
 
 use crate::backend::systemd::dbus::StartRequest;
 use crate::backend::systemd::journal::last_lines;
-use crate::backend::systemd::properties::{Scope, Worker, properties};
-use crate::backend::systemd::{needs, sight, unit};
+use crate::backend::systemd::properties::{Scope, Worker};
+use crate::backend::systemd::start::start;
+use crate::backend::systemd::systemd_calls::SystemdCalls;
+use crate::backend::systemd::unit;
 use crate::name::{InstanceName, WorkerId};
 
 use super::admin;
 use super::caller;
 use super::check::{self, Refusal};
-use super::systemd::Systemd;
 
-/// The object.
 pub(super) struct Service {
-    systemd: Systemd,
+    systemd: SystemdCalls,
     activity: Arc<Activity>,
 }
 
 impl Service {
-    pub(super) fn new(systemd: Systemd, activity: Arc<Activity>) -> Self {
+    pub(super) fn new(systemd: SystemdCalls, activity: Arc<Activity>) -> Self {
         Self { systemd, activity }
     }
 }
@@ -82,12 +82,12 @@ impl Service {
     ) -> Result<(), Error> {
         let _busy = self.activity.begin();
         let instance = self.caller(bus, &header).await?;
-        let (whom, number) = check::signal(&signal).map_err(|refusal| {
+        let signal = check::signal(&signal).map_err(|refusal| {
             tracing::warn!(%instance, app, worker, "not sent: {refusal}");
             refused(refusal)
         })?;
         let unit = unit_of(&instance, &app, worker)?;
-        self.systemd.kill(&unit, whom, number).await.map_err(failed)
+        self.systemd.signal(&unit, signal).await.map_err(failed)
     }
 
     async fn worker_output(
@@ -124,26 +124,21 @@ impl Service {
             .map_err(|error| Error::AccessDenied(error.to_string()))?;
         let allowed = check::request(request, instance, &admin, Path::new("/etc/passwd")).map_err(refused)?;
         let listener = check::listeners(listener).map_err(refused)?;
-        needs::look(&admin.sandbox, instance, Scope::System)
-            .map_err(|error| Error::Failed(error.to_string()))?;
         let apps = admin::all_apps(Path::new(SETTINGS));
-        let hidden = sight::hidden(&admin.sandbox.roots, &apps, &allowed.visible);
-        let unit = unit::name(instance, &allowed.app, WorkerId(request.worker));
         let worker = Worker {
             request,
             instance,
             app: &allowed.app,
             sandbox: &admin.sandbox,
             scope: Scope::System,
-            hidden: &hidden,
+            hidden: &[],
             // Of the package, with the system's own programs.
             scripts: None,
             visible: &allowed.visible,
             program: Path::new(PROGRAM),
         };
-        let properties = properties(&worker, listener.map(AsFd::as_fd));
-        self.systemd.start(&unit, &properties).await.map_err(failed)?;
-        Ok(unit)
+        let started = start(&self.systemd, worker, &apps, listener.map(AsFd::as_fd)).await;
+        started.map_err(|error| Error::Failed(error.to_string()))
     }
 }
 

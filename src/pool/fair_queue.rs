@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::name::{ClientNet, WorkerId};
 
-use super::line::Line;
+use super::numbered_queue::NumberedQueue;
 
 /// Whose turn it is; `None`: all clients that trusted proxies do not name, which count as one.
 pub(super) type Client = Option<ClientNet>;
@@ -17,11 +17,11 @@ pub(super) type Client = Option<ClientNet>;
 /// retried claims wait.
 pub(super) struct FairQueue<C, H> {
     /// Retried claims by the worker that each must not get, because it failed the request.
-    retried: BTreeMap<WorkerId, Line<C>>,
+    retried: BTreeMap<WorkerId, NumberedQueue<C>>,
     /// What each client has here; no client is listed that has nothing.
     clients: BTreeMap<Client, PerClient<C, H>>,
     /// The clients that have a claim, in the order in which they are served.
-    turns: Line<Client>,
+    turns: NumberedQueue<Client>,
     /// Each client with its length and `since`, sorted: the last one makes room. Built when the queue is full for the
     /// first time, and dropped when no client has anything here.
     by_length: Option<BTreeSet<(usize, u64, Client)>>,
@@ -32,8 +32,8 @@ pub(super) struct FairQueue<C, H> {
 
 /// What one client has in the queue.
 struct PerClient<C, H> {
-    claims: Line<C>,
-    held: Line<H>,
+    claims: NumberedQueue<C>,
+    held: NumberedQueue<H>,
     /// Its number in `turns` while it has a claim.
     turn: u64,
     /// The number of the first thing it had here.
@@ -42,7 +42,7 @@ struct PerClient<C, H> {
 
 impl<C, H> PerClient<C, H> {
     fn new(since: u64) -> Self {
-        Self { claims: Line::new(), held: Line::new(), turn: 0, since }
+        Self { claims: NumberedQueue::new(), held: NumberedQueue::new(), turn: 0, since }
     }
 
     fn len(&self) -> usize {
@@ -87,7 +87,7 @@ impl<C, H> FairQueue<C, H> {
         Self {
             retried: BTreeMap::new(),
             clients: BTreeMap::new(),
-            turns: Line::new(),
+            turns: NumberedQueue::new(),
             by_length: None,
             len: 0,
             number: 0,
@@ -145,7 +145,7 @@ impl<C, H> FairQueue<C, H> {
     /// Adds a claim in front of all that have not been served before. It must not get the worker `not`.
     pub(super) fn push_retried(&mut self, not: WorkerId, claim: C) -> Ticket {
         let number = self.next_number();
-        self.retried.entry(not).or_insert_with(Line::new).push(number, claim);
+        self.retried.entry(not).or_insert_with(NumberedQueue::new).push(number, claim);
         self.len += 1;
         Ticket { kind: Kind::Retried(not), number }
     }
@@ -177,7 +177,6 @@ impl<C, H> FairQueue<C, H> {
         }
     }
 
-    /// Whether a claim waits.
     pub(super) fn has_claims(&self) -> bool {
         self.has_ordinary() || !self.retried.is_empty()
     }
@@ -218,7 +217,7 @@ impl<C, H> FairQueue<C, H> {
     /// Takes all claims out. What is held stays.
     pub(super) fn take_claims(&mut self) -> Vec<C> {
         let mut claims: Vec<C> = Vec::new();
-        claims.extend(std::mem::take(&mut self.retried).into_values().flat_map(Line::into_things));
+        claims.extend(std::mem::take(&mut self.retried).into_values().flat_map(NumberedQueue::into_things));
         self.len -= claims.len();
         while let Some(claim) = self.pop() {
             claims.push(claim);
@@ -229,7 +228,7 @@ impl<C, H> FairQueue<C, H> {
     /// All claims, in no order.
     pub(super) fn claims(&self) -> impl Iterator<Item = &C> {
         let firsts = self.clients.values().map(|own| &own.claims);
-        self.retried.values().chain(firsts).flat_map(Line::iter)
+        self.retried.values().chain(firsts).flat_map(NumberedQueue::iter)
     }
 
     fn next_number(&mut self) -> u64 {
@@ -238,7 +237,7 @@ impl<C, H> FairQueue<C, H> {
     }
 
     fn forget_retried(&mut self, not: WorkerId) {
-        if self.retried.get(&not).is_some_and(Line::is_empty) {
+        if self.retried.get(&not).is_some_and(NumberedQueue::is_empty) {
             self.retried.remove(&not);
         }
     }
@@ -247,7 +246,7 @@ impl<C, H> FairQueue<C, H> {
     fn change<R>(
         &mut self,
         client: Client,
-        work: impl FnOnce(&mut PerClient<C, H>, &mut Line<Client>) -> R,
+        work: impl FnOnce(&mut PerClient<C, H>, &mut NumberedQueue<Client>) -> R,
     ) -> R {
         let own = self.clients.entry(client).or_insert_with(|| PerClient::new(self.number));
         let before = own.len();

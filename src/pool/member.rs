@@ -1,7 +1,8 @@
-//! A published worker as the data path sees it: where it listens, and its connection that waits to be used again.
+//! Owns a published worker as the data path sees it: where it listens, and its connections that wait to be used again.
 //!
 //! Never here: opening a connection or judging whether it is still good.
 
+use std::any::Any;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +16,6 @@ use crate::name::{AppName, GenerationId, WorkerId};
 use crate::time::{LazyDeadline, timer};
 
 use super::address::Address;
-use super::stream::WorkerStream;
 
 /// A worker that can be claimed.
 #[derive(Debug)]
@@ -47,15 +47,16 @@ pub struct Member {
     retired: watch::Sender<bool>,
 }
 
-/// A kept connection to a worker.
+/// A connection to a worker that waits for the next request, as the data path has parked it. The pool only keeps it, and
+/// closes it by dropping it.
 #[derive(Debug)]
 pub struct Parked {
-    /// The thread of the data path whose event loop the stream is registered with.
+    /// The thread of the data path that can use it as it is.
     pub shard: usize,
     /// When it became idle.
     pub since: Instant,
-    /// The connection, nothing on it that was not read and nobody else's.
-    pub stream: Arc<WorkerStream>,
+    /// The connection: nothing on it that was not read, and nobody else's.
+    pub link: Arc<dyn Any + Send + Sync>,
     /// Its timer, which goes with it to whichever thread takes it.
     pub timer: LazyDeadline,
     /// How many answers came over it, those counted more often that others waited behind.
@@ -97,14 +98,11 @@ impl Member {
         }
     }
 
-    /// Keeps a connection for the next request; one too many is closed, one that somebody else still has, and any of a
-    /// worker that is distrusted.
-    pub fn park(&self, mut connection: Parked) {
-        let Some(stream) = Arc::get_mut(&mut connection.stream) else { return };
+    /// Keeps a connection for the next request; one too many is closed, and any of a worker that is distrusted.
+    pub fn park(&self, connection: Parked) {
         if self.is_distrusted() {
             return;
         }
-        stream.rest();
         let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
         if parked.len() < self.concurrency.get() as usize {
             parked.push(connection);
@@ -161,7 +159,6 @@ impl Member {
         let _ = self.retired.subscribe().wait_for(|retired| *retired).await;
     }
 
-    /// Closes every kept connection.
     pub(super) fn close_parked(&self) {
         let closed = std::mem::take(&mut *self.parked.lock().unwrap_or_else(PoisonError::into_inner));
         drop(closed);

@@ -1,25 +1,23 @@
 //! The pool of one app: which workers can take a request, and which requests wait for one.
 //!
-//! This is the one place where the data path and the manager meet. The data path claims a [`Lease`] and drops it;
-//! the manager publishes and retires workers through a [`PoolWriter`] and reads a [`Report`]. Never here: starting
+//! This is the one place where the data path and the supervisor meet. The data path claims a [`Lease`] and drops it;
+//! the supervisor publishes and retires workers through a [`PoolWriter`] and reads a [`Report`]. Never here: starting
 //! or stopping a process, or sending a byte to one.
 
 mod address;
-mod condemned;
-mod crowd;
-mod doing;
 mod fair_queue;
-mod give_way;
-mod line;
+mod in_flight;
 mod member;
 mod mode;
+mod numbered_queue;
+mod preemption;
 mod report;
-mod slot;
-mod socket;
+mod saturation;
 mod state;
-mod stream;
 #[cfg(test)]
 mod tests;
+mod worker_fault;
+mod worker_slot;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -32,17 +30,15 @@ use crate::name::{ClientNet, GenerationId, WorkerId};
 use crate::time::timer;
 
 pub use address::Address;
-pub use condemned::Condemned;
-pub use crowd::Crowd;
-pub use doing::Doing;
 use fair_queue::Ticket;
-use give_way::GiveWay;
+pub use in_flight::InFlightRequest;
 pub use member::{Member, Parked};
 pub use mode::Mode;
-pub use report::{Report, SlotReport, Standing};
-pub use socket::News;
+use preemption::Preemption;
+pub use report::{Report, Standing, WorkerReport};
+pub use saturation::Saturation;
 use state::{Granted, Place, PoolState, Seat};
-pub use stream::WorkerStream;
+pub use worker_fault::WorkerFault;
 
 /// Hands out workers to requests. Cheap to clone; all clones are the same pool.
 #[derive(Clone)]
@@ -54,11 +50,11 @@ struct Shared {
     /// Guards the slots and the queue together, so that a freed worker and a new request cannot miss each other.
     /// Held for a few steps of plain data only: never across an await, never while a lease is delivered.
     state: Mutex<PoolState<Waiter>>,
-    /// Tells the manager that a report would read differently in a way it acts on.
+    /// Tells the supervisor that a report would read differently in a way it acts on.
     changed: Notify,
     /// Tells requests whose clients make a worker wait that somebody else waits for one.
     wanted: Notify,
-    give_way: Mutex<GiveWay>,
+    preemption: Mutex<Preemption>,
 }
 
 /// How a claim that waits hears what came of it. Of those that are dropped the pool was closed.
@@ -91,8 +87,8 @@ pub enum ClaimError {
 /// What a request asks of [`Pool::claim`].
 #[derive(Clone, Debug)]
 pub struct Claim {
-    /// The request, for those who ask what a worker is doing.
-    pub doing: Doing,
+    /// The request itself.
+    pub in_flight: InFlightRequest,
     /// Whose it is; `None`: nobody knows, and all such claims count as one client's.
     pub client: Option<ClientNet>,
     /// Until when it may wait.
@@ -108,7 +104,7 @@ impl Pool {
             state: Mutex::new(PoolState::new(max_queue)),
             changed: Notify::new(),
             wanted: Notify::new(),
-            give_way: Mutex::default(),
+            preemption: Mutex::default(),
         });
         (Self { shared: Arc::clone(&shared) }, PoolWriter { shared })
     }
@@ -131,7 +127,7 @@ impl Pool {
             receiver = Some(end);
             sender
         };
-        let granted = self.shared.lock().claim(claim.client, claim.doing, claim.not, waiter);
+        let granted = self.shared.lock().claim(claim.client, claim.in_flight, claim.not, waiter);
         let outcome = match granted {
             Granted::Seat(seat) => Ok(Ok(self.lease(seat))),
             Granted::Full => Ok(Err(ClaimError::Full)),
@@ -215,18 +211,18 @@ impl Pool {
 
     /// Whether a request whose client makes its worker wait, and is overdue by `late`, is to give the worker up: yes for
     /// one at a time, the latest first, and only while somebody waits. To be asked again every 100 ms meanwhile.
-    pub fn gives_way(&self, now: Instant, late: Duration) -> bool {
+    pub fn is_preempted(&self, now: Instant, late: Duration) -> bool {
         let waited_for = self.shared.lock().is_waited_for();
-        let mut give_way = self.shared.give_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut preemption = self.shared.preemption.lock().unwrap_or_else(PoisonError::into_inner);
         if !waited_for {
-            give_way.rest();
+            preemption.rest();
         }
-        waited_for && give_way.asks(now, late)
+        waited_for && preemption.asks(now, late)
     }
 
     /// Who holds the workers, for a request that got none; at most once a minute, and `None` between.
-    pub fn crowd(&self, now: Instant) -> Option<Crowd> {
-        self.shared.lock().crowd(now)
+    pub fn saturation(&self, now: Instant) -> Option<Saturation> {
+        self.shared.lock().saturation(now)
     }
 
     fn lease(&self, seat: Seat) -> Lease {
@@ -310,8 +306,8 @@ impl Lease {
         self.pool.deliver(next)
     }
 
-    /// Takes the worker out of routing for good; the manager reads why and ends it. The lease stays held.
-    pub fn condemn(&self, why: Condemned) {
+    /// Takes the worker out of routing for good; the supervisor reads why and ends it. The lease stays held.
+    pub fn condemn(&self, why: WorkerFault) {
         if let Some(seat) = &self.seat {
             self.pool.shared.lock().condemn(seat.worker(), why);
             self.pool.shared.changed.notify_one();
@@ -319,15 +315,15 @@ impl Lease {
     }
 
     /// Notes that the worker did not answer in time: one that takes a request at a time is stuck with it and is given up;
-    /// one that takes several may be well otherwise, and the manager finds out.
+    /// one that takes several may be well otherwise, and the supervisor finds out.
     pub fn overdue(&self) {
         match self.member().concurrency.get() {
-            1 => self.condemn(Condemned::TooSlow),
+            1 => self.condemn(WorkerFault::TooSlow),
             _ => self.doubt(),
         }
     }
 
-    /// Notes that the worker let a request's time pass; the manager finds out whether it answers at all.
+    /// Notes that the worker let a request's time pass; the supervisor finds out whether it answers at all.
     pub fn doubt(&self) {
         if let Some(seat) = &self.seat
             && self.pool.shared.lock().doubt(seat.worker())
@@ -399,21 +395,22 @@ impl Pool {
     /// Delivers a seat to the claim that it was given to. A refused delivery drops a lease, which locks again:
     /// that is why this happens after the lock. Returns whether there was such a claim, as far as is known.
     fn deliver(&self, released: state::Released<Waiter>) -> bool {
-        if released.tell_manager {
+        if released.tell_supervisor {
             self.shared.changed.notify_one();
         }
         released.grant.is_some_and(|(sender, seat)| sender.send(Ok(self.lease(seat))).is_ok())
     }
 }
 
-/// The manager's side of a pool: publishes and retires workers.
+/// The supervisor's side of a pool: publishes and retires workers. All clones are of the same pool.
+#[derive(Clone)]
 pub struct PoolWriter {
     shared: Arc<Shared>,
 }
 
 impl PoolWriter {
     /// Adds a worker that is ready. It is routed to once its generation is the current one.
-    /// `recycle_after`: the manager is told when the worker has answered that many requests.
+    /// `recycle_after`: the supervisor is told when the worker has answered that many requests.
     pub fn publish(&self, member: Arc<Member>, recycle_after: Option<u64>) {
         let grants = self.shared.lock().publish(member, recycle_after);
         self.deliver_all(grants);
@@ -436,7 +433,7 @@ impl PoolWriter {
     }
 
     /// Ends the doubt in a worker: it answers, or is given up.
-    pub fn settle(&self, worker: WorkerId, gone: Option<Condemned>) {
+    pub fn settle(&self, worker: WorkerId, gone: Option<WorkerFault>) {
         let mut state = self.shared.lock();
         state.trust(worker);
         if let Some(why) = gone {
@@ -465,12 +462,12 @@ impl PoolWriter {
         self.shared.lock().report()
     }
 
-    /// What the manager acts on, without what requests are doing: cheap enough to read at every change.
+    /// What the supervisor acts on, without what requests are doing: cheap enough to read at every change.
     pub fn standings(&self) -> Vec<Standing> {
         self.shared.lock().standings()
     }
 
-    /// Returns when something happened that the manager acts on: a retired worker became idle, a worker reached its
+    /// Returns when something happened that the supervisor acts on: a retired worker became idle, a worker reached its
     /// requests or was condemned, a request waits. Changes are not counted: read [`standings`](Self::standings) after it.
     ///
     /// # Cancel safety

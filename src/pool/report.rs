@@ -1,4 +1,4 @@
-//! What a pool tells of itself: to the manager, which acts on it, and to people.
+//! What a pool tells of itself: to the supervisor, which acts on it, and to people.
 //!
 //! Plain data. Never here: where it comes from (`state`).
 
@@ -6,11 +6,11 @@ use tokio::time::Instant;
 
 use crate::name::{GenerationId, WorkerId};
 
-use super::condemned::Condemned;
-use super::doing::Doing;
+use super::in_flight::InFlightRequest;
 use super::mode::Mode;
+use super::worker_fault::WorkerFault;
 
-/// What the manager acts on, of one worker.
+/// What the supervisor acts on, of one worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
     /// The worker.
@@ -30,7 +30,7 @@ pub struct Standing {
     /// It can get new requests.
     pub routable: bool,
     /// The data path gave it up.
-    pub condemned: Option<Condemned>,
+    pub condemned: Option<WorkerFault>,
     /// It let a request's time pass beside others: whether it still answers is to be found out.
     pub doubted: bool,
     /// It has sent bytes that belong to no answer: none of its connections is used twice.
@@ -39,18 +39,18 @@ pub struct Standing {
 
 /// One worker in a [`Report`].
 #[derive(Clone, Debug)]
-pub struct SlotReport {
+pub struct WorkerReport {
     /// The facts.
     pub standing: Standing,
     /// What it has in hand.
-    pub doing: Vec<Doing>,
+    pub in_flight: Vec<InFlightRequest>,
 }
 
 /// A pool at one moment.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// Its workers, in no order.
-    pub slots: Vec<SlotReport>,
+    pub workers: Vec<WorkerReport>,
     /// Requests that wait, those of held hosts included.
     pub queued: usize,
     /// When the one that waits longest arrived.

@@ -12,14 +12,14 @@ use tokio::time::Instant;
 use crate::budget::{Budget, Reservation};
 use crate::name::{GenerationId, WorkerId};
 
-use super::condemned::Condemned;
-use super::crowd::Crowd;
-use super::doing::Doing;
 use super::fair_queue::{Client, FairQueue, Gone, Room, Ticket};
+use super::in_flight::InFlightRequest;
 use super::member::Member;
 use super::mode::Mode;
-use super::report::{Report, SlotReport, Standing};
-use super::slot::Slot;
+use super::report::{Report, Standing, WorkerReport};
+use super::saturation::Saturation;
+use super::worker_fault::WorkerFault;
+use super::worker_slot::WorkerSlot;
 
 /// A seat at a worker, handed out.
 pub(super) struct Seat {
@@ -54,17 +54,17 @@ pub(super) struct Place<W> {
 /// What giving a seat back led to.
 pub(super) struct Released<W> {
     pub(super) grant: Option<(W, Seat)>,
-    pub(super) tell_manager: bool,
+    pub(super) tell_supervisor: bool,
 }
 
 struct Waiting<W> {
-    doing: Doing,
+    in_flight: InFlightRequest,
     waiter: W,
 }
 
 /// All there is to know about a pool.
 pub(super) struct PoolState<W> {
-    slots: BTreeMap<WorkerId, Slot>,
+    slots: BTreeMap<WorkerId, WorkerSlot>,
     /// Workers with a free seat, each once, the one that was freed last behind the others. May hold workers that are no
     /// longer routable: they are taken out when they come up.
     free: Vec<WorkerId>,
@@ -74,7 +74,7 @@ pub(super) struct PoolState<W> {
     max_queue: usize,
     mode: Mode,
     /// When it was last told who holds the workers.
-    crowd_told: Option<Instant>,
+    saturation_told: Option<Instant>,
 }
 
 impl<W> PoolState<W> {
@@ -86,7 +86,7 @@ impl<W> PoolState<W> {
             current: GenerationId::default(),
             max_queue,
             mode: Mode::Open,
-            crowd_told: None,
+            saturation_told: None,
         }
     }
 
@@ -94,7 +94,7 @@ impl<W> PoolState<W> {
     pub(super) fn claim(
         &mut self,
         client: Client,
-        doing: Doing,
+        in_flight: InFlightRequest,
         not: Option<WorkerId>,
         waiter: impl FnOnce() -> W,
     ) -> Granted<W> {
@@ -102,15 +102,15 @@ impl<W> PoolState<W> {
             return Granted::Closed;
         }
         if let Some((worker, number)) = self.pop_free(not) {
-            return Granted::Seat(self.seat(worker, number, doing, false));
+            return Granted::Seat(self.seat(worker, number, in_flight, false));
         }
         if let Some(not) = not {
             // One that waited before goes in front and is not refused for its bad luck.
-            let ticket = self.queue.push_retried(not, Waiting { doing, waiter: waiter() });
+            let ticket = self.queue.push_retried(not, Waiting { in_flight, waiter: waiter() });
             return Granted::Waiting(Place { ticket, pushed_out: None });
         }
         let Some(pushed_out) = self.make_room(client) else { return Granted::Full };
-        let ticket = self.queue.push(client, Waiting { doing, waiter: waiter() });
+        let ticket = self.queue.push(client, Waiting { in_flight, waiter: waiter() });
         Granted::Waiting(Place { ticket, pushed_out })
     }
 
@@ -134,7 +134,6 @@ impl<W> PoolState<W> {
         self.queue.leave(ticket);
     }
 
-    /// Whether a claim waits.
     pub(super) fn is_waited_for(&self) -> bool {
         self.queue.has_claims()
     }
@@ -143,7 +142,7 @@ impl<W> PoolState<W> {
         let worker = seat.worker();
         let current = self.current;
         let Some(slot) = self.slots.get_mut(&worker) else {
-            return Released { grant: None, tell_manager: false };
+            return Released { grant: None, tell_supervisor: false };
         };
         let was_full = slot.is_full();
         slot.seats[seat.number] = None;
@@ -153,13 +152,13 @@ impl<W> PoolState<W> {
         if !slot.routable(current) {
             // What was kept after this last request would keep a worker waiting that is to end.
             slot.member.close_parked();
-            return Released { grant: None, tell_manager: slot.at_rest() || due };
+            return Released { grant: None, tell_supervisor: slot.at_rest() || due };
         }
         if !was_full && let Some(at) = self.free.iter().rposition(|free| *free == worker) {
             self.free.remove(at);
         }
         self.free.push(worker);
-        Released { grant: self.serve_next(), tell_manager: due }
+        Released { grant: self.serve_next(), tell_supervisor: due }
     }
 
     /// A place for a tunnel; `None` when the worker has none left for the client. A worker that is gone counts none.
@@ -169,13 +168,13 @@ impl<W> PoolState<W> {
         place.grow_to(1).then_some(place)
     }
 
-    /// Whether the manager should look after a tunnel's end: it was the worker's last one.
+    /// Whether the supervisor should look after a tunnel's end: it was the worker's last one.
     pub(super) fn is_without_tunnels(&self, worker: WorkerId) -> bool {
         // One that is due may have waited for this, and one that drains is done if it has nothing else in hand.
         self.slots.get(&worker).is_some_and(|slot| slot.tunnels.held() == 0)
     }
 
-    pub(super) fn condemn(&mut self, worker: WorkerId, why: Condemned) {
+    pub(super) fn condemn(&mut self, worker: WorkerId, why: WorkerFault) {
         if let Some(slot) = self.slots.get_mut(&worker) {
             slot.condemned.get_or_insert(why);
         }
@@ -193,15 +192,17 @@ impl<W> PoolState<W> {
     }
 
     /// Who holds the workers, once in a while.
-    pub(super) fn crowd(&mut self, now: Instant) -> Option<Crowd> {
-        if self.crowd_told.is_some_and(|told| now.saturating_duration_since(told) < BETWEEN_CROWDS) {
+    pub(super) fn saturation(&mut self, now: Instant) -> Option<Saturation> {
+        if self.saturation_told.is_some_and(|told| now.saturating_duration_since(told) < BETWEEN_SATURATIONS)
+        {
             return None;
         }
         let routable = || self.slots.values().filter(|slot| slot.routable(self.current));
-        let held = routable().flat_map(|slot| slot.seats.iter().flatten().map(|doing| (&slot.member, doing)));
-        let crowd = Crowd::of(routable().count(), held)?;
-        self.crowd_told = Some(now);
-        Some(crowd)
+        let held = routable()
+            .flat_map(|slot| slot.seats.iter().flatten().map(|in_flight| (&slot.member, in_flight)));
+        let saturation = Saturation::of(routable().count(), held)?;
+        self.saturation_told = Some(now);
+        Some(saturation)
     }
 
     /// Returns whether the count changed.
@@ -213,7 +214,7 @@ impl<W> PoolState<W> {
     pub(super) fn publish(&mut self, member: Arc<Member>, recycle_after: Option<u64>) -> Vec<(W, Seat)> {
         let worker = member.worker;
         let routable = member.generation == self.current;
-        self.slots.insert(worker, Slot::new(member, recycle_after));
+        self.slots.insert(worker, WorkerSlot::new(member, recycle_after));
         if routable {
             self.free.push(worker);
         }
@@ -277,20 +278,20 @@ impl<W> PoolState<W> {
     }
 
     pub(super) fn report(&self) -> Report {
-        let slots = self.slots.values().map(|slot| SlotReport {
+        let workers = self.slots.values().map(|slot| WorkerReport {
             standing: self.standing(slot),
-            doing: slot.seats.iter().flatten().cloned().collect(),
+            in_flight: slot.seats.iter().flatten().cloned().collect(),
         });
         Report {
-            slots: slots.collect(),
+            workers: workers.collect(),
             queued: self.queue.len(),
-            oldest_wait: self.queue.claims().map(|waiting| waiting.doing.since).min(),
+            oldest_wait: self.queue.claims().map(|waiting| waiting.in_flight.since).min(),
             mode: self.mode,
             current: self.current,
         }
     }
 
-    fn standing(&self, slot: &Slot) -> Standing {
+    fn standing(&self, slot: &WorkerSlot) -> Standing {
         Standing {
             worker: slot.member.worker,
             generation: slot.member.generation,
@@ -338,11 +339,17 @@ impl<W> PoolState<W> {
         Some((worker, slot.seats.iter().position(Option::is_none)?))
     }
 
-    fn seat(&mut self, worker: WorkerId, number: usize, mut doing: Doing, waited: bool) -> Seat {
+    fn seat(
+        &mut self,
+        worker: WorkerId,
+        number: usize,
+        mut in_flight: InFlightRequest,
+        waited: bool,
+    ) -> Seat {
         let slot = self.slots.get_mut(&worker).expect("a free seat belongs to a known worker");
         let since = Instant::now();
-        doing.since = since;
-        slot.seats[number] = Some(doing);
+        in_flight.since = since;
+        slot.seats[number] = Some(in_flight);
         slot.busy += 1;
         Seat { member: Arc::clone(&slot.member), since, waited, number }
     }
@@ -359,8 +366,8 @@ impl<W> PoolState<W> {
         } else {
             return None;
         };
-        let Waiting { doing, waiter } = waiting;
-        Some((waiter, self.seat(worker, number, doing, true)))
+        let Waiting { in_flight, waiter } = waiting;
+        Some((waiter, self.seat(worker, number, in_flight, true)))
     }
 
     /// The worker that the first of those that had one must not get, if another one is free.
@@ -377,4 +384,4 @@ impl<W> PoolState<W> {
 }
 
 /// As often as a person wants to read that an app has too few places.
-const BETWEEN_CROWDS: Duration = Duration::from_secs(60);
+const BETWEEN_SATURATIONS: Duration = Duration::from_secs(60);

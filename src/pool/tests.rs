@@ -15,13 +15,13 @@ use crate::metrics::AppMetrics;
 use crate::name::{AppName, RequestId};
 
 fn claim(not: Option<WorkerId>) -> Claim {
-    let doing = Doing {
+    let in_flight = InFlightRequest {
         id: RequestId::random(),
         method: Method::GET,
         target: PathAndQuery::from_static("/"),
         since: Instant::now(),
     };
-    Claim { doing, client: None, deadline: Instant::now() + Duration::from_secs(10), not }
+    Claim { in_flight, client: None, deadline: Instant::now() + Duration::from_secs(10), not }
 }
 
 /// A claim of the client with this number; 0: of one that nobody names.
@@ -96,15 +96,15 @@ async fn of_workers_that_take_several_the_one_with_the_least_in_hand_is_taken() 
 #[tokio::test(start_paused = true)]
 async fn who_holds_the_workers_is_told_once_a_minute() {
     let (pool, _writer) = pool(2, 10);
-    assert!(pool.crowd(Instant::now()).is_none(), "nobody does");
+    assert!(pool.saturation(Instant::now()).is_none(), "nobody does");
     let first = pool.claim(claim(None)).await.unwrap();
     tokio::time::advance(Duration::from_secs(3)).await;
     let _second = pool.claim(claim(None)).await.unwrap();
-    let crowd = pool.crowd(Instant::now()).unwrap();
-    assert_eq!((crowd.workers, crowd.seats, crowd.worker), (2, 1, first.member().worker));
-    assert!(pool.crowd(Instant::now()).is_none(), "that was told");
+    let saturation = pool.saturation(Instant::now()).unwrap();
+    assert_eq!((saturation.workers, saturation.seats, saturation.worker), (2, 1, first.member().worker));
+    assert!(pool.saturation(Instant::now()).is_none(), "that was told");
     tokio::time::advance(Duration::from_secs(60)).await;
-    assert!(pool.crowd(Instant::now()).is_some());
+    assert!(pool.saturation(Instant::now()).is_some());
 }
 
 #[tokio::test(start_paused = true)]
@@ -118,8 +118,8 @@ async fn a_worker_in_doubt_is_told_of_once_until_that_is_settled() {
     writer.settle(WorkerId(1), None);
     assert!(!writer.standings()[0].doubted && writer.standings()[0].routable);
     two.doubt();
-    writer.settle(WorkerId(1), Some(Condemned::TooSlow));
-    assert_eq!(writer.standings()[0].condemned, Some(Condemned::TooSlow));
+    writer.settle(WorkerId(1), Some(WorkerFault::TooSlow));
+    assert_eq!(writer.standings()[0].condemned, Some(WorkerFault::TooSlow));
 }
 
 #[tokio::test(start_paused = true)]
@@ -188,10 +188,10 @@ async fn a_retry_goes_in_front_and_never_to_the_same_worker() {
 async fn a_condemned_worker_gets_nothing_new() {
     let (pool, writer) = pool(1, 10);
     let lease = pool.claim(claim(None)).await.unwrap();
-    lease.condemn(Condemned::TooSlow);
+    lease.condemn(WorkerFault::TooSlow);
     drop(lease);
     assert!(!pool.any_worker());
-    assert_eq!(writer.standings()[0].condemned, Some(Condemned::TooSlow));
+    assert_eq!(writer.standings()[0].condemned, Some(WorkerFault::TooSlow));
     assert_eq!(pool.claim(claim(None)).await.err(), Some(ClaimError::Expired { any_worker: false }));
 }
 
@@ -331,7 +331,7 @@ async fn history(mut random: fastrand::Rng) -> Result<(), String> {
                 (Some(worker), _) => held
                     .iter()
                     .filter(|lease| lease.member().worker == worker)
-                    .for_each(|lease| lease.condemn(Condemned::Stalled)),
+                    .for_each(|lease| lease.condemn(WorkerFault::Stalled)),
                 (None, _) => {}
             },
             9 if random.u8(0..4) == 0 => places.extend(pool.hold(net(random.u8(0..4)))),
@@ -372,7 +372,7 @@ async fn history(mut random: fastrand::Rng) -> Result<(), String> {
 
 fn check(writer: &PoolWriter, held: &[Lease]) -> Result<(), String> {
     let report = writer.report();
-    for slot in &report.slots {
+    for slot in &report.workers {
         let ours = held.iter().filter(|lease| lease.member().worker == slot.standing.worker).count();
         if ours != slot.standing.in_flight {
             return Err(format!(

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rip_server::backend::child::{ChildBackend, ChildSettings};
-use rip_server::backend::{Backend, Event, Exit, Order, Signal, StartError, Started};
+use rip_server::backend::{Backend, Exit, Order, Signal, StartError, Started, WorkerEvent};
 use rip_server::name::{AppName, GenerationId, InstanceName, WorkerId};
 use rip_server::pool::Address;
 use rip_server::spec::{LaunchSpec, Listen, Memory, ReloadSignal};
@@ -22,7 +22,7 @@ use tokio::time::timeout;
 /// A backend in a directory of its own.
 struct Home {
     backend: ChildBackend,
-    events: mpsc::Receiver<Event>,
+    events: mpsc::Receiver<WorkerEvent>,
     stop: TaskGroup,
     runtime: tempfile::TempDir,
 }
@@ -44,10 +44,10 @@ impl Home {
     }
 
     /// Passes over the beginning of an end that takes a while.
-    async fn event(&mut self) -> Event {
+    async fn event(&mut self) -> WorkerEvent {
         loop {
             match within(self.events.recv()).await.unwrap() {
-                Event::Ending(..) => {}
+                WorkerEvent::Ending(..) => {}
                 event => return event,
             }
         }
@@ -55,7 +55,7 @@ impl Home {
 
     async fn line(&mut self) -> String {
         match self.event().await {
-            Event::Output(WORKER, line) => line,
+            WorkerEvent::Output(WORKER, line) => line,
             other => panic!("expected a line, got {other:?}"),
         }
     }
@@ -63,7 +63,7 @@ impl Home {
     /// Passes over what the worker still writes.
     async fn exit(&mut self) -> Exit {
         loop {
-            if let Event::Exited(WORKER, exit) = self.event().await {
+            if let WorkerEvent::Exited(WORKER, exit) = self.event().await {
                 return exit;
             }
         }
@@ -74,14 +74,14 @@ impl Home {
     }
 }
 
-async fn open(runtime: &Path) -> (ChildBackend, mpsc::Receiver<Event>, TaskGroup) {
+async fn open(runtime: &Path) -> (ChildBackend, mpsc::Receiver<WorkerEvent>, TaskGroup) {
     let (events, received) = mpsc::channel(256);
     let stop = TaskGroup::new();
     let backend = within(ChildBackend::open(settings(runtime, &stop, events))).await;
     (backend.unwrap(), received, stop)
 }
 
-fn settings(runtime: &Path, stop: &TaskGroup, events: mpsc::Sender<Event>) -> ChildSettings {
+fn settings(runtime: &Path, stop: &TaskGroup, events: mpsc::Sender<WorkerEvent>) -> ChildSettings {
     ChildSettings {
         runtime_dir: runtime.into(),
         instance: instance(runtime),
@@ -169,7 +169,7 @@ async fn a_dead_worker_refuses_at_once() {
 
     home.signal(Signal::Kill);
 
-    assert_eq!(home.event().await, Event::Exited(WORKER, Exit::Timeout));
+    assert_eq!(home.event().await, WorkerEvent::Exited(WORKER, Exit::Timeout));
     assert_eq!(UnixStream::connect(&link).unwrap_err().kind(), ErrorKind::ConnectionRefused);
     assert!(!socket.exists() && !home.runtime.path().join("n/1").exists());
 }
@@ -183,7 +183,7 @@ async fn lines_come_in_the_order_they_were_written_and_before_the_end() {
     for line in ["one", "two", "three", "four"] {
         assert_eq!(home.line().await, line);
     }
-    assert_eq!(home.event().await, Event::Exited(WORKER, Exit::Status(3)));
+    assert_eq!(home.event().await, WorkerEvent::Exited(WORKER, Exit::Status(3)));
 }
 
 #[tokio::test]
@@ -230,8 +230,8 @@ for _ in range(1000): notify.send(b'STATUS=fine\\nREADY=1\\n')
 
     UnixStream::connect(socket(&started)).unwrap();
 
-    assert_eq!(home.event().await, Event::Ready(WORKER));
-    assert_eq!(home.event().await, Event::Exited(WORKER, Exit::Status(0)));
+    assert_eq!(home.event().await, WorkerEvent::Ready(WORKER));
+    assert_eq!(home.event().await, WorkerEvent::Exited(WORKER, Exit::Status(0)));
 }
 
 #[tokio::test]
@@ -353,7 +353,7 @@ async fn many_workers_start_and_end_at_the_same_time() {
     let mut ended = Vec::new();
     for _ in 1..=MANY {
         match home.event().await {
-            Event::Exited(worker, Exit::Signal(15)) => ended.push(worker.0),
+            WorkerEvent::Exited(worker, Exit::Signal(15)) => ended.push(worker.0),
             other => panic!("{other:?}"),
         }
     }
@@ -487,7 +487,7 @@ async fn serve(runtime: &Path) {
         order.worker = WorkerId(next);
         next += 1;
         let started = backend.start(order).await.unwrap();
-        assert!(matches!(events.recv().await, Some(Event::Output(..))));
+        assert!(matches!(events.recv().await, Some(WorkerEvent::Output(..))));
         eprintln!("{}", started.pid);
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::pool::Condemned;
+use crate::pool::WorkerFault;
 use crate::time::{Elapsed, timer};
 
 use super::draining::{Draining, Stopped};
@@ -79,7 +79,7 @@ pub(in crate::acceptor) async fn drain(
         }
         Err(Stopped::Worker(why)) => {
             if matches!(why, CutShort::Stalled) {
-                answer.condemn(Condemned::Stalled);
+                answer.condemn(WorkerFault::Stalled);
             }
             buffer.cut(why);
         }
@@ -232,7 +232,7 @@ impl Answer {
     }
 
     /// With one request per worker, a worker that is stuck with this one is of no use to others.
-    pub(in crate::acceptor) fn condemn(&self, why: Condemned) {
+    pub(in crate::acceptor) fn condemn(&self, why: WorkerFault) {
         if self.claimed.lease.member().concurrency.get() == 1 {
             self.claimed.lease.condemn(why);
         }
@@ -248,7 +248,7 @@ impl Answer {
             match timer::timeout_at(deadline, self.read_to_end()).await {
                 Ok(true) => return self.end().await,
                 Ok(false) => return,
-                Err(_) => return self.condemn(Condemned::Stalled),
+                Err(_) => return self.condemn(WorkerFault::Stalled),
             }
         }
         let seen = self.claimed.link.refuse_answer(self.claimed.lease.member());
@@ -262,7 +262,7 @@ impl Answer {
             }
         };
         if timer::timeout_at(deadline, over).await.is_err() {
-            self.condemn(Condemned::Stalled);
+            self.condemn(WorkerFault::Stalled);
         }
     }
 

@@ -11,7 +11,7 @@ use http::Method;
 use tokio::time::Instant;
 
 use crate::name::WorkerId;
-use crate::pool::{Claim, ClaimError, Condemned, Doing, Lease};
+use crate::pool::{Claim, ClaimError, InFlightRequest, Lease, WorkerFault};
 use crate::spec::Protocol;
 use crate::time::{LazyDeadline, timer};
 
@@ -171,22 +171,22 @@ async fn claim_when_read(
 
 fn claim_of(request: &Outgoing<'_>, not: Option<WorkerId>, asked: Instant) -> Claim {
     let target = request.head.uri.path_and_query().cloned();
-    let doing = Doing {
+    let in_flight = InFlightRequest {
         id: *request.origin.id,
         method: request.head.method.clone(),
         target: target.unwrap_or_else(|| http::uri::PathAndQuery::from_static("/")),
         since: asked,
     };
-    Claim { doing, client: request.client, deadline: request.queue_until, not }
+    Claim { in_flight, client: request.client, deadline: request.queue_until, not }
 }
 
 /// Tells the operator, once in a while, who holds the workers that a request waited for in vain.
 fn too_many(request: &Outgoing<'_>, error: ServeError) -> ServeError {
     let app = &request.app.name;
     let now = Instant::now();
-    if let Some(crowd) = request.app.pool.crowd(now) {
-        let (worker, reason) = (crowd.worker, error.reason());
-        tracing::warn!(%app, %worker, request_id = %request.origin.id, reason, "{}", crowd.sentence(app, now));
+    if let Some(saturation) = request.app.pool.saturation(now) {
+        let (worker, reason) = (saturation.worker, error.reason());
+        tracing::warn!(%app, %worker, request_id = %request.origin.id, reason, "{}", saturation.sentence(app, now));
     }
     error
 }
@@ -243,7 +243,7 @@ async fn has_done_with_it(claimed: &mut Claimed, request: &Outgoing<'_>) -> bool
 
 fn unreachable(lease: &Lease, source: io::Error) -> ServeError {
     if matches!(source.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) {
-        lease.condemn(Condemned::Unreachable);
+        lease.condemn(WorkerFault::Unreachable);
     }
     ServeError::Unreachable { worker: lease.member().worker, source }
 }

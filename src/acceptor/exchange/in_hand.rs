@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use tokio::time::Instant;
 
-use crate::pool::Condemned;
+use crate::pool::WorkerFault;
 use crate::time::timer;
 
 use super::drain::Answer;
@@ -97,7 +97,7 @@ impl Drop for InHand {
             match timer::timeout_at(deadline, read_head(&mut claimed.link, &method)).await {
                 Ok(Ok(head)) => Answer::new(claimed, &head, sent).abandon(hang_up).await,
                 Ok(Err(_)) => {}
-                Err(_) => claimed.lease.condemn(Condemned::TooSlow),
+                Err(_) => claimed.lease.condemn(WorkerFault::TooSlow),
             }
         });
     }

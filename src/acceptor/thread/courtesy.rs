@@ -59,7 +59,7 @@ impl Courtesy {
             let wanted = self.wanted.get_or_insert_with(|| Box::pin(pool.clone().somebody_waits()));
             ready!(wanted.as_mut().poll(cx));
             self.wanted = None;
-            if self.pool.gives_way(now, late) {
+            if self.pool.is_preempted(now, late) {
                 self.server.limit_log.reached(Limit::SlowStream, self.client);
                 return Poll::Ready(());
             }

@@ -15,7 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use crate::pool::{Condemned, Lease, Tunnel};
+use crate::pool::{Lease, Tunnel, WorkerFault};
 use crate::tasks::TaskGroup;
 use crate::time::{LazyDeadline, timer};
 
@@ -154,7 +154,7 @@ impl Upstream {
         let since = *self.waits.get_or_insert_with(Instant::now);
         ready!(self.turn.poll_overdue(cx, &mut self.timer, since, *idle));
         if lease.member().concurrency.get() == 1 {
-            lease.condemn(Condemned::Stalled);
+            lease.condemn(WorkerFault::Stalled);
         }
         Poll::Ready(Some(Err(CutShort::Stalled)))
     }

@@ -13,7 +13,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use crate::pool::{News, WorkerStream};
+use crate::acceptor::worker_socket::News;
+use crate::acceptor::worker_stream::WorkerStream;
 
 use super::patience::Patience;
 

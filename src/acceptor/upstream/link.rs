@@ -14,12 +14,14 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use crate::pool::{Address, Lease, Member, News, Parked, WorkerStream};
+use crate::pool::{Address, Lease, Member, Parked};
 use crate::time::{Elapsed, LazyDeadline, timer};
 
 use crate::acceptor::body::stock::Stock;
 use crate::acceptor::thread::outbox::{Outbox, Posted};
 use crate::acceptor::thread::shard::Shard;
+use crate::acceptor::worker_socket::News;
+use crate::acceptor::worker_stream::WorkerStream;
 
 /// A connection to one worker with the bytes read ahead of it.
 pub(in crate::acceptor) struct Link {
@@ -86,12 +88,13 @@ impl Link {
     /// to close it, and a request lost that way could not be told from one acted on; and the bytes would be taken for
     /// the answer.
     fn reuse(parked: Parked, shard: &Shard, lease: &Lease) -> Option<Self> {
+        let stream = parked.link.downcast::<WorkerStream>().ok()?;
         let (stream, news) = if parked.shard == shard.index {
             // The worker was in use until a moment ago, and the event loop has had no turn since.
-            let news = if lease.waited() { parked.stream.heard_or_there() } else { parked.stream.heard() };
-            (parked.stream, news)
+            let news = if lease.waited() { stream.heard_or_there() } else { stream.heard() };
+            (stream, news)
         } else {
-            let stream = Arc::into_inner(parked.stream)?.moved_here().ok()?;
+            let stream = Arc::into_inner(stream)?.moved_here().ok()?;
             let news = stream.news();
             (Arc::new(stream), news)
         };
@@ -127,13 +130,16 @@ impl Link {
         }
     }
 
-    /// Keeps the connection for the worker's next request; only when nothing was read that is not used.
-    pub(in crate::acceptor) fn park(self, lease: &Lease) {
+    /// Keeps the connection for the worker's next request, unless somebody else still has it; only when nothing was read
+    /// that is not used.
+    pub(in crate::acceptor) fn park(mut self, lease: &Lease) {
         let member = lease.member();
         if self.buf.is_empty() {
             let (shard, since) = (self.shard, Instant::now());
             let answers = self.answers.saturating_add(if lease.waited() { WAITED } else { 1 });
-            member.park(Parked { shard, since, stream: self.stream, timer: self.timer, answers });
+            let Some(stream) = Arc::get_mut(&mut self.stream) else { return };
+            stream.forget_writes();
+            member.park(Parked { shard, since, link: self.stream, timer: self.timer, answers });
         } else {
             distrust(member);
         }

@@ -211,7 +211,7 @@ mod tests {
     use std::io::Write as _;
     use std::os::unix::net::UnixStream;
 
-    use crate::pool::WorkerStream;
+    use crate::acceptor::worker_stream::WorkerStream;
 
     use super::*;
 

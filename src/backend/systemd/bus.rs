@@ -16,7 +16,7 @@ pub async fn connect(scope: Scope) -> zbus::Result<Connection> {
         Scope::User => connection::Builder::session(),
     };
     // More than the launcher itself waits for systemd.
-    builder.method_timeout(PATIENCE).build().await
+    builder.method_timeout(BUS_REPLY_TIMEOUT).build().await
 }
 
 /// One property of an object of systemd's, as it is now. All that a service has are hundreds, which systemd takes
@@ -54,7 +54,7 @@ pub const UNIT: &str = "org.freedesktop.systemd1.Unit";
 pub const SERVICE: &str = "org.freedesktop.systemd1.Service";
 /// What all units' objects are below.
 pub(super) const UNITS: &str = "/org/freedesktop/systemd1/unit";
-const PATIENCE: Duration = Duration::from_secs(25);
+const BUS_REPLY_TIMEOUT: Duration = Duration::from_secs(25);
 
 #[cfg(test)]
 mod tests {

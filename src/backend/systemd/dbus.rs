@@ -31,7 +31,7 @@ pub struct StartRequest {
     pub notifies: bool,
     /// Whether it makes its own socket, in a folder of its own.
     pub binds: bool,
-    /// Kept in its environment as `RIP_LAUNCH`, for the adoption of survivors.
+    /// Kept in its environment as `RIP_LAUNCH`, for the server that adopts the worker.
     pub fingerprint: String,
     /// The most memory, in bytes; 0: no limit.
     pub memory_max: u64,

@@ -12,7 +12,6 @@ use zbus::{Connection, Variant};
 use super::Shared;
 use super::bus::{SERVICE, object_of, property};
 use super::properties::Scope;
-use super::roster::Telling;
 use crate::backend::Listening;
 use crate::backend::listeners::{Belongings, look};
 use crate::name::WorkerId;
@@ -21,7 +20,7 @@ use crate::pool::Address;
 impl Shared {
     /// Who listens at the worker's address, and where else it does; `None` where that cannot be told.
     pub(super) async fn listening(&self, worker: WorkerId, address: Address) -> Option<Listening> {
-        let target = self.roster.tell(worker, Telling::Reload)?;
+        let target = self.units.target(worker)?;
         let bus = self.connection().await?;
         let unit = object_of(&target.unit);
         let group = text(&bus, &unit, "ControlGroup").await?;

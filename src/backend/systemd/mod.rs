@@ -2,28 +2,28 @@
 //!
 //! ```text
 //! start, signal ──→ starter ──→ launcher or systemd          watch ←── systemd's signals
-//!                     roster: which units there are ←──────────┘ └──→ events
+//!                     unit_table: which units there are ←──────┘ └──→ events
 //! ```
 //!
 //! Never here: what a unit may do (`properties`); who may ask for one (`launcher`, a program of its own).
 
 pub mod bus;
 pub mod dbus;
-mod end;
+mod found_units;
+pub mod hidden_paths;
 pub mod journal;
 pub mod leftovers;
 mod listening;
-pub mod needs;
-pub mod own;
-pub mod places;
+pub mod own_unit;
+pub mod paths;
 pub mod properties;
 mod readiness;
-mod request;
-mod roster;
-pub mod sandbox;
-pub mod sight;
-pub mod starter;
-mod survivors;
+pub mod required_files;
+pub mod sandbox_in_force;
+pub mod start;
+mod start_request;
+mod starter;
+pub mod systemd_calls;
 pub mod unit;
 mod watch;
 
@@ -39,25 +39,26 @@ use tokio::sync::{mpsc, watch as state};
 use tokio::time::{sleep, timeout};
 use zbus::Connection;
 
-use super::killed::Killed;
+use self::dbus::ManagerProxy;
+use self::leftovers::{ALL_WORKERS, Leftovers};
+use self::properties::Scope;
+use self::sandbox_in_force::SandboxInForce;
+use self::start_request::start_request;
+use self::starter::{Direct, Starter, Target};
+use self::watch::unit_signals;
+use self::watch::unit_table::{Remainder, UnitEnd, UnitTable};
+use super::contract::readiness::tell_readiness;
 use super::sockets::{Door, Sockets, Workers};
-use super::worker::readiness as of_anybody;
-use super::{Backend, Event, Exit, Listening, Order, Signal, StartError, Started, Survivor};
+use super::{
+    Backend, Exit, Listening, OpenError, Order, Signal, StartError, Started, SurvivingWorker, WorkerEvent,
+};
 use crate::digest;
 use crate::name::{InstanceName, WorkerId};
 use crate::pool::Address;
-use crate::spec::{LaunchSpec, ReloadSignal};
+use crate::spec::LaunchSpec;
 use crate::system::durable::private_dir;
 use crate::tasks::{TaskGroup, TaskHandle};
 use crate::time::Backoff;
-
-use dbus::ManagerProxy;
-use leftovers::{ALL_WORKERS, Leftovers};
-use properties::Scope;
-use request::request;
-use roster::{Ended, Left, Roster, Telling};
-use sandbox::SandboxInForce;
-use starter::{Direct, Starter, Target};
 
 /// What a [`SystemdBackend`] is made from.
 pub struct SystemdSettings {
@@ -80,23 +81,7 @@ pub struct SystemdSettings {
     /// The group of the tasks that watch.
     pub stop: TaskGroup,
     /// Where events go.
-    pub events: mpsc::Sender<Event>,
-}
-
-/// Why there is no backend.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Its files could not be made.
-    #[error("cannot make the workers' sockets in {}: {source}", runtime_dir.display())]
-    Files {
-        /// Where.
-        runtime_dir: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// systemd cannot be talked to.
-    #[error("cannot talk to systemd over D-Bus: {0}; workers can be child processes: backend = \"child\"")]
-    Bus(#[from] zbus::Error),
+    pub events: mpsc::Sender<WorkerEvent>,
 }
 
 /// Workers as units. Dropping it ends no worker.
@@ -111,10 +96,10 @@ struct Shared {
     sandbox: SandboxInForce,
     starter: Starter,
     sockets: Sockets,
-    roster: Roster,
+    units: UnitTable,
     bus: state::Receiver<Option<Connection>>,
     stop: TaskGroup,
-    events: mpsc::Sender<Event>,
+    events: mpsc::Sender<WorkerEvent>,
 }
 
 impl SystemdBackend {
@@ -140,8 +125,8 @@ impl SystemdBackend {
         let may_start_units = scope == Scope::User || root;
         let workers = match scope {
             Scope::System => Workers::OtherUsers {
-                notify: places::notify_folder(&instance),
-                bound: places::sockets_folder(&instance),
+                notify: paths::notify_folder(&instance),
+                bound: paths::sockets_folder(&instance),
             },
             Scope::User => Workers::SameUser,
         };
@@ -156,19 +141,19 @@ impl SystemdBackend {
             Starter::Launcher
         };
         let (publish, bus) = state::channel(None);
-        let roster = Roster::default();
+        let units = UnitTable::default();
         let shared = Arc::new(Shared {
             instance,
             scope,
             sandbox,
             starter,
             sockets,
-            roster,
+            units,
             bus,
             stop: stop.clone(),
             events,
         });
-        let hearing = watch::hear(Arc::clone(&shared), first, publish);
+        let hearing = unit_signals::listen(Arc::clone(&shared), first, publish);
         let asked = stop.clone();
         stop.spawn("units", async move {
             tokio::select! {
@@ -196,17 +181,11 @@ impl Backend for SystemdBackend {
     }
 
     fn lives(&self, worker: WorkerId) -> bool {
-        self.shared.roster.lives(worker)
+        self.shared.units.lives(worker)
     }
 
     fn signal(&self, worker: WorkerId, signal: Signal) {
-        let telling = match signal {
-            Signal::Terminate => Telling::End,
-            Signal::Kill => Telling::Kill(Killed::TooSlow),
-            Signal::OutOfMemory => Telling::Kill(Killed::ForMemory),
-            Signal::Reload(_) => Telling::Reload,
-        };
-        if let Some(target) = self.shared.roster.tell(worker, telling) {
+        if let Some(target) = self.shared.units.note_signal(worker, signal) {
             let shared = Arc::clone(&self.shared);
             self.shared.stop.spawn("worker signal", async move { shared.tell(&target, signal).await });
         }
@@ -220,14 +199,17 @@ impl Backend for SystemdBackend {
         Box::pin(self.shared.listening(worker, address))
     }
 
-    fn memory(&self, worker: WorkerId) -> Option<u64> {
+    fn refresh_memory(&self, worker: WorkerId) {
         let shared = Arc::clone(&self.shared);
-        self.shared.stop.spawn("worker memory", async move { shared.weigh(worker).await });
-        self.shared.roster.memory(worker)
+        self.shared.stop.spawn("worker memory", async move { shared.measure_memory(worker).await });
     }
 
-    fn survivors(&self) -> Pin<Box<dyn Future<Output = Vec<Survivor>> + Send + '_>> {
-        Box::pin(survivors::find(&self.shared))
+    fn memory(&self, worker: WorkerId) -> Option<u64> {
+        self.shared.units.memory(worker)
+    }
+
+    fn survivors(&self) -> Pin<Box<dyn Future<Output = Vec<SurvivingWorker>> + Send + '_>> {
+        Box::pin(found_units::find(&self.shared))
     }
 
     fn fingerprint(&self, launch: &LaunchSpec) -> String {
@@ -239,7 +221,7 @@ impl Backend for SystemdBackend {
     }
 
     fn leave(&self) {
-        self.shared.roster.leave();
+        self.shared.units.leave();
     }
 }
 
@@ -255,10 +237,10 @@ impl Shared {
         let Door { address, listener, file } = self.sockets.door(order.worker, launch.listen)?;
         let (notify, notify_file) = self.sockets.notify(order.worker)?;
         let request =
-            request(&order, &address, notify_file.path(), self.fingerprint(launch)).map_err(&failed)?;
+            start_request(&order, &address, notify_file.path(), self.fingerprint(launch)).map_err(&failed)?;
         let listening = launch.notify.then(|| self.listen(notify, &target));
         let files = file.into_iter().chain([notify_file]).collect();
-        let started = self.roster.expect(target.clone(), files, listening);
+        let started = self.units.expect(target.clone(), files, listening);
         let asked = async {
             let bus = self.connection().await.ok_or("systemd cannot be talked to")?;
             let taken = self.starter.start(&bus, &request, starter::borrowed(listener.as_ref())).await;
@@ -268,7 +250,7 @@ impl Shared {
         };
         let outcome: Result<Connection, String> = asked.await;
         let bus = outcome.map_err(|reason| {
-            self.roster.forget(&target.unit);
+            self.units.forget(&target.unit);
             failed(reason)
         })?;
         match timeout(RUN_LIMIT, started).await {
@@ -286,7 +268,7 @@ impl Shared {
             Err(_) => {
                 // Late or never: it is not wanted any more.
                 self.tell(&target, Signal::Kill).await;
-                self.roster.forget(&target.unit);
+                self.units.forget(&target.unit);
                 Err(failed(format!("it did not run within {} s", RUN_LIMIT.as_secs())))
             }
         }
@@ -295,7 +277,7 @@ impl Shared {
     fn listen(self: &Arc<Self>, notify: UnixDatagram, target: &Target) -> TaskHandle {
         const NAME: &str = "worker readiness";
         match self.scope {
-            Scope::User => self.stop.spawn(NAME, of_anybody(notify, target.worker, self.events.clone())),
+            Scope::User => self.stop.spawn(NAME, tell_readiness(notify, target.worker, self.events.clone())),
             Scope::System => {
                 self.stop.spawn(NAME, readiness::of_own_user(Arc::clone(self), notify, target.clone()))
             }
@@ -305,7 +287,7 @@ impl Shared {
     /// Tells a worker again and again until it has been told or is gone.
     async fn tell(&self, target: &Target, signal: Signal) {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
-        while self.roster.has(&target.unit) {
+        while self.units.has(&target.unit) {
             let told = match self.connection().await {
                 Some(bus) => self.tell_once(&bus, target, signal).await,
                 None => Err(zbus::Error::Failure("systemd cannot be talked to".into())),
@@ -322,32 +304,29 @@ impl Shared {
     async fn tell_once(&self, bus: &Connection, target: &Target, signal: Signal) -> zbus::Result<()> {
         match signal {
             Signal::Terminate => self.starter.stop(bus, target).await,
-            Signal::Kill | Signal::OutOfMemory => self.starter.signal(bus, target, "KILL").await,
-            Signal::Reload(ReloadSignal::Hup) => self.starter.signal(bus, target, "HUP").await,
-            Signal::Reload(ReloadSignal::Usr1) => self.starter.signal(bus, target, "USR1").await,
-            Signal::Reload(ReloadSignal::Usr2) => self.starter.signal(bus, target, "USR2").await,
+            signal => self.starter.signal(bus, target, signal).await,
         }
     }
 
-    async fn tell_end(&self, bus: &Connection, ended: Ended) {
-        let Ended { target, exit, left, unasked } = ended;
-        if left == Left::Processes {
-            self.events.send(Event::Ending(target.worker, exit)).await.ok();
+    async fn tell_end(&self, bus: &Connection, ended: UnitEnd) {
+        let UnitEnd { target, exit, left, unasked } = ended;
+        if left == Remainder::Processes {
+            self.events.send(WorkerEvent::Ending(target.worker, exit)).await.ok();
             return;
         }
         if unasked {
             let words = timeout(LAST_WORDS, self.starter.output(bus, &target, LAST_LINES)).await;
             if let Some(lines) = words.ok().filter(|lines| !lines.is_empty()) {
-                self.events.send(Event::LastWords(target.worker, lines)).await.ok();
+                self.events.send(WorkerEvent::LastLines(target.worker, lines)).await.ok();
             }
         }
         // Without a receiver nobody is left to be told.
-        self.events.send(Event::Exited(target.worker, exit)).await.ok();
+        self.events.send(WorkerEvent::Exited(target.worker, exit)).await.ok();
     }
 
-    async fn weigh(&self, worker: WorkerId) {
-        let Some(target) = self.roster.tell(worker, Telling::Reload) else { return };
-        if self.roster.is_awaited(&target.unit) {
+    async fn measure_memory(&self, worker: WorkerId) {
+        let Some(target) = self.units.target(worker) else { return };
+        if self.units.is_awaited(&target.unit) {
             return;
         }
         let Some(bus) = self.connection().await else { return };
@@ -358,12 +337,12 @@ impl Shared {
             zbus::Variant::U64(bytes) if *bytes != u64::MAX => Some(*bytes),
             _ => None,
         });
-        self.roster.note_memory(&object, bytes);
+        self.units.note_memory(&object, bytes);
     }
 
     fn fingerprint(&self, launch: &LaunchSpec) -> String {
         let sandbox = self.sandbox.get();
-        let stamps = needs::stamps(&sandbox, &self.instance, self.scope);
+        let stamps = required_files::stamps(&sandbox, &self.instance, self.scope);
         digest::of(&(launch, &*sandbox, self.scope, stamps))
     }
 
@@ -385,8 +364,8 @@ impl Shared {
 
 /// For a server that root runs by hand; for a service its unit and its package have made them.
 fn keep_others_out() -> io::Result<()> {
-    private_dir(Path::new(places::NOTIFY), 0o750)?;
-    private_dir(Path::new(places::APPS), 0o750)
+    private_dir(Path::new(paths::NOTIFY), 0o750)?;
+    private_dir(Path::new(paths::APPS), 0o750)
 }
 
 /// What the other side said, without the error's name where it said something.

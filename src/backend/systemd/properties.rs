@@ -12,7 +12,8 @@ use serde::Serialize;
 use zbus::{Fd, Variant};
 
 use super::dbus::{Property, StartRequest};
-use super::{places, unit};
+use super::{paths, unit};
+use crate::backend::contract::environment;
 use crate::name::{AppName, InstanceName, WorkerId};
 use crate::spec::Sandbox;
 
@@ -53,7 +54,7 @@ pub enum Scope {
 pub fn properties<'a>(worker: &Worker<'a>, listener: Option<BorrowedFd<'a>>) -> Vec<Property<'a>> {
     let mut list = List::default();
     what_runs(worker, listener, &mut list);
-    environment(worker, &mut list);
+    variables(worker, &mut list);
     logs(worker, &mut list);
     limits(worker, &mut list);
     folders(worker, &mut list);
@@ -120,19 +121,14 @@ fn what_runs<'a>(worker: &Worker<'a>, listener: Option<BorrowedFd<'a>>, list: &m
 }
 
 /// Secrets come by files: `Environment` can be read by everybody.
-fn environment<'a>(worker: &Worker<'a>, list: &mut List<'a>) {
+fn variables<'a>(worker: &Worker<'a>, list: &mut List<'a>) {
     let request = worker.request;
-    let own = [
-        ("RIP_APP", worker.app.to_string()),
-        ("RIP_INSTANCE", worker.instance.to_string()),
-        ("RIP_WORKER", request.worker.to_string()),
-        ("RIP_GENERATION", request.generation.to_string()),
-        ("RIP_LAUNCH", request.fingerprint.clone()),
-        ("PWD", request.directory.clone()),
-    ];
+    let numbers = (request.worker, request.generation);
+    let own = environment::identity(worker.app, worker.instance, numbers, Path::new(&request.directory));
     let mut all: Vec<String> =
         request.environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    all.extend(own.iter().map(|(name, value)| format!("{name}={value}")));
+    all.extend(own.iter().map(|(name, value)| format!("{name}={}", value.display())));
+    all.push(format!("RIP_LAUNCH={}", request.fingerprint));
     // A hash map has no order, and two units of one spec should read the same.
     all.sort();
     list.put("Environment", all);
@@ -140,7 +136,7 @@ fn environment<'a>(worker: &Worker<'a>, list: &mut List<'a>) {
     match (&sandbox.env_file, worker.scope) {
         (Some(file), _) => list.put("EnvironmentFiles", vec![(literally(file), false)]),
         (None, Scope::System) => {
-            list.put("EnvironmentFiles", vec![(literally(&places::env_file(worker.instance)), true)]);
+            list.put("EnvironmentFiles", vec![(literally(&paths::env_file(worker.instance)), true)]);
         }
         (None, Scope::User) => {}
     }
@@ -209,7 +205,7 @@ fn limits<'a>(worker: &Worker<'a>, list: &mut List<'a>) {
 
 /// Its own places to write, kept over deploys.
 fn folders<'a>(worker: &Worker<'a>, list: &mut List<'a>) {
-    let name = places::app_folder(worker.instance, worker.app);
+    let name = paths::app_folder(worker.instance, worker.app);
     list.put("StateDirectory", vec![name.clone()]);
     list.put("StateDirectoryMode", 0o700_u32);
     list.put("CacheDirectory", vec![name]);
@@ -227,7 +223,7 @@ fn folders<'a>(worker: &Worker<'a>, list: &mut List<'a>) {
 
 /// The folder in which it makes its own socket, where server and worker are different users.
 fn own_socket_folder(worker: &Worker<'_>) -> Option<String> {
-    let folder = places::socket_folder(worker.instance, WorkerId(worker.request.worker));
+    let folder = paths::socket_folder(worker.instance, WorkerId(worker.request.worker));
     (worker.scope == Scope::System && worker.request.binds).then(|| folder.display().to_string())
 }
 
@@ -236,7 +232,7 @@ fn identity<'a>(worker: &Worker<'a>, list: &mut List<'a>) {
         Some(user) => list.put("User", user.clone()),
         None => {
             list.put("DynamicUser", true);
-            list.put("User", places::user_name(worker.instance, worker.app));
+            list.put("User", paths::user_name(worker.instance, worker.app));
         }
     }
 }
@@ -275,7 +271,7 @@ fn walls<'a>(worker: &Worker<'a>, list: &mut List<'a>) {
 /// Of what apps and servers have on the disk it sees its own and no other.
 fn view<'a>(worker: &Worker<'a>, list: &mut List<'a>) {
     let hidden = worker.hidden.iter().map(PathBuf::as_path);
-    let hidden = hidden.chain([places::SERVERS, places::APPS].map(Path::new));
+    let hidden = hidden.chain([paths::SERVERS, paths::APPS].map(Path::new));
     let mut temporary: Vec<(String, String)> =
         hidden.map(|path| (path.display().to_string(), "ro,mode=755".to_owned())).collect();
     // As PrivateTmp= for /tmp, or any app could read, and fill, what others share among their processes.
@@ -283,7 +279,7 @@ fn view<'a>(worker: &Worker<'a>, list: &mut List<'a>) {
     list.put("TemporaryFileSystem", temporary);
     list.put("InaccessiblePaths", vec!["-/var/lib/rip-server", "-/etc/rip-server"]);
 
-    let notify = worker.request.notifies.then(|| places::notify_folder(worker.instance));
+    let notify = worker.request.notifies.then(|| paths::notify_folder(worker.instance));
     let readable = [Some(worker.visible), worker.scripts, notify.as_deref()];
     let readable = readable.into_iter().flatten().map(|path| bind(path.display().to_string()));
     list.put("BindReadOnlyPaths", readable.collect::<Vec<_>>());

@@ -16,8 +16,8 @@ use zbus::Variant;
 use super::Shared;
 use super::bus::{SERVICE, object_of, property};
 use super::starter::Target;
-use crate::backend::Event;
-use crate::backend::worker::{MAX_DATAGRAM, says_ready};
+use crate::backend::WorkerEvent;
+use crate::backend::contract::readiness::{MAX_DATAGRAM, says_ready};
 
 /// Tells the first `READY=1` of the user that the unit runs as; reads on, because a full socket would block whoever
 /// sends.
@@ -37,7 +37,7 @@ pub(super) async fn of_own_user(shared: Arc<Shared>, notify: UnixDatagram, targe
             continue;
         }
         ready = true;
-        shared.events.send(Event::Ready(target.worker)).await.ok();
+        shared.events.send(WorkerEvent::Ready(target.worker)).await.ok();
     }
     std::future::pending().await
 }

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 
 use zbus::{Connection, Fd};
 
-use super::dbus::{LauncherProxy, ManagerProxy, StartRequest};
+use super::dbus::{LauncherProxy, StartRequest};
 use super::journal::last_lines;
-use super::needs;
-use super::properties::{Scope, Worker, properties};
-use super::sandbox::SandboxInForce;
-use super::sight::hidden;
-use super::unit;
+use super::properties::{Scope, Worker};
+use super::sandbox_in_force::SandboxInForce;
+use super::start::{UnitStartError, start};
+use super::systemd_calls::SystemdCalls;
+use crate::backend::Signal;
 use crate::name::{AppName, InstanceName, WorkerId};
 
 /// Who starts units for this server.
@@ -67,23 +67,18 @@ impl Starter {
             Self::Launcher => {
                 LauncherProxy::new(bus).await?.stop_worker(target.app.as_str(), target.worker.0).await
             }
-            Self::Direct(_) => {
-                gone_is_fine(ManagerProxy::new(bus).await?.stop_unit(&target.unit, "replace").await.map(drop))
-            }
+            Self::Direct(_) => SystemdCalls::new(bus).await?.stop(&target.unit).await,
         }
     }
 
-    /// Sends a signal by name: `KILL` to all processes, others to the main one. One that is gone is fine.
-    pub(super) async fn signal(&self, bus: &Connection, target: &Target, name: &str) -> zbus::Result<()> {
+    /// Sends a signal: one that ends the worker to all its processes, others to the main one. One that is gone is fine.
+    pub(super) async fn signal(&self, bus: &Connection, target: &Target, signal: Signal) -> zbus::Result<()> {
         match self {
             Self::Launcher => {
                 let launcher = LauncherProxy::new(bus).await?;
-                launcher.signal_worker(target.app.as_str(), target.worker.0, name).await
+                launcher.signal_worker(target.app.as_str(), target.worker.0, signal.name()).await
             }
-            Self::Direct(_) => {
-                let (whom, number) = number(name);
-                gone_is_fine(ManagerProxy::new(bus).await?.kill_unit(&target.unit, whom, number).await)
-            }
+            Self::Direct(_) => SystemdCalls::new(bus).await?.signal(&target.unit, signal).await,
         }
     }
 
@@ -110,44 +105,23 @@ impl Direct {
         request: &StartRequest,
         listener: Option<BorrowedFd<'_>>,
     ) -> zbus::Result<()> {
-        let failure = |error: String| zbus::Error::Failure(error);
-        let app = AppName::parse(&request.app).map_err(|error| failure(error.to_string()))?;
-        let sandbox = self.sandbox.get();
-        needs::look(&sandbox, &self.instance, self.scope).map_err(|error| failure(error.to_string()))?;
-        let directory = Path::new(&request.directory);
+        let app = AppName::parse(&request.app).map_err(|error| zbus::Error::Failure(error.to_string()))?;
         let worker = Worker {
             request,
             instance: &self.instance,
             app: &app,
-            sandbox: &sandbox,
+            sandbox: &self.sandbox.get(),
             scope: self.scope,
-            hidden: &hidden(&sandbox.roots, &self.apps, directory),
+            hidden: &[],
             scripts: Some(&self.scripts),
-            visible: directory,
+            visible: Path::new(&request.directory),
             program: &self.program,
         };
-        let unit = unit::name(&self.instance, &app, WorkerId(request.worker));
-        let properties = properties(&worker, listener);
-        let manager = ManagerProxy::new(bus).await?;
-        manager.start_transient_unit(&unit, "fail", &properties, &[]).await.map(drop)
-    }
-}
-
-fn number(name: &str) -> (&'static str, i32) {
-    use rustix::process::Signal;
-    match name {
-        "HUP" => ("main", Signal::HUP.as_raw()),
-        "USR1" => ("main", Signal::USR1.as_raw()),
-        "USR2" => ("main", Signal::USR2.as_raw()),
-        _ => ("all", Signal::KILL.as_raw()),
-    }
-}
-
-/// A unit that is not loaded has no process left.
-pub fn gone_is_fine(outcome: zbus::Result<()>) -> zbus::Result<()> {
-    match outcome {
-        Err(zbus::Error::MethodError(name, ..)) if GONE.contains(&name.as_str()) => Ok(()),
-        outcome => outcome,
+        match start(&SystemdCalls::new(bus).await?, worker, &self.apps, listener).await {
+            Ok(_) => Ok(()),
+            Err(UnitStartError::Systemd(error)) => Err(error),
+            Err(UnitStartError::Missing(error)) => Err(zbus::Error::Failure(error.to_string())),
+        }
     }
 }
 
@@ -155,5 +129,3 @@ pub fn gone_is_fine(outcome: zbus::Result<()>) -> zbus::Result<()> {
 pub(super) fn borrowed(listener: Option<&std::os::unix::net::UnixListener>) -> Option<BorrowedFd<'_>> {
     listener.map(AsFd::as_fd)
 }
-
-const GONE: [&str; 2] = ["org.freedesktop.systemd1.NoSuchUnit", "org.freedesktop.systemd1.NoSuchProcess"];

@@ -217,7 +217,7 @@ async fn a_rejected_deploy_says_what_the_workers_wrote() {
     let server = Running::with_blog().await;
     let events = server.events.clone();
     server.workers.script(move |order| {
-        events.try_send(Event::Output(order.worker, "Error: no database".into())).unwrap();
+        events.try_send(WorkerEvent::Output(order.worker, "Error: no database".into())).unwrap();
         let exit_after = Some((Duration::ZERO, Exit::Status(1)));
         Behaviour { ready_after: None, exit_after, ..Behaviour::default() }
     });
@@ -251,7 +251,7 @@ async fn workers_are_counted_and_changed_in_number() {
 #[tokio::test]
 async fn logs_are_followed_until_the_server_ends() {
     let server = Running::with_blog().await;
-    let wrote = |line: &str| Event::Output(WorkerId(1), line.into());
+    let wrote = |line: &str| WorkerEvent::Output(WorkerId(1), line.into());
     server.events.send(wrote("one")).await.unwrap();
     while lines(&server.call("GET /logs?app=blog", "").await.1).is_empty() {}
 

@@ -9,12 +9,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::api::{BackendName, WorkerState};
 use crate::backend::fake::{Behaviour, FakeBackend};
-use crate::backend::{Event, Exit};
+use crate::backend::{Exit, WorkerEvent};
 use crate::directory::Directory;
-use crate::manager::{Parts, Resolve, ResolveError};
 use crate::name::{AppName, WorkerId};
 use crate::registry::Registry;
 use crate::spec::{AppSpec, LaunchSpec, Listen, Memory, ReadyBy, Recycle, Reload, Rules, WorkerCount};
+use crate::supervisor::{Parts, Resolve, ResolveError};
 use crate::time::Heartbeats;
 
 use super::*;
@@ -24,9 +24,9 @@ mod connections;
 
 struct Running {
     dir: tempfile::TempDir,
-    manager: Manager,
+    manager: Supervisor,
     workers: Arc<FakeBackend>,
-    events: tokio::sync::mpsc::Sender<Event>,
+    events: tokio::sync::mpsc::Sender<WorkerEvent>,
     stop: TaskGroup,
     shutdown: ShutdownToken,
 }
@@ -72,11 +72,11 @@ impl Running {
             registry: Registry::open(&dir.path().join("registry.json")).unwrap(),
             resolve: Arc::new(AnyPath),
             metrics: Metrics::new(),
-            ledger: None,
+            serving_generations: None,
             cores: 2,
             stop: TaskGroup::new(),
         };
-        let manager = Manager::start(parts, apps);
+        let manager = Supervisor::start(parts, apps);
         Control::start(ControlParts {
             listeners: vec![bind(&control).unwrap()],
             manager: manager.clone(),

@@ -1,0 +1,200 @@
+//! Owns a worker's process from its program's start to its reaping: output, readiness, end.
+//!
+//! Never here: starting it (`spawn`); whether an end was wanted (`supervisor`).
+//!
+//! Between its exit and its reaping a worker's process stays a zombie while the rest of its group is killed: until
+//! then its group's id cannot become another group's, and no signal of ours can hit a stranger.
+
+use std::os::unix::process::ExitStatusExt;
+use std::pin::pin;
+use std::process::{Child, ExitStatus};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::net::UnixDatagram;
+use tokio::net::unix::pipe;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::child_workers::ChildWorkers;
+use super::output_lines;
+use super::procfs::{ExitWatch, Groups, oom_kills};
+use super::strays::Mark;
+use crate::backend::contract::exit::Killed;
+use crate::backend::contract::readiness::tell_readiness;
+use crate::backend::{Exit, WorkerEvent};
+use crate::name::WorkerId;
+
+/// A worker's first process, its program running.
+pub(super) struct ChildProcess {
+    pub(super) worker: WorkerId,
+    pub(super) process: Child,
+    pub(super) watch: ExitWatch,
+    pub(super) mark: Mark,
+}
+
+impl ChildProcess {
+    /// Lives with the process until nothing of the worker is left; how it ended.
+    pub(super) async fn run(
+        &mut self,
+        workers: &ChildWorkers,
+        notify: UnixDatagram,
+        output: pipe::Receiver,
+        ooms_before: Option<u64>,
+    ) -> Exit {
+        let mut output = pin!(output_lines::pump(output, self.worker, workers.events.clone()));
+        let mut readiness = pin!(tell_readiness(notify, self.worker, workers.events.clone()));
+        let mut open = true;
+        loop {
+            tokio::select! {
+                () = &mut output, if open => open = false,
+                () = &mut readiness => {}
+                () = self.watch.exited() => break,
+            }
+        }
+        let unasked = !workers.was_told(self.worker);
+        let rest = {
+            let mut rest = pin!(self.rest_ends(workers));
+            loop {
+                tokio::select! {
+                    () = &mut output, if open => open = false,
+                    () = &mut readiness => {}
+                    rest = &mut rest => break rest,
+                }
+            }
+        };
+        let background = unasked && self.is_in_background().await;
+        let early = if background {
+            Exit::Background
+        } else {
+            exit_of(self.watch.status().unwrap_or_default(), None, ooms_before)
+        };
+        let worker = self.worker;
+        let ended = self.end(workers);
+        // Both at once: a full pipe must not outlast the processes that fill it.
+        let whole = async move {
+            if open { tokio::join!(ended, timeout(LAST_WORDS, output)).0 } else { ended.await }
+        };
+        let mut whole = pin!(whole);
+        let (status, killed) = match timeout(AT_ONCE, &mut whole).await {
+            Ok(ended) => ended,
+            Err(_) => {
+                if unasked {
+                    workers.events.send(WorkerEvent::Ending(worker, early)).await.ok();
+                }
+                whole.await
+            }
+        };
+        match rest {
+            _ if background => Exit::Background,
+            Rest::Ended => exit_of(status, killed, ooms_before),
+            Rest::TooSlow => Exit::Timeout,
+        }
+    }
+
+    /// When its end was asked for, the group has its time also when its leader has ended: a shell between the server
+    /// and the program dies of SIGTERM at once, while the program finishes what it has in hand.
+    async fn rest_ends(&self, workers: &ChildWorkers) -> Rest {
+        let group = Pid::from_child(&self.process);
+        let mut pause = GROUP_TICK;
+        let mut outlived = false;
+        while workers.has_time_to_end(self.worker) {
+            // As in `end`: what cannot be read is taken for empty.
+            if !Groups::read().is_ok_and(|groups| !groups.members(group).is_empty()) {
+                return Rest::Ended;
+            }
+            outlived = true;
+            sleep(pause).await;
+            // Looking costs something on a machine with many processes.
+            pause = (pause * 2).min(LONGEST_TICK);
+        }
+        match outlived && workers.was_too_slow(self.worker) {
+            true => Rest::TooSlow,
+            false => Rest::Ended,
+        }
+    }
+
+    /// Whether it has exited as a daemon's first process does: with status 0, while others that it started go on.
+    async fn is_in_background(&self) -> bool {
+        let leader = Pid::from_child(&self.process);
+        let others = || Groups::read().is_ok_and(|groups| !groups.members(leader).is_empty());
+        let status = self.watch.status();
+        status.is_some_and(|status| status.success()) && (others() || self.mark.has_others(leader).await)
+    }
+
+    /// Ends what is left of the group and what has left it, then reaps.
+    pub(super) async fn end(&mut self, workers: &ChildWorkers) -> (ExitStatus, Option<Killed>) {
+        let group = Pid::from_child(&self.process);
+        kill(group);
+        self.watch.exited().await;
+        let give_up = Instant::now() + GROUP_LIMIT;
+        self.mark.end(self.worker, group).await;
+        while Groups::read().is_ok_and(|groups| !groups.members(group).is_empty()) {
+            if Instant::now() >= give_up {
+                tracing::warn!(worker = %self.worker, %group, "processes of an ended worker do not die");
+                break;
+            }
+            sleep(GROUP_TICK).await;
+            kill(group);
+        }
+        let killed = workers.forget(self.worker);
+        workers.reaper.release(group);
+        let status = self.process.wait().unwrap_or_else(|error| {
+            tracing::error!(worker = %self.worker, %error, "cannot reap a worker");
+            ExitStatus::default()
+        });
+        (status, killed)
+    }
+}
+
+/// How the rest of a worker's group ended, after its leader.
+enum Rest {
+    Ended,
+    /// It was killed when its time was over.
+    TooSlow,
+}
+
+fn kill(group: Pid) {
+    // Processes that are gone already, or that we may not signal, show up in the count of members.
+    kill_process_group(group, Signal::KILL).ok();
+}
+
+/// A SIGKILL that nobody here sent, while the kernel counted a kill for memory, was that kill. One that was sent from
+/// here is told by why.
+fn exit_of(status: ExitStatus, killed: Option<Killed>, ooms_before: Option<u64>) -> Exit {
+    let Some(signal) = status.signal() else {
+        return Exit::Status(status.code().unwrap_or_default());
+    };
+    let by_kernel = || killed.is_none() && ooms_before.is_some() && oom_kills() > ooms_before;
+    if signal == Signal::KILL.as_raw() && (killed == Some(Killed::ForMemory) || by_kernel()) {
+        return Exit::OutOfMemory;
+    }
+    if signal == Signal::KILL.as_raw() && killed == Some(Killed::TooSlow) {
+        return Exit::Timeout;
+    }
+    Exit::Signal(signal)
+}
+
+const GROUP_LIMIT: Duration = Duration::from_secs(5);
+const GROUP_TICK: Duration = Duration::from_millis(10);
+const LONGEST_TICK: Duration = Duration::from_millis(160);
+/// A process that left its group and threw its environment away may hold the pipe for ever.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Within this an exit is told as the end of the worker, or else as the beginning of its end.
+const AT_ONCE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sigkill_is_told_by_its_reason() {
+        let killed = ExitStatus::from_raw(9);
+        let many = Some(u64::MAX);
+        assert_eq!(exit_of(killed, Some(Killed::ForMemory), many), Exit::OutOfMemory);
+        assert_eq!(exit_of(killed, Some(Killed::TooSlow), many), Exit::Timeout);
+        assert_eq!(exit_of(killed, None, many), Exit::Signal(9));
+        assert_eq!(exit_of(killed, None, None), Exit::Signal(9));
+        assert_eq!(exit_of(ExitStatus::from_raw(15), Some(Killed::ForMemory), many), Exit::Signal(15));
+        assert_eq!(exit_of(ExitStatus::from_raw(3 << 8), Some(Killed::ForMemory), many), Exit::Status(3));
+    }
+}

@@ -1,0 +1,82 @@
+//! Owns why a backend, or a worker of it, could not be started.
+//!
+//! Never here: what becomes of that.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why a worker could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its listening socket could not be made.
+    #[error("cannot make the worker's socket {path}: {source}")]
+    Socket {
+        /// Where.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Whoever starts units refused, or could not be reached.
+    #[error("cannot start the unit {unit}: {reason}")]
+    Unit {
+        /// Which.
+        unit: String,
+        /// Why, for people.
+        reason: String,
+    },
+    /// Its program could not be started.
+    #[error("cannot start `{program}` in {}: {source}", directory.display())]
+    Program {
+        /// Which.
+        program: String,
+        /// Where.
+        directory: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Why there is no backend.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The workers of another server are still there.
+    #[error("another server has its workers' sockets in {}", runtime_dir.display())]
+    Busy {
+        /// Where.
+        runtime_dir: PathBuf,
+    },
+    /// Its files could not be made.
+    #[error("cannot make the workers' sockets in {}: {source}", runtime_dir.display())]
+    Files {
+        /// Where.
+        runtime_dir: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The process that ends the workers of a killed server could not be started.
+    #[error("cannot start the guard of the workers, `{} worker-guard`: {source}", program.display())]
+    Reaper {
+        /// Which.
+        program: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// systemd cannot be talked to.
+    #[error("cannot talk to systemd over D-Bus: {0}; workers can be child processes: backend = \"child\"")]
+    Bus(#[from] zbus::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_error_names_program_and_directory() {
+        let error = StartError::Program {
+            program: "gunicorn".into(),
+            directory: PathBuf::from("/srv/rip/blog"),
+            source: io::Error::other("no such program in PATH"),
+        };
+        assert_eq!(error.to_string(), "cannot start `gunicorn` in /srv/rip/blog: no such program in PATH");
+    }
+}

@@ -1,0 +1,136 @@
+//! Owns what every backend promises: how workers are started, what they find, what is told of them, how they end.
+//!
+//! Never here: a process or a unit. `tests/it/backend.rs` holds the promises to child processes, `tests/systemd` to units.
+
+pub(super) mod backend_error;
+pub(super) mod environment;
+pub(super) mod exit;
+pub(super) mod listening;
+pub(super) mod readiness;
+pub(super) mod signal;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use self::backend_error::StartError;
+use self::exit::Exit;
+use self::listening::Listening;
+use self::signal::Signal;
+use crate::digest;
+use crate::name::{AppName, GenerationId, WorkerId};
+use crate::pool::Address;
+use crate::spec::LaunchSpec;
+
+/// What starts, watches and ends workers. One for an instance; its [`WorkerEvent`]s go into the channel it was made with.
+pub trait Backend: Send + Sync + 'static {
+    /// Starts a worker: its listener exists and can be connected to when this returns.
+    ///
+    /// # Errors
+    /// [`StartError`] when there is no process; then no event follows.
+    ///
+    /// # Cancel safety
+    /// Not safe: await it to its end in a task of its own.
+    fn start(&self, order: Order) -> Pin<Box<dyn Future<Output = Result<Started, StartError>> + Send + '_>>;
+
+    /// Whether the process that a worker was started as has not exited, as far as is known at this moment: false before
+    /// the event of its end has been delivered. Unknown workers do not live.
+    fn lives(&self, worker: WorkerId) -> bool;
+
+    /// Sends a worker, with all its processes, a signal. Unknown workers are fine: late calls are normal.
+    fn signal(&self, worker: WorkerId, signal: Signal);
+
+    /// Has the memory of a worker measured anew, unless that was done a moment ago. What it is may be known only some
+    /// milliseconds later.
+    fn refresh_memory(&self, _worker: WorkerId) {}
+
+    /// Resident memory of a worker with all its processes in bytes, as it was measured last; `None` when not known.
+    fn memory(&self, worker: WorkerId) -> Option<u64>;
+
+    /// Who listens at a worker's address, and where else the worker listens; `None` where that cannot be told. Some
+    /// milliseconds of work on another thread. Cancel-safe.
+    fn listening(
+        &self,
+        _worker: WorkerId,
+        _address: Address,
+    ) -> Pin<Box<dyn Future<Output = Option<Listening>> + Send + '_>> {
+        Box::pin(std::future::ready(None))
+    }
+
+    /// The workers of this instance that an earlier server left behind; asked once, before the first start. Events
+    /// of them follow as of others. None where workers end with their server.
+    ///
+    /// # Cancel safety
+    /// Not safe: await it to its end.
+    fn survivors(&self) -> Pin<Box<dyn Future<Output = Vec<SurvivingWorker>> + Send + '_>> {
+        Box::pin(std::future::ready(Vec::new()))
+    }
+
+    /// A short word for everything that a worker of this spec is started with: two that have the same are the same,
+    /// in every version of this program.
+    fn fingerprint(&self, launch: &LaunchSpec) -> String {
+        digest::of(launch)
+    }
+
+    /// Whether workers go on when their server ends without stopping them.
+    fn outlives(&self) -> bool {
+        false
+    }
+
+    /// From now on the workers are another server's to be: what is dropped here leaves them and their sockets as
+    /// they are. Without effect where workers end with their server.
+    fn leave(&self) {}
+}
+
+/// A worker that outlived the server that started it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SurvivingWorker {
+    /// Its id.
+    pub worker: WorkerId,
+    /// Its app.
+    pub app: AppName,
+    /// Its generation.
+    pub generation: GenerationId,
+    /// Its process and its address.
+    pub started: Started,
+    /// What [`Backend::fingerprint`] said of its spec.
+    pub fingerprint: String,
+    /// When it was started.
+    pub since: SystemTime,
+}
+
+/// An order to start one worker.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// Its id.
+    pub worker: WorkerId,
+    /// Its generation.
+    pub generation: GenerationId,
+    /// What to run.
+    pub launch: Arc<LaunchSpec>,
+}
+
+/// A worker that has a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Started {
+    /// Its process.
+    pub pid: u32,
+    /// Where it listens, or will listen.
+    pub address: Address,
+}
+
+/// What happened to a worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WorkerEvent {
+    /// It said `READY=1` on its notify socket.
+    Ready(WorkerId),
+    /// It wrote a line to standard output or standard error.
+    Output(WorkerId, String),
+    /// It is about to end, or has; these are the last lines it wrote, already logged elsewhere.
+    LastLines(WorkerId, Vec<String>),
+    /// The process that it was started as has exited, and others of its processes take a moment to end.
+    Ending(WorkerId, Exit),
+    /// It is gone, with all its processes; nothing follows.
+    Exited(WorkerId, Exit),
+}

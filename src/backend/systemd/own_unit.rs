@@ -1,0 +1,234 @@
+//! Owns what systemd knows of this very process: its unit, and what is being done to that. Never here: workers.
+
+use std::ffi::{OsStr, OsString};
+use std::time::Duration;
+
+use tokio::time::timeout;
+use zbus::{Connection, OwnedObjectPath, Structure};
+
+use super::bus::{self, UNIT, property};
+use super::dbus::ManagerProxy;
+use super::properties::Scope;
+use super::unit;
+use crate::name::InstanceName;
+
+/// This process as a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnUnit {
+    /// Its unit.
+    pub unit: String,
+    /// The instance in the unit's name.
+    pub instance: InstanceName,
+    /// Whose systemd runs it.
+    pub scope: Scope,
+}
+
+/// What is being done to this process's unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Job {
+    /// It is stopped and started again.
+    Restart,
+    /// It is stopped.
+    Stop,
+    /// It is stopped because the machine, or the user's manager, goes down.
+    Shutdown,
+}
+
+/// Why a process that systemd started is no server's service.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoServiceError {
+    /// Its unit has another name.
+    #[error("systemd started this server as `{0}`, which is no rip-server@INSTANCE.service")]
+    OtherUnit(String),
+    /// Neither its control groups nor systemd tell.
+    #[error(
+        "systemd started this server, and of which unit it is cannot be told: /proc/self/cgroup names none, and asked \
+         over D-Bus {0}"
+    )]
+    Unknown(String),
+}
+
+/// This process as a service, found by its control groups, whichever hierarchy they are in, else by asking systemd.
+/// `None` when systemd did not start it. Gives up after some seconds. Cancel-safe.
+///
+/// # Errors
+/// [`NoServiceError`] when systemd started it as something else, or what it is cannot be found out.
+pub async fn own_unit() -> Result<Option<OwnUnit>, NoServiceError> {
+    let said = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    // A shell started by hand below a service is none: systemd gives only the service itself its notify socket, and the
+    // number of its process.
+    let started = is_own_number(said("SYSTEMD_EXEC_PID"));
+    let found = unit_of_cgroups(&std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default());
+    match found {
+        Some(own) if started || said("NOTIFY_SOCKET").is_some() => return Ok(Some(own)),
+        _ if !started => return Ok(None),
+        _ => {}
+    }
+    // systemd.exec(5): set by a user's manager alone.
+    let scope = if said("MANAGERPID").is_some() { Scope::User } else { Scope::System };
+    let invocation = said("INVOCATION_ID").and_then(|id| invocation(&id));
+    let unit = match timeout(ASK_LIMIT, ask(scope, invocation)).await {
+        Ok(Ok(unit)) => unit,
+        Ok(Err(error)) => return Err(NoServiceError::Unknown(format!("systemd says: {error}"))),
+        Err(_) => return Err(NoServiceError::Unknown(format!("systemd does not answer in {ASK_LIMIT:?}"))),
+    };
+    match unit::instance_of_server(&unit) {
+        Some(instance) => Ok(Some(OwnUnit { unit, instance, scope })),
+        None => Err(NoServiceError::OtherUnit(unit)),
+    }
+}
+
+/// The unit of this process, by its number, else by the number of its start.
+async fn ask(scope: Scope, invocation: Option<Vec<u8>>) -> zbus::Result<String> {
+    let bus = bus::connect(scope).await?;
+    let manager = ManagerProxy::new(&bus).await?;
+    let by_process = manager.get_unit_by_pid(std::process::id()).await;
+    let object = match (by_process, invocation) {
+        (Ok(object), _) => object,
+        (Err(_), Some(id)) => manager.get_unit_by_invocation_id(&id).await?,
+        (Err(error), None) => return Err(error),
+    };
+    property(&bus, object.as_str(), UNIT, "Id").await?.try_into()
+}
+
+impl OwnUnit {
+    /// The job of this process's unit, if it has one; gives up after a second. Needs no privilege. Cancel-safe.
+    pub async fn job(&self) -> Option<Job> {
+        let asked = timeout(LIMIT, async {
+            let bus = bus::connect(self.scope).await?;
+            self.job_type(&bus).await
+        });
+        match asked.await {
+            Ok(Ok(job)) => job,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "systemd does not say why it asks for the end");
+                None
+            }
+            Err(_) => {
+                tracing::warn!("systemd does not say in time why it asks for the end");
+                None
+            }
+        }
+    }
+
+    async fn job_type(&self, bus: &Connection) -> zbus::Result<Option<Job>> {
+        let path = ManagerProxy::new(bus).await?.get_unit(&self.unit).await?;
+        let job = property(bus, path.as_str(), UNIT, "Job").await?;
+        let (number, job): (u32, OwnedObjectPath) = Structure::try_from(job)?.try_into()?;
+        if number == 0 {
+            return Ok(None);
+        }
+        let kind: String = property(bus, job.as_str(), JOB, "JobType").await?.try_into()?;
+        Ok(match kind.as_str() {
+            // What `restart` has become once it waits for the stop to be over is a start.
+            "restart" | "try-restart" | "reload-or-start" | "start" => Some(Job::Restart),
+            "stop" if goes_down(bus).await? => Some(Job::Shutdown),
+            "stop" => Some(Job::Stop),
+            _ => None,
+        })
+    }
+}
+
+/// Whether systemd stops everything.
+async fn goes_down(bus: &Connection) -> zbus::Result<bool> {
+    let state: String = property(bus, MANAGER_PATH, MANAGER, "SystemState").await?.try_into()?;
+    Ok(state == "stopping")
+}
+
+/// cgroups(7): the unit is the last folder with the name of one, in the unified hierarchy or, where systemd counts its
+/// services in one of its own, in that called `systemd`.
+fn unit_of_cgroups(text: &str) -> Option<OwnUnit> {
+    let paths = text.lines().filter_map(|line| {
+        let (_, line) = line.split_once(':')?;
+        let (controllers, path) = line.split_once(':')?;
+        matches!(controllers, "" | "name=systemd").then_some(path)
+    });
+    paths.filter_map(unit_of_path).next()
+}
+
+fn unit_of_path(path: &str) -> Option<OwnUnit> {
+    let unit = path.rsplit('/').find(|part| part.ends_with(".service"))?;
+    let scope = if path.contains("/user@") { Scope::User } else { Scope::System };
+    Some(OwnUnit { unit: unit.to_owned(), instance: unit::instance_of_server(unit)?, scope })
+}
+
+/// systemd.exec(5): `$SYSTEMD_EXEC_PID` is inherited, and is a process's own number only where systemd started it.
+fn is_own_number(pid: Option<OsString>) -> bool {
+    pid.as_deref() == Some(OsStr::new(&std::process::id().to_string()))
+}
+
+/// `$INVOCATION_ID`: 32 digits that stand for 16 bytes.
+fn invocation(id: &OsStr) -> Option<Vec<u8>> {
+    let id = id.to_str().filter(|id| id.len() == 32 && id.is_ascii())?;
+    let byte = |at: usize| u8::from_str_radix(id.get(at..at + 2)?, 16).ok();
+    (0..id.len()).step_by(2).map(byte).collect()
+}
+
+const MANAGER: &str = "org.freedesktop.systemd1.Manager";
+const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
+const JOB: &str = "org.freedesktop.systemd1.Job";
+const LIMIT: Duration = Duration::from_secs(1);
+/// For a bus that comes up beside this process.
+const ASK_LIMIT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own(text: &str) -> Option<(String, Scope)> {
+        unit_of_cgroups(text).map(|own| (own.unit, own.scope))
+    }
+
+    #[test]
+    fn a_cgroup_tells_unit_and_scope() {
+        let unit = "rip-server@labs-api.service".to_owned();
+        assert_eq!(
+            own("0::/rip.slice/rip-server.slice/rip-server@labs-api.service\n"),
+            Some((unit.clone(), Scope::System))
+        );
+        assert_eq!(
+            own("0::/user.slice/user-1000.slice/user@1000.service/app.slice/rip-server@labs-api.service\n"),
+            Some((unit, Scope::User))
+        );
+        for other in ["/", "/user.slice/user-1000.slice/session-2.scope", "/system.slice/nginx.service"] {
+            assert_eq!(own(&format!("0::{other}\n")), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn every_hierarchy_that_systemd_may_count_in_is_looked_at() {
+        let unit = "rip-server@my\\x2dapp.service".to_owned();
+        // Debian 12 with `systemd.unified_cgroup_hierarchy=0`.
+        let legacy = "9:name=systemd:/rip.slice/rip-server.slice/rip-server@my\\x2dapp.service\n8:pids:/\n\
+                      4:memory:/rip.slice/rip-server.slice\n1:cpu,cpuacct:/\n0::/\n";
+        assert_eq!(own(legacy), Some((unit.clone(), Scope::System)));
+        // Hybrid: both.
+        let hybrid = "12:pids:/rip.slice\n1:name=systemd:/rip.slice/rip-server@my\\x2dapp.service\n\
+                      0::/rip.slice/rip-server@my\\x2dapp.service\n";
+        assert_eq!(own(hybrid), Some((unit.clone(), Scope::System)));
+        let of_user = "3:cpu:/user.slice\n1:name=systemd:/user.slice/user-1000.slice/user@1000.service/app.slice/\
+                       rip-server@my\\x2dapp.service\n0::/user.slice/user-1000.slice/user@1000.service/init.scope\n";
+        assert_eq!(own(of_user), Some((unit, Scope::User)));
+        // A controller's own groups are anybody's.
+        assert_eq!(own("4:memory:/rip-server@a.service\n1:name=other:/rip-server@a.service\n"), None);
+        // A group of its own, which a container has.
+        assert_eq!(own("0::/\n"), None);
+        assert_eq!(own(""), None);
+    }
+
+    #[test]
+    fn an_invocation_is_sixteen_bytes() {
+        let id = invocation(OsStr::new("00ff1122334455667788990011223344"));
+        assert_eq!(id.map(|id| (id.len(), id[1])), Some((16, 0xff)));
+        for wrong in ["", "00ff", "zz112233445566778899001122334455", "00ff112233445566778899001122334455"] {
+            assert_eq!(invocation(OsStr::new(wrong)), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn only_the_process_that_systemd_started_is_it() {
+        assert!(is_own_number(Some(std::process::id().to_string().into())));
+        assert!(!is_own_number(Some("1".into())));
+        assert!(!is_own_number(None));
+    }
+}

@@ -1,0 +1,43 @@
+//! Owns making a worker's unit and having systemd start it: the same for a server that may do that itself and for the
+//! launcher.
+//!
+//! Never here: whether the request may be granted (`launcher`), or what comes of the unit (`watch`).
+
+use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
+
+use super::properties::{Worker, properties};
+use super::required_files::MissingFileError;
+use super::systemd_calls::SystemdCalls;
+use super::{hidden_paths, required_files, unit};
+use crate::name::WorkerId;
+
+/// Why a worker's unit was not started.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UnitStartError {
+    /// A file or folder that the admin has named for it is not there.
+    #[error(transparent)]
+    Missing(#[from] MissingFileError),
+    /// systemd refused it, or could not be asked.
+    #[error("systemd: {0}")]
+    Systemd(#[from] zbus::Error),
+}
+
+/// Starts the unit of a worker; its name, once systemd has queued the job. What the worker does not see of the apps of
+/// the machine, `apps` among them, is found out here. Cancel-safe: the unit is then started or not.
+///
+/// # Errors
+/// See [`UnitStartError`].
+pub(crate) async fn start(
+    systemd: &SystemdCalls,
+    worker: Worker<'_>,
+    apps: &[PathBuf],
+    listener: Option<BorrowedFd<'_>>,
+) -> Result<String, UnitStartError> {
+    required_files::look(worker.sandbox, worker.instance, worker.scope)?;
+    let hidden = hidden_paths::hidden(&worker.sandbox.roots, apps, worker.visible);
+    let worker = Worker { hidden: &hidden, ..worker };
+    let unit = unit::name(worker.instance, worker.app, WorkerId(worker.request.worker));
+    systemd.start(&unit, &properties(&worker, listener)).await?;
+    Ok(unit)
+}

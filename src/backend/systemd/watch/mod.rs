@@ -1,0 +1,7 @@
+//! Owns what this server knows of its workers' units, and hearing of it from systemd.
+//!
+//! Never here: asking for a unit, or signalling one (`starter`).
+
+pub(super) mod unit_signals;
+pub(super) mod unit_state;
+pub(super) mod unit_table;

@@ -1,0 +1,22 @@
+//! Owns what is known of a request that a worker has, for whoever asks what the worker is doing.
+//!
+//! Never here: the worker.
+
+use http::Method;
+use http::uri::PathAndQuery;
+use tokio::time::Instant;
+
+use crate::name::RequestId;
+
+/// A request that a worker has, or that waits for one.
+#[derive(Clone, Debug)]
+pub struct InFlightRequest {
+    /// Its id.
+    pub id: RequestId,
+    /// Its method.
+    pub method: Method,
+    /// Its target.
+    pub target: PathAndQuery,
+    /// When it arrived; from its grant on, when the worker got it.
+    pub since: Instant,
+}

@@ -1,0 +1,144 @@
+//! Owns the sentence that tells an operator who holds the workers of an app whose requests wait in vain.
+//!
+//! Never here: when it is told (`state`), or a request's query, which may be secret.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::name::{AppName, WorkerId};
+
+use super::in_flight::InFlightRequest;
+use super::member::Member;
+
+/// Workers that have no place left.
+#[derive(Clone, Debug)]
+pub struct Saturation {
+    /// How many there are.
+    pub workers: usize,
+    /// Requests each takes at the same time.
+    pub seats: usize,
+    /// The one that has had a request for the longest time.
+    pub worker: WorkerId,
+    /// That request.
+    pub longest: InFlightRequest,
+}
+
+impl Saturation {
+    /// Of so many workers, and what they have in hand; `None` if that is nothing.
+    pub(super) fn of<'a>(
+        workers: usize,
+        held: impl Iterator<Item = (&'a Arc<Member>, &'a InFlightRequest)>,
+    ) -> Option<Self> {
+        let (member, longest) = held.min_by_key(|(_, in_flight)| in_flight.since)?;
+        let seats = member.concurrency.get() as usize;
+        Some(Self { workers, seats, worker: member.worker, longest: longest.clone() })
+    }
+
+    /// What happened, and what to do: "the only worker of chat has had GET /socket.io/ for 10 s; …".
+    pub fn sentence(&self, app: &AppName, now: Instant) -> String {
+        let held = Held { in_flight: &self.longest, now };
+        match (self.workers, self.seats) {
+            (..=1, ..=1) => {
+                format!("the only worker of {app} has had {held}; c:N lets it take several, w:N adds workers")
+            }
+            (..=1, seats) => format!(
+                "the only worker of {app} has {seats} requests in hand, the longest of them {held}; \
+                 c:N lets it take more, w:N adds workers"
+            ),
+            (workers, ..=1) => format!(
+                "all {workers} workers of {app} have a request in hand, worker {} has had {held}; \
+                 c:N lets each take several, w:N adds workers",
+                self.worker
+            ),
+            (workers, seats) => format!(
+                "all {workers} workers of {app} have {seats} requests in hand, worker {} has had {held}; \
+                 c:N lets each take more, w:N adds workers",
+                self.worker
+            ),
+        }
+    }
+}
+
+/// A request and for how long.
+struct Held<'a> {
+    in_flight: &'a InFlightRequest,
+    now: Instant,
+}
+
+impl fmt::Display for Held<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let InFlightRequest { method, target, since, .. } = self.in_flight;
+        let path = target.path();
+        let shown: String = path.chars().take(LONGEST_PATH).collect();
+        let more = if shown.len() < path.len() || target.query().is_some() { "…" } else { "" };
+        write!(f, "{method} {shown}{more} for ")?;
+        match self.now.saturating_duration_since(*since) {
+            short if short < Duration::from_secs(1) => write!(f, "{} ms", short.as_millis()),
+            long => write!(f, "{} s", long.as_secs()),
+        }
+    }
+}
+
+const LONGEST_PATH: usize = 80;
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+    use http::uri::PathAndQuery;
+
+    use super::*;
+    use crate::name::RequestId;
+
+    fn told(workers: usize, seats: usize, target: &'static str, held: Duration) -> String {
+        let since = Instant::now();
+        let in_flight = InFlightRequest {
+            id: RequestId::random(),
+            method: Method::GET,
+            target: PathAndQuery::from_static(target),
+            since,
+        };
+        let saturation = Saturation { workers, seats, worker: WorkerId(7), longest: in_flight };
+        saturation.sentence(&AppName::parse("chat").unwrap(), since + held)
+    }
+
+    #[test]
+    fn it_says_who_holds_what_and_what_to_do() {
+        let poll = "/socket.io/?EIO=4&sid=secret";
+        let table = [
+            (
+                1,
+                1,
+                "the only worker of chat has had GET /socket.io/… for 10 s; c:N lets it take several, w:N adds workers",
+            ),
+            (
+                1,
+                4,
+                "the only worker of chat has 4 requests in hand, the longest of them GET /socket.io/… for 10 s; c:N lets it take more, w:N adds workers",
+            ),
+            (
+                3,
+                1,
+                "all 3 workers of chat have a request in hand, worker 7 has had GET /socket.io/… for 10 s; c:N lets each take several, w:N adds workers",
+            ),
+            (
+                3,
+                4,
+                "all 3 workers of chat have 4 requests in hand, worker 7 has had GET /socket.io/… for 10 s; c:N lets each take more, w:N adds workers",
+            ),
+        ];
+        for (workers, seats, expected) in table {
+            assert_eq!(told(workers, seats, poll, Duration::from_millis(10_900)), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_short_is_told_exactly_and_what_is_long_is_cut() {
+        assert!(told(1, 1, "/", Duration::from_millis(250)).contains("had GET / for 250 ms;"));
+        let long: &'static str = Box::leak(format!("/{}", "x".repeat(500)).into_boxed_str());
+        let told = told(1, 1, long, Duration::from_secs(61));
+        assert!(told.contains("xxx… for 61 s;") && told.len() < 200, "{told}");
+    }
+}

@@ -1,0 +1,368 @@
+//! Owns the task of one app: it hears of everything that happens to the app and has its parts do what follows.
+//!
+//! Never here: what follows. That is said by `plan`, `worker_state` and `crash_budget`, which know no time and no process.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+
+use crate::api::Scaled;
+use crate::backend::{SurvivingWorker, WorkerEvent};
+use crate::directory::App;
+use crate::name::GenerationId;
+use crate::pool::{Mode, PoolWriter};
+use crate::spec::{AppSpec, WorkerCount};
+
+use super::adoption::Adoption;
+use super::deploy_observer::DeployObserver;
+use super::facts::{AppFacts, FactsWriter};
+use super::file_changes::{AppActivity, FileAction, FileChanges};
+use super::generations::deploys::{Deploys, Starts};
+use super::messages::{AppCommand, TaskReport};
+use super::phase_change::{Input, WorkerNews};
+use super::plan::{Step, plan};
+use super::status::StatusView;
+use super::worker_state::{PhaseEvent, WorkerPhase};
+use super::workers::Workers;
+use crate::supervisor::app_context::AppContext;
+use crate::supervisor::files::file_watch::FileChange;
+
+/// The task of an app.
+struct AppTask {
+    app: Arc<App>,
+    ctx: AppContext,
+    pool: PoolWriter,
+    workers: Workers,
+    deploys: Deploys,
+    files: FileChanges,
+    reports: mpsc::Sender<TaskReport>,
+    stopping: bool,
+    /// Dropped after the facts, which are part of the deploys: their end is news.
+    _end_notice: EndNotice,
+}
+
+/// Tells that the task has ended, also by a panic.
+struct EndNotice(Arc<Notify>);
+
+impl Drop for EndNotice {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+/// What the task listens to.
+struct Mailboxes {
+    commands: mpsc::Receiver<AppCommand>,
+    events: mpsc::Receiver<WorkerEvent>,
+    reports: mpsc::Receiver<TaskReport>,
+    changes: mpsc::Receiver<FileChange>,
+}
+
+/// How others reach the task of an app.
+pub(in crate::supervisor) struct AppHandle {
+    pub(in crate::supervisor) commands: mpsc::Sender<AppCommand>,
+    pub(in crate::supervisor) facts: watch::Receiver<AppFacts>,
+}
+
+/// Starts the task of an app with what an earlier server has left of it, or with its first generation.
+pub(in crate::supervisor) fn start(
+    app: Arc<App>,
+    pool: PoolWriter,
+    spec: AppSpec,
+    observer: Option<DeployObserver>,
+    surviving: Vec<SurvivingWorker>,
+    ctx: AppContext,
+) -> AppHandle {
+    let (commands, command_receiver) = mpsc::channel(MAILBOX);
+    let (events, event_receiver) = mpsc::channel(MAILBOX);
+    let (reports, report_receiver) = mpsc::channel(MAILBOX);
+    let (changes, change_receiver) = mpsc::channel(1);
+    let (facts, facts_receiver) = FactsWriter::new(Arc::clone(&ctx.news));
+    let mailboxes = Mailboxes {
+        commands: command_receiver,
+        events: event_receiver,
+        reports: report_receiver,
+        changes: change_receiver,
+    };
+    let (stop, spec) = (ctx.stop.clone(), Arc::new(spec));
+    let adoption = Adoption::of(&spec, surviving, &ctx);
+    let part = || (Arc::clone(&app), ctx.clone(), pool.clone());
+    let (its_app, its_ctx, its_pool) = part();
+    let workers = Workers::new(its_app, its_ctx, its_pool, events, reports.clone());
+    let (its_app, its_ctx, its_pool) = part();
+    let deploys = Deploys::new(its_app, its_ctx, its_pool, facts, spec, adoption.latest);
+    let mut task = AppTask {
+        workers,
+        deploys,
+        files: FileChanges::new(changes, stop.clone()),
+        reports,
+        stopping: false,
+        _end_notice: EndNotice(Arc::clone(&ctx.news)),
+        app,
+        ctx,
+        pool,
+    };
+    task.begin(adoption, observer);
+    stop.spawn("app", task.run(mailboxes));
+    AppHandle { commands, facts: facts_receiver }
+}
+
+impl AppTask {
+    /// Begins with what an earlier server left, if that is any good, else with a first generation.
+    fn begin(&mut self, adoption: Adoption, observer: Option<DeployObserver>) {
+        let Some((generation, workers, starts)) = adoption.serving else { return self.begin_first(observer) };
+        self.deploys.adopt(generation, starts);
+        for worker in workers {
+            // The clock may have been set back meanwhile.
+            let age = SystemTime::now().duration_since(worker.since).unwrap_or_default();
+            let (input, happened) = self.workers.adopt(worker, self.deploys.set().spec(), age);
+            self.advance([input]);
+            happened.into_iter().for_each(|event| self.worker_event(event));
+        }
+        match starts {
+            Starts::Alike => self.files.look_at(self.deploys.set().spec()),
+            // It serves until the new one does.
+            Starts::Never => self.begin_first(observer),
+        }
+    }
+
+    fn begin_first(&mut self, observer: Option<DeployObserver>) {
+        self.deploys.begin_first(observer);
+        self.files.look_at(self.deploys.set().spec());
+    }
+
+    async fn run(mut self, mut mailboxes: Mailboxes) {
+        let mut quiet_until = Instant::now();
+        loop {
+            self.settle();
+            if self.stopping && self.workers.is_empty() {
+                break;
+            }
+            let now = Instant::now();
+            let wake = [self.workers.wake_at(), self.deploys.set().wake_at(now)].into_iter().flatten().min();
+            // Each branch only receives: what is dropped half-way has taken nothing.
+            tokio::select! {
+                biased;
+                Some(command) = mailboxes.commands.recv() => self.command(command),
+                Some(event) = mailboxes.events.recv() => {
+                    self.worker_event(event);
+                    // Lines come in hundreds and change nothing: one look at the workers after them is enough.
+                    while let Ok(event) = mailboxes.events.try_recv() {
+                        self.worker_event(event);
+                    }
+                }
+                Some(report) = mailboxes.reports.recv() => self.task_report(report),
+                Some(change) = mailboxes.changes.recv() => self.files_changed(change),
+                // A full queue tells of every request that joins it.
+                () = self.pool.changed(), if now >= quiet_until => quiet_until = now + QUIET,
+                () = sleep_until(quiet_until), if now < quiet_until => {}
+                () = sleep_until(wake.unwrap_or(now)), if wake.is_some() => {}
+            }
+        }
+        self.ctx.output.forget(&self.app.name);
+    }
+
+    fn command(&mut self, command: AppCommand) {
+        // Who asked may have gone; then nobody needs the answer.
+        match command {
+            AppCommand::Deploy(observer) => self.deploy(observer, "asked for"),
+            AppCommand::Scale(count, reply) => drop(reply.send(self.scale(count))),
+            AppCommand::Status(reply) => drop(reply.send(self.view().status())),
+            AppCommand::Workers(reply) => drop(reply.send(self.view().workers())),
+            AppCommand::Stop(drain) => self.stop(drain),
+            AppCommand::Leave => self.leave(),
+        }
+    }
+
+    fn view(&self) -> StatusView<'_> {
+        StatusView {
+            app: &self.app,
+            pool: &self.pool,
+            workers: &self.workers,
+            generations: self.deploys.set(),
+            stopping: self.stopping,
+        }
+    }
+
+    fn scale(&mut self, count: WorkerCount) -> Scaled {
+        let (before, now) = self.deploys.scale(count);
+        tracing::info!(app = %self.app.name, before, now, "number of workers changed");
+        Scaled { ok: true, app: self.app.name.clone(), before, now }
+    }
+
+    /// Lets every worker finish within `drain`.
+    fn stop(&mut self, drain: Option<Duration>) {
+        const WHY: &str = "the app is being stopped";
+        if !self.stopping {
+            tracing::info!(app = %self.app.name, "app is being stopped");
+        }
+        self.close(WHY);
+        self.advance(self.workers.retire_all(drain, WHY));
+    }
+
+    /// Leaves every worker as it is, where workers outlive their server.
+    fn leave(&mut self) {
+        let workers = self.workers.records().count();
+        tracing::info!(app = %self.app.name, workers, "the workers are left for the next server");
+        self.close("the server is being restarted");
+        self.workers.leave();
+    }
+
+    fn close(&mut self, why: &str) {
+        self.stopping = true;
+        self.files.close();
+        self.pool.set_mode(Mode::Closed);
+        self.deploys.give_up(why);
+    }
+
+    fn deploy(&mut self, observer: Option<DeployObserver>, why: &str) {
+        if !self.stopping {
+            self.files.begin_reading();
+            self.deploys.begin(observer, why, self.reports.clone());
+        }
+    }
+
+    /// The backend tells what happened to a worker.
+    fn worker_event(&mut self, event: WorkerEvent) {
+        let input = match event {
+            WorkerEvent::Ready(worker) => self.workers.said_ready(worker),
+            WorkerEvent::Ending(worker, exit) => self.workers.ending(worker, exit),
+            WorkerEvent::Exited(worker, exit) => Some(self.workers.exited(worker, exit)),
+            WorkerEvent::Output(worker, line) => {
+                if let Some(generation) = self.workers.generation_of(worker) {
+                    self.deploys.worker_wrote(generation, worker, line);
+                }
+                None
+            }
+            WorkerEvent::LastLines(worker, lines) => {
+                if let Some(generation) = self.workers.generation_of(worker) {
+                    self.deploys.last_lines(generation, worker, &lines);
+                }
+                None
+            }
+        };
+        self.advance(input);
+    }
+
+    /// A task that this one has started reports.
+    fn task_report(&mut self, report: TaskReport) {
+        match report {
+            TaskReport::Started(worker, Ok(started)) => {
+                let input = self.workers.started(worker, started);
+                self.advance(input);
+            }
+            TaskReport::Started(worker, Err(error)) => {
+                let why = format!("could not be started: {error}");
+                self.advance([Input { worker, event: PhaseEvent::Gone, why }]);
+            }
+            TaskReport::Answered(worker) => self.advance(self.workers.ready(worker, "answered")),
+            TaskReport::Resolved(generation, read, seen) => {
+                // A deploy that was superseded meanwhile needs it no more.
+                if self.deploys.set().deploy().is_some_and(|deploy| deploy.id == generation) {
+                    self.files.note_read(seen.map(|seen| *seen));
+                    if self.deploys.resolved(read) {
+                        self.files.look_at(self.deploys.set().spec());
+                    }
+                    if let Some(change) = self.files.take_meanwhile() {
+                        self.files_changed(change);
+                    }
+                }
+            }
+            TaskReport::Liveness { worker, silent } => self.workers.liveness(worker, silent),
+        }
+    }
+
+    fn files_changed(&mut self, change: FileChange) {
+        let activity = match self.deploys.set().deploy() {
+            _ if self.deploys.set().is_reading() => AppActivity::Reading,
+            None if self.deploys.set().current().is_some() => AppActivity::Serving,
+            _ => AppActivity::Starting,
+        };
+        match self.files.action(change, self.deploys.set().spec(), activity) {
+            FileAction::Nothing => {}
+            FileAction::Reload(signal) => {
+                tracing::info!(app = %self.app.name, ?signal, "entry changed: workers are told to load it anew");
+                self.workers.reload(signal);
+            }
+            FileAction::Deploy(why) => self.deploy(None, why),
+        }
+    }
+
+    /// Moves workers on, one after the other, each with what that means for its generation.
+    fn advance(&mut self, inputs: impl IntoIterator<Item = Input>) {
+        for input in inputs {
+            let Some(change) = self.workers.advance(input) else { continue };
+            if change.ends_start() {
+                let is_ready = change.to == WorkerPhase::Ready;
+                self.deploys.start_ended(change.generation, change.worker, is_ready);
+            }
+            for news in self.workers.carry_out(change) {
+                match news {
+                    WorkerNews::Ready(generation) => {
+                        let ready = self.workers.ready_of(generation).count();
+                        self.deploys.worker_ready(generation, ready);
+                    }
+                    WorkerNews::Failed { generation, failure, why } => {
+                        self.deploys.worker_failed(generation, failure, &why);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Looks at everything that may have changed, and does what follows until nothing does.
+    fn settle(&mut self) {
+        for _ in 0..MOST_ROUNDS {
+            let now = Instant::now();
+            let told = self.workers.read_pool(now);
+            self.advance(told);
+            let due = self.workers.read_clock(now);
+            self.advance(due);
+            self.deploys.end_probation(now);
+            if self.stopping {
+                break;
+            }
+            let steps = plan(&self.deploys.set().desired(now), &self.workers.views(now));
+            if steps.is_empty() {
+                break;
+            }
+            steps.into_iter().for_each(|step| self.carry_out(step));
+        }
+        // What was just let go may have had nothing in hand.
+        let told = self.workers.read_pool(Instant::now());
+        self.advance(told);
+        self.view().show_gauges();
+    }
+
+    fn carry_out(&mut self, step: Step) {
+        match step {
+            Step::Start(generation) => {
+                if let Some(spec) = self.deploys.set().spec_of(generation) {
+                    self.workers.start(generation, spec, self.deploys.set().deploy().is_some());
+                }
+            }
+            Step::Promote(generation) => self.promote(generation),
+            Step::Retire(worker, reason) => {
+                let serving = self.deploys.set().current().map(|current| current.id);
+                let input = self.workers.retire(worker, reason, serving);
+                self.advance(input);
+            }
+        }
+    }
+
+    fn promote(&mut self, generation: GenerationId) {
+        // A worker whose first process has exited is not ready, whatever answers in its place: its end is about to be
+        // told.
+        if self.workers.ready_of(generation).all(|worker| self.ctx.backend.lives(worker)) {
+            let workers = &self.workers;
+            self.deploys.promote(generation, |before| workers.ready_of(before).next().is_some());
+        }
+    }
+}
+
+const MAILBOX: usize = 64;
+/// A plan may call for another one: a promotion lets the old workers go.
+const MOST_ROUNDS: usize = 8;
+const QUIET: Duration = Duration::from_millis(10);

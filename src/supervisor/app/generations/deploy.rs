@@ -1,0 +1,131 @@
+//! Owns a generation on its way: from asked for, over tried out, to how it ended; and tells those who wait for it.
+//!
+//! Never here: starting its workers, or deciding when it may take over (`plan`).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::api::{DeployEvent, Rejection};
+use crate::directory::App;
+use crate::name::GenerationId;
+use crate::spec::AppSpec;
+
+use super::crash_budget::{CrashBudget, TrialVerdict};
+use crate::supervisor::app::deploy_observer::DeployObserver;
+use crate::supervisor::app::worker_state::WorkerFailure;
+use crate::supervisor::reload_notices::ReloadNotice;
+
+/// A version of an app with all that its workers run pinned.
+pub(in crate::supervisor::app) struct Generation {
+    pub(in crate::supervisor::app) id: GenerationId,
+    /// What it is made of.
+    pub(in crate::supervisor::app) spec: Arc<AppSpec>,
+    /// What may still go wrong with it.
+    pub(in crate::supervisor::app) budget: CrashBudget,
+    /// What became of the worker that failed last.
+    pub(in crate::supervisor::app) last_failure: Option<String>,
+}
+
+impl Generation {
+    /// A generation none of whose workers has been started.
+    pub(in crate::supervisor::app) fn new(id: GenerationId, spec: Arc<AppSpec>) -> Self {
+        Self { id, spec, budget: CrashBudget::new(), last_failure: None }
+    }
+
+    /// Counts a worker of it that has failed.
+    pub(in crate::supervisor::app) fn failed(&mut self, failure: WorkerFailure, why: &str) -> TrialVerdict {
+        self.last_failure = Some(why.to_owned());
+        self.budget.failed(failure, Instant::now())
+    }
+}
+
+/// A generation that is to take over.
+///
+/// ```text
+///   asked for ──→ candidate ──→ promoted ──→ done, or on probation (`probation`)
+///       │            ├───────→ rejected
+///       ├────────────│───────→ rejected: the app cannot be read
+///       └────────────┴───────→ superseded by a later one
+/// ```
+pub(in crate::supervisor::app) struct Deploy {
+    /// Which generation it will be.
+    pub(in crate::supervisor::app) id: GenerationId,
+    /// When it was asked for.
+    pub(in crate::supervisor::app) begun: Instant,
+    /// `None` until the app's directory and settings have been read.
+    pub(in crate::supervisor::app) candidate: Option<Generation>,
+    /// While it takes the place of another.
+    pub(in crate::supervisor::app) reloading: Option<ReloadNotice>,
+    /// Whoever waits for its end; those of a deploy that it superseded, too.
+    observers: Vec<DeployObserver>,
+    written: VecDeque<String>,
+}
+
+impl Deploy {
+    /// A generation that was asked for.
+    pub(in crate::supervisor::app) fn new(
+        id: GenerationId,
+        observers: Vec<DeployObserver>,
+        now: Instant,
+    ) -> Self {
+        Self { id, begun: now, candidate: None, reloading: None, observers, written: VecDeque::new() }
+    }
+
+    /// A later deploy takes its place; those who waited for this one wait for that one.
+    pub(in crate::supervisor::app) fn superseded(self, app: &App) -> Vec<DeployObserver> {
+        let generation = self.id;
+        tracing::info!(app = %app.name, %generation, "generation superseded by a later deploy");
+        app.metrics.deploy("superseded");
+        self.tell(DeployEvent::Superseded { app: app.name.clone(), generation });
+        self.observers
+    }
+
+    /// It serves for good, `ms` milliseconds after it was asked for.
+    pub(in crate::supervisor::app) fn done(self, app: &App, ms: u64) {
+        app.metrics.deploy("done");
+        let generation = self.id;
+        self.end(DeployEvent::Done { app: app.name.clone(), generation, ms });
+    }
+
+    /// It ends because its app does; nobody is to blame.
+    pub(in crate::supervisor::app) fn given_up(self, app: &App, reason: &str) {
+        let generation = self.id;
+        tracing::info!(app = %app.name, %generation, reason, "deploy given up");
+        let rejection = Rejection { generation, reason: reason.into(), output: self.output() };
+        self.end(DeployEvent::Rejected { app: app.name.clone(), rejection });
+    }
+
+    /// Those who wait for its end wait for this one's, too.
+    pub(in crate::supervisor::app) fn follow(&mut self, others: Vec<DeployObserver>) {
+        self.observers.extend(others);
+    }
+
+    /// Keeps what one of its workers wrote, for the message of a rejection.
+    pub(in crate::supervisor::app) fn note_output(&mut self, line: &str) {
+        if self.written.len() == KEPT {
+            self.written.pop_front();
+        }
+        self.written.push_back(line.into());
+    }
+
+    /// The last lines its workers wrote.
+    pub(in crate::supervisor::app) fn output(&self) -> Vec<String> {
+        self.written.iter().cloned().collect()
+    }
+
+    /// Tells how far it is.
+    pub(in crate::supervisor::app) fn tell(&self, progress: DeployEvent) {
+        self.observers.iter().for_each(|observer| observer.tell(progress.clone()));
+    }
+
+    pub(in crate::supervisor::app) fn end(self, outcome: DeployEvent) {
+        for observer in self.observers {
+            observer.end(outcome.clone());
+        }
+    }
+}
+
+/// Lines of output kept for a rejection.
+pub(in crate::supervisor::app) const KEPT: usize = 100;

@@ -1,0 +1,373 @@
+//! Owns the generations of an app: which serves, which is a candidate, and how one comes and goes: asked for, read, tried
+//! out, promoted, taken back, rejected, superseded.
+//!
+//! Never here: when one is promoted (`plan`), how much it may get wrong (`crash_budget`), or a worker (`workers`).
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::api::{DeployEvent, Rejection};
+use crate::directory::App;
+use crate::name::{GenerationId, WorkerId};
+use crate::pool::{Mode, PoolWriter};
+use crate::spec::{AppSpec, WorkerCount};
+
+use super::crash_budget::{CrashBudget, TrialVerdict};
+use super::deploy::{Deploy, Generation, KEPT};
+use super::generation_set::GenerationSet;
+use super::probation::{Probation, ProbationVerdict};
+use super::worker_output::WorkerOutput;
+use crate::supervisor::app::deploy_observer::DeployObserver;
+use crate::supervisor::app::facts::FactsWriter;
+use crate::supervisor::app::messages::TaskReport;
+use crate::supervisor::app::worker_state::WorkerFailure;
+use crate::supervisor::app_context::AppContext;
+use crate::supervisor::files::app_files::{WatchTargets, seen_by};
+use crate::supervisor::supervisor_error::ResolveError;
+
+/// The generations of an app.
+pub(in crate::supervisor::app) struct Deploys {
+    app: Arc<App>,
+    ctx: AppContext,
+    pool: PoolWriter,
+    facts: FactsWriter,
+    output: WorkerOutput,
+    set: GenerationSet,
+    /// The last generation that was given a number.
+    latest: GenerationId,
+}
+
+impl Deploys {
+    /// No generation yet, of an app that was read as `spec`; the first will have the number after `latest`.
+    pub(in crate::supervisor::app) fn new(
+        app: Arc<App>,
+        ctx: AppContext,
+        pool: PoolWriter,
+        facts: FactsWriter,
+        spec: Arc<AppSpec>,
+        latest: GenerationId,
+    ) -> Self {
+        let output = WorkerOutput::new(app.name.clone(), ctx.clone());
+        let set = GenerationSet::new(spec, ctx.cores);
+        Self { app, ctx, pool, facts, output, set, latest }
+    }
+
+    /// The generations as they are now.
+    pub(in crate::supervisor::app) fn set(&self) -> &GenerationSet {
+        &self.set
+    }
+
+    /// Has that many workers from now on; how many there were to be, and are.
+    pub(in crate::supervisor::app) fn scale(&mut self, count: WorkerCount) -> (usize, usize) {
+        let before = self.set.wanted();
+        self.set.scaled = Some(count);
+        (before, self.set.wanted())
+    }
+
+    /// A generation that an earlier server has left serves. `Starts::Never`: nobody knows any more how its workers are
+    /// started.
+    pub(in crate::supervisor::app) fn adopt(&mut self, generation: GenerationId, starts: Starts) {
+        let mut adopted = Generation::new(generation, Arc::clone(&self.set.spec));
+        if starts == Starts::Never {
+            adopted.budget = CrashBudget::closed();
+        }
+        self.set.current = Some(adopted);
+        self.pool.set_mode(Mode::Open);
+        self.pool.promote(generation);
+    }
+
+    /// Tries out what was read when the app became known.
+    pub(in crate::supervisor::app) fn begin_first(&mut self, observer: Option<DeployObserver>) {
+        let id = self.next_generation();
+        self.set.deploy = Some(Deploy::new(id, observer.into_iter().collect(), Instant::now()));
+        self.try_out(Arc::clone(&self.set.spec));
+    }
+
+    /// Reads the app anew, to try out what it has become. A deploy on its way is superseded, and whoever waits for that
+    /// one waits for this one from then on.
+    pub(in crate::supervisor::app) fn begin(
+        &mut self,
+        observer: Option<DeployObserver>,
+        why: &str,
+        reports: mpsc::Sender<TaskReport>,
+    ) {
+        let mut observers = self.end_deploy().map(|deploy| deploy.superseded(&self.app)).unwrap_or_default();
+        observers.extend(observer);
+        let id = self.next_generation();
+        tracing::info!(app = %self.app.name, generation = %id, why, "deploy begins");
+        let mut deploy = Deploy::new(id, observers, Instant::now());
+        deploy.reloading = Some(self.ctx.reload_notices.begin());
+        self.set.deploy = Some(deploy);
+        let reading =
+            seen_by(WatchTargets::of(&self.set.spec), self.ctx.read_app(self.set.spec.path.clone()));
+        self.ctx.stop.spawn("read app", async move {
+            let (read, seen) = reading.await;
+            // An app that has ended needs it no more.
+            reports.send(TaskReport::Resolved(id, read, seen.map(Box::new))).await.ok();
+        });
+    }
+
+    /// The app has been read for the deploy on its way; whether there is a candidate now.
+    pub(in crate::supervisor::app) fn resolved(&mut self, read: Result<AppSpec, ResolveError>) -> bool {
+        match read {
+            Ok(spec) if spec.name != self.app.name => {
+                let name = &spec.name;
+                self.reject(format!("the app calls itself `{name}` now: a new name needs a new start"));
+                false
+            }
+            Ok(spec) => {
+                self.try_out(Arc::new(spec));
+                true
+            }
+            Err(error) => {
+                self.reject(error.to_string());
+                false
+            }
+        }
+    }
+
+    fn try_out(&mut self, spec: Arc<AppSpec>) {
+        self.set.spec = Arc::clone(&spec);
+        let Some(deploy) = &mut self.set.deploy else { return };
+        let (app, generation) = (self.app.name.clone(), deploy.id);
+        deploy.candidate = Some(Generation::new(generation, spec));
+        self.pool.set_mode(Mode::Open);
+        let workers = self.set.wanted();
+        if let Some(deploy) = &self.set.deploy {
+            deploy.tell(DeployEvent::Starting { app, generation, workers });
+        }
+    }
+
+    /// One more worker of a generation is ready, `ready` in all.
+    pub(in crate::supervisor::app) fn worker_ready(&mut self, generation: GenerationId, ready: usize) {
+        if let Some(deploy) = self.set.deploy.as_ref().filter(|deploy| deploy.id == generation) {
+            let (app, workers) = (self.app.name.clone(), self.set.wanted());
+            deploy.tell(DeployEvent::Ready { app, generation, ready, workers });
+        }
+        // A generation that was adopted is known to serve only once one of its workers has answered.
+        let adopted = self.set.current.as_ref().filter(|current| current.id == generation);
+        if let Some(current) = adopted.filter(|_| !self.facts.is_settled() && self.set.deploy.is_none()) {
+            self.facts.serves(&current.spec);
+        }
+    }
+
+    /// The candidate serves from now on. `has_ready`: whether a generation has a worker that is ready.
+    pub(in crate::supervisor::app) fn promote(
+        &mut self,
+        generation: GenerationId,
+        has_ready: impl FnOnce(GenerationId) -> bool,
+    ) {
+        self.end_candidate_output(generation);
+        self.output.forget_candidate();
+        let Some(mut deploy) = self.set.deploy.take_if(|deploy| deploy.id == generation) else { return };
+        let Some(candidate) = deploy.candidate.take() else { return };
+        let from = self.set.current.as_ref().map(|current| current.id.0);
+        let ms = u64::try_from(deploy.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(app = %self.app.name, generation = %generation, from, ms, "generation serves");
+        self.set.rejected = None;
+        let limit = candidate.spec.rules.timeouts.probation;
+        let served = self.hand_over(candidate);
+        let before = match self.set.probation.take() {
+            None => served,
+            // It had not proved itself: what it would have been taken back to stays.
+            Some(earlier) => {
+                deploy.follow(earlier.deploy.superseded(&self.app));
+                Some(earlier.before)
+            }
+        };
+        match before.filter(|before| !limit.is_zero() && has_ready(before.id)) {
+            None => deploy.done(&self.app, ms),
+            Some(before) => {
+                let app = self.app.name.clone();
+                let probation = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+                deploy.tell(DeployEvent::Serving { app, generation, ms, probation });
+                self.set.probation = Some(Probation::new(before, deploy, ms, limit, Instant::now()));
+            }
+        }
+    }
+
+    /// Lets a generation serve from one moment to the next; returns the one that did.
+    fn hand_over(&mut self, to: Generation) -> Option<Generation> {
+        self.app.rules.store(Arc::clone(&to.spec.rules));
+        self.pool.set_max_queue(to.spec.rules.max_queue);
+        self.pool.promote(to.id);
+        self.ctx.serving_generations.note(&self.app.name, to.id);
+        self.facts.serves(&to.spec);
+        self.set.current.replace(to)
+    }
+
+    /// Ends a probation whose time is over.
+    pub(in crate::supervisor::app) fn end_probation(&mut self, now: Instant) {
+        let Some(Probation { deploy, ms, .. }) =
+            self.set.probation.take_if(|probation| now >= probation.until)
+        else {
+            return;
+        };
+        tracing::info!(app = %self.app.name, generation = %deploy.id, "generation has passed its probation");
+        deploy.done(&self.app, ms);
+    }
+
+    /// The generation before serves again; its workers were kept for that.
+    fn take_back(&mut self, why: &str) {
+        let Some(probation) = self.set.probation.take() else { return };
+        let served = probation.served(Instant::now()).as_secs_f64();
+        let Probation { before, deploy, .. } = probation;
+        let (app, generation, serving) = (self.app.name.clone(), deploy.id, before.id);
+        let reason =
+            format!("{why}, {served:.1} s after it began to serve: generation {serving} serves again");
+        tracing::error!(%app, %generation, %serving, reason, "generation taken back");
+        let rejection = self.rejection(&deploy, reason);
+        self.hand_over(before);
+        deploy.end(DeployEvent::Rejected { app, rejection });
+    }
+
+    /// Counts and keeps why a deploy was rejected, with what its workers wrote.
+    fn rejection(&mut self, deploy: &Deploy, reason: String) -> Rejection {
+        self.app.metrics.deploy("rejected");
+        let rejection = Rejection { generation: deploy.id, reason, output: deploy.output() };
+        self.output.quote(deploy.id, &rejection.output);
+        self.set.rejected = Some(rejection.clone());
+        rejection
+    }
+
+    /// A worker has failed: what that means for its generation.
+    pub(in crate::supervisor::app) fn worker_failed(
+        &mut self,
+        generation: GenerationId,
+        failure: WorkerFailure,
+        why: &str,
+    ) {
+        if let Some(current) = self.set.current.as_mut().filter(|current| current.id == generation) {
+            // What serves has served: it is started again for as long as it takes.
+            current.failed(failure, why);
+            self.current_failed(format!("a worker {why}"));
+            return;
+        }
+        let candidate = self.set.deploy.as_mut().and_then(|deploy| deploy.candidate.as_mut());
+        let Some(candidate) = candidate.filter(|candidate| candidate.id == generation) else { return };
+        if candidate.failed(failure, why) == TrialVerdict::Reject {
+            let failures = candidate.budget.failures();
+            let times =
+                if failures > 1 { format!(", the last of {failures} failures") } else { String::new() };
+            self.reject(format!("a worker {why}{times}"));
+        }
+    }
+
+    fn current_failed(&mut self, reason: String) {
+        let wanted = self.set.current.as_ref().map_or(0, |current| self.set.wanted_of(&current.spec));
+        let serving = self.set.current.as_ref().map(|current| current.id);
+        let tried = self.set.probation.as_mut().filter(|probation| Some(probation.deploy.id) == serving);
+        if tried.map(|probation| probation.failed(wanted)) == Some(ProbationVerdict::TakenBack) {
+            self.take_back(&reason);
+            return;
+        }
+        // One that was adopted and does not answer is replaced, and nobody waits for that.
+        if !self.facts.is_settled() && self.set.deploy.is_none() {
+            self.facts.does_not_serve(reason);
+        }
+    }
+
+    /// The deploy ends as if it had never been; the old generation goes on. Without one the app takes no requests until it
+    /// is deployed or changed.
+    fn reject(&mut self, reason: String) {
+        let Some(deploy) = self.end_deploy() else { return };
+        let (app, generation) = (self.app.name.clone(), deploy.id);
+        let serving = self.set.current.as_ref().map(|current| current.id.0);
+        tracing::error!(%app, %generation, serving, reason, "generation rejected");
+        let rejection = self.rejection(&deploy, reason.clone());
+        if self.set.current.is_some() {
+            self.facts.goes_on();
+        } else {
+            self.pool.set_mode(Mode::Closed);
+            self.facts.does_not_serve(reason);
+        }
+        deploy.end(DeployEvent::Rejected { app, rejection });
+    }
+
+    /// Takes the deploy out, with all that its workers wrote.
+    fn end_deploy(&mut self) -> Option<Deploy> {
+        let id = self.set.deploy.as_ref()?.id;
+        self.end_candidate_output(id);
+        self.set.deploy.take()
+    }
+
+    /// Ends a deploy and a probation because the app ends; nobody is to blame.
+    pub(in crate::supervisor::app) fn give_up(&mut self, reason: &str) {
+        let tried = self.set.probation.take().map(|probation| probation.deploy);
+        for deploy in [self.end_deploy(), tried].into_iter().flatten() {
+            deploy.given_up(&self.app, reason);
+        }
+    }
+
+    fn next_generation(&mut self) -> GenerationId {
+        self.latest = self.latest.next();
+        self.latest
+    }
+
+    /// A worker wrote a line.
+    pub(in crate::supervisor::app) fn worker_wrote(
+        &mut self,
+        generation: GenerationId,
+        worker: WorkerId,
+        line: String,
+    ) {
+        let tried = self.set.deploy.as_ref().is_some_and(|deploy| deploy.id == generation);
+        let lines = self.output.line(generation, worker, line, tried);
+        self.note_output(generation, &lines);
+    }
+
+    /// A worker has stopped starting: its lines that waited are its own, or another's too.
+    pub(in crate::supervisor::app) fn start_ended(
+        &mut self,
+        generation: GenerationId,
+        worker: WorkerId,
+        is_ready: bool,
+    ) {
+        let lines = self.output.start_ended(generation, worker, is_ready);
+        self.note_output(generation, &lines);
+    }
+
+    /// The last lines of a worker that has failed and whose output does not pass the server.
+    pub(in crate::supervisor::app) fn last_lines(
+        &mut self,
+        generation: GenerationId,
+        worker: WorkerId,
+        lines: &[String],
+    ) {
+        let on_probation = self.set.probation.as_ref().map(|probation| &probation.deploy);
+        let tried = self.set.deploy.iter().chain(on_probation).any(|deploy| deploy.id == generation);
+        if self.output.is_news(generation, worker, lines, tried) {
+            self.note_output(generation, lines);
+        }
+    }
+
+    /// A candidate serves or is given up: nothing that its workers wrote waits any longer.
+    fn end_candidate_output(&mut self, generation: GenerationId) {
+        let lines = self.output.end_candidate(generation);
+        self.note_output(generation, &lines);
+    }
+
+    /// Keeps lines for the message of a rejection; those that come after it are added where there were none.
+    fn note_output(&mut self, generation: GenerationId, lines: &[String]) {
+        let tried = self.set.probation.as_mut().map(|probation| &mut probation.deploy);
+        let mut deploys = self.set.deploy.as_mut().into_iter().chain(tried);
+        if let Some(deploy) = deploys.find(|deploy| deploy.id == generation) {
+            lines.iter().for_each(|line| deploy.note_output(line));
+        } else if let Some(rejected) = &mut self.set.rejected
+            && rejected.generation == generation
+        {
+            let room = KEPT.saturating_sub(rejected.output.len());
+            rejected.output.extend(lines.iter().take(room).cloned());
+        }
+    }
+}
+
+/// Whether workers of a generation that was adopted can be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::supervisor::app) enum Starts {
+    /// As those that were found.
+    Alike,
+    Never,
+}

@@ -1,0 +1,11 @@
+//! Owns the generations of an app: the one that serves, the candidate, and what each may get wrong.
+//!
+//! Never here: a worker (`workers`), or which workers there should be (`plan`).
+
+mod candidate_output;
+mod crash_budget;
+pub(super) mod deploy;
+pub(super) mod deploys;
+pub(super) mod generation_set;
+mod probation;
+mod worker_output;

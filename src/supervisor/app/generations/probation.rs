@@ -1,0 +1,89 @@
+//! Owns the first seconds of a generation that has taken over: what it took over from, what it has got wrong so far, and
+//! whether that is too much.
+//!
+//! Never here: going back (`deploy`), or keeping the workers that would serve again (`plan`).
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::deploy::{Deploy, Generation};
+
+/// A generation that serves and may yet be taken back.
+///
+/// ```text
+///   promoted ──→ on probation ──→ passed: the workers of the generation before go
+///                     ├─────────→ taken back: the generation before serves again
+///                     └─────────→ superseded: a later one is promoted, and what it is taken back to stays the same
+/// ```
+pub(in crate::supervisor::app) struct Probation {
+    /// What served before and serves again if need be.
+    pub(in crate::supervisor::app) before: Generation,
+    /// Whoever waits for its end, and what its workers wrote.
+    pub(in crate::supervisor::app) deploy: Deploy,
+    /// Milliseconds from when it was asked for until it served.
+    pub(in crate::supervisor::app) ms: u64,
+    pub(in crate::supervisor::app) until: Instant,
+    began: Instant,
+    failures: usize,
+}
+
+/// What becomes of a generation on probation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::supervisor::app) enum ProbationVerdict {
+    /// It may go on.
+    Stays,
+    /// It is taken back.
+    TakenBack,
+}
+
+impl Probation {
+    /// Begins now, and is over after `limit`.
+    pub(in crate::supervisor::app) fn new(
+        before: Generation,
+        deploy: Deploy,
+        ms: u64,
+        limit: Duration,
+        now: Instant,
+    ) -> Self {
+        Self { before, deploy, ms, until: now + limit, began: now, failures: 0 }
+    }
+
+    /// Counts a worker that failed, of a generation that is to have `workers`.
+    pub(in crate::supervisor::app) fn failed(&mut self, workers: usize) -> ProbationVerdict {
+        self.failures += 1;
+        let too_many = self.failures >= MOST_FAILURES || self.failures * 2 >= workers;
+        if too_many { ProbationVerdict::TakenBack } else { ProbationVerdict::Stays }
+    }
+
+    /// For how long it has served.
+    pub(in crate::supervisor::app) fn served(&self, now: Instant) -> Duration {
+        now - self.began
+    }
+}
+
+/// As many as reject a candidate.
+const MOST_FAILURES: usize = 3;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::name::GenerationId;
+    use crate::supervisor::tests::blog;
+
+    #[test]
+    fn half_of_the_workers_or_three_are_too_many() {
+        for (workers, allowed) in [(1, 0), (2, 0), (3, 1), (4, 1), (5, 2), (6, 2), (100, 2)] {
+            let now = Instant::now();
+            let before = Generation::new(GenerationId(1), Arc::new(blog()));
+            let deploy = Deploy::new(GenerationId(2), Vec::new(), now);
+            let mut probation = Probation::new(before, deploy, 0, Duration::from_secs(5), now);
+            for _ in 0..allowed {
+                assert_eq!(probation.failed(workers), ProbationVerdict::Stays, "{workers}");
+            }
+            assert_eq!(probation.failed(workers), ProbationVerdict::TakenBack, "{workers}");
+        }
+    }
+}

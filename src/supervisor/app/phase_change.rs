@@ -1,0 +1,62 @@
+//! Owns how a worker moves from one state to the next: the event, what changes, and what that means for its generation.
+//!
+//! Never here: which state follows (`worker_state`), or carrying out what a change asks for (`workers`).
+
+use crate::name::{AppName, GenerationId, WorkerId};
+
+use super::worker_record::WorkerRecord;
+use super::worker_state::{PhaseEvent, WorkerAction, WorkerFailure, WorkerPhase};
+
+/// An event that a worker's state is to take in, and why it came.
+pub(super) struct Input {
+    pub(super) worker: WorkerId,
+    pub(super) event: PhaseEvent,
+    pub(super) why: String,
+}
+
+/// A worker's state before and after an event, and what that asks for.
+pub(super) struct PhaseChange {
+    pub(super) worker: WorkerId,
+    pub(super) generation: GenerationId,
+    pub(super) from: WorkerPhase,
+    pub(super) to: WorkerPhase,
+    pub(super) actions: Vec<WorkerAction>,
+    pub(super) why: String,
+}
+
+impl PhaseChange {
+    /// Whether the worker has stopped starting: it is ready now, or will never be.
+    pub(super) fn ends_start(&self) -> bool {
+        matches!(self.from, WorkerPhase::Starting { .. }) && self.to.name() != self.from.name()
+    }
+
+    /// Logs the change, if it is one; `record` is of its worker.
+    pub(super) fn log(&self, app: &AppName, record: &WorkerRecord) {
+        let Self { worker, generation, actions, why, .. } = self;
+        let (from, to) = (self.from.name(), self.to.name());
+        let failed =
+            actions.iter().any(|action| matches!(action, WorkerAction::Fail(_) | WorkerAction::Kill));
+        if from == to && !failed {
+            return;
+        }
+        if failed || (to == "stopping" && from == "ready" && !record.recycling) {
+            tracing::warn!(%app, %worker, %generation, from, to, why, "worker {worker}: {from} → {to}: {why}");
+        } else if record.recycling && to == "exited" {
+            let reason = record.stale.as_deref().unwrap_or_default();
+            tracing::debug!(%app, %worker, %generation, from, to, why, "worker {worker} was recycled: {reason}");
+        } else if record.recycling || (record.replaces && from == "starting") {
+            // One line for each is enough, and that only for whoever asks for it.
+            tracing::trace!(%app, %worker, %generation, from, to, why, "worker {worker}: {from} → {to}: {why}");
+        } else {
+            tracing::info!(%app, %worker, %generation, from, to, why, "worker {worker}: {from} → {to}: {why}");
+        }
+    }
+}
+
+/// What a worker's change of state means for its generation.
+pub(super) enum WorkerNews {
+    /// One more takes requests.
+    Ready(GenerationId),
+    /// One has failed.
+    Failed { generation: GenerationId, failure: WorkerFailure, why: String },
+}

@@ -1,0 +1,186 @@
+//! Owns how an app and its workers are shown to people: status, gauges, and what it is doing in a sentence.
+//!
+//! Never here: changing anything but a gauge.
+
+use std::collections::BTreeMap;
+
+use tokio::time::Instant;
+
+use crate::api::{AppStatus, RequestInHand, WorkerState, WorkerStatus, WorkerTally};
+use crate::directory::App;
+use crate::name::WorkerId;
+use crate::pool::{InFlightRequest, PoolWriter, Report, WorkerReport};
+
+use super::generations::deploy::Generation;
+use super::generations::generation_set::GenerationSet;
+use super::worker_record::WorkerRecord;
+use super::worker_state::WorkerPhase;
+use super::workers::Workers;
+
+/// An app as it is now.
+pub(super) struct StatusView<'a> {
+    pub(super) app: &'a App,
+    pub(super) pool: &'a PoolWriter,
+    pub(super) workers: &'a Workers,
+    pub(super) generations: &'a GenerationSet,
+    pub(super) stopping: bool,
+}
+
+impl StatusView<'_> {
+    /// How the app is; without its hosts, which the app does not know.
+    pub(super) fn status(&self) -> AppStatus {
+        let report = self.pool.report();
+        // What is tried out, or was rejected, is told beside it.
+        let spec = self.generations.current().map_or(self.generations.spec(), |current| &current.spec);
+        let sum = |of: fn(&WorkerReport) -> usize| report.workers.iter().map(of).sum();
+        AppStatus {
+            app: self.app.name.clone(),
+            path: spec.path.clone(),
+            described: spec.described.clone(),
+            recycle: spec.recycle.to_string(),
+            hosts: Vec::new(),
+            generation: self.generations.current().map(|current| current.id).unwrap_or_default(),
+            workers: self.tally(),
+            queued: report.queued,
+            in_flight: sum(|report| report.standing.in_flight),
+            tunnels: sum(|report| report.standing.tunnels),
+            served: report.workers.iter().map(|worker| worker.standing.served).sum(),
+            concurrency: self.app.rules.load().concurrency.get(),
+            refused: self.app.metrics.refusals(),
+            doing: self.doing(Instant::now()),
+            rejected: self.generations.rejected().cloned(),
+        }
+    }
+
+    /// How each worker is, by id.
+    pub(super) fn workers(&self) -> Vec<WorkerStatus> {
+        let Report { workers, .. } = self.pool.report();
+        let reports: BTreeMap<_, _> =
+            workers.into_iter().map(|report| (report.standing.worker, report)).collect();
+        let show =
+            |(worker, record): (&WorkerId, &WorkerRecord)| self.show(*worker, record, reports.get(worker));
+        self.workers.records().map(show).collect()
+    }
+
+    /// Brings the gauges up to date.
+    pub(super) fn show_gauges(&self) {
+        let (tally, report) = (self.tally(), self.pool.report());
+        let metrics = &self.app.metrics;
+        metrics.set_workers_ready(tally.ready);
+        metrics.set_workers_starting(tally.starting);
+        metrics.set_workers_draining(tally.draining + tally.stopping);
+        metrics.set_queue_length(report.queued);
+        metrics.set_requests_in_flight(report.workers.iter().map(|worker| worker.standing.in_flight).sum());
+        metrics.set_tunnels(report.workers.iter().map(|worker| worker.standing.tunnels).sum());
+    }
+
+    fn tally(&self) -> WorkerTally {
+        self.workers.tally(self.generations.wanted(), self.generations.before())
+    }
+
+    fn show(&self, worker: WorkerId, record: &WorkerRecord, report: Option<&WorkerReport>) -> WorkerStatus {
+        let requests =
+            report.map(|report| report.in_flight.iter().map(in_hand).collect()).unwrap_or_default();
+        let now = Instant::now();
+        let kept = record.state == WorkerPhase::Ready && self.generations.before() == Some(record.generation);
+        WorkerStatus {
+            app: self.app.name.clone(),
+            worker,
+            generation: record.generation,
+            pid: record.pid,
+            state: if kept { WorkerState::Draining } else { shown_state(record.state, report) },
+            why: (record.why.clone())
+                .or_else(|| self.why_kept(kept))
+                .or_else(|| record.waits_for_tunnels(now))
+                .or_else(|| why_distrusted(report?)),
+            age: record.age(now).as_secs(),
+            served: report.map_or(0, |report| report.standing.served),
+            tunnels: report.map_or(0, |report| report.standing.tunnels),
+            memory: self.workers.memory(worker),
+            requests,
+        }
+    }
+
+    fn why_kept(&self, kept: bool) -> Option<String> {
+        let probation = self.generations.probation().filter(|_| kept)?;
+        Some(format!("kept until generation {} has passed its probation", probation.deploy.id))
+    }
+
+    fn doing(&self, now: Instant) -> String {
+        let tally = self.tally();
+        if self.stopping {
+            let left = tally.ready + tally.starting + tally.draining + tally.stopping;
+            return format!("stopping: {left} workers left");
+        }
+        if let Some(deploy) = self.generations.deploy() {
+            return match &deploy.candidate {
+                None => format!("reading the app for generation {}", deploy.id),
+                Some(candidate) => self.doing_candidate(candidate, tally.wanted, now),
+            };
+        }
+        let Some(current) = self.generations.current() else {
+            return "taking no requests: its last deploy was rejected".into();
+        };
+        if tally.ready >= tally.wanted {
+            return match self.generations.probation() {
+                None => "serving".into(),
+                Some(probation) => format!(
+                    "serving; generation {} is on probation for {:.1} s more, else generation {} serves again",
+                    probation.deploy.id,
+                    (probation.until - now).as_secs_f64(),
+                    probation.before.id
+                ),
+            };
+        }
+        match pause(current, now) {
+            Some(pause) => pause,
+            None => format!("starting {} of {} workers", tally.wanted - tally.ready, tally.wanted),
+        }
+    }
+
+    fn doing_candidate(&self, candidate: &Generation, wanted: usize, now: Instant) -> String {
+        let ready = self.workers.ready_of(candidate.id).count();
+        let progress = format!("starting generation {}: {ready} of {wanted} workers ready", candidate.id);
+        match pause(candidate, now) {
+            Some(pause) => format!("{progress}; {pause}"),
+            None => progress,
+        }
+    }
+}
+
+fn pause(generation: &Generation, now: Instant) -> Option<String> {
+    let left = generation.budget.paused_until(now)? - now;
+    let failures = generation.budget.failures();
+    let times = if failures == 1 { "time" } else { "times" };
+    let last = generation.last_failure.iter().map(|why| format!(", the last one {why}")).collect::<String>();
+    Some(format!(
+        "waiting {:.1} s before starting a worker: it failed {failures} {times}{last}",
+        left.as_secs_f64()
+    ))
+}
+
+fn shown_state(state: WorkerPhase, report: Option<&WorkerReport>) -> WorkerState {
+    match state {
+        WorkerPhase::Starting { .. } => WorkerState::Starting,
+        WorkerPhase::Ready if report.is_some_and(|report| report.standing.in_flight > 0) => WorkerState::Busy,
+        WorkerPhase::Ready => WorkerState::Idle,
+        WorkerPhase::Draining { .. } => WorkerState::Draining,
+        WorkerPhase::Stopping { .. } | WorkerPhase::Exited => WorkerState::Stopping,
+    }
+}
+
+fn why_distrusted(report: &WorkerReport) -> Option<String> {
+    report
+        .standing
+        .distrusted
+        .then(|| "has sent bytes that belong to no answer: none of its connections is kept".into())
+}
+
+fn in_hand(request: &InFlightRequest) -> RequestInHand {
+    RequestInHand {
+        id: request.id.to_string(),
+        method: request.method.to_string(),
+        path: request.target.path().into(),
+        ms: u64::try_from(request.since.elapsed().as_millis()).unwrap_or(u64::MAX),
+    }
+}

@@ -1,0 +1,401 @@
+//! Owns the workers of an app and what is done to each: started, probed, published, told to go, forgotten.
+//!
+//! Never here: how many there should be (`plan`), or what a worker's failure means for its generation (`deploys`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::api::WorkerTally;
+use crate::backend::{Exit, Order, Signal, Started, SurvivingWorker, WorkerEvent};
+use crate::directory::App;
+use crate::name::{GenerationId, WorkerId};
+use crate::pool::{Address, Member, PoolWriter, Standing, WorkerFault};
+use crate::spec::{AppSpec, ReadyBy, ReloadSignal};
+
+use super::messages::TaskReport;
+use super::phase_change::{Input, PhaseChange, WorkerNews};
+use super::plan::{RetireReason, WorkerView};
+use super::probes::Probes;
+use super::worker_record::{WorkerRecord, tally};
+use super::worker_state::{Breakdown, PhaseEvent, WorkerAction, WorkerPhase};
+use crate::supervisor::app_context::AppContext;
+
+/// The workers of an app.
+pub(super) struct Workers {
+    app: Arc<App>,
+    ctx: AppContext,
+    pool: PoolWriter,
+    records: BTreeMap<WorkerId, WorkerRecord>,
+    /// Where the backend tells what happens to them.
+    events: mpsc::Sender<WorkerEvent>,
+    reports: mpsc::Sender<TaskReport>,
+    probes: Probes,
+    /// When memory is looked at next.
+    weigh_at: Option<Instant>,
+}
+
+impl Workers {
+    pub(super) fn new(
+        app: Arc<App>,
+        ctx: AppContext,
+        pool: PoolWriter,
+        events: mpsc::Sender<WorkerEvent>,
+        reports: mpsc::Sender<TaskReport>,
+    ) -> Self {
+        let probes = Probes::new(app.name.clone(), ctx.clone(), reports.clone());
+        Self { app, ctx, pool, records: BTreeMap::new(), events, reports, probes, weigh_at: None }
+    }
+
+    /// Whether no worker is left.
+    pub(super) fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Forgets all workers and leaves them as they are.
+    pub(super) fn leave(&mut self) {
+        self.records.clear();
+    }
+
+    /// The generation of a worker that is not gone.
+    pub(super) fn generation_of(&self, worker: WorkerId) -> Option<GenerationId> {
+        self.records.get(&worker).map(|record| record.generation)
+    }
+
+    /// All workers and what is known of each.
+    pub(super) fn records(&self) -> impl Iterator<Item = (&WorkerId, &WorkerRecord)> {
+        self.records.iter()
+    }
+
+    /// The workers of a generation that are ready.
+    pub(super) fn ready_of(&self, generation: GenerationId) -> impl Iterator<Item = WorkerId> {
+        let ready = move |record: &WorkerRecord| {
+            record.generation == generation && record.state == WorkerPhase::Ready
+        };
+        self.records.iter().filter(move |(_, record)| ready(record)).map(|(worker, _)| *worker)
+    }
+
+    /// How many are in which state, of `wanted`; those of `before` count as draining.
+    pub(super) fn tally(&self, wanted: usize, before: Option<GenerationId>) -> WorkerTally {
+        tally(self.records.values(), wanted, before)
+    }
+
+    /// All workers for the plan.
+    pub(super) fn views(&self, now: Instant) -> Vec<WorkerView> {
+        self.records.iter().map(|(worker, record)| record.view(*worker, now)).collect()
+    }
+
+    /// The memory of a worker as it was measured last; it is measured anew now.
+    pub(super) fn memory(&self, worker: WorkerId) -> Option<u64> {
+        self.ctx.backend.refresh_memory(worker);
+        self.ctx.backend.memory(worker)
+    }
+
+    /// Orders one worker of a generation. `deploying`: a deploy is on its way.
+    pub(super) fn start(&mut self, generation: GenerationId, spec: Arc<AppSpec>, deploying: bool) {
+        let worker = self.ctx.next_worker();
+        // In the place of one that is due: nothing has happened that anybody would want to read of.
+        let replaces = !deploying && self.records.values().any(|record| record.stale.is_some());
+        if replaces {
+            tracing::trace!(app = %self.app.name, %worker, %generation, from = "", to = "starting", "worker {worker}: starting");
+        } else {
+            tracing::info!(app = %self.app.name, %worker, %generation, from = "", to = "starting", "worker {worker}: starting");
+        }
+        // Nothing can have happened to it yet.
+        drop(self.ctx.router.enrol(worker, self.events.clone()));
+        self.app.metrics.worker_started();
+        let order = Order { worker, generation, launch: Arc::clone(&spec.launch) };
+        let mut record = WorkerRecord::new(generation, spec, Instant::now());
+        record.replaces = replaces;
+        self.records.insert(worker, record);
+        let (backend, reports) = (Arc::clone(&self.ctx.backend), self.reports.clone());
+        self.ctx.stop.spawn("worker start", async move {
+            let started = backend.start(order).await;
+            // The task of the app is there as long as it has a worker.
+            reports.send(TaskReport::Started(worker, started)).await.ok();
+        });
+    }
+
+    /// Takes over a worker that an earlier server has left. Returns what its state is to take in, and what has happened
+    /// to it since it was found.
+    pub(super) fn adopt(
+        &mut self,
+        surviving: SurvivingWorker,
+        spec: &Arc<AppSpec>,
+        age: Duration,
+    ) -> (Input, Vec<WorkerEvent>) {
+        let SurvivingWorker { worker, generation, started, .. } = surviving;
+        tracing::info!(app = %self.app.name, %worker, %generation, pid = started.pid, "worker is adopted");
+        self.app.metrics.worker_adopted();
+        let happened = self.ctx.router.enrol(worker, self.events.clone());
+        let mut record = WorkerRecord::new(generation, Arc::clone(spec), Instant::now());
+        record.adopt(started, age);
+        self.records.insert(worker, record);
+        let event = if spec.ready_by == ReadyBy::Notify {
+            // What it said was said to the server before, and it is not to be probed.
+            PhaseEvent::Ready
+        } else {
+            PhaseEvent::Started
+        };
+        (Input { worker, event, why: "left by an earlier server".into() }, happened)
+    }
+
+    /// A worker is to go as the plan says, of an app whose generation `serving` serves.
+    pub(super) fn retire(
+        &mut self,
+        worker: WorkerId,
+        reason: RetireReason,
+        serving: Option<GenerationId>,
+    ) -> Option<Input> {
+        let record = self.records.get_mut(&worker)?;
+        record.recycling = reason == RetireReason::Recycled;
+        let why = match reason {
+            RetireReason::Superseded if Some(record.generation) < serving => {
+                "a newer generation serves".into()
+            }
+            RetireReason::Superseded => "its generation was given up".into(),
+            RetireReason::Recycled => record.stale.clone().unwrap_or_default(),
+            RetireReason::Surplus => "there are more workers than wanted".into(),
+        };
+        Some(Input { worker, event: PhaseEvent::Retire(record.spec.rules.timeouts.drain), why })
+    }
+
+    /// All workers are to go within `drain`, or each within its own app's time.
+    pub(super) fn retire_all(&self, drain: Option<Duration>, why: &str) -> Vec<Input> {
+        let input = |(worker, record): (&WorkerId, &WorkerRecord)| {
+            let drain = drain.unwrap_or(record.spec.rules.timeouts.drain);
+            Input { worker: *worker, event: PhaseEvent::Retire(drain), why: why.into() }
+        };
+        self.records.iter().map(input).collect()
+    }
+
+    /// Has the workers that serve load the app anew, and those that start once they do.
+    pub(super) fn reload(&mut self, signal: ReloadSignal) {
+        for (worker, record) in &mut self.records {
+            match record.state {
+                WorkerPhase::Ready => self.ctx.backend.signal(*worker, Signal::Reload(signal)),
+                // It may have loaded the old code already, and may not yet survive the signal.
+                WorkerPhase::Starting { .. } => record.reload_when_ready = true,
+                WorkerPhase::Draining { .. } | WorkerPhase::Stopping { .. } | WorkerPhase::Exited => {}
+            }
+        }
+    }
+
+    /// Moves a worker on; `None`: it is gone. What that asks for is for [`carry_out`](Self::carry_out).
+    pub(super) fn advance(&mut self, input: Input) -> Option<PhaseChange> {
+        let Input { worker, event, why } = input;
+        let now = Instant::now();
+        let record = self.records.get_mut(&worker)?;
+        let from = record.state;
+        let (to, actions) = from.on(event, record.spec.rules.timeouts.kill, now);
+        record.state = to;
+        if to.name() != from.name() {
+            record.why = (to != WorkerPhase::Ready).then(|| why.clone());
+            record.ready = if to == WorkerPhase::Ready { Some(now) } else { record.ready };
+        }
+        Some(PhaseChange { worker, generation: record.generation, from, to, actions, why })
+    }
+
+    /// Logs a change and does what it asks for; what is left to do is for the worker's generation.
+    pub(super) fn carry_out(&mut self, change: PhaseChange) -> Vec<WorkerNews> {
+        if let Some(record) = self.records.get(&change.worker) {
+            change.log(&self.app.name, record);
+        }
+        let PhaseChange { worker, generation, actions, why, .. } = change;
+        let mut news = Vec::new();
+        for action in actions {
+            match action {
+                WorkerAction::Probe => {
+                    if let Some(record) = self.records.get_mut(&worker) {
+                        self.probes.readiness(worker, record);
+                    }
+                }
+                WorkerAction::Publish => news.extend(self.publish(worker).map(WorkerNews::Ready)),
+                WorkerAction::Withdraw => self.pool.retire(worker),
+                WorkerAction::Terminate => self.ctx.backend.signal(worker, Signal::Terminate),
+                WorkerAction::Kill => self.ctx.backend.signal(worker, Signal::Kill),
+                WorkerAction::Fail(failure) => {
+                    news.push(WorkerNews::Failed { generation, failure, why: why.clone() });
+                }
+                WorkerAction::Forget => self.forget(worker),
+            }
+        }
+        if let Some(record) = self.records.get_mut(&worker)
+            && !matches!(record.state, WorkerPhase::Starting { .. })
+        {
+            record.probing = None;
+        }
+        news
+    }
+
+    /// Gives the worker to the pool; its generation, if the worker has an address.
+    fn publish(&mut self, worker: WorkerId) -> Option<GenerationId> {
+        let record = self.records.get_mut(&worker)?;
+        let address = record.address.clone()?;
+        let (rules, generation) = (&record.spec.rules, record.generation);
+        let app = (self.app.name.clone(), self.app.metrics.clone());
+        let member = Member::new(app, worker, generation, address, rules.concurrency, rules.tunnels);
+        self.pool.publish(Arc::new(member), record.recycle_after());
+        if std::mem::take(&mut record.reload_when_ready)
+            && let Some(signal) = record.spec.reload_signal
+        {
+            self.ctx.backend.signal(worker, Signal::Reload(signal));
+        }
+        Some(generation)
+    }
+
+    fn forget(&mut self, worker: WorkerId) {
+        self.pool.remove(worker);
+        self.ctx.router.forget(worker);
+        self.records.remove(&worker);
+    }
+
+    /// The backend has started a worker.
+    pub(super) fn started(&mut self, worker: WorkerId, started: Started) -> Option<Input> {
+        let record = self.records.get_mut(&worker)?;
+        record.pid = Some(started.pid);
+        record.address = Some(started.address);
+        if record.said_ready && record.believes() && matches!(record.state, WorkerPhase::Starting { .. }) {
+            self.believe(worker)
+        } else {
+            Some(Input { worker, event: PhaseEvent::Started, why: "has a process".into() })
+        }
+    }
+
+    /// A worker says that it is ready.
+    pub(super) fn said_ready(&mut self, worker: WorkerId) -> Option<Input> {
+        let record = self.records.get_mut(&worker)?;
+        record.said_ready = true;
+        if record.believes() { self.believe(worker) } else { None }
+    }
+
+    /// The word of a worker counts at once where nobody else can listen; who has its port is looked at first.
+    fn believe(&mut self, worker: WorkerId) -> Option<Input> {
+        let record = self.records.get_mut(&worker)?;
+        match record.address.clone() {
+            Some(address @ Address::Tcp(_)) if matches!(record.state, WorkerPhase::Starting { .. }) => {
+                self.probes.port(worker, record, address);
+                None
+            }
+            Some(_) => self.ready(worker, "said so"),
+            // Without its address nobody could send it anything: that comes with `Started`.
+            None => None,
+        }
+    }
+
+    /// A worker takes requests. An answer, or a word, of one whose first process has exited is not its own; its end is
+    /// about to be told.
+    pub(super) fn ready(&self, worker: WorkerId, why: &str) -> Option<Input> {
+        let lives = self.ctx.backend.lives(worker);
+        lives.then(|| Input { worker, event: PhaseEvent::Ready, why: why.into() })
+    }
+
+    /// The first process of a worker has exited. What is left must not answer: not for an app that is being tried out,
+    /// and not for one that serves.
+    pub(super) fn ending(&mut self, worker: WorkerId, exit: Exit) -> Option<Input> {
+        let record = self.records.get_mut(&worker)?;
+        if matches!(record.state, WorkerPhase::Starting { .. } | WorkerPhase::Ready) {
+            record.ending = Some(exit);
+        }
+        self.pool.note_end(worker, exit.cause());
+        Some(Input { worker, event: PhaseEvent::Ending, why: exit.to_string() })
+    }
+
+    pub(super) fn exited(&self, worker: WorkerId, exit: Exit) -> Input {
+        if let Some(record) = self.records.get(&worker) {
+            self.app.metrics.worker_exited(record.cause_of(exit));
+        }
+        self.pool.note_end(worker, exit.cause());
+        Input { worker, event: PhaseEvent::Gone, why: exit.to_string() }
+    }
+
+    /// What the pool says of the workers: complaints of the data path, and which of those that drain have nothing in
+    /// hand.
+    pub(super) fn read_pool(&mut self, now: Instant) -> Vec<Input> {
+        let standings: BTreeMap<_, Standing> =
+            self.pool.standings().into_iter().map(|standing| (standing.worker, standing)).collect();
+        let mut inputs = Vec::new();
+        for (worker, record) in &mut self.records {
+            let (worker, standing) = (*worker, standings.get(worker));
+            if let Some(fault) = standing.and_then(|standing| standing.condemned) {
+                let (breakdown, why) = Breakdown::of(fault);
+                record.condemned = true;
+                inputs.push(Input { worker, event: PhaseEvent::Condemn(breakdown), why: why.into() });
+            } else if standing.is_some_and(|standing| standing.doubted) {
+                self.probes.liveness(worker, record);
+            }
+            if let Some(standing) = standing {
+                record.note_service(standing, now);
+            }
+            let idle = standing.is_none_or(|standing| standing.in_flight + standing.tunnels == 0);
+            if idle && matches!(record.state, WorkerPhase::Draining { .. }) {
+                inputs.push(Input { worker, event: PhaseEvent::Idle, why: "has nothing in hand".into() });
+            }
+        }
+        inputs
+    }
+
+    /// A worker that let a request's time pass was probed.
+    pub(super) fn liveness(&mut self, worker: WorkerId, silent: bool) {
+        let Some(record) = self.records.get_mut(&worker) else { return };
+        record.doubted = false;
+        if silent {
+            tracing::warn!(app = %self.app.name, %worker, "worker {worker} answers nothing any more");
+        } else {
+            tracing::debug!(app = %self.app.name, %worker, "worker {worker} was slow with a request, and answers others");
+        }
+        self.pool.settle(worker, silent.then_some(WorkerFault::TooSlow));
+    }
+
+    /// What the passing of time means for the workers: their age, their memory, and the limits of their states.
+    pub(super) fn read_clock(&mut self, now: Instant) -> Vec<Input> {
+        let weighing = self.weigh_at.is_none_or(|at| now >= at);
+        let mut inputs = Vec::new();
+        for (worker, record) in &mut self.records {
+            let worker = *worker;
+            record.note_age(now);
+            if weighing && record.weighs() && record.state == WorkerPhase::Ready {
+                weigh(&self.ctx, worker, record, now);
+            }
+            if record.state.wake_at().is_some_and(|at| now >= at) {
+                let why = match record.state {
+                    WorkerPhase::Starting { .. } => record.too_late(),
+                    WorkerPhase::Draining { .. } => {
+                        "had requests in hand when its drain time was over".into()
+                    }
+                    _ => "did not stop in time".into(),
+                };
+                inputs.push(Input { worker, event: PhaseEvent::Tick, why });
+            }
+        }
+        if weighing {
+            let any = self.records.values().any(WorkerRecord::weighs);
+            self.weigh_at = any.then_some(now + WEIGH_EVERY);
+        }
+        inputs
+    }
+
+    /// When [`read_clock`](Self::read_clock) has something to do.
+    pub(super) fn wake_at(&self) -> Option<Instant> {
+        let states = self.records.values().filter_map(|record| record.state.wake_at());
+        let ages = self.records.values().filter_map(WorkerRecord::due_at);
+        let weighing = self.weigh_at.filter(|_| self.records.values().any(WorkerRecord::weighs));
+        states.chain(ages).chain(weighing).min()
+    }
+}
+
+/// Notes the memory of a worker, and has it killed where it is over its hard limit and the kernel does not see to that.
+fn weigh(ctx: &AppContext, worker: WorkerId, record: &mut WorkerRecord, now: Instant) {
+    ctx.backend.refresh_memory(worker);
+    let Some(bytes) = ctx.backend.memory(worker) else { return };
+    record.note_memory(bytes, now);
+    // Where the kernel holds the limit, it was there first.
+    if record.spec.launch.memory.hard.is_some_and(|limit| bytes > limit) {
+        ctx.backend.signal(worker, Signal::OutOfMemory);
+    }
+}
+
+const WEIGH_EVERY: Duration = Duration::from_secs(5);

@@ -1,0 +1,166 @@
+//! Owns what every app of an instance uses and none owns: the backend, the numbers of workers, the post office for
+//! what happens to them, the way to read an app anew.
+//!
+//! Never here: anything about one app.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
+
+use tokio::sync::{Notify, mpsc};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use crate::backend::{Backend, WorkerEvent};
+use crate::name::WorkerId;
+use crate::spec::AppSpec;
+use crate::tasks::TaskGroup;
+use crate::time::WallClock;
+
+use super::Resolve;
+use super::recent_output::RecentOutput;
+use super::reload_notices::ReloadNotices;
+use super::serving_generations::ServingGenerations;
+use super::supervisor_error::ResolveError;
+
+/// What every app uses; all clones share it.
+#[derive(Clone)]
+pub(super) struct AppContext {
+    /// Starts and ends workers.
+    pub(super) backend: Arc<dyn Backend>,
+    /// Delivers what happens to them.
+    pub(super) router: EventRouter,
+    /// What they wrote.
+    pub(super) output: RecentOutput,
+    /// Reads apps.
+    pub(super) resolve: Arc<dyn Resolve>,
+    /// Of the machine.
+    pub(super) cores: usize,
+    /// Every task belongs to it.
+    pub(super) stop: TaskGroup,
+    /// Tells the supervisor that the facts of an app have changed.
+    pub(super) news: Arc<Notify>,
+    /// For the times of output lines.
+    pub(super) clock: WallClock,
+    /// The last worker's number; an instance never uses one twice.
+    pub(super) last_worker: Arc<AtomicU64>,
+    /// Which generations serve.
+    pub(super) serving_generations: ServingGenerations,
+    /// Which deploys are on their way.
+    pub(super) reload_notices: ReloadNotices,
+}
+
+impl AppContext {
+    /// A number no worker has had.
+    pub(super) fn next_worker(&self) -> WorkerId {
+        WorkerId(self.last_worker.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// No number up to this one is given any more.
+    pub(super) fn pass_over(&self, worker: WorkerId) {
+        self.last_worker.fetch_max(worker.0, Ordering::Relaxed);
+    }
+
+    /// Reads the app at `path`, off this thread.
+    ///
+    /// # Errors
+    /// What the reader says, or that it took too long; it then ends by itself, unheard.
+    pub(super) fn read_app(
+        &self,
+        path: PathBuf,
+    ) -> impl Future<Output = Result<AppSpec, ResolveError>> + Send + use<> {
+        let resolve = Arc::clone(&self.resolve);
+        async move {
+            let shown = path.clone();
+            let reading = spawn_blocking(move || resolve.resolve(&path));
+            match timeout(READ_LIMIT, reading).await {
+                Ok(Ok(read)) => read,
+                Ok(Err(panic)) => Err(ResolveError::because(unreadable(&shown, "the reader failed"), panic)),
+                Err(late) => Err(ResolveError::because(unreadable(&shown, "it takes too long"), late)),
+            }
+        }
+    }
+
+    /// Looks at files off this thread; `None`: it takes too long, and then ends by itself, unheard.
+    pub(super) async fn on_disk<T: Send + 'static>(
+        &self,
+        look: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        timeout(READ_LIMIT, spawn_blocking(look)).await.ok()?.ok()
+    }
+
+    /// Milliseconds since 1970.
+    pub(super) fn unix_millis(&self) -> u64 {
+        let since = self.clock.now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Which task hears of which worker. Clones are the same post.
+#[derive(Clone, Default)]
+pub(super) struct EventRouter {
+    /// Held for one look-up. A lock and not a task: an app enrols a worker and starts it in one go, and its first
+    /// event must find the entry.
+    boxes: Arc<Mutex<HashMap<WorkerId, Mailbox>>>,
+}
+
+enum Mailbox {
+    Open(mpsc::Sender<WorkerEvent>),
+    /// Of a worker that was found before its app was.
+    Kept(Vec<WorkerEvent>),
+}
+
+impl EventRouter {
+    /// From now on, what happens to the worker is kept until somebody enrols it.
+    pub(super) fn keep(&self, worker: WorkerId) {
+        self.lock().insert(worker, Mailbox::Kept(Vec::new()));
+    }
+
+    /// From now on, what happens to the worker is delivered there. Returns what has happened before, oldest first.
+    #[must_use]
+    pub(super) fn enrol(&self, worker: WorkerId, mailbox: mpsc::Sender<WorkerEvent>) -> Vec<WorkerEvent> {
+        match self.lock().insert(worker, Mailbox::Open(mailbox)) {
+            Some(Mailbox::Kept(events)) => events,
+            Some(Mailbox::Open(_)) | None => Vec::new(),
+        }
+    }
+
+    /// Nothing about the worker is delivered any more.
+    pub(super) fn forget(&self, worker: WorkerId) {
+        self.lock().remove(&worker);
+    }
+
+    /// Delivers until there is nothing more to come.
+    pub(super) async fn deliver(self, mut events: mpsc::Receiver<WorkerEvent>) {
+        while let Some(event) = events.recv().await {
+            let (WorkerEvent::Ready(worker)
+            | WorkerEvent::Output(worker, _)
+            | WorkerEvent::LastLines(worker, _)
+            | WorkerEvent::Ending(worker, _)
+            | WorkerEvent::Exited(worker, _)) = &event;
+            let mailbox = match self.lock().get_mut(worker) {
+                None => continue,
+                Some(Mailbox::Open(mailbox)) => mailbox.clone(),
+                Some(Mailbox::Kept(events)) => {
+                    events.push(event);
+                    continue;
+                }
+            };
+            // An app that has ended has no worker left to hear of.
+            mailbox.send(event).await.ok();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<WorkerId, Mailbox>> {
+        self.boxes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn unreadable(path: &Path, why: &str) -> String {
+    format!("cannot read the app at {}: {why}", path.display())
+}
+
+/// An app's folder that does not answer must not make the supervisor look as if it hung.
+const READ_LIMIT: Duration = Duration::from_secs(5);

@@ -1,0 +1,45 @@
+//! Owns what tells one state of a file from another.
+//!
+//! Never here: which files matter.
+
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::SystemTime;
+
+use crate::digest;
+
+/// Length and inode too: a copy may keep the time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::supervisor) struct Stamp {
+    modified: Option<SystemTime>,
+    len: u64,
+    inode: u64,
+    /// What is in it, of a file of a usual size that was read.
+    content: Option<String>,
+}
+
+impl Stamp {
+    /// By what its folder says of it.
+    pub(in crate::supervisor) fn of(found: &Metadata) -> Self {
+        Self { modified: found.modified().ok(), len: found.len(), inode: found.ino(), content: None }
+    }
+
+    /// By what is in it as well: the kernel's clock for files stands still for up to 10 ms, and two writes in that time may
+    /// differ in nothing else. `None`: it is not there.
+    pub(in crate::supervisor) fn with_content(file: &Path) -> Option<Self> {
+        let found = fs::metadata(file).ok()?;
+        let usual = found.is_file() && found.len() <= MOST_READ;
+        let content = usual.then(|| fs::read(file).ok()).flatten();
+        let content = content.map(|bytes| digest::word(&[&bytes], 26));
+        Some(Self { content, ..Self::of(&found) })
+    }
+
+    /// By what its folder says of it. `None`: it is not there.
+    pub(in crate::supervisor) fn of_file(file: &Path) -> Option<Self> {
+        fs::metadata(file).ok().map(|found| Self::of(&found))
+    }
+}
+
+/// A larger file is known by its time, length and inode.
+const MOST_READ: u64 = 1 << 20;

@@ -1,0 +1,145 @@
+//! Owns one app of the set: one that runs, or one that cannot be read and whose hosts are answered 503.
+//!
+//! Never here: which apps there are.
+
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::oneshot;
+
+use crate::api::{AppStatus, Rejection, WorkerTally};
+use crate::directory::App;
+use crate::metrics::Metrics;
+use crate::name::{AppName, GenerationId, HostName};
+use crate::pool::{Mode, Pool};
+use crate::spec::{Protocol, Rules, Timeouts};
+
+use crate::supervisor::app::app_task::AppHandle;
+use crate::supervisor::app::messages::AppCommand;
+
+pub(in crate::supervisor) struct AppEntry {
+    pub(in crate::supervisor) app: Arc<App>,
+    pub(in crate::supervisor) path: PathBuf,
+    pub(in crate::supervisor) lifetime: AppLifetime,
+    pub(in crate::supervisor) handle: AppHandle,
+    pub(in crate::supervisor) leaving: bool,
+}
+
+/// How long an app stays.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::supervisor) enum AppLifetime {
+    Instance,
+    /// Until nobody wants a host of it any more.
+    Added,
+}
+
+/// An app that cannot be read: its hosts are answered 503.
+pub(in crate::supervisor) struct UnreadableApp {
+    pub(in crate::supervisor) app: Arc<App>,
+    pub(in crate::supervisor) path: PathBuf,
+    pub(in crate::supervisor) lifetime: AppLifetime,
+    pub(in crate::supervisor) why: String,
+}
+
+// Awaiting an app's task is safe: it never waits for this one.
+impl AppEntry {
+    pub(in crate::supervisor) async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> AppCommand,
+    ) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.handle.commands.send(command(reply)).await.ok()?;
+        answer.await.ok()
+    }
+
+    pub(in crate::supervisor) async fn leave(&mut self) {
+        self.leaving = true;
+        // A task that has ended is what is wanted.
+        self.handle.commands.send(AppCommand::Leave).await.ok();
+    }
+
+    pub(in crate::supervisor) async fn end(&mut self, drain: Option<Duration>) {
+        self.leaving = true;
+        // A task that has ended is what is wanted.
+        self.handle.commands.send(AppCommand::Stop(drain)).await.ok();
+    }
+}
+
+impl UnreadableApp {
+    /// A place for the app that should be at `path`.
+    pub(in crate::supervisor) fn new(
+        path: &Path,
+        lifetime: AppLifetime,
+        why: String,
+        metrics: &Metrics,
+    ) -> Self {
+        let (pool, writer) = Pool::new(0);
+        writer.set_mode(Mode::Closed);
+        let name = nameless(path);
+        let metrics = metrics.app(&name);
+        let app = Arc::new(App { name, pool, rules: ArcSwap::new(Arc::new(no_rules())), metrics });
+        Self { app, path: path.into(), lifetime, why }
+    }
+
+    /// As people see it.
+    pub(in crate::supervisor) fn status(&self, hosts: Vec<HostName>) -> AppStatus {
+        AppStatus {
+            app: self.app.name.clone(),
+            path: self.path.clone(),
+            described: "cannot be read".into(),
+            recycle: String::new(),
+            hosts,
+            generation: GenerationId::default(),
+            workers: WorkerTally::default(),
+            queued: 0,
+            in_flight: 0,
+            tunnels: 0,
+            served: 0,
+            concurrency: 1,
+            refused: self.app.metrics.refusals(),
+            doing: "taking no requests: the app cannot be read".into(),
+            rejected: Some(self.rejection()),
+        }
+    }
+
+    pub(in crate::supervisor) fn rejection(&self) -> Rejection {
+        let reason = self.why.clone();
+        Rejection { generation: GenerationId::default(), reason, output: Vec::new() }
+    }
+}
+
+/// A name for what has none, from its path.
+fn nameless(path: &Path) -> AppName {
+    let last = path.file_name().unwrap_or_default().to_string_lossy();
+    let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' };
+    let text: String = last.chars().map(plain).skip_while(|c| !c.is_ascii_alphanumeric()).take(64).collect();
+    AppName::parse(&text).unwrap_or_else(|_| AppName::parse("app").expect("a plain word is a name"))
+}
+
+/// For an app that takes no requests: nothing of it is ever asked.
+fn no_rules() -> Rules {
+    let at_once = Duration::ZERO;
+    let timeouts = Timeouts {
+        queue: at_once,
+        connect: at_once,
+        request: at_once,
+        body_idle: at_once,
+        start: at_once,
+        drain: at_once,
+        kill: at_once,
+        probation: at_once,
+    };
+    Rules {
+        timeouts,
+        max_queue: 0,
+        max_body: u64::MAX,
+        concurrency: NonZeroU32::MIN,
+        tunnels: 0,
+        keepalive: false,
+        protocol: Protocol::Http1,
+        stream: Vec::new(),
+    }
+}

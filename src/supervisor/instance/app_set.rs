@@ -1,0 +1,254 @@
+//! Owns the task that all commands to an instance's apps and hosts reach, one after the other.
+//!
+//! Never here: the workers of an app; each app has a task for them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::api::{AddHost, AppStatus, Changed, DeployEvent, HostEntry, LogLine, Scale, Scaled};
+use crate::api::{SetIntent, WorkerStatus};
+use crate::config::settings::compound;
+use crate::directory::App;
+use crate::metrics::Metrics;
+use crate::name::{AppName, HostName};
+use crate::tasks::TaskHandle;
+
+use super::app_entries::AppEntries;
+use super::app_entry::AppLifetime;
+use super::hosts::Hosts;
+use crate::supervisor::app::facts::AppFacts;
+use crate::supervisor::app::messages::AppCommand;
+use crate::supervisor::app_context::AppContext;
+use crate::supervisor::supervisor_error::SupervisorError;
+
+/// What the supervisor's handle asks the task for.
+pub(in crate::supervisor) enum AppSetCommand {
+    AddHost(AddHost, Reply<Result<Changed, SupervisorError>>),
+    RemoveHost(HostName, Reply<Result<Changed, SupervisorError>>),
+    SetIntent(HostName, SetIntent, Reply<Result<Changed, SupervisorError>>),
+    Hosts(Reply<Vec<HostEntry>>),
+    Apps(Reply<Vec<AppStatus>>),
+    Workers(Reply<Vec<WorkerStatus>>),
+    Deploy(Option<AppName>, Reply<Result<mpsc::Receiver<DeployEvent>, SupervisorError>>),
+    Scale(Scale, Reply<Result<Scaled, SupervisorError>>),
+    Logs(Option<AppName>, usize, Follow, Reply<Result<mpsc::Receiver<LogLine>, SupervisorError>>),
+    Begun(Reply<Vec<Begun>>),
+    Stop(Duration, Reply<()>),
+    Leave(Reply<()>),
+}
+
+pub(in crate::supervisor) type Reply<T> = oneshot::Sender<T>;
+
+/// Whether lines that are yet to come are wanted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::supervisor) enum Follow {
+    Yes,
+    No,
+}
+
+/// What became of an app that was given at the start.
+#[derive(Clone)]
+pub(in crate::supervisor) enum Begun {
+    /// It is being started.
+    App(PathBuf, AppName, watch::Receiver<AppFacts>),
+    /// It cannot be.
+    Unreadable(PathBuf, String),
+}
+
+/// The task, and all that it owns.
+pub(in crate::supervisor) struct AppSet {
+    ctx: AppContext,
+    apps: AppEntries,
+    hosts: Hosts,
+    router: TaskHandle,
+    /// The path of the first app of the start.
+    first: Option<PathBuf>,
+    stopping: bool,
+    stop_replies: Vec<Reply<()>>,
+}
+
+impl AppSet {
+    pub(in crate::supervisor) fn new(
+        ctx: AppContext,
+        metrics: Metrics,
+        hosts: Hosts,
+        router: TaskHandle,
+    ) -> Self {
+        let apps = AppEntries::new(ctx.clone(), metrics);
+        Self { ctx, apps, hosts, router, first: None, stopping: false, stop_replies: Vec::new() }
+    }
+
+    /// Starts the apps given and those of the registry, and then does what it is told until it is stopped.
+    pub(in crate::supervisor) async fn run(
+        mut self,
+        given: Vec<PathBuf>,
+        mut commands: mpsc::Receiver<AppSetCommand>,
+    ) {
+        self.apps.find_surviving().await;
+        let begun = self.begin(given).await;
+        self.begin_kept().await;
+        self.apps.end_orphans();
+        let news = Arc::clone(&self.ctx.news);
+        let mut open = true;
+        while !self.stopping || !self.apps.is_empty() {
+            tokio::select! {
+                biased;
+                () = news.notified() => self.apps.read_facts(&mut self.hosts),
+                command = commands.recv(), if open => match command {
+                    Some(command) => self.handle(command, &begun).await,
+                    // Nobody is left who could ask for anything.
+                    None => {
+                        open = false;
+                        self.stop(None).await;
+                    }
+                },
+            }
+        }
+        self.router.abort();
+        self.hosts.close().await;
+        for reply in self.stop_replies.drain(..) {
+            reply.send(()).ok();
+        }
+    }
+
+    /// Starts the apps that were given at the start.
+    async fn begin(&mut self, given: Vec<PathBuf>) -> Vec<Begun> {
+        let mut begun = Vec::new();
+        // The registry keeps paths for a start in another working directory.
+        let given =
+            given.into_iter().map(|path| std::path::absolute(&path).unwrap_or(path)).collect::<Vec<_>>();
+        self.first = given.first().cloned();
+        for path in given {
+            begun.push(match self.apps.open(path.clone(), AppLifetime::Instance, &mut self.hosts).await {
+                Ok(entry) => Begun::App(path, entry.app.name.clone(), entry.handle.facts.clone()),
+                Err(error) => {
+                    tracing::error!(path = %path.display(), %error, "app cannot be started");
+                    self.apps.keep_unreadable(&path, AppLifetime::Instance, error.to_string());
+                    Begun::Unreadable(path, error.to_string())
+                }
+            });
+        }
+        begun
+    }
+
+    /// Starts the apps of the hosts that the registry has kept.
+    async fn begin_kept(&mut self) {
+        for (path, entries) in self.hosts.kept() {
+            let known = self.apps.known(&path).await.map(|entry| Arc::clone(&entry.app));
+            let app = match known {
+                Some(app) => app,
+                None => self.open_kept(&path).await,
+            };
+            self.hosts.restore(&app, entries);
+        }
+    }
+
+    async fn open_kept(&mut self, path: &Path) -> Arc<App> {
+        match self.apps.open(path.to_path_buf(), AppLifetime::Added, &mut self.hosts).await {
+            Ok(entry) => Arc::clone(&entry.app),
+            Err(error) => {
+                tracing::error!(path = %path.display(), %error, "app of kept hosts cannot be started");
+                self.apps.keep_unreadable(path, AppLifetime::Added, error.to_string())
+            }
+        }
+    }
+
+    async fn handle(&mut self, command: AppSetCommand, begun: &[Begun]) {
+        // Who asked may have gone; then nobody needs the answer.
+        match command {
+            AppSetCommand::AddHost(wanted, reply) => drop(reply.send(self.add_host(wanted).await)),
+            AppSetCommand::RemoveHost(host, reply) => drop(reply.send(self.remove_host(&host).await)),
+            AppSetCommand::SetIntent(host, wanted, reply) => {
+                drop(reply.send(self.hosts.set_intent(&host, wanted).await));
+            }
+            AppSetCommand::Hosts(reply) => drop(reply.send(self.hosts.entries())),
+            AppSetCommand::Apps(reply) => drop(reply.send(self.apps.statuses(&self.hosts).await)),
+            AppSetCommand::Workers(reply) => drop(reply.send(self.apps.workers().await)),
+            AppSetCommand::Deploy(app, reply) => drop(reply.send(self.deploy(app).await)),
+            AppSetCommand::Scale(wanted, reply) => drop(reply.send(self.scale(wanted).await)),
+            AppSetCommand::Logs(app, lines, follow, reply) => drop(reply.send(self.logs(app, lines, follow))),
+            AppSetCommand::Begun(reply) => drop(reply.send(begun.to_vec())),
+            AppSetCommand::Leave(reply) => {
+                self.stop_replies.push(reply);
+                self.leave().await;
+            }
+            AppSetCommand::Stop(drain, reply) => {
+                self.stop_replies.push(reply);
+                self.stop(Some(drain)).await;
+            }
+        }
+    }
+
+    async fn add_host(&mut self, wanted: AddHost) -> Result<Changed, SupervisorError> {
+        self.check_not_stopping()?;
+        let path = wanted.path.or_else(|| self.first.clone()).ok_or(SupervisorError::NoApp)?;
+        let entry = self.apps.open_for(&wanted.host, path, &mut self.hosts).await?;
+        if entry.leaving {
+            return Err(SupervisorError::Leaving(entry.app.name.clone()));
+        }
+        let (app, path) = (Arc::clone(&entry.app), entry.path.clone());
+        let added = self.hosts.add(&wanted.host, &app, &path).await;
+        if added.is_err() {
+            self.apps.let_go(&app.name, &mut self.hosts).await;
+        }
+        added
+    }
+
+    async fn remove_host(&mut self, host: &HostName) -> Result<Changed, SupervisorError> {
+        let app = self.hosts.remove(host).await?;
+        self.apps.let_go(&app, &mut self.hosts).await;
+        Ok(Changed { ok: true, changed: true, entry: None })
+    }
+
+    async fn deploy(&mut self, app: Option<AppName>) -> Result<mpsc::Receiver<DeployEvent>, SupervisorError> {
+        self.check_not_stopping()?;
+        self.apps.deploy(app, &mut self.hosts).await
+    }
+
+    async fn scale(&self, wanted: Scale) -> Result<Scaled, SupervisorError> {
+        self.check_not_stopping()?;
+        let count = compound::workers(&wanted.workers).ok_or(SupervisorError::BadCount(wanted.workers))?;
+        let entry = match wanted.app {
+            Some(app) => self.apps.find(&app)?,
+            None => self.apps.only()?,
+        };
+        let scaled = entry.ask(|reply| AppCommand::Scale(count, reply)).await;
+        scaled.ok_or_else(|| SupervisorError::Leaving(entry.app.name.clone()))
+    }
+
+    fn logs(
+        &self,
+        app: Option<AppName>,
+        lines: usize,
+        follow: Follow,
+    ) -> Result<mpsc::Receiver<LogLine>, SupervisorError> {
+        if let Some(app) = &app {
+            self.apps.find(app)?;
+        }
+        let tail = self.ctx.output.tail(app.as_ref(), lines);
+        let (reader, read) = mpsc::channel(LINES);
+        self.ctx.stop.spawn("log reader", tail.pour(reader, follow == Follow::Yes));
+        Ok(read)
+    }
+
+    async fn stop(&mut self, drain: Option<Duration>) {
+        self.stopping = true;
+        self.apps.stop(drain).await;
+    }
+
+    async fn leave(&mut self) {
+        self.stopping = true;
+        self.ctx.backend.leave();
+        self.apps.leave().await;
+    }
+
+    fn check_not_stopping(&self) -> Result<(), SupervisorError> {
+        if self.stopping { Err(SupervisorError::Stopping) } else { Ok(()) }
+    }
+}
+
+/// Places for the lines of one reader.
+const LINES: usize = 64;

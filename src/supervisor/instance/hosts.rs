@@ -1,0 +1,340 @@
+//! Owns which host leads to which app: the registry, the directory, and that the first is written before the second
+//! changes.
+//!
+//! Never here: what an app is, or starting and stopping one.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+
+use crate::api::{Changed, HostEntry, HostOrigin, Intent, SetIntent};
+use crate::directory::{App, Directory, Route, Standing};
+use crate::name::{AppName, HostName};
+use crate::registry::{Entry, Registry, RegistryError};
+
+use crate::supervisor::supervisor_error::SupervisorError;
+
+/// The hosts of an instance.
+pub(in crate::supervisor) struct Hosts {
+    directory: Directory,
+    /// Behind a lock only to get to a thread that may block and back: there is one writer, and it waits.
+    registry: Arc<Mutex<Registry>>,
+    rows: BTreeMap<HostName, HostRow>,
+    /// The standing of hosts that have none of their own, by app: a channel for each host would be most of its memory.
+    usual: HashMap<AppName, watch::Sender<Standing>>,
+    /// What an app's settings named last: looked at whenever an app tells something new, and the rows are many.
+    named: HashMap<AppName, Vec<HostName>>,
+}
+
+struct HostRow {
+    app: Arc<App>,
+    path: Arc<Path>,
+    origin: HostOrigin,
+    /// `None`: its requests are served, and nobody was ever told otherwise.
+    standing: Option<watch::Sender<Standing>>,
+}
+
+impl HostRow {
+    fn new(app: &Arc<App>, path: Arc<Path>, origin: HostOrigin, standing: Standing) -> Self {
+        let standing = (standing != Standing::default()).then(|| watch::channel(standing).0);
+        Self { app: Arc::clone(app), path, origin, standing }
+    }
+}
+
+impl Hosts {
+    /// No host leads anywhere yet, whatever the registry says.
+    pub(in crate::supervisor) fn new(directory: Directory, registry: Registry) -> Self {
+        Self {
+            directory,
+            registry: Arc::new(Mutex::new(registry)),
+            rows: BTreeMap::new(),
+            usual: HashMap::new(),
+            named: HashMap::new(),
+        }
+    }
+
+    /// What the registry has kept, by path.
+    pub(in crate::supervisor) fn kept(&self) -> BTreeMap<Arc<Path>, Vec<Entry>> {
+        let mut kept = BTreeMap::<_, Vec<_>>::new();
+        for entry in self.registry().entries() {
+            kept.entry(Arc::clone(&entry.path)).or_default().push(entry.clone());
+        }
+        kept
+    }
+
+    /// Makes the hosts that an app's settings name lead to it, and no others of its settings.
+    pub(in crate::supervisor) fn settle(&mut self, app: &Arc<App>, path: &Path, named: &[HostName]) {
+        for host in named {
+            match self.rows.get_mut(host) {
+                Some(row) if row.app.name == app.name => row.origin = HostOrigin::Config,
+                Some(row) => {
+                    let (app, owner) = (&app.name, &row.app.name);
+                    tracing::warn!(%app, %host, %owner, "host is another app's already");
+                }
+                None => {
+                    let standing = self.kept_standing(host, path);
+                    self.insert(host.clone(), app, path.into(), HostOrigin::Config, standing);
+                }
+            }
+        }
+        let before = self.named.insert(app.name.clone(), named.to_vec()).unwrap_or_default();
+        for host in before.iter().filter(|host| !named.contains(host)) {
+            self.unname(host, &app.name);
+        }
+    }
+
+    /// Makes kept hosts lead to an app again.
+    pub(in crate::supervisor) fn restore(&mut self, app: &Arc<App>, entries: Vec<Entry>) {
+        let mut routes = Vec::with_capacity(entries.len());
+        for entry in entries {
+            match self.rows.get(&entry.host) {
+                None => {
+                    let standing = standing(&entry);
+                    let row = HostRow::new(app, entry.path, HostOrigin::Added, standing);
+                    routes.push(route(&entry.host, &row, &mut self.usual));
+                    self.rows.insert(entry.host, row);
+                }
+                Some(row) if row.app.name == app.name => {}
+                Some(row) => {
+                    let (host, app, owner) = (&entry.host, &app.name, &row.app.name);
+                    tracing::warn!(%app, %host, %owner, "host was kept for one app and is named by another");
+                }
+            }
+        }
+        self.directory.insert_all(routes);
+    }
+
+    /// Makes the hosts that lead to `path` lead to this app: it could not be read before.
+    pub(in crate::supervisor) fn revive(&mut self, app: &Arc<App>, path: &Path) {
+        let mine = self.rows.iter_mut().filter(|(_, row)| &*row.path == path);
+        self.directory.insert_all(mine.map(|(host, row)| {
+            row.app = Arc::clone(app);
+            route(host, row, &mut self.usual)
+        }));
+    }
+
+    /// Whether a host may be given to an app.
+    ///
+    /// # Errors
+    /// [`SupervisorError::HostTaken`].
+    pub(in crate::supervisor) fn check_free(
+        &self,
+        host: &HostName,
+        app: Option<&AppName>,
+    ) -> Result<(), SupervisorError> {
+        match self.rows.get(host) {
+            Some(row) if Some(&row.app.name) != app => {
+                Err(SupervisorError::HostTaken { host: host.clone(), app: row.app.name.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes a host lead to an app, for good.
+    ///
+    /// # Errors
+    /// When it is another app's, or cannot be written down; then nothing has changed.
+    pub(in crate::supervisor) async fn add(
+        &mut self,
+        host: &HostName,
+        app: &Arc<App>,
+        path: &Path,
+    ) -> Result<Changed, SupervisorError> {
+        self.check_free(host, Some(&app.name))?;
+        if self.rows.contains_key(host) {
+            return Ok(Changed { ok: true, changed: false, entry: self.entry(host) });
+        }
+        let path: Arc<Path> = path.into();
+        let entry = Entry { host: host.clone(), path: Arc::clone(&path), intent: Intent::Run, page: None };
+        self.write(move |registry| registry.set(entry)).await?;
+        self.insert(host.clone(), app, path, HostOrigin::Added, Standing::default());
+        tracing::info!(app = %app.name, %host, "host added");
+        Ok(Changed { ok: true, changed: true, entry: self.entry(host) })
+    }
+
+    /// Makes an added host lead nowhere; returns whose it was.
+    ///
+    /// # Errors
+    /// When there is no such host, a config names it, or it cannot be written down; then nothing has changed.
+    pub(in crate::supervisor) async fn remove(
+        &mut self,
+        host: &HostName,
+    ) -> Result<AppName, SupervisorError> {
+        let row = self.row(host)?;
+        let app = row.app.name.clone();
+        if row.origin == HostOrigin::Config {
+            return Err(SupervisorError::HostOfConfig { host: host.clone(), app });
+        }
+        let removed = host.clone();
+        self.write(move |registry| registry.remove(&removed)).await?;
+        self.drop_row(host);
+        tracing::info!(%app, %host, "host removed");
+        Ok(app)
+    }
+
+    /// Changes what a host is to do.
+    ///
+    /// # Errors
+    /// When there is no such host, or it cannot be written down; then nothing has changed.
+    pub(in crate::supervisor) async fn set_intent(
+        &mut self,
+        host: &HostName,
+        wanted: SetIntent,
+    ) -> Result<Changed, SupervisorError> {
+        let row = self.row(host)?;
+        let path = Arc::clone(&row.path);
+        let entry = Entry { host: host.clone(), path, intent: wanted.intent, page: wanted.page };
+        let (app, origin, standing) = (row.app.name.clone(), row.origin, standing(&entry));
+        // A host that a config names needs a note only for as long as it is to do something unusual.
+        if origin == HostOrigin::Config && standing == Standing::default() {
+            let host = host.clone();
+            self.write(move |registry| registry.remove(&host)).await?;
+        } else {
+            self.write(move |registry| registry.set(entry)).await?;
+        }
+        let changed = self.stand(host, standing);
+        if changed {
+            tracing::info!(%app, %host, intent = ?wanted.intent, "host was told what to do");
+        }
+        Ok(Changed { ok: true, changed, entry: self.entry(host) })
+    }
+
+    /// Every host, sorted.
+    pub(in crate::supervisor) fn entries(&self) -> Vec<HostEntry> {
+        self.rows.iter().map(|(host, row)| shown(host, row)).collect()
+    }
+
+    /// The hosts of an app, sorted.
+    pub(in crate::supervisor) fn of(&self, app: &AppName) -> Vec<HostName> {
+        self.rows.iter().filter(|(_, row)| row.app.name == *app).map(|(host, _)| host.clone()).collect()
+    }
+
+    /// Whether somebody has added a host of an app by hand.
+    pub(in crate::supervisor) fn any_added(&self, app: &AppName) -> bool {
+        self.rows.values().any(|row| row.app.name == *app && row.origin == HostOrigin::Added)
+    }
+
+    /// Makes no host lead to an app; the registry stays as it is.
+    pub(in crate::supervisor) fn forget(&mut self, app: &AppName) {
+        for host in self.of(app) {
+            self.drop_row(&host);
+        }
+        self.usual.remove(app);
+        self.named.remove(app);
+    }
+
+    /// Puts what was changed into the one file that people read; nothing is lost where that fails.
+    pub(in crate::supervisor) async fn close(&self) {
+        let registry = Arc::clone(&self.registry);
+        let settled = spawn_blocking(move || lock(&registry).settle()).await;
+        if let Ok(Err(error)) = settled {
+            let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            tracing::warn!(%error, source, "the registry's changes stay in a file of their own");
+        }
+    }
+
+    /// An app's settings name a host no longer: it stays only if somebody added it too.
+    fn unname(&mut self, host: &HostName, app: &AppName) {
+        let of_settings = |row: &HostRow| row.origin == HostOrigin::Config && row.app.name == *app;
+        if !self.rows.get(host).is_some_and(of_settings) {
+            return;
+        }
+        let added = self.registry().get(host).is_some();
+        match self.rows.get_mut(host) {
+            Some(row) if added => row.origin = HostOrigin::Added,
+            _ => self.drop_row(host),
+        }
+    }
+
+    fn kept_standing(&self, host: &HostName, path: &Path) -> Standing {
+        let registry = self.registry();
+        registry.get(host).filter(|entry| &*entry.path == path).map(standing).unwrap_or_default()
+    }
+
+    fn insert(
+        &mut self,
+        host: HostName,
+        app: &Arc<App>,
+        path: Arc<Path>,
+        origin: HostOrigin,
+        standing: Standing,
+    ) {
+        let row = HostRow::new(app, path, origin, standing);
+        self.directory.insert(route(&host, &row, &mut self.usual));
+        self.rows.insert(host, row);
+    }
+
+    /// Makes a known host stand like this; false when it did.
+    fn stand(&mut self, host: &HostName, standing: Standing) -> bool {
+        let Some(row) = self.rows.get_mut(host) else { return false };
+        match &row.standing {
+            Some(own) => own.send_if_modified(|now| {
+                let changed = *now != standing;
+                *now = standing;
+                changed
+            }),
+            None if standing == Standing::default() => false,
+            None => {
+                row.standing = Some(watch::channel(standing).0);
+                self.directory.insert(route(host, row, &mut self.usual));
+                true
+            }
+        }
+    }
+
+    fn drop_row(&mut self, host: &HostName) {
+        self.directory.remove(host);
+        self.rows.remove(host);
+    }
+
+    fn row(&self, host: &HostName) -> Result<&HostRow, SupervisorError> {
+        self.rows.get(host).ok_or_else(|| SupervisorError::NoSuchHost(host.clone()))
+    }
+
+    fn entry(&self, host: &HostName) -> Option<HostEntry> {
+        self.rows.get(host).map(|row| shown(host, row))
+    }
+
+    async fn write(
+        &self,
+        change: impl FnOnce(&mut Registry) -> Result<bool, RegistryError> + Send + 'static,
+    ) -> Result<bool, SupervisorError> {
+        let registry = Arc::clone(&self.registry);
+        let written = spawn_blocking(move || change(&mut lock(&registry))).await;
+        // It is not aborted, and a panic is a mistake in the registry that has been shown already.
+        written.map_err(|_| SupervisorError::Stopping)?.map_err(SupervisorError::from)
+    }
+
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        lock(&self.registry)
+    }
+}
+
+fn lock(registry: &Mutex<Registry>) -> MutexGuard<'_, Registry> {
+    registry.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn route(host: &HostName, row: &HostRow, usual: &mut HashMap<AppName, watch::Sender<Standing>>) -> Route {
+    let standing = match &row.standing {
+        Some(own) => own.subscribe(),
+        None => usual.entry(row.app.name.clone()).or_default().subscribe(),
+    };
+    Route { host: host.clone(), app: Arc::clone(&row.app), standing }
+}
+
+fn shown(host: &HostName, row: &HostRow) -> HostEntry {
+    HostEntry {
+        host: host.clone(),
+        app: row.app.name.clone(),
+        intent: row.standing.as_ref().map_or_else(Intent::default, |own| own.borrow().intent),
+        live: row.app.pool.any_worker(),
+        origin: row.origin,
+    }
+}
+
+fn standing(entry: &Entry) -> Standing {
+    Standing { intent: entry.intent, page: entry.page.as_deref().map(Arc::from) }
+}

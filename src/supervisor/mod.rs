@@ -1,0 +1,283 @@
+//! Owns the running apps of an instance: which hosts lead to them, which generation serves, and the life of every
+//! worker.
+//!
+//! Never here: a request. The data path takes workers from a pool; this fills it and empties it.
+//!
+//! ```text
+//! Supervisor ──→ app_set (one task) ──→ app_task (one for each app) ──→ backend
+//!                  │ hosts: registry, directory    │ plan, worker_state, crash_budget: pure
+//!                  ↓                               ↓ workers, deploys: carry out what these say
+//!              data path ←──────── pool ───────────┘ probe, file_watch: tasks that report one thing
+//! ```
+
+mod app;
+mod app_context;
+mod files;
+mod instance;
+mod recent_output;
+mod reload_notices;
+mod serving_generations;
+mod supervisor_error;
+
+#[cfg(test)]
+mod tests;
+
+use std::future::poll_fn;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::sync::watch::Receiver;
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use crate::api::{AddHost, AppStatus, Changed, DeployEvent, HostEntry, LogLine, Scale, Scaled};
+use crate::api::{SetIntent, WorkerStatus};
+use crate::backend::{self, Backend};
+use crate::directory::Directory;
+use crate::metrics::Metrics;
+use crate::name::{AppName, HostName};
+use crate::registry::Registry;
+use crate::spec::AppSpec;
+use crate::tasks::TaskGroup;
+use crate::time::WallClock;
+
+use app::facts::AppFacts;
+use app_context::{AppContext, EventRouter};
+use instance::app_set::{AppSet, AppSetCommand, Begun, Follow, Reply};
+use instance::hosts::Hosts;
+use recent_output::RecentOutput;
+use reload_notices::ReloadNotices;
+use serving_generations::ServingGenerations;
+pub use supervisor_error::{ResolveError, SupervisorError};
+
+/// The running apps of an instance. Cheap to clone; when the last clone is dropped, everything is stopped.
+#[derive(Clone)]
+pub struct Supervisor {
+    commands: mpsc::Sender<AppSetCommand>,
+}
+
+/// What a supervisor works with.
+pub struct Parts {
+    /// Leads requests to apps; filled here.
+    pub directory: Directory,
+    /// Starts and ends workers.
+    pub backend: Arc<dyn Backend>,
+    /// What happens to them: the other end of what the backend was made with.
+    pub events: mpsc::Receiver<backend::WorkerEvent>,
+    /// What people asked for by host name.
+    pub registry: Registry,
+    /// Reads apps.
+    pub resolve: Arc<dyn Resolve>,
+    /// Counts.
+    pub metrics: Metrics,
+    /// Of the machine.
+    pub cores: usize,
+    /// Where it is written down which generations serve, for a server that finds their workers; in no file: nowhere.
+    pub serving_generations: Option<PathBuf>,
+    /// Every task here belongs to it. They end by [`Supervisor::stop`], not by its request: workers outlive the wish to
+    /// stop until their requests are done.
+    pub stop: TaskGroup,
+}
+
+/// Reads an app's directory and settings.
+pub trait Resolve: Send + Sync + 'static {
+    /// The app at `path` as it is now. May block.
+    ///
+    /// # Errors
+    /// When it is no app that can run.
+    fn resolve(&self, path: &Path) -> Result<AppSpec, ResolveError>;
+}
+
+/// An app that was given at the start and does not serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unserved {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its name; `None` when it could not even be read.
+    pub app: Option<AppName>,
+    /// Why, in a sentence.
+    pub reason: String,
+}
+
+impl Supervisor {
+    /// Starts the apps at these paths and those of the registry, in tasks of their own; returns at once.
+    pub fn start(parts: Parts, apps: Vec<PathBuf>) -> Self {
+        let Parts {
+            directory,
+            backend,
+            events,
+            registry,
+            resolve,
+            metrics,
+            cores,
+            serving_generations,
+            stop,
+        } = parts;
+        let router = EventRouter::default();
+        let routing = stop.spawn("worker events", router.clone().deliver(events));
+        let ctx = AppContext {
+            backend,
+            router,
+            output: RecentOutput::new(),
+            resolve,
+            cores,
+            stop: stop.clone(),
+            news: Arc::new(Notify::new()),
+            clock: WallClock::system(),
+            last_worker: Arc::default(),
+            serving_generations: ServingGenerations::open(serving_generations),
+            reload_notices: ReloadNotices::default(),
+        };
+        let app_set = AppSet::new(ctx, metrics, Hosts::new(directory, registry), routing);
+        let (commands, command_receiver) = mpsc::channel(MAILBOX);
+        stop.spawn("supervisor", app_set.run(apps, command_receiver));
+        Self { commands }
+    }
+
+    /// Returns once every app has been read and its hosts are known: a request before that would find none.
+    pub async fn begun(&self) {
+        // A supervisor that is gone knows no hosts either.
+        self.ask(AppSetCommand::Begun).await.ok();
+    }
+
+    /// Returns once every app given at the start serves or has been rejected; the latter are returned.
+    pub async fn settled(&self) -> Vec<Unserved> {
+        self.settle(|_, _| ()).await
+    }
+
+    /// As [`Supervisor::settled`], and tells `tell` of each app that could be read when that is known of it, with the
+    /// reason where it was rejected. Cancel-safe.
+    pub async fn settle(&self, mut tell: impl FnMut(&AppName, Option<&str>)) -> Vec<Unserved> {
+        let mut unserved = Vec::new();
+        let mut waiting = Vec::new();
+        for begun in self.ask(AppSetCommand::Begun).await.unwrap_or_default() {
+            match begun {
+                Begun::Unreadable(path, reason) => unserved.push(Unserved { path, app: None, reason }),
+                Begun::App(path, app, facts) => waiting.push((path, app, Box::pin(rejected(facts)))),
+            }
+        }
+        while !waiting.is_empty() {
+            let (at, reason) = poll_fn(|context| {
+                let mut known = waiting.iter_mut().enumerate().filter_map(|(at, (_, _, rejected))| {
+                    match rejected.as_mut().poll(context) {
+                        Poll::Ready(reason) => Some((at, reason)),
+                        Poll::Pending => None,
+                    }
+                });
+                known.next().map_or(Poll::Pending, Poll::Ready)
+            })
+            .await;
+            let (path, app, _) = waiting.remove(at);
+            tell(&app, reason.as_deref());
+            unserved.extend(reason.map(|reason| Unserved { path, app: Some(app), reason }));
+        }
+        unserved
+    }
+
+    /// Makes a host lead to an app, which is started when it is new; returns once its workers are being started.
+    ///
+    /// # Errors
+    /// When the host is another app's, the path is no app that can run or one of a name that is taken; then nothing
+    /// has changed.
+    pub async fn add_host(&self, wanted: AddHost) -> Result<Changed, SupervisorError> {
+        self.ask(|reply| AppSetCommand::AddHost(wanted, reply)).await?
+    }
+
+    /// Makes a host lead nowhere. An app that was added is stopped with its last added host, after its drain.
+    ///
+    /// # Errors
+    /// When there is no such host, or a config names it.
+    pub async fn remove_host(&self, host: &HostName) -> Result<Changed, SupervisorError> {
+        self.ask(|reply| AppSetCommand::RemoveHost(host.clone(), reply)).await?
+    }
+
+    /// Changes what a host is to do with its requests; kept over restarts.
+    ///
+    /// # Errors
+    /// When there is no such host.
+    pub async fn set_intent(&self, host: &HostName, wanted: SetIntent) -> Result<Changed, SupervisorError> {
+        self.ask(|reply| AppSetCommand::SetIntent(host.clone(), wanted, reply)).await?
+    }
+
+    /// Every host, sorted; none once the supervisor is stopped.
+    pub async fn hosts(&self) -> Vec<HostEntry> {
+        self.ask(AppSetCommand::Hosts).await.unwrap_or_default()
+    }
+
+    /// Every app; none once the supervisor is stopped.
+    pub async fn apps(&self) -> Vec<AppStatus> {
+        self.ask(AppSetCommand::Apps).await.unwrap_or_default()
+    }
+
+    /// Every worker, by app and id; none once the supervisor is stopped.
+    pub async fn workers(&self) -> Vec<WorkerStatus> {
+        self.ask(AppSetCommand::Workers).await.unwrap_or_default()
+    }
+
+    /// Reads one app anew, or all, and puts what it has become in the place of what serves once that is ready. The
+    /// last event of each app is done or rejected; a deploy that is superseded goes on with the events of the one that
+    /// took its place. Then the channel ends. Dropping it stops nothing.
+    ///
+    /// # Errors
+    /// When there is no such app.
+    pub async fn deploy(
+        &self,
+        app: Option<&AppName>,
+    ) -> Result<mpsc::Receiver<DeployEvent>, SupervisorError> {
+        self.ask(|reply| AppSetCommand::Deploy(app.cloned(), reply)).await?
+    }
+
+    /// Changes how many workers an app has, until the instance ends.
+    ///
+    /// # Errors
+    /// When there is no such app or no such number.
+    pub async fn scale(&self, wanted: Scale) -> Result<Scaled, SupervisorError> {
+        self.ask(|reply| AppSetCommand::Scale(wanted, reply)).await?
+    }
+
+    /// The last lines that the workers of one app, or of all, wrote; with `follow` those to come too, until the
+    /// receiver is dropped or the supervisor is stopped. A reader that falls far behind loses lines.
+    ///
+    /// # Errors
+    /// When there is no such app.
+    pub async fn logs(
+        &self,
+        app: Option<AppName>,
+        lines: usize,
+        follow: bool,
+    ) -> Result<mpsc::Receiver<LogLine>, SupervisorError> {
+        let follow = if follow { Follow::Yes } else { Follow::No };
+        self.ask(|reply| AppSetCommand::Logs(app, lines, follow, reply)).await?
+    }
+
+    /// Lets every worker finish what it has in hand, within `drain`, and ends it; returns when no worker is left.
+    /// Requests that still wait are refused: stop the data path before. Asking again with less time shortens it.
+    pub async fn stop(&self, drain: Duration) {
+        // A supervisor that is gone has no worker left.
+        self.ask(|reply| AppSetCommand::Stop(drain, reply)).await.ok();
+    }
+
+    /// Ends without ending any worker: they are the next server's to be. Only where [`Backend::outlives`]. Stop the
+    /// data path before.
+    pub async fn leave(&self) {
+        // A supervisor that is gone has nothing to leave.
+        self.ask(AppSetCommand::Leave).await.ok();
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> AppSetCommand) -> Result<T, SupervisorError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).await.map_err(|_| SupervisorError::Stopping)?;
+        answer.await.map_err(|_| SupervisorError::Stopping)
+    }
+}
+
+/// Why an app of the start does not serve, once that is known; `None`: it serves.
+async fn rejected(mut facts: Receiver<AppFacts>) -> Option<String> {
+    match facts.wait_for(|facts| facts.settled).await {
+        Ok(facts) => facts.rejected.clone(),
+        Err(_) => Some("it was stopped before it served".into()),
+    }
+}
+
+const MAILBOX: usize = 16;

@@ -1,0 +1,32 @@
+//! Owns telling systemd that something is being deployed: `RELOADING=1` with the first, `READY=1` after the last.
+//!
+//! Never here: deploying.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::system::sd::notify;
+
+/// How many deploys are on their way. Clones are the same count.
+#[derive(Clone, Default)]
+pub(super) struct ReloadNotices(Arc<AtomicUsize>);
+
+/// A deploy on its way; dropped at its end.
+pub(super) struct ReloadNotice(ReloadNotices);
+
+impl ReloadNotices {
+    pub(super) fn begin(&self) -> ReloadNotice {
+        if self.0.fetch_add(1, Ordering::SeqCst) == 0 {
+            notify::reloading();
+        }
+        ReloadNotice(self.clone())
+    }
+}
+
+impl Drop for ReloadNotice {
+    fn drop(&mut self) {
+        if self.0.0.fetch_sub(1, Ordering::SeqCst) == 1 {
+            notify::reloaded();
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Owns why the supervisor did not do what it was asked: a word for programs, a sentence and a hint for people.
+//!
+//! Never here: failures of workers; they are facts, not answers.
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use crate::name::{AppName, HostName};
+use crate::registry::RegistryError;
+
+/// Why an app's directory and settings do not make an app.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub struct ResolveError {
+    text: String,
+    #[source]
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl ResolveError {
+    /// `text` is one sentence for people that needs no source to be understood.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), source: None }
+    }
+
+    /// The same with what lies behind it, for logs.
+    pub fn because(text: impl Into<String>, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { text: text.into(), source: Some(source.into()) }
+    }
+}
+
+/// Why the supervisor did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum SupervisorError {
+    /// Nobody registered the host.
+    #[error("there is no host `{0}`")]
+    NoSuchHost(HostName),
+    /// No app has that name.
+    #[error("there is no app `{0}`")]
+    NoSuchApp(AppName),
+    /// None was named, and there is none to be meant.
+    #[error("there is no app")]
+    NoApp,
+    /// None was named, and there are several.
+    #[error("there are several apps: {}", names(.0))]
+    WhichApp(Vec<AppName>),
+    /// The host is another app's.
+    #[error("the host `{host}` belongs to the app `{app}`")]
+    HostTaken {
+        /// The host.
+        host: HostName,
+        /// Whose it is.
+        app: AppName,
+    },
+    /// The host is there because a config says so.
+    #[error("the host `{host}` comes with the settings of the app `{app}`")]
+    HostOfConfig {
+        /// The host.
+        host: HostName,
+        /// Whose it is.
+        app: AppName,
+    },
+    /// Two directories would be apps of one name.
+    #[error("{} would be a second app `{app}`: the first is {}", new.display(), known.display())]
+    NameTaken {
+        /// The name.
+        app: AppName,
+        /// Where the app of that name is.
+        known: PathBuf,
+        /// Where the other one is.
+        new: PathBuf,
+    },
+    /// The app is on its way out.
+    #[error("the app `{0}` is being stopped")]
+    Leaving(AppName),
+    /// A path that does not start at the root.
+    #[error("the path `{}` is not absolute", .0.display())]
+    RelativePath(PathBuf),
+    /// Not a number of workers.
+    #[error("`{0}` is not a number of workers")]
+    BadCount(String),
+    /// The directory is no app that can run.
+    #[error("{error}")]
+    Rejected {
+        /// Which directory.
+        path: PathBuf,
+        /// Why.
+        error: ResolveError,
+    },
+    /// The server is on its way out.
+    #[error("the server is stopping")]
+    Stopping,
+    /// The registry could not be written.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
+impl SupervisorError {
+    /// A stable word for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NoSuchHost(_) => "no-such-host",
+            Self::NoSuchApp(_) | Self::NoApp => "no-such-app",
+            Self::HostTaken { .. }
+            | Self::HostOfConfig { .. }
+            | Self::NameTaken { .. }
+            | Self::Leaving(_) => "conflict",
+            Self::WhichApp(_) | Self::RelativePath(_) | Self::BadCount(_) => "bad-request",
+            Self::Rejected { .. } => "rejected",
+            Self::Stopping => "stopping",
+            Self::Registry(_) => "internal",
+        }
+    }
+
+    /// What would be right, where that can be said.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::NoSuchHost(_) => "`rip-serverctl list` shows the hosts".into(),
+            Self::NoSuchApp(_) => "`rip-serverctl status` shows the apps".into(),
+            Self::NoApp => "name an app's directory".into(),
+            Self::WhichApp(_) => "name one of them".into(),
+            Self::HostTaken { host, .. } => format!("remove it first: `rip-serverctl remove {host}`"),
+            Self::HostOfConfig { .. } => "take it out of the app's `hosts`, or stop it".into(),
+            Self::NameTaken { .. } => {
+                "give one of them another `name`, beside its `path` in a table [[apps]] of the server's file"
+                    .into()
+            }
+            Self::Leaving(_) => "try again when its workers are gone".into(),
+            Self::RelativePath(_) => "give the whole path, from `/` on".into(),
+            Self::BadCount(_) => {
+                "use `half`, `auto`, a multiple of the cores such as `2x`, or a number".into()
+            }
+            Self::Rejected { path, .. } => format!("look at it with `rip-server check {}`", path.display()),
+            Self::Stopping | Self::Registry(_) => return None,
+        };
+        Some(hint)
+    }
+}
+
+fn names(apps: &[AppName]) -> String {
+    apps.iter().map(AppName::as_str).collect::<Vec<_>>().join(", ")
+}
