@@ -15,7 +15,7 @@ use super::request::route;
 use super::upstream::worker_head::parse_answer;
 use super::wire::body_framing::{self, ReceiveFraming};
 use super::wire::fast_head;
-use super::wire::framing::{Flaw, Framing};
+use super::wire::framing::{Framing, FramingError};
 use super::wire::worker_body::{BodyDecoder, Piece};
 use crate::name::HostName;
 
@@ -63,7 +63,7 @@ fn behind_chunks(body: &[u8], whole: &Framing) {
     alone.feed(rest);
     for number in 0..3 {
         let behind = whole.flaw(number + 1);
-        let refused = whole.flaw(1) == Some(Flaw::Unwatched);
+        let refused = whole.flaw(1) == Some(FramingError::Unwatched);
         assert!(
             refused || behind == alone.flaw(number),
             "request {number} behind a chunked body: {behind:?}"

@@ -49,6 +49,21 @@ fn only_boot_imports_the_data_path() {
 }
 
 #[test]
+fn a_request_and_its_exchange_with_a_worker_know_no_protocol_library() {
+    let rooms = ["acceptor/request/", "acceptor/exchange/"];
+    let mut wrong = Vec::new();
+    let mut read = 0;
+    for file in sources().iter().filter(|file| rooms.iter().any(|room| file.name.starts_with(room))) {
+        read += 1;
+        let names_one = |line: &str| LIBRARIES.iter().any(|library| line.contains(library));
+        let lines = file.code().filter(|(_, line)| names_one(line));
+        wrong.extend(lines.map(|(number, line)| format!("{}:{number}: {}", file.name, line.trim())));
+    }
+    assert!(read > 10, "the rooms were not found");
+    assert_eq!(wrong, Vec::<String>::new(), "a front protocol is a file of acceptor/downstream");
+}
+
+#[test]
 fn no_module_climbs_out_of_itself_by_super() {
     for file in sources() {
         assert_eq!(
@@ -291,6 +306,8 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// What only the front protocols and the connections to workers are built with.
+const LIBRARIES: [&str; 4] = ["hyper::", "hyper_util::", "httparse::", "h2::"];
 /// Who may import whom on its own floor, where nobody else may: counters are labelled by names, a host leads to an
 /// app's pool, and none of those reach back.
 const BESIDE: [(&str, &str); 7] = [

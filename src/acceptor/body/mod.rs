@@ -3,6 +3,7 @@
 //! Never here: the connections they come from and go to.
 
 pub(in crate::acceptor) mod buffer;
+pub(in crate::acceptor) mod client_body;
 pub(in crate::acceptor) mod cut_short;
 pub(in crate::acceptor) mod held_back;
 pub(in crate::acceptor) mod pace;

@@ -7,11 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, header};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 
 use crate::budget::Reservation;
 use crate::time::timer;
 
+use super::client_body::ClientBody;
 use super::spool::Spool;
 use crate::acceptor::error::ServeError;
 use crate::acceptor::wire::body_framing::SendFraming;
@@ -30,7 +30,7 @@ pub(in crate::acceptor) enum RequestBody {
     /// Collected, with fields behind it: sent in chunks, or there would be no place for them.
     WithTrailers(Box<(Self, HeaderMap)>),
     /// Passed on as it arrives; can be sent once only.
-    Streaming(Incoming, Option<u64>),
+    Streaming(ClientBody, Option<u64>),
     /// One of which the rest is passed on beside the answer.
     PassedOn,
 }
@@ -63,7 +63,7 @@ impl RequestBody {
 
 /// Takes in what a client still sends after its answer, within limits: a reset in the middle of an upload makes some
 /// clients lose the answer (RFC 9113 §8.1).
-pub(in crate::acceptor) async fn discard(mut body: Incoming) {
+pub(in crate::acceptor) async fn discard(mut body: ClientBody) {
     let mut left = DISCARD_BYTES;
     let reading = async {
         while let Some(Ok(frame)) = body.frame().await {
@@ -76,20 +76,6 @@ pub(in crate::acceptor) async fn discard(mut body: Incoming) {
     };
     // Whoever sends for longer is cut.
     let _ = timer::timeout(DISCARD_TIME, reading).await;
-}
-
-/// Why a body could not be read: its client left, or it is not what it says.
-pub(in crate::acceptor) fn broken_off(error: &hyper::Error) -> ServeError {
-    use std::io::ErrorKind::{InvalidData, InvalidInput};
-
-    let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
-    // hyper's words for chunks that are none.
-    let misframed = io.is_some_and(|io| matches!(io.kind(), InvalidData | InvalidInput));
-    if misframed || error.is_parse() {
-        ServeError::Malformed("its body is badly framed")
-    } else {
-        ServeError::ClientGone
-    }
 }
 
 /// Checks the announced length, before the client is told to go on (RFC 9110 §10.1.1).

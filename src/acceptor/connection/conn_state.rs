@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::name::ClientNet;
 
 use super::places::Admission;
-use crate::acceptor::wire::framing::{Flaw, Framing};
+use crate::acceptor::wire::framing::{Framing, FramingError};
 
 /// The state of a client's connection, shared by its stream, its requests and its timer.
 ///
@@ -231,7 +231,7 @@ impl Wire {
     }
 
     /// What is wrong with the head of request `number`; see [`Framing::flaw`].
-    pub(in crate::acceptor) fn flaw(&self, number: u64) -> Option<Flaw> {
+    pub(in crate::acceptor) fn flaw(&self, number: u64) -> Option<FramingError> {
         if self.http2 { None } else { self.lock().framing.flaw(number) }
     }
 

@@ -16,7 +16,8 @@ use super::ahead::Ahead;
 use super::fast_answer::{After, send};
 use crate::acceptor::connection::client_stream::ClientStream;
 use crate::acceptor::connection::read_ahead::ReadAhead;
-use crate::acceptor::request::http::{Extras, answer_to};
+use crate::acceptor::request::client_request::ClientRequest;
+use crate::acceptor::request::http::answer_to;
 use crate::acceptor::thread::shard::Connection;
 use crate::acceptor::wire::fast_head::{Most, take_plain};
 
@@ -59,7 +60,7 @@ pub(in crate::acceptor) async fn serve_plain(
             return Left::Other;
         }
         let answer = {
-            let mut work = pin!(answer_to(conn, &parts, Extras::default()));
+            let mut work = pin!(answer_to(conn, ClientRequest::of_head(&parts)));
             client.unless_gone(|cx| work.as_mut().poll(cx)).await
         };
         let Some(answer) = answer else { return Left::Cut };

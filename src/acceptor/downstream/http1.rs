@@ -20,10 +20,11 @@ use crate::tasks::TaskGroup;
 use crate::time::timer;
 
 use super::fast_path::{Left, serve_plain};
+use super::hyper_request::serve;
 use crate::acceptor::connection::client_stream::ClientStream;
 use crate::acceptor::connection::conn_state::{Phase, Wire};
 use crate::acceptor::connection::deadlines::{End, LINGER, drive};
-use crate::acceptor::request::http::{record_unread, serve};
+use crate::acceptor::request::http::record_unread;
 use crate::acceptor::request::reply::HEAD_TIMEOUT;
 use crate::acceptor::thread::shard::Connection;
 
@@ -62,8 +63,9 @@ async fn serve_any(conn: &Rc<Connection>, stream: ClientStream, limits: &Limits)
     let wire = Arc::clone(&conn.wire);
     let served = Rc::clone(conn);
     // Boxed: it is large, and would be moved from hand to hand before it is first asked for its answer.
-    let service =
-        service_fn(move |request: http::Request<Incoming>| Box::pin(serve(Rc::clone(&served), request)));
+    let service = service_fn(move |request: http::Request<Incoming>| {
+        Box::pin(serve(Rc::clone(&served), request, PIECE))
+    });
     let mut builder = http1::Builder::new();
     builder
         .header_read_timeout(None)
@@ -131,6 +133,8 @@ async fn say(bytes: &[u8], mut stream: ClientStream) {
     let _ = timer::timeout(LAST_WORDS, words).await;
 }
 
+/// What hyper is given of an answer at a time: it keeps as much as fills its buffer.
+const PIECE: usize = 64 << 10;
 /// The least buffer hyper takes.
 const MIN_BUFFER: usize = 8 << 10;
 /// For the answer to a head that never came.

@@ -14,11 +14,11 @@ use tokio::time::Instant;
 
 use crate::time::timer::HyperTimer;
 
+use super::hyper_request::serve;
 use crate::acceptor::connection::client_stream::ClientStream;
 use crate::acceptor::connection::deadlines::drive;
 use crate::acceptor::connection::http2_stream::Http2Stream;
 use crate::acceptor::limit::Limit;
-use crate::acceptor::request::http::serve;
 use crate::acceptor::thread::on_thread::OnThread;
 use crate::acceptor::thread::shard::Connection;
 use crate::acceptor::thread::windows::Windows;
@@ -30,7 +30,7 @@ pub(in crate::acceptor) async fn serve_http2(conn: Rc<Connection>, stream: Clien
     let wire = Arc::clone(&conn.wire);
     // Boxed: it is large, and would be moved from hand to hand before it is first asked for its answer.
     let service =
-        service_fn(move |request: http::Request<Incoming>| Box::pin(serve(Rc::clone(&conn), request)));
+        service_fn(move |request: http::Request<Incoming>| Box::pin(serve(Rc::clone(&conn), request, PIECE)));
     let windows = Windows::of(limits.h2_streams);
     let mut builder = http2::Builder::new(OnThread(shard.stop.clone()));
     builder
@@ -52,6 +52,9 @@ pub(in crate::acceptor) async fn serve_http2(conn: Rc<Connection>, stream: Clien
     }
 }
 
+/// What hyper is given of an answer at a time, of which it keeps one for each stream: as large as a frame
+/// (RFC 9113 §6.5.2).
+const PIECE: usize = 16 << 10;
 /// Streams a client may reset before they are accepted (CVE-2023-44487).
 const RESET_STREAMS: usize = 50;
 /// Of each stream, whether the client reads or not: the body's next piece is only taken when there is less.

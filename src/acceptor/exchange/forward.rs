@@ -20,7 +20,6 @@ use super::in_hand::{InHand, read_head};
 use super::respond::{is_busy, respond};
 use crate::acceptor::body::request_body::RequestBody;
 use crate::acceptor::error::{Retry, ServeError};
-use crate::acceptor::thread::courtesy::Courtesy;
 use crate::acceptor::thread::shard::Shard;
 use crate::acceptor::upstream::access::Recording;
 use crate::acceptor::upstream::claimed::Claimed;
@@ -322,11 +321,6 @@ type Heard = (AnswerHead, Sent, Option<Box<Upload>>);
 type Answered = (AnswerHead, Answer, Option<Box<Upload>>);
 
 impl Outgoing<'_> {
-    /// What its client may ask of a worker while its body is passed on.
-    pub(in crate::acceptor) fn courtesy(&self) -> Courtesy {
-        Courtesy::new(Arc::clone(&self.shard.server), self.client, self.app.pool.clone())
-    }
-
     fn take_upload(&mut self) -> Option<Box<Upload>> {
         match std::mem::replace(&mut self.body, RequestBody::PassedOn) {
             RequestBody::Streaming(incoming, length) => {

@@ -1,43 +1,24 @@
 //! Workers that speak HTTP/2 without TLS: gRPC apps. One connection per worker and thread, many streams on it.
 //!
-//! Bodies stream both ways and are never collected. Never here: workers that speak HTTP/1.1 (`forward`).
-
-use std::io;
-use std::rc::Rc;
-use std::sync::Arc;
-use std::time::Duration;
+//! Bodies stream both ways and are never collected. Never here: workers that speak HTTP/1.1 (`forward`), or connections
+//! and streams (`upstream/h2c`).
 
 use bytes::Bytes;
-use http::header::{self, HeaderName, HeaderValue};
-use http::{Method, Request, Response, Uri};
-use http_body_util::{Either, Empty};
-use hyper::body::Incoming;
-use hyper::client::conn::http2;
-use hyper_util::rt::TokioIo;
-use tokio::time::Instant;
+use http::header;
+use http::{Method, Response};
 
-use crate::name::WorkerId;
-use crate::pool::{Lease, Member};
-use crate::time::LazyDeadline;
+use crate::pool::Lease;
 
 use super::respond::{is_busy, is_event_stream, note_reloads};
-use crate::acceptor::body::request_body::RequestBody;
-use crate::acceptor::body::turn::Turn;
 use crate::acceptor::error::ServeError;
-use crate::acceptor::thread::h2c_body::{Upstream, pass};
-use crate::acceptor::thread::h2c_channels::{Channel, OutBody};
-use crate::acceptor::thread::on_thread::OnThread;
-use crate::acceptor::thread::shard::Shard;
-use crate::acceptor::thread::windows::Windows;
+use crate::acceptor::thread::h2c_body::Upstream;
 use crate::acceptor::upstream::access::Recording;
-use crate::acceptor::upstream::link::Link;
+use crate::acceptor::upstream::h2c;
 use crate::acceptor::upstream::outgoing::Outgoing;
 use crate::acceptor::upstream::reply_body::{Reply, ReplyBody};
-use crate::acceptor::upstream::worker_head::MAX_HEAD;
-use crate::acceptor::wire::headers::{Named, clean_answer, is_bodiless, passes_to_worker};
+use crate::acceptor::wire::headers::{clean_answer, is_bodiless};
 
-/// Sends the request on a stream of its own and returns the answer with its body still coming. A request that met the
-/// end of a connection, and that the worker has not looked at, is sent once more over a new one.
+/// Sends the request on a stream of its own and returns the answer with its body still coming.
 ///
 /// # Errors
 /// As with HTTP/1.1 workers. Dropping it resets the stream.
@@ -48,17 +29,9 @@ pub(in crate::acceptor) async fn exchange(
 ) -> Result<Reply, ServeError> {
     let worker = lease.member().worker;
     let granted = lease.since();
-    let mut asked = ask(request, &lease).await;
-    if let Err(Unanswered::Unseen(_)) = asked
-        && !matches!(request.body, RequestBody::PassedOn)
-    {
-        asked = ask(request, &lease).await;
-    }
+    let answered = h2c::answered(request, &lease).await;
     recording.note(|record| record.in_worker = Some(granted.elapsed()));
-    let (answer, turn) = asked.map_err(|why| match why {
-        Unanswered::Not(error) => error,
-        Unanswered::Unseen(error) => died(worker, error),
-    })?;
+    let (answer, turn) = answered?;
     let (mut head, body) = answer.into_parts();
     if is_busy(head.status, &head.headers) {
         return Err(ServeError::WorkerBusy { worker });
@@ -89,155 +62,4 @@ pub(in crate::acceptor) async fn exchange(
     *reply.status_mut() = head.status;
     *reply.headers_mut() = head.headers;
     Ok(reply)
-}
-
-/// Why there is no answer.
-enum Unanswered {
-    /// The worker has not looked at the request.
-    Unseen(hyper::Error),
-    Not(ServeError),
-}
-
-/// Sends the request and waits for the answer's head. Afterwards the request has its body again if nothing of it was
-/// passed on.
-async fn ask(request: &mut Outgoing<'_>, lease: &Lease) -> Result<(Response<Incoming>, Turn), Unanswered> {
-    let worker = lease.member().worker;
-    let timeouts = &request.rules.timeouts;
-    let mut channel = channel(request.shard, lease, timeouts.connect)
-        .await
-        .map_err(|source| Unanswered::Not(ServeError::Unreachable { worker, source }))?;
-    let mut outgoing = outgoing(request).map_err(Unanswered::Not)?;
-    let turn = Turn::of_worker(Instant::now());
-    let mut passed = None;
-    // Nothing is collected for these workers: any other body is empty.
-    if let RequestBody::Streaming(..) = request.body
-        && let RequestBody::Streaming(incoming, length) =
-            std::mem::replace(&mut request.body, RequestBody::PassedOn)
-    {
-        let (passing, end) = pass(incoming, turn.clone(), request.courtesy());
-        *outgoing.body_mut() = Either::Left(passing);
-        passed = Some((end, length));
-    }
-    let sent = channel.try_send_request(outgoing);
-    let answer = turn.within(&mut LazyDeadline::new(), timeouts.request, sent).await;
-    let Ok(answer) = answer else {
-        lease.overdue();
-        return Err(Unanswered::Not(ServeError::WorkerTimeout { worker }));
-    };
-    if answer.is_err() && turn.is_given_up() {
-        return Err(Unanswered::Not(ServeError::TooSlow("its body")));
-    }
-    answer.map(|answer| (answer, turn)).map_err(|mut failed| {
-        request.shard.channels.open.borrow_mut().remove(&worker);
-        if let Some((passed, length)) = passed
-            && let Some(incoming) = passed.take_back()
-        {
-            request.body = RequestBody::Streaming(incoming, length);
-        }
-        let unsent = failed.take_message().is_some();
-        let error = failed.into_error();
-        if unsent || is_unseen(&error) {
-            Unanswered::Unseen(error)
-        } else {
-            Unanswered::Not(died(worker, error))
-        }
-    })
-}
-
-fn died(worker: WorkerId, error: hyper::Error) -> ServeError {
-    ServeError::WorkerDied { worker, cause: None, source: io::Error::other(error) }
-}
-
-/// Whether the worker says that it has not acted on the stream (RFC 9113 §8.7): refused, or behind the last one that
-/// it took before it said goodbye.
-fn is_unseen(error: &hyper::Error) -> bool {
-    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>());
-    source.is_some_and(|error| {
-        error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
-    })
-}
-
-async fn channel(shard: &Rc<Shard>, lease: &Lease, limit: Duration) -> io::Result<Channel> {
-    let worker = lease.member().worker;
-    if let Some(open) = shard.channels.open.borrow().get(&worker).filter(|open| !open.is_closed()) {
-        return Ok(open.clone());
-    }
-    let link = Link::open(lease, shard, limit).await?;
-    link.leave_http1();
-    let member = lease.member();
-    // A client that does not read its answer keeps nobody else's from coming.
-    let windows = Windows::of(member.concurrency.get().saturating_add(member.tunnels));
-    let mut builder = http2::Builder::new(OnThread(shard.stop.clone()));
-    builder
-        .max_header_list_size(MAX_HEAD as u32)
-        .initial_stream_window_size(windows.stream)
-        .initial_connection_window_size(windows.connection);
-    let (channel, connection) = builder.handshake(TokioIo::new(link)).await.map_err(io::Error::other)?;
-    let keeping = keep(Rc::clone(shard), Arc::clone(lease.member()));
-    shard.stop.spawn_local("h2c connection", async move {
-        tokio::select! {
-            ended = connection => if let Err(error) = ended {
-                tracing::debug!(%worker, %error, "an HTTP/2 connection to a worker ended");
-            },
-            () = keeping => {}
-        }
-    });
-    if !shard.stop.is_requested() {
-        let mut open = shard.channels.open.borrow_mut();
-        open.retain(|_, channel| !channel.is_closed());
-        open.insert(worker, channel.clone());
-    }
-    Ok(channel)
-}
-
-/// Lets go of a connection whose worker, or whose server, gets nothing new: it ends with its last stream, and nobody
-/// waits for it in vain. Never returns.
-async fn keep(shard: Rc<Shard>, member: Arc<Member>) {
-    tokio::select! {
-        () = member.retired() => {}
-        () = shard.stop.requested() => {}
-    }
-    shard.channels.open.borrow_mut().remove(&member.worker);
-    std::future::pending().await
-}
-
-fn outgoing(request: &Outgoing<'_>) -> Result<Request<OutBody>, ServeError> {
-    let host = request.head.authority;
-    let target = request.head.uri.path_and_query().map_or("/", |target| target.as_str());
-    let uri: Uri = format!("http://{host}{target}")
-        .parse()
-        .map_err(|_| ServeError::Malformed("its target is not a URI"))?;
-    let mut outgoing: Request<OutBody> = Request::new(Either::Right(Empty::new()));
-    *outgoing.method_mut() = request.head.method.clone();
-    *outgoing.uri_mut() = uri;
-    let headers = outgoing.headers_mut();
-    let named = Named::of(request.head.headers);
-    for (name, value) in request.head.headers {
-        if passes_to_worker(name, &named, request.origin.trusted) {
-            headers.append(name.clone(), value.clone());
-        }
-    }
-    // The one value HTTP/2 allows, and gRPC requires.
-    if request
-        .head
-        .headers
-        .get(header::TE)
-        .is_some_and(|te| crate::acceptor::wire::headers::has_token(te, "trailers"))
-    {
-        headers.insert(header::TE, HeaderValue::from_static("trailers"));
-    }
-    let origin = &request.origin;
-    for (name, value) in [
-        ("x-forwarded-for", origin.forwarded_for.to_owned()),
-        ("x-forwarded-proto", origin.proto.to_owned()),
-        ("x-forwarded-host", origin.host.to_owned()),
-        ("x-forwarded-port", origin.port.to_string()),
-        ("x-request-id", origin.id.to_string()),
-        ("x-request-start", format!("t={}", origin.start_ms)),
-    ] {
-        if let Ok(value) = HeaderValue::from_str(&value) {
-            headers.insert(HeaderName::from_static(name), value);
-        }
-    }
-    Ok(outgoing)
 }

@@ -6,7 +6,6 @@ use std::io;
 use std::pin::pin;
 
 use http::header::{self, HeaderValue};
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use crate::name::ClientNet;
@@ -55,9 +54,9 @@ pub(in crate::acceptor) fn open(
     shard.stop.clone().spawn_local("tunnel", async move {
         let upgraded = client.await;
         let mut recording = handover.take();
-        let Ok(upgraded) = upgraded else { return };
+        let Some(upgraded) = upgraded else { return };
         let to_client = tokio::select! {
-            passed = pass(TokioIo::new(upgraded), link) => passed,
+            passed = pass(upgraded, link) => passed,
             // It has no end of its own, and new connections would wait for it when the server is restarted.
             () = shard.stop.requested() => 0,
         };

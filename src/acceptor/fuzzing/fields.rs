@@ -20,7 +20,7 @@ use crate::acceptor::request::route;
 use crate::acceptor::upstream::worker_head::{Origin, RequestHead, write_request};
 use crate::acceptor::wire::body_framing::{ReceiveFraming, SendFraming};
 use crate::acceptor::wire::chunks::{Chunks, Followed};
-use crate::acceptor::wire::framing::{Flaw, Framing};
+use crate::acceptor::wire::framing::{Framing, FramingError};
 use crate::acceptor::wire::headers::is_forwarding;
 use crate::acceptor::wire::trailers;
 use crate::name::{AppName, RequestId};
@@ -87,7 +87,7 @@ fn assert_worker_request(out: &[u8], asked: &Asked, framing: SendFraming, truste
     let mut watched = Framing::default();
     watched.feed(out);
     // The sign is one of a method's, too; a request with it is refused.
-    let refused = asked.method.as_str().contains('#').then_some(Flaw::Fragment);
+    let refused = asked.method.as_str().contains('#').then_some(FramingError::Fragment);
     assert_eq!(watched.flaw(0), refused);
 }
 

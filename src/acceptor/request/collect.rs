@@ -11,7 +11,6 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::budget::Reservation;
@@ -19,8 +18,9 @@ use crate::metrics::Metrics;
 use crate::name::ClientNet;
 use crate::time::timer;
 
+use crate::acceptor::body::client_body::{BodyError, ClientBody};
 use crate::acceptor::body::pace::Pace;
-use crate::acceptor::body::request_body::{Collected, RequestBody, broken_off};
+use crate::acceptor::body::request_body::{Collected, RequestBody};
 use crate::acceptor::body::spool::{SPOOL_PIECE, Spool};
 use crate::acceptor::body::stock::Stock;
 use crate::acceptor::body::uploads::{Scarce, Upload};
@@ -49,7 +49,7 @@ pub(in crate::acceptor) struct Collecting<'a> {
 /// # Cancel safety
 /// Dropping it gives everything up.
 pub(in crate::acceptor) async fn collect(
-    body: &mut Incoming,
+    body: &mut ClientBody,
     how: Collecting<'_>,
 ) -> Result<RequestBody, ServeError> {
     if body.is_end_stream() {
@@ -59,7 +59,7 @@ pub(in crate::acceptor) async fn collect(
     loop {
         let frame = match held.next_frame(body).await? {
             None => return held.finish().await,
-            Some(Err(error)) => return Err(broken_off(&error)),
+            Some(Err(error)) => return Err(error.into()),
             Some(Ok(frame)) => frame,
         };
         let data = match frame.into_data() {
@@ -95,8 +95,6 @@ struct Held<'a> {
     upload: Option<Upload<'a>>,
 }
 
-type Next = Option<hyper::Result<Frame<Bytes>>>;
-
 impl<'a> Held<'a> {
     fn new(how: Collecting<'a>) -> Self {
         let Server { limits, memory, room, spool_space, .. } = how.server;
@@ -116,7 +114,10 @@ impl<'a> Held<'a> {
     }
 
     /// What comes next, or the end.
-    async fn next_frame(&mut self, body: &mut Incoming) -> Result<Next, ServeError> {
+    async fn next_frame(
+        &mut self,
+        body: &mut ClientBody,
+    ) -> Result<Option<Result<Frame<Bytes>, BodyError>>, ServeError> {
         let at_once = poll_fn(|cx| Poll::Ready(Pin::new(&mut *body).poll_frame(cx))).await;
         if let Poll::Ready(frame) = at_once {
             return Ok(frame);

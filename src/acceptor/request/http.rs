@@ -2,15 +2,14 @@
 //!
 //! Reads like the list of steps; each step lives in a file of its own.
 
-use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
-use hyper::body::{Body, Incoming};
+use http::{HeaderMap, Method, Response, StatusCode, Uri};
+use http_body::Body;
 use tokio::time::Instant;
 
 use crate::api::Intent;
@@ -22,12 +21,13 @@ use crate::time::timer;
 
 use super::builtin;
 use super::client_answer::Answer;
+use super::client_request::ClientRequest;
 use super::collect::{Collecting, collect};
 use super::reply;
-use super::reply::REQUEST_ID;
 use super::route;
 use super::route::Host;
 use super::told;
+use crate::acceptor::body::client_body::ClientBody;
 use crate::acceptor::body::request_body::{RequestBody, check_length, discard};
 use crate::acceptor::error::{Blame, ServeError};
 use crate::acceptor::exchange::forward::forward;
@@ -42,51 +42,21 @@ use crate::acceptor::upstream::restraint::room_of_stream;
 use crate::acceptor::upstream::unread;
 use crate::acceptor::upstream::upgrade::Upgrade;
 use crate::acceptor::upstream::worker_head::{Origin, RequestHead};
-use crate::acceptor::wire::framing::Flaw;
-use crate::acceptor::wire::headers::{Named, has_token, is_bodiless};
-
-/// Answers a request of hyper's.
-///
-/// # Cancel safety
-/// See [`answer_to`].
-pub(in crate::acceptor) fn serve(
-    conn: Rc<Connection>,
-    mut request: Request<Incoming>,
-) -> impl Future<Output = Result<Response<ReplyBody>, Infallible>> {
-    let upgrade = upgrade_of(&mut request, &conn);
-    let (parts, body) = request.into_parts();
-    let body = (!body.is_end_stream()).then_some(body);
-    let flaw = conn.flaw_of_next();
-    // No `async fn`: it would have room for the request twice.
-    async move {
-        let Answer { mut response, id } = answer_to(&conn, &parts, Extras { body, upgrade, flaw }).await;
-        response.body_mut().in_pieces_of(if conn.wire.is_http2() { HTTP2_PIECE } else { HTTP1_PIECE });
-        response.headers_mut().insert(REQUEST_ID, reply::id_value(&id));
-        Ok(*response)
-    }
-}
-
-/// What a request may have besides its head.
-#[derive(Default)]
-pub(in crate::acceptor) struct Extras {
-    body: Option<Incoming>,
-    upgrade: Option<Upgrade>,
-    /// What is wrong with its head, though it could be parsed.
-    flaw: Option<Flaw>,
-}
+use crate::acceptor::wire::framing::FramingError;
+use crate::acceptor::wire::headers::is_bodiless;
 
 /// Answers a request. Never fails: every failure is an answer too.
 ///
 /// # Cancel safety
 /// Dropping it means that the client has gone: the record says so, and whatever was taken is given back.
-pub(in crate::acceptor) async fn answer_to(conn: &Rc<Connection>, parts: &Parts, extras: Extras) -> Answer {
+pub(in crate::acceptor) async fn answer_to(conn: &Rc<Connection>, request: ClientRequest<'_>) -> Answer {
     let arrived = Instant::now();
-    let Extras { mut body, mut upgrade, flaw } = extras;
+    let ClientRequest { parts, mut body, mut upgrade, framing_error } = request;
     let client = Client::of(&conn.peer, &parts.headers, &conn.shard.server.trusted);
     let id = client.told.as_ref().and_then(|told| told.id).unwrap_or_else(RequestId::random);
     let mut recording = record(conn, parts, &client, id, arrived);
     let handover = upgrade.as_ref().map(|upgrade| Rc::clone(&upgrade.handover));
-    let asked = Asked { parts, client: &client, id: &id, flaw, arrived, time: recording.time() };
+    let asked = Asked { parts, client: &client, id: &id, framing_error, arrived, time: recording.time() };
     let outcome = answer(conn, &asked, &mut body, &mut upgrade, &mut recording).await;
     let mut response = match outcome {
         Ok(response) => response,
@@ -129,7 +99,7 @@ struct Asked<'a> {
     parts: &'a Parts,
     client: &'a Client<'a>,
     id: &'a RequestId,
-    flaw: Option<Flaw>,
+    framing_error: Option<FramingError>,
     arrived: Instant,
     /// The same by the clock on the wall.
     time: SystemTime,
@@ -138,13 +108,13 @@ struct Asked<'a> {
 async fn answer(
     conn: &Rc<Connection>,
     asked: &Asked<'_>,
-    body: &mut Option<Incoming>,
+    body: &mut Option<ClientBody>,
     upgrade: &mut Option<Upgrade>,
     recording: &mut Recording,
 ) -> Result<Reply, ServeError> {
     let (parts, client) = (asked.parts, asked.client);
-    if let Some(flaw) = asked.flaw {
-        return Err(ServeError::Malformed(flaw.text()));
+    if let Some(error) = asked.framing_error {
+        return Err(ServeError::Malformed(error.text()));
     }
     if conn.wire.is_over_share() {
         conn.shard.server.limit_log.reached(Limit::Connections, conn.wire.place_of());
@@ -214,7 +184,7 @@ async fn answer(
 }
 
 /// A worker may answer before it has taken everything in.
-fn give_back(conn: &Connection, rest: RequestBody, body: &mut Option<Incoming>) {
+fn give_back(conn: &Connection, rest: RequestBody, body: &mut Option<ClientBody>) {
     match rest {
         RequestBody::Streaming(incoming, _) => *body = (!incoming.is_end_stream()).then_some(incoming),
         RequestBody::PassedOn => conn.wire.linger(),
@@ -226,7 +196,7 @@ fn give_back(conn: &Connection, rest: RequestBody, body: &mut Option<Incoming>) 
 async fn take_body(
     conn: &Connection,
     asked: &Asked<'_>,
-    body: &mut Option<Incoming>,
+    body: &mut Option<ClientBody>,
     rules: &Rules,
 ) -> Result<RequestBody, ServeError> {
     let parts = asked.parts;
@@ -259,17 +229,6 @@ fn streams(path: &str, rules: &Rules) -> bool {
 fn is_below(path: &str, prefix: &str) -> bool {
     let prefix = prefix.trim_end_matches('/');
     path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-/// The client's wish to change protocols, when it is one that can be passed on. `h2c` is between neighbours only.
-fn upgrade_of(request: &mut Request<Incoming>, conn: &Connection) -> Option<Upgrade> {
-    let protocol = request.headers().get(header::UPGRADE)?;
-    let wanted = Named::of(request.headers()).says_upgrade() && !has_token(protocol, "h2c");
-    wanted.then(|| Upgrade {
-        client: hyper::upgrade::on(request),
-        shard: Rc::clone(&conn.shard),
-        handover: Rc::default(),
-    })
 }
 
 /// Waits until the host may be served; refuses at once while it is stopped.
@@ -324,7 +283,7 @@ fn fail(error: &ServeError, accept: Option<&HeaderValue>, id: RequestId, recordi
 }
 
 /// The answer came before the body's end: a reset for the rest of it would make the client lose the answer.
-fn take_rest(conn: &Connection, unread: Incoming, response: &mut Response<ReplyBody>) {
+fn take_rest(conn: &Connection, unread: ClientBody, response: &mut Response<ReplyBody>) {
     if conn.wire.is_http2() {
         conn.shard.stop.spawn_local("unread body", discard(unread));
     } else {
@@ -392,11 +351,6 @@ pub(in crate::acceptor) fn record_unread(conn: &Rc<Connection>, status: u16, rea
         record.outcome = if status == 499 { Outcome::ClientGone } else { Outcome::Complete };
     });
 }
-
-/// What hyper is given of an answer at a time: it keeps a piece of each stream, and of HTTP/1 as much as fills its buffer.
-const HTTP1_PIECE: usize = 64 << 10;
-/// As large as a frame (RFC 9113 §6.5.2).
-const HTTP2_PIECE: usize = 16 << 10;
 
 #[cfg(test)]
 mod tests {

@@ -4,6 +4,7 @@
 
 pub(in crate::acceptor) mod builtin;
 pub(in crate::acceptor) mod client_answer;
+pub(in crate::acceptor) mod client_request;
 pub(in crate::acceptor) mod collect;
 pub(in crate::acceptor) mod http;
 pub(in crate::acceptor) mod reply;

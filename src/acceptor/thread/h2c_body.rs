@@ -20,6 +20,7 @@ use crate::tasks::TaskGroup;
 use crate::time::{LazyDeadline, timer};
 
 use super::courtesy::Courtesy;
+use crate::acceptor::body::client_body::ClientBody;
 use crate::acceptor::body::cut_short::CutShort;
 use crate::acceptor::body::turn::Turn;
 use crate::acceptor::error::ServeError;
@@ -33,14 +34,14 @@ pub(in crate::acceptor) struct Passed(Rc<Shared>);
 
 struct Shared {
     /// `None` once it was taken back.
-    body: RefCell<Option<Incoming>>,
+    body: RefCell<Option<ClientBody>>,
     /// Some of it has gone.
     begun: Cell<bool>,
     turn: Turn,
     courtesy: RefCell<Courtesy>,
 }
 
-pub(in crate::acceptor) fn pass(body: Incoming, turn: Turn, courtesy: Courtesy) -> (Passing, Passed) {
+pub(in crate::acceptor) fn pass(body: ClientBody, turn: Turn, courtesy: Courtesy) -> (Passing, Passed) {
     let (body, courtesy) = (RefCell::new(Some(body)), RefCell::new(courtesy));
     let shared = Rc::new(Shared { body, begun: Cell::new(false), turn, courtesy });
     (Passing(Rc::clone(&shared)), Passed(shared))
@@ -48,7 +49,7 @@ pub(in crate::acceptor) fn pass(body: Incoming, turn: Turn, courtesy: Courtesy) 
 
 impl Passed {
     /// The body, if nothing of it was passed on. What is left of its [`Passing`] is an error.
-    pub(in crate::acceptor) fn take_back(&self) -> Option<Incoming> {
+    pub(in crate::acceptor) fn take_back(&self) -> Option<ClientBody> {
         if self.0.begun.get() { None } else { self.0.body.borrow_mut().take() }
     }
 }

@@ -23,7 +23,7 @@ use crate::acceptor::body::stock::Stock;
 use crate::acceptor::connection::conn_state::Wire;
 use crate::acceptor::peer::Peer;
 use crate::acceptor::records::access_log::AccessLog;
-use crate::acceptor::wire::framing::Flaw;
+use crate::acceptor::wire::framing::FramingError;
 
 /// One thread.
 pub(in crate::acceptor) struct Shard {
@@ -79,7 +79,7 @@ impl Connection {
     }
 
     /// What is wrong with the head of the request that the parser brings now; to be asked once for each.
-    pub(in crate::acceptor) fn flaw_of_next(&self) -> Option<Flaw> {
+    pub(in crate::acceptor) fn framing_error_of_next(&self) -> Option<FramingError> {
         let number = self.requests.get();
         self.requests.set(number + 1);
         self.wire.flaw(number)

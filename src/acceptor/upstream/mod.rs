@@ -5,6 +5,7 @@
 pub(in crate::acceptor) mod access;
 pub(in crate::acceptor) mod claimed;
 pub(in crate::acceptor) mod failed;
+pub(in crate::acceptor) mod h2c;
 pub(in crate::acceptor) mod link;
 pub(in crate::acceptor) mod outgoing;
 pub(in crate::acceptor) mod reply_body;

@@ -14,6 +14,7 @@ use crate::spec::Rules;
 use super::upgrade::Upgrade;
 use super::worker_head::{Origin, RequestHead};
 use crate::acceptor::body::request_body::RequestBody;
+use crate::acceptor::thread::courtesy::Courtesy;
 use crate::acceptor::thread::shard::Shard;
 
 /// A request that is ready to be handed to a worker.
@@ -37,4 +38,11 @@ pub(in crate::acceptor) struct Outgoing<'a> {
     pub(in crate::acceptor) resent: bool,
     /// Its worker has gone on to a request that waited.
     pub(in crate::acceptor) handed_on: bool,
+}
+
+impl Outgoing<'_> {
+    /// What its client may ask of a worker while its body is passed on.
+    pub(in crate::acceptor) fn courtesy(&self) -> Courtesy {
+        Courtesy::new(Arc::clone(&self.shard.server), self.client, self.app.pool.clone())
+    }
 }

@@ -2,17 +2,24 @@
 //!
 //! Never here: changing them (`tunnel`).
 
+use std::pin::Pin;
 use std::rc::Rc;
 
-use hyper::upgrade::OnUpgrade;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::access::Recording;
 use crate::acceptor::thread::shard::Shard;
 
 /// A client's wish to change protocols.
 pub(in crate::acceptor) struct Upgrade {
-    pub(in crate::acceptor) client: OnUpgrade,
+    /// The client's bytes once it has the `101`; `None` when it left before that.
+    pub(in crate::acceptor) client: Pin<Box<dyn Future<Output = Option<Box<dyn Duplex>>>>>,
     pub(in crate::acceptor) shard: Rc<Shard>,
     /// Given the record's recording when the worker agrees.
     pub(in crate::acceptor) handover: Rc<std::cell::Cell<Option<Box<Recording>>>>,
 }
+
+/// A client's connection after it has left its protocol: bytes in both directions.
+pub(in crate::acceptor) trait Duplex: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for T {}

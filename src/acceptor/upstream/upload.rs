@@ -10,13 +10,12 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use http_body::Frame;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::time::timer;
 
 use super::link::Writer;
-use crate::acceptor::body::request_body::broken_off;
+use crate::acceptor::body::client_body::{BodyError, ClientBody};
 use crate::acceptor::body::turn::Turn;
 use crate::acceptor::error::ServeError;
 use crate::acceptor::thread::courtesy::Courtesy;
@@ -24,7 +23,7 @@ use crate::acceptor::wire::trailers;
 
 /// What is left of a body.
 pub(in crate::acceptor) struct Upload {
-    body: Incoming,
+    body: ClientBody,
     /// `None`: in chunks.
     length: Option<u64>,
     idle: Duration,
@@ -48,7 +47,7 @@ pub(in crate::acceptor) enum Passed {
 impl Upload {
     /// `idle`: how long the client may send nothing; `most`: how many bytes it may send.
     pub(in crate::acceptor) fn new(
-        body: Incoming,
+        body: ClientBody,
         length: Option<u64>,
         (idle, most): (Duration, u64),
         courtesy: Courtesy,
@@ -77,7 +76,7 @@ impl Upload {
     }
 
     /// What the client still has to send, and how long the whole is.
-    pub(in crate::acceptor) fn into_rest(self) -> (Incoming, Option<u64>) {
+    pub(in crate::acceptor) fn into_rest(self) -> (ClientBody, Option<u64>) {
         (self.body, self.length)
     }
 
@@ -107,7 +106,7 @@ impl Upload {
             self.turn.to_worker(Instant::now());
             match frame.ok_or(ServeError::TooSlow("its body"))? {
                 None => self.end(&http::HeaderMap::new()),
-                Some(Err(error)) => return Err(broken_off(&error)),
+                Some(Err(error)) => return Err(error.into()),
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => self.take(data)?,
                     Err(frame) => self.end(&frame.into_trailers().unwrap_or_default()),
@@ -117,7 +116,7 @@ impl Upload {
     }
 
     /// What comes next, or the end; `None` when the client takes too long.
-    async fn next_frame(&mut self) -> Option<Option<hyper::Result<Frame<Bytes>>>> {
+    async fn next_frame(&mut self) -> Option<Option<Result<Frame<Bytes>, BodyError>>> {
         let Self { body, courtesy, .. } = self;
         let next = async {
             tokio::select! {

@@ -13,16 +13,16 @@ pub(in crate::acceptor) struct Framing {
     line: Line,
     saw_length: Option<u64>,
     saw_encoding: bool,
-    flaw: Option<Flaw>,
+    flaw: Option<FramingError>,
     /// Heads that have passed by completely.
     heads: u64,
     /// The first head with a flaw, counted from 0.
-    first_flaw: Option<(u64, Flaw)>,
+    first_flaw: Option<(u64, FramingError)>,
 }
 
 /// What is wrong with a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::acceptor) enum Flaw {
+pub(in crate::acceptor) enum FramingError {
     /// Both `Content-Length` and `Transfer-Encoding`.
     LengthAndEncoding,
     /// More than one `Transfer-Encoding`.
@@ -39,7 +39,7 @@ pub(in crate::acceptor) enum Flaw {
     Unwatched,
 }
 
-impl Flaw {
+impl FramingError {
     pub(in crate::acceptor) fn text(self) -> &'static str {
         match self {
             Self::LengthAndEncoding => "both Content-Length and Transfer-Encoding",
@@ -119,10 +119,10 @@ impl Framing {
     }
 
     /// What is wrong with the head of request `number`, counted from 0.
-    pub(in crate::acceptor) fn flaw(&self, number: u64) -> Option<Flaw> {
+    pub(in crate::acceptor) fn flaw(&self, number: u64) -> Option<FramingError> {
         match self.first_flaw {
             Some((at, flaw)) if at <= number => Some(flaw),
-            _ if number >= self.heads => Some(Flaw::Unwatched),
+            _ if number >= self.heads => Some(FramingError::Unwatched),
             _ => None,
         }
     }
@@ -146,7 +146,7 @@ impl Framing {
         let end = memchr::memchr(b'\n', bytes);
         let line = &bytes[..end.unwrap_or(bytes.len())];
         if self.line.first_of_head && memchr::memchr(b'#', line).is_some() {
-            self.flaw.get_or_insert(Flaw::Fragment);
+            self.flaw.get_or_insert(FramingError::Fragment);
         }
         self.line.push(line);
         let Some(end) = end else { return &[] };
@@ -156,7 +156,7 @@ impl Framing {
 
     fn end_line(&mut self) {
         if self.line.last != b'\r' {
-            self.flaw.get_or_insert(Flaw::BareLineFeed);
+            self.flaw.get_or_insert(FramingError::BareLineFeed);
         }
         let empty = self.line.len == 0 || (self.line.len == 1 && self.line.last == b'\r');
         let first = self.line.first_of_head;
@@ -180,16 +180,16 @@ impl Framing {
         let line = &self.line.start[..self.line.len.min(LINE_START)];
         if let Some(value) = strip_name(line, b"content-length:") {
             if self.line.len > LINE_START {
-                self.flaw.get_or_insert(Flaw::LongLength);
+                self.flaw.get_or_insert(FramingError::LongLength);
             }
             // An unreadable or contradicting value is refused by hyper itself.
             self.saw_length = Some(parse_length(value));
         } else if let Some(value) = strip_name(line, b"transfer-encoding:") {
             if self.saw_encoding {
-                self.flaw.get_or_insert(Flaw::TwoEncodings);
+                self.flaw.get_or_insert(FramingError::TwoEncodings);
             }
             if self.line.len > LINE_START || !value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
-                self.flaw.get_or_insert(Flaw::OtherEncoding);
+                self.flaw.get_or_insert(FramingError::OtherEncoding);
             }
             self.saw_encoding = true;
         }
@@ -197,7 +197,7 @@ impl Framing {
 
     fn end_head(&mut self) {
         if self.saw_encoding && self.saw_length.is_some() {
-            self.flaw.get_or_insert(Flaw::LengthAndEncoding);
+            self.flaw.get_or_insert(FramingError::LengthAndEncoding);
         }
         if let Some(flaw) = self.flaw.take() {
             self.first_flaw.get_or_insert((self.heads, flaw));
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_request_that_was_not_watched_is_flawed() {
-        assert_eq!(watch(b"").flaw(0), Some(Flaw::Unwatched));
+        assert_eq!(watch(b"").flaw(0), Some(FramingError::Unwatched));
     }
 
     #[test]
@@ -269,14 +269,14 @@ mod tests {
             "Transfer-Encoding:chunked\r\nX: y\r\nContent-Length:0",
         ] {
             let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n");
-            assert_eq!(watch(head.as_bytes()).flaw(0), Some(Flaw::LengthAndEncoding), "{fields}");
+            assert_eq!(watch(head.as_bytes()).flaw(0), Some(FramingError::LengthAndEncoding), "{fields}");
         }
     }
 
     #[test]
     fn two_encodings_are_refused() {
         let head = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n";
-        assert_eq!(watch(head).flaw(0), Some(Flaw::TwoEncodings));
+        assert_eq!(watch(head).flaw(0), Some(FramingError::TwoEncodings));
     }
 
     #[test]
@@ -284,11 +284,11 @@ mod tests {
         for (value, flaw) in [
             ("chunked", None),
             (" \tChunked ", None),
-            ("gzip, chunked", Some(Flaw::OtherEncoding)),
-            ("chunked, chunked", Some(Flaw::OtherEncoding)),
-            ("identity", Some(Flaw::OtherEncoding)),
-            ("", Some(Flaw::OtherEncoding)),
-            ("chunked                                          ,gzip", Some(Flaw::OtherEncoding)),
+            ("gzip, chunked", Some(FramingError::OtherEncoding)),
+            ("chunked, chunked", Some(FramingError::OtherEncoding)),
+            ("identity", Some(FramingError::OtherEncoding)),
+            ("", Some(FramingError::OtherEncoding)),
+            ("chunked                                          ,gzip", Some(FramingError::OtherEncoding)),
         ] {
             let head = format!("POST / HTTP/1.1\r\nTransfer-Encoding:{value}\r\n\r\n");
             assert_eq!(watch(head.as_bytes()).flaw(0), flaw, "{value}");
@@ -302,7 +302,7 @@ mod tests {
             "GET / HTTP/1.1\r\nHost: a\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\r\n\n",
         ] {
-            assert_eq!(watch(head.as_bytes()).flaw(0), Some(Flaw::BareLineFeed), "{head:?}");
+            assert_eq!(watch(head.as_bytes()).flaw(0), Some(FramingError::BareLineFeed), "{head:?}");
         }
     }
 
@@ -312,7 +312,7 @@ mod tests {
         for cut in 0..head.len() {
             let mut framing = watch(&head[..cut]);
             framing.feed(&head[cut..]);
-            assert_eq!(framing.flaw(0), Some(Flaw::Fragment), "cut at {cut}");
+            assert_eq!(framing.flaw(0), Some(FramingError::Fragment), "cut at {cut}");
         }
         assert_eq!(watch(b"GET / HTTP/1.1\r\nX: #\r\n\r\n").flaw(0), None);
     }
@@ -324,7 +324,7 @@ mod tests {
         let broken = format!("{whole}\n\nGET / HTTP/1.1\r\nHost: a\r\n\r\n");
         assert_eq!(framing.feed(broken.as_bytes()), whole.len());
         assert!(!framing.between_messages());
-        assert_eq!(framing.flaw(1), Some(Flaw::Unwatched));
+        assert_eq!(framing.flaw(1), Some(FramingError::Unwatched));
     }
 
     #[test]
@@ -332,7 +332,7 @@ mod tests {
         let framing =
             watch(b"POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\n\n\n\n\nGET / HTTP/1.1\r\nA: b\n\r\n");
         assert_eq!(framing.flaw(0), None);
-        assert_eq!(framing.flaw(1), Some(Flaw::BareLineFeed));
+        assert_eq!(framing.flaw(1), Some(FramingError::BareLineFeed));
     }
 
     #[test]
@@ -340,13 +340,13 @@ mod tests {
         let chunked = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
         let ordinary = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
         let framing = watch(format!("{chunked}{:x}\r\n{ordinary}", ordinary.len()).as_bytes());
-        assert_eq!(framing.flaw(1), Some(Flaw::Unwatched), "what is in a body is no head");
+        assert_eq!(framing.flaw(1), Some(FramingError::Unwatched), "what is in a body is no head");
         let framing = watch(format!("{chunked}2\r\n\n\n\r\n0\r\nA: b\r\n\r\n{ordinary}").as_bytes());
         assert_eq!((framing.flaw(0), framing.flaw(1)), (None, None));
         let framing = watch(format!("{chunked}0\r\n\r\nGET / HTTP/1.1\nHost: a\r\n\r\n").as_bytes());
-        assert_eq!((framing.flaw(0), framing.flaw(1)), (None, Some(Flaw::BareLineFeed)));
+        assert_eq!((framing.flaw(0), framing.flaw(1)), (None, Some(FramingError::BareLineFeed)));
         let framing = watch(format!("{chunked}x\r\n\r\n{ordinary}").as_bytes());
-        assert_eq!(framing.flaw(1), Some(Flaw::Unwatched), "behind what is no chunk");
+        assert_eq!(framing.flaw(1), Some(FramingError::Unwatched), "behind what is no chunk");
     }
 
     #[test]
@@ -355,7 +355,7 @@ mod tests {
             [format!("{}5", "0".repeat(60)), format!("{}5", " ".repeat(60)), format!("5{}", " ".repeat(60))]
         {
             let head = format!("POST / HTTP/1.1\r\nContent-Length:{value}\r\n\r\n");
-            assert_eq!(watch(head.as_bytes()).flaw(0), Some(Flaw::LongLength), "{value}");
+            assert_eq!(watch(head.as_bytes()).flaw(0), Some(FramingError::LongLength), "{value}");
         }
         let longest = format!("POST / HTTP/1.1\r\nContent-Length: {}\r\n\r\n", u64::MAX);
         assert_eq!(watch(longest.as_bytes()).flaw(0), None);
@@ -374,6 +374,6 @@ mod tests {
                 assert_eq!(framing.flaw(number), whole.flaw(number), "cut at {cut}, request {number}");
             }
         }
-        assert_eq!(whole.flaw(1), Some(Flaw::LengthAndEncoding));
+        assert_eq!(whole.flaw(1), Some(FramingError::LengthAndEncoding));
     }
 }
