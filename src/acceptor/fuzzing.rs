@@ -74,10 +74,10 @@ fn behind_chunks(body: &[u8], whole: &Framing) {
 /// What is taken for a plain request is one to both who look at all the others: it ends where they say, without a body.
 pub fn plain_request(data: &[u8]) {
     let (cut, bytes) = cut_of(data);
-    let most = fast_head::Most { bytes: 1 << 16, fields: 100 };
+    let limits = fast_head::HeadLimits { bytes: 1 << 16, fields: 100 };
     let taken = |bytes: &[u8]| {
         let (mut left, (mut parts, ())) = (Bytes::copy_from_slice(bytes), Request::new(()).into_parts());
-        let plain = fast_head::take_plain(&mut left, most, &mut parts);
+        let plain = fast_head::take_plain(&mut left, limits, &mut parts);
         plain.then(|| (bytes.len() - left.len(), parts))
     };
     let Some((length, parts)) = taken(bytes) else { return };

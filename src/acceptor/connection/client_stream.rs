@@ -1,6 +1,7 @@
 //! The byte stream to a client, with what the connection's timers have to know of it.
 //!
-//! What hyper reads is seen by the [`Wire`]; writes that wait are dated. Never here: ending a connection (`deadlines`).
+//! What hyper reads is followed by the [`ConnState`]; writes that wait are dated. Never here: ending a connection
+//! (`deadlines`).
 
 use std::io;
 use std::pin::Pin;
@@ -15,7 +16,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::io::poll_read_buf;
 
 use super::client_socket::ClientSocket;
-use super::conn_state::Wire;
+use super::conn_state::ConnState;
 use super::half_closed::HalfClosed;
 use super::vigil;
 
@@ -25,17 +26,17 @@ pub(in crate::acceptor) enum Transport {
     Tls(Box<TlsStream<ClientSocket>>),
 }
 
-/// A [`Transport`] that keeps its [`Wire`] true.
+/// A [`Transport`] that keeps its [`ConnState`] true.
 pub(in crate::acceptor) struct ClientStream {
     transport: Transport,
-    wire: Arc<Wire>,
+    state: Arc<ConnState>,
     /// Read already, and put back to be read again.
     unread: Bytes,
-    /// Whether the wire sees what is read.
+    /// Whether the state follows what is read.
     watched: bool,
     /// A request's body broke: nothing behind that is read.
     broken: bool,
-    /// Whether the wire knows of a write that waits.
+    /// Whether the state knows of a write that waits.
     blocked: bool,
     lingered: usize,
     shut: bool,
@@ -44,10 +45,10 @@ pub(in crate::acceptor) struct ClientStream {
 }
 
 impl ClientStream {
-    pub(in crate::acceptor) fn new(transport: Transport, wire: Arc<Wire>) -> Self {
+    pub(in crate::acceptor) fn new(transport: Transport, state: Arc<ConnState>) -> Self {
         Self {
             transport,
-            wire,
+            state,
             unread: Bytes::new(),
             watched: true,
             broken: false,
@@ -58,29 +59,29 @@ impl ClientStream {
         }
     }
 
-    fn transport(self: Pin<&mut Self>) -> (Pin<&mut dyn Stream>, &Wire) {
+    fn transport(self: Pin<&mut Self>) -> (Pin<&mut dyn Stream>, &ConnState) {
         let this = self.get_mut();
         let transport: Pin<&mut dyn Stream> = match &mut this.transport {
             Transport::Plain(stream) => Pin::new(stream as &mut dyn Stream),
             Transport::Tls(stream) => Pin::new(stream.as_mut() as &mut dyn Stream),
         };
-        (transport, &this.wire)
+        (transport, &this.state)
     }
 }
 
 impl ClientStream {
     fn note_write<T>(&mut self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if self.wire.has_become_long_lived() {
+        if self.state.has_become_long_lived() {
             vigil::keep(self.socket());
         }
         if result.is_pending() != self.blocked {
             self.blocked = result.is_pending();
-            self.wire.blocked(self.blocked.then(Instant::now));
+            self.state.blocked(self.blocked.then(Instant::now));
         }
         result
     }
 
-    /// The wire does not see what is read from now on: who reads looks itself at where requests end. To be called
+    /// The state does not follow what is read from now on: the reader itself finds out where requests end. To be called
     /// between two requests.
     pub(in crate::acceptor) fn leave_unwatched(&mut self) {
         self.watched = false;
@@ -97,7 +98,7 @@ impl ClientStream {
         }
     }
 
-    /// Has bytes read again, which begin a request; the wire sees them, and all that follow.
+    /// Has bytes read again, which begin a request; the state follows them, and all that comes behind them.
     pub(in crate::acceptor) fn put_back(&mut self, bytes: Bytes) {
         self.unread = bytes;
         self.watched = true;
@@ -144,7 +145,7 @@ impl ClientStream {
     /// hours has begun before.
     pub(in crate::acceptor) fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.ended.is_none() {
-            if self.wire.is_left_by_end() {
+            if self.state.is_left_by_end() {
                 return Poll::Ready(());
             }
             self.ended = Some(Box::new(HalfClosed::new(self.socket())));
@@ -156,14 +157,14 @@ impl ClientStream {
     /// for one that has left.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.ended.is_none() {
-            if !self.wire.owes_an_answer(self.blocked) {
+            if !self.state.owes_an_answer(self.blocked) {
                 return Poll::Ready(Ok(()));
             }
             self.ended = Some(Box::new(HalfClosed::new(self.socket())));
         }
         match &mut self.ended {
             // The connection is a tunnel now: no answer is owed to a request.
-            Some(_) if !self.wire.is_between_requests() => Poll::Ready(Ok(())),
+            Some(_) if !self.state.is_between_requests() => Poll::Ready(Ok(())),
             Some(ended) => ended.poll_end(cx),
             None => Poll::Ready(Ok(())),
         }
@@ -209,7 +210,7 @@ impl AsyncRead for ClientStream {
         };
         let new = &buf.filled()[before..];
         if watched && !new.is_empty() {
-            let whole = self.wire.received(new);
+            let whole = self.state.received(new);
             self.broken = whole < new.len();
             buf.set_filled(before + whole);
             if self.broken && whole == 0 {
@@ -252,7 +253,7 @@ impl AsyncWrite for ClientStream {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let (transport, _) = self.as_mut().transport();
         let result = transport.poll_flush(cx);
-        if result.is_ready() && self.ended.is_some() && self.wire.owes_nothing() {
+        if result.is_ready() && self.ended.is_some() && self.state.owes_nothing() {
             self.ended.iter_mut().for_each(|ended| ended.tell());
         }
         self.note_write(result)
@@ -264,7 +265,7 @@ impl AsyncWrite for ClientStream {
             ready!(transport.poll_shutdown(cx))?;
             self.shut = true;
         }
-        if self.wire.lingers() { self.poll_linger(cx) } else { Poll::Ready(Ok(())) }
+        if self.state.lingers() { self.poll_linger(cx) } else { Poll::Ready(Ok(())) }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::acceptor::wire::framing::{Framing, FramingError};
 /// The state of a client's connection, shared by its stream, its requests and its timer.
 ///
 /// All three live on one thread, but hyper wants a stream that could move: hence the lock, which nobody ever waits for.
-pub(in crate::acceptor) struct Wire {
+pub(in crate::acceptor) struct ConnState {
     state: Mutex<State>,
     http2: bool,
     /// The client may be silent for hours from now on: its socket is to tell whether it is still there.
@@ -66,7 +66,7 @@ pub(in crate::acceptor) enum Phase {
     Busy(Instant),
 }
 
-impl Wire {
+impl ConnState {
     pub(in crate::acceptor) fn new(http2: bool, now: Instant, admission: Admission) -> Arc<Self> {
         let state = State {
             framing: Framing::default(),

@@ -13,7 +13,7 @@ use crate::spec::Limits;
 use crate::tasks::TaskGroup;
 use crate::time::LazyDeadline;
 
-use super::conn_state::{Phase, Wire};
+use super::conn_state::{ConnState, Phase};
 
 /// How a connection came to its end, or to rest.
 pub(in crate::acceptor) enum End<T> {
@@ -30,7 +30,7 @@ pub(in crate::acceptor) enum End<T> {
 /// Polls the connection and keeps its deadlines.
 pub(in crate::acceptor) async fn drive<C>(
     serving: &mut C,
-    wire: &Wire,
+    state: &ConnState,
     limits: &Limits,
     stop: &TaskGroup,
     shut_down: impl Fn(Pin<&mut C>),
@@ -53,7 +53,7 @@ where
         if may_be_asked && asked.is_none() && requested.as_mut().poll(cx).is_ready() {
             asked = Some(Instant::now());
             // HTTP/2 can say which streams are still taken. In HTTP/1 the answers say that they are the last.
-            if wire.is_http2() && !stopping {
+            if state.is_http2() && !stopping {
                 stopping = true;
                 shut_down(Pin::new(&mut *serving));
                 if let Poll::Ready(said) = Pin::new(&mut *serving).poll(cx) {
@@ -61,9 +61,9 @@ where
                 }
             }
         }
-        if wire.makes_room() {
-            if wire.is_http2() {
-                wire.say_farewell();
+        if state.makes_room() {
+            if state.is_http2() {
+                state.say_farewell();
             } else {
                 shut_down(Pin::new(&mut *serving));
             }
@@ -73,7 +73,7 @@ where
             }));
         }
         loop {
-            let (deadline, what) = next_deadline(wire, limits, asked, looked);
+            let (deadline, what) = next_deadline(state, limits, asked, looked);
             ready!(timer.poll(cx, deadline));
             match what {
                 Expired::Nothing => looked = Instant::now(),
@@ -87,7 +87,7 @@ where
                     if let Poll::Ready(said) = Pin::new(&mut *serving).poll(cx) {
                         return Poll::Ready(End::Closed(Some(said)));
                     }
-                    wire.rest(Instant::now());
+                    state.rest(Instant::now());
                 }
             }
         }
@@ -107,12 +107,12 @@ enum Expired {
 
 /// `asked`: since when the connection is to end; `looked`: when it was last looked at in vain.
 fn next_deadline(
-    wire: &Wire,
+    state: &ConnState,
     limits: &Limits,
     asked: Option<Instant>,
     looked: Instant,
 ) -> (Instant, Expired) {
-    let (phase, blocked) = wire.waiting();
+    let (phase, blocked) = state.waiting();
     if let Some(since) = blocked {
         return (since + limits.write_idle, Expired::Write);
     }
@@ -120,7 +120,7 @@ fn next_deadline(
         Phase::Head(since) => (since, (since + limits.head, Expired::Head)),
         Phase::New(since) | Phase::Idle(since) => {
             let limit = if matches!(phase, Phase::New(_)) { limits.head } else { limits.keepalive };
-            let may_rest = asked.is_none() && limit > RESTS_AFTER && wire.is_between_requests();
+            let may_rest = asked.is_none() && limit > RESTS_AFTER && state.is_between_requests();
             let rest = may_rest.then_some((since + RESTS_AFTER, Expired::Rest));
             (since, rest.unwrap_or((since + limit, Expired::Idle)))
         }

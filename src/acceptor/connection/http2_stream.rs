@@ -15,13 +15,13 @@ use tokio::time::{Instant, Sleep};
 use crate::time::timer;
 
 use super::client_stream::ClientStream;
-use super::conn_state::Wire;
+use super::conn_state::ConnState;
 use crate::acceptor::wire::frames::{ENHANCE_YOUR_CALM, Frames, NO_ERROR, goaway};
 
 /// See the module.
 pub(in crate::acceptor) struct Http2Stream {
     stream: ClientStream,
-    wire: Arc<Wire>,
+    state: Arc<ConnState>,
     frames: Frames,
     /// Whether all of the last write was taken: what comes next begins a frame.
     whole: bool,
@@ -39,8 +39,8 @@ struct Farewell {
 }
 
 impl Http2Stream {
-    pub(in crate::acceptor) fn new(stream: ClientStream, wire: Arc<Wire>, now: Instant) -> Self {
-        Self { stream, wire, frames: Frames::new(now), whole: true, farewell: None }
+    pub(in crate::acceptor) fn new(stream: ClientStream, state: Arc<ConnState>, now: Instant) -> Self {
+        Self { stream, state, frames: Frames::new(now), whole: true, farewell: None }
     }
 
     /// In the middle of a frame of ours there is no place for another one, and the connection just ends.
@@ -105,7 +105,7 @@ impl AsyncRead for Http2Stream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.farewell.is_none() && this.wire.is_to_say_farewell() {
+        if this.farewell.is_none() && this.state.is_to_say_farewell() {
             this.end(NO_ERROR, false);
         }
         if this.farewell.is_none() {
@@ -115,7 +115,7 @@ impl AsyncRead for Http2Stream {
                 return Poll::Ready(Ok(()));
             }
             buf.set_filled(before);
-            this.wire.note_flood();
+            this.state.note_flood();
             this.end(ENHANCE_YOUR_CALM, true);
         }
         this.poll_farewell(cx).map(Err)

@@ -3,7 +3,7 @@
 //! The client has said nothing of trailers, so it gets none (RFC 9110 §6.5.1). Never here: what an answer says.
 
 use std::future::poll_fn;
-use std::io::{self, IoSlice, Write as _};
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::SystemTime;
@@ -24,8 +24,8 @@ use crate::acceptor::request::client_answer::Answer;
 use crate::acceptor::request::reply::REQUEST_ID;
 use crate::acceptor::thread::date::HttpDate;
 use crate::acceptor::upstream::reply_body::ReplyBody;
-use crate::acceptor::upstream::worker_head::write_field;
 use crate::acceptor::wire::body_framing::SendFraming;
+use crate::acceptor::wire::encode::{CHUNK_END, LAST_CHUNK, write_chunk_size, write_field};
 use crate::acceptor::wire::headers::{has_token, is_bodiless};
 
 /// What becomes of the connection after an answer.
@@ -79,7 +79,8 @@ pub(in crate::acceptor) async fn send(
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     if framing == SendFraming::Chunked {
-        out.extend_from_slice(b"0\r\n\r\n");
+        out.extend_from_slice(LAST_CHUNK);
+        out.extend_from_slice(b"\r\n");
     }
     write_out(client, out).await?;
     ahead.narrow(client.stream);
@@ -118,8 +119,7 @@ async fn put(
         return Ok(());
     }
     if framing == SendFraming::Chunked {
-        // Writing to a Vec cannot fail.
-        let _ = write!(out, "{:x}\r\n", data.len());
+        write_chunk_size(out, data.len());
     }
     if out.len() + data.len() <= LITTLE {
         out.extend_from_slice(&data);
@@ -128,7 +128,7 @@ async fn put(
         out.clear();
     }
     if framing == SendFraming::Chunked {
-        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(CHUNK_END);
     }
     Ok(())
 }

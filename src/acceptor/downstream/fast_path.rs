@@ -12,6 +12,8 @@ use std::task::Poll;
 use http::request::Parts;
 use http::{Request, Uri};
 
+use crate::spec::Limits;
+
 use super::ahead::Ahead;
 use super::fast_answer::{After, send};
 use crate::acceptor::connection::client_stream::ClientStream;
@@ -19,7 +21,7 @@ use crate::acceptor::connection::read_ahead::ReadAhead;
 use crate::acceptor::request::client_request::ClientRequest;
 use crate::acceptor::request::http::answer_to;
 use crate::acceptor::thread::shard::Connection;
-use crate::acceptor::wire::fast_head::{Most, take_plain};
+use crate::acceptor::wire::fast_head::{HeadLimits, take_plain};
 
 /// Why there are no more plain requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +43,8 @@ pub(in crate::acceptor) async fn serve_plain(
     stream: &mut ClientStream,
     closing: &Cell<bool>,
 ) -> Left {
-    let limits = &conn.shard.server.limits;
-    let most = Most { bytes: limits.max_head, fields: limits.max_fields };
+    let Limits { max_head, max_fields, .. } = conn.shard.server.limits;
+    let limits = HeadLimits { bytes: max_head, fields: max_fields };
     let mut ahead = Ahead::new(conn, stream);
     let mut client = ReadAhead::new(stream);
     // Memory that each request uses again: of its head, and of its answer.
@@ -50,11 +52,11 @@ pub(in crate::acceptor) async fn serve_plain(
     let mut out = Vec::new();
     loop {
         match next_bytes(&mut client, closing).await {
-            Next::Bytes => {}
-            Next::End => return Left::Ended,
-            Next::Broken => return Left::Cut,
+            Arrival::Bytes => {}
+            Arrival::End => return Left::Ended,
+            Arrival::Broken => return Left::Cut,
         }
-        if !take_plain(&mut client.bytes, most, &mut parts) {
+        if !take_plain(&mut client.bytes, limits, &mut parts) {
             let bytes = std::mem::take(&mut client.bytes);
             client.stream.put_back(bytes);
             return Left::Other;
@@ -79,18 +81,20 @@ fn forget(parts: &mut Parts) {
     parts.uri = Uri::default();
 }
 
-enum Next {
+/// What has come from the client.
+enum Arrival {
     Bytes,
+    /// It sends no more, or is to be asked for no more.
     End,
     Broken,
 }
 
-async fn next_bytes(client: &mut ReadAhead<'_>, closing: &Cell<bool>) -> Next {
+async fn next_bytes(client: &mut ReadAhead<'_>, closing: &Cell<bool>) -> Arrival {
     poll_fn(|cx| match client.poll_more(cx) {
-        Poll::Ready(Ok(true)) => Poll::Ready(Next::Bytes),
-        Poll::Ready(Ok(false)) => Poll::Ready(Next::End),
-        Poll::Ready(Err(_)) => Poll::Ready(Next::Broken),
-        Poll::Pending if closing.get() => Poll::Ready(Next::End),
+        Poll::Ready(Ok(true)) => Poll::Ready(Arrival::Bytes),
+        Poll::Ready(Ok(false)) => Poll::Ready(Arrival::End),
+        Poll::Ready(Err(_)) => Poll::Ready(Arrival::Broken),
+        Poll::Pending if closing.get() => Poll::Ready(Arrival::End),
         Poll::Pending => Poll::Pending,
     })
     .await

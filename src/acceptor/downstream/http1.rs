@@ -22,7 +22,7 @@ use crate::time::timer;
 use super::fast_path::{Left, serve_plain};
 use super::hyper_request::serve;
 use crate::acceptor::connection::client_stream::ClientStream;
-use crate::acceptor::connection::conn_state::{Phase, Wire};
+use crate::acceptor::connection::conn_state::{ConnState, Phase};
 use crate::acceptor::connection::deadlines::{End, LINGER, drive};
 use crate::acceptor::request::http::record_unread;
 use crate::acceptor::request::reply::HEAD_TIMEOUT;
@@ -44,7 +44,7 @@ pub(in crate::acceptor) async fn serve_http1(conn: Rc<Connection>, mut stream: C
         let Some(rested) = rests else { return };
         stream = rested;
         tracing::debug!(client = %conn.peer.address, "a connection rests");
-        if !rest(&stream, &conn.wire, limits, &shard.stop).await {
+        if !rest(&stream, &conn.state, limits, &shard.stop).await {
             return say(b"", stream).await;
         }
     }
@@ -55,12 +55,12 @@ async fn serve_fast(conn: &Rc<Connection>, stream: &mut ClientStream, limits: &L
     stream.leave_unwatched();
     let closing = Cell::new(false);
     let mut serving = pin!(serve_plain(conn, stream, &closing));
-    drive(&mut serving, &conn.wire, limits, &conn.shard.stop, |_| closing.set(true)).await
+    drive(&mut serving, &conn.state, limits, &conn.shard.stop, |_| closing.set(true)).await
 }
 
 /// Serves whatever comes; returns the stream when nothing has come for a while.
 async fn serve_any(conn: &Rc<Connection>, stream: ClientStream, limits: &Limits) -> Option<ClientStream> {
-    let wire = Arc::clone(&conn.wire);
+    let state = Arc::clone(&conn.state);
     let served = Rc::clone(conn);
     // Boxed: it is large, and would be moved from hand to hand before it is first asked for its answer.
     let service = service_fn(move |request: http::Request<Incoming>| {
@@ -74,7 +74,7 @@ async fn serve_any(conn: &Rc<Connection>, stream: ClientStream, limits: &Limits)
         .max_buf_size(limits.max_head.max(MIN_BUFFER) * 2);
     let mut serving = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
     let end =
-        drive(&mut serving, &wire, limits, &conn.shard.stop, |serving| serving.graceful_shutdown()).await;
+        drive(&mut serving, &state, limits, &conn.shard.stop, |serving| serving.graceful_shutdown()).await;
     match end {
         End::Resting => {
             // Only upgrades take the parts away, and those have ended the connection.
@@ -98,7 +98,7 @@ async fn serve_any(conn: &Rc<Connection>, stream: ClientStream, limits: &Limits)
             }
         }
         // Whoever was answered and has only begun to send more is no client that left.
-        End::Closed(Some(Err(_))) if matches!(wire.waiting().0, Phase::Head(_)) => {
+        End::Closed(Some(Err(_))) if matches!(state.waiting().0, Phase::Head(_)) => {
             record_unread(conn, 499, "client-gone");
         }
         End::Closed(_) | End::WriteTimeout => {}
@@ -107,8 +107,8 @@ async fn serve_any(conn: &Rc<Connection>, stream: ClientStream, limits: &Limits)
 }
 
 /// Waits for the next request without anything to serve it by; false when the connection is to end first.
-async fn rest(stream: &ClientStream, wire: &Wire, limits: &Limits, stop: &TaskGroup) -> bool {
-    let until = match wire.waiting().0 {
+async fn rest(stream: &ClientStream, state: &ConnState, limits: &Limits, stop: &TaskGroup) -> bool {
+    let until = match state.waiting().0 {
         Phase::New(since) => since + limits.head,
         Phase::Idle(since) => since + limits.keepalive,
         Phase::Head(_) | Phase::Busy(_) => return true,
@@ -117,7 +117,7 @@ async fn rest(stream: &ClientStream, wire: &Wire, limits: &Limits, stop: &TaskGr
         biased;
         () = poll_fn(|cx| stream.poll_readable(cx)) => true,
         () = timer::sleep_until(until) => false,
-        () = wire.asked_for_room() => !wire.makes_room(),
+        () = state.asked_for_room() => !state.makes_room(),
         // A request may be on its way.
         () = stop.requested() => timer::timeout(LINGER, poll_fn(|cx| stream.poll_readable(cx))).await.is_ok(),
     }

@@ -27,7 +27,7 @@ use crate::acceptor::thread::windows::Windows;
 pub(in crate::acceptor) async fn serve_http2(conn: Rc<Connection>, stream: ClientStream) {
     let shard = Rc::clone(&conn.shard);
     let limits = &shard.server.limits;
-    let wire = Arc::clone(&conn.wire);
+    let state = Arc::clone(&conn.state);
     // Boxed: it is large, and would be moved from hand to hand before it is first asked for its answer.
     let service =
         service_fn(move |request: http::Request<Incoming>| Box::pin(serve(Rc::clone(&conn), request, PIECE)));
@@ -44,11 +44,11 @@ pub(in crate::acceptor) async fn serve_http2(conn: Rc<Connection>, stream: Clien
         .initial_connection_window_size(windows.connection)
         .keep_alive_interval(Some(PING_EVERY))
         .keep_alive_timeout(PING_ANSWER);
-    let stream = Http2Stream::new(stream, Arc::clone(&wire), Instant::now());
+    let stream = Http2Stream::new(stream, Arc::clone(&state), Instant::now());
     let mut serving = builder.serve_connection(TokioIo::new(stream), service);
-    drive(&mut serving, &wire, limits, &shard.stop, |serving| serving.graceful_shutdown()).await;
-    if wire.was_flooded() {
-        shard.server.limit_log.reached(Limit::Frames, wire.place_of());
+    drive(&mut serving, &state, limits, &shard.stop, |serving| serving.graceful_shutdown()).await;
+    if state.was_flooded() {
+        shard.server.limit_log.reached(Limit::Frames, state.place_of());
     }
 }
 

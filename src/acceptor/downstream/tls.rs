@@ -22,7 +22,7 @@ use super::http2::serve_http2;
 use crate::acceptor::body::buffer::UNRESERVED;
 use crate::acceptor::connection::client_socket::ClientSocket;
 use crate::acceptor::connection::client_stream::{ClientStream, Transport};
-use crate::acceptor::connection::conn_state::Wire;
+use crate::acceptor::connection::conn_state::ConnState;
 use crate::acceptor::connection::deadlines::LINGER;
 use crate::acceptor::connection::places::Admission;
 use crate::acceptor::connection::spot::Spot;
@@ -65,11 +65,11 @@ impl Open {
             }
         };
         let now = Instant::now();
-        let wire = Wire::new(http2, now, admission);
-        let stream = ClientStream::new(transport, Arc::clone(&wire));
+        let state = ConnState::new(http2, now, admission);
+        let stream = ClientStream::new(transport, Arc::clone(&state));
         let peer = Peer::new(peer);
         let (requests, last) = (Cell::new(0), LastRoute::default());
-        let conn = Rc::new(Connection { shard, role, peer, local, sni, wire, requests, last });
+        let conn = Rc::new(Connection { shard, role, peer, local, sni, state, requests, last });
         if http2 { Box::pin(serve_http2(conn, stream)).await } else { serve_http1(conn, stream).await }
     }
 }

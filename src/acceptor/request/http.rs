@@ -56,8 +56,9 @@ pub(in crate::acceptor) async fn answer_to(conn: &Rc<Connection>, request: Clien
     let id = client.told.as_ref().and_then(|told| told.id).unwrap_or_else(RequestId::random);
     let mut recording = record(conn, parts, &client, id, arrived);
     let handover = upgrade.as_ref().map(|upgrade| Rc::clone(&upgrade.handover));
-    let asked = Asked { parts, client: &client, id: &id, framing_error, arrived, time: recording.time() };
-    let outcome = answer(conn, &asked, &mut body, &mut upgrade, &mut recording).await;
+    let context =
+        RequestContext { parts, client: &client, id: &id, framing_error, arrived, time: recording.time() };
+    let outcome = answer(conn, &context, &mut body, &mut upgrade, &mut recording).await;
     let mut response = match outcome {
         Ok(response) => response,
         Err(error) => {
@@ -95,7 +96,7 @@ fn has_no_body(method: &Method, response: &Response<ReplyBody>) -> bool {
 }
 
 /// A request without its body.
-struct Asked<'a> {
+struct RequestContext<'a> {
     parts: &'a Parts,
     client: &'a Client<'a>,
     id: &'a RequestId,
@@ -107,17 +108,17 @@ struct Asked<'a> {
 
 async fn answer(
     conn: &Rc<Connection>,
-    asked: &Asked<'_>,
+    context: &RequestContext<'_>,
     body: &mut Option<ClientBody>,
     upgrade: &mut Option<Upgrade>,
     recording: &mut Recording,
 ) -> Result<Reply, ServeError> {
-    let (parts, client) = (asked.parts, asked.client);
-    if let Some(error) = asked.framing_error {
+    let (parts, client) = (context.parts, context.client);
+    if let Some(error) = context.framing_error {
         return Err(ServeError::Malformed(error.text()));
     }
-    if conn.wire.is_over_share() {
-        conn.shard.server.limit_log.reached(Limit::Connections, conn.wire.place_of());
+    if conn.state.is_over_share() {
+        conn.shard.server.limit_log.reached(Limit::Connections, conn.state.place_of());
         return Err(ServeError::TooManyConnections);
     }
     let mut host = route::check(parts, conn)?;
@@ -137,15 +138,15 @@ async fn answer(
     // What few requests need is boxed, here and below, or each would have room for all of it.
     let taken = match bodiless {
         true => RequestBody::Empty,
-        false => Box::pin(take_body(conn, asked, body, &rules)).await?,
+        false => Box::pin(take_body(conn, context, body, &rules)).await?,
     };
-    let ready = if bodiless { asked.arrived } else { Instant::now() };
+    let ready = if bodiless { context.arrived } else { Instant::now() };
     let queue_until = ready + rules.timeouts.queue;
-    if conn.wire.is_crowded() {
+    if conn.state.is_crowded() {
         recording.takes(Box::pin(room_of_stream(conn, client.share, queue_until)).await?);
     }
     let unread = unread::of(conn, &taken);
-    let origin = origin_of(conn, asked, &host);
+    let origin = origin_of(conn, context, &host);
     let protocol = upgrade.as_ref().and_then(|_| parts.headers.get(header::UPGRADE));
     let mut outgoing = Outgoing {
         shard: &conn.shard,
@@ -187,7 +188,7 @@ async fn answer(
 fn give_back(conn: &Connection, rest: RequestBody, body: &mut Option<ClientBody>) {
     match rest {
         RequestBody::Streaming(incoming, _) => *body = (!incoming.is_end_stream()).then_some(incoming),
-        RequestBody::PassedOn => conn.wire.linger(),
+        RequestBody::PassedOn => conn.state.linger(),
         _ => {}
     }
 }
@@ -195,11 +196,11 @@ fn give_back(conn: &Connection, rest: RequestBody, body: &mut Option<ClientBody>
 /// The whole body, unless it has to pass as it arrives. What is not taken stays for the end of a failure.
 async fn take_body(
     conn: &Connection,
-    asked: &Asked<'_>,
+    context: &RequestContext<'_>,
     body: &mut Option<ClientBody>,
     rules: &Rules,
 ) -> Result<RequestBody, ServeError> {
-    let parts = asked.parts;
+    let parts = context.parts;
     let Some(incoming) = body else { return Ok(RequestBody::Empty) };
     check_length(&parts.headers, rules.max_body)?;
     if streams(parts.uri.path(), rules) {
@@ -212,7 +213,7 @@ async fn take_body(
     let how = Collecting {
         server: &conn.shard.server,
         max_body: rules.max_body,
-        client: asked.client.share,
+        client: context.client.share,
         stock: &conn.shard.stock,
         metrics: &conn.shard.metrics,
     };
@@ -256,8 +257,8 @@ async fn wait_while_held(route: &Route, client: Option<ClientNet>, until: Instan
     }
 }
 
-fn origin_of<'a>(conn: &Connection, asked: &'a Asked<'_>, host: &'a Host<'_>) -> Origin<'a> {
-    let Asked { client, id, time, .. } = asked;
+fn origin_of<'a>(conn: &Connection, context: &'a RequestContext<'_>, host: &'a Host<'_>) -> Origin<'a> {
+    let RequestContext { client, id, time, .. } = context;
     let told = client.told.as_deref();
     Origin {
         forwarded_for: &client.forwarded_for,
@@ -284,10 +285,10 @@ fn fail(error: &ServeError, accept: Option<&HeaderValue>, id: RequestId, recordi
 
 /// The answer came before the body's end: a reset for the rest of it would make the client lose the answer.
 fn take_rest(conn: &Connection, unread: ClientBody, response: &mut Response<ReplyBody>) {
-    if conn.wire.is_http2() {
+    if conn.state.is_http2() {
         conn.shard.stop.spawn_local("unread body", discard(unread));
     } else {
-        conn.wire.linger();
+        conn.state.linger();
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
 }
@@ -314,7 +315,7 @@ fn finish(conn: &Connection, response: &mut Response<ReplyBody>) {
         headers.remove(header::CONTENT_LENGTH);
         headers.remove(header::TRANSFER_ENCODING);
     }
-    if conn.wire.is_http2() {
+    if conn.state.is_http2() {
         headers.remove(header::CONNECTION);
     } else if last {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));

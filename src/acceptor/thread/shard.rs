@@ -20,7 +20,7 @@ use super::outbox::Outbox;
 use super::server::Server;
 use super::solitude::Solitude;
 use crate::acceptor::body::stock::Stock;
-use crate::acceptor::connection::conn_state::Wire;
+use crate::acceptor::connection::conn_state::ConnState;
 use crate::acceptor::peer::Peer;
 use crate::acceptor::records::access_log::AccessLog;
 use crate::acceptor::wire::framing::FramingError;
@@ -64,8 +64,8 @@ pub(in crate::acceptor) struct Connection {
     pub(in crate::acceptor) local: SocketAddr,
     /// The name asked for in the TLS handshake.
     pub(in crate::acceptor) sni: Option<HostName>,
-    pub(in crate::acceptor) wire: Arc<Wire>,
-    /// Requests so far that the parser behind [`Wire`] has seen.
+    pub(in crate::acceptor) state: Arc<ConnState>,
+    /// Requests so far that the parser behind [`ConnState`] has seen.
     pub(in crate::acceptor) requests: std::cell::Cell<u64>,
     pub(in crate::acceptor) last: LastRoute,
 }
@@ -82,7 +82,7 @@ impl Connection {
     pub(in crate::acceptor) fn framing_error_of_next(&self) -> Option<FramingError> {
         let number = self.requests.get();
         self.requests.set(number + 1);
-        self.wire.flaw(number)
+        self.state.flaw(number)
     }
 
     /// The app that the name in the handshake belongs to, when it belongs to one.

@@ -27,7 +27,7 @@ pub(in crate::acceptor) struct Recording {
     time: SystemTime,
     start: Instant,
     app: Option<Arc<App>>,
-    /// Whether the answer waits for the client to take more of it; see `Wire::waits_for_client`.
+    /// Whether the answer waits for the client to take more of it; see `ConnState::waits_for_client`.
     untaken: bool,
     /// What the answer holds for its client beside its bytes.
     room: Option<Box<Reservation>>,
@@ -40,7 +40,7 @@ impl Recording {
         start: Instant,
         particulars: impl FnOnce() -> Particulars,
     ) -> Box<Self> {
-        conn.wire.begin(start);
+        conn.state.begin(start);
         Box::new(Self {
             record: Record::blank(),
             particulars: conn.shard.access.is_on().then(|| Box::new(particulars())),
@@ -98,13 +98,13 @@ impl Recording {
     /// Some of the answer is there for the client, or nothing: who has to go on. HTTP/1 needs no word of it, there the
     /// bytes wait in a write.
     pub(in crate::acceptor) fn waits_for_client(&mut self, waits: bool) {
-        if !self.conn.wire.is_http2() {
+        if !self.conn.state.is_http2() {
             return;
         }
         if std::mem::replace(&mut self.untaken, waits) != waits {
-            self.conn.wire.waits_for_client(waits);
+            self.conn.state.waits_for_client(waits);
         } else if waits {
-            self.conn.wire.client_took();
+            self.conn.state.client_took();
         }
     }
 
@@ -118,12 +118,12 @@ impl Recording {
 
     /// The answer may last for hours, with long silences.
     pub(in crate::acceptor) fn becomes_long_lived(&self) {
-        self.conn.wire.becomes_long_lived();
+        self.conn.state.becomes_long_lived();
     }
 
     /// The connection is about to leave HTTP.
     pub(in crate::acceptor) fn switch_off_framing(&self) {
-        self.conn.wire.switch_off_framing();
+        self.conn.state.switch_off_framing();
     }
 
     pub(in crate::acceptor) fn cut(&mut self, why: &CutShort) {
@@ -159,7 +159,7 @@ impl Drop for Recording {
     fn drop(&mut self) {
         self.waits_for_client(false);
         let now = Instant::now();
-        self.conn.wire.end(now);
+        self.conn.state.end(now);
         let total = now - self.start;
         self.close();
         let record = &self.record;

@@ -15,9 +15,9 @@ use hyper::client::conn::http2;
 use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
-use crate::alarm::Alarm;
 use crate::name::WorkerId;
 use crate::pool::{Lease, Member};
+use crate::time::LazyDeadline;
 
 use super::link::Link;
 use super::outgoing::Outgoing;
@@ -81,7 +81,7 @@ async fn ask(request: &mut Outgoing<'_>, lease: &Lease) -> Result<(Response<Inco
         passed = Some((end, length));
     }
     let sent = channel.try_send_request(outgoing);
-    let answer = turn.within(&mut Alarm::new(), timeouts.request, sent).await;
+    let answer = turn.within(&mut LazyDeadline::new(), timeouts.request, sent).await;
     let Ok(answer) = answer else {
         lease.overdue();
         return Err(Unanswered::Not(ServeError::WorkerTimeout { worker }));

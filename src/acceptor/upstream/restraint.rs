@@ -33,7 +33,7 @@ pub(in crate::acceptor) async fn room_of_stream(
     until: Instant,
 ) -> Result<Option<Box<Reservation>>, ServeError> {
     let server = &conn.shard.server;
-    if !conn.wire.is_crowded() || server.limits.reply_room == 0 {
+    if !conn.state.is_crowded() || server.limits.reply_room == 0 {
         return Ok(None);
     }
     let mut room = Box::new(server.reply_room.reserve(client));
@@ -46,7 +46,7 @@ pub(in crate::acceptor) async fn room_of_stream(
             return Err(ServeError::QueueTimeout);
         }
         timer::sleep_until(until.min(Instant::now() + LOOK)).await;
-        if !conn.wire.is_crowded() {
+        if !conn.state.is_crowded() {
             return Ok(None);
         }
     }

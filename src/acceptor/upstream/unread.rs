@@ -20,7 +20,7 @@ use crate::acceptor::thread::windows::Windows;
 /// How many bytes of a body may lie here unread: over HTTP/2 as many as its stream's window has.
 pub(in crate::acceptor) fn of(conn: &Connection, body: &RequestBody) -> u64 {
     match body {
-        RequestBody::Streaming(_, length) if conn.wire.is_http2() => {
+        RequestBody::Streaming(_, length) if conn.state.is_http2() => {
             let window = Windows::of(conn.shard.server.limits.h2_streams).stream.into();
             length.map_or(window, |length| length.min(window))
         }

@@ -4,7 +4,6 @@
 //! bodies that were collected (`send`).
 
 use std::future::poll_fn;
-use std::io::Write;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -19,6 +18,7 @@ use crate::acceptor::body::client_body::{BodyError, ClientBody};
 use crate::acceptor::body::turn::Turn;
 use crate::acceptor::error::ServeError;
 use crate::acceptor::thread::courtesy::Courtesy;
+use crate::acceptor::wire::encode::{CHUNK_END, write_chunk_size};
 use crate::acceptor::wire::trailers;
 
 /// What is left of a body.
@@ -152,9 +152,8 @@ impl Upload {
 /// Data as a chunk (RFC 9112 §7.1); it must not be empty, which would be the end.
 pub(in crate::acceptor) fn chunk(data: &[u8]) -> Bytes {
     let mut chunk = Vec::with_capacity(data.len() + 20);
-    // Writing to a Vec cannot fail.
-    let _ = write!(chunk, "{:x}\r\n", data.len());
+    write_chunk_size(&mut chunk, data.len());
     chunk.extend_from_slice(data);
-    chunk.extend_from_slice(b"\r\n");
+    chunk.extend_from_slice(CHUNK_END);
     chunk.into()
 }

@@ -12,6 +12,7 @@ use crate::name::RequestId;
 
 use super::reply_body::{Reply, ReplyBody};
 use crate::acceptor::wire::body_framing::{ReceiveFraming, SendFraming, parse_length};
+use crate::acceptor::wire::encode::write_field;
 use crate::acceptor::wire::headers::{
     Named, has_token, is_between_neighbours, is_bodiless, passes_to_worker,
 };
@@ -124,14 +125,6 @@ fn write_cookies(out: &mut Vec<u8>, headers: &HeaderMap) {
         }
         out.extend_from_slice(value.as_bytes());
     }
-    out.extend_from_slice(b"\r\n");
-}
-
-/// Writes a field as HTTP/1 has it.
-pub(in crate::acceptor) fn write_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
 }
 

@@ -15,19 +15,19 @@ use http::request::Parts;
 
 /// How large a head may be; what is larger is refused elsewhere.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::acceptor) struct Most {
+pub(in crate::acceptor) struct HeadLimits {
     pub(in crate::acceptor) bytes: usize,
     pub(in crate::acceptor) fields: usize,
 }
 
 /// Takes a plain request's head off the front of `bytes` and puts it into `parts`; false, with nothing taken, when what
 /// is there is anything else, or not yet all of it.
-pub(in crate::acceptor) fn take_plain(bytes: &mut Bytes, most: Most, parts: &mut Parts) -> bool {
-    parse(bytes, most, parts).map(|length| bytes.advance(length)).is_some()
+pub(in crate::acceptor) fn take_plain(bytes: &mut Bytes, limits: HeadLimits, parts: &mut Parts) -> bool {
+    parse(bytes, limits, parts).map(|length| bytes.advance(length)).is_some()
 }
 
 /// The head's length.
-fn parse(bytes: &Bytes, most: Most, parts: &mut Parts) -> Option<usize> {
+fn parse(bytes: &Bytes, limits: HeadLimits, parts: &mut Parts) -> Option<usize> {
     if !bytes.starts_with(b"GET /") {
         return None;
     }
@@ -37,8 +37,8 @@ fn parse(bytes: &Bytes, most: Most, parts: &mut Parts) -> Option<usize> {
     let parsed = parser.parse_request_with_uninit_headers(&mut head, bytes, &mut fields).ok()?;
     let httparse::Status::Complete(length) = parsed else { return None };
     if head.version != Some(1)
-        || length > most.bytes
-        || head.headers.len() > most.fields
+        || length > limits.bytes
+        || head.headers.len() > limits.fields
         || has_bare_line_feed(&bytes[..length])
     {
         return None;
@@ -82,7 +82,7 @@ mod tests {
 
     use super::*;
 
-    const LARGE: Most = Most { bytes: 1 << 16, fields: 100 };
+    const LARGE: HeadLimits = HeadLimits { bytes: 1 << 16, fields: 100 };
 
     fn blank() -> Parts {
         Request::new(()).into_parts().0
@@ -154,10 +154,10 @@ mod tests {
     #[test]
     fn limits_are_the_other_parser_s_to_say() {
         let text = Bytes::from("GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n");
-        let plain = |most: Most| take_plain(&mut text.clone(), most, &mut blank());
-        assert!(plain(Most { fields: 2, bytes: text.len() }));
-        assert!(!plain(Most { fields: 1, ..LARGE }));
-        assert!(!plain(Most { bytes: text.len() - 1, ..LARGE }));
+        let plain = |limits: HeadLimits| take_plain(&mut text.clone(), limits, &mut blank());
+        assert!(plain(HeadLimits { fields: 2, bytes: text.len() }));
+        assert!(!plain(HeadLimits { fields: 1, ..LARGE }));
+        assert!(!plain(HeadLimits { bytes: text.len() - 1, ..LARGE }));
         let many = format!("GET / HTTP/1.1|Host: a|{}|", "X: y|".repeat(MAX_FIELDS));
         assert!(taken(&many).is_none());
     }

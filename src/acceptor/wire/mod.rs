@@ -1,9 +1,24 @@
 //! HTTP/1 as bytes: heads, framing, chunks, fields. No socket and no clock.
 //!
+//! Who reads and writes HTTP/1, and why each of them is there:
+//!
+//! - `fast_head` reads heads of plain requests, which most are: they cost least this way.
+//! - hyper (`downstream/http1`) reads all other requests and their bodies, and writes their answers: it knows bodies,
+//!   `100-continue`, HTTP/1.0 and upgrades.
+//! - `framing`, with `chunks`, follows the bytes that hyper reads: hyper does not tell what it was lenient about.
+//! - `downstream/fast_answer` writes the answers to plain requests, which hyper has not seen.
+//! - `upstream/worker_head` writes heads for workers and reads those of their answers: the client's role, with other
+//!   first lines and other limits.
+//! - `worker_body` reads bodies of answers. `chunks` cannot: it finds their ends alone.
+//!
+//! What holds for more than one of them stands once: how a body's end is told in `body_framing`, which fields pass in
+//! `headers` and `trailers`, how fields and chunks are written in `encode`.
+//!
 //! Never here: who sent them, or what follows.
 
 pub(in crate::acceptor) mod body_framing;
 pub(in crate::acceptor) mod chunks;
+pub(in crate::acceptor) mod encode;
 pub(in crate::acceptor) mod fast_head;
 pub(in crate::acceptor) mod frames;
 pub(in crate::acceptor) mod framing;

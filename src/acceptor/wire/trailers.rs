@@ -5,6 +5,7 @@
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName};
 
+use super::encode::{LAST_CHUNK, write_field};
 use super::headers::{Named, is_between_neighbours, passes_to_worker};
 
 /// Takes out of a request's trailers what comes too late behind a body, and what no client may say at all.
@@ -69,12 +70,10 @@ pub(in crate::acceptor) fn last_chunk(trailers: &HeaderMap) -> Bytes {
     if trailers.is_empty() {
         return Bytes::from_static(b"0\r\n\r\n");
     }
-    let mut end = b"0\r\n".to_vec();
+    let mut end = LAST_CHUNK.to_vec();
     let nobody = Named::default();
     for (name, value) in trailers.iter().filter(|(name, _)| passes(name, &nobody)) {
-        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-            end.extend_from_slice(part);
-        }
+        write_field(&mut end, name.as_str(), value.as_bytes());
     }
     end.extend_from_slice(b"\r\n");
     end.into()
