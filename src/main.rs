@@ -87,7 +87,7 @@ fn check(mut config: Config, machine: &Machine) -> ExitCode {
     }
     let backend = boot::describe_backend(config);
     let unreadable = boot::unreadable(config, &machine.etc, &machine.apps);
-    let seen = if config.json {
+    let seen = if config.server.log.json {
         let mut report = report_json(config, &apps, runs);
         report["workers"] = backend.into();
         print(&format!("{report:#}\n"))
@@ -104,7 +104,7 @@ fn check(mut config: Config, machine: &Machine) -> ExitCode {
 fn steer(config: &Config, verb: &[&str]) -> ExitCode {
     let mut words: Vec<OsString> = verb.iter().map(Into::into).collect();
     words.push(format!("--socket={}", config.server.control_socket.display()).into());
-    if config.json {
+    if config.server.log.json {
         words.push("--json".into());
     }
     ExitCode::from(ctl::run_words(words))

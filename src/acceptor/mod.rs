@@ -115,7 +115,7 @@ impl Acceptor {
     /// # Errors
     /// When a thread or its event loop cannot be made.
     pub fn start(parts: Parts) -> io::Result<Self> {
-        let style = parts.spec.access_log;
+        let style = parts.spec.log.access_log();
         let to_journal = parts.to_journal && style != AccessLog::Json;
         let (outlet, writer) =
             records::access_writer::start(style, to_journal, parts.metrics.clone())?.unzip();
@@ -268,15 +268,15 @@ fn run_shard(shard: Shard, listeners: Listeners, places: &Places) {
 }
 
 fn server(parts: &Parts) -> Server {
-    let spool = body::spool::space(parts.spec.limits.spool, &parts.spool);
+    let spool = body::spool::space(parts.spec.limits.spool(), &parts.spool);
     let port = |listeners: &[TcpListener]| {
         listeners.first().and_then(|first| first.local_addr().ok()).map(|at| at.port())
     };
     Server {
         limits: parts.spec.limits,
-        hsts: parts.spec.hsts.and_then(hsts_value),
-        trusted: parts.spec.trusted_proxies.clone(),
-        status_for_all: parts.spec.status_for_all,
+        hsts: parts.spec.tls.hsts().and_then(hsts_value),
+        trusted: parts.spec.listening.trusted_proxies.clone(),
+        status_for_all: parts.spec.listening.status_for_all,
         https_port: port(&parts.https),
         http_port: port(&parts.http),
         spool: parts.spool.clone(),

@@ -46,7 +46,7 @@ pub(super) fn text(
     for app in apps {
         line(&mut out, "app", &format!("{} from {}", app.name, app.path.display()));
         line(&mut out, "", &app.described);
-        line(&mut out, "workers", &app.workers.resolve(cores).to_string());
+        line(&mut out, "workers", &app.upkeep.workers.resolve(cores).to_string());
         let replaced = app.recycle.to_string();
         if replaced != "never" {
             line(&mut out, "", &format!("each is replaced {replaced}"));
@@ -74,7 +74,7 @@ pub(super) fn settled(
         }
         None => {
             let spec = apps.iter().find(|spec| spec.name == *app);
-            let workers = spec.map_or(1, |spec| spec.workers.resolve(cores));
+            let workers = spec.map_or(1, |spec| spec.upkeep.workers.resolve(cores));
             let s = if workers == 1 { "" } else { "s" };
             format!("ready {app}: {workers} worker{s} after {after:.1} s\n")
         }

@@ -28,9 +28,11 @@ impl Doors {
             return Ok(Self { https, http });
         }
         match spec.scheme {
-            Scheme::Http { port } => Ok(Self { https: Vec::new(), http: bind_port(&spec.bind, port, 80)? }),
+            Scheme::Http { port } => {
+                Ok(Self { https: Vec::new(), http: bind_port(&spec.listening.bind, port, 80)? })
+            }
             Scheme::Https { port, redirect } => {
-                let https = bind_port(&spec.bind, port, 443)?;
+                let https = bind_port(&spec.listening.bind, port, 443)?;
                 let http = redirect.map(|port| bind_redirect(spec, port)).unwrap_or_default();
                 Ok(Self { https, http })
             }
@@ -49,7 +51,7 @@ impl Doors {
 
 /// Redirects are a service to people who type no scheme: the server goes on without.
 fn bind_redirect(spec: &ServerSpec, port: u16) -> Vec<TcpListener> {
-    bind_port(&spec.bind, PortChoice::Given(port), port).unwrap_or_else(|error| {
+    bind_port(&spec.listening.bind, PortChoice::Given(port), port).unwrap_or_else(|error| {
         tracing::warn!("nothing redirects to HTTPS: {error}");
         Vec::new()
     })

@@ -12,7 +12,7 @@ use crate::system::process_setup;
 pub(super) fn raise_open_files(limits: &Limits) {
     let max_connections = limits.max_connections;
     let needed = (max_connections as u64).saturating_mul(2);
-    let spool_files = limits.spool / limits.spool_step();
+    let spool_files = limits.spool() / limits.spool_step();
     let wanted = needed.saturating_add(OWN_FILES + spool_files);
     let limit = process_setup::raise_open_files(wanted);
     if limit < needed {

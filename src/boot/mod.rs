@@ -60,8 +60,8 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let inherited = Inherited::take()?;
     // Servers of other instances run as the same user: none is to read this one's keys out of its memory.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    let style = config.json.then_some(LogStyle::Json);
-    let target = logging::start(style, Some(&config.server.instance), &config.levels)?;
+    let style = config.server.log.json.then_some(LogStyle::Json);
+    let target = logging::start(style, Some(&config.server.instance), &config.server.log.level)?;
     let _last_records = FlushAtEnd;
     // Whoever looks at a terminal is told once it serves, or in one sentence why it does not.
     if target == Target::Journal {
@@ -167,7 +167,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     let registry = Registry::open(&spec.state_dir.join("registry.json"))?;
     let (urls, redirects) = doors.urls();
     // The journal has each of these in records; and whoever started us may not be looking.
-    let people = !config.json && target != Target::Journal;
+    let people = !config.server.log.json && target != Target::Journal;
     if people {
         logging::say(&banner::text(spec, &urls, &redirects, &specs, cores(), &backend));
     }
@@ -204,7 +204,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
         shutdown: shutdown.clone(),
         heartbeats: heartbeats.clone(),
     })?;
-    if let Some(address) = spec.metrics {
+    if let Some(address) = spec.listening.metrics {
         control::serve_metrics(address, supervisor.clone(), metrics.clone(), control_stop.clone())
             .await
             .with_context(|| format!("cannot serve metrics on {address}"))?;
@@ -223,7 +223,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
         directory,
         metrics,
         to_journal: target == Target::Journal,
-        threads: spec.threads.map_or_else(cores, |threads| threads.get() as usize),
+        threads: spec.listening.threads.map_or_else(cores, |threads| threads.get() as usize),
         heartbeats: heartbeats.clone(),
     })?;
 

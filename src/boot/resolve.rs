@@ -65,26 +65,29 @@ impl Resolver {
     fn hints(&self, settings: &AppSettings) -> Hints<'_> {
         let path = settings.env.get("PATH").map(OsString::from);
         Hints {
-            command: settings.command.clone(),
-            listen: settings.listen.map(listen_of_found),
+            command: settings.program.command.clone(),
+            listen: settings.program.listen.map(listen_of_found),
             static_root: settings.static_site.as_ref().map(|site| StaticHint {
                 // Below the app's folder it is given as it is there: that folder's own links are followed once a deploy.
-                root: Some(site.root.strip_prefix(directory(&settings.path)).unwrap_or(&site.root).into()),
+                root: site
+                    .root
+                    .as_ref()
+                    .map(|root| root.strip_prefix(directory(&settings.path)).unwrap_or(root).to_owned()),
                 index: Some(site.index.clone()),
                 spa: site.spa.then(|| site.index.clone()),
             }),
             runtime_dir_for_scripts: &self.scripts,
             path_env: path.or_else(|| std::env::var_os("PATH")).unwrap_or_else(|| USUAL_PATH.into()),
             self_exe: self.self_exe.clone(),
-            behind_proxies: !self.settings.at_start().server.trusted_proxies.is_empty(),
+            behind_proxies: !self.settings.at_start().server.listening.trusted_proxies.is_empty(),
         }
     }
 
     fn spec(&self, config: &Config, settings: AppSettings, found: Found, first: bool) -> AppSpec {
         let natural = found.concurrency.and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
-        let concurrency = settings.concurrency.unwrap_or(natural);
+        let concurrency = settings.rules.concurrency.unwrap_or(natural);
         let recycle = if found.kind.is_stateless() { settings.recycle } else { settings.recycle_if_told };
-        let ready_by = settings.ready_by.unwrap_or(match found.ready_by {
+        let ready_by = settings.program.ready_by.unwrap_or(match found.ready_by {
             apps::ReadyBy::NotifyOrAnswer => ReadyBy::Either,
             apps::ReadyBy::Answer => ReadyBy::Answer,
         });
@@ -92,11 +95,11 @@ impl Resolver {
         let mut env: BTreeMap<String, String> = found.env.iter().cloned().collect();
         if matches!(found.kind, Kind::NodeHandler | Kind::BunHandler) {
             env.insert("RIP_CONCURRENCY".into(), concurrency.to_string());
-            if settings.reload == Reload::Module && settings.reload_signal.is_none() {
+            if settings.upkeep.reload == Reload::Module && settings.upkeep.reload_signal.is_none() {
                 env.insert("RIP_RELOAD".into(), "module".into());
             }
         }
-        let proxies = &self.settings.at_start().server.trusted_proxies;
+        let proxies = &self.settings.at_start().server.listening.trusted_proxies;
         let tells_clients =
             matches!(found.kind, Kind::PythonWsgi | Kind::PythonAsgi) || found.python_path.is_some();
         if tells_clients && !proxies.is_empty() {
@@ -118,13 +121,13 @@ impl Resolver {
             directory: found.command.dir,
             command: found.command.argv,
             env,
-            listen: settings.listen.unwrap_or(listen_of_spec(found.listen)),
+            listen: settings.program.listen.unwrap_or(listen_of_spec(found.listen)),
             // gunicorn says READY=1 before the application is imported, and puma answers to the wish for it with a line
             // about a missing gem at each start (puma 5): where it is known to be one of them, it is not even asked to.
             notify: !matches!(found.kind, Kind::PythonWsgi | Kind::Ruby) || ready_by == ReadyBy::Notify,
             pid_file: writes_pid_file,
             memory: settings.memory,
-            kill_after: settings.timeouts.kill,
+            kill_after: settings.rules.timeouts.kill,
         };
         let mut hosts = settings.hosts;
         if first {
@@ -139,23 +142,11 @@ impl Resolver {
             entry: found.entry,
             hosts,
             launch: Arc::new(launch),
-            workers: settings.workers,
             recycle,
             ready_by,
-            ready_path: settings.ready_path,
-            reload: settings.reload,
-            reload_signal: settings.reload_signal,
             sources: Arc::new(Sources { root: real_folder(&settings.path), patterns: settings.watch }),
-            rules: Arc::new(Rules {
-                timeouts: settings.timeouts,
-                max_queue: settings.max_queue,
-                max_body: settings.max_body,
-                concurrency,
-                tunnels: settings.tunnels,
-                keepalive: settings.keepalive,
-                protocol: settings.protocol,
-                stream: settings.stream,
-            }),
+            upkeep: settings.upkeep,
+            rules: Arc::new(Rules { concurrency: Some(concurrency), ..settings.rules }),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::backend::systemd::sandbox_in_force::SandboxInForce;
 use crate::backend::systemd::unit;
 use crate::config::machine::Machine;
 use crate::config::merge::{self, Config, Invocation};
-use crate::config::origin::{Effective, Origin};
+use crate::config::value_origin::{Effective, ValueOrigin};
 use crate::control;
 
 /// What settings say now.
@@ -115,7 +115,7 @@ fn needs_restart(before: &Config, now: &Config) -> Vec<String> {
 
 fn said(row: &Effective) -> String {
     match &row.origin {
-        Origin::Default => format!("{} = {} (default)", row.key, row.value),
+        ValueOrigin::Default => format!("{} = {} (default)", row.key, row.value),
         origin => format!("{} = {} ({origin})", row.key, row.value),
     }
 }
@@ -124,7 +124,7 @@ fn said(row: &Effective) -> String {
 /// write instead.
 pub(super) fn left_to_sockets(config: &Config) -> Vec<String> {
     let instance = &config.server.instance;
-    let said = config.report.iter().filter(|row| row.origin != Origin::Default);
+    let said = config.report.iter().filter(|row| row.origin != ValueOrigin::Default);
     said.filter_map(|row| {
         let kind = match row.key.as_str() {
             "listen.https" | "listen.bind" => "https",

@@ -36,7 +36,7 @@ impl Way {
     /// When systemd has started the server and its workers cannot be units: as its child processes they would be inside
     /// its own sandbox, with its keys in reach, and that is nothing to be had without being asked for.
     pub(super) async fn find(spec: &ServerSpec) -> anyhow::Result<Self> {
-        Self::chosen(spec.backend, own_unit().await)
+        Self::chosen(spec.units.backend, own_unit().await)
     }
 
     fn chosen(backend: BackendChoice, own: Result<Option<OwnUnit>, NoServiceError>) -> anyhow::Result<Self> {
@@ -88,7 +88,7 @@ impl Way {
 
 /// What `check` says of a server with these settings, which is not being started.
 pub(super) fn expected(spec: &ServerSpec) -> String {
-    match spec.backend {
+    match spec.units.backend {
         BackendChoice::Auto => format!(
             "workers are units of systemd where the server is {}, child processes where systemd does not start it",
             unit::server(&spec.instance)
@@ -180,7 +180,7 @@ fn child(spec: &ServerSpec, stop: &TaskGroup, events: mpsc::Sender<WorkerEvent>)
     ChildSettings {
         runtime_dir: spec.runtime_dir.clone(),
         instance: spec.instance.clone(),
-        socket_prefix: spec.socket_prefix.clone(),
+        socket_prefix: spec.files.socket_prefix.clone(),
         self_exe: PathBuf::from("/proc/self/exe"),
         stop: stop.clone(),
         events,
@@ -199,7 +199,7 @@ fn systemd(
     Ok(SystemdSettings {
         runtime_dir: spec.runtime_dir.clone(),
         instance: spec.instance.clone(),
-        socket_prefix: spec.socket_prefix.clone(),
+        socket_prefix: spec.files.socket_prefix.clone(),
         apps: apps.to_vec(),
         scripts: scripts.folder().to_owned(),
         program: std::env::current_exe().context("cannot tell where this program is")?,

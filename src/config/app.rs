@@ -3,21 +3,19 @@
 //! Never here: what the directory holds (`apps`), or the server's own settings (`server`).
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use super::error::{ConfigError, named};
 use super::file;
 use super::layer::{Layer, Stack, either};
-use super::origin::{Effective, Origin};
-use super::settings::table::Id;
-use super::settings::table::Setting;
-use super::settings::units::{narrow, non_zero};
-use super::settings::value::Value;
+use super::value_origin::{Effective, ValueOrigin};
 use super::words::tokens::alias;
 use crate::name::{AppName, HostName};
 use crate::pattern::Pattern;
-use crate::spec::{Listen, Memory, Protocol, ReadyBy, Recycle, Reload, ReloadSignal, Timeouts, WorkerCount};
+use crate::spec::settings::sections::Values;
+use crate::spec::settings::setting_value::SettingValue;
+use crate::spec::settings::table::{Id, Setting};
+use crate::spec::{Memory, ProgramSettings, Recycle, Reload, Rules, StaticSettings, Upkeep};
 
 /// An app that is to run, and what the command line, the environment and the server's file say of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,7 +25,7 @@ pub struct AppRequest {
     /// The hosts that follow `@` on the command line; empty: others say.
     pub aliases: Vec<HostName>,
     /// Where the path came from.
-    pub origin: Origin,
+    pub origin: ValueOrigin,
     pub(crate) words: Layer,
     pub(crate) env: Layer,
     pub(crate) file: Layer,
@@ -44,65 +42,28 @@ pub struct AppSettings {
     pub path: PathBuf,
     /// Hosts that lead to it.
     pub hosts: Vec<HostName>,
-    /// Program and arguments; `None`: found by looking at the directory.
-    pub command: Option<Vec<String>>,
-    /// How a worker gets at its socket; `None`: by what the app is.
-    pub listen: Option<Listen>,
-    /// Files to serve without a program of its own.
+    /// What the app is, where somebody says it.
+    pub program: ProgramSettings,
+    /// Files to serve without a program of its own; the root is absolute.
     pub static_site: Option<StaticSettings>,
     /// Variables of the workers' environment.
     pub env: BTreeMap<String, String>,
-    /// How many workers.
-    pub workers: WorkerCount,
+    /// How its workers are kept.
+    pub upkeep: Upkeep,
+    /// Files whose change counts for `reload` beside that of the entry.
+    pub watch: Vec<Pattern>,
     /// When workers are replaced, of an app that is stateless by nature.
     pub recycle: Recycle,
     /// When workers are replaced, of any other app: only as somebody said.
     pub recycle_if_told: Recycle,
     /// Limits of one worker.
     pub memory: Memory,
-    /// Requests that a worker takes at the same time.
-    ///
-    /// `None`: as many as is natural for what the app is, else one.
-    pub concurrency: Option<NonZeroU32>,
-    /// Tunnels that a worker may hold.
-    pub tunnels: u32,
-    /// Whether connections to workers are used again.
-    pub keepalive: bool,
-    /// What workers speak.
-    pub protocol: Protocol,
-    /// Time limits.
-    pub timeouts: Timeouts,
-    /// Asked for until the worker answers.
-    pub ready_path: String,
-    /// What shows that a worker is ready; `None`: by what the app is.
-    pub ready_by: Option<ReadyBy>,
-    /// What a change of files does.
-    pub reload: Reload,
-    /// The signal that makes a worker load the app anew.
-    pub reload_signal: Option<ReloadSignal>,
-    /// Files whose change counts for `reload` beside that of the entry.
-    pub watch: Vec<Pattern>,
-    /// Paths whose request bodies are passed on as they arrive.
-    pub stream: Vec<String>,
-    /// Requests that may wait.
-    pub max_queue: usize,
-    /// The largest request body, in bytes.
-    pub max_body: u64,
+    /// What the data path has to know; without `concurrency` where that follows from what the app is.
+    pub rules: Rules,
     /// What is in force, and where it came from.
     pub report: Vec<Effective>,
     /// What is said and has no effect.
     pub warnings: Vec<String>,
-}
-
-/// Files to serve without a program.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StaticSettings {
-    /// The folder, absolute.
-    pub root: PathBuf,
-    /// The file that stands for its folder.
-    pub index: String,
-    /// Whether unknown paths get the root's index.
-    pub spa: bool,
 }
 
 impl AppRequest {
@@ -114,7 +75,7 @@ impl AppRequest {
     /// # Errors
     /// When nothing is left of the name.
     pub fn name(&self) -> Result<AppName, ConfigError> {
-        let said = Stack::new([&self.file]).get::<String>(Id::AppName);
+        let said = Stack::new([&self.file]).told::<String>(Id::AppName);
         let text = said.unwrap_or_else(|| name_of(&self.path));
         AppName::parse(&text).map_err(|_| ConfigError::Value {
             origin: self.origin.clone(),
@@ -130,14 +91,14 @@ impl AppSettings {
     /// Shows these limits in place of the defaults that do not hold for what the app is.
     pub fn report_recycle(&mut self, recycle: Recycle) {
         let limits = [
-            (Id::RecycleRequests, Value::Limit(recycle.requests)),
-            (Id::RecycleAge, Value::Age(recycle.age)),
-            (Id::RecycleReloads, Value::Limit(recycle.reloads)),
+            (Id::RecycleRequests, recycle.requests.map(SettingValue::Count)),
+            (Id::RecycleAge, recycle.age.map(SettingValue::Time)),
+            (Id::RecycleReloads, recycle.reloads.map(SettingValue::Count)),
         ];
         for (id, value) in limits {
             let key = Setting::of(id).key();
             if let Some(row) = self.report.iter_mut().find(|row| row.key == key) {
-                row.value = value.to_string();
+                row.value = value.as_ref().unwrap_or(&SettingValue::Off).to_string();
             }
         }
     }
@@ -172,35 +133,22 @@ pub fn app_settings(request: &AppRequest) -> Result<AppSettings, ConfigError> {
     Ok(AppSettings {
         path: request.path.clone(),
         hosts: hosts.0,
-        command: stack.get(Id::Command).filter(|_| kind != Some(Id::StaticRoot)),
-        listen: stack.get(Id::Listen),
+        program: ProgramSettings {
+            command: stack.typed::<Option<_>>(Id::Command).filter(|_| kind != Some(Id::StaticRoot)),
+            ..ProgramSettings::read(&stack)
+        },
         static_site,
         env: variables.into_iter().map(|(name, there)| (name, there.value)).collect(),
-        workers: stack.want(Id::Workers),
-        recycle: Recycle {
-            requests: stack.want(Id::RecycleRequests),
-            age: stack.want(Id::RecycleAge),
-            reloads: stack.want(Id::RecycleReloads),
-        },
+        upkeep: Upkeep::read(&stack),
+        watch: stack.typed(Id::Watch),
+        recycle: Recycle::read(&stack),
         recycle_if_told: Recycle {
             requests: stack.told(Id::RecycleRequests).flatten(),
             age: stack.told(Id::RecycleAge).flatten(),
             reloads: stack.told(Id::RecycleReloads).flatten(),
         },
         memory: memory(&stack)?,
-        concurrency: stack.get(Id::Concurrency).map(non_zero),
-        tunnels: narrow(stack.want(Id::Tunnels)),
-        keepalive: stack.want(Id::Keepalive),
-        protocol: stack.want(Id::Protocol),
-        timeouts: timeouts(&stack),
-        ready_path: stack.want(Id::ReadyPath),
-        ready_by: stack.get(Id::ReadyBy),
-        reload: stack.want(Id::Reload),
-        reload_signal: stack.get(Id::ReloadSignal),
-        watch: patterns(&stack),
-        stream: stack.get(Id::Stream).unwrap_or_default(),
-        max_queue: narrow(stack.want(Id::MaxQueue)) as usize,
-        max_body: stack.want(Id::MaxBody),
+        rules: Rules::read(&stack),
         warnings: warnings(&stack, &name, &report),
         report,
         name,
@@ -234,7 +182,7 @@ fn telling(folder: &Path) -> &Path {
     above.unwrap_or(folder)
 }
 
-fn hosts(request: &AppRequest, name: &AppName, stack: &Stack<'_>) -> (Vec<HostName>, Origin) {
+fn hosts(request: &AppRequest, name: &AppName, stack: &Stack<'_>) -> (Vec<HostName>, ValueOrigin) {
     if !request.aliases.is_empty() {
         return (request.aliases.clone(), request.origin.clone());
     }
@@ -242,33 +190,23 @@ fn hosts(request: &AppRequest, name: &AppName, stack: &Stack<'_>) -> (Vec<HostNa
         return (said.value, said.origin);
     }
     let own = alias(name.as_str()).ok().filter(|_| request.named_host);
-    (own.into_iter().collect(), Origin::Default)
-}
-
-/// The table takes nothing that is no pattern.
-fn patterns(stack: &Stack<'_>) -> Vec<Pattern> {
-    let texts: Vec<String> = stack.get(Id::Watch).unwrap_or_default();
-    texts.iter().filter_map(|text| Pattern::parse(text).ok()).collect()
+    (own.into_iter().collect(), ValueOrigin::Default)
 }
 
 fn static_site(stack: &Stack<'_>, directory: &Path) -> Option<StaticSettings> {
-    let root = stack.get::<PathBuf>(Id::StaticRoot);
-    let told = |id| stack.ranked(id).is_some_and(|(_, there)| there.origin != Origin::Default);
-    let wanted =
-        root.is_some() || (stack.get::<Vec<String>>(Id::Command).is_none() && STATIC.into_iter().any(told));
-    wanted.then(|| StaticSettings {
-        root: root.map_or_else(|| directory.into(), |root| directory.join(root)),
-        index: stack.want(Id::StaticIndex),
-        spa: stack.want(Id::StaticSpa),
-    })
+    let said = StaticSettings::read(stack);
+    let told = |id| stack.ranked(id).is_some_and(|(_, there)| there.origin != ValueOrigin::Default);
+    let wanted = said.root.is_some() || (stack.value(Id::Command).is_none() && STATIC.into_iter().any(told));
+    let root = said.root.as_ref().map_or_else(|| directory.into(), |root| directory.join(root));
+    wanted.then_some(StaticSettings { root: Some(root), ..said })
 }
 
 fn memory(stack: &Stack<'_>) -> Result<Memory, ConfigError> {
-    let soft = stack.find::<Option<u64>>(Id::MemorySoft);
-    let hard = stack.find::<Option<u64>>(Id::MemoryHard);
-    if let (Some(soft), Some(hard)) = (&soft, &hard)
-        && let (Some(below), Some(above)) = (soft.value, hard.value)
+    let memory = Memory::read(stack);
+    if let (Some(below), Some(above)) = (memory.soft, memory.hard)
         && below > above
+        && let (Some((_, soft)), Some((_, hard))) =
+            (stack.ranked(Id::MemorySoft), stack.ranked(Id::MemoryHard))
     {
         return Err(ConfigError::Conflict {
             first: format!("memory.soft of {below} bytes ({})", soft.origin),
@@ -276,44 +214,33 @@ fn memory(stack: &Stack<'_>) -> Result<Memory, ConfigError> {
             why: "workers would be killed before they are replaced; SOFT may not be above HARD".into(),
         });
     }
-    Ok(Memory { soft: soft.and_then(|soft| soft.value), hard: hard.and_then(|hard| hard.value) })
-}
-
-fn timeouts(stack: &Stack<'_>) -> Timeouts {
-    Timeouts {
-        queue: stack.want(Id::QueueTimeout),
-        connect: stack.want(Id::ConnectTimeout),
-        request: stack.want(Id::RequestTimeout),
-        body_idle: stack.want(Id::BodyIdleTimeout),
-        start: stack.want(Id::StartTimeout),
-        drain: stack.want(Id::DrainTimeout),
-        kill: stack.want(Id::KillTimeout),
-        probation: stack.want(Id::ProbationTimeout),
-    }
+    Ok(memory)
 }
 
 fn warnings(stack: &Stack<'_>, name: &AppName, report: &[Effective]) -> Vec<String> {
     let mut warnings = Vec::new();
     let mut idle = |id: Id, why: &str| {
-        if let Some((_, there)) = stack.ranked(id).filter(|(_, there)| there.origin != Origin::Default) {
+        if let Some((_, there)) = stack.ranked(id).filter(|(_, there)| there.origin != ValueOrigin::Default) {
             warnings.push(format!(
                 "{} has no effect on {name}: {why}",
                 named(Setting::of(id).key(), &there.origin)
             ));
         }
     };
-    if stack.want::<Reload>(Id::Reload) != Reload::Module {
+    let reload = stack.typed::<Reload>(Id::Reload);
+    if reload != Reload::Module {
         idle(Id::ReloadSignal, "reload is not module");
     }
-    if stack.want::<Reload>(Id::Reload) == Reload::None {
+    if reload == Reload::None {
         idle(Id::Watch, "reload is none");
     }
-    let is_program =
-        stack.get::<Vec<String>>(Id::Command).is_some() && stack.get::<PathBuf>(Id::StaticRoot).is_none();
+    let is_program = stack.value(Id::Command).is_some() && stack.value(Id::StaticRoot).is_none();
     for id in STATIC.into_iter().filter(|_| is_program) {
         idle(id, "a command is set and static.root is not");
     }
-    if report.iter().any(|row| row.key == "hosts" && row.value.is_empty() && row.origin == Origin::Default)
+    if report
+        .iter()
+        .any(|row| row.key == "hosts" && row.value.is_empty() && row.origin == ValueOrigin::Default)
         && alias(name.as_str()).is_err()
     {
         warnings.push(format!("{name} has no host: its name cannot be one; set `hosts`"));
@@ -342,7 +269,7 @@ mod tests {
         AppRequest {
             path: path.into(),
             aliases: Vec::new(),
-            origin: Origin::Flag("x".into()),
+            origin: ValueOrigin::Flag("x".into()),
             words: Layer::default(),
             env: Layer::default(),
             file: Layer::default(),
@@ -384,8 +311,8 @@ mod tests {
         std::fs::write(folder.path().join("hello.py"), "").unwrap();
         std::fs::write(folder.path().join("rip.toml"), "workers = 3\nstatic.spa = true").unwrap();
         let settings = app_settings(&request(&folder.path().join("hello.py"))).unwrap();
-        assert_eq!(settings.workers.to_string(), "3");
-        let site = StaticSettings { root: folder.path().into(), index: "index.html".into(), spa: true };
+        assert_eq!(settings.upkeep.workers.to_string(), "3");
+        let site = StaticSettings { root: Some(folder.path().into()), index: "index.html".into(), spa: true };
         assert_eq!(settings.static_site, Some(site));
     }
 

@@ -4,11 +4,10 @@ use std::ffi::{OsStr, OsString};
 
 use super::error::ConfigError;
 use super::layer::Layer;
-use super::origin::Origin;
-use super::settings::form::Form;
-use super::settings::table::Setting;
-use super::settings::table::TABLE;
-use super::words::near::nearest;
+use super::value_origin::ValueOrigin;
+use super::words::suggest::nearest;
+use crate::spec::settings::form::Form;
+use crate::spec::settings::table::{Setting, TABLE};
 
 /// Reads the variables the table knows; the second part warns of `RIP_*` names that nobody knows.
 ///
@@ -21,12 +20,12 @@ pub(crate) fn read(variables: &[(OsString, OsString)]) -> Result<(Layer, Vec<Str
         let Some(name) = row.env() else { continue };
         let Some((_, text)) = variables.iter().find(|(key, _)| key == name) else { continue };
         let value = row.kind_at(name).parse_os(text).map_err(|wrong| ConfigError::Value {
-            origin: Origin::Env(name.into()),
+            origin: ValueOrigin::Env(name.into()),
             key: row.key().into(),
             read: text.to_string_lossy().into_owned(),
             right: wrong.0 + &row.example_at(Form::Env(name)),
         })?;
-        layer.put(row.id, value, Origin::Env(name.into()));
+        layer.put(row.id, value, ValueOrigin::Env(name.into()));
     }
     Ok((layer, variables.iter().filter_map(|(name, _)| unknown(name)).collect()))
 }

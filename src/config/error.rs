@@ -5,7 +5,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::origin::Origin;
+use super::value_origin::ValueOrigin;
 
 /// Why there is no config.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +66,7 @@ pub enum ConfigError {
     #[error("{}: read `{read}`, expected {right}", place(.origin, .key))]
     Value {
         /// Where it stands.
-        origin: Origin,
+        origin: ValueOrigin,
         /// The setting's key.
         key: String,
         /// What was read.
@@ -128,7 +128,7 @@ pub enum ConfigError {
     #[error("{origin}: unknown key `{key}`{}", with_hint(.hint))]
     UnknownKey {
         /// Where it stands.
-        origin: Origin,
+        origin: ValueOrigin,
         /// The key.
         key: String,
         /// What was probably meant, or where the key may stand.
@@ -138,7 +138,7 @@ pub enum ConfigError {
     #[error("{origin}: {message}")]
     Syntax {
         /// Where.
-        origin: Origin,
+        origin: ValueOrigin,
         /// Why.
         message: String,
     },
@@ -181,20 +181,20 @@ impl ConfigError {
 pub const MAX_SOCKET_PATH: usize = 107;
 
 /// A value with its place, as conflicts show it: `` `--cert=a.pem` `` or `tls.cert (/etc/x.toml:3:1)`.
-pub(crate) fn named(key: &str, origin: &Origin) -> String {
+pub(crate) fn named(key: &str, origin: &ValueOrigin) -> String {
     match origin {
-        Origin::Flag(word) => format!("`{word}`"),
-        Origin::Env(name) => format!("`{name}`"),
+        ValueOrigin::Flag(word) => format!("`{word}`"),
+        ValueOrigin::Env(name) => format!("`{name}`"),
         _ => format!("`{key}` ({origin})"),
     }
 }
 
-fn place(origin: &Origin, key: &str) -> String {
+fn place(origin: &ValueOrigin, key: &str) -> String {
     match origin {
-        Origin::Flag(word) => format!("`{word}`"),
-        Origin::Env(name) => format!("environment variable {name}"),
-        Origin::Default => format!("default of {key}"),
-        Origin::File { .. } | Origin::AppFile { .. } => format!("{origin}: {key}"),
+        ValueOrigin::Flag(word) => format!("`{word}`"),
+        ValueOrigin::Env(name) => format!("environment variable {name}"),
+        ValueOrigin::Default => format!("default of {key}"),
+        ValueOrigin::File { .. } | ValueOrigin::AppFile { .. } => format!("{origin}: {key}"),
     }
 }
 

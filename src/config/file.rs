@@ -14,12 +14,11 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::ConfigError;
 use super::layer::Layer;
-use super::origin::Origin;
-use super::settings::form::Form;
-use super::settings::table::Setting;
-use super::settings::table::{Id, TABLE};
-use super::settings::value::Value;
-use super::words::near::nearest;
+use super::value_origin::ValueOrigin;
+use super::words::suggest::nearest;
+use crate::spec::settings::form::Form;
+use crate::spec::settings::setting_value::SettingValue;
+use crate::spec::settings::table::{Id, Setting, TABLE};
 
 /// What the server's file says.
 #[derive(Debug, Default, PartialEq)]
@@ -65,13 +64,15 @@ pub(crate) fn read_own(path: &Path) -> Result<Option<Layer>, ConfigError> {
 
 /// As [`read_server`], from a text.
 pub(crate) fn parse_server(path: &Path, text: &str) -> Result<ServerFile, ConfigError> {
-    let source = Source { path: path.into(), text, door: Door::Server };
+    let source = TomlFile { path: path.into(), text, place: KeyPlace::Server };
     let mut file = ServerFile::default();
     let root = source.table()?;
     for (key, value) in root.get_ref() {
         match (&**key.get_ref(), value.get_ref()) {
             ("app", DeValue::String(_)) => source.put(Setting::of(Id::AppPath), value, &mut file.app)?,
-            ("app", DeValue::Table(table)) => source.through(Door::Admin).walk(table, "", &mut file.app)?,
+            ("app", DeValue::Table(table)) => {
+                source.at_place(KeyPlace::Admin).walk(table, "", &mut file.app)?
+            }
             ("app", _) => return Err(source.wrong("app", value, "a path, or a table [app]")),
             ("apps", DeValue::Array(tables)) => {
                 for table in tables {
@@ -87,7 +88,7 @@ pub(crate) fn parse_server(path: &Path, text: &str) -> Result<ServerFile, Config
 
 /// As [`read_own`], from a text.
 pub(crate) fn parse_own(path: &Path, text: &str) -> Result<Layer, ConfigError> {
-    let source = Source { path: path.into(), text, door: Door::Own };
+    let source = TomlFile { path: path.into(), text, place: KeyPlace::Own };
     let mut layer = Layer::default();
     source.walk(source.table()?.get_ref(), "", &mut layer)?;
     Ok(layer)
@@ -95,7 +96,7 @@ pub(crate) fn parse_own(path: &Path, text: &str) -> Result<Layer, ConfigError> {
 
 /// Which keys may stand where a table is.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Door {
+enum KeyPlace {
     /// The top of the server's file.
     Server,
     /// `[app]` and `[[apps]]` in the server's file.
@@ -104,7 +105,7 @@ enum Door {
     Own,
 }
 
-impl Door {
+impl KeyPlace {
     fn key(self, form: &Form) -> Option<&'static str> {
         match (self, form) {
             (Self::Server, Form::Server(key)) => Some(key),
@@ -123,17 +124,17 @@ impl Door {
     }
 
     fn has_section(self, name: &str) -> bool {
-        self.keys().any(|key| key.split_once('.').is_some_and(|(section, _)| section == name))
+        self.keys().any(|key| key.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))
     }
 }
 
-struct Source<'a> {
+struct TomlFile<'a> {
     path: Arc<Path>,
     text: &'a str,
-    door: Door,
+    place: KeyPlace,
 }
 
-impl<'a> Source<'a> {
+impl<'a> TomlFile<'a> {
     fn table(&self) -> Result<Spanned<DeTable<'a>>, ConfigError> {
         DeTable::parse(self.text).map_err(|error| ConfigError::Syntax {
             origin: self.at(error.span().unwrap_or_default()),
@@ -141,8 +142,8 @@ impl<'a> Source<'a> {
         })
     }
 
-    fn through(&self, door: Door) -> Self {
-        Self { path: Arc::clone(&self.path), text: self.text, door }
+    fn at_place(&self, place: KeyPlace) -> Self {
+        Self { path: Arc::clone(&self.path), text: self.text, place }
     }
 
     fn one_of_apps(&self, table: &Spanned<DeValue<'a>>) -> Result<Layer, ConfigError> {
@@ -150,7 +151,7 @@ impl<'a> Source<'a> {
             return Err(self.wrong("apps", table, "tables [[apps]], each with its path"));
         };
         let mut layer = Layer::default();
-        self.through(Door::Admin).walk(keys, "", &mut layer)?;
+        self.at_place(KeyPlace::Admin).walk(keys, "", &mut layer)?;
         if layer.get(Id::AppPath).is_none() {
             let first = format!("[[apps]] ({})", self.at(table.span()));
             return Err(ConfigError::Incomplete { first, second: "`path = …`".into() });
@@ -176,12 +177,12 @@ impl<'a> Source<'a> {
         value: &Spanned<DeValue<'a>>,
         layer: &mut Layer,
     ) -> Result<(), ConfigError> {
-        if let Some(row) = self.door.row(name) {
+        if let Some(row) = self.place.row(name) {
             return self.put(row, value, layer);
         }
         match value.get_ref() {
-            DeValue::Table(table) if self.door.has_section(name) => self.walk(table, name, layer),
-            _ if self.door.has_section(name) => Err(self.wrong(name, value, &format!("a table [{name}]"))),
+            DeValue::Table(table) if self.place.has_section(name) => self.walk(table, name, layer),
+            _ if self.place.has_section(name) => Err(self.wrong(name, value, &format!("a table [{name}]"))),
             _ => Err(ConfigError::UnknownKey {
                 origin: self.at(key.span()),
                 key: name.into(),
@@ -198,36 +199,41 @@ impl<'a> Source<'a> {
     }
 
     /// A relative path in the server's file starts where the file is, wherever the server was started.
-    fn beside_the_file(&self, row: &Setting, value: Value) -> Value {
+    fn beside_the_file(&self, row: &Setting, value: SettingValue) -> SettingValue {
         match (value, self.path.parent()) {
-            (Value::Path(path), Some(folder)) if row.id != Id::StaticRoot => Value::Path(folder.join(path)),
+            (SettingValue::Path(path), Some(folder)) if row.id != Id::StaticRoot => {
+                SettingValue::Path(folder.join(path))
+            }
             (value, _) => value,
         }
     }
 
     fn hint(&self, name: &str) -> Option<String> {
         let last = name.rsplit('.').next().unwrap_or(name);
-        let others =
-            [(Door::Own, "belongs under [app]"), (Door::Admin, "belongs under [app]"), (Door::Server, "")];
-        let admin = Door::Admin.row(name).is_some() || Door::Server.row(name).is_some();
-        if self.door == Door::Own && admin {
+        let others = [
+            (KeyPlace::Own, "belongs under [app]"),
+            (KeyPlace::Admin, "belongs under [app]"),
+            (KeyPlace::Server, ""),
+        ];
+        let admin = KeyPlace::Admin.row(name).is_some() || KeyPlace::Server.row(name).is_some();
+        if self.place == KeyPlace::Own && admin {
             return Some("only the server's own config may set it, the app's may not".into());
         }
         if let Some((_, text)) =
-            others.iter().find(|(door, text)| !text.is_empty() && door.row(name).is_some())
+            others.iter().find(|(place, text)| !text.is_empty() && place.row(name).is_some())
         {
             return Some(format!("it {text}"));
         }
-        if self.door == Door::Admin && Door::Server.row(name).is_some() {
+        if self.place == KeyPlace::Admin && KeyPlace::Server.row(name).is_some() {
             return Some("it is the server's: it belongs at the top of the file, outside [app]".into());
         }
-        let sections = self.door.keys().filter_map(|key| key.split_once('.')).map(|(section, _)| section);
-        let app = ["app", "apps"].into_iter().filter(|_| self.door == Door::Server);
-        let known = self.door.keys().chain(sections).chain(app);
+        let sections = self.place.keys().filter_map(|key| key.rsplit_once('.')).map(|(section, _)| section);
+        let app = ["app", "apps"].into_iter().filter(|_| self.place == KeyPlace::Server);
+        let known = self.place.keys().chain(sections).chain(app);
         if let Some(near) = nearest(name, known) {
             return Some(format!("did you mean `{near}`?"));
         }
-        let moved = self.door.keys().find(|key| key.rsplit('.').next() == Some(last));
+        let moved = self.place.keys().find(|key| key.rsplit('.').next() == Some(last));
         moved.map(|key| format!("did you mean `{key}`?"))
     }
 
@@ -238,14 +244,14 @@ impl<'a> Source<'a> {
         ConfigError::Value { origin: self.at(value.span()), key: key.into(), read, right: right.into() }
     }
 
-    fn at(&self, span: Range<usize>) -> Origin {
+    fn at(&self, span: Range<usize>) -> ValueOrigin {
         let before = self.text.get(..span.start).unwrap_or_default();
         let path = Arc::clone(&self.path);
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        match self.door {
-            Door::Own => Origin::AppFile { path, line, column },
-            Door::Server | Door::Admin => Origin::File { path, line, column },
+        match self.place {
+            KeyPlace::Own => ValueOrigin::AppFile { path, line, column },
+            KeyPlace::Server | KeyPlace::Admin => ValueOrigin::File { path, line, column },
         }
     }
 }
@@ -350,7 +356,7 @@ A = "1"
         assert_eq!(shown(&layer, Id::StaticRoot), "public (/a/rip.toml:15:19)");
         assert_eq!(shown(&layer, Id::MemoryHard), "300M (/a/rip.toml:10:10)");
         assert_eq!(shown(&layer, Id::StartTimeout), "2min (/a/rip.toml:17:9)");
-        assert!(matches!(layer.get(Id::Workers).unwrap().origin, Origin::AppFile { line: 9, .. }));
+        assert!(matches!(layer.get(Id::Workers).unwrap().origin, ValueOrigin::AppFile { line: 9, .. }));
     }
 
     #[test]

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use super::error::{ConfigError, MAX_SOCKET_PATH};
 use super::layer::Stack;
 use super::machine::Machine;
-use super::origin::{Origin, Sourced};
-use super::settings::table::Id;
+use super::value_origin::{Sourced, ValueOrigin};
+use crate::spec::settings::table::Id;
 
 /// A server's folders and its control socket, absolute.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,7 +32,7 @@ impl Folders {
             Some(runtime) => runtime,
             None => by_default(runtime_base(machine).map_or(state.value.join("run"), |base| base.join(name))),
         };
-        Self::checked(runtime, state, stack.get::<String>(Id::SocketPrefix).as_deref())
+        Self::checked(runtime, state, stack.told::<String>(Id::SocketPrefix).as_deref())
     }
 
     /// For a client of a server that runs: the first place where its control socket is.
@@ -41,7 +41,7 @@ impl Folders {
     /// As [`Folders::of_server`].
     pub(crate) fn of_client(machine: &Machine, stack: &Stack<'_>, name: &str) -> Result<Self, ConfigError> {
         let mut folders = Self::of_server(machine, stack, name)?;
-        if folders.runtime.origin == Origin::Default && !folders.control.exists() {
+        if folders.runtime.origin == ValueOrigin::Default && !folders.control.exists() {
             let services = machine.run.join("rip-server").join(name);
             if beside(&services).is_some_and(|socket| socket.exists()) {
                 folders = Self::checked(by_default(services), folders.state, None)?;
@@ -127,7 +127,7 @@ fn said(machine: &Machine, stack: &Stack<'_>, id: Id, variable: &str) -> Option<
     }
     let first = machine.variable(variable)?.as_bytes().split(|b| *b == b':').next()?;
     let value = Path::new(OsStr::from_bytes(first)).to_owned();
-    value.is_absolute().then(|| Sourced { value, origin: Origin::Env(variable.into()) })
+    value.is_absolute().then(|| Sourced { value, origin: ValueOrigin::Env(variable.into()) })
 }
 
 /// A folder that a variable names; relative ones do not count (XDG Base Directory Specification).
@@ -136,7 +136,7 @@ fn home(machine: &Machine, variable: &str) -> Option<PathBuf> {
 }
 
 fn by_default(value: PathBuf) -> Sourced<PathBuf> {
-    Sourced { value, origin: Origin::Default }
+    Sourced { value, origin: ValueOrigin::Default }
 }
 
 fn beside(runtime: &Path) -> Option<PathBuf> {
@@ -158,7 +158,7 @@ fn fits(socket: &Path) -> Result<(), ConfigError> {
 mod tests {
     use super::super::layer::Layer;
     use super::*;
-    use crate::config::settings::value::Value;
+    use crate::spec::settings::setting_value::SettingValue;
 
     fn machine(user: u32, variables: &[(&str, &str)]) -> Machine {
         Machine {
@@ -218,8 +218,12 @@ mod tests {
     #[test]
     fn what_was_said_wins_and_starts_in_the_working_directory() {
         let mut layer = Layer::default();
-        layer.put(Id::RuntimeDir, Value::Path("r".into()), Origin::Flag("--runtime-dir=r".into()));
-        layer.put(Id::StateDir, Value::Path("../s".into()), Origin::Env("RIP_STATE_DIR".into()));
+        layer.put(
+            Id::RuntimeDir,
+            SettingValue::Path("r".into()),
+            ValueOrigin::Flag("--runtime-dir=r".into()),
+        );
+        layer.put(Id::StateDir, SettingValue::Path("../s".into()), ValueOrigin::Env("RIP_STATE_DIR".into()));
         let found = folders(&machine(0, &[("RUNTIME_DIRECTORY", "/run/x")]), &layer).unwrap();
         assert_eq!(found.runtime.value, Path::new("/here/r"));
         assert_eq!(found.state.value, Path::new("/s"));
@@ -240,7 +244,7 @@ mod tests {
         let with = |length: usize| {
             let mut layer = Layer::default();
             let path = format!("/{}", "r".repeat(length - 1));
-            layer.put(Id::RuntimeDir, Value::Path(path.into()), Origin::Flag(String::new()));
+            layer.put(Id::RuntimeDir, SettingValue::Path(path.into()), ValueOrigin::Flag(String::new()));
             folders(&machine, &layer)
         };
         // The longest socket in the folder is `/w/99999999.sock`, 16 bytes.
@@ -255,7 +259,7 @@ mod tests {
     #[test]
     fn nothing_stands_beside_the_root() {
         let mut layer = Layer::default();
-        layer.put(Id::RuntimeDir, Value::Path("/".into()), Origin::Flag(String::new()));
+        layer.put(Id::RuntimeDir, SettingValue::Path("/".into()), ValueOrigin::Flag(String::new()));
         assert!(folders(&machine(0, &[]), &layer).unwrap_err().contains("nothing does beside /"));
     }
 }

@@ -9,9 +9,9 @@ use std::path::Path;
 
 use super::env;
 use super::file;
-use super::settings::{compound, units};
 use super::words::command_line;
 use crate::pattern::Pattern;
+use crate::spec::settings::{compound, units};
 
 /// The words of a command line, one a line: read, or refused with a text that says something.
 pub fn words(data: &[u8]) {

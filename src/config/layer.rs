@@ -4,50 +4,38 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use super::error::ConfigError;
-use super::origin::{Effective, Origin, Sourced};
-use super::settings::form::Preset;
-use super::settings::table::Setting;
-use super::settings::table::{Id, TABLE};
-use super::settings::value::{Held, Value};
+use super::value_origin::{Effective, Sourced, ValueOrigin};
+use crate::spec::settings::sections::Values;
+use crate::spec::settings::setting_value::{FromValue, SettingValue};
+use crate::spec::settings::table::{DEFAULTS, Id, Setting, TABLE};
 
 /// The values that one place gives.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Layer(BTreeMap<Id, Sourced<Value>>);
+pub(crate) struct Layer(BTreeMap<Id, Sourced<SettingValue>>);
 
 impl Layer {
     /// Takes a value in; one with parts is taken apart, so that each part is inherited on its own.
-    pub(crate) fn put(&mut self, id: Id, value: Value, origin: Origin) {
-        match value {
-            Value::Recycle(words) => {
-                self.put_part(Id::RecycleRequests, words.requests.map(Value::Limit), &origin);
-                self.put_part(Id::RecycleAge, words.age.map(Value::Age), &origin);
-                self.put_part(Id::RecycleReloads, words.reloads.map(Value::Limit), &origin);
-            }
-            Value::Memory(words) => {
-                self.put_part(Id::MemorySoft, words.soft.map(Value::SizeLimit), &origin);
-                self.put_part(Id::MemoryHard, words.hard.map(Value::SizeLimit), &origin);
-            }
-            value => self.put_part(id, Some(value), &origin),
+    pub(crate) fn put(&mut self, id: Id, value: SettingValue, origin: ValueOrigin) {
+        for (id, value) in Setting::of(id).parts_of(value) {
+            self.0.insert(id, Sourced { value, origin: origin.clone() });
         }
     }
 
     /// Adds to a list that is there, else as [`Layer::put`].
-    pub(crate) fn append(&mut self, id: Id, value: Value, origin: Origin) {
+    pub(crate) fn append(&mut self, id: Id, value: SettingValue, origin: ValueOrigin) {
         match self.0.get_mut(&id) {
-            Some(there) => {
-                there.value.append(value);
-            }
+            Some(there) => there.value.append(value),
             None => self.put(id, value, origin),
         }
     }
 
     /// The value and its place, if this layer has it.
-    pub(crate) fn get(&self, id: Id) -> Option<&Sourced<Value>> {
+    pub(crate) fn get(&self, id: Id) -> Option<&Sourced<SettingValue>> {
         self.0.get(&id)
     }
 
     /// The first setting that is there, in the table's order, and does not pass.
-    pub(crate) fn first_not(&self, allowed: impl Fn(Id) -> bool) -> Option<&Sourced<Value>> {
+    pub(crate) fn first_not(&self, allowed: impl Fn(Id) -> bool) -> Option<&Sourced<SettingValue>> {
         self.0.iter().find(|(id, _)| !allowed(**id)).map(|(_, there)| there)
     }
 
@@ -55,12 +43,6 @@ impl Layer {
     pub(crate) fn only(&self, kept: impl Fn(&Setting) -> bool) -> Self {
         let kept = self.0.iter().filter(|(id, _)| kept(Setting::of(**id)));
         Self(kept.map(|(id, there)| (*id, there.clone())).collect())
-    }
-
-    fn put_part(&mut self, id: Id, value: Option<Value>, origin: &Origin) {
-        if let Some(value) = value {
-            self.0.insert(id, Sourced { value, origin: origin.clone() });
-        }
     }
 }
 
@@ -70,41 +52,30 @@ pub(crate) struct Stack<'a>(Vec<&'a Layer>);
 impl<'a> Stack<'a> {
     /// Asks the first layer first.
     pub(crate) fn new(layers: impl IntoIterator<Item = &'a Layer>) -> Self {
-        Self(layers.into_iter().chain([&*DEFAULTS]).collect())
+        Self(layers.into_iter().chain([&*BUILT_IN]).collect())
     }
 
     /// The first layer's value and its rank, counted from 0.
-    pub(crate) fn ranked(&self, id: Id) -> Option<(usize, &'a Sourced<Value>)> {
+    pub(crate) fn ranked(&self, id: Id) -> Option<(usize, &'a Sourced<SettingValue>)> {
         self.0.iter().enumerate().find_map(|(rank, layer)| Some((rank, layer.get(id)?)))
     }
 
     /// The value, and where it came from; `None`: nobody says and there is no default.
-    pub(crate) fn find<T: Held>(&self, id: Id) -> Option<Sourced<T>> {
+    pub(crate) fn find<T: FromValue>(&self, id: Id) -> Option<Sourced<T>> {
         let (_, there) = self.ranked(id)?;
-        let value = T::held(&there.value).expect("a setting's kind decides what its value holds");
-        Some(Sourced { value, origin: there.origin.clone() })
+        Some(Sourced { value: self.typed(id), origin: there.origin.clone() })
     }
 
-    /// The value of a setting that may be unset.
-    pub(crate) fn get<T: Held>(&self, id: Id) -> Option<T> {
-        self.find(id).map(|there| there.value)
-    }
-
-    /// The value of a setting that has a default.
-    pub(crate) fn want<T: Held>(&self, id: Id) -> T {
-        self.get(id).expect("the table gives this setting a default")
-    }
-
-    /// The value of a setting that has a default, if somebody says it.
-    pub(crate) fn told<T: Held>(&self, id: Id) -> Option<T> {
-        self.find(id).filter(|there| there.origin != Origin::Default).map(|there| there.value)
+    /// The value, if somebody says it.
+    pub(crate) fn told<T: FromValue>(&self, id: Id) -> Option<T> {
+        self.find(id).filter(|there| there.origin != ValueOrigin::Default).map(|there| there.value)
     }
 
     /// The maps of all layers as one; the same name in an earlier layer wins.
     pub(crate) fn variables(&self) -> BTreeMap<String, Sourced<String>> {
         let mut all = BTreeMap::new();
         for there in self.0.iter().rev().filter_map(|layer| layer.get(Id::Variables)) {
-            let Value::Variables(pairs) = &there.value else { continue };
+            let SettingValue::Variables(pairs) = &there.value else { continue };
             for (name, value) in pairs {
                 all.insert(name.clone(), Sourced { value: value.clone(), origin: there.origin.clone() });
             }
@@ -127,6 +98,12 @@ impl<'a> Stack<'a> {
     }
 }
 
+impl Values<Id> for Stack<'_> {
+    fn value(&self, id: Id) -> Option<&SettingValue> {
+        self.ranked(id).map(|(_, there)| &there.value)
+    }
+}
+
 /// Two settings of one layer that exclude each other; an earlier layer beats a later one.
 ///
 /// # Errors
@@ -135,7 +112,7 @@ pub(crate) fn either(stack: &Stack<'_>, one: Id, other: Id, why: &str) -> Result
     match (stack.ranked(one), stack.ranked(other)) {
         (Some((rank, there)), Some((other_rank, other_there))) if rank == other_rank => {
             let named =
-                |id, there: &Sourced<Value>| super::error::named(Setting::of(id).key(), &there.origin);
+                |id, there: &Sourced<SettingValue>| super::error::named(Setting::of(id).key(), &there.origin);
             Err(ConfigError::Conflict {
                 first: named(one, there),
                 second: named(other, other_there),
@@ -149,13 +126,7 @@ pub(crate) fn either(stack: &Stack<'_>, one: Id, other: Id, why: &str) -> Result
     }
 }
 
-static DEFAULTS: LazyLock<Layer> = LazyLock::new(|| {
-    let mut layer = Layer::default();
-    for row in TABLE {
-        if let Preset::Is(text) = row.preset {
-            let value = row.kind.parse(text).expect("the table's defaults are right values");
-            layer.put(row.id, value, Origin::Default);
-        }
-    }
-    layer
+static BUILT_IN: LazyLock<Layer> = LazyLock::new(|| {
+    let sourced = |value: &SettingValue| Sourced { value: value.clone(), origin: ValueOrigin::Default };
+    Layer(DEFAULTS.iter().map(|(id, value)| (*id, sourced(value))).collect())
 });

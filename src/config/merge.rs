@@ -10,11 +10,10 @@ use super::app::AppRequest;
 use super::error::ConfigError;
 use super::file::{self, ServerFile};
 use super::folders::{self, Folders};
+use super::generated_docs::{self, usage};
 use super::layer::{Layer, Stack};
 use super::machine::{Machine, is_one_entry};
-use super::origin::{Effective, Origin};
-use super::pages::{self, usage};
-use super::settings::table::Id;
+use super::value_origin::{Effective, ValueOrigin};
 use super::words::client::Client;
 use super::words::command::{Command, Inner};
 use super::words::command_line;
@@ -23,6 +22,8 @@ use super::words::tokens::{AppWord, Tokens};
 use super::{env, instance, server};
 use crate::name::InstanceName;
 use crate::spec::ServerSpec;
+use crate::spec::settings::sections::Values;
+use crate::spec::settings::table::Id;
 
 /// What the program was started for.
 #[derive(Debug)]
@@ -51,12 +52,8 @@ pub struct Config {
     pub server: ServerSpec,
     /// The apps, the main one first; for [`Command::Run`] and [`Command::Check`] at least one.
     pub apps: Vec<AppRequest>,
-    /// Whether records and answers are to be JSON.
-    pub json: bool,
     /// Whether [`Command::Check`] is to show defaults, too.
     pub all: bool,
-    /// What is recorded beside requests, for [`crate::logging::start`].
-    pub levels: String,
     /// The config file that was read.
     pub file: Option<PathBuf>,
     /// What is in force of the server's settings, and where it came from.
@@ -82,7 +79,7 @@ impl Config {
         AppRequest {
             path: path.into(),
             aliases: Vec::new(),
-            origin: Origin::Default,
+            origin: ValueOrigin::Default,
             words: self.words.clone(),
             env: self.env.clone(),
             file: Layer::default(),
@@ -98,7 +95,7 @@ impl Config {
 pub fn read(words: &[OsString], machine: &Machine) -> Result<Invocation, ConfigError> {
     let exists = |path: &Path| machine.directory.join(path).exists();
     match command_line::parse(&instance::found_among(words)?, &exists)? {
-        Parsed::Page(page) => Ok(Invocation::Print(pages::text::text(page))),
+        Parsed::GeneratedDoc(page) => Ok(Invocation::Print(generated_docs::doc_text::text(page))),
         Parsed::Inner(inner, words) => Ok(Invocation::Inner(inner, words)),
         Parsed::Client(client) => client_words(*client, machine),
         Parsed::Words(tokens) => config(*tokens, machine).map(|config| Invocation::Config(Box::new(config))),
@@ -125,8 +122,8 @@ fn config(tokens: Tokens, machine: &Machine) -> Result<Config, ConfigError> {
     };
     let stack = Stack::new([&tokens.layer, &env, &file.server]);
     let words = tokens.layer.only(|row| !row.is_of_main_app());
-    let said = Said { machine, tokens: &tokens, env: &env, words: &words };
-    let apps = said.apps(&file, &stack)?;
+    let finder = AppFinder { machine, tokens: &tokens, env: &env, words: &words };
+    let apps = finder.apps(&file, &stack)?;
     let (instance, folders) = match tokens.command {
         Command::Run | Command::Check => {
             let first = apps.first().ok_or_else(|| ConfigError::NoApp { usage: usage::usage() })?;
@@ -140,7 +137,7 @@ fn config(tokens: Tokens, machine: &Machine) -> Result<Config, ConfigError> {
             (instance, folders)
         }
     };
-    let most = |app: &AppRequest| Stack::new([&app.words, &app.env, &app.file]).want::<u64>(Id::MaxBody);
+    let most = |app: &AppRequest| Stack::new([&app.words, &app.env, &app.file]).typed::<u64>(Id::MaxBody);
     let largest_body = apps.iter().map(most).max().unwrap_or_default();
     let server = server::spec(machine, &stack, instance, &folders, largest_body)?;
     if matches!(tokens.command, Command::Run | Command::Check) {
@@ -151,8 +148,6 @@ fn config(tokens: Tokens, machine: &Machine) -> Result<Config, ConfigError> {
     Ok(Config {
         all: tokens.all,
         report: server::report(&stack, &server, &folders),
-        json: stack.want(Id::Json),
-        levels: stack.want(Id::Levels),
         command: tokens.command.clone(),
         file: path,
         server,
@@ -166,13 +161,13 @@ fn config(tokens: Tokens, machine: &Machine) -> Result<Config, ConfigError> {
 /// The file that `--config` names and that must be there, else the instance's if it is there.
 fn config_file(machine: &Machine, tokens: &Tokens, env: &Layer) -> Result<Option<PathBuf>, ConfigError> {
     let stack = Stack::new([&tokens.layer, env]);
-    if let Some(path) = stack.get::<PathBuf>(Id::ConfigFile) {
+    if let Some(path) = stack.told::<PathBuf>(Id::ConfigFile) {
         return Ok(Some(machine.absolute(&path)));
     }
-    let name = match (stack.get::<String>(Id::Instance), &tokens.app) {
+    let name = match (stack.told::<String>(Id::Instance), &tokens.app) {
         (Some(instance), _) => instance,
         (None, Some(app)) if machine.is_service() => {
-            Said { machine, tokens, env, words: &Layer::default() }.main(app).name()?.to_string()
+            AppFinder { machine, tokens, env, words: &Layer::default() }.main(app).name()?.to_string()
         }
         _ => return Ok(None),
     };
@@ -184,7 +179,7 @@ fn config_file(machine: &Machine, tokens: &Tokens, env: &Layer) -> Result<Option
 }
 
 fn instance_of(stack: &Stack<'_>, first: &AppRequest) -> Result<InstanceName, ConfigError> {
-    let said = stack.get::<String>(Id::Instance);
+    let said = stack.told::<String>(Id::Instance);
     let text = said.map_or_else(|| first.name().map(|name| name.to_string()), Ok)?;
     Ok(InstanceName::parse(&text).expect("what names an app or was read as an instance names an instance"))
 }
@@ -198,10 +193,10 @@ fn meant(
     if let Some(app) = app {
         return Ok(spelled_as_it_runs(machine, stack, instance_of(stack, app)?));
     }
-    let folder = stack.get::<PathBuf>(Id::RuntimeDir);
+    let folder = stack.told::<PathBuf>(Id::RuntimeDir);
     let from_folder =
         folder.as_ref().map(|folder| folder.file_name().unwrap_or_default().to_string_lossy().into());
-    let name = match stack.get::<String>(Id::Instance).or(from_folder) {
+    let name = match stack.told::<String>(Id::Instance).or(from_folder) {
         Some(name) => name,
         None => the_only(folders::running(machine))?,
     };
@@ -236,7 +231,7 @@ fn the_only(mut names: Vec<String>) -> Result<String, ConfigError> {
     }
 }
 
-struct Said<'a> {
+struct AppFinder<'a> {
     machine: &'a Machine,
     tokens: &'a Tokens,
     env: &'a Layer,
@@ -244,7 +239,7 @@ struct Said<'a> {
     words: &'a Layer,
 }
 
-impl Said<'_> {
+impl AppFinder<'_> {
     /// The apps, the main one first; no two of the same path or name.
     fn apps(&self, file: &ServerFile, stack: &Stack<'_>) -> Result<Vec<AppRequest>, ConfigError> {
         let mut apps = Vec::new();
@@ -298,7 +293,7 @@ impl Said<'_> {
 
     fn main(&self, word: &AppWord) -> AppRequest {
         let path = self.machine.absolute(&word.path);
-        let mut main = self.request(path, Origin::Flag(word.word.clone()), Layer::default());
+        let mut main = self.request(path, ValueOrigin::Flag(word.word.clone()), Layer::default());
         main.aliases = word.aliases.clone();
         main
     }
@@ -306,11 +301,11 @@ impl Said<'_> {
     fn of_file(&self, layer: &Layer) -> AppRequest {
         let there = Stack::new([layer]).find::<PathBuf>(Id::AppPath);
         let (path, origin) =
-            there.map_or((PathBuf::new(), Origin::Default), |there| (there.value, there.origin));
+            there.map_or((PathBuf::new(), ValueOrigin::Default), |there| (there.value, there.origin));
         self.request(self.machine.absolute(&path), origin, layer.only(|row| row.id != Id::AppPath))
     }
 
-    fn request(&self, path: PathBuf, origin: Origin, file: Layer) -> AppRequest {
+    fn request(&self, path: PathBuf, origin: ValueOrigin, file: Layer) -> AppRequest {
         AppRequest {
             path,
             aliases: Vec::new(),

@@ -5,7 +5,7 @@
 //! settings ─┬─ words ─┐
 //!           ├─ env ───┼─ layer ── merge ── Config ── app ── AppSettings
 //!           ├─ file ──┘                      └────── report
-//!           └─ pages: help, completions, manuals, default config
+//!           └─ generated_docs: help, completions, manuals, default config
 //! ```
 //!
 //! [`merge::read`] makes a [`merge::Config`] at the start; [`app::app_settings`] reads an app's own file anew for
@@ -13,14 +13,13 @@
 
 pub mod app;
 pub mod error;
+pub(crate) mod generated_docs;
 pub mod instance;
 pub mod machine;
 pub mod merge;
-pub mod origin;
-pub(crate) mod pages;
 pub mod report;
 pub mod sandbox;
-pub(crate) mod settings;
+pub mod value_origin;
 pub mod words;
 
 #[cfg(any(test, fuzzing))]

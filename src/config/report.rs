@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 
 use super::app::AppSettings;
 use super::merge::Config;
-use super::origin::{Effective, Origin};
+use super::value_origin::{Effective, ValueOrigin};
 use crate::spec::{AppSpec, Listen};
 
 /// For people: what each app is run by, where that is known, then the server's settings and each app's; those that
 /// nobody has said only when all are asked for.
 pub fn report_text(config: &Config, apps: &[AppSettings], runs: &[AppSpec]) -> String {
-    let shown = |row: &&Effective| config.all || row.origin != Origin::Default;
+    let shown = |row: &&Effective| config.all || row.origin != ValueOrigin::Default;
     let all = config.report.iter().chain(apps.iter().flat_map(|app| &app.report)).filter(shown);
     let (keys, values) = all.fold((0, 0), |(keys, values), row| {
         (keys.max(row.key.chars().count()), values.max(row.value.chars().count().min(WIDEST)))
@@ -124,14 +124,14 @@ fn rows(rows: &[Effective]) -> Vec<Value> {
         .collect()
 }
 
-fn origin(origin: &Origin) -> Value {
+fn origin(origin: &ValueOrigin) -> Value {
     match origin {
-        Origin::Flag(word) => json!({ "from": origin.kind(), "word": word }),
-        Origin::Env(name) => json!({ "from": origin.kind(), "name": name }),
-        Origin::File { path, line, column } | Origin::AppFile { path, line, column } => {
+        ValueOrigin::Flag(word) => json!({ "from": origin.kind(), "word": word }),
+        ValueOrigin::Env(name) => json!({ "from": origin.kind(), "name": name }),
+        ValueOrigin::File { path, line, column } | ValueOrigin::AppFile { path, line, column } => {
             json!({ "from": origin.kind(), "file": path.display().to_string(), "line": line, "column": column })
         }
-        Origin::Default => json!({ "from": origin.kind() }),
+        ValueOrigin::Default => json!({ "from": origin.kind() }),
     }
 }
 

@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use super::error::ConfigError;
 use super::file;
 use super::layer::Stack;
-use super::server;
-use super::settings::table::Id;
 use crate::spec::Sandbox;
+use crate::spec::settings::table::Id;
 
 /// What an instance's file says to whoever makes its units.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,10 +30,10 @@ pub fn read(path: &Path) -> Result<Admin, ConfigError> {
     })?;
     let file = if there { file::read_server(path)? } else { file::ServerFile::default() };
     let named = [&file.app].into_iter().chain(&file.apps);
-    let apps = named.filter_map(|layer| Stack::new([layer]).get::<PathBuf>(Id::AppPath));
+    let apps = named.filter_map(|layer| Stack::new([layer]).told::<PathBuf>(Id::AppPath));
     Ok(Admin {
         apps: apps.filter(|path| path.is_absolute()).collect(),
-        sandbox: server::sandbox(&Stack::new([&file.server])),
+        sandbox: Sandbox::read(&Stack::new([&file.server])),
     })
 }
 

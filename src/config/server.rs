@@ -8,12 +8,14 @@ use super::error::{ConfigError, named};
 use super::folders::Folders;
 use super::layer::{Stack, either};
 use super::machine::Machine;
-use super::origin::{Effective, Origin};
-use super::settings::table::Id;
-use super::settings::table::Setting;
-use super::settings::units::{narrow, non_zero};
+use super::value_origin::{Effective, ValueOrigin};
 use crate::name::InstanceName;
-use crate::spec::{AccessLog, CertSource, Hsts, Limits, PortChoice, Sandbox, Scheme, ServerSpec};
+use crate::spec::settings::sections::Values;
+use crate::spec::settings::table::{Id, Setting};
+use crate::spec::{
+    CertSource, FileSettings, Limits, ListenSettings, LogSettings, PortChoice, Sandbox, Scheme, ServerSpec,
+    TlsSettings, UnitSettings,
+};
 
 /// Puts the server's settings together. `largest_body`: what an app takes at most, in bytes.
 ///
@@ -26,50 +28,23 @@ pub(crate) fn spec(
     folders: &Folders,
     largest_body: u64,
 ) -> Result<ServerSpec, ConfigError> {
+    let mut limits = Limits::read(stack);
+    limits.spool_for(largest_body);
     Ok(ServerSpec {
         instance,
         scheme: scheme(stack)?,
-        bind: stack.get(Id::Bind).unwrap_or_default(),
         certs: cert_source(machine, stack)?,
-        hsts: stack.want::<bool>(Id::Hsts).then(|| Hsts {
-            max_age: stack.want(Id::HstsMaxAge),
-            subdomains: stack.want(Id::HstsSubdomains),
-        }),
-        trusted_proxies: stack.get(Id::TrustedProxies).unwrap_or_default(),
-        status_for_all: stack.want(Id::StatusForAll),
-        metrics: stack.get(Id::Metrics),
-        limits: limits(stack, largest_body),
-        access_log: access_log(stack),
-        threads: stack.get::<u64>(Id::Threads).map(non_zero),
         runtime_dir: folders.runtime.value.clone(),
         state_dir: folders.state.value.clone(),
         control_socket: folders.control.clone(),
-        socket_prefix: stack.get(Id::SocketPrefix),
-        backend: stack.want(Id::Backend),
-        sandbox: sandbox(stack),
+        listening: ListenSettings::read(stack),
+        tls: TlsSettings::read(stack),
+        log: LogSettings::read(stack),
+        files: FileSettings::read(stack),
+        units: UnitSettings::read(stack),
+        limits,
+        sandbox: Sandbox::read(stack),
     })
-}
-
-/// What units may do.
-pub(crate) fn sandbox(stack: &Stack<'_>) -> Sandbox {
-    let paths =
-        |id| stack.get::<Vec<String>>(id).unwrap_or_default().into_iter().map(PathBuf::from).collect();
-    Sandbox {
-        user: stack.get(Id::SandboxUser),
-        roots: paths(Id::SandboxRoots),
-        writable: paths(Id::SandboxWritable),
-        network: stack.want(Id::SandboxNetwork),
-        ip_allow: stack.get(Id::SandboxIpAllow).unwrap_or_default(),
-        ip_deny: stack.get(Id::SandboxIpDeny).unwrap_or_default(),
-        tasks_max: stack.want(Id::SandboxTasks),
-        memory_max: stack.want(Id::SandboxMemory),
-        memory_high: stack.want(Id::SandboxMemoryHigh),
-        cpu_weight: narrow(stack.want(Id::SandboxCpuWeight)),
-        cpu_quota: stack.want::<Option<u64>>(Id::SandboxCpuQuota).map(narrow),
-        write_execute: stack.want(Id::SandboxWriteExecute),
-        env_file: stack.get(Id::SandboxEnvFile),
-        credentials: stack.get(Id::SandboxCredentials).unwrap_or_default(),
-    }
 }
 
 /// What is in force, with names and folders as they were worked out.
@@ -79,12 +54,12 @@ pub(crate) fn report(stack: &Stack<'_>, spec: &ServerSpec, folders: &Folders) ->
         Scheme::Https { .. } => Id::Http,
     };
     let worked_out = [Id::Instance, Id::RuntimeDir, Id::StateDir, Id::ConfigFile, unused];
-    let row = |key: &str, value: String, origin: &Origin| Effective {
+    let row = |key: &str, value: String, origin: &ValueOrigin| Effective {
         key: key.into(),
         value,
         origin: origin.clone(),
     };
-    let instance = stack.ranked(Id::Instance).map_or(&Origin::Default, |(_, there)| &there.origin);
+    let instance = stack.ranked(Id::Instance).map_or(&ValueOrigin::Default, |(_, there)| &there.origin);
     let mut report = vec![
         row("instance", spec.instance.to_string(), instance),
         row("runtime_dir", spec.runtime_dir.display().to_string(), &folders.runtime.origin),
@@ -100,7 +75,9 @@ pub(crate) fn warnings(stack: &Stack<'_>, spec: &ServerSpec) -> Vec<String> {
     let mut warnings = Vec::new();
     let mut idle = |ids: &[Id], why: &str| {
         for id in ids {
-            if let Some((_, there)) = stack.ranked(*id).filter(|(_, there)| there.origin != Origin::Default) {
+            if let Some((_, there)) =
+                stack.ranked(*id).filter(|(_, there)| there.origin != ValueOrigin::Default)
+            {
                 warnings
                     .push(format!("{} has no effect: {why}", named(Setting::of(*id).key(), &there.origin)));
             }
@@ -108,7 +85,7 @@ pub(crate) fn warnings(stack: &Stack<'_>, spec: &ServerSpec) -> Vec<String> {
     };
     if matches!(spec.scheme, Scheme::Http { .. }) {
         idle(&[Id::Cert, Id::Key, Id::AutoTls, Id::Hsts, Id::RedirectHttp], "plain HTTP is served");
-    } else if spec.hsts.is_none() {
+    } else if !spec.tls.hsts {
         idle(&[Id::HstsMaxAge, Id::HstsSubdomains], "hsts is off");
     }
     warnings
@@ -141,7 +118,7 @@ fn open(path: &Path) -> io::Result<()> {
 
 fn scheme(stack: &Stack<'_>) -> Result<Scheme, ConfigError> {
     let why = "the main listener speaks HTTPS (and redirects from port 80) or plain HTTP";
-    let port = |id| stack.get(id).unwrap_or(PortChoice::Probe);
+    let port = |id| stack.typed::<Option<_>>(id).unwrap_or(PortChoice::Probe);
     Ok(match either(stack, Id::Http, Id::Https, why)? {
         Some(Id::Http) => Scheme::Http { port: port(Id::Http) },
         _ => Scheme::Https { port: port(Id::Https), redirect: redirect(stack) },
@@ -149,14 +126,13 @@ fn scheme(stack: &Stack<'_>) -> Result<Scheme, ConfigError> {
 }
 
 fn redirect(stack: &Stack<'_>) -> Option<u16> {
-    let port = || u16::try_from(stack.want::<u64>(Id::RedirectPort)).ok();
-    stack.want::<bool>(Id::RedirectHttp).then(port).flatten()
+    stack.typed::<bool>(Id::RedirectHttp).then(|| stack.typed(Id::RedirectPort))
 }
 
 fn cert_source(machine: &Machine, stack: &Stack<'_>) -> Result<CertSource, ConfigError> {
     let path = |id| stack.find::<PathBuf>(id);
     let wanted = stack.find::<bool>(Id::AutoTls).filter(|auto| auto.value);
-    let incomplete = |first: &Origin, id: Id, other: &str| {
+    let incomplete = |first: &ValueOrigin, id: Id, other: &str| {
         Err(ConfigError::Incomplete {
             first: named(Setting::of(id).key(), first),
             second: format!("`{other}=PATH`"),
@@ -174,46 +150,4 @@ fn cert_source(machine: &Machine, stack: &Stack<'_>) -> Result<CertSource, Confi
         return Ok(CertSource::Mkcert);
     }
     Ok(CertSource::Files { cert: machine.absolute(&cert.value), key: machine.absolute(&key.value) })
-}
-
-fn access_log(stack: &Stack<'_>) -> AccessLog {
-    match (stack.want(Id::AccessLog), stack.want(Id::Json)) {
-        (false, _) => AccessLog::Off,
-        (true, true) => AccessLog::Json,
-        (true, false) => AccessLog::Human,
-    }
-}
-
-/// Bytes of spool files in all, unless bodies may be so large that this is too little.
-const LEAST_SPOOL: u64 = 4 << 30;
-
-fn limits(stack: &Stack<'_>, largest_body: u64) -> Limits {
-    let count = |id| stack.want::<u64>(id);
-    let bytes = |id| usize::try_from(count(id)).unwrap_or(usize::MAX);
-    Limits {
-        handshake: stack.want(Id::Handshake),
-        head: stack.want(Id::Head),
-        body_idle: stack.want(Id::BodyIdle),
-        body_rate: narrow(count(Id::BodyRate)),
-        write_idle: stack.want(Id::WriteIdle),
-        keepalive: stack.want(Id::KeepaliveIdle),
-        max_head: bytes(Id::MaxHead),
-        max_fields: bytes(Id::MaxFields),
-        max_url: bytes(Id::MaxUrl),
-        max_connections: bytes(Id::MaxConnections),
-        max_connections_per_address: stack
-            .want::<Option<u64>>(Id::MaxPerAddress)
-            .map(|most| narrow(most) as usize),
-        rate: stack.want(Id::Rate),
-        h2_streams: narrow(count(Id::H2Streams)),
-        body_memory: bytes(Id::BodyMemory),
-        body_room: stack
-            .want::<Option<u64>>(Id::BodyRoom)
-            .map_or(0, |room| usize::try_from(room).unwrap_or(usize::MAX)),
-        // Who is alone gets half, in which two such bodies find a place.
-        spool: stack.get(Id::Spool).unwrap_or_else(|| largest_body.saturating_mul(4).max(LEAST_SPOOL)),
-        reply_memory: bytes(Id::ReplyMemory),
-        reply_spool: count(Id::ReplySpool),
-        reply_room: stack.want::<Option<u64>>(Id::ReplyRoom).unwrap_or(0),
-    }
 }

@@ -4,7 +4,7 @@
 
 use clap::{Arg, Command};
 
-use crate::config::pages::roff::Roff;
+use crate::config::generated_docs::roff::Roff;
 
 /// The whole page.
 pub(super) fn text(program: &Command) -> String {

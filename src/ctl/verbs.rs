@@ -12,8 +12,8 @@ use clap_complete::Shell;
 use serde::Serialize;
 
 use crate::api::{self, Changed, Health, Intent, Registry, Status, Workers};
+use crate::config::generated_docs::completions;
 use crate::config::machine::absolute_here;
-use crate::config::pages::completions;
 use crate::name::HostName;
 
 use super::args::{Verb, Words};

@@ -67,7 +67,7 @@ fn an_earlier_layer_beats_a_later_one() {
     let count = |stage: &Stage, line: &str| {
         let settings = app_settings(&stage.read(line).apps[0]).unwrap();
         let row = settings.report.iter().find(|row| row.key == "workers").unwrap();
-        (settings.workers.to_string(), row.origin.kind())
+        (settings.upkeep.workers.to_string(), row.origin.kind())
     };
     assert_eq!(count(&stage, "./blog"), ("half".into(), "default"));
     stage.write("blog/rip.toml", "workers = 2");
@@ -96,9 +96,9 @@ fn parts_of_recycling_are_inherited_one_by_one() {
 fn an_app_s_own_file_is_read_anew_for_every_deploy() {
     let stage = Stage::new();
     let config = stage.read("./blog");
-    assert_eq!(app_settings(&config.apps[0]).unwrap().workers, WorkerCount::Half);
+    assert_eq!(app_settings(&config.apps[0]).unwrap().upkeep.workers, WorkerCount::Half);
     stage.write("blog/rip.toml", "workers = \"auto\"");
-    assert_eq!(app_settings(&config.apps[0]).unwrap().workers, WorkerCount::Auto);
+    assert_eq!(app_settings(&config.apps[0]).unwrap().upkeep.workers, WorkerCount::Auto);
     stage.write("blog/rip.toml", "workres = 1");
     let error = app_settings(&config.apps[0]).unwrap_err().to_string();
     assert!(error.ends_with("blog/rip.toml:1:1: unknown key `workres`: did you mean `workers`?"), "{error}");
@@ -107,7 +107,7 @@ fn an_app_s_own_file_is_read_anew_for_every_deploy() {
 #[test]
 fn spool_files_have_room_for_what_the_largest_body_needs_unless_the_admin_says_otherwise() {
     let stage = Stage::new();
-    let spool = |words: &str| stage.read(words).server.limits.spool;
+    let spool = |words: &str| stage.read(words).server.limits.spool();
     assert_eq!(spool("./blog --max-request-body=2G"), 8 << 30);
     assert_eq!(spool("./blog --max-request-body=1M"), 4 << 30);
     stage.write("s.toml", "limits.spool = \"1G\"\n[[apps]]\npath = \"/srv/x\"\nmax_body = \"9G\"\n");
@@ -121,8 +121,8 @@ fn defaults_are_those_written_down() {
     let app = app_settings(&config.apps[0]).unwrap();
     let seconds = Duration::from_secs;
     assert_eq!(app.hosts, [crate::name::HostName::parse("blog.local").unwrap()]);
-    assert_eq!((app.max_queue, app.max_body, app.tunnels), (1024, 100 << 20, 100));
-    let times = app.timeouts;
+    assert_eq!((app.rules.max_queue, app.rules.max_body, app.rules.tunnels), (1024, 100 << 20, 100));
+    let times = app.rules.timeouts;
     assert_eq!((times.queue, times.connect, times.request), (seconds(10), seconds(1), seconds(30)));
     assert_eq!((times.body_idle, times.start, times.drain), (seconds(60), seconds(60), seconds(30)));
     assert_eq!(times.kill, seconds(5));
@@ -130,17 +130,20 @@ fn defaults_are_those_written_down() {
     assert_eq!((app.memory.soft, app.memory.hard), (None, None));
     let limits = config.server.limits;
     assert_eq!((limits.max_head, limits.max_fields, limits.max_url), (32 << 10, 100, 8 << 10));
-    assert_eq!(limits.spool, 4 << 30);
+    assert_eq!(limits.spool(), 4 << 30);
     assert_eq!((limits.body_memory, limits.reply_memory, limits.reply_spool), (64 << 10, 1 << 20, 64 << 20));
-    assert_eq!((limits.reply_room, limits.spool), (128 << 20, 4 << 30));
+    assert_eq!((limits.reply_room, limits.spool()), (128 << 20, 4 << 30));
     assert_eq!(
         (limits.max_connections, limits.max_connections_per_address, limits.rate),
         (10_000, None, None)
     );
     assert_eq!(config.server.scheme, Scheme::Https { port: PortChoice::Probe, redirect: Some(80) });
     assert_eq!(config.server.certs, CertSource::SelfSigned);
-    assert_eq!(config.server.access_log, AccessLog::Human);
-    assert_eq!((config.server.hsts, config.server.threads, config.warnings.len()), (None, None, 0));
+    assert_eq!(config.server.log.access_log(), AccessLog::Human);
+    assert_eq!(
+        (config.server.tls.hsts(), config.server.listening.threads, config.warnings.len()),
+        (None, None, 0)
+    );
 }
 
 #[test]
@@ -230,7 +233,7 @@ fn an_instance_alone_finds_its_file_and_its_app() {
     let config = stage.read("--instance labs-api");
     assert_eq!(config.apps[0].path, stage.path("blog"));
     assert_eq!(config.server.instance.as_str(), "labs-api");
-    assert_eq!(config.server.threads.map(u32::from as fn(_) -> u32), Some(3));
+    assert_eq!(config.server.listening.threads.map(u32::from as fn(_) -> u32), Some(3));
 }
 
 #[test]
@@ -248,12 +251,12 @@ fn tokens_speak_of_the_main_app_and_flags_of_all() {
     stage.write("x.toml", "[[apps]]\npath = 'shop'\nworkers = 9\nmax_queue = 9");
     let config = stage.read("./blog@a w:5 --max-queue=5 --config=x.toml");
     let shop = app_settings(&config.apps[1]).unwrap();
-    assert_eq!((shop.workers.to_string().as_str(), shop.max_queue), ("9", 5));
-    assert_eq!(app_settings(&config.apps[0]).unwrap().workers.to_string(), "5");
+    assert_eq!((shop.upkeep.workers.to_string().as_str(), shop.rules.max_queue), ("9", 5));
+    assert_eq!(app_settings(&config.apps[0]).unwrap().upkeep.workers.to_string(), "5");
 
     let added = config.app_at(&stage.path("home"));
     let added = app_settings(&added).unwrap();
-    assert_eq!((added.workers, added.max_queue, added.hosts.len()), (WorkerCount::Half, 5, 0));
+    assert_eq!((added.upkeep.workers, added.rules.max_queue, added.hosts.len()), (WorkerCount::Half, 5, 0));
     assert_eq!(config.app_at(&stage.path("shop")), config.apps[1]);
 }
 
@@ -263,7 +266,7 @@ fn the_table_of_the_app_on_the_command_line_is_its_own() {
     stage.write("x.toml", "[[apps]]\npath = 'shop'\n[[apps]]\npath = 'blog'\nworkers = 7");
     let config = stage.read("./blog --config=x.toml");
     assert_eq!(config.apps.len(), 2);
-    assert_eq!(app_settings(&config.apps[0]).unwrap().workers.to_string(), "7");
+    assert_eq!(app_settings(&config.apps[0]).unwrap().upkeep.workers.to_string(), "7");
     stage.write("x.toml", "[app]\nworkers = 7\n[[apps]]\npath = 'shop'");
     let error = stage.try_read("--config=x.toml").unwrap_err();
     assert_eq!(error, "[app] (/x.toml:2:11) needs `path = …`, or an app on the command line, too");
@@ -360,7 +363,7 @@ fn patterns_come_from_the_environment_with_their_braces_whole() {
     let settings = app_settings(&config.apps[0]).unwrap();
     let patterns: Vec<String> = settings.watch.iter().map(ToString::to_string).collect();
     assert_eq!(patterns, ["src/*.{js,ts}", "templates"]);
-    assert!(settings.reload_signal.is_some());
+    assert!(settings.upkeep.reload_signal.is_some());
     let mut stage = Stage::new();
     stage.set("RIP_WATCH", "src/*.{js,ts");
     let error = stage.try_read("./blog").unwrap_err();

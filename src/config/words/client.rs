@@ -9,8 +9,8 @@ use super::command::VERBS;
 use super::tokens::{AppWord, CLIENT, Parser, find, is_plainly_path, lossy};
 use crate::config::error::ConfigError;
 use crate::config::layer::Layer;
-use crate::config::settings::form::Form;
-use crate::config::settings::table::Id;
+use crate::spec::settings::form::Form;
+use crate::spec::settings::table::{Id, TABLE};
 
 /// A verb with its words, and what was said of the server that is meant.
 #[derive(Debug, PartialEq)]
@@ -99,10 +99,10 @@ fn is_for_a_server(word: &OsStr, verb: &str) -> bool {
     let text = lossy(word);
     let name = text.split('=').next().unwrap_or_default().to_owned();
     let number = verb != "scale" && !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let found = find(|form| match form {
+    let found = find(TABLE, |form| match form {
         Form::Token(start) => text.starts_with(start),
         Form::Word(word, _) => *word == text,
-        Form::Flag(flag) => *flag == name,
+        Form::Flag(flag) | Form::FlagOr(flag, _) => *flag == name,
         Form::Number => number,
         _ => false,
     });

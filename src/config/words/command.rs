@@ -8,12 +8,12 @@ use std::str::FromStr;
 use clap_complete::Shell;
 
 use crate::config::error::ConfigError;
-use crate::config::origin::Origin;
+use crate::config::value_origin::ValueOrigin;
 use crate::name::HostName;
 
 /// A text to print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Page {
+pub(crate) enum GeneratedDoc {
     Help,
     Version,
     Completions(Shell),
@@ -86,28 +86,28 @@ pub(crate) const PAGES: &[(&str, &str)] = &[
 ///
 /// # Errors
 /// For completions of an unknown shell.
-pub(crate) fn page(words: &[OsString]) -> Result<Option<Page>, ConfigError> {
+pub(crate) fn page(words: &[OsString]) -> Result<Option<GeneratedDoc>, ConfigError> {
     if words.iter().any(|word| word == "--help" || word == "-h") {
-        return Ok(Some(Page::Help));
+        return Ok(Some(GeneratedDoc::Help));
     }
     if words.iter().any(|word| word == "--version" || word == "-V") {
-        return Ok(Some(Page::Version));
+        return Ok(Some(GeneratedDoc::Version));
     }
     match words {
-        [first, ..] if first == "help" => Ok(Some(Page::Help)),
-        [only] if only == "version" => Ok(Some(Page::Version)),
-        [only] if only == "man" => Ok(Some(Page::Manual)),
-        [man, page] if man == "man" && page == "rip-server.toml" => Ok(Some(Page::FileManual)),
-        [only] if only == "default-config" => Ok(Some(Page::DefaultConfig)),
+        [first, ..] if first == "help" => Ok(Some(GeneratedDoc::Help)),
+        [only] if only == "version" => Ok(Some(GeneratedDoc::Version)),
+        [only] if only == "man" => Ok(Some(GeneratedDoc::Manual)),
+        [man, page] if man == "man" && page == "rip-server.toml" => Ok(Some(GeneratedDoc::FileManual)),
+        [only] if only == "default-config" => Ok(Some(GeneratedDoc::DefaultConfig)),
         [first, rest @ ..] if first == "completions" => {
             let read = rest.first().map(|shell| shell.to_string_lossy()).unwrap_or_default();
             let shell = Shell::from_str(&read).map_err(|_| ConfigError::Value {
-                origin: Origin::Flag(format!("completions {read}").trim_end().into()),
+                origin: ValueOrigin::Flag(format!("completions {read}").trim_end().into()),
                 key: "completions".into(),
                 read: read.into(),
                 right: "bash, elvish, fish, powershell or zsh".into(),
             })?;
-            Ok(Some(Page::Completions(shell)))
+            Ok(Some(GeneratedDoc::Completions(shell)))
         }
         _ => Ok(None),
     }

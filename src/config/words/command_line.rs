@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::client;
 use super::client::Client;
-use super::command::{INNER, Inner, Page, page};
+use super::command::{GeneratedDoc, INNER, Inner, page};
 use super::tokens;
 use super::tokens::Tokens;
 use crate::config::error::ConfigError;
@@ -16,7 +16,7 @@ use crate::config::error::ConfigError;
 #[derive(Debug, PartialEq)]
 pub(crate) enum Parsed {
     /// Print this and exit.
-    Page(Page),
+    GeneratedDoc(GeneratedDoc),
     /// One of the programs within the program; its words are passed on as they are.
     Inner(Inner, Vec<OsString>),
     /// A verb of `rip-serverctl` with its words.
@@ -40,7 +40,7 @@ pub(crate) fn parse(words: &[OsString], exists: &dyn Fn(&Path) -> bool) -> Resul
         return client::parse(words, at, exists, note).map(|client| Parsed::Client(Box::new(client)));
     }
     if let Some(page) = page(words)? {
-        return Ok(Parsed::Page(page));
+        return Ok(Parsed::GeneratedDoc(page));
     }
     let tokens = tokens::read(words, exists, note)?;
     Ok(Parsed::Words(Box::new(tokens)))

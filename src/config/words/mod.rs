@@ -5,7 +5,7 @@
 pub(crate) mod client;
 pub mod command;
 pub(crate) mod command_line;
-pub(crate) mod near;
 pub(crate) mod peers;
+pub(crate) mod suggest;
 pub(crate) mod tokens;
 mod unknown;

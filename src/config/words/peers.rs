@@ -3,7 +3,7 @@
 //!
 //! Never here: accepting such a word, or reading words that are ours (`tokens`).
 
-use super::near::nearest;
+use super::suggest::nearest;
 
 /// A flag of other programs, and what to say instead.
 struct Flag {

@@ -16,11 +16,10 @@ use super::command::{COMMANDS, Command};
 use super::unknown;
 use crate::config::error::ConfigError;
 use crate::config::layer::Layer;
-use crate::config::origin::Origin;
-use crate::config::settings::form::Form;
-use crate::config::settings::table::Setting;
-use crate::config::settings::table::{Id, TABLE};
+use crate::config::value_origin::ValueOrigin;
 use crate::name::HostName;
+use crate::spec::settings::form::Form;
+use crate::spec::settings::table::{Id, Setting, TABLE};
 
 /// The words, typed.
 #[derive(Debug, PartialEq)]
@@ -61,6 +60,7 @@ pub(crate) fn read(
 }
 
 pub(in crate::config) struct Parser<'a> {
+    table: &'static [Setting],
     exists: &'a dyn Fn(&Path) -> bool,
     verb: Option<&'static str>,
     host: Option<HostName>,
@@ -76,6 +76,7 @@ pub(in crate::config) struct Parser<'a> {
 impl<'a> Parser<'a> {
     pub(in crate::config) fn new(exists: &'a dyn Fn(&Path) -> bool) -> Self {
         Self {
+            table: TABLE,
             exists,
             verb: None,
             host: None,
@@ -127,17 +128,21 @@ impl<'a> Parser<'a> {
             None => (bytes, None),
         };
         let name = String::from_utf8_lossy(name);
-        if let Some((row, form)) = find(|form| matches!(form, Form::Word(word, _) if *word == name)) {
-            return match value {
-                None => self.put_word(row, form, &name),
-                Some(_) => Err(ConfigError::NeedlessValue { word: lossy(word), right: name.into() }),
+        let alone =
+            |form: &Form| matches!(form, Form::Word(word, _) | Form::FlagOr(word, _) if *word == name);
+        if let Some((row, form)) = find(self.table, alone) {
+            return match (form, value) {
+                (_, None) => self.put_word(row, form, &name),
+                (Form::FlagOr(..), Some(value)) => self.put(row, form, value, lossy(word)),
+                (_, Some(_)) => Err(ConfigError::NeedlessValue { word: lossy(word), right: name.into() }),
             };
         }
         if name == "--all" && value.is_none() {
             self.all = true;
             return Ok(());
         }
-        let Some((row, form)) = find(|form| matches!(form, Form::Flag(flag) if *flag == name)) else {
+        let Some((row, form)) = find(self.table, |form| matches!(form, Form::Flag(flag) if *flag == name))
+        else {
             return Err(unknown::flag(word, &name, value, rest.next()));
         };
         if let Some(value) = value {
@@ -154,13 +159,15 @@ impl<'a> Parser<'a> {
     fn token(&mut self, text: &str) -> Result<bool, ConfigError> {
         if !text.is_empty()
             && text.bytes().all(|b| b.is_ascii_digit())
-            && let Some((row, form)) = find(|form| matches!(form, Form::Number))
+            && let Some((row, form)) = find(self.table, |form| matches!(form, Form::Number))
         {
             self.put(row, form, OsStr::new(text), text.into())?;
-        } else if let Some((row, form)) = find(|form| matches!(form, Form::Word(word, _) if *word == text)) {
+        } else if let Some((row, form)) =
+            find(self.table, |form| matches!(form, Form::Word(word, _) if *word == text))
+        {
             self.put_word(row, form, text)?;
         } else if let Some((row, form)) =
-            find(|form| matches!(form, Form::Token(start) if text.starts_with(start)))
+            find(self.table, |form| matches!(form, Form::Token(start) if text.starts_with(start)))
         {
             let Form::Token(start) = form else { return Ok(false) };
             self.put(row, form, OsStr::new(&text[start.len()..]), text.into())?;
@@ -171,7 +178,7 @@ impl<'a> Parser<'a> {
     }
 
     fn put_word(&mut self, row: &'static Setting, form: Form, word: &str) -> Result<(), ConfigError> {
-        let Form::Word(_, value) = form else { return Ok(()) };
+        let (Form::Word(_, value) | Form::FlagOr(_, value)) = form else { return Ok(()) };
         self.put(row, form, OsStr::new(value), word.into())
     }
 
@@ -184,19 +191,19 @@ impl<'a> Parser<'a> {
     ) -> Result<(), ConfigError> {
         let kind = if let Form::Flag(flag) = form { row.kind_at(flag) } else { row.kind };
         let parsed = kind.parse_os(value).map_err(|wrong| ConfigError::Value {
-            origin: Origin::Flag(word.clone()),
+            origin: ValueOrigin::Flag(word.clone()),
             key: row.key().into(),
             read: lossy(value),
             right: wrong.0 + &row.example_at(form) + &unknown::value(form, value),
         })?;
         if kind.is_repeatable() {
-            self.layer.append(row.id, parsed, Origin::Flag(word));
+            self.layer.append(row.id, parsed, ValueOrigin::Flag(word));
             return Ok(());
         }
         if let Some(first) = self.seen.insert(row.id, word.clone()) {
             return Err(ConfigError::Twice { first, second: word, what: row.key().into() });
         }
-        self.layer.put(row.id, parsed, Origin::Flag(word));
+        self.layer.put(row.id, parsed, ValueOrigin::Flag(word));
         Ok(())
     }
 
@@ -215,7 +222,7 @@ impl<'a> Parser<'a> {
     fn take_host(&mut self, text: &str) -> Result<(), ConfigError> {
         let verb = self.verb.unwrap_or_default();
         let host = HostName::parse(text).map_err(|why| ConfigError::Value {
-            origin: Origin::Flag(format!("{verb} {text}")),
+            origin: ValueOrigin::Flag(format!("{verb} {text}")),
             key: "host".into(),
             read: text.into(),
             right: format!("a host name ({why})"),
@@ -249,7 +256,7 @@ impl<'a> Parser<'a> {
         let mut aliases = Vec::new();
         for name in names.split(',') {
             let alias = alias(name).map_err(|why| ConfigError::Value {
-                origin: Origin::Flag(lossy(word)),
+                origin: ValueOrigin::Flag(lossy(word)),
                 key: "hosts".into(),
                 read: name.into(),
                 right: format!(
@@ -281,7 +288,7 @@ impl<'a> Parser<'a> {
         };
         if let Some(verb) = self.verb.filter(|verb| *verb != "check")
             && let Some(there) = self.layer.first_not(|id| CLIENT.contains(&id))
-            && let Origin::Flag(word) = &there.origin
+            && let ValueOrigin::Flag(word) = &there.origin
         {
             let why = "the one says how to run a server, the other only talks to one that runs";
             return Err(conflict(word, verb, why));
@@ -303,8 +310,11 @@ pub(crate) fn alias(name: &str) -> Result<HostName, crate::name::HostNameError> 
     if bare { HostName::parse(&format!("{host}.local")) } else { Ok(host) }
 }
 
-pub(in crate::config) fn find(test: impl Fn(&Form) -> bool) -> Option<(&'static Setting, Form)> {
-    TABLE.iter().find_map(|row| Some((row, *row.forms.iter().find(|form| test(form))?)))
+pub(in crate::config) fn find(
+    table: &'static [Setting],
+    test: impl Fn(&Form) -> bool,
+) -> Option<(&'static Setting, Form)> {
+    table.iter().find_map(|row| Some((row, *row.forms.iter().find(|form| test(form))?)))
 }
 
 fn split_aliases(word: &OsStr) -> Option<(OsString, String)> {
@@ -344,3 +354,44 @@ pub(in crate::config) const CLIENT: [Id; 5] =
 /// Endings that make a word a path to an entry file.
 const SOURCES: [&str; 14] =
     [".rip", ".ts", ".tsx", ".mts", ".js", ".jsx", ".mjs", ".cjs", ".py", ".rb", ".ru", ".go", ".rs", ".php"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::settings::form::{Group, Preset};
+    use crate::spec::settings::setting_kind::SettingKind;
+
+    static ROWS: &[Setting] = &[Setting {
+        id: Id::Levels,
+        group: Group::Log,
+        kind: SettingKind::Choice(&["yes", "staging"]),
+        preset: Preset::Unset("off", "yes"),
+        metavar: "CA",
+        forms: &[Form::FlagOr("--acme", "yes")],
+        help: "a row for this test",
+        more: "",
+    }];
+
+    #[test]
+    fn a_flag_that_may_stand_alone_takes_its_value_by_an_equals_sign_only() {
+        let read = |line: &str| {
+            let words: Vec<OsString> = line.split(' ').map(Into::into).collect();
+            let exists = |_: &Path| false;
+            let mut parser = Parser { table: ROWS, ..Parser::new(&exists) };
+            let mut rest = words.iter();
+            while let Some(word) = rest.next() {
+                parser.take(word, &mut rest).map_err(|error| error.to_string())?;
+            }
+            let there =
+                parser.layer.get(Id::Levels).map(|there| format!("{} ({})", there.value, there.origin));
+            Ok::<_, String>((there.unwrap_or_default(), parser.bare.len()))
+        };
+        assert_eq!(read("--acme"), Ok(("yes (command line `--acme`)".into(), 0)));
+        assert_eq!(read("--acme=staging"), Ok(("staging (command line `--acme=staging`)".into(), 0)));
+        assert_eq!(read("--acme staging"), Ok(("yes (command line `--acme`)".into(), 1)), "another word");
+        let wrong = read("--acme=stagin").unwrap_err();
+        assert_eq!(wrong, "`--acme=stagin`: read `stagin`, expected yes or staging; for example --acme=yes");
+        assert!(read("--acme=").unwrap_err().contains("read ``"));
+        assert!(read("--acme --acme=yes").unwrap_err().contains("twice"));
+    }
+}

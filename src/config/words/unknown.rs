@@ -6,11 +6,11 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use super::command::{COMMANDS, PAGES, VERBS};
-use super::near::nearest;
 use super::peers;
+use super::suggest::nearest;
 use crate::config::error::ConfigError;
-use crate::config::settings::form::Form;
-use crate::config::settings::table::TABLE;
+use crate::spec::settings::form::Form;
+use crate::spec::settings::table::TABLE;
 
 /// A word without a dash; `named`: there is an app already.
 pub(super) fn word(word: &OsStr, named: bool, exists: &dyn Fn(&Path) -> bool) -> ConfigError {
@@ -47,7 +47,7 @@ fn hint(text: &str, named: bool, exists: &dyn Fn(&Path) -> bool) -> String {
 pub(super) fn flag(word: &OsStr, name: &str, value: Option<&OsStr>, next: Option<&OsString>) -> ConfigError {
     let next = next.and_then(|next| next.to_str()).filter(|next| !next.starts_with('-'));
     let flags = TABLE.iter().flat_map(|row| row.forms).filter_map(|form| match form {
-        Form::Flag(flag) | Form::Word(flag, _) => Some(*flag),
+        Form::Flag(flag) | Form::FlagOr(flag, _) | Form::Word(flag, _) => Some(*flag),
         _ => None,
     });
     let hint = peers::flag(name, value.and_then(OsStr::to_str), next).unwrap_or_else(|| {

@@ -13,7 +13,9 @@ use crate::backend::{Exit, WorkerEvent};
 use crate::directory::Directory;
 use crate::name::{AppName, WorkerId};
 use crate::registry::Registry;
-use crate::spec::{AppSpec, LaunchSpec, Listen, Memory, ReadyBy, Recycle, Reload, Rules, WorkerCount};
+use crate::spec::{
+    AppSpec, LaunchSpec, Listen, Memory, ReadyBy, Recycle, Reload, Rules, Timeouts, Upkeep, WorkerCount,
+};
 use crate::supervisor::{Parts, Resolve, ResolveError};
 use crate::time::Heartbeats;
 
@@ -129,7 +131,20 @@ impl Resolve for AnyPath {
     fn resolve(&self, path: &Path) -> Result<AppSpec, ResolveError> {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap();
         let name = AppName::parse(name).map_err(|_| ResolveError::new(format!("`{name}` is no app")))?;
-        let rules = Rules::of_no_interest();
+        let second = Duration::from_secs(1);
+        let timeouts = Timeouts {
+            start: second,
+            drain: second,
+            kill: second,
+            probation: Duration::ZERO,
+            ..Timeouts::default()
+        };
+        let rules = Rules { timeouts, ..Rules::default() };
+        let upkeep = Upkeep {
+            workers: WorkerCount::Exactly(NonZeroU32::new(2).unwrap()),
+            reload: Reload::None,
+            ..Upkeep::default()
+        };
         let launch = LaunchSpec {
             app: name.clone(),
             instance: InstanceName::parse("api").unwrap(),
@@ -149,12 +164,9 @@ impl Resolve for AnyPath {
             described: "a test".into(),
             entry: None,
             launch: Arc::new(launch),
-            workers: WorkerCount::Exactly(NonZeroU32::new(2).unwrap()),
-            recycle: Recycle { requests: None, age: None, reloads: None },
+            upkeep,
+            recycle: Recycle::OFF,
             ready_by: ReadyBy::Either,
-            ready_path: "/".into(),
-            reload: Reload::None,
-            reload_signal: None,
             sources: Arc::default(),
             rules: Arc::new(rules),
         })

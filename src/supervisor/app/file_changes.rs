@@ -52,7 +52,7 @@ impl FileChanges {
 
     /// Looks at the files of the app as it was read.
     pub(super) fn look_at(&mut self, spec: &AppSpec) {
-        if spec.reload == Reload::None {
+        if spec.upkeep.reload == Reload::None {
             self.watch = None;
             return;
         }
@@ -94,13 +94,13 @@ impl FileChanges {
         // A worker that looks for itself looks at its entry alone.
         let told = match change.what {
             ChangedPart::Entry => true,
-            ChangedPart::Sources => spec.reload_signal.is_some(),
+            ChangedPart::Sources => spec.upkeep.reload_signal.is_some(),
             ChangedPart::Settings => false,
         };
-        match spec.reload {
+        match spec.upkeep.reload {
             Reload::None => FileAction::Nothing,
             Reload::Module if told && activity == AppActivity::Serving => {
-                spec.reload_signal.map_or(FileAction::Nothing, FileAction::Reload)
+                spec.upkeep.reload_signal.map_or(FileAction::Nothing, FileAction::Reload)
             }
             Reload::Process | Reload::Module => FileAction::Deploy(match change.what {
                 ChangedPart::Entry => "its entry changed",

@@ -37,7 +37,7 @@ impl Probes {
         if record.spec.ready_by == ReadyBy::Notify {
             return self.start(worker, record, address, |check| async move { check.for_ever().await });
         }
-        let (path, protocol) = (record.spec.ready_path.clone(), record.spec.rules.protocol);
+        let (path, protocol) = (record.spec.upkeep.ready_path.clone(), record.spec.rules.protocol);
         let probe = Probe { address: address.clone(), path, protocol };
         self.start(worker, record, address, |check| async move { check.until_it_answers(&probe).await });
     }
@@ -82,7 +82,7 @@ impl Probes {
         if std::mem::replace(&mut record.doubted, true) {
             return;
         }
-        let (path, protocol) = (record.spec.ready_path.clone(), record.spec.rules.protocol);
+        let (path, protocol) = (record.spec.upkeep.ready_path.clone(), record.spec.rules.protocol);
         let limit = silence_limit(record.spec.rules.timeouts.request);
         let reports = self.reports.clone();
         self.ctx.stop.spawn("probe", async move {

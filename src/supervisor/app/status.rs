@@ -45,7 +45,7 @@ impl StatusView<'_> {
             in_flight: sum(|report| report.standing.in_flight),
             tunnels: sum(|report| report.standing.tunnels),
             served: report.workers.iter().map(|worker| worker.standing.served).sum(),
-            concurrency: self.app.rules.load().concurrency.get(),
+            concurrency: self.app.rules.load().concurrency().get(),
             refused: self.app.metrics.refusals(),
             doing: self.doing(Instant::now()),
             rejected: self.generations.rejected().cloned(),

@@ -88,7 +88,7 @@ impl WorkerRecord {
     /// A worker that has just been ordered.
     pub(super) fn new(generation: GenerationId, spec: Arc<AppSpec>, now: Instant) -> Self {
         let recycle = spec.recycle;
-        let reloads = recycle.reloads.filter(|_| spec.reload == Reload::Module);
+        let reloads = recycle.reloads.filter(|_| spec.upkeep.reload == Reload::Module);
         let wear = Wear {
             requests: recycle.requests.map(jitter),
             age: recycle.age.map(|age| Duration::from_millis(jitter(millis(age)))),
@@ -232,7 +232,7 @@ impl WorkerRecord {
             last.as_ref().map(ToString::to_string)
         });
         let elsewhere = self.probing.as_ref().and_then(|probing| probing.elsewhere.borrow().clone());
-        let path = &self.spec.ready_path;
+        let path = &self.spec.upkeep.ready_path;
         let reason = match last {
             _ if self.spec.ready_by == ReadyBy::Notify && !self.said_ready => {
                 Some("it did not say READY=1, which `ready_by` waits for".into())

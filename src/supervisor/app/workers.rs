@@ -237,10 +237,10 @@ impl Workers {
         let address = record.address.clone()?;
         let (rules, generation) = (&record.spec.rules, record.generation);
         let app = (self.app.name.clone(), self.app.metrics.clone());
-        let member = Member::new(app, worker, generation, address, rules.concurrency, rules.tunnels);
+        let member = Member::new(app, worker, generation, address, rules.concurrency(), rules.tunnels);
         self.pool.publish(Arc::new(member), record.recycle_after());
         if std::mem::take(&mut record.reload_when_ready)
-            && let Some(signal) = record.spec.reload_signal
+            && let Some(signal) = record.spec.upkeep.reload_signal
         {
             self.ctx.backend.signal(worker, Signal::Reload(signal));
         }

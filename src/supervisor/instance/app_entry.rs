@@ -2,7 +2,6 @@
 //!
 //! Never here: which apps there are.
 
-use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +14,6 @@ use crate::directory::App;
 use crate::metrics::Metrics;
 use crate::name::{AppName, GenerationId, HostName};
 use crate::pool::{Mode, Pool};
-use crate::spec::{Protocol, Rules, Timeouts};
 
 use crate::supervisor::app::app_task::AppHandle;
 use crate::supervisor::app::messages::AppCommand;
@@ -80,7 +78,7 @@ impl UnreadableApp {
         writer.set_mode(Mode::Closed);
         let name = nameless(path);
         let metrics = metrics.app(&name);
-        let app = Arc::new(App { name, pool, rules: ArcSwap::new(Arc::new(no_rules())), metrics });
+        let app = Arc::new(App { name, pool, rules: ArcSwap::new(Arc::default()), metrics });
         Self { app, path: path.into(), lifetime, why }
     }
 
@@ -117,29 +115,4 @@ fn nameless(path: &Path) -> AppName {
     let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' };
     let text: String = last.chars().map(plain).skip_while(|c| !c.is_ascii_alphanumeric()).take(64).collect();
     AppName::parse(&text).unwrap_or_else(|_| AppName::parse("app").expect("a plain word is a name"))
-}
-
-/// For an app that takes no requests: nothing of it is ever asked.
-fn no_rules() -> Rules {
-    let at_once = Duration::ZERO;
-    let timeouts = Timeouts {
-        queue: at_once,
-        connect: at_once,
-        request: at_once,
-        body_idle: at_once,
-        start: at_once,
-        drain: at_once,
-        kill: at_once,
-        probation: at_once,
-    };
-    Rules {
-        timeouts,
-        max_queue: 0,
-        max_body: u64::MAX,
-        concurrency: NonZeroU32::MIN,
-        tunnels: 0,
-        keepalive: false,
-        protocol: Protocol::Http1,
-        stream: Vec::new(),
-    }
 }

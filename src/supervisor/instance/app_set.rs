@@ -10,10 +10,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api::{AddHost, AppStatus, Changed, DeployEvent, HostEntry, LogLine, Scale, Scaled};
 use crate::api::{SetIntent, WorkerStatus};
-use crate::config::settings::compound;
 use crate::directory::App;
 use crate::metrics::Metrics;
 use crate::name::{AppName, HostName};
+use crate::spec::settings::compound;
 use crate::tasks::TaskHandle;
 
 use super::app_entries::AppEntries;

@@ -10,7 +10,8 @@ fn on_disk(reload: Reload, reload_signal: Option<ReloadSignal>) -> (tempfile::Te
     let entry = folder.path().join("index.js");
     fs::write(&entry, "1").unwrap();
     let path = folder.path().to_path_buf();
-    (folder, AppSpec { path, entry: Some(entry), reload, reload_signal, ..blog() })
+    let upkeep = Upkeep { reload, reload_signal, ..blog().upkeep };
+    (folder, AppSpec { path, entry: Some(entry), upkeep, ..blog() })
 }
 
 async fn until(what: &str, done: impl Fn() -> bool) {

@@ -23,8 +23,7 @@ use crate::backend::{Exit, Signal, SurvivingWorker, WorkerEvent};
 use crate::name::{GenerationId, InstanceName, RequestId, WorkerId};
 use crate::pool::{Claim, ClaimError, InFlightRequest, Lease, WorkerFault};
 use crate::spec::{
-    LaunchSpec, Listen, Memory, Protocol, ReadyBy, Recycle, Reload, ReloadSignal, Rules, Timeouts,
-    WorkerCount,
+    LaunchSpec, Listen, Memory, ReadyBy, Recycle, Reload, ReloadSignal, Rules, Timeouts, Upkeep, WorkerCount,
 };
 use crate::supervisor::serving_generations::ServingGenerations;
 
@@ -215,26 +214,13 @@ fn app(name: &str) -> AppSpec {
         memory: Memory::default(),
         kill_after: Duration::from_secs(5),
     };
-    let timeouts = Timeouts {
-        queue: Duration::from_secs(10),
-        connect: Duration::from_secs(1),
-        request: Duration::from_secs(30),
-        body_idle: Duration::from_secs(60),
-        start: Duration::from_secs(60),
-        drain: Duration::from_secs(30),
-        kill: Duration::from_secs(5),
-        // Deploys that are about something else end when they serve.
-        probation: Duration::ZERO,
-    };
-    let rules = Rules {
-        timeouts,
-        max_queue: 16,
-        max_body: 1 << 20,
-        concurrency: NonZeroU32::MIN,
-        tunnels: 4,
-        keepalive: true,
-        protocol: Protocol::Http1,
-        stream: Vec::new(),
+    // Deploys that are about something else end when they serve.
+    let timeouts = Timeouts { probation: Duration::ZERO, ..Timeouts::default() };
+    let rules = Rules { timeouts, max_queue: 16, max_body: 1 << 20, tunnels: 4, ..Rules::default() };
+    let upkeep = Upkeep {
+        workers: WorkerCount::Exactly(NonZeroU32::new(2).unwrap()),
+        reload: Reload::None,
+        ..Upkeep::default()
     };
     AppSpec {
         path: launch.directory.clone(),
@@ -242,20 +228,18 @@ fn app(name: &str) -> AppSpec {
         entry: None,
         hosts: vec![host(&format!("{name}.example"))],
         launch: Arc::new(launch),
-        workers: WorkerCount::Exactly(NonZeroU32::new(2).unwrap()),
-        recycle: Recycle { requests: None, age: None, reloads: None },
+        upkeep,
+        recycle: Recycle::OFF,
         ready_by: ReadyBy::Either,
-        ready_path: "/".into(),
-        reload: Reload::None,
-        reload_signal: None,
         sources: Arc::default(),
         rules: Arc::new(rules),
         name,
     }
 }
 
-fn workers(spec: AppSpec, count: u32) -> AppSpec {
-    AppSpec { workers: WorkerCount::Exactly(NonZeroU32::new(count).unwrap()), ..spec }
+fn workers(mut spec: AppSpec, count: u32) -> AppSpec {
+    spec.upkeep.workers = WorkerCount::Exactly(NonZeroU32::new(count).unwrap());
+    spec
 }
 
 fn host(name: &str) -> HostName {

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use clap_complete::Shell;
 
 use crate::config::layer::Stack;
-use crate::config::settings::table::Id;
 use crate::config::words::command::Command;
 use crate::config::words::command_line::*;
 use crate::name::HostName;
+use crate::spec::settings::table::Id;
 
 /// A machine on which these paths exist.
 fn exists(path: &Path) -> bool {
@@ -59,7 +59,7 @@ fn a_path_need_not_be_utf_8() {
         [OsStr::from_bytes(b"\xff/x@a").to_owned(), "--cert".into(), OsStr::from_bytes(b"\xfe.pem").into()];
     let Ok(Parsed::Words(tokens)) = parse(&words, &exists) else { panic!("not read") };
     assert_eq!(tokens.app.unwrap().path.as_os_str().as_bytes(), b"\xff/x");
-    let cert = Stack::new([&tokens.layer]).get::<PathBuf>(Id::Cert).unwrap();
+    let cert = Stack::new([&tokens.layer]).told::<PathBuf>(Id::Cert).unwrap();
     assert_eq!(cert.as_os_str().as_bytes(), b"\xfe.pem");
 }
 
@@ -229,12 +229,12 @@ fn commands_take_their_host_and_the_app_in_any_order() {
 #[test]
 fn pages_and_inner_programs_come_before_everything_else() {
     let parsed = |line: &str| parse(&line.split(' ').map(Into::into).collect::<Vec<_>>(), &exists).unwrap();
-    assert_eq!(parsed("w:nonsense --help"), Parsed::Page(Page::Help));
-    assert_eq!(parsed("-h"), Parsed::Page(Page::Help));
-    assert_eq!(parsed("./blog --version"), Parsed::Page(Page::Version));
-    assert_eq!(parsed("man"), Parsed::Page(Page::Manual));
-    assert_eq!(parsed("man rip-server.toml"), Parsed::Page(Page::FileManual));
-    assert_eq!(parsed("completions zsh"), Parsed::Page(Page::Completions(Shell::Zsh)));
+    assert_eq!(parsed("w:nonsense --help"), Parsed::GeneratedDoc(GeneratedDoc::Help));
+    assert_eq!(parsed("-h"), Parsed::GeneratedDoc(GeneratedDoc::Help));
+    assert_eq!(parsed("./blog --version"), Parsed::GeneratedDoc(GeneratedDoc::Version));
+    assert_eq!(parsed("man"), Parsed::GeneratedDoc(GeneratedDoc::Manual));
+    assert_eq!(parsed("man rip-server.toml"), Parsed::GeneratedDoc(GeneratedDoc::FileManual));
+    assert_eq!(parsed("completions zsh"), Parsed::GeneratedDoc(GeneratedDoc::Completions(Shell::Zsh)));
     assert_eq!(
         parsed("worker-exec --help w:x -- node"),
         Parsed::Inner(Inner::Exec, ["--help", "w:x", "--", "node"].map(Into::into).to_vec())

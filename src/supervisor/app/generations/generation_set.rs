@@ -82,7 +82,7 @@ impl GenerationSet {
     }
 
     pub(super) fn wanted_of(&self, spec: &AppSpec) -> usize {
-        self.scaled.unwrap_or(spec.workers).resolve(self.cores)
+        self.scaled.unwrap_or(spec.upkeep.workers).resolve(self.cores)
     }
 
     /// What the workers should come to.

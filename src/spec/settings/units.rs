@@ -3,7 +3,6 @@
 //! Durations as systemd reads them: `30s`, `5min 20s`, a bare number is seconds. Sizes as systemd's `MemoryMax=` reads
 //! them: base 1024, so that what is written here and what a unit says are the same number of bytes.
 
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// Reads `250ms`, `30s`, `5min`, `1h 30min`, `2d` or a bare number of seconds; `None`: not a duration, or above
@@ -95,16 +94,6 @@ pub(crate) fn number(text: &str, least: u64, most: u64) -> Option<u64> {
     let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let number = if plain { text.parse().ok()? } else { return None };
     (least..=most).contains(&number).then_some(number)
-}
-
-/// The table keeps counts of this kind far below the limit.
-pub(crate) fn narrow(count: u64) -> u32 {
-    u32::try_from(count).unwrap_or(u32::MAX)
-}
-
-/// The table keeps counts of this kind above zero.
-pub(crate) fn non_zero(count: u64) -> NonZeroU32 {
-    NonZeroU32::new(narrow(count)).unwrap_or(NonZeroU32::MIN)
 }
 
 #[cfg(test)]

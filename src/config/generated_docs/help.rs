@@ -3,10 +3,9 @@
 use std::fmt::Write as _;
 
 use super::usage::{EXAMPLES, USAGE};
-use crate::config::settings::form::{Form, Group, Preset};
-use crate::config::settings::table::Setting;
-use crate::config::settings::table::TABLE;
 use crate::config::words::command::{COMMANDS, PAGES, VERBS};
+use crate::spec::settings::form::{Form, Group, Preset};
+use crate::spec::settings::table::{Setting, TABLE};
 
 /// The whole page.
 pub(crate) fn text() -> String {
@@ -66,6 +65,7 @@ pub(crate) fn words(row: &Setting) -> String {
         Form::Word(word, _) => Some((*word).into()),
         Form::Number => Some(row.metavar.into()),
         Form::Flag(flag) => Some(format!("{flag}={}", row.metavar)),
+        Form::FlagOr(flag, _) => Some(format!("{flag}[={}]", row.metavar)),
         Form::Env(_) | Form::Server(_) | Form::Admin(_) | Form::App(_) | Form::Part(_) => None,
     });
     words.collect::<Vec<_>>().join(", ")
@@ -130,7 +130,12 @@ mod tests {
     fn help_shows_every_word_and_every_variable() {
         let page = text();
         for form in TABLE.iter().flat_map(|row| row.forms) {
-            if let Form::Token(word) | Form::Word(word, _) | Form::Flag(word) | Form::Env(word) = form {
+            if let Form::Token(word)
+            | Form::Word(word, _)
+            | Form::Flag(word)
+            | Form::FlagOr(word, _)
+            | Form::Env(word) = form
+            {
                 assert!(page.contains(word), "{word}");
             }
         }

@@ -4,9 +4,9 @@
 use super::help;
 use super::roff::Roff;
 use super::usage::{EXAMPLES, USAGE};
-use crate::config::settings::form::Group;
-use crate::config::settings::table::TABLE;
 use crate::config::words::command::{COMMANDS, PAGES, VERBS};
+use crate::spec::settings::form::Group;
+use crate::spec::settings::table::TABLE;
 
 /// The whole page.
 pub(crate) fn text() -> String {
@@ -154,8 +154,8 @@ const FILES: &[(&str, &str)] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::pages::roff::escaped;
-    use crate::config::settings::form::Form;
+    use crate::config::generated_docs::roff::escaped;
+    use crate::spec::settings::form::Form;
 
     #[test]
     fn every_word_and_variable_has_an_entry() {

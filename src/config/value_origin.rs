@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 /// Where a value came from, in falling order of precedence.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum ValueOrigin {
     /// This word of the command line.
     Flag(String),
     /// This variable of the environment.
@@ -33,7 +33,7 @@ pub enum Origin {
     Default,
 }
 
-impl Origin {
+impl ValueOrigin {
     /// A stable word for machines: `flag`, `env`, `file`, `app-file` or `default`.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -46,7 +46,7 @@ impl Origin {
     }
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for ValueOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Flag(word) => write!(f, "command line `{word}`"),
@@ -65,7 +65,7 @@ pub struct Sourced<T> {
     /// The value.
     pub value: T,
     /// Where it came from.
-    pub origin: Origin,
+    pub origin: ValueOrigin,
 }
 
 /// A setting as it is in force, for people.
@@ -76,5 +76,5 @@ pub struct Effective {
     /// Its value as config files write it; the values of an app's variables are hidden.
     pub value: String,
     /// Where it came from.
-    pub origin: Origin,
+    pub origin: ValueOrigin,
 }

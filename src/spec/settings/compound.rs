@@ -2,12 +2,13 @@
 //!
 //! Never here: what a part that was not said falls back to (`layer`).
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+use std::time::Duration;
 
-use super::units;
-use super::units::number;
-use super::value::{MemoryWords, RecycleWords, Wrong};
-use crate::spec::{Rate, WorkerCount};
+use super::setting_value::{SettingValue, Wrong};
+use super::units::{self, number};
+use crate::spec::setting_types::{Rate, WorkerCount};
 
 /// What [`recycle`] takes, as an error says it.
 pub(crate) const RECYCLE: &str =
@@ -33,63 +34,60 @@ pub(crate) fn workers(text: &str) -> Option<WorkerCount> {
     }
 }
 
-/// `REQUESTS`, `SECONDSs` (or another unit of time) and `RELOADSr`, each at most once, in any order.
-pub(crate) fn recycle(text: &str) -> Result<RecycleWords, Wrong> {
-    let mut words = RecycleWords::default();
+/// `REQUESTS`, `SECONDSs` (or another unit of time) and `RELOADSr`, each at most once, in any order; 0: never.
+pub(crate) fn recycle(text: &str) -> Result<Parts, Wrong> {
+    let count = |part: &str| number(part, 0, MOST_REQUESTS).map(SettingValue::Count);
+    let time = |part: &str| {
+        let has_unit = part.ends_with(|c: char| c.is_alphabetic());
+        units::duration(part).filter(|_| has_unit).map(SettingValue::Time)
+    };
     if text == "off" {
-        return Ok(RecycleWords { requests: Some(None), age: Some(None), reloads: Some(None) });
+        return Ok(["requests", "age", "reloads"].map(|name| (name, SettingValue::Off)).into());
     }
+    let mut parts = Parts::new();
     for part in text.split(',').map(str::trim) {
-        let fresh = if let Some(requests) = number(part, 0, MOST_REQUESTS) {
-            words.requests.replace(above_zero(requests)).is_none()
-        } else if let Some(reloads) = part.strip_suffix('r').and_then(|part| number(part, 0, MOST_REQUESTS)) {
-            words.reloads.replace(above_zero(reloads)).is_none()
-        } else if let Some(age) =
-            units::duration(part).filter(|_| part.ends_with(|c: char| c.is_alphabetic()))
-        {
-            words.age.replace(Some(age).filter(|age| !age.is_zero())).is_none()
-        } else {
-            return Err(Wrong(format!("{}; `{part}` is none of them", RECYCLE)));
-        };
-        if !fresh {
-            return Err(Wrong(format!("{}; `{part}` repeats one of them", RECYCLE)));
+        let read = count(part)
+            .map(|requests| ("requests", requests))
+            .or_else(|| Some(("reloads", count(part.strip_suffix('r')?)?)))
+            .or_else(|| Some(("age", time(part)?)));
+        let (name, value) = read.ok_or_else(|| Wrong(format!("{RECYCLE}; `{part}` is none of them")))?;
+        let is_zero = matches!(value, SettingValue::Count(0) | SettingValue::Time(Duration::ZERO));
+        if parts.insert(name, if is_zero { SettingValue::Off } else { value }).is_some() {
+            return Err(Wrong(format!("{RECYCLE}; `{part}` repeats one of them")));
         }
     }
-    Ok(words)
+    Ok(parts)
 }
 
 /// `SOFT,HARD`, either left out, either `off`.
-pub(crate) fn memory(text: &str) -> Result<MemoryWords, Wrong> {
-    let wrong = || Wrong(MEMORY.into());
-    let part = |text: &str| match text.trim() {
-        "" => Ok(None),
-        "off" => Ok(Some(None)),
-        size => units::size(size).filter(|bytes| *bytes > 0).map(|bytes| Some(Some(bytes))).ok_or_else(wrong),
-    };
+pub(crate) fn memory(text: &str) -> Result<Parts, Wrong> {
     let (soft, hard) = text.split_once(',').unwrap_or((text, ""));
-    let words = MemoryWords { soft: part(soft)?, hard: part(hard)? };
-    let crossed =
-        matches!(words, MemoryWords { soft: Some(Some(soft)), hard: Some(Some(hard)) } if soft > hard);
-    if crossed || words == MemoryWords::default() { Err(wrong()) } else { Ok(words) }
+    let mut parts = Parts::new();
+    for (name, text) in
+        [("soft", soft.trim()), ("hard", hard.trim())].into_iter().filter(|(_, text)| !text.is_empty())
+    {
+        let size = || units::size(text).filter(|bytes| *bytes > 0).map(SettingValue::Size);
+        let value = if text == "off" { Some(SettingValue::Off) } else { size() };
+        parts.insert(name, value.ok_or_else(|| Wrong(MEMORY.into()))?);
+    }
+    let size = |name| if let Some(SettingValue::Size(bytes)) = parts.get(name) { Some(*bytes) } else { None };
+    let is_crossed = size("soft").zip(size("hard")).is_some_and(|(soft, hard)| soft > hard);
+    if is_crossed || parts.is_empty() { Err(Wrong(MEMORY.into())) } else { Ok(parts) }
 }
 
-/// `N/s` or `N/s,BURST`; without a burst it is N. The outer `None`: not a rate.
-pub(crate) fn rate(text: &str) -> Option<Option<Rate>> {
-    if text == "off" {
-        return Some(None);
-    }
+/// `N/s` or `N/s,BURST`; without a burst it is N.
+pub(crate) fn rate(text: &str) -> Option<Rate> {
     let count = |text: &str| {
         number(text.trim(), 1, u32::MAX.into()).and_then(|n| NonZeroU32::new(n.try_into().ok()?))
     };
     let (rate, burst) = text.split_once(',').map_or((text, None), |(rate, burst)| (rate, Some(burst)));
     let per_second = count(rate.trim().strip_suffix("/s")?)?;
     let burst = burst.map_or(Some(per_second), count)?;
-    Some(Some(Rate { per_second, burst }))
+    Some(Rate { per_second, burst })
 }
 
-fn above_zero(count: u64) -> Option<u64> {
-    (count > 0).then_some(count)
-}
+/// The parts that were said, by their names.
+type Parts = BTreeMap<&'static str, SettingValue>;
 
 /// More processes than that per app are a slip.
 pub(crate) const MOST_WORKERS: u32 = 4096;
@@ -97,8 +95,6 @@ const MOST_REQUESTS: u64 = 1_000_000_000_000;
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -127,11 +123,15 @@ mod tests {
 
     #[test]
     fn recycling_takes_any_part_in_any_order_and_nothing_else() {
-        let words = |requests, secs: Option<Option<u64>>, reloads| RecycleWords {
-            requests,
-            age: secs.map(|age| age.map(Duration::from_secs)),
-            reloads,
-        };
+        let words =
+            |requests: Option<Option<u64>>, secs: Option<Option<u64>>, reloads: Option<Option<u64>>| {
+                let count = |count: Option<u64>| count.map_or(SettingValue::Off, SettingValue::Count);
+                let age = secs.map(|age| {
+                    age.map_or(SettingValue::Off, |secs| SettingValue::Time(Duration::from_secs(secs)))
+                });
+                let all = [("requests", requests.map(count)), ("age", age), ("reloads", reloads.map(count))];
+                all.into_iter().filter_map(|(name, part)| Some((name, part?))).collect::<Parts>()
+            };
         for (text, expected) in [
             ("50000", words(Some(Some(50_000)), None, None)),
             ("3600s", words(None, Some(Some(3600)), None)),
@@ -154,7 +154,11 @@ mod tests {
 
     #[test]
     fn memory_is_soft_then_hard() {
-        let words = |soft, hard| MemoryWords { soft, hard };
+        let words = |soft: Option<Option<u64>>, hard: Option<Option<u64>>| {
+            let size = |size: Option<u64>| size.map_or(SettingValue::Off, SettingValue::Size);
+            let all = [("soft", soft.map(size)), ("hard", hard.map(size))];
+            all.into_iter().filter_map(|(name, part)| Some((name, part?))).collect::<Parts>()
+        };
         for (text, expected) in [
             ("200M,300M", words(Some(Some(200 << 20)), Some(Some(300 << 20)))),
             ("200M", words(Some(Some(200 << 20)), None)),
@@ -171,11 +175,10 @@ mod tests {
 
     #[test]
     fn a_rate_without_a_burst_has_its_own_as_one() {
-        let show = |text| rate(text).map(|rate| rate.map(|rate| (rate.per_second.get(), rate.burst.get())));
+        let show = |text| rate(text).map(|rate| (rate.per_second.get(), rate.burst.get()));
         for (text, expected) in [
-            ("50/s,100", Some(Some((50, 100)))),
-            ("50/s", Some(Some((50, 50)))),
-            ("off", Some(None)),
+            ("50/s,100", Some((50, 100))),
+            ("50/s", Some((50, 50))),
             ("50", None),
             ("0/s", None),
             ("50/s,0", None),

@@ -7,16 +7,15 @@ use ipnet::IpNet;
 use toml::de::DeValue;
 
 use super::compound;
-use super::units;
-use super::units::number;
-use super::value::{Value, Wrong};
+use super::setting_value::{SettingValue, Wrong};
+use super::units::{self, number};
 use crate::name::{AppName, HostName, InstanceName};
 use crate::pattern::{self, Pattern};
-use crate::spec::{BackendChoice, Listen, PortChoice, Protocol, ReadyBy, Reload, ReloadSignal};
+use crate::spec::setting_types::PortChoice;
 
 /// What a setting takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum SettingKind {
     Switch,
     /// A number between these two.
     Count(u64, u64),
@@ -50,13 +49,9 @@ pub(crate) enum Kind {
     Addresses,
     Networks,
     Endpoint,
-    Listen,
-    Protocol,
-    ReadyBy,
-    Reload,
-    Signal,
+    /// One of these words.
+    Choice(&'static [&'static str]),
     Variables,
-    Backend,
     User,
     /// Absolute ones.
     Paths,
@@ -65,46 +60,45 @@ pub(crate) enum Kind {
     Patterns,
 }
 
-impl Kind {
+impl SettingKind {
     /// Reads a word of the command line or a variable of the environment.
-    pub(crate) fn parse_os(self, text: &OsStr) -> Result<Value, Wrong> {
+    pub(crate) fn parse_os(self, text: &OsStr) -> Result<SettingValue, Wrong> {
         if self == Self::Path && !text.is_empty() {
-            return Ok(Value::Path(PathBuf::from(text)));
+            return Ok(SettingValue::Path(PathBuf::from(text)));
         }
         self.parse(text.to_str().ok_or_else(|| self.wrong())?)
     }
 
     /// Reads a text; a list has commas between its items.
-    pub(crate) fn parse(self, text: &str) -> Result<Value, Wrong> {
+    pub(crate) fn parse(self, text: &str) -> Result<SettingValue, Wrong> {
         let found = match self {
-            Self::Switch => choice(text, SWITCH),
-            Self::Count(least, most) => number(text, least, most).map(Value::Count),
-            Self::Limit(most) => or_off(text, |text| number(text, 1, most)).map(Value::Limit),
-            Self::Time => units::duration(text).filter(|time| !time.is_zero()).map(Value::Time),
-            Self::TimeOrZero => units::duration(text).map(Value::Time),
-            Self::Age => {
-                or_off(text, |text| units::duration(text).filter(|age| !age.is_zero())).map(Value::Age)
+            Self::Switch => switch(text).map(SettingValue::Switch),
+            Self::Count(least, most) => number(text, least, most).map(SettingValue::Count),
+            _ if self.is_off(text) => Some(SettingValue::Off),
+            Self::Limit(most) => number(text, 1, most).map(SettingValue::Count),
+            Self::Time | Self::Age => {
+                units::duration(text).filter(|time| !time.is_zero()).map(SettingValue::Time)
             }
+            Self::TimeOrZero => units::duration(text).map(SettingValue::Time),
             Self::Millis => number(text, 1, units::LONGEST.as_millis() as u64)
-                .map(|millis| Value::Time(std::time::Duration::from_millis(millis))),
-            Self::Size => units::size(text).filter(|bytes| *bytes > 0).map(Value::Size),
-            Self::SizeLimit => {
-                or_off(text, |text| units::size(text).filter(|bytes| *bytes > 0)).map(Value::SizeLimit)
+                .map(|millis| SettingValue::Time(std::time::Duration::from_millis(millis))),
+            Self::Size | Self::SizeLimit => {
+                units::size(text).filter(|bytes| *bytes > 0).map(SettingValue::Size)
             }
             Self::Port => match text {
-                "auto" => Some(Value::Port(PortChoice::Probe)),
-                _ => number(text, 0, 65_535).map(|port| Value::Port(PortChoice::Given(port as u16))),
+                "auto" => Some(SettingValue::Port(PortChoice::Probe)),
+                _ => number(text, 0, 65_535).map(|port| SettingValue::Port(PortChoice::Given(port as u16))),
             },
-            Self::Workers => compound::workers(text).map(Value::Workers),
-            Self::Recycle => return compound::recycle(text).map(Value::Recycle),
-            Self::Memory => return compound::memory(text).map(Value::Memory),
-            Self::Rate => compound::rate(text).map(Value::Rate),
-            Self::Path => (!text.is_empty()).then(|| Value::Path(text.into())),
-            Self::Name => AppName::parse(text).ok().map(|_| Value::Text(text.into())),
-            Self::Instance => InstanceName::parse(text).ok().map(|_| Value::Text(text.into())),
-            Self::Text => (!text.is_empty()).then(|| Value::Text(text.into())),
-            Self::Levels => crate::logging::check_levels(text).ok().map(|()| Value::Text(text.into())),
-            Self::UrlPath => is_url_path(text).then(|| Value::Text(text.into())),
+            Self::Workers => compound::workers(text).map(SettingValue::Workers),
+            Self::Recycle => return compound::recycle(text).map(SettingValue::Parts),
+            Self::Memory => return compound::memory(text).map(SettingValue::Parts),
+            Self::Rate => compound::rate(text).map(SettingValue::Rate),
+            Self::Path => (!text.is_empty()).then(|| SettingValue::Path(text.into())),
+            Self::Name => AppName::parse(text).ok().map(|_| SettingValue::Text(text.into())),
+            Self::Instance => InstanceName::parse(text).ok().map(|_| SettingValue::Text(text.into())),
+            Self::Text => (!text.is_empty()).then(|| SettingValue::Text(text.into())),
+            Self::Levels => crate::logging::check_levels(text).ok().map(|()| SettingValue::Text(text.into())),
+            Self::UrlPath => is_url_path(text).then(|| SettingValue::Text(text.into())),
             Self::UrlPaths
             | Self::Command
             | Self::Hosts
@@ -115,27 +109,24 @@ impl Kind {
                 return self.parse_list(text.split(',').map(str::trim).map(String::from).collect());
             }
             Self::Patterns => return self.parse_list(pattern::parts_of_list(text)),
-            Self::Endpoint => text.parse().ok().map(Value::Endpoint),
-            Self::Listen => choice(text, LISTEN),
-            Self::Protocol => choice(text, PROTOCOL),
-            Self::ReadyBy => choice(text, READY_BY),
-            Self::Reload => choice(text, RELOAD),
-            Self::Signal => choice(text, SIGNAL),
-            Self::Backend => choice(text, BACKEND),
-            Self::User => is_user(text).then(|| Value::Text(text.into())),
+            Self::Endpoint => text.parse().ok().map(SettingValue::Endpoint),
+            Self::Choice(words) => {
+                words.iter().find(|word| **word == text).map(|word| SettingValue::Word(word))
+            }
+            Self::User => is_user(text).then(|| SettingValue::Text(text.into())),
             Self::Variables => None,
         };
         found.ok_or_else(|| self.wrong())
     }
 
     /// Reads a value of a TOML file.
-    pub(crate) fn parse_toml(self, value: &DeValue<'_>) -> Result<Value, Wrong> {
+    pub(crate) fn parse_toml(self, value: &DeValue<'_>) -> Result<SettingValue, Wrong> {
         match (self, value) {
-            (Self::Switch, DeValue::Boolean(on)) => Ok(Value::Switch(*on)),
+            (Self::Switch, DeValue::Boolean(on)) => Ok(SettingValue::Switch(*on)),
             (Self::Switch | Self::Count(..), DeValue::String(_)) => Err(self.wrong()),
             (Self::Variables, DeValue::Table(table)) => {
                 let pairs = table.iter().map(|(name, value)| variable(name.get_ref(), value.get_ref()));
-                pairs.collect::<Result<_, _>>().map(Value::Variables)
+                pairs.collect::<Result<_, _>>().map(SettingValue::Variables)
             }
             (kind, DeValue::Array(items)) if kind.is_list() => {
                 let texts = items.iter().map(|item| item.get_ref().as_str().map(String::from));
@@ -189,9 +180,7 @@ impl Kind {
             Self::Addresses => "IP addresses, such as 127.0.0.1 or ::1".into(),
             Self::Networks => "networks, such as 10.0.0.0/8 or fd00::/8, or addresses".into(),
             Self::Endpoint => "ADDRESS:PORT, such as 127.0.0.1:9145 or [::1]:9145".into(),
-            Self::Listen | Self::Protocol | Self::ReadyBy | Self::Reload | Self::Signal | Self::Backend => {
-                one_of(&self.choices())
-            }
+            Self::Choice(words) => one_of(words),
             Self::User => "a user's name of 1 to 31 of a-z 0-9 _ -, the first a letter or _".into(),
             Self::Paths => "a list of absolute paths, such as [\"/srv/rip\"]".into(),
             Self::Credentials => "a list of ID:PATH, such as [\"db:/etc/rip-server/db.key\"]".into(),
@@ -201,18 +190,12 @@ impl Kind {
     }
 
     /// The words to choose from, where there are only some.
-    pub(crate) fn choices(self) -> Vec<&'static str> {
-        let pairs = match self {
-            Self::Switch => &SWITCH[..2],
-            Self::Listen => LISTEN,
-            Self::Protocol => PROTOCOL,
-            Self::ReadyBy => READY_BY,
-            Self::Reload => RELOAD,
-            Self::Signal => SIGNAL,
-            Self::Backend => BACKEND,
+    pub(crate) fn choices(self) -> &'static [&'static str] {
+        match self {
+            Self::Switch => &["true", "false"],
+            Self::Choice(words) => words,
             _ => &[],
-        };
-        pairs.iter().map(|(word, _)| *word).collect()
+        }
     }
 
     pub(crate) fn wrong(self) -> Wrong {
@@ -233,30 +216,47 @@ impl Kind {
         }
     }
 
-    fn parse_list(self, texts: Vec<String>) -> Result<Value, Wrong> {
+    fn parse_list(self, texts: Vec<String>) -> Result<SettingValue, Wrong> {
         fn each<T>(texts: &[String], read: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
             texts.iter().map(|text| read(text)).collect()
         }
         let found = match self {
-            Self::UrlPaths => texts.iter().all(|text| is_url_path(text)).then_some(Value::Texts(texts)),
+            Self::UrlPaths => {
+                texts.iter().all(|text| is_url_path(text)).then_some(SettingValue::Texts(texts))
+            }
             Self::Command => (texts.first().is_some_and(|program| !program.is_empty())
                 && !texts.iter().any(|text| text.contains('\0')))
-            .then_some(Value::Texts(texts)),
+            .then_some(SettingValue::Texts(texts)),
             Self::Hosts => {
                 let hosts: Result<_, _> = texts.iter().map(|text| HostName::parse(text)).collect();
-                return hosts.map(Value::Hosts).map_err(|why| Wrong(format!("{} ({why})", self.expected())));
+                return hosts
+                    .map(SettingValue::Hosts)
+                    .map_err(|why| Wrong(format!("{} ({why})", self.expected())));
             }
-            Self::Patterns => match texts.iter().find_map(|text| Pattern::parse(text).err()) {
-                Some(bad) => return Err(Wrong(format!("{} ({bad})", self.expected()))),
-                None => Some(Value::Texts(texts)),
-            },
-            Self::Addresses => each(&texts, |text| text.parse().ok()).map(Value::Addresses),
-            Self::Networks => each(&texts, network).map(Value::Networks),
-            Self::Paths => texts.iter().all(|text| is_absolute(text)).then_some(Value::Texts(texts)),
-            Self::Credentials => texts.iter().all(|text| is_credential(text)).then_some(Value::Texts(texts)),
+            Self::Patterns => {
+                let patterns: Result<_, _> = texts.iter().map(|text| Pattern::parse(text)).collect();
+                return patterns
+                    .map(SettingValue::Patterns)
+                    .map_err(|bad| Wrong(format!("{} ({bad})", self.expected())));
+            }
+            Self::Addresses => each(&texts, |text| text.parse().ok()).map(SettingValue::Addresses),
+            Self::Networks => each(&texts, network).map(SettingValue::Networks),
+            Self::Paths => texts.iter().all(|text| is_absolute(text)).then_some(SettingValue::Texts(texts)),
+            Self::Credentials => {
+                texts.iter().all(|text| is_credential(text)).then_some(SettingValue::Texts(texts))
+            }
             _ => None,
         };
         found.ok_or_else(|| self.wrong())
+    }
+
+    /// Whether the text switches a limit off. `0` is another word for it, but not of a rate.
+    fn is_off(self, text: &str) -> bool {
+        match self {
+            Self::Limit(_) | Self::Age | Self::SizeLimit => matches!(text, "off" | "0"),
+            Self::Rate => text == "off",
+            _ => false,
+        }
     }
 
     fn is_list(self) -> bool {
@@ -298,13 +298,12 @@ fn one_of(words: &[&str]) -> String {
     }
 }
 
-fn choice(text: &str, among: &[(&str, Value)]) -> Option<Value> {
-    among.iter().find(|(word, _)| *word == text).map(|(_, value)| value.clone())
-}
-
-/// The outer `None`: neither `off` nor what `read` takes. `0` is another word for `off`.
-fn or_off<T>(text: &str, read: impl Fn(&str) -> Option<T>) -> Option<Option<T>> {
-    if matches!(text, "off" | "0") { Some(None) } else { read(text).map(Some) }
+fn switch(text: &str) -> Option<bool> {
+    match text {
+        "true" | "1" | "yes" | "on" => Some(true),
+        "false" | "0" | "no" | "off" => Some(false),
+        _ => None,
+    }
 }
 
 fn network(text: &str) -> Option<IpNet> {
@@ -348,38 +347,3 @@ fn variable(name: &str, value: &DeValue<'_>) -> Result<(String, String), Wrong> 
     }
     Ok((name.into(), text.into()))
 }
-
-const SWITCH: &[(&str, Value)] = &[
-    ("true", Value::Switch(true)),
-    ("false", Value::Switch(false)),
-    ("1", Value::Switch(true)),
-    ("0", Value::Switch(false)),
-    ("yes", Value::Switch(true)),
-    ("no", Value::Switch(false)),
-    ("on", Value::Switch(true)),
-    ("off", Value::Switch(false)),
-];
-const LISTEN: &[(&str, Value)] = &[
-    ("fd", Value::Listen(Listen::Fd)),
-    ("path", Value::Listen(Listen::Path)),
-    ("port", Value::Listen(Listen::Port)),
-];
-const PROTOCOL: &[(&str, Value)] =
-    &[("http1", Value::Protocol(Protocol::Http1)), ("h2c", Value::Protocol(Protocol::H2c))];
-const READY_BY: &[(&str, Value)] =
-    &[("answer", Value::ReadyBy(ReadyBy::Answer)), ("notify", Value::ReadyBy(ReadyBy::Notify))];
-const RELOAD: &[(&str, Value)] = &[
-    ("none", Value::Reload(Reload::None)),
-    ("process", Value::Reload(Reload::Process)),
-    ("module", Value::Reload(Reload::Module)),
-];
-const BACKEND: &[(&str, Value)] = &[
-    ("auto", Value::Backend(BackendChoice::Auto)),
-    ("child", Value::Backend(BackendChoice::Child)),
-    ("systemd", Value::Backend(BackendChoice::Systemd)),
-];
-const SIGNAL: &[(&str, Value)] = &[
-    ("HUP", Value::Signal(ReloadSignal::Hup)),
-    ("USR1", Value::Signal(ReloadSignal::Usr1)),
-    ("USR2", Value::Signal(ReloadSignal::Usr2)),
-];

@@ -13,6 +13,13 @@ pub(crate) enum Form {
     Number,
     /// `--flag=VALUE` or `--flag VALUE`; speaks of all apps or the server.
     Flag(&'static str),
+    /// `--flag` alone, which stands for the second text, or `--flag=VALUE`; never `--flag VALUE`. Speaks of all apps or
+    /// the server.
+    #[cfg_attr(
+        not(test),
+        allow(dead_code, reason = "its first setting is `tls.acme`, which is not there yet")
+    )]
+    FlagOr(&'static str, &'static str),
     /// A variable of the environment.
     Env(&'static str),
     /// A key of the server's file.

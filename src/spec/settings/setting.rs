@@ -3,7 +3,7 @@
 //! Never here: the settings themselves (`table`).
 
 use super::form::{Form, Group, Preset};
-use super::kind::Kind;
+use super::setting_kind::SettingKind;
 use super::table::{Id, Setting, TABLE};
 
 impl Setting {
@@ -36,7 +36,10 @@ impl Setting {
 
     /// Its flag with a value.
     pub(crate) fn flag(&self) -> Option<&'static str> {
-        self.forms.iter().find_map(|form| if let Form::Flag(flag) = form { Some(*flag) } else { None })
+        self.forms.iter().find_map(|form| match form {
+            Form::Flag(flag) | Form::FlagOr(flag, _) => Some(*flag),
+            _ => None,
+        })
     }
 
     /// Whether it speaks of an app and not of the server.
@@ -54,14 +57,18 @@ impl Setting {
         let (Preset::Is(text) | Preset::Unset(_, text)) = self.preset;
         match form {
             Form::Token(word) => format!("; for example {word}{text}"),
-            Form::Flag(flag) if self.kind_at(flag) == Kind::Millis => format!("; for example {flag}=10000"),
-            Form::Flag(flag) if !self.kind.is_repeatable() => format!("; for example {flag}={text}"),
+            Form::Flag(flag) if self.kind_at(flag) == SettingKind::Millis => {
+                format!("; for example {flag}=10000")
+            }
+            Form::Flag(flag) | Form::FlagOr(flag, _) if !self.kind.is_repeatable() => {
+                format!("; for example {flag}={text}")
+            }
             _ => String::new(),
         }
     }
 
     /// What it takes where it is called so: a name that ends in "ms" takes milliseconds.
-    pub(crate) fn kind_at(&self, name: &str) -> Kind {
-        if name.ends_with("-ms") || name.ends_with("_MS") { Kind::Millis } else { self.kind }
+    pub(crate) fn kind_at(&self, name: &str) -> SettingKind {
+        if name.ends_with("-ms") || name.ends_with("_MS") { SettingKind::Millis } else { self.kind }
     }
 }

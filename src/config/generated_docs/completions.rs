@@ -5,11 +5,10 @@ use clap::{Arg, ArgAction, ValueHint};
 use clap_complete::Shell;
 
 use super::help;
-use crate::config::settings::form::Form;
-use crate::config::settings::kind::Kind;
-use crate::config::settings::table::Setting;
-use crate::config::settings::table::TABLE;
 use crate::config::words::command::{COMMANDS, PAGES, VERBS};
+use crate::spec::settings::form::Form;
+use crate::spec::settings::setting_kind::SettingKind;
+use crate::spec::settings::table::{Setting, TABLE};
 
 /// The completion script of `rip-server` for a shell.
 pub(crate) fn text(shell: Shell) -> String {
@@ -89,12 +88,14 @@ fn flag(row: &Setting, form: Form) -> Option<Arg> {
             let name = word.strip_prefix("--")?;
             Some(Arg::new(name).long(name).action(ArgAction::SetTrue).help(help::word_meaning(row)))
         }
-        Form::Flag(flag) => {
+        Form::Flag(flag) | Form::FlagOr(flag, _) => {
             let name = flag.strip_prefix("--")?;
             let arg = Arg::new(name).long(name).value_name(row.metavar).help(help::meaning(row));
+            let arg =
+                if let Form::FlagOr(..) = form { arg.num_args(0..=1).require_equals(true) } else { arg };
             let choices = row.kind.choices();
             Some(match row.kind {
-                Kind::Path => arg.value_hint(ValueHint::AnyPath),
+                SettingKind::Path => arg.value_hint(ValueHint::AnyPath),
                 _ if choices.is_empty() => arg.value_hint(ValueHint::Other),
                 _ => arg.value_parser(PossibleValuesParser::new(choices)),
             })

@@ -2,9 +2,8 @@
 
 use super::help;
 use super::roff::Roff;
-use crate::config::settings::form::{Form, Group, Preset};
-use crate::config::settings::table::Setting;
-use crate::config::settings::table::TABLE;
+use crate::spec::settings::form::{Form, Group, Preset};
+use crate::spec::settings::table::{Setting, TABLE};
 
 /// The whole page.
 pub(crate) fn text() -> String {
@@ -56,7 +55,21 @@ fn meaning(row: &Setting) -> String {
         true => String::new(),
         false => format!(" Also {}.", elsewhere.join(", ")),
     };
-    format!("{}. Takes {}.{unset}{elsewhere}", row.help, row.kind.expected())
+    let more = if row.more.is_empty() { String::new() } else { format!("; {}", plain(row.more)) };
+    format!("{}{more}. Takes {}.{unset}{elsewhere}", row.help, row.kind.expected())
+}
+
+/// Markdown without its signs: of a link its text stays.
+fn plain(markdown: &str) -> String {
+    let mut parts = markdown.split("](#");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        if let Some(at) = text.rfind('[') {
+            text.remove(at);
+        }
+        text.push_str(part.split_once(')').map_or("", |(_, after)| after));
+    }
+    text.replace('`', "")
 }
 
 const DESCRIPTION: &[&str] = &[
@@ -70,7 +83,8 @@ const DESCRIPTION: &[&str] = &[
      rip.toml, that beats the default. Paths start at the file's folder. Unknown keys and wrong values are errors. \
      rip-server check shows what is in force and where it came from; rip-server default-config prints a file with \
      every key, commented out.",
-    "Each key is shown with its default, or with an example where nothing is the default.",
+    "Each key is shown with its default, or with an example where nothing is the default. Numbers such as 9.4 are \
+     sections of SPEC.md.",
 ];
 
 const EXAMPLE: &str = "\
@@ -98,7 +112,7 @@ mod tests {
 
     use super::*;
     use crate::config::file;
-    use crate::config::pages::roff::escaped;
+    use crate::config::generated_docs::roff::escaped;
 
     #[test]
     fn every_key_has_an_entry() {
@@ -110,6 +124,12 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn links_become_their_texts() {
+        assert_eq!(plain("see [9.4](#94-changed-files), or `a`"), "see 9.4, or a");
+        assert_eq!(plain("as `[\"x\"]`"), "as [\"x\"]");
     }
 
     #[test]

@@ -1,0 +1,114 @@
+//! The files of the repository that are made from the table of settings, and whether they are up to date:
+//! `packaging/rip-server.toml`, and the tables of SPEC.md.
+//!
+//! Never here: what stands in them beside the table.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use super::{default_config, help};
+use crate::spec::settings::form::{Form, Group, Preset};
+use crate::spec::settings::table::{Setting, TABLE};
+
+#[test]
+fn the_default_config_is_up_to_date() {
+    check("packaging/rip-server.toml", |_| default_config::text());
+}
+
+#[test]
+fn the_settings_in_the_users_contract_are_up_to_date() {
+    check("SPEC.md", with_tables);
+}
+
+/// What is written must be what is there, or becomes it where `UPDATE_PACKAGING` is set.
+fn check(file: &str, made: impl Fn(&str) -> String) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    let there = std::fs::read_to_string(&path).expect("a file of the repository");
+    let made = made(&there);
+    if std::env::var_os("UPDATE_PACKAGING").is_some() {
+        std::fs::write(&path, &made).expect("a file that may be written");
+    } else {
+        assert!(
+            there == made,
+            "{file} is not up to date: `UPDATE_PACKAGING=1 cargo nextest run packaging` writes it anew"
+        );
+    }
+}
+
+/// The text with every table anew that stands between `<!-- settings: GROUP -->` and the end's mark. Each group has one.
+fn with_tables(text: &str) -> String {
+    let mut made = String::new();
+    let mut rest = text;
+    let mut groups = Vec::new();
+    while let Some((before, after)) = rest.split_once(BEGIN) {
+        let (name, after) = after.split_once(" -->\n").expect("a mark ends with its line");
+        let (_, after) = after.split_once(END).expect("a table has an end's mark");
+        let group = Group::ALL.into_iter().find(|group| format!("{group:?}") == name);
+        let table = match group {
+            Some(group) => settings(group),
+            None => words(),
+        };
+        groups.extend(group);
+        let _ = write!(made, "{before}{BEGIN}{name} -->\n{table}{END}");
+        rest = after;
+    }
+    groups.sort_by_key(|group| Group::ALL.iter().position(|other| other == group));
+    assert_eq!(groups, Group::ALL, "each group has one table");
+    made + rest
+}
+
+/// The words of the command line, by what they are about.
+fn words() -> String {
+    let mut table = String::from("| words | about |\n|---|---|\n");
+    for group in Group::ALL {
+        let words: Vec<_> = of(group).map(forms).filter(|words| !words.is_empty()).collect();
+        if !words.is_empty() {
+            let _ = writeln!(table, "| {} | {} |", words.join(" "), group.title());
+        }
+    }
+    table
+}
+
+fn settings(group: Group) -> String {
+    let mut table = String::from("| key | in | command line | environment | default | meaning |\n");
+    table.push_str("|---|---|---|---|---|---|\n");
+    for row in of(group).filter(|row| !row.forms.iter().all(|form| matches!(form, Form::Part(_)))) {
+        let key = row.forms.iter().find_map(|form| match form {
+            Form::Server(key) => Some((*key, "server")),
+            Form::Admin(key) => Some((*key, "admin")),
+            Form::App(key) => Some((*key, "app")),
+            _ => None,
+        });
+        let (key, place) = key.map_or_else(Default::default, |(key, place)| (code(key), place));
+        let default = match row.preset {
+            Preset::Is(text) => code(text),
+            Preset::Unset(what, _) => what.into(),
+        };
+        let env = row.env().map(code).unwrap_or_default();
+        let more = if row.more.is_empty() { String::new() } else { format!("; {}", row.more) };
+        let _ = writeln!(
+            table,
+            "| {key} | {place} | {} | {env} | {default} | {}{more} |",
+            forms(row),
+            row.help.replace('*', "\\*").replace("__", "\\_\\_")
+        );
+    }
+    table
+}
+
+fn of(group: Group) -> impl Iterator<Item = &'static Setting> {
+    TABLE.iter().filter(move |row| row.group == group)
+}
+
+fn forms(row: &Setting) -> String {
+    let words = help::words(row);
+    words.split(", ").filter(|word| !word.is_empty()).map(code).collect::<Vec<_>>().join(" ")
+}
+
+/// As code within a cell of a table.
+fn code(text: &str) -> String {
+    format!("`{}`", text.replace('|', "\\|"))
+}
+
+const BEGIN: &str = "<!-- settings: ";
+const END: &str = "<!-- end of settings -->";

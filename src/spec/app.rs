@@ -1,0 +1,107 @@
+//! An app as it is to run.
+//!
+//! Never here: what its files look like, or finding out what it is (`apps`).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::setting_types::{Listen, ReadyBy};
+use super::settings::table::{Memory, Recycle, Rules, Upkeep};
+use crate::name::{AppName, HostName, InstanceName};
+use crate::pattern::Pattern;
+
+/// An app as it is to run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AppSpec {
+    /// Its name.
+    pub name: AppName,
+    /// Where it is, as given: a directory or an entry file.
+    pub path: PathBuf,
+    /// What it was found to be and how it is run, in one sentence for people.
+    pub described: String,
+    /// The file whose modification time tells that the app changed.
+    pub entry: Option<PathBuf>,
+    /// Hosts the app names for itself.
+    pub hosts: Vec<HostName>,
+    /// How a worker of the next generation is started.
+    pub launch: Arc<LaunchSpec>,
+    /// How its workers are kept.
+    pub upkeep: Upkeep,
+    /// When workers are replaced.
+    pub recycle: Recycle,
+    /// What shows that a worker is ready.
+    pub ready_by: ReadyBy,
+    /// Files whose change counts beside that of the entry and the settings.
+    pub sources: Arc<Sources>,
+    /// What the data path has to know.
+    pub rules: Arc<Rules>,
+}
+
+/// How one worker of a generation is started: fixed when the generation is made, so that a respawn runs the same thing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LaunchSpec {
+    /// The app.
+    pub app: AppName,
+    /// The instance.
+    pub instance: InstanceName,
+    /// The working directory, symbolic links followed.
+    pub directory: PathBuf,
+    /// Program and arguments; the program is a path or is looked up in `PATH` of `env`, else of the server.
+    pub command: Vec<String>,
+    /// What the worker's environment has beside the worker contract's own names.
+    pub env: BTreeMap<String, String>,
+    /// How the listening socket is handed over.
+    pub listen: Listen,
+    /// Whether the worker is offered `NOTIFY_SOCKET`; not those that say `READY=1` before the app is loaded.
+    pub notify: bool,
+    /// Whether the worker is given a `PIDFILE` of its own, unless `env` names one.
+    pub pid_file: bool,
+    /// Limits that the backend enforces.
+    pub memory: Memory,
+    /// From SIGTERM to SIGKILL when a worker is killed or does not stop.
+    pub kill_after: Duration,
+}
+
+/// Source files of an app.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sources {
+    /// The app's folder, links followed.
+    pub root: PathBuf,
+    /// Which of its files.
+    pub patterns: Vec<Pattern>,
+}
+
+impl Recycle {
+    /// No worker is ever replaced for what it has served.
+    pub const OFF: Self = Self { requests: None, age: None, reloads: None };
+}
+
+/// As a sentence goes on after "each worker is replaced": `after 10000 requests or 1h`, `never`.
+impl fmt::Display for Recycle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let requests = self.requests.map(|requests| format!("{requests} requests"));
+        let age = self.age.map(|age| span(age.as_secs()));
+        let reasons: Vec<_> = requests.into_iter().chain(age).collect();
+        if reasons.is_empty() { f.write_str("never") } else { write!(f, "after {}", reasons.join(" or ")) }
+    }
+}
+
+/// In the largest unit that leaves no rest.
+fn span(seconds: u64) -> String {
+    let units = [(86_400, "d"), (3_600, "h"), (60, "min")];
+    let unit = units.into_iter().find(|(length, _)| seconds > 0 && seconds.is_multiple_of(*length));
+    unit.map_or_else(|| format!("{seconds} s"), |(length, unit)| format!("{} {unit}", seconds / length))
+}
+
+impl Rules {
+    /// Requests that a worker takes at the same time.
+    pub fn concurrency(&self) -> NonZeroU32 {
+        self.concurrency.unwrap_or(NonZeroU32::MIN)
+    }
+}

@@ -1,0 +1,23 @@
+//! What is to run and within which limits: the finished words that config produces and everything else reads.
+//!
+//! ```text
+//! setting_types ── settings (the table, and the structs of its sections) ──┬─ app
+//!                                                                          └─ server
+//! ```
+//!
+//! Never here: where a value came from (`config`), or acting on it.
+
+mod app;
+mod server;
+pub(crate) mod setting_types;
+pub(crate) mod settings;
+
+pub use app::{AppSpec, LaunchSpec, Sources};
+pub use server::{AccessLog, CertSource, Hsts, Scheme, ServerSpec};
+pub use setting_types::{
+    BackendChoice, Listen, PortChoice, Protocol, Rate, ReadyBy, Reload, ReloadSignal, WorkerCount,
+};
+pub use settings::table::{
+    FileSettings, Limits, ListenSettings, LogSettings, Memory, ProgramSettings, Recycle, Rules, Sandbox,
+    StaticSettings, Timeouts, TlsSettings, UnitSettings, Upkeep,
+};

@@ -1,0 +1,138 @@
+//! The server as it is to run, whatever apps it has.
+//!
+//! Never here: opening a port or a file.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::setting_types::PortChoice;
+use super::settings::table::{
+    FileSettings, Limits, ListenSettings, LogSettings, Sandbox, TlsSettings, UnitSettings,
+};
+use crate::name::InstanceName;
+
+/// The server itself, whatever apps it runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerSpec {
+    /// Its name.
+    pub instance: InstanceName,
+    /// What it listens for.
+    pub scheme: Scheme,
+    /// Where certificates come from.
+    pub certs: CertSource,
+    /// Sockets and other run-time files.
+    pub runtime_dir: PathBuf,
+    /// Registry, certificates, spool files.
+    pub state_dir: PathBuf,
+    /// The control socket.
+    pub control_socket: PathBuf,
+    /// Listening, beside the ports.
+    pub listening: ListenSettings,
+    /// TLS, beside the certificates.
+    pub tls: TlsSettings,
+    /// What is recorded.
+    pub log: LogSettings,
+    /// Files, beside the folders.
+    pub files: FileSettings,
+    /// What runs the workers.
+    pub units: UnitSettings,
+    /// Limits before routing.
+    pub limits: Limits,
+    /// What the units of workers may do.
+    pub sandbox: Sandbox,
+}
+
+/// What the main listener speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// HTTPS, with a second listener that redirects.
+    Https {
+        /// The port.
+        port: PortChoice,
+        /// The port on which plain HTTP is redirected; `None`: none.
+        redirect: Option<u16>,
+    },
+    /// Plain HTTP only.
+    Http {
+        /// The port.
+        port: PortChoice,
+    },
+}
+
+/// Where certificates come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CertSource {
+    /// These files, PEM.
+    Files {
+        /// The chain.
+        cert: PathBuf,
+        /// The private key.
+        key: PathBuf,
+    },
+    /// mkcert, when it is installed; else self-signed.
+    Mkcert,
+    /// Self-signed.
+    SelfSigned,
+}
+
+/// The `Strict-Transport-Security` field (RFC 6797) of HTTPS answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hsts {
+    /// How long a browser remembers.
+    pub max_age: Duration,
+    /// Whether sub-domains are meant too.
+    pub subdomains: bool,
+}
+
+impl TlsSettings {
+    /// The field that is sent; `None`: none.
+    pub fn hsts(&self) -> Option<Hsts> {
+        self.hsts.then_some(Hsts { max_age: self.hsts_max_age, subdomains: self.hsts_subdomains })
+    }
+}
+
+/// How records are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    /// None.
+    Off,
+    /// Lines for people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+impl LogSettings {
+    /// How requests are recorded.
+    pub fn access_log(&self) -> AccessLog {
+        match (self.access, self.json) {
+            (false, _) => AccessLog::Off,
+            (true, true) => AccessLog::Json,
+            (true, false) => AccessLog::Human,
+        }
+    }
+}
+
+impl Limits {
+    /// Bytes that all spool files together may hold, of request bodies and answers.
+    pub fn spool(&self) -> u64 {
+        self.spool.unwrap_or(LEAST_SPOOL)
+    }
+
+    /// Where nobody has said how much spool files may hold: who is alone gets half, in which two bodies of this size,
+    /// the largest that an app takes, find a place.
+    pub(crate) fn spool_for(&mut self, largest_body: u64) {
+        self.spool.get_or_insert(largest_body.saturating_mul(4).max(LEAST_SPOOL));
+    }
+
+    /// Spool files take space of `spool` in steps of so many bytes: there are at most 8192 of them.
+    pub fn spool_step(&self) -> u64 {
+        (self.spool() / SPOOL_FILES).max(LEAST_SPOOL_STEP)
+    }
+}
+
+/// The most spool files that there may be at a time: each takes a descriptor.
+const SPOOL_FILES: u64 = 8192;
+const LEAST_SPOOL_STEP: u64 = 512 << 10;
+/// Bytes of spool files in all, unless bodies may be so large that this is too little.
+const LEAST_SPOOL: u64 = 4 << 30;

@@ -1,0 +1,173 @@
+//! The types of settings whose values are neither numbers nor texts: counts of workers, ports, rates, and choices
+//! between a few words.
+//!
+//! Never here: reading them (`settings`), or what follows from them.
+
+use std::fmt;
+use std::num::NonZeroU32;
+
+use serde::Serialize;
+
+/// How many workers an app gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkerCount {
+    /// Half of the cores, at least one: `w:half`.
+    Half,
+    /// As many as there are cores: `w:auto`.
+    Auto,
+    /// A multiple of the cores: `w:2x`, `w:3x`.
+    Times(NonZeroU32),
+    /// A number: `w:4`.
+    Exactly(NonZeroU32),
+}
+
+impl WorkerCount {
+    /// The number of workers on a machine with that many cores; at least 1.
+    pub fn resolve(self, cores: usize) -> usize {
+        match self {
+            Self::Half => (cores / 2).max(1),
+            Self::Auto => cores.max(1),
+            Self::Times(factor) => cores.max(1).saturating_mul(factor.get() as usize),
+            Self::Exactly(count) => count.get() as usize,
+        }
+    }
+}
+
+impl fmt::Display for WorkerCount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Half => f.write_str("half"),
+            Self::Auto => f.write_str("auto"),
+            Self::Times(factor) => write!(f, "{factor}x"),
+            Self::Exactly(count) => count.fmt(f),
+        }
+    }
+}
+
+/// Which port the main listener gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortChoice {
+    /// This one, or an error.
+    Given(u16),
+    /// The scheme's own port; on EACCES or EADDRINUSE the first free one from 5000 up.
+    Probe,
+}
+
+/// A token bucket per client address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Requests per second in the long run.
+    pub per_second: NonZeroU32,
+    /// Requests at once.
+    pub burst: NonZeroU32,
+}
+
+/// A setting that is one of a few words.
+pub(crate) trait Choice: Sized {
+    /// The words that people may write.
+    const WORDS: &'static [&'static str];
+
+    /// The choice that a word stands for.
+    fn of_word(word: &str) -> Option<Self>;
+}
+
+/// Enums of which each variant that people may choose has a word.
+macro_rules! choices {
+    ($($(#[$attr:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident $(= $word:literal)?,)* })*) => {$(
+        $(#[$attr])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name { $($(#[$doc])* $variant),* }
+
+        impl Choice for $name {
+            const WORDS: &'static [&'static str] = &[$($($word,)?)*];
+
+            fn of_word(word: &str) -> Option<Self> {
+                match word {
+                    $($($word => Some(Self::$variant),)?)*
+                    _ => None,
+                }
+            }
+        }
+    )*};
+}
+
+choices! {
+    /// What shows that a worker is ready.
+    ReadyBy {
+        /// `READY=1` or an answer, whichever comes first: of programs that are known to say it once the app is loaded.
+        Either,
+        /// An answer; `READY=1` may have been said by something in front of the app.
+        Answer = "answer",
+        /// `READY=1`; the worker is never asked.
+        Notify = "notify",
+    }
+
+    /// How a worker gets at its listening socket.
+    #[derive(Serialize)]
+    #[serde(rename_all = "lowercase")]
+    Listen {
+        /// File descriptor 3 with `LISTEN_FDS=1`, as sd_listen_fds(3) describes.
+        Fd = "fd",
+        /// The app binds the Unix socket named in `$RIP_SOCKET`.
+        Path = "path",
+        /// The app binds the loopback TCP port named in `$PORT`.
+        Port = "port",
+    }
+
+    /// What a worker speaks.
+    Protocol {
+        /// HTTP/1.1.
+        Http1 = "http1",
+        /// HTTP/2 without TLS and with prior knowledge (RFC 9113 §3.3), for gRPC.
+        H2c = "h2c",
+    }
+
+    /// What a change of the app's files does.
+    Reload {
+        /// Nothing.
+        None = "none",
+        /// A rolling replacement of the workers.
+        Process = "process",
+        /// The worker loads the app anew by itself, or is sent a signal.
+        Module = "module",
+    }
+
+    /// A signal an app may ask for instead of a restart.
+    ReloadSignal {
+        /// SIGHUP.
+        Hup = "HUP",
+        /// SIGUSR1.
+        Usr1 = "USR1",
+        /// SIGUSR2.
+        Usr2 = "USR2",
+    }
+
+    /// What runs the workers.
+    BackendChoice {
+        /// systemd where the server is a service of it, else child processes.
+        Auto = "auto",
+        /// Child processes.
+        Child = "child",
+        /// A transient unit for each worker.
+        Systemd = "systemd",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn worker_counts_follow_the_cores_and_are_never_zero() {
+        let three = NonZeroU32::new(3).unwrap();
+        for (count, cores, workers) in [
+            (WorkerCount::Half, 1, 1),
+            (WorkerCount::Half, 8, 4),
+            (WorkerCount::Auto, 8, 8),
+            (WorkerCount::Times(three), 2, 6),
+            (WorkerCount::Exactly(three), 64, 3),
+        ] {
+            assert_eq!(count.resolve(cores), workers, "{count} on {cores} cores");
+        }
+    }
+}

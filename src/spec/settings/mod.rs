@@ -1,0 +1,14 @@
+//! The settings: one table of all, the structs that it makes, what each setting takes, and reading a value of it.
+//!
+//! Never here: where a value was said (`config`), or what follows from it.
+
+pub(crate) mod compound;
+pub(crate) mod form;
+mod rows_of_apps;
+mod rows_of_server;
+pub(crate) mod sections;
+mod setting;
+pub(crate) mod setting_kind;
+pub(crate) mod setting_value;
+pub(crate) mod table;
+pub(crate) mod units;

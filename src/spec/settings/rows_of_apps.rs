@@ -1,0 +1,165 @@
+//! The rows of the table that speak of apps.
+//!
+//! Never here: those of the server (`rows_of_server`), or what becomes of a row (`sections`).
+
+macro_rules! rows_of_apps {
+    // A section: its struct. A row: Id(field: type): group, what it takes, default, how help calls its value,
+    //     [forms],
+    //     "meaning", "more of it for the manual and SPEC.md";
+    ($next:ident $($then:ident)*; $($before:tt)*) => { $next! { $($then)*; $($before)*
+        /// What an app is: a program, or a folder of files.
+        ProgramSettings {
+            AppPath: App, Path, Unset("the command line's, else /srv/rip/INSTANCE", "/srv/rip/blog"), "PATH",
+                [Admin("path")],
+                "the app's directory or entry file",
+                "short: `app = \"/srv/rip/blog\"` at the top";
+            AppName: App, Name, Unset("its directory's name", "blog"), "NAME", [Admin("name")],
+                "the app's name in logs, metrics and commands",
+                "1 to 64 of `a-z A-Z 0-9 . _ -`";
+            Hosts: App, Hosts, Unset("NAME.local", "blog.example,*.blog.example"), "HOSTS", [App("hosts")],
+                "host names that lead to the app",
+                "`@HOSTS` of the command line comes first";
+            Command(command: Option<Vec<String>>): App, Command, Unset("found by looking at the directory", "gunicorn,app:app"), "LIST",
+                [App("command")],
+                "program and arguments of a worker",
+                "a program without `/` is looked up in `PATH`, one with `/` from the app's directory";
+            Listen(listen: Option<Listen>): App, Choice(Listen::WORDS), Unset("by what the app is", "fd"), "fd|path|port",
+                [App("listen")],
+                "how a worker gets at its socket: descriptor 3 with LISTEN_FDS=1, the path in $RIP_SOCKET, the port in $PORT",
+                "see [6.1](#61-how-a-worker-listens)";
+            ReadyBy(ready_by: Option<ReadyBy>): App, Choice(ReadyBy::WORDS), Unset("by what the app is", "notify"), "answer|notify",
+                [App("ready_by")],
+                "what shows that a worker is ready: an answer to the request for ready_path, or READY=1 alone, and nothing is asked",
+                "see [6.2](#62-ready)";
+            Variables: App, Variables, Unset("none", "{ LANG = \"C.UTF-8\" }"), "TABLE", [App("env")],
+                "variables of the workers' environment",
+                "all files' tables together, the server's file first; not `RIP_*`, `LISTEN_*`, `NOTIFY_SOCKET`";
+        }
+
+        /// Files that are served without a program.
+        StaticSettings {
+            StaticRoot(root: Option<PathBuf>): App, Path, Unset("by what the app is", "public"), "DIR",
+                [App("static.root")],
+                "serve the files of this folder of the app, without a program of its own",
+                "excludes `command`";
+            StaticIndex(index: String): App, Text, Is("index.html"), "FILE", [App("static.index")],
+                "the file that stands for its folder";
+            StaticSpa(spa: bool): App, Switch, Is("false"), "BOOL", [App("static.spa")],
+                "whether unknown paths get the root's index instead of 404";
+        }
+
+        /// How the workers of an app are kept.
+        Upkeep {
+            Workers(workers: WorkerCount): Workers, Workers, Is("half"), "COUNT",
+                [Token("w:"), Env("RIP_WORKERS"), App("workers")],
+                "worker processes: half of the cores, auto (all), 2x, 3x, or a number",
+                "`half` is at least 1, a number at most 4096";
+            Reload(reload: Reload): Workers, Choice(Reload::WORDS), Is("process"), "none|process|module",
+                [Flag("--reload"), Env("RIP_RELOAD"), App("reload")],
+                "when the app's entry file, its rip.toml, what watch names, or where its path leads changes: do nothing, replace the workers one by one, or let each load the app anew",
+                "see [9.4](#94-changed-files)";
+            Watch: Workers, Patterns, Unset("none", "**/*.py,templates"), "PATTERNS",
+                [Env("RIP_WATCH"), App("watch")],
+                "files of the app whose change counts for reload like its entry's, such as **/*.py or a folder; never in node_modules, venv, __pycache__ or hidden folders",
+                "see [9.4](#94-changed-files)";
+            ReloadSignal(reload_signal: Option<ReloadSignal>): Workers, Choice(ReloadSignal::WORDS), Unset("none: the worker looks itself", "HUP"), "HUP|USR1|USR2",
+                [Env("RIP_RELOAD_SIGNAL"), App("reload_signal")],
+                "with reload = module: the signal that makes a worker load the app anew",
+                "only the Node and Bun worker looks itself";
+            ReadyPath(ready_path: String): App, UrlPath, Is("/"), "PATH", [App("ready_path")],
+                "asked for by GET until the first answer below 500",
+                "see [6.2](#62-ready)";
+        }
+
+        /// When a worker has served long enough and is replaced; each limit gets ±10 % jitter per worker. `None`: never.
+        #[derive(Copy)]
+        Recycle {
+            Recycle: Workers, Recycle, Is("10000,3600s,10r"), "REQS,SECSs,RELOADSr",
+                [Token("r:"), Env("RIP_RECYCLE"), App("recycle")],
+                "replace a worker after so many requests, seconds or in-process reloads, whichever comes first (each ±10 %); what is left out keeps its default, 0 means never; the default is off for an app that is a command, a Procfile, a package.json script, an executable or a server of its own",
+                "`off`: none of them; the age may have any unit. The default holds for apps that are stateless by nature: handlers, gunicorn, uvicorn and puma as the server starts them, static sites. Of every other kind (`command`, `Procfile`, `package.json`, executables, scripts that listen themselves) what lives in their processes, such as sessions, kernels and flows, is ended only when somebody says so";
+            RecycleRequests(requests: Option<u64>): Workers, Limit(1_000_000_000_000), Unset("see recycle", "10000"), "N",
+                [Env("RIP_MAX_REQUESTS"), Part("recycle.requests")],
+                "the requests of recycle alone",
+                "beats `RIP_RECYCLE`";
+            RecycleAge(age: Option<Duration>): Workers, Age, Unset("see recycle", "3600"), "SECONDS",
+                [Env("RIP_MAX_SECONDS"), Part("recycle.age")],
+                "the seconds of recycle alone",
+                "beats `RIP_RECYCLE`";
+            RecycleReloads(reloads: Option<u64>): Workers, Limit(1_000_000_000_000), Unset("see recycle", "10"), "N",
+                [Env("RIP_MAX_RELOADS"), Part("recycle.reloads")],
+                "the reloads of recycle alone",
+                "beats `RIP_RECYCLE`";
+        }
+
+        /// Memory limits of one worker, in bytes. `None`: no limit.
+        #[derive(Copy, Serialize)]
+        Memory {
+            Memory: Workers, Memory, Unset("no limit", "200M,300M"), "SOFT,HARD", [Env("RIP_MEMORY"), App("memory")],
+                "memory of one worker: above SOFT it is replaced after its answer, above HARD it is killed",
+                "either may be left out";
+            MemorySoft(soft: Option<u64>): Workers, SizeLimit, Unset("see memory", "200M"), "SIZE", [Part("memory.soft")],
+                "the first part of memory";
+            MemoryHard(hard: Option<u64>): Workers, SizeLimit, Unset("see memory", "300M"), "SIZE", [Part("memory.hard")],
+                "the second part of memory";
+        }
+
+        /// What the data path has to know of an app. Sizes are in bytes.
+        Rules with timeouts: Timeouts {
+            Concurrency(concurrency: Option<NonZeroU32>): Workers, Count(1, 10_000), Unset("1, or 64 for what is concurrent by nature", "8"), "N",
+                [Token("c:"), Env("RIP_CONCURRENCY"), App("concurrency")],
+                "requests that a worker takes at the same time",
+                "what is concurrent by nature: [5](#5-apps)";
+            Tunnels(tunnels: u32): Workers, Count(0, 1_000_000), Is("100"), "N", [Env("RIP_TUNNELS"), App("tunnels")],
+                "upgraded connections and event streams that a worker may hold beside its requests, one client half of them",
+                "what a client may take: [16](#16-security)";
+            MaxQueue(max_queue: usize): Times, Count(0, 1_000_000), Is("1024"), "N",
+                [Flag("--max-queue"), Env("RIP_MAX_QUEUE"), Admin("max_queue")],
+                "requests that may wait for a worker of an app; one more is answered 503",
+                "how clients share the places: [7.1](#71-the-way-of-a-request)";
+            MaxBody(max_body: u64): Times, Size, Is("100M"), "SIZE",
+                [Flag("--max-request-body"), Env("RIP_MAX_REQUEST_BODY"), Admin("max_body")],
+                "the largest request body; above it 413";
+            Keepalive(keepalive: bool): App, Switch, Is("true"), "BOOL", [App("keepalive")],
+                "whether connections to workers are used again";
+            Protocol(protocol: Protocol): App, Choice(Protocol::WORDS), Is("http1"), "http1|h2c", [App("protocol")],
+                "what workers speak: HTTP/1.1, or HTTP/2 without TLS (gRPC)";
+            Stream(stream: Vec<String>): App, UrlPaths, Unset("none", "/upload,/rpc"), "PATHS", [App("stream")],
+                "paths whose request bodies are passed on as they arrive, each with everything below it";
+        }
+
+        /// The time limits of one app.
+        #[derive(Copy)]
+        Timeouts {
+            QueueTimeout(queue: Duration): Times, Time, Is("10s"), "N",
+                [Flag("--queue-timeout-ms"), Env("RIP_QUEUE_TIMEOUT_MS"), App("timeouts.queue")],
+                "how long a request may wait for a worker before it is answered 503";
+            ConnectTimeout(connect: Duration): Times, Time, Is("1s"), "N",
+                [Flag("--connect-timeout-ms"), Env("RIP_CONNECT_TIMEOUT_MS"), App("timeouts.connect")],
+                "how long connecting to a worker may take before another is tried";
+            RequestTimeout(request: Duration): Times, Time, Is("30s"), "N",
+                [Flag("--read-timeout-ms"), Env("RIP_READ_TIMEOUT_MS"), App("timeouts.request")],
+                "how long a worker may take until the head of its answer; then 504, and the worker is killed",
+                "counted from its claim, whether it takes the request or not; for a streamed body from the last piece that the worker took, and not while more is waited for from the client";
+            BodyIdleTimeout(body_idle: Duration): Times, Time, Is("60s"), "TIME",
+                [Env("RIP_TIMEOUTS_BODY_IDLE"), App("timeouts.body_idle")],
+                "how long a worker may pause within its answer before the answer is cut",
+                "not counted while it waits for more of a streamed request";
+            StartTimeout(start: Duration): Times, Time, Is("60s"), "TIME",
+                [Env("RIP_TIMEOUTS_START"), App("timeouts.start")],
+                "how long a worker may take from its start until it is ready";
+            DrainTimeout(drain: Duration): Times, TimeOrZero, Is("30s"), "TIME",
+                [Env("RIP_TIMEOUTS_DRAIN"), App("timeouts.drain")],
+                "how long a worker that is to go may finish what it has in hand",
+                "then SIGTERM, although it has requests in hand";
+            KillTimeout(kill: Duration): Times, TimeOrZero, Is("5s"), "TIME",
+                [Env("RIP_TIMEOUTS_KILL"), App("timeouts.kill")],
+                "how long a worker has between SIGTERM and SIGKILL";
+            ProbationTimeout(probation: Duration): Times, TimeOrZero, Is("5s"), "TIME",
+                [Env("RIP_TIMEOUTS_PROBATION"), App("timeouts.probation")],
+                "how long the workers of the version before are kept after a deploy: when the new version's crash in this time, it is taken back",
+                "0: at once; see [9.1](#91-deploys)";
+        }
+    } };
+}
+pub(crate) use rows_of_apps;

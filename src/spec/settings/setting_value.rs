@@ -1,0 +1,183 @@
+//! A setting's value once it has been read, whatever it was read from, and the types that it can become.
+//!
+//! Never here: reading it from a text (`setting_kind`).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::units::{show_duration, show_size};
+use crate::name::HostName;
+use crate::pattern::Pattern;
+use crate::spec::setting_types::{Choice, PortChoice, Rate, WorkerCount};
+
+/// A value that has been read.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum SettingValue {
+    Switch(bool),
+    Count(u64),
+    Time(Duration),
+    Size(u64),
+    /// Of a limit: there is none.
+    Off,
+    Port(PortChoice),
+    Workers(WorkerCount),
+    /// Several settings at once, by the names of the parts; a layer keeps the parts only.
+    Parts(BTreeMap<&'static str, SettingValue>),
+    Rate(Rate),
+    Path(PathBuf),
+    Text(String),
+    Texts(Vec<String>),
+    /// One of a few.
+    Word(&'static str),
+    Patterns(Vec<Pattern>),
+    Hosts(Vec<HostName>),
+    Addresses(Vec<IpAddr>),
+    Networks(Vec<IpNet>),
+    Endpoint(SocketAddr),
+    Variables(BTreeMap<String, String>),
+}
+
+/// What would have been right instead of what was read.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Wrong(pub(crate) String);
+
+impl SettingValue {
+    /// Adds a later word's values to this list; of two that are no lists of the same things the earlier one stays.
+    pub(crate) fn append(&mut self, later: Self) {
+        match (self, later) {
+            (Self::Addresses(list), Self::Addresses(more)) => list.extend(more),
+            (Self::Networks(list), Self::Networks(more)) => list.extend(more),
+            _ => {}
+        }
+    }
+}
+
+/// As config files write it; the values of variables may be secrets and are left out.
+impl fmt::Display for SettingValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Switch(on) => on.fmt(f),
+            Self::Count(count) => count.fmt(f),
+            Self::Time(time) => f.write_str(&show_duration(*time)),
+            Self::Size(bytes) => f.write_str(&show_size(*bytes)),
+            Self::Off => f.write_str("off"),
+            Self::Port(PortChoice::Given(port)) => port.fmt(f),
+            Self::Port(PortChoice::Probe) => f.write_str("auto"),
+            Self::Workers(count) => count.fmt(f),
+            Self::Parts(parts) => f.write_str(&joined(parts.values())),
+            Self::Rate(rate) => write!(f, "{}/s,{}", rate.per_second, rate.burst),
+            Self::Path(path) => path.display().fmt(f),
+            Self::Text(text) => f.write_str(text),
+            Self::Texts(texts) => write!(f, "{texts:?}"),
+            Self::Word(word) => f.write_str(word),
+            Self::Patterns(patterns) => {
+                write!(f, "{:?}", patterns.iter().map(ToString::to_string).collect::<Vec<_>>())
+            }
+            Self::Hosts(hosts) => f.write_str(&joined(hosts)),
+            Self::Addresses(list) => f.write_str(&joined(list)),
+            Self::Networks(list) => f.write_str(&joined(list)),
+            Self::Endpoint(address) => address.fmt(f),
+            Self::Variables(variables) => f.write_str(&joined(variables.keys())),
+        }
+    }
+}
+
+fn joined<T: fmt::Display>(list: impl IntoIterator<Item = T>) -> String {
+    list.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// The type of a setting in the struct of its section.
+pub(crate) trait FromValue: Sized {
+    /// What a value comes to, or (`None`) that nobody says one and that there is no default. The answer `None`: a value
+    /// of this type cannot be made of it.
+    fn from_value(value: Option<&SettingValue>) -> Option<Self>;
+}
+
+/// A setting that may be off, or that nobody has to say.
+impl<T: FromValue> FromValue for Option<T> {
+    fn from_value(value: Option<&SettingValue>) -> Option<Self> {
+        match value {
+            None | Some(SettingValue::Off) => Some(None),
+            value => T::from_value(value).map(Some),
+        }
+    }
+}
+
+impl<T: Choice> FromValue for T {
+    fn from_value(value: Option<&SettingValue>) -> Option<Self> {
+        if let SettingValue::Word(word) = value? { T::of_word(word) } else { None }
+    }
+}
+
+impl FromValue for u64 {
+    fn from_value(value: Option<&SettingValue>) -> Option<Self> {
+        match value? {
+            SettingValue::Count(number) | SettingValue::Size(number) => Some(*number),
+            SettingValue::Off => Some(0),
+            _ => None,
+        }
+    }
+}
+
+/// The bounds of a row keep its numbers within its type.
+macro_rules! numbers {
+    ($($type:ty),*) => {$(
+        impl FromValue for $type {
+            fn from_value(value: Option<&SettingValue>) -> Option<Self> {
+                u64::from_value(value).map(|number| Self::try_from(number).unwrap_or(Self::MAX))
+            }
+        }
+    )*};
+}
+
+numbers!(u16, u32, usize);
+
+impl FromValue for NonZeroU32 {
+    fn from_value(value: Option<&SettingValue>) -> Option<Self> {
+        u32::from_value(value).map(|number| Self::new(number).unwrap_or(Self::MIN))
+    }
+}
+
+/// A list that nobody says is empty.
+impl FromValue for Vec<PathBuf> {
+    fn from_value(value: Option<&SettingValue>) -> Option<Self> {
+        Vec::<String>::from_value(value).map(|texts| texts.into_iter().map(PathBuf::from).collect())
+    }
+}
+
+macro_rules! from_value {
+    ($($type:ty: $variant:ident $(, or $unset:expr)?;)+) => {
+        $(impl FromValue for $type {
+            fn from_value(value: Option<&SettingValue>) -> Option<Self> {
+                match value {
+                    Some(SettingValue::$variant(held)) => Some(held.clone()),
+                    $(None => Some($unset),)?
+                    _ => None,
+                }
+            }
+        })+
+    };
+}
+
+from_value! {
+    bool: Switch;
+    Duration: Time;
+    PortChoice: Port;
+    WorkerCount: Workers;
+    Rate: Rate;
+    PathBuf: Path;
+    String: Text;
+    Vec<String>: Texts, or Vec::new();
+    Vec<Pattern>: Patterns, or Vec::new();
+    Vec<HostName>: Hosts, or Vec::new();
+    Vec<IpAddr>: Addresses, or Vec::new();
+    Vec<IpNet>: Networks, or Vec::new();
+    SocketAddr: Endpoint;
+    BTreeMap<String, String>: Variables, or BTreeMap::new();
+}
