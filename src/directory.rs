@@ -1,12 +1,10 @@
 //! The directory: which app answers for a host name.
 //!
-//! Read for every request without a lock; changed one host at a time. Never here: what an app is or does.
+//! Looked up for every request, changed one host at a time. Never here: what an app is or does.
 
 use std::collections::HashMap;
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -53,17 +51,13 @@ pub struct Standing {
 /// Host names and their routes. Cheap to clone; all clones are the same directory.
 #[derive(Clone)]
 pub struct Directory {
-    shared: Arc<Shared>,
+    shared: Arc<DirectoryState>,
 }
 
-type Bucket = HashMap<HostName, Arc<Route>>;
-
-struct Shared {
-    hasher: RandomState,
-    /// A change copies one bucket, not all hosts.
-    buckets: Vec<ArcSwap<Bucket>>,
-    /// Serializes writers; readers never take it.
-    writing: Mutex<()>,
+struct DirectoryState {
+    /// Held to look one host up, to change one, or to list them all. Listing and changing happen on one thread, so a
+    /// request never waits longer than one change takes.
+    routes: RwLock<HashMap<HostName, Arc<Route>>>,
     changed: watch::Sender<()>,
     /// Counts the changes, for those that ask at every request.
     version: AtomicU64,
@@ -72,17 +66,9 @@ struct Shared {
 impl Directory {
     /// An empty directory.
     pub fn new() -> Self {
-        let buckets = (0..BUCKETS).map(|_| ArcSwap::from_pointee(Bucket::new())).collect();
         let (changed, _) = watch::channel(());
-        Self {
-            shared: Arc::new(Shared {
-                hasher: RandomState::new(),
-                buckets,
-                writing: Mutex::new(()),
-                changed,
-                version: AtomicU64::new(0),
-            }),
-        }
+        let shared = DirectoryState { routes: RwLock::default(), changed, version: AtomicU64::new(0) };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Finds the route of a host name in canonical form (as [`HostName`] has it): exact, then the wildcard one label up.
@@ -101,29 +87,21 @@ impl Directory {
 
     /// Adds a host or changes what it stands for.
     pub fn insert(&self, route: Route) {
-        let host = route.host.clone();
-        self.change(self.place(host.as_str()), |bucket| {
-            bucket.insert(host, Arc::new(route));
-        });
+        self.insert_all([route]);
     }
 
-    /// Does the same for many hosts: each bucket is copied once for all of them.
+    /// Does the same for many hosts. Requests find those that are there already.
     pub fn insert_all(&self, routes: impl IntoIterator<Item = Route>) {
-        let mut by_bucket: Vec<Vec<Route>> = (0..BUCKETS).map(|_| Vec::new()).collect();
         for route in routes {
-            by_bucket[self.place(route.host.as_str())].push(route);
+            self.write().insert(route.host.clone(), Arc::new(route));
         }
-        for (place, routes) in by_bucket.into_iter().enumerate().filter(|(_, routes)| !routes.is_empty()) {
-            let routes = routes.into_iter().map(|route| (route.host.clone(), Arc::new(route)));
-            self.change(place, |bucket| bucket.extend(routes));
-        }
+        self.has_changed();
     }
 
     /// Removes a host. Requests already routed are not touched.
     pub fn remove(&self, host: &HostName) {
-        self.change(self.place(host.as_str()), |bucket| {
-            bucket.remove(host);
-        });
+        self.write().remove(host);
+        self.has_changed();
     }
 
     /// Every host, in no order.
@@ -133,11 +111,7 @@ impl Directory {
 
     /// The hosts that are wanted, in no order.
     pub fn hosts_that(&self, wanted: impl Fn(&HostName) -> bool) -> Vec<HostName> {
-        let mut hosts = Vec::new();
-        for bucket in &self.shared.buckets {
-            hosts.extend(bucket.load().keys().filter(|host| wanted(host)).cloned());
-        }
-        hosts
+        self.read().keys().filter(|host| wanted(host)).cloned().collect()
     }
 
     /// Tells when hosts come or go.
@@ -146,19 +120,18 @@ impl Directory {
     }
 
     fn exact(&self, host: &str) -> Option<Arc<Route>> {
-        self.shared.buckets[self.place(host)].load().get(host).cloned()
+        self.read().get(host).cloned()
     }
 
-    fn place(&self, host: &str) -> usize {
-        self.shared.hasher.hash_one(host) as usize % BUCKETS
+    fn read(&self) -> RwLockReadGuard<'_, HashMap<HostName, Arc<Route>>> {
+        self.shared.routes.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change(&self, place: usize, edit: impl FnOnce(&mut Bucket)) {
-        let _writing = self.shared.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let bucket = &self.shared.buckets[place];
-        let mut copy = Bucket::clone(&bucket.load());
-        edit(&mut copy);
-        bucket.store(Arc::new(copy));
+    fn write(&self) -> RwLockWriteGuard<'_, HashMap<HostName, Arc<Route>>> {
+        self.shared.routes.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_changed(&self) {
         self.shared.version.fetch_add(1, Ordering::Release);
         self.shared.changed.send_replace(());
     }
@@ -169,8 +142,6 @@ impl Default for Directory {
         Self::new()
     }
 }
-
-const BUCKETS: usize = 256;
 
 #[cfg(test)]
 impl App {
