@@ -13,19 +13,19 @@ use crate::name::ClientNet;
 /// A client may take more as long as it then holds no more than was free before. So a client that is alone gets half of
 /// the total, two get a third each, and somebody new always finds something free.
 #[derive(Clone, Debug)]
-pub struct Budget(Arc<Shared>);
+pub struct Budget(Arc<ClientTotals>);
 
 #[derive(Debug)]
-struct Shared {
+struct ClientTotals {
     total: u64,
     /// What `held` says of all, for those who need not know it exactly.
     all: AtomicU64,
     /// Held for one look-up.
-    held: Mutex<Held>,
+    held: Mutex<HeldAmounts>,
 }
 
 #[derive(Debug, Default)]
-struct Held {
+struct HeldAmounts {
     all: u64,
     /// Only clients that hold something.
     by_client: HashMap<ClientNet, u64>,
@@ -34,7 +34,7 @@ struct Held {
 impl Budget {
     /// Nothing of it is held yet.
     pub fn new(total: u64) -> Self {
-        Self(Arc::new(Shared { total, all: AtomicU64::new(0), held: Mutex::default() }))
+        Self(Arc::new(ClientTotals { total, all: AtomicU64::new(0), held: Mutex::default() }))
     }
 
     /// A reservation of nothing. A client of `None` has no share of its own: the total alone is its limit.
@@ -70,7 +70,7 @@ impl Budget {
         free.saturating_sub(own) < own / 4
     }
 
-    fn lock(&self) -> MutexGuard<'_, Held> {
+    fn lock(&self) -> MutexGuard<'_, HeldAmounts> {
         // Nothing panics under the lock.
         self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
     }

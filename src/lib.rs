@@ -27,7 +27,7 @@
 //! | 4 data path | [`acceptor`] |
 //! | 4 machinery | [`backend`] [`certs`] [`registry`] [`apps`] |
 //! | 5 | [`supervisor`] |
-//! | 6 doors | [`control`] [`ctl`] [`launcher`] |
+//! | 6 interfaces | [`control`] [`ctl`] [`launcher`] |
 //! | 7 | [`boot`] |
 //!
 //! Where to look first: a request's way is `acceptor/request/http.rs`; why a worker was started or stopped is
@@ -43,6 +43,8 @@ pub mod system;
 pub mod tasks;
 pub mod time;
 
+#[cfg(test)]
+mod generated;
 #[cfg(test)]
 mod seeded;
 

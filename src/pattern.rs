@@ -12,7 +12,7 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
     text: String,
-    ways: Vec<Vec<Step>>,
+    ways: Vec<Vec<PatternStep>>,
 }
 
 /// Why a text is no pattern.
@@ -48,14 +48,14 @@ impl Pattern {
         }
         let mut ways = Vec::new();
         for way in alternatives(plain, MOST_WAYS).map_err(bad)? {
-            let steps = way.split('/').map(Step::parse).collect::<Result<Vec<_>, _>>().map_err(bad)?;
-            if steps.windows(2).any(|two| two == [Step::Folders, Step::Folders]) {
+            let steps = way.split('/').map(PatternStep::parse).collect::<Result<Vec<_>, _>>().map_err(bad)?;
+            if steps.windows(2).any(|two| two == [PatternStep::Folders, PatternStep::Folders]) {
                 return Err(bad("one ** is enough"));
             }
-            if let Some(Step::Name(name)) = steps.last()
+            if let Some(PatternStep::Name(name)) = steps.last()
                 && name.iter().all(|one| matches!(one, Glyph::Is(_)))
             {
-                let below = [Step::Folders, Step::Name(vec![Glyph::Many])];
+                let below = [PatternStep::Folders, PatternStep::Name(vec![Glyph::Many])];
                 ways.push([&steps[..], &below].concat());
             }
             ways.push(steps);
@@ -95,7 +95,7 @@ pub const NEVER: [&str; 3] = ["node_modules", "venv", "__pycache__"];
 
 /// What a pattern says between two slashes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Step {
+enum PatternStep {
     /// `**`
     Folders,
     Name(Vec<Glyph>),
@@ -110,7 +110,7 @@ enum Glyph {
     Of(Vec<(char, char)>, bool),
 }
 
-impl Step {
+impl PatternStep {
     fn parse(text: &str) -> Result<Self, &'static str> {
         match text {
             "**" => return Ok(Self::Folders),
@@ -175,16 +175,16 @@ fn alternatives(text: &str, most: usize) -> Result<Vec<String>, &'static str> {
 }
 
 /// One `**` at a time, as in [`spells`].
-fn fits(way: &[Step], path: &[&str]) -> bool {
+fn fits(way: &[PatternStep], path: &[&str]) -> bool {
     let (mut at, mut read) = (0, 0);
     let mut folders: Option<(usize, usize)> = None;
     while read < path.len() {
         match way.get(at) {
-            Some(Step::Folders) => {
+            Some(PatternStep::Folders) => {
                 folders = Some((at, read));
                 at += 1;
             }
-            Some(Step::Name(name)) if is_called(name, path[read]) => {
+            Some(PatternStep::Name(name)) if is_called(name, path[read]) => {
                 at += 1;
                 read += 1;
             }
@@ -198,15 +198,17 @@ fn fits(way: &[Step], path: &[&str]) -> bool {
             }
         }
     }
-    way[at..].iter().all(|step| *step == Step::Folders)
+    way[at..].iter().all(|step| *step == PatternStep::Folders)
 }
 
-fn leads(way: &[Step], folder: &[&str]) -> bool {
+fn leads(way: &[PatternStep], folder: &[&str]) -> bool {
     match (way, folder) {
         ([], _) => false,
         (_, []) => true,
-        ([Step::Folders, ..], _) => !folder.iter().any(|name| name.starts_with('.')),
-        ([Step::Name(name), rest @ ..], [first, below @ ..]) => is_called(name, first) && leads(rest, below),
+        ([PatternStep::Folders, ..], _) => !folder.iter().any(|name| name.starts_with('.')),
+        ([PatternStep::Name(name), rest @ ..], [first, below @ ..]) => {
+            is_called(name, first) && leads(rest, below)
+        }
     }
 }
 

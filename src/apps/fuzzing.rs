@@ -6,8 +6,8 @@
 
 use std::path::Path;
 
-use super::kinds::package::{Package, Start};
-use super::kinds::python_target::{Module, Target};
+use super::kinds::package::{Package, StartScript};
+use super::kinds::python_target::{Module, PythonApp};
 use super::kinds::{shell, source};
 
 /// A line of a `Procfile`: `exec` is put in at most once, and nothing else is changed.
@@ -27,12 +27,12 @@ pub fn shell_line(data: &[u8]) {
 pub fn start_script(data: &[u8]) {
     let Ok(package) = serde_json::from_slice::<Package>(data) else { return };
     match package.start() {
-        Start::Line(line) => assert!(package.scripts.values().any(|script| script == line)),
-        Start::Development(line, found) => {
+        StartScript::Line(line) => assert!(package.scripts.values().any(|script| script == line)),
+        StartScript::Development(line, found) => {
             assert_eq!(package.scripts.get("start").map(String::as_str), Some(line));
             assert!(!found.words.is_empty());
         }
-        Start::Nothing => assert!(!package.scripts.contains_key("start")),
+        StartScript::Nothing => assert!(!package.scripts.contains_key("start")),
     }
 }
 
@@ -46,7 +46,7 @@ pub fn source_text(data: &[u8]) {
     assert!(lines.iter().all(|line| line.starts_with(|c: char| !c.is_whitespace())), "{lines:?}");
     assert!(source::scripts(text).len() <= text.len() / "<script".len());
     let module = Module::of(Path::new("/nonexistent/app.py"), Path::new("/nonexistent"));
-    if let Some(target) = Target::read(text, &module) {
+    if let Some(target) = PythonApp::read(text, &module) {
         let name = target.object.trim_end_matches("()");
         assert!(!name.is_empty() && !name.contains(char::is_whitespace), "{target:?}");
     }

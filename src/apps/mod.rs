@@ -3,19 +3,22 @@
 //! Never here: starting a process, deciding how many, or reading a config file; what a config file said arrives
 //! as [`Hints`].
 
-mod candidate;
+mod app_folder;
 mod detect;
-mod files;
-mod found;
+mod detected_app;
+pub mod docs;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod kind;
 mod kinds;
-pub mod production;
+pub(crate) mod production;
 mod programs;
 mod project;
-pub mod runtimes;
+mod recogniser;
+mod source_files;
 pub mod static_worker;
+pub(crate) mod worker_scripts;
 
-pub use detect::detect;
-pub use found::{DetectError, Found, Hints, Kind, Launch, Listen, ReadyBy, StaticHint};
+pub(crate) use detect::detect;
+pub(crate) use detected_app::{DetectedApp, Hints, StaticHint};

@@ -14,6 +14,23 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use super::detected_app::DetectError;
+
+/// A program that runs apps.
+pub(super) struct Program<'a> {
+    pub(super) name: &'a str,
+    /// How to get it, as a command where there is one.
+    pub(super) install: &'static str,
+}
+
+impl Program<'_> {
+    /// The error for an app that needs it where it is not installed.
+    pub(super) fn missing(&self, needed_for: &str) -> DetectError {
+        let (runtime, needed_for) = (self.name.into(), needed_for.into());
+        DetectError::MissingRuntime { runtime, needed_for, install: self.install }
+    }
+}
+
 /// The folders of a `PATH`, in order.
 #[derive(Clone, Debug)]
 pub(super) struct Programs {

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::files::name_of;
+use super::source_files::name_of;
 
 /// The folder and those above it, nearest first, up to the project's: the first that has one of a project's marks. The
 /// folder alone where none has, or where others may write to what is between.

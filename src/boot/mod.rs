@@ -2,16 +2,16 @@
 //!
 //! The only file that knows both halves. Never here: what any part does.
 
-mod alive;
 mod banner;
-mod doors;
-mod ending;
-mod eyes;
 mod limits;
-mod missing;
+mod listeners;
+mod missing_app;
 mod resolve;
+mod service_access;
 mod settings;
-mod workers;
+mod shutdown;
+mod systemd_status;
+mod worker_backend;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -26,12 +26,12 @@ use tokio::try_join;
 
 use crate::acceptor::{self, Acceptor};
 use crate::api::{AppStatus, BackendStatus};
-use crate::apps::runtimes;
+use crate::apps::worker_scripts;
 use crate::certs::{CertResolver, Keeper, KeeperParts, server_config};
 use crate::config::merge::Config;
 use crate::control::{self, Control, ControlParts, Facts};
 use crate::directory::Directory;
-use crate::logging::{self, FlushAtEnd, LogStyle, Target};
+use crate::logging::{self, FlushAtEnd, LogStyle, LogTarget};
 use crate::metrics::Metrics;
 use crate::name::AppName;
 use crate::registry::Registry;
@@ -43,11 +43,11 @@ use crate::system::{durable, orphans, process_setup};
 use crate::tasks::{ShutdownToken, TaskGroup};
 use crate::time::{Heartbeats, WallClock};
 
-use doors::{Doors, open_control};
-use ending::asked_to_stop;
+use listeners::{OpenListeners, open_control};
 use resolve::Resolver;
 use settings::Settings;
-use workers::{Scripts, Way, Workers};
+use shutdown::asked_to_stop;
+use worker_backend::{BackendPlan, ScriptFolder, WorkerBackend};
 
 /// Serves until it is asked to stop.
 ///
@@ -64,7 +64,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let target = logging::start(style, Some(&config.server.instance), &config.server.log.level)?;
     let _last_records = FlushAtEnd;
     // Whoever looks at a terminal is told once it serves, or in one sentence why it does not.
-    if target == Target::Journal {
+    if target == LogTarget::Journal {
         tracing::info!("rip-server {} starts", env!("CARGO_PKG_VERSION"));
     }
     for warning in &config.warnings {
@@ -89,14 +89,14 @@ pub fn describe(config: &Config) -> anyhow::Result<Vec<AppSpec>> {
 /// For a look at what would run.
 fn resolver_of(config: &Config) -> io::Result<Resolver> {
     let settings = Settings::of_start(Arc::new(config.clone()))?;
-    Ok(Resolver::new(Arc::new(settings), &Scripts::of_the_server(&config.server), false))
+    Ok(Resolver::new(Arc::new(settings), &ScriptFolder::of_the_server(&config.server), false))
 }
 
 /// Why there is nothing at the path of one of the apps, with what to write; `None` when there is, or nothing can be said.
 /// A service is shown no homes.
 pub fn missing(config: &Config, is_service: bool) -> Option<String> {
     let instance = &config.server.instance;
-    config.apps.iter().find_map(|app| missing::explained(&app.path, instance, is_service))
+    config.apps.iter().find_map(|app| missing_app::explained(&app.path, instance, is_service))
 }
 
 /// What the service of an instance could not read although root can, or would miss, a sentence each; `etc` is where
@@ -105,26 +105,25 @@ pub fn unreadable(config: &Config, etc: &Path, apps: &Path) -> Vec<String> {
     let resolver = resolver_of(config).ok();
     let entry = |path: &Path| resolver.as_ref()?.resolve(path).ok()?.entry;
     let entries = config.apps.iter().filter_map(|app| entry(&app.path));
-    eyes::unreadable(config, entries.collect(), etc, apps)
+    service_access::unreadable(config, entries.collect(), etc, apps)
 }
 
 /// Which settings have no effect where systemd starts the instance and opens its sockets, a sentence each; none where
 /// neither its config file is in `etc` nor its first app in `apps`.
 pub fn left_to_systemd(config: &Config, etc: &Path, apps: &Path) -> Vec<String> {
-    if eyes::is_of_a_service(config, etc, apps) { settings::left_to_sockets(config) } else { Vec::new() }
+    if service_access::is_of_a_service(config, etc, apps) {
+        settings::left_to_sockets(config)
+    } else {
+        Vec::new()
+    }
 }
 
 /// What the workers of a server with these settings would be, in a sentence.
 pub fn describe_backend(config: &Config) -> String {
-    workers::expected(&config.server)
+    worker_backend::expected(&config.server)
 }
 
-/// The folders of an instance.
-struct Places {
-    spool: PathBuf,
-}
-
-async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> anyhow::Result<()> {
+async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> anyhow::Result<()> {
     let started = Instant::now();
     let spec = &config.server;
     let mut signals = Signals::listen()?;
@@ -132,29 +131,30 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     if orphans::come_here() {
         orphans_stop.spawn("orphans", reap_orphans(orphans_stop.clone()));
     }
-    let way = Way::find(spec).await?;
-    let backend = way.status();
-    let scripts = way.scripts(spec);
+    let plan = BackendPlan::find(spec).await?;
+    let backend = plan.status();
+    let scripts = plan.scripts(spec);
     let settings = Arc::new(Settings::of_start(Arc::clone(&config))?);
     // Before anything is made on the disk: what is no app leaves nothing behind.
-    let resolver = Resolver::new(Arc::clone(&settings), &scripts, way.is_of_the_system());
+    let resolver = Resolver::new(Arc::clone(&settings), &scripts, plan.is_of_the_system());
     let paths: Vec<PathBuf> = config.apps.iter().map(|app| app.path.clone()).collect();
     let specs = read_apps(&resolver, &paths)?;
     // What requests in hand have when the server stops: as much as the most patient app gives them.
     let drain = specs.iter().map(|spec| spec.rules.timeouts.drain).max().unwrap_or_default();
     let control_sockets = open_control(spec, inherited.control)?;
-    let places = make_places(spec, &scripts)?;
+    let spool = spec.state_dir.join("spool");
+    make_folders(spec, &spool, &scripts)?;
     if !inherited.https.is_empty() || !inherited.http.is_empty() {
         for warning in settings::left_to_sockets(&config) {
             tracing::warn!("{warning}");
         }
     }
-    let doors = Doors::open(spec, inherited.https, inherited.http)?;
+    let listeners = OpenListeners::open(spec, inherited.https, inherited.http)?;
 
     let (metrics, directory) = (Metrics::new(), Directory::new());
     let (backend_stop, manager_stop, control_stop, keeper_stop) =
         (TaskGroup::new(), TaskGroup::new(), TaskGroup::new(), TaskGroup::new());
-    let certificates = (!doors.https.is_empty()).then(|| Arc::new(CertResolver::new()));
+    let certificates = (!listeners.https.is_empty()).then(|| Arc::new(CertResolver::new()));
     // On a thread beside this one: the keys of tickets are the first random numbers of the process, and what these are
     // made from takes some 30 ms to gather. Nobody needs them before the first connection.
     let tls = certificates.clone().map(|resolver| spawn_blocking(|| server_config(resolver)));
@@ -162,12 +162,12 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     // Before any worker is started: files that cannot be used are told before anything runs.
     let (keeper, workers) = try_join!(
         keep_certificates(spec, certificates, &directory, &metrics, &keeper_stop),
-        Workers::open(way, spec, &paths, settings.sandbox(), &backend_stop, events_in),
+        WorkerBackend::open(plan, spec, &paths, settings.sandbox(), &backend_stop, events_in),
     )?;
     let registry = Registry::open(&spec.state_dir.join("registry.json"))?;
-    let (urls, redirects) = doors.urls();
+    let (urls, redirects) = listeners.urls();
     // The journal has each of these in records; and whoever started us may not be looking.
-    let people = !config.server.log.json && target != Target::Journal;
+    let people = !config.server.log.json && target != LogTarget::Journal;
     if people {
         logging::say(&banner::text(spec, &urls, &redirects, &specs, cores(), &backend));
     }
@@ -216,13 +216,13 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
     };
     let acceptor = Acceptor::start(acceptor::Parts {
         spec: spec.clone(),
-        spool: places.spool,
-        https: doors.https,
-        http: doors.http,
+        spool,
+        https: listeners.https,
+        http: listeners.http,
         tls,
         directory,
         metrics,
-        to_journal: target == Target::Journal,
+        to_journal: target == LogTarget::Journal,
         threads: spec.listening.threads.map_or_else(cores, |threads| threads.get() as usize),
         heartbeats: heartbeats.clone(),
     })?;
@@ -232,12 +232,12 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
             logging::say(&banner::settled(app, rejected, &specs, cores(), started.elapsed()));
         }) => Ok(unserved),
         asked = asked_to_stop(&mut signals, &*settings, &supervisor, &shutdown) => Err(asked),
-        never = alive::ask_for_time() => match never {},
+        never = systemd_status::ask_for_time() => match never {},
     };
     let asked = match tried {
         Ok(unserved) => {
             // On a terminal the line of each has said it.
-            for app in unserved.iter().filter(|app| target != Target::Terminal || app.app.is_none()) {
+            for app in unserved.iter().filter(|app| target != LogTarget::Terminal || app.app.is_none()) {
                 tracing::error!(app = app.app.as_ref().map(AppName::as_str), path = %app.path.display(), "not serving: {}", app.reason);
             }
             let apps = supervisor.apps().await;
@@ -245,7 +245,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
                 logging::say(&banner::added(&apps, &specs));
             }
             say_ready(&urls, &apps, &backend);
-            alive::tell(&urls, &supervisor, &heartbeats, &control_stop);
+            systemd_status::tell(&urls, &supervisor, &heartbeats, &control_stop);
             asked_to_stop(&mut signals, &*settings, &supervisor, &shutdown).await
         }
         Err(asked) => asked,
@@ -253,9 +253,9 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: Target) -> any
 
     // So that status says what is going on, whoever asked for it.
     shutdown.request();
-    let ending = workers.ending(asked).await;
-    ending::end(ending, drain, acceptor, &supervisor, &mut signals).await;
-    ending::end_tasks(&[
+    let at_shutdown = workers.at_shutdown(asked).await;
+    shutdown::end(at_shutdown, drain, acceptor, &supervisor, &mut signals).await;
+    shutdown::end_tasks(&[
         (&manager_stop, "manager"),
         (&keeper_stop, "certificates"),
         (&backend_stop, "workers"),
@@ -276,15 +276,14 @@ async fn reap_orphans(stop: TaskGroup) {
     }
 }
 
-fn make_places(spec: &ServerSpec, scripts: &Scripts) -> anyhow::Result<Places> {
-    let places = Places { spool: spec.state_dir.join("spool") };
-    for folder in [&spec.state_dir, &spec.runtime_dir, &places.spool] {
+fn make_folders(spec: &ServerSpec, spool: &Path, scripts: &ScriptFolder) -> anyhow::Result<()> {
+    for folder in [&spec.state_dir, &spec.runtime_dir, spool] {
         durable::private_dir(folder, 0o700).with_context(|| format!("cannot use {}", folder.display()))?;
     }
-    if let Scripts::OfTheServer(scripts) = scripts {
-        runtimes::install(scripts).with_context(|| format!("cannot write to {}", scripts.display()))?;
+    if let ScriptFolder::OfTheServer(scripts) = scripts {
+        worker_scripts::install(scripts).with_context(|| format!("cannot write to {}", scripts.display()))?;
     }
-    Ok(places)
+    Ok(())
 }
 
 /// An app that cannot be recognized is told at once, while somebody is looking.
@@ -315,7 +314,7 @@ async fn keep_certificates(
 
 /// The server is ready also when an app is not: it answers for it, and says so.
 fn say_ready(urls: &[String], apps: &[AppStatus], backend: &BackendStatus) {
-    let text = alive::line(&urls.join(" "), apps, 0.0);
+    let text = systemd_status::line(&urls.join(" "), apps, 0.0);
     if apps.iter().all(|app| app.workers.ready > 0) {
         tracing::info!("ready: {text}; workers are {backend}");
     } else {

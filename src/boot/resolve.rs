@@ -8,17 +8,17 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::apps::production::{production, stand_in};
-use crate::apps::{self, Found, Hints, Kind, StaticHint};
+use crate::apps::production::stand_in;
+use crate::apps::{self, DetectedApp, Hints, StaticHint};
 use crate::config::app::{AppSettings, app_settings, directory};
 use crate::config::merge::Config;
 use crate::name::HostName;
-use crate::spec::{AppSpec, LaunchSpec, Listen, ReadyBy, Reload, Rules, Sources};
+use crate::spec::{AppSpec, LaunchSpec, ReadyBy, Reload, Rules, Sources};
 use crate::supervisor::{Resolve, ResolveError};
 
-use super::missing;
+use super::missing_app;
 use super::settings::Settings;
-use super::workers::Scripts;
+use super::worker_backend::ScriptFolder;
 
 /// Reads settings and directories for the supervisor.
 pub(super) struct Resolver {
@@ -32,7 +32,7 @@ pub(super) struct Resolver {
 }
 
 impl Resolver {
-    pub(super) fn new(settings: Arc<Settings>, scripts: &Scripts, is_service: bool) -> Self {
+    pub(super) fn new(settings: Arc<Settings>, scripts: &ScriptFolder, is_service: bool) -> Self {
         let scripts = scripts.folder().to_owned();
         // Stays the running version when an upgrade replaces the file.
         Self { settings, scripts, self_exe: PathBuf::from("/proc/self/exe"), is_service }
@@ -42,7 +42,7 @@ impl Resolver {
 impl Resolve for Resolver {
     fn resolve(&self, path: &Path) -> Result<AppSpec, ResolveError> {
         let config = self.settings.config();
-        if let Some(why) = missing::explained(path, &config.server.instance, self.is_service) {
+        if let Some(why) = missing_app::explained(path, &config.server.instance, self.is_service) {
             return Err(ResolveError::new(why));
         }
         let (settings, found) = self.look(&config, path)?;
@@ -55,7 +55,7 @@ impl Resolve for Resolver {
 }
 
 impl Resolver {
-    fn look(&self, config: &Config, path: &Path) -> Result<(AppSettings, Found), ResolveError> {
+    fn look(&self, config: &Config, path: &Path) -> Result<(AppSettings, DetectedApp), ResolveError> {
         let request = config.app_at(path);
         let settings = app_settings(&request).map_err(|error| ResolveError::new(error.to_string()))?;
         let found = apps::detect(path, &self.hints(&settings));
@@ -66,7 +66,7 @@ impl Resolver {
         let path = settings.env.get("PATH").map(OsString::from);
         Hints {
             command: settings.program.command.clone(),
-            listen: settings.program.listen.map(listen_of_found),
+            listen: settings.program.listen,
             static_root: settings.static_site.as_ref().map(|site| StaticHint {
                 // Below the app's folder it is given as it is there: that folder's own links are followed once a deploy.
                 root: site
@@ -83,26 +83,22 @@ impl Resolver {
         }
     }
 
-    fn spec(&self, config: &Config, settings: AppSettings, found: Found, first: bool) -> AppSpec {
-        let natural = found.concurrency.and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
+    fn spec(&self, config: &Config, settings: AppSettings, found: DetectedApp, first: bool) -> AppSpec {
+        let kind = found.kind;
+        let natural = NonZeroU32::new(found.concurrency).unwrap_or(NonZeroU32::MIN);
         let concurrency = settings.rules.concurrency.unwrap_or(natural);
-        let recycle = if found.kind.is_stateless() { settings.recycle } else { settings.recycle_if_told };
-        let ready_by = settings.program.ready_by.unwrap_or(match found.ready_by {
-            apps::ReadyBy::NotifyOrAnswer => ReadyBy::Either,
-            apps::ReadyBy::Answer => ReadyBy::Answer,
-        });
+        let recycle = if kind.stateless { settings.recycle } else { settings.recycle_if_told };
+        let ready_by = settings.program.ready_by.unwrap_or(kind.ready_by);
         // What the operator sets wins over what the kind of app usually needs.
         let mut env: BTreeMap<String, String> = found.env.iter().cloned().collect();
-        if matches!(found.kind, Kind::NodeHandler | Kind::BunHandler) {
+        if kind.by_worker_script {
             env.insert("RIP_CONCURRENCY".into(), concurrency.to_string());
             if settings.upkeep.reload == Reload::Module && settings.upkeep.reload_signal.is_none() {
                 env.insert("RIP_RELOAD".into(), "module".into());
             }
         }
         let proxies = &self.settings.at_start().server.listening.trusted_proxies;
-        let tells_clients =
-            matches!(found.kind, Kind::PythonWsgi | Kind::PythonAsgi) || found.python_path.is_some();
-        if tells_clients && !proxies.is_empty() {
+        if (kind.finds_client || found.python_path.is_some()) && !proxies.is_empty() {
             let proxies: Vec<_> = proxies.iter().map(ToString::to_string).collect();
             env.insert("RIP_TRUSTED_PROXIES".into(), proxies.join(","));
         }
@@ -114,18 +110,16 @@ impl Resolver {
             let own = own.filter(|own| !own.is_empty()).map(|own| format!(":{own}")).unwrap_or_default();
             env.insert("PYTHONPATH".into(), format!("{}{own}", folder.display()));
         }
-        let writes_pid_file = apps::production::writes_pid_file(found.kind, &found.command.dir);
+        let pid_file = kind.writes_pid_file(&found.command.dir);
         let launch = LaunchSpec {
             app: settings.name.clone(),
             instance: config.server.instance.clone(),
             directory: found.command.dir,
             command: found.command.argv,
             env,
-            listen: settings.program.listen.unwrap_or(listen_of_spec(found.listen)),
-            // gunicorn says READY=1 before the application is imported, and puma answers to the wish for it with a line
-            // about a missing gem at each start (puma 5): where it is known to be one of them, it is not even asked to.
-            notify: !matches!(found.kind, Kind::PythonWsgi | Kind::Ruby) || ready_by == ReadyBy::Notify,
-            pid_file: writes_pid_file,
+            listen: settings.program.listen.unwrap_or(found.listen),
+            notify: kind.asked_to_notify || ready_by == ReadyBy::Notify,
+            pid_file,
             memory: settings.memory,
             kill_after: settings.rules.timeouts.kill,
         };
@@ -161,9 +155,9 @@ fn described(why: &str, concurrency: NonZeroU32) -> String {
 
 /// The variables by which runtimes know that they serve the public, less those that the settings give. What the server
 /// itself was started with counts more than the default, also where workers do not inherit it.
-fn usual_variables(settings: &AppSettings, found: &Found) -> Vec<(&'static str, String)> {
+fn usual_variables(settings: &AppSettings, found: &DetectedApp) -> Vec<(&'static str, String)> {
     let told = |name: &str| settings.env.get(name).cloned().or_else(|| std::env::var(name).ok());
-    let usual = production(found.kind, &found.command.dir).into_iter();
+    let usual = found.kind.production(&found.command.dir).into_iter();
     let usual = usual.filter(|(name, _)| !settings.env.contains_key(*name));
     usual
         .map(|(name, value)| {
@@ -176,22 +170,6 @@ fn usual_variables(settings: &AppSettings, found: &Found) -> Vec<(&'static str, 
 fn real_folder(path: &Path) -> PathBuf {
     let folder = directory(path);
     folder.canonicalize().unwrap_or(folder)
-}
-
-fn listen_of_found(listen: Listen) -> apps::Listen {
-    match listen {
-        Listen::Fd => apps::Listen::Fd,
-        Listen::Path => apps::Listen::Path,
-        Listen::Port => apps::Listen::Port,
-    }
-}
-
-fn listen_of_spec(listen: apps::Listen) -> Listen {
-    match listen {
-        apps::Listen::Fd => Listen::Fd,
-        apps::Listen::Path => Listen::Path,
-        apps::Listen::Port => Listen::Port,
-    }
 }
 
 /// The first app answers for these too.

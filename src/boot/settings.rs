@@ -22,11 +22,11 @@ pub(super) struct Settings {
     machine: Machine,
     at_start: Arc<Config>,
     /// Held to look or to replace.
-    now: Mutex<Now>,
+    now: Mutex<CurrentSettings>,
     sandbox: SandboxInForce,
 }
 
-struct Now {
+struct CurrentSettings {
     config: Arc<Config>,
     needs_restart: Vec<String>,
 }
@@ -41,7 +41,7 @@ impl Settings {
             words: std::env::args_os().skip(1).collect(),
             machine: Machine::this()?,
             sandbox: SandboxInForce::new(config.server.sandbox.clone()),
-            now: Mutex::new(Now { config: Arc::clone(&config), needs_restart: Vec::new() }),
+            now: Mutex::new(CurrentSettings { config: Arc::clone(&config), needs_restart: Vec::new() }),
             at_start: config,
         })
     }
@@ -61,7 +61,7 @@ impl Settings {
         self.sandbox.clone()
     }
 
-    fn now(&self) -> MutexGuard<'_, Now> {
+    fn now(&self) -> MutexGuard<'_, CurrentSettings> {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -82,7 +82,7 @@ impl control::Settings for Settings {
             tracing::warn!("{warning}");
         }
         self.sandbox.replace(config.server.sandbox.clone());
-        *self.now() = Now { config: Arc::new(config), needs_restart };
+        *self.now() = CurrentSettings { config: Arc::new(config), needs_restart };
         Ok(())
     }
 

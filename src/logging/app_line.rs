@@ -50,7 +50,7 @@ where
         if event.metadata().target() != "app" {
             return self.usual.format_event(context, writer, event);
         }
-        let mut line = Line::default();
+        let mut line = AppLine::default();
         event.record(&mut line);
         let name = format!("{}/{}", line.app, line.worker);
         let own = name.chars().count();
@@ -61,13 +61,13 @@ where
 }
 
 #[derive(Default)]
-struct Line {
+struct AppLine {
     app: String,
     worker: String,
     text: String,
 }
 
-impl Visit for Line {
+impl Visit for AppLine {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let place = match field.name() {
             "app" => &mut self.app,

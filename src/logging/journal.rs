@@ -13,12 +13,12 @@ use super::outlet;
 use crate::name::InstanceName;
 
 /// Makes records out of events: fields get the prefix `RIP_`, and each record `RIP_INSTANCE` where that is known.
-pub(super) struct Records {
+pub(super) struct JournalRecords {
     /// What is the same in all of them, encoded.
     constant: Vec<u8>,
 }
 
-impl Records {
+impl JournalRecords {
     pub(super) fn new(instance: Option<&InstanceName>) -> Self {
         let mut constant = Vec::new();
         let program = std::env::args_os().next().unwrap_or_default();
@@ -34,12 +34,12 @@ impl Records {
         let mut record = Vec::with_capacity(512);
         put_metadata(&mut record, event.metadata());
         record.extend_from_slice(&self.constant);
-        event.record(&mut Fields(&mut record));
+        event.record(&mut JournalFields(&mut record));
         record
     }
 }
 
-impl<S: Subscriber> Layer<S> for Records {
+impl<S: Subscriber> Layer<S> for JournalRecords {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         outlet::to_journal(&self.encode(event));
     }
@@ -63,9 +63,9 @@ fn put_metadata(record: &mut Vec<u8>, metadata: &Metadata<'_>) {
     }
 }
 
-struct Fields<'a>(&'a mut Vec<u8>);
+struct JournalFields<'a>(&'a mut Vec<u8>);
 
-impl Visit for Fields<'_> {
+impl Visit for JournalFields<'_> {
     fn record_str(&mut self, field: &Field, value: &str) {
         put(self.0, &name(field), value.as_bytes());
     }
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     /// Keeps what would be sent.
-    struct Kept(Records, Arc<Mutex<Vec<u8>>>);
+    struct Kept(JournalRecords, Arc<Mutex<Vec<u8>>>);
 
     impl<S: Subscriber> Layer<S> for Kept {
         fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
@@ -131,7 +131,7 @@ mod tests {
     fn a_record_has_message_priority_and_prefixed_fields() {
         let page = Arc::new(Mutex::new(Vec::new()));
         let instance = InstanceName::parse("blog").unwrap();
-        let layer = Kept(Records::new(Some(&instance)), Arc::clone(&page));
+        let layer = Kept(JournalRecords::new(Some(&instance)), Arc::clone(&page));
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
             tracing::warn!(target: "app", app = "blog", worker = 3, why = ?"a\nb", "two\nlines");
         });

@@ -14,9 +14,9 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 
 /// journald's socket, connected.
 #[derive(Debug)]
-pub(super) struct Socket(UnixDatagram);
+pub(super) struct JournalSocket(UnixDatagram);
 
-impl Socket {
+impl JournalSocket {
     /// # Errors
     /// When nobody listens there.
     pub(super) fn connect() -> io::Result<Self> {
@@ -67,7 +67,7 @@ mod tests {
     fn a_record_too_long_for_a_datagram_arrives_as_a_file() {
         let (ours, theirs) = UnixDatagram::pair().unwrap();
         let record = vec![b'x'; 4 << 20];
-        Socket(ours).send(&record).unwrap();
+        JournalSocket(ours).send(&record).unwrap();
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut beside = rustix::net::RecvAncillaryBuffer::new(&mut space);
         let mut nothing = [0];

@@ -40,7 +40,7 @@ pub enum LogStyle {
 
 /// Where records go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
+pub enum LogTarget {
     /// The journal, natively, each field a journal field.
     Journal,
     /// stderr, which is a terminal.
@@ -89,32 +89,32 @@ pub fn start(
     style: Option<LogStyle>,
     instance: Option<&InstanceName>,
     levels: &str,
-) -> Result<Target, LoggingError> {
+) -> Result<LogTarget, LoggingError> {
     let filter = filter(levels)?;
     std::panic::set_hook(Box::new(report_panic));
     if style.is_none()
         && libsystemd::logging::connected_to_journal()
-        && let Ok(socket) = journal_socket::Socket::connect()
+        && let Ok(socket) = journal_socket::JournalSocket::connect()
     {
         outlet::open(Some(socket))?;
-        let records = journal::Records::new(instance);
+        let records = journal::JournalRecords::new(instance);
         tracing::subscriber::set_global_default(tracing_subscriber::registry().with(filter).with(records))?;
-        return Ok(Target::Journal);
+        return Ok(LogTarget::Journal);
     }
 
     outlet::open(None)?;
     let terminal = io::stderr().is_terminal();
     if style == Some(LogStyle::Json) {
         tracing::subscriber::set_global_default(json(filter, outlet::stderr))?;
-        return Ok(Target::Plain);
+        return Ok(LogTarget::Plain);
     }
     let colours = if terminal && !no_color() { Colours::On } else { Colours::Off };
     if terminal {
         tracing::subscriber::set_global_default(on_a_terminal(filter, colours, outlet::stderr))?;
-        return Ok(Target::Terminal);
+        return Ok(LogTarget::Terminal);
     }
     tracing::subscriber::set_global_default(human(filter, colours, outlet::stderr))?;
-    Ok(Target::Plain)
+    Ok(LogTarget::Plain)
 }
 
 /// <https://no-color.org>: present and not empty, whatever its value.

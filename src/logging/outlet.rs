@@ -11,18 +11,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
-use super::journal_socket::Socket;
+use super::journal_socket::JournalSocket;
 use crate::system::writer_thread::{self, RecordBatch, Sink, WriterHandle};
 
 /// Starts the thread, once for the process; a later call changes nothing.
 ///
 /// # Errors
 /// When there can be no thread.
-pub(super) fn open(journal: Option<Socket>) -> io::Result<()> {
+pub(super) fn open(journal: Option<JournalSocket>) -> io::Result<()> {
     if OUTLET.get().is_none() {
-        let direct = journal.as_ref().map(Socket::try_clone).transpose()?;
-        let (way, _) = writer_thread::start("log", Lines { journal, told: 0 })?;
-        let _ = OUTLET.set(Outlet { way, journal: direct });
+        let direct = journal.as_ref().map(JournalSocket::try_clone).transpose()?;
+        let (way, _) = writer_thread::start("log", LineWriter { journal, told: 0 })?;
+        let _ = OUTLET.set(LogOutlet { way, journal: direct });
     }
     Ok(())
 }
@@ -107,14 +107,14 @@ pub(super) fn to_journal(record: &[u8]) {
     }
 }
 
-struct Outlet {
-    way: WriterHandle<Line>,
-    journal: Option<Socket>,
+struct LogOutlet {
+    way: WriterHandle<StderrLine>,
+    journal: Option<JournalSocket>,
 }
 
-impl Outlet {
+impl LogOutlet {
     fn hand_over(&self, to: To, record: &[u8]) {
-        let mut line = Line { to, bytes: record.to_vec() };
+        let mut line = StderrLine { to, bytes: record.to_vec() };
         if let Err(dropped) = self.way.hand_over(&mut line) {
             DROPPED.fetch_add(dropped.records as u64, Ordering::Relaxed);
         }
@@ -130,12 +130,12 @@ enum To {
 
 /// One record, ready to be written.
 #[derive(Default)]
-struct Line {
+struct StderrLine {
     to: To,
     bytes: Vec<u8>,
 }
 
-impl RecordBatch for Line {
+impl RecordBatch for StderrLine {
     fn records(&self) -> usize {
         1
     }
@@ -151,14 +151,14 @@ impl RecordBatch for Line {
 }
 
 /// The thread's work.
-struct Lines {
-    journal: Option<Socket>,
+struct LineWriter {
+    journal: Option<JournalSocket>,
     /// Of the records that were dropped.
     told: u64,
 }
 
-impl Sink<Line> for Lines {
-    fn write(&mut self, line: &Line) {
+impl Sink<StderrLine> for LineWriter {
+    fn write(&mut self, line: &StderrLine) {
         match (line.to, &self.journal) {
             (To::Journal, Some(socket)) => count_lost(socket.send(&line.bytes)),
             _ => count_lost(
@@ -190,7 +190,7 @@ fn count_lost<T, E>(written: Result<T, E>) {
     }
 }
 
-static OUTLET: OnceLock<Outlet> = OnceLock::new();
+static OUTLET: OnceLock<LogOutlet> = OnceLock::new();
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {

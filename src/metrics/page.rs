@@ -17,7 +17,7 @@ use crate::tasks;
 
 impl Collector for Series {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut page = Page(encoder);
+        let mut page = MetricsPage(encoder);
         self.encode_server(&mut page)?;
         let apps = read(&self.apps).clone();
         if apps.is_empty() {
@@ -29,7 +29,7 @@ impl Collector for Series {
 }
 
 impl Series {
-    fn encode_server(&self, page: &mut Page<'_>) -> fmt::Result {
+    fn encode_server(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
         let help = "Tasks of the server that panicked";
         page.counter("task_panics", help, |family| family.unlabelled(tasks::panics()))?;
         let help = "Log records that were dropped: whatever takes them was too slow, or gone";
@@ -55,7 +55,7 @@ impl Series {
 
 type Apps = BTreeMap<AppName, AppMetrics>;
 
-fn encode_requests(page: &mut Page<'_>, apps: &Apps) -> fmt::Result {
+fn encode_requests(page: &mut MetricsPage<'_>, apps: &Apps) -> fmt::Result {
     page.counter("http_requests", "Requests answered; 499: the client left first", |family| {
         each(apps, |app, series| {
             StatusClass::NAMES.iter().zip(&series.requests).try_for_each(|(class, count)| {
@@ -84,7 +84,7 @@ fn encode_requests(page: &mut Page<'_>, apps: &Apps) -> fmt::Result {
     )
 }
 
-fn encode_workers(page: &mut Page<'_>, apps: &Apps) -> fmt::Result {
+fn encode_workers(page: &mut MetricsPage<'_>, apps: &Apps) -> fmt::Result {
     page.counter("worker_adoptions", "Worker processes taken over from an earlier server", |family| {
         each(apps, |app, series| {
             family.count(&[("app", app)], series.worker_adoptions.load(Ordering::Relaxed))
@@ -125,9 +125,9 @@ fn each(apps: &Apps, mut visit: impl FnMut(&str, &AppSeries) -> fmt::Result) -> 
 }
 
 /// The text while it is written, one family after the other.
-struct Page<'a>(DescriptorEncoder<'a>);
+struct MetricsPage<'a>(DescriptorEncoder<'a>);
 
-impl Page<'_> {
+impl MetricsPage<'_> {
     fn counter(
         &mut self,
         name: &str,

@@ -66,7 +66,7 @@ impl Changes {
             Err(source) => return Err(unreadable(source)),
         };
         let bytes = fs::read(path).map_err(unreadable)?;
-        let Found { changes, end, cut } = parse(path, &bytes)?;
+        let ParsedChanges { changes, end, cut } = parse(path, &bytes)?;
         let file = Self { file, end: end as u64 };
         if cut > 0 {
             tracing::warn!(path = %path.display(), bytes = cut, "a change of the registry was cut off before it was answered; it is left out");
@@ -141,7 +141,7 @@ pub(super) fn line(number: u64, change: &Change) -> Result<Vec<u8>, RegistryErro
 }
 
 /// What a file holds.
-pub(super) struct Found {
+pub(super) struct ParsedChanges {
     pub(super) changes: Vec<Numbered>,
     /// Where the next one goes.
     pub(super) end: usize,
@@ -150,9 +150,9 @@ pub(super) struct Found {
 }
 
 /// Reads the bytes of a file; `path` is for messages.
-pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Found, RegistryError> {
+pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<ParsedChanges, RegistryError> {
     let written = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-    let mut found = Found { changes: Vec::new(), end: 0, cut: 0 };
+    let mut found = ParsedChanges { changes: Vec::new(), end: 0, cut: 0 };
     // Somebody has given up all that was in it.
     if written == 0 {
         return Ok(found);

@@ -53,12 +53,12 @@ pub struct Registry {
     entries: BTreeMap<HostName, Entry>,
     /// The number of the last change that was made.
     last_change: u64,
-    pending: Pending,
+    pending: PendingChanges,
 }
 
 /// What is on the disk of the changes that the snapshot does not have.
 #[derive(Debug)]
-enum Pending {
+enum PendingChanges {
     /// There are none.
     Nothing,
     /// They are in this file, and others can follow.
@@ -163,7 +163,7 @@ impl Registry {
     /// See [`RegistryError`]. An unknown version is an error, not a guess.
     pub fn open(path: &Path) -> Result<Self, RegistryError> {
         let Snapshot { last_change, entries } = Snapshot::read(path)?;
-        let mut registry = Self { path: path.into(), entries, last_change, pending: Pending::Nothing };
+        let mut registry = Self { path: path.into(), entries, last_change, pending: PendingChanges::Nothing };
         if let Some((file, changes)) = Changes::open(&registry.changes_path())? {
             registry.take(file, changes)?;
         }
@@ -208,10 +208,10 @@ impl Registry {
     /// When it cannot be written; the changes then stay where they are.
     pub fn settle(&mut self) -> Result<(), RegistryError> {
         match self.pending {
-            Pending::Nothing => Ok(()),
-            Pending::Open(_) => self.write_snapshot(self.last_change),
+            PendingChanges::Nothing => Ok(()),
+            PendingChanges::Open(_) => self.write_snapshot(self.last_change),
             // The number of a change that failed may be on the disk.
-            Pending::Unsure => self.write_snapshot(self.last_change + 1),
+            PendingChanges::Unsure => self.write_snapshot(self.last_change + 1),
         }
     }
 
@@ -229,7 +229,7 @@ impl Registry {
         }
         // Else the last server ended between a new snapshot and the end of what that replaced.
         if self.last_change > snapshot {
-            self.pending = Pending::Open(file);
+            self.pending = PendingChanges::Open(file);
         }
         Ok(())
     }
@@ -252,15 +252,15 @@ impl Registry {
     fn write(&mut self, line: &[u8]) -> Result<(), RegistryError> {
         let (number, path) = (self.last_change + 1, self.changes_path());
         match &mut self.pending {
-            Pending::Open(file) if file.takes(&path, line) => {
+            PendingChanges::Open(file) if file.takes(&path, line) => {
                 file.append(line).map_err(|error| self.not_appended(error))?;
             }
-            Pending::Nothing => match Changes::create(&path, line) {
-                Ok(file) => self.pending = Pending::Open(file),
+            PendingChanges::Nothing => match Changes::create(&path, line) {
+                Ok(file) => self.pending = PendingChanges::Open(file),
                 // A line that is too long, or a disk that has room for a small registry and not for this.
                 Err(_) => return self.write_all(number),
             },
-            Pending::Open(_) | Pending::Unsure => return self.write_all(number),
+            PendingChanges::Open(_) | PendingChanges::Unsure => return self.write_all(number),
         }
         self.last_change = number;
         Ok(())
@@ -268,19 +268,19 @@ impl Registry {
 
     fn not_appended(&mut self, error: NotAppended) -> RegistryError {
         if !error.clean {
-            self.pending = Pending::Unsure;
+            self.pending = PendingChanges::Unsure;
         }
         RegistryError::Write { path: self.changes_path(), source: error.source }
     }
 
     fn write_all(&mut self, number: u64) -> Result<(), RegistryError> {
-        self.write_snapshot(number).inspect_err(|_| self.pending = Pending::Unsure)
+        self.write_snapshot(number).inspect_err(|_| self.pending = PendingChanges::Unsure)
     }
 
     fn write_snapshot(&mut self, last_change: u64) -> Result<(), RegistryError> {
         snapshot::write(&self.path, last_change, self.entries.values())?;
         self.last_change = last_change;
-        self.pending = Pending::Nothing;
+        self.pending = PendingChanges::Nothing;
         // What cannot be removed is passed over by its numbers, and replaced by the next change.
         fs::remove_file(self.changes_path()).ok();
         Ok(())

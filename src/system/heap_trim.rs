@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// Gives memory back whenever the process rests after it has worked.
 #[derive(Debug, Default)]
-pub struct HeapTrim(Rest);
+pub struct HeapTrim(TrimSchedule);
 
 impl HeapTrim {
     /// Looks whether it is time, and gives memory back then. To be called every [`LOOK`], by one task of the process.
@@ -26,7 +26,7 @@ impl HeapTrim {
 
 /// When to give memory back: once for each time that the process has worked, and less often where that gives nothing.
 #[derive(Debug, Default)]
-struct Rest {
+struct TrimSchedule {
     /// CPU time at the last look, and when memory was last given back, in ticks.
     looked: u64,
     done: u64,
@@ -35,7 +35,7 @@ struct Rest {
     next: u32,
 }
 
-impl Rest {
+impl TrimSchedule {
     /// Whether the process has worked since memory was last given back, and rests now.
     fn is_time(&mut self, ticks: u64) -> bool {
         let lately = ticks.saturating_sub(std::mem::replace(&mut self.looked, ticks));
@@ -96,8 +96,8 @@ mod tests {
 
     #[test]
     fn memory_is_given_back_once_after_work_and_not_while_it_lasts() {
-        let mut rest = Rest::default();
-        let looks = |rest: &mut Rest, looks: &[(u64, bool)]| {
+        let mut rest = TrimSchedule::default();
+        let looks = |rest: &mut TrimSchedule, looks: &[(u64, bool)]| {
             for (ticks, expected) in looks {
                 assert_eq!(rest.is_time(*ticks), *expected, "{ticks}");
             }
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn where_nothing_is_gained_it_is_tried_less_often_and_often_again_once_something_is() {
-        let mut rest = Rest::default();
+        let mut rest = TrimSchedule::default();
         let mut ticks = 0;
         let mut gaps = Vec::new();
         for worth_it in [false, false, false, false, false, true, false] {

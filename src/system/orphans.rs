@@ -16,9 +16,9 @@ use tokio::time::sleep;
 /// A child that somebody here waits for, as long as this lives. Children that are waited for from their start on need
 /// none: a child is reaped as an orphan only when it has been a zombie for a second.
 #[derive(Debug)]
-pub struct Own(Pid);
+pub struct AwaitedChild(Pid);
 
-impl Own {
+impl AwaitedChild {
     /// To be made before the child can have ended.
     pub fn new(child: Pid) -> Self {
         own().insert(child);
@@ -26,7 +26,7 @@ impl Own {
     }
 }
 
-impl Drop for Own {
+impl Drop for AwaitedChild {
     fn drop(&mut self) {
         own().remove(&self.0);
     }

@@ -128,7 +128,7 @@ pub mod notify {
     fn send(state: &[NotifyState<'_>]) {
         let way = THREAD.get_or_init(|| {
             std::env::var_os("NOTIFY_SOCKET")?;
-            writer_thread::start("notify", Socket).map(|(way, _)| way).ok()
+            writer_thread::start("notify", NotifySocket).map(|(way, _)| way).ok()
         });
         let Some(way) = way else { return };
         let lines: Vec<String> = state.iter().map(ToString::to_string).collect();
@@ -157,9 +157,9 @@ pub mod notify {
         }
     }
 
-    struct Socket;
+    struct NotifySocket;
 
-    impl Sink<Words> for Socket {
+    impl Sink<Words> for NotifySocket {
         fn write(&mut self, words: &Words) {
             if let Err(error) = sd_notify::notify(&[NotifyState::Custom(&words.0)]) {
                 tracing::debug!(%error, "systemd was not notified");
@@ -261,24 +261,24 @@ impl Inherited {
             return Err(InheritError::Names { sockets: owned.len(), names: named.len() });
         }
         let sockets = named.into_iter().enumerate().map(|(index, (descriptor, name))| {
-            let socket = Socket::take(&mut owned, index, &descriptor);
+            let socket = InheritedSocket::take(&mut owned, index, &descriptor);
             (name, socket)
         });
         Self::group(sockets.collect())
     }
 
-    fn group(sockets: Vec<(String, io::Result<Socket>)>) -> Result<Self, InheritError> {
+    fn group(sockets: Vec<(String, io::Result<InheritedSocket>)>) -> Result<Self, InheritError> {
         let mut inherited = Self::default();
         for (index, (name, socket)) in sockets.into_iter().enumerate() {
-            let place = Place { index, name };
-            let socket = match socket.and_then(Socket::nonblocking) {
+            let place = NamedSocket { index, name };
+            let socket = match socket.and_then(InheritedSocket::nonblocking) {
                 Ok(socket) => socket,
                 Err(source) => return Err(place.broken(source)),
             };
             match (place.name.as_str(), socket) {
-                ("https", Socket::Tcp(listener)) => inherited.https.push(listener),
-                ("http", Socket::Tcp(listener)) => inherited.http.push(listener),
-                ("control", Socket::Unix(listener)) => inherited.control.push(listener),
+                ("https", InheritedSocket::Tcp(listener)) => inherited.https.push(listener),
+                ("http", InheritedSocket::Tcp(listener)) => inherited.http.push(listener),
+                ("control", InheritedSocket::Unix(listener)) => inherited.control.push(listener),
                 ("https" | "http", other) => return Err(place.wrong(&other, TCP)),
                 ("control", other) => return Err(place.wrong(&other, UNIX)),
                 _ => return Err(place.unknown()),
@@ -298,13 +298,13 @@ impl fmt::Display for Inherited {
 
 /// One passed descriptor, owned if it is of a kind that can be asked for here.
 #[derive(Debug)]
-enum Socket {
+enum InheritedSocket {
     Tcp(TcpListener),
     Unix(UnixListener),
     Other(&'static str),
 }
 
-impl Socket {
+impl InheritedSocket {
     fn take(owned: &mut ListenFd, index: usize, descriptor: &FileDescriptor) -> io::Result<Self> {
         // A refusal means another type or family; the descriptor is then left where it is.
         if let Ok(Some(listener)) = owned.take_tcp_listener(index) {
@@ -356,17 +356,17 @@ fn describe(descriptor: &FileDescriptor) -> &'static str {
 }
 
 /// Which socket an error is about.
-struct Place {
+struct NamedSocket {
     index: usize,
     name: String,
 }
 
-impl Place {
+impl NamedSocket {
     fn unknown(self) -> InheritError {
         InheritError::UnknownName { index: self.index, name: self.name }
     }
 
-    fn wrong(self, found: &Socket, expected: &'static str) -> InheritError {
+    fn wrong(self, found: &InheritedSocket, expected: &'static str) -> InheritError {
         InheritError::WrongKind { index: self.index, name: self.name, found: found.kind(), expected }
     }
 
@@ -397,7 +397,7 @@ mod tests {
         UnixListener::bind(dir.path().join("sock")).unwrap()
     }
 
-    fn group(sockets: Vec<(&str, Socket)>) -> Result<Inherited, InheritError> {
+    fn group(sockets: Vec<(&str, InheritedSocket)>) -> Result<Inherited, InheritError> {
         Inherited::group(sockets.into_iter().map(|(name, socket)| (name.to_owned(), Ok(socket))).collect())
     }
 
@@ -425,10 +425,10 @@ mod tests {
     fn sockets_are_grouped_by_name_in_any_order() {
         let dir = tempfile::tempdir().unwrap();
         let sockets = vec![
-            ("control", Socket::Unix(unix(&dir))),
-            ("https", Socket::Tcp(tcp())),
-            ("http", Socket::Tcp(tcp())),
-            ("https", Socket::Tcp(tcp())),
+            ("control", InheritedSocket::Unix(unix(&dir))),
+            ("https", InheritedSocket::Tcp(tcp())),
+            ("http", InheritedSocket::Tcp(tcp())),
+            ("https", InheritedSocket::Tcp(tcp())),
         ];
         assert_eq!(group(sockets).unwrap().to_string(), "2 https, 1 http, 1 control");
     }
@@ -440,14 +440,15 @@ mod tests {
 
     #[test]
     fn grouped_sockets_do_not_block() {
-        let inherited = group(vec![("http", Socket::Tcp(tcp()))]).unwrap();
+        let inherited = group(vec![("http", InheritedSocket::Tcp(tcp()))]).unwrap();
         assert_eq!(inherited.http[0].accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]
     fn an_unknown_name_is_refused() {
         let error =
-            group(vec![("http", Socket::Tcp(tcp())), ("rip.socket", Socket::Tcp(tcp()))]).unwrap_err();
+            group(vec![("http", InheritedSocket::Tcp(tcp())), ("rip.socket", InheritedSocket::Tcp(tcp()))])
+                .unwrap_err();
         let expected = "socket 1 from systemd is called `rip.socket`: expected `https`, `http` or `control`";
         assert_eq!(error.to_string(), expected);
     }
@@ -455,10 +456,10 @@ mod tests {
     #[test]
     fn a_socket_of_the_wrong_kind_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let udp = Socket::Other("an internet socket that is not TCP");
+        let udp = InheritedSocket::Other("an internet socket that is not TCP");
         for (name, socket, text) in [
-            ("https", Socket::Unix(unix(&dir)), format!("is {UNIX}: expected {TCP}")),
-            ("control", Socket::Tcp(tcp()), format!("is {TCP}: expected {UNIX}")),
+            ("https", InheritedSocket::Unix(unix(&dir)), format!("is {UNIX}: expected {TCP}")),
+            ("control", InheritedSocket::Tcp(tcp()), format!("is {TCP}: expected {UNIX}")),
             ("http", udp, format!("is an internet socket that is not TCP: expected {TCP}")),
         ] {
             let error = group(vec![(name, socket)]).unwrap_err();

@@ -10,7 +10,7 @@ use tokio::signal::unix::{self, SignalKind};
 
 /// What the process was asked by signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signal {
+pub enum ServerSignal {
     /// SIGTERM: stop.
     Terminate,
     /// SIGINT: stop, from the keyboard.
@@ -81,14 +81,14 @@ impl Signals {
     }
 
     /// The next signal. Several of one kind before a call count once. Cancel-safe.
-    pub async fn next(&mut self) -> Signal {
+    pub async fn next(&mut self) -> ServerSignal {
         // A stop counts more than a reload that came at the same time.
         tokio::select! {
             biased;
-            Some(()) = self.terminate.recv() => Signal::Terminate,
-            Some(()) = self.interrupt.recv() => Signal::Interrupt,
-            Some(()) = self.hangup.recv() => Signal::Hangup,
-            ignored = any(&mut self.ignored) => Signal::Ignored(ignored),
+            Some(()) = self.terminate.recv() => ServerSignal::Terminate,
+            Some(()) = self.interrupt.recv() => ServerSignal::Interrupt,
+            Some(()) = self.hangup.recv() => ServerSignal::Hangup,
+            ignored = any(&mut self.ignored) => ServerSignal::Ignored(ignored),
             else => std::future::pending().await,
         }
     }
@@ -117,11 +117,11 @@ mod tests {
     async fn signals_arrive_as_what_they_ask() {
         let mut signals = Signals::listen().unwrap();
         for (sent, expected) in [
-            (rustix::process::Signal::HUP, Signal::Hangup),
-            (rustix::process::Signal::INT, Signal::Interrupt),
-            (rustix::process::Signal::TERM, Signal::Terminate),
-            (rustix::process::Signal::USR1, Signal::Ignored(Ignored::Usr1)),
-            (rustix::process::Signal::QUIT, Signal::Ignored(Ignored::Quit)),
+            (rustix::process::Signal::HUP, ServerSignal::Hangup),
+            (rustix::process::Signal::INT, ServerSignal::Interrupt),
+            (rustix::process::Signal::TERM, ServerSignal::Terminate),
+            (rustix::process::Signal::USR1, ServerSignal::Ignored(Ignored::Usr1)),
+            (rustix::process::Signal::QUIT, ServerSignal::Ignored(Ignored::Quit)),
         ] {
             kill_process(getpid(), sent).unwrap();
             assert_eq!(signals.next().await, expected);

@@ -123,14 +123,14 @@ impl<P: RecordBatch> Backlog<P> {
 }
 
 /// The thread, for whoever waits for its end.
-pub(crate) struct Writer<P> {
+pub(crate) struct WriterThread<P> {
     thread: JoinHandle<()>,
     backlog: Arc<Backlog<P>>,
     /// Closed when the thread is over.
     over: oneshot::Receiver<Infallible>,
 }
 
-impl<P> Writer<P> {
+impl<P> WriterThread<P> {
     /// Returns when the thread is over, which needs every [`WriterHandle`] to be gone. Cancel-safe.
     pub(crate) async fn over(&mut self) {
         // Nothing is ever sent: it can only be closed.
@@ -155,7 +155,7 @@ impl<P> Writer<P> {
 pub(crate) fn start<P: RecordBatch>(
     name: &str,
     sink: impl Sink<P>,
-) -> io::Result<(WriterHandle<P>, Writer<P>)> {
+) -> io::Result<(WriterHandle<P>, WriterThread<P>)> {
     let (sender, messages) = channel();
     let (running, over) = oneshot::channel();
     let backlog = Arc::new(Backlog {
@@ -169,7 +169,7 @@ pub(crate) fn start<P: RecordBatch>(
         drop(running);
     };
     let thread = std::thread::Builder::new().name(name.into()).spawn(run)?;
-    Ok((WriterHandle { sender, backlog: Arc::clone(&backlog) }, Writer { thread, backlog, over }))
+    Ok((WriterHandle { sender, backlog: Arc::clone(&backlog) }, WriterThread { thread, backlog, over }))
 }
 
 fn write_all<P: RecordBatch>(messages: &Receiver<Message<P>>, backlog: &Backlog<P>, mut sink: impl Sink<P>) {
@@ -203,14 +203,14 @@ fn write_all<P: RecordBatch>(messages: &Receiver<Message<P>>, backlog: &Backlog<
 /// is full.
 ///
 /// # Errors
-/// [`Broken`], with what was not written.
-pub(crate) fn write_to<'a>(out: BorrowedFd<'_>, mut text: &'a [u8]) -> Result<(), Broken<'a>> {
+/// [`WriteError`], with what was not written.
+pub(crate) fn write_to<'a>(out: BorrowedFd<'_>, mut text: &'a [u8]) -> Result<(), WriteError<'a>> {
     while !text.is_empty() {
         match rustix::io::write(out, text) {
             Ok(written) => text = &text[written..],
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => wait_for_room(out),
-            Err(why) => return Err(Broken { unwritten: text, why }),
+            Err(why) => return Err(WriteError { unwritten: text, why }),
         }
     }
     Ok(())
@@ -218,7 +218,7 @@ pub(crate) fn write_to<'a>(out: BorrowedFd<'_>, mut text: &'a [u8]) -> Result<()
 
 /// Nobody takes what is written any more.
 #[derive(Debug)]
-pub(crate) struct Broken<'a> {
+pub(crate) struct WriteError<'a> {
     /// What is left.
     pub(crate) unwritten: &'a [u8],
     /// What the kernel said.

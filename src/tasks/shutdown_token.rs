@@ -10,18 +10,18 @@ use tokio_util::sync::CancellationToken;
 /// A request to end, made once and seen by all clones and children. Cheap to look at and to wait for.
 #[derive(Clone, Debug, Default)]
 pub struct ShutdownToken {
-    flag: Arc<Flag>,
+    flag: Arc<ShutdownFlag>,
     token: CancellationToken,
 }
 
 /// The same request as the cancellation token's, for those who look often: looking at that one takes a lock.
 #[derive(Debug, Default)]
-struct Flag {
+struct ShutdownFlag {
     requested: AtomicBool,
     parent: Option<Arc<Self>>,
 }
 
-impl Flag {
+impl ShutdownFlag {
     fn is_requested(&self) -> bool {
         self.requested.load(Ordering::Acquire)
             || self.parent.as_ref().is_some_and(|parent| parent.is_requested())
@@ -36,7 +36,7 @@ impl ShutdownToken {
 
     /// A token that is asked when this one is, and can be asked alone.
     pub fn child(&self) -> Self {
-        let flag = Flag { requested: AtomicBool::new(false), parent: Some(Arc::clone(&self.flag)) };
+        let flag = ShutdownFlag { requested: AtomicBool::new(false), parent: Some(Arc::clone(&self.flag)) };
         Self { flag: Arc::new(flag), token: self.token.child_token() }
     }
 

@@ -6,10 +6,10 @@ use std::time::SystemTime;
 
 /// The wall clock, handed to whoever needs dates so that tests can stop it.
 #[derive(Clone, Debug)]
-pub struct WallClock(Source);
+pub struct WallClock(ClockSource);
 
 #[derive(Clone, Debug)]
-enum Source {
+enum ClockSource {
     System,
     Fixed(SystemTime),
 }
@@ -17,19 +17,19 @@ enum Source {
 impl WallClock {
     /// The machine's clock; it may jump in either direction.
     pub fn system() -> Self {
-        Self(Source::System)
+        Self(ClockSource::System)
     }
 
     /// A clock that always shows `time`.
     pub fn fixed(time: SystemTime) -> Self {
-        Self(Source::Fixed(time))
+        Self(ClockSource::Fixed(time))
     }
 
     /// What the clock shows now.
     pub fn now(&self) -> SystemTime {
         match self.0 {
-            Source::System => SystemTime::now(),
-            Source::Fixed(time) => time,
+            ClockSource::System => SystemTime::now(),
+            ClockSource::Fixed(time) => time,
         }
     }
 }

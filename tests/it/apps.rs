@@ -1,12 +1,14 @@
 //! Real apps in real runtimes: the demo apps of `tests/apps`, each asked the same things.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::client::whole;
+use crate::support::ctl::SERVER;
 use crate::support::{Server, Setup, has, skip, soon, tls, until};
 
 /// What an app is asked.
@@ -76,6 +78,26 @@ async fn survives_a_crash(server: &Server, supervised: bool) {
         server.worker_pids().await.iter().filter(|pid| before.contains(pid)).count() == 0
     })
     .await;
+}
+
+/// A sample whose kind needs nothing but what all are asked: its folder is its test.
+#[tokio::test]
+async fn each_sample_without_a_test_of_its_own_is_served() {
+    let samples = std::fs::read_dir("tests/apps").unwrap().map(|entry| entry.unwrap());
+    let names: Vec<_> = samples.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    assert!(names.len() > 15, "{names:?}");
+    for name in names.iter().filter(|name| !include_str!("apps.rs").contains(&format!("\"{name}\""))) {
+        let checked = Command::new(SERVER).args(["check", &format!("tests/apps/{name}")]).output().unwrap();
+        let told = String::from_utf8_lossy(&checked.stderr);
+        if told.contains("is needed to run") {
+            skip(&told);
+            continue;
+        }
+        let server = Setup::demo(name).words(&["w:2", "--reload=none"]).tls().start().await;
+        let hello = server.get("/").await;
+        assert_eq!((hello.status, hello.text()), (200, format!("hello from {name}\n").as_str()), "{told}");
+        survives_a_crash(&server, true).await;
+    }
 }
 
 #[tokio::test]

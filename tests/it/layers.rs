@@ -167,7 +167,9 @@ impl Source {
     /// The module right below the crate that the file belongs to; `None` for the crate itself and the programs.
     fn module(&self) -> Option<String> {
         // Where tests get their inputs from is no part of the house.
-        if matches!(&*self.name, "lib.rs" | "main.rs" | "seeded.rs") || self.name.starts_with("bin/") {
+        if matches!(&*self.name, "lib.rs" | "main.rs" | "seeded.rs" | "generated.rs")
+            || self.name.starts_with("bin/")
+        {
             return None;
         }
         let first = self.name.split('/').next().unwrap_or_default();
@@ -208,7 +210,7 @@ impl Source {
                 }
             }
         }
-        found.retain(|(_, name)| !name.is_empty() && name != "seeded");
+        found.retain(|(_, name)| !name.is_empty() && name != "seeded" && name != "generated");
         found
     }
 

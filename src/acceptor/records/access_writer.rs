@@ -104,7 +104,7 @@ impl Outlet {
 }
 
 /// The thread that writes records.
-pub(in crate::acceptor) struct AccessWriter(writer_thread::Writer<Batch>);
+pub(in crate::acceptor) struct AccessWriter(writer_thread::WriterThread<Batch>);
 
 impl AccessWriter {
     /// Waits until all records are written, but not for ever: nobody may be reading them.

@@ -7,12 +7,12 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use crate::apps::candidate::App;
-use crate::apps::found::Found;
+use crate::apps::app_folder::AppFolder;
+use crate::apps::detected_app::DetectedApp;
 
 /// Has a command that names one of them, or a script that does, look for modules in the folder of the worker scripts
 /// first: by `PYTHONPATH`, and where the command sets that itself, in front of its own folders.
-pub(super) fn is_told(app: &App<'_>, found: &mut Found) {
+pub(super) fn is_told(app: &AppFolder<'_>, found: &mut DetectedApp) {
     let Some(folder) = app.hints.runtime_dir_for_scripts.to_str() else { return };
     if !found.command.argv.iter().any(|argument| runs_one(app, argument)) {
         return;
@@ -24,7 +24,7 @@ pub(super) fn is_told(app: &App<'_>, found: &mut Found) {
 }
 
 /// Whether the argument, which may be a line for a shell, names one of them or one of the app's scripts that does.
-fn runs_one(app: &App<'_>, argument: &str) -> bool {
+fn runs_one(app: &AppFolder<'_>, argument: &str) -> bool {
     names_one(argument)
         || words(argument)
             .any(|word| start_of_script(&app.dir.join(word)).is_some_and(|text| names_one(&text)))

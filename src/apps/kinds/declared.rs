@@ -5,49 +5,100 @@
 use std::path::Path;
 
 use super::client_address;
-use super::package::{self, Package, Start};
+use super::package::{self, Package, StartScript};
 use super::shell;
-use crate::apps::candidate::{App, missing};
-use crate::apps::files::{read, text_of};
-use crate::apps::found::{CONCURRENT, DetectError, Found, Kind, Listen};
+use crate::apps::app_folder::{AppFolder, listens_by};
+use crate::apps::detected_app::{DetectError, DetectedApp};
+use crate::apps::kind::{AppKind, CONCURRENT};
+use crate::apps::recogniser::Recogniser;
+use crate::apps::source_files::{read, text_of};
+use crate::spec::Listen;
+
+pub(in crate::apps) static COMMAND: AppKind = AppKind { name: "a command", ..AppKind::PROGRAM };
+
+pub(in crate::apps) static PROCFILE: AppKind =
+    AppKind { name: "a Procfile", listens: &[Listen::Port, Listen::Fd, Listen::Path], ..AppKind::PROGRAM };
+
+pub(in crate::apps) static PACKAGE_JSON: AppKind =
+    AppKind { name: "a package.json start script", listens: PROCFILE.listens, ..AppKind::PROGRAM };
+
+pub(super) static BY_COMMAND: Recogniser = Recogniser {
+    by_settings: true,
+    kinds: &[&COMMAND],
+    readme: &[["`rip.toml` with `command`", "that command", ""]],
+    spec: &[["`command` in the config or `rip.toml`", "that", "`fd`"]],
+    ..Recogniser::new(command)
+};
+
+pub(super) static BY_PROCFILE: Recogniser = Recogniser {
+    looks_for: "a Procfile with a `web:` line",
+    kinds: &[&PROCFILE],
+    readme: &[["`Procfile` with a `web:` line", "that line", ""]],
+    spec: &[[
+        "`Procfile` with a `web:` line",
+        "that line, by `sh -c`",
+        "`port`, or `fd` if its script shows that",
+    ]],
+    ..Recogniser::new(procfile)
+};
+
+pub(super) static BY_PACKAGE_JSON: Recogniser = Recogniser {
+    looks_for: "package.json with scripts.start",
+    event_loops: &["npm", "npx", "pnpm", "yarn"],
+    kinds: &[&PACKAGE_JSON],
+    readme: &[[
+        "`package.json` with `scripts.start`",
+        "that line, unless it is a development server",
+        "nodejs",
+    ]],
+    spec: &[[
+        "`package.json` with `scripts.start`; where that is a development server, `start:prod`, `start:production` or \
+         `production`",
+        "that line, by `sh -c` (not by npm)",
+        "as above",
+    ]],
+    ..Recogniser::new(package_json)
+};
 
 /// `command` of the config, which beats everything.
-pub(in crate::apps) fn command(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+fn command(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
     let Some(command) = &app.hints.command else { return Ok(None) };
     let [program, args @ ..] = command.as_slice() else { return Err(DetectError::EmptyCommand) };
     let programs = app.local_programs();
     let resolved = if program.contains('/') {
         app.dir.join(program).to_string_lossy().into_owned()
     } else {
-        app.need(&programs, program, "`command`")?
+        app.need(&programs, &super::program(program), "`command`")?
     };
     let argv = [resolved].into_iter().chain(args.iter().cloned()).collect();
-    let mut found = app.found(Kind::Command, format!("Command: {}", command.join(" ")), argv, None);
+    let mut found = app.found(&COMMAND, format!("Command: {}", command.join(" ")), argv, None);
     found.env.push(programs.variable());
     client_address::is_told(app, &mut found);
     Ok(Some(found))
 }
 
 /// The `web:` line of a `Procfile`.
-pub(in crate::apps) fn procfile(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+fn procfile(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
     let Some(path) = app.file("Procfile") else { return Ok(None) };
     let text = read(&path)?;
     let line = text.lines().find_map(|line| line.trim().strip_prefix("web:")).map(str::trim);
     let line = line.filter(|line| !line.is_empty()).ok_or_else(|| DetectError::Procfile(path.clone()))?;
-    by_shell(app, Kind::Procfile, line, &path).map(Some)
+    by_shell(app, &PROCFILE, line, &path).map(Some)
 }
 
 /// `scripts.start` of a `package.json`, run by itself: below `npm start` no signal would reach it. A development server
 /// is not the app: what follows may be, and else the person is told to build it.
-pub(in crate::apps) fn package_json(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+fn package_json(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
     let Some(package) = Package::of(app)? else { return Ok(None) };
     match package.start() {
-        Start::Line(line) => by_shell(app, Kind::PackageJson, line, &app.dir.join("package.json")).map(Some),
-        Start::Development(line, found) => {
+        StartScript::Line(line) => {
+            by_shell(app, &PACKAGE_JSON, line, &app.dir.join("package.json")).map(Some)
+        }
+        StartScript::Development(line, found) => {
             app.refuse(package::refusal(app, &package, line, &found));
             Ok(None)
         }
-        Start::Nothing => {
+        StartScript::Nothing => {
             app.saw("package.json has no scripts.start");
             Ok(None)
         }
@@ -55,25 +106,37 @@ pub(in crate::apps) fn package_json(app: &App<'_>) -> Result<Option<Found>, Dete
 }
 
 /// A shell line, run by `sh -c`.
-fn by_shell(app: &App<'_>, kind: Kind, line: &str, path: &Path) -> Result<Found, DetectError> {
+fn by_shell(
+    app: &AppFolder<'_>,
+    kind: &'static AppKind,
+    line: &str,
+    path: &Path,
+) -> Result<DetectedApp, DetectError> {
     let programs = app.local_programs();
-    let source = if kind == Kind::Procfile { "the Procfile" } else { "scripts.start of package.json" };
+    let (title, source) = match kind == &PROCFILE {
+        true => ("Procfile app", "the Procfile"),
+        false => ("package.json app", "scripts.start of package.json"),
+    };
     let first = line.split_whitespace().next().unwrap_or_default();
-    if RUNTIMES.contains(&first) && programs.find(first).is_none() {
-        return Err(missing(first, source));
+    // Any other first word may be a shell's own command.
+    if let Some(program) = super::programs().find(|program| program.name == first)
+        && programs.find(first).is_none()
+    {
+        return Err(program.missing(source));
     }
-    let title = if kind == Kind::Procfile { "Procfile app" } else { "package.json app" };
     let argv = vec!["/bin/sh".into(), "-c".into(), shell::replaced_by_last_command(line)];
     let mut found = app.found(kind, format!("{title}: {source} says `{line}`"), argv, None);
     let script = line.split_whitespace().map(|word| app.dir.join(word)).find(|word| word.is_file());
     if let Some(script) = &script
-        && crate::apps::candidate::listens_by(&text_of(script)) == Some(Listen::Fd)
+        && listens_by(&text_of(script)) == Some(Listen::Fd)
     {
         found.listen = Listen::Fd;
     }
     found.entry = Some(script.unwrap_or_else(|| path.to_owned()));
     found.env.push(programs.variable());
-    found.concurrency = runs_concurrently(line).then_some(CONCURRENT);
+    if runs_concurrently(line) {
+        found.concurrency = CONCURRENT;
+    }
     client_address::is_told(app, &mut found);
     Ok(found)
 }
@@ -85,42 +148,14 @@ fn runs_concurrently(line: &str) -> bool {
         .skip_while(|word| matches!(*word, "exec" | "env") || word.contains('=') || word.starts_with('-'));
     let program = words.next().map(base_name).unwrap_or_default();
     let module = || words.clone().skip_while(|word| *word != "-m").nth(1);
-    CONCURRENT_PROGRAMS.contains(&program)
-        || program.starts_with("python") && module().is_some_and(|name| CONCURRENT_PROGRAMS.contains(&name))
+    super::is_event_loop(program)
+        || program.starts_with("python") && module().is_some_and(super::is_event_loop)
         || program == "gunicorn" && words.any(|word| word.contains("UvicornWorker"))
 }
 
 fn base_name(program: &str) -> &str {
     program.rsplit('/').next().unwrap_or(program)
 }
-
-/// First words that are a runtime; any other first word may be a shell's own command.
-const RUNTIMES: [&str; 10] =
-    ["node", "bun", "deno", "python3", "gunicorn", "uvicorn", "puma", "bundle", "ruby", "php"];
-
-/// Runtimes of JavaScript, what starts them, and servers of ASGI.
-const CONCURRENT_PROGRAMS: [&str; 20] = [
-    "node",
-    "nodejs",
-    "bun",
-    "bunx",
-    "deno",
-    "npm",
-    "npx",
-    "pnpm",
-    "yarn",
-    "tsx",
-    "ts-node",
-    "next",
-    "nuxt",
-    "astro",
-    "remix-serve",
-    "react-router-serve",
-    "uvicorn",
-    "hypercorn",
-    "daphne",
-    "granian",
-];
 
 #[cfg(test)]
 mod tests {

@@ -10,12 +10,12 @@ pub(in crate::apps) struct Development {
     /// The words that say so: `ng serve`.
     pub(in crate::apps) words: String,
     /// What an app is run by instead.
-    pub(in crate::apps) instead: Instead,
+    pub(in crate::apps) instead: Replacement,
 }
 
 /// What an app is run by instead of its development server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::apps) enum Instead {
+pub(in crate::apps) enum Replacement {
     /// The folder that a build writes, served as files.
     Build,
     /// What a build writes, run by this.
@@ -49,16 +49,16 @@ fn within<'a>(
 }
 
 /// A row of the table of development servers.
-struct Server {
+struct DevServer {
     program: &'static str,
     /// Arguments of which one must be there; none: the program alone is enough.
     words: &'static [&'static str],
     /// Arguments that make it something else.
     unless: &'static [&'static str],
-    instead: Instead,
+    instead: Replacement,
 }
 
-impl Server {
+impl DevServer {
     fn told(&self, words: &[String]) -> Option<Development> {
         let (first, rest) = words.split_first().filter(|(first, _)| program(first) == self.program)?;
         let has = |wanted: &&str| {
@@ -79,9 +79,9 @@ const fn row(
     program: &'static str,
     words: &'static [&'static str],
     unless: &'static [&'static str],
-    instead: Instead,
-) -> Server {
-    Server { program, words, unless, instead }
+    instead: Replacement,
+) -> DevServer {
+    DevServer { program, words, unless, instead }
 }
 
 const HELP: &[&str] = &["--help", "--version"];
@@ -90,52 +90,52 @@ const BUILDS: &[&str] =
 const WATCH: &[&str] = &["--watch", "-w", "watch"];
 
 /// One row for each way to say it.
-static SERVERS: [Server; 45] = [
-    row("vite", &[], BUILDS, Instead::Build),
-    row("ng", &["serve", "s"], HELP, Instead::Build),
-    row("react-scripts", &["start"], HELP, Instead::Build),
-    row("react-app-rewired", &["start"], HELP, Instead::Build),
-    row("craco", &["start"], HELP, Instead::Build),
-    row("vue-cli-service", &["serve"], HELP, Instead::Build),
-    row("webpack", &["serve", "--watch", "-w", "watch", "--serve"], HELP, Instead::Build),
-    row("webpack-cli", &["serve", "--watch", "-w", "watch"], HELP, Instead::Build),
-    row("webpack-dev-server", &[], HELP, Instead::Build),
-    row("rspack", &["serve", "dev"], HELP, Instead::Build),
-    row("rsbuild", &["dev"], HELP, Instead::Build),
-    row("parcel", &[], BUILDS, Instead::Build),
-    row("snowpack", &["dev"], HELP, Instead::Build),
-    row("rollup", WATCH, HELP, Instead::Build),
-    row("esbuild", &["--watch", "--serve", "--servedir"], HELP, Instead::Build),
-    row("tsc", WATCH, HELP, Instead::Build),
-    row("sass", &["--watch"], HELP, Instead::Build),
-    row("tailwindcss", WATCH, HELP, Instead::Build),
-    row("gatsby", &["develop"], HELP, Instead::Build),
-    row("astro", &["dev"], HELP, Instead::Build),
-    row("docusaurus", &["start"], HELP, Instead::Build),
-    row("vitepress", &["dev"], HELP, Instead::Build),
-    row("vuepress", &["dev"], HELP, Instead::Build),
-    row("eleventy", &["--serve", "--watch"], HELP, Instead::Build),
-    row("ember", &["serve", "server", "s"], HELP, Instead::Build),
-    row("quasar", &["dev"], HELP, Instead::Build),
-    row("ionic", &["serve"], HELP, Instead::Build),
-    row("expo", &["start"], HELP, Instead::Build),
-    row("storybook", &["dev"], HELP, Instead::Build),
-    row("start-storybook", &[], HELP, Instead::Build),
-    row("live-server", &[], HELP, Instead::Build),
-    row("lite-server", &[], HELP, Instead::Build),
-    row("browser-sync", &["start"], HELP, Instead::Build),
-    row("next", &["dev"], HELP, Instead::Run("next start -p $PORT")),
-    row("nuxt", &["dev"], HELP, Instead::Run("node .output/server/index.mjs")),
-    row("nuxi", &["dev"], HELP, Instead::Run("node .output/server/index.mjs")),
-    row("remix", &["dev", "vite:dev"], HELP, Instead::Run("remix-serve build/server/index.js")),
-    row("react-router", &["dev"], HELP, Instead::Run("react-router-serve build/server/index.js")),
-    row("nest", WATCH, HELP, Instead::Run("node dist/main.js")),
-    row("nodemon", &[], HELP, Instead::Plain),
-    row("node", &["--watch", "--watch-path"], HELP, Instead::Plain),
-    row("bun", &["--watch", "--hot"], HELP, Instead::Plain),
-    row("tsx", &["watch", "--watch"], HELP, Instead::Plain),
-    row("ts-node-dev", &[], HELP, Instead::Plain),
-    row("tsnd", &[], HELP, Instead::Plain),
+static SERVERS: [DevServer; 45] = [
+    row("vite", &[], BUILDS, Replacement::Build),
+    row("ng", &["serve", "s"], HELP, Replacement::Build),
+    row("react-scripts", &["start"], HELP, Replacement::Build),
+    row("react-app-rewired", &["start"], HELP, Replacement::Build),
+    row("craco", &["start"], HELP, Replacement::Build),
+    row("vue-cli-service", &["serve"], HELP, Replacement::Build),
+    row("webpack", &["serve", "--watch", "-w", "watch", "--serve"], HELP, Replacement::Build),
+    row("webpack-cli", &["serve", "--watch", "-w", "watch"], HELP, Replacement::Build),
+    row("webpack-dev-server", &[], HELP, Replacement::Build),
+    row("rspack", &["serve", "dev"], HELP, Replacement::Build),
+    row("rsbuild", &["dev"], HELP, Replacement::Build),
+    row("parcel", &[], BUILDS, Replacement::Build),
+    row("snowpack", &["dev"], HELP, Replacement::Build),
+    row("rollup", WATCH, HELP, Replacement::Build),
+    row("esbuild", &["--watch", "--serve", "--servedir"], HELP, Replacement::Build),
+    row("tsc", WATCH, HELP, Replacement::Build),
+    row("sass", &["--watch"], HELP, Replacement::Build),
+    row("tailwindcss", WATCH, HELP, Replacement::Build),
+    row("gatsby", &["develop"], HELP, Replacement::Build),
+    row("astro", &["dev"], HELP, Replacement::Build),
+    row("docusaurus", &["start"], HELP, Replacement::Build),
+    row("vitepress", &["dev"], HELP, Replacement::Build),
+    row("vuepress", &["dev"], HELP, Replacement::Build),
+    row("eleventy", &["--serve", "--watch"], HELP, Replacement::Build),
+    row("ember", &["serve", "server", "s"], HELP, Replacement::Build),
+    row("quasar", &["dev"], HELP, Replacement::Build),
+    row("ionic", &["serve"], HELP, Replacement::Build),
+    row("expo", &["start"], HELP, Replacement::Build),
+    row("storybook", &["dev"], HELP, Replacement::Build),
+    row("start-storybook", &[], HELP, Replacement::Build),
+    row("live-server", &[], HELP, Replacement::Build),
+    row("lite-server", &[], HELP, Replacement::Build),
+    row("browser-sync", &["start"], HELP, Replacement::Build),
+    row("next", &["dev"], HELP, Replacement::Run("next start -p $PORT")),
+    row("nuxt", &["dev"], HELP, Replacement::Run("node .output/server/index.mjs")),
+    row("nuxi", &["dev"], HELP, Replacement::Run("node .output/server/index.mjs")),
+    row("remix", &["dev", "vite:dev"], HELP, Replacement::Run("remix-serve build/server/index.js")),
+    row("react-router", &["dev"], HELP, Replacement::Run("react-router-serve build/server/index.js")),
+    row("nest", WATCH, HELP, Replacement::Run("node dist/main.js")),
+    row("nodemon", &[], HELP, Replacement::Plain),
+    row("node", &["--watch", "--watch-path"], HELP, Replacement::Plain),
+    row("bun", &["--watch", "--hot"], HELP, Replacement::Plain),
+    row("tsx", &["watch", "--watch"], HELP, Replacement::Plain),
+    row("ts-node-dev", &[], HELP, Replacement::Plain),
+    row("tsnd", &[], HELP, Replacement::Plain),
 ];
 
 /// The commands of a line, each by its words; those that a program such as `concurrently` is given in quotes too.

@@ -7,13 +7,33 @@ use std::io::Read;
 use std::path::Path;
 
 use super::client_address;
-use crate::apps::candidate::{App, listens_by};
-use crate::apps::files::{name_of, text_of};
-use crate::apps::found::{DetectError, Found, Kind};
+use crate::apps::app_folder::{AppFolder, listens_by};
+use crate::apps::detected_app::{DetectError, DetectedApp};
+use crate::apps::kind::AppKind;
 use crate::apps::programs::is_executable;
+use crate::apps::recogniser::Recogniser;
+use crate::apps::source_files::{name_of, text_of};
+
+pub(in crate::apps) static EXECUTABLE: AppKind = AppKind { name: "an executable", ..AppKind::PROGRAM };
+
+pub(super) static BY_PROGRAM: Recogniser = Recogniser {
+    looks_for: "an executable named app, server or like the folder",
+    kinds: &[&EXECUTABLE],
+    readme: &[[
+        "an executable `app`, `server` or called like the folder",
+        "itself: Go, Rust, any script",
+        "",
+    ]],
+    spec: &[[
+        "an executable file called `app`, `server` or like the folder (Go, Rust, any script with an interpreter line)",
+        "itself",
+        "`fd`; a script: as its text shows",
+    ]],
+    ..Recogniser::new(in_folder)
+};
 
 /// `app`, `server`, or a program called like the folder.
-pub(in crate::apps) fn in_folder(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+fn in_folder(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
     let folder = name_of(&app.dir);
     for path in ["app", "server", &folder].map(|name| app.dir.join(name)) {
         if is_executable(&path) {
@@ -28,10 +48,10 @@ pub(in crate::apps) fn in_folder(app: &App<'_>) -> Result<Option<Found>, DetectE
 }
 
 /// The program itself.
-pub(in crate::apps) fn found(app: &App<'_>, path: &Path) -> Found {
+pub(in crate::apps) fn found(app: &AppFolder<'_>, path: &Path) -> DetectedApp {
     let name = name_of(path);
     let argv = vec![path.to_string_lossy().into_owned()];
-    let mut found = app.found(Kind::Executable, format!("Executable: {name}"), argv, Some(path));
+    let mut found = app.found(&EXECUTABLE, format!("Executable: {name}"), argv, Some(path));
     if is_script(path)
         && let Some(listen) = listens_by(&text_of(path))
     {

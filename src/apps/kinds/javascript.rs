@@ -6,13 +6,117 @@ use std::path::{Path, PathBuf};
 
 use super::package::Package;
 use super::source;
-use crate::apps::candidate::{App, listens_by, missing};
-use crate::apps::files::{name_of, text_of};
-use crate::apps::found::{CONCURRENT, DetectError, Found, Kind, Listen};
-use crate::apps::{programs::Programs, runtimes};
+use crate::apps::app_folder::{AppFolder, listens_by};
+use crate::apps::detected_app::{DetectError, DetectedApp};
+use crate::apps::kind::{AppKind, CONCURRENT};
+use crate::apps::production::NODE;
+use crate::apps::programs::{Program, Programs};
+use crate::apps::recogniser::Recogniser;
+use crate::apps::source_files::{name_of, text_of};
+use crate::apps::worker_scripts;
+use crate::spec::{Listen, ReadyBy};
+
+/// A module that exports a function of a `Request`.
+pub(in crate::apps) static NODE_HANDLER: AppKind = AppKind {
+    name: "a Node handler",
+    ready_by: ReadyBy::Either,
+    stateless: true,
+    production: &[NODE],
+    by_worker_script: true,
+    ..AppKind::PROGRAM
+};
+
+pub(in crate::apps) static BUN_HANDLER: AppKind = AppKind {
+    name: "a Bun handler",
+    listens: &[Listen::Path, Listen::Port],
+    ready_by: ReadyBy::Either,
+    stateless: true,
+    production: &[NODE],
+    by_worker_script: true,
+    ..AppKind::PROGRAM
+};
+
+/// A script that listens by itself.
+pub(in crate::apps) static NODE_SERVER: AppKind = AppKind {
+    name: "a Node server",
+    listens: &[Listen::Port, Listen::Fd, Listen::Path],
+    concurrency: CONCURRENT,
+    production: &[NODE],
+    ..AppKind::PROGRAM
+};
+
+pub(in crate::apps) static BUN_SERVER: AppKind = AppKind {
+    name: "a Bun server",
+    listens: &[Listen::Port, Listen::Fd, Listen::Path],
+    concurrency: CONCURRENT,
+    production: &[NODE],
+    ..AppKind::PROGRAM
+};
+
+pub(super) static BY_INDEX: Recogniser = Recogniser {
+    files: &[
+        ("rip", of_file),
+        ("ts", of_file),
+        ("mts", of_file),
+        ("js", of_file),
+        ("mjs", of_file),
+        ("cjs", of_file),
+    ],
+    looks_for: "index.rip, index.ts, index.js, index.mjs, index.cjs",
+    programs: &[NODE_PROGRAM, BUN, DENO],
+    event_loops: &[
+        "node",
+        "nodejs",
+        "bun",
+        "bunx",
+        "deno",
+        "tsx",
+        "ts-node",
+        "next",
+        "nuxt",
+        "astro",
+        "remix-serve",
+        "react-router-serve",
+    ],
+    kinds: &[&NODE_HANDLER, &BUN_HANDLER],
+    readme: &[
+        ["`index.rip`", "Bun", "Bun and rip-lang"],
+        ["`index.ts`", "Bun, else Node", "Bun, or nodejs 22.6 or newer"],
+        ["`index.js`, `index.mjs`, `index.cjs`", "Node, else Bun", "nodejs"],
+    ],
+    spec: &[[
+        "`index` with `.rip .ts .mts .js .mjs .cjs`",
+        "a handler (below); a file with `.listen(` or `Bun.serve(` in it as a server, as in the next row",
+        "Node `fd`, Bun `path`",
+    ]],
+    ..Recogniser::new(handler_in_folder)
+};
+
+pub(super) static BY_SERVER: Recogniser = Recogniser {
+    looks_for: "server.js, server.mjs, server.cjs, server.ts; `main` of package.json",
+    kinds: &[&NODE_SERVER, &BUN_SERVER],
+    readme: &[[
+        "`server.js`, `server.mjs`, `server.ts`, `main` of `package.json`, `app.js`, `src/server.ts` that listens",
+        "Node, or Bun",
+        "nodejs",
+    ]],
+    spec: &[[
+        "`server` with `.js .mjs .cjs .ts .mts`; `main` of `package.json`; `app`, `main`, `api`, `src/server`, \
+         `src/index`, `src/main`, `src/app` if they listen",
+        "itself, by Node or Bun; as a handler if it has a default export and does not listen",
+        "as its text shows, else `port`",
+    ]],
+    ..Recogniser::new(server_in_folder)
+};
+
+const NODE_PROGRAM: Program<'static> = Program { name: "node", install: "apt install nodejs" };
+const BUN: Program<'static> =
+    Program { name: "bun", install: "npm install -g bun (Debian has no package of it)" };
+const DENO: Program<'static> =
+    Program { name: "deno", install: "see its manual (Debian has no package of it)" };
 
 /// `index` with a suffix of JavaScript or Rip.
-pub(in crate::apps) fn handler_in_folder(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+fn handler_in_folder(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
     let names = ["index.rip", "index.ts", "index.mts", "index.js", "index.mjs", "index.cjs"];
     let entries = names.iter().filter_map(|name| app.file(name));
     // Beside a development server it is more likely the source of a page.
@@ -22,15 +126,17 @@ pub(in crate::apps) fn handler_in_folder(app: &App<'_>) -> Result<Option<Found>,
     entry.map(|entry| of_file(app, &entry)).transpose()
 }
 
-/// `server` with a suffix of JavaScript.
-pub(in crate::apps) fn server_in_folder(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+/// `server` with a suffix of JavaScript, else a file that the package or its name says is one.
+fn server_in_folder(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
     let names = ["server.js", "server.mjs", "server.cjs", "server.ts", "server.mts"];
-    let entry = names.iter().find_map(|name| app.file(name));
-    entry.map(|entry| of_file(app, &entry)).transpose()
+    match names.iter().find_map(|name| app.file(name)) {
+        Some(entry) => of_file(app, &entry).map(Some),
+        None => named_in_folder(app),
+    }
 }
 
 /// `main` of `package.json`, and files of other usual names, where they listen or export a handler.
-pub(in crate::apps) fn named_in_folder(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+fn named_in_folder(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
     if let Some(main) = Package::of(app)?.and_then(|package| package.main(&app.dir)) {
         let code = code_of(&main);
         if serves(&code) || exports(&code) && !is_tool(&main) {
@@ -54,23 +160,28 @@ pub(in crate::apps) fn named_in_folder(app: &App<'_>) -> Result<Option<Found>, D
 }
 
 /// A file of that suffix: a handler if it exports one, else a server.
-pub(in crate::apps) fn of_file(app: &App<'_>, entry: &Path) -> Result<Found, DetectError> {
-    let runtime = Runtime::choose(app, entry)?;
+fn of_file(app: &AppFolder<'_>, entry: &Path) -> Result<DetectedApp, DetectError> {
+    let runtime = JsRuntime::choose(app, entry)?;
     let text = code_of(entry);
     if is_handler(&text, entry) { handler(app, entry, runtime) } else { server(app, entry, &text, runtime) }
 }
 
-fn handler(app: &App<'_>, entry: &Path, runtime: Runtime) -> Result<Found, DetectError> {
-    let kind = if runtime.name == "bun" { Kind::BunHandler } else { Kind::NodeHandler };
+fn handler(app: &AppFolder<'_>, entry: &Path, runtime: JsRuntime) -> Result<DetectedApp, DetectError> {
+    let kind = if runtime.name == "bun" { &BUN_HANDLER } else { &NODE_HANDLER };
     let why = format!("{} handler: {} found, run by {}", runtime.title(), name_of(entry), runtime.name);
-    let script = runtimes::worker_script(app.hints.runtime_dir_for_scripts);
+    let script = worker_scripts::worker_script(app.hints.runtime_dir_for_scripts);
     let argv = runtime.argv(&[&script, entry])?;
-    Ok(Found { env: vec![runtime.programs.variable()], ..app.found(kind, why, argv, Some(entry)) })
+    Ok(DetectedApp { env: vec![runtime.programs.variable()], ..app.found(kind, why, argv, Some(entry)) })
 }
 
-fn server(app: &App<'_>, entry: &Path, text: &str, runtime: Runtime) -> Result<Found, DetectError> {
+fn server(
+    app: &AppFolder<'_>,
+    entry: &Path,
+    text: &str,
+    runtime: JsRuntime,
+) -> Result<DetectedApp, DetectError> {
     let bun = runtime.name == "bun";
-    let kind = if bun { Kind::BunServer } else { Kind::NodeServer };
+    let kind = if bun { &BUN_SERVER } else { &NODE_SERVER };
     let why = format!("{} server: {} found, run by {}", runtime.title(), name_of(entry), runtime.name);
     let argv = runtime.argv(&[entry])?;
     let mut found = app.found(kind, why, argv, Some(entry));
@@ -81,20 +192,19 @@ fn server(app: &App<'_>, entry: &Path, text: &str, runtime: Runtime) -> Result<F
         None => Listen::Port,
     };
     found.env.push(runtime.programs.variable());
-    found.concurrency = Some(CONCURRENT);
     Ok(found)
 }
 
 /// The program that runs a script, with the flags it needs for this one.
-struct Runtime {
+struct JsRuntime {
     name: &'static str,
     program: String,
     flags: Vec<String>,
     programs: Programs,
 }
 
-impl Runtime {
-    fn choose(app: &App<'_>, entry: &Path) -> Result<Self, DetectError> {
+impl JsRuntime {
+    fn choose(app: &AppFolder<'_>, entry: &Path) -> Result<Self, DetectError> {
         let programs = app.local_programs();
         let file = name_of(entry);
         match entry.extension().and_then(|suffix| suffix.to_str()) {
@@ -104,8 +214,8 @@ impl Runtime {
         }
     }
 
-    fn rip(app: &App<'_>, programs: Programs, file: &str) -> Result<Self, DetectError> {
-        let program = app.need(&programs, "bun", file)?;
+    fn rip(app: &AppFolder<'_>, programs: Programs, file: &str) -> Result<Self, DetectError> {
+        let program = app.need(&programs, &BUN, file)?;
         let flags = match RipLoader::find(&app.dir) {
             Some(RipLoader::Bunfig) => Vec::new(),
             Some(RipLoader::Package(loader)) => vec![format!("--preload={}", loader.display())],
@@ -121,15 +231,15 @@ impl Runtime {
         Ok(Self { name: "bun", program, flags, programs })
     }
 
-    fn typescript(app: &App<'_>, programs: Programs, file: &str) -> Result<Self, DetectError> {
+    fn typescript(app: &AppFolder<'_>, programs: Programs, file: &str) -> Result<Self, DetectError> {
         if programs.find("bun").is_some() {
-            let program = app.need(&programs, "bun", file)?;
+            let program = app.need(&programs, &BUN, file)?;
             return Ok(Self { name: "bun", program, flags: Vec::new(), programs });
         }
         // Asked, not read off the version: a build of Node may lack the type stripper.
         let node = programs.find("node");
         if node.is_some_and(|node| programs.ask(&node, &[STRIP_TYPES, "--eval", ""]).is_some()) {
-            let program = app.need(&programs, "node", file)?;
+            let program = app.need(&programs, &NODE_PROGRAM, file)?;
             return Ok(Self { name: "node", program, flags: vec![STRIP_TYPES.into()], programs });
         }
         Err(DetectError::MissingRuntime {
@@ -139,14 +249,11 @@ impl Runtime {
         })
     }
 
-    fn javascript(app: &App<'_>, programs: Programs, file: &str) -> Result<Self, DetectError> {
-        for name in ["node", "bun"] {
-            if programs.find(name).is_some() {
-                let program = app.need(&programs, name, file)?;
-                return Ok(Self { name, program, flags: Vec::new(), programs });
-            }
-        }
-        Err(missing("node", file))
+    fn javascript(app: &AppFolder<'_>, programs: Programs, file: &str) -> Result<Self, DetectError> {
+        let present = [NODE_PROGRAM, BUN].into_iter().find(|program| programs.find(program.name).is_some());
+        let runtime = present.unwrap_or(NODE_PROGRAM);
+        let program = app.need(&programs, &runtime, file)?;
+        Ok(Self { name: runtime.name, program, flags: Vec::new(), programs })
     }
 
     fn title(&self) -> &'static str {

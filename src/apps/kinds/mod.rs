@@ -1,6 +1,6 @@
-//! The kinds of apps: how each language, and what an app says of itself, is recognised and run.
+//! The kinds of apps: one file for each runtime, and the table of them all.
 //!
-//! Never here: the order in which they are tried (`detect`).
+//! Never here: what is done with what was found (`detect`).
 
 mod client_address;
 pub(in crate::apps) mod declared;
@@ -12,5 +12,39 @@ pub(in crate::apps) mod python;
 pub(in crate::apps) mod python_target;
 pub(in crate::apps) mod ruby;
 pub(in crate::apps) mod shell;
-pub(in crate::apps) mod site;
 pub(in crate::apps) mod source;
+pub(in crate::apps) mod static_site;
+
+use super::programs::Program;
+use super::recogniser::Recogniser;
+
+/// What is recognised as an app, in the order in which a folder is looked at; the first that fits is taken.
+pub(super) static RECOGNISERS: [&Recogniser; 10] = [
+    &declared::BY_COMMAND,
+    &static_site::BY_SETTINGS,
+    &declared::BY_PROCFILE,
+    &declared::BY_PACKAGE_JSON,
+    &executable::BY_PROGRAM,
+    &javascript::BY_INDEX,
+    &javascript::BY_SERVER,
+    &python::BY_MODULE,
+    &ruby::BY_RUBY,
+    &static_site::BY_PAGE,
+];
+
+/// The programs that run apps.
+fn programs() -> impl Iterator<Item = &'static Program<'static>> {
+    RECOGNISERS.iter().flat_map(|row| row.programs)
+}
+
+/// The program of that name, with how to get it.
+fn program(name: &str) -> Program<'_> {
+    let install = programs().find(|program| program.name == name).map(|program| program.install);
+    let install = install.unwrap_or("install it, or give its full path in rip.toml `command`");
+    Program { name, install }
+}
+
+/// Whether a program, or a module of Python's, takes several requests at once.
+fn is_event_loop(name: &str) -> bool {
+    RECOGNISERS.iter().any(|row| row.event_loops.contains(&name))
+}

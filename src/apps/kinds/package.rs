@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::development::{Development, Instead, development};
-use crate::apps::candidate::App;
-use crate::apps::files::read;
-use crate::apps::found::DetectError;
+use super::development::{Development, Replacement, development};
+use crate::apps::app_folder::AppFolder;
+use crate::apps::detected_app::DetectError;
+use crate::apps::source_files::read;
 
 /// What of a `package.json` matters here.
 #[derive(Debug, Default, Deserialize)]
@@ -26,7 +26,7 @@ pub(in crate::apps) struct Package {
 }
 
 /// What `scripts` say of how the app is started.
-pub(in crate::apps) enum Start<'a> {
+pub(in crate::apps) enum StartScript<'a> {
     /// By this line.
     Line(&'a str),
     /// By a development server alone.
@@ -36,7 +36,7 @@ pub(in crate::apps) enum Start<'a> {
 
 impl Package {
     /// The app's own, where it has one.
-    pub(in crate::apps) fn of(app: &App<'_>) -> Result<Option<Self>, DetectError> {
+    pub(in crate::apps) fn of(app: &AppFolder<'_>) -> Result<Option<Self>, DetectError> {
         let Some(path) = app.file("package.json") else { return Ok(None) };
         let text = read(&path)?;
         let parsed = serde_json::from_str(text.trim_start_matches('\u{feff}'));
@@ -44,12 +44,12 @@ impl Package {
     }
 
     /// `start`, else where that is for the developer, the script that is called so for production.
-    pub(in crate::apps) fn start(&self) -> Start<'_> {
-        let Some(start) = self.scripts.get("start") else { return Start::Nothing };
-        let Some(found) = development(start, &self.scripts) else { return Start::Line(start) };
+    pub(in crate::apps) fn start(&self) -> StartScript<'_> {
+        let Some(start) = self.scripts.get("start") else { return StartScript::Nothing };
+        let Some(found) = development(start, &self.scripts) else { return StartScript::Line(start) };
         let others = PRODUCTION.iter().filter_map(|name| self.scripts.get(*name));
         let mut others = others.filter(|line| development(line, &self.scripts).is_none());
-        others.next().map_or(Start::Development(start, found), |line| Start::Line(line))
+        others.next().map_or(StartScript::Development(start, found), |line| StartScript::Line(line))
     }
 
     /// The file that `main` names, as Node finds it.
@@ -83,17 +83,17 @@ impl Package {
 
 /// The sentence for an app that has nothing but a development server.
 pub(in crate::apps) fn refusal(
-    app: &App<'_>,
+    app: &AppFolder<'_>,
     package: &Package,
     line: &str,
     found: &Development,
 ) -> DetectError {
     let instead = match found.instead {
-        Instead::Build => format!(
+        Replacement::Build => format!(
             "run `{}`; the folder that it writes (dist, build, out) is then served",
             package.build(&app.dir)
         ),
-        Instead::Run(program) => {
+        Replacement::Run(program) => {
             let program = program.replace("$PORT", "\\\"$PORT\\\"");
             format!(
                 "run `{}` and say in rip.toml what serves the result: \
@@ -101,7 +101,7 @@ pub(in crate::apps) fn refusal(
                 package.build(&app.dir)
             )
         }
-        Instead::Plain => {
+        Replacement::Plain => {
             let script = line.split_whitespace().rev().find(|word| app.dir.join(word).is_file());
             let script = script.unwrap_or("server.js");
             let program = if script.ends_with("ts") { "bun" } else { "node" };

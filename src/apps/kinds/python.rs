@@ -4,17 +4,96 @@
 
 use std::path::{Path, PathBuf};
 
-use super::python_target::{Interface, Target};
+use super::python_target::{Interface, PythonApp};
 use super::source;
-use crate::apps::candidate::{App, Way, listens_by};
-use crate::apps::files::{name_of, text_of};
-use crate::apps::found::{CONCURRENT, DetectError, Found, Kind};
-use crate::apps::programs::Programs;
-use crate::apps::{project, runtimes};
+use crate::apps::app_folder::{AppFolder, listens_by};
+use crate::apps::detected_app::{DetectError, DetectedApp};
+use crate::apps::kind::{AppKind, CONCURRENT};
+use crate::apps::programs::{Program, Programs};
+use crate::apps::recogniser::{LookAtFolder, Recogniser};
+use crate::apps::source_files::{name_of, text_of};
+use crate::apps::{project, worker_scripts};
+use crate::spec::Listen;
+
+pub(in crate::apps) static WSGI: AppKind = AppKind {
+    name: "a WSGI app",
+    listens: &[Listen::Fd],
+    asked_to_notify: false,
+    stateless: true,
+    production: &[],
+    finds_client: true,
+    ..AppKind::PROGRAM
+};
+
+pub(in crate::apps) static ASGI: AppKind = AppKind {
+    name: "an ASGI app",
+    listens: &[Listen::Fd],
+    stateless: true,
+    concurrency: CONCURRENT,
+    production: &[],
+    finds_client: true,
+    ..AppKind::PROGRAM
+};
+
+/// A script that listens by itself.
+pub(in crate::apps) static PYTHON_SERVER: AppKind =
+    AppKind { name: "a Python server", production: &[], ..AppKind::PROGRAM };
+
+pub(super) static BY_MODULE: Recogniser = Recogniser {
+    files: &[("py", of_file)],
+    looks_for: "asgi.py, wsgi.py, app.py, main.py, manage.py, a package with create_app",
+    programs: &[GUNICORN, UVICORN, PYTHON],
+    event_loops: &["uvicorn", "hypercorn", "daphne", "granian"],
+    kinds: &[&WSGI, &ASGI, &PYTHON_SERVER],
+    readme: &[[
+        "`asgi.py`, `wsgi.py`, `app.py`, `main.py`, a Django project, `app/main.py`, a package with `create_app`",
+        "uvicorn, gunicorn, or python3",
+        "gunicorn or uvicorn",
+    ]],
+    spec: &[
+        [
+            "`asgi.py`, `wsgi.py`, `app.py`, `main.py` with a WSGI application, their own or imported, or with \
+             `create_app`",
+            "gunicorn, one process, one thread",
+            "`fd`",
+        ],
+        ["… with an ASGI application", "uvicorn", "`fd`"],
+        ["… with neither, but a server that listens", "python3", "as its text shows"],
+        [
+            "`manage.py` of a Django project, here or in the only folder that has one",
+            "gunicorn or uvicorn with `wsgi.py`, else `asgi.py`, of the settings' package or of one above it \
+             (`mysite.settings.dev`: `mysite`)",
+            "`fd`",
+        ],
+        [
+            "`application.py`, `server.py`, `run.py`, `api.py`, `flask_app.py`, or a file called like the folder",
+            "as `app.py`",
+            "",
+        ],
+        ["the only file in which a line makes an application, whatever it is called", "as `app.py`", ""],
+        [
+            "a package of the folder, or of its `src`, whose `asgi.py`, `wsgi.py`, `main.py`, `app.py` or `__init__.py` \
+             makes an application: `app/main.py`, `flaskr/__init__.py`. One called `app`, `src`, `backend`, `server`, \
+             `api`, `web` or like the folder comes first; of others there may be only one",
+            "as `app.py`, by its name from the project's folder; in its own folder if it imports its neighbours by their \
+             bare names",
+            "",
+        ],
+    ],
+    ..Recogniser::new(in_folder)
+};
+
+const GUNICORN: Program<'static> = Program {
+    name: "gunicorn",
+    install: "apt install gunicorn, or pip install gunicorn into the app's .venv",
+};
+const UVICORN: Program<'static> =
+    Program { name: "uvicorn", install: "apt install uvicorn, or pip install uvicorn into the app's .venv" };
+const PYTHON: Program<'static> = Program { name: "python3", install: "apt install python3" };
 
 /// Modules in the folder, a Django project, modules in a package of the folder, a Django project in a folder of it.
-pub(in crate::apps) fn in_folder(app: &App<'_>) -> Result<Option<Found>, DetectError> {
-    let ways: [Way; 6] = [first_modules, django, later_modules, only_module, package, nested];
+fn in_folder(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
+    let ways: [LookAtFolder; 6] = [first_modules, django, later_modules, only_module, package, nested];
     for way in ways {
         if let Some(found) = way(app)? {
             return Ok(Some(found));
@@ -24,9 +103,9 @@ pub(in crate::apps) fn in_folder(app: &App<'_>) -> Result<Option<Found>, DetectE
 }
 
 /// A Python file given by name.
-pub(in crate::apps) fn of_file(app: &App<'_>, entry: &Path) -> Result<Found, DetectError> {
-    let place = Place::of(app, entry);
-    match Target::of_file(entry, &place.root) {
+fn of_file(app: &AppFolder<'_>, entry: &Path) -> Result<DetectedApp, DetectError> {
+    let place = ModulePlace::of(app, entry);
+    match PythonApp::of_file(entry, &place.root) {
         Some(target) => run(app, &place, target),
         None => script(app, entry, &text_of(entry)),
     }
@@ -34,7 +113,7 @@ pub(in crate::apps) fn of_file(app: &App<'_>, entry: &Path) -> Result<Found, Det
 
 /// Where a module is found and from where it is run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Place {
+struct ModulePlace {
     entry: PathBuf,
     /// The folder that modules are looked up in.
     root: PathBuf,
@@ -44,9 +123,9 @@ struct Place {
     dir: PathBuf,
 }
 
-impl Place {
+impl ModulePlace {
     /// Of a file in the app's own folder: in the package that the folder is, where its imports say so.
-    fn of(app: &App<'_>, entry: &Path) -> Self {
+    fn of(app: &AppFolder<'_>, entry: &Path) -> Self {
         let folder = entry.parent().unwrap_or(&app.dir);
         if !imports_package(entry, folder) {
             return Self::in_root(folder, entry, folder);
@@ -70,11 +149,11 @@ impl Place {
     }
 }
 
-fn first_modules(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+fn first_modules(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
     modules(app, &["asgi.py", "wsgi.py", "app.py", "main.py"].map(String::from))
 }
 
-fn later_modules(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+fn later_modules(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
     let own = format!("{}.py", name_of(&app.dir).replace('-', "_"));
     let usual =
         ["application.py", "server.py", "run.py", "api.py", "flask_app.py", "__init__.py"].map(String::from);
@@ -82,14 +161,14 @@ fn later_modules(app: &App<'_>) -> Result<Option<Found>, DetectError> {
 }
 
 /// The only file of the folder in which a line says that it makes an application, whatever it is called.
-fn only_module(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+fn only_module(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
     let places = project::files(&app.dir, "py").into_iter().filter(|entry| {
         let name = name_of(entry);
         !["setup.py", "conftest.py", "manage.py"].contains(&&*name) && !name.starts_with("test_")
     });
-    let places = places.map(|entry| Place::of(app, &entry));
+    let places = places.map(|entry| ModulePlace::of(app, &entry));
     let mut found = places.filter_map(|place| {
-        let target = Target::of_file(&place.entry, &place.root).filter(|target| target.sure)?;
+        let target = PythonApp::of_file(&place.entry, &place.root).filter(|target| target.sure)?;
         Some((place, target))
     });
     match (found.next(), found.next()) {
@@ -107,11 +186,11 @@ fn only_module(app: &App<'_>) -> Result<Option<Found>, DetectError> {
     }
 }
 
-fn modules(app: &App<'_>, names: &[String]) -> Result<Option<Found>, DetectError> {
+fn modules(app: &AppFolder<'_>, names: &[String]) -> Result<Option<DetectedApp>, DetectError> {
     for name in names {
         let Some(entry) = app.file(name) else { continue };
-        let place = Place::of(app, &entry);
-        if let Some(target) = Target::of_file(&entry, &place.root) {
+        let place = ModulePlace::of(app, &entry);
+        if let Some(target) = PythonApp::of_file(&entry, &place.root) {
             return run(app, &place, target).map(Some);
         }
         let text = source::without_hash_lines(&text_of(&entry));
@@ -129,7 +208,7 @@ fn modules(app: &App<'_>, names: &[String]) -> Result<Option<Found>, DetectError
 }
 
 /// A package of the folder, or of its `src`, whose modules make an application: one that is called so, else the only one.
-fn package(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+fn package(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
     let src = app.dir.join("src");
     let own = name_of(&app.dir).replace('-', "_");
     let mut others = Vec::new();
@@ -167,7 +246,12 @@ fn package(app: &App<'_>) -> Result<Option<Found>, DetectError> {
     }
 }
 
-fn module_of(app: &App<'_>, root: &Path, folder: &Path, usual: bool) -> Option<(Place, Target)> {
+fn module_of(
+    app: &AppFolder<'_>,
+    root: &Path,
+    folder: &Path,
+    usual: bool,
+) -> Option<(ModulePlace, PythonApp)> {
     if !usual && !folder.join("__init__.py").is_file() {
         return None;
     }
@@ -175,17 +259,17 @@ fn module_of(app: &App<'_>, root: &Path, folder: &Path, usual: bool) -> Option<(
     entries.into_iter().find_map(|entry| {
         // One that imports its neighbours by their bare names is run in their folder.
         let place = match imports_neighbours(&entry, folder, root) {
-            true => Place::in_root(folder, &entry, folder),
-            false => Place::in_root(root, &entry, &app.dir),
+            true => ModulePlace::in_root(folder, &entry, folder),
+            false => ModulePlace::in_root(root, &entry, &app.dir),
         };
-        let target = Target::of_file(&entry, &place.root).filter(|target| target.sure)?;
+        let target = PythonApp::of_file(&entry, &place.root).filter(|target| target.sure)?;
         Some((place, target))
     })
 }
 
 /// A Django project: `manage.py` names the settings module; the package of that, or one above it, has `wsgi.py` or only
 /// `asgi.py`. Where it names none, the package that has them is the only one.
-fn django(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+fn django(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
     let Some(manage) = app.file("manage.py") else { return Ok(None) };
     let text = source::without_hash_lines(&text_of(&manage));
     let settings = text.split("DJANGO_SETTINGS_MODULE").nth(1).unwrap_or_default();
@@ -200,9 +284,9 @@ fn django(app: &App<'_>) -> Result<Option<Found>, DetectError> {
         let Some(entry) = folders.iter().map(|folder| folder.join(name)).find(|entry| entry.is_file()) else {
             continue;
         };
-        let place = Place::in_root(&app.dir, &entry, &app.dir);
-        let named = Target::of_file(&entry, &app.dir).map_or("application".into(), |target| target.object);
-        return run(app, &place, Target { interface, object: named, sure: true }).map(Some);
+        let place = ModulePlace::in_root(&app.dir, &entry, &app.dir);
+        let named = PythonApp::of_file(&entry, &app.dir).map_or("application".into(), |target| target.object);
+        return run(app, &place, PythonApp { interface, object: named, sure: true }).map(Some);
     }
     app.saw(
         "manage.py is there, but no wsgi.py or asgi.py in the package of its settings, as `django-admin startproject` \
@@ -212,7 +296,7 @@ fn django(app: &App<'_>) -> Result<Option<Found>, DetectError> {
 }
 
 /// The only folder in this one that has a `manage.py`.
-fn nested(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+fn nested(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
     let mut folders = project::folders(&app.dir);
     folders.retain(|folder| folder.join("manage.py").is_file());
     match folders.pop() {
@@ -255,7 +339,7 @@ fn imported(entry: &Path) -> Vec<String> {
     modules.collect()
 }
 
-fn run(app: &App<'_>, place: &Place, target: Target) -> Result<Found, DetectError> {
+fn run(app: &AppFolder<'_>, place: &ModulePlace, target: PythonApp) -> Result<DetectedApp, DetectError> {
     let mut found = match target.interface {
         Interface::Wsgi => wsgi(app, place, &format!("{}:{}", place.module, target.object)),
         Interface::Asgi => asgi(app, place, &target.object),
@@ -269,26 +353,26 @@ fn run(app: &App<'_>, place: &Place, target: Target) -> Result<Found, DetectErro
 /// connect without sending. The class is ours, which tells the app the client's address. No time limit of its own: the
 /// server has one. No `--bind`: gunicorn takes the socket from `LISTEN_FDS` and would open `fd://3` a second time, which
 /// fails.
-fn wsgi(app: &App<'_>, place: &Place, target: &str) -> Result<Found, DetectError> {
+fn wsgi(app: &AppFolder<'_>, place: &ModulePlace, target: &str) -> Result<DetectedApp, DetectError> {
     let programs = app.local_programs();
     let file = shown(app, &place.entry);
-    let gunicorn = app.need(&programs, "gunicorn", &name_of(&place.entry))?;
-    let mut argv = vec![gunicorn.clone(), format!("--worker-class={}", runtimes::GUNICORN_WORKER)];
+    let gunicorn = app.need(&programs, &GUNICORN, &name_of(&place.entry))?;
+    let mut argv = vec![gunicorn.clone(), format!("--worker-class={}", worker_scripts::GUNICORN_WORKER)];
     argv.push(format!("--pythonpath={}", python_path(app, place)?));
-    argv.extend(GUNICORN.map(String::from));
+    argv.extend(GUNICORN_FLAGS.map(String::from));
     // Newer ones open a control socket in the home directory, one for all; older ones do not know the flag.
     let help = programs.ask(Path::new(&gunicorn), &["--help"]).unwrap_or_default();
     argv.extend(help.contains("--no-control-socket").then(|| "--no-control-socket".into()));
     argv.push(target.into());
     let why = format!("Python WSGI app: {target} in {file}, run by gunicorn");
-    let mut found = app.found(Kind::PythonWsgi, why, argv, Some(&place.entry));
+    let mut found = app.found(&WSGI, why, argv, Some(&place.entry));
     found.env = environment(app, &programs);
     Ok(found)
 }
 
 /// The folders that gunicorn is to look modules up in beside its working directory: that of our worker class, the
 /// app's, and those of the app's own `gunicorn.conf.py`, whose setting the flag replaces.
-fn python_path(app: &App<'_>, place: &Place) -> Result<String, DetectError> {
+fn python_path(app: &AppFolder<'_>, place: &ModulePlace) -> Result<String, DetectError> {
     let text = |path: &Path| path.to_str().map(String::from).ok_or_else(|| DetectError::NotUtf8(path.into()));
     let mut folders = vec![text(app.hints.runtime_dir_for_scripts)?];
     if place.root != place.dir {
@@ -300,17 +384,17 @@ fn python_path(app: &App<'_>, place: &Place) -> Result<String, DetectError> {
     Ok(folders.join(","))
 }
 
-fn asgi(app: &App<'_>, place: &Place, object: &str) -> Result<Found, DetectError> {
+fn asgi(app: &AppFolder<'_>, place: &ModulePlace, object: &str) -> Result<DetectedApp, DetectError> {
     let programs = app.local_programs();
     let file = shown(app, &place.entry);
-    let mut argv = vec![app.need(&programs, "uvicorn", &name_of(&place.entry))?];
-    argv.extend(UVICORN.map(String::from));
+    let mut argv = vec![app.need(&programs, &UVICORN, &name_of(&place.entry))?];
+    argv.extend(UVICORN_FLAGS.map(String::from));
     let (module, mut env) = (&place.module, environment(app, &programs));
     let name = object.strip_suffix("()").unwrap_or(object);
     let text = |path: &Path| path.to_str().map(String::from).ok_or_else(|| DetectError::NotUtf8(path.into()));
     if app.hints.behind_proxies {
         argv.push(format!("--app-dir={}", text(app.hints.runtime_dir_for_scripts)?));
-        argv.push(runtimes::ASGI_WRAPPER.into());
+        argv.push(worker_scripts::ASGI_WRAPPER.into());
         env.push(("RIP_ASGI".into(), format!("{module}:{object}")));
         env.push(("RIP_ASGI_FOLDER".into(), text(&place.root)?));
     } else {
@@ -324,24 +408,23 @@ fn asgi(app: &App<'_>, place: &Place, object: &str) -> Result<Found, DetectError
         argv.push(format!("{module}:{name}"));
     }
     let why = format!("Python ASGI app: {module}:{name} in {file}, run by uvicorn");
-    let mut found = app.found(Kind::PythonAsgi, why, argv, Some(&place.entry));
+    let mut found = app.found(&ASGI, why, argv, Some(&place.entry));
     found.env = env;
-    found.concurrency = Some(CONCURRENT);
     Ok(found)
 }
 
-fn script(app: &App<'_>, entry: &Path, text: &str) -> Result<Found, DetectError> {
+fn script(app: &AppFolder<'_>, entry: &Path, text: &str) -> Result<DetectedApp, DetectError> {
     let programs = app.local_programs();
     let file = name_of(entry);
-    let argv = vec![app.need(&programs, "python3", &file)?, entry.to_string_lossy().into_owned()];
+    let argv = vec![app.need(&programs, &PYTHON, &file)?, entry.to_string_lossy().into_owned()];
     let why = format!("Python server: {file} found, run by python3");
-    let mut found = app.found(Kind::PythonServer, why, argv, Some(entry));
+    let mut found = app.found(&PYTHON_SERVER, why, argv, Some(entry));
     found.listen = listens_by(text).unwrap_or(found.listen);
     found.env = environment(app, &programs);
     Ok(found)
 }
 
-fn environment(app: &App<'_>, programs: &Programs) -> Vec<(String, String)> {
+fn environment(app: &AppFolder<'_>, programs: &Programs) -> Vec<(String, String)> {
     let mut env = vec![programs.variable(), ("PYTHONUNBUFFERED".into(), "1".into())];
     let venvs = app.roots.iter().flat_map(|root| [".venv", "venv"].map(|name| root.join(name)));
     let venv = venvs.into_iter().find(|venv| venv.join("bin").is_dir());
@@ -350,7 +433,7 @@ fn environment(app: &App<'_>, programs: &Programs) -> Vec<(String, String)> {
 }
 
 /// The file as seen from the app's folder.
-fn shown(app: &App<'_>, entry: &Path) -> String {
+fn shown(app: &AppFolder<'_>, entry: &Path) -> String {
     entry.strip_prefix(&app.dir).map_or_else(|_| name_of(entry), |below| below.display().to_string())
 }
 
@@ -359,7 +442,7 @@ const PACKAGES: [&str; 6] = ["app", "src", "backend", "server", "api", "web"];
 /// Modules of a package in the order in which they are looked at.
 const MODULES: [&str; 7] = ["asgi.py", "wsgi.py", "main.py", "app.py", "__init__.py", "server.py", "api.py"];
 
-const GUNICORN: [&str; 6] = [
+const GUNICORN_FLAGS: [&str; 6] = [
     "--workers=1",
     "--threads=1",
     "--timeout=0",
@@ -367,5 +450,5 @@ const GUNICORN: [&str; 6] = [
     "--keep-alive=75",
     "--forwarded-allow-ips=*",
 ];
-const UVICORN: [&str; 5] =
+const UVICORN_FLAGS: [&str; 5] =
     ["--fd=3", "--no-access-log", "--proxy-headers", "--forwarded-allow-ips=*", "--timeout-keep-alive=75"];

@@ -5,11 +5,11 @@
 use std::path::{Path, PathBuf};
 
 use super::source;
-use crate::apps::files::{name_of, text_of};
+use crate::apps::source_files::{name_of, text_of};
 
 /// What the server in between is pointed at.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::apps) struct Target {
+pub(in crate::apps) struct PythonApp {
     pub(in crate::apps) interface: Interface,
     /// The application's name in its module; `create_app()` for a factory.
     pub(in crate::apps) object: String,
@@ -23,7 +23,7 @@ pub(in crate::apps) enum Interface {
     Asgi,
 }
 
-impl Target {
+impl PythonApp {
     /// Reads it off a module's file; what it imports is looked up below `root`. `None`: it holds no application.
     pub(in crate::apps) fn of_file(file: &Path, root: &Path) -> Option<Self> {
         Self::read(&text_of(file), &Module::of(file, root))
@@ -34,7 +34,7 @@ impl Target {
         let lines = source::python_lines(text);
         let before = [""].into_iter().chain(lines.iter().map(String::as_str));
         let found: Vec<_> =
-            before.zip(&lines).flat_map(|(before, line)| Candidate::of(line, before)).collect();
+            before.zip(&lines).flat_map(|(before, line)| Assignment::of(line, before)).collect();
         let named = |name: &str| found.iter().find(|one| one.object == name);
         let sure = || found.iter().find(|one| one.interface.is_some());
         let chosen = named("application").or_else(|| named("app")).or_else(sure).or(found.first())?;
@@ -46,13 +46,13 @@ impl Target {
 
 /// A name that may be an application.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Candidate {
+struct Assignment {
     object: String,
     /// `None`: its line does not say.
     interface: Option<Interface>,
 }
 
-impl Candidate {
+impl Assignment {
     fn of(line: &str, before: &str) -> Vec<Self> {
         if let Some(import) = line.strip_prefix("from ") {
             let usual = imports(import).map(|(_, _, bound)| bound).filter(|bound| is_usual(bound));
@@ -125,7 +125,7 @@ impl<'a> Module<'a> {
 
     /// The interface of a name whose line does not say it: by the file's name, by what the module makes and imports, by
     /// the module that it comes from.
-    fn interface(&self, lines: &[String], chosen: &Candidate) -> Option<Interface> {
+    fn interface(&self, lines: &[String], chosen: &Assignment) -> Option<Interface> {
         match &*name_of(self.file) {
             "asgi.py" => return Some(Interface::Asgi),
             "wsgi.py" => return Some(Interface::Wsgi),
@@ -297,11 +297,11 @@ mod tests {
 
     use super::*;
 
-    fn read(text: &str, file: &str) -> Option<Target> {
+    fn read(text: &str, file: &str) -> Option<PythonApp> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(file);
         fs::write(&path, text).unwrap();
-        Target::of_file(&path, folder.path())
+        PythonApp::of_file(&path, folder.path())
     }
 
     #[test]
@@ -399,10 +399,10 @@ mod tests {
         ];
         for (text, expected) in table {
             fs::write(root.join("app.py"), text).unwrap();
-            let found = Target::of_file(&root.join("app.py"), root).unwrap();
+            let found = PythonApp::of_file(&root.join("app.py"), root).unwrap();
             assert_eq!((found.interface, &*found.object), (expected, "app"), "{text}");
         }
         fs::write(root.join("requirements.txt"), "# flask\nFastAPI==0.1").unwrap();
-        assert_eq!(Target::of_file(&root.join("circle.py"), root).unwrap().interface, asgi);
+        assert_eq!(PythonApp::of_file(&root.join("circle.py"), root).unwrap().interface, asgi);
     }
 }

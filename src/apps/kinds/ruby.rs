@@ -4,14 +4,50 @@
 
 use std::path::Path;
 
+use super::executable::EXECUTABLE;
 use super::source;
-use crate::apps::candidate::{App, listens_by};
-use crate::apps::files::{name_of, text_of};
-use crate::apps::found::{DetectError, Found, Kind};
-use crate::apps::{project, runtimes};
+use crate::apps::app_folder::{AppFolder, listens_by};
+use crate::apps::detected_app::{DetectError, DetectedApp};
+use crate::apps::kind::AppKind;
+use crate::apps::production::{RACK, RAILS};
+use crate::apps::programs::Program;
+use crate::apps::recogniser::Recogniser;
+use crate::apps::source_files::{name_of, text_of};
+use crate::apps::{project, worker_scripts};
+use crate::spec::Listen;
+
+pub(in crate::apps) static RACK_APP: AppKind = AppKind {
+    name: "a Rack app",
+    listens: &[Listen::Fd],
+    asked_to_notify: false,
+    stateless: true,
+    production: &[RACK, RAILS],
+    ..AppKind::PROGRAM
+};
+
+pub(super) static BY_RUBY: Recogniser = Recogniser {
+    files: &[("ru", rack), ("rb", script)],
+    looks_for: "config.ru, app.rb",
+    programs: &[PUMA, BUNDLE, RUBY],
+    kinds: &[&RACK_APP],
+    readme: &[["`config.ru`, or Sinatra in `app.rb`", "puma", "puma"]],
+    spec: &[
+        ["`config.ru`", "puma, one process, one thread; the bundle's if the Gemfile names it", "`fd`"],
+        [
+            "`app.rb`, `main.rb`, `server.rb`, `web.rb`, like the folder, or the only one with Sinatra in it",
+            "as `config.ru`; without Sinatra, but with a listener, by ruby",
+            "`fd`; by ruby: as its text shows",
+        ],
+    ],
+    ..Recogniser::new(in_folder)
+};
+
+const PUMA: Program<'static> = Program { name: "puma", install: "apt install puma" };
+const BUNDLE: Program<'static> = Program { name: "bundle", install: "apt install bundler" };
+const RUBY: Program<'static> = Program { name: "ruby", install: "apt install ruby" };
 
 /// `config.ru`, else a Sinatra application in one file.
-pub(in crate::apps) fn in_folder(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+fn in_folder(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
     if let Some(entry) = app.file("config.ru") {
         return rack(app, &entry).map(Some);
     }
@@ -39,46 +75,45 @@ fn is_sinatra(text: &str) -> bool {
 }
 
 /// One process, one thread, on the socket that it inherits and no other, whatever `config/puma.rb` binds.
-pub(in crate::apps) fn rack(app: &App<'_>, entry: &Path) -> Result<Found, DetectError> {
+fn rack(app: &AppFolder<'_>, entry: &Path) -> Result<DetectedApp, DetectError> {
     run(app, entry, entry)
 }
 
 /// `rackup` is what puma reads for the app of `entry`.
-fn run(app: &App<'_>, entry: &Path, rackup: &Path) -> Result<Found, DetectError> {
+fn run(app: &AppFolder<'_>, entry: &Path, rackup: &Path) -> Result<DetectedApp, DetectError> {
     let programs = app.local_programs();
     let file = name_of(entry);
     let bundled =
         ["Gemfile.lock", "Gemfile"].iter().any(|name| text_of(&app.dir.join(name)).contains("puma"));
     let mut argv = if bundled {
-        vec![app.need(&programs, "bundle", &file)?, "exec".into(), "puma".into()]
+        vec![app.need(&programs, &BUNDLE, &file)?, "exec".into(), "puma".into()]
     } else {
-        vec![app.need(&programs, "puma", &file)?]
+        vec![app.need(&programs, &PUMA, &file)?]
     };
-    argv.extend(PUMA.map(String::from));
+    argv.extend(PUMA_FLAGS.map(String::from));
     argv.push(rackup.to_string_lossy().into_owned());
     let by = if bundled { "the bundle's puma" } else { "puma" };
     let why = format!("Ruby app: {file} found, run by {by}");
-    let mut found = app.found(Kind::Ruby, why, argv, Some(entry));
+    let mut found = app.found(&RACK_APP, why, argv, Some(entry));
     found.env.push(programs.variable());
     Ok(found)
 }
 
 /// A Sinatra application in one file, which would listen on all addresses if it were run by itself; else a Ruby script
 /// that does listen by itself.
-pub(in crate::apps) fn script(app: &App<'_>, entry: &Path) -> Result<Found, DetectError> {
+fn script(app: &AppFolder<'_>, entry: &Path) -> Result<DetectedApp, DetectError> {
     if is_sinatra(&source::without_hash_lines(&text_of(entry))) {
-        let mut found = run(app, entry, &runtimes::sinatra(app.hints.runtime_dir_for_scripts))?;
+        let mut found = run(app, entry, &worker_scripts::sinatra(app.hints.runtime_dir_for_scripts))?;
         found.env.push(("RIP_ENTRY".into(), entry.to_string_lossy().into_owned()));
         return Ok(found);
     }
     let programs = app.local_programs();
     let file = name_of(entry);
-    let argv = vec![app.need(&programs, "ruby", &file)?, entry.to_string_lossy().into_owned()];
-    let mut found =
-        app.found(Kind::Executable, format!("Ruby server: {file}, run by ruby"), argv, Some(entry));
+    let argv = vec![app.need(&programs, &RUBY, &file)?, entry.to_string_lossy().into_owned()];
+    let mut found = app.found(&EXECUTABLE, format!("Ruby server: {file}, run by ruby"), argv, Some(entry));
     found.listen = listens_by(&text_of(entry)).unwrap_or(found.listen);
     found.env.push(programs.variable());
     Ok(found)
 }
 
-const PUMA: [&str; 5] = ["--bind-to-activated-sockets=only", "--threads", "1:1", "--workers", "0"];
+const PUMA_FLAGS: [&str; 5] = ["--bind-to-activated-sockets=only", "--threads", "1:1", "--workers", "0"];

@@ -24,11 +24,11 @@ pub(in crate::apps) fn last_command(line: &str) -> &str {
 /// Where the program of the last command begins, when the line is some commands that follow each other by `;` or `&&`.
 fn place_of_exec(line: &str) -> Option<usize> {
     let tokens = tokens(line)?;
-    let commands: Vec<&[Token<'_>]> = tokens.split(|token| token.kind == Kind::Separator).collect();
+    let commands: Vec<&[Token<'_>]> = tokens.split(|token| token.kind == TokenKind::Separator).collect();
     let (last, earlier) = commands.split_last()?;
     let program = last.iter().find(|token| !token.is_assignment())?;
     let name = unquoted(program.text)?;
-    if program.kind == Kind::Redirection || OF_THE_SHELL.contains(&&*name) {
+    if program.kind == TokenKind::Redirection || OF_THE_SHELL.contains(&&*name) {
         return None;
     }
     for command in earlier {
@@ -45,7 +45,7 @@ fn place_of_exec(line: &str) -> Option<usize> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum TokenKind {
     Word,
     /// `;` or `&&`
     Separator,
@@ -55,7 +55,7 @@ enum Kind {
 
 #[derive(Clone, Copy, Debug)]
 struct Token<'a> {
-    kind: Kind,
+    kind: TokenKind,
     start: usize,
     text: &'a str,
 }
@@ -65,7 +65,7 @@ impl Token<'_> {
     fn is_assignment(&self) -> bool {
         let Some((name, _)) = self.text.split_once('=') else { return false };
         let mut letters = name.chars();
-        self.kind == Kind::Word
+        self.kind == TokenKind::Word
             && letters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
             && letters.all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
     }
@@ -86,15 +86,15 @@ fn tokens(line: &str) -> Option<Vec<Token<'_>>> {
             }
             b';' => {
                 at += 1;
-                Kind::Separator
+                TokenKind::Separator
             }
             b'&' if bytes.get(at + 1) == Some(&b'&') => {
                 at += 2;
-                Kind::Separator
+                TokenKind::Separator
             }
             b'<' | b'>' => {
                 at = end_of_redirection(bytes, at)?;
-                Kind::Redirection
+                TokenKind::Redirection
             }
             b'#' | b'&' => return None,
             _ => {
@@ -103,9 +103,9 @@ fn tokens(line: &str) -> Option<Vec<Token<'_>>> {
                 match bytes.get(at) {
                     Some(b'<' | b'>') if number => {
                         at = end_of_redirection(bytes, at)?;
-                        Kind::Redirection
+                        TokenKind::Redirection
                     }
-                    _ => Kind::Word,
+                    _ => TokenKind::Word,
                 }
             }
         };

@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
 use tower_http::services::fs::{Backend, File};
 
-use super::steps::{self, Seen};
+use super::step_lookup::{self, Seen};
 
 /// A folder whose files can be opened, and nothing outside of it.
 ///
@@ -70,7 +70,7 @@ impl Beneath {
     fn descriptor(&self, path: &Path, flags: OFlags) -> io::Result<std::fs::File> {
         let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::openat(CWD, &*self.root, folder, Mode::empty())?;
-        let by_steps = || steps::open_beneath(root.as_fd(), path, flags, self.seen);
+        let by_steps = || step_lookup::open_beneath(root.as_fd(), path, flags, self.seen);
         let opened = match self.lookup {
             Lookup::Kernel => {
                 let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;

@@ -7,7 +7,7 @@ mod beneath;
 #[doc(hidden)]
 pub mod fuzzing;
 mod site;
-mod steps;
+mod step_lookup;
 
 use std::convert::Infallible;
 use std::ffi::OsString;

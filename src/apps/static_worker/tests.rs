@@ -52,31 +52,31 @@ impl Bench {
         UnixStream::connect(self.home.path().join("w.sock")).await.unwrap()
     }
 
-    async fn get(&self, path: &str, headers: Headers<'_>) -> Answer {
+    async fn get(&self, path: &str, headers: Headers<'_>) -> StaticAnswer {
         self.ask("GET", path, headers).await
     }
 
-    async fn ask(&self, method: &str, path: &str, headers: Headers<'_>) -> Answer {
+    async fn ask(&self, method: &str, path: &str, headers: Headers<'_>) -> StaticAnswer {
         let mut stream = self.connect().await;
         let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         let request = format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).await.unwrap();
-        Answer::parse(&bytes)
+        StaticAnswer::parse(&bytes)
     }
 }
 
 type Headers<'a> = &'a [(&'a str, &'a str)];
 
 #[derive(Debug)]
-struct Answer {
+struct StaticAnswer {
     status: u16,
     headers: Vec<(String, String)>,
     body: String,
 }
 
-impl Answer {
+impl StaticAnswer {
     fn parse(bytes: &[u8]) -> Self {
         let text = String::from_utf8(bytes.to_vec()).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();

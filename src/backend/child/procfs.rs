@@ -11,13 +11,13 @@ use std::process::{Child, ExitStatus};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use tokio::signal::unix::{self, SignalKind};
 
-use crate::system::orphans::Own;
+use crate::system::orphans::AwaitedChild;
 
 /// Tells when a child has exited, and leaves it to be reaped: until then its ids are no other process's.
 pub(super) struct ExitWatch {
     child: Pid,
     /// From its start on nobody else reaps it.
-    _own: Own,
+    _own: AwaitedChild,
     /// Any child's end; that it was this one's is for waitid(2) to say.
     ends: unix::Signal,
 }
@@ -26,7 +26,7 @@ impl ExitWatch {
     /// Watches a child that has not been reaped.
     pub(super) fn new(child: &Child) -> io::Result<Self> {
         let child = Pid::from_child(child);
-        Ok(Self { child, _own: Own::new(child), ends: unix::signal(SignalKind::child())? })
+        Ok(Self { child, _own: AwaitedChild::new(child), ends: unix::signal(SignalKind::child())? })
     }
 
     /// Returns once the child has exited. Cancel-safe.

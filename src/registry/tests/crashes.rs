@@ -170,7 +170,7 @@ fn a_change_that_failed_is_never_there_once_another_was_made_or_the_server_has_e
         let (_dir, path, last) = killed();
         let file = path.with_extension("changes");
         let mut registry = Registry::open(&path).unwrap();
-        let Pending::Open(changes) = &mut registry.pending else { panic!("it has changes") };
+        let PendingChanges::Open(changes) = &mut registry.pending else { panic!("it has changes") };
         // Neither can the line be written nor wiped out.
         changes.file = fs::File::open(&file).unwrap();
 

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// When `dir` cannot be made or written.
-pub fn install(dir: &Path) -> io::Result<()> {
+pub(crate) fn install(dir: &Path) -> io::Result<()> {
     for (name, text) in SCRIPTS {
         let path = dir.join(name);
         if !fs::read(&path).is_ok_and(|present| present == text.as_bytes()) {
@@ -25,7 +25,7 @@ pub fn install(dir: &Path) -> io::Result<()> {
 }
 
 /// Where [`install`] puts the script for Node and Bun.
-pub fn worker_script(dir: &Path) -> PathBuf {
+pub(crate) fn worker_script(dir: &Path) -> PathBuf {
     dir.join("worker.mjs")
 }
 

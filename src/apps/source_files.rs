@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::found::DetectError;
+use super::detected_app::DetectError;
 
 /// The file's text, which must be there.
 pub(super) fn read(path: &Path) -> Result<String, DetectError> {

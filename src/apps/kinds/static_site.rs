@@ -7,17 +7,56 @@ use std::path::{Path, PathBuf};
 
 use super::package::Package;
 use super::source;
-use crate::apps::candidate::App;
-use crate::apps::files::{name_of, text_of};
-use crate::apps::found::{DetectError, Found, Kind, StaticHint};
+use crate::apps::app_folder::AppFolder;
+use crate::apps::detected_app::{DetectError, DetectedApp, StaticHint};
+use crate::apps::kind::AppKind;
+use crate::apps::recogniser::Recogniser;
+use crate::apps::source_files::{name_of, text_of};
+use crate::spec::{Listen, ReadyBy};
+
+pub(in crate::apps) static STATIC_SITE: AppKind = AppKind {
+    name: "a static site",
+    listens: &[Listen::Fd],
+    ready_by: ReadyBy::Either,
+    stateless: true,
+    // The static worker multiplexes: one of them fills a disk or a network long before this many at once.
+    concurrency: 64,
+    production: &[],
+    ..AppKind::PROGRAM
+};
+
+pub(super) static BY_SETTINGS: Recogniser = Recogniser {
+    by_settings: true,
+    kinds: &[&STATIC_SITE],
+    readme: &[["`rip.toml` with `[static]`", "the built-in static worker", "nothing"]],
+    spec: &[["`static.root`, `static.index` or `static.spa`", "the built-in static worker", "`fd`"]],
+    ..Recogniser::new(configured)
+};
+
+pub(super) static BY_PAGE: Recogniser = Recogniser {
+    files: &[("html", of_file), ("htm", of_file)],
+    looks_for: "index.html here or in public, dist, build, out, _site, site",
+    readme: &[[
+        "`index.html`, also in `public`, `dist`, `build`, `out`, `_site` or `site`",
+        "the built-in static worker",
+        "nothing",
+    ]],
+    spec: &[[
+        "`index.html` in the folder, or in `public`, `dist`, `build`, `out`, `_site`, `site` (beside a `package.json` \
+         or the settings of a site generator what is built first, with `dist/PROJECT/browser`)",
+        "the built-in static worker",
+        "`fd`",
+    ]],
+    ..Recogniser::new(in_folder)
+};
 
 /// `static` of the config.
-pub(in crate::apps) fn configured(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+fn configured(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
     app.hints.static_root.as_ref().map(|hint| of_hint(app, hint)).transpose()
 }
 
 /// `index.html` in the folder, in `public`, or where a build puts it.
-pub(in crate::apps) fn in_folder(app: &App<'_>) -> Result<Option<Found>, DetectError> {
+fn in_folder(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
     let generator = GENERATORS.iter().find(|row| row.marks.iter().any(|mark| app.file(mark).is_some()));
     // What is made is the site; beside it stands what it is made of.
     let first = generator.map(|row| row.output);
@@ -49,7 +88,7 @@ pub(in crate::apps) fn in_folder(app: &App<'_>) -> Result<Option<Found>, DetectE
 }
 
 /// A page given by name: its folder, with the page as index.
-pub(in crate::apps) fn of_file(app: &App<'_>, entry: &Path) -> Result<Found, DetectError> {
+fn of_file(app: &AppFolder<'_>, entry: &Path) -> Result<DetectedApp, DetectError> {
     if let Some(error) = source_of(app, entry)? {
         return Err(error);
     }
@@ -57,7 +96,7 @@ pub(in crate::apps) fn of_file(app: &App<'_>, entry: &Path) -> Result<Found, Det
 }
 
 /// The error for a page that has to be built before a browser can show it; `None`: it is one.
-fn source_of(app: &App<'_>, page: &Path) -> Result<Option<DetectError>, DetectError> {
+fn source_of(app: &AppFolder<'_>, page: &Path) -> Result<Option<DetectError>, DetectError> {
     let text = text_of(page);
     let package = Package::of(app)?;
     let generator = GENERATORS.iter().find(|row| row.marks.iter().any(|mark| app.file(mark).is_some()));
@@ -132,11 +171,11 @@ fn of_angular(dir: &Path) -> Option<PathBuf> {
     places.pop().filter(|_| places.is_empty())
 }
 
-fn below(app: &App<'_>, folder: &Path) -> PathBuf {
+fn below(app: &AppFolder<'_>, folder: &Path) -> PathBuf {
     folder.strip_prefix(&app.dir).unwrap_or(folder).to_path_buf()
 }
 
-fn of_hint(app: &App<'_>, hint: &StaticHint) -> Result<Found, DetectError> {
+fn of_hint(app: &AppFolder<'_>, hint: &StaticHint) -> Result<DetectedApp, DetectError> {
     let root = match &hint.root {
         Some(root) if ![".", ""].map(Path::new).contains(&&**root) => app.dir.join(root),
         _ => app.dir.clone(),
@@ -151,9 +190,7 @@ fn of_hint(app: &App<'_>, hint: &StaticHint) -> Result<Found, DetectError> {
         argv.extend(["--spa".into(), spa.clone()]);
     }
     let why = format!("Static site: {}, served by the built-in worker", root.display());
-    let mut found = app.found(Kind::Static, why, argv, None);
-    found.concurrency = Some(CONCURRENCY);
-    Ok(found)
+    Ok(app.found(&STATIC_SITE, why, argv, None))
 }
 
 fn require(holds: bool, what: &'static str, path: &Path) -> Result<(), DetectError> {
@@ -163,9 +200,6 @@ fn require(holds: bool, what: &'static str, path: &Path) -> Result<(), DetectErr
 fn text(path: &Path) -> Result<String, DetectError> {
     path.to_str().map(String::from).ok_or_else(|| DetectError::NotUtf8(PathBuf::from(path)))
 }
-
-/// The static worker multiplexes: one of them fills a disk or a network long before this many at once.
-const CONCURRENCY: u32 = 64;
 
 /// A program that makes a site out of sources in the same folder.
 struct Generator {

@@ -12,12 +12,12 @@ use crate::spec::{PortChoice, Scheme, ServerSpec};
 use super::banner;
 
 /// What the server listens on.
-pub(super) struct Doors {
+pub(super) struct OpenListeners {
     pub(super) https: Vec<TcpListener>,
     pub(super) http: Vec<TcpListener>,
 }
 
-impl Doors {
+impl OpenListeners {
     /// Sockets of systemd if there are any, else our own.
     pub(super) fn open(
         spec: &ServerSpec,

@@ -35,7 +35,7 @@ pub(super) fn open_beneath(
     let mut names: Vec<OsString> = Vec::new();
     let mut links = 0;
     while let Some(step) = todo.pop() {
-        let Step::Into(name) = step else {
+        let PathStep::Into(name) = step else {
             folders.pop().ok_or(Errno::XDEV)?;
             names.pop();
             continue;
@@ -70,13 +70,13 @@ pub(super) fn open_beneath(
     openat(folder, ".", flags | OFlags::CLOEXEC, Mode::empty())
 }
 
-enum Step {
+enum PathStep {
     Up,
     Into(OsString),
 }
 
 /// The steps of a path, the first one last.
-fn steps(path: &Path) -> Result<Vec<Step>, Errno> {
+fn steps(path: &Path) -> Result<Vec<PathStep>, Errno> {
     if path.as_os_str().is_empty() {
         return Err(Errno::NOENT);
     }
@@ -84,15 +84,15 @@ fn steps(path: &Path) -> Result<Vec<Step>, Errno> {
     for part in path.components() {
         match part {
             Component::CurDir => {}
-            Component::Normal(name) => steps.push(Step::Into(name.to_owned())),
-            Component::ParentDir => steps.push(Step::Up),
+            Component::Normal(name) => steps.push(PathStep::Into(name.to_owned())),
+            Component::ParentDir => steps.push(PathStep::Up),
             Component::RootDir | Component::Prefix(_) => return Err(Errno::XDEV),
         }
     }
     // `file/` and `file/.` are nothing.
     let text = path.as_os_str().as_bytes();
     if text.ends_with(b"/") || text.ends_with(b"/.") {
-        steps.push(Step::Into(".".into()));
+        steps.push(PathStep::Into(".".into()));
     }
     steps.reverse();
     Ok(steps)

@@ -1,48 +1,50 @@
-//! One app folder under examination: what is in it, what it brings along, and what was seen in vain.
+//! One app folder that is looked at: what is in it, what it brings along, and what was seen in vain.
 //!
-//! Never here: what makes a folder an app (`detect` and the languages' files).
+//! Never here: what makes a folder an app (`kinds`).
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
-use super::found::{DetectError, Found, Hints, Kind, Launch, Listen};
-use super::programs::Programs;
+use super::detected_app::{DetectError, DetectedApp, Hints, LaunchCommand};
+use super::kind::AppKind;
+use super::programs::{Program, Programs};
 use super::project;
+use crate::spec::Listen;
 
-/// One app folder under examination.
-pub(super) struct App<'a> {
+/// One app folder that is looked at.
+pub(super) struct AppFolder<'a> {
     pub(super) dir: PathBuf,
     pub(super) hints: &'a Hints<'a>,
     pub(super) programs: Programs,
     /// The folder and those above it up to its project's, in which what it brings along may be.
     pub(super) roots: Vec<PathBuf>,
-    looks: RefCell<Looks>,
+    seen_files: RefCell<SeenFiles>,
 }
 
 /// What was looked at in vain.
 #[derive(Default)]
-struct Looks {
+struct SeenFiles {
     seen: Vec<String>,
     refusal: Option<DetectError>,
 }
 
-impl<'a> App<'a> {
+impl<'a> AppFolder<'a> {
     pub(super) fn new(dir: PathBuf, hints: &'a Hints<'a>) -> Self {
         let roots = project::roots(&dir);
-        Self { dir, hints, programs: Programs::new(&hints.path_env), roots, looks: RefCell::default() }
+        Self { dir, hints, programs: Programs::new(&hints.path_env), roots, seen_files: RefCell::default() }
     }
 
     /// A folder in this one that may hold the app itself.
-    pub(super) fn within(&self, folder: PathBuf) -> App<'a> {
+    pub(super) fn within(&self, folder: PathBuf) -> AppFolder<'a> {
         let roots = [std::slice::from_ref(&folder), &*self.roots].concat();
         let programs = self.programs.clone();
-        App { dir: folder, hints: self.hints, programs, roots, looks: RefCell::default() }
+        AppFolder { dir: folder, hints: self.hints, programs, roots, seen_files: RefCell::default() }
     }
 
     /// Keeps what is there and why it was not enough, for the person who is told that nothing was recognised.
     pub(super) fn saw(&self, what: impl Into<String>) {
         let what = what.into();
-        let seen = &mut self.looks.borrow_mut().seen;
+        let seen = &mut self.seen_files.borrow_mut().seen;
         if !seen.contains(&what) {
             seen.push(what);
         }
@@ -50,7 +52,7 @@ impl<'a> App<'a> {
 
     /// Keeps the error that is told when nothing else makes an app either; the first counts.
     pub(super) fn refuse(&self, error: DetectError) {
-        self.looks.borrow_mut().refusal.get_or_insert(error);
+        self.seen_files.borrow_mut().refusal.get_or_insert(error);
     }
 
     /// What was seen, when nothing was recognised.
@@ -58,13 +60,13 @@ impl<'a> App<'a> {
     /// # Errors
     /// What was refused.
     pub(super) fn end_looking(&self) -> Result<Vec<String>, DetectError> {
-        let Looks { seen, refusal } = self.looks.take();
+        let SeenFiles { seen, refusal } = self.seen_files.take();
         refusal.map_or(Ok(seen), Err)
     }
 
     /// Whether something was refused, so that only what is surely an app may be taken now.
     pub(super) fn has_refused(&self) -> bool {
-        self.looks.borrow().refusal.is_some()
+        self.seen_files.borrow().refusal.is_some()
     }
 
     /// `PATH` with the app's own programs first, those nearest to it before those of its project.
@@ -80,40 +82,39 @@ impl<'a> App<'a> {
         path.is_file().then_some(path)
     }
 
-    /// The program, or the sentence that says what to install.
+    /// The path of a program.
+    ///
+    /// # Errors
+    /// When it is not installed, with what to install.
     pub(super) fn need(
         &self,
         programs: &Programs,
-        runtime: &str,
+        program: &Program<'_>,
         needed_for: &str,
     ) -> Result<String, DetectError> {
-        let path = programs.find(runtime).ok_or_else(|| missing(runtime, needed_for))?;
+        let path = programs.find(program.name).ok_or_else(|| program.missing(needed_for))?;
         path.into_os_string().into_string().map_err(|path| DetectError::NotUtf8(path.into()))
     }
 
     /// An answer of the usual form; what differs is changed by the caller.
-    pub(super) fn found(&self, kind: Kind, why: String, argv: Vec<String>, entry: Option<&Path>) -> Found {
-        Found {
+    pub(super) fn found(
+        &self,
+        kind: &'static AppKind,
+        why: String,
+        argv: Vec<String>,
+        entry: Option<&Path>,
+    ) -> DetectedApp {
+        DetectedApp {
             kind,
             why,
-            command: Launch { argv, dir: self.dir.clone() },
-            listen: kind.listens()[0],
+            command: LaunchCommand { argv, dir: self.dir.clone() },
+            listen: kind.listens[0],
             entry: entry.map(Path::to_owned),
-            ready_by: kind.ready_by(),
             env: Vec::new(),
             python_path: None,
-            concurrency: None,
+            concurrency: kind.concurrency,
         }
     }
-}
-
-/// The error for a program that is not installed.
-pub(super) fn missing(runtime: &str, needed_for: &str) -> DetectError {
-    let install = INSTALL
-        .iter()
-        .find(|(name, _)| *name == runtime)
-        .map_or("install it, or give its full path in rip.toml `command`", |(_, how)| how);
-    DetectError::MissingRuntime { runtime: runtime.into(), needed_for: needed_for.into(), install }
 }
 
 /// How a server that listens by itself does so, as far as its text shows.
@@ -128,22 +129,5 @@ pub(super) fn listens_by(text: &str) -> Option<Listen> {
     names_port.iter().any(|sign| text.contains(sign)).then_some(Listen::Port)
 }
 
-/// One way of recognising a folder.
-pub(super) type Way = fn(&App<'_>) -> Result<Option<Found>, DetectError>;
-
 /// Folders of programs that an app brings along, in the order in which they are searched.
 const LOCAL_PROGRAMS: [&str; 3] = ["node_modules/.bin", ".venv/bin", "venv/bin"];
-
-const INSTALL: [(&str, &str); 11] = [
-    ("node", "apt install nodejs"),
-    ("bun", "npm install -g bun (Debian has no package of it)"),
-    ("gunicorn", "apt install gunicorn, or pip install gunicorn into the app's .venv"),
-    ("uvicorn", "apt install uvicorn, or pip install uvicorn into the app's .venv"),
-    ("python3", "apt install python3"),
-    ("puma", "apt install puma"),
-    ("bundle", "apt install bundler"),
-    ("ruby", "apt install ruby"),
-    ("deno", "see its manual (Debian has no package of it)"),
-    ("php", "apt install php-cli"),
-    ("perl", "apt install perl"),
-];

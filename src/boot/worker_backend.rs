@@ -18,10 +18,10 @@ use crate::backend::{Backend, WorkerEvent};
 use crate::spec::{BackendChoice, ServerSpec};
 use crate::tasks::TaskGroup;
 
-use super::ending::{Asked, Ending};
+use super::shutdown::{AtShutdown, RequestedBy};
 
 /// What workers are to be, and why.
-pub(super) struct Way {
+pub(super) struct BackendPlan {
     /// Whose units they are; `None`: they are child processes.
     units: Option<Scope>,
     /// How systemd runs the server.
@@ -29,7 +29,7 @@ pub(super) struct Way {
     why: String,
 }
 
-impl Way {
+impl BackendPlan {
     /// As the settings say, else as the server was started.
     ///
     /// # Errors
@@ -77,11 +77,11 @@ impl Way {
 
     /// Where the worker scripts lie. The launcher shows workers nothing that the server could have changed: there they
     /// are the package's.
-    pub(super) fn scripts(&self, spec: &ServerSpec) -> Scripts {
+    pub(super) fn scripts(&self, spec: &ServerSpec) -> ScriptFolder {
         let launcher = self.units == Some(Scope::System) && !rustix::process::geteuid().is_root();
         match launcher {
-            true => Scripts::OfThePackage(PathBuf::from(PACKAGED)),
-            false => Scripts::of_the_server(spec),
+            true => ScriptFolder::OfThePackage(PathBuf::from(PACKAGED)),
+            false => ScriptFolder::of_the_server(spec),
         }
     }
 }
@@ -99,35 +99,35 @@ pub(super) fn expected(spec: &ServerSpec) -> String {
 }
 
 /// The backend, and how systemd runs the server.
-pub(super) struct Workers {
+pub(super) struct WorkerBackend {
     backend: Arc<dyn Backend>,
     own: Option<OwnUnit>,
     service: Option<Service>,
 }
 
-impl Workers {
+impl WorkerBackend {
     pub(super) async fn open(
-        way: Way,
+        plan: BackendPlan,
         spec: &ServerSpec,
         apps: &[PathBuf],
         sandbox: SandboxInForce,
         stop: &TaskGroup,
         events: mpsc::Sender<WorkerEvent>,
     ) -> anyhow::Result<Self> {
-        let backend: Arc<dyn Backend> = match way.units {
+        let backend: Arc<dyn Backend> = match plan.units {
             Some(scope) => {
-                let scripts = way.scripts(spec);
+                let scripts = plan.scripts(spec);
                 let settings = systemd(spec, apps, sandbox, scope, &scripts, stop, events)?;
                 Arc::new(SystemdBackend::open(settings).await?)
             }
             None => Arc::new(ChildBackend::open(child(spec, stop, events)).await?),
         };
-        let service = way.own.as_ref().map(|own| Service {
+        let service = plan.own.as_ref().map(|own| Service {
             unit: own.unit.clone(),
             user: own.scope == Scope::User,
-            workers: way.units.map(|_| unit::pattern(&spec.instance)),
+            workers: plan.units.map(|_| unit::pattern(&spec.instance)),
         });
-        Ok(Self { backend, own: way.own, service })
+        Ok(Self { backend, own: plan.own, service })
     }
 
     pub(super) fn backend(&self) -> Arc<dyn Backend> {
@@ -138,28 +138,29 @@ impl Workers {
         self.service.clone()
     }
 
-    /// Workers that are units outlive a restart of their server, and only that.
-    pub(super) async fn ending(&self, asked: Asked) -> Ending {
+    /// What becomes of the workers: units outlive a restart of their server, and only that.
+    pub(super) async fn at_shutdown(&self, asked: RequestedBy) -> AtShutdown {
         match &self.own {
-            Some(own) if asked == Asked::Supervisor && self.backend.outlives() => match own.job().await {
-                Some(Job::Restart) => Ending::Leave,
-                Some(Job::Shutdown) => Ending::LeaveToSystemd,
-                Some(Job::Stop) | None => Ending::Stop,
+            Some(own) if asked == RequestedBy::Supervisor && self.backend.outlives() => match own.job().await
+            {
+                Some(Job::Restart) => AtShutdown::LeaveWorkers,
+                Some(Job::Shutdown) => AtShutdown::LeaveToSystemd,
+                Some(Job::Stop) | None => AtShutdown::StopWorkers,
             },
-            _ => Ending::Stop,
+            _ => AtShutdown::StopWorkers,
         }
     }
 }
 
 /// A folder of worker scripts.
-pub(super) enum Scripts {
+pub(super) enum ScriptFolder {
     /// Written by the server at its start.
     OfTheServer(PathBuf),
     /// Installed beside the program.
     OfThePackage(PathBuf),
 }
 
-impl Scripts {
+impl ScriptFolder {
     pub(super) fn of_the_server(spec: &ServerSpec) -> Self {
         Self::OfTheServer(spec.runtime_dir.join("scripts"))
     }
@@ -192,7 +193,7 @@ fn systemd(
     apps: &[PathBuf],
     sandbox: SandboxInForce,
     scope: Scope,
-    scripts: &Scripts,
+    scripts: &ScriptFolder,
     stop: &TaskGroup,
     events: mpsc::Sender<WorkerEvent>,
 ) -> anyhow::Result<SystemdSettings> {
@@ -227,7 +228,9 @@ mod tests {
         backend: BackendChoice,
         own: Result<Option<OwnUnit>, NoServiceError>,
     ) -> Result<String, String> {
-        Way::chosen(backend, own).map(|way| way.status().to_string()).map_err(|error| error.to_string())
+        BackendPlan::chosen(backend, own)
+            .map(|plan| plan.status().to_string())
+            .map_err(|error| error.to_string())
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The way out: who asks for it, what becomes of the workers, and in which order the parts end.
+//! The end of the server: who asks for it, what becomes of the workers, and in which order the parts end.
 //!
 //! Never here: how a part ends.
 
@@ -8,25 +8,25 @@ use crate::acceptor::Acceptor;
 use crate::control::Settings;
 use crate::supervisor::Supervisor;
 use crate::system::sd::notify;
-use crate::system::signals::{Signal, Signals};
+use crate::system::signals::{ServerSignal, Signals};
 use crate::tasks::{ShutdownToken, TaskGroup};
 
-use super::alive;
+use super::systemd_status;
 
 /// What becomes of the workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ending {
-    /// They finish what they have in hand, and end.
-    Stop,
-    /// They go on, for the next server.
-    Leave,
-    /// They go on, until systemd stops them after this server: the machine goes down, and nobody else is left to do it.
+pub(super) enum AtShutdown {
+    /// Workers finish what they have in hand, and end.
+    StopWorkers,
+    /// Workers go on, for the next server.
+    LeaveWorkers,
+    /// Workers go on until systemd stops them after this server: the machine goes down, and nobody else is left to do it.
     LeaveToSystemd,
 }
 
 /// Who asked for the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum RequestedBy {
     /// A person, by key or over the control socket.
     Person,
     /// SIGTERM: whatever started the server.
@@ -39,16 +39,16 @@ pub(super) async fn asked_to_stop(
     settings: &impl Settings,
     supervisor: &Supervisor,
     shutdown: &ShutdownToken,
-) -> Asked {
+) -> RequestedBy {
     loop {
         let signal = tokio::select! {
-            () = shutdown.requested() => return Asked::Person,
+            () = shutdown.requested() => return RequestedBy::Person,
             signal = signals.next() => signal,
         };
         match signal {
-            Signal::Terminate => return Asked::Supervisor,
-            Signal::Interrupt => return Asked::Person,
-            Signal::Hangup => {
+            ServerSignal::Terminate => return RequestedBy::Supervisor,
+            ServerSignal::Interrupt => return RequestedBy::Person,
+            ServerSignal::Hangup => {
                 if let Err(error) = settings.read_anew() {
                     tracing::error!(error, "nothing is deployed, and all goes on as before");
                     continue;
@@ -58,40 +58,40 @@ pub(super) async fn asked_to_stop(
                     Err(error) => tracing::warn!(%error, "cannot deploy"),
                 }
             }
-            Signal::Ignored(signal) => tracing::warn!("{}", signal.explained()),
+            ServerSignal::Ignored(signal) => tracing::warn!("{}", signal.explained()),
         }
     }
 }
 
 /// Ends connections, then workers; whoever asks a second time does not want to wait.
 pub(super) async fn end(
-    ending: Ending,
+    workers: AtShutdown,
     drain: Duration,
     mut acceptor: Acceptor,
     supervisor: &Supervisor,
     signals: &mut Signals,
 ) {
     tracing::info!("stopping: requests in hand have {drain:?}");
-    notify::stopping(match ending {
-        Ending::Stop => "finishing the requests in hand",
-        Ending::Leave => "finishing the requests in hand; the workers stay for the next start",
-        Ending::LeaveToSystemd => "finishing the requests in hand; the workers end after that",
+    notify::stopping(match workers {
+        AtShutdown::StopWorkers => "finishing the requests in hand",
+        AtShutdown::LeaveWorkers => "finishing the requests in hand; the workers stay for the next start",
+        AtShutdown::LeaveToSystemd => "finishing the requests in hand; the workers end after that",
     });
-    alive::ask_for_time_to_end(drain);
+    systemd_status::ask_for_time_to_end(drain);
     let finished = async {
         acceptor.drain(drain).await;
-        match ending {
-            Ending::Stop => supervisor.stop(drain).await,
-            Ending::Leave | Ending::LeaveToSystemd => supervisor.leave().await,
+        match workers {
+            AtShutdown::StopWorkers => supervisor.stop(drain).await,
+            AtShutdown::LeaveWorkers | AtShutdown::LeaveToSystemd => supervisor.leave().await,
         }
     };
     tokio::select! {
         () = finished => {}
         () = hurried(signals) => {
             tracing::warn!("asked twice: stopping at once");
-            match ending {
-                Ending::Stop => supervisor.stop(Duration::ZERO).await,
-                Ending::Leave | Ending::LeaveToSystemd => supervisor.leave().await,
+            match workers {
+                AtShutdown::StopWorkers => supervisor.stop(Duration::ZERO).await,
+                AtShutdown::LeaveWorkers | AtShutdown::LeaveToSystemd => supervisor.leave().await,
             }
         }
     }
@@ -114,9 +114,9 @@ pub(super) async fn end_tasks(parts: &[(&TaskGroup, &str)]) {
 async fn hurried(signals: &mut Signals) {
     loop {
         match signals.next().await {
-            Signal::Terminate | Signal::Interrupt => return,
-            Signal::Ignored(signal) => tracing::warn!("{}", signal.explained()),
-            Signal::Hangup => {}
+            ServerSignal::Terminate | ServerSignal::Interrupt => return,
+            ServerSignal::Ignored(signal) => tracing::warn!("{}", signal.explained()),
+            ServerSignal::Hangup => {}
         }
     }
 }
