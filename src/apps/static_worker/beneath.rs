@@ -24,15 +24,7 @@ use super::step_lookup::{self, Seen};
 #[derive(Clone, Debug)]
 pub(super) struct Beneath {
     root: Arc<Path>,
-    lookup: Lookup,
     seen: Seen,
-}
-
-/// Who keeps look-ups below the root.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lookup {
-    Kernel,
-    Steps,
 }
 
 impl Beneath {
@@ -41,12 +33,7 @@ impl Beneath {
     /// # Errors
     /// When `root` is not a folder that can be read.
     pub(super) fn new(root: &Path, seen: Seen) -> io::Result<Self> {
-        let mut beneath = Self { root: root.into(), lookup: Lookup::Kernel, seen };
-        let unknown = Some(Errno::NOSYS.raw_os_error());
-        match beneath.descriptor(Path::new("."), OFlags::PATH) {
-            Err(error) if error.raw_os_error() == unknown => beneath.lookup = Lookup::Steps,
-            looked => drop(looked?),
-        }
+        let beneath = Self { root: root.into(), seen };
         beneath.descriptor(Path::new("."), OFlags::PATH)?;
         Ok(beneath)
     }
@@ -70,17 +57,14 @@ impl Beneath {
     fn descriptor(&self, path: &Path, flags: OFlags) -> io::Result<std::fs::File> {
         let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::openat(CWD, &*self.root, folder, Mode::empty())?;
-        let by_steps = || step_lookup::open_beneath(root.as_fd(), path, flags, self.seen);
-        let opened = match self.lookup {
-            Lookup::Kernel => {
-                let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-                match openat2(&root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
-                    // There is a link on the way.
-                    Err(Errno::LOOP) => by_steps(),
-                    opened => opened,
-                }
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let opened = match openat2(&root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+            // There is a link on the way, or the kernel does not know the call (Linux before 5.6, gVisor, filters of
+            // older container engines).
+            Err(Errno::LOOP | Errno::NOSYS) => {
+                step_lookup::open_beneath(root.as_fd(), path, flags, self.seen)
             }
-            Lookup::Steps => by_steps(),
+            opened => opened,
         };
         opened.map(Into::into).map_err(|errno| match errno {
             // A way out of the root, a loop of links, a name that no file can have: nothing is there.
