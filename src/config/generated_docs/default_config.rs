@@ -142,6 +142,12 @@ mod tests {
     }
 
     #[test]
+    fn a_table_in_a_table_is_one_of_its_own() {
+        let keys = ["threads", "tls.cert", "tls.client.ca", "tls.key"];
+        assert_eq!(tables(keys.into_iter()), ["tls", "tls.client"]);
+    }
+
+    #[test]
     fn as_it_is_it_sets_nothing() {
         assert_eq!(
             file::parse_server(Path::new("/etc/x.toml"), &text()).unwrap(),
