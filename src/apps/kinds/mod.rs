@@ -9,6 +9,7 @@ pub(in crate::apps) mod executable;
 pub(in crate::apps) mod javascript;
 pub(in crate::apps) mod package;
 pub(in crate::apps) mod python;
+mod python_place;
 pub(in crate::apps) mod python_target;
 pub(in crate::apps) mod ruby;
 pub(in crate::apps) mod shell;
