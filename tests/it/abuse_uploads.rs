@@ -157,7 +157,7 @@ async fn a_silent_stream_of_a_worker_that_speaks_http_2_gives_its_place_up_one_a
     if !has("node", "nodejs") {
         return;
     }
-    let server = setup().h2c().words(&["w:1", "c:2"]).start().await;
+    let server = setup().server(SHORT_HEADS).h2c().words(&["w:1", "c:2"]).start().await;
     let before = server.worker_pids().await;
     let mut streams = Vec::new();
     for client in 1..=2 {

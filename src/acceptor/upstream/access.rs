@@ -108,6 +108,11 @@ impl Recording {
         }
     }
 
+    /// Whether the client speaks HTTP/2.
+    pub(in crate::acceptor) fn is_over_http2(&self) -> bool {
+        self.conn.wire.is_http2()
+    }
+
     /// The server answers in the app's place.
     pub(in crate::acceptor) fn refused(&mut self, reason: &'static str) {
         if let Some(app) = &self.app {
