@@ -74,6 +74,7 @@ use thread::server::Server;
 use thread::shard::{Role, Shard};
 use thread::solitude::Solitude;
 use upstream::unread::MOST_UNREAD;
+use wire::frames;
 
 /// What the data path is made of.
 pub struct Parts {
@@ -233,8 +234,9 @@ fn run_shard(shard: Shard, listeners: Listeners, places: &Places) {
         }
         let sweep = async {
             match &shard.server.rate {
-                Some(rate) if shard.index == 0 => rate.sweep().await,
-                _ => std::future::pending().await,
+                _ if shard.index > 0 => std::future::pending().await,
+                Some(rate) => drop(tokio::join!(rate.sweep(), shard.server.frames.sweep())),
+                None => shard.server.frames.sweep().await,
             }
         };
         let slim = async {

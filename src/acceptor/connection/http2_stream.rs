@@ -16,6 +16,7 @@ use crate::time::timer;
 
 use super::client_stream::ClientStream;
 use super::conn_state::ConnState;
+use crate::acceptor::peer::RateLimit;
 use crate::acceptor::wire::frames::{ENHANCE_YOUR_CALM, Frames, NO_ERROR, goaway};
 
 /// See the module.

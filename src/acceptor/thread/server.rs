@@ -3,6 +3,7 @@
 //! Never here: what belongs to one thread (`shard`).
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use http::HeaderValue;
 use ipnet::IpNet;

@@ -414,7 +414,11 @@ struct Frames(tokio_rustls::client::TlsStream<TcpStream>);
 
 impl Frames {
     async fn connect(server: &Server) -> Self {
-        let mut stream = tls::connect(server.port(), "localhost", &["h2"]).await.unwrap();
+        Self::over(TcpStream::connect(("127.0.0.1", server.port())).await.unwrap()).await
+    }
+
+    async fn over(stream: TcpStream) -> Self {
+        let mut stream = tls::over(stream, "localhost", &["h2"]).await.unwrap();
         stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
         let mut frames = Self(stream);
         frames.send(4, 0, 0, b"").await.unwrap();
