@@ -67,6 +67,7 @@ impl Limit {
     pub(super) fn of(error: &ServeError) -> Option<Self> {
         match error {
             ServeError::QueueFull => Some(Self::Queue),
+            ServeError::UnreadFull => Some(Self::UnreadBodies),
             ServeError::NoTunnel { .. } => Some(Self::Tunnels),
             _ => None,
         }
