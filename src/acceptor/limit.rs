@@ -73,8 +73,8 @@ impl Limit {
         }
     }
 
-    /// The label of `rip_limits_reached_total`.
-    fn name(self) -> &'static str {
+    /// The label in the metrics.
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::BodyRoom => "body-room",
             Self::Queue => "queue",

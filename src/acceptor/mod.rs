@@ -124,6 +124,8 @@ impl Acceptor {
         let server = Arc::new(server(&parts));
         let limits = &parts.spec.limits;
         let places = Places::new(limits.max_connections, limits.max_connections_per_address, Instant::now());
+        server.show_budgets(&parts.metrics);
+        places.show(&parts.metrics);
         let (stop, cut) = (TaskGroup::new(), ShutdownToken::new());
         let mut threads = Vec::new();
         let (running, over) = channel(1);

@@ -47,9 +47,18 @@ fn tell(case: &str, mut times: Vec<Duration>) {
 }
 
 async fn reached(server: &Server, limit: &str) -> u64 {
+    sample(server, &format!("rip_limits_reached_total{{limit=\"{limit}\"}}")).await.unwrap_or(0)
+}
+
+async fn sample(server: &Server, name: &str) -> Option<u64> {
     let page = server.control("GET", "/metrics", "").await.unwrap();
-    let row = format!("rip_limits_reached_total{{limit=\"{limit}\"}} ");
-    page.text().lines().find_map(|line| line.strip_prefix(&row)?.parse().ok()).unwrap_or(0)
+    page.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+}
+
+/// What is held of a limit, and how much there is.
+async fn held_of(server: &Server, limit: &str) -> (u64, u64) {
+    let level = async |what| sample(server, &format!("rip_limit_{what}{{limit=\"{limit}\"}}")).await.unwrap();
+    (level("held").await, level("max").await)
 }
 
 #[tokio::test]
@@ -335,6 +344,8 @@ async fn uploads_of_one_client_leave_half_of_the_spool_to_others() {
     let (files, disk) = spooled(&server);
     println!("20 uploads of 1 MiB with 16 MiB of spool: {files} files, {} MiB", disk / MIB);
     assert!(disk <= 8 * MIB, "{disk}");
+    let (shown, most) = held_of(&server, "spool").await;
+    assert!((1..=8 * MIB).contains(&shown) && most == 16 * MIB, "{shown} of {most}");
     let replies = held.iter_mut().map(|conn| Box::pin(conn.reply("POST")));
     let (reply, ..) = futures_util::future::select_all(replies).await;
     assert_eq!((reply.status, reply.reason(), reply.field("retry-after")), (503, "spool", "1"));
@@ -344,6 +355,41 @@ async fn uploads_of_one_client_leave_half_of_the_spool_to_others() {
     drop(held);
     until("the files are gone", async || spooled(&server).0 == 0).await;
     assert!(server.ask("POST", "/echo", &[("X-Forwarded-For", "10.0.0.1")], &body).await.body == body);
+}
+
+#[tokio::test]
+async fn what_is_held_of_each_limit_is_shown_beside_how_much_there_is() {
+    let limits = "limits.max_connections = 3000\nlimits.spool = \"16M\"\nlimits.body_room = \"8M\"\n\
+                  limits.reply_room = \"4M\"\napp.max_queue = 7";
+    let server = setup().server(limits).rules("tunnels = 5").start().await;
+    let all = [
+        ("body-memory", 64 * MIB),
+        ("body-room", 8 * MIB),
+        ("connections", 3000),
+        ("reply-room", 4 * MIB),
+        ("reply-spool", 16 * MIB),
+        ("spool", 16 * MIB),
+        ("unread-bodies", 128 * MIB),
+        ("uploads", 6000),
+    ];
+    for (limit, most) in all {
+        assert_eq!(held_of(&server, limit).await, (0, most), "{limit}");
+    }
+    assert_eq!(sample(&server, "rip_queue_length_max{app=\"scripted\"}").await, Some(7));
+    assert_eq!(sample(&server, "rip_tunnels_max{app=\"scripted\"}").await, Some(5));
+    let mut conn = server.connect().await;
+    conn.send(post(1, "/echo", "Content-Length: 100000\r\n")).await;
+    conn.send(vec![b'x'; 90_000]).await;
+    for (limit, least) in [("connections", 1), ("uploads", 1), ("body-memory", 65_536), ("body-room", 10_000)]
+    {
+        until(limit, async || held_of(&server, limit).await.0 >= least).await;
+    }
+    conn.send(vec![b'x'; 10_000]).await;
+    assert_eq!(conn.reply("POST").await.status, 200);
+    drop(conn);
+    for (limit, _) in all {
+        until(limit, async || held_of(&server, limit).await.0 == 0).await;
+    }
 }
 
 #[tokio::test]

@@ -10,11 +10,12 @@ use ipnet::IpNet;
 use tokio::time::Instant;
 
 use crate::budget::Budget;
+use crate::metrics::Metrics;
 use crate::spec::Limits;
 
 use crate::acceptor::body::held_back::HeldBack;
 use crate::acceptor::body::uploads::Uploads;
-use crate::acceptor::limit::LimitLog;
+use crate::acceptor::limit::{Limit, LimitLog};
 use crate::acceptor::peer::RateLimit;
 
 /// What all threads know of the server.
