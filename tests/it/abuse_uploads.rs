@@ -97,7 +97,7 @@ const CHUNKED: &str = "Transfer-Encoding: chunked\r\n";
 #[tokio::test]
 async fn a_client_that_makes_a_worker_wait_gives_it_up_to_who_waits_for_one() {
     let rules = "stream = [\"/pieces\", \"/duplex\"]";
-    let server = setup().words(&["w:2"]).rules(rules).start().await;
+    let server = setup().server(SHORT_HEADS).words(&["w:2"]).rules(rules).start().await;
     let before = server.worker_pids().await;
     for (round, paths) in [["/pieces", "/duplex"], ["/duplex", "/pieces"]].into_iter().enumerate() {
         let mut slow = Vec::new();
@@ -136,28 +136,22 @@ async fn a_client_that_makes_a_worker_wait_gives_it_up_to_who_waits_for_one() {
 
 #[tokio::test]
 async fn a_slow_stream_goes_on_while_nobody_waits_and_a_fast_one_even_then() {
-    let server = setup().rules("stream = [\"/pieces\"]").start().await;
+    let server = setup().server(SHORT_HEADS).rules("stream = [\"/pieces\"]").start().await;
     let mut conn = server.connect().await;
     conn.send(post(1, "/pieces?name=slow", CHUNKED)).await;
-    for _ in 0..14 {
-        conn.send("1\r\nx\r\n").await;
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
+    let sent = steadily(&server, &mut conn, 1).await;
     conn.send("0\r\n\r\n").await;
-    assert_eq!(conn.reply("POST").await.text(), "14");
+    assert_eq!(conn.reply("POST").await.text(), sent.to_string());
 
     conn.send(post(1, "/pieces?name=fast", CHUNKED)).await;
     until("the worker has it", async || server.meeting.targets().len() == 2).await;
     let uploads = async {
-        for _ in 0..28 {
-            conn.send(format!("8000\r\n{}\r\n", "x".repeat(32 << 10))).await;
-            tokio::time::sleep(Duration::from_millis(250)).await;
-        }
+        let sent = steadily(&server, &mut conn, 32 << 10).await;
         conn.send("0\r\n\r\n").await;
-        conn.reply("POST").await
+        (conn.reply("POST").await, sent)
     };
-    let (reply, _) = tokio::join!(uploads, others(&server, 1));
-    assert_eq!(reply.text(), (28 * (32 << 10)).to_string());
+    let ((reply, sent), _) = tokio::join!(uploads, others(&server, 1));
+    assert_eq!(reply.text(), sent.to_string());
     assert_eq!(reached(&server, "slow-stream").await, 0);
 }
 
@@ -396,7 +390,7 @@ async fn what_is_held_of_each_limit_is_shown_beside_how_much_there_is() {
 async fn who_comes_late_gets_room_of_the_slowest_upload_of_who_has_most() {
     // Room for eight files, none in memory.
     let limits = "limits.spool = \"4M\"\nlimits.body_memory = \"16K\"\nlimits.body_room = \"off\"";
-    let server = setup().server(limits).start().await;
+    let server = setup().server(limits).server(SHORT_HEADS).start().await;
     let mut held = Vec::new();
     for (number, client) in [1, 1, 1, 1, 2, 2, 3, 4].into_iter().enumerate() {
         let mut conn = server.connect().await;

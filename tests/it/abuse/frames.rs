@@ -145,14 +145,12 @@ async fn others_are_answered_beside_floods_of_frames() {
     let beside = Other::start(&server, 9);
     let mut ended = 0;
     let ping = raw(6, 0, 0, &[1; 8]);
-    let until = tokio::time::Instant::now() + Duration::from_secs(3);
-    while tokio::time::Instant::now() < until {
+    while ended < 3 || beside.answered() < 20 {
         let frames = Frames::connect(&server).await;
         ended += usize::from(flood(frames, &ping).await.is_some());
     }
     let during = beside.end().await;
     println!("frames | PING floods, {ended} connections ended | quiet: {quiet} | during: {during}");
-    assert!(ended > 0);
     assert_eq!(during.bad, [""; 0]);
 }
 
