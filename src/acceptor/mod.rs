@@ -32,6 +32,7 @@ mod worker_stream;
 #[doc(hidden)]
 pub mod fuzzing;
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::io;
 use std::net::TcpListener;
@@ -151,6 +152,7 @@ impl Acceptor {
                     handshakes: Handshakes::default(),
                     solitude: Solitude::default(),
                     date: HttpDate::default(),
+                    requests: Cell::new(0),
                     heartbeats,
                 };
                 run_shard(shard, listeners, &places);
@@ -210,13 +212,14 @@ impl Listeners {
 
 fn run_shard(shard: Shard, listeners: Listeners, places: &Places) {
     let mut builder = tokio::runtime::Builder::new_current_thread();
-    let runtime = match builder.enable_io().build_local(LocalOptions::default()) {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            tracing::error!(%error, "cannot make an event loop");
-            return;
-        }
-    };
+    let runtime =
+        match builder.enable_io().max_blocking_threads(DISK_THREADS).build_local(LocalOptions::default()) {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                tracing::error!(%error, "cannot make an event loop");
+                return;
+            }
+        };
     let shard = Rc::new(shard);
     runtime.block_on(async {
         // Of groups of their own: they have no end to wait for.
@@ -303,6 +306,8 @@ fn hsts_value(hsts: Hsts) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("max-age={}{subdomains}", hsts.max_age.as_secs())).ok()
 }
 
+/// Threads that read and write the spool files of one serving thread's connections: many more would not be faster.
+const DISK_THREADS: usize = 32;
 /// So many request bodies may have all of `body_memory`.
 const BODIES_IN_MEMORY: u64 = 1024;
 /// For answers that are ready when the workers have gone.

@@ -185,6 +185,21 @@ async fn ten_connections_of_one_client_share_what_one_would_have() {
 }
 
 #[tokio::test]
+async fn many_connections_that_take_nothing_of_few_small_answers_have_a_share_too() {
+    let server = Setup::scripted().tls().words(&["w:2"]).server("limits.reply_room = \"16M\"").start().await;
+    let quiet = others(&server, 40).await;
+    let before = memory(&server);
+    let mut all = Vec::new();
+    for _ in 0..300 {
+        // None of them is crowded, and no answer is long.
+        all.push(Deaf::ask(&server, 1, 0, "/big?bytes=30000", 16).await);
+    }
+    until("the share is used up", || async { reached(&server, "reply-room").await > 0 }).await;
+    let held = measure("300 connections × 16 × 30 kB, window 0", &server, before, &quiet).await;
+    assert!(held.memory < 75 * MIB, "{held:?}");
+}
+
+#[tokio::test]
 async fn spool_files_have_a_total_and_whoever_has_used_up_its_share_waits_without_a_worker() {
     let limits = "limits.reply_room = \"4M\"\nlimits.spool = \"64M\"";
     let server = Setup::scripted().tls().words(&["w:2"]).server(limits).start().await;

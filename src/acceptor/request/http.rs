@@ -38,7 +38,7 @@ use crate::acceptor::thread::shard::{Connection, Role};
 use crate::acceptor::upstream::access::Recording;
 use crate::acceptor::upstream::outgoing::Outgoing;
 use crate::acceptor::upstream::reply_body::{Reply, ReplyBody};
-use crate::acceptor::upstream::restraint::room_of_stream;
+use crate::acceptor::upstream::restraint::room_of_answer;
 use crate::acceptor::upstream::unread;
 use crate::acceptor::upstream::upgrade::Upgrade;
 use crate::acceptor::upstream::worker_head::{Origin, RequestHead};
@@ -142,8 +142,8 @@ async fn answer(
     };
     let ready = if bodiless { context.arrived } else { Instant::now() };
     let queue_until = ready + rules.timeouts.queue;
-    if conn.state.is_crowded() {
-        recording.takes(Box::pin(room_of_stream(conn, client.share, queue_until)).await?);
+    if conn.is_crowded() {
+        recording.takes(Box::pin(room_of_answer(conn, client.share, queue_until)).await?);
     }
     let unread = unread::of(conn, &taken);
     let origin = origin_of(conn, context, &host);

@@ -198,6 +198,8 @@ const ANSWERS: u32 = 2 * FRAME;
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     fn frame(kind: u8, flags: u8, stream: u32, length: usize) -> Vec<u8> {
