@@ -62,6 +62,7 @@ pub use bind::{BindError, bind_port};
 use body::held_back::HeldBack;
 use body::stock::Stock;
 use body::uploads::Uploads;
+use connection::head_memory::MOST_HEADS;
 use connection::places::Places;
 use downstream::listen::accept;
 use limit::LimitLog;
@@ -289,6 +290,8 @@ fn server(parts: &Parts) -> Server {
         spool: parts.spool.clone(),
         started: Instant::now(),
         rate: parts.spec.limits.rate.map(RateLimit::new),
+        frames: Arc::new(RateLimit::new(frames::SHARE)),
+        heads: Budget::new(MOST_HEADS),
         room: Budget::new(parts.spec.limits.body_room as u64),
         reply_room: Budget::new(parts.spec.limits.reply_room),
         memory: Budget::new(BODIES_IN_MEMORY.saturating_mul(parts.spec.limits.body_memory as u64)),

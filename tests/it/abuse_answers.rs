@@ -244,7 +244,8 @@ async fn a_worker_does_not_wait_for_a_client_that_reads_nothing_while_others_wai
     // Nobody waits for it now: it waits for its client.
     let mut deaf = Deaf::ask(&server, 1, 0, "/big?bytes=3000000", 1).await;
     until("the worker has it", || async { server.status().await.apps[0].in_flight == 1 }).await;
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    // Longer than a client has that others wait for.
+    server.outlast_heads(1).await;
     assert_eq!(server.status().await.apps[0].in_flight, 1);
     deaf.widen(4_000_000, 1).await;
     let reading = async {

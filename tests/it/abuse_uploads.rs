@@ -94,6 +94,26 @@ async fn trickle(mut conn: Conn) -> String {
 
 const CHUNKED: &str = "Transfer-Encoding: chunked\r\n";
 
+/// What one [`Server::outlast_heads`] takes.
+const SHORT_HEADS: &str = "limits.head = \"2s\"";
+
+/// Sends a piece of so many bytes four times a second, for longer than the 5 s that a client may be waited for; how many
+/// bytes these were.
+async fn steadily(server: &Server, conn: &mut Conn, bytes: usize) -> usize {
+    let piece = format!("{bytes:x}\r\n{}\r\n", "x".repeat(bytes));
+    let mut sent = 0;
+    let mut beat = tokio::time::interval(Duration::from_millis(250));
+    let mut over = std::pin::pin!(server.outlast_heads(3));
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut over => return sent,
+            _ = beat.tick() => conn.send(&piece).await,
+        }
+        sent += bytes;
+    }
+}
+
 #[tokio::test]
 async fn a_client_that_makes_a_worker_wait_gives_it_up_to_who_waits_for_one() {
     let rules = "stream = [\"/pieces\", \"/duplex\"]";
@@ -113,7 +133,7 @@ async fn a_client_that_makes_a_worker_wait_gives_it_up_to_who_waits_for_one() {
             }
             slow.push(Box::pin(trickle(conn)));
             // The first has made its worker wait for longer.
-            tokio::time::sleep(Duration::from_secs(1 - number as u64)).await;
+            server.outlast_heads(1 - number).await;
         }
         let slow = futures_util::future::select_all(slow);
         let ((answer, first, others_left), times) = tokio::join!(slow, others(&server, 20));
@@ -170,9 +190,10 @@ async fn a_silent_stream_of_a_worker_that_speaks_http_2_gives_its_place_up_one_a
         assert_eq!(conn.chunk().await.unwrap(), b"begun");
         streams.push(conn);
         // The first one is silent for longer.
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        server.outlast_heads(1).await;
     }
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    // Both are, for longer than they may while others wait.
+    server.outlast_heads(3).await;
     for conn in &mut streams {
         // Nobody has waited.
         conn.send("4\r\nmore\r\n").await;
@@ -401,7 +422,7 @@ async fn who_comes_late_gets_room_of_the_slowest_upload_of_who_has_most() {
         held.push(conn);
     }
     // So long that what each has sent shows how fast it is.
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    server.outlast_heads(1).await;
     let fields = [("X-Forwarded-For", "10.9.9.9")];
     let body = vec![b'y'; 300_000];
     assert!(server.ask("POST", "/echo", &fields, &body).await.body == body, "it is not refused");

@@ -48,7 +48,9 @@ pub(in crate::acceptor) async fn serve_http2(conn: Rc<Connection>, stream: Clien
         Http2Stream::new(stream, Arc::clone(&state), Arc::clone(&shard.server.frames), Instant::now());
     let mut serving = builder.serve_connection(TokioIo::new(stream), service);
     drive(&mut serving, &state, limits, &shard.stop, |serving| serving.graceful_shutdown()).await;
-    if state.was_flooded() {
+    if state.is_head_refused() {
+        shard.server.limit_log.reached(Limit::Heads, state.place_of());
+    } else if state.was_flooded() {
         shard.server.limit_log.reached(Limit::Frames, state.place_of());
     }
 }

@@ -3,10 +3,13 @@
 //! Never here: certificates (a rustls resolver brings them).
 
 use std::cell::Cell;
+use std::future::poll_fn;
+use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -24,6 +27,7 @@ use crate::acceptor::connection::client_socket::ClientSocket;
 use crate::acceptor::connection::client_stream::{ClientStream, Transport};
 use crate::acceptor::connection::conn_state::ConnState;
 use crate::acceptor::connection::deadlines::LINGER;
+use crate::acceptor::connection::head_memory::HeadMemory;
 use crate::acceptor::connection::places::Admission;
 use crate::acceptor::connection::spot::Spot;
 use crate::acceptor::limit::Limit;
@@ -65,7 +69,8 @@ impl Open {
             }
         };
         let now = Instant::now();
-        let state = ConnState::new(http2, now, admission);
+        let head_memory = HeadMemory::new(shard.server.heads.reserve(admission.spot().client()));
+        let state = ConnState::new(http2, now, admission, head_memory);
         let stream = ClientStream::new(transport, Arc::clone(&state));
         let peer = Peer::new(peer);
         let (requests, last) = (Cell::new(0), LastRoute::default());
@@ -127,9 +132,20 @@ async fn shake(
     tls: TlsAcceptor,
     spot: &Spot,
 ) -> Option<Box<TlsStream<ClientSocket>>> {
-    let mut accepting = pin!(tls.accept(socket));
+    let mut accepting = tls.accept(socket);
+    let mut memory = HeadMemory::new(shard.server.heads.reserve(spot.client()));
+    // Whatever is large without an end is counted as heads are.
+    let mut counted = pin!(poll_fn(|cx| {
+        let shaken = Pin::new(&mut accepting).poll(cx);
+        let received = accepting.get_ref().map_or(0, ClientSocket::received);
+        if shaken.is_pending() && !memory.holds(received) {
+            shard.server.limit_log.reached(Limit::Heads, spot.client());
+            return Poll::Ready(Err(io::ErrorKind::QuotaExceeded.into()));
+        }
+        shaken
+    }));
     let crowded = || shard.server.limit_log.reached(Limit::Handshakes, spot.client());
-    let shaking = shard.handshakes.in_turn(spot.client(), accepting.as_mut(), crowded);
+    let shaking = shard.handshakes.in_turn(spot.client(), counted.as_mut(), crowded);
     let shaken = tokio::select! {
         biased;
         () = spot.asked() => return None,

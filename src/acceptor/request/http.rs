@@ -121,6 +121,10 @@ async fn answer(
         conn.shard.server.limit_log.reached(Limit::Connections, conn.state.place_of());
         return Err(ServeError::TooManyConnections);
     }
+    if conn.state.is_head_refused() {
+        conn.shard.server.limit_log.reached(Limit::Heads, conn.state.place_of());
+        return Err(ServeError::TooManyConnections);
+    }
     let mut host = route::check(parts, conn)?;
     if conn.role == Role::Redirect {
         return builtin::redirect(conn, &host, &parts.method, &parts.uri);
@@ -213,6 +217,7 @@ async fn take_body(
     let how = Collecting {
         server: &conn.shard.server,
         max_body: rules.max_body,
+        head: if conn.state.is_http2() { size_of_head(parts) } else { 0 },
         client: context.client.share,
         stock: &conn.shard.stock,
         metrics: &conn.shard.metrics,
@@ -220,6 +225,12 @@ async fn take_body(
     let collected = collect(incoming, how).await?;
     *body = None;
     Ok(collected)
+}
+
+/// Bytes of a head over HTTP/2, about; one of HTTP/1 is counted as it comes.
+fn size_of_head(parts: &Parts) -> usize {
+    let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+    fields.sum::<usize>() + parts.uri.path().len() + parts.uri.query().map_or(0, str::len)
 }
 
 /// The app's choice alone: a body that is passed on as it comes holds a worker meanwhile.

@@ -28,6 +28,10 @@ pub(in crate::acceptor) struct Frames {
     refilled: Instant,
     /// The last stream that the client opened.
     last_stream: u32,
+    /// Bytes of the fields of a request of which more are to come.
+    fields: usize,
+    /// The frame that is coming ends them.
+    ends_fields: bool,
 }
 
 /// One frame's.
@@ -61,7 +65,18 @@ impl Head {
 impl Frames {
     /// Of a connection that has just begun.
     pub(in crate::acceptor) fn new(now: Instant) -> Self {
-        Self { head: [0; HEAD], have: 0, skip: PREFACE, points: FULL, refilled: now, last_stream: 0 }
+        let (points, credit) = (FIRST, CREDIT);
+        Self {
+            head: [0; HEAD],
+            have: 0,
+            skip: PREFACE,
+            points,
+            credit,
+            refilled: now,
+            last_stream: 0,
+            fields: 0,
+            ends_fields: false,
+        }
     }
 
     /// Takes the next bytes that were read; false when too many frames carry nothing. `share`: takes so many frames from
@@ -96,6 +111,7 @@ impl Frames {
                 }
             };
             self.skip = head.length;
+            self.follow_fields(head);
             if head.kind == HEADERS {
                 self.last_stream = self.last_stream.max(head.stream);
                 self.earn(REQUEST);
@@ -105,6 +121,21 @@ impl Frames {
             }
         }
         true
+    }
+
+    /// Bytes of the fields of a request that have come, or are coming, without their end.
+    pub(in crate::acceptor) fn unended_fields(&self) -> usize {
+        if self.ends_fields && self.skip == 0 { 0 } else { self.fields }
+    }
+
+    /// A block of fields is one HEADERS frame and the CONTINUATION frames behind it (RFC 9113 §4.3).
+    fn follow_fields(&mut self, head: Head) {
+        match head.kind {
+            HEADERS => self.fields = head.length,
+            CONTINUATION => self.fields = self.fields.saturating_add(head.length),
+            _ => self.fields = 0,
+        }
+        self.ends_fields = head.flags & END_HEADERS != 0;
     }
 
     /// So many bytes went to the client in one write: it may answer them.
@@ -168,6 +199,8 @@ const PREFACE: usize = 24;
 const LAST_STREAM: u32 = (1 << 31) - 1;
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const CONTINUATION: u8 = 9;
+const END_HEADERS: u8 = 4;
 const END_STREAM: u8 = 1;
 
 /// Points that a frame costs which carries nothing.
@@ -298,7 +331,24 @@ mod tests {
             let mut frames = Frames::new(Instant::now());
             assert!(bytes.chunks(size).all(|piece| frames.received(piece, enough)));
             assert_eq!((frames.last_stream(), frames.skip, frames.have), (5, 0, 0), "{size}");
-            assert_eq!(frames.points, FULL - FRAME, "{size}");
+            assert_eq!(frames.points, FIRST + 3 * (REQUEST - FRAME), "{size}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn fields_are_counted_until_their_end_has_come() {
+        let mut frames = begun();
+        for (bytes, unended) in [
+            (frame(HEADERS, 1, 1, 1000), 1000),
+            (frame(CONTINUATION, 0, 1, 500), 1500),
+            (frame(CONTINUATION, END_HEADERS, 1, 700)[..HEAD + 1].to_vec(), 2200),
+            (vec![0; 699], 0),
+            (frame(HEADERS, 5, 3, 9000)[..HEAD].to_vec(), 9000),
+            (vec![0; 9000], 0),
+            (frame(DATA, 0, 3, 9000)[..HEAD].to_vec(), 0),
+        ] {
+            assert!(frames.received(&bytes, enough));
+            assert_eq!(frames.unended_fields(), unended);
         }
     }
 

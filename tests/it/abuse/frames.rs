@@ -7,8 +7,8 @@ use http_body_util::{BodyExt, Full};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::others::Other;
-use super::{END_STREAM_AND_HEADERS, Frames, GET_ROOT};
+use super::others::{Other, tcp_from};
+use super::{END_STREAM_AND_HEADERS, Frames, GET_ROOT, raw};
 use crate::support::{Setup, soon};
 
 const END_OF_HEADERS: u8 = 4;
@@ -50,11 +50,6 @@ async fn flood(mut frames: Frames, frame: &[u8]) -> Option<Vec<u8>> {
         }
     }
     Some(seen)
-}
-
-fn raw(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = (payload.len() as u32).to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 
 mod frames;
 mod handshakes;
+mod heads;
 mod others;
 mod places;
 mod slow;
@@ -481,6 +482,12 @@ impl Frames {
         let _ = soon("the connection's end", self.0.read_to_end(&mut seen)).await;
         seen
     }
+}
+
+/// A frame of HTTP/2.
+fn raw(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = (payload.len() as u32).to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
 /// `:method: GET`, `:scheme: https`, `:path: /`, `:authority: localhost` in HPACK.
