@@ -42,6 +42,11 @@ impl Budget {
         Reservation { budget: self.clone(), client, amount: 0 }
     }
 
+    /// How much there is in all.
+    pub fn total(&self) -> u64 {
+        self.0.total
+    }
+
     /// How much is held by all.
     pub fn held(&self) -> u64 {
         self.lock().all

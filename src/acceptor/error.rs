@@ -35,6 +35,8 @@ pub(super) enum ServeError {
     TooManyConnections,
     #[error("the queue is full")]
     QueueFull,
+    #[error("too many streamed bodies wait unread")]
+    UnreadFull,
     #[error("no worker became free in time")]
     QueueTimeout,
     #[error("the app has no worker")]
@@ -103,6 +105,7 @@ impl ServeError {
             Self::OverRate { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::TooManyConnections
             | Self::QueueFull
+            | Self::UnreadFull
             | Self::QueueTimeout
             | Self::NoWorker
             | Self::Stopped { .. }
@@ -138,6 +141,7 @@ impl ServeError {
             | Self::NoTunnel { .. }
             | Self::WorkerTimeout { .. } => Blame::Worker,
             Self::QueueFull
+            | Self::UnreadFull
             | Self::QueueTimeout
             | Self::NoWorker
             | Self::Stopped { .. }
@@ -163,6 +167,7 @@ impl ServeError {
             | Self::OverRate { .. }
             | Self::TooManyConnections
             | Self::QueueFull
+            | Self::UnreadFull
             | Self::QueueTimeout
             | Self::NoWorker
             | Self::Stopped { .. }
@@ -188,7 +193,7 @@ impl ServeError {
             Self::Misdirected => "misdirected",
             Self::OverRate { .. } => "over-rate",
             Self::TooManyConnections => "too-many-connections",
-            Self::QueueFull => "queue-full",
+            Self::QueueFull | Self::UnreadFull => "queue-full",
             Self::QueueTimeout => "queue-timeout",
             Self::NoWorker => "no-worker",
             Self::Stopped { .. } => "stopped",

@@ -37,6 +37,8 @@ pub(super) enum Limit {
     ReplySpool,
     /// How long an answer may keep from others what they want.
     SlowReader,
+    /// Memory of heads and TLS handshakes that are large.
+    Heads,
     /// Places for connections.
     Connections,
     /// HTTP/2 frames that carry nothing.
@@ -46,7 +48,7 @@ pub(super) enum Limit {
 }
 
 impl Limit {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::BodyRoom,
         Self::Queue,
         Self::Tunnels,
@@ -58,6 +60,7 @@ impl Limit {
         Self::ReplyRoom,
         Self::ReplySpool,
         Self::SlowReader,
+        Self::Heads,
         Self::Connections,
         Self::Frames,
         Self::Handshakes,
@@ -67,13 +70,14 @@ impl Limit {
     pub(super) fn of(error: &ServeError) -> Option<Self> {
         match error {
             ServeError::QueueFull => Some(Self::Queue),
+            ServeError::UnreadFull => Some(Self::UnreadBodies),
             ServeError::NoTunnel { .. } => Some(Self::Tunnels),
             _ => None,
         }
     }
 
-    /// The label of `rip_limits_reached_total`.
-    fn name(self) -> &'static str {
+    /// The label in the metrics.
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::BodyRoom => "body-room",
             Self::Queue => "queue",
@@ -86,6 +90,7 @@ impl Limit {
             Self::ReplyRoom => "reply-room",
             Self::ReplySpool => "reply-spool",
             Self::SlowReader => "slow-reader",
+            Self::Heads => "heads",
             Self::Connections => "connections",
             Self::Frames => "frames",
             Self::Handshakes => "handshakes",
@@ -130,6 +135,10 @@ impl Limit {
             }
             Self::SlowReader => {
                 "an answer is cut: its client reads too slowly while others want the worker, memory or disk that it keeps"
+            }
+            Self::Heads => {
+                "heads of requests that are large have used up their memory: a request is refused, or a connection ended \
+                 whose head or TLS handshake is not complete"
             }
             Self::Connections => {
                 "all places for connections are taken: those of this client are ended while they rest, or not taken in \

@@ -32,6 +32,7 @@ mod worker_stream;
 #[doc(hidden)]
 pub mod fuzzing;
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::io;
 use std::net::TcpListener;
@@ -60,6 +61,7 @@ pub use bind::{BindError, bind_port};
 use body::held_back::HeldBack;
 use body::stock::Stock;
 use body::uploads::Uploads;
+use connection::head_memory::MOST_HEADS;
 use connection::places::Places;
 use downstream::listen::accept;
 pub use downstream::tls::ChooseTls;
@@ -74,6 +76,7 @@ use thread::server::Server;
 use thread::shard::{Role, Shard};
 use thread::solitude::Solitude;
 use upstream::unread::MOST_UNREAD;
+use wire::frames;
 
 /// What the data path is made of.
 pub struct Parts {
@@ -123,6 +126,8 @@ impl Acceptor {
         let server = Arc::new(server(&parts));
         let limits = &parts.spec.limits;
         let places = Places::new(limits.max_connections, limits.max_connections_per_address, Instant::now());
+        server.show_budgets(&parts.metrics);
+        places.show(&parts.metrics);
         let (stop, cut) = (TaskGroup::new(), ShutdownToken::new());
         let mut threads = Vec::new();
         let (running, over) = channel(1);
@@ -148,6 +153,7 @@ impl Acceptor {
                     handshakes: Handshakes::default(),
                     solitude: Solitude::default(),
                     date: HttpDate::default(),
+                    requests: Cell::new(0),
                     heartbeats,
                 };
                 run_shard(shard, listeners, &places);
@@ -207,13 +213,14 @@ impl Listeners {
 
 fn run_shard(shard: Shard, listeners: Listeners, places: &Places) {
     let mut builder = tokio::runtime::Builder::new_current_thread();
-    let runtime = match builder.enable_io().build_local(LocalOptions::default()) {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            tracing::error!(%error, "cannot make an event loop");
-            return;
-        }
-    };
+    let runtime =
+        match builder.enable_io().max_blocking_threads(DISK_THREADS).build_local(LocalOptions::default()) {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                tracing::error!(%error, "cannot make an event loop");
+                return;
+            }
+        };
     let shard = Rc::new(shard);
     runtime.block_on(async {
         // Of groups of their own: they have no end to wait for.
@@ -233,8 +240,9 @@ fn run_shard(shard: Shard, listeners: Listeners, places: &Places) {
         }
         let sweep = async {
             match &shard.server.rate {
-                Some(rate) if shard.index == 0 => rate.sweep().await,
-                _ => std::future::pending().await,
+                _ if shard.index > 0 => std::future::pending().await,
+                Some(rate) => drop(tokio::join!(rate.sweep(), shard.server.frames.sweep())),
+                None => shard.server.frames.sweep().await,
             }
         };
         let slim = async {
@@ -282,6 +290,8 @@ fn server(parts: &Parts) -> Server {
         spool: parts.spool.clone(),
         started: Instant::now(),
         rate: parts.spec.limits.rate.map(RateLimit::new),
+        frames: Arc::new(RateLimit::new(frames::SHARE)),
+        heads: Budget::new(MOST_HEADS),
         room: Budget::new(parts.spec.limits.body_room as u64),
         reply_room: Budget::new(parts.spec.limits.reply_room),
         memory: Budget::new(BODIES_IN_MEMORY.saturating_mul(parts.spec.limits.body_memory as u64)),
@@ -299,6 +309,8 @@ fn hsts_value(hsts: Hsts) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("max-age={}{subdomains}", hsts.max_age.as_secs())).ok()
 }
 
+/// Threads that read and write the spool files of one serving thread's connections: many more would not be faster.
+const DISK_THREADS: usize = 32;
 /// So many request bodies may have all of `body_memory`.
 const BODIES_IN_MEMORY: u64 = 1024;
 /// For answers that are ready when the workers have gone.

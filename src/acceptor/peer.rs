@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use governor::clock::{Clock, DefaultClock};
@@ -171,6 +172,11 @@ impl RateLimit {
             .map_err(|refusal| ServeError::OverRate { retry_after: refusal.wait_time_from(self.clock.now()) })
     }
 
+    /// Takes so many tokens; false, and nothing is taken, when the client has not as many.
+    pub(super) fn take(&self, client: ClientNet, tokens: NonZeroU32) -> bool {
+        matches!(self.limiter.check_key_n(&client, tokens), Ok(Ok(())))
+    }
+
     /// Forgets the quiet ones from time to time, for ever.
     pub(super) async fn sweep(&self) {
         loop {
@@ -249,13 +255,22 @@ mod tests {
 
     #[test]
     fn the_bucket_of_one_address_does_not_drain_another() {
-        let one = std::num::NonZeroU32::MIN;
+        let one = NonZeroU32::MIN;
         let limit = RateLimit::new(Rate { per_second: one, burst: one });
         assert!(limit.check("10.0.0.1".parse().unwrap()).is_ok());
         assert!(limit.check("10.0.0.1".parse().unwrap()).is_err());
         assert!(limit.check("10.0.0.2".parse().unwrap()).is_ok());
         assert!(limit.check("2001:db8::1".parse().unwrap()).is_ok());
         assert!(limit.check("2001:db8::2".parse().unwrap()).is_err(), "the same /64");
+    }
+
+    #[test]
+    fn several_tokens_are_taken_at_once_or_none() {
+        let [few, most] = [NonZeroU32::MIN, NonZeroU32::new(10).unwrap()];
+        let limit = RateLimit::new(Rate { per_second: few, burst: most });
+        let [one, two] = [1, 2].map(|last| ClientNet::of([10, 0, 0, last].into()));
+        assert!(limit.take(one, few) && !limit.take(one, most) && limit.take(two, most));
+        assert!(limit.take(one, NonZeroU32::new(9).unwrap()) && !limit.take(one, few));
     }
 
     #[tokio::test(start_paused = true)]

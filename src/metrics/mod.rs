@@ -71,6 +71,16 @@ impl Metrics {
         self.series.limits_reached.add(limit);
     }
 
+    /// Has the text show how much clients hold of what the limit is for, asked each time, and how much they may in all.
+    pub fn show_limit(
+        &self,
+        limit: &'static str,
+        total: u64,
+        held: impl Fn() -> u64 + Send + Sync + 'static,
+    ) {
+        write(&self.series.held).insert(limit, Held { total, held: Box::new(held) });
+    }
+
     /// Counts the end of a TLS handshake: `ok`, or why not.
     pub fn tls_handshake(&self, result: &'static str) {
         self.series.tls_handshakes.add(result);
@@ -220,6 +230,11 @@ impl AppMetrics {
         self.0.set(AppGauge::QueueLength, count);
     }
 
+    /// Requests that may wait for a worker.
+    pub fn set_queue_length_max(&self, count: usize) {
+        self.0.set(AppGauge::QueueLengthMax, count);
+    }
+
     /// Requests that hold a worker now.
     pub fn set_requests_in_flight(&self, count: usize) {
         self.0.set(AppGauge::RequestsInFlight, count);
@@ -228,6 +243,11 @@ impl AppMetrics {
     /// WebSockets and event streams open now.
     pub fn set_tunnels(&self, count: usize) {
         self.0.set(AppGauge::Tunnels, count);
+    }
+
+    /// WebSockets and event streams that workers may hold.
+    pub fn set_tunnels_max(&self, count: usize) {
+        self.0.set(AppGauge::TunnelsMax, count);
     }
 }
 
@@ -239,7 +259,20 @@ struct Series {
     certificates: RwLock<BTreeMap<HostName, i64>>,
     connections_refused: ByCause,
     limits_reached: ByCause,
+    held: RwLock<BTreeMap<&'static str, Held>>,
     tls_handshakes: ByCause,
+}
+
+/// What clients hold of something that has a total.
+struct Held {
+    total: u64,
+    held: Box<dyn Fn() -> u64 + Send + Sync>,
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", (self.held)(), self.total)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -296,19 +329,23 @@ enum AppGauge {
     WorkersStarting,
     WorkersDraining,
     QueueLength,
+    QueueLengthMax,
     RequestsInFlight,
     Tunnels,
+    TunnelsMax,
 }
 
 impl AppGauge {
     /// In the order of the variants: name and help.
-    const ALL: [(&str, &str); 6] = [
+    const ALL: [(&str, &str); 8] = [
         ("workers_ready", "Workers that take requests now"),
         ("workers_starting", "Workers that are not ready yet"),
         ("workers_draining", "Workers that finish what they have and take nothing new"),
         ("queue_length", "Requests that wait for a worker now"),
+        ("queue_length_max", "Requests that may wait for a worker"),
         ("requests_in_flight", "Requests that hold a worker now"),
         ("tunnels", "WebSockets and event streams open now"),
+        ("tunnels_max", "WebSockets and event streams that workers may hold"),
     ];
 }
 
@@ -511,6 +548,8 @@ mod tests {
         app.set_queue_length(4);
         app.set_requests_in_flight(5);
         app.set_tunnels(6);
+        app.set_queue_length_max(7);
+        app.set_tunnels_max(8);
 
         let page = metrics.render();
         for (name, value) in [
@@ -520,10 +559,24 @@ mod tests {
             ("queue_length", 4),
             ("requests_in_flight", 5),
             ("tunnels", 6),
+            ("queue_length_max", 7),
+            ("tunnels_max", 8),
         ] {
             let line = format!("rip_{name}{{app=\"blog\"}} {value}");
             assert!(page.lines().any(|found| found == line), "{line} is missing:\n{page}");
         }
+    }
+
+    #[test]
+    fn what_is_held_of_a_limit_is_asked_each_time() {
+        let metrics = Metrics::new();
+        let held = Arc::new(AtomicU64::new(3));
+        let counted = Arc::clone(&held);
+        metrics.show_limit("spool", 10, move || counted.load(Ordering::Relaxed));
+        assert_eq!(samples(&metrics, "rip_limit_held"), [r#"rip_limit_held{limit="spool"} 3"#]);
+        assert_eq!(samples(&metrics, "rip_limit_max"), [r#"rip_limit_max{limit="spool"} 10"#]);
+        held.store(0, Ordering::Relaxed);
+        assert_eq!(samples(&metrics, "rip_limit_held"), [r#"rip_limit_held{limit="spool"} 0"#]);
     }
 
     #[test]

@@ -42,6 +42,17 @@ impl Series {
             "Times a client met a limit of what it may make the server hold",
             |family| self.limits_reached.each(|limit, count| family.count(&[("limit", limit)], count)),
         )?;
+        let limits = read(&self.held);
+        let level = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        let help = "What clients hold now of what the limit is for: bytes, or how many";
+        page.gauge("limit_held", help, |family| {
+            limits
+                .iter()
+                .try_for_each(|(limit, held)| family.level(&[("limit", limit)], level((held.held)())))
+        })?;
+        page.gauge("limit_max", "What clients may hold in all of what the limit is for", |family| {
+            limits.iter().try_for_each(|(limit, held)| family.level(&[("limit", limit)], level(held.total)))
+        })?;
         page.counter("tls_handshakes", "TLS handshakes that ended", |family| {
             self.tls_handshakes.each(|result, count| family.count(&[("result", result)], count))
         })?;

@@ -21,6 +21,8 @@ pub struct Standing {
     pub in_flight: usize,
     /// Tunnels it holds.
     pub tunnels: usize,
+    /// Tunnels it may hold.
+    pub max_tunnels: usize,
     /// Requests it has answered.
     pub served: u64,
     /// How often it loaded its app anew.
@@ -53,6 +55,8 @@ pub struct Report {
     pub workers: Vec<WorkerReport>,
     /// Requests that wait, those of held hosts included.
     pub queued: usize,
+    /// How many requests may.
+    pub max_queue: usize,
     /// When the one that waits longest arrived.
     pub oldest_wait: Option<Instant>,
     /// Whether it takes requests.

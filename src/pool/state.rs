@@ -285,6 +285,7 @@ impl<W> PoolState<W> {
         Report {
             workers: workers.collect(),
             queued: self.queue.len(),
+            max_queue: self.max_queue,
             oldest_wait: self.queue.claims().map(|waiting| waiting.in_flight.since).min(),
             mode: self.mode,
             current: self.current,
@@ -297,6 +298,7 @@ impl<W> PoolState<W> {
             generation: slot.member.generation,
             in_flight: slot.busy,
             tunnels: slot.tunnels.held() as usize,
+            max_tunnels: slot.tunnels.total() as usize,
             served: slot.served,
             reloads: slot.reloads,
             recycle_due: slot.recycle_after.is_some_and(|limit| slot.served >= limit),

@@ -47,9 +47,18 @@ fn tell(case: &str, mut times: Vec<Duration>) {
 }
 
 async fn reached(server: &Server, limit: &str) -> u64 {
+    sample(server, &format!("rip_limits_reached_total{{limit=\"{limit}\"}}")).await.unwrap_or(0)
+}
+
+async fn sample(server: &Server, name: &str) -> Option<u64> {
     let page = server.control("GET", "/metrics", "").await.unwrap();
-    let row = format!("rip_limits_reached_total{{limit=\"{limit}\"}} ");
-    page.text().lines().find_map(|line| line.strip_prefix(&row)?.parse().ok()).unwrap_or(0)
+    page.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+}
+
+/// What is held of a limit, and how much there is.
+async fn held_of(server: &Server, limit: &str) -> (u64, u64) {
+    let level = async |what| sample(server, &format!("rip_limit_{what}{{limit=\"{limit}\"}}")).await.unwrap();
+    (level("held").await, level("max").await)
 }
 
 #[tokio::test]
@@ -85,10 +94,30 @@ async fn trickle(mut conn: Conn) -> String {
 
 const CHUNKED: &str = "Transfer-Encoding: chunked\r\n";
 
+/// What one [`Server::outlast_heads`] takes.
+const SHORT_HEADS: &str = "limits.head = \"2s\"";
+
+/// Sends a piece of so many bytes four times a second, for longer than the 5 s that a client may be waited for; how many
+/// bytes these were.
+async fn steadily(server: &Server, conn: &mut Conn, bytes: usize) -> usize {
+    let piece = format!("{bytes:x}\r\n{}\r\n", "x".repeat(bytes));
+    let mut sent = 0;
+    let mut beat = tokio::time::interval(Duration::from_millis(250));
+    let mut over = std::pin::pin!(server.outlast_heads(3));
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut over => return sent,
+            _ = beat.tick() => conn.send(&piece).await,
+        }
+        sent += bytes;
+    }
+}
+
 #[tokio::test]
 async fn a_client_that_makes_a_worker_wait_gives_it_up_to_who_waits_for_one() {
     let rules = "stream = [\"/pieces\", \"/duplex\"]";
-    let server = setup().words(&["w:2"]).rules(rules).start().await;
+    let server = setup().server(SHORT_HEADS).words(&["w:2"]).rules(rules).start().await;
     let before = server.worker_pids().await;
     for (round, paths) in [["/pieces", "/duplex"], ["/duplex", "/pieces"]].into_iter().enumerate() {
         let mut slow = Vec::new();
@@ -104,7 +133,7 @@ async fn a_client_that_makes_a_worker_wait_gives_it_up_to_who_waits_for_one() {
             }
             slow.push(Box::pin(trickle(conn)));
             // The first has made its worker wait for longer.
-            tokio::time::sleep(Duration::from_secs(1 - number as u64)).await;
+            server.outlast_heads(1 - number).await;
         }
         let slow = futures_util::future::select_all(slow);
         let ((answer, first, others_left), times) = tokio::join!(slow, others(&server, 20));
@@ -127,28 +156,22 @@ async fn a_client_that_makes_a_worker_wait_gives_it_up_to_who_waits_for_one() {
 
 #[tokio::test]
 async fn a_slow_stream_goes_on_while_nobody_waits_and_a_fast_one_even_then() {
-    let server = setup().rules("stream = [\"/pieces\"]").start().await;
+    let server = setup().server(SHORT_HEADS).rules("stream = [\"/pieces\"]").start().await;
     let mut conn = server.connect().await;
     conn.send(post(1, "/pieces?name=slow", CHUNKED)).await;
-    for _ in 0..14 {
-        conn.send("1\r\nx\r\n").await;
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
+    let sent = steadily(&server, &mut conn, 1).await;
     conn.send("0\r\n\r\n").await;
-    assert_eq!(conn.reply("POST").await.text(), "14");
+    assert_eq!(conn.reply("POST").await.text(), sent.to_string());
 
     conn.send(post(1, "/pieces?name=fast", CHUNKED)).await;
     until("the worker has it", async || server.meeting.targets().len() == 2).await;
     let uploads = async {
-        for _ in 0..28 {
-            conn.send(format!("8000\r\n{}\r\n", "x".repeat(32 << 10))).await;
-            tokio::time::sleep(Duration::from_millis(250)).await;
-        }
+        let sent = steadily(&server, &mut conn, 32 << 10).await;
         conn.send("0\r\n\r\n").await;
-        conn.reply("POST").await
+        (conn.reply("POST").await, sent)
     };
-    let (reply, _) = tokio::join!(uploads, others(&server, 1));
-    assert_eq!(reply.text(), (28 * (32 << 10)).to_string());
+    let ((reply, sent), _) = tokio::join!(uploads, others(&server, 1));
+    assert_eq!(reply.text(), sent.to_string());
     assert_eq!(reached(&server, "slow-stream").await, 0);
 }
 
@@ -157,7 +180,7 @@ async fn a_silent_stream_of_a_worker_that_speaks_http_2_gives_its_place_up_one_a
     if !has("node", "nodejs") {
         return;
     }
-    let server = setup().h2c().words(&["w:1", "c:2"]).start().await;
+    let server = setup().server(SHORT_HEADS).h2c().words(&["w:1", "c:2"]).start().await;
     let before = server.worker_pids().await;
     let mut streams = Vec::new();
     for client in 1..=2 {
@@ -167,9 +190,10 @@ async fn a_silent_stream_of_a_worker_that_speaks_http_2_gives_its_place_up_one_a
         assert_eq!(conn.chunk().await.unwrap(), b"begun");
         streams.push(conn);
         // The first one is silent for longer.
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        server.outlast_heads(1).await;
     }
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    // Both are, for longer than they may while others wait.
+    server.outlast_heads(3).await;
     for conn in &mut streams {
         // Nobody has waited.
         conn.send("4\r\nmore\r\n").await;
@@ -335,6 +359,8 @@ async fn uploads_of_one_client_leave_half_of_the_spool_to_others() {
     let (files, disk) = spooled(&server);
     println!("20 uploads of 1 MiB with 16 MiB of spool: {files} files, {} MiB", disk / MIB);
     assert!(disk <= 8 * MIB, "{disk}");
+    let (shown, most) = held_of(&server, "spool").await;
+    assert!((1..=8 * MIB).contains(&shown) && most == 16 * MIB, "{shown} of {most}");
     let replies = held.iter_mut().map(|conn| Box::pin(conn.reply("POST")));
     let (reply, ..) = futures_util::future::select_all(replies).await;
     assert_eq!((reply.status, reply.reason(), reply.field("retry-after")), (503, "spool", "1"));
@@ -347,10 +373,45 @@ async fn uploads_of_one_client_leave_half_of_the_spool_to_others() {
 }
 
 #[tokio::test]
+async fn what_is_held_of_each_limit_is_shown_beside_how_much_there_is() {
+    let limits = "limits.max_connections = 3000\nlimits.spool = \"16M\"\nlimits.body_room = \"8M\"\n\
+                  limits.reply_room = \"4M\"\napp.max_queue = 7";
+    let server = setup().server(limits).rules("tunnels = 5").start().await;
+    let all = [
+        ("body-memory", 64 * MIB),
+        ("body-room", 8 * MIB),
+        ("connections", 3000),
+        ("reply-room", 4 * MIB),
+        ("reply-spool", 16 * MIB),
+        ("spool", 16 * MIB),
+        ("unread-bodies", 128 * MIB),
+        ("uploads", 6000),
+    ];
+    for (limit, most) in all {
+        assert_eq!(held_of(&server, limit).await, (0, most), "{limit}");
+    }
+    assert_eq!(sample(&server, "rip_queue_length_max{app=\"scripted\"}").await, Some(7));
+    assert_eq!(sample(&server, "rip_tunnels_max{app=\"scripted\"}").await, Some(5));
+    let mut conn = server.connect().await;
+    conn.send(post(1, "/echo", "Content-Length: 100000\r\n")).await;
+    conn.send(vec![b'x'; 90_000]).await;
+    for (limit, least) in [("connections", 1), ("uploads", 1), ("body-memory", 65_536), ("body-room", 10_000)]
+    {
+        until(limit, async || held_of(&server, limit).await.0 >= least).await;
+    }
+    conn.send(vec![b'x'; 10_000]).await;
+    assert_eq!(conn.reply("POST").await.status, 200);
+    drop(conn);
+    for (limit, _) in all {
+        until(limit, async || held_of(&server, limit).await.0 == 0).await;
+    }
+}
+
+#[tokio::test]
 async fn who_comes_late_gets_room_of_the_slowest_upload_of_who_has_most() {
     // Room for eight files, none in memory.
     let limits = "limits.spool = \"4M\"\nlimits.body_memory = \"16K\"\nlimits.body_room = \"off\"";
-    let server = setup().server(limits).start().await;
+    let server = setup().server(limits).server(SHORT_HEADS).start().await;
     let mut held = Vec::new();
     for (number, client) in [1, 1, 1, 1, 2, 2, 3, 4].into_iter().enumerate() {
         let mut conn = server.connect().await;
@@ -361,7 +422,7 @@ async fn who_comes_late_gets_room_of_the_slowest_upload_of_who_has_most() {
         held.push(conn);
     }
     // So long that what each has sent shows how fast it is.
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    server.outlast_heads(1).await;
     let fields = [("X-Forwarded-For", "10.9.9.9")];
     let body = vec![b'y'; 300_000];
     assert!(server.ask("POST", "/echo", &fields, &body).await.body == body, "it is not refused");
@@ -432,7 +493,7 @@ async fn what_lies_unread_of_one_client_while_it_waits_is_bounded() {
     let mut other = Flood::start(&server, 2, 5, "/digest", 0, 1_000_000).await;
     until("another one's wait", async || server.status().await.apps[0].queued == 261).await;
     assert_eq!(other.answered().await, []);
-    assert_eq!(reached(&server, "unread-bodies").await, 44);
+    assert_eq!((reached(&server, "unread-bodies").await, reached(&server, "queue").await), (44, 0));
     drop((flood, other));
     until("nobody waits", async || server.status().await.apps[0].queued == 0).await;
     server.meeting.open("g");

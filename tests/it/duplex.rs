@@ -166,8 +166,11 @@ async fn a_worker_gets_nothing_new_before_it_has_done_with_a_request_that_broke_
     let mut other = server.connect().await;
     other.send_get("/").await;
     until("it waits", || async { server.status().await.apps[0].queued == 1 }).await;
-    // Far longer than it takes a worker's connection to be seen closed.
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    // The server has seen the client leave, and has answered others since.
+    assert_eq!(server.record("/duplex?name=gone&stays").await["reason"], "client-gone");
+    for _ in 0..20 {
+        assert_eq!(server.get("/server").await.status, 200);
+    }
     assert_eq!(server.status().await.apps[0].queued, 1, "it still does");
     server.meeting.open("gone.leaves");
     assert_eq!(other.reply("GET").await.status, 200);

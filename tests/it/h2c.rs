@@ -77,6 +77,93 @@ async fn an_answer_that_stops_coming_is_cut_and_one_that_waits_for_its_client_is
 }
 
 #[tokio::test]
+async fn an_answer_that_its_client_does_not_read_holds_no_place() {
+    let Some(server) = start(Setup::scripted()).await else { return };
+    let mut deaf = server.connect().await;
+    deaf.send_get("/big?bytes=20000000").await;
+    let head = deaf.head().await;
+    assert_eq!(head.status, 200);
+    until("the place is free", async || server.status().await.apps[0].in_flight == 0).await;
+    assert_eq!(server.get("/").await.text(), "hello");
+    let mut read = 0;
+    while let Some(piece) = deaf.chunk().await {
+        read += piece.len();
+    }
+    assert_eq!(read, 20_000_000, "it was put aside");
+}
+
+#[tokio::test]
+async fn a_place_that_waits_for_its_client_is_given_up_to_who_waits_for_one() {
+    let limits = "limits.reply_memory = \"64K\"\nlimits.reply_spool = \"1M\"";
+    for words in [["w:1", "c:1"], ["w:1", "c:2"]] {
+        let Some(server) = start(Setup::scripted().server(limits).words(&words)).await else { return };
+        let before = server.worker_pids().await;
+        let mut deaf = Vec::new();
+        for _ in 0..if words[1] == "c:1" { 1 } else { 2 } {
+            let mut conn = server.connect().await;
+            conn.send_get("/big?bytes=30000000").await;
+            assert_eq!(conn.head().await.status, 200);
+            deaf.push(conn);
+        }
+        let all_wait = async || server.meeting.has_reached(&format!("big.{}.waits", deaf.len()));
+        until("the worker waits for its clients", all_wait).await;
+        assert_eq!(server.status().await.apps[0].in_flight, deaf.len());
+        assert_eq!(server.get("/").await.text(), "hello", "{words:?}");
+        assert!(server.output().contains("an answer is cut: its client reads too slowly"));
+        assert_eq!(server.worker_pids().await, before, "the worker lives");
+    }
+}
+
+#[tokio::test]
+async fn a_body_without_a_length_is_held_to_its_limits() {
+    let limits = "app.max_body = \"10K\"\nlimits.body_idle = \"1s\"";
+    let Some(server) = start(Setup::scripted().server(limits)).await else { return };
+    let before = server.worker_pids().await;
+    let much = format!("5000\r\n{}\r\n", "x".repeat(0x5000));
+    for (body, status, reason) in [(much.as_str(), 413, "body-too-large"), ("1\r\nx\r\n", 408, "too-slow")] {
+        let mut conn = server.connect().await;
+        conn.send(format!("POST /echo?{reason} HTTP/1.1\r\n{HEAD}{body}")).await;
+        let reply = conn.reply("POST").await;
+        assert_eq!((reply.status, reply.reason()), (status, reason));
+        // In the middle of an answer.
+        let mut conn = server.connect().await;
+        conn.send(format!("POST /duplex?{reason} HTTP/1.1\r\n{HEAD}")).await;
+        assert_eq!(conn.head().await.status, 200);
+        assert_eq!(conn.chunk().await.unwrap(), b"begun");
+        conn.send(body).await;
+        let rest = conn.rest().await;
+        assert!(!rest.ends_with(b"0\r\n\r\n"), "an answer that is cut has no end");
+        assert_eq!(server.record(&format!("/duplex?{reason}")).await["reason"], reason);
+        server.meeting.reached("duplex.broken").await;
+        assert_eq!(server.get("/").await.status, 200, "the place is free");
+    }
+    assert_eq!(server.worker_pids().await, before, "the worker lives");
+    let reply = server.post("/echo", &[b'x'; 10 << 10]).await;
+    assert_eq!((reply.status, reply.body.len()), (200, 10 << 10), "as much as may be");
+}
+
+#[tokio::test]
+async fn a_body_that_is_badly_framed_is_its_clients_fault() {
+    let Some(server) = start(Setup::scripted()).await else { return };
+    let mut conn = server.connect().await;
+    conn.send(format!("POST /echo HTTP/1.1\r\n{HEAD}1\r\nx\r\nno chunk\r\n")).await;
+    let reply = conn.reply("POST").await;
+    assert_eq!((reply.status, reply.reason()), (400, "malformed"));
+    assert_eq!(server.get("/").await.status, 200);
+}
+
+#[tokio::test]
+async fn what_a_worker_does_not_take_of_a_body_ends_with_its_answer() {
+    let Some(server) = start(Setup::scripted().words(&["w:1", "c:8"])).await else { return };
+    for code in [200, 204] {
+        let mut conn = server.connect().await;
+        conn.send(format!("POST /early?code={code} HTTP/1.1\r\n{HEAD}1\r\nx\r\n")).await;
+        assert_eq!(conn.head().await.status, code);
+        server.meeting.reached(&format!("early.{code}.closed")).await;
+    }
+}
+
+#[tokio::test]
 async fn an_event_stream_takes_no_requests_place() {
     let setup = Setup::scripted().rules("timeouts.body_idle = \"500ms\"");
     let Some(server) = start(setup).await else { return };

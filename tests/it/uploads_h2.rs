@@ -182,7 +182,8 @@ async fn a_worker_that_speaks_http_2_serves_others_while_clients_do_not_read() {
     if !has("node", "nodejs") {
         return;
     }
-    let server = Setup::scripted().h2c().words(&["w:1", "c:20"]).start().await;
+    let limits = "limits.reply_memory = \"64K\"\nlimits.reply_spool = \"1M\"";
+    let server = Setup::scripted().h2c().server(limits).words(&["w:1", "c:20"]).start().await;
     let mut deaf = Vec::new();
     for _ in 0..12 {
         let mut conn = server.connect().await;

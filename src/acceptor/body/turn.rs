@@ -22,8 +22,6 @@ enum Whose {
     Client,
     /// The worker's, since then: it has to take what is there, or to answer.
     Worker(Instant),
-    /// The client's, and it has taken too long: nobody waits for it any more.
-    Over,
 }
 
 impl Turn {
@@ -36,21 +34,9 @@ impl Turn {
         self.0.set(Whose::Client);
     }
 
-    /// The client has taken too long: the request is ended.
-    pub(in crate::acceptor) fn give_up(&self) {
-        self.0.set(Whose::Over);
-    }
-
-    /// Whether the request was ended because its client took too long.
-    pub(in crate::acceptor) fn is_given_up(&self) -> bool {
-        self.0.get() == Whose::Over
-    }
-
     /// The worker's move begins, or begins anew.
     pub(in crate::acceptor) fn to_worker(&self, now: Instant) {
-        if !self.is_given_up() {
-            self.0.set(Whose::Worker(now));
-        }
+        self.0.set(Whose::Worker(now));
     }
 
     /// Ready when the worker has not moved for `limit`, counted from `since` at the earliest. Else the task is woken
@@ -65,7 +51,7 @@ impl Turn {
         loop {
             let (deadline, counts) = match self.0.get() {
                 Whose::Worker(at) => (at.max(since) + limit, true),
-                Whose::Client | Whose::Over => (Instant::now() + limit.max(LOOK_AGAIN), false),
+                Whose::Client => (Instant::now() + limit.max(LOOK_AGAIN), false),
             };
             ready!(timer.poll(cx, deadline));
             if counts {

@@ -108,6 +108,11 @@ impl Uploads {
         Self { places: Budget::new(places), all: Mutex::default() }
     }
 
+    /// How many there are, and may be.
+    pub(in crate::acceptor) fn places(&self) -> &Budget {
+        &self.places
+    }
+
     /// A body whose client has to be waited for; `None`: there are too many, and no other one is to be ended for it.
     pub(in crate::acceptor) async fn enter(&self, owner: Owner) -> Option<Upload<'_>> {
         let mut place = self.places.reserve(owner);

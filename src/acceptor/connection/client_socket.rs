@@ -4,6 +4,8 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -11,26 +13,41 @@ use tokio::net::TcpStream;
 
 /// See the module.
 #[derive(Debug)]
-pub(in crate::acceptor) struct ClientSocket(TcpStream);
+pub(in crate::acceptor) struct ClientSocket {
+    stream: TcpStream,
+    received: Arc<AtomicUsize>,
+}
 
 impl ClientSocket {
     pub(in crate::acceptor) fn new(stream: TcpStream) -> Self {
-        Self(stream)
+        Self { stream, received: Arc::default() }
     }
 
     /// The socket itself.
     pub(in crate::acceptor) fn stream(&self) -> &TcpStream {
-        &self.0
+        &self.stream
+    }
+
+    /// Counts the bytes that have come, whoever owns the socket.
+    pub(in crate::acceptor) fn received(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.received)
     }
 
     fn pinned(self: Pin<&mut Self>) -> Pin<&mut TcpStream> {
-        Pin::new(&mut self.get_mut().0)
+        Pin::new(&mut self.get_mut().stream)
     }
 }
 
 impl AsyncRead for ClientSocket {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.pinned().poll_read(cx, buf)
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = self.as_mut().pinned().poll_read(cx, buf);
+        self.received.fetch_add(buf.filled().len() - before, Ordering::Relaxed);
+        read
     }
 }
 
@@ -55,7 +72,7 @@ impl AsyncWrite for ClientSocket {
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

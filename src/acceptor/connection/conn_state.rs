@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::name::ClientNet;
 
+use super::head_memory::HeadMemory;
 use super::places::Admission;
 use crate::acceptor::wire::framing::{Framing, FramingError};
 
@@ -34,6 +35,10 @@ struct State {
     phase: Phase,
     /// Whether there was a request.
     served: bool,
+    /// For the head that is coming, until its request is answered.
+    head_memory: HeadMemory,
+    /// There was no memory for it: its request is to be refused, or the connection to be ended.
+    head_refused: bool,
     /// The requests in hand are to be refused: see [`Admission::borrow`].
     over_share: bool,
     /// Since when a write waits for the client to read.
@@ -62,16 +67,25 @@ pub(in crate::acceptor) enum Phase {
     Idle(Instant),
     /// For the rest of a head, since then.
     Head(Instant),
+    /// For the rest of a head that there is no memory for.
+    RefusedHead,
     /// For us, or for a body, since then.
     Busy(Instant),
 }
 
 impl ConnState {
-    pub(in crate::acceptor) fn new(http2: bool, now: Instant, admission: Admission) -> Arc<Self> {
+    pub(in crate::acceptor) fn new(
+        http2: bool,
+        now: Instant,
+        admission: Admission,
+        head_memory: HeadMemory,
+    ) -> Arc<Self> {
         let state = State {
             framing: Framing::default(),
             phase: Phase::New(now),
             served: false,
+            head_memory,
+            head_refused: false,
             over_share: false,
             blocked: None,
             linger: false,
@@ -121,6 +135,9 @@ impl ConnState {
             // The beginning of the next head may have come with this request; after an answer that was given early
             // there is no next one.
             let begun = !state.linger && state.framing.inside_head();
+            if !begun && !self.http2 {
+                state.forget_head();
+            }
             state.phase = if begun { Phase::Head(now) } else { Phase::Idle(now) };
             self.tell_spot(&state);
         }
@@ -173,7 +190,7 @@ impl ConnState {
         let state = self.lock();
         let rests = match state.phase {
             Phase::New(_) | Phase::Idle(_) => true,
-            Phase::Head(_) => !state.served,
+            Phase::Head(_) | Phase::RefusedHead => !state.served,
             Phase::Busy(_) => false,
         };
         let unsent = state.served && (state.blocked.is_some() || state.untaken > 0);
@@ -187,6 +204,22 @@ impl ConnState {
     /// Whether the request in hand is one more than the client's share of all connections allows.
     pub(in crate::acceptor) fn is_over_share(&self) -> bool {
         self.admission.spot().is_lent() && self.lock().over_share
+    }
+
+    /// Whether there was no memory for the head of the request in hand.
+    pub(in crate::acceptor) fn is_head_refused(&self) -> bool {
+        self.lock().head_refused
+    }
+
+    /// Of an HTTP/2 connection so many bytes of a head have come, and its end has not; false when there is no memory for
+    /// them.
+    pub(in crate::acceptor) fn holds_head(&self, bytes: usize) -> bool {
+        let mut state = self.lock();
+        if bytes == 0 {
+            state.forget_head();
+        }
+        state.head_refused = !state.head_memory.holds(bytes);
+        !state.head_refused
     }
 
     /// Returns once the connection may have to make room. Cancel-safe.
@@ -222,7 +255,11 @@ impl ConnState {
     /// What the connection waits for, and since when a write does.
     pub(in crate::acceptor) fn waiting(&self) -> (Phase, Option<Instant>) {
         let state = self.lock();
-        (state.phase, state.blocked.or((state.untaken > 0).then_some(state.taken)))
+        let phase = match state.phase {
+            Phase::Head(_) if state.head_refused => Phase::RefusedHead,
+            phase => phase,
+        };
+        (phase, state.blocked.or((state.untaken > 0).then_some(state.taken)))
     }
 
     /// Whether nothing of a request is under way: an answer may end before its request does.
@@ -291,6 +328,10 @@ impl ConnState {
         let before = state.framing.heads();
         let whole = state.framing.feed(bytes);
         state.owed += state.framing.heads() - before;
+        if state.framing.heads() > before || state.framing.inside_head() {
+            let head = state.framing.head();
+            state.head_refused = !state.head_memory.holds(head);
+        }
         if matches!(state.phase, Phase::New(_) | Phase::Idle(_)) && state.framing.inside_head() {
             state.phase = Phase::Head(Instant::now());
             self.tell_spot(&state);
@@ -303,6 +344,13 @@ impl ConnState {
         let mut state = self.lock();
         state.blocked = since;
         self.tell_spot(&state);
+    }
+}
+
+impl State {
+    fn forget_head(&mut self) {
+        self.head_refused = false;
+        self.head_memory.release();
     }
 }
 

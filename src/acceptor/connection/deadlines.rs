@@ -117,6 +117,7 @@ fn next_deadline(
         return (since + limits.write_idle, Expired::Write);
     }
     let (since, deadline) = match phase {
+        Phase::RefusedHead => return (looked, Expired::Head),
         Phase::Head(since) => (since, (since + limits.head, Expired::Head)),
         Phase::New(since) | Phase::Idle(since) => {
             let limit = if matches!(phase, Phase::New(_)) { limits.head } else { limits.keepalive };

@@ -16,6 +16,7 @@ use crate::time::timer;
 
 use super::client_stream::ClientStream;
 use super::conn_state::ConnState;
+use crate::acceptor::peer::RateLimit;
 use crate::acceptor::wire::frames::{ENHANCE_YOUR_CALM, Frames, NO_ERROR, goaway};
 
 /// See the module.
@@ -23,6 +24,10 @@ pub(in crate::acceptor) struct Http2Stream {
     stream: ClientStream,
     state: Arc<ConnState>,
     frames: Frames,
+    /// What all connections of a client may borrow of frames together.
+    shares: Arc<RateLimit>,
+    /// Bytes of a head that the state knows of.
+    head: usize,
     /// Whether all of the last write was taken: what comes next begins a frame.
     whole: bool,
     /// There since the connection is to end.
@@ -39,8 +44,13 @@ struct Farewell {
 }
 
 impl Http2Stream {
-    pub(in crate::acceptor) fn new(stream: ClientStream, state: Arc<ConnState>, now: Instant) -> Self {
-        Self { stream, state, frames: Frames::new(now), whole: true, farewell: None }
+    pub(in crate::acceptor) fn new(
+        stream: ClientStream,
+        state: Arc<ConnState>,
+        shares: Arc<RateLimit>,
+        now: Instant,
+    ) -> Self {
+        Self { stream, state, frames: Frames::new(now), shares, head: 0, whole: true, farewell: None }
     }
 
     /// In the middle of a frame of ours there is no place for another one, and the connection just ends.
@@ -85,6 +95,12 @@ impl Http2Stream {
         }
     }
 
+    /// Whether there is memory for the head that is coming.
+    fn holds_head(&mut self) -> bool {
+        let head = self.frames.unended_fields();
+        std::mem::replace(&mut self.head, head) == head || self.state.holds_head(head)
+    }
+
     fn note_write(&mut self, result: Poll<io::Result<usize>>, offered: usize) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(written)) = result {
             self.whole = written == offered;
@@ -111,11 +127,15 @@ impl AsyncRead for Http2Stream {
         if this.farewell.is_none() {
             let before = buf.filled().len();
             ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
-            if this.frames.received(&buf.filled()[before..]) {
+            let client = this.state.place_of();
+            // A trusted proxy has no share, as everywhere.
+            let share = |frames| client.is_none_or(|client| this.shares.take(client, frames));
+            if !this.frames.received(&buf.filled()[before..], share) {
+                this.state.note_flood();
+            } else if this.holds_head() {
                 return Poll::Ready(Ok(()));
             }
             buf.set_filled(before);
-            this.state.note_flood();
             this.end(ENHANCE_YOUR_CALM, true);
         }
         this.poll_farewell(cx).map(Err)

@@ -7,6 +7,7 @@ pub(in crate::acceptor) mod client_stream;
 pub(in crate::acceptor) mod conn_state;
 pub(in crate::acceptor) mod deadlines;
 pub(in crate::acceptor) mod half_closed;
+pub(in crate::acceptor) mod head_memory;
 pub(in crate::acceptor) mod http2_stream;
 pub(in crate::acceptor) mod places;
 pub(in crate::acceptor) mod read_ahead;

@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::metrics::OpenConnection;
+use crate::metrics::{Metrics, OpenConnection};
 use crate::name::ClientNet;
 
 use super::spot::{Spot, millis};
 use super::yielding::{Candidate, Counts, Found, Order, candidates};
+use crate::acceptor::limit::Limit;
 
 /// See the module. Cheap to clone; all clones are the same.
 #[derive(Clone, Debug)]
@@ -66,6 +67,13 @@ impl Places {
     /// `total`: connections in all; `per_client`: those of a client.
     pub(in crate::acceptor) fn new(total: usize, per_client: Option<usize>, now: Instant) -> Self {
         Self(Arc::new(Shared { total, per_client, epoch: now, held: Mutex::default() }))
+    }
+
+    /// Has the metrics show how many places there are, and how many of them are taken.
+    pub(in crate::acceptor) fn show(&self, metrics: &Metrics) {
+        let places = self.clone();
+        let taken = move || places.lock().placed.len() as u64;
+        metrics.show_limit(Limit::Connections.name(), self.0.total as u64, taken);
     }
 
     /// A connection has come. It has a place at once, or waits for one, which others then may be asked for.

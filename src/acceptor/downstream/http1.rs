@@ -24,6 +24,7 @@ use super::hyper_request::serve;
 use crate::acceptor::connection::client_stream::ClientStream;
 use crate::acceptor::connection::conn_state::{ConnState, Phase};
 use crate::acceptor::connection::deadlines::{End, LINGER, drive};
+use crate::acceptor::limit::Limit;
 use crate::acceptor::request::http::record_unread;
 use crate::acceptor::request::reply::HEAD_TIMEOUT;
 use crate::acceptor::thread::shard::Connection;
@@ -92,6 +93,9 @@ async fn serve_any(conn: &Rc<Connection>, stream: ClientStream, limits: &Limits)
             record_unread(conn, status, reason);
         }
         End::HeadTimeout => {
+            if state.is_head_refused() {
+                conn.shard.server.limit_log.reached(Limit::Heads, state.place_of());
+            }
             record_unread(conn, 408, "too-slow");
             if let Some(parts) = serving.into_parts() {
                 say(HEAD_TIMEOUT, parts.io.into_inner()).await;
@@ -111,7 +115,7 @@ async fn rest(stream: &ClientStream, state: &ConnState, limits: &Limits, stop: &
     let until = match state.waiting().0 {
         Phase::New(since) => since + limits.head,
         Phase::Idle(since) => since + limits.keepalive,
-        Phase::Head(_) | Phase::Busy(_) => return true,
+        Phase::Head(_) | Phase::RefusedHead | Phase::Busy(_) => return true,
     };
     tokio::select! {
         biased;

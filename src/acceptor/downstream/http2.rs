@@ -44,10 +44,13 @@ pub(in crate::acceptor) async fn serve_http2(conn: Rc<Connection>, stream: Clien
         .initial_connection_window_size(windows.connection)
         .keep_alive_interval(Some(PING_EVERY))
         .keep_alive_timeout(PING_ANSWER);
-    let stream = Http2Stream::new(stream, Arc::clone(&state), Instant::now());
+    let stream =
+        Http2Stream::new(stream, Arc::clone(&state), Arc::clone(&shard.server.frames), Instant::now());
     let mut serving = builder.serve_connection(TokioIo::new(stream), service);
     drive(&mut serving, &state, limits, &shard.stop, |serving| serving.graceful_shutdown()).await;
-    if state.was_flooded() {
+    if state.is_head_refused() {
+        shard.server.limit_log.reached(Limit::Heads, state.place_of());
+    } else if state.was_flooded() {
         shard.server.limit_log.reached(Limit::Frames, state.place_of());
     }
 }

@@ -3,11 +3,14 @@
 //! Never here: certificates (a rustls resolver brings them).
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use rustls::ServerConfig;
@@ -28,6 +31,7 @@ use crate::acceptor::connection::client_socket::ClientSocket;
 use crate::acceptor::connection::client_stream::{ClientStream, Transport};
 use crate::acceptor::connection::conn_state::ConnState;
 use crate::acceptor::connection::deadlines::LINGER;
+use crate::acceptor::connection::head_memory::HeadMemory;
 use crate::acceptor::connection::places::Admission;
 use crate::acceptor::connection::spot::Spot;
 use crate::acceptor::limit::Limit;
@@ -72,7 +76,8 @@ impl Open {
             }
         };
         let now = Instant::now();
-        let state = ConnState::new(http2, now, admission);
+        let head_memory = HeadMemory::new(shard.server.heads.reserve(admission.spot().client()));
+        let state = ConnState::new(http2, now, admission, head_memory);
         let stream = ClientStream::new(transport, Arc::clone(&state));
         let peer = Peer::new(peer);
         let (requests, last) = (Cell::new(0), LastRoute::default());
@@ -147,9 +152,20 @@ async fn shake(
     tls: ChooseTls,
     spot: &Spot,
 ) -> Option<Box<TlsStream<ClientSocket>>> {
+    let received = socket.received();
     let mut accepting = pin!(accept(socket, tls));
+    let mut memory = HeadMemory::new(shard.server.heads.reserve(spot.client()));
+    // Whatever is large without an end is counted as heads are.
+    let mut counted = pin!(poll_fn(|cx| {
+        let shaken = accepting.as_mut().poll(cx);
+        if shaken.is_pending() && !memory.holds(received.load(Ordering::Relaxed)) {
+            shard.server.limit_log.reached(Limit::Heads, spot.client());
+            return Poll::Ready(Err(io::ErrorKind::QuotaExceeded.into()));
+        }
+        shaken
+    }));
     let crowded = || shard.server.limit_log.reached(Limit::Handshakes, spot.client());
-    let shaking = shard.handshakes.in_turn(spot.client(), accepting.as_mut(), crowded);
+    let shaking = shard.handshakes.in_turn(spot.client(), counted.as_mut(), crowded);
     let shaken = tokio::select! {
         biased;
         () = spot.asked() => return None,

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::pool::WorkerFault;
 use crate::time::{Elapsed, timer};
 
-use super::draining::{Draining, Stopped};
+use super::draining::{ALONE, Draining, Stopped};
 use super::putting::Putting;
 use crate::acceptor::body::buffer::{Buffer, NoReader};
 use crate::acceptor::body::cut_short::CutShort;
@@ -282,8 +282,6 @@ impl Answer {
     }
 }
 
-/// How long a client may take nothing of an answer that is complete while others want its memory or its disk.
-const ALONE: Duration = Duration::from_secs(10);
 /// How long a worker has to close a connection that nothing more is read from: far more than it takes.
 const SEEN_OFF: Duration = Duration::from_secs(1);
 /// As much as is worth a turn of its own.

@@ -15,6 +15,7 @@ use crate::acceptor::body::reader_pace::{ReaderPace, Wanted};
 use crate::acceptor::error::ServeError;
 use crate::acceptor::limit::Limit;
 use crate::acceptor::thread::server::Server;
+use crate::acceptor::upstream::outgoing::Outgoing;
 
 /// What taking an answer in needs to know.
 #[derive(Clone)]
@@ -38,6 +39,17 @@ pub(in crate::acceptor) enum Stopped {
 }
 
 impl Draining {
+    pub(in crate::acceptor) fn of(request: &Outgoing<'_>) -> Self {
+        Self {
+            worker_idle: request.rules.timeouts.body_idle,
+            hang_up: request.rules.timeouts.request,
+            server: Arc::clone(&request.shard.server),
+            app: Arc::clone(request.app),
+            client: request.client,
+            metrics: request.shard.metrics.clone(),
+        }
+    }
+
     /// `still`: how long the client may take nothing while others want what it keeps.
     pub(in crate::acceptor) fn pace<'a>(
         &self,
@@ -65,3 +77,6 @@ impl Draining {
         }
     }
 }
+
+/// How long a client may take nothing of an answer that is complete while others want its memory or its disk.
+pub(in crate::acceptor) const ALONE: Duration = Duration::from_secs(10);

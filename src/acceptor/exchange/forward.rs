@@ -29,6 +29,7 @@ use crate::acceptor::upstream::outgoing::Outgoing;
 use crate::acceptor::upstream::reply_body::Reply;
 use crate::acceptor::upstream::restraint;
 use crate::acceptor::upstream::send::{Sent, after_the_others, send};
+use crate::acceptor::upstream::unread::Unclaimed;
 use crate::acceptor::upstream::upload::{Passed, Upload};
 use crate::acceptor::upstream::worker_head::{AnswerHead, NO_ANSWER, write_request};
 
@@ -75,11 +76,9 @@ async fn ask_another(
     request.app.metrics.retried();
     match attempt(request, Some(worker), recording).await {
         // No other worker came in time: what the first one did is the better reason.
-        Err(ServeError::QueueTimeout | ServeError::NoWorker | ServeError::QueueFull)
-            if first.retry() != Retry::Always || matches!(first, ServeError::Unreachable { .. }) =>
-        {
-            Err(first)
-        }
+        Err(
+            ServeError::QueueTimeout | ServeError::NoWorker | ServeError::QueueFull | ServeError::UnreadFull,
+        ) if first.retry() != Retry::Always || matches!(first, ServeError::Unreachable { .. }) => Err(first),
         other => other,
     }
 }
@@ -120,7 +119,7 @@ async fn claim(
     // Boxed: few requests wait for anything but a worker.
     let mut outcome = match restraint::is_due(request) || request.unread > 0 {
         true => Box::pin(claim_when_read(request, not, asked)).await,
-        false => request.app.pool.claim(claim_of(request, not, asked)).await,
+        false => request.app.pool.claim(claim_of(request, not, asked)).await.map_err(Unclaimed::Pool),
     };
     if outcome.as_ref().is_ok_and(Lease::waited) && restraint::is_due(request) {
         drop(outcome);
@@ -131,9 +130,14 @@ async fn claim(
     request.app.metrics.queue_waited(waited);
     recording.note(|record| record.queued = Some(waited));
     let lease = outcome.map_err(|error| match error {
-        ClaimError::Full => too_many(request, ServeError::QueueFull),
-        ClaimError::Expired { any_worker: true } => too_many(request, ServeError::QueueTimeout),
-        ClaimError::Expired { any_worker: false } | ClaimError::Closed => ServeError::NoWorker,
+        Unclaimed::Unread => too_many(request, ServeError::UnreadFull),
+        Unclaimed::Pool(ClaimError::Full) => too_many(request, ServeError::QueueFull),
+        Unclaimed::Pool(ClaimError::Expired { any_worker: true }) => {
+            too_many(request, ServeError::QueueTimeout)
+        }
+        Unclaimed::Pool(ClaimError::Expired { any_worker: false } | ClaimError::Closed) => {
+            ServeError::NoWorker
+        }
     })?;
     if request.shard.cut.is_requested() {
         // A request that was cut gave it back, and the worker has not done with it.
@@ -151,7 +155,7 @@ async fn claim_when_read(
     request: &Outgoing<'_>,
     not: Option<WorkerId>,
     asked: Instant,
-) -> Result<Lease, ClaimError> {
+) -> Result<Lease, Unclaimed> {
     loop {
         if restraint::is_due(request) {
             restraint::wait(request).await?;

@@ -1,19 +1,25 @@
 //! Workers that speak HTTP/2 without TLS: gRPC apps. One connection per worker and thread, many streams on it.
 //!
-//! Bodies stream both ways and are never collected. Never here: workers that speak HTTP/1.1 (`forward`), or connections
-//! and streams (`upstream/h2c`).
+//! Bodies stream both ways and are never collected. Never here: workers that speak HTTP/1.1 (`forward`), connections
+//! and streams (`upstream/h2c`), or the bodies of answers (`h2c_answer`).
+
+use std::rc::Rc;
 
 use bytes::Bytes;
 use http::header;
 use http::{Method, Response};
+use hyper::body::Body;
 
 use crate::pool::Lease;
 
-use super::respond::{is_busy, is_event_stream, note_reloads};
+use super::draining::Draining;
+use super::h2c_answer::Streamed;
+use super::respond::{buffer_for, is_busy, is_event_stream, note_reloads};
+use crate::acceptor::body::request_body::RequestBody;
 use crate::acceptor::error::ServeError;
-use crate::acceptor::thread::h2c_body::Upstream;
+use crate::acceptor::thread::h2c_body::{Events, Passed};
 use crate::acceptor::upstream::access::Recording;
-use crate::acceptor::upstream::h2c;
+use crate::acceptor::upstream::h2c::{self, Asked};
 use crate::acceptor::upstream::outgoing::Outgoing;
 use crate::acceptor::upstream::reply_body::{Reply, ReplyBody};
 use crate::acceptor::wire::headers::{clean_answer, is_bodiless};
@@ -31,25 +37,34 @@ pub(in crate::acceptor) async fn exchange(
     let granted = lease.since();
     let answered = h2c::answered(request, &lease).await;
     recording.note(|record| record.in_worker = Some(granted.elapsed()));
-    let (answer, turn) = answered?;
+    let Asked { answer, turn, passed } = answered?;
     let (mut head, body) = answer.into_parts();
     if is_busy(head.status, &head.headers) {
+        pass_no_more(request, passed);
         return Err(ServeError::WorkerBusy { worker });
     }
     note_reloads(&lease, &head.headers);
-    let bodiless = *request.head.method == Method::HEAD || is_bodiless(head.status);
-    let body = if bodiless {
-        let rest = Upstream::request(body, lease, turn, request.rules.timeouts.body_idle);
-        if !rest.is_end_stream() {
-            request.shard.stop.spawn_local("end of an answer", rest.finish(request.rules.timeouts.request));
-        }
+    let timeouts = &request.rules.timeouts;
+    let streamed = |body, lease, passed| Streamed { body, lease, turn, passed, idle: timeouts.body_idle };
+    let body = if body.is_end_stream() {
+        pass_no_more(request, passed);
+        ReplyBody::full(Bytes::new())
+    } else if *request.head.method == Method::HEAD || is_bodiless(head.status) {
+        let rest = streamed(body, lease, passed);
+        request.shard.stop.spawn_local("end of an answer", rest.finish(timeouts.request));
         ReplyBody::full(Bytes::new())
     } else if is_event_stream(&head.headers) {
         recording.becomes_long_lived();
         let tunnel = lease.into_tunnel(request.client).map_err(|_| ServeError::NoTunnel { worker })?;
-        ReplyBody::upstream(Upstream::tunnel(body, tunnel, turn, request.shard.stop.clone()))
+        ReplyBody::events(Events::new(body, tunnel, request.shard.stop.clone()))
     } else {
-        ReplyBody::upstream(Upstream::request(body, lease, turn, request.rules.timeouts.body_idle))
+        // Behind a length HTTP/1 has no place for trailers, and ends there.
+        let length = body.size_hint().exact().filter(|_| !recording.is_over_http2());
+        let buffer = buffer_for(request);
+        let how = Draining::of(request);
+        let taking = streamed(body, lease, passed).take_in(Rc::clone(&buffer), how);
+        request.shard.stop.spawn_local("answer", taking);
+        ReplyBody::piped(buffer, length)
     };
     clean_answer(&mut head.headers, true);
     if head.headers.get_all(header::CONTENT_LENGTH).iter().nth(1).is_some()
@@ -62,4 +77,11 @@ pub(in crate::acceptor) async fn exchange(
     *reply.status_mut() = head.status;
     *reply.headers_mut() = head.headers;
     Ok(reply)
+}
+
+/// What the worker has not taken of the request it did not want.
+fn pass_no_more(request: &mut Outgoing<'_>, passed: Option<Passed>) {
+    if let Some(rest) = passed.as_ref().and_then(Passed::stop) {
+        request.body = RequestBody::Streaming(rest, None);
+    }
 }

@@ -6,6 +6,7 @@ pub(in crate::acceptor) mod drain;
 pub(in crate::acceptor) mod draining;
 pub(in crate::acceptor) mod forward;
 pub(in crate::acceptor) mod h2c;
+pub(in crate::acceptor) mod h2c_answer;
 pub(in crate::acceptor) mod in_hand;
 pub(in crate::acceptor) mod putting;
 pub(in crate::acceptor) mod respond;

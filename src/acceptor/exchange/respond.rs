@@ -3,7 +3,6 @@
 //! Never here: asking a worker (`forward`), or bytes on their way to the client (`reply_body`).
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -153,19 +152,17 @@ fn pipe(
     first: Option<Bytes>,
     length: Option<u64>,
 ) -> ReplyBody {
-    let server = &request.shard.server;
-    let buffer = Buffer::new(server.limits.reply_memory, server.reply_room.reserve(request.client));
-    let how = Draining {
-        worker_idle: request.rules.timeouts.body_idle,
-        hang_up: request.rules.timeouts.request,
-        server: Arc::clone(server),
-        app: Arc::clone(request.app),
-        client: request.client,
-        metrics: request.shard.metrics.clone(),
-    };
+    let buffer = buffer_for(request);
+    let how = Draining::of(request);
     let first = first.and_then(|first| buffer.try_push(first).err());
     request.shard.stop.spawn_local("answer", drain(answer, Rc::clone(&buffer), first, how, upload));
     ReplyBody::piped(buffer, length)
+}
+
+/// What lies between the worker and the client of a request.
+pub(in crate::acceptor) fn buffer_for(request: &Outgoing<'_>) -> Rc<Buffer> {
+    let server = &request.shard.server;
+    Buffer::new(server.limits.reply_memory, server.reply_room.reserve(request.client))
 }
 
 pub(in crate::acceptor) fn is_event_stream(headers: &HeaderMap) -> bool {

@@ -24,6 +24,7 @@ use crate::acceptor::body::request_body::{Collected, RequestBody};
 use crate::acceptor::body::spool::{SPOOL_PIECE, Spool};
 use crate::acceptor::body::stock::Stock;
 use crate::acceptor::body::uploads::{Scarce, Upload};
+use crate::acceptor::connection::head_memory::HeadMemory;
 use crate::acceptor::error::ServeError;
 use crate::acceptor::limit::Limit;
 use crate::acceptor::thread::server::Server;
@@ -34,6 +35,8 @@ use crate::acceptor::wire::trailers::clean;
 pub(in crate::acceptor) struct Collecting<'a> {
     pub(in crate::acceptor) server: &'a Server,
     pub(in crate::acceptor) max_body: u64,
+    /// Bytes of the request's head that nobody has counted.
+    pub(in crate::acceptor) head: usize,
     /// Whose share the body takes from.
     pub(in crate::acceptor) client: Option<ClientNet>,
     pub(in crate::acceptor) stock: &'a Stock,
@@ -92,7 +95,7 @@ struct Held<'a> {
     space: Reservation,
     trailers: HeaderMap,
     /// There once its client had to be waited for.
-    upload: Option<Upload<'a>>,
+    upload: Option<(Upload<'a>, HeadMemory)>,
 }
 
 impl<'a> Held<'a> {
@@ -124,9 +127,14 @@ impl<'a> Held<'a> {
         }
         let Collecting { server, client, .. } = self.how;
         if self.upload.is_none() {
-            self.upload = server.uploads.enter(client).await;
+            let mut head = HeadMemory::new(server.heads.reserve(client));
+            if !head.holds(self.how.head) {
+                server.limit_log.reached(Limit::Heads, client);
+                return Err(ServeError::TooManyUploads);
+            }
+            self.upload = server.uploads.enter(client).await.map(|upload| (upload, head));
         }
-        let Some(upload) = &self.upload else {
+        let Some((upload, _)) = &self.upload else {
             server.limit_log.reached(Limit::Uploads, client);
             return Err(ServeError::TooManyUploads);
         };

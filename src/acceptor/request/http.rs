@@ -38,7 +38,7 @@ use crate::acceptor::thread::shard::{Connection, Role};
 use crate::acceptor::upstream::access::Recording;
 use crate::acceptor::upstream::outgoing::Outgoing;
 use crate::acceptor::upstream::reply_body::{Reply, ReplyBody};
-use crate::acceptor::upstream::restraint::room_of_stream;
+use crate::acceptor::upstream::restraint::room_of_answer;
 use crate::acceptor::upstream::unread;
 use crate::acceptor::upstream::upgrade::Upgrade;
 use crate::acceptor::upstream::worker_head::{Origin, RequestHead};
@@ -121,6 +121,10 @@ async fn answer(
         conn.shard.server.limit_log.reached(Limit::Connections, conn.state.place_of());
         return Err(ServeError::TooManyConnections);
     }
+    if conn.state.is_head_refused() {
+        conn.shard.server.limit_log.reached(Limit::Heads, conn.state.place_of());
+        return Err(ServeError::TooManyConnections);
+    }
     let mut host = route::check(parts, conn)?;
     if conn.role == Role::Redirect {
         return builtin::redirect(conn, &host, &parts.method, &parts.uri);
@@ -142,8 +146,8 @@ async fn answer(
     };
     let ready = if bodiless { context.arrived } else { Instant::now() };
     let queue_until = ready + rules.timeouts.queue;
-    if conn.state.is_crowded() {
-        recording.takes(Box::pin(room_of_stream(conn, client.share, queue_until)).await?);
+    if conn.is_crowded() {
+        recording.takes(Box::pin(room_of_answer(conn, client.share, queue_until)).await?);
     }
     let unread = unread::of(conn, &taken);
     let origin = origin_of(conn, context, &host);
@@ -213,6 +217,7 @@ async fn take_body(
     let how = Collecting {
         server: &conn.shard.server,
         max_body: rules.max_body,
+        head: if conn.state.is_http2() { size_of_head(parts) } else { 0 },
         client: context.client.share,
         stock: &conn.shard.stock,
         metrics: &conn.shard.metrics,
@@ -220,6 +225,12 @@ async fn take_body(
     let collected = collect(incoming, how).await?;
     *body = None;
     Ok(collected)
+}
+
+/// Bytes of a head over HTTP/2, about; one of HTTP/1 is counted as it comes.
+fn size_of_head(parts: &Parts) -> usize {
+    let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+    fields.sum::<usize>() + parts.uri.path().len() + parts.uri.query().map_or(0, str::len)
 }
 
 /// The app's choice alone: a body that is passed on as it comes holds a worker meanwhile.

@@ -32,9 +32,10 @@ pub(in crate::acceptor) fn to_client(error: &ServeError) -> Cow<'static, str> {
         ServeError::TooManyConnections => {
             "too many connections from one address are in use: close some and try again".into()
         }
-        ServeError::QueueFull | ServeError::QueueTimeout | ServeError::WorkerBusy { .. } => {
-            "the site is busy: try again".into()
-        }
+        ServeError::QueueFull
+        | ServeError::UnreadFull
+        | ServeError::QueueTimeout
+        | ServeError::WorkerBusy { .. } => "the site is busy: try again".into(),
         ServeError::NoTunnel { .. } => "too many connections are open to the site: try again".into(),
         ServeError::NoWorker => "the site is not running: try again later".into(),
         ServeError::Stopped { .. } => "the site is being worked on: try again later".into(),

@@ -1,13 +1,12 @@
-//! Bodies on their way to and from HTTP/2 workers.
+//! Bodies on their way to HTTP/2 workers, and event streams on their way from them.
 //!
-//! Never here: streams and connections (`h2c`).
+//! Never here: streams and connections (`h2c`), or answers that end (`h2c_answer`).
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,9 +14,9 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use crate::pool::{Lease, Tunnel, WorkerFault};
+use crate::pool::Tunnel;
 use crate::tasks::TaskGroup;
-use crate::time::{LazyDeadline, timer};
+use crate::time::LazyDeadline;
 
 use super::courtesy::Courtesy;
 use crate::acceptor::body::client_body::ClientBody;
@@ -29,7 +28,7 @@ use crate::acceptor::wire::trailers::clean;
 /// A request's body as hyper takes it: trailers are cleaned on the way.
 pub(in crate::acceptor) struct Passing(Rc<Shared>);
 
-/// The other end of a [`Passing`].
+/// The other end of a [`Passing`]. Dropping it leaves the body to be passed on.
 pub(in crate::acceptor) struct Passed(Rc<Shared>);
 
 struct Shared {
@@ -38,19 +37,103 @@ struct Shared {
     /// Some of it has gone.
     begun: Cell<bool>,
     turn: Turn,
-    courtesy: RefCell<Courtesy>,
+    clock: RefCell<Clock>,
+    /// Bytes that it may have yet.
+    left: Cell<u64>,
+    most: u64,
+    /// What was wrong with it: the worker is told no more than that no more comes.
+    fault: Cell<Option<ServeError>>,
+    /// Whoever passes it on, while it waits for the client.
+    passer: Cell<Option<Waker>>,
 }
 
-pub(in crate::acceptor) fn pass(body: ClientBody, turn: Turn, courtesy: Courtesy) -> (Passing, Passed) {
-    let (body, courtesy) = (RefCell::new(Some(body)), RefCell::new(courtesy));
-    let shared = Rc::new(Shared { body, begun: Cell::new(false), turn, courtesy });
+/// How long the client is waited for.
+struct Clock {
+    courtesy: Courtesy,
+    /// The client may send nothing for so long.
+    idle: Duration,
+    alarm: LazyDeadline,
+    /// Since when the next piece is waited for.
+    since: Option<Instant>,
+}
+
+/// `idle`: how long the client may send nothing; `most`: how many bytes it may send.
+pub(in crate::acceptor) fn pass(
+    body: ClientBody,
+    turn: Turn,
+    (idle, most): (Duration, u64),
+    courtesy: Courtesy,
+) -> (Passing, Passed) {
+    let shared = Rc::new(Shared {
+        body: RefCell::new(Some(body)),
+        begun: Cell::new(false),
+        turn,
+        clock: RefCell::new(Clock { courtesy, idle, alarm: LazyDeadline::new(), since: None }),
+        left: Cell::new(most),
+        most,
+        fault: Cell::default(),
+        passer: Cell::default(),
+    });
     (Passing(Rc::clone(&shared)), Passed(shared))
 }
 
 impl Passed {
-    /// The body, if nothing of it was passed on. What is left of its [`Passing`] is an error.
-    pub(in crate::acceptor) fn take_back(&self) -> Option<ClientBody> {
-        if self.0.begun.get() { None } else { self.0.body.borrow_mut().take() }
+    /// Whether some of the body was passed on.
+    pub(in crate::acceptor) fn has_begun(&self) -> bool {
+        self.0.begun.get()
+    }
+
+    /// Passes on nothing more of the body: its stream to the worker is reset, unless the body has ended. Returns what
+    /// the client still sends.
+    pub(in crate::acceptor) fn stop(&self) -> Option<ClientBody> {
+        let rest = self.0.body.borrow_mut().take();
+        self.0.passer.take().into_iter().for_each(Waker::wake);
+        rest
+    }
+
+    /// What was wrong with the body, if that is why the worker got no more of it.
+    pub(in crate::acceptor) fn take_fault(&self) -> Option<ServeError> {
+        self.0.fault.take()
+    }
+}
+
+impl Shared {
+    /// The client sends no more that is passed on.
+    fn fail(&self, fault: ServeError) -> io::Error {
+        self.fault.set(Some(fault));
+        io::ErrorKind::BrokenPipe.into()
+    }
+
+    fn take(&self, mut frame: Frame<Bytes>) -> io::Result<Frame<Bytes>> {
+        if let Some(trailers) = frame.trailers_mut() {
+            clean(trailers);
+        }
+        let length = frame.data_ref().map_or(0, Bytes::len);
+        self.clock.borrow_mut().received(length);
+        match self.left.get().checked_sub(length as u64) {
+            Some(left) => {
+                self.left.set(left);
+                self.begun.set(true);
+                Ok(frame)
+            }
+            None => Err(self.fail(ServeError::BodyTooLarge { limit: self.most })),
+        }
+    }
+}
+
+impl Clock {
+    fn received(&mut self, bytes: usize) {
+        self.since = None;
+        self.courtesy.received(bytes);
+    }
+
+    /// Ready when the client has taken too long.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        if self.courtesy.poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        self.alarm.poll(cx, since + self.idle)
     }
 }
 
@@ -59,25 +142,19 @@ impl Body for Passing {
     type Error = io::Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let Shared { body, begun, turn, courtesy } = &*self.0;
-        let mut body = body.borrow_mut();
+        let shared = &*self.0;
+        let mut body = shared.body.borrow_mut();
         let Some(body) = &mut *body else { return Poll::Ready(Some(Err(io::ErrorKind::BrokenPipe.into()))) };
         let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else {
-            turn.to_client();
-            ready!(courtesy.borrow_mut().poll(cx));
-            turn.give_up();
-            return Poll::Ready(Some(Err(io::ErrorKind::TimedOut.into())));
+            shared.turn.to_client();
+            shared.passer.set(Some(cx.waker().clone()));
+            ready!(shared.clock.borrow_mut().poll(cx));
+            return Poll::Ready(Some(Err(shared.fail(ServeError::TooSlow("its body")))));
         };
-        turn.to_worker(Instant::now());
-        begun.set(true);
-        let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
-        courtesy.borrow_mut().received(data.map_or(0, Bytes::len));
-        Poll::Ready(frame.map(|frame| {
-            let mut frame = frame.map_err(io::Error::other)?;
-            if let Some(trailers) = frame.trailers_mut() {
-                clean(trailers);
-            }
-            Ok(frame)
+        shared.turn.to_worker(Instant::now());
+        Poll::Ready(frame.map(|frame| match frame {
+            Ok(frame) => shared.take(frame),
+            Err(error) => Err(shared.fail(error.into())),
         }))
     }
 
@@ -97,83 +174,28 @@ impl Drop for Passing {
     }
 }
 
-/// An answer as it comes. Dropping it resets its stream.
-pub(in crate::acceptor) struct Upstream {
+/// An event stream as it comes, for as long as the worker and the client like, until the server is to end. Dropping it
+/// resets its stream.
+pub(in crate::acceptor) struct Events {
     body: Incoming,
-    place: Place,
-    turn: Turn,
-    timer: LazyDeadline,
-    /// Since when the next piece is waited for.
-    waits: Option<Instant>,
+    stopped: Pin<Box<dyn Future<Output = ()>>>,
+    _tunnel: Tunnel,
 }
 
-/// What an answer holds of its worker.
-enum Place {
-    /// Its pieces may be so far apart.
-    Request(Lease, Duration),
-    /// An event stream: it has all the time there is, until the server is to end.
-    Tunnel { stopped: Pin<Box<dyn Future<Output = ()>>>, _tunnel: Tunnel },
-}
-
-impl Upstream {
-    /// `turn`: of the request whose answer it is.
-    pub(in crate::acceptor) fn request(body: Incoming, lease: Lease, turn: Turn, idle: Duration) -> Self {
-        Self::of(body, Place::Request(lease, idle), turn)
-    }
-
-    pub(in crate::acceptor) fn tunnel(body: Incoming, tunnel: Tunnel, turn: Turn, stop: TaskGroup) -> Self {
-        let stopped = Box::pin(async move { stop.requested().await });
-        Self::of(body, Place::Tunnel { stopped, _tunnel: tunnel }, turn)
-    }
-
-    fn of(body: Incoming, place: Place, turn: Turn) -> Self {
-        Self { body, place, turn, timer: LazyDeadline::new(), waits: None }
+impl Events {
+    pub(in crate::acceptor) fn new(body: Incoming, tunnel: Tunnel, stop: TaskGroup) -> Self {
+        Self { body, stopped: Box::pin(async move { stop.requested().await }), _tunnel: tunnel }
     }
 
     pub(in crate::acceptor) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
-        if let Place::Tunnel { stopped, .. } = &mut self.place
-            && self.body.size_hint().exact().is_none()
-            && stopped.as_mut().poll(cx).is_ready()
-        {
+        if self.body.size_hint().exact().is_none() && self.stopped.as_mut().poll(cx).is_ready() {
             return Poll::Ready(None);
         }
-        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
-            self.waits = None;
-            let given_up = self.turn.is_given_up();
-            return Poll::Ready(frame.map(|frame| {
-                frame.map_err(|error| match given_up {
-                    true => CutShort::Request(ServeError::TooSlow("its body").reason()),
-                    false => CutShort::Io(io::Error::other(error)),
-                })
-            }));
-        }
-        let Place::Request(lease, idle) = &self.place else { return Poll::Pending };
-        // Only while somebody waits for it: a client that does not read makes its worker wait, too.
-        let since = *self.waits.get_or_insert_with(Instant::now);
-        ready!(self.turn.poll_overdue(cx, &mut self.timer, since, *idle));
-        if lease.member().concurrency.get() == 1 {
-            lease.condemn(WorkerFault::Stalled);
-        }
-        Poll::Ready(Some(Err(CutShort::Stalled)))
-    }
-
-    /// Takes in, for nobody, what the worker still says in an answer that has no body, and gives the worker back. Only
-    /// little of it, and for so long at most: the stream is reset then.
-    pub(in crate::acceptor) async fn finish(mut self, limit: Duration) {
-        let mut left = MOST_IN_VAIN;
-        let ending = async {
-            while let Some(Ok(frame)) = poll_fn(|cx| self.poll_frame(cx)).await {
-                match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
-                    Some(rest) => left = rest,
-                    None => return,
-                }
-            }
-        };
-        // Whoever goes on for longer is reset all the same.
-        let _ = timer::timeout(limit, ending).await;
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        Poll::Ready(frame.map(|frame| frame.map_err(|error| CutShort::Io(io::Error::other(error)))))
     }
 
     pub(in crate::acceptor) fn is_end_stream(&self) -> bool {
@@ -184,5 +206,3 @@ impl Upstream {
         self.body.size_hint()
     }
 }
-
-const MOST_IN_VAIN: usize = 64 << 10;

@@ -3,17 +3,19 @@
 //! Never here: what belongs to one thread (`shard`).
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use http::HeaderValue;
 use ipnet::IpNet;
 use tokio::time::Instant;
 
 use crate::budget::Budget;
+use crate::metrics::Metrics;
 use crate::spec::Limits;
 
 use crate::acceptor::body::held_back::HeldBack;
 use crate::acceptor::body::uploads::Uploads;
-use crate::acceptor::limit::LimitLog;
+use crate::acceptor::limit::{Limit, LimitLog};
 use crate::acceptor::peer::RateLimit;
 
 /// What all threads know of the server.
@@ -30,6 +32,10 @@ pub(in crate::acceptor) struct Server {
     pub(in crate::acceptor) spool: PathBuf,
     pub(in crate::acceptor) started: Instant,
     pub(in crate::acceptor) rate: Option<RateLimit>,
+    /// HTTP/2 frames that carry nothing, of each client.
+    pub(in crate::acceptor) frames: Arc<RateLimit>,
+    /// For heads that are large.
+    pub(in crate::acceptor) heads: Budget,
     /// For the first `body_memory` of each request body.
     pub(in crate::acceptor) memory: Budget,
     /// For what request bodies are larger than that.
@@ -48,4 +54,23 @@ pub(in crate::acceptor) struct Server {
     pub(in crate::acceptor) held_back: HeldBack,
     /// What clients have met of the limits.
     pub(in crate::acceptor) limit_log: LimitLog,
+}
+
+impl Server {
+    /// Has the metrics show how much is held of each budget, and how much there is.
+    pub(in crate::acceptor) fn show_budgets(&self, metrics: &Metrics) {
+        for (limit, budget) in [
+            (Limit::Heads, &self.heads),
+            (Limit::BodyMemory, &self.memory),
+            (Limit::BodyRoom, &self.room),
+            (Limit::Spool, &self.spool_space),
+            (Limit::Uploads, self.uploads.places()),
+            (Limit::UnreadBodies, &self.unread),
+            (Limit::ReplyRoom, &self.reply_room),
+            (Limit::ReplySpool, &self.spooled_answers),
+        ] {
+            let held = budget.clone();
+            metrics.show_limit(limit.name(), budget.total(), move || held.held());
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //!
 //! A connection stays on the thread that accepted it, so nothing here is locked. Never here: doing anything.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -41,6 +42,8 @@ pub(in crate::acceptor) struct Shard {
     pub(in crate::acceptor) handshakes: Handshakes,
     pub(in crate::acceptor) solitude: Solitude,
     pub(in crate::acceptor) date: HttpDate,
+    /// Requests whose answers are not over.
+    pub(in crate::acceptor) requests: Cell<usize>,
     /// Its accept loops tell here that they go round.
     pub(in crate::acceptor) heartbeats: Heartbeats,
 }
@@ -66,11 +69,17 @@ pub(in crate::acceptor) struct Connection {
     pub(in crate::acceptor) sni: Option<HostName>,
     pub(in crate::acceptor) state: Arc<ConnState>,
     /// Requests so far that the parser behind [`ConnState`] has seen.
-    pub(in crate::acceptor) requests: std::cell::Cell<u64>,
+    pub(in crate::acceptor) requests: Cell<u64>,
     pub(in crate::acceptor) last: LastRoute,
 }
 
 impl Connection {
+    /// Whether so many requests are open, of the connection or of the whole thread, that each further one needs room for
+    /// what its answer holds.
+    pub(in crate::acceptor) fn is_crowded(&self) -> bool {
+        self.shard.requests.get() > MANY || self.state.is_crowded()
+    }
+
     pub(in crate::acceptor) fn scheme(&self) -> &'static str {
         match self.role {
             Role::Https => "https",
@@ -91,3 +100,6 @@ impl Connection {
         Some(Arc::clone(&self.shard.directory.lookup(name.as_str())?.app))
     }
 }
+
+/// Requests that a thread has without room for their answers, whoever sends them.
+const MANY: usize = 256;

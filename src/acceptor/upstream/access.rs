@@ -41,6 +41,7 @@ impl Recording {
         particulars: impl FnOnce() -> Particulars,
     ) -> Box<Self> {
         conn.state.begin(start);
+        conn.shard.requests.update(|count| count + 1);
         Box::new(Self {
             record: Record::blank(),
             particulars: conn.shard.access.is_on().then(|| Box::new(particulars())),
@@ -108,6 +109,11 @@ impl Recording {
         }
     }
 
+    /// Whether the client speaks HTTP/2.
+    pub(in crate::acceptor) fn is_over_http2(&self) -> bool {
+        self.conn.state.is_http2()
+    }
+
     /// The server answers in the app's place.
     pub(in crate::acceptor) fn refused(&mut self, reason: &'static str) {
         if let Some(app) = &self.app {
@@ -160,6 +166,7 @@ impl Drop for Recording {
         self.waits_for_client(false);
         let now = Instant::now();
         self.conn.state.end(now);
+        self.conn.shard.requests.update(|count| count.saturating_sub(1));
         let total = now - self.start;
         self.close();
         let record = &self.record;

@@ -25,7 +25,7 @@ use super::worker_head::MAX_HEAD;
 use crate::acceptor::body::request_body::RequestBody;
 use crate::acceptor::body::turn::Turn;
 use crate::acceptor::error::ServeError;
-use crate::acceptor::thread::h2c_body::pass;
+use crate::acceptor::thread::h2c_body::{Passed, pass};
 use crate::acceptor::thread::h2c_channels::{Channel, OutBody};
 use crate::acceptor::thread::on_thread::OnThread;
 use crate::acceptor::thread::shard::Shard;
@@ -34,7 +34,7 @@ use crate::acceptor::wire::headers::{Named, has_token, passes_to_worker};
 
 /// Why there is no answer.
 enum Unanswered {
-    /// The worker has not looked at the request.
+    /// The worker has not looked at the request, and nothing of its body was passed on.
     Unseen(hyper::Error),
     Not(ServeError),
 }
@@ -47,11 +47,9 @@ enum Unanswered {
 pub(in crate::acceptor) async fn answered(
     request: &mut Outgoing<'_>,
     lease: &Lease,
-) -> Result<(Response<Incoming>, Turn), ServeError> {
+) -> Result<Asked, ServeError> {
     let mut asked = ask(request, lease).await;
-    if let Err(Unanswered::Unseen(_)) = asked
-        && !matches!(request.body, RequestBody::PassedOn)
-    {
+    if let Err(Unanswered::Unseen(_)) = asked {
         asked = ask(request, lease).await;
     }
     asked.map_err(|why| match why {
@@ -60,9 +58,15 @@ pub(in crate::acceptor) async fn answered(
     })
 }
 
-/// Sends the request and waits for the answer's head. Afterwards the request has its body again if nothing of it was
-/// passed on.
-async fn ask(request: &mut Outgoing<'_>, lease: &Lease) -> Result<(Response<Incoming>, Turn), Unanswered> {
+/// An answer's head, and its request, of which the body may still come.
+pub(in crate::acceptor) struct Asked {
+    pub(in crate::acceptor) answer: Response<Incoming>,
+    pub(in crate::acceptor) turn: Turn,
+    pub(in crate::acceptor) passed: Option<Passed>,
+}
+
+/// Sends the request and waits for the answer's head. When none comes, the request has what is left of its body again.
+async fn ask(request: &mut Outgoing<'_>, lease: &Lease) -> Result<Asked, Unanswered> {
     let worker = lease.member().worker;
     let timeouts = &request.rules.timeouts;
     let mut channel = channel(request.shard, lease, timeouts.connect)
@@ -71,39 +75,41 @@ async fn ask(request: &mut Outgoing<'_>, lease: &Lease) -> Result<(Response<Inco
     let mut outgoing = outgoing(request).map_err(Unanswered::Not)?;
     let turn = Turn::of_worker(Instant::now());
     let mut passed = None;
+    let mut length = None;
     // Nothing is collected for these workers: any other body is empty.
     if let RequestBody::Streaming(..) = request.body
-        && let RequestBody::Streaming(incoming, length) =
+        && let RequestBody::Streaming(incoming, announced) =
             std::mem::replace(&mut request.body, RequestBody::PassedOn)
     {
-        let (passing, end) = pass(incoming, turn.clone(), request.courtesy());
+        let limits = (request.shard.server.limits.body_idle, request.rules.max_body);
+        let (passing, end) = pass(incoming, turn.clone(), limits, request.courtesy());
         *outgoing.body_mut() = Either::Left(passing);
-        passed = Some((end, length));
+        (passed, length) = (Some(end), announced);
     }
     let sent = channel.try_send_request(outgoing);
     let answer = turn.within(&mut LazyDeadline::new(), timeouts.request, sent).await;
-    let Ok(answer) = answer else {
+    if let Ok(Ok(answer)) = answer {
+        return Ok(Asked { answer, turn, passed });
+    }
+    let begun = passed.as_ref().is_some_and(Passed::has_begun);
+    let fault = passed.as_ref().and_then(Passed::take_fault);
+    if let Some(rest) = passed.as_ref().and_then(Passed::stop) {
+        request.body = RequestBody::Streaming(rest, length);
+    }
+    let Ok(Err(mut failed)) = answer else {
         lease.overdue();
         return Err(Unanswered::Not(ServeError::WorkerTimeout { worker }));
     };
-    if answer.is_err() && turn.is_given_up() {
-        return Err(Unanswered::Not(ServeError::TooSlow("its body")));
+    if let Some(fault) = fault {
+        return Err(Unanswered::Not(fault));
     }
-    answer.map(|answer| (answer, turn)).map_err(|mut failed| {
-        request.shard.channels.open.borrow_mut().remove(&worker);
-        if let Some((passed, length)) = passed
-            && let Some(incoming) = passed.take_back()
-        {
-            request.body = RequestBody::Streaming(incoming, length);
-        }
-        let unsent = failed.take_message().is_some();
-        let error = failed.into_error();
-        if unsent || is_unseen(&error) {
-            Unanswered::Unseen(error)
-        } else {
-            Unanswered::Not(died(worker, error))
-        }
-    })
+    request.shard.channels.open.borrow_mut().remove(&worker);
+    let unsent = failed.take_message().is_some();
+    let error = failed.into_error();
+    match !begun && (unsent || is_unseen(&error)) {
+        true => Err(Unanswered::Unseen(error)),
+        false => Err(Unanswered::Not(died(worker, error))),
+    }
 }
 
 fn died(worker: WorkerId, error: hyper::Error) -> ServeError {

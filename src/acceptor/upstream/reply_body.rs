@@ -19,7 +19,7 @@ use super::access::Recording;
 use super::link::{Link, Source as _};
 use crate::acceptor::body::buffer::{Buffer, Reader};
 use crate::acceptor::body::cut_short::CutShort;
-use crate::acceptor::thread::h2c_body::Upstream;
+use crate::acceptor::thread::h2c_body::Events;
 use crate::acceptor::wire::headers::Named;
 use crate::acceptor::wire::trailers::clean_answer;
 use crate::acceptor::wire::worker_body::{BodyDecoder, Piece};
@@ -44,7 +44,7 @@ enum Source {
     Full(Option<Bytes>),
     Piped(Reader),
     Direct(Box<Direct>),
-    Upstream(Box<Upstream>),
+    Events(Box<Events>),
 }
 
 impl ReplyBody {
@@ -78,9 +78,9 @@ impl ReplyBody {
         Self::of(Source::Direct(Box::new(Direct { link, decoder, stopped, _tunnel: tunnel })))
     }
 
-    /// A stream of an HTTP/2 worker.
-    pub(in crate::acceptor) fn upstream(upstream: Upstream) -> Self {
-        Self::of(Source::Upstream(Box::new(upstream)))
+    /// An event stream of an HTTP/2 worker.
+    pub(in crate::acceptor) fn events(events: Events) -> Self {
+        Self::of(Source::Events(Box::new(events)))
     }
 
     fn of(source: Source) -> Self {
@@ -116,7 +116,7 @@ impl ReplyBody {
             Source::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Source::Piped(reader) => reader.poll_frame(cx),
             Source::Direct(direct) => direct.poll_frame(cx),
-            Source::Upstream(upstream) => upstream.poll_frame(cx),
+            Source::Events(events) => events.poll_frame(cx),
         }
     }
 }
@@ -155,7 +155,7 @@ impl Body for ReplyBody {
             Source::Full(bytes) => bytes.is_none(),
             Source::Piped(reader) => reader.is_end(),
             Source::Direct(_) => false,
-            Source::Upstream(upstream) => upstream.is_end_stream(),
+            Source::Events(events) => events.is_end_stream(),
         }
     }
 
@@ -167,7 +167,7 @@ impl Body for ReplyBody {
             Source::Direct(direct) => {
                 direct.decoder.remaining().map_or_else(SizeHint::default, SizeHint::with_exact)
             }
-            Source::Upstream(upstream) => upstream.size_hint(),
+            Source::Events(events) => events.size_hint(),
         }
     }
 }

@@ -22,23 +22,23 @@ pub(in crate::acceptor) fn is_due(request: &Outgoing<'_>) -> bool {
     request.shard.server.spooled_answers.is_used_up_by(request.client)
 }
 
-/// Room in the memory of answers for what a stream of HTTP/2 holds for its client, whether it reads or not; `None` for
-/// the few first ones of a connection. Waits for it as long as the request may wait for a worker. Cancel-safe.
+/// Room in the memory of answers for what a request's answer holds for its client, whether it reads or not; `None` while
+/// few are open. Waits for it as long as the request may wait for a worker. Cancel-safe.
 ///
 /// # Errors
 /// [`ServeError::QueueTimeout`] when there is none in time.
-pub(in crate::acceptor) async fn room_of_stream(
+pub(in crate::acceptor) async fn room_of_answer(
     conn: &Connection,
     client: Option<ClientNet>,
     until: Instant,
 ) -> Result<Option<Box<Reservation>>, ServeError> {
     let server = &conn.shard.server;
-    if !conn.state.is_crowded() || server.limits.reply_room == 0 {
+    if !conn.is_crowded() || server.limits.reply_room == 0 {
         return Ok(None);
     }
     let mut room = Box::new(server.reply_room.reserve(client));
     let mut told = false;
-    while !room.grow_to(STREAM) {
+    while !room.grow_to(ANSWER) {
         if !std::mem::replace(&mut told, true) {
             server.limit_log.reached(Limit::ReplyRoom, client);
         }
@@ -46,7 +46,7 @@ pub(in crate::acceptor) async fn room_of_stream(
             return Err(ServeError::QueueTimeout);
         }
         timer::sleep_until(until.min(Instant::now() + LOOK)).await;
-        if !conn.state.is_crowded() {
+        if !conn.is_crowded() {
             return Ok(None);
         }
     }
@@ -68,7 +68,7 @@ pub(in crate::acceptor) async fn wait(request: &Outgoing<'_>) -> Result<(), Clai
     Ok(())
 }
 
-/// What a stream holds: a piece of its answer, what of it is on its way, and its head.
-const STREAM: u64 = 32 << 10;
+/// What an answer holds: a piece of it, what of it is on its way, and its head.
+const ANSWER: u64 = 32 << 10;
 /// How often it is looked whether the client has read.
 const LOOK: Duration = Duration::from_millis(100);

@@ -13,7 +13,6 @@ use crate::pool::ClaimError;
 use super::outgoing::Outgoing;
 use crate::acceptor::body::request_body::RequestBody;
 use crate::acceptor::error::ServeError;
-use crate::acceptor::limit::Limit;
 use crate::acceptor::thread::shard::Connection;
 use crate::acceptor::thread::windows::Windows;
 
@@ -32,31 +31,44 @@ impl Outgoing<'_> {
     /// The memory that its body may take while the request waits.
     ///
     /// # Errors
-    /// [`ServeError::QueueFull`] when too much lies unread already, of all clients or of this one.
+    /// [`ServeError::UnreadFull`] when too much lies unread already, of all clients or of this one.
     pub(in crate::acceptor) fn lie_unread(&self) -> Result<Option<Reservation>, ServeError> {
         if self.unread == 0 {
             return Ok(None);
         }
         let server = &self.shard.server;
         let mut lies = server.unread.reserve(self.client);
-        if lies.grow_to(self.unread) {
-            return Ok(Some(lies));
-        }
-        server.limit_log.reached(Limit::UnreadBodies, self.client);
-        Err(ServeError::QueueFull)
+        if lies.grow_to(self.unread) { Ok(Some(lies)) } else { Err(ServeError::UnreadFull) }
     }
 
     /// Waits for the claim; what lies unread counts from when it has to wait until it has a worker.
+    ///
+    /// # Errors
+    /// [`Unclaimed`] when too much lies unread already, or as the claim.
     pub(in crate::acceptor) async fn waiting<T>(
         &self,
         claim: impl Future<Output = Result<T, ClaimError>>,
-    ) -> Result<T, ClaimError> {
+    ) -> Result<T, Unclaimed> {
         let mut claim = pin!(claim);
         if let Poll::Ready(at_once) = poll_fn(|cx| Poll::Ready(claim.as_mut().poll(cx))).await {
-            return at_once;
+            return at_once.map_err(Unclaimed::Pool);
         }
-        let _lies = self.lie_unread().map_err(|_| ClaimError::Full)?;
-        claim.await
+        let _lies = self.lie_unread().map_err(|_| Unclaimed::Unread)?;
+        claim.await.map_err(Unclaimed::Pool)
+    }
+}
+
+/// Why a request has no worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::acceptor) enum Unclaimed {
+    Pool(ClaimError),
+    /// Its body would lie unread beside too many others.
+    Unread,
+}
+
+impl From<ClaimError> for Unclaimed {
+    fn from(error: ClaimError) -> Self {
+        Self::Pool(error)
     }
 }
 

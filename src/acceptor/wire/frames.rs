@@ -2,11 +2,16 @@
 //! nothing.
 //!
 //! Each such frame costs what the server does for it; requests, and what the server sends, pay for as many as ordinary
-//! clients send along with them. Pure: bytes in, a verdict out. Never here: what a frame says, or ending the connection.
+//! clients send along with them. A connection that needs more borrows it, within a limit of its own and as long as its
+//! client has a share left. Pure: bytes in, a verdict out. Never here: what a frame says, whose the connection is, or
+//! ending it.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::spec::Rate;
 
 /// See the module.
 #[derive(Debug)]
@@ -16,11 +21,17 @@ pub(in crate::acceptor) struct Frames {
     have: usize,
     /// Bytes to come that are no head.
     skip: usize,
-    /// What the client may still spend.
+    /// What the client may spend without borrowing.
     points: u32,
+    /// What it may still borrow, as of `refilled`.
+    credit: u32,
     refilled: Instant,
     /// The last stream that the client opened.
     last_stream: u32,
+    /// Bytes of the fields of a request of which more are to come.
+    fields: usize,
+    /// The frame that is coming ends them.
+    ends_fields: bool,
 }
 
 /// One frame's.
@@ -54,11 +65,27 @@ impl Head {
 impl Frames {
     /// Of a connection that has just begun.
     pub(in crate::acceptor) fn new(now: Instant) -> Self {
-        Self { head: [0; HEAD], have: 0, skip: PREFACE, points: FULL, refilled: now, last_stream: 0 }
+        let (points, credit) = (FIRST, CREDIT);
+        Self {
+            head: [0; HEAD],
+            have: 0,
+            skip: PREFACE,
+            points,
+            credit,
+            refilled: now,
+            last_stream: 0,
+            fields: 0,
+            ends_fields: false,
+        }
     }
 
-    /// Takes the next bytes that were read; false when too many frames carry nothing.
-    pub(in crate::acceptor) fn received(&mut self, mut bytes: &[u8]) -> bool {
+    /// Takes the next bytes that were read; false when too many frames carry nothing. `share`: takes so many frames from
+    /// the client's share, and says whether there were as many.
+    pub(in crate::acceptor) fn received(
+        &mut self,
+        mut bytes: &[u8],
+        share: impl Fn(NonZeroU32) -> bool,
+    ) -> bool {
         while !bytes.is_empty() {
             if self.skip > 0 {
                 let skipped = self.skip.min(bytes.len());
@@ -84,15 +111,31 @@ impl Frames {
                 }
             };
             self.skip = head.length;
+            self.follow_fields(head);
             if head.kind == HEADERS {
                 self.last_stream = self.last_stream.max(head.stream);
                 self.earn(REQUEST);
             }
-            if !self.pay(head.cost()) {
+            if !self.pay(head.cost(), &share) {
                 return false;
             }
         }
         true
+    }
+
+    /// Bytes of the fields of a request that have come, or are coming, without their end.
+    pub(in crate::acceptor) fn unended_fields(&self) -> usize {
+        if self.ends_fields && self.skip == 0 { 0 } else { self.fields }
+    }
+
+    /// A block of fields is one HEADERS frame and the CONTINUATION frames behind it (RFC 9113 §4.3).
+    fn follow_fields(&mut self, head: Head) {
+        match head.kind {
+            HEADERS => self.fields = head.length,
+            CONTINUATION => self.fields = self.fields.saturating_add(head.length),
+            _ => self.fields = 0,
+        }
+        self.ends_fields = head.flags & END_HEADERS != 0;
     }
 
     /// So many bytes went to the client in one write: it may answer them.
@@ -110,21 +153,28 @@ impl Frames {
         self.points = self.points.saturating_add(points).min(FULL);
     }
 
-    /// The clock is looked at only when there is not enough.
-    fn pay(&mut self, cost: u32) -> bool {
-        if self.points < cost {
-            let now = Instant::now();
-            let passed = now.saturating_duration_since(self.refilled).min(Duration::from_secs(3600));
-            self.refilled = now;
-            self.earn((passed.as_millis() as u64 * u64::from(PER_SECOND) / 1000) as u32);
+    fn pay(&mut self, cost: u32, share: &impl Fn(NonZeroU32) -> bool) -> bool {
+        if self.points < cost && !self.borrow(share) {
+            return false;
         }
-        match self.points.checked_sub(cost) {
-            Some(left) => {
-                self.points = left;
-                true
-            }
-            None => false,
+        self.points -= cost;
+        true
+    }
+
+    /// Adds what a frame costs at least to what may be spent. The clock is looked at only here.
+    fn borrow(&mut self, share: &impl Fn(NonZeroU32) -> bool) -> bool {
+        let now = Instant::now();
+        let passed = now.saturating_duration_since(self.refilled).min(Duration::from_secs(3600));
+        self.refilled = now;
+        let refill = (passed.as_millis() as u64 * u64::from(PER_SECOND) / 1000) as u32;
+        self.credit = self.credit.saturating_add(refill).min(CREDIT);
+        let Some(frames) = NonZeroU32::new((self.credit / FRAME).min(AT_ONCE)) else { return false };
+        if !share(frames) {
+            return false;
         }
+        self.credit -= frames.get() * FRAME;
+        self.points += frames.get() * FRAME;
+        true
     }
 }
 
@@ -149,16 +199,31 @@ const PREFACE: usize = 24;
 const LAST_STREAM: u32 = (1 << 31) - 1;
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const CONTINUATION: u8 = 9;
+const END_HEADERS: u8 = 4;
 const END_STREAM: u8 = 1;
 
 /// Points that a frame costs which carries nothing.
 const FRAME: u32 = 64;
 /// Points that a byte of a body saves: frames with 16 of them cost nothing.
 const BYTE: u32 = 4;
-/// A client may send so many frames at once that carry nothing.
-const FULL: u32 = 1000 * FRAME;
+/// A connection may send so many frames that carry nothing before it borrows any: more than a connection begins with.
+const FIRST: u32 = 32 * FRAME;
+/// As many more may be borrowed at once.
+const CREDIT: u32 = 1000 * FRAME - FIRST;
 /// And so many in a second for ever.
 const PER_SECOND: u32 = 100 * FRAME;
+/// Frames that are borrowed at a time: their client's share is shared with other threads.
+const AT_ONCE: u32 = 64;
+/// What requests and answers have paid for is kept up to here.
+const FULL: u32 = 1000 * FRAME;
+/// Frames that carry nothing that all connections of a client may borrow at once, and in a second for ever.
+pub(in crate::acceptor) const SHARE: Rate = Rate { burst: share(10_000), per_second: share(1000) };
+
+const fn share(frames: u32) -> NonZeroU32 {
+    NonZeroU32::new(frames).expect("it is a constant above 0")
+}
+
 /// A request brings priorities, a ping, or its own end.
 const REQUEST: u32 = 4 * FRAME;
 /// What is sent brings two window updates, or a ping.
@@ -166,6 +231,8 @@ const ANSWERS: u32 = 2 * FRAME;
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     fn frame(kind: u8, flags: u8, stream: u32, length: usize) -> Vec<u8> {
@@ -176,15 +243,19 @@ mod tests {
         frame
     }
 
+    fn enough(_: NonZeroU32) -> bool {
+        true
+    }
+
     fn begun() -> Frames {
         let mut frames = Frames::new(Instant::now());
-        assert!(frames.received(&[b'x'; PREFACE]));
+        assert!(frames.received(&[b'x'; PREFACE], enough));
         frames
     }
 
     /// How many times the frames may come in a row, at most 5,000.
     fn times(frames: &mut Frames, bytes: &[u8]) -> usize {
-        (0..5000).take_while(|_| frames.received(bytes)).count()
+        (0..5000).take_while(|_| frames.received(bytes, enough)).count()
     }
 
     #[tokio::test(start_paused = true)]
@@ -193,10 +264,29 @@ mod tests {
         for (kind, length) in [(6, 8), (SETTINGS, 0), (8, 4), (2, 5), (3, 4), (9, 1), (DATA, 0), (0x42, 100)]
         {
             let mut frames = begun();
-            assert!((0..1000).all(|_| frames.received(&frame(kind, 0, 1, length))), "type {kind}");
+            assert!((0..1000).all(|_| frames.received(&frame(kind, 0, 1, length), enough)), "type {kind}");
             tokio::time::advance(Duration::from_secs(2)).await;
             assert_eq!(times(&mut frames, &frame(kind, 0, 1, length)), 200, "type {kind}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_has_used_up_its_share_has_what_a_connection_begins_with_and_what_requests_pay_for()
+    {
+        let ping = frame(6, 0, 0, 8);
+        let count = |frames: &mut Frames, left: &Cell<u32>| {
+            let share = |wanted: NonZeroU32| match left.get().checked_sub(wanted.get()) {
+                Some(rest) => left.replace(rest) > 0,
+                None => false,
+            };
+            (0..5000).take_while(|_| frames.received(&ping, share)).count()
+        };
+        let left = Cell::new(10 * AT_ONCE);
+        assert_eq!(count(&mut begun(), &left), 32 + 10 * AT_ONCE as usize);
+        let mut second = begun();
+        assert_eq!(count(&mut second, &left), 32);
+        assert!(second.received(&frame(HEADERS, 5, 1, 30), |_| false));
+        assert_eq!(count(&mut second, &left), 4);
     }
 
     #[tokio::test(start_paused = true)]
@@ -219,13 +309,13 @@ mod tests {
         let update = frame(8, 0, 0, 4);
         let pairs = (0..5000).take_while(|_| {
             frames.sent(200);
-            frames.received(&update) && frames.received(&update)
+            frames.received(&update, enough) && frames.received(&update, enough)
         });
         assert_eq!(pairs.count(), 5000);
         let mut frames = begun();
         let pings = (0..5000).take_while(|_| {
             frames.sent(17);
-            frames.received(&frame(6, 0, 0, 8))
+            frames.received(&frame(6, 0, 0, 8), enough)
         });
         assert!((1300..1400).contains(&pings.count()));
     }
@@ -239,9 +329,26 @@ mod tests {
         }
         for size in [1, 2, 7, 9, 10, 64, 1000] {
             let mut frames = Frames::new(Instant::now());
-            assert!(bytes.chunks(size).all(|piece| frames.received(piece)));
+            assert!(bytes.chunks(size).all(|piece| frames.received(piece, enough)));
             assert_eq!((frames.last_stream(), frames.skip, frames.have), (5, 0, 0), "{size}");
-            assert_eq!(frames.points, FULL - FRAME, "{size}");
+            assert_eq!(frames.points, FIRST + 3 * (REQUEST - FRAME), "{size}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn fields_are_counted_until_their_end_has_come() {
+        let mut frames = begun();
+        for (bytes, unended) in [
+            (frame(HEADERS, 1, 1, 1000), 1000),
+            (frame(CONTINUATION, 0, 1, 500), 1500),
+            (frame(CONTINUATION, END_HEADERS, 1, 700)[..HEAD + 1].to_vec(), 2200),
+            (vec![0; 699], 0),
+            (frame(HEADERS, 5, 3, 9000)[..HEAD].to_vec(), 9000),
+            (vec![0; 9000], 0),
+            (frame(DATA, 0, 3, 9000)[..HEAD].to_vec(), 0),
+        ] {
+            assert!(frames.received(&bytes, enough));
+            assert_eq!(frames.unended_fields(), unended);
         }
     }
 

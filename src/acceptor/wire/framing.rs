@@ -16,6 +16,8 @@ pub(in crate::acceptor) struct Framing {
     flaw: Option<FramingError>,
     /// Heads that have passed by completely.
     heads: u64,
+    /// Bytes of the head that is coming, or else of the last one.
+    head: usize,
     /// The first head with a flaw, counted from 0.
     first_flaw: Option<(u64, FramingError)>,
 }
@@ -132,6 +134,11 @@ impl Framing {
         self.heads
     }
 
+    /// How many bytes of the head that is coming there are, or else how many the last one had.
+    pub(in crate::acceptor) fn head(&self) -> usize {
+        self.head
+    }
+
     /// Whether the next byte begins a head: nothing of a message is under way.
     pub(in crate::acceptor) fn between_messages(&self) -> bool {
         self.state == State::Head && !self.inside_head()
@@ -143,7 +150,11 @@ impl Framing {
     }
 
     fn feed_head<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        if self.line.first_of_head && self.line.len == 0 {
+            self.head = 0;
+        }
         let end = memchr::memchr(b'\n', bytes);
+        self.head = self.head.saturating_add(end.map_or(bytes.len(), |end| end + 1));
         let line = &bytes[..end.unwrap_or(bytes.len())];
         if self.line.first_of_head && memchr::memchr(b'#', line).is_some() {
             self.flaw.get_or_insert(FramingError::Fragment);
@@ -254,6 +265,23 @@ mod tests {
         let framing = watch(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         assert_eq!(framing.flaw(0), None);
         assert!(!framing.inside_head());
+    }
+
+    #[test]
+    fn the_bytes_of_a_head_are_counted_without_those_of_bodies() {
+        let head = "POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n";
+        let all = format!("\r\n{head}\r\n\r\nbody!GET /");
+        for size in [1, 7, 100] {
+            let mut framing = Framing::default();
+            for (count, piece) in all.as_bytes().chunks(size).enumerate() {
+                framing.feed(piece);
+                let seen = (count * size + piece.len()).min(all.len());
+                if (2 + head.len()..2 + head.len() + 9).contains(&seen) {
+                    assert_eq!(framing.head(), head.len(), "{seen}");
+                }
+            }
+            assert_eq!(framing.head(), "GET /".len());
+        }
     }
 
     #[test]

@@ -71,7 +71,9 @@ impl StatusView<'_> {
         metrics.set_workers_draining(tally.draining + tally.stopping);
         metrics.set_queue_length(report.queued);
         metrics.set_requests_in_flight(report.workers.iter().map(|worker| worker.standing.in_flight).sum());
+        metrics.set_queue_length_max(report.max_queue);
         metrics.set_tunnels(report.workers.iter().map(|worker| worker.standing.tunnels).sum());
+        metrics.set_tunnels_max(report.workers.iter().map(|worker| worker.standing.max_tunnels).sum());
     }
 
     fn tally(&self) -> WorkerTally {

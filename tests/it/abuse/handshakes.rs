@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::others::{Other, tcp_from};
-use crate::support::{Setup, tls};
+use crate::support::{Setup, tls, until};
 
 #[tokio::test]
 async fn others_are_answered_while_a_client_begins_handshake_after_handshake() {
@@ -21,13 +21,13 @@ async fn others_are_answered_while_a_client_begins_handshake_after_handshake() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(join_all((0..100).map(|_| shake_on(port, &stopped, &counted))));
     });
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    let many = async || shaken.load(Ordering::SeqCst) > 300 && beside.answered() >= 20;
+    until("both have had many answers", many).await;
     stop.store(true, Ordering::SeqCst);
     let during = beside.end().await;
     flood.join().unwrap();
     let shaken = shaken.load(Ordering::SeqCst);
-    println!("handshakes | {shaken} in 4 s by 100 tasks | quiet: {quiet} | during: {during}");
-    assert!(shaken > 100);
+    println!("handshakes | {shaken} by 100 tasks | quiet: {quiet} | during: {during}");
     assert_eq!(during.bad, [""; 0]);
 }
 

@@ -6,6 +6,7 @@
 
 mod frames;
 mod handshakes;
+mod heads;
 mod others;
 mod places;
 mod slow;
@@ -414,7 +415,11 @@ struct Frames(tokio_rustls::client::TlsStream<TcpStream>);
 
 impl Frames {
     async fn connect(server: &Server) -> Self {
-        let mut stream = tls::connect(server.port(), "localhost", &["h2"]).await.unwrap();
+        Self::over(TcpStream::connect(("127.0.0.1", server.port())).await.unwrap()).await
+    }
+
+    async fn over(stream: TcpStream) -> Self {
+        let mut stream = tls::over(stream, "localhost", &["h2"]).await.unwrap();
         stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
         let mut frames = Self(stream);
         frames.send(4, 0, 0, b"").await.unwrap();
@@ -477,6 +482,12 @@ impl Frames {
         let _ = soon("the connection's end", self.0.read_to_end(&mut seen)).await;
         seen
     }
+}
+
+/// A frame of HTTP/2.
+fn raw(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = (payload.len() as u32).to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
 /// `:method: GET`, `:scheme: https`, `:path: /`, `:authority: localhost` in HPACK.

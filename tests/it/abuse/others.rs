@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::net::{TcpSocket, TcpStream};
@@ -38,6 +38,7 @@ pub(super) async fn ask_from(client: u8, port: u16, over_tls: bool) -> io::Resul
 /// A client that means no harm: it asks on a connection of its own, waits a little, and asks again.
 pub(super) struct Other {
     stop: Arc<AtomicBool>,
+    answered: Arc<AtomicUsize>,
     task: JoinSet<Answers>,
 }
 
@@ -53,7 +54,8 @@ impl Other {
     pub(super) fn start(server: &Server, client: u8) -> Self {
         let (port, over_tls, stop) = (server.port(), server.is_tls(), Arc::new(AtomicBool::new(false)));
         let mut task = JoinSet::new();
-        let stopped = Arc::clone(&stop);
+        let answered = Arc::new(AtomicUsize::new(0));
+        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&answered));
         task.spawn(async move {
             let mut answers = Answers::default();
             while !stopped.load(Ordering::SeqCst) {
@@ -65,11 +67,12 @@ impl Other {
                     Err(_) => answers.bad.push("no answer".into()),
                 }
                 answers.times.push(begun.elapsed());
+                counted.fetch_add(1, Ordering::SeqCst);
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             answers
         });
-        Self { stop, task }
+        Self { stop, answered, task }
     }
 
     /// For so long, with nothing beside it.
@@ -77,6 +80,11 @@ impl Other {
         let other = Self::start(server, client);
         tokio::time::sleep(length).await;
         other.end().await
+    }
+
+    /// How often it was answered so far, or not in time.
+    pub(super) fn answered(&self) -> usize {
+        self.answered.load(Ordering::SeqCst)
     }
 
     pub(super) async fn end(mut self) -> Answers {

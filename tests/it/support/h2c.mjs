@@ -21,6 +21,14 @@ const routes = {
     stream.respond(text);
     stream.end('hello');
   },
+  // Answers while the body still comes, which it goes on to read.
+  '/early': (stream, query) => {
+    const code = Number(query.get('code'));
+    stream.on('close', () => arrive(`early.${code}.closed`));
+    stream.resume();
+    stream.respond({ ...text, ':status': code }, { endStream: code === 204 });
+    if (code !== 204) stream.end('early');
+  },
   '/echo': async (stream) => {
     const body = await whole(stream);
     stream.respond(text);
@@ -67,6 +75,7 @@ const routes = {
   },
   // Sends every piece of the body back as it comes.
   '/duplex': async (stream) => {
+    stream.on('aborted', () => arrive('duplex.broken'));
     stream.respond(text);
     stream.write('begun');
     for await (const piece of stream) stream.write(piece);

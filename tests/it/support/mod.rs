@@ -449,6 +449,14 @@ impl Server {
         }
     }
 
+    /// Waits until the server has closed a connection that said nothing, again and again: so many times `limits.head`
+    /// have passed by the server's own clock.
+    pub(crate) async fn outlast_heads(&self, times: usize) {
+        for _ in 0..times {
+            Conn::plain(self.port()).await.rest().await;
+        }
+    }
+
     /// Sends a signal to the server.
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();

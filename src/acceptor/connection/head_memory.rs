@@ -1,0 +1,53 @@
+//! The memory of a head, or of a TLS handshake, that is large: counted by client, from when it is more than most have until
+//! its request is answered.
+//!
+//! Never here: what is refused when there is none left.
+
+use crate::budget::Reservation;
+
+/// What one connection, or one request, has of it.
+#[derive(Debug)]
+pub(in crate::acceptor) struct HeadMemory(Reservation);
+
+impl HeadMemory {
+    /// `nothing`: a reservation of nothing, in the budget of all heads.
+    pub(in crate::acceptor) fn new(nothing: Reservation) -> Self {
+        Self(nothing)
+    }
+
+    /// Whether there is memory for so many bytes of a head, and for the buffer that they are read into.
+    pub(in crate::acceptor) fn holds(&mut self, bytes: usize) -> bool {
+        bytes <= UNCOUNTED || self.0.grow_to((bytes as u64).saturating_mul(2).next_multiple_of(STEP))
+    }
+
+    /// Nothing is held any more.
+    pub(in crate::acceptor) fn release(&mut self) {
+        self.0.shrink_to(0);
+    }
+}
+
+/// Bytes that all heads may take together.
+pub(in crate::acceptor) const MOST_HEADS: u64 = 64 << 20;
+/// Up to here a head is not counted: how many connections there may be is.
+const UNCOUNTED: usize = 4 << 10;
+const STEP: u64 = 16 << 10;
+
+#[cfg(test)]
+mod tests {
+    use crate::budget::Budget;
+    use crate::name::ClientNet;
+
+    use super::*;
+
+    #[test]
+    fn large_heads_of_a_client_take_half_of_it_and_small_ones_nothing() {
+        let budget = Budget::new(128 << 10);
+        let head = |last| HeadMemory::new(budget.reserve(Some(ClientNet::of([10, 0, 0, last].into()))));
+        let (mut small, mut large, mut larger) = (head(1), head(1), head(1));
+        assert!(small.holds(UNCOUNTED) && budget.held() == 0);
+        assert!(large.holds(UNCOUNTED + 1) && budget.held() == 16 << 10);
+        assert!(!larger.holds(32 << 10) && head(2).holds(24 << 10));
+        large.release();
+        assert!(larger.holds(32 << 10) && budget.held() == 64 << 10);
+    }
+}

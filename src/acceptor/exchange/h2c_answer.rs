@@ -1,0 +1,134 @@
+//! Takes the answer of an HTTP/2 worker in as fast as the worker gives it, so that a slow client does not hold a place
+//! there.
+//!
+//! Never here: the request (`h2c`), or where a piece goes that its client has not asked for yet (`putting`).
+
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use crate::pool::{Lease, WorkerFault};
+use crate::time::timer;
+use crate::time::{Elapsed, LazyDeadline};
+
+use super::draining::{ALONE, Draining, Stopped};
+use super::putting::Putting;
+use crate::acceptor::body::buffer::{Buffer, NoReader};
+use crate::acceptor::body::cut_short::CutShort;
+use crate::acceptor::body::request_body::discard;
+use crate::acceptor::body::turn::Turn;
+use crate::acceptor::thread::h2c_body::Passed;
+
+/// An answer of which the head has come, and the place at its worker. Dropping it resets the answer's stream.
+pub(in crate::acceptor) struct Streamed {
+    pub(in crate::acceptor) body: Incoming,
+    pub(in crate::acceptor) lease: Lease,
+    /// Of the request.
+    pub(in crate::acceptor) turn: Turn,
+    /// The request's body, if it has one.
+    pub(in crate::acceptor) passed: Option<Passed>,
+    /// How long the worker may say nothing.
+    pub(in crate::acceptor) idle: Duration,
+}
+
+impl Streamed {
+    /// Moves the answer into the buffer until its end, then gives the place back. What the worker has not taken of the
+    /// request by then it did not want.
+    pub(in crate::acceptor) async fn take_in(mut self, buffer: Rc<Buffer>, how: Draining) {
+        let stopped = self.pump(&buffer, &how).await;
+        let rest = self.passed.as_ref().and_then(Passed::stop);
+        match stopped {
+            Ok(()) => {
+                drop(self);
+                if let Some(rest) = rest {
+                    discard(rest).await;
+                }
+                // What lies here for a client that does not read must not lie here for ever.
+                let read = buffer.wait_read(how.pace(ALONE, &|| how.wants_room())).await;
+                how.give_up(&buffer, read);
+            }
+            Err(Stopped::Reader(why)) => how.give_up(&buffer, Err(why)),
+            Err(Stopped::Worker(why)) => {
+                if matches!(why, CutShort::Stalled) {
+                    self.stalled();
+                }
+                buffer.cut(why);
+            }
+            Err(Stopped::Client(why)) => buffer.cut(CutShort::Request(why.reason())),
+        }
+    }
+
+    /// Takes in, for nobody, what the worker still says in an answer that has no body, and gives the place back. Only
+    /// little of it, and for so long at most: the stream is reset then.
+    pub(in crate::acceptor) async fn finish(mut self, limit: Duration) {
+        let mut left = MOST_IN_VAIN;
+        let mut alarm = LazyDeadline::new();
+        let ending = async {
+            loop {
+                let frame = match self.turn.within(&mut alarm, self.idle, self.body.frame()).await {
+                    Ok(Some(Ok(frame))) => frame,
+                    Ok(_) => return,
+                    Err(Elapsed) => return self.stalled(),
+                };
+                match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+                    Some(rest) => left = rest,
+                    None => return,
+                }
+            }
+        };
+        // Whoever goes on for longer is reset all the same.
+        let _ = timer::timeout(limit, ending).await;
+        drop(self.passed.as_ref().and_then(Passed::stop));
+    }
+
+    async fn pump(&mut self, buffer: &Buffer, how: &Draining) -> Result<(), Stopped> {
+        let Self { body, lease, turn, passed, idle } = self;
+        let mut put = Putting::new(buffer, how, lease);
+        let mut alarm = LazyDeadline::new();
+        loop {
+            let next = tokio::select! {
+                biased;
+                next = turn.within(&mut alarm, *idle, body.frame()) => next,
+                () = buffer.wait_gone() => return Err(Stopped::Reader(NoReader::Gone)),
+            };
+            let frame = match next {
+                Ok(Some(Ok(frame))) => frame,
+                Ok(Some(Err(error))) => return Err(broken(error, passed.as_ref())),
+                Ok(None) => {
+                    buffer.complete(None);
+                    return Ok(());
+                }
+                Err(Elapsed) => return Err(Stopped::Worker(CutShort::Stalled)),
+            };
+            match frame.into_data() {
+                Ok(data) if data.is_empty() => {}
+                Ok(data) => put.put(data).await?,
+                Err(frame) => {
+                    buffer.complete(frame.into_trailers().ok());
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// A worker that says nothing more, and takes one request at a time, is of no use to others.
+    fn stalled(&self) {
+        if self.lease.member().concurrency.get() == 1 {
+            self.lease.condemn(WorkerFault::Stalled);
+        }
+    }
+}
+
+/// An answer breaks off, too, when its request did.
+fn broken(error: hyper::Error, passed: Option<&Passed>) -> Stopped {
+    match passed.and_then(Passed::take_fault) {
+        Some(fault) => Stopped::Client(fault),
+        None => Stopped::Worker(CutShort::Io(io::Error::other(error))),
+    }
+}
+
+const MOST_IN_VAIN: usize = 64 << 10;
