@@ -10,8 +10,6 @@ use tokio::time::Instant;
 use crate::metrics::Metrics;
 use crate::name::ClientNet;
 
-use super::error::ServeError;
-
 /// What a client met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Limit {
@@ -65,16 +63,6 @@ impl Limit {
         Self::Frames,
         Self::Handshakes,
     ];
-
-    /// The one that a request was refused for.
-    pub(super) fn of(error: &ServeError) -> Option<Self> {
-        match error {
-            ServeError::QueueFull => Some(Self::Queue),
-            ServeError::UnreadFull => Some(Self::UnreadBodies),
-            ServeError::NoTunnel { .. } => Some(Self::Tunnels),
-            _ => None,
-        }
-    }
 
     /// The label in the metrics.
     pub(super) fn name(self) -> &'static str {

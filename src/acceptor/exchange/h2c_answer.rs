@@ -58,7 +58,7 @@ impl Streamed {
                 }
                 buffer.cut(why);
             }
-            Err(Stopped::Client(why)) => buffer.cut(CutShort::Request(why.reason())),
+            Err(Stopped::Client(why)) => buffer.cut(CutShort::Request(why.reason().word)),
         }
     }
 

@@ -12,7 +12,7 @@ use http::{HeaderMap, Method, Response, StatusCode, Uri};
 use http_body::Body;
 use tokio::time::Instant;
 
-use crate::api::Intent;
+use crate::api::HostState;
 use crate::directory::Route;
 use crate::name::{ClientNet, RequestId};
 use crate::pool::HeldPlace;
@@ -26,13 +26,14 @@ use super::collect::{Collecting, collect};
 use super::reply;
 use super::route;
 use super::route::Host;
-use super::told;
+use super::setting_notice;
 use crate::acceptor::body::client_body::ClientBody;
 use crate::acceptor::body::request_body::{RequestBody, check_length, discard};
-use crate::acceptor::error::{Blame, ServeError};
+use crate::acceptor::error::ServeError;
 use crate::acceptor::exchange::forward::forward;
 use crate::acceptor::limit::Limit;
 use crate::acceptor::peer::Client;
+use crate::acceptor::reason::Blame;
 use crate::acceptor::records::access_record::{Outcome, Particulars};
 use crate::acceptor::thread::shard::{Connection, Role};
 use crate::acceptor::upstream::access::Recording;
@@ -62,7 +63,7 @@ pub(in crate::acceptor) async fn answer_to(conn: &Rc<Connection>, request: Clien
     let mut response = match outcome {
         Ok(response) => response,
         Err(error) => {
-            if let Some(limit) = Limit::of(&error) {
+            if let Some(limit) = error.limit() {
                 conn.shard.server.limit_log.reached_at(recording.app(), limit, client.share);
             }
             fail(&error, parts.headers.get(header::ACCEPT), id, &mut recording)
@@ -173,12 +174,12 @@ async fn answer(
         resent: false,
         handed_on: false,
     };
-    if route.standing.borrow().intent != Intent::Run {
-        let held = async {
+    if route.availability.borrow().state != HostState::Running {
+        let resumed = async {
             let _lies = outgoing.lie_unread()?;
-            wait_while_held(&route, client.share, queue_until).await
+            wait_while_paused(&route, client.share, queue_until).await
         };
-        if let Err(error) = Box::pin(held).await {
+        if let Err(error) = Box::pin(resumed).await {
             give_back(conn, outgoing.body, body);
             return Err(error);
         }
@@ -243,16 +244,20 @@ fn is_below(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Waits until the host may be served; refuses at once while it is stopped.
-async fn wait_while_held(route: &Route, client: Option<ClientNet>, until: Instant) -> Result<(), ServeError> {
-    let mut standing = route.standing.clone();
+/// Waits until the host runs; refuses at once while it is stopped.
+async fn wait_while_paused(
+    route: &Route,
+    client: Option<ClientNet>,
+    until: Instant,
+) -> Result<(), ServeError> {
+    let mut availability = route.availability.clone();
     let mut place: Option<HeldPlace> = None;
     loop {
-        let now = standing.borrow_and_update().clone();
-        match now.intent {
-            Intent::Run => return Ok(()),
-            Intent::Stop => return Err(ServeError::Stopped { page: now.page }),
-            Intent::Hold => {}
+        let now = availability.borrow_and_update().clone();
+        match now.state {
+            HostState::Running => return Ok(()),
+            HostState::Stopped => return Err(ServeError::Stopped { page: now.page }),
+            HostState::Paused => {}
         }
         let place = match &mut place {
             Some(place) => place,
@@ -260,7 +265,7 @@ async fn wait_while_held(route: &Route, client: Option<ClientNet>, until: Instan
         };
         let change = async {
             tokio::select! {
-                changed = standing.changed() => changed.map_err(|_| ServeError::UnknownHost),
+                changed = availability.changed() => changed.map_err(|_| ServeError::UnknownHost),
                 () = place.pushed_out() => Err(ServeError::QueueFull),
             }
         };
@@ -283,13 +288,12 @@ fn origin_of<'a>(conn: &Connection, context: &'a RequestContext<'_>, host: &'a H
 }
 
 fn fail(error: &ServeError, accept: Option<&HeaderValue>, id: RequestId, recording: &mut Recording) -> Reply {
-    recording.refused(error.reason());
-    told::to_operator(error, recording.app());
-    if error.blame() == Blame::Us && error.status() == StatusCode::SERVICE_UNAVAILABLE
-        || error.blame() == Blame::Worker
-    {
+    let reason = error.reason();
+    recording.refused(reason.word);
+    setting_notice::log(error, recording.app());
+    if reason.blame != Blame::Client {
         let source = std::error::Error::source(error).map(ToString::to_string);
-        tracing::debug!(request_id = %id, reason = error.reason(), source, "{error}");
+        tracing::debug!(request_id = %id, reason = reason.word, source, "{error}");
     }
     reply::failure(error, accept, &id)
 }
