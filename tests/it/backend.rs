@@ -315,6 +315,7 @@ import time; time.sleep(1000)
     home.start(Listen::Path, &["python3", "-c", script]).await.unwrap();
     assert_eq!([home.line().await, home.line().await], ["full", "full"]);
 
+    home.backend.refresh_memory(WORKER);
     let bytes = home.backend.memory(WORKER).unwrap();
 
     assert!((100 << 20..400 << 20).contains(&bytes), "{bytes}");
