@@ -72,10 +72,10 @@ impl ChildProcess {
         let ended = self.end(workers);
         // Both at once: a full pipe must not outlast the processes that fill it.
         let whole = async move {
-            if open { tokio::join!(ended, timeout(LAST_WORDS, output)).0 } else { ended.await }
+            if open { tokio::join!(ended, timeout(OUTPUT_TIMEOUT, output)).0 } else { ended.await }
         };
         let mut whole = pin!(whole);
-        let (status, killed) = match timeout(AT_ONCE, &mut whole).await {
+        let (status, killed) = match timeout(SHORT_END, &mut whole).await {
             Ok(ended) => ended,
             Err(_) => {
                 if unasked {
@@ -178,9 +178,9 @@ const GROUP_LIMIT: Duration = Duration::from_secs(5);
 const GROUP_TICK: Duration = Duration::from_millis(10);
 const LONGEST_TICK: Duration = Duration::from_millis(160);
 /// A process that left its group and threw its environment away may hold the pipe for ever.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const OUTPUT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Within this an exit is told as the end of the worker, or else as the beginning of its end.
-const AT_ONCE: Duration = Duration::from_millis(100);
+const SHORT_END: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {

@@ -34,7 +34,7 @@ pub fn run_reaper(words: impl IntoIterator<Item = OsString>) -> ExitCode {
         let speaking = std::thread::Builder::new().spawn(say);
         end(&children);
         if speaking.is_ok() {
-            let _ = heard.recv_timeout(LAST_WORDS);
+            let _ = heard.recv_timeout(STDERR_TIMEOUT);
         }
     }
     ExitCode::SUCCESS
@@ -42,10 +42,10 @@ pub fn run_reaper(words: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn end(children: &Children) {
     signal_all(children, Signal::TERM);
-    wait_while_alive(children, PATIENCE);
+    wait_while_alive(children, TERM_TIMEOUT);
     signal_all(children, Signal::KILL);
     // What was killed is gone a moment later, and whoever comes after this process takes it for gone.
-    wait_while_alive(children, DYING);
+    wait_while_alive(children, KILL_TIMEOUT);
     for file in children.values().flat_map(|child| &child.files) {
         fs::remove_file(file).ok();
     }
@@ -81,10 +81,10 @@ fn any_alive(children: &Children) -> bool {
         || strays::all().iter().any(|stray| children.values().any(|child| child.mark == stray.mark))
 }
 
-const PATIENCE: Duration = Duration::from_secs(5);
+const TERM_TIMEOUT: Duration = Duration::from_secs(5);
 /// For the kernel to end what was killed; together with the time for SIGTERM and
 /// for the last words less than a new server waits for this process.
-const DYING: Duration = Duration::from_secs(2);
+const KILL_TIMEOUT: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_millis(20);
 /// For whoever takes standard error, when nothing else is left to do.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+const STDERR_TIMEOUT: Duration = Duration::from_millis(500);

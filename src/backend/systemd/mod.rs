@@ -315,7 +315,7 @@ impl Shared {
             return;
         }
         if unasked {
-            let words = timeout(LAST_WORDS, self.starter.output(bus, &target, LAST_LINES)).await;
+            let words = timeout(LAST_LINES_TIMEOUT, self.starter.output(bus, &target, LAST_LINES)).await;
             if let Some(lines) = words.ok().filter(|lines| !lines.is_empty()) {
                 self.events.send(WorkerEvent::LastLines(target.worker, lines)).await.ok();
             }
@@ -385,5 +385,5 @@ fn explained(error: &zbus::Error) -> String {
 const RUN_LIMIT: Duration = Duration::from_secs(30);
 /// For a bus that is being restarted.
 const BUS_LIMIT: Duration = Duration::from_secs(15);
-const LAST_WORDS: Duration = Duration::from_secs(3);
+const LAST_LINES_TIMEOUT: Duration = Duration::from_secs(3);
 const LAST_LINES: u32 = 50;

@@ -78,17 +78,17 @@ pub(super) fn plan(desired: &Desired, workers: &[WorkerView]) -> Vec<Step> {
         raise(target, workers, &mut steps);
     }
     if let Some(target) = current {
-        let rollout = if candidate.is_some() { Rolling::Running } else { Rolling::None };
-        keep(target, rollout, workers, &mut steps);
+        let deploying = if candidate.is_some() { Deploying::Yes } else { Deploying::No };
+        keep(target, deploying, workers, &mut steps);
     }
     steps
 }
 
 /// Whether another generation is about to take over.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Rolling {
-    None,
-    Running,
+enum Deploying {
+    Yes,
+    No,
 }
 
 /// The workers of one generation that count.
@@ -138,12 +138,12 @@ fn raise(target: GenerationTarget, workers: &[WorkerView], steps: &mut Vec<Step>
 }
 
 /// Keeps the serving generation at what it wants, and replaces one worker at a time that is due.
-fn keep(target: GenerationTarget, rollout: Rolling, workers: &[WorkerView], steps: &mut Vec<Step>) {
+fn keep(target: GenerationTarget, deploying: Deploying, workers: &[WorkerView], steps: &mut Vec<Step>) {
     let set = WorkerSet::of(target.generation, workers);
     // One more than wanted for as long as one is due: the replacement comes first.
     let spare = usize::from(set.any_stale() && !set.recycling);
     // A deploy replaces them all anyway; a replacement that is on its way may still come.
-    let started = if rollout == Rolling::Running { 0 } else { spare };
+    let started = if deploying == Deploying::Yes { 0 } else { spare };
     start_up_to(target.count + started, target, &set, steps);
     cancel_down_to(target.count + spare, &set, steps);
     release_surplus(target.count, &set, steps);

@@ -185,7 +185,7 @@ impl WorkerRecord {
 
     /// It is due, and its tunnels may still end by themselves.
     fn waits(&self, now: Instant) -> bool {
-        let waited = self.due_since.is_some_and(|since| now >= since + TUNNEL_PATIENCE);
+        let waited = self.due_since.is_some_and(|since| now >= since + TUNNEL_WAIT_LIMIT);
         self.tunnels_first && self.tunnels > 0 && !waited
     }
 
@@ -201,7 +201,7 @@ impl WorkerRecord {
             return None;
         }
         if self.stale.is_some() {
-            return self.due_since.filter(|_| self.tunnels_first).map(|since| since + TUNNEL_PATIENCE);
+            return self.due_since.filter(|_| self.tunnels_first).map(|since| since + TUNNEL_WAIT_LIMIT);
         }
         Some(self.ready? + self.wear.age?.saturating_sub(self.age_before))
     }
@@ -284,7 +284,7 @@ pub(super) fn tally<'a>(
 }
 
 /// How long a worker that is due is left alone for the sake of its open tunnels.
-pub(in crate::supervisor) const TUNNEL_PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
+pub(in crate::supervisor) const TUNNEL_WAIT_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A tenth more or less, at least 1.
 fn jitter(nominal: u64) -> u64 {
