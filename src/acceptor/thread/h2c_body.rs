@@ -22,7 +22,7 @@ use super::courtesy::Courtesy;
 use crate::acceptor::body::client_body::ClientBody;
 use crate::acceptor::body::cut_short::CutShort;
 use crate::acceptor::body::turn::Turn;
-use crate::acceptor::reason;
+use crate::acceptor::error::ServeError;
 use crate::acceptor::wire::trailers::clean;
 
 /// A request's body as hyper takes it: trailers are cleaned on the way.
