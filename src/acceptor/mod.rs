@@ -45,7 +45,6 @@ use ::http::HeaderValue;
 use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc::{Receiver, channel};
 use tokio::time::Instant;
-use tokio_rustls::TlsAcceptor;
 
 use crate::budget::Budget;
 use crate::directory::Directory;
@@ -63,6 +62,7 @@ use body::stock::Stock;
 use body::uploads::Uploads;
 use connection::places::Places;
 use downstream::listen::accept;
+pub use downstream::tls::ChooseTls;
 use limit::LimitLog;
 use peer::RateLimit;
 use records::access_log::AccessLog as ShardLog;
@@ -86,7 +86,7 @@ pub struct Parts {
     /// Listeners for apps without TLS, or for redirects when there are TLS listeners too.
     pub http: Vec<TcpListener>,
     /// How TLS is spoken; needed when there are `https` listeners.
-    pub tls: Option<Arc<rustls::ServerConfig>>,
+    pub tls: Option<ChooseTls>,
     /// Which app answers.
     pub directory: Directory,
     /// Counters.
@@ -191,7 +191,7 @@ impl Acceptor {
 /// One thread's own descriptors of the listeners.
 struct Listeners {
     list: Vec<(TcpListener, Role)>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<ChooseTls>,
 }
 
 impl Listeners {
@@ -201,7 +201,7 @@ impl Listeners {
         let all = all.chain(parts.http.iter().map(|listener| (listener, http)));
         let list =
             all.map(|(listener, role)| Ok((listener.try_clone()?, role))).collect::<io::Result<_>>()?;
-        Ok(Self { list, tls: parts.tls.clone().map(TlsAcceptor::from) })
+        Ok(Self { list, tls: parts.tls.clone() })
     }
 }
 

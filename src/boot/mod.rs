@@ -24,10 +24,10 @@ use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use tokio::try_join;
 
-use crate::acceptor::{self, Acceptor};
+use crate::acceptor::{self, Acceptor, ChooseTls};
 use crate::api::{AppStatus, BackendStatus};
 use crate::apps::worker_scripts;
-use crate::certs::{CertResolver, Keeper, KeeperParts, server_config};
+use crate::certs::{CertKeeper, CertKeeperParts, CertResolver, HandshakeSettings};
 use crate::config::merge::Config;
 use crate::control::{self, Control, ControlParts, Facts};
 use crate::directory::Directory;
@@ -154,10 +154,11 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
     let (metrics, directory) = (Metrics::new(), Directory::new());
     let (backend_stop, manager_stop, control_stop, keeper_stop) =
         (TaskGroup::new(), TaskGroup::new(), TaskGroup::new(), TaskGroup::new());
-    let certificates = (!listeners.https.is_empty()).then(|| Arc::new(CertResolver::new()));
+    let certificates =
+        (!listeners.https.is_empty()).then(|| Arc::new(CertResolver::new(WallClock::system())));
     // On a thread beside this one: the keys of tickets are the first random numbers of the process, and what these are
     // made from takes some 30 ms to gather. Nobody needs them before the first connection.
-    let tls = certificates.clone().map(|resolver| spawn_blocking(|| server_config(resolver)));
+    let tls = certificates.clone().map(|resolver| spawn_blocking(|| HandshakeSettings::new(resolver)));
     let (events_in, events) = mpsc::channel(EVENTS);
     // Before any worker is started: files that cannot be used are told before anything runs.
     let (keeper, workers) = try_join!(
@@ -193,7 +194,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
             started,
             urls: urls.clone(),
             control: spec.control_socket.clone(),
-            certificates: Box::new(move || keeper.as_ref().map(Keeper::status).unwrap_or_default()),
+            certificates: Box::new(move || keeper.as_ref().map(CertKeeper::status).unwrap_or_default()),
             drain,
             service: workers.service(),
             backend: backend.clone(),
@@ -211,7 +212,11 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
     }
     supervisor.begun().await;
     let tls = match tls {
-        Some(made) => Some(made.await??),
+        Some(made) => {
+            let settings = made.await??;
+            let choose: ChooseTls = Arc::new(move |hello| settings.choose(hello));
+            Some(choose)
+        }
         None => None,
     };
     let acceptor = Acceptor::start(acceptor::Parts {
@@ -298,10 +303,10 @@ async fn keep_certificates(
     directory: &Directory,
     metrics: &Metrics,
     stop: &TaskGroup,
-) -> anyhow::Result<Option<Keeper>> {
+) -> anyhow::Result<Option<CertKeeper>> {
     let Some(resolver) = resolver else { return Ok(None) };
-    let parts = KeeperParts {
-        source: spec.certs.clone(),
+    let parts = CertKeeperParts {
+        sources: spec.certs.clone(),
         state_dir: spec.state_dir.clone(),
         directory: directory.clone(),
         resolver,
@@ -309,7 +314,7 @@ async fn keep_certificates(
         metrics: metrics.clone(),
         stop: stop.clone(),
     };
-    Ok(Some(Keeper::start(parts).await?))
+    Ok(Some(CertKeeper::start(parts).await?))
 }
 
 /// The server is ready also when an app is not: it answers for it, and says so.

@@ -8,8 +8,9 @@ use std::process::{Command, Stdio};
 
 use crate::backend::systemd::properties::Scope;
 use crate::backend::systemd::required_files;
+use crate::certs::pem_files_below;
 use crate::config::merge::Config;
-use crate::spec::{CertSource, Scheme};
+use crate::spec::Scheme;
 
 /// What of an instance's files its service could not read, a sentence each; nothing where root does not ask, or where
 /// this is no service's instance.
@@ -47,10 +48,13 @@ pub(super) fn is_of_a_service(config: &Config, etc: &Path, apps: &Path) -> bool 
 
 fn paths(config: &Config) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = config.file.iter().cloned().collect();
-    if let (Scheme::Https { .. }, CertSource::Files { cert, key }) =
-        (config.server.scheme, &config.server.certs)
-    {
-        paths.extend([cert.clone(), key.clone()]);
+    if matches!(config.server.scheme, Scheme::Https { .. }) {
+        let certs = &config.server.certs;
+        paths.extend(certs.files.iter().flat_map(|files| [files.cert.clone(), files.key.clone()]));
+        if let Some(folder) = &certs.folder {
+            paths.push(folder.clone());
+            paths.extend(pem_files_below(folder));
+        }
     }
     for app in &config.apps {
         paths.push(app.path.clone());

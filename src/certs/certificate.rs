@@ -3,6 +3,7 @@
 //! Never here: where the PEM comes from, or whether clients trust it.
 
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -10,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use rustls::InconsistentKeys;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SigningKey};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::error::X509Error;
 use x509_parser::extensions::GeneralName;
@@ -129,24 +130,21 @@ impl Certificate {
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
     ) -> Result<Self, CertificateError> {
-        let parsed: Vec<_> =
-            chain.iter().enumerate().map(|(at, der)| parse(der, at + 1)).collect::<Result<_, _>>()?;
-        let own = parsed.first().ok_or(CertificateError::NoCertificate(Instead::Nothing))?;
-        let names = names(own);
-        let not_before = date(own.validity.not_before);
-        let not_after = date(own.validity.not_after);
+        // What is wrong with the chain is said before what is wrong with the key.
+        parse_all(&chain)?;
+        Self::of(chain, &ServerKey::load(key)?)
+    }
 
-        let flaw = KeyFlaw::of(&key);
-        let key = tls::provider()
-            .key_provider
-            .load_private_key(key)
-            .map_err(|_| CertificateError::UnusableKey(flaw.clone()))?;
-        let public = key.public_key();
-        let belongs =
-            |to: &X509Certificate<'_>| public.as_deref().is_none_or(|key| key == to.public_key().raw);
+    /// Puts a chain and the key of its first certificate together.
+    pub(super) fn of(chain: Vec<CertificateDer<'static>>, key: &ServerKey) -> Result<Self, CertificateError> {
+        let parsed = parse_all(&chain)?;
+        let own = parsed.first().ok_or(CertificateError::NoCertificate(Instead::Nothing))?;
+        let belongs = |to: &X509Certificate<'_>| {
+            key.public.as_deref().is_none_or(|public| public == to.public_key().raw)
+        };
         // A key whose curve is written out is not the certificate's, byte by byte, and may be all the same.
-        if let (false, KeyFlaw::Curve(_)) = (belongs(own), &flaw) {
-            return Err(CertificateError::UnusableKey(flaw));
+        if let (false, KeyFlaw::Curve(_)) = (belongs(own), &key.flaw) {
+            return Err(CertificateError::UnusableKey(key.flaw.clone()));
         }
         if !belongs(own) {
             let place = parsed.iter().position(belongs);
@@ -155,15 +153,30 @@ impl Certificate {
             );
         }
         check(own)?;
+        let names = names(own);
+        let not_before = date(own.validity.not_before);
+        let not_after = date(own.validity.not_after);
         let disorder = disorder(&parsed);
         drop(parsed);
-        let key = CertifiedKey::new(chain, key);
+        let key = CertifiedKey::new(chain, Arc::clone(&key.signing));
         match key.keys_match() {
             Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
             Err(rustls::Error::InconsistentKeys(_)) => return Err(CertificateError::Mismatch),
             Err(other) => return Err(CertificateError::Unusable(other)),
         }
         Ok(Self { key: Arc::new(key), names, not_before, not_after, disorder })
+    }
+
+    /// Whether these are one and the same, whatever follows in their chains.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.key.cert.first() == other.key.cert.first()
+    }
+
+    /// A number that no other certificate has, as good as surely.
+    pub(super) fn identity(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.key.cert.first().map(AsRef::as_ref).unwrap_or_default().hash(&mut hasher);
+        hasher.finish()
     }
 
     /// Whether clients accept its dates.
@@ -181,9 +194,19 @@ impl Certificate {
         self.not_after - self.lifetime() / 3
     }
 
-    /// From when on somebody should look: the last 14 days, or the last third of a life too short for that.
-    pub(super) fn worry_at(&self) -> SystemTime {
-        self.not_after - WORRY.min(self.lifetime() / 3)
+    /// When its renewal is overdue by a tenth of its life, 30 days before its end at the earliest.
+    pub(super) fn overdue_at(&self) -> SystemTime {
+        self.not_after - (self.lifetime() / 30 * 7).min(30 * DAY)
+    }
+
+    /// When a twentieth of its life is left, 14 days before its end at the earliest.
+    pub(super) fn urgent_at(&self) -> SystemTime {
+        self.not_after - (self.lifetime() / 20).min(14 * DAY)
+    }
+
+    /// How often its end is warned of once that is urgent: at least daily, more often in a short life.
+    pub(super) fn reminder_interval(&self) -> Duration {
+        (self.lifetime() / 60).clamp(Duration::from_secs(60), DAY)
     }
 
     /// Seconds until it expires; negative when it has.
@@ -200,7 +223,67 @@ impl Certificate {
     }
 }
 
-fn read_chain(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+/// A private key that TLS can sign with.
+pub(super) struct ServerKey {
+    signing: Arc<dyn SigningKey>,
+    /// Its public part as certificates have it, `SubjectPublicKeyInfo` in DER.
+    pub(super) public: Option<Vec<u8>>,
+    /// What would be wrong with it, should it belong to no certificate.
+    flaw: KeyFlaw,
+}
+
+impl ServerKey {
+    /// # Errors
+    /// [`CertificateError::UnusableKey`].
+    pub(super) fn load(key: PrivateKeyDer<'static>) -> Result<Self, CertificateError> {
+        let flaw = KeyFlaw::of(&key);
+        let signing = tls::provider()
+            .key_provider
+            .load_private_key(key)
+            .map_err(|_| CertificateError::UnusableKey(flaw.clone()))?;
+        let public = signing.public_key().map(|public| public.to_vec());
+        Ok(Self { signing, public, flaw })
+    }
+}
+
+/// What a certificate says of itself, whoever has its key.
+pub(super) struct Leaf {
+    /// Its public key, `SubjectPublicKeyInfo` in DER.
+    pub(super) public: Vec<u8>,
+    /// Whether it is an authority's, which signs others and serves no host.
+    is_authority: bool,
+    /// The hosts it is good for, sorted.
+    names: Arc<[HostName]>,
+}
+
+impl Leaf {
+    /// Whether it was made for hosts.
+    pub(super) fn serves(&self) -> bool {
+        !self.is_authority && !self.names.is_empty()
+    }
+
+    /// Each certificate of a chain.
+    ///
+    /// # Errors
+    /// [`CertificateError::NotX509`].
+    pub(super) fn all(chain: &[CertificateDer<'static>]) -> Result<Vec<Self>, CertificateError> {
+        let parsed = parse_all(chain)?;
+        Ok(parsed
+            .iter()
+            .map(|certificate| Self {
+                public: certificate.public_key().raw.to_vec(),
+                is_authority: certificate.is_ca(),
+                names: names(certificate),
+            })
+            .collect())
+    }
+}
+
+fn parse_all<'a>(chain: &'a [CertificateDer<'static>]) -> Result<Vec<X509Certificate<'a>>, CertificateError> {
+    chain.iter().enumerate().map(|(at, der)| parse(der, at + 1)).collect()
+}
+
+pub(super) fn read_chain(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
     let chain: Vec<_> =
         CertificateDer::pem_slice_iter(text).collect::<Result<_, _>>().map_err(CertificateError::ChainPem)?;
     if chain.is_empty() {
@@ -210,7 +293,7 @@ fn read_chain(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, CertificateEr
     }
 }
 
-fn read_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, CertificateError> {
+pub(super) fn read_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, CertificateError> {
     // Both ways to say it: the PKCS #8 label, and the older `Proc-Type` header that is no PEM to the parser.
     if memchr::memmem::find(text, b"ENCRYPTED").is_some() {
         return Err(CertificateError::EncryptedKey);
@@ -275,4 +358,4 @@ fn date(time: ASN1Time) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or(0))
 }
 
-const WORRY: Duration = Duration::from_secs(14 * 24 * 3_600);
+const DAY: Duration = Duration::from_secs(24 * 3_600);

@@ -10,7 +10,9 @@ use super::reasons::Instead;
 pub fn certificate(data: &[u8]) {
     let instead = Instead::of(data);
     match Certificate::from_pem(data, data) {
-        Ok(certificate) => assert!(certificate.renew_at() <= certificate.worry_at()),
+        Ok(certificate) => {
+            assert!(certificate.renew_at() <= certificate.overdue_at().max(certificate.urgent_at()))
+        }
         Err(error) => assert!(!error.to_string().trim().is_empty(), "{error:?}, {instead:?}"),
     }
 }

@@ -4,8 +4,8 @@
 //! [`CertResolver`].
 //!
 //! ```text
-//! files │ mkcert │ self-signed ──origin──▶ entry (states) ──keeper──▶ resolver ◀── rustls, by SNI
-//!                       hosts (self-signed, one for each registered host, made when first asked for) ──┘
+//! issuer/: files │ folder │ imported │ acme_store │ mkcert or self_signed ──keeper──▶ resolver ◀── rustls, by SNI
+//!                                      host_certs (self-signed, one for each host, at its first handshake) ──┘
 //! ```
 //!
 //! # One default certificate, and one for each host
@@ -16,34 +16,35 @@
 //! SNI for those), and each registered host has one of its own, made at its first handshake: that takes 0.1 ms,
 //! once, less than the handshake does, and 100,000 hosts that nobody visits cost nothing.
 
+mod cert_entry;
+mod cert_keeper;
+mod cert_table;
 mod certificate;
-mod entry;
-mod files;
+mod expiry;
+mod file_marks;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
-mod hosts;
-mod keeper;
-mod kept;
-mod local;
-mod mkcert;
-mod origin;
+mod host_cert_store;
+mod host_certs;
+mod issuer;
 mod reasons;
 mod resolver;
+mod self_made;
 #[cfg(test)]
 mod testing;
 mod tls;
 
 use std::error::Error;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+pub use cert_keeper::{CertKeeper, CertKeeperParts};
 pub use certificate::CertificateError;
-pub use keeper::{Keeper, KeeperParts};
-pub use mkcert::MkcertError;
+pub use issuer::{MkcertError, pem_files_below};
 pub use reasons::{Instead, KeyFlaw};
 pub use resolver::CertResolver;
-pub use tls::server_config;
+pub use tls::HandshakeSettings;
 
 /// Why a certificate was not obtained.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +57,19 @@ pub enum CertError {
         /// What the file system said.
         source: io::Error,
     },
+    /// A file or folder that was named is there, and this user may not read it.
+    #[error(
+        "cannot read `{}`: the user that this server runs as has no right to; give its group the right (`chgrp` and \
+         `chmod 640`, for folders 750), or have systemd hand the file over by `LoadCredential=` in a drop-in of the unit, \
+         as SPEC.md §10 shows",
+        path.display()
+    )]
+    Forbidden {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
     /// What was read is not a certificate with its key.
     #[error("`{}` is not usable", path.display())]
     Invalid {
@@ -63,6 +77,12 @@ pub enum CertError {
         path: PathBuf,
         /// What is wrong with it.
         source: CertificateError,
+    },
+    /// A certificate in a folder, of which nothing in the folder is the key.
+    #[error("`{}` has a certificate, and no file that can be read in its folder has the private key of it", path.display())]
+    NoKey {
+        /// The file with the certificate.
+        path: PathBuf,
     },
     /// The folder for certificates, or a file in it, cannot be written.
     #[error("cannot write `{}`", path.display())]
@@ -84,6 +104,16 @@ pub enum CertError {
     /// The attempt itself broke.
     #[error("the attempt to obtain a certificate was cut short")]
     Interrupted(#[source] tokio::task::JoinError),
+}
+
+impl CertError {
+    fn unreadable(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::PermissionDenied => Self::Forbidden { path, source },
+            _ => Self::Read { path, source },
+        }
+    }
 }
 
 /// An error with all its causes, in one sentence for the log and the status.

@@ -2,95 +2,126 @@
 //!
 //! Never here: where certificates come from; the keeper installs them, and a swap touches no open connection.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use crate::name::HostName;
+use crate::time::WallClock;
 
+use super::cert_table::{self, CertLayer};
+#[cfg(test)]
 use super::certificate::Certificate;
-use super::hosts::HostCertificates;
+use super::host_certs::HostCertificates;
 
-/// Answers rustls by SNI: the name itself, the wildcard one label up, the host's own self-signed certificate, else
-/// the default certificate. Read without a lock, changed in place.
-#[derive(Default)]
+/// Answers rustls by SNI: the first issuer in the order that has a certificate for the name, the host's own self-signed
+/// one, else the default certificate. Read without a lock, changed in place.
 pub struct CertResolver {
-    installed: ArcSwap<Installed>,
-    /// Set once, when the server makes its own certificates.
+    installed: ArcSwap<InstalledCerts>,
+    /// Set once, when the server makes certificates for hosts.
     hosts: OnceLock<Arc<HostCertificates>>,
+    clock: WallClock,
 }
 
+/// What handshakes are answered with.
 #[derive(Default)]
-struct Installed {
-    default: Option<Arc<CertifiedKey>>,
-    by_name: HashMap<HostName, Arc<CertifiedKey>>,
+pub(super) struct InstalledCerts {
+    /// The certificates of each issuer, in their order.
+    pub(super) layers: Vec<Arc<CertLayer>>,
+    /// The host whose certificate is for clients that name none, and for unknown names.
+    pub(super) default: Option<HostName>,
+}
+
+/// What a client gets that asks for a name.
+#[derive(Clone, Debug)]
+pub(super) enum CertAnswer {
+    /// This certificate.
+    Key(Arc<CertifiedKey>),
+    /// A refusal: the name is none of this server's (RFC 6066 §3, `unrecognized_name`).
+    UnknownName,
+    /// Nothing is there yet.
+    Nothing,
 }
 
 impl CertResolver {
     /// Knows no certificate yet: handshakes fail until the keeper has installed one.
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(clock: WallClock) -> Self {
+        Self { installed: ArcSwap::default(), hosts: OnceLock::new(), clock }
     }
 
-    /// Puts `default` and `others` in the place of all that was installed; each answers for its names, the first
-    /// that has a name wins, and the default for everything else.
-    pub(super) fn install(&self, default: &Certificate, others: &[Certificate]) {
-        let mut by_name = HashMap::new();
-        for certificate in std::iter::once(default).chain(others) {
-            for name in certificate.names.iter() {
-                by_name.entry(name.clone()).or_insert_with(|| Arc::clone(&certificate.key));
-            }
-        }
-        let default = Some(Arc::clone(&default.key));
-        self.installed.store(Arc::new(Installed { default, by_name }));
+    /// Whether a handshake that asks for `name`, in lower case, is to be refused: the server has certificates that
+    /// clients may know the issuer of, none is for that name, no host is registered by it, and no default is set.
+    pub fn refuses(&self, name: Option<&str>) -> bool {
+        matches!(self.answer(name), CertAnswer::UnknownName)
     }
 
-    /// From now on registered hosts without a certificate of their own get one made.
+    /// Puts these in the place of all that were installed.
+    pub(super) fn install(&self, certs: InstalledCerts) {
+        self.installed.store(Arc::new(certs));
+    }
+
+    /// From now on registered hosts without a certificate get one made.
     pub(super) fn make_for_hosts(&self, hosts: Arc<HostCertificates>) {
         // A second keeper on one resolver is a mistake that changes nothing: the first one's answers go on.
         self.hosts.set(hosts).ok();
     }
 
-    /// The key for an SNI name in lower case.
-    pub(super) fn key_for(&self, name: Option<&str>) -> Option<Arc<CertifiedKey>> {
-        let installed = self.installed.load();
-        name.and_then(|name| installed.named(name).or_else(|| self.hosts.get()?.key_for(name)))
-            .or_else(|| installed.default.clone())
-    }
-}
-
-impl Installed {
-    fn named(&self, name: &str) -> Option<Arc<CertifiedKey>> {
-        if let Some(key) = self.by_name.get(name) {
-            return Some(Arc::clone(key));
+    /// The answer for an SNI name in lower case.
+    pub(super) fn answer(&self, name: Option<&str>) -> CertAnswer {
+        let (installed, now) = (self.installed.load(), self.clock.now());
+        if let Some(key) = name.and_then(|name| self.named(&installed, name, now)) {
+            return CertAnswer::Key(key);
         }
-        let (_, parent) = name.split_once('.')?;
-        self.by_name.get(format!("*.{parent}").as_str()).cloned()
+        let set = installed.default.as_ref();
+        let set = set.and_then(|host| self.named(&installed, host.as_str(), now));
+        if set.is_none() && name.is_some() && installed.layers.iter().any(|layer| layer.is_public()) {
+            return CertAnswer::UnknownName;
+        }
+        let first = || Some(Arc::clone(&installed.layers.iter().find_map(|layer| layer.first())?.key));
+        set.or_else(first).map_or(CertAnswer::Nothing, CertAnswer::Key)
+    }
+
+    fn named(&self, installed: &InstalledCerts, name: &str, now: SystemTime) -> Option<Arc<CertifiedKey>> {
+        match cert_table::find(installed.layers.iter().map(Arc::as_ref), name, now) {
+            Some(found) => Some(Arc::clone(&found.key)),
+            None => self.hosts.get()?.key_for(name),
+        }
     }
 }
 
 impl ResolvesServerCert for CertResolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         // rustls hands the name on in lower case; a trailing dot is not allowed in SNI (RFC 6066 §3).
-        self.key_for(hello.server_name())
+        match self.answer(hello.server_name()) {
+            CertAnswer::Key(key) => Some(key),
+            CertAnswer::UnknownName | CertAnswer::Nothing => None,
+        }
+    }
+}
+
+#[cfg(test)]
+impl CertResolver {
+    /// For tests: an issuer with these certificates, whom nobody elsewhere knows.
+    pub(super) fn show(&self, certificates: &[&Certificate]) {
+        let certificates = certificates.iter().map(|&certificate| certificate.clone());
+        let layers = vec![Arc::new(CertLayer::new(certificates, false))];
+        self.install(InstalledCerts { layers, default: None });
     }
 }
 
 impl fmt::Debug for CertResolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CertResolver")
-            .field("names", &self.installed.load().by_name.len())
-            .finish_non_exhaustive()
+        f.debug_struct("CertResolver").field("layers", &self.installed.load().layers).finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{DAY, Link, Pem, now};
+    use super::super::testing::{DAY, Link, Pem, now, resolver};
     use super::*;
 
     fn certificate(names: &[&str]) -> Certificate {
@@ -101,8 +132,8 @@ mod tests {
     fn the_name_decides_then_the_wildcard_then_the_default() {
         let default = certificate(&["localhost"]);
         let [exact, wildcard] = [&["www.a.example"], &["*.a.example"]].map(|names| certificate(names));
-        let resolver = Arc::new(CertResolver::new());
-        resolver.install(&default, &[exact.clone(), wildcard.clone()]);
+        let resolver = resolver();
+        resolver.show(&[&default, &exact, &wildcard]);
 
         for (name, expected) in [
             ("www.a.example", &exact),
@@ -120,13 +151,51 @@ mod tests {
     }
 
     #[test]
+    fn the_order_of_issuers_decides_before_the_names_and_what_has_expired_comes_last() {
+        let [own, other, late] = [&["*.a.example"][..], &["www.a.example"], &["b.example"]].map(certificate);
+        let old = Pem::new(&["b.example"], now() - 2 * DAY, now() - DAY).certificate();
+        let layer = |certificates: &[&Certificate]| {
+            Arc::new(CertLayer::new(certificates.iter().map(|&own| own.clone()), true))
+        };
+        let resolver = resolver();
+        let layers = vec![layer(&[&own, &old]), layer(&[&other, &late])];
+        resolver.install(InstalledCerts { layers, default: None });
+
+        for (name, expected) in [("www.a.example", &own), ("b.example", &late), ("127.0.0.1", &own)] {
+            let shown = Link::open(&resolver, name).unwrap().shown();
+            assert_eq!(shown, expected.key.cert[0], "{name}");
+        }
+        assert!(resolver.refuses(Some("c.example")) && !resolver.refuses(None));
+    }
+
+    #[test]
+    fn strangers_get_the_default_where_one_is_set_or_nobody_knows_the_issuer() {
+        let [one, two] = [&["a.example"][..], &["b.example"]].map(certificate);
+        for (is_public, default, expected) in [
+            (true, None, None),
+            (true, Some("b.example"), Some(&two)),
+            (false, None, Some(&one)),
+            (true, Some("c.example"), None),
+        ] {
+            let resolver = resolver();
+            let layers = vec![Arc::new(CertLayer::new([one.clone(), two.clone()], is_public))];
+            let default = default.map(|host| HostName::parse(host).unwrap());
+            resolver.install(InstalledCerts { layers, default });
+            assert_eq!(resolver.refuses(Some("x.example")), expected.is_none());
+            if let Some(expected) = expected {
+                assert_eq!(Link::open(&resolver, "x.example").unwrap().shown(), expected.key.cert[0]);
+            }
+        }
+    }
+
+    #[test]
     fn a_swap_is_for_new_connections_and_leaves_the_open_ones_alone() {
         let [old, new] = [(); 2].map(|()| certificate(&["a.example"]));
-        let resolver = Arc::new(CertResolver::new());
-        resolver.install(&old, &[]);
+        let resolver = resolver();
+        resolver.show(&[&old]);
         let mut before = Link::open(&resolver, "a.example").unwrap();
 
-        resolver.install(&new, &[]);
+        resolver.show(&[&new]);
 
         assert_eq!(Link::open(&resolver, "a.example").unwrap().shown(), new.key.cert[0]);
         assert_eq!(before.shown(), old.key.cert[0]);
@@ -135,6 +204,6 @@ mod tests {
 
     #[test]
     fn without_any_certificate_a_handshake_fails() {
-        assert!(Link::open(&Arc::new(CertResolver::new()), "a.example").is_err());
+        assert!(Link::open(&resolver(), "a.example").is_err());
     }
 }

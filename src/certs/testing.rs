@@ -16,23 +16,24 @@ use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, ServerConnec
 
 use crate::directory::{App, Directory, Route};
 use crate::name::HostName;
+use crate::time::WallClock;
 
 use super::certificate::Certificate;
-use super::{CertResolver, server_config, tls};
+use super::{CertResolver, tls};
 
-pub(super) const DAY: Duration = Duration::from_secs(24 * 3_600);
+pub(in crate::certs) const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 /// A day to test on: certificates hold whole seconds.
-pub(super) fn now() -> SystemTime {
+pub(in crate::certs) fn now() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
 }
 
-pub(super) fn hosts(names: &[&str]) -> Vec<HostName> {
+pub(in crate::certs) fn hosts(names: &[&str]) -> Vec<HostName> {
     names.iter().map(|name| HostName::parse(name).unwrap()).collect()
 }
 
 /// An executable shell script. Written aside first: a file open for writing cannot be run.
-pub(super) fn script(path: &Path, text: &str) {
+pub(in crate::certs) fn script(path: &Path, text: &str) {
     let aside = path.with_extension("new");
     fs::write(&aside, format!("#!/bin/sh\n{text}\n")).unwrap();
     fs::set_permissions(&aside, fs::Permissions::from_mode(0o755)).unwrap();
@@ -40,17 +41,21 @@ pub(super) fn script(path: &Path, text: &str) {
 }
 
 /// Registers a host for an app that is of no interest here.
-pub(super) fn register(directory: &Directory, host: &str) {
+pub(in crate::certs) fn register(directory: &Directory, host: &str) {
     directory.insert(Route::to(host, &App::of_no_interest("app")));
 }
 
-pub(super) struct Pem {
-    pub(super) cert: String,
-    pub(super) key: String,
+pub(in crate::certs) fn resolver() -> Arc<CertResolver> {
+    Arc::new(CertResolver::new(WallClock::fixed(now())))
+}
+
+pub(in crate::certs) struct Pem {
+    pub(in crate::certs) cert: String,
+    pub(in crate::certs) key: String,
 }
 
 impl Pem {
-    pub(super) fn new(names: &[&str], not_before: SystemTime, not_after: SystemTime) -> Self {
+    pub(in crate::certs) fn new(names: &[&str], not_before: SystemTime, not_after: SystemTime) -> Self {
         let names: Vec<String> = names.iter().map(|&name| name.into()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.not_before = not_before.into();
@@ -59,21 +64,21 @@ impl Pem {
         Self { cert: params.self_signed(&key).unwrap().pem(), key: key.serialize_pem() }
     }
 
-    pub(super) fn certificate(&self) -> Certificate {
+    pub(in crate::certs) fn certificate(&self) -> Certificate {
         Certificate::from_pem(self.cert.as_bytes(), self.key.as_bytes()).unwrap()
     }
 }
 
 /// Both ends of one TLS connection, in memory.
-pub(super) struct Link {
+pub(in crate::certs) struct Link {
     client: ClientConnection,
     server: ServerConnection,
 }
 
 impl Link {
     /// Shakes hands with SNI `name`, or without SNI when that is an address.
-    pub(super) fn open(resolver: &Arc<CertResolver>, name: &str) -> Result<Self, rustls::Error> {
-        let server = ServerConnection::new(server_config(Arc::clone(resolver)).unwrap())?;
+    pub(in crate::certs) fn open(resolver: &Arc<CertResolver>, name: &str) -> Result<Self, rustls::Error> {
+        let server = ServerConnection::new(tls::server_config(Arc::clone(resolver)).unwrap())?;
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let mut config = ClientConfig::builder_with_provider(tls::provider())
             .with_safe_default_protocol_versions()?
@@ -87,16 +92,16 @@ impl Link {
     }
 
     /// The server's own certificate, as the client saw it.
-    pub(super) fn shown(&self) -> CertificateDer<'static> {
+    pub(in crate::certs) fn shown(&self) -> CertificateDer<'static> {
         self.client.peer_certificates().unwrap()[0].clone().into_owned()
     }
 
-    pub(super) fn alpn(&self) -> Option<&[u8]> {
+    pub(in crate::certs) fn alpn(&self) -> Option<&[u8]> {
         self.client.alpn_protocol()
     }
 
     /// Whether a word still gets from the client to the server.
-    pub(super) fn works(&mut self) -> bool {
+    pub(in crate::certs) fn works(&mut self) -> bool {
         self.client.writer().write_all(b"ping").unwrap();
         self.shuttle().unwrap();
         let mut read = [0; 4];

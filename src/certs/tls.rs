@@ -7,16 +7,33 @@ use std::sync::{Arc, LazyLock};
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, Ticketer};
-use rustls::server::NoServerSessionStorage;
+use rustls::server::{ClientHello, NoServerSessionStorage};
 
 use super::CertResolver;
 
-/// The settings of every TLS listener: TLS 1.2 and 1.3, h2 before http/1.1 before http/1.0, tickets whose keys change every six
-/// hours, no early data (it can be replayed).
-///
-/// # Errors
-/// When the system has no randomness for the ticket keys.
-pub fn server_config(resolver: Arc<CertResolver>) -> Result<Arc<ServerConfig>, rustls::Error> {
+/// What handshakes are shaken by.
+pub struct HandshakeSettings {
+    resolver: Arc<CertResolver>,
+    config: Arc<ServerConfig>,
+}
+
+impl HandshakeSettings {
+    /// TLS 1.2 and 1.3, h2 before http/1.1 before http/1.0, tickets whose keys change every six hours, no early data (it
+    /// can be replayed).
+    ///
+    /// # Errors
+    /// When the system has no randomness for the ticket keys.
+    pub fn new(resolver: Arc<CertResolver>) -> Result<Self, rustls::Error> {
+        Ok(Self { config: server_config(Arc::clone(&resolver))?, resolver })
+    }
+
+    /// How the handshake goes on that a client has begun so; `None`: it asks for a name that is none of this server's.
+    pub fn choose(&self, hello: &ClientHello<'_>) -> Option<Arc<ServerConfig>> {
+        (!self.resolver.refuses(hello.server_name())).then(|| Arc::clone(&self.config))
+    }
+}
+
+pub(super) fn server_config(resolver: Arc<CertResolver>) -> Result<Arc<ServerConfig>, rustls::Error> {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
         .with_no_client_auth()
@@ -41,21 +58,21 @@ pub(super) fn provider() -> Arc<CryptoProvider> {
 mod tests {
     use rustls::server::ResolvesServerCert;
 
-    use super::super::testing::{DAY, Link, Pem, now};
+    use super::super::testing::{DAY, Link, Pem, now, resolver};
     use super::*;
 
     #[test]
     fn http2_is_preferred_whatever_order_the_client_has() {
-        let resolver = Arc::new(CertResolver::new());
-        resolver.install(&Pem::new(&["a.example"], now(), now() + DAY).certificate(), &[]);
+        let resolver = resolver();
+        resolver.show(&[&Pem::new(&["a.example"], now(), now() + DAY).certificate()]);
         assert_eq!(Link::open(&resolver, "a.example").unwrap().alpn(), Some(&b"h2"[..]));
     }
 
     #[test]
     fn sessions_are_resumed_by_tickets_and_never_with_early_data() {
-        let resolver: Arc<dyn ResolvesServerCert> = Arc::new(CertResolver::new());
+        let resolver = resolver();
         assert!(!resolver.only_raw_public_keys());
-        let config = server_config(Arc::new(CertResolver::new())).unwrap();
+        let config = server_config(resolver).unwrap();
         assert!(config.ticketer.enabled());
         assert!(!config.session_storage.can_cache());
         assert_eq!(config.max_early_data_size, 0);

@@ -9,12 +9,12 @@ use super::folders::Folders;
 use super::layer::{Stack, either};
 use super::machine::Machine;
 use super::value_origin::{Effective, ValueOrigin};
-use crate::name::InstanceName;
+use crate::name::{HostName, InstanceName};
 use crate::spec::settings::sections::Values;
 use crate::spec::settings::table::{Id, Setting};
 use crate::spec::{
-    CertSource, FileSettings, Limits, ListenSettings, LogSettings, PortChoice, Sandbox, Scheme, ServerSpec,
-    TlsSettings, UnitSettings,
+    CertFiles, CertSources, FileSettings, Limits, ListenSettings, LogSettings, PortChoice, Sandbox, Scheme,
+    ServerSpec, TlsSettings, UnitSettings,
 };
 
 /// Puts the server's settings together. `largest_body`: what an app takes at most, in bytes.
@@ -33,7 +33,7 @@ pub(crate) fn spec(
     Ok(ServerSpec {
         instance,
         scheme: scheme(stack)?,
-        certs: cert_source(machine, stack)?,
+        certs: cert_sources(machine, stack, folders)?,
         runtime_dir: folders.runtime.value.clone(),
         state_dir: folders.state.value.clone(),
         control_socket: folders.control.clone(),
@@ -84,7 +84,10 @@ pub(crate) fn warnings(stack: &Stack<'_>, spec: &ServerSpec) -> Vec<String> {
         }
     };
     if matches!(spec.scheme, Scheme::Http { .. }) {
-        idle(&[Id::Cert, Id::Key, Id::AutoTls, Id::Hsts, Id::RedirectHttp], "plain HTTP is served");
+        idle(
+            &[Id::Cert, Id::Key, Id::Certs, Id::DefaultCert, Id::AutoTls, Id::Hsts, Id::RedirectHttp],
+            "plain HTTP is served",
+        );
     } else if !spec.tls.hsts {
         idle(&[Id::HstsMaxAge, Id::HstsSubdomains], "hsts is off");
     }
@@ -96,15 +99,21 @@ pub(crate) fn warnings(stack: &Stack<'_>, spec: &ServerSpec) -> Vec<String> {
 /// # Errors
 /// [`ConfigError::Unreadable`].
 pub(crate) fn check_files(spec: &ServerSpec) -> Result<(), ConfigError> {
-    let (Scheme::Https { .. }, CertSource::Files { cert, key }) = (spec.scheme, &spec.certs) else {
+    if !matches!(spec.scheme, Scheme::Https { .. }) {
         return Ok(());
+    }
+    let unreadable = |what: &str, path: &Path, source: io::Error| ConfigError::Unreadable {
+        what: what.into(),
+        path: path.into(),
+        source,
     };
-    for (what, path) in [("the certificate", cert), ("the certificate's key", key)] {
-        open(path).map_err(|source| ConfigError::Unreadable {
-            what: what.into(),
-            path: path.clone(),
-            source,
-        })?;
+    if let Some(CertFiles { cert, key }) = &spec.certs.files {
+        for (what, path) in [("the certificate", cert), ("the certificate's key", key)] {
+            open(path).map_err(|source| unreadable(what, path, source))?;
+        }
+    }
+    if let Some(folder) = &spec.certs.folder {
+        folder.read_dir().map_err(|source| unreadable("the folder of certificates", folder, source))?;
     }
     Ok(())
 }
@@ -129,25 +138,32 @@ fn redirect(stack: &Stack<'_>) -> Option<u16> {
     stack.typed::<bool>(Id::RedirectHttp).then(|| stack.typed(Id::RedirectPort))
 }
 
-fn cert_source(machine: &Machine, stack: &Stack<'_>) -> Result<CertSource, ConfigError> {
+fn cert_sources(machine: &Machine, stack: &Stack<'_>, folders: &Folders) -> Result<CertSources, ConfigError> {
     let path = |id| stack.find::<PathBuf>(id);
-    let wanted = stack.find::<bool>(Id::AutoTls).filter(|auto| auto.value);
+    let mkcert = stack.find::<bool>(Id::AutoTls).is_some_and(|auto| auto.value);
     let incomplete = |first: &ValueOrigin, id: Id, other: &str| {
         Err(ConfigError::Incomplete {
             first: named(Setting::of(id).key(), first),
             second: format!("`{other}=PATH`"),
         })
     };
-    let (cert, key) = match (path(Id::Cert), path(Id::Key)) {
-        (Some(cert), Some(key)) => (cert, key),
+    let files = match (path(Id::Cert), path(Id::Key)) {
+        (Some(cert), Some(key)) => {
+            Some(CertFiles { cert: machine.absolute(&cert.value), key: machine.absolute(&key.value) })
+        }
         (Some(cert), None) => return incomplete(&cert.origin, Id::Cert, "--key"),
         (None, Some(key)) => return incomplete(&key.origin, Id::Key, "--cert"),
-        (None, None) if wanted.is_some() => return Ok(CertSource::Mkcert),
-        (None, None) => return Ok(CertSource::SelfSigned),
+        (None, None) => None,
     };
     let why = "the certificate is given or made by mkcert";
-    if wanted.is_some() && either(stack, Id::Cert, Id::AutoTls, why)? == Some(Id::AutoTls) {
-        return Ok(CertSource::Mkcert);
-    }
-    Ok(CertSource::Files { cert: machine.absolute(&cert.value), key: machine.absolute(&key.value) })
+    let by_mkcert =
+        mkcert && (files.is_none() || either(stack, Id::Cert, Id::AutoTls, why)? == Some(Id::AutoTls));
+    let default = stack.find::<String>(Id::DefaultCert).and_then(|host| HostName::parse(&host.value).ok());
+    Ok(CertSources {
+        files: files.filter(|_| !by_mkcert),
+        folder: path(Id::Certs).map(|folder| machine.absolute(&folder.value)),
+        acme_store: Some(folders.state.value.join("certs/acme")),
+        mkcert: by_mkcert,
+        default,
+    })
 }

@@ -13,7 +13,7 @@ pub(crate) mod setting_types;
 pub(crate) mod settings;
 
 pub use app::{AppSpec, LaunchSpec, Sources};
-pub use server::{AccessLog, CertSource, Hsts, Scheme, ServerSpec};
+pub use server::{AccessLog, CertFiles, CertSources, Hsts, Scheme, ServerSpec};
 pub use setting_types::{
     BackendChoice, Listen, PortChoice, Protocol, Rate, ReadyBy, Reload, ReloadSignal, WorkerCount,
 };

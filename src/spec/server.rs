@@ -9,7 +9,7 @@ use super::setting_types::PortChoice;
 use super::settings::table::{
     FileSettings, Limits, ListenSettings, LogSettings, Sandbox, TlsSettings, UnitSettings,
 };
-use crate::name::InstanceName;
+use crate::name::{HostName, InstanceName};
 
 /// The server itself, whatever apps it runs.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,7 +19,7 @@ pub struct ServerSpec {
     /// What it listens for.
     pub scheme: Scheme,
     /// Where certificates come from.
-    pub certs: CertSource,
+    pub certs: CertSources,
     /// Sockets and other run-time files.
     pub runtime_dir: PathBuf,
     /// Registry, certificates, spool files.
@@ -59,20 +59,28 @@ pub enum Scheme {
     },
 }
 
-/// Where certificates come from.
+/// Where certificates come from: for each host the first of these that has one for it. The last is the server itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CertSources {
+    /// A pair for its own names, and for clients that name no host.
+    pub files: Option<CertFiles>,
+    /// A folder of pairs, found by what the certificates say.
+    pub folder: Option<PathBuf>,
+    /// The folder that the ACME agent leaves its pairs in; it may come later.
+    pub acme_store: Option<PathBuf>,
+    /// mkcert, when it is installed.
+    pub mkcert: bool,
+    /// The host whose certificate is for clients that name none, and for unknown names.
+    pub default: Option<HostName>,
+}
+
+/// A certificate and its key, PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CertSource {
-    /// These files, PEM.
-    Files {
-        /// The chain.
-        cert: PathBuf,
-        /// The private key.
-        key: PathBuf,
-    },
-    /// mkcert, when it is installed; else self-signed.
-    Mkcert,
-    /// Self-signed.
-    SelfSigned,
+pub struct CertFiles {
+    /// The chain.
+    pub cert: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
 }
 
 /// The `Strict-Transport-Security` field (RFC 6797) of HTTPS answers.

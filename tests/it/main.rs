@@ -17,6 +17,7 @@ mod backend;
 mod banner;
 mod blocked_output;
 mod bodies;
+mod cert_folder;
 mod cert_reasons;
 mod certs;
 mod cli;

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
-use tokio_rustls::TlsAcceptor;
 
 use crate::time::{Backoff, timer};
 
@@ -23,7 +22,7 @@ pub(in crate::acceptor) async fn accept(
     shard: Rc<Shard>,
     listener: TcpListener,
     role: Role,
-    tls: Option<TlsAcceptor>,
+    tls: Option<tls::ChooseTls>,
     places: Places,
 ) {
     let mut backoff = Backoff::new(Duration::from_millis(5), Duration::from_secs(1));
@@ -57,7 +56,7 @@ fn start(
     stream: TcpStream,
     peer: SocketAddr,
     role: Role,
-    tls: Option<TlsAcceptor>,
+    tls: Option<tls::ChooseTls>,
     places: &Places,
 ) {
     let client = share_of(peer, &shard.server.trusted);

@@ -3,15 +3,19 @@
 //! Never here: certificates (a rustls resolver brings them).
 
 use std::cell::Cell;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ServerConfig;
+use rustls::server::{Acceptor, ClientHello};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::name::{ClientNet, HostName};
@@ -31,6 +35,9 @@ use crate::acceptor::peer::Peer;
 use crate::acceptor::thread::last_route::LastRoute;
 use crate::acceptor::thread::shard::{Connection, Role, Shard};
 
+/// Says by a client's first message how its handshake goes on; `None`: it asks for a name that is none of this server's.
+pub type ChooseTls = Arc<dyn Fn(&ClientHello<'_>) -> Option<Arc<ServerConfig>> + Send + Sync>;
+
 /// An accepted connection.
 pub(in crate::acceptor) struct Open {
     pub(in crate::acceptor) shard: Rc<Shard>,
@@ -43,7 +50,7 @@ pub(in crate::acceptor) struct Open {
 
 impl Open {
     /// Serves it to its end, over TLS when there is an acceptor for it.
-    pub(in crate::acceptor) async fn serve(self, tls: Option<TlsAcceptor>) {
+    pub(in crate::acceptor) async fn serve(self, tls: Option<ChooseTls>) {
         let Self { shard, stream, peer, local, role, mut admission } = self;
         let _told = Told { shard: Rc::clone(&shard), spot: Arc::clone(admission.spot()) };
         admission.spot().wakes_this_task().await;
@@ -119,15 +126,28 @@ pub(in crate::acceptor) fn refuse(shard: &Shard, client: Option<ClientNet>) {
     shard.server.limit_log.reached(Limit::Connections, client);
 }
 
+/// Shakes hands as the client's first message asks for.
+async fn accept(socket: ClientSocket, choose: ChooseTls) -> io::Result<TlsStream<ClientSocket>> {
+    let mut begun = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
+    match choose(&begun.client_hello()) {
+        Some(config) => begun.into_stream(config).await,
+        None => {
+            begun.io.write_all(&UNRECOGNIZED_NAME).await?;
+            begun.io.shutdown().await?;
+            Err(io::Error::new(io::ErrorKind::NotFound, "the name in it is none of this server's"))
+        }
+    }
+}
+
 /// The handshake; `None` when it failed, took too long, or the server ends.
 async fn shake(
     shard: &Shard,
     socket: ClientSocket,
     peer: SocketAddr,
-    tls: TlsAcceptor,
+    tls: ChooseTls,
     spot: &Spot,
 ) -> Option<Box<TlsStream<ClientSocket>>> {
-    let mut accepting = pin!(tls.accept(socket));
+    let mut accepting = pin!(accept(socket, tls));
     let crowded = || shard.server.limit_log.reached(Limit::Handshakes, spot.client());
     let shaking = shard.handshakes.in_turn(spot.client(), accepting.as_mut(), crowded);
     let shaken = tokio::select! {
@@ -159,6 +179,8 @@ async fn shake(
     }
 }
 
+/// A fatal alert of TLS 1.2, which TLS 1.3 sends in the same bytes (RFC 8446 §5.1, §6, RFC 6066 §3).
+const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 /// A connection that waits for a place has others asked for theirs that often: they may have come to rest.
 const ASK_EVERY: Duration = Duration::from_millis(50);
 /// How much of an answer is encrypted ahead of the socket. Answers that are large have more: see `ahead`.

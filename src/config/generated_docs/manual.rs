@@ -109,13 +109,19 @@ const AS_A_USER: &[&str] = &[
 ];
 
 const CERTIFICATES: &[&str] = &[
-    "Without tls.cert and tls.key certificates are self-signed: one for localhost and the addresses, and one for each host, \
-     made at its first handshake and kept in the state folder. tls.auto has mkcert(1) make them, where it is installed.",
+    "Each host gets the certificate of the first source that has one for it: the pair of tls.cert and tls.key, the folder of \
+     tls.certs, mkcert(1) with tls.auto, where it is installed, and a self-signed one made at the first handshake and kept in \
+     the state folder.",
+    "tls.certs is a folder of pairs, three levels deep, links followed, such as /etc/ssl/rip or certbot's live folder: which \
+     key belongs to which certificate is told from what is in the files, not from their names. A client that asks for a \
+     name for which there is neither a certificate nor a host is refused, unless tls.default names the host whose \
+     certificate it gets.",
     "tls.cert is a chain in PEM, the server's own certificate first, and tls.key its key: RSA of 2048 bits or more, ECDSA on \
      P-256, P-384 or P-521, or Ed25519, without a pass phrase. Under systemd user rip-server has to be able to read both: \
-     chgrp rip-server and chmod 640. Both files are looked at every 2 s: a pair that certbot or another program renews takes \
+     chgrp rip-server and chmod 640, or a drop-in with LoadCredential= and Environment=RIP_TLS_CERTS=%d. Files are looked at \
+     every 2 s: a pair that certbot or another program renews takes \
      over without a restart, and a bad pair never replaces a good one. rip-serverctl status shows when each ends; the log \
-     warns daily during the last 14 days.",
+     warns when a renewal is overdue, and daily in the last twentieth of its life.",
 ];
 
 const DATA_OF_APPS: &[&str] = &[

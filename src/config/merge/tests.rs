@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::app::app_settings;
 use super::*;
-use crate::spec::{AccessLog, CertSource, PortChoice, Scheme, WorkerCount};
+use crate::spec::{AccessLog, CertFiles, CertSources, PortChoice, Scheme, WorkerCount};
 
 /// A machine of its own below a temporary folder, with an app in `blog`.
 struct Stage {
@@ -138,7 +138,8 @@ fn defaults_are_those_written_down() {
         (10_000, None, None)
     );
     assert_eq!(config.server.scheme, Scheme::Https { port: PortChoice::Probe, redirect: Some(80) });
-    assert_eq!(config.server.certs, CertSource::SelfSigned);
+    let acme_store = config.server.certs.acme_store.clone();
+    assert_eq!(config.server.certs, CertSources { acme_store, ..CertSources::default() });
     assert_eq!(config.server.log.access_log(), AccessLog::Human);
     assert_eq!(
         (config.server.tls.hsts(), config.server.listening.threads, config.warnings.len()),
@@ -202,8 +203,9 @@ fn a_later_layer_does_not_conflict_with_an_earlier_one() {
     let https = stage.read("./blog 8443 --config=x.toml").server;
     assert_eq!(https.scheme, Scheme::Https { port: PortChoice::Given(8443), redirect: Some(80) });
     let path = stage.path("c.pem");
-    assert_eq!(https.certs, CertSource::Files { cert: path.clone(), key: path });
-    assert_eq!(stage.read("./blog 1 --auto-tls --config=x.toml").server.certs, CertSource::Mkcert);
+    assert_eq!(https.certs.files, Some(CertFiles { cert: path.clone(), key: path }));
+    let by_mkcert = stage.read("./blog 1 --auto-tls --config=x.toml").server.certs;
+    assert!(by_mkcert.mkcert && by_mkcert.files.is_none(), "{by_mkcert:?}");
 }
 
 #[test]

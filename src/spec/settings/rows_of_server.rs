@@ -50,6 +50,14 @@ macro_rules! rows_of_server {
             Key: Tls, Path, Unset("none", "/etc/ssl/private/blog.key"), "PATH",
                 [Flag("--key"), Env("RIP_TLS_KEY"), Server("tls.key")],
                 "private key of the certificate, PEM";
+            Certs: Tls, Path, Unset("none", "/etc/ssl/rip"), "DIR",
+                [Flag("--certs"), Env("RIP_TLS_CERTS"), Server("tls.certs")],
+                "folder of certificates with their keys, PEM, three levels deep, whatever the files are called; each answers for its names",
+                "see [10](#10-tls-and-certificates)";
+            DefaultCert: Tls, Host, Unset("the first", "blog.example"), "HOST",
+                [Env("RIP_TLS_DEFAULT"), Server("tls.default")],
+                "host whose certificate clients get that name none, or one that is not here",
+                "see [10](#10-tls-and-certificates)";
             AutoTls: Tls, Switch, Is("false"), "BOOL",
                 [Word("--auto-tls", "true"), Env("RIP_TLS_AUTO"), Server("tls.auto")],
                 "let mkcert make the certificate, when it is installed; otherwise it is self-signed";

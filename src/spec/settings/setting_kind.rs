@@ -37,6 +37,7 @@ pub(crate) enum SettingKind {
     Rate,
     Path,
     Name,
+    Host,
     Instance,
     Text,
     /// What is logged.
@@ -94,6 +95,7 @@ impl SettingKind {
             Self::Memory => return compound::memory(text).map(SettingValue::Parts),
             Self::Rate => compound::rate(text).map(SettingValue::Rate),
             Self::Path => (!text.is_empty()).then(|| SettingValue::Path(text.into())),
+            Self::Host => HostName::parse(text).ok().map(|_| SettingValue::Text(text.into())),
             Self::Name => AppName::parse(text).ok().map(|_| SettingValue::Text(text.into())),
             Self::Instance => InstanceName::parse(text).ok().map(|_| SettingValue::Text(text.into())),
             Self::Text => (!text.is_empty()).then(|| SettingValue::Text(text.into())),
@@ -167,6 +169,7 @@ impl SettingKind {
             Self::Memory => compound::MEMORY.into(),
             Self::Rate => "PER_SECOND/s with or without ,BURST, such as 50/s,100, or off".into(),
             Self::Path => "a path".into(),
+            Self::Host => "a host name, such as blog.example".into(),
             Self::Name => "a name of 1 to 64 of a-z A-Z 0-9 . _ -, the first a letter or a digit".into(),
             Self::Instance => "a name as after the @ of a unit, such as labs-api or my\\x2dapp".into(),
             Self::Text => "a text that is not empty".into(),

@@ -1,108 +1,114 @@
-//! Owns the certificate that was given as two PEM files: reading them, and noticing that they have changed.
+//! Owns the pair that was given as two PEM files, `tls.cert` and `tls.key`: reading it, and noticing that it has changed.
 //!
 //! Never here: deciding whether the new one is taken.
 
-use std::fs::{self, Metadata};
-use std::os::unix::fs::MetadataExt;
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
-use super::CertError;
-use super::certificate::{Certificate, CertificateError};
+use crate::certs::CertError;
+use crate::certs::certificate::{Certificate, CertificateError};
+use crate::certs::file_marks::{FileMark, RestWatch};
+use crate::spec::CertFiles;
+
+use super::obtained::{ObtainedCert, Renewal};
+use super::{CertIssuer, CertNeed, Issued, Refreshing, blocking};
+
+/// The pair for its own names, and for clients that name no host.
+pub(super) struct PairOfFiles {
+    pair: FilePair,
+    watch: RestWatch<PairMarks>,
+    obtained: ObtainedCert,
+}
+
+impl PairOfFiles {
+    /// Reads the pair.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or is no certificate or not its key.
+    pub(super) async fn open(files: &CertFiles, now: SystemTime) -> Result<Self, CertError> {
+        let pair = FilePair { cert: files.cert.clone(), key: files.key.clone() };
+        let reading = pair.clone();
+        // Looked at before they are read: a change in between must not go unseen.
+        let (marks, certificate) = blocking(move || (reading.marks(), reading.load())).await?;
+        let obtained = ObtainedCert::with(NAME, Renewal::Theirs, certificate?, now);
+        Ok(Self { pair, watch: RestWatch::new(marks), obtained })
+    }
+
+    async fn look(&mut self, now: SystemTime) -> bool {
+        let pair = self.pair.clone();
+        let marks = blocking(move || pair.marks()).await;
+        let has_changed = marks.is_ok_and(|marks| self.watch.look(marks));
+        let pair = &self.pair;
+        let load = || {
+            let pair = pair.clone();
+            async { blocking(move || pair.load()).await? }
+        };
+        self.obtained.renew(has_changed, now, load).await
+    }
+}
+
+impl CertIssuer for PairOfFiles {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn is_public(&self) -> bool {
+        true
+    }
+
+    fn refresh<'a>(&'a mut self, need: &'a CertNeed<'a>) -> Refreshing<'a> {
+        Box::pin(self.look(need.now))
+    }
+
+    fn issued(&self) -> Vec<Issued> {
+        vec![self.obtained.issued("put another into its files, which are looked at")]
+    }
+
+    fn pause(&self, _: SystemTime) -> Duration {
+        LOOK_EVERY
+    }
+}
 
 /// A chain and its key, each a file. Every call blocks on the disk.
 #[derive(Clone, Debug)]
-pub(super) struct FilePair {
+struct FilePair {
     cert: PathBuf,
     key: PathBuf,
 }
 
-impl FilePair {
-    pub(super) fn new(cert: PathBuf, key: PathBuf) -> Self {
-        Self { cert, key }
-    }
+/// The files of a pair: two equal marks mean that nobody has touched them between.
+type PairMarks = [Option<FileMark>; 2];
 
-    /// Reads both files.
-    pub(super) fn load(&self) -> Result<Certificate, CertError> {
+impl FilePair {
+    fn load(&self) -> Result<Certificate, CertError> {
         let chain = read(&self.cert)?;
         let key = read(&self.key)?;
-        Certificate::from_pem(&chain, &key).map_err(|source| self.blame(source))
+        Certificate::from_pem(&chain, &key).map_err(|source| blame(&self.cert, &self.key, source))
     }
 
-    /// What the files are at this moment: two equal marks mean that nobody has touched them between.
-    pub(super) fn mark(&self) -> Mark {
-        Mark([FileMark::of(&self.cert), FileMark::of(&self.key)])
+    fn marks(&self) -> PairMarks {
+        [FileMark::of(&self.cert), FileMark::of(&self.key)]
     }
+}
 
-    fn blame(&self, source: CertificateError) -> CertError {
-        let path = if source.is_about_key() { &self.key } else { &self.cert };
-        CertError::Invalid { path: path.clone(), source }
-    }
+/// Says which file of a pair is at fault.
+pub(super) fn blame(cert: &Path, key: &Path, source: CertificateError) -> CertError {
+    let path = if source.is_about_key() { key } else { cert };
+    CertError::Invalid { path: path.into(), source }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CertError> {
-    fs::read(path).map_err(|source| CertError::Read { path: path.into(), source })
+    fs::read(path).map_err(|source| CertError::unreadable(path, source))
 }
 
-/// See [`FilePair::mark`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mark([Option<FileMark>; 2]);
-
-/// The file that a name leads to, symbolic links followed: certificate tools renew by turning one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct FileMark {
-    device: u64,
-    inode: u64,
-    size: u64,
-    /// Modification and status change, each in seconds and nanoseconds.
-    times: [i64; 4],
-}
-
-impl FileMark {
-    fn of(path: &Path) -> Option<Self> {
-        fs::metadata(path).ok().map(|found| Self::from(&found))
-    }
-}
-
-impl From<&Metadata> for FileMark {
-    fn from(found: &Metadata) -> Self {
-        Self {
-            device: found.dev(),
-            inode: found.ino(),
-            size: found.size(),
-            times: [found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()],
-        }
-    }
-}
-
-/// Tells when the files have changed and rest again: the two of a pair are rarely replaced in one moment.
-#[derive(Debug)]
-pub(super) struct Watch {
-    taken: Mark,
-    last: Mark,
-}
-
-impl Watch {
-    /// Starts from the files as they were *before* they were read.
-    pub(super) fn new(taken: Mark) -> Self {
-        Self { last: taken.clone(), taken }
-    }
-
-    /// Looks at the files' marks; true once for each change, when two looks in a row have found the same.
-    pub(super) fn look(&mut self, now: Mark) -> bool {
-        let rests = now == self.last;
-        self.last = now;
-        let changed = rests && self.last != self.taken;
-        if changed {
-            self.taken = self.last.clone();
-        }
-        changed
-    }
-}
+const NAME: &str = "files";
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{DAY, Pem, now};
     use super::*;
+    use crate::certs::testing::{DAY, Pem, now};
 
     struct Pair {
         _dir: tempfile::TempDir,
@@ -111,7 +117,7 @@ mod tests {
 
     fn pair(cert: &str, key: &str) -> Pair {
         let dir = tempfile::tempdir().unwrap();
-        let files = FilePair::new(dir.path().join("cert.pem"), dir.path().join("key.pem"));
+        let files = FilePair { cert: dir.path().join("cert.pem"), key: dir.path().join("key.pem") };
         fs::write(&files.cert, cert).unwrap();
         fs::write(&files.key, key).unwrap();
         Pair { _dir: dir, files }
@@ -136,7 +142,8 @@ mod tests {
         assert_eq!(names, ["*.a.example", "127.0.0.1", "[::1]", "b.example"]);
         assert_eq!((certificate.not_before, certificate.not_after), (now(), now() + 90 * DAY));
         assert_eq!(certificate.renew_at(), now() + 60 * DAY);
-        assert_eq!(certificate.worry_at(), now() + 76 * DAY);
+        assert_eq!(certificate.overdue_at(), now() + 69 * DAY);
+        assert_eq!(certificate.urgent_at(), now() + 90 * DAY - DAY * 9 / 2);
     }
 
     #[test]
@@ -186,16 +193,16 @@ mod tests {
     #[test]
     fn a_change_counts_once_the_files_rest() {
         let pair = pair("one", "key");
-        let mut watch = Watch::new(pair.files.mark());
-        assert!(!watch.look(pair.files.mark()));
+        let mut watch = RestWatch::new(pair.files.marks());
+        assert!(!watch.look(pair.files.marks()));
 
         fs::write(&pair.files.cert, "another").unwrap();
-        assert!(!watch.look(pair.files.mark()));
+        assert!(!watch.look(pair.files.marks()));
         fs::write(&pair.files.key, "another").unwrap();
-        assert!(!watch.look(pair.files.mark()));
+        assert!(!watch.look(pair.files.marks()));
 
-        assert!(watch.look(pair.files.mark()));
-        assert!(!watch.look(pair.files.mark()));
+        assert!(watch.look(pair.files.marks()));
+        assert!(!watch.look(pair.files.marks()));
     }
 
     #[test]
@@ -203,14 +210,14 @@ mod tests {
         let pair = pair("one", "key");
         let link = pair.files.cert.with_file_name("live.pem");
         std::os::unix::fs::symlink(&pair.files.cert, &link).unwrap();
-        let live = FilePair::new(link.clone(), pair.files.key.clone());
-        let before = live.mark();
+        let live = FilePair { cert: link.clone(), key: pair.files.key.clone() };
+        let before = live.marks();
 
         fs::remove_file(&link).unwrap();
-        let gone = live.mark();
+        let gone = live.marks();
         std::os::unix::fs::symlink(&pair.files.key, &link).unwrap();
 
         assert_ne!(gone, before);
-        assert_ne!(live.mark(), before);
+        assert_ne!(live.marks(), before);
     }
 }

@@ -169,7 +169,11 @@ impl CertEntry {
 }
 
 /// Why `new` is not taken in the place of `current`. Without a current one anything is better than no answer.
-fn worse(new: &Certificate, current: Option<&Certificate>, now: SystemTime) -> Option<&'static str> {
+pub(super) fn worse(
+    new: &Certificate,
+    current: Option<&Certificate>,
+    now: SystemTime,
+) -> Option<&'static str> {
     let keeps = current.is_some_and(|current| current.is_good(now));
     if !keeps || new.is_good(now) {
         None

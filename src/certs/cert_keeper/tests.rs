@@ -3,7 +3,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use super::super::testing::{DAY, Link, Pem, hosts, now, register, script};
+use super::super::testing::{DAY, Link, Pem, hosts, now, register, resolver, script};
+use std::sync::Arc;
+
+use crate::spec::CertFiles;
+
 use super::*;
 
 struct Case {
@@ -19,7 +23,7 @@ impl Case {
         Self {
             dir: tempfile::tempdir().unwrap(),
             directory: Directory::new(),
-            resolver: Arc::default(),
+            resolver: resolver(),
             metrics: Metrics::new(),
             stop: TaskGroup::new(),
         }
@@ -28,21 +32,21 @@ impl Case {
     /// The same folder and hosts in a new process.
     fn again(self) -> Self {
         self.stop.request();
-        Self { resolver: Arc::default(), metrics: Metrics::new(), stop: TaskGroup::new(), ..self }
+        Self { resolver: resolver(), metrics: Metrics::new(), stop: TaskGroup::new(), ..self }
     }
 
-    async fn start(&self, source: CertSource, at: SystemTime) -> Keeper {
-        self.try_start(source, at, None).await.unwrap()
+    async fn start(&self, sources: CertSources, at: SystemTime) -> CertKeeper {
+        self.try_start(sources, at, None).await.unwrap()
     }
 
     async fn try_start(
         &self,
-        source: CertSource,
+        sources: CertSources,
         at: SystemTime,
         mkcert: Option<Mkcert>,
-    ) -> Result<Keeper, CertError> {
-        let parts = KeeperParts {
-            source,
+    ) -> Result<CertKeeper, CertError> {
+        let parts = CertKeeperParts {
+            sources,
             state_dir: self.dir.path().join("state"),
             directory: self.directory.clone(),
             resolver: Arc::clone(&self.resolver),
@@ -50,11 +54,12 @@ impl Case {
             metrics: self.metrics.clone(),
             stop: self.stop.clone(),
         };
-        Keeper::start_with(parts, mkcert).await
+        CertKeeper::start_with(parts, mkcert).await
     }
 
-    fn files(&self) -> CertSource {
-        CertSource::Files { cert: self.path("cert.pem"), key: self.path("key.pem") }
+    fn files(&self) -> CertSources {
+        let files = CertFiles { cert: self.path("cert.pem"), key: self.path("key.pem") };
+        CertSources { files: Some(files), ..CertSources::default() }
     }
 
     fn write(&self, pem: &Pem) {
@@ -107,16 +112,17 @@ async fn until(reached: impl Fn() -> bool) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn explicit_files_answer_for_everything_and_are_shown_to_people() {
+async fn explicit_files_answer_for_their_names_and_for_none_and_are_shown_to_people() {
     let case = Case::new();
     let pem = pem(&["a.example"], 90);
     case.write(&pem);
 
     let keeper = case.start(case.files(), now()).await;
 
-    for name in ["a.example", "unknown.example", "127.0.0.1"] {
+    for name in ["a.example", "127.0.0.1"] {
         assert_eq!(case.shown(name), der(&pem), "{name}");
     }
+    assert!(case.resolver.refuses(Some("unknown.example")));
     let expected = CertificateStatus {
         names: vec!["a.example".into()],
         source: "files".into(),
@@ -206,7 +212,7 @@ async fn a_self_signed_server_has_one_for_this_machine_and_one_for_each_host() {
     let case = Case::new();
     register(&case.directory, "a.example");
     register(&case.directory, "*.b.example");
-    let keeper = case.start(CertSource::SelfSigned, now()).await;
+    let keeper = case.start(CertSources::default(), now()).await;
 
     let default = case.shown("localhost");
     for name in ["127.0.0.1", "::1", "unknown.example"] {
@@ -226,7 +232,7 @@ async fn a_self_signed_server_has_one_for_this_machine_and_one_for_each_host() {
 async fn what_was_made_is_kept_privately_and_used_again() {
     let case = Case::new();
     register(&case.directory, "a.example");
-    case.start(CertSource::SelfSigned, now()).await;
+    case.start(CertSources::default(), now()).await;
     let before = ["localhost", "a.example"].map(|name| case.shown(name));
     until(|| case.kept("hosts/a.example.pem").exists()).await;
     for (name, mode) in
@@ -237,11 +243,11 @@ async fn what_was_made_is_kept_privately_and_used_again() {
     }
 
     let case = case.again();
-    case.start(CertSource::SelfSigned, now() + 100 * DAY).await;
+    case.start(CertSources::default(), now() + 100 * DAY).await;
     assert_eq!(["localhost", "a.example"].map(|name| case.shown(name)), before);
 
     let case = case.again();
-    let keeper = case.start(CertSource::SelfSigned, now() + 400 * DAY).await;
+    let keeper = case.start(CertSources::default(), now() + 400 * DAY).await;
     for (name, old) in ["localhost", "a.example"].into_iter().zip(before) {
         assert_ne!(case.shown(name), old, "{name}");
     }
@@ -251,7 +257,7 @@ async fn what_was_made_is_kept_privately_and_used_again() {
 #[tokio::test(start_paused = true)]
 async fn a_host_that_comes_later_is_found_and_one_that_goes_is_forgotten() {
     let case = Case::new();
-    let keeper = case.start(CertSource::SelfSigned, now()).await;
+    let keeper = case.start(CertSources::default(), now()).await;
     let default = case.shown("a.example");
 
     register(&case.directory, "a.example");
@@ -268,7 +274,7 @@ async fn a_host_that_comes_later_is_found_and_one_that_goes_is_forgotten() {
 #[tokio::test(start_paused = true)]
 async fn a_registered_address_gets_into_the_default_certificate() {
     let case = Case::new();
-    let keeper = case.start(CertSource::SelfSigned, now()).await;
+    let keeper = case.start(CertSources::default(), now()).await;
     register(&case.directory, "10.0.0.1");
     until(|| keeper.status()[0].names.contains(&"10.0.0.1".to_owned())).await;
     assert!(keeper.status()[0].names.contains(&"localhost".to_owned()));
@@ -277,7 +283,7 @@ async fn a_registered_address_gets_into_the_default_certificate() {
 #[tokio::test(start_paused = true)]
 async fn mkcert_that_is_not_there_is_replaced_by_self_signed() {
     let case = Case::new();
-    let keeper = case.start(CertSource::Mkcert, now()).await;
+    let keeper = case.start(CertSources { mkcert: true, ..CertSources::default() }, now()).await;
     assert_eq!(keeper.status()[0].source, "self-signed");
 }
 
@@ -286,7 +292,10 @@ async fn mkcert_that_fails_is_replaced_by_self_signed() {
     for text in ["exit 1", "echo nonsense > $3; echo nonsense > $5"] {
         let case = Case::new();
         let mkcert = case.mkcert(text);
-        let keeper = case.try_start(CertSource::Mkcert, now(), mkcert).await.unwrap();
+        let keeper = case
+            .try_start(CertSources { mkcert: true, ..CertSources::default() }, now(), mkcert)
+            .await
+            .unwrap();
         assert_eq!(keeper.status()[0].source, "self-signed", "{text}");
     }
 }
@@ -306,7 +315,10 @@ async fn mkcert_makes_one_for_all_hosts_and_another_when_a_host_comes() {
          cat {folder}/$which.cert > $3; cat {folder}/$which.key > $5"
     ));
 
-    let keeper = case.try_start(CertSource::Mkcert, now(), mkcert.clone()).await.unwrap();
+    let keeper = case
+        .try_start(CertSources { mkcert: true, ..CertSources::default() }, now(), mkcert.clone())
+        .await
+        .unwrap();
     assert_eq!(case.shown("localhost"), der(&first));
     assert_eq!(keeper.status()[0].source, "mkcert");
 
@@ -314,7 +326,7 @@ async fn mkcert_makes_one_for_all_hosts_and_another_when_a_host_comes() {
     until(|| case.shown("a.example") == der(&second)).await;
 
     let case = case.again();
-    case.try_start(CertSource::Mkcert, now(), mkcert).await.unwrap();
+    case.try_start(CertSources { mkcert: true, ..CertSources::default() }, now(), mkcert).await.unwrap();
     assert_eq!(case.shown("a.example"), der(&second));
     assert_eq!(fs::read_to_string(case.path("asked")).unwrap().lines().count(), 2, "the kept one was used");
 }
@@ -322,7 +334,7 @@ async fn mkcert_makes_one_for_all_hosts_and_another_when_a_host_comes() {
 #[tokio::test(start_paused = true)]
 async fn the_keeper_ends_when_it_is_asked_to() {
     let case = Case::new();
-    case.start(CertSource::SelfSigned, now()).await;
+    case.start(CertSources::default(), now()).await;
     case.stop.request();
     assert_eq!(case.stop.finished_within(Duration::from_secs(5)).await, 0);
 }

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use crate::name::HostName;
 
 use super::certificate::Certificate;
-use super::{CertError, local};
+use super::{CertError, self_made};
 
 /// The folder. Every call blocks on the disk.
 #[derive(Clone, Debug)]
@@ -18,10 +18,8 @@ pub(super) struct HostFolder {
 }
 
 impl HostFolder {
-    /// Makes sure the folder is there.
-    pub(super) fn open(path: PathBuf) -> Result<Self, CertError> {
-        local::folder(&path)?;
-        Ok(Self { path })
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path }
     }
 
     /// The certificates that still serve; those that do not are left where they are until another replaces them,
@@ -32,7 +30,7 @@ impl HostFolder {
             .filter_map(|file| host(file.ok()?.file_name().to_str()?))
             .take(LOADED)
             .filter_map(|host| {
-                let certificate = local::cached(&self.file(&host)?, std::slice::from_ref(&host), now)?;
+                let certificate = self_made::cached(&self.file(&host)?, std::slice::from_ref(&host), now)?;
                 Some((host, certificate))
             })
             .collect()
@@ -40,7 +38,11 @@ impl HostFolder {
 
     /// Keeps a certificate. One whose name is too long for a file is not kept.
     pub(super) fn store(&self, host: &HostName, pem: &[u8]) -> Result<(), CertError> {
-        self.file(host).map_or(Ok(()), |path| local::store(&path, pem))
+        let Some(path) = self.file(host) else { return Ok(()) };
+        for folder in [self.path.parent(), Some(&*self.path)].into_iter().flatten() {
+            self_made::folder(folder)?;
+        }
+        self_made::store(&path, pem)
     }
 
     /// Removes a host's certificate if there is one.
@@ -74,10 +76,10 @@ mod tests {
     #[test]
     fn certificates_of_hosts_come_back_while_they_serve() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = HostFolder::open(dir.path().join("hosts")).unwrap();
+        let folder = HostFolder::new(dir.path().join("hosts"));
         let long = format!("{}.example", ["abcdefghi"; 24].join("."));
         for host in hosts(&["a.example", "*.a.example", "b.example", &long]) {
-            let made = local::self_signed(std::slice::from_ref(&host), now()).unwrap();
+            let made = self_made::self_signed(std::slice::from_ref(&host), now()).unwrap();
             folder.store(&host, &made.pem).unwrap();
         }
         fs::write(folder.path.join("c.example.pem"), "damaged").unwrap();

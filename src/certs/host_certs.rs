@@ -14,7 +14,7 @@ use crate::name::HostName;
 use crate::time::WallClock;
 
 use super::certificate::Certificate;
-use super::local::{self, Made};
+use super::self_made::{self, Made};
 
 /// The certificates of hosts that somebody has visited.
 pub(super) struct HostCertificates {
@@ -22,12 +22,12 @@ pub(super) struct HostCertificates {
     clock: WallClock,
     /// Read at handshakes, held for a look-up; written when a host is new. A swapped map would be copied for each
     /// new host.
-    kept: RwLock<HashMap<HostName, Kept>>,
+    kept: RwLock<HashMap<HostName, HostCert>>,
     /// A full channel costs only that the certificate is another one after a restart.
     made: mpsc::Sender<(HostName, Made)>,
 }
 
-struct Kept {
+struct HostCert {
     certificate: Certificate,
     /// Whether the host was seen registered since the start: those read from the disk come before their hosts do.
     registered: bool,
@@ -43,14 +43,14 @@ impl HostCertificates {
     ) -> Self {
         let kept = loaded
             .into_iter()
-            .map(|(host, certificate)| (host, Kept { certificate, registered: false }))
+            .map(|(host, certificate)| (host, HostCert { certificate, registered: false }))
             .collect();
         Self { directory, clock, kept: RwLock::new(kept), made }
     }
 
     /// The key for an SNI name, if that is a registered host or under a registered wildcard. Never an expired one.
     pub(super) fn key_for(&self, name: &str) -> Option<Arc<CertifiedKey>> {
-        let host = self.directory.lookup(name)?.host.clone();
+        let host = self.host_of(name)?;
         let now = self.clock.now();
         if let Some(kept) = self.read().get(&host)
             && kept.certificate.is_good(now)
@@ -58,6 +58,20 @@ impl HostCertificates {
             return Some(Arc::clone(&kept.certificate.key));
         }
         self.make(&host, now).map(|certificate| certificate.key)
+    }
+
+    /// The name that a certificate has to have. Whoever sits at the machine asks for `localhost`, registered or not.
+    fn host_of(&self, name: &str) -> Option<HostName> {
+        match self.directory.lookup(name) {
+            Some(route) => Some(route.host.clone()),
+            None if name == LOCALHOST => HostName::parse(LOCALHOST).ok(),
+            None => None,
+        }
+    }
+
+    /// Every host that has one, in no order.
+    pub(super) fn names(&self) -> Vec<HostName> {
+        self.read().keys().cloned().collect()
     }
 
     /// Makes another one for every host whose certificate is due; what cannot be made stays as it is.
@@ -77,7 +91,7 @@ impl HostCertificates {
     pub(super) fn forget_unregistered(&self) -> Vec<HostName> {
         let mut gone = Vec::new();
         self.write().retain(|host, kept| {
-            let registered = self.directory.lookup(host.as_str()).is_some_and(|route| &route.host == host);
+            let registered = self.host_of(host.as_str()).as_ref() == Some(host);
             let stays = registered || !kept.registered;
             kept.registered |= registered;
             if !stays {
@@ -95,7 +109,7 @@ impl HostCertificates {
 
     /// Two cores may make one at the same time; the first that is good stays, and both show it.
     fn make(&self, host: &HostName, now: SystemTime) -> Option<Certificate> {
-        let made = match local::self_signed(std::slice::from_ref(host), now) {
+        let made = match self_made::self_signed(std::slice::from_ref(host), now) {
             Ok(made) => made,
             Err(error) => {
                 tracing::warn!(%host, %error, "cannot make a certificate for a host");
@@ -110,7 +124,7 @@ impl HostCertificates {
             return Some(first.certificate.clone());
         }
         let certificate = made.certificate.clone();
-        kept.insert(host.clone(), Kept { certificate: certificate.clone(), registered: true });
+        kept.insert(host.clone(), HostCert { certificate: certificate.clone(), registered: true });
         drop(kept);
         if self.made.try_send((host.clone(), made)).is_err() {
             tracing::debug!(%host, "a certificate was made and is not kept on the disk");
@@ -118,14 +132,16 @@ impl HostCertificates {
         Some(certificate)
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, HashMap<HostName, Kept>> {
+    fn read(&self) -> RwLockReadGuard<'_, HashMap<HostName, HostCert>> {
         self.kept.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, HashMap<HostName, Kept>> {
+    fn write(&self) -> RwLockWriteGuard<'_, HashMap<HostName, HostCert>> {
         self.kept.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+const LOCALHOST: &str = "localhost";
 
 #[cfg(test)]
 mod tests {
@@ -143,7 +159,7 @@ mod tests {
         let (sender, made) = mpsc::channel(8);
         let loaded = hosts(loaded)
             .into_iter()
-            .map(|host| (host.clone(), local::self_signed(&[host], now()).unwrap().certificate))
+            .map(|host| (host.clone(), self_made::self_signed(&[host], now()).unwrap().certificate))
             .collect();
         let certificates = HostCertificates::new(directory.clone(), WallClock::fixed(at), loaded, sender);
         Case { directory, certificates, made }

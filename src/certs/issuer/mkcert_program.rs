@@ -46,18 +46,18 @@ pub enum MkcertError {
 
 /// mkcert as installed on this machine.
 #[derive(Clone, Debug)]
-pub(super) struct Mkcert {
+pub(in crate::certs) struct Mkcert {
     program: PathBuf,
     limit: Duration,
 }
 
 impl Mkcert {
     /// Finds mkcert on `PATH`.
-    pub(super) fn find() -> Option<Self> {
+    pub(in crate::certs) fn find() -> Option<Self> {
         Self::find_on(&env::var_os("PATH")?)
     }
 
-    pub(super) fn find_on(path: &OsStr) -> Option<Self> {
+    pub(in crate::certs) fn find_on(path: &OsStr) -> Option<Self> {
         let program =
             env::split_paths(path).map(|folder| folder.join("mkcert")).find(|file| is_program(file))?;
         Some(Self { program, limit: LIMIT })
@@ -65,7 +65,11 @@ impl Mkcert {
 
     /// Has a certificate for `names` made; key and chain as PEM in one text. `folder` is private and holds the
     /// files meanwhile. Dropping the future kills mkcert.
-    pub(super) async fn make(&self, folder: &Path, names: &[HostName]) -> Result<Vec<u8>, MkcertError> {
+    pub(in crate::certs) async fn make(
+        &self,
+        folder: &Path,
+        names: &[HostName],
+    ) -> Result<Vec<u8>, MkcertError> {
         let failed = |source: io::Error| MkcertError::Run { program: self.program.clone(), source };
         let folder = tempfile::tempdir_in(folder).map_err(failed)?;
         let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
@@ -118,7 +122,8 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{hosts, script};
+    use crate::certs::testing::{hosts, script};
+
     use super::*;
 
     async fn run(text: &str, limit: Duration) -> Result<Vec<u8>, MkcertError> {
