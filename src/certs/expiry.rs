@@ -154,7 +154,7 @@ mod tests {
         let six = warned_at(6 * DAY);
         assert_eq!(six[0], (111, ExpiryStage::Overdue), "34 hours before its end, not all its life");
         assert_eq!(six[1], (137, ExpiryStage::Urgent));
-        assert!(six.iter().any(|warned| *warned == (144, ExpiryStage::Expired)));
+        assert!(six.contains(&(144, ExpiryStage::Expired)));
     }
 
     #[test]
