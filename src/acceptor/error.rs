@@ -1,12 +1,13 @@
-//! `ServeError`: everything that can keep a request from its answer, with the three questions asked of it.
+//! Owns `ServeError`: everything that can keep a request from its app's answer, and what exactly happened.
 //!
-//! Never here: turning it into bytes (`reply`).
+//! Never here: what is done about each (`reason`), or turning it into bytes (`request/reply`).
 
+use std::borrow::Cow;
 use std::time::Duration;
 
-use http::{Method, StatusCode};
-
 use crate::name::WorkerId;
+
+use super::reason::{self, Reason};
 
 /// Why a request did not get its app's answer.
 #[derive(Debug, thiserror::Error)]
@@ -59,173 +60,74 @@ pub(super) enum ServeError {
     WorkerTimeout { worker: WorkerId },
 }
 
-/// Who is at fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Blame {
-    Client,
-    Worker,
-    Us,
-}
-
-/// Whether the request may be handed to another worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Retry {
-    /// No byte of it can have been acted on.
-    Always,
-    /// Only if doing it twice is the same as doing it once (RFC 9110 §9.2.2).
-    IfIdempotent,
-    Never,
-}
-
-impl Retry {
-    pub(super) fn allows(self, method: &Method) -> bool {
-        match self {
-            Self::Always => true,
-            Self::IfIdempotent => method.is_idempotent(),
-            Self::Never => false,
-        }
-    }
-}
-
 impl ServeError {
-    /// What the client is told.
-    pub(super) fn status(&self) -> StatusCode {
+    /// Its row in the table of refusals.
+    pub(super) fn reason(&self) -> &'static Reason {
         match self {
-            // What a client that only stopped sending may still read; the access record says 499.
-            Self::Malformed(_) | Self::ClientGone => StatusCode::BAD_REQUEST,
-            Self::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
-            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::TargetTooLong { .. } => StatusCode::URI_TOO_LONG,
-            Self::TooManyFields { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
-            Self::UnknownHost => StatusCode::NOT_FOUND,
-            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
-            Self::OverRate { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::TooManyConnections
-            | Self::QueueFull
-            | Self::QueueTimeout
-            | Self::NoWorker
-            | Self::Stopped { .. }
-            | Self::Spool(_)
-            | Self::TooManyUploads
-            | Self::NoTunnel { .. }
-            | Self::WorkerBusy { .. } => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Unreachable { .. } | Self::WorkerDied { .. } | Self::BadAnswer { .. } => {
-                StatusCode::BAD_GATEWAY
-            }
-            Self::WorkerTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
+            Self::Malformed(_) => &reason::MALFORMED,
+            Self::ClientGone => &reason::CLIENT_GONE,
+            Self::TooSlow(_) => &reason::TOO_SLOW,
+            Self::BodyTooLarge { .. } => &reason::BODY_TOO_LARGE,
+            Self::TargetTooLong { .. } => &reason::TARGET_TOO_LONG,
+            Self::TooManyFields { .. } => &reason::TOO_MANY_FIELDS,
+            Self::Method => &reason::METHOD,
+            Self::UnknownHost => &reason::UNKNOWN_HOST,
+            Self::Misdirected => &reason::MISDIRECTED,
+            Self::OverRate { .. } => &reason::OVER_RATE,
+            Self::TooManyConnections => &reason::TOO_MANY_CONNECTIONS,
+            Self::QueueFull => &reason::QUEUE_FULL,
+            Self::QueueTimeout => &reason::QUEUE_TIMEOUT,
+            Self::NoWorker => &reason::NO_WORKER,
+            Self::Stopped { .. } => &reason::STOPPED,
+            Self::Spool(_) => &reason::SPOOL,
+            Self::TooManyUploads => &reason::TOO_MANY_UPLOADS,
+            Self::Unreachable { .. } => &reason::WORKER_UNREACHABLE,
+            Self::WorkerDied { .. } => &reason::WORKER_DIED,
+            Self::WorkerBusy { .. } => &reason::WORKER_BUSY,
+            Self::BadAnswer { .. } => &reason::BAD_ANSWER,
+            Self::NoTunnel { .. } => &reason::NO_TUNNEL,
+            Self::WorkerTimeout { .. } => &reason::WORKER_TIMEOUT,
         }
     }
 
-    /// Whose fault it is.
-    pub(super) fn blame(&self) -> Blame {
+    /// What the client did wrong, or the limit that it met as settings are written; empty where the row says it all.
+    pub(super) fn detail(&self) -> Cow<'static, str> {
         match self {
-            Self::Malformed(_)
-            | Self::ClientGone
-            | Self::TooSlow(_)
-            | Self::BodyTooLarge { .. }
-            | Self::TargetTooLong { .. }
-            | Self::TooManyFields { .. }
-            | Self::Method
-            | Self::UnknownHost
-            | Self::Misdirected
-            | Self::TooManyConnections
-            | Self::OverRate { .. } => Blame::Client,
-            Self::Unreachable { .. }
-            | Self::WorkerDied { .. }
-            | Self::WorkerBusy { .. }
-            | Self::BadAnswer { .. }
-            | Self::NoTunnel { .. }
-            | Self::WorkerTimeout { .. } => Blame::Worker,
-            Self::QueueFull
-            | Self::QueueTimeout
-            | Self::NoWorker
-            | Self::Stopped { .. }
-            | Self::Spool(_)
-            | Self::TooManyUploads => Blame::Us,
+            Self::Malformed(what) => (*what).into(),
+            Self::BodyTooLarge { limit } => size(*limit).into(),
+            Self::TargetTooLong { limit } | Self::TooManyFields { limit } => limit.to_string().into(),
+            _ => "".into(),
         }
-    }
-
-    /// Whether another worker may be asked.
-    pub(super) fn retry(&self) -> Retry {
-        match self {
-            Self::Unreachable { .. } | Self::WorkerBusy { .. } => Retry::Always,
-            Self::WorkerDied { .. } => Retry::IfIdempotent,
-            Self::Malformed(_)
-            | Self::ClientGone
-            | Self::TooSlow(_)
-            | Self::BodyTooLarge { .. }
-            | Self::TargetTooLong { .. }
-            | Self::TooManyFields { .. }
-            | Self::Method
-            | Self::UnknownHost
-            | Self::Misdirected
-            | Self::OverRate { .. }
-            | Self::TooManyConnections
-            | Self::QueueFull
-            | Self::QueueTimeout
-            | Self::NoWorker
-            | Self::Stopped { .. }
-            | Self::Spool(_)
-            | Self::TooManyUploads
-            | Self::BadAnswer { .. }
-            | Self::NoTunnel { .. }
-            | Self::WorkerTimeout { .. } => Retry::Never,
-        }
-    }
-
-    /// The stable word of `X-Rip-Reason`.
-    pub(super) fn reason(&self) -> &'static str {
-        match self {
-            Self::Malformed(_) => "malformed",
-            Self::ClientGone => "client-gone",
-            Self::TooSlow(_) => "too-slow",
-            Self::BodyTooLarge { .. } => "body-too-large",
-            Self::TargetTooLong { .. } => "target-too-long",
-            Self::TooManyFields { .. } => "head-too-large",
-            Self::Method => "method",
-            Self::UnknownHost => "unknown-host",
-            Self::Misdirected => "misdirected",
-            Self::OverRate { .. } => "over-rate",
-            Self::TooManyConnections => "too-many-connections",
-            Self::QueueFull => "queue-full",
-            Self::QueueTimeout => "queue-timeout",
-            Self::NoWorker => "no-worker",
-            Self::Stopped { .. } => "stopped",
-            Self::Spool(_) => "spool",
-            Self::TooManyUploads => "too-many-uploads",
-            Self::Unreachable { .. } => "worker-unreachable",
-            Self::WorkerDied { .. } => "worker-died",
-            Self::WorkerBusy { .. } => "worker-busy",
-            Self::BadAnswer { .. } => "bad-answer",
-            Self::NoTunnel { .. } => "no-tunnel",
-            Self::WorkerTimeout { .. } => "worker-timeout",
-        }
-    }
-
-    /// Whether the connection must end, because where the next request begins is not certain or not worth waiting for.
-    pub(super) fn closes(&self) -> bool {
-        matches!(
-            self,
-            Self::Malformed(_)
-                | Self::ClientGone
-                | Self::TooSlow(_)
-                | Self::BodyTooLarge { .. }
-                | Self::TargetTooLong { .. }
-                | Self::TooManyFields { .. }
-                | Self::Method
-                | Self::Misdirected
-                | Self::TooManyConnections
-        )
     }
 
     /// Seconds after which trying again makes sense.
     pub(super) fn retry_after(&self) -> Option<u64> {
         match self {
             Self::OverRate { retry_after } => Some(retry_after.as_secs() + 1),
-            Self::Stopped { .. } => Some(60),
-            _ if self.status() == StatusCode::SERVICE_UNAVAILABLE => Some(1),
-            _ => None,
+            _ => self.reason().retry_after,
+        }
+    }
+}
+
+/// A size as settings are written: `100M`.
+fn size(bytes: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K")];
+    match UNITS.iter().find(|(unit, _)| bytes >= *unit && bytes.is_multiple_of(*unit)) {
+        Some((unit, name)) => format!("{}{name}", bytes / unit),
+        None => format!("{bytes} bytes"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_told_as_it_is_written() {
+        for (bytes, text) in
+            [(104_857_600, "100M"), (2 << 30, "2G"), (64 << 10, "64K"), (5_000, "5000 bytes"), (0, "0 bytes")]
+        {
+            assert_eq!(size(bytes), text);
         }
     }
 }

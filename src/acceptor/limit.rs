@@ -10,8 +10,6 @@ use tokio::time::Instant;
 use crate::metrics::Metrics;
 use crate::name::ClientNet;
 
-use super::error::ServeError;
-
 /// What a client met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Limit {
@@ -62,15 +60,6 @@ impl Limit {
         Self::Frames,
         Self::Handshakes,
     ];
-
-    /// The one that a request was refused for.
-    pub(super) fn of(error: &ServeError) -> Option<Self> {
-        match error {
-            ServeError::QueueFull => Some(Self::Queue),
-            ServeError::NoTunnel { .. } => Some(Self::Tunnels),
-            _ => None,
-        }
-    }
 
     /// The label of `rip_limits_reached_total`.
     fn name(self) -> &'static str {

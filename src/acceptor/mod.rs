@@ -20,6 +20,7 @@ mod error;
 mod exchange;
 mod limit;
 mod peer;
+mod reason;
 mod records;
 mod request;
 mod thread;

@@ -84,7 +84,7 @@ pub(in crate::acceptor) async fn drain(
             buffer.cut(why);
         }
         Err(Stopped::Client(why)) => {
-            buffer.cut(CutShort::Request(why.reason()));
+            buffer.cut(CutShort::Request(why.reason().word));
             answer.abandon(how.hang_up).await;
         }
     }

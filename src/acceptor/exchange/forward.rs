@@ -19,7 +19,8 @@ use super::drain::Answer;
 use super::in_hand::{InHand, read_head};
 use super::respond::{is_busy, respond};
 use crate::acceptor::body::request_body::RequestBody;
-use crate::acceptor::error::{Retry, ServeError};
+use crate::acceptor::error::ServeError;
+use crate::acceptor::reason::Retry;
 use crate::acceptor::thread::shard::Shard;
 use crate::acceptor::upstream::access::Recording;
 use crate::acceptor::upstream::claimed::Claimed;
@@ -67,7 +68,7 @@ async fn ask_another(
         matches!(first, ServeError::WorkerDied { cause: Some(_), .. } | ServeError::Unreachable { .. });
     if (request.resent && !gone)
         || !request.body.is_repeatable()
-        || !first.retry().allows(request.head.method)
+        || !first.reason().retry.allows(request.head.method)
     {
         return Err(first);
     }
@@ -76,7 +77,7 @@ async fn ask_another(
     match attempt(request, Some(worker), recording).await {
         // No other worker came in time: what the first one did is the better reason.
         Err(ServeError::QueueTimeout | ServeError::NoWorker | ServeError::QueueFull)
-            if first.retry() != Retry::Always || matches!(first, ServeError::Unreachable { .. }) =>
+            if first.reason().retry != Retry::Always || matches!(first, ServeError::Unreachable { .. }) =>
         {
             Err(first)
         }
@@ -184,7 +185,7 @@ fn too_many(request: &Outgoing<'_>, error: ServeError) -> ServeError {
     let app = &request.app.name;
     let now = Instant::now();
     if let Some(saturation) = request.app.pool.saturation(now) {
-        let (worker, reason) = (saturation.worker, error.reason());
+        let (worker, reason) = (saturation.worker, error.reason().word);
         tracing::warn!(%app, %worker, request_id = %request.origin.id, reason, "{}", saturation.sentence(app, now));
     }
     error

@@ -26,13 +26,14 @@ use super::collect::{Collecting, collect};
 use super::reply;
 use super::route;
 use super::route::Host;
-use super::told;
+use super::setting_notice;
 use crate::acceptor::body::client_body::ClientBody;
 use crate::acceptor::body::request_body::{RequestBody, check_length, discard};
-use crate::acceptor::error::{Blame, ServeError};
+use crate::acceptor::error::ServeError;
 use crate::acceptor::exchange::forward::forward;
 use crate::acceptor::limit::Limit;
 use crate::acceptor::peer::Client;
+use crate::acceptor::reason::Blame;
 use crate::acceptor::records::access_record::{Outcome, Particulars};
 use crate::acceptor::thread::shard::{Connection, Role};
 use crate::acceptor::upstream::access::Recording;
@@ -62,7 +63,7 @@ pub(in crate::acceptor) async fn answer_to(conn: &Rc<Connection>, request: Clien
     let mut response = match outcome {
         Ok(response) => response,
         Err(error) => {
-            if let Some(limit) = Limit::of(&error) {
+            if let Some(limit) = error.reason().limit {
                 conn.shard.server.limit_log.reached_at(recording.app(), limit, client.share);
             }
             fail(&error, parts.headers.get(header::ACCEPT), id, &mut recording)
@@ -272,13 +273,12 @@ fn origin_of<'a>(conn: &Connection, context: &'a RequestContext<'_>, host: &'a H
 }
 
 fn fail(error: &ServeError, accept: Option<&HeaderValue>, id: RequestId, recording: &mut Recording) -> Reply {
-    recording.refused(error.reason());
-    told::to_operator(error, recording.app());
-    if error.blame() == Blame::Us && error.status() == StatusCode::SERVICE_UNAVAILABLE
-        || error.blame() == Blame::Worker
-    {
+    let reason = error.reason();
+    recording.refused(reason.word);
+    setting_notice::log(error, recording.app());
+    if reason.blame != Blame::Client {
         let source = std::error::Error::source(error).map(ToString::to_string);
-        tracing::debug!(request_id = %id, reason = error.reason(), source, "{error}");
+        tracing::debug!(request_id = %id, reason = reason.word, source, "{error}");
     }
     reply::failure(error, accept, &id)
 }

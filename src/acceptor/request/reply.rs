@@ -8,7 +8,6 @@ use http::{Response, StatusCode};
 
 use crate::name::RequestId;
 
-use super::told;
 use crate::acceptor::error::ServeError;
 use crate::acceptor::upstream::reply_body::{Reply, ReplyBody};
 
@@ -25,14 +24,17 @@ pub(in crate::acceptor) fn failure(
     accept: Option<&HeaderValue>,
     id: &RequestId,
 ) -> Reply {
-    let status = error.status();
+    let reason = error.reason();
     let (kind, body) = match error {
         ServeError::Stopped { page: Some(page) } => (HTML, Bytes::from(page.to_string())),
-        _ => text(status, (error.reason(), &told::to_client(error)), id, Format::preferred(accept)),
+        _ => {
+            let message = reason.text.replace("{}", &error.detail());
+            text(reason.status, (reason.word, &message), id, Format::preferred(accept))
+        }
     };
-    let mut response = plain(status, kind, body);
+    let mut response = plain(reason.status, kind, body);
     let headers = response.headers_mut();
-    headers.insert(REASON, HeaderValue::from_static(error.reason()));
+    headers.insert(REASON, HeaderValue::from_static(reason.word));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(REQUEST_ID, id_value(id));
     if let ServeError::WorkerDied { cause: Some(cause), .. } = error {
@@ -41,7 +43,7 @@ pub(in crate::acceptor) fn failure(
     if let Some(seconds) = error.retry_after() {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
-    if error.closes() {
+    if reason.closes {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
@@ -95,7 +97,7 @@ impl Format {
 /// None of the words in it needs to be escaped in any of the three.
 fn text(
     status: StatusCode,
-    (reason, told): (&str, &str),
+    (reason, message): (&str, &str),
     id: &RequestId,
     format: Format,
 ) -> (&'static str, Bytes) {
@@ -104,16 +106,16 @@ fn text(
         Format::Html => (
             HTML,
             format!(
-                "<!doctype html><title>{code} {name}</title><h1>{code} {name}</h1><p>{told}</p><p><small>{reason} {id}</small></p>\n"
+                "<!doctype html><title>{code} {name}</title><h1>{code} {name}</h1><p>{message}</p><p><small>{reason} {id}</small></p>\n"
             )
             .into(),
         ),
         Format::Json => (
             JSON,
-            format!("{{\"error\":{{\"status\":{code},\"title\":\"{name}\",\"reason\":\"{reason}\",\"message\":\"{told}\",\"request\":\"{id}\"}}}}\n")
+            format!("{{\"error\":{{\"status\":{code},\"title\":\"{name}\",\"reason\":\"{reason}\",\"message\":\"{message}\",\"request\":\"{id}\"}}}}\n")
                 .into(),
         ),
-        Format::Text => (TEXT, format!("{code} {name}\n{reason}: {told}\n{id}\n").into()),
+        Format::Text => (TEXT, format!("{code} {name}\n{reason}: {message}\n{id}\n").into()),
     }
 }
 

@@ -23,7 +23,7 @@ use super::courtesy::Courtesy;
 use crate::acceptor::body::client_body::ClientBody;
 use crate::acceptor::body::cut_short::CutShort;
 use crate::acceptor::body::turn::Turn;
-use crate::acceptor::error::ServeError;
+use crate::acceptor::reason;
 use crate::acceptor::wire::trailers::clean;
 
 /// A request's body as hyper takes it: trailers are cleaned on the way.
@@ -145,7 +145,7 @@ impl Upstream {
             let given_up = self.turn.is_given_up();
             return Poll::Ready(frame.map(|frame| {
                 frame.map_err(|error| match given_up {
-                    true => CutShort::Request(ServeError::TooSlow("its body").reason()),
+                    true => CutShort::Request(reason::TOO_SLOW.word),
                     false => CutShort::Io(io::Error::other(error)),
                 })
             }));
