@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use crate::api::Intent;
+use crate::api::HostState;
 use crate::metrics::AppMetrics;
 use crate::name::{AppName, HostName};
 use crate::pool::Pool;
@@ -34,17 +34,17 @@ pub struct Route {
     pub host: HostName,
     /// The app.
     pub app: Arc<App>,
-    /// What the host is to do; a held request waits for it to change. Of a host that serves, others of its app may
-    /// have the same one, and another route takes this one's place when it is to do anything else.
-    pub standing: watch::Receiver<Standing>,
+    /// What the host does with its requests; a request of a paused host waits for it to change. Hosts that run may
+    /// share one with others of their app, and another route takes this one's place when the host does anything else.
+    pub availability: watch::Receiver<Availability>,
 }
 
-/// What a host is to do with its requests.
+/// What a host does with its requests.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Standing {
-    /// The intent.
-    pub intent: Intent,
-    /// The operator's page while the intent is [`Intent::Stop`], HTML.
+pub struct Availability {
+    /// Whether they are served, wait, or are refused.
+    pub state: HostState,
+    /// The operator's page while the host is [`HostState::Stopped`], HTML.
     pub page: Option<Arc<str>>,
 }
 
@@ -158,8 +158,8 @@ impl App {
 impl Route {
     /// For tests: a host that serves.
     pub(crate) fn to(host: &str, app: &Arc<App>) -> Self {
-        let (_, standing) = watch::channel(Standing::default());
-        Self { host: host.parse().unwrap(), app: Arc::clone(app), standing }
+        let (_, availability) = watch::channel(Availability::default());
+        Self { host: host.parse().unwrap(), app: Arc::clone(app), availability }
     }
 }
 

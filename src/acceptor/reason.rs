@@ -191,7 +191,7 @@ reasons! {
     TOO_MANY_UPLOADS = Reason::busy(
         "too-many-uploads", Blame::Server, "too many uploads are under way: try again",
     );
-    /// the host is in maintenance; with the operator's page if there is one
+    /// the host is [stopped](#11-hosts); with the operator's page if there is one
     STOPPED = Reason::busy(
         "stopped", Blame::Server, "the site is being worked on: try again later",
     ).after(60);

@@ -29,7 +29,7 @@ use crate::api::{AppStatus, BackendStatus};
 use crate::apps::worker_scripts;
 use crate::certs::{CertResolver, Keeper, KeeperParts, server_config};
 use crate::config::merge::Config;
-use crate::control::{self, Control, ControlParts, Facts};
+use crate::control::{self, Control, ControlParts, ServerFacts};
 use crate::directory::Directory;
 use crate::logging::{self, FlushAtEnd, LogStyle, LogTarget};
 use crate::metrics::Metrics;
@@ -187,7 +187,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
     Control::start(ControlParts {
         listeners: control_sockets,
         manager: supervisor.clone(),
-        facts: Arc::new(Facts {
+        facts: Arc::new(ServerFacts {
             instance: spec.instance.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started,
@@ -197,7 +197,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
             drain,
             service: workers.service(),
             backend: backend.clone(),
-            settings: Arc::clone(&settings) as Arc<dyn control::Settings>,
+            settings: Arc::clone(&settings) as Arc<dyn control::ServerSettings>,
         }),
         metrics: metrics.clone(),
         stop: control_stop.clone(),

@@ -66,7 +66,7 @@ impl Settings {
     }
 }
 
-impl control::Settings for Settings {
+impl control::ServerSettings for Settings {
     fn read_anew(&self) -> Result<(), String> {
         let config = match merge::read(&self.words, &self.machine) {
             Ok(Invocation::Config(config)) => *config,

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::acceptor::Acceptor;
-use crate::control::Settings;
+use crate::control::ServerSettings;
 use crate::supervisor::Supervisor;
 use crate::system::sd::notify;
 use crate::system::signals::{ServerSignal, Signals};
@@ -36,7 +36,7 @@ pub(super) enum RequestedBy {
 /// Returns when a signal or the control socket asks for the end; a hang-up deploys on the way.
 pub(super) async fn asked_to_stop(
     signals: &mut Signals,
-    settings: &impl Settings,
+    settings: &impl ServerSettings,
     supervisor: &Supervisor,
     shutdown: &ShutdownToken,
 ) -> RequestedBy {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use tokio::sync::mpsc;
 
-use crate::api::{BackendName, BackendStatus, Service};
+use crate::api::{BackendName, BackendStatus, ServiceUnit};
 use crate::backend::child::{ChildBackend, ChildSettings};
 use crate::backend::systemd::own_unit::{Job, NoServiceError, OwnUnit, own_unit};
 use crate::backend::systemd::properties::Scope;
@@ -102,7 +102,7 @@ pub(super) fn expected(spec: &ServerSpec) -> String {
 pub(super) struct WorkerBackend {
     backend: Arc<dyn Backend>,
     own: Option<OwnUnit>,
-    service: Option<Service>,
+    service: Option<ServiceUnit>,
 }
 
 impl WorkerBackend {
@@ -122,7 +122,7 @@ impl WorkerBackend {
             }
             None => Arc::new(ChildBackend::open(child(spec, stop, events)).await?),
         };
-        let service = plan.own.as_ref().map(|own| Service {
+        let service = plan.own.as_ref().map(|own| ServiceUnit {
             unit: own.unit.clone(),
             user: own.scope == Scope::User,
             workers: plan.units.map(|_| unit::pattern(&spec.instance)),
@@ -134,7 +134,7 @@ impl WorkerBackend {
         Arc::clone(&self.backend)
     }
 
-    pub(super) fn service(&self) -> Option<Service> {
+    pub(super) fn service(&self) -> Option<ServiceUnit> {
         self.service.clone()
     }
 

@@ -1,34 +1,79 @@
-//! Owns what is done for each call: its body read and checked, the manager asked, the answer chosen.
+//! Owns what is done for each endpoint: the manager asked, the answer made.
 //!
-//! Never here: connections, or how an answer is put into bytes.
+//! Never here: finding the endpoint (`router`), connections, or how an answer is put into bytes (`reply`).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use serde::de::DeserializeOwned;
 use tokio::net::unix::UCred;
 use tokio::time::timeout;
 
-use crate::api::{self, AppStatus, Health, Registry, Status, Stopping, Workers};
-use crate::metrics;
+use crate::api::{AppStatus, Health, HostList, Status, StopAnswer, Workers, endpoints};
 
 use super::Control;
-use super::reply::{Refusal, Reply, json, json_lines, text};
-use super::routes::Route;
+use super::reply::{CallError, CallReply};
+use super::router::Router;
+
+/// Every endpoint with its handler. When its client leaves, a handler is dropped; what the manager was asked by then is
+/// done.
+pub(super) fn router() -> Router {
+    Router::default()
+        .on(&endpoints::LIST_HOSTS, |control, ()| async move { Ok(control.hosts().await) })
+        .on(
+            &endpoints::ADD_HOST,
+            |control, wanted| async move { Ok(control.manager.add_host(wanted).await?) },
+        )
+        .on(
+            &endpoints::REMOVE_HOST,
+            |control, host| async move { Ok(control.manager.remove_host(&host).await?) },
+        )
+        .on(&endpoints::SET_STATE, |control, (host, wanted)| async move {
+            Ok(control.manager.set_state(&host, wanted).await?)
+        })
+        .on(&endpoints::SET_INTENT, |control, (host, wanted)| async move {
+            Ok(control.manager.set_state(&host, wanted).await?)
+        })
+        .on(&endpoints::GET_STATUS, |control, ()| async move { Ok(control.status().await) })
+        .on(&endpoints::LIST_WORKERS, |control, ()| async move {
+            Ok(Workers { workers: control.manager.workers().await })
+        })
+        .on(&endpoints::DEPLOY, |control, wanted| async move {
+            control.facts.settings.read_anew().map_err(|wrong| {
+                tracing::error!("nothing is deployed, and all goes on as before: {wrong}");
+                CallError::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-config", wrong)
+                    .hint("nothing was deployed, and all goes on as before")
+            })?;
+            Ok(control.manager.deploy(wanted.app.as_ref()).await?)
+        })
+        .on(&endpoints::SCALE, |control, wanted| async move { Ok(control.manager.scale(wanted).await?) })
+        .on(&endpoints::STOP, |control, _| async move {
+            control.shutdown.request();
+            Ok(StopAnswer { ok: true, drain: control.facts.drain.as_secs() })
+        })
+        .on(&endpoints::METRICS, |control, ()| async move {
+            // Reading the apps brings their gauges up to date.
+            drop(control.manager.apps().await);
+            Ok(control.metrics.render())
+        })
+        .on(&endpoints::LOGS, |control, wanted| async move {
+            Ok(control.manager.logs(wanted.app, wanted.lines, wanted.follow).await?)
+        })
+}
 
 impl Control {
-    /// Answers one request. Dropped when the client leaves: what the manager was asked by then is done.
-    pub(super) async fn answer(&self, request: Request<Incoming>, peer: Option<UCred>) -> Reply {
+    /// Answers one request.
+    pub(super) async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        peer: Option<UCred>,
+    ) -> CallReply {
         let call = format!("{} {}", request.method(), request.uri().path());
-        let route = match Route::find(request.method(), request.uri()) {
-            Ok(route) => route,
-            Err(refusal) => return refusal.into_reply(),
-        };
-        let changes = route.changes();
-        let reply = self.act(route, request.into_body()).await.unwrap_or_else(Refusal::into_reply);
+        let mut changes = false;
+        let reply = self.call(request, &mut changes).await.unwrap_or_else(CallError::into_reply);
         if changes {
             let (uid, pid) = (peer.map(|peer| peer.uid()), peer.and_then(|peer| peer.pid()));
             tracing::info!(call, uid, pid, status = reply.status().as_u16(), "asked over the control socket");
@@ -36,46 +81,25 @@ impl Control {
         reply
     }
 
-    async fn act(&self, route: Route, body: Incoming) -> Result<Reply, Refusal> {
-        Ok(match route {
-            Route::Registry => json(&self.registry().await),
-            Route::AddHost => json(&self.manager.add_host(read(body, ADD_HOST).await?).await?),
-            Route::RemoveHost(host) => json(&self.manager.remove_host(&host).await?),
-            Route::SetIntent(host) => {
-                json(&self.manager.set_intent(&host, read(body, SET_INTENT).await?).await?)
-            }
-            Route::Status => json(&self.status().await),
-            Route::Workers => json(&Workers { workers: self.manager.workers().await }),
-            Route::Deploy => {
-                let api::Deploy { app } = read_or_default(body, DEPLOY).await?;
-                self.facts.settings.read_anew().map_err(|wrong| {
-                    tracing::error!("nothing is deployed, and all goes on as before: {wrong}");
-                    Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-config", wrong).hint(GOES_ON)
-                })?;
-                json_lines(self.manager.deploy(app.as_ref()).await?, self.stop.clone())
-            }
-            Route::Scale => json(&self.manager.scale(read(body, SCALE).await?).await?),
-            Route::Stop => {
-                let api::Stop {} = read_or_default(body, STOP).await?;
-                self.shutdown.request();
-                json(&Stopping { ok: true, drain: self.facts.drain.as_secs() })
-            }
-            Route::Metrics => {
-                // Reading the apps brings their gauges up to date.
-                drop(self.manager.apps().await);
-                text(metrics::CONTENT_TYPE, self.metrics.render())
-            }
-            Route::Logs(query) => {
-                let lines = self.manager.logs(query.app, query.lines, query.follow).await?;
-                json_lines(lines, self.stop.clone())
-            }
-        })
+    async fn call(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        changes: &mut bool,
+    ) -> Result<CallReply, CallError> {
+        let (route, mut parts) = self.router.find(request.method(), request.uri().path())?;
+        *changes = route.changes();
+        parts.query = request.uri().query().unwrap_or_default().into();
+        if route.has_body {
+            parts.body = whole(request.into_body()).await?.into();
+        }
+        let answer = route.read(&mut parts)?;
+        answer(Arc::clone(&self)).await
     }
 
-    async fn registry(&self) -> Registry {
+    async fn hosts(&self) -> HostList {
         let mut entries = self.manager.hosts().await;
         entries.sort_by(|a, b| a.host.cmp(&b.host));
-        Registry { ok: true, hosts: entries.iter().map(|entry| entry.host.clone()).collect(), entries }
+        HostList { ok: true, hosts: entries.iter().map(|entry| entry.host.clone()).collect(), entries }
     }
 
     async fn status(&self) -> Status {
@@ -120,53 +144,19 @@ fn doing(apps: &[AppStatus]) -> String {
     }
 }
 
-async fn read<T: DeserializeOwned>(body: Incoming, right: &str) -> Result<T, Refusal> {
-    parse(&whole(body).await?, right)
-}
-
-/// For calls where every field may be left out: so may the body.
-async fn read_or_default<T: DeserializeOwned + Default>(body: Incoming, right: &str) -> Result<T, Refusal> {
-    let bytes = whole(body).await?;
-    if bytes.is_empty() { Ok(T::default()) } else { parse(&bytes, right) }
-}
-
-async fn whole(body: Incoming) -> Result<Bytes, Refusal> {
+async fn whole(body: Incoming) -> Result<Bytes, CallError> {
     let collected = timeout(BODY, Limited::new(body, MAX_BODY).collect()).await.map_err(|_| {
         let message = format!("the body did not come within {} s", BODY.as_secs());
-        Refusal::new(StatusCode::REQUEST_TIMEOUT, "too-slow", message)
+        CallError::new(StatusCode::REQUEST_TIMEOUT, "too-slow", message)
     })?;
     collected.map(|body| body.to_bytes()).map_err(|error| {
         if error.is::<LengthLimitError>() {
-            Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "the body is longer than 1 MiB")
+            CallError::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "the body is longer than 1 MiB")
         } else {
-            Refusal::new(StatusCode::BAD_REQUEST, "bad-request", format!("the body broke off: {error}"))
+            CallError::new(StatusCode::BAD_REQUEST, "bad-request", format!("the body broke off: {error}"))
         }
     })
 }
-
-pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8], right: &str) -> Result<T, Refusal> {
-    serde_json::from_slice(bytes).map_err(|error| {
-        let message = format!("cannot use the body `{}`: {error}", excerpt(bytes));
-        Refusal::new(StatusCode::BAD_REQUEST, "bad-request", message).hint(right)
-    })
-}
-
-const GOES_ON: &str = "nothing was deployed, and all goes on as before";
-
-/// Enough of what was read to know it again.
-fn excerpt(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(EXCERPT)]);
-    if bytes.len() > EXCERPT { format!("{text}…") } else { text.into_owned() }
-}
-
-const ADD_HOST: &str =
-    r#"expected {"host":"blog.example","path":"/srv/rip/blog"}; without path: the first app"#;
-const SET_INTENT: &str = r#"expected {"intent":"run"}, "hold" or "stop", with stop also "page":"<html>…""#;
-const DEPLOY: &str = r#"expected {"app":"blog"}; without app: all"#;
-const SCALE: &str =
-    r#"expected {"app":"blog","workers":"half"}, "auto", "2x" or "4"; app may be left out when there is one"#;
-
-const STOP: &str = "expected {} or nothing";
 
 const SERVING: &str = "serving";
 const DRAINING: &str = "stopping: requests in hand are finished first";
@@ -174,4 +164,3 @@ const SHOWN: usize = 3;
 
 const BODY: Duration = Duration::from_secs(10);
 const MAX_BODY: usize = 1 << 20;
-const EXCERPT: usize = 200;

@@ -6,11 +6,13 @@
 use http::{Method, Uri};
 
 use super::calls;
-use super::reply::Refusal;
-use super::routes::Route;
-use crate::api;
+use super::reply::CallError;
+use crate::api::endpoint::Input;
+use crate::name::HostName;
 
-/// Method and target, then the body on the next lines: understood, or refused with a text that says what would be right.
+/// Method and target, then the body on the next lines: understood, or refused with a text that says what would be
+/// right.
+/// A host that was read is written as it is read.
 pub fn control_call(data: &[u8]) {
     let (line, body) = match data.iter().position(|byte| *byte == b'\n') {
         Some(end) => (&data[..end], &data[end + 1..]),
@@ -21,28 +23,31 @@ pub fn control_call(data: &[u8]) {
     else {
         return;
     };
-    let route = match Route::find(&method, &uri) {
-        Ok(route) => route,
-        Err(refusal) => return assert_says_something(&refusal),
+    let router = calls::router();
+    let (route, mut parts) = match router.find(&method, uri.path()) {
+        Ok(found) => found,
+        Err(error) => return assert_says_something(&error),
     };
-    assert_eq!(route.changes(), method != Method::GET, "{route:?}");
-    let parsed = match route {
-        Route::RemoveHost(host) => return assert_eq!(host.as_str().parse().as_ref(), Ok(&host)),
-        Route::AddHost => calls::parse::<api::AddHost>(body, "right").map(drop),
-        Route::SetIntent(_) => calls::parse::<api::SetIntent>(body, "right").map(drop),
-        Route::Deploy => calls::parse::<api::Deploy>(body, "right").map(drop),
-        Route::Scale => calls::parse::<api::Scale>(body, "right").map(drop),
-        _ => return,
-    };
-    if let Err(refusal) = parsed {
-        assert_says_something(&refusal);
+    assert_eq!(route.changes(), method != Method::GET, "{}", route.path);
+    parts.query = uri.query().unwrap_or_default().into();
+    parts.body = body.into();
+    let param = parts.params.front().cloned();
+    match route.read(&mut parts) {
+        Ok(_) if param.is_some() => {
+            parts.params.extend(param);
+            let host = HostName::read(&mut parts).expect("it was read before");
+            host.write(&mut parts).expect("a name is text");
+            assert_eq!(HostName::read(&mut parts).expect("what was written is read"), host);
+        }
+        Ok(_) => {}
+        Err(error) => assert_says_something(&error),
     }
 }
 
-fn assert_says_something(refusal: &Refusal) {
-    let said = refusal.failure().error;
-    assert!(!said.code.is_empty() && !said.message.trim().is_empty(), "{said:?}");
-    assert!(refusal.clone().into_reply().status().is_client_error(), "{said:?}");
+fn assert_says_something(error: &CallError) {
+    let text = error.failure().error;
+    assert!(!text.code.is_empty() && !text.message.trim().is_empty(), "{text:?}");
+    assert!(error.clone().into_reply().status().is_client_error(), "{text:?}");
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::api::{BackendStatus, CertificateStatus, Service};
+use crate::api::{BackendStatus, CertificateStatus, ServiceUnit};
 use crate::metrics::Metrics;
 use crate::name::InstanceName;
 use crate::supervisor::Supervisor;
@@ -30,7 +30,7 @@ mod calls;
 #[doc(hidden)]
 pub mod fuzzing;
 mod reply;
-mod routes;
+mod router;
 mod scrape;
 mod socket;
 
@@ -40,29 +40,30 @@ mod tests;
 pub use scrape::serve_metrics;
 pub use socket::{BindError, ControlSocket, bind};
 
-use reply::Refusal;
-use socket::Ours;
+use reply::CallError;
+use router::Router;
+use socket::SocketFile;
 
 /// What the control server is made of.
 pub struct ControlParts {
     /// Where it listens.
     pub listeners: Vec<ControlSocket>,
-    /// Who does what is asked.
+    /// The manager, which does what calls ask for.
     pub manager: Supervisor,
-    /// What stays as it is.
-    pub facts: Arc<Facts>,
+    /// What the server knows about itself.
+    pub facts: Arc<ServerFacts>,
     /// What is counted.
     pub metrics: Metrics,
-    /// Ends the control server; request it last, so that people can watch the rest end.
+    /// Ends the control server; to be requested last, so that people can watch the rest end.
     pub stop: TaskGroup,
     /// Requested by `POST /stop`.
     pub shutdown: ShutdownToken,
-    /// Where its loop tells that it goes round.
+    /// Where its loop shows that it is alive.
     pub heartbeats: Heartbeats,
 }
 
 /// What a server knows about itself.
-pub struct Facts {
+pub struct ServerFacts {
     /// Its name.
     pub instance: InstanceName,
     /// The program's version.
@@ -78,15 +79,15 @@ pub struct Facts {
     /// How long requests in hand have when it stops.
     pub drain: Duration,
     /// How systemd runs it, if it does.
-    pub service: Option<Service>,
+    pub service: Option<ServiceUnit>,
     /// What runs its workers.
     pub backend: BackendStatus,
     /// Its settings.
-    pub settings: Arc<dyn Settings>,
+    pub settings: Arc<dyn ServerSettings>,
 }
 
 /// The server's settings, as far as calls have to do with them.
-pub trait Settings: Send + Sync {
+pub trait ServerSettings: Send + Sync {
     /// Reads the server's config file anew, for the deploys to come. When something is wrong in it, nothing changes.
     ///
     /// # Errors
@@ -99,8 +100,9 @@ pub trait Settings: Send + Sync {
 
 /// The running control server.
 pub struct Control {
+    router: Router,
     manager: Supervisor,
-    facts: Arc<Facts>,
+    facts: Arc<ServerFacts>,
     metrics: Metrics,
     stop: TaskGroup,
     shutdown: ShutdownToken,
@@ -118,16 +120,18 @@ impl Control {
     /// Outside a tokio runtime.
     pub fn start(parts: ControlParts) -> io::Result<()> {
         let ControlParts { listeners, manager, facts, metrics, stop, shutdown, heartbeats } = parts;
-        let control = Arc::new(Self { manager, facts, metrics, stop: stop.clone(), shutdown, heartbeats });
+        let router = calls::router();
+        let control =
+            Arc::new(Self { router, manager, facts, metrics, stop: stop.clone(), shutdown, heartbeats });
         for listener in listeners {
-            let (listener, ours) = listener.into_parts();
+            let (listener, file) = listener.into_parts();
             let listener = UnixListener::from_std(listener)?;
-            stop.spawn("control", Arc::clone(&control).run(listener, ours));
+            stop.spawn("control", Arc::clone(&control).run(listener, file));
         }
         Ok(())
     }
 
-    async fn run(self: Arc<Self>, listener: UnixListener, ours: Option<Ours>) {
+    async fn run(self: Arc<Self>, listener: UnixListener, file: Option<SocketFile>) {
         let connections = self.stop.child();
         let mut heartbeat = self.heartbeats.join("control");
         tokio::select! {
@@ -137,7 +141,7 @@ impl Control {
         }
         heartbeat.retire();
         connections.finished_within(GRACE * 2).await;
-        drop(ours);
+        drop(file);
     }
 
     /// Never returns; every connection gets a place first, so that they cannot use up the server's descriptors.
@@ -157,8 +161,12 @@ impl Control {
             match next {
                 Ok((stream, place)) => {
                     backoff.reset();
-                    let room = if places.available_permits() < TURNED_AWAY { Room::Full } else { Room::Free };
-                    let serving = Arc::clone(self).serve(stream, room, place, connections.clone());
+                    let capacity = if places.available_permits() < TURNED_AWAY {
+                        Capacity::Full
+                    } else {
+                        Capacity::Free
+                    };
+                    let serving = Arc::clone(self).serve(stream, capacity, place, connections.clone());
                     connections.spawn("control connection", serving);
                 }
                 Err(error) => {
@@ -172,7 +180,7 @@ impl Control {
     async fn serve(
         self: Arc<Self>,
         stream: UnixStream,
-        room: Room,
+        capacity: Capacity,
         _place: OwnedSemaphorePermit,
         stop: TaskGroup,
     ) {
@@ -180,9 +188,9 @@ impl Control {
         let service = service_fn(|request: http::Request<Incoming>| {
             let control = Arc::clone(&self);
             async move {
-                let reply = match room {
-                    Room::Free => control.answer(request, peer).await,
-                    Room::Full => busy().into_reply(),
+                let reply = match capacity {
+                    Capacity::Free => control.answer(request, peer).await,
+                    Capacity::Full => busy().into_reply(),
                 };
                 Ok::<_, Infallible>(reply)
             }
@@ -214,21 +222,21 @@ async fn admit(
 }
 
 #[derive(Clone, Copy)]
-enum Room {
+enum Capacity {
     Free,
     Full,
 }
 
-fn busy() -> Refusal {
+fn busy() -> CallError {
     let message = format!("{MAX_CONNECTIONS} control connections are open already");
-    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message).hint("end some `rip-serverctl logs -f`")
+    CallError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message).hint("end some `rip-serverctl logs -f`")
 }
 
 const MAX_CONNECTIONS: usize = 64;
-/// Places beyond the limit for those who are told that it is reached.
+/// Places beyond the limit, for clients that are told that it is reached.
 const TURNED_AWAY: usize = 8;
-/// For a request's head, and between requests.
+/// How long a request's head may take, and a connection may rest between requests.
 const HEAD: Duration = Duration::from_secs(10);
 const MAX_HEAD: usize = 32 << 10;
-/// For calls in hand when the control server ends.
+/// How long calls in hand have when the control server ends.
 const GRACE: Duration = Duration::from_secs(1);

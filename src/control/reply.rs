@@ -1,4 +1,4 @@
-//! Owns how an answer is put into bytes: JSON, JSON lines as they come, text, refusals.
+//! Owns how an answer is put into bytes: JSON, JSON lines as they come, text, errors.
 //!
 //! Never here: what is answered.
 
@@ -13,42 +13,59 @@ use http_body::{Body, Frame, SizeHint};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+use crate::api::endpoint::{Object, ObjectLines, Text};
 use crate::api::{Failure, FailureText};
+use crate::metrics;
 use crate::supervisor::SupervisorError;
 use crate::tasks::TaskGroup;
 
 /// An answer.
-pub(super) type Reply = Response<ReplyBody>;
+pub(super) type CallReply = Response<CallReplyBody>;
 
-/// One JSON object.
-pub(super) fn json(value: &impl Serialize) -> Reply {
-    match line_of(value) {
-        Ok(line) => whole(StatusCode::OK, JSON, line),
-        Err(refusal) => refusal.into_reply(),
+/// What an endpoint answers: what its handler returns, and how that is put into bytes.
+pub(super) trait Answer {
+    type Value;
+
+    fn into_reply(value: Self::Value, stop: TaskGroup) -> CallReply;
+}
+
+impl<T: Serialize> Answer for Object<T> {
+    type Value = T;
+
+    fn into_reply(value: T, _: TaskGroup) -> CallReply {
+        match line_of(&value) {
+            Ok(line) => whole(StatusCode::OK, JSON, line),
+            Err(error) => error.into_reply(),
+        }
     }
 }
 
-/// Text of a given type.
-pub(super) fn text(content_type: &'static str, text: String) -> Reply {
-    whole(StatusCode::OK, content_type, text.into())
+/// The lines end when the sender is gone or `stop` is requested. When the client leaves, the receiver is dropped.
+impl<T: Serialize + Send + 'static> Answer for ObjectLines<T> {
+    type Value = mpsc::Receiver<T>;
+
+    fn into_reply(mut lines: Self::Value, stop: TaskGroup) -> CallReply {
+        let next = move |cx: &mut Context<'_>| {
+            lines.poll_recv(cx).map(|line| line.and_then(|line| line_of(&line).ok()))
+        };
+        let stopped = Box::pin(async move { stop.requested().await });
+        reply(StatusCode::OK, NDJSON, CallReplyBody::Lines { next: Box::new(next), stopped })
+    }
 }
 
-/// A JSON object a line, each sent when it comes, until the sender is gone or `stop` is requested. When the client
-/// leaves, the receiver is dropped.
-pub(super) fn json_lines<T: Serialize + Send + 'static>(
-    mut lines: mpsc::Receiver<T>,
-    stop: TaskGroup,
-) -> Reply {
-    let next =
-        move |cx: &mut Context<'_>| lines.poll_recv(cx).map(|line| line.and_then(|line| line_of(&line).ok()));
-    let stopped = Box::pin(async move { stop.requested().await });
-    reply(StatusCode::OK, NDJSON, ReplyBody::Lines { next: Box::new(next), stopped })
+/// The metrics.
+impl Answer for Text {
+    type Value = String;
+
+    fn into_reply(text: String, _: TaskGroup) -> CallReply {
+        whole(StatusCode::OK, metrics::CONTENT_TYPE, text.into())
+    }
 }
 
-fn line_of(value: &impl Serialize) -> Result<Bytes, Refusal> {
+fn line_of(value: &impl Serialize) -> Result<Bytes, CallError> {
     let mut line = serde_json::to_vec(value).map_err(|error| {
         // A path that is not UTF-8: the one thing of the wire's types that JSON cannot hold.
-        Refusal::new(
+        CallError::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",
             format!("cannot write the answer: {error}"),
@@ -58,26 +75,26 @@ fn line_of(value: &impl Serialize) -> Result<Bytes, Refusal> {
     Ok(line.into())
 }
 
-fn whole(status: StatusCode, content_type: &'static str, bytes: Bytes) -> Reply {
-    reply(status, content_type, ReplyBody::Whole(Some(bytes)))
+fn whole(status: StatusCode, content_type: &'static str, bytes: Bytes) -> CallReply {
+    reply(status, content_type, CallReplyBody::Whole(Some(bytes)))
 }
 
-fn reply(status: StatusCode, content_type: &'static str, body: ReplyBody) -> Reply {
+fn reply(status: StatusCode, content_type: &'static str, body: CallReplyBody) -> CallReply {
     let mut reply = Response::new(body);
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     reply
 }
 
-/// Why something is not done, as the client reads it.
+/// Why a call is not answered, as the client reads it.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Refusal {
+pub(super) struct CallError {
     status: StatusCode,
     text: FailureText,
-    allow: Option<&'static str>,
+    allow: Option<String>,
 }
 
-impl Refusal {
+impl CallError {
     pub(super) fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
         let text = FailureText { code: code.into(), message: message.into(), hint: None };
         Self { status, text, allow: None }
@@ -89,7 +106,7 @@ impl Refusal {
     }
 
     /// The methods that are right (RFC 9110 §15.5.6).
-    pub(super) fn allow(mut self, methods: &'static str) -> Self {
+    pub(super) fn allow(mut self, methods: String) -> Self {
         self.allow = Some(methods);
         self
     }
@@ -98,17 +115,17 @@ impl Refusal {
         Failure { ok: false, error: self.text.clone() }
     }
 
-    pub(super) fn into_reply(self) -> Reply {
+    pub(super) fn into_reply(self) -> CallReply {
         let line = line_of(&self.failure()).unwrap_or_default();
         let mut reply = whole(self.status, JSON, line);
-        if let Some(methods) = self.allow {
-            reply.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
+        if let Some(Ok(methods)) = self.allow.map(HeaderValue::try_from) {
+            reply.headers_mut().insert(ALLOW, methods);
         }
         reply
     }
 }
 
-impl From<SupervisorError> for Refusal {
+impl From<SupervisorError> for CallError {
     fn from(error: SupervisorError) -> Self {
         let status = match error.code() {
             "no-such-host" | "no-such-app" => StatusCode::NOT_FOUND,
@@ -120,21 +137,21 @@ impl From<SupervisorError> for Refusal {
         };
         let (code, hint) = (error.code(), error.hint());
         // With what lies behind it: a registry that cannot be written has a reason.
-        let mut refusal = Self::new(status, code, format!("{:#}", anyhow::Error::new(error)));
-        refusal.text.hint = hint;
-        refusal
+        let mut error = Self::new(status, code, format!("{:#}", anyhow::Error::new(error)));
+        error.text.hint = hint;
+        error
     }
 }
 
 /// The bytes of an answer.
-pub(super) enum ReplyBody {
+pub(super) enum CallReplyBody {
     Whole(Option<Bytes>),
-    Lines { next: Next, stopped: Pin<Box<dyn Future<Output = ()> + Send>> },
+    Lines { next: NextLine, stopped: Pin<Box<dyn Future<Output = ()> + Send>> },
 }
 
-type Next = Box<dyn FnMut(&mut Context<'_>) -> Poll<Option<Bytes>> + Send>;
+type NextLine = Box<dyn FnMut(&mut Context<'_>) -> Poll<Option<Bytes>> + Send>;
 
-impl Body for ReplyBody {
+impl Body for CallReplyBody {
     type Data = Bytes;
     type Error = Infallible;
 

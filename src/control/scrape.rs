@@ -17,12 +17,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-use crate::metrics::{CONTENT_TYPE, Metrics};
+use crate::api::endpoint::Text;
+use crate::metrics::Metrics;
 use crate::supervisor::Supervisor;
 use crate::tasks::TaskGroup;
 use crate::time::Backoff;
 
-use super::reply::{Refusal, Reply, text};
+use super::reply::{Answer, CallError, CallReply};
 
 /// Answers scrapes at `address` until stop is requested.
 ///
@@ -35,7 +36,7 @@ pub async fn serve_metrics(
     stop: TaskGroup,
 ) -> io::Result<()> {
     let listener = TcpListener::bind(address).await?;
-    let scrape = Arc::new(Scrape { manager, metrics });
+    let scrape = Arc::new(Scrape { manager, metrics, stop: stop.clone() });
     let tasks = stop.clone();
     stop.spawn("metrics", async move {
         tokio::select! {
@@ -49,6 +50,7 @@ pub async fn serve_metrics(
 
 struct Scrape {
     manager: Supervisor,
+    stop: TaskGroup,
     metrics: Metrics,
 }
 
@@ -86,16 +88,16 @@ impl Scrape {
         }
     }
 
-    async fn answer(&self, request: &http::Request<Incoming>) -> Reply {
+    async fn answer(&self, request: &http::Request<Incoming>) -> CallReply {
         if request.uri().path() != "/metrics" || !matches!(*request.method(), Method::GET | Method::HEAD) {
             let message = format!("there is no {} {} here", request.method(), request.uri().path());
-            return Refusal::new(StatusCode::NOT_FOUND, "bad-request", message)
+            return CallError::new(StatusCode::NOT_FOUND, "bad-request", message)
                 .hint("GET /metrics")
                 .into_reply();
         }
         // Reading the apps brings their gauges up to date.
         drop(self.manager.apps().await);
-        text(CONTENT_TYPE, self.metrics.render())
+        Text::into_reply(self.metrics.render(), self.stop.clone())
     }
 }
 

@@ -20,7 +20,7 @@ use crate::system::durable::{LockError, LockFile};
 pub struct ControlSocket {
     // Declared first, so closed first: nobody is to connect to a file that is about to go.
     listener: UnixListener,
-    ours: Option<Ours>,
+    file: Option<SocketFile>,
 }
 
 impl ControlSocket {
@@ -30,11 +30,11 @@ impl ControlSocket {
     /// When it cannot be made non-blocking.
     pub fn inherited(listener: UnixListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
-        Ok(Self { listener, ours: None })
+        Ok(Self { listener, file: None })
     }
 
-    pub(super) fn into_parts(self) -> (UnixListener, Option<Ours>) {
-        (self.listener, self.ours)
+    pub(super) fn into_parts(self) -> (UnixListener, Option<SocketFile>) {
+        (self.listener, self.file)
     }
 }
 
@@ -57,10 +57,10 @@ pub fn bind(path: &Path) -> Result<ControlSocket, BindError> {
     // Linux gives the file the socket's own mode less the umask: so it starts out too narrow at worst.
     fchmod(&socket, Mode::from_bits_truncate(MODE)).map_err(|errno| failed(errno.into()))?;
     rustix::net::bind(&socket, &address).map_err(|errno| failed(errno.into()))?;
-    let ours = Ours { identity: identity(path).map_err(failed)?, path: path.into(), _lock: lock };
+    let file = SocketFile { identity: identity(path).map_err(failed)?, path: path.into(), _lock: lock };
     fs::set_permissions(path, Permissions::from_mode(MODE)).map_err(failed)?;
     rustix::net::listen(&socket, BACKLOG).map_err(|errno| failed(errno.into()))?;
-    Ok(ControlSocket { listener: socket.into(), ours: Some(ours) })
+    Ok(ControlSocket { listener: socket.into(), file: Some(file) })
 }
 
 /// Why there is no control socket.
@@ -133,13 +133,13 @@ fn stream_socket() -> Result<OwnedFd, Errno> {
 
 /// The file as long as it is ours.
 #[derive(Debug)]
-pub(super) struct Ours {
+pub(super) struct SocketFile {
     path: PathBuf,
     identity: (u64, u64),
     _lock: LockFile,
 }
 
-impl Drop for Ours {
+impl Drop for SocketFile {
     fn drop(&mut self) {
         // Somebody may have put another one in its place by hand.
         if identity(&self.path).is_ok_and(|found| found == self.identity)

@@ -9,33 +9,36 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::api::Registry;
+use clap::{Arg, Command, CommandFactory};
+
+use crate::api::{HostList, endpoints};
 use crate::name::InstanceName;
 
-use super::asleep;
-use super::client::{Call, Client, understood};
-use super::find::{Places, name_of};
+use super::args::CtlArgs;
+use super::client::ControlClient;
+use super::error::Exit;
+use super::find::{SocketPlaces, name_of};
 use super::screen::Screen;
-use super::trouble::Exit;
+use super::stopped_server;
 
 /// Prints the candidates, a line each: none where the script knows better. The words are the program's name, `--`, and
 /// what is typed so far, the last word half.
-pub(super) fn print(words: &[OsString], places: &Places) -> Exit {
+pub(super) fn print(words: &[OsString], places: &SocketPlaces) -> Exit {
     let words: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     let typed = words.iter().position(|word| word == "--").map_or(&words[..], |at| &words[at + 1..]);
-    let line = Line::read(typed);
+    let line = TypedLine::read(typed);
     let found = match line.wants {
-        Wanted::Nothing => BTreeSet::new(),
-        Wanted::Instance => instances(places),
-        Wanted::Count => COUNTS.map(String::from).into(),
-        Wanted::Host | Wanted::App | Wanted::AppOrCount => {
+        CandidateKind::Nothing => BTreeSet::new(),
+        CandidateKind::Instance => instances(places),
+        CandidateKind::Count => COUNTS.map(String::from).into(),
+        CandidateKind::Host | CandidateKind::App | CandidateKind::AppOrCount => {
             let registry = registries(&line, places);
             let entries = registry.iter().flat_map(|registry| &registry.entries);
             let mut names: BTreeSet<String> = match line.wants {
-                Wanted::Host => entries.map(|entry| entry.host.to_string()).collect(),
+                CandidateKind::Host => entries.map(|entry| entry.host.to_string()).collect(),
                 _ => entries.map(|entry| entry.app.to_string()).collect(),
             };
-            if line.wants == Wanted::AppOrCount {
+            if line.wants == CandidateKind::AppOrCount {
                 names.extend(COUNTS.map(String::from));
             }
             names
@@ -50,7 +53,7 @@ pub(super) fn print(words: &[OsString], places: &Places) -> Exit {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wanted {
+enum CandidateKind {
     Nothing,
     Instance,
     Host,
@@ -61,9 +64,9 @@ enum Wanted {
 
 /// What is typed so far.
 #[derive(Debug, PartialEq, Eq)]
-struct Line {
-    wants: Wanted,
-    /// What the candidates begin with.
+struct TypedLine {
+    wants: CandidateKind,
+    /// The beginning of the last word, which the candidates complete.
     half: String,
     /// What stands before them in the same word: `--instance=`.
     before: String,
@@ -71,17 +74,19 @@ struct Line {
     socket: Option<PathBuf>,
 }
 
-impl Line {
+impl TypedLine {
     fn read(typed: &[String]) -> Self {
         let mut line = Self {
-            wants: Wanted::Nothing,
+            wants: CandidateKind::Nothing,
             half: String::new(),
             before: String::new(),
             instance: None,
             socket: None,
         };
         let Some((half, whole)) = typed.split_last() else { return line };
-        let mut verb: Option<&str> = None;
+        let program = CtlArgs::command();
+        // The verb, or the verb of a verb, that the words have led to.
+        let mut at = &program;
         let mut positions = 0;
         let mut flag: Option<String> = None;
         for word in whole {
@@ -94,25 +99,24 @@ impl Line {
             } else if let Some((name, value)) = word.split_once('=').filter(|_| word.starts_with("--")) {
                 line.note(name, value);
             } else if word.starts_with('-') {
-                flag = VALUED.contains(&&**word).then(|| word.clone());
-            } else if verb.is_some() {
+                flag = takes_value(&program, word).then(|| word.clone());
+            } else if let Some(verb) = at.find_subcommand(word) {
+                at = verb;
+            } else if !word.contains('/') || at.get_name() != program.get_name() {
                 positions += 1;
-            } else if !word.contains('/') {
-                verb = Some(word);
             }
         }
         line.half = if half == "=" { String::new() } else { half.clone() };
-        line.wants = match (flag.as_deref(), verb) {
-            (Some("--instance"), _) => Wanted::Instance,
-            (Some(_), _) => Wanted::Nothing,
-            (None, _) if half.starts_with("--instance=") => {
+        line.wants = match flag.as_deref() {
+            Some("--instance") => CandidateKind::Instance,
+            Some(_) => CandidateKind::Nothing,
+            None if half.starts_with("--instance=") => {
                 line.before = "--instance=".into();
                 line.half = half["--instance=".len()..].into();
-                Wanted::Instance
+                CandidateKind::Instance
             }
-            (None, _) if half.starts_with('-') => Wanted::Nothing,
-            (None, Some(verb)) => wanted(verb, positions),
-            (None, None) => Wanted::Nothing,
+            None if half.starts_with('-') => CandidateKind::Nothing,
+            None => candidates(at, positions),
         };
         line
     }
@@ -126,18 +130,37 @@ impl Line {
     }
 }
 
-fn wanted(verb: &str, position: usize) -> Wanted {
-    match (verb, position) {
-        ("remove" | "pause" | "resume" | "maintenance", 0) => Wanted::Host,
-        ("deploy" | "logs", 0) => Wanted::App,
-        ("scale", 0) => Wanted::AppOrCount,
-        ("scale", 1) => Wanted::Count,
-        _ => Wanted::Nothing,
+/// What the word of a verb at this position names.
+fn candidates(verb: &Command, position: usize) -> CandidateKind {
+    let kind = |arg: &Arg| match arg.get_id().as_str() {
+        "host" => CandidateKind::Host,
+        "app" => CandidateKind::App,
+        "count" => CandidateKind::Count,
+        _ => CandidateKind::Nothing,
+    };
+    let mut words = verb.get_positionals().skip(position).map(kind);
+    match (words.next(), words.next()) {
+        // The app may be left out.
+        (Some(CandidateKind::App), Some(CandidateKind::Count)) => CandidateKind::AppOrCount,
+        (first, _) => first.unwrap_or(CandidateKind::Nothing),
     }
 }
 
+/// Whether the value of a flag of either program may stand in a word of its own.
+fn takes_value(program: &Command, flag: &str) -> bool {
+    let is_it = |arg: &Arg| match flag.strip_prefix("--") {
+        Some(long) => arg.get_long() == Some(long),
+        None => {
+            arg.get_short().is_some_and(|short| flag.strip_prefix('-') == Some(short.to_string().as_str()))
+        }
+    };
+    SERVER_FLAGS.contains(&flag)
+        || program.get_arguments().any(|arg| is_it(arg) && arg.get_action().takes_values())
+        || program.get_subcommands().any(|verb| takes_value(verb, flag))
+}
+
 /// Those that have a socket, whether they run or not, and those that have a config file.
-fn instances(places: &Places) -> BTreeSet<String> {
+fn instances(places: &SocketPlaces) -> BTreeSet<String> {
     let sockets = places.all();
     let running = sockets.iter().filter_map(|socket| name_of(socket));
     let files = std::fs::read_dir(CONFIGS).into_iter().flatten().flatten().map(|entry| entry.path());
@@ -147,7 +170,7 @@ fn instances(places: &Places) -> BTreeSet<String> {
 }
 
 /// What the servers that are meant know; those that do not answer at once know nothing.
-fn registries(line: &Line, places: &Places) -> Vec<Registry> {
+fn registries(line: &TypedLine, places: &SocketPlaces) -> Vec<HostList> {
     let sockets: BTreeSet<PathBuf> = match (&line.socket, &line.instance) {
         (Some(socket), _) => [socket.clone()].into(),
         (None, Some(name)) => {
@@ -158,68 +181,55 @@ fn registries(line: &Line, places: &Places) -> Vec<Registry> {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
         return vec![];
     };
-    let sockets: Vec<PathBuf> = sockets.into_iter().take(MOST).collect();
+    let sockets: Vec<PathBuf> = sockets.into_iter().take(MAX_SERVERS).collect();
     // A connection would start it.
-    let asleep = asleep::behind(&sockets);
+    let asleep = stopped_server::behind(&sockets);
     let awake = sockets.into_iter().filter(|socket| !asleep.contains_key(socket));
     let answers = awake.filter_map(|socket| {
-        let client = Client::new(socket, PATIENCE);
-        let answer = runtime.block_on(client.call(Call::get("/registry"))).ok()?;
-        understood(&answer).ok()
+        let client = ControlClient::new(socket, ANSWER_TIMEOUT);
+        runtime.block_on(client.call(&endpoints::LIST_HOSTS, &())).ok()?.read().ok()
     });
     answers.collect()
 }
 
 const COUNTS: [&str; 4] = ["half", "auto", "2x", "3x"];
 const CONFIGS: &str = "/etc/rip-server";
-/// Flags whose value stands in a word of its own.
-const VALUED: [&str; 11] = [
-    "--instance",
-    "--socket",
-    "--timeout",
-    "--color",
-    "--lines",
-    "-n",
-    "--page",
-    "--app",
-    "--config",
-    "--runtime-dir",
-    "--state-dir",
-];
-/// Whoever types does not wait longer.
-const PATIENCE: Duration = Duration::from_millis(500);
-/// Servers that are asked.
-const MOST: usize = 8;
+/// Flags with a value that only `rip-server` knows.
+const SERVER_FLAGS: [&str; 3] = ["--config", "--runtime-dir", "--state-dir"];
+/// A person who types waits no longer for an answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
+/// How many servers are asked.
+const MAX_SERVERS: usize = 8;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(words: &[&str]) -> Line {
-        Line::read(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>())
+    fn read(words: &[&str]) -> TypedLine {
+        TypedLine::read(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>())
     }
 
     #[test]
     fn what_is_wanted_follows_from_what_stands_before() {
         for (words, wants, half) in [
-            (&[""][..], Wanted::Nothing, ""),
-            (&["--instance", ""], Wanted::Instance, ""),
-            (&["--instance", "la"], Wanted::Instance, "la"),
-            (&["--instance", "=", "la"], Wanted::Instance, "la"),
-            (&["--instance", "="], Wanted::Instance, ""),
-            (&["--instance=la"], Wanted::Instance, "la"),
-            (&["status", "--instance", "la"], Wanted::Instance, "la"),
-            (&["remove", "a."], Wanted::Host, "a."),
-            (&["--json", "--timeout", "3", "pause", ""], Wanted::Host, ""),
-            (&["remove", "a.example", ""], Wanted::Nothing, ""),
-            (&["deploy", ""], Wanted::App, ""),
-            (&["logs", "-n", "5", ""], Wanted::App, ""),
-            (&["logs", "-n", ""], Wanted::Nothing, ""),
-            (&["logs", "-"], Wanted::Nothing, "-"),
-            (&["scale", ""], Wanted::AppOrCount, ""),
-            (&["scale", "blog", ""], Wanted::Count, ""),
-            (&["./blog", "deploy", ""], Wanted::App, ""),
-            (&["maintenance", "--page", ""], Wanted::Nothing, ""),
+            (&[""][..], CandidateKind::Nothing, ""),
+            (&["--instance", ""], CandidateKind::Instance, ""),
+            (&["--instance", "la"], CandidateKind::Instance, "la"),
+            (&["--instance", "=", "la"], CandidateKind::Instance, "la"),
+            (&["--instance", "="], CandidateKind::Instance, ""),
+            (&["--instance=la"], CandidateKind::Instance, "la"),
+            (&["status", "--instance", "la"], CandidateKind::Instance, "la"),
+            (&["remove", "a."], CandidateKind::Host, "a."),
+            (&["--json", "--timeout", "3", "pause", ""], CandidateKind::Host, ""),
+            (&["remove", "a.example", ""], CandidateKind::Nothing, ""),
+            (&["deploy", ""], CandidateKind::App, ""),
+            (&["logs", "-n", "5", ""], CandidateKind::App, ""),
+            (&["logs", "-n", ""], CandidateKind::Nothing, ""),
+            (&["logs", "-"], CandidateKind::Nothing, "-"),
+            (&["scale", ""], CandidateKind::AppOrCount, ""),
+            (&["scale", "blog", ""], CandidateKind::Count, ""),
+            (&["./blog", "deploy", ""], CandidateKind::App, ""),
+            (&["maintenance", "--page", ""], CandidateKind::Nothing, ""),
         ] {
             let line = read(words);
             assert_eq!((line.wants, line.half.as_str()), (wants, half), "{words:?}");

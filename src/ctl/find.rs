@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use super::asleep::{self, Asleep};
-use super::trouble::{Exit, HOW_TO_START, Trouble};
+use super::error::{CtlError, Exit, HOW_TO_START};
+use super::stopped_server::{self, StoppedServer};
 use crate::name::InstanceName;
 
 /// Where sockets may be on this machine, for this user.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Places {
+pub(super) struct SocketPlaces {
     /// Folders that hold a `NAME.sock` for each instance.
     pub(super) folders: Vec<PathBuf>,
     /// A folder that holds a `NAME/run.sock` for each instance: of users without a run-time folder.
@@ -25,11 +25,11 @@ pub(super) struct Places {
     pub(super) named: Vec<PathBuf>,
 }
 
-impl Places {
+impl SocketPlaces {
     /// As the environment says.
     pub(super) fn of_environment() -> Self {
-        let said = |name| env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
-        let absolute = |name| said(name).filter(|path| path.is_absolute());
+        let set = |name| env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
+        let absolute = |name| set(name).filter(|path| path.is_absolute());
         let uid = rustix::process::getuid().as_raw();
 
         let mut folders = vec![PathBuf::from("/run/rip-server")];
@@ -41,8 +41,8 @@ impl Places {
         }
         let home = || Some(absolute("HOME")?.join(".local/state"));
         let states = absolute("XDG_STATE_HOME").or_else(home).map(|states| states.join("rip-server"));
-        let of_runtime = said("RIP_RUNTIME_DIR").map(|dir| beside(&dir));
-        let of_state = said("RIP_STATE_DIR").map(|dir| dir.join(IN_STATE));
+        let of_runtime = set("RIP_RUNTIME_DIR").map(|dir| beside(&dir));
+        let of_state = set("RIP_STATE_DIR").map(|dir| dir.join(IN_STATE));
         Self { folders, states, named: of_runtime.into_iter().chain(of_state).collect() }
     }
 
@@ -50,20 +50,20 @@ impl Places {
     ///
     /// # Errors
     /// When none is there, when the only one is not ours to use, and when several answer: then it lists them.
-    pub(super) fn find(&self, instance: Option<&InstanceName>) -> Result<Found, Trouble> {
+    pub(super) fn find(&self, instance: Option<&InstanceName>) -> Result<FoundServer, CtlError> {
         let candidates: Vec<_> = match instance {
             Some(name) => self.of_instance(name).into_iter().collect(),
             None => self.all().into_iter().collect(),
         };
         match (self.one_of(candidates, instance), instance) {
             // The same app under the other way to write its dashes.
-            (Err(trouble), Some(name)) if trouble.exit == Exit::Unreachable => {
+            (Err(error), Some(name)) if error.exit == Exit::Unreachable => {
                 let spelled = self.all().into_iter().filter(|socket| {
                     let other = name_of(socket).and_then(|other| InstanceName::parse(&other).ok());
                     other.is_some_and(|other| other != *name && other.is_spelled_as(name))
                 });
                 match self.one_of(spelled.collect(), None) {
-                    Err(other) if other.exit == Exit::Unreachable => Err(trouble),
+                    Err(other) if other.exit == Exit::Unreachable => Err(error),
                     found => found,
                 }
             }
@@ -71,8 +71,12 @@ impl Places {
         }
     }
 
-    fn one_of(&self, candidates: Vec<PathBuf>, instance: Option<&InstanceName>) -> Result<Found, Trouble> {
-        let mut sleeping = asleep::behind(&candidates);
+    fn one_of(
+        &self,
+        candidates: Vec<PathBuf>,
+        instance: Option<&InstanceName>,
+    ) -> Result<FoundServer, CtlError> {
+        let mut sleeping = stopped_server::behind(&candidates);
         let mut live = Vec::new();
         let mut refused = None;
         for socket in candidates {
@@ -83,14 +87,14 @@ impl Places {
                 // A full queue: somebody listens, if slowly.
                 Ok(()) | Err(Errno::AGAIN) => live.push(socket),
                 Err(errno @ Errno::ACCESS) => {
-                    refused.get_or_insert_with(|| Trouble::connecting(&socket, &errno.into()));
+                    refused.get_or_insert_with(|| CtlError::connecting(&socket, &errno.into()));
                 }
                 Err(_) => {}
             }
         }
         match (live.len(), sleeping.len(), refused) {
-            (1, _, _) => Ok(Found::Running(live.remove(0))),
-            (0, 1, None) => Ok(Found::Asleep(sleeping.pop_first().expect("there is one").1)),
+            (1, _, _) => Ok(FoundServer::Running(live.remove(0))),
+            (0, 1, None) => Ok(FoundServer::Stopped(sleeping.pop_first().expect("there is one").1)),
             (0, _, Some(refused)) => Err(refused),
             (0, 0, None) => Err(self.nothing(instance)),
             (0, _, None) => Err(all_asleep(&sleeping)),
@@ -113,15 +117,15 @@ impl Places {
         sockets.chain(states).chain(self.named.clone()).collect()
     }
 
-    fn nothing(&self, instance: Option<&InstanceName>) -> Trouble {
+    fn nothing(&self, instance: Option<&InstanceName>) -> CtlError {
         let what = match instance {
             Some(name) => format!("no server answers for instance `{name}`"),
             None => "no running server found".into(),
         };
         let message =
             format!("{what}: looked in {}", list(self.folders.iter().chain(&self.states).chain(&self.named)));
-        if let Some(failed) = instance.and_then(asleep::failed) {
-            return failed.trouble();
+        if let Some(failed) = instance.and_then(stopped_server::failed) {
+            return failed.error();
         }
         let hint = match instance {
             Some(name) if Path::new(PACKAGED).exists() => {
@@ -131,23 +135,24 @@ impl Places {
             }
             _ => HOW_TO_START.to_owned(),
         };
-        Trouble::new(Exit::Unreachable, "unreachable", message).hint(hint)
+        CtlError::new(Exit::Unreachable, "unreachable", message).hint(hint)
     }
 }
 
 /// The server that is meant.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum FoundServer {
     /// It runs; its control socket.
     Running(PathBuf),
     /// It does not, and a connection would start it.
-    Asleep(Asleep),
+    Stopped(StoppedServer),
 }
 
 /// The one behind a socket that somebody names.
-pub(super) fn behind(socket: &Path) -> Found {
-    let sleeping = asleep::behind(&[socket.to_owned()]).pop_first();
-    sleeping.map_or_else(|| Found::Running(socket.to_owned()), |(_, server)| Found::Asleep(server))
+pub(super) fn behind(socket: &Path) -> FoundServer {
+    let sleeping = stopped_server::behind(&[socket.to_owned()]).pop_first();
+    sleeping
+        .map_or_else(|| FoundServer::Running(socket.to_owned()), |(_, server)| FoundServer::Stopped(server))
 }
 
 /// Without waiting for a server that is stuck.
@@ -157,7 +162,7 @@ fn knock(socket: &Path) -> Result<(), Errno> {
     rustix::net::connect(&stream, &SocketAddrUnix::new(socket)?)
 }
 
-fn several(live: &[PathBuf], instance: Option<&InstanceName>) -> Trouble {
+fn several(live: &[PathBuf], instance: Option<&InstanceName>) -> CtlError {
     let message = format!("{} servers answer: {}", live.len(), list(live));
     let hint = match instance {
         Some(_) => "say which one is meant by --socket PATH".to_owned(),
@@ -166,13 +171,13 @@ fn several(live: &[PathBuf], instance: Option<&InstanceName>) -> Trouble {
             format!("say which one is meant by --instance NAME: {}", names.join(", "))
         }
     };
-    Trouble::new(Exit::Usage, "ambiguous", message).hint(hint)
+    CtlError::new(Exit::Usage, "ambiguous", message).hint(hint)
 }
 
-fn all_asleep(sleeping: &BTreeMap<PathBuf, Asleep>) -> Trouble {
+fn all_asleep(sleeping: &BTreeMap<PathBuf, StoppedServer>) -> CtlError {
     let units: Vec<_> = sleeping.values().map(|server| server.unit.trim_end_matches(".service")).collect();
     let message = format!("no server runs; stopped are {}", units.join(", "));
-    Trouble::new(Exit::Unreachable, "not-running", message).hint("start one with `systemctl start`")
+    CtlError::new(Exit::Unreachable, "not-running", message).hint("start one with `systemctl start`")
 }
 
 fn list<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> String {
@@ -225,20 +230,24 @@ mod tests {
             Self { dir, servers }
         }
 
-        fn places(&self) -> Places {
+        fn places(&self) -> SocketPlaces {
             let folders = vec![self.path("system"), self.path("user"), self.path("missing")];
-            Places { folders, states: Some(self.path("states")), named: vec![beside(&self.path("named/"))] }
+            SocketPlaces {
+                folders,
+                states: Some(self.path("states")),
+                named: vec![beside(&self.path("named/"))],
+            }
         }
 
         fn path(&self, name: &str) -> PathBuf {
             self.dir.path().join(name)
         }
 
-        fn find(&self, instance: Option<&str>) -> Result<PathBuf, Trouble> {
+        fn find(&self, instance: Option<&str>) -> Result<PathBuf, CtlError> {
             let instance = instance.map(|name| InstanceName::parse(name).unwrap());
             match self.places().find(instance.as_ref())? {
-                Found::Running(socket) => Ok(socket),
-                Found::Asleep(server) => panic!("{server:?}"),
+                FoundServer::Running(socket) => Ok(socket),
+                FoundServer::Stopped(server) => panic!("{server:?}"),
             }
         }
     }
@@ -264,13 +273,13 @@ mod tests {
     fn several_servers_are_listed_with_what_to_say() {
         let machine = Machine::with(&["system/api.sock", "states/blog/run.sock"]);
 
-        let trouble = machine.find(None).unwrap_err();
+        let error = machine.find(None).unwrap_err();
 
         let (api, blog) = (machine.path("system/api.sock"), machine.path("states/blog/run.sock"));
         let message = format!("2 servers answer: {}, {}", blog.display(), api.display());
-        let expected = Trouble::new(Exit::Usage, "ambiguous", message)
+        let expected = CtlError::new(Exit::Usage, "ambiguous", message)
             .hint("say which one is meant by --instance NAME: blog, api");
-        assert_eq!(trouble, expected);
+        assert_eq!(error, expected);
     }
 
     #[test]
@@ -296,10 +305,10 @@ mod tests {
     fn one_name_in_two_folders_is_not_guessed_at() {
         let machine = Machine::with(&["system/api.sock", "user/api.sock"]);
 
-        let trouble = machine.find(Some("api")).unwrap_err();
+        let error = machine.find(Some("api")).unwrap_err();
 
-        assert_eq!(trouble.exit, Exit::Usage);
-        assert_eq!(trouble.text.hint.as_deref(), Some("say which one is meant by --socket PATH"));
+        assert_eq!(error.exit, Exit::Usage);
+        assert_eq!(error.text.hint.as_deref(), Some("say which one is meant by --socket PATH"));
     }
 
     #[test]
@@ -311,10 +320,10 @@ mod tests {
         for (instance, what) in
             [(None, "no running server found"), (Some("api"), "no server answers for instance `api`")]
         {
-            let trouble = machine.find(instance).unwrap_err();
-            assert_eq!(trouble.exit, Exit::Unreachable);
-            assert_eq!(trouble.text.message, format!("{what}: looked in {}", looked.join(", ")));
-            assert_eq!(trouble.text.hint.as_deref(), Some(HOW_TO_START));
+            let error = machine.find(instance).unwrap_err();
+            assert_eq!(error.exit, Exit::Unreachable);
+            assert_eq!(error.text.message, format!("{what}: looked in {}", looked.join(", ")));
+            assert_eq!(error.text.hint.as_deref(), Some(HOW_TO_START));
         }
     }
 }

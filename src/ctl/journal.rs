@@ -9,27 +9,27 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
-use crate::api::{LogLine, Service};
+use crate::api::{LogLine, ServiceUnit};
 use crate::backend::systemd::unit;
 use crate::name::{AppName, GenerationId, InstanceName};
 
-use super::trouble::{Exit, Trouble};
+use super::error::{CtlError, Exit};
 
 /// Lines as journalctl(1) finds them. Dropping it ends journalctl.
 pub(super) struct Journal {
     process: Child,
     lines: Lines<BufReader<ChildStdout>>,
-    /// What it says beside the lines.
-    talk: Lines<BufReader<ChildStderr>>,
-    said: Vec<String>,
+    /// The messages on its standard error.
+    stderr_lines: Lines<BufReader<ChildStderr>>,
+    messages: Vec<String>,
     found: bool,
     user: bool,
     instance: InstanceName,
 }
 
 /// Which lines.
-pub(super) struct Question<'a> {
-    pub(super) service: &'a Service,
+pub(super) struct JournalQuery<'a> {
+    pub(super) service: &'a ServiceUnit,
     pub(super) instance: &'a InstanceName,
     pub(super) app: Option<&'a AppName>,
     pub(super) lines: usize,
@@ -41,12 +41,12 @@ impl Journal {
     ///
     /// # Errors
     /// When journalctl cannot be started.
-    pub(super) fn open(question: &Question<'_>) -> Result<Self, Trouble> {
+    pub(super) fn open(query: &JournalQuery<'_>) -> Result<Self, CtlError> {
         let mut journalctl = Command::new("journalctl");
-        journalctl.args(words(question)).stdin(Stdio::null()).kill_on_drop(true);
+        journalctl.args(words(query)).stdin(Stdio::null()).kill_on_drop(true);
         journalctl.stdout(Stdio::piped()).stderr(Stdio::piped());
         let failed = |error: io::Error| {
-            Trouble::new(Exit::Failed, "journal", format!("cannot run journalctl: {error}"))
+            CtlError::new(Exit::Failed, "journal", format!("cannot run journalctl: {error}"))
                 .hint("the workers of this server write to the journal")
         };
         let mut process = journalctl.spawn().map_err(failed)?;
@@ -55,11 +55,11 @@ impl Journal {
         Ok(Self {
             process,
             lines: BufReader::new(stdout).lines(),
-            talk: BufReader::new(stderr).lines(),
-            said: Vec::new(),
+            stderr_lines: BufReader::new(stderr).lines(),
+            messages: Vec::new(),
             found: false,
-            user: question.service.user,
-            instance: question.instance.clone(),
+            user: query.service.user,
+            instance: query.instance.clone(),
         })
     }
 
@@ -67,8 +67,8 @@ impl Journal {
     ///
     /// # Errors
     /// When journalctl breaks off, and when it shows nothing because the caller may not read the journal.
-    pub(super) async fn next(&mut self) -> Result<Option<LogLine>, Trouble> {
-        let mut talks = true;
+    pub(super) async fn next(&mut self) -> Result<Option<LogLine>, CtlError> {
+        let mut more = true;
         loop {
             tokio::select! {
                 line = self.lines.next_line() => match line.map_err(|error| broken(&error.to_string()))? {
@@ -78,67 +78,68 @@ impl Journal {
                     },
                     None => break,
                 },
-                said = self.talk.next_line(), if talks => match said {
-                    Ok(Some(said)) => self.hear(said)?,
-                    _ => talks = false,
+                message = self.stderr_lines.next_line(), if more => match message {
+                    Ok(Some(message)) => self.note(message)?,
+                    _ => more = false,
                 },
             }
         }
-        while let Ok(Some(said)) = self.talk.next_line().await {
-            self.hear(said)?;
+        while let Ok(Some(message)) = self.stderr_lines.next_line().await {
+            self.note(message)?;
         }
         let status = self.process.wait().await.map_err(|error| broken(&error.to_string()))?;
-        let told = self.said.join("; ");
+        let messages = self.messages.join("; ");
         match status.success() {
             true => Ok(None),
-            false if told.is_empty() => Err(broken(&status.to_string())),
-            false => Err(broken(&told)),
+            false if messages.is_empty() => Err(broken(&status.to_string())),
+            false => Err(broken(&messages)),
         }
     }
 
-    /// journalctl ends well when it may not look, and with `--follow` it does not end: what it says then is the answer.
-    fn hear(&mut self, said: String) -> Result<(), Trouble> {
+    /// Keeps a message of journalctl's. A message that denies access decides: without access journalctl exits with success,
+    /// and with `--follow` it does not exit.
+    fn note(&mut self, message: String) -> Result<(), CtlError> {
         // What a user's own units write, that user may read without seeing what others write.
         let denied_here =
-            DENIED.iter().any(|denied| said.contains(denied)) || (!self.user && said.contains(OTHERS));
+            DENIED.iter().any(|denied| message.contains(denied)) || (!self.user && message.contains(OTHERS));
         if !self.found && denied_here {
             return Err(denied(self.user));
         }
-        if self.said.len() < MOST_SAID && !said.trim().is_empty() {
-            self.said.push(said);
+        if self.messages.len() < MAX_MESSAGES && !message.trim().is_empty() {
+            self.messages.push(message);
         }
         Ok(())
     }
 }
 
-fn broken(why: &str) -> Trouble {
-    Trouble::new(Exit::Failed, "journal", format!("journalctl: {why}"))
+fn broken(why: &str) -> CtlError {
+    CtlError::new(Exit::Failed, "journal", format!("journalctl: {why}"))
 }
 
-fn denied(user: bool) -> Trouble {
+fn denied(user: bool) -> CtlError {
     let whose = if user { "this user's workers" } else { "the workers" };
     let message = format!("no permission to read the journal, where the lines of {whose} are");
-    Trouble::new(Exit::Refused, "forbidden", message).hint(
+    CtlError::new(Exit::Refused, "forbidden", message).hint(
         "use sudo, or become a member of the group systemd-journal: `sudo adduser USER systemd-journal`, then log in again",
     )
 }
 
-fn words(question: &Question<'_>) -> Vec<String> {
-    let unit = if question.service.user { "--user-unit" } else { "--unit" };
+fn words(query: &JournalQuery<'_>) -> Vec<String> {
+    let unit = if query.service.user { "--user-unit" } else { "--unit" };
     // By the unit's name: the fields RIP_* are of the system's units alone, a user's manager adds none to what its
     // services write.
-    let units = match question.app {
-        Some(app) => unit::pattern_of_app(question.instance, app),
-        None => unit::pattern(question.instance),
+    let units = match query.app {
+        Some(app) => unit::pattern_of_app(query.instance, app),
+        None => unit::pattern(query.instance),
     };
     let mut words = vec![
         format!("{unit}={units}"),
-        format!("--lines={}", question.lines),
+        format!("--lines={}", query.lines),
         "--output=json".into(),
         "--output-fields=MESSAGE,_SYSTEMD_UNIT,_SYSTEMD_USER_UNIT,RIP_GENERATION".into(),
         "--no-pager".into(),
     ];
-    if question.follow {
+    if query.follow {
         words.push("--follow".into());
     }
     // What systemd itself says of a unit has no transport of a program's output.
@@ -148,7 +149,7 @@ fn words(question: &Question<'_>) -> Vec<String> {
 
 /// A record as `journalctl --output=json` writes it; systemd.journal-fields(7).
 #[derive(Deserialize)]
-struct Record {
+struct JournalRecord {
     #[serde(rename = "__REALTIME_TIMESTAMP")]
     micros: String,
     /// A text, or its bytes when it is none.
@@ -164,7 +165,7 @@ struct Record {
 
 /// A line of a worker's; `None`: the record is of no worker of this instance.
 pub(super) fn read(line: &str, instance: &InstanceName) -> Option<LogLine> {
-    let record: Record = serde_json::from_str(line).ok()?;
+    let record: JournalRecord = serde_json::from_str(line).ok()?;
     let units = [record.user_unit.as_deref(), record.unit.as_deref()];
     let (app, worker) = units.into_iter().flatten().find_map(|unit| unit::parse(instance, unit))?;
     Some(LogLine {
@@ -191,7 +192,7 @@ fn text(message: &Value) -> String {
 const DENIED: [&str; 2] = ["insufficient permissions", "Permission denied"];
 /// And to those who may read their own only.
 const OTHERS: &str = "not seeing messages from other users";
-const MOST_SAID: usize = 10;
+const MAX_MESSAGES: usize = 10;
 
 #[cfg(test)]
 mod tests {
@@ -231,9 +232,9 @@ mod tests {
     #[test]
     fn journalctl_is_asked_for_the_units_of_the_workers() {
         for (user, flag) in [(false, "--unit"), (true, "--user-unit")] {
-            let service = Service { unit: "rip-server@labs-api.service".into(), user, workers: None };
+            let service = ServiceUnit { unit: "rip-server@labs-api.service".into(), user, workers: None };
             let of = |app: Option<&AppName>| {
-                words(&Question { service: &service, instance: &labs(), app, lines: 5, follow: true })
+                words(&JournalQuery { service: &service, instance: &labs(), app, lines: 5, follow: true })
             };
             assert_eq!(of(None)[0], format!(r"{flag}=rip-worker-labs\x2dapi-*.service"));
             let of_app = of(Some(&app("my-app")));

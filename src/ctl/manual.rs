@@ -103,12 +103,12 @@ fn lower(sentence: &str) -> String {
 mod tests {
     use clap::CommandFactory;
 
-    use super::super::args::Words;
+    use super::super::args::CtlArgs;
     use super::*;
 
     #[test]
     fn every_verb_and_flag_has_an_entry() {
-        let program = Words::command();
+        let program = CtlArgs::command();
         let page = text(&program);
         for verb in program.get_subcommands() {
             assert!(page.contains(&format!("\n\\fB{}", verb.get_name())), "{}", verb.get_name());
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_verb_is_shown_with_its_words_choices_and_defaults() {
-        let page = text(&Words::command());
+        let page = text(&CtlArgs::command());
         for shown in [
             "\n\\fBadd HOST\\fR\n",
             "\n\\fBscale [APP] COUNT\\fR\n",

@@ -5,13 +5,13 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 mod args;
-mod asleep;
-mod check;
 mod client;
+mod common_args;
 mod complete;
+mod error;
 mod find;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
@@ -21,10 +21,8 @@ mod manual;
 mod render;
 mod screen;
 mod session;
-mod stop;
-mod streams;
+mod stopped_server;
 mod suggest;
-mod trouble;
 mod verbs;
 
 #[cfg(test)]
@@ -32,10 +30,11 @@ mod tests;
 
 use crate::config::words::client::COMPLETE;
 
-use args::Words;
-use find::Places;
+use args::CtlArgs;
+use error::{CtlError, Exit};
+use find::SocketPlaces;
 use screen::Screen;
-use trouble::{Exit, Trouble};
+use session::Caller;
 
 /// Does what a whole command line asks, the program's name first.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -50,14 +49,14 @@ pub fn run_words(words: Vec<OsString>) -> u8 {
 
 fn obey(args: &[OsString]) -> Exit {
     if args.get(1).is_some_and(|word| word == COMPLETE) {
-        return complete::print(&args[2..], &Places::of_environment());
+        return complete::print(&args[2..], &SocketPlaces::of_environment());
     }
-    let words = match Words::try_parse_from(args) {
+    let words = match CtlArgs::try_parse_from(args) {
         Ok(words) => words,
         Err(error) => return no_words(&suggest::without_harm(error), args),
     };
     let mut screen = Screen::of_process(words.common.color());
-    let exit = act(words, &Places::of_environment(), &mut screen);
+    let exit = act(words, &SocketPlaces::of_environment(), &mut screen);
     match screen.finish() {
         Ok(()) => exit,
         Err(error) => {
@@ -73,8 +72,8 @@ fn no_words(error: &clap::Error, args: &[OsString]) -> Exit {
     if !asked_for && args.iter().any(|arg| arg == "--json") {
         let text = error.render().to_string();
         let message = text.trim().strip_prefix("error: ").unwrap_or(text.trim());
-        let trouble = Trouble::new(Exit::Usage, "usage", message);
-        Screen::of_process(anstream::ColorChoice::Never).json(&trouble.failure());
+        let error = CtlError::new(Exit::Usage, "usage", message);
+        Screen::of_process(anstream::ColorChoice::Never).json(&error.failure());
     } else {
         // To a closed pipe: whoever closed it knows.
         drop(error.print());
@@ -83,17 +82,20 @@ fn no_words(error: &clap::Error, args: &[OsString]) -> Exit {
 }
 
 /// Does a verb, and tells what went wrong where it is read: with `--json` as JSON.
-fn act(words: Words, places: &Places, screen: &mut Screen) -> Exit {
+fn act(words: CtlArgs, places: &SocketPlaces, screen: &mut Screen) -> Exit {
     let json = words.common.json;
-    match verbs::act(words, places, screen) {
+    let CtlArgs { common, verb } = words;
+    let program = CtlArgs::command();
+    let caller = Caller { program, common: &common, places, screen: &mut *screen };
+    match verb.run(caller) {
         Ok(exit) => exit,
-        Err(trouble) => {
+        Err(error) => {
             if json {
-                screen.json(&trouble.failure());
+                screen.json(&error.failure());
             } else {
-                screen.complain(&trouble);
+                screen.complain(&error);
             }
-            trouble.exit
+            error.exit
         }
     }
 }

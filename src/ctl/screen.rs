@@ -1,4 +1,4 @@
-//! Owns what reaches the person: data on standard output, talk on standard error, colours or none.
+//! Owns what reaches the person: data on standard output, messages on standard error, colours or none.
 //!
 //! Never here: what the text says.
 
@@ -8,18 +8,18 @@ use std::io::{self, ErrorKind, Write};
 use anstream::{AutoStream, ColorChoice};
 use serde::Serialize;
 
-use super::trouble::Trouble;
+use super::error::CtlError;
 
 /// Both outputs. The text may hold colours: they are taken out where they do not belong.
 pub(super) struct Screen {
     data: Box<dyn Write>,
-    talk: Box<dyn Write>,
+    messages: Box<dyn Write>,
     failed: Option<io::Error>,
 }
 
 /// Whether somebody still reads the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reader {
+pub(super) enum DataReader {
     Listening,
     Gone,
 }
@@ -27,24 +27,24 @@ pub(super) enum Reader {
 impl Screen {
     pub(super) fn of_process(color: ColorChoice) -> Self {
         let data = AutoStream::new(io::stdout(), color);
-        let talk = AutoStream::new(io::stderr(), color);
-        Self::new(Box::new(data), Box::new(talk))
+        let messages = AutoStream::new(io::stderr(), color);
+        Self::new(Box::new(data), Box::new(messages))
     }
 
-    pub(super) fn new(data: Box<dyn Write>, talk: Box<dyn Write>) -> Self {
-        Self { data, talk, failed: None }
+    pub(super) fn new(data: Box<dyn Write>, messages: Box<dyn Write>) -> Self {
+        Self { data, messages, failed: None }
     }
 
     /// Shows data as it stands, at once. After the first failure nothing more is written.
-    pub(super) fn data(&mut self, bytes: &[u8]) -> Reader {
+    pub(super) fn data(&mut self, bytes: &[u8]) -> DataReader {
         if self.failed.is_none() {
             self.failed = self.data.write_all(bytes).and_then(|()| self.data.flush()).err();
         }
-        if self.failed.is_none() { Reader::Listening } else { Reader::Gone }
+        if self.failed.is_none() { DataReader::Listening } else { DataReader::Gone }
     }
 
     /// Shows data as a line of JSON.
-    pub(super) fn json(&mut self, value: &impl Serialize) -> Reader {
+    pub(super) fn json(&mut self, value: &impl Serialize) -> DataReader {
         match serde_json::to_vec(value) {
             Ok(mut line) => {
                 line.push(b'\n');
@@ -52,13 +52,13 @@ impl Screen {
             }
             Err(error) => {
                 self.failed.get_or_insert(error.into());
-                Reader::Gone
+                DataReader::Gone
             }
         }
     }
 
     /// Shows an answer of the server untouched, so that what a newer server adds is not lost.
-    pub(super) fn answer(&mut self, bytes: &[u8]) -> Reader {
+    pub(super) fn answer(&mut self, bytes: &[u8]) -> DataReader {
         let mut line = bytes.trim_ascii_end().to_vec();
         line.push(b'\n');
         self.data(&line)
@@ -66,15 +66,15 @@ impl Screen {
 
     /// Tells the person something. That nobody reads it changes nothing.
     pub(super) fn say(&mut self, text: impl Display) {
-        drop(writeln!(self.talk, "{text}"));
+        drop(writeln!(self.messages, "{text}"));
     }
 
     /// Tells what went wrong, and what to do.
-    pub(super) fn complain(&mut self, trouble: &Trouble) {
+    pub(super) fn complain(&mut self, error: &CtlError) {
         use super::render::{bad, plain};
 
-        self.say(format_args!("{} {}", bad("rip-serverctl:"), plain(&trouble.text.message)));
-        if let Some(hint) = &trouble.text.hint {
+        self.say(format_args!("{} {}", bad("rip-serverctl:"), plain(&error.text.message)));
+        if let Some(hint) = &error.text.hint {
             self.say(format_args!("  {}", plain(hint)));
         }
     }
@@ -108,7 +108,7 @@ mod tests {
         for (kind, well) in [(ErrorKind::BrokenPipe, true), (ErrorKind::StorageFull, false)] {
             let mut screen = Screen::new(Box::new(Broken(kind)), Box::new(Broken(kind)));
             screen.say("nobody hears this");
-            assert_eq!(screen.data(b"x"), Reader::Gone);
+            assert_eq!(screen.data(b"x"), DataReader::Gone);
             assert_eq!(screen.finish().is_ok(), well, "{kind}");
         }
     }

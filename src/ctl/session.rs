@@ -1,17 +1,116 @@
-//! What a verb works with: the server's answers, the screen, and what the person said of both.
+//! Owns what a verb works with: the way to the server, its answers, the screen, and what the person said of them.
 //!
 //! Never here: any verb.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use super::client::Client;
+use serde::de::DeserializeOwned;
+
+use super::client::{Answered, ControlClient};
+use super::common_args::CommonArgs;
+use super::error::{CtlError, Exit};
+use super::find::{self, FoundServer, SocketPlaces};
 use super::screen::Screen;
 
-/// What a verb works with.
+/// Who called a verb: the words that go with every verb, and where the result goes.
+pub(super) struct Caller<'a> {
+    /// Every verb and flag, for pages about them.
+    pub(super) program: clap::Command,
+    pub(super) common: &'a CommonArgs,
+    pub(super) places: &'a SocketPlaces,
+    pub(super) screen: &'a mut Screen,
+}
+
+impl Caller<'_> {
+    /// The server that is meant; starts none.
+    ///
+    /// # Errors
+    /// As [`SocketPlaces::find`].
+    pub(super) fn find(&self) -> Result<FoundServer, CtlError> {
+        match &self.common.socket {
+            Some(path) => Ok(find::behind(path)),
+            None => self.places.find(self.common.instance.as_ref()),
+        }
+    }
+
+    /// Does `work` with the server that is meant.
+    ///
+    /// # Errors
+    /// When there is none that runs, and those of `work`.
+    pub(super) fn ask(
+        self,
+        work: impl AsyncFnOnce(&mut Session<'_>) -> Result<Exit, CtlError>,
+    ) -> Result<Exit, CtlError> {
+        match self.find()? {
+            FoundServer::Running(socket) => self.ask_at(socket, work),
+            FoundServer::Stopped(server) => Err(server.error()),
+        }
+    }
+
+    /// Does `work` with the server behind a socket.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub(super) fn ask_at(
+        self,
+        socket: PathBuf,
+        work: impl AsyncFnOnce(&mut Session<'_>) -> Result<Exit, CtlError>,
+    ) -> Result<Exit, CtlError> {
+        let limit = self.common.timeout();
+        let client = ControlClient::new(socket, limit.unwrap_or(ANSWER_TIMEOUT));
+        let mut session = Session { client, screen: self.screen, json: self.common.json, limit };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| CtlError::new(Exit::Failed, "internal", format!("cannot start: {error}")))?;
+        runtime.block_on(work(&mut session))
+    }
+}
+
+/// A verb's conversation with one server.
 pub(super) struct Session<'a> {
-    pub(super) client: Client,
+    pub(super) client: ControlClient,
     pub(super) screen: &'a mut Screen,
     pub(super) json: bool,
     /// How long the person wants to wait, if they said so.
     pub(super) limit: Option<Duration>,
 }
+
+impl Session<'_> {
+    /// Shows an answer as data: with `--json` untouched.
+    ///
+    /// # Errors
+    /// When it cannot be understood.
+    pub(super) fn show<T: DeserializeOwned>(
+        &mut self,
+        answer: &Answered<T>,
+        text: impl FnOnce(&T) -> String,
+    ) -> Result<Exit, CtlError> {
+        if self.json {
+            self.screen.answer(answer.bytes());
+        } else {
+            self.screen.data(text(&answer.read()?).as_bytes());
+        }
+        Ok(Exit::Ok)
+    }
+
+    /// Tells the person what was done; with `--json` the answer is data.
+    ///
+    /// # Errors
+    /// When it cannot be understood.
+    pub(super) fn tell<T: DeserializeOwned>(
+        &mut self,
+        answer: &Answered<T>,
+        text: impl FnOnce(&T) -> String,
+    ) -> Result<Exit, CtlError> {
+        if self.json {
+            self.screen.answer(answer.bytes());
+        } else {
+            self.screen.say(text(&answer.read()?));
+        }
+        Ok(Exit::Ok)
+    }
+}
+
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);

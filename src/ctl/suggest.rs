@@ -9,7 +9,7 @@ use clap::error::{ContextKind, ContextValue, Error};
 use crate::config::words::peers;
 use crate::config::words::peers::Verb;
 
-use super::args::Words;
+use super::args::CtlArgs;
 
 /// The error with our suggestions in place of the parser's, which knows neither what other programs call a verb nor
 /// which verbs do harm: it finds `stop` for `top`.
@@ -29,7 +29,7 @@ pub(super) fn without_harm(mut error: Error) -> Error {
             error.insert(ContextKind::Suggested, tip(text.into()));
         }
         None => {
-            let program = Words::command();
+            let program = CtlArgs::command();
             let verbs: Vec<&str> = program.get_subcommands().map(clap::Command::get_name).collect();
             if let Some(near) = peers::slip(&word, verbs) {
                 let near = ContextValue::Strings(vec![near.into()]);
@@ -46,9 +46,9 @@ mod tests {
 
     use super::*;
 
-    fn told(words: &[&str]) -> String {
+    fn suggestion(words: &[&str]) -> String {
         let args = ["rip-serverctl"].iter().chain(words);
-        without_harm(Words::try_parse_from(args).unwrap_err()).to_string()
+        without_harm(CtlArgs::try_parse_from(args).unwrap_err()).to_string()
     }
 
     #[test]
@@ -62,9 +62,13 @@ mod tests {
             ("tail", "logs"),
             ("kill", "stop"),
         ] {
-            assert!(told(&[word]).contains(&format!("here it is '{ours}'")), "{word}: {}", told(&[word]));
+            assert!(
+                suggestion(&[word]).contains(&format!("here it is '{ours}'")),
+                "{word}: {}",
+                suggestion(&[word])
+            );
         }
-        assert!(told(&["start"]).contains("'rip-server APP'"));
+        assert!(suggestion(&["start"]).contains("'rip-server APP'"));
     }
 
     #[test]
@@ -79,11 +83,11 @@ mod tests {
             &["--no-wait"],
             &["--no-wai"],
         ] {
-            let told = told(words);
+            let suggestion = suggestion(words);
             for harm in ["'stop", "'remove", "'pause", "'maintenance", "stop --no-wait"] {
-                assert!(!told.contains(harm), "{words:?}: {told}");
+                assert!(!suggestion.contains(harm), "{words:?}: {suggestion}");
             }
         }
-        assert!(told(&["statsu"]).contains("'status'"), "{}", told(&["statsu"]));
+        assert!(suggestion(&["statsu"]).contains("'status'"), "{}", suggestion(&["statsu"]));
     }
 }

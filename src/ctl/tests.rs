@@ -39,7 +39,7 @@ impl Scripted {
     fn play(self, words: &[&str]) -> (u8, String, String, Vec<String>) {
         let socket = self.socket().display().to_string();
         let words: Vec<_> = ["--socket", &socket].iter().chain(words).copied().collect();
-        let (code, data, talk) = play(&words, &Places::default());
+        let (code, data, talk) = play(&words, &SocketPlaces::default());
         (code, data, talk, self.asked.join().unwrap())
     }
 }
@@ -88,8 +88,8 @@ impl Paper {
     }
 }
 
-fn play(words: &[&str], places: &Places) -> (u8, String, String) {
-    let words = Words::try_parse_from(["rip-serverctl"].iter().chain(words)).unwrap();
+fn play(words: &[&str], places: &SocketPlaces) -> (u8, String, String) {
+    let words = CtlArgs::try_parse_from(["rip-serverctl"].iter().chain(words)).unwrap();
     let (data, talk) = (Paper::default(), Paper::default());
     let mut screen = Screen::new(Box::new(data.clone()), Box::new(talk.clone()));
     let exit = act(words, places, &mut screen);
@@ -102,7 +102,7 @@ fn failure(code: &str, message: &str, hint: Option<&str>) -> String {
 }
 
 fn entry() -> serde_json::Value {
-    json!({"host": "blog.example", "app": "blog", "intent": "run", "live": true, "origin": "added"})
+    json!({"host": "blog.example", "app": "blog", "state": "running", "live": true, "origin": "added"})
 }
 
 fn status(health: &str) -> String {
@@ -123,7 +123,7 @@ fn list_asks_for_the_registry_and_shows_a_table() {
     let (code, data, talk, asked) = server.play(&["list"]);
 
     assert_eq!(asked, ["GET /registry"]);
-    assert_eq!(data, "HOST          APP   FROM   STATE\nblog.example  blog  added  serving\n");
+    assert_eq!(data, "HOST          APP   FROM   STATE\nblog.example  blog  added  running\n");
     assert_eq!((code, talk.as_str()), (0, ""));
 }
 
@@ -144,8 +144,10 @@ fn add_gives_the_whole_path_of_the_app() {
 
 #[test]
 fn add_of_a_missing_app_asks_no_server() {
-    let (code, _, talk) =
-        play(&["--socket", "/nonexistent", "add", "a.example", "--app", "/no/such/app"], &Places::default());
+    let (code, _, talk) = play(
+        &["--socket", "/nonexistent", "add", "a.example", "--app", "/no/such/app"],
+        &SocketPlaces::default(),
+    );
 
     let expected = "rip-serverctl: --app /no/such/app: No such file or directory (os error 2)\n  \
                     give the directory or the entry file of an app\n";
@@ -167,20 +169,20 @@ fn verbs_about_a_host_say_what_they_did() {
         (
             vec!["pause", "b.example"],
             true,
-            r#"POST /registry/b.example/intent {"intent":"hold"}"#,
+            r#"POST /registry/b.example/state {"state":"paused"}"#,
             "b.example: paused: its requests wait",
         ),
         (
             vec!["resume", "b.example"],
             false,
-            r#"POST /registry/b.example/intent {"intent":"run"}"#,
-            "b.example: serving, as before",
+            r#"POST /registry/b.example/state {"state":"running"}"#,
+            "b.example: running, as before",
         ),
         (
             vec!["maintenance", "b.example", "--page", &page],
             true,
-            r#"POST /registry/b.example/intent {"intent":"stop","page":"<p>back soon</p>"}"#,
-            "b.example: in maintenance: its requests are answered with 503",
+            r#"POST /registry/b.example/state {"state":"stopped","page":"<p>back soon</p>"}"#,
+            "b.example: stopped: its requests are answered with 503",
         ),
     ] {
         let server = Scripted::answers(&[(200, json!({"ok": true, "changed": changed}).to_string())]);
@@ -249,7 +251,7 @@ fn a_server_that_does_not_answer_in_time_is_exit_code_8() {
 
     for words in [&["status"][..], &["deploy"], &["logs", "-f"], &["stop"]] {
         let words: Vec<_> = ["--socket", &socket, "--timeout", "1"].iter().chain(words).copied().collect();
-        let (code, _, talk) = play(&words, &Places::default());
+        let (code, _, talk) = play(&words, &SocketPlaces::default());
         assert_eq!(code, 8, "{talk}");
         assert!(talk.ends_with("took longer than 1 s\n  --timeout SECS waits longer\n"), "{talk}");
     }
@@ -264,7 +266,7 @@ fn a_server_with_a_full_queue_is_waited_for() {
     let _first = UnixStream::connect(&socket).unwrap();
 
     let words = ["--socket", &socket.display().to_string(), "--timeout", "1", "status"];
-    let (code, _, talk) = play(&words, &Places::default());
+    let (code, _, talk) = play(&words, &SocketPlaces::default());
 
     let expected = "rip-serverctl: GET /status took longer than 1 s\n  --timeout SECS waits longer\n";
     assert_eq!((code, talk.as_str()), (8, expected));
@@ -272,11 +274,11 @@ fn a_server_with_a_full_queue_is_waited_for() {
 
 #[test]
 fn without_a_server_the_exit_code_is_7_and_version_still_works() {
-    let (code, data, talk) = play(&["status", "--json"], &Places::default());
+    let (code, data, talk) = play(&["status", "--json"], &SocketPlaces::default());
     let failure: crate::api::Failure = serde_json::from_str(&data).unwrap();
     assert_eq!((code, talk.as_str(), failure.error.code.as_str()), (7, "", "unreachable"));
 
-    let (code, data, _) = play(&["version"], &Places::default());
+    let (code, data, _) = play(&["version"], &SocketPlaces::default());
     assert_eq!(code, 0);
     assert_eq!(data, format!("rip-serverctl {}\nrip-server: none answers\n", env!("CARGO_PKG_VERSION")));
 }
@@ -367,7 +369,7 @@ fn stop_ends_when_the_process_does_and_tells_a_timeout() {
         let socket = server.socket();
 
         let words = ["--socket", &socket.display().to_string(), "stop", "--timeout", "1"];
-        let (code, _, talk) = play(&words, &Places::default());
+        let (code, _, talk) = play(&words, &SocketPlaces::default());
 
         assert_eq!(code, expected, "{talk}");
         drop(process.stdin.take());
@@ -394,7 +396,7 @@ fn metrics_pass_through_and_completions_need_no_server() {
     assert_eq!((code, data.as_str()), (0, "a 1\n# EOF\n"));
 
     for shell in ["bash", "zsh", "fish"] {
-        let (code, data, _) = play(&["completions", shell], &Places::default());
+        let (code, data, _) = play(&["completions", shell], &SocketPlaces::default());
         assert_eq!(code, 0);
         assert!(data.contains("maintenance"), "{shell}");
     }

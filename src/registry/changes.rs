@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! {"version":1}
-//! SUM NUMBER {"set":{"host":…,"path":…,"intent":…}}
+//! SUM NUMBER {"set":{"host":…,"path":…,"state":…}}
 //! SUM NUMBER {"remove":HOST}
 //! NUL NUL NUL …
 //! ```

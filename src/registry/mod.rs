@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::api::Intent;
+use crate::api::HostState;
 use crate::name::HostName;
 
 use changes::{Change, Changes, NotAppended, Numbered};
@@ -36,9 +36,10 @@ pub struct Entry {
     /// The app's directory or entry file.
     #[serde(serialize_with = "write_path", deserialize_with = "read_path")]
     pub path: Arc<Path>,
-    /// What the host is to do with its requests.
-    pub intent: Intent,
-    /// The operator's page while the intent is [`Intent::Stop`].
+    /// What the host does with its requests; a file of before says `intent`.
+    #[serde(alias = "intent")]
+    pub state: HostState,
+    /// The operator's page while the host is [`HostState::Stopped`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub page: Option<String>,
 }

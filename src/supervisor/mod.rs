@@ -32,7 +32,7 @@ use tokio::sync::watch::Receiver;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::api::{AddHost, AppStatus, Changed, DeployEvent, HostEntry, LogLine, Scale, Scaled};
-use crate::api::{SetIntent, WorkerStatus};
+use crate::api::{SetState, WorkerStatus};
 use crate::backend::{self, Backend};
 use crate::directory::Directory;
 use crate::metrics::Metrics;
@@ -196,8 +196,8 @@ impl Supervisor {
     ///
     /// # Errors
     /// When there is no such host.
-    pub async fn set_intent(&self, host: &HostName, wanted: SetIntent) -> Result<Changed, SupervisorError> {
-        self.ask(|reply| AppSetCommand::SetIntent(host.clone(), wanted, reply)).await?
+    pub async fn set_state(&self, host: &HostName, wanted: SetState) -> Result<Changed, SupervisorError> {
+        self.ask(|reply| AppSetCommand::SetState(host.clone(), wanted, reply)).await?
     }
 
     /// Every host, sorted; none once the supervisor is stopped.

@@ -247,6 +247,30 @@ async fn a_registry_that_cannot_be_understood_is_an_error_and_stays_as_it_is() {
 }
 
 #[tokio::test]
+async fn the_words_for_states_that_were_said_before_are_understood() {
+    let mut server = Setup::scripted().start().await;
+    server.ctl(&["add", "blog.example"]).await.expect(0);
+    server.signal(Signal::TERM);
+    assert_eq!(server.ended().await.code(), Some(0));
+    let path = server.root().join("state/registry.json");
+    let text = fs::read_to_string(&path).unwrap();
+    let before = text.replace(r#""state":"running""#, r#""intent":"stop""#);
+    assert_ne!(before, text);
+    fs::write(&path, before).unwrap();
+
+    let server = Setup::scripted().start_in(server.kill()).await;
+    assert_eq!(ask(&server, "blog.example").await.status, 503);
+    let listed = server.ctl(&["list", "--json"]).await.expect(0).json();
+    let entries = listed["entries"].as_array().unwrap();
+    let entry = entries.iter().find(|entry| entry["host"] == "blog.example").unwrap();
+    assert_eq!([&entry["state"], &entry["intent"]], ["stopped", "stop"]);
+    let said = r#"{"intent":"run"}"#;
+    let answer = server.control("POST", "/registry/blog.example/intent", said).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(ask(&server, "blog.example").await.status, 200);
+}
+
+#[tokio::test]
 async fn requests_of_a_paused_host_wait_until_it_is_resumed() {
     let server = Setup::scripted().start().await;
     server.ctl(&["add", "blog.example"]).await.expect(0);

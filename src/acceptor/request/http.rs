@@ -12,7 +12,7 @@ use http::{HeaderMap, Method, Response, StatusCode, Uri};
 use http_body::Body;
 use tokio::time::Instant;
 
-use crate::api::Intent;
+use crate::api::HostState;
 use crate::directory::Route;
 use crate::name::{ClientNet, RequestId};
 use crate::pool::HeldPlace;
@@ -170,12 +170,12 @@ async fn answer(
         resent: false,
         handed_on: false,
     };
-    if route.standing.borrow().intent != Intent::Run {
-        let held = async {
+    if route.availability.borrow().state != HostState::Running {
+        let resumed = async {
             let _lies = outgoing.lie_unread()?;
-            wait_while_held(&route, client.share, queue_until).await
+            wait_while_paused(&route, client.share, queue_until).await
         };
-        if let Err(error) = Box::pin(held).await {
+        if let Err(error) = Box::pin(resumed).await {
             give_back(conn, outgoing.body, body);
             return Err(error);
         }
@@ -233,16 +233,20 @@ fn is_below(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Waits until the host may be served; refuses at once while it is stopped.
-async fn wait_while_held(route: &Route, client: Option<ClientNet>, until: Instant) -> Result<(), ServeError> {
-    let mut standing = route.standing.clone();
+/// Waits until the host runs; refuses at once while it is stopped.
+async fn wait_while_paused(
+    route: &Route,
+    client: Option<ClientNet>,
+    until: Instant,
+) -> Result<(), ServeError> {
+    let mut availability = route.availability.clone();
     let mut place: Option<HeldPlace> = None;
     loop {
-        let now = standing.borrow_and_update().clone();
-        match now.intent {
-            Intent::Run => return Ok(()),
-            Intent::Stop => return Err(ServeError::Stopped { page: now.page }),
-            Intent::Hold => {}
+        let now = availability.borrow_and_update().clone();
+        match now.state {
+            HostState::Running => return Ok(()),
+            HostState::Stopped => return Err(ServeError::Stopped { page: now.page }),
+            HostState::Paused => {}
         }
         let place = match &mut place {
             Some(place) => place,
@@ -250,7 +254,7 @@ async fn wait_while_held(route: &Route, client: Option<ClientNet>, until: Instan
         };
         let change = async {
             tokio::select! {
-                changed = standing.changed() => changed.map_err(|_| ServeError::UnknownHost),
+                changed = availability.changed() => changed.map_err(|_| ServeError::UnknownHost),
                 () = place.pushed_out() => Err(ServeError::QueueFull),
             }
         };

@@ -21,14 +21,16 @@ pub(crate) fn script(shell: Shell, program: &mut clap::Command) -> String {
     let mut script = Vec::new();
     clap_complete::generate(shell, program, &name, &mut script);
     let script = String::from_utf8_lossy(&script);
+    let verbs: Vec<&str> =
+        program.get_subcommands().map(clap::Command::get_name).filter(|verb| *verb != "check").collect();
     // In scripts for bash, clap_complete names the cases of subcommands otherwise than it looks them up where the
     // program's name has a dash.
-    hooked(shell, &name, script.replace("rip__subcmd__server", "rip__server"))
+    hooked(shell, &name, &verbs, script.replace("rip__subcmd__server", "rip__server"))
 }
 
 /// The script with a hook in front that asks the program itself for what only a running server knows: instances, hosts
-/// and apps. Where the program knows nothing, the script goes on as it was.
-fn hooked(shell: Shell, name: &str, script: String) -> String {
+/// and apps. Where the program knows nothing, the script goes on as it was. Behind `verbs` fish offers no files.
+fn hooked(shell: Shell, name: &str, verbs: &[&str], script: String) -> String {
     let hook = format!("_{}_next", name.replace('-', "_"));
     match shell {
         Shell::Bash => {
@@ -56,14 +58,11 @@ fn hooked(shell: Shell, name: &str, script: String) -> String {
              $words[1] complete {name} -- $words[2..-1] 2>/dev/null\nend\n\
              complete -c {name} -n '__fish_seen_subcommand_from {}' -f -a '(_{hook})'\n\
              complete -c {name} -l instance -x -a '(_{hook})'\n",
-            ASKED.join(" ")
+            verbs.join(" ")
         ),
         _ => script,
     }
 }
-
-/// Verbs behind which a host or an app of the server may stand.
-const ASKED: [&str; 7] = ["remove", "pause", "resume", "maintenance", "deploy", "logs", "scale"];
 
 /// The program with its flags and commands; words without dashes can stand in any order, so that `clap` only knows
 /// them as values of the first argument.

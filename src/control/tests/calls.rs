@@ -119,23 +119,37 @@ async fn a_body_that_makes_no_sense_is_shown_with_what_would() {
 #[tokio::test]
 async fn hosts_are_added_changed_listed_and_removed() {
     let server = Running::with_blog().await;
-    let entry = |host, intent, origin| json!({"host": host, "app": "blog", "intent": intent, "live": true, "origin": origin});
+    let entry = |host, (state, intent), origin| json!({"host": host, "app": "blog", "state": state, "intent": intent, "live": true, "origin": origin});
+    let (running, paused) = (("running", "run"), ("paused", "hold"));
 
     let added = server.ask("POST /registry", r#"{"host":"B.Example"}"#).await;
-    let expected = json!({"ok": true, "changed": true, "entry": entry("b.example", "run", "added")});
+    let expected = json!({"ok": true, "changed": true, "entry": entry("b.example", running, "added")});
     assert_eq!(added, ("200".into(), expected));
 
-    let held = server.ask("POST /registry/b.example/intent", r#"{"intent":"hold"}"#).await;
-    let expected = json!({"ok": true, "changed": true, "entry": entry("b.example", "hold", "added")});
-    assert_eq!(held, ("200".into(), expected));
+    let changed = server.ask("POST /registry/b.example/state", r#"{"state":"paused"}"#).await;
+    let expected = json!({"ok": true, "changed": true, "entry": entry("b.example", paused, "added")});
+    assert_eq!(changed, ("200".into(), expected));
 
     let listed = server.ask("GET /registry", "").await;
-    let entries = [entry("b.example", "hold", "added"), entry("blog.example", "run", "config")];
+    let entries = [entry("b.example", paused, "added"), entry("blog.example", running, "config")];
     let expected = json!({"ok": true, "hosts": ["b.example", "blog.example"], "entries": entries});
     assert_eq!(listed, ("200".into(), expected));
 
     let removed = server.ask("DELETE /registry/b.example", "").await;
     assert_eq!(removed, ("200".into(), json!({"ok": true, "changed": true})));
+}
+
+#[tokio::test]
+async fn the_words_for_the_states_that_were_said_before_are_understood() {
+    let server = Running::with_blog().await;
+
+    for (path, word, state) in
+        [("intent", "hold", "paused"), ("state", "stop", "stopped"), ("intent", "running", "running")]
+    {
+        let body = format!(r#"{{"intent":"{word}"}}"#);
+        let (status, body) = server.ask(&format!("POST /registry/blog.example/{path}"), &body).await;
+        assert_eq!((status.as_str(), &body["entry"]["state"]), ("200", &json!(state)), "{word}");
+    }
 }
 
 #[tokio::test]
@@ -145,8 +159,8 @@ async fn what_the_manager_refuses_is_told_in_its_words() {
     for (request, body, status, code, message) in [
         ("DELETE /registry/a.example", "", "404", "no-such-host", "there is no host `a.example`"),
         (
-            "POST /registry/a.example/intent",
-            r#"{"intent":"run"}"#,
+            "POST /registry/a.example/state",
+            r#"{"state":"running"}"#,
             "404",
             "no-such-host",
             "there is no host `a.example`",

@@ -1,6 +1,8 @@
 //! What connections may do: how many, how slow, how long, until when.
 
 use super::*;
+use crate::api::endpoint::ObjectLines;
+use crate::control::reply::Answer;
 
 #[tokio::test]
 async fn a_body_longer_than_a_mebibyte_is_refused() {
@@ -107,7 +109,7 @@ async fn lines_are_sent_as_they_come_until_the_end_is_requested() {
 
     let (sender, lines) = tokio::sync::mpsc::channel(4);
     let stop = TaskGroup::new();
-    let mut body = reply::json_lines(lines, stop.clone()).into_body();
+    let mut body = ObjectLines::into_reply(lines, stop.clone()).into_body();
     let mut waiting = pin!(async move {
         let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
         (first, body.frame().await.unwrap().unwrap().into_data().unwrap(), body.frame().await.is_none())

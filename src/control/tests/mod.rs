@@ -50,7 +50,7 @@ impl Running {
         let dir = tempfile::tempdir().unwrap();
         let (stop, shutdown) = (TaskGroup::new(), ShutdownToken::new());
         let control = dir.path().join("api.sock");
-        let facts = Facts {
+        let facts = ServerFacts {
             instance: InstanceName::parse("api").unwrap(),
             version: "0.1.0".into(),
             started: Instant::now(),
@@ -114,7 +114,7 @@ impl Running {
 /// A server without a config file.
 struct NoFile;
 
-impl Settings for NoFile {
+impl ServerSettings for NoFile {
     fn read_anew(&self) -> Result<(), String> {
         Ok(())
     }

@@ -6,10 +6,11 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::api::{
-    DeployEvent, HostEntry, HostOrigin, Intent, LogLine, RequestInHand, Scaled, WorkerState, WorkerStatus,
+    Changed, DeployEvent, HostEntry, HostOrigin, HostState, LogLine, RequestInHand, Scaled, WorkerState,
+    WorkerStatus,
 };
-
 use crate::logging::{Colours, safe};
+use crate::name::HostName;
 
 use super::status::rejected;
 use super::{Tone, count, duration, good, size, table};
@@ -17,11 +18,11 @@ use super::{Tone, count, duration, good, size, table};
 /// The hosts, a line each.
 pub(in crate::ctl) fn hosts(entries: &[HostEntry]) -> String {
     let rows = entries.iter().map(|entry| {
-        let (tone, state) = match (entry.intent, entry.live) {
-            (Intent::Run, true) => (Tone::Plain, "serving"),
-            (Intent::Run, false) => (Tone::Bad, "no worker ready"),
-            (Intent::Hold, _) => (Tone::Warning, "paused"),
-            (Intent::Stop, _) => (Tone::Warning, "maintenance"),
+        let (tone, state) = match (entry.state, entry.live) {
+            (HostState::Running, true) => (Tone::Plain, "running"),
+            (HostState::Running, false) => (Tone::Bad, "running, no worker ready"),
+            (HostState::Paused, _) => (Tone::Warning, "paused"),
+            (HostState::Stopped, _) => (Tone::Warning, "stopped"),
         };
         let origin = match entry.origin {
             HostOrigin::Config => "config",
@@ -103,6 +104,13 @@ pub(in crate::ctl) fn deploy_event(event: &DeployEvent) -> String {
     }
 }
 
+/// What a change of a host came to.
+pub(in crate::ctl) fn changed(host: &HostName, done: &str, change: &Changed) -> String {
+    let app = change.entry.as_ref().map(|entry| format!(" (app {})", entry.app)).unwrap_or_default();
+    let before = if change.changed { "" } else { ", as before" };
+    format!("{host}: {done}{before}{app}")
+}
+
 /// What a change of the number of workers came to.
 pub(in crate::ctl) fn scaled(scaled: &Scaled) -> String {
     let Scaled { app, before, now, .. } = scaled;
@@ -128,7 +136,7 @@ mod tests {
     use anstream::adapter::strip_str;
 
     use crate::api::Rejection;
-    use crate::name::{AppName, GenerationId, HostName, WorkerId};
+    use crate::name::{AppName, GenerationId, WorkerId};
 
     use super::*;
 
@@ -138,25 +146,25 @@ mod tests {
 
     #[test]
     fn hosts_are_listed_with_what_happens_to_their_requests() {
-        let entry = |host, intent, live, origin| HostEntry {
+        let entry = |host, state, live, origin| HostEntry {
             host: HostName::parse(host).unwrap(),
             app: api(),
-            intent,
+            state,
             live,
             origin,
         };
         let entries = [
-            entry("api.example", Intent::Run, true, HostOrigin::Config),
-            entry("*.api.example", Intent::Run, false, HostOrigin::Added),
-            entry("b.example", Intent::Hold, true, HostOrigin::Added),
-            entry("c.example", Intent::Stop, false, HostOrigin::Added),
+            entry("api.example", HostState::Running, true, HostOrigin::Config),
+            entry("*.api.example", HostState::Running, false, HostOrigin::Added),
+            entry("b.example", HostState::Paused, true, HostOrigin::Added),
+            entry("c.example", HostState::Stopped, false, HostOrigin::Added),
         ];
         let expected = "\
 HOST           APP  FROM    STATE
-api.example    api  config  serving
-*.api.example  api  added   no worker ready
+api.example    api  config  running
+*.api.example  api  added   running, no worker ready
 b.example      api  added   paused
-c.example      api  added   maintenance
+c.example      api  added   stopped
 ";
         assert_eq!(strip_str(&hosts(&entries)).to_string(), expected);
     }

@@ -9,7 +9,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 mod lists;
 mod status;
 
-pub(super) use lists::{deploy_event, hosts, log_line, scaled, workers};
+pub(super) use lists::{changed, deploy_event, hosts, log_line, scaled, workers};
 pub(super) use status::status;
 
 /// How a line of a table stands out.

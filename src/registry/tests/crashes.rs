@@ -233,11 +233,11 @@ fn after_any_history_of_changes_and_crashes_the_files_say_what_was_answered() {
         if random.u8(..3) == 0 {
             assert_eq!(registry.remove(&host).unwrap(), model.remove(&host).is_some());
         } else {
-            let intent = [Intent::Run, Intent::Hold, Intent::Stop][random.usize(..3)];
+            let state = [HostState::Running, HostState::Paused, HostState::Stopped][random.usize(..3)];
             // Some are long enough to fill the file soon.
             let page = random.bool().then(|| random.char(..).to_string().repeat(random.usize(1..20_000)));
             let path = format!("/{}", random.u8(..3));
-            let entry = Entry { host: host.clone(), path: Path::new(&path).into(), intent, page };
+            let entry = Entry { host: host.clone(), path: Path::new(&path).into(), state, page };
             let new = model.insert(host, entry.clone()).as_ref() != Some(&entry);
             assert_eq!(registry.set(entry).unwrap(), new);
         }

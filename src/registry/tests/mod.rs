@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use super::*;
 
 fn entry(host: &str, path: &str) -> Entry {
-    Entry { host: host.parse().unwrap(), path: Path::new(path).into(), intent: Intent::Run, page: None }
+    Entry { host: host.parse().unwrap(), path: Path::new(path).into(), state: HostState::Running, page: None }
 }
 
 fn folder() -> (tempfile::TempDir, PathBuf) {
@@ -44,7 +44,7 @@ fn a_missing_file_is_an_empty_registry_and_is_not_created() {
 fn what_was_set_is_there_after_opening_again() {
     let (_dir, path) = folder();
     let stopped = Entry {
-        intent: Intent::Stop,
+        state: HostState::Stopped,
         page: Some("<p>\"back\" soon</p>\n".into()),
         ..entry("b.example", "/srv/b")
     };
@@ -70,9 +70,9 @@ fn a_change_is_a_line_beside_the_file_until_that_has_every_host() {
     registry.remove(&"c.example".parse().unwrap()).unwrap();
 
     let expected = "{\"version\":1}\n\
-        kafii6mvfdp2sxul 1 {\"set\":{\"host\":\"a.example\",\"path\":\"/srv/a\",\"intent\":\"run\"}}\n\
-        yfcqzesgdlc6mi5z 2 {\"set\":{\"host\":\"b.example\",\"path\":\"/srv/b\",\"intent\":\"run\"}}\n\
-        3vek3rnpggqtvnup 3 {\"set\":{\"host\":\"c.example\",\"path\":\"/srv/c\",\"intent\":\"run\"}}\n\
+        6qmqlgxr45n4e36c 1 {\"set\":{\"host\":\"a.example\",\"path\":\"/srv/a\",\"state\":\"running\"}}\n\
+        z6l4eueey5ez3bec 2 {\"set\":{\"host\":\"b.example\",\"path\":\"/srv/b\",\"state\":\"running\"}}\n\
+        bace3u6bppn6xnra 3 {\"set\":{\"host\":\"c.example\",\"path\":\"/srv/c\",\"state\":\"running\"}}\n\
         kiyzakrlnmloah5o 4 {\"remove\":\"c.example\"}\n";
     assert_eq!(changes(&path), expected);
     assert!(!path.exists());
@@ -80,8 +80,8 @@ fn a_change_is_a_line_beside_the_file_until_that_has_every_host() {
     registry.settle().unwrap();
 
     let expected = "{\"version\":2,\"last_change\":4,\"hosts\":[\n\
-        {\"host\":\"a.example\",\"path\":\"/srv/a\",\"intent\":\"run\"},\n\
-        {\"host\":\"b.example\",\"path\":\"/srv/b\",\"intent\":\"run\"}\n\
+        {\"host\":\"a.example\",\"path\":\"/srv/a\",\"state\":\"running\"},\n\
+        {\"host\":\"b.example\",\"path\":\"/srv/b\",\"state\":\"running\"}\n\
         ]}\n";
     assert_eq!(fs::read_to_string(&path).unwrap(), expected);
     assert!(!path.with_extension("changes").exists());
@@ -212,6 +212,27 @@ fn a_file_of_the_first_version_is_read_and_goes_on() {
 }
 
 #[test]
+fn files_that_say_intent_are_read_and_written_with_the_states() {
+    let (_dir, path) = folder();
+    let hosts = [("a", "hold"), ("b", "stop")].map(|(name, intent)| {
+        format!("{{\"host\":\"{name}.example\",\"path\":\"/srv/{name}\",\"intent\":\"{intent}\"}}")
+    });
+    let text = format!("{{\"version\":2,\"last_change\":2,\"hosts\":[\n{}\n]}}\n", hosts.join(",\n"));
+    fs::write(&path, text).unwrap();
+    let change = "{\"version\":1}\n\
+        3vek3rnpggqtvnup 3 {\"set\":{\"host\":\"c.example\",\"path\":\"/srv/c\",\"intent\":\"run\"}}\n";
+    fs::write(path.with_extension("changes"), change).unwrap();
+
+    let mut registry = Registry::open(&path).unwrap();
+
+    let states: Vec<_> = registry.entries().map(|entry| entry.state).collect();
+    assert_eq!(states, [HostState::Paused, HostState::Stopped, HostState::Running]);
+    registry.settle().unwrap();
+    let written = fs::read_to_string(&path).unwrap();
+    assert!(written.contains("\"state\":\"paused\"") && !written.contains("intent"), "{written}");
+}
+
+#[test]
 fn hosts_that_lead_to_one_app_share_its_path() {
     let (_dir, path) = folder();
     let hosts = ["a.example", "b.example"].map(|host| entry(host, "/srv/app"));
@@ -242,7 +263,8 @@ fn a_change_larger_than_their_file_is_put_into_the_other_one_at_once() {
     let (_dir, path) = folder();
     let mut registry = Registry::open(&path).unwrap();
     let page = |letter: &str| Some(letter.repeat(300_000));
-    let stopped = |host, letter| Entry { intent: Intent::Stop, page: page(letter), ..entry(host, "/srv/a") };
+    let stopped =
+        |host, letter| Entry { state: HostState::Stopped, page: page(letter), ..entry(host, "/srv/a") };
 
     registry.set(stopped("a.example", "a")).unwrap();
     assert_eq!(opened(&path), [stopped("a.example", "a")]);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api::{AddHost, AppStatus, Changed, DeployEvent, HostEntry, LogLine, Scale, Scaled};
-use crate::api::{SetIntent, WorkerStatus};
+use crate::api::{SetState, WorkerStatus};
 use crate::directory::App;
 use crate::metrics::Metrics;
 use crate::name::{AppName, HostName};
@@ -28,7 +28,7 @@ use crate::supervisor::supervisor_error::SupervisorError;
 pub(in crate::supervisor) enum AppSetCommand {
     AddHost(AddHost, Reply<Result<Changed, SupervisorError>>),
     RemoveHost(HostName, Reply<Result<Changed, SupervisorError>>),
-    SetIntent(HostName, SetIntent, Reply<Result<Changed, SupervisorError>>),
+    SetState(HostName, SetState, Reply<Result<Changed, SupervisorError>>),
     Hosts(Reply<Vec<HostEntry>>),
     Apps(Reply<Vec<AppStatus>>),
     Workers(Reply<Vec<WorkerStatus>>),
@@ -161,8 +161,8 @@ impl AppSet {
         match command {
             AppSetCommand::AddHost(wanted, reply) => drop(reply.send(self.add_host(wanted).await)),
             AppSetCommand::RemoveHost(host, reply) => drop(reply.send(self.remove_host(&host).await)),
-            AppSetCommand::SetIntent(host, wanted, reply) => {
-                drop(reply.send(self.hosts.set_intent(&host, wanted).await));
+            AppSetCommand::SetState(host, wanted, reply) => {
+                drop(reply.send(self.hosts.set_state(&host, wanted).await));
             }
             AppSetCommand::Hosts(reply) => drop(reply.send(self.hosts.entries())),
             AppSetCommand::Apps(reply) => drop(reply.send(self.apps.statuses(&self.hosts).await)),

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
-use crate::api::{Changed, HostEntry, HostOrigin, Intent, SetIntent};
-use crate::directory::{App, Directory, Route, Standing};
+use crate::api::{Changed, HostEntry, HostOrigin, HostState, SetState};
+use crate::directory::{App, Availability, Directory, Route};
 use crate::name::{AppName, HostName};
 use crate::registry::{Entry, Registry, RegistryError};
 
@@ -23,8 +23,8 @@ pub(in crate::supervisor) struct Hosts {
     /// Behind a lock only to get to a thread that may block and back: there is one writer, and it waits.
     registry: Arc<Mutex<Registry>>,
     rows: BTreeMap<HostName, HostRow>,
-    /// The standing of hosts that have none of their own, by app: a channel for each host would be most of its memory.
-    usual: HashMap<AppName, watch::Sender<Standing>>,
+    /// What hosts that were never told anything share, by app: a channel for each host would be most of its memory.
+    usual: HashMap<AppName, watch::Sender<Availability>>,
     /// What an app's settings named last: looked at whenever an app tells something new, and the rows are many.
     named: HashMap<AppName, Vec<HostName>>,
 }
@@ -34,13 +34,13 @@ struct HostRow {
     path: Arc<Path>,
     origin: HostOrigin,
     /// `None`: its requests are served, and nobody was ever told otherwise.
-    standing: Option<watch::Sender<Standing>>,
+    availability: Option<watch::Sender<Availability>>,
 }
 
 impl HostRow {
-    fn new(app: &Arc<App>, path: Arc<Path>, origin: HostOrigin, standing: Standing) -> Self {
-        let standing = (standing != Standing::default()).then(|| watch::channel(standing).0);
-        Self { app: Arc::clone(app), path, origin, standing }
+    fn new(app: &Arc<App>, path: Arc<Path>, origin: HostOrigin, availability: Availability) -> Self {
+        let availability = (availability != Availability::default()).then(|| watch::channel(availability).0);
+        Self { app: Arc::clone(app), path, origin, availability }
     }
 }
 
@@ -75,8 +75,8 @@ impl Hosts {
                     tracing::warn!(%app, %host, %owner, "host is another app's already");
                 }
                 None => {
-                    let standing = self.kept_standing(host, path);
-                    self.insert(host.clone(), app, path.into(), HostOrigin::Config, standing);
+                    let availability = self.kept_availability(host, path);
+                    self.insert(host.clone(), app, path.into(), HostOrigin::Config, availability);
                 }
             }
         }
@@ -92,8 +92,8 @@ impl Hosts {
         for entry in entries {
             match self.rows.get(&entry.host) {
                 None => {
-                    let standing = standing(&entry);
-                    let row = HostRow::new(app, entry.path, HostOrigin::Added, standing);
+                    let availability = availability(&entry);
+                    let row = HostRow::new(app, entry.path, HostOrigin::Added, availability);
                     routes.push(route(&entry.host, &row, &mut self.usual));
                     self.rows.insert(entry.host, row);
                 }
@@ -148,9 +148,10 @@ impl Hosts {
             return Ok(Changed { ok: true, changed: false, entry: self.entry(host) });
         }
         let path: Arc<Path> = path.into();
-        let entry = Entry { host: host.clone(), path: Arc::clone(&path), intent: Intent::Run, page: None };
+        let entry =
+            Entry { host: host.clone(), path: Arc::clone(&path), state: HostState::Running, page: None };
         self.write(move |registry| registry.set(entry)).await?;
-        self.insert(host.clone(), app, path, HostOrigin::Added, Standing::default());
+        self.insert(host.clone(), app, path, HostOrigin::Added, Availability::default());
         tracing::info!(app = %app.name, %host, "host added");
         Ok(Changed { ok: true, changed: true, entry: self.entry(host) })
     }
@@ -179,25 +180,25 @@ impl Hosts {
     ///
     /// # Errors
     /// When there is no such host, or it cannot be written down; then nothing has changed.
-    pub(in crate::supervisor) async fn set_intent(
+    pub(in crate::supervisor) async fn set_state(
         &mut self,
         host: &HostName,
-        wanted: SetIntent,
+        wanted: SetState,
     ) -> Result<Changed, SupervisorError> {
         let row = self.row(host)?;
         let path = Arc::clone(&row.path);
-        let entry = Entry { host: host.clone(), path, intent: wanted.intent, page: wanted.page };
-        let (app, origin, standing) = (row.app.name.clone(), row.origin, standing(&entry));
+        let entry = Entry { host: host.clone(), path, state: wanted.state, page: wanted.page };
+        let (app, origin, availability) = (row.app.name.clone(), row.origin, availability(&entry));
         // A host that a config names needs a note only for as long as it is to do something unusual.
-        if origin == HostOrigin::Config && standing == Standing::default() {
+        if origin == HostOrigin::Config && availability == Availability::default() {
             let host = host.clone();
             self.write(move |registry| registry.remove(&host)).await?;
         } else {
             self.write(move |registry| registry.set(entry)).await?;
         }
-        let changed = self.stand(host, standing);
+        let changed = self.stand(host, availability);
         if changed {
-            tracing::info!(%app, %host, intent = ?wanted.intent, "host was told what to do");
+            tracing::info!(%app, %host, state = %wanted.state, "host changed its state");
         }
         Ok(Changed { ok: true, changed, entry: self.entry(host) })
     }
@@ -249,9 +250,9 @@ impl Hosts {
         }
     }
 
-    fn kept_standing(&self, host: &HostName, path: &Path) -> Standing {
+    fn kept_availability(&self, host: &HostName, path: &Path) -> Availability {
         let registry = self.registry();
-        registry.get(host).filter(|entry| &*entry.path == path).map(standing).unwrap_or_default()
+        registry.get(host).filter(|entry| &*entry.path == path).map(availability).unwrap_or_default()
     }
 
     fn insert(
@@ -260,25 +261,25 @@ impl Hosts {
         app: &Arc<App>,
         path: Arc<Path>,
         origin: HostOrigin,
-        standing: Standing,
+        availability: Availability,
     ) {
-        let row = HostRow::new(app, path, origin, standing);
+        let row = HostRow::new(app, path, origin, availability);
         self.directory.insert(route(&host, &row, &mut self.usual));
         self.rows.insert(host, row);
     }
 
     /// Makes a known host stand like this; false when it did.
-    fn stand(&mut self, host: &HostName, standing: Standing) -> bool {
+    fn stand(&mut self, host: &HostName, availability: Availability) -> bool {
         let Some(row) = self.rows.get_mut(host) else { return false };
-        match &row.standing {
+        match &row.availability {
             Some(own) => own.send_if_modified(|now| {
-                let changed = *now != standing;
-                *now = standing;
+                let changed = *now != availability;
+                *now = availability;
                 changed
             }),
-            None if standing == Standing::default() => false,
+            None if availability == Availability::default() => false,
             None => {
-                row.standing = Some(watch::channel(standing).0);
+                row.availability = Some(watch::channel(availability).0);
                 self.directory.insert(route(host, row, &mut self.usual));
                 true
             }
@@ -317,24 +318,24 @@ fn lock(registry: &Mutex<Registry>) -> MutexGuard<'_, Registry> {
     registry.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn route(host: &HostName, row: &HostRow, usual: &mut HashMap<AppName, watch::Sender<Standing>>) -> Route {
-    let standing = match &row.standing {
+fn route(host: &HostName, row: &HostRow, usual: &mut HashMap<AppName, watch::Sender<Availability>>) -> Route {
+    let availability = match &row.availability {
         Some(own) => own.subscribe(),
         None => usual.entry(row.app.name.clone()).or_default().subscribe(),
     };
-    Route { host: host.clone(), app: Arc::clone(&row.app), standing }
+    Route { host: host.clone(), app: Arc::clone(&row.app), availability }
 }
 
 fn shown(host: &HostName, row: &HostRow) -> HostEntry {
     HostEntry {
         host: host.clone(),
         app: row.app.name.clone(),
-        intent: row.standing.as_ref().map_or_else(Intent::default, |own| own.borrow().intent),
+        state: row.availability.as_ref().map_or_else(HostState::default, |own| own.borrow().state),
         live: row.app.pool.any_worker(),
         origin: row.origin,
     }
 }
 
-fn standing(entry: &Entry) -> Standing {
-    Standing { intent: entry.intent, page: entry.page.as_deref().map(Arc::from) }
+fn availability(entry: &Entry) -> Availability {
+    Availability { state: entry.state, page: entry.page.as_deref().map(Arc::from) }
 }

@@ -1,7 +1,7 @@
 //! Hosts: added, removed, held, kept over a restart.
 
 use super::*;
-use crate::api::{HostOrigin, Intent};
+use crate::api::{HostOrigin, HostState};
 
 fn add(name: &str, path: Option<&str>) -> AddHost {
     AddHost { host: host(name), path: path.map(PathBuf::from) }
@@ -9,7 +9,7 @@ fn add(name: &str, path: Option<&str>) -> AddHost {
 
 fn shown(entries: &[HostEntry]) -> Vec<String> {
     let show = |entry: &HostEntry| {
-        format!("{} {} {:?} {:?} {}", entry.host, entry.app, entry.intent, entry.origin, entry.live)
+        format!("{} {} {:?} {:?} {}", entry.host, entry.app, entry.state, entry.origin, entry.live)
     };
     entries.iter().map(show).collect()
 }
@@ -22,7 +22,7 @@ async fn a_host_is_added_to_the_first_app_once() {
     let again = world.manager.add_host(add("www.example", None)).await.unwrap();
 
     assert_eq!((first.changed, again.changed), (true, false));
-    let expected = ["blog.example blog Run Config true", "www.example blog Run Added true"];
+    let expected = ["blog.example blog Running Config true", "www.example blog Running Added true"];
     assert_eq!(shown(&world.manager.hosts().await), expected);
     assert!(world.claim("www.example").await.is_ok());
 }
@@ -98,43 +98,46 @@ async fn unknown_hosts_and_hosts_of_the_config_are_not_removed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_intent_reaches_those_who_wait_for_it() {
+async fn a_state_reaches_those_who_wait_for_it() {
     let world = World::serving(blog()).await;
     let name = host("blog.example");
-    let standing = || world.directory.lookup("blog.example").unwrap().standing.clone();
-    let hold = SetIntent { intent: Intent::Hold, page: None };
-    world.manager.set_intent(&name, hold).await.unwrap();
-    let mut waiting = standing();
-    assert_eq!(waiting.borrow_and_update().intent, Intent::Hold, "whoever comes now waits");
+    let availability = || world.directory.lookup("blog.example").unwrap().availability.clone();
+    let paused = SetState { state: HostState::Paused, page: None };
+    world.manager.set_state(&name, paused).await.unwrap();
+    let mut waiting = availability();
+    assert_eq!(waiting.borrow_and_update().state, HostState::Paused, "whoever comes now waits");
     let page = Some("<p>back soon</p>".to_owned());
 
-    let wanted = SetIntent { intent: Intent::Stop, page: page.clone() };
-    let changed = world.manager.set_intent(&name, wanted.clone()).await.unwrap();
-    let again = world.manager.set_intent(&name, wanted).await.unwrap();
+    let wanted = SetState { state: HostState::Stopped, page: page.clone() };
+    let changed = world.manager.set_state(&name, wanted.clone()).await.unwrap();
+    let again = world.manager.set_state(&name, wanted).await.unwrap();
 
     assert_eq!((changed.changed, again.changed), (true, false));
     waiting.changed().await.unwrap();
-    assert_eq!(waiting.borrow_and_update().intent, Intent::Stop);
+    assert_eq!(waiting.borrow_and_update().state, HostState::Stopped);
     assert_eq!(waiting.borrow().page.as_deref(), page.as_deref());
 
-    let resume = SetIntent { intent: Intent::Run, page: None };
-    world.manager.set_intent(&name, resume.clone()).await.unwrap();
+    let resume = SetState { state: HostState::Running, page: None };
+    world.manager.set_state(&name, resume.clone()).await.unwrap();
     waiting.changed().await.unwrap();
-    assert_eq!((waiting.borrow().intent, standing().borrow().intent), (Intent::Run, Intent::Run));
-    assert!(!world.manager.set_intent(&name, resume).await.unwrap().changed);
+    assert_eq!(
+        (waiting.borrow().state, availability().borrow().state),
+        (HostState::Running, HostState::Running)
+    );
+    assert!(!world.manager.set_state(&name, resume).await.unwrap().changed);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_one_host_is_told_is_nothing_to_the_others_of_its_app() {
     let world = World::serving(blog()).await;
     world.manager.add_host(add("www.example", None)).await.unwrap();
-    let intent = |name: &str| world.directory.lookup(name).unwrap().standing.borrow().intent;
+    let state = |name: &str| world.directory.lookup(name).unwrap().availability.borrow().state;
 
-    let hold = SetIntent { intent: Intent::Hold, page: None };
-    world.manager.set_intent(&host("www.example"), hold).await.unwrap();
+    let paused = SetState { state: HostState::Paused, page: None };
+    world.manager.set_state(&host("www.example"), paused).await.unwrap();
 
-    assert_eq!((intent("blog.example"), intent("www.example")), (Intent::Run, Intent::Hold));
-    let mut waiting = world.directory.lookup("www.example").unwrap().standing.clone();
+    assert_eq!((state("blog.example"), state("www.example")), (HostState::Running, HostState::Paused));
+    let mut waiting = world.directory.lookup("www.example").unwrap().availability.clone();
     world.manager.remove_host(&host("www.example")).await.unwrap();
     assert!(waiting.changed().await.is_err(), "whoever waits for a host that is removed waits no longer");
 }
@@ -147,8 +150,8 @@ async fn what_people_asked_for_survives_a_restart() {
     first.manager.add_host(add("buy.example", Some("/srv/shop"))).await.unwrap();
     first.manager.add_host(add("lost.example", Some("/srv/gone"))).await.unwrap();
     for name in ["blog.example", "buy.example"] {
-        let hold = SetIntent { intent: Intent::Hold, page: None };
-        first.manager.set_intent(&host(name), hold).await.unwrap();
+        let paused = SetState { state: HostState::Paused, page: None };
+        first.manager.set_state(&host(name), paused).await.unwrap();
     }
     first.manager.stop(Duration::ZERO).await;
 
@@ -163,10 +166,10 @@ async fn what_people_asked_for_survives_a_restart() {
     let hosts: Vec<_> =
         second.manager.hosts().await.into_iter().map(|entry| HostEntry { live: true, ..entry }).collect();
     let expected = [
-        "blog.example blog Hold Config true",
-        "buy.example shop Hold Added true",
-        "lost.example gone Run Added true",
-        "shop.example shop Run Config true",
+        "blog.example blog Paused Config true",
+        "buy.example shop Paused Added true",
+        "lost.example gone Running Added true",
+        "shop.example shop Running Config true",
     ];
     assert_eq!(shown(&hosts), expected);
     assert_eq!(second.claim("lost.example").await.err(), Some(ClaimError::Closed));

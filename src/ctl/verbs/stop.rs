@@ -3,36 +3,57 @@
 //! Never here: how the server drains.
 
 use std::fs;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use clap::Args;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::Serialize;
 use tokio::process::Command;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
-use crate::api::{self, Service, Status, Stopping};
+use crate::api::{ServiceUnit, Status, StopServer, endpoints};
+use crate::ctl::error::{CtlError, Exit};
+use crate::ctl::find::FoundServer;
+use crate::ctl::screen::Screen;
+use crate::ctl::session::{Caller, Session};
+use crate::ctl::stopped_server::StoppedServer;
 
-use super::asleep::Asleep;
-use super::client::{Call, understood};
-use super::screen::Screen;
-use super::session::Session;
-use super::trouble::{Exit, Trouble};
+/// Stop the server: it finishes the requests in hand first
+///
+/// Returns when it is gone
+#[derive(Debug, Args)]
+pub(in crate::ctl) struct StopVerb {
+    /// Return as soon as the server has been told
+    #[arg(long)]
+    no_wait: bool,
+}
 
-/// Returns when the server's control socket or its process is gone; with `no_wait` once it has been told.
-pub(super) async fn stop(session: &mut Session<'_>, no_wait: bool) -> Result<Exit, Trouble> {
-    let status: Status = understood(&session.client.call(Call::get("/status")).await?)?;
-    let server = Server::of(session.client.socket(), &status);
+impl StopVerb {
+    /// Returns when the server's control socket or its process is gone; with `no_wait` once it has been told.
+    pub(super) fn run(self, caller: Caller<'_>) -> Result<Exit, CtlError> {
+        match caller.find()? {
+            FoundServer::Running(socket) => {
+                caller.ask_at(socket, async |session| stop(session, self.no_wait).await)
+            }
+            FoundServer::Stopped(server) => close(&server, self.no_wait, caller.screen, caller.common.json),
+        }
+    }
+}
+
+async fn stop(session: &mut Session<'_>, no_wait: bool) -> Result<Exit, CtlError> {
+    let status = session.client.call(&endpoints::GET_STATUS, &()).await?.read()?;
+    let server = ServerTraces::of(session.client.socket(), &status);
 
     if let Some(service) = &status.service {
         return stop_units(session, &status, service, no_wait).await;
     }
-    let answer = session.client.call(Call::post("/stop", &api::Stop {})?).await?;
-    let Stopping { drain, .. } = understood(&answer)?;
+    let drain = session.client.call(&endpoints::STOP, &StopServer {}).await?.read()?.drain;
     if !no_wait {
         if !session.json {
             session
@@ -41,12 +62,14 @@ pub(super) async fn stop(session: &mut Session<'_>, no_wait: bool) -> Result<Exi
         }
         // The data path drains, and then the workers do.
         let limit = session.limit.unwrap_or(Duration::from_secs(drain) * 2 + AFTER_DRAIN);
-        timeout(limit, server.gone())
-            .await
-            .map_err(|_| Trouble::late(&format!("stopping {}", status.instance), limit))?;
+        let gone = async {
+            server.gone().await;
+            Ok(())
+        };
+        CtlError::unless_within(Some(limit), &format!("stopping {}", status.instance), gone).await?;
     }
     if session.json {
-        session.screen.json(&Stopped { ok: true, drain, stopped: !no_wait });
+        session.screen.json(&StopReport { ok: true, drain, stopped: !no_wait });
     } else {
         let done = if no_wait { "told to stop" } else { "stopped" };
         session.screen.say(format_args!("{}: {done}", status.instance));
@@ -58,30 +81,15 @@ pub(super) async fn stop(session: &mut Session<'_>, no_wait: bool) -> Result<Exi
 async fn stop_units(
     session: &mut Session<'_>,
     status: &Status,
-    service: &Service,
+    service: &ServiceUnit,
     no_wait: bool,
-) -> Result<Exit, Trouble> {
-    let mut systemctl = Command::new("systemctl");
-    if service.user {
-        systemctl.arg("--user");
-    }
-    if no_wait {
-        systemctl.arg("--no-block");
-    }
-    systemctl.arg("stop").args(units(service)).stdin(Stdio::null());
-    let stopped = match session.limit {
-        Some(limit) => timeout(limit, systemctl.status())
-            .await
-            .map_err(|_| Trouble::late(&format!("stopping {}", status.instance), limit))?,
-        None => systemctl.status().await,
-    };
-    match stopped {
-        Ok(exit) if exit.success() => {}
-        Ok(exit) => return Err(not_stopped(service, &exit.to_string())),
-        Err(error) => return Err(not_stopped(service, &error.to_string())),
-    }
+) -> Result<Exit, CtlError> {
+    let mut systemctl = Command::from(systemctl_stop(service, no_wait));
+    let what = format!("stopping {}", status.instance);
+    let stopped = CtlError::unless_within(session.limit, &what, async { Ok(systemctl.status().await) });
+    check_stopped(service, stopped.await?)?;
     if session.json {
-        session.screen.json(&Stopped { ok: true, drain: 0, stopped: !no_wait });
+        session.screen.json(&StopReport { ok: true, drain: 0, stopped: !no_wait });
     } else {
         let done = if no_wait { "told to stop" } else { "stopped" };
         session.screen.say(format_args!("{}: {done}, with its sockets", status.instance));
@@ -90,40 +98,37 @@ async fn stop_units(
 }
 
 /// Closes the sockets of a server that does not run.
-pub(super) fn close(
-    server: &Asleep,
-    no_wait: bool,
-    screen: &mut Screen,
-    json: bool,
-) -> Result<Exit, Trouble> {
-    let service = Service { unit: server.unit.clone(), user: server.user, workers: None };
-    let mut systemctl = std::process::Command::new("systemctl");
-    if service.user {
-        systemctl.arg("--user");
-    }
-    if no_wait {
-        systemctl.arg("--no-block");
-    }
-    match systemctl.arg("stop").args(units(&service)).stdin(Stdio::null()).status() {
-        Ok(exit) if exit.success() => {}
-        Ok(exit) => return Err(not_stopped(&service, &exit.to_string())),
-        Err(error) => return Err(not_stopped(&service, &error.to_string())),
-    }
+fn close(server: &StoppedServer, no_wait: bool, screen: &mut Screen, json: bool) -> Result<Exit, CtlError> {
+    let service = ServiceUnit { unit: server.unit.clone(), user: server.user, workers: None };
+    check_stopped(&service, systemctl_stop(&service, no_wait).status())?;
     if json {
-        screen.json(&Stopped { ok: true, drain: 0, stopped: !no_wait });
+        screen.json(&StopReport { ok: true, drain: 0, stopped: !no_wait });
     } else {
         screen.say(format_args!("{}: did not run; its sockets are closed", service.unit));
     }
     Ok(Exit::Ok)
 }
 
-fn not_stopped(service: &Service, why: &str) -> Trouble {
-    Trouble::new(Exit::Failed, "systemctl", format!("systemctl did not stop {}: {why}", service.unit))
-        .hint("stopping a service of the system needs its rights: try sudo")
+fn systemctl_stop(service: &ServiceUnit, no_wait: bool) -> std::process::Command {
+    let mut systemctl = std::process::Command::new("systemctl");
+    systemctl.args(service.user.then_some("--user")).args(no_wait.then_some("--no-block"));
+    systemctl.arg("stop").args(units(service)).stdin(Stdio::null());
+    systemctl
+}
+
+fn check_stopped(service: &ServiceUnit, ended: io::Result<ExitStatus>) -> Result<(), CtlError> {
+    let why = match ended {
+        Ok(exit) if exit.success() => return Ok(()),
+        Ok(exit) => exit.to_string(),
+        Err(error) => error.to_string(),
+    };
+    let message = format!("systemctl did not stop {}: {why}", service.unit);
+    Err(CtlError::new(Exit::Failed, "systemctl", message)
+        .hint("stopping a service of the system needs its rights: try sudo"))
 }
 
 /// The service and the sockets that start it.
-fn units(service: &Service) -> Vec<String> {
+fn units(service: &ServiceUnit) -> Vec<String> {
     let mut units = vec![service.unit.clone()];
     if let Some(instance) =
         service.unit.strip_prefix("rip-server@").and_then(|rest| rest.strip_suffix(".service"))
@@ -136,14 +141,14 @@ fn units(service: &Service) -> Vec<String> {
 }
 
 #[derive(Serialize)]
-struct Stopped {
+struct StopReport {
     ok: bool,
     drain: u64,
     stopped: bool,
 }
 
 /// What shows that a server is there. Never by connecting: a socket of systemd's would start it again.
-struct Server<'a> {
+struct ServerTraces<'a> {
     socket: &'a Path,
     /// Device and inode: a server started meanwhile makes a new file of the same name.
     file: Option<(u64, u64)>,
@@ -151,7 +156,7 @@ struct Server<'a> {
     process: Option<OwnedFd>,
 }
 
-impl<'a> Server<'a> {
+impl<'a> ServerTraces<'a> {
     fn of(socket: &'a Path, status: &Status) -> Self {
         let pid = i32::try_from(status.pid).ok().and_then(Pid::from_raw);
         let process = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());

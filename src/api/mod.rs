@@ -1,8 +1,6 @@
-//! The words of the control socket: what `rip-serverctl` sends and what the server answers, as JSON.
+//! Owns what goes over the control socket, as JSON; `endpoints` is the table of what can be asked.
 //!
-//! HTTP/1.1 over a Unix socket. Every answer but `/metrics` is one JSON object, or for `POST /deploy` one object a
-//! line (`application/x-ndjson`). New fields may come; a field never changes its meaning. Never here: how an answer
-//! is found or shown.
+//! New fields may come; a field never changes its meaning. Never here: how an answer is found or shown.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,9 +9,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::{AppName, GenerationId, HostName, InstanceName, WorkerId};
 
-/// `GET /registry`.
+pub(crate) mod endpoint;
+pub(crate) mod endpoints;
+mod host_state;
+
+pub use host_state::HostState;
+
+/// The hosts of the registry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Registry {
+pub struct HostList {
     /// Always true: errors are [`Failure`].
     pub ok: bool,
     /// The host names alone, sorted.
@@ -29,8 +33,9 @@ pub struct HostEntry {
     pub host: HostName,
     /// Its app.
     pub app: AppName,
-    /// What was asked for.
-    pub intent: Intent,
+    /// What it does with its requests; `intent` says it in the words of before, for one more version.
+    #[serde(flatten, with = "host_state")]
+    pub state: HostState,
     /// Whether the app has a worker ready: a fact of this moment.
     pub live: bool,
     /// Whether the host came with the app's own settings or was added by a person.
@@ -47,20 +52,7 @@ pub enum HostOrigin {
     Added,
 }
 
-/// What a host is to do with its requests.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Intent {
-    /// Serve them.
-    #[default]
-    Run,
-    /// Let them wait in the queue.
-    Hold,
-    /// Answer 503 with the operator's page.
-    Stop,
-}
-
-/// `POST /registry`: adds a host, or changes what it stands for. Answers [`Changed`].
+/// A host that is to lead to an app.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AddHost {
@@ -71,18 +63,19 @@ pub struct AddHost {
     pub path: Option<PathBuf>,
 }
 
-/// `POST /registry/HOST/intent`. Answers [`Changed`].
+/// What a host is to do from now on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct SetIntent {
-    /// What the host is to do.
-    pub intent: Intent,
+pub struct SetState {
+    /// What it does with its requests.
+    #[serde(alias = "intent")]
+    pub state: HostState,
     /// What people read while the host is stopped: the text of an HTML page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub page: Option<String>,
 }
 
-/// Answer to a change of the registry.
+/// What a change of the registry came to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Changed {
     /// Always true.
@@ -94,7 +87,7 @@ pub struct Changed {
     pub entry: Option<HostEntry>,
 }
 
-/// `GET /status`.
+/// What the server is doing, and why.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// `healthy` when every app has a worker ready, else `degraded`.
@@ -119,7 +112,7 @@ pub struct Status {
     pub certificates: Vec<CertificateStatus>,
     /// How systemd runs it, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub service: Option<Service>,
+    pub service: Option<ServiceUnit>,
     /// What runs its workers. A server older than this program does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend: Option<BackendStatus>,
@@ -159,7 +152,7 @@ impl std::fmt::Display for BackendStatus {
 
 /// A server that is a service of systemd's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Service {
+pub struct ServiceUnit {
     /// Its unit.
     pub unit: String,
     /// Whether it is of a user's own manager.
@@ -259,7 +252,7 @@ pub struct CertificateStatus {
     pub problem: Option<String>,
 }
 
-/// `GET /workers`.
+/// The workers of all apps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Workers {
     /// Every worker, by app and id.
@@ -323,7 +316,7 @@ pub enum WorkerState {
     Stopping,
 }
 
-/// `POST /deploy`: starts a new generation and puts it in the place of the old one. Answers a [`DeployEvent`] a line.
+/// Which apps are to be deployed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Deploy {
@@ -392,7 +385,7 @@ pub enum DeployEvent {
     },
 }
 
-/// `POST /workers/scale`. Answers [`Scaled`].
+/// How many workers an app is to have.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scale {
@@ -403,7 +396,7 @@ pub struct Scale {
     pub workers: String,
 }
 
-/// Answer to [`Scale`].
+/// What a change of the number of workers came to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Scaled {
     /// Always true.
@@ -416,21 +409,21 @@ pub struct Scaled {
     pub now: usize,
 }
 
-/// `POST /stop`: answers at once; the server drains and exits.
+/// That the server is to stop.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Stop {}
+pub struct StopServer {}
 
-/// Answer to [`Stop`].
+/// How long the server may take to stop.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Stopping {
+pub struct StopAnswer {
     /// Always true.
     pub ok: bool,
     /// Seconds the drain may take.
     pub drain: u64,
 }
 
-/// `GET /logs?app=NAME&lines=N&follow=1`: an object a line.
+/// A line that a worker wrote.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LogLine {
     /// Milliseconds since 1970-01-01 UTC.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 use zbus::Connection;
 
-use super::trouble::{Exit, Trouble};
+use super::error::{CtlError, Exit};
 use crate::backend::systemd::bus::{SERVICE, UNIT, connect, object_of, property};
 use crate::backend::systemd::dbus::ManagerProxy;
 use crate::backend::systemd::properties::Scope;
@@ -20,7 +20,7 @@ use crate::name::InstanceName;
 
 /// A server that is stopped, as systemd knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Asleep {
+pub(super) struct StoppedServer {
     /// Its service.
     pub(super) unit: String,
     /// Whether it is of a user's own manager.
@@ -31,7 +31,7 @@ pub(super) struct Asleep {
 
 /// Which of these sockets are systemd's now, each with the server that a connection would start. None where systemd
 /// cannot be asked: then there is nobody who would start anything.
-pub(super) fn behind(sockets: &[PathBuf]) -> BTreeMap<PathBuf, Asleep> {
+pub(super) fn behind(sockets: &[PathBuf]) -> BTreeMap<PathBuf, StoppedServer> {
     let (of_user, of_system): (Vec<_>, Vec<_>) =
         sockets.iter().filter(|socket| socket.exists()).partition(|socket| is_of_user(socket));
     let mut asleep = BTreeMap::new();
@@ -45,21 +45,21 @@ pub(super) fn behind(sockets: &[PathBuf]) -> BTreeMap<PathBuf, Asleep> {
 }
 
 /// What has failed of an instance, whichever manager's it is.
-pub(super) fn failed(instance: &InstanceName) -> Option<Asleep> {
+pub(super) fn failed(instance: &InstanceName) -> Option<StoppedServer> {
     [Scope::System, Scope::User].into_iter().find_map(|scope| {
         let unit = unit::server(instance);
         let failed = ask(scope, async |bus| failures(bus, &unit).await)?;
-        (!failed.is_empty()).then_some(Asleep { unit, user: scope == Scope::User, failed })
+        (!failed.is_empty()).then_some(StoppedServer { unit, user: scope == Scope::User, failed })
     })
 }
 
-impl Asleep {
+impl StoppedServer {
     /// Told to whoever wanted something of a server that runs.
-    pub(super) fn trouble(&self) -> Trouble {
+    pub(super) fn error(&self) -> CtlError {
         let name = self.unit.trim_end_matches(".service");
         let why: String =
             self.failed.iter().map(|(unit, result)| format!("; {unit} has failed: {result}")).collect();
-        Trouble::new(Exit::Unreachable, "not-running", format!("{name} is not running{why}"))
+        CtlError::new(Exit::Unreachable, "not-running", format!("{name} is not running{why}"))
             .hint(self.how_to_start())
     }
 
@@ -90,14 +90,14 @@ fn ask<T>(scope: Scope, question: impl AsyncFnOnce(&Connection) -> zbus::Result<
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
     let asked = async { question(&connect(scope).await?).await };
-    runtime.block_on(async { timeout(PATIENCE, asked).await }).ok()?.ok()
+    runtime.block_on(async { timeout(BUS_REPLY_TIMEOUT, asked).await }).ok()?.ok()
 }
 
 async fn listening(
     bus: &Connection,
     scope: Scope,
     sockets: &[(&PathBuf, PathBuf)],
-) -> zbus::Result<BTreeMap<PathBuf, Asleep>> {
+) -> zbus::Result<BTreeMap<PathBuf, StoppedServer>> {
     let mut asleep = BTreeMap::new();
     // A socket whose service runs is in state `running`: then systemd does not look at it.
     let rows = ManagerProxy::new(bus).await?.list_units_by_patterns(&["listening"], &["*.socket"]).await?;
@@ -113,7 +113,7 @@ async fn listening(
             let state: String = property(bus, &object_of(&unit), UNIT, "ActiveState").await?.try_into()?;
             if STOPPED.contains(&state.as_str()) {
                 let failed = failures(bus, &unit).await?;
-                asleep.insert((*socket).clone(), Asleep { unit, user: scope == Scope::User, failed });
+                asleep.insert((*socket).clone(), StoppedServer { unit, user: scope == Scope::User, failed });
             }
         }
     }
@@ -153,43 +153,43 @@ const STOPPED: [&str; 2] = ["inactive", "failed"];
 /// sd_booted(3)
 const BOOTED: &str = "/run/systemd/system";
 const START_LIMIT: &str = "service-start-limit-hit";
-const PATIENCE: Duration = Duration::from_secs(3);
+const BUS_REPLY_TIMEOUT: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn asleep(unit: &str, user: bool, failed: &[(&str, &str)]) -> Trouble {
+    fn asleep(unit: &str, user: bool, failed: &[(&str, &str)]) -> CtlError {
         let failed = failed.iter().map(|(unit, result)| ((*unit).to_owned(), (*result).to_owned())).collect();
-        Asleep { unit: unit.to_owned(), user, failed }.trouble()
+        StoppedServer { unit: unit.to_owned(), user, failed }.error()
     }
 
     #[test]
     fn a_server_that_is_stopped_is_told_with_what_starts_it() {
-        let trouble = asleep("rip-server@my\\x2dapp.service", false, &[]);
-        assert_eq!(trouble.exit, Exit::Unreachable);
-        assert_eq!(trouble.text.message, "rip-server@my\\x2dapp is not running");
-        assert_eq!(trouble.text.hint.as_deref(), Some("start it: systemctl start 'rip-server@my\\x2dapp'"));
+        let error = asleep("rip-server@my\\x2dapp.service", false, &[]);
+        assert_eq!(error.exit, Exit::Unreachable);
+        assert_eq!(error.text.message, "rip-server@my\\x2dapp is not running");
+        assert_eq!(error.text.hint.as_deref(), Some("start it: systemctl start 'rip-server@my\\x2dapp'"));
 
-        let trouble = asleep("rip-server@a.service", true, &[("rip-server-https@a.socket", "resources")]);
+        let error = asleep("rip-server@a.service", true, &[("rip-server-https@a.socket", "resources")]);
         assert_eq!(
-            trouble.text.message,
+            error.text.message,
             "rip-server@a is not running; rip-server-https@a.socket has failed: resources"
         );
         assert_eq!(
-            trouble.text.hint.as_deref(),
+            error.text.hint.as_deref(),
             Some(
                 "journalctl --user-unit rip-server-https@a.socket says why; when that is mended: systemctl --user start rip-server@a"
             )
         );
 
-        let trouble = asleep(
+        let error = asleep(
             "rip-server@a.service",
             false,
             &[("rip-server-https@a.socket", START_LIMIT), ("rip-server@a.service", "exit-code")],
         );
         assert_eq!(
-            trouble.text.hint.as_deref(),
+            error.text.hint.as_deref(),
             Some(
                 "journalctl -u rip-server-https@a.socket -u rip-server@a.service says why; when that is mended: systemctl reset-failed rip-server@a; systemctl start rip-server@a"
             )

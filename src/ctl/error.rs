@@ -6,6 +6,8 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use tokio::time::timeout;
+
 use crate::api::{Failure, FailureText};
 
 /// How a verb ended, as the exit code says it. The numbers are a promise to scripts.
@@ -52,12 +54,12 @@ impl Exit {
 
 /// Why a verb was not done.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Trouble {
+pub(super) struct CtlError {
     pub(super) exit: Exit,
     pub(super) text: FailureText,
 }
 
-impl Trouble {
+impl CtlError {
     pub(super) fn new(exit: Exit, code: &str, message: impl Into<String>) -> Self {
         Self { exit, text: FailureText { code: code.into(), message: message.into(), hint: None } }
     }
@@ -95,9 +97,21 @@ impl Trouble {
     }
 
     /// Waiting for the server took longer than it may.
-    pub(super) fn late(what: &str, limit: Duration) -> Self {
+    fn late(what: &str, limit: Duration) -> Self {
         let message = format!("{what} took longer than {} s", limit.as_secs());
         Self::new(Exit::TimedOut, "timed-out", message).hint("--timeout SECS waits longer")
+    }
+
+    /// Waits for `work`, as long as it may take; `None`: as long as it takes.
+    pub(super) async fn unless_within<T>(
+        limit: Option<Duration>,
+        what: &str,
+        work: impl Future<Output = Result<T, Self>>,
+    ) -> Result<T, Self> {
+        match limit {
+            Some(limit) => timeout(limit, work).await.unwrap_or_else(|_| Err(Self::late(what, limit))),
+            None => work.await,
+        }
     }
 
     /// The connection ended, or held something that is not an answer.
@@ -137,7 +151,7 @@ mod tests {
             ("of a newer server", 1),
         ] {
             let error = FailureText { code: code.into(), message: String::new(), hint: None };
-            assert_eq!(Trouble::answered(Failure { ok: false, error }).exit.code(), exit, "{code}");
+            assert_eq!(CtlError::answered(Failure { ok: false, error }).exit.code(), exit, "{code}");
         }
     }
 
@@ -148,8 +162,8 @@ mod tests {
             (io::ErrorKind::ConnectionRefused, 7, "no server answers on /s: the one that made it is gone"),
             (io::ErrorKind::NotFound, 7, "there is no control socket /s"),
         ] {
-            let trouble = Trouble::connecting(Path::new("/s"), &kind.into());
-            assert_eq!((trouble.exit.code(), trouble.text.message.as_str()), (exit, message));
+            let error = CtlError::connecting(Path::new("/s"), &kind.into());
+            assert_eq!((error.exit.code(), error.text.message.as_str()), (exit, message));
         }
     }
 }

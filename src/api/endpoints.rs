@@ -1,0 +1,136 @@
+//! Owns the table of the control socket: one row for each endpoint. The server's routes, the client's requests and the
+//! table of SPEC §12 come from it.
+//!
+//! Never here: what an answer is made of (`control/calls`), or how it looks to a person (`ctl`).
+
+use crate::name::HostName;
+
+use super::endpoint::{Endpoint, JsonBody, LogQuery, Object, ObjectLines, Text};
+use super::{
+    AddHost, Changed, Deploy, DeployEvent, HostList, LogLine, Scale, Scaled, SetState, Status, StopAnswer,
+    StopServer, Workers,
+};
+
+/// Makes a constant of each row, and for tests the table with what SPEC says of each.
+macro_rules! endpoints {
+    ($(
+        $(#[doc = $text:literal])+
+        $name:ident: $input:ty => $answer:ty = $method:ident $path:literal takes $takes:literal answers $answers:literal;
+    )+) => {
+        $($(#[doc = $text])+ pub(crate) const $name: Endpoint<$input, $answer> =
+            Endpoint::new(stringify!($method), $path);)+
+        /// Every row.
+        #[cfg(test)]
+        pub(crate) const TABLE: &[EndpointRow] = &[$(EndpointRow {
+            method: stringify!($method),
+            path: $path,
+            takes: $takes,
+            answers: $answers,
+            text: concat!($($text),+),
+        }),+];
+    };
+}
+
+/// What SPEC says of an endpoint.
+#[cfg(test)]
+pub(crate) struct EndpointRow {
+    pub(crate) method: &'static str,
+    pub(crate) path: &'static str,
+    takes: &'static str,
+    answers: &'static str,
+    text: &'static str,
+}
+
+endpoints! {
+    /// The hosts, the app of each, and what each does with requests.
+    LIST_HOSTS: () => Object<HostList> = GET "/registry"
+        takes "" answers r#"{"ok":true,"hosts":[NAME…],"entries":[HOST…]}"#;
+    /// Adds a host; without `path` (absolute): to the instance's first app.
+    ADD_HOST: AddHost => Object<Changed> = POST "/registry"
+        takes r#"{"host":…,"path"?:…}"# answers r#"{"ok":true,"changed":BOOL,"entry":HOST}"#;
+    /// Serves a host no longer.
+    REMOVE_HOST: HostName => Object<Changed> = DELETE "/registry/{host}"
+        takes "" answers r#"{"ok":true,"changed":BOOL}"#;
+    /// Changes what a host does with its requests; `page` is what people read while it is stopped.
+    SET_STATE: (HostName, SetState) => Object<Changed> = POST "/registry/{host}/state"
+        takes r#"{"state":"running"|"paused"|"stopped","page"?:HTML}"#
+        answers r#"{"ok":true,"changed":BOOL,"entry":HOST}"#;
+    /// The same under the name of before, for one more version.
+    SET_INTENT: (HostName, SetState) => Object<Changed> = POST "/registry/{host}/intent"
+        takes r#"{"intent":"run"|"hold"|"stop","page"?:HTML}"#
+        answers r#"{"ok":true,"changed":BOOL,"entry":HOST}"#;
+    /// What the server is doing, and why.
+    GET_STATUS: () => Object<Status> = GET "/status"
+        takes ""
+        answers r#"{"status","instance","version","pid","uptime","urls":[…],"control","doing","apps":[APP…],"certificates":[{"names":[…],"source","expires_in","problem"?}…],"backend":{"name":"systemd"|"child","why"},"needs_restart"?:[…]}"#;
+    /// The workers and the requests that they have in hand.
+    LIST_WORKERS: () => Object<Workers> = GET "/workers"
+        takes "" answers r#"{"workers":[WORKER…]}"#;
+    /// Starts a new generation beside the old one, and puts it in its place when it is ready; without `app`: of all
+    /// apps.
+    DEPLOY: Deploy => ObjectLines<DeployEvent> = POST "/deploy"
+        takes r#"{"app"?:NAME}"# answers "a line for each event, below";
+    /// Changes how many workers an app has; without `app`: the only one.
+    SCALE: Scale => Object<Scaled> = POST "/workers/scale"
+        takes r#"{"app"?:NAME,"workers":"half"|"auto"|"2x"|"4"}"# answers r#"{"ok":true,"app","before","now"}"#;
+    /// Makes the server drain and end; the answer comes at once.
+    STOP: StopServer => Object<StopAnswer> = POST "/stop"
+        takes "" answers r#"{"ok":true,"drain":SECONDS}"#;
+    /// The metrics as Prometheus reads them.
+    METRICS: () => Text = GET "/metrics"
+        takes "" answers "OpenMetrics text";
+    /// What the workers wrote, the last 1000 lines of each app at most; `lines` is 100 by default.
+    LOGS: LogQuery => ObjectLines<LogLine> = GET "/logs"
+        takes "?app=NAME&lines=N&follow=1" answers r#"a line for each line: {"t":MS,"app","worker","generation","line"}"#;
+}
+
+impl JsonBody for AddHost {
+    const EXPECTED: &str =
+        r#"expected {"host":"blog.example","path":"/srv/rip/blog"}; without path: the first app"#;
+}
+
+impl JsonBody for SetState {
+    const EXPECTED: &str =
+        r#"expected {"state":"running"}, "paused" or "stopped", with stopped also "page":"<html>…""#;
+}
+
+impl JsonBody for Deploy {
+    const EXPECTED: &str = r#"expected {"app":"blog"}; without app: all"#;
+    const MAY_BE_EMPTY: bool = true;
+}
+
+impl JsonBody for Scale {
+    const EXPECTED: &str = r#"expected {"app":"blog","workers":"half"}, "auto", "2x" or "4"; app may be left out when there is one"#;
+}
+
+impl JsonBody for StopServer {
+    const EXPECTED: &str = "expected {} or nothing";
+    const MAY_BE_EMPTY: bool = true;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::endpoint::shown;
+    use crate::generated;
+
+    #[test]
+    fn packaging_the_table_of_the_spec_is_this_one() {
+        let mut table = "| request | answer | does |\n|---|---|---|\n".to_owned();
+        for EndpointRow { method, path, takes, answers, text } in TABLE {
+            let path = shown(path);
+            let request = match takes.strip_prefix('?') {
+                Some(_) => format!("`{method} {path}{takes}`"),
+                None if takes.is_empty() => format!("`{method} {path}`"),
+                None => format!("`{method} {path}` `{takes}`"),
+            };
+            let answers = match answers.find('{') {
+                Some(at) => format!("{}`{}`", &answers[..at], &answers[at..]),
+                None => (*answers).to_owned(),
+            };
+            let cells = [request, answers, text.trim().to_owned()].map(|cell| cell.replace('|', "\\|"));
+            table += &format!("| {} |\n", cells.join(" | "));
+        }
+        generated::assert_up_to_date("SPEC.md", "endpoints", &table);
+    }
+}

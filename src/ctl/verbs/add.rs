@@ -1,0 +1,48 @@
+//! Owns `add`.
+//!
+//! Never here: recognising what kind of app stands at a path; the server does.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::api::{AddHost, endpoints};
+use crate::config::machine::absolute_here;
+use crate::ctl::error::{CtlError, Exit};
+use crate::ctl::render;
+use crate::ctl::session::Caller;
+use crate::name::HostName;
+
+/// Serve a host
+///
+/// Without `--app` it leads to the instance's first app
+#[derive(Debug, Args)]
+pub(in crate::ctl) struct AddVerb {
+    /// The host name, or *.example.com for all names one label below
+    #[arg(id = "new-host", value_name = "HOST")]
+    host: HostName,
+    /// The directory or entry file of its app [default: the instance's first app]
+    #[arg(long, value_name = "DIR")]
+    app: Option<PathBuf>,
+}
+
+impl AddVerb {
+    pub(super) fn run(self, caller: Caller<'_>) -> Result<Exit, CtlError> {
+        let Self { host, app } = self;
+        caller.ask(async |session| {
+            let wanted = AddHost { host: host.clone(), path: app.as_deref().map(existing).transpose()? };
+            let answer = session.client.call(&endpoints::ADD_HOST, &wanted).await?;
+            session.tell(&answer, |change| render::changed(&host, "added", change))
+        })
+    }
+}
+
+/// The server runs elsewhere: it needs the whole path, and would tell late that nothing is there. A link such as
+/// `current` stays in it, since later deploys are to follow it.
+fn existing(app: &Path) -> Result<PathBuf, CtlError> {
+    fs::metadata(app).and_then(|_| absolute_here(app)).map_err(|error| {
+        let message = format!("--app {}: {error}", app.display());
+        CtlError::new(Exit::Usage, "usage", message).hint("give the directory or the entry file of an app")
+    })
+}
