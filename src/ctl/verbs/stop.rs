@@ -62,7 +62,10 @@ async fn stop(session: &mut Session<'_>, no_wait: bool) -> Result<Exit, CtlError
         }
         // The data path drains, and then the workers do.
         let limit = session.limit.unwrap_or(Duration::from_secs(drain) * 2 + AFTER_DRAIN);
-        let gone = async { Ok(server.gone().await) };
+        let gone = async {
+            server.gone().await;
+            Ok(())
+        };
         CtlError::unless_within(Some(limit), &format!("stopping {}", status.instance), gone).await?;
     }
     if session.json {
