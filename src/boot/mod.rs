@@ -2,6 +2,7 @@
 //!
 //! The only file that knows both halves. Never here: what any part does.
 
+mod authorities;
 mod banner;
 mod limits;
 mod listeners;
@@ -28,6 +29,7 @@ use crate::acceptor::{self, Acceptor};
 use crate::api::{AppStatus, BackendStatus};
 use crate::apps::worker_scripts;
 use crate::certs::{CertResolver, Keeper, KeeperParts, server_config};
+use crate::challenges::Challenges;
 use crate::config::merge::Config;
 use crate::control::{self, Control, ControlParts, Facts};
 use crate::directory::Directory;
@@ -151,9 +153,9 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
     }
     let listeners = OpenListeners::open(spec, inherited.https, inherited.http)?;
 
-    let (metrics, directory) = (Metrics::new(), Directory::new());
-    let (backend_stop, manager_stop, control_stop, keeper_stop) =
-        (TaskGroup::new(), TaskGroup::new(), TaskGroup::new(), TaskGroup::new());
+    let (metrics, directory, challenges) = (Metrics::new(), Directory::new(), Challenges::default());
+    let (backend_stop, manager_stop, control_stop, keeper_stop, agent_stop) =
+        (TaskGroup::new(), TaskGroup::new(), TaskGroup::new(), TaskGroup::new(), TaskGroup::new());
     let certificates = (!listeners.https.is_empty()).then(|| Arc::new(CertResolver::new()));
     // On a thread beside this one: the keys of tickets are the first random numbers of the process, and what these are
     // made from takes some 30 ms to gather. Nobody needs them before the first connection.
@@ -183,6 +185,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
         stop: manager_stop.clone(),
     };
     let supervisor = Supervisor::start(parts, paths);
+    let agent = authorities::start(spec, &directory, &challenges, &metrics, &agent_stop).await?;
     let (shutdown, heartbeats) = (ShutdownToken::new(), Heartbeats::new());
     Control::start(ControlParts {
         listeners: control_sockets,
@@ -194,6 +197,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
             urls: urls.clone(),
             control: spec.control_socket.clone(),
             certificates: Box::new(move || keeper.as_ref().map(Keeper::status).unwrap_or_default()),
+            acme: Box::new(move || agent.as_ref().map(authorities::status).unwrap_or_default()),
             drain,
             service: workers.service(),
             backend: backend.clone(),
@@ -221,6 +225,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
         http: listeners.http,
         tls,
         directory,
+        challenges,
         metrics,
         to_journal: target == LogTarget::Journal,
         threads: spec.listening.threads.map_or_else(cores, |threads| threads.get() as usize),
@@ -258,6 +263,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
     shutdown::end_tasks(&[
         (&manager_stop, "manager"),
         (&keeper_stop, "certificates"),
+        (&agent_stop, "certificate authorities"),
         (&backend_stop, "workers"),
         (&control_stop, "control"),
         (&orphans_stop, "orphans"),
@@ -303,6 +309,7 @@ async fn keep_certificates(
     let parts = KeeperParts {
         source: spec.certs.clone(),
         state_dir: spec.state_dir.clone(),
+        acme: spec.acme.as_ref().map(|_| authorities::pairs(spec)),
         directory: directory.clone(),
         resolver,
         clock: WallClock::system(),

@@ -6,6 +6,8 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::spec::CertSource;
+
 use super::CertError;
 use super::certificate::{Certificate, CertificateError};
 
@@ -82,6 +84,14 @@ pub(super) struct Watch {
 }
 
 impl Watch {
+    /// The files that a source names, with a watch over them.
+    pub(super) fn of(source: &CertSource) -> Option<(FilePair, Self)> {
+        let CertSource::Files { cert, key } = source else { return None };
+        let pair = FilePair::new(cert.clone(), key.clone());
+        let watch = Self::new(pair.mark());
+        Some((pair, watch))
+    }
+
     /// Starts from the files as they were *before* they were read.
     pub(super) fn new(taken: Mark) -> Self {
         Self { last: taken.clone(), taken }

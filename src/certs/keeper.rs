@@ -18,6 +18,7 @@ use crate::spec::CertSource;
 use crate::tasks::TaskGroup;
 use crate::time::{Backoff, WallClock};
 
+use super::agent_pairs::AgentPairs;
 use super::certificate::Certificate;
 use super::entry::{CertAction, CertEntry, CertEvent, LONGEST_PAUSE};
 use super::files::{FilePair, Watch};
@@ -34,6 +35,8 @@ pub struct KeeperParts {
     pub source: CertSource,
     /// The instance's state directory; certificates that are made are kept below it, in `certs/`.
     pub state_dir: PathBuf,
+    /// The folder where the agent leaves what it gets from authorities, if it runs.
+    pub acme: Option<PathBuf>,
     /// The hosts that need certificates.
     pub directory: Directory,
     /// What handshakes ask.
@@ -56,7 +59,15 @@ struct Shared {
     source: &'static str,
     clock: WallClock,
     default: ArcSwap<Standing>,
+    /// Pairs of authorities, where an agent gets any.
+    acme: Option<ArcSwap<AgentPairs>>,
     hosts: Option<Arc<HostCertificates>>,
+}
+
+impl Shared {
+    fn of_authorities(&self) -> Vec<Certificate> {
+        self.acme.as_ref().map_or_else(Vec::new, |acme| acme.load().certificates())
+    }
 }
 
 /// The default certificate as it is shown to people.
@@ -83,7 +94,7 @@ impl Keeper {
         changes.mark_unchanged();
 
         // Looked at before they are read: a change in between must not go unseen.
-        let files = watched(&parts.source);
+        let files = Watch::of(&parts.source);
         let registered = parts.directory.hosts();
         let (origin, first) =
             origin::first(&parts.source, mkcert, &folder, registered, parts.clock.now()).await?;
@@ -99,6 +110,7 @@ impl Keeper {
             source: origin.name(),
             clock: parts.clock.clone(),
             default: ArcSwap::default(),
+            acme: parts.acme.clone().map(|folder| ArcSwap::from_pointee(AgentPairs::new(folder))),
             hosts,
         });
 
@@ -113,6 +125,7 @@ impl Keeper {
             parts,
         };
         task.take_first(first);
+        task.look_at_acme().await;
         let watching = stop.clone();
         stop.spawn("certificates", async move {
             // Cut anywhere: mkcert is killed with its future, files are replaced whole or not at all.
@@ -128,18 +141,21 @@ impl Keeper {
     /// The certificates in use: the default first, then those of hosts, the next to expire first; at most 100.
     pub fn status(&self) -> Vec<CertificateStatus> {
         let now = self.shared.clock.now();
-        let show = |certificate: &Certificate, problem| CertificateStatus {
+        let show_of = |certificate: &Certificate, problem, source: &str| CertificateStatus {
             names: certificate.names.iter().map(HostName::to_string).collect(),
-            source: self.shared.source.into(),
+            source: source.into(),
             expires_in: certificate.expires_in(now),
             problem,
         };
+        let show = |certificate: &Certificate, problem| show_of(certificate, problem, self.shared.source);
         let standing = self.shared.default.load();
+        let acme = self.shared.of_authorities();
+        let acme = acme.iter().map(|certificate| show_of(certificate, None, "acme"));
         let default = standing.current.iter().map(|current| show(current, standing.problem.clone()));
 
         let mut others = self.shared.hosts.as_ref().map_or_else(Vec::new, |hosts| hosts.all());
         others.sort_by(|one, two| (one.not_after, &one.names).cmp(&(two.not_after, &two.names)));
-        default.chain(others.iter().map(|other| show(other, None))).take(SHOWN).collect()
+        default.chain(acme).chain(others.iter().map(|other| show(other, None))).take(SHOWN).collect()
     }
 }
 
@@ -158,13 +174,6 @@ async fn hosts(
     let hosts = Arc::new(hosts);
     parts.resolver.make_for_hosts(Arc::clone(&hosts));
     Ok((hosts, folder))
-}
-
-fn watched(source: &CertSource) -> Option<(FilePair, Watch)> {
-    let CertSource::Files { cert, key } = source else { return None };
-    let pair = FilePair::new(cert.clone(), key.clone());
-    let watch = Watch::new(pair.mark());
-    Some((pair, watch))
 }
 
 fn warn(error: CertError) {
@@ -209,7 +218,7 @@ impl Task {
 
     /// A wall clock may jump: no pause is longer than an hour, whatever is due when.
     fn pause(&self) -> Duration {
-        if self.files.is_some() {
+        if self.files.is_some() || self.shared.acme.is_some() {
             return FILES_LOOK;
         }
         let due = self
@@ -224,8 +233,23 @@ impl Task {
             self.apply(CertEvent::Wanted).await;
         }
         self.apply(CertEvent::Tick).await;
+        self.look_at_acme().await;
         self.warn_of_expiry();
         self.renew_hosts().await;
+    }
+
+    /// Takes up what the agent has left.
+    async fn look_at_acme(&self) {
+        let Some(acme) = &self.shared.acme else { return };
+        if AgentPairs::look(acme, &self.parts.metrics).await {
+            self.install();
+        }
+    }
+
+    fn install(&self) {
+        if let Some(current) = self.entry.current() {
+            self.parts.resolver.install(current, &self.shared.of_authorities());
+        }
     }
 
     async fn files_changed(&mut self) -> bool {
@@ -322,7 +346,7 @@ impl Task {
 
     fn publish(&mut self, before: Option<&Certificate>) {
         let Some(current) = self.entry.current() else { return };
-        self.parts.resolver.install(current, &[]);
+        self.install();
         self.backoff.reset();
         self.warned_at = None;
         let gone = before.iter().flat_map(|before| before.names.iter());

@@ -16,6 +16,7 @@
 //! SNI for those), and each registered host has one of its own, made at its first handshake: that takes 0.1 ms,
 //! once, less than the handshake does, and 100,000 hosts that nobody visits cost nothing.
 
+mod agent_pairs;
 mod certificate;
 mod entry;
 mod files;
@@ -23,6 +24,7 @@ mod files;
 #[doc(hidden)]
 pub mod fuzzing;
 mod hosts;
+mod inspect;
 mod keeper;
 mod kept;
 mod local;
@@ -39,6 +41,7 @@ use std::io;
 use std::path::PathBuf;
 
 pub use certificate::CertificateError;
+pub use inspect::{Inspected, inspect};
 pub use keeper::{Keeper, KeeperParts};
 pub use mkcert::MkcertError;
 pub use reasons::{Instead, KeyFlaw};

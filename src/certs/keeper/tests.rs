@@ -42,6 +42,7 @@ impl Case {
         mkcert: Option<Mkcert>,
     ) -> Result<Keeper, CertError> {
         let parts = KeeperParts {
+            acme: None,
             source,
             state_dir: self.dir.path().join("state"),
             directory: self.directory.clone(),
