@@ -159,7 +159,7 @@ mod tests {
     fn a_short_life_is_asked_about_often() {
         let again = |after, whole| Window::ask_again(at(0), life(whole), Duration::from_secs(after));
         assert_eq!(again(21_600, 240), at(24));
-        assert_eq!(again(0, 240), at(2));
+        assert_eq!(again(0, 300), at(3));
         assert_eq!(again(21_600, 90 * 86_400), at(21_600));
         assert_eq!(again(9_999_999, 90 * 86_400), at(86_400));
     }

@@ -14,6 +14,7 @@ use rcgen::{Certificate, CertificateParams, CustomExtension, DistinguishedName, 
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::PrivateKeyDer;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio::time::timeout;
 
 use crate::challenges::{ALPN, Challenges, Expected, PREFIX};
@@ -145,12 +146,14 @@ pub(super) fn name_of(way: &ChallengeType) -> &str {
 fn handshake(host: &HostName, digest: &[u8]) -> Result<ServerConfig, String> {
     let (certificate, key) = handshake_certificate(host, digest).map_err(|error| error.to_string())?;
     let key = PrivateKeyDer::try_from(key.serialize_der())?;
+    let key = aws_lc_rs::sign::any_supported_type(&key).map_err(|error| error.to_string())?;
+    // Not checked against the certificate: its critical extension is unknown to whoever would do that.
+    let shown = SingleCertAndKey::from(CertifiedKey::new(vec![certificate.der().clone()], key));
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
-        .and_then(|builder| {
-            builder.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key)
-        })
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| error.to_string())?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(shown));
     config.alpn_protocols = vec![ALPN.to_vec()];
     Ok(config)
 }

@@ -165,7 +165,7 @@ mod tests {
         let (good, key) = pair("a.example");
         store.replace(&host, &good, &key, SystemTime::now()).unwrap();
         let (other, other_key) = pair("b.example");
-        let far = SystemTime::now() + Duration::from_secs(10_000_000_000);
+        let far = SystemTime::now() + Duration::from_secs(70_000_000_000);
         for (chain, key, now) in [
             (&good, &other_key, SystemTime::now()),
             (&other, &other_key, SystemTime::now()),

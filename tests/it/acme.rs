@@ -89,6 +89,7 @@ async fn a_host_gets_a_certificate_and_it_is_renewed_with_a_new_key() {
     }
     is_served(&server).await;
     let mut kept = server.connect().await;
+    assert_eq!(kept.get("/").await.status, 200);
     another(&server, Some(&first)).await;
     is_served(&server).await;
     assert_eq!(kept.get("/").await.status, 200, "connections from before go on");
