@@ -23,10 +23,10 @@
 //! | 0 ground | [`name`] [`budget`] [`digest`] [`pattern`] [`tasks`] [`time`] [`system`] [`logging`] [`metrics`] |
 //! | 1 words | [`spec`] |
 //! | 2 edges | [`config`] [`api`] |
-//! | 3 shared | [`pool`] [`directory`] |
+//! | 3 shared | [`pool`] [`directory`] [`challenges`] |
 //! | 4 data path | [`acceptor`] |
 //! | 4 machinery | [`backend`] [`certs`] [`registry`] [`apps`] |
-//! | 5 | [`supervisor`] |
+//! | 5 | [`supervisor`] [`agent`] |
 //! | 6 interfaces | [`control`] [`ctl`] [`launcher`] |
 //! | 7 | [`boot`] |
 //!
@@ -53,6 +53,7 @@ pub mod spec;
 pub mod api;
 pub mod config;
 
+pub mod challenges;
 pub mod directory;
 pub mod pool;
 
@@ -63,6 +64,7 @@ pub mod backend;
 pub mod certs;
 pub mod registry;
 
+pub mod agent;
 pub mod supervisor;
 
 pub mod control;

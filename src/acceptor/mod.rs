@@ -49,6 +49,7 @@ use tokio::sync::mpsc::{Receiver, channel};
 use tokio::time::Instant;
 
 use crate::budget::Budget;
+use crate::challenges::Challenges;
 use crate::directory::Directory;
 use crate::metrics::Metrics;
 use crate::spec::{AccessLog, Hsts, ServerSpec};
@@ -93,6 +94,8 @@ pub struct Parts {
     pub tls: Option<ChooseTls>,
     /// Which app answers.
     pub directory: Directory,
+    /// Answers to authorities that ask whether a name leads here.
+    pub challenges: Challenges,
     /// Counters.
     pub metrics: Metrics,
     /// Whether access records go to the journal.
@@ -302,6 +305,7 @@ fn server(parts: &Parts) -> Server {
         spooled_answers: Budget::new(spool),
         held_back: HeldBack::default(),
         limit_log: LimitLog::new(parts.metrics.clone(), Instant::now()),
+        challenges: parts.challenges.clone(),
     }
 }
 

@@ -110,6 +110,9 @@ pub struct Status {
     pub apps: Vec<AppStatus>,
     /// The certificates in use.
     pub certificates: Vec<CertificateStatus>,
+    /// How the hosts' certificates of authorities stand; empty when no authority is asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub acme: Vec<AcmeStatus>,
     /// How systemd runs it, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceUnit>,
@@ -250,6 +253,31 @@ pub struct CertificateStatus {
     /// Why it could not be renewed, if so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+}
+
+/// How a host's certificate of an authority stands, in [`Status`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AcmeStatus {
+    /// The host.
+    pub host: HostName,
+    /// The directory URL of the authority that the certificate is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority: Option<String>,
+    /// Seconds until the certificate expires; negative when it has; none when there is no certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_in: Option<i64>,
+    /// Seconds until it is renewed; none when there is no certificate, or the last attempt failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renew_in: Option<u64>,
+    /// Whether an order is under way.
+    #[serde(default)]
+    pub ordering: bool,
+    /// Why there is no certificate, or no newer one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// Seconds until it is tried again; none when it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_in: Option<u64>,
 }
 
 /// The workers of all apps.

@@ -2,6 +2,7 @@
 //!
 //! The only file that knows both halves. Never here: what any part does.
 
+mod authorities;
 mod banner;
 mod limits;
 mod listeners;
@@ -28,6 +29,7 @@ use crate::acceptor::{self, Acceptor, ChooseTls};
 use crate::api::{AppStatus, BackendStatus};
 use crate::apps::worker_scripts;
 use crate::certs::{CertKeeper, CertKeeperParts, CertResolver, HandshakeSettings};
+use crate::challenges::Challenges;
 use crate::config::merge::Config;
 use crate::control::{self, Control, ControlParts, ServerFacts};
 use crate::directory::Directory;
@@ -151,9 +153,9 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
     }
     let listeners = OpenListeners::open(spec, inherited.https, inherited.http)?;
 
-    let (metrics, directory) = (Metrics::new(), Directory::new());
-    let (backend_stop, manager_stop, control_stop, keeper_stop) =
-        (TaskGroup::new(), TaskGroup::new(), TaskGroup::new(), TaskGroup::new());
+    let (metrics, directory, challenges) = (Metrics::new(), Directory::new(), Challenges::default());
+    let (backend_stop, manager_stop, control_stop, keeper_stop, agent_stop) =
+        (TaskGroup::new(), TaskGroup::new(), TaskGroup::new(), TaskGroup::new(), TaskGroup::new());
     let certificates =
         (!listeners.https.is_empty()).then(|| Arc::new(CertResolver::new(WallClock::system())));
     // On a thread beside this one: the keys of tickets are the first random numbers of the process, and what these are
@@ -184,6 +186,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
         stop: manager_stop.clone(),
     };
     let supervisor = Supervisor::start(parts, paths);
+    let agent = authorities::start(spec, &directory, &challenges, &metrics, &agent_stop).await?;
     let (shutdown, heartbeats) = (ShutdownToken::new(), Heartbeats::new());
     Control::start(ControlParts {
         listeners: control_sockets,
@@ -195,6 +198,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
             urls: urls.clone(),
             control: spec.control_socket.clone(),
             certificates: Box::new(move || keeper.as_ref().map(CertKeeper::status).unwrap_or_default()),
+            acme: Box::new(move || agent.as_ref().map(authorities::status).unwrap_or_default()),
             drain,
             service: workers.service(),
             backend: backend.clone(),
@@ -226,6 +230,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
         http: listeners.http,
         tls,
         directory,
+        challenges,
         metrics,
         to_journal: target == LogTarget::Journal,
         threads: spec.listening.threads.map_or_else(cores, |threads| threads.get() as usize),
@@ -263,6 +268,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
     shutdown::end_tasks(&[
         (&manager_stop, "manager"),
         (&keeper_stop, "certificates"),
+        (&agent_stop, "certificate authorities"),
         (&backend_stop, "workers"),
         (&control_stop, "control"),
         (&orphans_stop, "orphans"),

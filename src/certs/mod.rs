@@ -27,6 +27,7 @@ mod file_marks;
 pub mod fuzzing;
 mod host_cert_store;
 mod host_certs;
+mod inspect;
 mod issuer;
 mod reasons;
 mod resolver;
@@ -41,6 +42,7 @@ use std::path::{Path, PathBuf};
 
 pub use cert_keeper::{CertKeeper, CertKeeperParts};
 pub use certificate::CertificateError;
+pub use inspect::{Inspected, inspect};
 pub use issuer::{MkcertError, pem_files_below};
 pub use reasons::{Instead, KeyFlaw};
 pub use resolver::CertResolver;

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
 use super::error::{ConfigError, named};
@@ -10,6 +11,7 @@ use super::layer::{Stack, either};
 use super::machine::Machine;
 use super::value_origin::{Effective, ValueOrigin};
 use crate::name::{HostName, InstanceName};
+use crate::spec::acme::{self, Acme};
 use crate::spec::settings::sections::Values;
 use crate::spec::settings::table::{Id, Setting};
 use crate::spec::{
@@ -34,6 +36,7 @@ pub(crate) fn spec(
         instance,
         scheme: scheme(stack)?,
         certs: cert_sources(machine, stack, folders)?,
+        acme: acme(machine, stack),
         runtime_dir: folders.runtime.value.clone(),
         state_dir: folders.state.value.clone(),
         control_socket: folders.control.clone(),
@@ -85,10 +88,24 @@ pub(crate) fn warnings(stack: &Stack<'_>, spec: &ServerSpec) -> Vec<String> {
     };
     if matches!(spec.scheme, Scheme::Http { .. }) {
         idle(
-            &[Id::Cert, Id::Key, Id::Certs, Id::DefaultCert, Id::AutoTls, Id::Hsts, Id::RedirectHttp],
+            &[
+                Id::Cert,
+                Id::Key,
+                Id::Certs,
+                Id::DefaultCert,
+                Id::AutoTls,
+                Id::Acme,
+                Id::Hsts,
+                Id::RedirectHttp,
+            ],
             "plain HTTP is served",
         );
-    } else if !spec.tls.hsts {
+        return warnings;
+    }
+    if spec.acme.is_none() {
+        idle(&ACME, "tls.acme is off");
+    }
+    if !spec.tls.hsts {
         idle(&[Id::HstsMaxAge, Id::HstsSubdomains], "hsts is off");
     }
     warnings
@@ -109,6 +126,17 @@ pub(crate) fn check_files(spec: &ServerSpec) -> Result<(), ConfigError> {
     };
     if let Some(CertFiles { cert, key }) = &spec.certs.files {
         for (what, path) in [("the certificate", cert), ("the certificate's key", key)] {
+            open(path).map_err(|source| unreadable(what, path, source))?;
+        }
+    }
+    if let Some(acme) = &spec.acme {
+        let files = [
+            ("the file of tls.acme_root", &acme.root),
+            ("the file of tls.acme_eab", &acme.eab),
+            ("the program of tls.acme_hook", &acme.hook),
+            ("the program of tls.acme_renewed", &acme.renewed),
+        ];
+        for (what, path) in files.into_iter().filter_map(|(what, path)| Some((what, path.as_ref()?))) {
             open(path).map_err(|source| unreadable(what, path, source))?;
         }
     }
@@ -167,3 +195,34 @@ fn cert_sources(machine: &Machine, stack: &Stack<'_>, folders: &Folders) -> Resu
         default,
     })
 }
+
+/// Nothing where no authority is named.
+fn acme(machine: &Machine, stack: &Stack<'_>) -> Option<Acme> {
+    let authorities = stack.told::<Vec<String>>(Id::Acme).filter(|named| !named.is_empty())?;
+    let path = |id| stack.told::<PathBuf>(id).map(|path| machine.absolute(&path));
+    Some(Acme {
+        email: stack.told(Id::AcmeEmail),
+        profile: stack.told(Id::AcmeProfile),
+        root: path(Id::AcmeRoot),
+        eab: path(Id::AcmeEab),
+        hook: path(Id::AcmeHook),
+        challenge: stack.typed(Id::AcmeChallenge),
+        renewed: path(Id::AcmeRenewed),
+        orders: NonZeroUsize::new(stack.typed(Id::AcmeOrders)).unwrap_or(acme::ORDERS),
+        orders_per_minute: NonZeroU32::new(stack.typed(Id::AcmePerMinute)).unwrap_or(acme::ORDERS_PER_MINUTE),
+        ..Acme::with(authorities)
+    })
+}
+
+/// Settings that say how `tls.acme` works.
+const ACME: [Id; 9] = [
+    Id::AcmeEmail,
+    Id::AcmeProfile,
+    Id::AcmeRoot,
+    Id::AcmeEab,
+    Id::AcmeHook,
+    Id::AcmeChallenge,
+    Id::AcmeRenewed,
+    Id::AcmeOrders,
+    Id::AcmePerMinute,
+];

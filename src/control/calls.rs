@@ -116,6 +116,7 @@ impl Control {
             doing: if self.shutdown.is_requested() { DRAINING.into() } else { doing(&apps) },
             apps,
             certificates: (facts.certificates)(),
+            acme: (facts.acme)(),
             service: facts.service.clone(),
             backend: Some(facts.backend.clone()),
             needs_restart: facts.settings.needs_restart(),

@@ -18,7 +18,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::api::{BackendStatus, CertificateStatus, ServiceUnit};
+use crate::api::{AcmeStatus, BackendStatus, CertificateStatus, ServiceUnit};
 use crate::metrics::Metrics;
 use crate::name::InstanceName;
 use crate::supervisor::Supervisor;
@@ -76,6 +76,8 @@ pub struct ServerFacts {
     pub control: PathBuf,
     /// The certificates in use, as of now.
     pub certificates: Box<dyn Fn() -> Vec<CertificateStatus> + Send + Sync>,
+    /// How the certificates of authorities stand, as of now.
+    pub acme: Box<dyn Fn() -> Vec<AcmeStatus> + Send + Sync>,
     /// How long requests in hand have when it stops.
     pub drain: Duration,
     /// How systemd runs it, if it does.

@@ -88,16 +88,32 @@ impl Metrics {
 
     /// Notes when the certificate that a host is served with ends.
     pub fn set_certificate_expiry(&self, host: &HostName, not_after: SystemTime) {
-        let seconds = match not_after.duration_since(UNIX_EPOCH) {
-            Ok(after) => i64::try_from(after.as_secs()).unwrap_or(i64::MAX),
-            Err(before) => i64::try_from(before.duration().as_secs()).map_or(i64::MIN, |seconds| -seconds),
-        };
-        write(&self.series.certificates).insert(host.clone(), seconds);
+        write(&self.series.certificates).insert(host.clone(), unix_seconds(not_after));
     }
 
     /// Removes a host's certificate from the text.
     pub fn forget_host(&self, host: &HostName) {
         write(&self.series.certificates).remove(host);
+    }
+
+    /// Counts an attempt to get a certificate of an authority that failed, by what failed.
+    pub fn acme_failed(&self, kind: &'static str) {
+        self.series.acme_failures.add(kind);
+    }
+
+    /// Notes how many orders are under way at authorities.
+    pub fn set_acme_orders(&self, orders: usize) {
+        self.series.acme_orders.store(i64::try_from(orders).unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
+
+    /// Notes when a host last got a certificate of an authority, if it did, and when one is asked again.
+    pub fn set_acme(&self, host: &HostName, issued: Option<SystemTime>, next: SystemTime) {
+        write(&self.series.acme_hosts).insert(host.clone(), (issued.map(unix_seconds), unix_seconds(next)));
+    }
+
+    /// Removes a host from the numbers of authorities.
+    pub fn forget_acme(&self, host: &HostName) {
+        write(&self.series.acme_hosts).remove(host);
     }
 
     /// The numbers of one app, found or begun at zero: look them up once and keep them.
@@ -128,6 +144,14 @@ impl Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// Seconds since 1970; negative before.
+fn unix_seconds(time: SystemTime) -> i64 {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => i64::try_from(after.as_secs()).unwrap_or(i64::MAX),
+        Err(before) => i64::try_from(before.duration().as_secs()).map_or(i64::MIN, |seconds| -seconds),
     }
 }
 
@@ -261,6 +285,10 @@ struct Series {
     limits_reached: ByCause,
     held: RwLock<BTreeMap<&'static str, Held>>,
     tls_handshakes: ByCause,
+    acme_failures: ByCause,
+    acme_orders: AtomicI64,
+    /// When each host last got a certificate of an authority, and when one is asked again.
+    acme_hosts: RwLock<BTreeMap<HostName, (Option<i64>, i64)>>,
 }
 
 /// What clients hold of something that has a total.

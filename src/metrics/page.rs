@@ -60,6 +60,28 @@ impl Series {
         page.gauge("certificate_expiry_seconds", help, |family| {
             let certificates = read(&self.certificates);
             certificates.iter().try_for_each(|(host, end)| family.level(&[("host", host.as_str())], *end))
+        })?;
+        self.encode_acme(page)
+    }
+
+    fn encode_acme(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
+        page.counter(
+            "acme_failures",
+            "Attempts to get a certificate of an authority that failed",
+            |family| self.acme_failures.each(|kind, count| family.count(&[("kind", kind)], count)),
+        )?;
+        page.gauge("acme_orders", "Orders for certificates that are under way", |family| {
+            family.0.encode_gauge(&self.acme_orders.load(Ordering::Relaxed))
+        })?;
+        let hosts = read(&self.acme_hosts).clone();
+        let help = "Unix time at which a host last got a certificate of an authority";
+        page.gauge("acme_last_success_seconds", help, |family| {
+            let issued = hosts.iter().filter_map(|(host, (issued, _))| Some((host, (*issued)?)));
+            issued.into_iter().try_for_each(|(host, at)| family.level(&[("host", host.as_str())], at))
+        })?;
+        let help = "Unix time at which an authority is asked for a host's certificate next";
+        page.gauge("acme_next_try_seconds", help, |family| {
+            hosts.iter().try_for_each(|(host, (_, next))| family.level(&[("host", host.as_str())], *next))
         })
     }
 }

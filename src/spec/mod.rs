@@ -7,6 +7,7 @@
 //!
 //! Never here: where a value came from (`config`), or acting on it.
 
+pub mod acme;
 mod app;
 mod server;
 pub(crate) mod setting_types;

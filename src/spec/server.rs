@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::acme::Acme;
 use super::setting_types::PortChoice;
 use super::settings::table::{
     FileSettings, Limits, ListenSettings, LogSettings, Sandbox, TlsSettings, UnitSettings,
@@ -20,6 +21,8 @@ pub struct ServerSpec {
     pub scheme: Scheme,
     /// Where certificates come from.
     pub certs: CertSources,
+    /// Certificates of authorities; `None`: off.
+    pub acme: Option<Acme>,
     /// Sockets and other run-time files.
     pub runtime_dir: PathBuf,
     /// Registry, certificates, spool files.

@@ -142,6 +142,16 @@ choices! {
         Usr2 = "USR2",
     }
 
+    /// How an authority is shown that a name leads here.
+    Challenge {
+        /// By what works: plain HTTP, wildcards by DNS.
+        Auto = "auto",
+        /// By an answer on port 80 (RFC 8555 §8.3).
+        Http = "http",
+        /// By a DNS record (RFC 8555 §8.4) that the hook sets.
+        Dns = "dns",
+    }
+
     /// What runs the workers.
     BackendChoice {
         /// systemd where the server is a service of it, else child processes.

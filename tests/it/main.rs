@@ -9,6 +9,8 @@ mod abuse;
 mod abuse_answers;
 mod abuse_queue;
 mod abuse_uploads;
+mod acme;
+mod acme_faults;
 mod alpn;
 mod answer_limits;
 mod answers;

@@ -66,6 +66,19 @@ async fn every_word_and_flag_is_understood_alone() {
 }
 
 #[tokio::test]
+async fn acme_is_a_word_and_takes_a_value_by_equals_alone() {
+    let home = Home::new();
+    for (word, url) in [
+        ("--acme", "https://acme-v02.api.letsencrypt.org/directory"),
+        ("--acme=staging", "https://acme-staging-v02.api.letsencrypt.org/directory"),
+        ("--acme=https://ca.example/dir", "https://ca.example/dir"),
+    ] {
+        let seen = home.check(&[word], &[]).await;
+        seen.expect(&format!("tls.acme=[{url:?}]"), &format!("command line `{word}`"));
+    }
+}
+
+#[tokio::test]
 async fn a_certificate_is_two_flags() {
     let home = Home::new();
     let [cert, key] = ["cert", "key"].map(|part| {

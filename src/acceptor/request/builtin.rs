@@ -18,7 +18,7 @@ use super::route::Host;
 use crate::acceptor::error::ServeError;
 use crate::acceptor::peer::is_forwarded;
 use crate::acceptor::thread::server::Server;
-use crate::acceptor::thread::shard::{Connection, Shard};
+use crate::acceptor::thread::shard::{Connection, Role, Shard};
 use crate::acceptor::upstream::reply_body::Reply;
 
 /// The answer, when the path is one of ours and the client may ask. Whoever comes through a proxy on this machine may
@@ -39,6 +39,17 @@ pub(in crate::acceptor) fn answer(conn: &Connection, parts: &Parts, host: &Host<
         "/server" => reply::plain(StatusCode::OK, TEXT, Bytes::from_static(b"ok")),
         _ => reply::plain(StatusCode::OK, JSON, Bytes::from(status(&conn.shard))),
     };
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Some(response)
+}
+
+/// The answer to an authority that asks whether a name leads here (RFC 8555 §8.3): by plain HTTP, for hosts that are
+/// ours, whatever else becomes of their requests. Without an account the path is like any other.
+pub(in crate::acceptor) fn challenge(conn: &Connection, parts: &Parts, host: &Host<'_>) -> Option<Reply> {
+    let asked = conn.role != Role::Https && matches!(parts.method, Method::GET | Method::HEAD);
+    let answer = conn.shard.server.challenges.answer(parts.uri.path()).filter(|_| asked)?;
+    conn.shard.directory.lookup(&host.name)?;
+    let mut response = reply::plain(StatusCode::OK, "application/octet-stream", Bytes::from(answer));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Some(response)
 }

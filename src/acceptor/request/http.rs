@@ -127,6 +127,9 @@ async fn answer(
         return Err(ServeError::TooManyConnections);
     }
     let mut host = route::check(parts, conn)?;
+    if let Some(response) = builtin::challenge(conn, parts, &host) {
+        return Ok(response);
+    }
     if conn.role == Role::Redirect {
         return builtin::redirect(conn, &host, &parts.method, &parts.uri);
     }

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use tokio::time::Instant;
 
 use crate::budget::Budget;
+use crate::challenges::Challenges;
 use crate::metrics::Metrics;
 use crate::spec::Limits;
 
@@ -52,6 +53,8 @@ pub(in crate::acceptor) struct Server {
     pub(in crate::acceptor) spooled_answers: Budget,
     /// Workers that wait for clients to read.
     pub(in crate::acceptor) held_back: HeldBack,
+    /// Answers to authorities that ask whether a name leads here.
+    pub(in crate::acceptor) challenges: Challenges,
     /// What clients have met of the limits.
     pub(in crate::acceptor) limit_log: LimitLog,
 }

@@ -56,6 +56,7 @@ impl Running {
             started: Instant::now(),
             urls: vec!["https://localhost".into()],
             control: control.clone(),
+            acme: Box::new(Vec::new),
             certificates: Box::new(|| {
                 let names = vec!["localhost".into()];
                 vec![CertificateStatus { names, source: "self-signed".into(), expires_in: 60, problem: None }]

@@ -2,7 +2,7 @@
 //!
 //! Never here: the other tables.
 
-use crate::api::{AppStatus, CertificateStatus, Health, Rejection, Status, WorkerTally};
+use crate::api::{AcmeStatus, AppStatus, CertificateStatus, Health, Rejection, Status, WorkerTally};
 
 use crate::logging::{Colours, safe};
 
@@ -18,6 +18,9 @@ pub(in crate::ctl) fn status(status: &Status) -> String {
     if !status.certificates.is_empty() {
         page += "\n";
         page += &certificates(&status.certificates);
+    }
+    for host in &status.acme {
+        page += &acme(host);
     }
     for setting in &status.needs_restart {
         page += &format!("\n{}\n", bad(format_args!("needs a restart: {}", plain(setting))));
@@ -137,6 +140,21 @@ fn certificates(certificates: &[CertificateStatus]) -> String {
     table(&["CERTIFICATE", "SOURCE", "EXPIRES"], &[], rows)
 }
 
+/// What there is to know of a certificate of an authority: nothing while it is well and rests.
+fn acme(host: &AcmeStatus) -> String {
+    let none = if host.expires_in.is_some() { "no newer certificate" } else { "no certificate" };
+    let name = host.host.as_str();
+    match (&host.problem, host.retry_in) {
+        _ if host.ordering => format!("\n{name}: a certificate is being ordered\n"),
+        (Some(problem), Some(left)) => {
+            let again = duration(left);
+            format!("\n{}\n", bad(format_args!("{name}: {none}: {}; tried again in {again}", plain(problem))))
+        }
+        (Some(problem), None) => format!("\n{name}: {none}: {}\n", plain(problem)),
+        (None, _) => String::new(),
+    }
+}
+
 /// A deploy that was not taken: the reason, and what its workers wrote.
 pub(super) fn rejected(app: &str, rejection: &Rejection) -> String {
     let what =
@@ -192,6 +210,7 @@ mod tests {
             doing: "serving".into(),
             apps,
             certificates: vec![],
+            acme: vec![],
             service: None,
             backend: None,
             needs_restart: vec![],

@@ -15,10 +15,6 @@ pub(crate) enum Form {
     Flag(&'static str),
     /// `--flag` alone, which stands for the second text, or `--flag=VALUE`; never `--flag VALUE`. Speaks of all apps or
     /// the server.
-    #[cfg_attr(
-        not(test),
-        allow(dead_code, reason = "its first setting is `tls.acme`, which is not there yet")
-    )]
     FlagOr(&'static str, &'static str),
     /// A variable of the environment.
     Env(&'static str),

@@ -72,6 +72,37 @@ macro_rules! rows_of_server {
                 [Env("RIP_TLS_HSTS_SUBDOMAINS"), Server("tls.hsts_subdomains")],
                 "whether hsts means sub-domains too",
                 "its `includeSubDomains`";
+            Acme: Tls, Authorities, Is("off"), "off|yes|staging|URL",
+                [FlagOr("--acme", "yes"), Env("RIP_TLS_ACME"), Server("tls.acme")],
+                "get certificates from an authority by ACME and renew them: Let's Encrypt (yes), its test server (staging), the authority with this directory URL, or the first of several that works",
+                "`--acme` alone is `yes`, and takes a value only by `=`; see [10.1](#101-acme)";
+            AcmeEmail: Tls, Text, Unset("none", "ops@blog.example"), "ADDRESS",
+                [Env("RIP_TLS_ACME_EMAIL"), Server("tls.acme_email")],
+                "where the authority may write to";
+            AcmeProfile: Tls, Text, Unset("the authority's own", "shortlived"), "NAME",
+                [Env("RIP_TLS_ACME_PROFILE"), Server("tls.acme_profile")],
+                "which of the authority's profiles certificates are to have";
+            AcmeRoot: Tls, Path, Unset("those of the machine", "/etc/ssl/private-ca.pem"), "PATH",
+                [Env("RIP_TLS_ACME_ROOT"), Server("tls.acme_root")],
+                "roots that the authority's own server may have beside those of the machine, PEM";
+            AcmeEab: Tls, Path, Unset("none", "/etc/rip-server/acme-eab"), "PATH",
+                [Env("RIP_TLS_ACME_EAB"), Server("tls.acme_eab")],
+                "file with two lines for external account binding: the key id, and the HMAC key in base64url";
+            AcmeHook: Tls, Path, Unset("none", "/usr/local/bin/dns-record"), "PATH",
+                [Env("RIP_TLS_ACME_HOOK"), Server("tls.acme_hook")],
+                "program that sets and removes DNS records, called with present or cleanup, the record's name and its value; wildcards need it";
+            AcmeChallenge: Tls, Choice(Challenge::WORDS), Is("auto"), "auto|http|dns",
+                [Env("RIP_TLS_ACME_CHALLENGE"), Server("tls.acme_challenge")],
+                "how the authority is shown that a name leads here";
+            AcmeRenewed: Tls, Path, Unset("none", "/usr/local/bin/after-renewal"), "PATH",
+                [Env("RIP_TLS_ACME_RENEWED"), Server("tls.acme_renewed")],
+                "program that runs after each new certificate, called with the host and the folder of the pair";
+            AcmeOrders: Tls, Count(1, 1000), Is("8"), "N",
+                [Env("RIP_TLS_ACME_ORDERS"), Server("tls.acme_orders")],
+                "orders under way at the same time";
+            AcmePerMinute: Tls, Count(1, 100_000), Is("30"), "N",
+                [Env("RIP_TLS_ACME_PER_MINUTE"), Server("tls.acme_per_minute")],
+                "orders begun in a minute";
         }
 
         /// What is recorded, and how.

@@ -11,6 +11,7 @@ use super::setting_value::{SettingValue, Wrong};
 use super::units::{self, number};
 use crate::name::{AppName, HostName, InstanceName};
 use crate::pattern::{self, Pattern};
+use crate::spec::acme;
 use crate::spec::setting_types::PortChoice;
 
 /// What a setting takes.
@@ -59,6 +60,8 @@ pub(crate) enum SettingKind {
     Credentials,
     /// Of files in the app's folder.
     Patterns,
+    /// Directory URLs, or words for some; none: off.
+    Authorities,
 }
 
 impl SettingKind {
@@ -110,6 +113,10 @@ impl SettingKind {
             | Self::Credentials => {
                 return self.parse_list(text.split(',').map(str::trim).map(String::from).collect());
             }
+            Self::Authorities if acme::is_off(text) => Some(SettingValue::Texts(Vec::new())),
+            Self::Authorities => {
+                return self.parse_list(text.split(',').map(|one| one.trim().into()).collect());
+            }
             Self::Patterns => return self.parse_list(pattern::parts_of_list(text)),
             Self::Endpoint => text.parse().ok().map(SettingValue::Endpoint),
             Self::Choice(words) => {
@@ -125,6 +132,7 @@ impl SettingKind {
     pub(crate) fn parse_toml(self, value: &DeValue<'_>) -> Result<SettingValue, Wrong> {
         match (self, value) {
             (Self::Switch, DeValue::Boolean(on)) => Ok(SettingValue::Switch(*on)),
+            (Self::Authorities, DeValue::Boolean(on)) => self.parse(if *on { "yes" } else { "off" }),
             (Self::Switch | Self::Count(..), DeValue::String(_)) => Err(self.wrong()),
             (Self::Variables, DeValue::Table(table)) => {
                 let pairs = table.iter().map(|(name, value)| variable(name.get_ref(), value.get_ref()));
@@ -184,6 +192,9 @@ impl SettingKind {
             Self::Networks => "networks, such as 10.0.0.0/8 or fd00::/8, or addresses".into(),
             Self::Endpoint => "ADDRESS:PORT, such as 127.0.0.1:9145 or [::1]:9145".into(),
             Self::Choice(words) => one_of(words),
+            Self::Authorities => {
+                "off, yes, staging, or directory URLs such as https://ca.example/acme/directory".into()
+            }
             Self::User => "a user's name of 1 to 31 of a-z 0-9 _ -, the first a letter or _".into(),
             Self::Paths => "a list of absolute paths, such as [\"/srv/rip\"]".into(),
             Self::Credentials => "a list of ID:PATH, such as [\"db:/etc/rip-server/db.key\"]".into(),
@@ -209,6 +220,7 @@ impl SettingKind {
     pub(crate) fn toml_literal(self, text: &str) -> String {
         let bare = self.takes_numbers() && text.bytes().all(|b| b.is_ascii_digit());
         match self {
+            Self::Authorities if !text.contains(',') => format!("{text:?}"),
             _ if self.is_list() => {
                 let quoted: Vec<_> = text.split(',').map(|item| format!("{:?}", item.trim())).collect();
                 format!("[{}]", quoted.join(", "))
@@ -242,6 +254,7 @@ impl SettingKind {
                     .map(SettingValue::Patterns)
                     .map_err(|bad| Wrong(format!("{} ({bad})", self.expected())));
             }
+            Self::Authorities => each(&texts, acme::authority).map(SettingValue::Texts),
             Self::Addresses => each(&texts, |text| text.parse().ok()).map(SettingValue::Addresses),
             Self::Networks => each(&texts, network).map(SettingValue::Networks),
             Self::Paths => texts.iter().all(|text| is_absolute(text)).then_some(SettingValue::Texts(texts)),
@@ -273,6 +286,7 @@ impl SettingKind {
                 | Self::Paths
                 | Self::Credentials
                 | Self::Patterns
+                | Self::Authorities
         )
     }
 

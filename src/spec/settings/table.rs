@@ -14,7 +14,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 
-use super::form::Form::{self, Admin, App, Env, Flag, Number, Part, Server, Token, Word};
+use super::form::Form::{self, Admin, App, Env, Flag, FlagOr, Number, Part, Server, Token, Word};
 use super::form::Group;
 use super::form::Preset::{self, Is, Unset};
 use super::rows_of_apps::rows_of_apps;
@@ -23,7 +23,7 @@ use super::sections::{Values, settings};
 use super::setting_kind::SettingKind;
 use super::setting_value::SettingValue;
 use crate::spec::setting_types::{
-    BackendChoice, Choice, Listen, Protocol, Rate, ReadyBy, Reload, ReloadSignal, WorkerCount,
+    BackendChoice, Challenge, Choice, Listen, Protocol, Rate, ReadyBy, Reload, ReloadSignal, WorkerCount,
 };
 
 /// A row of the table.

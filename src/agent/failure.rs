@@ -1,0 +1,85 @@
+//! Why an attempt brought no certificate: a kind for numbers, a sentence for people, and what follows for the next try.
+//!
+//! Never here: when that is (`schedule`).
+
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+/// An attempt that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Failure {
+    pub(super) kind: FailureKind,
+    /// What went wrong, in plain words.
+    pub(super) text: String,
+    /// The authority wants to be left alone until then.
+    #[serde(default)]
+    pub(super) retry_after: Option<SystemTime>,
+    /// Which of the authorities, by its place in the settings.
+    #[serde(default)]
+    pub(super) authority: usize,
+    /// The order goes on at the next attempt.
+    #[serde(default)]
+    pub(super) order_stays: bool,
+}
+
+/// What failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum FailureKind {
+    /// There was no connection, or no answer in time.
+    Unreachable,
+    /// It said 429 or 503.
+    Busy,
+    /// It answered what cannot be understood.
+    Answer,
+    /// The account was refused.
+    Account,
+    /// It could not see that the name leads here.
+    Challenge,
+    /// The order was refused or failed.
+    Order,
+    /// It takes longer than is waited for.
+    Unfinished,
+    /// What it sent is not the certificate that was asked for.
+    Certificate,
+    /// Something on this machine: a disk, the hook.
+    Local,
+    /// The attempt was cut off by the end of the program.
+    Interrupted,
+}
+
+impl FailureKind {
+    /// The name in metrics.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Busy => "busy",
+            Self::Answer => "answer",
+            Self::Account => "account",
+            Self::Challenge => "challenge",
+            Self::Order => "order",
+            Self::Unfinished => "unfinished",
+            Self::Certificate => "certificate",
+            Self::Local => "local",
+            Self::Interrupted => "interrupted",
+        }
+    }
+
+    /// Whether it says something of the authority and not of one name.
+    pub(super) fn is_of_authority(self) -> bool {
+        matches!(self, Self::Unreachable | Self::Busy | Self::Answer | Self::Account)
+    }
+}
+
+impl Failure {
+    /// A failure without more to say.
+    pub(super) fn new(kind: FailureKind, text: impl Into<String>) -> Self {
+        Self { kind, text: text.into(), retry_after: None, authority: 0, order_stays: false }
+    }
+
+    /// The same, with the order kept.
+    pub(super) fn keeping_order(self) -> Self {
+        Self { order_stays: true, ..self }
+    }
+}

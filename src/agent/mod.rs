@@ -1,0 +1,188 @@
+//! Owns certificates of authorities that speak ACME (RFC 8555): when they are ordered and renewed, how, and where the
+//! pairs are left.
+//!
+//! Never here: which certificate answers a handshake (`certs`), or answering authorities (`challenges`).
+//!
+//! ```text
+//! hosts ──▶ task ──events──▶ queue (whose turn) ─▶ host (states) ─▶ schedule (when)          pure: time is passed in
+//!            │ ▲
+//!            ▼ └── reports ── authorities (one after the other) ─▶ authority (one order) ─▶ solve, accounts, https
+//!          state_files (attempts, orders), store (pairs)
+//! ```
+
+mod account_key;
+mod accounts;
+mod authorities;
+mod authority;
+mod failure;
+mod hook;
+mod host;
+mod https;
+mod names;
+mod queue;
+mod schedule;
+mod solve;
+mod state_files;
+mod status;
+mod store;
+mod task;
+mod wording;
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::task::spawn_blocking;
+
+use crate::challenges::Challenges;
+use crate::metrics::Metrics;
+use crate::name::HostName;
+use crate::spec::acme::{Acme, LETS_ENCRYPT, LETS_ENCRYPT_STAGING};
+use crate::tasks::TaskGroup;
+use crate::time::WallClock;
+
+use account_key::AccountKey;
+use accounts::Accounts;
+use authorities::{Authorities, Entry};
+use authority::AcmeAuthority;
+use host::Manners;
+use https::Https;
+use queue::{Queue, Rules};
+use solve::Solver;
+use state_files::StateFiles;
+use store::Store;
+use task::{Renew, Task};
+
+pub use status::HostStatus;
+
+/// What the agent works with.
+pub struct AgentParts {
+    /// What the settings say.
+    pub acme: Acme,
+    /// The agent's own folder: account, attempts, open orders.
+    pub state: PathBuf,
+    /// The folder of the pairs, which servers watch.
+    pub pairs: PathBuf,
+    /// Whether the group of `pairs` may read the keys.
+    pub shared: bool,
+    /// The hosts that need certificates.
+    pub hosts: watch::Receiver<Arc<[HostName]>>,
+    /// Where answers to authorities are put up.
+    pub challenges: Challenges,
+    /// Where attempts are counted.
+    pub metrics: Metrics,
+    /// The date.
+    pub clock: WallClock,
+    /// The group that its tasks belong to.
+    pub stop: TaskGroup,
+}
+
+/// The running agent. Dropping it does not end its task; [`TaskGroup`] does.
+#[derive(Clone)]
+pub struct Agent {
+    commands: mpsc::Sender<Renew>,
+    standing: Arc<ArcSwap<Vec<HostStatus>>>,
+}
+
+impl Agent {
+    /// Starts it as a task of its group. No authority is asked before that.
+    ///
+    /// # Errors
+    /// When a folder or the account's key cannot be used, or the file with roots cannot be read.
+    pub async fn start(parts: AgentParts) -> io::Result<Self> {
+        let AgentParts { acme, state, pairs, shared, hosts, challenges, metrics, clock, stop } = parts;
+        let opened = {
+            let acme = acme.clone();
+            spawn_blocking(move || -> io::Result<_> {
+                let files = StateFiles::open(&state)?;
+                let key = AccountKey::open(&state.join("account.pem"))?;
+                let wrong = |root: &PathBuf, error: io::Error| {
+                    io::Error::new(error.kind(), format!("tls.acme_root: `{}`: {error}", root.display()))
+                };
+                let https = Https::new(acme.root.as_deref()).map_err(|error| {
+                    acme.root.as_ref().map_or_else(|| io::Error::other("no roots"), |root| wrong(root, error))
+                })?;
+                let store = Store::open(&pairs, shared)?;
+                Ok((files, key, https, store, state))
+            })
+        };
+        let (files, key, https, store, state) = opened.await.map_err(io::Error::other)??;
+        challenges.set_thumbprint(&key.thumbprint);
+        let accounts = Arc::new(Accounts::new(state, key, &acme, https));
+        let solver = Solver { challenges, wish: acme.challenge, hook: acme.hook.clone() };
+        let at = |directory: &str, files: Option<StateFiles>| AcmeAuthority {
+            directory: directory.to_owned(),
+            accounts: Arc::clone(&accounts),
+            solver: solver.clone(),
+            profile: acme.profile.clone(),
+            files,
+            account: Mutex::new(None),
+        };
+        let entries = acme.authorities.iter().map(|directory| Entry {
+            directory: directory.clone(),
+            authority: at(directory, Some(files.clone())),
+            rehearsal: (directory == LETS_ENCRYPT).then(|| at(LETS_ENCRYPT_STAGING, None)),
+        });
+        let authorities = Arc::new(Authorities::new(entries.collect()));
+        let standing = Arc::new(ArcSwap::default());
+        let (commands_in, commands) = mpsc::channel(16);
+        let task = Task {
+            queue: Queue::new(rules(&acme), fastrand::u64(..)),
+            acme,
+            hosts,
+            commands,
+            authorities,
+            files,
+            store,
+            metrics,
+            clock,
+            stop: stop.clone(),
+            standing: Arc::clone(&standing),
+            unobtainable: BTreeMap::new(),
+            dormant: HashMap::new(),
+            under_way: HashMap::new(),
+            waiting: HashMap::new(),
+        };
+        let watching = stop.clone();
+        stop.spawn("acme", async move {
+            tokio::select! {
+                biased;
+                () = watching.requested() => {}
+                () = task.run() => {}
+            }
+        });
+        Ok(Self { commands: commands_in, standing })
+    }
+
+    /// How each host's certificate stands, by name.
+    pub fn status(&self) -> Arc<Vec<HostStatus>> {
+        self.standing.load_full()
+    }
+
+    /// Asks for a new certificate now, whatever is waited for; returns when the attempt has ended.
+    ///
+    /// # Errors
+    /// Why there is none, in plain words; what was in use stays.
+    pub async fn renew(&self, host: HostName) -> Result<(), String> {
+        let (reply, answer) = oneshot::channel();
+        let ends = || "the agent ends".to_owned();
+        self.commands.send(Renew { host, reply }).await.map_err(|_| ends())?;
+        answer.await.map_err(|_| ends())?
+    }
+}
+
+/// Let's Encrypt counts; others do not mind to be asked sooner.
+fn rules(acme: &Acme) -> Rules {
+    let counts = acme.authorities.iter().any(|directory| directory == LETS_ENCRYPT);
+    Rules {
+        manners: Manners { first_pause: Duration::from_secs(if counts { 120 } else { 5 }) },
+        orders: acme.orders,
+        per_minute: acme.orders_per_minute,
+        per_three_hours: counts.then_some(250),
+        authorities: acme.authorities.len(),
+    }
+}

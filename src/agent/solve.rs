@@ -1,0 +1,213 @@
+//! Owns showing an authority that a name leads here: which way is taken, and what is put up for it.
+//!
+//! Never here: the order around it (`authority`).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use instant_acme::{ChallengeType, KeyAuthorization};
+use rcgen::{Certificate, CertificateParams, CustomExtension, DistinguishedName, KeyPair};
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use tokio::time::timeout;
+
+use crate::challenges::{ALPN, Challenges, Expected, PREFIX};
+use crate::name::HostName;
+use crate::spec::acme::Challenge;
+
+use super::failure::{Failure, FailureKind};
+use super::hook;
+
+/// Shows authorities that names lead here.
+#[derive(Clone)]
+pub(super) struct Solver {
+    pub(super) challenges: Challenges,
+    pub(super) wish: Challenge,
+    pub(super) hook: Option<PathBuf>,
+}
+
+/// What is put up for one name; what answers by itself is taken down when this is dropped.
+pub(super) struct Shown {
+    _expected: Option<Expected>,
+    record: Option<(String, String)>,
+}
+
+impl Solver {
+    /// The way to take for a host, of those that the authority offers. Tries the plain way out itself where there is a
+    /// choice; `attempt` counts from 1, and where nothing is known, every second one takes the other way.
+    ///
+    /// # Errors
+    /// When the authority offers none that the settings allow.
+    pub(super) async fn choose(
+        &self,
+        host: &HostName,
+        offered: &[ChallengeType],
+        attempt: u32,
+    ) -> Result<ChallengeType, Failure> {
+        let has = |kind: &ChallengeType| offered.contains(kind);
+        let wanted = match self.wish {
+            Challenge::Http => ChallengeType::Http01,
+            Challenge::Dns => ChallengeType::Dns01,
+            Challenge::Auto if host.is_wildcard() => ChallengeType::Dns01,
+            Challenge::Auto => self.find_way(host, attempt).await,
+        };
+        if wanted == ChallengeType::Dns01 && self.hook.is_none() {
+            return Err(failed("a DNS record needs a program that sets it: tls.acme_hook".into()));
+        }
+        if !has(&wanted) {
+            return Err(failed(format!("the authority does not offer {}", name_of(&wanted))));
+        }
+        Ok(wanted)
+    }
+
+    /// Plain HTTP unless only a DNS record can help.
+    async fn find_way(&self, host: &HostName, attempt: u32) -> ChallengeType {
+        let http = self.hook.is_none() || self.is_seen_by_http(host).await == Some(true);
+        if http || attempt.is_multiple_of(2) { ChallengeType::Http01 } else { ChallengeType::Dns01 }
+    }
+
+    /// Whether this machine gets its own answer by the host's name; `None` when nothing answers.
+    pub(super) async fn is_seen_by_http(&self, host: &HostName) -> Option<bool> {
+        let path = format!("{PREFIX}{PROBE}");
+        let expected = self.challenges.answer(&path)?;
+        let client: Client<_, Empty<bytes::Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+        let uri = format!("http://{host}{path}").parse().ok()?;
+        let asked = async {
+            let body = client.get(uri).await.ok()?.into_body();
+            Limited::new(body, 1024).collect().await.ok().map(|body| body.to_bytes())
+        };
+        let body = timeout(PROBING, asked).await.ok()??;
+        Some(body.trim_ascii() == expected.as_bytes())
+    }
+
+    /// Puts up what the authority is to see.
+    ///
+    /// # Errors
+    /// When a certificate for the handshake cannot be made, or the hook fails.
+    pub(super) async fn show(
+        &self,
+        host: &HostName,
+        way: &ChallengeType,
+        token: &str,
+        answer: &KeyAuthorization,
+    ) -> Result<Shown, Failure> {
+        let expected = match way {
+            ChallengeType::Http01 => self.challenges.expect_token(token, answer.as_str()),
+            ChallengeType::TlsAlpn01 => {
+                let config = handshake(host, answer.digest().as_ref()).map_err(|error| {
+                    failed(format!("cannot make a certificate for the handshake: {error}"))
+                })?;
+                self.challenges.expect_handshake(host, Arc::new(config))
+            }
+            _ => {
+                let name = format!("_acme-challenge.{}", host.as_str().trim_start_matches("*."));
+                let value = answer.dns_value();
+                self.call_hook("present", &name, &value).await?;
+                return Ok(Shown { _expected: None, record: Some((name, value)) });
+            }
+        };
+        Ok(Shown { _expected: Some(expected), record: None })
+    }
+
+    /// Takes down what was put up.
+    pub(super) async fn take_down(&self, shown: Shown) {
+        let Some((name, value)) = &shown.record else { return };
+        if let Err(failure) = self.call_hook("cleanup", name, value).await {
+            tracing::warn!(name, problem = failure.text, "a DNS record was not removed");
+        }
+    }
+
+    async fn call_hook(&self, what: &str, name: &str, value: &str) -> Result<(), Failure> {
+        match &self.hook {
+            Some(hook) => hook::run(hook, &[what, name, value]).await,
+            None => Err(failed("a DNS record needs a program that sets it: tls.acme_hook".into())),
+        }
+    }
+}
+
+/// What people call it.
+pub(super) fn name_of(way: &ChallengeType) -> &str {
+    match way {
+        ChallengeType::Http01 => "http-01",
+        ChallengeType::Dns01 => "dns-01",
+        ChallengeType::TlsAlpn01 => "tls-alpn-01",
+        ChallengeType::Unknown(name) => name,
+        _ => "another challenge",
+    }
+}
+
+/// A handshake of RFC 8737 §3, with a certificate for this name alone.
+fn handshake(host: &HostName, digest: &[u8]) -> Result<ServerConfig, String> {
+    let (certificate, key) = handshake_certificate(host, digest).map_err(|error| error.to_string())?;
+    let key = PrivateKeyDer::try_from(key.serialize_der())?;
+    let key = aws_lc_rs::sign::any_supported_type(&key).map_err(|error| error.to_string())?;
+    // Not checked against the certificate: its critical extension is unknown to whoever would do that.
+    let shown = SingleCertAndKey::from(CertifiedKey::new(vec![certificate.der().clone()], key));
+    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(shown));
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    Ok(config)
+}
+
+/// The digest is in an extension that must be understood.
+fn handshake_certificate(host: &HostName, digest: &[u8]) -> Result<(Certificate, KeyPair), rcgen::Error> {
+    let key = KeyPair::generate()?;
+    let bare = host.address().map_or_else(|| host.to_string(), |address| address.to_string());
+    let mut params = CertificateParams::new(vec![bare])?;
+    params.distinguished_name = DistinguishedName::new();
+    params.custom_extensions = vec![CustomExtension::new_acme_identifier(digest)];
+    Ok((params.self_signed(&key)?, key))
+}
+
+fn failed(text: String) -> Failure {
+    Failure::new(FailureKind::Challenge, text)
+}
+
+/// A token that no authority sends.
+const PROBE: &str = "this-server-asks-itself-here";
+const PROBING: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn solver(wish: Challenge, hook: bool) -> Solver {
+        Solver { challenges: Challenges::default(), wish, hook: hook.then(|| "/bin/true".into()) }
+    }
+
+    #[tokio::test]
+    async fn the_settings_choose_and_what_is_not_offered_is_told() {
+        use ChallengeType::{Dns01, Http01, TlsAlpn01};
+        let host: HostName = "a.example".parse().unwrap();
+        let wildcard: HostName = "*.a.example".parse().unwrap();
+        let all = [Http01, Dns01, TlsAlpn01];
+        for (wish, expected) in [(Challenge::Http, Http01), (Challenge::Dns, Dns01)] {
+            assert_eq!(solver(wish, true).choose(&host, &all, 1).await.unwrap(), expected);
+        }
+        assert_eq!(solver(Challenge::Auto, true).choose(&wildcard, &[Dns01], 1).await.unwrap(), Dns01);
+        let failure = solver(Challenge::Auto, false).choose(&wildcard, &[Dns01], 1).await.unwrap_err();
+        assert!(failure.text.contains("tls.acme_hook"));
+        let failure = solver(Challenge::Http, false).choose(&host, &[Dns01], 1).await.unwrap_err();
+        assert_eq!(failure.text, "the authority does not offer http-01");
+    }
+
+    #[test]
+    fn the_certificate_of_a_handshake_has_the_name_and_the_digest() {
+        let (certificate, _) = handshake_certificate(&"a.example".parse().unwrap(), &[7; 32]).unwrap();
+        let (_, parsed) = x509_parser::parse_x509_certificate(certificate.der()).unwrap();
+        let extension =
+            parsed.extensions().iter().find(|e| e.oid.to_id_string() == "1.3.6.1.5.5.7.1.31").unwrap();
+        assert!(extension.critical);
+        assert_eq!(extension.value, [&[4, 32][..], &[7; 32]].concat());
+        assert!(handshake(&"a.example".parse().unwrap(), &[7; 32]).is_ok());
+    }
+}

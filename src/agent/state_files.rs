@@ -1,0 +1,139 @@
+//! Owns what the agent remembers across restarts, a file for each host: how its attempts went, and its open order.
+//!
+//! Never here: pairs (`store`). Every call blocks on the disk.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::name::HostName;
+use crate::system::durable;
+
+use super::host::HostState;
+
+/// The agent's own folder; nobody else can read it.
+#[derive(Clone, Debug)]
+pub(super) struct StateFiles {
+    folder: PathBuf,
+}
+
+/// What is kept of a host.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct HostRecord {
+    pub(super) host: HostName,
+    pub(super) state: HostState,
+    /// When the host was removed, if it was.
+    #[serde(default)]
+    pub(super) removed: Option<SystemTime>,
+}
+
+/// An order that has been begun.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct OrderRecord {
+    /// The directory URL of the authority.
+    pub(super) authority: String,
+    /// The order's own; none until the authority has told it.
+    pub(super) url: Option<String>,
+    /// The private key of the certificate to be, PEM.
+    pub(super) key: String,
+    pub(super) begun: SystemTime,
+}
+
+impl StateFiles {
+    /// Makes the folders where they are missing.
+    ///
+    /// # Errors
+    /// What the file system said.
+    pub(super) fn open(folder: &Path) -> io::Result<Self> {
+        for folder in [folder, &folder.join("hosts"), &folder.join("orders")] {
+            durable::private_dir(folder, 0o700)?;
+        }
+        Ok(Self { folder: folder.to_owned() })
+    }
+
+    /// Everything that is remembered. A file that cannot be read counts as missing, and is told.
+    pub(super) fn hosts(&self) -> Vec<HostRecord> {
+        let Ok(entries) = std::fs::read_dir(self.folder.join("hosts")) else { return Vec::new() };
+        let json = |path: &PathBuf| path.extension().is_some_and(|end| end == "json");
+        entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(json)
+            .filter_map(|path| read(&path))
+            .collect()
+    }
+
+    /// # Errors
+    /// What the file system said.
+    pub(super) fn save_host(&self, record: &HostRecord) -> io::Result<()> {
+        write(&self.path("hosts", &record.host), record)
+    }
+
+    pub(super) fn forget_host(&self, host: &HostName) {
+        std::fs::remove_file(self.path("hosts", host)).ok();
+        self.close_order(host);
+    }
+
+    pub(super) fn order(&self, host: &HostName) -> Option<OrderRecord> {
+        read(&self.path("orders", host))
+    }
+
+    /// # Errors
+    /// What the file system said.
+    pub(super) fn save_order(&self, host: &HostName, record: &OrderRecord) -> io::Result<()> {
+        write(&self.path("orders", host), record)
+    }
+
+    pub(super) fn close_order(&self, host: &HostName) {
+        std::fs::remove_file(self.path("orders", host)).ok();
+    }
+
+    fn path(&self, folder: &str, host: &HostName) -> PathBuf {
+        self.folder.join(folder).join(format!("{}.json", folder_name(host)))
+    }
+}
+
+/// The name of a host's folder: a wildcard's begins with `_`.
+pub(super) fn folder_name(host: &HostName) -> String {
+    match host.as_str().strip_prefix('*') {
+        Some(rest) => format!("_{rest}"),
+        None => host.as_str().to_owned(),
+    }
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    let text = std::fs::read(path).ok()?;
+    match serde_json::from_slice(&text) {
+        Ok(value) => Some(value),
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "a file of the agent cannot be read, and counts as missing");
+            None
+        }
+    }
+}
+
+fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    durable::write_atomic(path, &serde_json::to_vec(value)?, 0o600)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_read_again_and_what_is_damaged_counts_as_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = StateFiles::open(folder.path()).unwrap();
+        let host: HostName = "*.example.com".parse().unwrap();
+        let record = HostRecord { host: host.clone(), state: HostState::new(None), removed: None };
+        files.save_host(&record).unwrap();
+        assert_eq!(files.hosts()[0].state, record.state);
+        assert!(folder.path().join("hosts/_.example.com.json").exists());
+        std::fs::write(folder.path().join("hosts/_.example.com.json"), "{").unwrap();
+        assert!(files.hosts().is_empty());
+        files.forget_host(&host);
+        assert!(files.order(&host).is_none());
+    }
+}

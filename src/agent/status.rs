@@ -1,0 +1,68 @@
+//! Owns how a host's certificate stands, as people are told.
+//!
+//! Never here: how it looks on a terminal (`ctl`).
+
+use std::time::SystemTime;
+
+use crate::name::HostName;
+
+use super::host::{HostState, Phase};
+use super::names::Unobtainable;
+
+/// How a host's certificate stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostStatus {
+    /// The host.
+    pub host: HostName,
+    /// The directory URL of the authority that the pair in the store is of.
+    pub issued_by: Option<String>,
+    /// When the pair in the store was got.
+    pub issued_at: Option<SystemTime>,
+    /// When the pair in the store ends; none when there is no pair.
+    pub expires_at: Option<SystemTime>,
+    /// When it is renewed; none when there is no pair.
+    pub renew_at: Option<SystemTime>,
+    /// Whether an order is under way.
+    pub ordering: bool,
+    /// Why there is no pair, or no newer one, in plain words.
+    pub problem: Option<String>,
+    /// When it is tried again, when the last attempt failed.
+    pub retry_at: Option<SystemTime>,
+}
+
+impl HostStatus {
+    pub(super) fn of(host: &HostName, state: &HostState) -> Self {
+        let retry_at = match &state.phase {
+            Phase::Failing { retry_at, .. } => Some(*retry_at),
+            _ => None,
+        };
+        Self {
+            host: host.clone(),
+            issued_by: state.issued_by.clone(),
+            issued_at: state.issued_at,
+            expires_at: state.life.map(|life| life.until),
+            renew_at: state.life.map(|_| state.renew_at()),
+            ordering: state.is_ordering(),
+            problem: state.failure().map(|failure| failure.text.clone()),
+            retry_at,
+        }
+    }
+
+    pub(super) fn unobtainable(host: &HostName, why: Unobtainable) -> Self {
+        Self {
+            host: host.clone(),
+            issued_by: None,
+            issued_at: None,
+            expires_at: None,
+            renew_at: None,
+            ordering: false,
+            problem: Some(why.to_string()),
+            retry_at: None,
+        }
+    }
+
+    /// When an authority is asked next, if it is known.
+    pub(super) fn next_try_at(&self) -> Option<SystemTime> {
+        self.retry_at.or(self.renew_at)
+    }
+}

@@ -1,0 +1,78 @@
+//! How certificates are got from authorities that speak ACME (RFC 8555).
+//!
+//! Never here: asking for one, or when.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+
+pub use super::setting_types::Challenge;
+
+/// What the settings say of ACME.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acme {
+    /// The directory URLs of the authorities, in the order in which they are tried.
+    pub authorities: Vec<String>,
+    /// Where an authority may write to.
+    pub email: Option<String>,
+    /// The profile that is asked for.
+    pub profile: Option<String>,
+    /// A PEM file with roots that authorities' own servers may have, beside those that the machine trusts.
+    pub root: Option<PathBuf>,
+    /// A file with two lines: a key id, and the HMAC key of external account binding in base64url.
+    pub eab: Option<PathBuf>,
+    /// The program that sets and removes DNS records.
+    pub hook: Option<PathBuf>,
+    /// How the control of a name is shown.
+    pub challenge: Challenge,
+    /// The program that runs after each new pair.
+    pub renewed: Option<PathBuf>,
+    /// Orders at the same time, at most.
+    pub orders: NonZeroUsize,
+    /// Orders begun in a minute, at most.
+    pub orders_per_minute: NonZeroU32,
+}
+
+/// Let's Encrypt, whose certificates browsers believe.
+pub const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
+/// Let's Encrypt's authority for trying things out.
+pub const LETS_ENCRYPT_STAGING: &str = "https://acme-staging-v02.api.letsencrypt.org/directory";
+/// Orders at the same time, unless a setting says otherwise.
+pub const ORDERS: NonZeroUsize = NonZeroUsize::new(8).expect("not zero");
+/// Orders begun in a minute, unless a setting says otherwise.
+pub const ORDERS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(30).expect("not zero");
+
+impl Acme {
+    /// ACME with these authorities and nothing else said.
+    pub fn with(authorities: Vec<String>) -> Self {
+        Self {
+            authorities,
+            email: None,
+            profile: None,
+            root: None,
+            eab: None,
+            hook: None,
+            challenge: Challenge::Auto,
+            renewed: None,
+            orders: ORDERS,
+            orders_per_minute: ORDERS_PER_MINUTE,
+        }
+    }
+}
+
+/// Whether a text says that no authority is asked.
+pub fn is_off(text: &str) -> bool {
+    matches!(text, "off" | "no" | "false" | "0")
+}
+
+/// The directory URL of an authority that a word stands for, or that is written out; only HTTPS is spoken with one
+/// (RFC 8555 §6.1).
+pub fn authority(word: &str) -> Option<String> {
+    let url = match word {
+        "yes" | "on" | "true" | "1" => LETS_ENCRYPT,
+        "staging" => LETS_ENCRYPT_STAGING,
+        url => url,
+    };
+    let uri: http::Uri = url.parse().ok()?;
+    let named = uri.scheme_str() == Some("https") && uri.host().is_some_and(|host| !host.is_empty());
+    named.then(|| url.to_owned())
+}
