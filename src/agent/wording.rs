@@ -3,9 +3,10 @@
 //! Never here: what follows from a failure.
 
 use std::error::Error as StdError;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use instant_acme::{Error, Problem};
+use tokio::time::Instant;
 
 use super::failure::{Failure, FailureKind};
 use super::https::{Refusal, plain};
@@ -47,7 +48,7 @@ pub(super) fn failure_of(error: Error) -> Failure {
         }
         Error::Timeout(next) => {
             let retry_after = next.and_then(|at| {
-                let left = at.checked_duration_since(std::time::Instant::now()).unwrap_or(Duration::ZERO);
+                let left = Instant::from_std(at).saturating_duration_since(Instant::now());
                 SystemTime::now().checked_add(left)
             });
             let text = "the authority has not finished the order yet";

@@ -228,7 +228,7 @@ async fn a_key_that_may_not_be_read_is_told_with_what_helps() {
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     // Root reads everything, but for one without the rights of root.
     let without = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"];
-    fs::set_permissions(folder.path().join("a.key"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(folder.path().join("a.key"), fs::Permissions::from_mode(0o000)).unwrap();
     let words = ["--certs", folder.path().to_str().unwrap()];
     let server = Setup::scripted().tls().words(&words).within(&without).start().await;
     let said = problems(&server).await;
