@@ -147,11 +147,13 @@ async fn a_pair_that_comes_changes_or_goes_is_noticed_and_open_connections_go_on
     write(folder.path(), &[("fullchain.pem", &first.cert), ("privkey.pem", &first.key)]);
     let server = start(folder.path(), &[]).await;
     let mut kept = server.connect().await;
+    assert_eq!(kept.get("/").await.status, 200);
 
     let second = Made::new(&["localhost", "b.example"], 30);
     write(folder.path(), &[("privkey.pem", &second.key), ("fullchain.pem", &second.cert)]);
     served(&server, "b.example", &second).await;
     served(&server, "localhost", &second).await;
+    assert_eq!(kept.get("/").await.status, 200, "a connection from before goes on");
 
     let other = Made::new(&["c.example"], 90);
     write(folder.path(), &[("new/c.pem", &other.cert), ("new/c.key", &other.key)]);

@@ -43,11 +43,12 @@ mod tests {
     fn large_heads_of_a_client_take_half_of_it_and_small_ones_nothing() {
         let budget = Budget::new(128 << 10);
         let head = |last| HeadMemory::new(budget.reserve(Some(ClientNet::of([10, 0, 0, last].into()))));
-        let (mut small, mut large, mut larger) = (head(1), head(1), head(1));
+        let (mut small, mut large, mut another) = (head(1), head(1), head(1));
         assert!(small.holds(UNCOUNTED) && budget.held() == 0);
         assert!(large.holds(UNCOUNTED + 1) && budget.held() == 16 << 10);
-        assert!(!larger.holds(32 << 10) && head(2).holds(24 << 10));
+        assert!(large.holds(32 << 10) && budget.held() == 64 << 10);
+        assert!(!another.holds(UNCOUNTED + 1) && head(2).holds(24 << 10));
         large.release();
-        assert!(larger.holds(32 << 10) && budget.held() == 64 << 10);
+        assert!(another.holds(32 << 10) && budget.held() == 64 << 10);
     }
 }

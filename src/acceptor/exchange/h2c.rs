@@ -8,7 +8,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http::header;
 use http::{Method, Response};
-use hyper::body::Body;
+use http_body::Body;
 
 use crate::pool::Lease;
 

@@ -3,13 +3,13 @@
 //!
 //! Never here: the request (`h2c`), or where a piece goes that its client has not asked for yet (`putting`).
 
+use std::error::Error;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 
 use crate::pool::{Lease, WorkerFault};
 use crate::time::timer;
@@ -22,10 +22,11 @@ use crate::acceptor::body::cut_short::CutShort;
 use crate::acceptor::body::request_body::discard;
 use crate::acceptor::body::turn::Turn;
 use crate::acceptor::thread::h2c_body::Passed;
+use crate::acceptor::upstream::h2c::AnswerBody;
 
 /// An answer of which the head has come, and the place at its worker. Dropping it resets the answer's stream.
 pub(in crate::acceptor) struct Streamed {
-    pub(in crate::acceptor) body: Incoming,
+    pub(in crate::acceptor) body: AnswerBody,
     pub(in crate::acceptor) lease: Lease,
     /// Of the request.
     pub(in crate::acceptor) turn: Turn,
@@ -124,7 +125,7 @@ impl Streamed {
 }
 
 /// An answer breaks off, too, when its request did.
-fn broken(error: hyper::Error, passed: Option<&Passed>) -> Stopped {
+fn broken(error: impl Error + Send + Sync + 'static, passed: Option<&Passed>) -> Stopped {
     match passed.and_then(Passed::take_fault) {
         Some(fault) => Stopped::Client(fault),
         None => Stopped::Worker(CutShort::Io(io::Error::other(error))),

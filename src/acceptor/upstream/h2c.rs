@@ -32,6 +32,9 @@ use crate::acceptor::thread::shard::Shard;
 use crate::acceptor::thread::windows::Windows;
 use crate::acceptor::wire::headers::{Named, has_token, passes_to_worker};
 
+/// The body of a worker's answer as its connection brings it.
+pub(in crate::acceptor) type AnswerBody = Incoming;
+
 /// Why there is no answer.
 enum Unanswered {
     /// The worker has not looked at the request, and nothing of its body was passed on.
@@ -60,7 +63,7 @@ pub(in crate::acceptor) async fn answered(
 
 /// An answer's head, and its request, of which the body may still come.
 pub(in crate::acceptor) struct Asked {
-    pub(in crate::acceptor) answer: Response<Incoming>,
+    pub(in crate::acceptor) answer: Response<AnswerBody>,
     pub(in crate::acceptor) turn: Turn,
     pub(in crate::acceptor) passed: Option<Passed>,
 }

@@ -97,6 +97,7 @@ impl Ca {
         let port = listener.local_addr().unwrap().port();
         let (up, is_up) = watch::channel(false);
         let (shared, pebble_port) = (Arc::new(Shared::default()), free_port());
+        #[expect(clippy::disallowed_methods, reason = "aborted when the authority is dropped")]
         let proxy = tokio::spawn(serve(listener, tls, Arc::clone(&shared), pebble_port, is_up));
         Self {
             folder,
@@ -274,6 +275,7 @@ async fn serve(
     loop {
         let Ok((stream, _)) = listener.accept().await else { return };
         let (tls, shared, up) = (tls.clone(), Arc::clone(&shared), up.clone());
+        #[expect(clippy::disallowed_methods, reason = "ends with its connection")]
         tokio::spawn(async move {
             let Ok(stream) = tls.accept(stream).await else { return };
             let service = service_fn(move |request| answer(request, Arc::clone(&shared), pebble, up.clone()));
@@ -387,6 +389,7 @@ async fn forward(
     let stream = tls::connect(pebble, "localhost", &["http/1.1"]).await?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
+    #[expect(clippy::disallowed_methods, reason = "ends with its connection")]
     tokio::spawn(connection);
     let request = Request::from_parts(parts, Full::new(body));
     let answer = sender.send_request(request).await.map_err(std::io::Error::other)?;
