@@ -60,8 +60,8 @@ use crate::time::timer::{self, TimerThread};
 
 pub use bind::{BindError, bind_port};
 
-use body::held_back::HeldBack;
-use body::stock::Stock;
+use body::blocked_workers::BlockedWorkers;
+use body::buffer_pool::BufferPool;
 use body::uploads::Uploads;
 use connection::head_memory::MOST_HEADS;
 use connection::places::Places;
@@ -73,10 +73,10 @@ use records::access_log::AccessLog as ShardLog;
 use records::access_writer::AccessWriter;
 use thread::date::HttpDate;
 use thread::handshakes::Handshakes;
-use thread::outbox::Outbox;
 use thread::server::Server;
 use thread::shard::{Role, Shard};
-use thread::solitude::Solitude;
+use thread::sole_request::SoleRequest;
+use thread::write_batch::WriteBatch;
 use upstream::unread::MOST_UNREAD;
 use wire::frames;
 
@@ -152,10 +152,10 @@ impl Acceptor {
                     stop,
                     cut,
                     channels: thread::h2c_channels::Channels::default(),
-                    stock: Stock::default(),
-                    outbox: Outbox::default(),
+                    buffers: BufferPool::default(),
+                    write_batch: WriteBatch::default(),
                     handshakes: Handshakes::default(),
-                    solitude: Solitude::default(),
+                    sole_request: SoleRequest::default(),
                     date: HttpDate::default(),
                     requests: Cell::new(0),
                     heartbeats,
@@ -228,7 +228,7 @@ fn run_shard(shard: Shard, listeners: Listeners, places: &Places) {
     let shard = Rc::new(shard);
     runtime.block_on(async {
         // Of groups of their own: they have no end to wait for.
-        shard.stop.child().spawn_local("outbox", shard.outbox.clone().run());
+        shard.stop.child().spawn_local("write_batch", shard.write_batch.clone().run());
         shard.stop.child().spawn_local("handshakes", shard.handshakes.clone().run());
         for (listener, role) in listeners.list {
             let tls = listeners.tls.clone().filter(|_| role == Role::Https);
@@ -264,7 +264,7 @@ fn run_shard(shard: Shard, listeners: Listeners, places: &Places) {
                 () = shard.stop.requested() => {}
                 () = sweep => {}
                 () = slim => {}
-                () = shard.stock.sweep() => {}
+                () = shard.buffers.sweep() => {}
             }
             shard.stop.finished().await;
         };
@@ -303,7 +303,7 @@ fn server(parts: &Parts) -> Server {
         unread: Budget::new(MOST_UNREAD),
         spool_space: Budget::new(spool),
         spooled_answers: Budget::new(spool),
-        held_back: HeldBack::default(),
+        blocked_workers: BlockedWorkers::default(),
         limit_log: LimitLog::new(parts.metrics.clone(), Instant::now()),
         challenges: parts.challenges.clone(),
     }

@@ -227,7 +227,7 @@ const SHORT: usize = 4 << 10;
 /// What was left is taken with one in so many requests, and with each while it is more than so many bytes: to be rid of
 /// most of the system calls. Of the worker's send buffer (208 kB unless it or the machine says otherwise) that is little,
 /// if it does not write byte by byte: the kernel counts 768 bytes for each write, and calls a socket writable (poll(2))
-/// while a quarter is in use. Such a worker can come to wait, and has its room when that is noticed (`Link`).
+/// while a quarter is in use. Such a worker can come to wait, and has its room when that is noticed (`UpstreamConn`).
 const MOST_REQUESTS: u8 = 4;
 const MOST_LEFT: usize = 1 << 10;
 /// Bytes that were left and are gone.

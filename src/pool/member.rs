@@ -56,7 +56,7 @@ pub struct Parked {
     /// When it became idle.
     pub since: Instant,
     /// The connection: nothing on it that was not read, and nobody else's.
-    pub link: Arc<dyn Any + Send + Sync>,
+    pub connection: Arc<dyn Any + Send + Sync>,
     /// Its timer, which goes with it to whichever thread takes it.
     pub timer: LazyDeadline,
     /// How many answers came over it, those counted more often that others waited behind.

@@ -1,7 +1,7 @@
 //! What lies between a worker that answers fast and a client that reads slowly: memory, then a spool file, then
 //! back-pressure.
 //!
-//! One task writes (`drain`), the answer's body reads; both on one thread, so no lock. What lies here beyond a little is
+//! One task writes (`response_pump`), the answer's body reads; both on one thread, so no lock. What lies here beyond a little is
 //! reserved in the budgets that all answers share. Never here: sockets.
 
 use std::cell::RefCell;
@@ -18,10 +18,10 @@ use http_body::Frame;
 
 use crate::budget::Reservation;
 
+use super::buffer_pool::READ;
 use super::cut_short::CutShort;
 use super::reader_pace::{ReaderPace, TooSlow};
 use super::spool::{SPOOL_PIECE, Space, Spool};
-use super::stock::READ;
 
 /// Bytes on their way. See the module.
 pub(in crate::acceptor) struct Buffer {

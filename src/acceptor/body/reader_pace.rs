@@ -1,6 +1,6 @@
 //! How fast a client takes an answer, and when that is too slow for what the answer keeps from others.
 //!
-//! Never here: what is kept, or ending an answer (`drain`).
+//! Never here: what is kept, or ending an answer (`response_pump`).
 
 use std::task::{Context, Poll};
 use std::time::Duration;

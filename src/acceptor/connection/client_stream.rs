@@ -18,7 +18,7 @@ use tokio_util::io::poll_read_buf;
 use super::client_socket::ClientSocket;
 use super::conn_state::ConnState;
 use super::half_closed::HalfClosed;
-use super::vigil;
+use super::tcp_keepalive;
 
 /// What a client speaks through.
 pub(in crate::acceptor) enum Transport {
@@ -72,7 +72,7 @@ impl ClientStream {
 impl ClientStream {
     fn note_write<T>(&mut self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if self.state.has_become_long_lived() {
-            vigil::keep(self.socket());
+            tcp_keepalive::enable(self.socket());
         }
         if result.is_pending() != self.blocked {
             self.blocked = result.is_pending();

@@ -115,9 +115,9 @@ impl ConnState {
         state.open += 1;
         state.served = true;
         state.phase = Phase::Busy(now);
-        let spot = self.admission.spot();
-        spot.works();
-        if state.open == 1 && spot.is_lent() {
+        let place_state = self.admission.place_state();
+        place_state.works();
+        if state.open == 1 && place_state.is_lent() {
             state.over_share = !self.admission.borrow();
         }
     }
@@ -128,7 +128,7 @@ impl ConnState {
         state.open = state.open.saturating_sub(1);
         state.owed = state.owed.saturating_sub(1);
         if state.open == 0 {
-            if self.admission.spot().is_lent() && !std::mem::take(&mut state.over_share) {
+            if self.admission.place_state().is_lent() && !std::mem::take(&mut state.over_share) {
                 self.admission.give_back();
             }
             state.lasting = false;
@@ -175,16 +175,16 @@ impl ConnState {
     /// Others may be told that it rests, or are told that it does not.
     fn tell_spot(&self, state: &State) {
         match state.phase {
-            Phase::Idle(since) if state.blocked.is_none() => self.admission.spot().idles(since),
+            Phase::Idle(since) if state.blocked.is_none() => self.admission.place_state().idles(since),
             // Before its first request it has nothing to lose.
             _ if !state.served => {}
-            _ => self.admission.spot().works(),
+            _ => self.admission.place_state().works(),
         }
     }
 
     /// Whether the connection is to make room for another one, having nothing in hand. One that has is asked no more.
     pub(in crate::acceptor) fn makes_room(&self) -> bool {
-        if !self.admission.spot().is_asked() {
+        if !self.admission.place_state().is_asked() {
             return false;
         }
         let state = self.lock();
@@ -203,7 +203,7 @@ impl ConnState {
 
     /// Whether the request in hand is one more than the client's share of all connections allows.
     pub(in crate::acceptor) fn is_over_share(&self) -> bool {
-        self.admission.spot().is_lent() && self.lock().over_share
+        self.admission.place_state().is_lent() && self.lock().over_share
     }
 
     /// Whether there was no memory for the head of the request in hand.
@@ -224,12 +224,12 @@ impl ConnState {
 
     /// Returns once the connection may have to make room. Cancel-safe.
     pub(in crate::acceptor) async fn asked_for_room(&self) {
-        self.admission.spot().asked().await;
+        self.admission.place_state().asked().await;
     }
 
     /// The client its place counts for; `None`: a trusted proxy.
     pub(in crate::acceptor) fn place_of(&self) -> Option<ClientNet> {
-        self.admission.spot().client()
+        self.admission.place_state().client()
     }
 
     /// Has an HTTP/2 connection tell its client that it ends, and end.

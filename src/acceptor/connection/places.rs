@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use crate::metrics::{Metrics, OpenConnection};
 use crate::name::ClientNet;
 
-use super::spot::{Spot, millis};
-use super::yielding::{Candidate, Counts, Found, Order, candidates};
+use super::eviction::{Candidate, Counts, Found, Order, candidates};
+use super::place_state::{PlaceState, millis};
 use crate::acceptor::limit::Limit;
 
 /// See the module. Cheap to clone; all clones are the same.
@@ -32,9 +32,9 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Held {
     /// Who has a place. Each knows where it stands.
-    placed: Vec<Arc<Spot>>,
+    placed: Vec<Arc<PlaceState>>,
     /// Who waits for one; those of a client in the order they came.
-    waiting: Vec<Arc<Spot>>,
+    waiting: Vec<Arc<PlaceState>>,
     clients: HashMap<ClientNet, Client>,
     /// How many were asked to make room, and have neither ended nor declined.
     asked: usize,
@@ -85,7 +85,7 @@ impl Places {
         client: Option<ClientNet>,
         now: Instant,
     ) -> Result<Admission, Refused> {
-        let spot = Arc::new(Spot::new(client, self.0.epoch, now));
+        let place_state = Arc::new(PlaceState::new(client, self.0.epoch, now));
         let mut held = self.lock();
         let own = client.and_then(|client| held.clients.get(&client));
         let (placed, waiting) = own.map_or((0, 0), |own| (own.placed, own.waiting));
@@ -93,17 +93,17 @@ impl Places {
             return Err(Refused::AddressLimit);
         }
         if held.placed.len() < self.0.total {
-            held.place(&spot, self.0.total);
+            held.place(&place_state, self.0.total);
         } else {
             let room = MOST_WAITING.saturating_sub(held.waiting.len());
             if room == 0 || (client.is_some() && waiting >= room) {
                 return Err(Refused::Full);
             }
-            held.wait(&spot);
+            held.wait(&place_state);
             self.ask_for(&mut held, client, now, false);
         }
         drop(held);
-        Ok(Admission { places: self.clone(), spot, counted: None })
+        Ok(Admission { places: self.clone(), place_state, counted: None })
     }
 
     /// Has resting connections make room when there are places but no descriptors.
@@ -126,8 +126,8 @@ impl Places {
     fn ask_one(&self, held: &mut Held, client: Option<ClientNet>, now: Instant, patient: bool) -> bool {
         let order = Order { now: millis(self.0.epoch, now), newcomer: client, patient };
         let is_fresh = held.looked.is_some_and(|at| now.saturating_duration_since(at) < FRESH);
-        if is_fresh && let Some(spot) = held.take_next(order) {
-            return held.ask(&spot);
+        if is_fresh && let Some(place_state) = held.take_next(order) {
+            return held.ask(&place_state);
         }
         // Of what a fresh look has found something is left, but nothing that would do, or it has found nothing.
         if is_fresh && !(held.found && held.next.first.is_empty()) {
@@ -137,7 +137,7 @@ impl Places {
         let most = self.0.total / SHARE_OF_A_LOOK + 1;
         held.next = candidates(&held.placed, &held.clients, order.now, most);
         held.found = !held.next.first.is_empty();
-        held.take_next(order).is_some_and(|spot| held.ask(&spot))
+        held.take_next(order).is_some_and(|place_state| held.ask(&place_state))
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {
@@ -154,56 +154,57 @@ impl Counts for HashMap<ClientNet, Client> {
 
 impl Held {
     /// The first candidate that still rests as it did and may be asked in this order.
-    fn take_next(&mut self, order: Order) -> Option<Arc<Spot>> {
+    fn take_next(&mut self, order: Order) -> Option<Arc<PlaceState>> {
         let Found { first, soon } = &mut self.next;
         first.retain(Candidate::holds);
         let at = first.iter().position(|candidate| order.allows(candidate, &self.clients, *soon))?;
-        Some(first.remove(at).spot)
+        Some(first.remove(at).place_state)
     }
 
-    fn ask(&mut self, spot: &Spot) -> bool {
-        spot.ask();
+    fn ask(&mut self, place_state: &PlaceState) -> bool {
+        place_state.ask();
         self.asked += 1;
         true
     }
 
-    fn place(&mut self, spot: &Arc<Spot>, total: usize) {
+    fn place(&mut self, place_state: &Arc<PlaceState>, total: usize) {
         let free = total.saturating_sub(self.placed.len());
-        spot.set_index(self.placed.len());
-        self.placed.push(Arc::clone(spot));
+        place_state.set_index(self.placed.len());
+        self.placed.push(Arc::clone(place_state));
         let mut lent = false;
-        if let Some(client) = spot.client() {
+        if let Some(client) = place_state.client() {
             let client = self.clients.entry(client).or_default();
             lent = client.placed >= free;
             client.placed += 1;
         }
-        spot.place(lent);
+        place_state.place(lent);
     }
 
-    fn wait(&mut self, spot: &Arc<Spot>) {
-        self.waiting.push(Arc::clone(spot));
-        if let Some(client) = spot.client() {
+    fn wait(&mut self, place_state: &Arc<PlaceState>) {
+        self.waiting.push(Arc::clone(place_state));
+        if let Some(client) = place_state.client() {
             self.clients.entry(client).or_default().waiting += 1;
         }
     }
 
-    fn leave(&mut self, spot: &Spot) {
+    fn leave(&mut self, place_state: &PlaceState) {
         // It stays asked: whoever ended it wants to know why.
-        if spot.is_asked() {
+        if place_state.is_asked() {
             self.asked -= 1;
         }
-        if spot.is_placed() {
-            let at = spot.index();
+        if place_state.is_placed() {
+            let at = place_state.index();
             self.placed.swap_remove(at);
-            spot.set_index(usize::MAX);
+            place_state.set_index(usize::MAX);
             if let Some(moved) = self.placed.get(at) {
                 moved.set_index(at);
             }
-            self.forget(spot.client(), |client| &mut client.placed);
-        } else if let Some(at) = self.waiting.iter().position(|other| std::ptr::eq(&raw const **other, spot))
+            self.forget(place_state.client(), |client| &mut client.placed);
+        } else if let Some(at) =
+            self.waiting.iter().position(|other| std::ptr::eq(&raw const **other, place_state))
         {
             self.waiting.remove(at);
-            self.forget(spot.client(), |client| &mut client.waiting);
+            self.forget(place_state.client(), |client| &mut client.waiting);
         }
     }
 
@@ -219,11 +220,12 @@ impl Held {
     /// Gives free places to those that wait, first to the clients that have the fewest.
     fn settle(&mut self, total: usize) {
         while self.placed.len() < total && !self.waiting.is_empty() {
-            let has = |spot: &Spot| spot.client().map_or(0, |client| self.clients.of(client));
+            let has =
+                |place_state: &PlaceState| place_state.client().map_or(0, |client| self.clients.of(client));
             let first = (0..self.waiting.len()).min_by_key(|at| has(&self.waiting[*at])).unwrap_or(0);
-            let spot = self.waiting.remove(first);
-            self.forget(spot.client(), |client| &mut client.waiting);
-            self.place(&spot, total);
+            let place_state = self.waiting.remove(first);
+            self.forget(place_state.client(), |client| &mut client.waiting);
+            self.place(&place_state, total);
         }
     }
 }
@@ -232,13 +234,13 @@ impl Held {
 #[derive(Debug)]
 pub(in crate::acceptor) struct Admission {
     places: Places,
-    spot: Arc<Spot>,
+    place_state: Arc<PlaceState>,
     counted: Option<OpenConnection>,
 }
 
 impl Admission {
-    pub(in crate::acceptor) fn spot(&self) -> &Arc<Spot> {
-        &self.spot
+    pub(in crate::acceptor) fn place_state(&self) -> &Arc<PlaceState> {
+        &self.place_state
     }
 
     /// It has its place, and is open for as long as it holds this.
@@ -249,8 +251,8 @@ impl Admission {
     /// Asks others once more, for a connection that still waits; `patient`: it has done so for a while.
     pub(in crate::acceptor) fn ask_again(&self, now: Instant, patient: bool) {
         let mut held = self.places.lock();
-        if !self.spot.is_placed() {
-            self.places.ask_for(&mut held, self.spot.client(), now, patient);
+        if !self.place_state.is_placed() {
+            self.places.ask_for(&mut held, self.place_state.client(), now, patient);
         }
     }
 
@@ -258,7 +260,7 @@ impl Admission {
     pub(in crate::acceptor) fn borrow(&self) -> bool {
         let most = (self.places.0.total / LENT).max(LENT_AT_LEAST);
         let mut held = self.places.lock();
-        let client = self.spot.client().and_then(|client| held.clients.get_mut(&client));
+        let client = self.place_state.client().and_then(|client| held.clients.get_mut(&client));
         match client {
             Some(client) if client.borrowing >= most => false,
             Some(client) => {
@@ -272,7 +274,7 @@ impl Admission {
     /// It has none any more, where [`borrow`](Self::borrow) was granted.
     pub(in crate::acceptor) fn give_back(&self) {
         let mut held = self.places.lock();
-        if let Some(client) = self.spot.client().and_then(|client| held.clients.get_mut(&client)) {
+        if let Some(client) = self.place_state.client().and_then(|client| held.clients.get_mut(&client)) {
             client.borrowing -= 1;
         }
     }
@@ -280,7 +282,7 @@ impl Admission {
     /// The connection was asked to make room, and has something in hand: it stays.
     pub(in crate::acceptor) fn decline(&self) {
         let mut held = self.places.lock();
-        if self.spot.unask() {
+        if self.place_state.unask() {
             held.asked -= 1;
         }
     }
@@ -289,7 +291,7 @@ impl Admission {
 impl Drop for Admission {
     fn drop(&mut self) {
         let mut held = self.places.lock();
-        held.leave(&self.spot);
+        held.leave(&self.place_state);
         held.settle(self.places.0.total);
     }
 }
@@ -322,7 +324,7 @@ mod tests {
 
     /// Those of a client that have been asked, in their order.
     fn asked(all: &[Admission]) -> Vec<usize> {
-        (0..all.len()).filter(|at| all[*at].spot().is_asked()).collect()
+        (0..all.len()).filter(|at| all[*at].place_state().is_asked()).collect()
     }
 
     #[test]
@@ -330,21 +332,21 @@ mod tests {
         let start = Instant::now();
         let places = Places::new(4, None, start);
         let mut held: Vec<_> = (0..4).map(|ms| places.enter(net(1), at(start, ms)).unwrap()).collect();
-        assert!(held.iter().all(|one| one.spot().is_placed()));
-        held[3].spot().works();
+        assert!(held.iter().all(|one| one.place_state().is_placed()));
+        held[3].place_state().works();
         let more = places.enter(net(1), at(start, 2000)).unwrap();
         let other = places.enter(net(2), at(start, 2000)).unwrap();
         assert_eq!(asked(&held), [0, 1]);
-        assert!(!more.spot().is_placed() && !other.spot().is_placed());
+        assert!(!more.place_state().is_placed() && !other.place_state().is_placed());
         drop(held.remove(0));
-        assert!(other.spot().is_placed() && !more.spot().is_placed(), "though it came later");
-        held[0].spot().works();
+        assert!(other.place_state().is_placed() && !more.place_state().is_placed(), "though it came later");
+        held[0].place_state().works();
         held[0].decline();
         assert_eq!(asked(&held), [0; 0]);
         more.ask_again(at(start, 2000), false);
         assert_eq!(asked(&held), [1], "another one");
         drop(held.remove(1));
-        assert!(more.spot().is_placed());
+        assert!(more.place_state().is_placed());
     }
 
     #[test]
@@ -352,7 +354,7 @@ mod tests {
         let start = Instant::now();
         let places = Places::new(2, None, start);
         let held: Vec<_> = (0..2).map(|_| places.enter(net(1), start).unwrap()).collect();
-        held.iter().for_each(|one| one.spot().works());
+        held.iter().for_each(|one| one.place_state().works());
         let later = at(start, 5000);
         let mut waiting = Vec::new();
         let refused = loop {
@@ -382,7 +384,7 @@ mod tests {
         let start = Instant::now();
         let places = Places::new(100, None, start);
         let held: Vec<_> = (0..100).map(|_| places.enter(net(1), start).unwrap()).collect();
-        let lent: Vec<_> = held.iter().filter(|one| one.spot().is_lent()).collect();
+        let lent: Vec<_> = held.iter().filter(|one| one.place_state().is_lent()).collect();
         assert_eq!(lent.len(), 50);
         assert_eq!(lent.iter().filter(|one| one.borrow()).count(), 25);
         lent[0].give_back();
@@ -403,7 +405,7 @@ mod tests {
                     2 if !all.is_empty() => drop(all.swap_remove(random.usize(0..all.len()))),
                     3 if !all.is_empty() => {
                         let one = &all[random.usize(0..all.len())];
-                        if random.bool() { one.spot().works() } else { one.spot().idles(now) }
+                        if random.bool() { one.place_state().works() } else { one.place_state().idles(now) }
                     }
                     4 if !all.is_empty() => {
                         let one = &all[random.usize(0..all.len())];
@@ -411,12 +413,12 @@ mod tests {
                     }
                     _ => {}
                 }
-                let placed = all.iter().filter(|one| one.spot().is_placed()).count();
+                let placed = all.iter().filter(|one| one.place_state().is_placed()).count();
                 assert_eq!(placed, all.len().min(8), "seed {seed}");
                 let held = places.lock();
                 assert_eq!((held.placed.len(), held.waiting.len()), (placed, all.len() - placed));
                 assert_eq!(held.asked, asked(&all).len(), "seed {seed}");
-                assert!(held.placed.iter().enumerate().all(|(at, spot)| spot.index() == at));
+                assert!(held.placed.iter().enumerate().all(|(at, place_state)| place_state.index() == at));
             }
             drop(all);
             let held = places.lock();

@@ -5,7 +5,7 @@
 use crate::budget::Reservation;
 
 use crate::acceptor::body::buffer::UNRESERVED;
-use crate::acceptor::body::stock::READ;
+use crate::acceptor::body::buffer_pool::READ;
 use crate::acceptor::connection::client_stream::ClientStream;
 use crate::acceptor::thread::shard::Connection;
 

@@ -32,8 +32,8 @@ use crate::acceptor::connection::client_stream::{ClientStream, Transport};
 use crate::acceptor::connection::conn_state::ConnState;
 use crate::acceptor::connection::deadlines::LINGER;
 use crate::acceptor::connection::head_memory::HeadMemory;
+use crate::acceptor::connection::place_state::PlaceState;
 use crate::acceptor::connection::places::Admission;
-use crate::acceptor::connection::spot::Spot;
 use crate::acceptor::limit::Limit;
 use crate::acceptor::peer::Peer;
 use crate::acceptor::thread::last_route::LastRoute;
@@ -56,10 +56,10 @@ impl Open {
     /// Serves it to its end, over TLS when there is an acceptor for it.
     pub(in crate::acceptor) async fn serve(self, tls: Option<ChooseTls>) {
         let Self { shard, stream, peer, local, role, mut admission } = self;
-        let _told = Told { shard: Rc::clone(&shard), spot: Arc::clone(admission.spot()) };
-        admission.spot().wakes_this_task().await;
-        if !admission.spot().is_placed() && !Box::pin(wait_for_place(&shard, &admission)).await {
-            return refuse(&shard, admission.spot().client());
+        let _told = Told { shard: Rc::clone(&shard), place_state: Arc::clone(admission.place_state()) };
+        admission.place_state().wakes_this_task().await;
+        if !admission.place_state().is_placed() && !Box::pin(wait_for_place(&shard, &admission)).await {
+            return refuse(&shard, admission.place_state().client());
         }
         admission.count(shard.metrics.connection_opened());
         let socket = ClientSocket::new(stream);
@@ -67,8 +67,10 @@ impl Open {
             None => (Transport::Plain(socket), None, false),
             Some(tls) => {
                 // Boxed, as is HTTP/2 below: a connection keeps the room of its task for as long as it lives.
-                let spot = admission.spot();
-                let Some(stream) = Box::pin(shake(&shard, socket, peer, tls, spot)).await else { return };
+                let place_state = admission.place_state();
+                let Some(stream) = Box::pin(shake(&shard, socket, peer, tls, place_state)).await else {
+                    return;
+                };
                 let (_, session) = stream.get_ref();
                 let sni = session.server_name().and_then(|name| HostName::parse(name).ok());
                 let http2 = session.alpn_protocol() == Some(b"h2");
@@ -76,7 +78,7 @@ impl Open {
             }
         };
         let now = Instant::now();
-        let head_memory = HeadMemory::new(shard.server.heads.reserve(admission.spot().client()));
+        let head_memory = HeadMemory::new(shard.server.heads.reserve(admission.place_state().client()));
         let state = ConnState::new(http2, now, admission, head_memory);
         let stream = ClientStream::new(transport, Arc::clone(&state));
         let peer = Peer::new(peer);
@@ -90,13 +92,13 @@ impl Open {
 /// a connection is made of twice.
 struct Told {
     shard: Rc<Shard>,
-    spot: Arc<Spot>,
+    place_state: Arc<PlaceState>,
 }
 
 impl Drop for Told {
     fn drop(&mut self) {
-        if self.spot.is_asked() {
-            self.shard.server.limit_log.reached(Limit::Connections, self.spot.client());
+        if self.place_state.is_asked() {
+            self.shard.server.limit_log.reached(Limit::Connections, self.place_state.client());
         }
     }
 }
@@ -109,10 +111,10 @@ async fn wait_for_place(shard: &Shard, admission: &Admission) -> bool {
     loop {
         tokio::select! {
             biased;
-            () = admission.spot().placed() => return true,
+            () = admission.place_state().placed() => return true,
             // Who has connected already is served, if that goes quickly.
             () = shard.stop.requested() => {
-                return timer::timeout(2 * LINGER, admission.spot().placed()).await.is_ok();
+                return timer::timeout(2 * LINGER, admission.place_state().placed()).await.is_ok();
             }
             now = asks.tick() => {
                 let waited = now.saturating_duration_since(begun);
@@ -150,25 +152,25 @@ async fn shake(
     socket: ClientSocket,
     peer: SocketAddr,
     tls: ChooseTls,
-    spot: &Spot,
+    place_state: &PlaceState,
 ) -> Option<Box<TlsStream<ClientSocket>>> {
     let received = socket.received();
     let mut accepting = pin!(accept(socket, tls));
-    let mut memory = HeadMemory::new(shard.server.heads.reserve(spot.client()));
+    let mut memory = HeadMemory::new(shard.server.heads.reserve(place_state.client()));
     // Whatever is large without an end is counted as heads are.
     let mut counted = pin!(poll_fn(|cx| {
         let shaken = accepting.as_mut().poll(cx);
         if shaken.is_pending() && !memory.holds(received.load(Ordering::Relaxed)) {
-            shard.server.limit_log.reached(Limit::Heads, spot.client());
+            shard.server.limit_log.reached(Limit::Heads, place_state.client());
             return Poll::Ready(Err(io::ErrorKind::QuotaExceeded.into()));
         }
         shaken
     }));
-    let crowded = || shard.server.limit_log.reached(Limit::Handshakes, spot.client());
-    let shaking = shard.handshakes.in_turn(spot.client(), counted.as_mut(), crowded);
+    let crowded = || shard.server.limit_log.reached(Limit::Handshakes, place_state.client());
+    let shaking = shard.handshakes.in_turn(place_state.client(), counted.as_mut(), crowded);
     let shaken = tokio::select! {
         biased;
-        () = spot.asked() => return None,
+        () = place_state.asked() => return None,
         shaken = timer::timeout(shard.server.limits.handshake, shaking) => shaken,
         // Who has connected already is served, if that goes quickly.
         () = async {

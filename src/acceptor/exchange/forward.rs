@@ -1,6 +1,6 @@
 //! One request to one worker and its answer back; to a second worker where the first cannot have acted on it.
 //!
-//! Never here: bodies on their way to the client (`drain`, `buffer`), or what a failure looks like (`reply`).
+//! Never here: bodies on their way to the client (`response_pump`, `buffer`), or what a failure looks like (`reply`).
 
 use std::io;
 use std::pin::pin;
@@ -15,23 +15,23 @@ use crate::pool::{Claim, ClaimError, InFlightRequest, Lease, WorkerFault};
 use crate::spec::Protocol;
 use crate::time::{LazyDeadline, timer};
 
-use super::drain::Answer;
-use super::in_hand::{InHand, read_head};
+use super::in_flight::{InFlight, read_head};
 use super::respond::{is_busy, respond};
+use super::response_pump::IncomingAnswer;
 use crate::acceptor::body::request_body::RequestBody;
 use crate::acceptor::error::ServeError;
 use crate::acceptor::reason::Retry;
 use crate::acceptor::thread::shard::Shard;
 use crate::acceptor::upstream::access::Recording;
-use crate::acceptor::upstream::claimed::Claimed;
-use crate::acceptor::upstream::failed::Failed;
-use crate::acceptor::upstream::link::{Link, distrust};
+use crate::acceptor::upstream::claimed_worker::ClaimedWorker;
+use crate::acceptor::upstream::exchange_error::ExchangeError;
 use crate::acceptor::upstream::outgoing::Outgoing;
 use crate::acceptor::upstream::reply_body::Reply;
 use crate::acceptor::upstream::restraint;
 use crate::acceptor::upstream::send::{Sent, after_the_others, send};
 use crate::acceptor::upstream::unread::Unclaimed;
 use crate::acceptor::upstream::upload::{Passed, Upload};
+use crate::acceptor::upstream::upstream_conn::{UpstreamConn, distrust};
 use crate::acceptor::upstream::worker_head::{AnswerHead, NO_ANSWER, write_request};
 
 /// Hands the request over and returns the worker's answer.
@@ -200,51 +200,52 @@ fn too_many(request: &Outgoing<'_>, error: ServeError) -> ServeError {
 /// Sends the request and reads the answer's head.
 async fn exchange(request: &mut Outgoing<'_>, mut lease: Lease) -> Result<Answered, ServeError> {
     let connect = request.rules.timeouts.connect;
-    let mut opened = Link::open(&lease, request.shard, connect).await;
+    let mut opened = UpstreamConn::open(&lease, request.shard, connect).await;
     loop {
-        let link = match opened {
-            Ok(link) => link,
+        let upstream = match opened {
+            Ok(upstream) => upstream,
             Err(source) => return Err(unreachable(&lease, source)),
         };
-        let reused = link.reused;
-        let mut in_hand = InHand::new(request, Box::new(Claimed { lease, link }));
-        let failed = match converse(request, &mut in_hand).await {
+        let reused = upstream.reused;
+        let mut in_flight = InFlight::new(request, Box::new(ClaimedWorker { lease, upstream }));
+        let failed = match converse(request, &mut in_flight).await {
             Ok((head, sent, upload)) => {
                 let kept = sent == Sent::All && request.rules.keepalive;
-                let answer = Answer::new(in_hand.take(), &head, kept);
+                let answer = IncomingAnswer::new(in_flight.take(), &head, kept);
                 return Ok((head, answer, upload));
             }
             // The worker sees the request break off when `in_hand` is dropped.
-            Err(Failed::Client(error)) => return Err(error),
-            Err(Failed::Answer(NO_ANSWER)) if reused => Failed::Stray,
+            Err(ExchangeError::Client(error)) => return Err(error),
+            Err(ExchangeError::BadAnswer(NO_ANSWER)) if reused => ExchangeError::Stray,
             Err(failed) => failed,
         };
-        let mut claimed = in_hand.take();
+        let mut claimed = in_flight.take();
         if failed.is_stray() {
             distrust(claimed.lease.member());
         }
         let again = reused
             && request.may_be_sent_again(&failed)
-            && (!matches!(failed, Failed::Stray) || Box::pin(has_done_with_it(&mut claimed, request)).await);
+            && (!matches!(failed, ExchangeError::Stray)
+                || Box::pin(has_done_with_it(&mut claimed, request)).await);
         lease = claimed.close();
         if !again {
             return Err(Box::pin(request.judge(failed, lease)).await);
         }
         // A kept connection that the worker was just closing: the worker itself is well.
-        request.resent = !matches!(failed, Failed::Unsent(_));
-        opened = Box::pin(Link::open_new(lease.member(), request.shard, connect)).await;
+        request.resent = !matches!(failed, ExchangeError::Unsent(_));
+        opened = Box::pin(UpstreamConn::open_new(lease.member(), request.shard, connect)).await;
     }
 }
 
 /// Waits until the worker has closed the connection, and so has done with the request that it was sent there; false when
 /// that takes longer than a request may. One that takes several at a time need not be waited for.
-async fn has_done_with_it(claimed: &mut Claimed, request: &Outgoing<'_>) -> bool {
-    let Claimed { lease, link } = claimed;
+async fn has_done_with_it(claimed: &mut ClaimedWorker, request: &Outgoing<'_>) -> bool {
+    let ClaimedWorker { lease, upstream } = claimed;
     if lease.member().concurrency.get() > 1 {
         return true;
     }
-    link.end_request();
-    timer::timeout_at(lease.since() + request.rules.timeouts.request, link.hear_out()).await.is_ok()
+    upstream.end_request();
+    timer::timeout_at(lease.since() + request.rules.timeouts.request, upstream.hear_out()).await.is_ok()
 }
 
 fn unreachable(lease: &Lease, source: io::Error) -> ServeError {
@@ -255,42 +256,42 @@ fn unreachable(lease: &Lease, source: io::Error) -> ServeError {
 }
 
 /// One request and one answer's head over one connection.
-async fn converse(request: &mut Outgoing<'_>, in_hand: &mut InHand) -> Result<Heard, Failed> {
+async fn converse(request: &mut Outgoing<'_>, in_flight: &mut InFlight) -> Result<Heard, ExchangeError> {
     let limit = request.rules.timeouts.request;
     let method = request.head.method;
     // An answer to HEAD is the last on its connection, whatever it says: see `AnswerHead::counted`.
-    let keepalive = request.rules.keepalive && in_hand.keeps_connections() && *method != Method::HEAD;
+    let keepalive = request.rules.keepalive && in_flight.keeps_connections() && *method != Method::HEAD;
     let mut out = Vec::with_capacity(1024);
     write_request(&mut out, request.head, &request.origin, request.body.framing(), keepalive);
     let mut upload = request.take_upload();
     let body = &request.body;
-    let granted = in_hand.granted();
+    let granted = in_flight.granted();
     // A worker that was waited for waits itself now.
-    let at_once = in_hand.waited() || request.shard.solitude.is_likely();
-    let outbox = (!at_once).then_some(&request.shard.outbox);
-    let (link, all_sent) = in_hand.parts();
+    let at_once = in_flight.waited() || request.shard.sole_request.is_likely();
+    let write_batch = (!at_once).then_some(&request.shard.write_batch);
+    let (upstream, all_sent) = in_flight.parts();
     let worked = match &mut upload {
         None => {
-            let work = async |link: &mut Link| {
-                let sent = send(link, out, body, outbox, all_sent).await?;
-                Ok((read_head(link, method).await?, sent))
+            let work = async |upstream: &mut UpstreamConn| {
+                let sent = send(upstream, out, body, write_batch, all_sent).await?;
+                Ok((read_head(upstream, method).await?, sent))
             };
-            link.answered_within(granted, limit, work).await
+            upstream.answered_within(granted, limit, work).await
         }
         Some(upload) => {
-            let turn = upload.turn();
+            let upload_clock = upload.upload_clock();
             // It may answer, and wait for us to take what it says, before the body's next piece comes.
-            link.make_room();
+            upstream.make_room();
             let work = async {
-                let sent = send(link, out, body, None, &mut false).await?;
-                let head = head_while_passing(link, upload, method).await;
+                let sent = send(upstream, out, body, None, &mut false).await?;
+                let head = head_while_passing(upstream, upload, method).await;
                 *all_sent = upload.is_complete();
                 Ok((head?, sent))
             };
-            Box::pin(async move { turn.within(&mut LazyDeadline::new(), limit, work).await }).await
+            Box::pin(async move { upload_clock.within(&mut LazyDeadline::new(), limit, work).await }).await
         }
     };
-    match worked.unwrap_or(Err(Failed::Late)) {
+    match worked.unwrap_or(Err(ExchangeError::Late)) {
         Ok((head, sent)) => Ok((head, sent, upload.filter(|upload| !upload.is_complete()))),
         Err(failed) => {
             if let Some(rest) = upload {
@@ -304,18 +305,18 @@ async fn converse(request: &mut Outgoing<'_>, in_hand: &mut InHand) -> Result<He
 
 /// Passes the body on and reads the answer's head, whichever comes first.
 async fn head_while_passing(
-    link: &mut Link,
+    upstream: &mut UpstreamConn,
     upload: &mut Upload,
     method: &Method,
-) -> Result<AnswerHead, Failed> {
-    let (mut reader, writer) = link.split();
+) -> Result<AnswerHead, ExchangeError> {
+    let (mut reader, writer) = upstream.split();
     let mut reading = pin!(read_head(&mut reader, method));
     tokio::select! {
         biased;
         head = &mut reading => return head,
         passed = upload.pass_on(&writer) => match passed {
             Ok(Passed::All | Passed::Refused) => {}
-            Err(error) => return Err(Failed::Client(error)),
+            Err(error) => return Err(ExchangeError::Client(error)),
         },
     }
     reading.await
@@ -325,7 +326,7 @@ async fn head_while_passing(
 type Heard = (AnswerHead, Sent, Option<Box<Upload>>);
 
 /// An answer's head, its body to come, and what is left of a request that was answered early.
-type Answered = (AnswerHead, Answer, Option<Box<Upload>>);
+type Answered = (AnswerHead, IncomingAnswer, Option<Box<Upload>>);
 
 impl Outgoing<'_> {
     fn take_upload(&mut self) -> Option<Box<Upload>> {
@@ -342,24 +343,24 @@ impl Outgoing<'_> {
     }
 
     /// Whether sending it over another connection is the same as sending it once.
-    fn may_be_sent_again(&self, failed: &Failed) -> bool {
+    fn may_be_sent_again(&self, failed: &ExchangeError) -> bool {
         match failed {
-            Failed::Unsent(_) => true,
-            Failed::Worker(_) | Failed::Stray => {
+            ExchangeError::Unsent(_) => true,
+            ExchangeError::Worker(_) | ExchangeError::Stray => {
                 self.body.is_repeatable() && self.head.method.is_idempotent()
             }
-            Failed::Late | Failed::Answer(_) | Failed::Client(_) => false,
+            ExchangeError::Late | ExchangeError::BadAnswer(_) | ExchangeError::Client(_) => false,
         }
     }
 
     /// What a failure means for the worker, and for the client.
-    async fn judge(&self, failed: Failed, lease: Lease) -> ServeError {
+    async fn judge(&self, failed: ExchangeError, lease: Lease) -> ServeError {
         let worker = lease.member().worker;
         match failed {
-            Failed::Client(error) => error,
-            Failed::Answer(what) => ServeError::BadAnswer { worker, what },
-            Failed::Stray => ServeError::BadAnswer { worker, what: NO_ANSWER },
-            Failed::Worker(source) | Failed::Unsent(source) => {
+            ExchangeError::Client(error) => error,
+            ExchangeError::BadAnswer(what) => ServeError::BadAnswer { worker, what },
+            ExchangeError::Stray => ServeError::BadAnswer { worker, what: NO_ANSWER },
+            ExchangeError::Worker(source) | ExchangeError::Unsent(source) => {
                 let member = Arc::clone(lease.member());
                 let mut cause = member.ended_within(CAUSE_KNOWN).await;
                 if cause.is_none() && self.resent {
@@ -369,7 +370,7 @@ impl Outgoing<'_> {
                 }
                 ServeError::WorkerDied { worker, cause, source }
             }
-            Failed::Late => {
+            ExchangeError::Late => {
                 tracing::warn!(app = %self.app.name, %worker, request_id = %self.origin.id,
                     limit = ?self.rules.timeouts.request, "a worker did not answer in time");
                 lease.overdue();
@@ -379,7 +380,7 @@ impl Outgoing<'_> {
     }
 }
 
-fn spawn_abandon(shard: &Shard, answer: Answer, limit: Duration) {
+fn spawn_abandon(shard: &Shard, answer: IncomingAnswer, limit: Duration) {
     shard.stop.spawn_local("refused request", answer.abandon(limit));
 }
 

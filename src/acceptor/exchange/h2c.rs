@@ -12,8 +12,8 @@ use http_body::Body;
 
 use crate::pool::Lease;
 
-use super::draining::Draining;
 use super::h2c_answer::Streamed;
+use super::pump_context::PumpContext;
 use super::respond::{buffer_for, is_busy, is_event_stream, note_reloads};
 use crate::acceptor::body::request_body::RequestBody;
 use crate::acceptor::error::ServeError;
@@ -37,7 +37,7 @@ pub(in crate::acceptor) async fn exchange(
     let granted = lease.since();
     let answered = h2c::answered(request, &lease).await;
     recording.note(|record| record.in_worker = Some(granted.elapsed()));
-    let Asked { answer, turn, passed } = answered?;
+    let Asked { answer, upload_clock, passed } = answered?;
     let (mut head, body) = answer.into_parts();
     if is_busy(head.status, &head.headers) {
         pass_no_more(request, passed);
@@ -45,7 +45,8 @@ pub(in crate::acceptor) async fn exchange(
     }
     note_reloads(&lease, &head.headers);
     let timeouts = &request.rules.timeouts;
-    let streamed = |body, lease, passed| Streamed { body, lease, turn, passed, idle: timeouts.body_idle };
+    let streamed =
+        |body, lease, passed| Streamed { body, lease, upload_clock, passed, idle: timeouts.body_idle };
     let body = if body.is_end_stream() {
         pass_no_more(request, passed);
         ReplyBody::full(Bytes::new())
@@ -61,7 +62,7 @@ pub(in crate::acceptor) async fn exchange(
         // Behind a length HTTP/1 has no place for trailers, and ends there.
         let length = body.size_hint().exact().filter(|_| !recording.is_over_http2());
         let buffer = buffer_for(request);
-        let how = Draining::of(request);
+        let how = PumpContext::of(request);
         let taking = streamed(body, lease, passed).take_in(Rc::clone(&buffer), how);
         request.shard.stop.spawn_local("answer", taking);
         ReplyBody::piped(buffer, length)

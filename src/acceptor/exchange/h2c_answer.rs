@@ -1,7 +1,7 @@
 //! Takes the answer of an HTTP/2 worker in as fast as the worker gives it, so that a slow client does not hold a place
 //! there.
 //!
-//! Never here: the request (`h2c`), or where a piece goes that its client has not asked for yet (`putting`).
+//! Never here: the request (`h2c`), or where a piece goes that its client has not asked for yet (`answer_sink`).
 
 use std::error::Error;
 use std::io;
@@ -15,12 +15,12 @@ use crate::pool::{Lease, WorkerFault};
 use crate::time::timer;
 use crate::time::{Elapsed, LazyDeadline};
 
-use super::draining::{ALONE, Draining, Stopped};
-use super::putting::Putting;
+use super::answer_sink::AnswerSink;
+use super::pump_context::{ALONE, PumpContext, PumpStop};
 use crate::acceptor::body::buffer::{Buffer, NoReader};
 use crate::acceptor::body::cut_short::CutShort;
 use crate::acceptor::body::request_body::discard;
-use crate::acceptor::body::turn::Turn;
+use crate::acceptor::body::upload_clock::UploadClock;
 use crate::acceptor::thread::h2c_body::Passed;
 use crate::acceptor::upstream::h2c::AnswerBody;
 
@@ -29,7 +29,7 @@ pub(in crate::acceptor) struct Streamed {
     pub(in crate::acceptor) body: AnswerBody,
     pub(in crate::acceptor) lease: Lease,
     /// Of the request.
-    pub(in crate::acceptor) turn: Turn,
+    pub(in crate::acceptor) upload_clock: UploadClock,
     /// The request's body, if it has one.
     pub(in crate::acceptor) passed: Option<Passed>,
     /// How long the worker may say nothing.
@@ -39,7 +39,7 @@ pub(in crate::acceptor) struct Streamed {
 impl Streamed {
     /// Moves the answer into the buffer until its end, then gives the place back. What the worker has not taken of the
     /// request by then it did not want.
-    pub(in crate::acceptor) async fn take_in(mut self, buffer: Rc<Buffer>, how: Draining) {
+    pub(in crate::acceptor) async fn take_in(mut self, buffer: Rc<Buffer>, how: PumpContext) {
         let stopped = self.pump(&buffer, &how).await;
         let rest = self.passed.as_ref().and_then(Passed::stop);
         match stopped {
@@ -52,14 +52,14 @@ impl Streamed {
                 let read = buffer.wait_read(how.pace(ALONE, &|| how.wants_room())).await;
                 how.give_up(&buffer, read);
             }
-            Err(Stopped::Reader(why)) => how.give_up(&buffer, Err(why)),
-            Err(Stopped::Worker(why)) => {
+            Err(PumpStop::Reader(why)) => how.give_up(&buffer, Err(why)),
+            Err(PumpStop::Worker(why)) => {
                 if matches!(why, CutShort::Stalled) {
                     self.stalled();
                 }
                 buffer.cut(why);
             }
-            Err(Stopped::Client(why)) => buffer.cut(CutShort::Request(why.reason().word)),
+            Err(PumpStop::Client(why)) => buffer.cut(CutShort::Request(why.reason().word)),
         }
     }
 
@@ -70,7 +70,7 @@ impl Streamed {
         let mut alarm = LazyDeadline::new();
         let ending = async {
             loop {
-                let frame = match self.turn.within(&mut alarm, self.idle, self.body.frame()).await {
+                let frame = match self.upload_clock.within(&mut alarm, self.idle, self.body.frame()).await {
                     Ok(Some(Ok(frame))) => frame,
                     Ok(_) => return,
                     Err(Elapsed) => return self.stalled(),
@@ -86,15 +86,15 @@ impl Streamed {
         drop(self.passed.as_ref().and_then(Passed::stop));
     }
 
-    async fn pump(&mut self, buffer: &Buffer, how: &Draining) -> Result<(), Stopped> {
-        let Self { body, lease, turn, passed, idle } = self;
-        let mut put = Putting::new(buffer, how, lease);
+    async fn pump(&mut self, buffer: &Buffer, how: &PumpContext) -> Result<(), PumpStop> {
+        let Self { body, lease, upload_clock, passed, idle } = self;
+        let mut put = AnswerSink::new(buffer, how, lease);
         let mut alarm = LazyDeadline::new();
         loop {
             let next = tokio::select! {
                 biased;
-                next = turn.within(&mut alarm, *idle, body.frame()) => next,
-                () = buffer.wait_gone() => return Err(Stopped::Reader(NoReader::Gone)),
+                next = upload_clock.within(&mut alarm, *idle, body.frame()) => next,
+                () = buffer.wait_gone() => return Err(PumpStop::Reader(NoReader::Gone)),
             };
             let frame = match next {
                 Ok(Some(Ok(frame))) => frame,
@@ -103,7 +103,7 @@ impl Streamed {
                     buffer.complete(None);
                     return Ok(());
                 }
-                Err(Elapsed) => return Err(Stopped::Worker(CutShort::Stalled)),
+                Err(Elapsed) => return Err(PumpStop::Worker(CutShort::Stalled)),
             };
             match frame.into_data() {
                 Ok(data) if data.is_empty() => {}
@@ -125,10 +125,10 @@ impl Streamed {
 }
 
 /// An answer breaks off, too, when its request did.
-fn broken(error: impl Error + Send + Sync + 'static, passed: Option<&Passed>) -> Stopped {
+fn broken(error: impl Error + Send + Sync + 'static, passed: Option<&Passed>) -> PumpStop {
     match passed.and_then(Passed::take_fault) {
-        Some(fault) => Stopped::Client(fault),
-        None => Stopped::Worker(CutShort::Io(io::Error::other(error))),
+        Some(fault) => PumpStop::Client(fault),
+        None => PumpStop::Worker(CutShort::Io(io::Error::other(error))),
     }
 }
 

@@ -11,8 +11,8 @@ use http::header::{self, HeaderMap, HeaderName};
 use crate::budget::Reservation;
 use crate::pool::Lease;
 
-use super::drain::{Answer, drain};
-use super::draining::Draining;
+use super::pump_context::PumpContext;
+use super::response_pump::{IncomingAnswer, pump_response};
 use super::tunnel;
 use crate::acceptor::body::buffer::{Buffer, UNRESERVED};
 use crate::acceptor::body::request_body::RequestBody;
@@ -31,7 +31,7 @@ use crate::acceptor::wire::worker_body::Piece;
 pub(in crate::acceptor) fn respond(
     request: &mut Outgoing<'_>,
     mut head: AnswerHead,
-    mut answer: Answer,
+    mut answer: IncomingAnswer,
     upload: Option<Box<Upload>>,
     recording: &mut Recording,
 ) -> Result<Reply, ServeError> {
@@ -66,9 +66,12 @@ pub(in crate::acceptor) fn respond(
             let worker = answer.claimed.lease.member().worker;
             recording.becomes_long_lived();
             match answer.claimed.lease.into_tunnel(request.client) {
-                Ok(tunnel) => {
-                    ReplyBody::direct(answer.claimed.link, answer.decoder, tunnel, request.shard.stop.clone())
-                }
+                Ok(tunnel) => ReplyBody::direct(
+                    answer.claimed.upstream,
+                    answer.decoder,
+                    tunnel,
+                    request.shard.stop.clone(),
+                ),
                 Err(_) => return Err(ServeError::NoTunnel { worker }),
             }
         }
@@ -119,11 +122,11 @@ enum Whole {
 }
 
 /// Most answers come with their head in one read: they need no buffer and no task.
-fn take_whole(answer: &mut Answer) -> Whole {
+fn take_whole(answer: &mut IncomingAnswer) -> Whole {
     match answer.decoder.remaining() {
         Some(0) => Whole::Yes(Bytes::new()),
-        Some(left) if left <= answer.claimed.link.buf.len() as u64 => {
-            match answer.decoder.next(&mut answer.claimed.link.buf) {
+        Some(left) if left <= answer.claimed.upstream.buf.len() as u64 => {
+            match answer.decoder.next(&mut answer.claimed.upstream.buf) {
                 Ok(Piece::Data(data)) if answer.decoder.remaining() == Some(0) => Whole::Yes(data),
                 Ok(Piece::Data(data)) => Whole::No(Some(data)),
                 _ => Whole::No(None),
@@ -147,15 +150,15 @@ pub(in crate::acceptor) fn is_busy(status: StatusCode, headers: &HeaderMap) -> b
 
 fn pipe(
     request: &Outgoing<'_>,
-    answer: Answer,
+    answer: IncomingAnswer,
     upload: Option<Box<Upload>>,
     first: Option<Bytes>,
     length: Option<u64>,
 ) -> ReplyBody {
     let buffer = buffer_for(request);
-    let how = Draining::of(request);
+    let how = PumpContext::of(request);
     let first = first.and_then(|first| buffer.try_push(first).err());
-    request.shard.stop.spawn_local("answer", drain(answer, Rc::clone(&buffer), first, how, upload));
+    request.shard.stop.spawn_local("answer", pump_response(answer, Rc::clone(&buffer), first, how, upload));
     ReplyBody::piped(buffer, length)
 }
 

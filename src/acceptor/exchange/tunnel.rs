@@ -10,13 +10,13 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use crate::name::ClientNet;
 
-use super::drain::Answer;
+use super::response_pump::IncomingAnswer;
 use crate::acceptor::error::ServeError;
 use crate::acceptor::records::access_record::Outcome;
 use crate::acceptor::upstream::access::Recording;
-use crate::acceptor::upstream::link::Link;
 use crate::acceptor::upstream::reply_body::Reply;
 use crate::acceptor::upstream::upgrade::Upgrade;
+use crate::acceptor::upstream::upstream_conn::UpstreamConn;
 use crate::acceptor::upstream::worker_head::AnswerHead;
 use crate::acceptor::wire::headers::clean_answer;
 
@@ -29,7 +29,7 @@ pub(in crate::acceptor) fn open(
     upgrade: Option<Upgrade>,
     whose: Option<ClientNet>,
     mut head: AnswerHead,
-    answer: Answer,
+    answer: IncomingAnswer,
     recording: &mut Recording,
 ) -> Result<Reply, ServeError> {
     let worker = answer.claimed.lease.member().worker;
@@ -48,15 +48,15 @@ pub(in crate::acceptor) fn open(
     }
     recording.switch_off_framing();
     recording.becomes_long_lived();
-    let link = answer.claimed.link;
-    link.leave_http1();
+    let upstream = answer.claimed.upstream;
+    upstream.leave_http1();
     let Upgrade { client, shard, handover } = upgrade;
     shard.stop.clone().spawn_local("tunnel", async move {
         let upgraded = client.await;
         let mut recording = handover.take();
         let Some(upgraded) = upgraded else { return };
         let to_client = tokio::select! {
-            passed = pass(upgraded, link) => passed,
+            passed = pass(upgraded, upstream) => passed,
             // It has no end of its own, and new connections would wait for it when the server is restarted.
             () = shard.stop.requested() => 0,
         };
@@ -73,9 +73,9 @@ pub(in crate::acceptor) fn open(
 ///
 /// A client that ends its side may still be answered. The other way round nobody is left to talk to: a client that
 /// does not close must not keep the worker's place.
-async fn pass(client: impl AsyncRead + AsyncWrite, link: Link) -> u64 {
+async fn pass(client: impl AsyncRead + AsyncWrite, upstream: UpstreamConn) -> u64 {
     let (mut from_client, mut to_client) = tokio::io::split(client);
-    let (mut from_worker, mut to_worker) = tokio::io::split(link);
+    let (mut from_worker, mut to_worker) = tokio::io::split(upstream);
     let up = async {
         tokio::io::copy(&mut from_client, &mut to_worker).await?;
         to_worker.shutdown().await

@@ -18,11 +18,11 @@ use crate::metrics::Metrics;
 use crate::name::ClientNet;
 use crate::time::timer;
 
+use crate::acceptor::body::buffer_pool::BufferPool;
 use crate::acceptor::body::client_body::{BodyError, ClientBody};
 use crate::acceptor::body::pace::Pace;
 use crate::acceptor::body::request_body::{Collected, RequestBody};
 use crate::acceptor::body::spool::{SPOOL_PIECE, Spool};
-use crate::acceptor::body::stock::Stock;
 use crate::acceptor::body::uploads::{Scarce, Upload};
 use crate::acceptor::connection::head_memory::HeadMemory;
 use crate::acceptor::error::ServeError;
@@ -39,7 +39,7 @@ pub(in crate::acceptor) struct Collecting<'a> {
     pub(in crate::acceptor) head: usize,
     /// Whose share the body takes from.
     pub(in crate::acceptor) client: Option<ClientNet>,
-    pub(in crate::acceptor) stock: &'a Stock,
+    pub(in crate::acceptor) buffers: &'a BufferPool,
     pub(in crate::acceptor) metrics: &'a Metrics,
 }
 
@@ -200,7 +200,7 @@ impl<'a> Held<'a> {
             return;
         }
         while !data.is_empty() {
-            let piece = self.piece.get_or_insert_with(|| self.how.stock.take());
+            let piece = self.piece.get_or_insert_with(|| self.how.buffers.take());
             let part = data.split_to(data.len().min(piece.capacity() - piece.len()));
             piece.extend_from_slice(&part);
             if piece.len() == piece.capacity() {
@@ -210,7 +210,7 @@ impl<'a> Held<'a> {
     }
 
     fn close_piece(&mut self) {
-        self.memory.extend(self.piece.take().map(|piece| self.how.stock.filled(piece)));
+        self.memory.extend(self.piece.take().map(|piece| self.how.buffers.filled(piece)));
     }
 
     async fn put_aside(&mut self) -> Result<(), ServeError> {

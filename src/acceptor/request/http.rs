@@ -223,7 +223,7 @@ async fn take_body(
         max_body: rules.max_body,
         head: if conn.state.is_http2() { size_of_head(parts) } else { 0 },
         client: context.client.share,
-        stock: &conn.shard.stock,
+        buffers: &conn.shard.buffers,
         metrics: &conn.shard.metrics,
     };
     let collected = collect(incoming, how).await?;

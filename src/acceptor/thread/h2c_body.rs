@@ -18,10 +18,10 @@ use crate::pool::Tunnel;
 use crate::tasks::TaskGroup;
 use crate::time::LazyDeadline;
 
-use super::courtesy::Courtesy;
+use super::stall_limit::StallLimit;
 use crate::acceptor::body::client_body::ClientBody;
 use crate::acceptor::body::cut_short::CutShort;
-use crate::acceptor::body::turn::Turn;
+use crate::acceptor::body::upload_clock::UploadClock;
 use crate::acceptor::error::ServeError;
 use crate::acceptor::wire::trailers::clean;
 
@@ -36,7 +36,7 @@ struct Shared {
     body: RefCell<Option<ClientBody>>,
     /// Some of it has gone.
     begun: Cell<bool>,
-    turn: Turn,
+    upload_clock: UploadClock,
     clock: RefCell<Clock>,
     /// Bytes that it may have yet.
     left: Cell<u64>,
@@ -49,7 +49,7 @@ struct Shared {
 
 /// How long the client is waited for.
 struct Clock {
-    courtesy: Courtesy,
+    courtesy: StallLimit,
     /// The client may send nothing for so long.
     idle: Duration,
     alarm: LazyDeadline,
@@ -60,14 +60,14 @@ struct Clock {
 /// `idle`: how long the client may send nothing; `most`: how many bytes it may send.
 pub(in crate::acceptor) fn pass(
     body: ClientBody,
-    turn: Turn,
+    upload_clock: UploadClock,
     (idle, most): (Duration, u64),
-    courtesy: Courtesy,
+    courtesy: StallLimit,
 ) -> (Passing, Passed) {
     let shared = Rc::new(Shared {
         body: RefCell::new(Some(body)),
         begun: Cell::new(false),
-        turn,
+        upload_clock,
         clock: RefCell::new(Clock { courtesy, idle, alarm: LazyDeadline::new(), since: None }),
         left: Cell::new(most),
         most,
@@ -146,12 +146,12 @@ impl Body for Passing {
         let mut body = shared.body.borrow_mut();
         let Some(body) = &mut *body else { return Poll::Ready(Some(Err(io::ErrorKind::BrokenPipe.into()))) };
         let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else {
-            shared.turn.to_client();
+            shared.upload_clock.to_client();
             shared.passer.set(Some(cx.waker().clone()));
             ready!(shared.clock.borrow_mut().poll(cx));
             return Poll::Ready(Some(Err(shared.fail(ServeError::TooSlow("its body")))));
         };
-        shared.turn.to_worker(Instant::now());
+        shared.upload_clock.to_worker(Instant::now());
         Poll::Ready(frame.map(|frame| match frame {
             Ok(frame) => shared.take(frame),
             Err(error) => Err(shared.fail(error.into())),
@@ -170,7 +170,7 @@ impl Body for Passing {
 impl Drop for Passing {
     /// All of it was taken, or the worker wants no more.
     fn drop(&mut self) {
-        self.0.turn.to_worker(Instant::now());
+        self.0.upload_clock.to_worker(Instant::now());
     }
 }
 

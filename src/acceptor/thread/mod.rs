@@ -3,16 +3,16 @@
 //!
 //! Never here: a single request.
 
-pub(in crate::acceptor) mod courtesy;
+pub(in crate::acceptor) mod batch_window;
 pub(in crate::acceptor) mod date;
 pub(in crate::acceptor) mod h2c_body;
 pub(in crate::acceptor) mod h2c_channels;
 pub(in crate::acceptor) mod handshakes;
 pub(in crate::acceptor) mod last_route;
 pub(in crate::acceptor) mod on_thread;
-pub(in crate::acceptor) mod outbox;
-pub(in crate::acceptor) mod patience;
 pub(in crate::acceptor) mod server;
 pub(in crate::acceptor) mod shard;
-pub(in crate::acceptor) mod solitude;
+pub(in crate::acceptor) mod sole_request;
+pub(in crate::acceptor) mod stall_limit;
 pub(in crate::acceptor) mod windows;
+pub(in crate::acceptor) mod write_batch;

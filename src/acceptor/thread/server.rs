@@ -14,7 +14,7 @@ use crate::challenges::Challenges;
 use crate::metrics::Metrics;
 use crate::spec::Limits;
 
-use crate::acceptor::body::held_back::HeldBack;
+use crate::acceptor::body::blocked_workers::BlockedWorkers;
 use crate::acceptor::body::uploads::Uploads;
 use crate::acceptor::limit::{Limit, LimitLog};
 use crate::acceptor::peer::RateLimit;
@@ -52,7 +52,7 @@ pub(in crate::acceptor) struct Server {
     /// What of `spool_space` answers have, that it be known who has used it up by not reading.
     pub(in crate::acceptor) spooled_answers: Budget,
     /// Workers that wait for clients to read.
-    pub(in crate::acceptor) held_back: HeldBack,
+    pub(in crate::acceptor) blocked_workers: BlockedWorkers,
     /// Answers to authorities that ask whether a name leads here.
     pub(in crate::acceptor) challenges: Challenges,
     /// What clients have met of the limits.

@@ -17,10 +17,10 @@ use super::date::HttpDate;
 use super::h2c_channels::Channels;
 use super::handshakes::Handshakes;
 use super::last_route::LastRoute;
-use super::outbox::Outbox;
 use super::server::Server;
-use super::solitude::Solitude;
-use crate::acceptor::body::stock::Stock;
+use super::sole_request::SoleRequest;
+use super::write_batch::WriteBatch;
+use crate::acceptor::body::buffer_pool::BufferPool;
 use crate::acceptor::connection::conn_state::ConnState;
 use crate::acceptor::peer::Peer;
 use crate::acceptor::records::access_log::AccessLog;
@@ -37,10 +37,10 @@ pub(in crate::acceptor) struct Shard {
     /// Asked when nothing is to be finished any more: its requests are about to be dropped.
     pub(in crate::acceptor) cut: ShutdownToken,
     pub(in crate::acceptor) channels: Channels,
-    pub(in crate::acceptor) stock: Stock,
-    pub(in crate::acceptor) outbox: Outbox,
+    pub(in crate::acceptor) buffers: BufferPool,
+    pub(in crate::acceptor) write_batch: WriteBatch,
     pub(in crate::acceptor) handshakes: Handshakes,
-    pub(in crate::acceptor) solitude: Solitude,
+    pub(in crate::acceptor) sole_request: SoleRequest,
     pub(in crate::acceptor) date: HttpDate,
     /// Requests whose answers are not over.
     pub(in crate::acceptor) requests: Cell<usize>,

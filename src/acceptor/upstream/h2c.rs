@@ -19,11 +19,11 @@ use crate::name::WorkerId;
 use crate::pool::{Lease, Member};
 use crate::time::LazyDeadline;
 
-use super::link::Link;
 use super::outgoing::Outgoing;
+use super::upstream_conn::UpstreamConn;
 use super::worker_head::MAX_HEAD;
 use crate::acceptor::body::request_body::RequestBody;
-use crate::acceptor::body::turn::Turn;
+use crate::acceptor::body::upload_clock::UploadClock;
 use crate::acceptor::error::ServeError;
 use crate::acceptor::thread::h2c_body::{Passed, pass};
 use crate::acceptor::thread::h2c_channels::{Channel, OutBody};
@@ -64,7 +64,7 @@ pub(in crate::acceptor) async fn answered(
 /// An answer's head, and its request, of which the body may still come.
 pub(in crate::acceptor) struct Asked {
     pub(in crate::acceptor) answer: Response<AnswerBody>,
-    pub(in crate::acceptor) turn: Turn,
+    pub(in crate::acceptor) upload_clock: UploadClock,
     pub(in crate::acceptor) passed: Option<Passed>,
 }
 
@@ -76,7 +76,7 @@ async fn ask(request: &mut Outgoing<'_>, lease: &Lease) -> Result<Asked, Unanswe
         .await
         .map_err(|source| Unanswered::Not(ServeError::Unreachable { worker, source }))?;
     let mut outgoing = outgoing(request).map_err(Unanswered::Not)?;
-    let turn = Turn::of_worker(Instant::now());
+    let upload_clock = UploadClock::of_worker(Instant::now());
     let mut passed = None;
     let mut length = None;
     // Nothing is collected for these workers: any other body is empty.
@@ -85,14 +85,14 @@ async fn ask(request: &mut Outgoing<'_>, lease: &Lease) -> Result<Asked, Unanswe
             std::mem::replace(&mut request.body, RequestBody::PassedOn)
     {
         let limits = (request.shard.server.limits.body_idle, request.rules.max_body);
-        let (passing, end) = pass(incoming, turn.clone(), limits, request.courtesy());
+        let (passing, end) = pass(incoming, upload_clock.clone(), limits, request.courtesy());
         *outgoing.body_mut() = Either::Left(passing);
         (passed, length) = (Some(end), announced);
     }
     let sent = channel.try_send_request(outgoing);
-    let answer = turn.within(&mut LazyDeadline::new(), timeouts.request, sent).await;
+    let answer = upload_clock.within(&mut LazyDeadline::new(), timeouts.request, sent).await;
     if let Ok(Ok(answer)) = answer {
-        return Ok(Asked { answer, turn, passed });
+        return Ok(Asked { answer, upload_clock, passed });
     }
     let begun = passed.as_ref().is_some_and(Passed::has_begun);
     let fault = passed.as_ref().and_then(Passed::take_fault);
@@ -133,8 +133,8 @@ async fn channel(shard: &Rc<Shard>, lease: &Lease, limit: Duration) -> io::Resul
     if let Some(open) = shard.channels.open.borrow().get(&worker).filter(|open| !open.is_closed()) {
         return Ok(open.clone());
     }
-    let link = Link::open(lease, shard, limit).await?;
-    link.leave_http1();
+    let upstream = UpstreamConn::open(lease, shard, limit).await?;
+    upstream.leave_http1();
     let member = lease.member();
     // A client that does not read its answer keeps nobody else's from coming.
     let windows = Windows::of(member.concurrency.get().saturating_add(member.tunnels));
@@ -143,7 +143,7 @@ async fn channel(shard: &Rc<Shard>, lease: &Lease, limit: Duration) -> io::Resul
         .max_header_list_size(MAX_HEAD as u32)
         .initial_stream_window_size(windows.stream)
         .initial_connection_window_size(windows.connection);
-    let (channel, connection) = builder.handshake(TokioIo::new(link)).await.map_err(io::Error::other)?;
+    let (channel, connection) = builder.handshake(TokioIo::new(upstream)).await.map_err(io::Error::other)?;
     let keeping = keep(Rc::clone(shard), Arc::clone(lease.member()));
     shard.stop.spawn_local("h2c connection", async move {
         tokio::select! {

@@ -3,10 +3,9 @@
 //! Never here: which worker is asked, or what becomes of its answer (`exchange`).
 
 pub(in crate::acceptor) mod access;
-pub(in crate::acceptor) mod claimed;
-pub(in crate::acceptor) mod failed;
+pub(in crate::acceptor) mod claimed_worker;
+pub(in crate::acceptor) mod exchange_error;
 pub(in crate::acceptor) mod h2c;
-pub(in crate::acceptor) mod link;
 pub(in crate::acceptor) mod outgoing;
 pub(in crate::acceptor) mod reply_body;
 pub(in crate::acceptor) mod restraint;
@@ -14,4 +13,5 @@ pub(in crate::acceptor) mod send;
 pub(in crate::acceptor) mod unread;
 pub(in crate::acceptor) mod upgrade;
 pub(in crate::acceptor) mod upload;
+pub(in crate::acceptor) mod upstream_conn;
 pub(in crate::acceptor) mod worker_head;

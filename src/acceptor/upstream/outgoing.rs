@@ -14,8 +14,8 @@ use crate::spec::Rules;
 use super::upgrade::Upgrade;
 use super::worker_head::{Origin, RequestHead};
 use crate::acceptor::body::request_body::RequestBody;
-use crate::acceptor::thread::courtesy::Courtesy;
 use crate::acceptor::thread::shard::Shard;
+use crate::acceptor::thread::stall_limit::StallLimit;
 
 /// A request that is ready to be handed to a worker.
 pub(in crate::acceptor) struct Outgoing<'a> {
@@ -42,7 +42,7 @@ pub(in crate::acceptor) struct Outgoing<'a> {
 
 impl Outgoing<'_> {
     /// What its client may ask of a worker while its body is passed on.
-    pub(in crate::acceptor) fn courtesy(&self) -> Courtesy {
-        Courtesy::new(Arc::clone(&self.shard.server), self.client, self.app.pool.clone())
+    pub(in crate::acceptor) fn courtesy(&self) -> StallLimit {
+        StallLimit::new(Arc::clone(&self.shard.server), self.client, self.app.pool.clone())
     }
 }

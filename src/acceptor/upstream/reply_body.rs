@@ -1,6 +1,6 @@
 //! The body of an answer on its way to the client: whole, piped through [`Buffer`], or straight from the worker.
 //!
-//! Never here: taking the answer in from the worker (`drain`).
+//! Never here: taking the answer in from the worker (`response_pump`).
 
 use std::io;
 use std::pin::Pin;
@@ -16,7 +16,7 @@ use crate::pool::Tunnel;
 use crate::tasks::TaskGroup;
 
 use super::access::Recording;
-use super::link::{Link, Source as _};
+use super::upstream_conn::{Source as _, UpstreamConn};
 use crate::acceptor::body::buffer::{Buffer, Reader};
 use crate::acceptor::body::cut_short::CutShort;
 use crate::acceptor::thread::h2c_body::Events;
@@ -69,13 +69,13 @@ impl ReplyBody {
     /// What the worker sends, as it sends it: for event streams. When the server is to end, so do they: as if the
     /// worker had ended them, for clients to ask again.
     pub(in crate::acceptor) fn direct(
-        link: Link,
+        upstream: UpstreamConn,
         decoder: BodyDecoder,
         tunnel: Tunnel,
         stop: TaskGroup,
     ) -> Self {
         let stopped = Box::pin(async move { stop.requested().await });
-        Self::of(Source::Direct(Box::new(Direct { link, decoder, stopped, _tunnel: tunnel })))
+        Self::of(Source::Direct(Box::new(Direct { upstream, decoder, stopped, _tunnel: tunnel })))
     }
 
     /// An event stream of an HTTP/2 worker.
@@ -192,7 +192,7 @@ impl Drop for ReplyBody {
 
 /// An endless answer. Its worker's place is a tunnel; when it is dropped the worker sees the connection close.
 struct Direct {
-    link: Link,
+    upstream: UpstreamConn,
     decoder: BodyDecoder,
     stopped: Pin<Box<dyn Future<Output = ()>>>,
     _tunnel: Tunnel,
@@ -204,7 +204,7 @@ impl Direct {
             return Poll::Ready(None);
         }
         loop {
-            match self.decoder.next(&mut self.link.buf) {
+            match self.decoder.next(&mut self.upstream.buf) {
                 Err(what) => return Poll::Ready(Some(Err(CutShort::Malformed(what)))),
                 Ok(Piece::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
                 Ok(Piece::End(trailers)) => {
@@ -212,7 +212,7 @@ impl Direct {
                 }
                 Ok(Piece::Need) => {}
             }
-            match ready!(self.link.poll_fill(cx)) {
+            match ready!(self.upstream.poll_fill(cx)) {
                 Ok(0) if self.decoder.ends_here() => return Poll::Ready(None),
                 Ok(0) => return Poll::Ready(Some(Err(CutShort::Io(io::ErrorKind::UnexpectedEof.into())))),
                 Ok(_) => {}

@@ -1,7 +1,7 @@
 //! Holds back the requests of a client whose unread answers have used up its share of the spool files: the next answer
 //! would hold its worker until the client reads. So it does with the streams of a connection that has many.
 //!
-//! Never here: what answers take (`putting`), or the queue (`pool`).
+//! Never here: what answers take (`answer_sink`), or the queue (`pool`).
 
 use std::time::Duration;
 

@@ -9,13 +9,13 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::HeaderMap;
 
-use super::failed::Failed;
-use super::link::{Link, Source};
+use super::exchange_error::ExchangeError;
 use super::upload::chunk;
+use super::upstream_conn::{Source, UpstreamConn};
 use crate::acceptor::body::request_body::RequestBody;
 use crate::acceptor::body::spool::{SPOOL_PIECE, Spool};
 use crate::acceptor::error::ServeError;
-use crate::acceptor::thread::outbox::{Outbox, Posted};
+use crate::acceptor::thread::write_batch::{PendingWrite, WriteBatch};
 use crate::acceptor::wire::trailers::last_chunk;
 
 /// How far sending got.
@@ -26,22 +26,22 @@ pub(in crate::acceptor) enum Sent {
     Early,
 }
 
-/// Sends the head and, where it was collected, the body: by the outbox, if one is given and all fits into one write.
+/// Sends the head and, where it was collected, the body: by the write batch, if one is given and all fits into one write.
 /// Notes in `all_sent` that all was sent.
 ///
 /// # Cancel safety
 /// When it is dropped, `all_sent` says whether the worker was given all of it.
 ///
 /// # Errors
-/// [`Failed::Client`] when the spool cannot be read; [`Failed::Unsent`] when a kept connection turns out to be closed.
+/// [`ExchangeError::Client`] when the spool cannot be read; [`ExchangeError::Unsent`] when a kept connection turns out to be closed.
 /// A worker that closes later is no error here: it may have answered before.
 pub(in crate::acceptor) async fn send(
-    link: &mut Link,
+    upstream: &mut UpstreamConn,
     mut head: Vec<u8>,
     body: &RequestBody,
-    outbox: Option<&Outbox>,
+    write_batch: Option<&WriteBatch>,
     all_sent: &mut bool,
-) -> Result<Sent, Failed> {
+) -> Result<Sent, ExchangeError> {
     let all = match body {
         RequestBody::Empty => true,
         RequestBody::Memory(body) if body.length <= ONE_WRITE => {
@@ -52,17 +52,21 @@ pub(in crate::acceptor) async fn send(
         }
         _ => false,
     };
-    if let Some(outbox) = outbox.filter(|_| all) {
-        return post(link, head, outbox, all_sent).await;
+    if let Some(write_batch) = write_batch.filter(|_| all) {
+        return post(upstream, head, write_batch, all_sent).await;
     }
-    if write_from(link, &head, 0).await? == Sent::Early {
+    if write_from(upstream, &head, 0).await? == Sent::Early {
         return Ok(Sent::Early);
     }
     // Boxed: most requests have no such body.
     let sent = match body {
-        RequestBody::Memory(body) if !all => Box::pin(send_pieces(link, &body.pieces)).await?,
-        RequestBody::Spooled { spool, length, .. } => Box::pin(send_spooled(link, spool, *length)).await?,
-        RequestBody::WithTrailers(trailed) => Box::pin(send_chunked(link, &trailed.0, &trailed.1)).await?,
+        RequestBody::Memory(body) if !all => Box::pin(send_pieces(upstream, &body.pieces)).await?,
+        RequestBody::Spooled { spool, length, .. } => {
+            Box::pin(send_spooled(upstream, spool, *length)).await?
+        }
+        RequestBody::WithTrailers(trailed) => {
+            Box::pin(send_chunked(upstream, &trailed.0, &trailed.1)).await?
+        }
         RequestBody::Memory(_) | RequestBody::Empty => Sent::All,
         // Its body follows on its own: see `upload`.
         RequestBody::Streaming(..) | RequestBody::PassedOn => Sent::All,
@@ -71,32 +75,40 @@ pub(in crate::acceptor) async fn send(
     Ok(sent)
 }
 
-async fn send_pieces(link: &mut Link, pieces: &[Bytes]) -> Result<Sent, Failed> {
+async fn send_pieces(upstream: &mut UpstreamConn, pieces: &[Bytes]) -> Result<Sent, ExchangeError> {
     for piece in pieces {
-        if write(link, piece).await == Sent::Early {
+        if write(upstream, piece).await == Sent::Early {
             return Ok(Sent::Early);
         }
     }
     Ok(Sent::All)
 }
 
-async fn send_spooled(link: &mut Link, spool: &Spool, length: u64) -> Result<Sent, Failed> {
+async fn send_spooled(
+    upstream: &mut UpstreamConn,
+    spool: &Spool,
+    length: u64,
+) -> Result<Sent, ExchangeError> {
     let mut at = 0;
     while at < length {
         let bytes = read_spooled(spool, at, length).await?;
         at += bytes.len() as u64;
-        if write(link, &bytes).await == Sent::Early {
+        if write(upstream, &bytes).await == Sent::Early {
             return Ok(Sent::Early);
         }
     }
     Ok(Sent::All)
 }
 
-async fn send_chunked(link: &mut Link, body: &RequestBody, trailers: &HeaderMap) -> Result<Sent, Failed> {
+async fn send_chunked(
+    upstream: &mut UpstreamConn,
+    body: &RequestBody,
+    trailers: &HeaderMap,
+) -> Result<Sent, ExchangeError> {
     match body {
         RequestBody::Memory(body) => {
             for piece in body.pieces.iter().filter(|piece| !piece.is_empty()) {
-                if write(link, &chunk(piece)).await == Sent::Early {
+                if write(upstream, &chunk(piece)).await == Sent::Early {
                     return Ok(Sent::Early);
                 }
             }
@@ -106,42 +118,42 @@ async fn send_chunked(link: &mut Link, body: &RequestBody, trailers: &HeaderMap)
             while at < *length {
                 let bytes = read_spooled(spool, at, *length).await?;
                 at += bytes.len() as u64;
-                if write(link, &chunk(&bytes)).await == Sent::Early {
+                if write(upstream, &chunk(&bytes)).await == Sent::Early {
                     return Ok(Sent::Early);
                 }
             }
         }
         _ => {}
     }
-    Ok(write(link, &last_chunk(trailers)).await)
+    Ok(write(upstream, &last_chunk(trailers)).await)
 }
 
-async fn read_spooled(spool: &Spool, at: u64, length: u64) -> Result<Bytes, Failed> {
+async fn read_spooled(spool: &Spool, at: u64, length: u64) -> Result<Bytes, ExchangeError> {
     let piece = (length - at).min(SPOOL_PIECE as u64) as usize;
-    spool.read(at, piece).await.map_err(|error| Failed::Client(ServeError::Spool(error)))
+    spool.read(at, piece).await.map_err(|error| ExchangeError::Client(ServeError::Spool(error)))
 }
 
 /// Has a whole request written together with those of others. What follows is its answer, which wakes who waits here.
 async fn post(
-    link: &mut Link,
+    upstream: &mut UpstreamConn,
     request: Vec<u8>,
-    outbox: &Outbox,
+    write_batch: &WriteBatch,
     all_sent: &mut bool,
-) -> Result<Sent, Failed> {
-    let mut underway = Underway { posted: link.post(outbox, request), all_sent };
+) -> Result<Sent, ExchangeError> {
+    let mut underway = Underway { posted: upstream.post(write_batch, request), all_sent };
     let sent = match (&mut underway.posted).await {
         Ok(count) if count == underway.posted.bytes().len() => Sent::All,
         // Boxed: there is room for most requests.
-        Ok(count) => Box::pin(write_from(link, underway.posted.bytes(), count)).await?,
-        Err(error) => not_written(link, error, true)?,
+        Ok(count) => Box::pin(write_from(upstream, underway.posted.bytes(), count)).await?,
+        Err(error) => not_written(upstream, error, true)?,
     };
     *underway.all_sent = sent == Sent::All;
     Ok(sent)
 }
 
-/// A request in the outbox: whoever leaves it there is to know whether it was sent.
+/// A request in the write batch: whoever leaves it there is to know whether it was sent.
 struct Underway<'a> {
-    posted: Posted,
+    posted: PendingWrite,
     all_sent: &'a mut bool,
 }
 
@@ -152,38 +164,46 @@ impl Drop for Underway<'_> {
 }
 
 /// Writes what a request begins with, less what of it was written already.
-async fn write_from(link: &mut Link, bytes: &[u8], written: usize) -> Result<Sent, Failed> {
+async fn write_from(
+    upstream: &mut UpstreamConn,
+    bytes: &[u8],
+    written: usize,
+) -> Result<Sent, ExchangeError> {
     let mut rest = &bytes[written..];
-    match poll_fn(|cx| poll_write_all(link, &mut rest, cx)).await {
+    match poll_fn(|cx| poll_write_all(upstream, &mut rest, cx)).await {
         Ok(sent) => Ok(sent),
-        Err(error) => not_written(link, error, rest.len() == bytes.len()),
+        Err(error) => not_written(upstream, error, rest.len() == bytes.len()),
     }
 }
 
 /// On a kept connection that the worker has closed meanwhile, or on which bytes lie, not a byte is taken: it cannot have
 /// acted on this request, nor can what it has said be the answer.
-fn not_written(link: &Link, error: io::Error, nothing: bool) -> Result<Sent, Failed> {
+fn not_written(upstream: &UpstreamConn, error: io::Error, nothing: bool) -> Result<Sent, ExchangeError> {
     use io::ErrorKind::{BrokenPipe, ConnectionReset, InvalidData};
 
-    if link.reused && nothing && matches!(error.kind(), BrokenPipe | ConnectionReset | InvalidData) {
-        Err(Failed::Unsent(error))
+    if upstream.reused && nothing && matches!(error.kind(), BrokenPipe | ConnectionReset | InvalidData) {
+        Err(ExchangeError::Unsent(error))
     } else {
         Ok(Sent::Early)
     }
 }
 
 /// Writes all of it; stops early when the worker has something to say while it does not read.
-async fn write(link: &mut Link, bytes: &[u8]) -> Sent {
+async fn write(upstream: &mut UpstreamConn, bytes: &[u8]) -> Sent {
     let mut rest = bytes;
-    poll_fn(|cx| poll_write_all(link, &mut rest, cx)).await.unwrap_or(Sent::Early)
+    poll_fn(|cx| poll_write_all(upstream, &mut rest, cx)).await.unwrap_or(Sent::Early)
 }
 
-fn poll_write_all(link: &mut Link, rest: &mut &[u8], cx: &mut Context<'_>) -> Poll<io::Result<Sent>> {
+fn poll_write_all(
+    upstream: &mut UpstreamConn,
+    rest: &mut &[u8],
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<Sent>> {
     while !rest.is_empty() {
-        match link.poll_write(cx, rest) {
+        match upstream.poll_write(cx, rest) {
             Poll::Ready(written) => *rest = &rest[written?..],
             Poll::Pending => {
-                return link.poll_fill(cx).map(|_| Ok(Sent::Early));
+                return upstream.poll_fill(cx).map(|_| Ok(Sent::Early));
             }
         }
     }
@@ -215,43 +235,45 @@ mod tests {
 
     use super::*;
 
-    fn pair() -> (Link, UnixStream) {
+    fn pair() -> (UpstreamConn, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        (Link::kept(WorkerStream::new(ours.into()).unwrap()), theirs)
+        (UpstreamConn::kept(WorkerStream::new(ours.into()).unwrap()), theirs)
     }
 
     #[tokio::test]
     async fn a_request_for_a_kept_connection_that_was_just_closed_is_known_to_be_unsent() {
-        let (mut link, mut worker) = pair();
+        let (mut upstream, mut worker) = pair();
         // What it said before it closed is no answer.
         worker.write_all(b"HTTP/1.1 408 Request Timeout\r\n\r\n").unwrap();
         drop(worker);
         let sent =
-            send(&mut link, b"POST / HTTP/1.1\r\n\r\n".to_vec(), &RequestBody::Empty, None, &mut false).await;
-        assert!(matches!(sent, Err(Failed::Unsent(_))));
+            send(&mut upstream, b"POST / HTTP/1.1\r\n\r\n".to_vec(), &RequestBody::Empty, None, &mut false)
+                .await;
+        assert!(matches!(sent, Err(ExchangeError::Unsent(_))));
     }
 
     #[tokio::test]
     async fn a_new_connection_that_is_closed_may_have_been_answered() {
-        let (mut link, worker) = pair();
-        link.reused = false;
+        let (mut upstream, worker) = pair();
+        upstream.reused = false;
         drop(worker);
         let sent =
-            send(&mut link, b"POST / HTTP/1.1\r\n\r\n".to_vec(), &RequestBody::Empty, None, &mut false).await;
+            send(&mut upstream, b"POST / HTTP/1.1\r\n\r\n".to_vec(), &RequestBody::Empty, None, &mut false)
+                .await;
         assert!(matches!(sent, Ok(Sent::Early)));
     }
 
     #[tokio::test]
     async fn who_leaves_before_the_answer_knows_whether_the_request_was_sent() {
         for (outbox_runs, expected) in [(true, true), (false, false)] {
-            let (mut link, _worker) = pair();
-            let (outbox, mut all_sent) = (Outbox::default(), false);
+            let (mut upstream, _worker) = pair();
+            let (write_batch, mut all_sent) = (WriteBatch::default(), false);
             let request = b"POST / HTTP/1.1\r\n\r\n".to_vec();
             tokio::select! {
                 biased;
-                _ = send(&mut link, request, &RequestBody::Empty, Some(&outbox), &mut all_sent) => unreachable!(),
-                () = outbox.clone().run(), if outbox_runs => unreachable!(),
+                _ = send(&mut upstream, request, &RequestBody::Empty, Some(&write_batch), &mut all_sent) => unreachable!(),
+                () = write_batch.clone().run(), if outbox_runs => unreachable!(),
                 () = std::future::ready(()) => {}
             }
             assert_eq!(all_sent, expected);

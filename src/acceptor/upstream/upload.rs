@@ -1,6 +1,6 @@
 //! A streamed request body on its way to a worker, while the worker may answer already.
 //!
-//! Owns where in the body it is: sending can stop at any point and go on later. Never here: the answer (`drain`), or
+//! Owns where in the body it is: sending can stop at any point and go on later. Never here: the answer (`response_pump`), or
 //! bodies that were collected (`send`).
 
 use std::future::poll_fn;
@@ -13,11 +13,11 @@ use tokio::time::Instant;
 
 use crate::time::timer;
 
-use super::link::Writer;
+use super::upstream_conn::Writer;
 use crate::acceptor::body::client_body::{BodyError, ClientBody};
-use crate::acceptor::body::turn::Turn;
+use crate::acceptor::body::upload_clock::UploadClock;
 use crate::acceptor::error::ServeError;
-use crate::acceptor::thread::courtesy::Courtesy;
+use crate::acceptor::thread::stall_limit::StallLimit;
 use crate::acceptor::wire::encode::{CHUNK_END, write_chunk_size};
 use crate::acceptor::wire::trailers;
 
@@ -32,8 +32,8 @@ pub(in crate::acceptor) struct Upload {
     /// Taken from the client, framed, and not yet written.
     pending: Bytes,
     ended: bool,
-    turn: Turn,
-    courtesy: Courtesy,
+    upload_clock: UploadClock,
+    courtesy: StallLimit,
 }
 
 /// How passing a body on came to an end.
@@ -50,7 +50,7 @@ impl Upload {
         body: ClientBody,
         length: Option<u64>,
         (idle, most): (Duration, u64),
-        courtesy: Courtesy,
+        courtesy: StallLimit,
     ) -> Self {
         Self {
             body,
@@ -60,7 +60,7 @@ impl Upload {
             passed: 0,
             pending: Bytes::new(),
             ended: false,
-            turn: Turn::of_worker(Instant::now()),
+            upload_clock: UploadClock::of_worker(Instant::now()),
             courtesy,
         }
     }
@@ -71,8 +71,8 @@ impl Upload {
     }
 
     /// Who is waited for: told as the body passes.
-    pub(in crate::acceptor) fn turn(&self) -> Turn {
-        self.turn.clone()
+    pub(in crate::acceptor) fn upload_clock(&self) -> UploadClock {
+        self.upload_clock.clone()
     }
 
     /// What the client still has to send, and how long the whole is.
@@ -92,7 +92,7 @@ impl Upload {
         loop {
             while !self.pending.is_empty() {
                 let written = worker.write(&self.pending).await;
-                self.turn.to_worker(Instant::now());
+                self.upload_clock.to_worker(Instant::now());
                 match written {
                     Ok(written) => self.pending.advance(written),
                     Err(_) => return Ok(Passed::Refused),
@@ -101,9 +101,9 @@ impl Upload {
             if self.ended {
                 return Ok(Passed::All);
             }
-            self.turn.to_client();
+            self.upload_clock.to_client();
             let frame = self.next_frame().await;
-            self.turn.to_worker(Instant::now());
+            self.upload_clock.to_worker(Instant::now());
             match frame.ok_or(ServeError::TooSlow("its body"))? {
                 None => self.end(&http::HeaderMap::new()),
                 Some(Err(error)) => return Err(error.into()),

@@ -1,4 +1,5 @@
-//! Whose move it is while a request's body still comes: the worker's time does not run while it waits for the client.
+//! Whose move it is while a request's body still comes: the worker's time limit runs only while the client has sent all
+//! that the worker could take.
 //!
 //! Never here: what is moved, or what becomes of a worker that takes too long.
 
@@ -14,33 +15,33 @@ use crate::time::{Elapsed, LazyDeadline};
 
 /// Shared by whoever passes a body on and whoever waits for the answer. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(in crate::acceptor) struct Turn(Rc<Cell<Whose>>);
+pub(in crate::acceptor) struct UploadClock(Rc<Cell<WaitingOn>>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Whose {
+enum WaitingOn {
     /// The client's: it has to send more.
     Client,
     /// The worker's, since then: it has to take what is there, or to answer.
     Worker(Instant),
 }
 
-impl Turn {
+impl UploadClock {
     pub(in crate::acceptor) fn of_worker(now: Instant) -> Self {
-        Self(Rc::new(Cell::new(Whose::Worker(now))))
+        Self(Rc::new(Cell::new(WaitingOn::Worker(now))))
     }
 
     /// More has to come from the client.
     pub(in crate::acceptor) fn to_client(&self) {
-        self.0.set(Whose::Client);
+        self.0.set(WaitingOn::Client);
     }
 
     /// The worker's move begins, or begins anew.
     pub(in crate::acceptor) fn to_worker(&self, now: Instant) {
-        self.0.set(Whose::Worker(now));
+        self.0.set(WaitingOn::Worker(now));
     }
 
     /// Ready when the worker has not moved for `limit`, counted from `since` at the earliest. Else the task is woken
-    /// in time to ask again, whoever else changes the turn meanwhile.
+    /// in time to ask again, whoever else changes the clock meanwhile.
     pub(in crate::acceptor) fn poll_overdue(
         &self,
         cx: &mut Context<'_>,
@@ -50,8 +51,8 @@ impl Turn {
     ) -> Poll<()> {
         loop {
             let (deadline, counts) = match self.0.get() {
-                Whose::Worker(at) => (at.max(since) + limit, true),
-                Whose::Client => (Instant::now() + limit.max(LOOK_AGAIN), false),
+                WaitingOn::Worker(at) => (at.max(since) + limit, true),
+                WaitingOn::Client => (Instant::now() + limit.max(LOOK_AGAIN), false),
             };
             ready!(timer.poll(cx, deadline));
             if counts {
@@ -94,24 +95,27 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_worker_that_does_not_move_is_overdue_after_the_limit() {
         let start = Instant::now();
-        let turn = Turn::of_worker(start);
-        assert_eq!(turn.within(&mut LazyDeadline::new(), SECOND, pending::<()>()).await, Err(Elapsed));
+        let upload_clock = UploadClock::of_worker(start);
+        assert_eq!(
+            upload_clock.within(&mut LazyDeadline::new(), SECOND, pending::<()>()).await,
+            Err(Elapsed)
+        );
         assert_eq!(Instant::now(), start + SECOND);
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_clients_time_does_not_count_and_each_move_begins_anew() {
         let start = Instant::now();
-        let turn = Turn::of_worker(start);
+        let upload_clock = UploadClock::of_worker(start);
         let moves = async {
-            turn.to_client();
+            upload_clock.to_client();
             tokio::time::sleep(SECOND * 10).await;
-            turn.to_worker(Instant::now());
+            upload_clock.to_worker(Instant::now());
             tokio::time::sleep(SECOND / 2).await;
-            turn.to_worker(Instant::now());
+            upload_clock.to_worker(Instant::now());
             pending::<()>().await;
         };
-        let outcome = turn.within(&mut LazyDeadline::new(), SECOND, moves).await;
+        let outcome = upload_clock.within(&mut LazyDeadline::new(), SECOND, moves).await;
         assert_eq!(outcome, Err(Elapsed));
         assert_eq!(Instant::now(), start + SECOND * 11 + SECOND / 2);
     }

@@ -1,5 +1,5 @@
-//! A connection's place among all, as every thread sees it: whether it rests and since when, and whether it is asked to
-//! make room.
+//! The state of one connection's place, as every thread sees it: whether the connection rests and since when, and whether
+//! it is asked to make room.
 //!
 //! Never here: which connections are asked (`places`), or what ends one (`deadlines`).
 
@@ -14,7 +14,7 @@ use crate::name::ClientNet;
 
 /// See the module. Written by the connection's own thread, but for what [`Places`](super::places::Places) asks.
 #[derive(Debug)]
-pub(in crate::acceptor) struct Spot {
+pub(in crate::acceptor) struct PlaceState {
     /// `None`: a trusted proxy, which has no share.
     client: Option<ClientNet>,
     /// What the times here count from.
@@ -44,10 +44,10 @@ pub(in crate::acceptor) enum Rest {
     Idle(u64),
 }
 
-impl Spot {
+impl PlaceState {
     /// Of a connection that has just come and waits for a place.
     pub(in crate::acceptor) fn new(client: Option<ClientNet>, epoch: Instant, now: Instant) -> Self {
-        let spot = Self {
+        let place_state = Self {
             client,
             epoch,
             rest: AtomicU64::new(0),
@@ -57,20 +57,20 @@ impl Spot {
             index: AtomicUsize::new(usize::MAX),
             task: Mutex::default(),
         };
-        spot.rest.store(Rest::New(millis(epoch, now)).encoded(), Ordering::Relaxed);
-        spot
+        place_state.rest.store(Rest::New(millis(epoch, now)).encoded(), Ordering::Relaxed);
+        place_state
     }
 
     pub(in crate::acceptor) fn client(&self) -> Option<ClientNet> {
         self.client
     }
 
-    /// It has something in hand from now on.
+    /// The connection has a request in hand from now on.
     pub(in crate::acceptor) fn works(&self) {
         self.rest.store(Rest::No.encoded(), Ordering::Relaxed);
     }
 
-    /// It has nothing in hand since then, and has had a request.
+    /// The connection has had a request, and none in hand since then.
     pub(in crate::acceptor) fn idles(&self, since: Instant) {
         self.rest.store(Rest::Idle(millis(self.epoch, since)).encoded(), Ordering::Relaxed);
     }
@@ -79,7 +79,7 @@ impl Spot {
         Rest::decoded(self.rest.load(Ordering::Relaxed))
     }
 
-    /// Has it make room, if it still rests when its thread looks.
+    /// Asks the connection to make room, which it does if it still rests when its thread looks.
     pub(in crate::acceptor) fn ask(&self) {
         self.asked.store(true, Ordering::Release);
         self.wake();
@@ -99,7 +99,7 @@ impl Spot {
         self.asked.swap(false, Ordering::AcqRel)
     }
 
-    /// It has its place now; `lent`: beyond its client's share.
+    /// Gives the connection its place; `lent`: beyond its client's share.
     pub(in crate::acceptor) fn place(&self, lent: bool) {
         self.lent.store(lent, Ordering::Relaxed);
         self.placed.store(true, Ordering::Release);
@@ -178,11 +178,11 @@ mod tests {
             assert_eq!(Rest::decoded(rest.encoded()), rest);
         }
         let epoch = Instant::now();
-        let spot = Spot::new(None, epoch, epoch + Duration::from_millis(3));
-        assert_eq!(spot.rest(), Rest::New(3));
-        spot.works();
-        assert_eq!(spot.rest(), Rest::No);
-        spot.idles(epoch + Duration::from_secs(2));
-        assert_eq!(spot.rest(), Rest::Idle(2000));
+        let place_state = PlaceState::new(None, epoch, epoch + Duration::from_millis(3));
+        assert_eq!(place_state.rest(), Rest::New(3));
+        place_state.works();
+        assert_eq!(place_state.rest(), Rest::No);
+        place_state.idles(epoch + Duration::from_secs(2));
+        assert_eq!(place_state.rest(), Rest::Idle(2000));
     }
 }

@@ -1,6 +1,6 @@
 //! A request that a worker has in hand until the head of its answer is there, whoever still waits for it.
 //!
-//! Never here: what becomes of the answer (`forward`, `drain`).
+//! Never here: what becomes of the answer (`forward`, `response_pump`).
 
 use std::io;
 use std::rc::Rc;
@@ -12,19 +12,19 @@ use tokio::time::Instant;
 use crate::pool::WorkerFault;
 use crate::time::timer;
 
-use super::drain::Answer;
+use super::response_pump::IncomingAnswer;
 use crate::acceptor::thread::shard::Shard;
-use crate::acceptor::upstream::claimed::Claimed;
-use crate::acceptor::upstream::failed::Failed;
-use crate::acceptor::upstream::link::{Link, Source};
+use crate::acceptor::upstream::claimed_worker::ClaimedWorker;
+use crate::acceptor::upstream::exchange_error::ExchangeError;
 use crate::acceptor::upstream::outgoing::Outgoing;
+use crate::acceptor::upstream::upstream_conn::{Source, UpstreamConn};
 use crate::acceptor::upstream::worker_head::{AnswerHead, parse_answer};
 
 /// A worker that has begun, or may have begun, on our request. Dropped before its answer: the client has gone, and the
 /// worker is waited for by a task of its own.
-pub(in crate::acceptor) struct InHand {
+pub(in crate::acceptor) struct InFlight {
     shard: Rc<Shard>,
-    held: Option<Box<Claimed>>,
+    held: Option<Box<ClaimedWorker>>,
     method: Method,
     /// Until when the answer's head must be there. `None` while the body is passed on as it comes: its end is when the
     /// client leaves, and the time runs from there.
@@ -34,10 +34,10 @@ pub(in crate::acceptor) struct InHand {
     pub(in crate::acceptor) sent: bool,
 }
 
-impl InHand {
-    pub(in crate::acceptor) fn new(request: &Outgoing<'_>, claimed: Box<Claimed>) -> Self {
+impl InFlight {
+    pub(in crate::acceptor) fn new(request: &Outgoing<'_>, claimed: Box<ClaimedWorker>) -> Self {
         let (granted, limit) = (claimed.lease.since(), request.rules.timeouts.request);
-        request.shard.solitude.begin();
+        request.shard.sole_request.begin();
         Self {
             shard: Rc::clone(request.shard),
             held: Some(claimed),
@@ -64,22 +64,22 @@ impl InHand {
     }
 
     /// The connection, and where to note that all of the request was sent.
-    pub(in crate::acceptor) fn parts(&mut self) -> (&mut Link, &mut bool) {
+    pub(in crate::acceptor) fn parts(&mut self) -> (&mut UpstreamConn, &mut bool) {
         let held = self.held.as_mut().expect(HELD);
-        (&mut held.link, &mut self.sent)
+        (&mut held.upstream, &mut self.sent)
     }
 
     /// The worker, for who has the answer or knows that there is none.
-    pub(in crate::acceptor) fn take(mut self) -> Box<Claimed> {
+    pub(in crate::acceptor) fn take(mut self) -> Box<ClaimedWorker> {
         self.held.take().expect(HELD)
     }
 }
 
 const HELD: &str = "it is held until taken, which consumes it";
 
-impl Drop for InHand {
+impl Drop for InFlight {
     fn drop(&mut self) {
-        self.shard.solitude.end();
+        self.shard.sole_request.end();
         let Some(mut claimed) = self.held.take() else { return };
         if claimed.lease.member().concurrency.get() > 1 {
             if claimed.lease.since().elapsed() >= self.hang_up.min(LONG) {
@@ -89,13 +89,13 @@ impl Drop for InHand {
         }
         let (method, hang_up, sent) = (self.method.clone(), self.hang_up, self.sent);
         let deadline = self.deadline.unwrap_or_else(|| Instant::now() + hang_up);
-        claimed.link.make_room();
+        claimed.upstream.make_room();
         self.shard.stop.spawn_local("abandoned request", async move {
             if !sent {
-                claimed.link.end_request();
+                claimed.upstream.end_request();
             }
-            match timer::timeout_at(deadline, read_head(&mut claimed.link, &method)).await {
-                Ok(Ok(head)) => Answer::new(claimed, &head, sent).abandon(hang_up).await,
+            match timer::timeout_at(deadline, read_head(&mut claimed.upstream, &method)).await {
+                Ok(Ok(head)) => IncomingAnswer::new(claimed, &head, sent).abandon(hang_up).await,
                 Ok(Err(_)) => {}
                 Err(_) => claimed.lease.condemn(WorkerFault::TooSlow),
             }
@@ -108,12 +108,12 @@ const LONG: Duration = Duration::from_secs(10);
 
 /// Reads until the answer's final head is there; interim ones (RFC 9110 §15.2) are passed over.
 pub(in crate::acceptor) async fn read_head(
-    link: &mut impl Source,
+    upstream: &mut impl Source,
     method: &Method,
-) -> Result<AnswerHead, Failed> {
+) -> Result<AnswerHead, ExchangeError> {
     loop {
-        while !link.buf().is_empty() {
-            match parse_answer(link.buf(), method).map_err(Failed::Answer)? {
+        while !upstream.buf().is_empty() {
+            match parse_answer(upstream.buf(), method).map_err(ExchangeError::BadAnswer)? {
                 Some(head)
                     if head.status().is_informational()
                         && head.status() != StatusCode::SWITCHING_PROTOCOLS => {}
@@ -121,13 +121,13 @@ pub(in crate::acceptor) async fn read_head(
                 None => break,
             }
         }
-        match link.fill().await {
-            Ok(0) if link.buf().is_empty() => {
-                return Err(Failed::Worker(io::ErrorKind::UnexpectedEof.into()));
+        match upstream.fill().await {
+            Ok(0) if upstream.buf().is_empty() => {
+                return Err(ExchangeError::Worker(io::ErrorKind::UnexpectedEof.into()));
             }
-            Ok(0) => return Err(Failed::Answer("it ends in the middle of its head")),
+            Ok(0) => return Err(ExchangeError::BadAnswer("it ends in the middle of its head")),
             Ok(_) => {}
-            Err(error) => return Err(Failed::Worker(error)),
+            Err(error) => return Err(ExchangeError::Worker(error)),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Takes a worker's answer in as fast as the worker gives it, so that a slow client does not hold the worker.
+//! Moves a worker's answer into a buffer as fast as the worker gives it, so that a slow client does not hold the worker.
 //!
 //! Owns the lease until the answer's last byte, or until the worker's side of the connection is closed: never earlier,
 //! or two requests could be in one worker's hands. Never here: the client's side (`reply_body`).
@@ -13,22 +13,22 @@ use tokio::time::Instant;
 use crate::pool::WorkerFault;
 use crate::time::{Elapsed, timer};
 
-use super::draining::{ALONE, Draining, Stopped};
-use super::putting::Putting;
+use super::answer_sink::AnswerSink;
+use super::pump_context::{ALONE, PumpContext, PumpStop};
 use crate::acceptor::body::buffer::{Buffer, NoReader};
 use crate::acceptor::body::cut_short::CutShort;
 use crate::acceptor::body::request_body::discard;
-use crate::acceptor::body::turn::Turn;
-use crate::acceptor::upstream::claimed::Claimed;
-use crate::acceptor::upstream::link::Source;
+use crate::acceptor::body::upload_clock::UploadClock;
+use crate::acceptor::upstream::claimed_worker::ClaimedWorker;
 use crate::acceptor::upstream::send::after_the_others;
 use crate::acceptor::upstream::upload::{Passed, Upload};
+use crate::acceptor::upstream::upstream_conn::Source;
 use crate::acceptor::upstream::worker_head::AnswerHead;
 use crate::acceptor::wire::worker_body::{BodyDecoder, Piece};
 
 /// An answer of which the head has been read.
-pub(in crate::acceptor) struct Answer {
-    pub(in crate::acceptor) claimed: Box<Claimed>,
+pub(in crate::acceptor) struct IncomingAnswer {
+    pub(in crate::acceptor) claimed: Box<ClaimedWorker>,
     pub(in crate::acceptor) decoder: BodyDecoder,
     /// Whether the connection may be kept.
     pub(in crate::acceptor) keep: bool,
@@ -40,25 +40,25 @@ pub(in crate::acceptor) struct Answer {
 
 /// Moves the answer into the buffer until its end, and what is left of the request to the worker, then gives the
 /// worker back. `first`: what was read of it already and is not in the buffer.
-pub(in crate::acceptor) async fn drain(
-    mut answer: Answer,
+pub(in crate::acceptor) async fn pump_response(
+    mut answer: IncomingAnswer,
     buffer: Rc<Buffer>,
     first: Option<Bytes>,
-    how: Draining,
+    how: PumpContext,
     mut upload: Option<Box<Upload>>,
 ) {
     let stopped = match &mut upload {
         None => {
-            let Claimed { lease, link } = &mut *answer.claimed;
-            let put = Putting::new(&buffer, &how, lease);
-            pump(link, &mut answer.decoder, put, first, &how, None).await
+            let ClaimedWorker { lease, upstream } = &mut *answer.claimed;
+            let put = AnswerSink::new(&buffer, &how, lease);
+            pump(upstream, &mut answer.decoder, put, first, &how, None).await
         }
         Some(upload) => {
             let stopped = pump_both_ways(&mut answer, upload, &buffer, first, &how).await;
             answer.keep &= upload.is_complete();
             if stopped.is_err() && !upload.is_complete() {
                 // Without an end, or it would be taken for all there is.
-                answer.claimed.link.end_request();
+                answer.claimed.upstream.end_request();
             }
             stopped
         }
@@ -73,17 +73,17 @@ pub(in crate::acceptor) async fn drain(
             let read = buffer.wait_read(how.pace(ALONE, &|| how.wants_room())).await;
             how.give_up(&buffer, read);
         }
-        Err(Stopped::Reader(why)) => {
+        Err(PumpStop::Reader(why)) => {
             how.give_up(&buffer, Err(why));
             answer.abandon(how.hang_up).await;
         }
-        Err(Stopped::Worker(why)) => {
+        Err(PumpStop::Worker(why)) => {
             if matches!(why, CutShort::Stalled) {
                 answer.condemn(WorkerFault::Stalled);
             }
             buffer.cut(why);
         }
-        Err(Stopped::Client(why)) => {
+        Err(PumpStop::Client(why)) => {
             buffer.cut(CutShort::Request(why.reason().word));
             answer.abandon(how.hang_up).await;
         }
@@ -92,43 +92,43 @@ pub(in crate::acceptor) async fn drain(
 
 /// The answer counts: when it is complete, what the worker did not take of the request it did not want.
 async fn pump_both_ways(
-    answer: &mut Answer,
+    answer: &mut IncomingAnswer,
     upload: &mut Upload,
     buffer: &Buffer,
     first: Option<Bytes>,
-    how: &Draining,
-) -> Result<(), Stopped> {
-    let Claimed { lease, link } = &mut *answer.claimed;
-    let (mut reader, writer) = link.split();
-    let turn = upload.turn();
-    let put = Putting::new(buffer, how, lease);
-    let mut pumping = pin!(pump(&mut reader, &mut answer.decoder, put, first, how, Some(&turn)));
+    how: &PumpContext,
+) -> Result<(), PumpStop> {
+    let ClaimedWorker { lease, upstream } = &mut *answer.claimed;
+    let (mut reader, writer) = upstream.split();
+    let upload_clock = upload.upload_clock();
+    let put = AnswerSink::new(buffer, how, lease);
+    let mut pumping = pin!(pump(&mut reader, &mut answer.decoder, put, first, how, Some(&upload_clock)));
     tokio::select! {
         biased;
         stopped = &mut pumping => return stopped,
         passed = upload.pass_on(&writer) => match passed {
             Ok(Passed::All | Passed::Refused) => {}
-            Err(error) => return Err(Stopped::Client(error)),
+            Err(error) => return Err(PumpStop::Client(error)),
         },
     }
     pumping.await
 }
 
 async fn pump(
-    link: &mut impl Source,
+    upstream: &mut impl Source,
     decoder: &mut BodyDecoder,
-    mut put: Putting<'_>,
+    mut put: AnswerSink<'_>,
     first: Option<Bytes>,
-    how: &Draining,
-    turn: Option<&Turn>,
-) -> Result<(), Stopped> {
+    how: &PumpContext,
+    upload_clock: Option<&UploadClock>,
+) -> Result<(), PumpStop> {
     let buffer = put.buffer;
     if let Some(first) = first {
         put.put(first).await?;
     }
     loop {
-        match decoder.next(link.buf()) {
-            Err(what) => return Err(Stopped::Worker(CutShort::Malformed(what))),
+        match decoder.next(upstream.buf()) {
+            Err(what) => return Err(PumpStop::Worker(CutShort::Malformed(what))),
             Ok(Piece::End(trailers)) => {
                 buffer.complete(trailers);
                 return Ok(());
@@ -142,22 +142,22 @@ async fn pump(
                 }
             }
             Ok(Piece::Need) => {
-                let read = fill_in_time(link, how.worker_idle, turn);
+                let read = fill_in_time(upstream, how.worker_idle, upload_clock);
                 tokio::select! {
                     biased;
                     read = read => match read {
-                        Err(_) => return Err(Stopped::Worker(CutShort::Stalled)),
-                        Ok(Err(error)) => return Err(Stopped::Worker(CutShort::Io(error))),
+                        Err(_) => return Err(PumpStop::Worker(CutShort::Stalled)),
+                        Ok(Err(error)) => return Err(PumpStop::Worker(CutShort::Io(error))),
                         Ok(Ok(0)) if decoder.ends_here() => {
                             buffer.complete(None);
                             return Ok(());
                         }
                         Ok(Ok(0)) => {
-                            return Err(Stopped::Worker(CutShort::Io(std::io::ErrorKind::UnexpectedEof.into())));
+                            return Err(PumpStop::Worker(CutShort::Io(std::io::ErrorKind::UnexpectedEof.into())));
                         }
                         Ok(Ok(_)) => {}
                     },
-                    () = buffer.wait_gone() => return Err(Stopped::Reader(NoReader::Gone)),
+                    () = buffer.wait_gone() => return Err(PumpStop::Reader(NoReader::Gone)),
                 }
             }
         }
@@ -166,22 +166,22 @@ async fn pump(
 
 /// A worker that waits for the rest of its request is not silent.
 async fn fill_in_time(
-    link: &mut impl Source,
+    upstream: &mut impl Source,
     idle: Duration,
-    turn: Option<&Turn>,
+    upload_clock: Option<&UploadClock>,
 ) -> Result<std::io::Result<usize>, Elapsed> {
-    let Some(turn) = turn else {
-        return link.within(Instant::now() + idle, async |link| link.fill().await).await;
+    let Some(upload_clock) = upload_clock else {
+        return upstream.within(Instant::now() + idle, async |upstream| upstream.fill().await).await;
     };
-    let mut timer = std::mem::take(link.timer());
-    let filled = turn.within(&mut timer, idle, link.fill()).await;
-    *link.timer() = timer;
+    let mut timer = std::mem::take(upstream.timer());
+    let filled = upload_clock.within(&mut timer, idle, upstream.fill()).await;
+    *upstream.timer() = timer;
     filled
 }
 
-impl Answer {
+impl IncomingAnswer {
     /// `kept`: whether the connection may be kept as far as the request goes.
-    pub(in crate::acceptor) fn new(claimed: Box<Claimed>, head: &AnswerHead, kept: bool) -> Self {
+    pub(in crate::acceptor) fn new(claimed: Box<ClaimedWorker>, head: &AnswerHead, kept: bool) -> Self {
         let AnswerHead { framing, counted, keepalive, .. } = *head;
         let keep = kept && keepalive && counted;
         Self { claimed, decoder: BodyDecoder::new(framing), keep, counted, keepalive }
@@ -204,12 +204,12 @@ impl Answer {
     /// The answer had no body, but one may follow that nobody asked for, at any time: its connection is used no more,
     /// and the worker is free when it has closed it, or shows no sign of that.
     pub(in crate::acceptor) async fn see_off(mut self) {
-        let Claimed { lease, link } = &mut *self.claimed;
+        let ClaimedWorker { lease, upstream } = &mut *self.claimed;
         if self.keepalive {
-            link.end_request();
+            upstream.end_request();
         }
         let member = lease.member();
-        match timer::timeout(SEEN_OFF, link.hear_out()).await {
+        match timer::timeout(SEEN_OFF, upstream.hear_out()).await {
             Ok(true) if member.note_unasked_body() => {
                 tracing::warn!(app = %member.app, worker = %member.worker, generation = %member.generation,
                     "a worker has sent a body behind an answer that has none (to HEAD, or 204, 205, 304): it is dropped");
@@ -224,9 +224,9 @@ impl Answer {
     /// The answer is complete: the connection is kept if it may be, and the worker is free. Returns whether a request
     /// that waited for it has it now.
     pub(in crate::acceptor) fn give_back(self) -> bool {
-        let Claimed { lease, link } = *self.claimed;
+        let ClaimedWorker { lease, upstream } = *self.claimed;
         if self.keep {
-            link.park(&lease);
+            upstream.park(&lease);
         }
         lease.hand_on()
     }
@@ -251,14 +251,14 @@ impl Answer {
                 Err(_) => return self.condemn(WorkerFault::Stalled),
             }
         }
-        let seen = self.claimed.link.refuse_answer(self.claimed.lease.member());
+        let seen = self.claimed.upstream.refuse_answer(self.claimed.lease.member());
         if !seen {
             // It may notice that no more comes; either way it is free when it has ended the answer or the connection.
-            self.claimed.link.end_request();
+            self.claimed.upstream.end_request();
         }
         let over = async {
             if !self.read_to_end().await && seen {
-                self.claimed.link.closed_by_worker().await;
+                self.claimed.upstream.closed_by_worker().await;
             }
         };
         if timer::timeout_at(deadline, over).await.is_err() {
@@ -269,10 +269,10 @@ impl Answer {
     /// Whether the answer came to its end.
     async fn read_to_end(&mut self) -> bool {
         loop {
-            match self.decoder.next(&mut self.claimed.link.buf) {
+            match self.decoder.next(&mut self.claimed.upstream.buf) {
                 Ok(Piece::End(_)) => return true,
                 Ok(Piece::Data(_)) => {}
-                Ok(Piece::Need) => match self.claimed.link.fill().await {
+                Ok(Piece::Need) => match self.claimed.upstream.fill().await {
                     Ok(read) if read > 0 => {}
                     Ok(_) | Err(_) => return false,
                 },

@@ -1,6 +1,6 @@
 //! How long the client of a streamed body may make a worker wait that others wait for.
 //!
-//! Only the time in which the client is waited for counts, and only while somebody else waits for a worker it has an end.
+//! Only the time in which the client is waited for counts. It is limited only while somebody else waits for a worker.
 //! Never here: moving the body, or what becomes of the worker.
 
 use std::pin::Pin;
@@ -18,23 +18,23 @@ use super::server::Server;
 use crate::acceptor::limit::Limit;
 
 /// What one client has sent, and how long it was waited for.
-pub(in crate::acceptor) struct Courtesy {
+pub(in crate::acceptor) struct StallLimit {
     server: Arc<Server>,
     client: Option<ClientNet>,
     pool: Pool,
-    waits: Waits,
+    waits: StallTime,
     timer: LazyDeadline,
-    /// There while the client is overdue and nobody else waits.
+    /// Ends when somebody waits for a worker; there while the client is overdue.
     wanted: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
 
-impl Courtesy {
+impl StallLimit {
     pub(in crate::acceptor) fn new(server: Arc<Server>, client: Option<ClientNet>, pool: Pool) -> Self {
         let rate = match server.limits.body_rate {
             0 => None,
             rate => Some(rate.max(RATE)),
         };
-        let waits = Waits { rate, total: 0, waited: Duration::ZERO, since: None };
+        let waits = StallTime { rate, total: 0, waited: Duration::ZERO, since: None };
         Self { server, client, pool, waits, timer: LazyDeadline::new(), wanted: None }
     }
 
@@ -48,12 +48,12 @@ impl Courtesy {
         loop {
             let now = Instant::now();
             let late = match self.waits.late(now) {
-                Late::Never => return Poll::Pending,
-                Late::In(left) => {
+                Overdue::Never => return Poll::Pending,
+                Overdue::In(left) => {
                     ready!(self.timer.poll(cx, now + left));
                     continue;
                 }
-                Late::By(late) => late,
+                Overdue::By(late) => late,
             };
             let pool = &self.pool;
             let wanted = self.wanted.get_or_insert_with(|| Box::pin(pool.clone().somebody_waits()));
@@ -68,9 +68,9 @@ impl Courtesy {
     }
 }
 
-/// Adds up the bytes that a client has sent and the time it was waited for.
+/// The bytes that a client has sent, and the time for which it was waited for.
 #[derive(Debug)]
-struct Waits {
+struct StallTime {
     /// Bytes a second; `None`: any rate will do.
     rate: Option<u32>,
     total: u64,
@@ -81,13 +81,13 @@ struct Waits {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Late {
+enum Overdue {
     Never,
     In(Duration),
     By(Duration),
 }
 
-impl Waits {
+impl StallTime {
     fn received(&mut self, now: Instant, bytes: usize) {
         if let Some(since) = self.since.take() {
             self.waited += now.saturating_duration_since(since);
@@ -96,15 +96,15 @@ impl Waits {
     }
 
     /// Whether the client is overdue; it is waited for from now on, if it was not.
-    fn late(&mut self, now: Instant) -> Late {
+    fn late(&mut self, now: Instant) -> Overdue {
         let since = *self.since.get_or_insert(now);
-        let Some(rate) = self.rate else { return Late::Never };
+        let Some(rate) = self.rate else { return Overdue::Never };
         let waited = self.waited + now.saturating_duration_since(since);
         let allowed =
             GRACE + Duration::from_millis(self.total.saturating_mul(1000) / u64::from(rate)).min(FOREVER);
         match allowed.checked_sub(waited) {
-            Some(left) if !left.is_zero() => Late::In(left),
-            _ => Late::By(waited.saturating_sub(allowed)),
+            Some(left) if !left.is_zero() => Overdue::In(left),
+            _ => Overdue::By(waited.saturating_sub(allowed)),
         }
     }
 }
@@ -123,19 +123,19 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn waits(rate: Option<u32>) -> Waits {
-        Waits { rate, total: 0, waited: Duration::ZERO, since: None }
+    fn waits(rate: Option<u32>) -> StallTime {
+        StallTime { rate, total: 0, waited: Duration::ZERO, since: None }
     }
 
     #[test]
     fn only_the_time_in_which_the_client_is_waited_for_counts() {
         let start = Instant::now();
         let mut waits = waits(Some(1000));
-        assert_eq!(waits.late(start), Late::In(GRACE));
+        assert_eq!(waits.late(start), Overdue::In(GRACE));
         waits.received(start + SECOND * 3, 10);
         // The worker has taken its time with these.
-        assert_eq!(waits.late(start + SECOND * 90), Late::In(GRACE - SECOND * 3 + SECOND / 100));
-        assert_eq!(waits.late(start + SECOND * 95), Late::By(SECOND * 3 - SECOND / 100));
+        assert_eq!(waits.late(start + SECOND * 90), Overdue::In(GRACE - SECOND * 3 + SECOND / 100));
+        assert_eq!(waits.late(start + SECOND * 95), Overdue::By(SECOND * 3 - SECOND / 100));
     }
 
     #[test]
@@ -144,8 +144,8 @@ mod tests {
         let (mut steady, mut any) = (waits(Some(1000)), waits(None));
         for second in 0..1000 {
             let now = start + SECOND * second;
-            assert_eq!(steady.late(now), Late::In(GRACE), "{second}");
-            assert_eq!(any.late(now), Late::Never);
+            assert_eq!(steady.late(now), Overdue::In(GRACE), "{second}");
+            assert_eq!(any.late(now), Overdue::Never);
             steady.received(now + SECOND, 1000);
         }
     }

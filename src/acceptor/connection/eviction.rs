@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use crate::name::ClientNet;
 
-use super::spot::{Rest, Spot};
+use super::place_state::{PlaceState, Rest};
 
 /// A connection that could be ended.
 #[derive(Clone, Debug)]
 pub(in crate::acceptor) struct Candidate {
-    pub(in crate::acceptor) spot: Arc<Spot>,
+    pub(in crate::acceptor) place_state: Arc<PlaceState>,
     /// What it was found doing.
     rest: Rest,
 }
@@ -21,7 +21,9 @@ pub(in crate::acceptor) struct Candidate {
 impl Candidate {
     /// Whether it is still as it was found.
     pub(in crate::acceptor) fn holds(&self) -> bool {
-        self.spot.rest() == self.rest && !self.spot.is_asked() && self.spot.index() != usize::MAX
+        self.place_state.rest() == self.rest
+            && !self.place_state.is_asked()
+            && self.place_state.index() != usize::MAX
     }
 }
 
@@ -61,11 +63,11 @@ impl Order {
         soon: usize,
     ) -> bool {
         let has_most = |client| self.patient || counts.of(client) >= soon;
-        match (candidate.spot.client(), self.newcomer) {
+        match (candidate.place_state.client(), self.newcomer) {
             (None, newcomer) => self.patient && newcomer.is_none_or(|newcomer| counts.of(newcomer) == 0),
             (Some(other), None) => has_most(other),
             (Some(own), Some(newcomer)) if own == newcomer => {
-                class(candidate.rest, self.now) != Some(Class::New)
+                class(candidate.rest, self.now) != Some(EvictionClass::New)
             }
             (Some(other), Some(newcomer)) => counts.of(other) > counts.of(newcomer) && has_most(other),
         }
@@ -74,7 +76,7 @@ impl Order {
 
 /// In the order in which they are ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Class {
+enum EvictionClass {
     /// It has had time for a request and has sent none.
     Silent,
     Idle,
@@ -82,18 +84,18 @@ enum Class {
     New,
 }
 
-fn class(rest: Rest, now: u64) -> Option<Class> {
+fn class(rest: Rest, now: u64) -> Option<EvictionClass> {
     match rest {
         Rest::No => None,
-        Rest::New(since) if now.saturating_sub(since) >= SILENT_AFTER => Some(Class::Silent),
-        Rest::New(_) => Some(Class::New),
-        Rest::Idle(_) => Some(Class::Idle),
+        Rest::New(since) if now.saturating_sub(since) >= SILENT_AFTER => Some(EvictionClass::Silent),
+        Rest::New(_) => Some(EvictionClass::New),
+        Rest::Idle(_) => Some(EvictionClass::Idle),
     }
 }
 
 /// Looks for the first of those that could be ended, at most so many.
 pub(in crate::acceptor) fn candidates(
-    placed: &[Arc<Spot>],
+    placed: &[Arc<PlaceState>],
     counts: &impl Counts,
     now: u64,
     most: usize,
@@ -102,29 +104,30 @@ pub(in crate::acceptor) fn candidates(
     let mut found = Vec::new();
     // Connections of a client often stand in a row.
     let mut last = (None, 0);
-    for (at, spot) in placed.iter().enumerate() {
-        let rest = spot.rest();
-        let Some(class) = class(rest, now).filter(|_| !spot.is_asked()) else { continue };
+    for (at, place_state) in placed.iter().enumerate() {
+        let rest = place_state.rest();
+        let Some(class) = class(rest, now).filter(|_| !place_state.is_asked()) else { continue };
         let since = match rest {
             Rest::New(since) | Rest::Idle(since) => since,
             Rest::No => continue,
         };
-        if spot.client() != last.0 {
-            last = (spot.client(), spot.client().map_or(0, |client| counts.of(client)));
+        if place_state.client() != last.0 {
+            last = (place_state.client(), place_state.client().map_or(0, |client| counts.of(client)));
         }
         let count = last.1;
         if now.saturating_sub(since) < AT_LEAST {
             soon = soon.max(count);
             continue;
         }
-        found.push(((spot.client().is_none(), Reverse(count), class, since), at, rest));
+        found.push(((place_state.client().is_none(), Reverse(count), class, since), at, rest));
     }
     if found.len() > most {
         found.select_nth_unstable_by_key(most, |(key, _, _)| *key);
         found.truncate(most);
     }
     found.sort_unstable_by_key(|(key, _, _)| *key);
-    let first = found.into_iter().map(|(_, at, rest)| Candidate { spot: Arc::clone(&placed[at]), rest });
+    let first =
+        found.into_iter().map(|(_, at, rest)| Candidate { place_state: Arc::clone(&placed[at]), rest });
     Found { first: first.collect(), soon }
 }
 
@@ -153,7 +156,7 @@ mod tests {
     }
 
     /// `(client, whether it has had a request, since)`; client 0 is a trusted proxy.
-    fn spots(of: &[(u8, bool, u64)]) -> (Vec<Arc<Spot>>, HashMap<ClientNet, u64>) {
+    fn spots(of: &[(u8, bool, u64)]) -> (Vec<Arc<PlaceState>>, HashMap<ClientNet, u64>) {
         let epoch = Instant::now();
         let mut counts = HashMap::new();
         let spots = of.iter().map(|(client, served, since)| {
@@ -162,12 +165,12 @@ mod tests {
                 *counts.entry(client).or_default() += 1;
             }
             let since = epoch + Duration::from_millis(*since);
-            let spot = Spot::new(client, epoch, since);
-            spot.set_index(0);
+            let place_state = PlaceState::new(client, epoch, since);
+            place_state.set_index(0);
             if *served {
-                spot.idles(since);
+                place_state.idles(since);
             }
-            Arc::new(spot)
+            Arc::new(place_state)
         });
         (spots.collect(), counts)
     }
@@ -175,7 +178,9 @@ mod tests {
     fn order(of: &[(u8, bool, u64)], now: u64, most: usize) -> Vec<usize> {
         let (spots, counts) = spots(of);
         let found = candidates(&spots, &counts, now, most).first;
-        let place = |one: &Candidate| spots.iter().position(|spot| Arc::ptr_eq(spot, &one.spot)).unwrap();
+        let place = |one: &Candidate| {
+            spots.iter().position(|place_state| Arc::ptr_eq(place_state, &one.place_state)).unwrap()
+        };
         found.iter().map(place).collect()
     }
 
@@ -223,7 +228,7 @@ mod tests {
         let allowed = |newcomer, patient| {
             let order = Order { now: 5000, newcomer, patient };
             let allowed = first.iter().filter(|one| order.allows(one, &counts, soon));
-            let mut clients: Vec<_> = allowed.map(|one| one.spot.client()).collect();
+            let mut clients: Vec<_> = allowed.map(|one| one.place_state.client()).collect();
             clients.sort_unstable();
             clients
         };

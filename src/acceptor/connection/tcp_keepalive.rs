@@ -1,4 +1,4 @@
-//! Clients that vanish without a word: the kernel asks after those that may be silent for hours.
+//! TCP keep-alive probes (tcp(7)): the kernel finds out that a client has vanished which may be silent for hours.
 //!
 //! Only tunnels and event streams over HTTP/1 need it: whatever else waits for a client has a time limit, and HTTP/2 has
 //! pings. Never here: what becomes of the connection.
@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use rustix::net::sockopt;
 
-/// Lets the connection break when its client cannot be reached any more.
-pub(in crate::acceptor) fn keep(socket: impl AsFd) {
+/// Has the kernel break the connection when its client cannot be reached any more.
+pub(in crate::acceptor) fn enable(socket: impl AsFd) {
     if let Err(error) = set(socket) {
         tracing::debug!(%error, "a client's connection cannot be watched");
     }

@@ -1,5 +1,5 @@
-//! What the requests of one thread want sent to workers, sent in a row when all that was ready has had its turn,
-//! and what comes right after it (`patience`).
+//! Collects what the requests of one thread want sent to workers, and sends it in a row: when all tasks that were ready
+//! have run, and for as long after that as more comes (`batch_window`).
 //!
 //! A request that is sent wakes its worker. While others of the same moment are still read and parsed in between, the
 //! worker's core falls asleep again each time, and to wake a core that sleeps costs more than all else a request does.
@@ -16,57 +16,57 @@ use std::task::{Context, Poll, Waker};
 use crate::acceptor::worker_socket::News;
 use crate::acceptor::worker_stream::WorkerStream;
 
-use super::patience::Patience;
+use super::batch_window::BatchWindow;
 
-/// The outbox of a thread. Cheap to clone; all clones are the same.
+/// The write batch of a thread. Cheap to clone; all clones are the same.
 #[derive(Clone, Default)]
-pub(in crate::acceptor) struct Outbox(Rc<RefCell<Waiting>>);
+pub(in crate::acceptor) struct WriteBatch(Rc<RefCell<Waiting>>);
 
 #[derive(Default)]
 struct Waiting {
-    letters: Vec<Rc<Letter>>,
-    /// Of [`Outbox::run`], while there is nothing to send.
+    writes: Vec<Rc<BatchedWrite>>,
+    /// Of [`WriteBatch::run`], while there is nothing to send.
     sender: Option<Waker>,
 }
 
-struct Letter {
+struct BatchedWrite {
     stream: Arc<WorkerStream>,
     bytes: Vec<u8>,
     /// Whether it is sent only if there is nothing to read on the stream.
     if_silent: bool,
-    fate: RefCell<Fate>,
+    outcome: RefCell<WriteOutcome>,
 }
 
-enum Fate {
+enum WriteOutcome {
     /// `even_when_sent`: who waits for it is not woken by the answer.
     Waits { waker: Waker, even_when_sent: bool },
-    /// So many of its bytes were taken.
+    /// The write took so many of its bytes, or failed.
     Over(io::Result<usize>),
-    /// Nobody wants it sent any more.
+    /// The request that wanted it sent is gone.
     Withdrawn,
 }
 
-impl Outbox {
-    /// Sends what is put in, for as long as it is polled. To be run once for each outbox.
+impl WriteBatch {
+    /// Sends what is put into the batch, for as long as it is polled. To be run once for each thread.
     pub(in crate::acceptor) async fn run(self) {
-        let mut letters = Vec::new();
-        let mut patience = Patience::default();
+        let mut writes = Vec::new();
+        let mut window = BatchWindow::default();
         loop {
             poll_fn(|cx| self.0.borrow_mut().poll_filled(cx)).await;
-            patience.begin(self.waiting());
-            while patience.waits_for_more() {
+            window.begin(self.waiting());
+            while window.waits_for_more() {
                 tokio::task::yield_now().await;
-                patience.look(self.waiting());
+                window.look(self.waiting());
             }
-            std::mem::swap(&mut letters, &mut self.0.borrow_mut().letters);
-            for letter in letters.drain(..) {
-                letter.send();
+            std::mem::swap(&mut writes, &mut self.0.borrow_mut().writes);
+            for write in writes.drain(..) {
+                write.send();
             }
         }
     }
 
     fn waiting(&self) -> usize {
-        self.0.borrow().letters.len()
+        self.0.borrow().writes.len()
     }
 
     /// Has the bytes written to the stream once the tasks that are ready now have had their turn, or a little later.
@@ -76,34 +76,39 @@ impl Outbox {
     ///
     /// # Cancel safety
     /// Dropping the future takes the bytes back, unless they were written already.
-    pub(in crate::acceptor) fn post(&self, stream: &Arc<WorkerStream>, bytes: Vec<u8>) -> Posted {
+    pub(in crate::acceptor) fn post(&self, stream: &Arc<WorkerStream>, bytes: Vec<u8>) -> PendingWrite {
         self.put_in(stream, bytes, false)
     }
 
     /// [`post`](Self::post) of a request to a stream over which an earlier one was answered. What lies there when it is
     /// to be written is not its answer, as far as the event loop has heard: then nothing is written, and the future
     /// says `InvalidData`; `ConnectionReset` when the stream has ended.
-    pub(in crate::acceptor) fn post_if_silent(&self, stream: &Arc<WorkerStream>, bytes: Vec<u8>) -> Posted {
+    pub(in crate::acceptor) fn post_if_silent(
+        &self,
+        stream: &Arc<WorkerStream>,
+        bytes: Vec<u8>,
+    ) -> PendingWrite {
         self.put_in(stream, bytes, true)
     }
 
-    fn put_in(&self, stream: &Arc<WorkerStream>, bytes: Vec<u8>, if_silent: bool) -> Posted {
-        let fate = RefCell::new(Fate::Waits { waker: Waker::noop().clone(), even_when_sent: true });
-        let letter = Rc::new(Letter { stream: Arc::clone(stream), bytes, if_silent, fate });
+    fn put_in(&self, stream: &Arc<WorkerStream>, bytes: Vec<u8>, if_silent: bool) -> PendingWrite {
+        let outcome =
+            RefCell::new(WriteOutcome::Waits { waker: Waker::noop().clone(), even_when_sent: true });
+        let write = Rc::new(BatchedWrite { stream: Arc::clone(stream), bytes, if_silent, outcome });
         let mut waiting = self.0.borrow_mut();
-        waiting.letters.push(Rc::clone(&letter));
-        if waiting.letters.len() == 1
+        waiting.writes.push(Rc::clone(&write));
+        if waiting.writes.len() == 1
             && let Some(sender) = &waiting.sender
         {
             sender.wake_by_ref();
         }
-        Posted(letter)
+        PendingWrite(write)
     }
 }
 
 impl Waiting {
     fn poll_filled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.letters.is_empty() {
+        if !self.writes.is_empty() {
             return Poll::Ready(());
         }
         if !self.sender.as_ref().is_some_and(|sender| sender.will_wake(cx.waker())) {
@@ -113,10 +118,10 @@ impl Waiting {
     }
 }
 
-impl Letter {
+impl BatchedWrite {
     fn send(&self) {
-        let mut fate = self.fate.borrow_mut();
-        if matches!(*fate, Fate::Withdrawn) {
+        let mut outcome = self.outcome.borrow_mut();
+        if matches!(*outcome, WriteOutcome::Withdrawn) {
             return;
         }
         let news = if self.if_silent { self.stream.heard() } else { News::None };
@@ -126,8 +131,8 @@ impl Letter {
             News::End => Err(io::ErrorKind::ConnectionReset.into()),
         };
         let all = matches!(written, Ok(count) if count == self.bytes.len());
-        let before = std::mem::replace(&mut *fate, Fate::Over(written));
-        if let Fate::Waits { waker, even_when_sent } = before
+        let before = std::mem::replace(&mut *outcome, WriteOutcome::Over(written));
+        if let WriteOutcome::Waits { waker, even_when_sent } = before
             && (even_when_sent || !all)
         {
             waker.wake();
@@ -135,10 +140,10 @@ impl Letter {
     }
 }
 
-/// Bytes on their way into a stream. See [`Outbox::post`].
-pub(in crate::acceptor) struct Posted(Rc<Letter>);
+/// Bytes on their way into a stream. See [`WriteBatch::post`].
+pub(in crate::acceptor) struct PendingWrite(Rc<BatchedWrite>);
 
-impl Posted {
+impl PendingWrite {
     /// What was posted.
     pub(in crate::acceptor) fn bytes(&self) -> &[u8] {
         &self.0.bytes
@@ -146,29 +151,29 @@ impl Posted {
 
     /// Whether all of it was written, though nobody has been told yet.
     pub(in crate::acceptor) fn is_written(&self) -> bool {
-        matches!(*self.0.fate.borrow(), Fate::Over(Ok(count)) if count == self.0.bytes.len())
+        matches!(*self.0.outcome.borrow(), WriteOutcome::Over(Ok(count)) if count == self.0.bytes.len())
     }
 }
 
-impl Future for Posted {
+impl Future for PendingWrite {
     type Output = io::Result<usize>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut fate = self.0.fate.borrow_mut();
-        match std::mem::replace(&mut *fate, Fate::Withdrawn) {
-            Fate::Over(written) => Poll::Ready(written),
-            Fate::Waits { .. } | Fate::Withdrawn => {
+        let mut outcome = self.0.outcome.borrow_mut();
+        match std::mem::replace(&mut *outcome, WriteOutcome::Withdrawn) {
+            WriteOutcome::Over(written) => Poll::Ready(written),
+            WriteOutcome::Waits { .. } | WriteOutcome::Withdrawn => {
                 let even_when_sent = self.0.stream.poll_readable(cx).is_ready();
-                *fate = Fate::Waits { waker: cx.waker().clone(), even_when_sent };
+                *outcome = WriteOutcome::Waits { waker: cx.waker().clone(), even_when_sent };
                 Poll::Pending
             }
         }
     }
 }
 
-impl Drop for Posted {
+impl Drop for PendingWrite {
     fn drop(&mut self) {
-        *self.0.fate.borrow_mut() = Fate::Withdrawn;
+        *self.0.outcome.borrow_mut() = WriteOutcome::Withdrawn;
     }
 }
 
@@ -193,86 +198,89 @@ mod tests {
         bytes
     }
 
-    async fn beside<T>(outbox: &Outbox, work: impl Future<Output = T>) -> T {
+    async fn beside<T>(write_batch: &WriteBatch, work: impl Future<Output = T>) -> T {
         tokio::select! {
             biased;
             done = work => done,
-            () = outbox.clone().run() => unreachable!("it never ends"),
+            () = write_batch.clone().run() => unreachable!("it never ends"),
         }
     }
 
     #[tokio::test]
     async fn those_that_come_in_the_turns_after_are_sent_together() {
-        let outbox = Outbox::default();
+        let write_batch = WriteBatch::default();
         let (one, mut first) = pair();
         let (two, mut second) = pair();
         let (three, mut third) = pair();
         let sent = async {
-            let _both = (outbox.post(&one, b"first".to_vec()), outbox.post(&two, b"second".to_vec()));
+            let _both =
+                (write_batch.post(&one, b"first".to_vec()), write_batch.post(&two, b"second".to_vec()));
             tokio::task::yield_now().await;
             assert_eq!((received(&mut first), received(&mut second)), (vec![], vec![]));
-            let posted = outbox.post(&three, b"third".to_vec());
+            let posted = write_batch.post(&three, b"third".to_vec());
             third.write_all(b"!").unwrap();
             posted.await.unwrap()
         };
-        assert_eq!(beside(&outbox, sent).await, 5);
+        assert_eq!(beside(&write_batch, sent).await, 5);
         assert_eq!((received(&mut first), received(&mut second)), (b"first".to_vec(), b"second".to_vec()));
     }
 
     #[tokio::test]
     async fn nothing_is_written_before_the_others_had_their_turn_and_then_all_is() {
-        let outbox = Outbox::default();
+        let write_batch = WriteBatch::default();
         let (one, mut first) = pair();
         let (two, mut second) = pair();
         let sent = async {
-            let posted = (outbox.post(&one, b"first".to_vec()), outbox.post(&two, b"second".to_vec()));
+            let posted =
+                (write_batch.post(&one, b"first".to_vec()), write_batch.post(&two, b"second".to_vec()));
             assert!(received(&mut first).is_empty());
             // Only an answer wakes those whose bytes were written.
             first.write_all(b"!").unwrap();
             second.write_all(b"!").unwrap();
             (posted.0.await.unwrap(), posted.1.await.unwrap())
         };
-        assert_eq!(beside(&outbox, sent).await, (5, 6));
+        assert_eq!(beside(&write_batch, sent).await, (5, 6));
         assert_eq!((received(&mut first), received(&mut second)), (b"first".to_vec(), b"second".to_vec()));
     }
 
     #[tokio::test]
     async fn what_is_not_wanted_any_more_is_not_written() {
-        let outbox = Outbox::default();
+        let write_batch = WriteBatch::default();
         let (stream, mut worker) = pair();
-        drop(outbox.post(&stream, b"one".to_vec()));
-        let posted = outbox.post(&stream, b"two".to_vec());
+        drop(write_batch.post(&stream, b"one".to_vec()));
+        let posted = write_batch.post(&stream, b"two".to_vec());
         worker.write_all(b"!").unwrap();
-        assert_eq!(beside(&outbox, posted).await.unwrap(), 3);
+        assert_eq!(beside(&write_batch, posted).await.unwrap(), 3);
         assert_eq!(received(&mut worker), b"two");
         assert_eq!(Arc::strong_count(&stream), 1, "nobody holds it any more");
     }
 
     #[tokio::test]
     async fn what_lies_there_already_is_no_answer_to_what_is_sent_only_if_it_is_silent() {
-        let outbox = Outbox::default();
+        let write_batch = WriteBatch::default();
         let (stream, mut worker) = pair();
-        let posted = outbox.post_if_silent(&stream, b"two".to_vec());
+        let posted = write_batch.post_if_silent(&stream, b"two".to_vec());
         worker.write_all(b"!").unwrap();
         poll_fn(|cx| stream.poll_readable(cx)).await;
-        assert_eq!(beside(&outbox, posted).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(beside(&write_batch, posted).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
         assert!(received(&mut worker).is_empty());
         let (stream, worker) = pair();
         drop(worker);
         poll_fn(|cx| stream.poll_readable(cx)).await;
-        let error = beside(&outbox, outbox.post_if_silent(&stream, b"x".to_vec())).await.unwrap_err();
+        let error =
+            beside(&write_batch, write_batch.post_if_silent(&stream, b"x".to_vec())).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     }
 
     #[tokio::test]
     async fn a_failure_and_a_full_socket_are_told_without_an_answer() {
-        let outbox = Outbox::default();
+        let write_batch = WriteBatch::default();
         let (stream, worker) = pair();
-        let many = outbox.post(&stream, vec![7; 4 << 20]);
-        let taken = beside(&outbox, many).await.unwrap();
+        let many = write_batch.post(&stream, vec![7; 4 << 20]);
+        let taken = beside(&write_batch, many).await.unwrap();
         assert!((1..4 << 20).contains(&taken), "{taken}");
         drop(worker);
-        let error = beside(&outbox, outbox.post(&stream, b"x".to_vec())).await.unwrap_err();
+        let error = beside(&write_batch, write_batch.post(&stream, b"x".to_vec())).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     }
 }

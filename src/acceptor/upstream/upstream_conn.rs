@@ -17,14 +17,14 @@ use tokio::time::Instant;
 use crate::pool::{Address, Lease, Member, Parked};
 use crate::time::{Elapsed, LazyDeadline, timer};
 
-use crate::acceptor::body::stock::Stock;
-use crate::acceptor::thread::outbox::{Outbox, Posted};
+use crate::acceptor::body::buffer_pool::BufferPool;
 use crate::acceptor::thread::shard::Shard;
+use crate::acceptor::thread::write_batch::{PendingWrite, WriteBatch};
 use crate::acceptor::worker_socket::News;
 use crate::acceptor::worker_stream::WorkerStream;
 
 /// A connection to one worker with the bytes read ahead of it.
-pub(in crate::acceptor) struct Link {
+pub(in crate::acceptor) struct UpstreamConn {
     stream: Arc<WorkerStream>,
     shard: usize,
     /// For the deadlines of whatever is done with it.
@@ -33,14 +33,14 @@ pub(in crate::acceptor) struct Link {
     pub(in crate::acceptor) reused: bool,
     /// See [`Parked::answers`].
     answers: u32,
-    stock: Stock,
+    buffers: BufferPool,
     /// The worker was told that no more of the request comes.
     ended: bool,
     /// Read from the worker and not yet used.
     pub(in crate::acceptor) buf: Bytes,
 }
 
-impl Link {
+impl UpstreamConn {
     /// Takes the member's kept connection if it is still good, else opens one within `limit`.
     ///
     /// # Errors
@@ -48,8 +48,8 @@ impl Link {
     pub(in crate::acceptor) async fn open(lease: &Lease, shard: &Shard, limit: Duration) -> io::Result<Self> {
         let member = lease.member();
         while let Some(parked) = member.unpark(shard.index) {
-            if let Some(link) = Self::reuse(parked, shard, lease) {
-                return Ok(link);
+            if let Some(upstream) = Self::reuse(parked, shard, lease) {
+                return Ok(upstream);
             }
         }
         // Boxed: most requests find a kept one.
@@ -74,21 +74,21 @@ impl Link {
     /// As if an earlier request had been sent over it.
     #[cfg(test)]
     pub(in crate::acceptor) fn kept(stream: WorkerStream) -> Self {
-        let (timer, stock) = (LazyDeadline::new(), Stock::default());
+        let (timer, buffers) = (LazyDeadline::new(), BufferPool::default());
         let (stream, buf) = (Arc::new(stream), Bytes::new());
-        Self { stream, shard: 0, timer, reused: true, answers: 1, stock, ended: false, buf }
+        Self { stream, shard: 0, timer, reused: true, answers: 1, buffers, ended: false, buf }
     }
 
     fn over(stream: Arc<WorkerStream>, timer: LazyDeadline, answers: u32, shard: &Shard) -> Self {
-        let (stock, buf) = (shard.stock.clone(), Bytes::new());
-        Self { stream, shard: shard.index, timer, reused: answers > 0, answers, stock, ended: false, buf }
+        let (buffers, buf) = (shard.buffers.clone(), Bytes::new());
+        Self { stream, shard: shard.index, timer, reused: answers > 0, answers, buffers, ended: false, buf }
     }
 
     /// A connection that rested too long, was closed or has unasked bytes on it is not used: the worker may be about
     /// to close it, and a request lost that way could not be told from one acted on; and the bytes would be taken for
     /// the answer.
     fn reuse(parked: Parked, shard: &Shard, lease: &Lease) -> Option<Self> {
-        let stream = parked.link.downcast::<WorkerStream>().ok()?;
+        let stream = parked.connection.downcast::<WorkerStream>().ok()?;
         let (stream, news) = if parked.shard == shard.index {
             // The worker was in use until a moment ago, and the event loop has had no turn since.
             let news = if lease.waited() { stream.heard_or_there() } else { stream.heard() };
@@ -105,19 +105,19 @@ impl Link {
         if news != News::None || rested > MAX_REST {
             return None;
         }
-        let link = Self::over(stream, parked.timer, parked.answers, shard);
+        let upstream = Self::over(stream, parked.timer, parked.answers, shard);
         if parked.answers >= PROVED_AFTER {
             let (member, stop) = (Arc::clone(lease.member()), shard.stop.clone());
             shard.stop.spawn_local("proof of a connection", async move {
                 tokio::select! {
-                    () = link.prove(member) => {}
+                    () = upstream.prove(member) => {}
                     // Nobody waits for it.
                     () = stop.requested() => {}
                 }
             });
             return None;
         }
-        Some(link)
+        Some(upstream)
     }
 
     /// Looks whether the worker has still something to say on a connection on which nothing is awaited. Bytes that came
@@ -139,18 +139,18 @@ impl Link {
             let answers = self.answers.saturating_add(if lease.waited() { WAITED } else { 1 });
             let Some(stream) = Arc::get_mut(&mut self.stream) else { return };
             stream.forget_writes();
-            member.park(Parked { shard, since, link: self.stream, timer: self.timer, answers });
+            member.park(Parked { shard, since, connection: self.stream, timer: self.timer, answers });
         } else {
             distrust(member);
         }
     }
 
-    /// Has the bytes written together with those of others; see [`Outbox::post`] and [`Outbox::post_if_silent`].
-    pub(in crate::acceptor) fn post(&self, outbox: &Outbox, bytes: Vec<u8>) -> Posted {
+    /// Has the bytes written together with those of others; see [`WriteBatch::post`] and [`WriteBatch::post_if_silent`].
+    pub(in crate::acceptor) fn post(&self, write_batch: &WriteBatch, bytes: Vec<u8>) -> PendingWrite {
         if self.reused {
-            outbox.post_if_silent(&self.stream, bytes)
+            write_batch.post_if_silent(&self.stream, bytes)
         } else {
-            outbox.post(&self.stream, bytes)
+            write_batch.post(&self.stream, bytes)
         }
     }
 
@@ -242,8 +242,8 @@ impl Link {
 
     /// Both directions and the timer, to be used at the same time by one task.
     pub(in crate::acceptor) fn split(&mut self) -> (Reader<'_>, Writer<'_>) {
-        let Self { stream, buf, stock, timer, .. } = self;
-        (Reader { stream, buf, stock, timer }, Writer(stream))
+        let Self { stream, buf, buffers, timer, .. } = self;
+        (Reader { stream, buf, buffers, timer }, Writer(stream))
     }
 }
 
@@ -255,7 +255,7 @@ pub(in crate::acceptor) fn distrust(member: &Member) {
     }
 }
 
-/// What an answer is read from: a link, or one half of it.
+/// What an answer is read from: a connection, or one half of it.
 pub(in crate::acceptor) trait Source {
     /// Read from the worker and not yet used.
     fn buf(&mut self) -> &mut Bytes;
@@ -287,7 +287,7 @@ pub(in crate::acceptor) trait Source {
     }
 }
 
-impl Source for Link {
+impl Source for UpstreamConn {
     fn buf(&mut self) -> &mut Bytes {
         &mut self.buf
     }
@@ -297,16 +297,16 @@ impl Source for Link {
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let Self { stream, buf, stock, .. } = self;
-        read_some(stream, buf, stock, cx)
+        let Self { stream, buf, buffers, .. } = self;
+        read_some(stream, buf, buffers, cx)
     }
 }
 
-/// The half of a link that the answer comes from.
+/// The half of a connection that the answer comes from.
 pub(in crate::acceptor) struct Reader<'a> {
     stream: &'a WorkerStream,
     buf: &'a mut Bytes,
-    stock: &'a Stock,
+    buffers: &'a BufferPool,
     timer: &'a mut LazyDeadline,
 }
 
@@ -320,7 +320,7 @@ impl Source for Reader<'_> {
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        read_some(self.stream, self.buf, self.stock, cx)
+        read_some(self.stream, self.buf, self.buffers, cx)
     }
 }
 
@@ -328,24 +328,24 @@ impl Source for Reader<'_> {
 fn read_some(
     stream: &WorkerStream,
     buf: &mut Bytes,
-    stock: &Stock,
+    buffers: &BufferPool,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<usize>> {
-    let mut piece = stock.take();
+    let mut piece = buffers.take();
     piece.extend_from_slice(buf);
     if piece.len() == piece.capacity() {
         piece.reserve(piece.len());
     }
     let read = stream.poll_read(cx, &mut piece);
     if matches!(read, Poll::Ready(Ok(count)) if count > 0) {
-        *buf = stock.filled(piece);
+        *buf = buffers.filled(piece);
     } else {
-        stock.give_back(piece);
+        buffers.give_back(piece);
     }
     read
 }
 
-/// The half of a link that the request goes into.
+/// The half of a connection that the request goes into.
 pub(in crate::acceptor) struct Writer<'a>(&'a WorkerStream);
 
 impl Writer<'_> {
@@ -355,7 +355,7 @@ impl Writer<'_> {
     }
 }
 
-impl AsyncRead for Link {
+impl AsyncRead for UpstreamConn {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -371,7 +371,7 @@ impl AsyncRead for Link {
     }
 }
 
-impl AsyncWrite for Link {
+impl AsyncWrite for UpstreamConn {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.stream.poll_write(cx, bytes)
     }

@@ -1,4 +1,5 @@
-//! Room to read answers into, used again and again: what one answer leaves behind is warm for the next.
+//! Buffers that answers are read into. A buffer goes back into the pool with its last byte, and is still in the core's
+//! cache for the next answer.
 //!
 //! Never here: what is read.
 
@@ -9,15 +10,15 @@ use bytes::Bytes;
 
 use crate::time::timer;
 
-/// The room of one thread. Cheap to clone.
+/// The buffers of one thread. Cheap to clone; all clones are the same pool.
 #[derive(Clone, Debug, Default)]
-pub(in crate::acceptor) struct Stock {
+pub(in crate::acceptor) struct BufferPool {
     /// Pieces may end on a thread that writes a spool file: hence the lock, which is held for a push or a pop.
-    shelf: Arc<Mutex<Shelf>>,
+    shelf: Arc<Mutex<FreeBuffers>>,
 }
 
 #[derive(Debug, Default)]
-struct Shelf {
+struct FreeBuffers {
     free: Vec<Vec<u8>>,
     /// Pieces in use: each holds [`READ`] bytes, however few of them it was filled with.
     filled: usize,
@@ -25,7 +26,7 @@ struct Shelf {
     unneeded: usize,
 }
 
-impl Stock {
+impl BufferPool {
     /// An empty piece of [`READ`] bytes.
     pub(in crate::acceptor) fn take(&self) -> Vec<u8> {
         let mut shelf = self.lock();
@@ -42,7 +43,7 @@ impl Stock {
             self.give_back(piece);
             return bytes;
         }
-        Bytes::from_owner(Filled { piece, stock: self.clone() })
+        Bytes::from_owner(PooledBytes { piece, buffers: self.clone() })
     }
 
     /// Counts the piece as in use, if it may be.
@@ -55,11 +56,11 @@ impl Stock {
         true
     }
 
-    fn lock(&self) -> MutexGuard<'_, Shelf> {
+    fn lock(&self) -> MutexGuard<'_, FreeBuffers> {
         self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets go of what is not used, slowly, for ever.
+    /// Frees half of the buffers that were not used, every [`SWEEP`], for as long as it is polled.
     pub(in crate::acceptor) async fn sweep(&self) {
         loop {
             timer::sleep(SWEEP).await;
@@ -77,8 +78,8 @@ impl Stock {
     }
 }
 
-impl Shelf {
-    /// Lets go of half of what was not needed since the last sweep, and of the last one.
+impl FreeBuffers {
+    /// Frees half of the buffers that were not needed since the last sweep, and the last one of them.
     fn sweep(&mut self) {
         self.free.truncate(self.free.len() - self.unneeded.div_ceil(2));
         self.unneeded = self.free.len();
@@ -86,21 +87,21 @@ impl Shelf {
 }
 
 /// A piece in use; it goes back when the last of its bytes is dropped.
-struct Filled {
+struct PooledBytes {
     piece: Vec<u8>,
-    stock: Stock,
+    buffers: BufferPool,
 }
 
-impl AsRef<[u8]> for Filled {
+impl AsRef<[u8]> for PooledBytes {
     fn as_ref(&self) -> &[u8] {
         &self.piece
     }
 }
 
-impl Drop for Filled {
+impl Drop for PooledBytes {
     fn drop(&mut self) {
-        self.stock.lock().filled -= 1;
-        self.stock.give_back(std::mem::take(&mut self.piece));
+        self.buffers.lock().filled -= 1;
+        self.buffers.give_back(std::mem::take(&mut self.piece));
     }
 }
 
@@ -119,60 +120,60 @@ const SWEEP: Duration = Duration::from_secs(5);
 mod tests {
     use super::*;
 
-    fn kept(stock: &Stock) -> usize {
-        stock.lock().free.len()
+    fn kept(buffers: &BufferPool) -> usize {
+        buffers.lock().free.len()
     }
 
     #[test]
     fn a_piece_comes_back_when_its_last_byte_is_dropped() {
-        let stock = Stock::default();
-        let mut piece = stock.take();
+        let buffers = BufferPool::default();
+        let mut piece = buffers.take();
         piece.resize(LITTLE + 1, 7);
-        let mut bytes = stock.filled(piece);
+        let mut bytes = buffers.filled(piece);
         let part = bytes.split_to(10);
         drop(bytes);
-        assert_eq!(kept(&stock), 0);
+        assert_eq!(kept(&buffers), 0);
         drop(part);
-        assert_eq!(kept(&stock), 1);
-        assert!(stock.take().is_empty());
+        assert_eq!(kept(&buffers), 1);
+        assert!(buffers.take().is_empty());
     }
 
     #[test]
     fn few_bytes_do_not_hold_a_piece() {
-        let stock = Stock::default();
-        let mut piece = stock.take();
+        let buffers = BufferPool::default();
+        let mut piece = buffers.take();
         piece.extend_from_slice(b"ok");
-        let bytes = stock.filled(piece);
-        assert_eq!(kept(&stock), 1);
+        let bytes = buffers.filled(piece);
+        assert_eq!(kept(&buffers), 1);
         assert_eq!(bytes, "ok");
     }
 
     #[test]
     fn while_many_pieces_are_in_use_those_that_are_not_full_are_not_held() {
-        let stock = Stock::default();
+        let buffers = BufferPool::default();
         let fill = |length| {
-            let mut piece = stock.take();
+            let mut piece = buffers.take();
             piece.resize(length, 7);
-            stock.filled(piece)
+            buffers.filled(piece)
         };
         let mut held: Vec<_> = (0..MANY + 10).map(|_| fill(FULL)).collect();
-        let in_use = || stock.lock().filled;
+        let in_use = || buffers.lock().filled;
         assert_eq!(in_use(), MANY);
         held.push(fill(FULL + 1));
         assert_eq!(in_use(), MANY + 1);
         drop(held);
-        assert_eq!((in_use(), kept(&stock)), (0, MANY + 1));
+        assert_eq!((in_use(), kept(&buffers)), (0, MANY + 1));
     }
 
     #[test]
     fn nothing_is_kept_that_was_not_needed_for_a_while() {
-        let stock = Stock::default();
-        let pieces: Vec<_> = (0..KEPT).map(|_| stock.take()).collect();
-        pieces.into_iter().for_each(|piece| stock.give_back(piece));
+        let buffers = BufferPool::default();
+        let pieces: Vec<_> = (0..KEPT).map(|_| buffers.take()).collect();
+        pieces.into_iter().for_each(|piece| buffers.give_back(piece));
         let after: Vec<_> = (0..8)
             .map(|_| {
-                stock.lock().sweep();
-                kept(&stock)
+                buffers.lock().sweep();
+                kept(&buffers)
             })
             .collect();
         assert_eq!(after, [KEPT, 32, 16, 8, 4, 2, 1, 0]);
@@ -180,14 +181,14 @@ mod tests {
 
     #[test]
     fn as_many_are_kept_as_were_needed_at_a_time() {
-        let stock = Stock::default();
-        let pieces: Vec<_> = (0..KEPT).map(|_| stock.take()).collect();
-        pieces.into_iter().for_each(|piece| stock.give_back(piece));
+        let buffers = BufferPool::default();
+        let pieces: Vec<_> = (0..KEPT).map(|_| buffers.take()).collect();
+        pieces.into_iter().for_each(|piece| buffers.give_back(piece));
         for _ in 0..20 {
-            let pieces: Vec<_> = (0..3).map(|_| stock.take()).collect();
-            pieces.into_iter().for_each(|piece| stock.give_back(piece));
-            stock.lock().sweep();
+            let pieces: Vec<_> = (0..3).map(|_| buffers.take()).collect();
+            pieces.into_iter().for_each(|piece| buffers.give_back(piece));
+            buffers.lock().sweep();
         }
-        assert_eq!(kept(&stock), 3);
+        assert_eq!(kept(&buffers), 3);
     }
 }

@@ -1,7 +1,7 @@
-//! Where a piece of an answer goes that its client has not asked for yet: into memory, into a spool file, or nowhere
-//! until the client has read, while the worker waits.
+//! Puts the pieces of an answer that its client has not asked for yet into memory or into a spool file; where neither has
+//! room, the worker waits until the client has read.
 //!
-//! Never here: where pieces come from (`drain`).
+//! Never here: where pieces come from (`response_pump`).
 
 use bytes::Bytes;
 
@@ -11,34 +11,34 @@ use std::time::Duration;
 
 use crate::pool::Lease;
 
-use super::draining::{Draining, Stopped};
+use super::pump_context::{PumpContext, PumpStop};
 use crate::acceptor::body::buffer::{Buffer, NoReader};
 use crate::acceptor::body::reader_pace::Wanted;
 use crate::acceptor::body::spool::{Space, Spool};
 use crate::acceptor::limit::Limit;
 
 /// Takes the pieces of one answer.
-pub(in crate::acceptor) struct Putting<'a> {
+pub(in crate::acceptor) struct AnswerSink<'a> {
     pub(in crate::acceptor) buffer: &'a Buffer,
-    how: &'a Draining,
+    how: &'a PumpContext,
     /// Of the worker that gives the answer.
     lease: &'a Lease,
     spool_works: bool,
 }
 
-impl<'a> Putting<'a> {
-    pub(in crate::acceptor) fn new(buffer: &'a Buffer, how: &'a Draining, lease: &'a Lease) -> Self {
+impl<'a> AnswerSink<'a> {
+    pub(in crate::acceptor) fn new(buffer: &'a Buffer, how: &'a PumpContext, lease: &'a Lease) -> Self {
         Self { buffer, how, lease, spool_works: how.server.limits.reply_spool > 0 }
     }
 
-    /// Puts a piece where it can be.
+    /// Takes the next piece.
     ///
     /// # Errors
-    /// [`Stopped::Reader`] when the client has left, or is waited for no longer.
-    pub(in crate::acceptor) async fn put(&mut self, mut data: Bytes) -> Result<(), Stopped> {
+    /// [`PumpStop::Reader`] when the client has left, or is waited for no longer.
+    pub(in crate::acceptor) async fn put(&mut self, mut data: Bytes) -> Result<(), PumpStop> {
         loop {
             if self.buffer.reader_gone() {
-                return Err(Stopped::Reader(NoReader::Gone));
+                return Err(PumpStop::Reader(NoReader::Gone));
             }
             data = match self.buffer.try_push(data) {
                 Ok(()) => return Ok(()),
@@ -67,9 +67,9 @@ impl<'a> Putting<'a> {
     }
 
     /// Waits until there may be room, or until all is read. Meanwhile the worker waits as well, which others may want.
-    async fn wait(&self, until_read: bool) -> Result<(), Stopped> {
+    async fn wait(&self, until_read: bool) -> Result<(), PumpStop> {
         let app = Arc::as_ptr(&self.how.app).addr();
-        let waiting = self.how.server.held_back.begin(app, self.how.client);
+        let waiting = self.how.server.blocked_workers.begin(app, self.how.client);
         let wanted = || match self.lease.wanted_places() {
             Some(places) if waiting.is_too_much(places) => Wanted::AtOnce,
             Some(_) => Wanted::Yes,
@@ -80,12 +80,12 @@ impl<'a> Putting<'a> {
             true => self.buffer.wait_read(pace).await,
             false => self.buffer.wait_room(pace).await,
         };
-        read.map_err(Stopped::Reader)
+        read.map_err(PumpStop::Reader)
     }
 
     /// Returns false when the file is full, or when there is no space for it beside those of others.
     async fn put_aside(&self, data: &Bytes) -> io::Result<bool> {
-        let Draining { server, client, metrics, .. } = self.how;
+        let PumpContext { server, client, metrics, .. } = self.how;
         if self.buffer.spool_end().is_none() {
             let of_all = server.spool_space.reserve(*client);
             let mut space = Space { of_all, of_answers: server.spooled_answers.reserve(*client) };

@@ -1,6 +1,6 @@
-//! Workers that wait for clients to read: how many each client holds that way.
+//! Counts the workers that wait for a client to read, by app and client.
 //!
-//! Never here: when a worker waits (`drain`), or what becomes of an answer.
+//! Never here: when a worker waits (`response_pump`), or what becomes of an answer.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +9,7 @@ use crate::name::ClientNet;
 
 /// The counts of all apps. Cheap to clone; all clones are the same.
 #[derive(Clone, Debug, Default)]
-pub(in crate::acceptor) struct HeldBack(Arc<Mutex<Counts>>);
+pub(in crate::acceptor) struct BlockedWorkers(Arc<Mutex<Counts>>);
 
 /// By the app's address, and who holds them.
 type Counts = HashMap<(usize, Option<ClientNet>), usize>;
@@ -17,11 +17,11 @@ type Counts = HashMap<(usize, Option<ClientNet>), usize>;
 /// A worker that waits. Dropping it says that it waits no longer.
 #[derive(Debug)]
 pub(in crate::acceptor) struct Waiting {
-    all: HeldBack,
+    all: BlockedWorkers,
     key: (usize, Option<ClientNet>),
 }
 
-impl HeldBack {
+impl BlockedWorkers {
     /// A worker of the app waits for the client. An app is told by any number that is its own.
     pub(in crate::acceptor) fn begin(&self, app: usize, client: Option<ClientNet>) -> Waiting {
         let key = (app, client);
@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn a_client_holds_no_more_workers_than_are_left_and_one_in_any_case() {
         let client = |last| Some(ClientNet::of([10, 0, 0, last].into()));
-        let all = HeldBack::default();
+        let all = BlockedWorkers::default();
         let (one, two) = (all.begin(1, client(1)), all.begin(1, client(1)));
         let _other_app = all.begin(2, client(1));
         assert!(!one.is_too_much(4) && one.is_too_much(3) && one.is_too_much(1));

@@ -4,15 +4,15 @@
 
 use crate::pool::Lease;
 
-use super::link::Link;
+use super::upstream_conn::UpstreamConn;
 
 /// A claimed worker and the connection to it. Boxed wherever it is: it is handed on until the answer is over.
-pub(in crate::acceptor) struct Claimed {
+pub(in crate::acceptor) struct ClaimedWorker {
     pub(in crate::acceptor) lease: Lease,
-    pub(in crate::acceptor) link: Link,
+    pub(in crate::acceptor) upstream: UpstreamConn,
 }
 
-impl Claimed {
+impl ClaimedWorker {
     /// The worker alone, when the connection is of no more use.
     pub(in crate::acceptor) fn close(self) -> Lease {
         self.lease

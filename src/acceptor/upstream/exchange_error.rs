@@ -7,24 +7,24 @@ use std::io;
 use crate::acceptor::error::ServeError;
 
 /// Why no answer came.
-pub(in crate::acceptor) enum Failed {
+pub(in crate::acceptor) enum ExchangeError {
     Late,
     Worker(io::Error),
     /// Its connection was closed, or had bytes on it, before it took a byte of the request.
     Unsent(io::Error),
-    Answer(&'static str),
+    BadAnswer(&'static str),
     /// Bytes came over a kept connection that are no answer: the worker sent them behind its last one.
     Stray,
     Client(ServeError),
 }
 
-impl Failed {
+impl ExchangeError {
     /// Whether the worker has sent bytes that belong to no answer.
     pub(in crate::acceptor) fn is_stray(&self) -> bool {
         match self {
             Self::Stray => true,
             Self::Unsent(error) => error.kind() == io::ErrorKind::InvalidData,
-            Self::Late | Self::Worker(_) | Self::Answer(_) | Self::Client(_) => false,
+            Self::Late | Self::Worker(_) | Self::BadAnswer(_) | Self::Client(_) => false,
         }
     }
 }

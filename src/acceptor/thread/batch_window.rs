@@ -4,9 +4,9 @@
 //! one. To hold back pays where requests come close together, which shows in several at once; where they do not, an idle
 //! turn costs more than it brings, and holding back is soon given up. Never here: the requests.
 
-/// Decides how long to wait for more. Starts without any.
+/// Decides for how many turns of the event loop the batch waits for more. Starts with none.
 #[derive(Debug, Default)]
-pub(in crate::acceptor) struct Patience {
+pub(in crate::acceptor) struct BatchWindow {
     /// How many turns in a row may bring nobody.
     most: u32,
     idle: u32,
@@ -14,8 +14,8 @@ pub(in crate::acceptor) struct Patience {
     more_came: bool,
 }
 
-impl Patience {
-    /// So many are there, the first since some were sent.
+impl BatchWindow {
+    /// The first writes since the last batch was sent are there: so many.
     pub(in crate::acceptor) fn begin(&mut self, waiting: usize) {
         if waiting > 1 || self.more_came {
             self.most = MOST_IDLE;
@@ -26,7 +26,7 @@ impl Patience {
         (self.idle, self.waiting, self.more_came) = (0, waiting, false);
     }
 
-    /// So many are there after another turn.
+    /// After another turn so many writes are there.
     pub(in crate::acceptor) fn look(&mut self, waiting: usize) {
         if waiting > self.waiting {
             (self.idle, self.waiting, self.more_came) = (0, waiting, true);
@@ -41,7 +41,7 @@ impl Patience {
     }
 }
 
-/// So many are not held back for more.
+/// A batch of so many is sent at once.
 const MANY: usize = 32;
 /// An idle turn is a call of epoll_wait(2) that finds nothing.
 const MOST_IDLE: u32 = 8;
@@ -51,11 +51,11 @@ mod tests {
     use super::*;
 
     /// How many turns are waited when so many are there at first and after each turn; the last number stays.
-    fn turns(patience: &mut Patience, first: usize, after: &[usize]) -> usize {
-        patience.begin(first);
+    fn turns(window: &mut BatchWindow, first: usize, after: &[usize]) -> usize {
+        window.begin(first);
         let mut turns = 0;
-        while patience.waits_for_more() {
-            patience.look(after.get(turns).or(after.last()).copied().unwrap_or(first));
+        while window.waits_for_more() {
+            window.look(after.get(turns).or(after.last()).copied().unwrap_or(first));
             turns += 1;
         }
         turns
@@ -63,26 +63,26 @@ mod tests {
 
     #[test]
     fn one_at_a_time_is_not_held_back() {
-        let mut patience = Patience::default();
-        assert_eq!([(); 5].map(|()| turns(&mut patience, 1, &[])), [0; 5]);
+        let mut window = BatchWindow::default();
+        assert_eq!([(); 5].map(|()| turns(&mut window, 1, &[])), [0; 5]);
     }
 
     #[test]
     fn several_at_once_are_waited_for_until_nobody_else_comes() {
-        let mut patience = Patience::default();
+        let mut window = BatchWindow::default();
         let most = MOST_IDLE as usize;
-        assert_eq!(turns(&mut patience, 2, &[]), most);
-        assert_eq!(turns(&mut patience, 2, &[2, 3, 3, 5]), 4 + most);
-        assert_eq!(turns(&mut patience, 1, &[1, 2]), 2 + most, "the next one may be alone at first");
-        assert_eq!(turns(&mut patience, MANY - 1, &[MANY + 1]), 1, "so many go at once");
-        assert_eq!(turns(&mut patience, MANY, &[]), 0);
+        assert_eq!(turns(&mut window, 2, &[]), most);
+        assert_eq!(turns(&mut window, 2, &[2, 3, 3, 5]), 4 + most);
+        assert_eq!(turns(&mut window, 1, &[1, 2]), 2 + most, "the next one may be alone at first");
+        assert_eq!(turns(&mut window, MANY - 1, &[MANY + 1]), 1, "so many go at once");
+        assert_eq!(turns(&mut window, MANY, &[]), 0);
     }
 
     #[test]
     fn waiting_in_vain_is_given_up() {
-        let mut patience = Patience::default();
-        turns(&mut patience, 2, &[]);
-        assert_eq!([(); 5].map(|()| turns(&mut patience, 1, &[])), [4, 2, 1, 0, 0]);
-        assert_eq!(turns(&mut patience, 3, &[]), MOST_IDLE as usize);
+        let mut window = BatchWindow::default();
+        turns(&mut window, 2, &[]);
+        assert_eq!([(); 5].map(|()| turns(&mut window, 1, &[])), [4, 2, 1, 0, 0]);
+        assert_eq!(turns(&mut window, 3, &[]), MOST_IDLE as usize);
     }
 }

@@ -1,6 +1,6 @@
 //! What taking an answer in needs to know, and why it stops early.
 //!
-//! Never here: taking it in (`drain`, `putting`).
+//! Never here: taking it in (`response_pump`, `answer_sink`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::acceptor::upstream::outgoing::Outgoing;
 
 /// What taking an answer in needs to know.
 #[derive(Clone)]
-pub(in crate::acceptor) struct Draining {
+pub(in crate::acceptor) struct PumpContext {
     pub(in crate::acceptor) worker_idle: Duration,
     /// For the worker to notice that its client has gone.
     pub(in crate::acceptor) hang_up: Duration,
@@ -31,14 +31,14 @@ pub(in crate::acceptor) struct Draining {
 }
 
 /// Why taking in stopped early.
-pub(in crate::acceptor) enum Stopped {
+pub(in crate::acceptor) enum PumpStop {
     Reader(NoReader),
     Worker(CutShort),
     /// It cannot send the rest of its request.
     Client(ServeError),
 }
 
-impl Draining {
+impl PumpContext {
     pub(in crate::acceptor) fn of(request: &Outgoing<'_>) -> Self {
         Self {
             worker_idle: request.rules.timeouts.body_idle,
@@ -65,7 +65,7 @@ impl Draining {
         if short { Wanted::Yes } else { Wanted::Not }
     }
 
-    /// Lets go of what a client does not read.
+    /// Drops the buffer of a client that has left, or does not read.
     pub(in crate::acceptor) fn give_up(&self, buffer: &Buffer, read: Result<(), NoReader>) {
         match read {
             Err(NoReader::Stalled) => buffer.give_up(CutShort::ClientStalled),
