@@ -40,6 +40,8 @@ accepting = threading.Event()
 not_accepting = threading.Event()
 numbers = itertools.count()
 in_hand = 0
+# Routes that have not returned: the last byte of an answer may still be on its way when its request is done with.
+at_work = 0
 dropped = 0
 stopping = False
 
@@ -244,7 +246,7 @@ class Connection:
         self.send(b"0\r\n\r\n")
 
     def serve(self):
-        global in_hand, dropped
+        global in_hand, at_work, dropped
         try:
             while True:
                 self.request = Request(self, self.head())
@@ -256,7 +258,13 @@ class Connection:
                 if self.request.path != READY:
                     append("views.jsonl", json.dumps(self.request.view()))
                 route = ROUTES.get(self.request.path.partition("/")[2].partition("/")[0], not_found)
-                keep = route(self, self.request)
+                with lock:
+                    at_work += 1
+                try:
+                    keep = route(self, self.request)
+                finally:
+                    with lock:
+                        at_work -= 1
                 self.leave()
                 if keep is False or CLOSE or not self.request.read:
                     return
@@ -762,6 +770,10 @@ def main():
     except SystemExit:
         listener.close()
         while in_hand:
+            time.sleep(0.003)
+        # Tunnels go on when their request is done with: they are not waited for.
+        sent_by = time.monotonic() + 0.5
+        while at_work and time.monotonic() < sent_by:
             time.sleep(0.003)
         os._exit(0)
 
