@@ -1,6 +1,6 @@
 //! Owns the server's certificates: where they come from, which one answers for a name, when each is renewed.
 //!
-//! Never here: accepting connections. The data path sees one [`server_config`] and, through it, the
+//! Never here: accepting connections. The data path sees one [`HandshakeSettings`] and, through it, the
 //! [`CertResolver`].
 //!
 //! ```text

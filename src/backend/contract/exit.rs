@@ -13,7 +13,7 @@ pub enum Exit {
     Background,
     /// By this signal.
     Signal(i32),
-    /// Killed for its memory: by the kernel, or by [`Signal::OutOfMemory`] where the kernel holds no limit.
+    /// Killed for its memory: by the kernel, or by `Signal::OutOfMemory` where the kernel holds no limit.
     OutOfMemory,
     /// Killed because it took too long, above all to end.
     Timeout,

@@ -12,9 +12,9 @@ use crate::spec::ReloadSignal;
 pub enum Signal {
     /// SIGTERM: finish and go.
     Terminate,
-    /// SIGKILL, after a [`Signal::Terminate`] that it had time for: its end is then [`Exit::Timeout`].
+    /// SIGKILL, after a [`Signal::Terminate`] that it had time for: its end is then `Exit::Timeout`.
     Kill,
-    /// SIGKILL because it is over its hard memory limit: its end is then [`Exit::OutOfMemory`].
+    /// SIGKILL because it is over its hard memory limit: its end is then `Exit::OutOfMemory`.
     OutOfMemory,
     /// Load the app anew.
     Reload(ReloadSignal),
