@@ -101,7 +101,8 @@ impl ServeError {
         }
     }
 
-    /// What the client did wrong, or the limit that it met as settings are written; empty where the row says it all.
+    /// The detail that the row's sentence leaves open: the client's mistake, or the limit as settings are written; empty
+    /// where the sentence leaves nothing open.
     pub(super) fn detail(&self) -> Cow<'static, str> {
         match self {
             Self::Malformed(what) => (*what).into(),

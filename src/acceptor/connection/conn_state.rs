@@ -211,7 +211,7 @@ impl ConnState {
         self.lock().head_refused
     }
 
-    /// Of an HTTP/2 connection so many bytes of a head have come, and its end has not; false when there is no memory for
+    /// Counts the bytes of an unended head that have come over an HTTP/2 connection; false when there is no memory for
     /// them.
     pub(in crate::acceptor) fn holds_head(&self, bytes: usize) -> bool {
         let mut state = self.lock();

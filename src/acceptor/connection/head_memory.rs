@@ -5,7 +5,7 @@
 
 use crate::budget::Reservation;
 
-/// What one connection, or one request, has of it.
+/// The memory that the head of one connection, or of one request, takes from the budget of all heads.
 #[derive(Debug)]
 pub(in crate::acceptor) struct HeadMemory(Reservation);
 

@@ -24,7 +24,7 @@ pub(in crate::acceptor) struct Http2Stream {
     stream: ClientStream,
     state: Arc<ConnState>,
     frames: Frames,
-    /// What all connections of a client may borrow of frames together.
+    /// The frames that all connections of a client may still borrow together.
     shares: Arc<RateLimit>,
     /// Bytes of a head that the state knows of.
     head: usize,

@@ -81,10 +81,10 @@ fn forget(parts: &mut Parts) {
     parts.uri = Uri::default();
 }
 
-/// What has come from the client.
+/// The client's next move, as the fast path sees it.
 enum Arrival {
     Bytes,
-    /// It sends no more, or is to be asked for no more.
+    /// The client sends no more, or the server asks it for no more.
     End,
     Broken,
 }

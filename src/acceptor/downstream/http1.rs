@@ -137,7 +137,7 @@ async fn say(bytes: &[u8], mut stream: ClientStream) {
     let _ = timer::timeout(LAST_WORDS, words).await;
 }
 
-/// What hyper is given of an answer at a time: it keeps as much as fills its buffer.
+/// The most bytes of an answer that hyper gets at a time: hyper keeps as much as fills its buffer.
 const PIECE: usize = 64 << 10;
 /// The least buffer hyper takes.
 const MIN_BUFFER: usize = 8 << 10;

@@ -55,7 +55,7 @@ pub(in crate::acceptor) async fn serve_http2(conn: Rc<Connection>, stream: Clien
     }
 }
 
-/// What hyper is given of an answer at a time, of which it keeps one for each stream: as large as a frame
+/// The most bytes of an answer that hyper gets at a time; hyper keeps one such piece for each stream: as large as a frame
 /// (RFC 9113 §6.5.2).
 const PIECE: usize = 16 << 10;
 /// Streams a client may reset before they are accepted (CVE-2023-44487).
