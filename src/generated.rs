@@ -1,4 +1,4 @@
-//! Owns the check of what documents have from tables in the code: the part between two markers is what the table says.
+//! Owns the check of what documents have from tables in the code: a whole file, or the part between two markers.
 //!
 //! Never here: any table.
 
@@ -13,13 +13,22 @@ use std::path::Path;
 /// When they differ; when the document or its markers are missing.
 #[track_caller]
 pub(crate) fn assert_up_to_date(document: &str, name: &str, text: &str) {
+    assert_made(document, name, |there| replaced(there, name, text));
+}
+
+/// Fails when the document is another one than is `made` of it. With `UPDATE_PACKAGING` set it becomes that instead.
+///
+/// # Panics
+/// When they differ; when the document is missing.
+#[track_caller]
+pub(crate) fn assert_made(document: &str, name: &str, made: impl FnOnce(&str) -> String) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(document);
     let mut file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
     // Each test is a process, and several of them may write into the same document.
     file.lock().unwrap();
     let mut there = String::new();
     file.read_to_string(&mut there).unwrap();
-    let renewed = replaced(&there, name, text);
+    let renewed = made(&there);
     if there == renewed {
         return;
     }

@@ -4,35 +4,20 @@
 //! Never here: what stands in them beside the table.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
 use super::{default_config, help};
+use crate::generated::assert_made;
 use crate::spec::settings::form::{Form, Group, Preset};
 use crate::spec::settings::table::{Setting, TABLE};
 
 #[test]
 fn the_default_config_is_up_to_date() {
-    check("packaging/rip-server.toml", |_| default_config::text());
+    assert_made("packaging/rip-server.toml", "the default config", |_| default_config::text());
 }
 
 #[test]
 fn the_settings_in_the_users_contract_are_up_to_date() {
-    check("SPEC.md", with_tables);
-}
-
-/// What is written must be what is there, or becomes it where `UPDATE_PACKAGING` is set.
-fn check(file: &str, made: impl Fn(&str) -> String) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
-    let there = std::fs::read_to_string(&path).expect("a file of the repository");
-    let made = made(&there);
-    if std::env::var_os("UPDATE_PACKAGING").is_some() {
-        std::fs::write(&path, &made).expect("a file that may be written");
-    } else {
-        assert!(
-            there == made,
-            "{file} is not up to date: `UPDATE_PACKAGING=1 cargo nextest run packaging` writes it anew"
-        );
-    }
+    assert_made("SPEC.md", "the settings", with_tables);
 }
 
 /// The text with every table anew that stands between `<!-- settings: GROUP -->` and the end's mark. Each group has one.
