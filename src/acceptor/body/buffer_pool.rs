@@ -113,7 +113,7 @@ const LITTLE: usize = 8 << 10;
 const KEPT: usize = 64;
 /// Beyond so many pieces in use, a piece is used only if it has more than [`FULL`] bytes.
 const MANY: usize = 32;
-const FULL: usize = READ / 8 * 7;
+const FULL: usize = READ / 8 * 5;
 const SWEEP: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

@@ -74,10 +74,13 @@ where
         }
         loop {
             let (deadline, what) = next_deadline(state, limits, asked, looked);
-            ready!(timer.poll(cx, deadline));
+            // A head that there is no memory for does not wait until a timer fires: hundreds more could be read by then.
+            if what != Expired::Refused {
+                ready!(timer.poll(cx, deadline));
+            }
             match what {
                 Expired::Nothing => looked = Instant::now(),
-                Expired::Head => return Poll::Ready(End::HeadTimeout),
+                Expired::Head | Expired::Refused => return Poll::Ready(End::HeadTimeout),
                 Expired::Write => return Poll::Ready(End::WriteTimeout),
                 Expired::Rest => return Poll::Ready(End::Resting),
                 Expired::Idle if stopping => return Poll::Ready(End::Closed(None)),
@@ -99,6 +102,8 @@ where
 enum Expired {
     Nothing,
     Head,
+    /// There is no memory for the head.
+    Refused,
     Idle,
     Write,
     /// Of HTTP/1 only.
@@ -117,7 +122,7 @@ fn next_deadline(
         return (since + limits.write_idle, Expired::Write);
     }
     let (since, deadline) = match phase {
-        Phase::RefusedHead => return (looked, Expired::Head),
+        Phase::RefusedHead => return (looked, Expired::Refused),
         Phase::Head(since) => (since, (since + limits.head, Expired::Head)),
         Phase::New(since) | Phase::Idle(since) => {
             let limit = if matches!(phase, Phase::New(_)) { limits.head } else { limits.keepalive };

@@ -79,11 +79,13 @@ async fn serve_any(conn: &Rc<Connection>, stream: ClientStream, limits: &Limits)
     match end {
         End::Resting => {
             // Only upgrades take the parts away, and those have ended the connection.
-            let parts = serving.into_parts()?;
-            let stream = parts.io.into_inner();
-            if parts.read_buf.is_empty() && stream.has_no_unread() {
+            let http1::Parts { io, read_buf, .. } = serving.into_parts()?;
+            let stream = io.into_inner();
+            if read_buf.is_empty() && stream.has_no_unread() {
                 return Some(stream);
             }
+            // Not kept for as long as the client is waited for.
+            drop(read_buf);
             say(b"", stream).await;
         }
         // hyper has answered it already.
@@ -97,8 +99,9 @@ async fn serve_any(conn: &Rc<Connection>, stream: ClientStream, limits: &Limits)
                 conn.shard.server.limit_log.reached(Limit::Heads, state.place_of());
             }
             record_unread(conn, 408, "too-slow");
-            if let Some(parts) = serving.into_parts() {
-                say(HEAD_TIMEOUT, parts.io.into_inner()).await;
+            if let Some(http1::Parts { io, read_buf, .. }) = serving.into_parts() {
+                drop(read_buf);
+                say(HEAD_TIMEOUT, io.into_inner()).await;
             }
         }
         // Whoever was answered and has only begun to send more is no client that left.
