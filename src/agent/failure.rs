@@ -24,7 +24,7 @@ pub(super) struct Failure {
 }
 
 /// What failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum FailureKind {
     /// There was no connection, or no answer in time.

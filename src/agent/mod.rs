@@ -9,6 +9,8 @@
 //!            ▼ └── reports ── authorities (one after the other) ─▶ authority (one order) ─▶ solve, accounts, https
 //!          state_files (attempts, orders), store (pairs)
 //! ```
+//!
+//! An agent is a task of a server, or a program of its own for all servers of a machine: `machine`.
 
 mod account_key;
 mod accounts;
@@ -18,6 +20,7 @@ mod failure;
 mod hook;
 mod host;
 mod https;
+pub mod machine;
 mod names;
 mod queue;
 mod schedule;
@@ -25,6 +28,7 @@ mod solve;
 mod state_files;
 mod status;
 mod store;
+mod sweeper;
 mod task;
 mod wording;
 
@@ -34,7 +38,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 
@@ -55,9 +58,10 @@ use queue::{Queue, Rules};
 use solve::Solver;
 use state_files::StateFiles;
 use store::Store;
+use sweeper::Sweeper;
 use task::{Renew, Task};
 
-pub use status::HostStatus;
+pub use status::{HostStatus, Standing};
 
 /// What the agent works with.
 pub struct AgentParts {
@@ -85,7 +89,7 @@ pub struct AgentParts {
 #[derive(Clone)]
 pub struct Agent {
     commands: mpsc::Sender<Renew>,
-    standing: Arc<ArcSwap<Vec<HostStatus>>>,
+    standing: watch::Receiver<Arc<Standing>>,
 }
 
 impl Agent {
@@ -94,6 +98,14 @@ impl Agent {
     /// # Errors
     /// When a folder or the account's key cannot be used, or the file with roots cannot be read.
     pub async fn start(parts: AgentParts) -> io::Result<Self> {
+        let stop = parts.stop.clone();
+        let (agent, sweeper) = Self::start_task(parts).await?;
+        sweeper.start(&stop);
+        Ok(agent)
+    }
+
+    /// The same, with what forgets hosts not yet started.
+    async fn start_task(parts: AgentParts) -> io::Result<(Self, Sweeper)> {
         let AgentParts { acme, state, pairs, shared, hosts, challenges, metrics, clock, stop } = parts;
         let opened = {
             let acme = acme.clone();
@@ -128,8 +140,14 @@ impl Agent {
             rehearsal: (directory == LETS_ENCRYPT).then(|| at(LETS_ENCRYPT_STAGING, None)),
         });
         let authorities = Arc::new(Authorities::new(entries.collect()));
-        let standing = Arc::new(ArcSwap::default());
+        let (standing_in, standing) = watch::channel(Arc::default());
         let (commands_in, commands) = mpsc::channel(16);
+        let sweeper = Sweeper {
+            files: files.clone(),
+            store: store.clone(),
+            wanted: hosts.clone(),
+            clock: clock.clone(),
+        };
         let task = Task {
             queue: Queue::new(rules(&acme), fastrand::u64(..)),
             acme,
@@ -141,9 +159,9 @@ impl Agent {
             metrics,
             clock,
             stop: stop.clone(),
-            standing: Arc::clone(&standing),
+            standing: standing_in,
+            failures: BTreeMap::new(),
             unobtainable: BTreeMap::new(),
-            dormant: HashMap::new(),
             under_way: HashMap::new(),
             waiting: HashMap::new(),
         };
@@ -155,22 +173,28 @@ impl Agent {
                 () = task.run() => {}
             }
         });
-        Ok(Self { commands: commands_in, standing })
+        Ok((Self { commands: commands_in, standing }, sweeper))
     }
 
-    /// How each host's certificate stands, by name.
-    pub fn status(&self) -> Arc<Vec<HostStatus>> {
-        self.standing.load_full()
+    /// How the certificates stand.
+    pub fn standing(&self) -> Arc<Standing> {
+        Arc::clone(&self.standing.borrow())
     }
 
-    /// Asks for a new certificate now, whatever is waited for; returns when the attempt has ended.
+    /// The same, told as often as it changes.
+    fn watch(&self) -> watch::Receiver<Arc<Standing>> {
+        self.standing.clone()
+    }
+
+    /// Asks for a new certificate now, whatever the host waits for; with `force` also while an authority wants to be left
+    /// alone or too many orders were begun. Returns when the attempt has ended.
     ///
     /// # Errors
     /// Why there is none, in plain words; what was in use stays.
-    pub async fn renew(&self, host: HostName) -> Result<(), String> {
+    pub async fn renew(&self, host: HostName, force: bool) -> Result<(), String> {
         let (reply, answer) = oneshot::channel();
         let ends = || "the agent ends".to_owned();
-        self.commands.send(Renew { host, reply }).await.map_err(|_| ends())?;
+        self.commands.send(Renew { host, force, reply }).await.map_err(|_| ends())?;
         answer.await.map_err(|_| ends())?
     }
 }

@@ -90,6 +90,20 @@ impl Queue {
         }
     }
 
+    /// Why no order may begin now but one that nothing keeps back; `None` when one may.
+    pub(super) fn objection(&mut self, now: SystemTime) -> Option<String> {
+        let wait = |until: SystemTime| until.duration_since(now).unwrap_or_default().as_secs() + 1;
+        if self.open(now).is_empty() {
+            let until = self.quiet_until.iter().min().copied().unwrap_or(now);
+            return Some(format!("the authority wants to be left alone for {} s more", wait(until)));
+        }
+        let room = self.room_at(now);
+        (self.places(now) == 0).then(|| match room < far() {
+            true => format!("so many orders were begun that the next one waits for {} s", wait(room)),
+            false => format!("{} orders are under way", self.in_flight()),
+        })
+    }
+
     /// Which authorities may be asked now, by their places.
     fn open(&self, now: SystemTime) -> Vec<usize> {
         (0..self.rules.authorities).filter(|place| self.quiet_until[*place] <= now).collect()

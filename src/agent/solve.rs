@@ -3,21 +3,15 @@
 //! Never here: the order around it (`authority`).
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use instant_acme::{ChallengeType, KeyAuthorization};
-use rcgen::{Certificate, CertificateParams, CustomExtension, DistinguishedName, KeyPair};
-use rustls::ServerConfig;
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::PrivateKeyDer;
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio::time::timeout;
 
-use crate::challenges::{ALPN, Challenges, Expected, PREFIX};
+use crate::challenges::{Challenges, Expected, PREFIX};
 use crate::name::HostName;
 use crate::spec::acme::Challenge;
 
@@ -100,10 +94,9 @@ impl Solver {
         let expected = match way {
             ChallengeType::Http01 => self.challenges.expect_token(token, answer.as_str()),
             ChallengeType::TlsAlpn01 => {
-                let config = handshake(host, answer.digest().as_ref()).map_err(|error| {
+                self.challenges.expect_handshake(host, answer.digest().as_ref()).map_err(|error| {
                     failed(format!("cannot make a certificate for the handshake: {error}"))
-                })?;
-                self.challenges.expect_handshake(host, Arc::new(config))
+                })?
             }
             _ => {
                 let name = format!("_acme-challenge.{}", host.as_str().trim_start_matches("*."));
@@ -112,6 +105,8 @@ impl Solver {
                 return Ok(Shown { _expected: None, record: Some((name, value)) });
             }
         };
+        // A server that does not say so in time may have seen it all the same.
+        timeout(SPREADING, self.challenges.settled()).await.ok();
         Ok(Shown { _expected: Some(expected), record: None })
     }
 
@@ -142,32 +137,6 @@ pub(super) fn name_of(way: &ChallengeType) -> &str {
     }
 }
 
-/// A handshake of RFC 8737 §3, with a certificate for this name alone.
-fn handshake(host: &HostName, digest: &[u8]) -> Result<ServerConfig, String> {
-    let (certificate, key) = handshake_certificate(host, digest).map_err(|error| error.to_string())?;
-    let key = PrivateKeyDer::try_from(key.serialize_der())?;
-    let key = aws_lc_rs::sign::any_supported_type(&key).map_err(|error| error.to_string())?;
-    // Not checked against the certificate: its critical extension is unknown to whoever would do that.
-    let shown = SingleCertAndKey::from(CertifiedKey::new(vec![certificate.der().clone()], key));
-    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(shown));
-    config.alpn_protocols = vec![ALPN.to_vec()];
-    Ok(config)
-}
-
-/// The digest is in an extension that must be understood.
-fn handshake_certificate(host: &HostName, digest: &[u8]) -> Result<(Certificate, KeyPair), rcgen::Error> {
-    let key = KeyPair::generate()?;
-    let bare = host.address().map_or_else(|| host.to_string(), |address| address.to_string());
-    let mut params = CertificateParams::new(vec![bare])?;
-    params.distinguished_name = DistinguishedName::new();
-    params.custom_extensions = vec![CustomExtension::new_acme_identifier(digest)];
-    Ok((params.self_signed(&key)?, key))
-}
-
 fn failed(text: String) -> Failure {
     Failure::new(FailureKind::Challenge, text)
 }
@@ -175,6 +144,8 @@ fn failed(text: String) -> Failure {
 /// A token that no authority sends.
 const PROBE: &str = "this-server-asks-itself-here";
 const PROBING: Duration = Duration::from_secs(3);
+/// How long it may take until all servers of the machine have an answer.
+const SPREADING: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
@@ -198,16 +169,5 @@ mod tests {
         assert!(failure.text.contains("tls.acme_hook"));
         let failure = solver(Challenge::Http, false).choose(&host, &[Dns01], 1).await.unwrap_err();
         assert_eq!(failure.text, "the authority does not offer http-01");
-    }
-
-    #[test]
-    fn the_certificate_of_a_handshake_has_the_name_and_the_digest() {
-        let (certificate, _) = handshake_certificate(&"a.example".parse().unwrap(), &[7; 32]).unwrap();
-        let (_, parsed) = x509_parser::parse_x509_certificate(certificate.der()).unwrap();
-        let extension =
-            parsed.extensions().iter().find(|e| e.oid.to_id_string() == "1.3.6.1.5.5.7.1.31").unwrap();
-        assert!(extension.critical);
-        assert_eq!(extension.value, [&[4, 32][..], &[7; 32]].concat());
-        assert!(handshake(&"a.example".parse().unwrap(), &[7; 32]).is_ok());
     }
 }

@@ -65,6 +65,11 @@ impl StateFiles {
             .collect()
     }
 
+    /// What is remembered of a host.
+    pub(super) fn host(&self, host: &HostName) -> Option<HostRecord> {
+        read(&self.path("hosts", host))
+    }
+
     /// # Errors
     /// What the file system said.
     pub(super) fn save_host(&self, record: &HostRecord) -> io::Result<()> {

@@ -2,15 +2,36 @@
 //!
 //! Never here: how it looks on a terminal (`ctl`).
 
+use std::collections::{BTreeMap, HashSet};
 use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
 
 use crate::name::HostName;
 
+use super::failure::FailureKind;
 use super::host::{HostState, Phase};
 use super::names::Unobtainable;
 
+/// How all certificates stand that an agent looks after.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// The hosts, by name; those that get none at the end.
+    pub hosts: Vec<HostStatus>,
+    /// Attempts that failed since the agent's start, by kind.
+    pub(super) failures: BTreeMap<FailureKind, u64>,
+}
+
+impl Standing {
+    /// That of these hosts alone.
+    pub(super) fn of(&self, hosts: &HashSet<HostName>) -> Self {
+        let own = self.hosts.iter().filter(|status| hosts.contains(&status.host));
+        Self { hosts: own.cloned().collect(), failures: self.failures.clone() }
+    }
+}
+
 /// How a host's certificate stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostStatus {
     /// The host.
     pub host: HostName,
@@ -49,6 +70,11 @@ impl HostStatus {
     }
 
     pub(super) fn unobtainable(host: &HostName, why: Unobtainable) -> Self {
+        Self::of_problem(host, why.to_string())
+    }
+
+    /// Of a host of which nothing is known but what is wrong.
+    pub(super) fn of_problem(host: &HostName, problem: String) -> Self {
         Self {
             host: host.clone(),
             issued_by: None,
@@ -56,7 +82,7 @@ impl HostStatus {
             expires_at: None,
             renew_at: None,
             ordering: false,
-            problem: Some(why.to_string()),
+            problem: Some(problem),
             retry_at: None,
         }
     }

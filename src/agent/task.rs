@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 
@@ -26,7 +25,7 @@ use super::names::Unobtainable;
 use super::queue::Queue;
 use super::schedule::{DAY, HOUR, Life, Window};
 use super::state_files::{HostRecord, StateFiles};
-use super::status::HostStatus;
+use super::status::{HostStatus, Standing};
 use super::store::Store;
 
 /// What the task works with.
@@ -41,11 +40,11 @@ pub(super) struct Task {
     pub(super) metrics: Metrics,
     pub(super) clock: WallClock,
     pub(super) stop: TaskGroup,
-    pub(super) standing: Arc<ArcSwap<Vec<HostStatus>>>,
+    pub(super) standing: watch::Sender<Arc<Standing>>,
+    /// Attempts that failed since the start, by kind.
+    pub(super) failures: BTreeMap<FailureKind, u64>,
     /// Hosts that are wanted and get none.
     pub(super) unobtainable: BTreeMap<HostName, Unobtainable>,
-    /// What is remembered of hosts that are not wanted now.
-    pub(super) dormant: HashMap<HostName, HostRecord>,
     pub(super) under_way: HashMap<HostName, TaskHandle>,
     pub(super) waiting: HashMap<HostName, Vec<oneshot::Sender<Result<(), String>>>>,
 }
@@ -53,6 +52,8 @@ pub(super) struct Task {
 /// Somebody asks for a new certificate.
 pub(super) struct Renew {
     pub(super) host: HostName,
+    /// Also while an authority wants to be left alone, or the throttle says no.
+    pub(super) force: bool,
     /// Told how the attempt ended.
     pub(super) reply: oneshot::Sender<Result<(), String>>,
 }
@@ -67,18 +68,11 @@ impl Task {
     /// Runs until it is dropped. Cut anywhere: what an attempt needs to go on is on the disk.
     pub(super) async fn run(mut self) {
         let (reports_in, mut reports) = mpsc::channel(64);
-        let remembered = self.on_disk(StateFiles::hosts).await.unwrap_or_default();
-        self.dormant = remembered.into_iter().map(|record| (record.host.clone(), record)).collect();
         self.take_hosts().await;
-        let mut swept = self.clock.now();
         loop {
             let now = self.clock.now();
             self.begin_attempts(now, &reports_in).await;
             self.ask_authorities(now, &reports_in).await;
-            if swept + HOUR <= now || now < swept {
-                self.sweep(now).await;
-                swept = now;
-            }
             self.show();
             let now = self.clock.now();
             let next = self.queue.next_at(now).duration_since(now).unwrap_or_default();
@@ -123,15 +117,20 @@ impl Task {
     async fn take_up(&mut self, host: HostName) {
         let (store, of) = (self.store.clone(), host.clone());
         let look = move |files: &StateFiles| {
-            (store.pair(&of).map(|(life, _)| life), files.order(&of).is_some_and(|order| order.url.is_some()))
+            let has_order = files.order(&of).is_some_and(|order| order.url.is_some());
+            (store.pair(&of).map(|(life, _)| life), has_order, files.host(&of))
         };
-        let (life, has_order) = self.on_disk(look).await.unwrap_or_default();
+        let (life, has_order, record) = self.on_disk(look).await.unwrap_or_default();
         let share = self.queue.share();
-        let state = match self.dormant.remove(&host) {
+        let was_removed = record.as_ref().is_some_and(|record| record.removed.is_some());
+        let state = match record {
             Some(record) => record.state.resumed(life, has_order, self.queue.manners(), share),
             None => HostState::new(life),
         };
-        self.queue.insert(host, state);
+        self.queue.insert(host.clone(), state);
+        if was_removed {
+            self.write_host_down(&host).await;
+        }
     }
 
     /// The pair stays for a while, and the host may come again.
@@ -143,41 +142,7 @@ impl Task {
         let Some(state) = self.queue.get(host).cloned() else { return };
         self.queue.remove(host);
         self.metrics.forget_acme(host);
-        let record = HostRecord { host: host.clone(), state, removed: Some(now) };
-        self.dormant.insert(host.clone(), record.clone());
-        self.write_down(record).await;
-    }
-
-    /// Forgets hosts that were removed long ago, and their pairs.
-    async fn sweep(&mut self, now: SystemTime) {
-        let unknown: Vec<HostName> = self
-            .dormant
-            .values()
-            .filter(|record| record.removed.is_none())
-            .map(|record| record.host.clone())
-            .collect();
-        for host in unknown {
-            // It went while nobody looked.
-            if let Some(record) = self.dormant.get_mut(&host) {
-                record.removed = Some(now);
-                let record = record.clone();
-                self.write_down(record).await;
-            }
-        }
-        let old = |record: &HostRecord| record.removed.is_some_and(|removed| removed + KEPT <= now);
-        let forgotten: Vec<HostName> =
-            self.dormant.values().filter(|record| old(record)).map(|record| record.host.clone()).collect();
-        for host in &forgotten {
-            self.dormant.remove(host);
-        }
-        let store = self.store.clone();
-        self.on_disk(move |files| {
-            for host in &forgotten {
-                store.remove(host);
-                files.forget_host(host);
-            }
-        })
-        .await;
+        self.write_down(HostRecord { host: host.clone(), state, removed: Some(now) }).await;
     }
 
     async fn begin_attempts(&mut self, now: SystemTime, reports: &mpsc::Sender<Report>) {
@@ -221,7 +186,7 @@ impl Task {
         let now = self.clock.now();
         for failure in &attempted.others {
             tracing::warn!(%host, problem = failure.text, "an authority issued no certificate: the next one is asked");
-            self.metrics.acme_failed(failure.kind.name());
+            self.count(failure.kind);
             self.queue.leave_alone(failure, now);
         }
         let ended = match attempted.result {
@@ -245,7 +210,7 @@ impl Task {
                 (Event::Issued { life, by }, Ok(()))
             }
             Err(failure) => {
-                self.metrics.acme_failed(failure.kind.name());
+                self.count(failure.kind);
                 let text = failure.text.clone();
                 // What came may be spoilt on its way: the same order brings it once more.
                 let keeps = failure.order_stays || failure.kind == FailureKind::Certificate;
@@ -305,8 +270,14 @@ impl Task {
         self.write_host_down(host).await;
     }
 
+    fn count(&mut self, kind: FailureKind) {
+        self.metrics.acme_failed(kind.name());
+        *self.failures.entry(kind).or_default() += 1;
+    }
+
     fn renew(&mut self, renew: Renew) {
-        let Renew { host, reply } = renew;
+        let Renew { host, force, reply } = renew;
+        let now = self.clock.now();
         if let Some(why) = self.unobtainable.get(&host) {
             reply.send(Err(why.to_string())).ok();
         } else if self.queue.get(&host).is_none() {
@@ -315,6 +286,8 @@ impl Task {
                     "{host} is not a host of this server, or has no certificate of an authority"
                 )))
                 .ok();
+        } else if let Some(why) = self.queue.objection(now).filter(|_| !force) {
+            reply.send(Err(format!("{why}; --force asks all the same"))).ok();
         } else {
             self.queue.force(&host);
             self.waiting.entry(host).or_default().push(reply);
@@ -370,11 +343,16 @@ impl Task {
                 self.metrics.set_acme(&status.host, status.issued_at, next.max(now));
             }
         }
-        self.standing.store(Arc::new(all));
+        let standing = Standing { hosts: all, failures: self.failures.clone() };
+        self.standing.send_if_modified(|shown| {
+            let news = **shown != standing;
+            if news {
+                *shown = Arc::new(standing);
+            }
+            news
+        });
     }
 }
 
 /// So that a clock that jumps, or a mistake, does not keep a core busy.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
-/// How long the pair of a removed host is kept.
-const KEPT: Duration = Duration::from_secs(30 * 86_400);

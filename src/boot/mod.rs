@@ -37,7 +37,7 @@ use crate::logging::{self, FlushAtEnd, LogStyle, LogTarget};
 use crate::metrics::Metrics;
 use crate::name::AppName;
 use crate::registry::Registry;
-use crate::spec::{AppSpec, ServerSpec};
+use crate::spec::{AppSpec, CertSources, ServerSpec};
 use crate::supervisor::{self, Resolve, Supervisor};
 use crate::system::sd::{self, Inherited};
 use crate::system::signals::Signals;
@@ -45,6 +45,7 @@ use crate::system::{durable, orphans, process_setup};
 use crate::tasks::{ShutdownToken, TaskGroup};
 use crate::time::{Heartbeats, WallClock};
 
+use authorities::{Authorities, Whose};
 use listeners::{OpenListeners, open_control};
 use resolve::Resolver;
 use settings::Settings;
@@ -135,6 +136,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
     }
     let plan = BackendPlan::find(spec).await?;
     let backend = plan.status();
+    let certs_by = if plan.is_of_the_system() { Whose::Machine } else { Whose::Own };
     let scripts = plan.scripts(spec);
     let settings = Arc::new(Settings::of_start(Arc::clone(&config))?);
     // Before anything is made on the disk: what is no app leaves nothing behind.
@@ -164,7 +166,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
     let (events_in, events) = mpsc::channel(EVENTS);
     // Before any worker is started: files that cannot be used are told before anything runs.
     let (keeper, workers) = try_join!(
-        keep_certificates(spec, certificates, &directory, &metrics, &keeper_stop),
+        keep_certificates(spec, certs_by, certificates, &directory, &metrics, &keeper_stop),
         WorkerBackend::open(plan, spec, &paths, settings.sandbox(), &backend_stop, events_in),
     )?;
     let registry = Registry::open(&spec.state_dir.join("registry.json"))?;
@@ -186,7 +188,8 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
         stop: manager_stop.clone(),
     };
     let supervisor = Supervisor::start(parts, paths);
-    let agent = authorities::start(spec, &directory, &challenges, &metrics, &agent_stop).await?;
+    let authorities =
+        Authorities::start(spec, certs_by, &directory, &challenges, &metrics, &agent_stop).await?;
     let (shutdown, heartbeats) = (ShutdownToken::new(), Heartbeats::new());
     Control::start(ControlParts {
         listeners: control_sockets,
@@ -198,7 +201,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
             urls: urls.clone(),
             control: spec.control_socket.clone(),
             certificates: Box::new(move || keeper.as_ref().map(CertKeeper::status).unwrap_or_default()),
-            acme: Box::new(move || agent.as_ref().map(authorities::status).unwrap_or_default()),
+            acme: Box::new(move || authorities.status()),
             drain,
             service: workers.service(),
             backend: backend.clone(),
@@ -305,6 +308,7 @@ fn read_apps(resolver: &Resolver, paths: &[PathBuf]) -> anyhow::Result<Vec<AppSp
 
 async fn keep_certificates(
     spec: &ServerSpec,
+    certs_by: Whose,
     resolver: Option<Arc<CertResolver>>,
     directory: &Directory,
     metrics: &Metrics,
@@ -312,7 +316,7 @@ async fn keep_certificates(
 ) -> anyhow::Result<Option<CertKeeper>> {
     let Some(resolver) = resolver else { return Ok(None) };
     let parts = CertKeeperParts {
-        sources: spec.certs.clone(),
+        sources: CertSources { acme_store: Some(certs_by.pairs(spec)), ..spec.certs.clone() },
         state_dir: spec.state_dir.clone(),
         directory: directory.clone(),
         resolver,

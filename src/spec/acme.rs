@@ -5,10 +5,12 @@
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 pub use super::setting_types::Challenge;
 
 /// What the settings say of ACME.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acme {
     /// The directory URLs of the authorities, in the order in which they are tried.
     pub authorities: Vec<String>,

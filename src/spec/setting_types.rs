@@ -143,6 +143,7 @@ choices! {
     }
 
     /// How an authority is shown that a name leads here.
+    #[derive(serde::Serialize, serde::Deserialize)]
     Challenge {
         /// By what works: plain HTTP, wildcards by DNS.
         Auto = "auto",

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say so")]
 
 mod app;
+mod authorities;
 mod ends;
 mod faults;
 mod fields;

@@ -67,7 +67,7 @@ mod cases {
             "systemd-analyze verify --man=no rip-server@labs-api.service rip-server-https@labs-api.socket \
              rip-server-http@labs-api.socket rip-server-control@labs-api.socket rip-server-launcher.service \
              rip-server-cleanup@labs-api.service rip-server-closing@labs-api.service \
-             rip-server-refused@labs-api.service rip-server.slice rip-workers.slice rip-workers.target",
+             rip-server-refused@labs-api.service rip-server-agent.socket rip-server-agent.service rip-server.slice rip-workers.slice rip-workers.target",
         );
         m.same(
             "systemd-analyze verify says nothing of its units",

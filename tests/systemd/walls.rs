@@ -111,6 +111,7 @@ mod cases {
             ("the acceptor", "rip-server@labs-api.service", 1.5),
             ("a worker", &*worker, 2.0),
             ("the launcher", "rip-server-launcher.service", 3.0),
+            ("the agent", "rip-server-agent.service", 1.5),
         ] {
             let said = m.ok(&format!("systemd-analyze security --no-pager '{unit}' | tail -1"));
             let score: f32 =
@@ -126,7 +127,8 @@ mod cases {
             "/proc/sys /sys".into(),
         );
         let hidden = m.show(&worker, "InaccessiblePaths");
-        for path in ["/proc/kallsyms", "/proc/kcore", "/etc/rip-server", "/var/lib/rip-server"] {
+        let secrets = ["/etc/rip-server", "/var/lib/rip-server", "/var/lib/rip-agent", "/var/lib/rip-certs"];
+        for path in ["/proc/kallsyms", "/proc/kcore"].into_iter().chain(secrets) {
             m.holds(&format!("{path} is out of a worker's reach"), hidden.contains(path));
         }
         m.same("the acceptor has no capability", m.show(SERVICE, "CapabilityBoundingSet"), String::new());

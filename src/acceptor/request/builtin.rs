@@ -43,12 +43,15 @@ pub(in crate::acceptor) fn answer(conn: &Connection, parts: &Parts, host: &Host<
     Some(response)
 }
 
-/// The answer to an authority that asks whether a name leads here (RFC 8555 §8.3): by plain HTTP, for hosts that are
-/// ours, whatever else becomes of their requests. Without an account the path is like any other.
+/// The answer to an authority that asks whether a name leads here (RFC 8555 §8.3): by plain HTTP, for hosts of this
+/// server and of others on the machine, whatever else becomes of their requests. Without an account the path is like any other.
 pub(in crate::acceptor) fn challenge(conn: &Connection, parts: &Parts, host: &Host<'_>) -> Option<Reply> {
     let asked = conn.role != Role::Https && matches!(parts.method, Method::GET | Method::HEAD);
-    let answer = conn.shard.server.challenges.answer(parts.uri.path()).filter(|_| asked)?;
-    conn.shard.directory.lookup(&host.name)?;
+    let challenges = &conn.shard.server.challenges;
+    let answer = challenges.answer(parts.uri.path()).filter(|_| asked)?;
+    if !challenges.is_elsewhere(&host.name) {
+        conn.shard.directory.lookup(&host.name)?;
+    }
     let mut response = reply::plain(StatusCode::OK, "application/octet-stream", Bytes::from(answer));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Some(response)

@@ -12,6 +12,9 @@ use crate::name::{AppName, InstanceName, WorkerId};
 
 /// Hides what servers have at run time.
 pub const SERVERS: &str = "/run/rip-server";
+/// What servers and the agent for certificates keep, and what says how they run; no worker sees any of it.
+pub const SECRETS: [&str; 4] =
+    ["-/var/lib/rip-server", "-/var/lib/rip-agent", "-/var/lib/rip-certs", "-/etc/rip-server"];
 /// Above the folders of workers that make their own sockets; root's, with the server's group, 0750.
 pub const APPS: &str = "/run/rip-apps";
 /// Above the folders of notify sockets; root's, with the server's group, 0750.

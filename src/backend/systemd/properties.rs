@@ -277,7 +277,7 @@ fn view<'a>(worker: &Worker<'a>, list: &mut List<'a>) {
     // As PrivateTmp= for /tmp, or any app could read, and fill, what others share among their processes.
     temporary.push(("/dev/shm".into(), "mode=1777".into()));
     list.put("TemporaryFileSystem", temporary);
-    list.put("InaccessiblePaths", vec!["-/var/lib/rip-server", "-/etc/rip-server"]);
+    list.put("InaccessiblePaths", paths::SECRETS.to_vec());
 
     let notify = worker.request.notifies.then(|| paths::notify_folder(worker.instance));
     let readable = [Some(worker.visible), worker.scripts, notify.as_deref()];
@@ -369,7 +369,9 @@ mod tests {
             shown.contains("\"/srv/rip/labs/api\"") && shown.contains("\"/run/rip-server/.notify/labs-api\""),
             "{shown}"
         );
-        assert!(list["InaccessiblePaths"].contains("/var/lib/rip-server"));
+        for secret in ["/var/lib/rip-server", "/var/lib/rip-agent", "/var/lib/rip-certs"] {
+            assert!(list["InaccessiblePaths"].contains(secret), "{secret}");
+        }
         assert!(!list.contains_key("BindPaths"));
     }
 

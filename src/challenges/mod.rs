@@ -1,17 +1,26 @@
 //! Owns the answers to an authority that asks whether a name leads to this server (RFC 8555 §8.3, RFC 8737).
 //!
-//! The agent puts in what it has; the data path and the certificate resolver read without a lock. Never here: orders,
-//! or which hosts are registered.
+//! The agent puts in what it has; the data path and the certificate resolver read without a lock. Where the agent is a
+//! process of its own, servers follow its answers ([`Follower`]). Never here: orders, or which hosts are registered.
 
-use std::collections::HashMap;
+mod follower;
+mod handshake;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use rustls::ServerConfig;
 use rustls::server::ClientHello;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use crate::name::HostName;
+
+pub use follower::Follower;
+
+use follower::Spread;
 
 /// The answers at hand. Clones are the same ones.
 #[derive(Clone, Default)]
@@ -24,13 +33,34 @@ struct Shared {
     /// Answers of accounts with keys of their own, by token.
     by_token: ArcSwap<HashMap<String, Arc<str>>>,
     /// How handshakes of tls-alpn-01 go on, by name.
-    by_name: ArcSwap<HashMap<HostName, Arc<ServerConfig>>>,
+    by_name: ArcSwap<HashMap<HostName, Handshake>>,
+    /// Hosts of other servers of this machine, which any of its listeners answers for.
+    elsewhere: ArcSwap<HashSet<HostName>>,
+    /// Who has seen which version of the answers.
+    spread: watch::Sender<Spread>,
+}
+
+/// A handshake that an authority is expected to make.
+#[derive(Clone)]
+struct Handshake {
+    digest: Vec<u8>,
+    config: Arc<ServerConfig>,
+}
+
+/// All answers at one moment, as a process tells them to another.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answers {
+    thumbprint: Option<String>,
+    tokens: BTreeMap<String, String>,
+    /// Digests of key authorizations (RFC 8737 §3), by name.
+    handshakes: BTreeMap<HostName, Vec<u8>>,
 }
 
 impl Challenges {
     /// From now on any well-formed token is answered with this thumbprint.
     pub fn set_thumbprint(&self, thumbprint: &str) {
         self.0.thumbprint.store(Some(Arc::new(thumbprint.to_owned())));
+        self.tell_followers();
     }
 
     /// Answers this one token with this text until the guard is dropped.
@@ -41,18 +71,61 @@ impl Challenges {
             next.insert(token.to_owned(), answer.into());
             next
         });
+        self.tell_followers();
         Expected { of: self.clone(), what: What::Token(token.to_owned()) }
     }
 
-    /// Lets handshakes of tls-alpn-01 for the name go on so until the guard is dropped.
-    #[must_use]
-    pub fn expect_handshake(&self, name: &HostName, config: Arc<ServerConfig>) -> Expected {
+    /// Lets handshakes of tls-alpn-01 for the name show this digest of a key authorization (RFC 8737 §3) until the guard
+    /// is dropped.
+    ///
+    /// # Errors
+    /// When no certificate can be made for the name.
+    pub fn expect_handshake(&self, name: &HostName, digest: &[u8]) -> Result<Expected, String> {
+        let handshake = Handshake::new(name, digest)?;
         self.0.by_name.rcu(|now| {
             let mut next = HashMap::clone(now);
-            next.insert(name.clone(), Arc::clone(&config));
+            next.insert(name.clone(), handshake.clone());
             next
         });
-        Expected { of: self.clone(), what: What::Name(name.clone()) }
+        self.tell_followers();
+        Ok(Expected { of: self.clone(), what: What::Name(name.clone()) })
+    }
+
+    /// All answers, for another process.
+    pub fn answers(&self) -> Answers {
+        let tokens = self.0.by_token.load();
+        let names = self.0.by_name.load();
+        Answers {
+            thumbprint: self.0.thumbprint.load().as_ref().map(ToString::to_string),
+            tokens: tokens.iter().map(|(token, answer)| (token.clone(), answer.to_string())).collect(),
+            handshakes: names.iter().map(|(name, own)| (name.clone(), own.digest.clone())).collect(),
+        }
+    }
+
+    /// Puts the answers of another process in the place of these.
+    pub fn replace(&self, answers: Answers) {
+        let before = self.0.by_name.load_full();
+        let handshake = |(name, digest): (HostName, Vec<u8>)| {
+            let same = before.get(&name).filter(|own| own.digest == digest).cloned();
+            let own = same.map_or_else(|| Handshake::new(&name, &digest), Ok);
+            let own = own.inspect_err(|error| tracing::warn!(host = %name, error, "no handshake of tls-alpn-01"));
+            Some((name, own.ok()?))
+        };
+        self.0.by_name.store(Arc::new(answers.handshakes.into_iter().filter_map(handshake).collect()));
+        let tokens = answers.tokens.into_iter().map(|(token, answer)| (token, answer.into()));
+        self.0.by_token.store(Arc::new(tokens.collect()));
+        self.0.thumbprint.store(answers.thumbprint.map(Arc::new));
+        self.tell_followers();
+    }
+
+    /// From now on authorities that ask for one of these hosts are answered, too: other servers of this machine have them.
+    pub fn answer_for(&self, hosts: impl IntoIterator<Item = HostName>) {
+        self.0.elsewhere.store(Arc::new(hosts.into_iter().collect()));
+    }
+
+    /// Whether a host is one of another server of this machine.
+    pub fn is_elsewhere(&self, host: &str) -> bool {
+        self.0.elsewhere.load().contains(host)
     }
 
     /// The answer to what a request asks for below `/.well-known/acme-challenge/`; `None` when the path is another one,
@@ -75,7 +148,7 @@ impl Challenges {
     pub fn handshake(&self, hello: &ClientHello<'_>) -> Option<Option<Arc<ServerConfig>>> {
         let mut protocols = hello.alpn()?;
         let asked = protocols.next() == Some(ALPN) && protocols.next().is_none();
-        asked.then(|| self.0.by_name.load().get(hello.server_name()?).cloned())
+        asked.then(|| Some(Arc::clone(&self.0.by_name.load().get(hello.server_name()?)?.config)))
     }
 }
 
@@ -117,6 +190,7 @@ impl Drop for Expected {
                 });
             }
         }
+        self.of.tell_followers();
     }
 }
 

@@ -1,0 +1,265 @@
+//! Owns a server's end of the agent's socket: what it wants is told, what it is told is put where it belongs.
+//!
+//! Never here: getting certificates, or which hosts a server has.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::convert::Infallible;
+use std::future::pending;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::net::UnixStream;
+use tokio::net::unix::OwnedWriteHalf;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{sleep, timeout};
+
+use crate::agent::failure::FailureKind;
+use crate::agent::{HostStatus, Standing};
+use crate::challenges::Challenges;
+use crate::metrics::Metrics;
+use crate::name::{HostName, InstanceName};
+use crate::spec::acme::Acme;
+use crate::tasks::TaskGroup;
+use crate::time::Backoff;
+
+use super::messages::{self, ToAgent, ToServer};
+
+/// What a link works with.
+pub struct LinkParts {
+    /// Where the agent listens.
+    pub socket: PathBuf,
+    /// The server's name.
+    pub instance: InstanceName,
+    /// What its settings say.
+    pub acme: Acme,
+    /// The hosts that need certificates.
+    pub hosts: watch::Receiver<Arc<[HostName]>>,
+    /// Where answers to authorities are put up.
+    pub challenges: Challenges,
+    /// Where attempts are counted.
+    pub metrics: Metrics,
+    /// The group that its task belongs to.
+    pub stop: TaskGroup,
+}
+
+/// A server's link to the agent of its machine. Dropping it does not end its task; [`TaskGroup`] does.
+#[derive(Clone)]
+pub struct AgentLink {
+    calls: mpsc::Sender<Renewal>,
+    standing: watch::Receiver<Arc<Standing>>,
+}
+
+/// Somebody asks for a new certificate.
+struct Renewal {
+    host: HostName,
+    force: bool,
+    reply: oneshot::Sender<Result<(), String>>,
+}
+
+impl AgentLink {
+    /// Connects, and again whenever the connection has ended.
+    pub fn start(parts: LinkParts) -> Self {
+        let (calls_in, calls) = mpsc::channel(16);
+        let (standing_in, standing) = watch::channel(Arc::default());
+        let stop = parts.stop.clone();
+        let task = LinkTask { parts, calls, standing: standing_in, failures: None, waiting: HashMap::new(), count: 0 };
+        let watching = stop.clone();
+        stop.spawn("link to the agent", async move {
+            tokio::select! {
+                () = watching.requested() => {}
+                () = task.run() => {}
+            }
+        });
+        Self { calls: calls_in, standing }
+    }
+
+    /// How the certificates stand.
+    pub fn standing(&self) -> Arc<Standing> {
+        Arc::clone(&self.standing.borrow())
+    }
+
+    /// As [`Agent::renew`](crate::agent::Agent::renew).
+    ///
+    /// # Errors
+    /// Why there is none, in plain words; what was in use stays.
+    pub async fn renew(&self, host: HostName, force: bool) -> Result<(), String> {
+        let (reply, answer) = oneshot::channel();
+        let ends = || "the agent has gone meanwhile: try again".to_owned();
+        self.calls.send(Renewal { host, force, reply }).await.map_err(|_| ends())?;
+        answer.await.map_err(|_| ends())?
+    }
+}
+
+struct LinkTask {
+    parts: LinkParts,
+    calls: mpsc::Receiver<Renewal>,
+    standing: watch::Sender<Arc<Standing>>,
+    /// Of the agent, as they were told last.
+    failures: Option<BTreeMap<FailureKind, u64>>,
+    /// Renewals that the agent has been asked for.
+    waiting: HashMap<u64, oneshot::Sender<Result<(), String>>>,
+    count: u64,
+}
+
+impl LinkTask {
+    async fn run(mut self) {
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        let mut said = String::new();
+        loop {
+            let heard = &mut false;
+            let problem = match self.talk(heard).await {
+                Ok(()) => "the agent has ended the connection".to_owned(),
+                Err(problem) => problem,
+            };
+            self.waiting.clear();
+            if *heard {
+                backoff.reset();
+                said.clear();
+            } else {
+                // A restart of the agent is no news.
+                self.show_problem(&problem);
+                if said != problem {
+                    tracing::error!(problem, "certificates are not looked after; the link to the agent is tried again");
+                    said.clone_from(&problem);
+                }
+            }
+            let pause = sleep(backoff.next_delay());
+            tokio::pin!(pause);
+            loop {
+                tokio::select! {
+                    () = &mut pause => break,
+                    Some(renewal) = self.calls.recv() => drop(renewal.reply.send(Err(problem.clone()))),
+                }
+            }
+        }
+    }
+
+    /// Talks with the agent until one of both goes; `heard`: whether it has said how the hosts stand.
+    async fn talk(&mut self, heard: &mut bool) -> Result<(), String> {
+        let at = self.parts.socket.display().to_string();
+        let broken = |error: io::Error| format!("cannot talk with the agent at `{at}`: {error}");
+        let stream = UnixStream::connect(&self.parts.socket).await.map_err(broken)?;
+        let (mut from, mut to) = stream.into_split();
+        let (inbox_in, mut inbox) = mpsc::channel(16);
+        let read = async {
+            loop {
+                match messages::read(&mut from).await.transpose() {
+                    Some(message) if message.is_ok() => drop(inbox_in.send(message).await),
+                    Some(message) => break drop(inbox_in.send(message).await),
+                    None => break,
+                }
+            }
+            // What came before the end is acted on first.
+            drop(inbox_in);
+            pending::<Infallible>().await
+        };
+        let act = async {
+            self.parts.hosts.mark_changed();
+            loop {
+                tokio::select! {
+                    Ok(()) = self.parts.hosts.changed() => self.want(&mut to).await.map_err(broken)?,
+                    Some(renewal) = self.calls.recv() => self.renew(renewal, &mut to).await.map_err(broken)?,
+                    message = inbox.recv() => match message {
+                        None => return Ok(()),
+                        Some(Ok(ToServer::Refuse { why })) => return Err(why),
+                        Some(message) => {
+                            let message = message.map_err(broken)?;
+                            self.hear(message, heard, &mut to).await.map_err(broken)?;
+                        }
+                    },
+                }
+            }
+        };
+        tokio::select! {
+            ended = act => ended,
+            never = read => match never {},
+        }
+    }
+
+    async fn want(&mut self, to: &mut OwnedWriteHalf) -> io::Result<()> {
+        let hosts = self.parts.hosts.borrow_and_update().to_vec();
+        let (instance, acme) = (self.parts.instance.clone(), self.parts.acme.clone());
+        send(to, &ToAgent::Want { instance, acme, hosts }).await
+    }
+
+    async fn renew(&mut self, renewal: Renewal, to: &mut OwnedWriteHalf) -> io::Result<()> {
+        self.count += 1;
+        self.waiting.insert(self.count, renewal.reply);
+        send(to, &ToAgent::Renew { call: self.count, host: renewal.host, force: renewal.force }).await
+    }
+
+    async fn hear(&mut self, message: ToServer, heard: &mut bool, to: &mut OwnedWriteHalf) -> io::Result<()> {
+        match message {
+            ToServer::Answer { version, answers } => {
+                self.parts.challenges.replace(answers);
+                send(to, &ToAgent::Answering { version }).await?;
+            }
+            ToServer::Hosts(hosts) => self.parts.challenges.answer_for(hosts),
+            ToServer::Stand(standing) => {
+                *heard = true;
+                self.count_failures(&standing.failures);
+                self.show(standing);
+            }
+            ToServer::Renewed { call, ended } => {
+                if let Some(reply) = self.waiting.remove(&call) {
+                    reply.send(ended).ok();
+                }
+            }
+            ToServer::Refuse { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Counts what has been added since it was told last. What was there before this server is not its own.
+    fn count_failures(&mut self, now: &BTreeMap<FailureKind, u64>) {
+        let before = self.failures.replace(now.clone()).unwrap_or_else(|| now.clone());
+        for (kind, count) in now {
+            let old = before.get(kind).copied().unwrap_or_default();
+            // Fewer than before: it is another agent.
+            let new = if *count < old { *count } else { count - old };
+            (0..new).for_each(|_| self.parts.metrics.acme_failed(kind.name()));
+        }
+    }
+
+    fn show(&self, standing: Standing) {
+        let (metrics, now) = (&self.parts.metrics, SystemTime::now());
+        let known: HashSet<&HostName> = standing.hosts.iter().map(|status| &status.host).collect();
+        for status in self.standing.borrow().hosts.iter().filter(|status| !known.contains(&status.host)) {
+            metrics.forget_acme(&status.host);
+        }
+        metrics.set_acme_orders(standing.hosts.iter().filter(|status| status.ordering).count());
+        for status in &standing.hosts {
+            if let Some(next) = status.next_try_at() {
+                metrics.set_acme(&status.host, status.issued_at, next.max(now));
+            }
+        }
+        self.standing.send_replace(Arc::new(standing));
+    }
+
+    /// Nobody looks after the hosts: that is their problem now, beside what is known of them.
+    fn show_problem(&self, problem: &str) {
+        let before = self.standing.borrow().clone();
+        let known: HashMap<&HostName, &HostStatus> =
+            before.hosts.iter().map(|status| (&status.host, status)).collect();
+        let status = |host: &HostName| {
+            let of_problem = HostStatus::of_problem(host, problem.to_owned());
+            match known.get(host) {
+                Some(known) => HostStatus { problem: of_problem.problem, ordering: false, ..(*known).clone() },
+                None => of_problem,
+            }
+        };
+        let hosts = self.parts.hosts.borrow().iter().map(status).collect();
+        self.standing.send_replace(Arc::new(Standing { hosts, failures: BTreeMap::new() }));
+    }
+}
+
+async fn send(to: &mut OwnedWriteHalf, message: &ToAgent) -> io::Result<()> {
+    timeout(TAKING, messages::write(to, message)).await?
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How long the agent may take to take in a message.
+const TAKING: Duration = Duration::from_secs(10);
