@@ -22,6 +22,7 @@ mod host;
 mod https;
 pub mod machine;
 mod names;
+mod plan;
 mod queue;
 mod schedule;
 mod solve;
@@ -41,6 +42,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 
+use crate::api::CertPlan;
 use crate::challenges::Challenges;
 use crate::metrics::Metrics;
 use crate::name::HostName;
@@ -54,14 +56,15 @@ use authorities::{Authorities, Entry};
 use authority::AcmeAuthority;
 use host::Manners;
 use https::Https;
+use plan::Planner;
 use queue::{Queue, Rules};
 use solve::Solver;
 use state_files::StateFiles;
-use store::Store;
 use sweeper::Sweeper;
-use task::{Renew, Task};
+use task::{Command, Renew, Task};
 
 pub use status::{HostStatus, Standing};
+pub use store::Store;
 
 /// What the agent works with.
 pub struct AgentParts {
@@ -88,7 +91,8 @@ pub struct AgentParts {
 /// The running agent. Dropping it does not end its task; [`TaskGroup`] does.
 #[derive(Clone)]
 pub struct Agent {
-    commands: mpsc::Sender<Renew>,
+    commands: mpsc::Sender<Command>,
+    planner: Arc<Planner>,
     standing: watch::Receiver<Arc<Standing>>,
 }
 
@@ -125,6 +129,7 @@ impl Agent {
         let (files, key, https, store, state) = opened.await.map_err(io::Error::other)??;
         challenges.set_thumbprint(&key.thumbprint);
         let accounts = Arc::new(Accounts::new(state, key, &acme, https));
+        let planner = Arc::new(Planner { acme: acme.clone(), challenges: challenges.clone() });
         let solver = Solver { challenges, wish: acme.challenge, hook: acme.hook.clone() };
         let at = |directory: &str, files: Option<StateFiles>| AcmeAuthority {
             directory: directory.to_owned(),
@@ -173,7 +178,7 @@ impl Agent {
                 () = task.run() => {}
             }
         });
-        Ok((Self { commands: commands_in, standing }, sweeper))
+        Ok((Self { commands: commands_in, planner, standing }, sweeper))
     }
 
     /// How the certificates stand.
@@ -182,7 +187,7 @@ impl Agent {
     }
 
     /// The same, told as often as it changes.
-    fn watch(&self) -> watch::Receiver<Arc<Standing>> {
+    pub fn watch(&self) -> watch::Receiver<Arc<Standing>> {
         self.standing.clone()
     }
 
@@ -194,8 +199,15 @@ impl Agent {
     pub async fn renew(&self, host: HostName, force: bool) -> Result<(), String> {
         let (reply, answer) = oneshot::channel();
         let ends = || "the agent ends".to_owned();
-        self.commands.send(Renew { host, force, reply }).await.map_err(|_| ends())?;
+        self.commands.send(Command::Renew(Renew { host, force, reply })).await.map_err(|_| ends())?;
         answer.await.map_err(|_| ends())?
+    }
+
+    /// What an order for a host would meet; nothing is ordered. Takes some seconds at most.
+    pub async fn plan(&self, host: HostName) -> CertPlan {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Limits(host.clone(), reply)).await.ok();
+        self.planner.plan(&host, answer.await.ok()).await
     }
 }
 

@@ -11,6 +11,7 @@ use crate::name::HostName;
 use super::failure::Failure;
 use super::host::{Effect, Event, HostState, Manners};
 use super::schedule::{HOUR, far};
+use super::status::Limits;
 
 /// What the queue keeps to.
 #[derive(Clone, Debug)]
@@ -102,6 +103,18 @@ impl Queue {
             true => format!("so many orders were begun that the next one waits for {} s", wait(room)),
             false => format!("{} orders are under way", self.in_flight()),
         })
+    }
+
+    /// How near an order for this host would be to what bounds orders.
+    pub(super) fn limits(&mut self, host: &HostName, now: SystemTime) -> Limits {
+        let objection = self.objection(now);
+        let minute = self.begun.iter().rev().take_while(|at| **at + MINUTE > now).count();
+        Limits {
+            objection,
+            minute: (minute, self.rules.per_minute.get() as usize),
+            three_hours: self.rules.per_three_hours.map(|most| (self.begun.len(), most as usize)),
+            failures: self.get(host).map_or(0, |state| state.failures),
+        }
     }
 
     /// Which authorities may be asked now, by their places.

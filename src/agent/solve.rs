@@ -93,11 +93,10 @@ impl Solver {
     ) -> Result<Shown, Failure> {
         let expected = match way {
             ChallengeType::Http01 => self.challenges.expect_token(token, answer.as_str()),
-            ChallengeType::TlsAlpn01 => {
-                self.challenges.expect_handshake(host, answer.digest().as_ref()).map_err(|error| {
-                    failed(format!("cannot make a certificate for the handshake: {error}"))
-                })?
-            }
+            ChallengeType::TlsAlpn01 => self
+                .challenges
+                .expect_handshake(host, answer.digest().as_ref())
+                .map_err(|error| failed(format!("cannot make a certificate for the handshake: {error}")))?,
             _ => {
                 let name = format!("_acme-challenge.{}", host.as_str().trim_start_matches("*."));
                 let value = answer.dns_value();
@@ -142,7 +141,7 @@ fn failed(text: String) -> Failure {
 }
 
 /// A token that no authority sends.
-const PROBE: &str = "this-server-asks-itself-here";
+pub(super) const PROBE: &str = "this-server-asks-itself-here";
 const PROBING: Duration = Duration::from_secs(3);
 /// How long it may take until all servers of the machine have an answer.
 const SPREADING: Duration = Duration::from_secs(2);

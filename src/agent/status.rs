@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use crate::api::{CheckResult, PlanCheck};
 use crate::name::HostName;
 
 use super::failure::FailureKind;
@@ -20,6 +21,43 @@ pub struct Standing {
     pub hosts: Vec<HostStatus>,
     /// Attempts that failed since the agent's start, by kind.
     pub(super) failures: BTreeMap<FailureKind, u64>,
+}
+
+/// How near an order for a host is to what bounds orders.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Limits {
+    /// Why none may begin now.
+    pub(super) objection: Option<String>,
+    /// Orders begun in the last minute, and how many may be.
+    pub(super) minute: (usize, usize),
+    /// The same of the last three hours, where an authority counts them.
+    pub(super) three_hours: Option<(usize, usize)>,
+    /// Failures of this host in a row.
+    pub(super) failures: u32,
+}
+
+impl Limits {
+    /// For a plan.
+    pub(super) fn check(&self) -> PlanCheck {
+        let (begun, most) = self.minute;
+        let mut text = format!("{begun} of {most} orders begun in the last minute");
+        if let Some((begun, most)) = self.three_hours {
+            text += &format!(", {begun} of {most} in three hours");
+        }
+        match self.failures {
+            0 => {}
+            1 => text += "; one attempt for this host has failed",
+            failures => text += &format!("; {failures} attempts for this host have failed in a row"),
+        }
+        let result = match &self.objection {
+            Some(why) => {
+                text = format!("{why}; {text}");
+                CheckResult::Doubtful
+            }
+            None => CheckResult::Ok,
+        };
+        PlanCheck { check: "limits".into(), result, text }
+    }
 }
 
 impl Standing {

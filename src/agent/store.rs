@@ -20,7 +20,7 @@ use super::state_files::folder_name;
 
 /// The folder that servers watch.
 #[derive(Clone, Debug)]
-pub(super) struct Store {
+pub struct Store {
     folder: PathBuf,
     /// Whether a group may read it: 0750 and 0640, else 0700 and 0600.
     shared: bool,
@@ -31,13 +31,13 @@ impl Store {
     ///
     /// # Errors
     /// What the file system said.
-    pub(super) fn open(folder: &Path, shared: bool) -> io::Result<Self> {
+    pub fn open(folder: &Path, shared: bool) -> io::Result<Self> {
         durable::private_dir(folder, if shared { 0o750 } else { 0o700 })?;
         Ok(Self { folder: folder.to_owned(), shared })
     }
 
     /// Where a host's pair is.
-    pub(super) fn folder_of(&self, host: &HostName) -> PathBuf {
+    pub fn folder_of(&self, host: &HostName) -> PathBuf {
         self.folder.join(folder_name(host))
     }
 
@@ -62,11 +62,12 @@ impl Store {
         now: SystemTime,
     ) -> Result<Life, Failure> {
         let bad = |why: String| {
-            Failure::new(FailureKind::Certificate, format!("the certificate that came is not used: {why}"))
+            Failure::new(FailureKind::Certificate, format!("the certificate is not used: {why}"))
         };
         let found =
             certs::inspect(chain.as_bytes(), key.as_bytes()).map_err(|error| bad(error.to_string()))?;
-        if !found.names.contains(host) {
+        let above = host.as_str().split_once('.').map(|(_, parent)| format!("*.{parent}"));
+        if !found.names.iter().any(|name| name == host || Some(name.as_str()) == above.as_deref()) {
             return Err(bad(format!("it is not for {host}")));
         }
         if found.not_after <= now {
@@ -76,6 +77,14 @@ impl Store {
             Failure::new(FailureKind::Local, format!("cannot write the certificate: {error}"))
         })?;
         Ok(Life { from: found.not_before, until: found.not_after })
+    }
+
+    /// Takes a pair in that somebody has brought; else as [`replace`](Self::replace).
+    ///
+    /// # Errors
+    /// Why the pair is not used, in a sentence; nothing is changed then.
+    pub fn import(&self, host: &HostName, chain: &str, key: &str, now: SystemTime) -> Result<(), String> {
+        self.replace(host, chain, key, now).map(drop).map_err(|failure| failure.text)
     }
 
     fn write(&self, host: &HostName, chain: &str, key: &str) -> io::Result<()> {
@@ -92,7 +101,7 @@ impl Store {
     }
 
     /// Removes a host's pair.
-    pub(super) fn remove(&self, host: &HostName) {
+    pub fn remove(&self, host: &HostName) {
         remove(&self.folder_of(host)).ok();
     }
 }

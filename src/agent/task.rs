@@ -25,14 +25,14 @@ use super::names::Unobtainable;
 use super::queue::Queue;
 use super::schedule::{DAY, HOUR, Life, Window};
 use super::state_files::{HostRecord, StateFiles};
-use super::status::{HostStatus, Standing};
+use super::status::{HostStatus, Limits, Standing};
 use super::store::Store;
 
 /// What the task works with.
 pub(super) struct Task {
     pub(super) acme: Acme,
     pub(super) hosts: watch::Receiver<Arc<[HostName]>>,
-    pub(super) commands: mpsc::Receiver<Renew>,
+    pub(super) commands: mpsc::Receiver<Command>,
     pub(super) queue: Queue,
     pub(super) authorities: Arc<Authorities<AcmeAuthority>>,
     pub(super) files: StateFiles,
@@ -47,6 +47,13 @@ pub(super) struct Task {
     pub(super) unobtainable: BTreeMap<HostName, Unobtainable>,
     pub(super) under_way: HashMap<HostName, TaskHandle>,
     pub(super) waiting: HashMap<HostName, Vec<oneshot::Sender<Result<(), String>>>>,
+}
+
+/// What the task is asked for.
+pub(super) enum Command {
+    Renew(Renew),
+    /// How near an order for the host would be to what bounds orders.
+    Limits(HostName, oneshot::Sender<Limits>),
 }
 
 /// Somebody asks for a new certificate.
@@ -79,7 +86,10 @@ impl Task {
             tokio::select! {
                 Ok(()) = self.hosts.changed() => self.take_hosts().await,
                 Some(report) = reports.recv() => self.hear(report).await,
-                Some(renew) = self.commands.recv() => self.renew(renew),
+                Some(command) = self.commands.recv() => match command {
+                    Command::Renew(renew) => self.renew(renew),
+                    Command::Limits(host, reply) => drop(reply.send(self.queue.limits(&host, self.clock.now()))),
+                },
                 () = tokio::time::sleep(next.clamp(SHORTEST_PAUSE, HOUR)) => {}
             }
         }

@@ -7,8 +7,8 @@ use crate::name::HostName;
 
 use super::endpoint::{Endpoint, JsonBody, LogQuery, Object, ObjectLines, Text};
 use super::{
-    AddHost, Changed, Deploy, DeployEvent, HostList, LogLine, Scale, Scaled, SetState, Status, StopAnswer,
-    StopServer, Workers,
+    AddHost, CertList, CertPlan, Changed, Deploy, DeployEvent, HostCertificate, HostList, ImportCert,
+    LogLine, RenewCert, RenewEvent, Scale, Scaled, SetState, Status, StopAnswer, StopServer, Workers,
 };
 
 /// Makes a constant of each row, and for tests the table with what SPEC says of each.
@@ -76,6 +76,22 @@ endpoints! {
     /// Makes the server drain and end; the answer comes at once.
     STOP: StopServer => Object<StopAnswer> = POST "/stop"
         takes "" answers r#"{"ok":true,"drain":SECONDS}"#;
+    /// The certificate of each host: where it is from, who signed it, when it ends, who renews it and when or why not.
+    LIST_CERTS: () => Object<CertList> = GET "/certs"
+        takes "" answers r#"{"ok":true,"certificates":[CERT…]}"#;
+    /// The certificate of a host, or of a name below a wildcard.
+    SHOW_CERT: HostName => Object<HostCertificate> = GET "/certs/{host}"
+        takes "" answers "CERT";
+    /// Orders a new certificate now, whatever the host waits for, in the place of an imported one too; `force`: also while
+    /// an authority wants to be left alone or too many orders were begun.
+    RENEW_CERT: (HostName, RenewCert) => ObjectLines<RenewEvent> = POST "/certs/{host}/renew"
+        takes r#"{"force"?:BOOL}"# answers "a line for each event, below";
+    /// What an order for a host would meet; nothing is ordered.
+    PLAN_CERT: HostName => Object<CertPlan> = GET "/certs/{host}/plan"
+        takes "" answers r#"{"host","ready":BOOL,"checks":[{"check","result":"ok"|"doubtful"|"bad","text"}…],"not_checked":[…]}"#;
+    /// Takes a pair in for a host, PEM; it is kept until it is renewed or its host removed.
+    IMPORT_CERT: (HostName, ImportCert) => Object<HostCertificate> = POST "/certs/{host}/import"
+        takes r#"{"cert":PEM,"key":PEM}"# answers "CERT";
     /// The metrics as Prometheus reads them.
     METRICS: () => Text = GET "/metrics"
         takes "" answers "OpenMetrics text";
@@ -101,6 +117,16 @@ impl JsonBody for Deploy {
 
 impl JsonBody for Scale {
     const EXPECTED: &str = r#"expected {"app":"blog","workers":"half"}, "auto", "2x" or "4"; app may be left out when there is one"#;
+}
+
+impl JsonBody for RenewCert {
+    const EXPECTED: &str = r#"expected {"force":true} or nothing"#;
+    const MAY_BE_EMPTY: bool = true;
+}
+
+impl JsonBody for ImportCert {
+    const EXPECTED: &str =
+        r#"expected {"cert":"-----BEGIN CERTIFICATE-----…","key":"-----BEGIN PRIVATE KEY-----…"}"#;
 }
 
 impl JsonBody for StopServer {

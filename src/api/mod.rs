@@ -9,10 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::{AppName, GenerationId, HostName, InstanceName, WorkerId};
 
+mod certs;
 pub(crate) mod endpoint;
 pub(crate) mod endpoints;
 mod host_state;
 
+pub use certs::{
+    CertList, CertPlan, CheckResult, HostCertificate, ImportCert, PlanCheck, RenewCert, RenewEvent,
+};
 pub use host_state::HostState;
 
 /// The hosts of the registry.

@@ -3,28 +3,37 @@
 //!
 //! Never here: getting certificates (`agent`).
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::agent::machine::{self, AgentLink, LinkParts};
 use crate::agent::{Agent, AgentParts, HostStatus, Standing};
-use crate::api::AcmeStatus;
+use crate::api::{AcmeStatus, CertPlan};
+use crate::certs::CertKeeper;
 use crate::challenges::Challenges;
 use crate::directory::Directory;
 use crate::metrics::Metrics;
 use crate::name::HostName;
-use crate::spec::{Scheme, ServerSpec};
+use crate::spec::ServerSpec;
 use crate::tasks::TaskGroup;
 use crate::time::WallClock;
 
-/// Who gets the server's certificates.
+/// Who gets the server's certificates, and for which hosts. Clones are the same.
 #[derive(Clone)]
-pub(super) enum Authorities {
+pub(super) struct Authorities {
+    agent: CertificateAgent,
+    /// Hosts that get one although somebody has put another there: a person waits for it.
+    asked: Arc<watch::Sender<BTreeSet<HostName>>>,
+}
+
+#[derive(Clone)]
+enum CertificateAgent {
     /// Nobody: the settings name no authority.
     Off,
     /// A task of this server.
@@ -62,19 +71,25 @@ impl Authorities {
         spec: &ServerSpec,
         whose: Whose,
         directory: &Directory,
+        keeper: Option<&CertKeeper>,
         challenges: &Challenges,
         metrics: &Metrics,
         stop: &TaskGroup,
     ) -> anyhow::Result<Self> {
-        let Some(acme) = spec.acme.clone() else { return Ok(Self::Off) };
-        let is_https = matches!(spec.scheme, Scheme::Https { .. });
+        let asked = Arc::new(watch::Sender::new(BTreeSet::new()));
+        let Some(acme) = spec.acme.clone() else { return Ok(Self { agent: CertificateAgent::Off, asked }) };
         let (hosts_in, hosts) = watch::channel(Arc::from([]));
-        if is_https {
-            stop.spawn("hosts that need certificates", tell_hosts(directory.clone(), hosts_in, stop.clone()));
+        if let Some(keeper) = keeper {
+            let wanted = WantedHosts {
+                directory: directory.clone(),
+                keeper: keeper.clone(),
+                asked: asked.subscribe(),
+            };
+            stop.spawn("hosts that need certificates", wanted.tell(hosts_in, stop.clone()));
         }
         let (challenges, metrics, stop) = (challenges.clone(), metrics.clone(), stop.clone());
-        Ok(match whose {
-            Whose::Machine => Self::Machine(AgentLink::start(LinkParts {
+        let agent = match whose {
+            Whose::Machine => CertificateAgent::Machine(AgentLink::start(LinkParts {
                 socket: PathBuf::from(machine::SOCKET),
                 instance: spec.instance.clone(),
                 acme,
@@ -83,22 +98,70 @@ impl Authorities {
                 metrics,
                 stop,
             })),
-            Whose::Own if is_https => {
+            Whose::Own if keeper.is_some() => {
                 let (state, pairs) = (spec.state_dir.join("acme"), whose.pairs(spec));
                 let clock = WallClock::system();
                 let parts =
                     AgentParts { acme, state, pairs, shared: false, hosts, challenges, metrics, clock, stop };
-                Self::Task(Agent::start(parts).await.context("cannot get certificates of authorities")?)
+                CertificateAgent::Task(
+                    Agent::start(parts).await.context("cannot get certificates of authorities")?,
+                )
             }
-            Whose::Own => Self::Off,
-        })
+            Whose::Own => CertificateAgent::Off,
+        };
+        Ok(Self { agent, asked })
     }
 
-    fn standing(&self) -> Arc<Standing> {
-        match self {
-            Self::Off => Arc::default(),
-            Self::Task(agent) => agent.standing(),
-            Self::Machine(link) => link.standing(),
+    /// How the certificates of authorities stand.
+    pub(super) fn standing(&self) -> Arc<Standing> {
+        match &self.agent {
+            CertificateAgent::Off => Arc::default(),
+            CertificateAgent::Task(agent) => agent.standing(),
+            CertificateAgent::Machine(link) => link.standing(),
+        }
+    }
+
+    /// Has the host looked after, whatever other certificate it has, as long as the guard lives.
+    ///
+    /// # Errors
+    /// Why it is not, in a sentence.
+    pub(super) async fn ask_for(&self, host: &HostName) -> Result<AskedFor, String> {
+        let mut changes = match &self.agent {
+            CertificateAgent::Off => return Err(NO_AUTHORITY.into()),
+            CertificateAgent::Task(agent) => agent.watch(),
+            CertificateAgent::Machine(link) => link.watch(),
+        };
+        let asked = AskedFor { host: host.clone(), of: Arc::clone(&self.asked) };
+        self.asked.send_if_modified(|hosts| hosts.insert(host.clone()));
+        let is_known = |standing: &Arc<Standing>| standing.hosts.iter().any(|status| status.host == *host);
+        match timeout(TAKING_UP, changes.wait_for(is_known)).await {
+            Ok(Ok(_)) => Ok(asked),
+            Ok(Err(_)) => Err("the agent has ended".into()),
+            Err(_) => Err("the agent does not say that it has taken up the host".into()),
+        }
+    }
+
+    /// As [`Agent::renew`].
+    ///
+    /// # Errors
+    /// Why there is no new one, in plain words.
+    pub(super) async fn renew(&self, host: HostName, force: bool) -> Result<(), String> {
+        match &self.agent {
+            CertificateAgent::Off => Err(NO_AUTHORITY.into()),
+            CertificateAgent::Task(agent) => agent.renew(host, force).await,
+            CertificateAgent::Machine(link) => link.renew(host, force).await,
+        }
+    }
+
+    /// As [`Agent::plan`].
+    ///
+    /// # Errors
+    /// Why there is none, in plain words.
+    pub(super) async fn plan(&self, host: HostName) -> Result<CertPlan, String> {
+        match &self.agent {
+            CertificateAgent::Off => Err(NO_AUTHORITY.into()),
+            CertificateAgent::Task(agent) => Ok(agent.plan(host).await),
+            CertificateAgent::Machine(link) => link.plan(host).await,
         }
     }
 
@@ -106,14 +169,10 @@ impl Authorities {
     pub(super) fn status(&self) -> Vec<AcmeStatus> {
         let now = SystemTime::now();
         let until = |at: SystemTime| at.duration_since(now).unwrap_or_default().as_secs();
-        let signed = |at: SystemTime| match at.duration_since(now) {
-            Ok(left) => i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            Err(over) => -i64::try_from(over.duration().as_secs()).unwrap_or(i64::MAX),
-        };
         let show = |host: &HostStatus| AcmeStatus {
             host: host.host.clone(),
             authority: host.issued_by.clone(),
-            expires_in: host.expires_at.map(signed),
+            expires_in: host.expires_at.map(|at| signed(at, now)),
             renew_in: host.renew_at.filter(|_| host.retry_at.is_none()).map(until),
             ordering: host.ordering,
             problem: host.problem.clone(),
@@ -123,29 +182,71 @@ impl Authorities {
     }
 }
 
-/// Tells which hosts there are, as often as that changes.
-async fn tell_hosts(directory: Directory, hosts: watch::Sender<Arc<[HostName]>>, stop: TaskGroup) {
-    let mut changes = directory.changes();
-    let follow = async {
-        loop {
-            changes.mark_unchanged();
-            let mut now = directory.hosts_that(|host| !is_of_this_machine(host));
-            now.sort();
-            hosts.send_if_modified(|told| {
-                let news = **told != *now;
-                *told = Arc::from(now);
-                news
-            });
-            if changes.changed().await.is_err() {
-                return;
+/// Seconds until then; negative when it has passed.
+pub(super) fn signed(at: SystemTime, now: SystemTime) -> i64 {
+    match at.duration_since(now) {
+        Ok(left) => i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+        Err(over) => -i64::try_from(over.duration().as_secs()).unwrap_or(i64::MAX),
+    }
+}
+
+/// See [`Authorities::ask_for`].
+pub(super) struct AskedFor {
+    host: HostName,
+    of: Arc<watch::Sender<BTreeSet<HostName>>>,
+}
+
+impl Drop for AskedFor {
+    fn drop(&mut self) {
+        self.of.send_if_modified(|hosts| hosts.remove(&self.host));
+    }
+}
+
+/// Which hosts an authority is asked for: those that nobody has put a certificate there for.
+struct WantedHosts {
+    directory: Directory,
+    keeper: CertKeeper,
+    asked: watch::Receiver<BTreeSet<HostName>>,
+}
+
+impl WantedHosts {
+    /// Tells them as often as that changes.
+    async fn tell(mut self, hosts: watch::Sender<Arc<[HostName]>>, stop: TaskGroup) {
+        let (mut come_and_go, mut certificates) = (self.directory.changes(), self.keeper.changes());
+        let follow = async {
+            loop {
+                come_and_go.mark_unchanged();
+                certificates.mark_unchanged();
+                let now = self.now();
+                hosts.send_if_modified(|told| {
+                    let news = **told != *now;
+                    *told = Arc::from(now);
+                    news
+                });
+                tokio::select! {
+                    Ok(()) = come_and_go.changed() => {}
+                    Ok(()) = certificates.changed() => {}
+                    Ok(()) = self.asked.changed() => {}
+                    // What somebody has put there may have expired.
+                    () = sleep(LOOKING) => {}
+                }
+                // Hosts often come in crowds.
+                sleep(CROWD).await;
             }
-            // Hosts often come in crowds.
-            sleep(CROWD).await;
+        };
+        tokio::select! {
+            () = stop.requested() => {}
+            () = follow => {}
         }
-    };
-    tokio::select! {
-        () = stop.requested() => {}
-        () = follow => {}
+    }
+
+    fn now(&mut self) -> Vec<HostName> {
+        let all = self.directory.hosts_that(|host| !is_of_this_machine(host));
+        let (kept, asked) = (self.keeper.kept_by_people(&all), self.asked.borrow_and_update());
+        let wants = |host: &HostName| !kept.contains(host) || asked.contains(host);
+        let mut wanted: Vec<HostName> = all.into_iter().filter(wants).collect();
+        wanted.sort();
+        wanted
     }
 }
 
@@ -154,4 +255,8 @@ fn is_of_this_machine(host: &HostName) -> bool {
     host.as_str() == "localhost" || host.address().is_some_and(|address| address.is_loopback())
 }
 
+const NO_AUTHORITY: &str = "no authority is asked: start the server with tls.acme (RIP_TLS_ACME=yes, --acme)";
 const CROWD: Duration = Duration::from_millis(200);
+const LOOKING: Duration = Duration::from_secs(600);
+/// How long the agent may take to hear of a host.
+const TAKING_UP: Duration = Duration::from_secs(10);

@@ -4,6 +4,7 @@
 
 mod authorities;
 mod banner;
+mod certificates;
 mod limits;
 mod listeners;
 mod missing_app;
@@ -46,6 +47,7 @@ use crate::tasks::{ShutdownToken, TaskGroup};
 use crate::time::{Heartbeats, WallClock};
 
 use authorities::{Authorities, Whose};
+use certificates::Certificates;
 use listeners::{OpenListeners, open_control};
 use resolve::Resolver;
 use settings::Settings;
@@ -189,7 +191,8 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
     };
     let supervisor = Supervisor::start(parts, paths);
     let authorities =
-        Authorities::start(spec, certs_by, &directory, &challenges, &metrics, &agent_stop).await?;
+        Authorities::start(spec, certs_by, &directory, keeper.as_ref(), &challenges, &metrics, &agent_stop)
+            .await?;
     let (shutdown, heartbeats) = (ShutdownToken::new(), Heartbeats::new());
     Control::start(ControlParts {
         listeners: control_sockets,
@@ -200,8 +203,12 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
             started,
             urls: urls.clone(),
             control: spec.control_socket.clone(),
-            certificates: Box::new(move || keeper.as_ref().map(CertKeeper::status).unwrap_or_default()),
-            acme: Box::new(move || authorities.status()),
+            certificates: Arc::new(Certificates {
+                keeper,
+                authorities,
+                imported: spec.state_dir.join("certs/imported"),
+                stop: agent_stop.clone(),
+            }),
             drain,
             service: workers.service(),
             backend: backend.clone(),

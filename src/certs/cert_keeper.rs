@@ -28,6 +28,10 @@ use super::resolver::InstalledCerts;
 use super::self_made::Made;
 use super::{CertError, CertResolver, in_full};
 
+mod served;
+
+pub use served::ServedCert;
+
 /// What the keeper works with.
 pub struct CertKeeperParts {
     /// Where certificates come from.
@@ -57,6 +61,7 @@ struct ShownCerts {
     /// Of each issuer, in their order; held to copy or to replace.
     issued: Mutex<Vec<(&'static str, Vec<Issued>)>>,
     hosts: Option<Arc<HostCertificates>>,
+    changed: watch::Sender<()>,
 }
 
 impl CertKeeper {
@@ -91,7 +96,12 @@ impl CertKeeper {
             parts.resolver.make_for_hosts(Arc::clone(&own));
             (hosts, host_folder) = (Some(own), Some(opened));
         }
-        let shown = ShownCerts { clock: parts.clock.clone(), issued: Mutex::default(), hosts };
+        let shown = ShownCerts {
+            clock: parts.clock.clone(),
+            issued: Mutex::default(),
+            hosts,
+            changed: watch::Sender::new(()),
+        };
         let shown = Arc::new(shown);
         let layers = issuers.in_order.iter().map(|issuer| layer_of(issuer.as_ref())).collect();
         let mut task = KeeperTask {
@@ -101,6 +111,7 @@ impl CertKeeper {
             ends: BTreeMap::new(),
             host_folder,
             shown: Arc::clone(&shown),
+            has_changed: false,
             parts,
         };
         task.publish();
@@ -167,6 +178,8 @@ struct KeeperTask {
     ends: BTreeMap<HostName, SystemTime>,
     host_folder: Option<HostFolder>,
     shown: Arc<ShownCerts>,
+    /// Since it was last told.
+    has_changed: bool,
 }
 
 impl KeeperTask {
@@ -231,6 +244,7 @@ impl KeeperTask {
     }
 
     fn publish(&mut self) {
+        self.has_changed = true;
         let default = self.parts.sources.default.clone();
         self.parts.resolver.install(InstalledCerts { layers: self.layers.clone(), default });
         let now = self.parts.clock.now();
@@ -255,6 +269,9 @@ impl KeeperTask {
         let issued: Vec<_> = self.issuers.iter().map(|issuer| (issuer.name(), issuer.issued())).collect();
         self.warnings.tell(&issued, self.parts.clock.now());
         *self.shown.issued.lock().unwrap_or_else(PoisonError::into_inner) = issued;
+        if std::mem::take(&mut self.has_changed) {
+            self.shown.changed.send_replace(());
+        }
     }
 
     async fn forget_hosts(&self) {

@@ -40,7 +40,7 @@ use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use cert_keeper::{CertKeeper, CertKeeperParts};
+pub use cert_keeper::{CertKeeper, CertKeeperParts, ServedCert};
 pub use certificate::CertificateError;
 pub use inspect::{Inspected, inspect};
 pub use issuer::{MkcertError, pem_files_below};

@@ -108,7 +108,8 @@ impl Challenges {
         let handshake = |(name, digest): (HostName, Vec<u8>)| {
             let same = before.get(&name).filter(|own| own.digest == digest).cloned();
             let own = same.map_or_else(|| Handshake::new(&name, &digest), Ok);
-            let own = own.inspect_err(|error| tracing::warn!(host = %name, error, "no handshake of tls-alpn-01"));
+            let own =
+                own.inspect_err(|error| tracing::warn!(host = %name, error, "no handshake of tls-alpn-01"));
             Some((name, own.ok()?))
         };
         self.0.by_name.store(Arc::new(answers.handshakes.into_iter().filter_map(handshake).collect()));

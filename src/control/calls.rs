@@ -12,7 +12,8 @@ use hyper::body::Incoming;
 use tokio::net::unix::UCred;
 use tokio::time::timeout;
 
-use crate::api::{AppStatus, Health, HostList, Status, StopAnswer, Workers, endpoints};
+use crate::api::{AppStatus, CertList, Health, HostList, Status, StopAnswer, Workers, endpoints};
+use crate::name::HostName;
 
 use super::Control;
 use super::reply::{CallError, CallReply};
@@ -27,10 +28,11 @@ pub(super) fn router() -> Router {
             &endpoints::ADD_HOST,
             |control, wanted| async move { Ok(control.manager.add_host(wanted).await?) },
         )
-        .on(
-            &endpoints::REMOVE_HOST,
-            |control, host| async move { Ok(control.manager.remove_host(&host).await?) },
-        )
+        .on(&endpoints::REMOVE_HOST, |control, host| async move {
+            let changed = control.manager.remove_host(&host).await?;
+            control.facts.certificates.removed(&host).await?;
+            Ok(changed)
+        })
         .on(&endpoints::SET_STATE, |control, (host, wanted)| async move {
             Ok(control.manager.set_state(&host, wanted).await?)
         })
@@ -53,6 +55,26 @@ pub(super) fn router() -> Router {
         .on(&endpoints::STOP, |control, _| async move {
             control.shutdown.request();
             Ok(StopAnswer { ok: true, drain: control.facts.drain.as_secs() })
+        })
+        .on(&endpoints::LIST_CERTS, |control, ()| async move {
+            let hosts = control.hosts().await.hosts;
+            Ok(CertList { ok: true, certificates: control.facts.certificates.of(&hosts) })
+        })
+        .on(&endpoints::SHOW_CERT, |control, host| async move {
+            control.registered(&host).await?;
+            let found = control.facts.certificates.of(std::slice::from_ref(&host)).pop();
+            found.ok_or_else(|| no_such_host(&host))
+        })
+        .on(&endpoints::RENEW_CERT, |control, (host, wanted)| async move {
+            let host = control.registered(&host).await?;
+            Ok(control.facts.certificates.renew(host, wanted.force))
+        })
+        .on(
+            &endpoints::PLAN_CERT,
+            |control, host| async move { Ok(control.facts.certificates.plan(host).await?) },
+        )
+        .on(&endpoints::IMPORT_CERT, |control, (host, pair)| async move {
+            Ok(control.facts.certificates.import(host, pair).await?)
         })
         .on(&endpoints::METRICS, |control, ()| async move {
             // Reading the apps brings their gauges up to date.
@@ -102,6 +124,18 @@ impl Control {
         HostList { ok: true, hosts: entries.iter().map(|entry| entry.host.clone()).collect(), entries }
     }
 
+    /// The host as it was registered: by its own name, else by the wildcard above it.
+    ///
+    /// # Errors
+    /// When it is not served.
+    async fn registered(&self, host: &HostName) -> Result<HostName, CallError> {
+        let above = host.as_str().split_once('.').map(|(_, parent)| format!("*.{parent}"));
+        let hosts = self.manager.hosts().await;
+        let own = hosts.iter().find(|entry| entry.host == *host);
+        let found = own.or_else(|| hosts.iter().find(|entry| Some(entry.host.as_str()) == above.as_deref()));
+        found.map(|entry| entry.host.clone()).ok_or_else(|| no_such_host(host))
+    }
+
     async fn status(&self) -> Status {
         let facts = &self.facts;
         let apps = self.manager.apps().await;
@@ -115,13 +149,18 @@ impl Control {
             control: facts.control.clone(),
             doing: if self.shutdown.is_requested() { DRAINING.into() } else { doing(&apps) },
             apps,
-            certificates: (facts.certificates)(),
-            acme: (facts.acme)(),
+            certificates: facts.certificates.in_use(),
+            acme: facts.certificates.acme(),
             service: facts.service.clone(),
             backend: Some(facts.backend.clone()),
             needs_restart: facts.settings.needs_restart(),
         }
     }
+}
+
+fn no_such_host(host: &HostName) -> CallError {
+    CallError::new(StatusCode::NOT_FOUND, "no-such-host", format!("there is no host `{host}`"))
+        .hint("`rip-serverctl list` shows the hosts")
 }
 
 fn health(apps: &[AppStatus]) -> Health {

@@ -18,7 +18,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::api::{AcmeStatus, BackendStatus, CertificateStatus, ServiceUnit};
+use crate::api::{BackendStatus, ServiceUnit};
 use crate::metrics::Metrics;
 use crate::name::InstanceName;
 use crate::supervisor::Supervisor;
@@ -26,6 +26,7 @@ use crate::tasks::{ShutdownToken, TaskGroup};
 use crate::time::{Backoff, Heartbeat, Heartbeats};
 
 mod calls;
+mod certificates;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -37,6 +38,7 @@ mod socket;
 #[cfg(test)]
 mod tests;
 
+pub use certificates::{CertificateCall, CertificateCallError, Certificates};
 pub use scrape::serve_metrics;
 pub use socket::{BindError, ControlSocket, bind};
 
@@ -74,10 +76,8 @@ pub struct ServerFacts {
     pub urls: Vec<String>,
     /// The control socket.
     pub control: PathBuf,
-    /// The certificates in use, as of now.
-    pub certificates: Box<dyn Fn() -> Vec<CertificateStatus> + Send + Sync>,
-    /// How the certificates of authorities stand, as of now.
-    pub acme: Box<dyn Fn() -> Vec<AcmeStatus> + Send + Sync>,
+    /// Its certificates.
+    pub certificates: Arc<dyn Certificates>,
     /// How long requests in hand have when it stops.
     pub drain: Duration,
     /// How systemd runs it, if it does.

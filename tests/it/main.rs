@@ -21,6 +21,7 @@ mod blocked_output;
 mod bodies;
 mod cert_folder;
 mod cert_reasons;
+mod cert_verbs;
 mod certs;
 mod cli;
 mod completion;

@@ -104,7 +104,11 @@ mod cases {
         m.holds("both are certificates that were got", true);
         m.same("by one agent", m.ok("pgrep -c rip-server-agen"), "1".into());
         m.same("with one account", m.ok("ls /var/lib/rip-agent | grep -c '^account-'"), "1".into());
-        m.same("that was made once", m.ok("journalctl -q -u pebble | grep -c 'POST /sign-me-up'"), "1".into());
+        m.same(
+            "that was made once",
+            m.ok("journalctl -q -u pebble | grep -c 'POST /sign-me-up'"),
+            "1".into(),
+        );
         let status = m.run("rip-serverctl --instance shop --json status").output;
         let status: serde_json::Value = serde_json::from_str(&status).unwrap();
         let hosts: Vec<&str> =
@@ -138,7 +142,10 @@ mod cases {
         });
         m.same("the key of the account is the same", m.ok("cat /var/lib/rip-agent/account.pem"), account);
         m.ok("apt-get remove -y rip-server");
-        m.holds("removing keeps certificates and account", m.run(&format!("test -s {PAIR}/privkey.pem -a -s /var/lib/rip-agent/account.pem")).code == 0);
+        m.holds(
+            "removing keeps certificates and account",
+            m.run(&format!("test -s {PAIR}/privkey.pem -a -s /var/lib/rip-agent/account.pem")).code == 0,
+        );
         let left = m.ok("systemctl list-units --all --plain --no-legend 'rip-*' | grep -v not-found || true");
         m.same("and stops the agent", left, String::new());
     }
@@ -150,7 +157,8 @@ mod cases {
         let root = CertifiedIssuer::self_signed(root, KeyPair::generate().unwrap()).unwrap();
         let key = KeyPair::generate().unwrap();
         let own = CertificateParams::new(vec!["localhost".into()]).unwrap().signed_by(&key, &root).unwrap();
-        for (file, text) in [("ca.pem", root.pem()), ("own.pem", own.pem()), ("own.key", key.serialize_pem())] {
+        for (file, text) in [("ca.pem", root.pem()), ("own.pem", own.pem()), ("own.key", key.serialize_pem())]
+        {
             m.write(&format!("/etc/pebble/{file}"), text);
         }
         m.write("/usr/local/bin/pebble", std::fs::read("/usr/bin/pebble").expect("pebble is installed here"));

@@ -64,13 +64,23 @@ async fn talk(
                 }
                 ToAgent::Answering { version } => follower.has_seen(version),
                 ToAgent::Renew { call, host, force } => {
-                    let (agent, outbox) = (registered.borrow().as_ref().map(agent_of), outbox.clone());
+                    let (agent, outbox) = (agent_of(&registered), outbox.clone());
                     registrations.stop().spawn("renewal", async move {
                         let ended = match agent {
-                            Some(agent) => agent.renew(host, force).await,
-                            None => Err("the agent does not know this server yet".into()),
+                            Ok(agent) => agent.renew(host, force).await,
+                            Err(why) => Err(why),
                         };
                         outbox.send(ToServer::Renewed { call, ended }).await.ok();
+                    });
+                }
+                ToAgent::Plan { call, host } => {
+                    let (agent, outbox) = (agent_of(&registered), outbox.clone());
+                    registrations.stop().spawn("plan", async move {
+                        let plan = match agent {
+                            Ok(agent) => Ok(agent.plan(host).await),
+                            Err(why) => Err(why),
+                        };
+                        outbox.send(ToServer::Planned { call, plan }).await.ok();
                     });
                 }
             }
@@ -116,8 +126,9 @@ async fn talk(
     }
 }
 
-fn agent_of(registered: &Registered) -> Agent {
-    registered.agent.clone()
+fn agent_of(registered: &watch::Receiver<Option<Registered>>) -> Result<Agent, String> {
+    let agent = registered.borrow().as_ref().map(|registered| registered.agent.clone());
+    agent.ok_or_else(|| "the agent does not know this server yet".to_owned())
 }
 
 /// How a server's certificates stand, as soon as that is another way than it was told. Cancel-safe.

@@ -17,6 +17,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::agent::failure::FailureKind;
 use crate::agent::{HostStatus, Standing};
+use crate::api::CertPlan;
 use crate::challenges::Challenges;
 use crate::metrics::Metrics;
 use crate::name::{HostName, InstanceName};
@@ -47,15 +48,29 @@ pub struct LinkParts {
 /// A server's link to the agent of its machine. Dropping it does not end its task; [`TaskGroup`] does.
 #[derive(Clone)]
 pub struct AgentLink {
-    calls: mpsc::Sender<Renewal>,
+    calls: mpsc::Sender<Call>,
     standing: watch::Receiver<Arc<Standing>>,
 }
 
-/// Somebody asks for a new certificate.
-struct Renewal {
+/// What the agent is asked for.
+struct Call {
     host: HostName,
-    force: bool,
-    reply: oneshot::Sender<Result<(), String>>,
+    reply: Reply,
+}
+
+/// Who waits for the answer.
+enum Reply {
+    Renewal { force: bool, ended: oneshot::Sender<Result<(), String>> },
+    Plan(oneshot::Sender<Result<CertPlan, String>>),
+}
+
+impl Reply {
+    fn fails(self, why: String) {
+        match self {
+            Self::Renewal { ended, .. } => drop(ended.send(Err(why))),
+            Self::Plan(plan) => drop(plan.send(Err(why))),
+        }
+    }
 }
 
 impl AgentLink {
@@ -64,7 +79,14 @@ impl AgentLink {
         let (calls_in, calls) = mpsc::channel(16);
         let (standing_in, standing) = watch::channel(Arc::default());
         let stop = parts.stop.clone();
-        let task = LinkTask { parts, calls, standing: standing_in, failures: None, waiting: HashMap::new(), count: 0 };
+        let task = LinkTask {
+            parts,
+            calls,
+            standing: standing_in,
+            failures: None,
+            waiting: HashMap::new(),
+            count: 0,
+        };
         let watching = stop.clone();
         stop.spawn("link to the agent", async move {
             tokio::select! {
@@ -80,26 +102,47 @@ impl AgentLink {
         Arc::clone(&self.standing.borrow())
     }
 
+    /// The same, told as often as it changes.
+    pub fn watch(&self) -> watch::Receiver<Arc<Standing>> {
+        self.standing.clone()
+    }
+
     /// As [`Agent::renew`](crate::agent::Agent::renew).
     ///
     /// # Errors
     /// Why there is none, in plain words; what was in use stays.
     pub async fn renew(&self, host: HostName, force: bool) -> Result<(), String> {
-        let (reply, answer) = oneshot::channel();
+        self.call(host, |ended| Reply::Renewal { force, ended }).await
+    }
+
+    /// As [`Agent::plan`](crate::agent::Agent::plan).
+    ///
+    /// # Errors
+    /// Why the agent cannot be asked.
+    pub async fn plan(&self, host: HostName) -> Result<CertPlan, String> {
+        self.call(host, Reply::Plan).await
+    }
+
+    async fn call<T>(
+        &self,
+        host: HostName,
+        reply: impl FnOnce(oneshot::Sender<Result<T, String>>) -> Reply,
+    ) -> Result<T, String> {
+        let (answer_in, answer) = oneshot::channel();
         let ends = || "the agent has gone meanwhile: try again".to_owned();
-        self.calls.send(Renewal { host, force, reply }).await.map_err(|_| ends())?;
+        self.calls.send(Call { host, reply: reply(answer_in) }).await.map_err(|_| ends())?;
         answer.await.map_err(|_| ends())?
     }
 }
 
 struct LinkTask {
     parts: LinkParts,
-    calls: mpsc::Receiver<Renewal>,
+    calls: mpsc::Receiver<Call>,
     standing: watch::Sender<Arc<Standing>>,
     /// Of the agent, as they were told last.
     failures: Option<BTreeMap<FailureKind, u64>>,
-    /// Renewals that the agent has been asked for.
-    waiting: HashMap<u64, oneshot::Sender<Result<(), String>>>,
+    /// What the agent has been asked for.
+    waiting: HashMap<u64, Reply>,
     count: u64,
 }
 
@@ -121,7 +164,10 @@ impl LinkTask {
                 // A restart of the agent is no news.
                 self.show_problem(&problem);
                 if said != problem {
-                    tracing::error!(problem, "certificates are not looked after; the link to the agent is tried again");
+                    tracing::error!(
+                        problem,
+                        "certificates are not looked after; the link to the agent is tried again"
+                    );
                     said.clone_from(&problem);
                 }
             }
@@ -130,7 +176,7 @@ impl LinkTask {
             loop {
                 tokio::select! {
                     () = &mut pause => break,
-                    Some(renewal) = self.calls.recv() => drop(renewal.reply.send(Err(problem.clone()))),
+                    Some(call) = self.calls.recv() => call.reply.fails(problem.clone()),
                 }
             }
         }
@@ -160,7 +206,7 @@ impl LinkTask {
             loop {
                 tokio::select! {
                     Ok(()) = self.parts.hosts.changed() => self.want(&mut to).await.map_err(broken)?,
-                    Some(renewal) = self.calls.recv() => self.renew(renewal, &mut to).await.map_err(broken)?,
+                    Some(call) = self.calls.recv() => self.ask(call, &mut to).await.map_err(broken)?,
                     message = inbox.recv() => match message {
                         None => return Ok(()),
                         Some(Ok(ToServer::Refuse { why })) => return Err(why),
@@ -184,10 +230,15 @@ impl LinkTask {
         send(to, &ToAgent::Want { instance, acme, hosts }).await
     }
 
-    async fn renew(&mut self, renewal: Renewal, to: &mut OwnedWriteHalf) -> io::Result<()> {
+    async fn ask(&mut self, call: Call, to: &mut OwnedWriteHalf) -> io::Result<()> {
         self.count += 1;
-        self.waiting.insert(self.count, renewal.reply);
-        send(to, &ToAgent::Renew { call: self.count, host: renewal.host, force: renewal.force }).await
+        let Call { host, reply } = call;
+        let message = match &reply {
+            Reply::Renewal { force, .. } => ToAgent::Renew { call: self.count, host, force: *force },
+            Reply::Plan(_) => ToAgent::Plan { call: self.count, host },
+        };
+        self.waiting.insert(self.count, reply);
+        send(to, &message).await
     }
 
     async fn hear(&mut self, message: ToServer, heard: &mut bool, to: &mut OwnedWriteHalf) -> io::Result<()> {
@@ -203,8 +254,13 @@ impl LinkTask {
                 self.show(standing);
             }
             ToServer::Renewed { call, ended } => {
-                if let Some(reply) = self.waiting.remove(&call) {
+                if let Some(Reply::Renewal { ended: reply, .. }) = self.waiting.remove(&call) {
                     reply.send(ended).ok();
+                }
+            }
+            ToServer::Planned { call, plan } => {
+                if let Some(Reply::Plan(reply)) = self.waiting.remove(&call) {
+                    reply.send(plan).ok();
                 }
             }
             ToServer::Refuse { .. } => {}
@@ -246,7 +302,9 @@ impl LinkTask {
         let status = |host: &HostName| {
             let of_problem = HostStatus::of_problem(host, problem.to_owned());
             match known.get(host) {
-                Some(known) => HostStatus { problem: of_problem.problem, ordering: false, ..(*known).clone() },
+                Some(known) => {
+                    HostStatus { problem: of_problem.problem, ordering: false, ..(*known).clone() }
+                }
                 None => of_problem,
             }
         };

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::agent::Standing;
+use crate::api::CertPlan;
 use crate::challenges::Answers;
 use crate::name::{HostName, InstanceName};
 use crate::spec::acme::Acme;
@@ -23,6 +24,8 @@ pub(super) enum ToAgent {
     Answering { version: u64 },
     /// It wants a new certificate now; `call` comes back with the reply.
     Renew { call: u64, host: HostName, force: bool },
+    /// It wants to know what an order would meet.
+    Plan { call: u64, host: HostName },
 }
 
 /// What the agent says.
@@ -36,6 +39,8 @@ pub(super) enum ToServer {
     Stand(Standing),
     /// How a renewal ended.
     Renewed { call: u64, ended: Result<(), String> },
+    /// What an order would meet.
+    Planned { call: u64, plan: Result<CertPlan, String> },
     /// Nothing is done for this server; the connection ends.
     Refuse { why: String },
 }

@@ -139,7 +139,8 @@ fn print(text: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-const USAGE: &str = "usage: rip-server-agent                      get certificates for servers, as its service does
+const USAGE: &str =
+    "usage: rip-server-agent                      get certificates for servers, as its service does
        rip-server-agent --help | --version
 ";
 /// Without a server for that long it ends.

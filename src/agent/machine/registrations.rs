@@ -182,7 +182,9 @@ impl Registrations {
         let mut all = BTreeSet::new();
         let mut shares: Vec<Vec<HostName>> = vec![Vec::new(); state.groups.len()];
         for server in state.servers.values() {
-            let Some(place) = state.groups.iter().position(|group| group.acme == server.acme) else { continue };
+            let Some(place) = state.groups.iter().position(|group| group.acme == server.acme) else {
+                continue;
+            };
             let new = server.hosts.iter().filter(|host| all.insert((*host).clone()));
             shares[place].extend(new.cloned().collect::<Vec<_>>());
         }

@@ -45,9 +45,7 @@ impl Machine {
 
     fn server(&self, name: &str, acme: Acme) -> (AgentLink, Challenges) {
         let challenges = Challenges::default();
-        let (hosts_in, hosts) = tokio::sync::watch::channel(Arc::from([host(name)]));
-        // Its server lives as long as the test.
-        std::mem::forget(hosts_in);
+        let (_, hosts) = tokio::sync::watch::channel(Arc::from([host(name)]));
         let link = AgentLink::start(LinkParts {
             socket: self.path("agent.sock"),
             instance: InstanceName::parse(name).unwrap(),
@@ -105,7 +103,8 @@ async fn servers_of_a_machine_share_an_account_and_answer_for_each_others_hosts(
     let machine = Machine::new();
     machine.starts_agent();
     let other = Acme { email: Some("me@example.com".into()), ..acme() };
-    let servers = [machine.server("blog", acme()), machine.server("shop", acme()), machine.server("wiki", other)];
+    let servers =
+        [machine.server("blog", acme()), machine.server("shop", acme()), machine.server("wiki", other)];
     for ((link, challenges), name) in servers.iter().zip(["blog", "shop", "wiki"]) {
         let hosts = told(link, |hosts| is_problem(hosts, "for local use")).await;
         assert_eq!(hosts.iter().map(|status| status.host.clone()).collect::<Vec<_>>(), [host(name)]);
@@ -119,7 +118,10 @@ async fn servers_of_a_machine_share_an_account_and_answer_for_each_others_hosts(
         }
     }
     let answers: Vec<_> = servers.iter().map(|(_, challenges)| challenges.answer(TOKEN)).collect();
-    assert!(answers[0].as_ref().is_some_and(|answer| answer.starts_with(&TOKEN[PREFIX.len()..])), "{answers:?}");
+    assert!(
+        answers[0].as_ref().is_some_and(|answer| answer.starts_with(&TOKEN[PREFIX.len()..])),
+        "{answers:?}"
+    );
     assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
     assert_eq!(files(&machine.path("state")), ["account.pem", "hosts", "orders"]);
 }

@@ -7,11 +7,14 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::api::{BackendName, WorkerState};
+use crate::api::{
+    AcmeStatus, BackendName, CertPlan, CertificateStatus, HostCertificate, ImportCert, RenewEvent,
+    WorkerState,
+};
 use crate::backend::fake::{Behaviour, FakeBackend};
 use crate::backend::{Exit, WorkerEvent};
 use crate::directory::Directory;
-use crate::name::{AppName, WorkerId};
+use crate::name::{AppName, HostName, WorkerId};
 use crate::registry::Registry;
 use crate::spec::{
     AppSpec, LaunchSpec, Listen, Memory, ReadyBy, Recycle, Reload, Rules, Timeouts, Upkeep, WorkerCount,
@@ -31,6 +34,46 @@ struct Running {
     events: tokio::sync::mpsc::Sender<WorkerEvent>,
     stop: TaskGroup,
     shutdown: ShutdownToken,
+}
+
+/// One certificate, and nobody to get others from.
+struct NoAuthority;
+
+impl NoAuthority {
+    fn refuse<T: Send + 'static>() -> CertificateCall<'static, T> {
+        Box::pin(async { Err(CertificateCallError::Conflict("as a test".into())) })
+    }
+}
+
+impl Certificates for NoAuthority {
+    fn in_use(&self) -> Vec<CertificateStatus> {
+        let names = vec!["localhost".into()];
+        vec![CertificateStatus { names, source: "self-signed".into(), expires_in: 60, problem: None }]
+    }
+
+    fn acme(&self) -> Vec<AcmeStatus> {
+        Vec::new()
+    }
+
+    fn of(&self, _: &[HostName]) -> Vec<HostCertificate> {
+        Vec::new()
+    }
+
+    fn renew(&self, _: HostName, _: bool) -> tokio::sync::mpsc::Receiver<RenewEvent> {
+        tokio::sync::mpsc::channel(1).1
+    }
+
+    fn plan(&self, _: HostName) -> CertificateCall<'_, CertPlan> {
+        Self::refuse()
+    }
+
+    fn import(&self, _: HostName, _: ImportCert) -> CertificateCall<'_, HostCertificate> {
+        Self::refuse()
+    }
+
+    fn removed(&self, _: &HostName) -> CertificateCall<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
 }
 
 impl Running {
@@ -56,11 +99,7 @@ impl Running {
             started: Instant::now(),
             urls: vec!["https://localhost".into()],
             control: control.clone(),
-            acme: Box::new(Vec::new),
-            certificates: Box::new(|| {
-                let names = vec!["localhost".into()];
-                vec![CertificateStatus { names, source: "self-signed".into(), expires_in: 60, problem: None }]
-            }),
+            certificates: Arc::new(NoAuthority),
             drain: Duration::from_secs(30),
             service: None,
             backend: BackendStatus { name: BackendName::Child, why: "as a test".into() },

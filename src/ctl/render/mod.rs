@@ -6,9 +6,11 @@ use std::fmt::Display;
 
 use comfy_table::{ContentArrangement, Table, presets};
 
+mod certs;
 mod lists;
 mod status;
 
+pub(super) use certs::{certificate, certificates, plan, renewal};
 pub(super) use lists::{changed, deploy_event, hosts, log_line, scaled, workers};
 pub(super) use status::status;
 

@@ -9,6 +9,7 @@ use super::error::{CtlError, Exit};
 use super::session::Caller;
 
 mod add;
+mod certs;
 mod check;
 mod completions;
 mod deploy;
@@ -58,6 +59,7 @@ verbs! {
     Deploy(deploy::DeployVerb);
     Scale(scale::ScaleVerb);
     Logs(logs::LogsVerb);
+    Certs(certs::CertsVerb);
     Stop(stop::StopVerb);
     Metrics(metrics::MetricsVerb);
     Check(check::CheckVerb);

@@ -1,0 +1,119 @@
+//! Owns the look at the certificate that clients of a host get: where it is from, who signed it, how long it lives.
+//!
+//! Never here: answering handshakes (`resolver`).
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, PoisonError};
+use std::time::SystemTime;
+
+use tokio::sync::watch;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
+
+use crate::certs::cert_table::{CertLayer, best};
+use crate::certs::certificate::Certificate;
+use crate::name::HostName;
+
+use super::CertKeeper;
+
+/// A certificate in use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServedCert {
+    /// Where it is from: `files`, `folder`, `imported`, `acme`, `mkcert` or `self-signed`.
+    pub source: &'static str,
+    /// The names in it.
+    pub names: Arc<[HostName]>,
+    /// Who signed it, as the certificate says.
+    pub issuer: String,
+    /// Its serial number, in hexadecimal pairs with colons.
+    pub serial: String,
+    /// From when on it is valid.
+    pub not_before: SystemTime,
+    /// When it ends.
+    pub not_after: SystemTime,
+    /// Why there is no better one, if so.
+    pub problem: Option<String>,
+}
+
+impl ServedCert {
+    /// Whether somebody has put it there, and nobody here renews it.
+    pub fn is_from_people(&self) -> bool {
+        FROM_PEOPLE.contains(&self.source)
+    }
+}
+
+impl CertKeeper {
+    /// What clients of each of these hosts get; none where a certificate is made at the first handshake.
+    pub fn served(&self, hosts: &[HostName]) -> Vec<Option<ServedCert>> {
+        let now = self.shown.clock.now();
+        let issued = self.shown.issued.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut problems = HashMap::new();
+        let mut layers = Vec::new();
+        for (source, issued) in issued {
+            let certificates = issued.into_iter().filter_map(|issued| {
+                let certificate = issued.certificate?;
+                problems.extend(issued.problem.map(|problem| (certificate.identity(), problem)));
+                Some(certificate)
+            });
+            layers.push((source, CertLayer::new(certificates, false)));
+        }
+        let made = self.shown.hosts.as_ref().map_or_else(Vec::new, |hosts| hosts.all());
+        layers.push((MADE, CertLayer::new(made, false)));
+        let look = |host: &HostName| {
+            let (source, certificate) = find(&layers, host, now)?;
+            Some(ServedCert::of(source, certificate, problems.get(&certificate.identity()).cloned()))
+        };
+        hosts.iter().map(look).collect()
+    }
+
+    /// Those of the hosts for which somebody has put a good certificate there: nobody here renews them.
+    pub fn kept_by_people(&self, hosts: &[HostName]) -> HashSet<HostName> {
+        let now = self.shown.clock.now();
+        let issued = self.shown.issued.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let of_people = issued.into_iter().filter(|(source, _)| FROM_PEOPLE.contains(source));
+        let certificates = of_people.flat_map(|(_, issued)| issued).filter_map(|issued| issued.certificate);
+        let layer = CertLayer::new(certificates, false);
+        let kept = |host: &&HostName| layer.named(host.as_str()).and_then(|own| best(own, now)).is_some();
+        hosts.iter().filter(kept).cloned().collect()
+    }
+
+    /// Tells when other certificates are in use than before.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.shown.changed.subscribe()
+    }
+}
+
+impl ServedCert {
+    fn of(source: &'static str, certificate: &Certificate, problem: Option<String>) -> Self {
+        let own = certificate.key.cert.first().and_then(|own| X509Certificate::from_der(own).ok());
+        let (issuer, serial) = own.map_or_else(Default::default, |(_, own)| {
+            let common = own.issuer().iter_common_name().chain(own.issuer().iter_organization()).next();
+            let issuer = common.and_then(|name| name.as_str().ok().map(str::to_owned));
+            (issuer.unwrap_or_else(|| own.issuer().to_string()), own.raw_serial_as_string())
+        });
+        Self {
+            source,
+            names: Arc::clone(&certificate.names),
+            issuer,
+            serial,
+            not_before: certificate.not_before,
+            not_after: certificate.not_after,
+            problem,
+        }
+    }
+}
+
+/// As handshakes find it: the first source with a good one, and where there is none, the first.
+fn find<'a>(
+    layers: &'a [(&'static str, CertLayer)],
+    host: &HostName,
+    now: SystemTime,
+) -> Option<(&'static str, &'a Certificate)> {
+    let named = || layers.iter().filter_map(|(source, layer)| Some((*source, layer.named(host.as_str())?)));
+    let good = named().find_map(|(source, candidates)| Some((source, best(candidates, now)?)));
+    good.or_else(|| named().find_map(|(source, candidates)| Some((source, candidates.first()?))))
+}
+
+const MADE: &str = "self-signed";
+/// Sources in which somebody has put what is there.
+const FROM_PEOPLE: [&str; 3] = ["files", "folder", "imported"];
