@@ -6,6 +6,8 @@ use std::io;
 use std::path::PathBuf;
 
 use super::value_origin::ValueOrigin;
+use crate::name::InstanceName;
+use crate::spec::CertFiles;
 
 /// Why there is no config.
 #[derive(Debug, thiserror::Error)]
@@ -151,6 +153,27 @@ pub enum ConfigError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// The certificate, or its key, may not be read.
+    #[error(
+        "cannot read {what} {}: the user {user}, which this server runs as, has no right to, or none to pass a folder that \
+         leads there. Give its group the right (`chgrp` and `chmod 640`, for folders 750). Or have systemd hand it over, \
+         which reads it as root: `systemctl edit rip-server@{instance}.service`, and there\n\n[Service]\n\
+         LoadCredential=tls.crt:{}\nLoadCredential=tls.key:{}\n\
+         Environment=RIP_TLS_CERT=%d/tls.crt RIP_TLS_KEY=%d/tls.key\n",
+        .path.display(), .files.cert.display(), .files.key.display()
+    )]
+    Forbidden {
+        /// What it is for.
+        what: String,
+        /// The file.
+        path: PathBuf,
+        /// Who may not.
+        user: String,
+        /// The instance.
+        instance: InstanceName,
+        /// Both files.
+        files: Box<CertFiles>,
     },
     /// A path too long for a Unix socket.
     #[error("{}: a socket's path may have {MAX_SOCKET_PATH} bytes, this one has {length}: choose a shorter --runtime-dir", .path.display())]

@@ -8,4 +8,5 @@ pub mod orphans;
 pub mod process_setup;
 pub mod sd;
 pub mod signals;
+pub mod user;
 pub(crate) mod writer_thread;

@@ -327,9 +327,14 @@ const FLAGS: &[Flag] = &[
         ours: "workers are processes of the app's own server: `command` in rip.toml says how it is run",
     },
     Flag {
-        names: &["--acme", "--email", "--letsencrypt"],
+        names: &["--email", "--acme-email"],
         takes: Takes::Text("ADDRESS"),
-        ours: "there is no ACME here: `--cert=PATH --key=PATH` take what certbot makes, also when it changes",
+        ours: "set `RIP_TLS_ACME_EMAIL={}`; `--acme` gets certificates and renews them",
+    },
+    Flag {
+        names: &["--letsencrypt", "--lets-encrypt"],
+        takes: Takes::Nothing,
+        ours: "`--acme` gets certificates of Let's Encrypt and renews them",
     },
 ];
 

@@ -100,6 +100,10 @@ impl<'a> Parser<'a> {
         if matches!(self.verb, Some("add" | "remove")) && self.host.is_none() && !is_plainly_path(&text) {
             return self.take_host(&text);
         }
+        // A URL is no token, whatever it begins with.
+        if let Some(wrong) = self.value_of_a_flag_alone(word).filter(|_| text.contains("://")) {
+            return Err(wrong);
+        }
         if self.token(&text)? {
             return Ok(());
         }
@@ -112,8 +116,21 @@ impl<'a> Parser<'a> {
         }
         match self.app_word(word)? {
             Some(app) => self.take_app(app),
-            None => Err(no_such_path(word)),
+            None => Err(self.value_of_a_flag_alone(word).unwrap_or_else(|| no_such_path(word))),
         }
+    }
+
+    /// What is wrong with a word that only a flag before it could have meant, which takes its value by `=` alone.
+    fn value_of_a_flag_alone(&self, word: &OsStr) -> Option<ConfigError> {
+        let text = word.to_str()?;
+        let rows = self.seen.iter().map(|(id, word)| (Setting::of(*id), word));
+        let (_, flag) = rows
+            .filter(|(row, word)| {
+                row.forms.iter().any(|form| matches!(form, Form::FlagOr(flag, _) if flag == word))
+            })
+            .find(|(row, _)| row.kind.parse(text).is_ok())?;
+        let hint = format!("did you mean `{flag}={text}`? This flag takes its value by `=` alone");
+        Some(ConfigError::UnknownWord { word: text.into(), hint: Some(hint) })
     }
 
     pub(in crate::config) fn flag(
@@ -274,7 +291,12 @@ impl<'a> Parser<'a> {
         for word in std::mem::take(&mut self.bare) {
             match self.app_word(word)?.filter(|_| self.app.is_none()) {
                 Some(app) => self.app = Some(app),
-                None => return Err(unknown::word(word, self.app.is_some(), self.exists)),
+                None => {
+                    let of_a_flag = self.value_of_a_flag_alone(word);
+                    return Err(
+                        of_a_flag.unwrap_or_else(|| unknown::word(word, self.app.is_some(), self.exists))
+                    );
+                }
             }
         }
         let command = match (self.verb, self.host) {

@@ -177,6 +177,15 @@ fn errors_say_what_was_read_and_what_would_be_right() {
             "./blog other",
             "unknown word `other`: it is no setting and no command, and the app is named already",
         ),
+        (
+            "./blog --acme off",
+            "unknown word `off`: did you mean `--acme=off`? This flag takes its value by `=` alone",
+        ),
+        (
+            "./blog --acme https://ca.example/dir",
+            "unknown word `https://ca.example/dir`: did you mean `--acme=https://ca.example/dir`? This flag takes its \
+             value by `=` alone",
+        ),
         ("./no@a", "no such file or directory: `./no@a` (the app to run; `./no` is looked for)"),
         ("w:2 w:4", "`w:2` and `w:4` say the same thing twice (workers): keep one of them"),
         ("8443 https", "`8443` and `https` say the same thing twice (listen.https): keep one of them"),
