@@ -34,6 +34,8 @@ pub struct Route {
     pub host: HostName,
     /// The app.
     pub app: Arc<App>,
+    /// Whether a certificate may be got for the host of an authority, if its app allows it.
+    pub acme: bool,
     /// What the host does with its requests; a request of a paused host waits for it to change. Hosts that run may
     /// share one with others of their app, and another route takes this one's place when the host does anything else.
     pub availability: watch::Receiver<Availability>,
@@ -114,6 +116,11 @@ impl Directory {
         self.read().keys().filter(|host| wanted(host)).cloned().collect()
     }
 
+    /// Every route, in no order.
+    pub fn routes(&self) -> Vec<Arc<Route>> {
+        self.read().values().map(Arc::clone).collect()
+    }
+
     /// Tells when hosts come or go.
     pub fn changes(&self) -> watch::Receiver<()> {
         self.shared.changed.subscribe()
@@ -159,7 +166,7 @@ impl Route {
     /// For tests: a host that serves.
     pub(crate) fn to(host: &str, app: &Arc<App>) -> Self {
         let (_, availability) = watch::channel(Availability::default());
-        Self { host: host.parse().unwrap(), app: Arc::clone(app), availability }
+        Self { host: host.parse().unwrap(), app: Arc::clone(app), acme: true, availability }
     }
 }
 

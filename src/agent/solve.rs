@@ -9,6 +9,7 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use instant_acme::{ChallengeType, KeyAuthorization};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::challenges::{Challenges, Expected, PREFIX};
@@ -34,7 +35,7 @@ pub(super) struct Shown {
 
 impl Solver {
     /// The way to take for a host, of those that the authority offers. Tries the plain way out itself where there is a
-    /// choice; `attempt` counts from 1, and where nothing is known, every second one takes the other way.
+    /// choice; `attempt` counts from 1, and where nothing is known, each takes another way.
     ///
     /// # Errors
     /// When the authority offers none that the settings allow.
@@ -47,9 +48,11 @@ impl Solver {
         let has = |kind: &ChallengeType| offered.contains(kind);
         let wanted = match self.wish {
             Challenge::Http => ChallengeType::Http01,
+            Challenge::TlsAlpn => ChallengeType::TlsAlpn01,
             Challenge::Dns => ChallengeType::Dns01,
             Challenge::Auto if host.is_wildcard() => ChallengeType::Dns01,
-            Challenge::Auto => self.find_way(host, attempt).await,
+            Challenge::Auto if self.is_seen_by_http(host).await == Some(true) => ChallengeType::Http01,
+            Challenge::Auto => self.other_way(answers_https(host).await, offered, attempt),
         };
         if wanted == ChallengeType::Dns01 && self.hook.is_none() {
             return Err(failed("a DNS record needs a program that sets it: tls.acme_hook".into()));
@@ -60,10 +63,14 @@ impl Solver {
         Ok(wanted)
     }
 
-    /// Plain HTTP unless only a DNS record can help.
-    async fn find_way(&self, host: &HostName, attempt: u32) -> ChallengeType {
-        let http = self.hook.is_none() || self.is_seen_by_http(host).await == Some(true);
-        if http || attempt.is_multiple_of(2) { ChallengeType::Http01 } else { ChallengeType::Dns01 }
+    /// The way where this machine does not see itself by plain HTTP, which others may all the same.
+    fn other_way(&self, answers_https: bool, offered: &[ChallengeType], attempt: u32) -> ChallengeType {
+        let (http, tls) = (Some(ChallengeType::Http01), Some(ChallengeType::TlsAlpn01));
+        let dns = self.hook.is_some().then_some(ChallengeType::Dns01);
+        let likely = if answers_https { [tls, dns, http] } else { [dns, http, tls] };
+        let ways: Vec<_> = likely.into_iter().flatten().filter(|way| offered.contains(way)).collect();
+        let place = attempt.saturating_sub(1) as usize % ways.len().max(1);
+        ways.into_iter().nth(place).unwrap_or(ChallengeType::Http01)
     }
 
     /// Whether this machine gets its own answer by the host's name; `None` when nothing answers.
@@ -125,6 +132,12 @@ impl Solver {
     }
 }
 
+/// Whether something takes connections at the host's name on the port that an authority would come to (RFC 8737 §3).
+async fn answers_https(host: &HostName) -> bool {
+    let connected = timeout(PROBING, TcpStream::connect(format!("{host}:443"))).await;
+    connected.is_ok_and(|connected| connected.is_ok())
+}
+
 /// What people call it.
 pub(super) fn name_of(way: &ChallengeType) -> &str {
     match way {
@@ -160,7 +173,9 @@ mod tests {
         let host: HostName = "a.example".parse().unwrap();
         let wildcard: HostName = "*.a.example".parse().unwrap();
         let all = [Http01, Dns01, TlsAlpn01];
-        for (wish, expected) in [(Challenge::Http, Http01), (Challenge::Dns, Dns01)] {
+        for (wish, expected) in
+            [(Challenge::Http, Http01), (Challenge::TlsAlpn, TlsAlpn01), (Challenge::Dns, Dns01)]
+        {
             assert_eq!(solver(wish, true).choose(&host, &all, 1).await.unwrap(), expected);
         }
         assert_eq!(solver(Challenge::Auto, true).choose(&wildcard, &[Dns01], 1).await.unwrap(), Dns01);
@@ -168,5 +183,22 @@ mod tests {
         assert!(failure.text.contains("tls.acme_hook"));
         let failure = solver(Challenge::Http, false).choose(&host, &[Dns01], 1).await.unwrap_err();
         assert_eq!(failure.text, "the authority does not offer http-01");
+    }
+
+    #[test]
+    fn where_plain_http_is_not_seen_each_attempt_takes_another_way_and_the_likely_one_first() {
+        use ChallengeType::{Dns01, Http01, TlsAlpn01};
+        let all = [Http01, Dns01, TlsAlpn01];
+        for (hook, answers_https, offered, ways) in [
+            (false, true, &all[..], [TlsAlpn01, Http01, TlsAlpn01]),
+            (false, false, &all, [Http01, TlsAlpn01, Http01]),
+            (true, true, &all, [TlsAlpn01, Dns01, Http01]),
+            (true, false, &all, [Dns01, Http01, TlsAlpn01]),
+            (false, true, &all[..2], [Http01, Http01, Http01]),
+        ] {
+            let solver = solver(Challenge::Auto, hook);
+            let taken = [1, 2, 3].map(|attempt| solver.other_way(answers_https, offered, attempt));
+            assert_eq!(taken, ways, "hook {hook}, 443 answers {answers_https}");
+        }
     }
 }

@@ -44,6 +44,9 @@ pub struct HostEntry {
     pub live: bool,
     /// Whether the host came with the app's own settings or was added by a person.
     pub origin: HostOrigin,
+    /// Whether a certificate may be got for it of an authority, as far as the host goes; only said where it may not.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub acme: bool,
 }
 
 /// Who asked for a host.
@@ -65,6 +68,9 @@ pub struct AddHost {
     /// An app's directory or entry file, absolute; `None`: the instance's first app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
+    /// Whether a certificate may be got for it of an authority.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub acme: bool,
 }
 
 /// What a host is to do from now on.
@@ -284,6 +290,21 @@ pub struct AcmeStatus {
     pub retry_in: Option<u64>,
 }
 
+impl AcmeStatus {
+    /// Of a host of which nothing is known.
+    pub fn of(host: HostName) -> Self {
+        Self {
+            host,
+            authority: None,
+            expires_in: None,
+            renew_in: None,
+            ordering: false,
+            problem: None,
+            retry_in: None,
+        }
+    }
+}
+
 /// The workers of all apps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Workers {
@@ -489,4 +510,12 @@ pub struct FailureText {
     /// What would be right.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+}
+
+pub(crate) fn yes() -> bool {
+    true
+}
+
+pub(crate) fn is_yes(value: &bool) -> bool {
+    *value
 }

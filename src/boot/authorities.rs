@@ -15,14 +15,14 @@ use tokio::time::{sleep, timeout};
 use crate::agent::machine::{self, AgentLink, LinkParts};
 use crate::agent::{Agent, AgentParts, HostStatus, Standing};
 use crate::api::{AcmeStatus, CertPlan};
-use crate::certs::CertKeeper;
 use crate::challenges::Challenges;
-use crate::directory::Directory;
 use crate::metrics::Metrics;
 use crate::name::HostName;
 use crate::spec::ServerSpec;
 use crate::tasks::TaskGroup;
 use crate::time::WallClock;
+
+use super::certified_hosts::CertifiedHosts;
 
 /// Who gets the server's certificates, and for which hosts. Clones are the same.
 #[derive(Clone)]
@@ -30,6 +30,8 @@ pub(super) struct Authorities {
     agent: CertificateAgent,
     /// Hosts that get one although somebody has put another there: a person waits for it.
     asked: Arc<watch::Sender<BTreeSet<HostName>>>,
+    /// The hosts that may be asked for; none where no TLS is spoken, or no authority is asked.
+    certified: Option<CertifiedHosts>,
 }
 
 #[derive(Clone)]
@@ -70,21 +72,18 @@ impl Authorities {
     pub(super) async fn start(
         spec: &ServerSpec,
         whose: Whose,
-        directory: &Directory,
-        keeper: Option<&CertKeeper>,
+        certified: Option<CertifiedHosts>,
         challenges: &Challenges,
         metrics: &Metrics,
         stop: &TaskGroup,
     ) -> anyhow::Result<Self> {
         let asked = Arc::new(watch::Sender::new(BTreeSet::new()));
-        let Some(acme) = spec.acme.clone() else { return Ok(Self { agent: CertificateAgent::Off, asked }) };
+        let Some(acme) = spec.acme.clone() else {
+            return Ok(Self { agent: CertificateAgent::Off, asked, certified: None });
+        };
         let (hosts_in, hosts) = watch::channel(Arc::from([]));
-        if let Some(keeper) = keeper {
-            let wanted = WantedHosts {
-                directory: directory.clone(),
-                keeper: keeper.clone(),
-                asked: asked.subscribe(),
-            };
+        if let Some(certified) = &certified {
+            let wanted = WantedHosts { certified: certified.clone(), asked: asked.subscribe() };
             stop.spawn("hosts that need certificates", wanted.tell(hosts_in, stop.clone()));
         }
         let (challenges, metrics, stop) = (challenges.clone(), metrics.clone(), stop.clone());
@@ -98,7 +97,7 @@ impl Authorities {
                 metrics,
                 stop,
             })),
-            Whose::Own if keeper.is_some() => {
+            Whose::Own if certified.is_some() => {
                 let (state, pairs) = (spec.state_dir.join("acme"), whose.pairs(spec));
                 let clock = WallClock::system();
                 let parts =
@@ -109,7 +108,7 @@ impl Authorities {
             }
             Whose::Own => CertificateAgent::Off,
         };
-        Ok(Self { agent, asked })
+        Ok(Self { agent, asked, certified })
     }
 
     /// How the certificates of authorities stand.
@@ -131,6 +130,9 @@ impl Authorities {
             CertificateAgent::Task(agent) => agent.watch(),
             CertificateAgent::Machine(link) => link.watch(),
         };
+        if let Some(why) = self.certified.as_ref().and_then(|certified| certified.opted_out(host)) {
+            return Err(why.into());
+        }
         let asked = AskedFor { host: host.clone(), of: Arc::clone(&self.asked) };
         self.asked.send_if_modified(|hosts| hosts.insert(host.clone()));
         let is_known = |standing: &Arc<Standing>| standing.hosts.iter().any(|status| status.host == *host);
@@ -178,7 +180,12 @@ impl Authorities {
             problem: host.problem.clone(),
             retry_in: host.retry_at.map(until),
         };
-        self.standing().hosts.iter().map(show).collect()
+        let standing = self.standing();
+        let mut status: Vec<AcmeStatus> = standing.hosts.iter().map(show).collect();
+        let others = self.certified.iter().flat_map(CertifiedHosts::status);
+        // A host that a person has asked for all the same is among those of the agent.
+        status.extend(others.filter(|other| !standing.hosts.iter().any(|own| own.host == other.host)));
+        status
     }
 }
 
@@ -204,20 +211,20 @@ impl Drop for AskedFor {
 
 /// Which hosts an authority is asked for: those that nobody has put a certificate there for.
 struct WantedHosts {
-    directory: Directory,
-    keeper: CertKeeper,
+    certified: CertifiedHosts,
     asked: watch::Receiver<BTreeSet<HostName>>,
 }
 
 impl WantedHosts {
     /// Tells them as often as that changes.
     async fn tell(mut self, hosts: watch::Sender<Arc<[HostName]>>, stop: TaskGroup) {
-        let (mut come_and_go, mut certificates) = (self.directory.changes(), self.keeper.changes());
+        let CertifiedHosts { directory, keeper } = &self.certified;
+        let (mut come_and_go, mut certificates) = (directory.changes(), keeper.changes());
         let follow = async {
             loop {
                 come_and_go.mark_unchanged();
                 certificates.mark_unchanged();
-                let now = self.now();
+                let now = self.certified.wanted(&self.asked.borrow_and_update());
                 hosts.send_if_modified(|told| {
                     let news = **told != *now;
                     *told = Arc::from(now);
@@ -227,7 +234,7 @@ impl WantedHosts {
                     Ok(()) = come_and_go.changed() => {}
                     Ok(()) = certificates.changed() => {}
                     Ok(()) = self.asked.changed() => {}
-                    // What somebody has put there may have expired.
+                    // What somebody has put there may have expired, and settings of apps change without a word.
                     () = sleep(LOOKING) => {}
                 }
                 // Hosts often come in crowds.
@@ -239,24 +246,10 @@ impl WantedHosts {
             () = follow => {}
         }
     }
-
-    fn now(&mut self) -> Vec<HostName> {
-        let all = self.directory.hosts_that(|host| !is_of_this_machine(host));
-        let (kept, asked) = (self.keeper.kept_by_people(&all), self.asked.borrow_and_update());
-        let wants = |host: &HostName| !kept.contains(host) || asked.contains(host);
-        let mut wanted: Vec<HostName> = all.into_iter().filter(wants).collect();
-        wanted.sort();
-        wanted
-    }
-}
-
-/// Names that every machine has, and that lead nobody else here.
-fn is_of_this_machine(host: &HostName) -> bool {
-    host.as_str() == "localhost" || host.address().is_some_and(|address| address.is_loopback())
 }
 
 const NO_AUTHORITY: &str = "no authority is asked: start the server with tls.acme (RIP_TLS_ACME=yes, --acme)";
 const CROWD: Duration = Duration::from_millis(200);
-const LOOKING: Duration = Duration::from_secs(600);
+const LOOKING: Duration = Duration::from_secs(30);
 /// How long the agent may take to hear of a host.
 const TAKING_UP: Duration = Duration::from_secs(10);

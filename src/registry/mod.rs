@@ -42,6 +42,9 @@ pub struct Entry {
     /// The operator's page while the host is [`HostState::Stopped`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub page: Option<String>,
+    /// Whether a certificate may be got for it of an authority; only written down where it may not.
+    #[serde(default = "crate::api::yes", skip_serializing_if = "crate::api::is_yes")]
+    pub acme: bool,
 }
 
 /// The registry's files and what is in them.

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use rip_server::api::AcmeStatus;
 
+use crate::certs::Pair;
 use crate::support::ca::{Behaviour, Ca, Fault};
 use crate::support::{Server, Setup, client, has, tls};
 
@@ -276,4 +277,73 @@ async fn the_authority_says_when_to_renew_and_is_told_what_is_replaced() {
     })
     .await;
     assert_eq!(stored(&server), Some(second), "an authority that always says now is not asked without end");
+}
+
+#[tokio::test]
+async fn without_plain_http_a_handshake_shows_that_a_name_leads_here() {
+    if !has_pebble() {
+        return;
+    }
+    for wish in ["tls-alpn", "auto"] {
+        let mut ca = Ca::new(Behaviour::default()).await;
+        let server = Setup::scripted()
+            .tls()
+            .rules("hosts = [\"blog.example\"]")
+            .server(&ca.settings())
+            .server(&format!("tls.acme_challenge = \"{wish}\""))
+            .start()
+            .await;
+        // Nobody listens where the authority looks for plain HTTP.
+        ca.asks(1, server.port()).await;
+        another(&server, None).await;
+        is_served(&server).await;
+        assert!(
+            tls::connect(server.port(), HOST, &["acme-tls/1"]).await.is_err(),
+            "a stranger who asks as an authority does learns nothing"
+        );
+        assert_eq!(server.get("/").await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn no_certificate_is_ordered_for_hosts_that_are_left_out_or_have_one() {
+    if !has_pebble() {
+        return;
+    }
+    let mut ca = Ca::new(Behaviour::default()).await;
+    let pairs = tempfile::tempdir().unwrap();
+    Pair::new(pairs.path(), &["given.example"]);
+    let out = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/apps/hello");
+    let server = setup(&ca)
+        .server(&format!("tls.certs = \"{}\"", pairs.path().display()))
+        .server(&format!("[[apps]]\npath = \"{out}\"\nhosts = [\"out.example\"]\nacme = false"))
+        .start()
+        .await;
+    server.ctl(&["add", "not.example", "--no-acme"]).await.expect(0);
+    server.ctl(&["add", "given.example"]).await.expect(0);
+    ca.asks(server.redirect_port(), server.port()).await;
+    another(&server, None).await;
+    let acme = in_time("the status tells of all hosts", || async {
+        let acme = server.status().await.acme;
+        (acme.len() == 4).then_some(acme)
+    })
+    .await;
+    for (host, why) in [
+        ("given.example", "has a certificate already"),
+        ("not.example", "--no-acme"),
+        ("out.example", "acme = false"),
+    ] {
+        let standing = acme.iter().find(|status| status.host.as_str() == host).unwrap();
+        assert!(standing.problem.as_ref().is_some_and(|problem| problem.contains(why)), "{standing:?}");
+        assert!(!server.root().join("state/certs/acme").join(host).exists());
+    }
+    assert_eq!(ca.count("POST /order-plz"), 1, "the one host that wants one");
+    let listed = server.ctl(&["list"]).await.expect(0);
+    assert!(listed.out.contains("added, no ACME"), "{listed:?}");
+
+    server.ctl(&["add", "not.example"]).await.expect(0);
+    in_time("a host that wants one after all has one", || async {
+        server.root().join("state/certs/acme/not.example/fullchain.pem").exists().then_some(())
+    })
+    .await;
 }

@@ -28,7 +28,8 @@ pub(in crate::ctl) fn hosts(entries: &[HostEntry]) -> String {
             HostOrigin::Config => "config",
             HostOrigin::Added => "added",
         };
-        (tone, vec![entry.host.to_string(), entry.app.to_string(), origin.into(), state.into()])
+        let origin = if entry.acme { origin.into() } else { format!("{origin}, no ACME") };
+        (tone, vec![entry.host.to_string(), entry.app.to_string(), origin, state.into()])
     });
     table(&["HOST", "APP", "FROM", "STATE"], &[], rows)
 }
@@ -152,6 +153,7 @@ mod tests {
             state,
             live,
             origin,
+            acme: true,
         };
         let entries = [
             entry("api.example", HostState::Running, true, HostOrigin::Config),

@@ -25,13 +25,17 @@ pub(in crate::ctl) struct AddVerb {
     /// The directory or entry file of its app [default: the instance's first app]
     #[arg(long, value_name = "DIR")]
     app: Option<PathBuf>,
+    /// Get no certificate of an authority for it, whatever tls.acme says
+    #[arg(long)]
+    no_acme: bool,
 }
 
 impl AddVerb {
     pub(super) fn run(self, caller: Caller<'_>) -> Result<Exit, CtlError> {
-        let Self { host, app } = self;
+        let Self { host, app, no_acme } = self;
         caller.ask(async |session| {
-            let wanted = AddHost { host: host.clone(), path: app.as_deref().map(existing).transpose()? };
+            let path = app.as_deref().map(existing).transpose()?;
+            let wanted = AddHost { host: host.clone(), path, acme: !no_acme };
             let answer = session.client.call(&endpoints::ADD_HOST, &wanted).await?;
             session.tell(&answer, |change| render::changed(&host, "added", change))
         })

@@ -10,7 +10,8 @@ use std::os::unix::fs::PermissionsExt;
 use super::*;
 
 fn entry(host: &str, path: &str) -> Entry {
-    Entry { host: host.parse().unwrap(), path: Path::new(path).into(), state: HostState::Running, page: None }
+    let path = Path::new(path).into();
+    Entry { host: host.parse().unwrap(), path, state: HostState::Running, page: None, acme: true }
 }
 
 fn folder() -> (tempfile::TempDir, PathBuf) {

@@ -190,7 +190,7 @@ impl AppSet {
             return Err(SupervisorError::Leaving(entry.app.name.clone()));
         }
         let (app, path) = (Arc::clone(&entry.app), entry.path.clone());
-        let added = self.hosts.add(&wanted.host, &app, &path).await;
+        let added = self.hosts.add(&wanted.host, &app, &path, wanted.acme).await;
         if added.is_err() {
             self.apps.let_go(&app.name, &mut self.hosts).await;
         }

@@ -33,14 +33,41 @@ struct HostRow {
     app: Arc<App>,
     path: Arc<Path>,
     origin: HostOrigin,
+    /// Whether a certificate may be got for it of an authority.
+    acme: bool,
     /// `None`: its requests are served, and nobody was ever told otherwise.
     availability: Option<watch::Sender<Availability>>,
 }
 
 impl HostRow {
-    fn new(app: &Arc<App>, path: Arc<Path>, origin: HostOrigin, availability: Availability) -> Self {
+    fn new(app: &Arc<App>, path: Arc<Path>, origin: HostOrigin, wishes: HostWishes) -> Self {
+        let HostWishes { availability, acme } = wishes;
         let availability = (availability != Availability::default()).then(|| watch::channel(availability).0);
-        Self { app: Arc::clone(app), path, origin, availability }
+        Self { app: Arc::clone(app), path, origin, acme, availability }
+    }
+
+    fn availability(&self) -> Availability {
+        self.availability.as_ref().map(|own| own.borrow().clone()).unwrap_or_default()
+    }
+}
+
+/// What was asked for a host beside its app.
+#[derive(PartialEq)]
+struct HostWishes {
+    availability: Availability,
+    acme: bool,
+}
+
+impl Default for HostWishes {
+    fn default() -> Self {
+        Self { availability: Availability::default(), acme: true }
+    }
+}
+
+impl HostWishes {
+    fn of(entry: &Entry) -> Self {
+        let availability = Availability { state: entry.state, page: entry.page.as_deref().map(Arc::from) };
+        Self { availability, acme: entry.acme }
     }
 }
 
@@ -75,8 +102,8 @@ impl Hosts {
                     tracing::warn!(%app, %host, %owner, "host is another app's already");
                 }
                 None => {
-                    let availability = self.kept_availability(host, path);
-                    self.insert(host.clone(), app, path.into(), HostOrigin::Config, availability);
+                    let wishes = self.kept_wishes(host, path);
+                    self.insert(host.clone(), app, path.into(), HostOrigin::Config, wishes);
                 }
             }
         }
@@ -92,8 +119,8 @@ impl Hosts {
         for entry in entries {
             match self.rows.get(&entry.host) {
                 None => {
-                    let availability = availability(&entry);
-                    let row = HostRow::new(app, entry.path, HostOrigin::Added, availability);
+                    let wishes = HostWishes::of(&entry);
+                    let row = HostRow::new(app, entry.path, HostOrigin::Added, wishes);
                     routes.push(route(&entry.host, &row, &mut self.usual));
                     self.rows.insert(entry.host, row);
                 }
@@ -133,7 +160,7 @@ impl Hosts {
         }
     }
 
-    /// Makes a host lead to an app, for good.
+    /// Makes a host lead to an app, for good, and says whether a certificate may be got for it of an authority.
     ///
     /// # Errors
     /// When it is another app's, or cannot be written down; then nothing has changed.
@@ -142,17 +169,19 @@ impl Hosts {
         host: &HostName,
         app: &Arc<App>,
         path: &Path,
+        acme: bool,
     ) -> Result<Changed, SupervisorError> {
         self.check_free(host, Some(&app.name))?;
-        if self.rows.contains_key(host) {
+        let row = self.rows.get(host);
+        if row.is_some_and(|row| row.acme == acme) {
             return Ok(Changed { ok: true, changed: false, entry: self.entry(host) });
         }
-        let path: Arc<Path> = path.into();
-        let entry =
-            Entry { host: host.clone(), path: Arc::clone(&path), state: HostState::Running, page: None };
-        self.write(move |registry| registry.set(entry)).await?;
-        self.insert(host.clone(), app, path, HostOrigin::Added, Availability::default());
-        tracing::info!(app = %app.name, %host, "host added");
+        let path = row.map_or_else(|| path.into(), |row| Arc::clone(&row.path));
+        let origin = row.map_or(HostOrigin::Added, |row| row.origin);
+        let wishes = HostWishes { availability: row.map(HostRow::availability).unwrap_or_default(), acme };
+        self.note(host, &path, origin, &wishes).await?;
+        self.insert(host.clone(), app, path, origin, wishes);
+        tracing::info!(app = %app.name, %host, acme, "host added");
         Ok(Changed { ok: true, changed: true, entry: self.entry(host) })
     }
 
@@ -186,17 +215,11 @@ impl Hosts {
         wanted: SetState,
     ) -> Result<Changed, SupervisorError> {
         let row = self.row(host)?;
-        let path = Arc::clone(&row.path);
-        let entry = Entry { host: host.clone(), path, state: wanted.state, page: wanted.page };
-        let (app, origin, availability) = (row.app.name.clone(), row.origin, availability(&entry));
-        // A host that a config names needs a note only for as long as it is to do something unusual.
-        if origin == HostOrigin::Config && availability == Availability::default() {
-            let host = host.clone();
-            self.write(move |registry| registry.remove(&host)).await?;
-        } else {
-            self.write(move |registry| registry.set(entry)).await?;
-        }
-        let changed = self.stand(host, availability);
+        let availability = Availability { state: wanted.state, page: wanted.page.as_deref().map(Arc::from) };
+        let wishes = HostWishes { availability, acme: row.acme };
+        let app = row.app.name.clone();
+        self.note(host, &row.path, row.origin, &wishes).await?;
+        let changed = self.stand(host, wishes.availability);
         if changed {
             tracing::info!(%app, %host, state = %wanted.state, "host changed its state");
         }
@@ -250,9 +273,30 @@ impl Hosts {
         }
     }
 
-    fn kept_availability(&self, host: &HostName, path: &Path) -> Availability {
+    fn kept_wishes(&self, host: &HostName, path: &Path) -> HostWishes {
         let registry = self.registry();
-        registry.get(host).filter(|entry| &*entry.path == path).map(availability).unwrap_or_default()
+        registry.get(host).filter(|entry| &*entry.path == path).map(HostWishes::of).unwrap_or_default()
+    }
+
+    /// Writes down what was asked for a host. One that a config names needs a note only for as long as it is to do
+    /// something unusual.
+    async fn note(
+        &self,
+        host: &HostName,
+        path: &Arc<Path>,
+        origin: HostOrigin,
+        wishes: &HostWishes,
+    ) -> Result<(), SupervisorError> {
+        let host = host.clone();
+        if origin == HostOrigin::Config && *wishes == HostWishes::default() {
+            self.write(move |registry| registry.remove(&host)).await?;
+        } else {
+            let Availability { state, page } = wishes.availability.clone();
+            let page = page.as_deref().map(str::to_owned);
+            let entry = Entry { host, path: Arc::clone(path), state, page, acme: wishes.acme };
+            self.write(move |registry| registry.set(entry)).await?;
+        }
+        Ok(())
     }
 
     fn insert(
@@ -261,9 +305,9 @@ impl Hosts {
         app: &Arc<App>,
         path: Arc<Path>,
         origin: HostOrigin,
-        availability: Availability,
+        wishes: HostWishes,
     ) {
-        let row = HostRow::new(app, path, origin, availability);
+        let row = HostRow::new(app, path, origin, wishes);
         self.directory.insert(route(&host, &row, &mut self.usual));
         self.rows.insert(host, row);
     }
@@ -323,7 +367,7 @@ fn route(host: &HostName, row: &HostRow, usual: &mut HashMap<AppName, watch::Sen
         Some(own) => own.subscribe(),
         None => usual.entry(row.app.name.clone()).or_default().subscribe(),
     };
-    Route { host: host.clone(), app: Arc::clone(&row.app), availability }
+    Route { host: host.clone(), app: Arc::clone(&row.app), acme: row.acme, availability }
 }
 
 fn shown(host: &HostName, row: &HostRow) -> HostEntry {
@@ -333,9 +377,6 @@ fn shown(host: &HostName, row: &HostRow) -> HostEntry {
         state: row.availability.as_ref().map_or_else(HostState::default, |own| own.borrow().state),
         live: row.app.pool.any_worker(),
         origin: row.origin,
+        acme: row.acme,
     }
-}
-
-fn availability(entry: &Entry) -> Availability {
-    Availability { state: entry.state, page: entry.page.as_deref().map(Arc::from) }
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::api::{HostOrigin, HostState};
 
 fn add(name: &str, path: Option<&str>) -> AddHost {
-    AddHost { host: host(name), path: path.map(PathBuf::from) }
+    AddHost { host: host(name), path: path.map(PathBuf::from), acme: true }
 }
 
 fn shown(entries: &[HostEntry]) -> Vec<String> {

@@ -40,7 +40,7 @@ async fn a_worker_may_say_it_is_ready_before_its_start_has_returned() {
     });
     world.apps.put(blog());
 
-    let wanted = AddHost { host: host("a.example"), path: Some(blog().path) };
+    let wanted = AddHost { host: host("a.example"), path: Some(blog().path), acme: true };
     world.manager.add_host(wanted).await.unwrap();
 
     world.at_rest(1).await;
