@@ -3,9 +3,10 @@
 //! Never here: D-Bus, and unsetting variables; child processes are started without [`SYSTEMD_ENV`] instead.
 
 use std::fmt;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::net::TcpListener;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, IntoRawFd};
 use std::os::unix::net::UnixListener;
 
 use libsystemd::activation::{FileDescriptor, IsType, receive_descriptors_with_names};
@@ -66,9 +67,18 @@ pub const SYSTEMD_ENV: &[&str] = &[
 /// What this process tells systemd. Every function is without effect when `NOTIFY_SOCKET` is not set, and notes a
 /// failure at debug: there is nobody left to tell. None waits: a thread does, in the order of the calls.
 pub mod notify {
+    use std::fs::File;
+    use std::io::{self, IoSlice, Write};
+    use std::mem::MaybeUninit;
+    use std::os::fd::AsFd;
     use std::sync::OnceLock;
     use std::time::Duration;
 
+    use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+    use rustix::net::{
+        AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags,
+        SocketType, sendmsg_addr, socket_with,
+    };
     use sd_notify::NotifyState;
 
     use crate::system::writer_thread::{self, RecordBatch, Sink, WriterHandle};
@@ -116,6 +126,34 @@ pub mod notify {
     /// unit has no watchdog or means another process.
     pub fn main_watchdog_interval() -> Option<Duration> {
         sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero()).map(|limit| limit / 2)
+    }
+
+    /// Gives systemd bytes to keep over a restart of the service, in the place of those that it had by this name, in memory
+    /// that nobody can change; [`super::Inherited`] has them again. `FileDescriptorStoreMax=` of the unit has to allow it.
+    /// Blocks until systemd has them.
+    ///
+    /// # Errors
+    /// What the kernel said. Without systemd nothing is done.
+    pub fn keep(name: &str, bytes: &[u8]) -> io::Result<()> {
+        let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
+        let address = match path.as_encoded_bytes().split_first() {
+            Some((b'@', name)) => SocketAddrUnix::new_abstract_name(name)?,
+            _ => SocketAddrUnix::new(&*path)?,
+        };
+        let mut memory = File::from(memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
+        memory.write_all(bytes)?;
+        fcntl_add_seals(&memory, SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL)?;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+        let send = |text: &str, ancillary: &mut SendAncillaryBuffer<'_, '_, '_>| {
+            sendmsg_addr(&socket, &address, &[IoSlice::new(text.as_bytes())], ancillary, SendFlags::empty())
+        };
+        send(&format!("FDSTOREREMOVE=1\nFDNAME={name}"), &mut SendAncillaryBuffer::default())?;
+        let descriptors = [memory.as_fd()];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
+        send(&format!("FDSTORE=1\nFDNAME={name}"), &mut ancillary)?;
+        Ok(())
     }
 
     /// Waits until systemd has heard everything, at most a second. For the end of the process: blocks its thread.
@@ -194,6 +232,8 @@ pub struct Inherited {
     pub http: Vec<TcpListener>,
     /// For the control protocol.
     pub control: Vec<UnixListener>,
+    /// The keys of session tickets that the process before has given to systemd.
+    pub tickets: Option<Vec<u8>>,
 }
 
 /// Why the passed sockets cannot be used.
@@ -261,7 +301,10 @@ impl Inherited {
             return Err(InheritError::Names { sockets: owned.len(), names: named.len() });
         }
         let sockets = named.into_iter().enumerate().map(|(index, (descriptor, name))| {
-            let socket = InheritedSocket::take(&mut owned, index, &descriptor);
+            let socket = match name.as_str() {
+                TICKETS => Ok(InheritedSocket::Kept(read_kept(descriptor))),
+                _ => InheritedSocket::take(&mut owned, index, &descriptor),
+            };
             (name, socket)
         });
         Self::group(sockets.collect())
@@ -279,6 +322,7 @@ impl Inherited {
                 ("https", InheritedSocket::Tcp(listener)) => inherited.https.push(listener),
                 ("http", InheritedSocket::Tcp(listener)) => inherited.http.push(listener),
                 ("control", InheritedSocket::Unix(listener)) => inherited.control.push(listener),
+                (_, InheritedSocket::Kept(bytes)) => inherited.tickets = bytes.ok(),
                 ("https" | "http", other) => return Err(place.wrong(&other, TCP)),
                 ("control", other) => return Err(place.wrong(&other, UNIX)),
                 _ => return Err(place.unknown()),
@@ -291,7 +335,7 @@ impl Inherited {
 impl fmt::Display for Inherited {
     /// How many of each, for a log line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { https, http, control } = self;
+        let Self { https, http, control, tickets: _ } = self;
         write!(f, "{} https, {} http, {} control", https.len(), http.len(), control.len())
     }
 }
@@ -301,6 +345,8 @@ impl fmt::Display for Inherited {
 enum InheritedSocket {
     Tcp(TcpListener),
     Unix(UnixListener),
+    /// What an earlier process has had kept.
+    Kept(io::Result<Vec<u8>>),
     Other(&'static str),
 }
 
@@ -321,7 +367,7 @@ impl InheritedSocket {
         match &self {
             Self::Tcp(listener) => listener.set_nonblocking(true)?,
             Self::Unix(listener) => listener.set_nonblocking(true)?,
-            Self::Other(_) => {}
+            Self::Kept(_) | Self::Other(_) => {}
         }
         Ok(self)
     }
@@ -330,9 +376,18 @@ impl InheritedSocket {
         match self {
             Self::Tcp(_) => TCP,
             Self::Unix(_) => UNIX,
+            Self::Kept(_) => "a file",
             Self::Other(kind) => kind,
         }
     }
+}
+
+/// What is in a file that systemd has kept. Its descriptor is owned by nobody here, so that it is opened once more.
+fn read_kept(descriptor: FileDescriptor) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = File::open(format!("/proc/self/fd/{}", descriptor.into_raw_fd()))?;
+    file.take(MOST_KEPT).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn listens(socket: impl AsFd) -> io::Result<bool> {
@@ -375,13 +430,15 @@ impl NamedSocket {
     }
 }
 
+/// The name by which systemd keeps the keys of session tickets.
+pub const TICKETS: &str = "tickets";
+const MOST_KEPT: u64 = 4096;
 const TCP: &str = "a listening TCP socket (ListenStream=443)";
 const UNIX: &str = "a listening Unix stream socket (ListenStream=/run/..)";
 const CONNECTED: &str = "a stream socket that does not listen (Accept=yes?)";
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
     use std::os::fd::OwnedFd;
     use std::os::unix::net::UnixDatagram;
     use std::process::{Command, Stdio};
