@@ -61,8 +61,7 @@ fn run(config: Config, machine: &Machine) -> ExitCode {
         Err(error) => {
             complain(&in_full(&error));
             // So is a certificate that was named and cannot be used.
-            let named =
-                matches!(error.downcast_ref(), Some(CertError::Read { .. } | CertError::Invalid { .. }));
+            let named = error.downcast_ref().is_some_and(CertError::is_of_what_was_given);
             if named { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }

@@ -66,7 +66,7 @@ use body::uploads::Uploads;
 use connection::head_memory::MOST_HEADS;
 use connection::places::Places;
 use downstream::listen::accept;
-pub use downstream::tls::ChooseTls;
+pub use downstream::tls::{ChooseTls, ClientCertCheck, JudgeClientCert, TlsChoice};
 use limit::LimitLog;
 use peer::RateLimit;
 use records::access_log::AccessLog as ShardLog;

@@ -156,11 +156,12 @@ reasons! {
     TOO_MANY_FIELDS = Reason::client(
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", "the request has more than {} header fields",
     ).closing().set_by("limits.max_fields");
-    /// the TLS handshake named a host of another app
+    /// the TLS handshake named a host of another app, or did not ask for the client certificate that the host asks for
     MISDIRECTED = Reason::client(
         StatusCode::MISDIRECTED_REQUEST,
         "misdirected",
-        "this connection was opened for another host name: send the request again over a new connection to its own host",
+        "this connection was opened for another host name, or without the client certificate that this one asks for: send \
+         the request again over a new connection to its own host",
     ).closing();
     /// above `limits.rate`; `Retry-After`
     OVER_RATE = Reason::client(

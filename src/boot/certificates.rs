@@ -3,6 +3,7 @@
 //! Never here: getting, reading or choosing certificates.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::CertificateDer;
@@ -13,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::agent::{HostStatus, Store};
 use crate::api::{AcmeStatus, CertPlan, CertificateStatus, HostCertificate, ImportCert, RenewEvent};
-use crate::certs::{CertKeeper, ServedCert};
+use crate::certs::{CertKeeper, ClientAuthorities, ServedCert};
 use crate::control::{self, CertificateCall, CertificateCallError};
 use crate::name::HostName;
 use crate::tasks::TaskGroup;
@@ -25,6 +26,8 @@ use super::authorities::{Authorities, signed};
 pub(super) struct Certificates {
     /// None where no TLS is spoken.
     pub(super) keeper: Option<CertKeeper>,
+    /// Whose certificates clients are asked for.
+    pub(super) clients: Arc<ClientAuthorities>,
     pub(super) authorities: Authorities,
     /// The folder of pairs that people have brought.
     pub(super) imported: PathBuf,
@@ -34,7 +37,9 @@ pub(super) struct Certificates {
 
 impl control::Certificates for Certificates {
     fn in_use(&self) -> Vec<CertificateStatus> {
-        self.keeper.as_ref().map(CertKeeper::status).unwrap_or_default()
+        let mut status = self.keeper.as_ref().map(CertKeeper::status).unwrap_or_default();
+        status.extend(self.clients.status());
+        status
     }
 
     fn acme(&self) -> Vec<AcmeStatus> {

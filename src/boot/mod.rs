@@ -5,6 +5,8 @@
 mod authorities;
 mod banner;
 mod certificates;
+mod certified_hosts;
+mod handshakes;
 mod limits;
 mod listeners;
 mod missing_app;
@@ -22,14 +24,12 @@ use std::sync::Arc;
 use anyhow::Context;
 use rustix::process::DumpableBehavior;
 use tokio::sync::mpsc;
-use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use tokio::try_join;
 
-use crate::acceptor::{self, Acceptor, ChooseTls};
+use crate::acceptor::{self, Acceptor};
 use crate::api::{AppStatus, BackendStatus};
 use crate::apps::worker_scripts;
-use crate::certs::{CertKeeper, CertKeeperParts, CertResolver, HandshakeSettings};
 use crate::challenges::Challenges;
 use crate::config::merge::Config;
 use crate::control::{self, Control, ControlParts, ServerFacts};
@@ -38,16 +38,18 @@ use crate::logging::{self, FlushAtEnd, LogStyle, LogTarget};
 use crate::metrics::Metrics;
 use crate::name::AppName;
 use crate::registry::Registry;
-use crate::spec::{AppSpec, CertSources, ServerSpec};
+use crate::spec::{AppSpec, CertSources, ClientCerts, ServerSpec};
 use crate::supervisor::{self, Resolve, Supervisor};
 use crate::system::sd::{self, Inherited};
 use crate::system::signals::Signals;
 use crate::system::{durable, orphans, process_setup};
 use crate::tasks::{ShutdownToken, TaskGroup};
-use crate::time::{Heartbeats, WallClock};
+use crate::time::Heartbeats;
 
 use authorities::{Authorities, Whose};
 use certificates::Certificates;
+use certified_hosts::CertifiedHosts;
+use handshakes::ServerTls;
 use listeners::{OpenListeners, open_control};
 use resolve::Resolver;
 use settings::Settings;
@@ -94,7 +96,8 @@ pub fn describe(config: &Config) -> anyhow::Result<Vec<AppSpec>> {
 /// For a look at what would run.
 fn resolver_of(config: &Config) -> io::Result<Resolver> {
     let settings = Settings::of_start(Arc::new(config.clone()))?;
-    Ok(Resolver::new(Arc::new(settings), &ScriptFolder::of_the_server(&config.server), false))
+    let scripts = ScriptFolder::of_the_server(&config.server);
+    Ok(Resolver::new(Arc::new(settings), &scripts, false, ServerTls::new().authorities()))
 }
 
 /// Why there is nothing at the path of one of the apps, with what to write; `None` when there is, or nothing can be said.
@@ -108,9 +111,13 @@ pub fn missing(config: &Config, is_service: bool) -> Option<String> {
 /// instances' config files are, `apps` where their apps are.
 pub fn unreadable(config: &Config, etc: &Path, apps: &Path) -> Vec<String> {
     let resolver = resolver_of(config).ok();
-    let entry = |path: &Path| resolver.as_ref()?.resolve(path).ok()?.entry;
-    let entries = config.apps.iter().filter_map(|app| entry(&app.path));
-    service_access::unreadable(config, entries.collect(), etc, apps)
+    let files = |path: &Path| {
+        let spec = resolver.as_ref()?.resolve(path).ok()?;
+        let ClientCerts { ca, crl, .. } = spec.rules.client.clone();
+        Some([spec.entry, ca, crl].into_iter().flatten().collect::<Vec<_>>())
+    };
+    let files = config.apps.iter().filter_map(|app| files(&app.path)).flatten();
+    service_access::unreadable(config, files.collect(), etc, apps)
 }
 
 /// Which settings have no effect where systemd starts the instance and opens its sockets, a sentence each; none where
@@ -142,7 +149,9 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
     let scripts = plan.scripts(spec);
     let settings = Arc::new(Settings::of_start(Arc::clone(&config))?);
     // Before anything is made on the disk: what is no app leaves nothing behind.
-    let resolver = Resolver::new(Arc::clone(&settings), &scripts, plan.is_of_the_system());
+    let tls = ServerTls::new();
+    tls.authorities().load(&spec.client)?;
+    let resolver = Resolver::new(Arc::clone(&settings), &scripts, plan.is_of_the_system(), tls.authorities());
     let paths: Vec<PathBuf> = config.apps.iter().map(|app| app.path.clone()).collect();
     let specs = read_apps(&resolver, &paths)?;
     // What requests in hand have when the server stops: as much as the most patient app gives them.
@@ -160,15 +169,17 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
     let (metrics, directory, challenges) = (Metrics::new(), Directory::new(), Challenges::default());
     let (backend_stop, manager_stop, control_stop, keeper_stop, agent_stop) =
         (TaskGroup::new(), TaskGroup::new(), TaskGroup::new(), TaskGroup::new(), TaskGroup::new());
-    let certificates =
-        (!listeners.https.is_empty()).then(|| Arc::new(CertResolver::new(WallClock::system())));
-    // On a thread beside this one: the keys of tickets are the first random numbers of the process, and what these are
-    // made from takes some 30 ms to gather. Nobody needs them before the first connection.
-    let tls = certificates.clone().map(|resolver| spawn_blocking(|| HandshakeSettings::new(resolver)));
+    let clients = tls.authorities();
+    let tls = Some(tls).filter(|_| !listeners.https.is_empty());
+    let handshakes = tls.as_ref().map(|tls| tls.handshakes(spec, &directory, inherited.tickets));
     let (events_in, events) = mpsc::channel(EVENTS);
     // Before any worker is started: files that cannot be used are told before anything runs.
     let (keeper, workers) = try_join!(
-        keep_certificates(spec, certs_by, certificates, &directory, &metrics, &keeper_stop),
+        async {
+            let Some(tls) = &tls else { return Ok(None) };
+            let sources = CertSources { acme_store: Some(certs_by.pairs(spec)), ..spec.certs.clone() };
+            tls.keep(spec, sources, &directory, &metrics, &keeper_stop).await.map(Some)
+        },
         WorkerBackend::open(plan, spec, &paths, settings.sandbox(), &backend_stop, events_in),
     )?;
     let registry = Registry::open(&spec.state_dir.join("registry.json"))?;
@@ -190,9 +201,9 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
         stop: manager_stop.clone(),
     };
     let supervisor = Supervisor::start(parts, paths);
+    let certified = keeper.clone().map(|keeper| CertifiedHosts { directory: directory.clone(), keeper });
     let authorities =
-        Authorities::start(spec, certs_by, &directory, keeper.as_ref(), &challenges, &metrics, &agent_stop)
-            .await?;
+        Authorities::start(spec, certs_by, certified, &challenges, &metrics, &agent_stop).await?;
     let (shutdown, heartbeats) = (ShutdownToken::new(), Heartbeats::new());
     Control::start(ControlParts {
         listeners: control_sockets,
@@ -205,6 +216,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
             control: spec.control_socket.clone(),
             certificates: Arc::new(Certificates {
                 keeper,
+                clients,
                 authorities,
                 imported: spec.state_dir.join("certs/imported"),
                 stop: agent_stop.clone(),
@@ -225,12 +237,8 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
             .with_context(|| format!("cannot serve metrics on {address}"))?;
     }
     supervisor.begun().await;
-    let tls = match tls {
-        Some(made) => {
-            let settings = made.await??;
-            let choose: ChooseTls = Arc::new(move |hello| settings.choose(hello));
-            Some(choose)
-        }
+    let tls = match handshakes {
+        Some(handshakes) => Some(handshakes.choose(challenges.clone(), &keeper_stop).await?),
         None => None,
     };
     let acceptor = Acceptor::start(acceptor::Parts {
@@ -311,27 +319,6 @@ fn make_folders(spec: &ServerSpec, spool: &Path, scripts: &ScriptFolder) -> anyh
 fn read_apps(resolver: &Resolver, paths: &[PathBuf]) -> anyhow::Result<Vec<AppSpec>> {
     let specs = paths.iter().map(|path| Ok(resolver.resolve(path)?));
     specs.collect()
-}
-
-async fn keep_certificates(
-    spec: &ServerSpec,
-    certs_by: Whose,
-    resolver: Option<Arc<CertResolver>>,
-    directory: &Directory,
-    metrics: &Metrics,
-    stop: &TaskGroup,
-) -> anyhow::Result<Option<CertKeeper>> {
-    let Some(resolver) = resolver else { return Ok(None) };
-    let parts = CertKeeperParts {
-        sources: CertSources { acme_store: Some(certs_by.pairs(spec)), ..spec.certs.clone() },
-        state_dir: spec.state_dir.clone(),
-        directory: directory.clone(),
-        resolver,
-        clock: WallClock::system(),
-        metrics: metrics.clone(),
-        stop: stop.clone(),
-    };
-    Ok(Some(CertKeeper::start(parts).await?))
 }
 
 /// The server is ready also when an app is not: it answers for it, and says so.

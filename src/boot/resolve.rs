@@ -10,10 +10,11 @@ use std::sync::Arc;
 
 use crate::apps::production::stand_in;
 use crate::apps::{self, DetectedApp, Hints, StaticHint};
+use crate::certs::ClientAuthorities;
 use crate::config::app::{AppSettings, app_settings, directory};
 use crate::config::merge::Config;
 use crate::name::HostName;
-use crate::spec::{AppSpec, LaunchSpec, ReadyBy, Reload, Rules, Sources};
+use crate::spec::{AppSpec, ClientCerts, LaunchSpec, ReadyBy, Reload, Rules, Sources};
 use crate::supervisor::{Resolve, ResolveError};
 
 use super::missing_app;
@@ -29,13 +30,20 @@ pub(super) struct Resolver {
     self_exe: PathBuf,
     /// Whether this is a service of the system's.
     is_service: bool,
+    /// Where the authorities are read whose client certificates apps ask for.
+    authorities: Arc<ClientAuthorities>,
 }
 
 impl Resolver {
-    pub(super) fn new(settings: Arc<Settings>, scripts: &ScriptFolder, is_service: bool) -> Self {
+    pub(super) fn new(
+        settings: Arc<Settings>,
+        scripts: &ScriptFolder,
+        is_service: bool,
+        authorities: Arc<ClientAuthorities>,
+    ) -> Self {
         let scripts = scripts.folder().to_owned();
         // Stays the running version when an upgrade replaces the file.
-        Self { settings, scripts, self_exe: PathBuf::from("/proc/self/exe"), is_service }
+        Self { settings, scripts, self_exe: PathBuf::from("/proc/self/exe"), is_service, authorities }
     }
 }
 
@@ -45,10 +53,11 @@ impl Resolve for Resolver {
         if let Some(why) = missing_app::explained(path, &config.server.instance, self.is_service) {
             return Err(ResolveError::new(why));
         }
-        let (settings, found) = self.look(&config, path)?;
+        let (mut settings, found) = self.look(&config, path)?;
         for warning in &settings.warnings {
             tracing::warn!(app = %settings.name, "{warning}");
         }
+        settings.rules.client = self.client_certs(std::mem::take(&mut settings.rules.client))?;
         let first = config.apps.first().is_some_and(|first| first.path == path);
         Ok(self.spec(&config, settings, found, first))
     }
@@ -60,6 +69,19 @@ impl Resolver {
         let settings = app_settings(&request).map_err(|error| ResolveError::new(error.to_string()))?;
         let found = apps::detect(path, &self.hints(&settings));
         Ok((settings, found.map_err(|error| ResolveError::new(error.to_string()))?))
+    }
+
+    /// The client certificates that the app's hosts ask for; their authorities are read now, while somebody is looking.
+    fn client_certs(&self, own: ClientCerts) -> Result<ClientCerts, ResolveError> {
+        let client = own.or(&self.settings.at_start().server.client).ok_or_else(|| {
+            ResolveError::new(
+                "client certificates are asked for, and nothing says whose: set `client.ca` under [app], or \
+                 `tls.client.ca`",
+            )
+        })?;
+        let loaded = self.authorities.load(&client);
+        loaded.map_err(|error| ResolveError::new(format!("{:#}", anyhow::Error::new(error))))?;
+        Ok(client)
     }
 
     fn hints(&self, settings: &AppSettings) -> Hints<'_> {

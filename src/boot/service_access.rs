@@ -3,6 +3,7 @@
 //!
 //! Never here: what is in the files.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -14,13 +15,14 @@ use crate::spec::Scheme;
 
 /// What of an instance's files its service could not read, a sentence each; nothing where root does not ask, or where
 /// this is no service's instance.
-pub(super) fn unreadable(config: &Config, entries: Vec<PathBuf>, etc: &Path, apps: &Path) -> Vec<String> {
+pub(super) fn unreadable(config: &Config, files: Vec<PathBuf>, etc: &Path, apps: &Path) -> Vec<String> {
     if !rustix::process::geteuid().is_root() || !is_of_a_service(config, etc, apps) {
         return Vec::new();
     }
     let mut paths = paths(config);
-    paths.extend(entries);
-    paths.dedup();
+    paths.extend(files);
+    let mut seen = BTreeSet::new();
+    paths.retain(|path| seen.insert(path.clone()));
     let hidden = |path: &&PathBuf| HIDDEN.iter().any(|folder| path.starts_with(folder));
     let told_hidden = paths.iter().filter(hidden).map(|path| {
         format!(

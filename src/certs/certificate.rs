@@ -279,7 +279,9 @@ impl Leaf {
     }
 }
 
-fn parse_all<'a>(chain: &'a [CertificateDer<'static>]) -> Result<Vec<X509Certificate<'a>>, CertificateError> {
+pub(super) fn parse_all<'a>(
+    chain: &'a [CertificateDer<'static>],
+) -> Result<Vec<X509Certificate<'a>>, CertificateError> {
     chain.iter().enumerate().map(|(at, der)| parse(der, at + 1)).collect()
 }
 

@@ -20,11 +20,13 @@ mod cert_entry;
 mod cert_keeper;
 mod cert_table;
 mod certificate;
+mod client_auth;
 mod expiry;
 mod file_marks;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod handshakes;
 mod host_cert_store;
 mod host_certs;
 mod inspect;
@@ -34,6 +36,7 @@ mod resolver;
 mod self_made;
 #[cfg(test)]
 mod testing;
+mod tickets;
 mod tls;
 
 use std::error::Error;
@@ -42,11 +45,13 @@ use std::path::{Path, PathBuf};
 
 pub use cert_keeper::{CertKeeper, CertKeeperParts, ServedCert};
 pub use certificate::CertificateError;
+pub use client_auth::{ClientAuthorities, ClientAuthority};
+pub use handshakes::{HandshakeChoice, HandshakeSettings};
 pub use inspect::{Inspected, inspect};
 pub use issuer::{MkcertError, pem_files_below};
 pub use reasons::{Instead, KeyFlaw};
 pub use resolver::CertResolver;
-pub use tls::HandshakeSettings;
+pub use tickets::TicketKeys;
 
 /// Why a certificate was not obtained.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +91,14 @@ pub enum CertError {
         /// The file with the certificate.
         path: PathBuf,
     },
+    /// The authorities of client certificates, or a list of revoked ones, that is of no use.
+    #[error("`{}` is of no use for client certificates: {why}", path.display())]
+    Authority {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The folder for certificates, or a file in it, cannot be written.
     #[error("cannot write `{}`", path.display())]
     Write {
@@ -109,6 +122,22 @@ pub enum CertError {
 }
 
 impl CertError {
+    /// Whether a file or folder is at fault that a person has named.
+    pub fn is_of_what_was_given(&self) -> bool {
+        match self {
+            Self::Read { .. }
+            | Self::Forbidden { .. }
+            | Self::Invalid { .. }
+            | Self::NoKey { .. }
+            | Self::Authority { .. } => true,
+            Self::Write { .. }
+            | Self::SelfSigned(_)
+            | Self::Made(_)
+            | Self::Mkcert(_)
+            | Self::Interrupted(_) => false,
+        }
+    }
+
     fn unreadable(path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         match source.kind() {

@@ -19,7 +19,7 @@ use crate::name::HostName;
 use crate::time::WallClock;
 
 use super::certificate::Certificate;
-use super::{CertResolver, tls};
+use super::{CertResolver, TicketKeys, tls};
 
 pub(in crate::certs) const DAY: Duration = Duration::from_secs(24 * 3_600);
 
@@ -78,7 +78,9 @@ pub(in crate::certs) struct Link {
 impl Link {
     /// Shakes hands with SNI `name`, or without SNI when that is an address.
     pub(in crate::certs) fn open(resolver: &Arc<CertResolver>, name: &str) -> Result<Self, rustls::Error> {
-        let server = ServerConnection::new(tls::server_config(Arc::clone(resolver)).unwrap())?;
+        let server = ServerConnection::new(
+            tls::server_config(Arc::clone(resolver), TicketKeys::new(None, now()).unwrap()).unwrap(),
+        )?;
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let mut config = ClientConfig::builder_with_provider(tls::provider())
             .with_safe_default_protocol_versions()?

@@ -1,50 +1,43 @@
 //! Owns the TLS settings of the listeners: versions, ALPN, tickets, and the one crypto provider.
 //!
-//! Never here: certificates themselves; they are asked of the [`CertResolver`] at each handshake.
+//! Never here: certificates themselves; they are asked of the [`CertResolver`] at each handshake. Or which settings a
+//! handshake has (`handshakes`).
 
 use std::sync::{Arc, LazyLock};
 
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
-use rustls::crypto::aws_lc_rs::{self, Ticketer};
-use rustls::server::{ClientHello, NoServerSessionStorage};
+use rustls::crypto::aws_lc_rs;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 
-use super::CertResolver;
+use super::{CertResolver, TicketKeys};
 
-/// What handshakes are shaken by.
-pub struct HandshakeSettings {
+/// The settings of handshakes that ask for no client certificate.
+pub(super) fn server_config(
     resolver: Arc<CertResolver>,
-    config: Arc<ServerConfig>,
+    tickets: TicketKeys,
+) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let mut config = config_with(resolver, WebPkiClientVerifier::no_client_auth())?;
+    config.ticketer = Arc::new(tickets);
+    Ok(Arc::new(config))
 }
 
-impl HandshakeSettings {
-    /// TLS 1.2 and 1.3, h2 before http/1.1 before http/1.0, tickets whose keys change every six hours, no early data (it
-    /// can be replayed).
-    ///
-    /// # Errors
-    /// When the system has no randomness for the ticket keys.
-    pub fn new(resolver: Arc<CertResolver>) -> Result<Self, rustls::Error> {
-        Ok(Self { config: server_config(Arc::clone(&resolver))?, resolver })
-    }
-
-    /// How the handshake goes on that a client has begun so; `None`: it asks for a name that is none of this server's.
-    pub fn choose(&self, hello: &ClientHello<'_>) -> Option<Arc<ServerConfig>> {
-        (!self.resolver.refuses(hello.server_name())).then(|| Arc::clone(&self.config))
-    }
-}
-
-pub(super) fn server_config(resolver: Arc<CertResolver>) -> Result<Arc<ServerConfig>, rustls::Error> {
+/// The settings that all handshakes have, without tickets.
+pub(super) fn config_with(
+    resolver: Arc<CertResolver>,
+    clients: Arc<dyn ClientCertVerifier>,
+) -> Result<ServerConfig, rustls::Error> {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-        .with_no_client_auth()
+        .with_client_cert_verifier(clients)
         .with_cert_resolver(resolver);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), b"http/1.0".to_vec()];
-    config.ticketer = Ticketer::new()?;
     // Tickets carry the session. A cache beside them is a lock that all cores share, for clients without tickets.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.max_early_data_size = 0;
     config.send_half_rtt_data = false;
-    Ok(Arc::new(config))
+    Ok(config)
 }
 
 /// Named wherever it is needed: a process-wide default would be a second way to choose one.
@@ -53,7 +46,6 @@ pub(super) fn provider() -> Arc<CryptoProvider> {
         LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
     Arc::clone(&PROVIDER)
 }
-
 #[cfg(test)]
 mod tests {
     use rustls::server::ResolvesServerCert;
@@ -72,7 +64,7 @@ mod tests {
     fn sessions_are_resumed_by_tickets_and_never_with_early_data() {
         let resolver = resolver();
         assert!(!resolver.only_raw_public_keys());
-        let config = server_config(resolver).unwrap();
+        let config = server_config(resolver, TicketKeys::new(None, now()).unwrap()).unwrap();
         assert!(config.ticketer.enabled());
         assert!(!config.session_storage.can_cache());
         assert_eq!(config.max_early_data_size, 0);

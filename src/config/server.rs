@@ -15,9 +15,10 @@ use crate::spec::acme::{self, Acme};
 use crate::spec::settings::sections::Values;
 use crate::spec::settings::table::{Id, Setting};
 use crate::spec::{
-    CertFiles, CertSources, FileSettings, Limits, ListenSettings, LogSettings, PortChoice, Sandbox, Scheme,
-    ServerSpec, TlsSettings, UnitSettings,
+    CertFiles, CertSources, ClientCerts, FileSettings, Limits, ListenSettings, LogSettings, PortChoice,
+    Sandbox, Scheme, ServerSpec, TlsSettings, UnitSettings,
 };
+use crate::system::user;
 
 /// Puts the server's settings together. `largest_body`: what an app takes at most, in bytes.
 ///
@@ -36,6 +37,7 @@ pub(crate) fn spec(
         instance,
         scheme: scheme(stack)?,
         certs: cert_sources(machine, stack, folders)?,
+        client: client_certs(machine, stack)?,
         acme: acme(machine, stack),
         runtime_dir: folders.runtime.value.clone(),
         state_dir: folders.state.value.clone(),
@@ -94,6 +96,9 @@ pub(crate) fn warnings(stack: &Stack<'_>, spec: &ServerSpec) -> Vec<String> {
                 Id::Certs,
                 Id::DefaultCert,
                 Id::AutoTls,
+                Id::ClientCa,
+                Id::ClientCrl,
+                Id::ClientMode,
                 Id::Acme,
                 Id::Hsts,
                 Id::RedirectHttp,
@@ -124,10 +129,24 @@ pub(crate) fn check_files(spec: &ServerSpec) -> Result<(), ConfigError> {
         path: path.into(),
         source,
     };
-    if let Some(CertFiles { cert, key }) = &spec.certs.files {
-        for (what, path) in [("the certificate", cert), ("the certificate's key", key)] {
-            open(path).map_err(|source| unreadable(what, path, source))?;
+    if let Some(files) = &spec.certs.files {
+        for (what, path) in [("the certificate", &files.cert), ("the certificate's key", &files.key)] {
+            open(path).map_err(|source| match source.kind() {
+                io::ErrorKind::PermissionDenied => ConfigError::Forbidden {
+                    what: what.into(),
+                    path: path.clone(),
+                    user: user::of_this_process(),
+                    instance: spec.instance.clone(),
+                    files: Box::new(files.clone()),
+                },
+                _ => unreadable(what, path, source),
+            })?;
         }
+    }
+    let client =
+        [("the file of tls.client.ca", &spec.client.ca), ("the file of tls.client.crl", &spec.client.crl)];
+    for (what, path) in client.into_iter().filter_map(|(what, path)| Some((what, path.as_ref()?))) {
+        open(path).map_err(|source| unreadable(what, path, source))?;
     }
     if let Some(acme) = &spec.acme {
         let files = [
@@ -193,6 +212,22 @@ fn cert_sources(machine: &Machine, stack: &Stack<'_>, folders: &Folders) -> Resu
         acme_store: Some(folders.state.value.join("certs/acme")),
         mkcert: by_mkcert,
         default,
+    })
+}
+
+fn client_certs(machine: &Machine, stack: &Stack<'_>) -> Result<ClientCerts, ConfigError> {
+    let path = |id| stack.told::<PathBuf>(id).map(|path| machine.absolute(&path));
+    let said =
+        ClientCerts { ca: path(Id::ClientCa), crl: path(Id::ClientCrl), mode: stack.told(Id::ClientMode) };
+    said.or(&ClientCerts::default()).ok_or_else(|| {
+        let there = [Id::ClientCrl, Id::ClientMode].into_iter().find_map(|id| {
+            let (_, there) = stack.ranked(id)?;
+            Some(named(Setting::of(id).key(), &there.origin))
+        });
+        ConfigError::Incomplete {
+            first: there.unwrap_or_default(),
+            second: "`tls.client.ca = \"PATH\"`".into(),
+        }
     })
 }
 

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::setting_types::{Listen, ReadyBy};
-use super::settings::table::{Memory, Recycle, Rules, Upkeep};
+use super::setting_types::{ClientCertMode, Listen, ReadyBy};
+use super::settings::table::{ClientCerts, Memory, Recycle, Rules, Upkeep};
 use crate::name::{AppName, HostName, InstanceName};
 use crate::pattern::Pattern;
 
@@ -103,5 +103,67 @@ impl Rules {
     /// Requests that a worker takes at the same time.
     pub fn concurrency(&self) -> NonZeroU32 {
         self.concurrency.unwrap_or(NonZeroU32::MIN)
+    }
+}
+
+impl ClientCerts {
+    /// Whether clients are asked for certificates at all.
+    pub fn are_asked_for(&self) -> bool {
+        self.ca.is_some() && self.mode != Some(ClientCertMode::Off)
+    }
+
+    /// Whether who has none that is believed is refused.
+    pub fn are_required(&self) -> bool {
+        self.are_asked_for() && self.mode != Some(ClientCertMode::Request)
+    }
+
+    /// What is in force where `all` holds for whatever is not said here; lists of revoked certificates stand beside their
+    /// authorities. `None`: certificates are asked for, and nobody says whose.
+    pub(crate) fn or(self, all: &Self) -> Option<Self> {
+        let lists_of_all = all.crl.as_ref().filter(|_| self.ca.is_none());
+        let crl = self.crl.or_else(|| lists_of_all.cloned());
+        let ca = self.ca.or_else(|| all.ca.clone());
+        let mode = self.mode.or(all.mode);
+        let is_of_no_use = crl.is_some() || mode.is_some_and(|mode| mode != ClientCertMode::Off);
+        match ca {
+            None if is_of_no_use => None,
+            None => Some(Self::default()),
+            Some(ca) => Some(Self { ca: Some(ca), crl, mode: mode.or(Some(ClientCertMode::Require)) }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn certs(ca: &str, crl: &str, mode: Option<ClientCertMode>) -> ClientCerts {
+        let path = |text: &str| (!text.is_empty()).then(|| PathBuf::from(text));
+        ClientCerts { ca: path(ca), crl: path(crl), mode }
+    }
+
+    #[test]
+    fn an_app_says_what_it_wants_and_leaves_the_rest_to_what_holds_for_all() {
+        use ClientCertMode::{Off, Request, Require};
+        let all = certs("ca", "crl", Some(Require));
+        let nobody = ClientCerts::default();
+        for (own, all, expected) in [
+            (certs("", "", None), &all, Some(all.clone())),
+            (certs("", "", Some(Request)), &all, Some(certs("ca", "crl", Some(Request)))),
+            (certs("own", "", None), &all, Some(certs("own", "", Some(Require)))),
+            (certs("own", "list", Some(Request)), &all, Some(certs("own", "list", Some(Request)))),
+            (certs("", "list", None), &all, Some(certs("ca", "list", Some(Require)))),
+            (certs("own", "", None), &nobody, Some(certs("own", "", Some(Require)))),
+            (certs("", "", None), &nobody, Some(nobody.clone())),
+            (certs("", "", Some(Off)), &nobody, Some(nobody.clone())),
+            (certs("", "", Some(Require)), &nobody, None),
+            (certs("", "list", None), &nobody, None),
+        ] {
+            assert_eq!(own.clone().or(all), expected, "{own:?} beside {all:?}");
+        }
+        let off = certs("", "", Some(Off)).or(&all).unwrap();
+        assert!(!off.are_asked_for() && !off.are_required());
+        let own = certs("", "", Some(Require)).or(&off).unwrap();
+        assert!(own.are_asked_for() && own.are_required(), "authorities may be named where nobody is asked");
     }
 }

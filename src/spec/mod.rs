@@ -16,9 +16,10 @@ pub(crate) mod settings;
 pub use app::{AppSpec, LaunchSpec, Sources};
 pub use server::{AccessLog, CertFiles, CertSources, Hsts, Scheme, ServerSpec};
 pub use setting_types::{
-    BackendChoice, Listen, PortChoice, Protocol, Rate, ReadyBy, Reload, ReloadSignal, WorkerCount,
+    BackendChoice, ClientCertMode, Listen, PortChoice, Protocol, Rate, ReadyBy, Reload, ReloadSignal,
+    WorkerCount,
 };
 pub use settings::table::{
-    FileSettings, Limits, ListenSettings, LogSettings, Memory, ProgramSettings, Recycle, Rules, Sandbox,
-    StaticSettings, Timeouts, TlsSettings, UnitSettings, Upkeep,
+    ClientCerts, FileSettings, Limits, ListenSettings, LogSettings, Memory, ProgramSettings, Recycle, Rules,
+    Sandbox, StaticSettings, Timeouts, TlsSettings, UnitSettings, Upkeep,
 };

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::acme::Acme;
 use super::setting_types::PortChoice;
 use super::settings::table::{
-    FileSettings, Limits, ListenSettings, LogSettings, Sandbox, TlsSettings, UnitSettings,
+    ClientCerts, FileSettings, Limits, ListenSettings, LogSettings, Sandbox, TlsSettings, UnitSettings,
 };
 use crate::name::{HostName, InstanceName};
 
@@ -21,6 +21,8 @@ pub struct ServerSpec {
     pub scheme: Scheme,
     /// Where certificates come from.
     pub certs: CertSources,
+    /// The client certificates that hosts ask for whose app does not say otherwise.
+    pub client: ClientCerts,
     /// Certificates of authorities; `None`: off.
     pub acme: Option<Acme>,
     /// Sockets and other run-time files.

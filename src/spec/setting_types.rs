@@ -142,13 +142,26 @@ choices! {
         Usr2 = "USR2",
     }
 
+    /// What becomes of a client that has no certificate which is believed.
+    #[derive(Hash)]
+    ClientCertMode {
+        /// Its handshake fails.
+        Require = "require",
+        /// It is served, and the worker is told.
+        Request = "request",
+        /// It is not asked for one.
+        Off = "off",
+    }
+
     /// How an authority is shown that a name leads here.
     #[derive(serde::Serialize, serde::Deserialize)]
     Challenge {
-        /// By what works: plain HTTP, wildcards by DNS.
+        /// By what works: plain HTTP, else a handshake or DNS; wildcards by DNS.
         Auto = "auto",
         /// By an answer on port 80 (RFC 8555 §8.3).
         Http = "http",
+        /// By a handshake on port 443 (RFC 8737).
+        TlsAlpn = "tls-alpn",
         /// By a DNS record (RFC 8555 §8.4) that the hook sets.
         Dns = "dns",
     }

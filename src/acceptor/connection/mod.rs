@@ -2,6 +2,7 @@
 //!
 //! Never here: a request.
 
+pub(in crate::acceptor) mod client_cert;
 pub(in crate::acceptor) mod client_socket;
 pub(in crate::acceptor) mod client_stream;
 pub(in crate::acceptor) mod conn_state;

@@ -5,7 +5,7 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 use rustls::server::{Acceptor, ClientHello};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -21,12 +22,15 @@ use tokio::time::Instant;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::challenges;
 use crate::name::{ClientNet, HostName};
+use crate::spec::ClientCerts;
 use crate::time::timer;
 
 use super::http1::serve_http1;
 use super::http2::serve_http2;
 use crate::acceptor::body::buffer::UNRESERVED;
+use crate::acceptor::connection::client_cert::ShownClientCert;
 use crate::acceptor::connection::client_socket::ClientSocket;
 use crate::acceptor::connection::client_stream::{ClientStream, Transport};
 use crate::acceptor::connection::conn_state::ConnState;
@@ -39,8 +43,28 @@ use crate::acceptor::peer::Peer;
 use crate::acceptor::thread::last_route::LastRoute;
 use crate::acceptor::thread::shard::{Connection, Role, Shard};
 
-/// Says by a client's first message how its handshake goes on; `None`: it asks for a name that is none of this server's.
-pub type ChooseTls = Arc<dyn Fn(&ClientHello<'_>) -> Option<Arc<ServerConfig>> + Send + Sync>;
+/// Says by a client's first message, and the address that it came to, how its handshake goes on; `None`: it asks for a
+/// name that is none of this server's.
+pub type ChooseTls = Arc<dyn Fn(&ClientHello<'_>, IpAddr) -> Option<TlsChoice> + Send + Sync>;
+
+/// How a handshake goes on.
+pub struct TlsChoice {
+    /// Its settings.
+    pub config: Arc<ServerConfig>,
+    /// The client certificates that it asks for.
+    pub client: Option<ClientCertCheck>,
+}
+
+/// What is asked of a client, and what is thought of what it shows.
+pub struct ClientCertCheck {
+    /// What is asked for.
+    pub asked: ClientCerts,
+    /// Why the certificates are not believed, of which the client's own comes first.
+    pub judge: JudgeClientCert,
+}
+
+/// See [`ClientCertCheck::judge`].
+pub type JudgeClientCert = Box<dyn Fn(&[CertificateDer<'_>]) -> Result<(), String> + Send + Sync>;
 
 /// An accepted connection.
 pub(in crate::acceptor) struct Open {
@@ -63,18 +87,21 @@ impl Open {
         }
         admission.count(shard.metrics.connection_opened());
         let socket = ClientSocket::new(stream);
-        let (transport, sni, http2) = match tls {
-            None => (Transport::Plain(socket), None, false),
+        let (transport, sni, http2, client_cert) = match tls {
+            None => (Transport::Plain(socket), None, false, None),
             Some(tls) => {
                 // Boxed, as is HTTP/2 below: a connection keeps the room of its task for as long as it lives.
                 let place_state = admission.place_state();
-                let Some(stream) = Box::pin(shake(&shard, socket, peer, tls, place_state)).await else {
-                    return;
-                };
+                let shaken = Box::pin(shake(&shard, socket, (peer, local), tls, place_state)).await;
+                let Some(Shaken { stream, client_cert }) = shaken else { return };
                 let (_, session) = stream.get_ref();
                 let sni = session.server_name().and_then(|name| HostName::parse(name).ok());
-                let http2 = session.alpn_protocol() == Some(b"h2");
-                (Transport::Tls(stream), sni, http2)
+                let http2 = match session.alpn_protocol() {
+                    // An authority has seen what it wanted to see (RFC 8737 §3).
+                    Some(challenges::ALPN) => return,
+                    protocol => protocol == Some(b"h2"),
+                };
+                (Transport::Tls(stream), sni, http2, client_cert)
             }
         };
         let now = Instant::now();
@@ -83,7 +110,7 @@ impl Open {
         let stream = ClientStream::new(transport, Arc::clone(&state));
         let peer = Peer::new(peer);
         let (requests, last) = (Cell::new(0), LastRoute::default());
-        let conn = Rc::new(Connection { shard, role, peer, local, sni, state, requests, last });
+        let conn = Rc::new(Connection { shard, role, peer, local, sni, client_cert, state, requests, last });
         if http2 { Box::pin(serve_http2(conn, stream)).await } else { serve_http1(conn, stream).await }
     }
 }
@@ -133,29 +160,39 @@ pub(in crate::acceptor) fn refuse(shard: &Shard, client: Option<ClientNet>) {
     shard.server.limit_log.reached(Limit::Connections, client);
 }
 
+/// A connection whose handshake is over.
+struct Shaken {
+    stream: Box<TlsStream<ClientSocket>>,
+    client_cert: Option<Box<ShownClientCert>>,
+}
+
 /// Shakes hands as the client's first message asks for.
-async fn accept(socket: ClientSocket, choose: ChooseTls) -> io::Result<TlsStream<ClientSocket>> {
+async fn accept(socket: ClientSocket, local: IpAddr, choose: ChooseTls) -> io::Result<Shaken> {
     let mut begun = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
-    match choose(&begun.client_hello()) {
-        Some(config) => begun.into_stream(config).await,
-        None => {
-            begun.io.write_all(&UNRECOGNIZED_NAME).await?;
-            begun.io.shutdown().await?;
-            Err(io::Error::new(io::ErrorKind::NotFound, "the name in it is none of this server's"))
-        }
-    }
+    let Some(TlsChoice { config, client }) = choose(&begun.client_hello(), local) else {
+        begun.io.write_all(&UNRECOGNIZED_NAME).await?;
+        begun.io.shutdown().await?;
+        return Err(io::Error::new(io::ErrorKind::NotFound, "the name in it is none of this server's"));
+    };
+    let mut stream = Box::new(begun.into_stream(config).await?);
+    stream.get_mut().1.set_buffer_limit(Some(SEND_AHEAD));
+    let client_cert = client.map(|ClientCertCheck { asked, judge }| {
+        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        Box::new(ShownClientCert::new(asked, chain, judge(chain)))
+    });
+    Ok(Shaken { stream, client_cert })
 }
 
 /// The handshake; `None` when it failed, took too long, or the server ends.
 async fn shake(
     shard: &Shard,
     socket: ClientSocket,
-    peer: SocketAddr,
+    (peer, local): (SocketAddr, SocketAddr),
     tls: ChooseTls,
     place_state: &PlaceState,
-) -> Option<Box<TlsStream<ClientSocket>>> {
+) -> Option<Shaken> {
     let received = socket.received();
-    let mut accepting = pin!(accept(socket, tls));
+    let mut accepting = pin!(accept(socket, local.ip(), tls));
     let mut memory = HeadMemory::new(shard.server.heads.reserve(place_state.client()));
     // Whatever is large without an end is counted as heads are.
     let mut counted = pin!(poll_fn(|cx| {
@@ -179,14 +216,15 @@ async fn shake(
         } => return None,
     };
     match shaken {
-        Ok(Ok(mut stream)) => {
-            stream.get_mut().1.set_buffer_limit(Some(SEND_AHEAD));
+        Ok(Ok(shaken)) => {
             shard.metrics.tls_handshake("ok");
-            Some(Box::new(stream))
+            Some(shaken)
         }
         Ok(Err(error)) => {
             // Scanners do this all day: a counter is enough.
-            shard.metrics.tls_handshake("failed");
+            let is_of_client_cert =
+                error.get_ref().and_then(|error| error.downcast_ref()).is_some_and(is_of_client_cert);
+            shard.metrics.tls_handshake(if is_of_client_cert { "client-cert" } else { "failed" });
             tracing::debug!(%peer, %error, "a TLS handshake failed");
             None
         }
@@ -195,6 +233,11 @@ async fn shake(
             None
         }
     }
+}
+
+/// Whether a handshake failed because the client had no certificate that is believed.
+fn is_of_client_cert(error: &rustls::Error) -> bool {
+    matches!(error, rustls::Error::NoCertificatesPresented | rustls::Error::InvalidCertificate(_))
 }
 
 /// A fatal alert of TLS 1.2, which TLS 1.3 sends in the same bytes (RFC 8446 §5.1, §6, RFC 6066 §3).

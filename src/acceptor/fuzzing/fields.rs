@@ -44,6 +44,7 @@ pub fn worker_request(data: &[u8]) {
             id: &id,
             start_ms: 1,
             trusted,
+            client_cert: &[],
         };
         let head = RequestHead {
             method: &asked.method,

@@ -142,6 +142,7 @@ async fn answer(
     let route = route::find(&mut host, conn)?;
     recording.belongs_to(&route.app, &host.name);
     let rules = route.app.rules.load_full();
+    let client_cert = route::client_cert_fields(&rules.client, conn)?;
     let bodiless = body.is_none();
     // What few requests need is boxed, here and below, or each would have room for all of it.
     let taken = match bodiless {
@@ -154,7 +155,7 @@ async fn answer(
         recording.takes(Box::pin(room_of_answer(conn, client.share, queue_until)).await?);
     }
     let unread = unread::of(conn, &taken);
-    let origin = origin_of(conn, context, &host);
+    let origin = Origin { client_cert, ..origin_of(conn, context, &host) };
     let protocol = upgrade.as_ref().and_then(|_| parts.headers.get(header::UPGRADE));
     let mut outgoing = Outgoing {
         shard: &conn.shard,
@@ -287,6 +288,7 @@ fn origin_of<'a>(conn: &Connection, context: &'a RequestContext<'_>, host: &'a H
         id,
         start_ms: time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64,
         trusted: told.is_some(),
+        client_cert: &[],
     }
 }
 

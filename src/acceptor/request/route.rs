@@ -8,13 +8,15 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use http::uri::Authority;
-use http::{Method, Version, header};
+use http::{HeaderName, HeaderValue, Method, Version, header};
 
 use crate::directory::Route;
 use crate::name::HostName;
+use crate::spec::ClientCerts;
 
+use crate::acceptor::connection::client_cert;
 use crate::acceptor::error::ServeError;
-use crate::acceptor::thread::shard::Connection;
+use crate::acceptor::thread::shard::{Connection, Role};
 
 /// A request's host: as sent for the worker, canonical for us.
 pub(in crate::acceptor) struct Host<'a> {
@@ -153,6 +155,25 @@ pub(in crate::acceptor) fn find(host: &mut Host<'_>, conn: &Connection) -> Resul
         conn.last.note(host.authority, host.name.len(), version, &route);
     }
     Ok(route)
+}
+
+/// The fields for workers that tell of the client's certificate; none for an app whose hosts ask for none.
+///
+/// # Errors
+/// [`ServeError::Misdirected`] when the handshake has not asked the client for what this app asks for: it was for a host of
+/// another app, for none, before the app's settings changed, or there was none and the app requires one.
+pub(in crate::acceptor) fn client_cert_fields<'a>(
+    asked: &ClientCerts,
+    conn: &'a Connection,
+) -> Result<&'a [(HeaderName, HeaderValue)], ServeError> {
+    if !asked.are_asked_for() {
+        return Ok(&[]);
+    }
+    match conn.client_cert.as_deref() {
+        Some(shown) if shown.asked == *asked => Ok(&shown.fields),
+        None if conn.role == Role::Http && !asked.are_required() => Ok(&client_cert::NONE),
+        _ => Err(ServeError::Misdirected),
+    }
 }
 
 fn look_up(host: &Host<'_>, conn: &Connection) -> Result<Arc<Route>, ServeError> {

@@ -21,6 +21,7 @@ use super::server::Server;
 use super::sole_request::SoleRequest;
 use super::write_batch::WriteBatch;
 use crate::acceptor::body::buffer_pool::BufferPool;
+use crate::acceptor::connection::client_cert::ShownClientCert;
 use crate::acceptor::connection::conn_state::ConnState;
 use crate::acceptor::peer::Peer;
 use crate::acceptor::records::access_log::AccessLog;
@@ -67,6 +68,8 @@ pub(in crate::acceptor) struct Connection {
     pub(in crate::acceptor) local: SocketAddr,
     /// The name asked for in the TLS handshake.
     pub(in crate::acceptor) sni: Option<HostName>,
+    /// What the handshake has asked of the client, and what the client has shown.
+    pub(in crate::acceptor) client_cert: Option<Box<ShownClientCert>>,
     pub(in crate::acceptor) state: Arc<ConnState>,
     /// Requests so far that the parser behind [`ConnState`] has seen.
     pub(in crate::acceptor) requests: Cell<u64>,

@@ -30,7 +30,7 @@ use crate::acceptor::thread::h2c_channels::{Channel, OutBody};
 use crate::acceptor::thread::on_thread::OnThread;
 use crate::acceptor::thread::shard::Shard;
 use crate::acceptor::thread::windows::Windows;
-use crate::acceptor::wire::headers::{Named, has_token, passes_to_worker};
+use crate::acceptor::wire::headers::{Named, has_token};
 
 /// The body of a worker's answer as its connection brings it.
 pub(in crate::acceptor) type AnswerBody = Incoming;
@@ -184,7 +184,7 @@ fn outgoing(request: &Outgoing<'_>) -> Result<Request<OutBody>, ServeError> {
     let headers = outgoing.headers_mut();
     let named = Named::of(request.head.headers);
     for (name, value) in request.head.headers {
-        if passes_to_worker(name, &named, request.origin.trusted) {
+        if request.origin.lets_pass(name, &named) {
             headers.append(name.clone(), value.clone());
         }
     }
@@ -205,5 +205,6 @@ fn outgoing(request: &Outgoing<'_>) -> Result<Request<OutBody>, ServeError> {
             headers.insert(HeaderName::from_static(name), value);
         }
     }
+    headers.extend(origin.client_cert.iter().cloned());
     Ok(outgoing)
 }

@@ -14,7 +14,7 @@ use super::reply_body::{Reply, ReplyBody};
 use crate::acceptor::wire::body_framing::{ReceiveFraming, SendFraming, parse_length};
 use crate::acceptor::wire::encode::write_field;
 use crate::acceptor::wire::headers::{
-    Named, has_token, is_between_neighbours, is_bodiless, passes_to_worker,
+    Named, has_token, is_between_neighbours, is_bodiless, is_of_client_cert, passes_to_worker,
 };
 
 /// What the server says about where a request came from.
@@ -29,6 +29,16 @@ pub(in crate::acceptor) struct Origin<'a> {
     pub(in crate::acceptor) start_ms: u64,
     /// Fields that only trusted proxies may send pass too.
     pub(in crate::acceptor) trusted: bool,
+    /// What is told of the client's certificate, where the app's hosts ask for one.
+    pub(in crate::acceptor) client_cert: &'a [(HeaderName, HeaderValue)],
+}
+
+impl Origin<'_> {
+    /// Whether a field of the client goes to the worker: nobody else speaks of a certificate that was asked for here.
+    pub(in crate::acceptor) fn lets_pass(&self, name: &HeaderName, named: &Named) -> bool {
+        passes_to_worker(name, named, self.trusted)
+            && (self.client_cert.is_empty() || !is_of_client_cert(name.as_str()))
+    }
 }
 
 /// A request's head as the client sent it.
@@ -74,7 +84,7 @@ pub(in crate::acceptor) fn write_request(
             if !std::mem::replace(&mut cookie, true) && !named.has(name) {
                 write_cookies(out, head.headers);
             }
-        } else if passes_to_worker(name, &named, origin.trusted) {
+        } else if origin.lets_pass(name, &named) {
             write_field(out, name.as_str(), value.as_bytes());
         }
     }
@@ -93,6 +103,9 @@ fn write_origin(out: &mut Vec<u8>, origin: &Origin<'_>) {
     out.extend_from_slice(b"x-request-start: t=");
     out.extend_from_slice(digits.format(origin.start_ms).as_bytes());
     out.extend_from_slice(b"\r\n");
+    for (name, value) in origin.client_cert {
+        write_field(out, name.as_str(), value.as_bytes());
+    }
 }
 
 fn write_framing(out: &mut Vec<u8>, head: RequestHead<'_>, framing: SendFraming, keepalive: bool) {
@@ -461,6 +474,7 @@ mod tests {
             id: &RequestId::parse(b"request-1").unwrap(),
             start_ms: 5,
             trusted: false,
+            client_cert: &[],
         };
         let uri = Uri::from_static("/a?b=c");
         let head = RequestHead {

@@ -29,9 +29,13 @@ fn is_rewritten(name: &str) -> bool {
 /// What only a trusted proxy may say.
 pub(in crate::acceptor) fn is_forwarding(name: &str) -> bool {
     name.starts_with("x-forwarded-")
-        || name.starts_with("x-client-cert")
-        // RFC 9440
-        || matches!(name, "client-cert" | "client-cert-chain" | "forwarded" | "x-real-ip" | "x-request-start")
+        || is_of_client_cert(name)
+        || matches!(name, "forwarded" | "x-real-ip" | "x-request-start")
+}
+
+/// What tells of a client's certificate; RFC 9440 has two of them.
+pub(in crate::acceptor) fn is_of_client_cert(name: &str) -> bool {
+    name.starts_with("x-client-cert") || matches!(name, "client-cert" | "client-cert-chain")
 }
 
 /// What nobody outside may say: `Rip-*` is between server and workers; `Proxy` becomes `HTTP_PROXY` in CGI-like

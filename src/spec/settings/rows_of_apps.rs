@@ -105,7 +105,7 @@ macro_rules! rows_of_apps {
         }
 
         /// What the data path has to know of an app. Sizes are in bytes.
-        Rules with timeouts: Timeouts {
+        Rules with timeouts: Timeouts, client: ClientCerts {
             Concurrency(concurrency: Option<NonZeroU32>): Workers, Count(1, 10_000), Unset("1, or 64 for what is concurrent by nature", "8"), "N",
                 [Token("c:"), Env("RIP_CONCURRENCY"), App("concurrency")],
                 "requests that a worker takes at the same time",
@@ -120,12 +120,31 @@ macro_rules! rows_of_apps {
             MaxBody(max_body: u64): Times, Size, Is("100M"), "SIZE",
                 [Flag("--max-request-body"), Env("RIP_MAX_REQUEST_BODY"), Admin("max_body")],
                 "the largest request body; above it 413";
+            AppAcme(acme: bool): App, Switch, Is("true"), "BOOL", [Admin("acme")],
+                "whether certificates are got of an authority for the app's hosts where tls.acme says so",
+                "a single host: `rip-serverctl add HOST --no-acme`";
             Keepalive(keepalive: bool): App, Switch, Is("true"), "BOOL", [App("keepalive")],
                 "whether connections to workers are used again";
             Protocol(protocol: Protocol): App, Choice(Protocol::WORDS), Is("http1"), "http1|h2c", [App("protocol")],
                 "what workers speak: HTTP/1.1, or HTTP/2 without TLS (gRPC)";
             Stream(stream: Vec<String>): App, UrlPaths, Unset("none", "/upload,/rpc"), "PATHS", [App("stream")],
                 "paths whose request bodies are passed on as they arrive, each with everything below it";
+        }
+
+        /// The client certificates that hosts ask for; `None`: as the server says for all hosts.
+        #[derive(Hash)]
+        ClientCerts {
+            AppClientCa(ca: Option<PathBuf>): App, Path, Unset("that of tls.client", "/etc/rip-server/blog-clients.pem"), "PATH",
+                [Admin("client.ca")],
+                "authorities whose client certificates the app's hosts ask for, PEM",
+                "see [10.2](#102-client-certificates)";
+            AppClientCrl(crl: Option<PathBuf>): App, Path, Unset("that of tls.client", "/etc/rip-server/blog-clients-crl.pem"), "PATH",
+                [Admin("client.crl")],
+                "lists of client certificates that the authorities have revoked, PEM",
+                "beside `client.ca` of the same table";
+            AppClientMode(mode: Option<ClientCertMode>): App, Choice(ClientCertMode::WORDS), Unset("that of tls.client", "request"), "require|request|off",
+                [Admin("client.mode")],
+                "what becomes of clients without a certificate that is believed: refused, served with a word to the worker, or not asked";
         }
 
         /// The time limits of one app.

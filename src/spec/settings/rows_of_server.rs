@@ -72,6 +72,16 @@ macro_rules! rows_of_server {
                 [Env("RIP_TLS_HSTS_SUBDOMAINS"), Server("tls.hsts_subdomains")],
                 "whether hsts means sub-domains too",
                 "its `includeSubDomains`";
+            ClientCa: Tls, Path, Unset("none", "/etc/rip-server/clients.pem"), "PATH",
+                [Env("RIP_TLS_CLIENT_CA"), Server("tls.client.ca")],
+                "authorities whose client certificates all hosts ask for, PEM",
+                "see [10.2](#102-client-certificates)";
+            ClientCrl: Tls, Path, Unset("none", "/etc/rip-server/clients-crl.pem"), "PATH",
+                [Env("RIP_TLS_CLIENT_CRL"), Server("tls.client.crl")],
+                "lists of client certificates that the authorities have revoked, PEM";
+            ClientMode: Tls, Choice(ClientCertMode::WORDS), Unset("require where there is a ca", "request"), "require|request|off",
+                [Env("RIP_TLS_CLIENT_MODE"), Server("tls.client.mode")],
+                "what becomes of clients without a certificate that is believed: refused, served with a word to the worker, or not asked";
             Acme: Tls, Authorities, Is("off"), "off|yes|staging|URL",
                 [FlagOr("--acme", "yes"), Env("RIP_TLS_ACME"), Server("tls.acme")],
                 "get certificates from an authority by ACME and renew them: Let's Encrypt (yes), its test server (staging), the authority with this directory URL, or the first of several that works",
@@ -91,7 +101,7 @@ macro_rules! rows_of_server {
             AcmeHook: Tls, Path, Unset("none", "/usr/local/bin/dns-record"), "PATH",
                 [Env("RIP_TLS_ACME_HOOK"), Server("tls.acme_hook")],
                 "program that sets and removes DNS records, called with present or cleanup, the record's name and its value; wildcards need it";
-            AcmeChallenge: Tls, Choice(Challenge::WORDS), Is("auto"), "auto|http|dns",
+            AcmeChallenge: Tls, Choice(Challenge::WORDS), Is("auto"), "auto|http|tls-alpn|dns",
                 [Env("RIP_TLS_ACME_CHALLENGE"), Server("tls.acme_challenge")],
                 "how the authority is shown that a name leads here";
             AcmeRenewed: Tls, Path, Unset("none", "/usr/local/bin/after-renewal"), "PATH",

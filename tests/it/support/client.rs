@@ -340,7 +340,11 @@ impl Drop for Http2 {
 
 impl Http2 {
     pub(crate) async fn connect(port: u16, name: &str) -> Self {
-        let stream = tls::connect(port, name, &["h2", "http/1.1"]).await.unwrap();
+        Self::over_tls(tls::connect(port, name, &["h2", "http/1.1"]).await.unwrap()).await
+    }
+
+    /// Over a handshake of its own.
+    pub(crate) async fn over_tls(stream: tokio_rustls::client::TlsStream<TcpStream>) -> Self {
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(b"h2".as_slice()));
         let (sender, connection) =
             hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
@@ -357,7 +361,12 @@ impl Http2 {
 
     /// `GET path` and its answer, whole.
     pub(crate) async fn get(&mut self, path: &str) -> Reply {
-        let request = Request::get(format!("https://localhost{path}")).body(Full::default()).unwrap();
+        self.get_of("localhost", path).await
+    }
+
+    /// `GET path` of a host and its answer, whole.
+    pub(crate) async fn get_of(&mut self, host: &str, path: &str) -> Reply {
+        let request = Request::get(format!("https://{host}{path}")).body(Full::default()).unwrap();
         whole(self.send(request).await.unwrap()).await.unwrap()
     }
 }

@@ -21,6 +21,15 @@ const routes = {
     stream.respond(text);
     stream.end('hello');
   },
+  // What worker.py answers at /view, as far as there is such a thing here.
+  '/view': (stream, query, headers) => {
+    const fields = Object.entries(headers).filter(([name]) => !name.startsWith(':'));
+    stream.respond(text);
+    stream.end(JSON.stringify({
+      method: headers[':method'], target: headers[':path'], pid: process.pid, raw: '',
+      headers: fields.flatMap(([name, value]) => [value].flat().map((one) => [name, one])),
+    }));
+  },
   // Answers while the body still comes, which it goes on to read.
   '/early': (stream, query) => {
     const code = Number(query.get('code'));
@@ -124,7 +133,7 @@ server.on('stream', (stream, headers) => {
   const view = { method, target, headers: [], pid: process.pid, raw: '' };
   fs.appendFileSync(at('views.jsonl'), `${JSON.stringify(view)}\n`);
   const [route, query] = target.split('?');
-  Promise.resolve(routes[route](stream, new URLSearchParams(query))).catch(() => {});
+  Promise.resolve(routes[route](stream, new URLSearchParams(query), headers)).catch(() => {});
 });
 server.on('sessionError', () => {});
 

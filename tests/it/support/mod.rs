@@ -11,6 +11,7 @@ pub(crate) mod disk;
 pub(crate) mod load;
 pub(crate) mod meeting;
 mod output;
+pub(crate) mod people;
 pub(crate) mod processes;
 pub(crate) mod tls;
 
