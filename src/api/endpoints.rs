@@ -7,8 +7,9 @@ use crate::name::HostName;
 
 use super::endpoint::{Endpoint, JsonBody, LogQuery, Object, ObjectLines, Text};
 use super::{
-    AddHost, CertList, CertPlan, Changed, Deploy, DeployEvent, HostCertificate, HostList, ImportCert,
-    LogLine, RenewCert, RenewEvent, Scale, Scaled, SetState, Status, StopAnswer, StopServer, Workers,
+    AddHost, CertList, CertPlan, Changed, Deploy, DeployEvent, DrainAnswer, EndDrain, HostCertificate,
+    HostList, ImportCert, LogLine, RenewCert, RenewEvent, Scale, Scaled, SetState, StartDrain, Status,
+    StopAnswer, StopServer, Workers,
 };
 
 /// Makes a constant of each row, and for tests the table with what SPEC says of each.
@@ -62,7 +63,7 @@ endpoints! {
     /// What the server is doing, and why.
     GET_STATUS: () => Object<Status> = GET "/status"
         takes ""
-        answers r#"{"status","instance","version","pid","uptime","urls":[…],"control","doing","apps":[APP…],"certificates":[{"names":[…],"source","expires_in","problem"?}…],"backend":{"name":"systemd"|"child","why"},"needs_restart"?:[…]}"#;
+        answers r#"{"status","instance","version","pid","uptime","urls":[…],"control","drained":BOOL,"doing","apps":[APP…],"certificates":[{"names":[…],"source","expires_in","problem"?}…],"backend":{"name":"systemd"|"child","why"},"needs_restart"?:[…]}"#;
     /// The workers and the requests that they have in hand.
     LIST_WORKERS: () => Object<Workers> = GET "/workers"
         takes "" answers r#"{"workers":[WORKER…]}"#;
@@ -75,7 +76,7 @@ endpoints! {
         takes r#"{"app"?:NAME,"workers":"half"|"auto"|"2x"|"4"}"# answers r#"{"ok":true,"app","before","now"}"#;
     /// Makes the server drain and end; the answer comes at once.
     STOP: StopServer => Object<StopAnswer> = POST "/stop"
-        takes "" answers r#"{"ok":true,"drain":SECONDS}"#;
+        takes "" answers r#"{"ok":true,"drain":SECONDS,"lame_duck":SECONDS}"#;
     /// The certificate of each host: where it is from, who signed it, when it ends, who renews it and when or why not.
     LIST_CERTS: () => Object<CertList> = GET "/certs"
         takes "" answers r#"{"ok":true,"certificates":[CERT…]}"#;
@@ -92,6 +93,13 @@ endpoints! {
     /// Takes a pair in for a host, PEM; it is kept until it is renewed or its host removed.
     IMPORT_CERT: (HostName, ImportCert) => Object<HostCertificate> = POST "/certs/{host}/import"
         takes r#"{"cert":PEM,"key":PEM}"# answers "CERT";
+    /// Has balancers told that requests are to go elsewhere, for so many seconds, or until `undrain`; all that come are
+    /// served.
+    DRAIN: StartDrain => Object<DrainAnswer> = POST "/drain"
+        takes r#"{"for"?:SECONDS}"# answers r#"{"ok":true,"changed":BOOL,"asked_by_balancers":BOOL}"#;
+    /// Has balancers told that requests may come again.
+    UNDRAIN: EndDrain => Object<DrainAnswer> = POST "/undrain"
+        takes "" answers r#"{"ok":true,"changed":BOOL,"asked_by_balancers":BOOL}"#;
     /// The metrics as Prometheus reads them.
     METRICS: () => Text = GET "/metrics"
         takes "" answers "OpenMetrics text";
@@ -130,6 +138,16 @@ impl JsonBody for ImportCert {
 }
 
 impl JsonBody for StopServer {
+    const EXPECTED: &str = "expected {} or nothing";
+    const MAY_BE_EMPTY: bool = true;
+}
+
+impl JsonBody for StartDrain {
+    const EXPECTED: &str = r#"expected {"for":30}, in seconds; without for: until undrain"#;
+    const MAY_BE_EMPTY: bool = true;
+}
+
+impl JsonBody for EndDrain {
     const EXPECTED: &str = "expected {} or nothing";
     const MAY_BE_EMPTY: bool = true;
 }

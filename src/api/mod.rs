@@ -3,6 +3,7 @@
 //! New fields may come; a field never changes its meaning. Never here: how an answer is found or shown.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -114,6 +115,9 @@ pub struct Status {
     pub urls: Vec<String>,
     /// The control socket.
     pub control: PathBuf,
+    /// Whether `drain` has balancers told that requests are to go elsewhere.
+    #[serde(default)]
+    pub drained: bool,
     /// What it is busy with, in a sentence: "serving", "starting 2 workers of api", "draining".
     pub doing: String,
     /// The apps.
@@ -474,6 +478,34 @@ pub struct StopAnswer {
     pub ok: bool,
     /// Seconds the drain may take.
     pub drain: u64,
+    /// Seconds for which all is served as before, ahead of the drain.
+    #[serde(default)]
+    pub lame_duck: u64,
+}
+
+/// That balancers are to be told that requests are to go elsewhere.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StartDrain {
+    /// For how many seconds; `None`: until `undrain`, or the end of the server.
+    #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<NonZeroU32>,
+}
+
+/// That balancers are to be told that requests may come again.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndDrain {}
+
+/// What `drain` or `undrain` came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DrainAnswer {
+    /// Always true.
+    pub ok: bool,
+    /// False when balancers were told the same before.
+    pub changed: bool,
+    /// Whether there is a listener where balancers can ask.
+    pub asked_by_balancers: bool,
 }
 
 /// A line that a worker wrote.

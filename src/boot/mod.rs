@@ -32,7 +32,7 @@ use crate::api::{AppStatus, BackendStatus};
 use crate::apps::worker_scripts;
 use crate::challenges::Challenges;
 use crate::config::merge::Config;
-use crate::control::{self, Control, ControlParts, ServerFacts};
+use crate::control::{self, BalancerDrain, Control, ControlParts, ReadinessParts, ServerFacts};
 use crate::directory::Directory;
 use crate::logging::{self, FlushAtEnd, LogStyle, LogTarget};
 use crate::metrics::Metrics;
@@ -53,7 +53,7 @@ use handshakes::ServerTls;
 use listeners::{OpenListeners, open_control};
 use resolve::Resolver;
 use settings::Settings;
-use shutdown::asked_to_stop;
+use shutdown::{EndTimes, asked_to_stop};
 use worker_backend::{BackendPlan, ScriptFolder, WorkerBackend};
 
 /// Serves until it is asked to stop.
@@ -205,6 +205,12 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
     let authorities =
         Authorities::start(spec, certs_by, certified, &challenges, &metrics, &agent_stop).await?;
     let (shutdown, heartbeats) = (ShutdownToken::new(), Heartbeats::new());
+    let readiness = ReadinessParts {
+        supervisor: supervisor.clone(),
+        shutdown: shutdown.clone(),
+        drain: BalancerDrain::default(),
+        when: spec.listening.ready,
+    };
     Control::start(ControlParts {
         listeners: control_sockets,
         manager: supervisor.clone(),
@@ -221,6 +227,8 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
                 imported: spec.state_dir.join("certs/imported"),
                 stop: agent_stop.clone(),
             }),
+            asked_by_balancers: spec.listening.health.is_some() || spec.listening.agent.is_some(),
+            lame_duck: spec.listening.lame_duck,
             drain,
             service: workers.service(),
             backend: backend.clone(),
@@ -229,8 +237,19 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
         metrics: metrics.clone(),
         stop: control_stop.clone(),
         shutdown: shutdown.clone(),
+        drain: readiness.drain.clone(),
         heartbeats: heartbeats.clone(),
     })?;
+    if let Some(address) = spec.listening.health {
+        control::serve_health(address, readiness.clone(), heartbeats.clone(), &control_stop)
+            .await
+            .with_context(|| format!("listen.health: cannot listen on {address}"))?;
+    }
+    if let Some(address) = spec.listening.agent {
+        control::serve_agent_check(address, readiness, &control_stop)
+            .await
+            .with_context(|| format!("listen.agent: cannot listen on {address}"))?;
+    }
     if let Some(address) = spec.listening.metrics {
         control::serve_metrics(address, supervisor.clone(), metrics.clone(), control_stop.clone())
             .await
@@ -282,7 +301,8 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
     // So that status says what is going on, whoever asked for it.
     shutdown.request();
     let at_shutdown = workers.at_shutdown(asked).await;
-    shutdown::end(at_shutdown, drain, acceptor, &supervisor, &mut signals).await;
+    let times = EndTimes { lame_duck: spec.listening.lame_duck, drain };
+    shutdown::end(at_shutdown, times, acceptor, &supervisor, &mut signals).await;
     shutdown::end_tasks(&[
         (&manager_stop, "manager"),
         (&keeper_stop, "certificates"),

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use tokio::time::sleep;
+
 use crate::acceptor::Acceptor;
 use crate::control::ServerSettings;
 use crate::supervisor::Supervisor;
@@ -31,6 +33,15 @@ pub(super) enum RequestedBy {
     Person,
     /// SIGTERM: whatever started the server.
     Supervisor,
+}
+
+/// How long the end takes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EndTimes {
+    /// For balancers to notice it, before anything is closed.
+    pub(super) lame_duck: Duration,
+    /// For requests in hand.
+    pub(super) drain: Duration,
 }
 
 /// Returns when a signal or the control socket asks for the end; a hang-up deploys on the way.
@@ -63,22 +74,30 @@ pub(super) async fn asked_to_stop(
     }
 }
 
-/// Ends connections, then workers; whoever asks a second time does not want to wait.
+/// Lets balancers notice, then ends connections, then workers; whoever asks a second time does not want to wait.
 pub(super) async fn end(
     workers: AtShutdown,
-    drain: Duration,
+    EndTimes { lame_duck, drain }: EndTimes,
     mut acceptor: Acceptor,
     supervisor: &Supervisor,
     signals: &mut Signals,
 ) {
-    tracing::info!("stopping: requests in hand have {drain:?}");
+    if lame_duck.is_zero() {
+        tracing::info!("stopping: requests in hand have {drain:?}");
+    } else {
+        tracing::info!(
+            "stopping: serving for {lame_duck:?} more, after which requests in hand have {drain:?}"
+        );
+    }
     notify::stopping(match workers {
         AtShutdown::StopWorkers => "finishing the requests in hand",
         AtShutdown::LeaveWorkers => "finishing the requests in hand; the workers stay for the next start",
         AtShutdown::LeaveToSystemd => "finishing the requests in hand; the workers end after that",
     });
-    systemd_status::ask_for_time_to_end(drain);
+    // The data path drains, and then the workers do.
+    systemd_status::ask_for_time_to_end(lame_duck + drain * 2);
     let finished = async {
+        sleep(lame_duck).await;
         acceptor.drain(drain).await;
         match workers {
             AtShutdown::StopWorkers => supervisor.stop(drain).await,

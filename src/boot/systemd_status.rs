@@ -37,9 +37,8 @@ pub(super) async fn ask_for_time() -> Infallible {
 }
 
 /// As [`ask_for_time`], once, for an end that may take that long.
-pub(super) fn ask_for_time_to_end(drain: Duration) {
-    // The data path drains, and then the workers do.
-    notify::extend_timeout(drain * 2 + LAST_STEPS);
+pub(super) fn ask_for_time_to_end(time: Duration) {
+    notify::extend_timeout(time + LAST_STEPS);
 }
 
 async fn until(stop: TaskGroup, task: impl Future<Output = ()>) {

@@ -10,12 +10,15 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use tokio::net::unix::UCred;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use crate::api::{AppStatus, CertList, Health, HostList, Status, StopAnswer, Workers, endpoints};
+use crate::api::{
+    AppStatus, CertList, DrainAnswer, Health, HostList, StartDrain, Status, StopAnswer, Workers, endpoints,
+};
 use crate::name::HostName;
 
 use super::Control;
+use super::balancer_drain::Until;
 use super::reply::{CallError, CallReply};
 use super::router::Router;
 
@@ -54,7 +57,8 @@ pub(super) fn router() -> Router {
         .on(&endpoints::SCALE, |control, wanted| async move { Ok(control.manager.scale(wanted).await?) })
         .on(&endpoints::STOP, |control, _| async move {
             control.shutdown.request();
-            Ok(StopAnswer { ok: true, drain: control.facts.drain.as_secs() })
+            let (drain, lame_duck) = (control.facts.drain.as_secs(), control.facts.lame_duck.as_secs());
+            Ok(StopAnswer { ok: true, drain, lame_duck })
         })
         .on(&endpoints::LIST_CERTS, |control, ()| async move {
             let hosts = control.hosts().await.hosts;
@@ -76,6 +80,8 @@ pub(super) fn router() -> Router {
         .on(&endpoints::IMPORT_CERT, |control, (host, pair)| async move {
             Ok(control.facts.certificates.import(host, pair).await?)
         })
+        .on(&endpoints::DRAIN, |control, wanted| async move { Ok(control.drain(wanted)) })
+        .on(&endpoints::UNDRAIN, |control, _| async move { Ok(control.undrain()) })
         .on(&endpoints::METRICS, |control, ()| async move {
             // Reading the apps brings their gauges up to date.
             drop(control.manager.apps().await);
@@ -136,6 +142,29 @@ impl Control {
         found.map(|entry| entry.host.clone()).ok_or_else(|| no_such_host(host))
     }
 
+    fn drain(&self, StartDrain { seconds }: StartDrain) -> DrainAnswer {
+        let now = Instant::now();
+        let lasts = seconds.map(|seconds| Duration::from_secs(seconds.get().into()));
+        let changed = self.drain.at(now).is_none();
+        self.drain.begin(Until::after(now, lasts));
+        tracing::info!(?lasts, "drained: balancers are told that requests are to go elsewhere");
+        DrainAnswer { ok: true, changed, asked_by_balancers: self.facts.asked_by_balancers }
+    }
+
+    fn undrain(&self) -> DrainAnswer {
+        let changed = self.drain.end(Instant::now());
+        tracing::info!("drained no longer: balancers are told that requests may come");
+        DrainAnswer { ok: true, changed, asked_by_balancers: self.facts.asked_by_balancers }
+    }
+
+    fn doing(&self, apps: &[AppStatus]) -> String {
+        match self.drain.at(Instant::now()) {
+            _ if self.shutdown.is_requested() => STOPPING.into(),
+            None => doing(apps),
+            Some(until) => format!("{}; drained {}", doing(apps), until.shown(Instant::now())),
+        }
+    }
+
     async fn status(&self) -> Status {
         let facts = &self.facts;
         let apps = self.manager.apps().await;
@@ -147,7 +176,8 @@ impl Control {
             uptime: facts.started.elapsed().as_secs(),
             urls: facts.urls.clone(),
             control: facts.control.clone(),
-            doing: if self.shutdown.is_requested() { DRAINING.into() } else { doing(&apps) },
+            drained: self.drain.at(Instant::now()).is_some(),
+            doing: self.doing(&apps),
             apps,
             certificates: facts.certificates.in_use(),
             acme: facts.certificates.acme(),
@@ -199,7 +229,7 @@ async fn whole(body: Incoming) -> Result<Bytes, CallError> {
 }
 
 const SERVING: &str = "serving";
-const DRAINING: &str = "stopping: requests in hand are finished first";
+const STOPPING: &str = "stopping: requests in hand are finished first";
 const SHOWN: usize = 3;
 
 const BODY: Duration = Duration::from_secs(10);

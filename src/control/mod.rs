@@ -25,20 +25,29 @@ use crate::supervisor::Supervisor;
 use crate::tasks::{ShutdownToken, TaskGroup};
 use crate::time::{Backoff, Heartbeat, Heartbeats};
 
+mod agent_check;
+mod balancer_drain;
 mod calls;
 mod certificates;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod health;
+mod readiness;
 mod reply;
 mod router;
 mod scrape;
+mod side_listener;
 mod socket;
 
 #[cfg(test)]
 mod tests;
 
+pub use agent_check::serve_agent_check;
+pub use balancer_drain::BalancerDrain;
 pub use certificates::{CertificateCall, CertificateCallError, Certificates};
+pub use health::serve_health;
+pub use readiness::ReadinessParts;
 pub use scrape::serve_metrics;
 pub use socket::{BindError, ControlSocket, bind};
 
@@ -60,6 +69,8 @@ pub struct ControlParts {
     pub stop: TaskGroup,
     /// Requested by `POST /stop`.
     pub shutdown: ShutdownToken,
+    /// Changed by `POST /drain` and `POST /undrain`.
+    pub drain: BalancerDrain,
     /// Where its loop shows that it is alive.
     pub heartbeats: Heartbeats,
 }
@@ -78,6 +89,10 @@ pub struct ServerFacts {
     pub control: PathBuf,
     /// Its certificates.
     pub certificates: Arc<dyn Certificates>,
+    /// Whether a listener is there where balancers ask how it stands.
+    pub asked_by_balancers: bool,
+    /// How long it serves on when it is to stop.
+    pub lame_duck: Duration,
     /// How long requests in hand have when it stops.
     pub drain: Duration,
     /// How systemd runs it, if it does.
@@ -108,6 +123,7 @@ pub struct Control {
     metrics: Metrics,
     stop: TaskGroup,
     shutdown: ShutdownToken,
+    drain: BalancerDrain,
     heartbeats: Heartbeats,
 }
 
@@ -121,10 +137,18 @@ impl Control {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn start(parts: ControlParts) -> io::Result<()> {
-        let ControlParts { listeners, manager, facts, metrics, stop, shutdown, heartbeats } = parts;
+        let ControlParts { listeners, manager, facts, metrics, stop, shutdown, drain, heartbeats } = parts;
         let router = calls::router();
-        let control =
-            Arc::new(Self { router, manager, facts, metrics, stop: stop.clone(), shutdown, heartbeats });
+        let control = Arc::new(Self {
+            router,
+            manager,
+            facts,
+            metrics,
+            stop: stop.clone(),
+            shutdown,
+            drain,
+            heartbeats,
+        });
         for listener in listeners {
             let (listener, file) = listener.into_parts();
             let listener = UnixListener::from_std(listener)?;

@@ -33,10 +33,7 @@ impl<T: Serialize> Answer for Object<T> {
     type Value = T;
 
     fn into_reply(value: T, _: TaskGroup) -> CallReply {
-        match line_of(&value) {
-            Ok(line) => whole(StatusCode::OK, JSON, line),
-            Err(error) => error.into_reply(),
-        }
+        json(StatusCode::OK, &value)
     }
 }
 
@@ -73,6 +70,11 @@ fn line_of(value: &impl Serialize) -> Result<Bytes, CallError> {
     })?;
     line.push(b'\n');
     Ok(line.into())
+}
+
+/// A JSON object under any status.
+pub(super) fn json(status: StatusCode, value: &impl Serialize) -> CallReply {
+    line_of(value).map_or_else(CallError::into_reply, |line| whole(status, JSON, line))
 }
 
 fn whole(status: StatusCode, content_type: &'static str, bytes: Bytes) -> CallReply {

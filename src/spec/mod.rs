@@ -16,8 +16,8 @@ pub(crate) mod settings;
 pub use app::{AppSpec, LaunchSpec, Sources};
 pub use server::{AccessLog, CertFiles, CertSources, Hsts, Scheme, ServerSpec};
 pub use setting_types::{
-    BackendChoice, ClientCertMode, Listen, PortChoice, Protocol, Rate, ReadyBy, Reload, ReloadSignal,
-    WorkerCount,
+    BackendChoice, ClientCertMode, Listen, PortChoice, Protocol, Rate, ReadyBy, ReadyWhen, Reload,
+    ReloadSignal, WorkerCount,
 };
 pub use settings::table::{
     ClientCerts, FileSettings, Limits, ListenSettings, LogSettings, Memory, ProgramSettings, Recycle, Rules,

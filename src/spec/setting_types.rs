@@ -153,6 +153,14 @@ choices! {
         Off = "off",
     }
 
+    /// When balancers are told that the server is ready.
+    ReadyWhen {
+        /// When every app has a worker.
+        All = "all",
+        /// When any app has one.
+        Any = "any",
+    }
+
     /// How an authority is shown that a name leads here.
     #[derive(serde::Serialize, serde::Deserialize)]
     Challenge {

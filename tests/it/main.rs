@@ -16,6 +16,7 @@ mod answer_limits;
 mod answers;
 mod apps;
 mod backend;
+mod balancers;
 mod banner;
 mod blocked_output;
 mod bodies;

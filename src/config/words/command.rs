@@ -72,6 +72,8 @@ pub(crate) const VERBS: &[(&str, &str)] = &[
     ("pause", "let the requests of HOST wait"),
     ("resume", "serve HOST again"),
     ("maintenance", "answer the requests of HOST with 503 and a page"),
+    ("drain", "have balancers send requests elsewhere"),
+    ("undrain", "have balancers send requests here again"),
     ("metrics", "print the metrics as Prometheus reads them"),
 ];
 

@@ -10,7 +10,7 @@ async fn status_tells_the_facts() {
 
     let expected = json!({
         "status": "healthy", "instance": "api", "version": "0.1.0", "pid": std::process::id(), "uptime": 0,
-        "urls": ["https://localhost"], "control": server.socket(), "doing": "waiting for a first app", "apps": [],
+        "urls": ["https://localhost"], "control": server.socket(), "drained": false, "doing": "waiting for a first app", "apps": [],
         "certificates": [{"names": ["localhost"], "source": "self-signed", "expires_in": 60}],
         "backend": {"name": "child", "why": "as a test"}
     });
@@ -44,7 +44,7 @@ async fn stop_is_answered_and_asked_for_and_then_told_by_status() {
 
     let answer = server.ask("POST /stop", "").await;
 
-    assert_eq!(answer, ("200".into(), json!({"ok": true, "drain": 30})));
+    assert_eq!(answer, ("200".into(), json!({"ok": true, "drain": 30, "lame_duck": 0})));
     assert!(server.shutdown.is_requested() && !server.stop.is_requested());
     let (_, status) = server.ask("GET /status", "").await;
     assert_eq!(status["doing"], "stopping: requests in hand are finished first");

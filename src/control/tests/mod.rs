@@ -100,6 +100,8 @@ impl Running {
             urls: vec!["https://localhost".into()],
             control: control.clone(),
             certificates: Arc::new(NoAuthority),
+            asked_by_balancers: false,
+            lame_duck: Duration::ZERO,
             drain: Duration::from_secs(30),
             service: None,
             backend: BackendStatus { name: BackendName::Child, why: "as a test".into() },
@@ -126,6 +128,7 @@ impl Running {
             metrics: Metrics::new(),
             stop: stop.clone(),
             shutdown: shutdown.clone(),
+            drain: BalancerDrain::default(),
             heartbeats: Heartbeats::new(),
         })
         .unwrap();

@@ -203,6 +203,7 @@ mod tests {
             status: Health::Healthy,
             instance: InstanceName::parse("labs-api").unwrap(),
             version: "0.1.0".into(),
+            drained: false,
             pid: 1234,
             uptime: 11_520,
             urls: vec!["https://localhost".into(), "https://api.example".into()],

@@ -13,6 +13,7 @@ mod certs;
 mod check;
 mod completions;
 mod deploy;
+mod drain;
 mod list;
 mod logs;
 mod man;
@@ -58,6 +59,8 @@ verbs! {
     Workers(workers::WorkersVerb);
     Deploy(deploy::DeployVerb);
     Scale(scale::ScaleVerb);
+    Drain(drain::DrainVerb);
+    Undrain(drain::UndrainVerb);
     Logs(logs::LogsVerb);
     Certs(certs::CertsVerb);
     Stop(stop::StopVerb);

@@ -17,7 +17,7 @@ use serde::Serialize;
 use tokio::process::Command;
 use tokio::time::sleep;
 
-use crate::api::{ServiceUnit, Status, StopServer, endpoints};
+use crate::api::{ServiceUnit, Status, StopAnswer, StopServer, endpoints};
 use crate::ctl::error::{CtlError, Exit};
 use crate::ctl::find::FoundServer;
 use crate::ctl::screen::Screen;
@@ -53,7 +53,8 @@ async fn stop(session: &mut Session<'_>, no_wait: bool) -> Result<Exit, CtlError
     if let Some(service) = &status.service {
         return stop_units(session, &status, service, no_wait).await;
     }
-    let drain = session.client.call(&endpoints::STOP, &StopServer {}).await?.read()?.drain;
+    let StopAnswer { drain, lame_duck, .. } =
+        session.client.call(&endpoints::STOP, &StopServer {}).await?.read()?;
     if !no_wait {
         if !session.json {
             session
@@ -61,7 +62,7 @@ async fn stop(session: &mut Session<'_>, no_wait: bool) -> Result<Exit, CtlError
                 .say(format_args!("{}: stopping, requests in hand have {drain} s", status.instance));
         }
         // The data path drains, and then the workers do.
-        let limit = session.limit.unwrap_or(Duration::from_secs(drain) * 2 + AFTER_DRAIN);
+        let limit = session.limit.unwrap_or(Duration::from_secs(lame_duck + drain * 2) + AFTER_DRAIN);
         let gone = async {
             server.gone().await;
             Ok(())

@@ -37,6 +37,19 @@ macro_rules! rows_of_server {
                 [Flag("--metrics"), Env("RIP_METRICS"), Server("metrics")],
                 "serve Prometheus metrics there, beside the control socket",
                 "at `/metrics`, without TLS; see [15](#15-metrics)";
+            Health(health: Option<SocketAddr>): Listening, Endpoint, Unset("off", "0.0.0.0:8081"), "ADDRESS:PORT",
+                [Flag("--health"), Env("RIP_LISTEN_HEALTH"), Server("listen.health")],
+                "tell balancers there whether to send requests here",
+                "at `/ready` and `/live`, without TLS; see [9.6](#96-behind-a-balancer)";
+            Ready(ready: ReadyWhen): Listening, Choice(ReadyWhen::WORDS), Is("all"), "all|any",
+                [Env("RIP_LISTEN_READY"), Server("listen.ready")],
+                "whether every app or any has to have a worker for balancers to be told that the server is ready";
+            AgentCheck(agent: Option<SocketAddr>): Listening, Endpoint, Unset("off", "0.0.0.0:8082"), "ADDRESS:PORT",
+                [Env("RIP_LISTEN_AGENT"), Server("listen.agent")],
+                "tell HAProxy the same there, in the words of its agent-check";
+            LameDuck(lame_duck: Duration): Listening, TimeOrZero, Is("0s"), "TIME",
+                [Env("RIP_LISTEN_LAME_DUCK"), Server("listen.lame_duck")],
+                "how long a server that is to stop serves on while balancers are told to send requests elsewhere";
             Threads(threads: Option<NonZeroU32>): Listening, Count(1, 1024), Unset("one per core", "4"), "N",
                 [Flag("--threads"), Env("RIP_THREADS"), Server("threads")],
                 "threads that serve connections";

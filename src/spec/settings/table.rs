@@ -23,8 +23,8 @@ use super::sections::{Values, settings};
 use super::setting_kind::SettingKind;
 use super::setting_value::SettingValue;
 use crate::spec::setting_types::{
-    BackendChoice, Challenge, Choice, ClientCertMode, Listen, Protocol, Rate, ReadyBy, Reload, ReloadSignal,
-    WorkerCount,
+    BackendChoice, Challenge, Choice, ClientCertMode, Listen, Protocol, Rate, ReadyBy, ReadyWhen, Reload,
+    ReloadSignal, WorkerCount,
 };
 
 /// A row of the table.

@@ -1,0 +1,95 @@
+//! Owns whether balancers are asked to send requests elsewhere, while all that come are served.
+//!
+//! Never here: the end of the server, which asks balancers the same (`readiness`), or the stop of a single host.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::spec::settings::units::show_duration;
+
+/// What `drain` and `undrain` have asked for. Cheap to clone; all clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct BalancerDrain(Arc<Mutex<Option<Until>>>);
+
+/// How long a drain lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    /// To `undrain`, or the end of the server.
+    Undrained,
+    /// To this moment.
+    Time(Instant),
+}
+
+impl Until {
+    /// A drain that begins at `now`; `None`: one without an end of its own.
+    pub(super) fn after(now: Instant, lasts: Option<Duration>) -> Self {
+        lasts.map_or(Self::Undrained, |lasts| Self::Time(now + lasts))
+    }
+
+    /// How much of it is left at `now`; `None`: it has no end of its own.
+    pub(super) fn left(self, now: Instant) -> Option<Duration> {
+        match self {
+            Self::Undrained => None,
+            Self::Time(until) => Some(until.saturating_duration_since(now)),
+        }
+    }
+
+    /// For people: "for 12s more", "until `rip-serverctl undrain`".
+    pub(super) fn shown(self, now: Instant) -> String {
+        self.left(now).map_or_else(
+            || "until `rip-serverctl undrain`".to_owned(),
+            |left| format!("for {} more", show_duration(Duration::from_secs(left.as_secs() + 1))),
+        )
+    }
+}
+
+impl BalancerDrain {
+    /// Begins a drain, or changes how long one lasts.
+    pub(super) fn begin(&self, until: Until) {
+        *self.lock() = Some(until);
+    }
+
+    /// Ends the drain; returns whether there was one at `now`.
+    pub(super) fn end(&self, now: Instant) -> bool {
+        let before = self.at(now).is_some();
+        *self.lock() = None;
+        before
+    }
+
+    /// The drain that is under way at `now`.
+    pub(super) fn at(&self, now: Instant) -> Option<Until> {
+        self.lock().filter(|until| until.left(now).is_none_or(|left| !left.is_zero()))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Until>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_drain_ends_by_itself_where_it_was_given_a_time() {
+        let (drain, now) = (BalancerDrain::default(), Instant::now());
+        drain.begin(Until::after(now, Some(SECOND)));
+        assert_eq!(drain.at(now).and_then(|until| until.left(now)), Some(SECOND));
+        assert_eq!(drain.at(now + SECOND), None);
+        assert!(!drain.end(now + SECOND));
+    }
+
+    #[test]
+    fn another_drain_lasts_until_it_is_taken_back() {
+        let (drain, now) = (BalancerDrain::default(), Instant::now());
+        drain.begin(Until::after(now, Some(SECOND)));
+        drain.begin(Until::after(now, None));
+        assert_eq!(drain.at(now + 1000 * SECOND), Some(Until::Undrained));
+        assert!(drain.end(now));
+        assert_eq!(drain.at(now), None);
+    }
+}
