@@ -20,7 +20,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 ground | [`name`] [`budget`] [`digest`] [`pattern`] [`tasks`] [`time`] [`system`] [`logging`] [`metrics`] |
+//! | 0 ground | [`name`] [`budget`] [`digest`] [`fastcgi`] [`files`] [`pattern`] [`tasks`] [`time`] [`system`] [`logging`] [`metrics`] |
 //! | 1 words | [`spec`] |
 //! | 2 edges | [`config`] [`api`] |
 //! | 3 shared | [`pool`] [`directory`] [`challenges`] |
@@ -35,6 +35,8 @@
 
 pub mod budget;
 pub mod digest;
+pub mod fastcgi;
+pub mod files;
 pub mod logging;
 pub mod metrics;
 pub mod name;

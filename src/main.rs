@@ -84,6 +84,9 @@ fn check(mut config: Config, machine: &Machine) -> ExitCode {
     for (app, run) in apps.iter_mut().zip(runs).filter(|(app, run)| app.recycle != run.recycle) {
         app.report_recycle(run.recycle);
     }
+    for (app, run) in apps.iter_mut().zip(runs) {
+        app.report_workers(run.upkeep.workers);
+    }
     let backend = boot::describe_backend(config);
     let unreadable = boot::unreadable(config, &machine.etc, &machine.apps);
     let seen = if config.server.log.json {

@@ -55,7 +55,7 @@ pub(super) enum ServeError {
     WorkerDied { worker: WorkerId, cause: Option<&'static str>, source: std::io::Error },
     #[error("worker {worker} refused the request as busy")]
     WorkerBusy { worker: WorkerId },
-    #[error("worker {worker} sent an answer that is not HTTP: {what}")]
+    #[error("worker {worker} sent a bad answer: {what}")]
     BadAnswer { worker: WorkerId, what: &'static str },
     #[error("worker {worker} has no place for another long-lived connection")]
     NoTunnel { worker: WorkerId },

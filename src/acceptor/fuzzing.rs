@@ -3,8 +3,10 @@
 //! Run with seeded inputs by every test run, and for as long as one likes by the targets of `tests/fuzz`. Never in a
 //! program that serves.
 
+mod fastcgi;
 mod fields;
 
+pub use fastcgi::fastcgi_answer;
 pub use fields::{access_line, client_address, trailers, worker_request};
 
 use bytes::Bytes;
@@ -131,6 +133,7 @@ fn assert_framing(headers: &HeaderMap, framing: ReceiveFraming) {
         ReceiveFraming::Chunked => assert!(encoded && !headers.contains_key(CONTENT_LENGTH)),
         ReceiveFraming::Close => assert!(!encoded && !headers.contains_key(CONTENT_LENGTH)),
         ReceiveFraming::None => {}
+        ReceiveFraming::Checked(_) => panic!("HTTP/1 tells the end"),
     }
 }
 
@@ -235,6 +238,11 @@ mod tests {
     #[test]
     fn answer_bodies_keep_their_promises() {
         feed_kept("answer_body", ROUNDS, answer_body);
+    }
+
+    #[test]
+    fn answers_of_fastcgi_workers_keep_their_promises() {
+        feed_kept("fastcgi_answer", ROUNDS, fastcgi_answer);
     }
 
     #[test]

@@ -112,6 +112,7 @@ impl<'a> AppFolder<'a> {
             entry: entry.map(Path::to_owned),
             env: Vec::new(),
             python_path: None,
+            scripts: None,
             concurrency: kind.concurrency,
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! Never here: looking at a file.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,8 @@ pub(crate) struct DetectedApp {
     pub(crate) env: Vec<(String, String)>,
     /// The folder that a Python in the command has to look for modules in before those of any other `PYTHONPATH`.
     pub(crate) python_path: Option<PathBuf>,
+    /// The folder in the app's own that requests reach scripts and files in; `None`: the workers see to that.
+    pub(crate) scripts: Option<PathBuf>,
     /// Requests that a worker takes at the same time by nature.
     pub(crate) concurrency: u32,
 }
@@ -49,6 +52,10 @@ pub(crate) struct Hints<'a> {
     pub(crate) path_env: OsString,
     /// The `rip-server` program itself, which is the static worker too.
     pub(crate) self_exe: PathBuf,
+    /// `php.root` of the config.
+    pub(crate) php_root: Option<&'a Path>,
+    /// `php.ini` of the config.
+    pub(crate) php_ini: &'a BTreeMap<String, String>,
     /// Whether requests may come through proxies whose word is taken, so that the client is not the last address of
     /// `X-Forwarded-For`.
     pub(crate) behind_proxies: bool,
@@ -140,6 +147,9 @@ pub(crate) enum DetectError {
     /// A static root or file that is not there.
     #[error("the static {what} `{}` does not exist", path.display())]
     Static { what: &'static str, path: PathBuf },
+    /// A folder for PHP that is not there, or has no front controller.
+    #[error("`php.root` is `{}`, {why}: expected a folder of the app with an index.php in it, such as `public`", path.display())]
+    PhpRoot { path: PathBuf, why: &'static str },
     /// `listen` says what this kind of app cannot do.
     #[error("`listen = \"{}\"` does not fit {kind}, which is run with {}", word(*.asked), words(kind.listens))]
     Listen { asked: Listen, kind: &'static AppKind },

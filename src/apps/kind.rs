@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::Path;
 
 use super::production::{self, NODE, RACK, RAILS, Variable};
-use crate::spec::{Listen, ReadyBy};
+use crate::spec::{Listen, Protocol, ReadyBy, WorkerCount};
 
 /// What is the same for all apps of a kind.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,6 +25,10 @@ pub(crate) struct AppKind {
     pub(crate) stateless: bool,
     /// Requests that a worker takes at the same time by nature.
     pub(crate) concurrency: u32,
+    /// How many workers there are unless somebody says; `None`: as of most apps.
+    pub(crate) workers: Option<WorkerCount>,
+    /// What its workers speak whatever is said; `None`: as the settings say.
+    pub(crate) protocol: Option<Protocol>,
     /// The variables that tell a runtime of this kind that it serves the public.
     pub(crate) production: &'static [Variable],
     /// Whether the server's own worker script runs it, which goes by `RIP_CONCURRENCY` and `RIP_RELOAD`.
@@ -42,6 +46,8 @@ impl AppKind {
         asked_to_notify: true,
         stateless: false,
         concurrency: 1,
+        workers: None,
+        protocol: None,
         production: &[NODE, RACK, RAILS],
         by_worker_script: false,
         finds_client: false,

@@ -13,8 +13,9 @@ use crate::apps::{self, DetectedApp, Hints, StaticHint};
 use crate::certs::ClientAuthorities;
 use crate::config::app::{AppSettings, app_settings, directory};
 use crate::config::merge::Config;
+use crate::files::scripts::DocumentRoot;
 use crate::name::HostName;
-use crate::spec::{AppSpec, ClientCerts, LaunchSpec, ReadyBy, Reload, Rules, Sources};
+use crate::spec::{AppSpec, ClientCerts, LaunchSpec, ReadyBy, Reload, Rules, Scripts, Sources, Upkeep};
 use crate::supervisor::{Resolve, ResolveError};
 
 use super::missing_app;
@@ -59,7 +60,7 @@ impl Resolve for Resolver {
         }
         settings.rules.client = self.client_certs(std::mem::take(&mut settings.rules.client))?;
         let first = config.apps.first().is_some_and(|first| first.path == path);
-        Ok(self.spec(&config, settings, found, first))
+        self.spec(&config, settings, found, first)
     }
 }
 
@@ -84,7 +85,7 @@ impl Resolver {
         Ok(client)
     }
 
-    fn hints(&self, settings: &AppSettings) -> Hints<'_> {
+    fn hints<'a>(&'a self, settings: &'a AppSettings) -> Hints<'a> {
         let path = settings.env.get("PATH").map(OsString::from);
         Hints {
             command: settings.program.command.clone(),
@@ -101,11 +102,19 @@ impl Resolver {
             runtime_dir_for_scripts: &self.scripts,
             path_env: path.or_else(|| std::env::var_os("PATH")).unwrap_or_else(|| USUAL_PATH.into()),
             self_exe: self.self_exe.clone(),
+            php_root: settings.php.root.as_deref(),
+            php_ini: &settings.php_ini,
             behind_proxies: !self.settings.at_start().server.listening.trusted_proxies.is_empty(),
         }
     }
 
-    fn spec(&self, config: &Config, settings: AppSettings, found: DetectedApp, first: bool) -> AppSpec {
+    fn spec(
+        &self,
+        config: &Config,
+        settings: AppSettings,
+        found: DetectedApp,
+        first: bool,
+    ) -> Result<AppSpec, ResolveError> {
         let kind = found.kind;
         let natural = NonZeroU32::new(found.concurrency).unwrap_or(NonZeroU32::MIN);
         let concurrency = settings.rules.concurrency.unwrap_or(natural);
@@ -133,6 +142,9 @@ impl Resolver {
             env.insert("PYTHONPATH".into(), format!("{}{own}", folder.display()));
         }
         let pid_file = kind.writes_pid_file(&found.command.dir);
+        let scripts = scripts(found.scripts, &found.command.dir, &settings.php.follow)?;
+        let protocol = kind.protocol.unwrap_or(settings.rules.protocol);
+        let workers = kind.workers.filter(|_| !settings.workers_told).unwrap_or(settings.upkeep.workers);
         let launch = LaunchSpec {
             app: settings.name.clone(),
             instance: config.server.instance.clone(),
@@ -151,7 +163,7 @@ impl Resolver {
         }
         hosts.sort();
         hosts.dedup();
-        AppSpec {
+        Ok(AppSpec {
             name: settings.name,
             path: settings.path.clone(),
             described: described(&found.why, concurrency),
@@ -161,10 +173,22 @@ impl Resolver {
             recycle,
             ready_by,
             sources: Arc::new(Sources { root: real_folder(&settings.path), patterns: settings.watch }),
-            upkeep: settings.upkeep,
-            rules: Arc::new(Rules { concurrency: Some(concurrency), ..settings.rules }),
-        }
+            upkeep: Upkeep { workers, ..settings.upkeep },
+            rules: Arc::new(Rules { concurrency: Some(concurrency), protocol, scripts, ..settings.rules }),
+        })
     }
+}
+
+/// Where requests reach scripts, with the folders that links may lead to as they are now.
+fn scripts(within: Option<PathBuf>, root: &Path, follow: &[PathBuf]) -> Result<Scripts, ResolveError> {
+    let Some(within) = within else { return Ok(Scripts::default()) };
+    let real = |folder: &PathBuf| {
+        folder.canonicalize().map_err(|error| {
+            ResolveError::new(format!("`follow` names {}, which cannot be read: {error}", folder.display()))
+        })
+    };
+    let follow = follow.iter().map(real).collect::<Result<_, _>>()?;
+    Ok(Scripts(Some(Arc::new(DocumentRoot { root: root.to_owned(), within, follow }))))
 }
 
 /// What it is and how it is run, with what few would expect of a worker.

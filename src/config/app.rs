@@ -15,7 +15,9 @@ use crate::pattern::Pattern;
 use crate::spec::settings::sections::Values;
 use crate::spec::settings::setting_value::SettingValue;
 use crate::spec::settings::table::{Id, Setting};
-use crate::spec::{Memory, ProgramSettings, Recycle, Reload, Rules, StaticSettings, Upkeep};
+use crate::spec::{
+    Memory, PhpSettings, ProgramSettings, Recycle, Reload, Rules, StaticSettings, Upkeep, WorkerCount,
+};
 
 /// An app that is to run, and what the command line, the environment and the server's file say of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,8 +50,14 @@ pub struct AppSettings {
     pub static_site: Option<StaticSettings>,
     /// Variables of the workers' environment.
     pub env: BTreeMap<String, String>,
+    /// What of a PHP app requests reach.
+    pub php: PhpSettings,
+    /// Values for PHP beside those of its own `php.ini`.
+    pub php_ini: BTreeMap<String, String>,
     /// How its workers are kept.
     pub upkeep: Upkeep,
+    /// Whether somebody says how many workers.
+    pub workers_told: bool,
     /// Files whose change counts for `reload` beside that of the entry.
     pub watch: Vec<Pattern>,
     /// When workers are replaced, of an app that is stateless by nature.
@@ -88,6 +96,13 @@ impl AppRequest {
 }
 
 impl AppSettings {
+    /// Shows this number of workers in place of the default, which does not hold for what the app is.
+    pub fn report_workers(&mut self, workers: WorkerCount) {
+        if let Some(row) = self.report.iter_mut().find(|row| row.key == Setting::of(Id::Workers).key()) {
+            row.value = workers.to_string();
+        }
+    }
+
     /// Shows these limits in place of the defaults that do not hold for what the app is.
     pub fn report_recycle(&mut self, recycle: Recycle) {
         let limits = [
@@ -120,7 +135,7 @@ pub fn app_settings(request: &AppRequest) -> Result<AppSettings, ConfigError> {
     let name = request.name()?;
     let hosts = hosts(request, &name, &stack);
     let kind = either(&stack, Id::Command, Id::StaticRoot, "an app is a program or a folder of files")?;
-    let variables = stack.variables();
+    let (variables, ini) = (stack.table(Id::Variables), stack.table(Id::PhpIni));
     let static_site = static_site(&stack, &directory).filter(|_| kind != Some(Id::Command));
     let idle = |id| static_site.is_none() && STATIC.contains(&id);
     let mut report = stack.effective(|row| row.is_of_apps() && !REPORTED.contains(&row.id) && !idle(row.id));
@@ -128,6 +143,11 @@ pub fn app_settings(request: &AppRequest) -> Result<AppSettings, ConfigError> {
     report.extend(variables.iter().map(|(name, there)| Effective {
         key: format!("env.{name}"),
         value: "(set)".into(),
+        origin: there.origin.clone(),
+    }));
+    report.extend(ini.iter().map(|(name, there)| Effective {
+        key: format!("php.ini.{name}"),
+        value: there.value.clone(),
         origin: there.origin.clone(),
     }));
     Ok(AppSettings {
@@ -139,7 +159,10 @@ pub fn app_settings(request: &AppRequest) -> Result<AppSettings, ConfigError> {
         },
         static_site,
         env: variables.into_iter().map(|(name, there)| (name, there.value)).collect(),
+        php: PhpSettings::read(&stack),
+        php_ini: ini.into_iter().map(|(name, there)| (name, there.value)).collect(),
         upkeep: Upkeep::read(&stack),
+        workers_told: stack.told::<WorkerCount>(Id::Workers).is_some(),
         watch: stack.typed(Id::Watch),
         recycle: Recycle::read(&stack),
         recycle_if_told: Recycle {
@@ -238,6 +261,9 @@ fn warnings(stack: &Stack<'_>, name: &AppName, report: &[Effective]) -> Vec<Stri
     for id in STATIC.into_iter().filter(|_| is_program) {
         idle(id, "a command is set and static.root is not");
     }
+    if stack.value(Id::Command).is_some() || stack.value(Id::StaticRoot).is_some() {
+        idle(Id::PhpRoot, "a command or static.root is set");
+    }
     if report
         .iter()
         .any(|row| row.key == "hosts" && row.value.is_empty() && row.origin == ValueOrigin::Default)
@@ -254,7 +280,7 @@ fn joined(hosts: &[HostName]) -> String {
 
 const STATIC: [Id; 2] = [Id::StaticIndex, Id::StaticSpa];
 /// Shown in another form than the stack's.
-const REPORTED: [Id; 4] = [Id::Hosts, Id::Variables, Id::AppName, Id::AppPath];
+const REPORTED: [Id; 5] = [Id::Hosts, Id::Variables, Id::PhpIni, Id::AppName, Id::AppPath];
 /// Names of entry files that say nothing of the app.
 /// What deployment tools call the link to the release that serves.
 const RELEASE_LINK: &str = "current";

@@ -201,7 +201,7 @@ impl<'a> TomlFile<'a> {
     /// A relative path in the server's file starts where the file is, wherever the server was started.
     fn beside_the_file(&self, row: &Setting, value: SettingValue) -> SettingValue {
         match (value, self.path.parent()) {
-            (SettingValue::Path(path), Some(folder)) if row.id != Id::StaticRoot => {
+            (SettingValue::Path(path), Some(folder)) if !matches!(row.id, Id::StaticRoot | Id::PhpRoot) => {
                 SettingValue::Path(folder.join(path))
             }
             (value, _) => value,

@@ -71,10 +71,10 @@ impl<'a> Stack<'a> {
         self.find(id).filter(|there| there.origin != ValueOrigin::Default).map(|there| there.value)
     }
 
-    /// The maps of all layers as one; the same name in an earlier layer wins.
-    pub(crate) fn variables(&self) -> BTreeMap<String, Sourced<String>> {
+    /// The tables of all layers as one; the same name in an earlier layer wins.
+    pub(crate) fn table(&self, id: Id) -> BTreeMap<String, Sourced<String>> {
         let mut all = BTreeMap::new();
-        for there in self.0.iter().rev().filter_map(|layer| layer.get(Id::Variables)) {
+        for there in self.0.iter().rev().filter_map(|layer| layer.get(id)) {
             let SettingValue::Variables(pairs) = &there.value else { continue };
             for (name, value) in pairs {
                 all.insert(name.clone(), Sourced { value: value.clone(), origin: there.origin.clone() });

@@ -17,9 +17,9 @@ pub use app::{AppSpec, LaunchSpec, Sources};
 pub use server::{AccessLog, CertFiles, CertSources, Hsts, Scheme, ServerSpec};
 pub use setting_types::{
     BackendChoice, ClientCertMode, Listen, PortChoice, Protocol, Rate, ReadyBy, ReadyWhen, Reload,
-    ReloadSignal, WorkerCount,
+    ReloadSignal, Scripts, WorkerCount,
 };
 pub use settings::table::{
-    ClientCerts, FileSettings, Limits, ListenSettings, LogSettings, Memory, ProgramSettings, Recycle, Rules,
-    Sandbox, StaticSettings, Timeouts, TlsSettings, UnitSettings, Upkeep,
+    ClientCerts, FileSettings, Limits, ListenSettings, LogSettings, Memory, PhpSettings, ProgramSettings,
+    Recycle, Rules, Sandbox, StaticSettings, Timeouts, TlsSettings, UnitSettings, Upkeep,
 };

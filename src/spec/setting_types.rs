@@ -5,8 +5,11 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use serde::Serialize;
+
+use crate::files::scripts::DocumentRoot;
 
 /// How many workers an app gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +63,17 @@ pub struct Rate {
     pub per_second: NonZeroU32,
     /// Requests at once.
     pub burst: NonZeroU32,
+}
+
+/// The folder of an app's scripts, where it is a PHP app: found by looking, said by no setting.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scripts(pub Option<Arc<DocumentRoot>>);
+
+impl Scripts {
+    /// As a section is read: no setting says anything.
+    pub(crate) fn read<V>(_: &V) -> Self {
+        Self::default()
+    }
 }
 
 /// A setting that is one of a few words.
@@ -120,6 +134,8 @@ choices! {
         Http1 = "http1",
         /// HTTP/2 without TLS and with prior knowledge (RFC 9113 §3.3), for gRPC.
         H2c = "h2c",
+        /// FastCGI 1.0, in the role of a responder.
+        FastCgi = "fastcgi",
     }
 
     /// What a change of the app's files does.

@@ -111,6 +111,11 @@ async fn a_node_server_is_served() {
 }
 
 #[tokio::test]
+async fn a_php_app_is_served() {
+    demo(Demo { name: "php-plain", needs: ("php-cgi", "php-cgi"), streams: true }).await;
+}
+
+#[tokio::test]
 async fn a_bun_handler_is_served() {
     demo(Demo { name: "bun-handler", needs: ("bun", "bun, of npm"), streams: true }).await;
 }

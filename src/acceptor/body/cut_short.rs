@@ -4,11 +4,15 @@
 
 use std::io;
 
+use crate::fastcgi::records::BadRecord;
+
 /// Why an answer stops before its end; the client sees a cut connection or a reset stream.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::acceptor) enum CutShort {
     #[error("the worker's connection broke: {0}")]
-    Io(#[from] io::Error),
+    Io(#[source] io::Error),
+    #[error("a file could not be read to its end: {0}")]
+    File(#[source] io::Error),
     #[error("the worker sent something that is not a body: {0}")]
     Malformed(&'static str),
     #[error("the worker stopped in the middle of its answer")]
@@ -19,4 +23,14 @@ pub(in crate::acceptor) enum CutShort {
     ClientSlow,
     #[error("the rest of the request did not come: {0}")]
     Request(&'static str),
+}
+
+/// Of reading from the worker.
+impl From<io::Error> for CutShort {
+    fn from(error: io::Error) -> Self {
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<BadRecord>()) {
+            Some(bad) => Self::Malformed(bad.0),
+            None => Self::Io(error),
+        }
+    }
 }

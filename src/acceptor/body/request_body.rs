@@ -55,6 +55,17 @@ impl RequestBody {
         }
     }
 
+    /// How long it is, where that is known and it is not empty.
+    pub(in crate::acceptor) fn length(&self) -> Option<u64> {
+        match self {
+            Self::Memory(body) => Some(body.length),
+            Self::Spooled { length, .. } => Some(*length),
+            Self::WithTrailers(trailed) => trailed.0.length(),
+            Self::Streaming(_, length) => *length,
+            Self::Empty | Self::PassedOn => None,
+        }
+    }
+
     /// Whether it can be sent again.
     pub(in crate::acceptor) fn is_repeatable(&self) -> bool {
         !matches!(self, Self::Streaming(..) | Self::PassedOn)

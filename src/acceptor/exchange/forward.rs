@@ -23,8 +23,10 @@ use crate::acceptor::error::ServeError;
 use crate::acceptor::reason::Retry;
 use crate::acceptor::thread::shard::Shard;
 use crate::acceptor::upstream::access::Recording;
+use crate::acceptor::upstream::body_coding::BodyCoding;
 use crate::acceptor::upstream::claimed_worker::ClaimedWorker;
 use crate::acceptor::upstream::exchange_error::ExchangeError;
+use crate::acceptor::upstream::fastcgi::{self, NO_RECORD};
 use crate::acceptor::upstream::outgoing::Outgoing;
 use crate::acceptor::upstream::reply_body::Reply;
 use crate::acceptor::upstream::restraint;
@@ -45,6 +47,9 @@ pub(in crate::acceptor) async fn forward(
     request: &mut Outgoing<'_>,
     recording: &mut Recording,
 ) -> Result<Reply, ServeError> {
+    if request.rules.protocol == Protocol::FastCgi {
+        fastcgi::check(request.head)?;
+    }
     match attempt(request, None, recording).await {
         // Boxed, here and below: what few requests need would make room for it in all.
         Err(first) => Box::pin(ask_another(request, first, recording)).await,
@@ -216,7 +221,7 @@ async fn exchange(request: &mut Outgoing<'_>, mut lease: Lease) -> Result<Answer
             }
             // The worker sees the request break off when `in_hand` is dropped.
             Err(ExchangeError::Client(error)) => return Err(error),
-            Err(ExchangeError::BadAnswer(NO_ANSWER)) if reused => ExchangeError::Stray,
+            Err(ExchangeError::BadAnswer(NO_ANSWER | NO_RECORD)) if reused => ExchangeError::Stray,
             Err(failed) => failed,
         };
         let mut claimed = in_flight.take();
@@ -260,10 +265,19 @@ async fn converse(request: &mut Outgoing<'_>, in_flight: &mut InFlight) -> Resul
     let limit = request.rules.timeouts.request;
     let method = request.head.method;
     // An answer to HEAD is the last on its connection, whatever it says: see `AnswerHead::counted`.
-    let keepalive = request.rules.keepalive && in_flight.keeps_connections() && *method != Method::HEAD;
+    let by_records = request.rules.protocol == Protocol::FastCgi;
+    let keepalive =
+        request.rules.keepalive && in_flight.keeps_connections() && (by_records || *method != Method::HEAD);
     let mut out = Vec::with_capacity(1024);
-    write_request(&mut out, request.head, &request.origin, request.body.framing(), keepalive);
-    let mut upload = request.take_upload();
+    if by_records {
+        let (script, length) = (request.script.as_deref(), request.body.length());
+        fastcgi::write_request(&mut out, request.head, &request.origin, script, length, keepalive);
+        in_flight.expect_records();
+    } else {
+        write_request(&mut out, request.head, &request.origin, request.body.framing(), keepalive);
+    }
+    let coding = BodyCoding::of(request.rules.protocol, &request.body);
+    let mut upload = request.take_upload(coding);
     let body = &request.body;
     let granted = in_flight.granted();
     // A worker that was waited for waits itself now.
@@ -273,7 +287,7 @@ async fn converse(request: &mut Outgoing<'_>, in_flight: &mut InFlight) -> Resul
     let worked = match &mut upload {
         None => {
             let work = async |upstream: &mut UpstreamConn| {
-                let sent = send(upstream, out, body, write_batch, all_sent).await?;
+                let sent = send(upstream, out, body, coding, write_batch, all_sent).await?;
                 Ok((read_head(upstream, method).await?, sent))
             };
             upstream.answered_within(granted, limit, work).await
@@ -283,7 +297,7 @@ async fn converse(request: &mut Outgoing<'_>, in_flight: &mut InFlight) -> Resul
             // It may answer, and wait for us to take what it says, before the body's next piece comes.
             upstream.make_room();
             let work = async {
-                let sent = send(upstream, out, body, None, &mut false).await?;
+                let sent = send(upstream, out, body, coding, None, &mut false).await?;
                 let head = head_while_passing(upstream, upload, method).await;
                 *all_sent = upload.is_complete();
                 Ok((head?, sent))
@@ -329,11 +343,11 @@ type Heard = (AnswerHead, Sent, Option<Box<Upload>>);
 type Answered = (AnswerHead, IncomingAnswer, Option<Box<Upload>>);
 
 impl Outgoing<'_> {
-    fn take_upload(&mut self) -> Option<Box<Upload>> {
+    fn take_upload(&mut self, coding: BodyCoding) -> Option<Box<Upload>> {
         match std::mem::replace(&mut self.body, RequestBody::PassedOn) {
             RequestBody::Streaming(incoming, length) => {
                 let limits = (self.shard.server.limits.body_idle, self.rules.max_body);
-                Some(Box::new(Upload::new(incoming, length, limits, self.courtesy())))
+                Some(Box::new(Upload::new(incoming, length, coding, limits, self.courtesy())))
             }
             other => {
                 self.body = other;

@@ -16,6 +16,7 @@ use super::response_pump::IncomingAnswer;
 use crate::acceptor::thread::shard::Shard;
 use crate::acceptor::upstream::claimed_worker::ClaimedWorker;
 use crate::acceptor::upstream::exchange_error::ExchangeError;
+use crate::acceptor::upstream::fastcgi;
 use crate::acceptor::upstream::outgoing::Outgoing;
 use crate::acceptor::upstream::upstream_conn::{Source, UpstreamConn};
 use crate::acceptor::upstream::worker_head::{AnswerHead, parse_answer};
@@ -61,6 +62,12 @@ impl InFlight {
     /// Whether its worker's connections may be used again.
     pub(in crate::acceptor) fn keeps_connections(&self) -> bool {
         !self.held.as_ref().expect(HELD).lease.member().is_distrusted()
+    }
+
+    /// Its answer will come in FastCGI's records.
+    pub(in crate::acceptor) fn expect_records(&mut self) {
+        let ClaimedWorker { lease, upstream } = &mut **self.held.as_mut().expect(HELD);
+        upstream.expect_records(lease.member());
     }
 
     /// The connection, and where to note that all of the request was sent.
@@ -111,6 +118,9 @@ pub(in crate::acceptor) async fn read_head(
     upstream: &mut impl Source,
     method: &Method,
 ) -> Result<AnswerHead, ExchangeError> {
+    if upstream.records().is_some() {
+        return Box::pin(fastcgi::read_head(upstream, method)).await;
+    }
     loop {
         while !upstream.buf().is_empty() {
             match parse_answer(upstream.buf(), method).map_err(ExchangeError::BadAnswer)? {

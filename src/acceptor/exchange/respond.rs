@@ -47,7 +47,7 @@ pub(in crate::acceptor) fn respond(
         named = chunked.then(|| Named::of(head.headers())).filter(|named| !named.is_empty());
         clean_answer(head.reply.headers_mut(), chunked);
     }
-    let length = answer.decoder.remaining();
+    let length = answer.decoder.length();
     let whole = take_whole(&mut answer);
     // Events that are all there need no worker any more.
     let stream = is_event_stream(head.headers()) && !matches!(whole, Whole::Yes(_));

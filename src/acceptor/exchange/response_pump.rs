@@ -147,7 +147,7 @@ async fn pump(
                     biased;
                     read = read => match read {
                         Err(_) => return Err(PumpStop::Worker(CutShort::Stalled)),
-                        Ok(Err(error)) => return Err(PumpStop::Worker(CutShort::Io(error))),
+                        Ok(Err(error)) => return Err(PumpStop::Worker(error.into())),
                         Ok(Ok(0)) if decoder.ends_here() => {
                             buffer.complete(None);
                             return Ok(());

@@ -17,6 +17,7 @@ use crate::acceptor::records::access_line;
 use crate::acceptor::records::access_line::{Calendar, Entry};
 use crate::acceptor::records::access_record::{Outcome, Particulars, Record};
 use crate::acceptor::request::route;
+use crate::acceptor::upstream::fastcgi;
 use crate::acceptor::upstream::worker_head::{Origin, RequestHead, write_request};
 use crate::acceptor::wire::body_framing::{ReceiveFraming, SendFraming};
 use crate::acceptor::wire::chunks::{Chunks, Followed};
@@ -43,12 +44,14 @@ pub fn worker_request(data: &[u8]) {
             port: 8443,
             id: &id,
             start_ms: 1,
+            client: IpAddr::from([192, 0, 2, 7]),
             trusted,
             client_cert: &[],
         };
         let head = RequestHead {
             method: &asked.method,
             uri: &asked.uri,
+            version: Version::HTTP_11,
             headers: &asked.headers,
             authority: &asked.authority,
             upgrade: None,
@@ -56,6 +59,9 @@ pub fn worker_request(data: &[u8]) {
         let mut out = Vec::new();
         write_request(&mut out, head, &origin, framing, true);
         assert_worker_request(&out, &asked, framing, trusted);
+        let mut out = Vec::new();
+        fastcgi::write_request(&mut out, head, &origin, None, Some(7), true);
+        super::fastcgi::assert_variables(&out, &asked.headers, trusted);
     }
 }
 

@@ -26,6 +26,7 @@ use super::collect::{Collecting, collect};
 use super::reply;
 use super::route;
 use super::route::Host;
+use super::scripts::{Resolved, resolve};
 use super::setting_notice;
 use crate::acceptor::body::client_body::ClientBody;
 use crate::acceptor::body::request_body::{RequestBody, check_length, discard};
@@ -143,6 +144,20 @@ async fn answer(
     recording.belongs_to(&route.app, &host.name);
     let rules = route.app.rules.load_full();
     let client_cert = route::client_cert_fields(&rules.client, conn)?;
+    let script = match rules.scripts.0.as_deref() {
+        None => None,
+        Some(folder) => match Box::pin(resolve(folder, parts)).await {
+            Resolved::Script(script) => Some(script),
+            Resolved::Answered(reply) => {
+                let until = context.arrived + rules.timeouts.queue;
+                Box::pin(wait_while_paused(&route, client.share, until)).await?;
+                if conn.is_crowded() {
+                    recording.takes(Box::pin(room_of_answer(conn, client.share, until)).await?);
+                }
+                return Ok(reply);
+            }
+        },
+    };
     let bodiless = body.is_none();
     // What few requests need is boxed, here and below, or each would have room for all of it.
     let taken = match bodiless {
@@ -165,11 +180,13 @@ async fn answer(
         head: RequestHead {
             method: &parts.method,
             uri: &parts.uri,
+            version: parts.version,
             headers: &parts.headers,
             authority: host.authority,
             upgrade: protocol,
         },
         origin,
+        script,
         body: taken,
         unread,
         ready,
@@ -215,9 +232,12 @@ async fn take_body(
     if streams(parts.uri.path(), rules) {
         // Trailers that are announced need chunks.
         let length = incoming.size_hint().exact().filter(|_| !parts.headers.contains_key(header::TRAILER));
-        return Ok(body
-            .take()
-            .map_or(RequestBody::Empty, |incoming| RequestBody::Streaming(incoming, length)));
+        // CGI's variables say how long a body is.
+        if length.is_some() || rules.protocol != Protocol::FastCgi {
+            return Ok(body
+                .take()
+                .map_or(RequestBody::Empty, |incoming| RequestBody::Streaming(incoming, length)));
+        }
     }
     let how = Collecting {
         server: &conn.shard.server,
@@ -287,6 +307,7 @@ fn origin_of<'a>(conn: &Connection, context: &'a RequestContext<'_>, host: &'a H
         port: told.and_then(|told| told.port).unwrap_or(conn.local.port()),
         id,
         start_ms: time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64,
+        client: client.address,
         trusted: told.is_some(),
         client_cert: &[],
     }

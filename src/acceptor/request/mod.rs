@@ -9,4 +9,5 @@ pub(in crate::acceptor) mod collect;
 pub(in crate::acceptor) mod http;
 pub(in crate::acceptor) mod reply;
 pub(in crate::acceptor) mod route;
+pub(in crate::acceptor) mod scripts;
 pub(in crate::acceptor) mod setting_notice;

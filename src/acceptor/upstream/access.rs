@@ -136,6 +136,7 @@ impl Recording {
         self.record.outcome = Outcome::Truncated;
         self.record.reason = Some(match why {
             CutShort::Io(_) => "worker-died",
+            CutShort::File(_) => "file",
             CutShort::Malformed(_) => "bad-answer",
             CutShort::Stalled => "worker-stalled",
             CutShort::ClientStalled => "client-stalled",

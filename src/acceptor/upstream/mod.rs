@@ -3,8 +3,11 @@
 //! Never here: which worker is asked, or what becomes of its answer (`exchange`).
 
 pub(in crate::acceptor) mod access;
+pub(in crate::acceptor) mod answer_records;
+pub(in crate::acceptor) mod body_coding;
 pub(in crate::acceptor) mod claimed_worker;
 pub(in crate::acceptor) mod exchange_error;
+pub(in crate::acceptor) mod fastcgi;
 pub(in crate::acceptor) mod h2c;
 pub(in crate::acceptor) mod outgoing;
 pub(in crate::acceptor) mod reply_body;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::directory::App;
+use crate::files::scripts::Script;
 use crate::name::ClientNet;
 use crate::spec::Rules;
 
@@ -26,6 +27,8 @@ pub(in crate::acceptor) struct Outgoing<'a> {
     pub(in crate::acceptor) rules: &'a Arc<Rules>,
     pub(in crate::acceptor) head: RequestHead<'a>,
     pub(in crate::acceptor) origin: Origin<'a>,
+    /// What is to be run, by workers that run scripts.
+    pub(in crate::acceptor) script: Option<Box<Script>>,
     pub(in crate::acceptor) body: RequestBody,
     /// Bytes of it that may lie unread while the request waits.
     pub(in crate::acceptor) unread: u64,

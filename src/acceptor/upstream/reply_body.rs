@@ -1,4 +1,4 @@
-//! The body of an answer on its way to the client: whole, piped through [`Buffer`], or straight from the worker.
+//! The body of an answer on its way to the client: whole, piped through [`Buffer`], straight from the worker, or a file.
 //!
 //! Never here: taking the answer in from the worker (`response_pump`).
 
@@ -12,6 +12,7 @@ use http::Response;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::budget::Reservation;
+use crate::files;
 use crate::pool::Tunnel;
 use crate::tasks::TaskGroup;
 
@@ -45,6 +46,7 @@ enum Source {
     Piped(Reader),
     Direct(Box<Direct>),
     Events(Box<Events>),
+    File { body: files::site::Body, length: Option<u64> },
 }
 
 impl ReplyBody {
@@ -83,6 +85,11 @@ impl ReplyBody {
         Self::of(Source::Events(Box::new(events)))
     }
 
+    /// A file, read as the client takes it.
+    pub(in crate::acceptor) fn file(body: files::site::Body, length: Option<u64>) -> Self {
+        Self::of(Source::File { body, length })
+    }
+
     fn of(source: Source) -> Self {
         Self { source, _room: None, most: usize::MAX, named: None, recording: None }
     }
@@ -117,6 +124,13 @@ impl ReplyBody {
             Source::Piped(reader) => reader.poll_frame(cx),
             Source::Direct(direct) => direct.poll_frame(cx),
             Source::Events(events) => events.poll_frame(cx),
+            Source::File { body, length } => {
+                let frame = ready!(Pin::new(body).poll_frame(cx));
+                if let (Some(length), Some(Ok(frame))) = (length, &frame) {
+                    *length = length.saturating_sub(frame.data_ref().map_or(0, Bytes::len) as u64);
+                }
+                Poll::Ready(frame.map(|frame| frame.map_err(CutShort::File)))
+            }
         }
     }
 }
@@ -156,6 +170,7 @@ impl Body for ReplyBody {
             Source::Piped(reader) => reader.is_end(),
             Source::Direct(_) => false,
             Source::Events(events) => events.is_end_stream(),
+            Source::File { body, length } => *length == Some(0) || body.is_end_stream(),
         }
     }
 
@@ -168,6 +183,7 @@ impl Body for ReplyBody {
                 direct.decoder.remaining().map_or_else(SizeHint::default, SizeHint::with_exact)
             }
             Source::Events(events) => events.size_hint(),
+            Source::File { length, .. } => length.map_or_else(SizeHint::default, SizeHint::with_exact),
         }
     }
 }
@@ -216,7 +232,7 @@ impl Direct {
                 Ok(0) if self.decoder.ends_here() => return Poll::Ready(None),
                 Ok(0) => return Poll::Ready(Some(Err(CutShort::Io(io::ErrorKind::UnexpectedEof.into())))),
                 Ok(_) => {}
-                Err(error) => return Poll::Ready(Some(Err(CutShort::Io(error)))),
+                Err(error) => return Poll::Ready(Some(Err(error.into()))),
             }
         }
     }

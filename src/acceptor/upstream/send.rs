@@ -9,14 +9,13 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::HeaderMap;
 
+use super::body_coding::BodyCoding;
 use super::exchange_error::ExchangeError;
-use super::upload::chunk;
 use super::upstream_conn::{Source, UpstreamConn};
 use crate::acceptor::body::request_body::RequestBody;
 use crate::acceptor::body::spool::{SPOOL_PIECE, Spool};
 use crate::acceptor::error::ServeError;
 use crate::acceptor::thread::write_batch::{PendingWrite, WriteBatch};
-use crate::acceptor::wire::trailers::last_chunk;
 
 /// How far sending got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,76 +38,58 @@ pub(in crate::acceptor) async fn send(
     upstream: &mut UpstreamConn,
     mut head: Vec<u8>,
     body: &RequestBody,
+    coding: BodyCoding,
     write_batch: Option<&WriteBatch>,
     all_sent: &mut bool,
 ) -> Result<Sent, ExchangeError> {
-    let all = match body {
+    let in_one_write = match body {
         RequestBody::Empty => true,
         RequestBody::Memory(body) if body.length <= ONE_WRITE => {
-            for piece in &body.pieces {
-                head.extend_from_slice(piece);
+            for piece in body.pieces.iter().filter(|piece| !piece.is_empty()) {
+                match coding {
+                    BodyCoding::Plain => head.extend_from_slice(piece),
+                    coding => head.extend_from_slice(&coding.piece(piece)),
+                }
             }
             true
         }
         _ => false,
     };
-    if let Some(write_batch) = write_batch.filter(|_| all) {
+    if in_one_write && coding == BodyCoding::Records {
+        head.extend_from_slice(&coding.end(&HeaderMap::new()));
+    }
+    if let Some(write_batch) = write_batch.filter(|_| in_one_write) {
         return post(upstream, head, write_batch, all_sent).await;
     }
     if write_from(upstream, &head, 0).await? == Sent::Early {
         return Ok(Sent::Early);
     }
-    // Boxed: most requests have no such body.
-    let sent = match body {
-        RequestBody::Memory(body) if !all => Box::pin(send_pieces(upstream, &body.pieces)).await?,
-        RequestBody::Spooled { spool, length, .. } => {
-            Box::pin(send_spooled(upstream, spool, *length)).await?
-        }
-        RequestBody::WithTrailers(trailed) => {
-            Box::pin(send_chunked(upstream, &trailed.0, &trailed.1)).await?
-        }
-        RequestBody::Memory(_) | RequestBody::Empty => Sent::All,
-        // Its body follows on its own: see `upload`.
-        RequestBody::Streaming(..) | RequestBody::PassedOn => Sent::All,
+    // Its body follows on its own: see `upload`.
+    let follows = matches!(body, RequestBody::Streaming(..) | RequestBody::PassedOn);
+    let sent = match in_one_write || follows {
+        true => Sent::All,
+        // Boxed: most requests have no such body.
+        false => Box::pin(send_body(upstream, body, coding)).await?,
     };
     *all_sent = sent == Sent::All;
     Ok(sent)
 }
 
-async fn send_pieces(upstream: &mut UpstreamConn, pieces: &[Bytes]) -> Result<Sent, ExchangeError> {
-    for piece in pieces {
-        if write(upstream, piece).await == Sent::Early {
-            return Ok(Sent::Early);
-        }
-    }
-    Ok(Sent::All)
-}
-
-async fn send_spooled(
-    upstream: &mut UpstreamConn,
-    spool: &Spool,
-    length: u64,
-) -> Result<Sent, ExchangeError> {
-    let mut at = 0;
-    while at < length {
-        let bytes = read_spooled(spool, at, length).await?;
-        at += bytes.len() as u64;
-        if write(upstream, &bytes).await == Sent::Early {
-            return Ok(Sent::Early);
-        }
-    }
-    Ok(Sent::All)
-}
-
-async fn send_chunked(
+/// Sends a body that was collected, and its end.
+async fn send_body(
     upstream: &mut UpstreamConn,
     body: &RequestBody,
-    trailers: &HeaderMap,
+    coding: BodyCoding,
 ) -> Result<Sent, ExchangeError> {
+    let none = HeaderMap::new();
+    let (body, trailers) = match body {
+        RequestBody::WithTrailers(trailed) => (&trailed.0, &trailed.1),
+        body => (body, &none),
+    };
     match body {
         RequestBody::Memory(body) => {
             for piece in body.pieces.iter().filter(|piece| !piece.is_empty()) {
-                if write(upstream, &chunk(piece)).await == Sent::Early {
+                if write(upstream, &coding.piece(piece)).await == Sent::Early {
                     return Ok(Sent::Early);
                 }
             }
@@ -118,14 +99,14 @@ async fn send_chunked(
             while at < *length {
                 let bytes = read_spooled(spool, at, *length).await?;
                 at += bytes.len() as u64;
-                if write(upstream, &chunk(&bytes)).await == Sent::Early {
+                if write(upstream, &coding.piece(&bytes)).await == Sent::Early {
                     return Ok(Sent::Early);
                 }
             }
         }
         _ => {}
     }
-    Ok(write(upstream, &last_chunk(trailers)).await)
+    Ok(write(upstream, &coding.end(trailers)).await)
 }
 
 async fn read_spooled(spool: &Spool, at: u64, length: u64) -> Result<Bytes, ExchangeError> {
@@ -247,9 +228,15 @@ mod tests {
         // What it said before it closed is no answer.
         worker.write_all(b"HTTP/1.1 408 Request Timeout\r\n\r\n").unwrap();
         drop(worker);
-        let sent =
-            send(&mut upstream, b"POST / HTTP/1.1\r\n\r\n".to_vec(), &RequestBody::Empty, None, &mut false)
-                .await;
+        let sent = send(
+            &mut upstream,
+            b"POST / HTTP/1.1\r\n\r\n".to_vec(),
+            &RequestBody::Empty,
+            BodyCoding::Plain,
+            None,
+            &mut false,
+        )
+        .await;
         assert!(matches!(sent, Err(ExchangeError::Unsent(_))));
     }
 
@@ -258,9 +245,15 @@ mod tests {
         let (mut upstream, worker) = pair();
         upstream.reused = false;
         drop(worker);
-        let sent =
-            send(&mut upstream, b"POST / HTTP/1.1\r\n\r\n".to_vec(), &RequestBody::Empty, None, &mut false)
-                .await;
+        let sent = send(
+            &mut upstream,
+            b"POST / HTTP/1.1\r\n\r\n".to_vec(),
+            &RequestBody::Empty,
+            BodyCoding::Plain,
+            None,
+            &mut false,
+        )
+        .await;
         assert!(matches!(sent, Ok(Sent::Early)));
     }
 
@@ -272,7 +265,7 @@ mod tests {
             let request = b"POST / HTTP/1.1\r\n\r\n".to_vec();
             tokio::select! {
                 biased;
-                _ = send(&mut upstream, request, &RequestBody::Empty, Some(&write_batch), &mut all_sent) => unreachable!(),
+                _ = send(&mut upstream, request, &RequestBody::Empty, BodyCoding::Plain, Some(&write_batch), &mut all_sent) => unreachable!(),
                 () = write_batch.clone().run(), if outbox_runs => unreachable!(),
                 () = std::future::ready(()) => {}
             }

@@ -7,25 +7,25 @@ use std::future::poll_fn;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
+use http::HeaderMap;
 use http_body::Frame;
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
 use crate::time::timer;
 
+use super::body_coding::BodyCoding;
 use super::upstream_conn::Writer;
 use crate::acceptor::body::client_body::{BodyError, ClientBody};
 use crate::acceptor::body::upload_clock::UploadClock;
 use crate::acceptor::error::ServeError;
 use crate::acceptor::thread::stall_limit::StallLimit;
-use crate::acceptor::wire::encode::{CHUNK_END, write_chunk_size};
-use crate::acceptor::wire::trailers;
 
 /// What is left of a body.
 pub(in crate::acceptor) struct Upload {
     body: ClientBody,
-    /// `None`: in chunks.
     length: Option<u64>,
+    coding: BodyCoding,
     idle: Duration,
     most: u64,
     passed: u64,
@@ -49,12 +49,14 @@ impl Upload {
     pub(in crate::acceptor) fn new(
         body: ClientBody,
         length: Option<u64>,
+        coding: BodyCoding,
         (idle, most): (Duration, u64),
         courtesy: StallLimit,
     ) -> Self {
         Self {
             body,
             length,
+            coding,
             idle,
             most,
             passed: 0,
@@ -105,7 +107,7 @@ impl Upload {
             let frame = self.next_frame().await;
             self.upload_clock.to_worker(Instant::now());
             match frame.ok_or(ServeError::TooSlow("its body"))? {
-                None => self.end(&http::HeaderMap::new()),
+                None => self.end(&HeaderMap::new()),
                 Some(Err(error)) => return Err(error.into()),
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => self.take(data)?,
@@ -136,24 +138,12 @@ impl Upload {
         if self.passed > self.most {
             return Err(ServeError::BodyTooLarge { limit: self.most });
         }
-        self.pending = if self.length.is_none() && !data.is_empty() { chunk(&data) } else { data };
+        self.pending = if data.is_empty() { data } else { self.coding.piece(&data) };
         Ok(())
     }
 
-    /// Where the length was announced there is no place for trailers.
-    fn end(&mut self, trailers: &http::HeaderMap) {
+    fn end(&mut self, trailers: &HeaderMap) {
         self.ended = true;
-        if self.length.is_none() {
-            self.pending = trailers::last_chunk(trailers);
-        }
+        self.pending = self.coding.end(trailers);
     }
-}
-
-/// Data as a chunk (RFC 9112 §7.1); it must not be empty, which would be the end.
-pub(in crate::acceptor) fn chunk(data: &[u8]) -> Bytes {
-    let mut chunk = Vec::with_capacity(data.len() + 20);
-    write_chunk_size(&mut chunk, data.len());
-    chunk.extend_from_slice(data);
-    chunk.extend_from_slice(CHUNK_END);
-    chunk.into()
 }

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::pool::{Address, Lease, Member, Parked};
 use crate::time::{Elapsed, LazyDeadline, timer};
 
+use super::answer_records::AnswerRecords;
 use crate::acceptor::body::buffer_pool::BufferPool;
 use crate::acceptor::thread::shard::Shard;
 use crate::acceptor::thread::write_batch::{PendingWrite, WriteBatch};
@@ -36,6 +37,8 @@ pub(in crate::acceptor) struct UpstreamConn {
     buffers: BufferPool,
     /// The worker was told that no more of the request comes.
     ended: bool,
+    /// Of an answer in FastCGI's records.
+    records: Option<Box<AnswerRecords>>,
     /// Read from the worker and not yet used.
     pub(in crate::acceptor) buf: Bytes,
 }
@@ -75,13 +78,22 @@ impl UpstreamConn {
     #[cfg(test)]
     pub(in crate::acceptor) fn kept(stream: WorkerStream) -> Self {
         let (timer, buffers) = (LazyDeadline::new(), BufferPool::default());
-        let (stream, buf) = (Arc::new(stream), Bytes::new());
-        Self { stream, shard: 0, timer, reused: true, answers: 1, buffers, ended: false, buf }
+        let (stream, buf, records) = (Arc::new(stream), Bytes::new(), None);
+        Self { stream, shard: 0, timer, reused: true, answers: 1, buffers, ended: false, records, buf }
     }
 
     fn over(stream: Arc<WorkerStream>, timer: LazyDeadline, answers: u32, shard: &Shard) -> Self {
-        let (buffers, buf) = (shard.buffers.clone(), Bytes::new());
-        Self { stream, shard: shard.index, timer, reused: answers > 0, answers, buffers, ended: false, buf }
+        Self {
+            stream,
+            shard: shard.index,
+            timer,
+            reused: answers > 0,
+            answers,
+            buffers: shard.buffers.clone(),
+            ended: false,
+            records: None,
+            buf: Bytes::new(),
+        }
     }
 
     /// A connection that rested too long, was closed or has unasked bytes on it is not used: the worker may be about
@@ -134,7 +146,8 @@ impl UpstreamConn {
     /// that is not used.
     pub(in crate::acceptor) fn park(mut self, lease: &Lease) {
         let member = lease.member();
-        if self.buf.is_empty() {
+        let all_read = self.records.as_ref().is_none_or(|records| records.leaves_nothing());
+        if self.buf.is_empty() && all_read {
             let (shard, since) = (self.shard, Instant::now());
             let answers = self.answers.saturating_add(if lease.waited() { WAITED } else { 1 });
             let Some(stream) = Arc::get_mut(&mut self.stream) else { return };
@@ -195,6 +208,11 @@ impl UpstreamConn {
         done
     }
 
+    /// What is read from now on are the records of one answer.
+    pub(in crate::acceptor) fn expect_records(&mut self, member: &Arc<Member>) {
+        self.records = Some(Box::new(AnswerRecords::new(member)));
+    }
+
     /// Gives the worker all the room to write that there is.
     pub(in crate::acceptor) fn make_room(&self) {
         self.stream.make_room();
@@ -242,8 +260,8 @@ impl UpstreamConn {
 
     /// Both directions and the timer, to be used at the same time by one task.
     pub(in crate::acceptor) fn split(&mut self) -> (Reader<'_>, Writer<'_>) {
-        let Self { stream, buf, buffers, timer, .. } = self;
-        (Reader { stream, buf, buffers, timer }, Writer(stream))
+        let Self { stream, buf, buffers, timer, records, .. } = self;
+        (Reader { stream, buf, buffers, timer, records }, Writer(stream))
     }
 }
 
@@ -260,10 +278,13 @@ pub(in crate::acceptor) trait Source {
     /// Read from the worker and not yet used.
     fn buf(&mut self) -> &mut Bytes;
 
+    /// The records that the answer comes in; `None`: it comes as it is.
+    fn records(&mut self) -> Option<&mut AnswerRecords>;
+
     /// For the deadlines of reading.
     fn timer(&mut self) -> &mut LazyDeadline;
 
-    /// Reads what is there behind what `buf` holds; 0 is the end.
+    /// Reads what is there behind what `buf` holds; 0 is the end: of the connection, or of an answer in records.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>>;
 
     /// [`poll_fill`](Self::poll_fill) as a future. Cancel-safe: bytes read are in `buf`.
@@ -292,13 +313,17 @@ impl Source for UpstreamConn {
         &mut self.buf
     }
 
+    fn records(&mut self) -> Option<&mut AnswerRecords> {
+        self.records.as_deref_mut()
+    }
+
     fn timer(&mut self) -> &mut LazyDeadline {
         &mut self.timer
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let Self { stream, buf, buffers, .. } = self;
-        read_some(stream, buf, buffers, cx)
+        let Self { stream, buf, buffers, records, .. } = self;
+        read_some(stream, buf, buffers, records, cx)
     }
 }
 
@@ -308,6 +333,7 @@ pub(in crate::acceptor) struct Reader<'a> {
     buf: &'a mut Bytes,
     buffers: &'a BufferPool,
     timer: &'a mut LazyDeadline,
+    records: &'a mut Option<Box<AnswerRecords>>,
 }
 
 impl Source for Reader<'_> {
@@ -315,12 +341,16 @@ impl Source for Reader<'_> {
         self.buf
     }
 
+    fn records(&mut self) -> Option<&mut AnswerRecords> {
+        self.records.as_deref_mut()
+    }
+
     fn timer(&mut self) -> &mut LazyDeadline {
         self.timer
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        read_some(self.stream, self.buf, self.buffers, cx)
+        read_some(self.stream, self.buf, self.buffers, self.records, cx)
     }
 }
 
@@ -329,8 +359,12 @@ fn read_some(
     stream: &WorkerStream,
     buf: &mut Bytes,
     buffers: &BufferPool,
+    records: &mut Option<Box<AnswerRecords>>,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<usize>> {
+    if let Some(records) = records {
+        return read_records(stream, buf, buffers, records, cx);
+    }
     let mut piece = buffers.take();
     piece.extend_from_slice(buf);
     if piece.len() == piece.capacity() {
@@ -338,6 +372,42 @@ fn read_some(
     }
     let read = stream.poll_read(cx, &mut piece);
     if matches!(read, Poll::Ready(Ok(count)) if count > 0) {
+        *buf = buffers.filled(piece);
+    } else {
+        buffers.give_back(piece);
+    }
+    read
+}
+
+/// Reads until there is some of the answer or its end.
+fn read_records(
+    stream: &WorkerStream,
+    buf: &mut Bytes,
+    buffers: &BufferPool,
+    records: &mut AnswerRecords,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    let mut piece = buffers.take();
+    piece.extend_from_slice(buf);
+    let from = piece.len();
+    let read = loop {
+        if records.is_over() || piece.len() > from {
+            break Poll::Ready(Ok(piece.len() - from));
+        }
+        if piece.len() == piece.capacity() {
+            piece.reserve(piece.len());
+        }
+        match stream.poll_read(cx, &mut piece) {
+            Poll::Ready(Ok(0)) => break Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+            Poll::Ready(Ok(_)) => {
+                if let Err(bad) = records.unwrap(&mut piece, from) {
+                    break Poll::Ready(Err(bad));
+                }
+            }
+            unread => break unread,
+        }
+    };
+    if matches!(read, Poll::Ready(Ok(1..))) {
         *buf = buffers.filled(piece);
     } else {
         buffers.give_back(piece);

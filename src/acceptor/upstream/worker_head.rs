@@ -3,10 +3,11 @@
 //! Requests are framed anew, never copied through. Never here: reading or writing a socket.
 
 use std::mem::MaybeUninit;
+use std::net::IpAddr;
 
 use bytes::{Buf, Bytes};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Response, StatusCode, Uri};
+use http::{Method, Response, StatusCode, Uri, Version};
 
 use crate::name::RequestId;
 
@@ -27,6 +28,8 @@ pub(in crate::acceptor) struct Origin<'a> {
     pub(in crate::acceptor) id: &'a RequestId,
     /// Milliseconds since 1970-01-01 UTC.
     pub(in crate::acceptor) start_ms: u64,
+    /// Who asks, as far as trusted proxies say.
+    pub(in crate::acceptor) client: IpAddr,
     /// Fields that only trusted proxies may send pass too.
     pub(in crate::acceptor) trusted: bool,
     /// What is told of the client's certificate, where the app's hosts ask for one.
@@ -46,6 +49,7 @@ impl Origin<'_> {
 pub(in crate::acceptor) struct RequestHead<'a> {
     pub(in crate::acceptor) method: &'a Method,
     pub(in crate::acceptor) uri: &'a Uri,
+    pub(in crate::acceptor) version: Version,
     pub(in crate::acceptor) headers: &'a HeaderMap,
     /// The `Host` of HTTP/1 or the `:authority` of HTTP/2.
     pub(in crate::acceptor) authority: &'a str,
@@ -214,24 +218,28 @@ fn begins_an_answer(bytes: &[u8]) -> bool {
 }
 
 /// RFC 9112 §6.3, 1: such an answer ends with its head.
-fn has_no_body(status: StatusCode, method: &Method) -> bool {
+pub(super) fn has_no_body(status: StatusCode, method: &Method) -> bool {
     is_bodiless(status) || *method == Method::HEAD
 }
 
 /// What the fields of an answer's head say to the server, noted as they pass by.
 #[derive(Default)]
-struct Said {
+pub(super) struct Said {
     close: bool,
     keepalive: bool,
-    encoding: Option<HeaderValue>,
-    length: Option<u64>,
+    pub(super) encoding: Option<HeaderValue>,
+    pub(super) length: Option<u64>,
     /// It promises that no body follows where there is none.
     no_body: bool,
     /// Something that is looked at later, and taken out then.
-    more: bool,
+    pub(super) more: bool,
 }
 
-fn take_fields(
+/// Takes the fields in that are not between worker and server alone.
+///
+/// # Errors
+/// What is wrong with one, for the log.
+pub(super) fn take_fields(
     head: &Bytes,
     fields: &[httparse::Header<'_>],
     headers: &mut HeaderMap,
@@ -323,7 +331,7 @@ fn receive_framing(
 const NO_BODY: &str = "rip-no-body";
 /// What is wrong with bytes that are no answer at all.
 pub(in crate::acceptor) const NO_ANSWER: &str = "it is no HTTP/1 answer";
-const MAX_FIELDS: usize = 128;
+pub(super) const MAX_FIELDS: usize = 128;
 /// From the first byte of the status line to the last of the empty line.
 pub(in crate::acceptor) const MAX_HEAD: usize = 64 << 10;
 
@@ -473,6 +481,7 @@ mod tests {
             port: 443,
             id: &RequestId::parse(b"request-1").unwrap(),
             start_ms: 5,
+            client: IpAddr::from([10, 0, 0, 1]),
             trusted: false,
             client_cert: &[],
         };
@@ -480,6 +489,7 @@ mod tests {
         let head = RequestHead {
             method: &Method::POST,
             uri: &uri,
+            version: Version::HTTP_11,
             headers: &headers,
             authority: "a.example",
             upgrade: None,

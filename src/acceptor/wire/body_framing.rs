@@ -20,6 +20,8 @@ pub(in crate::acceptor) enum ReceiveFraming {
     Chunked,
     /// With the connection.
     Close,
+    /// With the connection, which has to bring so many bytes.
+    Checked(u64),
 }
 
 /// Digits only: `+2`, `2,2` and the like are read differently by different programs.

@@ -33,6 +33,7 @@ enum State {
     ChunkEnd,
     Trailers,
     Close,
+    Checked(u64),
     Done,
 }
 
@@ -43,11 +44,20 @@ impl BodyDecoder {
             ReceiveFraming::Length(length) => State::Length(length),
             ReceiveFraming::Chunked => State::ChunkSize,
             ReceiveFraming::Close => State::Close,
+            ReceiveFraming::Checked(length) => State::Checked(length),
         };
         Self { state }
     }
 
-    /// Bytes still to come, where known.
+    /// Bytes still to come, where the worker has said how many.
+    pub(in crate::acceptor) fn length(&self) -> Option<u64> {
+        match self.state {
+            State::Checked(left) => Some(left),
+            _ => self.remaining(),
+        }
+    }
+
+    /// Bytes still to come, where they alone tell the end.
     pub(in crate::acceptor) fn remaining(&self) -> Option<u64> {
         match self.state {
             State::Length(left) => Some(left),
@@ -66,6 +76,13 @@ impl BodyDecoder {
                 State::Done => return Ok(Piece::End(None)),
                 State::Close if buf.is_empty() => return Ok(Piece::Need),
                 State::Close => return Ok(Piece::Data(std::mem::take(buf))),
+                State::Checked(_) if buf.is_empty() => return Ok(Piece::Need),
+                State::Checked(left) => {
+                    *left = left
+                        .checked_sub(buf.len() as u64)
+                        .ok_or("its body is longer than its Content-Length")?;
+                    return Ok(Piece::Data(std::mem::take(buf)));
+                }
                 State::Length(left) | State::Chunk(left) => {
                     if buf.is_empty() {
                         return Ok(Piece::Need);
@@ -103,7 +120,7 @@ impl BodyDecoder {
 
     /// The worker closed the connection: whether the body was complete then.
     pub(in crate::acceptor) fn ends_here(&self) -> bool {
-        matches!(self.state, State::Close | State::Done)
+        matches!(self.state, State::Close | State::Checked(0) | State::Done)
     }
 }
 
@@ -260,8 +277,20 @@ mod tests {
     }
 
     #[test]
+    fn a_length_that_is_checked_is_told_and_is_no_end() {
+        let mut decoder = BodyDecoder::new(ReceiveFraming::Checked(5));
+        assert_eq!((decoder.length(), decoder.remaining()), (Some(5), None));
+        let mut buf = Bytes::from_static(b"abcde");
+        assert_eq!(decoder.next(&mut buf), Ok(Piece::Data(Bytes::from_static(b"abcde"))));
+        assert_eq!(decoder.next(&mut buf), Ok(Piece::Need));
+        assert!(decoder.next(&mut Bytes::from_static(b"f")).is_err());
+    }
+
+    #[test]
     fn only_an_answer_framed_by_the_connection_may_end_with_it() {
         assert!(BodyDecoder::new(ReceiveFraming::Close).ends_here());
+        assert!(BodyDecoder::new(ReceiveFraming::Checked(0)).ends_here());
+        assert!(!BodyDecoder::new(ReceiveFraming::Checked(1)).ends_here());
         assert!(!BodyDecoder::new(ReceiveFraming::Length(1)).ends_here());
         assert!(!BodyDecoder::new(ReceiveFraming::Chunked).ends_here());
     }

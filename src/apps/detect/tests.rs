@@ -57,6 +57,8 @@ impl TestMachine {
             runtime_dir_for_scripts: &self.scripts,
             path_env: OsString::from(self.bin()),
             self_exe: "/usr/bin/rip-server".into(),
+            php_root: None,
+            php_ini: &NO_INI,
             behind_proxies: false,
         }
     }
@@ -79,6 +81,8 @@ impl TestMachine {
 }
 
 const HANDLER: &str = "export default () => new Response('x')";
+
+static NO_INI: std::collections::BTreeMap<String, String> = std::collections::BTreeMap::new();
 
 #[test]
 fn each_kind_is_found_and_run_in_its_way() {

@@ -8,6 +8,7 @@ mod development;
 pub(in crate::apps) mod executable;
 pub(in crate::apps) mod javascript;
 pub(in crate::apps) mod package;
+pub(in crate::apps) mod php;
 pub(in crate::apps) mod python;
 mod python_place;
 pub(in crate::apps) mod python_target;
@@ -20,9 +21,10 @@ use super::programs::Program;
 use super::recogniser::Recogniser;
 
 /// What is recognised as an app, in the order in which a folder is looked at; the first that fits is taken.
-pub(super) static RECOGNISERS: [&Recogniser; 10] = [
+pub(super) static RECOGNISERS: [&Recogniser; 12] = [
     &declared::BY_COMMAND,
     &static_site::BY_SETTINGS,
+    &php::BY_SETTINGS,
     &declared::BY_PROCFILE,
     &declared::BY_PACKAGE_JSON,
     &executable::BY_PROGRAM,
@@ -30,6 +32,7 @@ pub(super) static RECOGNISERS: [&Recogniser; 10] = [
     &javascript::BY_SERVER,
     &python::BY_MODULE,
     &ruby::BY_RUBY,
+    &php::BY_INDEX,
     &static_site::BY_PAGE,
 ];
 

@@ -1,13 +1,6 @@
 //! The built-in static worker: a process of its own that serves a folder over an inherited socket.
 //!
-//! Never here: which file answers a request (`site`), and reaching a file safely (`beneath`).
-
-mod beneath;
-#[cfg(any(test, fuzzing))]
-#[doc(hidden)]
-pub mod fuzzing;
-mod site;
-mod step_lookup;
+//! Never here: which file answers a request, and reaching a file safely (`files`).
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -28,7 +21,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use site::Site;
+use crate::files::beneath::Beneath;
+use crate::files::request_path::is_seen;
+use crate::files::site::Site;
 
 /// What to serve.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,7 +129,8 @@ async fn serve(
     ready: impl FnOnce(),
 ) -> Result<(), StaticError> {
     let root = options.root.clone();
-    let site = Site::open(options).map_err(|source| StaticError::Root { root, source })?;
+    let files = Beneath::new(&root, is_seen).map_err(|source| StaticError::Root { root, source })?;
+    let site = Site::new(files, &options.index, options.spa.as_deref());
     listener.set_nonblocking(true).map_err(StaticError::Listener)?;
     let listener = tokio::net::UnixListener::from_std(listener).map_err(StaticError::Listener)?;
     let connections = TaskTracker::new();

@@ -48,6 +48,20 @@ macro_rules! rows_of_apps {
                 "whether unknown paths get the root's index instead of 404";
         }
 
+        /// PHP apps: what of them requests reach.
+        PhpSettings {
+            PhpRoot(root: Option<PathBuf>): App, Path, Unset("public where it has an index.php, else the app's folder", "web"), "DIR",
+                [App("php.root")],
+                "the folder of the app that requests reach, with its index.php",
+                "makes a PHP app of the folder whatever else is in it, but not beside `command` or `static.root`";
+            PhpIni: App, Ini, Unset("none", "{ upload_max_filesize = \"64M\" }"), "TABLE", [App("php.ini")],
+                "values for PHP beside those of its own php.ini, which they beat",
+                "all files' tables together, the server's file first";
+            Follow(follow: Vec<PathBuf>): App, Paths, Unset("none", "/usr/share/wordpress"), "LIST", [Admin("follow")],
+                "folders outside the app that links in it may lead to",
+                "of PHP apps; links within the app's folder are always followed";
+        }
+
         /// How the workers of an app are kept.
         Upkeep {
             Workers(workers: WorkerCount): Workers, Workers, Is("half"), "COUNT",
@@ -105,7 +119,7 @@ macro_rules! rows_of_apps {
         }
 
         /// What the data path has to know of an app. Sizes are in bytes.
-        Rules with timeouts: Timeouts, client: ClientCerts {
+        Rules with timeouts: Timeouts, client: ClientCerts, scripts: Scripts {
             Concurrency(concurrency: Option<NonZeroU32>): Workers, Count(1, 10_000), Unset("1, or 64 for what is concurrent by nature", "8"), "N",
                 [Token("c:"), Env("RIP_CONCURRENCY"), App("concurrency")],
                 "requests that a worker takes at the same time",
@@ -125,8 +139,8 @@ macro_rules! rows_of_apps {
                 "a single host: `rip-serverctl add HOST --no-acme`";
             Keepalive(keepalive: bool): App, Switch, Is("true"), "BOOL", [App("keepalive")],
                 "whether connections to workers are used again";
-            Protocol(protocol: Protocol): App, Choice(Protocol::WORDS), Is("http1"), "http1|h2c", [App("protocol")],
-                "what workers speak: HTTP/1.1, or HTTP/2 without TLS (gRPC)";
+            Protocol(protocol: Protocol): App, Choice(Protocol::WORDS), Is("http1"), "http1|h2c|fastcgi", [App("protocol")],
+                "what workers speak: HTTP/1.1, HTTP/2 without TLS (gRPC), or FastCGI";
             Stream(stream: Vec<String>): App, UrlPaths, Unset("none", "/upload,/rpc"), "PATHS", [App("stream")],
                 "paths whose request bodies are passed on as they arrive, each with everything below it";
         }

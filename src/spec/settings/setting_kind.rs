@@ -54,6 +54,8 @@ pub(crate) enum SettingKind {
     /// One of these words.
     Choice(&'static [&'static str]),
     Variables,
+    /// Values as php.ini has them.
+    Ini,
     User,
     /// Absolute ones.
     Paths,
@@ -123,7 +125,7 @@ impl SettingKind {
                 words.iter().find(|word| **word == text).map(|word| SettingValue::Word(word))
             }
             Self::User => is_user(text).then(|| SettingValue::Text(text.into())),
-            Self::Variables => None,
+            Self::Variables | Self::Ini => None,
         };
         found.ok_or_else(|| self.wrong())
     }
@@ -136,6 +138,10 @@ impl SettingKind {
             (Self::Switch | Self::Count(..), DeValue::String(_)) => Err(self.wrong()),
             (Self::Variables, DeValue::Table(table)) => {
                 let pairs = table.iter().map(|(name, value)| variable(name.get_ref(), value.get_ref()));
+                pairs.collect::<Result<_, _>>().map(SettingValue::Variables)
+            }
+            (Self::Ini, DeValue::Table(table)) => {
+                let pairs = table.iter().map(|(name, value)| directive(name.get_ref(), value.get_ref()));
                 pairs.collect::<Result<_, _>>().map(SettingValue::Variables)
             }
             (kind, DeValue::Array(items)) if kind.is_list() => {
@@ -157,6 +163,11 @@ impl SettingKind {
     /// Whether values may be given one by one, each adding to those before.
     pub(crate) fn is_repeatable(self) -> bool {
         matches!(self, Self::Addresses | Self::Networks)
+    }
+
+    /// Whether it is a table of its own, which no text can be.
+    pub(crate) fn is_table(self) -> bool {
+        matches!(self, Self::Variables | Self::Ini)
     }
 
     /// What would be right, as the end of the sentence "expected …".
@@ -200,6 +211,7 @@ impl SettingKind {
             Self::Credentials => "a list of ID:PATH, such as [\"db:/etc/rip-server/db.key\"]".into(),
             Self::Patterns => "a list of patterns of files, such as [\"**/*.py\", \"templates\"]".into(),
             Self::Variables => "a table of texts, such as { LANG = \"C.UTF-8\" }".into(),
+            Self::Ini => "a table of values, such as { upload_max_filesize = \"64M\" }".into(),
         }
     }
 
@@ -225,7 +237,8 @@ impl SettingKind {
                 let quoted: Vec<_> = text.split(',').map(|item| format!("{:?}", item.trim())).collect();
                 format!("[{}]", quoted.join(", "))
             }
-            Self::Switch | Self::Variables => text.into(),
+            Self::Switch => text.into(),
+            _ if self.is_table() => text.into(),
             _ if bare => text.into(),
             _ => format!("{text:?}"),
         }
@@ -363,4 +376,19 @@ fn variable(name: &str, value: &DeValue<'_>) -> Result<(String, String), Wrong> 
         return Err(Wrong(format!("other names: {name} is set by rip-server itself")));
     }
     Ok((name.into(), text.into()))
+}
+
+/// A directive of php.ini(5); its value may be an expression of that file's.
+fn directive(name: &str, value: &DeValue<'_>) -> Result<(String, String), Wrong> {
+    let text = match value {
+        DeValue::String(text) => text.to_string(),
+        DeValue::Integer(number) if number.radix() == 10 => number.as_str().to_owned(),
+        DeValue::Boolean(on) => u8::from(*on).to_string(),
+        _ => return Err(Wrong(format!("{name} as a text, a number, true or false"))),
+    };
+    let named = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+    if name.is_empty() || !named || text.contains(['\0', '\n', '\r']) {
+        return Err(Wrong(format!("a name of a-z A-Z 0-9 . _ -, and a value of one line, at {name:?}")));
+    }
+    Ok((name.into(), text))
 }

@@ -12,6 +12,7 @@ mod adoption;
 pub(super) mod app_task;
 pub(super) mod deploy_observer;
 pub(super) mod facts;
+mod fastcgi_probe;
 mod file_changes;
 mod generations;
 mod listen_check;

@@ -11,16 +11,33 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use super::fastcgi_probe;
+use crate::fastcgi::request::get_values;
+use crate::files::scripts::{Meant, Script};
 use crate::pool::Address;
-use crate::spec::Protocol;
+use crate::spec::{Protocol, Scripts};
 
 /// What to ask, and where.
 #[derive(Clone, Debug)]
 pub(super) struct Probe {
     pub(super) address: Address,
-    /// The path asked for, with [`Protocol::Http1`].
+    /// The path asked for; not with [`Protocol::H2c`].
     pub(super) path: String,
     pub(super) protocol: Protocol,
+    /// What is run for it, by workers that run scripts.
+    pub(super) script: Option<Script>,
+}
+
+impl Probe {
+    /// Asks a worker at `address` for `path`; where that is a file, for what stands for the root.
+    pub(super) fn new(address: Address, path: String, protocol: Protocol, scripts: &Scripts) -> Self {
+        let found = |path: &str| match scripts.0.as_ref()?.find(path) {
+            Meant::Script(script) => Some(script),
+            Meant::File(_) | Meant::Folder | Meant::Nothing => None,
+        };
+        let script = found(path.split('?').next().unwrap_or_default()).or_else(|| found("/"));
+        Self { address, path, protocol, script }
+    }
 }
 
 /// Why a try did not find a worker ready.
@@ -57,6 +74,7 @@ impl fmt::Display for NotReady {
             Self::Unheard(port) => write!(f, "nobody listens on port {port}"),
             Self::Foreign(port, holder) => write!(f, "port {port} belongs to {holder}"),
             Self::NotSpoken(Protocol::H2c) => f.write_str("answered something that is not HTTP/2"),
+            Self::NotSpoken(Protocol::FastCgi) => f.write_str("answered something that is not FastCGI"),
         }
     }
 }
@@ -94,17 +112,21 @@ pub(super) fn silence_limit(request: Duration) -> Duration {
     request.clamp(Duration::from_secs(1), Duration::from_secs(10))
 }
 
-/// Sends what is no request: a server whose event loop goes round refuses it.
+/// Sends what is no request: a server whose event loop goes round refuses it, or answers it by itself.
 async fn provoke(probe: &Probe) -> Result<(), NotReady> {
-    async fn refused(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Result<(), NotReady> {
-        stream.write_all(b"?\r\n\r\n").await?;
+    async fn refused(mut stream: impl AsyncRead + AsyncWrite + Unpin, asked: &[u8]) -> Result<(), NotReady> {
+        stream.write_all(asked).await?;
         stream.read_exact(&mut [0; 1]).await?;
         Ok(())
     }
+    let asked = match probe.protocol {
+        Protocol::FastCgi => get_values(),
+        Protocol::Http1 | Protocol::H2c => b"?\r\n\r\n".to_vec(),
+    };
     let socket = probe.address.connect().await?;
     match &probe.address {
-        Address::Unix(_) | Address::Bound(_) => refused(UnixStream::from_std(socket.into())?).await,
-        Address::Tcp(_) => refused(TcpStream::from_std(socket.into())?).await,
+        Address::Unix(_) | Address::Bound(_) => refused(UnixStream::from_std(socket.into())?, &asked).await,
+        Address::Tcp(_) => refused(TcpStream::from_std(socket.into())?, &asked).await,
     }
 }
 
@@ -120,6 +142,14 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, probe: &Probe) ->
     match probe.protocol {
         Protocol::Http1 => get(stream, &probe.path).await,
         Protocol::H2c => exchange_settings(stream).await,
+        Protocol::FastCgi => match fastcgi_probe::get(stream, &probe.path, probe.script.as_ref()).await {
+            Ok(status) if status >= 500 => Err(NotReady::Answered(status)),
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                Err(NotReady::NotSpoken(Protocol::FastCgi))
+            }
+            Err(error) => Err(error.into()),
+        },
     }
 }
 
@@ -190,7 +220,7 @@ mod tests {
     use super::*;
 
     fn probe(address: Address, protocol: Protocol) -> Probe {
-        Probe { address, path: "/up?x=1".into(), protocol }
+        Probe { address, path: "/up?x=1".into(), protocol, script: None }
     }
 
     /// Asks a worker that answers its connections with these texts, one each; what it read first, and what the last

@@ -37,8 +37,7 @@ impl Probes {
         if record.spec.ready_by == ReadyBy::Notify {
             return self.start(worker, record, address, |check| async move { check.for_ever().await });
         }
-        let (path, protocol) = (record.spec.upkeep.ready_path.clone(), record.spec.rules.protocol);
-        let probe = Probe { address: address.clone(), path, protocol };
+        let probe = probe_of(record, address.clone());
         self.start(worker, record, address, |check| async move { check.until_it_answers(&probe).await });
     }
 
@@ -82,13 +81,18 @@ impl Probes {
         if std::mem::replace(&mut record.doubted, true) {
             return;
         }
-        let (path, protocol) = (record.spec.upkeep.ready_path.clone(), record.spec.rules.protocol);
+        let probe = probe_of(record, address);
         let limit = silence_limit(record.spec.rules.timeouts.request);
         let reports = self.reports.clone();
         self.ctx.stop.spawn("probe", async move {
-            let silent = is_silent(&Probe { address, path, protocol }, limit).await;
+            let silent = is_silent(&probe, limit).await;
             // The task of the app is there as long as it has a worker.
             reports.send(TaskReport::Liveness { worker, silent }).await.ok();
         });
     }
+}
+
+fn probe_of(record: &WorkerRecord, address: Address) -> Probe {
+    let rules = &record.spec.rules;
+    Probe::new(address, record.spec.upkeep.ready_path.clone(), rules.protocol, &rules.scripts)
 }

@@ -59,7 +59,7 @@ pub(crate) struct Setup {
     variables: Vec<(String, String)>,
     tls: bool,
     sockets: bool,
-    h2c: bool,
+    script: &'static str,
     listen: &'static str,
     look: Look,
     records: Option<OwnedFd>,
@@ -95,7 +95,7 @@ impl Setup {
             variables: Vec::new(),
             tls: false,
             sockets: false,
-            h2c: false,
+            script: "worker.py",
             listen: "fd",
             look: Look::Json,
             records: None,
@@ -161,8 +161,14 @@ impl Setup {
 
     /// A worker that speaks HTTP/2 (`h2c.mjs`) in place of the scripted one; needs node.
     pub(crate) fn h2c(mut self) -> Self {
-        self.h2c = true;
+        self.script = "h2c.mjs";
         self.rules("protocol = \"h2c\"")
+    }
+
+    /// A worker that speaks FastCGI (`fastcgi.py`) in place of the scripted one.
+    pub(crate) fn fastcgi(mut self) -> Self {
+        self.script = "fastcgi.py";
+        self.rules("protocol = \"fastcgi\"")
     }
 
     /// HTTPS on a free port, without the redirect of port 80.
@@ -293,8 +299,8 @@ impl Setup {
         for (name, value) in &self.worker {
             env.push_str(&format!(", {name} = {}", quoted(value)));
         }
-        let (program, script) = if self.h2c { ("node", "h2c.mjs") } else { (python(), "worker.py") };
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/support").join(script);
+        let program = if self.script.ends_with(".mjs") { "node" } else { python() };
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/support").join(self.script);
         let command = format!("[{}, {}]", quoted(program), quoted(script.to_str().unwrap()));
         // Deploys that are about something else are done when they serve.
         let said = self.rules.contains("timeouts.probation");

@@ -2,10 +2,11 @@
 //!
 //! Never here: which files are meant to be seen; whoever makes a [`Beneath`] says it.
 
+use std::ffi::OsString;
 use std::fs::Metadata;
 use std::future::{Ready, ready};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,8 +23,12 @@ use super::step_lookup::{self, Seen};
 ///
 /// The folder is looked up for every file, so that a build which replaces it is seen at once.
 #[derive(Clone, Debug)]
-pub(super) struct Beneath {
+pub(crate) struct Beneath {
     root: Arc<Path>,
+    /// The folder in it that paths begin in; empty: itself.
+    within: Arc<Path>,
+    /// Folders that links may lead to which lead out of the root or are absolute; none has a link in its own path.
+    follow: Arc<[PathBuf]>,
     seen: Seen,
 }
 
@@ -32,14 +37,21 @@ impl Beneath {
     ///
     /// # Errors
     /// When `root` is not a folder that can be read.
-    pub(super) fn new(root: &Path, seen: Seen) -> io::Result<Self> {
-        let beneath = Self { root: root.into(), seen };
+    pub(crate) fn new(root: &Path, seen: Seen) -> io::Result<Self> {
+        let beneath = Self { root: root.into(), within: Path::new("").into(), follow: [].into(), seen };
         beneath.descriptor(Path::new("."), OFlags::PATH)?;
         Ok(beneath)
     }
 
+    /// Paths begin in the folder `within` of `root`. Links, absolute ones too, may lead to all of `root` and to the folders
+    /// of `follow`; neither `root` nor any of these has a link in its own path.
+    pub(super) fn within(root: &Path, within: &Path, follow: &[PathBuf], seen: Seen) -> Self {
+        let follow = std::iter::once(root.to_owned()).chain(follow.iter().cloned()).collect();
+        Self { root: root.into(), within: within.into(), follow, seen }
+    }
+
     /// What `path` is; symbolic links count as what they lead to.
-    pub(super) fn look(&self, path: &Path) -> io::Result<Metadata> {
+    pub(crate) fn look(&self, path: &Path) -> io::Result<Metadata> {
         let meta = self.descriptor(path, OFlags::PATH)?.metadata()?;
         if meta.is_file() || meta.is_dir() { Ok(meta) } else { Err(io::ErrorKind::NotFound.into()) }
     }
@@ -55,22 +67,44 @@ impl Beneath {
     }
 
     fn descriptor(&self, path: &Path, flags: OFlags) -> io::Result<std::fs::File> {
-        let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::openat(CWD, &*self.root, folder, Mode::empty())?;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        let opened = match openat2(&root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
-            // There is a link on the way, or the kernel does not know the call (Linux before 5.6, gVisor, filters of
-            // older container engines).
-            Err(Errno::LOOP | Errno::NOSYS) => {
-                step_lookup::open_beneath(root.as_fd(), path, flags, self.seen)
-            }
+        let path = if self.within.as_os_str().is_empty() { path } else { &self.within.join(path) };
+        let opened = match open_beneath(&self.root, path, flags, self.seen) {
+            Err(Errno::XDEV) if !self.follow.is_empty() => self.follow_out(path, flags),
             opened => opened,
         };
         opened.map(Into::into).map_err(|errno| match errno {
             // A way out of the root, a loop of links, a name that no file can have: nothing is there.
-            Errno::XDEV | Errno::LOOP | Errno::NAMETOOLONG | Errno::NOTDIR => io::ErrorKind::NotFound.into(),
+            Errno::XDEV | Errno::LOOP | Errno::NAMETOOLONG => io::ErrorKind::NotFound.into(),
+            Errno::NOTDIR => io::ErrorKind::NotADirectory.into(),
             other => other.into(),
         })
+    }
+
+    /// A link leads out of the root, or is absolute: where to is found out first, then opened without any link on the way.
+    fn follow_out(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+        let real = self.root.join(path).canonicalize();
+        let real = real.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::NOENT))?;
+        let mut found =
+            self.follow.iter().filter_map(|folder| Some((folder, real.strip_prefix(folder).ok()?)));
+        let (folder, rest) = found.next().ok_or(Errno::XDEV)?;
+        let names: Vec<OsString> = rest.iter().map(Into::into).collect();
+        if !(self.seen)(&names) {
+            return Err(Errno::NOENT);
+        }
+        let rest = if names.is_empty() { Path::new(".") } else { rest };
+        open_beneath(folder, rest, flags, self.seen)
+    }
+}
+
+fn open_beneath(folder: &Path, path: &Path, flags: OFlags, seen: Seen) -> Result<OwnedFd, Errno> {
+    let of_folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = rustix::fs::openat(CWD, folder, of_folder, Mode::empty())?;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    match openat2(&folder, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+        // There is a link on the way, or the kernel does not know the call (Linux before 5.6, gVisor, filters of older
+        // container engines).
+        Err(Errno::LOOP | Errno::NOSYS) => step_lookup::open_beneath(folder.as_fd(), path, flags, seen),
+        opened => opened,
     }
 }
 
@@ -92,7 +126,7 @@ impl Backend for Beneath {
 
 /// An open file with the facts of its opening, which its headers are made from.
 #[derive(Debug)]
-pub(super) struct Opened {
+pub(crate) struct Opened {
     file: tokio::fs::File,
     meta: Metadata,
 }

@@ -3,9 +3,7 @@
 //! Never here: sockets, and reaching a file (`beneath`). Ranges, preconditions, entity tags and precompressed
 //! files are tower-http's.
 
-use std::ffi::OsString;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,25 +15,26 @@ use http_body_util::{BodyExt, Empty, Full};
 use tower_http::services::ServeDir;
 use tower_http::services::fs::DefaultServeDirFallback;
 
-use super::StaticOptions;
 use super::beneath::Beneath;
+use super::request_path::{plain_path, uri_of};
 
 /// The body of every answer.
-pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
+pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 /// A folder to serve; cheap to clone.
 #[derive(Clone)]
-pub(super) struct Site {
-    options: Arc<StaticOptions>,
+pub(crate) struct Site {
+    /// The file that stands for a folder.
+    index: Arc<str>,
+    /// The file that answers for an unknown page.
+    spa: Option<Arc<str>>,
     files: Beneath,
     serve: ServeDir<DefaultServeDirFallback, Beneath>,
 }
 
 impl Site {
-    /// # Errors
-    /// When the root cannot be opened.
-    pub(super) fn open(options: StaticOptions) -> io::Result<Self> {
-        let files = Beneath::new(&options.root, is_seen)?;
+    /// `index` stands for a folder; `spa` answers for an unknown page. Both are names relative to the root.
+    pub(crate) fn new(files: Beneath, index: &str, spa: Option<&str>) -> Self {
         let serve = ServeDir::with_backend("", files.clone())
             .append_index_html_on_directories(false)
             // RFC 9110 §14.2 lets a server ignore Range; several parts at once are asked for by attackers only.
@@ -43,14 +42,12 @@ impl Site {
             .precompressed_br()
             .precompressed_gzip()
             .precompressed_zstd();
-        Ok(Self { options: Arc::new(options), files, serve })
+        Self { index: index.into(), spa: spa.map(Into::into), files, serve }
     }
 
     /// Answers a request; its body is never looked at.
-    pub(super) async fn answer<B>(&self, request: &Request<B>) -> Response<Body> {
-        if request.method() != Method::GET && request.method() != Method::HEAD {
-            let mut refusal = small(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed\n");
-            refusal.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+    pub(crate) async fn answer<B>(&self, request: &Request<B>) -> Response<Body> {
+        if let Some(refusal) = not_allowed(request.method()) {
             return refusal;
         }
         match self.choose(request.uri()) {
@@ -67,7 +64,7 @@ impl Site {
         if !meta.is_dir() {
             return if path.ends_with('/') { Choice::Nothing } else { Choice::File(path) };
         }
-        let index = format!("{folder}/{}", self.options.index);
+        let index = format!("{folder}/{}", self.index);
         if !self.files.look(Path::new(&index)).is_ok_and(|meta| meta.is_file()) {
             return Choice::Nothing;
         }
@@ -80,7 +77,7 @@ impl Site {
 
     /// An unknown page of an app that draws its pages itself; an unknown picture stays unknown.
     async fn fallback<B>(&self, request: &Request<B>) -> Response<Body> {
-        match &self.options.spa {
+        match &self.spa {
             Some(spa) if accepts_html(request.headers()) => self.file(spa, request).await,
             _ => self.missing(request).await,
         }
@@ -89,7 +86,7 @@ impl Site {
     /// The site's own page for what is not there, whole: conditions and ranges speak of the page that was asked for.
     async fn missing<B>(&self, request: &Request<B>) -> Response<Body> {
         let own = self.files.look(Path::new(MISSING)).is_ok_and(|meta| meta.is_file());
-        if !own || self.options.spa.is_some() {
+        if !own || self.spa.is_some() {
             return not_found();
         }
         let coding = request.headers().get(header::ACCEPT_ENCODING);
@@ -106,7 +103,11 @@ impl Site {
         page
     }
 
-    async fn file<B>(&self, path: &str, request: &Request<B>) -> Response<Body> {
+    /// Answers a GET or a HEAD with the file, relative to the root; any other request with 405.
+    pub(crate) async fn file<B>(&self, path: &str, request: &Request<B>) -> Response<Body> {
+        if let Some(refusal) = not_allowed(request.method()) {
+            return refusal;
+        }
         let mut headers = request.headers().clone();
         if !self.range_holds(path, &headers).await {
             headers.remove(header::RANGE);
@@ -184,73 +185,6 @@ enum Choice {
     Nothing,
 }
 
-/// The decoded path relative to the root, without its first slash; `None` for one that must not be looked up.
-///
-/// Hidden files are not served, except `/.well-known` (RFC 8615), nor is the app's own `rip.toml`, whose `env` may
-/// hold secrets. An encoded slash or NUL is never part of a file's name, and an empty segment would make the
-/// redirect to `//name/` lead to another host.
-pub(super) fn plain_path(raw: &str) -> Option<String> {
-    let raw = raw.strip_prefix('/')?;
-    let mut path = String::new();
-    let mut segments = raw.split('/').peekable();
-    let mut first = true;
-    while let Some(segment) = segments.next() {
-        let last = segments.peek().is_none();
-        let name = decode(segment)?;
-        let seen = part_is_seen(name.as_bytes(), first, last);
-        if !seen || name.contains(['/', '\\', '\0']) || (name.is_empty() && !last) {
-            return None;
-        }
-        path.push_str(&name);
-        if !last {
-            path.push('/');
-        }
-        first = false;
-    }
-    Some(path)
-}
-
-/// Whether a file may be served by its names below the root, wherever a link to it stands.
-fn is_seen(names: &[OsString]) -> bool {
-    let last = names.len().saturating_sub(1);
-    names.iter().enumerate().all(|(at, name)| part_is_seen(name.as_bytes(), at == 0, at == last))
-}
-
-fn part_is_seen(name: &[u8], first: bool, last: bool) -> bool {
-    let hidden = name.starts_with(b".") && !(first && name == b".well-known");
-    let own = first && last && name == b"rip.toml";
-    !hidden && !own
-}
-
-fn decode(segment: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(segment.len());
-    let mut rest = segment.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let mut digit = || rest.next().and_then(|digit| char::from(digit).to_digit(16));
-        let (high, low) = (digit()?, digit()?);
-        bytes.push(u8::try_from(high * 16 + low).ok()?);
-    }
-    String::from_utf8(bytes).ok()
-}
-
-/// The path as it stands in a request.
-pub(super) fn uri_of(path: &str) -> Uri {
-    let mut text = String::from("/");
-    for byte in path.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
-            text.push(byte.into());
-        } else {
-            text.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    // A path made of unreserved and encoded characters alone parses; only one of 64 KiB does not.
-    text.parse().unwrap_or_default()
-}
-
 fn accepts_html(headers: &HeaderMap) -> bool {
     let mut accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     accepted.any(|value| value.contains("text/html"))
@@ -265,6 +199,15 @@ fn name_the_charset(headers: &mut HeaderMap) {
     {
         headers.insert(header::CONTENT_TYPE, value);
     }
+}
+
+fn not_allowed(method: &Method) -> Option<Response<Body>> {
+    if matches!(*method, Method::GET | Method::HEAD) {
+        return None;
+    }
+    let mut refusal = small(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed\n");
+    refusal.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+    Some(refusal)
 }
 
 fn redirect(location: &str) -> Response<Body> {
@@ -287,53 +230,11 @@ fn small(status: StatusCode, text: &'static str) -> Response<Body> {
 }
 
 fn is_absence(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::PermissionDenied
+    )
 }
 
 /// What answers for an unknown page, as nginx configurations and static hosts have it.
 const MISSING: &str = "404.html";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_is_decoded_or_refused() {
-        let table = [
-            ("/", Some("")),
-            ("/a.txt", Some("a.txt")),
-            ("/a/b/", Some("a/b/")),
-            ("/gr%C3%BC%C3%9Fe%20x", Some("grüße x")),
-            ("/.well-known/acme", Some(".well-known/acme")),
-            ("/a/.well-known/x", None),
-            ("/.git/config", None),
-            ("/a/.env", None),
-            ("/..", None),
-            ("/a/../b", None),
-            ("/%2e%2e/b", None),
-            ("/a/%2E%2E/b", None),
-            ("/./a", None),
-            ("//a", None),
-            ("/a//b", None),
-            ("/a%2fb", None),
-            ("/a%5Cb", None),
-            ("/a%00b", None),
-            ("/%ff", None),
-            ("/%2", None),
-            ("/%zz", None),
-            ("/rip.toml", None),
-            ("/docs/rip.toml", Some("docs/rip.toml")),
-            ("*", None),
-        ];
-        for (raw, expected) in table {
-            assert_eq!(plain_path(raw).as_deref(), expected, "{raw}");
-        }
-    }
-
-    #[test]
-    fn a_file_name_survives_the_way_through_a_uri() {
-        for name in ["a.txt", "grüße x/1?.txt", "100%/#.html", "a+b&c=d"] {
-            assert_eq!(plain_path(uri_of(name).path()).as_deref(), Some(name));
-        }
-    }
-}

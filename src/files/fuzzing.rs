@@ -3,7 +3,7 @@
 //! Run with seeded inputs by every test run, and for as long as one likes by the targets of `tests/fuzz`. Never in a
 //! program that serves.
 
-use super::site::{plain_path, uri_of};
+use super::request_path::{plain_path, uri_of};
 
 /// What is looked up for a path stays below the root and is not hidden, and is the same when it is asked for as written.
 pub fn static_path(data: &[u8]) {

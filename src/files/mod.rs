@@ -1,0 +1,13 @@
+//! Files below a folder: reached safely (`beneath`, `step_lookup`), answered for over HTTP (`site`), and told from the
+//! scripts among them (`scripts`).
+//!
+//! Never here: sockets, or what runs a script.
+
+pub(crate) mod beneath;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
+pub(crate) mod request_path;
+pub mod scripts;
+pub(crate) mod site;
+mod step_lookup;

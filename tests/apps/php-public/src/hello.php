@@ -1,0 +1,6 @@
+<?php
+
+function hello(): string
+{
+    return "hello from php-public\n";
+}
