@@ -1,6 +1,6 @@
-//! The directory: which app answers for a host name.
+//! The directory: which app answers for a host name, or for some of its paths.
 //!
-//! Looked up for every request, changed one host at a time. Never here: what an app is or does.
+//! Looked up for every request, changed one route at a time. Never here: what an app is or does.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::api::HostState;
 use crate::metrics::AppMetrics;
-use crate::name::{AppName, HostName};
+use crate::name::{AmbiguousPath, AppName, HostName, RequestPath, RouteName};
 use crate::pool::Pool;
 use crate::spec::Rules;
 
@@ -27,21 +27,30 @@ pub struct App {
     pub metrics: AppMetrics,
 }
 
-/// What a host stands for.
+/// Where a host leads, or some of its paths.
 #[derive(Clone)]
 pub struct Route {
-    /// The host as it was registered; may be a wildcard.
-    pub host: HostName,
+    /// Its name as it was registered; the host may be a wildcard.
+    pub name: RouteName,
     /// The app.
     pub app: Arc<App>,
     /// Whether a certificate may be got for the host of an authority, if its app allows it.
     pub acme: bool,
-    /// What the host does with its requests; a request of a paused host waits for it to change. Hosts that run may
-    /// share one with others of their app, and another route takes this one's place when the host does anything else.
+    /// What is done with its requests; one of a paused route waits for it to change. Routes that run may share one with
+    /// others of their app, and another route takes this one's place when anything else is to be done.
     pub availability: watch::Receiver<Availability>,
 }
 
-/// What a host does with its requests.
+/// All routes of a host.
+#[derive(Clone)]
+pub enum HostRoutes {
+    /// One route, for whatever path.
+    Whole(Arc<Route>),
+    /// Several, or some of its paths only. The longest prefixes come first, the route of all other paths last.
+    ByPath(Arc<[Arc<Route>]>),
+}
+
+/// What a route does with its requests.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Availability {
     /// Whether they are served, wait, or are refused.
@@ -59,10 +68,61 @@ pub struct Directory {
 struct DirectoryState {
     /// Held to look one host up, to change one, or to list them all. Listing and changing happen on one thread, so a
     /// request never waits longer than one change takes.
-    routes: RwLock<HashMap<HostName, Arc<Route>>>,
+    routes: RwLock<HashMap<HostName, HostRoutes>>,
     changed: watch::Sender<()>,
     /// Counts the changes, for those that ask at every request.
     version: AtomicU64,
+}
+
+impl HostRoutes {
+    /// The routes that are `there` with another one of that name, or with none; `None`: no route is left.
+    fn of(there: Option<&Self>, name: &RouteName, new: Option<&Arc<Route>>) -> Option<Self> {
+        let kept = there.map(Self::all).unwrap_or_default().iter().filter(|route| route.name != *name);
+        let mut routes: Vec<_> = kept.chain(new).cloned().collect();
+        let length = |route: &Arc<Route>| route.name.prefix().map_or(0, |prefix| prefix.as_str().len());
+        routes.sort_by_key(|route| std::cmp::Reverse(length(route)));
+        match routes.as_slice() {
+            [] => None,
+            [only] if only.name.prefix().is_none() => Some(Self::Whole(Arc::clone(only))),
+            _ => Some(Self::ByPath(routes.into())),
+        }
+    }
+
+    /// Each of them.
+    pub fn all(&self) -> &[Arc<Route>] {
+        match self {
+            Self::Whole(route) => std::slice::from_ref(route),
+            Self::ByPath(routes) => routes,
+        }
+    }
+
+    /// The host as it was registered.
+    pub fn host(&self) -> &HostName {
+        match self {
+            Self::Whole(route) => route.name.host(),
+            Self::ByPath(routes) => routes[0].name.host(),
+        }
+    }
+
+    /// The route of a request's path as it was sent; `None`: there is none for it.
+    ///
+    /// # Errors
+    /// When that depends on who reads the path.
+    pub fn at(&self, path: &str) -> Result<Option<&Arc<Route>>, AmbiguousPath> {
+        let routes = match self {
+            Self::Whole(route) => return Ok(Some(route)),
+            Self::ByPath(routes) => routes,
+        };
+        let path = RequestPath::read(path)?;
+        let mut found = None;
+        for route in routes.iter() {
+            let holds = route.name.prefix().map_or(Ok(true), |prefix| path.is_below(prefix))?;
+            if holds && found.is_none() {
+                found = Some(route);
+            }
+        }
+        Ok(found)
+    }
 }
 
 impl Directory {
@@ -73,10 +133,10 @@ impl Directory {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Finds the route of a host name in canonical form (as [`HostName`] has it): exact, then the wildcard one label up.
-    pub fn lookup(&self, host: &str) -> Option<Arc<Route>> {
-        if let Some(route) = self.exact(host) {
-            return Some(route);
+    /// Finds the routes of a host name in canonical form (as [`HostName`] has it): exact, then the wildcard one label up.
+    pub fn lookup(&self, host: &str) -> Option<HostRoutes> {
+        if let Some(routes) = self.exact(host) {
+            return Some(routes);
         }
         let (_, parent) = host.split_once('.')?;
         self.exact(&format!("*.{parent}"))
@@ -87,22 +147,30 @@ impl Directory {
         self.shared.version.load(Ordering::Acquire)
     }
 
-    /// Adds a host or changes what it stands for.
+    /// Adds a route or changes where it leads.
     pub fn insert(&self, route: Route) {
         self.insert_all([route]);
     }
 
-    /// Does the same for many hosts. Requests find those that are there already.
+    /// Does the same for many routes. Requests find those that are there already.
     pub fn insert_all(&self, routes: impl IntoIterator<Item = Route>) {
         for route in routes {
-            self.write().insert(route.host.clone(), Arc::new(route));
+            let (host, route) = (route.name.host().clone(), Arc::new(route));
+            let mut there = self.write();
+            let routes = HostRoutes::of(there.get(&host), &route.name, Some(&route));
+            there.extend(routes.map(|routes| (host, routes)));
         }
         self.has_changed();
     }
 
-    /// Removes a host. Requests already routed are not touched.
-    pub fn remove(&self, host: &HostName) {
-        self.write().remove(host);
+    /// Removes a route. Requests already routed are not touched.
+    pub fn remove(&self, name: &RouteName) {
+        let mut there = self.write();
+        match HostRoutes::of(there.get(name.host()), name, None) {
+            Some(left) => drop(there.insert(name.host().clone(), left)),
+            None => drop(there.remove(name.host())),
+        }
+        drop(there);
         self.has_changed();
     }
 
@@ -116,9 +184,9 @@ impl Directory {
         self.read().keys().filter(|host| wanted(host)).cloned().collect()
     }
 
-    /// Every route, in no order.
-    pub fn routes(&self) -> Vec<Arc<Route>> {
-        self.read().values().map(Arc::clone).collect()
+    /// The routes of every host, in no order.
+    pub fn routes(&self) -> Vec<HostRoutes> {
+        self.read().values().cloned().collect()
     }
 
     /// Tells when hosts come or go.
@@ -126,15 +194,15 @@ impl Directory {
         self.shared.changed.subscribe()
     }
 
-    fn exact(&self, host: &str) -> Option<Arc<Route>> {
+    fn exact(&self, host: &str) -> Option<HostRoutes> {
         self.read().get(host).cloned()
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, HashMap<HostName, Arc<Route>>> {
+    fn read(&self) -> RwLockReadGuard<'_, HashMap<HostName, HostRoutes>> {
         self.shared.routes.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, HashMap<HostName, Arc<Route>>> {
+    fn write(&self) -> RwLockWriteGuard<'_, HashMap<HostName, HostRoutes>> {
         self.shared.routes.write().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -163,10 +231,10 @@ impl App {
 
 #[cfg(test)]
 impl Route {
-    /// For tests: a host that serves.
-    pub(crate) fn to(host: &str, app: &Arc<App>) -> Self {
+    /// For tests: a route that serves.
+    pub(crate) fn to(name: &str, app: &Arc<App>) -> Self {
         let (_, availability) = watch::channel(Availability::default());
-        Self { host: host.parse().unwrap(), app: Arc::clone(app), acme: true, availability }
+        Self { name: name.parse().unwrap(), app: Arc::clone(app), acme: true, availability }
     }
 }
 
@@ -189,9 +257,43 @@ mod tests {
         assert!(changes.has_changed().unwrap());
         for name in &names {
             let found = directory.lookup(name).unwrap();
-            assert_eq!((found.host.as_str(), &found.app.name), (name.as_str(), &new.name));
+            assert_eq!((found.host().as_str(), &found.all()[0].app.name), (name.as_str(), &new.name));
         }
-        assert_eq!(directory.lookup("other.example").unwrap().app.name, old.name);
+        assert_eq!(directory.lookup("other.example").unwrap().all()[0].app.name, old.name);
         assert_eq!(directory.hosts().len(), 2001);
+    }
+
+    #[test]
+    fn the_longest_prefix_of_a_host_s_routes_wins_whichever_came_first() {
+        let [site, blog, deep] = ["site", "blog", "deep"].map(App::of_no_interest);
+        let directory = Directory::new();
+        let at = |path: &str| {
+            let routes = directory.lookup("a.example").unwrap();
+            routes.at(path).unwrap().map(|route| route.app.name.to_string())
+        };
+        directory.insert(Route::to("a.example/blog", &blog));
+        assert_eq!(at("/blog/x").as_deref(), Some("blog"));
+        assert_eq!(at("/"), None);
+        directory.insert(Route::to("a.example", &site));
+        directory.insert(Route::to("a.example/blog/deep", &deep));
+        for (path, app) in [
+            ("/", "site"),
+            ("/blogger", "site"),
+            ("/blog", "blog"),
+            ("/blog/deeper", "blog"),
+            ("/blog/deep/x", "deep"),
+            ("*", "site"),
+        ] {
+            assert_eq!(at(path).as_deref(), Some(app), "{path}");
+        }
+        assert!(directory.lookup("a.example").unwrap().at("/blog/../x").is_err());
+        assert_eq!(directory.hosts().len(), 1);
+        for name in ["a.example/blog", "a.example/blog/deep"] {
+            directory.remove(&name.parse().unwrap());
+        }
+        assert!(matches!(directory.lookup("a.example"), Some(HostRoutes::Whole(_))));
+        assert_eq!(at("/blog/../x").as_deref(), Some("site"), "nothing depends on it");
+        directory.remove(&"a.example".parse().unwrap());
+        assert!(directory.lookup("a.example").is_none() && directory.hosts().is_empty());
     }
 }

@@ -13,6 +13,7 @@ use rip_server::config::error::ConfigError;
 use rip_server::config::machine::Machine;
 use rip_server::config::merge::{self, Config, Invocation};
 use rip_server::config::report::{report_json, report_text};
+use rip_server::config::shadowed_routes::shadowed_routes;
 use rip_server::config::words::command::{Command, Inner};
 use rip_server::{boot, ctl, logging};
 
@@ -42,19 +43,20 @@ fn obey(config: Config, machine: &Machine) -> ExitCode {
         Command::Check => check(config, machine),
         Command::Stop => steer(&config, &["stop"]),
         Command::List => steer(&config, &["list"]),
-        Command::Add(host) => steer(&config, &["add", host.as_str()]),
-        Command::Remove(host) => steer(&config, &["remove", host.as_str()]),
+        Command::Add(host) => steer(&config, &["add", &host.to_string()]),
+        Command::Remove(host) => steer(&config, &["remove", &host.to_string()]),
     }
 }
 
 /// What is wrong with an app's own file is bad config, like what is wrong with the server's.
-fn run(config: Config, machine: &Machine) -> ExitCode {
+fn run(mut config: Config, machine: &Machine) -> ExitCode {
     if let Some(why) = boot::missing(&config, machine.is_service_of_the_system()) {
         complain(&why);
         return ExitCode::from(2);
     }
-    if let Some(error) = config.apps.iter().find_map(|app| app_settings(app).err()) {
-        return refused(&error);
+    match config.apps.iter().map(app_settings).collect::<Result<Vec<_>, _>>() {
+        Err(error) => return refused(&error),
+        Ok(apps) => config.warnings.extend(shadowed_routes(&apps)),
     }
     match boot::run(config) {
         Ok(()) => ExitCode::SUCCESS,
@@ -70,8 +72,7 @@ fn run(config: Config, machine: &Machine) -> ExitCode {
 /// Settings may be right and the directory still no app: then they are shown all the same.
 fn check(mut config: Config, machine: &Machine) -> ExitCode {
     config.warnings.extend(boot::left_to_systemd(&config, &machine.etc, &machine.apps));
-    let config = &config;
-    if let Some(why) = boot::missing(config, false) {
+    if let Some(why) = boot::missing(&config, false) {
         complain(&why);
         return ExitCode::from(2);
     }
@@ -79,6 +80,8 @@ fn check(mut config: Config, machine: &Machine) -> ExitCode {
         Err(error) => return refused(&error),
         Ok(apps) => apps,
     };
+    config.warnings.extend(shadowed_routes(&apps));
+    let config = &config;
     let described = boot::describe(config);
     let runs = described.as_deref().unwrap_or_default();
     for (app, run) in apps.iter_mut().zip(runs).filter(|(app, run)| app.recycle != run.recycle) {

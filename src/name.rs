@@ -1,6 +1,10 @@
-//! Names: host, app, instance, worker, generation, request and client, each parsed once and then trusted.
+//! Names: host, route, app, instance, worker, generation, request and client, each parsed once and then trusted.
 //!
 //! Never here: what a name stands for, or looking one up.
+
+mod path_prefix;
+mod request_path;
+mod route_name;
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -8,6 +12,10 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+pub use path_prefix::{PathPrefix, PathPrefixError};
+pub use request_path::{AmbiguousPath, RequestPath};
+pub use route_name::{RouteName, RouteNameError};
 
 /// A host name as the directory knows it: lower case, IDNA-encoded, no port, no trailing dot; `*.` only in front.
 ///

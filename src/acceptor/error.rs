@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use crate::name::WorkerId;
+use crate::name::{AmbiguousPath, WorkerId};
 
 use super::limit::Limit;
 use super::reason::{self, Reason};
@@ -29,6 +29,8 @@ pub(super) enum ServeError {
     Method,
     #[error("the host is not known here")]
     UnknownHost,
+    #[error("no route of the host is for the path")]
+    UnknownPath,
     #[error("the connection was opened for a host of another app")]
     Misdirected,
     #[error("too many requests of this address")]
@@ -63,6 +65,12 @@ pub(super) enum ServeError {
     WorkerTimeout { worker: WorkerId },
 }
 
+impl From<AmbiguousPath> for ServeError {
+    fn from(why: AmbiguousPath) -> Self {
+        Self::Malformed(why.text())
+    }
+}
+
 impl ServeError {
     /// Its row in the table of refusals.
     pub(super) fn reason(&self) -> &'static Reason {
@@ -75,6 +83,7 @@ impl ServeError {
             Self::TooManyFields { .. } => &reason::TOO_MANY_FIELDS,
             Self::Method => &reason::METHOD,
             Self::UnknownHost => &reason::UNKNOWN_HOST,
+            Self::UnknownPath => &reason::UNKNOWN_PATH,
             Self::Misdirected => &reason::MISDIRECTED,
             Self::OverRate { .. } => &reason::OVER_RATE,
             Self::TooManyConnections => &reason::TOO_MANY_CONNECTIONS,

@@ -12,7 +12,7 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use http::HeaderMap;
 use ipnet::IpNet;
 
-use crate::name::{ClientNet, RequestId};
+use crate::name::{ClientNet, PathPrefix, RequestId};
 use crate::spec::Rate;
 use crate::time::timer;
 
@@ -62,6 +62,8 @@ pub(super) struct Told {
     pub(super) proto: Option<&'static str>,
     pub(super) host: Option<String>,
     pub(super) port: Option<u16>,
+    /// What it took from the beginning of the path.
+    pub(super) prefix: Option<PathPrefix>,
     /// The id it gave the request.
     pub(super) id: Option<RequestId>,
 }
@@ -84,6 +86,7 @@ impl<'a> Client<'a> {
             },
             host: text("x-forwarded-host").map(str::to_owned),
             port: text("x-forwarded-port").and_then(|port| port.parse().ok()),
+            prefix: text("x-forwarded-prefix").and_then(|prefix| PathPrefix::parse(prefix).ok()),
             id: headers.get("x-request-id").and_then(|id| RequestId::parse(id.as_bytes())),
         };
         let nearest = nearest(&chain, address, trusted);

@@ -130,12 +130,15 @@ reasons! {
     /// ends in LF alone; a method not in upper case; a target with bytes that must be encoded, with a `#`, of another
     /// scheme than `http` and `https`, or that is no path (`*` is for OPTIONS alone); no `Host`, two, one that is no
     /// host name (letters beyond ASCII are sent as IDNA has them) or has a port above 65535, or another than the
-    /// target's; a `Content-Length` far longer than a number; a broken body
+    /// target's; a `Content-Length` far longer than a number; a broken body; where [routes](#11-hosts) are, a path
+    /// that may be read as that of several
     MALFORMED = Reason::client(StatusCode::BAD_REQUEST, "malformed", "malformed request: {}").closing();
     /// the body ended early; the access record says 499 where the client has left
     CLIENT_GONE = Reason::client(StatusCode::BAD_REQUEST, "client-gone", "the body ended too early").closing();
     /// nobody registered the host; also on the redirect port
     UNKNOWN_HOST = Reason::client(StatusCode::NOT_FOUND, "unknown-host", "no site of this name is served here");
+    /// the host has [routes](#11-hosts) for some paths, and none for this one
+    UNKNOWN_PATH = Reason::client(StatusCode::NOT_FOUND, "unknown-path", "nothing is served at this path here");
     /// CONNECT, TRACE
     METHOD = Reason::client(
         StatusCode::METHOD_NOT_ALLOWED, "method", "the methods CONNECT and TRACE are not served",

@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::name::{AppName, HostName};
+use crate::name::{AppName, RouteName};
 
 /// An endpoint that takes an `I` and answers an `A`: [`Object`], [`ObjectLines`] or [`Text`].
 pub(crate) struct Endpoint<I, A> {
@@ -146,9 +146,9 @@ impl<A: Input, B: Input> Input for (A, B) {
 }
 
 /// A parameter of the path.
-impl Input for HostName {
+impl Input for RouteName {
     fn write(&self, parts: &mut RequestParts) -> serde_json::Result<()> {
-        parts.params.push_back(encoded(self.as_str()));
+        parts.params.push_back(encoded(&self.to_string()));
         Ok(())
     }
 
@@ -288,7 +288,7 @@ const MAX_LINES: usize = 100_000;
 mod tests {
     use super::*;
 
-    const HOST: Endpoint<HostName, ()> = Endpoint::new("DELETE", "/registry/{host}");
+    const HOST: Endpoint<RouteName, ()> = Endpoint::new("DELETE", "/registry/{host}");
     const LOGS: Endpoint<LogQuery, ()> = Endpoint::new("GET", "/logs");
 
     fn read<I: Input>(template: &str, target: &str) -> Result<I, InputError> {
@@ -319,9 +319,9 @@ mod tests {
             ("[::1]", "/registry/%5B%3A%3A1%5D"),
             ("my_app-1.local", "/registry/my_app-1.local"),
         ] {
-            let host = HostName::parse(host).unwrap();
+            let host = RouteName::parse(host).unwrap();
             assert_eq!(HOST.request(&host).unwrap(), (target.into(), vec![]));
-            assert_eq!(read::<HostName>(HOST.path, target).unwrap(), host);
+            assert_eq!(read::<RouteName>(HOST.path, target).unwrap(), host);
         }
         for (query, target) in [
             (logs(None, 100, false), "/logs?lines=100"),
@@ -339,7 +339,7 @@ mod tests {
             ("/registry/%5B%3a%3A1%5D", "[::1]"),
             ("/registry/b%C3%BCcher.example", "bücher.example"),
         ] {
-            assert_eq!(read::<HostName>(HOST.path, target).unwrap(), HostName::parse(host).unwrap());
+            assert_eq!(read::<RouteName>(HOST.path, target).unwrap(), RouteName::parse(host).unwrap());
         }
         for (target, query) in [
             ("/logs", logs(None, 100, false)),
@@ -358,7 +358,7 @@ mod tests {
             ("/registry/a%+1", "`a%+1` is not percent-encoded UTF-8"),
             ("/registry/%FF", "`%FF` is not percent-encoded UTF-8"),
         ] {
-            assert_eq!(read::<HostName>(HOST.path, target).unwrap_err().message, message);
+            assert_eq!(read::<RouteName>(HOST.path, target).unwrap_err().message, message);
         }
         for (query, message) in [
             ("lines=", "lines=: expected a number from 0 to 100000"),

@@ -3,7 +3,7 @@
 //!
 //! Never here: what an answer is made of (`control/calls`), or how it looks to a person (`ctl`).
 
-use crate::name::HostName;
+use crate::name::RouteName;
 
 use super::endpoint::{Endpoint, JsonBody, LogQuery, Object, ObjectLines, Text};
 use super::{
@@ -50,14 +50,14 @@ endpoints! {
     ADD_HOST: AddHost => Object<Changed> = POST "/registry"
         takes r#"{"host":…,"path"?:…}"# answers r#"{"ok":true,"changed":BOOL,"entry":HOST}"#;
     /// Serves a host no longer.
-    REMOVE_HOST: HostName => Object<Changed> = DELETE "/registry/{host}"
+    REMOVE_HOST: RouteName => Object<Changed> = DELETE "/registry/{host}"
         takes "" answers r#"{"ok":true,"changed":BOOL}"#;
     /// Changes what a host does with its requests; `page` is what people read while it is stopped.
-    SET_STATE: (HostName, SetState) => Object<Changed> = POST "/registry/{host}/state"
+    SET_STATE: (RouteName, SetState) => Object<Changed> = POST "/registry/{host}/state"
         takes r#"{"state":"running"|"paused"|"stopped","page"?:HTML}"#
         answers r#"{"ok":true,"changed":BOOL,"entry":HOST}"#;
     /// The same under the name of before, for one more version.
-    SET_INTENT: (HostName, SetState) => Object<Changed> = POST "/registry/{host}/intent"
+    SET_INTENT: (RouteName, SetState) => Object<Changed> = POST "/registry/{host}/intent"
         takes r#"{"intent":"run"|"hold"|"stop","page"?:HTML}"#
         answers r#"{"ok":true,"changed":BOOL,"entry":HOST}"#;
     /// What the server is doing, and why.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::name::{AppName, GenerationId, HostName, InstanceName, WorkerId};
+use crate::name::{AppName, GenerationId, HostName, InstanceName, RouteName, WorkerId};
 
 mod certs;
 pub(crate) mod endpoint;
@@ -26,7 +26,7 @@ pub struct HostList {
     /// Always true: errors are [`Failure`].
     pub ok: bool,
     /// The host names alone, sorted.
-    pub hosts: Vec<HostName>,
+    pub hosts: Vec<RouteName>,
     /// The same hosts with what they stand for.
     pub entries: Vec<HostEntry>,
 }
@@ -35,7 +35,7 @@ pub struct HostList {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HostEntry {
     /// The host.
-    pub host: HostName,
+    pub host: RouteName,
     /// Its app.
     pub app: AppName,
     /// What it does with its requests; `intent` says it in the words of before, for one more version.
@@ -65,7 +65,7 @@ pub enum HostOrigin {
 #[serde(deny_unknown_fields)]
 pub struct AddHost {
     /// The host.
-    pub host: HostName,
+    pub host: RouteName,
     /// An app's directory or entry file, absolute; `None`: the instance's first app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
@@ -203,7 +203,7 @@ pub struct AppStatus {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub recycle: String,
     /// Its hosts.
-    pub hosts: Vec<HostName>,
+    pub hosts: Vec<RouteName>,
     /// The generation that serves; 0 before the first.
     pub generation: GenerationId,
     /// Workers wanted, ready, starting, draining or stopping.

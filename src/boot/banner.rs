@@ -51,7 +51,7 @@ pub(super) fn text(
         if replaced != "never" {
             line(&mut out, "", &format!("each is replaced {replaced}"));
         }
-        let hosts: Vec<_> = app.hosts.iter().map(|host| host.as_str()).collect();
+        let hosts: Vec<_> = app.hosts.iter().map(ToString::to_string).collect();
         line(&mut out, "hosts", &hosts.join(" "));
     }
     line(&mut out, "backend", &backend.to_string());

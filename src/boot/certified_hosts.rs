@@ -3,11 +3,10 @@
 //! Never here: ordering.
 
 use std::collections::{BTreeSet, HashSet};
-use std::sync::Arc;
 
 use crate::api::AcmeStatus;
 use crate::certs::CertKeeper;
-use crate::directory::{Directory, Route};
+use crate::directory::{Directory, HostRoutes};
 use crate::name::HostName;
 
 /// The hosts of a server, as authorities are to know them.
@@ -22,11 +21,11 @@ impl CertifiedHosts {
     /// for unless they are `asked` for all the same.
     pub(super) fn wanted(&self, asked: &BTreeSet<HostName>) -> Vec<HostName> {
         let (routes, kept) = self.routes();
-        let is_wanted = |route: &&Arc<Route>| {
-            left_out(route).is_none() && (!kept.contains(&route.host) || asked.contains(&route.host))
+        let is_wanted = |routes: &&HostRoutes| {
+            left_out(routes).is_none() && (!kept.contains(routes.host()) || asked.contains(routes.host()))
         };
         let mut hosts: Vec<HostName> =
-            routes.iter().filter(is_wanted).map(|route| route.host.clone()).collect();
+            routes.iter().filter(is_wanted).map(|routes| routes.host().clone()).collect();
         hosts.sort();
         hosts
     }
@@ -36,9 +35,9 @@ impl CertifiedHosts {
         let (routes, kept) = self.routes();
         let mut status: Vec<AcmeStatus> = routes
             .iter()
-            .filter_map(|route| {
-                let why = left_out(route).or_else(|| kept.contains(&route.host).then_some(KEPT))?;
-                Some(AcmeStatus { problem: Some(why.into()), ..AcmeStatus::of(route.host.clone()) })
+            .filter_map(|routes| {
+                let why = left_out(routes).or_else(|| kept.contains(routes.host()).then_some(KEPT))?;
+                Some(AcmeStatus { problem: Some(why.into()), ..AcmeStatus::of(routes.host().clone()) })
             })
             .collect();
         status.sort_by(|one, other| one.host.cmp(&other.host));
@@ -47,25 +46,30 @@ impl CertifiedHosts {
 
     /// Why somebody has left a host out; `None`: nobody has, or there is no such host.
     pub(super) fn opted_out(&self, host: &HostName) -> Option<&'static str> {
-        left_out(&*self.directory.lookup(host.as_str())?)
+        left_out(&self.directory.lookup(host.as_str())?)
     }
 
-    /// All routes, and the hosts of them that somebody has put a certificate there for.
-    fn routes(&self) -> (Vec<Arc<Route>>, HashSet<HostName>) {
+    /// The routes of all hosts, and those hosts that somebody has put a certificate there for.
+    fn routes(&self) -> (Vec<HostRoutes>, HashSet<HostName>) {
         let mut routes = self.directory.routes();
-        routes.retain(|route| !is_of_this_machine(&route.host));
-        let hosts: Vec<HostName> = routes.iter().map(|route| route.host.clone()).collect();
+        routes.retain(|routes| !is_of_this_machine(routes.host()));
+        let hosts: Vec<HostName> = routes.iter().map(|routes| routes.host().clone()).collect();
         let kept = self.keeper.kept_by_people(&hosts);
         (routes, kept)
     }
 }
 
-fn left_out(route: &Route) -> Option<&'static str> {
-    match (route.app.rules.load().acme, route.acme) {
-        (false, _) => Some("none is ordered: `acme = false` in its app's settings"),
-        (true, false) => Some("none is ordered: it was added with --no-acme"),
-        (true, true) => None,
+/// Why somebody has left a host out, with all its routes.
+fn left_out(routes: &HostRoutes) -> Option<&'static str> {
+    let mut why = None;
+    for route in routes.all() {
+        why = match (route.app.rules.load().acme, route.acme) {
+            (false, _) => Some("none is ordered: `acme = false` in its app's settings"),
+            (true, false) => Some("none is ordered: it was added with --no-acme"),
+            (true, true) => return None,
+        };
     }
+    why
 }
 
 /// Names that every machine has, and that lead nobody else here.

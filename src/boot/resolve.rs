@@ -14,7 +14,7 @@ use crate::certs::ClientAuthorities;
 use crate::config::app::{AppSettings, app_settings, directory};
 use crate::config::merge::Config;
 use crate::files::scripts::DocumentRoot;
-use crate::name::HostName;
+use crate::name::RouteName;
 use crate::spec::{AppSpec, ClientCerts, LaunchSpec, ReadyBy, Reload, Rules, Scripts, Sources, Upkeep};
 use crate::supervisor::{Resolve, ResolveError};
 
@@ -159,7 +159,7 @@ impl Resolver {
         };
         let mut hosts = settings.hosts;
         if first {
-            hosts.extend(LOCAL_HOSTS.iter().filter_map(|host| HostName::parse(host).ok()));
+            hosts.extend(LOCAL_HOSTS.iter().filter_map(|host| RouteName::parse(host).ok()));
         }
         hosts.sort();
         hosts.dedup();

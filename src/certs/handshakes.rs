@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use rustls::server::ClientHello;
 
-use crate::directory::Directory;
+use crate::directory::{Directory, HostRoutes};
 use crate::spec::ClientCerts;
 
 use super::client_auth::{ClientAuthorities, ClientAuthority};
@@ -56,14 +56,18 @@ impl HandshakeSettings {
         if self.resolver.refuses(name) {
             return None;
         }
-        let route = match (name, local.to_canonical()) {
+        let routes = match (name, local.to_canonical()) {
             (Some(name), _) => self.directory.lookup(name),
             // Who asks for an address names none (RFC 6066 §3), and most likely means the one that it has connected to.
             (None, IpAddr::V4(local)) => self.directory.lookup(&local.to_string()),
             (None, IpAddr::V6(local)) => self.directory.lookup(&format!("[{local}]")),
         };
-        let rules = route.map(|route| route.app.rules.load_full());
-        let asked = rules.as_ref().map_or(&self.client, |rules| &rules.client);
+        let routes = routes.iter().flat_map(HostRoutes::all);
+        let rules: Vec<_> = routes.map(|route| route.app.rules.load_full()).collect();
+        // Of several apps the first that asks counts: the others answer no request of a handshake that has not asked
+        // for what they want.
+        let asking = rules.iter().find(|rules| rules.client.are_asked_for()).or(rules.first());
+        let asked = asking.map_or(&self.client, |rules| &rules.client);
         if !asked.are_asked_for() {
             return Some(HandshakeChoice { config: Arc::clone(&self.config), client: None });
         }

@@ -63,7 +63,7 @@ impl HostCertificates {
     /// The name that a certificate has to have. Whoever sits at the machine asks for `localhost`, registered or not.
     fn host_of(&self, name: &str) -> Option<HostName> {
         match self.directory.lookup(name) {
-            Some(route) => Some(route.host.clone()),
+            Some(routes) => Some(routes.host().clone()),
             None if name == LOCALHOST => HostName::parse(LOCALHOST).ok(),
             None => None,
         }

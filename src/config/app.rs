@@ -10,7 +10,7 @@ use super::file;
 use super::layer::{Layer, Stack, either};
 use super::value_origin::{Effective, ValueOrigin};
 use super::words::tokens::alias;
-use crate::name::{AppName, HostName};
+use crate::name::{AppName, RouteName};
 use crate::pattern::Pattern;
 use crate::spec::settings::sections::Values;
 use crate::spec::settings::setting_value::SettingValue;
@@ -25,7 +25,7 @@ pub struct AppRequest {
     /// Its directory or entry file, absolute; links are not followed.
     pub path: PathBuf,
     /// The hosts that follow `@` on the command line; empty: others say.
-    pub aliases: Vec<HostName>,
+    pub aliases: Vec<RouteName>,
     /// Where the path came from.
     pub origin: ValueOrigin,
     pub(crate) words: Layer,
@@ -43,7 +43,7 @@ pub struct AppSettings {
     /// Its directory or entry file, absolute; links are not followed.
     pub path: PathBuf,
     /// Hosts that lead to it.
-    pub hosts: Vec<HostName>,
+    pub hosts: Vec<RouteName>,
     /// What the app is, where somebody says it.
     pub program: ProgramSettings,
     /// Files to serve without a program of its own; the root is absolute.
@@ -205,11 +205,11 @@ fn telling(folder: &Path) -> &Path {
     above.unwrap_or(folder)
 }
 
-fn hosts(request: &AppRequest, name: &AppName, stack: &Stack<'_>) -> (Vec<HostName>, ValueOrigin) {
+fn hosts(request: &AppRequest, name: &AppName, stack: &Stack<'_>) -> (Vec<RouteName>, ValueOrigin) {
     if !request.aliases.is_empty() {
         return (request.aliases.clone(), request.origin.clone());
     }
-    if let Some(said) = stack.find::<Vec<HostName>>(Id::Hosts) {
+    if let Some(said) = stack.find::<Vec<RouteName>>(Id::Hosts) {
         return (said.value, said.origin);
     }
     let own = alias(name.as_str()).ok().filter(|_| request.named_host);
@@ -274,8 +274,8 @@ fn warnings(stack: &Stack<'_>, name: &AppName, report: &[Effective]) -> Vec<Stri
     warnings
 }
 
-fn joined(hosts: &[HostName]) -> String {
-    hosts.iter().map(HostName::as_str).collect::<Vec<_>>().join(", ")
+fn joined(hosts: &[RouteName]) -> String {
+    hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 const STATIC: [Id; 2] = [Id::StaticIndex, Id::StaticSpa];

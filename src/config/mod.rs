@@ -19,6 +19,7 @@ pub mod machine;
 pub mod merge;
 pub mod report;
 pub mod sandbox;
+pub mod shadowed_routes;
 pub mod value_origin;
 pub mod words;
 

@@ -8,7 +8,7 @@ use http::{Method, Uri};
 use super::calls;
 use super::reply::CallError;
 use crate::api::endpoint::Input;
-use crate::name::HostName;
+use crate::name::RouteName;
 
 /// Method and target, then the body on the next lines: understood, or refused with a text that says what would be
 /// right.
@@ -35,9 +35,9 @@ pub fn control_call(data: &[u8]) {
     match route.read(&mut parts) {
         Ok(_) if param.is_some() => {
             parts.params.extend(param);
-            let host = HostName::read(&mut parts).expect("it was read before");
+            let host = RouteName::read(&mut parts).expect("it was read before");
             host.write(&mut parts).expect("a name is text");
-            assert_eq!(HostName::read(&mut parts).expect("what was written is read"), host);
+            assert_eq!(RouteName::read(&mut parts).expect("what was written is read"), host);
         }
         Ok(_) => {}
         Err(error) => assert_says_something(&error),

@@ -52,7 +52,7 @@ impl Site {
         }
         match self.choose(request.uri()) {
             Choice::File(path) => self.file(&path, request).await,
-            Choice::Redirect(location) => redirect(&location),
+            Choice::Redirect(location) => redirect(request.headers(), &location),
             Choice::Nothing => self.fallback(request).await,
         }
     }
@@ -210,8 +210,12 @@ fn not_allowed(method: &Method) -> Option<Response<Body>> {
     Some(refusal)
 }
 
-fn redirect(location: &str) -> Response<Body> {
-    let Ok(location) = HeaderValue::from_str(location) else { return not_found() };
+/// `location` is as this worker sees paths: the client's begin with what was taken from them.
+fn redirect(headers: &HeaderMap, location: &str) -> Response<Body> {
+    let prefix = headers.get("x-forwarded-prefix").map(HeaderValue::as_bytes).unwrap_or_default();
+    let Ok(location) = HeaderValue::from_bytes(&[prefix, location.as_bytes()].concat()) else {
+        return not_found();
+    };
     let mut response = small(StatusCode::MOVED_PERMANENTLY, "Moved\n");
     response.headers_mut().insert(header::LOCATION, location);
     response

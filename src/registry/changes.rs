@@ -23,7 +23,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::digest;
-use crate::name::HostName;
+use crate::name::RouteName;
 use crate::system::durable;
 
 use super::{Entry, FILE_MODE, LAST_NUMBER, RegistryError};
@@ -35,11 +35,11 @@ pub(super) enum Change {
     /// A host is added, or something else is asked for it.
     Set(Entry),
     /// A host is forgotten.
-    Remove(HostName),
+    Remove(RouteName),
 }
 
 impl Change {
-    pub(super) fn host(&self) -> &HostName {
+    pub(super) fn host(&self) -> &RouteName {
         match self {
             Self::Set(entry) => &entry.host,
             Self::Remove(host) => host,

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::api::HostState;
-use crate::name::HostName;
+use crate::name::RouteName;
 
 use changes::{Change, Changes, NotAppended, Numbered};
 use snapshot::Snapshot;
@@ -32,7 +32,7 @@ use snapshot::Snapshot;
 #[serde(deny_unknown_fields)]
 pub struct Entry {
     /// The host.
-    pub host: HostName,
+    pub host: RouteName,
     /// The app's directory or entry file.
     #[serde(serialize_with = "write_path", deserialize_with = "read_path")]
     pub path: Arc<Path>,
@@ -54,7 +54,7 @@ pub struct Entry {
 #[derive(Debug)]
 pub struct Registry {
     path: PathBuf,
-    entries: BTreeMap<HostName, Entry>,
+    entries: BTreeMap<RouteName, Entry>,
     /// The number of the last change that was made.
     last_change: u64,
     pending: PendingChanges,
@@ -140,13 +140,13 @@ pub enum RegistryError {
         /// The file.
         path: PathBuf,
         /// The host.
-        host: HostName,
+        host: RouteName,
     },
     /// An entry that JSON cannot hold: a path that is not UTF-8.
     #[error("the registry cannot hold the entry of `{host}`")]
     Entry {
         /// The host.
-        host: HostName,
+        host: RouteName,
         /// What cannot be written.
         source: serde_json::Error,
     },
@@ -180,7 +180,7 @@ impl Registry {
     }
 
     /// The entry of one host.
-    pub fn get(&self, host: &HostName) -> Option<&Entry> {
+    pub fn get(&self, host: &RouteName) -> Option<&Entry> {
         self.entries.get(host)
     }
 
@@ -199,7 +199,7 @@ impl Registry {
     ///
     /// # Errors
     /// When it cannot be written; the registry then is as before.
-    pub fn remove(&mut self, host: &HostName) -> Result<bool, RegistryError> {
+    pub fn remove(&mut self, host: &RouteName) -> Result<bool, RegistryError> {
         if !self.entries.contains_key(host) {
             return Ok(false);
         }
@@ -296,7 +296,7 @@ impl Registry {
 }
 
 /// Makes a change; returns what was there for the host.
-fn apply(entries: &mut BTreeMap<HostName, Entry>, change: Change) -> Option<Entry> {
+fn apply(entries: &mut BTreeMap<RouteName, Entry>, change: Change) -> Option<Entry> {
     match change {
         Change::Set(entry) => entries.insert(entry.host.clone(), entry),
         Change::Remove(host) => entries.remove(&host),

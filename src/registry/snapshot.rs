@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
-use crate::name::HostName;
+use crate::name::RouteName;
 use crate::system::durable;
 
 use super::{Entry, FILE_MODE, LAST_NUMBER, RegistryError};
@@ -21,7 +21,7 @@ use super::{Entry, FILE_MODE, LAST_NUMBER, RegistryError};
 pub(super) struct Snapshot {
     /// The number of the last change that is in it; 0 when no change was ever counted.
     pub(super) last_change: u64,
-    pub(super) entries: BTreeMap<HostName, Entry>,
+    pub(super) entries: BTreeMap<RouteName, Entry>,
 }
 
 impl Snapshot {
@@ -87,7 +87,7 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Snapshot, RegistryError
     Ok(Snapshot { last_change, entries: sorted(path, hosts)? })
 }
 
-fn sorted(path: &Path, mut hosts: Vec<Entry>) -> Result<BTreeMap<HostName, Entry>, RegistryError> {
+fn sorted(path: &Path, mut hosts: Vec<Entry>) -> Result<BTreeMap<RouteName, Entry>, RegistryError> {
     hosts.sort_by(|one, two| one.host.cmp(&two.host));
     if let Some(twice) = hosts.windows(2).find(|pair| pair[0].host == pair[1].host) {
         return Err(RegistryError::Twice { path: path.into(), host: twice[0].host.clone() });

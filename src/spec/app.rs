@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::setting_types::{ClientCertMode, Listen, ReadyBy};
 use super::settings::table::{ClientCerts, Memory, Recycle, Rules, Upkeep};
-use crate::name::{AppName, HostName, InstanceName};
+use crate::name::{AppName, InstanceName, RouteName};
 use crate::pattern::Pattern;
 
 /// An app as it is to run.
@@ -28,7 +28,7 @@ pub struct AppSpec {
     /// The file whose modification time tells that the app changed.
     pub entry: Option<PathBuf>,
     /// Hosts the app names for itself.
-    pub hosts: Vec<HostName>,
+    pub hosts: Vec<RouteName>,
     /// How a worker of the next generation is started.
     pub launch: Arc<LaunchSpec>,
     /// How its workers are kept.

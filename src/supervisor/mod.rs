@@ -36,7 +36,7 @@ use crate::api::{SetState, WorkerStatus};
 use crate::backend::{self, Backend};
 use crate::directory::Directory;
 use crate::metrics::Metrics;
-use crate::name::{AppName, HostName};
+use crate::name::{AppName, RouteName};
 use crate::registry::Registry;
 use crate::spec::AppSpec;
 use crate::tasks::TaskGroup;
@@ -188,7 +188,7 @@ impl Supervisor {
     ///
     /// # Errors
     /// When there is no such host, or a config names it.
-    pub async fn remove_host(&self, host: &HostName) -> Result<Changed, SupervisorError> {
+    pub async fn remove_host(&self, host: &RouteName) -> Result<Changed, SupervisorError> {
         self.ask(|reply| AppSetCommand::RemoveHost(host.clone(), reply)).await?
     }
 
@@ -196,7 +196,7 @@ impl Supervisor {
     ///
     /// # Errors
     /// When there is no such host.
-    pub async fn set_state(&self, host: &HostName, wanted: SetState) -> Result<Changed, SupervisorError> {
+    pub async fn set_state(&self, host: &RouteName, wanted: SetState) -> Result<Changed, SupervisorError> {
         self.ask(|reply| AppSetCommand::SetState(host.clone(), wanted, reply)).await?
     }
 

@@ -5,7 +5,7 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use crate::name::{AppName, HostName};
+use crate::name::{AppName, RouteName};
 use crate::registry::RegistryError;
 
 /// Why an app's directory and settings do not make an app.
@@ -34,7 +34,7 @@ impl ResolveError {
 pub enum SupervisorError {
     /// Nobody registered the host.
     #[error("there is no host `{0}`")]
-    NoSuchHost(HostName),
+    NoSuchHost(RouteName),
     /// No app has that name.
     #[error("there is no app `{0}`")]
     NoSuchApp(AppName),
@@ -48,7 +48,7 @@ pub enum SupervisorError {
     #[error("the host `{host}` belongs to the app `{app}`")]
     HostTaken {
         /// The host.
-        host: HostName,
+        host: RouteName,
         /// Whose it is.
         app: AppName,
     },
@@ -56,7 +56,7 @@ pub enum SupervisorError {
     #[error("the host `{host}` comes with the settings of the app `{app}`")]
     HostOfConfig {
         /// The host.
-        host: HostName,
+        host: RouteName,
         /// Whose it is.
         app: AppName,
     },

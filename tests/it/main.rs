@@ -57,6 +57,7 @@ mod reload;
 mod rollout;
 mod room;
 mod rooms;
+mod routes;
 mod serve;
 mod shells;
 mod signals;

@@ -42,6 +42,7 @@ pub fn worker_request(data: &[u8]) {
             proto: "https",
             host: &asked.authority,
             port: 8443,
+            prefix: "/blog",
             id: &id,
             start_ms: 1,
             client: IpAddr::from([192, 0, 2, 7]),
@@ -78,6 +79,7 @@ fn assert_worker_request(out: &[u8], asked: &Asked, framing: SendFraming, truste
     assert_eq!(values("host"), [asked.authority.as_bytes()]);
     assert_eq!(values("x-forwarded-for"), [b"192.0.2.7"]);
     assert_eq!(values("x-forwarded-port"), [b"8443"]);
+    assert_eq!(values("x-forwarded-prefix"), [b"/blog"]);
     assert_eq!(values("x-request-id").len(), 1);
     assert!(values("cookie").len() <= 1);
     let (lengths, encodings) = (values("content-length"), values("transfer-encoding"));
@@ -102,8 +104,14 @@ fn assert_worker_request(out: &[u8], asked: &Asked, framing: SendFraming, truste
 const KEPT_BACK: [&str; 8] =
     ["connection", "keep-alive", "te", "trailer", "upgrade", "expect", "proxy", "proxy-connection"];
 /// Forwarding fields that the server writes itself.
-const OWN: [&str; 5] =
-    ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "x-request-start"];
+const OWN: [&str; 6] = [
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-request-start",
+];
 
 /// Trailers that pass are the same when they are read again, end where ours thinks, and cleaning them twice changes
 /// nothing more.

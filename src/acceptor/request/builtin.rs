@@ -4,6 +4,7 @@
 //! Never here: failures (`reply`).
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
@@ -11,6 +12,8 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode, Uri, Version};
 use serde_json::json;
+
+use crate::directory::HostRoutes;
 
 use super::reply;
 use super::reply::{JSON, TEXT};
@@ -72,10 +75,10 @@ fn status(shard: &Shard) -> String {
     hosts.sort();
     let mut apps: Vec<_> = Vec::new();
     for host in &hosts {
-        if let Some(route) = shard.directory.lookup(host.as_str())
-            && !apps.iter().any(|app| std::sync::Arc::ptr_eq(app, &route.app))
-        {
-            apps.push(std::sync::Arc::clone(&route.app));
+        for route in shard.directory.lookup(host.as_str()).iter().flat_map(HostRoutes::all) {
+            if !apps.iter().any(|app| Arc::ptr_eq(app, &route.app)) {
+                apps.push(Arc::clone(&route.app));
+            }
         }
     }
     let healthy = !apps.is_empty() && apps.iter().all(|app| app.pool.any_worker());

@@ -28,6 +28,7 @@ use super::route;
 use super::route::Host;
 use super::scripts::{Resolved, resolve};
 use super::setting_notice;
+use super::worker_target::WorkerTarget;
 use crate::acceptor::body::client_body::ClientBody;
 use crate::acceptor::body::request_body::{RequestBody, check_length, discard};
 use crate::acceptor::error::ServeError;
@@ -140,13 +141,14 @@ async fn answer(
     if let Some(rate) = &conn.shard.server.rate {
         rate.check(client.address)?;
     }
-    let route = route::find(&mut host, conn)?;
+    let route = route::find(&mut host, parts.uri.path(), conn)?;
     recording.belongs_to(&route.app, &host.name);
     let rules = route.app.rules.load_full();
     let client_cert = route::client_cert_fields(&rules.client, conn)?;
+    let target = WorkerTarget::of(&parts.uri, client, &route, &rules)?;
     let script = match rules.scripts.0.as_deref() {
         None => None,
-        Some(folder) => match Box::pin(resolve(folder, parts)).await {
+        Some(folder) => match Box::pin(resolve(folder, target.uri().path(), parts)).await {
             Resolved::Script(script) => Some(script),
             Resolved::Answered(reply) => {
                 let until = context.arrived + rules.timeouts.queue;
@@ -162,7 +164,7 @@ async fn answer(
     // What few requests need is boxed, here and below, or each would have room for all of it.
     let taken = match bodiless {
         true => RequestBody::Empty,
-        false => Box::pin(take_body(conn, context, body, &rules)).await?,
+        false => Box::pin(take_body(conn, context, target.uri().path(), body, &rules)).await?,
     };
     let ready = if bodiless { context.arrived } else { Instant::now() };
     let queue_until = ready + rules.timeouts.queue;
@@ -170,7 +172,7 @@ async fn answer(
         recording.takes(Box::pin(room_of_answer(conn, client.share, queue_until)).await?);
     }
     let unread = unread::of(conn, &taken);
-    let origin = Origin { client_cert, ..origin_of(conn, context, &host) };
+    let origin = Origin { client_cert, ..origin_of(conn, context, &host, &target) };
     let protocol = upgrade.as_ref().and_then(|_| parts.headers.get(header::UPGRADE));
     let mut outgoing = Outgoing {
         shard: &conn.shard,
@@ -179,7 +181,7 @@ async fn answer(
         rules: &rules,
         head: RequestHead {
             method: &parts.method,
-            uri: &parts.uri,
+            uri: target.uri(),
             version: parts.version,
             headers: &parts.headers,
             authority: host.authority,
@@ -223,13 +225,14 @@ fn give_back(conn: &Connection, rest: RequestBody, body: &mut Option<ClientBody>
 async fn take_body(
     conn: &Connection,
     context: &RequestContext<'_>,
+    path: &str,
     body: &mut Option<ClientBody>,
     rules: &Rules,
 ) -> Result<RequestBody, ServeError> {
     let parts = context.parts;
     let Some(incoming) = body else { return Ok(RequestBody::Empty) };
     check_length(&parts.headers, rules.max_body)?;
-    if streams(parts.uri.path(), rules) {
+    if streams(path, rules) {
         // Trailers that are announced need chunks.
         let length = incoming.size_hint().exact().filter(|_| !parts.headers.contains_key(header::TRAILER));
         // CGI's variables say how long a body is.
@@ -297,7 +300,12 @@ async fn wait_while_paused(
     }
 }
 
-fn origin_of<'a>(conn: &Connection, context: &'a RequestContext<'_>, host: &'a Host<'_>) -> Origin<'a> {
+fn origin_of<'a>(
+    conn: &Connection,
+    context: &'a RequestContext<'_>,
+    host: &'a Host<'_>,
+    target: &'a WorkerTarget<'_>,
+) -> Origin<'a> {
     let RequestContext { client, id, time, .. } = context;
     let told = client.told.as_deref();
     Origin {
@@ -305,6 +313,7 @@ fn origin_of<'a>(conn: &Connection, context: &'a RequestContext<'_>, host: &'a H
         proto: told.and_then(|told| told.proto).unwrap_or(conn.scheme()),
         host: told.and_then(|told| told.host.as_deref()).unwrap_or(host.authority),
         port: told.and_then(|told| told.port).unwrap_or(conn.local.port()),
+        prefix: target.prefix(),
         id,
         start_ms: time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64,
         client: client.address,

@@ -11,3 +11,4 @@ pub(in crate::acceptor) mod reply;
 pub(in crate::acceptor) mod route;
 pub(in crate::acceptor) mod scripts;
 pub(in crate::acceptor) mod setting_notice;
+mod worker_target;

@@ -10,7 +10,7 @@ use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderName, HeaderValue, Method, Version, header};
 
-use crate::directory::Route;
+use crate::directory::{HostRoutes, Route};
 use crate::name::HostName;
 use crate::spec::ClientCerts;
 
@@ -24,7 +24,7 @@ pub(in crate::acceptor) struct Host<'a> {
     pub(in crate::acceptor) authority: &'a str,
     /// Canonical, without port.
     pub(in crate::acceptor) name: Cow<'a, str>,
-    /// Where it leads, if the connection's last request was for it too.
+    /// Where it leads, if the connection's last request was for it too and its path does not matter.
     known: Option<Arc<Route>>,
 }
 
@@ -144,17 +144,24 @@ pub(in crate::acceptor) fn canonical(authority: &str) -> Option<Cow<'_, str>> {
 /// Finds the app.
 ///
 /// # Errors
-/// [`ServeError::UnknownHost`]; [`ServeError::Misdirected`] when the TLS handshake was for another app (RFC 9110 §15.5.20).
-pub(in crate::acceptor) fn find(host: &mut Host<'_>, conn: &Connection) -> Result<Arc<Route>, ServeError> {
+/// [`ServeError::UnknownHost`]; [`ServeError::UnknownPath`]; [`ServeError::Malformed`] for a path that may lead to
+/// several; [`ServeError::Misdirected`] when the TLS handshake was for another app (RFC 9110 §15.5.20).
+pub(in crate::acceptor) fn find(
+    host: &mut Host<'_>,
+    path: &str,
+    conn: &Connection,
+) -> Result<Arc<Route>, ServeError> {
     if let Some(route) = host.known.take() {
         return Ok(route);
     }
     let version = conn.shard.directory.version();
-    let route = look_up(host, conn)?;
-    if matches!(host.name, Cow::Borrowed(_)) {
-        conn.last.note(host.authority, host.name.len(), version, &route);
+    let routes = conn.shard.directory.lookup(&host.name).ok_or(ServeError::UnknownHost)?;
+    let route = routes.at(path)?.ok_or(ServeError::UnknownPath)?;
+    check_handshake(host, route, conn)?;
+    if let (HostRoutes::Whole(route), Cow::Borrowed(_)) = (&routes, &host.name) {
+        conn.last.note(host.authority, host.name.len(), version, route);
     }
-    Ok(route)
+    Ok(Arc::clone(route))
 }
 
 /// The fields for workers that tell of the client's certificate; none for an app whose hosts ask for none.
@@ -176,16 +183,13 @@ pub(in crate::acceptor) fn client_cert_fields<'a>(
     }
 }
 
-fn look_up(host: &Host<'_>, conn: &Connection) -> Result<Arc<Route>, ServeError> {
-    let route = conn.shard.directory.lookup(&host.name).ok_or(ServeError::UnknownHost)?;
+fn check_handshake(host: &Host<'_>, route: &Route, conn: &Connection) -> Result<(), ServeError> {
     // The usual case costs no second look.
     if conn.sni.as_ref().is_none_or(|sni| sni.as_str() == &*host.name) {
-        return Ok(route);
+        return Ok(());
     }
-    match conn.sni_app() {
-        Some(app) if !Arc::ptr_eq(&app, &route.app) => Err(ServeError::Misdirected),
-        _ => Ok(route),
-    }
+    let leads_there = |routes: HostRoutes| routes.all().iter().any(|other| Arc::ptr_eq(&other.app, &route.app));
+    if conn.sni_routes().is_none_or(leads_there) { Ok(()) } else { Err(ServeError::Misdirected) }
 }
 
 #[cfg(test)]

@@ -22,9 +22,9 @@ pub(in crate::acceptor) enum Resolved {
     Answered(Reply),
 }
 
-/// Looks the request's path up. Files are opened in place, and read as the client takes them.
-pub(in crate::acceptor) async fn resolve(folder: &DocumentRoot, parts: &Parts) -> Resolved {
-    let answer = match folder.find(parts.uri.path()) {
+/// Looks the request's path up, as the app sees it. Files are opened in place, and read as the client takes them.
+pub(in crate::acceptor) async fn resolve(folder: &DocumentRoot, path: &str, parts: &Parts) -> Resolved {
+    let answer = match folder.find(path) {
         Meant::Script(script) => return Resolved::Script(Box::new(script)),
         Meant::File(path) => send(folder, &path, parts).await,
         Meant::Folder => to_folder(parts),

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::directory::{App, Directory};
+use crate::directory::{Directory, HostRoutes};
 use crate::metrics::Metrics;
 use crate::name::HostName;
 use crate::tasks::{ShutdownToken, TaskGroup};
@@ -97,10 +97,9 @@ impl Connection {
         self.state.flaw(number)
     }
 
-    /// The app that the name in the handshake belongs to, when it belongs to one.
-    pub(in crate::acceptor) fn sni_app(&self) -> Option<Arc<App>> {
-        let name = self.sni.as_ref()?;
-        Some(Arc::clone(&self.shard.directory.lookup(name.as_str())?.app))
+    /// Where the name in the handshake leads, when it leads anywhere.
+    pub(in crate::acceptor) fn sni_routes(&self) -> Option<HostRoutes> {
+        self.shard.directory.lookup(self.sni.as_ref()?.as_str())
     }
 }
 

@@ -206,5 +206,8 @@ fn outgoing(request: &Outgoing<'_>) -> Result<Request<OutBody>, ServeError> {
         }
     }
     headers.extend(origin.client_cert.iter().cloned());
+    if let Some(prefix) = HeaderValue::from_str(origin.prefix).ok().filter(|prefix| !prefix.is_empty()) {
+        headers.insert("x-forwarded-prefix", prefix);
+    }
     Ok(outgoing)
 }

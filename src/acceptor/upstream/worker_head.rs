@@ -25,6 +25,8 @@ pub(in crate::acceptor) struct Origin<'a> {
     pub(in crate::acceptor) proto: &'a str,
     pub(in crate::acceptor) host: &'a str,
     pub(in crate::acceptor) port: u16,
+    /// What the client's path begins with and the worker's does not; empty: nothing.
+    pub(in crate::acceptor) prefix: &'a str,
     pub(in crate::acceptor) id: &'a RequestId,
     /// Milliseconds since 1970-01-01 UTC.
     pub(in crate::acceptor) start_ms: u64,
@@ -103,6 +105,9 @@ fn write_origin(out: &mut Vec<u8>, origin: &Origin<'_>) {
     write_field(out, "x-forwarded-host", origin.host.as_bytes());
     let mut digits = itoa::Buffer::new();
     write_field(out, "x-forwarded-port", digits.format(origin.port).as_bytes());
+    if !origin.prefix.is_empty() {
+        write_field(out, "x-forwarded-prefix", origin.prefix.as_bytes());
+    }
     write_field(out, "x-request-id", origin.id.as_bytes());
     out.extend_from_slice(b"x-request-start: t=");
     out.extend_from_slice(digits.format(origin.start_ms).as_bytes());
@@ -479,6 +484,7 @@ mod tests {
             proto: "https",
             host: "a.example",
             port: 443,
+            prefix: "",
             id: &RequestId::parse(b"request-1").unwrap(),
             start_ms: 5,
             client: IpAddr::from([10, 0, 0, 1]),

@@ -60,7 +60,12 @@ pub(in crate::acceptor) fn passes_to_worker(name: &HeaderName, named: &Named, tr
 fn is_merged(name: &str) -> bool {
     matches!(
         name,
-        "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" | "x-forwarded-port" | "x-request-start"
+        "x-forwarded-for"
+            | "x-forwarded-proto"
+            | "x-forwarded-host"
+            | "x-forwarded-port"
+            | "x-forwarded-prefix"
+            | "x-request-start"
     )
 }
 
@@ -180,7 +185,7 @@ mod tests {
     fn a_trusted_proxy_may_say_more_but_not_everything() {
         assert!(passes("x-real-ip", true));
         assert!(passes("x-forwarded-user", true));
-        for name in ["rip-anything", "proxy", "connection", "x_real_ip", "x-forwarded-for"] {
+        for name in ["rip-anything", "proxy", "connection", "x_real_ip", "x-forwarded-for", "x-forwarded-prefix"] {
             assert!(!passes(name, true), "{name}");
         }
     }

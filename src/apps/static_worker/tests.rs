@@ -235,6 +235,8 @@ async fn a_folder_is_its_index_and_is_never_listed() {
         }
         let redirect = bench.get("/docs?a=b", &[]).await;
         assert_eq!((redirect.status, redirect.header("location")), (301, "/docs/?a=b"));
+        let below = bench.get("/docs", &[("x-forwarded-prefix", "/manual")]).await;
+        assert_eq!((below.status, below.header("location")), (301, "/manual/docs/"));
     })
     .await;
 }

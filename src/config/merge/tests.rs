@@ -120,7 +120,7 @@ fn defaults_are_those_written_down() {
     let config = stage.read("./blog");
     let app = app_settings(&config.apps[0]).unwrap();
     let seconds = Duration::from_secs;
-    assert_eq!(app.hosts, [crate::name::HostName::parse("blog.local").unwrap()]);
+    assert_eq!(app.hosts, [crate::name::RouteName::parse("blog.local").unwrap()]);
     assert_eq!((app.rules.max_queue, app.rules.max_body, app.rules.tunnels), (1024, 100 << 20, 100));
     let times = app.rules.timeouts;
     assert_eq!((times.queue, times.connect, times.request), (seconds(10), seconds(1), seconds(30)));

@@ -9,7 +9,7 @@ use clap_complete::Shell;
 
 use crate::config::error::ConfigError;
 use crate::config::value_origin::ValueOrigin;
-use crate::name::HostName;
+use crate::name::RouteName;
 
 /// A text to print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,9 +45,9 @@ pub enum Command {
     /// Show the hosts of the running server.
     List,
     /// Add a host to the running server.
-    Add(HostName),
+    Add(RouteName),
     /// Remove a host from the running server.
-    Remove(HostName),
+    Remove(RouteName),
 }
 
 /// A word's command, and its sentence for help.

@@ -3,9 +3,9 @@
 //! The only question to the machine is whether a path exists, and the caller answers it. Never here: the environment,
 //! files, defaults, or which value wins.
 //!
-//! Which word is what, first match wins: a flag (`-`…); the host after `add` and `remove`; a word or token of the
-//! table (`http`, `w:4`, `8443`); a command (`stop`); a path to the app (has a `/`, starts with `.`, or ends in a
-//! source suffix); and at the end, when no other word named an app, one bare name that exists.
+//! Which word is what, first match wins: a flag (`-`…); the host after `add` and `remove`, which may have a path; a word
+//! or token of the table (`http`, `w:4`, `8443`); a command (`stop`); a path to the app (has a `/`, starts with `.`, or
+//! ends in a source suffix); and at the end, when no other word named an app, one bare name that exists.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -17,7 +17,7 @@ use super::unknown;
 use crate::config::error::ConfigError;
 use crate::config::layer::Layer;
 use crate::config::value_origin::ValueOrigin;
-use crate::name::HostName;
+use crate::name::{HostName, RouteName, RouteNameError};
 use crate::spec::settings::form::Form;
 use crate::spec::settings::table::{Id, Setting, TABLE};
 
@@ -38,7 +38,7 @@ pub(crate) struct Tokens {
 pub(crate) struct AppWord {
     pub(crate) path: PathBuf,
     /// What follows the `@`; empty: nothing does.
-    pub(crate) aliases: Vec<HostName>,
+    pub(crate) aliases: Vec<RouteName>,
     pub(crate) word: String,
 }
 
@@ -63,7 +63,7 @@ pub(in crate::config) struct Parser<'a> {
     table: &'static [Setting],
     exists: &'a dyn Fn(&Path) -> bool,
     verb: Option<&'static str>,
-    host: Option<HostName>,
+    host: Option<RouteName>,
     pub(in crate::config) app: Option<AppWord>,
     /// Words that nothing claimed: at most one may turn out to be the app.
     bare: Vec<&'a OsStr>,
@@ -97,7 +97,7 @@ impl<'a> Parser<'a> {
         if text.starts_with('-') {
             return self.flag(word, rest);
         }
-        if matches!(self.verb, Some("add" | "remove")) && self.host.is_none() && !is_plainly_path(&text) {
+        if matches!(self.verb, Some("add" | "remove")) && self.host.is_none() && !self.is_app(word) {
             return self.take_host(&text);
         }
         // A URL is no token, whatever it begins with.
@@ -131,6 +131,12 @@ impl<'a> Parser<'a> {
             .find(|(row, _)| row.kind.parse(text).is_ok())?;
         let hint = format!("did you mean `{flag}={text}`? This flag takes its value by `=` alone");
         Some(ConfigError::UnknownWord { word: text.into(), hint: Some(hint) })
+    }
+
+    /// Whether a word that may be a host or some of its paths is the app: other paths are there.
+    fn is_app(&self, word: &OsStr) -> bool {
+        let text = word.to_string_lossy();
+        text.starts_with(['.', '/']) || (text.contains('/') && (self.exists)(Path::new(word)))
     }
 
     pub(in crate::config) fn flag(
@@ -238,11 +244,11 @@ impl<'a> Parser<'a> {
 
     fn take_host(&mut self, text: &str) -> Result<(), ConfigError> {
         let verb = self.verb.unwrap_or_default();
-        let host = HostName::parse(text).map_err(|why| ConfigError::Value {
+        let host = RouteName::parse(text).map_err(|why| ConfigError::Value {
             origin: ValueOrigin::Flag(format!("{verb} {text}")),
             key: "host".into(),
             read: text.into(),
-            right: format!("a host name ({why})"),
+            right: format!("a host name, or some of its paths such as example.com/blog ({why})"),
         })?;
         self.host = Some(host);
         Ok(())
@@ -277,7 +283,7 @@ impl<'a> Parser<'a> {
                 key: "hosts".into(),
                 read: name.into(),
                 right: format!(
-                    "host names with commas between, such as ./blog@blog,www.blog.example ({why})"
+                    "host names with commas between, such as ./blog@blog,example.com/blog ({why})"
                 ),
             })?;
             if !aliases.contains(&alias) {
@@ -325,11 +331,15 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// What a name after `@` stands for: a bare one is short for `NAME.local`.
-pub(crate) fn alias(name: &str) -> Result<HostName, crate::name::HostNameError> {
-    let host = HostName::parse(name)?;
+/// What a name after `@` stands for: a bare host is short for `NAME.local`.
+pub(crate) fn alias(name: &str) -> Result<RouteName, RouteNameError> {
+    let route = RouteName::parse(name)?;
+    let host = route.host();
     let bare = host.address().is_none() && !host.as_str().contains('.') && host.as_str() != "localhost";
-    if bare { HostName::parse(&format!("{host}.local")) } else { Ok(host) }
+    if !bare {
+        return Ok(route);
+    }
+    Ok(RouteName::new(HostName::parse(&format!("{host}.local"))?, route.prefix().cloned()))
 }
 
 pub(in crate::config) fn find(

@@ -10,7 +10,7 @@ use crate::api::{
     WorkerStatus,
 };
 use crate::logging::{Colours, safe};
-use crate::name::HostName;
+use crate::name::RouteName;
 
 use super::status::rejected;
 use super::{Tone, count, duration, good, size, table};
@@ -106,7 +106,7 @@ pub(in crate::ctl) fn deploy_event(event: &DeployEvent) -> String {
 }
 
 /// What a change of a host came to.
-pub(in crate::ctl) fn changed(host: &HostName, done: &str, change: &Changed) -> String {
+pub(in crate::ctl) fn changed(host: &RouteName, done: &str, change: &Changed) -> String {
     let app = change.entry.as_ref().map(|entry| format!(" (app {})", entry.app)).unwrap_or_default();
     let before = if change.changed { "" } else { ", as before" };
     format!("{host}: {done}{before}{app}")
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn hosts_are_listed_with_what_happens_to_their_requests() {
         let entry = |host, state, live, origin| HostEntry {
-            host: HostName::parse(host).unwrap(),
+            host: RouteName::parse(host).unwrap(),
             app: api(),
             state,
             live,

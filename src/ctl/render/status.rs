@@ -76,7 +76,7 @@ fn apps(apps: &[AppStatus]) -> String {
     });
     let mut text = table(&header, &[1, 3, 4, 5, 6], rows);
     for app in apps {
-        let hosts: Vec<_> = app.hosts.iter().map(|host| host.as_str()).collect();
+        let hosts: Vec<_> = app.hosts.iter().map(ToString::to_string).collect();
         let what = format!("{}: {} in {}", app.app, plain(&app.described), app.path.display());
         text += &format!(
             "  {what}, for {}\n",
@@ -174,7 +174,7 @@ mod tests {
 
     use anstream::adapter::strip_str;
 
-    use crate::name::{AppName, GenerationId, HostName, InstanceName};
+    use crate::name::{AppName, GenerationId, InstanceName, RouteName};
 
     use super::*;
 
@@ -184,7 +184,7 @@ mod tests {
             path: format!("/srv/rip/{name}").into(),
             described: "Node by `node server.js`".into(),
             recycle: String::new(),
-            hosts: vec![HostName::parse(&format!("{name}.example")).unwrap()],
+            hosts: vec![RouteName::parse(&format!("{name}.example")).unwrap()],
             generation: GenerationId(3),
             workers,
             queued: 0,

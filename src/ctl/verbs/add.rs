@@ -12,16 +12,16 @@ use crate::config::machine::absolute_here;
 use crate::ctl::error::{CtlError, Exit};
 use crate::ctl::render;
 use crate::ctl::session::Caller;
-use crate::name::HostName;
+use crate::name::RouteName;
 
-/// Serve a host
+/// Serve a host, or some of its paths
 ///
 /// Without `--app` it leads to the instance's first app
 #[derive(Debug, Args)]
 pub(in crate::ctl) struct AddVerb {
-    /// The host name, or *.example.com for all names one label below
+    /// The host name, *.example.com for all names one label below, or example.com/blog for the paths below /blog
     #[arg(id = "new-host", value_name = "HOST")]
-    host: HostName,
+    host: RouteName,
     /// The directory or entry file of its app [default: the instance's first app]
     #[arg(long, value_name = "DIR")]
     app: Option<PathBuf>,

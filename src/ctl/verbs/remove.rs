@@ -8,13 +8,13 @@ use crate::api::endpoints;
 use crate::ctl::error::{CtlError, Exit};
 use crate::ctl::render;
 use crate::ctl::session::Caller;
-use crate::name::HostName;
+use crate::name::RouteName;
 
 /// Serve a host no longer; the last host of an app takes the app's workers with it
 #[derive(Debug, Args)]
 pub(in crate::ctl) struct RemoveVerb {
     /// The host name
-    host: HostName,
+    host: RouteName,
 }
 
 impl RemoveVerb {

@@ -12,27 +12,27 @@ use crate::api::{HostState, SetState, endpoints};
 use crate::ctl::error::{CtlError, Exit};
 use crate::ctl::render;
 use crate::ctl::session::Caller;
-use crate::name::HostName;
+use crate::name::RouteName;
 
 /// Let a host's requests wait in the queue
 #[derive(Debug, Args)]
 pub(in crate::ctl) struct PauseVerb {
     /// The host name
-    host: HostName,
+    host: RouteName,
 }
 
 /// Serve a host's requests again
 #[derive(Debug, Args)]
 pub(in crate::ctl) struct ResumeVerb {
     /// The host name
-    host: HostName,
+    host: RouteName,
 }
 
 /// Answer a host's requests with 503 and a page
 #[derive(Debug, Args)]
 pub(in crate::ctl) struct MaintenanceVerb {
     /// The host name
-    host: HostName,
+    host: RouteName,
     /// A file of HTML that people are shown, of 512 KiB at most
     #[arg(long, value_name = "FILE")]
     page: Option<PathBuf>,
@@ -57,7 +57,7 @@ impl MaintenanceVerb {
     }
 }
 
-fn change(caller: Caller<'_>, host: HostName, wanted: SetState) -> Result<Exit, CtlError> {
+fn change(caller: Caller<'_>, host: RouteName, wanted: SetState) -> Result<Exit, CtlError> {
     let now = match wanted.state {
         HostState::Running => "running",
         HostState::Paused => "paused: its requests wait",

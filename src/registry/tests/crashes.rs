@@ -229,7 +229,7 @@ fn after_any_history_of_changes_and_crashes_the_files_say_what_was_answered() {
     let mut model = BTreeMap::new();
     for _ in 0..400 {
         let before = (fs::read(&path).ok(), fs::read(&file).ok(), model.clone());
-        let host: HostName = format!("h{}.example", random.u8(..12)).parse().unwrap();
+        let host: RouteName = format!("h{}.example", random.u8(..12)).parse().unwrap();
         if random.u8(..3) == 0 {
             assert_eq!(registry.remove(&host).unwrap(), model.remove(&host).is_some());
         } else {

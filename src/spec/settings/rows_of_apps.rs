@@ -17,8 +17,8 @@ macro_rules! rows_of_apps {
                 "the app's name in logs, metrics and commands",
                 "1 to 64 of `a-z A-Z 0-9 . _ -`";
             Hosts: App, Hosts, Unset("NAME.local", "blog.example,*.blog.example"), "HOSTS", [App("hosts")],
-                "host names that lead to the app",
-                "`@HOSTS` of the command line comes first";
+                "host names that lead to the app, or some of their paths, such as example.com/blog",
+                "`@HOSTS` of the command line comes first; see [11](#11-hosts)";
             Command(command: Option<Vec<String>>): App, Command, Unset("found by looking at the directory", "gunicorn,app:app"), "LIST",
                 [App("command")],
                 "program and arguments of a worker",
@@ -141,6 +141,9 @@ macro_rules! rows_of_apps {
                 "whether connections to workers are used again";
             Protocol(protocol: Protocol): App, Choice(Protocol::WORDS), Is("http1"), "http1|h2c|fastcgi", [App("protocol")],
                 "what workers speak: HTTP/1.1, HTTP/2 without TLS (gRPC), or FastCGI";
+            Strip(strip: bool): App, Switch, Is("false"), "BOOL", [App("strip")],
+                "whether workers see paths without the prefix of the route, as /x for example.com/blog/x",
+                "`X-Forwarded-Prefix` says what was taken away; see [11](#11-hosts)";
             Stream(stream: Vec<String>): App, UrlPaths, Unset("none", "/upload,/rpc"), "PATHS", [App("stream")],
                 "paths whose request bodies are passed on as they arrive, each with everything below it";
         }

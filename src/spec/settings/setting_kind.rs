@@ -9,7 +9,7 @@ use toml::de::DeValue;
 use super::compound;
 use super::setting_value::{SettingValue, Wrong};
 use super::units::{self, number};
-use crate::name::{AppName, HostName, InstanceName};
+use crate::name::{AppName, HostName, InstanceName, RouteName};
 use crate::pattern::{self, Pattern};
 use crate::spec::acme;
 use crate::spec::setting_types::PortChoice;
@@ -198,7 +198,7 @@ impl SettingKind {
             Self::UrlPath => "a path that starts with /, such as /healthz".into(),
             Self::UrlPaths => "a list of paths that start with /, such as [\"/upload\"]".into(),
             Self::Command => "a list of program and arguments, such as [\"gunicorn\", \"app:app\"]".into(),
-            Self::Hosts => "host names, such as [\"blog.example\", \"*.blog.example\"]".into(),
+            Self::Hosts => "host names, or some of their paths, such as [\"blog.example\", \"example.com/blog\"]".into(),
             Self::Addresses => "IP addresses, such as 127.0.0.1 or ::1".into(),
             Self::Networks => "networks, such as 10.0.0.0/8 or fd00::/8, or addresses".into(),
             Self::Endpoint => "ADDRESS:PORT, such as 127.0.0.1:9145 or [::1]:9145".into(),
@@ -256,7 +256,7 @@ impl SettingKind {
                 && !texts.iter().any(|text| text.contains('\0')))
             .then_some(SettingValue::Texts(texts)),
             Self::Hosts => {
-                let hosts: Result<_, _> = texts.iter().map(|text| HostName::parse(text)).collect();
+                let hosts: Result<_, _> = texts.iter().map(|text| RouteName::parse(text)).collect();
                 return hosts
                     .map(SettingValue::Hosts)
                     .map_err(|why| Wrong(format!("{} ({why})", self.expected())));

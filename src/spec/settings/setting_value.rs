@@ -12,7 +12,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::units::{show_duration, show_size};
-use crate::name::HostName;
+use crate::name::RouteName;
 use crate::pattern::Pattern;
 use crate::spec::setting_types::{Choice, PortChoice, Rate, WorkerCount};
 
@@ -36,7 +36,7 @@ pub(crate) enum SettingValue {
     /// One of a few.
     Word(&'static str),
     Patterns(Vec<Pattern>),
-    Hosts(Vec<HostName>),
+    Hosts(Vec<RouteName>),
     Addresses(Vec<IpAddr>),
     Networks(Vec<IpNet>),
     Endpoint(SocketAddr),
@@ -175,7 +175,7 @@ from_value! {
     String: Text;
     Vec<String>: Texts, or Vec::new();
     Vec<Pattern>: Patterns, or Vec::new();
-    Vec<HostName>: Hosts, or Vec::new();
+    Vec<RouteName>: Hosts, or Vec::new();
     Vec<IpAddr>: Addresses, or Vec::new();
     Vec<IpNet>: Networks, or Vec::new();
     SocketAddr: Endpoint;

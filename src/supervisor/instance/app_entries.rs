@@ -13,7 +13,7 @@ use crate::api::{AppStatus, DeployEvent, WorkerStatus};
 use crate::backend::{Signal, SurvivingWorker};
 use crate::directory::App;
 use crate::metrics::Metrics;
-use crate::name::{AppName, HostName};
+use crate::name::{AppName, RouteName};
 use crate::pool::Pool;
 use crate::spec::AppSpec;
 
@@ -68,7 +68,7 @@ impl AppEntries {
     /// The app at `path`, known or new, for a host that is to lead to it.
     pub(super) async fn open_for(
         &mut self,
-        host: &HostName,
+        host: &RouteName,
         path: PathBuf,
         hosts: &mut Hosts,
     ) -> Result<&AppEntry, SupervisorError> {

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use crate::api::{AppStatus, Rejection, WorkerTally};
 use crate::directory::App;
 use crate::metrics::Metrics;
-use crate::name::{AppName, GenerationId, HostName};
+use crate::name::{AppName, GenerationId, RouteName};
 use crate::pool::{Mode, Pool};
 
 use crate::supervisor::app::app_task::AppHandle;
@@ -83,7 +83,7 @@ impl UnreadableApp {
     }
 
     /// As people see it.
-    pub(in crate::supervisor) fn status(&self, hosts: Vec<HostName>) -> AppStatus {
+    pub(in crate::supervisor) fn status(&self, hosts: Vec<RouteName>) -> AppStatus {
         AppStatus {
             app: self.app.name.clone(),
             path: self.path.clone(),

@@ -12,7 +12,7 @@ use crate::api::{AddHost, AppStatus, Changed, DeployEvent, HostEntry, LogLine, S
 use crate::api::{SetState, WorkerStatus};
 use crate::directory::App;
 use crate::metrics::Metrics;
-use crate::name::{AppName, HostName};
+use crate::name::{AppName, RouteName};
 use crate::spec::settings::compound;
 use crate::tasks::TaskHandle;
 
@@ -27,8 +27,8 @@ use crate::supervisor::supervisor_error::SupervisorError;
 /// What the supervisor's handle asks the task for.
 pub(in crate::supervisor) enum AppSetCommand {
     AddHost(AddHost, Reply<Result<Changed, SupervisorError>>),
-    RemoveHost(HostName, Reply<Result<Changed, SupervisorError>>),
-    SetState(HostName, SetState, Reply<Result<Changed, SupervisorError>>),
+    RemoveHost(RouteName, Reply<Result<Changed, SupervisorError>>),
+    SetState(RouteName, SetState, Reply<Result<Changed, SupervisorError>>),
     Hosts(Reply<Vec<HostEntry>>),
     Apps(Reply<Vec<AppStatus>>),
     Workers(Reply<Vec<WorkerStatus>>),
@@ -197,7 +197,7 @@ impl AppSet {
         added
     }
 
-    async fn remove_host(&mut self, host: &HostName) -> Result<Changed, SupervisorError> {
+    async fn remove_host(&mut self, host: &RouteName) -> Result<Changed, SupervisorError> {
         let app = self.hosts.remove(host).await?;
         self.apps.let_go(&app, &mut self.hosts).await;
         Ok(Changed { ok: true, changed: true, entry: None })

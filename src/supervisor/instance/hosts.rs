@@ -1,4 +1,4 @@
-//! Owns which host leads to which app: the registry, the directory, and that the first is written before the second
+//! Owns which host, or which of its paths, leads to which app: the registry, the directory, and that the first is written before the second
 //! changes.
 //!
 //! Never here: what an app is, or starting and stopping one.
@@ -12,7 +12,7 @@ use tokio::task::spawn_blocking;
 
 use crate::api::{Changed, HostEntry, HostOrigin, HostState, SetState};
 use crate::directory::{App, Availability, Directory, Route};
-use crate::name::{AppName, HostName};
+use crate::name::{AppName, RouteName};
 use crate::registry::{Entry, Registry, RegistryError};
 
 use crate::supervisor::supervisor_error::SupervisorError;
@@ -22,11 +22,11 @@ pub(in crate::supervisor) struct Hosts {
     directory: Directory,
     /// Behind a lock only to get to a thread that may block and back: there is one writer, and it waits.
     registry: Arc<Mutex<Registry>>,
-    rows: BTreeMap<HostName, HostRow>,
+    rows: BTreeMap<RouteName, HostRow>,
     /// What hosts that were never told anything share, by app: a channel for each host would be most of its memory.
     usual: HashMap<AppName, watch::Sender<Availability>>,
     /// What an app's settings named last: looked at whenever an app tells something new, and the rows are many.
-    named: HashMap<AppName, Vec<HostName>>,
+    named: HashMap<AppName, Vec<RouteName>>,
 }
 
 struct HostRow {
@@ -93,7 +93,7 @@ impl Hosts {
     }
 
     /// Makes the hosts that an app's settings name lead to it, and no others of its settings.
-    pub(in crate::supervisor) fn settle(&mut self, app: &Arc<App>, path: &Path, named: &[HostName]) {
+    pub(in crate::supervisor) fn settle(&mut self, app: &Arc<App>, path: &Path, named: &[RouteName]) {
         for host in named {
             match self.rows.get_mut(host) {
                 Some(row) if row.app.name == app.name => row.origin = HostOrigin::Config,
@@ -149,7 +149,7 @@ impl Hosts {
     /// [`SupervisorError::HostTaken`].
     pub(in crate::supervisor) fn check_free(
         &self,
-        host: &HostName,
+        host: &RouteName,
         app: Option<&AppName>,
     ) -> Result<(), SupervisorError> {
         match self.rows.get(host) {
@@ -166,7 +166,7 @@ impl Hosts {
     /// When it is another app's, or cannot be written down; then nothing has changed.
     pub(in crate::supervisor) async fn add(
         &mut self,
-        host: &HostName,
+        host: &RouteName,
         app: &Arc<App>,
         path: &Path,
         acme: bool,
@@ -191,7 +191,7 @@ impl Hosts {
     /// When there is no such host, a config names it, or it cannot be written down; then nothing has changed.
     pub(in crate::supervisor) async fn remove(
         &mut self,
-        host: &HostName,
+        host: &RouteName,
     ) -> Result<AppName, SupervisorError> {
         let row = self.row(host)?;
         let app = row.app.name.clone();
@@ -211,7 +211,7 @@ impl Hosts {
     /// When there is no such host, or it cannot be written down; then nothing has changed.
     pub(in crate::supervisor) async fn set_state(
         &mut self,
-        host: &HostName,
+        host: &RouteName,
         wanted: SetState,
     ) -> Result<Changed, SupervisorError> {
         let row = self.row(host)?;
@@ -232,7 +232,7 @@ impl Hosts {
     }
 
     /// The hosts of an app, sorted.
-    pub(in crate::supervisor) fn of(&self, app: &AppName) -> Vec<HostName> {
+    pub(in crate::supervisor) fn of(&self, app: &AppName) -> Vec<RouteName> {
         self.rows.iter().filter(|(_, row)| row.app.name == *app).map(|(host, _)| host.clone()).collect()
     }
 
@@ -261,7 +261,7 @@ impl Hosts {
     }
 
     /// An app's settings name a host no longer: it stays only if somebody added it too.
-    fn unname(&mut self, host: &HostName, app: &AppName) {
+    fn unname(&mut self, host: &RouteName, app: &AppName) {
         let of_settings = |row: &HostRow| row.origin == HostOrigin::Config && row.app.name == *app;
         if !self.rows.get(host).is_some_and(of_settings) {
             return;
@@ -273,7 +273,7 @@ impl Hosts {
         }
     }
 
-    fn kept_wishes(&self, host: &HostName, path: &Path) -> HostWishes {
+    fn kept_wishes(&self, host: &RouteName, path: &Path) -> HostWishes {
         let registry = self.registry();
         registry.get(host).filter(|entry| &*entry.path == path).map(HostWishes::of).unwrap_or_default()
     }
@@ -282,7 +282,7 @@ impl Hosts {
     /// something unusual.
     async fn note(
         &self,
-        host: &HostName,
+        host: &RouteName,
         path: &Arc<Path>,
         origin: HostOrigin,
         wishes: &HostWishes,
@@ -301,7 +301,7 @@ impl Hosts {
 
     fn insert(
         &mut self,
-        host: HostName,
+        host: RouteName,
         app: &Arc<App>,
         path: Arc<Path>,
         origin: HostOrigin,
@@ -313,7 +313,7 @@ impl Hosts {
     }
 
     /// Makes a known host stand like this; false when it did.
-    fn stand(&mut self, host: &HostName, availability: Availability) -> bool {
+    fn stand(&mut self, host: &RouteName, availability: Availability) -> bool {
         let Some(row) = self.rows.get_mut(host) else { return false };
         match &row.availability {
             Some(own) => own.send_if_modified(|now| {
@@ -330,16 +330,16 @@ impl Hosts {
         }
     }
 
-    fn drop_row(&mut self, host: &HostName) {
+    fn drop_row(&mut self, host: &RouteName) {
         self.directory.remove(host);
         self.rows.remove(host);
     }
 
-    fn row(&self, host: &HostName) -> Result<&HostRow, SupervisorError> {
+    fn row(&self, host: &RouteName) -> Result<&HostRow, SupervisorError> {
         self.rows.get(host).ok_or_else(|| SupervisorError::NoSuchHost(host.clone()))
     }
 
-    fn entry(&self, host: &HostName) -> Option<HostEntry> {
+    fn entry(&self, host: &RouteName) -> Option<HostEntry> {
         self.rows.get(host).map(|row| shown(host, row))
     }
 
@@ -362,15 +362,15 @@ fn lock(registry: &Mutex<Registry>) -> MutexGuard<'_, Registry> {
     registry.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn route(host: &HostName, row: &HostRow, usual: &mut HashMap<AppName, watch::Sender<Availability>>) -> Route {
+fn route(host: &RouteName, row: &HostRow, usual: &mut HashMap<AppName, watch::Sender<Availability>>) -> Route {
     let availability = match &row.availability {
         Some(own) => own.subscribe(),
         None => usual.entry(row.app.name.clone()).or_default().subscribe(),
     };
-    Route { host: host.clone(), app: Arc::clone(&row.app), acme: row.acme, availability }
+    Route { name: host.clone(), app: Arc::clone(&row.app), acme: row.acme, availability }
 }
 
-fn shown(host: &HostName, row: &HostRow) -> HostEntry {
+fn shown(host: &RouteName, row: &HostRow) -> HostEntry {
     HostEntry {
         host: host.clone(),
         app: row.app.name.clone(),

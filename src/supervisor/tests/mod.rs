@@ -242,8 +242,8 @@ fn workers(mut spec: AppSpec, count: u32) -> AppSpec {
     spec
 }
 
-fn host(name: &str) -> HostName {
-    HostName::parse(name).unwrap()
+fn host(name: &str) -> RouteName {
+    RouteName::parse(name).unwrap()
 }
 
 fn ready_after(seconds: u64) -> Behaviour {

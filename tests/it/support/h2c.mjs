@@ -130,7 +130,8 @@ const server = http2.createServer();
 server.on('stream', (stream, headers) => {
   stream.on('error', () => {});
   const { ':method': method, ':path': target } = headers;
-  const view = { method, target, headers: [], pid: process.pid, raw: '' };
+  const fields = Object.entries(headers).filter(([name]) => !name.startsWith(':'));
+  const view = { method, target, headers: fields.map(([name, value]) => [name, String(value)]), pid: process.pid, raw: '' };
   fs.appendFileSync(at('views.jsonl'), `${JSON.stringify(view)}\n`);
   const [route, query] = target.split('?');
   Promise.resolve(routes[route](stream, new URLSearchParams(query), headers)).catch(() => {});

@@ -9,7 +9,7 @@ use clap_complete::Shell;
 use crate::config::layer::Stack;
 use crate::config::words::command::Command;
 use crate::config::words::command_line::*;
-use crate::name::HostName;
+use crate::name::RouteName;
 use crate::spec::settings::table::Id;
 
 /// A machine on which these paths exist.
@@ -218,7 +218,7 @@ fn errors_say_what_was_read_and_what_would_be_right() {
 
 #[test]
 fn commands_take_their_host_and_the_app_in_any_order() {
-    let host = |text: &str| HostName::parse(text).unwrap();
+    let host = |text: &str| RouteName::parse(text).unwrap();
     for (line, command, app) in [
         ("stop", Command::Stop, None),
         ("--json list ./blog", Command::List, Some("./blog")),
