@@ -31,6 +31,8 @@ pub(super) enum ServeError {
     UnknownHost,
     #[error("no route of the host is for the path")]
     UnknownPath,
+    #[error("the client's network may not ask for this")]
+    Forbidden,
     #[error("the connection was opened for a host of another app")]
     Misdirected,
     #[error("too many requests of this address")]
@@ -84,6 +86,7 @@ impl ServeError {
             Self::Method => &reason::METHOD,
             Self::UnknownHost => &reason::UNKNOWN_HOST,
             Self::UnknownPath => &reason::UNKNOWN_PATH,
+            Self::Forbidden => &reason::FORBIDDEN,
             Self::Misdirected => &reason::MISDIRECTED,
             Self::OverRate { .. } => &reason::OVER_RATE,
             Self::TooManyConnections => &reason::TOO_MANY_CONNECTIONS,

@@ -139,6 +139,8 @@ reasons! {
     UNKNOWN_HOST = Reason::client(StatusCode::NOT_FOUND, "unknown-host", "no site of this name is served here");
     /// the host has [routes](#11-hosts) for some paths, and none for this one
     UNKNOWN_PATH = Reason::client(StatusCode::NOT_FOUND, "unknown-path", "nothing is served at this path here");
+    /// the client is of a network that `deny` names, or of none that `allow` names
+    FORBIDDEN = Reason::client(StatusCode::FORBIDDEN, "forbidden", "this may not be asked for from your address");
     /// CONNECT, TRACE
     METHOD = Reason::client(
         StatusCode::METHOD_NOT_ALLOWED, "method", "the methods CONNECT and TRACE are not served",

@@ -145,6 +145,9 @@ impl Resolver {
         let scripts = scripts(found.scripts, &found.command.dir, &settings.php.follow)?;
         let protocol = kind.protocol.unwrap_or(settings.rules.protocol);
         let workers = kind.workers.filter(|_| !settings.workers_told).unwrap_or(settings.upkeep.workers);
+        let of_kind = |rules| Rules { concurrency: Some(concurrency), protocol, scripts: scripts.clone(), ..rules };
+        let tables = settings.rules.tables.map(of_kind);
+        let rules = of_kind(Rules { tables, ..settings.rules });
         let launch = LaunchSpec {
             app: settings.name.clone(),
             instance: config.server.instance.clone(),
@@ -174,7 +177,7 @@ impl Resolver {
             ready_by,
             sources: Arc::new(Sources { root: real_folder(&settings.path), patterns: settings.watch }),
             upkeep: Upkeep { workers, ..settings.upkeep },
-            rules: Arc::new(Rules { concurrency: Some(concurrency), protocol, scripts, ..settings.rules }),
+            rules: Arc::new(rules),
         })
     }
 }

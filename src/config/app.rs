@@ -2,8 +2,9 @@
 //!
 //! Never here: what the directory holds (`apps`), or the server's own settings (`server`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::error::{ConfigError, named};
 use super::file;
@@ -16,7 +17,7 @@ use crate::spec::settings::sections::Values;
 use crate::spec::settings::setting_value::SettingValue;
 use crate::spec::settings::table::{Id, Setting};
 use crate::spec::{
-    Memory, PhpSettings, ProgramSettings, Recycle, Reload, Rules, StaticSettings, Upkeep, WorkerCount,
+    ByPath, Memory, PhpSettings, ProgramSettings, Recycle, Reload, Rules, StaticSettings, Upkeep, WorkerCount,
 };
 
 /// An app that is to run, and what the command line, the environment and the server's file say of it.
@@ -140,6 +141,9 @@ pub fn app_settings(request: &AppRequest) -> Result<AppSettings, ConfigError> {
     let idle = |id| static_site.is_none() && STATIC.contains(&id);
     let mut report = stack.effective(|row| row.is_of_apps() && !REPORTED.contains(&row.id) && !idle(row.id));
     report.push(Effective { key: "hosts".into(), value: joined(&hosts.0), origin: hosts.1 });
+    let layers = [&request.words, &request.env, &request.file, &own];
+    let (tables, of_paths) = path_tables(&layers);
+    report.extend(of_paths);
     report.extend(variables.iter().map(|(name, there)| Effective {
         key: format!("env.{name}"),
         value: "(set)".into(),
@@ -171,7 +175,7 @@ pub fn app_settings(request: &AppRequest) -> Result<AppSettings, ConfigError> {
             reloads: stack.told(Id::RecycleReloads).flatten(),
         },
         memory: memory(&stack)?,
-        rules: Rules::read(&stack),
+        rules: Rules { tables, ..Rules::read(&stack) },
         warnings: warnings(&stack, &name, &report),
         report,
         name,
@@ -214,6 +218,22 @@ fn hosts(request: &AppRequest, name: &AppName, stack: &Stack<'_>) -> (Vec<RouteN
     }
     let own = alias(name.as_str()).ok().filter(|_| request.named_host);
     (own.into_iter().collect(), ValueOrigin::Default)
+}
+
+/// What holds for some paths of the app, and what of that is said for them. A place is asked for the path, from the
+/// longest prefix on, before the next place is asked.
+fn path_tables(layers: &[&Layer]) -> (ByPath<Rules>, Vec<Effective>) {
+    let paths: BTreeSet<_> = layers.iter().flat_map(|layer| layer.paths()).map(|(prefix, _)| prefix).collect();
+    let mut report = Vec::new();
+    let tables = paths.into_iter().map(|path| {
+        let tables = layers.iter().flat_map(|layer| layer.paths()).filter(|(prefix, _)| *prefix == path);
+        let said = Stack::new(tables.map(|(_, table)| table)).effective(|_| true);
+        let said = said.into_iter().filter(|row| row.origin != ValueOrigin::Default);
+        report.extend(said.map(|row| Effective { key: format!("route.\"{path}\".{}", row.key), ..row }));
+        let rules = Rules::read(&Stack::new(layers.iter().flat_map(|layer| layer.at(path))));
+        (path.clone(), Arc::new(rules))
+    });
+    (ByPath::new(tables.collect()), report)
 }
 
 fn static_site(stack: &Stack<'_>, directory: &Path) -> Option<StaticSettings> {
@@ -280,7 +300,7 @@ fn joined(hosts: &[RouteName]) -> String {
 
 const STATIC: [Id; 2] = [Id::StaticIndex, Id::StaticSpa];
 /// Shown in another form than the stack's.
-const REPORTED: [Id; 5] = [Id::Hosts, Id::Variables, Id::PhpIni, Id::AppName, Id::AppPath];
+const REPORTED: [Id; 6] = [Id::Hosts, Id::Variables, Id::PhpIni, Id::AppName, Id::AppPath, Id::Tables];
 /// Names of entry files that say nothing of the app.
 /// What deployment tools call the link to the release that serves.
 const RELEASE_LINK: &str = "current";

@@ -16,7 +16,9 @@ use super::error::ConfigError;
 use super::layer::Layer;
 use super::value_origin::ValueOrigin;
 use super::words::suggest::nearest;
+use crate::name::PathPrefix;
 use crate::spec::settings::form::Form;
+use crate::spec::settings::setting_kind::SettingKind;
 use crate::spec::settings::setting_value::SettingValue;
 use crate::spec::settings::table::{Id, Setting, TABLE};
 
@@ -103,6 +105,10 @@ enum KeyPlace {
     Admin,
     /// An app's own file.
     Own,
+    /// A table of `[app.route]`, and of `route` of an `[[apps]]`.
+    AdminRoute,
+    /// A table of `[route]` in an app's own file.
+    OwnRoute,
 }
 
 impl KeyPlace {
@@ -111,6 +117,8 @@ impl KeyPlace {
             (Self::Server, Form::Server(key)) => Some(key),
             (Self::Admin, Form::Admin(key)) => Some(key),
             (Self::Admin | Self::Own, Form::App(key)) => Some(key),
+            (Self::AdminRoute | Self::OwnRoute, Form::Route(key)) => Some(key),
+            (Self::AdminRoute, Form::AdminRoute(key)) => Some(key),
             _ => None,
         }
     }
@@ -177,8 +185,10 @@ impl<'a> TomlFile<'a> {
         value: &Spanned<DeValue<'a>>,
         layer: &mut Layer,
     ) -> Result<(), ConfigError> {
-        if let Some(row) = self.place.row(name) {
-            return self.put(row, value, layer);
+        match self.place.row(name) {
+            Some(row) if row.kind == SettingKind::Tables => return self.path_tables(row, value, layer),
+            Some(row) => return self.put(row, value, layer),
+            None => {}
         }
         match value.get_ref() {
             DeValue::Table(table) if self.place.has_section(name) => self.walk(table, name, layer),
@@ -189,6 +199,42 @@ impl<'a> TomlFile<'a> {
                 hint: self.hint(name),
             }),
         }
+    }
+
+    /// The tables of `[route]`, each for a prefix of the app's paths.
+    fn path_tables(
+        &self,
+        row: &Setting,
+        value: &Spanned<DeValue<'a>>,
+        layer: &mut Layer,
+    ) -> Result<(), ConfigError> {
+        let DeValue::Table(tables) = value.get_ref() else {
+            return Err(self.wrong(row.key(), value, &row.kind.expected()));
+        };
+        let place = if self.place == KeyPlace::Own { KeyPlace::OwnRoute } else { KeyPlace::AdminRoute };
+        for (key, table) in tables {
+            let key_is_wrong = |right: String| ConfigError::Value {
+                origin: self.at(key.span()),
+                key: row.key().into(),
+                read: key.get_ref().to_string(),
+                right,
+            };
+            let prefix = PathPrefix::parse(key.get_ref())
+                .map_err(|bad| key_is_wrong(format!("a path such as [route.\"/admin\"] ({bad})")))?;
+            let twin = |other: &PathPrefix| other.as_str().eq_ignore_ascii_case(prefix.as_str());
+            if layer.paths().any(|(other, _)| twin(other)) {
+                return Err(key_is_wrong("a path that differs from the others in more than case".into()));
+            }
+            let DeValue::Table(keys) = table.get_ref() else {
+                return Err(self.wrong(row.key(), table, &row.kind.expected()));
+            };
+            let mut own = Layer::default();
+            self.at_place(place).walk(keys, "", &mut own)?;
+            layer.put_path(prefix, own);
+        }
+        let prefixes = layer.paths().map(|(prefix, _)| prefix.to_string()).collect();
+        layer.put(row.id, SettingValue::Texts(prefixes), self.at(value.span()));
+        Ok(())
     }
 
     fn put(&self, row: &Setting, value: &Spanned<DeValue<'a>>, layer: &mut Layer) -> Result<(), ConfigError> {
@@ -215,9 +261,16 @@ impl<'a> TomlFile<'a> {
             (KeyPlace::Admin, "belongs under [app]"),
             (KeyPlace::Server, ""),
         ];
-        let admin = KeyPlace::Admin.row(name).is_some() || KeyPlace::Server.row(name).is_some();
+        let of_apps = KeyPlace::Admin.row(name).is_some();
+        let admin = of_apps || KeyPlace::Server.row(name).is_some();
         if self.place == KeyPlace::Own && admin {
             return Some("only the server's own config may set it, the app's may not".into());
+        }
+        if self.place == KeyPlace::OwnRoute && KeyPlace::AdminRoute.row(name).is_some() {
+            return Some("only the server's own config may set it, the app's may not".into());
+        }
+        if matches!(self.place, KeyPlace::OwnRoute | KeyPlace::AdminRoute) && of_apps {
+            return Some("it is the whole app's and cannot be set for some of its paths".into());
         }
         if let Some((_, text)) =
             others.iter().find(|(place, text)| !text.is_empty() && place.row(name).is_some())
@@ -250,8 +303,8 @@ impl<'a> TomlFile<'a> {
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
         match self.place {
-            KeyPlace::Own => ValueOrigin::AppFile { path, line, column },
-            KeyPlace::Server | KeyPlace::Admin => ValueOrigin::File { path, line, column },
+            KeyPlace::Own | KeyPlace::OwnRoute => ValueOrigin::AppFile { path, line, column },
+            KeyPlace::Server | KeyPlace::Admin | KeyPlace::AdminRoute => ValueOrigin::File { path, line, column },
         }
     }
 }

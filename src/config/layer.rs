@@ -5,25 +5,30 @@ use std::sync::LazyLock;
 
 use super::error::ConfigError;
 use super::value_origin::{Effective, Sourced, ValueOrigin};
+use crate::name::PathPrefix;
 use crate::spec::settings::sections::Values;
 use crate::spec::settings::setting_value::{FromValue, SettingValue};
 use crate::spec::settings::table::{DEFAULTS, Id, Setting, TABLE};
 
 /// The values that one place gives.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Layer(BTreeMap<Id, Sourced<SettingValue>>);
+pub(crate) struct Layer {
+    values: BTreeMap<Id, Sourced<SettingValue>>,
+    /// What it says of some paths of an app.
+    paths: BTreeMap<PathPrefix, Layer>,
+}
 
 impl Layer {
     /// Takes a value in; one with parts is taken apart, so that each part is inherited on its own.
     pub(crate) fn put(&mut self, id: Id, value: SettingValue, origin: ValueOrigin) {
         for (id, value) in Setting::of(id).parts_of(value) {
-            self.0.insert(id, Sourced { value, origin: origin.clone() });
+            self.values.insert(id, Sourced { value, origin: origin.clone() });
         }
     }
 
     /// Adds to a list that is there, else as [`Layer::put`].
     pub(crate) fn append(&mut self, id: Id, value: SettingValue, origin: ValueOrigin) {
-        match self.0.get_mut(&id) {
+        match self.values.get_mut(&id) {
             Some(there) => there.value.append(value),
             None => self.put(id, value, origin),
         }
@@ -31,18 +36,35 @@ impl Layer {
 
     /// The value and its place, if this layer has it.
     pub(crate) fn get(&self, id: Id) -> Option<&Sourced<SettingValue>> {
-        self.0.get(&id)
+        self.values.get(&id)
+    }
+
+    /// Takes in what the place says of some paths of the app.
+    pub(crate) fn put_path(&mut self, prefix: PathPrefix, layer: Self) {
+        self.paths.insert(prefix, layer);
+    }
+
+    /// What the place says of some paths of the app.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = (&PathPrefix, &Self)> {
+        self.paths.iter()
+    }
+
+    /// What the place says of a path of the app, as layers in the order they are asked: the longest prefix first.
+    pub(crate) fn at(&self, path: &PathPrefix) -> impl Iterator<Item = &Self> {
+        let mut tables: Vec<_> = self.paths().filter(|(prefix, _)| prefix.covers(path.as_str())).collect();
+        tables.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.as_str().len()));
+        tables.into_iter().map(|(_, table)| table).chain([self])
     }
 
     /// The first setting that is there, in the table's order, and does not pass.
     pub(crate) fn first_not(&self, allowed: impl Fn(Id) -> bool) -> Option<&Sourced<SettingValue>> {
-        self.0.iter().find(|(id, _)| !allowed(**id)).map(|(_, there)| there)
+        self.values.iter().find(|(id, _)| !allowed(**id)).map(|(_, there)| there)
     }
 
     /// Only the settings that pass.
     pub(crate) fn only(&self, kept: impl Fn(&Setting) -> bool) -> Self {
-        let kept = self.0.iter().filter(|(id, _)| kept(Setting::of(**id)));
-        Self(kept.map(|(id, there)| (*id, there.clone())).collect())
+        let kept = self.values.iter().filter(|(id, _)| kept(Setting::of(**id)));
+        Self { values: kept.map(|(id, there)| (*id, there.clone())).collect(), paths: self.paths.clone() }
     }
 }
 
@@ -128,5 +150,6 @@ pub(crate) fn either(stack: &Stack<'_>, one: Id, other: Id, why: &str) -> Result
 
 static BUILT_IN: LazyLock<Layer> = LazyLock::new(|| {
     let sourced = |value: &SettingValue| Sourced { value: value.clone(), origin: ValueOrigin::Default };
-    Layer(DEFAULTS.iter().map(|(id, value)| (*id, sourced(value))).collect())
+    let values = DEFAULTS.iter().map(|(id, value)| (*id, sourced(value))).collect();
+    Layer { values, paths: BTreeMap::new() }
 });

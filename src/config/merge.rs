@@ -137,7 +137,11 @@ fn config(tokens: Tokens, machine: &Machine) -> Result<Config, ConfigError> {
             (instance, folders)
         }
     };
-    let most = |app: &AppRequest| Stack::new([&app.words, &app.env, &app.file]).typed::<u64>(Id::MaxBody);
+    let most = |app: &AppRequest| {
+        let of_paths = app.file.paths().filter_map(|(_, table)| Stack::new([table]).told::<u64>(Id::MaxBody));
+        let of_app = Stack::new([&app.words, &app.env, &app.file]).typed::<u64>(Id::MaxBody);
+        of_paths.fold(of_app, u64::max)
+    };
     let largest_body = apps.iter().map(most).max().unwrap_or_default();
     let server = server::spec(machine, &stack, instance, &folders, largest_body)?;
     if matches!(tokens.command, Command::Run | Command::Check) {

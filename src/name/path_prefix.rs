@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// Begins with `/`, does not end with one, and has only characters that mean the same in every spelling of a path.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct PathPrefix(Arc<str>);
+pub struct PathPrefix(pub(super) Arc<str>);
 
 /// Why a text is not a path prefix.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

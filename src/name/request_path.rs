@@ -55,12 +55,32 @@ impl<'a> RequestPath<'a> {
         if self.certain < self.plain.len() && prefix.as_str().starts_with(&self.plain[..self.certain]) {
             return Err(OPEN);
         }
-        let rest = self.plain.strip_prefix(prefix.as_str());
-        Ok(rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+        Ok(prefix.covers(&self.plain))
+    }
+
+    /// The same where upper and lower case may be the same to whoever reads the path.
+    ///
+    /// # Errors
+    /// Also when that decides.
+    pub fn is_below_in_any_case(&self, prefix: &PathPrefix) -> Result<bool, AmbiguousPath> {
+        let (plain, certain) = (self.plain.to_ascii_lowercase(), self.certain);
+        let folded = PathPrefix(prefix.as_str().to_ascii_lowercase().into());
+        let is_below = self.is_below(prefix)?;
+        if RequestPath { plain: plain.into(), certain }.is_below(&folded)? == is_below {
+            Ok(is_below)
+        } else {
+            Err(AmbiguousPath("its path is that of a route in other upper and lower case"))
+        }
     }
 }
 
 impl PathPrefix {
+    /// Whether a path is the prefix or below it.
+    pub fn covers(&self, path: &str) -> bool {
+        let rest = path.strip_prefix(self.as_str());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
     /// What follows this prefix in a path as it was sent, which is below it: empty, or from its `/` on.
     ///
     /// # Errors

@@ -4,14 +4,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::Serialize;
 
-use super::setting_types::{ClientCertMode, Listen, ReadyBy};
+use super::setting_types::{ClientCertMode, Listen, Protocol, ReadyBy};
 use super::settings::table::{ClientCerts, Memory, Recycle, Rules, Upkeep};
 use crate::name::{AppName, InstanceName, RouteName};
 use crate::pattern::Pattern;
@@ -104,6 +106,23 @@ impl Rules {
     pub fn concurrency(&self) -> NonZeroU32 {
         self.concurrency.unwrap_or(NonZeroU32::MIN)
     }
+
+    /// Whether a client at this address may ask at all.
+    pub fn admits(&self, address: IpAddr) -> bool {
+        let named = |networks: &[IpNet]| networks.iter().any(|network| network.contains(&address));
+        !named(&self.deny) && (self.allow.is_empty() || named(&self.allow))
+    }
+
+    /// Whether request bodies of this path are passed on as they come. The app's choice alone: such a body holds a
+    /// worker meanwhile.
+    pub fn streams(&self, path: &str) -> bool {
+        self.protocol == Protocol::H2c || self.stream.iter().any(|prefix| is_below(path, prefix))
+    }
+}
+
+fn is_below(path: &str, prefix: &str) -> bool {
+    let prefix = prefix.trim_end_matches('/');
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 impl ClientCerts {
@@ -165,5 +184,42 @@ mod tests {
         assert!(!off.are_asked_for() && !off.are_required());
         let own = certs("", "", Some(Require)).or(&off).unwrap();
         assert!(own.are_asked_for() && own.are_required(), "authorities may be named where nobody is asked");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streamed_paths_match_themselves_and_below() {
+        for (path, prefix, matches) in [
+            ("/up", "/up", true),
+            ("/up/a", "/up", true),
+            ("/up/a", "/up/", true),
+            ("/upper", "/up", false),
+            ("/", "/up", false),
+            ("/anything", "/", true),
+        ] {
+            let rules = Rules { stream: vec![prefix.into()], ..Rules::default() };
+            assert_eq!(rules.streams(path), matches, "{path} below {prefix}");
+        }
+    }
+
+    #[test]
+    fn who_is_denied_may_not_ask_though_allowed() {
+        let networks = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<IpNet>>();
+        for (allow, deny, address, admitted) in [
+            (&[][..], &[][..], "192.0.2.1", true),
+            (&["10.0.0.0/8"], &[], "10.1.2.3", true),
+            (&["10.0.0.0/8"], &[], "192.0.2.1", false),
+            (&["10.0.0.0/8"], &["10.1.0.0/16"], "10.1.2.3", false),
+            (&["10.0.0.0/8"], &["10.1.0.0/16"], "10.2.2.3", true),
+            (&[], &["0.0.0.0/0", "::/0"], "2001:db8::1", false),
+            (&["10.0.0.0/8"], &[], "2001:db8::1", false),
+        ] {
+            let rules = Rules { allow: networks(allow), deny: networks(deny), ..Rules::default() };
+            assert_eq!(rules.admits(address.parse().unwrap()), admitted, "{address}: {allow:?} {deny:?}");
+        }
     }
 }

@@ -9,11 +9,13 @@
 
 pub mod acme;
 mod app;
+mod by_path;
 mod server;
 pub(crate) mod setting_types;
 pub(crate) mod settings;
 
 pub use app::{AppSpec, LaunchSpec, Sources};
+pub use by_path::ByPath;
 pub use server::{AccessLog, CertFiles, CertSources, Hsts, Scheme, ServerSpec};
 pub use setting_types::{
     BackendChoice, ClientCertMode, Listen, PortChoice, Protocol, Rate, ReadyBy, ReadyWhen, Reload,

@@ -44,6 +44,7 @@ mod links;
 mod load;
 mod logs;
 mod long_requests;
+mod path_settings;
 mod peer_words;
 mod php;
 mod ports;

@@ -16,7 +16,7 @@ use crate::api::HostState;
 use crate::directory::Route;
 use crate::name::{ClientNet, RequestId};
 use crate::pool::HeldPlace;
-use crate::spec::{Protocol, Rules};
+use crate::spec::Rules;
 use crate::time::timer;
 
 use super::builtin;
@@ -143,9 +143,16 @@ async fn answer(
     }
     let route = route::find(&mut host, parts.uri.path(), conn)?;
     recording.belongs_to(&route.app, &host.name);
-    let rules = route.app.rules.load_full();
+    let mut rules = route.app.rules.load_full();
     let client_cert = route::client_cert_fields(&rules.client, conn)?;
     let target = WorkerTarget::of(&parts.uri, client, &route, &rules)?;
+    let of_path = rules.tables.at(target.uri().path())?.cloned();
+    if let Some(of_path) = of_path {
+        rules = of_path;
+    }
+    if !rules.admits(client.address) {
+        return Err(ServeError::Forbidden);
+    }
     let script = match rules.scripts.0.as_deref() {
         None => None,
         Some(folder) => match Box::pin(resolve(folder, target.uri().path(), parts)).await {
@@ -232,7 +239,7 @@ async fn take_body(
     let parts = context.parts;
     let Some(incoming) = body else { return Ok(RequestBody::Empty) };
     check_length(&parts.headers, rules.max_body)?;
-    if streams(path, rules) {
+    if rules.streams(path) {
         // Trailers that are announced need chunks.
         let length = incoming.size_hint().exact().filter(|_| !parts.headers.contains_key(header::TRAILER));
         // CGI's variables say how long a body is.
@@ -259,16 +266,6 @@ async fn take_body(
 fn size_of_head(parts: &Parts) -> usize {
     let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
     fields.sum::<usize>() + parts.uri.path().len() + parts.uri.query().map_or(0, str::len)
-}
-
-/// The app's choice alone: a body that is passed on as it comes holds a worker meanwhile.
-fn streams(path: &str, rules: &Rules) -> bool {
-    rules.protocol == Protocol::H2c || rules.stream.iter().any(|prefix| is_below(path, prefix))
-}
-
-fn is_below(path: &str, prefix: &str) -> bool {
-    let prefix = prefix.trim_end_matches('/');
-    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Waits until the host runs; refuses at once while it is stopped.
@@ -401,23 +398,4 @@ pub(in crate::acceptor) fn record_unread(conn: &Rc<Connection>, status: u16, rea
         record.reason = Some(reason);
         record.outcome = if status == 499 { Outcome::ClientGone } else { Outcome::Complete };
     });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn streamed_paths_match_themselves_and_below() {
-        for (path, prefix, matches) in [
-            ("/up", "/up", true),
-            ("/up/a", "/up", true),
-            ("/up/a", "/up/", true),
-            ("/upper", "/up", false),
-            ("/", "/up", false),
-            ("/anything", "/", true),
-        ] {
-            assert_eq!(is_below(path, prefix), matches, "{path} below {prefix}");
-        }
-    }
 }

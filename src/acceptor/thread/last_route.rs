@@ -58,7 +58,7 @@ mod tests {
     fn a_route_is_known_until_any_host_changes() {
         let (directory, last) = (Directory::new(), LastRoute::default());
         directory.insert(route("a.example"));
-        let found = directory.lookup("a.example").unwrap();
+        let found = Arc::clone(&directory.lookup("a.example").unwrap().all()[0]);
         last.note("a.example:8443", 9, directory.version(), &found);
         let (length, known) = last.of("a.example:8443", &directory).unwrap();
         assert!(length == 9 && Arc::ptr_eq(&known, &found));
@@ -74,7 +74,7 @@ mod tests {
         let (directory, last) = (Directory::new(), LastRoute::default());
         directory.insert(route("a.example"));
         let version = directory.version();
-        let found = directory.lookup("a.example").unwrap();
+        let found = Arc::clone(&directory.lookup("a.example").unwrap().all()[0]);
         directory.remove(&"a.example".parse().unwrap());
         last.note("a.example", 9, version, &found);
         assert!(last.of("a.example", &directory).is_none());

@@ -2,7 +2,7 @@
 
 use super::help;
 use super::roff::Roff;
-use crate::spec::settings::form::{Form, Group, Preset};
+use crate::spec::settings::form::{Group, Preset};
 use crate::spec::settings::table::{Setting, TABLE};
 
 /// The whole page.
@@ -16,27 +16,18 @@ pub(crate) fn text() -> String {
     }
     page.heading("Keys");
     for group in Group::ALL {
-        let rows: Vec<_> = TABLE.iter().filter(|row| row.group == group).filter_map(key).collect();
+        let in_files = |row: &&Setting| row.group == group && !row.places().is_empty();
+        let rows: Vec<_> = TABLE.iter().filter(in_files).collect();
         if !rows.is_empty() {
             page.subheading(group.title());
         }
-        for (row, key, place) in rows {
-            page.entry(&key_line(row, key), &format!("{place}: {}", meaning(row)));
+        for row in rows {
+            page.entry(&key_line(row, row.key()), &format!("{}: {}", row.places(), meaning(row)));
         }
     }
     page.heading("Examples");
     page.lines(EXAMPLE.lines());
     page.see_also(&[("rip-server", 8), ("rip-serverctl", 1)]).text()
-}
-
-/// A row that has a key in files, with the key and where it may stand.
-fn key(row: &'static Setting) -> Option<(&'static Setting, &'static str, &'static str)> {
-    row.forms.iter().find_map(|form| match form {
-        Form::Server(key) => Some((row, *key, "server")),
-        Form::Admin(key) => Some((row, *key, "admin")),
-        Form::App(key) => Some((row, *key, "app")),
-        _ => None,
-    })
 }
 
 fn key_line(row: &Setting, key: &str) -> String {
@@ -78,7 +69,7 @@ const DESCRIPTION: &[&str] = &[
      app's own rip.toml has, at its top, what the app may say of itself.",
     "What stands before each key's meaning says where it may stand. server: in the server's file, at the top; \
      listen.bind is bind in the table [listen]. admin: in [app] or [[apps]] of the server's file. app: there, and at \
-     the top of rip.toml.",
+     the top of rip.toml. route: also in tables such as [route.\"/admin\"] there, for the paths below /admin.",
     "A word of the command line beats a variable of the environment, that beats the server's file, that beats \
      rip.toml, that beats the default. Paths start at the file's folder. Unknown keys and wrong values are errors. \
      rip-server check shows what is in force and where it came from; rip-server default-config prints a file with \
@@ -113,6 +104,7 @@ mod tests {
     use super::*;
     use crate::config::file;
     use crate::config::generated_docs::roff::escaped;
+    use crate::spec::settings::form::Form;
 
     #[test]
     fn every_key_has_an_entry() {

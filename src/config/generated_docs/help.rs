@@ -66,7 +66,13 @@ pub(crate) fn words(row: &Setting) -> String {
         Form::Number => Some(row.metavar.into()),
         Form::Flag(flag) => Some(format!("{flag}={}", row.metavar)),
         Form::FlagOr(flag, _) => Some(format!("{flag}[={}]", row.metavar)),
-        Form::Env(_) | Form::Server(_) | Form::Admin(_) | Form::App(_) | Form::Part(_) => None,
+        Form::Env(_)
+        | Form::Server(_)
+        | Form::Admin(_)
+        | Form::App(_)
+        | Form::Route(_)
+        | Form::AdminRoute(_)
+        | Form::Part(_) => None,
     });
     words.collect::<Vec<_>>().join(", ")
 }

@@ -58,13 +58,8 @@ fn settings(group: Group) -> String {
     let mut table = String::from("| key | in | command line | environment | default | meaning |\n");
     table.push_str("|---|---|---|---|---|---|\n");
     for row in of(group).filter(|row| !row.forms.iter().all(|form| matches!(form, Form::Part(_)))) {
-        let key = row.forms.iter().find_map(|form| match form {
-            Form::Server(key) => Some((*key, "server")),
-            Form::Admin(key) => Some((*key, "admin")),
-            Form::App(key) => Some((*key, "app")),
-            _ => None,
-        });
-        let (key, place) = key.map_or_else(Default::default, |(key, place)| (code(key), place));
+        let place = row.places();
+        let key = if place.is_empty() { String::new() } else { code(row.key()) };
         let default = match row.preset {
             Preset::Is(text) => code(text),
             Preset::Unset(what, _) => what.into(),

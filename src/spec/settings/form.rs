@@ -24,6 +24,10 @@ pub(crate) enum Form {
     Admin(&'static str),
     /// A key of `[app]` and `[[apps]]` in the server's file, and of the app's own `rip.toml`.
     App(&'static str),
+    /// A key of `[route."/path"]` beside what else is the app's.
+    Route(&'static str),
+    /// The same in the server's file only.
+    AdminRoute(&'static str),
     /// A part of another setting, and its name in reports.
     Part(&'static str),
 }

@@ -132,7 +132,7 @@ macro_rules! rows_of_apps {
                 "requests that may wait for a worker of an app; one more is answered 503",
                 "how clients share the places: [7.1](#71-the-way-of-a-request)";
             MaxBody(max_body: u64): Times, Size, Is("100M"), "SIZE",
-                [Flag("--max-request-body"), Env("RIP_MAX_REQUEST_BODY"), Admin("max_body")],
+                [Flag("--max-request-body"), Env("RIP_MAX_REQUEST_BODY"), Admin("max_body"), AdminRoute("max_body")],
                 "the largest request body; above it 413";
             AppAcme(acme: bool): App, Switch, Is("true"), "BOOL", [Admin("acme")],
                 "whether certificates are got of an authority for the app's hosts where tls.acme says so",
@@ -144,8 +144,21 @@ macro_rules! rows_of_apps {
             Strip(strip: bool): App, Switch, Is("false"), "BOOL", [App("strip")],
                 "whether workers see paths without the prefix of the route, as /x for example.com/blog/x",
                 "`X-Forwarded-Prefix` says what was taken away; see [11](#11-hosts)";
-            Stream(stream: Vec<String>): App, UrlPaths, Unset("none", "/upload,/rpc"), "PATHS", [App("stream")],
-                "paths whose request bodies are passed on as they arrive, each with everything below it";
+            Stream(stream: Vec<String>): App, UrlPaths, Unset("none", "/upload,/rpc"), "PATHS", [App("stream"), Route("stream")],
+                "paths whose request bodies are passed on as they arrive, each with everything below it",
+                "`true`: all";
+            Allow(allow: Vec<IpNet>): App, Networks, Unset("everyone", "10.0.0.0/8,192.0.2.7"), "NETWORKS",
+                [App("allow"), Route("allow")],
+                "networks whose clients alone may ask; others are answered 403",
+                "an empty list: everyone; see [7.7](#77-who-may-ask)";
+            Deny(deny: Vec<IpNet>): App, NetworksOrAll, Unset("nobody", "192.0.2.0/24"), "NETWORKS",
+                [App("deny"), Route("deny")],
+                "networks whose clients may not ask, though allow names them; they are answered 403",
+                "`true`: nobody may; see [7.7](#77-who-may-ask)";
+            Tables(tables: ByPath<Rules>): App, Tables, Unset("none", "{ \"/admin\" = { deny = true } }"), "TABLES",
+                [App("route")],
+                "settings of the app for some of its paths, such as [route.\"/admin\"] with deny = true",
+                "which ones, and what holds where: [4.8](#48-settings-for-some-paths)";
         }
 
         /// The client certificates that hosts ask for; `None`: as the server says for all hosts.
@@ -168,17 +181,17 @@ macro_rules! rows_of_apps {
         #[derive(Copy)]
         Timeouts {
             QueueTimeout(queue: Duration): Times, Time, Is("10s"), "N",
-                [Flag("--queue-timeout-ms"), Env("RIP_QUEUE_TIMEOUT_MS"), App("timeouts.queue")],
+                [Flag("--queue-timeout-ms"), Env("RIP_QUEUE_TIMEOUT_MS"), App("timeouts.queue"), Route("timeouts.queue")],
                 "how long a request may wait for a worker before it is answered 503";
             ConnectTimeout(connect: Duration): Times, Time, Is("1s"), "N",
-                [Flag("--connect-timeout-ms"), Env("RIP_CONNECT_TIMEOUT_MS"), App("timeouts.connect")],
+                [Flag("--connect-timeout-ms"), Env("RIP_CONNECT_TIMEOUT_MS"), App("timeouts.connect"), Route("timeouts.connect")],
                 "how long connecting to a worker may take before another is tried";
             RequestTimeout(request: Duration): Times, Time, Is("30s"), "N",
-                [Flag("--read-timeout-ms"), Env("RIP_READ_TIMEOUT_MS"), App("timeouts.request")],
+                [Flag("--read-timeout-ms"), Env("RIP_READ_TIMEOUT_MS"), App("timeouts.request"), Route("timeouts.request")],
                 "how long a worker may take until the head of its answer; then 504, and the worker is killed",
                 "counted from its claim, whether it takes the request or not; for a streamed body from the last piece that the worker took, and not while more is waited for from the client";
             BodyIdleTimeout(body_idle: Duration): Times, Time, Is("60s"), "TIME",
-                [Env("RIP_TIMEOUTS_BODY_IDLE"), App("timeouts.body_idle")],
+                [Env("RIP_TIMEOUTS_BODY_IDLE"), App("timeouts.body_idle"), Route("timeouts.body_idle")],
                 "how long a worker may pause within its answer before the answer is cut",
                 "not counted while it waits for more of a streamed request";
             StartTimeout(start: Duration): Times, Time, Is("60s"), "TIME",

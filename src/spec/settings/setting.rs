@@ -29,6 +29,18 @@ impl Setting {
             .unwrap_or_else(|| self.flag().unwrap_or_default().trim_start_matches('-'))
     }
 
+    /// Where in files it may stand, in words; empty: nowhere.
+    pub(crate) fn places(&self) -> String {
+        let place = |form: &Form| match form {
+            Form::Server(_) => Some("server"),
+            Form::Admin(_) => Some("admin"),
+            Form::App(_) => Some("app"),
+            Form::Route(_) | Form::AdminRoute(_) => Some("route"),
+            _ => None,
+        };
+        self.forms.iter().filter_map(place).collect::<Vec<_>>().join(", ")
+    }
+
     /// Its variable of the environment.
     pub(crate) fn env(&self) -> Option<&'static str> {
         self.forms.iter().find_map(|form| if let Form::Env(name) = form { Some(*name) } else { None })

@@ -50,12 +50,16 @@ pub(crate) enum SettingKind {
     Hosts,
     Addresses,
     Networks,
+    /// Networks, or whether all of them.
+    NetworksOrAll,
     Endpoint,
     /// One of these words.
     Choice(&'static [&'static str]),
     Variables,
     /// Values as php.ini has them.
     Ini,
+    /// A table for each of some paths.
+    Tables,
     User,
     /// Absolute ones.
     Paths,
@@ -115,6 +119,11 @@ impl SettingKind {
             | Self::Credentials => {
                 return self.parse_list(text.split(',').map(str::trim).map(String::from).collect());
             }
+            Self::NetworksOrAll => match text {
+                "true" => return Self::Networks.parse("0.0.0.0/0,::/0"),
+                "false" => Some(SettingValue::Networks(Vec::new())),
+                _ => return self.parse_list(text.split(',').map(|one| one.trim().into()).collect()),
+            },
             Self::Authorities if acme::is_off(text) => Some(SettingValue::Texts(Vec::new())),
             Self::Authorities => {
                 return self.parse_list(text.split(',').map(|one| one.trim().into()).collect());
@@ -125,7 +134,7 @@ impl SettingKind {
                 words.iter().find(|word| **word == text).map(|word| SettingValue::Word(word))
             }
             Self::User => is_user(text).then(|| SettingValue::Text(text.into())),
-            Self::Variables | Self::Ini => None,
+            Self::Variables | Self::Ini | Self::Tables => None,
         };
         found.ok_or_else(|| self.wrong())
     }
@@ -134,6 +143,10 @@ impl SettingKind {
     pub(crate) fn parse_toml(self, value: &DeValue<'_>) -> Result<SettingValue, Wrong> {
         match (self, value) {
             (Self::Switch, DeValue::Boolean(on)) => Ok(SettingValue::Switch(*on)),
+            (Self::NetworksOrAll, DeValue::Boolean(on)) => self.parse(if *on { "true" } else { "false" }),
+            (Self::UrlPaths, DeValue::Boolean(on)) => {
+                Ok(SettingValue::Texts(if *on { vec!["/".into()] } else { Vec::new() }))
+            }
             (Self::Authorities, DeValue::Boolean(on)) => self.parse(if *on { "yes" } else { "off" }),
             (Self::Switch | Self::Count(..), DeValue::String(_)) => Err(self.wrong()),
             (Self::Variables, DeValue::Table(table)) => {
@@ -167,7 +180,7 @@ impl SettingKind {
 
     /// Whether it is a table of its own, which no text can be.
     pub(crate) fn is_table(self) -> bool {
-        matches!(self, Self::Variables | Self::Ini)
+        matches!(self, Self::Variables | Self::Ini | Self::Tables)
     }
 
     /// What would be right, as the end of the sentence "expected …".
@@ -196,11 +209,12 @@ impl SettingKind {
                 "error, warn, info, debug, trace or off, also for a module, such as info,hyper=debug".into()
             }
             Self::UrlPath => "a path that starts with /, such as /healthz".into(),
-            Self::UrlPaths => "a list of paths that start with /, such as [\"/upload\"]".into(),
+            Self::UrlPaths => "a list of paths that start with /, such as [\"/upload\"], or true for all".into(),
             Self::Command => "a list of program and arguments, such as [\"gunicorn\", \"app:app\"]".into(),
             Self::Hosts => "host names, or some of their paths, such as [\"blog.example\", \"example.com/blog\"]".into(),
             Self::Addresses => "IP addresses, such as 127.0.0.1 or ::1".into(),
             Self::Networks => "networks, such as 10.0.0.0/8 or fd00::/8, or addresses".into(),
+            Self::NetworksOrAll => "networks, such as [\"10.0.0.0/8\", \"fd00::/8\"], or true for all".into(),
             Self::Endpoint => "ADDRESS:PORT, such as 127.0.0.1:9145 or [::1]:9145".into(),
             Self::Choice(words) => one_of(words),
             Self::Authorities => {
@@ -212,6 +226,7 @@ impl SettingKind {
             Self::Patterns => "a list of patterns of files, such as [\"**/*.py\", \"templates\"]".into(),
             Self::Variables => "a table of texts, such as { LANG = \"C.UTF-8\" }".into(),
             Self::Ini => "a table of values, such as { upload_max_filesize = \"64M\" }".into(),
+            Self::Tables => "tables such as [route.\"/admin\"], each with settings for these paths".into(),
         }
     }
 
@@ -269,7 +284,7 @@ impl SettingKind {
             }
             Self::Authorities => each(&texts, acme::authority).map(SettingValue::Texts),
             Self::Addresses => each(&texts, |text| text.parse().ok()).map(SettingValue::Addresses),
-            Self::Networks => each(&texts, network).map(SettingValue::Networks),
+            Self::Networks | Self::NetworksOrAll => each(&texts, network).map(SettingValue::Networks),
             Self::Paths => texts.iter().all(|text| is_absolute(text)).then_some(SettingValue::Texts(texts)),
             Self::Credentials => {
                 texts.iter().all(|text| is_credential(text)).then_some(SettingValue::Texts(texts))
@@ -296,6 +311,7 @@ impl SettingKind {
                 | Self::Hosts
                 | Self::Addresses
                 | Self::Networks
+                | Self::NetworksOrAll
                 | Self::Paths
                 | Self::Credentials
                 | Self::Patterns

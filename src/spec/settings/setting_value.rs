@@ -14,6 +14,7 @@ use ipnet::IpNet;
 use super::units::{show_duration, show_size};
 use crate::name::RouteName;
 use crate::pattern::Pattern;
+use crate::spec::by_path::ByPath;
 use crate::spec::setting_types::{Choice, PortChoice, Rate, WorkerCount};
 
 /// A value that has been read.
@@ -148,6 +149,13 @@ impl FromValue for NonZeroU32 {
 impl FromValue for Vec<PathBuf> {
     fn from_value(value: Option<&SettingValue>) -> Option<Self> {
         Vec::<String>::from_value(value).map(|texts| texts.into_iter().map(PathBuf::from).collect())
+    }
+}
+
+/// Made of the tables that stand beside the values.
+impl<T> FromValue for ByPath<T> {
+    fn from_value(_: Option<&SettingValue>) -> Option<Self> {
+        Some(Self::default())
     }
 }
 

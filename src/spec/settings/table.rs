@@ -14,7 +14,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 
-use super::form::Form::{self, Admin, App, Env, Flag, FlagOr, Number, Part, Server, Token, Word};
+use super::form::Form::{
+    self, Admin, AdminRoute, App, Env, Flag, FlagOr, Number, Part, Route, Server, Token, Word,
+};
 use super::form::Group;
 use super::form::Preset::{self, Is, Unset};
 use super::rows_of_apps::rows_of_apps;
@@ -22,6 +24,7 @@ use super::rows_of_server::rows_of_server;
 use super::sections::{Values, settings};
 use super::setting_kind::SettingKind;
 use super::setting_value::SettingValue;
+use crate::spec::by_path::ByPath;
 use crate::spec::setting_types::{
     BackendChoice, Challenge, Choice, ClientCertMode, Listen, Protocol, Rate, ReadyBy, ReadyWhen, Reload,
     ReloadSignal, Scripts, WorkerCount,

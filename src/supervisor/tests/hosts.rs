@@ -101,7 +101,7 @@ async fn unknown_hosts_and_hosts_of_the_config_are_not_removed() {
 async fn a_state_reaches_those_who_wait_for_it() {
     let world = World::serving(blog()).await;
     let name = host("blog.example");
-    let availability = || world.directory.lookup("blog.example").unwrap().availability.clone();
+    let availability = || world.directory.lookup("blog.example").unwrap().all()[0].availability.clone();
     let paused = SetState { state: HostState::Paused, page: None };
     world.manager.set_state(&name, paused).await.unwrap();
     let mut waiting = availability();
@@ -131,13 +131,13 @@ async fn a_state_reaches_those_who_wait_for_it() {
 async fn what_one_host_is_told_is_nothing_to_the_others_of_its_app() {
     let world = World::serving(blog()).await;
     world.manager.add_host(add("www.example", None)).await.unwrap();
-    let state = |name: &str| world.directory.lookup(name).unwrap().availability.borrow().state;
+    let state = |name: &str| world.directory.lookup(name).unwrap().all()[0].availability.borrow().state;
 
     let paused = SetState { state: HostState::Paused, page: None };
     world.manager.set_state(&host("www.example"), paused).await.unwrap();
 
     assert_eq!((state("blog.example"), state("www.example")), (HostState::Running, HostState::Paused));
-    let mut waiting = world.directory.lookup("www.example").unwrap().availability.clone();
+    let mut waiting = world.directory.lookup("www.example").unwrap().all()[0].availability.clone();
     world.manager.remove_host(&host("www.example")).await.unwrap();
     assert!(waiting.changed().await.is_err(), "whoever waits for a host that is removed waits no longer");
 }

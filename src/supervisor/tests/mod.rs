@@ -147,7 +147,7 @@ impl World {
 
     /// Claims a worker of the app of a host, as a request would.
     async fn claim(&self, host: &str) -> Result<Lease, ClaimError> {
-        let app = Arc::clone(&self.directory.lookup(host).expect("a known host").app);
+        let app = Arc::clone(&self.directory.lookup(host).expect("a known host").all()[0].app);
         let in_flight = InFlightRequest {
             id: RequestId::random(),
             method: http::Method::GET,

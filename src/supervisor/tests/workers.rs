@@ -251,7 +251,7 @@ async fn a_stop_lets_requests_finish_and_leaves_no_worker() {
     let (busy, begun) = (lease.member().worker, Instant::now());
 
     let (manager, app) =
-        (world.manager.clone(), Arc::clone(&world.directory.lookup("blog.example").unwrap().app));
+        (world.manager.clone(), Arc::clone(&world.directory.lookup("blog.example").unwrap().all()[0].app));
     let answer = async {
         tokio::time::sleep(Duration::from_secs(7)).await;
         assert_eq!(world.backend.alive(), [busy], "the idle one has gone");

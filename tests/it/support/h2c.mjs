@@ -130,8 +130,9 @@ const server = http2.createServer();
 server.on('stream', (stream, headers) => {
   stream.on('error', () => {});
   const { ':method': method, ':path': target } = headers;
-  const fields = Object.entries(headers).filter(([name]) => !name.startsWith(':'));
-  const view = { method, target, headers: fields.map(([name, value]) => [name, String(value)]), pid: process.pid, raw: '' };
+  const named = Object.entries(headers).filter(([name]) => !name.startsWith(':'));
+  const fields = named.map(([name, value]) => [name, String(value)]);
+  const view = { method, target, headers: fields, pid: process.pid, raw: '' };
   fs.appendFileSync(at('views.jsonl'), `${JSON.stringify(view)}\n`);
   const [route, query] = target.split('?');
   Promise.resolve(routes[route](stream, new URLSearchParams(query), headers)).catch(() => {});

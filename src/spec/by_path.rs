@@ -1,0 +1,81 @@
+//! Owns what holds for some paths of an app in place of what holds for all of them.
+//!
+//! Never here: what that is.
+
+use std::sync::Arc;
+
+use crate::name::{AmbiguousPath, PathPrefix, RequestPath};
+
+/// A `T` for each of some path prefixes; the longest that fits holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ByPath<T>(Arc<[(PathPrefix, Arc<T>)]>);
+
+impl<T> ByPath<T> {
+    /// These, each prefix once.
+    pub fn new(mut each: Vec<(PathPrefix, Arc<T>)>) -> Self {
+        each.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.as_str().len()));
+        Self(each.into())
+    }
+
+    /// The same with something else for each prefix.
+    pub fn map(&self, each: impl Fn(T) -> T) -> Self
+    where
+        T: Clone,
+    {
+        let mapped = |(prefix, held): &(PathPrefix, Arc<T>)| (prefix.clone(), Arc::new(each(T::clone(held))));
+        Self(self.0.iter().map(mapped).collect())
+    }
+
+    /// What holds for a path as it was sent; `None`: nothing of its own.
+    ///
+    /// # Errors
+    /// When that depends on who reads the path, or on whether upper and lower case differ to the app.
+    pub fn at(&self, path: &str) -> Result<Option<&Arc<T>>, AmbiguousPath> {
+        if self.0.is_empty() {
+            return Ok(None);
+        }
+        let path = RequestPath::read(path)?;
+        let mut found = None;
+        for (prefix, held) in self.0.iter() {
+            if path.is_below_in_any_case(prefix)? && found.is_none() {
+                found = Some(held);
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl<T> Default for ByPath<T> {
+    fn default() -> Self {
+        Self(Arc::new([]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_prefix_holds_and_another_case_is_refused() {
+        let each = ["/a", "/a/b/c", "/a/b"].map(|prefix| (PathPrefix::parse(prefix).unwrap(), Arc::new(prefix)));
+        let by_path = ByPath::new(each.into());
+        for (path, held) in [
+            ("/", Some(None)),
+            ("/a", Some(Some("/a"))),
+            ("/ab", Some(None)),
+            ("/a/b", Some(Some("/a/b"))),
+            ("/%61/b/c/d", Some(Some("/a/b/c"))),
+            ("/A", None),
+            ("/a/B", None),
+            ("/a/b/C/x", None),
+            ("/%41/x", None),
+            ("/AB", Some(None)),
+            ("/a/x/B", Some(Some("/a"))),
+            ("//a", None),
+            ("/x/../a", None),
+        ] {
+            assert_eq!(by_path.at(path).ok().map(|held| held.map(|held| **held)), held, "{path}");
+        }
+        assert_eq!(ByPath::<u8>::default().at("//x/../y"), Ok(None), "nothing depends on it");
+    }
+}
