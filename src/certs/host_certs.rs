@@ -231,7 +231,7 @@ mod tests {
         register(&case.directory, "loaded.example");
         assert_eq!(case.certificates.forget_unregistered(), []);
         for host in hosts(&["a.example", "loaded.example"]) {
-            case.directory.remove(&host);
+            case.directory.remove(&host.clone().into());
         }
 
         let mut gone = case.certificates.forget_unregistered();

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::{ConfigError, named};
+use super::field_sums::field_sums;
 use super::file;
 use super::layer::{Layer, Stack, either};
 use super::value_origin::{Effective, ValueOrigin};
@@ -132,17 +133,20 @@ pub fn app_settings(request: &AppRequest) -> Result<AppSettings, ConfigError> {
         source,
     })?;
     let own = file::read_own(&directory.join("rip.toml"))?.unwrap_or_default();
-    let stack = Stack::new([&request.words, &request.env, &request.file, &own]);
+    let layers = [&request.words, &request.env, &request.file, &own];
+    let fields = field_sums(layers.into_iter());
+    let stack = Stack::new([&fields].into_iter().chain(layers));
     let name = request.name()?;
-    let hosts = hosts(request, &name, &stack);
+    let mut hosts = hosts(request, &name, &stack);
     let kind = either(&stack, Id::Command, Id::StaticRoot, "an app is a program or a folder of files")?;
     let (variables, ini) = (stack.table(Id::Variables), stack.table(Id::PhpIni));
     let static_site = static_site(&stack, &directory).filter(|_| kind != Some(Id::Command));
     let idle = |id| static_site.is_none() && STATIC.contains(&id);
     let mut report = stack.effective(|row| row.is_of_apps() && !REPORTED.contains(&row.id) && !idle(row.id));
     report.push(Effective { key: "hosts".into(), value: joined(&hosts.0), origin: hosts.1 });
-    let layers = [&request.words, &request.env, &request.file, &own];
     let (tables, of_paths) = path_tables(&layers);
+    let rules = Rules { tables, ..Rules::read(&stack) };
+    hosts.0.extend(rules.redirects.hosts().cloned().map(RouteName::from));
     report.extend(of_paths);
     report.extend(variables.iter().map(|(name, there)| Effective {
         key: format!("env.{name}"),
@@ -175,7 +179,7 @@ pub fn app_settings(request: &AppRequest) -> Result<AppSettings, ConfigError> {
             reloads: stack.told(Id::RecycleReloads).flatten(),
         },
         memory: memory(&stack)?,
-        rules: Rules { tables, ..Rules::read(&stack) },
+        rules,
         warnings: warnings(&stack, &name, &report),
         report,
         name,
@@ -223,14 +227,17 @@ fn hosts(request: &AppRequest, name: &AppName, stack: &Stack<'_>) -> (Vec<RouteN
 /// What holds for some paths of the app, and what of that is said for them. A place is asked for the path, from the
 /// longest prefix on, before the next place is asked.
 fn path_tables(layers: &[&Layer]) -> (ByPath<Rules>, Vec<Effective>) {
-    let paths: BTreeSet<_> = layers.iter().flat_map(|layer| layer.paths()).map(|(prefix, _)| prefix).collect();
+    let paths: BTreeSet<_> =
+        layers.iter().flat_map(|layer| layer.paths()).map(|(prefix, _)| prefix).collect();
     let mut report = Vec::new();
     let tables = paths.into_iter().map(|path| {
         let tables = layers.iter().flat_map(|layer| layer.paths()).filter(|(prefix, _)| *prefix == path);
         let said = Stack::new(tables.map(|(_, table)| table)).effective(|_| true);
         let said = said.into_iter().filter(|row| row.origin != ValueOrigin::Default);
         report.extend(said.map(|row| Effective { key: format!("route.\"{path}\".{}", row.key), ..row }));
-        let rules = Rules::read(&Stack::new(layers.iter().flat_map(|layer| layer.at(path))));
+        let asked: Vec<_> = layers.iter().flat_map(|layer| layer.at(path)).collect();
+        let fields = field_sums(asked.iter().copied());
+        let rules = Rules::read(&Stack::new([&fields].into_iter().chain(asked)));
         (path.clone(), Arc::new(rules))
     });
     (ByPath::new(tables.collect()), report)

@@ -304,7 +304,9 @@ impl<'a> TomlFile<'a> {
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
         match self.place {
             KeyPlace::Own | KeyPlace::OwnRoute => ValueOrigin::AppFile { path, line, column },
-            KeyPlace::Server | KeyPlace::Admin | KeyPlace::AdminRoute => ValueOrigin::File { path, line, column },
+            KeyPlace::Server | KeyPlace::Admin | KeyPlace::AdminRoute => {
+                ValueOrigin::File { path, line, column }
+            }
         }
     }
 }

@@ -28,6 +28,7 @@ pub mod words;
 pub mod fuzzing;
 
 mod env;
+mod field_sums;
 mod file;
 mod folders;
 mod layer;

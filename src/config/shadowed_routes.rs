@@ -23,7 +23,10 @@ pub fn shadowed_routes(apps: &[AppSettings]) -> Vec<String> {
         for host in hiding.collect::<BTreeSet<_>>() {
             let own = RouteName::new(host.clone(), route.prefix().cloned());
             if !all().any(|(_, other)| *other == own) {
-                told.push(format!("hosts of {}: {route} is not for {host}, which has routes of its own", app.name));
+                told.push(format!(
+                    "hosts of {}: {route} is not for {host}, which has routes of its own",
+                    app.name
+                ));
             }
         }
     }
@@ -32,7 +35,9 @@ pub fn shadowed_routes(apps: &[AppSettings]) -> Vec<String> {
 
 fn is_one_below(wildcard: &HostName, host: &HostName) -> bool {
     let parent = wildcard.as_str().strip_prefix("*.");
-    parent.is_some() && !host.is_wildcard() && host.as_str().split_once('.').map(|(_, parent)| parent) == parent
+    parent.is_some()
+        && !host.is_wildcard()
+        && host.as_str().split_once('.').map(|(_, parent)| parent) == parent
 }
 
 #[cfg(test)]

@@ -66,7 +66,8 @@ impl<'a> RequestPath<'a> {
         let (plain, certain) = (self.plain.to_ascii_lowercase(), self.certain);
         let folded = PathPrefix(prefix.as_str().to_ascii_lowercase().into());
         let is_below = self.is_below(prefix)?;
-        if RequestPath { plain: plain.into(), certain }.is_below(&folded)? == is_below {
+        let in_any_case = RequestPath { plain: plain.into(), certain };
+        if in_any_case.is_below(&folded)? == is_below {
             Ok(is_below)
         } else {
             Err(AmbiguousPath("its path is that of a route in other upper and lower case"))
@@ -122,7 +123,11 @@ impl Segment {
 
     fn end(&mut self) -> Result<(), AmbiguousPath> {
         let ended = std::mem::take(self);
-        if ended.only_dots && ended.length <= 2 { Err(AmbiguousPath("its path has a segment `.` or `..`")) } else { Ok(()) }
+        if ended.only_dots && ended.length <= 2 {
+            Err(AmbiguousPath("its path has a segment `.` or `..`"))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -245,8 +250,19 @@ mod tests {
     #[test]
     fn what_can_be_read_in_two_ways_is_refused_where_that_matters() {
         for path in [
-            "//blog", "/blog%2Fx", "/blog%2f", "/blog%5Cx", "/blog\\x", "/blog;x", "/blog%3bx", "/%2562log", "/;/blog",
-            "/%2Fblog", "/\\blog", "///", "/b%25x",
+            "//blog",
+            "/blog%2Fx",
+            "/blog%2f",
+            "/blog%5Cx",
+            "/blog\\x",
+            "/blog;x",
+            "/blog%3bx",
+            "/%2562log",
+            "/;/blog",
+            "/%2Fblog",
+            "/\\blog",
+            "///",
+            "/b%25x",
         ] {
             assert_eq!(below(path, "/blog"), None, "{path}");
         }

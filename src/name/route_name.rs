@@ -127,7 +127,8 @@ mod tests {
 
     #[test]
     fn routes_are_sorted_by_host() {
-        let mut routes = ["b.example", "a.example/x", "a-b.example", "a.example"].map(|text| RouteName::parse(text).unwrap());
+        let mut routes = ["b.example", "a.example/x", "a-b.example", "a.example"]
+            .map(|text| RouteName::parse(text).unwrap());
         routes.sort();
         let names = routes.map(|route| route.to_string());
         assert_eq!(names, ["a-b.example", "a.example", "a.example/x", "b.example"]);

@@ -10,11 +10,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 use serde::Serialize;
 
 use super::setting_types::{ClientCertMode, Listen, Protocol, ReadyBy};
-use super::settings::table::{ClientCerts, Memory, Recycle, Rules, Upkeep};
+use super::settings::table::{
+    AnswerFields, ClientCerts, Memory, Recycle, RequestFields, Rules, Upkeep,
+};
 use crate::name::{AppName, InstanceName, RouteName};
 use crate::pattern::Pattern;
 
@@ -120,6 +123,44 @@ impl Rules {
     }
 }
 
+impl AnswerFields {
+    /// Makes the changes.
+    pub fn apply(&self, headers: &mut HeaderMap) {
+        change(headers, &self.remove, &self.set, &self.add);
+    }
+}
+
+impl RequestFields {
+    /// Whether there is nothing to change.
+    pub fn is_empty(&self) -> bool {
+        self.remove.is_empty() && self.set.is_empty() && self.add.is_empty()
+    }
+
+    /// Makes the changes.
+    pub fn apply(&self, headers: &mut HeaderMap) {
+        change(headers, &self.remove, &self.set, &self.add);
+    }
+
+    /// The fields that requests have whatever their clients say.
+    pub fn given(&self) -> impl Iterator<Item = &HeaderName> {
+        self.set.iter().chain(&self.add).map(|(name, _)| name)
+    }
+}
+
+type Fields = [(HeaderName, HeaderValue)];
+
+fn change(headers: &mut HeaderMap, remove: &[HeaderName], set: &Fields, add: &Fields) {
+    for name in remove {
+        headers.remove(name);
+    }
+    for (name, value) in set {
+        headers.insert(name, value.clone());
+    }
+    for (name, value) in add {
+        headers.append(name, value.clone());
+    }
+}
+
 fn is_below(path: &str, prefix: &str) -> bool {
     let prefix = prefix.trim_end_matches('/');
     path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -208,7 +249,8 @@ mod tests {
 
     #[test]
     fn who_is_denied_may_not_ask_though_allowed() {
-        let networks = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<IpNet>>();
+        let networks =
+            |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<IpNet>>();
         for (allow, deny, address, admitted) in [
             (&[][..], &[][..], "192.0.2.1", true),
             (&["10.0.0.0/8"], &[], "10.1.2.3", true),

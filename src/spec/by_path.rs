@@ -57,7 +57,8 @@ mod tests {
 
     #[test]
     fn the_longest_prefix_holds_and_another_case_is_refused() {
-        let each = ["/a", "/a/b/c", "/a/b"].map(|prefix| (PathPrefix::parse(prefix).unwrap(), Arc::new(prefix)));
+        let each =
+            ["/a", "/a/b/c", "/a/b"].map(|prefix| (PathPrefix::parse(prefix).unwrap(), Arc::new(prefix)));
         let by_path = ByPath::new(each.into());
         for (path, held) in [
             ("/", Some(None)),

@@ -10,6 +10,8 @@
 pub mod acme;
 mod app;
 mod by_path;
+pub(crate) mod field_names;
+pub(crate) mod redirects;
 mod server;
 pub(crate) mod setting_types;
 pub(crate) mod settings;

@@ -54,6 +54,7 @@ mod promotion;
 mod python_clients;
 mod queue;
 mod recycle;
+mod redirects;
 mod reload;
 mod rollout;
 mod room;

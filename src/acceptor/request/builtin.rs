@@ -15,6 +15,7 @@ use serde_json::json;
 
 use crate::directory::HostRoutes;
 
+use super::redirect;
 use super::reply;
 use super::reply::{JSON, TEXT};
 use super::route::Host;
@@ -118,13 +119,5 @@ pub(in crate::acceptor) fn redirect(
         None | Some(443) => format!("https://{}{target}", host.name),
         Some(port) => format!("https://{}:{port}{target}", host.name),
     };
-    let status = match *method {
-        Method::GET | Method::HEAD => StatusCode::MOVED_PERMANENTLY,
-        _ => StatusCode::PERMANENT_REDIRECT,
-    };
-    let location =
-        HeaderValue::try_from(location).map_err(|_| ServeError::Malformed("its target is not a URI"))?;
-    let mut response = reply::plain(status, TEXT, Bytes::new());
-    response.headers_mut().insert(header::LOCATION, location);
-    Ok(response)
+    redirect::moved(method, location)
 }

@@ -13,22 +13,21 @@ use http_body::Body;
 use tokio::time::Instant;
 
 use crate::api::HostState;
-use crate::directory::Route;
-use crate::name::{ClientNet, RequestId};
-use crate::pool::HeldPlace;
+use crate::name::RequestId;
 use crate::spec::Rules;
-use crate::time::timer;
 
 use super::builtin;
 use super::client_answer::Answer;
 use super::client_request::ClientRequest;
 use super::collect::{Collecting, collect};
+use super::pause::wait_while_paused;
+use super::redirect;
 use super::reply;
 use super::route;
 use super::route::Host;
 use super::scripts::{Resolved, resolve};
 use super::setting_notice;
-use super::worker_target::WorkerTarget;
+use super::worker_target::{WorkerTarget, changed_fields};
 use crate::acceptor::body::client_body::ClientBody;
 use crate::acceptor::body::request_body::{RequestBody, check_length, discard};
 use crate::acceptor::error::ServeError;
@@ -153,16 +152,20 @@ async fn answer(
     if !rules.admits(client.address) {
         return Err(ServeError::Forbidden);
     }
+    if let Some(response) = redirect::answer(parts, &route, &target, &rules)? {
+        return Ok(response);
+    }
     let script = match rules.scripts.0.as_deref() {
         None => None,
         Some(folder) => match Box::pin(resolve(folder, target.uri().path(), parts)).await {
             Resolved::Script(script) => Some(script),
-            Resolved::Answered(reply) => {
+            Resolved::Answered(mut reply) => {
                 let until = context.arrived + rules.timeouts.queue;
                 Box::pin(wait_while_paused(&route, client.share, until)).await?;
                 if conn.is_crowded() {
                     recording.takes(Box::pin(room_of_answer(conn, client.share, until)).await?);
                 }
+                rules.answer_fields.apply(reply.headers_mut());
                 return Ok(reply);
             }
         },
@@ -179,6 +182,7 @@ async fn answer(
         recording.takes(Box::pin(room_of_answer(conn, client.share, queue_until)).await?);
     }
     let unread = unread::of(conn, &taken);
+    let fields = changed_fields(&parts.headers, &rules);
     let origin = Origin { client_cert, ..origin_of(conn, context, &host, &target) };
     let protocol = upgrade.as_ref().and_then(|_| parts.headers.get(header::UPGRADE));
     let mut outgoing = Outgoing {
@@ -190,7 +194,7 @@ async fn answer(
             method: &parts.method,
             uri: target.uri(),
             version: parts.version,
-            headers: &parts.headers,
+            headers: fields.as_deref().unwrap_or(&parts.headers),
             authority: host.authority,
             upgrade: protocol,
         },
@@ -214,8 +218,11 @@ async fn answer(
             return Err(error);
         }
     }
-    let outcome = forward(&mut outgoing, recording).await;
+    let mut outcome = forward(&mut outgoing, recording).await;
     give_back(conn, outgoing.body, body);
+    if let Ok(reply) = &mut outcome {
+        rules.answer_fields.apply(reply.headers_mut());
+    }
     outcome
 }
 
@@ -266,35 +273,6 @@ async fn take_body(
 fn size_of_head(parts: &Parts) -> usize {
     let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
     fields.sum::<usize>() + parts.uri.path().len() + parts.uri.query().map_or(0, str::len)
-}
-
-/// Waits until the host runs; refuses at once while it is stopped.
-async fn wait_while_paused(
-    route: &Route,
-    client: Option<ClientNet>,
-    until: Instant,
-) -> Result<(), ServeError> {
-    let mut availability = route.availability.clone();
-    let mut place: Option<HeldPlace> = None;
-    loop {
-        let now = availability.borrow_and_update().clone();
-        match now.state {
-            HostState::Running => return Ok(()),
-            HostState::Stopped => return Err(ServeError::Stopped { page: now.page }),
-            HostState::Paused => {}
-        }
-        let place = match &mut place {
-            Some(place) => place,
-            none => none.insert(route.app.pool.hold(client).map_err(|_| ServeError::QueueFull)?),
-        };
-        let change = async {
-            tokio::select! {
-                changed = availability.changed() => changed.map_err(|_| ServeError::UnknownHost),
-                () = place.pushed_out() => Err(ServeError::QueueFull),
-            }
-        };
-        timer::timeout_at(until, change).await.unwrap_or(Err(ServeError::QueueTimeout))?;
-    }
 }
 
 fn origin_of<'a>(

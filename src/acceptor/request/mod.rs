@@ -7,6 +7,8 @@ pub(in crate::acceptor) mod client_answer;
 pub(in crate::acceptor) mod client_request;
 pub(in crate::acceptor) mod collect;
 pub(in crate::acceptor) mod http;
+mod pause;
+mod redirect;
 pub(in crate::acceptor) mod reply;
 pub(in crate::acceptor) mod route;
 pub(in crate::acceptor) mod scripts;

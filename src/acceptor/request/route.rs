@@ -188,7 +188,8 @@ fn check_handshake(host: &Host<'_>, route: &Route, conn: &Connection) -> Result<
     if conn.sni.as_ref().is_none_or(|sni| sni.as_str() == &*host.name) {
         return Ok(());
     }
-    let leads_there = |routes: HostRoutes| routes.all().iter().any(|other| Arc::ptr_eq(&other.app, &route.app));
+    let leads_there =
+        |routes: HostRoutes| routes.all().iter().any(|other| Arc::ptr_eq(&other.app, &route.app));
     if conn.sni_routes().is_none_or(leads_there) { Ok(()) } else { Err(ServeError::Misdirected) }
 }
 

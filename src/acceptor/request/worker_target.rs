@@ -1,16 +1,20 @@
-//! Owns what a worker sees of a request's target: as it was sent, or without the prefix that led to the app.
+//! Owns what a worker sees of a request where that is not what was sent: its target without the prefix that led to the
+//! app, and the header fields that the app's settings change.
 //!
 //! Never here: which route that is (`route`), or writing it (`worker_head`).
 
 use http::Uri;
+use http::header::{self, HeaderMap, HeaderName};
 use http::uri::PathAndQuery;
 
 use crate::directory::Route;
 use crate::name::{AmbiguousPath, PathPrefix};
 use crate::spec::Rules;
+use crate::spec::field_names::is_hop_by_hop;
 
 use crate::acceptor::error::ServeError;
 use crate::acceptor::peer::Client;
+use crate::acceptor::wire::headers::Named;
 
 /// A request's target as its worker sees it.
 pub(super) struct WorkerTarget<'a> {
@@ -40,10 +44,9 @@ impl<'a> WorkerTarget<'a> {
         let told = client.told.as_deref().and_then(|told| told.prefix.as_ref());
         let said = told.map_or("", PathPrefix::as_str);
         let stripped = match route.name.prefix() {
-            Some(prefix) if rules.strip => Some(Box::new(Stripped {
-                uri: without(prefix, sent)?,
-                prefix: format!("{said}{prefix}"),
-            })),
+            Some(prefix) if rules.strip => {
+                Some(Box::new(Stripped { uri: without(prefix, sent)?, prefix: format!("{said}{prefix}") }))
+            }
             _ => None,
         };
         Ok(Self { sent, said, stripped })
@@ -57,6 +60,26 @@ impl<'a> WorkerTarget<'a> {
     pub(super) fn prefix(&self) -> &str {
         self.stripped.as_ref().map_or(self.said, |stripped| &stripped.prefix)
     }
+}
+
+/// A request's fields with the changes that the app's settings want; `None`: they want none. A client's `Connection`
+/// takes none of these away.
+pub(super) fn changed_fields(sent: &HeaderMap, rules: &Rules) -> Option<Box<HeaderMap>> {
+    let changes = &rules.request_fields;
+    if changes.is_empty() {
+        return None;
+    }
+    let mut headers = sent.clone();
+    let named = Named::of(sent);
+    if changes.given().any(|name| named.has(name)) {
+        let goes = |name: &HeaderName| named.has(name) && !is_hop_by_hop(name.as_str());
+        let gone: Vec<_> = headers.keys().filter(|name| goes(name)).cloned().collect();
+        for name in gone.into_iter().chain([header::CONNECTION]) {
+            headers.remove(name);
+        }
+    }
+    changes.apply(&mut headers);
+    Some(Box::new(headers))
 }
 
 fn without(prefix: &PathPrefix, sent: &Uri) -> Result<Uri, AmbiguousPath> {

@@ -5,37 +5,12 @@
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-/// Fields of one connection only (RFC 9110 §7.6.1), in either direction.
-fn is_hop_by_hop(name: &str) -> bool {
-    matches!(
-        name,
-        "connection"
-            | "keep-alive"
-            | "proxy-connection"
-            | "te"
-            | "trailer"
-            | "transfer-encoding"
-            | "upgrade"
-            | "proxy-authenticate"
-            | "proxy-authorization"
-    )
-}
+pub(in crate::acceptor) use crate::spec::field_names::{is_forwarding, is_of_client_cert};
+use crate::spec::field_names::is_hop_by_hop;
 
 /// What the server writes itself, so that a client's own never gets through: framing, host, request id.
 fn is_rewritten(name: &str) -> bool {
     matches!(name, "host" | "content-length" | "expect" | "x-request-id")
-}
-
-/// What only a trusted proxy may say.
-pub(in crate::acceptor) fn is_forwarding(name: &str) -> bool {
-    name.starts_with("x-forwarded-")
-        || is_of_client_cert(name)
-        || matches!(name, "forwarded" | "x-real-ip" | "x-request-start")
-}
-
-/// What tells of a client's certificate; RFC 9440 has two of them.
-pub(in crate::acceptor) fn is_of_client_cert(name: &str) -> bool {
-    name.starts_with("x-client-cert") || matches!(name, "client-cert" | "client-cert-chain")
 }
 
 /// What nobody outside may say: `Rip-*` is between server and workers; `Proxy` becomes `HTTP_PROXY` in CGI-like
@@ -185,7 +160,9 @@ mod tests {
     fn a_trusted_proxy_may_say_more_but_not_everything() {
         assert!(passes("x-real-ip", true));
         assert!(passes("x-forwarded-user", true));
-        for name in ["rip-anything", "proxy", "connection", "x_real_ip", "x-forwarded-for", "x-forwarded-prefix"] {
+        for name in
+            ["rip-anything", "proxy", "connection", "x_real_ip", "x-forwarded-for", "x-forwarded-prefix"]
+        {
             assert!(!passes(name, true), "{name}");
         }
     }

@@ -264,7 +264,7 @@ async fn a_host_that_comes_later_is_found_and_one_that_goes_is_forgotten() {
     assert_ne!(case.shown("a.example"), default);
     until(|| case.kept("hosts/a.example.pem").exists()).await;
 
-    case.directory.remove(&hosts(&["a.example"])[0]);
+    case.directory.remove(&hosts(&["a.example"])[0].clone().into());
     assert_eq!(case.shown("a.example"), default);
     until(|| !case.kept("hosts/a.example.pem").exists()).await;
     assert_eq!(keeper.status().len(), 1);

@@ -3,6 +3,7 @@
 //! Never here: where a value was said (`config`), or what follows from it.
 
 pub(crate) mod compound;
+mod expected;
 pub(crate) mod form;
 mod rows_of_apps;
 mod rows_of_server;

@@ -119,7 +119,7 @@ macro_rules! rows_of_apps {
         }
 
         /// What the data path has to know of an app. Sizes are in bytes.
-        Rules with timeouts: Timeouts, client: ClientCerts, scripts: Scripts {
+        Rules with timeouts: Timeouts, client: ClientCerts, answer_fields: AnswerFields, request_fields: RequestFields, scripts: Scripts {
             Concurrency(concurrency: Option<NonZeroU32>): Workers, Count(1, 10_000), Unset("1, or 64 for what is concurrent by nature", "8"), "N",
                 [Token("c:"), Env("RIP_CONCURRENCY"), App("concurrency")],
                 "requests that a worker takes at the same time",
@@ -155,6 +155,10 @@ macro_rules! rows_of_apps {
                 [App("deny"), Route("deny")],
                 "networks whose clients may not ask, though allow names them; they are answered 403",
                 "`true`: nobody may; see [7.7](#77-who-may-ask)";
+            Redirect(redirects: Redirects): App, Redirects, Unset("none", "{ \"www.example.com\" = \"https://example.com\", \"/old\" = \"/new\" }"), "TABLE",
+                [App("redirect")],
+                "hosts, and paths of the app, whose requests are led elsewhere, with what follows of their paths and with their queries",
+                "such a host needs no place in `hosts`; see [8.1](#81-redirects)";
             Tables(tables: ByPath<Rules>): App, Tables, Unset("none", "{ \"/admin\" = { deny = true } }"), "TABLES",
                 [App("route")],
                 "settings of the app for some of its paths, such as [route.\"/admin\"] with deny = true",
@@ -175,6 +179,34 @@ macro_rules! rows_of_apps {
             AppClientMode(mode: Option<ClientCertMode>): App, Choice(ClientCertMode::WORDS), Unset("that of tls.client", "request"), "require|request|off",
                 [Admin("client.mode")],
                 "what becomes of clients without a certificate that is believed: refused, served with a word to the worker, or not asked";
+        }
+
+        /// What is changed in the header fields of answers.
+        AnswerFields {
+            SetFields(set: Vec<(HeaderName, HeaderValue)>): App, Fields(Head::Answer), Unset("none", "{ X-Frame-Options = \"DENY\" }"), "TABLE",
+                [App("headers.set"), Route("headers.set")],
+                "header fields of the app's answers, in place of those of that name which it sends",
+                "see [7.3](#73-fields-to-the-client)";
+            AddFields(add: Vec<(HeaderName, HeaderValue)>): App, Fields(Head::Answer), Unset("none", "{ Link = \"</style.css>; rel=preload\" }"), "TABLE",
+                [App("headers.add"), Route("headers.add")],
+                "header fields that the app's answers get beside those of that name which it sends";
+            RemoveFields(remove: Vec<HeaderName>): App, FieldNames(Head::Answer), Unset("none", "Server,X-Powered-By"), "NAMES",
+                [App("headers.remove"), Route("headers.remove")],
+                "header fields that are taken out of the app's answers";
+        }
+
+        /// What is changed in the header fields that workers see.
+        RequestFields {
+            SetRequestFields(set: Vec<(HeaderName, HeaderValue)>): App, Fields(Head::Request), Unset("none", "{ X-Site = \"main\" }"), "TABLE",
+                [App("headers.request.set"), Route("headers.request.set")],
+                "header fields of requests as workers see them, in place of those of that name which clients send",
+                "see [7.2](#72-fields-to-the-worker)";
+            AddRequestFields(add: Vec<(HeaderName, HeaderValue)>): App, Fields(Head::Request), Unset("none", "{ Via = \"1.1 edge\" }"), "TABLE",
+                [App("headers.request.add"), Route("headers.request.add")],
+                "header fields that requests get beside those of that name which clients send";
+            RemoveRequestFields(remove: Vec<HeaderName>): App, FieldNames(Head::Request), Unset("none", "X-Debug"), "NAMES",
+                [App("headers.request.remove"), Route("headers.request.remove")],
+                "header fields of clients that workers do not see";
         }
 
         /// The time limits of one app.

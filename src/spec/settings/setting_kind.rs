@@ -12,6 +12,8 @@ use super::units::{self, number};
 use crate::name::{AppName, HostName, InstanceName, RouteName};
 use crate::pattern::{self, Pattern};
 use crate::spec::acme;
+use crate::spec::field_names::{self, Head};
+use crate::spec::redirects::Redirects;
 use crate::spec::setting_types::PortChoice;
 
 /// What a setting takes.
@@ -60,6 +62,12 @@ pub(crate) enum SettingKind {
     Ini,
     /// A table for each of some paths.
     Tables,
+    /// Header fields of such heads, with their values.
+    Fields(Head),
+    /// Names of header fields.
+    FieldNames(Head),
+    /// Hosts and paths, and where each leads instead.
+    Redirects,
     User,
     /// Absolute ones.
     Paths,
@@ -116,7 +124,8 @@ impl SettingKind {
             | Self::Addresses
             | Self::Networks
             | Self::Paths
-            | Self::Credentials => {
+            | Self::Credentials
+            | Self::FieldNames(_) => {
                 return self.parse_list(text.split(',').map(str::trim).map(String::from).collect());
             }
             Self::NetworksOrAll => match text {
@@ -134,7 +143,7 @@ impl SettingKind {
                 words.iter().find(|word| **word == text).map(|word| SettingValue::Word(word))
             }
             Self::User => is_user(text).then(|| SettingValue::Text(text.into())),
-            Self::Variables | Self::Ini | Self::Tables => None,
+            Self::Variables | Self::Ini | Self::Tables | Self::Fields(_) | Self::Redirects => None,
         };
         found.ok_or_else(|| self.wrong())
     }
@@ -157,12 +166,32 @@ impl SettingKind {
                 let pairs = table.iter().map(|(name, value)| directive(name.get_ref(), value.get_ref()));
                 pairs.collect::<Result<_, _>>().map(SettingValue::Variables)
             }
+            (Self::Fields(head), DeValue::Table(table)) => {
+                let fields = table.iter().map(|(name, value)| {
+                    let text = value.get_ref().as_str();
+                    let text =
+                        text.ok_or_else(|| format!("{} as a text: put its value in quotes", name.get_ref()));
+                    Ok((head.field(name.get_ref())?, field_names::value(text?)?))
+                });
+                fields.collect::<Result<_, String>>().map(SettingValue::Fields).map_err(Wrong)
+            }
+            (Self::Redirects, DeValue::Table(table)) => {
+                let texts =
+                    table.iter().map(|(from, to)| Some((from.get_ref().as_ref(), to.get_ref().as_str()?)));
+                let texts = texts.collect::<Option<Vec<_>>>().ok_or_else(|| self.wrong())?;
+                Redirects::parse(&texts).map(SettingValue::Redirects).map_err(Wrong)
+            }
             (kind, DeValue::Array(items)) if kind.is_list() => {
                 let texts = items.iter().map(|item| item.get_ref().as_str().map(String::from));
                 self.parse_list(texts.collect::<Option<_>>().ok_or_else(|| self.wrong())?)
             }
             (
-                Self::Command | Self::UrlPaths | Self::Paths | Self::Credentials | Self::Patterns,
+                Self::Command
+                | Self::UrlPaths
+                | Self::Paths
+                | Self::Credentials
+                | Self::Patterns
+                | Self::FieldNames(_),
                 DeValue::String(_),
             ) => Err(self.wrong()),
             (_, DeValue::String(text)) => self.parse(text),
@@ -180,54 +209,7 @@ impl SettingKind {
 
     /// Whether it is a table of its own, which no text can be.
     pub(crate) fn is_table(self) -> bool {
-        matches!(self, Self::Variables | Self::Ini | Self::Tables)
-    }
-
-    /// What would be right, as the end of the sentence "expected …".
-    pub(crate) fn expected(self) -> String {
-        match self {
-            Self::Switch => "true or false".into(),
-            Self::Count(least, most) => format!("a whole number from {least} to {most}"),
-            Self::Limit(most) => format!("a whole number from 1 to {most}, or off"),
-            Self::Time => "a time above zero such as 250ms, 30s, 5min, or a number of seconds".into(),
-            Self::TimeOrZero => "a time such as 0, 250ms, 30s, 5min, or a number of seconds".into(),
-            Self::Age => "a time such as 3600s, 12h, a number of seconds, or off".into(),
-            Self::Millis => "a whole number of milliseconds, at least 1".into(),
-            Self::Size => "a size above zero such as 64K, 100M, 2G (base 1024), or a number of bytes".into(),
-            Self::SizeLimit => "a size such as 200M or 2G (base 1024), or off".into(),
-            Self::Port => "a port from 0 to 65535 (0: any free one), or auto".into(),
-            Self::Workers => format!("half, auto, 2x, 3x, or a number from 1 to {}", compound::MOST_WORKERS),
-            Self::Recycle => compound::RECYCLE.into(),
-            Self::Memory => compound::MEMORY.into(),
-            Self::Rate => "PER_SECOND/s with or without ,BURST, such as 50/s,100, or off".into(),
-            Self::Path => "a path".into(),
-            Self::Host => "a host name, such as blog.example".into(),
-            Self::Name => "a name of 1 to 64 of a-z A-Z 0-9 . _ -, the first a letter or a digit".into(),
-            Self::Instance => "a name as after the @ of a unit, such as labs-api or my\\x2dapp".into(),
-            Self::Text => "a text that is not empty".into(),
-            Self::Levels => {
-                "error, warn, info, debug, trace or off, also for a module, such as info,hyper=debug".into()
-            }
-            Self::UrlPath => "a path that starts with /, such as /healthz".into(),
-            Self::UrlPaths => "a list of paths that start with /, such as [\"/upload\"], or true for all".into(),
-            Self::Command => "a list of program and arguments, such as [\"gunicorn\", \"app:app\"]".into(),
-            Self::Hosts => "host names, or some of their paths, such as [\"blog.example\", \"example.com/blog\"]".into(),
-            Self::Addresses => "IP addresses, such as 127.0.0.1 or ::1".into(),
-            Self::Networks => "networks, such as 10.0.0.0/8 or fd00::/8, or addresses".into(),
-            Self::NetworksOrAll => "networks, such as [\"10.0.0.0/8\", \"fd00::/8\"], or true for all".into(),
-            Self::Endpoint => "ADDRESS:PORT, such as 127.0.0.1:9145 or [::1]:9145".into(),
-            Self::Choice(words) => one_of(words),
-            Self::Authorities => {
-                "off, yes, staging, or directory URLs such as https://ca.example/acme/directory".into()
-            }
-            Self::User => "a user's name of 1 to 31 of a-z 0-9 _ -, the first a letter or _".into(),
-            Self::Paths => "a list of absolute paths, such as [\"/srv/rip\"]".into(),
-            Self::Credentials => "a list of ID:PATH, such as [\"db:/etc/rip-server/db.key\"]".into(),
-            Self::Patterns => "a list of patterns of files, such as [\"**/*.py\", \"templates\"]".into(),
-            Self::Variables => "a table of texts, such as { LANG = \"C.UTF-8\" }".into(),
-            Self::Ini => "a table of values, such as { upload_max_filesize = \"64M\" }".into(),
-            Self::Tables => "tables such as [route.\"/admin\"], each with settings for these paths".into(),
-        }
+        matches!(self, Self::Variables | Self::Ini | Self::Tables | Self::Fields(_) | Self::Redirects)
     }
 
     /// The words to choose from, where there are only some.
@@ -282,6 +264,10 @@ impl SettingKind {
                     .map(SettingValue::Patterns)
                     .map_err(|bad| Wrong(format!("{} ({bad})", self.expected())));
             }
+            Self::FieldNames(head) => {
+                let names = texts.iter().map(|text| head.field(text));
+                return names.collect::<Result<_, _>>().map(SettingValue::FieldNames).map_err(Wrong);
+            }
             Self::Authorities => each(&texts, acme::authority).map(SettingValue::Texts),
             Self::Addresses => each(&texts, |text| text.parse().ok()).map(SettingValue::Addresses),
             Self::Networks | Self::NetworksOrAll => each(&texts, network).map(SettingValue::Networks),
@@ -316,6 +302,7 @@ impl SettingKind {
                 | Self::Credentials
                 | Self::Patterns
                 | Self::Authorities
+                | Self::FieldNames(_)
         )
     }
 
@@ -334,13 +321,6 @@ impl SettingKind {
                 | Self::Workers
                 | Self::Recycle
         )
-    }
-}
-
-fn one_of(words: &[&str]) -> String {
-    match words {
-        [before @ .., last] if !before.is_empty() => format!("{} or {last}", before.join(", ")),
-        words => words.concat(),
     }
 }
 

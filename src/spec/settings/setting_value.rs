@@ -9,12 +9,14 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::header::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 use super::units::{show_duration, show_size};
 use crate::name::RouteName;
 use crate::pattern::Pattern;
 use crate::spec::by_path::ByPath;
+use crate::spec::redirects::Redirects;
 use crate::spec::setting_types::{Choice, PortChoice, Rate, WorkerCount};
 
 /// A value that has been read.
@@ -42,6 +44,9 @@ pub(crate) enum SettingValue {
     Networks(Vec<IpNet>),
     Endpoint(SocketAddr),
     Variables(BTreeMap<String, String>),
+    Fields(Vec<(HeaderName, HeaderValue)>),
+    FieldNames(Vec<HeaderName>),
+    Redirects(Redirects),
 }
 
 /// What would have been right instead of what was read.
@@ -54,12 +59,33 @@ impl SettingValue {
         match (self, later) {
             (Self::Addresses(list), Self::Addresses(more)) => list.extend(more),
             (Self::Networks(list), Self::Networks(more)) => list.extend(more),
+            (Self::Fields(list), Self::Fields(more)) => list.extend(more),
+            (Self::FieldNames(list), Self::FieldNames(more)) => list.extend(more),
             _ => {}
         }
     }
+
+    /// The header fields that it speaks of.
+    pub(crate) fn field_names(&self) -> Vec<HeaderName> {
+        match self {
+            Self::Fields(fields) => fields.iter().map(|(name, _)| name.clone()).collect(),
+            Self::FieldNames(names) => names.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The same without these header fields.
+    pub(crate) fn without(mut self, names: &[HeaderName]) -> Self {
+        match &mut self {
+            Self::Fields(fields) => fields.retain(|(name, _)| !names.contains(name)),
+            Self::FieldNames(own) => own.retain(|name| !names.contains(name)),
+            _ => {}
+        }
+        self
+    }
 }
 
-/// As config files write it; the values of variables may be secrets and are left out.
+/// As config files write it; the values of variables and header fields may be secrets and are left out.
 impl fmt::Display for SettingValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -85,6 +111,8 @@ impl fmt::Display for SettingValue {
             Self::Networks(list) => f.write_str(&joined(list)),
             Self::Endpoint(address) => address.fmt(f),
             Self::Variables(variables) => f.write_str(&joined(variables.keys())),
+            Self::Fields(_) | Self::FieldNames(_) => f.write_str(&joined(self.field_names())),
+            Self::Redirects(redirects) => redirects.fmt(f),
         }
     }
 }
@@ -188,4 +216,7 @@ from_value! {
     Vec<IpNet>: Networks, or Vec::new();
     SocketAddr: Endpoint;
     BTreeMap<String, String>: Variables, or BTreeMap::new();
+    Vec<(HeaderName, HeaderValue)>: Fields, or Vec::new();
+    Vec<HeaderName>: FieldNames, or Vec::new();
+    Redirects: Redirects, or Redirects::default();
 }

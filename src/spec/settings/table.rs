@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use http::header::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 
@@ -25,6 +26,8 @@ use super::sections::{Values, settings};
 use super::setting_kind::SettingKind;
 use super::setting_value::SettingValue;
 use crate::spec::by_path::ByPath;
+use crate::spec::field_names::Head;
+use crate::spec::redirects::Redirects;
 use crate::spec::setting_types::{
     BackendChoice, Challenge, Choice, ClientCertMode, Listen, Protocol, Rate, ReadyBy, ReadyWhen, Reload,
     ReloadSignal, Scripts, WorkerCount,

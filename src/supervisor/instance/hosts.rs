@@ -362,7 +362,11 @@ fn lock(registry: &Mutex<Registry>) -> MutexGuard<'_, Registry> {
     registry.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn route(host: &RouteName, row: &HostRow, usual: &mut HashMap<AppName, watch::Sender<Availability>>) -> Route {
+fn route(
+    host: &RouteName,
+    row: &HostRow,
+    usual: &mut HashMap<AppName, watch::Sender<Availability>>,
+) -> Route {
     let availability = match &row.availability {
         Some(own) => own.subscribe(),
         None => usual.entry(row.app.name.clone()).or_default().subscribe(),

@@ -180,7 +180,8 @@ async fn rules_count_and_hosts_change_only_with_the_promotion() {
     Arc::make_mut(&mut changed.rules).max_body = 7;
     world.apps.put(changed);
     world.backend.script(|_| ready_after(5));
-    let max_body = |host: &str| world.directory.lookup(host).map(|routes| routes.all()[0].app.rules.load().max_body);
+    let max_body =
+        |host: &str| world.directory.lookup(host).map(|routes| routes.all()[0].app.rules.load().max_body);
 
     let events = world.manager.deploy(None).await.unwrap();
     let app = world.until("started", |app| app.workers.starting == 1).await;

@@ -209,7 +209,7 @@ fn errors_say_what_was_read_and_what_would_be_right() {
         ("remove ./blog", "`remove` needs a host name: `rip-server remove blog.example`"),
         (
             "add a:80",
-            "`add a:80`: read `a:80`, expected a host name (host name `a:80` has a port: write it without `:80`)",
+            "`add a:80`: read `a:80`, expected a host name, or some of its paths such as example.com/blog (host name `a:80` has a port: write it without `:80`)",
         ),
     ] {
         assert_eq!(read(line).unwrap_err(), text, "{line}");
