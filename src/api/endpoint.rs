@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::name::{AppName, RouteName};
+use crate::name::{AppName, HostName, RouteName};
 
 /// An endpoint that takes an `I` and answers an `A`: [`Object`], [`ObjectLines`] or [`Text`].
 pub(crate) struct Endpoint<I, A> {
@@ -145,17 +145,23 @@ impl<A: Input, B: Input> Input for (A, B) {
     }
 }
 
-/// A parameter of the path.
-impl Input for RouteName {
-    fn write(&self, parts: &mut RequestParts) -> serde_json::Result<()> {
-        parts.params.push_back(encoded(&self.to_string()));
-        Ok(())
-    }
+/// Names that are parameters of the path.
+macro_rules! path_params {
+    ($($name:ident),+) => {$(
+        impl Input for $name {
+            fn write(&self, parts: &mut RequestParts) -> serde_json::Result<()> {
+                parts.params.push_back(encoded(&self.to_string()));
+                Ok(())
+            }
 
-    fn read(parts: &mut RequestParts) -> Result<Self, InputError> {
-        Self::parse(&decoded(&parts.params.pop_front().unwrap_or_default())?).map_err(InputError::new)
-    }
+            fn read(parts: &mut RequestParts) -> Result<Self, InputError> {
+                Self::parse(&decoded(&parts.params.pop_front().unwrap_or_default())?).map_err(InputError::new)
+            }
+        }
+    )+};
 }
+
+path_params!(HostName, RouteName);
 
 /// A body of JSON.
 pub(crate) trait JsonBody: Serialize + DeserializeOwned {
@@ -317,6 +323,7 @@ mod tests {
             ("example.com", "/registry/example.com"),
             ("*.example.com", "/registry/%2A.example.com"),
             ("[::1]", "/registry/%5B%3A%3A1%5D"),
+            ("example.com/blog", "/registry/example.com%2Fblog"),
             ("my_app-1.local", "/registry/my_app-1.local"),
         ] {
             let host = RouteName::parse(host).unwrap();

@@ -3,7 +3,7 @@
 //!
 //! Never here: what an answer is made of (`control/calls`), or how it looks to a person (`ctl`).
 
-use crate::name::RouteName;
+use crate::name::{HostName, RouteName};
 
 use super::endpoint::{Endpoint, JsonBody, LogQuery, Object, ObjectLines, Text};
 use super::{

@@ -145,7 +145,12 @@ impl Resolver {
         let scripts = scripts(found.scripts, &found.command.dir, &settings.php.follow)?;
         let protocol = kind.protocol.unwrap_or(settings.rules.protocol);
         let workers = kind.workers.filter(|_| !settings.workers_told).unwrap_or(settings.upkeep.workers);
-        let of_kind = |rules: Rules| Rules { concurrency: Some(concurrency), protocol, scripts: scripts.clone(), ..rules };
+        let of_kind = |rules: Rules| Rules {
+            concurrency: Some(concurrency),
+            protocol,
+            scripts: scripts.clone(),
+            ..rules
+        };
         let tables = settings.rules.tables.map(of_kind);
         let rules = of_kind(Rules { tables, ..settings.rules });
         let launch = LaunchSpec {

@@ -2,6 +2,7 @@
 //!
 //! Never here: finding the endpoint (`router`), connections, or how an answer is put into bytes (`reply`).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,9 +32,11 @@ pub(super) fn router() -> Router {
             &endpoints::ADD_HOST,
             |control, wanted| async move { Ok(control.manager.add_host(wanted).await?) },
         )
-        .on(&endpoints::REMOVE_HOST, |control, host| async move {
-            let changed = control.manager.remove_host(&host).await?;
-            control.facts.certificates.removed(&host).await?;
+        .on(&endpoints::REMOVE_HOST, |control, route| async move {
+            let changed = control.manager.remove_host(&route).await?;
+            if !control.certified().await.contains(route.host()) {
+                control.facts.certificates.removed(route.host()).await?;
+            }
             Ok(changed)
         })
         .on(&endpoints::SET_STATE, |control, (host, wanted)| async move {
@@ -61,7 +64,7 @@ pub(super) fn router() -> Router {
             Ok(StopAnswer { ok: true, drain, lame_duck })
         })
         .on(&endpoints::LIST_CERTS, |control, ()| async move {
-            let hosts = control.hosts().await.hosts;
+            let hosts = control.certified().await;
             Ok(CertList { ok: true, certificates: control.facts.certificates.of(&hosts) })
         })
         .on(&endpoints::SHOW_CERT, |control, host| async move {
@@ -136,10 +139,17 @@ impl Control {
     /// When it is not served.
     async fn registered(&self, host: &HostName) -> Result<HostName, CallError> {
         let above = host.as_str().split_once('.').map(|(_, parent)| format!("*.{parent}"));
-        let hosts = self.manager.hosts().await;
-        let own = hosts.iter().find(|entry| entry.host == *host);
-        let found = own.or_else(|| hosts.iter().find(|entry| Some(entry.host.as_str()) == above.as_deref()));
-        found.map(|entry| entry.host.clone()).ok_or_else(|| no_such_host(host))
+        let hosts = self.certified().await;
+        let own = hosts.iter().find(|known| *known == host);
+        let found = own.or_else(|| hosts.iter().find(|known| Some(known.as_str()) == above.as_deref()));
+        found.cloned().ok_or_else(|| no_such_host(host))
+    }
+
+    /// The hosts that certificates are for, sorted: one for all routes of a host.
+    async fn certified(&self) -> Vec<HostName> {
+        let routes = self.manager.hosts().await;
+        let hosts: BTreeSet<_> = routes.iter().map(|entry| entry.host.host().clone()).collect();
+        hosts.into_iter().collect()
     }
 
     fn drain(&self, StartDrain { seconds }: StartDrain) -> DrainAnswer {

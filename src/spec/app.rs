@@ -15,9 +15,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::setting_types::{ClientCertMode, Listen, Protocol, ReadyBy};
-use super::settings::table::{
-    AnswerFields, ClientCerts, Memory, Recycle, RequestFields, Rules, Upkeep,
-};
+use super::settings::table::{AnswerFields, ClientCerts, Memory, Recycle, RequestFields, Rules, Upkeep};
 use crate::name::{AppName, InstanceName, RouteName};
 use crate::pattern::Pattern;
 
@@ -226,11 +224,6 @@ mod tests {
         let own = certs("", "", Some(Require)).or(&off).unwrap();
         assert!(own.are_asked_for() && own.are_required(), "authorities may be named where nobody is asked");
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     #[test]
     fn streamed_paths_match_themselves_and_below() {

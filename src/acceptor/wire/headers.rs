@@ -5,8 +5,8 @@
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-pub(in crate::acceptor) use crate::spec::field_names::{is_forwarding, is_of_client_cert};
 use crate::spec::field_names::is_hop_by_hop;
+pub(in crate::acceptor) use crate::spec::field_names::{is_forwarding, is_of_client_cert};
 
 /// What the server writes itself, so that a client's own never gets through: framing, host, request id.
 fn is_rewritten(name: &str) -> bool {
