@@ -8,6 +8,7 @@ mod handshake;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -149,8 +150,27 @@ impl Challenges {
     pub fn handshake(&self, hello: &ClientHello<'_>) -> Option<Option<Arc<ServerConfig>>> {
         let mut protocols = hello.alpn()?;
         let asked = protocols.next() == Some(ALPN) && protocols.next().is_none();
-        asked.then(|| Some(Arc::clone(&self.0.by_name.load().get(hello.server_name()?)?.config)))
+        asked.then(|| {
+            let (name, by_name) = (hello.server_name()?, self.0.by_name.load());
+            let found = match address_of(name) {
+                Some(address) => by_name.iter().find(|(host, _)| host.address() == Some(address))?.1,
+                None => by_name.get(name)?,
+            };
+            Some(Arc::clone(&found.config))
+        })
     }
+}
+
+/// The address that the name of a handshake stands for (RFC 8738 §6): handshakes name no addresses otherwise.
+fn address_of(name: &str) -> Option<IpAddr> {
+    let reversed = |digits: &str| digits.split('.').rev().map(str::to_owned).collect::<Vec<_>>();
+    if let Some(digits) = name.strip_suffix(".in-addr.arpa") {
+        return reversed(digits).join(".").parse::<Ipv4Addr>().ok().map(IpAddr::V4);
+    }
+    let digits = reversed(name.strip_suffix(".ip6.arpa")?);
+    let is_whole = digits.len() == 32 && digits.iter().all(|digit| digit.len() == 1);
+    let bits = u128::from_str_radix(&digits.concat(), 16).ok().filter(|_| is_whole)?;
+    Some(IpAddr::V6(Ipv6Addr::from_bits(bits)))
 }
 
 impl fmt::Debug for Challenges {
@@ -233,5 +253,15 @@ mod tests {
         assert_eq!(asked(&challenges, TOKEN).as_deref(), Some("another answer"));
         drop(expected);
         assert_eq!(asked(&challenges, TOKEN), Some(format!("{TOKEN}.print")));
+    }
+
+    #[test]
+    fn an_address_is_named_by_its_place_in_the_domain_name_system() {
+        let v6 = "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa";
+        assert_eq!(address_of("1.2.0.192.in-addr.arpa"), Some("192.0.2.1".parse().unwrap()));
+        assert_eq!(address_of(v6), Some("2001:db8::1".parse().unwrap()));
+        for other in ["a.example", "2.0.192.in-addr.arpa", "x.1.0.ip6.arpa", &v6[2..], "in-addr.arpa"] {
+            assert_eq!(address_of(other), None, "{other}");
+        }
     }
 }
