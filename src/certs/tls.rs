@@ -33,6 +33,8 @@ pub(super) fn config_with(
         .with_client_cert_verifier(clients)
         .with_cert_resolver(resolver);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), b"http/1.0".to_vec()];
+    // The strongest that both sides have, whatever a client would like better.
+    config.ignore_client_order = true;
     // Tickets carry the session. A cache beside them is a lock that all cores share, for clients without tickets.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.max_early_data_size = 0;
