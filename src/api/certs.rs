@@ -115,7 +115,7 @@ pub struct CertPlan {
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlanCheck {
-    /// `name`, `authority`, `challenge`, `address`, `port80`, `caa` or `limits`.
+    /// `settings`, `source`, `name`, `authority`, `challenge`, `address`, `port80`, `port443`, `caa` or `limits`.
     pub check: String,
     /// What it came to.
     pub result: CheckResult,

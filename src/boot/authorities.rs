@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::agent::machine::{self, AgentLink, LinkParts};
 use crate::agent::{Agent, AgentParts, HostStatus, Standing};
-use crate::api::{AcmeStatus, CertPlan};
+use crate::api::{AcmeStatus, CertPlan, CheckResult, PlanCheck};
 use crate::challenges::Challenges;
 use crate::metrics::Metrics;
 use crate::name::HostName;
@@ -160,11 +160,18 @@ impl Authorities {
     /// # Errors
     /// Why there is none, in plain words.
     pub(super) async fn plan(&self, host: HostName) -> Result<CertPlan, String> {
-        match &self.agent {
-            CertificateAgent::Off => Err(NO_AUTHORITY.into()),
-            CertificateAgent::Task(agent) => Ok(agent.plan(host).await),
-            CertificateAgent::Machine(link) => link.plan(host).await,
+        let left_out = self.certified.as_ref().and_then(|certified| certified.opted_out(&host));
+        let mut plan = match &self.agent {
+            CertificateAgent::Off => return Err(NO_AUTHORITY.into()),
+            CertificateAgent::Task(agent) => agent.plan(host).await,
+            CertificateAgent::Machine(link) => link.plan(host).await?,
+        };
+        if let Some(why) = left_out {
+            let check = PlanCheck { check: "settings".into(), result: CheckResult::Bad, text: why.into() };
+            plan.checks.insert(0, check);
+            plan.ready = false;
         }
+        Ok(plan)
     }
 
     /// How the certificates of authorities stand, as the control socket says it.

@@ -13,7 +13,9 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::agent::{HostStatus, Store};
-use crate::api::{AcmeStatus, CertPlan, CertificateStatus, HostCertificate, ImportCert, RenewEvent};
+use crate::api::{
+    AcmeStatus, CertPlan, CertificateStatus, CheckResult, HostCertificate, ImportCert, PlanCheck, RenewEvent,
+};
 use crate::certs::{CertKeeper, ClientAuthorities, ServedCert};
 use crate::control::{self, CertificateCall, CertificateCallError};
 use crate::name::HostName;
@@ -70,7 +72,17 @@ impl control::Certificates for Certificates {
     }
 
     fn plan(&self, host: HostName) -> CertificateCall<'_, CertPlan> {
-        Box::pin(async move { self.authorities.plan(host).await.map_err(CertificateCallError::Conflict) })
+        Box::pin(async move {
+            let served = self.served(&host).filter(ServedCert::is_from_people);
+            let mut plan = self.authorities.plan(host).await.map_err(CertificateCallError::Conflict)?;
+            if let Some(ServedCert { source, .. }) = served {
+                let text =
+                    format!("it has a certificate of the source `{source}`: none is ordered by itself");
+                let (check, result) = ("source".to_owned(), CheckResult::Doubtful);
+                plan.checks.insert(0, PlanCheck { check, result, text });
+            }
+            Ok(plan)
+        })
     }
 
     fn import(&self, host: HostName, pair: ImportCert) -> CertificateCall<'_, HostCertificate> {

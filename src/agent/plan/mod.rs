@@ -5,6 +5,7 @@
 mod caa;
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty, Limited};
@@ -34,13 +35,12 @@ impl Planner {
         let mut not_checked =
             vec!["whether the authority answers, and what it has against the name".to_owned()];
         if checks[0].result != CheckResult::Bad {
-            let by_dns = self.is_by_dns(host);
-            checks.push(self.challenge(by_dns));
-            if by_dns {
+            checks.push(self.challenge(host));
+            if self.is_by_dns(host) {
                 not_checked.push("whether the program sets the record".into());
             } else {
                 let found = self.addresses(host, &mut checks).await;
-                self.port_80(host, &found, &mut checks).await;
+                self.ports(host, &found, &mut checks).await;
                 not_checked.push("the way that the authority's own connections take to this machine".into());
             }
             match timeout(ASKING_NAMES, caa::records(host)).await {
@@ -74,22 +74,24 @@ impl Planner {
             || (host.is_wildcard() && self.acme.challenge == Challenge::Auto)
     }
 
-    fn challenge(&self, by_dns: bool) -> PlanCheck {
-        match (by_dns, &self.acme.hook) {
-            (true, Some(hook)) => {
-                check("challenge", CheckResult::Ok, format!("dns-01, by `{}`", hook.display()))
+    fn challenge(&self, host: &HostName) -> PlanCheck {
+        let by_hook = |hook: &PathBuf| format!("dns-01, by `{}`", hook.display());
+        let text = match (self.acme.challenge, &self.acme.hook) {
+            _ if self.is_by_dns(host) => match &self.acme.hook {
+                Some(hook) => by_hook(hook),
+                None => {
+                    let text = "dns-01 needs a program that sets DNS records: tls.acme_hook";
+                    return check("challenge", CheckResult::Bad, text.into());
+                }
+            },
+            (Challenge::Http, _) => "http-01, by port 80".into(),
+            (Challenge::TlsAlpn, _) => "tls-alpn-01, by port 443".into(),
+            (_, None) => "http-01; where port 80 is not seen to work tls-alpn-01, by port 443".into(),
+            (_, Some(hook)) => {
+                format!("http-01; where port 80 is not seen to work tls-alpn-01, or {}", by_hook(hook))
             }
-            (true, None) => {
-                let text = "dns-01 needs a program that sets DNS records: tls.acme_hook";
-                check("challenge", CheckResult::Bad, text.into())
-            }
-            (false, Some(hook)) if self.acme.challenge == Challenge::Auto => {
-                let text =
-                    format!("http-01, or dns-01 by `{}` where that is not seen to work", hook.display());
-                check("challenge", CheckResult::Ok, text)
-            }
-            (false, _) => check("challenge", CheckResult::Ok, "http-01, by port 80".into()),
-        }
+        };
+        check("challenge", CheckResult::Ok, text)
     }
 
     /// Where the name leads.
@@ -122,30 +124,50 @@ impl Planner {
         found
     }
 
-    /// What answers at each of these addresses.
-    async fn port_80(&self, host: &HostName, addresses: &[IpAddr], checks: &mut Vec<PlanCheck>) {
-        let path = format!("{PREFIX}{PROBE}");
-        let Some(expected) = self.challenges.answer(&path) else { return };
+    /// What answers at the ports that the authority would come to. A port that the other one can stand in for is in nobody's
+    /// way.
+    async fn ports(&self, host: &HostName, addresses: &[IpAddr], checks: &mut Vec<PlanCheck>) {
         for address in addresses {
-            let at = SocketAddr::new(*address, 80);
-            let (result, text) = match timeout(PROBING, asked(at, host, &path)).await {
-                Ok(Ok((_, body))) if body.trim_ascii() == expected.as_bytes() => {
-                    (CheckResult::Ok, format!("{at} answers with our token"))
+            let mut of_address = Vec::new();
+            if self.acme.challenge != Challenge::TlsAlpn {
+                of_address.extend(self.port_80(host, *address).await);
+            }
+            let plain = of_address.iter().all(|check| check.result == CheckResult::Ok);
+            let either = self.acme.challenge == Challenge::Auto;
+            if self.acme.challenge == Challenge::TlsAlpn || (either && !plain) {
+                let tls = port_443(*address).await;
+                let stands_in = tls.result == CheckResult::Ok || self.acme.hook.is_some();
+                for check in
+                    of_address.iter_mut().filter(|check| stands_in && check.result == CheckResult::Bad)
+                {
+                    check.result = CheckResult::Doubtful;
                 }
-                Ok(Ok((status, _))) => (
-                    CheckResult::Bad,
-                    format!("{at} answers with something else (HTTP {status}): it is another server"),
-                ),
-                Ok(Err(error)) => {
-                    (unreached(*address).await, format!("{at} cannot be reached from here: {error}"))
-                }
-                Err(_) => (
-                    unreached(*address).await,
-                    format!("{at} does not answer here in {} s", PROBING.as_secs()),
-                ),
-            };
-            checks.push(check("port80", result, text));
+                of_address.push(tls);
+            }
+            checks.extend(of_address);
         }
+    }
+
+    async fn port_80(&self, host: &HostName, address: IpAddr) -> Option<PlanCheck> {
+        let path = format!("{PREFIX}{PROBE}");
+        let expected = self.challenges.answer(&path)?;
+        let at = SocketAddr::new(address, 80);
+        let (result, text) = match timeout(PROBING, asked(at, host, &path)).await {
+            Ok(Ok((_, body))) if body.trim_ascii() == expected.as_bytes() => {
+                (CheckResult::Ok, format!("{at} answers with our token"))
+            }
+            Ok(Ok((status, _))) => {
+                let text = format!("{at} answers with something else (HTTP {status}): it is another server");
+                (CheckResult::Bad, text)
+            }
+            Ok(Err(error)) => {
+                (unreached(address).await, format!("{at} cannot be reached from here: {error}"))
+            }
+            Err(_) => {
+                (unreached(address).await, format!("{at} does not answer here in {} s", PROBING.as_secs()))
+            }
+        };
+        Some(check("port80", result, text))
     }
 
     /// Whether the owner of the name lets the authority issue (RFC 8659 §4).
@@ -179,6 +201,21 @@ impl Planner {
 
 pub(super) fn check(name: &str, result: CheckResult, text: String) -> PlanCheck {
     PlanCheck { check: name.to_owned(), result, text }
+}
+
+/// Whether something takes connections there; who it is shows only in the handshake.
+async fn port_443(address: IpAddr) -> PlanCheck {
+    let at = SocketAddr::new(address, 443);
+    match timeout(PROBING, TcpStream::connect(at)).await {
+        Ok(Ok(_)) => check("port443", CheckResult::Ok, format!("{at} takes connections")),
+        Ok(Err(error)) => {
+            check("port443", unreached(address).await, format!("{at} cannot be reached from here: {error}"))
+        }
+        Err(_) => {
+            let text = format!("{at} does not answer here in {} s", PROBING.as_secs());
+            check("port443", unreached(address).await, text)
+        }
+    }
 }
 
 /// An address of this machine at which nothing answers answers nobody; others may be reached from elsewhere.
