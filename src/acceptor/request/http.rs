@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::api::HostState;
 use crate::name::RequestId;
-use crate::spec::Rules;
+use crate::spec::{Protocol, Rules};
 
 use super::builtin;
 use super::client_answer::Answer;
@@ -157,7 +157,7 @@ async fn answer(
     }
     let script = match rules.scripts.0.as_deref() {
         None => None,
-        Some(folder) => match Box::pin(resolve(folder, target.uri().path(), parts)).await {
+        Some(folder) => match Box::pin(resolve(folder, parts, &target)).await {
             Resolved::Script(script) => Some(script),
             Resolved::Answered(mut reply) => {
                 let until = context.arrived + rules.timeouts.queue;

@@ -13,6 +13,7 @@ use http_body_util::Empty;
 use crate::files::scripts::{DocumentRoot, Meant, Script};
 
 use super::reply::{self, TEXT};
+use super::worker_target::WorkerTarget;
 use crate::acceptor::upstream::reply_body::{Reply, ReplyBody};
 use crate::acceptor::wire::headers::clean_answer;
 
@@ -22,12 +23,12 @@ pub(in crate::acceptor) enum Resolved {
     Answered(Reply),
 }
 
-/// Looks the request's path up, as the app sees it. Files are opened in place, and read as the client takes them.
-pub(in crate::acceptor) async fn resolve(folder: &DocumentRoot, path: &str, parts: &Parts) -> Resolved {
-    let answer = match folder.find(path) {
+/// Looks the request's path up. Files are opened in place, and read as the client takes them.
+pub(super) async fn resolve(folder: &DocumentRoot, parts: &Parts, target: &WorkerTarget<'_>) -> Resolved {
+    let answer = match folder.find(target.uri().path()) {
         Meant::Script(script) => return Resolved::Script(Box::new(script)),
         Meant::File(path) => send(folder, &path, parts).await,
-        Meant::Folder => to_folder(parts),
+        Meant::Folder => to_folder(&parts.method, target),
         Meant::Nothing => None,
     };
     let missing = || reply::plain(StatusCode::NOT_FOUND, TEXT, Bytes::from_static(b"Not found\n"));
@@ -49,10 +50,11 @@ async fn send(folder: &DocumentRoot, path: &str, parts: &Parts) -> Option<Reply>
 }
 
 /// So that the relative links of its page lead into it.
-fn to_folder(parts: &Parts) -> Option<Reply> {
-    let query = parts.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-    let location = HeaderValue::try_from(format!("{}/{query}", parts.uri.path())).ok()?;
-    let status = match parts.method {
+fn to_folder(method: &Method, target: &WorkerTarget<'_>) -> Option<Reply> {
+    let uri = target.uri();
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let location = HeaderValue::try_from(format!("{}{}/{query}", target.prefix(), uri.path())).ok()?;
+    let status = match *method {
         Method::GET | Method::HEAD => StatusCode::MOVED_PERMANENTLY,
         _ => StatusCode::PERMANENT_REDIRECT,
     };

@@ -92,6 +92,9 @@ fn add_fields(params: &mut Params<'_>, head: RequestHead<'_>, origin: &Origin<'_
     params.add("HTTP_X_FORWARDED_PROTO", origin.proto);
     params.add("HTTP_X_FORWARDED_HOST", origin.host);
     params.add("HTTP_X_FORWARDED_PORT", itoa::Buffer::new().format(origin.port));
+    if !origin.prefix.is_empty() {
+        params.add("HTTP_X_FORWARDED_PREFIX", origin.prefix);
+    }
     params.add("HTTP_X_REQUEST_ID", origin.id.as_bytes());
     params.add("HTTP_X_REQUEST_START", format!("t={}", origin.start_ms));
     for (name, value) in origin.client_cert {
