@@ -13,7 +13,7 @@ use crate::name::ClientNet;
 /// A client may take more as long as it then holds no more than was free before. So a client that is alone gets half of
 /// the total, two get a third each, and somebody new always finds something free.
 #[derive(Clone, Debug)]
-pub struct Budget(Arc<ClientTotals>);
+pub(crate) struct Budget(Arc<ClientTotals>);
 
 #[derive(Debug)]
 struct ClientTotals {
@@ -33,38 +33,38 @@ struct HeldAmounts {
 
 impl Budget {
     /// Nothing of it is held yet.
-    pub fn new(total: u64) -> Self {
+    pub(crate) fn new(total: u64) -> Self {
         Self(Arc::new(ClientTotals { total, all: AtomicU64::new(0), held: Mutex::default() }))
     }
 
     /// A reservation of nothing. A client of `None` has no share of its own: the total alone is its limit.
-    pub fn reserve(&self, client: Option<ClientNet>) -> Reservation {
+    pub(crate) fn reserve(&self, client: Option<ClientNet>) -> Reservation {
         Reservation { budget: self.clone(), client, amount: 0 }
     }
 
     /// How much there is in all.
-    pub fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.0.total
     }
 
     /// How much is held by all.
-    pub fn held(&self) -> u64 {
+    pub(crate) fn held(&self) -> u64 {
         self.lock().all
     }
 
     /// Whether half of the total or more is held.
-    pub fn is_half_held(&self) -> bool {
+    pub(crate) fn is_half_held(&self) -> bool {
         self.held() >= self.0.total / 2
     }
 
     /// Whether less than a quarter is free. Takes no lock.
-    pub fn is_short(&self) -> bool {
+    pub(crate) fn is_short(&self) -> bool {
         self.0.all.load(Ordering::Relaxed) > self.0.total / 4 * 3
     }
 
     /// Whether a client holds so much that it may take less than a quarter of that beside it. Takes no lock while three
     /// quarters are free: nobody can hold so much then.
-    pub fn is_used_up_by(&self, client: Option<ClientNet>) -> bool {
+    pub(crate) fn is_used_up_by(&self, client: Option<ClientNet>) -> bool {
         if self.0.all.load(Ordering::Relaxed) <= self.0.total / 4 {
             return false;
         }
@@ -83,22 +83,21 @@ impl Budget {
 
 /// What one holder has taken of a [`Budget`]. Dropping it gives everything back.
 #[derive(Debug)]
-pub struct Reservation {
+pub(crate) struct Reservation {
     budget: Budget,
     client: Option<ClientNet>,
     amount: u64,
 }
 
 impl Reservation {
-    /// How much it holds.
-    pub fn amount(&self) -> u64 {
+    pub(crate) fn amount(&self) -> u64 {
         self.amount
     }
 
     /// Takes as much more as makes it `amount`; false, and nothing changes, when the total or the client's share forbid
     /// that. It never becomes smaller.
     #[must_use]
-    pub fn grow_to(&mut self, amount: u64) -> bool {
+    pub(crate) fn grow_to(&mut self, amount: u64) -> bool {
         let Some(more) = amount.checked_sub(self.amount).filter(|more| *more > 0) else { return true };
         let mut held = self.budget.lock();
         let free = self.budget.0.total.saturating_sub(held.all);
@@ -117,7 +116,7 @@ impl Reservation {
     }
 
     /// Gives back what is above `amount`.
-    pub fn shrink_to(&mut self, amount: u64) {
+    pub(crate) fn shrink_to(&mut self, amount: u64) {
         let Some(less) = self.amount.checked_sub(amount).filter(|less| *less > 0) else { return };
         self.amount = amount;
         let mut held = self.budget.lock();

@@ -6,7 +6,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use serde::Serialize;
 
 /// A word of `length` of `a-z 2-7`, at most 51, five bits of SHA-256 each; no two lists of parts have the same bytes.
-pub fn word(parts: &[&[u8]], length: usize) -> String {
+pub(crate) fn word(parts: &[&[u8]], length: usize) -> String {
     let mut hash = Context::new(&SHA256);
     for part in parts {
         hash.update(&(part.len() as u64).to_be_bytes());
@@ -20,7 +20,7 @@ pub fn word(parts: &[&[u8]], length: usize) -> String {
 }
 
 /// A word for a value as it is written in JSON, which no version of a compiler or a library writes in another way.
-pub fn of(value: &impl Serialize) -> String {
+pub(crate) fn of(value: &impl Serialize) -> String {
     // Only a path that is not UTF-8 cannot be written, and a program in such a place cannot be made a unit either.
     word(&[&serde_json::to_vec(value).unwrap_or_default()], LONG)
 }

@@ -16,34 +16,31 @@ use crate::pool::Pool;
 use crate::spec::Rules;
 
 /// An app as the data path sees it.
-pub struct App {
-    /// Its name.
-    pub name: AppName,
-    /// Its workers.
-    pub pool: Pool,
-    /// Its limits; a deploy may change them.
-    pub rules: ArcSwap<Rules>,
-    /// Its counters.
-    pub metrics: AppMetrics,
+pub(crate) struct App {
+    pub(crate) name: AppName,
+    pub(crate) pool: Pool,
+    /// The app's limits; a deploy may change them.
+    pub(crate) rules: ArcSwap<Rules>,
+    pub(crate) metrics: AppMetrics,
 }
 
 /// Where a host leads, or some of its paths.
 #[derive(Clone)]
-pub struct Route {
+pub(crate) struct Route {
     /// Its name as it was registered; the host may be a wildcard.
-    pub name: RouteName,
+    pub(crate) name: RouteName,
     /// The app.
-    pub app: Arc<App>,
+    pub(crate) app: Arc<App>,
     /// Whether a certificate may be got for the host of an authority, if its app allows it.
-    pub acme: bool,
+    pub(crate) acme: bool,
     /// What is done with its requests; one of a paused route waits for it to change. Routes that run may share one with
     /// others of their app, and another route takes this one's place when anything else is to be done.
-    pub availability: watch::Receiver<Availability>,
+    pub(crate) availability: watch::Receiver<Availability>,
 }
 
 /// All routes of a host.
 #[derive(Clone)]
-pub enum HostRoutes {
+pub(crate) enum HostRoutes {
     /// One route, for whatever path.
     Whole(Arc<Route>),
     /// Several, or some of its paths only. The longest prefixes come first, the route of all other paths last.
@@ -52,16 +49,16 @@ pub enum HostRoutes {
 
 /// What a route does with its requests.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Availability {
+pub(crate) struct Availability {
     /// Whether they are served, wait, or are refused.
-    pub state: HostState,
+    pub(crate) state: HostState,
     /// The operator's page while the host is [`HostState::Stopped`], HTML.
-    pub page: Option<Arc<str>>,
+    pub(crate) page: Option<Arc<str>>,
 }
 
 /// Host names and their routes. Cheap to clone; all clones are the same directory.
 #[derive(Clone)]
-pub struct Directory {
+pub(crate) struct Directory {
     shared: Arc<DirectoryState>,
 }
 
@@ -89,7 +86,7 @@ impl HostRoutes {
     }
 
     /// Each of them.
-    pub fn all(&self) -> &[Arc<Route>] {
+    pub(crate) fn all(&self) -> &[Arc<Route>] {
         match self {
             Self::Whole(route) => std::slice::from_ref(route),
             Self::ByPath(routes) => routes,
@@ -97,7 +94,7 @@ impl HostRoutes {
     }
 
     /// The host as it was registered.
-    pub fn host(&self) -> &HostName {
+    pub(crate) fn host(&self) -> &HostName {
         match self {
             Self::Whole(route) => route.name.host(),
             Self::ByPath(routes) => routes[0].name.host(),
@@ -108,7 +105,7 @@ impl HostRoutes {
     ///
     /// # Errors
     /// When that depends on who reads the path.
-    pub fn at(&self, path: &str) -> Result<Option<&Arc<Route>>, AmbiguousPath> {
+    pub(crate) fn at(&self, path: &str) -> Result<Option<&Arc<Route>>, AmbiguousPath> {
         let routes = match self {
             Self::Whole(route) => return Ok(Some(route)),
             Self::ByPath(routes) => routes,
@@ -126,15 +123,14 @@ impl HostRoutes {
 }
 
 impl Directory {
-    /// An empty directory.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (changed, _) = watch::channel(());
         let shared = DirectoryState { routes: RwLock::default(), changed, version: AtomicU64::new(0) };
         Self { shared: Arc::new(shared) }
     }
 
     /// Finds the routes of a host name in canonical form (as [`HostName`] has it): exact, then the wildcard one label up.
-    pub fn lookup(&self, host: &str) -> Option<HostRoutes> {
+    pub(crate) fn lookup(&self, host: &str) -> Option<HostRoutes> {
         if let Some(routes) = self.exact(host) {
             return Some(routes);
         }
@@ -143,17 +139,17 @@ impl Directory {
     }
 
     /// Which state of the directory this is: what was looked up after a version was read holds while it is the same.
-    pub fn version(&self) -> u64 {
+    pub(crate) fn version(&self) -> u64 {
         self.shared.version.load(Ordering::Acquire)
     }
 
     /// Adds a route or changes where it leads.
-    pub fn insert(&self, route: Route) {
+    pub(crate) fn insert(&self, route: Route) {
         self.insert_all([route]);
     }
 
     /// Does the same for many routes. Requests find those that are there already.
-    pub fn insert_all(&self, routes: impl IntoIterator<Item = Route>) {
+    pub(crate) fn insert_all(&self, routes: impl IntoIterator<Item = Route>) {
         for route in routes {
             let (host, route) = (route.name.host().clone(), Arc::new(route));
             let mut there = self.write();
@@ -164,7 +160,7 @@ impl Directory {
     }
 
     /// Removes a route. Requests already routed are not touched.
-    pub fn remove(&self, name: &RouteName) {
+    pub(crate) fn remove(&self, name: &RouteName) {
         let mut there = self.write();
         match HostRoutes::of(there.get(name.host()), name, None) {
             Some(left) => drop(there.insert(name.host().clone(), left)),
@@ -175,22 +171,22 @@ impl Directory {
     }
 
     /// Every host, in no order.
-    pub fn hosts(&self) -> Vec<HostName> {
+    pub(crate) fn hosts(&self) -> Vec<HostName> {
         self.hosts_that(|_| true)
     }
 
     /// The hosts that are wanted, in no order.
-    pub fn hosts_that(&self, wanted: impl Fn(&HostName) -> bool) -> Vec<HostName> {
+    pub(crate) fn hosts_that(&self, wanted: impl Fn(&HostName) -> bool) -> Vec<HostName> {
         self.read().keys().filter(|host| wanted(host)).cloned().collect()
     }
 
     /// The routes of every host, in no order.
-    pub fn routes(&self) -> Vec<HostRoutes> {
+    pub(crate) fn routes(&self) -> Vec<HostRoutes> {
         self.read().values().cloned().collect()
     }
 
     /// Tells when hosts come or go.
-    pub fn changes(&self) -> watch::Receiver<()> {
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.shared.changed.subscribe()
     }
 
@@ -220,7 +216,7 @@ impl Default for Directory {
 
 #[cfg(test)]
 impl App {
-    /// For tests that are about something else.
+    /// An app for tests that are about something else.
     pub(crate) fn of_no_interest(name: &str) -> Arc<Self> {
         let name: AppName = name.parse().unwrap();
         let rules = ArcSwap::from_pointee(Rules::default());

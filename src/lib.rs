@@ -33,17 +33,17 @@
 //! Where to look first: a request's way is `acceptor/request/http.rs`; why a worker was started or stopped is
 //! `supervisor/app/plan.rs`; what a setting means and where it comes from is `config/`.
 
-pub mod budget;
-pub mod digest;
-pub mod fastcgi;
-pub mod files;
-pub mod logging;
-pub mod metrics;
+mod budget;
+mod digest;
+mod fastcgi;
+mod files;
+mod logging;
+mod metrics;
 pub mod name;
-pub mod pattern;
-pub mod system;
+mod pattern;
+mod system;
 pub mod tasks;
-pub mod time;
+mod time;
 
 #[cfg(test)]
 mod generated;
@@ -53,24 +53,41 @@ mod seeded;
 pub mod spec;
 
 pub mod api;
-pub mod config;
+mod config;
 
-pub mod challenges;
-pub mod directory;
+mod challenges;
+mod directory;
 pub mod pool;
 
-pub mod acceptor;
+mod acceptor;
 
-pub mod apps;
+mod apps;
 pub mod backend;
-pub mod certs;
-pub mod registry;
+mod certs;
+mod registry;
 
 pub mod agent;
-pub mod supervisor;
+mod supervisor;
 
-pub mod control;
+mod control;
 pub mod ctl;
 pub mod launcher;
 
 pub mod boot;
+
+/// What the targets of `tests/fuzz` run.
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use super::acceptor::fuzzing::*;
+    pub use super::apps::fuzzing::*;
+    pub use super::backend::fuzzing::*;
+    pub use super::certs::fuzzing::*;
+    pub use super::config::fuzzing::*;
+    pub use super::control::fuzzing::*;
+    pub use super::ctl::fuzzing::*;
+    pub use super::files::fuzzing::*;
+    pub use super::launcher::fuzzing::*;
+    pub use super::logging::fuzzing::*;
+    pub use super::registry::fuzzing::*;
+}

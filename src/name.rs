@@ -13,8 +13,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use path_prefix::{PathPrefix, PathPrefixError};
-pub use request_path::{AmbiguousPath, RequestPath};
+pub(crate) use path_prefix::PathPrefix;
+pub use path_prefix::PathPrefixError;
+pub(crate) use request_path::{AmbiguousPath, RequestPath};
 pub use route_name::{RouteName, RouteNameError};
 
 /// A host name as the directory knows it: lower case, IDNA-encoded, no port, no trailing dot; `*.` only in front.
@@ -89,12 +90,12 @@ impl HostName {
     }
 
     /// Whether this is a wildcard name such as `*.example.com`.
-    pub fn is_wildcard(&self) -> bool {
+    pub(crate) fn is_wildcard(&self) -> bool {
         self.0.starts_with("*.")
     }
 
     /// The address, if the name is one.
-    pub fn address(&self) -> Option<IpAddr> {
+    pub(crate) fn address(&self) -> Option<IpAddr> {
         let bare = self.0.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(&self.0);
         bare.parse().ok()
     }
@@ -224,7 +225,7 @@ plain_name!(
 
 impl InstanceName {
     /// Whether both names are one with its dashes written differently: `my-app` and `my\x2dapp`.
-    pub fn is_spelled_as(&self, other: &Self) -> bool {
+    pub(crate) fn is_spelled_as(&self, other: &Self) -> bool {
         let dashes = |name: &Self| name.as_str().replace("\\x2d", "-");
         dashes(self) == dashes(other)
     }
@@ -267,21 +268,21 @@ impl fmt::Display for GenerationId {
 
 impl GenerationId {
     /// The generation after this one.
-    pub fn next(self) -> Self {
+    pub(crate) fn next(self) -> Self {
         Self(self.0 + 1)
     }
 }
 
 /// Names one request in access records, in answers and to the worker: 8 to 64 of `A-Z a-z 0-9 . _ -`.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct RequestId {
+pub(crate) struct RequestId {
     len: u8,
     text: [u8; MAX_REQUEST_ID],
 }
 
 impl RequestId {
     /// A new random id of 20 characters; unique enough to find a request by, no secret.
-    pub fn random() -> Self {
+    pub(crate) fn random() -> Self {
         const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
         let mut text = [0; MAX_REQUEST_ID];
         let mut bits = fastrand::u128(..);
@@ -293,7 +294,7 @@ impl RequestId {
     }
 
     /// Takes a peer's id over if it is well formed.
-    pub fn parse(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let fits = (8..=MAX_REQUEST_ID).contains(&bytes.len());
         let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
         if !fits || !bytes.iter().all(plain) {
@@ -305,12 +306,12 @@ impl RequestId {
     }
 
     /// The text.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         std::str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 
     /// The text's bytes, which need no look at whether they are text.
-    pub fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.text[..usize::from(self.len)]
     }
 }
@@ -334,11 +335,11 @@ const MAX_REQUEST_ID: usize = 64;
 ///
 /// An IPv4 address that is written as an IPv6 one counts as what it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ClientNet(IpAddr);
+pub(crate) struct ClientNet(IpAddr);
 
 impl ClientNet {
     /// The one that an address belongs to.
-    pub fn of(address: IpAddr) -> Self {
+    pub(crate) fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(v4) => Self(v4.into()),
             IpAddr::V6(v6) => Self(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into()),

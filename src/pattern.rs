@@ -7,10 +7,10 @@ use std::fmt;
 /// Which files of a folder are meant, by their paths from there.
 ///
 /// `*` and `?` stand for characters of one name, `[a-z]` and `[!a-z]` for one of some, `{a,b}` for either, `**` for any
-/// folders. A name without these at the end means that file, or everything in that folder. None of them stands for the dot
-/// at the beginning of a hidden name.
+/// folders. A name without these at the end means that file, or everything in that folder. None of them stands for the
+/// dot at the beginning of a hidden name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pattern {
+pub(crate) struct Pattern {
     text: String,
     ways: Vec<Vec<PatternStep>>,
 }
@@ -18,11 +18,10 @@ pub struct Pattern {
 /// Why a text is no pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}`: {why}")]
-pub struct BadPattern {
-    /// What was read.
-    pub text: String,
+pub(crate) struct BadPattern {
+    pub(crate) text: String,
     /// What is wrong with it, and what would be right.
-    pub why: &'static str,
+    pub(crate) why: &'static str,
 }
 
 impl Pattern {
@@ -30,7 +29,7 @@ impl Pattern {
     ///
     /// # Errors
     /// Whatever could not match any file that is looked at, and what is not closed.
-    pub fn parse(text: &str) -> Result<Self, BadPattern> {
+    pub(crate) fn parse(text: &str) -> Result<Self, BadPattern> {
         let bad = |why| BadPattern { text: text.into(), why };
         let plain = text.strip_prefix("./").unwrap_or(text);
         let plain = plain.strip_suffix('/').unwrap_or(plain);
@@ -64,12 +63,12 @@ impl Pattern {
     }
 
     /// Whether the file with these names on the way to it is meant.
-    pub fn matches(&self, path: &[&str]) -> bool {
+    pub(crate) fn matches(&self, path: &[&str]) -> bool {
         self.ways.iter().any(|way| fits(way, path))
     }
 
     /// Whether a file that is meant may be in the folder with these names on the way to it, or below.
-    pub fn may_be_in(&self, folder: &[&str]) -> bool {
+    pub(crate) fn may_be_in(&self, folder: &[&str]) -> bool {
         self.ways.iter().any(|way| leads(way, folder))
     }
 }
@@ -81,7 +80,7 @@ impl fmt::Display for Pattern {
 }
 
 /// The parts of a list of patterns with commas between them; a comma in braces is a pattern's own.
-pub fn parts_of_list(text: &str) -> Vec<String> {
+pub(crate) fn parts_of_list(text: &str) -> Vec<String> {
     let mut open = false;
     let parts = text.split(|c| {
         open = (open || c == '{') && c != '}';
@@ -91,7 +90,7 @@ pub fn parts_of_list(text: &str) -> Vec<String> {
 }
 
 /// Folders that are never looked into, beside hidden ones.
-pub const NEVER: [&str; 3] = ["node_modules", "venv", "__pycache__"];
+pub(crate) const NEVER: [&str; 3] = ["node_modules", "venv", "__pycache__"];
 
 /// What a pattern says between two slashes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,7 +105,7 @@ enum Glyph {
     Is(char),
     One,
     Many,
-    /// Of these ranges, or of none of them.
+    /// A character of these ranges, or of none of them.
     Of(Vec<(char, char)>, bool),
 }
 

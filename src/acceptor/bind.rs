@@ -10,17 +10,11 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, listen,
 
 use crate::spec::PortChoice;
 
-/// Why nothing listens.
 #[derive(Debug, thiserror::Error)]
-pub enum BindError {
+pub(crate) enum BindError {
     /// A port that was asked for.
     #[error("cannot listen on {address}: {source}{}", hint(source))]
-    Given {
-        /// Where.
-        address: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
+    Given { address: SocketAddr, source: io::Error },
     /// None of those that were tried.
     #[error("cannot listen on port {first}, nor on any from {PROBE_FROM} to {PROBE_TO}: {source}")]
     None {
@@ -47,7 +41,11 @@ fn hint(error: &io::Error) -> &'static str {
 ///
 /// # Errors
 /// [`BindError`], with what to do.
-pub fn bind_port(addresses: &[IpAddr], port: PortChoice, own: u16) -> Result<Vec<TcpListener>, BindError> {
+pub(crate) fn bind_port(
+    addresses: &[IpAddr],
+    port: PortChoice,
+    own: u16,
+) -> Result<Vec<TcpListener>, BindError> {
     match port {
         PortChoice::Given(port) => {
             bind_all(addresses, port).map_err(|(address, source)| BindError::Given { address, source })

@@ -74,7 +74,7 @@ impl From<AmbiguousPath> for ServeError {
 }
 
 impl ServeError {
-    /// Its row in the table of refusals.
+    /// The error's row in the table of refusals.
     pub(super) fn reason(&self) -> &'static Reason {
         match self {
             Self::Malformed(_) => &reason::MALFORMED,
@@ -113,8 +113,8 @@ impl ServeError {
         }
     }
 
-    /// The detail that the row's sentence leaves open: the client's mistake, or the limit as settings are written; empty
-    /// where the sentence leaves nothing open.
+    /// The detail that the row's sentence leaves open: the client's mistake, or the limit as settings are written;
+    /// empty where the sentence leaves nothing open.
     pub(super) fn detail(&self) -> Cow<'static, str> {
         match self {
             Self::Malformed(what) => (*what).into(),

@@ -10,7 +10,6 @@ use tokio::time::Instant;
 use crate::metrics::Metrics;
 use crate::name::ClientNet;
 
-/// What a client met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Limit {
     /// Memory that large request bodies share.

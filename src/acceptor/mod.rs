@@ -3,8 +3,8 @@
 //! ```text
 //! downstream: listen → tls → http1 (fast_path, or hyper), http2
 //!   → request: http → route → collect
-//!     → exchange: forward (claim) → upstream: link, send, worker_head
-//!     ← exchange: respond → drain → body: buffer ← upstream: reply_body
+//!     → exchange: forward (claim) → upstream: upstream_conn, send, worker_head
+//!     ← exchange: respond → response_pump → body: buffer ← upstream: reply_body
 //! ```
 //!
 //! One thread per core, each with an event loop of its own, and one that keeps the timers of all; a connection stays on
@@ -30,8 +30,7 @@ mod worker_socket;
 mod worker_stream;
 
 #[cfg(any(test, fuzzing))]
-#[doc(hidden)]
-pub mod fuzzing;
+pub(crate) mod fuzzing;
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -52,13 +51,13 @@ use crate::budget::Budget;
 use crate::challenges::Challenges;
 use crate::directory::Directory;
 use crate::metrics::Metrics;
-use crate::spec::{AccessLog, Hsts, ServerSpec};
+use crate::spec::{AccessFormat, Hsts, ServerSpec};
 use crate::system::heap_trim::{self, HeapTrim};
 use crate::tasks::{ShutdownToken, TaskGroup};
 use crate::time::Heartbeats;
 use crate::time::timer::{self, TimerThread};
 
-pub use bind::{BindError, bind_port};
+pub(crate) use bind::bind_port;
 
 use body::blocked_workers::BlockedWorkers;
 use body::buffer_pool::BufferPool;
@@ -66,48 +65,46 @@ use body::uploads::Uploads;
 use connection::head_memory::MOST_HEADS;
 use connection::places::Places;
 use downstream::listen::accept;
-pub use downstream::tls::{ChooseTls, ClientCertCheck, JudgeClientCert, TlsChoice};
+pub(crate) use downstream::tls::{ChooseTls, ClientCertCheck, TlsChoice};
 use limit::LimitLog;
 use peer::RateLimit;
-use records::access_log::AccessLog as ShardLog;
+use records::access_log::AccessLog;
 use records::access_writer::AccessWriter;
 use thread::date::HttpDate;
-use thread::handshakes::Handshakes;
+use thread::handshakes::HandshakeTurns;
+use thread::own_answers::OwnAnswers;
 use thread::server::Server;
 use thread::shard::{Role, Shard};
 use thread::sole_request::SoleRequest;
+use thread::upstreams::Upstreams;
 use thread::write_batch::WriteBatch;
 use upstream::unread::MOST_UNREAD;
 use wire::frames;
 
 /// What the data path is made of.
-pub struct Parts {
-    /// Limits and looks.
-    pub spec: ServerSpec,
-    /// For spool files; must exist.
-    pub spool: PathBuf,
+pub(crate) struct AcceptorParts {
+    pub(crate) spec: ServerSpec,
+    /// The folder of spool files; must exist.
+    pub(crate) spool: PathBuf,
     /// Listeners for apps over TLS.
-    pub https: Vec<TcpListener>,
+    pub(crate) https: Vec<TcpListener>,
     /// Listeners for apps without TLS, or for redirects when there are TLS listeners too.
-    pub http: Vec<TcpListener>,
+    pub(crate) http: Vec<TcpListener>,
     /// How TLS is spoken; needed when there are `https` listeners.
-    pub tls: Option<ChooseTls>,
-    /// Which app answers.
-    pub directory: Directory,
+    pub(crate) tls: Option<ChooseTls>,
+    pub(crate) directory: Directory,
     /// Answers to authorities that ask whether a name leads here.
-    pub challenges: Challenges,
-    /// Counters.
-    pub metrics: Metrics,
+    pub(crate) challenges: Challenges,
+    pub(crate) metrics: Metrics,
     /// Whether access records go to the journal.
-    pub to_journal: bool,
+    pub(crate) to_journal: bool,
     /// Threads, at least 1.
-    pub threads: usize,
+    pub(crate) threads: usize,
     /// Where the accept loops tell that they go round.
-    pub heartbeats: Heartbeats,
+    pub(crate) heartbeats: Heartbeats,
 }
 
-/// The running data path.
-pub struct Acceptor {
+pub(crate) struct Acceptor {
     stop: TaskGroup,
     cut: ShutdownToken,
     threads: Vec<JoinHandle<()>>,
@@ -121,13 +118,13 @@ impl Acceptor {
     ///
     /// # Errors
     /// When a thread or its event loop cannot be made.
-    pub fn start(parts: Parts) -> io::Result<Self> {
+    pub(crate) fn start(parts: AcceptorParts) -> io::Result<Self> {
         let style = parts.spec.log.access_log();
-        let to_journal = parts.to_journal && style != AccessLog::Json;
+        let to_journal = parts.to_journal && style != AccessFormat::Json;
         let (outlet, writer) =
             records::access_writer::start(style, to_journal, parts.metrics.clone())?.unzip();
         let timers = TimerThread::start()?;
-        let server = Arc::new(server(&parts));
+        let (server, own_answers) = (Arc::new(server(&parts)), Arc::new(own_answers(&parts)));
         let limits = &parts.spec.limits;
         let places = Places::new(limits.max_connections, limits.max_connections_per_address, Instant::now());
         server.show_budgets(&parts.metrics);
@@ -137,25 +134,33 @@ impl Acceptor {
         let (running, over) = channel(1);
         for index in 0..parts.threads.max(1) {
             let listeners = Listeners::clone_of(&parts)?;
-            let (server, outlet, places) = (Arc::clone(&server), outlet.clone(), places.clone());
+            let (server, own_answers) = (Arc::clone(&server), Arc::clone(&own_answers));
+            let (outlet, places) = (outlet.clone(), places.clone());
             let (directory, metrics, stop) = (parts.directory.clone(), parts.metrics.clone(), stop.child());
             let (heartbeats, cut, running) = (parts.heartbeats.clone(), cut.clone(), running.clone());
             let timers = timers.clone();
             let run = move || {
                 timers.serve_this_thread();
-                let shard = Shard {
+                let upstreams = Rc::new(Upstreams {
                     index,
-                    server,
-                    directory,
-                    metrics,
-                    access: ShardLog::new(outlet),
-                    stop,
-                    cut,
+                    server: Arc::clone(&server),
+                    stop: stop.clone(),
+                    cut: cut.clone(),
                     channels: thread::h2c_channels::Channels::default(),
                     buffers: BufferPool::default(),
                     write_batch: WriteBatch::default(),
-                    handshakes: Handshakes::default(),
                     sole_request: SoleRequest::default(),
+                });
+                let shard = Shard {
+                    server,
+                    upstreams,
+                    own_answers,
+                    directory,
+                    metrics,
+                    access: AccessLog::new(outlet),
+                    stop,
+                    cut,
+                    handshakes: HandshakeTurns::default(),
                     date: HttpDate::default(),
                     requests: Cell::new(0),
                     heartbeats,
@@ -170,7 +175,7 @@ impl Acceptor {
 
     /// Stops accepting; connections finish what they have in hand. Returns when all are closed, or after `limit`.
     /// Cancel-safe.
-    pub async fn drain(&mut self, limit: Duration) {
+    pub(crate) async fn drain(&mut self, limit: Duration) {
         self.stop.request();
         if !self.is_over_within(limit).await {
             tracing::warn!(?limit, "connections are cut: they did not finish in time");
@@ -178,9 +183,9 @@ impl Acceptor {
     }
 
     /// Cuts the connections that are left, and returns when all access records are written.
-    pub async fn end(mut self) {
+    pub(crate) async fn end(mut self) {
         self.stop.request();
-        // Who has lost its worker just now is still told so.
+        // A client whose worker has gone just now is still told so.
         let over = self.is_over_within(LAST_ANSWERS).await;
         self.cut.request();
         if !over && !self.is_over_within(CUTTING).await {
@@ -205,7 +210,7 @@ struct Listeners {
 }
 
 impl Listeners {
-    fn clone_of(parts: &Parts) -> io::Result<Self> {
+    fn clone_of(parts: &AcceptorParts) -> io::Result<Self> {
         let http = if parts.https.is_empty() { Role::Http } else { Role::Redirect };
         let all = parts.https.iter().map(|listener| (listener, Role::Https));
         let all = all.chain(parts.http.iter().map(|listener| (listener, http)));
@@ -227,8 +232,8 @@ fn run_shard(shard: Shard, listeners: Listeners, places: &Places) {
         };
     let shard = Rc::new(shard);
     runtime.block_on(async {
-        // Of groups of their own: they have no end to wait for.
-        shard.stop.child().spawn_local("write_batch", shard.write_batch.clone().run());
+        // These tasks have groups of their own: they have no end to wait for.
+        shard.stop.child().spawn_local("write_batch", shard.upstreams.write_batch.clone().run());
         shard.stop.child().spawn_local("handshakes", shard.handshakes.clone().run());
         for (listener, role) in listeners.list {
             let tls = listeners.tls.clone().filter(|_| role == Role::Https);
@@ -244,13 +249,13 @@ fn run_shard(shard: Shard, listeners: Listeners, places: &Places) {
         }
         let sweep = async {
             match &shard.server.rate {
-                _ if shard.index > 0 => std::future::pending().await,
+                _ if shard.upstreams.index > 0 => std::future::pending().await,
                 Some(rate) => drop(tokio::join!(rate.sweep(), shard.server.frames.sweep())),
                 None => shard.server.frames.sweep().await,
             }
         };
         let slim = async {
-            if shard.index > 0 {
+            if shard.upstreams.index > 0 {
                 return std::future::pending().await;
             }
             let mut heap_trim = HeapTrim::default();
@@ -264,7 +269,7 @@ fn run_shard(shard: Shard, listeners: Listeners, places: &Places) {
                 () = shard.stop.requested() => {}
                 () = sweep => {}
                 () = slim => {}
-                () = shard.buffers.sweep() => {}
+                () = shard.upstreams.buffers.sweep() => {}
             }
             shard.stop.finished().await;
         };
@@ -279,20 +284,12 @@ fn run_shard(shard: Shard, listeners: Listeners, places: &Places) {
     shard.access.hand_over();
 }
 
-fn server(parts: &Parts) -> Server {
+fn server(parts: &AcceptorParts) -> Server {
     let spool = body::spool::space(parts.spec.limits.spool(), &parts.spool);
-    let port = |listeners: &[TcpListener]| {
-        listeners.first().and_then(|first| first.local_addr().ok()).map(|at| at.port())
-    };
     Server {
         limits: parts.spec.limits,
-        hsts: parts.spec.tls.hsts().and_then(hsts_value),
         trusted: parts.spec.listening.trusted_proxies.clone(),
-        status_for_all: parts.spec.listening.status_for_all,
-        https_port: port(&parts.https),
-        http_port: port(&parts.http),
         spool: parts.spool.clone(),
-        started: Instant::now(),
         rate: parts.spec.limits.rate.map(RateLimit::new),
         frames: Arc::new(RateLimit::new(frames::SHARE)),
         heads: Budget::new(MOST_HEADS),
@@ -301,10 +298,24 @@ fn server(parts: &Parts) -> Server {
         memory: Budget::new(BODIES_IN_MEMORY.saturating_mul(parts.spec.limits.body_memory as u64)),
         uploads: Uploads::new(parts.spec.limits.max_connections),
         unread: Budget::new(MOST_UNREAD),
+        spooled_bytes: parts.metrics.spooled_bytes.clone(),
         spool_space: Budget::new(spool),
         spooled_answers: Budget::new(spool),
         blocked_workers: BlockedWorkers::default(),
         limit_log: LimitLog::new(parts.metrics.clone(), Instant::now()),
+    }
+}
+
+fn own_answers(parts: &AcceptorParts) -> OwnAnswers {
+    let port = |listeners: &[TcpListener]| {
+        listeners.first().and_then(|first| first.local_addr().ok()).map(|at| at.port())
+    };
+    OwnAnswers {
+        hsts: parts.spec.tls.hsts().and_then(hsts_value),
+        status_for_all: parts.spec.listening.status_for_all,
+        https_port: port(&parts.https),
+        http_port: port(&parts.http),
+        started: Instant::now(),
         challenges: parts.challenges.clone(),
     }
 }
@@ -316,11 +327,11 @@ fn hsts_value(hsts: Hsts) -> Option<HeaderValue> {
 
 /// Threads that read and write the spool files of one serving thread's connections: many more would not be faster.
 const DISK_THREADS: usize = 32;
-/// So many request bodies may have all of `body_memory`.
+/// How many request bodies may have all of `body_memory`.
 const BODIES_IN_MEMORY: u64 = 1024;
-/// For answers that are ready when the workers have gone.
+/// The time for answers that are ready when the workers have gone.
 const LAST_ANSWERS: Duration = Duration::from_millis(250);
-/// For threads to drop what was cut.
+/// The time for threads to drop what was cut.
 const CUTTING: Duration = Duration::from_secs(2);
-/// For the last access records, when nobody takes them.
+/// The time for the last access records, when nobody takes them.
 const LAST_RECORDS: Duration = Duration::from_secs(2);

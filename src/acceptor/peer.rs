@@ -36,7 +36,7 @@ impl Peer {
         Self { address, text: address.to_string().into(), net: ClientNet::of(address) }
     }
 
-    /// Whose share its connection takes from, whatever its requests say; `None`: it is a trusted proxy.
+    /// The client whose share the connection takes from, whatever its requests say; `None`: it is a trusted proxy.
     pub(super) fn share(&self, trusted: &[IpNet]) -> Option<ClientNet> {
         (!is_trusted(self.address, trusted)).then_some(self.net)
     }
@@ -44,21 +44,21 @@ impl Peer {
 
 /// A request's client as the server sees it.
 #[derive(Debug)]
-pub(super) struct Client<'a> {
+pub(super) struct RequestClient<'a> {
     /// The nearest address that is not a trusted proxy, as far as trusted proxies say.
     pub(super) address: IpAddr,
     /// What the worker is told in `X-Forwarded-For`.
     pub(super) forwarded_for: Cow<'a, str>,
     /// What a trusted proxy says; `None`: the peer is not trusted.
-    pub(super) told: Option<Box<Told>>,
-    /// Whose share of the server's resources the request takes from; `None`: of no client's, as a trusted proxy sent it
-    /// and did not say for whom.
+    pub(super) told: Option<Box<ProxiedRequest>>,
+    /// The client whose share of the server's resources the request takes from; `None`: of no client's, as a trusted
+    /// proxy sent it and did not say for whom.
     pub(super) share: Option<ClientNet>,
 }
 
 /// A request as a trusted proxy got it.
 #[derive(Debug)]
-pub(super) struct Told {
+pub(super) struct ProxiedRequest {
     pub(super) proto: Option<&'static str>,
     pub(super) host: Option<String>,
     pub(super) port: Option<u16>,
@@ -68,7 +68,7 @@ pub(super) struct Told {
     pub(super) id: Option<RequestId>,
 }
 
-impl<'a> Client<'a> {
+impl<'a> RequestClient<'a> {
     /// Reads the forwarding fields, if the peer may send them.
     pub(super) fn of(peer: &'a Peer, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
         let address = peer.address;
@@ -78,7 +78,7 @@ impl<'a> Client<'a> {
         }
         let chain = joined(headers, "x-forwarded-for");
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-        let told = Told {
+        let told = ProxiedRequest {
             proto: match text("x-forwarded-proto") {
                 Some("https") => Some("https"),
                 Some("http") => Some("http"),
@@ -102,7 +102,7 @@ impl<'a> Client<'a> {
     }
 }
 
-/// Whose share a connection from this address takes a place from; `None`: a trusted proxy's, which has none.
+/// The client whose share a connection from this address takes a place from; `None`: a trusted proxy's, which has none.
 pub(super) fn share_of(address: SocketAddr, trusted: &[IpNet]) -> Option<ClientNet> {
     let address = canonical(address.ip());
     (!is_trusted(address, trusted)).then(|| ClientNet::of(address))
@@ -117,8 +117,8 @@ fn canonical(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }
 
-/// The first stranger, seen from here. Each entry was written by the one behind it, the last by the peer: what stands in
-/// front of a stranger, or of an entry that is no address, can be anybody's invention.
+/// The first stranger, seen from here. Each entry was written by the one behind it, the last by the peer: what stands
+/// in front of a stranger, or of an entry that is no address, can be anybody's invention.
 fn nearest(chain: &str, peer: IpAddr, trusted: &[IpNet]) -> IpAddr {
     let mut nearest = peer;
     for hop in chain.rsplit(',').map_while(|part| parse_hop(part.trim())) {
@@ -140,7 +140,8 @@ fn parse_hop(text: &str) -> Option<IpAddr> {
     bare.parse().or_else(|_| text.parse::<SocketAddr>().map(|hop| hop.ip())).ok().map(canonical)
 }
 
-/// All values, with a `?` for each byte that is no text: nothing is left out, or entries would seem nearer than they are.
+/// All values, with a `?` for each byte that is no text: nothing is left out, or entries would seem nearer than they
+/// are.
 fn joined(headers: &HeaderMap, name: &str) -> String {
     let mut all = String::new();
     for (at, value) in headers.get_all(name).iter().enumerate() {
@@ -210,7 +211,7 @@ mod tests {
             ("x-request-id", "abcdefgh"),
         ]);
         let peer = Peer::new("10.0.0.9:1".parse().unwrap());
-        let client = Client::of(&peer, &fields, &[]);
+        let client = RequestClient::of(&peer, &fields, &[]);
         assert_eq!(client.forwarded_for, "10.0.0.9");
         assert!(client.told.is_none());
         assert_eq!(client.share, Some(ClientNet::of("10.0.0.9".parse().unwrap())));
@@ -222,12 +223,12 @@ mod tests {
         let fields =
             headers(&[("x-forwarded-for", "6.6.6.6, 7.7.7.7, 10.0.0.1"), ("x-forwarded-proto", "https")]);
         let peer = Peer::new("[::ffff:10.0.0.9]:1".parse().unwrap());
-        let client = Client::of(&peer, &fields, &trusted);
+        let client = RequestClient::of(&peer, &fields, &trusted);
         assert_eq!(client.address, "7.7.7.7".parse::<IpAddr>().unwrap());
         assert_eq!(client.forwarded_for, "6.6.6.6, 7.7.7.7, 10.0.0.1, 10.0.0.9");
         assert_eq!(client.told.unwrap().proto, Some("https"));
         assert_eq!(client.share, Some(ClientNet::of("7.7.7.7".parse().unwrap())));
-        let silent = Client::of(&peer, &HeaderMap::new(), &trusted);
+        let silent = RequestClient::of(&peer, &HeaderMap::new(), &trusted);
         assert_eq!(silent.share, None, "its clients are not told apart");
     }
 
@@ -250,7 +251,7 @@ mod tests {
             for value in chain {
                 fields.append("x-forwarded-for", http::HeaderValue::from_bytes(value).unwrap());
             }
-            let found = Client::of(&peer, &fields, &trusted);
+            let found = RequestClient::of(&peer, &fields, &trusted);
             assert_eq!(found.address, client.parse::<IpAddr>().unwrap(), "{chain:?}");
             assert!(!found.forwarded_for.contains('\u{e9}'), "{}", found.forwarded_for);
         }

@@ -24,12 +24,12 @@ pub(super) struct Reason {
     /// The sentence for the client; the detail of the error replaces `{}`. No format that it is put into escapes it.
     pub(super) text: &'static str,
     /// The setting that the client met.
-    pub(super) setting: Option<Setting>,
+    pub(super) setting: Option<LimitingSetting>,
     /// The limit on clients that counts this refusal.
     pub(super) limit: Option<Limit>,
 }
 
-/// Who is at fault.
+/// The side that is at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Blame {
     Client,
@@ -59,7 +59,7 @@ impl Retry {
 
 /// A setting that requests are refused for.
 #[derive(Debug)]
-pub(super) struct Setting {
+pub(super) struct LimitingSetting {
     pub(super) key: &'static str,
     /// When the log last named it, in seconds of the clock of `setting_notice`.
     pub(super) last_logged: AtomicU64,
@@ -108,7 +108,7 @@ impl Reason {
     }
 
     const fn set_by(self, key: &'static str) -> Self {
-        Self { setting: Some(Setting { key, last_logged: AtomicU64::new(0) }), ..self }
+        Self { setting: Some(LimitingSetting { key, last_logged: AtomicU64::new(0) }), ..self }
     }
 
     const fn counted(self, limit: Limit) -> Self {

@@ -15,8 +15,8 @@ use rustix::io::Errno;
 use rustix::net::sockopt::socket_domain;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, recv, send};
 
-/// A connected stream socket that does not block. Used by one thread at a time: what is kept beside it is atomic only so
-/// that it can be shared on that thread and then handed to another.
+/// A connected stream socket that does not block. Used by one thread at a time: what is kept beside it is atomic only
+/// so that it can be shared on that thread and then handed to another.
 #[derive(Debug)]
 pub(super) struct WorkerSocket {
     fd: OwnedFd,
@@ -28,7 +28,7 @@ pub(super) struct WorkerSocket {
     answering: AtomicBool,
     /// Requests that were sent while something was left, none of it taken yet.
     requests: AtomicU8,
-    /// With which of them it is taken; 0: nothing is ever left.
+    /// The number of the answer with which it is taken; 0: nothing is ever left.
     patience: AtomicU8,
 }
 
@@ -111,8 +111,8 @@ impl WorkerSocket {
         sent
     }
 
-    /// [`write`](Self::write), and takes what was left: where requests come in a row, what is left on all connections is
-    /// soon more than the caches hold.
+    /// [`write`](Self::write), and takes what was left: where requests come in a row, what is left on all connections
+    /// is soon more than the caches hold.
     pub(super) fn write_and_take(&self, bytes: &[u8]) -> Result<usize, Errno> {
         let sent = send(&self.fd, bytes, SendFlags::NOSIGNAL);
         self.make_room();
@@ -134,7 +134,7 @@ impl WorkerSocket {
         lacked
     }
 
-    /// From now on bytes are taken when they are read.
+    /// Has bytes taken when they are read from now on.
     pub(super) fn leave_nothing(&self) {
         self.patience.store(0, Relaxed);
         self.leaves.store(false, Relaxed);
@@ -225,9 +225,10 @@ impl AsRawFd for WorkerSocket {
 /// What is read at once up to this size is left.
 const SHORT: usize = 4 << 10;
 /// What was left is taken with one in so many requests, and with each while it is more than so many bytes: to be rid of
-/// most of the system calls. Of the worker's send buffer (208 kB unless it or the machine says otherwise) that is little,
-/// if it does not write byte by byte: the kernel counts 768 bytes for each write, and calls a socket writable (poll(2))
-/// while a quarter is in use. Such a worker can come to wait, and has its room when that is noticed (`UpstreamConn`).
+/// most of the system calls. Of the worker's send buffer (208 kB unless it or the machine says otherwise) that is
+/// little, if it does not write byte by byte: the kernel counts 768 bytes for each write, and calls a socket writable
+/// (poll(2)) while a quarter is in use. Such a worker can come to wait, and has its room when that is noticed
+/// (`UpstreamConn`).
 const MOST_REQUESTS: u8 = 4;
 const MOST_LEFT: usize = 1 << 10;
 /// Bytes that were left and are gone.

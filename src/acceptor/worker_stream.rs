@@ -166,7 +166,7 @@ impl WorkerStream {
         self.reads.get_ref().keep_room()
     }
 
-    /// From now on nothing stays in the kernel that was read: for streams of something else than requests.
+    /// Leaves nothing in the kernel that was read from now on: for streams of something else than requests.
     pub(super) fn leave_nothing(&self) {
         self.reads.get_ref().leave_nothing();
     }

@@ -63,34 +63,34 @@ use state_files::StateFiles;
 use sweeper::Sweeper;
 use task::{Command, Renew, Task};
 
-pub use status::{HostStatus, Standing};
-pub use store::Store;
+pub(crate) use status::{HostStatus, Standing};
+pub(crate) use store::Store;
 
 /// What the agent works with.
-pub struct AgentParts {
+pub(crate) struct AgentParts {
     /// What the settings say.
-    pub acme: Acme,
+    pub(crate) acme: Acme,
     /// The agent's own folder: account, attempts, open orders.
-    pub state: PathBuf,
+    pub(crate) state: PathBuf,
     /// The folder of the pairs, which servers watch.
-    pub pairs: PathBuf,
+    pub(crate) pairs: PathBuf,
     /// Whether the group of `pairs` may read the keys.
-    pub shared: bool,
+    pub(crate) shared: bool,
     /// The hosts that need certificates.
-    pub hosts: watch::Receiver<Arc<[HostName]>>,
+    pub(crate) hosts: watch::Receiver<Arc<[HostName]>>,
     /// Where answers to authorities are put up.
-    pub challenges: Challenges,
+    pub(crate) challenges: Challenges,
     /// Where attempts are counted.
-    pub metrics: Metrics,
+    pub(crate) metrics: Metrics,
     /// The date.
-    pub clock: WallClock,
+    pub(crate) clock: WallClock,
     /// The group that its tasks belong to.
-    pub stop: TaskGroup,
+    pub(crate) stop: TaskGroup,
 }
 
 /// The running agent. Dropping it does not end its task; [`TaskGroup`] does.
 #[derive(Clone)]
-pub struct Agent {
+pub(crate) struct Agent {
     commands: mpsc::Sender<Command>,
     planner: Arc<Planner>,
     standing: watch::Receiver<Arc<Standing>>,
@@ -101,7 +101,7 @@ impl Agent {
     ///
     /// # Errors
     /// When a folder or the account's key cannot be used, or the file with roots cannot be read.
-    pub async fn start(parts: AgentParts) -> io::Result<Self> {
+    pub(crate) async fn start(parts: AgentParts) -> io::Result<Self> {
         let stop = parts.stop.clone();
         let (agent, sweeper) = Self::start_task(parts).await?;
         sweeper.start(&stop);
@@ -182,12 +182,12 @@ impl Agent {
     }
 
     /// How the certificates stand.
-    pub fn standing(&self) -> Arc<Standing> {
+    pub(crate) fn standing(&self) -> Arc<Standing> {
         Arc::clone(&self.standing.borrow())
     }
 
     /// The same, told as often as it changes.
-    pub fn watch(&self) -> watch::Receiver<Arc<Standing>> {
+    pub(crate) fn watch(&self) -> watch::Receiver<Arc<Standing>> {
         self.standing.clone()
     }
 
@@ -196,7 +196,7 @@ impl Agent {
     ///
     /// # Errors
     /// Why there is none, in plain words; what was in use stays.
-    pub async fn renew(&self, host: HostName, force: bool) -> Result<(), String> {
+    pub(crate) async fn renew(&self, host: HostName, force: bool) -> Result<(), String> {
         let (reply, answer) = oneshot::channel();
         let ends = || "the agent ends".to_owned();
         self.commands.send(Command::Renew(Renew { host, force, reply })).await.map_err(|_| ends())?;
@@ -204,7 +204,7 @@ impl Agent {
     }
 
     /// What an order for a host would meet; nothing is ordered. Takes some seconds at most.
-    pub async fn plan(&self, host: HostName) -> CertPlan {
+    pub(crate) async fn plan(&self, host: HostName) -> CertPlan {
         let (reply, answer) = oneshot::channel();
         self.commands.send(Command::Limits(host.clone(), reply)).await.ok();
         self.planner.plan(&host, answer.await.ok()).await

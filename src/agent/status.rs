@@ -16,9 +16,9 @@ use super::names::Unobtainable;
 
 /// How all certificates stand that an agent looks after.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Standing {
+pub(crate) struct Standing {
     /// The hosts, by name; those that get none at the end.
-    pub hosts: Vec<HostStatus>,
+    pub(crate) hosts: Vec<HostStatus>,
     /// Attempts that failed since the agent's start, by kind.
     pub(super) failures: BTreeMap<FailureKind, u64>,
 }
@@ -70,23 +70,23 @@ impl Standing {
 
 /// How a host's certificate stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostStatus {
+pub(crate) struct HostStatus {
     /// The host.
-    pub host: HostName,
+    pub(crate) host: HostName,
     /// The directory URL of the authority that the pair in the store is of.
-    pub issued_by: Option<String>,
+    pub(crate) issued_by: Option<String>,
     /// When the pair in the store was got.
-    pub issued_at: Option<SystemTime>,
+    pub(super) issued_at: Option<SystemTime>,
     /// When the pair in the store ends; none when there is no pair.
-    pub expires_at: Option<SystemTime>,
+    pub(crate) expires_at: Option<SystemTime>,
     /// When it is renewed; none when there is no pair.
-    pub renew_at: Option<SystemTime>,
+    pub(crate) renew_at: Option<SystemTime>,
     /// Whether an order is under way.
-    pub ordering: bool,
+    pub(crate) ordering: bool,
     /// Why there is no pair, or no newer one, in plain words.
-    pub problem: Option<String>,
+    pub(crate) problem: Option<String>,
     /// When it is tried again, when the last attempt failed.
-    pub retry_at: Option<SystemTime>,
+    pub(crate) retry_at: Option<SystemTime>,
 }
 
 impl HostStatus {

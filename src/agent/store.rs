@@ -20,7 +20,7 @@ use super::state_files::folder_name;
 
 /// The folder that servers watch.
 #[derive(Clone, Debug)]
-pub struct Store {
+pub(crate) struct Store {
     folder: PathBuf,
     /// Whether a group may read it: 0750 and 0640, else 0700 and 0600.
     shared: bool,
@@ -31,13 +31,13 @@ impl Store {
     ///
     /// # Errors
     /// What the file system said.
-    pub fn open(folder: &Path, shared: bool) -> io::Result<Self> {
+    pub(crate) fn open(folder: &Path, shared: bool) -> io::Result<Self> {
         durable::private_dir(folder, if shared { 0o750 } else { 0o700 })?;
         Ok(Self { folder: folder.to_owned(), shared })
     }
 
     /// Where a host's pair is.
-    pub fn folder_of(&self, host: &HostName) -> PathBuf {
+    pub(super) fn folder_of(&self, host: &HostName) -> PathBuf {
         self.folder.join(folder_name(host))
     }
 
@@ -83,7 +83,13 @@ impl Store {
     ///
     /// # Errors
     /// Why the pair is not used, in a sentence; nothing is changed then.
-    pub fn import(&self, host: &HostName, chain: &str, key: &str, now: SystemTime) -> Result<(), String> {
+    pub(crate) fn import(
+        &self,
+        host: &HostName,
+        chain: &str,
+        key: &str,
+        now: SystemTime,
+    ) -> Result<(), String> {
         self.replace(host, chain, key, now).map(drop).map_err(|failure| failure.text)
     }
 
@@ -101,7 +107,7 @@ impl Store {
     }
 
     /// Removes a host's pair.
-    pub fn remove(&self, host: &HostName) {
+    pub(crate) fn remove(&self, host: &HostName) {
         remove(&self.folder_of(host)).ok();
     }
 }

@@ -8,63 +8,63 @@ use crate::name::HostName;
 
 /// The certificates of all hosts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct CertList {
+pub(crate) struct CertList {
     /// Always true.
-    pub ok: bool,
+    pub(crate) ok: bool,
     /// By host.
-    pub certificates: Vec<HostCertificate>,
+    pub(crate) certificates: Vec<HostCertificate>,
 }
 
 /// The certificate that clients of a host get.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct HostCertificate {
+pub(crate) struct HostCertificate {
     /// The host.
-    pub host: HostName,
+    pub(crate) host: HostName,
     /// Where it is from: `files`, `folder`, `imported`, `acme`, `mkcert` or `self-signed`.
-    pub source: String,
+    pub(crate) source: String,
     /// The names in it; none when it is made at the host's first handshake.
-    pub names: Vec<String>,
+    pub(crate) names: Vec<String>,
     /// Who signed it, as it says itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub issuer: Option<String>,
+    pub(crate) issuer: Option<String>,
     /// Its serial number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub serial: Option<String>,
+    pub(crate) serial: Option<String>,
     /// Seconds since it became valid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub age: Option<u64>,
+    pub(crate) age: Option<u64>,
     /// Seconds until it expires; negative when it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expires_in: Option<i64>,
+    pub(crate) expires_in: Option<i64>,
     /// The directory URL of the authority that the pair in the store is of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub authority: Option<String>,
+    pub(crate) authority: Option<String>,
     /// Who renews it, and when or why not, in a sentence.
-    pub renewal: String,
+    pub(crate) renewal: String,
     /// Seconds until it is renewed, or tried again after a failure; none when nobody here renews it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub renew_in: Option<u64>,
+    pub(crate) renew_in: Option<u64>,
     /// Whether an order is under way.
     #[serde(default)]
-    pub ordering: bool,
+    pub(crate) ordering: bool,
     /// Why there is no better one, if so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub problem: Option<String>,
+    pub(crate) problem: Option<String>,
 }
 
 /// That a host is to get a new certificate.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct RenewCert {
+pub(crate) struct RenewCert {
     /// Also while an authority wants to be left alone, or too many orders were begun.
     #[serde(default)]
-    pub force: bool,
+    pub(crate) force: bool,
 }
 
 /// Progress of a renewal; the last line is `renewed` or `failed`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
-pub enum RenewEvent {
+pub(crate) enum RenewEvent {
     /// An authority is asked.
     Ordering {
         /// The host.
@@ -92,41 +92,41 @@ pub enum RenewEvent {
 /// A pair to be taken in, PEM.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ImportCert {
+pub(crate) struct ImportCert {
     /// The chain, the host's own certificate first.
-    pub cert: String,
+    pub(crate) cert: String,
     /// The private key.
-    pub key: String,
+    pub(crate) key: String,
 }
 
 /// What an order for a host would meet. Nothing is ordered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct CertPlan {
+pub(crate) struct CertPlan {
     /// The host.
-    pub host: HostName,
+    pub(crate) host: HostName,
     /// Whether nothing that was looked at stands in the way.
-    pub ready: bool,
+    pub(crate) ready: bool,
     /// What was looked at, in the order in which an order would meet it.
-    pub checks: Vec<PlanCheck>,
+    pub(crate) checks: Vec<PlanCheck>,
     /// What was not looked at, a sentence each.
-    pub not_checked: Vec<String>,
+    pub(crate) not_checked: Vec<String>,
 }
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PlanCheck {
+pub(crate) struct PlanCheck {
     /// `settings`, `source`, `name`, `authority`, `challenge`, `address`, `port80`, `port443`, `caa` or `limits`.
-    pub check: String,
+    pub(crate) check: String,
     /// What it came to.
-    pub result: CheckResult,
+    pub(crate) result: CheckResult,
     /// What was found, in a sentence.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 /// What a look came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum CheckResult {
+pub(crate) enum CheckResult {
     /// Nothing stands in the way.
     Ok,
     /// It may be in the way.

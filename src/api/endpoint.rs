@@ -92,7 +92,6 @@ pub(crate) struct RequestParts {
     pub(crate) body: Vec<u8>,
 }
 
-/// What an endpoint takes.
 pub(crate) trait Input: Sized {
     /// Whether some of it stands in the body.
     const HAS_BODY: bool = false;

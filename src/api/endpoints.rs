@@ -7,9 +7,9 @@ use crate::name::{HostName, RouteName};
 
 use super::endpoint::{Endpoint, JsonBody, LogQuery, Object, ObjectLines, Text};
 use super::{
-    AddHost, CertList, CertPlan, Changed, Deploy, DeployEvent, DrainAnswer, EndDrain, HostCertificate,
+    AddHost, CertList, CertPlan, Changed, DeployEvent, DeployRequest, DrainAnswer, EndDrain, HostCertificate,
     HostList, ImportCert, LogLine, RenewCert, RenewEvent, Scale, Scaled, SetState, StartDrain, Status,
-    StopAnswer, StopServer, Workers,
+    StopAnswer, StopServer, WorkerList,
 };
 
 /// Makes a constant of each row, and for tests the table with what SPEC says of each.
@@ -65,11 +65,11 @@ endpoints! {
         takes ""
         answers r#"{"status","instance","version","pid","uptime","urls":[…],"control","drained":BOOL,"doing","apps":[APP…],"certificates":[{"names":[…],"source","expires_in","problem"?}…],"backend":{"name":"systemd"|"child","why"},"needs_restart"?:[…]}"#;
     /// The workers and the requests that they have in hand.
-    LIST_WORKERS: () => Object<Workers> = GET "/workers"
+    LIST_WORKERS: () => Object<WorkerList> = GET "/workers"
         takes "" answers r#"{"workers":[WORKER…]}"#;
     /// Starts a new generation beside the old one, and puts it in its place when it is ready; without `app`: of all
     /// apps.
-    DEPLOY: Deploy => ObjectLines<DeployEvent> = POST "/deploy"
+    DEPLOY: DeployRequest => ObjectLines<DeployEvent> = POST "/deploy"
         takes r#"{"app"?:NAME}"# answers "a line for each event, below";
     /// Changes how many workers an app has; without `app`: the only one.
     SCALE: Scale => Object<Scaled> = POST "/workers/scale"
@@ -118,7 +118,7 @@ impl JsonBody for SetState {
         r#"expected {"state":"running"}, "paused" or "stopped", with stopped also "page":"<html>…""#;
 }
 
-impl JsonBody for Deploy {
+impl JsonBody for DeployRequest {
     const EXPECTED: &str = r#"expected {"app":"blog"}; without app: all"#;
     const MAY_BE_EMPTY: bool = true;
 }

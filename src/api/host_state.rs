@@ -7,15 +7,15 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// What a host does with its requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum HostState {
+pub(crate) enum HostState {
     /// Workers answer them.
     #[default]
     #[serde(alias = "run")]
     Running,
-    /// They wait in the queue.
+    /// Requests wait in the queue.
     #[serde(alias = "hold")]
     Paused,
-    /// They are answered 503, with the operator's page if there is one.
+    /// Requests are answered 503, with the operator's page if there is one.
     #[serde(alias = "stop")]
     Stopped,
 }

@@ -15,45 +15,45 @@ pub(crate) mod endpoint;
 pub(crate) mod endpoints;
 mod host_state;
 
-pub use certs::{
+pub(crate) use certs::{
     CertList, CertPlan, CheckResult, HostCertificate, ImportCert, PlanCheck, RenewCert, RenewEvent,
 };
-pub use host_state::HostState;
+pub(crate) use host_state::HostState;
 
 /// The hosts of the registry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct HostList {
-    /// Always true: errors are [`Failure`].
-    pub ok: bool,
+pub(crate) struct HostList {
+    /// Always true: errors are [`ErrorAnswer`].
+    pub(crate) ok: bool,
     /// The host names alone, sorted.
-    pub hosts: Vec<RouteName>,
+    pub(crate) hosts: Vec<RouteName>,
     /// The same hosts with what they stand for.
-    pub entries: Vec<HostEntry>,
+    pub(crate) entries: Vec<HostEntry>,
 }
 
 /// One host of the registry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct HostEntry {
+pub(crate) struct HostEntry {
     /// The host.
-    pub host: RouteName,
+    pub(crate) host: RouteName,
     /// Its app.
-    pub app: AppName,
+    pub(crate) app: AppName,
     /// What it does with its requests; `intent` says it in the words of before, for one more version.
     #[serde(flatten, with = "host_state")]
-    pub state: HostState,
+    pub(crate) state: HostState,
     /// Whether the app has a worker ready: a fact of this moment.
-    pub live: bool,
+    pub(crate) live: bool,
     /// Whether the host came with the app's own settings or was added by a person.
-    pub origin: HostOrigin,
+    pub(crate) origin: HostOrigin,
     /// Whether a certificate may be got for it of an authority, as far as the host goes; only said where it may not.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
-    pub acme: bool,
+    pub(crate) acme: bool,
 }
 
-/// Who asked for a host.
+/// The side that asked for a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum HostOrigin {
+pub(crate) enum HostOrigin {
     /// The command line, the config or the app's own file; stays as long as that says so.
     Config,
     /// `rip-serverctl add`; kept in the registry.
@@ -63,39 +63,38 @@ pub enum HostOrigin {
 /// A host that is to lead to an app.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct AddHost {
+pub(crate) struct AddHost {
     /// The host.
-    pub host: RouteName,
+    pub(crate) host: RouteName,
     /// An app's directory or entry file, absolute; `None`: the instance's first app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub path: Option<PathBuf>,
+    pub(crate) path: Option<PathBuf>,
     /// Whether a certificate may be got for it of an authority.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
-    pub acme: bool,
+    pub(crate) acme: bool,
 }
 
 /// What a host is to do from now on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct SetState {
+pub(crate) struct SetState {
     /// What it does with its requests.
     #[serde(alias = "intent")]
-    pub state: HostState,
+    pub(crate) state: HostState,
     /// What people read while the host is stopped: the text of an HTML page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub page: Option<String>,
+    pub(crate) page: Option<String>,
 }
 
 /// What a change of the registry came to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Changed {
-    /// Always true.
-    pub ok: bool,
+pub(crate) struct Changed {
+    pub(crate) ok: bool,
     /// False when everything was so before.
-    pub changed: bool,
+    pub(crate) changed: bool,
     /// The host as it is now; `None` when removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub entry: Option<HostEntry>,
+    pub(crate) entry: Option<HostEntry>,
 }
 
 /// What the server is doing, and why.
@@ -107,7 +106,7 @@ pub struct Status {
     pub instance: InstanceName,
     /// The program's version.
     pub version: String,
-    /// Its process.
+    /// The server's process.
     pub pid: u32,
     /// Seconds since its start.
     pub uptime: u64,
@@ -170,7 +169,7 @@ impl std::fmt::Display for BackendStatus {
 /// A server that is a service of systemd's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceUnit {
-    /// Its unit.
+    /// The name of the service's unit.
     pub unit: String,
     /// Whether it is of a user's own manager.
     pub user: bool,
@@ -186,7 +185,7 @@ pub struct ServiceUnit {
 pub enum Health {
     /// Every app has a worker ready.
     Healthy,
-    /// At least one app has none.
+    /// At least one app has no worker ready.
     Degraded,
 }
 
@@ -232,7 +231,7 @@ pub struct AppStatus {
 /// Why a generation was not taken.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rejection {
-    /// Which.
+    /// The generation that was rejected.
     pub generation: GenerationId,
     /// Why, in a sentence.
     pub reason: String,
@@ -296,7 +295,7 @@ pub struct AcmeStatus {
 
 impl AcmeStatus {
     /// Of a host of which nothing is known.
-    pub fn of(host: HostName) -> Self {
+    pub(crate) fn of(host: HostName) -> Self {
         Self {
             host,
             authority: None,
@@ -311,7 +310,7 @@ impl AcmeStatus {
 
 /// The workers of all apps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Workers {
+pub struct WorkerList {
     /// Every worker, by app and id.
     pub workers: Vec<WorkerStatus>,
 }
@@ -323,11 +322,11 @@ pub struct WorkerStatus {
     pub app: AppName,
     /// The worker.
     pub worker: WorkerId,
-    /// Its generation.
+    /// The worker's generation.
     pub generation: GenerationId,
-    /// Its process; `None` before it has one.
+    /// The worker's process; `None` before it has one.
     pub pid: Option<u32>,
-    /// Its state.
+    /// What the worker does.
     pub state: WorkerState,
     /// Why it is in that state when nobody would expect it: "recycled after 10,000 requests".
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -347,11 +346,11 @@ pub struct WorkerStatus {
 /// A request a worker has in hand.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RequestInHand {
-    /// Its id.
+    /// The request's id, as in logs.
     pub id: String,
-    /// Its method.
+    /// The request's method.
     pub method: String,
-    /// Its path, without the query.
+    /// The request's path, without the query.
     pub path: String,
     /// Milliseconds since the worker got it.
     pub ms: u64,
@@ -365,7 +364,7 @@ pub enum WorkerState {
     Starting,
     /// Ready, nothing in hand.
     Idle,
-    /// At least one request in hand.
+    /// The worker has at least one request in hand.
     Busy,
     /// Finishing what it has; gets nothing new.
     Draining,
@@ -376,41 +375,28 @@ pub enum WorkerState {
 /// Which apps are to be deployed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Deploy {
+pub(crate) struct DeployRequest {
     /// Which app; `None`: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub app: Option<AppName>,
+    pub(crate) app: Option<AppName>,
 }
 
 /// Progress of a deploy; the last line is one of `done` and `rejected` for each app.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
-pub enum DeployEvent {
+pub(crate) enum DeployEvent {
     /// Workers of the new generation are being started.
-    Starting {
-        /// The app.
-        app: AppName,
-        /// The new generation.
-        generation: GenerationId,
-        /// How many.
-        workers: usize,
-    },
-    /// One more is ready.
+    Starting { app: AppName, generation: GenerationId, workers: usize },
     Ready {
-        /// The app.
         app: AppName,
-        /// The new generation.
         generation: GenerationId,
-        /// Ready so far.
         ready: usize,
-        /// Of how many.
+        /// How many are wanted.
         workers: usize,
     },
     /// The new generation serves, and is taken back when its workers crash within its probation.
     Serving {
-        /// The app.
         app: AppName,
-        /// The new generation.
         generation: GenerationId,
         /// Milliseconds from the start until it served.
         ms: u64,
@@ -419,129 +405,105 @@ pub enum DeployEvent {
     },
     /// The new generation serves for good.
     Done {
-        /// The app.
         app: AppName,
-        /// The new generation.
         generation: GenerationId,
         /// Milliseconds from the start until it served.
         ms: u64,
     },
     /// The old generation goes on serving, or serves again.
-    Rejected {
-        /// The app.
-        app: AppName,
-        /// Why.
-        rejection: Rejection,
-    },
+    Rejected { app: AppName, rejection: Rejection },
     /// A later deploy took over; its events follow.
-    Superseded {
-        /// The app.
-        app: AppName,
-        /// The generation given up.
-        generation: GenerationId,
-    },
+    Superseded { app: AppName, generation: GenerationId },
 }
 
 /// How many workers an app is to have.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Scale {
+pub(crate) struct Scale {
     /// Which app; `None`: the only one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub app: Option<AppName>,
+    pub(crate) app: Option<AppName>,
     /// `half`, `auto`, `2x` or a number, as after `w:`.
-    pub workers: String,
+    pub(crate) workers: String,
 }
 
 /// What a change of the number of workers came to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Scaled {
-    /// Always true.
-    pub ok: bool,
-    /// The app.
-    pub app: AppName,
-    /// Workers wanted before.
-    pub before: usize,
-    /// Workers wanted now.
-    pub now: usize,
+pub(crate) struct Scaled {
+    pub(crate) ok: bool,
+    pub(crate) app: AppName,
+    pub(crate) before: usize,
+    pub(crate) now: usize,
 }
 
-/// That the server is to stop.
+/// The order to stop.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct StopServer {}
+pub(crate) struct StopServer {}
 
 /// How long the server may take to stop.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StopAnswer {
-    /// Always true.
-    pub ok: bool,
+pub(crate) struct StopAnswer {
+    pub(crate) ok: bool,
     /// Seconds the drain may take.
-    pub drain: u64,
+    pub(crate) drain: u64,
     /// Seconds for which all is served as before, ahead of the drain.
     #[serde(default)]
-    pub lame_duck: u64,
+    pub(crate) lame_duck: u64,
 }
 
 /// That balancers are to be told that requests are to go elsewhere.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct StartDrain {
+pub(crate) struct StartDrain {
     /// For how many seconds; `None`: until `undrain`, or the end of the server.
     #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
-    pub seconds: Option<NonZeroU32>,
+    pub(crate) seconds: Option<NonZeroU32>,
 }
 
 /// That balancers are to be told that requests may come again.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct EndDrain {}
+pub(crate) struct EndDrain {}
 
 /// What `drain` or `undrain` came to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct DrainAnswer {
+pub(crate) struct DrainAnswer {
     /// Always true.
-    pub ok: bool,
+    pub(crate) ok: bool,
     /// False when balancers were told the same before.
-    pub changed: bool,
+    pub(crate) changed: bool,
     /// Whether there is a listener where balancers can ask.
-    pub asked_by_balancers: bool,
+    pub(crate) asked_by_balancers: bool,
 }
 
 /// A line that a worker wrote.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LogLine {
+pub(crate) struct LogLine {
     /// Milliseconds since 1970-01-01 UTC.
-    pub t: u64,
-    /// The app.
-    pub app: AppName,
-    /// Which worker wrote it.
-    pub worker: WorkerId,
-    /// Its generation.
-    pub generation: GenerationId,
-    /// What it wrote.
-    pub line: String,
+    pub(crate) t: u64,
+    pub(crate) app: AppName,
+    pub(crate) worker: WorkerId,
+    pub(crate) generation: GenerationId,
+    pub(crate) line: String,
 }
 
 /// Every answer that is not 2xx.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Failure {
-    /// Always false.
-    pub ok: bool,
-    /// What went wrong.
-    pub error: FailureText,
+pub(crate) struct ErrorAnswer {
+    pub(crate) ok: bool,
+    pub(crate) error: ErrorText,
 }
 
-/// The text of a [`Failure`].
+/// The text of an [`ErrorAnswer`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct FailureText {
+pub(crate) struct ErrorText {
     /// A stable word: `no-such-host`, `no-such-app`, `bad-request`, `conflict`, `busy`, `internal`, …
-    pub code: String,
+    pub(crate) code: String,
     /// A sentence that shows what was read.
-    pub message: String,
-    /// What would be right.
+    pub(crate) message: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
+    pub(crate) hint: Option<String>,
 }
 
 pub(crate) fn yes() -> bool {

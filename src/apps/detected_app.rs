@@ -117,7 +117,7 @@ pub(crate) enum DetectError {
         page: PathBuf,
         why: String,
         build: String,
-        /// Its folder, as the app's settings would name it.
+        /// The site's folder, as the app's settings would name it.
         root: String,
     },
     /// A file that nothing is known to run.

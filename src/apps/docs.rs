@@ -8,7 +8,7 @@ use super::kind::{AppKind, word};
 use super::kinds::RECOGNISERS;
 
 /// README's table: what is in a directory, what runs it, what has to be installed.
-pub fn readme() -> String {
+pub(super) fn readme() -> String {
     let mut text = "| in the directory | run by | needs |\n|---|---|---|\n".to_owned();
     for [there, run_by, needs] in RECOGNISERS.iter().flat_map(|row| row.readme) {
         line(&mut text, &[there, run_by, needs]);
@@ -17,7 +17,7 @@ pub fn readme() -> String {
 }
 
 /// SPEC's table of what is recognised, in its order.
-pub fn recognised() -> String {
+pub(super) fn recognised() -> String {
     let mut text = "| | recognised by | run as | listens by |\n|---|---|---|---|\n".to_owned();
     for (number, row) in (1..).zip(RECOGNISERS) {
         for (at, [by, run_as, listens]) in row.spec.iter().enumerate() {
@@ -29,7 +29,7 @@ pub fn recognised() -> String {
 }
 
 /// SPEC's table of what holds for each kind.
-pub fn kinds() -> String {
+pub(super) fn kinds() -> String {
     let mut text =
         "| run as | `listen` may be | requests at a time | variables |\n|---|---|---|---|\n".to_owned();
     for kind in RECOGNISERS.iter().flat_map(|row| row.kinds) {

@@ -6,10 +6,10 @@
 mod app_folder;
 mod detect;
 mod detected_app;
-pub mod docs;
+#[cfg(test)]
+mod docs;
 #[cfg(any(test, fuzzing))]
-#[doc(hidden)]
-pub mod fuzzing;
+pub(crate) mod fuzzing;
 mod kind;
 mod kinds;
 pub(crate) mod production;
@@ -17,7 +17,7 @@ mod programs;
 mod project;
 mod recogniser;
 mod source_files;
-pub mod static_worker;
+pub(crate) mod static_worker;
 pub(crate) mod worker_scripts;
 
 pub(crate) use detect::detect;

@@ -15,7 +15,7 @@ pub(super) type LookAtFolder = fn(&AppFolder<'_>) -> Result<Option<DetectedApp>,
 /// Takes a file that was given by name.
 pub(super) type TakeFile = fn(&AppFolder<'_>, &Path) -> Result<DetectedApp, DetectError>;
 
-/// One row.
+/// A row of the table of what is recognised.
 pub(super) struct Recogniser {
     pub(super) in_folder: LookAtFolder,
     /// Whether it goes by the operator's settings alone, which count for a file given by name too.
@@ -29,10 +29,13 @@ pub(super) struct Recogniser {
     /// Programs and Python modules that are event loops: a shell line that ends in one takes several requests at once.
     pub(super) event_loops: &'static [&'static str],
     /// The kinds of the apps that it finds.
+    #[cfg_attr(not(test), expect(dead_code, reason = "a test makes documents of it"))]
     pub(super) kinds: &'static [&'static AppKind],
     /// Rows of README: in the directory, run by, needs.
+    #[cfg_attr(not(test), expect(dead_code, reason = "a test makes documents of it"))]
     pub(super) readme: &'static [[&'static str; 3]],
     /// Rows of SPEC: recognised by, run as, listens by.
+    #[cfg_attr(not(test), expect(dead_code, reason = "a test makes documents of it"))]
     pub(super) spec: &'static [[&'static str; 3]],
 }
 

@@ -14,23 +14,23 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Backend, Exit, Order, Signal, StartError, Started, SurvivingWorker, WorkerEvent};
+use super::{Backend, Order, Signal, StartError, Started, SurvivingWorker, WorkerEvent, WorkerExit};
 use crate::name::WorkerId;
 use crate::pool::Address;
 
 /// A backend whose workers do what a script says. Dropping it ends all of them without an event.
 pub(crate) struct FakeBackend {
     events: mpsc::Sender<WorkerEvent>,
-    state: Mutex<State>,
+    state: Mutex<FakeState>,
 }
 
 /// What a fake worker does with its life. The default is ready at once, stays, and goes at once when asked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Behaviour {
-    /// From start to [`WorkerEvent::Ready`]; `None`: never ready.
+    /// The time from start to [`WorkerEvent::Ready`]; `None`: never ready.
     pub(crate) ready_after: Option<Duration>,
-    /// From start to an end by itself; `None`: stays.
-    pub(crate) exit_after: Option<(Duration, Exit)>,
+    /// The time from start to an end by itself; `None`: stays.
+    pub(crate) exit_after: Option<(Duration, WorkerExit)>,
     /// From [`Signal::Terminate`] to an exit with status 0; `None`: takes no notice.
     pub(crate) on_terminate: Option<Duration>,
     /// Whether the start fails instead.
@@ -47,7 +47,7 @@ impl Default for Behaviour {
 impl FakeBackend {
     /// A backend whose workers behave as [`Behaviour::default`] says.
     pub(crate) fn new(events: mpsc::Sender<WorkerEvent>) -> Arc<Self> {
-        let state = State {
+        let state = FakeState {
             script: Box::new(|_| Behaviour::default()),
             started: Vec::new(),
             signals: Vec::new(),
@@ -94,7 +94,7 @@ impl FakeBackend {
     }
 
     /// Ends a worker now, in this way; nothing happens if it has ended.
-    pub(crate) fn crash(&self, worker: WorkerId, exit: Exit) {
+    pub(crate) fn crash(&self, worker: WorkerId, exit: WorkerExit) {
         self.end(worker, Duration::ZERO, exit);
     }
 
@@ -108,14 +108,14 @@ impl FakeBackend {
         self.lock().memory.insert(worker, bytes);
     }
 
-    fn end(&self, worker: WorkerId, after: Duration, exit: Exit) {
+    fn end(&self, worker: WorkerId, after: Duration, exit: WorkerExit) {
         if let Some(fake) = self.lock().alive.get(&worker) {
             // A worker that has ended already does not listen.
             fake.end.send((Instant::now() + after, exit)).ok();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, FakeState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -151,11 +151,11 @@ impl Backend for FakeBackend {
         match signal {
             Signal::Terminate => {
                 if let Some(delay) = on_terminate {
-                    self.end(worker, delay, Exit::Status(0));
+                    self.end(worker, delay, WorkerExit::Status(0));
                 }
             }
-            Signal::Kill => self.end(worker, Duration::ZERO, Exit::Timeout),
-            Signal::OutOfMemory => self.end(worker, Duration::ZERO, Exit::OutOfMemory),
+            Signal::Kill => self.end(worker, Duration::ZERO, WorkerExit::Timeout),
+            Signal::OutOfMemory => self.end(worker, Duration::ZERO, WorkerExit::OutOfMemory),
             Signal::Reload(_) => {}
         }
     }
@@ -176,7 +176,7 @@ impl Backend for FakeBackend {
     }
 }
 
-struct State {
+struct FakeState {
     script: Box<dyn FnMut(&Order) -> Behaviour + Send>,
     started: Vec<Order>,
     signals: Vec<(WorkerId, Signal)>,
@@ -188,7 +188,7 @@ struct State {
     tasks: JoinSet<()>,
 }
 
-impl State {
+impl FakeState {
     fn live(&mut self, worker: WorkerId, behaviour: Behaviour, events: mpsc::Sender<WorkerEvent>) {
         let (end, ends) = mpsc::unbounded_channel();
         self.alive.insert(worker, Alive { end, on_terminate: behaviour.on_terminate });
@@ -197,7 +197,7 @@ impl State {
 }
 
 struct Alive {
-    end: mpsc::UnboundedSender<(Instant, Exit)>,
+    end: mpsc::UnboundedSender<(Instant, WorkerExit)>,
     on_terminate: Option<Duration>,
 }
 
@@ -206,7 +206,7 @@ async fn live(
     worker: WorkerId,
     behaviour: Behaviour,
     events: mpsc::Sender<WorkerEvent>,
-    mut ends: mpsc::UnboundedReceiver<(Instant, Exit)>,
+    mut ends: mpsc::UnboundedReceiver<(Instant, WorkerExit)>,
 ) {
     let born = Instant::now();
     let mut ready = behaviour.ready_after.map(|after| born + after);
@@ -238,9 +238,9 @@ async fn due(at: Option<Instant>) {
     }
 }
 
-async fn ending(end: Option<(Instant, Exit)>) -> Exit {
+async fn ending(end: Option<(Instant, WorkerExit)>) -> WorkerExit {
     due(end.map(|(at, _)| at)).await;
-    end.map_or(Exit::Status(0), |(_, exit)| exit)
+    end.map_or(WorkerExit::Status(0), |(_, exit)| exit)
 }
 
 fn refused() -> StartError {
@@ -268,7 +268,7 @@ mod tests {
         let (fake, mut events) = fake();
         fake.script(|order| Behaviour {
             ready_after: Some(Duration::from_secs(5)),
-            exit_after: Some((Duration::from_secs(60), Exit::Status(3))),
+            exit_after: Some((Duration::from_secs(60), WorkerExit::Status(3))),
             start_error: order.worker == WorkerId(2),
             ..Behaviour::default()
         });
@@ -280,7 +280,7 @@ mod tests {
         assert_eq!(events.recv().await, Some(WorkerEvent::Ready(WorkerId(1))));
         assert_eq!(born.elapsed(), Duration::from_secs(5));
         assert_eq!(fake.alive(), [WorkerId(1)]);
-        assert_eq!(events.recv().await, Some(WorkerEvent::Exited(WorkerId(1), Exit::Status(3))));
+        assert_eq!(events.recv().await, Some(WorkerEvent::Exited(WorkerId(1), WorkerExit::Status(3))));
         assert_eq!(born.elapsed(), Duration::from_secs(60));
         assert_eq!(fake.alive(), []);
         assert_eq!(fake.started().len(), 2);
@@ -297,7 +297,7 @@ mod tests {
         tokio::time::timeout(Duration::from_secs(3600), events.recv()).await.unwrap_err();
         fake.signal(worker, Signal::Kill);
 
-        assert_eq!(events.recv().await, Some(WorkerEvent::Exited(worker, Exit::Timeout)));
+        assert_eq!(events.recv().await, Some(WorkerEvent::Exited(worker, WorkerExit::Timeout)));
         assert_eq!(fake.signals(), [(worker, Signal::Terminate), (worker, Signal::Kill)]);
     }
 
@@ -308,11 +308,11 @@ mod tests {
         fake.start(order(1, &["app"])).await.unwrap();
         assert_eq!(events.recv().await, Some(WorkerEvent::Ready(worker)));
 
-        fake.crash(worker, Exit::Signal(11));
-        fake.crash(worker, Exit::Status(0));
+        fake.crash(worker, WorkerExit::Signal(11));
+        fake.crash(worker, WorkerExit::Status(0));
 
-        assert_eq!(events.recv().await, Some(WorkerEvent::Exited(worker, Exit::Signal(11))));
-        fake.crash(worker, Exit::Status(0));
+        assert_eq!(events.recv().await, Some(WorkerEvent::Exited(worker, WorkerExit::Signal(11))));
+        fake.crash(worker, WorkerExit::Status(0));
         tokio::time::timeout(Duration::from_secs(3600), events.recv()).await.unwrap_err();
     }
 
@@ -328,6 +328,6 @@ mod tests {
         assert_eq!(fake.memory(worker), Some(1 << 30));
         fake.signal(worker, Signal::OutOfMemory);
 
-        assert_eq!(events.recv().await, Some(WorkerEvent::Exited(worker, Exit::OutOfMemory)));
+        assert_eq!(events.recv().await, Some(WorkerEvent::Exited(worker, WorkerExit::OutOfMemory)));
     }
 }

@@ -1,5 +1,5 @@
-//! The parsers of what workers write and of what systemd calls their units, each as a function of bytes that panics when
-//! one of its promises is broken.
+//! The parsers of what workers write and of what systemd calls their units, each as a function of bytes that panics
+//! when one of its promises is broken.
 //!
 //! Run with seeded inputs by every test run, and for as long as one likes by the targets of `tests/fuzz`. Never in a
 //! program that serves.

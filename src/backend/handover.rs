@@ -77,14 +77,14 @@ pub(super) fn receive(channel: &UnixStream) -> io::Result<Given> {
 }
 
 /// Why the program cannot be executed.
-pub(super) struct Refusal {
+pub(super) struct ExecRefusal {
     /// The error number, 0 when there is none.
     pub(super) errno: i32,
     /// The reason for people, without the program's name.
     pub(super) text: String,
 }
 
-impl Refusal {
+impl ExecRefusal {
     /// The shim's report.
     pub(super) fn send(&self, mut channel: &UnixStream) -> io::Result<()> {
         let mut answer = self.errno.to_le_bytes().to_vec();
@@ -94,13 +94,13 @@ impl Refusal {
     }
 }
 
-impl From<Errno> for Refusal {
+impl From<Errno> for ExecRefusal {
     fn from(errno: Errno) -> Self {
         io::Error::from(errno).into()
     }
 }
 
-impl From<io::Error> for Refusal {
+impl From<io::Error> for ExecRefusal {
     fn from(error: io::Error) -> Self {
         Self { errno: error.raw_os_error().unwrap_or_default(), text: error.to_string() }
     }

@@ -17,19 +17,19 @@ use crate::pool::Address;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Listener {
-    place: Place,
+    place: SocketAddress,
     inode: u64,
-    /// Its user; nobody's that is known for Unix sockets.
+    /// The socket's user; nobody's that is known for Unix sockets.
     user: Option<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Place {
+enum SocketAddress {
     Tcp(SocketAddr),
     Unix(String),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for SocketAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) if address.ip().is_loopback() || address.ip().is_unspecified() => {
@@ -60,7 +60,7 @@ impl Belongings {
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                     all.users.extend(user_of(process));
                 }
-                // One that has ended has nothing.
+                // A process that has ended has nothing.
                 Err(_) => {}
             }
         }
@@ -106,14 +106,14 @@ fn judge(
                 best = rank;
                 listening.holder = if own { Holder::Worker } else { Holder::Other(named(listener)) };
             }
-            if let (Place::Tcp(bound), true) = (&listener.place, own && rank > 0) {
+            if let (SocketAddress::Tcp(bound), true) = (&listener.place, own && rank > 0) {
                 listening.exposed = Some(*bound);
             }
         }
     }
-    let told = |place: &Place| match (address, place) {
-        (Address::Tcp(wanted), Place::Tcp(bound)) => wanted.port() == bound.port(),
-        (Address::Unix(wanted) | Address::Bound(wanted), Place::Unix(bound)) => {
+    let told = |place: &SocketAddress| match (address, place) {
+        (Address::Tcp(wanted), SocketAddress::Tcp(bound)) => wanted.port() == bound.port(),
+        (Address::Unix(wanted) | Address::Bound(wanted), SocketAddress::Unix(bound)) => {
             wanted.as_path() == Path::new(bound)
         }
         _ => false,
@@ -128,7 +128,7 @@ fn judge(
 
 /// Whether a connection to `wanted` may come to the socket, and how narrowly that is bound: 0 is best.
 fn rank(listener: &Listener, wanted: &SocketAddr) -> Option<u8> {
-    let Place::Tcp(bound) = &listener.place else { return None };
+    let SocketAddress::Tcp(bound) = &listener.place else { return None };
     if bound.port() != wanted.port() {
         return None;
     }
@@ -170,7 +170,7 @@ fn tcp(line: &str) -> Option<Listener> {
             <[u8; 16]>::try_from(words.concat()).ok()?.into()
         }
     };
-    let place = Place::Tcp(SocketAddr::new(ip, port));
+    let place = SocketAddress::Tcp(SocketAddr::new(ip, port));
     Some(Listener { place, inode: inode.parse().ok()?, user: Some(user.parse().ok()?) })
 }
 
@@ -184,7 +184,8 @@ fn unix(line: &str) -> Option<Listener> {
     let (_number, _references, _protocol, flags) = (next()?, next()?, next()?, next()?);
     let (_kind, _state, inode) = (next()?, next()?, next()?);
     let accepts = u32::from_str_radix(flags, 16).ok()? & ACCEPTS != 0;
-    let listener = Listener { place: Place::Unix(rest.to_owned()), inode: inode.parse().ok()?, user: None };
+    let listener =
+        Listener { place: SocketAddress::Unix(rest.to_owned()), inode: inode.parse().ok()?, user: None };
     accepts.then_some(listener)
 }
 
@@ -236,7 +237,7 @@ mod tests {
     use super::*;
 
     fn listener(place: &str, inode: u64) -> Listener {
-        let place = place.parse().map_or_else(|_| Place::Unix(place.into()), Place::Tcp);
+        let place = place.parse().map_or_else(|_| SocketAddress::Unix(place.into()), SocketAddress::Tcp);
         Listener { place, inode, user: Some(7) }
     }
 

@@ -7,16 +7,15 @@ mod contract;
 #[cfg(test)]
 pub(crate) mod fake;
 #[cfg(any(test, fuzzing))]
-#[doc(hidden)]
-pub mod fuzzing;
+pub(crate) mod fuzzing;
 mod handover;
 mod listeners;
-pub mod shim;
+pub(crate) mod shim;
 mod sockets;
-pub mod systemd;
+pub(crate) mod systemd;
 
 pub use contract::backend_error::{OpenError, StartError};
-pub use contract::exit::Exit;
+pub use contract::exit::WorkerExit;
 pub use contract::listening::{Holder, Listening};
 pub use contract::signal::Signal;
 pub use contract::{Backend, Order, Started, SurvivingWorker, WorkerEvent};

@@ -16,7 +16,7 @@ use std::process::{Command, ExitCode, Stdio};
 use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use rustix::net::sockopt::socket_acceptconn;
 
-use super::handover::{self, Given, Refusal};
+use super::handover::{self, ExecRefusal, Given};
 use crate::system::process_setup;
 
 /// Runs `worker-exec [--channel] [--open-files=N] -- PROGRAM [ARGUMENT]...`, given the words after `worker-exec`.
@@ -29,8 +29,8 @@ use crate::system::process_setup;
 ///
 /// To be called before the process has a second thread or a file of its own: all inherited descriptors but the first
 /// three are closed.
-pub fn run_shim(words: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let Some(call) = Call::parse(words) else {
+pub(crate) fn run_shim(words: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let Some(call) = ShimCall::parse(words) else {
         eprintln!("usage: rip-server worker-exec [--channel] [--open-files=N] -- PROGRAM [ARGUMENT]...");
         return ExitCode::from(2);
     };
@@ -41,20 +41,20 @@ pub fn run_shim(words: impl IntoIterator<Item = OsString>) -> ExitCode {
         process_setup::restore_open_files(soft);
     }
     let refused = if call.channel { on_channel(&call) } else { on_stdin(&call) };
-    if let Err(Refusal { text, .. }) = refused {
+    if let Err(ExecRefusal { text, .. }) = refused {
         eprintln!("rip-server: cannot start `{}`: {text}", call.program.display());
     }
     ExitCode::from(127)
 }
 
-struct Call {
+struct ShimCall {
     channel: bool,
     open_files: Option<u64>,
     program: OsString,
     arguments: Vec<OsString>,
 }
 
-impl Call {
+impl ShimCall {
     fn parse(words: impl IntoIterator<Item = OsString>) -> Option<Self> {
         let mut words = words.into_iter();
         let mut word = words.next()?;
@@ -76,7 +76,7 @@ impl Call {
     }
 
     /// Becomes the program, or tells why not.
-    fn execute(&self, listener: Option<OwnedFd>) -> Refusal {
+    fn execute(&self, listener: Option<OwnedFd>) -> ExecRefusal {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).stdin(Stdio::null());
         if let Some(listener) = listener {
@@ -91,7 +91,7 @@ impl Call {
     }
 }
 
-fn on_channel(call: &Call) -> Result<(), Refusal> {
+fn on_channel(call: &ShimCall) -> Result<(), ExecRefusal> {
     // Away from 0, which becomes /dev/null, and from 3.
     let channel = UnixStream::from(fcntl_dupfd_cloexec(io::stdin(), ABOVE_LISTENER)?);
     match handover::receive(&channel)? {
@@ -100,7 +100,7 @@ fn on_channel(call: &Call) -> Result<(), Refusal> {
     }
 }
 
-fn on_stdin(call: &Call) -> Result<(), Refusal> {
+fn on_stdin(call: &ShimCall) -> Result<(), ExecRefusal> {
     let stdin = io::stdin();
     // ENOTSOCK and a plain "no" mean the same: there is no listener to pass on.
     let listens = socket_acceptconn(stdin.as_fd()).unwrap_or(false);
@@ -133,7 +133,7 @@ fn close_strays() {
         .filter(|fd| *fd > 2)
         .collect();
     for fd in open {
-        // One of them was the listing's own.
+        // A descriptor that is closed by now was the listing's own.
         if fs::read_link(format!("/proc/self/fd/{fd}")).is_ok() {
             #[expect(unsafe_code, reason = "an inherited descriptor has no owner until one is made")]
             // SAFETY: it is open, and this process has one thread and has opened nothing that it still holds.
@@ -143,7 +143,7 @@ fn close_strays() {
 }
 
 /// Says in words what an error number leaves open.
-fn explained(program: &OsStr, error: &io::Error) -> Refusal {
+fn explained(program: &OsStr, error: &io::Error) -> ExecRefusal {
     let text = match Errno::from_io_error(error) {
         Some(Errno::NOENT) if found(program) => {
             "the interpreter named in its first line does not exist".into()
@@ -155,7 +155,7 @@ fn explained(program: &OsStr, error: &io::Error) -> Refusal {
         }
         _ => error.to_string(),
     };
-    Refusal { errno: error.raw_os_error().unwrap_or_default(), text }
+    ExecRefusal { errno: error.raw_os_error().unwrap_or_default(), text }
 }
 
 /// Whether `program` is used as it stands, not looked up in PATH: execvp(3).
@@ -174,7 +174,7 @@ fn search_path() -> OsString {
     std::env::var_os("PATH").unwrap_or_default()
 }
 
-/// In front of the soft limit of open files that the program gets.
+/// The word in front of the soft limit of open files that the program gets.
 pub(super) const OPEN_FILES: &str = "--open-files=";
 const LISTENER: RawFd = 3;
 const ABOVE_LISTENER: RawFd = 10;
@@ -186,10 +186,10 @@ mod tests {
     #[test]
     fn the_words_are_an_optional_channel_a_dash_and_a_program() {
         let parse = |words: &[&str]| {
-            let call = Call::parse(words.iter().map(OsString::from))?;
+            let call = ShimCall::parse(words.iter().map(OsString::from))?;
             Some((call.channel, call.program, call.arguments))
         };
-        let limit = |words: &[&str]| Call::parse(words.iter().map(OsString::from))?.open_files;
+        let limit = |words: &[&str]| ShimCall::parse(words.iter().map(OsString::from))?.open_files;
         assert_eq!(limit(&["--channel", "--open-files=1024", "--", "a"]), Some(1024));
         assert_eq!(limit(&["--", "a", "--open-files=1024"]), None);
         assert_eq!(parse(&["--", "a"]), Some((false, "a".into(), vec![])));

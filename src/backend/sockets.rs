@@ -27,7 +27,7 @@ pub(super) struct Sockets {
     listeners: PathBuf,
     notify: PathBuf,
     prefix: Option<String>,
-    workers: Workers,
+    workers: WorkerUsers,
     /// Ports handed out of late, the newest last. Between choice and bind a port is free for everybody: at least two
     /// workers of ours do not get the same.
     ports: Mutex<VecDeque<u16>>,
@@ -36,19 +36,19 @@ pub(super) struct Sockets {
 impl Sockets {
     /// Makes the folders, mode 0700, and removes sockets that an earlier server left there. Its workers are gone.
     pub(super) fn prepare(runtime_dir: &Path, prefix: Option<String>) -> io::Result<Self> {
-        let sockets = Self::open(runtime_dir, prefix, Workers::SameUser)?;
+        let sockets = Self::open(runtime_dir, prefix, WorkerUsers::SameUser)?;
         sockets.sweep(&HashSet::new())?;
         Ok(sockets)
     }
 
     /// Makes the folders and leaves what is there.
-    pub(super) fn open(runtime_dir: &Path, prefix: Option<String>, workers: Workers) -> io::Result<Self> {
+    pub(super) fn open(runtime_dir: &Path, prefix: Option<String>, workers: WorkerUsers) -> io::Result<Self> {
         let listeners = runtime_dir.join("w");
         private_dir(&listeners, 0o700)?;
         let (notify, mode) = match &workers {
-            Workers::SameUser => (runtime_dir.join("n"), 0o700),
-            // They come through, to sockets whose names they know, and see nothing on the way.
-            Workers::OtherUsers { notify, .. } => (notify.clone(), 0o711),
+            WorkerUsers::SameUser => (runtime_dir.join("n"), 0o700),
+            // Workers come through, to sockets whose names they know, and see nothing on the way.
+            WorkerUsers::OtherUsers { notify, .. } => (notify.clone(), 0o711),
         };
         private_dir(&notify, mode)?;
         Ok(Self { listeners, notify, prefix, workers, ports: Mutex::default() })
@@ -91,10 +91,10 @@ impl Sockets {
                 })
             }
             Listen::Path => match &self.workers {
-                Workers::SameUser => {
+                WorkerUsers::SameUser => {
                     Ok(Door { address: Address::Bound(file.0.clone()), listener: None, file: Some(file) })
                 }
-                Workers::OtherUsers { bound, .. } => {
+                WorkerUsers::OtherUsers { bound, .. } => {
                     let path = bound.join(worker.to_string()).join(BOUND);
                     fits(&path).map_err(|source| failed(&path.display(), source))?;
                     Ok(Door { address: Address::Bound(path), listener: None, file: None })
@@ -113,9 +113,9 @@ impl Sockets {
         let file = SocketFile(self.notify.join(worker.to_string()));
         let bound = UnixDatagram::bind(&file.0).map_err(|source| failed(&file.0.display(), source))?;
         let known = match &self.workers {
-            Workers::SameUser => file.set_mode(0o600),
+            WorkerUsers::SameUser => file.set_mode(0o600),
             // A datagram may be sent by whoever may write; who it was comes with it.
-            Workers::OtherUsers { .. } => {
+            WorkerUsers::OtherUsers { .. } => {
                 set_socket_passcred(&bound, true).map_err(Into::into).and_then(|()| file.set_mode(0o622))
             }
         };
@@ -163,7 +163,7 @@ fn port_free_on_all_addresses() -> io::Result<Option<u16>> {
 pub(super) struct Door {
     /// Where it is connected to.
     pub(super) address: Address,
-    /// For [`Listen::Fd`]: to be handed over and then closed, or a dead worker's clients would hang.
+    /// The listener of [`Listen::Fd`]: to be handed over and then closed, or a dead worker's clients would hang.
     pub(super) listener: Option<UnixListener>,
     /// The socket's file, whoever binds it.
     pub(super) file: Option<SocketFile>,
@@ -231,7 +231,7 @@ fn failed(path: &dyn std::fmt::Display, source: io::Error) -> StartError {
 
 /// Whom workers run as.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Workers {
+pub(super) enum WorkerUsers {
     SameUser,
     /// Users of their own, who get at nothing in the run-time folder.
     OtherUsers {

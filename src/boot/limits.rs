@@ -7,8 +7,8 @@ use crate::system::process_setup;
 
 /// Raises the soft limit of open files as far as the hard one allows, and says so when that is not enough.
 ///
-/// A connection needs one descriptor and, while it is served, another one to a worker. Bodies that are put aside have one
-/// each.
+/// A connection needs one descriptor and, while it is served, another one to a worker. Bodies that are put aside have
+/// one each.
 pub(super) fn raise_open_files(limits: &Limits) {
     let max_connections = limits.max_connections;
     let needed = (max_connections as u64).saturating_mul(2);

@@ -39,7 +39,7 @@ impl OpenListeners {
         }
     }
 
-    /// Of apps, and of redirects.
+    /// The URLs of apps, and of redirects.
     pub(super) fn urls(&self) -> (Vec<String>, Vec<String>) {
         let http = banner::urls("http", 80, &self.http);
         match self.https.is_empty() {

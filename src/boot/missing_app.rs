@@ -1,5 +1,5 @@
-//! Owns what is said of an app's path that leads nowhere: which folder an instance stands for, and what a service is not
-//! shown. Never here: what an app is.
+//! Owns what is said of an app's path that leads nowhere: which folder an instance stands for, and what a service is
+//! not shown. Never here: what an app is.
 
 use std::fs;
 use std::path::{Path, PathBuf};

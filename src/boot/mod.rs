@@ -10,6 +10,7 @@ mod handshakes;
 mod limits;
 mod listeners;
 mod missing_app;
+mod program;
 mod resolve;
 mod service_access;
 mod settings;
@@ -27,7 +28,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio::try_join;
 
-use crate::acceptor::{self, Acceptor};
+use crate::acceptor::{Acceptor, AcceptorParts};
 use crate::api::{AppStatus, BackendStatus};
 use crate::apps::worker_scripts;
 use crate::challenges::Challenges;
@@ -39,12 +40,14 @@ use crate::metrics::Metrics;
 use crate::name::AppName;
 use crate::registry::Registry;
 use crate::spec::{AppSpec, CertSources, ClientCerts, ServerSpec};
-use crate::supervisor::{self, Resolve, Supervisor};
+use crate::supervisor::{Resolve, Supervisor, SupervisorParts};
 use crate::system::sd::{self, Inherited};
 use crate::system::signals::Signals;
 use crate::system::{durable, orphans, process_setup};
 use crate::tasks::{ShutdownToken, TaskGroup};
 use crate::time::Heartbeats;
+
+pub use program::run;
 
 use authorities::{Authorities, Whose};
 use certificates::Certificates;
@@ -61,7 +64,7 @@ use worker_backend::{BackendPlan, ScriptFolder, WorkerBackend};
 /// # Errors
 /// Whatever keeps it from starting: a port, a folder, an app that cannot be recognized. An app that starts and fails
 /// is no error: the server stays and says so.
-pub fn run(config: Config) -> anyhow::Result<()> {
+fn serve_config(config: Config) -> anyhow::Result<()> {
     process_setup::unblock_signals();
     // Before there is a second thread: the variables that name sockets are read once.
     let inherited = Inherited::take()?;
@@ -70,7 +73,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let style = config.server.log.json.then_some(LogStyle::Json);
     let target = logging::start(style, Some(&config.server.instance), &config.server.log.level)?;
     let _last_records = FlushAtEnd;
-    // Whoever looks at a terminal is told once it serves, or in one sentence why it does not.
+    // A person at a terminal is told once it serves, or in one sentence why it does not.
     if target == LogTarget::Journal {
         tracing::info!("rip-server {} starts", env!("CARGO_PKG_VERSION"));
     }
@@ -88,28 +91,28 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When one of them cannot be recognized.
-pub fn describe(config: &Config) -> anyhow::Result<Vec<AppSpec>> {
+pub(crate) fn describe(config: &Config) -> anyhow::Result<Vec<AppSpec>> {
     let resolver = resolver_of(config)?;
     config.apps.iter().map(|app| Ok(resolver.resolve(&app.path)?)).collect()
 }
 
-/// For a look at what would run.
+/// A resolver for a look at what would run.
 fn resolver_of(config: &Config) -> io::Result<Resolver> {
     let settings = Settings::of_start(Arc::new(config.clone()))?;
     let scripts = ScriptFolder::of_the_server(&config.server);
     Ok(Resolver::new(Arc::new(settings), &scripts, false, ServerTls::new().authorities()))
 }
 
-/// Why there is nothing at the path of one of the apps, with what to write; `None` when there is, or nothing can be said.
-/// A service is shown no homes.
-pub fn missing(config: &Config, is_service: bool) -> Option<String> {
+/// Why there is nothing at the path of one of the apps, with what to write; `None` when there is, or nothing can be
+/// said. A service is shown no homes.
+pub(crate) fn missing(config: &Config, is_service: bool) -> Option<String> {
     let instance = &config.server.instance;
     config.apps.iter().find_map(|app| missing_app::explained(&app.path, instance, is_service))
 }
 
 /// What the service of an instance could not read although root can, or would miss, a sentence each; `etc` is where
 /// instances' config files are, `apps` where their apps are.
-pub fn unreadable(config: &Config, etc: &Path, apps: &Path) -> Vec<String> {
+pub(crate) fn unreadable(config: &Config, etc: &Path, apps: &Path) -> Vec<String> {
     let resolver = resolver_of(config).ok();
     let files = |path: &Path| {
         let spec = resolver.as_ref()?.resolve(path).ok()?;
@@ -122,7 +125,7 @@ pub fn unreadable(config: &Config, etc: &Path, apps: &Path) -> Vec<String> {
 
 /// Which settings have no effect where systemd starts the instance and opens its sockets, a sentence each; none where
 /// neither its config file is in `etc` nor its first app in `apps`.
-pub fn left_to_systemd(config: &Config, etc: &Path, apps: &Path) -> Vec<String> {
+fn left_to_systemd(config: &Config, etc: &Path, apps: &Path) -> Vec<String> {
     if service_access::is_of_a_service(config, etc, apps) {
         settings::left_to_sockets(config)
     } else {
@@ -131,7 +134,7 @@ pub fn left_to_systemd(config: &Config, etc: &Path, apps: &Path) -> Vec<String> 
 }
 
 /// What the workers of a server with these settings would be, in a sentence.
-pub fn describe_backend(config: &Config) -> String {
+fn describe_backend(config: &Config) -> String {
     worker_backend::expected(&config.server)
 }
 
@@ -167,7 +170,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
     let listeners = OpenListeners::open(spec, inherited.https, inherited.http)?;
 
     let (metrics, directory, challenges) = (Metrics::new(), Directory::new(), Challenges::default());
-    let (backend_stop, manager_stop, control_stop, keeper_stop, agent_stop) =
+    let (backend_stop, supervisor_stop, control_stop, keeper_stop, agent_stop) =
         (TaskGroup::new(), TaskGroup::new(), TaskGroup::new(), TaskGroup::new(), TaskGroup::new());
     let clients = tls.authorities();
     let tls = Some(tls).filter(|_| !listeners.https.is_empty());
@@ -189,7 +192,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
     if people {
         logging::say(&banner::text(spec, &urls, &redirects, &specs, cores(), &backend));
     }
-    let parts = supervisor::Parts {
+    let parts = SupervisorParts {
         directory: directory.clone(),
         backend: workers.backend(),
         events,
@@ -198,7 +201,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
         metrics: metrics.clone(),
         cores: cores(),
         serving_generations: Some(spec.runtime_dir.join("generations.json")),
-        stop: manager_stop.clone(),
+        stop: supervisor_stop.clone(),
     };
     let supervisor = Supervisor::start(parts, paths);
     let certified = keeper.clone().map(|keeper| CertifiedHosts { directory: directory.clone(), keeper });
@@ -213,7 +216,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
     };
     Control::start(ControlParts {
         listeners: control_sockets,
-        manager: supervisor.clone(),
+        supervisor: supervisor.clone(),
         facts: Arc::new(ServerFacts {
             instance: spec.instance.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -260,7 +263,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
         Some(handshakes) => Some(handshakes.choose(challenges.clone(), &keeper_stop).await?),
         None => None,
     };
-    let acceptor = Acceptor::start(acceptor::Parts {
+    let acceptor = Acceptor::start(AcceptorParts {
         spec: spec.clone(),
         spool,
         https: listeners.https,
@@ -283,7 +286,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
     };
     let asked = match tried {
         Ok(unserved) => {
-            // On a terminal the line of each has said it.
+            // A terminal has had a line for each app.
             for app in unserved.iter().filter(|app| target != LogTarget::Terminal || app.app.is_none()) {
                 tracing::error!(app = app.app.as_ref().map(AppName::as_str), path = %app.path.display(), "not serving: {}", app.reason);
             }
@@ -298,13 +301,13 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
         Err(asked) => asked,
     };
 
-    // So that status says what is going on, whoever asked for it.
+    // The status says from here on that the server ends, whoever asked for it.
     shutdown.request();
     let at_shutdown = workers.at_shutdown(asked).await;
     let times = EndTimes { lame_duck: spec.listening.lame_duck, drain };
     shutdown::end(at_shutdown, times, acceptor, &supervisor, &mut signals).await;
     shutdown::end_tasks(&[
-        (&manager_stop, "manager"),
+        (&supervisor_stop, "supervisor"),
         (&keeper_stop, "certificates"),
         (&agent_stop, "certificate authorities"),
         (&backend_stop, "workers"),

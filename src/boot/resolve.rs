@@ -91,7 +91,8 @@ impl Resolver {
             command: settings.program.command.clone(),
             listen: settings.program.listen,
             static_root: settings.static_site.as_ref().map(|site| StaticHint {
-                // Below the app's folder it is given as it is there: that folder's own links are followed once a deploy.
+                // Below the app's folder it is given as it is there: that folder's own links are followed once a
+                // deploy.
                 root: site
                     .root
                     .as_ref()

@@ -1,5 +1,5 @@
-//! Owns what the service of an instance could not read, or would miss, of what it is given, for `check` by root, who can
-//! read it all.
+//! Owns what the service of an instance could not read, or would miss, of what it is given, for `check` by root, who
+//! can read it all.
 //!
 //! Never here: what is in the files.
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::backend::systemd::sandbox_in_force::SandboxInForce;
 use crate::backend::systemd::unit;
-use crate::config::machine::Machine;
+use crate::config::machine::ProcessContext;
 use crate::config::merge::{self, Config, Invocation};
 use crate::config::value_origin::{Effective, ValueOrigin};
 use crate::control;
@@ -19,7 +19,7 @@ use crate::control;
 pub(super) struct Settings {
     words: Vec<OsString>,
     /// As the server was started: a variable of a running process does not change.
-    machine: Machine,
+    machine: ProcessContext,
     at_start: Arc<Config>,
     /// Held to look or to replace.
     now: Mutex<CurrentSettings>,
@@ -32,14 +32,14 @@ struct CurrentSettings {
 }
 
 impl Settings {
-    /// Those that the server starts with.
+    /// The settings that the server starts with.
     ///
     /// # Errors
     /// When the working directory is gone.
     pub(super) fn of_start(config: Arc<Config>) -> io::Result<Self> {
         Ok(Self {
             words: std::env::args_os().skip(1).collect(),
-            machine: Machine::this()?,
+            machine: ProcessContext::this()?,
             sandbox: SandboxInForce::new(config.server.sandbox.clone()),
             now: Mutex::new(CurrentSettings { config: Arc::clone(&config), needs_restart: Vec::new() }),
             at_start: config,
@@ -51,7 +51,7 @@ impl Settings {
         Arc::clone(&self.now().config)
     }
 
-    /// Those that the server was started with, by which it goes itself.
+    /// The settings that the server was started with, by which it goes itself.
     pub(super) fn at_start(&self) -> &Config {
         &self.at_start
     }
@@ -171,7 +171,7 @@ mod tests {
 
     fn config_in(etc: &tempfile::TempDir, file: &str) -> Config {
         fs::write(etc.path().join("site.toml"), file).unwrap();
-        let machine = Machine {
+        let machine = ProcessContext {
             variables: Vec::new(),
             directory: "/".into(),
             user: 0,

@@ -22,11 +22,12 @@ pub(super) enum AtShutdown {
     StopWorkers,
     /// Workers go on, for the next server.
     LeaveWorkers,
-    /// Workers go on until systemd stops them after this server: the machine goes down, and nobody else is left to do it.
+    /// Workers go on until systemd stops them after this server: the machine goes down, and nobody else is left to do
+    /// it.
     LeaveToSystemd,
 }
 
-/// Who asked for the end.
+/// The side that asked for the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RequestedBy {
     /// A person, by key or over the control socket.
@@ -140,5 +141,5 @@ async fn hurried(signals: &mut Signals) {
     }
 }
 
-/// For tasks that have nothing left to do.
+/// The time for tasks that have nothing left to do.
 const LAST_TASKS: Duration = Duration::from_secs(5);

@@ -15,8 +15,8 @@ use crate::time::Heartbeats;
 
 /// Starts the tasks that tell; they end with `stop`.
 ///
-/// The watchdog is fed only while the accept loops, the control loop and the supervisor have each made progress: when one
-/// of them hangs, systemd restarts the server. An app that is broken hangs nothing.
+/// The watchdog is fed only while the accept loops, the control loop and the supervisor have each made progress: when
+/// one of them hangs, systemd restarts the server. An app that is broken hangs nothing.
 pub(super) fn tell(urls: &[String], supervisor: &Supervisor, heartbeats: &Heartbeats, stop: &TaskGroup) {
     if let Some(every) = notify::main_watchdog_interval() {
         let feeding = feed_watchdog(every, supervisor.clone(), heartbeats.clone());
@@ -52,7 +52,7 @@ async fn feed_watchdog(every: Duration, supervisor: Supervisor, heartbeats: Hear
     let mut due = interval(every);
     loop {
         due.tick().await;
-        // In half of what is left: one late answer does not cost the server its life.
+        // The supervisor has half of what is left: one late answer does not cost the server its life.
         let supervisor_lives = timeout(every / 2, supervisor.apps()).await.is_ok();
         match heartbeats.standing_still(every) {
             None if supervisor_lives => notify::watchdog(),
@@ -108,7 +108,7 @@ impl Tally {
         Self { served: apps.iter().map(|app| app.served).sum(), at: Instant::now() }
     }
 
-    /// Those of workers that have gone since are missing: never below nothing.
+    /// The answers of workers that have gone since are missing: the rate is never below nothing.
     fn rate_since(&self, before: &Self) -> f64 {
         let seconds = self.at.duration_since(before.at).as_secs_f64().max(1.0);
         self.served.saturating_sub(before.served) as f64 / seconds

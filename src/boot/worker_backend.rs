@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::api::{BackendName, BackendStatus, ServiceUnit};
 use crate::backend::child::{ChildBackend, ChildSettings};
-use crate::backend::systemd::own_unit::{Job, NoServiceError, OwnUnit, own_unit};
+use crate::backend::systemd::own_unit::{NoServiceError, OwnUnit, UnitJob, own_unit};
 use crate::backend::systemd::properties::Scope;
 use crate::backend::systemd::sandbox_in_force::SandboxInForce;
 use crate::backend::systemd::{SystemdBackend, SystemdSettings, unit};
@@ -22,7 +22,7 @@ use super::shutdown::{AtShutdown, RequestedBy};
 
 /// What workers are to be, and why.
 pub(super) struct BackendPlan {
-    /// Whose units they are; `None`: they are child processes.
+    /// The systemd whose units workers are; `None`: they are child processes.
     units: Option<Scope>,
     /// How systemd runs the server.
     own: Option<OwnUnit>,
@@ -69,7 +69,6 @@ impl BackendPlan {
         self.own.as_ref().is_some_and(|own| own.scope == Scope::System)
     }
 
-    /// For people.
     pub(super) fn status(&self) -> BackendStatus {
         let name = if self.units.is_some() { BackendName::Systemd } else { BackendName::Child };
         BackendStatus { name, why: self.why.clone() }
@@ -143,9 +142,9 @@ impl WorkerBackend {
         match &self.own {
             Some(own) if asked == RequestedBy::Supervisor && self.backend.outlives() => match own.job().await
             {
-                Some(Job::Restart) => AtShutdown::LeaveWorkers,
-                Some(Job::Shutdown) => AtShutdown::LeaveToSystemd,
-                Some(Job::Stop) | None => AtShutdown::StopWorkers,
+                Some(UnitJob::Restart) => AtShutdown::LeaveWorkers,
+                Some(UnitJob::Shutdown) => AtShutdown::LeaveToSystemd,
+                Some(UnitJob::Stop) | None => AtShutdown::StopWorkers,
             },
             _ => AtShutdown::StopWorkers,
         }

@@ -30,29 +30,29 @@ use super::{CertError, CertResolver, in_full};
 
 mod served;
 
-pub use served::ServedCert;
+pub(crate) use served::ServedCert;
 
 /// What the keeper works with.
-pub struct CertKeeperParts {
+pub(crate) struct CertKeeperParts {
     /// Where certificates come from.
-    pub sources: CertSources,
+    pub(crate) sources: CertSources,
     /// The instance's state directory; certificates that are made are kept below it, in `certs/`.
-    pub state_dir: PathBuf,
+    pub(crate) state_dir: PathBuf,
     /// The hosts that need certificates.
-    pub directory: Directory,
+    pub(crate) directory: Directory,
     /// What handshakes ask.
-    pub resolver: Arc<CertResolver>,
+    pub(crate) resolver: Arc<CertResolver>,
     /// The date.
-    pub clock: WallClock,
+    pub(crate) clock: WallClock,
     /// Where expiry is shown.
-    pub metrics: Metrics,
+    pub(crate) metrics: Metrics,
     /// The group its task belongs to.
-    pub stop: TaskGroup,
+    pub(crate) stop: TaskGroup,
 }
 
 /// The running keeper. Dropping it does not end its task; [`TaskGroup`] does.
 #[derive(Clone)]
-pub struct CertKeeper {
+pub(crate) struct CertKeeper {
     shown: Arc<ShownCerts>,
 }
 
@@ -70,7 +70,7 @@ impl CertKeeper {
     /// # Errors
     /// When explicit files or the folder cannot be used, or no certificate can be made or kept. mkcert that is missing
     /// or fails is no error: a self-signed certificate takes its place, and the log says so.
-    pub async fn start(parts: CertKeeperParts) -> Result<Self, CertError> {
+    pub(crate) async fn start(parts: CertKeeperParts) -> Result<Self, CertError> {
         Self::start_with(parts, Mkcert::find()).await
     }
 
@@ -129,7 +129,7 @@ impl CertKeeper {
     }
 
     /// The certificates in use: the default first, then all others, the next to expire first; at most 100.
-    pub fn status(&self) -> Vec<CertificateStatus> {
+    pub(crate) fn status(&self) -> Vec<CertificateStatus> {
         let now = self.shown.clock.now();
         let show = |source: &str, certificate: Option<&Certificate>, problem| CertificateStatus {
             names: certificate.iter().flat_map(|own| own.names.iter()).map(HostName::to_string).collect(),

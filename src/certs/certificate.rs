@@ -41,7 +41,7 @@ pub(super) struct Certificate {
 
 /// Why PEM text is not a certificate with its key.
 #[derive(Debug, thiserror::Error)]
-pub enum CertificateError {
+pub(crate) enum CertificateError {
     /// No `CERTIFICATE` section.
     #[error("there is no certificate in it: {0}; expected PEM text with `-----BEGIN CERTIFICATE-----`")]
     NoCertificate(Instead),

@@ -32,7 +32,7 @@ use super::issuer::blocking;
 use super::{CertError, CertResolver, in_full, tls};
 
 /// The authorities of client certificates, as hosts ask for them.
-pub struct ClientAuthorities {
+pub(crate) struct ClientAuthorities {
     resolver: Arc<CertResolver>,
     /// Held for a look-up, at each handshake for a host that asks for certificates.
     known: Mutex<HashMap<ClientCerts, Arc<ClientAuthority>>>,
@@ -40,7 +40,7 @@ pub struct ClientAuthorities {
 }
 
 /// One set of authorities with its lists of revoked certificates.
-pub struct ClientAuthority {
+pub(crate) struct ClientAuthority {
     asked: ClientCerts,
     current: ArcSwap<Verification>,
     /// Held by the task that looks at the files, and to show the problem.
@@ -63,7 +63,7 @@ struct Verification {
 
 impl ClientAuthorities {
     /// None yet. `resolver`: the server's own certificates.
-    pub fn new(resolver: Arc<CertResolver>) -> Self {
+    pub(crate) fn new(resolver: Arc<CertResolver>) -> Self {
         Self { resolver, known: Mutex::default(), has_first: Notify::new() }
     }
 
@@ -71,7 +71,7 @@ impl ClientAuthorities {
     ///
     /// # Errors
     /// What is wrong with a file, when no good one was read before.
-    pub fn load(&self, asked: &ClientCerts) -> Result<(), CertError> {
+    pub(crate) fn load(&self, asked: &ClientCerts) -> Result<(), CertError> {
         if !asked.are_asked_for() || self.known().contains_key(asked) {
             return Ok(());
         }
@@ -94,7 +94,7 @@ impl ClientAuthorities {
     ///
     /// # Cancel safety
     /// Cut anywhere, what was read before is in use.
-    pub async fn look_after(self: Arc<Self>) {
+    pub(crate) async fn look_after(self: Arc<Self>) {
         loop {
             if self.known().is_empty() {
                 self.has_first.notified().await;
@@ -106,7 +106,7 @@ impl ClientAuthorities {
     }
 
     /// The authorities that clients' certificates are asked of.
-    pub fn status(&self) -> Vec<CertificateStatus> {
+    pub(crate) fn status(&self) -> Vec<CertificateStatus> {
         let mut shown: Vec<_> = self.all().iter().map(|authority| authority.status()).collect();
         shown.sort_by(|one, other| one.names.cmp(&other.names));
         shown
@@ -128,7 +128,7 @@ impl ClientAuthority {
     }
 
     /// What is asked for.
-    pub fn asked(&self) -> &ClientCerts {
+    pub(crate) fn asked(&self) -> &ClientCerts {
         &self.asked
     }
 
@@ -136,7 +136,7 @@ impl ClientAuthority {
     ///
     /// # Errors
     /// Why they are not believed, in the words of OpenSSL.
-    pub fn judge(&self, chain: &[CertificateDer<'_>]) -> Result<(), String> {
+    pub(crate) fn judge(&self, chain: &[CertificateDer<'_>]) -> Result<(), String> {
         let Some((own, others)) = chain.split_first() else { return Err("no certificate".into()) };
         // Of one that is required the handshake has judged, and no session is resumed.
         if self.asked.are_required() {

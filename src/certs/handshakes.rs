@@ -15,7 +15,7 @@ use super::client_auth::{ClientAuthorities, ClientAuthority};
 use super::{CertResolver, TicketKeys, tls};
 
 /// What handshakes are shaken by.
-pub struct HandshakeSettings {
+pub(crate) struct HandshakeSettings {
     resolver: Arc<CertResolver>,
     directory: Directory,
     authorities: Arc<ClientAuthorities>,
@@ -25,11 +25,11 @@ pub struct HandshakeSettings {
 }
 
 /// How a handshake goes on.
-pub struct HandshakeChoice {
+pub(crate) struct HandshakeChoice {
     /// Its settings.
-    pub config: Arc<ServerConfig>,
+    pub(crate) config: Arc<ServerConfig>,
     /// The client certificates that it asks for.
-    pub client: Option<Arc<ClientAuthority>>,
+    pub(crate) client: Option<Arc<ClientAuthority>>,
 }
 
 impl HandshakeSettings {
@@ -38,7 +38,7 @@ impl HandshakeSettings {
     ///
     /// # Errors
     /// When the settings contradict each other, which they never do.
-    pub fn new(
+    pub(crate) fn new(
         resolver: Arc<CertResolver>,
         directory: Directory,
         authorities: Arc<ClientAuthorities>,
@@ -51,7 +51,7 @@ impl HandshakeSettings {
 
     /// How the handshake goes on that a client has begun so, to this address of the machine; `None`: it asks for a name
     /// that is none of this server's, or for a host whose client certificates cannot be checked.
-    pub fn choose(&self, hello: &ClientHello<'_>, local: IpAddr) -> Option<HandshakeChoice> {
+    pub(crate) fn choose(&self, hello: &ClientHello<'_>, local: IpAddr) -> Option<HandshakeChoice> {
         let name = hello.server_name();
         if self.resolver.refuses(name) {
             return None;

@@ -10,20 +10,20 @@ use crate::name::HostName;
 
 /// A pair that works.
 #[derive(Clone, Debug)]
-pub struct Inspected {
+pub(crate) struct Inspected {
     /// The names it is for.
-    pub names: Arc<[HostName]>,
+    pub(crate) names: Arc<[HostName]>,
     /// From when on it is valid.
-    pub not_before: SystemTime,
+    pub(crate) not_before: SystemTime,
     /// When it ends.
-    pub not_after: SystemTime,
+    pub(crate) not_after: SystemTime,
 }
 
 /// Reads a chain and its key as if they were to be used.
 ///
 /// # Errors
 /// Why they cannot be. An expired pair is none.
-pub fn inspect(chain: &[u8], key: &[u8]) -> Result<Inspected, CertificateError> {
+pub(crate) fn inspect(chain: &[u8], key: &[u8]) -> Result<Inspected, CertificateError> {
     let Certificate { names, not_before, not_after, .. } = Certificate::from_pem(chain, key)?;
     Ok(Inspected { names, not_before, not_after })
 }

@@ -25,7 +25,7 @@ mod expiry;
 mod file_marks;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
-pub mod fuzzing;
+pub(crate) mod fuzzing;
 mod handshakes;
 mod host_cert_store;
 mod host_certs;
@@ -43,19 +43,18 @@ use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use cert_keeper::{CertKeeper, CertKeeperParts, ServedCert};
-pub use certificate::CertificateError;
-pub use client_auth::{ClientAuthorities, ClientAuthority};
-pub use handshakes::{HandshakeChoice, HandshakeSettings};
-pub use inspect::{Inspected, inspect};
-pub use issuer::{MkcertError, pem_files_below};
-pub use reasons::{Instead, KeyFlaw};
-pub use resolver::CertResolver;
-pub use tickets::TicketKeys;
+pub(crate) use cert_keeper::{CertKeeper, CertKeeperParts, ServedCert};
+pub(crate) use certificate::CertificateError;
+pub(crate) use client_auth::ClientAuthorities;
+pub(crate) use handshakes::{HandshakeChoice, HandshakeSettings};
+pub(crate) use inspect::inspect;
+pub(crate) use issuer::{MkcertError, pem_files_below};
+pub(crate) use resolver::CertResolver;
+pub(crate) use tickets::TicketKeys;
 
 /// Why a certificate was not obtained.
 #[derive(Debug, thiserror::Error)]
-pub enum CertError {
+pub(crate) enum CertError {
     /// A file that was named cannot be read.
     #[error("cannot read `{}`", path.display())]
     Read {
@@ -123,7 +122,7 @@ pub enum CertError {
 
 impl CertError {
     /// Whether a file or folder is at fault that a person has named.
-    pub fn is_of_what_was_given(&self) -> bool {
+    pub(crate) fn is_of_what_was_given(&self) -> bool {
         match self {
             Self::Read { .. }
             | Self::Forbidden { .. }

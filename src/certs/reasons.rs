@@ -12,7 +12,7 @@ use x509_parser::certificate::X509Certificate;
 
 /// What is in a file in which something else was looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Instead {
+pub(crate) enum Instead {
     /// Nothing at all.
     Nothing,
     /// A certificate in DER.
@@ -128,7 +128,7 @@ impl fmt::Display for Instead {
 
 /// Why TLS cannot use a key that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeyFlaw {
+pub(crate) enum KeyFlaw {
     /// RSA of so many bits.
     RsaSize(usize),
     /// RSA for PSS signatures alone.

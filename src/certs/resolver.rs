@@ -20,7 +20,7 @@ use super::host_certs::HostCertificates;
 
 /// Answers rustls by SNI: the first issuer in the order that has a certificate for the name, the host's own self-signed
 /// one, else the default certificate. Read without a lock, changed in place.
-pub struct CertResolver {
+pub(crate) struct CertResolver {
     installed: ArcSwap<InstalledCerts>,
     /// Set once, when the server makes certificates for hosts.
     hosts: OnceLock<Arc<HostCertificates>>,
@@ -49,13 +49,13 @@ pub(super) enum CertAnswer {
 
 impl CertResolver {
     /// Knows no certificate yet: handshakes fail until the keeper has installed one.
-    pub fn new(clock: WallClock) -> Self {
+    pub(crate) fn new(clock: WallClock) -> Self {
         Self { installed: ArcSwap::default(), hosts: OnceLock::new(), clock }
     }
 
     /// Whether a handshake that asks for `name`, in lower case, is to be refused: the server has certificates that
     /// clients may know the issuer of, none is for that name, no host is registered by it, and no default is set.
-    pub fn refuses(&self, name: Option<&str>) -> bool {
+    pub(crate) fn refuses(&self, name: Option<&str>) -> bool {
         matches!(self.answer(name), CertAnswer::UnknownName)
     }
 

@@ -16,7 +16,7 @@ use rustls::server::ProducesTickets;
 
 /// The keys in use. Cheap to clone; all clones are the same. One task at a time rotates them.
 #[derive(Clone)]
-pub struct TicketKeys(Arc<ArcSwap<KeyRing>>);
+pub(crate) struct TicketKeys(Arc<ArcSwap<KeyRing>>);
 
 /// The key that tickets are made with, and the one before it, which opens older tickets.
 struct KeyRing {
@@ -37,7 +37,7 @@ impl TicketKeys {
     ///
     /// # Errors
     /// When the system has no randomness.
-    pub fn new(kept: Option<&[u8]>, now: SystemTime) -> Result<Self, rustls::Error> {
+    pub(crate) fn new(kept: Option<&[u8]>, now: SystemTime) -> Result<Self, rustls::Error> {
         let ring = match kept.and_then(|kept| KeyRing::read(kept, now)) {
             Some(ring) => ring,
             None => KeyRing { current: Arc::new(TicketKey::random(now)?), previous: None },
@@ -50,7 +50,7 @@ impl TicketKeys {
     ///
     /// # Errors
     /// When the system has no randomness; the keys in use stay.
-    pub fn rotate(&self, now: SystemTime) -> Result<bool, rustls::Error> {
+    pub(crate) fn rotate(&self, now: SystemTime) -> Result<bool, rustls::Error> {
         let ring = self.0.load_full();
         if ring.current.is_younger_than(ROTATION, now) {
             return Ok(false);
@@ -62,7 +62,7 @@ impl TicketKeys {
 
     /// The keys as bytes, for systemd's descriptor store: the version of this form, then of each key when it was made
     /// (seconds since 1970), its id and its secret.
-    pub fn to_keep(&self) -> Vec<u8> {
+    pub(crate) fn to_keep(&self) -> Vec<u8> {
         let ring = self.0.load();
         let mut bytes = vec![VERSION];
         for key in ring.all() {

@@ -18,7 +18,7 @@ pub(super) struct Spread {
 
 impl Challenges {
     /// Somebody who is told each change of the answers, for as long as it lives.
-    pub fn follow(&self) -> Follower {
+    pub(crate) fn follow(&self) -> Follower {
         let mut number = 0;
         self.0.spread.send_modify(|spread| {
             spread.followers += 1;
@@ -29,7 +29,7 @@ impl Challenges {
     }
 
     /// Returns when every follower has seen what is answered now; at once where there is none. Cancel-safe.
-    pub async fn settled(&self) {
+    pub(crate) async fn settled(&self) {
         let mut spread = self.0.spread.subscribe();
         let latest = spread.borrow().version;
         // The sender is ours.
@@ -43,7 +43,7 @@ impl Challenges {
 
 /// Follows the answers. Nobody waits for it any more when it is dropped.
 #[derive(Debug)]
-pub struct Follower {
+pub(crate) struct Follower {
     of: Challenges,
     number: u64,
 }
@@ -51,7 +51,7 @@ pub struct Follower {
 impl Follower {
     /// The answers and their version, as soon as there are later ones than this version; 0 is before the first.
     /// Cancel-safe.
-    pub async fn after(&self, version: u64) -> (u64, Answers) {
+    pub(crate) async fn after(&self, version: u64) -> (u64, Answers) {
         let mut spread = self.of.0.spread.subscribe();
         let latest = spread.wait_for(|spread| spread.version > version).await.map(|spread| spread.version);
         // Read after the version: what is even newer is told once more.
@@ -59,7 +59,7 @@ impl Follower {
     }
 
     /// It has seen the answers up to this version.
-    pub fn has_seen(&self, version: u64) {
+    pub(crate) fn has_seen(&self, version: u64) {
         self.of.0.spread.send_modify(|spread| {
             spread.seen.insert(self.number, version);
         });

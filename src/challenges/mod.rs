@@ -1,7 +1,7 @@
 //! Owns the answers to an authority that asks whether a name leads to this server (RFC 8555 §8.3, RFC 8737).
 //!
 //! The agent puts in what it has; the data path and the certificate resolver read without a lock. Where the agent is a
-//! process of its own, servers follow its answers ([`Follower`]). Never here: orders, or which hosts are registered.
+//! process of its own, servers follow its answers (`follower`). Never here: orders, or which hosts are registered.
 
 mod follower;
 mod handshake;
@@ -19,16 +19,14 @@ use tokio::sync::watch;
 
 use crate::name::HostName;
 
-pub use follower::Follower;
-
 use follower::Spread;
 
 /// The answers at hand. Clones are the same ones.
 #[derive(Clone, Default)]
-pub struct Challenges(Arc<Shared>);
+pub(crate) struct Challenges(Arc<ChallengesInner>);
 
 #[derive(Default)]
-struct Shared {
+struct ChallengesInner {
     /// The account key's; the answer to any token has it, so that no token has to be known (RFC 8555 §8.1).
     thumbprint: ArcSwapOption<String>,
     /// Answers of accounts with keys of their own, by token.
@@ -50,7 +48,7 @@ struct Handshake {
 
 /// All answers at one moment, as a process tells them to another.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Answers {
+pub(crate) struct Answers {
     thumbprint: Option<String>,
     tokens: BTreeMap<String, String>,
     /// Digests of key authorizations (RFC 8737 §3), by name.
@@ -58,15 +56,15 @@ pub struct Answers {
 }
 
 impl Challenges {
-    /// From now on any well-formed token is answered with this thumbprint.
-    pub fn set_thumbprint(&self, thumbprint: &str) {
+    /// Has any well-formed token answered with this thumbprint from now on.
+    pub(crate) fn set_thumbprint(&self, thumbprint: &str) {
         self.0.thumbprint.store(Some(Arc::new(thumbprint.to_owned())));
         self.tell_followers();
     }
 
     /// Answers this one token with this text until the guard is dropped.
     #[must_use]
-    pub fn expect_token(&self, token: &str, answer: &str) -> Expected {
+    pub(crate) fn expect_token(&self, token: &str, answer: &str) -> Expected {
         self.0.by_token.rcu(|now| {
             let mut next = HashMap::clone(now);
             next.insert(token.to_owned(), answer.into());
@@ -81,7 +79,7 @@ impl Challenges {
     ///
     /// # Errors
     /// When no certificate can be made for the name.
-    pub fn expect_handshake(&self, name: &HostName, digest: &[u8]) -> Result<Expected, String> {
+    pub(crate) fn expect_handshake(&self, name: &HostName, digest: &[u8]) -> Result<Expected, String> {
         let handshake = Handshake::new(name, digest)?;
         self.0.by_name.rcu(|now| {
             let mut next = HashMap::clone(now);
@@ -93,7 +91,7 @@ impl Challenges {
     }
 
     /// All answers, for another process.
-    pub fn answers(&self) -> Answers {
+    pub(crate) fn answers(&self) -> Answers {
         let tokens = self.0.by_token.load();
         let names = self.0.by_name.load();
         Answers {
@@ -104,7 +102,7 @@ impl Challenges {
     }
 
     /// Puts the answers of another process in the place of these.
-    pub fn replace(&self, answers: Answers) {
+    pub(crate) fn replace(&self, answers: Answers) {
         let before = self.0.by_name.load_full();
         let handshake = |(name, digest): (HostName, Vec<u8>)| {
             let same = before.get(&name).filter(|own| own.digest == digest).cloned();
@@ -121,18 +119,18 @@ impl Challenges {
     }
 
     /// From now on authorities that ask for one of these hosts are answered, too: other servers of this machine have them.
-    pub fn answer_for(&self, hosts: impl IntoIterator<Item = HostName>) {
+    pub(crate) fn answer_for(&self, hosts: impl IntoIterator<Item = HostName>) {
         self.0.elsewhere.store(Arc::new(hosts.into_iter().collect()));
     }
 
     /// Whether a host is one of another server of this machine.
-    pub fn is_elsewhere(&self, host: &str) -> bool {
+    pub(crate) fn is_elsewhere(&self, host: &str) -> bool {
         self.0.elsewhere.load().contains(host)
     }
 
     /// The answer to what a request asks for below `/.well-known/acme-challenge/`; `None` when the path is another one,
     /// the token is not well-formed, or there is no account.
-    pub fn answer(&self, path: &str) -> Option<String> {
+    pub(crate) fn answer(&self, path: &str) -> Option<String> {
         let token = path.strip_prefix(PREFIX)?;
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
         if !(20..=128).contains(&token.len()) || !token.bytes().all(plain) {
@@ -147,7 +145,8 @@ impl Challenges {
 
     /// How a handshake goes on that a client has begun so: the outer `None` when it is none of tls-alpn-01, the inner
     /// one when no authority is expected to make one for this name.
-    pub fn handshake(&self, hello: &ClientHello<'_>) -> Option<Option<Arc<ServerConfig>>> {
+    #[allow(dead_code, reason = "no handshake asks yet")]
+    pub(crate) fn handshake(&self, hello: &ClientHello<'_>) -> Option<Option<Arc<ServerConfig>>> {
         let mut protocols = hello.alpn()?;
         let asked = protocols.next() == Some(ALPN) && protocols.next().is_none();
         asked.then(|| {
@@ -181,7 +180,7 @@ impl fmt::Debug for Challenges {
 
 /// An answer that is at hand as long as this lives.
 #[derive(Debug)]
-pub struct Expected {
+pub(crate) struct Expected {
     of: Challenges,
     what: What,
 }
@@ -216,9 +215,9 @@ impl Drop for Expected {
 }
 
 /// The name of the protocol that handshakes of tls-alpn-01 ask for (RFC 8737 §4).
-pub const ALPN: &[u8] = b"acme-tls/1";
+pub(crate) const ALPN: &[u8] = b"acme-tls/1";
 /// Where authorities ask by HTTP (RFC 8555 §8.3).
-pub const PREFIX: &str = "/.well-known/acme-challenge/";
+pub(crate) const PREFIX: &str = "/.well-known/acme-challenge/";
 
 #[cfg(test)]
 mod tests {

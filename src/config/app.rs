@@ -23,13 +23,13 @@ use crate::spec::{
 
 /// An app that is to run, and what the command line, the environment and the server's file say of it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct AppRequest {
-    /// Its directory or entry file, absolute; links are not followed.
-    pub path: PathBuf,
+pub(crate) struct AppRequest {
+    /// The app's directory or entry file, absolute; links are not followed.
+    pub(crate) path: PathBuf,
     /// The hosts that follow `@` on the command line; empty: others say.
-    pub aliases: Vec<RouteName>,
+    pub(super) aliases: Vec<RouteName>,
     /// Where the path came from.
-    pub origin: ValueOrigin,
+    pub(crate) origin: ValueOrigin,
     pub(crate) words: Layer,
     pub(crate) env: Layer,
     pub(crate) file: Layer,
@@ -39,41 +39,39 @@ pub struct AppRequest {
 
 /// An app as it is to run, once its own `rip.toml` has been read.
 #[derive(Clone, Debug, PartialEq)]
-pub struct AppSettings {
-    /// Its name.
-    pub name: AppName,
-    /// Its directory or entry file, absolute; links are not followed.
-    pub path: PathBuf,
+pub(crate) struct AppSettings {
+    pub(crate) name: AppName,
+    /// The app's directory or entry file, absolute; links are not followed.
+    pub(crate) path: PathBuf,
     /// Hosts that lead to it.
-    pub hosts: Vec<RouteName>,
+    pub(crate) hosts: Vec<RouteName>,
     /// What the app is, where somebody says it.
-    pub program: ProgramSettings,
+    pub(crate) program: ProgramSettings,
     /// Files to serve without a program of its own; the root is absolute.
-    pub static_site: Option<StaticSettings>,
+    pub(crate) static_site: Option<StaticSettings>,
     /// Variables of the workers' environment.
-    pub env: BTreeMap<String, String>,
+    pub(crate) env: BTreeMap<String, String>,
     /// What of a PHP app requests reach.
-    pub php: PhpSettings,
+    pub(crate) php: PhpSettings,
     /// Values for PHP beside those of its own `php.ini`.
-    pub php_ini: BTreeMap<String, String>,
+    pub(crate) php_ini: BTreeMap<String, String>,
     /// How its workers are kept.
-    pub upkeep: Upkeep,
+    pub(crate) upkeep: Upkeep,
     /// Whether somebody says how many workers.
-    pub workers_told: bool,
+    pub(crate) workers_told: bool,
     /// Files whose change counts for `reload` beside that of the entry.
-    pub watch: Vec<Pattern>,
+    pub(crate) watch: Vec<Pattern>,
     /// When workers are replaced, of an app that is stateless by nature.
-    pub recycle: Recycle,
+    pub(crate) recycle: Recycle,
     /// When workers are replaced, of any other app: only as somebody said.
-    pub recycle_if_told: Recycle,
-    /// Limits of one worker.
-    pub memory: Memory,
+    pub(crate) recycle_if_told: Recycle,
+    pub(crate) memory: Memory,
     /// What the data path has to know; without `concurrency` where that follows from what the app is.
-    pub rules: Rules,
+    pub(crate) rules: Rules,
     /// What is in force, and where it came from.
-    pub report: Vec<Effective>,
+    pub(crate) report: Vec<Effective>,
     /// What is said and has no effect.
-    pub warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
 }
 
 impl AppRequest {
@@ -84,7 +82,7 @@ impl AppRequest {
     ///
     /// # Errors
     /// When nothing is left of the name.
-    pub fn name(&self) -> Result<AppName, ConfigError> {
+    pub(crate) fn name(&self) -> Result<AppName, ConfigError> {
         let said = Stack::new([&self.file]).told::<String>(Id::AppName);
         let text = said.unwrap_or_else(|| name_of(&self.path));
         AppName::parse(&text).map_err(|_| ConfigError::Value {
@@ -99,14 +97,14 @@ impl AppRequest {
 
 impl AppSettings {
     /// Shows this number of workers in place of the default, which does not hold for what the app is.
-    pub fn report_workers(&mut self, workers: WorkerCount) {
+    pub(crate) fn report_workers(&mut self, workers: WorkerCount) {
         if let Some(row) = self.report.iter_mut().find(|row| row.key == Setting::of(Id::Workers).key()) {
             row.value = workers.to_string();
         }
     }
 
     /// Shows these limits in place of the defaults that do not hold for what the app is.
-    pub fn report_recycle(&mut self, recycle: Recycle) {
+    pub(crate) fn report_recycle(&mut self, recycle: Recycle) {
         let limits = [
             (Id::RecycleRequests, recycle.requests.map(SettingValue::Count)),
             (Id::RecycleAge, recycle.age.map(SettingValue::Time)),
@@ -125,7 +123,7 @@ impl AppSettings {
 ///
 /// # Errors
 /// An app that is not there, what is wrong in its `rip.toml`, and what excludes each other.
-pub fn app_settings(request: &AppRequest) -> Result<AppSettings, ConfigError> {
+pub(crate) fn app_settings(request: &AppRequest) -> Result<AppSettings, ConfigError> {
     let directory = directory(&request.path);
     request.path.metadata().map_err(|source| ConfigError::Unreadable {
         what: "the app".into(),

@@ -15,7 +15,8 @@ use crate::spec::settings::table::{Setting, TABLE};
 /// [`ConfigError::Value`] for a value that is not what its setting takes.
 pub(crate) fn read(variables: &[(OsString, OsString)]) -> Result<(Layer, Vec<String>), ConfigError> {
     let mut layer = Layer::default();
-    // In the table's order, so that RIP_MAX_REQUESTS replaces a part of RIP_RECYCLE and not the other way round.
+    // Variables are read in the table's order, so that RIP_MAX_REQUESTS replaces a part of RIP_RECYCLE and not the
+    // other way round.
     for row in TABLE {
         let Some(name) = row.env() else { continue };
         let Some((_, text)) = variables.iter().find(|(key, _)| key == name) else { continue };

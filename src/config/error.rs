@@ -11,37 +11,20 @@ use crate::spec::CertFiles;
 
 /// Why there is no config.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
+pub(crate) enum ConfigError {
     /// A word of the command line that means nothing.
     #[error("unknown word `{word}`{}", with_hint(.hint))]
-    UnknownWord {
-        /// The word.
-        word: String,
-        /// What was probably meant.
-        hint: Option<String>,
-    },
+    UnknownWord { word: String, hint: Option<String> },
     /// A flag that needs a value and has none.
     #[error("`{word}` needs a value: {right}")]
-    MissingValue {
-        /// The flag.
-        word: String,
-        /// What would be right.
-        right: String,
-    },
+    MissingValue { word: String, right: String },
     /// A flag that takes no value and has one.
     #[error("`{word}` takes no value: write `{right}`")]
-    NeedlessValue {
-        /// What was read.
-        word: String,
-        /// What would be right.
-        right: String,
-    },
+    NeedlessValue { word: String, right: String },
     /// The same thing said twice.
     #[error("`{first}` and `{second}` say the same thing twice ({what}): keep one of them")]
     Twice {
-        /// The earlier word.
         first: String,
-        /// The later word.
         second: String,
         /// What both set.
         what: String,
@@ -61,53 +44,30 @@ pub enum ConfigError {
     Incomplete {
         /// What is there, and where it stands.
         first: String,
-        /// What is not.
         second: String,
     },
     /// A value that is not what its setting takes.
     #[error("{}: read `{read}`, expected {right}", place(.origin, .key))]
-    Value {
-        /// Where it stands.
-        origin: ValueOrigin,
-        /// The setting's key.
-        key: String,
-        /// What was read.
-        read: String,
-        /// What would be right.
-        right: String,
-    },
+    Value { origin: ValueOrigin, key: String, read: String, right: String },
     /// A word that looks like a path to an app and leads nowhere.
     #[error("no such file or directory: `{word}` (the app to run; `{first}` is looked for)")]
     NoSuchPath {
-        /// The word.
         word: String,
         /// What was looked for.
         first: String,
     },
-    /// Nothing to run.
     #[error("no app given: name its directory or entry file\n\n{usage}")]
-    NoApp {
-        /// How to.
-        usage: String,
-    },
+    NoApp { usage: String },
     /// A command without its host.
     #[error("`{command}` needs a host name: `rip-server {command} blog.example`")]
-    NoHost {
-        /// The command.
-        command: String,
-    },
+    NoHost { command: String },
     /// No running server could be meant.
     #[error("which server? {found}: name its app's directory, or say --instance=NAME")]
-    WhichServer {
-        /// What was found.
-        found: String,
-    },
+    WhichServer { found: String },
     /// An instance whose name leads out of the folder of apps.
     #[error("instance `{instance}` stands for the path `{path}`, which leaves {root}")]
     Escapes {
-        /// The instance.
         instance: String,
-        /// Its path.
         path: String,
         /// The folder of apps.
         root: PathBuf,
@@ -119,9 +79,7 @@ pub enum ConfigError {
         paths(.there), .there.last().map(|path| path.display().to_string()).unwrap_or_default()
     )]
     SeveralFolders {
-        /// The instance.
         instance: String,
-        /// The folders.
         there: Vec<PathBuf>,
         /// The name that stands for that with the dashes.
         dash: String,
@@ -129,21 +87,14 @@ pub enum ConfigError {
     /// A key that no setting has.
     #[error("{origin}: unknown key `{key}`{}", with_hint(.hint))]
     UnknownKey {
-        /// Where it stands.
         origin: ValueOrigin,
-        /// The key.
         key: String,
         /// What was probably meant, or where the key may stand.
         hint: Option<String>,
     },
     /// A file that is not TOML.
     #[error("{origin}: {message}")]
-    Syntax {
-        /// Where.
-        origin: ValueOrigin,
-        /// Why.
-        message: String,
-    },
+    Syntax { origin: ValueOrigin, message: String },
     /// A file that cannot be read.
     #[error("cannot read {what} {}: {source}", .path.display())]
     Unreadable {
@@ -178,15 +129,13 @@ pub enum ConfigError {
     /// A path too long for a Unix socket.
     #[error("{}: a socket's path may have {MAX_SOCKET_PATH} bytes, this one has {length}: choose a shorter --runtime-dir", .path.display())]
     LongSocket {
-        /// The socket.
         path: PathBuf,
-        /// Its length in bytes.
+        /// The path's length in bytes.
         length: usize,
     },
     /// No folder for files of this kind.
     #[error("no place for {what}: {why}")]
     NoFolder {
-        /// What it is for.
         what: String,
         /// Why, and what to do.
         why: String,
@@ -195,13 +144,13 @@ pub enum ConfigError {
 
 impl ConfigError {
     /// What the program exits with: 2, bad usage or config.
-    pub fn exit_code(&self) -> u8 {
+    pub(crate) fn exit_code(&self) -> u8 {
         2
     }
 }
 
 /// The longest path a Unix socket can be bound to: `sun_path` less its final NUL.
-pub const MAX_SOCKET_PATH: usize = 107;
+pub(super) const MAX_SOCKET_PATH: usize = 107;
 
 /// A value with its place, as conflicts show it: `` `--cert=a.pem` `` or `tls.cert (/etc/x.toml:3:1)`.
 pub(crate) fn named(key: &str, origin: &ValueOrigin) -> String {

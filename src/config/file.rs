@@ -103,7 +103,6 @@ enum KeyPlace {
     Server,
     /// `[app]` and `[[apps]]` in the server's file.
     Admin,
-    /// An app's own file.
     Own,
     /// A table of `[app.route]`, and of `route` of an `[[apps]]`.
     AdminRoute,

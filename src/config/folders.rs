@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::{ConfigError, MAX_SOCKET_PATH};
 use super::layer::Stack;
-use super::machine::Machine;
+use super::machine::ProcessContext;
 use super::value_origin::{Sourced, ValueOrigin};
 use crate::spec::settings::table::Id;
 
@@ -22,11 +22,15 @@ pub(crate) struct Folders {
 }
 
 impl Folders {
-    /// For a server that is to run.
+    /// The folders of a server that is to run.
     ///
     /// # Errors
     /// When there is no place, or a socket's path would be too long.
-    pub(crate) fn of_server(machine: &Machine, stack: &Stack<'_>, name: &str) -> Result<Self, ConfigError> {
+    pub(crate) fn of_server(
+        machine: &ProcessContext,
+        stack: &Stack<'_>,
+        name: &str,
+    ) -> Result<Self, ConfigError> {
         let state = state(machine, stack, name)?;
         let runtime = match said(machine, stack, Id::RuntimeDir, "RUNTIME_DIRECTORY") {
             Some(runtime) => runtime,
@@ -35,11 +39,15 @@ impl Folders {
         Self::checked(runtime, state, stack.told::<String>(Id::SocketPrefix).as_deref())
     }
 
-    /// For a client of a server that runs: the first place where its control socket is.
+    /// The folders for a client of a server that runs: the first place where its control socket is.
     ///
     /// # Errors
     /// As [`Folders::of_server`].
-    pub(crate) fn of_client(machine: &Machine, stack: &Stack<'_>, name: &str) -> Result<Self, ConfigError> {
+    pub(crate) fn of_client(
+        machine: &ProcessContext,
+        stack: &Stack<'_>,
+        name: &str,
+    ) -> Result<Self, ConfigError> {
         let mut folders = Self::of_server(machine, stack, name)?;
         if folders.runtime.origin == ValueOrigin::Default && !folders.control.exists() {
             let services = machine.run.join("rip-server").join(name);
@@ -70,7 +78,7 @@ impl Folders {
 }
 
 /// The names of the servers that answer where this user would look, sorted.
-pub(crate) fn running(machine: &Machine) -> Vec<String> {
+pub(crate) fn running(machine: &ProcessContext) -> Vec<String> {
     let bases = runtime_base(machine).into_iter().chain([machine.run.join("rip-server")]);
     let beside = bases.flat_map(entries).filter(|path| path.extension() == Some(OsStr::new("sock")));
     let within = state_base(machine).into_iter().flat_map(entries).map(|folder| folder.join("run.sock"));
@@ -85,7 +93,7 @@ pub(crate) fn running(machine: &Machine) -> Vec<String> {
     names
 }
 
-fn state(machine: &Machine, stack: &Stack<'_>, name: &str) -> Result<Sourced<PathBuf>, ConfigError> {
+fn state(machine: &ProcessContext, stack: &Stack<'_>, name: &str) -> Result<Sourced<PathBuf>, ConfigError> {
     if let Some(state) = said(machine, stack, Id::StateDir, "STATE_DIRECTORY") {
         return Ok(state);
     }
@@ -102,7 +110,7 @@ fn state(machine: &Machine, stack: &Stack<'_>, name: &str) -> Result<Sourced<Pat
 }
 
 /// Where a user's servers keep what must last.
-fn state_base(machine: &Machine) -> Option<PathBuf> {
+fn state_base(machine: &ProcessContext) -> Option<PathBuf> {
     let below_home = || Some(home(machine, "HOME")?.join(".local/state"));
     Some(home(machine, "XDG_STATE_HOME").or_else(below_home)?.join("rip-server"))
 }
@@ -111,7 +119,7 @@ fn entries(folder: PathBuf) -> Vec<PathBuf> {
     std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }
 
-fn runtime_base(machine: &Machine) -> Option<PathBuf> {
+fn runtime_base(machine: &ProcessContext) -> Option<PathBuf> {
     if machine.is_root() {
         return Some(machine.run.join("rip-server"));
     }
@@ -121,7 +129,7 @@ fn runtime_base(machine: &Machine) -> Option<PathBuf> {
 }
 
 /// What was said by a person, else what systemd made for the service.
-fn said(machine: &Machine, stack: &Stack<'_>, id: Id, variable: &str) -> Option<Sourced<PathBuf>> {
+fn said(machine: &ProcessContext, stack: &Stack<'_>, id: Id, variable: &str) -> Option<Sourced<PathBuf>> {
     if let Some(there) = stack.find::<PathBuf>(id) {
         return Some(Sourced { value: machine.anchored(&there.value), origin: there.origin });
     }
@@ -131,7 +139,7 @@ fn said(machine: &Machine, stack: &Stack<'_>, id: Id, variable: &str) -> Option<
 }
 
 /// A folder that a variable names; relative ones do not count (XDG Base Directory Specification).
-fn home(machine: &Machine, variable: &str) -> Option<PathBuf> {
+fn home(machine: &ProcessContext, variable: &str) -> Option<PathBuf> {
     machine.variable(variable).map(PathBuf::from).filter(|folder| folder.is_absolute())
 }
 
@@ -160,8 +168,8 @@ mod tests {
     use super::*;
     use crate::spec::settings::setting_value::SettingValue;
 
-    fn machine(user: u32, variables: &[(&str, &str)]) -> Machine {
-        Machine {
+    fn machine(user: u32, variables: &[(&str, &str)]) -> ProcessContext {
+        ProcessContext {
             variables: variables.iter().map(|(name, value)| (name.into(), value.into())).collect(),
             directory: "/here".into(),
             user,
@@ -172,7 +180,7 @@ mod tests {
         }
     }
 
-    fn folders(machine: &Machine, layer: &Layer) -> Result<Folders, String> {
+    fn folders(machine: &ProcessContext, layer: &Layer) -> Result<Folders, String> {
         Folders::of_server(machine, &Stack::new([layer]), "blog").map_err(|error| error.to_string())
     }
 

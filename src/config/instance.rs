@@ -1,4 +1,5 @@
-//! Owns which folder an instance's name stands for: the path that systemd makes of it, or one in which a dash is a dash.
+//! Owns which folder an instance's name stands for: the path that systemd makes of it, or one in which a dash is a
+//! dash.
 //!
 //! Never here: where apps of instances lie, or what is in them.
 
@@ -30,8 +31,8 @@ pub(crate) fn folder(root: &Path, instance: &str) -> Result<PathBuf, ConfigError
     Ok(there.pop().unwrap_or_else(|| root.join(below)))
 }
 
-/// Those paths below `root` that a name may stand for and that are there: each of its dashes is a slash or a dash.
-pub fn there(root: &Path, instance: &str) -> Vec<PathBuf> {
+/// The paths below `root` that a name may stand for and that are there: each of its dashes is a slash or a dash.
+pub(crate) fn there(root: &Path, instance: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let whole = unescape(instance);
     if is_inside(&whole) && root.join(&whole).exists() {

@@ -8,29 +8,27 @@ use std::path::{Component, Path, PathBuf};
 
 /// The machine as config sees it.
 #[derive(Clone, Debug)]
-pub struct Machine {
-    /// The environment.
-    pub variables: Vec<(OsString, OsString)>,
+pub(crate) struct ProcessContext {
+    pub(crate) variables: Vec<(OsString, OsString)>,
     /// The working directory, where relative paths of words and variables start.
-    pub directory: PathBuf,
-    /// The effective user.
-    pub user: u32,
+    pub(crate) directory: PathBuf,
+    pub(crate) user: u32,
     /// Where config files of instances are: `/etc/rip-server`.
-    pub etc: PathBuf,
+    pub(crate) etc: PathBuf,
     /// Where the apps of instances are: `/srv/rip`.
-    pub apps: PathBuf,
+    pub(crate) apps: PathBuf,
     /// `/run`.
-    pub run: PathBuf,
+    pub(crate) run: PathBuf,
     /// `/var/lib`.
-    pub lib: PathBuf,
+    pub(crate) lib: PathBuf,
 }
 
-impl Machine {
-    /// This one.
+impl ProcessContext {
+    /// The context of this process.
     ///
     /// # Errors
     /// When the working directory may not be read.
-    pub fn this() -> std::io::Result<Self> {
+    pub(crate) fn this() -> std::io::Result<Self> {
         Ok(Self {
             variables: std::env::vars_os().collect(),
             directory: working_directory(std::env::var_os("PWD"))?,
@@ -54,7 +52,7 @@ impl Machine {
     }
 
     /// Whether systemd started this process as a service of the system's, as a user other than root.
-    pub fn is_service_of_the_system(&self) -> bool {
+    pub(crate) fn is_service_of_the_system(&self) -> bool {
         self.is_service() && !self.is_root() && self.variable("MANAGERPID").is_none()
     }
 
@@ -79,8 +77,8 @@ impl Machine {
 /// The path from the root as a person at this process's shell means it: links stay as they are.
 ///
 /// # Errors
-/// As [`Machine::this`].
-pub fn absolute_here(path: &Path) -> std::io::Result<PathBuf> {
+/// As [`ProcessContext::this`].
+pub(crate) fn absolute_here(path: &Path) -> std::io::Result<PathBuf> {
     if path.is_absolute() {
         return Ok(from_root(path));
     }
@@ -89,7 +87,7 @@ pub fn absolute_here(path: &Path) -> std::io::Result<PathBuf> {
 
 /// Whether both paths name one entry of one folder, whatever links lead to that folder. A link and what it leads to are
 /// two entries.
-pub fn is_one_entry(one: &Path, other: &Path) -> bool {
+pub(crate) fn is_one_entry(one: &Path, other: &Path) -> bool {
     one == other
         || (one.file_name() == other.file_name() && one.file_name().is_some() && {
             let folder = |path: &Path| path.parent().and_then(|folder| folder.canonicalize().ok());
@@ -107,8 +105,8 @@ fn working_directory(pwd: Option<OsString>) -> std::io::Result<PathBuf> {
     named.map_or_else(folder_of_process, Ok)
 }
 
-/// One that was removed has the name that Linux gives it, `/gone (deleted)`: what does not need it works, and what does
-/// says in its own error which folder was looked for.
+/// A folder that was removed has the name that Linux gives it, `/gone (deleted)`: what does not need it works, and what
+/// does says in its own error which folder was looked for.
 fn folder_of_process() -> std::io::Result<PathBuf> {
     std::env::current_dir().or_else(|error| std::fs::read_link("/proc/self/cwd").map_err(|_| error))
 }

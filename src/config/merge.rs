@@ -12,10 +12,10 @@ use super::file::{self, ServerFile};
 use super::folders::{self, Folders};
 use super::generated_docs::{self, usage};
 use super::layer::{Layer, Stack};
-use super::machine::{Machine, is_one_entry};
+use super::machine::{ProcessContext, is_one_entry};
 use super::value_origin::{Effective, ValueOrigin};
-use super::words::client::Client;
-use super::words::command::{Command, Inner};
+use super::words::client::CtlCall;
+use super::words::command::{InnerProgram, Subcommand};
 use super::words::command_line;
 use super::words::command_line::Parsed;
 use super::words::tokens::{AppWord, Tokens};
@@ -27,12 +27,12 @@ use crate::spec::settings::table::Id;
 
 /// What the program was started for.
 #[derive(Debug)]
-pub enum Invocation {
-    /// To print this on stdout and exit 0.
+pub(crate) enum Invocation {
+    /// Print this on stdout and exit 0.
     Print(String),
-    /// To be one of the programs within the program, with these words.
-    Inner(Inner, Vec<OsString>),
-    /// To do what `rip-serverctl` does for these words.
+    /// Be one of the programs within the program, with these words.
+    Inner(InnerProgram, Vec<OsString>),
+    /// Do what `rip-serverctl` does for these words.
     Client {
         /// The words behind the program's name.
         words: Vec<OsString>,
@@ -45,21 +45,19 @@ pub enum Invocation {
 
 /// Everything that was said, put together.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Config {
-    /// What to do.
-    pub command: Command,
-    /// The server itself.
-    pub server: ServerSpec,
-    /// The apps, the main one first; for [`Command::Run`] and [`Command::Check`] at least one.
-    pub apps: Vec<AppRequest>,
-    /// Whether [`Command::Check`] is to show defaults, too.
-    pub all: bool,
+pub(crate) struct Config {
+    pub(crate) command: Subcommand,
+    pub(crate) server: ServerSpec,
+    /// The apps, the main one first; for [`Subcommand::Run`] and [`Subcommand::Check`] at least one.
+    pub(crate) apps: Vec<AppRequest>,
+    /// Whether [`Subcommand::Check`] is to show defaults, too.
+    pub(crate) all: bool,
     /// The config file that was read.
-    pub file: Option<PathBuf>,
+    pub(crate) file: Option<PathBuf>,
     /// What is in force of the server's settings, and where it came from.
-    pub report: Vec<Effective>,
+    pub(crate) report: Vec<Effective>,
     /// What is said and has no effect.
-    pub warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
     /// What flags say of all apps.
     pub(crate) words: Layer,
     /// What the environment says of all apps.
@@ -72,7 +70,7 @@ impl Config {
     /// An app that the config names is that app, with all that is said of it. Another one gets what the environment
     /// and the flags say of all apps, and none of the main app's tokens (`w:`, `r:`, `c:`, `@`) and keys; it has no
     /// host but those it is given and those its own `rip.toml` names.
-    pub fn app_at(&self, path: &Path) -> AppRequest {
+    pub(crate) fn app_at(&self, path: &Path) -> AppRequest {
         if let Some(known) = self.apps.iter().find(|known| known.path == path) {
             return known.clone();
         }
@@ -92,7 +90,7 @@ impl Config {
 ///
 /// # Errors
 /// Whatever is unknown, wrong, missing or contradictory; [`ConfigError::exit_code`] says what to exit with.
-pub fn read(words: &[OsString], machine: &Machine) -> Result<Invocation, ConfigError> {
+pub(crate) fn read(words: &[OsString], machine: &ProcessContext) -> Result<Invocation, ConfigError> {
     let exists = |path: &Path| machine.directory.join(path).exists();
     match command_line::parse(&instance::found_among(words)?, &exists)? {
         Parsed::GeneratedDoc(page) => Ok(Invocation::Print(generated_docs::doc_text::text(page))),
@@ -103,17 +101,17 @@ pub fn read(words: &[OsString], machine: &Machine) -> Result<Invocation, ConfigE
 }
 
 /// Where an app or a folder was named, the socket goes with the words; else `rip-serverctl` looks for the server.
-fn client_words(client: Client, machine: &Machine) -> Result<Invocation, ConfigError> {
-    let Client { mut words, app, layer, note } = client;
+fn client_words(client: CtlCall, machine: &ProcessContext) -> Result<Invocation, ConfigError> {
+    let CtlCall { mut words, app, layer, note } = client;
     if app.is_some() || layer != Layer::default() {
-        let command = Command::List;
+        let command = Subcommand::List;
         let config = config(Tokens { command, app, layer, all: false, note: None }, machine)?;
         words.push(format!("--socket={}", config.server.control_socket.display()).into());
     }
     Ok(Invocation::Client { words, note })
 }
 
-fn config(tokens: Tokens, machine: &Machine) -> Result<Config, ConfigError> {
+fn config(tokens: Tokens, machine: &ProcessContext) -> Result<Config, ConfigError> {
     let (env, mut warnings) = env::read(&machine.variables)?;
     let path = config_file(machine, &tokens, &env)?;
     let file = match &path {
@@ -125,13 +123,13 @@ fn config(tokens: Tokens, machine: &Machine) -> Result<Config, ConfigError> {
     let finder = AppFinder { machine, tokens: &tokens, env: &env, words: &words };
     let apps = finder.apps(&file, &stack)?;
     let (instance, folders) = match tokens.command {
-        Command::Run | Command::Check => {
+        Subcommand::Run | Subcommand::Check => {
             let first = apps.first().ok_or_else(|| ConfigError::NoApp { usage: usage::usage() })?;
             let instance = instance_of(&stack, first)?;
             let folders = Folders::of_server(machine, &stack, instance.as_str())?;
             (instance, folders)
         }
-        Command::Stop | Command::List | Command::Add(_) | Command::Remove(_) => {
+        Subcommand::Stop | Subcommand::List | Subcommand::Add(_) | Subcommand::Remove(_) => {
             let instance = meant(machine, &stack, apps.first())?;
             let folders = Folders::of_client(machine, &stack, instance.as_str())?;
             (instance, folders)
@@ -144,7 +142,7 @@ fn config(tokens: Tokens, machine: &Machine) -> Result<Config, ConfigError> {
     };
     let largest_body = apps.iter().map(most).max().unwrap_or_default();
     let server = server::spec(machine, &stack, instance, &folders, largest_body)?;
-    if matches!(tokens.command, Command::Run | Command::Check) {
+    if matches!(tokens.command, Subcommand::Run | Subcommand::Check) {
         server::check_files(&server)?;
     }
     warnings.extend(server::warnings(&stack, &server));
@@ -163,7 +161,11 @@ fn config(tokens: Tokens, machine: &Machine) -> Result<Config, ConfigError> {
 }
 
 /// The file that `--config` names and that must be there, else the instance's if it is there.
-fn config_file(machine: &Machine, tokens: &Tokens, env: &Layer) -> Result<Option<PathBuf>, ConfigError> {
+fn config_file(
+    machine: &ProcessContext,
+    tokens: &Tokens,
+    env: &Layer,
+) -> Result<Option<PathBuf>, ConfigError> {
     let stack = Stack::new([&tokens.layer, env]);
     if let Some(path) = stack.told::<PathBuf>(Id::ConfigFile) {
         return Ok(Some(machine.absolute(&path)));
@@ -190,7 +192,7 @@ fn instance_of(stack: &Stack<'_>, first: &AppRequest) -> Result<InstanceName, Co
 
 /// The running server a client means: what was said, else the only one there is.
 fn meant(
-    machine: &Machine,
+    machine: &ProcessContext,
     stack: &Stack<'_>,
     app: Option<&AppRequest>,
 ) -> Result<InstanceName, ConfigError> {
@@ -210,7 +212,7 @@ fn meant(
 }
 
 /// The name with its dashes written as the one server that answers writes them, where none answers to it as it is.
-fn spelled_as_it_runs(machine: &Machine, stack: &Stack<'_>, name: InstanceName) -> InstanceName {
+fn spelled_as_it_runs(machine: &ProcessContext, stack: &Stack<'_>, name: InstanceName) -> InstanceName {
     let there = |folders: Folders| folders.control.exists();
     if Folders::of_client(machine, stack, name.as_str()).is_ok_and(there) {
         return name;
@@ -236,7 +238,7 @@ fn the_only(mut names: Vec<String>) -> Result<String, ConfigError> {
 }
 
 struct AppFinder<'a> {
-    machine: &'a Machine,
+    machine: &'a ProcessContext,
     tokens: &'a Tokens,
     env: &'a Layer,
     /// What flags say of all apps.
@@ -284,8 +286,8 @@ impl AppFinder<'_> {
         if !file.apps.is_empty() && file.app == Layer::default() {
             return Ok(None);
         }
-        // Whoever talks to a server that runs needs no app.
-        let is_to_run = matches!(self.tokens.command, Command::Run | Command::Check);
+        // A command that talks to a server that runs needs no app.
+        let is_to_run = matches!(self.tokens.command, Subcommand::Run | Subcommand::Check);
         let path = match instance::folder(&self.machine.apps, &instance.value) {
             Err(ConfigError::SeveralFolders { there, .. }) if !is_to_run => {
                 there.into_iter().next().unwrap_or_default()

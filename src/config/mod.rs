@@ -11,21 +11,20 @@
 //! [`merge::read`] makes a [`merge::Config`] at the start; [`app::app_settings`] reads an app's own file anew for
 //! every deploy. Never here: acting on a setting, making a folder, or anything that waits.
 
-pub mod app;
-pub mod error;
+pub(crate) mod app;
+pub(crate) mod error;
 pub(crate) mod generated_docs;
-pub mod instance;
-pub mod machine;
-pub mod merge;
-pub mod report;
-pub mod sandbox;
-pub mod shadowed_routes;
-pub mod value_origin;
-pub mod words;
+pub(crate) mod instance;
+pub(crate) mod machine;
+pub(crate) mod merge;
+pub(crate) mod report;
+pub(crate) mod sandbox;
+pub(crate) mod shadowed_routes;
+pub(crate) mod value_origin;
+pub(crate) mod words;
 
 #[cfg(any(test, fuzzing))]
-#[doc(hidden)]
-pub mod fuzzing;
+pub(crate) mod fuzzing;
 
 mod env;
 mod field_sums;

@@ -11,9 +11,9 @@ use super::merge::Config;
 use super::value_origin::{Effective, ValueOrigin};
 use crate::spec::{AppSpec, Listen};
 
-/// For people: what each app is run by, where that is known, then the server's settings and each app's; those that
-/// nobody has said only when all are asked for.
-pub fn report_text(config: &Config, apps: &[AppSettings], runs: &[AppSpec]) -> String {
+/// The report for people: what each app is run by, where that is known, then the server's settings and each app's;
+/// those that nobody has said only when all are asked for.
+pub(crate) fn report_text(config: &Config, apps: &[AppSettings], runs: &[AppSpec]) -> String {
     let shown = |row: &&Effective| config.all || row.origin != ValueOrigin::Default;
     let all = config.report.iter().chain(apps.iter().flat_map(|app| &app.report)).filter(shown);
     let (keys, values) = all.fold((0, 0), |(keys, values), row| {
@@ -45,7 +45,7 @@ pub fn report_text(config: &Config, apps: &[AppSettings], runs: &[AppSpec]) -> S
 }
 
 /// The same as one JSON object, with all settings.
-pub fn report_json(config: &Config, apps: &[AppSettings], runs: &[AppSpec]) -> Value {
+pub(crate) fn report_json(config: &Config, apps: &[AppSettings], runs: &[AppSpec]) -> Value {
     let apps_json = apps.iter().enumerate().map(|(at, app)| {
         let mut json =
             json!({ "app": app.name, "path": app.path.display().to_string(), "settings": rows(&app.report) });

@@ -11,18 +11,17 @@ use crate::spec::settings::table::Id;
 
 /// What an instance's file says to whoever makes its units.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Admin {
-    /// What units may do.
-    pub sandbox: Sandbox,
+pub(crate) struct Admin {
+    pub(crate) sandbox: Sandbox,
     /// The folders of apps that the file itself names; they may lie anywhere.
-    pub apps: Vec<PathBuf>,
+    pub(crate) apps: Vec<PathBuf>,
 }
 
 /// Reads an instance's file; one that is not there says nothing.
 ///
 /// # Errors
 /// What cannot be read, is not TOML, or is not a setting, with its line and column.
-pub fn read(path: &Path) -> Result<Admin, ConfigError> {
+pub(crate) fn read(path: &Path) -> Result<Admin, ConfigError> {
     let there = path.try_exists().map_err(|source| ConfigError::Unreadable {
         what: "the config file".into(),
         path: path.into(),

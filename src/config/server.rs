@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::error::{ConfigError, named};
 use super::folders::Folders;
 use super::layer::{Stack, either};
-use super::machine::Machine;
+use super::machine::ProcessContext;
 use super::value_origin::{Effective, ValueOrigin};
 use crate::name::{HostName, InstanceName};
 use crate::spec::acme::{self, Acme};
@@ -25,7 +25,7 @@ use crate::system::user;
 /// # Errors
 /// What excludes each other or is not complete.
 pub(crate) fn spec(
-    machine: &Machine,
+    machine: &ProcessContext,
     stack: &Stack<'_>,
     instance: InstanceName,
     folders: &Folders,
@@ -185,7 +185,11 @@ fn redirect(stack: &Stack<'_>) -> Option<u16> {
     stack.typed::<bool>(Id::RedirectHttp).then(|| stack.typed(Id::RedirectPort))
 }
 
-fn cert_sources(machine: &Machine, stack: &Stack<'_>, folders: &Folders) -> Result<CertSources, ConfigError> {
+fn cert_sources(
+    machine: &ProcessContext,
+    stack: &Stack<'_>,
+    folders: &Folders,
+) -> Result<CertSources, ConfigError> {
     let path = |id| stack.find::<PathBuf>(id);
     let mkcert = stack.find::<bool>(Id::AutoTls).is_some_and(|auto| auto.value);
     let incomplete = |first: &ValueOrigin, id: Id, other: &str| {
@@ -215,7 +219,7 @@ fn cert_sources(machine: &Machine, stack: &Stack<'_>, folders: &Folders) -> Resu
     })
 }
 
-fn client_certs(machine: &Machine, stack: &Stack<'_>) -> Result<ClientCerts, ConfigError> {
+fn client_certs(machine: &ProcessContext, stack: &Stack<'_>) -> Result<ClientCerts, ConfigError> {
     let path = |id| stack.told::<PathBuf>(id).map(|path| machine.absolute(&path));
     let said =
         ClientCerts { ca: path(Id::ClientCa), crl: path(Id::ClientCrl), mode: stack.told(Id::ClientMode) };
@@ -232,7 +236,7 @@ fn client_certs(machine: &Machine, stack: &Stack<'_>) -> Result<ClientCerts, Con
 }
 
 /// Nothing where no authority is named.
-fn acme(machine: &Machine, stack: &Stack<'_>) -> Option<Acme> {
+fn acme(machine: &ProcessContext, stack: &Stack<'_>) -> Option<Acme> {
     let authorities = stack.told::<Vec<String>>(Id::Acme).filter(|named| !named.is_empty())?;
     let path = |id| stack.told::<PathBuf>(id).map(|path| machine.absolute(&path));
     Some(Acme {

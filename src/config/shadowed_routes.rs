@@ -8,7 +8,7 @@ use super::app::AppSettings;
 use crate::name::{HostName, RouteName};
 
 /// A sentence for each route that another one keeps requests from.
-pub fn shadowed_routes(apps: &[AppSettings]) -> Vec<String> {
+pub(crate) fn shadowed_routes(apps: &[AppSettings]) -> Vec<String> {
     let all = || apps.iter().flat_map(|app| app.hosts.iter().map(move |route| (app, route)));
     let mut told = Vec::new();
     for (at, (app, route)) in all().enumerate() {

@@ -6,36 +6,33 @@ use std::sync::Arc;
 
 /// Where a value came from, in falling order of precedence.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ValueOrigin {
-    /// This word of the command line.
+pub(crate) enum ValueOrigin {
+    /// A word of the command line.
     Flag(String),
-    /// This variable of the environment.
+    /// A variable of the environment.
     Env(String),
     /// The server's config file.
     File {
-        /// The file.
         path: Arc<Path>,
         /// Counted from 1.
         line: usize,
-        /// In characters, counted from 1.
+        /// The column in characters, counted from 1.
         column: usize,
     },
     /// The app's own `rip.toml`.
     AppFile {
-        /// The file.
         path: Arc<Path>,
         /// Counted from 1.
         line: usize,
-        /// In characters, counted from 1.
+        /// The column in characters, counted from 1.
         column: usize,
     },
-    /// Built in.
     Default,
 }
 
 impl ValueOrigin {
     /// A stable word for machines: `flag`, `env`, `file`, `app-file` or `default`.
-    pub fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Flag(_) => "flag",
             Self::Env(_) => "env",
@@ -61,20 +58,17 @@ impl fmt::Display for ValueOrigin {
 
 /// A value and where it came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sourced<T> {
-    /// The value.
-    pub value: T,
-    /// Where it came from.
-    pub origin: ValueOrigin,
+pub(crate) struct Sourced<T> {
+    pub(crate) value: T,
+    pub(crate) origin: ValueOrigin,
 }
 
 /// A setting as it is in force, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Effective {
-    /// Its key as config files write it: `limits.head`, `workers`.
-    pub key: String,
-    /// Its value as config files write it; the values of an app's variables are hidden.
-    pub value: String,
-    /// Where it came from.
-    pub origin: ValueOrigin,
+pub(crate) struct Effective {
+    /// The setting's key as config files write it: `limits.head`, `workers`.
+    pub(crate) key: String,
+    /// The setting's value as config files write it; the values of an app's variables are hidden.
+    pub(crate) value: String,
+    pub(crate) origin: ValueOrigin,
 }

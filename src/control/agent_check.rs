@@ -17,7 +17,7 @@ use super::side_listener::{SideService, serve_at};
 ///
 /// # Errors
 /// When nothing can listen there.
-pub async fn serve_agent_check(
+pub(crate) async fn serve_agent_check(
     address: SocketAddr,
     readiness: ReadinessParts,
     stop: &TaskGroup,

@@ -11,7 +11,7 @@ use crate::spec::settings::units::show_duration;
 
 /// What `drain` and `undrain` have asked for. Cheap to clone; all clones are the same.
 #[derive(Clone, Debug, Default)]
-pub struct BalancerDrain(Arc<Mutex<Option<Until>>>);
+pub(crate) struct BalancerDrain(Arc<Mutex<Option<Until>>>);
 
 /// How long a drain lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

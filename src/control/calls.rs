@@ -1,4 +1,4 @@
-//! Owns what is done for each endpoint: the manager asked, the answer made.
+//! Owns what is done for each endpoint: the supervisor asked, the answer made.
 //!
 //! Never here: finding the endpoint (`router`), connections, or how an answer is put into bytes (`reply`).
 
@@ -14,7 +14,7 @@ use tokio::net::unix::UCred;
 use tokio::time::{Instant, timeout};
 
 use crate::api::{
-    AppStatus, CertList, DrainAnswer, Health, HostList, StartDrain, Status, StopAnswer, Workers, endpoints,
+    AppStatus, CertList, DrainAnswer, Health, HostList, StartDrain, Status, StopAnswer, WorkerList, endpoints,
 };
 use crate::name::HostName;
 
@@ -23,31 +23,31 @@ use super::balancer_drain::Until;
 use super::reply::{CallError, CallReply};
 use super::router::Router;
 
-/// Every endpoint with its handler. When its client leaves, a handler is dropped; what the manager was asked by then is
-/// done.
+/// Every endpoint with its handler. When its client leaves, a handler is dropped; what the supervisor was asked by then
+/// is done.
 pub(super) fn router() -> Router {
     Router::default()
         .on(&endpoints::LIST_HOSTS, |control, ()| async move { Ok(control.hosts().await) })
         .on(
             &endpoints::ADD_HOST,
-            |control, wanted| async move { Ok(control.manager.add_host(wanted).await?) },
+            |control, wanted| async move { Ok(control.supervisor.add_host(wanted).await?) },
         )
         .on(&endpoints::REMOVE_HOST, |control, route| async move {
-            let changed = control.manager.remove_host(&route).await?;
+            let changed = control.supervisor.remove_host(&route).await?;
             if !control.certified().await.contains(route.host()) {
                 control.facts.certificates.removed(route.host()).await?;
             }
             Ok(changed)
         })
         .on(&endpoints::SET_STATE, |control, (host, wanted)| async move {
-            Ok(control.manager.set_state(&host, wanted).await?)
+            Ok(control.supervisor.set_state(&host, wanted).await?)
         })
         .on(&endpoints::SET_INTENT, |control, (host, wanted)| async move {
-            Ok(control.manager.set_state(&host, wanted).await?)
+            Ok(control.supervisor.set_state(&host, wanted).await?)
         })
         .on(&endpoints::GET_STATUS, |control, ()| async move { Ok(control.status().await) })
         .on(&endpoints::LIST_WORKERS, |control, ()| async move {
-            Ok(Workers { workers: control.manager.workers().await })
+            Ok(WorkerList { workers: control.supervisor.workers().await })
         })
         .on(&endpoints::DEPLOY, |control, wanted| async move {
             control.facts.settings.read_anew().map_err(|wrong| {
@@ -55,9 +55,9 @@ pub(super) fn router() -> Router {
                 CallError::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-config", wrong)
                     .hint("nothing was deployed, and all goes on as before")
             })?;
-            Ok(control.manager.deploy(wanted.app.as_ref()).await?)
+            Ok(control.supervisor.deploy(wanted.app.as_ref()).await?)
         })
-        .on(&endpoints::SCALE, |control, wanted| async move { Ok(control.manager.scale(wanted).await?) })
+        .on(&endpoints::SCALE, |control, wanted| async move { Ok(control.supervisor.scale(wanted).await?) })
         .on(&endpoints::STOP, |control, _| async move {
             control.shutdown.request();
             let (drain, lame_duck) = (control.facts.drain.as_secs(), control.facts.lame_duck.as_secs());
@@ -87,16 +87,15 @@ pub(super) fn router() -> Router {
         .on(&endpoints::UNDRAIN, |control, _| async move { Ok(control.undrain()) })
         .on(&endpoints::METRICS, |control, ()| async move {
             // Reading the apps brings their gauges up to date.
-            drop(control.manager.apps().await);
+            drop(control.supervisor.apps().await);
             Ok(control.metrics.render())
         })
         .on(&endpoints::LOGS, |control, wanted| async move {
-            Ok(control.manager.logs(wanted.app, wanted.lines, wanted.follow).await?)
+            Ok(control.supervisor.logs(wanted.app, wanted.lines, wanted.follow).await?)
         })
 }
 
 impl Control {
-    /// Answers one request.
     pub(super) async fn answer(
         self: Arc<Self>,
         request: Request<Incoming>,
@@ -128,7 +127,7 @@ impl Control {
     }
 
     async fn hosts(&self) -> HostList {
-        let mut entries = self.manager.hosts().await;
+        let mut entries = self.supervisor.hosts().await;
         entries.sort_by(|a, b| a.host.cmp(&b.host));
         HostList { ok: true, hosts: entries.iter().map(|entry| entry.host.clone()).collect(), entries }
     }
@@ -147,7 +146,7 @@ impl Control {
 
     /// The hosts that certificates are for, sorted: one for all routes of a host.
     async fn certified(&self) -> Vec<HostName> {
-        let routes = self.manager.hosts().await;
+        let routes = self.supervisor.hosts().await;
         let hosts: BTreeSet<_> = routes.iter().map(|entry| entry.host.host().clone()).collect();
         hosts.into_iter().collect()
     }
@@ -177,7 +176,7 @@ impl Control {
 
     async fn status(&self) -> Status {
         let facts = &self.facts;
-        let apps = self.manager.apps().await;
+        let apps = self.supervisor.apps().await;
         Status {
             status: health(&apps),
             instance: facts.instance.clone(),

@@ -13,7 +13,7 @@ use crate::name::HostName;
 use super::reply::CallError;
 
 /// The certificates of a server.
-pub trait Certificates: Send + Sync {
+pub(crate) trait Certificates: Send + Sync {
     /// Those in use, as of now.
     fn in_use(&self) -> Vec<CertificateStatus>;
 
@@ -37,11 +37,12 @@ pub trait Certificates: Send + Sync {
 }
 
 /// See [`Certificates`].
-pub type CertificateCall<'a, T> = Pin<Box<dyn Future<Output = Result<T, CertificateCallError>> + Send + 'a>>;
+pub(crate) type CertificateCall<'a, T> =
+    Pin<Box<dyn Future<Output = Result<T, CertificateCallError>> + Send + 'a>>;
 
 /// Why nothing was done; a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CertificateCallError {
+pub(crate) enum CertificateCallError {
     /// The settings, or another source, are against it.
     Conflict(String),
     /// What was brought cannot be used.

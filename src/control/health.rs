@@ -21,7 +21,7 @@ use super::side_listener::{OverHttp, SideHttp, serve_at};
 ///
 /// # Errors
 /// When nothing can listen there.
-pub async fn serve_health(
+pub(crate) async fn serve_health(
     address: SocketAddr,
     readiness: ReadinessParts,
     heartbeats: Heartbeats,

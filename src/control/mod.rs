@@ -1,6 +1,6 @@
 //! Owns the server's end of the control socket: who may connect, how long they may take, how many there are.
 //!
-//! Never here: what a call does to apps and hosts (`manager`), or how answers look to a person (`ctl`).
+//! Never here: what a call does to apps and hosts (`supervisor`), or how answers look to a person (`ctl`).
 
 use std::convert::Infallible;
 use std::io;
@@ -31,7 +31,7 @@ mod calls;
 mod certificates;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
-pub mod fuzzing;
+pub(crate) mod fuzzing;
 mod health;
 mod readiness;
 mod reply;
@@ -43,68 +43,64 @@ mod socket;
 #[cfg(test)]
 mod tests;
 
-pub use agent_check::serve_agent_check;
-pub use balancer_drain::BalancerDrain;
-pub use certificates::{CertificateCall, CertificateCallError, Certificates};
-pub use health::serve_health;
-pub use readiness::ReadinessParts;
-pub use scrape::serve_metrics;
-pub use socket::{BindError, ControlSocket, bind};
+pub(crate) use agent_check::serve_agent_check;
+pub(crate) use balancer_drain::BalancerDrain;
+pub(crate) use certificates::{CertificateCall, CertificateCallError, Certificates};
+pub(crate) use health::serve_health;
+pub(crate) use readiness::ReadinessParts;
+pub(crate) use scrape::serve_metrics;
+pub(crate) use socket::{ControlSocket, bind};
 
 use reply::CallError;
 use router::Router;
-use socket::SocketFile;
+use socket::ControlSocketFile;
 
 /// What the control server is made of.
-pub struct ControlParts {
-    /// Where it listens.
-    pub listeners: Vec<ControlSocket>,
-    /// The manager, which does what calls ask for.
-    pub manager: Supervisor,
+pub(crate) struct ControlParts {
+    pub(crate) listeners: Vec<ControlSocket>,
+    /// The supervisor, which does what calls ask for.
+    pub(crate) supervisor: Supervisor,
     /// What the server knows about itself.
-    pub facts: Arc<ServerFacts>,
-    /// What is counted.
-    pub metrics: Metrics,
+    pub(crate) facts: Arc<ServerFacts>,
+    pub(crate) metrics: Metrics,
     /// Ends the control server; to be requested last, so that people can watch the rest end.
-    pub stop: TaskGroup,
+    pub(crate) stop: TaskGroup,
     /// Requested by `POST /stop`.
-    pub shutdown: ShutdownToken,
+    pub(crate) shutdown: ShutdownToken,
     /// Changed by `POST /drain` and `POST /undrain`.
-    pub drain: BalancerDrain,
+    pub(crate) drain: BalancerDrain,
     /// Where its loop shows that it is alive.
-    pub heartbeats: Heartbeats,
+    pub(crate) heartbeats: Heartbeats,
 }
 
 /// What a server knows about itself.
-pub struct ServerFacts {
+pub(crate) struct ServerFacts {
     /// Its name.
-    pub instance: InstanceName,
+    pub(crate) instance: InstanceName,
     /// The program's version.
-    pub version: String,
+    pub(crate) version: String,
     /// When it started.
-    pub started: Instant,
+    pub(crate) started: Instant,
     /// What it listens on.
-    pub urls: Vec<String>,
+    pub(crate) urls: Vec<String>,
     /// The control socket.
-    pub control: PathBuf,
+    pub(crate) control: PathBuf,
     /// Its certificates.
-    pub certificates: Arc<dyn Certificates>,
+    pub(crate) certificates: Arc<dyn Certificates>,
     /// Whether a listener is there where balancers ask how it stands.
-    pub asked_by_balancers: bool,
+    pub(crate) asked_by_balancers: bool,
     /// How long it serves on when it is to stop.
-    pub lame_duck: Duration,
+    pub(crate) lame_duck: Duration,
     /// How long requests in hand have when it stops.
-    pub drain: Duration,
+    pub(crate) drain: Duration,
     /// How systemd runs it, if it does.
-    pub service: Option<ServiceUnit>,
-    /// What runs its workers.
-    pub backend: BackendStatus,
-    /// Its settings.
-    pub settings: Arc<dyn ServerSettings>,
+    pub(crate) service: Option<ServiceUnit>,
+    pub(crate) backend: BackendStatus,
+    pub(crate) settings: Arc<dyn ServerSettings>,
 }
 
 /// The server's settings, as far as calls have to do with them.
-pub trait ServerSettings: Send + Sync {
+pub(crate) trait ServerSettings: Send + Sync {
     /// Reads the server's config file anew, for the deploys to come. When something is wrong in it, nothing changes.
     ///
     /// # Errors
@@ -115,10 +111,9 @@ pub trait ServerSettings: Send + Sync {
     fn needs_restart(&self) -> Vec<String>;
 }
 
-/// The running control server.
-pub struct Control {
+pub(crate) struct Control {
     router: Router,
-    manager: Supervisor,
+    supervisor: Supervisor,
     facts: Arc<ServerFacts>,
     metrics: Metrics,
     stop: TaskGroup,
@@ -136,12 +131,12 @@ impl Control {
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn start(parts: ControlParts) -> io::Result<()> {
-        let ControlParts { listeners, manager, facts, metrics, stop, shutdown, drain, heartbeats } = parts;
+    pub(crate) fn start(parts: ControlParts) -> io::Result<()> {
+        let ControlParts { listeners, supervisor, facts, metrics, stop, shutdown, drain, heartbeats } = parts;
         let router = calls::router();
         let control = Arc::new(Self {
             router,
-            manager,
+            supervisor,
             facts,
             metrics,
             stop: stop.clone(),
@@ -157,7 +152,7 @@ impl Control {
         Ok(())
     }
 
-    async fn run(self: Arc<Self>, listener: UnixListener, file: Option<SocketFile>) {
+    async fn run(self: Arc<Self>, listener: UnixListener, file: Option<ControlSocketFile>) {
         let connections = self.stop.child();
         let mut heartbeat = self.heartbeats.join("control");
         tokio::select! {

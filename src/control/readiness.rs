@@ -17,15 +17,15 @@ use super::balancer_drain::{BalancerDrain, Until};
 
 /// What readiness goes by. Cheap to clone.
 #[derive(Clone)]
-pub struct ReadinessParts {
+pub(crate) struct ReadinessParts {
     /// Knows the apps.
-    pub supervisor: Supervisor,
+    pub(crate) supervisor: Supervisor,
     /// Requested when the server is to end.
-    pub shutdown: ShutdownToken,
+    pub(crate) shutdown: ShutdownToken,
     /// What people have asked for.
-    pub drain: BalancerDrain,
+    pub(crate) drain: BalancerDrain,
     /// How many apps have to have a worker.
-    pub when: ReadyWhen,
+    pub(crate) when: ReadyWhen,
 }
 
 /// What a balancer is told.

@@ -14,22 +14,21 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use crate::api::endpoint::{Object, ObjectLines, Text};
-use crate::api::{Failure, FailureText};
+use crate::api::{ErrorAnswer, ErrorText};
 use crate::metrics;
 use crate::supervisor::SupervisorError;
 use crate::tasks::TaskGroup;
 
-/// An answer.
 pub(super) type CallReply = Response<CallReplyBody>;
 
 /// What an endpoint answers: what its handler returns, and how that is put into bytes.
-pub(super) trait Answer {
+pub(super) trait EndpointAnswer {
     type Value;
 
     fn into_reply(value: Self::Value, stop: TaskGroup) -> CallReply;
 }
 
-impl<T: Serialize> Answer for Object<T> {
+impl<T: Serialize> EndpointAnswer for Object<T> {
     type Value = T;
 
     fn into_reply(value: T, _: TaskGroup) -> CallReply {
@@ -38,7 +37,7 @@ impl<T: Serialize> Answer for Object<T> {
 }
 
 /// The lines end when the sender is gone or `stop` is requested. When the client leaves, the receiver is dropped.
-impl<T: Serialize + Send + 'static> Answer for ObjectLines<T> {
+impl<T: Serialize + Send + 'static> EndpointAnswer for ObjectLines<T> {
     type Value = mpsc::Receiver<T>;
 
     fn into_reply(mut lines: Self::Value, stop: TaskGroup) -> CallReply {
@@ -50,8 +49,7 @@ impl<T: Serialize + Send + 'static> Answer for ObjectLines<T> {
     }
 }
 
-/// The metrics.
-impl Answer for Text {
+impl EndpointAnswer for Text {
     type Value = String;
 
     fn into_reply(text: String, _: TaskGroup) -> CallReply {
@@ -92,13 +90,13 @@ fn reply(status: StatusCode, content_type: &'static str, body: CallReplyBody) ->
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct CallError {
     status: StatusCode,
-    text: FailureText,
+    text: ErrorText,
     allow: Option<String>,
 }
 
 impl CallError {
     pub(super) fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
-        let text = FailureText { code: code.into(), message: message.into(), hint: None };
+        let text = ErrorText { code: code.into(), message: message.into(), hint: None };
         Self { status, text, allow: None }
     }
 
@@ -113,8 +111,8 @@ impl CallError {
         self
     }
 
-    pub(super) fn failure(&self) -> Failure {
-        Failure { ok: false, error: self.text.clone() }
+    pub(super) fn failure(&self) -> ErrorAnswer {
+        ErrorAnswer { ok: false, error: self.text.clone() }
     }
 
     pub(super) fn into_reply(self) -> CallReply {
@@ -138,7 +136,7 @@ impl From<SupervisorError> for CallError {
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let (code, hint) = (error.code(), error.hint());
-        // With what lies behind it: a registry that cannot be written has a reason.
+        // The message has the causes, too: a registry that cannot be written has a reason.
         let mut error = Self::new(status, code, format!("{:#}", anyhow::Error::new(error)));
         error.text.hint = hint;
         error

@@ -10,7 +10,7 @@ use http::{Method, StatusCode};
 use crate::api::endpoint::{Endpoint, Input, InputError, RequestParts, params_of, shown};
 
 use super::Control;
-use super::reply::{Answer, CallError, CallReply};
+use super::reply::{CallError, CallReply, EndpointAnswer};
 
 /// The endpoints with their handlers.
 #[derive(Default)]
@@ -37,7 +37,7 @@ impl Router {
     pub(super) fn on<I, A, F, Fut>(mut self, endpoint: &Endpoint<I, A>, handler: F) -> Self
     where
         I: Input + Send + 'static,
-        A: Answer + 'static,
+        A: EndpointAnswer + 'static,
         F: Fn(Arc<Control>, I) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = Result<A::Value, CallError>> + Send + 'static,
     {

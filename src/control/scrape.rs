@@ -10,14 +10,14 @@ use crate::metrics::Metrics;
 use crate::supervisor::Supervisor;
 use crate::tasks::TaskGroup;
 
-use super::reply::{Answer, CallReply};
+use super::reply::{CallReply, EndpointAnswer};
 use super::side_listener::{OverHttp, SideHttp, serve_at};
 
 /// Answers scrapes at `address` until stop is requested.
 ///
 /// # Errors
 /// When nothing can listen there.
-pub async fn serve_metrics(
+pub(crate) async fn serve_metrics(
     address: SocketAddr,
     supervisor: Supervisor,
     metrics: Metrics,

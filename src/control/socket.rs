@@ -17,10 +17,10 @@ use crate::system::durable::{LockError, LockFile};
 
 /// A listening control socket. Dropping it unlinks the file if [`bind`] made it and it is still there.
 #[derive(Debug)]
-pub struct ControlSocket {
+pub(crate) struct ControlSocket {
     // Declared first, so closed first: nobody is to connect to a file that is about to go.
     listener: UnixListener,
-    file: Option<SocketFile>,
+    file: Option<ControlSocketFile>,
 }
 
 impl ControlSocket {
@@ -28,12 +28,12 @@ impl ControlSocket {
     ///
     /// # Errors
     /// When it cannot be made non-blocking.
-    pub fn inherited(listener: UnixListener) -> io::Result<Self> {
+    pub(crate) fn inherited(listener: UnixListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         Ok(Self { listener, file: None })
     }
 
-    pub(super) fn into_parts(self) -> (UnixListener, Option<SocketFile>) {
+    pub(super) fn into_parts(self) -> (UnixListener, Option<ControlSocketFile>) {
         (self.listener, self.file)
     }
 }
@@ -43,13 +43,13 @@ impl ControlSocket {
 /// Never wider than 0660 for a moment, whatever the umask, and nobody is accepted before the mode is right.
 ///
 /// # Errors
-/// See [`BindError`]; when another server lives there, its socket is untouched. Blocks on the disk.
-pub fn bind(path: &Path) -> Result<ControlSocket, BindError> {
-    let failed = |source: io::Error| BindError::Io { path: path.into(), source };
-    let address = SocketAddrUnix::new(path).map_err(|_| BindError::Path { path: path.into() })?;
+/// See [`ControlSocketError`]; when another server lives there, its socket is untouched. Blocks on the disk.
+pub(crate) fn bind(path: &Path) -> Result<ControlSocket, ControlSocketError> {
+    let failed = |source: io::Error| ControlSocketError::Io { path: path.into(), source };
+    let address = SocketAddrUnix::new(path).map_err(|_| ControlSocketError::Path { path: path.into() })?;
     let lock = LockFile::acquire(&lock_of(path)).map_err(|error| match error {
-        LockError::Held { pid, .. } => BindError::Held { path: path.into(), pid },
-        LockError::Io { path, source } => BindError::Io { path, source },
+        LockError::Held { pid, .. } => ControlSocketError::Held { path: path.into(), pid },
+        LockError::Io { path, source } => ControlSocketError::Io { path, source },
     })?;
     clear(path)?;
 
@@ -57,7 +57,8 @@ pub fn bind(path: &Path) -> Result<ControlSocket, BindError> {
     // Linux gives the file the socket's own mode less the umask: so it starts out too narrow at worst.
     fchmod(&socket, Mode::from_bits_truncate(MODE)).map_err(|errno| failed(errno.into()))?;
     rustix::net::bind(&socket, &address).map_err(|errno| failed(errno.into()))?;
-    let file = SocketFile { identity: identity(path).map_err(failed)?, path: path.into(), _lock: lock };
+    let file =
+        ControlSocketFile { identity: identity(path).map_err(failed)?, path: path.into(), _lock: lock };
     fs::set_permissions(path, Permissions::from_mode(MODE)).map_err(failed)?;
     rustix::net::listen(&socket, BACKLOG).map_err(|errno| failed(errno.into()))?;
     Ok(ControlSocket { listener: socket.into(), file: Some(file) })
@@ -65,7 +66,7 @@ pub fn bind(path: &Path) -> Result<ControlSocket, BindError> {
 
 /// Why there is no control socket.
 #[derive(Debug, thiserror::Error)]
-pub enum BindError {
+pub(crate) enum ControlSocketError {
     /// Another server has it.
     #[error(
         "{} uses the control socket `{}`: stop it with `rip-serverctl --socket {1} stop`, \
@@ -74,7 +75,6 @@ pub enum BindError {
         path.display(),
     )]
     Held {
-        /// The socket.
         path: PathBuf,
         /// The server's process, if known.
         pid: Option<u32>,
@@ -87,34 +87,25 @@ pub enum BindError {
     },
     /// The name cannot be a socket's.
     #[error("`{}` cannot be a socket: its path must have 1 to 107 bytes", path.display())]
-    Path {
-        /// The path.
-        path: PathBuf,
-    },
-    /// What the system said.
+    Path { path: PathBuf },
     #[error("cannot make the control socket `{}`", path.display())]
-    Io {
-        /// Where.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Io { path: PathBuf, source: io::Error },
 }
 
 /// Takes away a socket nobody listens on. A listener without our lock is systemd's, or a server's of another kind.
-fn clear(path: &Path) -> Result<(), BindError> {
-    let failed = |source: io::Error| BindError::Io { path: path.into(), source };
+fn clear(path: &Path) -> Result<(), ControlSocketError> {
+    let failed = |source: io::Error| ControlSocketError::Io { path: path.into(), source };
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed(error)),
     };
     if !found.file_type().is_socket() {
-        return Err(BindError::NotASocket { path: path.into() });
+        return Err(ControlSocketError::NotASocket { path: path.into() });
     }
     match knock(path) {
         // More may wait before us than the listener lets wait: it is there all the same.
-        Ok(()) | Err(Errno::AGAIN) => Err(BindError::Held { path: path.into(), pid: None }),
+        Ok(()) | Err(Errno::AGAIN) => Err(ControlSocketError::Held { path: path.into(), pid: None }),
         Err(Errno::CONNREFUSED) => fs::remove_file(path).map_err(failed),
         Err(errno) => Err(failed(errno.into())),
     }
@@ -133,13 +124,13 @@ fn stream_socket() -> Result<OwnedFd, Errno> {
 
 /// The file as long as it is ours.
 #[derive(Debug)]
-pub(super) struct SocketFile {
+pub(super) struct ControlSocketFile {
     path: PathBuf,
     identity: (u64, u64),
     _lock: LockFile,
 }
 
-impl Drop for SocketFile {
+impl Drop for ControlSocketFile {
     fn drop(&mut self) {
         // Somebody may have put another one in its place by hand.
         if identity(&self.path).is_ok_and(|found| found == self.identity)
@@ -229,7 +220,7 @@ mod tests {
 
         let error = bind(&place.socket()).unwrap_err();
 
-        assert!(matches!(error, BindError::Held { pid: None, .. }), "{error}");
+        assert!(matches!(error, ControlSocketError::Held { pid: None, .. }), "{error}");
         UnixStream::connect(place.socket()).unwrap();
     }
 
@@ -243,7 +234,7 @@ mod tests {
 
         let error = bind(&place.socket()).unwrap_err();
 
-        assert!(matches!(error, BindError::Held { pid: None, .. }), "{error}");
+        assert!(matches!(error, ControlSocketError::Held { pid: None, .. }), "{error}");
         assert!(place.socket().exists());
     }
 
@@ -266,7 +257,7 @@ mod tests {
 
         let error = bind(&place.socket()).unwrap_err();
 
-        assert!(matches!(error, BindError::NotASocket { .. }), "{error}");
+        assert!(matches!(error, ControlSocketError::NotASocket { .. }), "{error}");
         assert_eq!(fs::read(place.socket()).unwrap(), b"precious");
     }
 
@@ -297,6 +288,6 @@ mod tests {
         let place = Place::new();
         let long = place.0.path().join("x".repeat(120));
 
-        assert!(matches!(bind(&long).unwrap_err(), BindError::Path { .. }));
+        assert!(matches!(bind(&long).unwrap_err(), ControlSocketError::Path { .. }));
     }
 }

@@ -17,11 +17,10 @@ use tokio::net::UnixStream;
 use tokio::time::sleep;
 
 use super::error::{CtlError, Exit};
-use crate::api::Failure;
+use crate::api::ErrorAnswer;
 use crate::api::endpoint::{Endpoint, Input, Object, ObjectLines, Text};
 use crate::tasks::{TaskGroup, TaskHandle};
 
-/// Talks to one server.
 #[derive(Debug)]
 pub(super) struct ControlClient {
     socket: PathBuf,
@@ -55,7 +54,6 @@ impl ControlClient {
         Self { socket, answer_timeout, tasks: TaskGroup::new() }
     }
 
-    /// Where the server is.
     pub(super) fn socket(&self) -> &Path {
         &self.socket
     }
@@ -63,7 +61,7 @@ impl ControlClient {
     /// Asks, and reads the whole answer in time.
     ///
     /// # Errors
-    /// Also when the answer is a [`Failure`].
+    /// Also when the answer is an [`ErrorAnswer`].
     pub(super) async fn call<I: Input, T>(
         &self,
         endpoint: &Endpoint<I, Object<T>>,
@@ -75,7 +73,7 @@ impl ControlClient {
     /// As [`Self::call`], where the answer is no JSON.
     ///
     /// # Errors
-    /// Also when the answer is a [`Failure`].
+    /// Also when the answer is an [`ErrorAnswer`].
     pub(super) async fn text<I: Input>(
         &self,
         endpoint: &Endpoint<I, Text>,
@@ -87,7 +85,7 @@ impl ControlClient {
     /// Asks, and hands over an answer that comes line by line. Only its start has a deadline.
     ///
     /// # Errors
-    /// Also when the answer is a [`Failure`].
+    /// Also when the answer is an [`ErrorAnswer`].
     pub(super) async fn stream<I: Input, T>(
         &self,
         endpoint: &Endpoint<I, ObjectLines<T>>,
@@ -136,7 +134,7 @@ impl ControlClient {
         }
         let status = response.status();
         let body = read_whole(response.into_body()).await?;
-        Err(match serde_json::from_slice::<Failure>(&body) {
+        Err(match serde_json::from_slice::<ErrorAnswer>(&body) {
             Ok(failure) => CtlError::answered(failure),
             Err(_) => CtlError::garbled(format_args!("status {status} without a reason")),
         })
@@ -170,7 +168,7 @@ impl<T> Answered<T> {
         Self { bytes, value: PhantomData }
     }
 
-    /// With what only a newer server or client knows.
+    /// The answer's bytes, with what only a newer server or client knows.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }

@@ -159,7 +159,7 @@ fn takes_value(program: &Command, flag: &str) -> bool {
         || program.get_subcommands().any(|verb| takes_value(verb, flag))
 }
 
-/// Those that have a socket, whether they run or not, and those that have a config file.
+/// The instances that have a socket, whether they run or not, and those that have a config file.
 fn instances(places: &SocketPlaces) -> BTreeSet<String> {
     let sockets = places.all();
     let running = sockets.iter().filter_map(|socket| name_of(socket));

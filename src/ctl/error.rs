@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::api::{Failure, FailureText};
+use crate::api::{ErrorAnswer, ErrorText};
 
 /// How a verb ended, as the exit code says it. The numbers are a promise to scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,12 +29,11 @@ pub(super) enum Exit {
     Config = 6,
     /// No server answers.
     Unreachable = 7,
-    /// It took too long.
+    /// The server took too long.
     TimedOut = 8,
 }
 
 impl Exit {
-    /// The number.
     pub(super) fn code(self) -> u8 {
         self as u8
     }
@@ -56,12 +55,12 @@ impl Exit {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct CtlError {
     pub(super) exit: Exit,
-    pub(super) text: FailureText,
+    pub(super) text: ErrorText,
 }
 
 impl CtlError {
     pub(super) fn new(exit: Exit, code: &str, message: impl Into<String>) -> Self {
-        Self { exit, text: FailureText { code: code.into(), message: message.into(), hint: None } }
+        Self { exit, text: ErrorText { code: code.into(), message: message.into(), hint: None } }
     }
 
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -70,7 +69,7 @@ impl CtlError {
     }
 
     /// The server's own words.
-    pub(super) fn answered(failure: Failure) -> Self {
+    pub(super) fn answered(failure: ErrorAnswer) -> Self {
         Self { exit: Exit::of(&failure.error.code), text: failure.error }
     }
 
@@ -126,8 +125,8 @@ impl CtlError {
     }
 
     /// As it stands on the wire and in `--json`.
-    pub(super) fn failure(&self) -> Failure {
-        Failure { ok: false, error: self.text.clone() }
+    pub(super) fn failure(&self) -> ErrorAnswer {
+        ErrorAnswer { ok: false, error: self.text.clone() }
     }
 }
 
@@ -150,8 +149,8 @@ mod tests {
             ("internal", 1),
             ("of a newer server", 1),
         ] {
-            let error = FailureText { code: code.into(), message: String::new(), hint: None };
-            assert_eq!(CtlError::answered(Failure { ok: false, error }).exit.code(), exit, "{code}");
+            let error = ErrorText { code: code.into(), message: String::new(), hint: None };
+            assert_eq!(CtlError::answered(ErrorAnswer { ok: false, error }).exit.code(), exit, "{code}");
         }
     }
 

@@ -142,9 +142,9 @@ impl SocketPlaces {
 /// The server that is meant.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum FoundServer {
-    /// It runs; its control socket.
+    /// The server runs; its control socket.
     Running(PathBuf),
-    /// It does not, and a connection would start it.
+    /// The server does not run, and a connection would start it.
     Stopped(StoppedServer),
 }
 
@@ -203,7 +203,6 @@ fn beside(runtime_dir: &Path) -> PathBuf {
     socket.into()
 }
 
-/// What the package has.
 const PACKAGED: &str = "/usr/lib/systemd/system/rip-server@.service";
 /// What stands beside `run`, the run-time folder in a state folder.
 const IN_STATE: &str = "run.sock";

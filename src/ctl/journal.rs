@@ -27,7 +27,6 @@ pub(super) struct Journal {
     instance: InstanceName,
 }
 
-/// Which lines.
 pub(super) struct JournalQuery<'a> {
     pub(super) service: &'a ServiceUnit,
     pub(super) instance: &'a InstanceName,
@@ -96,8 +95,8 @@ impl Journal {
         }
     }
 
-    /// Keeps a message of journalctl's. A message that denies access decides: without access journalctl exits with success,
-    /// and with `--follow` it does not exit.
+    /// Keeps a message of journalctl's. A message that denies access decides: without access journalctl exits with
+    /// success, and with `--follow` it does not exit.
     fn note(&mut self, message: String) -> Result<(), CtlError> {
         // What a user's own units write, that user may read without seeing what others write.
         let denied_here =
@@ -126,8 +125,8 @@ fn denied(user: bool) -> CtlError {
 
 fn words(query: &JournalQuery<'_>) -> Vec<String> {
     let unit = if query.service.user { "--user-unit" } else { "--unit" };
-    // By the unit's name: the fields RIP_* are of the system's units alone, a user's manager adds none to what its
-    // services write.
+    // The lines are found by the unit's name: the fields RIP_* are of the system's units alone, a user's manager adds
+    // none to what its services write.
     let units = match query.app {
         Some(app) => unit::pattern_of_app(query.instance, app),
         None => unit::pattern(query.instance),

@@ -6,7 +6,6 @@ use clap::{Arg, Command};
 
 use crate::config::generated_docs::roff::Roff;
 
-/// The whole page.
 pub(super) fn text(program: &Command) -> String {
     let about = program.get_about().map(ToString::to_string).unwrap_or_default();
     let mut page = Roff::new("rip-serverctl", 1, &lower(&about));

@@ -14,8 +14,7 @@ mod complete;
 mod error;
 mod find;
 #[cfg(any(test, fuzzing))]
-#[doc(hidden)]
-pub mod fuzzing;
+pub(crate) mod fuzzing;
 mod journal;
 mod manual;
 mod render;
@@ -43,7 +42,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// As [`run`], for programs that have verbs in common with `rip-serverctl`: the words without a program's name.
 /// Returns the exit code.
-pub fn run_words(words: Vec<OsString>) -> u8 {
+pub(crate) fn run_words(words: Vec<OsString>) -> u8 {
     obey(&std::iter::once("rip-serverctl".into()).chain(words).collect::<Vec<_>>()).code()
 }
 
@@ -75,7 +74,7 @@ fn no_words(error: &clap::Error, args: &[OsString]) -> Exit {
         let error = CtlError::new(Exit::Usage, "usage", message);
         Screen::of_process(anstream::ColorChoice::Never).json(&error.failure());
     } else {
-        // To a closed pipe: whoever closed it knows.
+        // Printing fails on a closed pipe: whoever closed it knows.
         drop(error.print());
     }
     if asked_for { Exit::Ok } else { Exit::Usage }

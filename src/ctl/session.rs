@@ -87,12 +87,9 @@ impl Session<'_> {
         answer: &Answered<T>,
         text: impl FnOnce(&T) -> String,
     ) -> Result<Exit, CtlError> {
-        if self.json {
-            self.screen.answer(answer.bytes());
-        } else {
-            self.screen.data(text(&answer.read()?).as_bytes());
-        }
-        Ok(Exit::Ok)
+        self.answer(answer, |screen, value| {
+            screen.data(text(value).as_bytes());
+        })
     }
 
     /// Tells the person what was done; with `--json` the answer is data.
@@ -104,10 +101,18 @@ impl Session<'_> {
         answer: &Answered<T>,
         text: impl FnOnce(&T) -> String,
     ) -> Result<Exit, CtlError> {
+        self.answer(answer, |screen, value| screen.say(text(value)))
+    }
+
+    fn answer<T: DeserializeOwned>(
+        &mut self,
+        answer: &Answered<T>,
+        write: impl FnOnce(&mut Screen, &T),
+    ) -> Result<Exit, CtlError> {
         if self.json {
             self.screen.answer(answer.bytes());
         } else {
-            self.screen.say(text(&answer.read()?));
+            write(self.screen, &answer.read()?);
         }
         Ok(Exit::Ok)
     }

@@ -1,5 +1,5 @@
-//! Owns looking whether a connection would start a server that is stopped, as it does where systemd listens in its place,
-//! and what systemd says of a server that does not run.
+//! Owns looking whether a connection would start a server that is stopped, as it does where systemd listens in its
+//! place, and what systemd says of a server that does not run.
 //!
 //! Never here: connecting to a server, starting or stopping one.
 
@@ -21,11 +21,10 @@ use crate::name::InstanceName;
 /// A server that is stopped, as systemd knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct StoppedServer {
-    /// Its service.
     pub(super) unit: String,
     /// Whether it is of a user's own manager.
     pub(super) user: bool,
-    /// Its units that have failed, and with which result.
+    /// The service's units that have failed, and with which result.
     failed: Vec<(String, String)>,
 }
 
@@ -63,14 +62,13 @@ impl StoppedServer {
             .hint(self.how_to_start())
     }
 
-    /// A command to copy.
     fn how_to_start(&self) -> String {
         let user = if self.user { " --user" } else { "" };
         let unit = quoted(self.unit.trim_end_matches(".service"));
         let start = format!("systemctl{user} start {unit}");
         match self.failed.iter().any(|(_, result)| result == START_LIMIT) {
             _ if self.failed.is_empty() => format!("start it: {start}"),
-            // Which refuses every start for a while, also once the server would start.
+            // The limit refuses every start for a while, also once the server would start.
             limited => {
                 let reset =
                     if limited { format!("systemctl{user} reset-failed {unit}; ") } else { String::new() };
@@ -143,7 +141,7 @@ fn is_of_user(socket: &Path) -> bool {
     socket.starts_with("/run/user") || own.is_some_and(|own| socket.starts_with(own))
 }
 
-/// For a shell: an escaped name has backslashes.
+/// Quotes a unit's name for a shell: an escaped name has backslashes.
 fn quoted(unit: &str) -> String {
     if unit.contains('\\') { format!("'{unit}'") } else { unit.to_owned() }
 }

@@ -7,7 +7,7 @@ use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, Error};
 
 use crate::config::words::peers;
-use crate::config::words::peers::Verb;
+use crate::config::words::peers::PeerVerb;
 
 use super::args::CtlArgs;
 
@@ -21,10 +21,10 @@ pub(super) fn without_harm(mut error: Error) -> Error {
     error.remove(ContextKind::Suggested);
     let tip = |text: String| ContextValue::StyledStrs(vec![StyledStr::from(text)]);
     match peers::verb(&word) {
-        Some(Verb::Is(ours)) => {
+        Some(PeerVerb::Is(ours)) => {
             error.insert(ContextKind::Suggested, tip(format!("here it is '{ours}'")));
         }
-        Some(Verb::Start) => {
+        Some(PeerVerb::Start) => {
             let text = "a server is started by 'rip-server APP', or 'systemctl start rip-server@NAME'";
             error.insert(ContextKind::Suggested, tip(text.into()));
         }

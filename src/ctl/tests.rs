@@ -275,7 +275,7 @@ fn a_server_with_a_full_queue_is_waited_for() {
 #[test]
 fn without_a_server_the_exit_code_is_7_and_version_still_works() {
     let (code, data, talk) = play(&["status", "--json"], &SocketPlaces::default());
-    let failure: crate::api::Failure = serde_json::from_str(&data).unwrap();
+    let failure: crate::api::ErrorAnswer = serde_json::from_str(&data).unwrap();
     assert_eq!((code, talk.as_str(), failure.error.code.as_str()), (7, "", "unreachable"));
 
     let (code, data, _) = play(&["version"], &SocketPlaces::default());

@@ -7,7 +7,7 @@ use super::{HEADER, REQUEST, VERSION, kind};
 /// What comes back for one request, while it comes.
 #[derive(Debug, Default)]
 pub(crate) struct Records {
-    state: State,
+    state: StreamState,
     /// What is there of a header, or of an `END_REQUEST`.
     part: [u8; HEADER],
     held: usize,
@@ -23,7 +23,7 @@ pub(crate) struct Records {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum State {
+enum StreamState {
     #[default]
     Header,
     Stdout,
@@ -56,16 +56,16 @@ impl Records {
             let there = bytes.len() - at;
             let content = there.min(self.content.into());
             match self.state {
-                State::Over => {
+                StreamState::Over => {
                     self.goes_on = true;
                     break;
                 }
-                State::Header if self.content == 0 && self.padding > 0 => {
+                StreamState::Header if self.content == 0 && self.padding > 0 => {
                     at += self.skip_padding(there);
                     continue;
                 }
-                State::LastPadding => at += self.skip_padding(there),
-                State::Header => {
+                StreamState::LastPadding => at += self.skip_padding(there),
+                StreamState::Header => {
                     let count = self.hold(&bytes[at..]);
                     at += count;
                     if self.held == HEADER {
@@ -73,17 +73,17 @@ impl Records {
                         self.open()?;
                     }
                 }
-                State::Stdout => {
+                StreamState::Stdout => {
                     bytes.copy_within(at..at + content, to);
                     (at, to) = (at + content, to + content);
                     self.content -= content as u16;
                 }
-                State::Stderr => {
+                StreamState::Stderr => {
                     stderr(&bytes[at..at + content]);
                     at += content;
                     self.content -= content as u16;
                 }
-                State::End => {
+                StreamState::End => {
                     let count = self.hold(&bytes[at..]);
                     at += count;
                     self.content -= count as u16;
@@ -97,7 +97,7 @@ impl Records {
 
     /// Whether all of it has come.
     pub(crate) fn is_over(&self) -> bool {
-        self.state == State::Over
+        self.state == StreamState::Over
     }
 
     /// Whether the application has ended the request without having looked at it (§5.5: `FCGI_OVERLOADED`,
@@ -143,14 +143,14 @@ impl Records {
         self.state = match kind {
             kind::STDOUT if self.content == 0 => {
                 self.stdout_ended = true;
-                State::Header
+                StreamState::Header
             }
             kind::STDOUT if self.stdout_ended => {
                 return Err(BadRecord("its standard output goes on behind its end"));
             }
-            kind::STDOUT => State::Stdout,
-            kind::STDERR => State::Stderr,
-            kind::END_REQUEST if self.content == 8 => State::End,
+            kind::STDOUT => StreamState::Stdout,
+            kind::STDERR => StreamState::Stderr,
+            kind::END_REQUEST if self.content == 8 => StreamState::End,
             kind::END_REQUEST => return Err(BadRecord("its last record has not 8 bytes")),
             _ => return Err(BadRecord("it has a record that no application sends")),
         };
@@ -161,17 +161,19 @@ impl Records {
     /// What follows once the content that is being read is complete.
     fn close(&mut self) -> Result<(), BadRecord> {
         match self.state {
-            State::Stdout | State::Stderr if self.content == 0 => self.state = State::Header,
-            State::End if self.content == 0 => {
+            StreamState::Stdout | StreamState::Stderr if self.content == 0 => {
+                self.state = StreamState::Header
+            }
+            StreamState::End if self.content == 0 => {
                 self.refused = match self.part[4] {
                     COMPLETE => false,
                     CANT_MPX_CONN | OVERLOADED => true,
                     UNKNOWN_ROLE => return Err(BadRecord("it is from an application that is no responder")),
                     _ => return Err(BadRecord("its last record has an unknown status")),
                 };
-                self.state = if self.padding == 0 { State::Over } else { State::LastPadding };
+                self.state = if self.padding == 0 { StreamState::Over } else { StreamState::LastPadding };
             }
-            State::LastPadding if self.padding == 0 => self.state = State::Over,
+            StreamState::LastPadding if self.padding == 0 => self.state = StreamState::Over,
             _ => {}
         }
         Ok(())

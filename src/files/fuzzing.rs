@@ -5,7 +5,8 @@
 
 use super::request_path::{plain_path, uri_of};
 
-/// What is looked up for a path stays below the root and is not hidden, and is the same when it is asked for as written.
+/// What is looked up for a path stays below the root and is not hidden, and is the same when it is asked for as
+/// written.
 pub fn static_path(data: &[u8]) {
     let Ok(raw) = std::str::from_utf8(data) else { return };
     let Some(path) = plain_path(raw) else { return };

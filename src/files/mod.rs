@@ -6,8 +6,8 @@
 pub(crate) mod beneath;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
-pub mod fuzzing;
+pub(crate) mod fuzzing;
 pub(crate) mod request_path;
-pub mod scripts;
+pub(crate) mod scripts;
 pub(crate) mod site;
 mod step_lookup;

@@ -12,13 +12,13 @@ use super::site::Site;
 
 /// A folder whose scripts are run and whose other files are served.
 #[derive(Debug, PartialEq, Eq)]
-pub struct DocumentRoot {
+pub(crate) struct DocumentRoot {
     /// The app's folder; no link in its path.
-    pub root: PathBuf,
+    pub(crate) root: PathBuf,
     /// The folder in it that requests reach; empty: itself.
-    pub within: PathBuf,
+    pub(crate) within: PathBuf,
     /// Folders elsewhere that links may lead to; no links in their paths.
-    pub follow: Vec<PathBuf>,
+    pub(crate) follow: Vec<PathBuf>,
 }
 
 /// What a request's path means.

@@ -51,28 +51,28 @@ impl Site {
             return refusal;
         }
         match self.choose(request.uri()) {
-            Choice::File(path) => self.file(&path, request).await,
-            Choice::Redirect(location) => redirect(request.headers(), &location),
-            Choice::Nothing => self.fallback(request).await,
+            SiteAnswer::File(path) => self.file(&path, request).await,
+            SiteAnswer::Redirect(location) => redirect(request.headers(), &location),
+            SiteAnswer::Nothing => self.fallback(request).await,
         }
     }
 
-    fn choose(&self, uri: &Uri) -> Choice {
-        let Some(path) = plain_path(uri.path()) else { return Choice::Nothing };
+    fn choose(&self, uri: &Uri) -> SiteAnswer {
+        let Some(path) = plain_path(uri.path()) else { return SiteAnswer::Nothing };
         let folder = if path.is_empty() { "." } else { path.trim_end_matches('/') };
-        let Ok(meta) = self.files.look(Path::new(folder)) else { return Choice::Nothing };
+        let Ok(meta) = self.files.look(Path::new(folder)) else { return SiteAnswer::Nothing };
         if !meta.is_dir() {
-            return if path.ends_with('/') { Choice::Nothing } else { Choice::File(path) };
+            return if path.ends_with('/') { SiteAnswer::Nothing } else { SiteAnswer::File(path) };
         }
         let index = format!("{folder}/{}", self.index);
         if !self.files.look(Path::new(&index)).is_ok_and(|meta| meta.is_file()) {
-            return Choice::Nothing;
+            return SiteAnswer::Nothing;
         }
         if path.is_empty() || path.ends_with('/') {
-            return Choice::File(index.trim_start_matches("./").to_owned());
+            return SiteAnswer::File(index.trim_start_matches("./").to_owned());
         }
         let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-        Choice::Redirect(format!("{}/{query}", uri.path()))
+        SiteAnswer::Redirect(format!("{}/{query}", uri.path()))
     }
 
     /// An unknown page of an app that draws its pages itself; an unknown picture stays unknown.
@@ -175,9 +175,8 @@ fn is_all(range: &HeaderValue, response: &Response<Body>) -> bool {
     }
 }
 
-/// What answers a request.
 #[derive(Debug, PartialEq, Eq)]
-enum Choice {
+enum SiteAnswer {
     /// A file, relative to the root.
     File(String),
     /// The same folder with its slash, so that the relative links in its page lead into it.

@@ -1,8 +1,8 @@
-//! Looks a file up below a folder step by step: where symbolic links are on the way, and where the kernel's own confined
-//! look-up is forbidden.
+//! Looks a file up below a folder step by step: where symbolic links are on the way, and where the kernel's own
+//! confined look-up is forbidden.
 //!
-//! systemd's `RestrictSUIDSGID=`, which `DynamicUser=` brings with it, answers openat2(2) with ENOSYS: it cannot see what
-//! the call would do. Never here: which files are meant to be seen (`site`).
+//! systemd's `RestrictSUIDSGID=`, which `DynamicUser=` brings with it, answers openat2(2) with ENOSYS: it cannot see
+//! what the call would do. Never here: which files are meant to be seen (`site`).
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -59,7 +59,7 @@ pub(super) fn open_beneath(
                 return Err(Errno::NOENT);
             }
             _ if flags.contains(OFlags::PATH) => return Ok(found),
-            // By its name once more, as /proc/self/fd is not there in every sandbox.
+            // The folder is opened by its name once more, as /proc/self/fd is not there in every sandbox.
             _ => return openat(here, &*name, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()),
         }
     }

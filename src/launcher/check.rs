@@ -19,7 +19,7 @@ use crate::name::{AppName, InstanceName};
 
 /// Why a request is refused; for the caller and the journal alike.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refusal {
+pub(super) enum StartRefusal {
     #[error("`{0}` is no app's name")]
     App(String),
     #[error("worker and generation are counted from 1")]
@@ -59,18 +59,18 @@ pub(super) fn request(
     instance: &InstanceName,
     admin: &Admin,
     passwd: &Path,
-) -> Result<Allowed, Refusal> {
+) -> Result<Allowed, StartRefusal> {
     let app = app_name(&request.app)?;
     if request.worker == 0 || request.generation == 0 {
-        return Err(Refusal::Number);
+        return Err(StartRefusal::Number);
     }
     command(&request.command)?;
     request.environment.iter().try_for_each(|(name, value)| variable(name, value))?;
     if request.environment.len() > MOST_VARIABLES || !is_plain(&request.fingerprint) {
-        return Err(Refusal::Variable("RIP_LAUNCH".into()));
+        return Err(StartRefusal::Variable("RIP_LAUNCH".into()));
     }
     if request.kill_after > LONGEST_KILL {
-        return Err(Refusal::KillAfter(request.kill_after));
+        return Err(StartRefusal::KillAfter(request.kill_after));
     }
     if let Some(name) = &admin.sandbox.user {
         user(name, passwd)?;
@@ -79,32 +79,32 @@ pub(super) fn request(
     Ok(Allowed { app, visible })
 }
 
-pub(super) fn app_name(text: &str) -> Result<AppName, Refusal> {
-    AppName::parse(text).map_err(|_| Refusal::App(text.chars().take(64).collect()))
+pub(super) fn app_name(text: &str) -> Result<AppName, StartRefusal> {
+    AppName::parse(text).map_err(|_| StartRefusal::App(text.chars().take(64).collect()))
 }
 
 /// The signals a server may send.
-pub(super) fn signal(name: &str) -> Result<Signal, Refusal> {
-    Signal::of_name(name).ok_or_else(|| Refusal::Signal(name.chars().take(16).collect()))
+pub(super) fn signal(name: &str) -> Result<Signal, StartRefusal> {
+    Signal::of_name(name).ok_or_else(|| StartRefusal::Signal(name.chars().take(16).collect()))
 }
 
 /// One listening Unix stream socket, or none.
-pub(super) fn listeners<T: AsFd>(given: &[T]) -> Result<Option<&T>, Refusal> {
+pub(super) fn listeners<T: AsFd>(given: &[T]) -> Result<Option<&T>, StartRefusal> {
     match given {
         [] => Ok(None),
         [listener] => {
             let right = socket_domain(listener) == Ok(AddressFamily::UNIX)
                 && socket_type(listener) == Ok(SocketType::STREAM)
                 && socket_acceptconn(listener) == Ok(true);
-            if right { Ok(Some(listener)) } else { Err(Refusal::Listener) }
+            if right { Ok(Some(listener)) } else { Err(StartRefusal::Listener) }
         }
-        _ => Err(Refusal::Listener),
+        _ => Err(StartRefusal::Listener),
     }
 }
 
 /// The folder of the app that `directory` is, or is in; both as they really are, links followed.
-fn directory(text: &str, instance: &InstanceName, admin: &Admin) -> Result<PathBuf, Refusal> {
-    let wrong = || Refusal::Directory(text.chars().take(256).collect());
+fn directory(text: &str, instance: &InstanceName, admin: &Admin) -> Result<PathBuf, StartRefusal> {
+    let wrong = || StartRefusal::Directory(text.chars().take(256).collect());
     let path = Path::new(text);
     let real = fs::canonicalize(path).map_err(|_: io::Error| wrong())?;
     // The server has followed the links: what differs now was changed meanwhile.
@@ -115,7 +115,7 @@ fn directory(text: &str, instance: &InstanceName, admin: &Admin) -> Result<PathB
         let root = fs::canonicalize(root).ok()?;
         let own = match instance::there(&root, instance.as_str()).as_slice() {
             [one] => fs::canonicalize(one).ok(),
-            // Of several the server takes none, and what it asks for is not widened.
+            // The server takes none of several listeners, and what it asks for is not widened.
             _ => None,
         };
         let own = own.filter(|own| own.starts_with(&root) && *own != root && real.starts_with(own));
@@ -123,12 +123,12 @@ fn directory(text: &str, instance: &InstanceName, admin: &Admin) -> Result<PathB
     };
     let named =
         admin.apps.iter().filter_map(|app| hidden_paths::folder(app)).filter(|app| real.starts_with(app));
-    // Of one app in the folder of another the inner one.
+    // When an app lies in the folder of another, the inner one is meant.
     let found = named.max_by_key(|app| app.as_os_str().len());
     found.or_else(|| admin.sandbox.roots.iter().find_map(below_root)).ok_or_else(|| {
         let all = admin.sandbox.roots.iter().chain(&admin.apps).map(|path| path.display().to_string());
         let how = allowing(&real, instance, admin);
-        Refusal::Foreign { directory: text.into(), allowed: all.collect::<Vec<_>>().join(", "), how }
+        StartRefusal::Foreign { directory: text.into(), allowed: all.collect::<Vec<_>>().join(", "), how }
     })
 }
 
@@ -146,8 +146,8 @@ fn allowing(real: &Path, instance: &InstanceName, admin: &Admin) -> String {
 }
 
 /// A user that owns nothing but apps. Only users of the file are known: others would need the network.
-fn user(name: &str, passwd: &Path) -> Result<(), Refusal> {
-    let refused = |why| Refusal::User { user: name.into(), why };
+fn user(name: &str, passwd: &Path) -> Result<(), StartRefusal> {
+    let refused = |why| StartRefusal::User { user: name.into(), why };
     if name == "rip-server" {
         return Err(refused("it owns the server's keys"));
     }
@@ -164,25 +164,25 @@ fn user(name: &str, passwd: &Path) -> Result<(), Refusal> {
     }
 }
 
-fn command(words: &[String]) -> Result<(), Refusal> {
+fn command(words: &[String]) -> Result<(), StartRefusal> {
     if words.first().is_none_or(String::is_empty) {
-        return Err(Refusal::Command("it has no program"));
+        return Err(StartRefusal::Command("it has no program"));
     }
     if words.len() > MOST_WORDS || words.iter().map(String::len).sum::<usize>() > MOST_BYTES {
-        return Err(Refusal::Command("it is too long"));
+        return Err(StartRefusal::Command("it is too long"));
     }
     if words.iter().any(|word| word.contains('\0')) {
-        return Err(Refusal::Command("it has a zero byte in it"));
+        return Err(StartRefusal::Command("it has a zero byte in it"));
     }
     Ok(())
 }
 
-fn variable(name: &str, value: &str) -> Result<(), Refusal> {
+fn variable(name: &str, value: &str) -> Result<(), StartRefusal> {
     let named = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
         && !name.is_empty()
         && !name.starts_with(|c: char| c.is_ascii_digit());
     let right = named && value.len() <= MOST_BYTES && !value.contains('\0');
-    if right { Ok(()) } else { Err(Refusal::Variable(name.chars().take(64).collect())) }
+    if right { Ok(()) } else { Err(StartRefusal::Variable(name.chars().take(64).collect())) }
 }
 
 /// Nothing that a unit's paths read in their own way.
@@ -231,11 +231,11 @@ mod tests {
             self.dir.path().canonicalize().unwrap().join(below).to_str().unwrap().to_owned()
         }
 
-        fn check(&self, request: &StartRequest) -> Result<Allowed, Refusal> {
+        fn check(&self, request: &StartRequest) -> Result<Allowed, StartRefusal> {
             self.check_of("labs-api", request)
         }
 
-        fn check_of(&self, instance: &str, request: &StartRequest) -> Result<Allowed, Refusal> {
+        fn check_of(&self, instance: &str, request: &StartRequest) -> Result<Allowed, StartRefusal> {
             let passwd = PathBuf::from(self.path("passwd"));
             super::request(request, &InstanceName::parse(instance).unwrap(), &self.admin, &passwd)
         }
@@ -359,14 +359,14 @@ mod tests {
         let listener = UnixListener::bind(dir.path().join("a")).unwrap();
         let other = UnixListener::bind(dir.path().join("b")).unwrap();
         assert!(listeners::<UnixListener>(&[]).unwrap().is_none());
-        assert_eq!(listeners(&[other.try_clone().unwrap(), listener]).err(), Some(Refusal::Listener));
+        assert_eq!(listeners(&[other.try_clone().unwrap(), listener]).err(), Some(StartRefusal::Listener));
         assert!(listeners(&[other]).unwrap().is_some());
         let (connected, _end) = UnixStream::pair().unwrap();
-        assert_eq!(listeners(&[connected]).err(), Some(Refusal::Listener));
-        assert_eq!(listeners(&[UnixDatagram::unbound().unwrap()]).err(), Some(Refusal::Listener));
+        assert_eq!(listeners(&[connected]).err(), Some(StartRefusal::Listener));
+        assert_eq!(listeners(&[UnixDatagram::unbound().unwrap()]).err(), Some(StartRefusal::Listener));
         let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        assert_eq!(listeners(&[tcp]).err(), Some(Refusal::Listener));
-        assert_eq!(listeners(&[fs::File::open("/dev/null").unwrap()]).err(), Some(Refusal::Listener));
+        assert_eq!(listeners(&[tcp]).err(), Some(StartRefusal::Listener));
+        assert_eq!(listeners(&[fs::File::open("/dev/null").unwrap()]).err(), Some(StartRefusal::Listener));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::check::{self, Allowed};
 use crate::backend::systemd::dbus::StartRequest;
-use crate::backend::systemd::properties::{Scope, Worker, properties};
+use crate::backend::systemd::properties::{Scope, WorkerUnit, properties};
 use crate::config::sandbox;
 use crate::name::InstanceName;
 
@@ -38,7 +38,7 @@ pub fn start_request(data: &[u8]) {
             "{name:?}"
         );
     }
-    let worker = Worker {
+    let worker = WorkerUnit {
         request: &request,
         instance: &instance,
         app,

@@ -11,8 +11,7 @@ mod admin;
 mod caller;
 mod check;
 #[cfg(any(test, fuzzing))]
-#[doc(hidden)]
-pub mod fuzzing;
+pub(crate) mod fuzzing;
 mod service;
 
 use std::ffi::OsString;
@@ -39,9 +38,9 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let words: Vec<String> = words.into_iter().map(|word| word.to_string_lossy().into_owned()).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let job = match words.as_slice() {
-        [] => Job::Serve,
+        [] => LauncherJob::Serve,
         ["--stop-workers", instance] => match InstanceName::parse(instance) {
-            Ok(instance) => Job::StopWorkers(instance),
+            Ok(instance) => LauncherJob::StopWorkers(instance),
             Err(error) => return wrong(&format!("--stop-workers {instance}: {error}")),
         },
         ["--help" | "-h"] => return print(USAGE),
@@ -59,23 +58,23 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-enum Job {
+enum LauncherJob {
     Serve,
     StopWorkers(InstanceName),
 }
 
-fn start(job: Job) -> anyhow::Result<()> {
+fn start(job: LauncherJob) -> anyhow::Result<()> {
     let instance = match &job {
-        Job::Serve => None,
-        Job::StopWorkers(instance) => Some(instance),
+        LauncherJob::Serve => None,
+        LauncherJob::StopWorkers(instance) => Some(instance),
     };
     logging::start(None, instance, &std::env::var("RIP_LOG").unwrap_or_default())?;
     let _last_records = logging::FlushAtEnd;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         match job {
-            Job::Serve => serve().await,
-            Job::StopWorkers(instance) => stop_workers(&instance).await,
+            LauncherJob::Serve => serve().await,
+            LauncherJob::StopWorkers(instance) => stop_workers(&instance).await,
         }
     })
 }
@@ -91,7 +90,7 @@ async fn serve() -> anyhow::Result<()> {
         () = activity.idle_for(IDLE) => {}
         () = Leftovers::of_machine().keep_swept(|| systemd.list(ALL_WORKERS)) => {}
     }
-    // Whoever calls from here on starts the next launcher; what came before is still answered.
+    // A call from here on starts the next launcher; what came before is still answered.
     bus.release_name(LAUNCHER).await?;
     tokio::time::sleep(LAST_CALLS).await;
     activity.idle_for(Duration::ZERO).await;
@@ -99,7 +98,7 @@ async fn serve() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// For the clean-up after a server that has failed for good.
+/// Cleans up after a server that has failed for good.
 async fn stop_workers(instance: &InstanceName) -> anyhow::Result<()> {
     let bus = connection::Builder::system().method_timeout(SYSTEMD_REPLY_TIMEOUT).build().await?;
     let systemd = SystemdCalls::new(&bus).await?;
@@ -117,7 +116,7 @@ async fn stop_workers(instance: &InstanceName) -> anyhow::Result<()> {
 }
 
 fn print(text: &str) -> ExitCode {
-    // Whoever closed the pipe has read enough.
+    // The reader that closed the pipe has read enough.
     let _ = std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes());
     ExitCode::SUCCESS
 }
@@ -132,7 +131,7 @@ const USAGE: &str =
        rip-server-launcher --stop-workers INSTANCE   stop the workers of a server that is gone
        rip-server-launcher --help | --version
 ";
-/// For each call to systemd.
+/// The time for each call to systemd.
 const SYSTEMD_REPLY_TIMEOUT: Duration = Duration::from_secs(20);
 /// Without a call for that long it ends.
 const IDLE: Duration = Duration::from_secs(60);

@@ -14,7 +14,7 @@ use zbus::{Connection, OwnedFd};
 
 use crate::backend::systemd::dbus::StartRequest;
 use crate::backend::systemd::journal::last_lines;
-use crate::backend::systemd::properties::{Scope, Worker};
+use crate::backend::systemd::properties::{Scope, WorkerUnit};
 use crate::backend::systemd::start::start;
 use crate::backend::systemd::systemd_calls::SystemdCalls;
 use crate::backend::systemd::unit;
@@ -22,7 +22,7 @@ use crate::name::{InstanceName, WorkerId};
 
 use super::admin;
 use super::caller;
-use super::check::{self, Refusal};
+use super::check::{self, StartRefusal};
 
 pub(super) struct Service {
     systemd: SystemdCalls,
@@ -125,14 +125,14 @@ impl Service {
         let allowed = check::request(request, instance, &admin, Path::new("/etc/passwd")).map_err(refused)?;
         let listener = check::listeners(listener).map_err(refused)?;
         let apps = admin::all_apps(Path::new(SETTINGS));
-        let worker = Worker {
+        let worker = WorkerUnit {
             request,
             instance,
             app: &allowed.app,
             sandbox: &admin.sandbox,
             scope: Scope::System,
             hidden: &[],
-            // Of the package, with the system's own programs.
+            // The scripts are the package's, for the system's own programs.
             scripts: None,
             visible: &allowed.visible,
             program: Path::new(PROGRAM),
@@ -146,7 +146,7 @@ fn unit_of(instance: &InstanceName, app: &str, worker: u64) -> Result<String, Er
     Ok(unit::name(instance, &check::app_name(app).map_err(refused)?, WorkerId(worker)))
 }
 
-fn refused(refusal: Refusal) -> Error {
+fn refused(refusal: StartRefusal) -> Error {
     Error::AccessDenied(refusal.to_string())
 }
 
@@ -182,7 +182,7 @@ impl Activity {
                 return;
             }
             if quiet {
-                // It will be told at the call's end.
+                // A call is under way: its end is told.
                 self.changed.notified().await;
             }
         }
@@ -198,7 +198,7 @@ impl Drop for Busy<'_> {
 
 const SETTINGS: &str = "/etc/rip-server";
 const PROGRAM: &str = "/usr/bin/rip-server";
-/// For three calls to the bus and to systemd.
+/// The time for three calls to the bus and to systemd.
 const WHO_LIMIT: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

@@ -12,10 +12,9 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Whether colours are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Colours {
-    /// Those that a text has are kept.
+pub(crate) enum Colours {
+    /// The colours that a text has are kept.
     On,
     /// None are.
     Off,
@@ -82,7 +81,7 @@ impl Visit for AppLine {
 
 /// One line of text from somebody else for a terminal: with its colours, which end with it, and without anything else
 /// that could steer the terminal; what is left of that are spaces.
-pub fn safe(text: &str, colours: Colours) -> String {
+pub(crate) fn safe(text: &str, colours: Colours) -> String {
     let mut out = String::with_capacity(text.len());
     let mut coloured = false;
     let mut rest = text;
@@ -158,7 +157,7 @@ fn is_colour(sequence: &str) -> bool {
     let mut parts = numbers.split(';').map(|part| part.split(':').next().unwrap_or_default());
     while let Some(part) = parts.next() {
         match part.trim_start_matches('0') {
-            // Of a colour by number, or by red, green and blue.
+            // The parts of a colour by number, or by red, green and blue.
             "38" | "48" | "58" if !numbers.contains(':') => match parts.next() {
                 Some("5") => drop(parts.next()),
                 Some("2") => drop(parts.by_ref().take(3).count()),

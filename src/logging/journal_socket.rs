@@ -1,4 +1,5 @@
-//! journald's socket (<https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>): a record goes as a datagram, a long one as a file.
+//! journald's socket (<https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>): a record goes as a datagram, a long one as a
+//! file.
 //!
 //! Never here: what a record says (`journal`), or whose thread waits for journald (`outlet`).
 

@@ -4,8 +4,7 @@
 
 mod app_line;
 #[cfg(any(test, fuzzing))]
-#[doc(hidden)]
-pub mod fuzzing;
+pub(crate) mod fuzzing;
 mod journal;
 mod journal_socket;
 mod outlet;
@@ -26,21 +25,18 @@ use tracing_subscriber::layer::SubscriberExt;
 use crate::name::InstanceName;
 
 use app_line::AppLines;
-pub use app_line::{Colours, safe};
-pub use outlet::{FlushAtEnd, flush, last_words, records_dropped, say, this_thread_may_wait};
+pub(crate) use app_line::{Colours, safe};
+pub(crate) use outlet::{FlushAtEnd, last_words, records_dropped, say, this_thread_may_wait};
 
 /// How records look on stderr.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogStyle {
-    /// One line for a person, with local time; coloured on a terminal.
-    Human,
+pub(crate) enum LogStyle {
     /// One JSON object a line.
     Json,
 }
 
-/// Where records go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogTarget {
+pub(crate) enum LogTarget {
     /// The journal, natively, each field a journal field.
     Journal,
     /// stderr, which is a terminal.
@@ -51,23 +47,13 @@ pub enum LogTarget {
 
 /// Why logging did not start.
 #[derive(Debug, thiserror::Error)]
-pub enum LoggingError {
+pub(crate) enum LoggingError {
     /// A word in the levels that is no level. The filter would take it for a module's name and log nothing.
     #[error("`{read}`: `{word}` is no level; {EXPECTED}")]
-    Level {
-        /// All of them.
-        read: String,
-        /// The word in question.
-        word: String,
-    },
+    Level { read: String, word: String },
     /// The levels do not parse.
     #[error("`{read}`: {source}; {EXPECTED}")]
-    Syntax {
-        /// All of them.
-        read: String,
-        /// What the parser said.
-        source: tracing_subscriber::filter::ParseError,
-    },
+    Syntax { read: String, source: tracing_subscriber::filter::ParseError },
     /// There can be no thread that writes.
     #[error("cannot start the thread that writes the log: {0}")]
     Thread(#[from] io::Error),
@@ -85,7 +71,7 @@ pub enum LoggingError {
 ///
 /// # Errors
 /// Bad levels, or a second start.
-pub fn start(
+pub(crate) fn start(
     style: Option<LogStyle>,
     instance: Option<&InstanceName>,
     levels: &str,
@@ -126,7 +112,7 @@ fn no_color() -> bool {
 ///
 /// # Errors
 /// What is wrong with them.
-pub fn check_levels(read: &str) -> Result<(), LoggingError> {
+pub(crate) fn check_levels(read: &str) -> Result<(), LoggingError> {
     filter(read).map(drop)
 }
 

@@ -28,24 +28,24 @@ pub(super) fn open(journal: Option<JournalSocket>) -> io::Result<()> {
 }
 
 /// Log records that were dropped so far, because nobody took what was written before, or nobody takes anything.
-pub fn records_dropped() -> u64 {
+pub(crate) fn records_dropped() -> u64 {
     DROPPED.load(Ordering::Relaxed)
 }
 
 /// Lets the calling thread wait for the journal from now on: for threads whose records have a bound of their own.
-pub fn this_thread_may_wait() {
+pub(crate) fn this_thread_may_wait() {
     MAY_WAIT.set(true);
 }
 
 /// Writes text to standard error after all that was logged; never waits.
-pub fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     let _ = Stderr.write_all(text.as_bytes());
 }
 
 /// Waits at its drop, for a short while, until what was logged is written.
 #[must_use = "dropping it at once waits for nothing that comes later"]
 #[derive(Debug)]
-pub struct FlushAtEnd;
+pub(crate) struct FlushAtEnd;
 
 impl Drop for FlushAtEnd {
     fn drop(&mut self) {
@@ -54,7 +54,7 @@ impl Drop for FlushAtEnd {
 }
 
 /// Waits until what was logged is written, for at most 2 s. Blocks its thread.
-pub fn flush() {
+pub(crate) fn flush() {
     if let Some(outlet) = OUTLET.get() {
         outlet.way.flush(LAST_RECORDS);
     }
@@ -62,7 +62,7 @@ pub fn flush() {
 
 /// Lets a thread write to standard error and waits for it, for at most 2 s: for the last words of a process.
 /// Blocks its thread.
-pub fn last_words(write: impl FnOnce() + Send + 'static) {
+pub(crate) fn last_words(write: impl FnOnce() + Send + 'static) {
     flush();
     let (done, written) = sync_channel(1);
     let run = move || {
@@ -78,13 +78,12 @@ pub fn last_words(write: impl FnOnce() + Send + 'static) {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stderr;
 
-/// For subscribers that ask for a writer.
+/// The writer for subscribers that ask for one.
 pub(super) fn stderr() -> Stderr {
     Stderr
 }
 
 impl Write for Stderr {
-    /// One record.
     fn write(&mut self, record: &[u8]) -> io::Result<usize> {
         match OUTLET.get() {
             Some(outlet) => outlet.hand_over(To::Stderr, record),
@@ -128,7 +127,7 @@ enum To {
     Journal,
 }
 
-/// One record, ready to be written.
+/// A record, ready to be written.
 #[derive(Default)]
 struct StderrLine {
     to: To,
@@ -150,10 +149,9 @@ impl RecordBatch for StderrLine {
     }
 }
 
-/// The thread's work.
 struct LineWriter {
     journal: Option<JournalSocket>,
-    /// Of the records that were dropped.
+    /// How many dropped records the log has told of.
     told: u64,
 }
 

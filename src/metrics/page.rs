@@ -10,7 +10,10 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
-use super::{AppGauge, AppMetrics, AppSeries, BUCKET_NANOS, Histogram, Series, StatusClass, read};
+use super::Series;
+use super::app_metrics::{AppGauge, AppMetrics, AppSeries, StatusClass};
+use super::by_cause::read;
+use super::histogram::Histogram;
 use crate::logging;
 use crate::name::AppName;
 use crate::tasks;
@@ -86,9 +89,9 @@ impl Series {
     }
 }
 
-type Apps = BTreeMap<AppName, AppMetrics>;
+type AppTable = BTreeMap<AppName, AppMetrics>;
 
-fn encode_requests(page: &mut MetricsPage<'_>, apps: &Apps) -> fmt::Result {
+fn encode_requests(page: &mut MetricsPage<'_>, apps: &AppTable) -> fmt::Result {
     page.counter("http_requests", "Requests answered; 499: the client left first", |family| {
         each(apps, |app, series| {
             StatusClass::NAMES.iter().zip(&series.requests).try_for_each(|(class, count)| {
@@ -117,7 +120,7 @@ fn encode_requests(page: &mut MetricsPage<'_>, apps: &Apps) -> fmt::Result {
     )
 }
 
-fn encode_workers(page: &mut MetricsPage<'_>, apps: &Apps) -> fmt::Result {
+fn encode_workers(page: &mut MetricsPage<'_>, apps: &AppTable) -> fmt::Result {
     page.counter("worker_adoptions", "Worker processes taken over from an earlier server", |family| {
         each(apps, |app, series| {
             family.count(&[("app", app)], series.worker_adoptions.load(Ordering::Relaxed))
@@ -153,7 +156,7 @@ fn encode_workers(page: &mut MetricsPage<'_>, apps: &Apps) -> fmt::Result {
     Ok(())
 }
 
-fn each(apps: &Apps, mut visit: impl FnMut(&str, &AppSeries) -> fmt::Result) -> fmt::Result {
+fn each(apps: &AppTable, mut visit: impl FnMut(&str, &AppSeries) -> fmt::Result) -> fmt::Result {
     apps.iter().try_for_each(|(name, app)| visit(name.as_str(), &app.0))
 }
 
@@ -211,16 +214,3 @@ impl Family<'_> {
         histogram.encode(self.0.encode_family(&labels)?)
     }
 }
-
-impl Histogram {
-    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
-        let bounds = BUCKET_NANOS.iter().map(|nanos| *nanos as f64 / NANOS_PER_SECOND);
-        let counts = self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed));
-        let buckets: Vec<(f64, u64)> = bounds.chain([f64::INFINITY]).zip(counts).collect();
-        let count = buckets.iter().map(|(_, count)| count).sum();
-        let sum = self.sum.load(Ordering::Relaxed) as f64 / NANOS_PER_SECOND;
-        encoder.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
-    }
-}
-
-const NANOS_PER_SECOND: f64 = 1e9;

@@ -12,16 +12,16 @@ use serde::{Deserialize, Serialize};
 /// Begins with `/`, does not end with one, and has only characters that mean the same in every spelling of a path.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct PathPrefix(pub(super) Arc<str>);
+pub(crate) struct PathPrefix(pub(super) Arc<str>);
 
 /// Why a text is not a path prefix.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is no path prefix such as /blog: {why}")]
 pub struct PathPrefixError {
     /// What was read.
-    pub text: String,
+    pub(super) text: String,
     /// What is wrong with it, and what would be right.
-    pub why: &'static str,
+    pub(super) why: &'static str,
 }
 
 impl PathPrefix {
@@ -29,7 +29,7 @@ impl PathPrefix {
     ///
     /// # Errors
     /// [`PathPrefixError`] says what would be right.
-    pub fn parse(text: &str) -> Result<Self, PathPrefixError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, PathPrefixError> {
         match fault(text) {
             Some(why) => Err(PathPrefixError { text: text.into(), why }),
             None => Ok(Self(text.into())),
@@ -37,7 +37,7 @@ impl PathPrefix {
     }
 
     /// The text.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }

@@ -14,7 +14,7 @@ use super::PathPrefix;
 
 /// A request's path without its query, read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestPath<'a> {
+pub(crate) struct RequestPath<'a> {
     plain: Cow<'a, str>,
     /// How much of `plain` all programs read alike.
     certain: usize,
@@ -23,11 +23,11 @@ pub struct RequestPath<'a> {
 /// Why a path cannot decide anything: where it leads depends on who reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct AmbiguousPath(&'static str);
+pub(crate) struct AmbiguousPath(&'static str);
 
 impl AmbiguousPath {
     /// What it has, in words.
-    pub fn text(self) -> &'static str {
+    pub(crate) fn text(self) -> &'static str {
         self.0
     }
 }
@@ -37,21 +37,21 @@ impl<'a> RequestPath<'a> {
     ///
     /// # Errors
     /// Segments of dots in any spelling, and what no two programs need to decode alike.
-    pub fn read(sent: &'a str) -> Result<Self, AmbiguousPath> {
+    pub(crate) fn read(sent: &'a str) -> Result<Self, AmbiguousPath> {
         let bytes = sent.as_bytes();
         let simple = !bytes.iter().any(|byte| matches!(byte, b'%' | b'\\' | b';'))
             && !bytes.windows(2).any(|pair| matches!(pair, b"//" | b"/."));
         if simple {
             return Ok(Self { plain: Cow::Borrowed(sent), certain: sent.len() });
         }
-        Reading::default().all(bytes)
+        PathReading::default().all(bytes)
     }
 
     /// Whether the path is the prefix or below it.
     ///
     /// # Errors
     /// When that depends on who reads it.
-    pub fn is_below(&self, prefix: &PathPrefix) -> Result<bool, AmbiguousPath> {
+    pub(crate) fn is_below(&self, prefix: &PathPrefix) -> Result<bool, AmbiguousPath> {
         if self.certain < self.plain.len() && prefix.as_str().starts_with(&self.plain[..self.certain]) {
             return Err(OPEN);
         }
@@ -62,7 +62,7 @@ impl<'a> RequestPath<'a> {
     ///
     /// # Errors
     /// Also when that decides.
-    pub fn is_below_in_any_case(&self, prefix: &PathPrefix) -> Result<bool, AmbiguousPath> {
+    pub(crate) fn is_below_in_any_case(&self, prefix: &PathPrefix) -> Result<bool, AmbiguousPath> {
         let (plain, certain) = (self.plain.to_ascii_lowercase(), self.certain);
         let folded = PathPrefix(prefix.as_str().to_ascii_lowercase().into());
         let is_below = self.is_below(prefix)?;
@@ -77,7 +77,7 @@ impl<'a> RequestPath<'a> {
 
 impl PathPrefix {
     /// Whether a path is the prefix or below it.
-    pub fn covers(&self, path: &str) -> bool {
+    pub(crate) fn covers(&self, path: &str) -> bool {
         let rest = path.strip_prefix(self.as_str());
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
@@ -86,7 +86,7 @@ impl PathPrefix {
     ///
     /// # Errors
     /// When nothing could stand in the prefix's place but two slashes, which begin a host's name elsewhere.
-    pub fn behind<'a>(&self, sent: &'a str) -> Result<&'a str, AmbiguousPath> {
+    pub(crate) fn behind<'a>(&self, sent: &'a str) -> Result<&'a str, AmbiguousPath> {
         let mut at = 0;
         for _ in 0..self.as_str().len() {
             at += if sent.as_bytes().get(at) == Some(&b'%') { 3 } else { 1 };
@@ -98,7 +98,7 @@ impl PathPrefix {
 
 /// What has been read of a path so far.
 #[derive(Default)]
-struct Reading {
+struct PathReading {
     plain: Vec<u8>,
     certain: Option<usize>,
     segment: Segment,
@@ -131,7 +131,7 @@ impl Segment {
     }
 }
 
-impl Reading {
+impl PathReading {
     fn all<'a>(mut self, sent: &[u8]) -> Result<RequestPath<'a>, AmbiguousPath> {
         let mut at = 0;
         while let Some(&byte) = sent.get(at) {

@@ -30,7 +30,7 @@ pub enum RouteNameError {
 
 impl RouteName {
     /// The paths of `host` below `prefix`; `None`: all of them.
-    pub fn new(host: HostName, prefix: Option<PathPrefix>) -> Self {
+    pub(crate) fn new(host: HostName, prefix: Option<PathPrefix>) -> Self {
         Self { host, prefix }
     }
 
@@ -38,7 +38,7 @@ impl RouteName {
     ///
     /// # Errors
     /// Each shows what was read, and what would be right.
-    pub fn parse(text: &str) -> Result<Self, RouteNameError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, RouteNameError> {
         let text = text.trim();
         // Of a URL the host alone would be a riddle.
         let slash = text.find('/').filter(|at| *at > 0 && !text[..*at].ends_with(':'));
@@ -49,12 +49,12 @@ impl RouteName {
     }
 
     /// The host.
-    pub fn host(&self) -> &HostName {
+    pub(crate) fn host(&self) -> &HostName {
         &self.host
     }
 
     /// The prefix; `None`: the route is the whole host.
-    pub fn prefix(&self) -> Option<&PathPrefix> {
+    pub(crate) fn prefix(&self) -> Option<&PathPrefix> {
         self.prefix.as_ref()
     }
 }

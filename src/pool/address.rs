@@ -28,7 +28,7 @@ impl Address {
     ///
     /// # Errors
     /// What the kernel says; `InvalidData` when there is something at the worker's own path that is no socket.
-    pub async fn connect(&self) -> io::Result<OwnedFd> {
+    pub(crate) async fn connect(&self) -> io::Result<OwnedFd> {
         match self {
             Self::Unix(path) => connect_unix(path),
             Self::Bound(path) => connect_unfollowed(path),

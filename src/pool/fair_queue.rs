@@ -8,8 +8,8 @@ use crate::name::{ClientNet, WorkerId};
 
 use super::numbered_queue::NumberedQueue;
 
-/// Whose turn it is; `None`: all clients that trusted proxies do not name, which count as one.
-pub(super) type Client = Option<ClientNet>;
+/// The client whose turn it is; `None`: all clients that trusted proxies do not name, which count as one.
+pub(super) type QueueClient = Option<ClientNet>;
 
 /// Claims `C` that wait for a worker, and requests `H` of held hosts, which take room and are not served.
 ///
@@ -19,12 +19,12 @@ pub(super) struct FairQueue<C, H> {
     /// Retried claims by the worker that each must not get, because it failed the request.
     retried: BTreeMap<WorkerId, NumberedQueue<C>>,
     /// What each client has here; no client is listed that has nothing.
-    clients: BTreeMap<Client, PerClient<C, H>>,
+    clients: BTreeMap<QueueClient, PerClient<C, H>>,
     /// The clients that have a claim, in the order in which they are served.
-    turns: NumberedQueue<Client>,
+    turns: NumberedQueue<QueueClient>,
     /// Each client with its length and `since`, sorted: the last one makes room. Built when the queue is full for the
     /// first time, and dropped when no client has anything here.
-    by_length: Option<BTreeSet<(usize, u64, Client)>>,
+    by_length: Option<BTreeSet<(usize, u64, QueueClient)>>,
     len: usize,
     /// The last number that was given to anything.
     number: u64,
@@ -34,7 +34,7 @@ pub(super) struct FairQueue<C, H> {
 struct PerClient<C, H> {
     claims: NumberedQueue<C>,
     held: NumberedQueue<H>,
-    /// Its number in `turns` while it has a claim.
+    /// The client's number in `turns` while it has a claim.
     turn: u64,
     /// The number of the first thing it had here.
     since: u64,
@@ -60,8 +60,8 @@ pub(super) struct Ticket {
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Retried(WorkerId),
-    Claim(Client),
-    Held(Client),
+    Claim(QueueClient),
+    Held(QueueClient),
 }
 
 /// Whether one more may wait.
@@ -71,7 +71,6 @@ pub(super) enum Room<C, H> {
     Free,
     /// This one was taken out for it: the newest of the client that had the most.
     Instead(Gone<C, H>),
-    /// There is none.
     None,
 }
 
@@ -99,10 +98,11 @@ impl<C, H> FairQueue<C, H> {
         self.len
     }
 
-    /// Makes room for one more claim or held request of the client, where the queue takes `most`. When the queue is full,
-    /// the newest of the client that has the most is taken out, unless the asking client would then have more than that
-    /// one. Retried claims are never taken out. Of clients that have equally many, the one that came last loses.
-    pub(super) fn make_room(&mut self, client: Client, most: usize) -> Room<C, H> {
+    /// Makes room for one more claim or held request of the client, where the queue takes `most`. When the queue is
+    /// full, the newest of the client that has the most is taken out, unless the asking client would then have more
+    /// than that one. Retried claims are never taken out. Of clients that have equally many, the one that came last
+    /// loses.
+    pub(super) fn make_room(&mut self, client: QueueClient, most: usize) -> Room<C, H> {
         if self.len < most {
             return Room::Free;
         }
@@ -130,7 +130,7 @@ impl<C, H> FairQueue<C, H> {
     }
 
     /// Adds a claim behind the client's others.
-    pub(super) fn push(&mut self, client: Client, claim: C) -> Ticket {
+    pub(super) fn push(&mut self, client: QueueClient, claim: C) -> Ticket {
         let number = self.next_number();
         self.change(client, |own, turns| {
             if own.claims.is_empty() {
@@ -151,7 +151,7 @@ impl<C, H> FairQueue<C, H> {
     }
 
     /// Takes a place that is not served.
-    pub(super) fn hold(&mut self, client: Client, held: H) -> Ticket {
+    pub(super) fn hold(&mut self, client: QueueClient, held: H) -> Ticket {
         let number = self.next_number();
         self.change(client, |own, _| own.held.push(number, held));
         Ticket { kind: Kind::Held(client), number }
@@ -226,6 +226,7 @@ impl<C, H> FairQueue<C, H> {
     }
 
     /// All claims, in no order.
+    #[cfg(test)]
     pub(super) fn claims(&self) -> impl Iterator<Item = &C> {
         let firsts = self.clients.values().map(|own| &own.claims);
         self.retried.values().chain(firsts).flat_map(NumberedQueue::iter)
@@ -245,8 +246,8 @@ impl<C, H> FairQueue<C, H> {
     /// Every change of what one client has.
     fn change<R>(
         &mut self,
-        client: Client,
-        work: impl FnOnce(&mut PerClient<C, H>, &mut NumberedQueue<Client>) -> R,
+        client: QueueClient,
+        work: impl FnOnce(&mut PerClient<C, H>, &mut NumberedQueue<QueueClient>) -> R,
     ) -> R {
         let own = self.clients.entry(client).or_insert_with(|| PerClient::new(self.number));
         let before = own.len();
@@ -275,19 +276,19 @@ impl<C, H> FairQueue<C, H> {
 mod tests {
     use super::*;
 
-    fn client(last: u8) -> Client {
+    fn client(last: u8) -> QueueClient {
         (last > 0).then(|| ClientNet::of([10, 0, 0, last].into()))
     }
 
     /// The same queue, written down as its rules are told.
     #[derive(Default)]
     struct Model {
-        /// Whoever is next first.
-        turns: Vec<Client>,
-        /// In the order they came; `true`: held.
-        waiting: Vec<(Client, u64, bool)>,
+        /// The clients, the one that is next first.
+        turns: Vec<QueueClient>,
+        /// The requests in the order they came; `true`: held.
+        waiting: Vec<(QueueClient, u64, bool)>,
         /// The clients with anything, in the order they came.
-        came: Vec<Client>,
+        came: Vec<QueueClient>,
         retried: Vec<(WorkerId, u64)>,
     }
 
@@ -296,11 +297,11 @@ mod tests {
             self.waiting.len() + self.retried.len()
         }
 
-        fn count(&self, client: Client) -> usize {
+        fn count(&self, client: QueueClient) -> usize {
             self.waiting.iter().filter(|(own, _, _)| *own == client).count()
         }
 
-        fn push(&mut self, client: Client, id: u64, held: bool) {
+        fn push(&mut self, client: QueueClient, id: u64, held: bool) {
             if !held && !self.turns.contains(&client) {
                 self.turns.push(client);
             }
@@ -310,7 +311,7 @@ mod tests {
             self.waiting.push((client, id, held));
         }
 
-        fn remove(&mut self, id: u64) -> Option<(Client, u64, bool)> {
+        fn remove(&mut self, id: u64) -> Option<(QueueClient, u64, bool)> {
             let at = self.waiting.iter().position(|(_, own, _)| *own == id)?;
             let gone = self.waiting.remove(at);
             if !self.waiting.iter().any(|(own, _, held)| *own == gone.0 && !held) {
@@ -332,7 +333,7 @@ mod tests {
             Some(id)
         }
 
-        fn make_room(&mut self, client: Client, most: usize) -> Room<u64, u64> {
+        fn make_room(&mut self, client: QueueClient, most: usize) -> Room<u64, u64> {
             if self.len() < most {
                 return Room::Free;
             }

@@ -10,13 +10,10 @@ use crate::name::RequestId;
 
 /// A request that a worker has, or that waits for one.
 #[derive(Clone, Debug)]
-pub struct InFlightRequest {
-    /// Its id.
-    pub id: RequestId,
-    /// Its method.
-    pub method: Method,
-    /// Its target.
-    pub target: PathAndQuery,
+pub(crate) struct InFlightRequest {
+    pub(crate) id: RequestId,
+    pub(crate) method: Method,
+    pub(crate) target: PathAndQuery,
     /// When it arrived; from its grant on, when the worker got it.
-    pub since: Instant,
+    pub(crate) since: Instant,
 }

@@ -19,21 +19,16 @@ use super::address::Address;
 
 /// A worker that can be claimed.
 #[derive(Debug)]
-pub struct Member {
+pub(crate) struct Member {
     /// The app that it is a worker of.
-    pub app: AppName,
-    /// That app's counters.
-    pub metrics: AppMetrics,
-    /// Its id.
-    pub worker: WorkerId,
-    /// Its generation.
-    pub generation: GenerationId,
-    /// Where it listens.
-    pub address: Address,
+    pub(crate) app: AppName,
+    pub(crate) metrics: AppMetrics,
+    pub(crate) worker: WorkerId,
+    pub(crate) generation: GenerationId,
+    pub(crate) address: Address,
     /// Requests it takes at the same time.
-    pub concurrency: NonZeroU32,
-    /// Tunnels it may hold.
-    pub tunnels: u32,
+    pub(crate) concurrency: NonZeroU32,
+    pub(crate) tunnels: u32,
     /// Connections that wait for the next request; never more than `concurrency`. One lock per worker, held for a
     /// push or a pop.
     parked: Mutex<Vec<Parked>>,
@@ -47,25 +42,25 @@ pub struct Member {
     retired: watch::Sender<bool>,
 }
 
-/// A connection to a worker that waits for the next request, as the data path has parked it. The pool only keeps it, and
-/// closes it by dropping it.
+/// A connection to a worker that waits for the next request, as the data path has parked it. The pool only keeps it,
+/// and closes it by dropping it.
 #[derive(Debug)]
-pub struct Parked {
+pub(crate) struct Parked {
     /// The thread of the data path that can use it as it is.
-    pub shard: usize,
+    pub(crate) shard: usize,
     /// When it became idle.
-    pub since: Instant,
+    pub(crate) since: Instant,
     /// The connection: nothing on it that was not read, and nobody else's.
-    pub connection: Arc<dyn Any + Send + Sync>,
-    /// Its timer, which goes with it to whichever thread takes it.
-    pub timer: LazyDeadline,
+    pub(crate) connection: Arc<dyn Any + Send + Sync>,
+    /// The connection's timer, which goes with it to whichever thread takes it.
+    pub(crate) timer: LazyDeadline,
     /// How many answers came over it, those counted more often that others waited behind.
-    pub answers: u32,
+    pub(crate) answers: u32,
 }
 
 impl Member {
     /// A worker with no connection yet.
-    pub fn new(
+    pub(crate) fn new(
         (app, metrics): (AppName, AppMetrics),
         worker: WorkerId,
         generation: GenerationId,
@@ -90,7 +85,7 @@ impl Member {
     }
 
     /// Takes a kept connection, one of the asking thread first.
-    pub fn unpark(&self, shard: usize) -> Option<Parked> {
+    pub(crate) fn unpark(&self, shard: usize) -> Option<Parked> {
         let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
         match parked.iter().rposition(|kept| kept.shard == shard) {
             Some(at) => Some(parked.swap_remove(at)),
@@ -99,7 +94,7 @@ impl Member {
     }
 
     /// Keeps a connection for the next request; one too many is closed, and any of a worker that is distrusted.
-    pub fn park(&self, connection: Parked) {
+    pub(crate) fn park(&self, connection: Parked) {
         if self.is_distrusted() {
             return;
         }
@@ -112,7 +107,7 @@ impl Member {
     /// The worker has sent bytes that belong to no answer. What is sent once is sent again, and where it comes a moment
     /// later nobody can tell it from the answer to the next request: from now on no connection is used twice. Returns
     /// whether that is new; then it is counted.
-    pub fn distrust(&self) -> bool {
+    pub(crate) fn distrust(&self) -> bool {
         let new = !self.distrusted.swap(true, Ordering::Relaxed);
         if new {
             self.metrics.worker_strayed("no-answer");
@@ -122,12 +117,12 @@ impl Member {
     }
 
     /// See [`distrust`](Self::distrust).
-    pub fn is_distrusted(&self) -> bool {
+    pub(crate) fn is_distrusted(&self) -> bool {
         self.distrusted.load(Ordering::Relaxed)
     }
 
     /// The worker has sent a body behind an answer that has none. Returns whether that is new; then it is counted.
-    pub fn note_unasked_body(&self) -> bool {
+    pub(crate) fn note_unasked_body(&self) -> bool {
         let new = !self.sends_bodies_unasked.swap(true, Ordering::Relaxed);
         if new {
             self.metrics.worker_strayed("unasked-body");
@@ -136,12 +131,12 @@ impl Member {
     }
 
     /// Notes how the worker ended, in one stable word such as `signal`, for requests that it leaves unanswered.
-    pub fn note_end(&self, cause: &'static str) {
+    pub(crate) fn note_end(&self, cause: &'static str) {
         self.ended.send_replace(Some(cause));
     }
 
     /// How the worker ended; `None` when that is not known within `limit`. Cancel-safe.
-    pub async fn ended_within(&self, limit: Duration) -> Option<&'static str> {
+    pub(crate) async fn ended_within(&self, limit: Duration) -> Option<&'static str> {
         let mut ended = self.ended.subscribe();
         let cause = timer::timeout(limit, ended.wait_for(Option::is_some)).await.ok()?.ok()?;
         *cause
@@ -154,7 +149,7 @@ impl Member {
     }
 
     /// Returns once the worker gets nothing new. Cancel-safe.
-    pub async fn retired(&self) {
+    pub(crate) async fn retired(&self) {
         // Fails only when the member is gone, and then nobody asks.
         let _ = self.retired.subscribe().wait_for(|retired| *retired).await;
     }

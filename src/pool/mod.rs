@@ -1,8 +1,8 @@
 //! The pool of one app: which workers can take a request, and which requests wait for one.
 //!
 //! This is the one place where the data path and the supervisor meet. The data path claims a [`Lease`] and drops it;
-//! the supervisor publishes and retires workers through a [`PoolWriter`] and reads a [`Report`]. Never here: starting
-//! or stopping a process, or sending a byte to one.
+//! the supervisor publishes and retires workers through a [`PoolWriter`] and reads a [`PoolReport`]. Never here:
+//! starting or stopping a process, or sending a byte to one.
 
 mod address;
 mod fair_queue;
@@ -31,22 +31,22 @@ use crate::time::timer;
 
 pub use address::Address;
 use fair_queue::Ticket;
-pub use in_flight::InFlightRequest;
-pub use member::{Member, Parked};
-pub use mode::Mode;
+pub(crate) use in_flight::InFlightRequest;
+pub(crate) use member::{Member, Parked};
+pub(crate) use mode::Mode;
 use preemption::Preemption;
-pub use report::{Report, Standing, WorkerReport};
-pub use saturation::Saturation;
-use state::{Granted, Place, PoolState, Seat};
-pub use worker_fault::WorkerFault;
+pub(crate) use report::{PoolReport, WorkerReport, WorkerStanding};
+pub(crate) use saturation::Saturation;
+use state::{Granted, PoolState, QueueEntry, Seat};
+pub(crate) use worker_fault::WorkerFault;
 
 /// Hands out workers to requests. Cheap to clone; all clones are the same pool.
 #[derive(Clone)]
-pub struct Pool {
-    shared: Arc<Shared>,
+pub(crate) struct Pool {
+    shared: Arc<PoolInner>,
 }
 
-struct Shared {
+struct PoolInner {
     /// Guards the slots and the queue together, so that a freed worker and a new request cannot miss each other.
     /// Held for a few steps of plain data only: never across an await, never while a lease is delivered.
     state: Mutex<PoolState<Waiter>>,
@@ -60,7 +60,7 @@ struct Shared {
 /// How a claim that waits hears what came of it. Of those that are dropped the pool was closed.
 type Waiter = oneshot::Sender<Result<Lease, ClaimError>>;
 
-impl Shared {
+impl PoolInner {
     fn lock(&self) -> MutexGuard<'_, PoolState<Waiter>> {
         // A panic under the lock leaves plain data behind that is still consistent enough to serve from.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -69,8 +69,9 @@ impl Shared {
 
 /// Why no worker could be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ClaimError {
-    /// As many claims wait as may. A claim is refused at once, or later, when its place was given to a client with fewer.
+pub(crate) enum ClaimError {
+    /// As many claims wait as may. A claim is refused at once, or later, when its place was given to a client with
+    /// fewer.
     #[error("the queue is full")]
     Full,
     /// The deadline passed while waiting.
@@ -86,21 +87,20 @@ pub enum ClaimError {
 
 /// What a request asks of [`Pool::claim`].
 #[derive(Clone, Debug)]
-pub struct Claim {
-    /// The request itself.
-    pub in_flight: InFlightRequest,
-    /// Whose it is; `None`: nobody knows, and all such claims count as one client's.
-    pub client: Option<ClientNet>,
+pub(crate) struct Claim {
+    pub(crate) in_flight: InFlightRequest,
+    /// The client of the claim; `None`: nobody knows, and all such claims count as one client's.
+    pub(crate) client: Option<ClientNet>,
     /// Until when it may wait.
-    pub deadline: Instant,
+    pub(crate) deadline: Instant,
     /// The worker that must not be taken, because it failed this request before; such a claim waits in front.
-    pub not: Option<WorkerId>,
+    pub(crate) not: Option<WorkerId>,
 }
 
 impl Pool {
     /// An empty pool, and the handle that fills it. At most `max_queue` claims wait at a time.
-    pub fn new(max_queue: usize) -> (Self, PoolWriter) {
-        let shared = Arc::new(Shared {
+    pub(crate) fn new(max_queue: usize) -> (Self, PoolWriter) {
+        let shared = Arc::new(PoolInner {
             state: Mutex::new(PoolState::new(max_queue)),
             changed: Notify::new(),
             wanted: Notify::new(),
@@ -113,13 +113,12 @@ impl Pool {
     /// done by the call itself: the future only waits. Of those that wait, one of each client is served in turn, and
     /// those of one client in the order they came.
     ///
-    /// # Errors
-    /// [`ClaimError::Full`] and [`ClaimError::Closed`] at once or while it waits, [`ClaimError::Expired`] at the deadline,
-    /// by itself.
+    /// # Errors [`ClaimError::Full`] and [`ClaimError::Closed`] at once or while it waits, [`ClaimError::Expired`] at
+    /// the deadline, by itself.
     ///
     /// # Cancel safety
     /// Dropping the future gives the place in the queue back, and the worker too if it had just been granted.
-    pub fn claim(&self, claim: Claim) -> impl Future<Output = Result<Lease, ClaimError>> {
+    pub(crate) fn claim(&self, claim: Claim) -> impl Future<Output = Result<Lease, ClaimError>> {
         let deadline = claim.deadline;
         let mut receiver = None;
         let waiter = || {
@@ -168,7 +167,7 @@ impl Pool {
     ///
     /// # Errors
     /// [`ClaimError::Full`].
-    pub fn hold(&self, client: Option<ClientNet>) -> Result<HeldPlace, ClaimError> {
+    pub(crate) fn hold(&self, client: Option<ClientNet>) -> Result<HeldPlace, ClaimError> {
         let (sender, pushed_out) = oneshot::channel();
         let place = self.shared.lock().hold(client, || sender).ok_or(ClaimError::Full)?;
         Ok(HeldPlace { _place: self.take_place(place), pushed_out })
@@ -176,7 +175,7 @@ impl Pool {
 
     /// Refuses the claim or the held request that was taken out to make room for the place. Called without the lock,
     /// because whoever hears of it may take the lock.
-    fn take_place(&self, place: Place<Waiter>) -> QueuePlace {
+    fn take_place(&self, place: QueueEntry<Waiter>) -> QueuePlace {
         if let Some(waiter) = place.pushed_out {
             drop(waiter.send(Err(ClaimError::Full)));
         }
@@ -184,12 +183,12 @@ impl Pool {
     }
 
     /// Whether a worker of the current generation is there.
-    pub fn any_worker(&self) -> bool {
+    pub(crate) fn any_worker(&self) -> bool {
         self.shared.lock().any_worker()
     }
 
     /// How many workers can get requests.
-    pub fn routable(&self) -> usize {
+    pub(crate) fn routable(&self) -> usize {
         self.shared.lock().routable()
     }
 
@@ -197,7 +196,7 @@ impl Pool {
     ///
     /// # Cancel safety
     /// Safe.
-    pub async fn somebody_waits(self) {
+    pub(crate) async fn somebody_waits(self) {
         loop {
             let mut told = std::pin::pin!(self.shared.wanted.notified());
             // Who begins to wait from here on is heard of.
@@ -209,9 +208,9 @@ impl Pool {
         }
     }
 
-    /// Whether a request whose client makes its worker wait, and is overdue by `late`, is to give the worker up: yes for
-    /// one at a time, the latest first, and only while somebody waits. To be asked again every 100 ms meanwhile.
-    pub fn is_preempted(&self, now: Instant, late: Duration) -> bool {
+    /// Whether a request whose client makes its worker wait, and is overdue by `late`, is to give the worker up: yes
+    /// for one at a time, the latest first, and only while somebody waits. To be asked again every 100 ms meanwhile.
+    pub(crate) fn is_preempted(&self, now: Instant, late: Duration) -> bool {
         let waited_for = self.shared.lock().is_waited_for();
         let mut preemption = self.shared.preemption.lock().unwrap_or_else(PoisonError::into_inner);
         if !waited_for {
@@ -221,7 +220,7 @@ impl Pool {
     }
 
     /// Who holds the workers, for a request that got none; at most once a minute, and `None` between.
-    pub fn saturation(&self, now: Instant) -> Option<Saturation> {
+    pub(crate) fn saturation(&self, now: Instant) -> Option<Saturation> {
         self.shared.lock().saturation(now)
     }
 
@@ -253,7 +252,7 @@ impl Drop for QueuePlace {
 }
 
 /// A place in the queue of a held host. Dropping it gives the place back.
-pub struct HeldPlace {
+pub(crate) struct HeldPlace {
     _place: QueuePlace,
     pushed_out: oneshot::Receiver<Result<Lease, ClaimError>>,
 }
@@ -261,42 +260,41 @@ pub struct HeldPlace {
 impl HeldPlace {
     /// Returns when the queue was full and the place was given to a client with fewer. Cancel-safe; must not be called
     /// again after it has returned.
-    pub async fn pushed_out(&mut self) {
+    pub(crate) async fn pushed_out(&mut self) {
         // No worker serves the place: whatever comes is its end.
         drop((&mut self.pushed_out).await);
     }
 }
 
 /// One request's right to one worker. Dropping it gives the worker back, whatever happened.
-pub struct Lease {
+pub(crate) struct Lease {
     pool: Pool,
     /// `None` once the seat was given up for a tunnel place.
     seat: Option<Seat>,
 }
 
 impl Lease {
-    /// The worker.
-    pub fn member(&self) -> &Arc<Member> {
+    pub(crate) fn member(&self) -> &Arc<Member> {
         &self.seat.as_ref().expect("the seat leaves only together with the lease itself").member
     }
 
     /// When the worker was granted.
-    pub fn since(&self) -> Instant {
+    pub(crate) fn since(&self) -> Instant {
         self.seat.as_ref().expect("the seat leaves only together with the lease itself").since
     }
 
     /// Whether the request waited in the queue for it.
-    pub fn waited(&self) -> bool {
+    pub(crate) fn waited(&self) -> bool {
         self.seat.as_ref().is_some_and(|seat| seat.waited)
     }
 
     /// How many requests all the app's workers take at a time, if another one waits for one of them.
-    pub fn wanted_places(&self) -> Option<usize> {
+    pub(crate) fn wanted_places(&self) -> Option<usize> {
         self.pool.shared.lock().wanted_places()
     }
 
     /// Gives the worker back, as dropping does; returns whether a request that waited has it now.
-    pub fn hand_on(mut self) -> bool {
+    pub(crate) fn hand_on(mut self) -> bool {
         self.release()
     }
 
@@ -307,16 +305,16 @@ impl Lease {
     }
 
     /// Takes the worker out of routing for good; the supervisor reads why and ends it. The lease stays held.
-    pub fn condemn(&self, why: WorkerFault) {
+    pub(crate) fn condemn(&self, why: WorkerFault) {
         if let Some(seat) = &self.seat {
             self.pool.shared.lock().condemn(seat.worker(), why);
             self.pool.shared.changed.notify_one();
         }
     }
 
-    /// Notes that the worker did not answer in time: one that takes a request at a time is stuck with it and is given up;
-    /// one that takes several may be well otherwise, and the supervisor finds out.
-    pub fn overdue(&self) {
+    /// Notes that the worker did not answer in time: one that takes a request at a time is stuck with it and is given
+    /// up; one that takes several may be well otherwise, and the supervisor finds out.
+    pub(crate) fn overdue(&self) {
         match self.member().concurrency.get() {
             1 => self.condemn(WorkerFault::TooSlow),
             _ => self.doubt(),
@@ -324,7 +322,7 @@ impl Lease {
     }
 
     /// Notes that the worker let a request's time pass; the supervisor finds out whether it answers at all.
-    pub fn doubt(&self) {
+    pub(crate) fn doubt(&self) {
         if let Some(seat) = &self.seat
             && self.pool.shared.lock().doubt(seat.worker())
         {
@@ -333,7 +331,7 @@ impl Lease {
     }
 
     /// Notes how often the worker has loaded its app anew, as it says in its answers.
-    pub fn note_reloads(&self, count: u64) {
+    pub(crate) fn note_reloads(&self, count: u64) {
         if let Some(seat) = &self.seat
             && self.pool.shared.lock().note_reloads(seat.worker(), count)
         {
@@ -341,12 +339,13 @@ impl Lease {
         }
     }
 
-    /// Changes the lease into a place beside the worker's requests, for a connection that may live for hours. The client
-    /// gets at most as many places at a worker as it then leaves free there (see [`Budget`](crate::budget::Budget)).
+    /// Changes the lease into a place beside the worker's requests, for a connection that may live for hours. The
+    /// client gets at most as many places at a worker as it then leaves free there (see
+    /// [`Budget`](crate::budget::Budget)).
     ///
     /// # Errors
     /// The lease itself, when the worker has no such place left for the client.
-    pub fn into_tunnel(mut self, client: Option<ClientNet>) -> Result<Tunnel, Self> {
+    pub(crate) fn into_tunnel(mut self, client: Option<ClientNet>) -> Result<Tunnel, Self> {
         let Some(seat) = self.seat.take() else { return Err(self) };
         let mut state = self.pool.shared.lock();
         let Some(place) = state.open_tunnel(seat.worker(), client) else {
@@ -368,16 +367,16 @@ impl Drop for Lease {
 }
 
 /// A long-lived connection's place at a worker. Dropping it gives the place back.
-pub struct Tunnel {
+pub(crate) struct Tunnel {
     pool: Pool,
     member: Arc<Member>,
     /// `None` once it was given back.
     place: Option<Reservation>,
 }
 
+#[cfg(test)]
 impl Tunnel {
-    /// The worker.
-    pub fn member(&self) -> &Arc<Member> {
+    pub(crate) fn member(&self) -> &Arc<Member> {
         &self.member
     }
 }
@@ -404,36 +403,36 @@ impl Pool {
 
 /// The supervisor's side of a pool: publishes and retires workers. All clones are of the same pool.
 #[derive(Clone)]
-pub struct PoolWriter {
-    shared: Arc<Shared>,
+pub(crate) struct PoolWriter {
+    shared: Arc<PoolInner>,
 }
 
 impl PoolWriter {
     /// Adds a worker that is ready. It is routed to once its generation is the current one.
     /// `recycle_after`: the supervisor is told when the worker has answered that many requests.
-    pub fn publish(&self, member: Arc<Member>, recycle_after: Option<u64>) {
+    pub(crate) fn publish(&self, member: Arc<Member>, recycle_after: Option<u64>) {
         let grants = self.shared.lock().publish(member, recycle_after);
         self.deliver_all(grants);
     }
 
     /// Makes a generation the one that gets requests, in one step; workers of others get nothing new.
-    pub fn promote(&self, generation: GenerationId) {
+    pub(crate) fn promote(&self, generation: GenerationId) {
         let grants = self.shared.lock().promote(generation);
         self.deliver_all(grants);
     }
 
     /// Lets a worker finish what it has and gives it nothing new. Unknown workers are fine.
-    pub fn retire(&self, worker: WorkerId) {
+    pub(crate) fn retire(&self, worker: WorkerId) {
         self.shared.lock().retire(worker);
     }
 
     /// Notes how a worker ended, in one stable word such as `signal`, for the requests it left unanswered.
-    pub fn note_end(&self, worker: WorkerId, cause: &'static str) {
+    pub(crate) fn note_end(&self, worker: WorkerId, cause: &'static str) {
         self.shared.lock().note_end(worker, cause);
     }
 
     /// Ends the doubt in a worker: it answers, or is given up.
-    pub fn settle(&self, worker: WorkerId, gone: Option<WorkerFault>) {
+    pub(crate) fn settle(&self, worker: WorkerId, gone: Option<WorkerFault>) {
         let mut state = self.shared.lock();
         state.trust(worker);
         if let Some(why) = gone {
@@ -442,37 +441,38 @@ impl PoolWriter {
     }
 
     /// Forgets a worker that is gone. Leases on it stay valid and end by themselves.
-    pub fn remove(&self, worker: WorkerId) {
+    pub(crate) fn remove(&self, worker: WorkerId) {
         self.shared.lock().remove(worker);
     }
 
     /// Opens or closes the pool. Closing refuses those that wait.
-    pub fn set_mode(&self, mode: Mode) {
+    pub(crate) fn set_mode(&self, mode: Mode) {
         let dropped = self.shared.lock().set_mode(mode);
         drop(dropped);
     }
 
     /// Changes how many claims may wait.
-    pub fn set_max_queue(&self, max_queue: usize) {
+    pub(crate) fn set_max_queue(&self, max_queue: usize) {
         self.shared.lock().set_max_queue(max_queue);
     }
 
     /// What every worker has in hand, and how many requests wait.
-    pub fn report(&self) -> Report {
+    pub(crate) fn report(&self) -> PoolReport {
         self.shared.lock().report()
     }
 
     /// What the supervisor acts on, without what requests are doing: cheap enough to read at every change.
-    pub fn standings(&self) -> Vec<Standing> {
+    pub(crate) fn standings(&self) -> Vec<WorkerStanding> {
         self.shared.lock().standings()
     }
 
     /// Returns when something happened that the supervisor acts on: a retired worker became idle, a worker reached its
-    /// requests or was condemned, a request waits. Changes are not counted: read [`standings`](Self::standings) after it.
+    /// requests or was condemned, a request waits. Changes are not counted: read [`standings`](Self::standings) after
+    /// it.
     ///
     /// # Cancel safety
     /// Safe: a change that was not seen is seen by the next call.
-    pub async fn changed(&self) {
+    pub(crate) async fn changed(&self) {
         self.shared.changed.notified().await;
     }
 

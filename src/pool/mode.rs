@@ -4,9 +4,9 @@
 
 /// Whether a pool takes requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// It does; with no worker they wait.
+pub(crate) enum Mode {
+    /// Requests are taken; without a worker they wait.
     Open,
-    /// It refuses them: there are no workers and none will come by themselves.
+    /// Requests are refused: there are no workers, and none will come by themselves.
     Closed,
 }

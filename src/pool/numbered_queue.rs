@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 /// Things in the order of their numbers. Each step takes O(log n), averaged over the line's life.
 #[derive(Debug)]
 pub(super) struct NumberedQueue<T> {
-    /// Sorted by number. The thing of a place that was left is `None`; the first and the last place are never left ones.
+    /// Sorted by number. The thing of a place that was left is `None`; the first and the last place are never left
+    /// ones.
     places: VecDeque<(u64, Option<T>)>,
     /// How many places are not left.
     len: usize,
@@ -69,6 +70,7 @@ impl<T> NumberedQueue<T> {
     }
 
     /// The things in their order.
+    #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         self.places.iter().filter_map(|(_, thing)| thing.as_ref())
     }
@@ -92,7 +94,7 @@ impl<T> NumberedQueue<T> {
     }
 }
 
-/// So many left places are not worth the work.
+/// The number of left places that is not worth the work.
 const FEW: usize = 8;
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ impl Preemption {
                 self.round = None;
                 return true;
             }
-            // Whoever was overdue by the most may have ended meanwhile.
+            // The request that was overdue by the most may have ended meanwhile.
             if lasted < ROUND * 4 {
                 return false;
             }
@@ -39,7 +39,7 @@ impl Preemption {
         false
     }
 
-    /// Nobody waits any more.
+    /// Forgets the round: nobody waits any more.
     pub(super) fn rest(&mut self) {
         self.round = None;
     }

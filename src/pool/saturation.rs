@@ -15,19 +15,17 @@ use super::member::Member;
 
 /// Workers that have no place left.
 #[derive(Clone, Debug)]
-pub struct Saturation {
-    /// How many there are.
-    pub workers: usize,
+pub(crate) struct Saturation {
+    pub(crate) workers: usize,
     /// Requests each takes at the same time.
-    pub seats: usize,
+    pub(crate) seats: usize,
     /// The one that has had a request for the longest time.
-    pub worker: WorkerId,
-    /// That request.
-    pub longest: InFlightRequest,
+    pub(crate) worker: WorkerId,
+    pub(crate) longest: InFlightRequest,
 }
 
 impl Saturation {
-    /// Of so many workers, and what they have in hand; `None` if that is nothing.
+    /// The saturation of so many workers by what they have in hand; `None` if that is nothing.
     pub(super) fn of<'a>(
         workers: usize,
         held: impl Iterator<Item = (&'a Arc<Member>, &'a InFlightRequest)>,
@@ -38,8 +36,8 @@ impl Saturation {
     }
 
     /// What happened, and what to do: "the only worker of chat has had GET /socket.io/ for 10 s; …".
-    pub fn sentence(&self, app: &AppName, now: Instant) -> String {
-        let held = Held { in_flight: &self.longest, now };
+    pub(crate) fn sentence(&self, app: &AppName, now: Instant) -> String {
+        let held = HeldRequest { in_flight: &self.longest, now };
         match (self.workers, self.seats) {
             (..=1, ..=1) => {
                 format!("the only worker of {app} has had {held}; c:N lets it take several, w:N adds workers")
@@ -63,12 +61,12 @@ impl Saturation {
 }
 
 /// A request and for how long.
-struct Held<'a> {
+struct HeldRequest<'a> {
     in_flight: &'a InFlightRequest,
     now: Instant,
 }
 
-impl fmt::Display for Held<'_> {
+impl fmt::Display for HeldRequest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let InFlightRequest { method, target, since, .. } = self.in_flight;
         let path = target.path();

@@ -12,11 +12,11 @@ use tokio::time::Instant;
 use crate::budget::{Budget, Reservation};
 use crate::name::{GenerationId, WorkerId};
 
-use super::fair_queue::{Client, FairQueue, Gone, Room, Ticket};
+use super::fair_queue::{FairQueue, Gone, QueueClient, Room, Ticket};
 use super::in_flight::InFlightRequest;
 use super::member::Member;
 use super::mode::Mode;
-use super::report::{Report, Standing, WorkerReport};
+use super::report::{PoolReport, WorkerReport, WorkerStanding};
 use super::saturation::Saturation;
 use super::worker_fault::WorkerFault;
 use super::worker_slot::WorkerSlot;
@@ -36,16 +36,15 @@ impl Seat {
     }
 }
 
-/// What a claim got.
 pub(super) enum Granted<W> {
     Seat(Seat),
-    Waiting(Place<W>),
+    Waiting(QueueEntry<W>),
     Full,
     Closed,
 }
 
 /// A place in the queue.
-pub(super) struct Place<W> {
+pub(super) struct QueueEntry<W> {
     pub(super) ticket: Ticket,
     /// Who had to leave the queue for it.
     pub(super) pushed_out: Option<W>,
@@ -57,7 +56,7 @@ pub(super) struct Released<W> {
     pub(super) tell_supervisor: bool,
 }
 
-struct Waiting<W> {
+struct WaitingClaim<W> {
     in_flight: InFlightRequest,
     waiter: W,
 }
@@ -69,7 +68,7 @@ pub(super) struct PoolState<W> {
     /// longer routable: they are taken out when they come up.
     free: Vec<WorkerId>,
     /// Claims that wait, and requests of held hosts, which count as waiting.
-    queue: FairQueue<Waiting<W>, W>,
+    queue: FairQueue<WaitingClaim<W>, W>,
     current: GenerationId,
     max_queue: usize,
     mode: Mode,
@@ -93,7 +92,7 @@ impl<W> PoolState<W> {
     /// `waiter` is only made for a claim that has to wait.
     pub(super) fn claim(
         &mut self,
-        client: Client,
+        client: QueueClient,
         in_flight: InFlightRequest,
         not: Option<WorkerId>,
         waiter: impl FnOnce() -> W,
@@ -106,25 +105,27 @@ impl<W> PoolState<W> {
         }
         if let Some(not) = not {
             // One that waited before goes in front and is not refused for its bad luck.
-            let ticket = self.queue.push_retried(not, Waiting { in_flight, waiter: waiter() });
-            return Granted::Waiting(Place { ticket, pushed_out: None });
+            let ticket = self.queue.push_retried(not, WaitingClaim { in_flight, waiter: waiter() });
+            return Granted::Waiting(QueueEntry { ticket, pushed_out: None });
         }
         let Some(pushed_out) = self.make_room(client) else { return Granted::Full };
-        let ticket = self.queue.push(client, Waiting { in_flight, waiter: waiter() });
-        Granted::Waiting(Place { ticket, pushed_out })
+        let ticket = self.queue.push(client, WaitingClaim { in_flight, waiter: waiter() });
+        Granted::Waiting(QueueEntry { ticket, pushed_out })
     }
 
     /// A place in the queue that no worker serves; `None` when it is full.
-    pub(super) fn hold(&mut self, client: Client, waiter: impl FnOnce() -> W) -> Option<Place<W>> {
+    pub(super) fn hold(&mut self, client: QueueClient, waiter: impl FnOnce() -> W) -> Option<QueueEntry<W>> {
         let pushed_out = self.make_room(client)?;
-        Some(Place { ticket: self.queue.hold(client, waiter()), pushed_out })
+        Some(QueueEntry { ticket: self.queue.hold(client, waiter()), pushed_out })
     }
 
     /// `None` when there is no place for one more of the client; else who has to leave for it, if anybody.
-    fn make_room(&mut self, client: Client) -> Option<Option<W>> {
+    fn make_room(&mut self, client: QueueClient) -> Option<Option<W>> {
         match self.queue.make_room(client, self.max_queue) {
             Room::Free => Some(None),
-            Room::Instead(Gone::Claim(Waiting { waiter, .. }) | Gone::Held(waiter)) => Some(Some(waiter)),
+            Room::Instead(Gone::Claim(WaitingClaim { waiter, .. }) | Gone::Held(waiter)) => {
+                Some(Some(waiter))
+            }
             Room::None => None,
         }
     }
@@ -162,7 +163,7 @@ impl<W> PoolState<W> {
     }
 
     /// A place for a tunnel; `None` when the worker has none left for the client. A worker that is gone counts none.
-    pub(super) fn open_tunnel(&self, worker: WorkerId, client: Client) -> Option<Reservation> {
+    pub(super) fn open_tunnel(&self, worker: WorkerId, client: QueueClient) -> Option<Reservation> {
         let Some(slot) = self.slots.get(&worker) else { return Some(Budget::new(0).reserve(client)) };
         let mut place = slot.tunnels.reserve(client);
         place.grow_to(1).then_some(place)
@@ -273,27 +274,20 @@ impl<W> PoolState<W> {
         self.queue.has_claims().then(|| routable().map(|slot| slot.member.concurrency.get() as usize).sum())
     }
 
-    pub(super) fn standings(&self) -> Vec<Standing> {
+    pub(super) fn standings(&self) -> Vec<WorkerStanding> {
         self.slots.values().map(|slot| self.standing(slot)).collect()
     }
 
-    pub(super) fn report(&self) -> Report {
+    pub(super) fn report(&self) -> PoolReport {
         let workers = self.slots.values().map(|slot| WorkerReport {
             standing: self.standing(slot),
             in_flight: slot.seats.iter().flatten().cloned().collect(),
         });
-        Report {
-            workers: workers.collect(),
-            queued: self.queue.len(),
-            max_queue: self.max_queue,
-            oldest_wait: self.queue.claims().map(|waiting| waiting.in_flight.since).min(),
-            mode: self.mode,
-            current: self.current,
-        }
+        PoolReport { workers: workers.collect(), queued: self.queue.len(), max_queue: self.max_queue }
     }
 
-    fn standing(&self, slot: &WorkerSlot) -> Standing {
-        Standing {
+    fn standing(&self, slot: &WorkerSlot) -> WorkerStanding {
+        WorkerStanding {
             worker: slot.member.worker,
             generation: slot.member.generation,
             in_flight: slot.busy,
@@ -368,7 +362,7 @@ impl<W> PoolState<W> {
         } else {
             return None;
         };
-        let Waiting { in_flight, waiter } = waiting;
+        let WaitingClaim { in_flight, waiter } = waiting;
         Some((waiter, self.seat(worker, number, in_flight, true)))
     }
 

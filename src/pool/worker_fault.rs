@@ -4,11 +4,11 @@
 
 /// Why the data path gave a worker up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WorkerFault {
-    /// It did not answer within the request's time limit.
+pub(crate) enum WorkerFault {
+    /// The worker did not answer within the request's time limit.
     TooSlow,
-    /// It stopped in the middle of an answer.
+    /// The worker stopped in the middle of an answer.
     Stalled,
-    /// It could not be connected to.
+    /// The worker could not be connected to.
     Unreachable,
 }

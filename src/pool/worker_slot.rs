@@ -25,12 +25,12 @@ pub(super) struct WorkerSlot {
     /// Gets nothing new.
     pub(super) retired: bool,
     pub(super) condemned: Option<WorkerFault>,
-    /// It let a request's time pass, and nobody has asked it since whether it answers at all.
+    /// The worker let a request's time pass, and nobody has asked it since whether it answers at all.
     pub(super) doubted: bool,
 }
 
 impl WorkerSlot {
-    /// With nothing in hand.
+    /// A slot with nothing in hand.
     pub(super) fn new(member: Arc<Member>, recycle_after: Option<u64>) -> Self {
         Self {
             seats: vec![None; member.concurrency.get() as usize],

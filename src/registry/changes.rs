@@ -26,14 +26,14 @@ use crate::digest;
 use crate::name::RouteName;
 use crate::system::durable;
 
-use super::{Entry, FILE_MODE, LAST_NUMBER, RegistryError};
+use super::{FILE_MODE, LAST_NUMBER, RegistryEntry, RegistryError};
 
 /// One change; made twice it is the same as made once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Change {
     /// A host is added, or something else is asked for it.
-    Set(Entry),
+    Set(RegistryEntry),
     /// A host is forgotten.
     Remove(RouteName),
 }
@@ -140,7 +140,6 @@ pub(super) fn line(number: u64, change: &Change) -> Result<Vec<u8>, RegistryErro
     Ok(format!("{} {number} {text}\n", sum(number, &text)).into_bytes())
 }
 
-/// What a file holds.
 pub(super) struct ParsedChanges {
     pub(super) changes: Vec<Numbered>,
     /// Where the next one goes.

@@ -9,8 +9,7 @@
 
 mod changes;
 #[cfg(any(test, fuzzing))]
-#[doc(hidden)]
-pub mod fuzzing;
+pub(crate) mod fuzzing;
 mod snapshot;
 
 use std::collections::BTreeMap;
@@ -30,31 +29,31 @@ use snapshot::Snapshot;
 /// What was asked for one host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Entry {
+pub(crate) struct RegistryEntry {
     /// The host.
-    pub host: RouteName,
+    pub(crate) host: RouteName,
     /// The app's directory or entry file.
     #[serde(serialize_with = "write_path", deserialize_with = "read_path")]
-    pub path: Arc<Path>,
+    pub(crate) path: Arc<Path>,
     /// What the host does with its requests; a file of before says `intent`.
     #[serde(alias = "intent")]
-    pub state: HostState,
+    pub(crate) state: HostState,
     /// The operator's page while the host is [`HostState::Stopped`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub page: Option<String>,
+    pub(crate) page: Option<String>,
     /// Whether a certificate may be got for it of an authority; only written down where it may not.
     #[serde(default = "crate::api::yes", skip_serializing_if = "crate::api::is_yes")]
-    pub acme: bool,
+    pub(crate) acme: bool,
 }
 
 /// The registry's files and what is in them.
 ///
-/// Every change is on the disk before the call returns: one line of a file, and for one in some two thousand all
-/// hosts (with 100,000 of them about 0.4 ms, and 20 to 40 ms). So its calls block: one owner, never on a data-path thread.
+/// Every change is on the disk before the call returns: one line of a file, and for one in some two thousand all hosts
+/// (with 100,000 of them about 0.4 ms, and 20 to 40 ms). So its calls block: one owner, never on a data-path thread.
 #[derive(Debug)]
-pub struct Registry {
+pub(crate) struct Registry {
     path: PathBuf,
-    entries: BTreeMap<RouteName, Entry>,
+    entries: BTreeMap<RouteName, RegistryEntry>,
     /// The number of the last change that was made.
     last_change: u64,
     pending: PendingChanges,
@@ -63,21 +62,21 @@ pub struct Registry {
 /// What is on the disk of the changes that the snapshot does not have.
 #[derive(Debug)]
 enum PendingChanges {
-    /// There are none.
+    /// No change is beside the snapshot.
     Nothing,
-    /// They are in this file, and others can follow.
+    /// The changes are in this file, and others can follow.
     Open(Changes),
-    /// They are in files that may also hold the next number, answered with an error: only a new snapshot can follow.
+    /// The changes are in files that may also hold the next number, answered with an error: only a new snapshot can
+    /// follow.
     Unsure,
 }
 
 /// Why the registry could not be read or written. The files are never changed by an error.
 #[derive(Debug, thiserror::Error)]
-pub enum RegistryError {
+pub(crate) enum RegistryError {
     /// A file is there but cannot be read.
     #[error("cannot read the registry `{}`", path.display())]
     Read {
-        /// The file.
         path: PathBuf,
         /// What the file system said.
         source: io::Error,
@@ -85,7 +84,6 @@ pub enum RegistryError {
     /// The file is not a registry: damaged, or edited wrongly.
     #[error("the registry `{}` is malformed at line {line}, column {column}", path.display())]
     Malformed {
-        /// The file.
         path: PathBuf,
         /// Where, counted from 1.
         line: usize,
@@ -101,7 +99,6 @@ pub enum RegistryError {
         path = path.display()
     )]
     Damaged {
-        /// The file.
         path: PathBuf,
         /// Where, counted from 1.
         line: usize,
@@ -110,14 +107,7 @@ pub enum RegistryError {
     },
     /// Another version of the program wrote the file.
     #[error("the registry `{}` has version {found}; this program knows version {known} at most", path.display())]
-    Version {
-        /// The file.
-        path: PathBuf,
-        /// The version read.
-        found: u64,
-        /// The last one known.
-        known: u64,
-    },
+    Version { path: PathBuf, found: u64, known: u64 },
     /// The snapshot is older than the changes: put back from a copy, or written by hand.
     #[error(
         "the registry `{path}` has the changes up to {last}, and those in `{changes}` begin with {first}: \
@@ -125,13 +115,10 @@ pub enum RegistryError {
         path = path.display(), changes = changes.display()
     )]
     Gap {
-        /// The snapshot.
         path: PathBuf,
         /// The last change it has.
         last: u64,
-        /// The changes.
         changes: PathBuf,
-        /// The first of them.
         first: u64,
     },
     /// The file names a host twice, and nothing says which of the two is meant.
@@ -153,7 +140,6 @@ pub enum RegistryError {
     /// A file cannot be written.
     #[error("cannot write the registry `{}`", path.display())]
     Write {
-        /// The file.
         path: PathBuf,
         /// What the file system said.
         source: io::Error,
@@ -165,7 +151,7 @@ impl Registry {
     ///
     /// # Errors
     /// See [`RegistryError`]. An unknown version is an error, not a guess.
-    pub fn open(path: &Path) -> Result<Self, RegistryError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, RegistryError> {
         let Snapshot { last_change, entries } = Snapshot::read(path)?;
         let mut registry = Self { path: path.into(), entries, last_change, pending: PendingChanges::Nothing };
         if let Some((file, changes)) = Changes::open(&registry.changes_path())? {
@@ -175,12 +161,12 @@ impl Registry {
     }
 
     /// Every entry, sorted by host.
-    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &RegistryEntry> {
         self.entries.values()
     }
 
     /// The entry of one host.
-    pub fn get(&self, host: &RouteName) -> Option<&Entry> {
+    pub(crate) fn get(&self, host: &RouteName) -> Option<&RegistryEntry> {
         self.entries.get(host)
     }
 
@@ -188,7 +174,7 @@ impl Registry {
     ///
     /// # Errors
     /// When it cannot be written; the registry then is as before.
-    pub fn set(&mut self, entry: Entry) -> Result<bool, RegistryError> {
+    pub(crate) fn set(&mut self, entry: RegistryEntry) -> Result<bool, RegistryError> {
         if self.entries.get(&entry.host) == Some(&entry) {
             return Ok(false);
         }
@@ -199,7 +185,7 @@ impl Registry {
     ///
     /// # Errors
     /// When it cannot be written; the registry then is as before.
-    pub fn remove(&mut self, host: &RouteName) -> Result<bool, RegistryError> {
+    pub(crate) fn remove(&mut self, host: &RouteName) -> Result<bool, RegistryError> {
         if !self.entries.contains_key(host) {
             return Ok(false);
         }
@@ -210,7 +196,7 @@ impl Registry {
     ///
     /// # Errors
     /// When it cannot be written; the changes then stay where they are.
-    pub fn settle(&mut self) -> Result<(), RegistryError> {
+    pub(crate) fn settle(&mut self) -> Result<(), RegistryError> {
         match self.pending {
             PendingChanges::Nothing => Ok(()),
             PendingChanges::Open(_) => self.write_snapshot(self.last_change),
@@ -296,7 +282,7 @@ impl Registry {
 }
 
 /// Makes a change; returns what was there for the host.
-fn apply(entries: &mut BTreeMap<RouteName, Entry>, change: Change) -> Option<Entry> {
+fn apply(entries: &mut BTreeMap<RouteName, RegistryEntry>, change: Change) -> Option<RegistryEntry> {
     match change {
         Change::Set(entry) => entries.insert(entry.host.clone(), entry),
         Change::Remove(host) => entries.remove(&host),

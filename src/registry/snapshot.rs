@@ -14,14 +14,13 @@ use serde::{Deserialize, Deserializer};
 use crate::name::RouteName;
 use crate::system::durable;
 
-use super::{Entry, FILE_MODE, LAST_NUMBER, RegistryError};
+use super::{FILE_MODE, LAST_NUMBER, RegistryEntry, RegistryError};
 
-/// What the file says.
 #[derive(Default)]
 pub(super) struct Snapshot {
     /// The number of the last change that is in it; 0 when no change was ever counted.
     pub(super) last_change: u64,
-    pub(super) entries: BTreeMap<RouteName, Entry>,
+    pub(super) entries: BTreeMap<RouteName, RegistryEntry>,
 }
 
 impl Snapshot {
@@ -39,7 +38,7 @@ impl Snapshot {
 pub(super) fn write<'a>(
     path: &Path,
     last_change: u64,
-    entries: impl Iterator<Item = &'a Entry>,
+    entries: impl Iterator<Item = &'a RegistryEntry>,
 ) -> Result<(), RegistryError> {
     let bytes = render(last_change, entries)?;
     durable::write_atomic(path, &bytes, FILE_MODE)
@@ -59,7 +58,7 @@ struct Document {
     /// Version 1 has none.
     #[serde(default, deserialize_with = "number")]
     last_change: u64,
-    hosts: Vec<Entry>,
+    hosts: Vec<RegistryEntry>,
 }
 
 fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
@@ -87,7 +86,10 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Snapshot, RegistryError
     Ok(Snapshot { last_change, entries: sorted(path, hosts)? })
 }
 
-fn sorted(path: &Path, mut hosts: Vec<Entry>) -> Result<BTreeMap<RouteName, Entry>, RegistryError> {
+fn sorted(
+    path: &Path,
+    mut hosts: Vec<RegistryEntry>,
+) -> Result<BTreeMap<RouteName, RegistryEntry>, RegistryError> {
     hosts.sort_by(|one, two| one.host.cmp(&two.host));
     if let Some(twice) = hosts.windows(2).find(|pair| pair[0].host == pair[1].host) {
         return Err(RegistryError::Twice { path: path.into(), host: twice[0].host.clone() });
@@ -97,7 +99,7 @@ fn sorted(path: &Path, mut hosts: Vec<Entry>) -> Result<BTreeMap<RouteName, Entr
 }
 
 /// Many hosts lead to few apps.
-fn share_paths(entries: &mut [Entry]) {
+fn share_paths(entries: &mut [RegistryEntry]) {
     let mut known = HashSet::<Arc<Path>>::new();
     for entry in entries {
         match known.get(&entry.path) {
@@ -110,7 +112,7 @@ fn share_paths(entries: &mut [Entry]) {
 /// One host a line, so that a person can read the file and compare two of them.
 pub(super) fn render<'a>(
     last_change: u64,
-    entries: impl Iterator<Item = &'a Entry>,
+    entries: impl Iterator<Item = &'a RegistryEntry>,
 ) -> Result<Vec<u8>, RegistryError> {
     let mut bytes = format!("{{\"version\":{VERSION},\"last_change\":{last_change},\"hosts\":[").into_bytes();
     let mut separator: &[u8] = b"\n";

@@ -7,45 +7,45 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use super::setting_types::Challenge;
+pub(crate) use super::setting_types::Challenge;
 
 /// What the settings say of ACME.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Acme {
+pub(crate) struct Acme {
     /// The directory URLs of the authorities, in the order in which they are tried.
-    pub authorities: Vec<String>,
+    pub(crate) authorities: Vec<String>,
     /// Where an authority may write to.
-    pub email: Option<String>,
+    pub(crate) email: Option<String>,
     /// The profile that is asked for.
-    pub profile: Option<String>,
+    pub(crate) profile: Option<String>,
     /// A PEM file with roots that authorities' own servers may have, beside those that the machine trusts.
-    pub root: Option<PathBuf>,
+    pub(crate) root: Option<PathBuf>,
     /// A file with two lines: a key id, and the HMAC key of external account binding in base64url.
-    pub eab: Option<PathBuf>,
+    pub(crate) eab: Option<PathBuf>,
     /// The program that sets and removes DNS records.
-    pub hook: Option<PathBuf>,
+    pub(crate) hook: Option<PathBuf>,
     /// How the control of a name is shown.
-    pub challenge: Challenge,
+    pub(crate) challenge: Challenge,
     /// The program that runs after each new pair.
-    pub renewed: Option<PathBuf>,
+    pub(crate) renewed: Option<PathBuf>,
     /// Orders at the same time, at most.
-    pub orders: NonZeroUsize,
+    pub(crate) orders: NonZeroUsize,
     /// Orders begun in a minute, at most.
-    pub orders_per_minute: NonZeroU32,
+    pub(crate) orders_per_minute: NonZeroU32,
 }
 
 /// Let's Encrypt, whose certificates browsers believe.
-pub const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
+pub(crate) const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
 /// Let's Encrypt's authority for trying things out.
-pub const LETS_ENCRYPT_STAGING: &str = "https://acme-staging-v02.api.letsencrypt.org/directory";
+pub(crate) const LETS_ENCRYPT_STAGING: &str = "https://acme-staging-v02.api.letsencrypt.org/directory";
 /// Orders at the same time, unless a setting says otherwise.
-pub const ORDERS: NonZeroUsize = NonZeroUsize::new(8).expect("not zero");
+pub(crate) const ORDERS: NonZeroUsize = NonZeroUsize::new(8).expect("not zero");
 /// Orders begun in a minute, unless a setting says otherwise.
-pub const ORDERS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(30).expect("not zero");
+pub(crate) const ORDERS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(30).expect("not zero");
 
 impl Acme {
     /// ACME with these authorities and nothing else said.
-    pub fn with(authorities: Vec<String>) -> Self {
+    pub(crate) fn with(authorities: Vec<String>) -> Self {
         Self {
             authorities,
             email: None,
@@ -62,13 +62,13 @@ impl Acme {
 }
 
 /// Whether a text says that no authority is asked.
-pub fn is_off(text: &str) -> bool {
+pub(super) fn is_off(text: &str) -> bool {
     matches!(text, "off" | "no" | "false" | "0")
 }
 
 /// The directory URL of an authority that a word stands for, or that is written out; only HTTPS is spoken with one
 /// (RFC 8555 §6.1).
-pub fn authority(word: &str) -> Option<String> {
+pub(crate) fn authority(word: &str) -> Option<String> {
     let url = match word {
         "yes" | "on" | "true" | "1" => LETS_ENCRYPT,
         "staging" => LETS_ENCRYPT_STAGING,

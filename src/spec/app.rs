@@ -21,29 +21,27 @@ use crate::pattern::Pattern;
 
 /// An app as it is to run.
 #[derive(Clone, Debug, PartialEq)]
-pub struct AppSpec {
-    /// Its name.
-    pub name: AppName,
+pub(crate) struct AppSpec {
+    pub(crate) name: AppName,
     /// Where it is, as given: a directory or an entry file.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// What it was found to be and how it is run, in one sentence for people.
-    pub described: String,
+    pub(crate) described: String,
     /// The file whose modification time tells that the app changed.
-    pub entry: Option<PathBuf>,
+    pub(crate) entry: Option<PathBuf>,
     /// Hosts the app names for itself.
-    pub hosts: Vec<RouteName>,
+    pub(crate) hosts: Vec<RouteName>,
     /// How a worker of the next generation is started.
-    pub launch: Arc<LaunchSpec>,
+    pub(crate) launch: Arc<LaunchSpec>,
     /// How its workers are kept.
-    pub upkeep: Upkeep,
-    /// When workers are replaced.
-    pub recycle: Recycle,
+    pub(crate) upkeep: Upkeep,
+    pub(crate) recycle: Recycle,
     /// What shows that a worker is ready.
-    pub ready_by: ReadyBy,
+    pub(crate) ready_by: ReadyBy,
     /// Files whose change counts beside that of the entry and the settings.
-    pub sources: Arc<Sources>,
+    pub(crate) sources: Arc<Sources>,
     /// What the data path has to know.
-    pub rules: Arc<Rules>,
+    pub(crate) rules: Arc<Rules>,
 }
 
 /// How one worker of a generation is started: fixed when the generation is made, so that a respawn runs the same thing.
@@ -67,22 +65,23 @@ pub struct LaunchSpec {
     pub pid_file: bool,
     /// Limits that the backend enforces.
     pub memory: Memory,
-    /// From SIGTERM to SIGKILL when a worker is killed or does not stop.
+    /// The time from SIGTERM to SIGKILL when a worker is killed or does not stop.
     pub kill_after: Duration,
 }
 
 /// Source files of an app.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sources {
+pub(crate) struct Sources {
     /// The app's folder, links followed.
-    pub root: PathBuf,
+    pub(crate) root: PathBuf,
     /// Which of its files.
-    pub patterns: Vec<Pattern>,
+    pub(crate) patterns: Vec<Pattern>,
 }
 
 impl Recycle {
     /// No worker is ever replaced for what it has served.
-    pub const OFF: Self = Self { requests: None, age: None, reloads: None };
+    #[cfg(test)]
+    pub(crate) const OFF: Self = Self { requests: None, age: None, reloads: None };
 }
 
 /// As a sentence goes on after "each worker is replaced": `after 10000 requests or 1h`, `never`.
@@ -95,7 +94,7 @@ impl fmt::Display for Recycle {
     }
 }
 
-/// In the largest unit that leaves no rest.
+/// The time in the largest unit that leaves no rest.
 fn span(seconds: u64) -> String {
     let units = [(86_400, "d"), (3_600, "h"), (60, "min")];
     let unit = units.into_iter().find(|(length, _)| seconds > 0 && seconds.is_multiple_of(*length));
@@ -104,50 +103,50 @@ fn span(seconds: u64) -> String {
 
 impl Rules {
     /// Requests that a worker takes at the same time.
-    pub fn concurrency(&self) -> NonZeroU32 {
+    pub(crate) fn concurrency(&self) -> NonZeroU32 {
         self.concurrency.unwrap_or(NonZeroU32::MIN)
     }
 
     /// Whether a client at this address may ask at all.
-    pub fn admits(&self, address: IpAddr) -> bool {
+    pub(crate) fn admits(&self, address: IpAddr) -> bool {
         let named = |networks: &[IpNet]| networks.iter().any(|network| network.contains(&address));
         !named(&self.deny) && (self.allow.is_empty() || named(&self.allow))
     }
 
     /// Whether request bodies of this path are passed on as they come. The app's choice alone: such a body holds a
     /// worker meanwhile.
-    pub fn streams(&self, path: &str) -> bool {
+    pub(crate) fn streams(&self, path: &str) -> bool {
         self.protocol == Protocol::H2c || self.stream.iter().any(|prefix| is_below(path, prefix))
     }
 }
 
 impl AnswerFields {
     /// Makes the changes.
-    pub fn apply(&self, headers: &mut HeaderMap) {
+    pub(crate) fn apply(&self, headers: &mut HeaderMap) {
         change(headers, &self.remove, &self.set, &self.add);
     }
 }
 
 impl RequestFields {
     /// Whether there is nothing to change.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.remove.is_empty() && self.set.is_empty() && self.add.is_empty()
     }
 
     /// Makes the changes.
-    pub fn apply(&self, headers: &mut HeaderMap) {
+    pub(crate) fn apply(&self, headers: &mut HeaderMap) {
         change(headers, &self.remove, &self.set, &self.add);
     }
 
     /// The fields that requests have whatever their clients say.
-    pub fn given(&self) -> impl Iterator<Item = &HeaderName> {
+    pub(crate) fn given(&self) -> impl Iterator<Item = &HeaderName> {
         self.set.iter().chain(&self.add).map(|(name, _)| name)
     }
 }
 
-type Fields = [(HeaderName, HeaderValue)];
+type ActionFields = [(HeaderName, HeaderValue)];
 
-fn change(headers: &mut HeaderMap, remove: &[HeaderName], set: &Fields, add: &Fields) {
+fn change(headers: &mut HeaderMap, remove: &[HeaderName], set: &ActionFields, add: &ActionFields) {
     for name in remove {
         headers.remove(name);
     }
@@ -166,12 +165,12 @@ fn is_below(path: &str, prefix: &str) -> bool {
 
 impl ClientCerts {
     /// Whether clients are asked for certificates at all.
-    pub fn are_asked_for(&self) -> bool {
+    pub(crate) fn are_asked_for(&self) -> bool {
         self.ca.is_some() && self.mode != Some(ClientCertMode::Off)
     }
 
     /// Whether who has none that is believed is refused.
-    pub fn are_required(&self) -> bool {
+    pub(crate) fn are_required(&self) -> bool {
         self.are_asked_for() && self.mode != Some(ClientCertMode::Request)
     }
 

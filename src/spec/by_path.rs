@@ -8,17 +8,17 @@ use crate::name::{AmbiguousPath, PathPrefix, RequestPath};
 
 /// A `T` for each of some path prefixes; the longest that fits holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ByPath<T>(Arc<[(PathPrefix, Arc<T>)]>);
+pub(crate) struct ByPath<T>(Arc<[(PathPrefix, Arc<T>)]>);
 
 impl<T> ByPath<T> {
     /// These, each prefix once.
-    pub fn new(mut each: Vec<(PathPrefix, Arc<T>)>) -> Self {
+    pub(crate) fn new(mut each: Vec<(PathPrefix, Arc<T>)>) -> Self {
         each.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.as_str().len()));
         Self(each.into())
     }
 
     /// The same with something else for each prefix.
-    pub fn map(&self, each: impl Fn(T) -> T) -> Self
+    pub(crate) fn map(&self, each: impl Fn(T) -> T) -> Self
     where
         T: Clone,
     {
@@ -30,7 +30,7 @@ impl<T> ByPath<T> {
     ///
     /// # Errors
     /// When that depends on who reads the path, or on whether upper and lower case differ to the app.
-    pub fn at(&self, path: &str) -> Result<Option<&Arc<T>>, AmbiguousPath> {
+    pub(crate) fn at(&self, path: &str) -> Result<Option<&Arc<T>>, AmbiguousPath> {
         if self.0.is_empty() {
             return Ok(None);
         }

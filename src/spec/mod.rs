@@ -7,7 +7,7 @@
 //!
 //! Never here: where a value came from (`config`), or acting on it.
 
-pub mod acme;
+pub(crate) mod acme;
 mod app;
 mod by_path;
 pub(crate) mod field_names;
@@ -16,14 +16,18 @@ mod server;
 pub(crate) mod setting_types;
 pub(crate) mod settings;
 
-pub use app::{AppSpec, LaunchSpec, Sources};
-pub use by_path::ByPath;
-pub use server::{AccessLog, CertFiles, CertSources, Hsts, Scheme, ServerSpec};
-pub use setting_types::{
-    BackendChoice, ClientCertMode, Listen, PortChoice, Protocol, Rate, ReadyBy, ReadyWhen, Reload,
-    ReloadSignal, Scripts, WorkerCount,
+pub use app::LaunchSpec;
+pub(crate) use app::{AppSpec, Sources};
+pub(crate) use by_path::ByPath;
+pub(crate) use server::{AccessFormat, CertFiles, CertSources, Hsts, Scheme, ServerSpec};
+pub(crate) use setting_types::{
+    BackendChoice, PortChoice, Protocol, Rate, ReadyBy, ReadyWhen, Reload, Scripts, WorkerCount,
 };
-pub use settings::table::{
-    ClientCerts, FileSettings, Limits, ListenSettings, LogSettings, Memory, PhpSettings, ProgramSettings,
-    Recycle, Rules, Sandbox, StaticSettings, Timeouts, TlsSettings, UnitSettings, Upkeep,
+pub use setting_types::{Listen, ReloadSignal};
+pub use settings::table::Memory;
+#[cfg(test)]
+pub(crate) use settings::table::Timeouts;
+pub(crate) use settings::table::{
+    ClientCerts, FileSettings, Limits, ListenSettings, LogSettings, PhpSettings, ProgramSettings, Recycle,
+    Rules, Sandbox, StaticSettings, TlsSettings, UnitSettings, Upkeep,
 };

@@ -10,7 +10,7 @@ use crate::name::{AmbiguousPath, HostName, PathPrefix, RequestPath};
 
 /// Redirects of an app, from hosts and from paths.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Redirects {
+pub(crate) struct Redirects {
     hosts: Vec<(HostName, String)>,
     /// The longest prefix first; `None`: `/` and nothing below it.
     paths: Vec<(Option<PathPrefix>, String)>,
@@ -21,7 +21,7 @@ impl Redirects {
     ///
     /// # Errors
     /// What would be right, as the end of "expected …".
-    pub fn parse(pairs: &[(&str, &str)]) -> Result<Self, String> {
+    pub(crate) fn parse(pairs: &[(&str, &str)]) -> Result<Self, String> {
         let mut all = Self::default();
         for (from, to) in pairs {
             if !from.starts_with('/') {
@@ -42,17 +42,17 @@ impl Redirects {
     }
 
     /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.hosts.is_empty() && self.paths.is_empty()
     }
 
     /// The hosts that are redirected.
-    pub fn hosts(&self) -> impl Iterator<Item = &HostName> {
+    pub(crate) fn hosts(&self) -> impl Iterator<Item = &HostName> {
         self.hosts.iter().map(|(host, _)| host)
     }
 
     /// Where a host as it is registered is led to, as the beginning of a URL: what follows is the path of the request.
-    pub fn of_host(&self, host: &HostName) -> Option<&str> {
+    pub(crate) fn of_host(&self, host: &HostName) -> Option<&str> {
         self.hosts.iter().find(|(from, _)| from == host).map(|(_, to)| to.as_str())
     }
 
@@ -60,7 +60,7 @@ impl Redirects {
     ///
     /// # Errors
     /// When that depends on who reads the path.
-    pub fn of_path(&self, sent: &str) -> Result<Option<String>, AmbiguousPath> {
+    pub(crate) fn of_path(&self, sent: &str) -> Result<Option<String>, AmbiguousPath> {
         if self.paths.is_empty() {
             return Ok(None);
         }

@@ -14,100 +14,89 @@ use crate::name::{HostName, InstanceName};
 
 /// The server itself, whatever apps it runs.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ServerSpec {
+pub(crate) struct ServerSpec {
     /// Its name.
-    pub instance: InstanceName,
+    pub(crate) instance: InstanceName,
     /// What it listens for.
-    pub scheme: Scheme,
+    pub(crate) scheme: Scheme,
     /// Where certificates come from.
-    pub certs: CertSources,
+    pub(crate) certs: CertSources,
     /// The client certificates that hosts ask for whose app does not say otherwise.
-    pub client: ClientCerts,
+    pub(crate) client: ClientCerts,
     /// Certificates of authorities; `None`: off.
-    pub acme: Option<Acme>,
+    pub(crate) acme: Option<Acme>,
     /// Sockets and other run-time files.
-    pub runtime_dir: PathBuf,
+    pub(crate) runtime_dir: PathBuf,
     /// Registry, certificates, spool files.
-    pub state_dir: PathBuf,
-    /// The control socket.
-    pub control_socket: PathBuf,
+    pub(crate) state_dir: PathBuf,
+    pub(crate) control_socket: PathBuf,
     /// Listening, beside the ports.
-    pub listening: ListenSettings,
+    pub(crate) listening: ListenSettings,
     /// TLS, beside the certificates.
-    pub tls: TlsSettings,
-    /// What is recorded.
-    pub log: LogSettings,
+    pub(crate) tls: TlsSettings,
+    pub(crate) log: LogSettings,
     /// Files, beside the folders.
-    pub files: FileSettings,
-    /// What runs the workers.
-    pub units: UnitSettings,
+    pub(crate) files: FileSettings,
+    pub(crate) units: UnitSettings,
     /// Limits before routing.
-    pub limits: Limits,
+    pub(crate) limits: Limits,
     /// What the units of workers may do.
-    pub sandbox: Sandbox,
+    pub(crate) sandbox: Sandbox,
 }
 
 /// What the main listener speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scheme {
+pub(crate) enum Scheme {
     /// HTTPS, with a second listener that redirects.
     Https {
-        /// The port.
         port: PortChoice,
         /// The port on which plain HTTP is redirected; `None`: none.
         redirect: Option<u16>,
     },
     /// Plain HTTP only.
-    Http {
-        /// The port.
-        port: PortChoice,
-    },
+    Http { port: PortChoice },
 }
 
 /// Where certificates come from: for each host the first of these that has one for it. The last is the server itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CertSources {
+pub(crate) struct CertSources {
     /// A pair for its own names, and for clients that name no host.
-    pub files: Option<CertFiles>,
+    pub(crate) files: Option<CertFiles>,
     /// A folder of pairs, found by what the certificates say.
-    pub folder: Option<PathBuf>,
+    pub(crate) folder: Option<PathBuf>,
     /// The folder that the ACME agent leaves its pairs in; it may come later.
-    pub acme_store: Option<PathBuf>,
+    pub(crate) acme_store: Option<PathBuf>,
     /// mkcert, when it is installed.
-    pub mkcert: bool,
+    pub(crate) mkcert: bool,
     /// The host whose certificate is for clients that name none, and for unknown names.
-    pub default: Option<HostName>,
+    pub(crate) default: Option<HostName>,
 }
 
 /// A certificate and its key, PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CertFiles {
-    /// The chain.
-    pub cert: PathBuf,
-    /// The private key.
-    pub key: PathBuf,
+pub(crate) struct CertFiles {
+    pub(crate) cert: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 /// The `Strict-Transport-Security` field (RFC 6797) of HTTPS answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hsts {
+pub(crate) struct Hsts {
     /// How long a browser remembers.
-    pub max_age: Duration,
+    pub(crate) max_age: Duration,
     /// Whether sub-domains are meant too.
-    pub subdomains: bool,
+    pub(crate) subdomains: bool,
 }
 
 impl TlsSettings {
     /// The field that is sent; `None`: none.
-    pub fn hsts(&self) -> Option<Hsts> {
+    pub(crate) fn hsts(&self) -> Option<Hsts> {
         self.hsts.then_some(Hsts { max_age: self.hsts_max_age, subdomains: self.hsts_subdomains })
     }
 }
 
-/// How records are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AccessLog {
-    /// None.
+pub(crate) enum AccessFormat {
     Off,
     /// Lines for people.
     Human,
@@ -116,19 +105,18 @@ pub enum AccessLog {
 }
 
 impl LogSettings {
-    /// How requests are recorded.
-    pub fn access_log(&self) -> AccessLog {
+    pub(crate) fn access_log(&self) -> AccessFormat {
         match (self.access, self.json) {
-            (false, _) => AccessLog::Off,
-            (true, true) => AccessLog::Json,
-            (true, false) => AccessLog::Human,
+            (false, _) => AccessFormat::Off,
+            (true, true) => AccessFormat::Json,
+            (true, false) => AccessFormat::Human,
         }
     }
 }
 
 impl Limits {
     /// Bytes that all spool files together may hold, of request bodies and answers.
-    pub fn spool(&self) -> u64 {
+    pub(crate) fn spool(&self) -> u64 {
         self.spool.unwrap_or(LEAST_SPOOL)
     }
 
@@ -139,7 +127,7 @@ impl Limits {
     }
 
     /// Spool files take space of `spool` in steps of so many bytes: there are at most 8192 of them.
-    pub fn spool_step(&self) -> u64 {
+    pub(crate) fn spool_step(&self) -> u64 {
         (self.spool() / SPOOL_FILES).max(LEAST_SPOOL_STEP)
     }
 }

@@ -13,7 +13,7 @@ use crate::files::scripts::DocumentRoot;
 
 /// How many workers an app gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WorkerCount {
+pub(crate) enum WorkerCount {
     /// Half of the cores, at least one: `w:half`.
     Half,
     /// As many as there are cores: `w:auto`.
@@ -26,7 +26,7 @@ pub enum WorkerCount {
 
 impl WorkerCount {
     /// The number of workers on a machine with that many cores; at least 1.
-    pub fn resolve(self, cores: usize) -> usize {
+    pub(crate) fn resolve(self, cores: usize) -> usize {
         match self {
             Self::Half => (cores / 2).max(1),
             Self::Auto => cores.max(1),
@@ -49,7 +49,7 @@ impl fmt::Display for WorkerCount {
 
 /// Which port the main listener gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PortChoice {
+pub(crate) enum PortChoice {
     /// This one, or an error.
     Given(u16),
     /// The scheme's own port; on EACCES or EADDRINUSE the first free one from 5000 up.
@@ -58,16 +58,16 @@ pub enum PortChoice {
 
 /// A token bucket per client address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
+pub(crate) struct Rate {
     /// Requests per second in the long run.
-    pub per_second: NonZeroU32,
+    pub(crate) per_second: NonZeroU32,
     /// Requests at once.
-    pub burst: NonZeroU32,
+    pub(crate) burst: NonZeroU32,
 }
 
 /// The folder of an app's scripts, where it is a PHP app: found by looking, said by no setting.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Scripts(pub Option<Arc<DocumentRoot>>);
+pub(crate) struct Scripts(pub(crate) Option<Arc<DocumentRoot>>);
 
 impl Scripts {
     /// As a section is read: no setting says anything.
@@ -90,6 +90,7 @@ macro_rules! choices {
     ($($(#[$attr:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident $(= $word:literal)?,)* })*) => {$(
         $(#[$attr])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[allow(unreachable_pub, reason = "the tests of backends see two of them")]
         pub enum $name { $($(#[$doc])* $variant),* }
 
         impl Choice for $name {

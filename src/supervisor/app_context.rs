@@ -28,25 +28,21 @@ use super::supervisor_error::ResolveError;
 /// What every app uses; all clones share it.
 #[derive(Clone)]
 pub(super) struct AppContext {
-    /// Starts and ends workers.
     pub(super) backend: Arc<dyn Backend>,
     /// Delivers what happens to them.
     pub(super) router: EventRouter,
-    /// What they wrote.
     pub(super) output: RecentOutput,
-    /// Reads apps.
     pub(super) resolve: Arc<dyn Resolve>,
-    /// Of the machine.
+    /// The cores of the machine.
     pub(super) cores: usize,
     /// Every task belongs to it.
     pub(super) stop: TaskGroup,
     /// Tells the supervisor that the facts of an app have changed.
     pub(super) news: Arc<Notify>,
-    /// For the times of output lines.
+    /// The clock for the times of output lines.
     pub(super) clock: WallClock,
     /// The last worker's number; an instance never uses one twice.
     pub(super) last_worker: Arc<AtomicU64>,
-    /// Which generations serve.
     pub(super) serving_generations: ServingGenerations,
     /// Which deploys are on their way.
     pub(super) reload_notices: ReloadNotices,
@@ -108,17 +104,17 @@ pub(super) struct EventRouter {
 
 enum Mailbox {
     Open(mpsc::Sender<WorkerEvent>),
-    /// Of a worker that was found before its app was.
+    /// The events of a worker that was found before its app was.
     Kept(Vec<WorkerEvent>),
 }
 
 impl EventRouter {
-    /// From now on, what happens to the worker is kept until somebody enrols it.
+    /// Keeps what happens to the worker until somebody enrols it.
     pub(super) fn keep(&self, worker: WorkerId) {
         self.lock().insert(worker, Mailbox::Kept(Vec::new()));
     }
 
-    /// From now on, what happens to the worker is delivered there. Returns what has happened before, oldest first.
+    /// Delivers what happens to the worker there from now on. Returns what has happened before, oldest first.
     #[must_use]
     pub(super) fn enrol(&self, worker: WorkerId, mailbox: mpsc::Sender<WorkerEvent>) -> Vec<WorkerEvent> {
         match self.lock().insert(worker, Mailbox::Open(mailbox)) {

@@ -44,44 +44,41 @@ use crate::time::WallClock;
 
 use app::facts::AppFacts;
 use app_context::{AppContext, EventRouter};
-use instance::app_set::{AppSet, AppSetCommand, Begun, Follow, Reply};
+use instance::app_set::{AppSet, AppSetCommand, Begun, Follow, ReplySender};
 use instance::hosts::Hosts;
 use recent_output::RecentOutput;
 use reload_notices::ReloadNotices;
 use serving_generations::ServingGenerations;
-pub use supervisor_error::{ResolveError, SupervisorError};
+pub(crate) use supervisor_error::{ResolveError, SupervisorError};
 
 /// The running apps of an instance. Cheap to clone; when the last clone is dropped, everything is stopped.
 #[derive(Clone)]
-pub struct Supervisor {
+pub(crate) struct Supervisor {
     commands: mpsc::Sender<AppSetCommand>,
 }
 
 /// What a supervisor works with.
-pub struct Parts {
+pub(crate) struct SupervisorParts {
     /// Leads requests to apps; filled here.
-    pub directory: Directory,
-    /// Starts and ends workers.
-    pub backend: Arc<dyn Backend>,
+    pub(crate) directory: Directory,
+    pub(crate) backend: Arc<dyn Backend>,
     /// What happens to them: the other end of what the backend was made with.
-    pub events: mpsc::Receiver<backend::WorkerEvent>,
+    pub(crate) events: mpsc::Receiver<backend::WorkerEvent>,
     /// What people asked for by host name.
-    pub registry: Registry,
-    /// Reads apps.
-    pub resolve: Arc<dyn Resolve>,
-    /// Counts.
-    pub metrics: Metrics,
-    /// Of the machine.
-    pub cores: usize,
+    pub(crate) registry: Registry,
+    pub(crate) resolve: Arc<dyn Resolve>,
+    pub(crate) metrics: Metrics,
+    /// The cores of the machine.
+    pub(crate) cores: usize,
     /// Where it is written down which generations serve, for a server that finds their workers; in no file: nowhere.
-    pub serving_generations: Option<PathBuf>,
+    pub(crate) serving_generations: Option<PathBuf>,
     /// Every task here belongs to it. They end by [`Supervisor::stop`], not by its request: workers outlive the wish to
     /// stop until their requests are done.
-    pub stop: TaskGroup,
+    pub(crate) stop: TaskGroup,
 }
 
 /// Reads an app's directory and settings.
-pub trait Resolve: Send + Sync + 'static {
+pub(crate) trait Resolve: Send + Sync + 'static {
     /// The app at `path` as it is now. May block.
     ///
     /// # Errors
@@ -91,19 +88,17 @@ pub trait Resolve: Send + Sync + 'static {
 
 /// An app that was given at the start and does not serve.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unserved {
-    /// Where it is.
-    pub path: PathBuf,
-    /// Its name; `None` when it could not even be read.
-    pub app: Option<AppName>,
-    /// Why, in a sentence.
-    pub reason: String,
+pub(crate) struct Unserved {
+    pub(crate) path: PathBuf,
+    /// The app's name; `None` when it could not even be read.
+    pub(crate) app: Option<AppName>,
+    pub(crate) reason: String,
 }
 
 impl Supervisor {
     /// Starts the apps at these paths and those of the registry, in tasks of their own; returns at once.
-    pub fn start(parts: Parts, apps: Vec<PathBuf>) -> Self {
-        let Parts {
+    pub(crate) fn start(parts: SupervisorParts, apps: Vec<PathBuf>) -> Self {
+        let SupervisorParts {
             directory,
             backend,
             events,
@@ -136,19 +131,20 @@ impl Supervisor {
     }
 
     /// Returns once every app has been read and its hosts are known: a request before that would find none.
-    pub async fn begun(&self) {
+    pub(crate) async fn begun(&self) {
         // A supervisor that is gone knows no hosts either.
         self.ask(AppSetCommand::Begun).await.ok();
     }
 
-    /// Returns once every app given at the start serves or has been rejected; the latter are returned.
-    pub async fn settled(&self) -> Vec<Unserved> {
+    /// As [`Supervisor::settle`], and tells nobody.
+    #[cfg(test)]
+    pub(crate) async fn settled(&self) -> Vec<Unserved> {
         self.settle(|_, _| ()).await
     }
 
-    /// As [`Supervisor::settled`], and tells `tell` of each app that could be read when that is known of it, with the
+    /// Returns once every app given at the start serves or has been rejected; the latter are returned. Tells `tell` of each app that could be read when that is known of it, with the
     /// reason where it was rejected. Cancel-safe.
-    pub async fn settle(&self, mut tell: impl FnMut(&AppName, Option<&str>)) -> Vec<Unserved> {
+    pub(crate) async fn settle(&self, mut tell: impl FnMut(&AppName, Option<&str>)) -> Vec<Unserved> {
         let mut unserved = Vec::new();
         let mut waiting = Vec::new();
         for begun in self.ask(AppSetCommand::Begun).await.unwrap_or_default() {
@@ -180,7 +176,7 @@ impl Supervisor {
     /// # Errors
     /// When the host is another app's, the path is no app that can run or one of a name that is taken; then nothing
     /// has changed.
-    pub async fn add_host(&self, wanted: AddHost) -> Result<Changed, SupervisorError> {
+    pub(crate) async fn add_host(&self, wanted: AddHost) -> Result<Changed, SupervisorError> {
         self.ask(|reply| AppSetCommand::AddHost(wanted, reply)).await?
     }
 
@@ -188,7 +184,7 @@ impl Supervisor {
     ///
     /// # Errors
     /// When there is no such host, or a config names it.
-    pub async fn remove_host(&self, host: &RouteName) -> Result<Changed, SupervisorError> {
+    pub(crate) async fn remove_host(&self, host: &RouteName) -> Result<Changed, SupervisorError> {
         self.ask(|reply| AppSetCommand::RemoveHost(host.clone(), reply)).await?
     }
 
@@ -196,22 +192,26 @@ impl Supervisor {
     ///
     /// # Errors
     /// When there is no such host.
-    pub async fn set_state(&self, host: &RouteName, wanted: SetState) -> Result<Changed, SupervisorError> {
+    pub(crate) async fn set_state(
+        &self,
+        host: &RouteName,
+        wanted: SetState,
+    ) -> Result<Changed, SupervisorError> {
         self.ask(|reply| AppSetCommand::SetState(host.clone(), wanted, reply)).await?
     }
 
     /// Every host, sorted; none once the supervisor is stopped.
-    pub async fn hosts(&self) -> Vec<HostEntry> {
+    pub(crate) async fn hosts(&self) -> Vec<HostEntry> {
         self.ask(AppSetCommand::Hosts).await.unwrap_or_default()
     }
 
     /// Every app; none once the supervisor is stopped.
-    pub async fn apps(&self) -> Vec<AppStatus> {
+    pub(crate) async fn apps(&self) -> Vec<AppStatus> {
         self.ask(AppSetCommand::Apps).await.unwrap_or_default()
     }
 
     /// Every worker, by app and id; none once the supervisor is stopped.
-    pub async fn workers(&self) -> Vec<WorkerStatus> {
+    pub(crate) async fn workers(&self) -> Vec<WorkerStatus> {
         self.ask(AppSetCommand::Workers).await.unwrap_or_default()
     }
 
@@ -221,7 +221,7 @@ impl Supervisor {
     ///
     /// # Errors
     /// When there is no such app.
-    pub async fn deploy(
+    pub(crate) async fn deploy(
         &self,
         app: Option<&AppName>,
     ) -> Result<mpsc::Receiver<DeployEvent>, SupervisorError> {
@@ -232,7 +232,7 @@ impl Supervisor {
     ///
     /// # Errors
     /// When there is no such app or no such number.
-    pub async fn scale(&self, wanted: Scale) -> Result<Scaled, SupervisorError> {
+    pub(crate) async fn scale(&self, wanted: Scale) -> Result<Scaled, SupervisorError> {
         self.ask(|reply| AppSetCommand::Scale(wanted, reply)).await?
     }
 
@@ -241,7 +241,7 @@ impl Supervisor {
     ///
     /// # Errors
     /// When there is no such app.
-    pub async fn logs(
+    pub(crate) async fn logs(
         &self,
         app: Option<AppName>,
         lines: usize,
@@ -253,19 +253,22 @@ impl Supervisor {
 
     /// Lets every worker finish what it has in hand, within `drain`, and ends it; returns when no worker is left.
     /// Requests that still wait are refused: stop the data path before. Asking again with less time shortens it.
-    pub async fn stop(&self, drain: Duration) {
+    pub(crate) async fn stop(&self, drain: Duration) {
         // A supervisor that is gone has no worker left.
         self.ask(|reply| AppSetCommand::Stop(drain, reply)).await.ok();
     }
 
     /// Ends without ending any worker: they are the next server's to be. Only where [`Backend::outlives`]. Stop the
     /// data path before.
-    pub async fn leave(&self) {
+    pub(crate) async fn leave(&self) {
         // A supervisor that is gone has nothing to leave.
         self.ask(AppSetCommand::Leave).await.ok();
     }
 
-    async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> AppSetCommand) -> Result<T, SupervisorError> {
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(ReplySender<T>) -> AppSetCommand,
+    ) -> Result<T, SupervisorError> {
         let (reply, answer) = oneshot::channel();
         self.commands.send(command(reply)).await.map_err(|_| SupervisorError::Stopping)?;
         answer.await.map_err(|_| SupervisorError::Stopping)

@@ -14,10 +14,10 @@ use crate::name::AppName;
 #[derive(Clone)]
 pub(super) struct RecentOutput {
     /// Guards lines and followers together, so that who begins to follow neither misses a line nor reads it twice.
-    shared: Arc<Mutex<Shared>>,
+    shared: Arc<Mutex<RecentOutputInner>>,
 }
 
-struct Shared {
+struct RecentOutputInner {
     /// Each with its place in the order in which they came: the clock may be set back.
     lines: BTreeMap<AppName, VecDeque<(u64, LogLine)>>,
     come: u64,
@@ -25,10 +25,9 @@ struct Shared {
 }
 
 impl RecentOutput {
-    /// Nothing written yet.
     pub(super) fn new() -> Self {
         let (follow, _) = broadcast::channel(FOLLOWED);
-        Self { shared: Arc::new(Mutex::new(Shared { lines: BTreeMap::new(), come: 0, follow })) }
+        Self { shared: Arc::new(Mutex::new(RecentOutputInner { lines: BTreeMap::new(), come: 0, follow })) }
     }
 
     /// Keeps a line, forgets the oldest of its app, and hands it to those that follow.
@@ -41,7 +40,7 @@ impl RecentOutput {
             kept.pop_front();
         }
         kept.push_back((come, line.clone()));
-        // Nobody follows, most of the time.
+        // The send fails while nobody follows, which is most of the time.
         shared.follow.send(line).ok();
     }
 
@@ -61,7 +60,7 @@ impl RecentOutput {
         self.lock().lines.remove(app);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Shared> {
+    fn lock(&self) -> MutexGuard<'_, RecentOutputInner> {
         // Plain data, whole after every step.
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -16,17 +16,16 @@ use crate::system::durable::write_atomic;
 
 /// Which generation of each app serves. Clones share one map.
 #[derive(Clone, Default)]
-pub(super) struct ServingGenerations(Arc<Shared>);
+pub(super) struct ServingGenerations(Arc<GenerationsInner>);
 
 #[derive(Default)]
-struct Shared {
+struct GenerationsInner {
     /// `None`: kept in memory only.
     path: Option<PathBuf>,
     /// Held while the file is written, so that the file says what was noted last.
     current: Mutex<BTreeMap<AppName, GenerationId>>,
 }
 
-/// What the file holds.
 #[derive(Serialize, Deserialize)]
 struct GenerationsFile {
     version: u32,
@@ -37,7 +36,7 @@ impl ServingGenerations {
     /// Reads the file that an earlier server has written.
     pub(super) fn open(path: Option<PathBuf>) -> Self {
         let current = path.as_deref().map(read).unwrap_or_default();
-        Self(Arc::new(Shared { path, current: Mutex::new(current) }))
+        Self(Arc::new(GenerationsInner { path, current: Mutex::new(current) }))
     }
 
     /// The generation of an app that serves, or served last.

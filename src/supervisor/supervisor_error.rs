@@ -11,7 +11,7 @@ use crate::registry::RegistryError;
 /// Why an app's directory and settings do not make an app.
 #[derive(Debug, thiserror::Error)]
 #[error("{text}")]
-pub struct ResolveError {
+pub(crate) struct ResolveError {
     text: String,
     #[source]
     source: Option<Box<dyn Error + Send + Sync>>,
@@ -19,20 +19,20 @@ pub struct ResolveError {
 
 impl ResolveError {
     /// `text` is one sentence for people that needs no source to be understood.
-    pub fn new(text: impl Into<String>) -> Self {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
         Self { text: text.into(), source: None }
     }
 
     /// The same with what lies behind it, for logs.
-    pub fn because(text: impl Into<String>, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+    pub(crate) fn because(text: impl Into<String>, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { text: text.into(), source: Some(source.into()) }
     }
 }
 
 /// Why the supervisor did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
-pub enum SupervisorError {
-    /// Nobody registered the host.
+pub(crate) enum SupervisorError {
+    /// The host is not registered.
     #[error("there is no host `{0}`")]
     NoSuchHost(RouteName),
     /// No app has that name.
@@ -63,7 +63,6 @@ pub enum SupervisorError {
     /// Two directories would be apps of one name.
     #[error("{} would be a second app `{app}`: the first is {}", new.display(), known.display())]
     NameTaken {
-        /// The name.
         app: AppName,
         /// Where the app of that name is.
         known: PathBuf,
@@ -81,12 +80,7 @@ pub enum SupervisorError {
     BadCount(String),
     /// The directory is no app that can run.
     #[error("{error}")]
-    Rejected {
-        /// Which directory.
-        path: PathBuf,
-        /// Why.
-        error: ResolveError,
-    },
+    Rejected { path: PathBuf, error: ResolveError },
     /// The server is on its way out.
     #[error("the server is stopping")]
     Stopping,
@@ -97,7 +91,7 @@ pub enum SupervisorError {
 
 impl SupervisorError {
     /// A stable word for programs.
-    pub fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::NoSuchHost(_) => "no-such-host",
             Self::NoSuchApp(_) | Self::NoApp => "no-such-app",
@@ -113,7 +107,7 @@ impl SupervisorError {
     }
 
     /// What would be right, where that can be said.
-    pub fn hint(&self) -> Option<String> {
+    pub(crate) fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::NoSuchHost(_) => "`rip-serverctl list` shows the hosts".into(),
             Self::NoSuchApp(_) => "`rip-serverctl status` shows the apps".into(),

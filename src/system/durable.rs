@@ -20,7 +20,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 /// # Errors
 /// `InvalidInput` when `path` names no file; else what the file system said. The old file is untouched unless the
 /// last step, making the rename itself durable, is what failed.
-pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+pub(crate) fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let Some(name) = path.file_name() else {
         let text = format!("`{}` does not name a file", path.display());
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
@@ -48,7 +48,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 /// # Errors
 /// Refuses a symbolic link, anything else that is not a directory, and a directory that another user owns, with a
 /// text that says so; else what the file system said.
-pub fn private_dir(path: &Path, mode: u32) -> io::Result<()> {
+pub(crate) fn private_dir(path: &Path, mode: u32) -> io::Result<()> {
     // Without a trailing slash, or the kernel would follow a symbolic link in spite of O_NOFOLLOW.
     let path: PathBuf = path.components().collect();
     if let Some(parent) = path.parent() {
@@ -95,17 +95,16 @@ fn refused(path: &Path, why: &str) -> io::Error {
 /// Dropping it, or the end of the process however it comes, gives the lock back; the file stays, because unlinking
 /// it could let two processes lock two files of one name. Child processes do not inherit the lock across exec.
 #[derive(Debug)]
-pub struct LockFile {
+pub(crate) struct LockFile {
     _held: File,
 }
 
 /// Why a lock was not taken.
 #[derive(Debug, thiserror::Error)]
-pub enum LockError {
+pub(crate) enum LockError {
     /// Another process holds it.
     #[error("`{}` is locked by {}", path.display(), holder(*pid))]
     Held {
-        /// The lock file.
         path: PathBuf,
         /// Who holds it, as far as the file tells.
         pid: Option<u32>,
@@ -113,7 +112,6 @@ pub enum LockError {
     /// The file could not be opened, locked or written.
     #[error("cannot lock `{}`", path.display())]
     Io {
-        /// The lock file.
         path: PathBuf,
         /// What the file system said.
         source: io::Error,
@@ -125,7 +123,7 @@ impl LockFile {
     ///
     /// # Errors
     /// See [`LockError`]. A symbolic link at `path` is refused.
-    pub fn acquire(path: &Path) -> Result<Self, LockError> {
+    pub(crate) fn acquire(path: &Path) -> Result<Self, LockError> {
         let failed = |source: io::Error| LockError::Io { path: path.into(), source };
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;

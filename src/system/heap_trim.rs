@@ -7,17 +7,17 @@ use std::time::Duration;
 
 /// Gives memory back whenever the process rests after it has worked.
 #[derive(Debug, Default)]
-pub struct HeapTrim(TrimSchedule);
+pub(crate) struct HeapTrim(TrimSchedule);
 
 impl HeapTrim {
     /// Looks whether it is time, and gives memory back then. To be called every [`LOOK`], by one task of the process.
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub async fn look(&mut self) {
+    pub(crate) async fn look(&mut self) {
         let Some(ticks) = cpu_ticks().filter(|ticks| self.0.is_time(*ticks)) else { return };
         let before = resident_pages();
-        // On a thread that serves nobody; a failure would be nobody's business.
+        // The memory is given back on a thread that serves nobody; a failure would be nobody's business.
         let _ = tokio::task::spawn_blocking(give_back).await;
         let gone = before.zip(resident_pages()).map_or(0, |(before, after)| before.saturating_sub(after));
         self.0.done(cpu_ticks().unwrap_or(ticks), gone >= WORTH_IT);
@@ -80,12 +80,12 @@ fn give_back() {
 }
 
 /// How often to look whether the process rests.
-pub const LOOK: Duration = Duration::from_secs(5);
-/// So many hundredths of a second of CPU time in [`LOOK`], at most, are rest.
+pub(crate) const LOOK: Duration = Duration::from_secs(5);
+/// The CPU time in [`LOOK`] that counts as rest, at most: hundredths of a second.
 const REST: u64 = 25;
-/// So many hundredths of a second, at least, leave something behind.
+/// The CPU time that leaves something behind, at least: hundredths of a second.
 const WORK: u64 = 10;
-/// So many pages are worth the trouble.
+/// The number of pages that are worth the trouble.
 const WORTH_IT: u64 = 256;
 /// Looks that are left out, at most, when there was nothing to give back.
 const MOST_LEFT_OUT: u32 = 7;

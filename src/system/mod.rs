@@ -2,11 +2,11 @@
 //!
 //! Never here: units and the bus of systemd (`backend`), or what a signal leads to (`boot`).
 
-pub mod durable;
-pub mod heap_trim;
-pub mod orphans;
-pub mod process_setup;
-pub mod sd;
-pub mod signals;
-pub mod user;
+pub(crate) mod durable;
+pub(crate) mod heap_trim;
+pub(crate) mod orphans;
+pub(crate) mod process_setup;
+pub(crate) mod sd;
+pub(crate) mod signals;
+pub(crate) mod user;
 pub(crate) mod writer_thread;

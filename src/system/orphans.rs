@@ -16,11 +16,11 @@ use tokio::time::sleep;
 /// A child that somebody here waits for, as long as this lives. Children that are waited for from their start on need
 /// none: a child is reaped as an orphan only when it has been a zombie for a second.
 #[derive(Debug)]
-pub struct AwaitedChild(Pid);
+pub(crate) struct AwaitedChild(Pid);
 
 impl AwaitedChild {
-    /// To be made before the child can have ended.
-    pub fn new(child: Pid) -> Self {
+    /// Claims the child; to be made before it can have ended.
+    pub(crate) fn new(child: Pid) -> Self {
         own().insert(child);
         Self(child)
     }
@@ -33,7 +33,7 @@ impl Drop for AwaitedChild {
 }
 
 /// Whether orphans come to this process.
-pub fn come_here() -> bool {
+pub(crate) fn come_here() -> bool {
     getpid().is_init() || rustix::process::child_subreaper().is_ok_and(|parent| parent.is_some())
 }
 
@@ -44,7 +44,7 @@ pub fn come_here() -> bool {
 ///
 /// # Panics
 /// Outside a tokio runtime with signals and time enabled.
-pub async fn reap() -> io::Result<()> {
+pub(crate) async fn reap() -> io::Result<()> {
     let mut ends = unix::signal(SignalKind::child())?;
     let mut seen = HashSet::new();
     loop {
@@ -57,7 +57,7 @@ pub async fn reap() -> io::Result<()> {
         let orphans: HashSet<Pid> = zombies.difference(&own).copied().collect();
         // Only what has been one for a while: whoever has started a child is about to reap it.
         for orphan in orphans.intersection(&seen) {
-            // One that is gone is what it is to be.
+            // An orphan that is gone is what it is to be.
             let _ = waitid(WaitId::Pid(*orphan), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
         }
         seen = orphans.difference(&seen).copied().collect();

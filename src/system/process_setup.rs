@@ -9,7 +9,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Raises the soft limit of open files to as much as `wanted`, as far as the hard one allows; returns what it is then.
 /// [`restore_open_files`] knows what it was before.
-pub fn raise_open_files(wanted: u64) -> u64 {
+pub(crate) fn raise_open_files(wanted: u64) -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let soft = limit.current.unwrap_or(u64::MAX);
     if soft >= wanted {
@@ -27,12 +27,12 @@ pub fn raise_open_files(wanted: u64) -> u64 {
 }
 
 /// The soft limit of open files before this process raised it; `None`: it did not.
-pub fn open_files() -> Option<u64> {
+pub(crate) fn open_files() -> Option<u64> {
     SOFT.get().copied()
 }
 
 /// Gives this process the soft limit of open files that another one had.
-pub fn restore_open_files(soft: u64) {
+pub(crate) fn restore_open_files(soft: u64) {
     let limit = getrlimit(Resource::Nofile);
     // A lower soft limit is always allowed; what was allowed to the other process is no reason to start no program.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(soft), maximum: limit.maximum });
@@ -40,7 +40,7 @@ pub fn restore_open_files(soft: u64) {
 
 /// Lets every signal through that was blocked when this process was started: a server that cannot hear SIGTERM cannot
 /// be stopped. To be called while the process has one thread: each later thread takes its mask from it.
-pub fn unblock_signals() {
+pub(crate) fn unblock_signals() {
     #[expect(unsafe_code, reason = "the standard library has no interface to the signal mask")]
     // SAFETY: the set is made by sigemptyset(3) before it is read, and no pointer outlives the calls.
     unsafe {
@@ -52,7 +52,7 @@ pub fn unblock_signals() {
 
 /// Gives every signal its default action: a program takes over, across exec, what is ignored, and expects that nothing
 /// is (SIGPIPE above all). For a process that executes a program next and has no handlers of its own.
-pub fn default_signals() {
+pub(crate) fn default_signals() {
     for signal in 1..=libc::SIGRTMAX() {
         #[expect(unsafe_code, reason = "the standard library has no interface to what signals do")]
         // SAFETY: the default action runs no code of this process. For SIGKILL, SIGSTOP and the C library's own

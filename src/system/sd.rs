@@ -14,7 +14,7 @@ use libsystemd::errors::SdError;
 use listenfd::ListenFd;
 
 /// Variables by which systemd speaks to this process and to no other: workers and helpers must not inherit them.
-pub const SYSTEMD_ENV: &[&str] = &[
+pub(crate) const SYSTEMD_ENV: &[&str] = &[
     // sockets
     "LISTEN_FDS",
     "LISTEN_FDNAMES",
@@ -66,7 +66,7 @@ pub const SYSTEMD_ENV: &[&str] = &[
 
 /// What this process tells systemd. Every function is without effect when `NOTIFY_SOCKET` is not set, and notes a
 /// failure at debug: there is nobody left to tell. None waits: a thread does, in the order of the calls.
-pub mod notify {
+pub(crate) mod notify {
     use std::fs::File;
     use std::io::{self, IoSlice, Write};
     use std::mem::MaybeUninit;
@@ -84,47 +84,47 @@ pub mod notify {
     use crate::system::writer_thread::{self, RecordBatch, Sink, WriterHandle};
 
     /// The start, or a reload, is complete; `status` as in [`status`].
-    pub fn ready(status: &str) {
+    pub(crate) fn ready(status: &str) {
         send(&[NotifyState::Ready, NotifyState::Status(&one_line(status))]);
     }
 
     /// A reload begins; [`ready`] ends it.
-    pub fn reloading() {
+    pub(crate) fn reloading() {
         match NotifyState::monotonic_usec_now() {
-            // In one message: Type=notify-reload takes the time for this very reload.
+            // The time goes into the same message: Type=notify-reload takes the time for this very reload.
             Ok(now) => send(&[NotifyState::Reloading, now]),
             Err(error) => tracing::debug!(%error, "no monotonic time for systemd"),
         }
     }
 
     /// The reload is complete.
-    pub fn reloaded() {
+    pub(crate) fn reloaded() {
         send(&[NotifyState::Ready]);
     }
 
     /// The way out has begun; `status` as in [`status`].
-    pub fn stopping(status: &str) {
+    pub(crate) fn stopping(status: &str) {
         send(&[NotifyState::Stopping, NotifyState::Status(&one_line(status))]);
     }
 
     /// The line that `systemctl status` shows; control characters become spaces.
-    pub fn status(text: &str) {
+    pub(crate) fn status(text: &str) {
         send(&[NotifyState::Status(&one_line(text))]);
     }
 
     /// The server is alive; due every [`main_watchdog_interval`].
-    pub fn watchdog() {
+    pub(crate) fn watchdog() {
         send(&[NotifyState::Watchdog]);
     }
 
     /// Asks for `more` time, counted from now, until the current start, reload or stop has to be over.
-    pub fn extend_timeout(more: Duration) {
+    pub(crate) fn extend_timeout(more: Duration) {
         send(&[NotifyState::ExtendTimeoutUsec(u32::try_from(more.as_micros()).unwrap_or(u32::MAX))]);
     }
 
     /// How often to call [`watchdog`]: half the time after which systemd kills this process, or nothing when the
     /// unit has no watchdog or means another process.
-    pub fn main_watchdog_interval() -> Option<Duration> {
+    pub(crate) fn main_watchdog_interval() -> Option<Duration> {
         sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero()).map(|limit| limit / 2)
     }
 
@@ -134,7 +134,7 @@ pub mod notify {
     ///
     /// # Errors
     /// What the kernel said. Without systemd nothing is done.
-    pub fn keep(name: &str, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn keep(name: &str, bytes: &[u8]) -> io::Result<()> {
         let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
         let address = match path.as_encoded_bytes().split_first() {
             Some((b'@', name)) => SocketAddrUnix::new_abstract_name(name)?,
@@ -157,7 +157,7 @@ pub mod notify {
     }
 
     /// Waits until systemd has heard everything, at most a second. For the end of the process: blocks its thread.
-    pub fn flush() {
+    pub(crate) fn flush() {
         if let Some(Some(way)) = THREAD.get() {
             way.flush(Duration::from_secs(1));
         }
@@ -177,7 +177,7 @@ pub mod notify {
 
     static THREAD: OnceLock<Option<WriterHandle<Words>>> = OnceLock::new();
 
-    /// One message: assignments, one a line.
+    /// A message: assignments, one a line.
     #[derive(Default)]
     struct Words(String);
 
@@ -225,20 +225,20 @@ pub mod notify {
 ///
 /// Their order among each other is systemd's and changes from start to start. Nothing here unlinks a socket.
 #[derive(Debug, Default)]
-pub struct Inherited {
+pub(crate) struct Inherited {
     /// For HTTPS.
-    pub https: Vec<TcpListener>,
+    pub(crate) https: Vec<TcpListener>,
     /// For plain HTTP.
-    pub http: Vec<TcpListener>,
+    pub(crate) http: Vec<TcpListener>,
     /// For the control protocol.
-    pub control: Vec<UnixListener>,
+    pub(crate) control: Vec<UnixListener>,
     /// The keys of session tickets that the process before has given to systemd.
-    pub tickets: Option<Vec<u8>>,
+    pub(crate) tickets: Option<Vec<u8>>,
 }
 
 /// Why the passed sockets cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum InheritError {
+pub(crate) enum InheritError {
     /// `LISTEN_FDS` or its companions do not parse, or the descriptors are not open.
     #[error("cannot take over the sockets from systemd (LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES)")]
     Environment(#[source] SdError),
@@ -256,17 +256,15 @@ pub enum InheritError {
     /// A name that nothing here answers to.
     #[error("socket {index} from systemd is called `{name}`: expected `https`, `http` or `control`")]
     UnknownName {
-        /// Its place, from 0.
+        /// The socket's place, from 0.
         index: usize,
-        /// Its name.
         name: String,
     },
     /// The name is known, the socket is of another kind.
     #[error("socket {index} from systemd is called `{name}` but is {found}: expected {expected}")]
     WrongKind {
-        /// Its place, from 0.
+        /// The socket's place, from 0.
         index: usize,
-        /// Its name.
         name: String,
         /// What was passed.
         found: &'static str,
@@ -276,11 +274,9 @@ pub enum InheritError {
     /// The kernel refused to look at a socket or to make it nonblocking.
     #[error("socket {index} from systemd, `{name}`, cannot be used")]
     Socket {
-        /// Its place, from 0.
+        /// The socket's place, from 0.
         index: usize,
-        /// Its name.
         name: String,
-        /// What the kernel said.
         source: io::Error,
     },
 }
@@ -293,7 +289,7 @@ impl Inherited {
     ///
     /// # Errors
     /// See [`InheritError`]; the server should not start then, since a socket would stay without an answer.
-    pub fn take() -> Result<Self, InheritError> {
+    pub(crate) fn take() -> Result<Self, InheritError> {
         // The one knows the names, the other owns the descriptors; both count from the same first one.
         let named = receive_descriptors_with_names(false).map_err(InheritError::Environment)?;
         let mut owned = ListenFd::from_env();
@@ -340,7 +336,7 @@ impl fmt::Display for Inherited {
     }
 }
 
-/// One passed descriptor, owned if it is of a kind that can be asked for here.
+/// A passed descriptor, owned if it is of a kind that can be asked for here.
 #[derive(Debug)]
 enum InheritedSocket {
     Tcp(TcpListener),
@@ -410,7 +406,7 @@ fn describe(descriptor: &FileDescriptor) -> &'static str {
     }
 }
 
-/// Which socket an error is about.
+/// The socket that an error is about.
 struct NamedSocket {
     index: usize,
     name: String,
@@ -431,7 +427,7 @@ impl NamedSocket {
 }
 
 /// The name by which systemd keeps the keys of session tickets.
-pub const TICKETS: &str = "tickets";
+pub(crate) const TICKETS: &str = "tickets";
 const MOST_KEPT: u64 = 4096;
 const TCP: &str = "a listening TCP socket (ListenStream=443)";
 const UNIX: &str = "a listening Unix stream socket (ListenStream=/run/..)";

@@ -10,7 +10,7 @@ use tokio::signal::unix::{self, SignalKind};
 
 /// What the process was asked by signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ServerSignal {
+pub(crate) enum ServerSignal {
     /// SIGTERM: stop.
     Terminate,
     /// SIGINT: stop, from the keyboard.
@@ -23,7 +23,7 @@ pub enum ServerSignal {
 
 /// A signal that is caught so that it does no harm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ignored {
+pub(crate) enum Ignored {
     /// SIGUSR1: other servers open their log files anew.
     Usr1,
     /// SIGUSR2: other servers start their next version.
@@ -36,7 +36,7 @@ pub enum Ignored {
 
 impl Ignored {
     /// What an operator who sent it should know.
-    pub fn explained(self) -> &'static str {
+    pub(crate) fn explained(self) -> &'static str {
         match self {
             Self::Usr1 => "SIGUSR1 is ignored: the server has no log file that could be opened anew",
             Self::Usr2 => {
@@ -51,7 +51,7 @@ impl Ignored {
 /// The signals of this process, caught from [`listen`](Self::listen) until the process ends: dropping this does not
 /// bring their default action back.
 #[derive(Debug)]
-pub struct Signals {
+pub(crate) struct Signals {
     terminate: unix::Signal,
     interrupt: unix::Signal,
     hangup: unix::Signal,
@@ -66,7 +66,7 @@ impl Signals {
     ///
     /// # Panics
     /// Outside a tokio runtime with signals enabled.
-    pub fn listen() -> io::Result<Self> {
+    pub(crate) fn listen() -> io::Result<Self> {
         Ok(Self {
             terminate: unix::signal(SignalKind::terminate())?,
             interrupt: unix::signal(SignalKind::interrupt())?,
@@ -81,7 +81,7 @@ impl Signals {
     }
 
     /// The next signal. Several of one kind before a call count once. Cancel-safe.
-    pub async fn next(&mut self) -> ServerSignal {
+    pub(crate) async fn next(&mut self) -> ServerSignal {
         // A stop counts more than a reload that came at the same time.
         tokio::select! {
             biased;

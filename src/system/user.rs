@@ -5,7 +5,7 @@
 use std::fs;
 
 /// The name of the user, with the number where that has no name.
-pub fn of_this_process() -> String {
+pub(crate) fn of_this_process() -> String {
     let number = rustix::process::geteuid().as_raw().to_string();
     let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let name = users.lines().find_map(|line| {

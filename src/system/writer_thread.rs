@@ -19,7 +19,6 @@ use tokio::time::Instant;
 
 /// Some records that are written together.
 pub(crate) trait RecordBatch: Default + Send + 'static {
-    /// How many.
     fn records(&self) -> usize;
     /// What they take of memory.
     fn bytes(&self) -> usize;
@@ -35,7 +34,7 @@ pub(crate) trait Sink<P>: Send + 'static {
     fn owes(&self) -> bool {
         false
     }
-    /// For one that owes: there is room for what it says, or nothing comes any more.
+    /// Tells a sink that owes a notice: there is room for it, or nothing comes any more.
     fn catch_up(&mut self) {}
 }
 
@@ -45,7 +44,7 @@ pub(crate) struct WriterHandle<P> {
     backlog: Arc<Backlog<P>>,
 }
 
-// By hand: a batch need not be one that can be cloned.
+// The impl is written by hand: a batch need not be one that can be cloned.
 impl<P> Clone for WriterHandle<P> {
     fn clone(&self) -> Self {
         Self { sender: self.sender.clone(), backlog: Arc::clone(&self.backlog) }
@@ -74,10 +73,9 @@ impl<P: RecordBatch> WriterHandle<P> {
     }
 }
 
-/// That records were dropped.
+/// The fact that records were dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Dropped {
-    /// How many.
     pub(crate) records: usize,
 }
 
@@ -110,7 +108,6 @@ impl<P: RecordBatch> Backlog<P> {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
     }
 
-    /// Counts it out.
     fn done(&self, mut batch: P) {
         self.records.fetch_sub(batch.records(), Ordering::Relaxed);
         self.bytes.fetch_sub(batch.bytes(), Ordering::Relaxed);
@@ -137,7 +134,6 @@ impl<P> WriterThread<P> {
         let _ = (&mut self.over).await;
     }
 
-    /// Records that wait.
     pub(crate) fn waiting(&self) -> usize {
         self.backlog.records.load(Ordering::Relaxed)
     }
@@ -189,7 +185,7 @@ fn write_all<P: RecordBatch>(messages: &Receiver<Message<P>>, backlog: &Backlog<
                 sink.write(&batch);
                 backlog.done(batch);
             }
-            // Whoever asked may have gone meanwhile.
+            // The caller may have gone meanwhile.
             Ok(Message::Flush(done)) => drop(done.try_send(())),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
@@ -216,12 +212,10 @@ pub(crate) fn write_to<'a>(out: BorrowedFd<'_>, mut text: &'a [u8]) -> Result<()
     Ok(())
 }
 
-/// Nobody takes what is written any more.
+/// The reader takes no more of what is written.
 #[derive(Debug)]
 pub(crate) struct WriteError<'a> {
-    /// What is left.
     pub(crate) unwritten: &'a [u8],
-    /// What the kernel said.
     pub(crate) why: Errno,
 }
 

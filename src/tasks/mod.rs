@@ -5,5 +5,6 @@
 mod shutdown_token;
 mod task_group;
 
-pub use shutdown_token::ShutdownToken;
-pub use task_group::{TaskGroup, TaskHandle, panics};
+pub(crate) use shutdown_token::ShutdownToken;
+pub(crate) use task_group::panics;
+pub use task_group::{TaskGroup, TaskHandle};

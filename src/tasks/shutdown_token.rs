@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 /// A request to end, made once and seen by all clones and children. Cheap to look at and to wait for.
 #[derive(Clone, Debug, Default)]
-pub struct ShutdownToken {
+pub(crate) struct ShutdownToken {
     flag: Arc<ShutdownFlag>,
     token: CancellationToken,
 }
@@ -30,30 +30,30 @@ impl ShutdownFlag {
 
 impl ShutdownToken {
     /// A token that nobody has asked to end.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// A token that is asked when this one is, and can be asked alone.
-    pub fn child(&self) -> Self {
+    pub(crate) fn child(&self) -> Self {
         let flag = ShutdownFlag { requested: AtomicBool::new(false), parent: Some(Arc::clone(&self.flag)) };
         Self { flag: Arc::new(flag), token: self.token.child_token() }
     }
 
     /// Asks whoever holds this token, a clone or a child to end; asking twice is the same as once.
-    pub fn request(&self) {
+    pub(crate) fn request(&self) {
         // First, so that whoever is woken by the token finds it set.
         self.flag.requested.store(true, Ordering::Release);
         self.token.cancel();
     }
 
     /// Whether the end was requested; a load for each level of parents.
-    pub fn is_requested(&self) -> bool {
+    pub(crate) fn is_requested(&self) -> bool {
         self.flag.is_requested()
     }
 
     /// Returns once the end is requested. Cancel-safe.
-    pub async fn requested(&self) {
+    pub(crate) async fn requested(&self) {
         self.token.cancelled().await;
     }
 }

@@ -32,7 +32,7 @@ impl TaskGroup {
 
     /// A group that is asked to stop when this one is, but can be asked alone. Its tasks are its own: who waits
     /// for this group does not wait for the child's tasks.
-    pub fn child(&self) -> Self {
+    pub(crate) fn child(&self) -> Self {
         Self { token: self.token.child(), tasks: TaskTracker::new() }
     }
 
@@ -42,7 +42,11 @@ impl TaskGroup {
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn spawn(&self, name: &'static str, fut: impl Future<Output = ()> + Send + 'static) -> TaskHandle {
+    pub(crate) fn spawn(
+        &self,
+        name: &'static str,
+        fut: impl Future<Output = ()> + Send + 'static,
+    ) -> TaskHandle {
         TaskHandle(self.tasks.spawn(caught(name, Box::pin(fut))).abort_handle())
     }
 
@@ -50,7 +54,11 @@ impl TaskGroup {
     ///
     /// # Panics
     /// Outside a `LocalSet` or a local runtime.
-    pub fn spawn_local(&self, name: &'static str, fut: impl Future<Output = ()> + 'static) -> TaskHandle {
+    pub(crate) fn spawn_local(
+        &self,
+        name: &'static str,
+        fut: impl Future<Output = ()> + 'static,
+    ) -> TaskHandle {
         TaskHandle(self.tasks.spawn_local(caught(name, Box::pin(fut))).abort_handle())
     }
 
@@ -60,12 +68,12 @@ impl TaskGroup {
     }
 
     /// Whether somebody has asked. Cheap.
-    pub fn is_requested(&self) -> bool {
+    pub(crate) fn is_requested(&self) -> bool {
         self.token.is_requested()
     }
 
     /// Returns once somebody has asked. Cancel-safe.
-    pub async fn requested(&self) {
+    pub(crate) async fn requested(&self) {
         self.token.requested().await;
     }
 
@@ -79,7 +87,7 @@ impl TaskGroup {
     ///
     /// # Panics
     /// Outside a tokio runtime with time enabled: not for the threads of the data path (`timer`).
-    pub async fn finished_within(&self, limit: Duration) -> usize {
+    pub(crate) async fn finished_within(&self, limit: Duration) -> usize {
         match tokio::time::timeout(limit, self.finished()).await {
             Ok(()) => 0,
             Err(_) => self.tasks.len(),
@@ -93,19 +101,19 @@ pub struct TaskHandle(AbortHandle);
 
 impl TaskHandle {
     /// Drops the task's future at its next await; nothing happens when it has ended already.
-    pub fn abort(&self) {
+    pub(crate) fn abort(&self) {
         self.0.abort();
     }
 }
 
 /// How many tasks of this process have panicked.
-pub fn panics() -> u64 {
+pub(crate) fn panics() -> u64 {
     PANICS.load(Ordering::Relaxed)
 }
 
 /// Boxed, because an async block holds a future twice: as what it captured and as what it awaits.
 async fn caught<F: Future<Output = ()> + ?Sized>(name: &'static str, mut fut: Pin<Box<F>>) {
-    // Nobody sees the future again after a panic: it is dropped with this frame.
+    // The future is not seen again after a panic: it is dropped with this frame.
     let poll =
         |cx: &mut std::task::Context<'_>| match catch_unwind(AssertUnwindSafe(|| fut.as_mut().poll(cx))) {
             Ok(poll) => poll.map(Ok),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// Pauses that double from a base up to a cap, each ±10 % so that many callers do not try in step.
 #[derive(Clone, Debug)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     base: Duration,
     cap: Duration,
     attempt: u32,
@@ -14,12 +14,12 @@ pub struct Backoff {
 
 impl Backoff {
     /// Starts at about `base` and never exceeds `cap`.
-    pub fn new(base: Duration, cap: Duration) -> Self {
+    pub(crate) fn new(base: Duration, cap: Duration) -> Self {
         Self { base, cap, attempt: 0 }
     }
 
     /// The pause before the next attempt; counts that attempt.
-    pub fn next_delay(&mut self) -> Duration {
+    pub(crate) fn next_delay(&mut self) -> Duration {
         let factor = 2_u32.checked_pow(self.attempt).unwrap_or(u32::MAX);
         self.attempt = self.attempt.saturating_add(1);
         let nominal = self.base.saturating_mul(factor).min(self.cap);
@@ -28,17 +28,12 @@ impl Backoff {
     }
 
     /// Forgets the failures: the next pause is about `base` again.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.attempt = 0;
-    }
-
-    /// How many pauses were handed out since the start or the last [`reset`](Self::reset).
-    pub fn attempts(&self) -> u32 {
-        self.attempt
     }
 }
 
-/// One tenth up and one tenth down.
+/// The jitter: one tenth up and one tenth down.
 const JITTER_DIVISOR: u32 = 10;
 
 #[cfg(test)]
@@ -75,11 +70,11 @@ mod tests {
         for _ in 0..5 {
             backoff.next_delay();
         }
-        assert_eq!(backoff.attempts(), 5);
+        assert_eq!(backoff.attempt, 5);
 
         backoff.reset();
 
-        assert_eq!(backoff.attempts(), 0);
+        assert_eq!(backoff.attempt, 0);
         assert!(backoff.next_delay() < BASE * 2);
     }
 
@@ -87,7 +82,7 @@ mod tests {
     fn a_very_long_row_of_failures_stays_at_the_cap() {
         let mut backoff = Backoff { base: BASE, cap: CAP, attempt: u32::MAX };
         assert!(backoff.next_delay() >= CAP.mul_f64(0.899));
-        assert_eq!(backoff.attempts(), u32::MAX);
+        assert_eq!(backoff.attempt, u32::MAX);
     }
 
     #[test]

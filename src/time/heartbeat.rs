@@ -11,7 +11,7 @@ use crate::time::timer::interval;
 
 /// All loops of the server. Clones are the same.
 #[derive(Clone, Debug, Default)]
-pub struct Heartbeats {
+pub(crate) struct Heartbeats {
     /// A lock and not atomics: it is taken once a second by each loop.
     loops: Arc<Mutex<Vec<Beats>>>,
 }
@@ -23,17 +23,17 @@ struct Beats {
     last: Instant,
 }
 
-/// One loop's. A loop that ends without [`Heartbeat::retire`], by a panic for instance, counts as one that stands still.
+/// The heartbeat of one loop. A loop that ends without [`Heartbeat::retire`], by a panic for instance, counts as one
+/// that stands still.
 #[derive(Debug)]
-pub struct Heartbeat {
+pub(crate) struct Heartbeat {
     heartbeats: Heartbeats,
     number: u64,
     interval: Interval,
 }
 
 impl Heartbeats {
-    /// No loop yet.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
@@ -41,7 +41,7 @@ impl Heartbeats {
     ///
     /// # Panics
     /// Without an event loop that has timers, or a thread that keeps them (`timer`).
-    pub fn join(&self, name: &'static str) -> Heartbeat {
+    pub(crate) fn join(&self, name: &'static str) -> Heartbeat {
         let mut interval = interval(BEAT);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut loops = self.lock();
@@ -51,7 +51,7 @@ impl Heartbeats {
     }
 
     /// A loop that has not beaten for longer than `limit`, if there is one.
-    pub fn standing_still(&self, limit: Duration) -> Option<&'static str> {
+    pub(crate) fn standing_still(&self, limit: Duration) -> Option<&'static str> {
         self.lock().iter().find(|beats| beats.last.elapsed() > limit).map(|beats| beats.name)
     }
 
@@ -63,7 +63,7 @@ impl Heartbeats {
 impl Heartbeat {
     /// Returns about once a second, having noted that the loop goes round: a branch of the loop's `select!`.
     /// Cancel-safe.
-    pub async fn beat(&mut self) {
+    pub(crate) async fn beat(&mut self) {
         self.interval.tick().await;
         let mut loops = self.heartbeats.lock();
         if let Some(beats) = loops.iter_mut().find(|beats| beats.number == self.number) {
@@ -72,7 +72,7 @@ impl Heartbeat {
     }
 
     /// The loop ends because it was asked to.
-    pub fn retire(self) {
+    pub(crate) fn retire(self) {
         self.heartbeats.lock().retain(|beats| beats.number != self.number);
     }
 }

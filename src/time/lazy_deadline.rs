@@ -12,7 +12,7 @@ use crate::time::timer::sleep_until;
 
 /// One timer for a row of deadlines, one at a time. Dropping it waits for none.
 #[derive(Debug, Default)]
-pub struct LazyDeadline {
+pub(crate) struct LazyDeadline {
     /// Registered for the earliest deadline that was asked for since it last fired.
     timer: Option<Pin<Box<Sleep>>>,
     /// Whom it wakes; `None` until it has been told.
@@ -20,8 +20,8 @@ pub struct LazyDeadline {
 }
 
 impl LazyDeadline {
-    /// One that nobody has asked for anything.
-    pub fn new() -> Self {
+    /// A timer that nobody has asked for anything.
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
@@ -30,7 +30,7 @@ impl LazyDeadline {
     ///
     /// # Panics
     /// Where [`sleep_until`] does: without an event loop that has timers, or a thread that keeps them.
-    pub fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         if timer.deadline() > deadline {
             timer.as_mut().reset(deadline);
@@ -57,7 +57,7 @@ impl LazyDeadline {
 
 /// What was awaited did not come in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Elapsed;
+pub(crate) struct Elapsed;
 
 impl LazyDeadline {
     /// Waits for `work` until the deadline, as [`tokio::time::timeout_at`] does. Cancel-safe if `work` is.
@@ -66,7 +66,7 @@ impl LazyDeadline {
     ///
     /// # Errors
     /// [`Elapsed`] when the deadline passed first.
-    pub async fn within<T>(
+    pub(crate) async fn within<T>(
         &mut self,
         deadline: Instant,
         mut work: Pin<&mut impl Future<Output = T>>,

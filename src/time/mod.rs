@@ -5,10 +5,10 @@
 mod backoff;
 mod heartbeat;
 mod lazy_deadline;
-pub mod timer;
+pub(crate) mod timer;
 mod wall_clock;
 
-pub use backoff::Backoff;
-pub use heartbeat::{Heartbeat, Heartbeats};
-pub use lazy_deadline::{Elapsed, LazyDeadline};
-pub use wall_clock::WallClock;
+pub(crate) use backoff::Backoff;
+pub(crate) use heartbeat::{Heartbeat, Heartbeats};
+pub(crate) use lazy_deadline::{Elapsed, LazyDeadline};
+pub(crate) use wall_clock::WallClock;

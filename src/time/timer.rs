@@ -1,8 +1,8 @@
 //! Timers that another thread keeps, for event loops that have none of their own.
 //!
-//! Such a loop sleeps until something happens; one with timers has the kernel set up a timer each time it goes to sleep,
-//! and asks what time it is each time it wakes. What guards requests is registered and fires once a second for each
-//! connection at most (`timer`): that it then wakes its task from another thread does not show. Never here: which
+//! Such a loop sleeps until something happens; one with timers has the kernel set up a timer each time it goes to
+//! sleep, and asks what time it is each time it wakes. What guards requests is registered and fires once a second for
+//! each connection at most (`timer`): that it then wakes its task from another thread does not show. Never here: which
 //! deadlines there are.
 
 use std::cell::RefCell;
@@ -20,7 +20,7 @@ use tokio::time::{Instant, Interval, Sleep, Timeout};
 /// The thread that keeps the timers of others. It is there for as long as one of the clones is; timers must not be
 /// polled any more when it is gone, which each thread's own clone sees to.
 #[derive(Clone, Debug)]
-pub struct TimerThread {
+pub(crate) struct TimerThread {
     handle: Handle,
     /// The thread ends when all are dropped.
     _wanted: Sender<Infallible>,
@@ -31,7 +31,7 @@ impl TimerThread {
     ///
     /// # Errors
     /// When the thread or its event loop cannot be made.
-    pub fn start() -> io::Result<Self> {
+    pub(crate) fn start() -> io::Result<Self> {
         let (wanted, mut unwanted): (_, Receiver<Infallible>) = channel(1);
         let (ready, made) = std::sync::mpsc::sync_channel(1);
         // The event loop is made over there: it could not be dropped here, should the thread fail.
@@ -48,9 +48,9 @@ impl TimerThread {
         Ok(Self { handle, _wanted: wanted })
     }
 
-    /// From now on it keeps the timers that the calling thread makes by way of this module. Without it the event loop
+    /// Keeps the timers that the calling thread makes by way of this module from now on. Without it the event loop
     /// keeps them itself.
-    pub fn serve_this_thread(self) {
+    pub(crate) fn serve_this_thread(self) {
         KEPT_BY.set(Some(self));
     }
 }
@@ -71,33 +71,33 @@ fn kept<T>(make: impl FnOnce() -> T) -> T {
 }
 
 /// As [`tokio::time::sleep`].
-pub fn sleep(duration: Duration) -> Sleep {
+pub(crate) fn sleep(duration: Duration) -> Sleep {
     kept(|| tokio::time::sleep(duration))
 }
 
 /// As [`tokio::time::sleep_until`].
-pub fn sleep_until(deadline: Instant) -> Sleep {
+pub(crate) fn sleep_until(deadline: Instant) -> Sleep {
     kept(|| tokio::time::sleep_until(deadline))
 }
 
 /// As [`tokio::time::timeout`].
-pub fn timeout<F: IntoFuture>(limit: Duration, work: F) -> Timeout<F::IntoFuture> {
+pub(crate) fn timeout<F: IntoFuture>(limit: Duration, work: F) -> Timeout<F::IntoFuture> {
     kept(|| tokio::time::timeout(limit, work))
 }
 
 /// As [`tokio::time::timeout_at`].
-pub fn timeout_at<F: IntoFuture>(deadline: Instant, work: F) -> Timeout<F::IntoFuture> {
+pub(crate) fn timeout_at<F: IntoFuture>(deadline: Instant, work: F) -> Timeout<F::IntoFuture> {
     kept(|| tokio::time::timeout_at(deadline, work))
 }
 
 /// As [`tokio::time::interval`].
-pub fn interval(period: Duration) -> Interval {
+pub(crate) fn interval(period: Duration) -> Interval {
     kept(|| tokio::time::interval(period))
 }
 
 /// The same for hyper.
 #[derive(Clone, Copy, Debug)]
-pub struct HyperTimer;
+pub(crate) struct HyperTimer;
 
 impl Timer for HyperTimer {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn HyperSleep>> {

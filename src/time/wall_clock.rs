@@ -6,29 +6,32 @@ use std::time::SystemTime;
 
 /// The wall clock, handed to whoever needs dates so that tests can stop it.
 #[derive(Clone, Debug)]
-pub struct WallClock(ClockSource);
+pub(crate) struct WallClock(ClockSource);
 
 #[derive(Clone, Debug)]
 enum ClockSource {
     System,
+    #[cfg(test)]
     Fixed(SystemTime),
 }
 
 impl WallClock {
     /// The machine's clock; it may jump in either direction.
-    pub fn system() -> Self {
+    pub(crate) fn system() -> Self {
         Self(ClockSource::System)
     }
 
     /// A clock that always shows `time`.
-    pub fn fixed(time: SystemTime) -> Self {
+    #[cfg(test)]
+    pub(crate) fn fixed(time: SystemTime) -> Self {
         Self(ClockSource::Fixed(time))
     }
 
     /// What the clock shows now.
-    pub fn now(&self) -> SystemTime {
+    pub(crate) fn now(&self) -> SystemTime {
         match self.0 {
             ClockSource::System => SystemTime::now(),
+            #[cfg(test)]
             ClockSource::Fixed(time) => time,
         }
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rip_server::backend::child::{ChildBackend, ChildSettings};
-use rip_server::backend::{Backend, Exit, Order, Signal, StartError, Started, WorkerEvent};
+use rip_server::backend::{Backend, Order, Signal, StartError, Started, WorkerEvent, WorkerExit};
 use rip_server::name::{AppName, GenerationId, InstanceName, WorkerId};
 use rip_server::pool::Address;
 use rip_server::spec::{LaunchSpec, Listen, Memory, ReloadSignal};
@@ -61,7 +61,7 @@ impl Home {
     }
 
     /// Passes over what the worker still writes.
-    async fn exit(&mut self) -> Exit {
+    async fn exit(&mut self) -> WorkerExit {
         loop {
             if let WorkerEvent::Exited(WORKER, exit) = self.event().await {
                 return exit;
@@ -169,7 +169,7 @@ async fn a_dead_worker_refuses_at_once() {
 
     home.signal(Signal::Kill);
 
-    assert_eq!(home.event().await, WorkerEvent::Exited(WORKER, Exit::Timeout));
+    assert_eq!(home.event().await, WorkerEvent::Exited(WORKER, WorkerExit::Timeout));
     assert_eq!(UnixStream::connect(&link).unwrap_err().kind(), ErrorKind::ConnectionRefused);
     assert!(!socket.exists() && !home.runtime.path().join("n/1").exists());
 }
@@ -183,7 +183,7 @@ async fn lines_come_in_the_order_they_were_written_and_before_the_end() {
     for line in ["one", "two", "three", "four"] {
         assert_eq!(home.line().await, line);
     }
-    assert_eq!(home.event().await, WorkerEvent::Exited(WORKER, Exit::Status(3)));
+    assert_eq!(home.event().await, WorkerEvent::Exited(WORKER, WorkerExit::Status(3)));
 }
 
 #[tokio::test]
@@ -205,7 +205,7 @@ async fn a_worker_that_binds_itself_is_told_where_and_gets_no_descriptor() {
     let path = socket(&home.start(Listen::Path, &script).await.unwrap());
     let seen = [home.line().await, home.line().await, home.line().await];
     assert_eq!(seen, [path.to_str().unwrap(), ":", "none"]);
-    assert_eq!(home.exit().await, Exit::Status(0));
+    assert_eq!(home.exit().await, WorkerExit::Status(0));
 
     let started = home.start(Listen::Port, &script).await.unwrap();
     let Address::Tcp(address) = started.address else { panic!("{started:?}") };
@@ -231,7 +231,7 @@ for _ in range(1000): notify.send(b'STATUS=fine\\nREADY=1\\n')
     UnixStream::connect(socket(&started)).unwrap();
 
     assert_eq!(home.event().await, WorkerEvent::Ready(WORKER));
-    assert_eq!(home.event().await, WorkerEvent::Exited(WORKER, Exit::Status(0)));
+    assert_eq!(home.event().await, WorkerEvent::Exited(WORKER, WorkerExit::Status(0)));
 }
 
 #[tokio::test]
@@ -239,15 +239,15 @@ async fn ends_are_told_by_their_cause() {
     let mut home = Home::new().await;
 
     home.script("kill -SEGV $$").await;
-    assert_eq!(home.exit().await, Exit::Signal(11));
+    assert_eq!(home.exit().await, WorkerExit::Signal(11));
 
     home.script("exec sleep 1000").await;
     home.signal(Signal::Terminate);
-    assert_eq!(home.exit().await, Exit::Signal(15));
+    assert_eq!(home.exit().await, WorkerExit::Signal(15));
 
     home.script("exec sleep 1000").await;
     home.signal(Signal::OutOfMemory);
-    assert_eq!(home.exit().await, Exit::OutOfMemory);
+    assert_eq!(home.exit().await, WorkerExit::OutOfMemory);
 
     // Nobody is there any more.
     home.signal(Signal::Kill);
@@ -272,7 +272,7 @@ async fn a_worker_is_gone_only_with_all_its_processes() {
     home.script("trap '' TERM HUP; sleep 1000 & echo $!; exit 5").await;
     let grandchild = home.line().await;
 
-    assert_eq!(home.exit().await, Exit::Status(5));
+    assert_eq!(home.exit().await, WorkerExit::Status(5));
 
     assert!(!lives(&grandchild));
 }
@@ -334,7 +334,7 @@ async fn a_worker_that_writes_more_than_anybody_reads_is_not_held_up() {
     }
 
     assert_eq!([home.line().await, home.line().await], ["1", "2"]);
-    assert_eq!(home.exit().await, Exit::Status(7));
+    assert_eq!(home.exit().await, WorkerExit::Status(7));
 }
 
 #[tokio::test]
@@ -354,7 +354,7 @@ async fn many_workers_start_and_end_at_the_same_time() {
     let mut ended = Vec::new();
     for _ in 1..=MANY {
         match home.event().await {
-            WorkerEvent::Exited(worker, Exit::Signal(15)) => ended.push(worker.0),
+            WorkerEvent::Exited(worker, WorkerExit::Signal(15)) => ended.push(worker.0),
             other => panic!("{other:?}"),
         }
     }
@@ -396,7 +396,7 @@ async fn a_start_that_nobody_awaits_any_more_is_still_watched() {
 
     timeout(Duration::ZERO, abandoned).await.unwrap_err();
 
-    assert_eq!(home.exit().await, Exit::Status(6));
+    assert_eq!(home.exit().await, WorkerExit::Status(6));
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ fn every_fuzz_target_has_seeds_and_a_dictionary_and_is_fed_by_the_tests() {
             "{target} has no dictionary"
         );
         let program = fs::read_to_string(folder().join("fuzz_targets").join(format!("{target}.rs"))).unwrap();
-        assert!(program.contains(&format!("::fuzzing::{target}(data)")), "{program}");
+        assert!(program.contains(&format!("rip_server::fuzzing::{target}(data)")), "{program}");
         assert!(tests.contains(&format!("feed_kept(\"{target}\", ")), "no test feeds {target}");
     }
 }

@@ -60,6 +60,30 @@ fn the_map_names_only_files_and_folders_that_are_there() {
     assert_eq!(wrong, Vec::<&str>::new());
 }
 
+#[test]
+fn a_type_name_stands_for_one_thing() {
+    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (module, text) in modules() {
+        for name in text.lines().filter_map(declared) {
+            places.entry(name.to_owned()).or_default().push(module.join("::"));
+        }
+    }
+    assert!(places.len() > 400, "{places:?}");
+    places.retain(|name, modules| modules.len() > 1 && !TWO_THINGS.contains(&name.as_str()));
+    assert_eq!(places, BTreeMap::new(), "types of one name: say which one is meant");
+}
+
+/// The type that a line declares; those within functions and traits, which are indented, are known where they stand.
+fn declared(line: &str) -> Option<&str> {
+    let item = match line.strip_prefix("pub(") {
+        Some(rest) => rest.split_once(") ")?.1,
+        None => line.strip_prefix("pub ").unwrap_or(line),
+    };
+    let kinds = ["struct ", "enum ", "trait ", "type ", "union "];
+    let rest = kinds.iter().find_map(|kind| item.strip_prefix(kind))?;
+    rest.split(|letter: char| !letter.is_alphanumeric()).next()
+}
+
 /// The shortest way from a module over others back to itself.
 fn way_back<'a>(
     from: &Module,
@@ -220,3 +244,7 @@ fn paths_in_groups_are_written_out() {
 }
 
 const MOST_FILES: usize = 20;
+
+/// Names in `agent` and `boot` that also stand for something in another room: a host's certificate as the agent follows
+/// it, the authorities that it asks, and the certificates that the control socket shows.
+const TWO_THINGS: [&str; 3] = ["Authorities", "Certificates", "HostState"];

@@ -9,32 +9,32 @@ use crate::name::ClientNet;
 
 /// The counts of all apps. Cheap to clone; all clones are the same.
 #[derive(Clone, Debug, Default)]
-pub(in crate::acceptor) struct BlockedWorkers(Arc<Mutex<Counts>>);
+pub(in crate::acceptor) struct BlockedWorkers(Arc<Mutex<BlockedCounts>>);
 
-/// By the app's address, and who holds them.
-type Counts = HashMap<(usize, Option<ClientNet>), usize>;
+/// The number of blocked workers, by the app's address and the client that blocks them.
+type BlockedCounts = HashMap<(usize, Option<ClientNet>), usize>;
 
 /// A worker that waits. Dropping it says that it waits no longer.
 #[derive(Debug)]
-pub(in crate::acceptor) struct Waiting {
+pub(in crate::acceptor) struct BlockedWorker {
     all: BlockedWorkers,
     key: (usize, Option<ClientNet>),
 }
 
 impl BlockedWorkers {
     /// A worker of the app waits for the client. An app is told by any number that is its own.
-    pub(in crate::acceptor) fn begin(&self, app: usize, client: Option<ClientNet>) -> Waiting {
+    pub(in crate::acceptor) fn begin(&self, app: usize, client: Option<ClientNet>) -> BlockedWorker {
         let key = (app, client);
         *self.lock().entry(key).or_default() += 1;
-        Waiting { all: self.clone(), key }
+        BlockedWorker { all: self.clone(), key }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Counts> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BlockedCounts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Waiting {
+impl BlockedWorker {
     /// Whether the client holds more of the app's `places` this way than it and others leave. One is never too many;
     /// nor is any number for a client of which nobody knows who it is.
     pub(in crate::acceptor) fn is_too_much(&self, places: usize) -> bool {
@@ -49,7 +49,7 @@ impl Waiting {
     }
 }
 
-impl Drop for Waiting {
+impl Drop for BlockedWorker {
     fn drop(&mut self) {
         let mut counts = self.all.lock();
         if let Some(count) = counts.get_mut(&self.key) {

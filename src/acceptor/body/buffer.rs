@@ -1,8 +1,8 @@
 //! What lies between a worker that answers fast and a client that reads slowly: memory, then a spool file, then
 //! back-pressure.
 //!
-//! One task writes (`response_pump`), the answer's body reads; both on one thread, so no lock. What lies here beyond a little is
-//! reserved in the budgets that all answers share. Never here: sockets.
+//! One task writes (`response_pump`), the answer's body reads; both on one thread, so no lock. What lies here beyond a
+//! little is reserved in the budgets that all answers share. Never here: sockets.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -25,23 +25,23 @@ use super::spool::{SPOOL_PIECE, Space, Spool};
 
 /// Bytes on their way. See the module.
 pub(in crate::acceptor) struct Buffer {
-    inner: RefCell<Inner>,
+    inner: RefCell<BufferState>,
 }
 
-struct Inner {
+struct BufferState {
     memory: VecDeque<Bytes>,
     in_memory: usize,
     most_memory: usize,
     /// Bytes of the piece that the reader was given last. They count as held until the reader asks for more.
     given: usize,
-    /// For `in_memory` and `given`, beyond [`UNRESERVED`].
+    /// The reservation for `in_memory` and `given`, beyond [`UNRESERVED`].
     room: Reservation,
     /// There was no room when some was last asked for.
     refused: bool,
     /// All that the reader was ever given.
     taken: u64,
     spool: Option<Spooled>,
-    end: Option<End>,
+    end: Option<BodyEnd>,
     reader_gone: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
@@ -56,7 +56,7 @@ struct Spooled {
     space: Space,
 }
 
-enum End {
+enum BodyEnd {
     Complete(Option<HeaderMap>),
     Cut(CutShort),
 }
@@ -76,7 +76,7 @@ impl Buffer {
     /// `room`: a reservation of nothing, in the budget of all answers.
     pub(in crate::acceptor) fn new(most_memory: usize, room: Reservation) -> Rc<Self> {
         Rc::new(Self {
-            inner: RefCell::new(Inner {
+            inner: RefCell::new(BufferState {
                 memory: VecDeque::new(),
                 in_memory: 0,
                 most_memory,
@@ -146,7 +146,7 @@ impl Buffer {
         self.inner.borrow_mut().spool.as_mut().is_some_and(|spooled| spooled.space.reserve(length))
     }
 
-    /// So many bytes more are in the file.
+    /// Notes that so many bytes more are in the file.
     pub(in crate::acceptor) fn spooled(&self, bytes: u64) {
         let mut inner = self.inner.borrow_mut();
         if let Some(spooled) = &mut inner.spool {
@@ -157,15 +157,15 @@ impl Buffer {
 
     /// Marks the answer as complete: the reader ends behind what is buffered.
     pub(in crate::acceptor) fn complete(&self, trailers: Option<HeaderMap>) {
-        self.finish(End::Complete(trailers));
+        self.finish(BodyEnd::Complete(trailers));
     }
 
     /// The answer stops here.
     pub(in crate::acceptor) fn cut(&self, why: CutShort) {
-        self.finish(End::Cut(why));
+        self.finish(BodyEnd::Cut(why));
     }
 
-    fn finish(&self, end: End) {
+    fn finish(&self, end: BodyEnd) {
         let mut inner = self.inner.borrow_mut();
         inner.end = Some(end);
         inner.wake_reader();
@@ -184,7 +184,7 @@ impl Buffer {
     pub(in crate::acceptor) fn give_up(&self, why: CutShort) {
         let mut inner = self.inner.borrow_mut();
         inner.let_go();
-        inner.end = Some(End::Cut(why));
+        inner.end = Some(BodyEnd::Cut(why));
         inner.wake_reader();
     }
 
@@ -193,7 +193,7 @@ impl Buffer {
     /// # Errors
     /// [`NoReader`] when the client left, or is too slow for `pace`.
     pub(in crate::acceptor) async fn wait_room(&self, pace: ReaderPace<'_>) -> Result<(), NoReader> {
-        self.wait_until(Inner::may_have_room, pace).await
+        self.wait_until(BufferState::may_have_room, pace).await
     }
 
     /// Waits until the client has taken everything in.
@@ -201,10 +201,14 @@ impl Buffer {
     /// # Errors
     /// As [`wait_room`](Self::wait_room).
     pub(in crate::acceptor) async fn wait_read(&self, pace: ReaderPace<'_>) -> Result<(), NoReader> {
-        self.wait_until(Inner::is_empty, pace).await
+        self.wait_until(BufferState::is_empty, pace).await
     }
 
-    async fn wait_until(&self, enough: fn(&Inner) -> bool, mut pace: ReaderPace<'_>) -> Result<(), NoReader> {
+    async fn wait_until(
+        &self,
+        enough: fn(&BufferState) -> bool,
+        mut pace: ReaderPace<'_>,
+    ) -> Result<(), NoReader> {
         poll_fn(|cx| {
             if self.poll_writer(cx, enough).is_ready() {
                 return Poll::Ready(if self.reader_gone() { Err(NoReader::Gone) } else { Ok(()) });
@@ -218,7 +222,7 @@ impl Buffer {
         .await
     }
 
-    fn poll_writer(&self, cx: &mut Context<'_>, enough: fn(&Inner) -> bool) -> Poll<()> {
+    fn poll_writer(&self, cx: &mut Context<'_>, enough: fn(&BufferState) -> bool) -> Poll<()> {
         let mut inner = self.inner.borrow_mut();
         if inner.reader_gone || enough(&inner) {
             return Poll::Ready(());
@@ -228,7 +232,7 @@ impl Buffer {
     }
 }
 
-impl Inner {
+impl BufferState {
     fn is_spooling(&self) -> bool {
         self.spool.as_ref().is_some_and(|spooled| spooled.read < spooled.written)
     }
@@ -313,7 +317,7 @@ impl Inner {
 type Reading = Pin<Box<dyn Future<Output = io::Result<Bytes>>>>;
 
 /// The client's end of a [`Buffer`]. Dropping it tells the writer that nobody reads any more.
-pub(in crate::acceptor) struct Reader {
+pub(in crate::acceptor) struct BufferReader {
     buffer: Rc<Buffer>,
     /// Bytes left of a body of known length.
     length: Option<u64>,
@@ -323,7 +327,7 @@ pub(in crate::acceptor) struct Reader {
     over: bool,
 }
 
-impl Reader {
+impl BufferReader {
     pub(in crate::acceptor) fn new(buffer: Rc<Buffer>, length: Option<u64>) -> Self {
         Self { buffer, length, most: usize::MAX, reading: None, over: false }
     }
@@ -374,12 +378,12 @@ impl Reader {
                     inner.reader = Some(cx.waker().clone());
                     return Poll::Pending;
                 }
-                Some(End::Complete(trailers)) => {
+                Some(BodyEnd::Complete(trailers)) => {
                     drop(inner);
                     self.over = true;
                     return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
                 }
-                Some(End::Cut(why)) => {
+                Some(BodyEnd::Cut(why)) => {
                     drop(inner);
                     self.over = true;
                     return Poll::Ready(Some(Err(why)));
@@ -408,7 +412,7 @@ impl Reader {
     }
 }
 
-impl Drop for Reader {
+impl Drop for BufferReader {
     fn drop(&mut self) {
         let mut inner = self.buffer.inner.borrow_mut();
         inner.reader_gone = true;
@@ -422,7 +426,7 @@ fn in_steps(bytes: usize) -> u64 {
     bytes.next_multiple_of(STEP) as u64
 }
 
-/// So many bytes of an answer, at most, may lie here, or at the client's connection, without a reservation: an answer
+/// The most bytes of an answer that may lie here, or at the client's connection, without a reservation: an answer
 /// always moves, and a short one costs no lock.
 pub(in crate::acceptor) const UNRESERVED: usize = 32 << 10;
 /// Memory is reserved by so much.
@@ -440,7 +444,7 @@ mod tests {
         Buffer::new(most_memory, room.reserve(None))
     }
 
-    fn read(reader: &mut Reader) -> Option<Bytes> {
+    fn read(reader: &mut BufferReader) -> Option<Bytes> {
         let Poll::Ready(frame) = reader.poll_frame(&mut Context::from_waker(Waker::noop())) else {
             return None;
         };
@@ -473,7 +477,7 @@ mod tests {
     fn what_lies_in_memory_is_reserved_until_the_reader_comes_for_what_follows() {
         let room = Budget::new(1 << 20);
         let buffer = buffer(1 << 20, &room);
-        let mut reader = Reader::new(Rc::clone(&buffer), None);
+        let mut reader = BufferReader::new(Rc::clone(&buffer), None);
         buffer.try_push(Bytes::from(vec![1; UNRESERVED])).unwrap();
         assert_eq!(room.held(), 0, "little needs none");
         buffer.try_push(Bytes::from(vec![2; READ])).unwrap();
@@ -492,7 +496,7 @@ mod tests {
     fn without_room_one_piece_is_taken_and_given_away_bit_by_bit() {
         let room = Budget::new(READ as u64 - 1);
         let buffer = buffer(1 << 20, &room);
-        let mut reader = Reader::new(Rc::clone(&buffer), None);
+        let mut reader = BufferReader::new(Rc::clone(&buffer), None);
         let piece = Bytes::from(vec![1; READ]);
         let piece = buffer.try_push(piece).unwrap_err();
         assert!(buffer.is_refused());

@@ -30,8 +30,8 @@ impl Pace {
         self.waited += time;
     }
 
-    /// How much longer the client may be waited for, for its next piece. While there is `little` room, a body has to come
-    /// faster.
+    /// How much longer the client may be waited for, for its next piece. While there is `little` room, a body has to
+    /// come faster.
     pub(in crate::acceptor) fn patience(&self, little: bool) -> Duration {
         let rate = match self.rate {
             0 => return self.idle,

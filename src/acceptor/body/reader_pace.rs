@@ -24,7 +24,7 @@ pub(in crate::acceptor) struct ReaderPace<'a> {
 /// Whether others want what an answer keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::acceptor) enum Wanted {
-    /// Nobody does.
+    /// Nobody wants it.
     Not,
     /// Others do: the client has to be quick.
     Yes,

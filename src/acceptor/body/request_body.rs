@@ -21,7 +21,7 @@ pub(in crate::acceptor) enum RequestBody {
     Empty,
     /// Boxed, as are trailers: a request goes from hand to hand with its body, and most have none.
     Memory(Box<Collected>),
-    /// In a file, with what it takes of the space for all.
+    /// A body in a file, with what it takes of the space for all.
     Spooled {
         spool: Spool,
         length: u64,
@@ -31,11 +31,10 @@ pub(in crate::acceptor) enum RequestBody {
     WithTrailers(Box<(Self, HeaderMap)>),
     /// Passed on as it arrives; can be sent once only.
     Streaming(ClientBody, Option<u64>),
-    /// One of which the rest is passed on beside the answer.
+    /// A body of which the rest is passed on beside the answer.
     PassedOn,
 }
 
-/// A body in memory.
 pub(in crate::acceptor) struct Collected {
     pub(in crate::acceptor) pieces: Vec<Bytes>,
     pub(in crate::acceptor) length: u64,
@@ -85,7 +84,7 @@ pub(in crate::acceptor) async fn discard(mut body: ClientBody) {
             }
         }
     };
-    // Whoever sends for longer is cut.
+    // A client that sends for longer is cut.
     let _ = timer::timeout(DISCARD_TIME, reading).await;
 }
 

@@ -14,10 +14,9 @@ use crate::budget::{Budget, Reservation};
 use crate::name::ClientNet;
 use crate::time::timer;
 
-/// Whose bodies they are: a client, or nobody knows whose.
+/// The client that sends a body; `None`: a trusted proxy does not say.
 type Owner = Option<ClientNet>;
 
-/// All of the server's.
 #[derive(Debug)]
 pub(in crate::acceptor) struct Uploads {
     /// How many there may be.
@@ -28,7 +27,7 @@ pub(in crate::acceptor) struct Uploads {
 #[derive(Debug, Default)]
 struct All {
     next: u64,
-    coming: BTreeMap<u64, Arc<Entry>>,
+    coming: BTreeMap<u64, Arc<UploadEntry>>,
     /// What those hold that are not to end; only who holds something.
     held: HashMap<Owner, Sums>,
     /// What those hold that are to end, and have not given it back yet.
@@ -52,7 +51,7 @@ impl Sums {
 
 impl All {
     /// An entry is to hold `now` in place of `before`.
-    fn change(&mut self, entry: &Entry, before: Sums, now: Sums) {
+    fn change(&mut self, entry: &UploadEntry, before: Sums, now: Sums) {
         let over = entry.is_over();
         let sums = if over { &mut self.leaving } else { self.held.entry(entry.owner).or_default() };
         sums.places = (sums.places + now.places).saturating_sub(before.places);
@@ -64,7 +63,7 @@ impl All {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct UploadEntry {
     owner: Owner,
     /// Bytes that are reserved for it on disk.
     spooled: AtomicU64,
@@ -83,7 +82,7 @@ pub(in crate::acceptor) enum Scarce {
     Space,
 }
 
-impl Entry {
+impl UploadEntry {
     /// Whether it is to end, and has not given back yet what it holds.
     fn is_over(&self) -> bool {
         self.over.load(Ordering::Relaxed)
@@ -114,12 +113,12 @@ impl Uploads {
     }
 
     /// A body whose client has to be waited for; `None`: there are too many, and no other one is to be ended for it.
-    pub(in crate::acceptor) async fn enter(&self, owner: Owner) -> Option<Upload<'_>> {
+    pub(in crate::acceptor) async fn enter(&self, owner: Owner) -> Option<TrackedUpload<'_>> {
         let mut place = self.places.reserve(owner);
         if !self.take(&mut place, 1, owner, Scarce::Places).await {
             return None;
         }
-        let entry = Arc::new(Entry {
+        let entry = Arc::new(UploadEntry {
             owner,
             spooled: AtomicU64::new(0),
             begun: Instant::now(),
@@ -132,7 +131,7 @@ impl Uploads {
         all.next += 1;
         all.change(&entry, Sums::default(), entry.holds());
         all.coming.insert(number, Arc::clone(&entry));
-        Some(Upload { uploads: self, number, entry, _place: place })
+        Some(TrackedUpload { uploads: self, number, entry, _place: place })
     }
 
     /// Takes `amount` of what is scarce, if need be once others have been ended for it.
@@ -151,7 +150,7 @@ impl Uploads {
             if !self.push_out(owner, more, scarce) {
                 return false;
             }
-            // Whoever was ended gives back what it has.
+            // The upload that was ended gives back what it has.
             timer::sleep(ATTEMPT).await;
         }
         false
@@ -188,17 +187,17 @@ impl Uploads {
     }
 }
 
-/// One of the bodies. Dropping it: it is complete, or has failed.
+/// A body that is coming. It is dropped when it is complete or has failed.
 #[derive(Debug)]
-pub(in crate::acceptor) struct Upload<'a> {
+pub(in crate::acceptor) struct TrackedUpload<'a> {
     uploads: &'a Uploads,
     number: u64,
-    entry: Arc<Entry>,
+    entry: Arc<UploadEntry>,
     _place: Reservation,
 }
 
-impl Upload<'_> {
-    /// So many bytes have come, and so many are reserved for it on disk.
+impl TrackedUpload<'_> {
+    /// Notes how many bytes have come, and how many are reserved for the body on disk.
     pub(in crate::acceptor) fn note(&self, received: u64, spooled: u64) {
         self.entry.received.store(received, Ordering::Relaxed);
         let before = self.entry.holds();
@@ -218,7 +217,7 @@ impl Upload<'_> {
     }
 }
 
-impl Drop for Upload<'_> {
+impl Drop for TrackedUpload<'_> {
     fn drop(&mut self) {
         let mut all = self.uploads.lock();
         all.coming.remove(&self.number);
@@ -226,7 +225,7 @@ impl Drop for Upload<'_> {
     }
 }
 
-/// For servers of few connections, each with many streams.
+/// The smallest number of places, for servers of few connections with many streams each.
 const LEAST_PLACES: u64 = 1024;
 /// How often room is looked for, and how long there is between two looks.
 const ATTEMPTS: u32 = 100;
@@ -240,13 +239,13 @@ mod tests {
         Some(ClientNet::of([10, 0, 0, last].into()))
     }
 
-    async fn entered(uploads: &Uploads, last: u8, received: u64, spooled: u64) -> Upload<'_> {
+    async fn entered(uploads: &Uploads, last: u8, received: u64, spooled: u64) -> TrackedUpload<'_> {
         let upload = uploads.enter(owner(last)).await.unwrap();
         upload.note(received, spooled);
         upload
     }
 
-    fn is_over(upload: &Upload<'_>) -> bool {
+    fn is_over(upload: &TrackedUpload<'_>) -> bool {
         upload.entry.is_over()
     }
 

@@ -11,7 +11,6 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// See the module.
 #[derive(Debug)]
 pub(in crate::acceptor) struct ClientSocket {
     stream: TcpStream,
@@ -23,7 +22,6 @@ impl ClientSocket {
         Self { stream, received: Arc::default() }
     }
 
-    /// The socket itself.
     pub(in crate::acceptor) fn stream(&self) -> &TcpStream {
         &self.stream
     }

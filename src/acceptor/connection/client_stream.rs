@@ -91,7 +91,7 @@ impl ClientStream {
         matches!(self.transport, Transport::Tls(_))
     }
 
-    /// From now on so many bytes, at most, are encrypted ahead of the socket.
+    /// Has so many bytes, at most, encrypted ahead of the socket from now on.
     pub(in crate::acceptor) fn encrypt_ahead(&mut self, bytes: usize) {
         if let Transport::Tls(stream) = &mut self.transport {
             stream.get_mut().1.set_buffer_limit(Some(bytes));
@@ -141,8 +141,8 @@ impl ClientStream {
         }
     }
 
-    /// The client sends no more. Ready when it has left: when its connection breaks, or when an answer that may last for
-    /// hours has begun before.
+    /// The client sends no more. Ready when it has left: when its connection breaks, or when an answer that may last
+    /// for hours has begun before.
     pub(in crate::acceptor) fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.ended.is_none() {
             if self.state.is_left_by_end() {
@@ -153,8 +153,8 @@ impl ClientStream {
         self.ended.as_ref().map_or(Poll::Pending, |ended| ended.poll_broken(cx))
     }
 
-    /// The end of what the client sends; not before it has the answers that it is owed: hyper takes whoever sends no more
-    /// for one that has left.
+    /// The end of what the client sends; not before it has the answers that it is owed: hyper takes whoever sends no
+    /// more for one that has left.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.ended.is_none() {
             if !self.state.owes_an_answer(self.blocked) {

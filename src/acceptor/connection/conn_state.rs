@@ -17,7 +17,7 @@ use crate::acceptor::wire::framing::{Framing, FramingError};
 ///
 /// All three live on one thread, but hyper wants a stream that could move: hence the lock, which nobody ever waits for.
 pub(in crate::acceptor) struct ConnState {
-    state: Mutex<State>,
+    state: Mutex<RequestsState>,
     http2: bool,
     /// The client may be silent for hours from now on: its socket is to tell whether it is still there.
     long_lived: AtomicBool,
@@ -29,13 +29,13 @@ pub(in crate::acceptor) struct ConnState {
     admission: Admission,
 }
 
-struct State {
+struct RequestsState {
     /// Only fed for HTTP/1: the framing of HTTP/2 is binary.
     framing: Framing,
-    phase: Phase,
+    phase: ConnPhase,
     /// Whether there was a request.
     served: bool,
-    /// For the head that is coming, until its request is answered.
+    /// The memory of the head that is coming, until its request is answered.
     head_memory: HeadMemory,
     /// There was no memory for it: its request is to be refused, or the connection to be ended.
     head_refused: bool,
@@ -60,16 +60,16 @@ struct State {
 
 /// The thing that a connection is waiting for, which decides its time limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::acceptor) enum Phase {
-    /// For the first byte of the first request, since then.
+pub(in crate::acceptor) enum ConnPhase {
+    /// The first byte of the first request, since then.
     New(Instant),
-    /// For the next request, since then.
+    /// The next request, since then.
     Idle(Instant),
-    /// For the rest of a head, since then.
+    /// The rest of a head, since then.
     Head(Instant),
-    /// For the rest of a head that there is no memory for.
+    /// The rest of a head that there is no memory for.
     RefusedHead,
-    /// For us, or for a body, since then.
+    /// The server, or a body, since then.
     Busy(Instant),
 }
 
@@ -80,9 +80,9 @@ impl ConnState {
         admission: Admission,
         head_memory: HeadMemory,
     ) -> Arc<Self> {
-        let state = State {
+        let state = RequestsState {
             framing: Framing::default(),
-            phase: Phase::New(now),
+            phase: ConnPhase::New(now),
             served: false,
             head_memory,
             head_refused: false,
@@ -109,12 +109,11 @@ impl ConnState {
         self.http2
     }
 
-    /// A request has arrived.
     pub(in crate::acceptor) fn begin(&self, now: Instant) {
         let mut state = self.lock();
         state.open += 1;
         state.served = true;
-        state.phase = Phase::Busy(now);
+        state.phase = ConnPhase::Busy(now);
         let place_state = self.admission.place_state();
         place_state.works();
         if state.open == 1 && place_state.is_lent() {
@@ -138,12 +137,12 @@ impl ConnState {
             if !begun && !self.http2 {
                 state.forget_head();
             }
-            state.phase = if begun { Phase::Head(now) } else { Phase::Idle(now) };
+            state.phase = if begun { ConnPhase::Head(now) } else { ConnPhase::Idle(now) };
             self.tell_spot(&state);
         }
     }
 
-    /// One more, or one less, of the answers that wait for the client to take more; over HTTP/2 only.
+    /// Counts an answer that begins or stops waiting for the client to take more; over HTTP/2 only.
     pub(in crate::acceptor) fn waits_for_client(&self, waits: bool) {
         let mut state = self.lock();
         if waits {
@@ -169,13 +168,13 @@ impl ConnState {
     /// The idle time starts anew.
     pub(in crate::acceptor) fn rest(&self, now: Instant) {
         let mut state = self.lock();
-        state.phase = if state.served { Phase::Idle(now) } else { Phase::New(now) };
+        state.phase = if state.served { ConnPhase::Idle(now) } else { ConnPhase::New(now) };
     }
 
     /// Others may be told that it rests, or are told that it does not.
-    fn tell_spot(&self, state: &State) {
+    fn tell_spot(&self, state: &RequestsState) {
         match state.phase {
-            Phase::Idle(since) if state.blocked.is_none() => self.admission.place_state().idles(since),
+            ConnPhase::Idle(since) if state.blocked.is_none() => self.admission.place_state().idles(since),
             // Before its first request it has nothing to lose.
             _ if !state.served => {}
             _ => self.admission.place_state().works(),
@@ -189,9 +188,9 @@ impl ConnState {
         }
         let state = self.lock();
         let rests = match state.phase {
-            Phase::New(_) | Phase::Idle(_) => true,
-            Phase::Head(_) | Phase::RefusedHead => !state.served,
-            Phase::Busy(_) => false,
+            ConnPhase::New(_) | ConnPhase::Idle(_) => true,
+            ConnPhase::Head(_) | ConnPhase::RefusedHead => !state.served,
+            ConnPhase::Busy(_) => false,
         };
         let unsent = state.served && (state.blocked.is_some() || state.untaken > 0);
         drop(state);
@@ -253,10 +252,10 @@ impl ConnState {
     }
 
     /// What the connection waits for, and since when a write does.
-    pub(in crate::acceptor) fn waiting(&self) -> (Phase, Option<Instant>) {
+    pub(in crate::acceptor) fn waiting(&self) -> (ConnPhase, Option<Instant>) {
         let state = self.lock();
         let phase = match state.phase {
-            Phase::Head(_) if state.head_refused => Phase::RefusedHead,
+            ConnPhase::Head(_) if state.head_refused => ConnPhase::RefusedHead,
             phase => phase,
         };
         (phase, state.blocked.or((state.untaken > 0).then_some(state.taken)))
@@ -315,7 +314,7 @@ impl ConnState {
         self.long_lived.load(Ordering::Relaxed) && self.long_lived.swap(false, Ordering::Relaxed)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, RequestsState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -332,8 +331,8 @@ impl ConnState {
             let head = state.framing.head();
             state.head_refused = !state.head_memory.holds(head);
         }
-        if matches!(state.phase, Phase::New(_) | Phase::Idle(_)) && state.framing.inside_head() {
-            state.phase = Phase::Head(Instant::now());
+        if matches!(state.phase, ConnPhase::New(_) | ConnPhase::Idle(_)) && state.framing.inside_head() {
+            state.phase = ConnPhase::Head(Instant::now());
             self.tell_spot(&state);
         }
         whole
@@ -347,7 +346,7 @@ impl ConnState {
     }
 }
 
-impl State {
+impl RequestsState {
     fn forget_head(&mut self) {
         self.head_refused = false;
         self.head_memory.release();

@@ -13,17 +13,17 @@ use crate::spec::Limits;
 use crate::tasks::TaskGroup;
 use crate::time::LazyDeadline;
 
-use super::conn_state::{ConnState, Phase};
+use super::conn_state::{ConnPhase, ConnState};
 
 /// How a connection came to its end, or to rest.
-pub(in crate::acceptor) enum End<T> {
+pub(in crate::acceptor) enum ConnectionEnd<T> {
     /// Nothing is to be done: it has had no request for a while.
     Resting,
-    /// By itself, with what it says then, or because nothing came any more.
+    /// The connection ended by itself, with what it says then, or because nothing came any more.
     Closed(Option<T>),
-    /// Its head was not complete in time.
+    /// The request's head was not complete in time.
     HeadTimeout,
-    /// Nobody reads what is written.
+    /// The client does not read what is written.
     WriteTimeout,
 }
 
@@ -34,7 +34,7 @@ pub(in crate::acceptor) async fn drive<C>(
     limits: &Limits,
     stop: &TaskGroup,
     shut_down: impl Fn(Pin<&mut C>),
-) -> End<C::Output>
+) -> ConnectionEnd<C::Output>
 where
     C: Future + Unpin,
 {
@@ -46,7 +46,7 @@ where
     let mut stopping = false;
     poll_fn(|cx| {
         if let Poll::Ready(said) = Pin::new(&mut *serving).poll(cx) {
-            return Poll::Ready(End::Closed(Some(said)));
+            return Poll::Ready(ConnectionEnd::Closed(Some(said)));
         }
         // A task keeps its waker: one that listens need not be asked again before there is something to hear.
         let may_be_asked = !std::mem::replace(&mut listens, true) || stop.is_requested();
@@ -57,7 +57,7 @@ where
                 stopping = true;
                 shut_down(Pin::new(&mut *serving));
                 if let Poll::Ready(said) = Pin::new(&mut *serving).poll(cx) {
-                    return Poll::Ready(End::Closed(Some(said)));
+                    return Poll::Ready(ConnectionEnd::Closed(Some(said)));
                 }
             }
         }
@@ -67,7 +67,7 @@ where
             } else {
                 shut_down(Pin::new(&mut *serving));
             }
-            return Poll::Ready(End::Closed(match Pin::new(&mut *serving).poll(cx) {
+            return Poll::Ready(ConnectionEnd::Closed(match Pin::new(&mut *serving).poll(cx) {
                 Poll::Ready(said) => Some(said),
                 Poll::Pending => None,
             }));
@@ -80,15 +80,15 @@ where
             }
             match what {
                 Expired::Nothing => looked = Instant::now(),
-                Expired::Head | Expired::Refused => return Poll::Ready(End::HeadTimeout),
-                Expired::Write => return Poll::Ready(End::WriteTimeout),
-                Expired::Rest => return Poll::Ready(End::Resting),
-                Expired::Idle if stopping => return Poll::Ready(End::Closed(None)),
+                Expired::Head | Expired::Refused => return Poll::Ready(ConnectionEnd::HeadTimeout),
+                Expired::Write => return Poll::Ready(ConnectionEnd::WriteTimeout),
+                Expired::Rest => return Poll::Ready(ConnectionEnd::Resting),
+                Expired::Idle if stopping => return Poll::Ready(ConnectionEnd::Closed(None)),
                 Expired::Idle => {
                     stopping = true;
                     shut_down(Pin::new(&mut *serving));
                     if let Poll::Ready(said) = Pin::new(&mut *serving).poll(cx) {
-                        return Poll::Ready(End::Closed(Some(said)));
+                        return Poll::Ready(ConnectionEnd::Closed(Some(said)));
                     }
                     state.rest(Instant::now());
                 }
@@ -106,7 +106,7 @@ enum Expired {
     Refused,
     Idle,
     Write,
-    /// Of HTTP/1 only.
+    /// An HTTP/1 connection has had no request for a while.
     Rest,
 }
 
@@ -122,15 +122,15 @@ fn next_deadline(
         return (since + limits.write_idle, Expired::Write);
     }
     let (since, deadline) = match phase {
-        Phase::RefusedHead => return (looked, Expired::Refused),
-        Phase::Head(since) => (since, (since + limits.head, Expired::Head)),
-        Phase::New(since) | Phase::Idle(since) => {
-            let limit = if matches!(phase, Phase::New(_)) { limits.head } else { limits.keepalive };
+        ConnPhase::RefusedHead => return (looked, Expired::Refused),
+        ConnPhase::Head(since) => (since, (since + limits.head, Expired::Head)),
+        ConnPhase::New(since) | ConnPhase::Idle(since) => {
+            let limit = if matches!(phase, ConnPhase::New(_)) { limits.head } else { limits.keepalive };
             let may_rest = asked.is_none() && limit > RESTS_AFTER && state.is_between_requests();
             let rest = may_rest.then_some((since + RESTS_AFTER, Expired::Rest));
             (since, rest.unwrap_or((since + limit, Expired::Idle)))
         }
-        Phase::Busy(since) => {
+        ConnPhase::Busy(since) => {
             return (since.max(looked) + BUSY_CHECK.min(limits.write_idle), Expired::Nothing);
         }
     };

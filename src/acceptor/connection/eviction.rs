@@ -1,7 +1,7 @@
 //! Which of the connections that rest are ended first when others need their places.
 //!
-//! Those of the client with the most connections before others'; of these the ones that have had no request for a while,
-//! then those idle for longest, then new ones. Trusted proxies come last. Never here: asking them (`places`).
+//! Those of the client with the most connections before others'; of these the ones that have had no request for a
+//! while, then those idle for longest, then new ones. Trusted proxies come last. Never here: asking them (`places`).
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ impl Candidate {
 }
 
 /// How many connections each client has.
-pub(in crate::acceptor) trait Counts {
+pub(in crate::acceptor) trait ConnectionCounts {
     fn of(&self, client: ClientNet) -> usize;
 }
 
@@ -41,9 +41,9 @@ pub(in crate::acceptor) struct Found {
     pub(in crate::acceptor) soon: usize,
 }
 
-/// For whom a connection is to be ended, and when.
+/// A newcomer that a connection is to be ended for, and when.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::acceptor) struct Order {
+pub(in crate::acceptor) struct EvictionRequest {
     /// Milliseconds from the epoch of the connections.
     pub(in crate::acceptor) now: u64,
     /// `None`: a trusted proxy, or nobody in particular.
@@ -52,14 +52,14 @@ pub(in crate::acceptor) struct Order {
     pub(in crate::acceptor) patient: bool,
 }
 
-impl Order {
+impl EvictionRequest {
     /// Whether the candidate may be ended for the newcomer: a client's own may, unless it is new, and those of clients
     /// that have more, but not those of clients that have as many; a trusted proxy's, if nobody else's can be. A client
     /// that has fewer than another is left alone while that one's could be ended soon.
     pub(in crate::acceptor) fn allows(
         self,
         candidate: &Candidate,
-        counts: &impl Counts,
+        counts: &impl ConnectionCounts,
         soon: usize,
     ) -> bool {
         let has_most = |client| self.patient || counts.of(client) >= soon;
@@ -74,13 +74,13 @@ impl Order {
     }
 }
 
-/// In the order in which they are ended.
+/// The classes of connections, in the order in which they are ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum EvictionClass {
-    /// It has had time for a request and has sent none.
+    /// The connection has had time for a request and has sent none.
     Silent,
     Idle,
-    /// Its first request may be on its way.
+    /// The connection's first request may be on its way.
     New,
 }
 
@@ -96,7 +96,7 @@ fn class(rest: Rest, now: u64) -> Option<EvictionClass> {
 /// Looks for the first of those that could be ended, at most so many.
 pub(in crate::acceptor) fn candidates(
     placed: &[Arc<PlaceState>],
-    counts: &impl Counts,
+    counts: &impl ConnectionCounts,
     now: u64,
     most: usize,
 ) -> Found {
@@ -145,7 +145,7 @@ mod tests {
 
     use super::*;
 
-    impl Counts for HashMap<ClientNet, u64> {
+    impl ConnectionCounts for HashMap<ClientNet, u64> {
         fn of(&self, client: ClientNet) -> usize {
             self.get(&client).copied().unwrap_or(0) as usize
         }
@@ -226,7 +226,7 @@ mod tests {
         let Found { first, soon } = candidates(&spots, &counts, 5000, 9);
         assert_eq!(soon, 0);
         let allowed = |newcomer, patient| {
-            let order = Order { now: 5000, newcomer, patient };
+            let order = EvictionRequest { now: 5000, newcomer, patient };
             let allowed = first.iter().filter(|one| order.allows(one, &counts, soon));
             let mut clients: Vec<_> = allowed.map(|one| one.place_state.client()).collect();
             clients.sort_unstable();
@@ -247,7 +247,7 @@ mod tests {
             spots(&[(1, true, 0), (2, false, 4950), (2, false, 4950), (3, true, 0), (3, true, 0)]);
         let Found { first, soon } = candidates(&spots, &counts, 5000, 9);
         let allowed = |patient| {
-            let order = Order { now: 5000, newcomer: Some(net(9)), patient };
+            let order = EvictionRequest { now: 5000, newcomer: Some(net(9)), patient };
             first.iter().filter(|one| order.allows(one, &counts, soon)).count()
         };
         assert_eq!((first.len(), soon), (3, 2));

@@ -1,8 +1,8 @@
 //! A client that has ended its sending side and may still wait for an answer: whether its connection breaks meanwhile.
 //!
-//! The end of what a client sends does not tell whether it reads (RFC 9293 §3.6), and stays the last thing its socket has
-//! to say to a reader. A reset is told to writers, too: so the same socket is watched once more, as one that is written
-//! to, from the client's end on. Never here: who is owed an answer (`client_stream`).
+//! The end of what a client sends does not tell whether it reads (RFC 9293 §3.6), and stays the last thing its socket
+//! has to say to a reader. A reset is told to writers, too: so the same socket is watched once more, as one that is
+//! written to, from the client's end on. Never here: who is owed an answer (`client_stream`).
 
 use std::io;
 use std::os::fd::AsFd;
@@ -12,7 +12,6 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-/// See the module.
 pub(in crate::acceptor) struct HalfClosed {
     /// `None` where there was no descriptor to be had: the next write tells.
     socket: Option<TcpStream>,

@@ -1,5 +1,5 @@
-//! The memory of a head, or of a TLS handshake, that is large: counted by client, from when it is more than most have until
-//! its request is answered.
+//! The memory of a head, or of a TLS handshake, that is large: counted by client, from when it is more than most have
+//! until its request is answered.
 //!
 //! Never here: what is refused when there is none left.
 

@@ -1,5 +1,5 @@
-//! The byte stream of an HTTP/2 connection: counts the client's frames (`frames`), and ends the connection with a GOAWAY
-//! of its own where the library behind it has no word for why.
+//! The byte stream of an HTTP/2 connection: counts the client's frames (`frames`), and ends the connection with a
+//! GOAWAY of its own where the library behind it has no word for why.
 //!
 //! Never here: deadlines (`deadlines`), or what frames mean.
 
@@ -19,7 +19,6 @@ use super::conn_state::ConnState;
 use crate::acceptor::peer::RateLimit;
 use crate::acceptor::wire::frames::{ENHANCE_YOUR_CALM, Frames, NO_ERROR, goaway};
 
-/// See the module.
 pub(in crate::acceptor) struct Http2Stream {
     stream: ClientStream,
     state: Arc<ConnState>,
@@ -36,7 +35,7 @@ pub(in crate::acceptor) struct Http2Stream {
 
 /// The end of a connection: GOAWAY is sent, then nothing more; what the client still sends is not answered.
 struct Farewell {
-    /// Of the frame.
+    /// The part of the frame that is not written yet.
     left: Vec<u8>,
     shut: bool,
     /// Reads on until then: the kernel would answer with a reset that may keep the client from reading the frame.
@@ -53,7 +52,7 @@ impl Http2Stream {
         Self { stream, state, frames: Frames::new(now), shares, head: 0, whole: true, farewell: None }
     }
 
-    /// In the middle of a frame of ours there is no place for another one, and the connection just ends.
+    /// A frame of ours that is half written leaves no place for another one, and the connection just ends.
     fn end(&mut self, code: u32, reads_on: bool) {
         let last = self.frames.last_stream();
         self.farewell = Some(Box::new(Farewell {

@@ -1,5 +1,5 @@
-//! The state of one connection's place, as every thread sees it: whether the connection rests and since when, and whether
-//! it is asked to make room.
+//! The state of one connection's place, as every thread sees it: whether the connection rests and since when, and
+//! whether it is asked to make room.
 //!
 //! Never here: which connections are asked (`places`), or what ends one (`deadlines`).
 
@@ -29,7 +29,6 @@ pub(in crate::acceptor) struct PlaceState {
     lent: AtomicBool,
     /// Where the list of those with a place has it, else [`usize::MAX`]; changed under the list's lock alone.
     index: AtomicUsize,
-    /// The connection's task.
     task: Mutex<Option<Waker>>,
 }
 
@@ -38,14 +37,14 @@ pub(in crate::acceptor) struct PlaceState {
 pub(in crate::acceptor) enum Rest {
     /// Something of a request, or of its answer, is under way.
     No,
-    /// It has had no request; milliseconds from the epoch to its beginning.
+    /// The connection has had no request; milliseconds from the epoch to its beginning.
     New(u64),
-    /// It waits for another request; milliseconds from the epoch to the end of the last one.
+    /// The connection waits for another request; milliseconds from the epoch to the end of the last one.
     Idle(u64),
 }
 
 impl PlaceState {
-    /// Of a connection that has just come and waits for a place.
+    /// The state of a connection that has just come and waits for a place.
     pub(in crate::acceptor) fn new(client: Option<ClientNet>, epoch: Instant, now: Instant) -> Self {
         let place_state = Self {
             client,

@@ -1,8 +1,8 @@
 //! Who has a place among the connections, who waits for one, and which resting connections make room for them.
 //!
-//! All threads share it: its lock is taken when a connection comes and when it ends, never for a request. Who makes room
-//! is asked, and decides on its own thread whether it still rests. Never here: accepting (`listen`), or ending
-//! one (`deadlines`).
+//! All threads share it: its lock is taken when a connection comes and when it ends, never for a request. Who makes
+//! room is asked, and decides on its own thread whether it still rests. Never here: accepting (`listen`), or ending one
+//! (`deadlines`).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,32 +13,32 @@ use tokio::time::Instant;
 use crate::metrics::{Metrics, OpenConnection};
 use crate::name::ClientNet;
 
-use super::eviction::{Candidate, Counts, Found, Order, candidates};
+use super::eviction::{Candidate, ConnectionCounts, EvictionRequest, Found, candidates};
 use super::place_state::{PlaceState, millis};
 use crate::acceptor::limit::Limit;
 
 /// See the module. Cheap to clone; all clones are the same.
 #[derive(Clone, Debug)]
-pub(in crate::acceptor) struct Places(Arc<Shared>);
+pub(in crate::acceptor) struct Places(Arc<PlacesInner>);
 
 #[derive(Debug)]
-struct Shared {
+struct PlacesInner {
     total: usize,
     per_client: Option<usize>,
     epoch: Instant,
-    held: Mutex<Held>,
+    held: Mutex<PlacesState>,
 }
 
 #[derive(Debug, Default)]
-struct Held {
-    /// Who has a place. Each knows where it stands.
+struct PlacesState {
+    /// The connections that have a place. Each knows where it stands.
     placed: Vec<Arc<PlaceState>>,
-    /// Who waits for one; those of a client in the order they came.
+    /// The connections that wait for a place; those of a client in the order they came.
     waiting: Vec<Arc<PlaceState>>,
-    clients: HashMap<ClientNet, Client>,
+    clients: HashMap<ClientNet, ClientPlaces>,
     /// How many were asked to make room, and have neither ended nor declined.
     asked: usize,
-    /// Who could be asked next, as of then: a look at all connections serves for many newcomers.
+    /// The connections that could be asked next, as of then: a look at all serves for many newcomers.
     next: Found,
     looked: Option<Instant>,
     /// Whether that look has found any.
@@ -47,10 +47,10 @@ struct Held {
 
 /// How many connections a client has.
 #[derive(Debug, Default)]
-struct Client {
+struct ClientPlaces {
     placed: usize,
     waiting: usize,
-    /// Of those placed beyond its share, how many have a request in hand.
+    /// How many of those placed beyond the client's share have a request in hand.
     borrowing: usize,
 }
 
@@ -66,7 +66,7 @@ pub(in crate::acceptor) enum Refused {
 impl Places {
     /// `total`: connections in all; `per_client`: those of a client.
     pub(in crate::acceptor) fn new(total: usize, per_client: Option<usize>, now: Instant) -> Self {
-        Self(Arc::new(Shared { total, per_client, epoch: now, held: Mutex::default() }))
+        Self(Arc::new(PlacesInner { total, per_client, epoch: now, held: Mutex::default() }))
     }
 
     /// Has the metrics show how many places there are, and how many of them are taken.
@@ -116,20 +116,26 @@ impl Places {
         }
     }
 
-    fn ask_for(&self, held: &mut Held, client: Option<ClientNet>, now: Instant, patient: bool) {
+    fn ask_for(&self, held: &mut PlacesState, client: Option<ClientNet>, now: Instant, patient: bool) {
         if held.asked < held.waiting.len() {
             self.ask_one(held, client, now, patient);
         }
     }
 
     /// Asks the first that may be asked for a newcomer of the client; false when there is none.
-    fn ask_one(&self, held: &mut Held, client: Option<ClientNet>, now: Instant, patient: bool) -> bool {
-        let order = Order { now: millis(self.0.epoch, now), newcomer: client, patient };
+    fn ask_one(
+        &self,
+        held: &mut PlacesState,
+        client: Option<ClientNet>,
+        now: Instant,
+        patient: bool,
+    ) -> bool {
+        let order = EvictionRequest { now: millis(self.0.epoch, now), newcomer: client, patient };
         let is_fresh = held.looked.is_some_and(|at| now.saturating_duration_since(at) < FRESH);
         if is_fresh && let Some(place_state) = held.take_next(order) {
             return held.ask(&place_state);
         }
-        // Of what a fresh look has found something is left, but nothing that would do, or it has found nothing.
+        // The fresh look has found nothing, or something of what it found is left, but nothing that would do.
         if is_fresh && !(held.found && held.next.first.is_empty()) {
             return false;
         }
@@ -140,21 +146,21 @@ impl Places {
         held.take_next(order).is_some_and(|place_state| held.ask(&place_state))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Held> {
+    fn lock(&self) -> MutexGuard<'_, PlacesState> {
         // Nothing panics under the lock.
         self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Counts for HashMap<ClientNet, Client> {
+impl ConnectionCounts for HashMap<ClientNet, ClientPlaces> {
     fn of(&self, client: ClientNet) -> usize {
         self.get(&client).map_or(0, |client| client.placed)
     }
 }
 
-impl Held {
+impl PlacesState {
     /// The first candidate that still rests as it did and may be asked in this order.
-    fn take_next(&mut self, order: Order) -> Option<Arc<PlaceState>> {
+    fn take_next(&mut self, order: EvictionRequest) -> Option<Arc<PlaceState>> {
         let Found { first, soon } = &mut self.next;
         first.retain(Candidate::holds);
         let at = first.iter().position(|candidate| order.allows(candidate, &self.clients, *soon))?;
@@ -188,7 +194,7 @@ impl Held {
     }
 
     fn leave(&mut self, place_state: &PlaceState) {
-        // It stays asked: whoever ended it wants to know why.
+        // The connection stays asked: whoever ended it wants to know why.
         if place_state.is_asked() {
             self.asked -= 1;
         }
@@ -208,7 +214,7 @@ impl Held {
         }
     }
 
-    fn forget(&mut self, client: Option<ClientNet>, count: impl Fn(&mut Client) -> &mut usize) {
+    fn forget(&mut self, client: Option<ClientNet>, count: impl Fn(&mut ClientPlaces) -> &mut usize) {
         let Some(client) = client else { return };
         let Some(counts) = self.clients.get_mut(&client) else { return };
         *count(counts) -= 1;
@@ -243,7 +249,7 @@ impl Admission {
         &self.place_state
     }
 
-    /// It has its place, and is open for as long as it holds this.
+    /// Keeps the connection in the count of open ones for as long as it has its place.
     pub(in crate::acceptor) fn count(&mut self, open: OpenConnection) {
         self.counted = Some(open);
     }
@@ -271,7 +277,7 @@ impl Admission {
         }
     }
 
-    /// It has none any more, where [`borrow`](Self::borrow) was granted.
+    /// The request that [`borrow`](Self::borrow) was granted for is over.
     pub(in crate::acceptor) fn give_back(&self) {
         let mut held = self.places.lock();
         if let Some(client) = self.place_state.client().and_then(|client| held.clients.get_mut(&client)) {
@@ -298,14 +304,14 @@ impl Drop for Admission {
 
 /// Connections that may wait for a place. A client has at most what it leaves free of them.
 const MOST_WAITING: usize = 256;
-/// Of its connections beyond its share a client may use as many at a time as this part of all: so others always find
+/// A client may use this part of all connections at a time beyond its share: so others always find
 /// some that can be ended.
 const LENT: usize = 4;
 /// Where there are few places one client may use them all.
 const LENT_AT_LEAST: usize = 16;
 /// A look at all connections finds one in so many.
 const SHARE_OF_A_LOOK: usize = 64;
-/// For so long a look holds.
+/// How long a look at all connections holds.
 const FRESH: Duration = Duration::from_millis(50);
 /// Connections that make room when there are no descriptors.
 const RELIEF: usize = 16;
@@ -322,7 +328,7 @@ mod tests {
         start + Duration::from_millis(millis)
     }
 
-    /// Those of a client that have been asked, in their order.
+    /// The connections that have been asked, in their order.
     fn asked(all: &[Admission]) -> Vec<usize> {
         (0..all.len()).filter(|at| all[*at].place_state().is_asked()).collect()
     }

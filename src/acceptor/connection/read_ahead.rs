@@ -1,6 +1,7 @@
 //! A client's stream with what was read from it and not yet taken.
 //!
-//! While an answer is made, reading goes on: that is how a client that leaves is noticed. Never here: what the bytes mean.
+//! While an answer is made, reading goes on: that is how a client that leaves is noticed. Never here: what the bytes
+//! mean.
 
 use std::future::poll_fn;
 use std::io;

@@ -1,4 +1,5 @@
-//! How much of a connection's answers is encrypted ahead of its socket: more for large ones, while there is room for it.
+//! How much of a connection's answers is encrypted ahead of its socket: more for large ones, while there is room for
+//! it.
 //!
 //! Fewer and larger writes wake the client less often. Never here: encrypting, or writing (`client_stream`).
 

@@ -1,7 +1,8 @@
 //! Plain requests (`fast_head`), one after the other, from their first byte to their answer's last: what most requests
 //! are, at less than what the general way costs.
 //!
-//! Never here: what is anything else, down to the first byte of it (`http1` has hyper look at it), or answering (`http`).
+//! Never here: what is anything else, down to the first byte of it (`http1` has hyper look at it), or answering
+//! (`http`).
 
 use std::cell::Cell;
 use std::future::poll_fn;

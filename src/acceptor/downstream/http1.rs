@@ -22,8 +22,8 @@ use crate::time::timer;
 use super::fast_path::{Left, serve_plain};
 use super::hyper_request::serve;
 use crate::acceptor::connection::client_stream::ClientStream;
-use crate::acceptor::connection::conn_state::{ConnState, Phase};
-use crate::acceptor::connection::deadlines::{End, LINGER, drive};
+use crate::acceptor::connection::conn_state::{ConnPhase, ConnState};
+use crate::acceptor::connection::deadlines::{ConnectionEnd, LINGER, drive};
 use crate::acceptor::limit::Limit;
 use crate::acceptor::request::http::record_unread;
 use crate::acceptor::request::reply::HEAD_TIMEOUT;
@@ -37,10 +37,12 @@ pub(in crate::acceptor) async fn serve_http1(conn: Rc<Connection>, mut stream: C
         // Boxed, here and below, so that a connection at rest has only its place in this task.
         let end = Box::pin(serve_fast(&conn, &mut stream, limits)).await;
         let rests = match end {
-            End::Resting => Some(stream),
-            End::Closed(Some(Left::Other)) => Box::pin(serve_any(&conn, stream, limits)).await,
-            End::Closed(Some(Left::Ended) | None) => return say(b"", stream).await,
-            End::Closed(Some(Left::Cut)) | End::WriteTimeout | End::HeadTimeout => return,
+            ConnectionEnd::Resting => Some(stream),
+            ConnectionEnd::Closed(Some(Left::Other)) => Box::pin(serve_any(&conn, stream, limits)).await,
+            ConnectionEnd::Closed(Some(Left::Ended) | None) => return say(b"", stream).await,
+            ConnectionEnd::Closed(Some(Left::Cut))
+            | ConnectionEnd::WriteTimeout
+            | ConnectionEnd::HeadTimeout => return,
         };
         let Some(rested) = rests else { return };
         stream = rested;
@@ -52,7 +54,11 @@ pub(in crate::acceptor) async fn serve_http1(conn: Rc<Connection>, mut stream: C
 }
 
 /// Serves plain requests, within the deadlines.
-async fn serve_fast(conn: &Rc<Connection>, stream: &mut ClientStream, limits: &Limits) -> End<Left> {
+async fn serve_fast(
+    conn: &Rc<Connection>,
+    stream: &mut ClientStream,
+    limits: &Limits,
+) -> ConnectionEnd<Left> {
     stream.leave_unwatched();
     let closing = Cell::new(false);
     let mut serving = pin!(serve_plain(conn, stream, &closing));
@@ -77,7 +83,7 @@ async fn serve_any(conn: &Rc<Connection>, stream: ClientStream, limits: &Limits)
     let end =
         drive(&mut serving, &state, limits, &conn.shard.stop, |serving| serving.graceful_shutdown()).await;
     match end {
-        End::Resting => {
+        ConnectionEnd::Resting => {
             // Only upgrades take the parts away, and those have ended the connection.
             let http1::Parts { io, read_buf, .. } = serving.into_parts()?;
             let stream = io.into_inner();
@@ -89,12 +95,12 @@ async fn serve_any(conn: &Rc<Connection>, stream: ClientStream, limits: &Limits)
             say(b"", stream).await;
         }
         // hyper has answered it already.
-        End::Closed(Some(Err(error))) if error.is_parse() => {
+        ConnectionEnd::Closed(Some(Err(error))) if error.is_parse() => {
             let (status, reason) =
                 if error.is_parse_too_large() { (431, "head-too-large") } else { (400, "malformed") };
             record_unread(conn, status, reason);
         }
-        End::HeadTimeout => {
+        ConnectionEnd::HeadTimeout => {
             if state.is_head_refused() {
                 conn.shard.server.limit_log.reached(Limit::Heads, state.place_of());
             }
@@ -104,11 +110,11 @@ async fn serve_any(conn: &Rc<Connection>, stream: ClientStream, limits: &Limits)
                 say(HEAD_TIMEOUT, io.into_inner()).await;
             }
         }
-        // Whoever was answered and has only begun to send more is no client that left.
-        End::Closed(Some(Err(_))) if matches!(state.waiting().0, Phase::Head(_)) => {
+        // A client that was answered and has only begun to send more has not left.
+        ConnectionEnd::Closed(Some(Err(_))) if matches!(state.waiting().0, ConnPhase::Head(_)) => {
             record_unread(conn, 499, "client-gone");
         }
-        End::Closed(_) | End::WriteTimeout => {}
+        ConnectionEnd::Closed(_) | ConnectionEnd::WriteTimeout => {}
     }
     None
 }
@@ -116,9 +122,9 @@ async fn serve_any(conn: &Rc<Connection>, stream: ClientStream, limits: &Limits)
 /// Waits for the next request without anything to serve it by; false when the connection is to end first.
 async fn rest(stream: &ClientStream, state: &ConnState, limits: &Limits, stop: &TaskGroup) -> bool {
     let until = match state.waiting().0 {
-        Phase::New(since) => since + limits.head,
-        Phase::Idle(since) => since + limits.keepalive,
-        Phase::Head(_) | Phase::RefusedHead | Phase::Busy(_) => return true,
+        ConnPhase::New(since) => since + limits.head,
+        ConnPhase::Idle(since) => since + limits.keepalive,
+        ConnPhase::Head(_) | ConnPhase::RefusedHead | ConnPhase::Busy(_) => return true,
     };
     tokio::select! {
         biased;
@@ -144,5 +150,5 @@ async fn say(bytes: &[u8], mut stream: ClientStream) {
 const PIECE: usize = 64 << 10;
 /// The least buffer hyper takes.
 const MIN_BUFFER: usize = 8 << 10;
-/// For the answer to a head that never came.
+/// The time for the answer to a head that never came.
 const LAST_WORDS: Duration = Duration::from_secs(2);

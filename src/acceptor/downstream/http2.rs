@@ -55,13 +55,15 @@ pub(in crate::acceptor) async fn serve_http2(conn: Rc<Connection>, stream: Clien
     }
 }
 
-/// The most bytes of an answer that hyper gets at a time; hyper keeps one such piece for each stream: as large as a frame
-/// (RFC 9113 §6.5.2).
+/// The most bytes of an answer that hyper gets at a time; hyper keeps one such piece for each stream: as large as a
+/// frame (RFC 9113 §6.5.2).
 const PIECE: usize = 16 << 10;
 /// Streams a client may reset before they are accepted (CVE-2023-44487).
 const RESET_STREAMS: usize = 50;
-/// Of each stream, whether the client reads or not: the body's next piece is only taken when there is less.
+/// The bytes of each stream that hyper holds, whether the client reads or not: the body's next piece is only taken when
+/// there is less.
 const SEND_BUFFER: usize = 32 << 10;
-/// A peer that is gone without a word is found out. Longer than a connection without a request is kept: those cost nothing.
+/// A peer that is gone without a word is found out. Longer than a connection without a request is kept: those cost
+/// nothing.
 const PING_EVERY: Duration = Duration::from_secs(90);
 const PING_ANSWER: Duration = Duration::from_secs(20);

@@ -55,7 +55,7 @@ fn upgrade_of(request: &mut Request<Incoming>, conn: &Connection) -> Option<Upgr
         let upgraded = hyper::upgrade::on(request);
         let client =
             async { upgraded.await.ok().map(|io| -> Box<dyn Duplex> { Box::new(TokioIo::new(io)) }) };
-        Upgrade { client: Box::pin(client), shard: Rc::clone(&conn.shard), handover: Rc::default() }
+        Upgrade { client: Box::pin(client), stop: conn.shard.stop.clone(), handover: Rc::default() }
     })
 }
 

@@ -45,28 +45,27 @@ use crate::acceptor::thread::shard::{Connection, Role, Shard};
 
 /// Says by a client's first message, and the address that it came to, how its handshake goes on; `None`: it asks for a
 /// name that is none of this server's.
-pub type ChooseTls = Arc<dyn Fn(&ClientHello<'_>, IpAddr) -> Option<TlsChoice> + Send + Sync>;
+pub(crate) type ChooseTls = Arc<dyn Fn(&ClientHello<'_>, IpAddr) -> Option<TlsChoice> + Send + Sync>;
 
 /// How a handshake goes on.
-pub struct TlsChoice {
+pub(crate) struct TlsChoice {
     /// Its settings.
-    pub config: Arc<ServerConfig>,
+    pub(crate) config: Arc<ServerConfig>,
     /// The client certificates that it asks for.
-    pub client: Option<ClientCertCheck>,
+    pub(crate) client: Option<ClientCertCheck>,
 }
 
 /// What is asked of a client, and what is thought of what it shows.
-pub struct ClientCertCheck {
+pub(crate) struct ClientCertCheck {
     /// What is asked for.
-    pub asked: ClientCerts,
+    pub(crate) asked: ClientCerts,
     /// Why the certificates are not believed, of which the client's own comes first.
-    pub judge: JudgeClientCert,
+    pub(crate) judge: JudgeClientCert,
 }
 
 /// See [`ClientCertCheck::judge`].
-pub type JudgeClientCert = Box<dyn Fn(&[CertificateDer<'_>]) -> Result<(), String> + Send + Sync>;
+pub(crate) type JudgeClientCert = Box<dyn Fn(&[CertificateDer<'_>]) -> Result<(), String> + Send + Sync>;
 
-/// An accepted connection.
 pub(in crate::acceptor) struct Open {
     pub(in crate::acceptor) shard: Rc<Shard>,
     pub(in crate::acceptor) stream: TcpStream,
@@ -80,7 +79,8 @@ impl Open {
     /// Serves it to its end, over TLS when there is an acceptor for it.
     pub(in crate::acceptor) async fn serve(self, tls: Option<ChooseTls>) {
         let Self { shard, stream, peer, local, role, mut admission } = self;
-        let _told = Told { shard: Rc::clone(&shard), place_state: Arc::clone(admission.place_state()) };
+        let _told =
+            MadeRoomNotice { shard: Rc::clone(&shard), place_state: Arc::clone(admission.place_state()) };
         admission.place_state().wakes_this_task().await;
         if !admission.place_state().is_placed() && !Box::pin(wait_for_place(&shard, &admission)).await {
             return refuse(&shard, admission.place_state().client());
@@ -115,14 +115,14 @@ impl Open {
     }
 }
 
-/// Notes at a connection's end whether it has made room for another one. No future of its own, which would have all that
-/// a connection is made of twice.
-struct Told {
+/// Notes at a connection's end whether it has made room for another one. No future of its own, which would have all
+/// that a connection is made of twice.
+struct MadeRoomNotice {
     shard: Rc<Shard>,
     place_state: Arc<PlaceState>,
 }
 
-impl Drop for Told {
+impl Drop for MadeRoomNotice {
     fn drop(&mut self) {
         if self.place_state.is_asked() {
             self.shard.server.limit_log.reached(Limit::Connections, self.place_state.client());

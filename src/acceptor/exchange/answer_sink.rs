@@ -1,5 +1,5 @@
-//! Puts the pieces of an answer that its client has not asked for yet into memory or into a spool file; where neither has
-//! room, the worker waits until the client has read.
+//! Puts the pieces of an answer that its client has not asked for yet into memory or into a spool file; where neither
+//! has room, the worker waits until the client has read.
 //!
 //! Never here: where pieces come from (`response_pump`).
 
@@ -21,7 +21,7 @@ use crate::acceptor::limit::Limit;
 pub(in crate::acceptor) struct AnswerSink<'a> {
     pub(in crate::acceptor) buffer: &'a Buffer,
     how: &'a PumpContext,
-    /// Of the worker that gives the answer.
+    /// The lease of the worker that gives the answer.
     lease: &'a Lease,
     spool_works: bool,
 }
@@ -85,7 +85,7 @@ impl<'a> AnswerSink<'a> {
 
     /// Returns false when the file is full, or when there is no space for it beside those of others.
     async fn put_aside(&self, data: &Bytes) -> io::Result<bool> {
-        let PumpContext { server, client, metrics, .. } = self.how;
+        let PumpContext { server, client, .. } = self.how;
         if self.buffer.spool_end().is_none() {
             let of_all = server.spool_space.reserve(*client);
             let mut space = Space { of_all, of_answers: server.spooled_answers.reserve(*client) };
@@ -105,7 +105,7 @@ impl<'a> AnswerSink<'a> {
             return Ok(false);
         }
         let written = spool.write(end, vec![data.clone()]).await?;
-        metrics.spooled_bytes.inc_by(written);
+        server.spooled_bytes.inc_by(written);
         self.buffer.spooled(written);
         Ok(true)
     }

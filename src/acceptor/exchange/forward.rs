@@ -21,7 +21,7 @@ use super::response_pump::IncomingAnswer;
 use crate::acceptor::body::request_body::RequestBody;
 use crate::acceptor::error::ServeError;
 use crate::acceptor::reason::Retry;
-use crate::acceptor::thread::shard::Shard;
+use crate::acceptor::thread::upstreams::Upstreams;
 use crate::acceptor::upstream::access::Recording;
 use crate::acceptor::upstream::body_coding::BodyCoding;
 use crate::acceptor::upstream::claimed_worker::ClaimedWorker;
@@ -32,7 +32,7 @@ use crate::acceptor::upstream::reply_body::Reply;
 use crate::acceptor::upstream::restraint;
 use crate::acceptor::upstream::send::{Sent, after_the_others, send};
 use crate::acceptor::upstream::unread::Unclaimed;
-use crate::acceptor::upstream::upload::{Passed, Upload};
+use crate::acceptor::upstream::upload::{Upload, UploadEnd};
 use crate::acceptor::upstream::upstream_conn::{UpstreamConn, distrust};
 use crate::acceptor::upstream::worker_head::{AnswerHead, NO_ANSWER, write_request};
 
@@ -106,12 +106,12 @@ async fn attempt(
     let (head, answer, upload) = outcome?;
     if is_busy(head.status(), head.headers()) {
         let worker = answer.claimed.lease.member().worker;
-        spawn_abandon(request.shard, answer, request.rules.timeouts.request);
+        spawn_abandon(request.upstreams, answer, request.rules.timeouts.request);
         return Err(ServeError::WorkerBusy { worker });
     }
     let response = respond(request, head, answer, upload, recording)?;
     if request.handed_on {
-        // That one goes first: this client can wait better than a worker.
+        // The other task goes first: this client can wait better than a worker.
         after_the_others().await;
     }
     Ok(response)
@@ -147,7 +147,7 @@ async fn claim(
             ServeError::NoWorker
         }
     })?;
-    if request.shard.cut.is_requested() {
+    if request.upstreams.cut.is_requested() {
         // A request that was cut gave it back, and the worker has not done with it.
         return Err(ServeError::NoWorker);
     }
@@ -203,9 +203,9 @@ fn too_many(request: &Outgoing<'_>, error: ServeError) -> ServeError {
 }
 
 /// Sends the request and reads the answer's head.
-async fn exchange(request: &mut Outgoing<'_>, mut lease: Lease) -> Result<Answered, ServeError> {
+async fn exchange(request: &mut Outgoing<'_>, mut lease: Lease) -> Result<BegunAnswer, ServeError> {
     let connect = request.rules.timeouts.connect;
-    let mut opened = UpstreamConn::open(&lease, request.shard, connect).await;
+    let mut opened = UpstreamConn::open(&lease, request.upstreams, connect).await;
     loop {
         let upstream = match opened {
             Ok(upstream) => upstream,
@@ -238,12 +238,12 @@ async fn exchange(request: &mut Outgoing<'_>, mut lease: Lease) -> Result<Answer
         }
         // A kept connection that the worker was just closing: the worker itself is well.
         request.resent = !matches!(failed, ExchangeError::Unsent(_));
-        opened = Box::pin(UpstreamConn::open_new(lease.member(), request.shard, connect)).await;
+        opened = Box::pin(UpstreamConn::open_new(lease.member(), request.upstreams, connect)).await;
     }
 }
 
-/// Waits until the worker has closed the connection, and so has done with the request that it was sent there; false when
-/// that takes longer than a request may. One that takes several at a time need not be waited for.
+/// Waits until the worker has closed the connection, and so has done with the request that it was sent there; false
+/// when that takes longer than a request may. One that takes several at a time need not be waited for.
 async fn has_done_with_it(claimed: &mut ClaimedWorker, request: &Outgoing<'_>) -> bool {
     let ClaimedWorker { lease, upstream } = claimed;
     if lease.member().concurrency.get() > 1 {
@@ -261,7 +261,10 @@ fn unreachable(lease: &Lease, source: io::Error) -> ServeError {
 }
 
 /// One request and one answer's head over one connection.
-async fn converse(request: &mut Outgoing<'_>, in_flight: &mut InFlight) -> Result<Heard, ExchangeError> {
+async fn converse(
+    request: &mut Outgoing<'_>,
+    in_flight: &mut InFlight,
+) -> Result<AnsweredHead, ExchangeError> {
     let limit = request.rules.timeouts.request;
     let method = request.head.method;
     // An answer to HEAD is the last on its connection, whatever it says: see `AnswerHead::counted`.
@@ -281,8 +284,8 @@ async fn converse(request: &mut Outgoing<'_>, in_flight: &mut InFlight) -> Resul
     let body = &request.body;
     let granted = in_flight.granted();
     // A worker that was waited for waits itself now.
-    let at_once = in_flight.waited() || request.shard.sole_request.is_likely();
-    let write_batch = (!at_once).then_some(&request.shard.write_batch);
+    let at_once = in_flight.waited() || request.upstreams.sole_request.is_likely();
+    let write_batch = (!at_once).then_some(&request.upstreams.write_batch);
     let (upstream, all_sent) = in_flight.parts();
     let worked = match &mut upload {
         None => {
@@ -294,7 +297,7 @@ async fn converse(request: &mut Outgoing<'_>, in_flight: &mut InFlight) -> Resul
         }
         Some(upload) => {
             let upload_clock = upload.upload_clock();
-            // It may answer, and wait for us to take what it says, before the body's next piece comes.
+            // The worker may answer, and wait for us to take what it says, before the body's next piece comes.
             upstream.make_room();
             let work = async {
                 let sent = send(upstream, out, body, coding, None, &mut false).await?;
@@ -329,7 +332,7 @@ async fn head_while_passing(
         biased;
         head = &mut reading => return head,
         passed = upload.pass_on(&writer) => match passed {
-            Ok(Passed::All | Passed::Refused) => {}
+            Ok(UploadEnd::All | UploadEnd::Refused) => {}
             Err(error) => return Err(ExchangeError::Client(error)),
         },
     }
@@ -337,16 +340,16 @@ async fn head_while_passing(
 }
 
 /// An answer's head, how much of the request was sent for it, and what is left of one that was answered early.
-type Heard = (AnswerHead, Sent, Option<Box<Upload>>);
+type AnsweredHead = (AnswerHead, Sent, Option<Box<Upload>>);
 
 /// An answer's head, its body to come, and what is left of a request that was answered early.
-type Answered = (AnswerHead, IncomingAnswer, Option<Box<Upload>>);
+type BegunAnswer = (AnswerHead, IncomingAnswer, Option<Box<Upload>>);
 
 impl Outgoing<'_> {
     fn take_upload(&mut self, coding: BodyCoding) -> Option<Box<Upload>> {
         match std::mem::replace(&mut self.body, RequestBody::PassedOn) {
             RequestBody::Streaming(incoming, length) => {
-                let limits = (self.shard.server.limits.body_idle, self.rules.max_body);
+                let limits = (self.upstreams.server.limits.body_idle, self.rules.max_body);
                 Some(Box::new(Upload::new(incoming, length, coding, limits, self.courtesy())))
             }
             other => {
@@ -394,8 +397,8 @@ impl Outgoing<'_> {
     }
 }
 
-fn spawn_abandon(shard: &Shard, answer: IncomingAnswer, limit: Duration) {
-    shard.stop.spawn_local("refused request", answer.abandon(limit));
+fn spawn_abandon(upstreams: &Upstreams, answer: IncomingAnswer, limit: Duration) {
+    upstreams.stop.spawn_local("refused request", answer.abandon(limit));
 }
 
 /// How long to wait for the word how a worker ended, which its exit brings shortly after its connection's end.

@@ -52,19 +52,19 @@ pub(in crate::acceptor) async fn exchange(
         ReplyBody::full(Bytes::new())
     } else if *request.head.method == Method::HEAD || is_bodiless(head.status) {
         let rest = streamed(body, lease, passed);
-        request.shard.stop.spawn_local("end of an answer", rest.finish(timeouts.request));
+        request.upstreams.stop.spawn_local("end of an answer", rest.finish(timeouts.request));
         ReplyBody::full(Bytes::new())
     } else if is_event_stream(&head.headers) {
         recording.becomes_long_lived();
         let tunnel = lease.into_tunnel(request.client).map_err(|_| ServeError::NoTunnel { worker })?;
-        ReplyBody::events(Events::new(body, tunnel, request.shard.stop.clone()))
+        ReplyBody::events(Events::new(body, tunnel, request.upstreams.stop.clone()))
     } else {
         // Behind a length HTTP/1 has no place for trailers, and ends there.
         let length = body.size_hint().exact().filter(|_| !recording.is_over_http2());
         let buffer = buffer_for(request);
         let how = PumpContext::of(request);
         let taking = streamed(body, lease, passed).take_in(Rc::clone(&buffer), how);
-        request.shard.stop.spawn_local("answer", taking);
+        request.upstreams.stop.spawn_local("answer", taking);
         ReplyBody::piped(buffer, length)
     };
     clean_answer(&mut head.headers, true);

@@ -28,7 +28,7 @@ use crate::acceptor::upstream::h2c::AnswerBody;
 pub(in crate::acceptor) struct Streamed {
     pub(in crate::acceptor) body: AnswerBody,
     pub(in crate::acceptor) lease: Lease,
-    /// Of the request.
+    /// The clock of the request's body.
     pub(in crate::acceptor) upload_clock: UploadClock,
     /// The request's body, if it has one.
     pub(in crate::acceptor) passed: Option<Passed>,
@@ -81,7 +81,7 @@ impl Streamed {
                 }
             }
         };
-        // Whoever goes on for longer is reset all the same.
+        // A stream that goes on for longer is reset all the same.
         let _ = timer::timeout(limit, ending).await;
         drop(self.passed.as_ref().and_then(Passed::stop));
     }

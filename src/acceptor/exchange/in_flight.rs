@@ -13,7 +13,7 @@ use crate::pool::WorkerFault;
 use crate::time::timer;
 
 use super::response_pump::IncomingAnswer;
-use crate::acceptor::thread::shard::Shard;
+use crate::acceptor::thread::upstreams::Upstreams;
 use crate::acceptor::upstream::claimed_worker::ClaimedWorker;
 use crate::acceptor::upstream::exchange_error::ExchangeError;
 use crate::acceptor::upstream::fastcgi;
@@ -24,7 +24,7 @@ use crate::acceptor::upstream::worker_head::{AnswerHead, parse_answer};
 /// A worker that has begun, or may have begun, on our request. Dropped before its answer: the client has gone, and the
 /// worker is waited for by a task of its own.
 pub(in crate::acceptor) struct InFlight {
-    shard: Rc<Shard>,
+    upstreams: Rc<Upstreams>,
     held: Option<Box<ClaimedWorker>>,
     method: Method,
     /// Until when the answer's head must be there. `None` while the body is passed on as it comes: its end is when the
@@ -38,9 +38,9 @@ pub(in crate::acceptor) struct InFlight {
 impl InFlight {
     pub(in crate::acceptor) fn new(request: &Outgoing<'_>, claimed: Box<ClaimedWorker>) -> Self {
         let (granted, limit) = (claimed.lease.since(), request.rules.timeouts.request);
-        request.shard.sole_request.begin();
+        request.upstreams.sole_request.begin();
         Self {
-            shard: Rc::clone(request.shard),
+            upstreams: Rc::clone(request.upstreams),
             held: Some(claimed),
             method: request.head.method.clone(),
             deadline: request.body.is_repeatable().then(|| granted + limit),
@@ -86,7 +86,7 @@ const HELD: &str = "it is held until taken, which consumes it";
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.shard.sole_request.end();
+        self.upstreams.sole_request.end();
         let Some(mut claimed) = self.held.take() else { return };
         if claimed.lease.member().concurrency.get() > 1 {
             if claimed.lease.since().elapsed() >= self.hang_up.min(LONG) {
@@ -97,7 +97,7 @@ impl Drop for InFlight {
         let (method, hang_up, sent) = (self.method.clone(), self.hang_up, self.sent);
         let deadline = self.deadline.unwrap_or_else(|| Instant::now() + hang_up);
         claimed.upstream.make_room();
-        self.shard.stop.spawn_local("abandoned request", async move {
+        self.upstreams.stop.spawn_local("abandoned request", async move {
             if !sent {
                 claimed.upstream.end_request();
             }

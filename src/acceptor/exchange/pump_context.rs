@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::directory::App;
-use crate::metrics::Metrics;
 use crate::name::ClientNet;
 
 use crate::acceptor::body::buffer::{Buffer, NoReader};
@@ -21,20 +20,19 @@ use crate::acceptor::upstream::outgoing::Outgoing;
 #[derive(Clone)]
 pub(in crate::acceptor) struct PumpContext {
     pub(in crate::acceptor) worker_idle: Duration,
-    /// For the worker to notice that its client has gone.
+    /// The time for the worker to notice that its client has gone.
     pub(in crate::acceptor) hang_up: Duration,
     pub(in crate::acceptor) server: Arc<Server>,
     pub(in crate::acceptor) app: Arc<App>,
-    /// Whose share of memory and disk the answer takes from.
+    /// The client whose share of memory and disk the answer takes from.
     pub(in crate::acceptor) client: Option<ClientNet>,
-    pub(in crate::acceptor) metrics: Metrics,
 }
 
 /// Why taking in stopped early.
 pub(in crate::acceptor) enum PumpStop {
     Reader(NoReader),
     Worker(CutShort),
-    /// It cannot send the rest of its request.
+    /// The client cannot send the rest of its request.
     Client(ServeError),
 }
 
@@ -43,10 +41,9 @@ impl PumpContext {
         Self {
             worker_idle: request.rules.timeouts.body_idle,
             hang_up: request.rules.timeouts.request,
-            server: Arc::clone(&request.shard.server),
+            server: Arc::clone(&request.upstreams.server),
             app: Arc::clone(request.app),
             client: request.client,
-            metrics: request.shard.metrics.clone(),
         }
     }
 

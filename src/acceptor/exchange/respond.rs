@@ -70,7 +70,7 @@ pub(in crate::acceptor) fn respond(
                     answer.claimed.upstream,
                     answer.decoder,
                     tunnel,
-                    request.shard.stop.clone(),
+                    request.upstreams.stop.clone(),
                 ),
                 Err(_) => return Err(ServeError::NoTunnel { worker }),
             }
@@ -87,7 +87,7 @@ pub(in crate::acceptor) fn respond(
             if answer.ends_for_certain() {
                 request.handed_on = answer.give_back();
             } else {
-                request.shard.stop.spawn_local("answer without a body", answer.see_off());
+                request.upstreams.stop.spawn_local("answer without a body", answer.see_off());
             }
             ReplyBody::full_in(bytes, room)
         }
@@ -104,7 +104,7 @@ fn reply(head: AnswerHead, body: ReplyBody, named: Option<Named>) -> Reply {
 
 /// Room for a whole answer in the memory that all answers share.
 fn room_for(request: &Outgoing<'_>, length: usize) -> Option<Box<Reservation>> {
-    let server = &request.shard.server;
+    let server = &request.upstreams.server;
     let mut room = Box::new(server.reply_room.reserve(request.client));
     if room.grow_to(length as u64) {
         return Some(room);
@@ -158,13 +158,16 @@ fn pipe(
     let buffer = buffer_for(request);
     let how = PumpContext::of(request);
     let first = first.and_then(|first| buffer.try_push(first).err());
-    request.shard.stop.spawn_local("answer", pump_response(answer, Rc::clone(&buffer), first, how, upload));
+    request
+        .upstreams
+        .stop
+        .spawn_local("answer", pump_response(answer, Rc::clone(&buffer), first, how, upload));
     ReplyBody::piped(buffer, length)
 }
 
 /// What lies between the worker and the client of a request.
 pub(in crate::acceptor) fn buffer_for(request: &Outgoing<'_>) -> Rc<Buffer> {
-    let server = &request.shard.server;
+    let server = &request.upstreams.server;
     Buffer::new(server.limits.reply_memory, server.reply_room.reserve(request.client))
 }
 

@@ -1,4 +1,5 @@
-//! Moves a worker's answer into a buffer as fast as the worker gives it, so that a slow client does not hold the worker.
+//! Moves a worker's answer into a buffer as fast as the worker gives it, so that a slow client does not hold the
+//! worker.
 //!
 //! Owns the lease until the answer's last byte, or until the worker's side of the connection is closed: never earlier,
 //! or two requests could be in one worker's hands. Never here: the client's side (`reply_body`).
@@ -21,7 +22,7 @@ use crate::acceptor::body::request_body::discard;
 use crate::acceptor::body::upload_clock::UploadClock;
 use crate::acceptor::upstream::claimed_worker::ClaimedWorker;
 use crate::acceptor::upstream::send::after_the_others;
-use crate::acceptor::upstream::upload::{Passed, Upload};
+use crate::acceptor::upstream::upload::{Upload, UploadEnd};
 use crate::acceptor::upstream::upstream_conn::Source;
 use crate::acceptor::upstream::worker_head::AnswerHead;
 use crate::acceptor::wire::worker_body::{BodyDecoder, Piece};
@@ -107,7 +108,7 @@ async fn pump_both_ways(
         biased;
         stopped = &mut pumping => return stopped,
         passed = upload.pass_on(&writer) => match passed {
-            Ok(Passed::All | Passed::Refused) => {}
+            Ok(UploadEnd::All | UploadEnd::Refused) => {}
             Err(error) => return Err(PumpStop::Client(error)),
         },
     }
@@ -231,14 +232,14 @@ impl IncomingAnswer {
         lease.hand_on()
     }
 
-    /// With one request per worker, a worker that is stuck with this one is of no use to others.
+    /// Gives the worker up: one that takes a request at a time and is stuck with this one is of no use to others.
     pub(in crate::acceptor) fn condemn(&self, why: WorkerFault) {
         if self.claimed.lease.member().concurrency.get() == 1 {
             self.claimed.lease.condemn(why);
         }
     }
 
-    /// Nobody reads the answer any more. The worker is free only when it has ended it, or its connection.
+    /// Ends an answer that nobody reads any more. The worker is free only when it has ended it, or its connection.
     pub(in crate::acceptor) async fn abandon(mut self, limit: Duration) {
         if self.claimed.lease.member().concurrency.get() > 1 {
             return;
@@ -253,7 +254,8 @@ impl IncomingAnswer {
         }
         let seen = self.claimed.upstream.refuse_answer(self.claimed.lease.member());
         if !seen {
-            // It may notice that no more comes; either way it is free when it has ended the answer or the connection.
+            // The worker may notice that no more comes; either way it is free when the answer or the connection has
+            // ended.
             self.claimed.upstream.end_request();
         }
         let over = async {

@@ -22,9 +22,8 @@ use crate::acceptor::wire::headers::clean_answer;
 
 /// Answers `101` and starts to pass bytes once the client has it.
 ///
-/// # Errors
-/// [`ServeError::BadAnswer`] when nobody asked for it; [`ServeError::NoTunnel`] when the worker holds too many already, in all or of
-/// this client.
+/// # Errors [`ServeError::BadAnswer`] when nobody asked for it; [`ServeError::NoTunnel`] when the worker holds too many
+/// already, in all or of this client.
 pub(in crate::acceptor) fn open(
     upgrade: Option<Upgrade>,
     whose: Option<ClientNet>,
@@ -50,15 +49,15 @@ pub(in crate::acceptor) fn open(
     recording.becomes_long_lived();
     let upstream = answer.claimed.upstream;
     upstream.leave_http1();
-    let Upgrade { client, shard, handover } = upgrade;
-    shard.stop.clone().spawn_local("tunnel", async move {
+    let Upgrade { client, stop, handover } = upgrade;
+    stop.clone().spawn_local("tunnel", async move {
         let upgraded = client.await;
         let mut recording = handover.take();
         let Some(upgraded) = upgraded else { return };
         let to_client = tokio::select! {
             passed = pass(upgraded, upstream) => passed,
-            // It has no end of its own, and new connections would wait for it when the server is restarted.
-            () = shard.stop.requested() => 0,
+            // A tunnel has no end of its own, and new connections would wait for it when the server is restarted.
+            () = stop.requested() => 0,
         };
         drop(tunnel);
         if let Some(recording) = &mut recording {

@@ -12,10 +12,10 @@ use http::{Method, Uri, Version};
 use ipnet::IpNet;
 
 use super::{Decoded, decoded};
-use crate::acceptor::peer::{Client, Peer};
+use crate::acceptor::peer::{Peer, RequestClient};
 use crate::acceptor::records::access_line;
-use crate::acceptor::records::access_line::{Calendar, Entry};
-use crate::acceptor::records::access_record::{Outcome, Particulars, Record};
+use crate::acceptor::records::access_line::{AccessEntry, Calendar};
+use crate::acceptor::records::access_record::{AccessRecord, Outcome, Particulars};
 use crate::acceptor::request::route;
 use crate::acceptor::upstream::fastcgi;
 use crate::acceptor::upstream::worker_head::{Origin, RequestHead, write_request};
@@ -148,12 +148,12 @@ pub fn client_address(data: &[u8]) {
     let Some(fields) = fields(data) else { return };
     let address = Ipv4Addr::new(192, 0, 2, 1);
     let peer = Peer::new((address, 5000).into());
-    let stranger = Client::of(&peer, &fields, &[]);
+    let stranger = RequestClient::of(&peer, &fields, &[]);
     assert_eq!((stranger.address, &*stranger.forwarded_for), (IpAddr::V4(address), "192.0.2.1"));
     assert!(stranger.told.is_none());
 
     let trusted: [IpNet; 2] = ["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
-    let client = Client::of(&peer, &fields, &trusted);
+    let client = RequestClient::of(&peer, &fields, &trusted);
     let said: Vec<&str> = client.forwarded_for.split(',').map(str::trim).collect();
     assert_eq!(said.last(), Some(&"192.0.2.1"));
     assert!(client.forwarded_for.bytes().all(|byte| matches!(byte, b' ' | b'\t' | b'!'..=b'~')));
@@ -183,9 +183,9 @@ pub fn access_line(data: &[u8]) {
         version: Version::HTTP_11,
         kind,
     };
-    let record = Record { status: 200, outcome: Outcome::Complete, ..Record::blank() };
+    let record = AccessRecord { status: 200, outcome: Outcome::Complete, ..AccessRecord::blank() };
     let app = AppName::parse("app").unwrap();
-    let entry = Entry {
+    let entry = AccessEntry {
         time: SystemTime::UNIX_EPOCH,
         total: Duration::from_millis(data.len() as u64),
         app: Some(&app),

@@ -10,26 +10,27 @@ use serde::Serialize;
 
 use crate::name::AppName;
 
-use super::access_record::{Outcome, Particulars, Record};
+use super::access_record::{AccessRecord, Outcome, Particulars};
 
 /// All that a line tells.
 #[derive(Debug)]
-pub(in crate::acceptor) struct Entry<'a> {
+pub(in crate::acceptor) struct AccessEntry<'a> {
     pub(in crate::acceptor) time: SystemTime,
     pub(in crate::acceptor) total: Duration,
     pub(in crate::acceptor) app: Option<&'a AppName>,
-    pub(in crate::acceptor) record: &'a Record,
+    pub(in crate::acceptor) record: &'a AccessRecord,
     pub(in crate::acceptor) particulars: &'a Particulars,
 }
 
-/// One line: local time, total time, time in the worker, method, path, status, content type, length, and what went wrong.
+/// One line: local time, total time, time in the worker, method, path, status, content type, length, and what went
+/// wrong.
 pub(in crate::acceptor) fn human(
     out: &mut Vec<u8>,
-    entry: &Entry<'_>,
+    entry: &AccessEntry<'_>,
     calendar: &mut Calendar,
     colours: bool,
 ) {
-    let Entry { record, particulars, .. } = entry;
+    let AccessEntry { record, particulars, .. } = entry;
     let (on, off) = if colours { (colour(record.status), "\x1b[0m") } else { ("", "") };
     put(out, calendar.stamp(entry.time));
     if let Some(app) = entry.app {
@@ -63,9 +64,9 @@ pub(in crate::acceptor) fn human(
 }
 
 /// One object with the original's names, and more.
-pub(in crate::acceptor) fn json(out: &mut Vec<u8>, entry: &Entry<'_>, calendar: &mut Calendar) {
-    let Entry { record, particulars, .. } = entry;
-    let object = Object {
+pub(in crate::acceptor) fn json(out: &mut Vec<u8>, entry: &AccessEntry<'_>, calendar: &mut Calendar) {
+    let AccessEntry { record, particulars, .. } = entry;
+    let object = JsonRecord {
         app: entry.app.map(AppName::as_str),
         client: particulars.client,
         generation: record.generation.map(|generation| generation.0),
@@ -90,10 +91,10 @@ pub(in crate::acceptor) fn json(out: &mut Vec<u8>, entry: &Entry<'_>, calendar: 
     out.push(b'\n');
 }
 
-/// In the order in which they are written.
+/// The fields of a line, in the order in which they are written.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Object<'a> {
+struct JsonRecord<'a> {
     app: Option<&'a str>,
     client: std::net::IpAddr,
     generation: Option<u64>,
@@ -118,7 +119,7 @@ struct Object<'a> {
 /// Local time as text; the zone is asked once for each second.
 #[derive(Debug)]
 pub(in crate::acceptor) struct Calendar {
-    /// Of strftime, up to the fraction of a second.
+    /// The format for strftime, up to the fraction of a second.
     format: &'static str,
     second: Option<u64>,
     text: String,
@@ -127,17 +128,18 @@ pub(in crate::acceptor) struct Calendar {
 }
 
 impl Calendar {
-    /// For a line for people.
+    /// The calendar of lines for people: local time.
     pub(in crate::acceptor) fn human() -> Self {
         Self { format: "%Y-%m-%d %H:%M:%S.", second: None, text: String::new(), millis: 0 }
     }
 
-    /// For an object.
+    /// The calendar of JSON objects.
     pub(in crate::acceptor) fn json() -> Self {
         Self { format: "%Y-%m-%dT%H:%M:%S.", ..Self::human() }
     }
 
-    /// With milliseconds and zone. A clock that stands before 1970 was never set: it is shown as if it began then.
+    /// The time with milliseconds and zone. A clock that stands before 1970 was never set: it is shown as if it began
+    /// then.
     fn stamp(&mut self, time: SystemTime) -> &str {
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         if self.second != Some(since.as_secs()) {
@@ -254,8 +256,8 @@ mod tests {
         }
     }
 
-    fn record() -> Record {
-        Record {
+    fn record() -> AccessRecord {
+        AccessRecord {
             status: 200,
             reason: None,
             outcome: Outcome::Complete,
@@ -276,19 +278,24 @@ mod tests {
     }
 
     fn written(
-        record: &Record,
+        record: &AccessRecord,
         particulars: &Particulars,
         app: Option<&AppName>,
-        write: impl FnOnce(&mut Vec<u8>, &Entry<'_>),
+        write: impl FnOnce(&mut Vec<u8>, &AccessEntry<'_>),
     ) -> String {
         let (time, total) = (UNIX_EPOCH + TIME, Duration::from_micros(3400));
         let mut out = Vec::new();
-        write(&mut out, &Entry { time, total, app, record, particulars });
+        write(&mut out, &AccessEntry { time, total, app, record, particulars });
         String::from_utf8(out).unwrap()
     }
 
     /// A line for people without its time.
-    fn line(record: &Record, particulars: &Particulars, app: Option<&AppName>, colours: bool) -> String {
+    fn line(
+        record: &AccessRecord,
+        particulars: &Particulars,
+        app: Option<&AppName>,
+        colours: bool,
+    ) -> String {
         let line = written(record, particulars, app, |out, entry| {
             human(out, entry, &mut Calendar::human(), colours);
         });
@@ -303,7 +310,7 @@ mod tests {
             " api 3.4ms 2.1ms GET /a?b=%0a 200 text/plain 12 request-1\n"
         );
         let (app, id) = (None, RequestId::parse(b"request-2").unwrap());
-        let cut = Record {
+        let cut = AccessRecord {
             status: 502,
             reason: Some("worker-died"),
             outcome: Outcome::Truncated,
@@ -319,7 +326,7 @@ mod tests {
     #[test]
     fn json_has_the_names_of_the_original_each_with_its_value_or_null() {
         let app = AppName::parse("api").unwrap();
-        let of = |record: &Record, particulars: &Particulars, app| {
+        let of = |record: &AccessRecord, particulars: &Particulars, app| {
             let object = written(record, particulars, app, |out, entry| {
                 json(out, entry, &mut Calendar::json());
             });
@@ -335,7 +342,7 @@ mod tests {
                 "\n"
             )
         );
-        let gone = Record {
+        let gone = AccessRecord {
             status: 499,
             reason: Some("client-gone"),
             outcome: Outcome::ClientGone,

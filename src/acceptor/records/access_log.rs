@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use crate::time::timer;
 
 use super::access_line;
-use super::access_line::{Calendar, Entry};
+use super::access_line::{AccessEntry, Calendar};
 use super::access_writer::{Batch, Fields, Look, Outlet};
 
 /// Where a thread's records go. Dropping it hands over what is left.
@@ -32,7 +32,7 @@ struct Pending {
 }
 
 impl AccessLog {
-    /// For one thread; without an outlet nothing is recorded.
+    /// The log of one thread; without an outlet nothing is recorded.
     pub(in crate::acceptor) fn new(outlet: Option<Outlet>) -> Self {
         let on = outlet.map(|outlet| {
             let calendar = if outlet.look == Look::Json { Calendar::json() } else { Calendar::human() };
@@ -49,7 +49,7 @@ impl AccessLog {
 
     /// Takes a record down. It is written within [`AT_THE_LATEST`] while somebody runs
     /// [`hand_over_in_time`](Self::hand_over_in_time).
-    pub(in crate::acceptor) fn write(&self, entry: &Entry<'_>) {
+    pub(in crate::acceptor) fn write(&self, entry: &AccessEntry<'_>) {
         let Some(on) = &self.on else { return };
         let mut pending = on.pending.borrow_mut();
         let Pending { batch, calendar } = &mut *pending;
@@ -109,7 +109,7 @@ mod tests {
     use crate::name::RequestId;
 
     use super::*;
-    use crate::acceptor::records::access_record::{Particulars, Record};
+    use crate::acceptor::records::access_record::{AccessRecord, Particulars};
     use crate::acceptor::records::access_writer::{AccessWriter, start_with};
 
     /// What is written, a batch at a time.
@@ -126,11 +126,11 @@ mod tests {
 
     fn take_down(log: &AccessLog, id: &str) {
         let id = RequestId::parse(id.as_bytes()).unwrap();
-        log.write(&Entry {
+        log.write(&AccessEntry {
             time: UNIX_EPOCH,
             total: Duration::ZERO,
             app: None,
-            record: &Record::blank(),
+            record: &AccessRecord::blank(),
             particulars: &Particulars::blank(id, [10, 0, 0, 1].into()),
         });
     }

@@ -12,7 +12,7 @@ use crate::name::{GenerationId, RequestId, WorkerId};
 
 /// How one request went, as far as is known.
 #[derive(Debug)]
-pub(in crate::acceptor) struct Record {
+pub(in crate::acceptor) struct AccessRecord {
     /// 0: it got no answer yet.
     pub(in crate::acceptor) status: u16,
     pub(in crate::acceptor) reason: Option<&'static str>,
@@ -24,7 +24,7 @@ pub(in crate::acceptor) struct Record {
     pub(in crate::acceptor) generation: Option<GenerationId>,
 }
 
-impl Record {
+impl AccessRecord {
     /// A request that is over before it got an answer, until somebody says otherwise.
     pub(in crate::acceptor) fn blank() -> Self {
         Self {
@@ -49,7 +49,6 @@ pub(in crate::acceptor) struct Particulars {
     pub(in crate::acceptor) method: Method,
     pub(in crate::acceptor) uri: Uri,
     pub(in crate::acceptor) version: Version,
-    /// The answer's content type.
     pub(in crate::acceptor) kind: Option<HeaderValue>,
 }
 
@@ -68,11 +67,9 @@ impl Particulars {
     }
 }
 
-/// How an answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(in crate::acceptor) enum Outcome {
-    /// Whole.
     Complete,
     /// The worker or the server cut it.
     Truncated,

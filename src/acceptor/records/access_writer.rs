@@ -13,11 +13,11 @@ use tokio::time::Instant;
 use crate::logging;
 use crate::metrics::Metrics;
 use crate::name::{AppName, GenerationId, RequestId, WorkerId};
-use crate::spec::AccessLog as Style;
+use crate::spec::AccessFormat;
 use crate::system::writer_thread::{self, RecordBatch, Sink, WriterHandle};
 use crate::time::timer;
 
-use super::access_line::Entry;
+use super::access_line::AccessEntry;
 
 /// What records look like on their way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ pub(in crate::acceptor) struct Fields {
 }
 
 impl Fields {
-    pub(in crate::acceptor) fn of(entry: &Entry<'_>, end: usize) -> Self {
+    pub(in crate::acceptor) fn of(entry: &AccessEntry<'_>, end: usize) -> Self {
         Self {
             end,
             app: entry.app.cloned(),
@@ -119,15 +119,15 @@ impl AccessWriter {
 
 /// Starts the writer. `None` when there is nothing to write.
 pub(in crate::acceptor) fn start(
-    style: Style,
+    style: AccessFormat,
     to_journal: bool,
     metrics: Metrics,
 ) -> io::Result<Option<(Outlet, AccessWriter)>> {
     let look = match style {
-        Style::Off => return Ok(None),
-        Style::Json => Look::Json,
-        Style::Human if to_journal => Look::Journal,
-        Style::Human => Look::Lines { colours: wants_colours() },
+        AccessFormat::Off => return Ok(None),
+        AccessFormat::Json => Look::Json,
+        AccessFormat::Human if to_journal => Look::Journal,
+        AccessFormat::Human => Look::Lines { colours: wants_colours() },
     };
     let write = if look == Look::Journal { tell_the_journal } else { write_out };
     start_with(look, metrics, write).map(Some)
@@ -139,18 +139,18 @@ pub(in crate::acceptor) fn start_with(
     metrics: Metrics,
     write: impl FnMut(&Batch) -> Result<(), Lost> + Send + 'static,
 ) -> io::Result<(Outlet, AccessWriter)> {
-    let sink = Records { metrics: metrics.clone(), write, losses: Losses::default() };
+    let sink = RecordSink { metrics: metrics.clone(), write, losses: Losses::default() };
     let (way, writer) = writer_thread::start("access-log", sink)?;
     Ok((Outlet { look, way, metrics }, AccessWriter(writer)))
 }
 
-struct Records<W> {
+struct RecordSink<W> {
     metrics: Metrics,
     write: W,
     losses: Losses,
 }
 
-impl<W: FnMut(&Batch) -> Result<(), Lost> + Send + 'static> Sink<Batch> for Records<W> {
+impl<W: FnMut(&Batch) -> Result<(), Lost> + Send + 'static> Sink<Batch> for RecordSink<W> {
     fn write(&mut self, batch: &Batch) {
         let written = (self.write)(batch);
         if let Err(lost) = &written {

@@ -1,7 +1,7 @@
 //! What the server answers by itself before any host is looked up: `/server` and `/status`; and redirects to HTTPS.
 //!
-//! Both paths are for loopback peers that speak for themselves, unless a setting opens them: `/status` tells host names.
-//! Never here: failures (`reply`).
+//! Both paths are for loopback peers that speak for themselves, unless a setting opens them: `/status` tells host
+//! names. Never here: failures (`reply`).
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,7 +21,6 @@ use super::reply::{JSON, TEXT};
 use super::route::Host;
 use crate::acceptor::error::ServeError;
 use crate::acceptor::peer::is_forwarded;
-use crate::acceptor::thread::server::Server;
 use crate::acceptor::thread::shard::{Connection, Role, Shard};
 use crate::acceptor::upstream::reply_body::Reply;
 
@@ -36,7 +35,7 @@ pub(in crate::acceptor) fn answer(conn: &Connection, parts: &Parts, host: &Host<
             && is_of_this_machine(&host.name)
             && !is_forwarded(&parts.headers)
     };
-    if !ours || !(conn.shard.server.status_for_all || local()) {
+    if !ours || !(conn.shard.own_answers.status_for_all || local()) {
         return None;
     }
     let mut response = match path {
@@ -51,7 +50,7 @@ pub(in crate::acceptor) fn answer(conn: &Connection, parts: &Parts, host: &Host<
 /// server and of others on the machine, whatever else becomes of their requests. Without an account the path is like any other.
 pub(in crate::acceptor) fn challenge(conn: &Connection, parts: &Parts, host: &Host<'_>) -> Option<Reply> {
     let asked = conn.role != Role::Https && matches!(parts.method, Method::GET | Method::HEAD);
-    let challenges = &conn.shard.server.challenges;
+    let challenges = &conn.shard.own_answers.challenges;
     let answer = challenges.answer(parts.uri.path()).filter(|_| asked)?;
     if !challenges.is_elsewhere(&host.name) {
         conn.shard.directory.lookup(&host.name)?;
@@ -71,7 +70,7 @@ fn is_of_this_machine(host: &str) -> bool {
 
 /// The original's object; `rip-serverctl status` says more.
 fn status(shard: &Shard) -> String {
-    let server: &Server = &shard.server;
+    let own = &shard.own_answers;
     let mut hosts = shard.directory.hosts();
     hosts.sort();
     let mut apps: Vec<_> = Vec::new();
@@ -89,8 +88,8 @@ fn status(shard: &Shard) -> String {
         "app": apps.first().map(|app| app.name.as_str()),
         "apps": apps.iter().map(|app| app.name.as_str()).collect::<Vec<_>>(),
         "workers": workers,
-        "ports": { "http": server.http_port, "https": server.https_port },
-        "uptime": server.started.elapsed().as_secs(),
+        "ports": { "http": own.http_port, "https": own.https_port },
+        "uptime": own.started.elapsed().as_secs(),
         "hosts": hosts,
     });
     format!("{value}\n")
@@ -115,7 +114,7 @@ pub(in crate::acceptor) fn redirect(
         .map(PathAndQuery::as_str)
         .filter(|target| target.starts_with('/'))
         .unwrap_or("/");
-    let location = match conn.shard.server.https_port {
+    let location = match conn.shard.own_answers.https_port {
         None | Some(443) => format!("https://{}{target}", host.name),
         Some(port) => format!("https://{}:{port}{target}", host.name),
     };

@@ -9,6 +9,6 @@ use crate::acceptor::upstream::reply_body::Reply;
 /// The answer to a request.
 pub(in crate::acceptor) struct Answer {
     pub(in crate::acceptor) response: Reply,
-    /// To be sent as its `X-Request-Id`, whatever it says itself.
+    /// The `X-Request-Id` to be sent, whatever the answer says itself.
     pub(in crate::acceptor) id: RequestId,
 }

@@ -14,7 +14,6 @@ use http_body_util::BodyExt;
 use tokio::time::Instant;
 
 use crate::budget::Reservation;
-use crate::metrics::Metrics;
 use crate::name::ClientNet;
 use crate::time::timer;
 
@@ -23,7 +22,7 @@ use crate::acceptor::body::client_body::{BodyError, ClientBody};
 use crate::acceptor::body::pace::Pace;
 use crate::acceptor::body::request_body::{Collected, RequestBody};
 use crate::acceptor::body::spool::{SPOOL_PIECE, Spool};
-use crate::acceptor::body::uploads::{Scarce, Upload};
+use crate::acceptor::body::uploads::{Scarce, TrackedUpload};
 use crate::acceptor::connection::head_memory::HeadMemory;
 use crate::acceptor::error::ServeError;
 use crate::acceptor::limit::Limit;
@@ -37,10 +36,9 @@ pub(in crate::acceptor) struct Collecting<'a> {
     pub(in crate::acceptor) max_body: u64,
     /// Bytes of the request's head that nobody has counted.
     pub(in crate::acceptor) head: usize,
-    /// Whose share the body takes from.
+    /// The client whose share the body takes from.
     pub(in crate::acceptor) client: Option<ClientNet>,
     pub(in crate::acceptor) buffers: &'a BufferPool,
-    pub(in crate::acceptor) metrics: &'a Metrics,
 }
 
 /// Takes the whole body in.
@@ -58,7 +56,7 @@ pub(in crate::acceptor) async fn collect(
     if body.is_end_stream() {
         return Ok(RequestBody::Empty);
     }
-    let mut held = Held::new(how);
+    let mut held = BodyCollector::new(how);
     loop {
         let frame = match held.next_frame(body).await? {
             None => return held.finish().await,
@@ -80,25 +78,25 @@ pub(in crate::acceptor) async fn collect(
     }
 }
 
-struct Held<'a> {
+struct BodyCollector<'a> {
     how: Collecting<'a>,
     pace: Pace,
     memory: Vec<Bytes>,
     /// Behind `memory`, being filled.
     piece: Option<Vec<u8>>,
     in_memory: usize,
-    /// For the first `body_memory` of them.
+    /// The reservation for the first `body_memory` bytes.
     small: Reservation,
-    /// For what is above that.
+    /// The reservation for what is above that.
     room: Reservation,
     spool: Option<(Spool, u64)>,
     space: Reservation,
     trailers: HeaderMap,
     /// There once its client had to be waited for.
-    upload: Option<(Upload<'a>, HeadMemory)>,
+    upload: Option<(TrackedUpload<'a>, HeadMemory)>,
 }
 
-impl<'a> Held<'a> {
+impl<'a> BodyCollector<'a> {
     fn new(how: Collecting<'a>) -> Self {
         let Server { limits, memory, room, spool_space, .. } = how.server;
         Self {
@@ -215,7 +213,7 @@ impl<'a> Held<'a> {
 
     async fn put_aside(&mut self) -> Result<(), ServeError> {
         self.close_piece();
-        let Collecting { server, client, metrics, .. } = self.how;
+        let Collecting { server, client, .. } = self.how;
         let written = self.spool.as_ref().map_or(0, |(_, end)| *end);
         let wanted = (written + self.in_memory as u64).next_multiple_of(server.limits.spool_step());
         if !server.uploads.take(&mut self.space, wanted, client, Scarce::Space).await {
@@ -227,7 +225,7 @@ impl<'a> Held<'a> {
         }
         if let Some((spool, end)) = &mut self.spool {
             *end += spool.write(*end, std::mem::take(&mut self.memory)).await.map_err(ServeError::Spool)?;
-            metrics.spooled_bytes.inc_by(self.in_memory as u64);
+            server.spooled_bytes.inc_by(self.in_memory as u64);
             self.in_memory = 0;
             self.small.shrink_to(0);
             self.room.shrink_to(0);

@@ -33,7 +33,7 @@ use crate::acceptor::body::request_body::{RequestBody, check_length, discard};
 use crate::acceptor::error::ServeError;
 use crate::acceptor::exchange::forward::forward;
 use crate::acceptor::limit::Limit;
-use crate::acceptor::peer::Client;
+use crate::acceptor::peer::RequestClient;
 use crate::acceptor::reason::Blame;
 use crate::acceptor::records::access_record::{Outcome, Particulars};
 use crate::acceptor::thread::shard::{Connection, Role};
@@ -54,7 +54,7 @@ use crate::acceptor::wire::headers::is_bodiless;
 pub(in crate::acceptor) async fn answer_to(conn: &Rc<Connection>, request: ClientRequest<'_>) -> Answer {
     let arrived = Instant::now();
     let ClientRequest { parts, mut body, mut upgrade, framing_error } = request;
-    let client = Client::of(&conn.peer, &parts.headers, &conn.shard.server.trusted);
+    let client = RequestClient::of(&conn.peer, &parts.headers, &conn.shard.server.trusted);
     let id = client.told.as_ref().and_then(|told| told.id).unwrap_or_else(RequestId::random);
     let mut recording = record(conn, parts, &client, id, arrived);
     let handover = upgrade.as_ref().map(|upgrade| Rc::clone(&upgrade.handover));
@@ -81,7 +81,7 @@ pub(in crate::acceptor) async fn answer_to(conn: &Rc<Connection>, request: Clien
     recording.note(|record| {
         record.status = if record.reason == Some("client-gone") { 499 } else { response.status().as_u16() };
         if has_no_body(&parts.method, &response) && record.status != 499 {
-            // Nobody asks for more of it, which is when others are complete.
+            // An answer without a body is complete now: nobody will ask for more of it, which is when others are.
             record.outcome = Outcome::Complete;
         }
     });
@@ -100,7 +100,7 @@ fn has_no_body(method: &Method, response: &Response<ReplyBody>) -> bool {
 /// A request without its body.
 struct RequestContext<'a> {
     parts: &'a Parts,
-    client: &'a Client<'a>,
+    client: &'a RequestClient<'a>,
     id: &'a RequestId,
     framing_error: Option<FramingError>,
     arrived: Instant,
@@ -186,7 +186,7 @@ async fn answer(
     let origin = Origin { client_cert, ..origin_of(conn, context, &host, &target) };
     let protocol = upgrade.as_ref().and_then(|_| parts.headers.get(header::UPGRADE));
     let mut outgoing = Outgoing {
-        shard: &conn.shard,
+        upstreams: &conn.shard.upstreams,
         client: client.share,
         app: &route.app,
         rules: &rules,
@@ -261,8 +261,7 @@ async fn take_body(
         max_body: rules.max_body,
         head: if conn.state.is_http2() { size_of_head(parts) } else { 0 },
         client: context.client.share,
-        buffers: &conn.shard.buffers,
-        metrics: &conn.shard.metrics,
+        buffers: &conn.shard.upstreams.buffers,
     };
     let collected = collect(incoming, how).await?;
     *body = None;
@@ -318,8 +317,8 @@ fn take_rest(conn: &Connection, unread: ClientBody, response: &mut Response<Repl
     }
 }
 
-/// Takes the body off an answer to a HEAD (RFC 9110 §9.3.2): over HTTP/2 it would be sent, and clients refuse it. The head
-/// says how long it was.
+/// Takes the body off an answer to a HEAD (RFC 9110 §9.3.2): over HTTP/2 it would be sent, and clients refuse it. The
+/// head says how long it was.
 fn leave_head(response: &mut Response<ReplyBody>) {
     if response.body().is_end_stream() {
         return;
@@ -345,7 +344,7 @@ fn finish(conn: &Connection, response: &mut Response<ReplyBody>) {
     } else if last {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    if let (Role::Https, Some(hsts)) = (conn.role, &conn.shard.server.hsts) {
+    if let (Role::Https, Some(hsts)) = (conn.role, &conn.shard.own_answers.hsts) {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
     }
 }
@@ -353,7 +352,7 @@ fn finish(conn: &Connection, response: &mut Response<ReplyBody>) {
 fn record(
     conn: &Rc<Connection>,
     parts: &Parts,
-    client: &Client<'_>,
+    client: &RequestClient<'_>,
     id: RequestId,
     arrived: Instant,
 ) -> Box<Recording> {

@@ -20,7 +20,7 @@ use crate::acceptor::thread::shard::{Connection, Role};
 
 /// A request's host: as sent for the worker, canonical for us.
 pub(in crate::acceptor) struct Host<'a> {
-    /// With port, as the client wrote it.
+    /// The authority with its port, as the client wrote it.
     pub(in crate::acceptor) authority: &'a str,
     /// Canonical, without port.
     pub(in crate::acceptor) name: Cow<'a, str>,

@@ -13,7 +13,7 @@ use crate::spec::Rules;
 use crate::spec::field_names::is_hop_by_hop;
 
 use crate::acceptor::error::ServeError;
-use crate::acceptor::peer::Client;
+use crate::acceptor::peer::RequestClient;
 use crate::acceptor::wire::headers::Named;
 
 /// A request's target as its worker sees it.
@@ -37,7 +37,7 @@ impl<'a> WorkerTarget<'a> {
     /// [`ServeError::Malformed`] when what is left would begin a host's name.
     pub(super) fn of(
         sent: &'a Uri,
-        client: &'a Client<'_>,
+        client: &'a RequestClient<'_>,
         route: &Route,
         rules: &Rules,
     ) -> Result<Self, ServeError> {

@@ -1,8 +1,8 @@
 //! Whether requests that could be sent are held back for others to come, turn by turn of the event loop.
 //!
-//! Workers that are called in a row interrupt what runs beside the server less often than workers that are called one by
-//! one. To hold back pays where requests come close together, which shows in several at once; where they do not, an idle
-//! turn costs more than it brings, and holding back is soon given up. Never here: the requests.
+//! Workers that are called in a row interrupt what runs beside the server less often than workers that are called one
+//! by one. To hold back pays where requests come close together, which shows in several at once; where they do not, an
+//! idle turn costs more than it brings, and holding back is soon given up. Never here: the requests.
 
 /// Decides for how many turns of the event loop the batch waits for more. Starts with none.
 #[derive(Debug, Default)]

@@ -26,12 +26,12 @@ use crate::acceptor::error::ServeError;
 use crate::acceptor::wire::trailers::clean;
 
 /// A request's body as hyper takes it: trailers are cleaned on the way.
-pub(in crate::acceptor) struct Passing(Rc<Shared>);
+pub(in crate::acceptor) struct Passing(Rc<H2cBodyInner>);
 
 /// The other end of a [`Passing`]. Dropping it leaves the body to be passed on.
-pub(in crate::acceptor) struct Passed(Rc<Shared>);
+pub(in crate::acceptor) struct Passed(Rc<H2cBodyInner>);
 
-struct Shared {
+struct H2cBodyInner {
     /// `None` once it was taken back.
     body: RefCell<Option<ClientBody>>,
     /// Some of it has gone.
@@ -43,7 +43,7 @@ struct Shared {
     most: u64,
     /// What was wrong with it: the worker is told no more than that no more comes.
     fault: Cell<Option<ServeError>>,
-    /// Whoever passes it on, while it waits for the client.
+    /// The task that passes the body on, while it waits for the client.
     passer: Cell<Option<Waker>>,
 }
 
@@ -64,7 +64,7 @@ pub(in crate::acceptor) fn pass(
     (idle, most): (Duration, u64),
     courtesy: StallLimit,
 ) -> (Passing, Passed) {
-    let shared = Rc::new(Shared {
+    let shared = Rc::new(H2cBodyInner {
         body: RefCell::new(Some(body)),
         begun: Cell::new(false),
         upload_clock,
@@ -97,7 +97,7 @@ impl Passed {
     }
 }
 
-impl Shared {
+impl H2cBodyInner {
     /// The client sends no more that is passed on.
     fn fail(&self, fault: ServeError) -> io::Error {
         self.fault.set(Some(fault));

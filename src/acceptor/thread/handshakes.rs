@@ -1,8 +1,8 @@
 //! Whose TLS handshake goes on next on this thread: one step in each turn of the event loop, client after client.
 //!
-//! A step may cost a signature and a key exchange, which is more than all else a request does. A client that begins very
-//! many handshakes thus delays others' requests by one step at a time, and others' handshakes by one step for each of
-//! theirs. While nobody waits a step is taken at once. Never here: the handshake itself (`tls`).
+//! A step may cost a signature and a key exchange, which is more than all else a request does. A client that begins
+//! very many handshakes thus delays others' requests by one step at a time, and others' handshakes by one step for each
+//! of theirs. While nobody waits a step is taken at once. Never here: the handshake itself (`tls`).
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -15,37 +15,36 @@ use crate::name::ClientNet;
 
 /// The handshakes of a thread. Cheap to clone; all clones are the same.
 #[derive(Clone, Default)]
-pub(in crate::acceptor) struct Handshakes(Rc<RefCell<Queue>>);
+pub(in crate::acceptor) struct HandshakeTurns(Rc<RefCell<HandshakeQueue>>);
 
 #[derive(Default)]
-struct Queue {
+struct HandshakeQueue {
     /// Clients that wait, the next one first.
     order: VecDeque<Option<ClientNet>>,
-    /// Their handshakes, in the order they came.
-    waiting: HashMap<Option<ClientNet>, VecDeque<Rc<Ticket>>>,
+    /// The clients' handshakes, in the order they came.
+    waiting: HashMap<Option<ClientNet>, VecDeque<Rc<QueuedHandshake>>>,
     /// A step was taken in this turn of the event loop, or is granted to somebody.
     taken: bool,
-    /// Of [`Handshakes::run`], while no step was taken.
+    /// The waker of [`HandshakeTurns::run`], while no step was taken.
     runner: Option<Waker>,
 }
 
 #[derive(Default)]
-struct Ticket {
-    place: Cell<Place>,
+struct QueuedHandshake {
+    place: Cell<HandshakeTurn>,
     task: RefCell<Option<Waker>>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Place {
+enum HandshakeTurn {
     #[default]
     Nowhere,
     Queued,
     Granted,
-    /// The handshake is over.
     Gone,
 }
 
-impl Handshakes {
+impl HandshakeTurns {
     /// Grants the steps, for as long as it is polled. To be run once for each thread.
     pub(in crate::acceptor) async fn run(self) {
         loop {
@@ -80,24 +79,24 @@ impl Handshakes {
 }
 
 /// A handshake that is given up waits no more.
-struct Leaves(Rc<Ticket>);
+struct Leaves(Rc<QueuedHandshake>);
 
 impl Drop for Leaves {
     fn drop(&mut self) {
-        self.0.place.set(Place::Gone);
+        self.0.place.set(HandshakeTurn::Gone);
     }
 }
 
-impl Ticket {
+impl QueuedHandshake {
     fn grant(&self) {
-        self.place.set(Place::Granted);
+        self.place.set(HandshakeTurn::Granted);
         if let Some(task) = self.task.borrow_mut().take() {
             task.wake();
         }
     }
 }
 
-impl Queue {
+impl HandshakeQueue {
     fn poll_taken(&mut self, cx: &Context<'_>) -> Poll<()> {
         if self.taken {
             return Poll::Ready(());
@@ -109,18 +108,18 @@ impl Queue {
     fn may_step(
         &mut self,
         client: Option<ClientNet>,
-        ticket: &Rc<Ticket>,
+        ticket: &Rc<QueuedHandshake>,
         cx: &Context<'_>,
         crowded: &impl Fn(),
     ) -> bool {
-        if ticket.place.get() == Place::Granted || !self.taken {
-            ticket.place.set(Place::Nowhere);
+        if ticket.place.get() == HandshakeTurn::Granted || !self.taken {
+            ticket.place.set(HandshakeTurn::Nowhere);
             self.taken = true;
             self.runner.take().into_iter().for_each(Waker::wake);
             return true;
         }
         *ticket.task.borrow_mut() = Some(cx.waker().clone());
-        if ticket.place.replace(Place::Queued) != Place::Queued {
+        if ticket.place.replace(HandshakeTurn::Queued) != HandshakeTurn::Queued {
             let own = self.waiting.entry(client).or_default();
             if own.is_empty() {
                 self.order.push_back(client);
@@ -134,10 +133,10 @@ impl Queue {
     }
 
     /// The next handshake of the client whose turn it is; with nobody there the next step is free.
-    fn next(&mut self) -> Option<Rc<Ticket>> {
+    fn next(&mut self) -> Option<Rc<QueuedHandshake>> {
         while let Some(client) = self.order.pop_front() {
             let Some(own) = self.waiting.get_mut(&client) else { continue };
-            while own.front().is_some_and(|ticket| ticket.place.get() == Place::Gone) {
+            while own.front().is_some_and(|ticket| ticket.place.get() == HandshakeTurn::Gone) {
                 own.pop_front();
             }
             let ticket = own.pop_front();
@@ -169,7 +168,7 @@ mod tests {
 
     /// A handshake of so many steps, each noted.
     async fn shake(
-        handshakes: Handshakes,
+        handshakes: HandshakeTurns,
         client: u8,
         steps: usize,
         log: Rc<RefCell<Vec<u8>>>,
@@ -186,7 +185,7 @@ mod tests {
     }
 
     async fn all(of: &[(u8, usize)]) -> (Vec<u8>, u32) {
-        let (handshakes, log, crowd) = (Handshakes::default(), Rc::default(), Rc::<Cell<u32>>::default());
+        let (handshakes, log, crowd) = (HandshakeTurns::default(), Rc::default(), Rc::<Cell<u32>>::default());
         let begun = of.iter().map(|(client, steps)| {
             shake(handshakes.clone(), *client, *steps, Rc::clone(&log), Rc::clone(&crowd))
         });
@@ -218,7 +217,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_that_is_given_up_keeps_nobody_waiting() {
-        let handshakes = Handshakes::default();
+        let handshakes = HandshakeTurns::default();
         let (log, crowd) = (Rc::<RefCell<Vec<u8>>>::default(), Rc::default());
         let steps =
             |client| Box::pin(shake(handshakes.clone(), client, 1, Rc::clone(&log), Rc::clone(&crowd)));

@@ -14,38 +14,32 @@ use crate::tasks::{ShutdownToken, TaskGroup};
 use crate::time::Heartbeats;
 
 use super::date::HttpDate;
-use super::h2c_channels::Channels;
-use super::handshakes::Handshakes;
+use super::handshakes::HandshakeTurns;
 use super::last_route::LastRoute;
+use super::own_answers::OwnAnswers;
 use super::server::Server;
-use super::sole_request::SoleRequest;
-use super::write_batch::WriteBatch;
-use crate::acceptor::body::buffer_pool::BufferPool;
+use super::upstreams::Upstreams;
 use crate::acceptor::connection::client_cert::ShownClientCert;
 use crate::acceptor::connection::conn_state::ConnState;
 use crate::acceptor::peer::Peer;
 use crate::acceptor::records::access_log::AccessLog;
 use crate::acceptor::wire::framing::FramingError;
 
-/// One thread.
 pub(in crate::acceptor) struct Shard {
-    pub(in crate::acceptor) index: usize,
     pub(in crate::acceptor) server: Arc<Server>,
+    pub(in crate::acceptor) own_answers: Arc<OwnAnswers>,
     pub(in crate::acceptor) directory: Directory,
     pub(in crate::acceptor) metrics: Metrics,
     pub(in crate::acceptor) access: AccessLog,
     pub(in crate::acceptor) stop: TaskGroup,
-    /// Asked when nothing is to be finished any more: its requests are about to be dropped.
+    /// Asked when nothing is to be finished any more: the thread's requests are about to be dropped.
     pub(in crate::acceptor) cut: ShutdownToken,
-    pub(in crate::acceptor) channels: Channels,
-    pub(in crate::acceptor) buffers: BufferPool,
-    pub(in crate::acceptor) write_batch: WriteBatch,
-    pub(in crate::acceptor) handshakes: Handshakes,
-    pub(in crate::acceptor) sole_request: SoleRequest,
+    pub(in crate::acceptor) upstreams: Rc<Upstreams>,
+    pub(in crate::acceptor) handshakes: HandshakeTurns,
     pub(in crate::acceptor) date: HttpDate,
     /// Requests whose answers are not over.
     pub(in crate::acceptor) requests: Cell<usize>,
-    /// Its accept loops tell here that they go round.
+    /// The thread's accept loops tell here that they go round.
     pub(in crate::acceptor) heartbeats: Heartbeats,
 }
 
@@ -77,8 +71,8 @@ pub(in crate::acceptor) struct Connection {
 }
 
 impl Connection {
-    /// Whether so many requests are open, of the connection or of the whole thread, that each further one needs room for
-    /// what its answer holds.
+    /// Whether so many requests are open, of the connection or of the whole thread, that each further one needs room
+    /// for what its answer holds.
     pub(in crate::acceptor) fn is_crowded(&self) -> bool {
         self.shard.requests.get() > MANY || self.state.is_crowded()
     }

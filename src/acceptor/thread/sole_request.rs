@@ -1,7 +1,7 @@
 //! Whether the requests of a thread come one at a time.
 //!
-//! A request that is alone is sent to its worker at once: to wait for company in the write batch costs a turn of the event
-//! loop. One that only happens to be alone is not: the next may be sent together with it. Never here: sending.
+//! A request that is alone is sent to its worker at once: to wait for company in the write batch costs a turn of the
+//! event loop. One that only happens to be alone is not: the next may be sent together with it. Never here: sending.
 
 use std::cell::Cell;
 

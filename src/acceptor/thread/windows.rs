@@ -13,7 +13,7 @@ pub(in crate::acceptor) struct Windows {
 }
 
 impl Windows {
-    /// For a connection of at most so many streams at a time.
+    /// The windows of a connection of at most so many streams at a time.
     pub(in crate::acceptor) fn of(streams: u32) -> Self {
         let streams = streams.max(1);
         let stream = (LARGEST_WINDOW / streams).clamp(LEAST_UNREAD, MOST_UNREAD);

@@ -20,12 +20,12 @@ use super::batch_window::BatchWindow;
 
 /// The write batch of a thread. Cheap to clone; all clones are the same.
 #[derive(Clone, Default)]
-pub(in crate::acceptor) struct WriteBatch(Rc<RefCell<Waiting>>);
+pub(in crate::acceptor) struct WriteBatch(Rc<RefCell<PendingWrites>>);
 
 #[derive(Default)]
-struct Waiting {
+struct PendingWrites {
     writes: Vec<Rc<BatchedWrite>>,
-    /// Of [`WriteBatch::run`], while there is nothing to send.
+    /// The waker of [`WriteBatch::run`], while there is nothing to send.
     sender: Option<Waker>,
 }
 
@@ -106,7 +106,7 @@ impl WriteBatch {
     }
 }
 
-impl Waiting {
+impl PendingWrites {
     fn poll_filled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.writes.is_empty() {
             return Poll::Ready(());
@@ -144,7 +144,6 @@ impl BatchedWrite {
 pub(in crate::acceptor) struct PendingWrite(Rc<BatchedWrite>);
 
 impl PendingWrite {
-    /// What was posted.
     pub(in crate::acceptor) fn bytes(&self) -> &[u8] {
         &self.0.bytes
     }

@@ -14,13 +14,13 @@ use crate::budget::Reservation;
 use crate::directory::App;
 
 use crate::acceptor::body::cut_short::CutShort;
-use crate::acceptor::records::access_line::Entry;
-use crate::acceptor::records::access_record::{Outcome, Particulars, Record};
+use crate::acceptor::records::access_line::AccessEntry;
+use crate::acceptor::records::access_record::{AccessRecord, Outcome, Particulars};
 use crate::acceptor::thread::shard::Connection;
 
 /// The record of a request in progress. Dropping it writes it; before any answer that is a client that left.
 pub(in crate::acceptor) struct Recording {
-    record: Record,
+    record: AccessRecord,
     /// Only with a log. Boxed: without one it would be most of a recording.
     particulars: Option<Box<Particulars>>,
     conn: Rc<Connection>,
@@ -34,7 +34,8 @@ pub(in crate::acceptor) struct Recording {
 }
 
 impl Recording {
-    /// From now on; `particulars` is asked only when there is a log. Boxed: it goes from hand to hand with its answer.
+    /// Begins the record; `particulars` is asked only when there is a log. Boxed: it goes from hand to hand with its
+    /// answer.
     pub(in crate::acceptor) fn begin(
         conn: Rc<Connection>,
         start: Instant,
@@ -43,7 +44,7 @@ impl Recording {
         conn.state.begin(start);
         conn.shard.requests.update(|count| count + 1);
         Box::new(Self {
-            record: Record::blank(),
+            record: AccessRecord::blank(),
             particulars: conn.shard.access.is_on().then(|| Box::new(particulars())),
             conn,
             time: SystemTime::now(),
@@ -60,7 +61,7 @@ impl Recording {
     }
 
     /// The record, to note what becomes known.
-    pub(in crate::acceptor) fn note(&mut self, what: impl FnOnce(&mut Record)) {
+    pub(in crate::acceptor) fn note(&mut self, what: impl FnOnce(&mut AccessRecord)) {
         what(&mut self.record);
     }
 
@@ -88,7 +89,7 @@ impl Recording {
         self.app.as_ref().map(|app| app.name.as_str())
     }
 
-    /// So many bytes of the answer's body were handed on; `all`: nothing is left.
+    /// Notes that so many bytes of the answer's body were handed on; `all`: nothing is left.
     pub(in crate::acceptor) fn sent(&mut self, bytes: usize, all: bool) {
         self.record.bytes += bytes as u64;
         if all {
@@ -177,7 +178,7 @@ impl Drop for Recording {
         }
         if let Some(particulars) = &self.particulars {
             let (time, app) = (self.time, app.map(|app| &app.name));
-            self.conn.shard.access.write(&Entry { time, total, app, record, particulars });
+            self.conn.shard.access.write(&AccessEntry { time, total, app, record, particulars });
         }
     }
 }

@@ -6,11 +6,10 @@ use std::io;
 
 use crate::acceptor::error::ServeError;
 
-/// Why no answer came.
 pub(in crate::acceptor) enum ExchangeError {
     Late,
     Worker(io::Error),
-    /// Its connection was closed, or had bytes on it, before it took a byte of the request.
+    /// The worker's connection was closed, or had bytes on it, before it took a byte of the request.
     Unsent(io::Error),
     BadAnswer(&'static str),
     /// Bytes came over a kept connection that are no answer: the worker sent them behind its last one.

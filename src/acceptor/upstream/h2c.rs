@@ -28,7 +28,7 @@ use crate::acceptor::error::ServeError;
 use crate::acceptor::thread::h2c_body::{Passed, pass};
 use crate::acceptor::thread::h2c_channels::{Channel, OutBody};
 use crate::acceptor::thread::on_thread::OnThread;
-use crate::acceptor::thread::shard::Shard;
+use crate::acceptor::thread::upstreams::Upstreams;
 use crate::acceptor::thread::windows::Windows;
 use crate::acceptor::wire::headers::{Named, has_token};
 
@@ -72,7 +72,7 @@ pub(in crate::acceptor) struct Asked {
 async fn ask(request: &mut Outgoing<'_>, lease: &Lease) -> Result<Asked, Unanswered> {
     let worker = lease.member().worker;
     let timeouts = &request.rules.timeouts;
-    let mut channel = channel(request.shard, lease, timeouts.connect)
+    let mut channel = channel(request.upstreams, lease, timeouts.connect)
         .await
         .map_err(|source| Unanswered::Not(ServeError::Unreachable { worker, source }))?;
     let mut outgoing = outgoing(request).map_err(Unanswered::Not)?;
@@ -84,7 +84,7 @@ async fn ask(request: &mut Outgoing<'_>, lease: &Lease) -> Result<Asked, Unanswe
         && let RequestBody::Streaming(incoming, announced) =
             std::mem::replace(&mut request.body, RequestBody::PassedOn)
     {
-        let limits = (request.shard.server.limits.body_idle, request.rules.max_body);
+        let limits = (request.upstreams.server.limits.body_idle, request.rules.max_body);
         let (passing, end) = pass(incoming, upload_clock.clone(), limits, request.courtesy());
         *outgoing.body_mut() = Either::Left(passing);
         (passed, length) = (Some(end), announced);
@@ -106,7 +106,7 @@ async fn ask(request: &mut Outgoing<'_>, lease: &Lease) -> Result<Asked, Unanswe
     if let Some(fault) = fault {
         return Err(Unanswered::Not(fault));
     }
-    request.shard.channels.open.borrow_mut().remove(&worker);
+    request.upstreams.channels.open.borrow_mut().remove(&worker);
     let unsent = failed.take_message().is_some();
     let error = failed.into_error();
     match !begun && (unsent || is_unseen(&error)) {
@@ -128,24 +128,24 @@ fn is_unseen(error: &hyper::Error) -> bool {
     })
 }
 
-async fn channel(shard: &Rc<Shard>, lease: &Lease, limit: Duration) -> io::Result<Channel> {
+async fn channel(upstreams: &Rc<Upstreams>, lease: &Lease, limit: Duration) -> io::Result<Channel> {
     let worker = lease.member().worker;
-    if let Some(open) = shard.channels.open.borrow().get(&worker).filter(|open| !open.is_closed()) {
+    if let Some(open) = upstreams.channels.open.borrow().get(&worker).filter(|open| !open.is_closed()) {
         return Ok(open.clone());
     }
-    let upstream = UpstreamConn::open(lease, shard, limit).await?;
+    let upstream = UpstreamConn::open(lease, upstreams, limit).await?;
     upstream.leave_http1();
     let member = lease.member();
     // A client that does not read its answer keeps nobody else's from coming.
     let windows = Windows::of(member.concurrency.get().saturating_add(member.tunnels));
-    let mut builder = http2::Builder::new(OnThread(shard.stop.clone()));
+    let mut builder = http2::Builder::new(OnThread(upstreams.stop.clone()));
     builder
         .max_header_list_size(MAX_HEAD as u32)
         .initial_stream_window_size(windows.stream)
         .initial_connection_window_size(windows.connection);
     let (channel, connection) = builder.handshake(TokioIo::new(upstream)).await.map_err(io::Error::other)?;
-    let keeping = keep(Rc::clone(shard), Arc::clone(lease.member()));
-    shard.stop.spawn_local("h2c connection", async move {
+    let keeping = keep(Rc::clone(upstreams), Arc::clone(lease.member()));
+    upstreams.stop.spawn_local("h2c connection", async move {
         tokio::select! {
             ended = connection => if let Err(error) = ended {
                 tracing::debug!(%worker, %error, "an HTTP/2 connection to a worker ended");
@@ -153,8 +153,8 @@ async fn channel(shard: &Rc<Shard>, lease: &Lease, limit: Duration) -> io::Resul
             () = keeping => {}
         }
     });
-    if !shard.stop.is_requested() {
-        let mut open = shard.channels.open.borrow_mut();
+    if !upstreams.stop.is_requested() {
+        let mut open = upstreams.channels.open.borrow_mut();
         open.retain(|_, channel| !channel.is_closed());
         open.insert(worker, channel.clone());
     }
@@ -163,12 +163,12 @@ async fn channel(shard: &Rc<Shard>, lease: &Lease, limit: Duration) -> io::Resul
 
 /// Lets go of a connection whose worker, or whose server, gets nothing new: it ends with its last stream, and nobody
 /// waits for it in vain. Never returns.
-async fn keep(shard: Rc<Shard>, member: Arc<Member>) {
+async fn keep(upstreams: Rc<Upstreams>, member: Arc<Member>) {
     tokio::select! {
         () = member.retired() => {}
-        () = shard.stop.requested() => {}
+        () = upstreams.stop.requested() => {}
     }
-    shard.channels.open.borrow_mut().remove(&member.worker);
+    upstreams.channels.open.borrow_mut().remove(&member.worker);
     std::future::pending().await
 }
 

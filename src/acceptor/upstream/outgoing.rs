@@ -15,13 +15,13 @@ use crate::spec::Rules;
 use super::upgrade::Upgrade;
 use super::worker_head::{Origin, RequestHead};
 use crate::acceptor::body::request_body::RequestBody;
-use crate::acceptor::thread::shard::Shard;
 use crate::acceptor::thread::stall_limit::StallLimit;
+use crate::acceptor::thread::upstreams::Upstreams;
 
 /// A request that is ready to be handed to a worker.
 pub(in crate::acceptor) struct Outgoing<'a> {
-    pub(in crate::acceptor) shard: &'a Rc<Shard>,
-    /// Whose share of the server's resources it takes from.
+    pub(in crate::acceptor) upstreams: &'a Rc<Upstreams>,
+    /// The client whose share of the server's resources the request takes from.
     pub(in crate::acceptor) client: Option<ClientNet>,
     pub(in crate::acceptor) app: &'a Arc<App>,
     pub(in crate::acceptor) rules: &'a Arc<Rules>,
@@ -34,18 +34,17 @@ pub(in crate::acceptor) struct Outgoing<'a> {
     pub(in crate::acceptor) unread: u64,
     /// Since when it waits for a worker.
     pub(in crate::acceptor) ready: Instant,
-    /// Until when it may.
     pub(in crate::acceptor) queue_until: Instant,
     pub(in crate::acceptor) upgrade: Option<Upgrade>,
-    /// It was sent twice already, over a kept connection that was just closing and over a new one.
+    /// The request was sent twice already, over a kept connection that was just closing and over a new one.
     pub(in crate::acceptor) resent: bool,
-    /// Its worker has gone on to a request that waited.
+    /// The request's worker has gone on to a request that waited.
     pub(in crate::acceptor) handed_on: bool,
 }
 
 impl Outgoing<'_> {
     /// What its client may ask of a worker while its body is passed on.
     pub(in crate::acceptor) fn courtesy(&self) -> StallLimit {
-        StallLimit::new(Arc::clone(&self.shard.server), self.client, self.app.pool.clone())
+        StallLimit::new(Arc::clone(&self.upstreams.server), self.client, self.app.pool.clone())
     }
 }

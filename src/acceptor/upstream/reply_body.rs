@@ -18,7 +18,7 @@ use crate::tasks::TaskGroup;
 
 use super::access::Recording;
 use super::upstream_conn::{Source as _, UpstreamConn};
-use crate::acceptor::body::buffer::{Buffer, Reader};
+use crate::acceptor::body::buffer::{Buffer, BufferReader};
 use crate::acceptor::body::cut_short::CutShort;
 use crate::acceptor::thread::h2c_body::Events;
 use crate::acceptor::wire::headers::Named;
@@ -30,8 +30,8 @@ pub(in crate::acceptor) type Reply = Box<Response<ReplyBody>>;
 
 /// The body hyper reads an answer from.
 pub(in crate::acceptor) struct ReplyBody {
-    source: Source,
-    /// Of a whole answer that is not short.
+    source: BodySource,
+    /// The reservation of a whole answer that is not short.
     _room: Option<Box<Reservation>>,
     /// The largest piece that it gives of a whole answer.
     most: usize,
@@ -41,23 +41,22 @@ pub(in crate::acceptor) struct ReplyBody {
     recording: Option<Box<Recording>>,
 }
 
-enum Source {
+enum BodySource {
     Full(Option<Bytes>),
-    Piped(Reader),
-    Direct(Box<Direct>),
+    Piped(BufferReader),
+    Direct(Box<EndlessBody>),
     Events(Box<Events>),
     File { body: files::site::Body, length: Option<u64> },
 }
 
 impl ReplyBody {
-    /// All of it.
     pub(in crate::acceptor) fn full(bytes: Bytes) -> Self {
         Self::full_in(bytes, None)
     }
 
     /// All of it, and the room that it has.
     pub(in crate::acceptor) fn full_in(bytes: Bytes, room: Option<Box<Reservation>>) -> Self {
-        let source = Source::Full((!bytes.is_empty()).then_some(bytes));
+        let source = BodySource::Full((!bytes.is_empty()).then_some(bytes));
         let mut body = Self::of(source);
         body._room = room;
         body
@@ -65,7 +64,7 @@ impl ReplyBody {
 
     /// What a [`Buffer`] takes in from a worker.
     pub(in crate::acceptor) fn piped(buffer: Rc<Buffer>, length: Option<u64>) -> Self {
-        Self::of(Source::Piped(Reader::new(buffer, length)))
+        Self::of(BodySource::Piped(BufferReader::new(buffer, length)))
     }
 
     /// What the worker sends, as it sends it: for event streams. When the server is to end, so do they: as if the
@@ -77,20 +76,20 @@ impl ReplyBody {
         stop: TaskGroup,
     ) -> Self {
         let stopped = Box::pin(async move { stop.requested().await });
-        Self::of(Source::Direct(Box::new(Direct { upstream, decoder, stopped, _tunnel: tunnel })))
+        Self::of(BodySource::Direct(Box::new(EndlessBody { upstream, decoder, stopped, _tunnel: tunnel })))
     }
 
     /// An event stream of an HTTP/2 worker.
     pub(in crate::acceptor) fn events(events: Events) -> Self {
-        Self::of(Source::Events(Box::new(events)))
+        Self::of(BodySource::Events(Box::new(events)))
     }
 
     /// A file, read as the client takes it.
     pub(in crate::acceptor) fn file(body: files::site::Body, length: Option<u64>) -> Self {
-        Self::of(Source::File { body, length })
+        Self::of(BodySource::File { body, length })
     }
 
-    fn of(source: Source) -> Self {
+    fn of(source: BodySource) -> Self {
         Self { source, _room: None, most: usize::MAX, named: None, recording: None }
     }
 
@@ -98,7 +97,7 @@ impl ReplyBody {
     /// whether its client reads or not.
     pub(in crate::acceptor) fn in_pieces_of(&mut self, most: usize) {
         match &mut self.source {
-            Source::Piped(reader) => reader.in_pieces_of(most),
+            BodySource::Piped(reader) => reader.in_pieces_of(most),
             _ => self.most = most,
         }
     }
@@ -117,14 +116,14 @@ impl ReplyBody {
 
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
         match &mut self.source {
-            Source::Full(Some(bytes)) if bytes.len() > self.most => {
+            BodySource::Full(Some(bytes)) if bytes.len() > self.most => {
                 Poll::Ready(Some(Ok(Frame::data(bytes.split_to(self.most)))))
             }
-            Source::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Source::Piped(reader) => reader.poll_frame(cx),
-            Source::Direct(direct) => direct.poll_frame(cx),
-            Source::Events(events) => events.poll_frame(cx),
-            Source::File { body, length } => {
+            BodySource::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            BodySource::Piped(reader) => reader.poll_frame(cx),
+            BodySource::Direct(direct) => direct.poll_frame(cx),
+            BodySource::Events(events) => events.poll_frame(cx),
+            BodySource::File { body, length } => {
                 let frame = ready!(Pin::new(body).poll_frame(cx));
                 if let (Some(length), Some(Ok(frame))) = (length, &frame) {
                     *length = length.saturating_sub(frame.data_ref().map_or(0, Bytes::len) as u64);
@@ -166,24 +165,24 @@ impl Body for ReplyBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
-            Source::Full(bytes) => bytes.is_none(),
-            Source::Piped(reader) => reader.is_end(),
-            Source::Direct(_) => false,
-            Source::Events(events) => events.is_end_stream(),
-            Source::File { body, length } => *length == Some(0) || body.is_end_stream(),
+            BodySource::Full(bytes) => bytes.is_none(),
+            BodySource::Piped(reader) => reader.is_end(),
+            BodySource::Direct(_) => false,
+            BodySource::Events(events) => events.is_end_stream(),
+            BodySource::File { body, length } => *length == Some(0) || body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
-            Source::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Source::Piped(reader) => reader.length().map_or_else(SizeHint::default, SizeHint::with_exact),
+            BodySource::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            BodySource::Piped(reader) => reader.length().map_or_else(SizeHint::default, SizeHint::with_exact),
             // Event streams may be of a known length, though few are.
-            Source::Direct(direct) => {
+            BodySource::Direct(direct) => {
                 direct.decoder.remaining().map_or_else(SizeHint::default, SizeHint::with_exact)
             }
-            Source::Events(events) => events.size_hint(),
-            Source::File { length, .. } => length.map_or_else(SizeHint::default, SizeHint::with_exact),
+            BodySource::Events(events) => events.size_hint(),
+            BodySource::File { length, .. } => length.map_or_else(SizeHint::default, SizeHint::with_exact),
         }
     }
 }
@@ -200,21 +199,21 @@ fn clean(mut frame: Frame<Bytes>, named: Option<&Named>) -> Option<Frame<Bytes>>
 impl Drop for ReplyBody {
     fn drop(&mut self) {
         // A body that hyper never had to poll, because it is empty, is complete.
-        if let (Source::Full(None), Some(recording)) = (&self.source, &mut self.recording) {
+        if let (BodySource::Full(None), Some(recording)) = (&self.source, &mut self.recording) {
             recording.sent(0, true);
         }
     }
 }
 
 /// An endless answer. Its worker's place is a tunnel; when it is dropped the worker sees the connection close.
-struct Direct {
+struct EndlessBody {
     upstream: UpstreamConn,
     decoder: BodyDecoder,
     stopped: Pin<Box<dyn Future<Output = ()>>>,
     _tunnel: Tunnel,
 }
 
-impl Direct {
+impl EndlessBody {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
         if self.decoder.remaining().is_none() && self.stopped.as_mut().poll(cx).is_ready() {
             return Poll::Ready(None);

@@ -19,11 +19,11 @@ use crate::acceptor::thread::shard::Connection;
 
 /// Whether the request must not claim a worker, or give back the one that it has.
 pub(in crate::acceptor) fn is_due(request: &Outgoing<'_>) -> bool {
-    request.shard.server.spooled_answers.is_used_up_by(request.client)
+    request.upstreams.server.spooled_answers.is_used_up_by(request.client)
 }
 
-/// Room in the memory of answers for what a request's answer holds for its client, whether it reads or not; `None` while
-/// few are open. Waits for it as long as the request may wait for a worker. Cancel-safe.
+/// Room in the memory of answers for what a request's answer holds for its client, whether it reads or not; `None`
+/// while few are open. Waits for it as long as the request may wait for a worker. Cancel-safe.
 ///
 /// # Errors
 /// [`ServeError::QueueTimeout`] when there is none in time.
@@ -58,7 +58,7 @@ pub(in crate::acceptor) async fn room_of_answer(
 /// # Errors
 /// [`ClaimError::Expired`] when it has not.
 pub(in crate::acceptor) async fn wait(request: &Outgoing<'_>) -> Result<(), ClaimError> {
-    request.shard.server.limit_log.reached(Limit::ReplySpool, request.client);
+    request.upstreams.server.limit_log.reached(Limit::ReplySpool, request.client);
     while is_due(request) {
         if Instant::now() >= request.queue_until {
             return Err(ClaimError::Expired { any_worker: true });

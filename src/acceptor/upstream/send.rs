@@ -17,7 +17,6 @@ use crate::acceptor::body::spool::{SPOOL_PIECE, Spool};
 use crate::acceptor::error::ServeError;
 use crate::acceptor::thread::write_batch::{PendingWrite, WriteBatch};
 
-/// How far sending got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::acceptor) enum Sent {
     All,
@@ -25,15 +24,14 @@ pub(in crate::acceptor) enum Sent {
     Early,
 }
 
-/// Sends the head and, where it was collected, the body: by the write batch, if one is given and all fits into one write.
-/// Notes in `all_sent` that all was sent.
+/// Sends the head and, where it was collected, the body: by the write batch, if one is given and all fits into one
+/// write. Notes in `all_sent` that all was sent.
 ///
 /// # Cancel safety
 /// When it is dropped, `all_sent` says whether the worker was given all of it.
 ///
-/// # Errors
-/// [`ExchangeError::Client`] when the spool cannot be read; [`ExchangeError::Unsent`] when a kept connection turns out to be closed.
-/// A worker that closes later is no error here: it may have answered before.
+/// # Errors [`ExchangeError::Client`] when the spool cannot be read; [`ExchangeError::Unsent`] when a kept connection
+/// turns out to be closed. A worker that closes later is no error here: it may have answered before.
 pub(in crate::acceptor) async fn send(
     upstream: &mut UpstreamConn,
     mut head: Vec<u8>,
@@ -157,8 +155,8 @@ async fn write_from(
     }
 }
 
-/// On a kept connection that the worker has closed meanwhile, or on which bytes lie, not a byte is taken: it cannot have
-/// acted on this request, nor can what it has said be the answer.
+/// On a kept connection that the worker has closed meanwhile, or on which bytes lie, not a byte is taken: it cannot
+/// have acted on this request, nor can what it has said be the answer.
 fn not_written(upstream: &UpstreamConn, error: io::Error, nothing: bool) -> Result<Sent, ExchangeError> {
     use io::ErrorKind::{BrokenPipe, ConnectionReset, InvalidData};
 

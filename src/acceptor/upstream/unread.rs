@@ -36,7 +36,7 @@ impl Outgoing<'_> {
         if self.unread == 0 {
             return Ok(None);
         }
-        let server = &self.shard.server;
+        let server = &self.upstreams.server;
         let mut lies = server.unread.reserve(self.client);
         if lies.grow_to(self.unread) { Ok(Some(lies)) } else { Err(ServeError::UnreadFull) }
     }
@@ -62,7 +62,7 @@ impl Outgoing<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::acceptor) enum Unclaimed {
     Pool(ClaimError),
-    /// Its body would lie unread beside too many others.
+    /// The request's body would lie unread beside too many others.
     Unread,
 }
 

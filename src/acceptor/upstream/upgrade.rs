@@ -7,14 +7,16 @@ use std::rc::Rc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::tasks::TaskGroup;
+
 use super::access::Recording;
-use crate::acceptor::thread::shard::Shard;
 
 /// A client's wish to change protocols.
 pub(in crate::acceptor) struct Upgrade {
     /// The client's bytes once it has the `101`; `None` when it left before that.
     pub(in crate::acceptor) client: Upgraded,
-    pub(in crate::acceptor) shard: Rc<Shard>,
+    /// Requested when the tunnel is to end.
+    pub(in crate::acceptor) stop: TaskGroup,
     /// Given the record's recording when the worker agrees.
     pub(in crate::acceptor) handover: Rc<std::cell::Cell<Option<Box<Recording>>>>,
 }

@@ -1,7 +1,7 @@
 //! A streamed request body on its way to a worker, while the worker may answer already.
 //!
-//! Owns where in the body it is: sending can stop at any point and go on later. Never here: the answer (`response_pump`), or
-//! bodies that were collected (`send`).
+//! Owns where in the body it is: sending can stop at any point and go on later. Never here: the answer
+//! (`response_pump`), or bodies that were collected (`send`).
 
 use std::future::poll_fn;
 use std::time::Duration;
@@ -38,7 +38,7 @@ pub(in crate::acceptor) struct Upload {
 
 /// How passing a body on came to an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::acceptor) enum Passed {
+pub(in crate::acceptor) enum UploadEnd {
     All,
     /// The worker takes no more; it may have answered, or will.
     Refused,
@@ -72,7 +72,7 @@ impl Upload {
         self.ended && self.pending.is_empty()
     }
 
-    /// Who is waited for: told as the body passes.
+    /// The clock that is told, as the body passes, who is waited for.
     pub(in crate::acceptor) fn upload_clock(&self) -> UploadClock {
         self.upload_clock.clone()
     }
@@ -90,18 +90,21 @@ impl Upload {
     ///
     /// # Cancel safety
     /// Safe: another call goes on where this one stopped.
-    pub(in crate::acceptor) async fn pass_on(&mut self, worker: &Writer<'_>) -> Result<Passed, ServeError> {
+    pub(in crate::acceptor) async fn pass_on(
+        &mut self,
+        worker: &Writer<'_>,
+    ) -> Result<UploadEnd, ServeError> {
         loop {
             while !self.pending.is_empty() {
                 let written = worker.write(&self.pending).await;
                 self.upload_clock.to_worker(Instant::now());
                 match written {
                     Ok(written) => self.pending.advance(written),
-                    Err(_) => return Ok(Passed::Refused),
+                    Err(_) => return Ok(UploadEnd::Refused),
                 }
             }
             if self.ended {
-                return Ok(Passed::All);
+                return Ok(UploadEnd::All);
             }
             self.upload_clock.to_client();
             let frame = self.next_frame().await;

@@ -19,7 +19,7 @@ use crate::time::{Elapsed, LazyDeadline, timer};
 
 use super::answer_records::AnswerRecords;
 use crate::acceptor::body::buffer_pool::BufferPool;
-use crate::acceptor::thread::shard::Shard;
+use crate::acceptor::thread::upstreams::Upstreams;
 use crate::acceptor::thread::write_batch::{PendingWrite, WriteBatch};
 use crate::acceptor::worker_socket::News;
 use crate::acceptor::worker_stream::WorkerStream;
@@ -28,7 +28,7 @@ use crate::acceptor::worker_stream::WorkerStream;
 pub(in crate::acceptor) struct UpstreamConn {
     stream: Arc<WorkerStream>,
     shard: usize,
-    /// For the deadlines of whatever is done with it.
+    /// The timer of the deadlines of whatever is done with the connection.
     timer: LazyDeadline,
     /// Whether an earlier request was sent over it.
     pub(in crate::acceptor) reused: bool,
@@ -48,15 +48,19 @@ impl UpstreamConn {
     ///
     /// # Errors
     /// What connecting says; `TimedOut` past the limit.
-    pub(in crate::acceptor) async fn open(lease: &Lease, shard: &Shard, limit: Duration) -> io::Result<Self> {
+    pub(in crate::acceptor) async fn open(
+        lease: &Lease,
+        upstreams: &Upstreams,
+        limit: Duration,
+    ) -> io::Result<Self> {
         let member = lease.member();
-        while let Some(parked) = member.unpark(shard.index) {
-            if let Some(upstream) = Self::reuse(parked, shard, lease) {
+        while let Some(parked) = member.unpark(upstreams.index) {
+            if let Some(upstream) = Self::reuse(parked, upstreams, lease) {
                 return Ok(upstream);
             }
         }
         // Boxed: most requests find a kept one.
-        Box::pin(Self::open_new(member, shard, limit)).await
+        Box::pin(Self::open_new(member, upstreams, limit)).await
     }
 
     /// Opens a connection within `limit`.
@@ -65,13 +69,13 @@ impl UpstreamConn {
     /// As [`open`](Self::open).
     pub(in crate::acceptor) async fn open_new(
         member: &Member,
-        shard: &Shard,
+        upstreams: &Upstreams,
         limit: Duration,
     ) -> io::Result<Self> {
         let socket = timer::timeout(limit, member.address.connect())
             .await
             .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "connecting took too long")))?;
-        Ok(Self::over(Arc::new(WorkerStream::new(socket)?), LazyDeadline::new(), 0, shard))
+        Ok(Self::over(Arc::new(WorkerStream::new(socket)?), LazyDeadline::new(), 0, upstreams))
     }
 
     /// As if an earlier request had been sent over it.
@@ -82,14 +86,14 @@ impl UpstreamConn {
         Self { stream, shard: 0, timer, reused: true, answers: 1, buffers, ended: false, records, buf }
     }
 
-    fn over(stream: Arc<WorkerStream>, timer: LazyDeadline, answers: u32, shard: &Shard) -> Self {
+    fn over(stream: Arc<WorkerStream>, timer: LazyDeadline, answers: u32, upstreams: &Upstreams) -> Self {
         Self {
             stream,
-            shard: shard.index,
+            shard: upstreams.index,
             timer,
             reused: answers > 0,
             answers,
-            buffers: shard.buffers.clone(),
+            buffers: upstreams.buffers.clone(),
             ended: false,
             records: None,
             buf: Bytes::new(),
@@ -99,9 +103,9 @@ impl UpstreamConn {
     /// A connection that rested too long, was closed or has unasked bytes on it is not used: the worker may be about
     /// to close it, and a request lost that way could not be told from one acted on; and the bytes would be taken for
     /// the answer.
-    fn reuse(parked: Parked, shard: &Shard, lease: &Lease) -> Option<Self> {
+    fn reuse(parked: Parked, upstreams: &Upstreams, lease: &Lease) -> Option<Self> {
         let stream = parked.connection.downcast::<WorkerStream>().ok()?;
-        let (stream, news) = if parked.shard == shard.index {
+        let (stream, news) = if parked.shard == upstreams.index {
             // The worker was in use until a moment ago, and the event loop has had no turn since.
             let news = if lease.waited() { stream.heard_or_there() } else { stream.heard() };
             (stream, news)
@@ -117,13 +121,13 @@ impl UpstreamConn {
         if news != News::None || rested > MAX_REST {
             return None;
         }
-        let upstream = Self::over(stream, parked.timer, parked.answers, shard);
+        let upstream = Self::over(stream, parked.timer, parked.answers, upstreams);
         if parked.answers >= PROVED_AFTER {
-            let (member, stop) = (Arc::clone(lease.member()), shard.stop.clone());
-            shard.stop.spawn_local("proof of a connection", async move {
+            let (member, stop) = (Arc::clone(lease.member()), upstreams.stop.clone());
+            upstreams.stop.spawn_local("proof of a connection", async move {
                 tokio::select! {
                     () = upstream.prove(member) => {}
-                    // Nobody waits for it.
+                    // A proof does not keep the server from ending.
                     () = stop.requested() => {}
                 }
             });
@@ -142,8 +146,8 @@ impl UpstreamConn {
         }
     }
 
-    /// Keeps the connection for the worker's next request, unless somebody else still has it; only when nothing was read
-    /// that is not used.
+    /// Keeps the connection for the worker's next request, unless somebody else still has it; only when nothing was
+    /// read that is not used.
     pub(in crate::acceptor) fn park(mut self, lease: &Lease) {
         let member = lease.member();
         let all_read = self.records.as_ref().is_none_or(|records| records.leaves_nothing());
@@ -158,7 +162,8 @@ impl UpstreamConn {
         }
     }
 
-    /// Has the bytes written together with those of others; see [`WriteBatch::post`] and [`WriteBatch::post_if_silent`].
+    /// Has the bytes written together with those of others; see [`WriteBatch::post`] and
+    /// [`WriteBatch::post_if_silent`].
     pub(in crate::acceptor) fn post(&self, write_batch: &WriteBatch, bytes: Vec<u8>) -> PendingWrite {
         if self.reused {
             write_batch.post_if_silent(&self.stream, bytes)
@@ -177,7 +182,8 @@ impl UpstreamConn {
     }
 
     /// Sends a request and waits for its answer to begin, both by way of `work`, until `limit` after `since`. A worker
-    /// that has not begun after a second, or half of a shorter limit, may be waiting for room to write, and is given it.
+    /// that has not begun after a second, or half of a shorter limit, may be waiting for room to write, and is given
+    /// it.
     ///
     /// # Cancel safety
     /// As `work`.
@@ -460,8 +466,8 @@ const MAX_REST: Duration = Duration::from_secs(1);
 /// A connection over which so many answers came is proved, and a new one takes its place: that costs next to nothing
 /// then.
 const PROVED_AFTER: u32 = 1000;
-/// As so many counts an answer to a request that waited for its worker: there answers are shifted for as long as somebody
-/// waits, and the worker has the most to do.
+/// As so many counts an answer to a request that waited for its worker: there answers are shifted for as long as
+/// somebody waits, and the worker has the most to do.
 const WAITED: u32 = 32;
 /// How long a worker has to answer what it was sent over a connection that is proved, and to close it.
 const PROOF: Duration = Duration::from_secs(10);

@@ -189,7 +189,7 @@ pub(in crate::acceptor) fn parse_answer(
     let parser = httparse::ParserConfig::default();
     let length = match parser.parse_response_with_uninit_headers(&mut parsed, &whole, &mut fields) {
         Ok(httparse::Status::Complete(length)) if length <= MAX_HEAD => length,
-        // One that is not complete is longer than what is there.
+        // A head that is not complete is longer than what is there.
         Ok(httparse::Status::Partial) if buf.len() < MAX_HEAD => return Ok(None),
         Ok(_) => return Err("its head is larger than 65536 bytes"),
         Err(httparse::Error::TooManyHeaders) => return Err("its head has more than 128 fields"),
@@ -229,7 +229,7 @@ pub(super) fn has_no_body(status: StatusCode, method: &Method) -> bool {
 
 /// What the fields of an answer's head say to the server, noted as they pass by.
 #[derive(Default)]
-pub(super) struct Said {
+pub(super) struct HeadFacts {
     close: bool,
     keepalive: bool,
     pub(super) encoding: Option<HeaderValue>,
@@ -248,15 +248,15 @@ pub(super) fn take_fields(
     head: &Bytes,
     fields: &[httparse::Header<'_>],
     headers: &mut HeaderMap,
-) -> Result<Said, &'static str> {
+) -> Result<HeadFacts, &'static str> {
     headers.reserve(fields.len() + 2);
-    let mut said = Said::default();
+    let mut said = HeadFacts::default();
     for field in fields {
         let name =
             HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| "a field's name is malformed")?;
         let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value))
             .map_err(|_| "a field's value is malformed")?;
-        if said.note(&name, &value)? == Use::More {
+        if said.note(&name, &value)? == FieldUse::More {
             headers.append(name, value);
         }
     }
@@ -265,21 +265,21 @@ pub(super) fn take_fields(
 
 /// What a field is good for once it was noted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Use {
+enum FieldUse {
     None,
     More,
 }
 
-impl Said {
+impl HeadFacts {
     /// RFC 9112 §6.3, strictly: what is said twice is the same, or no answer.
-    fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<Use, &'static str> {
+    fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<FieldUse, &'static str> {
         match *name {
             header::CONTENT_LENGTH => {
                 let length = parse_length(value)?;
                 match self.length.replace(length) {
                     Some(other) if other != length => return Err("its Content-Length fields differ"),
                     // Said twice, it is passed on once: some clients refuse two (RFC 9110 §8.6).
-                    Some(_) => return Ok(Use::None),
+                    Some(_) => return Ok(FieldUse::None),
                     None => {}
                 }
             }
@@ -289,24 +289,24 @@ impl Said {
                     return Err("it has two Transfer-Encoding fields");
                 }
             }
-            header::DATE => return Ok(Use::None),
+            header::DATE => return Ok(FieldUse::None),
             header::CONNECTION => return Ok(self.note_connection(value)),
-            _ if name == "keep-alive" => return Ok(Use::None),
+            _ if name == "keep-alive" => return Ok(FieldUse::None),
             _ if name == NO_BODY => {
                 self.no_body = true;
-                return Ok(Use::None);
+                return Ok(FieldUse::None);
             }
             _ => self.more |= is_between_neighbours(name.as_str()),
         }
-        Ok(Use::More)
+        Ok(FieldUse::More)
     }
 
-    fn note_connection(&mut self, value: &HeaderValue) -> Use {
+    fn note_connection(&mut self, value: &HeaderValue) -> FieldUse {
         self.close |= has_token(value, "close");
         self.keepalive |= has_token(value, "keep-alive");
         let names = Named::in_value(value).next().is_some();
         self.more |= names;
-        if names { Use::More } else { Use::None }
+        if names { FieldUse::More } else { FieldUse::None }
     }
 }
 
@@ -314,7 +314,7 @@ impl Said {
 fn receive_framing(
     status: StatusCode,
     method: &Method,
-    said: Said,
+    said: HeadFacts,
     http11: bool,
 ) -> Result<ReceiveFraming, &'static str> {
     if has_no_body(status, method) {

@@ -18,7 +18,7 @@ pub(in crate::acceptor) enum ReceiveFraming {
     None,
     Length(u64),
     Chunked,
-    /// With the connection.
+    /// The body ends with the connection.
     Close,
     /// With the connection, which has to bring so many bytes.
     Checked(u64),

@@ -17,7 +17,7 @@ pub(in crate::acceptor) enum Chunks {
     Data(u64),
     DataCr,
     DataLf,
-    /// At the beginning of a trailer line, or of the last, empty one.
+    /// The beginning of a trailer line, or of the last, empty one.
     Line,
     Trailer,
     TrailerLf,
@@ -29,9 +29,9 @@ pub(in crate::acceptor) enum Chunks {
 pub(in crate::acceptor) enum Followed {
     /// All are of the body, which goes on.
     On(Chunks),
-    /// So many are; what follows is not.
+    /// So many bytes belong to the body; what follows does not.
     Ended(usize),
-    /// So many bytes are, and the next one is not: nothing that follows can be understood.
+    /// So many bytes belong to the body, and the next one breaks it: nothing that follows can be understood.
     Broken(usize),
 }
 

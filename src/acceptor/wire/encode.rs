@@ -4,7 +4,6 @@
 
 use std::io::Write as _;
 
-/// Writes a field.
 pub(in crate::acceptor) fn write_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");

@@ -1,5 +1,5 @@
-//! What frames an HTTP/2 client sends, followed by their heads alone (RFC 9113 §4.1), and whether too many of them carry
-//! nothing.
+//! What frames an HTTP/2 client sends, followed by their heads alone (RFC 9113 §4.1), and whether too many of them
+//! carry nothing.
 //!
 //! Each such frame costs what the server does for it; requests, and what the server sends, pay for as many as ordinary
 //! clients send along with them. A connection that needs more borrows it, within a limit of its own and as long as its
@@ -13,7 +13,6 @@ use tokio::time::Instant;
 
 use crate::spec::Rate;
 
-/// See the module.
 #[derive(Debug)]
 pub(in crate::acceptor) struct Frames {
     /// The beginning of a head that came in pieces.
@@ -34,16 +33,16 @@ pub(in crate::acceptor) struct Frames {
     ends_fields: bool,
 }
 
-/// One frame's.
+/// The head of a frame.
 #[derive(Clone, Copy)]
-struct Head {
+struct FrameHead {
     length: usize,
     kind: u8,
     flags: u8,
     stream: u32,
 }
 
-impl Head {
+impl FrameHead {
     fn parse(bytes: &[u8; HEAD]) -> Self {
         let [a, b, c, kind, flags, stream @ ..] = *bytes;
         let length = u32::from_be_bytes([0, a, b, c]) as usize;
@@ -63,7 +62,7 @@ impl Head {
 }
 
 impl Frames {
-    /// Of a connection that has just begun.
+    /// The frames of a connection that has just begun.
     pub(in crate::acceptor) fn new(now: Instant) -> Self {
         let (points, credit) = (FIRST, CREDIT);
         Self {
@@ -79,8 +78,8 @@ impl Frames {
         }
     }
 
-    /// Takes the next bytes that were read; false when too many frames carry nothing. `share`: takes so many frames from
-    /// the client's share, and says whether there were as many.
+    /// Takes the next bytes that were read; false when too many frames carry nothing. `share`: takes so many frames
+    /// from the client's share, and says whether there were as many.
     pub(in crate::acceptor) fn received(
         &mut self,
         mut bytes: &[u8],
@@ -96,7 +95,7 @@ impl Frames {
             let head = match bytes.first_chunk() {
                 Some(whole) if self.have == 0 => {
                     bytes = &bytes[HEAD..];
-                    Head::parse(whole)
+                    FrameHead::parse(whole)
                 }
                 _ => {
                     let taken = (HEAD - self.have).min(bytes.len());
@@ -107,7 +106,7 @@ impl Frames {
                         return true;
                     }
                     self.have = 0;
-                    Head::parse(&self.head)
+                    FrameHead::parse(&self.head)
                 }
             };
             self.skip = head.length;
@@ -129,7 +128,7 @@ impl Frames {
     }
 
     /// A block of fields is one HEADERS frame and the CONTINUATION frames behind it (RFC 9113 §4.3).
-    fn follow_fields(&mut self, head: Head) {
+    fn follow_fields(&mut self, head: FrameHead) {
         match head.kind {
             HEADERS => self.fields = head.length,
             CONTINUATION => self.fields = self.fields.saturating_add(head.length),
@@ -138,7 +137,7 @@ impl Frames {
         self.ends_fields = head.flags & END_HEADERS != 0;
     }
 
-    /// So many bytes went to the client in one write: it may answer them.
+    /// Notes that so many bytes went to the client in one write: it may answer them.
     pub(in crate::acceptor) fn sent(&mut self, bytes: usize) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.earn(bytes.min(ANSWERS + bytes / 64));

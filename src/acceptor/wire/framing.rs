@@ -9,7 +9,7 @@ use super::chunks::{Chunks, Followed};
 /// Watches the bytes of one connection go by. Pure: bytes in, facts out.
 #[derive(Debug, Default)]
 pub(in crate::acceptor) struct Framing {
-    state: State,
+    state: FramingState,
     line: Line,
     saw_length: Option<u64>,
     saw_encoding: bool,
@@ -56,11 +56,11 @@ impl FramingError {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum State {
+enum FramingState {
     /// Before or inside a head.
     #[default]
     Head,
-    /// In a body with so many bytes to come.
+    /// A body with so many bytes to come.
     Body(u64),
     Chunked(Chunks),
     /// Not HTTP any more.
@@ -89,27 +89,28 @@ impl Framing {
         let mut bytes = all;
         while !bytes.is_empty() {
             match self.state {
-                State::Head => bytes = self.feed_head(bytes),
-                State::Body(left) => {
+                FramingState::Head => bytes = self.feed_head(bytes),
+                FramingState::Body(left) => {
                     let taken = left.min(bytes.len() as u64);
                     bytes = &bytes[taken as usize..];
-                    self.state = if left == taken { State::Head } else { State::Body(left - taken) };
+                    self.state =
+                        if left == taken { FramingState::Head } else { FramingState::Body(left - taken) };
                 }
-                State::Chunked(chunks) => match chunks.follow(bytes) {
+                FramingState::Chunked(chunks) => match chunks.follow(bytes) {
                     Followed::On(chunks) => {
-                        self.state = State::Chunked(chunks);
+                        self.state = FramingState::Chunked(chunks);
                         return all.len();
                     }
                     Followed::Ended(taken) => {
                         bytes = &bytes[taken..];
-                        self.state = State::Head;
+                        self.state = FramingState::Head;
                     }
                     Followed::Broken(whole) => {
-                        self.state = State::Off;
+                        self.state = FramingState::Off;
                         return all.len() - bytes.len() + whole;
                     }
                 },
-                State::Off => return all.len(),
+                FramingState::Off => return all.len(),
             }
         }
         all.len()
@@ -117,7 +118,7 @@ impl Framing {
 
     /// The connection is no longer HTTP.
     pub(in crate::acceptor) fn switch_off(&mut self) {
-        self.state = State::Off;
+        self.state = FramingState::Off;
     }
 
     /// What is wrong with the head of request `number`, counted from 0.
@@ -141,12 +142,12 @@ impl Framing {
 
     /// Whether the next byte begins a head: nothing of a message is under way.
     pub(in crate::acceptor) fn between_messages(&self) -> bool {
-        self.state == State::Head && !self.inside_head()
+        self.state == FramingState::Head && !self.inside_head()
     }
 
     /// Whether some but not all of a head is there.
     pub(in crate::acceptor) fn inside_head(&self) -> bool {
-        self.state == State::Head && !(self.line.first_of_head && self.line.len == 0)
+        self.state == FramingState::Head && !(self.line.first_of_head && self.line.len == 0)
     }
 
     fn feed_head<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
@@ -215,9 +216,9 @@ impl Framing {
         }
         self.heads += 1;
         self.state = match (self.saw_encoding, self.saw_length) {
-            (true, _) => State::Chunked(Chunks::default()),
-            (false, Some(length)) if length > 0 => State::Body(length),
-            (false, _) => State::Head,
+            (true, _) => FramingState::Chunked(Chunks::default()),
+            (false, Some(length)) if length > 0 => FramingState::Body(length),
+            (false, _) => FramingState::Head,
         };
         self.saw_length = None;
         self.saw_encoding = false;

@@ -53,7 +53,7 @@ impl Named {
         Self(headers.get_all(header::CONNECTION).iter().flat_map(Self::in_value).collect())
     }
 
-    /// Those that one `Connection` names.
+    /// The fields that one `Connection` names.
     pub(in crate::acceptor) fn in_value(value: &HeaderValue) -> impl Iterator<Item = HeaderName> {
         let tokens = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
         let about_itself =

@@ -30,8 +30,8 @@ pub(in crate::acceptor) fn clean_answer(trailers: &mut HeaderMap, named: Option<
     });
 }
 
-/// Whether a field is of no use, or dangerous, once the body has passed (RFC 9110 §6.5.1): framing, routing, conditions,
-/// authentication, control of caches and of what the client does next, and what the content is.
+/// Whether a field is of no use, or dangerous, once the body has passed (RFC 9110 §6.5.1): framing, routing,
+/// conditions, authentication, control of caches and of what the client does next, and what the content is.
 fn comes_too_late(name: &str) -> bool {
     // Sums of the content are known at its end only (RFC 9530 §6.5).
     let of_content = name.starts_with("content-") && name != "content-digest";

@@ -11,22 +11,21 @@ use super::body_framing::ReceiveFraming;
 /// Takes an answer's body off the bytes read from a worker.
 #[derive(Debug)]
 pub(in crate::acceptor) struct BodyDecoder {
-    state: State,
+    state: DecoderState,
 }
 
 /// The next thing in a body.
 #[derive(Debug, PartialEq)]
 pub(in crate::acceptor) enum Piece {
-    /// Some of it.
     Data(Bytes),
     /// More must be read first.
     Need,
-    /// That was all; with the trailer fields, if any.
+    /// The body is complete; with the trailer fields, if any.
     End(Option<HeaderMap>),
 }
 
 #[derive(Debug)]
-enum State {
+enum DecoderState {
     Length(u64),
     ChunkSize,
     Chunk(u64),
@@ -40,11 +39,11 @@ enum State {
 impl BodyDecoder {
     pub(in crate::acceptor) fn new(framing: ReceiveFraming) -> Self {
         let state = match framing {
-            ReceiveFraming::None => State::Done,
-            ReceiveFraming::Length(length) => State::Length(length),
-            ReceiveFraming::Chunked => State::ChunkSize,
-            ReceiveFraming::Close => State::Close,
-            ReceiveFraming::Checked(length) => State::Checked(length),
+            ReceiveFraming::None => DecoderState::Done,
+            ReceiveFraming::Length(length) => DecoderState::Length(length),
+            ReceiveFraming::Chunked => DecoderState::ChunkSize,
+            ReceiveFraming::Close => DecoderState::Close,
+            ReceiveFraming::Checked(length) => DecoderState::Checked(length),
         };
         Self { state }
     }
@@ -52,7 +51,7 @@ impl BodyDecoder {
     /// Bytes still to come, where the worker has said how many.
     pub(in crate::acceptor) fn length(&self) -> Option<u64> {
         match self.state {
-            State::Checked(left) => Some(left),
+            DecoderState::Checked(left) => Some(left),
             _ => self.remaining(),
         }
     }
@@ -60,8 +59,8 @@ impl BodyDecoder {
     /// Bytes still to come, where they alone tell the end.
     pub(in crate::acceptor) fn remaining(&self) -> Option<u64> {
         match self.state {
-            State::Length(left) => Some(left),
-            State::Done => Some(0),
+            DecoderState::Length(left) => Some(left),
+            DecoderState::Done => Some(0),
             _ => None,
         }
     }
@@ -73,17 +72,17 @@ impl BodyDecoder {
     pub(in crate::acceptor) fn next(&mut self, buf: &mut Bytes) -> Result<Piece, &'static str> {
         loop {
             match &mut self.state {
-                State::Done => return Ok(Piece::End(None)),
-                State::Close if buf.is_empty() => return Ok(Piece::Need),
-                State::Close => return Ok(Piece::Data(std::mem::take(buf))),
-                State::Checked(_) if buf.is_empty() => return Ok(Piece::Need),
-                State::Checked(left) => {
+                DecoderState::Done => return Ok(Piece::End(None)),
+                DecoderState::Close if buf.is_empty() => return Ok(Piece::Need),
+                DecoderState::Close => return Ok(Piece::Data(std::mem::take(buf))),
+                DecoderState::Checked(_) if buf.is_empty() => return Ok(Piece::Need),
+                DecoderState::Checked(left) => {
                     *left = left
                         .checked_sub(buf.len() as u64)
                         .ok_or("its body is longer than its Content-Length")?;
                     return Ok(Piece::Data(std::mem::take(buf)));
                 }
-                State::Length(left) | State::Chunk(left) => {
+                DecoderState::Length(left) | DecoderState::Chunk(left) => {
                     if buf.is_empty() {
                         return Ok(Piece::Need);
                     }
@@ -92,26 +91,27 @@ impl BodyDecoder {
                     *left -= taken;
                     if *left == 0 {
                         self.state = match self.state {
-                            State::Chunk(_) => State::ChunkEnd,
-                            _ => State::Done,
+                            DecoderState::Chunk(_) => DecoderState::ChunkEnd,
+                            _ => DecoderState::Done,
                         };
                     }
                     return Ok(Piece::Data(data));
                 }
-                State::ChunkSize => match take_line(buf, MAX_SIZE_LINE)? {
+                DecoderState::ChunkSize => match take_line(buf, MAX_SIZE_LINE)? {
                     None => return Ok(Piece::Need),
                     Some(line) => {
                         let size = parse_size(&line)?;
-                        self.state = if size == 0 { State::Trailers } else { State::Chunk(size) };
+                        self.state =
+                            if size == 0 { DecoderState::Trailers } else { DecoderState::Chunk(size) };
                     }
                 },
-                State::ChunkEnd => match take_line(buf, 0)? {
+                DecoderState::ChunkEnd => match take_line(buf, 0)? {
                     None => return Ok(Piece::Need),
-                    Some(_) => self.state = State::ChunkSize,
+                    Some(_) => self.state = DecoderState::ChunkSize,
                 },
-                State::Trailers => {
+                DecoderState::Trailers => {
                     let Some(trailers) = take_trailers(buf)? else { return Ok(Piece::Need) };
-                    self.state = State::Done;
+                    self.state = DecoderState::Done;
                     return Ok(Piece::End(trailers));
                 }
             }
@@ -120,7 +120,7 @@ impl BodyDecoder {
 
     /// The worker closed the connection: whether the body was complete then.
     pub(in crate::acceptor) fn ends_here(&self) -> bool {
-        matches!(self.state, State::Close | State::Checked(0) | State::Done)
+        matches!(self.state, DecoderState::Close | DecoderState::Checked(0) | DecoderState::Done)
     }
 }
 
@@ -162,7 +162,7 @@ fn take_trailers(buf: &mut Bytes) -> Result<Option<Trailers>, &'static str> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_TRAILERS];
     let (length, parsed) = match httparse::parse_headers(buf, &mut fields) {
         Ok(httparse::Status::Complete(complete)) if complete.0 <= MAX_TRAILER_BYTES => complete,
-        // One that is not complete is longer than what is there.
+        // Trailers that are not complete are longer than what is there.
         Ok(httparse::Status::Partial) if buf.len() < MAX_TRAILER_BYTES => return Ok(None),
         Ok(_) => return Err("the trailer is larger than 16384 bytes"),
         Err(_) => return Err("the trailer cannot be parsed"),
@@ -180,7 +180,7 @@ fn take_trailers(buf: &mut Bytes) -> Result<Option<Trailers>, &'static str> {
 
 const MAX_SIZE_LINE: usize = 256;
 const MAX_TRAILERS: usize = 32;
-/// With the empty line at their end.
+/// The most bytes of trailers, with the empty line at their end.
 const MAX_TRAILER_BYTES: usize = 16 << 10;
 
 #[cfg(test)]

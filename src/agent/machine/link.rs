@@ -28,26 +28,26 @@ use crate::time::Backoff;
 use super::messages::{self, ToAgent, ToServer};
 
 /// What a link works with.
-pub struct LinkParts {
+pub(crate) struct LinkParts {
     /// Where the agent listens.
-    pub socket: PathBuf,
+    pub(crate) socket: PathBuf,
     /// The server's name.
-    pub instance: InstanceName,
+    pub(crate) instance: InstanceName,
     /// What its settings say.
-    pub acme: Acme,
+    pub(crate) acme: Acme,
     /// The hosts that need certificates.
-    pub hosts: watch::Receiver<Arc<[HostName]>>,
+    pub(crate) hosts: watch::Receiver<Arc<[HostName]>>,
     /// Where answers to authorities are put up.
-    pub challenges: Challenges,
+    pub(crate) challenges: Challenges,
     /// Where attempts are counted.
-    pub metrics: Metrics,
+    pub(crate) metrics: Metrics,
     /// The group that its task belongs to.
-    pub stop: TaskGroup,
+    pub(crate) stop: TaskGroup,
 }
 
 /// A server's link to the agent of its machine. Dropping it does not end its task; [`TaskGroup`] does.
 #[derive(Clone)]
-pub struct AgentLink {
+pub(crate) struct AgentLink {
     calls: mpsc::Sender<Call>,
     standing: watch::Receiver<Arc<Standing>>,
 }
@@ -55,16 +55,16 @@ pub struct AgentLink {
 /// What the agent is asked for.
 struct Call {
     host: HostName,
-    reply: Reply,
+    reply: LinkReply,
 }
 
 /// Who waits for the answer.
-enum Reply {
+enum LinkReply {
     Renewal { force: bool, ended: oneshot::Sender<Result<(), String>> },
     Plan(oneshot::Sender<Result<CertPlan, String>>),
 }
 
-impl Reply {
+impl LinkReply {
     fn fails(self, why: String) {
         match self {
             Self::Renewal { ended, .. } => drop(ended.send(Err(why))),
@@ -75,7 +75,7 @@ impl Reply {
 
 impl AgentLink {
     /// Connects, and again whenever the connection has ended.
-    pub fn start(parts: LinkParts) -> Self {
+    pub(crate) fn start(parts: LinkParts) -> Self {
         let (calls_in, calls) = mpsc::channel(16);
         let (standing_in, standing) = watch::channel(Arc::default());
         let stop = parts.stop.clone();
@@ -98,12 +98,12 @@ impl AgentLink {
     }
 
     /// How the certificates stand.
-    pub fn standing(&self) -> Arc<Standing> {
+    pub(crate) fn standing(&self) -> Arc<Standing> {
         Arc::clone(&self.standing.borrow())
     }
 
     /// The same, told as often as it changes.
-    pub fn watch(&self) -> watch::Receiver<Arc<Standing>> {
+    pub(crate) fn watch(&self) -> watch::Receiver<Arc<Standing>> {
         self.standing.clone()
     }
 
@@ -111,22 +111,22 @@ impl AgentLink {
     ///
     /// # Errors
     /// Why there is none, in plain words; what was in use stays.
-    pub async fn renew(&self, host: HostName, force: bool) -> Result<(), String> {
-        self.call(host, |ended| Reply::Renewal { force, ended }).await
+    pub(crate) async fn renew(&self, host: HostName, force: bool) -> Result<(), String> {
+        self.call(host, |ended| LinkReply::Renewal { force, ended }).await
     }
 
     /// As [`Agent::plan`](crate::agent::Agent::plan).
     ///
     /// # Errors
     /// Why the agent cannot be asked.
-    pub async fn plan(&self, host: HostName) -> Result<CertPlan, String> {
-        self.call(host, Reply::Plan).await
+    pub(crate) async fn plan(&self, host: HostName) -> Result<CertPlan, String> {
+        self.call(host, LinkReply::Plan).await
     }
 
     async fn call<T>(
         &self,
         host: HostName,
-        reply: impl FnOnce(oneshot::Sender<Result<T, String>>) -> Reply,
+        reply: impl FnOnce(oneshot::Sender<Result<T, String>>) -> LinkReply,
     ) -> Result<T, String> {
         let (answer_in, answer) = oneshot::channel();
         let ends = || "the agent has gone meanwhile: try again".to_owned();
@@ -142,7 +142,7 @@ struct LinkTask {
     /// Of the agent, as they were told last.
     failures: Option<BTreeMap<FailureKind, u64>>,
     /// What the agent has been asked for.
-    waiting: HashMap<u64, Reply>,
+    waiting: HashMap<u64, LinkReply>,
     count: u64,
 }
 
@@ -234,8 +234,8 @@ impl LinkTask {
         self.count += 1;
         let Call { host, reply } = call;
         let message = match &reply {
-            Reply::Renewal { force, .. } => ToAgent::Renew { call: self.count, host, force: *force },
-            Reply::Plan(_) => ToAgent::Plan { call: self.count, host },
+            LinkReply::Renewal { force, .. } => ToAgent::Renew { call: self.count, host, force: *force },
+            LinkReply::Plan(_) => ToAgent::Plan { call: self.count, host },
         };
         self.waiting.insert(self.count, reply);
         send(to, &message).await
@@ -254,12 +254,12 @@ impl LinkTask {
                 self.show(standing);
             }
             ToServer::Renewed { call, ended } => {
-                if let Some(Reply::Renewal { ended: reply, .. }) = self.waiting.remove(&call) {
+                if let Some(LinkReply::Renewal { ended: reply, .. }) = self.waiting.remove(&call) {
                     reply.send(ended).ok();
                 }
             }
             ToServer::Planned { call, plan } => {
-                if let Some(Reply::Plan(reply)) = self.waiting.remove(&call) {
+                if let Some(LinkReply::Plan(reply)) = self.waiting.remove(&call) {
                     reply.send(plan).ok();
                 }
             }

@@ -34,12 +34,12 @@ use crate::time::WallClock;
 
 use registrations::Registrations;
 
-pub use link::{AgentLink, LinkParts};
+pub(crate) use link::{AgentLink, LinkParts};
 
 /// Where servers reach the agent.
-pub const SOCKET: &str = "/run/rip-agent/agent.sock";
+pub(crate) const SOCKET: &str = "/run/rip-agent/agent.sock";
 /// Where it leaves pairs, a folder for each host.
-pub const PAIRS: &str = "/var/lib/rip-certs";
+pub(crate) const PAIRS: &str = "/var/lib/rip-certs";
 /// What it alone can read: account, attempts, orders.
 const STATE: &str = "/var/lib/rip-agent";
 

@@ -41,14 +41,14 @@ pub(super) struct Parts {
 pub(super) struct Registrations {
     parts: Parts,
     /// Held while a server's wish is taken in, also while an agent for it is started.
-    state: Mutex<State>,
+    state: Mutex<RegistrationState>,
     /// The hosts of all servers, each once.
     hosts: watch::Sender<Arc<[HostName]>>,
     connections: watch::Sender<usize>,
 }
 
 #[derive(Default)]
-struct State {
+struct RegistrationState {
     servers: BTreeMap<InstanceName, Registration>,
     groups: Vec<Group>,
     /// How many registrations there have been.
@@ -178,7 +178,7 @@ impl Registrations {
     }
 
     /// Tells each agent its hosts: one that several servers have is the first one's, by name.
-    fn share_out(&self, state: &State) {
+    fn share_out(&self, state: &RegistrationState) {
         let mut all = BTreeSet::new();
         let mut shares: Vec<Vec<HostName>> = vec![Vec::new(); state.groups.len()];
         for server in state.servers.values() {

@@ -89,7 +89,7 @@ const BUILDS: &[&str] =
     &["build", "preview", "optimize", "start", "generate", "export", "--help", "--version"];
 const WATCH: &[&str] = &["--watch", "-w", "watch"];
 
-/// One row for each way to say it.
+/// The development servers, a row for each way to say it.
 static SERVERS: [DevServer; 45] = [
     row("vite", &[], BUILDS, Replacement::Build),
     row("ng", &["serve", "s"], HELP, Replacement::Build),

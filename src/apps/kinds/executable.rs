@@ -47,7 +47,6 @@ fn in_folder(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
     Ok(None)
 }
 
-/// The program itself.
 pub(in crate::apps) fn found(app: &AppFolder<'_>, path: &Path) -> DetectedApp {
     let name = name_of(path);
     let argv = vec![path.to_string_lossy().into_owned()];

@@ -27,9 +27,9 @@ pub(in crate::apps) struct Package {
 
 /// What `scripts` say of how the app is started.
 pub(in crate::apps) enum StartScript<'a> {
-    /// By this line.
+    /// The line that starts the app.
     Line(&'a str),
-    /// By a development server alone.
+    /// The line that starts a development server alone.
     Development(&'a str, Development),
     Nothing,
 }

@@ -170,7 +170,8 @@ fn modules(app: &AppFolder<'_>, names: &[String]) -> Result<Option<DetectedApp>,
     Ok(None)
 }
 
-/// A package of the folder, or of its `src`, whose modules make an application: one that is called so, else the only one.
+/// A package of the folder, or of its `src`, whose modules make an application: one that is called so, else the only
+/// one.
 fn package(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
     let src = app.dir.join("src");
     let own = name_of(&app.dir).replace('-', "_");
@@ -280,8 +281,8 @@ fn run(app: &AppFolder<'_>, place: &ModulePlace, target: PythonApp) -> Result<De
 /// One process, one thread: the server gives a worker one request at a time. Threaded, because a `sync` worker ends the
 /// connection after each answer; either waits for the first request of a connection it has accepted, so nobody may
 /// connect without sending. The class is ours, which tells the app the client's address. No time limit of its own: the
-/// server has one. No `--bind`: gunicorn takes the socket from `LISTEN_FDS` and would open `fd://3` a second time, which
-/// fails.
+/// server has one. No `--bind`: gunicorn takes the socket from `LISTEN_FDS` and would open `fd://3` a second time,
+/// which fails.
 fn wsgi(app: &AppFolder<'_>, place: &ModulePlace, target: &str) -> Result<DetectedApp, DetectError> {
     let programs = app.local_programs();
     let file = shown(app, &place.entry);

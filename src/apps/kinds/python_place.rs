@@ -14,14 +14,13 @@ pub(super) struct ModulePlace {
     pub(super) entry: PathBuf,
     /// The folder that modules are looked up in.
     pub(super) root: PathBuf,
-    /// Its name from there: `app.main`.
+    /// The module's name from there: `app.main`.
     pub(super) module: String,
-    /// The working directory.
     pub(super) dir: PathBuf,
 }
 
 impl ModulePlace {
-    /// Of a file in the app's own folder: in the package that the folder is, where its imports say so.
+    /// The place of a file in the app's own folder: in the package that the folder is, where its imports say so.
     pub(super) fn of(app: &AppFolder<'_>, entry: &Path) -> Self {
         let folder = entry.parent().unwrap_or(&app.dir);
         if !imports_package(entry, folder) {

@@ -83,7 +83,7 @@ impl Assignment {
         if interface.is_some() {
             return Some(Self { object: name.into(), interface });
         }
-        // One that must be told something cannot be called by a server.
+        // A function that must be told something cannot be called by a server.
         let makes =
             !asynchronous && FACTORIES.contains(&name) && parameters.iter().all(|one| is_optional(one));
         makes.then(|| Self { object: called(name), interface: None })
@@ -172,7 +172,7 @@ impl<'a> Module<'a> {
         places.into_iter().find(|place| place.is_file() && place.starts_with(self.root))
     }
 
-    /// By what the project needs, where nothing else says it.
+    /// The interface by what the project needs, where nothing else says it.
     fn needs(&self) -> Interface {
         let lists =
             ["requirements.txt", "pyproject.toml", "Pipfile"].map(|name| text_of(&self.root.join(name)));

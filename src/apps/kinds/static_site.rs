@@ -219,7 +219,7 @@ const fn bundler(marks: &'static [&'static str]) -> Generator {
     Generator { marks, output: "dist", build: "npm run build", bundles: true }
 }
 
-/// One row for each.
+/// The generators, a row for each.
 const GENERATORS: [Generator; 11] = [
     generator(&["mkdocs.yml", "mkdocs.yaml"], "site", "mkdocs build"),
     generator(&["_config.yml", "_config.toml"], "_site", "bundle exec jekyll build"),

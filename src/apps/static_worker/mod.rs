@@ -25,27 +25,26 @@ use crate::files::beneath::Beneath;
 use crate::files::request_path::is_seen;
 use crate::files::site::Site;
 
-/// What to serve.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StaticOptions {
+struct StaticOptions {
     /// The folder; nothing outside of it is ever served, not through symbolic links either.
-    pub root: PathBuf,
+    root: PathBuf,
     /// The file that stands for a folder.
-    pub index: String,
+    index: String,
     /// The file, relative to the root, that answers for an unknown page.
-    pub spa: Option<String>,
+    spa: Option<String>,
 }
 
 impl StaticOptions {
     /// Serves `root` with `index.html` for folders and no fallback.
-    pub fn new(root: impl Into<PathBuf>) -> Self {
+    pub(crate) fn new(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into(), index: "index.html".into(), spa: None }
     }
 }
 
 /// Why the static worker cannot serve.
 #[derive(Debug, thiserror::Error)]
-pub enum StaticError {
+enum StaticError {
     /// No socket was handed over.
     #[error(
         "no listening Unix socket was inherited as file descriptor 3: rip-server starts this worker itself"
@@ -56,19 +55,14 @@ pub enum StaticError {
     Listener(io::Error),
     /// The root cannot be served.
     #[error("cannot serve `{}`: {source}", root.display())]
-    Root {
-        /// The folder.
-        root: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    Root { root: PathBuf, source: io::Error },
     /// The runtime or its signal handlers could not be set up.
     #[error("cannot start: {0}")]
     Start(io::Error),
 }
 
 /// Runs `worker-static --root DIR [--index NAME] [--spa FILE]`, given the words after `worker-static`.
-pub fn run_words(words: impl IntoIterator<Item = OsString>) -> ExitCode {
+pub(crate) fn run_words(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let Some(options) = parse(words) else {
         eprintln!("usage: rip-server worker-static --root DIR [--index NAME] [--spa FILE]");
         return ExitCode::from(2);
@@ -105,7 +99,7 @@ fn parse(words: impl IntoIterator<Item = OsString>) -> Option<StaticOptions> {
 ///
 /// # Errors
 /// Only before the first request is accepted.
-pub fn run(options: StaticOptions) -> Result<(), StaticError> {
+fn run(options: StaticOptions) -> Result<(), StaticError> {
     let listener = inherited_listener()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

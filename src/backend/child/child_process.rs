@@ -21,7 +21,7 @@ use super::procfs::{ExitWatch, Groups, oom_kills};
 use super::strays::Mark;
 use crate::backend::contract::exit::Killed;
 use crate::backend::contract::readiness::tell_readiness;
-use crate::backend::{Exit, WorkerEvent};
+use crate::backend::{WorkerEvent, WorkerExit};
 use crate::name::WorkerId;
 
 /// A worker's first process, its program running.
@@ -40,7 +40,7 @@ impl ChildProcess {
         notify: UnixDatagram,
         output: pipe::Receiver,
         ooms_before: Option<u64>,
-    ) -> Exit {
+    ) -> WorkerExit {
         let mut output = pin!(output_lines::pump(output, self.worker, workers.events.clone()));
         let mut readiness = pin!(tell_readiness(notify, self.worker, workers.events.clone()));
         let mut open = true;
@@ -64,7 +64,7 @@ impl ChildProcess {
         };
         let background = unasked && self.is_in_background().await;
         let early = if background {
-            Exit::Background
+            WorkerExit::Background
         } else {
             exit_of(self.watch.status().unwrap_or_default(), None, ooms_before)
         };
@@ -85,22 +85,22 @@ impl ChildProcess {
             }
         };
         match rest {
-            _ if background => Exit::Background,
-            Rest::Ended => exit_of(status, killed, ooms_before),
-            Rest::TooSlow => Exit::Timeout,
+            _ if background => WorkerExit::Background,
+            GroupEnd::Ended => exit_of(status, killed, ooms_before),
+            GroupEnd::TooSlow => WorkerExit::Timeout,
         }
     }
 
     /// When its end was asked for, the group has its time also when its leader has ended: a shell between the server
     /// and the program dies of SIGTERM at once, while the program finishes what it has in hand.
-    async fn rest_ends(&self, workers: &ChildWorkers) -> Rest {
+    async fn rest_ends(&self, workers: &ChildWorkers) -> GroupEnd {
         let group = Pid::from_child(&self.process);
         let mut pause = GROUP_TICK;
         let mut outlived = false;
         while workers.has_time_to_end(self.worker) {
             // As in `end`: what cannot be read is taken for empty.
             if !Groups::read().is_ok_and(|groups| !groups.members(group).is_empty()) {
-                return Rest::Ended;
+                return GroupEnd::Ended;
             }
             outlived = true;
             sleep(pause).await;
@@ -108,8 +108,8 @@ impl ChildProcess {
             pause = (pause * 2).min(LONGEST_TICK);
         }
         match outlived && workers.was_too_slow(self.worker) {
-            true => Rest::TooSlow,
-            false => Rest::Ended,
+            true => GroupEnd::TooSlow,
+            false => GroupEnd::Ended,
         }
     }
 
@@ -147,9 +147,9 @@ impl ChildProcess {
 }
 
 /// How the rest of a worker's group ended, after its leader.
-enum Rest {
+enum GroupEnd {
     Ended,
-    /// It was killed when its time was over.
+    /// The group was killed when its time was over.
     TooSlow,
 }
 
@@ -160,18 +160,18 @@ fn kill(group: Pid) {
 
 /// A SIGKILL that nobody here sent, while the kernel counted a kill for memory, was that kill. One that was sent from
 /// here is told by why.
-fn exit_of(status: ExitStatus, killed: Option<Killed>, ooms_before: Option<u64>) -> Exit {
+fn exit_of(status: ExitStatus, killed: Option<Killed>, ooms_before: Option<u64>) -> WorkerExit {
     let Some(signal) = status.signal() else {
-        return Exit::Status(status.code().unwrap_or_default());
+        return WorkerExit::Status(status.code().unwrap_or_default());
     };
     let by_kernel = || killed.is_none() && ooms_before.is_some() && oom_kills() > ooms_before;
     if signal == Signal::KILL.as_raw() && (killed == Some(Killed::ForMemory) || by_kernel()) {
-        return Exit::OutOfMemory;
+        return WorkerExit::OutOfMemory;
     }
     if signal == Signal::KILL.as_raw() && killed == Some(Killed::TooSlow) {
-        return Exit::Timeout;
+        return WorkerExit::Timeout;
     }
-    Exit::Signal(signal)
+    WorkerExit::Signal(signal)
 }
 
 const GROUP_LIMIT: Duration = Duration::from_secs(5);
@@ -190,11 +190,14 @@ mod tests {
     fn a_sigkill_is_told_by_its_reason() {
         let killed = ExitStatus::from_raw(9);
         let many = Some(u64::MAX);
-        assert_eq!(exit_of(killed, Some(Killed::ForMemory), many), Exit::OutOfMemory);
-        assert_eq!(exit_of(killed, Some(Killed::TooSlow), many), Exit::Timeout);
-        assert_eq!(exit_of(killed, None, many), Exit::Signal(9));
-        assert_eq!(exit_of(killed, None, None), Exit::Signal(9));
-        assert_eq!(exit_of(ExitStatus::from_raw(15), Some(Killed::ForMemory), many), Exit::Signal(15));
-        assert_eq!(exit_of(ExitStatus::from_raw(3 << 8), Some(Killed::ForMemory), many), Exit::Status(3));
+        assert_eq!(exit_of(killed, Some(Killed::ForMemory), many), WorkerExit::OutOfMemory);
+        assert_eq!(exit_of(killed, Some(Killed::TooSlow), many), WorkerExit::Timeout);
+        assert_eq!(exit_of(killed, None, many), WorkerExit::Signal(9));
+        assert_eq!(exit_of(killed, None, None), WorkerExit::Signal(9));
+        assert_eq!(exit_of(ExitStatus::from_raw(15), Some(Killed::ForMemory), many), WorkerExit::Signal(15));
+        assert_eq!(
+            exit_of(ExitStatus::from_raw(3 << 8), Some(Killed::ForMemory), many),
+            WorkerExit::Status(3)
+        );
     }
 }

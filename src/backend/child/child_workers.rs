@@ -30,7 +30,7 @@ pub(super) struct ChildWorkers {
 /// A worker whose process has not been reaped.
 pub(super) struct Running {
     pub(super) group: Pid,
-    /// It was told to end.
+    /// The worker was told to end.
     pub(super) told: bool,
     pub(super) killed: Option<Killed>,
 }

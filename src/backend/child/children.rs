@@ -18,7 +18,7 @@ pub(super) type Children = HashMap<Pid, ChildGroup>;
 /// What else a worker is known by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ChildGroup {
-    /// In the environment of its processes, also of those that left the group.
+    /// The mark in the environment of its processes, also of those that left the group.
     pub(super) mark: Mark,
     /// The socket files it leaves behind.
     pub(super) files: Vec<PathBuf>,

@@ -12,7 +12,7 @@ mod output_lines;
 pub(super) use output_lines::Lines;
 
 mod procfs;
-pub mod reaper;
+pub(crate) mod reaper;
 mod reaper_client;
 mod spawn;
 mod strays;
@@ -30,7 +30,7 @@ use tokio::task::spawn_blocking;
 
 use self::child_workers::{ChildWorkers, Measured, Running};
 use self::reaper_client::ReaperClient;
-use self::spawn::Worker;
+use self::spawn::SpawnedWorker;
 use super::listeners::{self, Belongings};
 use super::sockets::Sockets;
 use super::{Backend, Listening, OpenError, Order, Signal, StartError, Started, WorkerEvent};
@@ -42,9 +42,9 @@ use crate::tasks::TaskGroup;
 pub struct ChildSettings {
     /// Where sockets go: into `w` and `n` below it.
     pub runtime_dir: PathBuf,
-    /// For the process list.
+    /// The instance's name, for the process list.
     pub instance: InstanceName,
-    /// In front of the names of workers' sockets.
+    /// The word in front of the names of workers' sockets.
     pub socket_prefix: Option<String>,
     /// The program that has `worker-exec` and `worker-guard`, as an absolute path; `/proc/self/exe` stays the running
     /// version when a package upgrade replaces the file.
@@ -89,7 +89,7 @@ impl Backend for ChildBackend {
     fn start(&self, order: Order) -> Pin<Box<dyn Future<Output = Result<Started, StartError>> + Send + '_>> {
         Box::pin(async move {
             let id = order.worker;
-            let worker = Worker::spawn(&self.workers, order)?;
+            let worker = SpawnedWorker::spawn(&self.workers, order)?;
             let group = worker.group();
             // Before the program runs: whatever happens from here on, somebody ends it.
             self.workers.reaper.add(group, worker.child_group());

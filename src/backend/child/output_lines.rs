@@ -13,7 +13,7 @@ use crate::name::WorkerId;
 
 /// Reads a worker's output until nobody can write to it any more.
 pub(super) async fn pump(mut output: pipe::Receiver, worker: WorkerId, events: mpsc::Sender<WorkerEvent>) {
-    let mut sink = Sink { worker, events, dropped: 0 };
+    let mut sink = LineSink { worker, events, dropped: 0 };
     let mut lines = Lines::default();
     let mut bytes = vec![0; MAX_LINE];
     // A pipe that cannot be read has no more to say than one that has ended.
@@ -23,13 +23,13 @@ pub(super) async fn pump(mut output: pipe::Receiver, worker: WorkerId, events: m
     lines.finish(|line| sink.offer(line));
 }
 
-struct Sink {
+struct LineSink {
     worker: WorkerId,
     events: mpsc::Sender<WorkerEvent>,
     dropped: u64,
 }
 
-impl Sink {
+impl LineSink {
     fn offer(&mut self, line: String) {
         if self.dropped > 0 {
             let notice = format!("[{} lines of output were dropped]", self.dropped);
@@ -130,7 +130,7 @@ mod tests {
     fn dropped_lines_are_counted_and_told() {
         let (events, mut received) = mpsc::channel(2);
         let worker = WorkerId(1);
-        let mut sink = Sink { worker, events, dropped: 0 };
+        let mut sink = LineSink { worker, events, dropped: 0 };
         let mut next = || match received.try_recv() {
             Ok(WorkerEvent::Output(_, line)) => line,
             other => panic!("{other:?}"),

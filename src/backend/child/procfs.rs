@@ -16,7 +16,7 @@ use crate::system::orphans::AwaitedChild;
 /// Tells when a child has exited, and leaves it to be reaped: until then its ids are no other process's.
 pub(super) struct ExitWatch {
     child: Pid,
-    /// From its start on nobody else reaps it.
+    /// The guard that keeps others from reaping it, from its start on.
     _own: AwaitedChild,
     /// Any child's end; that it was this one's is for waitid(2) to say.
     ends: unix::Signal,
@@ -58,7 +58,7 @@ impl Groups {
             let Some(pid) = name.to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw) else {
                 continue;
             };
-            // One that ended meanwhile is no member any more.
+            // A process that ended meanwhile is no member any more.
             let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
                 continue;
             };

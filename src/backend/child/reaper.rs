@@ -21,12 +21,12 @@ use super::strays;
 
 /// Runs `worker-guard INSTANCE`, given the words after `worker-guard`; returns when the server is gone and nothing of
 /// its workers is left. Blocks; to be called without a runtime.
-pub fn run_reaper(words: impl IntoIterator<Item = OsString>) -> ExitCode {
+pub(crate) fn run_reaper(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let instance = words.into_iter().next().unwrap_or_default();
     let children = follow(io::stdin().lock());
     if !children.is_empty() {
-        // On a thread of its own: whoever read the server's output may be gone, or read nothing, and
-        // nothing may keep the workers from their end.
+        // The notice is written on a thread of its own: whoever read the server's output may be gone, or read nothing,
+        // and nothing may keep the workers from their end.
         let (server, count) = (instance.display(), children.len());
         let text = format!("rip-server: the server of {server} is gone; ending its workers: {count}\n");
         let (said, heard) = std::sync::mpsc::sync_channel(1);
@@ -82,9 +82,9 @@ fn any_alive(children: &Children) -> bool {
 }
 
 const TERM_TIMEOUT: Duration = Duration::from_secs(5);
-/// For the kernel to end what was killed; together with the time for SIGTERM and
+/// The time for the kernel to end what was killed; together with the time for SIGTERM and
 /// for the last words less than a new server waits for this process.
 const KILL_TIMEOUT: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_millis(20);
-/// For whoever takes standard error, when nothing else is left to do.
+/// The time for whoever takes standard error, when nothing else is left to do.
 const STDERR_TIMEOUT: Duration = Duration::from_millis(500);

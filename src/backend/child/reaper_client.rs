@@ -29,12 +29,12 @@ pub(super) struct ReaperClient {
     lock: File,
     /// Guards the list and the pipe together: a new reaper is told the whole list and then each change, none twice,
     /// none lost.
-    state: Mutex<State>,
+    state: Mutex<ReaperState>,
     emptied: Notify,
 }
 
 #[derive(Default)]
-struct State {
+struct ReaperState {
     children: Children,
     guard: Option<ReaperProcess>,
 }
@@ -60,14 +60,14 @@ impl ReaperClient {
         Ok(reaper)
     }
 
-    /// From here on the group ends when the server does.
+    /// Has the group end when the server does.
     pub(super) fn add(&self, group: Pid, child: ChildGroup) {
         let mut state = self.lock();
         state.tell(&added_line(group, &child));
         state.children.insert(group, child);
     }
 
-    /// To be called while the group's id cannot be anybody else's yet.
+    /// Forgets the group; to be called while its id cannot be anybody else's yet.
     pub(super) fn release(&self, group: Pid) {
         let mut state = self.lock();
         state.tell(&released_line(group));
@@ -125,12 +125,12 @@ impl ReaperClient {
         let pipe = process.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
         let watch = ExitWatch::new(&process);
         let mut state = self.lock();
-        let State { children, guard } = &mut *state;
+        let ReaperState { children, guard } = &mut *state;
         let guard = guard.insert(ReaperProcess { process, pipe });
         let told =
             children.iter().try_for_each(|(group, child)| guard.pipe.write_all(&added_line(*group, child)));
         let ready = told.and(watch).and_then(|watch| {
-            // From now on a reaper that has stopped reading must not stop the server.
+            // A reaper that has stopped reading must not stop the server from now on.
             rustix::io::ioctl_fionbio(&guard.pipe, true)?;
             Ok(watch)
         });
@@ -147,18 +147,18 @@ impl ReaperClient {
             return;
         };
         guard.kill();
-        // It cannot outlive SIGKILL by much, and there is nobody else to reap it.
+        // The process cannot outlive SIGKILL by much, and there is nobody else to reap it.
         if let Err(error) = guard.process.wait() {
             tracing::warn!(%error, "cannot reap the guard of the workers");
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ReaperState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl ReaperState {
     /// A reaper that cannot be told is of no use: it is killed, and the next one is told everything.
     fn tell(&mut self, line: &[u8]) {
         let Some(guard) = &mut self.guard else {

@@ -29,7 +29,7 @@ use crate::system::process_setup;
 use crate::system::sd::SYSTEMD_ENV;
 
 /// A worker whose shim waits for the go.
-pub(super) struct Worker {
+pub(super) struct SpawnedWorker {
     order: Order,
     process: Child,
     watch: ExitWatch,
@@ -42,7 +42,7 @@ pub(super) struct Worker {
     mark: Mark,
 }
 
-impl Worker {
+impl SpawnedWorker {
     /// Makes the sockets and the process, which does nothing yet.
     pub(super) fn spawn(workers: &ChildWorkers, order: Order) -> Result<Self, StartError> {
         let launch = &order.launch;
@@ -108,7 +108,7 @@ impl Worker {
             return;
         }
         let started = Started { pid: process.process.id(), address: self.door.address.clone() };
-        // Whoever dropped the start still gets the events.
+        // A caller that dropped the start still gets the events.
         answer.send(Ok(started)).ok();
 
         let exit = process.run(&workers, self.notify, self.output, self.ooms_before).await;

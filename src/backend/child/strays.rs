@@ -32,8 +32,8 @@ impl Mark {
         Self(text.into())
     }
 
-    /// Sends every process outside `group` that has the mark a signal; returns them. Blocks: reading `/proc` takes about
-    /// 20 µs for each process of the machine.
+    /// Sends every process outside `group` that has the mark a signal; returns them. Blocks: reading `/proc` takes
+    /// about 20 µs for each process of the machine.
     fn signal(&self, signal: Signal, group: Pid) -> Vec<Stray> {
         let mut found = all();
         found.retain(|stray| stray.mark == *self && stray.group != Some(group));
@@ -75,7 +75,7 @@ impl Stray {
     pub(super) fn signal(&self, signal: Signal) {
         let Ok(held) = pidfd_open(self.pid, PidfdFlags::empty()) else { return };
         if mark_of(self.pid).is_some_and(|mark| mark == self.mark) {
-            // One that is gone already is what it is to be.
+            // A process that is gone already is what it is to be.
             pidfd_send_signal(held, signal).ok();
         }
     }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 /// Why a worker could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Its listening socket could not be made.
+    /// The worker's listening socket could not be made.
     #[error("cannot make the worker's socket {path}: {source}")]
     Socket {
         /// Where.
@@ -16,7 +16,7 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
-    /// Whoever starts units refused, or could not be reached.
+    /// The unit was refused, or whoever starts units could not be reached.
     #[error("cannot start the unit {unit}: {reason}")]
     Unit {
         /// Which.
@@ -24,7 +24,7 @@ pub enum StartError {
         /// Why, for people.
         reason: String,
     },
-    /// Its program could not be started.
+    /// The worker's program could not be started.
     #[error("cannot start `{program}` in {}: {source}", directory.display())]
     Program {
         /// Which.
@@ -45,7 +45,7 @@ pub enum OpenError {
         /// Where.
         runtime_dir: PathBuf,
     },
-    /// Its files could not be made.
+    /// The backend's files could not be made.
     #[error("cannot make the workers' sockets in {}: {source}", runtime_dir.display())]
     Files {
         /// Where.

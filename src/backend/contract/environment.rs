@@ -9,7 +9,7 @@ use crate::name::{AppName, InstanceName};
 use crate::pool::Address;
 use crate::spec::LaunchSpec;
 
-/// Who a worker is, and its directory.
+/// The variables that say who a worker is, and its directory.
 pub(in crate::backend) fn identity(
     app: &AppName,
     instance: &InstanceName,
@@ -39,7 +39,7 @@ pub(in crate::backend) fn places(
             places.push(("HOST", address.ip().to_string().into()));
             places.push(("PORT", address.port().to_string().into()));
         }
-        // It inherits its listener.
+        // The worker inherits its listener.
         Address::Unix(_) => {}
     }
     if launch.notify {

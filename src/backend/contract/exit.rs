@@ -6,12 +6,12 @@ use std::fmt;
 
 /// How a worker ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
-    /// By itself, with this status.
+pub enum WorkerExit {
+    /// The worker exited with this status.
     Status(i32),
-    /// By itself with status 0, while processes that it had started went on: as a daemon begins.
+    /// The worker exited with status 0 while processes that it had started went on, as a daemon begins.
     Background,
-    /// By this signal.
+    /// The worker was killed by this signal.
     Signal(i32),
     /// Killed for its memory: by the kernel, or by `Signal::OutOfMemory` where the kernel holds no limit.
     OutOfMemory,
@@ -23,9 +23,9 @@ pub enum Exit {
     Unseen,
 }
 
-impl Exit {
+impl WorkerExit {
     /// A stable word for metrics: `exit`, `signal`, `oom`, `timeout`, `watchdog`, `unseen`.
-    pub fn cause(self) -> &'static str {
+    pub(crate) fn cause(self) -> &'static str {
         match self {
             Self::Status(_) | Self::Background => "exit",
             Self::Signal(_) => "signal",
@@ -37,7 +37,7 @@ impl Exit {
     }
 }
 
-impl fmt::Display for Exit {
+impl fmt::Display for WorkerExit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Status(status) => write!(f, "exited with status {status}"),
@@ -54,9 +54,9 @@ impl fmt::Display for Exit {
 /// Why a worker was sent SIGKILL by the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Killed {
-    /// It had SIGTERM, and time.
+    /// The worker had SIGTERM, and time.
     TooSlow,
-    /// It was over its hard memory limit.
+    /// The worker was over its hard memory limit.
     ForMemory,
 }
 
@@ -67,12 +67,12 @@ mod tests {
     #[test]
     fn exits_read_as_sentences_and_as_words() {
         for (exit, sentence, word) in [
-            (Exit::Status(3), "exited with status 3", "exit"),
-            (Exit::Background, "went into the background: run it in the foreground", "exit"),
-            (Exit::Signal(9), "was killed by signal 9", "signal"),
-            (Exit::OutOfMemory, "ran out of memory", "oom"),
-            (Exit::Timeout, "was killed for taking too long", "timeout"),
-            (Exit::Watchdog, "was killed by its watchdog", "watchdog"),
+            (WorkerExit::Status(3), "exited with status 3", "exit"),
+            (WorkerExit::Background, "went into the background: run it in the foreground", "exit"),
+            (WorkerExit::Signal(9), "was killed by signal 9", "signal"),
+            (WorkerExit::OutOfMemory, "ran out of memory", "oom"),
+            (WorkerExit::Timeout, "was killed for taking too long", "timeout"),
+            (WorkerExit::Watchdog, "was killed by its watchdog", "watchdog"),
         ] {
             assert_eq!((exit.to_string().as_str(), exit.cause()), (sentence, word));
         }

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 pub struct Listening {
     /// Who gets connections to its port; `Nobody` for an address that is no port.
     pub holder: Holder,
-    /// Its port, where it listens there on all addresses instead of the one it was told.
+    /// The worker's port, where it listens there on all addresses instead of the one it was told.
     pub exposed: Option<SocketAddr>,
     /// Where else it listens, for people: `TCP 127.0.0.1:5000`.
     pub elsewhere: Vec<String>,

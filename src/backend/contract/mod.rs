@@ -1,6 +1,7 @@
 //! Owns what every backend promises: how workers are started, what they find, what is told of them, how they end.
 //!
-//! Never here: a process or a unit. `tests/it/backend.rs` holds the promises to child processes, `tests/systemd` to units.
+//! Never here: a process or a unit. `tests/it/backend.rs` holds the promises to child processes, `tests/systemd` to
+//! units.
 
 pub(super) mod backend_error;
 pub(super) mod environment;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use self::backend_error::StartError;
-use self::exit::Exit;
+use self::exit::WorkerExit;
 use self::listening::Listening;
 use self::signal::Signal;
 use crate::digest;
@@ -23,7 +24,8 @@ use crate::name::{AppName, GenerationId, WorkerId};
 use crate::pool::Address;
 use crate::spec::LaunchSpec;
 
-/// What starts, watches and ends workers. One for an instance; its [`WorkerEvent`]s go into the channel it was made with.
+/// What starts, watches and ends workers. One for an instance; its [`WorkerEvent`]s go into the channel it was made
+/// with.
 pub trait Backend: Send + Sync + 'static {
     /// Starts a worker: its listener exists and can be connected to when this returns.
     ///
@@ -86,13 +88,13 @@ pub trait Backend: Send + Sync + 'static {
 /// A worker that outlived the server that started it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SurvivingWorker {
-    /// Its id.
+    /// The worker's id.
     pub worker: WorkerId,
-    /// Its app.
+    /// The worker's app.
     pub app: AppName,
-    /// Its generation.
+    /// The worker's generation.
     pub generation: GenerationId,
-    /// Its process and its address.
+    /// The worker's process and its address.
     pub started: Started,
     /// What [`Backend::fingerprint`] said of its spec.
     pub fingerprint: String,
@@ -103,9 +105,9 @@ pub struct SurvivingWorker {
 /// An order to start one worker.
 #[derive(Clone, Debug)]
 pub struct Order {
-    /// Its id.
+    /// The worker's id.
     pub worker: WorkerId,
-    /// Its generation.
+    /// The worker's generation.
     pub generation: GenerationId,
     /// What to run.
     pub launch: Arc<LaunchSpec>,
@@ -114,7 +116,7 @@ pub struct Order {
 /// A worker that has a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Started {
-    /// Its process.
+    /// The worker's process.
     pub pid: u32,
     /// Where it listens, or will listen.
     pub address: Address,
@@ -123,14 +125,14 @@ pub struct Started {
 /// What happened to a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WorkerEvent {
-    /// It said `READY=1` on its notify socket.
+    /// The worker said `READY=1` on its notify socket.
     Ready(WorkerId),
-    /// It wrote a line to standard output or standard error.
+    /// The worker wrote a line to standard output or standard error.
     Output(WorkerId, String),
-    /// It is about to end, or has; these are the last lines it wrote, already logged elsewhere.
+    /// The worker is about to end, or has; these are the last lines it wrote, already logged elsewhere.
     LastLines(WorkerId, Vec<String>),
     /// The process that it was started as has exited, and others of its processes take a moment to end.
-    Ending(WorkerId, Exit),
-    /// It is gone, with all its processes; nothing follows.
-    Exited(WorkerId, Exit),
+    Ending(WorkerId, WorkerExit),
+    /// The worker is gone, with all its processes; nothing follows.
+    Exited(WorkerId, WorkerExit),
 }

@@ -12,9 +12,9 @@ use crate::spec::ReloadSignal;
 pub enum Signal {
     /// SIGTERM: finish and go.
     Terminate,
-    /// SIGKILL, after a [`Signal::Terminate`] that it had time for: its end is then `Exit::Timeout`.
+    /// SIGKILL, after a [`Signal::Terminate`] that it had time for: its end is then `WorkerExit::Timeout`.
     Kill,
-    /// SIGKILL because it is over its hard memory limit: its end is then `Exit::OutOfMemory`.
+    /// SIGKILL because it is over its hard memory limit: its end is then `WorkerExit::OutOfMemory`.
     OutOfMemory,
     /// Load the app anew.
     Reload(ReloadSignal),
@@ -46,7 +46,7 @@ impl Signal {
         !matches!(self, Self::Reload(_))
     }
 
-    /// Its name without `SIG`, as the launcher takes it.
+    /// The signal's name without `SIG`, as the launcher takes it.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Terminate => "TERM",

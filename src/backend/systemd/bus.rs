@@ -10,7 +10,7 @@ use super::properties::Scope;
 ///
 /// # Errors
 /// When there is no bus, or it does not let this user in.
-pub async fn connect(scope: Scope) -> zbus::Result<Connection> {
+pub(crate) async fn connect(scope: Scope) -> zbus::Result<Connection> {
     let builder = match scope {
         Scope::System => connection::Builder::system(),
         Scope::User => connection::Builder::session(),
@@ -24,7 +24,7 @@ pub async fn connect(scope: Scope) -> zbus::Result<Connection> {
 ///
 /// # Errors
 /// When there is no such object, or the bus does not bring an answer.
-pub async fn property(
+pub(crate) async fn property(
     bus: &Connection,
     object: &str,
     interface: &str,
@@ -36,7 +36,7 @@ pub async fn property(
 }
 
 /// The object of a unit: its name with everything but letters and digits escaped, as sd_bus_path_encode(3) does.
-pub fn object_of(unit: &str) -> String {
+pub(crate) fn object_of(unit: &str) -> String {
     let mut path = String::from(UNITS);
     path.push('/');
     for (at, byte) in unit.bytes().enumerate() {
@@ -47,11 +47,11 @@ pub fn object_of(unit: &str) -> String {
 }
 
 /// systemd's name on the bus.
-pub const SYSTEMD: &str = "org.freedesktop.systemd1";
+pub(super) const SYSTEMD: &str = "org.freedesktop.systemd1";
 /// The properties that every unit has.
-pub const UNIT: &str = "org.freedesktop.systemd1.Unit";
-/// Those of services.
-pub const SERVICE: &str = "org.freedesktop.systemd1.Service";
+pub(crate) const UNIT: &str = "org.freedesktop.systemd1.Unit";
+/// The interface of services.
+pub(crate) const SERVICE: &str = "org.freedesktop.systemd1.Service";
 /// What all units' objects are below.
 pub(super) const UNITS: &str = "/org/freedesktop/systemd1/unit";
 const BUS_REPLY_TIMEOUT: Duration = Duration::from_secs(25);

@@ -4,39 +4,36 @@
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
-use zbus::{Fd, OwnedFd, OwnedObjectPath, OwnedVariant, Type, Variant};
+use zbus::{Fd, OwnedObjectPath, Type, Variant};
 
 /// The launcher's name on the bus.
-pub const LAUNCHER: &str = "org.rip_server.Launcher1";
+pub(crate) const LAUNCHER: &str = "org.rip_server.Launcher1";
 /// The launcher's only object.
-pub const LAUNCHER_PATH: &str = "/org/rip_server/Launcher1";
+pub(crate) const LAUNCHER_PATH: &str = "/org/rip_server/Launcher1";
 
 /// One worker to be started. The instance is not in it: that is what the caller's own unit is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Type)]
-pub struct StartRequest {
-    /// Its app's name.
-    pub app: String,
-    /// Its number.
-    pub worker: u64,
-    /// Its generation.
-    pub generation: u64,
+pub(crate) struct StartRequest {
+    pub(crate) app: String,
+    pub(crate) worker: u64,
+    pub(crate) generation: u64,
     /// The app's directory, or the one its entry file is in; symbolic links followed.
-    pub directory: String,
+    pub(crate) directory: String,
     /// Program and arguments; the program is a path or is looked up in PATH.
-    pub command: Vec<String>,
+    pub(crate) command: Vec<String>,
     /// All of the worker's environment but what the unit adds: `RIP_APP`, `RIP_INSTANCE`, `RIP_WORKER`,
     /// `RIP_GENERATION`, `RIP_LAUNCH`.
-    pub environment: HashMap<String, String>,
+    pub(crate) environment: HashMap<String, String>,
     /// Whether it may say `READY=1` in the instance's folder for that.
-    pub notifies: bool,
+    pub(crate) notifies: bool,
     /// Whether it makes its own socket, in a folder of its own.
-    pub binds: bool,
+    pub(crate) binds: bool,
     /// Kept in its environment as `RIP_LAUNCH`, for the server that adopts the worker.
-    pub fingerprint: String,
+    pub(crate) fingerprint: String,
     /// The most memory, in bytes; 0: no limit.
-    pub memory_max: u64,
-    /// From SIGTERM to SIGKILL, in microseconds.
-    pub kill_after: u64,
+    pub(crate) memory_max: u64,
+    /// The time from SIGTERM to SIGKILL, in microseconds.
+    pub(crate) kill_after: u64,
 }
 
 /// The launcher.
@@ -45,7 +42,7 @@ pub struct StartRequest {
     default_service = "org.rip_server.Launcher1",
     default_path = "/org/rip_server/Launcher1"
 )]
-pub trait Launcher {
+pub(super) trait Launcher {
     /// Starts a worker's unit and returns its name once systemd has taken the job. `listener` has one listening
     /// socket, or none; it becomes the unit's standard input.
     fn start_worker(&self, request: &StartRequest, listener: Vec<Fd<'_>>) -> zbus::Result<String>;
@@ -62,10 +59,10 @@ pub trait Launcher {
 }
 
 /// A property of a transient unit; org.freedesktop.systemd1(5).
-pub type Property<'a> = (&'a str, Variant<'a>);
+pub(super) type Property<'a> = (&'a str, Variant<'a>);
 
 /// One row of `ListUnitsByPatterns`: name, description, load, active, sub, follower, path, job id, job type, job path.
-pub type UnitRow =
+type UnitRow =
     (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
 
 /// systemd itself; org.freedesktop.systemd1(5).
@@ -74,7 +71,7 @@ pub type UnitRow =
     default_service = "org.freedesktop.systemd1",
     default_path = "/org/freedesktop/systemd1"
 )]
-pub trait Manager {
+pub(crate) trait Manager {
     /// Begins the emission of signals for this connection.
     fn subscribe(&self) -> zbus::Result<()>;
 
@@ -123,9 +120,3 @@ pub trait Manager {
     #[zbus(property)]
     fn version(&self) -> zbus::Result<String>;
 }
-
-/// Properties of any object; D-Bus Specification, "org.freedesktop.DBus.Properties".
-pub type Properties = HashMap<String, OwnedVariant>;
-
-/// Listeners as the launcher receives them.
-pub type Listeners = Vec<OwnedFd>;

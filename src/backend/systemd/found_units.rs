@@ -11,13 +11,13 @@ use super::bus::{SERVICE, object_of};
 use super::dbus::ManagerProxy;
 use super::starter::Target;
 use super::watch::unit_signals;
-use super::{Shared, start_request, unit};
+use super::{SystemdInner, start_request, unit};
 use crate::backend::{Signal, Started, SurvivingWorker};
 use crate::name::{AppName, GenerationId, WorkerId};
 use crate::pool::Address;
 
-/// Those whose program runs; what cannot be understood, or is half-way, is stopped.
-pub(super) async fn find(shared: &Shared) -> Vec<SurvivingWorker> {
+/// The workers whose program runs; what cannot be understood, or is half-way, is stopped.
+pub(super) async fn find(shared: &SystemdInner) -> Vec<SurvivingWorker> {
     let Some(bus) = shared.connection().await else { return Vec::new() };
     let found = match timeout(LIMIT, list(shared, &bus)).await {
         Ok(Ok(found)) => found,
@@ -41,7 +41,7 @@ pub(super) async fn find(shared: &Shared) -> Vec<SurvivingWorker> {
     found
 }
 
-async fn list(shared: &Shared, bus: &Connection) -> zbus::Result<Vec<SurvivingWorker>> {
+async fn list(shared: &SystemdInner, bus: &Connection) -> zbus::Result<Vec<SurvivingWorker>> {
     let pattern = unit::pattern(&shared.instance);
     let rows = ManagerProxy::new(bus).await?.list_units_by_patterns(&[], &[&pattern]).await?;
     let mut survivors = Vec::new();
@@ -64,12 +64,12 @@ async fn list(shared: &Shared, bus: &Connection) -> zbus::Result<Vec<SurvivingWo
     Ok(survivors)
 }
 
-fn target(shared: &Shared, app: &AppName, worker: WorkerId) -> Target {
+fn target(shared: &SystemdInner, app: &AppName, worker: WorkerId) -> Target {
     Target { app: app.clone(), worker, unit: unit::name(&shared.instance, app, worker) }
 }
 
 fn read(
-    shared: &Shared,
+    shared: &SystemdInner,
     app: &AppName,
     worker: WorkerId,
     properties: &HashMap<String, OwnedVariant>,

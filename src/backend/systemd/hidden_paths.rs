@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 /// What is hidden from the worker of an app that sees `visible`: the folders where apps may lie, the usual one among
 /// them, and the apps that lie elsewhere. Only what there is, and none of it inside another.
-pub fn hidden(roots: &[PathBuf], apps: &[PathBuf], visible: &Path) -> Vec<PathBuf> {
+pub(crate) fn hidden(roots: &[PathBuf], apps: &[PathBuf], visible: &Path) -> Vec<PathBuf> {
     let roots = roots.iter().map(PathBuf::as_path).chain([Path::new(USUAL)]);
     let roots = roots.filter_map(|root| fs::canonicalize(root).ok()).filter(|root| depth(root) > 0);
     let apps = apps.iter().filter_map(|app| folder(app));
@@ -21,7 +21,7 @@ pub fn hidden(roots: &[PathBuf], apps: &[PathBuf], visible: &Path) -> Vec<PathBu
 
 /// The folder of an app that the admin has named by its directory or its entry file, as it really is. None where the
 /// folder cannot be the app's alone.
-pub fn folder(app: &Path) -> Option<PathBuf> {
+pub(crate) fn folder(app: &Path) -> Option<PathBuf> {
     let app = fs::canonicalize(app).ok()?;
     let folder = if app.is_dir() { app } else { app.parent()?.to_owned() };
     (depth(&folder) > 1).then_some(folder)

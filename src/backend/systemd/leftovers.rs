@@ -15,15 +15,16 @@ use tokio::time::sleep;
 
 /// The files of units that were gone when they were last looked at.
 #[derive(Debug)]
-pub struct Leftovers {
+pub(crate) struct Leftovers {
     folder: PathBuf,
-    /// By the file's name. A file of another number is of a unit that was started since under the same name.
+    /// The files that are gone, by their names. A file of another number is of a unit that was started since under the
+    /// same name.
     gone: BTreeMap<String, u64>,
 }
 
 impl Leftovers {
-    /// Those of this machine.
-    pub fn of_machine() -> Self {
+    /// The leftovers of this machine.
+    pub(crate) fn of_machine() -> Self {
         Self::of(Path::new(FOLDER))
     }
 
@@ -32,7 +33,7 @@ impl Leftovers {
     }
 
     /// Looks again and again until it is dropped; `loaded` tells the names of all workers' units that are loaded.
-    pub async fn keep_swept<L>(mut self, loaded: impl Fn() -> L)
+    pub(crate) async fn keep_swept<L>(mut self, loaded: impl Fn() -> L)
     where
         L: Future<Output = zbus::Result<Vec<String>>>,
     {
@@ -85,7 +86,7 @@ impl Leftovers {
 }
 
 /// What all workers' units match.
-pub const ALL_WORKERS: &str = "rip-worker-*.service";
+pub(crate) const ALL_WORKERS: &str = "rip-worker-*.service";
 const WORKERS: &str = "rip-worker-";
 const FOLDER: &str = "/run/systemd/units";
 const PREFIX: &str = "log-extra-fields:";

@@ -9,7 +9,7 @@ use rustix::process::Pid;
 use tokio::task::spawn_blocking;
 use zbus::{Connection, Variant};
 
-use super::Shared;
+use super::SystemdInner;
 use super::bus::{SERVICE, object_of, property};
 use super::properties::Scope;
 use crate::backend::Listening;
@@ -17,7 +17,7 @@ use crate::backend::listeners::{Belongings, look};
 use crate::name::WorkerId;
 use crate::pool::Address;
 
-impl Shared {
+impl SystemdInner {
     /// Who listens at the worker's address, and where else it does; `None` where that cannot be told.
     pub(super) async fn listening(&self, worker: WorkerId, address: Address) -> Option<Listening> {
         let target = self.units.target(worker)?;

@@ -7,24 +7,24 @@
 //!
 //! Never here: what a unit may do (`properties`); who may ask for one (`launcher`, a program of its own).
 
-pub mod bus;
-pub mod dbus;
+pub(crate) mod bus;
+pub(crate) mod dbus;
 mod found_units;
-pub mod hidden_paths;
-pub mod journal;
-pub mod leftovers;
+pub(crate) mod hidden_paths;
+pub(crate) mod journal;
+pub(crate) mod leftovers;
 mod listening;
-pub mod own_unit;
-pub mod paths;
-pub mod properties;
+pub(crate) mod own_unit;
+pub(crate) mod paths;
+pub(crate) mod properties;
 mod readiness;
-pub mod required_files;
-pub mod sandbox_in_force;
-pub mod start;
+pub(crate) mod required_files;
+pub(crate) mod sandbox_in_force;
+pub(crate) mod start;
 mod start_request;
 mod starter;
-pub mod systemd_calls;
-pub mod unit;
+pub(crate) mod systemd_calls;
+pub(crate) mod unit;
 mod watch;
 
 use std::future::Future;
@@ -44,13 +44,14 @@ use self::leftovers::{ALL_WORKERS, Leftovers};
 use self::properties::Scope;
 use self::sandbox_in_force::SandboxInForce;
 use self::start_request::start_request;
-use self::starter::{Direct, Starter, Target};
+use self::starter::{DirectStarter, Starter, Target};
 use self::watch::unit_signals;
 use self::watch::unit_table::{Remainder, UnitEnd, UnitTable};
 use super::contract::readiness::tell_readiness;
-use super::sockets::{Door, Sockets, Workers};
+use super::sockets::{Door, Sockets, WorkerUsers};
 use super::{
-    Backend, Exit, Listening, OpenError, Order, Signal, StartError, Started, SurvivingWorker, WorkerEvent,
+    Backend, Listening, OpenError, Order, Signal, StartError, Started, SurvivingWorker, WorkerEvent,
+    WorkerExit,
 };
 use crate::digest;
 use crate::name::{InstanceName, WorkerId};
@@ -61,36 +62,32 @@ use crate::tasks::{TaskGroup, TaskHandle};
 use crate::time::Backoff;
 
 /// What a [`SystemdBackend`] is made from.
-pub struct SystemdSettings {
-    /// Where sockets go.
-    pub runtime_dir: PathBuf,
-    /// In the names of units.
-    pub instance: InstanceName,
-    /// In front of the names of workers' sockets.
-    pub socket_prefix: Option<String>,
+pub(crate) struct SystemdSettings {
+    pub(crate) runtime_dir: PathBuf,
+    /// The instance in the names of units.
+    pub(crate) instance: InstanceName,
+    /// The word in front of the names of workers' sockets.
+    pub(crate) socket_prefix: Option<String>,
     /// The apps that the server starts with.
-    pub apps: Vec<PathBuf>,
+    pub(crate) apps: Vec<PathBuf>,
     /// Where the worker scripts are.
-    pub scripts: PathBuf,
+    pub(crate) scripts: PathBuf,
     /// The program that has `worker-exec`; systemd has to be able to execute it.
-    pub program: PathBuf,
-    /// What units may do.
-    pub sandbox: SandboxInForce,
-    /// Whose systemd it is.
-    pub scope: Scope,
+    pub(crate) program: PathBuf,
+    pub(crate) sandbox: SandboxInForce,
+    pub(crate) scope: Scope,
     /// The group of the tasks that watch.
-    pub stop: TaskGroup,
-    /// Where events go.
-    pub events: mpsc::Sender<WorkerEvent>,
+    pub(crate) stop: TaskGroup,
+    pub(crate) events: mpsc::Sender<WorkerEvent>,
 }
 
 /// Workers as units. Dropping it ends no worker.
-pub struct SystemdBackend {
-    shared: Arc<Shared>,
+pub(crate) struct SystemdBackend {
+    shared: Arc<SystemdInner>,
 }
 
 /// What the backend and its tasks have in common.
-struct Shared {
+struct SystemdInner {
     instance: InstanceName,
     scope: Scope,
     sandbox: SandboxInForce,
@@ -107,7 +104,7 @@ impl SystemdBackend {
     ///
     /// # Errors
     /// See [`OpenError`].
-    pub async fn open(settings: SystemdSettings) -> Result<Self, OpenError> {
+    pub(crate) async fn open(settings: SystemdSettings) -> Result<Self, OpenError> {
         let SystemdSettings {
             apps,
             runtime_dir,
@@ -124,11 +121,11 @@ impl SystemdBackend {
         let root = rustix::process::geteuid().is_root();
         let may_start_units = scope == Scope::User || root;
         let workers = match scope {
-            Scope::System => Workers::OtherUsers {
+            Scope::System => WorkerUsers::OtherUsers {
                 notify: paths::notify_folder(&instance),
                 bound: paths::sockets_folder(&instance),
             },
-            Scope::User => Workers::SameUser,
+            Scope::User => WorkerUsers::SameUser,
         };
         let barriers = if scope == Scope::System && root { keep_others_out() } else { Ok(()) };
         let sockets = barriers
@@ -136,13 +133,13 @@ impl SystemdBackend {
             .map_err(|source| OpenError::Files { runtime_dir: runtime_dir.clone(), source })?;
         let starter = if may_start_units {
             let (instance, sandbox) = (instance.clone(), sandbox.clone());
-            Starter::Direct(Box::new(Direct { instance, sandbox, scope, apps, scripts, program }))
+            Starter::Direct(Box::new(DirectStarter { instance, sandbox, scope, apps, scripts, program }))
         } else {
             Starter::Launcher
         };
         let (publish, bus) = state::channel(None);
         let units = UnitTable::default();
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(SystemdInner {
             instance,
             scope,
             sandbox,
@@ -225,7 +222,7 @@ impl Backend for SystemdBackend {
     }
 }
 
-impl Shared {
+impl SystemdInner {
     async fn start(self: &Arc<Self>, order: Order) -> Result<Started, StartError> {
         let launch = &order.launch;
         let target = Target {
@@ -259,8 +256,8 @@ impl Shared {
                 let said = self.starter.output(&bus, &target, 5).await.join("; ");
                 let said = if said.is_empty() { String::new() } else { format!(": {said}") };
                 Err(failed(match exit {
-                    // Of what never was a process there is no end to be told.
-                    Exit::Unseen => format!("systemd could not set it up{said}"),
+                    // A unit that never had a process has no end to be told.
+                    WorkerExit::Unseen => format!("systemd could not set it up{said}"),
                     exit => format!("it {exit} before its program ran{said}"),
                 }))
             }
@@ -362,7 +359,7 @@ impl Shared {
     }
 }
 
-/// For a server that root runs by hand; for a service its unit and its package have made them.
+/// Makes the folders of a server that root runs by hand; for a service its unit and its package have made them.
 fn keep_others_out() -> io::Result<()> {
     private_dir(Path::new(paths::NOTIFY), 0o750)?;
     private_dir(Path::new(paths::APPS), 0o750)
@@ -381,9 +378,9 @@ fn explained(error: &zbus::Error) -> String {
     }
 }
 
-/// From the job to a program that runs.
+/// The time from the job to a program that runs.
 const RUN_LIMIT: Duration = Duration::from_secs(30);
-/// For a bus that is being restarted.
+/// The time for a bus that is being restarted.
 const BUS_LIMIT: Duration = Duration::from_secs(15);
 const LAST_LINES_TIMEOUT: Duration = Duration::from_secs(3);
 const LAST_LINES: u32 = 50;

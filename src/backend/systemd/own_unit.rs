@@ -14,30 +14,29 @@ use crate::name::InstanceName;
 
 /// This process as a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OwnUnit {
-    /// Its unit.
-    pub unit: String,
+pub(crate) struct OwnUnit {
+    pub(crate) unit: String,
     /// The instance in the unit's name.
-    pub instance: InstanceName,
-    /// Whose systemd runs it.
-    pub scope: Scope,
+    pub(crate) instance: InstanceName,
+    /// The systemd that runs it.
+    pub(crate) scope: Scope,
 }
 
 /// What is being done to this process's unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Job {
-    /// It is stopped and started again.
+pub(crate) enum UnitJob {
+    /// The unit is stopped and started again.
     Restart,
-    /// It is stopped.
+    /// The unit is stopped.
     Stop,
-    /// It is stopped because the machine, or the user's manager, goes down.
+    /// The unit is stopped because the machine, or the user's manager, goes down.
     Shutdown,
 }
 
 /// Why a process that systemd started is no server's service.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoServiceError {
-    /// Its unit has another name.
+pub(crate) enum NoServiceError {
+    /// The process's unit has another name.
     #[error("systemd started this server as `{0}`, which is no rip-server@INSTANCE.service")]
     OtherUnit(String),
     /// Neither its control groups nor systemd tell.
@@ -53,7 +52,7 @@ pub enum NoServiceError {
 ///
 /// # Errors
 /// [`NoServiceError`] when systemd started it as something else, or what it is cannot be found out.
-pub async fn own_unit() -> Result<Option<OwnUnit>, NoServiceError> {
+pub(crate) async fn own_unit() -> Result<Option<OwnUnit>, NoServiceError> {
     let said = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     // A shell started by hand below a service is none: systemd gives only the service itself its notify socket, and the
     // number of its process.
@@ -93,7 +92,7 @@ async fn ask(scope: Scope, invocation: Option<Vec<u8>>) -> zbus::Result<String> 
 
 impl OwnUnit {
     /// The job of this process's unit, if it has one; gives up after a second. Needs no privilege. Cancel-safe.
-    pub async fn job(&self) -> Option<Job> {
+    pub(crate) async fn job(&self) -> Option<UnitJob> {
         let asked = timeout(LIMIT, async {
             let bus = bus::connect(self.scope).await?;
             self.job_type(&bus).await
@@ -111,7 +110,7 @@ impl OwnUnit {
         }
     }
 
-    async fn job_type(&self, bus: &Connection) -> zbus::Result<Option<Job>> {
+    async fn job_type(&self, bus: &Connection) -> zbus::Result<Option<UnitJob>> {
         let path = ManagerProxy::new(bus).await?.get_unit(&self.unit).await?;
         let job = property(bus, path.as_str(), UNIT, "Job").await?;
         let (number, job): (u32, OwnedObjectPath) = Structure::try_from(job)?.try_into()?;
@@ -121,9 +120,9 @@ impl OwnUnit {
         let kind: String = property(bus, job.as_str(), JOB, "JobType").await?.try_into()?;
         Ok(match kind.as_str() {
             // What `restart` has become once it waits for the stop to be over is a start.
-            "restart" | "try-restart" | "reload-or-start" | "start" => Some(Job::Restart),
-            "stop" if goes_down(bus).await? => Some(Job::Shutdown),
-            "stop" => Some(Job::Stop),
+            "restart" | "try-restart" | "reload-or-start" | "start" => Some(UnitJob::Restart),
+            "stop" if goes_down(bus).await? => Some(UnitJob::Shutdown),
+            "stop" => Some(UnitJob::Stop),
             _ => None,
         })
     }
@@ -168,7 +167,7 @@ const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
 const JOB: &str = "org.freedesktop.systemd1.Job";
 const LIMIT: Duration = Duration::from_secs(1);
-/// For a bus that comes up beside this process.
+/// The time for a bus that comes up beside this process.
 const ASK_LIMIT: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

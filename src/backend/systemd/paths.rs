@@ -11,46 +11,47 @@ use crate::digest::word;
 use crate::name::{AppName, InstanceName, WorkerId};
 
 /// Hides what servers have at run time.
-pub const SERVERS: &str = "/run/rip-server";
+pub(crate) const SERVERS: &str = "/run/rip-server";
 /// What servers and the agent for certificates keep, and what says how they run; no worker sees any of it.
-pub const SECRETS: [&str; 4] =
+pub(super) const SECRETS: [&str; 4] =
     ["-/var/lib/rip-server", "-/var/lib/rip-agent", "-/var/lib/rip-certs", "-/etc/rip-server"];
 /// Above the folders of workers that make their own sockets; root's, with the server's group, 0750.
-pub const APPS: &str = "/run/rip-apps";
+pub(crate) const APPS: &str = "/run/rip-apps";
 /// Above the folders of notify sockets; root's, with the server's group, 0750.
-pub const NOTIFY: &str = "/run/rip-server/.notify";
+pub(super) const NOTIFY: &str = "/run/rip-server/.notify";
 
 /// Where an instance's workers say `READY=1`: the server's folder, in [`NOTIFY`].
-pub fn notify_folder(instance: &InstanceName) -> PathBuf {
+pub(super) fn notify_folder(instance: &InstanceName) -> PathBuf {
     Path::new(NOTIFY).join(instance.as_str())
 }
 
 /// The variables of an instance's workers, unless the admin names another file.
-pub fn env_file(instance: &InstanceName) -> PathBuf {
+pub(crate) fn env_file(instance: &InstanceName) -> PathBuf {
     Path::new("/etc/rip-server").join(format!("{instance}.env"))
 }
 
 /// What the folders of an instance's workers are in, a folder of root's in [`APPS`].
-pub fn sockets_folder(instance: &InstanceName) -> PathBuf {
+pub(super) fn sockets_folder(instance: &InstanceName) -> PathBuf {
     Path::new(APPS).join(file_name(instance))
 }
 
 /// The folder in which a worker makes its own socket. It belongs to the worker's user; systemd makes it with the unit,
 /// and removes it with that.
-pub fn socket_folder(instance: &InstanceName, worker: WorkerId) -> PathBuf {
+pub(super) fn socket_folder(instance: &InstanceName, worker: WorkerId) -> PathBuf {
     sockets_folder(instance).join(worker.to_string())
 }
 
 /// The folder of an app below the system's folders for state and caches.
-pub fn app_folder(instance: &InstanceName, app: &AppName) -> String {
+pub(crate) fn app_folder(instance: &InstanceName, app: &AppName) -> String {
     format!("rip-apps/{}/{app}", file_name(instance))
 }
 
 /// The dynamic user of an app: the same for all its workers, another one for each instance and app.
-pub fn user_name(instance: &InstanceName, app: &AppName) -> String {
+pub(super) fn user_name(instance: &InstanceName, app: &AppName) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
     let shown: String = app.as_str().chars().take(9).map(plain).collect();
-    // A server chooses the names of its apps: none may be found that has another's user. 85 bits, and 31 letters in all.
+    // A server chooses the names of its apps: none may be found that has another's user. 85 bits, and 31 letters in
+    // all.
     format!("rip-{shown}-{}", word(&[instance.as_str().as_bytes(), app.as_str().as_bytes()], 17))
 }
 

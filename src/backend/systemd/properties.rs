@@ -19,31 +19,29 @@ use crate::spec::Sandbox;
 
 /// A worker that is to become a unit.
 #[derive(Clone, Copy, Debug)]
-pub struct Worker<'a> {
+pub(crate) struct WorkerUnit<'a> {
     /// What was asked for, checked.
-    pub request: &'a StartRequest,
-    /// The instance.
-    pub instance: &'a InstanceName,
-    /// The app.
-    pub app: &'a AppName,
+    pub(crate) request: &'a StartRequest,
+    pub(crate) instance: &'a InstanceName,
+    pub(crate) app: &'a AppName,
     /// The admin's word.
-    pub sandbox: &'a Sandbox,
-    /// Whose systemd runs it.
-    pub scope: Scope,
+    pub(crate) sandbox: &'a Sandbox,
+    /// The systemd that runs it.
+    pub(crate) scope: Scope,
     /// The folders of other apps, or that they lie in.
-    pub hidden: &'a [PathBuf],
+    pub(crate) hidden: &'a [PathBuf],
     /// Where worker scripts lie, if not with the system's own programs; no other user may be able to change what it
     /// lies in.
-    pub scripts: Option<&'a Path>,
+    pub(crate) scripts: Option<&'a Path>,
     /// What of the file system's apps it sees: its own directory, or a folder above it that is the app's too.
-    pub visible: &'a Path,
+    pub(crate) visible: &'a Path,
     /// The program that has `worker-exec`.
-    pub program: &'a Path,
+    pub(crate) program: &'a Path,
 }
 
-/// Whose systemd a unit is of.
+/// The systemd that a unit is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub enum Scope {
+pub(crate) enum Scope {
     /// The system's: with a user and a sandbox of its own.
     System,
     /// A user's own: what needs no privilege.
@@ -51,7 +49,7 @@ pub enum Scope {
 }
 
 /// The properties of its unit, in the order in which systemd is to see them.
-pub fn properties<'a>(worker: &Worker<'a>, listener: Option<BorrowedFd<'a>>) -> Vec<Property<'a>> {
+pub(crate) fn properties<'a>(worker: &WorkerUnit<'a>, listener: Option<BorrowedFd<'a>>) -> Vec<Property<'a>> {
     let mut list = List::default();
     what_runs(worker, listener, &mut list);
     variables(worker, &mut list);
@@ -68,8 +66,8 @@ pub fn properties<'a>(worker: &Worker<'a>, listener: Option<BorrowedFd<'a>>) -> 
     list.put("SystemCallFilter", (true, vec!["@system-service"]));
     list.put("SystemCallFilter", (false, vec!["@privileged"]));
     // What a program calls to become the user that it is already, as gunicorn 20 does at every start, and to give its
-    // files to that user. The unit has no capability and can gain none (NoNewPrivileges): the kernel lets such a process
-    // set its ids to those that it has, and change a file's group to one that it is in, and nothing else.
+    // files to that user. The unit has no capability and can gain none (NoNewPrivileges): the kernel lets such a
+    // process set its ids to those that it has, and change a file's group to one that it is in, and nothing else.
     list.put("SystemCallFilter", (true, vec!["@setuid", "@chown"]));
     list.put("RestrictAddressFamilies", (true, FAMILIES.to_vec()));
     list.put("MemoryDenyWriteExecute", !worker.sandbox.write_execute);
@@ -90,7 +88,7 @@ impl<'a> List<'a> {
     }
 }
 
-fn what_runs<'a>(worker: &Worker<'a>, listener: Option<BorrowedFd<'a>>, list: &mut List<'a>) {
+fn what_runs<'a>(worker: &WorkerUnit<'a>, listener: Option<BorrowedFd<'a>>, list: &mut List<'a>) {
     let request = worker.request;
     list.put(
         "Description",
@@ -121,7 +119,7 @@ fn what_runs<'a>(worker: &Worker<'a>, listener: Option<BorrowedFd<'a>>, list: &m
 }
 
 /// Secrets come by files: `Environment` can be read by everybody.
-fn variables<'a>(worker: &Worker<'a>, list: &mut List<'a>) {
+fn variables<'a>(worker: &WorkerUnit<'a>, list: &mut List<'a>) {
     let request = worker.request;
     let numbers = (request.worker, request.generation);
     let own = environment::identity(worker.app, worker.instance, numbers, Path::new(&request.directory));
@@ -164,7 +162,7 @@ fn literally(path: &Path) -> String {
     pattern
 }
 
-fn logs<'a>(worker: &Worker<'a>, list: &mut List<'a>) {
+fn logs<'a>(worker: &WorkerUnit<'a>, list: &mut List<'a>) {
     list.put("StandardOutput", "journal");
     list.put("StandardError", "journal");
     list.put("SyslogIdentifier", worker.app.to_string());
@@ -179,7 +177,7 @@ fn logs<'a>(worker: &Worker<'a>, list: &mut List<'a>) {
     list.put("LogRateLimitIntervalUSec", 0_u64);
 }
 
-fn limits<'a>(worker: &Worker<'a>, list: &mut List<'a>) {
+fn limits<'a>(worker: &WorkerUnit<'a>, list: &mut List<'a>) {
     let sandbox = worker.sandbox;
     let asked = Some(worker.request.memory_max).filter(|bytes| *bytes > 0);
     if let Some(most) = asked.into_iter().chain(sandbox.memory_max).min() {
@@ -203,8 +201,8 @@ fn limits<'a>(worker: &Worker<'a>, list: &mut List<'a>) {
     list.put("OOMPolicy", "kill");
 }
 
-/// Its own places to write, kept over deploys.
-fn folders<'a>(worker: &Worker<'a>, list: &mut List<'a>) {
+/// A worker's own places to write, kept over deploys.
+fn folders<'a>(worker: &WorkerUnit<'a>, list: &mut List<'a>) {
     let name = paths::app_folder(worker.instance, worker.app);
     list.put("StateDirectory", vec![name.clone()]);
     list.put("StateDirectoryMode", 0o700_u32);
@@ -222,12 +220,12 @@ fn folders<'a>(worker: &Worker<'a>, list: &mut List<'a>) {
 }
 
 /// The folder in which it makes its own socket, where server and worker are different users.
-fn own_socket_folder(worker: &Worker<'_>) -> Option<String> {
+fn own_socket_folder(worker: &WorkerUnit<'_>) -> Option<String> {
     let folder = paths::socket_folder(worker.instance, WorkerId(worker.request.worker));
     (worker.scope == Scope::System && worker.request.binds).then(|| folder.display().to_string())
 }
 
-fn identity<'a>(worker: &Worker<'a>, list: &mut List<'a>) {
+fn identity<'a>(worker: &WorkerUnit<'a>, list: &mut List<'a>) {
     match &worker.sandbox.user {
         Some(user) => list.put("User", user.clone()),
         None => {
@@ -237,7 +235,7 @@ fn identity<'a>(worker: &Worker<'a>, list: &mut List<'a>) {
     }
 }
 
-fn walls<'a>(worker: &Worker<'a>, list: &mut List<'a>) {
+fn walls<'a>(worker: &WorkerUnit<'a>, list: &mut List<'a>) {
     list.put("CapabilityBoundingSet", 0_u64);
     list.put("AmbientCapabilities", 0_u64);
     list.put("ProtectSystem", "strict");
@@ -259,8 +257,8 @@ fn walls<'a>(worker: &Worker<'a>, list: &mut List<'a>) {
     ] {
         list.put(name, true);
     }
-    // What of `ProtectKernelTunables` holds back somebody who is not root, and no worker is: the rest of it is root's by
-    // the files' modes, and takes a quarter of the time that the whole sandbox does.
+    // What of `ProtectKernelTunables` holds back somebody who is not root, and no worker is: the rest of it is root's
+    // by the files' modes, and takes a quarter of the time that the whole sandbox does.
     list.put("ReadOnlyPaths", vec!["/proc/sys", "/sys"]);
     list.put("InaccessiblePaths", vec!["-/proc/kallsyms", "-/proc/kcore"]);
     if !worker.sandbox.network {
@@ -268,8 +266,8 @@ fn walls<'a>(worker: &Worker<'a>, list: &mut List<'a>) {
     }
 }
 
-/// Of what apps and servers have on the disk it sees its own and no other.
-fn view<'a>(worker: &Worker<'a>, list: &mut List<'a>) {
+/// Shows the unit its own app of what apps and servers have on the disk, and no other.
+fn view<'a>(worker: &WorkerUnit<'a>, list: &mut List<'a>) {
     let hidden = worker.hidden.iter().map(PathBuf::as_path);
     let hidden = hidden.chain([paths::SERVERS, paths::APPS].map(Path::new));
     let mut temporary: Vec<(String, String)> =
@@ -343,7 +341,7 @@ mod tests {
     fn list(request: &StartRequest, sandbox: &Sandbox, scope: Scope) -> BTreeMap<String, String> {
         let instance = InstanceName::parse("labs-api").unwrap();
         let app = AppName::parse("api").unwrap();
-        let worker = Worker {
+        let worker = WorkerUnit {
             request,
             instance: &instance,
             app: &app,

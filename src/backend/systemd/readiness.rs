@@ -13,7 +13,7 @@ use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 use zbus::Variant;
 
-use super::Shared;
+use super::SystemdInner;
 use super::bus::{SERVICE, object_of, property};
 use super::starter::Target;
 use crate::backend::WorkerEvent;
@@ -21,7 +21,7 @@ use crate::backend::contract::readiness::{MAX_DATAGRAM, says_ready};
 
 /// Tells the first `READY=1` of the user that the unit runs as; reads on, because a full socket would block whoever
 /// sends.
-pub(super) async fn of_own_user(shared: Arc<Shared>, notify: UnixDatagram, target: Target) {
+pub(super) async fn of_own_user(shared: Arc<SystemdInner>, notify: UnixDatagram, target: Target) {
     let mut user = None;
     let mut ready = false;
     let mut datagram = vec![0; MAX_DATAGRAM];
@@ -58,7 +58,7 @@ async fn receive(notify: &UnixDatagram, datagram: &mut [u8]) -> io::Result<(usiz
     notify.async_io(Interest::READABLE, once).await
 }
 
-async fn user_of(shared: &Shared, unit: &str) -> Option<u32> {
+async fn user_of(shared: &SystemdInner, unit: &str) -> Option<u32> {
     let bus = shared.connection().await?;
     let asked = property(&bus, &object_of(unit), SERVICE, "UID").await;
     match &*asked.ok()? {

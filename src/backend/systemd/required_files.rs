@@ -11,9 +11,8 @@ use super::properties::Scope;
 use crate::name::InstanceName;
 use crate::spec::Sandbox;
 
-/// What is missing.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MissingFileError {
+pub(crate) enum MissingFileError {
     /// The file of variables.
     #[error(
         "the file of variables {} is not there: make it, or change `env_file` under [sandbox] of {config}", .path.display()
@@ -21,7 +20,6 @@ pub enum MissingFileError {
     EnvFile {
         /// Where it is looked for.
         path: PathBuf,
-        /// Where that is said.
         config: String,
     },
     /// A folder to write to.
@@ -32,7 +30,6 @@ pub enum MissingFileError {
     Writable {
         /// Where it is looked for.
         path: PathBuf,
-        /// Where that is said.
         config: String,
     },
     /// A secret.
@@ -41,11 +38,10 @@ pub enum MissingFileError {
         .path.display()
     )]
     Credential {
-        /// Its name.
+        /// The credential's name.
         id: String,
         /// Where it is looked for.
         path: PathBuf,
-        /// Where that is said.
         config: String,
     },
 }
@@ -54,7 +50,7 @@ pub enum MissingFileError {
 ///
 /// # Errors
 /// See [`MissingFileError`]: the first that is missing.
-pub fn look(sandbox: &Sandbox, instance: &InstanceName, scope: Scope) -> Result<(), MissingFileError> {
+pub(crate) fn look(sandbox: &Sandbox, instance: &InstanceName, scope: Scope) -> Result<(), MissingFileError> {
     let config = || format!("/etc/rip-server/{instance}.toml");
     if let Some(path) = sandbox.env_file.iter().find(|path| is_missing(path)) {
         return Err(MissingFileError::EnvFile { path: path.clone(), config: config() });
@@ -70,26 +66,26 @@ pub fn look(sandbox: &Sandbox, instance: &InstanceName, scope: Scope) -> Result<
     Ok(())
 }
 
-/// For the comparison of starts: which version of the files that only systemd reads a worker was started with. They are
-/// root's to read; when they were written is everybody's.
-pub(super) fn stamps(sandbox: &Sandbox, instance: &InstanceName, scope: Scope) -> Vec<Option<Stamp>> {
+/// Says, for the comparison of starts, which version of the files that only systemd reads a worker was started with.
+/// They are root's to read; when they were written is everybody's.
+pub(super) fn stamps(sandbox: &Sandbox, instance: &InstanceName, scope: Scope) -> Vec<Option<FileVersion>> {
     let usual = (scope == Scope::System).then(|| super::paths::env_file(instance));
     let env_file = sandbox.env_file.clone().or(usual);
     let secrets = sandbox.credentials.iter().filter_map(|credential| credential.split_once(':'));
     let secrets = secrets.map(|(_, path)| PathBuf::from(path));
-    env_file.into_iter().chain(secrets).map(|path| Stamp::of(&path)).collect()
+    env_file.into_iter().chain(secrets).map(|path| FileVersion::of(&path)).collect()
 }
 
 /// A version of a file.
 #[derive(Debug, PartialEq, Eq, serde::Serialize)]
-pub(super) struct Stamp {
+pub(super) struct FileVersion {
     inode: u64,
     size: u64,
     /// Seconds and nanoseconds since 1970.
     written: (i64, i64),
 }
 
-impl Stamp {
+impl FileVersion {
     fn of(path: &Path) -> Option<Self> {
         use std::os::unix::fs::MetadataExt;
         let found = fs::metadata(path).ok()?;
@@ -97,7 +93,7 @@ impl Stamp {
     }
 }
 
-/// Whoever looks has a /tmp and a /dev of its own, and is not shown what lies in another's home.
+/// The service has a /tmp and a /dev of its own, and is not shown what lies in another's home.
 fn is_missing(path: &Path) -> bool {
     const OWN: [&str; 3] = ["/tmp", "/var/tmp", "/dev"];
     let is_seen = path.is_absolute() && !OWN.iter().any(|own| path.starts_with(own));

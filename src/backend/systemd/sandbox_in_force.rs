@@ -6,21 +6,20 @@ use crate::spec::Sandbox;
 
 /// The sandbox of the next worker. Clones are the same one.
 #[derive(Clone, Debug)]
-pub struct SandboxInForce(Arc<RwLock<Arc<Sandbox>>>);
+pub(crate) struct SandboxInForce(Arc<RwLock<Arc<Sandbox>>>);
 
 impl SandboxInForce {
-    /// That of the start.
-    pub fn new(sandbox: Sandbox) -> Self {
+    /// The sandbox of the start.
+    pub(crate) fn new(sandbox: Sandbox) -> Self {
         Self(Arc::new(RwLock::new(Arc::new(sandbox))))
     }
 
-    /// As it is now.
-    pub fn get(&self) -> Arc<Sandbox> {
+    pub(crate) fn get(&self) -> Arc<Sandbox> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Workers that run keep theirs.
-    pub fn replace(&self, sandbox: Sandbox) {
+    pub(crate) fn replace(&self, sandbox: Sandbox) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(sandbox);
     }
 }

@@ -6,7 +6,7 @@
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 
-use super::properties::{Worker, properties};
+use super::properties::{WorkerUnit, properties};
 use super::required_files::MissingFileError;
 use super::systemd_calls::SystemdCalls;
 use super::{hidden_paths, required_files, unit};
@@ -30,13 +30,13 @@ pub(crate) enum UnitStartError {
 /// See [`UnitStartError`].
 pub(crate) async fn start(
     systemd: &SystemdCalls,
-    worker: Worker<'_>,
+    worker: WorkerUnit<'_>,
     apps: &[PathBuf],
     listener: Option<BorrowedFd<'_>>,
 ) -> Result<String, UnitStartError> {
     required_files::look(worker.sandbox, worker.instance, worker.scope)?;
     let hidden = hidden_paths::hidden(&worker.sandbox.roots, apps, worker.visible);
-    let worker = Worker { hidden: &hidden, ..worker };
+    let worker = WorkerUnit { hidden: &hidden, ..worker };
     let unit = unit::name(worker.instance, worker.app, WorkerId(worker.request.worker));
     systemd.start(&unit, &properties(&worker, listener)).await?;
     Ok(unit)

@@ -20,7 +20,7 @@ pub(super) fn start_request(
     let launch = &order.launch;
     let directory = launch.directory.to_str().ok_or("the directory's path is not UTF-8")?;
     if directory.contains('\\') {
-        // At the end of a line of a unit it would take the next one away when systemd reads its units anew.
+        // A backslash at the end of a line of a unit would take the next one away when systemd reads its units anew.
         return Err(format!(
             "the path {directory} has a backslash, which units cannot have: call the folder something else"
         ));

@@ -1,4 +1,5 @@
-//! Owns the ways to have systemd start, stop and signal a worker's unit: through the launcher, or oneself where one may.
+//! Owns the ways to have systemd start, stop and signal a worker's unit: through the launcher, or oneself where one
+//! may.
 //!
 //! Never here: when, or watching what comes of it.
 
@@ -9,25 +10,25 @@ use zbus::{Connection, Fd};
 
 use super::dbus::{LauncherProxy, StartRequest};
 use super::journal::last_lines;
-use super::properties::{Scope, Worker};
+use super::properties::{Scope, WorkerUnit};
 use super::sandbox_in_force::SandboxInForce;
 use super::start::{UnitStartError, start};
 use super::systemd_calls::SystemdCalls;
 use crate::backend::Signal;
 use crate::name::{AppName, InstanceName, WorkerId};
 
-/// Who starts units for this server.
+/// The side that starts units for this server.
 #[derive(Clone, Debug)]
 pub(super) enum Starter {
     /// The launcher, with rights that this process does not have.
     Launcher,
     /// This process: it is root, or its systemd is a user's own.
-    Direct(Box<Direct>),
+    Direct(Box<DirectStarter>),
 }
 
 /// What is needed to make units oneself.
 #[derive(Clone, Debug)]
-pub(super) struct Direct {
+pub(super) struct DirectStarter {
     pub(super) instance: InstanceName,
     pub(super) sandbox: SandboxInForce,
     pub(super) scope: Scope,
@@ -98,7 +99,7 @@ impl Starter {
     }
 }
 
-impl Direct {
+impl DirectStarter {
     async fn start(
         &self,
         bus: &Connection,
@@ -106,7 +107,7 @@ impl Direct {
         listener: Option<BorrowedFd<'_>>,
     ) -> zbus::Result<()> {
         let app = AppName::parse(&request.app).map_err(|error| zbus::Error::Failure(error.to_string()))?;
-        let worker = Worker {
+        let worker = WorkerUnit {
             request,
             instance: &self.instance,
             app: &app,

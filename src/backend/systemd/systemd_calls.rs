@@ -46,8 +46,8 @@ impl SystemdCalls {
         gone_is_fine(self.manager.stop_unit(unit, "replace").await.map(drop))
     }
 
-    /// Sends a signal: one that ends the worker to all processes of the unit, others to the main one. A unit that is not
-    /// loaded is fine.
+    /// Sends a signal: one that ends the worker to all processes of the unit, others to the main one. A unit that is
+    /// not loaded is fine.
     pub(crate) async fn signal(&self, unit: &str, signal: Signal) -> zbus::Result<()> {
         let whom = if signal.ends() { "all" } else { "main" };
         gone_is_fine(self.manager.kill_unit(unit, whom, signal.number().as_raw()).await)

@@ -6,28 +6,28 @@
 use crate::name::{AppName, InstanceName, WorkerId};
 
 /// The unit of a worker.
-pub fn name(instance: &InstanceName, app: &AppName, worker: WorkerId) -> String {
+pub(crate) fn name(instance: &InstanceName, app: &AppName, worker: WorkerId) -> String {
     format!("rip-worker-{}-{}-{worker}.service", escape(instance.as_str()), escape(app.as_str()))
 }
 
 /// The pattern that all workers' units of an instance match and no others: a backslash is itself to systemd, systemctl
 /// and journalctl, which all match by `FNM_NOESCAPE` of fnmatch(3).
-pub fn pattern(instance: &InstanceName) -> String {
+pub(crate) fn pattern(instance: &InstanceName) -> String {
     format!("rip-worker-{}-*.service", escape(instance.as_str()))
 }
 
 /// The same of the workers of one app.
-pub fn pattern_of_app(instance: &InstanceName, app: &AppName) -> String {
+pub(crate) fn pattern_of_app(instance: &InstanceName, app: &AppName) -> String {
     format!("rip-worker-{}-{}-*.service", escape(instance.as_str()), escape(app.as_str()))
 }
 
 /// The slice that the workers of an instance are in.
-pub fn slice(instance: &InstanceName) -> String {
+pub(crate) fn slice(instance: &InstanceName) -> String {
     format!("rip-workers-{}.slice", escape(instance.as_str()))
 }
 
 /// App and number of a unit of this instance; `None`: it is none.
-pub fn parse(instance: &InstanceName, unit: &str) -> Option<(AppName, WorkerId)> {
+pub(crate) fn parse(instance: &InstanceName, unit: &str) -> Option<(AppName, WorkerId)> {
     let own = format!("rip-worker-{}-", escape(instance.as_str()));
     let (app, number) = unit.strip_prefix(&own)?.strip_suffix(".service")?.split_once('-')?;
     let plain = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
@@ -41,12 +41,12 @@ pub fn parse(instance: &InstanceName, unit: &str) -> Option<(AppName, WorkerId)>
 pub(super) const TARGET: &str = "rip-workers.target";
 
 /// The unit of an instance's server.
-pub fn server(instance: &InstanceName) -> String {
+pub(crate) fn server(instance: &InstanceName) -> String {
     format!("rip-server@{instance}.service")
 }
 
 /// The instance whose server a unit is: `rip-server@INSTANCE.service`.
-pub fn instance_of_server(unit: &str) -> Option<InstanceName> {
+pub(crate) fn instance_of_server(unit: &str) -> Option<InstanceName> {
     InstanceName::parse(unit.strip_prefix("rip-server@")?.strip_suffix(".service")?).ok()
 }
 

@@ -18,33 +18,33 @@ use super::CertKeeper;
 
 /// A certificate in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServedCert {
+pub(crate) struct ServedCert {
     /// Where it is from: `files`, `folder`, `imported`, `acme`, `mkcert` or `self-signed`.
-    pub source: &'static str,
+    pub(crate) source: &'static str,
     /// The names in it.
-    pub names: Arc<[HostName]>,
+    pub(crate) names: Arc<[HostName]>,
     /// Who signed it, as the certificate says.
-    pub issuer: String,
+    pub(crate) issuer: String,
     /// Its serial number, in hexadecimal pairs with colons.
-    pub serial: String,
+    pub(crate) serial: String,
     /// From when on it is valid.
-    pub not_before: SystemTime,
+    pub(crate) not_before: SystemTime,
     /// When it ends.
-    pub not_after: SystemTime,
+    pub(crate) not_after: SystemTime,
     /// Why there is no better one, if so.
-    pub problem: Option<String>,
+    pub(crate) problem: Option<String>,
 }
 
 impl ServedCert {
     /// Whether somebody has put it there, and nobody here renews it.
-    pub fn is_from_people(&self) -> bool {
+    pub(crate) fn is_from_people(&self) -> bool {
         FROM_PEOPLE.contains(&self.source)
     }
 }
 
 impl CertKeeper {
     /// What clients of each of these hosts get; none where a certificate is made at the first handshake.
-    pub fn served(&self, hosts: &[HostName]) -> Vec<Option<ServedCert>> {
+    pub(crate) fn served(&self, hosts: &[HostName]) -> Vec<Option<ServedCert>> {
         let now = self.shown.clock.now();
         let issued = self.shown.issued.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut problems = HashMap::new();
@@ -67,7 +67,7 @@ impl CertKeeper {
     }
 
     /// Those of the hosts for which somebody has put a good certificate there: nobody here renews them.
-    pub fn kept_by_people(&self, hosts: &[HostName]) -> HashSet<HostName> {
+    pub(crate) fn kept_by_people(&self, hosts: &[HostName]) -> HashSet<HostName> {
         let now = self.shown.clock.now();
         let issued = self.shown.issued.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let of_people = issued.into_iter().filter(|(source, _)| FROM_PEOPLE.contains(source));
@@ -78,7 +78,7 @@ impl CertKeeper {
     }
 
     /// Tells when other certificates are in use than before.
-    pub fn changes(&self) -> watch::Receiver<()> {
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.shown.changed.subscribe()
     }
 }

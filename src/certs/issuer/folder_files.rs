@@ -64,7 +64,7 @@ impl FolderFiles {
 }
 
 /// Every file in a folder of certificates that is read when it is, for a look at who may read them.
-pub fn pem_files_below(root: &Path) -> Vec<PathBuf> {
+pub(crate) fn pem_files_below(root: &Path) -> Vec<PathBuf> {
     FolderFiles::below(root).files.into_keys().filter(|path| has_pem_suffix(path)).collect()
 }
 

@@ -50,9 +50,7 @@ impl ByMkcert {
     }
 
     async fn renew(&mut self, need: &CertNeed<'_>) -> bool {
-        let covers =
-            |names: &[HostName]| self.obtained.current().is_some_and(|current| current.covers(names));
-        let is_wanted = need.hosts_changed && !covers(&names(need));
+        let is_wanted = need.hosts_changed && !self.obtained.covers(&names(need));
         let make = || make(&self.program, &self.folder, names(need), need.now);
         self.obtained.renew(is_wanted, need.now, make).await
     }

@@ -17,7 +17,7 @@ use crate::name::HostName;
 
 /// Why mkcert made no certificate.
 #[derive(Debug, thiserror::Error)]
-pub enum MkcertError {
+pub(crate) enum MkcertError {
     /// It could not be started, or what it wrote could not be read.
     #[error("cannot run `{}`", program.display())]
     Run {

@@ -32,9 +32,9 @@ use folder::PairFolder;
 use mkcert::ByMkcert;
 use self_signed::SelfSignedDefault;
 
-pub use folder_files::pem_files_below;
+pub(crate) use folder_files::pem_files_below;
 pub(super) use mkcert_program::Mkcert;
-pub use mkcert_program::MkcertError;
+pub(crate) use mkcert_program::MkcertError;
 
 /// A place that certificates come from.
 pub(super) trait CertIssuer: Send + Sync {

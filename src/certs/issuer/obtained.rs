@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use crate::certs::cert_entry::{CertAction, CertEntry, CertEvent, LONGEST_PAUSE};
 use crate::certs::certificate::Certificate;
 use crate::certs::{CertError, in_full};
+use crate::name::HostName;
 use crate::time::Backoff;
 
 use super::Issued;
@@ -48,6 +49,10 @@ impl ObtainedCert {
     /// The one in use.
     pub(super) fn current(&self) -> Option<&Certificate> {
         self.entry.current()
+    }
+
+    pub(super) fn covers(&self, names: &[HostName]) -> bool {
+        self.current().is_some_and(|current| current.covers(names))
     }
 
     /// What is shown of it.

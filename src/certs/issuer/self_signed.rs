@@ -49,9 +49,7 @@ impl SelfSignedDefault {
         if !self.is_needed {
             return was_needed;
         }
-        let covers =
-            |names: &[HostName]| self.obtained.current().is_some_and(|current| current.covers(names));
-        let is_wanted = (need.hosts_changed || !was_needed) && !covers(&names(need));
+        let is_wanted = (need.hosts_changed || !was_needed) && !self.obtained.covers(&names(need));
         let make = || make(self.folder.clone(), names(need), need.now);
         self.obtained.renew(is_wanted, need.now, make).await || !was_needed
     }

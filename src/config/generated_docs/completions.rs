@@ -23,8 +23,8 @@ pub(crate) fn script(shell: Shell, program: &mut clap::Command) -> String {
     let script = String::from_utf8_lossy(&script);
     let verbs: Vec<&str> =
         program.get_subcommands().map(clap::Command::get_name).filter(|verb| *verb != "check").collect();
-    // In scripts for bash, clap_complete names the cases of subcommands otherwise than it looks them up where the
-    // program's name has a dash.
+    // Scripts for bash are mended: clap_complete names the cases of subcommands otherwise than it looks them up where
+    // the program's name has a dash.
     hooked(shell, &name, &verbs, script.replace("rip__subcmd__server", "rip__server"))
 }
 

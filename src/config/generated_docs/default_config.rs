@@ -4,10 +4,9 @@
 use std::fmt::Write as _;
 
 use super::help::wrapped;
-use crate::spec::settings::form::{Form, Group, Preset};
+use crate::spec::settings::form::{Form, Preset, SettingGroup};
 use crate::spec::settings::table::{Setting, TABLE};
 
-/// The whole file.
 pub(crate) fn text() -> String {
     let mut file = String::from(HEAD);
     let rows = || TABLE.iter().filter_map(|row| Some((row, server_key(row)?)));
@@ -30,7 +29,7 @@ pub(crate) fn text() -> String {
 fn app(file: &mut String) {
     file.push_str(APP);
     let rows = || {
-        let groups = [Group::App, Group::Workers, Group::Times];
+        let groups = [SettingGroup::App, SettingGroup::Workers, SettingGroup::Times];
         groups.into_iter().flat_map(|group| TABLE.iter().filter(move |row| row.group == group))
     };
     for row in rows() {

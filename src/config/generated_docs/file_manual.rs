@@ -2,10 +2,9 @@
 
 use super::help;
 use super::roff::Roff;
-use crate::spec::settings::form::{Group, Preset};
+use crate::spec::settings::form::{Preset, SettingGroup};
 use crate::spec::settings::table::{Setting, TABLE};
 
-/// The whole page.
 pub(crate) fn text() -> String {
     let mut page = Roff::new("rip-server.toml", 5, "settings of rip-server and of the apps it serves");
     page.heading("Synopsis");
@@ -15,7 +14,7 @@ pub(crate) fn text() -> String {
         page.paragraph(text);
     }
     page.heading("Keys");
-    for group in Group::ALL {
+    for group in SettingGroup::ALL {
         let in_files = |row: &&Setting| row.group == group && !row.places().is_empty();
         let rows: Vec<_> = TABLE.iter().filter(in_files).collect();
         if !rows.is_empty() {

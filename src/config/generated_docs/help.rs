@@ -4,10 +4,9 @@ use std::fmt::Write as _;
 
 use super::usage::{EXAMPLES, USAGE};
 use crate::config::words::command::{COMMANDS, PAGES, VERBS};
-use crate::spec::settings::form::{Form, Group, Preset};
+use crate::spec::settings::form::{Form, Preset, SettingGroup};
 use crate::spec::settings::table::{Setting, TABLE};
 
-/// The whole page.
 pub(crate) fn text() -> String {
     let mut page = String::new();
     page.push_str("rip-server: serves an app over HTTPS through supervised worker processes\n\n");
@@ -27,7 +26,7 @@ pub(crate) fn text() -> String {
     }
     let verbs: Vec<&str> = VERBS.iter().map(|(name, _)| *name).collect();
     entry(&mut page, "VERB …", &format!("a verb of rip-serverctl: {}", verbs.join(", ")));
-    for group in Group::ALL {
+    for group in SettingGroup::ALL {
         let rows: Vec<_> = TABLE.iter().filter(|row| row.group == group && !words(row).is_empty()).collect();
         if !rows.is_empty() {
             let _ = write!(page, "\n{}:\n", group.title());

@@ -5,10 +5,9 @@ use super::help;
 use super::roff::Roff;
 use super::usage::{EXAMPLES, USAGE};
 use crate::config::words::command::{COMMANDS, PAGES, VERBS};
-use crate::spec::settings::form::Group;
+use crate::spec::settings::form::SettingGroup;
 use crate::spec::settings::table::TABLE;
 
-/// The whole page.
 pub(crate) fn text() -> String {
     let mut page = Roff::new("rip-server", 8, "serves an app over HTTPS through supervised worker processes");
     page.heading("Synopsis");
@@ -29,7 +28,7 @@ pub(crate) fn text() -> String {
         page.entry(name, help);
     }
     page.heading("Options");
-    for group in Group::ALL {
+    for group in SettingGroup::ALL {
         let rows: Vec<_> =
             TABLE.iter().filter(|row| row.group == group && !help::words(row).is_empty()).collect();
         if !rows.is_empty() {
@@ -39,25 +38,16 @@ pub(crate) fn text() -> String {
             page.entry(&help::words(row), &help::word_meaning(row));
         }
     }
-    page.heading("Under systemd");
-    for text in UNDER_SYSTEMD {
-        page.paragraph(text);
-    }
-    page.heading("As a user");
-    for text in AS_A_USER {
-        page.paragraph(text);
-    }
-    page.heading("Certificates");
-    for text in CERTIFICATES {
-        page.paragraph(text);
-    }
-    page.heading("Data of apps");
-    for text in DATA_OF_APPS {
-        page.paragraph(text);
-    }
-    page.heading("Journal");
-    for text in JOURNAL {
-        page.paragraph(text);
+    let sections = [
+        ("Under systemd", UNDER_SYSTEMD),
+        ("As a user", AS_A_USER),
+        ("Certificates", CERTIFICATES),
+        ("Data of apps", DATA_OF_APPS),
+        ("Journal", JOURNAL),
+    ];
+    for (title, texts) in sections {
+        page.heading(title);
+        texts.iter().for_each(|text| page.paragraph(text));
     }
     page.heading("Environment");
     for row in TABLE {

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use super::{default_config, help};
 use crate::generated::assert_made;
-use crate::spec::settings::form::{Form, Group, Preset};
+use crate::spec::settings::form::{Form, Preset, SettingGroup};
 use crate::spec::settings::table::{Setting, TABLE};
 
 #[test]
@@ -20,7 +20,8 @@ fn the_settings_in_the_users_contract_are_up_to_date() {
     assert_made("SPEC.md", "the settings", with_tables);
 }
 
-/// The text with every table anew that stands between `<!-- settings: GROUP -->` and the end's mark. Each group has one.
+/// The text with every table anew that stands between `<!-- settings: GROUP -->` and the end's mark. Each group has
+/// one.
 fn with_tables(text: &str) -> String {
     let mut made = String::new();
     let mut rest = text;
@@ -28,7 +29,7 @@ fn with_tables(text: &str) -> String {
     while let Some((before, after)) = rest.split_once(BEGIN) {
         let (name, after) = after.split_once(" -->\n").expect("a mark ends with its line");
         let (_, after) = after.split_once(END).expect("a table has an end's mark");
-        let group = Group::ALL.into_iter().find(|group| format!("{group:?}") == name);
+        let group = SettingGroup::ALL.into_iter().find(|group| format!("{group:?}") == name);
         let table = match group {
             Some(group) => settings(group),
             None => words(),
@@ -37,15 +38,15 @@ fn with_tables(text: &str) -> String {
         let _ = write!(made, "{before}{BEGIN}{name} -->\n{table}{END}");
         rest = after;
     }
-    groups.sort_by_key(|group| Group::ALL.iter().position(|other| other == group));
-    assert_eq!(groups, Group::ALL, "each group has one table");
+    groups.sort_by_key(|group| SettingGroup::ALL.iter().position(|other| other == group));
+    assert_eq!(groups, SettingGroup::ALL, "each group has one table");
     made + rest
 }
 
 /// The words of the command line, by what they are about.
 fn words() -> String {
     let mut table = String::from("| words | about |\n|---|---|\n");
-    for group in Group::ALL {
+    for group in SettingGroup::ALL {
         let words: Vec<_> = of(group).map(forms).filter(|words| !words.is_empty()).collect();
         if !words.is_empty() {
             let _ = writeln!(table, "| {} | {} |", words.join(" "), group.title());
@@ -54,7 +55,7 @@ fn words() -> String {
     table
 }
 
-fn settings(group: Group) -> String {
+fn settings(group: SettingGroup) -> String {
     let mut table = String::from("| key | in | command line | environment | default | meaning |\n");
     table.push_str("|---|---|---|---|---|---|\n");
     for row in of(group).filter(|row| !row.forms.iter().all(|form| matches!(form, Form::Part(_)))) {
@@ -76,7 +77,7 @@ fn settings(group: Group) -> String {
     table
 }
 
-fn of(group: Group) -> impl Iterator<Item = &'static Setting> {
+fn of(group: SettingGroup) -> impl Iterator<Item = &'static Setting> {
     TABLE.iter().filter(move |row| row.group == group)
 }
 

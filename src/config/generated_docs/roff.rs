@@ -47,7 +47,6 @@ impl Roff {
         self.0.push_str(".RE\n");
     }
 
-    /// Lines as they are.
     pub(crate) fn lines<'a>(&mut self, lines: impl IntoIterator<Item = &'a str>) {
         self.0.push_str(".PP\n.nf\n");
         for line in lines {

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use super::super::app::app_settings;
 use super::*;
-use crate::spec::{AccessLog, CertFiles, CertSources, PortChoice, Scheme, WorkerCount};
+use crate::spec::{AccessFormat, CertFiles, CertSources, PortChoice, Scheme, WorkerCount};
 
 /// A machine of its own below a temporary folder, with an app in `blog`.
 struct Stage {
     folder: tempfile::TempDir,
-    machine: Machine,
+    machine: ProcessContext,
 }
 
 impl Stage {
@@ -20,7 +20,7 @@ impl Stage {
         for name in ["blog", "shop", "etc", "srv/labs/api", "srv/my-app", "run", "lib", "home"] {
             std::fs::create_dir_all(root.join(name)).unwrap();
         }
-        let machine = Machine {
+        let machine = ProcessContext {
             variables: vec![("HOME".into(), root.join("home").into())],
             directory: root.clone(),
             user: 1000,
@@ -140,7 +140,7 @@ fn defaults_are_those_written_down() {
     assert_eq!(config.server.scheme, Scheme::Https { port: PortChoice::Probe, redirect: Some(80) });
     let acme_store = config.server.certs.acme_store.clone();
     assert_eq!(config.server.certs, CertSources { acme_store, ..CertSources::default() });
-    assert_eq!(config.server.log.access_log(), AccessLog::Human);
+    assert_eq!(config.server.log.access_log(), AccessFormat::Human);
     assert_eq!(
         (config.server.tls.hsts(), config.server.listening.threads, config.warnings.len()),
         (None, None, 0)

@@ -14,7 +14,7 @@ use crate::spec::settings::table::{Id, TABLE};
 
 /// A verb with its words, and what was said of the server that is meant.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Client {
+pub(crate) struct CtlCall {
     /// The verb first.
     pub(crate) words: Vec<OsString>,
     /// The app whose server is meant.
@@ -55,7 +55,7 @@ pub(crate) fn parse(
     at: usize,
     exists: &dyn Fn(&Path) -> bool,
     note: Option<String>,
-) -> Result<Client, ConfigError> {
+) -> Result<CtlCall, ConfigError> {
     let mut parser = Parser::new(exists);
     let mut kept = vec![words[at].clone()];
     let mut rest = words.iter().enumerate().filter(|(place, _)| *place != at).map(|(_, word)| word);
@@ -73,7 +73,7 @@ pub(crate) fn parse(
             kept.push(word.clone());
         }
     }
-    Ok(Client { words: kept, app: parser.app, layer: parser.layer, note })
+    Ok(CtlCall { words: kept, app: parser.app, layer: parser.layer, note })
 }
 
 /// The first word that is neither a flag, nor its value, nor a path: if that is a verb.
@@ -120,7 +120,7 @@ const VALUED: [&str; 7] = ["--instance", "--socket", "--timeout", "--color", "--
 mod tests {
     use super::*;
 
-    fn read(line: &str, there: &[&str]) -> (Option<Client>, Option<String>) {
+    fn read(line: &str, there: &[&str]) -> (Option<CtlCall>, Option<String>) {
         let words: Vec<OsString> = line.split_whitespace().map(Into::into).collect();
         let exists = |path: &Path| there.contains(&&*path.to_string_lossy());
         match verb(&words, &exists) {

@@ -11,7 +11,6 @@ use crate::config::error::ConfigError;
 use crate::config::value_origin::ValueOrigin;
 use crate::name::RouteName;
 
-/// A text to print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum GeneratedDoc {
     Help,
@@ -24,7 +23,7 @@ pub(crate) enum GeneratedDoc {
 
 /// A program within the program: what the server starts itself with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Inner {
+pub(crate) enum InnerProgram {
     /// `worker-exec`: the shim in front of a worker.
     Exec,
     /// `worker-static`: the built-in worker that serves files.
@@ -33,9 +32,8 @@ pub enum Inner {
     Guard,
 }
 
-/// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Command {
+pub(crate) enum Subcommand {
     /// Serve.
     Run,
     /// Say what would be run.
@@ -116,5 +114,8 @@ pub(crate) fn page(words: &[OsString]) -> Result<Option<GeneratedDoc>, ConfigErr
 }
 
 /// The first words that start a program within the program.
-pub(crate) const INNER: &[(&str, Inner)] =
-    &[("worker-exec", Inner::Exec), ("worker-static", Inner::Static), ("worker-guard", Inner::Guard)];
+pub(crate) const INNER: &[(&str, InnerProgram)] = &[
+    ("worker-exec", InnerProgram::Exec),
+    ("worker-static", InnerProgram::Static),
+    ("worker-guard", InnerProgram::Guard),
+];

@@ -6,8 +6,8 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::client;
-use super::client::Client;
-use super::command::{GeneratedDoc, INNER, Inner, page};
+use super::client::CtlCall;
+use super::command::{GeneratedDoc, INNER, InnerProgram, page};
 use super::tokens;
 use super::tokens::Tokens;
 use crate::config::error::ConfigError;
@@ -17,10 +17,10 @@ use crate::config::error::ConfigError;
 pub(crate) enum Parsed {
     /// Print this and exit.
     GeneratedDoc(GeneratedDoc),
-    /// One of the programs within the program; its words are passed on as they are.
-    Inner(Inner, Vec<OsString>),
+    /// A program within the program; its words are passed on as they are.
+    Inner(InnerProgram, Vec<OsString>),
     /// A verb of `rip-serverctl` with its words.
-    Client(Box<Client>),
+    Client(Box<CtlCall>),
     /// Everything else.
     Words(Box<Tokens>),
 }

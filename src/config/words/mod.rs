@@ -3,7 +3,7 @@
 //! Never here: which value wins (`merge`).
 
 pub(crate) mod client;
-pub mod command;
+pub(crate) mod command;
 pub(crate) mod command_line;
 pub(crate) mod peers;
 pub(crate) mod suggest;

@@ -47,8 +47,8 @@ pub(crate) fn flag(name: &str, value: Option<&str>, next: Option<&str>) -> Optio
 pub(crate) fn word(text: &str, exists: impl Fn(&str) -> bool) -> Option<String> {
     if let Some(verb) = verb(text) {
         return Some(match verb {
-            Verb::Is(ours) => format!("here it is `rip-server {ours}`"),
-            Verb::Start => "`rip-server APP` serves an app, without a command; as a service: `systemctl start rip-server@NAME`".into(),
+            PeerVerb::Is(ours) => format!("here it is `rip-server {ours}`"),
+            PeerVerb::Start => "`rip-server APP` serves an app, without a command; as a service: `systemctl start rip-server@NAME`".into(),
         });
     }
     if let Some((name, value)) = text.split_once('=') {
@@ -73,19 +73,19 @@ pub(crate) fn word(text: &str, exists: impl Fn(&str) -> bool) -> Option<String> 
 
 /// What a verb of other programs is here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verb {
-    /// This verb of ours.
+pub(crate) enum PeerVerb {
+    /// The same as this verb of ours.
     Is(&'static str),
     /// No verb: a server is started by naming its app.
     Start,
 }
 
 /// The counterpart of a verb of other programs.
-pub(crate) fn verb(word: &str) -> Option<Verb> {
+pub(crate) fn verb(word: &str) -> Option<PeerVerb> {
     if START.contains(&word) {
-        return Some(Verb::Start);
+        return Some(PeerVerb::Start);
     }
-    VERBS.iter().find(|(names, _)| names.contains(&word)).map(|(_, ours)| Verb::Is(ours))
+    VERBS.iter().find(|(names, _)| names.contains(&word)).map(|(_, ours)| PeerVerb::Is(ours))
 }
 
 /// The verb that a mistyped one was probably meant to be. Never one that takes something away from clients: whoever
@@ -446,7 +446,7 @@ mod tests {
             assert_eq!(slip(slip_of, verbs), meant, "{slip_of}");
         }
         for word in ["ps", "restart", "reload", "top", "start"] {
-            let Some(Verb::Is(ours)) = verb(word) else { continue };
+            let Some(PeerVerb::Is(ours)) = verb(word) else { continue };
             assert!(!TAKES_AWAY.contains(&ours), "{word}");
         }
     }

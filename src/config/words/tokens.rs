@@ -12,7 +12,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use super::command::{COMMANDS, Command};
+use super::command::{COMMANDS, Subcommand};
 use super::unknown;
 use crate::config::error::ConfigError;
 use crate::config::layer::Layer;
@@ -24,7 +24,7 @@ use crate::spec::settings::table::{Id, Setting, TABLE};
 /// The words, typed.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Tokens {
-    pub(crate) command: Command,
+    pub(crate) command: Subcommand,
     pub(crate) app: Option<AppWord>,
     pub(crate) layer: Layer,
     /// Whether `check` is to show defaults, too.
@@ -306,12 +306,12 @@ impl<'a> Parser<'a> {
             }
         }
         let command = match (self.verb, self.host) {
-            (None, _) => Command::Run,
-            (Some("check"), _) => Command::Check,
-            (Some("stop"), _) => Command::Stop,
-            (Some("list"), _) => Command::List,
-            (Some("add"), Some(host)) => Command::Add(host),
-            (Some("remove"), Some(host)) => Command::Remove(host),
+            (None, _) => Subcommand::Run,
+            (Some("check"), _) => Subcommand::Check,
+            (Some("stop"), _) => Subcommand::Stop,
+            (Some("list"), _) => Subcommand::List,
+            (Some("add"), Some(host)) => Subcommand::Add(host),
+            (Some("remove"), Some(host)) => Subcommand::Remove(host),
             (Some(verb), _) => return Err(ConfigError::NoHost { command: verb.into() }),
         };
         if let Some(verb) = self.verb.filter(|verb| *verb != "check")
@@ -321,7 +321,7 @@ impl<'a> Parser<'a> {
             let why = "the one says how to run a server, the other only talks to one that runs";
             return Err(conflict(word, verb, why));
         }
-        if self.all && command != Command::Check {
+        if self.all && command != Subcommand::Check {
             return Err(ConfigError::UnknownWord {
                 word: "--all".into(),
                 hint: Some("it goes with `check`, and shows the defaults too".into()),
@@ -390,12 +390,12 @@ const SOURCES: [&str; 14] =
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::settings::form::{Group, Preset};
+    use crate::spec::settings::form::{Preset, SettingGroup};
     use crate::spec::settings::setting_kind::SettingKind;
 
     static ROWS: &[Setting] = &[Setting {
         id: Id::Levels,
-        group: Group::Log,
+        group: SettingGroup::Log,
         kind: SettingKind::Choice(&["yes", "staging"]),
         preset: Preset::Unset("off", "yes"),
         metavar: "CA",

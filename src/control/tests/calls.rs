@@ -232,7 +232,7 @@ async fn a_rejected_deploy_says_what_the_workers_wrote() {
     let events = server.events.clone();
     server.workers.script(move |order| {
         events.try_send(WorkerEvent::Output(order.worker, "Error: no database".into())).unwrap();
-        let exit_after = Some((Duration::ZERO, Exit::Status(1)));
+        let exit_after = Some((Duration::ZERO, WorkerExit::Status(1)));
         Behaviour { ready_after: None, exit_after, ..Behaviour::default() }
     });
 
@@ -254,7 +254,7 @@ async fn workers_are_counted_and_changed_in_number() {
 
     loop {
         let (_, body) = server.call("GET /workers", "").await;
-        let workers: crate::api::Workers = serde_json::from_str(&body).unwrap();
+        let workers: crate::api::WorkerList = serde_json::from_str(&body).unwrap();
         if workers.workers.iter().filter(|worker| worker.state == WorkerState::Idle).count() == 3 {
             break;
         }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::api::endpoint::ObjectLines;
-use crate::control::reply::Answer;
+use crate::control::reply::EndpointAnswer;
 
 #[tokio::test]
 async fn a_body_longer_than_a_mebibyte_is_refused() {

@@ -1,4 +1,4 @@
-//! The control server through a real socket, as a client of any kind sees it, before a real manager.
+//! The control server through a real socket, as a client of any kind sees it, before a real supervisor.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -12,14 +12,14 @@ use crate::api::{
     WorkerState,
 };
 use crate::backend::fake::{Behaviour, FakeBackend};
-use crate::backend::{Exit, WorkerEvent};
+use crate::backend::{WorkerEvent, WorkerExit};
 use crate::directory::Directory;
 use crate::name::{AppName, HostName, WorkerId};
 use crate::registry::Registry;
 use crate::spec::{
     AppSpec, LaunchSpec, Listen, Memory, ReadyBy, Recycle, Reload, Rules, Timeouts, Upkeep, WorkerCount,
 };
-use crate::supervisor::{Parts, Resolve, ResolveError};
+use crate::supervisor::{Resolve, ResolveError, SupervisorParts};
 use crate::time::Heartbeats;
 
 use super::*;
@@ -29,7 +29,7 @@ mod connections;
 
 struct Running {
     dir: tempfile::TempDir,
-    manager: Supervisor,
+    supervisor: Supervisor,
     workers: Arc<FakeBackend>,
     events: tokio::sync::mpsc::Sender<WorkerEvent>,
     stop: TaskGroup,
@@ -85,7 +85,7 @@ impl Running {
     /// With an app `blog` of two workers, ready.
     async fn with_blog() -> Self {
         let server = Self::with(vec!["/srv/rip/blog".into()]);
-        assert_eq!(server.manager.settled().await, []);
+        assert_eq!(server.supervisor.settled().await, []);
         server
     }
 
@@ -109,7 +109,7 @@ impl Running {
         };
         let (events, happened) = tokio::sync::mpsc::channel(16);
         let workers = FakeBackend::new(events.clone());
-        let parts = Parts {
+        let parts = SupervisorParts {
             directory: Directory::new(),
             backend: Arc::clone(&workers) as _,
             events: happened,
@@ -120,10 +120,10 @@ impl Running {
             cores: 2,
             stop: TaskGroup::new(),
         };
-        let manager = Supervisor::start(parts, apps);
+        let supervisor = Supervisor::start(parts, apps);
         Control::start(ControlParts {
             listeners: vec![bind(&control).unwrap()],
-            manager: manager.clone(),
+            supervisor: supervisor.clone(),
             facts: Arc::new(facts),
             metrics: Metrics::new(),
             stop: stop.clone(),
@@ -132,7 +132,7 @@ impl Running {
             heartbeats: Heartbeats::new(),
         })
         .unwrap();
-        Self { dir, manager, workers, events, stop, shutdown }
+        Self { dir, supervisor, workers, events, stop, shutdown }
     }
 
     fn socket(&self) -> PathBuf {

@@ -23,7 +23,7 @@ pub(in crate::ctl) struct CheckVerb {
 }
 
 impl CheckVerb {
-    /// Its output is ours.
+    /// The output of `rip-server check` is the verb's own.
     pub(super) fn run(self, caller: Caller<'_>) -> Result<Exit, CtlError> {
         let program = server_program();
         let mut command = Command::new(&program);

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use clap::Args;
 
-use crate::api::{Deploy, DeployEvent, endpoints};
+use crate::api::{DeployEvent, DeployRequest, endpoints};
 use crate::ctl::client::AnswerLines;
 use crate::ctl::error::{CtlError, Exit};
 use crate::ctl::render;
@@ -15,8 +15,8 @@ use crate::name::AppName;
 
 /// Start a new version beside the old one, and replace it when ready; exits 0 only when the new one serves
 ///
-/// The new one has to pass its probation, too. On a rejection its reason and its workers' last lines are shown. A deploy
-/// that is superseded ends as the one that took its place
+/// The new one has to pass its probation, too. On a rejection its reason and its workers' last lines are shown. A
+/// deploy that is superseded ends as the one that took its place
 #[derive(Debug, Args)]
 pub(in crate::ctl) struct DeployVerb {
     /// The app [default: all]
@@ -27,7 +27,8 @@ impl DeployVerb {
     /// Leaving early does not end the deploy.
     pub(super) fn run(self, caller: Caller<'_>) -> Result<Exit, CtlError> {
         caller.ask(async |session| {
-            let mut events = session.client.stream(&endpoints::DEPLOY, &Deploy { app: self.app }).await?;
+            let mut events =
+                session.client.stream(&endpoints::DEPLOY, &DeployRequest { app: self.app }).await?;
             let limit = session.limit;
             let exit = CtlError::unless_within(limit, "the deploy", progress(session, &mut events))
                 .await

@@ -33,7 +33,7 @@ pub(in crate::ctl) struct LogsVerb {
 }
 
 impl LogsVerb {
-    /// With `follow` until the reader or the server leaves.
+    /// Shows lines; with `follow` until the reader or the server leaves.
     pub(super) fn run(self, caller: Caller<'_>) -> Result<Exit, CtlError> {
         caller.ask(async |session| {
             let Self { app, lines, follow } = self;

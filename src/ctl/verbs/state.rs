@@ -81,5 +81,5 @@ fn page_text(path: &Path) -> Result<String, CtlError> {
     Ok(text)
 }
 
-/// So that it fits into a request, whatever has to be escaped in it.
+/// The largest page: it fits into a request, whatever has to be escaped in it.
 const MAX_PAGE: u64 = 512 << 10;

@@ -78,7 +78,7 @@ async fn stop(session: &mut Session<'_>, no_wait: bool) -> Result<Exit, CtlError
     Ok(Exit::Ok)
 }
 
-/// With its sockets, or the next connection would start it again; with the rights of whoever calls.
+/// Stops the service with its sockets, or the next connection would start it again; with the rights of whoever calls.
 async fn stop_units(
     session: &mut Session<'_>,
     status: &Status,

@@ -18,7 +18,7 @@ fn killed() -> (tempfile::TempDir, PathBuf, Range<usize>) {
     (dir, path, last)
 }
 
-fn two() -> [Entry; 2] {
+fn two() -> [RegistryEntry; 2] {
     ["a.example", "b.example"].map(|host| entry(host, "/srv/app"))
 }
 
@@ -237,7 +237,8 @@ fn after_any_history_of_changes_and_crashes_the_files_say_what_was_answered() {
             // Some are long enough to fill the file soon.
             let page = random.bool().then(|| random.char(..).to_string().repeat(random.usize(1..20_000)));
             let path = format!("/{}", random.u8(..3));
-            let entry = Entry { host: host.clone(), path: Path::new(&path).into(), state, page, acme: true };
+            let entry =
+                RegistryEntry { host: host.clone(), path: Path::new(&path).into(), state, page, acme: true };
             let new = model.insert(host, entry.clone()).as_ref() != Some(&entry);
             assert_eq!(registry.set(entry).unwrap(), new);
         }

@@ -9,9 +9,9 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 
-fn entry(host: &str, path: &str) -> Entry {
+fn entry(host: &str, path: &str) -> RegistryEntry {
     let path = Path::new(path).into();
-    Entry { host: host.parse().unwrap(), path, state: HostState::Running, page: None, acme: true }
+    RegistryEntry { host: host.parse().unwrap(), path, state: HostState::Running, page: None, acme: true }
 }
 
 fn folder() -> (tempfile::TempDir, PathBuf) {
@@ -20,11 +20,11 @@ fn folder() -> (tempfile::TempDir, PathBuf) {
     (dir, path)
 }
 
-fn opened(path: &Path) -> Vec<Entry> {
+fn opened(path: &Path) -> Vec<RegistryEntry> {
     all(&Registry::open(path).unwrap())
 }
 
-fn all(registry: &Registry) -> Vec<Entry> {
+fn all(registry: &Registry) -> Vec<RegistryEntry> {
     registry.entries().cloned().collect()
 }
 
@@ -44,7 +44,7 @@ fn a_missing_file_is_an_empty_registry_and_is_not_created() {
 #[test]
 fn what_was_set_is_there_after_opening_again() {
     let (_dir, path) = folder();
-    let stopped = Entry {
+    let stopped = RegistryEntry {
         state: HostState::Stopped,
         page: Some("<p>\"back\" soon</p>\n".into()),
         ..entry("b.example", "/srv/b")
@@ -125,7 +125,8 @@ fn a_failed_write_leaves_the_registry_as_it_was() {
 fn a_path_that_json_cannot_hold_is_refused() {
     let (_dir, path) = folder();
     let mut registry = Registry::open(&path).unwrap();
-    let odd = Entry { path: Path::new(OsStr::from_bytes(b"/srv/\xff")).into(), ..entry("a.example", "/") };
+    let odd =
+        RegistryEntry { path: Path::new(OsStr::from_bytes(b"/srv/\xff")).into(), ..entry("a.example", "/") };
 
     assert!(matches!(registry.set(odd), Err(RegistryError::Entry { .. })));
 
@@ -264,8 +265,11 @@ fn a_change_larger_than_their_file_is_put_into_the_other_one_at_once() {
     let (_dir, path) = folder();
     let mut registry = Registry::open(&path).unwrap();
     let page = |letter: &str| Some(letter.repeat(300_000));
-    let stopped =
-        |host, letter| Entry { state: HostState::Stopped, page: page(letter), ..entry(host, "/srv/a") };
+    let stopped = |host, letter| RegistryEntry {
+        state: HostState::Stopped,
+        page: page(letter),
+        ..entry(host, "/srv/a")
+    };
 
     registry.set(stopped("a.example", "a")).unwrap();
     assert_eq!(opened(&path), [stopped("a.example", "a")]);

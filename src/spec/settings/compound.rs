@@ -35,7 +35,7 @@ pub(crate) fn workers(text: &str) -> Option<WorkerCount> {
 }
 
 /// `REQUESTS`, `SECONDSs` (or another unit of time) and `RELOADSr`, each at most once, in any order; 0: never.
-pub(crate) fn recycle(text: &str) -> Result<Parts, Wrong> {
+pub(crate) fn recycle(text: &str) -> Result<ParsedParts, Wrong> {
     let count = |part: &str| number(part, 0, MOST_REQUESTS).map(SettingValue::Count);
     let time = |part: &str| {
         let has_unit = part.ends_with(|c: char| c.is_alphabetic());
@@ -44,7 +44,7 @@ pub(crate) fn recycle(text: &str) -> Result<Parts, Wrong> {
     if text == "off" {
         return Ok(["requests", "age", "reloads"].map(|name| (name, SettingValue::Off)).into());
     }
-    let mut parts = Parts::new();
+    let mut parts = ParsedParts::new();
     for part in text.split(',').map(str::trim) {
         let read = count(part)
             .map(|requests| ("requests", requests))
@@ -60,9 +60,9 @@ pub(crate) fn recycle(text: &str) -> Result<Parts, Wrong> {
 }
 
 /// `SOFT,HARD`, either left out, either `off`.
-pub(crate) fn memory(text: &str) -> Result<Parts, Wrong> {
+pub(crate) fn memory(text: &str) -> Result<ParsedParts, Wrong> {
     let (soft, hard) = text.split_once(',').unwrap_or((text, ""));
-    let mut parts = Parts::new();
+    let mut parts = ParsedParts::new();
     for (name, text) in
         [("soft", soft.trim()), ("hard", hard.trim())].into_iter().filter(|(_, text)| !text.is_empty())
     {
@@ -87,7 +87,7 @@ pub(crate) fn rate(text: &str) -> Option<Rate> {
 }
 
 /// The parts that were said, by their names.
-type Parts = BTreeMap<&'static str, SettingValue>;
+type ParsedParts = BTreeMap<&'static str, SettingValue>;
 
 /// More processes than that per app are a slip.
 pub(crate) const MOST_WORKERS: u32 = 4096;
@@ -130,7 +130,7 @@ mod tests {
                     age.map_or(SettingValue::Off, |secs| SettingValue::Time(Duration::from_secs(secs)))
                 });
                 let all = [("requests", requests.map(count)), ("age", age), ("reloads", reloads.map(count))];
-                all.into_iter().filter_map(|(name, part)| Some((name, part?))).collect::<Parts>()
+                all.into_iter().filter_map(|(name, part)| Some((name, part?))).collect::<ParsedParts>()
             };
         for (text, expected) in [
             ("50000", words(Some(Some(50_000)), None, None)),
@@ -157,7 +157,7 @@ mod tests {
         let words = |soft: Option<Option<u64>>, hard: Option<Option<u64>>| {
             let size = |size: Option<u64>| size.map_or(SettingValue::Off, SettingValue::Size);
             let all = [("soft", soft.map(size)), ("hard", hard.map(size))];
-            all.into_iter().filter_map(|(name, part)| Some((name, part?))).collect::<Parts>()
+            all.into_iter().filter_map(|(name, part)| Some((name, part?))).collect::<ParsedParts>()
         };
         for (text, expected) in [
             ("200M,300M", words(Some(Some(200 << 20)), Some(Some(300 << 20)))),

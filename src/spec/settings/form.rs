@@ -1,4 +1,5 @@
-//! Where a setting may stand and how it is written there, what it is when nobody says, and under which heading it is shown.
+//! Where a setting may stand and how it is written there, what it is when nobody says, and under which heading it is
+//! shown.
 //!
 //! Never here: the settings themselves (`table`).
 
@@ -43,7 +44,7 @@ pub(crate) enum Preset {
 
 /// Headings of help and of the default config.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Group {
+pub(crate) enum SettingGroup {
     Workers,
     App,
     Times,
@@ -55,7 +56,7 @@ pub(crate) enum Group {
     Units,
 }
 
-impl Group {
+impl SettingGroup {
     pub(crate) const ALL: [Self; 9] = [
         Self::Workers,
         Self::Times,

@@ -85,7 +85,8 @@ macro_rules! rows_of_apps {
                 "see [6.2](#62-ready)";
         }
 
-        /// When a worker has served long enough and is replaced; each limit gets ±10 % jitter per worker. `None`: never.
+        /// When a worker has served long enough and is replaced; each limit gets ±10 % jitter per worker. `None`:
+        /// never.
         #[derive(Copy)]
         Recycle {
             Recycle: Workers, Recycle, Is("10000,3600s,10r"), "REQS,SECSs,RELOADSr",

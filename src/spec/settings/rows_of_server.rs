@@ -242,8 +242,8 @@ macro_rules! rows_of_server {
                 "see [17.3](#173-workers-are-units)";
         }
 
-        /// What the transient unit of a worker may do: the admin's word alone, read from the server's file by whoever makes
-        /// the unit.
+        /// What the transient unit of a worker may do: the admin's word alone, read from the server's file by whoever
+        /// makes the unit.
         #[derive(Serialize)]
         Sandbox {
             SandboxUser(user: Option<String>): Units, User, Unset("a dynamic user for each app", "blog"), "USER",

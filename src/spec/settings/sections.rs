@@ -5,7 +5,7 @@
 
 use super::setting_value::{FromValue, SettingValue};
 
-/// Whoever knows the values of settings.
+/// A source of the values of settings.
 pub(crate) trait Values<K> {
     /// The value that is in force; `None`: nobody says one, and there is no default.
     fn value(&self, key: K) -> Option<&SettingValue>;
@@ -35,7 +35,7 @@ macro_rules! settings {
         /// Every setting, in the order of [`Id`].
         pub(crate) static TABLE: &[Setting] = &[$($(Setting {
             id: Id::$id,
-            group: Group::$group,
+            group: SettingGroup::$group,
             kind: SettingKind::$kind $(($($bound),*))?,
             preset: $preset,
             metavar: $metavar,
@@ -47,15 +47,16 @@ macro_rules! settings {
         $(
             $(#[$attr])*
             #[derive(Clone, Debug, PartialEq, Eq)]
+            #[allow(unreachable_pub, reason = "the tests of backends see one of them, `Memory`")]
             pub struct $section {
                 $($(
                     #[doc = concat!("The keys of [`", stringify!($part_type), "`].")]
-                    pub $part: $part_type,
+                    pub(crate) $part: $part_type,
                 )+)?
                 $($(
                     #[doc = concat!("How help puts it: ", $help, ".")]
                     $(#[$field_attr])*
-                    pub $field: $type,
+                    pub(crate) $field: $type,
                 )?)*
             }
 

@@ -2,7 +2,7 @@
 //!
 //! Never here: the settings themselves (`table`).
 
-use super::form::{Form, Group, Preset};
+use super::form::{Form, Preset, SettingGroup};
 use super::setting_kind::SettingKind;
 use super::table::{Id, Setting, TABLE};
 
@@ -17,7 +17,7 @@ impl Setting {
         TABLE.iter().find(|row| row.env() == Some(name))
     }
 
-    /// Its key in config files, or its name as a part of another.
+    /// The setting's key in config files, or its name as a part of another.
     pub(crate) fn key(&self) -> &'static str {
         let key = |form: &Form| match form {
             Form::Server(key) | Form::Admin(key) | Form::App(key) | Form::Part(key) => Some(*key),
@@ -46,7 +46,7 @@ impl Setting {
         self.forms.iter().find_map(|form| if let Form::Env(name) = form { Some(*name) } else { None })
     }
 
-    /// Its flag with a value.
+    /// The setting's flag with a value.
     pub(crate) fn flag(&self) -> Option<&'static str> {
         self.forms.iter().find_map(|form| match form {
             Form::Flag(flag) | Form::FlagOr(flag, _) => Some(*flag),
@@ -56,7 +56,7 @@ impl Setting {
 
     /// Whether it speaks of an app and not of the server.
     pub(crate) fn is_of_apps(&self) -> bool {
-        matches!(self.group, Group::Workers | Group::App | Group::Times)
+        matches!(self.group, SettingGroup::Workers | SettingGroup::App | SettingGroup::Times)
     }
 
     /// Whether the command line says it of the main app alone.

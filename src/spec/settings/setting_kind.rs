@@ -16,7 +16,6 @@ use crate::spec::field_names::{self, Head};
 use crate::spec::redirects::Redirects;
 use crate::spec::setting_types::PortChoice;
 
-/// What a setting takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SettingKind {
     Switch,
@@ -72,7 +71,7 @@ pub(crate) enum SettingKind {
     /// Absolute ones.
     Paths,
     Credentials,
-    /// Of files in the app's folder.
+    /// Patterns of files in the app's folder.
     Patterns,
     /// Directory URLs, or words for some; none: off.
     Authorities,

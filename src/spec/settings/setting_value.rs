@@ -26,7 +26,7 @@ pub(crate) enum SettingValue {
     Count(u64),
     Time(Duration),
     Size(u64),
-    /// Of a limit: there is none.
+    /// The word for a limit that is none.
     Off,
     Port(PortChoice),
     Workers(WorkerCount),

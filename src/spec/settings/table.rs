@@ -18,8 +18,8 @@ use serde::{Serialize, Serializer};
 use super::form::Form::{
     self, Admin, AdminRoute, App, Env, Flag, FlagOr, Number, Part, Route, Server, Token, Word,
 };
-use super::form::Group;
 use super::form::Preset::{self, Is, Unset};
+use super::form::SettingGroup;
 use super::rows_of_apps::rows_of_apps;
 use super::rows_of_server::rows_of_server;
 use super::sections::{Values, settings};
@@ -36,7 +36,7 @@ use crate::spec::setting_types::{
 /// A row of the table.
 pub(crate) struct Setting {
     pub(crate) id: Id,
-    pub(crate) group: Group,
+    pub(crate) group: SettingGroup,
     pub(crate) kind: SettingKind,
     pub(crate) preset: Preset,
     /// How its value is called in help.

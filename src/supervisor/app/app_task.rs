@@ -1,6 +1,7 @@
 //! Owns the task of one app: it hears of everything that happens to the app and has its parts do what follows.
 //!
-//! Never here: what follows. That is said by `plan`, `worker_state` and `crash_budget`, which know no time and no process.
+//! Never here: what follows. That is said by `plan`, `worker_state` and `crash_budget`, which know no time and no
+//! process.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -21,11 +22,11 @@ use super::facts::{AppFacts, FactsWriter};
 use super::file_changes::{AppActivity, FileAction, FileChanges};
 use super::generations::deploys::{Deploys, Starts};
 use super::messages::{AppCommand, TaskReport};
-use super::phase_change::{Input, WorkerNews};
+use super::phase_change::{PhaseInput, WorkerNews};
 use super::plan::{Step, plan};
 use super::status::StatusView;
 use super::worker_state::{PhaseEvent, WorkerPhase};
-use super::workers::Workers;
+use super::workers::AppWorkers;
 use crate::supervisor::app_context::AppContext;
 use crate::supervisor::files::file_watch::FileChange;
 
@@ -34,7 +35,7 @@ struct AppTask {
     app: Arc<App>,
     ctx: AppContext,
     pool: PoolWriter,
-    workers: Workers,
+    workers: AppWorkers,
     deploys: Deploys,
     files: FileChanges,
     reports: mpsc::Sender<TaskReport>,
@@ -90,7 +91,7 @@ pub(in crate::supervisor) fn start(
     let adoption = Adoption::of(&spec, surviving, &ctx);
     let part = || (Arc::clone(&app), ctx.clone(), pool.clone());
     let (its_app, its_ctx, its_pool) = part();
-    let workers = Workers::new(its_app, its_ctx, its_pool, events, reports.clone());
+    let workers = AppWorkers::new(its_app, its_ctx, its_pool, events, reports.clone());
     let (its_app, its_ctx, its_pool) = part();
     let deploys = Deploys::new(its_app, its_ctx, its_pool, facts, spec, adoption.latest);
     let mut task = AppTask {
@@ -123,7 +124,7 @@ impl AppTask {
         }
         match starts {
             Starts::Alike => self.files.look_at(self.deploys.set().spec()),
-            // It serves until the new one does.
+            // The earlier generation serves until the new one does.
             Starts::Never => self.begin_first(observer),
         }
     }
@@ -255,7 +256,7 @@ impl AppTask {
             }
             TaskReport::Started(worker, Err(error)) => {
                 let why = format!("could not be started: {error}");
-                self.advance([Input { worker, event: PhaseEvent::Gone, why }]);
+                self.advance([PhaseInput { worker, event: PhaseEvent::Gone, why }]);
             }
             TaskReport::Answered(worker) => self.advance(self.workers.ready(worker, "answered")),
             TaskReport::Resolved(generation, read, seen) => {
@@ -291,7 +292,7 @@ impl AppTask {
     }
 
     /// Moves workers on, one after the other, each with what that means for its generation.
-    fn advance(&mut self, inputs: impl IntoIterator<Item = Input>) {
+    fn advance(&mut self, inputs: impl IntoIterator<Item = PhaseInput>) {
         for input in inputs {
             let Some(change) = self.workers.advance(input) else { continue };
             if change.ends_start() {

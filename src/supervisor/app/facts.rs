@@ -13,7 +13,6 @@ use crate::spec::AppSpec;
 pub(in crate::supervisor) struct AppFacts {
     /// A first generation serves, or was rejected.
     pub(in crate::supervisor) settled: bool,
-    /// Why no generation serves.
     pub(in crate::supervisor) rejected: Option<String>,
     /// What the generation that serves is made of.
     pub(in crate::supervisor) serving: Option<Arc<AppSpec>>,

@@ -35,7 +35,7 @@ pub(super) enum FileAction {
 pub(super) enum AppActivity {
     Serving,
     Reading,
-    /// It has a candidate, or no generation serves.
+    /// The app has a candidate, or no generation serves.
     Starting,
 }
 

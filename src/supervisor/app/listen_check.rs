@@ -25,7 +25,6 @@ pub(super) struct ListenCheck {
     pub(super) address: Address,
     /// What the last try met.
     pub(super) last: watch::Sender<Option<NotReady>>,
-    /// Where it listens instead.
     pub(super) elsewhere: watch::Sender<Option<String>>,
     /// The generation whose workers were last said to be reachable by others: each has the same program.
     pub(super) exposed: Arc<AtomicU64>,
@@ -62,7 +61,7 @@ impl ListenCheck {
         }
     }
 
-    /// For a worker whose own word is waited for, and nothing else: tells where it listens instead. Cancel-safe.
+    /// Tells where a worker listens whose own word is waited for, and nothing else. Cancel-safe.
     pub(super) async fn for_ever(&self) {
         match self.watch_elsewhere().await {}
     }

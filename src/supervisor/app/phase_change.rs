@@ -8,7 +8,7 @@ use super::worker_record::WorkerRecord;
 use super::worker_state::{PhaseEvent, WorkerAction, WorkerFailure, WorkerPhase};
 
 /// An event that a worker's state is to take in, and why it came.
-pub(super) struct Input {
+pub(super) struct PhaseInput {
     pub(super) worker: WorkerId,
     pub(super) event: PhaseEvent,
     pub(super) why: String,
@@ -55,8 +55,11 @@ impl PhaseChange {
 
 /// What a worker's change of state means for its generation.
 pub(super) enum WorkerNews {
-    /// One more takes requests.
+    /// A worker takes requests from now on.
     Ready(GenerationId),
-    /// One has failed.
-    Failed { generation: GenerationId, failure: WorkerFailure, why: String },
+    Failed {
+        generation: GenerationId,
+        failure: WorkerFailure,
+        why: String,
+    },
 }

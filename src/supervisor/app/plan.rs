@@ -34,9 +34,9 @@ pub(super) struct WorkerView {
     pub(super) worker: WorkerId,
     pub(super) generation: GenerationId,
     pub(super) state: WorkerPhase,
-    /// It has served long enough and is due for recycling.
+    /// The worker has served long enough and is due for recycling.
     pub(super) stale: bool,
-    /// It was let go by [`RetireReason::Recycled`].
+    /// The worker was let go by [`RetireReason::Recycled`].
     pub(super) recycling: bool,
 }
 
@@ -53,9 +53,9 @@ pub(super) enum Step {
 /// Why a worker is let go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RetireReason {
-    /// Its generation neither serves nor is going to.
+    /// The worker's generation neither serves nor is going to.
     Superseded,
-    /// It was due, and its replacement is ready.
+    /// The worker was due, and its replacement is ready.
     Recycled,
     /// There are more than wanted.
     Surplus,
@@ -97,7 +97,7 @@ struct WorkerSet {
     ready: Vec<WorkerView>,
     /// Oldest first.
     starting: Vec<WorkerView>,
-    /// One that was recycled, of whatever generation, is still there.
+    /// A worker that was recycled, of whatever generation, is still there.
     recycling: bool,
 }
 
@@ -162,7 +162,7 @@ fn cancel_down_to(count: usize, set: &WorkerSet, steps: &mut Vec<Step>) {
     steps.extend(newest_first.take(surplus).map(|view| Step::Retire(view.worker, RetireReason::Surplus)));
 }
 
-/// Those that are due go first, one of them as the recycled one; then the newest.
+/// Lets the workers go that are due, one of them as the recycled one; then the newest.
 fn release_surplus(count: usize, set: &WorkerSet, steps: &mut Vec<Step>) {
     let surplus = set.ready.len().saturating_sub(count);
     let due = set.ready.iter().filter(|view| view.stale);
@@ -387,7 +387,7 @@ mod tests {
             assert_eq!(candidate.generation, generation, "seed {}", self.seed);
             let served = self.desired.current.replace(candidate);
             match (self.desired.before, served) {
-                // It had not passed its probation: what it would have been taken back to stays.
+                // The generation had not passed its probation: what it would have been taken back to stays.
                 (Some(_), served) => self.given_up.extend(served.map(|target| target.generation)),
                 (None, Some(served)) if self.random.bool() => {
                     self.desired.before = Some(served.generation);

@@ -43,17 +43,17 @@ impl Probe {
 /// Why a try did not find a worker ready.
 #[derive(Debug)]
 pub(super) enum NotReady {
-    /// Its socket cannot be connected to, or broke.
+    /// The worker's socket cannot be connected to, or broke.
     Io(io::Error),
-    /// It took the connection and closed it.
+    /// The worker took the connection and closed it.
     Closed,
     /// Nothing came in time.
     Silent,
-    /// It answered with this status.
+    /// The worker answered with this status.
     Answered(u16),
-    /// It answered something else than what it should speak.
+    /// The worker answered something else than what it should speak.
     NotSpoken(Protocol),
-    /// Nobody listens on its port.
+    /// No process listens on the worker's port.
     Unheard(u16),
     /// Another process has its port.
     Foreign(u16, String),
@@ -106,8 +106,8 @@ pub(super) async fn is_silent(probe: &Probe, limit: Duration) -> bool {
     timeout(half, ask(probe)).await.is_err() && timeout(half, provoke(probe)).await.is_err()
 }
 
-/// For how long a worker whose requests may take that long is listened to before it counts as silent: it may be busy with
-/// something for a moment.
+/// The time for which a worker whose requests may take that long is listened to before it counts as silent: it may be
+/// busy with something for a moment.
 pub(super) fn silence_limit(request: Duration) -> Duration {
     request.clamp(Duration::from_secs(1), Duration::from_secs(10))
 }

@@ -1,4 +1,5 @@
-//! Owns the tasks that find out whether a worker takes requests: one that starts, and one that let a request's time pass.
+//! Owns the tasks that find out whether a worker takes requests: one that starts, and one that let a request's time
+//! pass.
 //!
 //! Never here: how a worker is asked (`probe`, `listen_check`), or what follows from its answer.
 

@@ -8,20 +8,21 @@ use tokio::time::Instant;
 
 use crate::api::{AppStatus, RequestInHand, WorkerState, WorkerStatus, WorkerTally};
 use crate::directory::App;
+use crate::metrics::AppGauge;
 use crate::name::WorkerId;
-use crate::pool::{InFlightRequest, PoolWriter, Report, WorkerReport};
+use crate::pool::{InFlightRequest, PoolReport, PoolWriter, WorkerReport};
 
 use super::generations::deploy::Generation;
 use super::generations::generation_set::GenerationSet;
 use super::worker_record::WorkerRecord;
 use super::worker_state::WorkerPhase;
-use super::workers::Workers;
+use super::workers::AppWorkers;
 
 /// An app as it is now.
 pub(super) struct StatusView<'a> {
     pub(super) app: &'a App,
     pub(super) pool: &'a PoolWriter,
-    pub(super) workers: &'a Workers,
+    pub(super) workers: &'a AppWorkers,
     pub(super) generations: &'a GenerationSet,
     pub(super) stopping: bool,
 }
@@ -54,7 +55,7 @@ impl StatusView<'_> {
 
     /// How each worker is, by id.
     pub(super) fn workers(&self) -> Vec<WorkerStatus> {
-        let Report { workers, .. } = self.pool.report();
+        let PoolReport { workers, .. } = self.pool.report();
         let reports: BTreeMap<_, _> =
             workers.into_iter().map(|report| (report.standing.worker, report)).collect();
         let show =
@@ -66,14 +67,18 @@ impl StatusView<'_> {
     pub(super) fn show_gauges(&self) {
         let (tally, report) = (self.tally(), self.pool.report());
         let metrics = &self.app.metrics;
-        metrics.set_workers_ready(tally.ready);
-        metrics.set_workers_starting(tally.starting);
-        metrics.set_workers_draining(tally.draining + tally.stopping);
-        metrics.set_queue_length(report.queued);
-        metrics.set_requests_in_flight(report.workers.iter().map(|worker| worker.standing.in_flight).sum());
-        metrics.set_queue_length_max(report.max_queue);
-        metrics.set_tunnels(report.workers.iter().map(|worker| worker.standing.tunnels).sum());
-        metrics.set_tunnels_max(report.workers.iter().map(|worker| worker.standing.max_tunnels).sum());
+        metrics.set(AppGauge::WorkersReady, tally.ready);
+        metrics.set(AppGauge::WorkersStarting, tally.starting);
+        metrics.set(AppGauge::WorkersDraining, tally.draining + tally.stopping);
+        metrics.set(AppGauge::QueueLength, report.queued);
+        metrics.set(
+            AppGauge::RequestsInFlight,
+            report.workers.iter().map(|worker| worker.standing.in_flight).sum(),
+        );
+        metrics.set(AppGauge::QueueLengthMax, report.max_queue);
+        metrics.set(AppGauge::Tunnels, report.workers.iter().map(|worker| worker.standing.tunnels).sum());
+        metrics
+            .set(AppGauge::TunnelsMax, report.workers.iter().map(|worker| worker.standing.max_tunnels).sum());
     }
 
     fn tally(&self) -> WorkerTally {

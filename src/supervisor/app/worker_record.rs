@@ -9,9 +9,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::api::WorkerTally;
-use crate::backend::{Exit, Started};
+use crate::backend::{Started, WorkerExit};
 use crate::name::{GenerationId, WorkerId};
-use crate::pool::{Address, Standing};
+use crate::pool::{Address, WorkerStanding};
 use crate::spec::{AppSpec, ReadyBy, Reload};
 use crate::tasks::TaskHandle;
 
@@ -26,13 +26,13 @@ pub(super) struct WorkerRecord {
     pub(super) state: WorkerPhase,
     pub(super) ordered: Instant,
     pub(super) ready: Option<Instant>,
-    /// Its process, once it has one.
+    /// The worker's process, once it has one.
     pub(super) pid: Option<u32>,
     /// Where it listens, once it has a process.
     pub(super) address: Option<Address>,
-    /// It said so before it was known to have a process.
+    /// The worker said so before it was known to have a process.
     pub(super) said_ready: bool,
-    /// Its app changed while it was starting.
+    /// The worker's app changed while it was starting.
     pub(super) reload_when_ready: bool,
     /// Why it is due for recycling, if it is.
     pub(super) stale: Option<String>,
@@ -42,15 +42,15 @@ pub(super) struct WorkerRecord {
     tunnels_first: bool,
     /// How many tunnels it holds.
     tunnels: usize,
-    /// It was let go because it was due.
+    /// The worker was let go because it was due.
     pub(super) recycling: bool,
-    /// It was ordered in the place of one that is due.
+    /// The worker was ordered in the place of one that is due.
     pub(super) replaces: bool,
     /// The data path gave it up.
     pub(super) condemned: bool,
     /// How the process that it was started as exited, where that was told before its end.
-    pub(super) ending: Option<Exit>,
-    /// It is being asked whether it still answers.
+    pub(super) ending: Option<WorkerExit>,
+    /// The worker is being asked whether it still answers.
     pub(super) doubted: bool,
     /// Why it is in its state, where nobody would expect it.
     pub(super) why: Option<String>,
@@ -64,7 +64,6 @@ pub(super) struct WorkerRecord {
 /// The task that probes a worker, and what it met last. Dropping this ends the task.
 pub(super) struct Probing {
     pub(super) task: TaskHandle,
-    /// Its last failure.
     pub(super) last: watch::Receiver<Option<NotReady>>,
     /// Where it listens instead of where it should.
     pub(super) elsewhere: watch::Receiver<Option<String>>,
@@ -121,7 +120,7 @@ impl WorkerRecord {
         }
     }
 
-    /// It was not ordered but found, of that age. It may still be busy for an earlier server's client.
+    /// The worker was not ordered but found, of that age. It may still be busy for an earlier server's client.
     pub(super) fn adopt(&mut self, started: Started, age: Duration) {
         self.state = WorkerPhase::Starting { give_up: self.ordered + self.spec.rules.timeouts.request };
         self.pid = Some(started.pid);
@@ -157,7 +156,7 @@ impl WorkerRecord {
     }
 
     /// Notes that it is due, if what it has served says so.
-    pub(super) fn note_service(&mut self, standing: &Standing, now: Instant) {
+    pub(super) fn note_service(&mut self, standing: &WorkerStanding, now: Instant) {
         self.tunnels = standing.tunnels;
         if standing.recycle_due {
             self.due(now, || format!("recycled after {} requests", standing.served));
@@ -183,7 +182,7 @@ impl WorkerRecord {
         }
     }
 
-    /// It is due, and its tunnels may still end by themselves.
+    /// The worker is due, and its tunnels may still end by themselves.
     fn waits(&self, now: Instant) -> bool {
         let waited = self.due_since.is_some_and(|since| now >= since + TUNNEL_WAIT_LIMIT);
         self.tunnels_first && self.tunnels > 0 && !waited
@@ -211,13 +210,13 @@ impl WorkerRecord {
         self.wear.memory.is_some() || self.spec.launch.memory.hard.is_some()
     }
 
-    /// A stable word for how it ended: what nobody asked for tells itself, and a SIGTERM that was asked for is no signal
-    /// unless it was ignored.
-    pub(super) fn cause_of(&self, exit: Exit) -> &'static str {
+    /// A stable word for how it ended: what nobody asked for tells itself, and a SIGTERM that was asked for is no
+    /// signal unless it was ignored.
+    pub(super) fn cause_of(&self, exit: WorkerExit) -> &'static str {
         match self.state {
-            _ if exit == Exit::OutOfMemory => exit.cause(),
+            _ if exit == WorkerExit::OutOfMemory => exit.cause(),
             _ if self.condemned => "condemned",
-            _ if matches!(exit, Exit::Timeout | Exit::Watchdog) => exit.cause(),
+            _ if matches!(exit, WorkerExit::Timeout | WorkerExit::Watchdog) => exit.cause(),
             _ if self.ending.is_some() => exit.cause(),
             WorkerPhase::Draining { .. } | WorkerPhase::Stopping { .. } => "asked",
             WorkerPhase::Starting { .. } | WorkerPhase::Ready | WorkerPhase::Exited => exit.cause(),

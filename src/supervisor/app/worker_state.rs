@@ -21,11 +21,11 @@ use crate::pool::WorkerFault;
 ///    └── Gone ────────────────┴─ Gone ────────────┴─ Gone ────── Gone ──→ Exited
 /// ```
 ///
-/// A `Gone` or an `Ending` that nobody asked for, a start that takes too long and a worker that cannot be reached are failures. Any
-/// event that an arrow does not name leaves the state as it is: late events are normal.
+/// A `Gone` or an `Ending` that nobody asked for, a start that takes too long and a worker that cannot be reached are
+/// failures. Any event that an arrow does not name leaves the state as it is: late events are normal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WorkerPhase {
-    /// Has been ordered; not known to answer.
+    /// The worker was ordered, and is not known to answer.
     Starting {
         /// When it has taken too long.
         give_up: Instant,
@@ -38,10 +38,7 @@ pub(super) enum WorkerPhase {
         give_up: Instant,
     },
     /// Was told to go.
-    Stopping {
-        /// When it is killed.
-        kill_at: Instant,
-    },
+    Stopping { kill_at: Instant },
     /// Is gone, with all its processes.
     Exited,
 }
@@ -49,30 +46,29 @@ pub(super) enum WorkerPhase {
 /// What can happen to a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PhaseEvent {
-    /// It has a process.
+    /// The worker has a process.
     Started,
-    /// It said or showed that it takes requests.
+    /// The worker said or showed that it takes requests.
     Ready,
-    /// It is to finish what it has in hand within that time, and go.
+    /// The worker is to finish what it has in hand within that time, and go.
     Retire(Duration),
-    /// It has nothing in hand; told only of workers that get nothing new.
+    /// The worker has nothing in hand; told only of workers that get nothing new.
     Idle,
     /// The data path gave it up.
     Condemn(Breakdown),
     /// The process that it was started as has exited; others of its processes take a moment.
     Ending,
-    /// It has ended, or never had a process.
+    /// The worker has ended, or never had a process.
     Gone,
-    /// Time has passed.
     Tick,
 }
 
 /// Whether a condemned worker broke down by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Breakdown {
-    /// It does not even take a connection: the same as an exit nobody asked for, and often seen just before it.
+    /// The worker does not even take a connection: the same as an exit nobody asked for, and often seen just before it.
     Broken,
-    /// It took too long for one request.
+    /// The worker took too long for one request.
     Stuck,
 }
 
@@ -105,11 +101,11 @@ pub(super) enum WorkerAction {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WorkerFailure {
-    /// It ended before it was ready.
+    /// The worker ended before it was ready.
     BeforeReady,
-    /// It was not ready in time.
+    /// The worker was not ready in time.
     TooLate,
-    /// It ended, or broke down, while it served.
+    /// The worker ended, or broke down, while it served.
     InService,
 }
 
@@ -157,7 +153,7 @@ impl WorkerPhase {
                 PhaseEvent::Tick | PhaseEvent::Started | PhaseEvent::Ready => (self, Vec::new()),
             },
             Self::Stopping { kill_at } => match event {
-                // It was told to go before it had a process that could hear it.
+                // The worker was told to go before it had a process that could hear it.
                 PhaseEvent::Started => (self, vec![WorkerAction::Terminate]),
                 PhaseEvent::Tick if now >= kill_at => (stopping, vec![WorkerAction::Kill]),
                 PhaseEvent::Gone => (Self::Exited, vec![WorkerAction::Forget]),
@@ -181,7 +177,6 @@ impl WorkerPhase {
         }
     }
 
-    /// For logs.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Starting { .. } => "starting",

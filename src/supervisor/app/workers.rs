@@ -10,14 +10,14 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::api::WorkerTally;
-use crate::backend::{Exit, Order, Signal, Started, SurvivingWorker, WorkerEvent};
+use crate::backend::{Order, Signal, Started, SurvivingWorker, WorkerEvent, WorkerExit};
 use crate::directory::App;
 use crate::name::{GenerationId, WorkerId};
-use crate::pool::{Address, Member, PoolWriter, Standing, WorkerFault};
+use crate::pool::{Address, Member, PoolWriter, WorkerFault, WorkerStanding};
 use crate::spec::{AppSpec, ReadyBy, ReloadSignal};
 
 use super::messages::TaskReport;
-use super::phase_change::{Input, PhaseChange, WorkerNews};
+use super::phase_change::{PhaseChange, PhaseInput, WorkerNews};
 use super::plan::{RetireReason, WorkerView};
 use super::probes::Probes;
 use super::worker_record::{WorkerRecord, tally};
@@ -25,7 +25,7 @@ use super::worker_state::{Breakdown, PhaseEvent, WorkerAction, WorkerPhase};
 use crate::supervisor::app_context::AppContext;
 
 /// The workers of an app.
-pub(super) struct Workers {
+pub(super) struct AppWorkers {
     app: Arc<App>,
     ctx: AppContext,
     pool: PoolWriter,
@@ -38,7 +38,7 @@ pub(super) struct Workers {
     weigh_at: Option<Instant>,
 }
 
-impl Workers {
+impl AppWorkers {
     pub(super) fn new(
         app: Arc<App>,
         ctx: AppContext,
@@ -97,7 +97,7 @@ impl Workers {
     /// Orders one worker of a generation. `deploying`: a deploy is on its way.
     pub(super) fn start(&mut self, generation: GenerationId, spec: Arc<AppSpec>, deploying: bool) {
         let worker = self.ctx.next_worker();
-        // In the place of one that is due: nothing has happened that anybody would want to read of.
+        // The worker takes the place of one that is due: nothing has happened that anybody would want to read of.
         let replaces = !deploying && self.records.values().any(|record| record.stale.is_some());
         if replaces {
             tracing::trace!(app = %self.app.name, %worker, %generation, from = "", to = "starting", "worker {worker}: starting");
@@ -126,7 +126,7 @@ impl Workers {
         surviving: SurvivingWorker,
         spec: &Arc<AppSpec>,
         age: Duration,
-    ) -> (Input, Vec<WorkerEvent>) {
+    ) -> (PhaseInput, Vec<WorkerEvent>) {
         let SurvivingWorker { worker, generation, started, .. } = surviving;
         tracing::info!(app = %self.app.name, %worker, %generation, pid = started.pid, "worker is adopted");
         self.app.metrics.worker_adopted();
@@ -140,7 +140,7 @@ impl Workers {
         } else {
             PhaseEvent::Started
         };
-        (Input { worker, event, why: "left by an earlier server".into() }, happened)
+        (PhaseInput { worker, event, why: "left by an earlier server".into() }, happened)
     }
 
     /// A worker is to go as the plan says, of an app whose generation `serving` serves.
@@ -149,7 +149,7 @@ impl Workers {
         worker: WorkerId,
         reason: RetireReason,
         serving: Option<GenerationId>,
-    ) -> Option<Input> {
+    ) -> Option<PhaseInput> {
         let record = self.records.get_mut(&worker)?;
         record.recycling = reason == RetireReason::Recycled;
         let why = match reason {
@@ -160,14 +160,14 @@ impl Workers {
             RetireReason::Recycled => record.stale.clone().unwrap_or_default(),
             RetireReason::Surplus => "there are more workers than wanted".into(),
         };
-        Some(Input { worker, event: PhaseEvent::Retire(record.spec.rules.timeouts.drain), why })
+        Some(PhaseInput { worker, event: PhaseEvent::Retire(record.spec.rules.timeouts.drain), why })
     }
 
     /// All workers are to go within `drain`, or each within its own app's time.
-    pub(super) fn retire_all(&self, drain: Option<Duration>, why: &str) -> Vec<Input> {
+    pub(super) fn retire_all(&self, drain: Option<Duration>, why: &str) -> Vec<PhaseInput> {
         let input = |(worker, record): (&WorkerId, &WorkerRecord)| {
             let drain = drain.unwrap_or(record.spec.rules.timeouts.drain);
-            Input { worker: *worker, event: PhaseEvent::Retire(drain), why: why.into() }
+            PhaseInput { worker: *worker, event: PhaseEvent::Retire(drain), why: why.into() }
         };
         self.records.iter().map(input).collect()
     }
@@ -177,7 +177,7 @@ impl Workers {
         for (worker, record) in &mut self.records {
             match record.state {
                 WorkerPhase::Ready => self.ctx.backend.signal(*worker, Signal::Reload(signal)),
-                // It may have loaded the old code already, and may not yet survive the signal.
+                // The worker may have loaded the old code already, and may not yet survive the signal.
                 WorkerPhase::Starting { .. } => record.reload_when_ready = true,
                 WorkerPhase::Draining { .. } | WorkerPhase::Stopping { .. } | WorkerPhase::Exited => {}
             }
@@ -185,8 +185,8 @@ impl Workers {
     }
 
     /// Moves a worker on; `None`: it is gone. What that asks for is for [`carry_out`](Self::carry_out).
-    pub(super) fn advance(&mut self, input: Input) -> Option<PhaseChange> {
-        let Input { worker, event, why } = input;
+    pub(super) fn advance(&mut self, input: PhaseInput) -> Option<PhaseChange> {
+        let PhaseInput { worker, event, why } = input;
         let now = Instant::now();
         let record = self.records.get_mut(&worker)?;
         let from = record.state;
@@ -254,26 +254,26 @@ impl Workers {
     }
 
     /// The backend has started a worker.
-    pub(super) fn started(&mut self, worker: WorkerId, started: Started) -> Option<Input> {
+    pub(super) fn started(&mut self, worker: WorkerId, started: Started) -> Option<PhaseInput> {
         let record = self.records.get_mut(&worker)?;
         record.pid = Some(started.pid);
         record.address = Some(started.address);
         if record.said_ready && record.believes() && matches!(record.state, WorkerPhase::Starting { .. }) {
             self.believe(worker)
         } else {
-            Some(Input { worker, event: PhaseEvent::Started, why: "has a process".into() })
+            Some(PhaseInput { worker, event: PhaseEvent::Started, why: "has a process".into() })
         }
     }
 
     /// A worker says that it is ready.
-    pub(super) fn said_ready(&mut self, worker: WorkerId) -> Option<Input> {
+    pub(super) fn said_ready(&mut self, worker: WorkerId) -> Option<PhaseInput> {
         let record = self.records.get_mut(&worker)?;
         record.said_ready = true;
         if record.believes() { self.believe(worker) } else { None }
     }
 
     /// The word of a worker counts at once where nobody else can listen; who has its port is looked at first.
-    fn believe(&mut self, worker: WorkerId) -> Option<Input> {
+    fn believe(&mut self, worker: WorkerId) -> Option<PhaseInput> {
         let record = self.records.get_mut(&worker)?;
         match record.address.clone() {
             Some(address @ Address::Tcp(_)) if matches!(record.state, WorkerPhase::Starting { .. }) => {
@@ -288,34 +288,34 @@ impl Workers {
 
     /// A worker takes requests. An answer, or a word, of one whose first process has exited is not its own; its end is
     /// about to be told.
-    pub(super) fn ready(&self, worker: WorkerId, why: &str) -> Option<Input> {
+    pub(super) fn ready(&self, worker: WorkerId, why: &str) -> Option<PhaseInput> {
         let lives = self.ctx.backend.lives(worker);
-        lives.then(|| Input { worker, event: PhaseEvent::Ready, why: why.into() })
+        lives.then(|| PhaseInput { worker, event: PhaseEvent::Ready, why: why.into() })
     }
 
     /// The first process of a worker has exited. What is left must not answer: not for an app that is being tried out,
     /// and not for one that serves.
-    pub(super) fn ending(&mut self, worker: WorkerId, exit: Exit) -> Option<Input> {
+    pub(super) fn ending(&mut self, worker: WorkerId, exit: WorkerExit) -> Option<PhaseInput> {
         let record = self.records.get_mut(&worker)?;
         if matches!(record.state, WorkerPhase::Starting { .. } | WorkerPhase::Ready) {
             record.ending = Some(exit);
         }
         self.pool.note_end(worker, exit.cause());
-        Some(Input { worker, event: PhaseEvent::Ending, why: exit.to_string() })
+        Some(PhaseInput { worker, event: PhaseEvent::Ending, why: exit.to_string() })
     }
 
-    pub(super) fn exited(&self, worker: WorkerId, exit: Exit) -> Input {
+    pub(super) fn exited(&self, worker: WorkerId, exit: WorkerExit) -> PhaseInput {
         if let Some(record) = self.records.get(&worker) {
             self.app.metrics.worker_exited(record.cause_of(exit));
         }
         self.pool.note_end(worker, exit.cause());
-        Input { worker, event: PhaseEvent::Gone, why: exit.to_string() }
+        PhaseInput { worker, event: PhaseEvent::Gone, why: exit.to_string() }
     }
 
     /// What the pool says of the workers: complaints of the data path, and which of those that drain have nothing in
     /// hand.
-    pub(super) fn read_pool(&mut self, now: Instant) -> Vec<Input> {
-        let standings: BTreeMap<_, Standing> =
+    pub(super) fn read_pool(&mut self, now: Instant) -> Vec<PhaseInput> {
+        let standings: BTreeMap<_, WorkerStanding> =
             self.pool.standings().into_iter().map(|standing| (standing.worker, standing)).collect();
         let mut inputs = Vec::new();
         for (worker, record) in &mut self.records {
@@ -323,7 +323,7 @@ impl Workers {
             if let Some(fault) = standing.and_then(|standing| standing.condemned) {
                 let (breakdown, why) = Breakdown::of(fault);
                 record.condemned = true;
-                inputs.push(Input { worker, event: PhaseEvent::Condemn(breakdown), why: why.into() });
+                inputs.push(PhaseInput { worker, event: PhaseEvent::Condemn(breakdown), why: why.into() });
             } else if standing.is_some_and(|standing| standing.doubted) {
                 self.probes.liveness(worker, record);
             }
@@ -332,7 +332,11 @@ impl Workers {
             }
             let idle = standing.is_none_or(|standing| standing.in_flight + standing.tunnels == 0);
             if idle && matches!(record.state, WorkerPhase::Draining { .. }) {
-                inputs.push(Input { worker, event: PhaseEvent::Idle, why: "has nothing in hand".into() });
+                inputs.push(PhaseInput {
+                    worker,
+                    event: PhaseEvent::Idle,
+                    why: "has nothing in hand".into(),
+                });
             }
         }
         inputs
@@ -351,7 +355,7 @@ impl Workers {
     }
 
     /// What the passing of time means for the workers: their age, their memory, and the limits of their states.
-    pub(super) fn read_clock(&mut self, now: Instant) -> Vec<Input> {
+    pub(super) fn read_clock(&mut self, now: Instant) -> Vec<PhaseInput> {
         let weighing = self.weigh_at.is_none_or(|at| now >= at);
         let mut inputs = Vec::new();
         for (worker, record) in &mut self.records {
@@ -368,7 +372,7 @@ impl Workers {
                     }
                     _ => "did not stop in time".into(),
                 };
-                inputs.push(Input { worker, event: PhaseEvent::Tick, why });
+                inputs.push(PhaseInput { worker, event: PhaseEvent::Tick, why });
             }
         }
         if weighing {

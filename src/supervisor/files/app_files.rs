@@ -22,7 +22,7 @@ pub(in crate::supervisor) enum ChangedPart {
     Entry,
     /// A file that its settings want looked at.
     Sources,
-    /// Its settings, or the folder that its path leads to.
+    /// The app's settings, or the folder that its path leads to.
     Settings,
 }
 
@@ -129,9 +129,9 @@ pub(in crate::supervisor) async fn fingerprint(targets: &WatchTargets) -> Option
     spawn_blocking(look).await.ok()
 }
 
-/// What `reading` reads, and how the files looked before it: a change that came later looks different, and one that came
-/// before looks the same. Where the app has another entry than `known` says, that is looked at after the reading and
-/// before any worker loads it.
+/// What `reading` reads, and how the files looked before it: a change that came later looks different, and one that
+/// came before looks the same. Where the app has another entry than `known` says, that is looked at after the reading
+/// and before any worker loads it.
 pub(in crate::supervisor) async fn seen_by(
     known: WatchTargets,
     reading: impl Future<Output = Result<AppSpec, ResolveError>>,

@@ -1,5 +1,5 @@
-//! Owns noticing that an app's files have changed: its entry, its `rip.toml`, what that wants watched, or where its path
-//! leads.
+//! Owns noticing that an app's files have changed: its entry, its `rip.toml`, what that wants watched, or where its
+//! path leads.
 //!
 //! Never here: what a change leads to.
 
@@ -22,7 +22,6 @@ use super::source_tree::{MOST_FOLDERS, Tree};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::supervisor) struct FileChange {
     pub(in crate::supervisor) what: ChangedPart,
-    /// What was looked at.
     pub(in crate::supervisor) targets: WatchTargets,
     /// The files as they are now.
     pub(in crate::supervisor) found: Fingerprint,
@@ -178,7 +177,7 @@ fn inotify(targets: &WatchTargets, wake: &mpsc::Sender<()>) -> Option<Recommende
     let told = move |event: notify::Result<notify::Event>| {
         // Reading a file is no change; an error may have lost one.
         if !matches!(event, Ok(notify::Event { kind: EventKind::Access(_), .. })) {
-            // One that waits to be read says the same.
+            // A wake-up that waits to be read says the same.
             wake.try_send(()).ok();
         }
     };

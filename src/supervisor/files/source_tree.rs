@@ -15,7 +15,7 @@ use super::stamp::Stamp;
 /// The files and folders as they are at one moment.
 #[derive(Clone, Debug, Default)]
 pub(in crate::supervisor) struct Tree {
-    /// By their paths from the app's folder.
+    /// The files by their paths from the app's folder.
     pub(in crate::supervisor) files: BTreeMap<PathBuf, Option<Stamp>>,
     /// Folders in which files may come, with what tells one from another of its name.
     pub(in crate::supervisor) folders: BTreeMap<PathBuf, u64>,

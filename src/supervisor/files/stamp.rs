@@ -20,13 +20,13 @@ pub(in crate::supervisor) struct Stamp {
 }
 
 impl Stamp {
-    /// By what its folder says of it.
+    /// The stamp of a file by what its folder says of it.
     pub(in crate::supervisor) fn of(found: &Metadata) -> Self {
         Self { modified: found.modified().ok(), len: found.len(), inode: found.ino(), content: None }
     }
 
-    /// By what is in it as well: the kernel's clock for files stands still for up to 10 ms, and two writes in that time may
-    /// differ in nothing else. `None`: it is not there.
+    /// The stamp by the file's content as well: the kernel's clock for files stands still for up to 10 ms, and two
+    /// writes in that time may differ in nothing else. `None`: it is not there.
     pub(in crate::supervisor) fn with_content(file: &Path) -> Option<Self> {
         let found = fs::metadata(file).ok()?;
         let usual = found.is_file() && found.len() <= MOST_READ;
@@ -35,7 +35,7 @@ impl Stamp {
         Some(Self { content, ..Self::of(&found) })
     }
 
-    /// By what its folder says of it. `None`: it is not there.
+    /// The stamp of a file by what its folder says of it. `None`: it is not there.
     pub(in crate::supervisor) fn of_file(file: &Path) -> Option<Self> {
         fs::metadata(file).ok().map(|found| Self::of(&found))
     }

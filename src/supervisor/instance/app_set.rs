@@ -26,21 +26,21 @@ use crate::supervisor::supervisor_error::SupervisorError;
 
 /// What the supervisor's handle asks the task for.
 pub(in crate::supervisor) enum AppSetCommand {
-    AddHost(AddHost, Reply<Result<Changed, SupervisorError>>),
-    RemoveHost(RouteName, Reply<Result<Changed, SupervisorError>>),
-    SetState(RouteName, SetState, Reply<Result<Changed, SupervisorError>>),
-    Hosts(Reply<Vec<HostEntry>>),
-    Apps(Reply<Vec<AppStatus>>),
-    Workers(Reply<Vec<WorkerStatus>>),
-    Deploy(Option<AppName>, Reply<Result<mpsc::Receiver<DeployEvent>, SupervisorError>>),
-    Scale(Scale, Reply<Result<Scaled, SupervisorError>>),
-    Logs(Option<AppName>, usize, Follow, Reply<Result<mpsc::Receiver<LogLine>, SupervisorError>>),
-    Begun(Reply<Vec<Begun>>),
-    Stop(Duration, Reply<()>),
-    Leave(Reply<()>),
+    AddHost(AddHost, ReplySender<Result<Changed, SupervisorError>>),
+    RemoveHost(RouteName, ReplySender<Result<Changed, SupervisorError>>),
+    SetState(RouteName, SetState, ReplySender<Result<Changed, SupervisorError>>),
+    Hosts(ReplySender<Vec<HostEntry>>),
+    Apps(ReplySender<Vec<AppStatus>>),
+    Workers(ReplySender<Vec<WorkerStatus>>),
+    Deploy(Option<AppName>, ReplySender<Result<mpsc::Receiver<DeployEvent>, SupervisorError>>),
+    Scale(Scale, ReplySender<Result<Scaled, SupervisorError>>),
+    Logs(Option<AppName>, usize, Follow, ReplySender<Result<mpsc::Receiver<LogLine>, SupervisorError>>),
+    Begun(ReplySender<Vec<Begun>>),
+    Stop(Duration, ReplySender<()>),
+    Leave(ReplySender<()>),
 }
 
-pub(in crate::supervisor) type Reply<T> = oneshot::Sender<T>;
+pub(in crate::supervisor) type ReplySender<T> = oneshot::Sender<T>;
 
 /// Whether lines that are yet to come are wanted.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -52,9 +52,9 @@ pub(in crate::supervisor) enum Follow {
 /// What became of an app that was given at the start.
 #[derive(Clone)]
 pub(in crate::supervisor) enum Begun {
-    /// It is being started.
+    /// The app is being started.
     App(PathBuf, AppName, watch::Receiver<AppFacts>),
-    /// It cannot be.
+    /// The app cannot be started.
     Unreadable(PathBuf, String),
 }
 
@@ -67,7 +67,7 @@ pub(in crate::supervisor) struct AppSet {
     /// The path of the first app of the start.
     first: Option<PathBuf>,
     stopping: bool,
-    stop_replies: Vec<Reply<()>>,
+    stop_replies: Vec<ReplySender<()>>,
 }
 
 impl AppSet {
@@ -99,7 +99,7 @@ impl AppSet {
                 () = news.notified() => self.apps.read_facts(&mut self.hosts),
                 command = commands.recv(), if open => match command {
                     Some(command) => self.handle(command, &begun).await,
-                    // Nobody is left who could ask for anything.
+                    // No handle is left that could ask for anything.
                     None => {
                         open = false;
                         self.stop(None).await;

@@ -13,7 +13,7 @@ use tokio::task::spawn_blocking;
 use crate::api::{Changed, HostEntry, HostOrigin, HostState, SetState};
 use crate::directory::{App, Availability, Directory, Route};
 use crate::name::{AppName, RouteName};
-use crate::registry::{Entry, Registry, RegistryError};
+use crate::registry::{Registry, RegistryEntry, RegistryError};
 
 use crate::supervisor::supervisor_error::SupervisorError;
 
@@ -65,7 +65,7 @@ impl Default for HostWishes {
 }
 
 impl HostWishes {
-    fn of(entry: &Entry) -> Self {
+    fn of(entry: &RegistryEntry) -> Self {
         let availability = Availability { state: entry.state, page: entry.page.as_deref().map(Arc::from) };
         Self { availability, acme: entry.acme }
     }
@@ -84,7 +84,7 @@ impl Hosts {
     }
 
     /// What the registry has kept, by path.
-    pub(in crate::supervisor) fn kept(&self) -> BTreeMap<Arc<Path>, Vec<Entry>> {
+    pub(in crate::supervisor) fn kept(&self) -> BTreeMap<Arc<Path>, Vec<RegistryEntry>> {
         let mut kept = BTreeMap::<_, Vec<_>>::new();
         for entry in self.registry().entries() {
             kept.entry(Arc::clone(&entry.path)).or_default().push(entry.clone());
@@ -114,7 +114,7 @@ impl Hosts {
     }
 
     /// Makes kept hosts lead to an app again.
-    pub(in crate::supervisor) fn restore(&mut self, app: &Arc<App>, entries: Vec<Entry>) {
+    pub(in crate::supervisor) fn restore(&mut self, app: &Arc<App>, entries: Vec<RegistryEntry>) {
         let mut routes = Vec::with_capacity(entries.len());
         for entry in entries {
             match self.rows.get(&entry.host) {
@@ -226,7 +226,6 @@ impl Hosts {
         Ok(Changed { ok: true, changed, entry: self.entry(host) })
     }
 
-    /// Every host, sorted.
     pub(in crate::supervisor) fn entries(&self) -> Vec<HostEntry> {
         self.rows.iter().map(|(host, row)| shown(host, row)).collect()
     }
@@ -293,7 +292,7 @@ impl Hosts {
         } else {
             let Availability { state, page } = wishes.availability.clone();
             let page = page.as_deref().map(str::to_owned);
-            let entry = Entry { host, path: Arc::clone(path), state, page, acme: wishes.acme };
+            let entry = RegistryEntry { host, path: Arc::clone(path), state, page, acme: wishes.acme };
             self.write(move |registry| registry.set(entry)).await?;
         }
         Ok(())
@@ -349,7 +348,7 @@ impl Hosts {
     ) -> Result<bool, SupervisorError> {
         let registry = Arc::clone(&self.registry);
         let written = spawn_blocking(move || change(&mut lock(&registry))).await;
-        // It is not aborted, and a panic is a mistake in the registry that has been shown already.
+        // The task is not aborted, and a panic is a mistake in the registry that has been shown already.
         written.map_err(|_| SupervisorError::Stopping)?.map_err(SupervisorError::from)
     }
 

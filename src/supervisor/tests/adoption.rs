@@ -79,7 +79,7 @@ async fn half_a_deploy_is_not_mistaken_for_the_app() {
     world.at_rest(1).await;
 
     assert_eq!(world.terminated(), [3]);
-    let done = all(world.manager.deploy(None).await.unwrap()).await;
+    let done = all(world.supervisor.deploy(None).await.unwrap()).await;
     assert!(matches!(done.last(), Some(DeployEvent::Done { generation: GenerationId(3), .. })), "{done:?}");
 }
 
@@ -123,7 +123,7 @@ async fn one_that_dies_before_it_is_asked_is_replaced() {
         match order.worker.0 {
             2 => Behaviour {
                 ready_after: None,
-                exit_after: Some((Duration::ZERO, Exit::Signal(9))),
+                exit_after: Some((Duration::ZERO, WorkerExit::Signal(9))),
                 ..Behaviour::default()
             },
             _ => Behaviour::default(),
@@ -136,7 +136,7 @@ async fn one_that_dies_before_it_is_asked_is_replaced() {
 #[tokio::test(start_paused = true)]
 async fn a_server_that_leaves_ends_none() {
     let world = World::serving(blog()).await;
-    world.manager.leave().await;
+    world.supervisor.leave().await;
     assert!(world.terminated().is_empty());
     assert_eq!(world.backend.alive().len(), 2);
 }

@@ -8,7 +8,7 @@ async fn a_deploy_takes_over_in_one_step_when_all_its_workers_are_ready() {
     world.backend.script(|order| ready_after(order.worker.0));
     let busy = world.claim("blog.example").await.unwrap();
 
-    let mut events = world.manager.deploy(None).await.unwrap();
+    let mut events = world.supervisor.deploy(None).await.unwrap();
     let (app, generation) = (blog().name, GenerationId(2));
     assert_eq!(events.recv().await, Some(DeployEvent::Starting { app: app.clone(), generation, workers: 2 }));
     let ready = |ready| DeployEvent::Ready { app: app.clone(), generation, ready, workers: 2 };
@@ -36,7 +36,7 @@ async fn tunnels_are_drained_until_the_limit_and_then_cut() {
     let world = World::serving(workers(blog(), 1)).await;
     let tunnel = world.claim("blog.example").await.unwrap().into_tunnel(None).ok().unwrap();
 
-    all(world.manager.deploy(None).await.unwrap()).await;
+    all(world.supervisor.deploy(None).await.unwrap()).await;
     let begun = Instant::now();
     world.at_rest(2).await;
 
@@ -49,13 +49,13 @@ async fn a_broken_deploy_is_rejected_with_its_output_and_the_old_one_goes_on() {
     let world = World::serving(blog()).await;
     world.backend.script(|_| Behaviour { ready_after: None, ..Behaviour::default() });
 
-    let mut events = world.manager.deploy(Some(&blog().name)).await.unwrap();
+    let mut events = world.supervisor.deploy(Some(&blog().name)).await.unwrap();
     assert!(matches!(events.recv().await, Some(DeployEvent::Starting { .. })));
     world.until("started", |app| app.workers.starting == 2).await;
     world.events.send(WorkerEvent::Output(WorkerId(3), "SyntaxError: line 3".into())).await.unwrap();
     for worker in 3.. {
         let Ok(last) = tokio::time::timeout(Duration::from_secs(2), events.recv()).await else {
-            world.events.send(WorkerEvent::Exited(WorkerId(worker), Exit::Status(1))).await.unwrap();
+            world.events.send(WorkerEvent::Exited(WorkerId(worker), WorkerExit::Status(1))).await.unwrap();
             continue;
         };
         let Some(DeployEvent::Rejected { rejection, .. }) = last else { panic!("{last:?}") };
@@ -73,7 +73,7 @@ async fn a_broken_deploy_is_rejected_with_its_output_and_the_old_one_goes_on() {
     assert_eq!(world.claim("blog.example").await.unwrap().member().generation, GenerationId(1));
 
     world.backend.script(|_| Behaviour::default());
-    let events = all(world.manager.deploy(None).await.unwrap()).await;
+    let events = all(world.supervisor.deploy(None).await.unwrap()).await;
     assert!(
         matches!(events.last(), Some(DeployEvent::Done { generation: GenerationId(3), .. })),
         "{events:?}"
@@ -87,7 +87,7 @@ async fn a_deploy_that_is_not_ready_in_time_is_rejected_with_what_the_probe_met(
     world.backend.script(|_| Behaviour { ready_after: None, ..Behaviour::default() });
     let begun = Instant::now();
 
-    let events = all(world.manager.deploy(None).await.unwrap()).await;
+    let events = all(world.supervisor.deploy(None).await.unwrap()).await;
 
     let Some(DeployEvent::Rejected { rejection, .. }) = events.last() else { panic!("{events:?}") };
     assert_eq!(rejection.reason, "a worker was not ready within 60s: it made no socket");
@@ -100,7 +100,7 @@ async fn a_program_that_cannot_be_started_rejects_its_generation() {
     let world = World::serving(workers(blog(), 1)).await;
     world.backend.script(|_| Behaviour { start_error: true, ..Behaviour::default() });
 
-    let events = all(world.manager.deploy(None).await.unwrap()).await;
+    let events = all(world.supervisor.deploy(None).await.unwrap()).await;
 
     let Some(DeployEvent::Rejected { rejection, .. }) = events.last() else { panic!("{events:?}") };
     let reason = "a worker could not be started: cannot start `fake` in /nonexistent: no such program, \
@@ -113,11 +113,11 @@ async fn a_program_that_cannot_be_started_rejects_its_generation() {
 async fn a_later_deploy_supersedes_one_on_its_way() {
     let world = World::serving(blog()).await;
     world.backend.script(|_| ready_after(20));
-    let first = world.manager.deploy(None).await.unwrap();
+    let first = world.supervisor.deploy(None).await.unwrap();
     world.until("started", |app| app.workers.starting == 2).await;
     world.backend.script(|_| Behaviour::default());
 
-    let second = world.manager.deploy(None).await.unwrap();
+    let second = world.supervisor.deploy(None).await.unwrap();
     let (first, second) = tokio::join!(all(first), all(second));
 
     let superseded = DeployEvent::Superseded { app: blog().name, generation: GenerationId(2) };
@@ -136,7 +136,7 @@ async fn a_later_deploy_supersedes_one_on_its_way() {
 async fn a_first_generation_that_is_rejected_closes_the_app_until_it_is_deployed() {
     let world = World::start([blog()], |_| fails_at_once());
 
-    let unserved = world.manager.settled().await;
+    let unserved = world.supervisor.settled().await;
 
     assert_eq!(unserved[0].app, Some(blog().name));
     assert_eq!(unserved[0].reason, "a worker exited with status 1, the last of 3 failures");
@@ -147,7 +147,7 @@ async fn a_first_generation_that_is_rejected_closes_the_app_until_it_is_deployed
     assert_eq!(world.app().await.doing, "taking no requests: its last deploy was rejected");
 
     world.backend.script(|_| ready_after(1));
-    let events = world.manager.deploy(None).await.unwrap();
+    let events = world.supervisor.deploy(None).await.unwrap();
     world.until("started", |app| app.workers.starting == 2).await;
     assert!(world.claim("blog.example").await.is_ok());
     assert!(matches!(all(events).await.last(), Some(DeployEvent::Done { .. })));
@@ -163,8 +163,8 @@ async fn a_respawn_runs_what_its_own_generation_was_made_of() {
         if order.generation == GenerationId(2) { fails_at_once() } else { Behaviour::default() }
     });
 
-    all(world.manager.deploy(None).await.unwrap()).await;
-    world.backend.crash(WorkerId(1), Exit::Status(1));
+    all(world.supervisor.deploy(None).await.unwrap()).await;
+    world.backend.crash(WorkerId(1), WorkerExit::Status(1));
     world.until("replaced", |app| world.started().len() == 5 && app.workers.ready == 1).await;
 
     let last = world.backend.started().pop().unwrap();
@@ -183,7 +183,7 @@ async fn rules_count_and_hosts_change_only_with_the_promotion() {
     let max_body =
         |host: &str| world.directory.lookup(host).map(|routes| routes.all()[0].app.rules.load().max_body);
 
-    let events = world.manager.deploy(None).await.unwrap();
+    let events = world.supervisor.deploy(None).await.unwrap();
     let app = world.until("started", |app| app.workers.starting == 1).await;
     assert_eq!(
         (app.workers.ready, max_body("blog.example"), max_body("new.example")),
@@ -200,25 +200,25 @@ async fn an_app_that_cannot_be_read_any_more_is_rejected() {
     let world = World::serving(blog()).await;
     world.apps.delete("/srv/blog");
 
-    let events = all(world.manager.deploy(None).await.unwrap()).await;
+    let events = all(world.supervisor.deploy(None).await.unwrap()).await;
 
     let [DeployEvent::Rejected { rejection, .. }] = &events[..] else { panic!("{events:?}") };
     assert_eq!(rejection.reason, "there is no app at /srv/blog");
     assert_eq!(world.app().await.doing, "serving");
 
-    let error = world.manager.deploy(Some(&app("shop").name)).await.unwrap_err();
+    let error = world.supervisor.deploy(Some(&app("shop").name)).await.unwrap_err();
     assert_eq!((error.code(), error.to_string().as_str()), ("no-such-app", "there is no app `shop`"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn all_apps_are_deployed_side_by_side_and_each_has_its_own_end() {
     let world = World::start([app("a"), app("b")], |_| Behaviour::default());
-    assert_eq!(world.manager.settled().await, []);
+    assert_eq!(world.supervisor.settled().await, []);
     world
         .backend
         .script(|order| if order.launch.app.as_str() == "a" { fails_at_once() } else { ready_after(9) });
 
-    let events = all(world.manager.deploy(None).await.unwrap()).await;
+    let events = all(world.supervisor.deploy(None).await.unwrap()).await;
 
     let ends = events.iter().filter_map(|event| match event {
         DeployEvent::Done { app, .. } => Some((app.as_str(), "done")),

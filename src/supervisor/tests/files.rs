@@ -69,7 +69,7 @@ async fn a_changed_entry_is_signalled_with_reload_module() {
 async fn a_changed_entry_revives_an_app_whose_first_generation_was_rejected() {
     let (folder, spec) = on_disk(Reload::Module, None);
     let world = World::start([spec], |_| fails_at_once());
-    assert_eq!(world.manager.settled().await.len(), 1);
+    assert_eq!(world.supervisor.settled().await.len(), 1);
     world.backend.script(|_| Behaviour::default());
 
     change(&folder, || world.backend.alive().len() == 2).await;

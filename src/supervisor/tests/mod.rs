@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::api::AppStatus;
 use crate::backend::fake::{Behaviour, FakeBackend};
-use crate::backend::{Exit, Signal, SurvivingWorker, WorkerEvent};
+use crate::backend::{Signal, SurvivingWorker, WorkerEvent, WorkerExit};
 use crate::name::{GenerationId, InstanceName, RequestId, WorkerId};
 use crate::pool::{Claim, ClaimError, InFlightRequest, Lease, WorkerFault};
 use crate::spec::{
@@ -29,7 +29,7 @@ use crate::supervisor::serving_generations::ServingGenerations;
 
 /// An instance whose machine is a script.
 struct World {
-    manager: Supervisor,
+    supervisor: Supervisor,
     backend: Arc<FakeBackend>,
     apps: Arc<Apps>,
     directory: Directory,
@@ -119,7 +119,7 @@ impl World {
             apps.put(spec);
         }
         let (directory, metrics, stop) = (Directory::new(), Metrics::new(), TaskGroup::new());
-        let parts = Parts {
+        let parts = SupervisorParts {
             directory: directory.clone(),
             backend: Arc::clone(&backend) as Arc<dyn Backend>,
             events: happened,
@@ -130,19 +130,19 @@ impl World {
             cores: 4,
             stop: stop.clone(),
         };
-        let manager = Supervisor::start(parts, paths);
-        Self { manager, backend, apps, directory, metrics, events, stop, state }
+        let supervisor = Supervisor::start(parts, paths);
+        Self { supervisor, backend, apps, directory, metrics, events, stop, state }
     }
 
     /// One app `blog`, serving.
     async fn serving(spec: AppSpec) -> Self {
         let world = Self::start([spec], |_| Behaviour::default());
-        assert_eq!(world.manager.settled().await, []);
+        assert_eq!(world.supervisor.settled().await, []);
         world
     }
 
     async fn app(&self) -> AppStatus {
-        self.manager.apps().await.remove(0)
+        self.supervisor.apps().await.remove(0)
     }
 
     /// Claims a worker of the app of a host, as a request would.
@@ -251,7 +251,7 @@ fn ready_after(seconds: u64) -> Behaviour {
 }
 
 fn fails_at_once() -> Behaviour {
-    let exit_after = Some((Duration::ZERO, Exit::Status(1)));
+    let exit_after = Some((Duration::ZERO, WorkerExit::Status(1)));
     Behaviour { ready_after: None, exit_after, ..Behaviour::default() }
 }
 

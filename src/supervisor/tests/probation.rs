@@ -14,12 +14,12 @@ fn careful(count: u32) -> AppSpec {
 
 /// Ready at once, and dead after so long.
 fn crashes_after(time: Duration) -> Behaviour {
-    Behaviour { exit_after: Some((time, Exit::Status(3))), ..Behaviour::default() }
+    Behaviour { exit_after: Some((time, WorkerExit::Status(3))), ..Behaviour::default() }
 }
 
 /// A deploy that serves by now, and the rest of its events.
 async fn serving(world: &World) -> mpsc::Receiver<DeployEvent> {
-    let mut events = world.manager.deploy(None).await.unwrap();
+    let mut events = world.supervisor.deploy(None).await.unwrap();
     loop {
         match events.recv().await.unwrap() {
             DeployEvent::Serving { probation: 5_000, .. } => return events,
@@ -49,7 +49,7 @@ async fn a_first_start_and_an_app_without_probation_wait_for_nothing() {
 
     let hasty = World::serving(blog()).await;
     let begun = Instant::now();
-    assert!(is_done(&all(hasty.manager.deploy(None).await.unwrap()).await, 2));
+    assert!(is_done(&all(hasty.supervisor.deploy(None).await.unwrap()).await, 2));
     assert!(begun.elapsed() < Duration::from_secs(1));
 }
 
@@ -64,7 +64,7 @@ async fn a_generation_that_passes_lets_the_one_before_go_and_only_then_is_the_de
     assert_eq!((app.generation.0, app.workers.ready, app.workers.draining), (2, 2, 2));
     let sentence = "serving; generation 2 is on probation for ";
     assert!(app.doing.starts_with(sentence) && app.doing.ends_with(" more, else generation 1 serves again"));
-    let kept = world.manager.workers().await.remove(0);
+    let kept = world.supervisor.workers().await.remove(0);
     assert_eq!(kept.why.as_deref(), Some("kept until generation 2 has passed its probation"));
     assert!(world.terminated().is_empty());
 
@@ -109,10 +109,10 @@ async fn a_generation_that_crashes_is_taken_back_to_workers_that_never_stopped()
 async fn one_crash_of_many_workers_is_replaced_and_half_of_them_are_too_many() {
     let world = World::serving(careful(4)).await;
     let events = serving(&world).await;
-    world.backend.crash(WorkerId(5), Exit::Signal(11));
+    world.backend.crash(WorkerId(5), WorkerExit::Signal(11));
     world.until("replaced", |app| world.started().len() == 9 && app.workers.ready == 4).await;
     assert_eq!(world.app().await.generation, GenerationId(2));
-    world.backend.crash(WorkerId(6), Exit::Signal(11));
+    world.backend.crash(WorkerId(6), WorkerExit::Signal(11));
 
     assert!(rejection(&all(events).await).reason.starts_with("a worker was killed by signal 11, "));
     world.at_rest(1).await;
@@ -122,7 +122,7 @@ async fn one_crash_of_many_workers_is_replaced_and_half_of_them_are_too_many() {
 async fn a_crash_after_the_probation_is_replaced_as_any_other() {
     let world = World::serving(careful(1)).await;
     assert!(is_done(&all(serving(&world).await).await, 2));
-    world.backend.crash(WorkerId(2), Exit::Status(1));
+    world.backend.crash(WorkerId(2), WorkerExit::Status(1));
     world
         .until("replaced", |app| {
             app.generation.0 == 2 && app.workers.ready == 1 && world.started().len() == 3
@@ -155,7 +155,7 @@ async fn a_deploy_on_its_way_goes_on_when_the_one_before_it_is_taken_back() {
         _ => ready_after(3),
     });
     let first = serving(&world).await;
-    let second = world.manager.deploy(None).await.unwrap();
+    let second = world.supervisor.deploy(None).await.unwrap();
 
     let (first, second) = tokio::join!(all(first), all(second));
 
@@ -168,11 +168,11 @@ async fn a_deploy_on_its_way_goes_on_when_the_one_before_it_is_taken_back() {
 async fn a_scale_during_a_probation_is_for_what_serves() {
     let world = World::serving(careful(2)).await;
     let events = serving(&world).await;
-    world.manager.scale(Scale { app: None, workers: "3".into() }).await.unwrap();
+    world.supervisor.scale(Scale { app: None, workers: "3".into() }).await.unwrap();
     world.until("three", |app| app.workers.ready == 3).await;
     assert!(world.terminated().is_empty());
     for worker in [3, 4] {
-        world.backend.crash(WorkerId(worker), Exit::Status(1));
+        world.backend.crash(WorkerId(worker), WorkerExit::Status(1));
     }
     assert_eq!(rejection(&all(events).await).generation, GenerationId(2));
     assert_eq!(world.at_rest(1).await.workers.ready, 3);
@@ -199,7 +199,7 @@ async fn a_stop_during_a_probation_ends_everything_and_the_deploy() {
     let events = serving(&world).await;
     let begun = Instant::now();
 
-    world.manager.stop(Duration::from_secs(30)).await;
+    world.supervisor.stop(Duration::from_secs(30)).await;
 
     assert!(begun.elapsed() < Duration::from_secs(1));
     assert_eq!(world.backend.alive(), []);
@@ -221,7 +221,7 @@ async fn a_server_that_comes_back_during_a_probation_goes_on_with_the_new_genera
     };
     let world = World::after(careful(1), Some(2), [survivor(1, 1), survivor(2, 2)], |_| Behaviour::default());
 
-    assert_eq!(world.manager.settled().await, []);
+    assert_eq!(world.supervisor.settled().await, []);
 
     world.at_rest(2).await;
     assert_eq!((world.terminated(), world.started()), (vec![1], vec![]));
@@ -231,13 +231,13 @@ async fn a_server_that_comes_back_during_a_probation_goes_on_with_the_new_genera
 async fn an_orphan_that_answers_for_its_leader_is_not_promoted() {
     let world = World::serving(careful(1)).await;
     world.backend.script(|_| ready_after(1));
-    let mut events = world.manager.deploy(None).await.unwrap();
+    let mut events = world.supervisor.deploy(None).await.unwrap();
     world.until("started", |app| app.workers.starting == 1).await;
     world.backend.lose_leader(WorkerId(2));
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(world.app().await.generation, GenerationId(1));
     for worker in 2..=4 {
-        world.events.send(WorkerEvent::Ending(WorkerId(worker), Exit::Background)).await.unwrap();
+        world.events.send(WorkerEvent::Ending(WorkerId(worker), WorkerExit::Background)).await.unwrap();
         tokio::time::sleep(Duration::from_millis(900)).await;
     }
 
@@ -254,12 +254,12 @@ async fn an_orphan_that_answers_for_its_leader_is_not_promoted() {
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_loses_its_leader_gets_no_request_any_more() {
     let world = World::serving(careful(2)).await;
-    world.events.send(WorkerEvent::Ending(WorkerId(1), Exit::Status(0))).await.unwrap();
+    world.events.send(WorkerEvent::Ending(WorkerId(1), WorkerExit::Status(0))).await.unwrap();
     world.until("stopping", |app| app.workers.stopping == 1).await;
     for _ in 0..4 {
         assert_ne!(world.claim("blog.example").await.unwrap().member().worker, WorkerId(1));
     }
-    world.events.send(WorkerEvent::Exited(WorkerId(1), Exit::Status(0))).await.unwrap();
+    world.events.send(WorkerEvent::Exited(WorkerId(1), WorkerExit::Status(0))).await.unwrap();
     world.at_rest(1).await;
     let page = world.metrics.render();
     assert!(page.contains(r#"rip_worker_exits_total{app="blog",cause="exit"} 1"#), "{page}");
@@ -272,7 +272,7 @@ async fn ready_said_by_a_program_that_nobody_knows_is_not_enough() {
     Arc::make_mut(&mut spec.rules).timeouts.start = Duration::from_secs(7);
     let world = World::start([spec], |_| Behaviour::default());
 
-    let unserved = world.manager.settled().await;
+    let unserved = world.supervisor.settled().await;
 
     let reason = "a worker was not ready within 7s: it said READY=1, but GET / failed: it made no socket; \
                   `ready_path` names another path, and with `ready_by = \"notify\"` it is not asked";

@@ -9,7 +9,7 @@ async fn workers_start_in_parallel_and_serve_once_all_are_ready() {
 
     world.until("started", |app| app.workers.starting == 3).await;
     assert_eq!(world.app().await.doing, "starting generation 1: 0 of 3 workers ready");
-    assert_eq!(world.manager.settled().await, []);
+    assert_eq!(world.supervisor.settled().await, []);
 
     assert!(begun.elapsed() < Duration::from_millis(3100), "{:?}", begun.elapsed());
     let app = world.at_rest(1).await;
@@ -41,7 +41,7 @@ async fn a_worker_may_say_it_is_ready_before_its_start_has_returned() {
     world.apps.put(blog());
 
     let wanted = AddHost { host: host("a.example"), path: Some(blog().path), acme: true };
-    world.manager.add_host(wanted).await.unwrap();
+    world.supervisor.add_host(wanted).await.unwrap();
 
     world.at_rest(1).await;
 }
@@ -49,14 +49,14 @@ async fn a_worker_may_say_it_is_ready_before_its_start_has_returned() {
 #[tokio::test(start_paused = true)]
 async fn events_of_workers_that_are_gone_or_unknown_change_nothing() {
     let world = World::serving(blog()).await;
-    world.backend.crash(WorkerId(1), Exit::Status(1));
+    world.backend.crash(WorkerId(1), WorkerExit::Status(1));
     world.until("replaced", |app| app.workers.ready == 2 && world.started().len() == 3).await;
     let before = world.app().await;
 
     for worker in [1, 99].map(WorkerId) {
         world.events.send(WorkerEvent::Ready(worker)).await.unwrap();
         world.events.send(WorkerEvent::Output(worker, "late".into())).await.unwrap();
-        world.events.send(WorkerEvent::Exited(worker, Exit::Status(1))).await.unwrap();
+        world.events.send(WorkerEvent::Exited(worker, WorkerExit::Status(1))).await.unwrap();
     }
     tokio::time::sleep(Duration::from_secs(5)).await;
 
@@ -69,7 +69,7 @@ async fn a_crash_loop_of_what_serves_is_retried_with_pauses_for_ever() {
     let world = World::serving(workers(blog(), 1)).await;
     let mut pauses = Vec::new();
     for worker in 1..=9 {
-        world.backend.crash(WorkerId(worker), Exit::Signal(11));
+        world.backend.crash(WorkerId(worker), WorkerExit::Signal(11));
         let fallen = Instant::now();
         world.until("replaced", |app| app.workers.ready == 1 && world.started().len() as u64 > worker).await;
         pauses.push(fallen.elapsed());
@@ -79,7 +79,7 @@ async fn a_crash_loop_of_what_serves_is_retried_with_pauses_for_ever() {
         let slack = Duration::from_millis(50);
         assert!(*pause >= nominal.mul_f64(0.89) && *pause <= nominal.mul_f64(1.11) + slack, "{pauses:?}");
     }
-    world.backend.crash(WorkerId(10), Exit::Signal(11));
+    world.backend.crash(WorkerId(10), WorkerExit::Signal(11));
     let app = world.until("paused", |app| app.workers.ready == 0).await;
     let said = "before starting a worker: it failed 10 times, the last one was killed by signal 11";
     assert!(app.doing.ends_with(said), "{}", app.doing);
@@ -88,16 +88,16 @@ async fn a_crash_loop_of_what_serves_is_retried_with_pauses_for_ever() {
 #[tokio::test(start_paused = true)]
 async fn the_crashes_of_one_app_do_not_slow_another() {
     let world = World::start([workers(app("bad"), 1), workers(app("good"), 1)], |_| Behaviour::default());
-    assert_eq!(world.manager.settled().await, []);
+    assert_eq!(world.supervisor.settled().await, []);
     for _ in 0..6 {
-        let (bad, before) = (world.manager.workers().await.remove(0).worker, world.started().len());
-        world.backend.crash(bad, Exit::Status(1));
+        let (bad, before) = (world.supervisor.workers().await.remove(0).worker, world.started().len());
+        world.backend.crash(bad, WorkerExit::Status(1));
         world.until("replaced", |app| world.started().len() > before && app.workers.ready == 1).await;
     }
 
-    let good = world.manager.workers().await.pop().unwrap();
+    let good = world.supervisor.workers().await.pop().unwrap();
     assert_eq!(good.app.as_str(), "good");
-    world.backend.crash(good.worker, Exit::Status(1));
+    world.backend.crash(good.worker, WorkerExit::Status(1));
     let fallen = Instant::now();
     let started = world.started().len();
     while world.started().len() == started {
@@ -176,7 +176,7 @@ async fn a_worker_above_its_hard_memory_limit_is_killed_for_it() {
 #[tokio::test(start_paused = true)]
 async fn a_condemned_worker_is_terminated_killed_and_replaced() {
     let world = World::start([blog()], |_| Behaviour { on_terminate: None, ..Behaviour::default() });
-    assert_eq!(world.manager.settled().await, []);
+    assert_eq!(world.supervisor.settled().await, []);
     let lease = world.claim("blog.example").await.unwrap();
     let stuck = lease.member().worker;
 
@@ -185,7 +185,7 @@ async fn a_condemned_worker_is_terminated_killed_and_replaced() {
     let app = world.until("replaced", |app| world.started().len() == 3 && app.workers.ready == 2).await;
     assert_eq!((app.workers.stopping, world.terminated()), (1, vec![stuck.0]));
     assert!(condemned.elapsed() < Duration::from_millis(100), "a worker that is killed is no crash");
-    let shown = world.manager.workers().await.into_iter().find(|shown| shown.worker == stuck).unwrap();
+    let shown = world.supervisor.workers().await.into_iter().find(|shown| shown.worker == stuck).unwrap();
     assert_eq!(shown.why.as_deref(), Some("did not answer within the request time limit"));
     assert_eq!(shown.requests[0].path, "/slow");
 
@@ -200,9 +200,9 @@ async fn a_condemned_worker_is_terminated_killed_and_replaced() {
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_takes_no_notice_of_its_end_counts_as_timed_out() {
     let world = World::start([blog()], |_| Behaviour { on_terminate: None, ..Behaviour::default() });
-    assert_eq!(world.manager.settled().await, []);
+    assert_eq!(world.supervisor.settled().await, []);
 
-    world.manager.scale(Scale { app: None, workers: "1".into() }).await.unwrap();
+    world.supervisor.scale(Scale { app: None, workers: "1".into() }).await.unwrap();
 
     world.until("gone", |app| app.workers.ready == 1 && app.workers.stopping == 0).await;
     let page = world.metrics.render();
@@ -227,17 +227,17 @@ async fn resizing_starts_and_retires() {
     let world = World::serving(blog()).await;
     let scale = |workers: &str| Scale { app: None, workers: workers.into() };
 
-    let scaled = world.manager.scale(scale("2x")).await.unwrap();
+    let scaled = world.supervisor.scale(scale("2x")).await.unwrap();
     assert_eq!((scaled.before, scaled.now), (2, 8));
     assert_eq!(world.at_rest(1).await.workers.ready, 8);
 
     let kept = world.claim("blog.example").await.unwrap();
-    world.manager.scale(scale("1")).await.unwrap();
+    world.supervisor.scale(scale("1")).await.unwrap();
     world.until("smaller", |app| app.workers.ready == 1).await;
     drop(kept);
     assert_eq!(world.at_rest(1).await.workers.ready, 1);
 
-    let error = world.manager.scale(scale("many")).await.unwrap_err();
+    let error = world.supervisor.scale(scale("many")).await.unwrap_err();
     assert_eq!(
         (error.code(), error.to_string().as_str()),
         ("bad-request", "`many` is not a number of workers")
@@ -250,20 +250,20 @@ async fn a_stop_lets_requests_finish_and_leaves_no_worker() {
     let lease = world.claim("blog.example").await.unwrap();
     let (busy, begun) = (lease.member().worker, Instant::now());
 
-    let (manager, app) =
-        (world.manager.clone(), Arc::clone(&world.directory.lookup("blog.example").unwrap().all()[0].app));
+    let (supervisor, app) =
+        (world.supervisor.clone(), Arc::clone(&world.directory.lookup("blog.example").unwrap().all()[0].app));
     let answer = async {
         tokio::time::sleep(Duration::from_secs(7)).await;
         assert_eq!(world.backend.alive(), [busy], "the idle one has gone");
         drop(lease);
     };
-    tokio::join!(manager.stop(Duration::from_secs(30)), answer);
+    tokio::join!(supervisor.stop(Duration::from_secs(30)), answer);
 
     assert_eq!(world.backend.alive(), []);
     assert!(begun.elapsed() < Duration::from_millis(7_200), "{:?}", begun.elapsed());
     assert!(!app.pool.any_worker());
     assert!(matches!(
-        world.manager.scale(Scale { app: None, workers: "1".into() }).await,
+        world.supervisor.scale(Scale { app: None, workers: "1".into() }).await,
         Err(SupervisorError::Stopping)
     ));
     drop(world.events);
@@ -280,7 +280,7 @@ async fn a_stop_ends_the_busy_the_deaf_and_the_starting() {
     world.until("half-way", |app| app.workers.ready == 2).await;
     let begun = Instant::now();
 
-    world.manager.stop(Duration::from_secs(30)).await;
+    world.supervisor.stop(Duration::from_secs(30)).await;
 
     assert_eq!(world.backend.alive(), []);
     assert_eq!(world.terminated().len(), 3);
@@ -294,7 +294,7 @@ async fn a_drain_ends_with_its_time() {
     let lease = world.claim("blog.example").await.unwrap();
     let begun = Instant::now();
 
-    world.manager.stop(Duration::from_secs(12)).await;
+    world.supervisor.stop(Duration::from_secs(12)).await;
 
     assert_eq!(begun.elapsed().as_secs(), 12);
     drop(lease);
@@ -306,10 +306,10 @@ async fn what_workers_write_can_be_read_and_followed() {
     for line in ["one", "two", "three"] {
         world.events.send(WorkerEvent::Output(WorkerId(2), line.into())).await.unwrap();
     }
-    let mut followed = world.manager.logs(None, 0, true).await.unwrap();
+    let mut followed = world.supervisor.logs(None, 0, true).await.unwrap();
     let mut read = Vec::new();
     while read.len() < 3 {
-        read = lines(world.manager.logs(Some(blog().name), 3, false).await.unwrap()).await;
+        read = lines(world.supervisor.logs(Some(blog().name), 3, false).await.unwrap()).await;
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     assert_eq!(read, ["one", "two", "three"]);
@@ -321,7 +321,7 @@ async fn what_workers_write_can_be_read_and_followed() {
     }
     assert_eq!((last.worker, last.generation), (WorkerId(1), GenerationId(1)));
 
-    world.manager.stop(Duration::ZERO).await;
+    world.supervisor.stop(Duration::ZERO).await;
     assert_eq!(followed.recv().await, None);
 }
 
@@ -341,7 +341,7 @@ async fn a_worker_that_is_due_keeps_its_tunnels_until_they_end_by_themselves() {
 
     tokio::time::sleep(Duration::from_secs(3 * 3_600)).await;
     assert_eq!(world.started(), [1]);
-    let why = world.manager.workers().await.remove(0).why.unwrap();
+    let why = world.supervisor.workers().await.remove(0).why.unwrap();
     assert!(
         why.starts_with("is to be recycled after ") && why.ends_with(" s, once its tunnels have ended"),
         "{why}"

@@ -1,4 +1,4 @@
 //! Bodies of workers' answers: lengths, chunks, trailers.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rip_server::acceptor::fuzzing::answer_body(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rip_server::fuzzing::answer_body(data));

@@ -1,4 +1,4 @@
 //! Heads of workers' answers.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rip_server::acceptor::fuzzing::answer_head(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rip_server::fuzzing::answer_head(data));

@@ -1,4 +1,4 @@
 //! Host names, as requests name them and as people write them.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rip_server::acceptor::fuzzing::authority(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rip_server::fuzzing::authority(data));

@@ -1,4 +1,4 @@
 //! Files of certificates and keys.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rip_server::certs::fuzzing::certificate(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rip_server::fuzzing::certificate(data));

@@ -1,4 +1,4 @@
 //! Calls over the control socket.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rip_server::control::fuzzing::control_call(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rip_server::fuzzing::control_call(data));

@@ -1,4 +1,4 @@
 //! Variables that are settings.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rip_server::config::fuzzing::environment(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rip_server::fuzzing::environment(data));

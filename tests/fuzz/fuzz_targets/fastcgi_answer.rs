@@ -1,4 +1,4 @@
 //! Answers of FastCGI workers.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rip_server::acceptor::fuzzing::fastcgi_answer(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rip_server::fuzzing::fastcgi_answer(data));

@@ -1,4 +1,4 @@
 //! Patterns for files, and what they mean.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rip_server::config::fuzzing::pattern(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rip_server::fuzzing::pattern(data));

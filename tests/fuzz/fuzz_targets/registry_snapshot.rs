@@ -1,4 +1,4 @@
 //! `registry.json`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rip_server::registry::fuzzing::registry_snapshot(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rip_server::fuzzing::registry_snapshot(data));

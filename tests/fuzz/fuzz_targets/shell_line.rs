@@ -1,4 +1,4 @@
 //! Lines of a `Procfile`, and `exec` in them.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rip_server::apps::fuzzing::shell_line(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rip_server::fuzzing::shell_line(data));

@@ -1,4 +1,4 @@
 //! What the launcher is asked to start.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rip_server::launcher::fuzzing::start_request(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rip_server::fuzzing::start_request(data));

@@ -1,4 +1,4 @@
 //! Scripts of a `package.json`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rip_server::apps::fuzzing::start_script(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rip_server::fuzzing::start_script(data));

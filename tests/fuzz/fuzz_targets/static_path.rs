@@ -1,4 +1,4 @@
 //! Paths of requests to sites.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rip_server::files::fuzzing::static_path(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rip_server::fuzzing::static_path(data));

@@ -1,4 +1,4 @@
 //! Fields behind bodies.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rip_server::acceptor::fuzzing::trailers(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rip_server::fuzzing::trailers(data));

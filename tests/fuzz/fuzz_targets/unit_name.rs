@@ -1,4 +1,4 @@
 //! Names of units.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rip_server::backend::fuzzing::unit_name(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rip_server::fuzzing::unit_name(data));

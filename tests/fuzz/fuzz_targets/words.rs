@@ -1,4 +1,4 @@
 //! The words of the command line.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rip_server::config::fuzzing::words(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rip_server::fuzzing::words(data));

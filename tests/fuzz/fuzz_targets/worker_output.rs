@@ -1,4 +1,4 @@
 //! What workers write, cut into lines.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rip_server::backend::fuzzing::worker_output(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rip_server::fuzzing::worker_output(data));

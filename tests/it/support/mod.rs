@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use rip_server::api::{Status, Workers};
+use rip_server::api::{Status, WorkerList};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -393,7 +393,7 @@ impl Server {
     }
 
     /// `GET /workers` of the control socket.
-    pub(crate) async fn workers(&self) -> Workers {
+    pub(crate) async fn workers(&self) -> WorkerList {
         let reply = self.control("GET", "/workers", "").await.expect("the control socket answers");
         reply.json()
     }

@@ -21,13 +21,13 @@ use zbus::{Connection, MatchRule, Message, MessageStream, OwnedVariant};
 use super::unit_table::UnitEnd;
 use crate::backend::systemd::bus::{SERVICE, SYSTEMD, UNIT, UNITS, connect, object_of};
 use crate::backend::systemd::dbus::ManagerProxy;
-use crate::backend::systemd::{Shared, unit};
+use crate::backend::systemd::{SystemdInner, unit};
 use crate::time::Backoff;
 
 /// Hears until it is dropped, over a first connection and then over those that take its place. The connection in use is
 /// published in `bus`.
 pub(in crate::backend::systemd) async fn listen(
-    shared: Arc<Shared>,
+    shared: Arc<SystemdInner>,
     first: Connection,
     bus: watch::Sender<Option<Connection>>,
 ) {
@@ -81,14 +81,14 @@ impl UnitSignals {
         let (manager, daemon) = (ManagerProxy::new(&bus).await?, DBusProxy::new(&bus).await?);
         let name = BusName::try_from(SYSTEMD)?;
         let systemd = async { Ok(daemon.get_name_owner(name).await?.to_string()) };
-        // In any order: all units are looked at once everything is heard.
+        // The calls may go in any order: all units are looked at once everything is heard.
         let (changes, removals, owners, (), systemd) =
             try_join!(hear(changes), hear(removals), hear(owners), manager.subscribe(), systemd)?;
         Ok(Self { bus, systemd, changes, removals, owners })
     }
 
     /// Returns why there is nothing more to hear.
-    async fn listen(&mut self, shared: &Arc<Shared>) -> String {
+    async fn listen(&mut self, shared: &Arc<SystemdInner>) -> String {
         if let Err(error) = self.look_at_all(shared).await {
             return error.to_string();
         }
@@ -108,7 +108,7 @@ impl UnitSignals {
     }
 
     /// What went unheard while nobody listened.
-    async fn look_at_all(&self, shared: &Arc<Shared>) -> zbus::Result<()> {
+    async fn look_at_all(&self, shared: &Arc<SystemdInner>) -> zbus::Result<()> {
         let known = shared.units.objects();
         if known.is_empty() {
             return Ok(());
@@ -127,7 +127,7 @@ impl UnitSignals {
         Ok(())
     }
 
-    fn changed(&self, shared: &Arc<Shared>, message: &Message) {
+    fn changed(&self, shared: &Arc<SystemdInner>, message: &Message) {
         let header = message.header();
         let Some(path) = header.path().filter(|_| self.is_of_systemd(message)) else { return };
         let Ok((_, changed, _)) =
@@ -138,7 +138,7 @@ impl UnitSignals {
         tell(shared, &self.bus, shared.units.note(path.as_str(), &changed));
     }
 
-    fn removed(&self, shared: &Arc<Shared>, message: &Message) {
+    fn removed(&self, shared: &Arc<SystemdInner>, message: &Message) {
         if !self.is_of_systemd(message) {
             return;
         }
@@ -158,7 +158,7 @@ impl UnitSignals {
 }
 
 /// systemd forgets all units and reads them anew when it reloads, and tells that as if they had gone.
-async fn look_again(shared: Arc<Shared>, bus: Connection, unit: String, object: String) {
+async fn look_again(shared: Arc<SystemdInner>, bus: Connection, unit: String, object: String) {
     let look = async {
         let units = ManagerProxy::new(&bus).await?.list_units_by_patterns(&[], &[&unit]).await?;
         if units.is_empty() {
@@ -180,8 +180,8 @@ async fn all_properties(bus: &Connection, object: &str) -> zbus::Result<HashMap<
     Ok(all)
 }
 
-/// In a task of its own: the last words take a moment, and other workers' ends must not wait for them.
-fn tell(shared: &Arc<Shared>, bus: &Connection, ended: Option<UnitEnd>) {
+/// Tells the end in a task of its own: the last words take a moment, and other workers' ends must not wait for them.
+fn tell(shared: &Arc<SystemdInner>, bus: &Connection, ended: Option<UnitEnd>) {
     if let Some(ended) = ended {
         let (owner, bus) = (Arc::clone(shared), bus.clone());
         shared.stop.spawn("worker end", async move { owner.tell_end(&bus, ended).await });

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use zbus::{OwnedVariant, Variant};
 
-use crate::backend::Exit;
+use crate::backend::WorkerExit;
 use crate::backend::contract::exit::Killed;
 
 /// What is known of a unit.
@@ -12,7 +12,7 @@ use crate::backend::contract::exit::Killed;
 pub(in crate::backend::systemd) struct UnitState {
     /// `ActiveState`
     pub(in crate::backend::systemd) active: String,
-    /// It has been something else than inactive: a new unit begins so, too.
+    /// The unit has been something else than inactive: a new unit begins so, too.
     begun: bool,
     /// `MainPID`, 0 for none.
     pub(in crate::backend::systemd) pid: u32,
@@ -59,17 +59,17 @@ impl UnitState {
     /// How it ended; systemd.service(5), `Result`, and systemd.exec(5), `$EXIT_CODE`.
     ///
     /// systemd and the server give a worker the same time to end, and either may be the one that kills it then.
-    pub(in crate::backend::systemd) fn exit(&self, killed: Option<Killed>) -> Exit {
+    pub(in crate::backend::systemd) fn exit(&self, killed: Option<Killed>) -> WorkerExit {
         match (self.result.as_str(), self.code) {
-            ("oom-kill", _) => Exit::OutOfMemory,
-            (_, KILLED | DUMPED) if killed == Some(Killed::ForMemory) => Exit::OutOfMemory,
-            ("watchdog", _) => Exit::Watchdog,
-            ("timeout", _) => Exit::Timeout,
-            (_, KILLED | DUMPED) if killed == Some(Killed::TooSlow) => Exit::Timeout,
-            (_, EXITED) if self.status == 0 && self.has_lost_leader() => Exit::Background,
-            (_, EXITED) => Exit::Status(self.status),
-            (_, KILLED | DUMPED) => Exit::Signal(self.status),
-            _ => Exit::Unseen,
+            ("oom-kill", _) => WorkerExit::OutOfMemory,
+            (_, KILLED | DUMPED) if killed == Some(Killed::ForMemory) => WorkerExit::OutOfMemory,
+            ("watchdog", _) => WorkerExit::Watchdog,
+            ("timeout", _) => WorkerExit::Timeout,
+            (_, KILLED | DUMPED) if killed == Some(Killed::TooSlow) => WorkerExit::Timeout,
+            (_, EXITED) if self.status == 0 && self.has_lost_leader() => WorkerExit::Background,
+            (_, EXITED) => WorkerExit::Status(self.status),
+            (_, KILLED | DUMPED) => WorkerExit::Signal(self.status),
+            _ => WorkerExit::Unseen,
         }
     }
 }
@@ -105,23 +105,23 @@ mod tests {
     #[test]
     fn results_become_causes() {
         for (result, code, status, exit) in [
-            ("success", EXITED, 0, Exit::Status(0)),
-            ("exit-code", EXITED, 3, Exit::Status(3)),
-            ("signal", KILLED, 9, Exit::Signal(9)),
-            ("core-dump", DUMPED, 11, Exit::Signal(11)),
-            ("oom-kill", KILLED, 9, Exit::OutOfMemory),
-            ("timeout", KILLED, 9, Exit::Timeout),
-            ("timeout", EXITED, 1, Exit::Timeout),
-            ("watchdog", KILLED, 6, Exit::Watchdog),
-            ("watchdog", DUMPED, 6, Exit::Watchdog),
-            ("", 0, 0, Exit::Unseen),
+            ("success", EXITED, 0, WorkerExit::Status(0)),
+            ("exit-code", EXITED, 3, WorkerExit::Status(3)),
+            ("signal", KILLED, 9, WorkerExit::Signal(9)),
+            ("core-dump", DUMPED, 11, WorkerExit::Signal(11)),
+            ("oom-kill", KILLED, 9, WorkerExit::OutOfMemory),
+            ("timeout", KILLED, 9, WorkerExit::Timeout),
+            ("timeout", EXITED, 1, WorkerExit::Timeout),
+            ("watchdog", KILLED, 6, WorkerExit::Watchdog),
+            ("watchdog", DUMPED, 6, WorkerExit::Watchdog),
+            ("", 0, 0, WorkerExit::Unseen),
         ] {
             assert_eq!(ended(result, code, status).exit(None), exit, "{result}");
             assert!(ended(result, code, status).is_over());
         }
-        assert_eq!(ended("signal", KILLED, 9).exit(Some(Killed::ForMemory)), Exit::OutOfMemory);
-        assert_eq!(ended("signal", KILLED, 9).exit(Some(Killed::TooSlow)), Exit::Timeout);
-        assert_eq!(ended("success", EXITED, 0).exit(Some(Killed::TooSlow)), Exit::Status(0));
+        assert_eq!(ended("signal", KILLED, 9).exit(Some(Killed::ForMemory)), WorkerExit::OutOfMemory);
+        assert_eq!(ended("signal", KILLED, 9).exit(Some(Killed::TooSlow)), WorkerExit::Timeout);
+        assert_eq!(ended("success", EXITED, 0).exit(Some(Killed::TooSlow)), WorkerExit::Status(0));
     }
 
     #[test]
@@ -146,9 +146,9 @@ mod tests {
             ("ExecMainStatus", 0_i32.into()),
         ]));
         assert!(known.has_lost_leader() && !known.runs() && !known.is_over());
-        assert_eq!(known.exit(None), Exit::Background);
+        assert_eq!(known.exit(None), WorkerExit::Background);
         known.note(&changed(&[("ActiveState", "inactive".into()), ("Result", "success".into())]));
-        assert_eq!((known.has_lost_leader(), known.exit(None)), (false, Exit::Status(0)));
+        assert_eq!((known.has_lost_leader(), known.exit(None)), (false, WorkerExit::Status(0)));
     }
 
     #[test]

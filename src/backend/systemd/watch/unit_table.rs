@@ -13,25 +13,25 @@ use crate::backend::contract::exit::Killed;
 use crate::backend::sockets::SocketFile;
 use crate::backend::systemd::bus::object_of;
 use crate::backend::systemd::starter::Target;
-use crate::backend::{Exit, Signal};
+use crate::backend::{Signal, WorkerExit};
 use crate::name::WorkerId;
 use crate::tasks::TaskHandle;
 
 /// All workers that have, or are about to have, a unit.
 #[derive(Default)]
 pub(in crate::backend::systemd) struct UnitTable {
-    /// By the unit's object. Held for a look-up.
+    /// The units by their objects. The lock is held for a look-up.
     entries: Mutex<HashMap<String, UnitEntry>>,
 }
 
 pub(in crate::backend::systemd) struct UnitEntry {
     target: Target,
     known: UnitState,
-    /// Whoever waits for its program to run.
-    starting: Option<oneshot::Sender<Result<u32, Exit>>>,
-    /// It was told to end.
+    /// The caller that waits for the unit's program to run.
+    starting: Option<oneshot::Sender<Result<u32, WorkerExit>>>,
+    /// The worker was told to end.
     told: bool,
-    /// Its program has exited, and others of its processes have not: that is told once.
+    /// The worker's program has exited, and others of its processes have not: that is told once.
     ending: bool,
     killed: Option<Killed>,
     memory: Option<u64>,
@@ -43,7 +43,7 @@ pub(in crate::backend::systemd) struct UnitEntry {
 /// A worker that has ended, or whose program has.
 pub(in crate::backend::systemd) struct UnitEnd {
     pub(in crate::backend::systemd) target: Target,
-    pub(in crate::backend::systemd) exit: Exit,
+    pub(in crate::backend::systemd) exit: WorkerExit,
     pub(in crate::backend::systemd) left: Remainder,
     pub(in crate::backend::systemd) unasked: bool,
 }
@@ -71,7 +71,7 @@ impl UnitTable {
         target: Target,
         files: Vec<SocketFile>,
         listening: Option<TaskHandle>,
-    ) -> oneshot::Receiver<Result<u32, Exit>> {
+    ) -> oneshot::Receiver<Result<u32, WorkerExit>> {
         let (starting, started) = oneshot::channel();
         let entry = UnitEntry::new(target, Some(starting), files, listening);
         self.lock().insert(object_of(&entry.target.unit), entry);
@@ -101,7 +101,7 @@ impl UnitTable {
         if entry.known.runs()
             && let Some(starting) = entry.starting.take()
         {
-            // Whoever has stopped waiting hears of its end.
+            // A caller that has stopped waiting hears of the unit's end.
             starting.send(Ok(entry.known.pid)).ok();
         }
         if !entry.known.is_over() {
@@ -199,7 +199,7 @@ impl UnitTable {
 impl UnitEntry {
     fn new(
         target: Target,
-        starting: Option<oneshot::Sender<Result<u32, Exit>>>,
+        starting: Option<oneshot::Sender<Result<u32, WorkerExit>>>,
         files: Vec<SocketFile>,
         listening: Option<TaskHandle>,
     ) -> Self {
@@ -272,7 +272,7 @@ mod tests {
 
         assert_eq!(
             (ending.exit, ending.left, ending.unasked),
-            (Exit::Background, Remainder::Processes, true)
+            (WorkerExit::Background, Remainder::Processes, true)
         );
         assert!(!units.lives(WorkerId(1)) && units.note(&object, &changed).is_none());
         assert_eq!(units.note(&object, &state("inactive", 0)).unwrap().left, Remainder::Nothing);
@@ -284,7 +284,7 @@ mod tests {
         let mut started = units.expect(target(1), vec![], None);
         let object = object_of("rip-worker-a-b-1.service");
         assert!(units.note(&object, &state("failed", 0)).is_none());
-        assert_eq!(started.try_recv(), Ok(Err(Exit::Unseen)));
+        assert_eq!(started.try_recv(), Ok(Err(WorkerExit::Unseen)));
         assert!(!units.has("rip-worker-a-b-1.service"));
     }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap_complete::Shell;
 
 use crate::config::layer::Stack;
-use crate::config::words::command::Command;
+use crate::config::words::command::Subcommand;
 use crate::config::words::command_line::*;
 use crate::name::RouteName;
 use crate::spec::settings::table::Id;
@@ -220,14 +220,14 @@ fn errors_say_what_was_read_and_what_would_be_right() {
 fn commands_take_their_host_and_the_app_in_any_order() {
     let host = |text: &str| RouteName::parse(text).unwrap();
     for (line, command, app) in [
-        ("stop", Command::Stop, None),
-        ("--json list ./blog", Command::List, Some("./blog")),
-        ("check /srv/a w:4", Command::Check, Some("/srv/a")),
-        ("add x.example", Command::Add(host("x.example")), None),
-        ("add ./blog x.example", Command::Add(host("x.example")), Some("./blog")),
-        ("/srv/a remove x.py", Command::Remove(host("x.py")), Some("/srv/a")),
-        ("add --instance=a X.example", Command::Add(host("x.example")), None),
-        ("blog", Command::Run, Some("blog")),
+        ("stop", Subcommand::Stop, None),
+        ("--json list ./blog", Subcommand::List, Some("./blog")),
+        ("check /srv/a w:4", Subcommand::Check, Some("/srv/a")),
+        ("add x.example", Subcommand::Add(host("x.example")), None),
+        ("add ./blog x.example", Subcommand::Add(host("x.example")), Some("./blog")),
+        ("/srv/a remove x.py", Subcommand::Remove(host("x.py")), Some("/srv/a")),
+        ("add --instance=a X.example", Subcommand::Add(host("x.example")), None),
+        ("blog", Subcommand::Run, Some("blog")),
     ] {
         let tokens = read(line).unwrap();
         assert_eq!(tokens.command, command, "{line}");
@@ -246,7 +246,7 @@ fn pages_and_inner_programs_come_before_everything_else() {
     assert_eq!(parsed("completions zsh"), Parsed::GeneratedDoc(GeneratedDoc::Completions(Shell::Zsh)));
     assert_eq!(
         parsed("worker-exec --help w:x -- node"),
-        Parsed::Inner(Inner::Exec, ["--help", "w:x", "--", "node"].map(Into::into).to_vec())
+        Parsed::Inner(InnerProgram::Exec, ["--help", "w:x", "--", "node"].map(Into::into).to_vec())
     );
 }
 

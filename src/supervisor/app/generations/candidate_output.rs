@@ -23,9 +23,9 @@ pub(in crate::supervisor::app) struct CandidateOutput {
 /// What is known of a worker that is not the lead.
 #[derive(Debug)]
 enum OtherOutput {
-    /// It is starting; these lines wait.
+    /// The worker is starting; these lines wait.
     Held(Vec<String>),
-    /// It failed, and so far wrote so many lines just as the lead did.
+    /// The worker failed, and so far wrote so many lines just as the lead did.
     Echo(usize),
     /// What it writes is passed on.
     Free,
@@ -118,7 +118,8 @@ impl CandidateOutput {
         self.generation == generation
     }
 
-    /// The candidate serves or is given up: the lines that still wait, and at their end how many workers wrote what the lead did.
+    /// The candidate serves or is given up: the lines that still wait, and at their end how many workers wrote what the
+    /// lead did.
     pub(in crate::supervisor::app) fn end(&mut self) -> Vec<(WorkerId, String)> {
         let workers: Vec<WorkerId> = self.others.keys().copied().collect();
         let mut waiting = Vec::new();

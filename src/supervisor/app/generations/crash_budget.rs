@@ -21,9 +21,9 @@ pub(in crate::supervisor::app) struct CrashBudget {
 /// What becomes of a candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::supervisor::app) enum TrialVerdict {
-    /// It may try again, after the pause.
+    /// The generation may try again, after the pause.
     Again,
-    /// It has spent its budget.
+    /// The generation has spent its budget.
     Reject,
 }
 

@@ -58,7 +58,7 @@ pub(in crate::supervisor::app) struct Deploy {
     pub(in crate::supervisor::app) candidate: Option<Generation>,
     /// While it takes the place of another.
     pub(in crate::supervisor::app) reloading: Option<ReloadNotice>,
-    /// Whoever waits for its end; those of a deploy that it superseded, too.
+    /// The observers that wait for its end; those of a deploy that it superseded, too.
     observers: Vec<DeployObserver>,
     written: VecDeque<String>,
 }
@@ -82,14 +82,14 @@ impl Deploy {
         self.observers
     }
 
-    /// It serves for good, `ms` milliseconds after it was asked for.
+    /// The generation serves for good, `ms` milliseconds after it was asked for.
     pub(in crate::supervisor::app) fn done(self, app: &App, ms: u64) {
         app.metrics.deploy("done");
         let generation = self.id;
         self.end(DeployEvent::Done { app: app.name.clone(), generation, ms });
     }
 
-    /// It ends because its app does; nobody is to blame.
+    /// The deploy ends because its app does; nobody is to blame.
     pub(in crate::supervisor::app) fn given_up(self, app: &App, reason: &str) {
         let generation = self.id;
         tracing::info!(app = %app.name, %generation, reason, "deploy given up");
@@ -97,7 +97,7 @@ impl Deploy {
         self.end(DeployEvent::Rejected { app: app.name.clone(), rejection });
     }
 
-    /// Those who wait for its end wait for this one's, too.
+    /// Has the observers of another deploy wait for this one's end, too.
     pub(in crate::supervisor::app) fn follow(&mut self, others: Vec<DeployObserver>) {
         self.observers.extend(others);
     }

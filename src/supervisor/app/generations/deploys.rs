@@ -1,5 +1,5 @@
-//! Owns the generations of an app: which serves, which is a candidate, and how one comes and goes: asked for, read, tried
-//! out, promoted, taken back, rejected, superseded.
+//! Owns the generations of an app: which serves, which is a candidate, and how one comes and goes: asked for, read,
+//! tried out, promoted, taken back, rejected, superseded.
 //!
 //! Never here: when one is promoted (`plan`), how much it may get wrong (`crash_budget`), or a worker (`workers`).
 
@@ -171,7 +171,7 @@ impl Deploys {
         let served = self.hand_over(candidate);
         let before = match self.set.probation.take() {
             None => served,
-            // It had not proved itself: what it would have been taken back to stays.
+            // The generation had not proved itself: what it would have been taken back to stays.
             Some(earlier) => {
                 deploy.follow(earlier.deploy.superseded(&self.app));
                 Some(earlier.before)
@@ -269,8 +269,8 @@ impl Deploys {
         }
     }
 
-    /// The deploy ends as if it had never been; the old generation goes on. Without one the app takes no requests until it
-    /// is deployed or changed.
+    /// The deploy ends as if it had never been; the old generation goes on. Without one the app takes no requests until
+    /// it is deployed or changed.
     fn reject(&mut self, reason: String) {
         let Some(deploy) = self.end_deploy() else { return };
         let (app, generation) = (self.app.name.clone(), deploy.id);

@@ -1,5 +1,5 @@
-//! Owns the first seconds of a generation that has taken over: what it took over from, what it has got wrong so far, and
-//! whether that is too much.
+//! Owns the first seconds of a generation that has taken over: what it took over from, what it has got wrong so far,
+//! and whether that is too much.
 //!
 //! Never here: going back (`deploy`), or keeping the workers that would serve again (`plan`).
 
@@ -19,7 +19,7 @@ use super::deploy::{Deploy, Generation};
 pub(in crate::supervisor::app) struct Probation {
     /// What served before and serves again if need be.
     pub(in crate::supervisor::app) before: Generation,
-    /// Whoever waits for its end, and what its workers wrote.
+    /// The deploy with the observers that wait for its end, and what its workers wrote.
     pub(in crate::supervisor::app) deploy: Deploy,
     /// Milliseconds from when it was asked for until it served.
     pub(in crate::supervisor::app) ms: u64,
@@ -31,9 +31,8 @@ pub(in crate::supervisor::app) struct Probation {
 /// What becomes of a generation on probation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::supervisor::app) enum ProbationVerdict {
-    /// It may go on.
+    /// The generation may go on.
     Stays,
-    /// It is taken back.
     TakenBack,
 }
 
@@ -56,7 +55,7 @@ impl Probation {
         if too_many { ProbationVerdict::TakenBack } else { ProbationVerdict::Stays }
     }
 
-    /// For how long it has served.
+    /// The time for which it has served.
     pub(in crate::supervisor::app) fn served(&self, now: Instant) -> Duration {
         now - self.began
     }

@@ -60,8 +60,9 @@ impl WorkerOutput {
     }
 
     /// Takes in the last lines of a worker that has failed and whose output does not pass the server; whether no other
-    /// worker of the candidate wrote the same. They are in the journal, but not among what its server says, where people
-    /// look first. `tried`: its generation is the candidate or on probation; then they are told once, with the rejection.
+    /// worker of the candidate wrote the same. They are in the journal, but not among what its server says, where
+    /// people look first. `tried`: its generation is the candidate or on probation; then they are told once, with the
+    /// rejection.
     pub(in crate::supervisor::app) fn is_news(
         &mut self,
         generation: GenerationId,

@@ -1,0 +1,21 @@
+//! What the server needs for answers and fields of its own: its status, redirects to HTTPS, challenges of authorities.
+//!
+//! Never here: making them (`request::builtin`).
+
+use http::HeaderValue;
+use tokio::time::Instant;
+
+use crate::challenges::Challenges;
+
+/// What the server's own answers are made from.
+pub(in crate::acceptor) struct OwnAnswers {
+    /// `Strict-Transport-Security` of HTTPS answers.
+    pub(in crate::acceptor) hsts: Option<HeaderValue>,
+    pub(in crate::acceptor) status_for_all: bool,
+    /// The port that redirects lead to.
+    pub(in crate::acceptor) https_port: Option<u16>,
+    pub(in crate::acceptor) http_port: Option<u16>,
+    pub(in crate::acceptor) started: Instant,
+    /// Answers to authorities that ask whether a name leads here.
+    pub(in crate::acceptor) challenges: Challenges,
+}

@@ -1,0 +1,27 @@
+//! What one thread has for its exchanges with workers.
+//!
+//! Never here: what belongs to the connections of clients (`shard`), or to a single request.
+
+use std::sync::Arc;
+
+use crate::tasks::{ShutdownToken, TaskGroup};
+
+use super::h2c_channels::Channels;
+use super::server::Server;
+use super::sole_request::SoleRequest;
+use super::write_batch::WriteBatch;
+use crate::acceptor::body::buffer_pool::BufferPool;
+
+/// The side of a thread that faces the workers.
+pub(in crate::acceptor) struct Upstreams {
+    /// The thread's number: a kept connection is used again by the thread that knows it.
+    pub(in crate::acceptor) index: usize,
+    pub(in crate::acceptor) server: Arc<Server>,
+    pub(in crate::acceptor) stop: TaskGroup,
+    /// Asked when nothing is to be finished any more: the thread's requests are about to be dropped.
+    pub(in crate::acceptor) cut: ShutdownToken,
+    pub(in crate::acceptor) channels: Channels,
+    pub(in crate::acceptor) buffers: BufferPool,
+    pub(in crate::acceptor) write_batch: WriteBatch,
+    pub(in crate::acceptor) sole_request: SoleRequest,
+}
