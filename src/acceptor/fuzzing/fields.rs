@@ -29,7 +29,7 @@ use crate::name::{AppName, RequestId};
 /// A request that is let in reaches a worker as one head, which ends where ours thinks, with one host and one framing,
 /// and with no field that is the server's to say.
 pub fn worker_request(data: &[u8]) {
-    let Some(asked) = Asked::read(data) else { return };
+    let Some(asked) = AskedField::read(data) else { return };
     let id = RequestId::random();
     for (framing, trusted) in [
         (SendFraming::None, false),
@@ -66,7 +66,7 @@ pub fn worker_request(data: &[u8]) {
     }
 }
 
-fn assert_worker_request(out: &[u8], asked: &Asked, framing: SendFraming, trusted: bool) {
+fn assert_worker_request(out: &[u8], asked: &AskedField, framing: SendFraming, trusted: bool) {
     let mut fields = [httparse::EMPTY_HEADER; 128];
     let mut head = httparse::Request::new(&mut fields);
     assert_eq!(head.parse(out), Ok(httparse::Status::Complete(out.len())), "{}", out.escape_ascii());
@@ -172,7 +172,7 @@ pub fn client_address(data: &[u8]) {
 /// A record is one line, whatever the client sent: nothing in it steers a terminal, and the object is JSON that says
 /// the same.
 pub fn access_line(data: &[u8]) {
-    let Some(asked) = Asked::read(data) else { return };
+    let Some(asked) = AskedField::read(data) else { return };
     let kind = asked.headers.get(header::CONTENT_TYPE).cloned();
     let particulars = Particulars {
         id: RequestId::random(),
@@ -207,14 +207,14 @@ pub fn access_line(data: &[u8]) {
 }
 
 /// A request's head, and its host if the server would take that.
-struct Asked {
+struct AskedField {
     method: Method,
     uri: Uri,
     headers: HeaderMap,
     authority: String,
 }
 
-impl Asked {
+impl AskedField {
     fn read(data: &[u8]) -> Option<Self> {
         let mut parsed = [httparse::EMPTY_HEADER; 64];
         let mut head = httparse::Request::new(&mut parsed);
