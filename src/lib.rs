@@ -33,6 +33,9 @@
 //! Where to look first: a request's way is `acceptor/request/http.rs`; why a worker was started or stopped is
 //! `supervisor/app/plan.rs`; what a setting means and where it comes from is `config/`.
 
+// The documentation is for those who work on the crate: it is made with the items that are not public.
+#![allow(rustdoc::private_intra_doc_links)]
+
 mod budget;
 mod digest;
 mod fastcgi;
