@@ -62,7 +62,7 @@ pub(super) struct ProxiedRequest {
     pub(super) proto: Option<&'static str>,
     pub(super) host: Option<String>,
     pub(super) port: Option<u16>,
-    /// What it took from the beginning of the path.
+    /// The prefix that the proxy took away from the path (`X-Forwarded-Prefix`).
     pub(super) prefix: Option<PathPrefix>,
     /// The id it gave the request.
     pub(super) id: Option<RequestId>,

@@ -127,7 +127,7 @@ impl ClientAuthority {
         Arc::clone(&self.current.load().config)
     }
 
-    /// What is asked for.
+    /// The settings that say what is asked of clients.
     pub(crate) fn asked(&self) -> &ClientCerts {
         &self.asked
     }

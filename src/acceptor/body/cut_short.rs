@@ -25,7 +25,7 @@ pub(in crate::acceptor) enum CutShort {
     Request(&'static str),
 }
 
-/// Of reading from the worker.
+/// An error that reading from the worker has ended with says why the answer broke off.
 impl From<io::Error> for CutShort {
     fn from(error: io::Error) -> Self {
         match error.get_ref().and_then(|inner| inner.downcast_ref::<BadRecord>()) {

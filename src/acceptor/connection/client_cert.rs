@@ -16,9 +16,9 @@ use x509_parser::x509::X509Name;
 
 use crate::spec::ClientCerts;
 
-/// What a connection's handshake has asked of the client, and what the client has shown.
+/// The certificate that a client has shown in its handshake, and the settings that asked for it.
 pub(in crate::acceptor) struct ShownClientCert {
-    /// What was asked for.
+    /// The settings that the handshake went by; a host with others is not reached over this connection.
     pub(in crate::acceptor) asked: ClientCerts,
     /// The fields for workers.
     pub(in crate::acceptor) fields: Vec<(HeaderName, HeaderValue)>,
@@ -51,7 +51,7 @@ impl ShownClientCert {
     }
 }
 
-/// What workers are told of a client that has shown no certificate.
+/// The fields that workers get where the client has shown no certificate.
 pub(in crate::acceptor) static NONE: [(HeaderName, HeaderValue); 1] =
     [(VERIFY, HeaderValue::from_static("NONE"))];
 

@@ -49,17 +49,17 @@ pub(crate) type ChooseTls = Arc<dyn Fn(&ClientHello<'_>, IpAddr) -> Option<TlsCh
 
 /// How a handshake goes on.
 pub(crate) struct TlsChoice {
-    /// Its settings.
+    /// The settings of TLS for the host that is named.
     pub(crate) config: Arc<ServerConfig>,
-    /// The client certificates that it asks for.
+    /// The certificates that the client is asked for; `None`: it is asked for none.
     pub(crate) client: Option<ClientCertCheck>,
 }
 
-/// What is asked of a client, and what is thought of what it shows.
+/// How the client certificates of one handshake are asked for and judged.
 pub(crate) struct ClientCertCheck {
-    /// What is asked for.
+    /// The settings of the host that the handshake names.
     pub(crate) asked: ClientCerts,
-    /// Why the certificates are not believed, of which the client's own comes first.
+    /// Says why a chain is not believed; the client's own certificate comes first in it.
     pub(crate) judge: JudgeClientCert,
 }
 

@@ -22,8 +22,8 @@ pub(in crate::acceptor) struct AccessEntry<'a> {
     pub(in crate::acceptor) particulars: &'a Particulars,
 }
 
-/// One line: local time, total time, time in the worker, method, path, status, content type, length, and what went
-/// wrong.
+/// Adds the record to `out` as one line for people: local time, total time, time in the worker, method, path, status,
+/// content type, length, and what went wrong.
 pub(in crate::acceptor) fn human(
     out: &mut Vec<u8>,
     entry: &AccessEntry<'_>,
