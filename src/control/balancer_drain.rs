@@ -40,7 +40,11 @@ impl Until {
     pub(super) fn shown(self, now: Instant) -> String {
         self.left(now).map_or_else(
             || "until `rip-serverctl undrain`".to_owned(),
-            |left| format!("for {} more", show_duration(Duration::from_secs(left.as_secs() + 1))),
+            |left| {
+                // Rounded up: a drain under way has never nothing left.
+                let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
+                format!("for {} more", show_duration(Duration::from_secs(seconds)))
+            },
         )
     }
 }
@@ -78,7 +82,9 @@ mod tests {
     fn a_drain_ends_by_itself_where_it_was_given_a_time() {
         let (drain, now) = (BalancerDrain::default(), Instant::now());
         drain.begin(Until::after(now, Some(SECOND)));
-        assert_eq!(drain.at(now).and_then(|until| until.left(now)), Some(SECOND));
+        let until = drain.at(now).unwrap();
+        assert_eq!((until.left(now), until.shown(now)), (Some(SECOND), "for 1s more".to_owned()));
+        assert_eq!(until.shown(now + SECOND / 2), "for 1s more");
         assert_eq!(drain.at(now + SECOND), None);
         assert!(!drain.end(now + SECOND));
     }

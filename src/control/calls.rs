@@ -162,7 +162,9 @@ impl Control {
 
     fn undrain(&self) -> DrainAnswer {
         let changed = self.drain.end(Instant::now());
-        tracing::info!("drained no longer: balancers are told that requests may come");
+        if changed {
+            tracing::info!("drained no longer: balancers are told that requests may come");
+        }
         DrainAnswer { ok: true, changed, asked_by_balancers: self.facts.asked_by_balancers }
     }
 
