@@ -6,10 +6,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use tokio::net::TcpStream;
+
+use crate::time::timer;
 
 /// Where a worker listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -24,7 +27,7 @@ pub enum Address {
 
 impl Address {
     /// Connects; over Unix at once or not at all: a worker that lets its queue fill up is as good as unreachable
-    /// (connect(2)). The socket does not block. Cancel-safe.
+    /// (connect(2)). Over TCP as soon as the queue has room. The socket does not block. Cancel-safe.
     ///
     /// # Errors
     /// What the kernel says; `InvalidData` when there is something at the worker's own path that is no socket.
@@ -33,10 +36,22 @@ impl Address {
             Self::Unix(path) => connect_unix(path),
             Self::Bound(path) => connect_unfollowed(path),
             Self::Tcp(address) => {
-                let stream = TcpStream::connect(address).await?;
+                let stream = connect_tcp(*address).await?;
                 stream.set_nodelay(true)?;
                 Ok(stream.into_std()?.into())
             }
+        }
+    }
+}
+
+/// A SYN that is not answered at once met a full queue (listen(2)). The kernel repeats it after a second, by when the time
+/// for connecting is over unless it was made longer; so a new connection is tried much earlier.
+async fn connect_tcp(address: SocketAddr) -> io::Result<TcpStream> {
+    let mut patience = FIRST_SYN;
+    loop {
+        match timer::timeout(patience, TcpStream::connect(address)).await {
+            Ok(connected) => return connected,
+            Err(_) => patience = (patience * 2).min(LATER_SYNS),
         }
     }
 }
@@ -60,10 +75,16 @@ fn connect_unfollowed(path: &Path) -> io::Result<OwnedFd> {
     connect_unix(Path::new(&format!("/proc/self/fd/{}", found.as_raw_fd())))
 }
 
+/// Loopback answers within microseconds.
+const FIRST_SYN: Duration = Duration::from_millis(10);
+const LATER_SYNS: Duration = Duration::from_millis(100);
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
     use std::os::unix::net::UnixListener;
+
+    use tokio::net::TcpSocket;
 
     use super::*;
 
@@ -92,5 +113,26 @@ mod tests {
         Address::Bound(own).connect().await.unwrap();
 
         listener.accept().unwrap();
+    }
+    /// Time is virtual here and passes as soon as nothing can be done: the kernel's second SYN would come too late.
+    #[tokio::test(start_paused = true)]
+    async fn a_full_queue_is_connected_to_as_soon_as_it_has_room() {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let address = Address::Tcp(listener.local_addr().unwrap());
+        let limit = Duration::from_secs(1);
+        let mut waiting = Vec::new();
+        while let Ok(connected) = timer::timeout(limit, address.connect()).await {
+            waiting.push(connected.unwrap());
+        }
+
+        let room = async {
+            timer::sleep(limit / 2).await;
+            listener.accept().await.unwrap()
+        };
+        let (connected, _accepted) = tokio::join!(timer::timeout(limit, address.connect()), room);
+
+        connected.unwrap().unwrap();
     }
 }
