@@ -27,7 +27,9 @@ async fn rolling_deploys_lose_nothing() {
 #[tokio::test]
 async fn broken_deploys_lose_nothing() {
     for door in DOORS {
-        let server = start(door, two_workers().rules("timeouts.start = \"1s\"")).await;
+        let server = start(door, two_workers()).await;
+        // Those that are to serve may take longer.
+        server.add_rule("timeouts.start = \"1s\"");
         let load = load(&server, &["v1"]);
         for broken in ["exit", "mute", "exit"] {
             load.more(100).await;

@@ -59,7 +59,8 @@ async fn a_version_that_ends_at_once_is_rejected_with_its_last_words() {
 
 #[tokio::test]
 async fn a_version_that_never_answers_is_rejected_in_time() {
-    let server = versioned(Setup::scripted().rules("timeouts.start = \"1s\""), "v1").await;
+    let server = versioned(Setup::scripted(), "v1").await;
+    server.add_rule("timeouts.start = \"1s\"");
     server.set_version("mute");
     let ran = server.ctl(&["deploy", "--json"]).await.expect(1);
     assert!(ran.out.contains("rejected"), "{ran:?}");

@@ -79,6 +79,13 @@ impl Server {
         std::fs::write(self.root().join("scripted/VERSION"), version).unwrap();
     }
 
+    /// Adds a line to the scripted app's `rip.toml`; the next deploy goes by it.
+    pub(crate) fn add_rule(&self, line: &str) {
+        let own = self.root().join("scripted/rip.toml");
+        let text = std::fs::read_to_string(&own).unwrap();
+        std::fs::write(own, format!("{text}\n{line}\n")).unwrap();
+    }
+
     /// Deploys, and expects that it is taken.
     pub(crate) async fn deploy(&self, version: &str) {
         self.set_version(version);
