@@ -232,7 +232,7 @@ async fn without_mkcert_auto_tls_falls_back_to_a_self_signed_certificate_and_say
     let server = Setup::scripted().tls().words(&["--auto-tls"]).variable("PATH", path).start().await;
     let (_, issuer) = tls::names(server.port(), "localhost").await;
     assert!(issuer.contains("self-signed"), "{issuer}");
-    assert!(server.output().contains("mkcert"), "{}", server.output());
+    server.output().says("mkcert").await;
 }
 
 #[tokio::test]

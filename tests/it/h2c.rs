@@ -109,7 +109,7 @@ async fn a_place_that_waits_for_its_client_is_given_up_to_who_waits_for_one() {
         until("the worker waits for its clients", all_wait).await;
         assert_eq!(server.status().await.apps[0].in_flight, deaf.len());
         assert_eq!(server.get("/").await.text(), "hello", "{words:?}");
-        assert!(server.output().contains("an answer is cut: its client reads too slowly"));
+        server.output().says("an answer is cut: its client reads too slowly").await;
         assert_eq!(server.worker_pids().await, before, "the worker lives");
     }
 }

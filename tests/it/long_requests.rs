@@ -240,7 +240,7 @@ async fn an_event_loop_that_stands_still_is_replaced() {
     })
     .await;
     until("it serves", async || server.get("/").await.status == 200).await;
-    assert!(server.output().contains("answers nothing any more"), "{}", server.output());
+    server.output().says("answers nothing any more").await;
 }
 
 #[tokio::test]

@@ -38,7 +38,7 @@ async fn whoever_else_answers_on_a_workers_port_is_not_served_as_the_app() {
         let told = format!("port {port} belongs to ");
         until("it is told", || async { server.output().contains(&told) }).await;
         let own = format!("(process {})", std::process::id());
-        assert!(server.output().contains(&own), "{}", server.output());
+        server.output().says(&own).await;
         // The probe may ask; what it hears makes nobody ready.
         until("asked again or not", || async { script == SAYS_READY || stranger.asked() > 2 }).await;
         assert_eq!(ready(&server).await, 0);
@@ -75,6 +75,7 @@ async fn a_program_that_listens_on_all_addresses_is_served_and_told_how_to_bind(
     let server = Setup::app(app.path()).words(&["w:2"]).start().await;
     assert_eq!(server.get("/").await.text(), "hello\n");
     let told = "past the server's TLS and limits: bind to $HOST (127.0.0.1)";
+    server.output().says(told).await;
     assert_eq!(server.output().count(told), 1, "once, though there are two workers: {}", server.output());
 }
 

@@ -99,7 +99,7 @@ async fn a_release_that_goes_into_the_background_is_rejected_and_nothing_of_it_i
         until("nothing of it is left", || async { orphans(&app).is_empty() }).await;
         goes_on(&server, pid).await;
     }
-    assert!(server.output().contains("had left its worker's process group"), "{}", server.output());
+    server.output().says("had left its worker's process group").await;
 }
 
 /// The processes whose working directory is the app's, and that are no worker of the first release.
@@ -137,7 +137,7 @@ async fn a_worker_that_goes_into_the_background_while_it_serves_is_replaced() {
     assert_eq!(server.get("/").await.text(), "orphan");
     fs::write(app.path().join("go"), "").unwrap();
     until("another serves", || async { server.get("/").await.text() == "again" }).await;
-    assert!(server.output().contains("went into the background"), "{}", server.output());
+    server.output().says("went into the background").await;
     assert!(orphans(&app).is_empty());
 }
 

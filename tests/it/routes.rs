@@ -284,7 +284,7 @@ async fn a_wildcard_s_routes_are_for_names_that_are_not_there_themselves() {
         assert_eq!(who(&reply), app, "{host}{path}");
     }
     let warning = "*.example/blog is not for a.example, which has routes of its own";
-    assert!(server.output().contains(warning), "{}", server.output());
+    server.output().says(warning).await;
 }
 
 #[tokio::test]

@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex};
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
+use super::until;
+
 /// The lines so far; more come while the server runs.
 #[derive(Clone, Default)]
 pub(crate) struct Output {
@@ -77,6 +79,11 @@ impl Output {
     /// Whether any line so far contains the text.
     pub(crate) fn contains(&self, text: &str) -> bool {
         self.count(text) > 0
+    }
+
+    /// Waits until a line contains the text: lines are on their way for a while.
+    pub(crate) async fn says(&self, text: &str) {
+        until(&format!("the server says {text:?}"), || async { self.contains(text) }).await;
     }
 
     /// How many lines so far contain the text.
