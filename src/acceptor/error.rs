@@ -63,6 +63,10 @@ pub(super) enum ServeError {
     BadAnswer { worker: WorkerId, what: &'static str },
     #[error("worker {worker} has no place for another long-lived connection")]
     NoTunnel { worker: WorkerId },
+    #[error("the file that a worker named is not there")]
+    FileMissing,
+    #[error("the file that a worker named is in no folder of `accel`")]
+    FileOutside,
     #[error("worker {worker} did not answer in time")]
     WorkerTimeout { worker: WorkerId },
 }
@@ -101,6 +105,8 @@ impl ServeError {
             Self::WorkerBusy { .. } => &reason::WORKER_BUSY,
             Self::BadAnswer { .. } => &reason::BAD_ANSWER,
             Self::NoTunnel { .. } => &reason::NO_TUNNEL,
+            Self::FileMissing => &reason::FILE_MISSING,
+            Self::FileOutside => &reason::FILE_OUTSIDE,
             Self::WorkerTimeout { .. } => &reason::WORKER_TIMEOUT,
         }
     }

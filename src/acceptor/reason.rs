@@ -216,6 +216,13 @@ reasons! {
     BAD_ANSWER = Reason::worker(
         StatusCode::BAD_GATEWAY, "bad-answer", "the site gave an answer that cannot be passed on",
     );
+    /// a worker names a file that is not there, or that the server may not read: see
+    /// [7.8](#78-files-that-the-server-sends)
+    FILE_MISSING = Reason::worker(StatusCode::NOT_FOUND, "file-missing", "the file is not there");
+    /// a worker names a file outside of the folders of `accel`
+    FILE_OUTSIDE = Reason::worker(
+        StatusCode::BAD_GATEWAY, "file-outside", "the site gave the name of a file that may not be sent",
+    );
     /// no head within `timeouts.request`; with `concurrency` 1 the worker is killed,
     /// [else asked](#71-the-way-of-a-request)
     WORKER_TIMEOUT = Reason::worker(

@@ -15,6 +15,7 @@ use crate::config::app::{AppSettings, app_settings, directory};
 use crate::config::merge::Config;
 use crate::files::scripts::DocumentRoot;
 use crate::name::RouteName;
+use crate::spec::mounts::Mounts;
 use crate::spec::{AppSpec, ClientCerts, LaunchSpec, ReadyBy, Reload, Rules, Scripts, Sources, Upkeep};
 use crate::supervisor::{Resolve, ResolveError};
 
@@ -143,13 +144,20 @@ impl Resolver {
             env.insert("PYTHONPATH".into(), format!("{}{own}", folder.display()));
         }
         let pid_file = kind.writes_pid_file(&found.command.dir);
-        let scripts = scripts(found.scripts, &found.command.dir, &settings.php.follow)?;
+        let follow = real_folders(&settings.php.follow)?;
+        let (files, accel) = mounts(&settings.rules, &found, &follow)?;
+        if !accel.is_empty() {
+            env.insert("RIP_ACCEL".into(), accel.mapping());
+        }
+        let scripts = scripts(found.scripts, &found.command.dir, follow);
         let protocol = kind.protocol.unwrap_or(settings.rules.protocol);
         let workers = kind.workers.filter(|_| !settings.workers_told).unwrap_or(settings.upkeep.workers);
         let of_kind = |rules: Rules| Rules {
             concurrency: Some(concurrency),
             protocol,
             scripts: scripts.clone(),
+            files: files.clone(),
+            accel: accel.clone(),
             ..rules
         };
         let tables = settings.rules.tables.map(of_kind);
@@ -188,16 +196,35 @@ impl Resolver {
     }
 }
 
-/// Where requests reach scripts, with the folders that links may lead to as they are now.
-fn scripts(within: Option<PathBuf>, root: &Path, follow: &[PathBuf]) -> Result<Scripts, ResolveError> {
-    let Some(within) = within else { return Ok(Scripts::default()) };
+/// Where requests reach scripts.
+fn scripts(within: Option<PathBuf>, root: &Path, follow: Vec<PathBuf>) -> Scripts {
+    Scripts(within.map(|within| Arc::new(DocumentRoot { root: root.to_owned(), within, follow })))
+}
+
+/// The folders of `static` and of `accel` as they are now.
+fn mounts(rules: &Rules, found: &DetectedApp, follow: &[PathBuf]) -> Result<(Mounts, Mounts), ResolveError> {
+    let app = &found.command.dir;
+    let has_scripts = found.scripts.is_some();
+    let files = rules.files.found_in(app, follow, has_scripts);
+    let files = files.map_err(|why| ResolveError::new(format!("`static` {why}")))?;
+    if let Some(all) = files.iter().find(|mount| mount.holds(app)) {
+        return Err(ResolveError::new(format!(
+            "`static` names {}, with the app's own program in it: name a folder in which there are only files to send",
+            app.join(&all.root).display()
+        )));
+    }
+    let accel = rules.accel.found_in(app, follow, false);
+    Ok((files, accel.map_err(|why| ResolveError::new(format!("`accel` {why}")))?))
+}
+
+/// The folders that links may lead to as they are now.
+fn real_folders(follow: &[PathBuf]) -> Result<Vec<PathBuf>, ResolveError> {
     let real = |folder: &PathBuf| {
         folder.canonicalize().map_err(|error| {
             ResolveError::new(format!("`follow` names {}, which cannot be read: {error}", folder.display()))
         })
     };
-    let follow = follow.iter().map(real).collect::<Result<_, _>>()?;
-    Ok(Scripts(Some(Arc::new(DocumentRoot { root: root.to_owned(), within, follow }))))
+    follow.iter().map(real).collect()
 }
 
 /// What it is and how it is run, with what few would expect of a worker.

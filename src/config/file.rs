@@ -186,6 +186,8 @@ impl<'a> TomlFile<'a> {
     ) -> Result<(), ConfigError> {
         match self.place.row(name) {
             Some(row) if row.kind == SettingKind::Tables => return self.path_tables(row, value, layer),
+            // `static` is a list, or a table with keys of its own.
+            Some(_) if value.get_ref().is_table() && self.place.has_section(name) => {}
             Some(row) => return self.put(row, value, layer),
             None => {}
         }
@@ -239,6 +241,13 @@ impl<'a> TomlFile<'a> {
     fn put(&self, row: &Setting, value: &Spanned<DeValue<'a>>, layer: &mut Layer) -> Result<(), ConfigError> {
         let parsed = row.kind.parse_toml(value.get_ref());
         let parsed = parsed.map_err(|wrong| self.wrong(row.key(), value, &wrong.0))?;
+        if let SettingValue::Mounts(mounts) = &parsed
+            && self.place == KeyPlace::Own
+            && mounts.first_outside().is_some()
+        {
+            let right = "folders in the app's own: only the server's config may name others";
+            return Err(self.wrong(row.key(), value, right));
+        }
         layer.put(row.id, self.beside_the_file(row, parsed), self.at(value.span()));
         Ok(())
     }

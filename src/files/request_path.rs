@@ -45,7 +45,8 @@ pub(super) fn part_is_seen(name: &[u8], first: bool, last: bool) -> bool {
     !hidden && !own
 }
 
-pub(super) fn decode(segment: &str) -> Option<String> {
+/// A text with its percent-encoded bytes as they are; `None`: that is not how to encode them, or no UTF-8.
+pub(crate) fn decode(segment: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(segment.len());
     let mut rest = segment.bytes();
     while let Some(byte) = rest.next() {

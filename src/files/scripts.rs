@@ -148,7 +148,7 @@ fn is_script_seen(names: &[OsString]) -> bool {
 }
 
 /// Whether what a link leads to may be sent.
-fn is_file_seen(names: &[OsString]) -> bool {
+pub(super) fn is_file_seen(names: &[OsString]) -> bool {
     is_seen(names) && !names.last().is_some_and(|name| is_source(&name.to_string_lossy()))
 }
 

@@ -30,19 +30,25 @@ pub(crate) struct Site {
     spa: Option<Arc<str>>,
     files: Beneath,
     serve: ServeDir<DefaultServeDirFallback, Beneath>,
+    /// Whether a client may get another file in place of one, compressed.
+    precompressed: bool,
 }
 
 impl Site {
     /// `index` stands for a folder; `spa` answers for an unknown page. Both are names relative to the root.
     pub(crate) fn new(files: Beneath, index: &str, spa: Option<&str>) -> Self {
+        let plain = Self::plain(files);
+        let serve = plain.serve.precompressed_br().precompressed_gzip().precompressed_zstd();
+        Self { index: index.into(), spa: spa.map(Into::into), serve, precompressed: true, ..plain }
+    }
+
+    /// Files alone, each as it is.
+    pub(crate) fn plain(files: Beneath) -> Self {
         let serve = ServeDir::with_backend("", files.clone())
             .append_index_html_on_directories(false)
             // RFC 9110 §14.2 lets a server ignore Range; several parts at once are asked for by attackers only.
-            .ignore_multi_range_requests(true)
-            .precompressed_br()
-            .precompressed_gzip()
-            .precompressed_zstd();
-        Self { index: index.into(), spa: spa.map(Into::into), files, serve }
+            .ignore_multi_range_requests(true);
+        Self { index: "".into(), spa: None, files, serve, precompressed: false }
     }
 
     /// Answers a request; its body is never looked at.
@@ -50,10 +56,18 @@ impl Site {
         if let Some(refusal) = not_allowed(request.method()) {
             return refusal;
         }
+        match self.found(request).await {
+            Some(answer) => answer,
+            None => self.fallback(request).await,
+        }
+    }
+
+    /// Answers a GET or a HEAD for which there is something.
+    pub(crate) async fn found<B>(&self, request: &Request<B>) -> Option<Response<Body>> {
         match self.choose(request.uri()) {
-            SiteAnswer::File(path) => self.file(&path, request).await,
-            SiteAnswer::Redirect(location) => redirect(request.headers(), &location),
-            SiteAnswer::Nothing => self.fallback(request).await,
+            SiteAnswer::File(path) => Some(self.file(&path, request).await),
+            SiteAnswer::Redirect(location) => Some(redirect(request.headers(), &location)),
+            SiteAnswer::Nothing => None,
         }
     }
 
@@ -62,7 +76,11 @@ impl Site {
         let folder = if path.is_empty() { "." } else { path.trim_end_matches('/') };
         let Ok(meta) = self.files.look(Path::new(folder)) else { return SiteAnswer::Nothing };
         if !meta.is_dir() {
-            return if path.ends_with('/') { SiteAnswer::Nothing } else { SiteAnswer::File(path) };
+            return if path.ends_with('/') || !self.files.shows(&path) {
+                SiteAnswer::Nothing
+            } else {
+                SiteAnswer::File(path)
+            };
         }
         let index = format!("{folder}/{}", self.index);
         if !self.files.look(Path::new(&index)).is_ok_and(|meta| meta.is_file()) {
@@ -117,8 +135,10 @@ impl Site {
             response = self.serve_file(path, request.method(), headers).await;
         }
         if response.status() == StatusCode::NOT_MODIFIED {
-            // As the whole answer would say (RFC 9110 §15.4.5): a cache keeps one for each encoding.
-            response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+            if self.precompressed {
+                // As the whole answer would say (RFC 9110 §15.4.5): a cache keeps one for each encoding.
+                response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+            }
             // hyper writes none, whatever it is given: the connection may be kept.
             response.headers_mut().insert(NO_BODY, HeaderValue::from_static("1"));
         }

@@ -107,6 +107,11 @@ impl Rules {
         self.concurrency.unwrap_or(NonZeroU32::MIN)
     }
 
+    /// Whether a request's path may mean a file or a script.
+    pub(crate) fn has_files(&self) -> bool {
+        self.scripts.0.is_some() || !self.files.is_empty()
+    }
+
     /// Whether a client at this address may ask at all.
     pub(crate) fn admits(&self, address: IpAddr) -> bool {
         let named = |networks: &[IpNet]| networks.iter().any(|network| network.contains(&address));

@@ -11,6 +11,7 @@ pub(crate) mod acme;
 mod app;
 mod by_path;
 pub(crate) mod field_names;
+pub(crate) mod mounts;
 pub(crate) mod redirects;
 mod server;
 pub(crate) mod setting_types;

@@ -60,6 +60,7 @@ mod rollout;
 mod room;
 mod rooms;
 mod routes;
+mod sent_files;
 mod serve;
 mod shells;
 mod signals;

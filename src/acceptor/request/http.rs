@@ -16,6 +16,7 @@ use crate::api::HostState;
 use crate::name::RequestId;
 use crate::spec::{Protocol, Rules};
 
+use super::accel::NamedFile;
 use super::builtin;
 use super::client_answer::Answer;
 use super::client_request::ClientRequest;
@@ -155,10 +156,10 @@ async fn answer(
     if let Some(response) = redirect::answer(parts, &route, &target, &rules)? {
         return Ok(response);
     }
-    let script = match rules.scripts.0.as_deref() {
-        None => None,
-        Some(folder) => match Box::pin(resolve(folder, parts, &target)).await {
-            Resolved::Script(script) => Some(script),
+    let script = match rules.has_files() {
+        false => None,
+        true => match Box::pin(resolve(&rules, parts, &target)).await {
+            Resolved::Worker(script) => script,
             Resolved::Answered(mut reply) => {
                 let until = context.arrived + rules.timeouts.queue;
                 Box::pin(wait_while_paused(&route, client.share, until)).await?;
@@ -218,12 +219,15 @@ async fn answer(
             return Err(error);
         }
     }
-    let mut outcome = forward(&mut outgoing, recording).await;
+    let outcome = forward(&mut outgoing, recording).await;
     give_back(conn, outgoing.body, body);
-    if let Ok(reply) = &mut outcome {
-        rules.answer_fields.apply(reply.headers_mut());
+    let mut reply = outcome?;
+    if !rules.accel.is_empty() {
+        let file = NamedFile { accel: &rules.accel, parts, app: route.app.name.as_str(), id: context.id };
+        reply = Box::pin(file.in_place_of(reply)).await?;
     }
-    outcome
+    rules.answer_fields.apply(reply.headers_mut());
+    Ok(reply)
 }
 
 /// A worker may answer before it has taken everything in.

@@ -2,6 +2,7 @@
 //!
 //! Never here: workers (`exchange`), or the bytes of a protocol (`downstream`).
 
+mod accel;
 pub(in crate::acceptor) mod builtin;
 pub(in crate::acceptor) mod client_answer;
 pub(in crate::acceptor) mod client_request;
@@ -12,5 +13,6 @@ mod redirect;
 pub(in crate::acceptor) mod reply;
 pub(in crate::acceptor) mod route;
 pub(in crate::acceptor) mod scripts;
+mod sent_file;
 pub(in crate::acceptor) mod setting_notice;
 mod worker_target;

@@ -1,33 +1,39 @@
 //! Which script of a PHP app a request means; a request that means no script is answered here: with a file, with the
-//! way to a folder, or with 404.
+//! way to a folder, or with 404. So are, of any app, requests for files of `static`.
 //!
 //! Never here: looking a path up (`crate::files`), or asking a worker.
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
-use http::{Method, Request, StatusCode};
-use http_body::Body as _;
-use http_body_util::Empty;
+use http::{Method, StatusCode};
 
 use crate::files::scripts::{DocumentRoot, Meant, Script};
+use crate::spec::Rules;
 
 use super::reply::{self, TEXT};
+use super::sent_file::{self, of_site, request_for};
 use super::worker_target::WorkerTarget;
-use crate::acceptor::upstream::reply_body::{Reply, ReplyBody};
-use crate::acceptor::wire::headers::clean_answer;
+use crate::acceptor::upstream::reply_body::Reply;
 
 /// What a request comes to.
 pub(in crate::acceptor) enum Resolved {
-    Script(Box<Script>),
+    /// A worker is to answer, which is to run the script if there is one.
+    Worker(Option<Box<Script>>),
     Answered(Reply),
 }
 
-/// Looks the request's path up. Files are opened in place, and read as the client takes them.
-pub(super) async fn resolve(folder: &DocumentRoot, parts: &Parts, target: &WorkerTarget<'_>) -> Resolved {
+/// Looks the request's path up. Files are read as the client takes them.
+pub(super) async fn resolve(rules: &Rules, parts: &Parts, target: &WorkerTarget<'_>) -> Resolved {
+    if !rules.files.is_empty()
+        && let Some(file) = sent_file::answer(rules, parts, target).await
+    {
+        return Resolved::Answered(file);
+    }
+    let Some(folder) = rules.scripts.0.as_deref() else { return Resolved::Worker(None) };
     let answer = match folder.find(target.uri().path()) {
-        Meant::Script(script) => return Resolved::Script(Box::new(script)),
-        Meant::File(path) => send(folder, &path, parts).await,
+        Meant::Script(script) => return Resolved::Worker(Some(Box::new(script))),
+        Meant::File(path) => Some(send(folder, &path, parts).await),
         Meant::Folder => to_folder(&parts.method, target),
         Meant::Nothing => None,
     };
@@ -35,18 +41,9 @@ pub(super) async fn resolve(folder: &DocumentRoot, parts: &Parts, target: &Worke
     Resolved::Answered(answer.unwrap_or_else(missing))
 }
 
-async fn send(folder: &DocumentRoot, path: &str, parts: &Parts) -> Option<Reply> {
-    let mut request = Request::new(Empty::<Bytes>::new());
-    *request.method_mut() = parts.method.clone();
-    *request.headers_mut() = parts.headers.clone();
-    let answer = folder.site().file(path, &request).await;
-    let mut answer = answer.map(|body| match body.size_hint().exact() {
-        Some(0) => ReplyBody::full(Bytes::new()),
-        length => ReplyBody::file(body, length),
-    });
-    // What static workers say to the server.
-    clean_answer(answer.headers_mut(), false);
-    Some(Box::new(answer))
+async fn send(folder: &DocumentRoot, path: &str, parts: &Parts) -> Reply {
+    let request = request_for(parts.method.clone(), parts.headers.clone());
+    of_site(folder.site().file(path, &request).await)
 }
 
 /// So that the relative links of its page lead into it.

@@ -63,13 +63,18 @@ impl<'a> WorkerTarget<'a> {
 }
 
 /// A request's fields with the changes that the app's settings want; `None`: they want none. A client's `Connection`
-/// takes none of these away.
+/// takes none of these away. Where files are sent for workers, settings alone say to them that they are.
 pub(super) fn changed_fields(sent: &HeaderMap, rules: &Rules) -> Option<Box<HeaderMap>> {
     let changes = &rules.request_fields;
-    if changes.is_empty() {
+    let asks = !rules.accel.is_empty() && SENDFILE_HINTS.iter().any(|name| sent.contains_key(name));
+    if changes.is_empty() && !asks {
         return None;
     }
     let mut headers = sent.clone();
+    if asks {
+        headers.remove(&SENDFILE_HINTS[0]);
+        headers.remove(&SENDFILE_HINTS[1]);
+    }
     let named = Named::of(sent);
     if changes.given().any(|name| named.has(name)) {
         let goes = |name: &HeaderName| named.has(name) && !is_hop_by_hop(name.as_str());
@@ -81,6 +86,10 @@ pub(super) fn changed_fields(sent: &HeaderMap, rules: &Rules) -> Option<Box<Head
     changes.apply(&mut headers);
     Some(Box::new(headers))
 }
+
+/// The fields by which rack is told to name files in place of sending them.
+static SENDFILE_HINTS: [HeaderName; 2] =
+    [HeaderName::from_static("x-sendfile-type"), HeaderName::from_static("x-accel-mapping")];
 
 fn without(prefix: &PathPrefix, sent: &Uri) -> Result<Uri, AmbiguousPath> {
     let rest = prefix.behind(sent.path())?;

@@ -125,10 +125,19 @@ impl ReplyBody {
             BodySource::Events(events) => events.poll_frame(cx),
             BodySource::File { body, length } => {
                 let frame = ready!(Pin::new(body).poll_frame(cx));
-                if let (Some(length), Some(Ok(frame))) = (length, &frame) {
-                    *length = length.saturating_sub(frame.data_ref().map_or(0, Bytes::len) as u64);
-                }
-                Poll::Ready(frame.map(|frame| frame.map_err(CutShort::File)))
+                // A file may have grown since its length was said.
+                let frame = frame.map(|frame| {
+                    frame.map_err(CutShort::File).map(|frame| {
+                        frame.map_data(|mut data| {
+                            if let Some(left) = length {
+                                data.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
+                                *left -= data.len() as u64;
+                            }
+                            data
+                        })
+                    })
+                });
+                Poll::Ready(frame)
             }
         }
     }

@@ -87,7 +87,14 @@ fn noted(file: &mut String, row: &Setting, key: &str, note: &str) {
     for line in wrapped(&sentence) {
         let _ = writeln!(file, "# {line}");
     }
-    let _ = writeln!(file, "#{key} = {}", row.kind.toml_literal(text));
+    // A key that is the name of a table, too, cannot stand beside that.
+    let sign = if is_a_table_too(row) { "# " } else { "#" };
+    let _ = writeln!(file, "{sign}{key} = {}", row.kind.toml_literal(text));
+}
+
+fn is_a_table_too(row: &Setting) -> bool {
+    let below = |key: &str| key.strip_prefix(row.key()).is_some_and(|rest| rest.starts_with('.'));
+    TABLE.iter().filter_map(app_key).any(|(key, _)| below(key))
 }
 
 const HEAD: &str = "\
@@ -130,7 +137,7 @@ mod tests {
         let file = file::parse_server(Path::new("/etc/x.toml"), &uncommented).unwrap();
         for row in TABLE {
             let kept = |layer: &crate::config::layer::Layer| layer.get(row.id).is_some();
-            let parts = ["recycle", "memory"].contains(&row.key());
+            let parts = ["recycle", "memory"].contains(&row.key()) || is_a_table_too(row);
             if server_key(row).is_some() {
                 assert!(kept(&file.server), "{}", row.key());
             } else if app_key(row).is_some() && !parts {

@@ -1,6 +1,7 @@
 //! What each kind of setting takes, in words, for errors and documents. Never here: taking it (`setting_kind`).
 
 use super::compound;
+use super::mount_value;
 use super::setting_kind::SettingKind;
 
 impl SettingKind {
@@ -56,6 +57,7 @@ impl SettingKind {
                 "a table such as { \"www.example.com\" = \"https://example.com\", \"/old\" = \"/new\" }"
                     .into()
             }
+            Self::Mounts(keys) => mount_value::expected(keys),
             Self::Ini => "a table of values, such as { upload_max_filesize = \"64M\" }".into(),
             Self::Tables => "tables such as [route.\"/admin\"], each with settings for these paths".into(),
         }

@@ -5,6 +5,7 @@
 pub(crate) mod compound;
 mod expected;
 pub(crate) mod form;
+pub(crate) mod mount_value;
 mod rows_of_apps;
 mod rows_of_server;
 pub(crate) mod sections;

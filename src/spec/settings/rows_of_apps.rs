@@ -59,7 +59,7 @@ macro_rules! rows_of_apps {
                 "all files' tables together, the server's file first";
             Follow(follow: Vec<PathBuf>): App, Paths, Unset("none", "/usr/share/wordpress"), "LIST", [Admin("follow")],
                 "folders outside the app that links in it may lead to",
-                "of PHP apps; links within the app's folder are always followed";
+                "of PHP apps, `static` and `accel`; links within the folder of a PHP app are always followed";
         }
 
         /// How the workers of an app are kept.
@@ -156,6 +156,14 @@ macro_rules! rows_of_apps {
                 [App("deny"), Route("deny")],
                 "networks whose clients may not ask, though allow names them; they are answered 403",
                 "`true`: nobody may; see [7.7](#77-who-may-ask)";
+            Files(files: Mounts): App, Mounts(OF_STATIC), Unset("none", "[{ path = \"/assets\", root = \"public/assets\" }]"), "LIST",
+                [App("static")],
+                "folders whose files the server sends itself, each at a path of the app, before a worker is asked",
+                "a list, in place of the table `[static]`; see [7.8](#78-files-that-the-server-sends)";
+            Accel(accel: Mounts): App, Mounts(OF_ACCEL), Unset("none", "[{ path = \"/protected\", root = \"files\" }]"), "LIST",
+                [App("accel")],
+                "folders of which the server sends the files that workers name in X-Accel-Redirect or X-Sendfile",
+                "see [7.8](#78-files-that-the-server-sends)";
             Redirect(redirects: Redirects): App, Redirects, Unset("none", "{ \"www.example.com\" = \"https://example.com\", \"/old\" = \"/new\" }"), "TABLE",
                 [App("redirect")],
                 "hosts, and paths of the app, whose requests are led elsewhere, with what follows of their paths and with their queries",

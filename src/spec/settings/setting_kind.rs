@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use toml::de::DeValue;
 
 use super::compound;
+use super::mount_value;
 use super::setting_value::{SettingValue, Wrong};
 use super::units::{self, number};
 use crate::name::{AppName, HostName, InstanceName, RouteName};
@@ -67,6 +68,8 @@ pub(crate) enum SettingKind {
     FieldNames(Head),
     /// Hosts and paths, and where each leads instead.
     Redirects,
+    /// Folders of files at paths; each has these keys.
+    Mounts(&'static [&'static str]),
     User,
     /// Absolute ones.
     Paths,
@@ -142,7 +145,12 @@ impl SettingKind {
                 words.iter().find(|word| **word == text).map(|word| SettingValue::Word(word))
             }
             Self::User => is_user(text).then(|| SettingValue::Text(text.into())),
-            Self::Variables | Self::Ini | Self::Tables | Self::Fields(_) | Self::Redirects => None,
+            Self::Variables
+            | Self::Ini
+            | Self::Tables
+            | Self::Fields(_)
+            | Self::Redirects
+            | Self::Mounts(_) => None,
         };
         found.ok_or_else(|| self.wrong())
     }
@@ -180,6 +188,9 @@ impl SettingKind {
                 let texts = texts.collect::<Option<Vec<_>>>().ok_or_else(|| self.wrong())?;
                 Redirects::parse(&texts).map(SettingValue::Redirects).map_err(Wrong)
             }
+            (Self::Mounts(keys), DeValue::Array(items)) => {
+                mount_value::read(keys, items.iter().map(toml::Spanned::get_ref))
+            }
             (kind, DeValue::Array(items)) if kind.is_list() => {
                 let texts = items.iter().map(|item| item.get_ref().as_str().map(String::from));
                 self.parse_list(texts.collect::<Option<_>>().ok_or_else(|| self.wrong())?)
@@ -208,7 +219,8 @@ impl SettingKind {
 
     /// Whether it is a table of its own, which no text can be.
     pub(crate) fn is_table(self) -> bool {
-        matches!(self, Self::Variables | Self::Ini | Self::Tables | Self::Fields(_) | Self::Redirects)
+        matches!(self, Self::Variables | Self::Ini | Self::Tables)
+            || matches!(self, Self::Fields(_) | Self::Redirects | Self::Mounts(_))
     }
 
     /// The words to choose from, where there are only some.

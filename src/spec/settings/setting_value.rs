@@ -16,6 +16,7 @@ use super::units::{show_duration, show_size};
 use crate::name::RouteName;
 use crate::pattern::Pattern;
 use crate::spec::by_path::ByPath;
+use crate::spec::mounts::Mounts;
 use crate::spec::redirects::Redirects;
 use crate::spec::setting_types::{Choice, PortChoice, Rate, WorkerCount};
 
@@ -47,6 +48,7 @@ pub(crate) enum SettingValue {
     Fields(Vec<(HeaderName, HeaderValue)>),
     FieldNames(Vec<HeaderName>),
     Redirects(Redirects),
+    Mounts(Mounts),
 }
 
 /// What would have been right instead of what was read.
@@ -113,6 +115,7 @@ impl fmt::Display for SettingValue {
             Self::Variables(variables) => f.write_str(&joined(variables.keys())),
             Self::Fields(_) | Self::FieldNames(_) => f.write_str(&joined(self.field_names())),
             Self::Redirects(redirects) => redirects.fmt(f),
+            Self::Mounts(mounts) => mounts.fmt(f),
         }
     }
 }
@@ -219,4 +222,5 @@ from_value! {
     Vec<(HeaderName, HeaderValue)>: Fields, or Vec::new();
     Vec<HeaderName>: FieldNames, or Vec::new();
     Redirects: Redirects, or Redirects::default();
+    Mounts: Mounts, or Mounts::default();
 }

@@ -20,6 +20,7 @@ use super::form::Form::{
 };
 use super::form::Preset::{self, Is, Unset};
 use super::form::SettingGroup;
+use super::mount_value::{OF_ACCEL, OF_STATIC};
 use super::rows_of_apps::rows_of_apps;
 use super::rows_of_server::rows_of_server;
 use super::sections::{Values, settings};
@@ -27,6 +28,7 @@ use super::setting_kind::SettingKind;
 use super::setting_value::SettingValue;
 use crate::spec::by_path::ByPath;
 use crate::spec::field_names::Head;
+use crate::spec::mounts::Mounts;
 use crate::spec::redirects::Redirects;
 use crate::spec::setting_types::{
     BackendChoice, Challenge, Choice, ClientCertMode, Listen, Protocol, Rate, ReadyBy, ReadyWhen, Reload,

@@ -1,0 +1,97 @@
+//! A folder whose files the server itself sends: those that a request's path means, and those that a worker names.
+//!
+//! Looked up and opened on threads for files, since a disk may be slow. Never here: who may ask, or the folder's path in
+//! an app (`spec/mounts`).
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use http::{Request, Response};
+use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
+
+use super::beneath::Beneath;
+use super::request_path::is_seen;
+use super::scripts::is_file_seen;
+use super::site::{Body, Site};
+
+/// A folder whose files are sent, and nothing outside of it but what its links to `follow` lead to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SentFolder {
+    /// No link in its path.
+    root: PathBuf,
+    /// The same as it is named.
+    said: PathBuf,
+    /// Folders elsewhere that links may lead to; no links in their paths.
+    follow: Vec<PathBuf>,
+    /// Whether there may be source in it that must not be shown.
+    has_scripts: bool,
+}
+
+impl SentFolder {
+    /// # Errors
+    /// When it is not a folder that can be read.
+    pub(crate) fn open(said: &Path, follow: &[PathBuf], has_scripts: bool) -> io::Result<Self> {
+        let root = said.canonicalize()?;
+        let folder = Self { root, said: said.to_owned(), follow: follow.to_vec(), has_scripts };
+        Beneath::new(&folder.root, is_seen)?;
+        Ok(folder)
+    }
+
+    /// Where it is, links followed.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The path in this folder of a file with an absolute path; `None`: it is not in it as far as that can be read.
+    pub(crate) fn path_of(&self, absolute: &Path) -> Option<String> {
+        let mut named =
+            [&self.root, &self.said].into_iter().filter_map(|root| absolute.strip_prefix(root).ok());
+        let rest = named.next()?;
+        let plain = rest.components().all(|part| matches!(part, Component::Normal(_)));
+        plain.then(|| rest.to_str().map(String::from)).flatten()
+    }
+
+    /// Answers a GET or a HEAD with what is at the path of the request's URI; `None`: nothing. Hidden files are not
+    /// there.
+    pub(crate) async fn find(&self, request: Request<()>) -> Option<Response<Body>> {
+        let files = self.files(if self.has_scripts { is_file_seen } else { is_seen });
+        off_thread(async move { Site::new(files, INDEX, None).found(&request).await }).await.ok()?
+    }
+
+    /// As [`find`](Self::find), with the folder's own page, or 404, where there is nothing.
+    pub(crate) async fn answer(&self, request: Request<()>) -> Option<Response<Body>> {
+        let files = self.files(if self.has_scripts { is_file_seen } else { is_seen });
+        off_thread(async move { Site::new(files, INDEX, None).answer(&request).await }).await.ok()
+    }
+
+    /// Answers a GET or a HEAD with the file, whatever its name; 404: it is not there, or may not be read.
+    ///
+    /// # Errors
+    /// When the thread for it has ended.
+    pub(crate) async fn send(&self, path: String, request: Request<()>) -> io::Result<Response<Body>> {
+        let files = self.files(|_: &[OsString]| true);
+        off_thread(async move { Site::plain(files).file(&path, &request).await }).await
+    }
+
+    fn files(&self, seen: fn(&[OsString]) -> bool) -> Beneath {
+        Beneath::within(&self.root, Path::new(""), &self.follow, seen)
+    }
+}
+
+/// Where an absolute path leads, links followed.
+///
+/// # Errors
+/// When there is nothing.
+pub(crate) async fn real_path(path: PathBuf) -> io::Result<PathBuf> {
+    off_thread(async move { path.canonicalize() }).await?
+}
+
+/// Does work that waits for nothing but disks on a thread for files.
+async fn off_thread<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> io::Result<T> {
+    let runtime = Handle::current();
+    spawn_blocking(move || runtime.block_on(work)).await.map_err(io::Error::other)
+}
+
+const INDEX: &str = "index.html";
