@@ -87,10 +87,22 @@ async fn pipelined_requests_are_answered_in_order() {
 }
 
 #[tokio::test]
-async fn interim_answers_of_a_worker_are_passed_over() {
+async fn interim_answers_of_a_worker_are_passed_over_and_their_links_kept() {
     let server = Setup::scripted().start().await;
     let reply = server.get("/interim").await;
     assert_eq!((reply.status, reply.text()), (200, "after the interim one\n"));
+    assert_eq!(reply.field("link"), "</a>; rel=preload");
+    let answer = |status: &str| {
+        let hint = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nX-Hint: a\r\n\r\n";
+        let other = "HTTP/1.1 102 Processing\r\nLink: </other>\r\n\r\nHTTP/1.1 103 Hints\r\nLink: </b>\r\nLink: </c>\r\n\r\n";
+        let last = format!("HTTP/1.1 {status}\r\nLink: </b>\r\nContent-Length: 2\r\n\r\nok");
+        format!("{hint}{other}{last}").bytes().map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    for (status, links) in [("200 OK", &["</b>", "</a>", "</c>"][..]), ("404 No", &["</b>"])] {
+        let reply = server.get(&format!("/bytes?hex={}", answer(status))).await;
+        let seen: Vec<_> = reply.headers.get_all("link").iter().map(|link| link.to_str().unwrap()).collect();
+        assert_eq!((seen, reply.text(), reply.field("x-hint")), (links.to_vec(), "ok", ""), "{status}");
+    }
 }
 
 #[tokio::test]

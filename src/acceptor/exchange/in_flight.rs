@@ -15,6 +15,7 @@ use crate::time::timer;
 use super::response_pump::IncomingAnswer;
 use crate::acceptor::thread::upstreams::Upstreams;
 use crate::acceptor::upstream::claimed_worker::ClaimedWorker;
+use crate::acceptor::upstream::early_hints::EarlyHints;
 use crate::acceptor::upstream::exchange_error::ExchangeError;
 use crate::acceptor::upstream::fastcgi;
 use crate::acceptor::upstream::outgoing::Outgoing;
@@ -113,7 +114,7 @@ impl Drop for InFlight {
 /// After so long a wait a client may have left because the worker answers nobody.
 const LONG: Duration = Duration::from_secs(10);
 
-/// Reads until the answer's final head is there; interim ones (RFC 9110 §15.2) are passed over.
+/// Reads until the answer's final head is there; of interim ones (RFC 9110 §15.2) it gets the links of 103.
 pub(in crate::acceptor) async fn read_head(
     upstream: &mut impl Source,
     method: &Method,
@@ -121,13 +122,20 @@ pub(in crate::acceptor) async fn read_head(
     if upstream.records().is_some() {
         return Box::pin(fastcgi::read_head(upstream, method)).await;
     }
+    let mut hints = EarlyHints::default();
     loop {
         while !upstream.buf().is_empty() {
             match parse_answer(upstream.buf(), method).map_err(ExchangeError::BadAnswer)? {
                 Some(head)
                     if head.status().is_informational()
-                        && head.status() != StatusCode::SWITCHING_PROTOCOLS => {}
-                Some(head) => return Ok(head),
+                        && head.status() != StatusCode::SWITCHING_PROTOCOLS =>
+                {
+                    hints.note(&head);
+                }
+                Some(mut head) => {
+                    hints.add_to(&mut head);
+                    return Ok(head);
+                }
                 None => break,
             }
         }

@@ -6,6 +6,7 @@ pub(in crate::acceptor) mod access;
 pub(in crate::acceptor) mod answer_records;
 pub(in crate::acceptor) mod body_coding;
 pub(in crate::acceptor) mod claimed_worker;
+pub(in crate::acceptor) mod early_hints;
 pub(in crate::acceptor) mod exchange_error;
 pub(in crate::acceptor) mod fastcgi;
 pub(in crate::acceptor) mod h2c;
