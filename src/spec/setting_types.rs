@@ -139,6 +139,16 @@ choices! {
         FastCgi = "fastcgi",
     }
 
+    /// Which answers are compressed for clients that take them so.
+    Compress {
+        /// None.
+        Off = "off",
+        /// Those in which there is no secret: style sheets, scripts, fonts; and pages of nobody in particular.
+        Safe = "safe",
+        /// All that get smaller by it.
+        All = "all",
+    }
+
     /// What a change of the app's files does.
     Reload {
         /// Nothing.

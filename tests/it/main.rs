@@ -27,6 +27,7 @@ mod certs;
 mod cli;
 mod client_certs;
 mod completion;
+mod compression;
 mod control;
 mod copyright;
 mod duplex;

@@ -40,7 +40,9 @@ async fn ask(server: &Server, method: &str, path: &str, fields: &[(&str, &str)])
     let mut http2 = Http2::connect(server.port(), "localhost").await;
     let over_http2 = whole(http2.send(request).await.unwrap()).await.unwrap();
     for reply in [&other, &over_http2] {
-        assert_eq!((reply.status, &reply.body), (plain.status, &plain.body), "{method} {path}");
+        // An answer of the server itself names the request.
+        let same = reply.body == plain.body || !plain.reason().is_empty();
+        assert!(reply.status == plain.status && same, "{method} {path}: {reply:?} {plain:?}");
         assert_eq!(told(reply), told(&plain), "{method} {path}");
     }
     plain
@@ -50,7 +52,10 @@ async fn ask(server: &Server, method: &str, path: &str, fields: &[(&str, &str)])
 fn told(reply: &Reply) -> BTreeMap<String, Vec<String>> {
     let mut told = BTreeMap::<_, Vec<_>>::new();
     for (name, value) in &reply.headers {
-        if !["date", "connection", "x-request-id", "x-worker-pid"].contains(&name.as_str()) {
+        let of_connection = ["date", "connection", "x-request-id", "x-worker-pid"].contains(&name.as_str());
+        let of_nothing =
+            name == "content-length" && (value == "0" || reply.headers.contains_key("x-rip-reason"));
+        if !of_connection && !of_nothing {
             told.entry(name.to_string()).or_default().push(value.to_str().unwrap().to_owned());
         }
     }

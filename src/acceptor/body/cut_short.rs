@@ -13,6 +13,8 @@ pub(in crate::acceptor) enum CutShort {
     Io(#[source] io::Error),
     #[error("a file could not be read to its end: {0}")]
     File(#[source] io::Error),
+    #[error("it could not be compressed: {0}")]
+    Compression(#[source] io::Error),
     #[error("the worker sent something that is not a body: {0}")]
     Malformed(&'static str),
     #[error("the worker stopped in the middle of its answer")]

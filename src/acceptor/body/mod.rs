@@ -6,6 +6,7 @@ pub(in crate::acceptor) mod blocked_workers;
 pub(in crate::acceptor) mod buffer;
 pub(in crate::acceptor) mod buffer_pool;
 pub(in crate::acceptor) mod client_body;
+pub(in crate::acceptor) mod compressor;
 pub(in crate::acceptor) mod cut_short;
 pub(in crate::acceptor) mod pace;
 pub(in crate::acceptor) mod reader_pace;

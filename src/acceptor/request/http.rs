@@ -21,6 +21,7 @@ use super::builtin;
 use super::client_answer::Answer;
 use super::client_request::ClientRequest;
 use super::collect::{Collecting, collect};
+use super::compress::by_settings;
 use super::pause::wait_while_paused;
 use super::redirect;
 use super::reply;
@@ -166,7 +167,7 @@ async fn answer(
                 if conn.is_crowded() {
                     recording.takes(Box::pin(room_of_answer(conn, client.share, until)).await?);
                 }
-                rules.answer_fields.apply(reply.headers_mut());
+                by_settings(&conn.shard.server, &rules, parts, client.share, &mut reply);
                 return Ok(reply);
             }
         },
@@ -226,7 +227,7 @@ async fn answer(
         let file = NamedFile { accel: &rules.accel, parts, app: route.app.name.as_str(), id: context.id };
         reply = Box::pin(file.in_place_of(reply)).await?;
     }
-    rules.answer_fields.apply(reply.headers_mut());
+    by_settings(&conn.shard.server, &rules, parts, client.share, &mut reply);
     Ok(reply)
 }
 

@@ -3,10 +3,12 @@
 //! Never here: workers (`exchange`), or the bytes of a protocol (`downstream`).
 
 mod accel;
+mod accept_encoding;
 pub(in crate::acceptor) mod builtin;
 pub(in crate::acceptor) mod client_answer;
 pub(in crate::acceptor) mod client_request;
 pub(in crate::acceptor) mod collect;
+mod compress;
 pub(in crate::acceptor) mod http;
 mod pause;
 mod redirect;

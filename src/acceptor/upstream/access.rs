@@ -138,6 +138,7 @@ impl Recording {
         self.record.reason = Some(match why {
             CutShort::Io(_) => "worker-died",
             CutShort::File(_) => "file",
+            CutShort::Compression(_) => "compression",
             CutShort::Malformed(_) => "bad-answer",
             CutShort::Stalled => "worker-stalled",
             CutShort::ClientStalled => "client-stalled",

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::Response;
+use http::{HeaderMap, Response};
 use http_body::{Body, Frame, SizeHint};
 
 use crate::budget::Reservation;
@@ -19,6 +19,7 @@ use crate::tasks::TaskGroup;
 use super::access::Recording;
 use super::upstream_conn::{Source as _, UpstreamConn};
 use crate::acceptor::body::buffer::{Buffer, BufferReader};
+use crate::acceptor::body::compressor::{Compressor, PIECE};
 use crate::acceptor::body::cut_short::CutShort;
 use crate::acceptor::thread::h2c_body::Events;
 use crate::acceptor::wire::headers::Named;
@@ -47,6 +48,7 @@ enum BodySource {
     Direct(Box<EndlessBody>),
     Events(Box<Events>),
     File { body: files::site::Body, length: Option<u64> },
+    Compressed(Box<CompressedBody>),
 }
 
 impl ReplyBody {
@@ -89,6 +91,19 @@ impl ReplyBody {
         Self::of(BodySource::File { body, length })
     }
 
+    /// The same compressed on its way; `room`: what the compressor holds.
+    pub(in crate::acceptor) fn compressed(mut self, compressor: Compressor, room: Box<Reservation>) -> Self {
+        let source = std::mem::replace(&mut self.source, BodySource::Full(None));
+        let body = CompressedBody { source, compressor, turn: 0, end: None, _room: room };
+        self.source = BodySource::Compressed(Box::new(body));
+        self
+    }
+
+    /// All of it, if that is here.
+    pub(in crate::acceptor) fn whole(&self) -> Option<&Bytes> {
+        if let BodySource::Full(bytes) = &self.source { bytes.as_ref() } else { None }
+    }
+
     fn of(source: BodySource) -> Self {
         Self { source, _room: None, most: usize::MAX, named: None, recording: None }
     }
@@ -98,6 +113,11 @@ impl ReplyBody {
     pub(in crate::acceptor) fn in_pieces_of(&mut self, most: usize) {
         match &mut self.source {
             BodySource::Piped(reader) => reader.in_pieces_of(most),
+            BodySource::Compressed(body) => {
+                if let BodySource::Piped(reader) = &mut body.source {
+                    reader.in_pieces_of(most);
+                }
+            }
             _ => self.most = most,
         }
     }
@@ -119,11 +139,19 @@ impl ReplyBody {
             BodySource::Full(Some(bytes)) if bytes.len() > self.most => {
                 Poll::Ready(Some(Ok(Frame::data(bytes.split_to(self.most)))))
             }
-            BodySource::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            BodySource::Piped(reader) => reader.poll_frame(cx),
-            BodySource::Direct(direct) => direct.poll_frame(cx),
-            BodySource::Events(events) => events.poll_frame(cx),
-            BodySource::File { body, length } => {
+            source => source.poll_frame(cx),
+        }
+    }
+}
+
+impl BodySource {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
+        match self {
+            Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Piped(reader) => reader.poll_frame(cx),
+            Self::Direct(direct) => direct.poll_frame(cx),
+            Self::Events(events) => events.poll_frame(cx),
+            Self::File { body, length } => {
                 let frame = ready!(Pin::new(body).poll_frame(cx));
                 // A file may have grown since its length was said.
                 let frame = frame.map(|frame| {
@@ -139,6 +167,7 @@ impl ReplyBody {
                 });
                 Poll::Ready(frame)
             }
+            Self::Compressed(body) => body.poll_frame(cx),
         }
     }
 }
@@ -179,6 +208,7 @@ impl Body for ReplyBody {
             BodySource::Direct(_) => false,
             BodySource::Events(events) => events.is_end_stream(),
             BodySource::File { body, length } => *length == Some(0) || body.is_end_stream(),
+            BodySource::Compressed(body) => matches!(body.end, Some(None)),
         }
     }
 
@@ -192,6 +222,7 @@ impl Body for ReplyBody {
             }
             BodySource::Events(events) => events.size_hint(),
             BodySource::File { length, .. } => length.map_or_else(SizeHint::default, SizeHint::with_exact),
+            BodySource::Compressed(_) => SizeHint::default(),
         }
     }
 }
@@ -211,6 +242,62 @@ impl Drop for ReplyBody {
         if let (BodySource::Full(None), Some(recording)) = (&self.source, &mut self.recording) {
             recording.sent(0, true);
         }
+    }
+}
+
+/// A body that is compressed a piece at a time; what there is goes out whenever nothing more has come.
+struct CompressedBody {
+    source: BodySource,
+    compressor: Compressor,
+    /// Bytes that were compressed since others of the thread had their turn.
+    turn: usize,
+    /// The body has ended, with these trailers until they are given.
+    end: Option<Option<HeaderMap>>,
+    _room: Box<Reservation>,
+}
+
+impl CompressedBody {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
+        loop {
+            if let Some(trailers) = &mut self.end {
+                return Poll::Ready(trailers.take().map(|trailers| Ok(Frame::trailers(trailers))));
+            }
+            let out = if self.compressor.has_input() {
+                if self.turn >= PIECE {
+                    self.turn = 0;
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                let out = self.compressor.step();
+                self.turn += PIECE;
+                out
+            } else {
+                match self.source.poll_frame(cx) {
+                    Poll::Pending => match self.compressor.flush() {
+                        Ok(out) if out.is_empty() => return Poll::Pending,
+                        out => out,
+                    },
+                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
+                    Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                        Ok(data) => {
+                            self.compressor.put(data);
+                            continue;
+                        }
+                        Err(frame) => self.finish(frame.into_trailers().ok()),
+                    },
+                    Poll::Ready(None) => self.finish(None),
+                }
+            };
+            match out {
+                Ok(out) if out.is_empty() => {}
+                out => return Poll::Ready(Some(out.map(Frame::data).map_err(CutShort::Compression))),
+            }
+        }
+    }
+
+    fn finish(&mut self, trailers: Option<HeaderMap>) -> io::Result<Bytes> {
+        self.end = Some(trailers);
+        self.compressor.finish()
     }
 }
 

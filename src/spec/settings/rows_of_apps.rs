@@ -160,6 +160,10 @@ macro_rules! rows_of_apps {
                 [App("static")],
                 "folders whose files the server sends itself, each at a path of the app, before a worker is asked",
                 "a list, in place of the table `[static]`; see [7.8](#78-files-that-the-server-sends)";
+            Compress(compress: Compress): App, Choice(Compress::WORDS), Is("off"), "off|safe|all",
+                [App("compress"), Route("compress")],
+                "which answers are compressed for clients that take them so: none, those without a secret in them, or all",
+                "zstd, br or gzip; see [7.9](#79-compression)";
             Accel(accel: Mounts): App, Mounts(OF_ACCEL), Unset("none", "[{ path = \"/protected\", root = \"files\" }]"), "LIST",
                 [App("accel")],
                 "folders of which the server sends the files that workers name in X-Accel-Redirect or X-Sendfile",

@@ -426,6 +426,20 @@ def big(conn, request):
         arrive(request.query["name"])
 
 
+def lines(conn, request):
+    """So many `bytes` of numbered lines; what of the query begins with a capital is a field. With `cut`: half of them."""
+    given = [part.split("=", 1) for part in request.target.partition("?")[2].split("&")]
+    fields = [(name, value.replace("%20", " ").replace("%22", '"')) for name, value in given if name[:1].isupper()]
+    size = request.number("bytes", 5000)
+    body = "".join(f"line {at:06}\n" for at in range(size // 12 + 1)).encode()[:size]
+    conn.start(request.number("status", 200), [("Content-Length", size), *fields])
+    if "cut" in request.query:
+        conn.send(body[: size // 2])
+        return False
+    conn.leave()
+    conn.send(b"" if request.method == "HEAD" else body)
+
+
 def chunks(conn, request):
     """N chunks; before each but the first it waits for NAME.i."""
     conn.start(fields=[("Content-Type", "text/plain"), ("Transfer-Encoding", "chunked")])
@@ -718,6 +732,7 @@ ROUTES = {
     "full": full,
     "say": say,
     "environment": environment,
+    "lines": lines,
     "memory": memory,
 }
 
