@@ -20,7 +20,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 ground | [`name`] [`budget`] [`digest`] [`fastcgi`] [`files`] [`pattern`] [`tasks`] [`time`] [`system`] [`logging`] [`metrics`] |
+//! | 0 ground | [`name`] [`budget`] [`digest`] [`fastcgi`] [`files`] [`passwords`] [`pattern`] [`tasks`] [`time`] [`system`] [`logging`] [`metrics`] |
 //! | 1 words | [`spec`] |
 //! | 2 edges | [`config`] [`api`] |
 //! | 3 shared | [`pool`] [`directory`] [`challenges`] |
@@ -43,6 +43,7 @@ mod files;
 mod logging;
 mod metrics;
 pub mod name;
+mod passwords;
 mod pattern;
 mod system;
 pub mod tasks;

@@ -5,6 +5,8 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use http::HeaderValue;
+
 use crate::name::{AmbiguousPath, WorkerId};
 
 use super::limit::Limit;
@@ -33,6 +35,12 @@ pub(super) enum ServeError {
     UnknownPath,
     #[error("the client's network may not ask for this")]
     Forbidden,
+    #[error("no name with its password was shown")]
+    Unauthorized { challenge: Box<HeaderValue> },
+    #[error("too many passwords are being checked")]
+    AuthBusy,
+    #[error("who asks cannot be found out: {0}")]
+    AuthFailed(&'static str),
     #[error("the connection was opened for a host of another app")]
     Misdirected,
     #[error("too many requests of this address")]
@@ -91,6 +99,9 @@ impl ServeError {
             Self::UnknownHost => &reason::UNKNOWN_HOST,
             Self::UnknownPath => &reason::UNKNOWN_PATH,
             Self::Forbidden => &reason::FORBIDDEN,
+            Self::Unauthorized { .. } => &reason::UNAUTHORIZED,
+            Self::AuthBusy => &reason::AUTH_BUSY,
+            Self::AuthFailed(_) => &reason::AUTH_FAILED,
             Self::Misdirected => &reason::MISDIRECTED,
             Self::OverRate { .. } => &reason::OVER_RATE,
             Self::TooManyConnections => &reason::TOO_MANY_CONNECTIONS,

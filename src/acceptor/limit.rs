@@ -42,10 +42,12 @@ pub(super) enum Limit {
     Frames,
     /// TLS handshakes at a time.
     Handshakes,
+    /// Passwords that are checked, or wait for that.
+    Passwords,
 }
 
 impl Limit {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::BodyRoom,
         Self::Queue,
         Self::Tunnels,
@@ -61,6 +63,7 @@ impl Limit {
         Self::Connections,
         Self::Frames,
         Self::Handshakes,
+        Self::Passwords,
     ];
 
     /// The label in the metrics.
@@ -81,6 +84,7 @@ impl Limit {
             Self::Connections => "connections",
             Self::Frames => "frames",
             Self::Handshakes => "handshakes",
+            Self::Passwords => "passwords",
         }
     }
 
@@ -137,6 +141,10 @@ impl Limit {
             }
             Self::Handshakes => {
                 "a client begins very many TLS handshakes at once: they wait for each other and for those of others"
+            }
+            Self::Passwords => {
+                "a client shows very many passwords at once: a request is answered 503 (clients behind a proxy count one by \
+                 one if it is in trusted_proxies)"
             }
         }
     }

@@ -9,9 +9,10 @@
 //!
 //! One thread per core, each with an event loop of its own, and one that keeps the timers of all; a connection stays on
 //! the thread that accepted it. A room imports only rooms below it: downstream, request, exchange, upstream, thread,
-//! connection, body, records, wire. Nothing here knows the supervisor: workers come out of an app's pool and go back
+//! connection, body, records, access, wire. Nothing here knows the supervisor: workers come out of an app's pool and go back
 //! into it.
 
+mod access;
 mod bind;
 mod body;
 mod connection;
@@ -59,6 +60,7 @@ use crate::time::timer::{self, TimerThread};
 
 pub(crate) use bind::bind_port;
 
+use access::passwords::Passwords;
 use body::blocked_workers::BlockedWorkers;
 use body::buffer_pool::BufferPool;
 use body::uploads::Uploads;
@@ -124,7 +126,7 @@ impl Acceptor {
         let (outlet, writer) =
             records::access_writer::start(style, to_journal, parts.metrics.clone())?.unzip();
         let timers = TimerThread::start()?;
-        let (server, own_answers) = (Arc::new(server(&parts)), Arc::new(own_answers(&parts)));
+        let (server, own_answers) = (Arc::new(server(&parts)?), Arc::new(own_answers(&parts)));
         let limits = &parts.spec.limits;
         let places = Places::new(limits.max_connections, limits.max_connections_per_address, Instant::now());
         server.show_budgets(&parts.metrics);
@@ -284,9 +286,9 @@ fn run_shard(shard: Shard, listeners: Listeners, places: &Places) {
     shard.access.hand_over();
 }
 
-fn server(parts: &AcceptorParts) -> Server {
+fn server(parts: &AcceptorParts) -> io::Result<Server> {
     let spool = body::spool::space(parts.spec.limits.spool(), &parts.spool);
-    Server {
+    Ok(Server {
         limits: parts.spec.limits,
         trusted: parts.spec.listening.trusted_proxies.clone(),
         spool: parts.spool.clone(),
@@ -303,7 +305,8 @@ fn server(parts: &AcceptorParts) -> Server {
         spooled_answers: Budget::new(spool),
         blocked_workers: BlockedWorkers::default(),
         limit_log: LimitLog::new(parts.metrics.clone(), Instant::now()),
-    }
+        passwords: Passwords::new()?,
+    })
 }
 
 fn own_answers(parts: &AcceptorParts) -> OwnAnswers {

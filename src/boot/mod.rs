@@ -117,7 +117,8 @@ pub(crate) fn unreadable(config: &Config, etc: &Path, apps: &Path) -> Vec<String
     let files = |path: &Path| {
         let spec = resolver.as_ref()?.resolve(path).ok()?;
         let ClientCerts { ca, crl, .. } = spec.rules.client.clone();
-        Some([spec.entry, ca, crl].into_iter().flatten().collect::<Vec<_>>())
+        let users = spec.rules.files_of_users();
+        Some([spec.entry, ca, crl].into_iter().flatten().chain(users).collect::<Vec<_>>())
     };
     let files = config.apps.iter().filter_map(|app| files(&app.path)).flatten();
     service_access::unreadable(config, files.collect(), etc, apps)

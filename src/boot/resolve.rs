@@ -15,6 +15,7 @@ use crate::config::app::{AppSettings, app_settings, directory};
 use crate::config::merge::Config;
 use crate::files::scripts::DocumentRoot;
 use crate::name::RouteName;
+use crate::passwords::users::Users;
 use crate::spec::mounts::Mounts;
 use crate::spec::{AppSpec, ClientCerts, LaunchSpec, ReadyBy, Reload, Rules, Scripts, Sources, Upkeep};
 use crate::supervisor::{Resolve, ResolveError};
@@ -60,6 +61,7 @@ impl Resolve for Resolver {
             tracing::warn!(app = %settings.name, "{warning}");
         }
         settings.rules.client = self.client_certs(std::mem::take(&mut settings.rules.client))?;
+        check_users(&settings.rules)?;
         let first = config.apps.first().is_some_and(|first| first.path == path);
         self.spec(&config, settings, found, first)
     }
@@ -194,6 +196,17 @@ impl Resolver {
             rules: Arc::new(rules),
         })
     }
+}
+
+/// The files of users are read now, while somebody is looking.
+fn check_users(rules: &Rules) -> Result<(), ResolveError> {
+    let wrong = rules.files_of_users().into_iter().find_map(|file| Some((Users::read(&file).err()?, file)));
+    wrong.map_or(Ok(()), |(why, file)| {
+        Err(ResolveError::new(format!(
+            "the file of users {}, which `auth` names, {why}; `rip-serverctl passwd {0} NAME` writes such files",
+            file.display()
+        )))
+    })
 }
 
 /// Where requests reach scripts.

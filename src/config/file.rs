@@ -3,9 +3,8 @@
 //! Every key of a file is either a row of the table that may stand there, or an error with its line: nothing is
 //! skipped. Never here: defaults, or which value wins.
 
-use std::io::{self, Read};
+use std::io;
 use std::ops::Range;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -21,6 +20,7 @@ use crate::spec::settings::form::Form;
 use crate::spec::settings::setting_kind::SettingKind;
 use crate::spec::settings::setting_value::SettingValue;
 use crate::spec::settings::table::{Id, Setting, TABLE};
+use crate::system::plain_file;
 
 /// What the server's file says.
 #[derive(Debug, Default, PartialEq)]
@@ -53,7 +53,7 @@ pub(crate) fn read_server(path: &Path) -> Result<ServerFile, ConfigError> {
 /// # Errors
 /// As [`read_server`].
 pub(crate) fn read_own(path: &Path) -> Result<Option<Layer>, ConfigError> {
-    match read_plain(path) {
+    match plain_file::read_to_string(path, LARGEST) {
         Ok(text) => parse_own(path, &text).map(Some),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             Ok(None)
@@ -258,6 +258,7 @@ impl<'a> TomlFile<'a> {
             (SettingValue::Path(path), Some(folder)) if !matches!(row.id, Id::StaticRoot | Id::PhpRoot) => {
                 SettingValue::Path(folder.join(path))
             }
+            (SettingValue::Auth(auth), Some(folder)) => SettingValue::Auth(auth.beside(folder)),
             (value, _) => value,
         }
     }
@@ -317,21 +318,6 @@ impl<'a> TomlFile<'a> {
             }
         }
     }
-}
-
-fn read_plain(path: &Path) -> io::Result<String> {
-    // Without NONBLOCK a named pipe in the file's place would hold the deploy until somebody writes to it.
-    let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = std::fs::OpenOptions::new().read(true).custom_flags(nonblock).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a plain file"));
-    }
-    let mut text = String::new();
-    file.take(LARGEST + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > LARGEST {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 1 MiB"));
-    }
-    Ok(text)
 }
 
 const LARGEST: u64 = 1 << 20;

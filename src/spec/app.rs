@@ -112,6 +112,15 @@ impl Rules {
         self.scripts.0.is_some() || !self.files.is_empty()
     }
 
+    /// These files of users, and those of some paths.
+    pub(crate) fn files_of_users(&self) -> Vec<PathBuf> {
+        let all = std::iter::once(self).chain(self.tables.values().map(Arc::as_ref));
+        let mut files: Vec<_> = all.filter_map(|rules| rules.auth.users().map(PathBuf::from)).collect();
+        files.sort();
+        files.dedup();
+        files
+    }
+
     /// Whether a client at this address may ask at all.
     pub(crate) fn admits(&self, address: IpAddr) -> bool {
         let named = |networks: &[IpNet]| networks.iter().any(|network| network.contains(&address));

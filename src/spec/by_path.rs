@@ -26,6 +26,11 @@ impl<T> ByPath<T> {
         Self(self.0.iter().map(mapped).collect())
     }
 
+    /// What holds for some paths, in no order that matters.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &Arc<T>> {
+        self.0.iter().map(|(_, held)| held)
+    }
+
     /// What holds for a path as it was sent; `None`: nothing of its own.
     ///
     /// # Errors

@@ -74,7 +74,7 @@ pub(crate) fn is_hop_by_hop(name: &str) -> bool {
 pub(crate) fn is_forwarding(name: &str) -> bool {
     name.starts_with("x-forwarded-")
         || is_of_client_cert(name)
-        || matches!(name, "forwarded" | "x-real-ip" | "x-request-start")
+        || matches!(name, "forwarded" | "x-real-ip" | "x-request-start" | "remote-user")
 }
 
 /// What tells of a client's certificate; RFC 9440 has two of them.
@@ -108,6 +108,7 @@ mod tests {
             ("Forwarded", None, Some("the server's")),
             ("X-Real-IP", None, Some("the server's")),
             ("Client-Cert", None, Some("the server's")),
+            ("Remote-User", None, Some("the server's")),
             ("A_B", None, Some("the server's")),
             ("a b", Some("names of header fields"), Some("names of header fields")),
             ("", Some("names of header fields"), Some("names of header fields")),

@@ -7,6 +7,7 @@
 
 mod abuse;
 mod abuse_answers;
+mod abuse_passwords;
 mod abuse_queue;
 mod abuse_uploads;
 mod acme;
@@ -15,6 +16,7 @@ mod alpn;
 mod answer_limits;
 mod answers;
 mod apps;
+mod auth;
 mod backend;
 mod balancers;
 mod banner;
@@ -45,6 +47,7 @@ mod links;
 mod load;
 mod logs;
 mod long_requests;
+mod passwd;
 mod path_settings;
 mod peer_words;
 mod php;

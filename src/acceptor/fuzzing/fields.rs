@@ -48,6 +48,7 @@ pub fn worker_request(data: &[u8]) {
             client: IpAddr::from([192, 0, 2, 7]),
             trusted,
             client_cert: &[],
+            identity: &[],
         };
         let head = RequestHead {
             method: &asked.method,

@@ -14,9 +14,11 @@ use tokio::time::Instant;
 
 use crate::api::HostState;
 use crate::name::RequestId;
+use crate::spec::auth::Auth;
 use crate::spec::{Protocol, Rules};
 
 use super::accel::NamedFile;
+use super::auth::identify;
 use super::builtin;
 use super::client_answer::Answer;
 use super::client_request::ClientRequest;
@@ -157,6 +159,11 @@ async fn answer(
     if let Some(response) = redirect::answer(parts, &route, &target, &rules)? {
         return Ok(response);
     }
+    let identity = match &rules.auth {
+        Auth::Off => None,
+        // What few requests need is boxed, here and below, or each would have room for all of it.
+        auth => Some(Box::pin(identify(conn, parts, client, auth)).await?),
+    };
     let script = match rules.has_files() {
         false => None,
         true => match Box::pin(resolve(&rules, parts, &target)).await {
@@ -173,7 +180,6 @@ async fn answer(
         },
     };
     let bodiless = body.is_none();
-    // What few requests need is boxed, here and below, or each would have room for all of it.
     let taken = match bodiless {
         true => RequestBody::Empty,
         false => Box::pin(take_body(conn, context, target.uri().path(), body, &rules)).await?,
@@ -184,8 +190,9 @@ async fn answer(
         recording.takes(Box::pin(room_of_answer(conn, client.share, queue_until)).await?);
     }
     let unread = unread::of(conn, &taken);
-    let fields = changed_fields(&parts.headers, &rules);
-    let origin = Origin { client_cert, ..origin_of(conn, context, &host, &target) };
+    let fields = changed_fields(&parts.headers, &rules, identity.as_deref());
+    let identity = identity.as_ref().map_or(&[][..], |identity| &identity.given);
+    let origin = Origin { client_cert, identity, ..origin_of(conn, context, &host, &target) };
     let protocol = upgrade.as_ref().and_then(|_| parts.headers.get(header::UPGRADE));
     let mut outgoing = Outgoing {
         upstreams: &conn.shard.upstreams,
@@ -298,6 +305,7 @@ fn origin_of<'a>(
         client: client.address,
         trusted: told.is_some(),
         client_cert: &[],
+        identity: &[],
     }
 }
 

@@ -40,6 +40,9 @@ pub(in crate::acceptor) fn failure(
     if let ServeError::WorkerDied { cause: Some(cause), .. } = error {
         headers.insert(CAUSE, HeaderValue::from_static(cause));
     }
+    if let ServeError::Unauthorized { challenge } = error {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::clone(challenge));
+    }
     if let Some(seconds) = error.retry_after() {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }

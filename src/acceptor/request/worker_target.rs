@@ -12,6 +12,7 @@ use crate::name::{AmbiguousPath, PathPrefix};
 use crate::spec::Rules;
 use crate::spec::field_names::is_hop_by_hop;
 
+use crate::acceptor::access::identity::Identity;
 use crate::acceptor::error::ServeError;
 use crate::acceptor::peer::RequestClient;
 use crate::acceptor::wire::headers::Named;
@@ -62,15 +63,23 @@ impl<'a> WorkerTarget<'a> {
     }
 }
 
-/// A request's fields with the changes that the app's settings want; `None`: they want none. A client's `Connection`
-/// takes none of these away. Where files are sent for workers, settings alone say to them that they are.
-pub(super) fn changed_fields(sent: &HeaderMap, rules: &Rules) -> Option<Box<HeaderMap>> {
+/// A request's fields without those that only the server knows, and with the changes that the app's settings want;
+/// `None`: as they were sent. A client's `Connection` takes none of these away. Where files are sent for workers, settings
+/// alone say to them that they are.
+pub(super) fn changed_fields(
+    sent: &HeaderMap,
+    rules: &Rules,
+    identity: Option<&Identity>,
+) -> Option<Box<HeaderMap>> {
     let changes = &rules.request_fields;
     let asks = !rules.accel.is_empty() && SENDFILE_HINTS.iter().any(|name| sent.contains_key(name));
-    if changes.is_empty() && !asks {
+    if changes.is_empty() && identity.is_none() && !asks {
         return None;
     }
     let mut headers = sent.clone();
+    for name in identity.iter().flat_map(|identity| &identity.hidden) {
+        headers.remove(name);
+    }
     if asks {
         headers.remove(&SENDFILE_HINTS[0]);
         headers.remove(&SENDFILE_HINTS[1]);

@@ -12,6 +12,7 @@ use crate::budget::Budget;
 use crate::metrics::Metrics;
 use crate::spec::Limits;
 
+use crate::acceptor::access::passwords::Passwords;
 use crate::acceptor::body::blocked_workers::BlockedWorkers;
 use crate::acceptor::body::uploads::Uploads;
 use crate::acceptor::limit::{Limit, LimitLog};
@@ -47,6 +48,8 @@ pub(in crate::acceptor) struct Server {
     pub(in crate::acceptor) blocked_workers: BlockedWorkers,
     /// What clients have met of the limits.
     pub(in crate::acceptor) limit_log: LimitLog,
+    /// Passwords that clients have shown, and those that are checked.
+    pub(in crate::acceptor) passwords: Passwords,
 }
 
 impl Server {
@@ -61,6 +64,7 @@ impl Server {
             (Limit::UnreadBodies, &self.unread),
             (Limit::ReplyRoom, &self.reply_room),
             (Limit::ReplySpool, &self.spooled_answers),
+            (Limit::Passwords, self.passwords.places()),
         ] {
             let held = budget.clone();
             metrics.show_limit(limit.name(), budget.total(), move || held.held());

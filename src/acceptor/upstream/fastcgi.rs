@@ -14,6 +14,7 @@ use super::exchange_error::ExchangeError;
 use super::reply_body::ReplyBody;
 use super::upstream_conn::Source;
 use super::worker_head::{AnswerHead, MAX_FIELDS, MAX_HEAD, Origin, RequestHead, has_no_body, take_fields};
+use crate::acceptor::access::identity::REMOTE_USER;
 use crate::acceptor::error::ServeError;
 use crate::acceptor::wire::body_framing::ReceiveFraming;
 use crate::acceptor::wire::headers::Named;
@@ -56,6 +57,9 @@ pub(in crate::acceptor) fn write_request(
     if origin.proto == "https" {
         params.add("HTTPS", "on");
     }
+    if let Some((_, user)) = origin.identity.iter().find(|(name, _)| name == REMOTE_USER) {
+        params.add("REMOTE_USER", user.as_bytes());
+    }
     // php-cgi runs nothing for who does not say so (`cgi.force_redirect`).
     params.add("REDIRECT_STATUS", "200");
     let expected = matches!(*head.method, Method::POST | Method::PUT | Method::PATCH);
@@ -97,7 +101,7 @@ fn add_fields(params: &mut Params<'_>, head: RequestHead<'_>, origin: &Origin<'_
     }
     params.add("HTTP_X_REQUEST_ID", origin.id.as_bytes());
     params.add("HTTP_X_REQUEST_START", format!("t={}", origin.start_ms));
-    for (name, value) in origin.client_cert {
+    for (name, value) in origin.client_cert.iter().chain(origin.identity) {
         params.add_field(name.as_str(), || std::iter::once(value.as_bytes()), "");
     }
 }

@@ -205,7 +205,7 @@ fn outgoing(request: &Outgoing<'_>) -> Result<Request<OutBody>, ServeError> {
             headers.insert(HeaderName::from_static(name), value);
         }
     }
-    headers.extend(origin.client_cert.iter().cloned());
+    headers.extend(origin.client_cert.iter().chain(origin.identity).cloned());
     if let Some(prefix) = HeaderValue::from_str(origin.prefix).ok().filter(|prefix| !prefix.is_empty()) {
         headers.insert("x-forwarded-prefix", prefix);
     }

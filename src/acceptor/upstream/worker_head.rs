@@ -36,6 +36,8 @@ pub(in crate::acceptor) struct Origin<'a> {
     pub(in crate::acceptor) trusted: bool,
     /// What is told of the client's certificate, where the app's hosts ask for one.
     pub(in crate::acceptor) client_cert: &'a [(HeaderName, HeaderValue)],
+    /// What is told of who asks, where that was asked for.
+    pub(in crate::acceptor) identity: &'a [(HeaderName, HeaderValue)],
 }
 
 impl Origin<'_> {
@@ -43,6 +45,7 @@ impl Origin<'_> {
     pub(in crate::acceptor) fn lets_pass(&self, name: &HeaderName, named: &Named) -> bool {
         passes_to_worker(name, named, self.trusted)
             && (self.client_cert.is_empty() || !is_of_client_cert(name.as_str()))
+            && !self.identity.iter().any(|(given, _)| given == name)
     }
 }
 
@@ -112,7 +115,7 @@ fn write_origin(out: &mut Vec<u8>, origin: &Origin<'_>) {
     out.extend_from_slice(b"x-request-start: t=");
     out.extend_from_slice(digits.format(origin.start_ms).as_bytes());
     out.extend_from_slice(b"\r\n");
-    for (name, value) in origin.client_cert {
+    for (name, value) in origin.client_cert.iter().chain(origin.identity) {
         write_field(out, name.as_str(), value.as_bytes());
     }
 }
@@ -490,6 +493,7 @@ mod tests {
             client: IpAddr::from([10, 0, 0, 1]),
             trusted: false,
             client_cert: &[],
+            identity: &[],
         };
         let uri = Uri::from_static("/a?b=c");
         let head = RequestHead {

@@ -3,6 +3,7 @@
 use super::compound;
 use super::mount_value;
 use super::setting_kind::SettingKind;
+use crate::spec::auth;
 
 impl SettingKind {
     /// What would be right, as the end of the sentence "expected …".
@@ -58,6 +59,7 @@ impl SettingKind {
                     .into()
             }
             Self::Mounts(keys) => mount_value::expected(keys),
+            Self::Auth => auth::EXPECTED.into(),
             Self::Ini => "a table of values, such as { upload_max_filesize = \"64M\" }".into(),
             Self::Tables => "tables such as [route.\"/admin\"], each with settings for these paths".into(),
         }

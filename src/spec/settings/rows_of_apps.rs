@@ -168,6 +168,10 @@ macro_rules! rows_of_apps {
                 [App("accel")],
                 "folders of which the server sends the files that workers name in X-Accel-Redirect or X-Sendfile",
                 "see [7.8](#78-files-that-the-server-sends)";
+            Auth(auth: Auth): App, Auth, Unset("off", "{ users = \"/etc/rip-server/staff.htpasswd\", realm = \"Staff\" }"), "TABLE",
+                [App("auth"), Route("auth")],
+                "users whose names and passwords alone let a request in, by a file that `rip-serverctl passwd` writes; off",
+                "see [7.8](#78-passwords)";
             Redirect(redirects: Redirects): App, Redirects, Unset("none", "{ \"www.example.com\" = \"https://example.com\", \"/old\" = \"/new\" }"), "TABLE",
                 [App("redirect")],
                 "hosts, and paths of the app, whose requests are led elsewhere, with what follows of their paths and with their queries",

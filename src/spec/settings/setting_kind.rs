@@ -13,6 +13,7 @@ use super::units::{self, number};
 use crate::name::{AppName, HostName, InstanceName, RouteName};
 use crate::pattern::{self, Pattern};
 use crate::spec::acme;
+use crate::spec::auth::Auth;
 use crate::spec::field_names::{self, Head};
 use crate::spec::redirects::Redirects;
 use crate::spec::setting_types::PortChoice;
@@ -70,6 +71,8 @@ pub(crate) enum SettingKind {
     Redirects,
     /// Folders of files at paths; each has these keys.
     Mounts(&'static [&'static str]),
+    /// What clients must show.
+    Auth,
     User,
     /// Absolute ones.
     Paths,
@@ -150,6 +153,7 @@ impl SettingKind {
             | Self::Tables
             | Self::Fields(_)
             | Self::Redirects
+            | Self::Auth
             | Self::Mounts(_) => None,
         };
         found.ok_or_else(|| self.wrong())
@@ -191,6 +195,10 @@ impl SettingKind {
             (Self::Mounts(keys), DeValue::Array(items)) => {
                 mount_value::read(keys, items.iter().map(toml::Spanned::get_ref))
             }
+            (Self::Auth, DeValue::Table(table)) => {
+                Auth::of_table(table).map(SettingValue::Auth).map_err(Wrong)
+            }
+            (Self::Auth, value) => Auth::of_word(value).map(SettingValue::Auth).ok_or_else(|| self.wrong()),
             (kind, DeValue::Array(items)) if kind.is_list() => {
                 let texts = items.iter().map(|item| item.get_ref().as_str().map(String::from));
                 self.parse_list(texts.collect::<Option<_>>().ok_or_else(|| self.wrong())?)
@@ -220,7 +228,7 @@ impl SettingKind {
     /// Whether it is a table of its own, which no text can be.
     pub(crate) fn is_table(self) -> bool {
         matches!(self, Self::Variables | Self::Ini | Self::Tables)
-            || matches!(self, Self::Fields(_) | Self::Redirects | Self::Mounts(_))
+            || matches!(self, Self::Fields(_) | Self::Redirects | Self::Mounts(_) | Self::Auth)
     }
 
     /// The words to choose from, where there are only some.

@@ -15,6 +15,7 @@ use ipnet::IpNet;
 use super::units::{show_duration, show_size};
 use crate::name::RouteName;
 use crate::pattern::Pattern;
+use crate::spec::auth::Auth;
 use crate::spec::by_path::ByPath;
 use crate::spec::mounts::Mounts;
 use crate::spec::redirects::Redirects;
@@ -49,6 +50,7 @@ pub(crate) enum SettingValue {
     FieldNames(Vec<HeaderName>),
     Redirects(Redirects),
     Mounts(Mounts),
+    Auth(Auth),
 }
 
 /// What would have been right instead of what was read.
@@ -116,6 +118,7 @@ impl fmt::Display for SettingValue {
             Self::Fields(_) | Self::FieldNames(_) => f.write_str(&joined(self.field_names())),
             Self::Redirects(redirects) => redirects.fmt(f),
             Self::Mounts(mounts) => mounts.fmt(f),
+            Self::Auth(auth) => auth.fmt(f),
         }
     }
 }
@@ -223,4 +226,5 @@ from_value! {
     Vec<HeaderName>: FieldNames, or Vec::new();
     Redirects: Redirects, or Redirects::default();
     Mounts: Mounts, or Mounts::default();
+    Auth: Auth, or Auth::Off;
 }

@@ -26,6 +26,7 @@ use super::rows_of_server::rows_of_server;
 use super::sections::{Values, settings};
 use super::setting_kind::SettingKind;
 use super::setting_value::SettingValue;
+use crate::spec::auth::Auth;
 use crate::spec::by_path::ByPath;
 use crate::spec::field_names::Head;
 use crate::spec::mounts::Mounts;

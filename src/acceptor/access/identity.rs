@@ -1,0 +1,28 @@
+//! Owns what a worker is told of who asks, once that is known.
+//!
+//! Never here: finding it out.
+
+use http::header::{self, HeaderName, HeaderValue};
+
+/// Who asks, as the worker is told, whatever the client says of that.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::acceptor) struct Identity {
+    /// Fields that the worker gets.
+    pub(in crate::acceptor) given: Vec<(HeaderName, HeaderValue)>,
+    /// Fields of the client that it does not get.
+    pub(in crate::acceptor) hidden: Vec<HeaderName>,
+}
+
+impl Identity {
+    /// A user who has shown a password, which is nobody else's business.
+    pub(in crate::acceptor) fn of_user(name: &str) -> Self {
+        let value = HeaderValue::from_bytes(name.as_bytes()).ok();
+        Self {
+            given: value.map(|value| (REMOTE_USER, value)).into_iter().collect(),
+            hidden: vec![REMOTE_USER, header::AUTHORIZATION],
+        }
+    }
+}
+
+/// The field that names the user; CGI's `REMOTE_USER` (RFC 3875 §4.1.11).
+pub(in crate::acceptor) const REMOTE_USER: HeaderName = HeaderName::from_static("remote-user");
