@@ -17,6 +17,7 @@ mod find;
 pub(crate) mod fuzzing;
 mod journal;
 mod manual;
+mod password_input;
 mod render;
 mod screen;
 mod session;

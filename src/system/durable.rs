@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
@@ -21,6 +21,25 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 /// `InvalidInput` when `path` names no file; else what the file system said. The old file is untouched unless the
 /// last step, making the rename itself durable, is what failed.
 pub(crate) fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    write_with_rights(path, bytes, FileRights { mode, owner: None, group: None })
+}
+
+/// Who may do what with a file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FileRights {
+    /// The permissions.
+    pub(crate) mode: u32,
+    /// The user it belongs to; `None`: who writes it.
+    pub(crate) owner: Option<u32>,
+    /// The group it belongs to; `None`: that of who writes it.
+    pub(crate) group: Option<u32>,
+}
+
+/// The same with an owner and a group, which the file has before it takes its place.
+///
+/// # Errors
+/// As [`write_atomic`], and where this user may not give files to that one.
+pub(crate) fn write_with_rights(path: &Path, bytes: &[u8], rights: FileRights) -> io::Result<()> {
     let Some(name) = path.file_name() else {
         let text = format!("`{}` does not name a file", path.display());
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
@@ -35,7 +54,10 @@ pub(crate) fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<(
 
     let mut temp = tempfile::Builder::new().prefix(&prefix).suffix(".tmp").tempfile_in(dir)?;
     temp.write_all(bytes)?;
-    temp.as_file().set_permissions(Permissions::from_mode(mode))?;
+    if rights.owner.is_some() || rights.group.is_some() {
+        fchown(temp.as_file(), rights.owner, rights.group)?;
+    }
+    temp.as_file().set_permissions(Permissions::from_mode(rights.mode))?;
     temp.as_file().sync_all()?;
     temp.persist(path).map_err(|refused| refused.error)?;
     File::open(dir)?.sync_all()

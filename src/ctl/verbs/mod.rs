@@ -18,6 +18,7 @@ mod list;
 mod logs;
 mod man;
 mod metrics;
+mod passwd;
 mod remove;
 mod scale;
 mod state;
@@ -65,6 +66,7 @@ verbs! {
     Certs(certs::CertsVerb);
     Stop(stop::StopVerb);
     Metrics(metrics::MetricsVerb);
+    Passwd(passwd::PasswdVerb);
     Check(check::CheckVerb);
     Completions(completions::CompletionsVerb);
     Man(man::ManVerb);
