@@ -20,8 +20,8 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 ground | [`name`] [`budget`] [`digest`] [`fastcgi`] [`files`] [`passwords`] [`pattern`] [`tasks`] [`time`] [`system`] [`logging`] [`metrics`] |
-//! | 1 words | [`spec`] |
+//! | 0 ground | [`name`] [`budget`] [`digest`] [`fastcgi`] [`files`] [`pattern`] [`tasks`] [`time`] [`system`] [`logging`] [`metrics`] |
+//! | 1 words | [`spec`] [`passwords`] |
 //! | 2 edges | [`config`] [`api`] |
 //! | 3 shared | [`pool`] [`directory`] [`challenges`] |
 //! | 4 data path | [`acceptor`] |
@@ -43,7 +43,6 @@ mod files;
 mod logging;
 mod metrics;
 pub mod name;
-mod passwords;
 mod pattern;
 mod system;
 pub mod tasks;
@@ -54,6 +53,7 @@ mod generated;
 #[cfg(test)]
 mod seeded;
 
+mod passwords;
 pub mod spec;
 
 pub mod api;

@@ -150,7 +150,9 @@ reasons! {
         "auth-busy", Blame::Server, "too many passwords are being checked: try again",
     ).counted(Limit::Passwords);
     /// who asks cannot be found out: the file of users could never be read
-    AUTH_FAILED = Reason::busy("auth-failed", Blame::Server, "who you are cannot be found out now: try again");
+    AUTH_FAILED = Reason::busy(
+        "auth-failed", Blame::Server, "who you are cannot be found out now: try again",
+    ).set_by("auth");
     /// CONNECT, TRACE
     METHOD = Reason::client(
         StatusCode::METHOD_NOT_ALLOWED, "method", "the methods CONNECT and TRACE are not served",

@@ -13,11 +13,14 @@ use crate::apps::{self, DetectedApp, Hints, StaticHint};
 use crate::certs::ClientAuthorities;
 use crate::config::app::{AppSettings, app_settings, directory};
 use crate::config::merge::Config;
+use crate::files::error_pages::ErrorPages;
 use crate::files::scripts::DocumentRoot;
 use crate::name::RouteName;
 use crate::passwords::users::Users;
 use crate::spec::mounts::Mounts;
-use crate::spec::{AppSpec, ClientCerts, LaunchSpec, ReadyBy, Reload, Rules, Scripts, Sources, Upkeep};
+use crate::spec::{
+    AppSpec, ClientCerts, LaunchSpec, OwnPages, ReadyBy, Reload, Rules, Scripts, Sources, Upkeep,
+};
 use crate::supervisor::{Resolve, ResolveError};
 
 use super::missing_app;
@@ -152,6 +155,7 @@ impl Resolver {
             env.insert("RIP_ACCEL".into(), accel.mapping());
         }
         let scripts = scripts(found.scripts, &found.command.dir, follow);
+        let pages = own_pages(settings.rules.errors.as_deref(), &settings.path)?;
         let protocol = kind.protocol.unwrap_or(settings.rules.protocol);
         let workers = kind.workers.filter(|_| !settings.workers_told).unwrap_or(settings.upkeep.workers);
         let of_kind = |rules: Rules| Rules {
@@ -160,6 +164,7 @@ impl Resolver {
             scripts: scripts.clone(),
             files: files.clone(),
             accel: accel.clone(),
+            pages: pages.clone(),
             ..rules
         };
         let tables = settings.rules.tables.map(of_kind);
@@ -238,6 +243,15 @@ fn real_folders(follow: &[PathBuf]) -> Result<Vec<PathBuf>, ResolveError> {
         })
     };
     follow.iter().map(real).collect()
+}
+
+/// The pages for what is answered in the app's place, as they are now.
+fn own_pages(errors: Option<&Path>, app: &Path) -> Result<OwnPages, ResolveError> {
+    let Some(folder) = errors else { return Ok(OwnPages::default()) };
+    let pages = ErrorPages::read(&real_folder(app), folder);
+    let pages =
+        pages.map_err(|why| ResolveError::new(format!("`errors` names {}, {why}", folder.display())))?;
+    Ok(OwnPages(Some(Arc::new(pages))))
 }
 
 /// What it is and how it is run, with what few would expect of a worker.

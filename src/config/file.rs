@@ -15,12 +15,12 @@ use super::error::ConfigError;
 use super::layer::Layer;
 use super::value_origin::ValueOrigin;
 use super::words::suggest::nearest;
+use crate::files::plain_file;
 use crate::name::PathPrefix;
 use crate::spec::settings::form::Form;
 use crate::spec::settings::setting_kind::SettingKind;
 use crate::spec::settings::setting_value::SettingValue;
 use crate::spec::settings::table::{Id, Setting, TABLE};
-use crate::system::plain_file;
 
 /// What the server's file says.
 #[derive(Debug, Default, PartialEq)]
@@ -255,7 +255,9 @@ impl<'a> TomlFile<'a> {
     /// A relative path in the server's file starts where the file is, wherever the server was started.
     fn beside_the_file(&self, row: &Setting, value: SettingValue) -> SettingValue {
         match (value, self.path.parent()) {
-            (SettingValue::Path(path), Some(folder)) if !matches!(row.id, Id::StaticRoot | Id::PhpRoot) => {
+            (SettingValue::Path(path), Some(folder))
+                if !matches!(row.id, Id::StaticRoot | Id::PhpRoot | Id::Errors) =>
+            {
                 SettingValue::Path(folder.join(path))
             }
             (SettingValue::Auth(auth), Some(folder)) => SettingValue::Auth(auth.beside(folder)),

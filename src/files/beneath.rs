@@ -61,9 +61,14 @@ impl Beneath {
         if meta.is_file() || meta.is_dir() { Ok(meta) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 
-    fn read(&self, path: &Path) -> io::Result<Opened> {
+    /// A file, or whatever else has that name.
+    pub(super) fn open(&self, path: &Path) -> io::Result<std::fs::File> {
         // NONBLOCK: opening a named pipe must not wait for its writer.
-        let file = self.descriptor(path, OFlags::RDONLY | OFlags::NONBLOCK)?;
+        self.descriptor(path, OFlags::RDONLY | OFlags::NONBLOCK)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Opened> {
+        let file = self.open(path)?;
         let meta = file.metadata()?;
         if !meta.is_file() {
             return Err(io::ErrorKind::NotFound.into());

@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 
 use super::hash::PasswordHash;
-use crate::system::plain_file;
+use crate::files::plain_file;
 
 /// The users of a file.
 #[derive(Debug, Default, PartialEq, Eq)]

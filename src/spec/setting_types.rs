@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::files::error_pages::ErrorPages;
 use crate::files::scripts::DocumentRoot;
 
 /// How many workers an app gets.
@@ -70,6 +71,17 @@ pub(crate) struct Rate {
 pub(crate) struct Scripts(pub(crate) Option<Arc<DocumentRoot>>);
 
 impl Scripts {
+    /// As a section is read: no setting says anything.
+    pub(crate) fn read<V>(_: &V) -> Self {
+        Self::default()
+    }
+}
+
+/// The pages of an app for what is answered in its place, as a deploy has read them: said by no setting.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct OwnPages(pub(crate) Option<Arc<ErrorPages>>);
+
+impl OwnPages {
     /// As a section is read: no setting says anything.
     pub(crate) fn read<V>(_: &V) -> Self {
         Self::default()

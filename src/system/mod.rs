@@ -5,7 +5,6 @@
 pub(crate) mod durable;
 pub(crate) mod heap_trim;
 pub(crate) mod orphans;
-pub(crate) mod plain_file;
 pub(crate) mod process_setup;
 pub(crate) mod sd;
 pub(crate) mod signals;

@@ -75,7 +75,8 @@ async fn only_a_right_name_with_its_password_gets_in_and_the_worker_sees_the_nam
         let none = ask(&server, "/view?wrong", &[]).await;
         assert_eq!((none.status, none.reason()), (401, "unauthorized"));
         let right = basic("anna:correct horse");
-        let twice = ask(&server, "/view?wrong", &[("Authorization", &right), ("Authorization", &right)]).await;
+        let twice =
+            ask(&server, "/view?wrong", &[("Authorization", &right), ("Authorization", &right)]).await;
         assert_eq!(twice.status, 401);
         assert!(!server.meeting.targets().iter().any(|target| target.contains("wrong")));
         assert_eq!(server.record("/view?wrong").await["reason"], "unauthorized");
@@ -94,7 +95,8 @@ async fn nobody_says_who_they_are_by_a_field() {
         let right = basic("anna:correct horse");
         for name in spellings {
             for more in ["X-A", "Connection"] {
-                let fields = [(name, "root"), ("Authorization", &*right), (more, "Remote-User, Authorization")];
+                let fields =
+                    [(name, "root"), ("Authorization", &*right), (more, "Remote-User, Authorization")];
                 let seen = ask(&server, "/view", &fields).await.view();
                 let named: Vec<_> = seen.headers.iter().filter(|(_, value)| value == "root").collect();
                 assert!(named.is_empty(), "{name}: {:?}", seen.headers);
@@ -128,7 +130,8 @@ async fn it_is_asked_before_the_body_and_the_queue_and_holds_for_upgrades() {
     let server = start(Setup::scripted().rules(AUTH)).await;
     server.ctl(&["pause", "localhost"]).await.expect(0);
     let mut conn = server.connect().await;
-    let head = "POST /view HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\nExpect: 100-continue\r\n\r\n";
+    let head =
+        "POST /view HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\nExpect: 100-continue\r\n\r\n";
     conn.send(head).await;
     let reply = conn.reply("POST").await;
     assert_eq!((reply.status, reply.field("connection")), (401, "close"));
@@ -147,7 +150,8 @@ async fn it_is_asked_before_the_body_and_the_queue_and_holds_for_upgrades() {
 
 #[tokio::test]
 async fn some_paths_are_open_some_are_closed_and_redirects_come_first() {
-    let rules = format!("{AUTH}redirect = {{ \"/old\" = \"/view\" }}\n[route.\"/view/open\"]\nauth = false\n");
+    let rules =
+        format!("{AUTH}redirect = {{ \"/old\" = \"/view\" }}\n[route.\"/view/open\"]\nauth = false\n");
     let server = start(Setup::scripted().rules(&rules)).await;
     for (path, status) in [
         ("/view", 401),
@@ -165,7 +169,11 @@ async fn some_paths_are_open_some_are_closed_and_redirects_come_first() {
     for (path, status) in [("/view", 200), ("/admin", 401), ("/%61dmin/x", 401), ("/view/../admin", 400)] {
         assert_eq!(ask(&server, path, &[]).await.status, status, "{path}");
     }
-    assert_eq!(ask_as(&server, "/admin", "anna:correct horse").await.status, 404, "the worker has no such page");
+    assert_eq!(
+        ask_as(&server, "/admin", "anna:correct horse").await.status,
+        404,
+        "the worker has no such page"
+    );
 }
 
 #[tokio::test]
@@ -204,11 +212,8 @@ async fn wrong_settings_and_files_are_one_clear_error_each() {
         ("auth = { users = \"staff\" }", "# x\nanna", "is wrong in line 2: NAME:HASH is expected"),
         ("[route.\"/x\"]\nauth = { users = \"staff\" }", "a:$apr1$x$y", "$apr1$, which is not taken: bcrypt"),
     ] {
-        let folder = folder_with(&[
-            ("app/rip.toml", rules),
-            ("app/staff", users),
-            ("app/index.html", "hello"),
-        ]);
+        let folder =
+            folder_with(&[("app/rip.toml", rules), ("app/staff", users), ("app/index.html", "hello")]);
         let ran = rip_server(folder.path(), &["check", "app"]).await;
         assert!(ran.code != 0 && ran.err.contains(error), "{rules}: {ran:?}");
         assert_eq!(ran.err.trim_end().lines().count(), 1, "{ran:?}");

@@ -33,6 +33,7 @@ mod compression;
 mod control;
 mod copyright;
 mod duplex;
+mod error_pages;
 mod fastcgi;
 mod fields_back;
 mod fuzz;

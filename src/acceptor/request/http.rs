@@ -317,7 +317,7 @@ fn fail(error: &ServeError, accept: Option<&HeaderValue>, id: RequestId, recordi
         let source = std::error::Error::source(error).map(ToString::to_string);
         tracing::debug!(request_id = %id, reason = reason.word, source, "{error}");
     }
-    reply::failure(error, accept, &id)
+    reply::failure(error, accept, &id, recording.pages().as_deref())
 }
 
 /// The answer came before the body's end: a reset for the rest of it would make the client lose the answer.

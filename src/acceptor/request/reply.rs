@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 
+use crate::files::error_pages::ErrorPages;
 use crate::name::RequestId;
 
 use crate::acceptor::error::ServeError;
@@ -18,18 +19,22 @@ const CAUSE: HeaderName = HeaderName::from_static("x-rip-cause");
 /// `X-Request-Id`.
 pub(in crate::acceptor) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Answers a request that failed.
+/// Answers a request that failed; of `pages`, the app's, people get theirs in place of the server's.
 pub(in crate::acceptor) fn failure(
     error: &ServeError,
     accept: Option<&HeaderValue>,
     id: &RequestId,
+    pages: Option<&ErrorPages>,
 ) -> Reply {
     let reason = error.reason();
-    let (kind, body) = match error {
-        ServeError::Stopped { page: Some(page) } => (HTML, Bytes::from(page.to_string())),
+    let format = Format::preferred(accept);
+    let page = pages.filter(|_| format == Format::Html).and_then(|pages| pages.page(reason.status.as_u16()));
+    let (kind, body) = match (error, page) {
+        (ServeError::Stopped { page: Some(page) }, _) => (HTML, Bytes::from(page.to_string())),
+        (_, Some(page)) => (HTML, Bytes::from(page.of_request(&id.to_string()))),
         _ => {
             let message = reason.text.replace("{}", &error.detail());
-            text(reason.status, (reason.word, &message), id, Format::preferred(accept))
+            text(reason.status, (reason.word, &message), id, format)
         }
     };
     let mut response = plain(reason.status, kind, body);
@@ -143,7 +148,7 @@ mod tests {
     #[test]
     fn a_failure_names_its_reason_and_request_and_nothing_else() {
         let id = RequestId::parse(b"request-1").unwrap();
-        let response = failure(&ServeError::QueueFull, None, &id);
+        let response = failure(&ServeError::QueueFull, None, &id, None);
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(response.headers()["x-rip-reason"], "queue-full");
         assert_eq!(response.headers()["retry-after"], "1");

@@ -19,7 +19,8 @@ pub(in crate::acceptor) fn log(error: &ServeError, app: Option<&str>) {
     if due && setting.last_logged.compare_exchange(before, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     {
         let (setting, value) = (setting.key, error.detail());
-        tracing::info!(app, setting, value = &*value, "a request was refused: {error}; {setting} is {value}");
+        let limit = if value.is_empty() { String::new() } else { format!("; {setting} is {value}") };
+        tracing::info!(app, setting, value = &*value, "a request was refused: {error}{limit}");
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::budget::Reservation;
 use crate::directory::App;
+use crate::files::error_pages::ErrorPages;
 
 use crate::acceptor::body::cut_short::CutShort;
 use crate::acceptor::records::access_line::AccessEntry;
@@ -87,6 +88,11 @@ impl Recording {
     /// The app that the request is for, if it is for one.
     pub(in crate::acceptor) fn app(&self) -> Option<&str> {
         self.app.as_ref().map(|app| app.name.as_str())
+    }
+
+    /// The app's own pages for what is answered in its place.
+    pub(in crate::acceptor) fn pages(&self) -> Option<Arc<ErrorPages>> {
+        self.app.as_ref()?.rules.load().pages.0.clone()
     }
 
     /// Notes that so many bytes of the answer's body were handed on; `all`: nothing is left.

@@ -13,10 +13,10 @@ use serde_json::json;
 use crate::ctl::error::{CtlError, Exit};
 use crate::ctl::password_input;
 use crate::ctl::session::Caller;
+use crate::files::plain_file;
 use crate::passwords::hash::PasswordHash;
 use crate::passwords::users::{LARGEST, Users, check_name};
 use crate::system::durable::{self, FileRights};
-use crate::system::plain_file;
 
 /// Write a user and a password into a file, for the setting auth; servers go by it at once
 ///

@@ -120,7 +120,7 @@ macro_rules! rows_of_apps {
         }
 
         /// What the data path has to know of an app. Sizes are in bytes.
-        Rules with timeouts: Timeouts, client: ClientCerts, answer_fields: AnswerFields, request_fields: RequestFields, scripts: Scripts {
+        Rules with timeouts: Timeouts, client: ClientCerts, answer_fields: AnswerFields, request_fields: RequestFields, scripts: Scripts, pages: OwnPages {
             Concurrency(concurrency: Option<NonZeroU32>): Workers, Count(1, 10_000), Unset("1, or 64 for what is concurrent by nature", "8"), "N",
                 [Token("c:"), Env("RIP_CONCURRENCY"), App("concurrency")],
                 "requests that a worker takes at the same time",
@@ -172,6 +172,10 @@ macro_rules! rows_of_apps {
                 [App("auth"), Route("auth")],
                 "users whose names and passwords alone let a request in, by a file that `rip-serverctl passwd` writes; off",
                 "see [7.8](#78-passwords)";
+            Errors(errors: Option<PathBuf>): App, Path, Unset("the server's own", "errors"), "DIR",
+                [App("errors")],
+                "a folder of the app with pages for what the server answers in the app's place: 503.html, 5xx.html, 404.html, 4xx.html",
+                "see [8.3](#83-own-pages)";
             Redirect(redirects: Redirects): App, Redirects, Unset("none", "{ \"www.example.com\" = \"https://example.com\", \"/old\" = \"/new\" }"), "TABLE",
                 [App("redirect")],
                 "hosts, and paths of the app, whose requests are led elsewhere, with what follows of their paths and with their queries",
