@@ -39,6 +39,8 @@ pub(super) enum ServeError {
     Unauthorized { challenge: Box<HeaderValue> },
     #[error("too many passwords are being checked")]
     AuthBusy,
+    #[error("too many requests are being asked about")]
+    AuthCallsFull,
     #[error("who asks cannot be found out: {0}")]
     AuthFailed(&'static str),
     #[error("the connection was opened for a host of another app")]
@@ -100,7 +102,7 @@ impl ServeError {
             Self::UnknownPath => &reason::UNKNOWN_PATH,
             Self::Forbidden => &reason::FORBIDDEN,
             Self::Unauthorized { .. } => &reason::UNAUTHORIZED,
-            Self::AuthBusy => &reason::AUTH_BUSY,
+            Self::AuthBusy | Self::AuthCallsFull => &reason::AUTH_BUSY,
             Self::AuthFailed(_) => &reason::AUTH_FAILED,
             Self::Misdirected => &reason::MISDIRECTED,
             Self::OverRate { .. } => &reason::OVER_RATE,
@@ -126,6 +128,7 @@ impl ServeError {
     pub(super) fn limit(&self) -> Option<Limit> {
         match self {
             Self::UnreadFull => Some(Limit::UnreadBodies),
+            Self::AuthCallsFull => Some(Limit::AuthCalls),
             _ => self.reason().limit,
         }
     }

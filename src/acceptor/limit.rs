@@ -44,10 +44,12 @@ pub(super) enum Limit {
     Handshakes,
     /// Passwords that are checked, or wait for that.
     Passwords,
+    /// Requests that another program is asked about.
+    AuthCalls,
 }
 
 impl Limit {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 17] = [
         Self::BodyRoom,
         Self::Queue,
         Self::Tunnels,
@@ -64,6 +66,7 @@ impl Limit {
         Self::Frames,
         Self::Handshakes,
         Self::Passwords,
+        Self::AuthCalls,
     ];
 
     /// The label in the metrics.
@@ -85,6 +88,7 @@ impl Limit {
             Self::Frames => "frames",
             Self::Handshakes => "handshakes",
             Self::Passwords => "passwords",
+            Self::AuthCalls => "auth-calls",
         }
     }
 
@@ -145,6 +149,9 @@ impl Limit {
             Self::Passwords => {
                 "a client shows very many passwords at once: a request is answered 503 (clients behind a proxy count one by \
                  one if it is in trusted_proxies)"
+            }
+            Self::AuthCalls => {
+                "very many requests wait for the program that `auth` asks: one is answered 503"
             }
         }
     }

@@ -60,6 +60,7 @@ use crate::time::timer::{self, TimerThread};
 
 pub(crate) use bind::bind_port;
 
+use access::forward_auth::AuthCalls;
 use access::passwords::Passwords;
 use body::blocked_workers::BlockedWorkers;
 use body::buffer_pool::BufferPool;
@@ -306,6 +307,7 @@ fn server(parts: &AcceptorParts) -> io::Result<Server> {
         blocked_workers: BlockedWorkers::default(),
         limit_log: LimitLog::new(parts.metrics.clone(), Instant::now()),
         passwords: Passwords::new()?,
+        auth_calls: AuthCalls::new(),
     })
 }
 

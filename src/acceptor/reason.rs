@@ -141,15 +141,16 @@ reasons! {
     UNKNOWN_PATH = Reason::client(StatusCode::NOT_FOUND, "unknown-path", "nothing is served at this path here");
     /// the client is of a network that `deny` names, or of none that `allow` names
     FORBIDDEN = Reason::client(StatusCode::FORBIDDEN, "forbidden", "this may not be asked for from your address");
-    /// a [name with its password](#78-passwords) is needed and was not shown; `WWW-Authenticate: Basic realm="…"`
+    /// a [name with its password](#710-passwords) is needed and was not shown; `WWW-Authenticate: Basic realm="…"`
     UNAUTHORIZED = Reason::client(
         StatusCode::UNAUTHORIZED, "unauthorized", "a name and its password are needed here",
     );
-    /// too many passwords are being checked, in all or of one client
+    /// too many passwords are being checked, or requests asked about, in all or of one client
     AUTH_BUSY = Reason::busy(
-        "auth-busy", Blame::Server, "too many passwords are being checked: try again",
+        "auth-busy", Blame::Server, "too many are being asked who they are: try again",
     ).counted(Limit::Passwords);
-    /// who asks cannot be found out: the file of users could never be read
+    /// who asks cannot be found out: the file of users could never be read, or [the program](#711-another-program-is-asked)
+    /// that is asked cannot be reached, is late, or answers what it should not
     AUTH_FAILED = Reason::busy(
         "auth-failed", Blame::Server, "who you are cannot be found out now: try again",
     ).set_by("auth");

@@ -5,8 +5,11 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use http::HeaderValue;
+use http::header::{HeaderName, HeaderValue};
+use http::uri::{PathAndQuery, Uri};
 use toml::de::{DeTable, DeValue};
+
+use super::field_names;
 
 /// What clients must show before a request reaches its app.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,6 +19,8 @@ pub(crate) enum Auth {
     Off,
     /// A name and a password (Basic, RFC 7617).
     Passwords(PasswordAuth),
+    /// What another program wants to see.
+    Forward(ForwardAuth),
 }
 
 /// Users with passwords.
@@ -29,35 +34,62 @@ pub(crate) struct PasswordAuth {
     pub(crate) challenge: HeaderValue,
 }
 
+/// A program that is asked whether a request may pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ForwardAuth {
+    url: String,
+    /// `HOST:PORT`, to connect to.
+    pub(crate) address: String,
+    /// What its `Host` is.
+    pub(crate) authority: String,
+    /// The path that is asked for, with a query if it has one.
+    pub(crate) path: String,
+    /// Fields of its answer that the worker gets, and of nobody else.
+    pub(crate) copy: Vec<HeaderName>,
+}
+
 impl Auth {
-    /// Reads a table.
+    /// Reads a value of a TOML file.
     ///
     /// # Errors
     /// What would be right, as the end of "expected …".
-    pub(crate) fn of_table(table: &DeTable<'_>) -> Result<Self, String> {
-        let mut users = None;
-        let mut realm = "Restricted";
+    pub(crate) fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        match value {
+            DeValue::Boolean(false) => Ok(Self::Off),
+            DeValue::String(text) if text == "off" => Ok(Self::Off),
+            DeValue::Table(table) => Self::of_table(table),
+            _ => Err(EXPECTED.into()),
+        }
+    }
+
+    fn of_table(table: &DeTable<'_>) -> Result<Self, String> {
+        let (mut users, mut url, mut copy) = (None, None, Vec::new());
+        let mut realm = None;
         for (key, value) in table {
             let name: &str = key.get_ref();
             let text = value.get_ref().as_str();
             match (name, text) {
                 ("users", Some(text)) if !text.is_empty() => users = Some(PathBuf::from(text)),
                 ("users", _) => return Err("a file of users as `users`, in quotes".into()),
-                ("realm", Some(text)) => realm = text,
+                ("realm", Some(text)) => realm = Some(text),
                 ("realm", None) => return Err("a text as `realm`, in quotes".into()),
+                ("url", Some(text)) => url = Some(text),
+                ("url", None) => return Err("an address as `url`, in quotes".into()),
+                ("copy", _) => copy = copied_fields(value.get_ref())?,
                 _ => return Err(format!("{EXPECTED}; `{name}` is no part of it")),
             }
         }
-        let users = users.ok_or_else(|| format!("{EXPECTED}; it has no `users`"))?;
-        PasswordAuth::new(users, realm).map(Self::Passwords)
-    }
-
-    /// Reads a word or a switch in the place of a table.
-    pub(crate) fn of_word(value: &DeValue<'_>) -> Option<Self> {
-        match value {
-            DeValue::Boolean(false) => Some(Self::Off),
-            DeValue::String(text) if text == "off" => Some(Self::Off),
-            _ => None,
+        match (users, url) {
+            (Some(_), Some(_)) => Err("`users` or `url`: they exclude each other".into()),
+            (None, Some(_)) if realm.is_some() => {
+                Err("no `realm` beside `url`: the program there says it".into())
+            }
+            (None, Some(url)) => ForwardAuth::new(url, copy).map(Self::Forward),
+            (Some(_), None) if !copy.is_empty() => Err("no `copy` beside `users`".into()),
+            (Some(users), None) => {
+                PasswordAuth::new(users, realm.unwrap_or("Restricted")).map(Self::Passwords)
+            }
+            (None, None) => Err(format!("{EXPECTED}; it has no `users`")),
         }
     }
 
@@ -65,7 +97,7 @@ impl Auth {
     pub(crate) fn beside(self, folder: &Path) -> Self {
         match self {
             Self::Passwords(own) => Self::Passwords(PasswordAuth { users: folder.join(&own.users), ..own }),
-            Self::Off => Self::Off,
+            Self::Off | Self::Forward(_) => self,
         }
     }
 
@@ -73,7 +105,7 @@ impl Auth {
     pub(crate) fn users(&self) -> Option<&Path> {
         match self {
             Self::Passwords(own) => Some(&own.users),
-            Self::Off => None,
+            Self::Off | Self::Forward(_) => None,
         }
     }
 }
@@ -91,6 +123,32 @@ impl PasswordAuth {
     }
 }
 
+impl ForwardAuth {
+    fn new(text: &str, copy: Vec<HeaderName>) -> Result<Self, String> {
+        let wrong =
+            || format!("an address such as http://127.0.0.1:4180/verify as `url`, in place of {text:?}");
+        let uri: Uri = text.parse().map_err(|_| wrong())?;
+        let authority =
+            uri.authority().filter(|_| uri.scheme_str() == Some("http") && !text.contains(['#', '@']));
+        let authority = authority.ok_or_else(wrong)?;
+        let path = uri.path_and_query().map_or("/", PathAndQuery::as_str).to_owned();
+        let address = format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80));
+        Ok(Self { url: text.to_owned(), address, authority: authority.to_string(), path, copy })
+    }
+
+    /// Whether nobody but the program that is asked says such a field.
+    pub(crate) fn hides(&self, name: &HeaderName) -> bool {
+        name == "remote-user" || self.copy.contains(name)
+    }
+}
+
+fn copied_fields(value: &DeValue<'_>) -> Result<Vec<HeaderName>, String> {
+    let wrong = || "a list of names of header fields as `copy`, such as [\"Remote-User\"]".to_owned();
+    let DeValue::Array(names) = value else { return Err(wrong()) };
+    let field = |name: &str| field_names::copied(name);
+    names.iter().map(|name| name.get_ref().as_str().map_or_else(|| Err(wrong()), field)).collect()
+}
+
 /// As config files write it.
 impl fmt::Display for Auth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -99,13 +157,18 @@ impl fmt::Display for Auth {
             Self::Passwords(own) => {
                 write!(f, "{{ users = {:?}, realm = {:?} }}", own.users.display().to_string(), own.realm)
             }
+            Self::Forward(own) if own.copy.is_empty() => write!(f, "{{ url = {:?} }}", own.url),
+            Self::Forward(own) => {
+                let copy: Vec<_> = own.copy.iter().map(HeaderName::as_str).collect();
+                write!(f, "{{ url = {:?}, copy = {copy:?} }}", own.url)
+            }
         }
     }
 }
 
 /// What a table takes, as an error says it.
-pub(crate) const EXPECTED: &str =
-    "off, or a table such as { users = \"/etc/rip-server/staff.htpasswd\", realm = \"Staff\" }";
+pub(crate) const EXPECTED: &str = "off, or a table such as { users = \"/etc/rip-server/staff.htpasswd\", realm = \"Staff\" } or \
+     { url = \"http://127.0.0.1:4180/verify\", copy = [\"Remote-User\"] }";
 
 #[cfg(test)]
 mod tests {
@@ -114,10 +177,7 @@ mod tests {
     fn read(text: &str) -> Result<Auth, String> {
         let text = format!("a = {text}");
         let table = DeTable::parse(&text).unwrap();
-        match table.get_ref().get("a").unwrap().get_ref() {
-            DeValue::Table(table) => Auth::of_table(table),
-            value => Auth::of_word(value).ok_or_else(|| EXPECTED.to_owned()),
-        }
+        Auth::read(table.get_ref().get("a").unwrap().get_ref())
     }
 
     #[test]
@@ -135,6 +195,20 @@ mod tests {
     }
 
     #[test]
+    fn another_program_is_asked_at_an_address_and_says_who_it_is() {
+        for (url, address, path) in [
+            ("http://127.0.0.1:4180/verify?x=y", "127.0.0.1:4180", "/verify?x=y"),
+            ("http://[::1]:9091/api/authz/forward-auth", "[::1]:9091", "/api/authz/forward-auth"),
+            ("http://sso.internal", "sso.internal:80", "/"),
+        ] {
+            let text = format!("{{ url = {url:?}, copy = [\"Remote-User\", \"X-Forwarded-User\"] }}");
+            let Ok(Auth::Forward(auth)) = read(&text) else { panic!("{url}") };
+            assert_eq!((&*auth.address, &*auth.path), (address, path));
+            assert_eq!(auth.copy, ["remote-user", "x-forwarded-user"]);
+        }
+    }
+
+    #[test]
     fn what_is_missing_misspelt_or_dangerous_is_refused() {
         for (text, why) in [
             ("true", "off, or a table"),
@@ -148,6 +222,19 @@ mod tests {
             ("{ users = \"x\", realm = \"a\\\"b\" }", "printable"),
             ("{ users = \"x\", realm = \"a\\nb\" }", "printable"),
             ("{ users = \"x\", realm = \"\" }", "printable"),
+            ("{ users = \"x\", url = \"http://a\" }", "exclude each other"),
+            ("{ users = \"x\", copy = [\"a\"] }", "no `copy` beside"),
+            ("{ url = \"http://a\", realm = \"x\" }", "no `realm` beside"),
+            ("{ url = \"https://a\" }", "an address such as"),
+            ("{ url = \"127.0.0.1:80\" }", "an address such as"),
+            ("{ url = \"/verify\" }", "an address such as"),
+            ("{ url = \"http://u:p@a/\" }", "an address such as"),
+            ("{ url = 1 }", "an address as `url`"),
+            ("{ url = \"http://a\", copy = \"Remote-User\" }", "a list of names"),
+            ("{ url = \"http://a\", copy = [1] }", "a list of names"),
+            ("{ url = \"http://a\", copy = [\"Host\"] }", "other fields: Host"),
+            ("{ url = \"http://a\", copy = [\"X-Forwarded-For\"] }", "other fields"),
+            ("{ url = \"http://a\", copy = [\"A_B\"] }", "other fields"),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(why), "{text}: {error}");

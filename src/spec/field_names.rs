@@ -46,6 +46,18 @@ impl Head {
     }
 }
 
+/// A field that workers may get of a program which was asked who a client is.
+///
+/// # Errors
+/// What would be right, as the end of "expected …".
+pub(crate) fn copied(text: &str) -> Result<HeaderName, String> {
+    let own =
+        ["x-forwarded-user", "x-forwarded-email", "x-forwarded-groups", "x-forwarded-preferred-username"];
+    let name = HeaderName::from_bytes(text.as_bytes()).ok();
+    let told = name.filter(|name| name == "remote-user" || own.contains(&name.as_str()));
+    told.map_or_else(|| Head::Request.field(text), Ok)
+}
+
 /// A field's value.
 ///
 /// # Errors

@@ -36,6 +36,7 @@ mod duplex;
 mod error_pages;
 mod fastcgi;
 mod fields_back;
+mod forward_auth;
 mod fuzz;
 mod h2c;
 mod half_close;

@@ -2,7 +2,7 @@
 //!
 //! Never here: finding it out.
 
-use http::header::{self, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 /// Who asks, as the worker is told, whatever the client says of that.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,6 +21,17 @@ impl Identity {
             given: value.map(|value| (REMOTE_USER, value)).into_iter().collect(),
             hidden: vec![REMOTE_USER, header::AUTHORIZATION],
         }
+    }
+
+    /// Somebody of whom an answer tells in these fields; nobody else does.
+    pub(in crate::acceptor) fn copied(names: &[HeaderName], answer: &HeaderMap) -> Self {
+        let field = |name: &HeaderName| {
+            let values: Vec<_> = answer.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+            let value = HeaderValue::from_bytes(&values.join(&b", "[..])).ok();
+            value.filter(|_| !values.is_empty()).map(|value| (name.clone(), value))
+        };
+        let hidden = names.iter().cloned().chain([REMOTE_USER]).collect();
+        Self { given: names.iter().filter_map(field).collect(), hidden }
     }
 }
 

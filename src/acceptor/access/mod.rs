@@ -3,6 +3,7 @@
 //! Never here: for which paths they are asked for (`spec`), or the answer to whom they are wrong (`request`).
 
 pub(in crate::acceptor) mod credentials;
+pub(in crate::acceptor) mod forward_auth;
 pub(in crate::acceptor) mod identity;
 pub(in crate::acceptor) mod passwords;
 pub(in crate::acceptor) mod turns;

@@ -147,7 +147,7 @@ mod tests {
     use base64::Engine;
     use base64::prelude::BASE64_STANDARD;
     use http::{HeaderValue, header};
-    use toml::de::{DeTable, DeValue};
+    use toml::de::DeTable;
 
     use super::*;
     use crate::spec::auth::Auth;
@@ -160,8 +160,9 @@ mod tests {
     fn auth_of(users: &str) -> PasswordAuth {
         let text = format!("a = {{ users = {users:?} }}");
         let table = DeTable::parse(&text).unwrap();
-        let DeValue::Table(table) = table.get_ref().get("a").unwrap().get_ref() else { panic!() };
-        let Auth::Passwords(auth) = Auth::of_table(table).unwrap() else { panic!() };
+        let Auth::Passwords(auth) = Auth::read(table.get_ref().get("a").unwrap().get_ref()).unwrap() else {
+            panic!()
+        };
         auth
     }
 

@@ -18,7 +18,7 @@ use crate::spec::auth::Auth;
 use crate::spec::{Protocol, Rules};
 
 use super::accel::NamedFile;
-use super::auth::identify;
+use super::auth::{AuthOutcome, identify};
 use super::builtin;
 use super::client_answer::Answer;
 use super::client_request::ClientRequest;
@@ -150,9 +150,7 @@ async fn answer(
     let client_cert = route::client_cert_fields(&rules.client, conn)?;
     let target = WorkerTarget::of(&parts.uri, client, &route, &rules)?;
     let of_path = rules.tables.at(target.uri().path())?.cloned();
-    if let Some(of_path) = of_path {
-        rules = of_path;
-    }
+    rules = of_path.unwrap_or(rules);
     if !rules.admits(client.address) {
         return Err(ServeError::Forbidden);
     }
@@ -162,7 +160,10 @@ async fn answer(
     let identity = match &rules.auth {
         Auth::Off => None,
         // What few requests need is boxed, here and below, or each would have room for all of it.
-        auth => Some(Box::pin(identify(conn, parts, client, auth)).await?),
+        auth => match Box::pin(identify(conn, parts, (client, &host, context.id), auth)).await? {
+            AuthOutcome::Known(identity) => Some(identity),
+            AuthOutcome::Answered(reply) => return Ok(reply),
+        },
     };
     let script = match rules.has_files() {
         false => None,

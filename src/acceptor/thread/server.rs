@@ -12,6 +12,7 @@ use crate::budget::Budget;
 use crate::metrics::Metrics;
 use crate::spec::Limits;
 
+use crate::acceptor::access::forward_auth::AuthCalls;
 use crate::acceptor::access::passwords::Passwords;
 use crate::acceptor::body::blocked_workers::BlockedWorkers;
 use crate::acceptor::body::uploads::Uploads;
@@ -50,6 +51,8 @@ pub(in crate::acceptor) struct Server {
     pub(in crate::acceptor) limit_log: LimitLog,
     /// Passwords that clients have shown, and those that are checked.
     pub(in crate::acceptor) passwords: Passwords,
+    /// Requests that another program is asked about.
+    pub(in crate::acceptor) auth_calls: AuthCalls,
 }
 
 impl Server {
@@ -65,6 +68,7 @@ impl Server {
             (Limit::ReplyRoom, &self.reply_room),
             (Limit::ReplySpool, &self.spooled_answers),
             (Limit::Passwords, self.passwords.places()),
+            (Limit::AuthCalls, self.auth_calls.places()),
         ] {
             let held = budget.clone();
             metrics.show_limit(limit.name(), budget.total(), move || held.held());

@@ -170,8 +170,8 @@ macro_rules! rows_of_apps {
                 "see [7.8](#78-files-that-the-server-sends)";
             Auth(auth: Auth): App, Auth, Unset("off", "{ users = \"/etc/rip-server/staff.htpasswd\", realm = \"Staff\" }"), "TABLE",
                 [App("auth"), Route("auth")],
-                "users whose names and passwords alone let a request in, by a file that `rip-serverctl passwd` writes; off",
-                "see [7.8](#78-passwords)";
+                "who is let in: users with passwords, by a file that `rip-serverctl passwd` writes, or whom the program at a url lets in; off",
+                "see [7.10](#710-passwords) and [7.11](#711-another-program-is-asked)";
             Errors(errors: Option<PathBuf>): App, Path, Unset("the server's own", "errors"), "DIR",
                 [App("errors")],
                 "a folder of the app with pages for what the server answers in the app's place: 503.html, 5xx.html, 404.html, 4xx.html",

@@ -195,10 +195,7 @@ impl SettingKind {
             (Self::Mounts(keys), DeValue::Array(items)) => {
                 mount_value::read(keys, items.iter().map(toml::Spanned::get_ref))
             }
-            (Self::Auth, DeValue::Table(table)) => {
-                Auth::of_table(table).map(SettingValue::Auth).map_err(Wrong)
-            }
-            (Self::Auth, value) => Auth::of_word(value).map(SettingValue::Auth).ok_or_else(|| self.wrong()),
+            (Self::Auth, value) => Auth::read(value).map(SettingValue::Auth).map_err(Wrong),
             (kind, DeValue::Array(items)) if kind.is_list() => {
                 let texts = items.iter().map(|item| item.get_ref().as_str().map(String::from));
                 self.parse_list(texts.collect::<Option<_>>().ok_or_else(|| self.wrong())?)
