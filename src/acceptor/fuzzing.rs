@@ -5,9 +5,11 @@
 
 mod fastcgi;
 mod fields;
+mod proxy;
 
 pub use fastcgi::fastcgi_answer;
 pub use fields::{access_line, client_address, trailers, worker_request};
+pub use proxy::proxy_header;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
@@ -263,6 +265,11 @@ mod tests {
     #[test]
     fn client_addresses_keep_their_promises() {
         feed_kept("client_address", ROUNDS, client_address);
+    }
+
+    #[test]
+    fn proxy_headers_keep_their_promises() {
+        feed_kept("proxy_header", ROUNDS, proxy_header);
     }
 
     #[test]

@@ -52,7 +52,7 @@ use crate::budget::Budget;
 use crate::challenges::Challenges;
 use crate::directory::Directory;
 use crate::metrics::Metrics;
-use crate::spec::{AccessFormat, Hsts, ServerSpec};
+use crate::spec::{AccessFormat, Hsts, ProxiedListener, ServerSpec};
 use crate::system::heap_trim::{self, HeapTrim};
 use crate::tasks::{ShutdownToken, TaskGroup};
 use crate::time::Heartbeats;
@@ -67,6 +67,7 @@ use body::buffer_pool::BufferPool;
 use body::uploads::Uploads;
 use connection::head_memory::MOST_HEADS;
 use connection::places::Places;
+use downstream::entrance::Entrance;
 use downstream::listen::accept;
 pub(crate) use downstream::tls::{ChooseTls, ClientCertCheck, TlsChoice};
 use limit::LimitLog;
@@ -210,6 +211,7 @@ impl Acceptor {
 struct Listeners {
     list: Vec<(TcpListener, Role)>,
     tls: Option<ChooseTls>,
+    proxied: Vec<ProxiedListener>,
 }
 
 impl Listeners {
@@ -219,7 +221,7 @@ impl Listeners {
         let all = all.chain(parts.http.iter().map(|listener| (listener, http)));
         let list =
             all.map(|(listener, role)| Ok((listener.try_clone()?, role))).collect::<io::Result<_>>()?;
-        Ok(Self { list, tls: parts.tls.clone() })
+        Ok(Self { list, tls: parts.tls.clone(), proxied: parts.spec.listening.proxy.clone() })
     }
 }
 
@@ -240,12 +242,11 @@ fn run_shard(shard: Shard, listeners: Listeners, places: &Places) {
         shard.stop.child().spawn_local("handshakes", shard.handshakes.clone().run());
         for (listener, role) in listeners.list {
             let tls = listeners.tls.clone().filter(|_| role == Role::Https);
+            let proxied = listeners.proxied.contains(&role.listener());
+            let entrance = Entrance { role, tls, places: places.clone(), proxied };
             match tokio::net::TcpListener::from_std(listener) {
                 Ok(listener) => {
-                    shard.stop.spawn_local(
-                        "accept",
-                        accept(Rc::clone(&shard), listener, role, tls, places.clone()),
-                    );
+                    shard.stop.spawn_local("accept", accept(Rc::clone(&shard), listener, entrance));
                 }
                 Err(error) => tracing::error!(%error, "cannot wait on a listener"),
             }
@@ -294,6 +295,7 @@ fn server(parts: &AcceptorParts) -> io::Result<Server> {
         trusted: parts.spec.listening.trusted_proxies.clone(),
         spool: parts.spool.clone(),
         rate: parts.spec.limits.rate.map(RateLimit::new),
+        unintroduced: Budget::new(parts.spec.limits.max_connections as u64),
         frames: Arc::new(RateLimit::new(frames::SHARE)),
         heads: Budget::new(MOST_HEADS),
         room: Budget::new(parts.spec.limits.body_room as u64),

@@ -16,7 +16,7 @@ use crate::spec::settings::sections::Values;
 use crate::spec::settings::table::{Id, Setting};
 use crate::spec::{
     CertFiles, CertSources, ClientCerts, FileSettings, Limits, ListenSettings, LogSettings, PortChoice,
-    Sandbox, Scheme, ServerSpec, TlsSettings, UnitSettings,
+    ProxiedListener, Sandbox, Scheme, ServerSpec, TlsSettings, UnitSettings,
 };
 use crate::system::user;
 
@@ -42,7 +42,7 @@ pub(crate) fn spec(
         runtime_dir: folders.runtime.value.clone(),
         state_dir: folders.state.value.clone(),
         control_socket: folders.control.clone(),
-        listening: ListenSettings::read(stack),
+        listening: listening(stack)?,
         tls: TlsSettings::read(stack),
         log: LogSettings::read(stack),
         files: FileSettings::read(stack),
@@ -88,6 +88,14 @@ pub(crate) fn warnings(stack: &Stack<'_>, spec: &ServerSpec) -> Vec<String> {
             }
         }
     };
+    let proxied = |listener| spec.listening.proxy.contains(&listener);
+    match spec.scheme {
+        Scheme::Http { .. } if !proxied(ProxiedListener::Http) => idle(&[Id::Proxy], "plain HTTP is served"),
+        Scheme::Https { redirect: None, .. } if !proxied(ProxiedListener::Https) => {
+            idle(&[Id::Proxy], "HTTPS is served and plain HTTP is not redirected");
+        }
+        _ => {}
+    }
     if matches!(spec.scheme, Scheme::Http { .. }) {
         idle(
             &[
@@ -179,6 +187,20 @@ fn scheme(stack: &Stack<'_>) -> Result<Scheme, ConfigError> {
         Some(Id::Http) => Scheme::Http { port: port(Id::Http) },
         _ => Scheme::Https { port: port(Id::Https), redirect: redirect(stack) },
     })
+}
+
+/// A listener that takes PROXY headers takes them from somebody.
+fn listening(stack: &Stack<'_>) -> Result<ListenSettings, ConfigError> {
+    let listening = ListenSettings::read(stack);
+    match stack.ranked(Id::Proxy) {
+        Some((_, there)) if !listening.proxy.is_empty() && listening.trusted_proxies.is_empty() => {
+            Err(ConfigError::Incomplete {
+                first: named(Setting::of(Id::Proxy).key(), &there.origin),
+                second: "`trusted_proxies = [\"CIDR\"]`".into(),
+            })
+        }
+        _ => Ok(listening),
+    }
 }
 
 fn redirect(stack: &Stack<'_>) -> Option<u16> {

@@ -192,6 +192,14 @@ choices! {
         Off = "off",
     }
 
+    /// A listener whose connections begin with a PROXY header.
+    ProxiedListener {
+        /// The one with TLS.
+        Https = "https",
+        /// The one without, be it for apps or for redirects.
+        Http = "http",
+    }
+
     /// When balancers are told that the server is ready.
     ReadyWhen {
         /// When every app has a worker.

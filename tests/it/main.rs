@@ -57,6 +57,7 @@ mod ports;
 mod probation;
 mod production;
 mod promotion;
+mod proxy_protocol;
 mod python_clients;
 mod queue;
 mod recycle;

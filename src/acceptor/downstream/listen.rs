@@ -12,19 +12,12 @@ use tokio::time::Instant;
 
 use crate::time::{Backoff, timer};
 
-use super::tls;
-use crate::acceptor::connection::places::{Places, Refused};
-use crate::acceptor::peer::share_of;
-use crate::acceptor::thread::shard::{Role, Shard};
+use super::entrance::Entrance;
+use super::{proxied, tls};
+use crate::acceptor::thread::shard::Shard;
 
 /// Accepts until the stop is requested.
-pub(in crate::acceptor) async fn accept(
-    shard: Rc<Shard>,
-    listener: TcpListener,
-    role: Role,
-    tls: Option<tls::ChooseTls>,
-    places: Places,
-) {
+pub(in crate::acceptor) async fn accept(shard: Rc<Shard>, listener: TcpListener, entrance: Entrance) {
     let mut backoff = Backoff::new(Duration::from_millis(5), Duration::from_secs(1));
     let mut heartbeat = shard.heartbeats.join("accept");
     loop {
@@ -37,12 +30,12 @@ pub(in crate::acceptor) async fn accept(
         match next {
             Ok((stream, peer)) => {
                 backoff.reset();
-                start(&shard, stream, peer, role, tls.clone(), &places);
+                start(&shard, stream, peer, &entrance);
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 // Out of descriptors or memory: what is open must end before anything can be accepted.
-                places.relieve(Instant::now());
+                entrance.places.relieve(Instant::now());
                 let delay = backoff.next_delay();
                 tracing::warn!(%error, ?delay, "cannot accept connections for the moment");
                 timer::sleep(delay).await;
@@ -51,25 +44,25 @@ pub(in crate::acceptor) async fn accept(
     }
 }
 
-fn start(
-    shard: &Rc<Shard>,
-    stream: TcpStream,
-    peer: SocketAddr,
-    role: Role,
-    tls: Option<tls::ChooseTls>,
-    places: &Places,
-) {
-    let client = share_of(peer, &shard.server.trusted);
-    let admission = match places.enter(client, Instant::now()) {
-        Ok(admission) => admission,
-        Err(Refused::AddressLimit) => return shard.metrics.connection_refused("address-limit"),
-        Err(Refused::Full) => return tls::refuse(shard, client),
-    };
-    let Ok(local) = stream.local_addr() else { return };
+fn start(shard: &Rc<Shard>, stream: TcpStream, peer: SocketAddr, entrance: &Entrance) {
+    if entrance.proxied {
+        let Some(local) = prepared(&stream) else { return };
+        let serving = proxied::serve(Rc::clone(shard), stream, peer, local, entrance.clone());
+        shard.stop.spawn_local("connection", serving);
+        return;
+    }
+    let Some(admission) = entrance.admit(shard, peer) else { return };
+    let Some(local) = prepared(&stream) else { return };
+    let (role, handshake) = (entrance.role, shard.server.limits.handshake);
+    let open = tls::Open { shard: Rc::clone(shard), stream, peer, local, role, admission, handshake };
+    shard.stop.spawn_local("connection", open.serve(entrance.tls.clone()));
+}
+
+/// The address that the connection came to; `None` where it has broken already.
+fn prepared(stream: &TcpStream) -> Option<SocketAddr> {
     // Without it, small answers wait for acknowledgements; a refusal costs only speed.
     let _ = stream.set_nodelay(true);
-    let open = tls::Open { shard: Rc::clone(shard), stream, peer, local, role, admission };
-    shard.stop.spawn_local("connection", open.serve(tls));
+    stream.local_addr().ok()
 }
 
 fn is_of_one_connection(error: &io::Error) -> bool {

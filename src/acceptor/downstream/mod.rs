@@ -3,10 +3,12 @@
 //! Never here: what a request is answered.
 
 pub(in crate::acceptor) mod ahead;
+pub(in crate::acceptor) mod entrance;
 pub(in crate::acceptor) mod fast_answer;
 pub(in crate::acceptor) mod fast_path;
 pub(in crate::acceptor) mod http1;
 pub(in crate::acceptor) mod http2;
 pub(in crate::acceptor) mod hyper_request;
 pub(in crate::acceptor) mod listen;
+pub(in crate::acceptor) mod proxied;
 pub(in crate::acceptor) mod tls;

@@ -73,12 +73,14 @@ pub(in crate::acceptor) struct Open {
     pub(in crate::acceptor) local: SocketAddr,
     pub(in crate::acceptor) role: Role,
     pub(in crate::acceptor) admission: Admission,
+    /// The time for the TLS handshake.
+    pub(in crate::acceptor) handshake: Duration,
 }
 
 impl Open {
     /// Serves it to its end, over TLS when there is an acceptor for it.
     pub(in crate::acceptor) async fn serve(self, tls: Option<ChooseTls>) {
-        let Self { shard, stream, peer, local, role, mut admission } = self;
+        let Self { shard, stream, peer, local, role, mut admission, handshake } = self;
         let _told =
             MadeRoomNotice { shard: Rc::clone(&shard), place_state: Arc::clone(admission.place_state()) };
         admission.place_state().wakes_this_task().await;
@@ -92,7 +94,8 @@ impl Open {
             Some(tls) => {
                 // Boxed, as is HTTP/2 below: a connection keeps the room of its task for as long as it lives.
                 let place_state = admission.place_state();
-                let shaken = Box::pin(shake(&shard, socket, (peer, local), tls, place_state)).await;
+                let shaken =
+                    Box::pin(shake(&shard, socket, (peer, local), tls, place_state, handshake)).await;
                 let Some(Shaken { stream, client_cert }) = shaken else { return };
                 let (_, session) = stream.get_ref();
                 let sni = session.server_name().and_then(|name| HostName::parse(name).ok());
@@ -190,6 +193,7 @@ async fn shake(
     (peer, local): (SocketAddr, SocketAddr),
     tls: ChooseTls,
     place_state: &PlaceState,
+    limit: Duration,
 ) -> Option<Shaken> {
     let received = socket.received();
     let mut accepting = pin!(accept(socket, local.ip(), tls));
@@ -208,7 +212,7 @@ async fn shake(
     let shaken = tokio::select! {
         biased;
         () = place_state.asked() => return None,
-        shaken = timer::timeout(shard.server.limits.handshake, shaking) => shaken,
+        shaken = timer::timeout(limit, shaking) => shaken,
         // Who has connected already is served, if that goes quickly.
         () = async {
             shard.stop.requested().await;

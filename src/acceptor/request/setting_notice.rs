@@ -4,7 +4,7 @@
 //! Never here: what the client is told (`reply`), or which refusals have a setting (`reason`).
 
 use std::sync::LazyLock;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::time::Instant;
 
@@ -13,15 +13,19 @@ use crate::acceptor::error::ServeError;
 /// Records the setting that a request was refused for, for whoever may want to change it.
 pub(in crate::acceptor) fn log(error: &ServeError, app: Option<&str>) {
     let Some(setting) = &error.reason().setting else { return };
-    let now = BEGIN.elapsed().as_secs() + QUIET;
-    let before = setting.last_logged.load(Ordering::Relaxed);
-    let due = now >= before + QUIET;
-    if due && setting.last_logged.compare_exchange(before, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-    {
+    if is_due(&setting.last_logged) {
         let (setting, value) = (setting.key, error.detail());
         let limit = if value.is_empty() { String::new() } else { format!("; {setting} is {value}") };
         tracing::info!(app, setting, value = &*value, "a request was refused: {error}{limit}");
     }
+}
+
+/// Whether nothing was logged there within the last minute; says yes to one thread only, and notes that it was logged.
+pub(in crate::acceptor) fn is_due(last_logged: &AtomicU64) -> bool {
+    let now = BEGIN.elapsed().as_secs() + QUIET;
+    let before = last_logged.load(Ordering::Relaxed);
+    now >= before + QUIET
+        && last_logged.compare_exchange(before, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
 }
 
 /// Seconds in which one setting is not logged again.

@@ -25,6 +25,8 @@ pub(in crate::acceptor) struct Server {
     pub(in crate::acceptor) trusted: Vec<IpNet>,
     pub(in crate::acceptor) spool: PathBuf,
     pub(in crate::acceptor) rate: Option<RateLimit>,
+    /// Connections whose PROXY header has not come.
+    pub(in crate::acceptor) unintroduced: Budget,
     /// HTTP/2 frames that carry nothing, of each client.
     pub(in crate::acceptor) frames: Arc<RateLimit>,
     /// The budget of large heads.

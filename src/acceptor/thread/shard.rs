@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::directory::{Directory, HostRoutes};
 use crate::metrics::Metrics;
 use crate::name::HostName;
+use crate::spec::ProxiedListener;
 use crate::tasks::{ShutdownToken, TaskGroup};
 use crate::time::Heartbeats;
 
@@ -52,6 +53,16 @@ pub(in crate::acceptor) enum Role {
     Http,
     /// Redirects to HTTPS.
     Redirect,
+}
+
+impl Role {
+    /// The word for its listener in settings.
+    pub(in crate::acceptor) fn listener(self) -> ProxiedListener {
+        match self {
+            Self::Https => ProxiedListener::Https,
+            Self::Http | Self::Redirect => ProxiedListener::Http,
+        }
+    }
 }
 
 /// One client connection, as its requests see it.

@@ -14,6 +14,8 @@
 //! What holds for more than one of them stands once: how a body's end is told in `body_framing`, which fields pass in
 //! `headers` and `trailers`, how fields and chunks are written in `encode`.
 //!
+//! Of other things as bytes: HTTP/2's `frames`, and the `proxy_header` in front of everything.
+//!
 //! Never here: who sent them, or what follows.
 
 pub(in crate::acceptor) mod body_framing;
@@ -23,5 +25,6 @@ pub(in crate::acceptor) mod fast_head;
 pub(in crate::acceptor) mod frames;
 pub(in crate::acceptor) mod framing;
 pub(in crate::acceptor) mod headers;
+pub(in crate::acceptor) mod proxy_header;
 pub(in crate::acceptor) mod trailers;
 pub(in crate::acceptor) mod worker_body;

@@ -44,6 +44,7 @@ impl SettingKind {
             Self::NetworksOrAll => "networks, such as [\"10.0.0.0/8\", \"fd00::/8\"], or true for all".into(),
             Self::Endpoint => "ADDRESS:PORT, such as 127.0.0.1:9145 or [::1]:9145".into(),
             Self::Choice(words) => one_of(words),
+            Self::Choices(words) => format!("a list of some of {}", words.join(", ")),
             Self::Authorities => {
                 "off, yes, staging, or directory URLs such as https://ca.example/acme/directory".into()
             }

@@ -30,6 +30,10 @@ macro_rules! rows_of_server {
             TrustedProxies(trusted_proxies: Vec<IpNet>): Listening, Networks, Unset("none", "10.0.0.0/8"), "CIDR",
                 [Flag("--trusted-proxy"), Env("RIP_TRUSTED_PROXIES"), Server("trusted_proxies")],
                 "believe the X-Forwarded-* fields of these peers; may be repeated";
+            Proxy(proxy: Vec<ProxiedListener>): Listening, Choices(ProxiedListener::WORDS), Unset("none", "https,http"), "LISTENERS",
+                [Env("RIP_LISTEN_PROXY"), Server("listen.proxy")],
+                "listeners whose connections begin with a PROXY header, in which a balancer of trusted_proxies says whose they are",
+                "version 1 or 2; see [9.6](#96-behind-a-balancer)";
             StatusForAll(status_for_all: bool): Listening, Switch, Is("false"), "BOOL",
                 [Word("--status-for-all", "true"), Env("RIP_STATUS_FOR_ALL"), Server("status_for_all")],
                 "answer /server and /status to others than loopback peers too";

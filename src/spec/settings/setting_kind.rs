@@ -58,6 +58,8 @@ pub(crate) enum SettingKind {
     Endpoint,
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// Some of these words.
+    Choices(&'static [&'static str]),
     Variables,
     /// Values as php.ini has them.
     Ini,
@@ -130,6 +132,7 @@ impl SettingKind {
             | Self::Networks
             | Self::Paths
             | Self::Credentials
+            | Self::Choices(_)
             | Self::FieldNames(_) => {
                 return self.parse_list(text.split(',').map(str::trim).map(String::from).collect());
             }
@@ -232,7 +235,7 @@ impl SettingKind {
     pub(crate) fn choices(self) -> &'static [&'static str] {
         match self {
             Self::Switch => &["true", "false"],
-            Self::Choice(words) => words,
+            Self::Choice(words) | Self::Choices(words) => words,
             _ => &[],
         }
     }
@@ -284,6 +287,9 @@ impl SettingKind {
                 let names = texts.iter().map(|text| head.field(text));
                 return names.collect::<Result<_, _>>().map(SettingValue::FieldNames).map_err(Wrong);
             }
+            Self::Choices(words) => {
+                each(&texts, |text| words.iter().copied().find(|word| *word == text)).map(SettingValue::Words)
+            }
             Self::Authorities => each(&texts, acme::authority).map(SettingValue::Texts),
             Self::Addresses => each(&texts, |text| text.parse().ok()).map(SettingValue::Addresses),
             Self::Networks | Self::NetworksOrAll => each(&texts, network).map(SettingValue::Networks),
@@ -318,6 +324,7 @@ impl SettingKind {
                 | Self::Credentials
                 | Self::Patterns
                 | Self::Authorities
+                | Self::Choices(_)
                 | Self::FieldNames(_)
         )
     }

@@ -40,6 +40,8 @@ pub(crate) enum SettingValue {
     Texts(Vec<String>),
     /// One of a few.
     Word(&'static str),
+    /// Some of a few.
+    Words(Vec<&'static str>),
     Patterns(Vec<Pattern>),
     Hosts(Vec<RouteName>),
     Addresses(Vec<IpAddr>),
@@ -107,6 +109,7 @@ impl fmt::Display for SettingValue {
             Self::Text(text) => f.write_str(text),
             Self::Texts(texts) => write!(f, "{texts:?}"),
             Self::Word(word) => f.write_str(word),
+            Self::Words(words) => f.write_str(&joined(words)),
             Self::Patterns(patterns) => {
                 write!(f, "{:?}", patterns.iter().map(ToString::to_string).collect::<Vec<_>>())
             }
@@ -147,6 +150,17 @@ impl<T: FromValue> FromValue for Option<T> {
 impl<T: Choice> FromValue for T {
     fn from_value(value: Option<&SettingValue>) -> Option<Self> {
         if let SettingValue::Word(word) = value? { T::of_word(word) } else { None }
+    }
+}
+
+/// A list that nobody says is empty.
+impl<T: Choice> FromValue for Vec<T> {
+    fn from_value(value: Option<&SettingValue>) -> Option<Self> {
+        match value {
+            None => Some(Self::new()),
+            Some(SettingValue::Words(words)) => words.iter().map(|word| T::of_word(word)).collect(),
+            Some(_) => None,
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! [`Setup`] says what is to run, [`Server`] runs; when a `Server` is dropped it is killed, and the test fails if any
 //! of its processes is left behind. [`client`] speaks HTTP to it, [`Meeting`] commands the scripted worker.
 
+pub(crate) mod balancer;
 pub(crate) mod ca;
 pub(crate) mod client;
 pub(crate) mod ctl;

@@ -1,0 +1,36 @@
+//! What holds for all connections of a listener, and the place that each gets.
+//!
+//! Never here: accepting them (`listen`), or whose they are (`proxied`).
+
+use std::net::SocketAddr;
+
+use tokio::time::Instant;
+
+use super::tls::{ChooseTls, refuse};
+use crate::acceptor::connection::places::{Admission, Places, Refused};
+use crate::acceptor::peer::share_of;
+use crate::acceptor::thread::shard::{Role, Shard};
+
+/// What becomes of a listener's connections.
+#[derive(Clone)]
+pub(in crate::acceptor) struct Entrance {
+    pub(in crate::acceptor) role: Role,
+    pub(in crate::acceptor) tls: Option<ChooseTls>,
+    pub(in crate::acceptor) places: Places,
+    /// Each connection is to begin with a PROXY header.
+    pub(in crate::acceptor) proxied: bool,
+}
+
+impl Entrance {
+    /// A place for a connection of the client at this address, or the wait for one; `None`: the connection is to be
+    /// closed, which is noted.
+    pub(in crate::acceptor) fn admit(&self, shard: &Shard, client: SocketAddr) -> Option<Admission> {
+        let client = share_of(client, &shard.server.trusted);
+        match self.places.enter(client, Instant::now()) {
+            Ok(admission) => return Some(admission),
+            Err(Refused::AddressLimit) => shard.metrics.connection_refused("address-limit"),
+            Err(Refused::Full) => refuse(shard, client),
+        }
+        None
+    }
+}

@@ -1,0 +1,32 @@
+//! What a balancer says in front of a connection.
+
+use super::cut_of;
+use crate::acceptor::wire::proxy_header::{ProxiedConnection, ProxyHeader, Taken};
+
+/// What a PROXY header says, and where it ends, does not depend on how its bytes were cut; it ends before what no header
+/// may be longer than.
+pub fn proxy_header(data: &[u8]) {
+    let (cut, bytes) = cut_of(data);
+    let whole = read(bytes, bytes.len().max(1));
+    assert_eq!(read(bytes, cut), whole, "cut every {cut}");
+    if let Ok(Some((length, _))) = whole {
+        assert!((15..=4096).contains(&length), "{length} bytes");
+        assert_eq!(read(&bytes[..length], length), whole, "it is complete without what follows it");
+        assert_eq!(read(&bytes[..length - 1], length), Ok(None), "it is not complete before its end");
+    }
+}
+
+/// The header's length, and what it says; `None`: it is not complete.
+fn read(bytes: &[u8], cut: usize) -> Result<Option<(usize, ProxiedConnection)>, &'static str> {
+    let (mut header, mut length) = (ProxyHeader::default(), 0);
+    for piece in bytes.chunks(cut) {
+        let taken = header.take(piece)?;
+        assert!(taken.length > 0, "it would never end");
+        length += taken.length;
+        match taken {
+            Taken { says: Some(says), .. } => return Ok(Some((length, says))),
+            Taken { length, says: None } => assert_eq!(length, piece.len(), "what is left belongs to nobody"),
+        }
+    }
+    Ok(None)
+}
