@@ -29,6 +29,10 @@ pub(super) enum ServeError {
     TooManyFields { limit: usize },
     #[error("the method is not supported")]
     Method,
+    #[error("CONNECT is for a protocol that is not supported")]
+    Protocol,
+    #[error("what the WebSocket was asked for is none")]
+    NoWebSocket,
     #[error("the host is not known here")]
     UnknownHost,
     #[error("no route of the host is for the path")]
@@ -98,6 +102,8 @@ impl ServeError {
             Self::TargetTooLong { .. } => &reason::TARGET_TOO_LONG,
             Self::TooManyFields { .. } => &reason::TOO_MANY_FIELDS,
             Self::Method => &reason::METHOD,
+            Self::Protocol => &reason::PROTOCOL,
+            Self::NoWebSocket => &reason::NO_WEBSOCKET,
             Self::UnknownHost => &reason::UNKNOWN_HOST,
             Self::UnknownPath => &reason::UNKNOWN_PATH,
             Self::Forbidden => &reason::FORBIDDEN,

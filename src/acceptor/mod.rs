@@ -293,6 +293,7 @@ fn server(parts: &AcceptorParts) -> io::Result<Server> {
     Ok(Server {
         limits: parts.spec.limits,
         trusted: parts.spec.listening.trusted_proxies.clone(),
+        h2_websocket: parts.spec.listening.h2_websocket,
         spool: parts.spool.clone(),
         rate: parts.spec.limits.rate.map(RateLimit::new),
         unintroduced: Budget::new(parts.spec.limits.max_connections as u64),

@@ -154,10 +154,14 @@ reasons! {
     AUTH_FAILED = Reason::busy(
         "auth-failed", Blame::Server, "who you are cannot be found out now: try again",
     ).set_by("auth");
-    /// CONNECT, TRACE
+    /// CONNECT (but for WebSockets over HTTP/2), TRACE
     METHOD = Reason::client(
         StatusCode::METHOD_NOT_ALLOWED, "method", "the methods CONNECT and TRACE are not served",
     ).closing();
+    /// an extended CONNECT of HTTP/2 (RFC 8441) for another protocol than `websocket`
+    PROTOCOL = Reason::client(StatusCode::NOT_IMPLEMENTED, "protocol", "this protocol is not served");
+    /// a WebSocket over HTTP/2 where the app, or the server itself, answers as if an ordinary page had been asked for
+    NO_WEBSOCKET = Reason::client(StatusCode::BAD_REQUEST, "no-websocket", "there is no WebSocket at this address");
     /// head or body too slow
     TOO_SLOW = Reason::client(
         StatusCode::REQUEST_TIMEOUT, "too-slow", "the request came too slowly",

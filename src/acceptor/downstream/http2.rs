@@ -44,6 +44,9 @@ pub(in crate::acceptor) async fn serve_http2(conn: Rc<Connection>, stream: Clien
         .initial_connection_window_size(windows.connection)
         .keep_alive_interval(Some(PING_EVERY))
         .keep_alive_timeout(PING_ANSWER);
+    if shard.server.h2_websocket {
+        builder.enable_connect_protocol();
+    }
     let stream =
         Http2Stream::new(stream, Arc::clone(&state), Arc::clone(&shard.server.frames), Instant::now());
     let mut serving = builder.serve_connection(TokioIo::new(stream), service);

@@ -9,12 +9,14 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Request, Response, header};
+use http::{Method, Request, Response, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use hyper::ext::Protocol;
 use hyper_util::rt::TokioIo;
 
 use crate::acceptor::body::client_body::{BodyError, ClientBody};
+use crate::acceptor::error::ServeError;
 use crate::acceptor::request::client_answer::Answer;
 use crate::acceptor::request::client_request::ClientRequest;
 use crate::acceptor::request::http::answer_to;
@@ -23,6 +25,7 @@ use crate::acceptor::thread::shard::Connection;
 use crate::acceptor::upstream::reply_body::ReplyBody;
 use crate::acceptor::upstream::upgrade::{Duplex, Upgrade};
 use crate::acceptor::wire::headers::{Named, has_token};
+use crate::acceptor::wire::websocket::WebSocketAccept;
 
 /// Answers a request; `piece` is the most that hyper is given of the answer at a time.
 ///
@@ -33,13 +36,18 @@ pub(in crate::acceptor) fn serve(
     mut request: Request<Incoming>,
     piece: usize,
 ) -> impl Future<Output = Result<Response<ReplyBody>, Infallible>> {
-    let upgrade = upgrade_of(&mut request, &conn);
+    let (upgrade, refused) = match request.extensions_mut().remove::<Protocol>() {
+        None => (upgrade_of(&mut request, &conn), None),
+        Some(protocol) if protocol.as_str() == "websocket" => (Some(websocket_of(&mut request, &conn)), None),
+        Some(_) => (None, Some(ServeError::Protocol)),
+    };
     let (parts, body) = request.into_parts();
     let body = (!body.is_end_stream()).then(|| -> ClientBody { Box::new(FromHyper(body)) });
-    let framing_error = conn.framing_error_of_next();
+    let framing_error = conn.framing_error_of_next().map(|error| ServeError::Malformed(error.text()));
+    let refused = refused.or(framing_error);
     // No `async fn`: it would have room for the request twice.
     async move {
-        let request = ClientRequest { parts: &parts, body, upgrade, framing_error };
+        let request = ClientRequest { parts: &parts, body, upgrade, refused };
         let Answer { mut response, id } = answer_to(&conn, request).await;
         response.body_mut().in_pieces_of(piece);
         response.headers_mut().insert(REQUEST_ID, id_value(&id));
@@ -51,12 +59,24 @@ pub(in crate::acceptor) fn serve(
 fn upgrade_of(request: &mut Request<Incoming>, conn: &Connection) -> Option<Upgrade> {
     let protocol = request.headers().get(header::UPGRADE)?;
     let wanted = Named::of(request.headers()).says_upgrade() && !has_token(protocol, "h2c");
-    wanted.then(|| {
-        let upgraded = hyper::upgrade::on(request);
-        let client =
-            async { upgraded.await.ok().map(|io| -> Box<dyn Duplex> { Box::new(TokioIo::new(io)) }) };
-        Upgrade { client: Box::pin(client), stop: conn.shard.stop.clone(), handover: Rc::default() }
-    })
+    wanted.then(|| upgrade_to(request, None, conn))
+}
+
+/// A WebSocket that is opened over HTTP/2 (RFC 8441 §4); the request becomes one as HTTP/1.1 has it.
+fn websocket_of(request: &mut Request<Incoming>, conn: &Connection) -> Upgrade {
+    *request.method_mut() = Method::GET;
+    let accept = WebSocketAccept::ask(request.headers_mut());
+    upgrade_to(request, Some(accept), conn)
+}
+
+fn upgrade_to(
+    request: &mut Request<Incoming>,
+    accept: Option<WebSocketAccept>,
+    conn: &Connection,
+) -> Upgrade {
+    let upgraded = hyper::upgrade::on(request);
+    let client = async { upgraded.await.ok().map(|io| -> Box<dyn Duplex> { Box::new(TokioIo::new(io)) }) };
+    Upgrade { client: Box::pin(client), stop: conn.shard.stop.clone(), accept, handover: Rc::default() }
 }
 
 /// A body that hyper reads.

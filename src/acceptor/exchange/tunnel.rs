@@ -5,6 +5,7 @@
 use std::io;
 use std::pin::pin;
 
+use http::StatusCode;
 use http::header::{self, HeaderValue};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
@@ -35,24 +36,35 @@ pub(in crate::acceptor) fn open(
     let Some(upgrade) = upgrade else {
         return Err(ServeError::BadAnswer { worker, what: "it changes protocols unasked" });
     };
+    if upgrade.accept.as_ref().is_some_and(|accept| !accept.is_in(head.headers())) {
+        return Err(ServeError::BadAnswer {
+            worker,
+            what: "its 101 is not that of the WebSocket it was asked for",
+        });
+    }
     let Ok(tunnel) = answer.claimed.lease.into_tunnel(whose) else {
         return Err(ServeError::NoTunnel { worker });
     };
-    let headers = head.reply.headers_mut();
-    let protocol = headers.get(header::UPGRADE).cloned();
-    clean_answer(headers, false);
-    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    if let Some(protocol) = protocol {
-        headers.insert(header::UPGRADE, protocol);
+    if upgrade.accept.is_some() {
+        open_over_http2(&mut head.reply);
+    } else {
+        let headers = head.reply.headers_mut();
+        let protocol = headers.get(header::UPGRADE).cloned();
+        clean_answer(headers, false);
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        if let Some(protocol) = protocol {
+            headers.insert(header::UPGRADE, protocol);
+        }
     }
+    upgrade.handover.agreed.set(true);
     recording.switch_off_framing();
     recording.becomes_long_lived();
     let upstream = answer.claimed.upstream;
     upstream.leave_http1();
-    let Upgrade { client, stop, handover } = upgrade;
+    let Upgrade { client, stop, handover, .. } = upgrade;
     stop.clone().spawn_local("tunnel", async move {
         let upgraded = client.await;
-        let mut recording = handover.take();
+        let mut recording = handover.recording.take();
         let Some(upgraded) = upgraded else { return };
         let to_client = tokio::select! {
             passed = pass(upgraded, upstream) => passed,
@@ -66,6 +78,15 @@ pub(in crate::acceptor) fn open(
         }
     });
     Ok(head.reply)
+}
+
+/// The answer to a client of HTTP/2 (RFC 8441 §5): any success opens the tunnel.
+fn open_over_http2(reply: &mut Reply) {
+    *reply.status_mut() = StatusCode::OK;
+    let headers = reply.headers_mut();
+    clean_answer(headers, false);
+    headers.remove(header::CONTENT_LENGTH);
+    headers.remove(header::SEC_WEBSOCKET_ACCEPT);
 }
 
 /// Passes bytes until the worker ends its side, or either breaks; returns how many went to the client, as far as known.

@@ -5,8 +5,8 @@
 use http::request::Parts;
 
 use crate::acceptor::body::client_body::ClientBody;
+use crate::acceptor::error::ServeError;
 use crate::acceptor::upstream::upgrade::Upgrade;
-use crate::acceptor::wire::framing::FramingError;
 
 /// A request whose head is complete. What holds for all requests of its connection is in
 /// [`Connection`](crate::acceptor::thread::shard::Connection).
@@ -17,13 +17,14 @@ pub(in crate::acceptor) struct ClientRequest<'a> {
     pub(in crate::acceptor) body: Option<ClientBody>,
     /// There when the client wants to change protocols, and may.
     pub(in crate::acceptor) upgrade: Option<Upgrade>,
-    /// Two programs could disagree about where the request ends: it is refused.
-    pub(in crate::acceptor) framing_error: Option<FramingError>,
+    /// Why it is refused, whatever it asks for: two programs could disagree about where it ends, or it wants what no
+    /// app has.
+    pub(in crate::acceptor) refused: Option<ServeError>,
 }
 
 impl<'a> ClientRequest<'a> {
     /// A request that is its head alone.
     pub(in crate::acceptor) fn of_head(parts: &'a Parts) -> Self {
-        Self { parts, body: None, upgrade: None, framing_error: None }
+        Self { parts, body: None, upgrade: None, refused: None }
     }
 }

@@ -48,7 +48,6 @@ use crate::acceptor::upstream::restraint::room_of_answer;
 use crate::acceptor::upstream::unread;
 use crate::acceptor::upstream::upgrade::Upgrade;
 use crate::acceptor::upstream::worker_head::{Origin, RequestHead};
-use crate::acceptor::wire::framing::FramingError;
 use crate::acceptor::wire::headers::is_bodiless;
 
 /// Answers a request. Never fails: every failure is an answer too.
@@ -57,15 +56,23 @@ use crate::acceptor::wire::headers::is_bodiless;
 /// Dropping it means that the client has gone: the record says so, and whatever was taken is given back.
 pub(in crate::acceptor) async fn answer_to(conn: &Rc<Connection>, request: ClientRequest<'_>) -> Answer {
     let arrived = Instant::now();
-    let ClientRequest { parts, mut body, mut upgrade, framing_error } = request;
+    let ClientRequest { parts, mut body, mut upgrade, refused } = request;
     let client = RequestClient::of(&conn.peer, &parts.headers, &conn.shard.server.trusted);
     let id = client.told.as_ref().and_then(|told| told.id).unwrap_or_else(RequestId::random);
     let mut recording = record(conn, parts, &client, id, arrived);
     let handover = upgrade.as_ref().map(|upgrade| Rc::clone(&upgrade.handover));
-    let context =
-        RequestContext { parts, client: &client, id: &id, framing_error, arrived, time: recording.time() };
-    let outcome = answer(conn, &context, &mut body, &mut upgrade, &mut recording).await;
+    let websocket = upgrade.as_ref().is_some_and(|upgrade| upgrade.accept.is_some());
+    let context = RequestContext { parts, client: &client, id: &id, arrived, time: recording.time() };
+    let outcome = match refused {
+        Some(error) => Err(error),
+        None => answer(conn, &context, &mut body, &mut upgrade, &mut recording).await,
+    };
+    let tunnel = handover.filter(|handover| handover.agreed.get());
     let mut response = match outcome {
+        // Over HTTP/2 it would open the WebSocket (RFC 9113 §8.5).
+        Ok(response) if websocket && tunnel.is_none() && response.status().is_success() => {
+            fail(&ServeError::NoWebSocket, parts.headers.get(header::ACCEPT), id, &mut recording)
+        }
         Ok(response) => response,
         Err(error) => {
             if let Some(limit) = error.limit() {
@@ -89,8 +96,8 @@ pub(in crate::acceptor) async fn answer_to(conn: &Rc<Connection>, request: Clien
             record.outcome = Outcome::Complete;
         }
     });
-    match handover.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) {
-        Some(handover) => handover.set(Some(recording)),
+    match tunnel {
+        Some(handover) => handover.recording.set(Some(recording)),
         None => response.body_mut().record(recording),
     }
     Answer { response, id }
@@ -106,7 +113,6 @@ struct RequestContext<'a> {
     parts: &'a Parts,
     client: &'a RequestClient<'a>,
     id: &'a RequestId,
-    framing_error: Option<FramingError>,
     arrived: Instant,
     /// The same by the clock on the wall.
     time: SystemTime,
@@ -120,9 +126,6 @@ async fn answer(
     recording: &mut Recording,
 ) -> Result<Reply, ServeError> {
     let (parts, client) = (context.parts, context.client);
-    if let Some(error) = context.framing_error {
-        return Err(ServeError::Malformed(error.text()));
-    }
     if conn.state.is_over_share() {
         conn.shard.server.limit_log.reached(Limit::Connections, conn.state.place_of());
         return Err(ServeError::TooManyConnections);

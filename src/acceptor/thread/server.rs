@@ -23,6 +23,8 @@ use crate::acceptor::peer::RateLimit;
 pub(in crate::acceptor) struct Server {
     pub(in crate::acceptor) limits: Limits,
     pub(in crate::acceptor) trusted: Vec<IpNet>,
+    /// Whether clients may open WebSockets over HTTP/2.
+    pub(in crate::acceptor) h2_websocket: bool,
     pub(in crate::acceptor) spool: PathBuf,
     pub(in crate::acceptor) rate: Option<RateLimit>,
     /// Connections whose PROXY header has not come.

@@ -2,6 +2,7 @@
 //!
 //! Never here: changing them (`tunnel`).
 
+use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
 
@@ -10,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::tasks::TaskGroup;
 
 use super::access::Recording;
+use crate::acceptor::wire::websocket::WebSocketAccept;
 
 /// A client's wish to change protocols.
 pub(in crate::acceptor) struct Upgrade {
@@ -17,8 +19,18 @@ pub(in crate::acceptor) struct Upgrade {
     pub(in crate::acceptor) client: Upgraded,
     /// Requested when the tunnel is to end.
     pub(in crate::acceptor) stop: TaskGroup,
-    /// Given the record's recording when the worker agrees.
-    pub(in crate::acceptor) handover: Rc<std::cell::Cell<Option<Box<Recording>>>>,
+    /// There when the client opens a WebSocket over HTTP/2: what the worker has to answer.
+    pub(in crate::acceptor) accept: Option<WebSocketAccept>,
+    pub(in crate::acceptor) handover: Rc<Handover>,
+}
+
+/// What passes to a tunnel from the request that opened it.
+#[derive(Default)]
+pub(in crate::acceptor) struct Handover {
+    /// The worker has agreed to change protocols.
+    pub(in crate::acceptor) agreed: Cell<bool>,
+    /// Given when the worker has, and the client's answer is made.
+    pub(in crate::acceptor) recording: Cell<Option<Box<Recording>>>,
 }
 
 /// Waits until a client's connection has left its protocol.

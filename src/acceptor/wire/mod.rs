@@ -27,4 +27,5 @@ pub(in crate::acceptor) mod framing;
 pub(in crate::acceptor) mod headers;
 pub(in crate::acceptor) mod proxy_header;
 pub(in crate::acceptor) mod trailers;
+pub(in crate::acceptor) mod websocket;
 pub(in crate::acceptor) mod worker_body;

@@ -34,6 +34,10 @@ macro_rules! rows_of_server {
                 [Env("RIP_LISTEN_PROXY"), Server("listen.proxy")],
                 "listeners whose connections begin with a PROXY header, in which a balancer of trusted_proxies says whose they are",
                 "version 1 or 2; see [9.6](#96-behind-a-balancer)";
+            H2WebSocket(h2_websocket: bool): Listening, Switch, Is("true"), "BOOL",
+                [Env("RIP_LISTEN_H2_WEBSOCKET"), Server("listen.h2_websocket")],
+                "let clients open WebSockets over HTTP/2 (RFC 8441)",
+                "`false`: they open a connection of HTTP/1.1 for each; see [7.6](#76-long-lived-connections)";
             StatusForAll(status_for_all: bool): Listening, Switch, Is("false"), "BOOL",
                 [Word("--status-for-all", "true"), Env("RIP_STATUS_FOR_ALL"), Server("status_for_all")],
                 "answer /server and /status to others than loopback peers too";

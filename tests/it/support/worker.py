@@ -619,12 +619,14 @@ def upgrade(conn, request):
 
 
 def ws(conn, request):
-    """A WebSocket (RFC 6455) that sends every message back."""
+    """A WebSocket (RFC 6455) that sends every message back; with NAME: once it may go on from there."""
     key = dict(request.headers)["sec-websocket-key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
     accept = base64.b64encode(hashlib.sha1(key.encode()).digest()).decode()
     conn.leave()
     conn.send(f"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
               f"Sec-WebSocket-Accept: {accept}\r\n\r\n".encode())
+    if "name" in request.query:
+        wait(request.query["name"])
     while True:
         first, second = conn.exactly(2)
         length = second & 127
