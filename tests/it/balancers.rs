@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{Server, Setup, until};
+use crate::support::balancer::Balancer;
+use crate::support::{Conn, Server, Setup, until};
 
 /// A server that balancers can ask, and the ports where they do.
 struct Asked {
@@ -158,6 +159,46 @@ async fn a_second_signal_does_not_wait_for_balancers() {
     until("balancers are told", || async { asked.ready().await.0 == 503 }).await;
     asked.server.signal(Signal::TERM);
     assert_eq!(asked.server.ended().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn haproxy_sends_requests_elsewhere_while_a_server_is_drained_or_ends() {
+    let mut one = Asked::start(Setup::scripted().server("listen.lame_duck = \"2s\"")).await;
+    let other = Asked::start(Setup::scripted()).await;
+    let checks = |asked: &Asked| {
+        let Asked { health, agent, .. } = asked;
+        format!(
+            "check port {health} inter 100ms fall 1 rise 1 agent-check agent-port {agent} agent-inter 100ms"
+        )
+    };
+    let line = format!("server other 127.0.0.1:{} {}", other.server.port(), checks(&other));
+    let more = ["option httpchk GET /ready", "balance roundrobin", &line];
+    let Some(front) = Balancer::haproxy(one.server.port(), &checks(&one), &more).await else { return };
+    let [first, second] = [&one, &other].map(|asked| asked.server.worker_pids());
+    let [first, second] = [first.await[0], second.await[0]];
+    // Each on a connection of its own; none may fail.
+    let served_by = async || {
+        let reply = Conn::plain(front.port).await.get("/view").await;
+        assert_eq!(reply.status, 200);
+        reply.view().pid
+    };
+    let all_by = async |pids: &[u32]| {
+        let mut seen: Vec<u32> = Vec::new();
+        for _ in 0..10 {
+            seen.push(served_by().await);
+        }
+        pids.iter().all(|pid| seen.contains(pid)) && seen.iter().all(|pid| pids.contains(pid))
+    };
+    let (both, alone) = ([first, second], [second]);
+    until("both serve", || all_by(&both)).await;
+    one.ctl(&["drain"]).await;
+    until("the other one alone serves", || all_by(&alone)).await;
+    one.ctl(&["undrain"]).await;
+    until("both serve again", || all_by(&both)).await;
+    one.server.signal(Signal::TERM);
+    until("the other one alone serves", || all_by(&alone)).await;
+    assert_eq!(one.server.ended().await.code(), Some(0));
+    assert!(all_by(&alone).await);
 }
 
 #[tokio::test]
