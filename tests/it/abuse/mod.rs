@@ -7,6 +7,7 @@
 mod frames;
 mod handshakes;
 mod heads;
+mod http2;
 mod others;
 mod places;
 mod slow;
@@ -411,10 +412,10 @@ async fn over_http_2_contradictions_are_refused() {
 }
 
 /// What a hostile HTTP/2 client sends, frame by frame.
-struct Frames(tokio_rustls::client::TlsStream<TcpStream>);
+pub(crate) struct Frames(tokio_rustls::client::TlsStream<TcpStream>);
 
 impl Frames {
-    async fn connect(server: &Server) -> Self {
+    pub(crate) async fn connect(server: &Server) -> Self {
         Self::over(TcpStream::connect(("127.0.0.1", server.port())).await.unwrap()).await
     }
 
@@ -426,7 +427,13 @@ impl Frames {
         frames
     }
 
-    async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> std::io::Result<()> {
+    pub(crate) async fn send(
+        &mut self,
+        kind: u8,
+        flags: u8,
+        stream: u32,
+        payload: &[u8],
+    ) -> std::io::Result<()> {
         let length = (payload.len() as u32).to_be_bytes();
         let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
         self.0.write_all(&[&head, payload].concat()).await?;
@@ -436,14 +443,17 @@ impl Frames {
     /// The type, flags, stream and payload of the next frame.
     async fn next(&mut self) -> (u8, u8, u32, Vec<u8>) {
         let mut head = [0; 9];
-        soon("a frame", self.0.read_exact(&mut head)).await.unwrap();
+        if soon("a frame", self.0.read_exact(&mut head)).await.is_err() {
+            // An end without a word counts as a GOAWAY.
+            return (7, 0, 0, Vec::new());
+        }
         let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
         self.0.read_exact(&mut payload).await.unwrap();
         (head[3], head[4], u32::from_be_bytes([head[5], head[6], head[7], head[8]]), payload)
     }
 
     /// Whether the stream is answered with status 200; all of its answer is read.
-    async fn is_served(&mut self, wanted: u32) -> bool {
+    pub(crate) async fn is_served(&mut self, wanted: u32) -> bool {
         let mut status = 0;
         loop {
             let (kind, flags, stream, payload) = self.next().await;
@@ -476,7 +486,7 @@ impl Frames {
     }
 
     /// Reads until the server closes.
-    async fn rest(&mut self) -> Vec<u8> {
+    pub(crate) async fn rest(&mut self) -> Vec<u8> {
         let mut seen = Vec::new();
         // A reset is an end, too.
         let _ = soon("the connection's end", self.0.read_to_end(&mut seen)).await;
@@ -491,8 +501,8 @@ fn raw(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 /// `:method: GET`, `:scheme: https`, `:path: /`, `:authority: localhost` in HPACK.
-const GET_ROOT: &[u8] = b"\x82\x87\x84\x41\x09localhost";
-const END_STREAM_AND_HEADERS: u8 = 5;
+pub(crate) const GET_ROOT: &[u8] = b"\x82\x87\x84\x41\x09localhost";
+pub(crate) const END_STREAM_AND_HEADERS: u8 = 5;
 
 /// A request over HTTP/2 whose fields these are, each a whole header block.
 #[tokio::test]
