@@ -38,6 +38,7 @@ mod fastcgi;
 mod fields_back;
 mod forward_auth;
 mod fuzz;
+mod goaway;
 mod h2_websocket;
 mod h2c;
 mod half_close;

@@ -4,7 +4,7 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::task::{Poll, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -62,15 +62,7 @@ where
             }
         }
         if state.makes_room() {
-            if state.is_http2() {
-                state.say_farewell();
-            } else {
-                shut_down(Pin::new(&mut *serving));
-            }
-            return Poll::Ready(ConnectionEnd::Closed(match Pin::new(&mut *serving).poll(cx) {
-                Poll::Ready(said) => Some(said),
-                Poll::Pending => None,
-            }));
+            return Poll::Ready(end_now(serving, state, &shut_down, cx));
         }
         loop {
             let (deadline, what) = next_deadline(state, limits, asked, looked);
@@ -83,7 +75,8 @@ where
                 Expired::Head | Expired::Refused => return Poll::Ready(ConnectionEnd::HeadTimeout),
                 Expired::Write => return Poll::Ready(ConnectionEnd::WriteTimeout),
                 Expired::Rest => return Poll::Ready(ConnectionEnd::Resting),
-                Expired::Idle if stopping => return Poll::Ready(ConnectionEnd::Closed(None)),
+                // A client that is far away may have sent a request: it is told which was the last that was taken.
+                Expired::Idle if stopping => return Poll::Ready(end_now(serving, state, &shut_down, cx)),
                 Expired::Idle => {
                     stopping = true;
                     shut_down(Pin::new(&mut *serving));
@@ -96,6 +89,27 @@ where
         }
     })
     .await
+}
+
+/// Ends a connection that has nothing in hand; over HTTP/2 the client is told which request was the last that was taken.
+fn end_now<C>(
+    serving: &mut C,
+    state: &ConnState,
+    shut_down: &impl Fn(Pin<&mut C>),
+    cx: &mut Context<'_>,
+) -> ConnectionEnd<C::Output>
+where
+    C: Future + Unpin,
+{
+    if state.is_http2() {
+        state.say_farewell();
+    } else {
+        shut_down(Pin::new(&mut *serving));
+    }
+    match Pin::new(serving).poll(cx) {
+        Poll::Ready(said) => ConnectionEnd::Closed(Some(said)),
+        Poll::Pending => ConnectionEnd::Closed(None),
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
