@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
-use crate::support::{Server, Setup, has, soon, until};
+use crate::support::{Server, Setup, has, until};
 
 /// Answers every request with its version over descriptor 3, until it is told to end. An orphan begins to answer when
 /// whoever started it, and waits for its sign, has just exited.
@@ -90,7 +90,7 @@ async fn a_release_that_goes_into_the_background_is_rejected_and_nothing_of_it_i
     let pid = server.worker_pids().await[0];
     for way in ways {
         app.release(way);
-        let ran = soon("the deploy ends", server.ctl(&["deploy"])).await.expect(1);
+        let ran = server.ctl(&["deploy"]).await.expect(1);
         let said = format!("{}{}", ran.out, ran.err);
         assert!(
             said.contains("a worker went into the background: run it in the foreground"),
@@ -123,7 +123,7 @@ async fn an_orphan_without_an_environment_never_answers_for_the_app() {
         "rm -f up; env -i setsid timeout 6 /usr/bin/python3 serve.py orphan &\n\
          while test ! -e up; do sleep 0.01; done\n",
     );
-    soon("the deploy ends", server.ctl(&["deploy"])).await.expect(1);
+    server.ctl(&["deploy"]).await.expect(1);
     goes_on(&server, pid).await;
     until("it has ended", || async { orphans(&app).is_empty() }).await;
 }
@@ -177,7 +177,7 @@ async fn a_program_that_says_ready_before_its_app_answers_is_not_promoted() {
         ("exec sleep 600\n", "it said READY=1, but GET / failed: no answer yet"),
     ] {
         app.release(&format!("{SAYS_READY}{release}"));
-        let ran = soon("the deploy ends", server.ctl(&["deploy"])).await.expect(1);
+        let ran = server.ctl(&["deploy"]).await.expect(1);
         let said = format!("{}{}", ran.out, ran.err);
         assert!(said.contains(reason) && !said.contains("serves,"), "{release}: {said}");
         goes_on(&server, pid).await;
@@ -192,7 +192,7 @@ async fn with_ready_by_notify_nothing_is_asked_and_ready_alone_counts() {
     assert!(!app.path().join("asked").exists(), "nobody has asked");
     assert_eq!(server.get("/own").await.text(), "v1");
     app.release("exec python3 serve.py silent\n");
-    let ran = soon("the deploy ends", server.ctl(&["deploy"])).await.expect(1);
+    let ran = server.ctl(&["deploy"]).await.expect(1);
     let said = format!("{}{}", ran.out, ran.err);
     assert!(said.contains("it did not say READY=1, which `ready_by` waits for"), "{said}");
     assert_eq!(fs::read_to_string(app.path().join("asked")).unwrap(), "GET /own HTTP/1.1\n");
@@ -223,7 +223,7 @@ async fn gunicorn_started_by_anything_is_tried_by_its_answer() {
         let server = Setup::app(folder.path()).words(&["w:1"]).start().await;
         assert_eq!(server.get("/").await.text(), "v1", "{text}");
         fs::write(folder.path().join("site_app.py"), "import no_such_module\n").unwrap();
-        let ran = soon("the deploy ends", server.ctl(&["deploy"])).await.expect(1);
+        let ran = server.ctl(&["deploy"]).await.expect(1);
         let said = format!("{}{}", ran.out, ran.err);
         assert!(said.contains("No module named 'no_such_module'"), "{text}: {said}");
         assert_eq!(server.get("/").await.text(), "v1", "{text}");

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
-use crate::support::{Server, Setup, has, soon, until};
+use crate::support::{Server, Setup, has, until};
 
 /// An app of an entry that is watched: the default.
 struct App {
@@ -60,7 +60,7 @@ async fn every_deploy_ends_right(app: App, rounds: u32) {
         let text = format!("v{:04}", round + 10);
         // In place and of the same length, as the plainest of deploy scripts does it.
         app.write(&text);
-        let ran = soon("the deploy ends", server.ctl(&["deploy"])).await;
+        let ran = server.ctl(&["deploy"]).await;
         assert_eq!(ran.code, 0, "round {round}: {ran:?}\n{}", server.output());
         assert_eq!(server.get("/").await.text(), text, "round {round}");
     }
@@ -101,7 +101,7 @@ async fn a_link_that_is_swapped_and_deployed_at_once_serves_each_time_and_is_dep
     for round in 1..=10 {
         let version = format!("v{round}");
         point_to(&version);
-        let ran = soon("the deploy ends", server.ctl(&["deploy"])).await.expect(0);
+        let ran = server.ctl(&["deploy"]).await.expect(0);
         assert!(!format!("{}{}", ran.out, ran.err).contains("later deploy"), "{ran:?}");
         assert_eq!(server.get("/").await.text(), version);
     }
@@ -114,7 +114,7 @@ async fn a_broken_entry_that_is_deployed_at_once_is_explained_once() {
     let server = app.start().await;
     for round in 0..5 {
         fs::write(app.entry(), format!("# LISTEN_FDS\nimport no_such_module_{round}\n")).unwrap();
-        let ran = soon("the deploy ends", server.ctl(&["deploy"])).await.expect(1);
+        let ran = server.ctl(&["deploy"]).await.expect(1);
         let said = format!("{}{}", ran.out, ran.err);
         assert!(said.contains(&format!("No module named 'no_such_module_{round}'")), "{said}");
         assert_eq!(server.get("/").await.text(), "good");
@@ -146,7 +146,7 @@ async fn a_deploy_whose_files_change_under_it_ends_as_the_one_that_took_its_plac
                 fs::write(app.entry(), "import no_such_module\n").unwrap()
             }
         };
-        let (ran, ()) = soon("the deploy ends", async { tokio::join!(deploy, change) }).await;
+        let (ran, ()) = tokio::join!(deploy, change);
         let said = format!("{}{}", ran.out, ran.err);
         assert_eq!(ran.code, code, "{said}");
         assert!(said.contains("was given up for a later deploy, which goes on"), "{said}");

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use http::Request;
 use http_body_util::Full;
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
-use tokio::time::Instant;
+use tokio::time::timeout;
 
 use crate::support::client::{Http2, whole};
 use crate::support::{Reply, Server, Setup, has, soon, until};
@@ -40,8 +40,8 @@ fn request(path: &str, kind: &str, body: &Bytes) -> Request<Full<Bytes>> {
 
 async fn post(client: &Http2, path: &str, kind: &str, body: &Bytes) -> Reply {
     let mut sender = client.sender.clone();
-    let answer = soon("an answer's head", sender.send_request(request(path, kind, body))).await.unwrap();
-    whole(answer).await.unwrap()
+    let answer = timeout(STANDSTILL, sender.send_request(request(path, kind, body))).await;
+    whole(answer.expect("an answer's head").unwrap()).await.unwrap()
 }
 
 /// So many uploads at once, each answered for what it is.
@@ -58,17 +58,21 @@ async fn queued(server: &Server) -> usize {
     server.status().await.apps[0].queued
 }
 
-/// For a machine that is busy with something else; one that stands still takes the queue's 10 s and more.
-const SOON: Duration = Duration::from_secs(8);
+/// Whatever stands still there does so for ever: nothing that would give it up comes before the test does.
+fn setup() -> Setup {
+    let setup = Setup::scripted().tls().server("limits.body_idle = \"10m\"");
+    setup.rules("timeouts.queue = \"10m\"\ntimeouts.request = \"10m\"")
+}
+
+/// How long an answer is waited for: far longer than all of them take on a machine that is busy with something else.
+const STANDSTILL: Duration = Duration::from_secs(90);
 
 #[tokio::test]
 async fn uploads_to_a_streamed_path_all_arrive_at_once() {
     for workers in ["w:1", "w:2"] {
-        let server = Setup::scripted().tls().words(&[workers]).rules("stream = [\"/digest\"]").start().await;
+        let server = setup().words(&[workers]).rules("stream = [\"/digest\"]").start().await;
         let client = server.http2().await;
-        let begun = Instant::now();
         upload(&client, 8, 2 * MIB, "application/octet-stream").await;
-        assert!(begun.elapsed() < SOON, "{workers}: {:?}", begun.elapsed());
         // As many as there may be at a time.
         upload(&client, 100, MIB / 4, "application/octet-stream").await;
         server.meeting.assert_no_violations();
@@ -77,11 +81,8 @@ async fn uploads_to_a_streamed_path_all_arrive_at_once() {
 
 #[tokio::test]
 async fn uploads_of_grpc_too() {
-    let server = Setup::scripted().tls().start().await;
-    let client = server.http2().await;
-    let begun = Instant::now();
-    upload(&client, 8, 2 * MIB, "application/grpc+proto").await;
-    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+    let server = setup().start().await;
+    upload(&server.http2().await, 8, 2 * MIB, "application/grpc+proto").await;
 }
 
 #[tokio::test]
@@ -90,24 +91,21 @@ async fn uploads_for_a_worker_that_speaks_http_2_too() {
         return;
     }
     for words in [&["w:1"][..], &["w:2"], &["w:1", "c:8"]] {
-        let server = Setup::scripted().h2c().tls().words(words).start().await;
+        let server = setup().h2c().words(words).start().await;
         let client = server.http2().await;
-        let begun = Instant::now();
         let one = async |number: usize| {
             let body = body(number, 2 * MIB);
             let reply = post(&client, "/echo", "application/grpc", &body).await;
             assert!(reply.status == 200 && reply.body == body, "{words:?}: {number}: {}", reply.status);
         };
         join_all((0..8).map(one)).await;
-        assert!(begun.elapsed() < SOON, "{words:?}: {:?}", begun.elapsed());
     }
 }
 
 #[tokio::test]
 async fn a_stranger_and_others_of_the_connection_are_served_beside_uploads() {
-    let server = Setup::scripted().tls().words(&["w:2"]).rules("stream = [\"/digest\"]").start().await;
+    let server = setup().words(&["w:2"]).rules("stream = [\"/digest\"]").start().await;
     let client = server.http2().await;
-    let begun = Instant::now();
     let others = async {
         for number in 0..10 {
             let small = body(number, 200_000);
@@ -119,7 +117,6 @@ async fn a_stranger_and_others_of_the_connection_are_served_beside_uploads() {
         }
     };
     tokio::join!(upload(&client, 24, 2 * MIB, "text/plain"), others);
-    assert!(begun.elapsed() < SOON * 2, "{:?}", begun.elapsed());
 }
 
 /// Bodies that nobody reads, because their requests wait for a worker that does not come, let one that is read come.

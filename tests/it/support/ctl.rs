@@ -6,8 +6,9 @@ use std::process::Stdio;
 
 use serde_json::Value;
 use tokio::process::Command;
+use tokio::time::timeout;
 
-use super::{Server, soon};
+use super::{PATIENCE, Server};
 
 /// How a program ended.
 #[derive(Debug)]
@@ -32,10 +33,10 @@ impl Ran {
     }
 }
 
-/// Runs a command to its end.
+/// Runs a command to its end. A deploy starts workers several times before it gives up.
 pub(crate) async fn run(command: &mut Command) -> Ran {
     let running = command.stdin(Stdio::null()).kill_on_drop(true).output();
-    let done = soon("the program ends", running).await.unwrap();
+    let done = timeout(3 * PATIENCE, running).await.expect("the program ends").unwrap();
     Ran {
         code: done.status.code().unwrap_or(-1),
         out: String::from_utf8(done.stdout).unwrap(),
