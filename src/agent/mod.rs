@@ -16,6 +16,7 @@ mod account_key;
 mod accounts;
 mod authorities;
 mod authority;
+mod begun_orders;
 mod failure;
 mod hook;
 mod host;
@@ -63,6 +64,7 @@ use state_files::StateFiles;
 use sweeper::Sweeper;
 use task::{Command, Renew, Task};
 
+pub(crate) use begun_orders::BegunOrders;
 pub(crate) use status::{HostStatus, Standing};
 pub(crate) use store::Store;
 
@@ -80,6 +82,8 @@ pub(crate) struct AgentParts {
     pub(crate) hosts: watch::Receiver<Arc<[HostName]>>,
     /// Where answers to authorities are put up.
     pub(crate) challenges: Challenges,
+    /// The orders of all agents that have the same account, where an authority counts them.
+    pub(crate) begun: BegunOrders,
     /// Where attempts are counted.
     pub(crate) metrics: Metrics,
     /// The date.
@@ -110,7 +114,7 @@ impl Agent {
 
     /// The same, with what forgets hosts not yet started.
     async fn start_task(parts: AgentParts) -> io::Result<(Self, Sweeper)> {
-        let AgentParts { acme, state, pairs, shared, hosts, challenges, metrics, clock, stop } = parts;
+        let AgentParts { acme, state, pairs, shared, hosts, challenges, begun, metrics, clock, stop } = parts;
         let opened = {
             let acme = acme.clone();
             spawn_blocking(move || -> io::Result<_> {
@@ -123,10 +127,11 @@ impl Agent {
                     acme.root.as_ref().map_or_else(|| io::Error::other("no roots"), |root| wrong(root, error))
                 })?;
                 let store = Store::open(&pairs, shared)?;
-                Ok((files, key, https, store, state))
+                let begun_before = files.begun_orders();
+                Ok((files, key, https, store, state, begun_before))
             })
         };
-        let (files, key, https, store, state) = opened.await.map_err(io::Error::other)??;
+        let (files, key, https, store, state, begun_before) = opened.await.map_err(io::Error::other)??;
         challenges.set_thumbprint(&key.thumbprint);
         let accounts = Arc::new(Accounts::new(state, key, &acme, https));
         let planner = Arc::new(Planner { acme: acme.clone(), challenges: challenges.clone() });
@@ -153,8 +158,16 @@ impl Agent {
             wanted: hosts.clone(),
             clock: clock.clone(),
         };
+        let rules = rules(&acme);
+        let begun = match rules.per_three_hours {
+            Some(_) => {
+                begun.recall(begun_before);
+                begun
+            }
+            None => BegunOrders::default(),
+        };
         let task = Task {
-            queue: Queue::new(rules(&acme), fastrand::u64(..)),
+            queue: Queue::new(rules, begun, fastrand::u64(..)),
             acme,
             hosts,
             commands,

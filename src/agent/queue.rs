@@ -2,12 +2,13 @@
 //!
 //! Pure: the time and the randomness are passed in. Never here: ordering.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::{Duration, SystemTime};
 
 use crate::name::HostName;
 
+use super::begun_orders::BegunOrders;
 use super::failure::Failure;
 use super::host::{Effect, Event, HostState, Manners};
 use super::schedule::{HOUR, far};
@@ -33,21 +34,21 @@ pub(super) struct Queue {
     hosts: BTreeMap<HostName, HostState>,
     /// Hosts that somebody asked for.
     forced: BTreeSet<HostName>,
-    /// When orders were begun, the oldest first.
-    begun: VecDeque<SystemTime>,
+    /// Those of other queues of the same account, too.
+    begun: BegunOrders,
     /// Until when each authority wants to be left alone.
     quiet_until: Vec<SystemTime>,
     random: fastrand::Rng,
 }
 
 impl Queue {
-    pub(super) fn new(rules: Rules, seed: u64) -> Self {
+    pub(super) fn new(rules: Rules, begun: BegunOrders, seed: u64) -> Self {
         let quiet_until = vec![SystemTime::UNIX_EPOCH; rules.authorities];
         Self {
             rules,
             hosts: BTreeMap::new(),
             forced: BTreeSet::new(),
-            begun: VecDeque::new(),
+            begun,
             quiet_until,
             random: fastrand::Rng::with_seed(seed),
         }
@@ -80,6 +81,11 @@ impl Queue {
         self.hosts.iter()
     }
 
+    /// When orders were begun, where an authority counts them.
+    pub(super) fn counted_orders(&self) -> Option<Vec<SystemTime>> {
+        self.rules.per_three_hours.map(|_| self.begun.to_vec())
+    }
+
     pub(super) fn in_flight(&self) -> usize {
         self.hosts.values().filter(|state| state.is_ordering()).count()
     }
@@ -108,11 +114,11 @@ impl Queue {
     /// How near an order for this host would be to what bounds orders.
     pub(super) fn limits(&mut self, host: &HostName, now: SystemTime) -> Limits {
         let objection = self.objection(now);
-        let minute = self.begun.iter().rev().take_while(|at| **at + MINUTE > now).count();
+        let minute = self.begun.count_after(now - MINUTE);
         Limits {
             objection,
             minute: (minute, self.rules.per_minute.get() as usize),
-            three_hours: self.rules.per_three_hours.map(|most| (self.begun.len(), most as usize)),
+            three_hours: self.rules.per_three_hours.map(|most| (self.begun.count(), most as usize)),
             failures: self.get(host).map_or(0, |state| state.failures),
         }
     }
@@ -143,7 +149,7 @@ impl Queue {
         turns
             .into_iter()
             .filter_map(|host| {
-                self.begun.push_back(now);
+                self.begun.note(now);
                 let effects = self.on(&host, Event::Begun, now)?;
                 Some((host, effects))
             })
@@ -181,28 +187,23 @@ impl Queue {
 
     /// How many orders may begin now.
     fn places(&mut self, now: SystemTime) -> usize {
-        // A clock that was set back leaves times that are still to come.
-        self.begun.retain(|at| *at <= now && *at + 3 * HOUR > now);
+        self.begun.forget_old(now);
         if self.open(now).is_empty() {
             return 0;
         }
-        let minute = self.begun.iter().rev().take_while(|at| **at + MINUTE > now).count();
+        let minute = self.begun.count_after(now - MINUTE);
         let of_minute = (self.rules.per_minute.get() as usize).saturating_sub(minute);
         let of_hours = self
             .rules
             .per_three_hours
-            .map_or(usize::MAX, |most| (most as usize).saturating_sub(self.begun.len()));
+            .map_or(usize::MAX, |most| (most as usize).saturating_sub(self.begun.count()));
         self.rules.orders.get().saturating_sub(self.in_flight()).min(of_minute).min(of_hours)
     }
 
     /// When there is room for another order; the end of one that is under way is told anyway.
     fn room_at(&self, now: SystemTime) -> SystemTime {
         let quiet = self.quiet_until.iter().min().copied().unwrap_or(now);
-        let nth = |most: usize, span: Duration| {
-            let count = self.begun.len();
-            let at = (count >= most).then(|| self.begun.get(count - most).copied()).flatten();
-            at.map_or(now, |at| at + span)
-        };
+        let nth = |most: usize, span: Duration| self.begun.nth_last(most).map_or(now, |at| at + span);
         let minute = nth(self.rules.per_minute.get() as usize, MINUTE);
         let hours = self.rules.per_three_hours.map_or(now, |most| nth(most as usize, 3 * HOUR));
         let full = if self.in_flight() >= self.rules.orders.get() { far() } else { now };

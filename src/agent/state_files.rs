@@ -95,10 +95,24 @@ impl StateFiles {
         std::fs::remove_file(self.path("orders", host)).ok();
     }
 
+    /// When orders were begun in the last hours.
+    pub(super) fn begun_orders(&self) -> Vec<SystemTime> {
+        let path = self.folder.join(BEGUN);
+        if path.exists() { read(&path).unwrap_or_default() } else { Vec::new() }
+    }
+
+    /// # Errors
+    /// What the file system said.
+    pub(super) fn save_begun_orders(&self, times: &[SystemTime]) -> io::Result<()> {
+        write(&self.folder.join(BEGUN), &times)
+    }
+
     fn path(&self, folder: &str, host: &HostName) -> PathBuf {
         self.folder.join(folder).join(format!("{}.json", folder_name(host)))
     }
 }
+
+const BEGUN: &str = "orders-begun.json";
 
 /// The name of a host's folder: a wildcard's begins with `_`.
 pub(super) fn folder_name(host: &HostName) -> String {
@@ -138,6 +152,9 @@ mod tests {
         assert!(folder.path().join("hosts/_.example.com.json").exists());
         std::fs::write(folder.path().join("hosts/_.example.com.json"), "{").unwrap();
         assert!(files.hosts().is_empty());
+        assert!(files.begun_orders().is_empty());
+        files.save_begun_orders(&[SystemTime::UNIX_EPOCH]).unwrap();
+        assert_eq!(files.begun_orders(), [SystemTime::UNIX_EPOCH]);
         files.forget_host(&host);
         assert!(files.order(&host).is_none());
     }

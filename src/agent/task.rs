@@ -157,7 +157,11 @@ impl Task {
 
     async fn begin_attempts(&mut self, now: SystemTime, reports: &mpsc::Sender<Report>) {
         let places = self.queue.authorities(now);
-        for (host, effects) in self.queue.turns(now) {
+        let turns = self.queue.turns(now);
+        if !turns.is_empty() {
+            self.write_begun_orders_down().await;
+        }
+        for (host, effects) in turns {
             for effect in effects {
                 match effect {
                     Effect::WriteDown => self.write_host_down(&host).await,
@@ -324,6 +328,15 @@ impl Task {
     async fn write_host_down(&self, host: &HostName) {
         let Some(state) = self.queue.get(host).cloned() else { return };
         self.write_down(HostRecord { host: host.clone(), state, removed: None }).await;
+    }
+
+    /// Orders that an authority counts are counted over restarts, too.
+    async fn write_begun_orders_down(&self) {
+        let Some(times) = self.queue.counted_orders() else { return };
+        let written = self.on_disk(move |files| files.save_begun_orders(&times)).await;
+        if let Some(Err(error)) = written {
+            tracing::error!(%error, "the times of orders cannot be written down");
+        }
     }
 
     async fn write_down(&self, record: HostRecord) {

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::agent::machine::{self, AgentLink, LinkParts};
-use crate::agent::{Agent, AgentParts, HostStatus, Standing};
+use crate::agent::{Agent, AgentParts, BegunOrders, HostStatus, Standing};
 use crate::api::{AcmeStatus, CertPlan, CheckResult, PlanCheck};
 use crate::challenges::Challenges;
 use crate::metrics::Metrics;
@@ -100,8 +100,19 @@ impl Authorities {
             Whose::Own if certified.is_some() => {
                 let (state, pairs) = (spec.state_dir.join("acme"), whose.pairs(spec));
                 let clock = WallClock::system();
-                let parts =
-                    AgentParts { acme, state, pairs, shared: false, hosts, challenges, metrics, clock, stop };
+                let begun = BegunOrders::default();
+                let parts = AgentParts {
+                    acme,
+                    state,
+                    pairs,
+                    shared: false,
+                    hosts,
+                    challenges,
+                    begun,
+                    metrics,
+                    clock,
+                    stop,
+                };
                 CertificateAgent::Task(
                     Agent::start(parts).await.context("cannot get certificates of authorities")?,
                 )

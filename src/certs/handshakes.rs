@@ -62,10 +62,10 @@ impl HandshakeSettings {
             (None, IpAddr::V4(local)) => self.directory.lookup(&local.to_string()),
             (None, IpAddr::V6(local)) => self.directory.lookup(&format!("[{local}]")),
         };
-        let routes = routes.iter().flat_map(HostRoutes::all);
-        let rules: Vec<_> = routes.map(|route| route.app.rules.load_full()).collect();
-        // Of several apps the first that asks counts: the others answer no request of a handshake that has not asked
-        // for what they want.
+        let routes = routes.as_ref().map(HostRoutes::all).unwrap_or_default();
+        let rules: Vec<_> = routes.iter().rev().map(|route| route.app.rules.load_full()).collect();
+        // Of several apps that one counts which asks and has the shortest path: the others answer no request of a
+        // handshake that has not asked for what they want.
         let asking = rules.iter().find(|rules| rules.client.are_asked_for()).or(rules.first());
         let asked = asking.map_or(&self.client, |rules| &rules.client);
         if !asked.are_asked_for() {

@@ -320,6 +320,38 @@ async fn what_is_said_for_all_hosts_holds_where_an_app_says_nothing_else() {
 }
 
 #[tokio::test]
+async fn of_several_apps_under_a_host_those_are_served_that_ask_for_what_the_handshake_asked_for() {
+    let (people, others) = (People::new(), People::new());
+    let site = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/apps/spa");
+    let app = |route: &str, client: &str| {
+        format!("[[apps]]\npath = \"{site}\"\nname = \"{route}\"\nhosts = [\"one.example/{route}\"]\nclient = {client}\n")
+    };
+    let settings = [
+        format!("app.client = {}\n", people.settings("require")),
+        app("open", "{ mode = \"off\" }"),
+        app("same", &people.settings("require")),
+        app("other", &others.settings("require")),
+    ];
+    let server =
+        Setup::scripted().tls().rules("hosts = [\"one.example\"]").server(&settings.concat()).start().await;
+    let alice = people.alice();
+    for client in [stranger(&["http/1.1"]), others.alice().client(&["http/1.1"])] {
+        assert!(ask(&server, &client, "one.example", "one.example").await.is_none(), "the host asks for one");
+    }
+    let mut conn = Conn::over_tls(
+        tls::connect_as(&alice.client(&["http/1.1"]), server.port(), "one.example").await.unwrap(),
+    );
+    for (path, status) in [("/view", 200), ("/open/", 200), ("/same/", 200), ("/other/", 421), ("/view", 200)] {
+        conn.send(format!("GET {path} HTTP/1.1\r\nHost: one.example\r\n{FORGED}\r\n")).await;
+        let reply = conn.reply("GET").await;
+        assert_eq!(reply.status, status, "{path}: {reply:?}");
+        if path == "/view" {
+            assert_tells_of(&reply.view(), &alice);
+        }
+    }
+}
+
+#[tokio::test]
 async fn without_tls_nobody_has_a_certificate() {
     let people = People::new();
     for (mode, status) in [("require", 421), ("request", 200)] {

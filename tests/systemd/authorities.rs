@@ -80,6 +80,16 @@ mod cases {
         });
         m.holds(&format!("it is renewed, and no handshake fails ({renewed:?})"), renewed.is_some());
 
+        m.ok(&format!(
+            "echo RIP_TLS_ACME_CHALLENGE=tls-alpn >>/etc/default/rip-server; systemctl restart {SERVICE}"
+        ));
+        let plan = m.ok(&format!("rip-serverctl certs plan {HOST}"));
+        m.holds("a plan sees port 443", plan.contains("127.0.0.1:443 takes connections"));
+        m.holds("and looks at port 80 only where it is asked for", !plan.contains(":80 "));
+        let before = stored(&m);
+        m.ok(&format!("rip-serverctl certs renew {HOST}"));
+        m.holds("port 443 alone is enough for a new pair", stored(&m) != before);
+
         m.ok(&format!("systemctl stop {SERVICE}"));
         m.until("the agent ends when nobody wants certificates", || {
             m.show(AGENT, "ActiveState") == "inactive"

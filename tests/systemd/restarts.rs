@@ -2,11 +2,14 @@
 
 crate::on_both! {
     finish_what_is_in_hand_and_end_the_rest
+    keep_the_sessions_of_clients
 }
 
 mod cases {
     use std::io;
+    use std::sync::Arc;
 
+    use rustls::{ClientConfig, HandshakeKind};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
     use tokio::time::Instant;
@@ -71,6 +74,40 @@ mod cases {
         m.same("and then the new server serves them", (new.status, new.body.as_str()), (200, "v1"));
         m.same("with the same workers", m.worker_pids(), workers);
         m.assert_no_violations();
+    }
+
+    pub(super) fn keep_the_sessions_of_clients(m: Machine) {
+        let m = m.serving();
+        for (protocol, version) in [("1.3", &rustls::version::TLS13), ("1.2", &rustls::version::TLS12)] {
+            let client = Arc::new(tls::client_of(&[version], None, &["http/1.1"]));
+            let session = |m: &Machine| m.within(async || handshake(&client).await);
+            m.same(&format!("the first handshake of TLS {protocol} is whole"), session(&m), HandshakeKind::Full);
+            for (what, command) in [
+                ("a restart", format!("systemctl restart {SERVICE}")),
+                ("a crash", format!("systemctl kill -s KILL {SERVICE}")),
+                ("an upgrade", "apt-get install -y --reinstall /root/rip-server.deb".into()),
+            ] {
+                let before = m.show(SERVICE, "MainPID");
+                m.ok(&command);
+                m.until("there is a new server", || {
+                    !["0", &before].contains(&&*m.show(SERVICE, "MainPID"))
+                        && m.show(SERVICE, "SubState") == "running"
+                });
+                m.same(&format!("after {what} the session goes on"), session(&m), HandshakeKind::Resumed);
+            }
+            m.ok(&format!("systemctl stop {SERVICE}; systemctl start {SERVICE}"));
+            m.same("a stop ends all sessions", session(&m), HandshakeKind::Full);
+        }
+        m.assert_no_violations();
+    }
+
+    /// How a client's next handshake goes; its sessions are in its settings.
+    async fn handshake(client: &Arc<ClientConfig>) -> HandshakeKind {
+        let stream = tls::connect_as(client, 443, "localhost").await.unwrap();
+        let kind = stream.get_ref().1.handshake_kind().unwrap();
+        // A ticket comes with the first answer at the latest.
+        assert_eq!(http::get(stream, "localhost", "/version").await.unwrap().status, 200);
+        kind
     }
 
     /// A connection on which something was asked.

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use crate::agent::state_files::StateFiles;
 use crate::agent::store::Store;
 use crate::agent::sweeper::Sweeper;
-use crate::agent::{Agent, AgentParts};
+use crate::agent::{Agent, AgentParts, BegunOrders};
 use crate::challenges::Challenges;
 use crate::metrics::Metrics;
 use crate::name::{HostName, InstanceName};
@@ -42,6 +42,8 @@ pub(super) struct Registrations {
     parts: Parts,
     /// Held while a server's wish is taken in, also while an agent for it is started.
     state: Mutex<RegistrationState>,
+    /// Of all agents here: they have one account.
+    begun: BegunOrders,
     /// The hosts of all servers, each once.
     hosts: watch::Sender<Arc<[HostName]>>,
     connections: watch::Sender<usize>,
@@ -83,7 +85,7 @@ impl Registrations {
             clock: parts.clock.clone(),
         };
         sweeper.start(&parts.stop);
-        Ok(Self { parts, state: Mutex::default(), hosts, connections: watch::Sender::new(0) })
+        Ok(Self { parts, state: Mutex::default(), begun: BegunOrders::default(), hosts, connections: watch::Sender::new(0) })
     }
 
     /// Takes down what a server wants, in the place of what it has wanted before. Returns who gets it, and a number for
@@ -168,6 +170,7 @@ impl Registrations {
             shared: true,
             hosts: wanted,
             challenges: self.parts.challenges.clone(),
+            begun: self.begun.clone(),
             // Servers count for themselves what they are told.
             metrics: Metrics::new(),
             clock: self.parts.clock.clone(),

@@ -89,7 +89,7 @@ impl Authority {
 
 /// Lets so much time pass; every attempt takes some seconds. Returns when each host first had no valid pair.
 fn simulate(seed: u64, life: Duration, span: Duration, rules: Rules) -> (Authority, Vec<String>) {
-    let mut queue = Queue::new(rules, seed);
+    let mut queue = Queue::new(rules, BegunOrders::default(), seed);
     let mut authority = Authority::new(seed, life);
     for number in 0..HOSTS {
         queue.insert(host(number), HostState::new(None));
@@ -158,7 +158,7 @@ fn certificates_of_four_minutes_are_renewed_in_time_too() {
         orders: NonZeroUsize::new(8).unwrap(),
         authorities: 1,
     };
-    let mut queue = Queue::new(lively, 7);
+    let mut queue = Queue::new(lively, BegunOrders::default(), 7);
     queue.insert(host(0), HostState::new(None));
     let (mut now, mut failing) = (start(), 0);
     for round in 0..1000 {
@@ -182,8 +182,8 @@ fn certificates_of_four_minutes_are_renewed_in_time_too() {
 
 #[test]
 fn a_forced_host_has_its_turn_beside_all_limits() {
-    let mut queue =
-        Queue::new(Rules { orders: NonZeroUsize::MIN, per_minute: NonZeroU32::MIN, ..rules() }, 1);
+    let one = Rules { orders: NonZeroUsize::MIN, per_minute: NonZeroU32::MIN, ..rules() };
+    let mut queue = Queue::new(one, BegunOrders::default(), 1);
     queue.insert(host(0), HostState::new(None));
     queue.insert(host(1), HostState::new(None));
     assert_eq!(queue.turns(start()).len(), 1);
@@ -197,7 +197,7 @@ fn a_forced_host_has_its_turn_beside_all_limits() {
 
 #[test]
 fn a_busy_authority_is_left_alone_by_all_and_the_next_one_is_asked() {
-    let mut queue = Queue::new(Rules { authorities: 2, ..rules() }, 1);
+    let mut queue = Queue::new(Rules { authorities: 2, ..rules() }, BegunOrders::default(), 1);
     for number in 0..20 {
         queue.insert(host(number), HostState::new(None));
     }
@@ -212,4 +212,26 @@ fn a_busy_authority_is_left_alone_by_all_and_the_next_one_is_asked() {
     queue.on(&host(1), busy(1), start());
     assert_eq!(queue.turns(start() + Duration::from_secs(300)).len(), 0);
     assert_eq!(queue.turns(start() + Duration::from_secs(601)).len(), 1, "seven are under way");
+}
+
+#[test]
+fn queues_of_one_account_count_their_orders_together_and_over_a_restart() {
+    let begun = BegunOrders::default();
+    let lively = || Rules { orders: NonZeroUsize::new(1000).unwrap(), per_minute: NonZeroU32::MAX, ..rules() };
+    let queue = |begun: &BegunOrders| {
+        let mut queue = Queue::new(lively(), begun.clone(), 1);
+        (0..200).for_each(|number| queue.insert(host(number), HostState::new(None)));
+        queue
+    };
+    let (mut first, mut second) = (queue(&begun), queue(&begun));
+    assert_eq!(first.turns(start()).len(), 200);
+    assert_eq!(second.turns(start() + HOUR).len(), 50, "250 in three hours");
+    let kept = second.counted_orders().unwrap();
+
+    let restarted = BegunOrders::default();
+    restarted.recall(kept);
+    let mut third = queue(&restarted);
+    assert_eq!(third.turns(start() + 2 * HOUR).len(), 0);
+    assert_eq!(third.next_at(start() + 2 * HOUR), start() + 3 * HOUR);
+    assert_eq!(third.turns(start() + 3 * HOUR).len(), 200, "those of the first hour count no more");
 }
