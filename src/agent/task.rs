@@ -86,12 +86,20 @@ impl Task {
             tokio::select! {
                 Ok(()) = self.hosts.changed() => self.take_hosts().await,
                 Some(report) = reports.recv() => self.hear(report).await,
-                Some(command) = self.commands.recv() => match command {
-                    Command::Renew(renew) => self.renew(renew),
-                    Command::Limits(host, reply) => drop(reply.send(self.queue.limits(&host, self.clock.now()))),
-                },
+                Some(command) = self.commands.recv() => self.obey(command).await,
                 () = tokio::time::sleep(next.clamp(SHORTEST_PAUSE, HOUR)) => {}
             }
+        }
+    }
+
+    async fn obey(&mut self, command: Command) {
+        // It may be about a host that has come just before.
+        if self.hosts.has_changed().unwrap_or_default() {
+            self.take_hosts().await;
+        }
+        match command {
+            Command::Renew(renew) => self.renew(renew),
+            Command::Limits(host, reply) => drop(reply.send(self.queue.limits(&host, self.clock.now()))),
         }
     }
 

@@ -135,8 +135,7 @@ const HINTS: [(&[&str], &str); 10] = [
     ),
     (
         &["pom.xml", "build.gradle", "build.gradle.kts"],
-        "a Java project: build it, then in rip.toml \
-      `command = [\"java\", \"-jar\", \"target/NAME.jar\"]` with `listen = \"port\"`",
+        "a Java project, but no .jar of it in target or build/libs: build it",
     ),
     (
         &["*.csproj", "*.fsproj"],
@@ -147,8 +146,14 @@ const HINTS: [(&[&str], &str); 10] = [
         "an Elixir project: `MIX_ENV=prod mix release`, then a Procfile with \
       `web: _build/prod/rel/NAME/bin/NAME start`",
     ),
-    (&["index.php", "composer.json"], "PHP is there: a Procfile with `web: php -S 127.0.0.1:$PORT`"),
-    (&["deno.json", "deno.jsonc"], "a Deno project: a Procfile with `web: deno serve --port $PORT main.ts`"),
+    (
+        &["composer.json"],
+        "a PHP project, but no index.php here, in public or in web: `php.root` in rip.toml names its folder",
+    ),
+    (
+        &["deno.json", "deno.jsonc"],
+        "a Deno project, but no main.ts that serves: a Procfile with `web: deno serve --allow-all FILE`",
+    ),
     (
         &["Dockerfile", "docker-compose.yml", "compose.yaml"],
         "a Dockerfile or compose file, which is not read: what its \

@@ -32,6 +32,8 @@ pub(super) struct Authorities {
     asked: Arc<watch::Sender<BTreeSet<HostName>>>,
     /// The hosts that may be asked for; none where no TLS is spoken, or no authority is asked.
     certified: Option<CertifiedHosts>,
+    /// The hosts that the agent is told to look after.
+    wanted: watch::Receiver<Arc<[HostName]>>,
 }
 
 #[derive(Clone)]
@@ -78,13 +80,14 @@ impl Authorities {
         stop: &TaskGroup,
     ) -> anyhow::Result<Self> {
         let asked = Arc::new(watch::Sender::new(BTreeSet::new()));
-        let Some(acme) = spec.acme.clone() else {
-            return Ok(Self { agent: CertificateAgent::Off, asked, certified: None });
-        };
         let (hosts_in, hosts) = watch::channel(Arc::from([]));
+        let wanted = hosts.clone();
+        let Some(acme) = spec.acme.clone() else {
+            return Ok(Self { agent: CertificateAgent::Off, asked, certified: None, wanted });
+        };
         if let Some(certified) = &certified {
-            let wanted = WantedHosts { certified: certified.clone(), asked: asked.subscribe() };
-            stop.spawn("hosts that need certificates", wanted.tell(hosts_in, stop.clone()));
+            let follower = WantedHosts { certified: certified.clone(), asked: asked.subscribe() };
+            stop.spawn("hosts that need certificates", follower.tell(hosts_in, stop.clone()));
         }
         let (challenges, metrics, stop) = (challenges.clone(), metrics.clone(), stop.clone());
         let agent = match whose {
@@ -119,7 +122,7 @@ impl Authorities {
             }
             Whose::Own => CertificateAgent::Off,
         };
-        Ok(Self { agent, asked, certified })
+        Ok(Self { agent, asked, certified, wanted })
     }
 
     /// How the certificates of authorities stand.
@@ -146,9 +149,15 @@ impl Authorities {
         }
         let asked = AskedFor { host: host.clone(), of: Arc::clone(&self.asked) };
         self.asked.send_if_modified(|hosts| hosts.insert(host.clone()));
-        let is_known = |standing: &Arc<Standing>| standing.hosts.iter().any(|status| status.host == *host);
-        match timeout(TAKING_UP, changes.wait_for(is_known)).await {
-            Ok(Ok(_)) => Ok(asked),
+        let mut wanted = self.wanted.clone();
+        let taken_up = async {
+            // What the agent says may be of before, when somebody else has asked for the host.
+            wanted.wait_for(|hosts| hosts.contains(host)).await?;
+            changes.wait_for(|standing| standing.hosts.iter().any(|status| status.host == *host)).await?;
+            Ok::<(), watch::error::RecvError>(())
+        };
+        match timeout(TAKING_UP, taken_up).await {
+            Ok(Ok(())) => Ok(asked),
             Ok(Err(_)) => Err("the agent has ended".into()),
             Err(_) => Err("the agent does not say that it has taken up the host".into()),
         }

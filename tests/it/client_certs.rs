@@ -324,7 +324,9 @@ async fn of_several_apps_under_a_host_those_are_served_that_ask_for_what_the_han
     let (people, others) = (People::new(), People::new());
     let site = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/apps/spa");
     let app = |route: &str, client: &str| {
-        format!("[[apps]]\npath = \"{site}\"\nname = \"{route}\"\nhosts = [\"one.example/{route}\"]\nclient = {client}\n")
+        format!(
+            "[[apps]]\npath = \"{site}\"\nname = \"{route}\"\nhosts = [\"one.example/{route}\"]\nclient = {client}\n"
+        )
     };
     let settings = [
         format!("app.client = {}\n", people.settings("require")),
@@ -341,7 +343,8 @@ async fn of_several_apps_under_a_host_those_are_served_that_ask_for_what_the_han
     let mut conn = Conn::over_tls(
         tls::connect_as(&alice.client(&["http/1.1"]), server.port(), "one.example").await.unwrap(),
     );
-    for (path, status) in [("/view", 200), ("/open/", 200), ("/same/", 200), ("/other/", 421), ("/view", 200)] {
+    for (path, status) in [("/view", 200), ("/open/", 200), ("/same/", 200), ("/other/", 421), ("/view", 200)]
+    {
         conn.send(format!("GET {path} HTTP/1.1\r\nHost: one.example\r\n{FORGED}\r\n")).await;
         let reply = conn.reply("GET").await;
         assert_eq!(reply.status, status, "{path}: {reply:?}");

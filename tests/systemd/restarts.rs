@@ -81,7 +81,11 @@ mod cases {
         for (protocol, version) in [("1.3", &rustls::version::TLS13), ("1.2", &rustls::version::TLS12)] {
             let client = Arc::new(tls::client_of(&[version], None, &["http/1.1"]));
             let session = |m: &Machine| m.within(async || handshake(&client).await);
-            m.same(&format!("the first handshake of TLS {protocol} is whole"), session(&m), HandshakeKind::Full);
+            m.same(
+                &format!("the first handshake of TLS {protocol} is whole"),
+                session(&m),
+                HandshakeKind::Full,
+            );
             for (what, command) in [
                 ("a restart", format!("systemctl restart {SERVICE}")),
                 ("a crash", format!("systemctl kill -s KILL {SERVICE}")),

@@ -206,7 +206,13 @@ impl LinkTask {
             loop {
                 tokio::select! {
                     Ok(()) = self.parts.hosts.changed() => self.want(&mut to).await.map_err(broken)?,
-                    Some(call) = self.calls.recv() => self.ask(call, &mut to).await.map_err(broken)?,
+                    Some(call) = self.calls.recv() => {
+                        // It may be about a host that has come just before.
+                        if self.parts.hosts.has_changed().unwrap_or_default() {
+                            self.want(&mut to).await.map_err(broken)?;
+                        }
+                        self.ask(call, &mut to).await.map_err(broken)?;
+                    }
                     message = inbox.recv() => match message {
                         None => return Ok(()),
                         Some(Ok(ToServer::Refuse { why })) => return Err(why),

@@ -85,7 +85,13 @@ impl Registrations {
             clock: parts.clock.clone(),
         };
         sweeper.start(&parts.stop);
-        Ok(Self { parts, state: Mutex::default(), begun: BegunOrders::default(), hosts, connections: watch::Sender::new(0) })
+        Ok(Self {
+            parts,
+            state: Mutex::default(),
+            begun: BegunOrders::default(),
+            hosts,
+            connections: watch::Sender::new(0),
+        })
     }
 
     /// Takes down what a server wants, in the place of what it has wanted before. Returns who gets it, and a number for

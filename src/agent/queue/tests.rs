@@ -217,7 +217,8 @@ fn a_busy_authority_is_left_alone_by_all_and_the_next_one_is_asked() {
 #[test]
 fn queues_of_one_account_count_their_orders_together_and_over_a_restart() {
     let begun = BegunOrders::default();
-    let lively = || Rules { orders: NonZeroUsize::new(1000).unwrap(), per_minute: NonZeroU32::MAX, ..rules() };
+    let lively =
+        || Rules { orders: NonZeroUsize::new(1000).unwrap(), per_minute: NonZeroU32::MAX, ..rules() };
     let queue = |begun: &BegunOrders| {
         let mut queue = Queue::new(lively(), begun.clone(), 1);
         (0..200).for_each(|number| queue.insert(host(number), HostState::new(None)));

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::apps::StaticHint;
-use crate::apps::kinds::{declared, javascript, python, ruby, static_site};
+use crate::apps::kinds::{declared, deno, java, javascript, perl, python, ruby, static_site};
 
 /// An app folder called `blog` and a machine on which only some programs are installed.
 struct TestMachine {
@@ -154,6 +154,15 @@ fn each_kind_is_found_and_run_in_its_way() {
             Listen::Port,
             "HOME/bin/python3 HOME/blog/main.py".into(),
         ),
+        (
+            "app.psgi",
+            "sub {}",
+            &perl::PSGI_APP,
+            Listen::Path,
+            "/bin/sh -c exec \"$0\" --listen \"$RIP_SOCKET\" \"$@\" HOME/bin/starman --workers 1 --disable-keepalive \
+             --max-requests 1000000000 HOME/blog/app.psgi"
+                .into(),
+        ),
         ("config.ru", "run App", &ruby::RACK_APP, Listen::Fd, puma.into()),
         (
             "index.html",
@@ -171,7 +180,8 @@ fn each_kind_is_found_and_run_in_its_way() {
         ),
     ];
     for (name, text, kind, listen, argv) in table {
-        let machine = TestMachine::with(&["node", "bun", "gunicorn", "uvicorn", "puma", "python3"]);
+        let machine =
+            TestMachine::with(&["node", "bun", "gunicorn", "uvicorn", "puma", "python3", "starman"]);
         machine.file(name, text);
 
         let found = machine.found();
@@ -179,6 +189,44 @@ fn each_kind_is_found_and_run_in_its_way() {
         assert_eq!((found.kind, found.listen, machine.words(&found)), (kind, listen, argv), "{name}: {text}");
         assert_eq!(found.command.dir, machine.app().canonicalize().unwrap());
     }
+}
+
+#[test]
+fn a_module_beside_deno_json_is_denos_and_listens_where_deno_is_told() {
+    for (text, verb, listen) in [
+        ("Deno.serve(() => new Response())", "run", Listen::Path),
+        ("Deno.serve({ port: Number(Deno.env.get(\"PORT\")) }, f)", "run", Listen::Port),
+        ("await new Application().listen({ port: 8000 })", "run", Listen::Path),
+        ("export default { fetch() {} }", "serve", Listen::Path),
+    ] {
+        let machine = TestMachine::with(&["deno", "bun"]);
+        machine.file("deno.json", "{}").file("main.ts", text);
+        let found = machine.found();
+        assert_eq!((found.kind, found.listen), (&deno::DENO_SERVER, listen), "{text}");
+        let words = machine.words(&found);
+        assert!(words.ends_with(&format!("HOME/bin/deno {verb} --allow-all HOME/blog/main.ts")), "{words}");
+    }
+    let machine = TestMachine::with(&["deno"]);
+    machine.file("deno.json", "{}").file("main.ts", "console.log(1)");
+    assert!(machine.error().contains("main.ts is beside deno.json"), "{}", machine.error());
+}
+
+#[test]
+fn the_only_archive_that_is_a_program_is_run_by_java() {
+    let machine = TestMachine::with(&["java"]);
+    for name in ["shop.jar", "shop-plain.jar", "original-shop.jar", "shop-sources.jar"] {
+        machine.file(&format!("build/libs/{name}"), "");
+    }
+    let found = machine.found();
+    assert_eq!((found.kind, found.listen), (&java::JAVA_PROGRAM, Listen::Port));
+    let words = machine.words(&found);
+    assert!(words.ends_with("-jar \"$@\" HOME/bin/java HOME/blog/build/libs/shop.jar"), "{words}");
+    machine.file("build/libs/other.jar", "");
+    assert!(
+        machine.error().contains("other.jar, shop.jar: name the one that is meant"),
+        "{}",
+        machine.error()
+    );
 }
 
 #[test]

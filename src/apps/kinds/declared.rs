@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use super::client_address;
+use super::known_servers::told_where_to_listen;
 use super::package::{self, Package, StartScript};
 use super::shell;
 use crate::apps::app_folder::{AppFolder, listens_by};
@@ -124,7 +125,8 @@ fn by_shell(
     {
         return Err(program.missing(source));
     }
-    let argv = vec!["/bin/sh".into(), "-c".into(), shell::replaced_by_last_command(line)];
+    let run = told_where_to_listen(&shell::replaced_by_last_command(line));
+    let argv = vec!["/bin/sh".into(), "-c".into(), run];
     let mut found = app.found(kind, format!("{title}: {source} says `{line}`"), argv, None);
     let script = line.split_whitespace().map(|word| app.dir.join(word)).find(|word| word.is_file());
     if let Some(script) = &script
@@ -143,18 +145,8 @@ fn by_shell(
 
 /// Whether the last command of a line is an event loop by nature.
 fn runs_concurrently(line: &str) -> bool {
-    let mut words = shell::last_command(line)
-        .split_whitespace()
-        .skip_while(|word| matches!(*word, "exec" | "env") || word.contains('=') || word.starts_with('-'));
-    let program = words.next().map(base_name).unwrap_or_default();
-    let module = || words.clone().skip_while(|word| *word != "-m").nth(1);
-    super::is_event_loop(program)
-        || program.starts_with("python") && module().is_some_and(super::is_event_loop)
-        || program == "gunicorn" && words.any(|word| word.contains("UvicornWorker"))
-}
-
-fn base_name(program: &str) -> &str {
-    program.rsplit('/').next().unwrap_or(program)
+    let Some((program, mut words)) = shell::program_of(line) else { return false };
+    super::is_event_loop(program) || program == "gunicorn" && words.any(|word| word.contains("UvicornWorker"))
 }
 
 #[cfg(test)]

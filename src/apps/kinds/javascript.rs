@@ -63,13 +63,12 @@ pub(super) static BY_INDEX: Recogniser = Recogniser {
         ("cjs", of_file),
     ],
     looks_for: "index.rip, index.ts, index.js, index.mjs, index.cjs",
-    programs: &[NODE_PROGRAM, BUN, DENO],
+    programs: &[NODE_PROGRAM, BUN],
     event_loops: &[
         "node",
         "nodejs",
         "bun",
         "bunx",
-        "deno",
         "tsx",
         "ts-node",
         "next",
@@ -112,8 +111,6 @@ pub(super) static BY_SERVER: Recogniser = Recogniser {
 const NODE_PROGRAM: Program<'static> = Program { name: "node", install: "apt install nodejs" };
 const BUN: Program<'static> =
     Program { name: "bun", install: "npm install -g bun (Debian has no package of it)" };
-const DENO: Program<'static> =
-    Program { name: "deno", install: "see its manual (Debian has no package of it)" };
 
 /// `index` with a suffix of JavaScript or Rip.
 fn handler_in_folder(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {

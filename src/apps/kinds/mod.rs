@@ -4,10 +4,14 @@
 
 mod client_address;
 pub(in crate::apps) mod declared;
+pub(in crate::apps) mod deno;
 mod development;
 pub(in crate::apps) mod executable;
+pub(in crate::apps) mod java;
 pub(in crate::apps) mod javascript;
+mod known_servers;
 pub(in crate::apps) mod package;
+pub(in crate::apps) mod perl;
 pub(in crate::apps) mod php;
 pub(in crate::apps) mod python;
 mod python_place;
@@ -21,17 +25,20 @@ use super::programs::Program;
 use super::recogniser::Recogniser;
 
 /// What is recognised as an app, in the order in which a folder is looked at; the first that fits is taken.
-pub(super) static RECOGNISERS: [&Recogniser; 12] = [
+pub(super) static RECOGNISERS: [&Recogniser; 15] = [
     &declared::BY_COMMAND,
     &static_site::BY_SETTINGS,
     &php::BY_SETTINGS,
     &declared::BY_PROCFILE,
     &declared::BY_PACKAGE_JSON,
     &executable::BY_PROGRAM,
+    &deno::BY_DENO_JSON,
     &javascript::BY_INDEX,
     &javascript::BY_SERVER,
     &python::BY_MODULE,
     &ruby::BY_RUBY,
+    &perl::BY_PSGI,
+    &java::BY_JAR,
     &php::BY_INDEX,
     &static_site::BY_PAGE,
 ];

@@ -21,6 +21,24 @@ pub(in crate::apps) fn last_command(line: &str) -> &str {
     place_of_exec(line).map_or(line, |place| &line[place..])
 }
 
+/// The program that the last command runs, without its folder, or the module that it has Python run; and the words behind
+/// it.
+pub(in crate::apps) fn program_of(line: &str) -> Option<(&str, impl Iterator<Item = &str> + Clone)> {
+    let mut words = last_command(line)
+        .split_whitespace()
+        .skip_while(|word| matches!(*word, "exec" | "env") || word.contains('=') || word.starts_with('-'));
+    let program = words.next()?;
+    let program = program.rsplit('/').next().unwrap_or(program);
+    let module = words.clone().skip_while(|word| *word != "-m").nth(1);
+    let is_python = program.starts_with("python");
+    Some((module.filter(|_| is_python).unwrap_or(program), words))
+}
+
+/// Whether what is added to the end of the line is an argument of its last command.
+pub(in crate::apps) fn is_plain(line: &str) -> bool {
+    tokens(line).is_some_and(|tokens| tokens.last().is_some_and(|last| last.kind == TokenKind::Word))
+}
+
 /// Where the program of the last command begins, when the line is some commands that follow each other by `;` or `&&`.
 fn place_of_exec(line: &str) -> Option<usize> {
     let tokens = tokens(line)?;
