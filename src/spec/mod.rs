@@ -23,7 +23,8 @@ pub(crate) use app::{AppSpec, Sources};
 pub(crate) use by_path::ByPath;
 pub(crate) use server::{AccessFormat, CertFiles, CertSources, Hsts, Scheme, ServerSpec};
 pub(crate) use setting_types::{
-    BackendChoice, Compress, OwnPages, PortChoice, Protocol, ProxiedListener, Rate, ReadyBy, ReadyWhen, Reload, Scripts, WorkerCount,
+    BackendChoice, Compress, OwnPages, PortChoice, Protocol, ProxiedListener, Rate, ReadyBy, ReadyWhen,
+    Reload, Scripts, WorkerCount,
 };
 pub use setting_types::{Listen, ReloadSignal};
 pub use settings::table::Memory;

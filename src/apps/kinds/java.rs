@@ -2,7 +2,7 @@
 //!
 //! Never here: what is in the archive.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::apps::app_folder::AppFolder;
 use crate::apps::detected_app::{DetectError, DetectedApp};
@@ -62,7 +62,7 @@ fn in_folder(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
 }
 
 /// Whether it is none of those that builds leave beside the program.
-fn is_program(archive: &PathBuf) -> bool {
+fn is_program(archive: &Path) -> bool {
     let name = name_of(archive);
     let stem = name.trim_end_matches(".jar");
     !name.starts_with("original-")

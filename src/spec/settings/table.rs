@@ -32,7 +32,8 @@ use crate::spec::field_names::Head;
 use crate::spec::mounts::Mounts;
 use crate::spec::redirects::Redirects;
 use crate::spec::setting_types::{
-    BackendChoice, Challenge, Choice, ClientCertMode, Compress, Listen, OwnPages, Protocol, ProxiedListener, Rate, ReadyBy, ReadyWhen, Reload, ReloadSignal, Scripts, WorkerCount,
+    BackendChoice, Challenge, Choice, ClientCertMode, Compress, Listen, OwnPages, Protocol, ProxiedListener,
+    Rate, ReadyBy, ReadyWhen, Reload, ReloadSignal, Scripts, WorkerCount,
 };
 
 /// A row of the table.
