@@ -5,7 +5,6 @@
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Method, Response, StatusCode, Uri};
@@ -85,7 +84,7 @@ pub(in crate::acceptor) async fn answer_to(conn: &Rc<Connection>, request: Clien
         take_rest(conn, unread, &mut response);
     }
     if parts.method == Method::HEAD {
-        leave_head(&mut response);
+        reply::leave_head(&mut response);
     }
     finish(conn, &mut response);
     recording.note_head(response.headers());
@@ -332,18 +331,6 @@ fn take_rest(conn: &Connection, unread: ClientBody, response: &mut Response<Repl
         conn.state.linger();
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-}
-
-/// Takes the body off an answer to a HEAD (RFC 9110 §9.3.2): over HTTP/2 it would be sent, and clients refuse it. The
-/// head says how long it was.
-fn leave_head(response: &mut Response<ReplyBody>) {
-    if response.body().is_end_stream() {
-        return;
-    }
-    if let Some(length) = response.body().size_hint().exact() {
-        response.headers_mut().entry(header::CONTENT_LENGTH).or_insert_with(|| length.into());
-    }
-    *response.body_mut() = ReplyBody::full(Bytes::new());
 }
 
 /// What every answer carries besides its id.

@@ -5,6 +5,7 @@
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
+use http_body::Body;
 
 use crate::files::error_pages::ErrorPages;
 use crate::name::RequestId;
@@ -63,6 +64,18 @@ pub(in crate::acceptor) fn plain(status: StatusCode, kind: &'static str, body: B
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response
+}
+
+/// Takes the body off an answer to a HEAD (RFC 9110 §9.3.2): over HTTP/2 it would be sent, and clients refuse it. The
+/// head says how long it was.
+pub(super) fn leave_head(response: &mut Response<ReplyBody>) {
+    if response.body().is_end_stream() {
+        return;
+    }
+    if let Some(length) = response.body().size_hint().exact() {
+        response.headers_mut().entry(header::CONTENT_LENGTH).or_insert_with(|| length.into());
+    }
+    *response.body_mut() = ReplyBody::full(Bytes::new());
 }
 
 /// The bytes for a client whose request head never became complete (RFC 9110 §15.5.9).

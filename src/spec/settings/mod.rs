@@ -14,3 +14,4 @@ pub(crate) mod setting_kind;
 pub(crate) mod setting_value;
 pub(crate) mod table;
 pub(crate) mod units;
+mod variables;

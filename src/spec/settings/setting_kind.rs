@@ -10,6 +10,7 @@ use super::compound;
 use super::mount_value;
 use super::setting_value::{SettingValue, Wrong};
 use super::units::{self, number};
+use super::variables::{directive, variable};
 use crate::name::{AppName, HostName, InstanceName, RouteName};
 use crate::pattern::{self, Pattern};
 use crate::spec::acme;
@@ -382,32 +383,4 @@ fn is_user(text: &str) -> bool {
     text.len() <= 31
         && text.bytes().next().is_some_and(first)
         && text.bytes().all(|b| first(b) || b.is_ascii_digit() || b == b'-')
-}
-
-fn variable(name: &str, value: &DeValue<'_>) -> Result<(String, String), Wrong> {
-    let Some(text) = value.as_str() else {
-        return Err(Wrong(format!("{name} as a text: put its value in quotes")));
-    };
-    if name.is_empty() || name.contains(['=', '\0']) || text.contains('\0') {
-        return Err(Wrong(format!("a variable's name without `=`, and no zero byte, at {name:?}")));
-    }
-    if name.starts_with("RIP_") || name.starts_with("LISTEN_") || name == "NOTIFY_SOCKET" {
-        return Err(Wrong(format!("other names: {name} is set by rip-server itself")));
-    }
-    Ok((name.into(), text.into()))
-}
-
-/// A directive of php.ini(5); its value may be an expression of that file's.
-fn directive(name: &str, value: &DeValue<'_>) -> Result<(String, String), Wrong> {
-    let text = match value {
-        DeValue::String(text) => text.to_string(),
-        DeValue::Integer(number) if number.radix() == 10 => number.as_str().to_owned(),
-        DeValue::Boolean(on) => u8::from(*on).to_string(),
-        _ => return Err(Wrong(format!("{name} as a text, a number, true or false"))),
-    };
-    let named = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
-    if name.is_empty() || !named || text.contains(['\0', '\n', '\r']) {
-        return Err(Wrong(format!("a name of a-z A-Z 0-9 . _ -, and a value of one line, at {name:?}")));
-    }
-    Ok((name.into(), text))
 }
