@@ -110,7 +110,8 @@ async fn small_heads_that_become_large_and_answers_without_a_window_take_bounded
 async fn a_client_that_has_its_streams_reset_is_ended_and_others_are_served() {
     let server = Setup::scripted().words(&["w:2"]).tls().start().await;
     let beside = Other::start(&server, 9);
-    let cases: [(&str, u8, &dyn Fn(u32) -> Vec<u8>); 4] = [
+    type FrameBehind<'a> = &'a dyn Fn(u32) -> Vec<u8>;
+    let cases: [(&str, u8, FrameBehind<'_>); 4] = [
         ("WINDOW_UPDATE of nothing", END_STREAM_AND_HEADERS, &|stream| raw(8, 0, stream, &[0; 4])),
         ("a window beyond 31 bits", END_STREAM_AND_HEADERS, &|stream| {
             raw(8, 0, stream, &[0x7f, 0xff, 0xff, 0xff])
