@@ -322,11 +322,14 @@ async fn what_is_said_for_all_hosts_holds_where_an_app_says_nothing_else() {
 #[tokio::test]
 async fn of_several_apps_under_a_host_those_are_served_that_ask_for_what_the_handshake_asked_for() {
     let (people, others) = (People::new(), People::new());
-    let site = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/apps/spa");
+    let sites = tempfile::tempdir().unwrap();
     let app = |route: &str, client: &str| {
-        format!(
-            "[[apps]]\npath = \"{site}\"\nname = \"{route}\"\nhosts = [\"one.example/{route}\"]\nclient = {client}\n"
-        )
+        let site = sites.path().join(route);
+        fs::create_dir(&site).unwrap();
+        fs::write(site.join("index.html"), route).unwrap();
+        fs::write(site.join("rip.toml"), "static = { spa = true }\n").unwrap();
+        let path = site.display();
+        format!("[[apps]]\npath = \"{path}\"\nhosts = [\"one.example/{route}\"]\nclient = {client}\n")
     };
     let settings = [
         format!("app.client = {}\n", people.settings("require")),
@@ -343,13 +346,16 @@ async fn of_several_apps_under_a_host_those_are_served_that_ask_for_what_the_han
     let mut conn = Conn::over_tls(
         tls::connect_as(&alice.client(&["http/1.1"]), server.port(), "one.example").await.unwrap(),
     );
-    for (path, status) in [("/view", 200), ("/open/", 200), ("/same/", 200), ("/other/", 421), ("/view", 200)]
+    for (path, status) in [("/view", 200), ("/open/", 200), ("/same/", 200), ("/view", 200), ("/other/", 421)]
     {
-        conn.send(format!("GET {path} HTTP/1.1\r\nHost: one.example\r\n{FORGED}\r\n")).await;
+        let head = format!("GET {path} HTTP/1.1\r\nHost: one.example\r\nAccept: text/html\r\n{FORGED}\r\n");
+        conn.send(head).await;
         let reply = conn.reply("GET").await;
         assert_eq!(reply.status, status, "{path}: {reply:?}");
-        if path == "/view" {
-            assert_tells_of(&reply.view(), &alice);
+        match path.trim_matches('/') {
+            "view" => assert_tells_of(&reply.view(), &alice),
+            name if status == 200 => assert_eq!(reply.text(), name),
+            _ => assert_eq!(reply.reason(), "misdirected"),
         }
     }
 }
