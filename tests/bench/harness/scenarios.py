@@ -84,6 +84,10 @@ SCENARIOS = [
         "bT", "the same with a thread for each core, nothing pinned", "wrk", shape=Shape(tls=False, every_core=True)
     ),
     Scenario("c", "TLS HTTP/2, 16 connections x 8 streams", "h2load", 16, streams=8),
+    Scenario(
+        "cb", "the same with a worker that answers all it has read before it sleeps", "h2load", 16, streams=8,
+        shape=Shape(batch=True), peers=("haproxy", *OURS),
+    ),
     Scenario("d", "a new TLS 1.3 connection each, no resumption", "h2load", 0, connects=800),
     Scenario("e", "100 kB answer, TLS HTTP/1.1, 16 connections", "wrk", 16, "/100k"),
     Scenario("f", "1 MB answer, TLS HTTP/1.1, 16 connections", "wrk", 16, "/1m"),

@@ -17,6 +17,8 @@ class Shape:
     log: bool = False
     # 0: one worker that takes many at once. Else so many, and each takes one request at a time.
     workers: int = 0
+    # The worker is one thread that answers all it has read before it sleeps, and each request gets an id.
+    batch: bool = False
     # Hosts in rip-server's registry, beside those of its app.
     hosts: int = 0
     # Client connections at once, at most.

@@ -21,6 +21,8 @@ class HAProxy(Peer):
         one = " maxconn 1" if shape.workers else ""
         # A request leaves the queue with its client, as it does in rip-server: else it would not be the same work.
         leaving = "    option abortonclose\n" if shape.workers else ""
+        # rip-server gives every request one; where it is what is measured, so does this.
+        id = "    http-request set-header X-Request-Id %[uuid()]\n" if shape.batch else ""
         servers = "\n".join(f"    server worker{i} unix@{socket}{one}" for i, socket in enumerate(sockets))
         # Its own count of descriptors is twice the connections and more; those that wait for nothing need but one.
         many = f"    maxconn {shape.connections + 200}\n    no strict-limits\n" if shape.connections > 5000 else ""
@@ -40,7 +42,7 @@ global
     bind 127.0.0.1:{port}{secure}
     http-request return status 200 content-type text/plain string ok if {{ path /server }}
     http-request set-header X-Forwarded-Proto {"https" if shape.tls else "http"}
-    default_backend workers
+{id}    default_backend workers
 backend workers
 {servers}
 """

@@ -90,6 +90,7 @@ class Peer:
     def start_worker(self, stack, folder, shape, number):
         path, log = folder / f"worker{number}.sock", folder / f"worker{number}.log"
         words = [str(self.worker), "--path", str(path), "--count", str(folder / "counts")]
+        words += ["--batch"] if shape.batch else []
         process = stack.enter_context(running(self.base.on(1, words, shape), log))
         # The last thing it does before it serves.
         wait_until((folder / "counts" / str(process.pid)).exists, "the worker", process, log)

@@ -39,7 +39,8 @@ class RipServer(Peer):
         return self.run(stack, command, folder, kept, port, shape, env={**os.environ, **limits})
 
     def rip_toml(self, folder, shape):
-        worker = self.base.on(1, [str(self.worker), "--fd", "3", "--count", str(folder / "counts")], shape)
+        words = [str(self.worker), "--fd", "3", "--count", str(folder / "counts")]
+        worker = self.base.on(1, words + (["--batch"] if shape.batch else []), shape)
         # One request each is what it does when nothing is said.
         many = "" if shape.workers else f"concurrency = {shape.streams}\n"
         return f"""# Written anew by tests/bench/run.

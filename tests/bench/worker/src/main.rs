@@ -3,10 +3,13 @@
 //! One blocking thread a connection, two system calls a request, each answer made once. It trusts its peer: never
 //! here, what a server must do that strangers can reach.
 //!
-//! `bench-worker --fd 3 --count FOLDER` or `bench-worker --path SOCKET --count FOLDER`. Paths: `/` two bytes, `/1k`,
+//! `bench-worker --fd 3 --count FOLDER` or `bench-worker --path SOCKET --count FOLDER`; with `--batch` behind it one thread
+//! answers all that it has read before it sleeps (`batch`). Paths: `/` two bytes, `/1k`,
 //! `/10k`, `/100k`, `/1m`, `/10m`, `/upload` tells how many bytes it read, `/sum` their FNV-1a sum too, `/sleep5` two
 //! bytes after five milliseconds. Who connects to the count socket, `FOLDER/PID`, gets the number of answers so far,
 //! and of `/sleep5` the nanoseconds and the greatest number that were in hand at once.
+
+mod batch;
 
 use std::io::{self, Read, Write};
 use std::os::fd::FromRawFd;
@@ -41,8 +44,9 @@ fn main() -> ExitCode {
 
 fn serve() -> io::Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let [kind, place, "--count", count] = words.iter().map(String::as_str).collect::<Vec<_>>()[..] else {
-        return Err(io::Error::other("usage: bench-worker --fd 3|--path SOCKET --count FOLDER"));
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let [kind, place, "--count", count, ref more @ ..] = words[..] else {
+        return Err(io::Error::other("usage: bench-worker --fd 3|--path SOCKET --count FOLDER [--batch]"));
     };
     let listener = match (kind, place) {
         // SAFETY: descriptor 3 is a listening Unix socket that whoever started us has left to us, and nobody else
@@ -57,6 +61,9 @@ fn serve() -> io::Result<()> {
     let counts = UnixListener::bind(std::path::Path::new(count).join(std::process::id().to_string()))?;
     let counted = Arc::clone(&site);
     thread::Builder::new().stack_size(STACK).spawn(move || tell_counts(&counts, &counted))?;
+    if more == ["--batch"] {
+        return batch::serve(&listener, &site);
+    }
     for connection in listener.incoming() {
         let (connection, site) = (connection?, Arc::clone(&site));
         // A connection that breaks is its proxy's affair: the harness sees the missing answers.
