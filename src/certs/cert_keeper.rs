@@ -23,7 +23,7 @@ use super::certificate::Certificate;
 use super::expiry::ExpiryWarnings;
 use super::host_cert_store::HostFolder;
 use super::host_certs::HostCertificates;
-use super::issuer::{CertIssuer, CertIssuers, CertNeed, Issued, Mkcert, blocking, layer_of};
+use super::issuer::{CertIssuer, CertIssuers, CertNeed, Issued, IssuedBy, Mkcert, blocking, layer_of};
 use super::resolver::InstalledCerts;
 use super::self_made::Made;
 use super::{CertError, CertResolver, in_full};
@@ -59,7 +59,7 @@ pub(crate) struct CertKeeper {
 struct ShownCerts {
     clock: WallClock,
     /// Of each issuer, in their order; held to copy or to replace.
-    issued: Mutex<Vec<(&'static str, Vec<Issued>)>>,
+    issued: Mutex<Vec<IssuedBy>>,
     hosts: Option<Arc<HostCertificates>>,
     changed: watch::Sender<()>,
 }
@@ -139,8 +139,8 @@ impl CertKeeper {
         };
         let issued = self.shown.issued.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut all: Vec<(&str, Issued)> = issued
-            .into_iter()
-            .flat_map(|(source, issued)| issued.into_iter().map(move |issued| (source, issued)))
+            .iter()
+            .flat_map(|(source, issued)| issued.iter().map(|issued| (*source, issued.clone())))
             .collect();
         let hosts = self.shown.hosts.as_ref().map_or_else(Vec::new, |hosts| hosts.all());
         all.extend(

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::time::SystemTime;
 
 use super::certificate::Certificate;
-use super::issuer::Issued;
+use super::issuer::IssuedBy;
 
 /// What was warned of so far.
 #[derive(Default)]
@@ -45,10 +45,10 @@ impl ExpiryStage {
 impl ExpiryWarnings {
     /// Warns of what ends soon: once when its renewal is overdue, from then on when it becomes urgent, and again and
     /// again.
-    pub(super) fn tell(&mut self, issued: &[(&'static str, Vec<Issued>)], now: SystemTime) {
+    pub(super) fn tell(&mut self, issued: &[IssuedBy], now: SystemTime) {
         let mut given = HashMap::new();
         for (source, issued) in issued {
-            for issued in issued {
+            for issued in issued.iter() {
                 let Some(certificate) = &issued.certificate else { continue };
                 let Some(stage) = ExpiryStage::of(certificate, now) else { continue };
                 let identity = certificate.identity();
@@ -120,22 +120,24 @@ const SHOWN_NAMES: usize = 3;
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use super::super::testing::{DAY, Pem, now};
     use super::*;
+    use crate::certs::issuer::Issued;
 
     /// The moments of a life, in hours, at which a warning is given, looked at each hour until a day after its end.
     fn warned_at(life: Duration) -> Vec<(u64, ExpiryStage)> {
         let begin = now();
         let certificate = Pem::new(&["a.example"], begin, begin + life).certificate();
-        let issued = Issued { certificate: Some(certificate.clone()), ..Issued::default() };
+        let issued = Issued { certificate: Some(certificate.clone()), ..Default::default() };
         let identity = certificate.identity();
         let (mut warnings, mut seen) = (ExpiryWarnings::default(), Vec::new());
         for hour in 0..=(life + DAY).as_secs() / 3_600 {
             let at = begin + Duration::from_secs(hour * 3_600);
             let before = warnings.given.get(&identity).map(|warned| warned.at);
-            warnings.tell(&[("folder", vec![issued.clone()])], at);
+            warnings.tell(&[("folder", Arc::new([issued.clone()]))], at);
             if let Some(warned) = warnings.given.get(&identity).filter(|warned| Some(warned.at) != before) {
                 seen.push((hour, warned.stage));
             }

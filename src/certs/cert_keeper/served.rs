@@ -50,9 +50,9 @@ impl CertKeeper {
         let mut problems = HashMap::new();
         let mut layers = Vec::new();
         for (source, issued) in issued {
-            let certificates = issued.into_iter().filter_map(|issued| {
-                let certificate = issued.certificate?;
-                problems.extend(issued.problem.map(|problem| (certificate.identity(), problem)));
+            let certificates = issued.iter().filter_map(|issued| {
+                let certificate = issued.certificate.clone()?;
+                problems.extend(issued.problem.clone().map(|problem| (certificate.identity(), problem)));
                 Some(certificate)
             });
             layers.push((source, CertLayer::new(certificates, false)));
@@ -70,8 +70,9 @@ impl CertKeeper {
     pub(crate) fn kept_by_people(&self, hosts: &[HostName]) -> HashSet<HostName> {
         let now = self.shown.clock.now();
         let issued = self.shown.issued.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let of_people = issued.into_iter().filter(|(source, _)| FROM_PEOPLE.contains(source));
-        let certificates = of_people.flat_map(|(_, issued)| issued).filter_map(|issued| issued.certificate);
+        let of_people = issued.iter().filter(|(source, _)| FROM_PEOPLE.contains(source));
+        let certificates =
+            of_people.flat_map(|(_, issued)| issued.iter()).filter_map(|issued| issued.certificate.clone());
         let layer = CertLayer::new(certificates, false);
         let kept = |host: &&HostName| layer.named(host.as_str()).and_then(|own| best(own, now)).is_some();
         hosts.iter().filter(kept).cloned().collect()

@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::certs::CertError;
@@ -61,8 +62,8 @@ impl CertIssuer for PairOfFiles {
         Box::pin(self.look(need.now))
     }
 
-    fn issued(&self) -> Vec<Issued> {
-        vec![self.obtained.issued("put another into its files, which are looked at")]
+    fn issued(&self) -> Arc<[Issued]> {
+        Arc::new([self.obtained.issued("put another into its files, which are looked at")])
     }
 
     fn pause(&self, _: SystemTime) -> Duration {

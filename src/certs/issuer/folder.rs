@@ -29,6 +29,8 @@ pub(super) struct PairFolder {
     next_look: Instant,
     pause: Duration,
     holding: Arc<Holding>,
+    /// Made once for each change: there may be thousands, and they are asked for every second.
+    issued: Arc<[Issued]>,
 }
 
 /// What is held of a folder.
@@ -80,6 +82,7 @@ impl PairFolder {
             next_look: Instant::now(),
             pause: SHORTEST_PAUSE,
             holding: Arc::default(),
+            issued: Arc::default(),
         };
         let files = own.list().await?;
         own.watch = RestWatch::new(files.digest());
@@ -109,6 +112,7 @@ impl PairFolder {
         let (before, root) = (Arc::clone(&self.holding), self.root.clone());
         let holding = blocking(move || before.after(&root, &files, now)).await?;
         holding.log(self.name, &self.holding);
+        self.issued = holding.issued();
         self.holding = Arc::new(holding);
         Ok(())
     }
@@ -127,15 +131,8 @@ impl CertIssuer for PairFolder {
         Box::pin(self.look(need.now))
     }
 
-    fn issued(&self) -> Vec<Issued> {
-        let pairs = self.holding.pairs.iter().filter(|(_, pair)| !pair.is_copy).map(|(path, pair)| Issued {
-            certificate: Some(pair.certificate.clone()),
-            problem: self.holding.flaws.get(path).cloned(),
-            remedy: REMEDY,
-        });
-        let others = self.holding.flaws.iter().filter(|(path, _)| !self.holding.pairs.contains_key(*path));
-        let others = others.map(|(_, flaw)| Issued { problem: Some(flaw.clone()), ..Issued::default() });
-        pairs.chain(others).collect()
+    fn issued(&self) -> Arc<[Issued]> {
+        Arc::clone(&self.issued)
     }
 
     fn pause(&self, _: SystemTime) -> Duration {
@@ -144,6 +141,17 @@ impl CertIssuer for PairFolder {
 }
 
 impl Holding {
+    fn issued(&self) -> Arc<[Issued]> {
+        let pairs = self.pairs.iter().filter(|(_, pair)| !pair.is_copy).map(|(path, pair)| Issued {
+            certificate: Some(pair.certificate.clone()),
+            problem: self.flaws.get(path).cloned(),
+            remedy: REMEDY,
+        });
+        let others = self.flaws.iter().filter(|(path, _)| !self.pairs.contains_key(*path));
+        let others = others.map(|(_, flaw)| Issued { problem: Some(flaw.clone()), ..Issued::default() });
+        pairs.chain(others).collect()
+    }
+
     /// What is held once `files` have been read; those of pairs that have not changed are not read again.
     fn after(&self, root: &Path, files: &FolderFiles, now: SystemTime) -> Self {
         let unchanged: BTreeMap<&PathBuf, &FolderPair> =

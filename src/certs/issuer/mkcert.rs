@@ -3,6 +3,7 @@
 //! Never here: running the program (`mkcert_program`).
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::certs::certificate::Certificate;
@@ -69,8 +70,8 @@ impl CertIssuer for ByMkcert {
         Box::pin(self.renew(need))
     }
 
-    fn issued(&self) -> Vec<Issued> {
-        vec![self.obtained.issued("")]
+    fn issued(&self) -> Arc<[Issued]> {
+        Arc::new([self.obtained.issued("")])
     }
 
     fn pause(&self, now: SystemTime) -> Duration {

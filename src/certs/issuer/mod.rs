@@ -50,7 +50,7 @@ pub(super) trait CertIssuer: Send + Sync {
     fn refresh<'a>(&'a mut self, need: &'a CertNeed<'a>) -> Refreshing<'a>;
 
     /// What it has, the one for clients that name no host first.
-    fn issued(&self) -> Vec<Issued>;
+    fn issued(&self) -> Arc<[Issued]>;
 
     /// How long from `now` until a refresh may bring something although no host has come or gone.
     fn pause(&self, now: SystemTime) -> Duration;
@@ -93,6 +93,9 @@ pub(super) struct Issued {
     /// What a person can do to have another one in its place; empty: the server sees to that itself.
     pub(super) remedy: &'static str,
 }
+
+/// All that an issuer has, behind its name.
+pub(super) type IssuedBy = (&'static str, Arc<[Issued]>);
 
 /// The issuers of a server.
 pub(super) struct CertIssuers {
@@ -150,7 +153,8 @@ impl CertIssuers {
 
 /// What handshakes ask of an issuer.
 pub(super) fn layer_of(issuer: &dyn CertIssuer) -> Arc<CertLayer> {
-    let certificates = issuer.issued().into_iter().filter_map(|issued| issued.certificate);
+    let issued = issuer.issued();
+    let certificates = issued.iter().filter_map(|issued| issued.certificate.clone());
     Arc::new(CertLayer::new(certificates, issuer.is_public()))
 }
 

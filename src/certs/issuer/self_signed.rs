@@ -4,6 +4,7 @@
 //! single hosts (`host_certs`).
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::certs::certificate::Certificate;
@@ -68,7 +69,7 @@ impl CertIssuer for SelfSignedDefault {
         Box::pin(self.renew(need))
     }
 
-    fn issued(&self) -> Vec<Issued> {
+    fn issued(&self) -> Arc<[Issued]> {
         self.is_needed.then(|| self.obtained.issued("")).into_iter().collect()
     }
 
