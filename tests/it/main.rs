@@ -85,4 +85,5 @@ mod tickets;
 mod turns;
 mod unreachable;
 mod uploads_h2;
+mod wordpress;
 mod words;
