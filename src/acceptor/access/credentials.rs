@@ -15,7 +15,7 @@ pub(in crate::acceptor) struct Credentials {
 }
 
 impl Credentials {
-    /// What a request's head brings; `None`: nothing, something else, or more than one.
+    /// The name and the password in a request's head; `None`: it has none, another scheme, or more than one field.
     pub(in crate::acceptor) fn of(headers: &HeaderMap) -> Option<Self> {
         let mut fields = headers.get_all(header::AUTHORIZATION).iter();
         let value = fields.next()?;

@@ -22,7 +22,7 @@ use crate::name::{ClientNet, RequestId};
 use crate::spec::auth::ForwardAuth;
 use crate::time::timer;
 
-/// How many requests are asked for at a time. One for all threads.
+/// Asks programs about requests, for all threads; it bounds how many are asked about at a time.
 pub(in crate::acceptor) struct AuthCalls(Budget);
 
 /// A request as the program is told of it.
@@ -38,7 +38,7 @@ pub(in crate::acceptor) struct AskedRequest<'a> {
     pub(in crate::acceptor) client: Option<ClientNet>,
 }
 
-/// What the program says.
+/// The answer of the program about a request.
 pub(in crate::acceptor) enum AuthAnswer {
     /// The request passes.
     Passes(Identity),
@@ -56,7 +56,7 @@ impl AuthCalls {
         &self.0
     }
 
-    /// Asks. Cancel-safe: the connection is closed.
+    /// Asks the program about a request. Cancel-safe: the connection is closed.
     ///
     /// # Errors
     /// [`ServeError::AuthCallsFull`]; [`ServeError::AuthFailed`] when no answer comes in time, or another one than is meant.
@@ -130,7 +130,7 @@ async fn exchange(
         let (head, body) = sender.send_request(request).await.map_err(broken)?.into_parts();
         let large =
             |_| ServeError::AuthFailed("the answer of the program that is asked breaks off, or is too large");
-        // Of an answer that lets the request pass the body is nobody's.
+        // Nobody reads the body of an answer that lets the request pass.
         let body = if head.status.is_success() {
             Bytes::new()
         } else {
@@ -147,7 +147,7 @@ async fn exchange(
     ask.await
 }
 
-/// What of an answer's head is for the client.
+/// Fields of the program's answer that the client gets.
 const PASSED: [HeaderName; 6] = [
     header::LOCATION,
     header::SET_COOKIE,

@@ -4,7 +4,7 @@
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-/// Who asks, as the worker is told, whatever the client says of that.
+/// The fields by which a worker is told who asks, in place of those that the client sent.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::acceptor) struct Identity {
     /// Fields that the worker gets.

@@ -25,7 +25,7 @@ struct TurnQueue {
     free: usize,
     /// Clients that wait, the next one first.
     order: VecDeque<Option<ClientNet>>,
-    /// What of theirs waits, in the order it came.
+    /// The checks of each client that wait, in the order in which they came.
     waiting: HashMap<Option<ClientNet>, VecDeque<oneshot::Sender<GrantedTurn>>>,
 }
 
@@ -69,7 +69,7 @@ impl PasswordTurns {
     }
 }
 
-/// Who has left gives the turn to the next in its place.
+/// A check that ends gives its turn to the next one that waits.
 impl Drop for GrantedTurn {
     fn drop(&mut self) {
         let next = self.0.lock().next();
