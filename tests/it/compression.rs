@@ -3,10 +3,10 @@
 use std::io::Read;
 
 use bytes::Bytes;
-use http::{Method, Request};
+use http::Request;
 use http_body_util::{BodyExt, Full};
 
-use crate::support::client::{Http2, whole};
+use crate::support::client::Http2;
 use crate::support::{Reply, Server, Setup, soon};
 
 /// What a body is once its coding is undone.
@@ -24,17 +24,7 @@ fn expanded(coding: &str, body: &[u8]) -> Vec<u8> {
 
 /// The same request over HTTP/1.1, by both of its ways, and over HTTP/2: alike.
 async fn ask(server: &Server, method: &str, path: &str, fields: &[(&str, &str)]) -> Reply {
-    let plain = server.ask(method, path, fields, b"").await;
-    let other = server.ask(method, path, &[fields, &[("TE", "trailers")]].concat(), b"").await;
-    let mut request = Request::builder()
-        .method(Method::from_bytes(method.as_bytes()).unwrap())
-        .uri(format!("https://localhost{path}"));
-    for (name, value) in fields {
-        request = request.header(*name, *value);
-    }
-    let request = request.body(Full::new(Bytes::new())).unwrap();
-    let mut http2 = Http2::connect(server.port(), "localhost").await;
-    let over_http2 = whole(http2.send(request).await.unwrap()).await.unwrap();
+    let [plain, other, over_http2] = server.ask_each_way(method, path, fields).await;
     for reply in [&other, &over_http2] {
         assert_eq!(reply.status, plain.status, "{method} {path}");
         for name in ["content-encoding", "vary", "etag", "content-type", "set-cookie"] {

@@ -4,12 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use bytes::Bytes;
-use http::{Method, Request};
-use http_body_util::Full;
 use tempfile::TempDir;
 
-use crate::support::client::{Http2, whole};
 use crate::support::ctl::rip_server;
 use crate::support::{Reply, Server, Setup, folder_with, until};
 
@@ -28,17 +24,7 @@ fn tree(files: &[(&str, &[u8])]) -> TempDir {
 
 /// The same request over HTTP/1.1, by both of its ways, and over HTTP/2: one answer.
 async fn ask(server: &Server, method: &str, path: &str, fields: &[(&str, &str)]) -> Reply {
-    let plain = server.ask(method, path, fields, b"").await;
-    let other = server.ask(method, path, &[fields, &[("TE", "trailers")]].concat(), b"").await;
-    let mut request = Request::builder()
-        .method(Method::from_bytes(method.as_bytes()).unwrap())
-        .uri(format!("https://localhost{path}"));
-    for (name, value) in fields {
-        request = request.header(*name, *value);
-    }
-    let request = request.body(Full::new(Bytes::new())).unwrap();
-    let mut http2 = Http2::connect(server.port(), "localhost").await;
-    let over_http2 = whole(http2.send(request).await.unwrap()).await.unwrap();
+    let [plain, other, over_http2] = server.ask_each_way(method, path, fields).await;
     for reply in [&other, &over_http2] {
         // An answer of the server itself names the request.
         let same = reply.body == plain.body || !plain.reason().is_empty();

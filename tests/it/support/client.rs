@@ -312,6 +312,20 @@ impl Server {
         conn.reply(method).await
     }
 
+    /// The same request without a body over HTTP/1.1, by the quick way and by hyper's, and over HTTP/2.
+    pub(crate) async fn ask_each_way(&self, method: &str, path: &str, fields: &[(&str, &str)]) -> [Reply; 3] {
+        let quick = self.ask(method, path, fields, b"").await;
+        let general = self.ask(method, path, &[fields, &[("TE", "trailers")]].concat(), b"").await;
+        let mut request = Request::builder().method(method).uri(format!("https://localhost{path}"));
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::<Bytes>::default()).unwrap();
+        let mut http2 = Http2::connect(self.port(), "localhost").await;
+        let over_http2 = whole(http2.send(request).await.unwrap()).await.unwrap();
+        [quick, general, over_http2]
+    }
+
     /// Sends the bytes on a connection of their own and reads until the server closes it.
     pub(crate) async fn raw(&self, bytes: impl AsRef<[u8]>) -> String {
         let mut conn = self.connect().await;
