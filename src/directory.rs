@@ -129,7 +129,8 @@ impl Directory {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Finds the routes of a host name in canonical form (as [`HostName`] has it): exact, then the wildcard one label up.
+    /// Finds the routes of a host name in canonical form (as [`HostName`] has it): exact, then the wildcard one label
+    /// up.
     pub(crate) fn lookup(&self, host: &str) -> Option<HostRoutes> {
         if let Some(routes) = self.exact(host) {
             return Some(routes);

@@ -9,8 +9,8 @@
 //!
 //! One thread per core, each with an event loop of its own, and one that keeps the timers of all; a connection stays on
 //! the thread that accepted it. A room imports only rooms below it: downstream, request, exchange, upstream, thread,
-//! connection, body, records, access, wire. Nothing here knows the supervisor: workers come out of an app's pool and go back
-//! into it.
+//! connection, body, records, access, wire. Nothing here knows the supervisor: workers come out of an app's pool and go
+//! back into it.
 
 mod access;
 mod bind;

@@ -149,8 +149,8 @@ reasons! {
     AUTH_BUSY = Reason::busy(
         "auth-busy", Blame::Server, "too many are being asked who they are: try again",
     ).counted(Limit::Passwords);
-    /// who asks cannot be found out: the file of users could never be read, or [the program](#711-another-program-is-asked)
-    /// that is asked cannot be reached, is late, or answers what it should not
+    /// who asks cannot be found out: the file of users could never be read, or [the
+    /// program](#711-another-program-is-asked) that is asked cannot be reached, is late, or answers what it should not
     AUTH_FAILED = Reason::busy(
         "auth-failed", Blame::Server, "who you are cannot be found out now: try again",
     ).set_by("auth");

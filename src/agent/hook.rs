@@ -16,7 +16,8 @@ use super::https::plain;
 /// Runs a program to its end; it is killed after a minute, and when the future is dropped.
 ///
 /// # Errors
-/// When it cannot be started, takes longer, or ends with anything but 0: with the end of what it wrote to standard error.
+/// When it cannot be started, takes longer, or ends with anything but 0: with the end of what it wrote to standard
+/// error.
 pub(super) async fn run<S: AsRef<OsStr>>(program: &Path, words: &[S]) -> Result<(), Failure> {
     let failed = |why: String| Failure::new(FailureKind::Local, format!("`{}` {why}", program.display()));
     let child = Command::new(program)

@@ -204,8 +204,8 @@ impl Agent {
         self.standing.clone()
     }
 
-    /// Asks for a new certificate now, whatever the host waits for; with `force` also while an authority wants to be left
-    /// alone or too many orders were begun. Returns when the attempt has ended.
+    /// Asks for a new certificate now, whatever the host waits for; with `force` also while an authority wants to be
+    /// left alone or too many orders were begun. Returns when the attempt has ended.
     ///
     /// # Errors
     /// Why there is none, in plain words; what was in use stays.

@@ -53,7 +53,8 @@ impl Store {
     /// Puts a pair in the place of what is there, as one and for good, once it has been found to be a host's.
     ///
     /// # Errors
-    /// When the pair is not the host's, has expired or does not work; nothing is changed then. Or what the file system said.
+    /// When the pair is not the host's, has expired or does not work; nothing is changed then. Or what the file system
+    /// said.
     pub(super) fn replace(
         &self,
         host: &HostName,

@@ -48,8 +48,8 @@ impl Sweeper {
     }
 }
 
-/// Forgets hosts that were removed long ago. One that is not wanted counts as removed from the first look on that finds it
-/// so: it may have gone while nobody looked.
+/// Forgets hosts that were removed long ago. One that is not wanted counts as removed from the first look on that finds
+/// it so: it may have gone while nobody looked.
 fn sweep(files: &StateFiles, store: &Store, wanted: &HashSet<HostName>, now: SystemTime) {
     for mut record in files.hosts() {
         match record.removed {

@@ -1,4 +1,5 @@
-//! Owns the agent's task: it looks at the clock and the hosts, makes the attempts whose turn it is, and says how it stands.
+//! Owns the agent's task: it looks at the clock and the hosts, makes the attempts whose turn it is, and says how it
+//! stands.
 //!
 //! Never here: what is decided (`queue`), or how an order goes (`authority`).
 

@@ -1,4 +1,5 @@
-//! Owns how the errors of the protocol's library become failures in plain words, and that a refused nonce is no failure.
+//! Owns how the errors of the protocol's library become failures in plain words, and that a refused nonce is no
+//! failure.
 //!
 //! Never here: what follows from a failure.
 

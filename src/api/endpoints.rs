@@ -83,8 +83,8 @@ endpoints! {
     /// The certificate of a host, or of a name below a wildcard.
     SHOW_CERT: HostName => Object<HostCertificate> = GET "/certs/{host}"
         takes "" answers "CERT";
-    /// Orders a new certificate now, whatever the host waits for, in the place of an imported one too; `force`: also while
-    /// an authority wants to be left alone or too many orders were begun.
+    /// Orders a new certificate now, whatever the host waits for, in the place of an imported one too; `force`: also
+    /// while an authority wants to be left alone or too many orders were begun.
     RENEW_CERT: (HostName, RenewCert) => ObjectLines<RenewEvent> = POST "/certs/{host}/renew"
         takes r#"{"force"?:BOOL}"# answers "a line for each event, below";
     /// What an order for a host would meet; nothing is ordered.

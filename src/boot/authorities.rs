@@ -1,5 +1,5 @@
-//! The agent that gets certificates of authorities, as a task of the server or as the one of its machine: its hosts, its
-//! folders, how it stands.
+//! The agent that gets certificates of authorities, as a task of the server or as the one of its machine: its hosts,
+//! its folders, how it stands.
 //!
 //! Never here: getting certificates (`agent`).
 
@@ -66,8 +66,8 @@ impl Whose {
 }
 
 impl Authorities {
-    /// Starts the agent, or the link to the machine's, when the settings name an authority. A server that speaks plain HTTP
-    /// alone needs no certificate, and answers for others on its machine.
+    /// Starts the agent, or the link to the machine's, when the settings name an authority. A server that speaks plain
+    /// HTTP alone needs no certificate, and answers for others on its machine.
     ///
     /// # Errors
     /// When the folders, the key or the file with roots of the agent cannot be used.

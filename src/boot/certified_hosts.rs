@@ -17,8 +17,8 @@ pub(super) struct CertifiedHosts {
 }
 
 impl CertifiedHosts {
-    /// Those that certificates are ordered for, sorted: those that nobody has left out, and has put no certificate there
-    /// for unless they are `asked` for all the same.
+    /// Those that certificates are ordered for, sorted: those that nobody has left out, and has put no certificate
+    /// there for unless they are `asked` for all the same.
     pub(super) fn wanted(&self, asked: &BTreeSet<HostName>) -> Vec<HostName> {
         let (routes, kept) = self.routes();
         let is_wanted = |routes: &&HostRoutes| {

@@ -1,4 +1,5 @@
-//! How handshakes go on: the server's certificates, those of its clients and the keys of tickets, wired to the data path.
+//! How handshakes go on: the server's certificates, those of its clients and the keys of tickets, wired to the data
+//! path.
 //!
 //! Never here: obtaining a certificate, or shaking hands.
 
@@ -43,9 +44,9 @@ impl ServerTls {
         Arc::clone(&self.authorities)
     }
 
-    /// Makes the settings of handshakes, on a thread beside this one: the keys of tickets are the first random numbers of
-    /// the process, and what these are made from takes some 30 ms to gather. Nobody needs them before the first connection.
-    /// `tickets`: the keys of the server before.
+    /// Makes the settings of handshakes, on a thread beside this one: the keys of tickets are the first random numbers
+    /// of the process, and what these are made from takes some 30 ms to gather. Nobody needs them before the first
+    /// connection. `tickets`: the keys of the server before.
     pub(super) fn handshakes(
         &self,
         spec: &ServerSpec,
@@ -95,8 +96,8 @@ impl ServerTls {
 }
 
 impl Handshakes {
-    /// How each handshake goes on: an authority that asks for an answer to its challenge gets that and nothing else. From
-    /// now on the keys of tickets are rotated.
+    /// How each handshake goes on: an authority that asks for an answer to its challenge gets that and nothing else.
+    /// From now on the keys of tickets are rotated.
     ///
     /// # Errors
     /// When the system has no randomness.

@@ -1,9 +1,9 @@
-//! Owns the keys of session tickets: made, rotated, and written down for systemd to keep, so that a restart of the service
-//! costs no client a full handshake.
+//! Owns the keys of session tickets: made, rotated, and written down for systemd to keep, so that a restart of the
+//! service costs no client a full handshake.
 //!
-//! Whoever has a key can read the sessions of its tickets: keys live for as long as their tickets, leave this process only
-//! for the descriptor store of systemd, and are in no file and no log. Never here: what is in a ticket (rustls), or handing
-//! the keys over (`system`).
+//! Whoever has a key can read the sessions of its tickets: keys live for as long as their tickets, leave this process
+//! only for the descriptor store of systemd, and are in no file and no log. Never here: what is in a ticket (rustls),
+//! or handing the keys over (`system`).
 
 use std::fmt;
 use std::sync::Arc;
@@ -45,8 +45,8 @@ impl TicketKeys {
         Ok(Self(Arc::new(ArcSwap::from_pointee(ring))))
     }
 
-    /// Replaces the key that tickets are made with, if it has been in use for long enough, and forgets keys that are too
-    /// old; true when that is another set than before, which is to be kept anew.
+    /// Replaces the key that tickets are made with, if it has been in use for long enough, and forgets keys that are
+    /// too old; true when that is another set than before, which is to be kept anew.
     ///
     /// # Errors
     /// When the system has no randomness; the keys in use stay.

@@ -74,8 +74,8 @@ impl Challenges {
         Expected { of: self.clone(), what: What::Token(token.to_owned()) }
     }
 
-    /// Lets handshakes of tls-alpn-01 for the name show this digest of a key authorization (RFC 8737 §3) until the guard
-    /// is dropped.
+    /// Lets handshakes of tls-alpn-01 for the name show this digest of a key authorization (RFC 8737 §3) until the
+    /// guard is dropped.
     ///
     /// # Errors
     /// When no certificate can be made for the name.
@@ -118,7 +118,8 @@ impl Challenges {
         self.tell_followers();
     }
 
-    /// From now on authorities that ask for one of these hosts are answered, too: other servers of this machine have them.
+    /// From now on authorities that ask for one of these hosts are answered, too: other servers of this machine have
+    /// them.
     pub(crate) fn answer_for(&self, hosts: impl IntoIterator<Item = HostName>) {
         self.0.elsewhere.store(Arc::new(hosts.into_iter().collect()));
     }

@@ -38,8 +38,8 @@ impl SideService for AgentCheck {
     }
 }
 
-/// In the words of HAProxy's manual, §5.2 `agent-check`: `ready` and `drain` say what is wished, `up` and `down` how the
-/// server is. Text behind `#` is shown on HAProxy's status page.
+/// In the words of HAProxy's manual, §5.2 `agent-check`: `ready` and `drain` say what is wished, `up` and `down` how
+/// the server is. Text behind `#` is shown on HAProxy's status page.
 fn line(readiness: &Readiness) -> String {
     match readiness {
         Readiness { ready: true, .. } => "ready up\n".to_owned(),

@@ -1,5 +1,5 @@
-//! Owns the listeners beside the control socket, for scrapers and balancers: few connections at a time, each for a short
-//! while, one request each.
+//! Owns the listeners beside the control socket, for scrapers and balancers: few connections at a time, each for a
+//! short while, one request each.
 //!
 //! Never here: what is answered.
 

@@ -1,7 +1,8 @@
 //! FastCGI 1.0 as bytes, in the web server's role: requests written (`request`), what comes back read (`records`).
 //!
-//! The source is the FastCGI Specification of 29 April 1996; sections are named by its numbers. Every connection has one
-//! request at a time, and its id is 1. Never here: which parameters a request has, CGI's head in an answer, or a socket.
+//! The source is the FastCGI Specification of 29 April 1996; sections are named by its numbers. Every connection has
+//! one request at a time, and its id is 1. Never here: which parameters a request has, CGI's head in an answer, or a
+//! socket.
 
 pub(crate) mod records;
 pub(crate) mod request;

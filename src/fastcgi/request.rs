@@ -53,8 +53,8 @@ impl<'a> Params<'a> {
         }
     }
 
-    /// Adds what is run: its folder, its name there, and what the path says beyond it. Without a script the program behind
-    /// the worker stands for all paths.
+    /// Adds what is run: its folder, its name there, and what the path says beyond it. Without a script the program
+    /// behind the worker stands for all paths.
     pub(crate) fn add_script(&mut self, script: Option<[&str; 3]>, path: impl AsRef<[u8]>) {
         let Some([root, name, info]) = script else {
             self.add("SCRIPT_NAME", "");

@@ -43,8 +43,8 @@ impl Beneath {
         Ok(beneath)
     }
 
-    /// Paths begin in the folder `within` of `root`. Links, absolute ones too, may lead to all of `root` and to the folders
-    /// of `follow`; neither `root` nor any of these has a link in its own path.
+    /// Paths begin in the folder `within` of `root`. Links, absolute ones too, may lead to all of `root` and to the
+    /// folders of `follow`; neither `root` nor any of these has a link in its own path.
     pub(super) fn within(root: &Path, within: &Path, follow: &[PathBuf], seen: Seen) -> Self {
         let follow = std::iter::once(root.to_owned()).chain(follow.iter().cloned()).collect();
         Self { root: root.into(), within: within.into(), follow, seen }
@@ -90,7 +90,8 @@ impl Beneath {
         })
     }
 
-    /// A link leads out of the root, or is absolute: where to is found out first, then opened without any link on the way.
+    /// A link leads out of the root, or is absolute: where to is found out first, then opened without any link on the
+    /// way.
     fn follow_out(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
         let real = self.root.join(path).canonicalize();
         let real = real.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::NOENT))?;

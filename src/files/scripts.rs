@@ -52,8 +52,8 @@ impl Script {
 }
 
 impl DocumentRoot {
-    /// What the path means: a script by its name, with or without a path behind it; a file; the script that stands for a
-    /// folder; else the front controller.
+    /// What the path means: a script by its name, with or without a path behind it; a file; the script that stands for
+    /// a folder; else the front controller.
     pub(crate) fn find(&self, raw: &str) -> Meant {
         let Some(segments) = raw.strip_prefix('/') else { return Meant::Nothing };
         let mut path = String::new();

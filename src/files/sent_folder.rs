@@ -1,7 +1,7 @@
 //! A folder whose files the server itself sends: those that a request's path means, and those that a worker names.
 //!
-//! Looked up and opened on threads for files, since a disk may be slow. Never here: who may ask, or the folder's path in
-//! an app (`spec/mounts`).
+//! Looked up and opened on threads for files, since a disk may be slow. Never here: who may ask, or the folder's path
+//! in an app (`spec/mounts`).
 
 use std::ffi::OsString;
 use std::io;

@@ -3,10 +3,10 @@
 //!
 //! Never here: what is decided by it. A worker gets the path as it was sent.
 //!
-//! Percent-encoding of printable ASCII characters is undone (RFC 3986 §6.2.2.2). What some programs take for a border of
-//! segments, or for something else altogether, and others do not (an encoded or a backward slash, an empty segment, `;`,
-//! an encoded `%`), leaves everything before it certain, and what it decides about open. Segments of dots undo what
-//! stands before them, and so does whatever may be read as one.
+//! Percent-encoding of printable ASCII characters is undone (RFC 3986 §6.2.2.2). What some programs take for a border
+//! of segments, or for something else altogether, and others do not (an encoded or a backward slash, an empty segment,
+//! `;`, an encoded `%`), leaves everything before it certain, and what it decides about open. Segments of dots undo
+//! what stands before them, and so does whatever may be read as one.
 
 use std::borrow::Cow;
 

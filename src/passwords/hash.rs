@@ -170,7 +170,8 @@ mod tests {
 
     #[test]
     fn hashes_that_others_have_made_are_known() {
-        // The first three: `argon2` of Debian, `php -r 'echo password_hash(…)'`; the last ones: the specification's tests.
+        // The first three: `argon2` of Debian, `php -r 'echo password_hash(…)'`; the last ones: the specification's
+        // tests.
         for (hash, password) in [
             (
                 "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4",

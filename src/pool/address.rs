@@ -44,8 +44,8 @@ impl Address {
     }
 }
 
-/// A SYN that is not answered at once met a full queue (listen(2)). The kernel repeats it after a second, by when the time
-/// for connecting is over unless it was made longer; so a new connection is tried much earlier.
+/// A SYN that is not answered at once met a full queue (listen(2)). The kernel repeats it after a second, by when the
+/// time for connecting is over unless it was made longer; so a new connection is tried much earlier.
 async fn connect_tcp(address: SocketAddr) -> io::Result<TcpStream> {
     let mut patience = FIRST_SYN;
     loop {

@@ -188,8 +188,8 @@ impl ClientCerts {
         self.are_asked_for() && self.mode != Some(ClientCertMode::Request)
     }
 
-    /// What is in force where `all` holds for whatever is not said here; lists of revoked certificates stand beside their
-    /// authorities. `None`: certificates are asked for, and nobody says whose.
+    /// What is in force where `all` holds for whatever is not said here; lists of revoked certificates stand beside
+    /// their authorities. `None`: certificates are asked for, and nobody says whose.
     pub(crate) fn or(self, all: &Self) -> Option<Self> {
         let lists_of_all = all.crl.as_ref().filter(|_| self.ca.is_none());
         let crl = self.crl.or_else(|| lists_of_all.cloned());

@@ -1,6 +1,7 @@
 //! Owns which header fields settings may change, and why they may not change others.
 //!
-//! Never here: the changes (`settings::table`), or which fields of a client pass (the data path asks here what they are).
+//! Never here: the changes (`settings::table`), or which fields of a client pass (the data path asks here what they
+//! are).
 
 use http::header::{HeaderName, HeaderValue};
 

@@ -142,8 +142,8 @@ impl Supervisor {
         self.settle(|_, _| ()).await
     }
 
-    /// Returns once every app given at the start serves or has been rejected; the latter are returned. Tells `tell` of each app that could be read when that is known of it, with the
-    /// reason where it was rejected. Cancel-safe.
+    /// Returns once every app given at the start serves or has been rejected; the latter are returned. Tells `tell` of
+    /// each app that could be read when that is known of it, with the reason where it was rejected. Cancel-safe.
     pub(crate) async fn settle(&self, mut tell: impl FnMut(&AppName, Option<&str>)) -> Vec<Unserved> {
         let mut unserved = Vec::new();
         let mut waiting = Vec::new();

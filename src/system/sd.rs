@@ -128,9 +128,9 @@ pub(crate) mod notify {
         sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero()).map(|limit| limit / 2)
     }
 
-    /// Gives systemd bytes to keep over a restart of the service, in the place of those that it had by this name, in memory
-    /// that nobody can change; [`super::Inherited`] has them again. `FileDescriptorStoreMax=` of the unit has to allow it.
-    /// Blocks until systemd has them.
+    /// Gives systemd bytes to keep over a restart of the service, in the place of those that it had by this name, in
+    /// memory that nobody can change; [`super::Inherited`] has them again. `FileDescriptorStoreMax=` of the unit has to
+    /// allow it. Blocks until systemd has them.
     ///
     /// # Errors
     /// What the kernel said. Without systemd nothing is done.

@@ -97,8 +97,8 @@ const CHUNKED: &str = "Transfer-Encoding: chunked\r\n";
 /// What one [`Server::outlast_heads`] takes.
 const SHORT_HEADS: &str = "limits.head = \"2s\"";
 
-/// Sends a piece of so many bytes four times a second, for longer than the 5 s that a client may be waited for; how many
-/// bytes these were.
+/// Sends a piece of so many bytes four times a second, for longer than the 5 s that a client may be waited for; how
+/// many bytes these were.
 async fn steadily(server: &Server, conn: &mut Conn, bytes: usize) -> usize {
     let piece = format!("{bytes:x}\r\n{}\r\n", "x".repeat(bytes));
     let mut sent = 0;

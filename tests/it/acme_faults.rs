@@ -1,4 +1,5 @@
-//! An authority that fails, is slow, forgets, refuses or lies: what works goes on, the status says why, and it heals alone.
+//! An authority that fails, is slow, forgets, refuses or lies: what works goes on, the status says why, and it heals
+//! alone.
 
 use std::time::{Duration, SystemTime};
 

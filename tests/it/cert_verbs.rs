@@ -1,4 +1,5 @@
-//! `rip-serverctl certs`: what certificates hosts have, new ones on demand, others taken in, and what an order would meet.
+//! `rip-serverctl certs`: what certificates hosts have, new ones on demand, others taken in, and what an order would
+//! meet.
 
 use std::fs;
 use std::path::{Path, PathBuf};

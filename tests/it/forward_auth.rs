@@ -1,5 +1,5 @@
-//! Another program is asked whether a request may pass: what it gets, what becomes of its answers, and that nobody is let
-//! in without one.
+//! Another program is asked whether a request may pass: what it gets, what becomes of its answers, and that nobody is
+//! let in without one.
 
 use std::sync::{Arc, Mutex};
 

@@ -1,5 +1,5 @@
-//! Requests over HTTP/2 through deploys and the end of a server: each is answered, or the client is told that nobody has
-//! looked at it (RFC 9113 §6.8, §8.7), so that it may send it again.
+//! Requests over HTTP/2 through deploys and the end of a server: each is answered, or the client is told that nobody
+//! has looked at it (RFC 9113 §6.8, §8.7), so that it may send it again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,5 @@
-//! Settings for some paths of an app, and who may ask: by the longest prefix, in every spelling, before anything is read.
+//! Settings for some paths of an app, and who may ask: by the longest prefix, in every spelling, before anything is
+//! read.
 
 use std::fs;
 

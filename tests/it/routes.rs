@@ -1,5 +1,5 @@
-//! Several apps under one host, by the path: which app a path leads to in whatever way it is spelled, what workers see of
-//! it, and what people can do with one route alone.
+//! Several apps under one host, by the path: which app a path leads to in whatever way it is spelled, what workers see
+//! of it, and what people can do with one route alone.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -34,7 +34,8 @@ async fn deployed(server: &Server, what: &str, before: u64) -> u64 {
     generation(server).await
 }
 
-/// Nothing is deployed: a change of another server's app, made after those of this one, is seen after they would have been.
+/// Nothing is deployed: a change of another server's app, made after those of this one, is seen after they would have
+/// been.
 async fn quiet(server: &Server, before: u64) {
     let witness = watching("[\"*.py\"]", &["a.py"]).await;
     fs::write(at(&witness, "a.py"), "22").unwrap();

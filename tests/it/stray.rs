@@ -1,4 +1,5 @@
-//! Bytes that a worker sends and that belong to no answer: they never reach anybody, and each request gets its own answer.
+//! Bytes that a worker sends and that belong to no answer: they never reach anybody, and each request gets its own
+//! answer.
 
 use std::time::Duration;
 

@@ -284,7 +284,8 @@ async fn a_worker_that_stalls_in_its_answer_is_cut_and_replaced() {
     assert_ne!(server.worker_pids().await, stuck);
 }
 
-/// Whether the kernel asks after the clients of each of the server's connections: the timer in `/proc/net/tcp` is 2 then.
+/// Whether the kernel asks after the clients of each of the server's connections: the timer in `/proc/net/tcp` is 2
+/// then.
 fn watched(server: &Server) -> Vec<bool> {
     let own = format!(":{:04X}", server.port());
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();

@@ -1,4 +1,5 @@
-//! The package on real systemd: clean Debian 12 and 13 systems, booted in containers, in which it is installed with apt.
+//! The package on real systemd: clean Debian 12 and 13 systems, booted in containers, in which it is installed with
+//! apt.
 //!
 //! Each test boots a system of its own. What it has seen hold is printed, a line each: `systemd | bookworm | CASE | …`.
 //! What is booted and installed is made by `tests/systemd/prepare`.
@@ -69,7 +70,8 @@ fn on(system: System, module: &'static str, case: impl FnOnce(Machine)) {
     }
 }
 
-/// Runs the case of a module on Debian 12 with the old hierarchy of control groups; systemd 257 refuses to boot with it.
+/// Runs the case of a module on Debian 12 with the old hierarchy of control groups; systemd 257 refuses to boot with
+/// it.
 fn on_legacy(module: &'static str, case: impl FnOnce(Machine)) {
     if Hierarchy::Legacy.folder().is_none() {
         skip("this host's kernel has no hierarchy of control groups but the unified one");

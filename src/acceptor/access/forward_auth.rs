@@ -59,7 +59,8 @@ impl AuthCalls {
     /// Asks the program about a request. Cancel-safe: the connection is closed.
     ///
     /// # Errors
-    /// [`ServeError::AuthCallsFull`]; [`ServeError::AuthFailed`] when no answer comes in time, or another one than is meant.
+    /// [`ServeError::AuthCallsFull`]; [`ServeError::AuthFailed`] when no answer comes in time, or another one than is
+    /// meant.
     pub(in crate::acceptor) async fn ask(
         &self,
         auth: &ForwardAuth,

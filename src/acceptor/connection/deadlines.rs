@@ -66,7 +66,8 @@ where
         }
         loop {
             let (deadline, what) = next_deadline(state, limits, asked, looked);
-            // A head that there is no memory for does not wait until a timer fires: hundreds more could be read by then.
+            // A head that there is no memory for does not wait until a timer fires: hundreds more could be read by
+            // then.
             if what != Expired::Refused {
                 ready!(timer.poll(cx, deadline));
             }
@@ -91,7 +92,8 @@ where
     .await
 }
 
-/// Ends a connection that has nothing in hand; over HTTP/2 the client is told which request was the last that was taken.
+/// Ends a connection that has nothing in hand; over HTTP/2 the client is told which request was the last that was
+/// taken.
 fn end_now<C>(
     serving: &mut C,
     state: &ConnState,

@@ -65,8 +65,8 @@ fn unwrapped(bytes: &[u8], cut: usize) -> Result<Unwrapped, BadRecord> {
     Ok(Unwrapped { output, errors, is_over: records.is_over() })
 }
 
-/// The variables of a request that was written for a FastCGI worker: each is there once, and what a stranger may not say
-/// is in none.
+/// The variables of a request that was written for a FastCGI worker: each is there once, and what a stranger may not
+/// say is in none.
 pub(super) fn assert_variables(written: &[u8], headers: &HeaderMap, trusted: bool) {
     let mut content = Vec::new();
     let mut rest = written;

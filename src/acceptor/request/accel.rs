@@ -28,8 +28,8 @@ pub(super) struct NamedFile<'a> {
 }
 
 impl NamedFile<'_> {
-    /// The file in place of the worker's answer, if that names one. The answer's body is dropped at once, and its worker
-    /// is free with the end of that. Cancel-safe.
+    /// The file in place of the worker's answer, if that names one. The answer's body is dropped at once, and its
+    /// worker is free with the end of that. Cancel-safe.
     ///
     /// # Errors
     /// [`ServeError::FileMissing`], [`ServeError::FileOutside`]; the log says what was asked for.

@@ -47,7 +47,8 @@ pub(in crate::acceptor) fn answer(conn: &Connection, parts: &Parts, host: &Host<
 }
 
 /// The answer to an authority that asks whether a name leads here (RFC 8555 §8.3): by plain HTTP, for hosts of this
-/// server and of others on the machine, whatever else becomes of their requests. Without an account the path is like any other.
+/// server and of others on the machine, whatever else becomes of their requests. Without an account the path is like
+/// any other.
 pub(in crate::acceptor) fn challenge(conn: &Connection, parts: &Parts, host: &Host<'_>) -> Option<Reply> {
     let asked = conn.role != Role::Https && matches!(parts.method, Method::GET | Method::HEAD);
     let challenges = &conn.shard.own_answers.challenges;

@@ -53,8 +53,8 @@ pub(super) fn by_settings(
     }
 }
 
-/// The body compressed: what is little at once, else as it is read. As it was, when that would be no gain or there is no
-/// memory.
+/// The body compressed: what is little at once, else as it is read. As it was, when that would be no gain or there is
+/// no memory.
 fn compressed(
     server: &Server,
     coding: ContentCoding,

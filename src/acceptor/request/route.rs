@@ -167,8 +167,8 @@ pub(in crate::acceptor) fn find(
 /// The fields for workers that tell of the client's certificate; none for an app whose hosts ask for none.
 ///
 /// # Errors
-/// [`ServeError::Misdirected`] when the handshake has not asked the client for what this app asks for: it was for a host of
-/// another app, for none, before the app's settings changed, or there was none and the app requires one.
+/// [`ServeError::Misdirected`] when the handshake has not asked the client for what this app asks for: it was for a
+/// host of another app, for none, before the app's settings changed, or there was none and the app requires one.
 pub(in crate::acceptor) fn client_cert_fields<'a>(
     asked: &ClientCerts,
     conn: &'a Connection,

@@ -64,8 +64,8 @@ impl<'a> WorkerTarget<'a> {
 }
 
 /// A request's fields without those that only the server knows, and with the changes that the app's settings want;
-/// `None`: as they were sent. A client's `Connection` takes none of these away. Where files are sent for workers, settings
-/// alone say to them that they are.
+/// `None`: as they were sent. A client's `Connection` takes none of these away. Where files are sent for workers,
+/// settings alone say to them that they are.
 pub(super) fn changed_fields(
     sent: &HeaderMap,
     rules: &Rules,

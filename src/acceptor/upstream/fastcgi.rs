@@ -81,7 +81,8 @@ fn protocol(version: Version) -> &'static str {
     }
 }
 
-/// The same fields as workers get that speak HTTP/1.1. Of several with one name CGI has room for one (RFC 3875 §4.1.18).
+/// The same fields as workers get that speak HTTP/1.1. Of several with one name CGI has room for one (RFC 3875
+/// §4.1.18).
 fn add_fields(params: &mut Params<'_>, head: RequestHead<'_>, origin: &Origin<'_>) {
     params.add("HTTP_HOST", head.authority);
     let named = Named::of(head.headers);
@@ -168,8 +169,8 @@ pub(in crate::acceptor) async fn read_head(
     }
 }
 
-/// Takes a complete head off the front of `buf`; `None` when there is more to come. `is_over`: what is in `buf` is all of
-/// the answer.
+/// Takes a complete head off the front of `buf`; `None` when there is more to come. `is_over`: what is in `buf` is all
+/// of the answer.
 ///
 /// # Errors
 /// What is wrong with it, for the log.

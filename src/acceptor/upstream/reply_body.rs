@@ -1,4 +1,5 @@
-//! The body of an answer on its way to the client: whole, piped through [`Buffer`], straight from the worker, or a file.
+//! The body of an answer on its way to the client: whole, piped through [`Buffer`], straight from the worker, or a
+//! file.
 //!
 //! Never here: taking the answer in from the worker (`response_pump`).
 

@@ -17,7 +17,8 @@ pub(in crate::acceptor) struct ProxyHeader {
 /// What a header says about the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::acceptor) enum ProxiedConnection {
-    /// Nothing: the proxy speaks for itself, or for a client without an IP address. The connection's own addresses hold.
+    /// Nothing: the proxy speaks for itself, or for a client without an IP address. The connection's own addresses
+    /// hold.
     Own,
     /// It is a client's, between these addresses.
     Of { client: SocketAddr, local: SocketAddr },

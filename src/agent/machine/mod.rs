@@ -1,5 +1,5 @@
-//! `rip-server-agent`: the agent as a program of its own, one for all servers of a machine that are services, and the end
-//! of its socket that these servers have.
+//! `rip-server-agent`: the agent as a program of its own, one for all servers of a machine that are services, and the
+//! end of its socket that these servers have.
 //!
 //! ```text
 //! server: link ──messages──▶ conversation ─▶ registrations (who wants what) ─▶ an agent for each kind of settings

@@ -124,8 +124,8 @@ impl Planner {
         found
     }
 
-    /// What answers at the ports that the authority would come to. A port that the other one can stand in for is in nobody's
-    /// way.
+    /// What answers at the ports that the authority would come to. A port that the other one can stand in for is in
+    /// nobody's way.
     async fn ports(&self, host: &HostName, addresses: &[IpAddr], checks: &mut Vec<PlanCheck>) {
         for address in addresses {
             let mut of_address = Vec::new();

@@ -86,8 +86,8 @@ fn run(app: &AppFolder<'_>, within: &Path) -> Result<DetectedApp, DetectError> {
     Ok(found)
 }
 
-/// Becomes php-cgi with the listener as its standard input, where FastCGI has it. Sessions are kept where all workers of
-/// the app find them, and compiled scripts where those to come do. In one line, which units have no trouble with.
+/// Becomes php-cgi with the listener as its standard input, where FastCGI has it. Sessions are kept where all workers
+/// of the app find them, and compiled scripts where those to come do. In one line, which units have no trouble with.
 const START: &str = "own=${TMPDIR:-/tmp}/rip-php-$(id -u)-$RIP_INSTANCE-$RIP_APP; \
     state=${STATE_DIRECTORY:-$own}; cache=${CACHE_DIRECTORY:-$own}; \
     mkdir -p -m 700 \"$state\" \"$cache\" && mkdir -p -m 700 \"$state/sessions\" \"$cache/opcache\" || exit; \

@@ -21,8 +21,8 @@ pub(in crate::apps) fn last_command(line: &str) -> &str {
     place_of_exec(line).map_or(line, |place| &line[place..])
 }
 
-/// The program that the last command runs, without its folder, or the module that it has Python run; and the words behind
-/// it.
+/// The program that the last command runs, without its folder, or the module that it has Python run; and the words
+/// behind it.
 pub(in crate::apps) fn program_of(line: &str) -> Option<(&str, impl Iterator<Item = &str> + Clone)> {
     let mut words = last_command(line)
         .split_whitespace()

@@ -1,4 +1,5 @@
-//! Owns the pairs that the ACME agent has got: a folder that it writes, `HOST/fullchain.pem` and `HOST/privkey.pem` each.
+//! Owns the pairs that the ACME agent has got: a folder that it writes, `HOST/fullchain.pem` and `HOST/privkey.pem`
+//! each.
 //!
 //! Never here: getting and renewing them, which the agent does.
 

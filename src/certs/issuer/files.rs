@@ -1,4 +1,5 @@
-//! Owns the pair that was given as two PEM files, `tls.cert` and `tls.key`: reading it, and noticing that it has changed.
+//! Owns the pair that was given as two PEM files, `tls.cert` and `tls.key`: reading it, and noticing that it has
+//! changed.
 //!
 //! Never here: deciding whether the new one is taken.
 

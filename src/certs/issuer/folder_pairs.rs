@@ -1,5 +1,5 @@
-//! Owns finding the pairs among files: which key belongs to which certificate, told from what is in them, not from their
-//! names.
+//! Owns finding the pairs among files: which key belongs to which certificate, told from what is in them, not from
+//! their names.
 //!
 //! Never here: which of two pairs is served.
 
@@ -140,8 +140,8 @@ impl PemFile {
 }
 
 impl Orphan {
-    /// Why a certificate is not served; nothing, where nobody would expect that. What is said of its key already is said
-    /// of the certificate then.
+    /// Why a certificate is not served; nothing, where nobody would expect that. What is said of its key already is
+    /// said of the certificate then.
     fn flaw(
         &self,
         cert: &Path,

@@ -43,16 +43,16 @@ enum CertVerb {
     },
     /// Tell what an order for a host would meet; orders nothing. Exits 1 when it would fail
     ///
-    /// Looks at where the name leads, at what answers there on port 80, at CAA records and limits, and says what it does not
-    /// look at
+    /// Looks at where the name leads, at what answers there on port 80, at CAA records and limits, and says what it
+    /// does not look at
     Plan {
         /// The host name
         host: HostName,
     },
     /// Take a certificate in for a host, and wait until it is in use
     ///
-    /// It is kept, and not renewed, until `certs renew HOST` gets another in its place or the host is removed. The files are
-    /// read as whoever calls
+    /// It is kept, and not renewed, until `certs renew HOST` gets another in its place or the host is removed. The
+    /// files are read as whoever calls
     Import {
         /// The host name
         host: HostName,

@@ -20,8 +20,9 @@ use crate::system::durable::{self, FileRights};
 
 /// Write a user and a password into a file, for the setting auth; servers go by it at once
 ///
-/// The password is asked for twice and not shown; of a pipe it is the first line. The file is replaced as a whole: owner,
-/// group, mode, other lines and comments stay, and a new one is readable for its owner and group. Needs no server
+/// The password is asked for twice and not shown; of a pipe it is the first line. The file is replaced as a whole:
+/// owner, group, mode, other lines and comments stay, and a new one is readable for its owner and group. Needs no
+/// server
 #[derive(Debug, Args)]
 pub(in crate::ctl) struct PasswdVerb {
     /// The file, such as /etc/rip-server/staff.htpasswd

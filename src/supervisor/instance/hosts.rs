@@ -1,5 +1,5 @@
-//! Owns which host, or which of its paths, leads to which app: the registry, the directory, and that the first is written before the second
-//! changes.
+//! Owns which host, or which of its paths, leads to which app: the registry, the directory, and that the first is
+//! written before the second changes.
 //!
 //! Never here: what an app is, or starting and stopping one.
 

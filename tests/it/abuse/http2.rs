@@ -69,8 +69,8 @@ async fn thousands_of_cookie_crumbs_are_refused_and_a_hundred_are_one_cookie() {
     server.meeting.assert_no_violations();
 }
 
-/// Each request has 28,000 bytes of fields in 7 bytes, and an answer for which the client leaves no window: what is held
-/// for it is bounded, and others are answered.
+/// Each request has 28,000 bytes of fields in 7 bytes, and an answer for which the client leaves no window: what is
+/// held for it is bounded, and others are answered.
 #[tokio::test]
 async fn small_heads_that_become_large_and_answers_without_a_window_take_bounded_memory() {
     let server = Setup::scripted().words(&["w:2"]).tls().start().await;

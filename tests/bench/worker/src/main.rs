@@ -3,11 +3,11 @@
 //! One blocking thread a connection, two system calls a request, each answer made once. It trusts its peer: never
 //! here, what a server must do that strangers can reach.
 //!
-//! `bench-worker --fd 3 --count FOLDER` or `bench-worker --path SOCKET --count FOLDER`; with `--batch` behind it one thread
-//! answers all that it has read before it sleeps (`batch`). Paths: `/` two bytes, `/1k`,
-//! `/10k`, `/100k`, `/1m`, `/10m`, `/upload` tells how many bytes it read, `/sum` their FNV-1a sum too, `/sleep5` two
-//! bytes after five milliseconds. Who connects to the count socket, `FOLDER/PID`, gets the number of answers so far,
-//! and of `/sleep5` the nanoseconds and the greatest number that were in hand at once.
+//! `bench-worker --fd 3 --count FOLDER` or `bench-worker --path SOCKET --count FOLDER`; with `--batch` behind it one
+//! thread answers all that it has read before it sleeps (`batch`). Paths: `/` two bytes, `/1k`, `/10k`, `/100k`, `/1m`,
+//! `/10m`, `/upload` tells how many bytes it read, `/sum` their FNV-1a sum too, `/sleep5` two bytes after five
+//! milliseconds. Who connects to the count socket, `FOLDER/PID`, gets the number of answers so far, and of `/sleep5`
+//! the nanoseconds and the greatest number that were in hand at once.
 
 mod batch;
 
