@@ -1,4 +1,5 @@
-//! Owns the account's private key: made once, and what answers to authorities are signed with.
+//! Owns the private key of the machine's ACME account: the key is made once, and signs what the agent sends to
+//! authorities.
 //!
 //! Never here: registering it (`accounts`).
 
@@ -18,12 +19,12 @@ use crate::system::durable;
 /// An account's key, P-256.
 pub(super) struct AccountKey {
     pkcs8: PrivatePkcs8KeyDer<'static>,
-    /// Of its public half (RFC 7638).
+    /// The thumbprint of the public key (RFC 7638), in base64url.
     pub(super) thumbprint: String,
 }
 
 impl AccountKey {
-    /// The key in the PEM file `path`; it is made when there is no file. Blocks on the disk.
+    /// Reads the key from the PEM file `path`, or makes the key and the file when there is none. Blocks on the disk.
     ///
     /// # Errors
     /// When the file cannot be read or written, or is no key of P-256.
@@ -53,7 +54,7 @@ impl AccountKey {
     /// The key as the protocol's library takes it.
     ///
     /// # Errors
-    /// When it is none of P-256.
+    /// When the key is none of P-256.
     pub(super) fn to_key(&self) -> Result<(Key, PrivatePkcs8KeyDer<'static>), instant_acme::Error> {
         Ok((Key::from_pkcs8_der(self.pkcs8.clone_key())?, self.pkcs8.clone_key()))
     }
@@ -63,7 +64,7 @@ fn no_key(why: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("it is no private key of P-256 in PKCS #8: {why}"))
 }
 
-/// Of an uncompressed point: one byte, then the two coordinates of 32 bytes each.
+/// The thumbprint of an uncompressed point: one byte, then the two coordinates of 32 bytes each.
 fn thumbprint(point: &[u8]) -> String {
     let (x, y) = point.get(1..).unwrap_or_default().split_at(point.len() / 2);
     let [x, y] = [x, y].map(|coordinate| BASE64_URL_SAFE_NO_PAD.encode(coordinate));

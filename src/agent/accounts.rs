@@ -1,4 +1,5 @@
-//! Owns the accounts at authorities: registered once, found again, and registered anew when one has been forgotten.
+//! Owns the accounts at authorities: each is registered once, found again, and registered anew when its authority has
+//! forgotten it.
 //!
 //! Never here: orders.
 
@@ -37,8 +38,8 @@ impl Accounts {
         Self { folder, key, email: acme.email.clone(), eab: acme.eab.clone(), https }
     }
 
-    /// The account at the authority with this directory: the one that is kept, or a new one. A file is locked
-    /// meanwhile, so that two programs do not both register one.
+    /// The account at the authority with this directory: the kept one, or a new one. A file is locked meanwhile, so
+    /// that two programs do not both register one.
     ///
     /// # Errors
     /// What went wrong at the authority or on the disk.
@@ -82,7 +83,7 @@ impl Accounts {
         let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
         let builder = || Account::builder_with_http(Box::new(self.https.clone()));
         let Some(eab) = &self.eab else {
-            // The same key every time: an authority that knows it already says which account it is.
+            // The key is always the same: an authority that knows the key already says which account it belongs to.
             let (account, credentials) = patiently!(async {
                 let (key, pkcs8) = self.key.to_key()?;
                 builder().create_from_key((key, PrivateKeyDer::Pkcs8(pkcs8)), directory.to_owned()).await
@@ -121,7 +122,7 @@ impl Accounts {
     }
 }
 
-/// What was written, if it is still a registration.
+/// The text of an account's file, if it is still a registration.
 fn parsed(text: &[u8], path: &Path) -> Option<String> {
     match serde_json::from_slice::<AccountCredentials>(text) {
         Ok(_) => String::from_utf8(text.to_vec()).ok(),
@@ -132,7 +133,7 @@ fn parsed(text: &[u8], path: &Path) -> Option<String> {
     }
 }
 
-/// A key id and a HMAC key in base64url, a line each. Blocks on the disk.
+/// Reads the file for external account binding: a key id and a HMAC key in base64url, a line each. Blocks on the disk.
 fn read_eab(path: &Path) -> Result<ExternalAccountKey, Failure> {
     let wrong = |why: &str| {
         account(format!(

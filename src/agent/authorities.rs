@@ -1,4 +1,5 @@
-//! Owns one attempt: authorities asked one after the other, and a try-out first where nothing is known to work.
+//! Owns one attempt: the agent asks authorities one after the other, and tries an order out at a test authority first
+//! where none has worked yet.
 //!
 //! Never here: when an attempt is made.
 
@@ -14,18 +15,18 @@ pub(super) struct Authorities<A> {
     list: Vec<Entry<A>>,
 }
 
-/// An authority with the one that it is tried out at, if there is any.
+/// An authority, with the test authority that an order is tried out at first, if there is one.
 pub(super) struct Entry<A> {
     pub(super) directory: String,
     pub(super) authority: A,
     pub(super) rehearsal: Option<A>,
 }
 
-/// How an attempt ended.
+/// How an attempt ended, and at which authority.
 #[derive(Debug)]
 pub(super) struct Attempted {
     pub(super) result: Result<IssuedPem, Failure>,
-    /// What went wrong at those that were asked before.
+    /// The failures at the authorities that were asked before.
     pub(super) others: Vec<Failure>,
 }
 

@@ -23,22 +23,22 @@ use super::solve::{Shown, Solver, name_of};
 use super::state_files::{OrderRecord, StateFiles};
 use super::wording::{failure_of, patiently, problem_of, said};
 
-/// What is wanted of an authority.
+/// What is wanted of an authority: a certificate for one host.
 #[derive(Clone, Debug)]
 pub(super) struct Wish {
     pub(super) host: HostName,
-    /// Counts from 1 since the last certificate.
+    /// The number of the attempt, counted from 1 since the last certificate.
     pub(super) attempt: u32,
-    /// The chain of the certificate that this one is for the place of, PEM, and the directory of its authority.
+    /// The chain (PEM) of the certificate that the new one replaces, and the directory URL of its authority.
     pub(super) replaces: Option<(Vec<u8>, String)>,
 }
 
-/// A certificate as it came, and its key.
+/// A certificate as the authority sent it, and its key.
 #[derive(Clone, Debug)]
 pub(super) struct IssuedPem {
     pub(super) chain: String,
     pub(super) key: String,
-    /// The directory of the authority.
+    /// The directory URL of the authority.
     pub(super) by: String,
 }
 
@@ -52,13 +52,13 @@ pub(super) struct Suggested {
 
 /// An authority, as the agent needs it.
 pub(super) trait Authority: Send + Sync + 'static {
-    /// Whether it answers and has an account for this machine.
+    /// Asks whether the authority answers and has an account for this machine.
     fn answers(&self) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// Gets a certificate. Cancel-safe: an order that was begun goes on with the next call.
     fn issue(&self, wish: &Wish) -> impl Future<Output = Result<IssuedPem, Failure>> + Send;
 
-    /// When it wants the certificate of this chain (PEM) to be renewed; `None` when it never says.
+    /// Asks when the certificate of this chain (PEM) should be renewed; `None` when the authority never says.
     fn suggested(&self, chain: &[u8]) -> impl Future<Output = Result<Option<Suggested>, Failure>> + Send;
 }
 
@@ -70,7 +70,7 @@ pub(super) struct AcmeAuthority {
     pub(super) profile: Option<String>,
     /// Where orders are kept; none for an authority whose certificates are not used.
     pub(super) files: Option<StateFiles>,
-    /// Held while the account is looked up or registered.
+    /// The account, looked up or registered at the first use; the lock is held meanwhile.
     pub(super) account: Mutex<Option<Account>>,
 }
 
@@ -104,7 +104,8 @@ impl Authority for AcmeAuthority {
         match self.try_to_issue(wish).await {
             Ok(issued) => Ok(issued),
             Err(Trouble::Failed(failure)) => Err(failure),
-            // Once: an authority that forgets what it has just registered is in no good state.
+            // The order is tried again only once: an authority that forgets what it has just registered is in no good
+            // state.
             Err(Trouble::AccountGone(_)) => {
                 *self.account.lock().await = None;
                 self.accounts.forget(&self.directory).await;
@@ -206,7 +207,8 @@ impl AcmeAuthority {
             Some(id) => {
                 match patiently!(account.new_order(&order().replaces(id.clone()))) {
                     Ok(order) => Ok(order),
-                    // Some do not know the word, and some not the certificate (RFC 9773 §5).
+                    // Some authorities do not know the word `replaces`, and some do not know the certificate (RFC 9773
+                    // §5).
                     Err(error) if is_about_order(&error) => {
                         patiently!(account.new_order(&order()))
                     }
@@ -254,14 +256,15 @@ impl AcmeAuthority {
         way.map(drop)
     }
 
-    /// Answers each challenge that is still open; the way that was taken.
+    /// Answers each challenge that is still open, and returns the way that was taken.
     async fn answer_all(
         &self,
         order: &mut Order,
         wish: &Wish,
         shown: &mut Vec<Shown>,
     ) -> Result<Option<ChallengeType>, Trouble> {
-        // All are fetched first: what is there already is not asked for again when a nonce was refused half-way.
+        // All authorizations are fetched before anything is put up: nothing is put up twice when a nonce is refused
+        // half-way.
         patiently!(async {
             let mut all = order.authorizations();
             while let Some(next) = all.next().await {
@@ -305,7 +308,7 @@ impl AcmeAuthority {
     }
 }
 
-/// What the authority has against the order.
+/// Asks the authority what it has against the order.
 async fn why_invalid(order: &mut Order) -> String {
     let mut reasons: Vec<String> = order.state().error.iter().map(said).collect();
     let mut all = order.authorizations();
@@ -319,7 +322,7 @@ async fn why_invalid(order: &mut Order) -> String {
     if reasons.is_empty() { "it gives no reason".into() } else { reasons.join("; ") }
 }
 
-/// Whether the authority has something against the order itself, and not against us or the moment.
+/// Whether the authority objects to the order itself, and not to this machine or to the moment.
 fn is_about_order(error: &Error) -> bool {
     match error {
         Error::Unsupported(_) => true,
@@ -355,7 +358,7 @@ fn local(text: String) -> Failure {
     Failure::new(FailureKind::Local, text)
 }
 
-/// How long an order is asked about in one attempt.
+/// How often and how long one attempt asks for the state of its order.
 const POLLS: RetryPolicy = RetryPolicy::new().backoff(1.5).timeout(Duration::from_secs(30));
-/// An order that is open for so long is given up: three of these a week stay below every limit.
+/// An order that has been open for so long is given up: three orders a week stay below every authority's limit.
 const LONGEST_OPEN: Duration = Duration::from_secs(2 * 86_400);

@@ -13,7 +13,7 @@ use super::schedule::HOUR;
 pub(crate) struct BegunOrders(Arc<Mutex<VecDeque<SystemTime>>>);
 
 impl BegunOrders {
-    /// Takes up what was written down before a restart; nothing, when orders are known already.
+    /// Takes in the times that were written down before a restart; does nothing when orders are known already.
     pub(super) fn recall(&self, mut times: Vec<SystemTime>) {
         let mut known = self.times();
         if known.is_empty() {
@@ -22,17 +22,17 @@ impl BegunOrders {
         }
     }
 
-    /// An order begins.
+    /// Notes an order that begins now.
     pub(super) fn note(&self, now: SystemTime) {
         self.times().push_back(now);
     }
 
-    /// Forgets orders that count no more, and times that are still to come: a clock that was set back leaves such.
+    /// Forgets orders that no longer count, and times in the future, which a clock that was set back leaves.
     pub(super) fn forget_old(&self, now: SystemTime) {
         self.times().retain(|at| *at <= now && *at + 3 * HOUR > now);
     }
 
-    /// How many orders there were.
+    /// How many orders are noted.
     pub(super) fn count(&self) -> usize {
         self.times().len()
     }
@@ -42,13 +42,13 @@ impl BegunOrders {
         self.times().iter().rev().take_while(|at| **at > moment).count()
     }
 
-    /// When the order was begun that so many, itself included, are the last since.
+    /// When the `nth` order, counted back from the latest, was begun.
     pub(super) fn nth_last(&self, nth: usize) -> Option<SystemTime> {
         let times = self.times();
         times.len().checked_sub(nth).and_then(|place| times.get(place).copied())
     }
 
-    /// All of them, to be written down.
+    /// All times, to be written down.
     pub(super) fn to_vec(&self) -> Vec<SystemTime> {
         self.times().iter().copied().collect()
     }

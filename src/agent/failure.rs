@@ -12,13 +12,13 @@ pub(super) struct Failure {
     pub(super) kind: FailureKind,
     /// What went wrong, in plain words.
     pub(super) text: String,
-    /// The authority wants to be left alone until then.
+    /// The moment before which the authority wants no further attempt.
     #[serde(default)]
     pub(super) retry_after: Option<SystemTime>,
-    /// Which of the authorities, by its place in the settings.
+    /// The authority that failed, by its place in the settings.
     #[serde(default)]
     pub(super) authority: usize,
-    /// The order goes on at the next attempt.
+    /// Whether the order stays open for the next attempt.
     #[serde(default)]
     pub(super) order_stays: bool,
 }
@@ -29,28 +29,28 @@ pub(super) struct Failure {
 pub(super) enum FailureKind {
     /// There was no connection, or no answer in time.
     Unreachable,
-    /// It said 429 or 503.
+    /// The authority answered 429 or 503.
     Busy,
-    /// It answered what cannot be understood.
+    /// The authority's answer cannot be understood.
     Answer,
     /// The account was refused.
     Account,
-    /// It could not see that the name leads here.
+    /// The authority could not see that the name leads here.
     Challenge,
     /// The order was refused or failed.
     Order,
-    /// It takes longer than is waited for.
+    /// The order takes longer than one attempt waits.
     Unfinished,
-    /// What it sent is not the certificate that was asked for.
+    /// The authority sent another certificate than was asked for.
     Certificate,
-    /// Something on this machine: a disk, the hook.
+    /// Something on this machine failed: a disk, the hook.
     Local,
     /// The attempt was cut off by the end of the program.
     Interrupted,
 }
 
 impl FailureKind {
-    /// The name in metrics.
+    /// The kind's name in metrics.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Unreachable => "unreachable",
@@ -66,19 +66,19 @@ impl FailureKind {
         }
     }
 
-    /// Whether it says something of the authority and not of one name.
+    /// Whether the failure says something of the authority and not of one name.
     pub(super) fn is_of_authority(self) -> bool {
         matches!(self, Self::Unreachable | Self::Busy | Self::Answer | Self::Account)
     }
 }
 
 impl Failure {
-    /// A failure without more to say.
+    /// A failure without a pause that the authority asked for, at the first authority.
     pub(super) fn new(kind: FailureKind, text: impl Into<String>) -> Self {
         Self { kind, text: text.into(), retry_after: None, authority: 0, order_stays: false }
     }
 
-    /// The same, with the order kept.
+    /// The same failure, with its order kept for the next attempt.
     pub(super) fn keeping_order(self) -> Self {
         Self { order_stays: true, ..self }
     }

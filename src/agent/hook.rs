@@ -1,4 +1,4 @@
-//! Owns programs of the operator's: the one that sets DNS records, and the one that runs after each new pair.
+//! Owns running the operator's programs: the one that sets DNS records, and the one that runs after each new pair.
 //!
 //! Never here: when they run.
 
@@ -13,11 +13,11 @@ use tokio::time::timeout;
 use super::failure::{Failure, FailureKind};
 use super::https::plain;
 
-/// Runs a program to its end; it is killed after a minute, and when the future is dropped.
+/// Runs a program to its end; the program is killed after a minute, and when the future is dropped.
 ///
 /// # Errors
-/// When it cannot be started, takes longer, or ends with anything but 0: with the end of what it wrote to standard
-/// error.
+/// When the program cannot be started, takes longer than a minute, or ends with another status than 0; the error then
+/// has the end of its standard error.
 pub(super) async fn run<S: AsRef<OsStr>>(program: &Path, words: &[S]) -> Result<(), Failure> {
     let failed = |why: String| Failure::new(FailureKind::Local, format!("`{}` {why}", program.display()));
     let child = Command::new(program)
@@ -46,7 +46,7 @@ pub(super) async fn run<S: AsRef<OsStr>>(program: &Path, words: &[S]) -> Result<
 }
 
 const LONGEST: Duration = Duration::from_secs(60);
-/// Characters of what it wrote.
+/// Characters of standard error that an error shows.
 const SHOWN: usize = 300;
 
 #[cfg(test)]

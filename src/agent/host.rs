@@ -21,21 +21,21 @@ use super::schedule::{Life, Window, far, pause, renew_at};
 ///                                 Failing ◀──┘ failed
 /// ```
 ///
-/// The state on disk after [`Event::Begun`] counts as a failure
-/// when it is read again: a program that crashes in every attempt waits as long as one whose attempts fail.
+/// The state on disk after [`Event::Begun`] counts as a failure when it is read again: a program that crashes in every
+/// attempt then waits as long as one whose attempts fail.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct HostState {
-    /// The pair in the store.
+    /// From when until when the pair in the store is valid.
     pub(super) life: Option<Life>,
-    /// What the authority says of its renewal.
+    /// When the authority wants the pair to be renewed.
     pub(super) window: Option<Window>,
-    /// The pair in the store was got before its predecessor's last third.
+    /// Whether the pair in the store was got before the last third of its predecessor's life.
     #[serde(default)]
     early: bool,
     /// When the pair in the store was got.
     #[serde(default)]
     pub(super) issued_at: Option<SystemTime>,
-    /// The directory URL of the authority that it is of.
+    /// The directory URL of the authority that issued the pair in the store.
     #[serde(default)]
     pub(super) issued_by: Option<String>,
     /// Attempts since the last one that brought a pair.
@@ -46,7 +46,7 @@ pub(super) struct HostState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Phase {
-    /// Nothing is to be done before its time.
+    /// Nothing is to be done before the renewal is due.
     Resting,
     /// An attempt is being made.
     Ordering { since: SystemTime },
@@ -57,17 +57,17 @@ pub(super) enum Phase {
 /// What happened.
 #[derive(Clone, Debug)]
 pub(super) enum Event {
-    /// It is this host's turn.
+    /// The host's turn has come, and an attempt begins.
     Begun,
     /// A pair of the authority with this directory URL is in the store.
     Issued { life: Life, by: String },
-    /// The attempt brought none.
+    /// The attempt brought no pair.
     Failed(Failure),
-    /// The authority was asked when to renew: a moment if it said one, and when to ask again.
+    /// The authority answered when to renew: a moment, if it named one, and when to ask again.
     Told { moment: Option<SystemTime>, ask_at: SystemTime },
 }
 
-/// What is to be done, in this order.
+/// What the task does after an event, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
     /// Write the state down, and only then go on.
@@ -76,15 +76,15 @@ pub(super) enum Effect {
     Order,
 }
 
-/// What does not change from one event to the next.
+/// The rules that stay the same from one event to the next.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Manners {
-    /// The pause after a first failure, at most.
+    /// The longest pause after a first failure.
     pub(super) first_pause: Duration,
 }
 
 impl HostState {
-    /// A host whose pair in the store, if there is one, lives so long.
+    /// The state of a host whose pair in the store, if there is one, has this life.
     pub(super) fn new(life: Option<Life>) -> Self {
         Self {
             life,
@@ -97,8 +97,8 @@ impl HostState {
         }
     }
 
-    /// The state as it goes on after it was read: what is in the store counts, and an attempt that was cut off has
-    /// failed. With an order that goes on it is soon taken up, the first times.
+    /// The state with which a host goes on after a restart: the pair in the store counts, and an attempt that was cut
+    /// off has failed. An order that is still open is taken up soon, the first [`RESUMED_SOON`] times.
     pub(super) fn resumed(
         mut self,
         life: Option<Life>,
@@ -121,7 +121,7 @@ impl HostState {
         self
     }
 
-    /// The next state, and what is to be done. `share`, from 0 to 1, spreads pauses.
+    /// Returns the next state and what is to be done. `share`, from 0 to 1, spreads pauses.
     pub(super) fn on(
         self,
         event: Event,
@@ -150,14 +150,14 @@ impl HostState {
             }
             Event::Failed(failure) => {
                 let wait = pause(self.failures.max(1), self.life, manners.first_pause, now, share);
-                // Years from now is a mistake of the authority's, and none to be kept.
+                // A `Retry-After` of years is a mistake of the authority's and is not kept.
                 let asked = failure.retry_after.map(|at| at.min(now + LONGEST_ASKED));
                 let retry_at = asked.map_or(now + wait, |asked| asked.max(now + wait));
                 let next = Self { phase: Phase::Failing { retry_at, failure }, ..self };
                 (next, vec![Effect::WriteDown])
             }
             Event::Told { moment, ask_at } => {
-                // A moment that was chosen stays as long as the authority still means about the same.
+                // The chosen moment stays as long as the authority still means about the same window.
                 let kept = self.window.map(|window| window.moment);
                 let moment = moment.or(kept).unwrap_or(far());
                 (Self { window: Some(Window { moment, ask_at }), ..self }, vec![Effect::WriteDown])
@@ -165,7 +165,7 @@ impl HostState {
         }
     }
 
-    /// When it is this host's turn; never, while an attempt is being made.
+    /// When the host's turn comes; never while an attempt is being made.
     pub(super) fn due_at(&self) -> SystemTime {
         match &self.phase {
             Phase::Ordering { .. } => far(),
@@ -174,14 +174,14 @@ impl HostState {
         }
     }
 
-    /// When its pair is renewed, whatever else is going on; at once when there is none.
+    /// When the pair is renewed, whatever else is going on; at once when there is no pair.
     pub(super) fn renew_at(&self) -> SystemTime {
         let Some(life) = self.life else { return SystemTime::UNIX_EPOCH };
         let said = self.window.map(|window| window.moment).filter(|moment| *moment < far());
         renew_at(life, said, self.early)
     }
 
-    /// When the authority is asked about the renewal; `None` when there is nothing to ask about.
+    /// When the authority is asked about the renewal; `None` when there is no pair to ask about.
     pub(super) fn ask_at(&self) -> Option<SystemTime> {
         let resting = self.phase == Phase::Resting && self.life.is_some();
         resting.then(|| self.window.map_or(SystemTime::UNIX_EPOCH, |window| window.ask_at))
@@ -201,7 +201,7 @@ impl HostState {
 
 /// The longest that an authority's Retry-After is kept.
 const LONGEST_ASKED: Duration = Duration::from_secs(7 * 86_400);
-/// So many attempts at one order begin at once after a restart.
+/// The number of attempts at one order that begin at once after a restart.
 const RESUMED_SOON: u32 = 3;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Owns requests to authorities as bytes: a limit for time and size, and what an answer that is no good says of itself.
+//! Owns requests to authorities as bytes: their limits of time and size, and what a refusal says of itself.
 //!
 //! Never here: what is asked (`authority`).
 
@@ -34,7 +34,7 @@ pub(super) struct Https {
 }
 
 impl Https {
-    /// A client that believes the roots of the machine, and those in the PEM file `root`. Reads them from the disk.
+    /// A client that believes the roots of the machine, and those in the PEM file `root`. Blocks on the disk.
     ///
     /// # Errors
     /// When `root` cannot be read or has no certificate in it.
@@ -94,11 +94,11 @@ impl HttpClient for Https {
     }
 }
 
-/// An answer that is no good, or the lack of one.
+/// An answer that refuses, or the lack of one.
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) failure: Failure,
-    /// What kind of problem the authority says it is (RFC 8555 §6.7), without its prefix.
+    /// The kind of problem that the authority names (RFC 8555 §6.7), without its prefix.
     pub(super) problem: Option<String>,
 }
 
@@ -115,7 +115,7 @@ fn unreachable_at(host: &str, error: &(dyn StdError + 'static)) -> Refusal {
     Refusal { failure: Failure::new(FailureKind::Unreachable, text), problem: None }
 }
 
-/// What all the errors around it were caused by.
+/// The innermost cause of an error.
 fn innermost(error: &(dyn StdError + 'static)) -> String {
     let mut error = error;
     while let Some(cause) = error.source() {
@@ -124,7 +124,8 @@ fn innermost(error: &(dyn StdError + 'static)) -> String {
     error.to_string()
 }
 
-/// Whether an answer can be what was asked for. A nonce that was refused is: the protocol goes on by itself then.
+/// Whether an answer may go on to the protocol's library. One that refuses a nonce may: the library then tries again by
+/// itself.
 fn judge(
     host: &str,
     status: StatusCode,
@@ -174,7 +175,7 @@ fn judge(
     Err(Refusal { failure: Failure { retry_after, ..Failure::new(failure_kind, text) }, problem: name })
 }
 
-/// Seconds, or a date (RFC 9110 §10.2.3).
+/// Reads a `Retry-After`: seconds, or a date (RFC 9110 §10.2.3).
 fn retry_after(value: &HeaderValue, now: SystemTime) -> Option<SystemTime> {
     let text = value.to_str().ok()?.trim();
     match text.parse::<u64>() {
@@ -183,14 +184,14 @@ fn retry_after(value: &HeaderValue, now: SystemTime) -> Option<SystemTime> {
     }
 }
 
-/// The beginning of a body that should be something else, as the end of a sentence.
+/// The beginning of a body that is not what was asked for, as the end of a sentence.
 fn excerpt(body: &[u8]) -> String {
     let text = plain(&String::from_utf8_lossy(&body[..body.len().min(200)]));
     let short: String = text.chars().take(80).collect();
     if short.is_empty() { String::new() } else { format!(": `{short}…`") }
 }
 
-/// What an authority wrote, in one line and without what a terminal would act on.
+/// A text of an authority's in one line, without characters that a terminal would act on.
 pub(super) fn plain(text: &str) -> String {
     text.split(|c: char| c.is_control() || c.is_whitespace())
         .filter(|word| !word.is_empty())
@@ -201,10 +202,10 @@ pub(super) fn plain(text: &str) -> String {
 const AGENT: &str = concat!("rip-server/", env!("CARGO_PKG_VERSION"), " (instant-acme)");
 const PROBLEM: &str = "urn:ietf:params:acme:error:";
 const CONNECTING: Duration = Duration::from_secs(10);
-/// For a whole answer, body and all.
+/// The time limit of a whole answer, body and all.
 const ANSWERING: Duration = Duration::from_secs(30);
 const LONGEST_ANSWER: usize = 1 << 20;
-/// Ten years, in seconds.
+/// The longest `Retry-After` that is believed: ten years, in seconds.
 const LONGEST_WAIT: u64 = 315_360_000;
 
 #[cfg(test)]

@@ -70,7 +70,7 @@ pub(crate) use store::Store;
 
 /// What the agent works with.
 pub(crate) struct AgentParts {
-    /// What the settings say.
+    /// The settings of ACME.
     pub(crate) acme: Acme,
     /// The agent's own folder: account, attempts, open orders.
     pub(crate) state: PathBuf,
@@ -86,9 +86,8 @@ pub(crate) struct AgentParts {
     pub(crate) begun: BegunOrders,
     /// Where attempts are counted.
     pub(crate) metrics: Metrics,
-    /// The date.
     pub(crate) clock: WallClock,
-    /// The group that its tasks belong to.
+    /// The group of the agent's tasks.
     pub(crate) stop: TaskGroup,
 }
 
@@ -101,7 +100,7 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    /// Starts it as a task of its group. No authority is asked before that.
+    /// Starts the agent as a task of its group; the agent asks no authority before.
     ///
     /// # Errors
     /// When a folder or the account's key cannot be used, or the file with roots cannot be read.
@@ -112,7 +111,7 @@ impl Agent {
         Ok(agent)
     }
 
-    /// The same, with what forgets hosts not yet started.
+    /// Starts the agent as a task; what forgets hosts is returned without being started.
     async fn start_task(parts: AgentParts) -> io::Result<(Self, Sweeper)> {
         let AgentParts { acme, state, pairs, shared, hosts, challenges, begun, metrics, clock, stop } = parts;
         let opened = {
@@ -194,21 +193,21 @@ impl Agent {
         Ok((Self { commands: commands_in, planner, standing }, sweeper))
     }
 
-    /// How the certificates stand.
+    /// How the certificates stand now.
     pub(crate) fn standing(&self) -> Arc<Standing> {
         Arc::clone(&self.standing.borrow())
     }
 
-    /// The same, told as often as it changes.
+    /// How the certificates stand, as a channel that tells each change.
     pub(crate) fn watch(&self) -> watch::Receiver<Arc<Standing>> {
         self.standing.clone()
     }
 
     /// Asks for a new certificate now, whatever the host waits for; with `force` also while an authority wants to be
-    /// left alone or too many orders were begun. Returns when the attempt has ended.
+    /// left alone or too many orders were begun. Returns when the attempt has ended. Cancel-safe: the attempt goes on.
     ///
     /// # Errors
-    /// Why there is none, in plain words; what was in use stays.
+    /// Why there is no new certificate, in plain words; the one in use stays.
     pub(crate) async fn renew(&self, host: HostName, force: bool) -> Result<(), String> {
         let (reply, answer) = oneshot::channel();
         let ends = || "the agent ends".to_owned();
@@ -216,7 +215,7 @@ impl Agent {
         answer.await.map_err(|_| ends())?
     }
 
-    /// What an order for a host would meet; nothing is ordered. Takes some seconds at most.
+    /// Looks at what an order for a host would meet; nothing is ordered. Takes some seconds at most.
     pub(crate) async fn plan(&self, host: HostName) -> CertPlan {
         let (reply, answer) = oneshot::channel();
         self.commands.send(Command::Limits(host.clone(), reply)).await.ok();
@@ -224,7 +223,7 @@ impl Agent {
     }
 }
 
-/// Let's Encrypt counts; others do not mind to be asked sooner.
+/// The limits of orders: Let's Encrypt counts them; other authorities bear being asked more often.
 fn rules(acme: &Acme) -> Rules {
     let counts = acme.authorities.iter().any(|directory| directory == LETS_ENCRYPT);
     Rules {

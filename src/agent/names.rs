@@ -17,7 +17,7 @@ pub(super) enum Unobtainable {
     Local,
     /// An address that only its own network can reach.
     PrivateAddress,
-    /// An address, where no profile is set that has any.
+    /// An address, where the settings name no profile that has addresses.
     Address,
     /// A wildcard without a way to set DNS records.
     Wildcard,
@@ -69,7 +69,8 @@ impl fmt::Display for Unobtainable {
     }
 }
 
-/// Whether the authority at this URL is one of the machine or its network: it may know names that others do not.
+/// Whether the authority at this URL is one of the machine or its network: such an authority may know names that others
+/// do not.
 pub(super) fn is_private(url: &str) -> bool {
     let Some(host) = url.parse::<http::Uri>().ok().and_then(|uri| uri.host().map(str::to_owned)) else {
         return false;
@@ -105,7 +106,8 @@ fn is_public(address: IpAddr) -> bool {
     }
 }
 
-/// Top-level domains that no public authority certifies: of networks of one's own, and not on the internet.
+/// Top-level domains that no public authority certifies: those of private networks, and those that are not on the
+/// internet.
 const RESERVED: [&str; 8] = ["internal", "lan", "home", "corp", "test", "example", "invalid", "onion"];
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::host::{Effect, Event, HostState, Manners};
 use super::schedule::{HOUR, far};
 use super::status::Limits;
 
-/// What the queue keeps to.
+/// The limits that the queue keeps to.
 #[derive(Clone, Debug)]
 pub(super) struct Rules {
     pub(super) manners: Manners,
@@ -32,9 +32,9 @@ pub(super) struct Rules {
 pub(super) struct Queue {
     rules: Rules,
     hosts: BTreeMap<HostName, HostState>,
-    /// Hosts that somebody asked for.
+    /// Hosts for which somebody asked for a new certificate.
     forced: BTreeSet<HostName>,
-    /// Those of other queues of the same account, too.
+    /// When orders were begun, also by other queues of the same account.
     begun: BegunOrders,
     /// Until when each authority wants to be left alone.
     quiet_until: Vec<SystemTime>,
@@ -90,14 +90,14 @@ impl Queue {
         self.hosts.values().filter(|state| state.is_ordering()).count()
     }
 
-    /// Somebody asked for this host: it is its turn at once, whatever is waited for and however many others there are.
+    /// Makes it the host's turn at once, whatever the host waits for and however many other hosts there are.
     pub(super) fn force(&mut self, host: &HostName) {
         if self.hosts.get(host).is_some_and(|state| !state.is_ordering()) {
             self.forced.insert(host.clone());
         }
     }
 
-    /// Why no order may begin now but one that nothing keeps back; `None` when one may.
+    /// Why no order may begin now, but for one that is forced; `None` when one may begin.
     pub(super) fn objection(&mut self, now: SystemTime) -> Option<String> {
         let wait = |until: SystemTime| until.duration_since(now).unwrap_or_default().as_secs() + 1;
         if self.open(now).is_empty() {
@@ -135,7 +135,7 @@ impl Queue {
         if open.is_empty() { (0..self.rules.authorities).collect() } else { open }
     }
 
-    /// Those whose turn it is, with what is to be done for each.
+    /// The hosts whose turn has come, with what is to be done for each.
     pub(super) fn turns(&mut self, now: SystemTime) -> Vec<(HostName, Vec<Effect>)> {
         let mut turns: Vec<HostName> = std::mem::take(&mut self.forced).into_iter().collect();
         let places = self.places(now);
@@ -156,7 +156,7 @@ impl Queue {
             .collect()
     }
 
-    /// Tells a host what happened.
+    /// Tells a host what happened, and returns what is to be done; `None` when the host is unknown.
     pub(super) fn on(&mut self, host: &HostName, event: Event, now: SystemTime) -> Option<Vec<Effect>> {
         if let Event::Failed(failure) = &event {
             self.leave_alone(failure, now);
@@ -168,7 +168,7 @@ impl Queue {
         Some(effects)
     }
 
-    /// When something is to be done next.
+    /// When the queue has something to do next.
     pub(super) fn next_at(&self, now: SystemTime) -> SystemTime {
         if !self.forced.is_empty() {
             return now;
@@ -178,7 +178,7 @@ impl Queue {
         due.max(self.room_at(now)).min(ask)
     }
 
-    /// Hosts about whose renewal the authority is to be asked.
+    /// A host about whose renewal its authority is to be asked now.
     pub(super) fn to_ask(&self, now: SystemTime) -> Option<HostName> {
         let asked = |state: &HostState| state.ask_at().filter(|at| *at <= now);
         let next = self.hosts.iter().filter_map(|(host, state)| Some((asked(state)?, host))).min();
@@ -200,7 +200,7 @@ impl Queue {
         self.rules.orders.get().saturating_sub(self.in_flight()).min(of_minute).min(of_hours)
     }
 
-    /// When there is room for another order; the end of one that is under way is told anyway.
+    /// When another order may begin. The end of an order that is under way is told by an event.
     fn room_at(&self, now: SystemTime) -> SystemTime {
         let quiet = self.quiet_until.iter().min().copied().unwrap_or(now);
         let nth = |most: usize, span: Duration| self.begun.nth_last(most).map_or(now, |at| at + span);
@@ -210,7 +210,7 @@ impl Queue {
         quiet.max(minute).max(hours).max(full)
     }
 
-    /// An authority that is busy is left alone by all hosts, for a while: what it says may be meant for one of them.
+    /// Keeps all hosts from a busy authority for a while, although its answer may have been meant for one host.
     pub(super) fn leave_alone(&mut self, failure: &Failure, now: SystemTime) {
         let Some(until) = failure.retry_after.filter(|_| failure.kind.is_of_authority()) else { return };
         if let Some(quiet) = self.quiet_until.get_mut(failure.authority) {

@@ -14,17 +14,17 @@ pub(super) struct Life {
 }
 
 impl Life {
-    /// How long it is valid in all.
+    /// How long the certificate is valid in all.
     pub(super) fn whole(self) -> Duration {
         self.until.duration_since(self.from).unwrap_or_default()
     }
 
-    /// When the last third of it begins.
+    /// When the last third of the certificate's life begins.
     fn last_third(self) -> SystemTime {
         self.until - self.whole() / 3
     }
 
-    /// When only a twentieth is left: from then on nothing is waited for.
+    /// When only a twentieth of the life is left: from then on attempts wait for nothing.
     pub(super) fn emergency(self) -> SystemTime {
         self.until - self.whole() / 20
     }
@@ -40,8 +40,8 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// What follows from an authority's answer. A window that ends before it begins says nothing. `share`, from 0 to
-    /// 1, is where in the window the moment is.
+    /// The moment to renew at, within the window that an authority named, in seconds since 1970; `None` for a window
+    /// that ends before it begins. `share`, from 0 to 1, is the moment's place in the window.
     pub(super) fn of(start: i64, end: i64, share: f64) -> Option<SystemTime> {
         let (start, end) = (u64::try_from(start).ok()?, u64::try_from(end).ok()?);
         let span = end.checked_sub(start).filter(|span| *span > 0)?;
@@ -49,7 +49,7 @@ impl Window {
         SystemTime::UNIX_EPOCH.checked_add(at).filter(|at| *at < far())
     }
 
-    /// When to ask an authority again that says `after`, for a certificate of this life.
+    /// When an authority that said `after` is asked again, for a certificate of this life.
     pub(super) fn ask_again(now: SystemTime, life: Life, after: Duration) -> SystemTime {
         let longest = (life.whole() / 10).clamp(Duration::from_secs(1), DAY);
         let shortest = (life.whole() / 100).min(HOUR).clamp(Duration::from_secs(1), longest);
@@ -60,17 +60,17 @@ impl Window {
 /// When a certificate is renewed: at the authority's moment, else when its last third begins; no later than the
 /// emergency in any case.
 ///
-/// A certificate that was itself renewed before its time (`early`) is not again before a tenth of its life has passed:
-/// an authority that always says "now" is not asked without end.
+/// A certificate that was itself got before its predecessor's time (`early`) is not renewed before a tenth of its life
+/// has passed: an authority that always says "now" does not cause orders without end.
 pub(super) fn renew_at(life: Life, moment: Option<SystemTime>, early: bool) -> SystemTime {
     let Some(moment) = moment else { return life.last_third() };
     let soonest = if early { life.from + life.whole() / 10 } else { SystemTime::UNIX_EPOCH };
     moment.max(soonest).min(life.emergency())
 }
 
-/// The pause after so many failures in a row, at least one. It doubles from a hundredth of the life (at most `first`)
-/// up to an hour and a tenth of the life, and is later a day; never more than a tenth of the life, and with an hour at
-/// most in an emergency. `share`, from 0 to 1, spreads it by a tenth to both sides.
+/// The pause after so many failures in a row, at least one. The pause doubles from a hundredth of the life (at most
+/// `first`) up to an hour and a tenth of the life, and is later a day; it is never more than a tenth of the life, and
+/// at most an hour in an emergency. `share`, from 0 to 1, spreads the pause by a tenth to both sides.
 pub(super) fn pause(
     failures: u32,
     life: Option<Life>,
@@ -87,7 +87,7 @@ pub(super) fn pause(
     nominal.mul_f64(0.9 + 0.2 * share.clamp(0.0, 1.0))
 }
 
-/// Later than any date that counts.
+/// A moment later than any date that counts.
 pub(super) fn far() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(32_503_680_000)
 }

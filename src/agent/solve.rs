@@ -27,15 +27,17 @@ pub(super) struct Solver {
     pub(super) hook: Option<PathBuf>,
 }
 
-/// What is put up for one name; what answers by itself is taken down when this is dropped.
+/// What is put up for one name. Answers and handshakes are taken down when it is dropped; a DNS record needs
+/// [`Solver::take_down`].
 pub(super) struct Shown {
     _expected: Option<Expected>,
     record: Option<(String, String)>,
 }
 
 impl Solver {
-    /// The way to take for a host, of those that the authority offers. Tries the plain way out itself where there is a
-    /// choice; `attempt` counts from 1, and where nothing is known, each takes another way.
+    /// Chooses the way for a host, among those that the authority offers. Where there is a choice, the solver first
+    /// asks its own machine by plain HTTP; where that shows nothing, each attempt (`attempt` counts from 1) takes
+    /// another way.
     ///
     /// # Errors
     /// When the authority offers none that the settings allow.
@@ -63,7 +65,7 @@ impl Solver {
         Ok(wanted)
     }
 
-    /// The way where this machine does not see itself by plain HTTP, which others may all the same.
+    /// The way where this machine cannot reach itself by plain HTTP, which others may be able to all the same.
     fn other_way(&self, answers_https: bool, offered: &[ChallengeType], attempt: u32) -> ChallengeType {
         let (http, tls) = (Some(ChallengeType::Http01), Some(ChallengeType::TlsAlpn01));
         let dns = self.hook.is_some().then_some(ChallengeType::Dns01);
@@ -111,7 +113,7 @@ impl Solver {
                 return Ok(Shown { _expected: None, record: Some((name, value)) });
             }
         };
-        // A server that does not say so in time may have seen it all the same.
+        // A server that does not confirm the answer in time may have it all the same.
         timeout(SPREADING, self.challenges.settled()).await.ok();
         Ok(Shown { _expected: Some(expected), record: None })
     }
@@ -132,13 +134,14 @@ impl Solver {
     }
 }
 
-/// Whether something takes connections at the host's name on the port that an authority would come to (RFC 8737 §3).
+/// Whether something takes connections at the host's name on port 443, the port that an authority would come to (RFC
+/// 8737 §3).
 async fn answers_https(host: &HostName) -> bool {
     let connected = timeout(PROBING, TcpStream::connect(format!("{host}:443"))).await;
     connected.is_ok_and(|connected| connected.is_ok())
 }
 
-/// What people call it.
+/// The way's name for people.
 pub(super) fn name_of(way: &ChallengeType) -> &str {
     match way {
         ChallengeType::Http01 => "http-01",
@@ -153,7 +156,7 @@ fn failed(text: String) -> Failure {
     Failure::new(FailureKind::Challenge, text)
 }
 
-/// A token that no authority sends.
+/// A token that no authority sends: the solver asks its own machine for it.
 pub(super) const PROBE: &str = "this-server-asks-itself-here";
 const PROBING: Duration = Duration::from_secs(3);
 /// How long it may take until all servers of the machine have an answer.

@@ -20,7 +20,7 @@ pub(super) struct StateFiles {
     folder: PathBuf,
 }
 
-/// What is kept of a host.
+/// What the agent remembers of a host.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct HostRecord {
     pub(super) host: HostName,
@@ -35,7 +35,7 @@ pub(super) struct HostRecord {
 pub(super) struct OrderRecord {
     /// The directory URL of the authority.
     pub(super) authority: String,
-    /// The order's own; none until the authority has told it.
+    /// The URL of the order itself; none until the authority has told it.
     pub(super) url: Option<String>,
     /// The private key of the certificate to be, PEM.
     pub(super) key: String,
@@ -54,7 +54,7 @@ impl StateFiles {
         Ok(Self { folder: folder.to_owned() })
     }
 
-    /// Everything that is remembered. A file that cannot be read counts as missing, and is told.
+    /// Reads what is remembered of all hosts. A file that cannot be read counts as missing, and the log says so.
     pub(super) fn hosts(&self) -> Vec<HostRecord> {
         let Ok(entries) = std::fs::read_dir(self.folder.join("hosts")) else { return Vec::new() };
         let json = |path: &PathBuf| path.extension().is_some_and(|end| end == "json");
@@ -70,6 +70,8 @@ impl StateFiles {
         read(&self.path("hosts", host))
     }
 
+    /// Writes down what is to be remembered of a host.
+    ///
     /// # Errors
     /// What the file system said.
     pub(super) fn save_host(&self, record: &HostRecord) -> io::Result<()> {
@@ -85,6 +87,8 @@ impl StateFiles {
         read(&self.path("orders", host))
     }
 
+    /// Writes down an open order.
+    ///
     /// # Errors
     /// What the file system said.
     pub(super) fn save_order(&self, host: &HostName, record: &OrderRecord) -> io::Result<()> {
@@ -95,12 +99,14 @@ impl StateFiles {
         std::fs::remove_file(self.path("orders", host)).ok();
     }
 
-    /// When orders were begun in the last hours.
+    /// When orders were begun in the last hours, as it was written down.
     pub(super) fn begun_orders(&self) -> Vec<SystemTime> {
         let path = self.folder.join(BEGUN);
         if path.exists() { read(&path).unwrap_or_default() } else { Vec::new() }
     }
 
+    /// Writes down when orders were begun.
+    ///
     /// # Errors
     /// What the file system said.
     pub(super) fn save_begun_orders(&self, times: &[SystemTime]) -> io::Result<()> {
@@ -114,7 +120,7 @@ impl StateFiles {
 
 const BEGUN: &str = "orders-begun.json";
 
-/// The name of a host's folder: a wildcard's begins with `_`.
+/// The name of a host's folder: for a wildcard it begins with `_`.
 pub(super) fn folder_name(host: &HostName) -> String {
     match host.as_str().strip_prefix('*') {
         Some(rest) => format!("_{rest}"),

@@ -1,6 +1,6 @@
-//! Owns how a host's certificate stands, as people are told.
+//! Owns how certificates stand, as people are told.
 //!
-//! Never here: how it looks on a terminal (`ctl`).
+//! Never here: how that looks on a terminal (`ctl`).
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::SystemTime;
@@ -14,10 +14,10 @@ use super::failure::FailureKind;
 use super::host::{HostState, Phase};
 use super::names::Unobtainable;
 
-/// How all certificates stand that an agent looks after.
+/// How all certificates stand that one agent looks after.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Standing {
-    /// The hosts, by name; those that get none at the end.
+    /// The hosts, by name; those that can get no certificate come last.
     pub(crate) hosts: Vec<HostStatus>,
     /// Attempts that failed since the agent's start, by kind.
     pub(super) failures: BTreeMap<FailureKind, u64>,
@@ -26,18 +26,18 @@ pub(crate) struct Standing {
 /// How near an order for a host is to what bounds orders.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Limits {
-    /// Why none may begin now.
+    /// Why no order may begin now.
     pub(super) objection: Option<String>,
-    /// Orders begun in the last minute, and how many may be.
+    /// Orders begun in the last minute, and the most that may be.
     pub(super) minute: (usize, usize),
-    /// The same of the last three hours, where an authority counts them.
+    /// Orders begun in the last three hours and the most that may be, where an authority counts them.
     pub(super) three_hours: Option<(usize, usize)>,
-    /// Failures of this host in a row.
+    /// How many attempts for this host have failed in a row.
     pub(super) failures: u32,
 }
 
 impl Limits {
-    /// For a plan.
+    /// The limits as a check of a plan.
     pub(super) fn check(&self) -> PlanCheck {
         let (begun, most) = self.minute;
         let mut text = format!("{begun} of {most} orders begun in the last minute");
@@ -61,7 +61,7 @@ impl Limits {
 }
 
 impl Standing {
-    /// That of these hosts alone.
+    /// The part that is about these hosts.
     pub(super) fn of(&self, hosts: &HashSet<HostName>) -> Self {
         let own = self.hosts.iter().filter(|status| hosts.contains(&status.host));
         Self { hosts: own.cloned().collect(), failures: self.failures.clone() }
@@ -71,7 +71,6 @@ impl Standing {
 /// How a host's certificate stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct HostStatus {
-    /// The host.
     pub(crate) host: HostName,
     /// The directory URL of the authority that the pair in the store is of.
     pub(crate) issued_by: Option<String>,
@@ -79,13 +78,13 @@ pub(crate) struct HostStatus {
     pub(super) issued_at: Option<SystemTime>,
     /// When the pair in the store ends; none when there is no pair.
     pub(crate) expires_at: Option<SystemTime>,
-    /// When it is renewed; none when there is no pair.
+    /// When the pair is renewed; none when there is no pair.
     pub(crate) renew_at: Option<SystemTime>,
     /// Whether an order is under way.
     pub(crate) ordering: bool,
     /// Why there is no pair, or no newer one, in plain words.
     pub(crate) problem: Option<String>,
-    /// When it is tried again, when the last attempt failed.
+    /// When the next attempt is made, when the last one failed.
     pub(crate) retry_at: Option<SystemTime>,
 }
 
@@ -111,7 +110,7 @@ impl HostStatus {
         Self::of_problem(host, why.to_string())
     }
 
-    /// Of a host of which nothing is known but what is wrong.
+    /// The status of a host of which only a problem is known.
     pub(super) fn of_problem(host: &HostName, problem: String) -> Self {
         Self {
             host: host.clone(),
@@ -125,7 +124,7 @@ impl HostStatus {
         }
     }
 
-    /// When an authority is asked next, if it is known.
+    /// When an authority is asked next, if that is known.
     pub(super) fn next_try_at(&self) -> Option<SystemTime> {
         self.retry_at.or(self.renew_at)
     }

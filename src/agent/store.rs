@@ -1,6 +1,6 @@
 //! Owns the finished pairs: a folder for each host, with `fullchain.pem` and `privkey.pem`, replaced as one.
 //!
-//! Never here: asking for them. Every call blocks on the disk.
+//! Never here: ordering them. Every call blocks on the disk.
 
 use std::fs::{self, File};
 use std::io;
@@ -22,7 +22,7 @@ use super::state_files::folder_name;
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
     folder: PathBuf,
-    /// Whether a group may read it: 0750 and 0640, else 0700 and 0600.
+    /// Whether the folder's group may read the pairs: modes 0750 and 0640, else 0700 and 0600.
     shared: bool,
 }
 
@@ -41,7 +41,7 @@ impl Store {
         self.folder.join(folder_name(host))
     }
 
-    /// The chain of a host's pair, and its dates; `None` when there is no pair that works.
+    /// The chain of a host's pair, and its dates; `None` when there is no pair that can be used.
     pub(super) fn pair(&self, host: &HostName) -> Option<(Life, Vec<u8>)> {
         let folder = self.folder_of(host);
         let chain = fs::read(folder.join(CHAIN)).ok()?;
@@ -50,11 +50,11 @@ impl Store {
         Some((Life { from: found.not_before, until: found.not_after }, chain))
     }
 
-    /// Puts a pair in the place of what is there, as one and for good, once it has been found to be a host's.
+    /// Checks that a pair is the host's, and puts it in the place of the one before, both files as one and durably.
     ///
     /// # Errors
-    /// When the pair is not the host's, has expired or does not work; nothing is changed then. Or what the file system
-    /// said.
+    /// When the pair is not the host's, has expired or does not work; nothing is changed then. When the file system
+    /// fails.
     pub(super) fn replace(
         &self,
         host: &HostName,
@@ -80,7 +80,7 @@ impl Store {
         Ok(Life { from: found.not_before, until: found.not_after })
     }
 
-    /// Takes a pair in that somebody has brought; else as [`replace`](Self::replace).
+    /// Takes in a pair that an operator has brought, as [`replace`](Self::replace) does.
     ///
     /// # Errors
     /// Why the pair is not used, in a sentence; nothing is changed then.
@@ -113,12 +113,12 @@ impl Store {
     }
 }
 
-/// Puts the folder `new` in the place of `old`, which is in the place of `new` afterwards, if there was one.
+/// Puts the folder `new` in the place of `old`; `old`, if there was one, is then in the place of `new`.
 fn exchange(new: &Path, old: &Path) -> io::Result<()> {
     match rustix::fs::renameat_with(CWD, new, CWD, old, RenameFlags::EXCHANGE) {
         Ok(()) => Ok(()),
         Err(Errno::NOENT) => fs::rename(new, old),
-        // Some file systems cannot: then there is no pair for a moment, and readers look again.
+        // Some file systems cannot exchange two folders: then there is no pair for a moment, and readers look again.
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
             remove(old)?;
             fs::rename(new, old)

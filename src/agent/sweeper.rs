@@ -1,6 +1,6 @@
-//! Owns forgetting: hosts that nobody has wanted for long, and their pairs.
+//! Owns forgetting hosts that no server has wanted for long, and their pairs.
 //!
-//! Never here: hosts that somebody wants.
+//! Never here: hosts that a server wants.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use super::schedule::{DAY, HOUR};
 use super::state_files::StateFiles;
 use super::store::Store;
 
-/// Looks through what is remembered, once an hour.
+/// The task that looks through the remembered hosts once an hour.
 pub(super) struct Sweeper {
     pub(super) files: StateFiles,
     pub(super) store: Store,
@@ -48,8 +48,8 @@ impl Sweeper {
     }
 }
 
-/// Forgets hosts that were removed long ago. One that is not wanted counts as removed from the first look on that finds
-/// it so: it may have gone while nobody looked.
+/// Forgets hosts that were removed long ago. A host that no server wants counts as removed from the first look on that
+/// finds it so, because it may have gone while the agent did not run.
 fn sweep(files: &StateFiles, store: &Store, wanted: &HashSet<HostName>, now: SystemTime) {
     for mut record in files.hosts() {
         match record.removed {

@@ -1,5 +1,5 @@
-//! Owns the agent's task: it looks at the clock and the hosts, makes the attempts whose turn it is, and says how it
-//! stands.
+//! Owns the agent's task: the task looks at the clock and the hosts, makes the attempts whose turn has come, and says
+//! how the certificates stand.
 //!
 //! Never here: what is decided (`queue`), or how an order goes (`authority`).
 
@@ -44,7 +44,7 @@ pub(super) struct Task {
     pub(super) standing: watch::Sender<Arc<Standing>>,
     /// Attempts that failed since the start, by kind.
     pub(super) failures: BTreeMap<FailureKind, u64>,
-    /// Hosts that are wanted and get none.
+    /// Hosts that are wanted and can get no certificate.
     pub(super) unobtainable: BTreeMap<HostName, Unobtainable>,
     pub(super) under_way: HashMap<HostName, TaskHandle>,
     pub(super) waiting: HashMap<HostName, Vec<oneshot::Sender<Result<(), String>>>>,
@@ -57,23 +57,23 @@ pub(super) enum Command {
     Limits(HostName, oneshot::Sender<Limits>),
 }
 
-/// Somebody asks for a new certificate.
+/// A request for a new certificate.
 pub(super) struct Renew {
     pub(super) host: HostName,
-    /// Also while an authority wants to be left alone, or the throttle says no.
+    /// Whether the order is made although an authority wants to be left alone or too many orders were begun.
     pub(super) force: bool,
-    /// Told how the attempt ended.
+    /// Gets how the attempt ended.
     pub(super) reply: oneshot::Sender<Result<(), String>>,
 }
 
-/// What came of work beside the task.
+/// The result of work that ran beside the task.
 enum Report {
     Attempt(HostName, Attempted),
     Told(HostName, Result<Option<Suggested>, Failure>),
 }
 
 impl Task {
-    /// Runs until it is dropped. Cut anywhere: what an attempt needs to go on is on the disk.
+    /// Runs until the future is dropped, which may happen at any await: what an attempt needs to go on is on the disk.
     pub(super) async fn run(mut self) {
         let (reports_in, mut reports) = mpsc::channel(64);
         self.take_hosts().await;
@@ -94,7 +94,7 @@ impl Task {
     }
 
     async fn obey(&mut self, command: Command) {
-        // It may be about a host that has come just before.
+        // The command may be about a host that has come just before.
         if self.hosts.has_changed().unwrap_or_default() {
             self.take_hosts().await;
         }
@@ -152,7 +152,7 @@ impl Task {
         }
     }
 
-    /// The pair stays for a while, and the host may come again.
+    /// Removes a host; its pair stays for a while, because the host may come again.
     async fn let_go(&mut self, host: &HostName, now: SystemTime) {
         if let Some(task) = self.under_way.remove(host) {
             task.abort();
@@ -235,7 +235,7 @@ impl Task {
             Err(failure) => {
                 self.count(failure.kind);
                 let text = failure.text.clone();
-                // What came may be spoilt on its way: the same order brings it once more.
+                // A certificate may have been damaged on its way: the same order brings it once more.
                 let keeps = failure.order_stays || failure.kind == FailureKind::Certificate;
                 (Event::Failed(Failure { order_stays: keeps, ..failure }), Err(text))
             }
@@ -256,7 +256,7 @@ impl Task {
             let Some(state) = self.queue.get(&host) else { return };
             let Some(life) = state.life else { return };
             let by = state.issued_by.clone();
-            // Asked again in time, should there be no answer.
+            // The authority is asked again at this time if it does not answer.
             let ask_at = Window::ask_again(now, life, HOUR * 6);
             self.queue.on(&host, Event::Told { moment: None, ask_at }, now);
             let Some(by) = by else { continue };
@@ -339,7 +339,7 @@ impl Task {
         self.write_down(HostRecord { host: host.clone(), state, removed: None }).await;
     }
 
-    /// Orders that an authority counts are counted over restarts, too.
+    /// Writes down when orders were begun, because an authority counts them over restarts, too.
     async fn write_begun_orders_down(&self) {
         let Some(times) = self.queue.counted_orders() else { return };
         let written = self.on_disk(move |files| files.save_begun_orders(&times)).await;
@@ -386,5 +386,5 @@ impl Task {
     }
 }
 
-/// So that a clock that jumps, or a mistake, does not keep a core busy.
+/// The task pauses at least so long, so that a clock that jumps, or a mistake, does not keep a core busy.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);

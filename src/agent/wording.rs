@@ -12,9 +12,9 @@ use tokio::time::Instant;
 use super::failure::{Failure, FailureKind};
 use super::https::{Refusal, plain};
 
-/// Makes a call again while the authority does not like its nonce: that is no attempt (RFC 8555 §6.5).
+/// Makes a call again while the authority refuses its nonce, which is no failed attempt (RFC 8555 §6.5).
 ///
-/// A macro and no function: the futures of closures would not be known to be `Send`.
+/// This is a macro because the compiler would not know the futures of closures to be `Send`.
 macro_rules! patiently {
     ($call:expr) => {{
         let mut left = $crate::agent::wording::NONCE_TRIES;
@@ -61,7 +61,7 @@ pub(super) fn failure_of(error: Error) -> Failure {
     }
 }
 
-/// The kind of problem that the authority says it is (RFC 8555 §6.7), without its prefix.
+/// The kind of problem that the authority names (RFC 8555 §6.7), without its prefix.
 pub(super) fn problem_of(error: &Error) -> Option<&str> {
     match error {
         Error::Api(problem) => problem.r#type.as_deref().map(|name| name.rsplit(':').next().unwrap_or(name)),
@@ -70,7 +70,7 @@ pub(super) fn problem_of(error: &Error) -> Option<&str> {
     }
 }
 
-/// What a problem says.
+/// The text of a problem.
 pub(super) fn said(problem: &Problem) -> String {
     let name = problem.r#type.as_deref().map(|name| name.rsplit(':').next().unwrap_or(name));
     let parts = problem.subproblems.iter().filter_map(|part| part.detail.clone());
@@ -92,7 +92,7 @@ fn in_full(error: &(dyn StdError + 'static)) -> String {
     plain(&text)
 }
 
-/// Beside those of the library, which tries three times.
+/// The number of tries beside those of the library, which makes three.
 pub(super) const NONCE_TRIES: u32 = 10;
 
 #[cfg(test)]

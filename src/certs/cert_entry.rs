@@ -1,12 +1,12 @@
 //! Owns the states of a certificate that has to be obtained and renewed.
 //!
-//! Never here: obtaining it, the clock, or what clients are shown; the keeper does what the actions say.
+//! Never here: obtaining one, the clock, or what clients are shown; the keeper does what the actions say.
 
 use std::time::{Duration, SystemTime};
 
 use super::certificate::Certificate;
 
-/// A certificate's way from asked-for to renewed.
+/// The state of a certificate on its way from wanted to renewed.
 ///
 /// ```text
 /// Missing ──wanted──▶ Obtaining ──obtained──▶ Valid ──wanted, due──▶ Renewing
@@ -19,29 +19,29 @@ use super::certificate::Certificate;
 /// A certificate that clients accept is never given up for one that they do not.
 #[derive(Clone, Debug)]
 pub(super) enum CertEntry {
-    /// Nobody has asked for it yet.
+    /// Nobody has asked for a certificate yet.
     Missing,
-    /// Being obtained for the first time.
+    /// The first certificate is being obtained.
     Obtaining,
-    /// In use.
+    /// A certificate is in use, and no other is being obtained.
     Valid {
         /// The one in use.
         current: Certificate,
-        /// From when on it is due; never, when only a changed file brings another.
+        /// When the certificate is due for renewal; never, when only a changed file brings another.
         renew_at: Option<SystemTime>,
     },
-    /// Another one is being obtained.
+    /// Another certificate is being obtained while one is in use.
     Renewing {
-        /// The one in use meanwhile.
+        /// The certificate in use meanwhile.
         current: Certificate,
     },
-    /// The last attempt brought none that is better.
+    /// The last attempt brought no better certificate.
     Failing {
-        /// The one in use all the same.
+        /// The certificate in use all the same, if there is one.
         current: Option<Certificate>,
         /// When to try again.
         retry_at: SystemTime,
-        /// Why, in a sentence.
+        /// Why the attempt failed, in a sentence.
         problem: String,
     },
 }
@@ -49,40 +49,40 @@ pub(super) enum CertEntry {
 /// What happened.
 #[derive(Clone, Debug)]
 pub(super) enum CertEvent {
-    /// Another one is wanted: at the start, when the names or the files have changed.
+    /// Another certificate is wanted: at the start, and when the names or the files have changed.
     Wanted,
     /// The keeper looked at the clock.
     Tick,
-    /// An attempt brought this.
+    /// An attempt brought a certificate.
     Obtained {
-        /// The new one.
+        /// The new certificate.
         certificate: Certificate,
-        /// From when on it will be due.
+        /// When the new certificate will be due for renewal.
         renew_at: Option<SystemTime>,
-        /// The pause before the next attempt, should this one be of no use.
+        /// The pause before the next attempt, if the new certificate is of no use.
         retry_in: Duration,
     },
     /// An attempt brought nothing.
     Failed {
-        /// Why, in a sentence.
+        /// Why the attempt failed, in a sentence.
         problem: String,
         /// The pause before the next attempt.
         retry_in: Duration,
     },
 }
 
-/// What is to be done.
+/// What the keeper is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CertAction {
-    /// Obtain a certificate and report how it went.
+    /// Obtain a certificate, and report how that went.
     Obtain,
-    /// Show clients the [`current`](CertEntry::current) one from now on.
+    /// Show clients the [`current`](CertEntry::current) certificate from now on.
     Publish,
 }
 
 impl CertEntry {
-    /// The next state and what is to be done. Late events are normal: an answer that nobody waits for any more is
-    /// taken if it is of use.
+    /// Returns the next state and what is to be done. Late events are normal: a certificate that comes when nobody
+    /// waits for it any more is taken if it is of use.
     pub(super) fn on(self, event: CertEvent, now: SystemTime) -> (Self, Vec<CertAction>) {
         match event {
             CertEvent::Wanted => self.wanted(),
@@ -98,7 +98,7 @@ impl CertEntry {
         }
     }
 
-    /// What clients are shown.
+    /// The certificate that clients are shown.
     pub(super) fn current(&self) -> Option<&Certificate> {
         match self {
             Self::Missing | Self::Obtaining => None,
@@ -107,7 +107,7 @@ impl CertEntry {
         }
     }
 
-    /// Why the last attempt brought nothing.
+    /// Why the last attempt failed.
     pub(super) fn problem(&self) -> Option<&str> {
         match self {
             Self::Failing { problem, .. } => Some(problem),
@@ -115,7 +115,7 @@ impl CertEntry {
         }
     }
 
-    /// When a tick will do something.
+    /// When a [`CertEvent::Tick`] will change something.
     pub(super) fn due_at(&self) -> Option<SystemTime> {
         match self {
             Self::Missing | Self::Obtaining | Self::Renewing { .. } => None,
@@ -137,7 +137,7 @@ impl CertEntry {
 
     fn is_due(&self, now: SystemTime) -> bool {
         match self {
-            // Set by a clock that has since been put back: waiting for that date could take years.
+            // The date was set by a clock that has since been put back: waiting for it could take years.
             Self::Failing { retry_at, .. } if *retry_at > now + LONGEST_PAUSE => true,
             other => other.due_at().is_some_and(|due| due <= now),
         }
@@ -157,7 +157,7 @@ impl CertEntry {
 
     fn failed(self, problem: String, retry_at: SystemTime) -> (Self, Vec<CertAction>) {
         match self {
-            // Nobody waits for this answer any more; what is in use was obtained since.
+            // Nobody waits for this certificate any more: the one in use was obtained since.
             Self::Missing | Self::Valid { .. } => (self, vec![]),
             Self::Obtaining => (Self::Failing { current: None, retry_at, problem }, vec![]),
             Self::Renewing { current } => {
@@ -168,7 +168,7 @@ impl CertEntry {
     }
 }
 
-/// Why `new` is not taken in the place of `current`. Without a current one anything is better than no answer.
+/// Why `new` is not taken in the place of `current`. Without a current certificate any other is better than none.
 pub(super) fn worse(
     new: &Certificate,
     current: Option<&Certificate>,
@@ -184,7 +184,7 @@ pub(super) fn worse(
     }
 }
 
-/// No pause that was asked for is longer.
+/// The longest pause that an issuer may ask for.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
 
 #[cfg(test)]
@@ -194,7 +194,7 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_secs(60);
 
-    /// The same key again and again: only the dates matter here.
+    /// A certificate with these dates; all have the same key, because only the dates matter here.
     fn dated(not_before: SystemTime, not_after: SystemTime) -> Certificate {
         static ONE: std::sync::LazyLock<Certificate> =
             std::sync::LazyLock::new(|| Pem::new(&["a.example"], now(), now() + DAY).certificate());
@@ -229,7 +229,7 @@ mod tests {
         CertEntry::Failing { current, retry_at: now() + MINUTE, problem: "no".into() }
     }
 
-    /// State, end of the current certificate, actions.
+    /// One step: the state's name, the end of the current certificate, the actions.
     fn step(
         entry: CertEntry,
         event: CertEvent,

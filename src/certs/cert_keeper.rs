@@ -1,4 +1,4 @@
-//! Owns the certificates' lives: the one task that asks the issuers, and puts what they have before handshakes.
+//! Owns the certificates' lives: one task asks the issuers, and installs what they have for handshakes.
 //!
 //! Never here: how a certificate is obtained, or which one answers for a name.
 
@@ -36,17 +36,16 @@ pub(crate) use served::ServedCert;
 pub(crate) struct CertKeeperParts {
     /// Where certificates come from.
     pub(crate) sources: CertSources,
-    /// The instance's state directory; certificates that are made are kept below it, in `certs/`.
+    /// The instance's state directory; made certificates are kept in `certs/` below it.
     pub(crate) state_dir: PathBuf,
     /// The hosts that need certificates.
     pub(crate) directory: Directory,
-    /// What handshakes ask.
+    /// The resolver that handshakes ask.
     pub(crate) resolver: Arc<CertResolver>,
-    /// The date.
     pub(crate) clock: WallClock,
-    /// Where expiry is shown.
+    /// The metrics that show when certificates end.
     pub(crate) metrics: Metrics,
-    /// The group its task belongs to.
+    /// The group of the keeper's task.
     pub(crate) stop: TaskGroup,
 }
 
@@ -58,14 +57,14 @@ pub(crate) struct CertKeeper {
 
 struct ShownCerts {
     clock: WallClock,
-    /// Of each issuer, in their order; held to copy or to replace.
+    /// What each issuer has, in the issuers' order; the lock is held to copy or to replace it.
     issued: Mutex<Vec<IssuedBy>>,
     hosts: Option<Arc<HostCertificates>>,
     changed: watch::Sender<()>,
 }
 
 impl CertKeeper {
-    /// Opens every issuer, installs what they have, and keeps it up to date from then on.
+    /// Opens every issuer, installs their certificates, and keeps them up to date from then on.
     ///
     /// # Errors
     /// When explicit files or the folder cannot be used, or no certificate can be made or kept. mkcert that is missing
@@ -118,7 +117,8 @@ impl CertKeeper {
         task.show();
         let watching = stop.clone();
         stop.spawn("certificates", async move {
-            // Cut anywhere: mkcert is killed with its future, files are replaced whole or not at all.
+            // The select may be cut anywhere: mkcert is killed with its future, and files are replaced whole or not at
+            // all.
             tokio::select! {
                 biased;
                 () = watching.requested() => {}
@@ -149,7 +149,7 @@ impl CertKeeper {
                 .map(|own| ("self-signed", Issued { certificate: Some(own), ..Issued::default() })),
         );
         let mut places: Vec<usize> = (0..all.len()).collect();
-        // What is wrong is seen first: nobody reads to the end of a hundred.
+        // Certificates with a problem come first, because nobody reads to the end of a hundred.
         places.get_mut(1..).unwrap_or_default().sort_by_key(|at| {
             let issued = &all[*at].1;
             let certificate = issued.certificate.as_ref();
@@ -171,14 +171,14 @@ fn warn(error: CertError) {
 struct KeeperTask {
     parts: CertKeeperParts,
     issuers: Vec<Box<dyn CertIssuer>>,
-    /// What each issuer has, as handshakes ask it.
+    /// The certificates of each issuer, as handshakes look them up.
     layers: Vec<Arc<CertLayer>>,
     warnings: ExpiryWarnings,
-    /// Ends that the metrics show.
+    /// When each host's certificate ends, as the metrics show it.
     ends: BTreeMap<HostName, SystemTime>,
     host_folder: Option<HostFolder>,
     shown: Arc<ShownCerts>,
-    /// Since it was last told.
+    /// Whether certificates have changed since the watchers were last told.
     has_changed: bool,
 }
 
@@ -192,7 +192,7 @@ impl KeeperTask {
         loop {
             tokio::select! {
                 Ok(()) = changes.changed() => {
-                    // Hosts often come in crowds.
+                    // Hosts often come in crowds: the keeper waits for the rest of them.
                     tokio::time::sleep(CROWD).await;
                     changes.mark_unchanged();
                     self.refresh(true).await;
@@ -209,7 +209,7 @@ impl KeeperTask {
         }
     }
 
-    /// A wall clock may jump: no issuer asks for more than an hour, whatever is due when.
+    /// The time until an issuer has to be asked again. A wall clock may jump, so that this is never more than an hour.
     fn pause(&self) -> Duration {
         let now = self.parts.clock.now();
         self.issuers
@@ -227,7 +227,7 @@ impl KeeperTask {
             let (earlier, _) = self.layers.split_at(place);
             let need = CertNeed {
                 now: self.parts.clock.now(),
-                // A host that an issuer has no certificate for any more is one that the next has to look after.
+                // When an issuer has lost a host's certificate, the next issuer has to look after that host.
                 hosts_changed: hosts_changed || has_changed,
                 directory: &self.parts.directory,
                 earlier,
@@ -264,7 +264,7 @@ impl KeeperTask {
         self.ends = ends;
     }
 
-    /// Puts what the issuers have where people see it, and warns of what ends soon.
+    /// Shows what the issuers have in status and metrics, and warns of certificates that end soon.
     fn show(&mut self) {
         let issued: Vec<_> = self.issuers.iter().map(|issuer| (issuer.name(), issuer.issued())).collect();
         self.warnings.tell(&issued, self.parts.clock.now());

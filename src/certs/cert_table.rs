@@ -15,12 +15,12 @@ use super::certificate::Certificate;
 pub(super) struct CertLayer {
     is_public: bool,
     first: Option<Certificate>,
-    /// Of those for one name the one that lasts longest first.
+    /// The certificates for each name, the one that lasts longest first.
     by_name: HashMap<HostName, Vec<Certificate>>,
 }
 
 impl CertLayer {
-    /// `is_public`: whether clients elsewhere may know who signed them.
+    /// `is_public`: whether clients elsewhere may know who signed the certificates.
     pub(super) fn new(certificates: impl IntoIterator<Item = Certificate>, is_public: bool) -> Self {
         let (mut first, mut by_name) = (None, HashMap::<_, Vec<Certificate>>::new());
         for certificate in certificates {
@@ -37,17 +37,17 @@ impl CertLayer {
         Self { is_public, first, by_name }
     }
 
-    /// Whether clients elsewhere may know who signed these, and there is one.
+    /// Whether there is a certificate, and clients elsewhere may know who signed it.
     pub(super) fn is_public(&self) -> bool {
         self.is_public && self.first.is_some()
     }
 
-    /// The one for clients that name no host.
+    /// The certificate for clients that name no host.
     pub(super) fn first(&self) -> Option<&Certificate> {
         self.first.as_ref()
     }
 
-    /// Those for a host, the best first; those for its wildcard where none has the name itself.
+    /// The certificates for a host, the best first; those for its wildcard where none has the name itself.
     pub(super) fn named(&self, name: &str) -> Option<&[Certificate]> {
         if self.by_name.is_empty() {
             return None;
@@ -59,7 +59,7 @@ impl CertLayer {
         found.map(Vec::as_slice)
     }
 
-    /// Each name with the end of the certificate that answers for it now.
+    /// Each name, with the end of the certificate that answers for it at `now`.
     pub(super) fn ends(&self, now: SystemTime) -> impl Iterator<Item = (&HostName, SystemTime)> {
         self.by_name
             .iter()
@@ -67,13 +67,13 @@ impl CertLayer {
     }
 }
 
-/// The first that clients accept by its dates.
+/// The first candidate that is valid at `now`.
 pub(super) fn best(candidates: &[Certificate], now: SystemTime) -> Option<&Certificate> {
     candidates.iter().find(|candidate| candidate.is_good(now))
 }
 
-/// The certificate for a host among issuers in their order: the first that clients accept by its dates, and where there
-/// is none, the first.
+/// The certificate for a host among issuers in their order: the first that is valid at `now`, and where none is, the
+/// first.
 pub(super) fn find<'a>(
     layers: impl IntoIterator<Item = &'a CertLayer>,
     name: &str,

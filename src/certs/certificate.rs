@@ -31,11 +31,12 @@ pub(super) struct Certificate {
     pub(super) key: Arc<CertifiedKey>,
     /// The hosts it is good for, sorted.
     pub(super) names: Arc<[HostName]>,
-    /// It is good from here …
+    /// The certificate is valid from this time …
     pub(super) not_before: SystemTime,
-    /// … to here.
+    /// … until this time.
     pub(super) not_after: SystemTime,
-    /// The first certificate of the chain that did not sign the one before it, counted from 1; `None`: all did.
+    /// The place, counted from 1, of the first certificate of the chain that did not sign the one before it; `None`:
+    /// all did.
     pub(super) disorder: Option<usize>,
 }
 
@@ -51,7 +52,7 @@ pub(crate) enum CertificateError {
     /// A section of the chain that is not an X.509 certificate.
     #[error("certificate {place} in it is not X.509")]
     NotX509 {
-        /// Which one, counted from 1.
+        /// The certificate's place in the chain, counted from 1.
         place: usize,
         /// What the parser said.
         source: X509Error,
@@ -61,7 +62,7 @@ pub(crate) enum CertificateError {
         "it is a certificate of X.509 version {version}, which has no names that clients look at: have it issued as version 3, with subjectAltName (`openssl req -x509 -addext subjectAltName=DNS:NAME` for one of your own)"
     )]
     Version {
-        /// Which, counted from 1.
+        /// The version, counted from 1.
         version: u32,
     },
     /// An extension that clients must know and do not.
@@ -69,7 +70,7 @@ pub(crate) enum CertificateError {
         "its extension {0} is marked critical and is none that TLS knows, so that clients refuse it: have it issued without, or not critical"
     )]
     CriticalExtension(String),
-    /// Anything else that TLS has against it.
+    /// Any other reason for which TLS cannot use the certificate.
     #[error("TLS cannot use it: {0}")]
     Unusable(rustls::Error),
     /// No private key.
@@ -83,17 +84,17 @@ pub(crate) enum CertificateError {
     /// A damaged key.
     #[error("the private key is damaged PEM text: {0}")]
     KeyPem(pem::Error),
-    /// The key is for none of the certificates.
+    /// The key belongs to none of the certificates.
     #[error(
         "the private key does not belong to the first certificate of the chain, nor to another in it: both files have to come from one request"
     )]
     Mismatch,
-    /// The key is for another certificate of the chain.
+    /// The key belongs to another certificate of the chain than the first.
     #[error(
         "the certificates are in the wrong order: the private key belongs to certificate {place}, which has to be the first; after each comes the one that signed it"
     )]
     Order {
-        /// Which, counted from 1.
+        /// The place of the key's certificate, counted from 1.
         place: usize,
     },
     /// A kind of key that TLS cannot use here.
@@ -102,7 +103,7 @@ pub(crate) enum CertificateError {
 }
 
 impl CertificateError {
-    /// Whether the key is at fault, not the certificate.
+    /// Whether the key is at fault, and not the certificate.
     pub(super) fn is_about_key(&self) -> bool {
         match self {
             Self::NoCertificate(_)
@@ -130,7 +131,7 @@ impl Certificate {
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
     ) -> Result<Self, CertificateError> {
-        // What is wrong with the chain is said before what is wrong with the key.
+        // A flaw of the chain is reported before a flaw of the key.
         parse_all(&chain)?;
         Self::of(chain, &ServerKey::load(key)?)
     }
@@ -142,7 +143,8 @@ impl Certificate {
         let belongs = |to: &X509Certificate<'_>| {
             key.public.as_deref().is_none_or(|public| public == to.public_key().raw)
         };
-        // A key whose curve is written out is not the certificate's, byte by byte, and may be all the same.
+        // A key whose curve is written out differs from the certificate's byte by byte, and may belong to it all the
+        // same.
         if let (false, KeyFlaw::Curve(_)) = (belongs(own), &key.flaw) {
             return Err(CertificateError::UnusableKey(key.flaw.clone()));
         }
@@ -167,49 +169,49 @@ impl Certificate {
         Ok(Self { key: Arc::new(key), names, not_before, not_after, disorder })
     }
 
-    /// Whether these are one and the same, whatever follows in their chains.
+    /// Whether the two are the same certificate, whatever follows in their chains.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.key.cert.first() == other.key.cert.first()
     }
 
-    /// A number that no other certificate has, as good as surely.
+    /// A number that is as good as surely no other certificate's.
     pub(super) fn identity(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         self.key.cert.first().map(AsRef::as_ref).unwrap_or_default().hash(&mut hasher);
         hasher.finish()
     }
 
-    /// Whether clients accept its dates.
+    /// Whether `now` is within the certificate's dates.
     pub(super) fn is_good(&self, now: SystemTime) -> bool {
         self.not_before <= now && now < self.not_after
     }
 
-    /// Whether it may answer for all of these.
+    /// Whether the certificate may answer for all of these hosts.
     pub(super) fn covers<'a>(&self, wanted: impl IntoIterator<Item = &'a HostName>) -> bool {
         wanted.into_iter().all(|name| self.names.binary_search(name).is_ok())
     }
 
-    /// When two thirds of its life are over: the time to have another one made.
+    /// When two thirds of the certificate's life are over, and another one should be made.
     pub(super) fn renew_at(&self) -> SystemTime {
         self.not_after - self.lifetime() / 3
     }
 
-    /// When its renewal is overdue by a tenth of its life, 30 days before its end at the earliest.
+    /// When the renewal is overdue by a tenth of the certificate's life; 30 days before its end at the earliest.
     pub(super) fn overdue_at(&self) -> SystemTime {
         self.not_after - (self.lifetime() / 30 * 7).min(30 * DAY)
     }
 
-    /// When a twentieth of its life is left, 14 days before its end at the earliest.
+    /// When a twentieth of the certificate's life is left; 14 days before its end at the earliest.
     pub(super) fn urgent_at(&self) -> SystemTime {
         self.not_after - (self.lifetime() / 20).min(14 * DAY)
     }
 
-    /// How often its end is warned of once that is urgent: at least daily, more often in a short life.
+    /// How often the log warns of the end once that is urgent: at least daily, more often in a short life.
     pub(super) fn reminder_interval(&self) -> Duration {
         (self.lifetime() / 60).clamp(Duration::from_secs(60), DAY)
     }
 
-    /// Seconds until it expires; negative when it has.
+    /// Seconds until the certificate expires; negative when it has expired.
     pub(super) fn expires_in(&self, now: SystemTime) -> i64 {
         let seconds = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
         match self.not_after.duration_since(now) {
@@ -226,13 +228,15 @@ impl Certificate {
 /// A private key that TLS can sign with.
 pub(super) struct ServerKey {
     signing: Arc<dyn SigningKey>,
-    /// Its public part as certificates have it, `SubjectPublicKeyInfo` in DER.
+    /// The public part as certificates have it, `SubjectPublicKeyInfo` in DER.
     pub(super) public: Option<Vec<u8>>,
-    /// What would be wrong with it, should it belong to no certificate.
+    /// What would be wrong with the key if it belonged to no certificate.
     flaw: KeyFlaw,
 }
 
 impl ServerKey {
+    /// Loads a key that TLS is to sign with.
+    ///
     /// # Errors
     /// [`CertificateError::UnusableKey`].
     pub(super) fn load(key: PrivateKeyDer<'static>) -> Result<Self, CertificateError> {
@@ -246,23 +250,23 @@ impl ServerKey {
     }
 }
 
-/// What a certificate says of itself, whoever has its key.
+/// What a certificate says of itself, without its key.
 pub(super) struct Leaf {
-    /// Its public key, `SubjectPublicKeyInfo` in DER.
+    /// The public key, `SubjectPublicKeyInfo` in DER.
     pub(super) public: Vec<u8>,
-    /// Whether it is an authority's, which signs others and serves no host.
+    /// Whether the certificate is an authority's, which signs others and serves no host.
     is_authority: bool,
-    /// The hosts it is good for, sorted.
+    /// The hosts that the certificate is good for, sorted.
     names: Arc<[HostName]>,
 }
 
 impl Leaf {
-    /// Whether it was made for hosts.
+    /// Whether the certificate was made for hosts.
     pub(super) fn serves(&self) -> bool {
         !self.is_authority && !self.names.is_empty()
     }
 
-    /// Each certificate of a chain.
+    /// Reads each certificate of a chain.
     ///
     /// # Errors
     /// [`CertificateError::NotX509`].
@@ -296,7 +300,8 @@ pub(super) fn read_chain(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, Ce
 }
 
 pub(super) fn read_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, CertificateError> {
-    // Both ways to say it: the PKCS #8 label, and the older `Proc-Type` header that is no PEM to the parser.
+    // There are two ways to say it: the PKCS #8 label, and the older `Proc-Type` header, with which the parser sees no
+    // PEM.
     if memchr::memmem::find(text, b"ENCRYPTED").is_some() {
         return Err(CertificateError::EncryptedKey);
     }
@@ -319,7 +324,7 @@ fn parse(der: &[u8], place: usize) -> Result<X509Certificate<'_>, CertificateErr
     }
 }
 
-/// What clients would refuse, and TLS here does, too.
+/// Checks for flaws for which clients would refuse the certificate, and TLS here would, too.
 fn check(own: &X509Certificate<'_>) -> Result<(), CertificateError> {
     if own.version() != X509Version::V3 {
         return Err(CertificateError::Version { version: own.version().0 + 1 });
@@ -355,7 +360,7 @@ fn host_name(name: &GeneralName<'_>) -> Option<HostName> {
     }
 }
 
-/// Dates before 1970 count as 1970: all that matters is that they are over.
+/// A date of a certificate. Dates before 1970 become 1970, because it matters only that they are over.
 fn date(time: ASN1Time) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or(0))
 }

@@ -1,4 +1,4 @@
-//! Owns client certificates: whose are asked for at a handshake, and what is thought of one.
+//! Owns client certificates: whose certificates a handshake asks for, and whether one is believed.
 //!
 //! Never here: what workers are told (the data path writes that), or which host asks for which (`spec`).
 
@@ -34,7 +34,8 @@ use super::{CertError, CertResolver, in_full, tls};
 /// The authorities of client certificates, as hosts ask for them.
 pub(crate) struct ClientAuthorities {
     resolver: Arc<CertResolver>,
-    /// Held for a look-up, at each handshake for a host that asks for certificates.
+    /// The authorities by the settings that name them; the lock is held for a look-up, at each handshake for a host
+    /// that asks for certificates.
     known: Mutex<HashMap<ClientCerts, Arc<ClientAuthority>>>,
     has_first: Notify,
 }
@@ -43,13 +44,13 @@ pub(crate) struct ClientAuthorities {
 pub(crate) struct ClientAuthority {
     asked: ClientCerts,
     current: ArcSwap<Verification>,
-    /// Held by the task that looks at the files, and to show the problem.
+    /// The state of the files; the lock is held by the task that looks at them, and to show the problem.
     watch: Mutex<Watched>,
 }
 
 struct Watched {
     files: RestWatch<[Option<FileMark>; 2]>,
-    /// Why the files cannot be used that are there now.
+    /// Why the files as they are now cannot be used.
     problem: Option<String>,
 }
 
@@ -62,12 +63,13 @@ struct Verification {
 }
 
 impl ClientAuthorities {
-    /// None yet. `resolver`: the server's own certificates.
+    /// Starts without authorities. `resolver` has the server's own certificates.
     pub(crate) fn new(resolver: Arc<CertResolver>) -> Self {
         Self { resolver, known: Mutex::default(), has_first: Notify::new() }
     }
 
-    /// Reads the files of what a host asks for, so that handshakes can ask for it. Blocks on the disk.
+    /// Reads the files that a host's settings name, so that handshakes can ask for client certificates. Blocks on the
+    /// disk.
     ///
     /// # Errors
     /// What is wrong with a file, when no good one was read before.
@@ -75,7 +77,7 @@ impl ClientAuthorities {
         if !asked.are_asked_for() || self.known().contains_key(asked) {
             return Ok(());
         }
-        // Looked at before they are read: a change in between must not go unseen.
+        // The marks are taken before the files are read, so that a change in between is seen.
         let files = RestWatch::new(marks(asked));
         let current = ArcSwap::from_pointee(Verification::read(asked, &self.resolver)?);
         let watch = Mutex::new(Watched { files, problem: None });
@@ -85,15 +87,15 @@ impl ClientAuthorities {
         Ok(())
     }
 
-    /// Those that a host asks for.
+    /// The authorities that the settings name, if they were loaded.
     pub(super) fn of(&self, asked: &ClientCerts) -> Option<Arc<ClientAuthority>> {
         self.known().get(asked).map(Arc::clone)
     }
 
-    /// Looks at the files again and again, and reads those that have changed. Never returns.
+    /// Looks at the files every few seconds, and reads those that have changed. Never returns.
     ///
     /// # Cancel safety
-    /// Cut anywhere, what was read before is in use.
+    /// The future may be dropped at any await: what was read before stays in use.
     pub(crate) async fn look_after(self: Arc<Self>) {
         loop {
             if self.known().is_empty() {
@@ -105,7 +107,7 @@ impl ClientAuthorities {
         }
     }
 
-    /// The authorities that clients' certificates are asked of.
+    /// The status of the authorities whose client certificates are asked for.
     pub(crate) fn status(&self) -> Vec<CertificateStatus> {
         let mut shown: Vec<_> = self.all().iter().map(|authority| authority.status()).collect();
         shown.sort_by(|one, other| one.names.cmp(&other.names));
@@ -122,23 +124,23 @@ impl ClientAuthorities {
 }
 
 impl ClientAuthority {
-    /// How handshakes go on that ask for these.
+    /// The settings of handshakes that ask for these certificates.
     pub(super) fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.current.load().config)
     }
 
-    /// The settings that say what is asked of clients.
+    /// The settings that say which certificates are asked for.
     pub(crate) fn asked(&self) -> &ClientCerts {
         &self.asked
     }
 
-    /// What is thought of a client's certificates, its own first.
+    /// Whether a client's certificates are believed; the client's own comes first.
     ///
     /// # Errors
-    /// Why they are not believed, in the words of OpenSSL.
+    /// Why the certificates are not believed, in the words of OpenSSL.
     pub(crate) fn judge(&self, chain: &[CertificateDer<'_>]) -> Result<(), String> {
         let Some((own, others)) = chain.split_first() else { return Err("no certificate".into()) };
-        // Of one that is required the handshake has judged, and no session is resumed.
+        // A required certificate was judged in the handshake, and no session is resumed.
         if self.asked.are_required() {
             return Ok(());
         }
@@ -224,7 +226,7 @@ impl Verification {
         };
         let config = tls::config_with(Arc::clone(resolver), at_handshake);
         let mut config = config.map_err(|error| of_no_use(error.to_string()))?;
-        // A session that is resumed would skip the look at lists and dates.
+        // A resumed session would skip the look at lists and dates.
         config.send_tls13_tickets = 0;
         let ends = ends.into_iter().map(|end| end.timestamp()).min().unwrap_or_default();
         let ends = UNIX_EPOCH + Duration::from_secs(ends.try_into().unwrap_or(0));
@@ -235,7 +237,7 @@ impl Verification {
 /// Lists of revoked certificates.
 struct RevocationLists {
     all: Vec<CertificateRevocationListDer<'static>>,
-    /// When each that says so is out of date.
+    /// When each list that has an end is out of date.
     ends: Vec<ASN1Time>,
 }
 
@@ -278,7 +280,7 @@ fn reason(error: &Error) -> String {
     .into()
 }
 
-/// Lets every certificate through whose key the client has; what is thought of it is told to the worker.
+/// Lets every certificate through whose key the client has; the worker is told whether it is believed.
 #[derive(Debug)]
 struct AnyCertificate(Arc<dyn ClientCertVerifier>);
 

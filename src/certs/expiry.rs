@@ -1,7 +1,7 @@
-//! Owns the warnings of certificates that end soon: when each is given, and that none is given twice.
+//! Owns the warnings that certificates end soon: when each is given, and that none is given twice.
 //!
-//! A warning is relative to a certificate's life: fourteen days are for ever where a certificate lives six. Never here:
-//! renewing.
+//! The time of a warning depends on the certificate's life: fourteen days before the end would be too early for one
+//! that lives six. Never here: renewing.
 
 use std::collections::HashMap;
 use std::time::SystemTime;
@@ -9,10 +9,10 @@ use std::time::SystemTime;
 use super::certificate::Certificate;
 use super::issuer::IssuedBy;
 
-/// What was warned of so far.
+/// The warnings that were given so far.
 #[derive(Default)]
 pub(super) struct ExpiryWarnings {
-    /// By the certificate's own DER, as a number; a certificate in its place is another one.
+    /// The warnings by the certificate, as a number of its DER; a certificate that replaces one has another number.
     given: HashMap<u64, Warned>,
 }
 
@@ -43,8 +43,8 @@ impl ExpiryStage {
 }
 
 impl ExpiryWarnings {
-    /// Warns of what ends soon: once when its renewal is overdue, from then on when it becomes urgent, and again and
-    /// again.
+    /// Warns of certificates that end soon: once when the renewal is overdue, once when it becomes urgent, and from
+    /// then on at intervals.
     pub(super) fn tell(&mut self, issued: &[IssuedBy], now: SystemTime) {
         let mut given = HashMap::new();
         for (source, issued) in issued {
@@ -68,10 +68,10 @@ impl ExpiryWarnings {
 }
 
 impl Warned {
-    /// Whether it is time for another one.
+    /// Whether it is time for another warning.
     fn is_over(self, stage: ExpiryStage, certificate: &Certificate, now: SystemTime) -> bool {
         let repeats = stage >= ExpiryStage::Urgent;
-        // Given by a clock that has since been put back.
+        // A warning in the future was given by a clock that has since been put back.
         let is_strange = self.at > now;
         stage > self.stage || (repeats && (is_strange || self.at + certificate.reminder_interval() <= now))
     }

@@ -1,4 +1,4 @@
-//! Owns noticing that files have changed: what a file is at a moment, and when changed files have come to rest.
+//! Owns noticing that files have changed: the mark of a file at a moment, and when changed files have come to rest.
 //!
 //! Never here: reading them, or when to look.
 
@@ -6,18 +6,19 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// The file that a name leads to, symbolic links followed: certificate tools renew by turning one.
+/// The mark of the file that a name leads to. Symbolic links are followed, because certificate tools renew by changing
+/// one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct FileMark {
     device: u64,
     inode: u64,
     size: u64,
-    /// Modification and status change, each in seconds and nanoseconds.
+    /// Times of modification and of status change, each in seconds and nanoseconds.
     times: [i64; 4],
 }
 
 impl FileMark {
-    /// `None`: there is no such file, or nobody may look.
+    /// `None`: the file does not exist, or the server may not look at it.
     pub(super) fn of(path: &Path) -> Option<Self> {
         fs::metadata(path).ok().map(|found| Self::from(&found))
     }
@@ -34,23 +35,23 @@ impl From<&Metadata> for FileMark {
     }
 }
 
-/// Tells when files have changed and rest again: the two of a pair are rarely replaced in one moment.
+/// Tells when files have changed and rest again, because the two files of a pair are rarely replaced in one moment.
 #[derive(Debug)]
 pub(super) struct RestWatch<M> {
     taken: M,
     last: M,
-    /// Looks in a row that found something other than the look before.
+    /// How many looks in a row found something other than the look before.
     restless: u32,
 }
 
 impl<M: Clone + PartialEq> RestWatch<M> {
-    /// Starts from the files as they were *before* they were read.
+    /// Starts with the marks of the files, taken *before* the files were read.
     pub(super) fn new(taken: M) -> Self {
         Self { last: taken.clone(), taken, restless: 0 }
     }
 
-    /// Looks at the files' marks; true once for each change, when two looks in a row have found the same, or when they
-    /// have not come to rest for very long.
+    /// Compares new marks with those of the last look. Returns true once for each change, when two looks in a row have
+    /// found the same marks, or when the marks have changed at [`LONG`] looks in a row.
     pub(super) fn look(&mut self, now: M) -> bool {
         self.restless = if now == self.last { 0 } else { self.restless + 1 };
         self.last = now;
@@ -63,5 +64,6 @@ impl<M: Clone + PartialEq> RestWatch<M> {
     }
 }
 
-/// Among many files one that is written all the time must not keep the others from being taken.
+/// Looks after which files that still change are taken: one file that is written all the time must not keep many others
+/// from being taken.
 const LONG: u32 = 5;

@@ -1,4 +1,4 @@
-//! Owns how each handshake goes on: with a certificate or not at all, and which client certificates it asks for.
+//! Owns how each handshake goes on: with which certificate, if any, and which client certificates it asks for.
 //!
 //! Never here: the settings that all handshakes share (`tls`), or shaking hands.
 
@@ -14,27 +14,27 @@ use crate::spec::ClientCerts;
 use super::client_auth::{ClientAuthorities, ClientAuthority};
 use super::{CertResolver, TicketKeys, tls};
 
-/// What handshakes are shaken by.
+/// The settings of handshakes, for each host.
 pub(crate) struct HandshakeSettings {
     resolver: Arc<CertResolver>,
     directory: Directory,
     authorities: Arc<ClientAuthorities>,
-    /// What is asked of clients that name no host that an app has.
+    /// The client certificates that are asked of clients that name no host of an app.
     client: ClientCerts,
     config: Arc<ServerConfig>,
 }
 
 /// How a handshake goes on.
 pub(crate) struct HandshakeChoice {
-    /// Its settings.
+    /// The TLS settings of the handshake.
     pub(crate) config: Arc<ServerConfig>,
-    /// The client certificates that it asks for.
+    /// The authorities whose client certificates the handshake asks for.
     pub(crate) client: Option<Arc<ClientAuthority>>,
 }
 
 impl HandshakeSettings {
-    /// TLS 1.2 and 1.3, h2 before http/1.1 before http/1.0, tickets by these keys, no early data (it can be replayed).
-    /// `client`: what is asked of clients that name no host.
+    /// Settings for TLS 1.2 and 1.3, with h2 before http/1.1 before http/1.0, tickets by these keys, and no early data
+    /// (which can be replayed). `client`: the certificates that are asked of clients that name no host.
     ///
     /// # Errors
     /// When the settings contradict each other, which they never do.
@@ -49,8 +49,8 @@ impl HandshakeSettings {
         Ok(Self { resolver, directory, authorities, client, config })
     }
 
-    /// How the handshake goes on that a client has begun so, to this address of the machine; `None`: it asks for a name
-    /// that is none of this server's, or for a host whose client certificates cannot be checked.
+    /// How a handshake goes on that a client has begun with `hello`, to the machine's address `local`. `None`: the
+    /// client asks for a name that is none of this server's, or for a host whose client certificates cannot be checked.
     pub(crate) fn choose(&self, hello: &ClientHello<'_>, local: IpAddr) -> Option<HandshakeChoice> {
         let name = hello.server_name();
         if self.resolver.refuses(name) {
@@ -58,14 +58,15 @@ impl HandshakeSettings {
         }
         let routes = match (name, local.to_canonical()) {
             (Some(name), _) => self.directory.lookup(name),
-            // Who asks for an address names none (RFC 6066 §3), and most likely means the one that it has connected to.
+            // A client that asks for an address sends no name (RFC 6066 §3), and most likely means the address that it
+            // has connected to.
             (None, IpAddr::V4(local)) => self.directory.lookup(&local.to_string()),
             (None, IpAddr::V6(local)) => self.directory.lookup(&format!("[{local}]")),
         };
         let routes = routes.as_ref().map(HostRoutes::all).unwrap_or_default();
         let rules: Vec<_> = routes.iter().rev().map(|route| route.app.rules.load_full()).collect();
-        // Of several apps that one counts which asks and has the shortest path: the others answer no request of a
-        // handshake that has not asked for what they want.
+        // Where a host has several apps, the one counts that asks for certificates and has the shortest path: the
+        // others refuse requests whose handshake has not asked for their certificates.
         let asking = rules.iter().find(|rules| rules.client.are_asked_for()).or(rules.first());
         let asked = asking.map_or(&self.client, |rules| &rules.client);
         if !asked.are_asked_for() {

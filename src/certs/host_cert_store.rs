@@ -11,7 +11,7 @@ use crate::name::HostName;
 use super::certificate::Certificate;
 use super::{CertError, self_made};
 
-/// The folder. Every call blocks on the disk.
+/// The folder with a file for each host. Every call blocks on the disk.
 #[derive(Clone, Debug)]
 pub(super) struct HostFolder {
     path: PathBuf,
@@ -22,7 +22,7 @@ impl HostFolder {
         Self { path }
     }
 
-    /// The certificates that still serve; those that do not are left where they are until another replaces them,
+    /// Reads the certificates that are valid at `now`. The others stay in the folder until another replaces them,
     /// because a clock that is wrong today may be right tomorrow.
     pub(super) fn load(&self, now: SystemTime) -> Vec<(HostName, Certificate)> {
         let Ok(files) = fs::read_dir(&self.path) else { return vec![] };
@@ -36,7 +36,7 @@ impl HostFolder {
             .collect()
     }
 
-    /// Keeps a certificate. One whose name is too long for a file is not kept.
+    /// Keeps a host's certificate, unless the host's name is too long for the name of a file.
     pub(super) fn store(&self, host: &HostName, pem: &[u8]) -> Result<(), CertError> {
         let Some(path) = self.file(host) else { return Ok(()) };
         for folder in [self.path.parent(), Some(&*self.path)].into_iter().flatten() {
@@ -52,7 +52,7 @@ impl HostFolder {
         }
     }
 
-    /// No name of a host holds a `/` or starts with a dot.
+    /// The host's file. No name of a host holds a `/` or starts with a dot.
     fn file(&self, host: &HostName) -> Option<PathBuf> {
         (host.as_str().len() <= NAME).then(|| self.path.join(format!("{host}{SUFFIX}")))
     }
@@ -63,9 +63,9 @@ fn host(file: &str) -> Option<HostName> {
 }
 
 const SUFFIX: &str = ".pem";
-/// 255 less the suffix and what a temporary file's name adds.
+/// The longest name of a host: 255 bytes less the suffix and what a temporary file's name adds.
 const NAME: usize = 230;
-/// Reading one takes about 50 µs, and the server waits for it.
+/// The most certificates that are read: one takes about 50 µs, and the server waits for it.
 const LOADED: usize = 4096;
 
 #[cfg(test)]

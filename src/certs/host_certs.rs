@@ -1,6 +1,6 @@
 //! Owns the self-signed certificates of registered hosts: one each, made at the host's first handshake.
 //!
-//! Never here: the default certificate, or writing to the disk; what was made is handed to the keeper.
+//! Never here: the default certificate, or writing to the disk; the keeper gets each certificate that was made.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -20,16 +20,18 @@ use super::self_made::{self, Made};
 pub(super) struct HostCertificates {
     directory: Directory,
     clock: WallClock,
-    /// Read at handshakes, held for a look-up; written when a host is new. A swapped map would be copied for each
-    /// new host.
+    /// The certificates by host. Handshakes hold the lock for a look-up; a new host writes. A map that is swapped as a
+    /// whole would be copied for each new host.
     kept: RwLock<HashMap<HostName, HostCert>>,
-    /// A full channel costs only that the certificate is another one after a restart.
+    /// Takes made certificates to the keeper. A full channel only means that the host gets another certificate after a
+    /// restart.
     made: mpsc::Sender<(HostName, Made)>,
 }
 
 struct HostCert {
     certificate: Certificate,
-    /// Whether the host was seen registered since the start: those read from the disk come before their hosts do.
+    /// Whether the host was registered at any time since the start: certificates are read from the disk before hosts
+    /// are registered.
     registered: bool,
 }
 
@@ -48,7 +50,8 @@ impl HostCertificates {
         Self { directory, clock, kept: RwLock::new(kept), made }
     }
 
-    /// The key for an SNI name, if that is a registered host or under a registered wildcard. Never an expired one.
+    /// The key for an SNI name that is a registered host or under a registered wildcard. The key's certificate has not
+    /// expired.
     pub(super) fn key_for(&self, name: &str) -> Option<Arc<CertifiedKey>> {
         let host = self.host_of(name)?;
         let now = self.clock.now();
@@ -60,7 +63,8 @@ impl HostCertificates {
         self.make(&host, now).map(|certificate| certificate.key)
     }
 
-    /// The name that a certificate has to have. Whoever sits at the machine asks for `localhost`, registered or not.
+    /// The host whose certificate answers for an SNI name. `localhost` has one, registered or not, for whoever sits at
+    /// the machine.
     fn host_of(&self, name: &str) -> Option<HostName> {
         match self.directory.lookup(name) {
             Some(routes) => Some(routes.host().clone()),
@@ -74,7 +78,7 @@ impl HostCertificates {
         self.read().keys().cloned().collect()
     }
 
-    /// Makes another one for every host whose certificate is due; what cannot be made stays as it is.
+    /// Makes another certificate for every host whose certificate is due; the old one stays where none can be made.
     pub(super) fn renew(&self, now: SystemTime) {
         let due: Vec<HostName> = self
             .read()
@@ -87,7 +91,7 @@ impl HostCertificates {
         }
     }
 
-    /// Forgets hosts that are registered no more, and returns them.
+    /// Forgets the certificates of hosts that are no longer registered, and returns those hosts.
     pub(super) fn forget_unregistered(&self) -> Vec<HostName> {
         let mut gone = Vec::new();
         self.write().retain(|host, kept| {
@@ -107,7 +111,8 @@ impl HostCertificates {
         self.read().values().map(|kept| kept.certificate.clone()).collect()
     }
 
-    /// Two cores may make one at the same time; the first that is good stays, and both show it.
+    /// Makes a certificate for a host. Two cores may do so at the same time; the first good one stays, and both show
+    /// it.
     fn make(&self, host: &HostName, now: SystemTime) -> Option<Certificate> {
         let made = match self_made::self_signed(std::slice::from_ref(host), now) {
             Ok(made) => made,

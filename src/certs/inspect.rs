@@ -11,18 +11,18 @@ use crate::name::HostName;
 /// A pair that works.
 #[derive(Clone, Debug)]
 pub(crate) struct Inspected {
-    /// The names it is for.
+    /// The hosts that the certificate is for.
     pub(crate) names: Arc<[HostName]>,
-    /// From when on it is valid.
+    /// When the certificate becomes valid.
     pub(crate) not_before: SystemTime,
-    /// When it ends.
+    /// When the certificate ends.
     pub(crate) not_after: SystemTime,
 }
 
 /// Reads a chain and its key as if they were to be used.
 ///
 /// # Errors
-/// Why they cannot be. An expired pair is none.
+/// Why the pair cannot be used. An expired pair is no error.
 pub(crate) fn inspect(chain: &[u8], key: &[u8]) -> Result<Inspected, CertificateError> {
     let Certificate { names, not_before, not_after, .. } = Certificate::from_pem(chain, key)?;
     Ok(Inspected { names, not_before, not_after })

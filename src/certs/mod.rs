@@ -1,4 +1,5 @@
-//! Owns the server's certificates: where they come from, which one answers for a name, when each is renewed.
+//! Owns the server's certificates: where certificates come from, which one answers for a name, and when each is
+//! renewed.
 //!
 //! Never here: accepting connections. The data path sees one [`HandshakeSettings`] and, through it, the
 //! [`CertResolver`].
@@ -55,7 +56,7 @@ pub(crate) use tickets::TicketKeys;
 /// Why a certificate was not obtained.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CertError {
-    /// A file that was named cannot be read.
+    /// A named file cannot be read.
     #[error("cannot read `{}`", path.display())]
     Read {
         /// The file.
@@ -63,7 +64,7 @@ pub(crate) enum CertError {
         /// What the file system said.
         source: io::Error,
     },
-    /// A file or folder that was named is there, and this user may not read it.
+    /// A named file or folder exists, but the server's user may not read it.
     #[error(
         "cannot read `{}`: the user that this server runs as has no right to; give its group the right (`chgrp` and \
          `chmod 640`, for folders 750), or have systemd hand the file over by `LoadCredential=` in a drop-in of the unit, \
@@ -76,26 +77,26 @@ pub(crate) enum CertError {
         /// What the file system said.
         source: io::Error,
     },
-    /// What was read is not a certificate with its key.
+    /// The contents of a file are not a certificate with its key.
     #[error("`{}` is not usable", path.display())]
     Invalid {
         /// The file at fault.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with the file.
         source: CertificateError,
     },
-    /// A certificate in a folder, of which nothing in the folder is the key.
+    /// A certificate of a folder whose key is in no file of the folder.
     #[error("`{}` has a certificate, and no file that can be read in its folder has the private key of it", path.display())]
     NoKey {
         /// The file with the certificate.
         path: PathBuf,
     },
-    /// The authorities of client certificates, or a list of revoked ones, that is of no use.
+    /// The file with authorities of client certificates, or with lists of revoked ones, is of no use.
     #[error("`{}` is of no use for client certificates: {why}", path.display())]
     Authority {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with the file.
         why: String,
     },
     /// The folder for certificates, or a file in it, cannot be written.
@@ -109,19 +110,19 @@ pub(crate) enum CertError {
     /// A self-signed certificate could not be made.
     #[error("cannot make a self-signed certificate")]
     SelfSigned(#[source] rcgen::Error),
-    /// What was just made is not usable.
+    /// A certificate that was just made cannot be used.
     #[error("a certificate that was just made is not usable")]
     Made(#[source] CertificateError),
-    /// mkcert made none.
+    /// mkcert made no certificate.
     #[error("mkcert made no certificate")]
     Mkcert(#[from] MkcertError),
-    /// The attempt itself broke.
+    /// The task of the attempt broke.
     #[error("the attempt to obtain a certificate was cut short")]
     Interrupted(#[source] tokio::task::JoinError),
 }
 
 impl CertError {
-    /// Whether a file or folder is at fault that a person has named.
+    /// Whether a file or folder is at fault that an operator has named.
     pub(crate) fn is_of_what_was_given(&self) -> bool {
         match self {
             Self::Read { .. }

@@ -1,7 +1,7 @@
-//! Owns what else a file may be that was given as a certificate or as a key, and why a key or a certificate that is one
-//! cannot be used: told from the bytes, so that the message says what to do.
+//! Owns the reasons why a file cannot be used as a certificate or as a key: what the file is instead, or what is wrong
+//! with it. They are told from the bytes, so that the message says what to do.
 //!
-//! Never here: deciding that it cannot be used.
+//! Never here: deciding that a file cannot be used.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,7 +10,7 @@ use rustls::pki_types::PrivateKeyDer;
 use x509_parser::asn1_rs::Oid;
 use x509_parser::certificate::X509Certificate;
 
-/// What is in a file in which something else was looked for.
+/// What a file holds in place of what was looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Instead {
     /// Nothing at all.
@@ -33,20 +33,20 @@ pub(crate) enum Instead {
     PublicKey,
     /// A key of OpenSSH.
     OpenSsh,
-    /// DSA, which TLS 1.2 and 1.3 do not have here.
+    /// A DSA key, which TLS 1.2 and 1.3 do not have here.
     Dsa,
     /// A certificate with trust settings of OpenSSL.
     Trusted,
     /// PEM of another kind: a revocation list, parameters.
     OtherPem,
-    /// What was looked for, with lines that are not as PEM has them.
+    /// What was looked for, but with lines that are not valid PEM.
     Broken,
     /// Anything else.
     Unknown,
 }
 
 impl Instead {
-    /// Looks at the whole file.
+    /// Finds out what the whole file is.
     pub(super) fn of(file: &[u8]) -> Self {
         if file.iter().all(u8::is_ascii_whitespace) {
             return Self::Nothing;
@@ -72,7 +72,8 @@ impl Instead {
         found.map_or_else(other, |(_, instead)| instead)
     }
 
-    /// What is there where this was looked for: finding just that means that it could not be read.
+    /// Finds out what a file is in which `sought` was looked for in vain; when the file is just that, it is
+    /// [`Instead::Broken`].
     pub(super) fn of_sought(file: &[u8], sought: Self) -> Self {
         let found = Self::of(file);
         if found == sought { Self::Broken } else { found }
@@ -82,10 +83,10 @@ impl Instead {
         let Some((SEQUENCE, content, _)) = item(file) else { return Self::Unknown };
         match item(content) {
             Some((SEQUENCE, inner, _)) => match item(inner) {
-                // TBSCertificate begins with its version or its serial number, both followed by a sequence; a request
+                // A TBSCertificate begins with its version or its serial number, both followed by a sequence; a request
                 // has its version and then the subject, and no dates.
                 Some((CONTEXT_0, ..)) => Self::DerCertificate,
-                // Of EncryptedPrivateKeyInfo, which begins with an algorithm.
+                // This is an EncryptedPrivateKeyInfo, which begins with an algorithm.
                 Some((OID, ..)) => Self::DerKey,
                 Some((INTEGER, [0], rest)) if rest.first() == Some(&SEQUENCE) => Self::Request,
                 Some((INTEGER, ..)) => Self::DerCertificate,
@@ -129,20 +130,20 @@ impl fmt::Display for Instead {
 /// Why TLS cannot use a key that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum KeyFlaw {
-    /// RSA of so many bits.
+    /// An RSA key of so many bits.
     RsaSize(usize),
-    /// RSA for PSS signatures alone.
+    /// An RSA key for PSS signatures alone.
     RsaPss,
     /// An elliptic curve, by its name or number.
     Curve(Cow<'static, str>),
     /// An algorithm, by its name or number.
     Algorithm(Cow<'static, str>),
-    /// It is not what its label says.
+    /// The key is not what its label says.
     Damaged,
 }
 
 impl KeyFlaw {
-    /// Looks at a key that was refused.
+    /// Finds out why a key was refused.
     pub(super) fn of(key: &PrivateKeyDer<'_>) -> Self {
         let flaw = match key {
             PrivateKeyDer::Pkcs1(der) => of_rsa(der.secret_pkcs1_der()),
@@ -174,7 +175,7 @@ impl fmt::Display for KeyFlaw {
     }
 }
 
-/// RSAPrivateKey (RFC 8017 appendix A.1.2).
+/// Reads an RSAPrivateKey (RFC 8017 appendix A.1.2).
 fn of_rsa(der: &[u8]) -> Option<KeyFlaw> {
     let (SEQUENCE, content, _) = item(der)? else { return None };
     let (INTEGER, _, rest) = item(content)? else { return None };
@@ -184,7 +185,7 @@ fn of_rsa(der: &[u8]) -> Option<KeyFlaw> {
     (!(2048..=8192).contains(&bits)).then_some(KeyFlaw::RsaSize(bits))
 }
 
-/// ECPrivateKey (RFC 5915 §3).
+/// Reads an ECPrivateKey (RFC 5915 §3).
 fn of_sec1(der: &[u8]) -> Option<KeyFlaw> {
     let (SEQUENCE, content, _) = item(der)? else { return None };
     let (INTEGER, _, rest) = item(content)? else { return None };
@@ -193,7 +194,7 @@ fn of_sec1(der: &[u8]) -> Option<KeyFlaw> {
     of_curve(parameters)
 }
 
-/// PrivateKeyInfo (RFC 5208 §5).
+/// Reads a PrivateKeyInfo (RFC 5208 §5).
 fn of_pkcs8(der: &[u8]) -> Option<KeyFlaw> {
     let (SEQUENCE, content, _) = item(der)? else { return None };
     let (INTEGER, _, rest) = item(content)? else { return None };
@@ -230,8 +231,7 @@ fn of_curve(parameters: &[u8]) -> Option<KeyFlaw> {
     }))
 }
 
-/// Extensions that are marked critical and that nobody here knows, by number; clients refuse a certificate for them
-/// (RFC 5280 §4.2).
+/// Critical extensions that TLS does not know here, by number; clients refuse a certificate for them (RFC 5280 §4.2).
 pub(super) fn unknown_critical(certificate: &X509Certificate<'_>) -> Option<String> {
     let known = |id: &str| {
         let last = id.strip_prefix("2.5.29.").and_then(|last| last.parse::<u8>().ok());

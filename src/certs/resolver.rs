@@ -18,55 +18,56 @@ use super::cert_table::{self, CertLayer};
 use super::certificate::Certificate;
 use super::host_certs::HostCertificates;
 
-/// Answers rustls by SNI: the first issuer in the order that has a certificate for the name, the host's own self-signed
-/// one, else the default certificate. Read without a lock, changed in place.
+/// Answers rustls by SNI: with the certificate of the first issuer that has one for the name, else with the host's own
+/// self-signed one, else with the default certificate. Reading takes no lock; installing changes what all readers see.
 pub(crate) struct CertResolver {
     installed: ArcSwap<InstalledCerts>,
-    /// Set once, when the server makes certificates for hosts.
+    /// The certificates that the server makes for hosts; set once, if it makes any.
     hosts: OnceLock<Arc<HostCertificates>>,
     clock: WallClock,
 }
 
-/// What handshakes are answered with.
+/// The certificates that handshakes are answered with.
 #[derive(Default)]
 pub(super) struct InstalledCerts {
     /// The certificates of each issuer, in their order.
     pub(super) layers: Vec<Arc<CertLayer>>,
-    /// The host whose certificate is for clients that name none, and for unknown names.
+    /// The host whose certificate clients get that name no host, or an unknown one.
     pub(super) default: Option<HostName>,
 }
 
-/// What a client gets that asks for a name.
+/// The answer to a handshake.
 #[derive(Clone, Debug)]
 pub(super) enum CertAnswer {
     /// This certificate.
     Key(Arc<CertifiedKey>),
     /// A refusal: the name is none of this server's (RFC 6066 §3, `unrecognized_name`).
     UnknownName,
-    /// Nothing is there yet.
+    /// No answer: no certificate is installed yet.
     Nothing,
 }
 
 impl CertResolver {
-    /// Knows no certificate yet: handshakes fail until the keeper has installed one.
+    /// Starts without a certificate: handshakes fail until the keeper has installed one.
     pub(crate) fn new(clock: WallClock) -> Self {
         Self { installed: ArcSwap::default(), hosts: OnceLock::new(), clock }
     }
 
-    /// Whether a handshake that asks for `name`, in lower case, is to be refused: the server has certificates that
-    /// clients may know the issuer of, none is for that name, no host is registered by it, and no default is set.
+    /// Whether a handshake that asks for `name`, in lower case, is refused. It is when the server has certificates of
+    /// an issuer that clients may know, and none is for that name, no host of that name is registered, and no default
+    /// is set.
     pub(crate) fn refuses(&self, name: Option<&str>) -> bool {
         matches!(self.answer(name), CertAnswer::UnknownName)
     }
 
-    /// Puts these in the place of all that were installed.
+    /// Installs these certificates in the place of all others.
     pub(super) fn install(&self, certs: InstalledCerts) {
         self.installed.store(Arc::new(certs));
     }
 
-    /// From now on registered hosts without a certificate get one made.
+    /// Has certificates made for registered hosts without one, from now on.
     pub(super) fn make_for_hosts(&self, hosts: Arc<HostCertificates>) {
-        // A second keeper on one resolver is a mistake that changes nothing: the first one's answers go on.
+        // A second keeper on one resolver is a mistake: the first keeper's hosts stay.
         self.hosts.set(hosts).ok();
     }
 
@@ -95,7 +96,7 @@ impl CertResolver {
 
 impl ResolvesServerCert for CertResolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        // rustls hands the name on in lower case; a trailing dot is not allowed in SNI (RFC 6066 §3).
+        // rustls hands the name on in lower case; SNI allows no trailing dot (RFC 6066 §3).
         match self.answer(hello.server_name()) {
             CertAnswer::Key(key) => Some(key),
             CertAnswer::UnknownName | CertAnswer::Nothing => None,
@@ -105,7 +106,7 @@ impl ResolvesServerCert for CertResolver {
 
 #[cfg(test)]
 impl CertResolver {
-    /// For tests: an issuer with these certificates, whom nobody elsewhere knows.
+    /// Installs an issuer with these certificates, whom nobody elsewhere knows. For tests.
     pub(super) fn show(&self, certificates: &[&Certificate]) {
         let certificates = certificates.iter().map(|&certificate| certificate.clone());
         let layers = vec![Arc::new(CertLayer::new(certificates, false))];

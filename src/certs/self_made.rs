@@ -28,7 +28,8 @@ pub(super) struct Made {
 
 /// Makes a self-signed certificate for `names`, the first of them its common name.
 ///
-/// ECDSA P-256, for servers only, for as long as browsers allow. It takes about as much CPU as one handshake.
+/// The key is ECDSA P-256; the certificate is for servers only, and valid for as long as browsers allow. Making one
+/// takes about as much CPU as one handshake.
 pub(super) fn self_signed(names: &[HostName], now: SystemTime) -> Result<Made, CertError> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(CertError::SelfSigned)?;
     let chain =
@@ -60,7 +61,8 @@ fn alternative_name(name: &HostName) -> Result<SanType, rcgen::Error> {
     }
 }
 
-/// Each subject its own: browsers grow slow on many self-signed certificates with one subject.
+/// The certificate's subject, a different one for each: browsers grow slow on many self-signed certificates with one
+/// subject.
 fn subject(names: &[HostName]) -> DistinguishedName {
     let mut subject = DistinguishedName::new();
     subject.push(DnType::OrganizationName, "rip-server self-signed");
@@ -70,22 +72,22 @@ fn subject(names: &[HostName]) -> DistinguishedName {
     subject
 }
 
-/// 127 random bits, positive and never zero (RFC 5280 §4.1.2.2).
+/// A serial number: 127 random bits, positive and never zero (RFC 5280 §4.1.2.2).
 fn serial() -> SerialNumber {
     let mut bytes = fastrand::u128(..).to_be_bytes();
     bytes[0] = bytes[0] & 0x7f | 0x40;
     SerialNumber::from_slice(&bytes)
 }
 
-/// Keeps a certificate that was made: key and chain in one file, so that no crash can part them.
+/// Keeps a certificate that was made: key and chain are in one file, so that no crash can part them.
 pub(super) fn store(path: &Path, pem: &[u8]) -> Result<(), CertError> {
     durable::write_atomic(path, pem, KEY_MODE)
         .map_err(|source| CertError::Write { path: path.into(), source })
 }
 
-/// A certificate kept by [`store`], if it names all of `names` and is not due yet.
+/// Reads a certificate that [`store`] kept, if it names all of `names` and is not due yet.
 ///
-/// One that is no longer of use is not an error: another is made in its place.
+/// A certificate that is no longer of use is no error: another one is made in its place.
 pub(super) fn cached(path: &Path, names: &[HostName], now: SystemTime) -> Option<Certificate> {
     let pem = match fs::read(path) {
         Ok(pem) => pem,
@@ -106,14 +108,14 @@ pub(super) fn cached(path: &Path, names: &[HostName], now: SystemTime) -> Option
     fits.then_some(certificate)
 }
 
-/// Makes sure the folder for kept certificates is there and nobody else's.
+/// Makes the folder for kept certificates, or makes sure that it is nobody else's.
 pub(super) fn folder(path: &Path) -> Result<(), CertError> {
     durable::private_dir(path, FOLDER_MODE).map_err(|source| CertError::Write { path: path.into(), source })
 }
 
-/// From there on browsers refuse (CA/Browser Forum limit of 398 days).
+/// How long certificates are valid: browsers refuse those of more than 398 days (limit of the CA/Browser Forum).
 const LIFETIME: Duration = Duration::from_secs(397 * 24 * 3_600);
-/// A client whose clock is a little behind accepts it too.
+/// How long before now certificates begin, so that a client whose clock is a little behind accepts them.
 const CLOCK_SKEW: Duration = Duration::from_secs(24 * 3_600);
 /// The longest common name (RFC 5280, ub-common-name).
 const COMMON_NAME: usize = 64;

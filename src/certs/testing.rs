@@ -23,7 +23,7 @@ use super::{CertResolver, TicketKeys, tls};
 
 pub(in crate::certs) const DAY: Duration = Duration::from_secs(24 * 3_600);
 
-/// A day to test on: certificates hold whole seconds.
+/// A day to test on, in whole seconds, as certificates hold no less.
 pub(in crate::certs) fn now() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
 }
@@ -32,7 +32,8 @@ pub(in crate::certs) fn hosts(names: &[&str]) -> Vec<HostName> {
     names.iter().map(|name| HostName::parse(name).unwrap()).collect()
 }
 
-/// An executable shell script. Written aside first: a file open for writing cannot be run.
+/// Writes an executable shell script; the script is written under another name first, because a file that is open for
+/// writing cannot be run.
 pub(in crate::certs) fn script(path: &Path, text: &str) {
     let aside = path.with_extension("new");
     fs::write(&aside, format!("#!/bin/sh\n{text}\n")).unwrap();
@@ -102,7 +103,7 @@ impl Link {
         self.client.alpn_protocol()
     }
 
-    /// Whether a word still gets from the client to the server.
+    /// Whether a word of the client still reaches the server.
     pub(in crate::certs) fn works(&mut self) -> bool {
         self.client.writer().write_all(b"ping").unwrap();
         self.shuttle().unwrap();

@@ -1,9 +1,9 @@
-//! Owns the keys of session tickets: made, rotated, and written down for systemd to keep, so that a restart of the
-//! service costs no client a full handshake.
+//! Owns the keys of session tickets: the keys are made, rotated, and handed to systemd to keep, so that a restart of
+//! the service costs no client a full handshake.
 //!
-//! Whoever has a key can read the sessions of its tickets: keys live for as long as their tickets, leave this process
-//! only for the descriptor store of systemd, and are in no file and no log. Never here: what is in a ticket (rustls),
-//! or handing the keys over (`system`).
+//! Whoever has a key can read the sessions of its tickets, so that keys live only as long as their tickets, leave this
+//! process only for systemd's descriptor store, and are in no file and no log. Never here: what is in a ticket
+//! (rustls), or handing the keys over (`system`).
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use rustls::server::ProducesTickets;
 
-/// The keys in use. Cheap to clone; all clones are the same. One task at a time rotates them.
+/// The keys in use. Cheap to clone; all clones are the same. Only one task may rotate them.
 #[derive(Clone)]
 pub(crate) struct TicketKeys(Arc<ArcSwap<KeyRing>>);
 
@@ -25,7 +25,7 @@ struct KeyRing {
 }
 
 struct TicketKey {
-    /// Tells whose ticket it is, without trying.
+    /// The key's id, which stands in each of its tickets.
     id: [u8; ID],
     secret: [u8; SECRET],
     sealing: RandomizedNonceKey,
@@ -33,7 +33,8 @@ struct TicketKey {
 }
 
 impl TicketKeys {
-    /// New keys, or what [`TicketKeys::to_keep`] of an earlier server has come to, as far as that is not too old.
+    /// Makes new keys, or takes up those that [`TicketKeys::to_keep`] of an earlier server returned, as far as they are
+    /// not too old.
     ///
     /// # Errors
     /// When the system has no randomness.
@@ -46,7 +47,7 @@ impl TicketKeys {
     }
 
     /// Replaces the key that tickets are made with, if it has been in use for long enough, and forgets keys that are
-    /// too old; true when that is another set than before, which is to be kept anew.
+    /// too old; returns true when the set of keys has changed, and is to be kept anew.
     ///
     /// # Errors
     /// When the system has no randomness; the keys in use stay.
@@ -60,8 +61,8 @@ impl TicketKeys {
         Ok(true)
     }
 
-    /// The keys as bytes, for systemd's descriptor store: the version of this form, then of each key when it was made
-    /// (seconds since 1970), its id and its secret.
+    /// The keys as bytes, for systemd's descriptor store: the version of this format, then for each key when it was
+    /// made (seconds since 1970), its id and its secret.
     pub(crate) fn to_keep(&self) -> Vec<u8> {
         let ring = self.0.load();
         let mut bytes = vec![VERSION];
@@ -80,12 +81,12 @@ impl ProducesTickets for TicketKeys {
         true
     }
 
-    /// A ticket is good for as long as its key is kept at the least.
+    /// The lifetime of a ticket in seconds: its key is kept at least so long.
     fn lifetime(&self) -> u32 {
         (LIFE - ROTATION).as_secs() as u32
     }
 
-    /// `id ‖ nonce ‖ ciphertext ‖ tag`; the id is authenticated, too.
+    /// Makes a ticket: `id ‖ nonce ‖ ciphertext ‖ tag`; the id is authenticated, too.
     fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
         let ring = self.0.load();
         let key = &ring.current;
@@ -118,7 +119,7 @@ impl KeyRing {
         std::iter::once(&self.current).chain(&self.previous).map(Arc::as_ref)
     }
 
-    /// What another server has kept: nothing where it is of another version, damaged, or too old to be of use.
+    /// Reads the bytes of an earlier server; `None` when they are of another version, damaged, or too old to be of use.
     fn read(kept: &[u8], now: SystemTime) -> Option<Self> {
         let (version, keys) = kept.split_first()?;
         let (keys, rest) = keys.as_chunks::<KEPT>();
@@ -152,7 +153,7 @@ impl TicketKey {
         Self::new(*id, secret.try_into().ok()?, made)
     }
 
-    /// A key of the future was made by a clock that was wrong, as far as anybody can tell, and is too old.
+    /// Whether the key is younger than `age`. A key of the future counts as too old: a wrong clock made it.
     fn is_younger_than(&self, age: Duration, now: SystemTime) -> bool {
         now.duration_since(self.made).is_ok_and(|own| own < age)
     }
@@ -162,9 +163,9 @@ const ID: usize = 16;
 const SECRET: usize = 32;
 const KEPT: usize = 8 + ID + SECRET;
 const VERSION: u8 = 1;
-/// So long tickets are made with a key.
+/// How long new tickets are made with one key.
 const ROTATION: Duration = Duration::from_secs(6 * 3_600);
-/// So long tickets are opened by a key.
+/// How long a key opens tickets.
 const LIFE: Duration = Duration::from_secs(12 * 3_600);
 
 #[cfg(test)]
@@ -202,7 +203,7 @@ mod tests {
         assert_eq!(keys.decrypt(&first).as_deref(), Some(&b"1"[..]));
         assert!(keys.rotate(now() + 12 * HOUR).unwrap());
         assert_eq!(keys.decrypt(&first), None);
-        // A machine that slept, or a clock that was put back.
+        // The clock jumps as after a sleep of the machine, or as when it is put back.
         let last = keys.encrypt(b"2").unwrap();
         assert!(keys.rotate(now() + 40 * HOUR).unwrap());
         assert_eq!(keys.decrypt(&last), None);

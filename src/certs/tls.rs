@@ -1,6 +1,6 @@
 //! Owns the TLS settings of the listeners: versions, ALPN, tickets, and the one crypto provider.
 //!
-//! Never here: certificates themselves; they are asked of the [`CertResolver`] at each handshake. Or which settings a
+//! Never here: certificates themselves, which the [`CertResolver`] gives at each handshake, or which settings a
 //! handshake has (`handshakes`).
 
 use std::sync::{Arc, LazyLock};
@@ -33,16 +33,16 @@ pub(super) fn config_with(
         .with_client_cert_verifier(clients)
         .with_cert_resolver(resolver);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), b"http/1.0".to_vec()];
-    // The strongest that both sides have, whatever a client would like better.
+    // The server chooses: the strongest cipher that both sides have.
     config.ignore_client_order = true;
-    // Tickets carry the session. A cache beside them is a lock that all cores share, for clients without tickets.
+    // Tickets carry the session. A session cache would be a lock that all cores share, for clients without tickets.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.max_early_data_size = 0;
     config.send_half_rtt_data = false;
     Ok(config)
 }
 
-/// Named wherever it is needed: a process-wide default would be a second way to choose one.
+/// The crypto provider. Each caller asks for it here: a process-wide default would be a second way to choose one.
 pub(super) fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> =
         LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));

@@ -1,5 +1,5 @@
-//! Owns who has seen which version of the answers: other processes follow them, and an authority is asked to look only
-//! when all of these have seen the latest.
+//! Owns which follower has seen which version of the answers: other processes follow the answers, and an authority is
+//! asked to look only when all of them have the latest.
 //!
 //! Never here: the way to those processes.
 
@@ -7,17 +7,17 @@ use std::collections::BTreeMap;
 
 use super::{Answers, Challenges};
 
-/// How far the answers have got.
+/// How far the versions of the answers have spread.
 #[derive(Debug, Default)]
 pub(super) struct Spread {
     version: u64,
     followers: u64,
-    /// By follower: the latest version that it has seen.
+    /// The latest version that each follower has seen.
     seen: BTreeMap<u64, u64>,
 }
 
 impl Challenges {
-    /// Somebody who is told each change of the answers, for as long as it lives.
+    /// Adds a follower, which is told each change of the answers until it is dropped.
     pub(crate) fn follow(&self) -> Follower {
         let mut number = 0;
         self.0.spread.send_modify(|spread| {
@@ -28,11 +28,12 @@ impl Challenges {
         Follower { of: self.clone(), number }
     }
 
-    /// Returns when every follower has seen what is answered now; at once where there is none. Cancel-safe.
+    /// Returns when every follower has seen the answers as they are now; at once when there is no follower.
+    /// Cancel-safe.
     pub(crate) async fn settled(&self) {
         let mut spread = self.0.spread.subscribe();
         let latest = spread.borrow().version;
-        // The sender is ours.
+        // The sender lives in `self`: waiting cannot fail.
         spread.wait_for(|spread| spread.seen.values().all(|seen| *seen >= latest)).await.ok();
     }
 
@@ -41,7 +42,7 @@ impl Challenges {
     }
 }
 
-/// Follows the answers. Nobody waits for it any more when it is dropped.
+/// Follows the answers. After it is dropped, nobody waits for it any more.
 #[derive(Debug)]
 pub(crate) struct Follower {
     of: Challenges,
@@ -49,16 +50,16 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    /// The answers and their version, as soon as there are later ones than this version; 0 is before the first.
+    /// Returns the answers and their version as soon as they are newer than `version`; 0 is before the first.
     /// Cancel-safe.
     pub(crate) async fn after(&self, version: u64) -> (u64, Answers) {
         let mut spread = self.of.0.spread.subscribe();
         let latest = spread.wait_for(|spread| spread.version > version).await.map(|spread| spread.version);
-        // Read after the version: what is even newer is told once more.
+        // The answers are read after the version: an even newer change is told once more.
         (latest.unwrap_or(version), self.of.answers())
     }
 
-    /// It has seen the answers up to this version.
+    /// Notes that this follower has seen the answers up to this version.
     pub(crate) fn has_seen(&self, version: u64) {
         self.of.0.spread.send_modify(|spread| {
             spread.seen.insert(self.number, version);

@@ -14,7 +14,7 @@ use super::{ALPN, Handshake};
 use crate::name::HostName;
 
 impl Handshake {
-    /// A handshake with a certificate for this name alone, which has the digest in it.
+    /// The settings of a handshake with a certificate for this name alone, which has the digest in it.
     ///
     /// # Errors
     /// When no certificate can be made for the name.
@@ -22,7 +22,7 @@ impl Handshake {
         let (certificate, key) = certificate(host, digest).map_err(|error| error.to_string())?;
         let key = PrivateKeyDer::try_from(key.serialize_der())?;
         let key = aws_lc_rs::sign::any_supported_type(&key).map_err(|error| error.to_string())?;
-        // Not checked against the certificate: its critical extension is unknown to whoever would do that.
+        // The key is not checked against the certificate, because the check does not know the critical extension.
         let shown = SingleCertAndKey::from(CertifiedKey::new(vec![certificate.der().clone()], key));
         let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
@@ -34,7 +34,7 @@ impl Handshake {
     }
 }
 
-/// The digest is in an extension that must be understood.
+/// A certificate with the digest in its critical extension.
 fn certificate(host: &HostName, digest: &[u8]) -> Result<(Certificate, KeyPair), rcgen::Error> {
     let key = KeyPair::generate()?;
     let bare = host.address().map_or_else(|| host.to_string(), |address| address.to_string());

@@ -1,6 +1,6 @@
 //! Owns the answers to an authority that asks whether a name leads to this server (RFC 8555 §8.3, RFC 8737).
 //!
-//! The agent puts in what it has; the data path and the certificate resolver read without a lock. Where the agent is a
+//! The agent puts the answers in; the data path and the handshakes read them without a lock. Where the agent is a
 //! process of its own, servers follow its answers (`follower`). Never here: orders, or which hosts are registered.
 
 mod follower;
@@ -21,21 +21,22 @@ use crate::name::HostName;
 
 use follower::Spread;
 
-/// The answers at hand. Clones are the same ones.
+/// The answers to authorities. Clones share them.
 #[derive(Clone, Default)]
 pub(crate) struct Challenges(Arc<ChallengesInner>);
 
 #[derive(Default)]
 struct ChallengesInner {
-    /// The account key's; the answer to any token has it, so that no token has to be known (RFC 8555 §8.1).
+    /// The thumbprint of the account's key. The answer to any token is made of it, so that no token has to be known
+    /// (RFC 8555 §8.1).
     thumbprint: ArcSwapOption<String>,
     /// Answers of accounts with keys of their own, by token.
     by_token: ArcSwap<HashMap<String, Arc<str>>>,
-    /// How handshakes of tls-alpn-01 go on, by name.
+    /// The settings of handshakes of tls-alpn-01, by name.
     by_name: ArcSwap<HashMap<HostName, Handshake>>,
-    /// Hosts of other servers of this machine, which any of its listeners answers for.
+    /// The hosts of other servers of this machine; every server answers for them, too.
     elsewhere: ArcSwap<HashSet<HostName>>,
-    /// Who has seen which version of the answers.
+    /// Which follower has seen which version of the answers.
     spread: watch::Sender<Spread>,
 }
 
@@ -62,7 +63,7 @@ impl Challenges {
         self.tell_followers();
     }
 
-    /// Answers this one token with this text until the guard is dropped.
+    /// Answers this token with this text until the guard is dropped.
     #[must_use]
     pub(crate) fn expect_token(&self, token: &str, answer: &str) -> Expected {
         self.0.by_token.rcu(|now| {
@@ -101,7 +102,7 @@ impl Challenges {
         }
     }
 
-    /// Puts the answers of another process in the place of these.
+    /// Replaces all answers by those of another process.
     pub(crate) fn replace(&self, answers: Answers) {
         let before = self.0.by_name.load_full();
         let handshake = |(name, digest): (HostName, Vec<u8>)| {
@@ -118,19 +119,18 @@ impl Challenges {
         self.tell_followers();
     }
 
-    /// From now on authorities that ask for one of these hosts are answered, too: other servers of this machine have
-    /// them.
+    /// Answers authorities that ask for one of these hosts, too, from now on: other servers of this machine have them.
     pub(crate) fn answer_for(&self, hosts: impl IntoIterator<Item = HostName>) {
         self.0.elsewhere.store(Arc::new(hosts.into_iter().collect()));
     }
 
-    /// Whether a host is one of another server of this machine.
+    /// Whether the host is one of another server of this machine.
     pub(crate) fn is_elsewhere(&self, host: &str) -> bool {
         self.0.elsewhere.load().contains(host)
     }
 
-    /// The answer to what a request asks for below `/.well-known/acme-challenge/`; `None` when the path is another one,
-    /// the token is not well-formed, or there is no account.
+    /// The answer to a request's path below `/.well-known/acme-challenge/`; `None` when the path is another one, the
+    /// token is not well-formed, or there is no account.
     pub(crate) fn answer(&self, path: &str) -> Option<String> {
         let token = path.strip_prefix(PREFIX)?;
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
@@ -144,8 +144,8 @@ impl Challenges {
         thumbprint.as_ref().map(|thumbprint| format!("{token}.{thumbprint}"))
     }
 
-    /// How a handshake goes on that a client has begun so: the outer `None` when it is none of tls-alpn-01, the inner
-    /// one when no authority is expected to make one for this name.
+    /// The settings for a handshake that a client has begun with `hello`. The outer `None`: it is no handshake of
+    /// tls-alpn-01; the inner `None`: no authority is expected to make one for this name.
     #[allow(dead_code, reason = "no handshake asks yet")]
     pub(crate) fn handshake(&self, hello: &ClientHello<'_>) -> Option<Option<Arc<ServerConfig>>> {
         let mut protocols = hello.alpn()?;
@@ -161,7 +161,7 @@ impl Challenges {
     }
 }
 
-/// The address that the name of a handshake stands for (RFC 8738 §6): handshakes name no addresses otherwise.
+/// The address that a handshake's name stands for (RFC 8738 §6); other handshakes name no addresses.
 fn address_of(name: &str) -> Option<IpAddr> {
     let reversed = |digits: &str| digits.split('.').rev().map(str::to_owned).collect::<Vec<_>>();
     if let Some(digits) = name.strip_suffix(".in-addr.arpa") {
@@ -179,7 +179,7 @@ impl fmt::Debug for Challenges {
     }
 }
 
-/// An answer that is at hand as long as this lives.
+/// An answer that is there until this guard is dropped.
 #[derive(Debug)]
 pub(crate) struct Expected {
     of: Challenges,
@@ -215,9 +215,9 @@ impl Drop for Expected {
     }
 }
 
-/// The name of the protocol that handshakes of tls-alpn-01 ask for (RFC 8737 §4).
+/// The ALPN name of tls-alpn-01 (RFC 8737 §4).
 pub(crate) const ALPN: &[u8] = b"acme-tls/1";
-/// Where authorities ask by HTTP (RFC 8555 §8.3).
+/// The path below which authorities ask by HTTP (RFC 8555 §8.3).
 pub(crate) const PREFIX: &str = "/.well-known/acme-challenge/";
 
 #[cfg(test)]

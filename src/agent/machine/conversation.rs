@@ -1,4 +1,5 @@
-//! Owns a server's connection at the agent's end: its wishes taken in, and told how they stand.
+//! Owns a server's connection at the agent's end: what the server wants is taken in, and the server is told how it
+//! stands.
 //!
 //! Never here: what other servers want (`registrations`).
 
@@ -17,14 +18,15 @@ use crate::name::{HostName, InstanceName};
 use super::messages::{self, ToAgent, ToServer};
 use super::registrations::Registrations;
 
-/// What is got for the server, by whom.
+/// A registered server: the agent for its settings, and its hosts.
 #[derive(Clone)]
 struct Registered {
     agent: Agent,
     hosts: Arc<HashSet<HostName>>,
 }
 
-/// Talks with a server until it goes. What it wants is looked after a while longer: it may just be restarting.
+/// Talks with a server until it goes. The server's hosts are looked after for [`RESTARTING`] longer, because it may
+/// only be restarting.
 pub(super) async fn hold(stream: UnixStream, registrations: Arc<Registrations>) {
     let _connected = registrations.connect();
     let mut registration = None;
@@ -131,7 +133,7 @@ fn agent_of(registered: &watch::Receiver<Option<Registered>>) -> Result<Agent, S
     agent.ok_or_else(|| "the agent does not know this server yet".to_owned())
 }
 
-/// How a server's certificates stand, as soon as that is another way than it was told. Cancel-safe.
+/// Returns how a server's certificates stand as soon as that differs from what the server was told. Cancel-safe.
 async fn other_standing(registered: Option<&Registered>, told: Option<&Standing>) -> Standing {
     let Some(Registered { agent, hosts }) = registered else { return std::future::pending().await };
     let mut standing = agent.watch();

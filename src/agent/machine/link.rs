@@ -1,4 +1,5 @@
-//! Owns a server's end of the agent's socket: what it wants is told, what it is told is put where it belongs.
+//! Owns a server's end of the agent's socket: the link tells the agent what the server wants, and puts what the agent
+//! says where it belongs.
 //!
 //! Never here: getting certificates, or which hosts a server has.
 
@@ -31,9 +32,8 @@ use super::messages::{self, ToAgent, ToServer};
 pub(crate) struct LinkParts {
     /// Where the agent listens.
     pub(crate) socket: PathBuf,
-    /// The server's name.
     pub(crate) instance: InstanceName,
-    /// What its settings say.
+    /// The settings of ACME.
     pub(crate) acme: Acme,
     /// The hosts that need certificates.
     pub(crate) hosts: watch::Receiver<Arc<[HostName]>>,
@@ -41,7 +41,7 @@ pub(crate) struct LinkParts {
     pub(crate) challenges: Challenges,
     /// Where attempts are counted.
     pub(crate) metrics: Metrics,
-    /// The group that its task belongs to.
+    /// The group of the link's task.
     pub(crate) stop: TaskGroup,
 }
 
@@ -52,7 +52,7 @@ pub(crate) struct AgentLink {
     standing: watch::Receiver<Arc<Standing>>,
 }
 
-/// What the agent is asked for.
+/// A call to the agent, and who waits for its answer.
 struct Call {
     host: HostName,
     reply: LinkReply,
@@ -74,7 +74,7 @@ impl LinkReply {
 }
 
 impl AgentLink {
-    /// Connects, and again whenever the connection has ended.
+    /// Starts the task that connects, and connects again whenever the connection has ended.
     pub(crate) fn start(parts: LinkParts) -> Self {
         let (calls_in, calls) = mpsc::channel(16);
         let (standing_in, standing) = watch::channel(Arc::default());
@@ -97,12 +97,12 @@ impl AgentLink {
         Self { calls: calls_in, standing }
     }
 
-    /// How the certificates stand.
+    /// How the certificates stand now.
     pub(crate) fn standing(&self) -> Arc<Standing> {
         Arc::clone(&self.standing.borrow())
     }
 
-    /// The same, told as often as it changes.
+    /// How the certificates stand, as a channel that tells each change.
     pub(crate) fn watch(&self) -> watch::Receiver<Arc<Standing>> {
         self.standing.clone()
     }
@@ -110,7 +110,7 @@ impl AgentLink {
     /// As [`Agent::renew`](crate::agent::Agent::renew).
     ///
     /// # Errors
-    /// Why there is none, in plain words; what was in use stays.
+    /// Why there is no new certificate, in plain words; the one in use stays.
     pub(crate) async fn renew(&self, host: HostName, force: bool) -> Result<(), String> {
         self.call(host, |ended| LinkReply::Renewal { force, ended }).await
     }
@@ -139,9 +139,9 @@ struct LinkTask {
     parts: LinkParts,
     calls: mpsc::Receiver<Call>,
     standing: watch::Sender<Arc<Standing>>,
-    /// Of the agent, as they were told last.
+    /// The agent's counts of failures, as it told them last.
     failures: Option<BTreeMap<FailureKind, u64>>,
-    /// What the agent has been asked for.
+    /// The calls that have no answer yet, by their numbers.
     waiting: HashMap<u64, LinkReply>,
     count: u64,
 }
@@ -161,7 +161,7 @@ impl LinkTask {
                 backoff.reset();
                 said.clear();
             } else {
-                // A restart of the agent is no news.
+                // The loss of a connection is told only when the agent does not come back: it may only be restarting.
                 self.show_problem(&problem);
                 if said != problem {
                     tracing::error!(
@@ -182,7 +182,7 @@ impl LinkTask {
         }
     }
 
-    /// Talks with the agent until one of both goes; `heard`: whether it has said how the hosts stand.
+    /// Talks with the agent until one of the two goes; sets `heard` when the agent has said how the hosts stand.
     async fn talk(&mut self, heard: &mut bool) -> Result<(), String> {
         let at = self.parts.socket.display().to_string();
         let broken = |error: io::Error| format!("cannot talk with the agent at `{at}`: {error}");
@@ -197,7 +197,7 @@ impl LinkTask {
                     None => break,
                 }
             }
-            // What came before the end is acted on first.
+            // Messages that came before the end are acted on first.
             drop(inbox_in);
             pending::<Infallible>().await
         };
@@ -207,7 +207,7 @@ impl LinkTask {
                 tokio::select! {
                     Ok(()) = self.parts.hosts.changed() => self.want(&mut to).await.map_err(broken)?,
                     Some(call) = self.calls.recv() => {
-                        // It may be about a host that has come just before.
+                        // The call may be about a host that has come just before.
                         if self.parts.hosts.has_changed().unwrap_or_default() {
                             self.want(&mut to).await.map_err(broken)?;
                         }
@@ -274,12 +274,13 @@ impl LinkTask {
         Ok(())
     }
 
-    /// Counts what has been added since it was told last. What was there before this server is not its own.
+    /// Counts the failures that are new since the agent told them last. Failures from before this server's start are
+    /// not counted.
     fn count_failures(&mut self, now: &BTreeMap<FailureKind, u64>) {
         let before = self.failures.replace(now.clone()).unwrap_or_else(|| now.clone());
         for (kind, count) in now {
             let old = before.get(kind).copied().unwrap_or_default();
-            // Fewer than before: it is another agent.
+            // A number below the last one comes from a restarted agent.
             let new = if *count < old { *count } else { count - old };
             (0..new).for_each(|_| self.parts.metrics.acme_failed(kind.name()));
         }
@@ -300,7 +301,7 @@ impl LinkTask {
         self.standing.send_replace(Arc::new(standing));
     }
 
-    /// Nobody looks after the hosts: that is their problem now, beside what is known of them.
+    /// Shows the agent's absence as the problem of each host, beside what is known of the host.
     fn show_problem(&self, problem: &str) {
         let before = self.standing.borrow().clone();
         let known: HashMap<&HostName, &HostStatus> =

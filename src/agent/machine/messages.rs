@@ -18,20 +18,20 @@ use crate::spec::acme::Acme;
 /// What a server says.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum ToAgent {
-    /// It wants certificates for these hosts, and none for those that it has wanted before.
+    /// The server wants certificates for these hosts, and for no others any more.
     Want { instance: InstanceName, acme: Acme, hosts: Vec<HostName> },
-    /// It answers authorities by this version of the answers.
+    /// The server answers authorities by this version of the answers.
     Answering { version: u64 },
-    /// It wants a new certificate now; `call` comes back with the reply.
+    /// The server wants a new certificate now; the reply has the same `call`.
     Renew { call: u64, host: HostName, force: bool },
-    /// It wants to know what an order would meet.
+    /// The server wants to know what an order would meet; the reply has the same `call`.
     Plan { call: u64, host: HostName },
 }
 
 /// What the agent says.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum ToServer {
-    /// What authorities are to be answered from now on.
+    /// The answers to authorities from now on.
     Answer { version: u64, answers: Answers },
     /// The hosts of all servers, for which authorities are to be answered.
     Hosts(Vec<HostName>),
@@ -41,7 +41,7 @@ pub(super) enum ToServer {
     Renewed { call: u64, ended: Result<(), String> },
     /// What an order would meet.
     Planned { call: u64, plan: Result<CertPlan, String> },
-    /// Nothing is done for this server; the connection ends.
+    /// The agent does nothing for this server; the connection ends.
     Refuse { why: String },
 }
 
@@ -59,7 +59,7 @@ pub(super) async fn read<T: DeserializeOwned>(from: &mut (impl AsyncRead + Unpin
         let text = format!("a message of {length} bytes is longer than {LONGEST}");
         return Err(io::Error::new(io::ErrorKind::InvalidData, text));
     }
-    // Grows as the bytes come: whoever says a length has not sent them yet.
+    // The buffer grows as the bytes come: a peer that announces a length has not sent the bytes yet.
     let mut bytes = Vec::new();
     from.take(length.into()).read_to_end(&mut bytes).await?;
     if bytes.len() < length as usize {
@@ -79,7 +79,7 @@ pub(super) async fn write(to: &mut (impl AsyncWrite + Unpin), message: &impl Ser
     to.write_all(&[&length.to_be_bytes(), &bytes[..]].concat()).await
 }
 
-/// Bytes of one message: a hundred thousand hosts have room.
+/// The most bytes of one message: a hundred thousand hosts fit in.
 const LONGEST: u32 = 64 << 20;
 
 #[cfg(test)]

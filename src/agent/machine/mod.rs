@@ -5,8 +5,8 @@
 //! server: link ──messages──▶ conversation ─▶ registrations (who wants what) ─▶ an agent for each kind of settings
 //! ```
 //!
-//! It alone has the account's key and talks to authorities. It runs while a server is connected, believes no server's
-//! word on a program that root does not own, and needs no privilege. Never here: getting certificates.
+//! Only the agent has the account's key and talks to authorities. The agent runs while a server is connected, runs no
+//! program that a server names and root does not own, and needs no privilege. Never here: getting certificates.
 
 mod conversation;
 mod link;
@@ -38,15 +38,15 @@ pub(crate) use link::{AgentLink, LinkParts};
 
 /// Where servers reach the agent.
 pub(crate) const SOCKET: &str = "/run/rip-agent/agent.sock";
-/// Where it leaves pairs, a folder for each host.
+/// Where the agent leaves pairs, a folder for each host.
 pub(crate) const PAIRS: &str = "/var/lib/rip-certs";
-/// What it alone can read: account, attempts, orders.
+/// What only the agent can read: account, attempts, orders.
 const STATE: &str = "/var/lib/rip-agent";
 
 /// Runs the program, given the words after its name: none, to serve the socket that systemd hands over until no server
 /// has been connected for a while.
 ///
-/// Returns 0 when done, 1 when it cannot be, 2 for wrong words.
+/// Returns 0 when done, 1 when the agent cannot run, 2 for wrong words.
 pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let words: Vec<String> = words.into_iter().map(|word| word.to_string_lossy().into_owned()).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -134,7 +134,7 @@ async fn accept(listener: UnixListener, registrations: Arc<Registrations>, stop:
 }
 
 fn print(text: &str) -> ExitCode {
-    // Whoever closed the pipe has read enough.
+    // A reader that closed the pipe has read enough: the error is dropped.
     let _ = std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes());
     ExitCode::SUCCESS
 }
@@ -143,7 +143,7 @@ const USAGE: &str =
     "usage: rip-server-agent                      get certificates for servers, as its service does
        rip-server-agent --help | --version
 ";
-/// Without a server for that long it ends.
+/// The agent ends when no server has been connected for so long.
 const UNUSED: Duration = Duration::from_secs(5);
 const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
 

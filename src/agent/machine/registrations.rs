@@ -1,5 +1,5 @@
 //! Owns who wants what: the servers that are connected, an agent for each kind of ACME settings among them, and whether
-//! anybody is left.
+//! any server is still connected.
 //!
 //! Never here: connections (`conversation`), or getting certificates.
 
@@ -40,9 +40,9 @@ pub(super) struct Parts {
 /// All servers and what they want.
 pub(super) struct Registrations {
     parts: Parts,
-    /// Held while a server's wish is taken in, also while an agent for it is started.
+    /// The registered servers; the lock is held while a server registers, also while an agent for it is started.
     state: Mutex<RegistrationState>,
-    /// Of all agents here: they have one account.
+    /// The orders of all agents of this machine, which share one account.
     begun: BegunOrders,
     /// The hosts of all servers, each once.
     hosts: watch::Sender<Arc<[HostName]>>,
@@ -53,18 +53,18 @@ pub(super) struct Registrations {
 struct RegistrationState {
     servers: BTreeMap<InstanceName, Registration>,
     groups: Vec<Group>,
-    /// How many registrations there have been.
+    /// How many registrations there have been; each takes its number from here.
     count: u64,
 }
 
 struct Registration {
-    /// Tells it from another one of a server with this name.
+    /// The registration's number, which tells it from another one of a server with this name.
     number: u64,
     acme: Acme,
     hosts: Vec<HostName>,
 }
 
-/// The servers that have the same settings: one agent gets their certificates.
+/// The servers that have the same settings; one agent gets their certificates.
 struct Group {
     acme: Acme,
     agent: Agent,
@@ -72,7 +72,7 @@ struct Group {
 }
 
 impl Registrations {
-    /// Without any server. Makes the folders where they are missing; blocks on the disk.
+    /// Makes the folders where they are missing; no server is registered yet. Blocks on the disk.
     ///
     /// # Errors
     /// What the file system said.
@@ -94,11 +94,11 @@ impl Registrations {
         })
     }
 
-    /// Takes down what a server wants, in the place of what it has wanted before. Returns who gets it, and a number for
-    /// [`leave`](Self::leave).
+    /// Registers what a server wants, in the place of what it wanted before. Returns the agent for its settings, and a
+    /// number for [`leave`](Self::leave).
     ///
     /// # Errors
-    /// Why nothing is got for it, in a sentence.
+    /// Why nothing is done for the server, in a sentence.
     pub(super) async fn register(
         &self,
         instance: InstanceName,
@@ -125,7 +125,7 @@ impl Registrations {
         Ok((agent, number))
     }
 
-    /// The server of a registration has gone; nothing happens when it has registered again.
+    /// Removes the registration of a server that has gone; does nothing when the server has registered again.
     pub(super) async fn leave(&self, instance: &InstanceName, number: u64) {
         let mut state = self.state.lock().await;
         if state.servers.get(instance).is_some_and(|own| own.number == number) {
@@ -135,7 +135,7 @@ impl Registrations {
         }
     }
 
-    /// The hosts of all servers.
+    /// The hosts of all servers, as a channel that tells each change.
     pub(super) fn hosts(&self) -> watch::Receiver<Arc<[HostName]>> {
         self.hosts.subscribe()
     }
@@ -149,17 +149,17 @@ impl Registrations {
         &self.parts.stop
     }
 
-    /// Somebody is connected, as long as the guard lives.
+    /// Counts a connection for as long as the guard lives.
     pub(super) fn connect(self: &Arc<Self>) -> Connected {
         self.connections.send_modify(|count| *count += 1);
         Connected(Arc::clone(self))
     }
 
-    /// Returns when nobody has been connected for so long. Cancel-safe.
+    /// Returns when no server has been connected for `span`. Cancel-safe.
     pub(super) async fn unused_for(&self, span: Duration) {
         let mut connections = self.connections.subscribe();
         loop {
-            // The sender is ours.
+            // The sender lives in `self`: waiting cannot fail.
             connections.wait_for(|count| *count == 0).await.ok();
             if timeout(span, connections.wait_for(|count| *count > 0)).await.is_err() {
                 return;
@@ -177,7 +177,7 @@ impl Registrations {
             hosts: wanted,
             challenges: self.parts.challenges.clone(),
             begun: self.begun.clone(),
-            // Servers count for themselves what they are told.
+            // Each server counts for itself what it is told; these metrics are shown nowhere.
             metrics: Metrics::new(),
             clock: self.parts.clock.clone(),
             stop: self.parts.stop.clone(),
@@ -186,7 +186,7 @@ impl Registrations {
         Ok(Group { acme, agent, hosts })
     }
 
-    /// Tells each agent its hosts: one that several servers have is the first one's, by name.
+    /// Tells each agent its hosts. A host that several servers have belongs to the first of them by name.
     fn share_out(&self, state: &RegistrationState) {
         let mut all = BTreeSet::new();
         let mut shares: Vec<Vec<HostName>> = vec![Vec::new(); state.groups.len()];

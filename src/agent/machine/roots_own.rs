@@ -9,7 +9,7 @@ use std::path::Path;
 
 use crate::spec::acme::Acme;
 
-/// Looks at the programs of the settings. Blocks on the disk.
+/// Checks the programs of the settings, and the folders above them. Blocks on the disk.
 ///
 /// # Errors
 /// A sentence that names the setting, the program and what is wrong with it.
@@ -36,7 +36,7 @@ fn is_roots(program: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Group or others.
+/// Write permission for the group or for others.
 const OTHERS_WRITE: u32 = 0o022;
 
 #[cfg(test)]
@@ -50,7 +50,7 @@ mod tests {
         assert_eq!(check(&acme), Ok(()));
         acme.hook = Some("/bin/sh".into());
         assert_eq!(check(&acme), Ok(()));
-        // Below a folder that everybody may write to.
+        // The temporary folder lies below a folder that everybody may write to.
         let folder = tempfile::tempdir().unwrap();
         let planted = folder.path().join("hook");
         fs::write(&planted, "").unwrap();

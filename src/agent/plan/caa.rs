@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::name::HostName;
 
-/// A record.
+/// A CAA record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Record {
     /// `issue`, `issuewild`, `iodef` or another, in lower case.
@@ -20,16 +20,16 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// The domain of whoever may issue; empty: nobody.
+    /// The domain of the authority that may issue; empty: none may.
     pub(super) fn issuer(&self) -> &str {
         self.value.split(';').next().unwrap_or_default().trim()
     }
 }
 
-/// The records that count for a host: its own, else those of the nearest name above that has any.
+/// Asks for the records that count for a host: its own, else those of the nearest name above it that has any.
 ///
 /// # Errors
-/// Why they are not known, in a sentence.
+/// Why the records cannot be known, in a sentence.
 pub(super) async fn records(host: &HostName) -> Result<Vec<Record>, String> {
     if host.address().is_some() {
         return Ok(Vec::new());
@@ -48,7 +48,7 @@ pub(super) async fn records(host: &HostName) -> Result<Vec<Record>, String> {
     }
 }
 
-/// The first of resolv.conf(5).
+/// The first name server of a resolv.conf(5), or 127.0.0.1 where it names none.
 fn name_server(text: &str) -> SocketAddr {
     let named = text.lines().filter_map(|line| line.trim().strip_prefix("nameserver")?.trim().parse().ok());
     SocketAddr::new({ named }.next().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), 53)
@@ -76,7 +76,7 @@ async fn ask(server: SocketAddr, name: &str) -> Result<Vec<Record>, String> {
 
 /// A message with one question (RFC 1035 §4.1).
 fn question(id: u16, name: &str) -> Vec<u8> {
-    // Recursion desired, one question.
+    // The flags say: recursion desired, one question.
     let mut message = [&id.to_be_bytes()[..], &[1, 0, 0, 1, 0, 0, 0, 0, 0, 0]].concat();
     for label in name.split('.') {
         // A label of a host name has 63 bytes at most.
@@ -89,7 +89,8 @@ fn question(id: u16, name: &str) -> Vec<u8> {
     message
 }
 
-/// The records of an answer; none where the name does not exist. `None`: it is no answer, or was cut.
+/// Reads the records of an answer; there are none where the name does not exist. `None`: the message is no answer, or
+/// was cut.
 fn read(id: u16, message: &[u8]) -> Option<Vec<Record>> {
     let mut at = 0;
     let head: Vec<u16> = (0..6).map(|_| u16_at(message, &mut at)).collect::<Option<_>>()?;
@@ -127,7 +128,7 @@ fn u16_at(message: &[u8], at: &mut usize) -> Option<u16> {
     Some(u16::from_be_bytes(bytes.try_into().ok()?))
 }
 
-/// Labels up to an empty one, or up to a pointer (RFC 1035 §4.1.4), which is not followed.
+/// Skips labels up to an empty one, or up to and with a pointer (RFC 1035 §4.1.4), which is not followed.
 fn skip_name(message: &[u8], at: &mut usize) -> Option<()> {
     loop {
         let length = *message.get(*at)?;

@@ -22,14 +22,14 @@ use super::names::Unobtainable;
 use super::solve::PROBE;
 use super::status::Limits;
 
-/// Looks at what is in the way of an order.
+/// Looks at what might be in the way of an order.
 pub(super) struct Planner {
     pub(super) acme: Acme,
     pub(super) challenges: Challenges,
 }
 
 impl Planner {
-    /// Looks at everything; takes some seconds at most. Cancel-safe.
+    /// Makes every check of the plan, in some seconds at most. Cancel-safe.
     pub(super) async fn plan(&self, host: &HostName, limits: Option<Limits>) -> CertPlan {
         let mut checks = vec![self.name(host), self.authority()];
         let mut not_checked =
@@ -94,7 +94,7 @@ impl Planner {
         check("challenge", CheckResult::Ok, text)
     }
 
-    /// Where the name leads.
+    /// Checks where the name leads.
     async fn addresses(&self, host: &HostName, checks: &mut Vec<PlanCheck>) -> Vec<IpAddr> {
         let found = match host.address() {
             Some(address) => Ok(vec![address]),
@@ -124,8 +124,8 @@ impl Planner {
         found
     }
 
-    /// What answers at the ports that the authority would come to. A port that the other one can stand in for is in
-    /// nobody's way.
+    /// Checks what answers at the ports that the authority would come to. A bad port does no harm where the order can
+    /// go by the other one.
     async fn ports(&self, host: &HostName, addresses: &[IpAddr], checks: &mut Vec<PlanCheck>) {
         for address in addresses {
             let mut of_address = Vec::new();
@@ -170,7 +170,7 @@ impl Planner {
         Some(check("port80", result, text))
     }
 
-    /// Whether the owner of the name lets the authority issue (RFC 8659 §4).
+    /// Checks whether the owner of the name lets the authority issue (RFC 8659 §4).
     fn caa(&self, host: &HostName, records: &[caa::Record]) -> PlanCheck {
         let wild = host.is_wildcard() && records.iter().any(|record| record.tag == "issuewild");
         let tag = if wild { "issuewild" } else { "issue" };
@@ -203,7 +203,7 @@ pub(super) fn check(name: &str, result: CheckResult, text: String) -> PlanCheck 
     PlanCheck { check: name.to_owned(), result, text }
 }
 
-/// Whether something takes connections there; who it is shows only in the handshake.
+/// Checks whether something takes connections on port 443; only a handshake would show who it is.
 async fn port_443(address: IpAddr) -> PlanCheck {
     let at = SocketAddr::new(address, 443);
     match timeout(PROBING, TcpStream::connect(at)).await {
@@ -218,7 +218,8 @@ async fn port_443(address: IpAddr) -> PlanCheck {
     }
 }
 
-/// An address of this machine at which nothing answers answers nobody; others may be reached from elsewhere.
+/// The result for an address at which nothing answers: bad for an address of this machine, doubtful for others, which
+/// may be reached from elsewhere.
 async fn unreached(address: IpAddr) -> CheckResult {
     match UdpSocket::bind((address, 0)).await {
         Ok(_) => CheckResult::Bad,
@@ -235,7 +236,7 @@ async fn resolved(host: &HostName) -> Result<Vec<IpAddr>, String> {
     }
 }
 
-/// Status and body of what answers there for the host.
+/// Asks an address by HTTP for the host's challenge, and returns status and body of the answer.
 async fn asked(
     at: SocketAddr,
     host: &HostName,

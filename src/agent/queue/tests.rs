@@ -1,4 +1,4 @@
-//! A simulated year, and turns one by one.
+//! A simulated year of many hosts, and single turns of the queue.
 
 use std::collections::HashMap;
 
@@ -87,7 +87,7 @@ impl Authority {
     }
 }
 
-/// Lets so much time pass; every attempt takes some seconds. Returns when each host first had no valid pair.
+/// Lets `span` pass, with attempts of some seconds. Returns when each host first had no valid pair.
 fn simulate(seed: u64, life: Duration, span: Duration, rules: Rules) -> (Authority, Vec<String>) {
     let mut queue = Queue::new(rules, BegunOrders::default(), seed);
     let mut authority = Authority::new(seed, life);

@@ -1,4 +1,5 @@
-//! Owns the look at the certificate that clients of a host get: where it is from, who signed it, how long it lives.
+//! Owns the look at the certificate that clients of a host get: where the certificate is from, who signed it, how long
+//! it lives.
 //!
 //! Never here: answering handshakes (`resolver`).
 
@@ -19,31 +20,31 @@ use super::CertKeeper;
 /// A certificate in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ServedCert {
-    /// Where it is from: `files`, `folder`, `imported`, `acme`, `mkcert` or `self-signed`.
+    /// The certificate's source: `files`, `folder`, `imported`, `acme`, `mkcert` or `self-signed`.
     pub(crate) source: &'static str,
     /// The names in it.
     pub(crate) names: Arc<[HostName]>,
-    /// Who signed it, as the certificate says.
+    /// Who signed the certificate, as it says itself.
     pub(crate) issuer: String,
-    /// Its serial number, in hexadecimal pairs with colons.
+    /// The serial number, in hexadecimal pairs with colons.
     pub(crate) serial: String,
-    /// From when on it is valid.
+    /// When the certificate becomes valid.
     pub(crate) not_before: SystemTime,
-    /// When it ends.
+    /// When the certificate ends.
     pub(crate) not_after: SystemTime,
-    /// Why there is no better one, if so.
+    /// Why there is no better certificate, if there is a reason.
     pub(crate) problem: Option<String>,
 }
 
 impl ServedCert {
-    /// Whether somebody has put it there, and nobody here renews it.
+    /// Whether an operator has put the certificate there, so that the server does not renew it.
     pub(crate) fn is_from_people(&self) -> bool {
         FROM_PEOPLE.contains(&self.source)
     }
 }
 
 impl CertKeeper {
-    /// What clients of each of these hosts get; none where a certificate is made at the first handshake.
+    /// The certificates that clients of these hosts get; `None` where one is made at the first handshake.
     pub(crate) fn served(&self, hosts: &[HostName]) -> Vec<Option<ServedCert>> {
         let now = self.shown.clock.now();
         let issued = self.shown.issued.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -66,7 +67,7 @@ impl CertKeeper {
         hosts.iter().map(look).collect()
     }
 
-    /// Those of the hosts for which somebody has put a good certificate there: nobody here renews them.
+    /// Those of the hosts for which an operator has put a good certificate there, so that the server renews none.
     pub(crate) fn kept_by_people(&self, hosts: &[HostName]) -> HashSet<HostName> {
         let now = self.shown.clock.now();
         let issued = self.shown.issued.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -104,7 +105,8 @@ impl ServedCert {
     }
 }
 
-/// As handshakes find it: the first source with a good one, and where there is none, the first.
+/// The certificate that a handshake for the host finds: that of the first source with a good one, and where none is
+/// good, the first.
 fn find<'a>(
     layers: &'a [(&'static str, CertLayer)],
     host: &HostName,
@@ -116,5 +118,5 @@ fn find<'a>(
 }
 
 const MADE: &str = "self-signed";
-/// Sources in which somebody has put what is there.
+/// The sources whose certificates an operator has put there.
 const FROM_PEOPLE: [&str; 3] = ["files", "folder", "imported"];

@@ -100,7 +100,7 @@ fn der(pem: &Pem) -> Vec<u8> {
     pem.certificate().key.cert[0].to_vec()
 }
 
-/// Lets the keeper work until it has come to that.
+/// Lets the keeper work until `reached` is true.
 async fn until(reached: impl Fn() -> bool) {
     for _ in 0..600 {
         if reached() {

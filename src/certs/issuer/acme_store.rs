@@ -1,5 +1,5 @@
-//! Owns the pairs that the ACME agent has got: a folder that it writes, `HOST/fullchain.pem` and `HOST/privkey.pem`
-//! each.
+//! Owns the pairs that the ACME agent has got: the agent writes them into a folder, as `HOST/fullchain.pem` and
+//! `HOST/privkey.pem`.
 //!
 //! Never here: getting and renewing them, which the agent does.
 
@@ -10,7 +10,7 @@ use crate::certs::CertError;
 
 use super::folder::PairFolder;
 
-/// The pairs of the agent, also when its folder comes later.
+/// Opens the agent's folder, which may also come later.
 ///
 /// # Errors
 /// When the attempt itself breaks.

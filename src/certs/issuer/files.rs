@@ -16,7 +16,7 @@ use crate::spec::CertFiles;
 use super::obtained::{ObtainedCert, Renewal};
 use super::{CertIssuer, CertNeed, Issued, Refreshing, blocking};
 
-/// The pair for its own names, and for clients that name no host.
+/// The pair, which answers for its own names and for clients that name no host.
 pub(super) struct PairOfFiles {
     pair: FilePair,
     watch: RestWatch<PairMarks>,
@@ -31,7 +31,7 @@ impl PairOfFiles {
     pub(super) async fn open(files: &CertFiles, now: SystemTime) -> Result<Self, CertError> {
         let pair = FilePair { cert: files.cert.clone(), key: files.key.clone() };
         let reading = pair.clone();
-        // Looked at before they are read: a change in between must not go unseen.
+        // The marks are taken before the files are read, so that a change in between is seen.
         let (marks, certificate) = blocking(move || (reading.marks(), reading.load())).await?;
         let obtained = ObtainedCert::with(NAME, Renewal::Theirs, certificate?, now);
         Ok(Self { pair, watch: RestWatch::new(marks), obtained })
@@ -72,14 +72,14 @@ impl CertIssuer for PairOfFiles {
     }
 }
 
-/// A chain and its key, each a file. Every call blocks on the disk.
+/// The files of a chain and its key. Every call blocks on the disk.
 #[derive(Clone, Debug)]
 struct FilePair {
     cert: PathBuf,
     key: PathBuf,
 }
 
-/// The files of a pair: two equal marks mean that nobody has touched them between.
+/// The marks of a pair's files: two equal marks mean that the files have not been touched in between.
 type PairMarks = [Option<FileMark>; 2];
 
 impl FilePair {
@@ -94,7 +94,7 @@ impl FilePair {
     }
 }
 
-/// Says which file of a pair is at fault.
+/// An error that names the file of the pair that is at fault.
 pub(super) fn blame(cert: &Path, key: &Path, source: CertificateError) -> CertError {
     let path = if source.is_about_key() { key } else { cert };
     CertError::Invalid { path: path.into(), source }

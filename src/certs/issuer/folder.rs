@@ -1,5 +1,5 @@
-//! Owns the pairs of a folder: found by what the certificates say, looked at again and again, a bad one never in the
-//! place of a good one.
+//! Owns the pairs of a folder: the pairs are found by what the certificates say, the folder is looked at again and
+//! again, and a bad pair never replaces a good one.
 //!
 //! Never here: reading files (`folder_pairs`), or which of several sources answers for a host.
 
@@ -29,18 +29,20 @@ pub(super) struct PairFolder {
     next_look: Instant,
     pause: Duration,
     holding: Arc<Holding>,
-    /// Made once for each change: there may be thousands, and they are asked for every second.
+    /// What the status shows; made once for each change, because there may be thousands, and they are asked for every
+    /// second.
     issued: Arc<[Issued]>,
 }
 
-/// What is held of a folder.
+/// What was read from a folder.
 #[derive(Default)]
 struct Holding {
-    /// By the file with the certificate.
+    /// The pairs, by the file with the certificate.
     pairs: BTreeMap<PathBuf, FolderPair>,
     /// What is wrong with files that are of no use, by file.
     flaws: BTreeMap<PathBuf, String>,
-    /// Pairs of which another one has all the names and lasts longer, each with that other one.
+    /// Pairs that another pair outlives: that one has all their names and lasts longer. The second path is the other
+    /// pair's.
     outlived: BTreeSet<(PathBuf, PathBuf)>,
 }
 
@@ -48,14 +50,14 @@ struct Holding {
 struct FolderPair {
     certificate: Certificate,
     key: PathBuf,
-    /// Of its files as they were read; none where they have changed into something of no use since.
+    /// The marks of the files as they were read; none where the files have changed into something of no use since.
     marks: Option<[FileMark; 2]>,
-    /// Another file has the same certificate, with at least as long a chain.
+    /// Whether another file has the same certificate, with at least as long a chain.
     is_copy: bool,
 }
 
 impl PairFolder {
-    /// Reads what is in a folder that has to be there.
+    /// Opens a folder that has to be there, and reads its pairs.
     ///
     /// # Errors
     /// When it cannot be listed.
@@ -66,7 +68,7 @@ impl PairFolder {
         Self::open_if_there(name, root, now).await
     }
 
-    /// Reads what is in a folder that may come later.
+    /// Opens a folder that may come later, and reads its pairs.
     ///
     /// # Errors
     /// When the attempt itself breaks.
@@ -93,7 +95,7 @@ impl PairFolder {
     async fn list(&mut self) -> Result<FolderFiles, CertError> {
         let (root, begun) = (self.root.clone(), Instant::now());
         let files = blocking(move || FolderFiles::below(&root)).await?;
-        // A look costs at most a hundredth of a core.
+        // The pause is a hundred times as long as the look took, so that looking costs at most a hundredth of a core.
         self.pause = (100 * begun.elapsed()).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
         self.next_look = Instant::now() + self.pause;
         Ok(files)
@@ -107,7 +109,7 @@ impl PairFolder {
         self.watch.look(files.digest()) && self.take(files, now).await.is_ok()
     }
 
-    /// Takes what is in the files from now on.
+    /// Serves what is in the files from now on.
     async fn take(&mut self, files: FolderFiles, now: SystemTime) -> Result<(), CertError> {
         let (before, root) = (Arc::clone(&self.holding), self.root.clone());
         let holding = blocking(move || before.after(&root, &files, now)).await?;
@@ -152,7 +154,7 @@ impl Holding {
         pairs.chain(others).collect()
     }
 
-    /// What is held once `files` have been read; those of pairs that have not changed are not read again.
+    /// Reads the files, but for those of pairs that have not changed, and returns what is then held.
     fn after(&self, root: &Path, files: &FolderFiles, now: SystemTime) -> Self {
         let unchanged: BTreeMap<&PathBuf, &FolderPair> =
             self.pairs.iter().filter(|(cert, pair)| pair.is_unchanged(cert, files)).collect();
@@ -161,7 +163,7 @@ impl Holding {
         let changed: Vec<PathBuf> =
             files.files.keys().filter(|path| !settled.contains(path)).cloned().collect();
         let mut found = pairs_among(&changed);
-        // A certificate may be for a key that another one has, too.
+        // A changed certificate may belong to a key that another pair has, too: then all files are read.
         let is_complete = settled.is_empty() || found.flaws.is_empty();
         if !is_complete {
             let all: Vec<PathBuf> = files.files.keys().cloned().collect();
@@ -187,7 +189,7 @@ impl Holding {
 
     fn add(&mut self, found: FoundPairs, files: &FolderFiles, before: &Self, now: SystemTime) {
         for (cert, key, certificate) in found.pairs {
-            // It answers for no host, and lies here for some other purpose.
+            // A certificate without names answers for no host, and lies here for some other purpose.
             if certificate.names.is_empty() {
                 continue;
             }
@@ -210,7 +212,7 @@ impl Holding {
         self.flaws.extend(found.flaws.iter().map(|(path, error)| (path.clone(), in_full(error))));
     }
 
-    /// Goes on with pairs whose files are there and are none any more, and with those that cannot be looked at.
+    /// Keeps pairs whose files are still there but are no pairs any more, and those that cannot be looked at.
     fn keep_what_was_good(&mut self, files: &FolderFiles, before: &Self) {
         for (cert, old) in &before.pairs {
             let is_there = files.files.contains_key(cert) || files.may_hold(cert);
@@ -223,7 +225,7 @@ impl Holding {
         }
     }
 
-    /// Notes the pairs that are the same as another one, and those that another one outlives.
+    /// Notes the pairs that are copies of another one, and those that another one outlives.
     fn settle_names(&mut self) {
         let rank = |path: &PathBuf| {
             let certificate = &self.pairs[path].certificate;
@@ -255,7 +257,7 @@ impl Holding {
         }
         for (path, certificate) in copies {
             if let Some(pair) = self.pairs.get_mut(&path) {
-                // One chain in memory is enough.
+                // Copies share one chain in memory.
                 (pair.certificate, pair.is_copy) = (certificate, true);
             }
         }

@@ -14,21 +14,21 @@ use crate::certs::file_marks::FileMark;
 /// The files of a folder at one moment.
 #[derive(Debug, Default)]
 pub(super) struct FolderFiles {
-    /// Those that may be certificates or keys, by path.
+    /// The files that may be certificates or keys, by path.
     pub(super) files: BTreeMap<PathBuf, FileMark>,
     /// Folders whose content could not be listed, and why.
     pub(super) unlisted: Vec<(PathBuf, io::Error)>,
 }
 
 impl FolderFiles {
-    /// Looks at a folder; blocks on the disk, some 2 µs for each file.
+    /// Lists a folder. Blocks on the disk, some 2 µs for each file.
     pub(super) fn below(root: &Path) -> Self {
         let mut found = Self::default();
         found.walk(root, LEVELS);
         found
     }
 
-    /// Two equal digests mean that nobody has touched a file between, added or removed one.
+    /// A digest of the files: two equal ones mean that no file was touched, added or removed in between.
     pub(super) fn digest(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         self.files.hash(&mut hasher);
@@ -36,7 +36,7 @@ impl FolderFiles {
         hasher.finish()
     }
 
-    /// Whether a file may still be there although it is not among the files.
+    /// Whether a file may still be there although it was not listed.
     pub(super) fn may_hold(&self, path: &Path) -> bool {
         self.unlisted.iter().any(|(folder, _)| path.starts_with(folder))
     }
@@ -47,7 +47,8 @@ impl FolderFiles {
             Err(error) => return self.unlisted.push((folder.to_owned(), error)),
         };
         for entry in entries.flatten() {
-            // What programs put beside what they are about to replace, and the turning folders of Kubernetes.
+            // Names with a dot are files that programs put beside what they are about to replace, and the turning
+            // folders of Kubernetes.
             if entry.file_name().as_encoded_bytes().starts_with(b".") {
                 continue;
             }
@@ -63,19 +64,19 @@ impl FolderFiles {
     }
 }
 
-/// Every file in a folder of certificates that is read when it is, for a look at who may read them.
+/// Every file that is read when a folder of certificates is, for a look at who may read them.
 pub(crate) fn pem_files_below(root: &Path) -> Vec<PathBuf> {
     FolderFiles::below(root).files.into_keys().filter(|path| has_pem_suffix(path)).collect()
 }
 
-/// Whether a file says by its name that it is a certificate or a key.
+/// Whether a file's name says that it is a certificate or a key.
 pub(super) fn has_pem_suffix(path: &Path) -> bool {
     path.extension().is_some_and(|suffix| SUFFIXES.iter().any(|known| suffix == *known))
 }
 
 const SUFFIXES: [&str; 5] = ["pem", "crt", "cer", "cert", "key"];
-/// `FOLDER/file`, `FOLDER/a/file`, `FOLDER/a/b/file`.
+/// The levels of folders that are looked at: `FOLDER/file`, `FOLDER/a/file`, `FOLDER/a/b/file`.
 const LEVELS: u32 = 3;
-/// A chain with its key has some 10 KiB.
+/// The largest file that is read, in bytes: a chain with its key has some 10 KiB.
 const LARGEST: u64 = 1 << 20;
 const MOST_FILES: usize = 250_000;

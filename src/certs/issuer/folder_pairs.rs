@@ -1,5 +1,5 @@
-//! Owns finding the pairs among files: which key belongs to which certificate, told from what is in them, not from
-//! their names.
+//! Owns finding the pairs among files: which key belongs to which certificate, which their contents tell and not their
+//! names.
 //!
 //! Never here: which of two pairs is served.
 
@@ -23,9 +23,9 @@ use super::folder_files::has_pem_suffix;
 /// What was found in some files.
 #[derive(Default)]
 pub(super) struct FoundPairs {
-    /// Each with the file of its certificate, that of its key, and what they are.
+    /// Each pair: the file of its certificate, that of its key, and what was read.
     pub(super) pairs: Vec<(PathBuf, PathBuf, Certificate)>,
-    /// Files that are of no use although they seem to be meant for it.
+    /// Files that are of no use although they seem to be meant as certificates or keys.
     pub(super) flaws: BTreeMap<PathBuf, CertError>,
 }
 
@@ -64,7 +64,7 @@ pub(super) fn pairs_among(files: &[PathBuf]) -> FoundPairs {
     found
 }
 
-/// Keys with their files, by their public part.
+/// The keys and their files, by the keys' public parts.
 type KeyFiles<'a> = HashMap<&'a [u8], (&'a Path, &'a ServerKey)>;
 
 /// What is in a file that may be a certificate, a key, both, or something else.
@@ -72,11 +72,11 @@ struct PemFile {
     path: PathBuf,
     chain: Option<Vec<CertificateDer<'static>>>,
     key: Option<ServerKey>,
-    /// Why it is of no use although it seems to be meant for it.
+    /// Why the file is of no use although it seems to be meant as a certificate or key.
     flaw: Option<CertError>,
 }
 
-/// What became of the certificate in a file.
+/// What was found for the certificate in a file.
 enum Paired<'a> {
     With(&'a Path, Result<Certificate, CertificateError>),
     Flawed(CertificateError),
@@ -84,9 +84,9 @@ enum Paired<'a> {
     NoCertificate,
 }
 
-/// A certificate whose key is nowhere.
+/// A certificate whose key is in no file.
 struct Orphan {
-    /// It was made for hosts, and signs no other certificates.
+    /// Whether the certificate was made for hosts, and signs no others.
     serves: bool,
 }
 
@@ -100,7 +100,7 @@ impl PemFile {
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            // A file with another name may be anything.
+            // A file with another suffix may be anything.
             Err(error) if has_pem_suffix(path) => own.flaw = Some(CertError::unreadable(path, error)),
             Err(_) => {}
         }
@@ -130,7 +130,7 @@ impl PemFile {
         };
         let Some(own) = all.first() else { return Paired::NoCertificate };
         let key_of = |leaf: &Leaf| keys.get(leaf.public.as_slice());
-        // Of a chain in the wrong order the key is there, too, and the attempt says what is wrong.
+        // In a chain in the wrong order the key belongs to a later certificate; trying the pair says what is wrong.
         let misplaced = || all.iter().skip(1).filter(|other| other.serves()).find_map(key_of);
         match key_of(own).or_else(misplaced) {
             Some((holder, key)) => Paired::With(holder, Certificate::of(chain.clone(), key)),
@@ -140,8 +140,8 @@ impl PemFile {
 }
 
 impl Orphan {
-    /// Why a certificate is not served; nothing, where nobody would expect that. What is said of its key already is
-    /// said of the certificate then.
+    /// Why a certificate is not served; `None` where nobody would expect it to be. A flaw of the certificate's key file
+    /// is the certificate's flaw, too.
     fn flaw(
         &self,
         cert: &Path,
@@ -168,7 +168,8 @@ impl Orphan {
     }
 }
 
-/// Whether names say that a key is for a certificate: `blog.pem` and `blog.key`, `fullchain.pem` and `privkey.pem`.
+/// Whether the names of two files say that they are a pair: `blog.pem` and `blog.key`, `fullchain.pem` and
+/// `privkey.pem`.
 fn belong_together(cert: &Path, key: &Path) -> bool {
     let stem = |path: &Path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -184,7 +185,7 @@ fn belong_together(cert: &Path, key: &Path) -> bool {
     cert != key && cert.parent() == key.parent() && stem(cert) == stem(key)
 }
 
-/// Does the same to each of many, on all cores where that pays.
+/// Does the same work for each item, on all cores where that pays.
 fn in_parallel<'a, T: Sync, R: Send>(items: &'a [T], work: impl Fn(&'a T) -> R + Sync) -> Vec<R> {
     let threads = thread::available_parallelism().map_or(1, NonZero::get).min(items.len() / LEAST + 1);
     let share = items.len().div_ceil(threads).max(1);
@@ -196,7 +197,7 @@ fn in_parallel<'a, T: Sync, R: Send>(items: &'a [T], work: impl Fn(&'a T) -> R +
         };
         let parts: Vec<_> = items.chunks(share).map(start).collect();
         let end = |(part, thread): (&'a [T], io::Result<thread::ScopedJoinHandle<'_, Vec<R>>>)| {
-            // Where there is no thread to be had this one does the work.
+            // This thread does the work where no other can be started.
             let done = thread.ok().and_then(|thread| thread.join().ok());
             done.unwrap_or_else(|| part.iter().map(work).collect())
         };
@@ -204,5 +205,5 @@ fn in_parallel<'a, T: Sync, R: Send>(items: &'a [T], work: impl Fn(&'a T) -> R +
     })
 }
 
-/// So many a thread, at least.
+/// The fewest items that are worth a thread.
 const LEAST: usize = 64;

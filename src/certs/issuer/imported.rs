@@ -10,7 +10,7 @@ use crate::certs::CertError;
 
 use super::folder::PairFolder;
 
-/// The imported pairs; `certs` is where certificates are kept.
+/// Opens the imported pairs in `certs`, the folder where certificates are kept.
 ///
 /// # Errors
 /// When the attempt itself breaks.

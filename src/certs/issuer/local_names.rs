@@ -1,4 +1,4 @@
-//! Owns the names that a certificate has which answers for the machine itself.
+//! Owns the names of the certificate that answers for the machine itself.
 //!
 //! Never here: making one.
 
@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use crate::name::HostName;
 
-/// The names of this machine, and those of `others` as far as one certificate goes.
+/// The names of this machine, and those of `others`, as many as one certificate may have.
 pub(super) fn with_local(others: Vec<HostName>) -> Vec<HostName> {
     let local: Vec<HostName> = LOCAL.iter().filter_map(|name| HostName::parse(name).ok()).collect();
     let others: BTreeSet<HostName> = others.into_iter().filter(|host| !local.contains(host)).collect();
@@ -20,7 +20,7 @@ pub(super) fn with_local(others: Vec<HostName>) -> Vec<HostName> {
 }
 
 const LOCAL: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
-/// Some clients refuse certificates with more than 100 names.
+/// The most names beside the machine's own: some clients refuse certificates with more than 100 names.
 const MAX_HOSTS: usize = 97;
 
 #[cfg(test)]

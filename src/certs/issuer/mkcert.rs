@@ -1,4 +1,5 @@
-//! Owns the certificate that mkcert makes: one for this machine and every host that no issuer before has one for.
+//! Owns the certificate that mkcert makes: one certificate for this machine and for every host without a certificate of
+//! an earlier issuer.
 //!
 //! Never here: running the program (`mkcert_program`).
 
@@ -17,16 +18,16 @@ use super::obtained::{ObtainedCert, Renewal};
 use super::self_signed::keep;
 use super::{CertIssuer, CertNeed, Issued, Refreshing, blocking};
 
-/// One certificate for all, by mkcert.
+/// The certificate that mkcert made for all hosts.
 pub(super) struct ByMkcert {
     program: Mkcert,
-    /// What was made is kept here.
+    /// The folder where the certificate is kept.
     folder: PathBuf,
     obtained: ObtainedCert,
 }
 
 impl ByMkcert {
-    /// Has the first one made, or takes the one that is kept; `None`, and the log says why, when mkcert fails.
+    /// Takes the kept certificate, or has one made; `None` when mkcert fails, and the log says why.
     ///
     /// # Errors
     /// When `folder` cannot be made.

@@ -18,7 +18,7 @@ use crate::name::HostName;
 /// Why mkcert made no certificate.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MkcertError {
-    /// It could not be started, or what it wrote could not be read.
+    /// The program could not be started, or its files could not be read.
     #[error("cannot run `{}`", program.display())]
     Run {
         /// The program.
@@ -26,20 +26,20 @@ pub(crate) enum MkcertError {
         /// What the system said.
         source: io::Error,
     },
-    /// It did not end in time and was killed.
+    /// The program did not end in time and was killed.
     #[error("`{}` took longer than {} s", program.display(), limit.as_secs())]
     TooSlow {
         /// The program.
         program: PathBuf,
-        /// The time it had.
+        /// The time that the program had.
         limit: Duration,
     },
-    /// It said no.
+    /// The program ended with an error.
     #[error("`{}` failed: {said}", program.display())]
     Failed {
         /// The program.
         program: PathBuf,
-        /// The last line it wrote.
+        /// The last line that the program wrote.
         said: String,
     },
 }
@@ -63,8 +63,8 @@ impl Mkcert {
         Some(Self { program, limit: LIMIT })
     }
 
-    /// Has a certificate for `names` made; key and chain as PEM in one text. `folder` is private and holds the
-    /// files meanwhile. Dropping the future kills mkcert.
+    /// Has a certificate for `names` made, and returns key and chain as PEM in one text. `folder` is private and holds
+    /// the files meanwhile. Dropping the future kills mkcert.
     pub(in crate::certs) async fn make(
         &self,
         folder: &Path,
@@ -107,7 +107,7 @@ fn is_program(file: &Path) -> bool {
     fs::metadata(file).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
-/// An IPv6 address goes without its brackets. No name starts with `-`.
+/// A name as an argument: an IPv6 address without its brackets. No name starts with `-`.
 fn argument(name: &HostName) -> String {
     name.address().map_or_else(|| name.to_string(), |address| address.to_string())
 }
@@ -117,7 +117,7 @@ fn said(output: &Output) -> String {
     format!("{out}\n{err}")
 }
 
-/// It takes about a tenth of a second; the first time it makes its authority too.
+/// The time limit: mkcert takes about a tenth of a second, and longer the first time, when it makes its authority.
 const LIMIT: Duration = Duration::from_secs(30);
 
 #[cfg(test)]

@@ -38,18 +38,19 @@ pub(crate) use mkcert_program::MkcertError;
 
 /// A place that certificates come from.
 pub(super) trait CertIssuer: Send + Sync {
-    /// Its name in the status and in the log.
+    /// The issuer's name in the status and in the log.
     fn name(&self) -> &'static str;
 
-    /// Whether its certificates are signed by somebody whom clients elsewhere may know. A server with such
-    /// certificates refuses clients that ask for names it has none for.
+    /// Whether the issuer's certificates are signed by an authority that clients elsewhere may know. A server with such
+    /// certificates refuses clients that ask for names without one.
     fn is_public(&self) -> bool;
 
-    /// Brings its certificates up to date; true when others are to be served than before. What goes wrong is kept for
-    /// [`issued`](Self::issued), and what was good goes on. Cancel-safe: the next call does what this one has not.
+    /// Brings the issuer's certificates up to date; true when others are to be served than before. Problems are kept
+    /// for [`issued`](Self::issued), and good certificates stay in use. Cancel-safe: the next call does what this one
+    /// has not.
     fn refresh<'a>(&'a mut self, need: &'a CertNeed<'a>) -> Refreshing<'a>;
 
-    /// What it has, the one for clients that name no host first.
+    /// The issuer's certificates; the one for clients that name no host comes first.
     fn issued(&self) -> Arc<[Issued]>;
 
     /// How long from `now` until a refresh may bring something although no host has come or gone.
@@ -62,10 +63,10 @@ pub(super) type Refreshing<'a> = Pin<Box<dyn Future<Output = bool> + Send + 'a>>
 /// What an issuer is to bring certificates for.
 pub(super) struct CertNeed<'a> {
     pub(super) now: SystemTime,
-    /// Hosts may have come or gone since the last refresh.
+    /// Whether hosts may have come or gone since the last refresh.
     pub(super) hosts_changed: bool,
     pub(super) directory: &'a Directory,
-    /// What issuers before this one in the order have.
+    /// The certificates of the issuers before this one.
     pub(super) earlier: &'a [Arc<CertLayer>],
 }
 
@@ -86,27 +87,28 @@ impl CertNeed<'_> {
 /// A certificate of an issuer, or the lack of one.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Issued {
-    /// The one in use.
+    /// The certificate in use.
     pub(super) certificate: Option<Certificate>,
-    /// Why there is none, or no better one, in a sentence.
+    /// Why there is no certificate, or no better one, in a sentence.
     pub(super) problem: Option<String>,
-    /// What a person can do to have another one in its place; empty: the server sees to that itself.
+    /// What an operator can do to get another certificate; empty: the server does so itself.
     pub(super) remedy: &'static str,
 }
 
-/// All that an issuer has, behind its name.
+/// All that an issuer has, with the issuer's name.
 pub(super) type IssuedBy = (&'static str, Arc<[Issued]>);
 
 /// The issuers of a server.
 pub(super) struct CertIssuers {
-    /// The first that has a certificate for a host is the one that the host gets it from.
+    /// The issuers; a host gets its certificate from the first that has one for it.
     pub(super) in_order: Vec<Box<dyn CertIssuer>>,
-    /// The server makes a certificate for each host that none of them has one for.
+    /// Whether the server makes a certificate for each host that no issuer has one for.
     pub(super) made_for_hosts: bool,
 }
 
 impl CertIssuers {
-    /// Opens the issuers that are wanted. What mkcert makes, and what the server makes itself, is kept in `folder`.
+    /// Opens the issuers that the settings want. Certificates that mkcert or the server itself makes are kept in
+    /// `folder`.
     ///
     /// # Errors
     /// When files or the folder that were named cannot be used, or nothing can be kept in `folder`. mkcert that is
@@ -151,14 +153,14 @@ impl CertIssuers {
     }
 }
 
-/// What handshakes ask of an issuer.
+/// The certificates of an issuer, as handshakes look them up.
 pub(super) fn layer_of(issuer: &dyn CertIssuer) -> Arc<CertLayer> {
     let issued = issuer.issued();
     let certificates = issued.iter().filter_map(|issued| issued.certificate.clone());
     Arc::new(CertLayer::new(certificates, issuer.is_public()))
 }
 
-/// Runs what blocks on the disk beside the loop.
+/// Runs work that blocks on the disk on a thread beside the loop.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, CertError> {

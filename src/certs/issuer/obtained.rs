@@ -1,4 +1,5 @@
-//! Owns a single certificate that is obtained and renewed: its state, the pauses between attempts, why the last failed.
+//! Owns a single certificate that is obtained and renewed: its state, the pauses between attempts, and why the last
+//! attempt failed.
 //!
 //! Never here: how it is obtained; each issuer says that by a closure.
 
@@ -17,28 +18,28 @@ pub(super) struct ObtainedCert {
     source: &'static str,
     entry: CertEntry,
     backoff: Backoff,
-    /// Stands while another attempt runs.
+    /// Why the last attempt failed; the text stays while another attempt runs.
     problem: Option<String>,
     renewal: Renewal,
 }
 
-/// Who has it renewed.
+/// Who renews the certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Renewal {
-    /// This server, when two thirds of its life are over.
+    /// This server renews it, when two thirds of its life are over.
     Ours,
-    /// Somebody else.
+    /// Another program or person renews it.
     Theirs,
 }
 
 impl ObtainedCert {
-    /// Has none yet.
+    /// Starts without a certificate.
     pub(super) fn new(source: &'static str, renewal: Renewal) -> Self {
         let backoff = Backoff::new(RETRY, LONGEST_PAUSE);
         Self { source, entry: CertEntry::Missing, backoff, problem: None, renewal }
     }
 
-    /// Starts with this one.
+    /// Starts with this certificate.
     pub(super) fn with(source: &'static str, renewal: Renewal, first: Certificate, now: SystemTime) -> Self {
         let mut own = Self { entry: CertEntry::Obtaining, ..Self::new(source, renewal) };
         let event = own.obtained(first);
@@ -46,7 +47,7 @@ impl ObtainedCert {
         own
     }
 
-    /// The one in use.
+    /// The certificate in use.
     pub(super) fn current(&self) -> Option<&Certificate> {
         self.entry.current()
     }
@@ -55,18 +56,19 @@ impl ObtainedCert {
         self.current().is_some_and(|current| current.covers(names))
     }
 
-    /// What is shown of it.
+    /// The certificate as the status shows it.
     pub(super) fn issued(&self, remedy: &'static str) -> Issued {
         Issued { certificate: self.current().cloned(), problem: self.problem.clone(), remedy }
     }
 
-    /// Until a tick will do something. A wall clock may jump: no pause is longer than an hour, whatever is due when.
+    /// The time until a tick will change something. A wall clock may jump, so that this is never more than an hour.
     pub(super) fn pause(&self, now: SystemTime) -> Duration {
         let due = self.entry.due_at().map(|due| due.duration_since(now).unwrap_or_default());
         due.unwrap_or(LONGEST_PAUSE).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
     }
 
-    /// Obtains another one when that is wanted, or due; true when another one is in use from then on.
+    /// Obtains another certificate when that is wanted, or when it is due; true when another one is in use from then
+    /// on.
     pub(super) async fn renew<F>(&mut self, is_wanted: bool, now: SystemTime, obtain: impl Fn() -> F) -> bool
     where
         F: Future<Output = Result<Certificate, CertError>>,

@@ -1,7 +1,7 @@
 //! Owns the server's own default certificate: self-signed, for this machine.
 //!
-//! It is made when no issuer before has a certificate for clients that name no host. Never here: the certificates of
-//! single hosts (`host_certs`).
+//! The certificate is made when no earlier issuer has one for clients that name no host. Never here: the certificates
+//! of single hosts (`host_certs`).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,18 +18,18 @@ use super::{CertIssuer, CertNeed, Issued, Refreshing, blocking};
 
 /// The self-signed default certificate.
 pub(super) struct SelfSignedDefault {
-    /// What was made is kept here.
+    /// The folder where the certificate is kept.
     folder: PathBuf,
     obtained: ObtainedCert,
-    /// Whether it was needed at the last refresh.
+    /// Whether the certificate was needed at the last refresh.
     is_needed: bool,
 }
 
 impl SelfSignedDefault {
-    /// Makes it, if it is needed, or takes the one that is kept.
+    /// Takes the kept certificate, or makes one, if one is needed.
     ///
     /// # Errors
-    /// When it is needed and cannot be made, or `folder` cannot.
+    /// When a certificate is needed and cannot be made, or when `folder` cannot be made.
     pub(super) async fn open(folder: &Path, need: &CertNeed<'_>) -> Result<Self, CertError> {
         let mut own = Self {
             folder: folder.to_owned(),
@@ -78,7 +78,8 @@ impl CertIssuer for SelfSignedDefault {
     }
 }
 
-/// Clients that ask for an address send no SNI: only the default certificate can answer.
+/// The names of the certificate. Clients that ask for an address send no SNI, so that only the default certificate can
+/// answer them.
 fn names(need: &CertNeed<'_>) -> Vec<HostName> {
     with_local(need.hosts_that(|host| host.address().is_some()))
 }
@@ -97,7 +98,7 @@ async fn make(folder: PathBuf, names: Vec<HostName>, now: SystemTime) -> Result<
     .await?
 }
 
-/// Keeps a certificate that was made. A full disk is no reason not to serve.
+/// Keeps a certificate that was made. A full disk is only logged: the server serves all the same.
 pub(super) fn keep(path: &Path, pem: &[u8]) {
     if let Err(error) = self_made::store(path, pem) {
         let error = in_full(&error);
