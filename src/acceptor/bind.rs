@@ -12,15 +12,15 @@ use crate::spec::PortChoice;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BindError {
-    /// A port that was asked for.
+    /// The port that was asked for cannot be had.
     #[error("cannot listen on {address}: {source}{}", hint(source))]
     Given { address: SocketAddr, source: io::Error },
-    /// None of those that were tried.
+    /// None of the ports that were tried can be had.
     #[error("cannot listen on port {first}, nor on any from {PROBE_FROM} to {PROBE_TO}: {source}")]
     None {
-        /// The scheme's own port.
+        /// The scheme's own port, which was tried first.
         first: u16,
-        /// Why not on the last one.
+        /// Why the last port cannot be had.
         source: io::Error,
     },
 }
@@ -37,7 +37,7 @@ fn hint(error: &io::Error) -> &'static str {
 
 /// Listens on `port` of all the addresses, or of every address when there are none.
 ///
-/// With [`PortChoice::Probe`] that is `own`, else the first free one from 5000 up when `own` is taken or not allowed.
+/// With [`PortChoice::Probe`] the port is `own`, or the first free one from 5000 up when `own` is taken or not allowed.
 ///
 /// # Errors
 /// [`BindError`], with what to do.
@@ -77,7 +77,7 @@ fn bind_all(addresses: &[IpAddr], port: u16) -> Result<Vec<TcpListener>, (Socket
     }
     let mut listeners: Vec<TcpListener> = Vec::new();
     for address in addresses {
-        // Port 0 means one free port for all of them.
+        // Port 0 means one free port for all addresses.
         let port =
             listeners.first().and_then(|first| first.local_addr().ok()).map_or(port, |first| first.port());
         let address = SocketAddr::new(*address, port);
@@ -86,7 +86,7 @@ fn bind_all(addresses: &[IpAddr], port: u16) -> Result<Vec<TcpListener>, (Socket
     Ok(listeners)
 }
 
-/// One socket for IPv6 and IPv4; for IPv4 alone where there is no IPv6.
+/// Makes one socket for IPv6 and IPv4, or for IPv4 alone where there is no IPv6.
 fn bind_everywhere(port: u16) -> Result<TcpListener, (SocketAddr, io::Error)> {
     let six = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port);
     match bind_one(six, false) {
@@ -115,7 +115,7 @@ fn bind_one(address: SocketAddr, six_only: bool) -> Result<TcpListener, Errno> {
 
 const PROBE_FROM: u16 = 5000;
 const PROBE_TO: u16 = 5999;
-/// Connections the kernel keeps for us; it cuts this to `net.core.somaxconn`.
+/// The connections that the kernel keeps until they are accepted; the kernel cuts this to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
 #[cfg(test)]

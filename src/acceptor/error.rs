@@ -139,8 +139,8 @@ impl ServeError {
         }
     }
 
-    /// The detail that the row's sentence leaves open: the client's mistake, or the limit as settings are written;
-    /// empty where the sentence leaves nothing open.
+    /// The text that replaces `{}` in the row's sentence: the client's mistake, or the limit as settings are written;
+    /// empty where the sentence has no `{}`.
     pub(super) fn detail(&self) -> Cow<'static, str> {
         match self {
             Self::Malformed(what) => (*what).into(),
@@ -150,7 +150,7 @@ impl ServeError {
         }
     }
 
-    /// Seconds after which trying again makes sense.
+    /// Seconds after which another try makes sense.
     pub(super) fn retry_after(&self) -> Option<u64> {
         match self {
             Self::OverRate { retry_after } => Some(retry_after.as_secs() + 1),

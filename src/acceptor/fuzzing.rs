@@ -23,8 +23,8 @@ use super::wire::framing::{Framing, FramingError};
 use super::wire::worker_body::{BodyDecoder, Piece};
 use crate::name::HostName;
 
-/// What is said about a connection's heads does not depend on how its bytes were cut, and whatever the parser behind
-/// takes for a head with two framings is seen here too.
+/// The verdict on a connection's heads does not depend on how its bytes were cut, and each head with two framings that
+/// the parser behind accepts is refused.
 pub fn request_framing(data: &[u8]) {
     let (cut, bytes) = cut_of(data);
     let mut whole = Framing::default();
@@ -52,7 +52,7 @@ pub fn request_framing(data: &[u8]) {
     }
 }
 
-/// What stands behind a chunked body is watched as if nothing had stood before it, or is refused.
+/// The bytes behind a chunked body are watched as if nothing had stood before them, or are refused.
 fn behind_chunks(body: &[u8], whole: &Framing) {
     let Ok(Decoded { left: Some(left), .. }) = decoded(ReceiveFraming::Chunked, body, body.len().max(1))
     else {
@@ -75,7 +75,8 @@ fn behind_chunks(body: &[u8], whole: &Framing) {
     }
 }
 
-/// What is taken for a plain request is one to both who look at all the others: it ends where they say, without a body.
+/// What the fast path takes for a plain request is one to both parsers of other requests, too: it ends where they say,
+/// without a body.
 pub fn plain_request(data: &[u8]) {
     let (cut, bytes) = cut_of(data);
     let limits = fast_head::HeadLimits { bytes: 1 << 16, fields: 100 };
@@ -105,7 +106,7 @@ pub fn plain_request(data: &[u8]) {
     assert!(watched.between_messages(), "it has a body");
 }
 
-/// A worker's head is taken when it is whole and not before, and never says two things about its end.
+/// A worker's head is taken only when it is whole, and never says two things about the answer's end.
 pub fn answer_head(data: &[u8]) {
     let (cut, bytes) = cut_of(data);
     for method in [Method::GET, Method::HEAD] {
@@ -139,10 +140,10 @@ fn assert_framing(headers: &HeaderMap, framing: ReceiveFraming) {
     }
 }
 
-/// A body is the same however its bytes were cut, and nothing of what follows it is taken.
+/// A body is the same however its bytes were cut, and takes nothing of what follows it.
 pub fn answer_body(data: &[u8]) {
     let (cut, bytes) = cut_of(data);
-    // A length of 0 is no body: the head says so.
+    // A length of 0 means no body, which the head says.
     let length = (bytes.len() as u64 / 2).max(1);
     for framing in [ReceiveFraming::Chunked, ReceiveFraming::Length(length), ReceiveFraming::Close] {
         let whole = decoded(framing, bytes, bytes.len().max(1));
@@ -157,7 +158,7 @@ pub fn answer_body(data: &[u8]) {
 #[derive(Debug, PartialEq)]
 struct Decoded {
     data: Vec<u8>,
-    /// The trailers, once it has ended.
+    /// The trailers, when the body has ended.
     end: Option<Option<HeaderMap>>,
     /// How many bytes were left over; only known at the end.
     left: Option<usize>,
@@ -187,8 +188,7 @@ fn decoded(framing: ReceiveFraming, bytes: &[u8], cut: usize) -> Result<Decoded,
     }
 }
 
-/// A host that a request names is found under the same name that a person would have written down, and is its own
-/// canonical form.
+/// A host that a request names has the same name as in settings, and is its own canonical form.
 pub fn authority(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     if let Some(name) = route::canonical(text) {

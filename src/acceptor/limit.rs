@@ -1,6 +1,6 @@
 //! The limits of what clients may make the server hold: each hit is counted, and the first in a minute is logged.
 //!
-//! Never here: the limits' figures, or what becomes of whoever meets one.
+//! Never here: the limits' figures, or what happens to a client that meets one.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub(super) enum Limit {
     Queue,
     /// Places for long-lived connections at a worker.
     Tunnels,
-    /// How long a streamed body may make a worker wait that others wait for.
+    /// The time that a streamed body may make a worker wait that others wait for.
     SlowStream,
     /// Memory of request bodies up to `body_memory` each.
     BodyMemory,
@@ -32,15 +32,15 @@ pub(super) enum Limit {
     ReplyRoom,
     /// Space that the spool files of answers share.
     ReplySpool,
-    /// How long an answer may keep from others what they want.
+    /// The time that an answer may keep what others want.
     SlowReader,
     /// Memory of heads and TLS handshakes that are large.
     Heads,
     /// Places for connections.
     Connections,
-    /// HTTP/2 frames that carry nothing.
+    /// HTTP/2 frames without content.
     Frames,
-    /// TLS handshakes at a time.
+    /// TLS handshakes of one client that wait.
     Handshakes,
     /// Passwords that are checked, or wait for that.
     Passwords,
@@ -69,7 +69,7 @@ impl Limit {
         Self::AuthCalls,
     ];
 
-    /// The label in the metrics.
+    /// The limit's label in the metrics.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::BodyRoom => "body-room",
@@ -92,7 +92,7 @@ impl Limit {
         }
     }
 
-    /// What is at its limit, and what happens now.
+    /// The sentence for the log: what is at its limit, and what happens.
     fn sentence(self) -> &'static str {
         match self {
             Self::BodyRoom => {
@@ -157,12 +157,12 @@ impl Limit {
     }
 }
 
-/// When each limit was last told. Shared by all threads.
+/// When each limit was last logged. All threads share it.
 #[derive(Debug)]
 pub(super) struct LimitLog {
     metrics: Metrics,
     start: Instant,
-    /// Milliseconds after `start`, and one; 0: never.
+    /// Milliseconds after `start`, plus one; 0: never.
     told: [AtomicU64; Limit::ALL.len()],
 }
 
@@ -171,12 +171,12 @@ impl LimitLog {
         Self { metrics, start: now, told: Default::default() }
     }
 
-    /// A client met the limit; `None`: nobody knows which.
+    /// Notes that a client met the limit; `None`: the client is not known.
     pub(super) fn reached(&self, limit: Limit, client: Option<ClientNet>) {
         self.reached_at(None, limit, client);
     }
 
-    /// The same, of what an app has.
+    /// Notes that a client met the limit of an app.
     pub(super) fn reached_at(&self, app: Option<&str>, limit: Limit, client: Option<ClientNet>) {
         self.metrics.limit_reached(limit.name());
         if self.is_to_be_told(limit, Instant::now()) {
@@ -185,7 +185,7 @@ impl LimitLog {
         }
     }
 
-    /// Whether nobody was told within the last minute; says yes to one thread only.
+    /// Whether the limit was not logged within the last minute; true for one thread only.
     fn is_to_be_told(&self, limit: Limit, now: Instant) -> bool {
         let told = &self.told[limit as usize];
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -196,7 +196,7 @@ impl LimitLog {
     }
 }
 
-/// As often as a person wants to read of the same limit.
+/// The shortest time between two log records of the same limit.
 const BETWEEN: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

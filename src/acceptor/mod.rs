@@ -90,11 +90,11 @@ pub(crate) struct AcceptorParts {
     pub(crate) spec: ServerSpec,
     /// The folder of spool files; must exist.
     pub(crate) spool: PathBuf,
-    /// Listeners for apps over TLS.
+    /// The listeners for apps over TLS.
     pub(crate) https: Vec<TcpListener>,
     /// Listeners for apps without TLS, or for redirects when there are TLS listeners too.
     pub(crate) http: Vec<TcpListener>,
-    /// How TLS is spoken; needed when there are `https` listeners.
+    /// Chooses how each TLS handshake goes on; needed when there are `https` listeners.
     pub(crate) tls: Option<ChooseTls>,
     pub(crate) directory: Directory,
     /// Answers to authorities that ask whether a name leads here.
@@ -102,9 +102,9 @@ pub(crate) struct AcceptorParts {
     pub(crate) metrics: Metrics,
     /// Whether access records go to the journal.
     pub(crate) to_journal: bool,
-    /// Threads, at least 1.
+    /// The number of threads, at least 1.
     pub(crate) threads: usize,
-    /// Where the accept loops tell that they go round.
+    /// Where the accept loops report that they run.
     pub(crate) heartbeats: Heartbeats,
 }
 
@@ -112,7 +112,7 @@ pub(crate) struct Acceptor {
     stop: TaskGroup,
     cut: ShutdownToken,
     threads: Vec<JoinHandle<()>>,
-    /// Closed when the last thread is over.
+    /// Closes when the last thread is over.
     over: Receiver<Infallible>,
     writer: Option<AccessWriter>,
 }
@@ -189,7 +189,7 @@ impl Acceptor {
     /// Cuts the connections that are left, and returns when all access records are written.
     pub(crate) async fn end(mut self) {
         self.stop.request();
-        // A client whose worker has gone just now is still told so.
+        // A client whose worker has gone just now is still answered.
         let over = self.is_over_within(LAST_ANSWERS).await;
         self.cut.request();
         if !over && !self.is_over_within(CUTTING).await {
@@ -237,7 +237,7 @@ fn run_shard(shard: Shard, listeners: Listeners, places: &Places) {
         };
     let shard = Rc::new(shard);
     runtime.block_on(async {
-        // These tasks have groups of their own: they have no end to wait for.
+        // These tasks have groups of their own, because they do not end by themselves.
         shard.stop.child().spawn_local("write_batch", shard.upstreams.write_batch.clone().run());
         shard.stop.child().spawn_local("handshakes", shard.handshakes.clone().run());
         for (listener, role) in listeners.list {
@@ -283,7 +283,7 @@ fn run_shard(shard: Shard, listeners: Listeners, places: &Places) {
             () = shard.cut.requested() => {}
         }
     });
-    // What was cut is dropped here, and leaves its records.
+    // The connections that were cut are dropped here, and write their records.
     runtime.shutdown_background();
     shard.access.hand_over();
 }
@@ -333,13 +333,13 @@ fn hsts_value(hsts: Hsts) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("max-age={}{subdomains}", hsts.max_age.as_secs())).ok()
 }
 
-/// Threads that read and write the spool files of one serving thread's connections: many more would not be faster.
+/// The threads that read and write the spool files of one serving thread's connections; many more would not be faster.
 const DISK_THREADS: usize = 32;
-/// How many request bodies may have all of `body_memory`.
+/// The number of request bodies that may each have all of `body_memory`.
 const BODIES_IN_MEMORY: u64 = 1024;
 /// The time for answers that are ready when the workers have gone.
 const LAST_ANSWERS: Duration = Duration::from_millis(250);
-/// The time for threads to drop what was cut.
+/// The time for threads to drop the connections that were cut.
 const CUTTING: Duration = Duration::from_secs(2);
-/// The time for the last access records, when nobody takes them.
+/// The time for the last access records, if nobody takes them.
 const LAST_RECORDS: Duration = Duration::from_secs(2);

@@ -22,11 +22,11 @@ use super::wire::headers::is_forwarding;
 /// The other end of a connection.
 #[derive(Debug)]
 pub(super) struct Peer {
-    /// An IPv4 client of an IPv6 socket is an IPv4 client.
+    /// The address; an IPv4 client of an IPv6 socket has its IPv4 address.
     pub(super) address: IpAddr,
-    /// The same as text, which every request needs.
+    /// The address as text, which every request needs.
     text: Box<str>,
-    /// The client that it counts as.
+    /// The client that the peer counts as.
     pub(super) net: ClientNet,
 }
 
@@ -36,7 +36,7 @@ impl Peer {
         Self { address, text: address.to_string().into(), net: ClientNet::of(address) }
     }
 
-    /// The client whose share the connection takes from, whatever its requests say; `None`: it is a trusted proxy.
+    /// The client whose share the connection takes from, whatever its requests say; `None`: a trusted proxy.
     pub(super) fn share(&self, trusted: &[IpNet]) -> Option<ClientNet> {
         (!is_trusted(self.address, trusted)).then_some(self.net)
     }
@@ -45,14 +45,14 @@ impl Peer {
 /// A request's client as the server sees it.
 #[derive(Debug)]
 pub(super) struct RequestClient<'a> {
-    /// The nearest address that is not a trusted proxy, as far as trusted proxies say.
+    /// The nearest address that is not a trusted proxy's, as far as trusted proxies name it.
     pub(super) address: IpAddr,
-    /// What the worker is told in `X-Forwarded-For`.
+    /// The value of `X-Forwarded-For` for the worker.
     pub(super) forwarded_for: Cow<'a, str>,
-    /// What a trusted proxy says; `None`: the peer is not trusted.
+    /// What a trusted proxy says of the request; `None`: the peer is not trusted.
     pub(super) told: Option<Box<ProxiedRequest>>,
-    /// The client whose share of the server's resources the request takes from; `None`: of no client's, as a trusted
-    /// proxy sent it and did not say for whom.
+    /// The client whose share of the server's resources the request takes from; `None`: a trusted proxy sent the
+    /// request and did not say for whom.
     pub(super) share: Option<ClientNet>,
 }
 
@@ -64,12 +64,12 @@ pub(super) struct ProxiedRequest {
     pub(super) port: Option<u16>,
     /// The prefix that the proxy took away from the path (`X-Forwarded-Prefix`).
     pub(super) prefix: Option<PathPrefix>,
-    /// The id it gave the request.
+    /// The id that the proxy gave the request.
     pub(super) id: Option<RequestId>,
 }
 
 impl<'a> RequestClient<'a> {
-    /// Reads the forwarding fields, if the peer may send them.
+    /// Reads the forwarding fields, if the peer is trusted.
     pub(super) fn of(peer: &'a Peer, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
         let address = peer.address;
         if !is_trusted(address, trusted) {
@@ -102,7 +102,7 @@ impl<'a> RequestClient<'a> {
     }
 }
 
-/// The client whose share a connection from this address takes a place from; `None`: a trusted proxy's, which has none.
+/// The client whose share a connection from this address takes a place from; `None`: a trusted proxy, which has none.
 pub(super) fn share_of(address: SocketAddr, trusted: &[IpNet]) -> Option<ClientNet> {
     let address = canonical(address.ip());
     (!is_trusted(address, trusted)).then(|| ClientNet::of(address))
@@ -112,13 +112,14 @@ fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|net| net.contains(&address))
 }
 
-/// An IPv4 client of an IPv6 socket is an IPv4 client.
+/// The address of an IPv4 client of an IPv6 socket as IPv4.
 fn canonical(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }
 
-/// The first stranger, seen from here. Each entry was written by the one behind it, the last by the peer: what stands
-/// in front of a stranger, or of an entry that is no address, can be anybody's invention.
+/// The nearest address of the chain that is not trusted. Each entry was written by the proxy whose address follows it,
+/// the last one by the peer. What stands in front of an untrusted address, or of an entry that is no address, anybody
+/// may have invented.
 fn nearest(chain: &str, peer: IpAddr, trusted: &[IpNet]) -> IpAddr {
     let mut nearest = peer;
     for hop in chain.rsplit(',').map_while(|part| parse_hop(part.trim())) {
@@ -130,7 +131,7 @@ fn nearest(chain: &str, peer: IpAddr, trusted: &[IpNet]) -> IpAddr {
     nearest
 }
 
-/// Whether the request came through somebody else, trusted or not, who says so.
+/// Whether a forwarding field says that the request came through a proxy, trusted or not.
 pub(super) fn is_forwarded(headers: &HeaderMap) -> bool {
     headers.keys().any(|name| is_forwarding(name.as_str()))
 }
@@ -140,8 +141,8 @@ fn parse_hop(text: &str) -> Option<IpAddr> {
     bare.parse().or_else(|_| text.parse::<SocketAddr>().map(|hop| hop.ip())).ok().map(canonical)
 }
 
-/// All values, with a `?` for each byte that is no text: nothing is left out, or entries would seem nearer than they
-/// are.
+/// All values of a field, with a `?` for each byte that is no text. No value is left out, or other entries would seem
+/// nearer than they are.
 fn joined(headers: &HeaderMap, name: &str) -> String {
     let mut all = String::new();
     for (at, value) in headers.get_all(name).iter().enumerate() {
@@ -154,7 +155,7 @@ fn joined(headers: &HeaderMap, name: &str) -> String {
     all
 }
 
-/// A token bucket per address; addresses that are quiet again are forgotten.
+/// A token bucket per address; addresses whose buckets are full again are forgotten.
 pub(super) struct RateLimit {
     limiter: DefaultKeyedRateLimiter<ClientNet>,
     clock: DefaultClock,
@@ -176,12 +177,12 @@ impl RateLimit {
             .map_err(|refusal| ServeError::OverRate { retry_after: refusal.wait_time_from(self.clock.now()) })
     }
 
-    /// Takes so many tokens; false, and nothing is taken, when the client has not as many.
+    /// Takes so many tokens; false, and nothing is taken, when the client has fewer.
     pub(super) fn take(&self, client: ClientNet, tokens: NonZeroU32) -> bool {
         matches!(self.limiter.check_key_n(&client, tokens), Ok(Ok(())))
     }
 
-    /// Forgets the quiet ones from time to time, for ever.
+    /// Forgets addresses whose buckets are full, at intervals, for ever.
     pub(super) async fn sweep(&self) {
         loop {
             timer::sleep(SWEEP).await;

@@ -21,9 +21,10 @@ pub(super) struct Reason {
     pub(super) closes: bool,
     /// The seconds of `Retry-After`, where they are always the same.
     pub(super) retry_after: Option<u64>,
-    /// The sentence for the client; the detail of the error replaces `{}`. No format that it is put into escapes it.
+    /// The sentence for the client; the detail of the error replaces `{}`. The sentence goes into HTML, JSON and text
+    /// without being escaped.
     pub(super) text: &'static str,
-    /// The setting that the client met.
+    /// The setting that the client's request exceeded.
     pub(super) setting: Option<LimitingSetting>,
     /// The limit on clients that counts this refusal.
     pub(super) limit: Option<Limit>,
@@ -42,7 +43,7 @@ pub(super) enum Blame {
 pub(super) enum Retry {
     /// No byte of the request can have been acted on.
     Always,
-    /// Only if doing it twice is the same as doing it once (RFC 9110 §9.2.2).
+    /// The request may be handed on only if doing it twice is the same as doing it once (RFC 9110 §9.2.2).
     IfIdempotent,
     Never,
 }
@@ -57,11 +58,11 @@ impl Retry {
     }
 }
 
-/// A setting that requests are refused for.
+/// A setting for which requests are refused.
 #[derive(Debug)]
 pub(super) struct LimitingSetting {
     pub(super) key: &'static str,
-    /// When the log last named it, in seconds of the clock of `setting_notice`.
+    /// When the log last named the setting, in seconds of the clock of `setting_notice`.
     pub(super) last_logged: AtomicU64,
 }
 

@@ -113,7 +113,8 @@ impl Pool {
     /// done by the call itself: the future only waits. Of those that wait, one of each client is served in turn, and
     /// those of one client in the order they came.
     ///
-    /// # Errors [`ClaimError::Full`] and [`ClaimError::Closed`] at once or while it waits, [`ClaimError::Expired`] at
+    /// # Errors
+    /// [`ClaimError::Full`] and [`ClaimError::Closed`] at once or while it waits, [`ClaimError::Expired`] at
     /// the deadline, by itself.
     ///
     /// # Cancel safety

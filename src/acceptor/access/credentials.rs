@@ -1,6 +1,6 @@
 //! Owns the name and the password that a request brings (Basic, RFC 7617).
 //!
-//! Never here: whether they are right.
+//! Never here: whether the two are right.
 
 use base64::Engine;
 use base64::alphabet::STANDARD;
@@ -15,7 +15,8 @@ pub(in crate::acceptor) struct Credentials {
 }
 
 impl Credentials {
-    /// The name and the password in a request's head; `None`: it has none, another scheme, or more than one field.
+    /// The name and the password in a request's head; `None`: the head has no such field, another scheme, or more than
+    /// one field.
     pub(in crate::acceptor) fn of(headers: &HeaderMap) -> Option<Self> {
         let mut fields = headers.get_all(header::AUTHORIZATION).iter();
         let value = fields.next()?;
@@ -36,11 +37,11 @@ impl Credentials {
     }
 }
 
-/// With the space behind it.
+/// The scheme's name, with the space behind it.
 const SCHEME: &[u8] = b"Basic ";
-/// Bytes of the field; much more than a name and a password that people or programs have.
+/// The longest field that is read, in bytes: far longer than a name and a password that people or programs have.
 const LONGEST: usize = 2048;
-/// Some clients leave the padding out.
+/// Base64 with or without padding: some clients leave it out.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),

@@ -22,7 +22,7 @@ use crate::name::{ClientNet, RequestId};
 use crate::spec::auth::ForwardAuth;
 use crate::time::timer;
 
-/// Asks programs about requests, for all threads; it bounds how many are asked about at a time.
+/// Asks programs about requests, for all threads; the budget bounds how many requests are asked about at a time.
 pub(in crate::acceptor) struct AuthCalls(Budget);
 
 /// A request as the program is told of it.
@@ -40,9 +40,9 @@ pub(in crate::acceptor) struct AskedRequest<'a> {
 
 /// The answer of the program about a request.
 pub(in crate::acceptor) enum AuthAnswer {
-    /// The request passes.
+    /// The request passes, from this client.
     Passes(Identity),
-    /// The client gets this instead.
+    /// The client gets this answer in place of the app's.
     Instead { status: StatusCode, headers: HeaderMap, body: Bytes },
 }
 
@@ -51,16 +51,16 @@ impl AuthCalls {
         Self(Budget::new(PLACES))
     }
 
-    /// The places of requests that are asked for, and who has how many.
+    /// The places of requests that a program is asked about, and how many each client has.
     pub(in crate::acceptor) fn places(&self) -> &Budget {
         &self.0
     }
 
-    /// Asks the program about a request. Cancel-safe: the connection is closed.
+    /// Asks the program about a request. Cancel-safe: dropping the future closes the connection.
     ///
     /// # Errors
-    /// [`ServeError::AuthCallsFull`]; [`ServeError::AuthFailed`] when no answer comes in time, or another one than is
-    /// meant.
+    /// [`ServeError::AuthCallsFull`]; [`ServeError::AuthFailed`] when no answer comes in time, or one that means
+    /// neither.
     pub(in crate::acceptor) async fn ask(
         &self,
         auth: &ForwardAuth,
@@ -131,7 +131,7 @@ async fn exchange(
         let (head, body) = sender.send_request(request).await.map_err(broken)?.into_parts();
         let large =
             |_| ServeError::AuthFailed("the answer of the program that is asked breaks off, or is too large");
-        // Nobody reads the body of an answer that lets the request pass.
+        // The body of an answer that lets the request pass is not read.
         let body = if head.status.is_success() {
             Bytes::new()
         } else {
@@ -148,7 +148,7 @@ async fn exchange(
     ask.await
 }
 
-/// Fields of the program's answer that the client gets.
+/// The fields of the program's answer that the client gets.
 const PASSED: [HeaderName; 6] = [
     header::LOCATION,
     header::SET_COOKIE,
@@ -157,9 +157,9 @@ const PASSED: [HeaderName; 6] = [
     header::CONTENT_LANGUAGE,
     header::CACHE_CONTROL,
 ];
-/// The time from connecting to the last byte of the answer.
+/// The time limit from connecting to the last byte of the answer.
 const LIMIT: Duration = Duration::from_secs(10);
-/// Bytes of an answer's body.
+/// The largest body of an answer, in bytes.
 const LARGEST: usize = 64 << 10;
-/// Requests that are asked for at a time, each with a connection.
+/// The most requests that are asked about at a time, each with a connection.
 const PLACES: u64 = 512;

@@ -1,4 +1,4 @@
-//! Owns what a worker is told of who asks, once that is known.
+//! Owns what a worker is told of the person who asks, once that is known.
 //!
 //! Never here: finding it out.
 
@@ -9,12 +9,12 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 pub(in crate::acceptor) struct Identity {
     /// Fields that the worker gets.
     pub(in crate::acceptor) given: Vec<(HeaderName, HeaderValue)>,
-    /// Fields of the client that it does not get.
+    /// Fields of the client that the worker does not get.
     pub(in crate::acceptor) hidden: Vec<HeaderName>,
 }
 
 impl Identity {
-    /// A user who has shown a password, which is nobody else's business.
+    /// A user who has shown a password; the worker does not get the password.
     pub(in crate::acceptor) fn of_user(name: &str) -> Self {
         let value = HeaderValue::from_bytes(name.as_bytes()).ok();
         Self {
@@ -23,7 +23,7 @@ impl Identity {
         }
     }
 
-    /// Somebody of whom an answer tells in these fields; nobody else does.
+    /// Whoever the answer names in these fields; the client's own fields of these names are hidden.
     pub(in crate::acceptor) fn copied(names: &[HeaderName], answer: &HeaderMap) -> Self {
         let field = |name: &HeaderName| {
             let values: Vec<_> = answer.get_all(name).iter().map(HeaderValue::as_bytes).collect();

@@ -1,6 +1,6 @@
-//! Who asks: names and passwords as requests bring them, and whether they are right.
+//! Who asks: names and passwords as requests bring them, whether the two are right, and what other programs say.
 //!
-//! Never here: for which paths they are asked for (`spec`), or the answer to whom they are wrong (`request`).
+//! Never here: for which paths a password is asked for (`spec`), or the answer to a wrong one (`request`).
 
 pub(in crate::acceptor) mod credentials;
 pub(in crate::acceptor) mod forward_auth;

@@ -21,12 +21,12 @@ use crate::name::ClientNet;
 use crate::passwords::hash::PasswordHash;
 use crate::spec::auth::PasswordAuth;
 
-/// Checks passwords for all threads: it keeps the verdicts, and bounds how many are checked at a time.
+/// Checks passwords for all threads: keeps the verdicts, and bounds how many checks run at a time.
 pub(in crate::acceptor) struct Passwords {
     files: UserFiles,
     verdicts: Arc<Verdicts>,
     turns: PasswordTurns,
-    /// Held to join a check that is under way, or to leave it.
+    /// The checks that are under way; the lock is held to join a check or to leave it.
     checks: Mutex<HashMap<VerdictMark, SharedCheck>>,
 }
 
@@ -34,6 +34,8 @@ pub(in crate::acceptor) struct Passwords {
 type SharedCheck = Arc<OnceCell<bool>>;
 
 impl Passwords {
+    /// Starts without verdicts.
+    ///
     /// # Errors
     /// When the system gives no random bytes.
     pub(in crate::acceptor) fn new() -> io::Result<Self> {
@@ -46,7 +48,7 @@ impl Passwords {
         })
     }
 
-    /// The places of those that are checked or wait, and who has how many.
+    /// The places of checks that run or wait, and how many each client has.
     pub(in crate::acceptor) fn places(&self) -> &Budget {
         self.turns.places()
     }
@@ -58,7 +60,7 @@ impl Passwords {
     /// [`ServeError::Unauthorized`]; [`ServeError::AuthBusy`]; [`ServeError::AuthFailed`].
     ///
     /// # Cancel safety
-    /// Dropping it leaves a check that has begun to its end, whose verdict is kept.
+    /// A check that has begun runs to its end after the future is dropped, and its verdict is kept.
     pub(in crate::acceptor) async fn user(
         &self,
         auth: &PasswordAuth,
@@ -81,7 +83,8 @@ impl Passwords {
         if is_right && known.is_some() { Ok(name) } else { Err(refused()) }
     }
 
-    /// Requests that bring the same wait together: only one of them takes a place.
+    /// Waits for the verdict on a name and a password. Requests that bring the same two wait together: only one of them
+    /// takes a place.
     async fn find_out(
         &self,
         mark: VerdictMark,
@@ -137,7 +140,7 @@ impl Drop for JoinedCheck<'_> {
     }
 }
 
-/// Passwords that are checked or wait for that.
+/// The most checks that run or wait.
 const PLACES: u64 = 64;
 
 #[cfg(test)]
@@ -199,7 +202,7 @@ mod tests {
         let passwords = Passwords::new().unwrap();
         let [one, two, three] = [1, 2, 3].map(|last| Some(ClientNet::of([10, 0, 0, last].into())));
         let guesses: Vec<_> = (0..100).map(|number| field(&format!("anna:{number}"))).collect();
-        // The file is known, and nothing is checked before all guesses have come.
+        // The file is read before, and no check starts before all guesses have come.
         passwords.files.users(&auth.users).await.unwrap();
         let at_once = (std::thread::available_parallelism().map_or(1, usize::from) / 2).max(1);
         let mut held = Vec::new();

@@ -1,7 +1,7 @@
 //! Owns whose password is checked next: a few at a time, client after client.
 //!
-//! Checking one takes a core for as long as many requests. A client that guesses waits behind its own guesses, and
-//! delays somebody else's by one. Never here: checking one.
+//! Checking one password takes a core for as long as many requests take. A client that guesses waits behind its own
+//! guesses, and delays another client's check by one guess at most. Never here: checking a password.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,22 +14,22 @@ use crate::name::ClientNet;
 /// The turns of all threads. Cheap to clone; all clones are the same.
 #[derive(Clone)]
 pub(in crate::acceptor) struct PasswordTurns {
-    /// Places for those that are checked or wait.
+    /// The places of checks that run or wait.
     places: Budget,
-    /// Held to enter or to name the next one.
+    /// The queue; the lock is held to enter, or to take the next check out.
     queue: Arc<Mutex<TurnQueue>>,
 }
 
 struct TurnQueue {
-    /// Turns that may still be taken at once.
+    /// How many turns are free now.
     free: usize,
-    /// Clients that wait, the next one first.
+    /// The clients that wait, the next one first.
     order: VecDeque<Option<ClientNet>>,
     /// The checks of each client that wait, in the order in which they came.
     waiting: HashMap<Option<ClientNet>, VecDeque<oneshot::Sender<GrantedTurn>>>,
 }
 
-/// The right to check one password now. Dropping it hands it on.
+/// The right to check one password now. Dropping it hands the turn to the next check.
 pub(in crate::acceptor) struct PasswordTurn {
     _turn: GrantedTurn,
     _place: Reservation,
@@ -38,18 +38,18 @@ pub(in crate::acceptor) struct PasswordTurn {
 struct GrantedTurn(PasswordTurns);
 
 impl PasswordTurns {
-    /// `at_once` turns at a time; `most` places.
+    /// `at_once`: the number of turns; `most`: the number of places.
     pub(in crate::acceptor) fn new(at_once: usize, most: u64) -> Self {
         let queue = TurnQueue { free: at_once.max(1), order: VecDeque::new(), waiting: HashMap::new() };
         Self { places: Budget::new(most), queue: Arc::new(Mutex::new(queue)) }
     }
 
-    /// The places, and who has how many.
+    /// The places, and how many each client has.
     pub(in crate::acceptor) fn places(&self) -> &Budget {
         &self.places
     }
 
-    /// Waits for a turn; `None`: too many wait, in all or of this client. Cancel-safe.
+    /// Waits for a turn; `None`: too many checks wait, in all or of this client. Cancel-safe.
     pub(in crate::acceptor) async fn take(&self, client: Option<ClientNet>) -> Option<PasswordTurn> {
         let mut place = self.places.reserve(client);
         if !place.grow_to(1) {
@@ -64,7 +64,7 @@ impl PasswordTurns {
     }
 
     fn lock(&self) -> MutexGuard<'_, TurnQueue> {
-        // Nothing panics under the lock.
+        // No code that runs under the lock panics.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -80,7 +80,7 @@ impl Drop for GrantedTurn {
 }
 
 impl TurnQueue {
-    /// `None`: the turn is taken at once.
+    /// Enters a check; `None`: the check has its turn at once.
     fn enter(&mut self, client: Option<ClientNet>) -> Option<oneshot::Receiver<GrantedTurn>> {
         if let Some(left) = self.free.checked_sub(1) {
             self.free = left;
@@ -95,7 +95,7 @@ impl TurnQueue {
         Some(granted)
     }
 
-    /// Who is next, when a turn is given back.
+    /// Takes out the check whose turn is next.
     fn next(&mut self) -> Option<oneshot::Sender<GrantedTurn>> {
         while let Some(client) = self.order.pop_front() {
             let Some(own) = self.waiting.get_mut(&client) else { continue };

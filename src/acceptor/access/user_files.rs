@@ -1,7 +1,7 @@
-//! Owns the files of users as they are now: read when they are first needed, and again when they have changed.
+//! Owns the files of users as they are now: each is read when it is first needed, and again when it has changed.
 //!
-//! A file that has become unreadable or wrong counts as it was; the log says so, once for each state of the file. Never
-//! here: what stands in one (`passwords`).
+//! When a file has become unreadable or wrong, its last good content counts; the log says so, once for each state of
+//! the file. Never here: what stands in one (`passwords`).
 
 use std::collections::HashMap;
 use std::fs;
@@ -15,37 +15,37 @@ use tokio::time::Instant;
 
 use crate::passwords::users::Users;
 
-/// All files that settings have named; as many as there were in the settings at any time.
+/// All files that settings have named since the start.
 #[derive(Default)]
 pub(in crate::acceptor) struct UserFiles(RwLock<HashMap<PathBuf, Arc<UserFile>>>);
 
 struct UserFile {
     path: PathBuf,
-    /// Held while somebody reads the file.
+    /// Held by the one request that reads the file.
     reading: Mutex<()>,
-    /// Held for one look, never while the disk is waited for.
+    /// What was last read; the lock is held for a look, never while the disk is waited for.
     state: Mutex<UserFileState>,
 }
 
 #[derive(Default)]
 struct UserFileState {
     users: Option<Arc<Users>>,
-    /// The file as it was last read, or could not be; `None`: it was not there.
+    /// The stamp of the file at the last attempt to read it; `None`: the file did not exist.
     stamp: Option<UserFileStamp>,
     looked: Option<Instant>,
 }
 
-/// Another one when the file was written to or replaced.
+/// Changes when the file is written to or replaced.
 type UserFileStamp = [i128; 4];
 
 impl UserFiles {
-    /// The users of a file, as it was at most [`LOOK`] ago; `None`: it could never be read.
+    /// The users of a file, as it was at most [`LOOK`] ago; `None`: the file could never be read.
     pub(in crate::acceptor) async fn users(&self, path: &Path) -> Option<Arc<Users>> {
         let file = self.file(path);
         if let Some(users) = file.fresh() {
             return users;
         }
-        // Only a runtime that shuts down does not run it.
+        // The task fails only when the runtime shuts down.
         spawn_blocking(move || file.look()).await.ok()?
     }
 
@@ -61,7 +61,7 @@ impl UserFiles {
 }
 
 impl UserFile {
-    /// The users, if somebody has looked lately.
+    /// The users, if the file was looked at within [`LOOK`].
     fn fresh(&self) -> Option<Option<Arc<Users>>> {
         let state = self.state();
         let is_fresh = state.looked.is_some_and(|looked| looked.elapsed() < LOOK);
@@ -71,7 +71,7 @@ impl UserFile {
     fn look(&self) -> Option<Arc<Users>> {
         let known = self.state().users.clone();
         let _reading = match self.reading.try_lock() {
-            // A disk that does not answer holds up one.
+            // Only one request waits for a disk that does not answer; the others go by what is known.
             Err(TryLockError::WouldBlock) if known.is_some() => return known,
             Err(TryLockError::WouldBlock) => self.reading.lock().unwrap_or_else(PoisonError::into_inner),
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
@@ -117,7 +117,7 @@ fn stamp(path: &Path) -> Option<UserFileStamp> {
     Some([written, changed, i128::from(file.ino()), i128::from(file.size())])
 }
 
-/// How old what is known of a file may be.
+/// How old the knowledge of a file may be.
 const LOOK: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

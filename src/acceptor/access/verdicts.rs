@@ -1,7 +1,7 @@
-//! Owns what was found out of passwords: whether one is that of a hash, which never changes.
+//! Owns the verdicts on passwords: whether a password belongs to a hash, which never changes.
 //!
-//! A verdict is kept under a keyed hash of all that it depends on, the name, the hash and the password: whoever has
-//! another hash since is checked anew, and nobody reads a password out of what is kept. Never here: checking one.
+//! A verdict is kept under a keyed hash of all that it depends on: the name, the hash and the password. A user whose
+//! hash has changed is checked anew, and no password can be read out of what is kept. Never here: checking a password.
 
 use std::collections::HashSet;
 use std::io;
@@ -11,17 +11,20 @@ use aws_lc_rs::hmac::{self, HMAC_SHA256, Key};
 
 /// Verdicts on the passwords that were shown lately.
 pub(in crate::acceptor) struct Verdicts {
-    /// Of this process alone.
+    /// The key of the marks, which only this process knows.
     key: Key,
-    /// Held to look one up or to note one. The right ones have a set of their own: no guess takes their places.
+    /// The verdicts; the locks are held to look one up or to note one. Right passwords have a set of their own, so that
+    /// no guess takes their places.
     right: Mutex<RecentMarks>,
     wrong: Mutex<RecentMarks>,
 }
 
-/// What a verdict is kept under.
+/// The mark under which a verdict is kept.
 pub(in crate::acceptor) type VerdictMark = [u8; 32];
 
 impl Verdicts {
+    /// Starts without verdicts.
+    ///
     /// # Errors
     /// When the system gives no random bytes.
     pub(in crate::acceptor) fn new() -> io::Result<Self> {
@@ -31,7 +34,7 @@ impl Verdicts {
         Ok(Self { key: Key::new(HMAC_SHA256, &secret), right: Mutex::default(), wrong: Mutex::default() })
     }
 
-    /// What the verdict on these is kept under.
+    /// The mark of the verdict on a name, a hash and a password.
     pub(in crate::acceptor) fn mark(&self, parts: [&[u8]; 3]) -> VerdictMark {
         let mut context = hmac::Context::with_key(&self.key);
         for part in parts {
@@ -43,7 +46,7 @@ impl Verdicts {
         mark
     }
 
-    /// The verdict, if it was found out lately.
+    /// The verdict under a mark, if it was noted lately.
     pub(in crate::acceptor) fn known(&self, mark: &VerdictMark) -> Option<bool> {
         let has = |marks: &Mutex<RecentMarks>| marks.lock().unwrap_or_else(PoisonError::into_inner).has(mark);
         if has(&self.right) { Some(true) } else { has(&self.wrong).then_some(false) }

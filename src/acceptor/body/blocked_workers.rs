@@ -14,7 +14,7 @@ pub(in crate::acceptor) struct BlockedWorkers(Arc<Mutex<BlockedCounts>>);
 /// The number of blocked workers, by the app's address and the client that blocks them.
 type BlockedCounts = HashMap<(usize, Option<ClientNet>), usize>;
 
-/// A worker that waits. Dropping it says that it waits no longer.
+/// A worker that waits for a client. Dropping it ends the wait.
 #[derive(Debug)]
 pub(in crate::acceptor) struct BlockedWorker {
     all: BlockedWorkers,
@@ -22,7 +22,7 @@ pub(in crate::acceptor) struct BlockedWorker {
 }
 
 impl BlockedWorkers {
-    /// A worker of the app waits for the client. An app is told by any number that is its own.
+    /// Counts a worker of the app that waits for the client. `app` is any number that no other app has.
     pub(in crate::acceptor) fn begin(&self, app: usize, client: Option<ClientNet>) -> BlockedWorker {
         let key = (app, client);
         *self.lock().entry(key).or_default() += 1;
@@ -35,8 +35,8 @@ impl BlockedWorkers {
 }
 
 impl BlockedWorker {
-    /// Whether the client holds more of the app's `places` this way than it and others leave. One is never too many;
-    /// nor is any number for a client of which nobody knows who it is.
+    /// Whether the client blocks more of the app's `places` than are left unblocked. One is never too many, and an
+    /// unknown client (`None`) never has too many.
     pub(in crate::acceptor) fn is_too_much(&self, places: usize) -> bool {
         if self.key.1.is_none() {
             return false;

@@ -1,8 +1,8 @@
 //! What lies between a worker that answers fast and a client that reads slowly: memory, then a spool file, then
 //! back-pressure.
 //!
-//! One task writes (`response_pump`), the answer's body reads; both on one thread, so no lock. What lies here beyond a
-//! little is reserved in the budgets that all answers share. Never here: sockets.
+//! One task writes (`response_pump`), the answer's body reads; both on one thread, so no lock. Bytes beyond
+//! [`UNRESERVED`] are reserved in the budgets that all answers share. Never here: sockets.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -23,7 +23,7 @@ use super::cut_short::CutShort;
 use super::reader_pace::{ReaderPace, TooSlow};
 use super::spool::{SPOOL_PIECE, Space, Spool};
 
-/// Bytes on their way. See the module.
+/// The bytes of one answer between its worker and its client; see the module.
 pub(in crate::acceptor) struct Buffer {
     inner: RefCell<BufferState>,
 }
@@ -32,13 +32,13 @@ struct BufferState {
     memory: VecDeque<Bytes>,
     in_memory: usize,
     most_memory: usize,
-    /// Bytes of the piece that the reader was given last. They count as held until the reader asks for more.
+    /// Bytes of the piece that the reader was given last, which count as held until the reader asks for more.
     given: usize,
     /// The reservation for `in_memory` and `given`, beyond [`UNRESERVED`].
     room: Reservation,
-    /// There was no room when some was last asked for.
+    /// Whether the budget had no room for the last reservation.
     refused: bool,
-    /// All that the reader was ever given.
+    /// All bytes that the reader was ever given.
     taken: u64,
     spool: Option<Spooled>,
     end: Option<BodyEnd>,
@@ -47,8 +47,8 @@ struct BufferState {
     writer: Option<Waker>,
 }
 
-/// Everything in the file is newer than everything in memory: it is written only when memory is full, and memory is
-/// filled again only when the file has been read to its end.
+/// The spool file. Everything in it is newer than everything in memory: the file is written only when memory is full,
+/// and memory is filled again only when the file has been read to its end.
 struct Spooled {
     spool: Spool,
     read: u64,
@@ -61,7 +61,7 @@ enum BodyEnd {
     Cut(CutShort),
 }
 
-/// Why nothing more can be put into a buffer.
+/// Why nothing more can be put into the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::acceptor) enum NoReader {
     /// The client went away.
@@ -73,7 +73,7 @@ pub(in crate::acceptor) enum NoReader {
 }
 
 impl Buffer {
-    /// `room`: a reservation of nothing, in the budget of all answers.
+    /// `room`: a reservation of nothing, in the budget that all answers share.
     pub(in crate::acceptor) fn new(most_memory: usize, room: Reservation) -> Rc<Self> {
         Rc::new(Self {
             inner: RefCell::new(BufferState {
@@ -93,7 +93,7 @@ impl Buffer {
         })
     }
 
-    /// Adds to memory if there is room for more; else gives the data back.
+    /// Adds data to memory if there is room for it; else gives the data back.
     pub(in crate::acceptor) fn try_push(&self, data: Bytes) -> Result<(), Bytes> {
         let mut inner = self.inner.borrow_mut();
         if !inner.has_room() {
@@ -107,8 +107,8 @@ impl Buffer {
         Ok(())
     }
 
-    /// Adds to memory without room for it, if nothing is there; else gives the data back. To be followed by
-    /// [`wait_read`](Self::wait_read): only who waits himself may hold what nobody counts.
+    /// Adds data to memory without a reservation, if nothing else is there; else gives the data back. The caller then
+    /// has to call [`wait_read`](Self::wait_read): only a writer that waits may hold uncounted bytes.
     pub(in crate::acceptor) fn push_alone(&self, data: Bytes) -> Result<(), Bytes> {
         let mut inner = self.inner.borrow_mut();
         if !inner.is_empty() {
@@ -118,15 +118,15 @@ impl Buffer {
         Ok(())
     }
 
-    /// Whether there was no room in the budget for what was to be added last.
+    /// Whether the budget had no room for the data that was to be added last.
     pub(in crate::acceptor) fn is_refused(&self) -> bool {
         self.inner.borrow().refused
     }
 
-    /// The file and the place in it for what does not fit into memory; `None` before there is a file.
+    /// The file, and the place in it for data that does not fit into memory; `None` before there is a file.
     ///
-    /// Only here does the file's room become free again: while the writer is about to write, and never while it does,
-    /// or the bytes would be looked for where they are not.
+    /// The file's room becomes free again only here, when the writer is about to write: while it writes, the reader
+    /// would look for the bytes in the wrong place.
     pub(in crate::acceptor) fn spool_end(&self) -> Option<(Spool, u64)> {
         let mut inner = self.inner.borrow_mut();
         let spooled = inner.spool.as_mut()?;
@@ -136,7 +136,7 @@ impl Buffer {
         Some((spooled.spool.clone(), spooled.written))
     }
 
-    /// Has what does not fit into memory go into the file, as far as there is space; `space`: what the file has.
+    /// Puts data that does not fit into memory into this file from now on; `space`: the file's reservation on disk.
     pub(in crate::acceptor) fn attach_spool(&self, spool: Spool, space: Space) {
         self.inner.borrow_mut().spool = Some(Spooled { spool, read: 0, written: 0, space });
     }
@@ -146,7 +146,7 @@ impl Buffer {
         self.inner.borrow_mut().spool.as_mut().is_some_and(|spooled| spooled.space.reserve(length))
     }
 
-    /// Notes that so many bytes more are in the file.
+    /// Notes that so many more bytes are in the file.
     pub(in crate::acceptor) fn spooled(&self, bytes: u64) {
         let mut inner = self.inner.borrow_mut();
         if let Some(spooled) = &mut inner.spool {
@@ -160,7 +160,7 @@ impl Buffer {
         self.finish(BodyEnd::Complete(trailers));
     }
 
-    /// The answer stops here.
+    /// Marks the answer as cut: the reader gets an error.
     pub(in crate::acceptor) fn cut(&self, why: CutShort) {
         self.finish(BodyEnd::Cut(why));
     }
@@ -175,12 +175,12 @@ impl Buffer {
         self.inner.borrow().reader_gone
     }
 
-    /// Returns once the reader has left. Cancel-safe.
+    /// Returns when the reader has been dropped. Cancel-safe.
     pub(in crate::acceptor) async fn wait_gone(&self) {
         poll_fn(|cx| self.poll_writer(cx, |_| false)).await
     }
 
-    /// The client has not read enough for too long: what it would get is let go.
+    /// Drops the buffered bytes of a client that has not read enough for too long, and cuts the answer.
     pub(in crate::acceptor) fn give_up(&self, why: CutShort) {
         let mut inner = self.inner.borrow_mut();
         inner.let_go();
@@ -188,7 +188,7 @@ impl Buffer {
         inner.wake_reader();
     }
 
-    /// Waits until memory may have room again, and the file, if it was in use, has been read to its end.
+    /// Waits until memory may have room again, and until the file, if it was in use, has been read to its end.
     ///
     /// # Errors
     /// [`NoReader`] when the client left, or is too slow for `pace`.
@@ -196,7 +196,7 @@ impl Buffer {
         self.wait_until(BufferState::may_have_room, pace).await
     }
 
-    /// Waits until the client has taken everything in.
+    /// Waits until the client has read everything.
     ///
     /// # Errors
     /// As [`wait_room`](Self::wait_room).
@@ -241,19 +241,20 @@ impl BufferState {
         self.memory.is_empty() && !self.is_spooling()
     }
 
-    /// Whether memory takes more: never while the file holds what comes before.
+    /// Whether memory takes more data: never while the file holds earlier data.
     fn has_room(&self) -> bool {
         !self.is_spooling() && self.in_memory < self.most_memory
     }
 
-    /// Whether it is worth to try again: what was refused was refused because others hold too much, and only this
-    /// client's reading is known of here.
+    /// Whether another attempt is worth while. A reservation that was refused is tried again only when this client has
+    /// read, because the buffer does not learn what others give back.
     fn may_have_room(&self) -> bool {
         if self.refused { self.is_empty() } else { self.has_room() }
     }
 
     fn push(&mut self, data: Bytes) {
-        // Data behind other data may wait for long: few bytes must not hold the whole piece they were read into.
+        // Data behind other data may wait for long, so that few bytes must not hold the whole piece they were read
+        // into.
         let data = if self.memory.is_empty() || data.len() >= READ / 4 {
             data
         } else {
@@ -264,22 +265,23 @@ impl BufferState {
         self.wake_reader();
     }
 
-    /// Whether so many bytes more may be held. Few need no reservation.
+    /// Reserves room for so many more bytes; few bytes need no reservation.
     fn reserve(&mut self, more: usize) -> bool {
         let held = self.in_memory + self.given + more;
         held <= UNRESERVED || self.room.grow_to(in_steps(held))
     }
 
-    /// How many of so many bytes can be read from the file now: all, or few. Memory is empty.
+    /// How many of the wanted bytes can be read from the file now: all, or few. Memory is empty.
     fn room_to_read(&mut self, wanted: usize) -> usize {
         self.given = if self.reserve(wanted) { wanted } else { wanted.min(UNRESERVED) };
         self.given
     }
 
-    /// Takes off memory what is next, at most so many bytes.
+    /// Takes the next bytes out of memory, at most so many.
     fn pop(&mut self, most: usize) -> Option<Bytes> {
         let first = self.memory.front_mut()?;
-        // Without a reservation the reader gets small pieces: the rest stays here until the client has taken them.
+        // Without a reservation the reader gets small pieces, so that the rest stays here until the client has taken
+        // them.
         let most = if self.room.amount() == 0 { most.min(UNRESERVED) } else { most };
         let data = if first.len() > most { first.split_to(most) } else { self.memory.pop_front()? };
         self.in_memory -= data.len();
@@ -292,7 +294,7 @@ impl BufferState {
         Some(data)
     }
 
-    /// Forgets what was not read. What the reader was given it has still.
+    /// Forgets the bytes that were not read. The reader keeps the piece that it has.
     fn let_go(&mut self) {
         self.memory.clear();
         self.in_memory = 0;
@@ -319,9 +321,9 @@ type Reading = Pin<Box<dyn Future<Output = io::Result<Bytes>>>>;
 /// The client's end of a [`Buffer`]. Dropping it tells the writer that nobody reads any more.
 pub(in crate::acceptor) struct BufferReader {
     buffer: Rc<Buffer>,
-    /// Bytes left of a body of known length.
+    /// Bytes that are still to come of a body of known length.
     length: Option<u64>,
-    /// The largest piece that it gives.
+    /// The largest piece that the reader gives.
     most: usize,
     reading: Option<Reading>,
     over: bool,
@@ -332,7 +334,7 @@ impl BufferReader {
         Self { buffer, length, most: usize::MAX, reading: None, over: false }
     }
 
-    /// Gives pieces of at most so many bytes from now on.
+    /// Sets the largest piece that the reader gives from now on.
     pub(in crate::acceptor) fn in_pieces_of(&mut self, most: usize) {
         self.most = most;
     }
@@ -429,7 +431,7 @@ fn in_steps(bytes: usize) -> u64 {
 /// The most bytes of an answer that may lie here, or at the client's connection, without a reservation: an answer
 /// always moves, and a short one costs no lock.
 pub(in crate::acceptor) const UNRESERVED: usize = 32 << 10;
-/// Memory is reserved by so much.
+/// The step in which memory is reserved.
 const STEP: usize = 64 << 10;
 
 #[cfg(test)]
@@ -451,7 +453,7 @@ mod tests {
         frame.and_then(|frame| frame.unwrap().into_data().ok())
     }
 
-    /// A piece of which few bytes are used.
+    /// A piece of which only a few bytes are used.
     struct Piece {
         _held: Arc<()>,
     }

@@ -13,21 +13,22 @@ use crate::time::timer;
 /// The buffers of one thread. Cheap to clone; all clones are the same pool.
 #[derive(Clone, Debug, Default)]
 pub(in crate::acceptor) struct BufferPool {
-    /// Pieces may end on a thread that writes a spool file: hence the lock, which is held for a push or a pop.
+    /// The free buffers. Pieces may be dropped on a thread that writes a spool file, hence the lock; it is held for a
+    /// push or a pop.
     shelf: Arc<Mutex<FreeBuffers>>,
 }
 
 #[derive(Debug, Default)]
 struct FreeBuffers {
     free: Vec<Vec<u8>>,
-    /// Pieces in use: each holds [`READ`] bytes, however few of them it was filled with.
+    /// Pieces in use; each holds [`READ`] bytes, however few of them were filled.
     filled: usize,
-    /// Pieces that were always free since the last sweep.
+    /// The fewest pieces that were free at the same time since the last sweep.
     unneeded: usize,
 }
 
 impl BufferPool {
-    /// An empty piece of [`READ`] bytes.
+    /// Takes an empty piece of [`READ`] bytes.
     pub(in crate::acceptor) fn take(&self) -> Vec<u8> {
         let mut shelf = self.lock();
         let piece = shelf.free.pop();
@@ -35,8 +36,9 @@ impl BufferPool {
         piece.unwrap_or_else(|| Vec::with_capacity(READ))
     }
 
-    /// What a piece was filled with. Little is copied, so that an answer's few bytes do not hold a whole piece while
-    /// a slow client reads them; and whatever leaves much of a piece empty, while many pieces are in use.
+    /// Returns the bytes that a piece was filled with. A few bytes are copied, so that they do not hold a whole piece
+    /// while a slow client reads them. While many pieces are in use, the bytes of a piece that is not [`FULL`] are
+    /// copied, too.
     pub(in crate::acceptor) fn filled(&self, piece: Vec<u8>) -> Bytes {
         if piece.len() <= LITTLE || !self.may_be_used(&piece) {
             let bytes = Bytes::copy_from_slice(&piece);
@@ -46,7 +48,7 @@ impl BufferPool {
         Bytes::from_owner(PooledBytes { piece, buffers: self.clone() })
     }
 
-    /// Counts the piece as in use, if it may be.
+    /// Counts the piece as in use, if it may be used.
     fn may_be_used(&self, piece: &[u8]) -> bool {
         let mut shelf = self.lock();
         if shelf.filled >= MANY && piece.len() <= FULL {
@@ -60,7 +62,7 @@ impl BufferPool {
         self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Frees half of the buffers that were not used, every [`SWEEP`], for as long as it is polled.
+    /// Frees half of the unused buffers every [`SWEEP`], for as long as the future is polled.
     pub(in crate::acceptor) async fn sweep(&self) {
         loop {
             timer::sleep(SWEEP).await;
@@ -68,7 +70,7 @@ impl BufferPool {
         }
     }
 
-    /// A piece that was not needed.
+    /// Takes a piece back.
     pub(in crate::acceptor) fn give_back(&self, mut piece: Vec<u8>) {
         piece.clear();
         let mut shelf = self.lock();
@@ -79,14 +81,14 @@ impl BufferPool {
 }
 
 impl FreeBuffers {
-    /// Frees half of the buffers that were not needed since the last sweep, and the last one of them.
+    /// Frees half of the buffers that were not needed since the last sweep, rounded up.
     fn sweep(&mut self) {
         self.free.truncate(self.free.len() - self.unneeded.div_ceil(2));
         self.unneeded = self.free.len();
     }
 }
 
-/// A piece in use; it goes back when the last of its bytes is dropped.
+/// A piece in use, which goes back to the pool when the last of its bytes is dropped.
 struct PooledBytes {
     piece: Vec<u8>,
     buffers: BufferPool,
@@ -105,13 +107,13 @@ impl Drop for PooledBytes {
     }
 }
 
-/// How much is read from a worker at a time: a little more than a Unix socket holds.
+/// The bytes that are read from a worker at a time: a little more than a Unix socket holds.
 pub(in crate::acceptor) const READ: usize = 256 << 10;
-/// Up to here, copying costs less than what it saves.
+/// Up to so many bytes, copying costs less than a piece in use.
 const LITTLE: usize = 8 << 10;
-/// Pieces that are kept, at most.
+/// The most pieces that are kept.
 const KEPT: usize = 64;
-/// Beyond so many pieces in use, a piece is used only if it has more than [`FULL`] bytes.
+/// The number of pieces in use from which a further piece is used only if it has more than [`FULL`] bytes.
 const MANY: usize = 32;
 const FULL: usize = READ / 8 * 5;
 const SWEEP: Duration = Duration::from_secs(5);

@@ -1,7 +1,7 @@
 //! A request's body as it comes from its client, whichever protocol brings it.
 //!
-//! A front protocol (`downstream`) makes one of what it reads. Never here: reading it off a connection, or keeping it
-//! (`request_body`).
+//! A front protocol (`downstream`) makes a body of what it reads. Never here: reading it off a connection, or keeping
+//! it (`request_body`).
 
 use bytes::Bytes;
 use http_body::Body;

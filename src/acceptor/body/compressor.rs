@@ -1,4 +1,4 @@
-//! Compresses a body piece by piece: what is put in comes out smaller, at the latest with the next flush.
+//! Compresses a body piece by piece: the bytes that are put in come out smaller, at the latest with the next flush.
 //!
 //! Never here: which answers are compressed (`request/compress`), or where pieces come from (`reply_body`).
 
@@ -14,16 +14,16 @@ use zstd::stream::raw::CParameter;
 /// A content coding (RFC 9110 §8.4.1) in which answers are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::acceptor) enum ContentCoding {
-    /// RFC 8878.
+    /// Zstandard (RFC 8878).
     Zstd,
-    /// RFC 7932.
+    /// Brotli (RFC 7932).
     Brotli,
-    /// RFC 1952.
+    /// gzip (RFC 1952).
     Gzip,
 }
 
 impl ContentCoding {
-    /// As `Content-Encoding` has it.
+    /// The name in `Content-Encoding`.
     pub(in crate::acceptor) fn token(self) -> &'static str {
         match self {
             Self::Zstd => "zstd",
@@ -32,7 +32,7 @@ impl ContentCoding {
         }
     }
 
-    /// Bytes that a compressor holds while its body goes on, rounded up.
+    /// The bytes of memory that a compressor takes while its body goes on, rounded up.
     pub(in crate::acceptor) fn memory(self) -> u64 {
         match self {
             Self::Zstd => 1 << 20,
@@ -46,7 +46,7 @@ impl ContentCoding {
 pub(in crate::acceptor) struct Compressor {
     encoder: Encoder,
     input: Bytes,
-    /// Whether the encoder may hold something that has not come out.
+    /// Whether the encoder may hold bytes that have not come out.
     holds: bool,
 }
 
@@ -58,7 +58,8 @@ enum Encoder {
 }
 
 impl Compressor {
-    /// Levels and windows are those at which a piece takes less than a millisecond, and a compressor little memory.
+    /// Starts an encoder. Levels and windows are chosen so that a piece takes less than a millisecond, and a compressor
+    /// little memory.
     ///
     /// # Errors
     /// When there is no memory for it.
@@ -80,7 +81,7 @@ impl Compressor {
         Ok(Self { encoder, input: Bytes::new(), holds: true })
     }
 
-    /// All of a body at once.
+    /// Compresses a whole body at once.
     ///
     /// # Errors
     /// When there is no memory for it.
@@ -90,17 +91,17 @@ impl Compressor {
         compressor.finish()
     }
 
-    /// Whether there is something to compress.
+    /// Whether there are bytes that have not been compressed.
     pub(in crate::acceptor) fn has_input(&self) -> bool {
         !self.input.is_empty()
     }
 
-    /// The next of the body; what was put in before is compressed.
+    /// Puts in the next bytes of the body; those before must have been compressed.
     pub(in crate::acceptor) fn put(&mut self, data: Bytes) {
         self.input = data;
     }
 
-    /// Compresses the next piece of at most [`PIECE`] bytes; what came out, which may be nothing.
+    /// Compresses the next piece of at most [`PIECE`] bytes; returns what came out, which may be nothing.
     ///
     /// # Errors
     /// When there is no memory for it.
@@ -111,7 +112,7 @@ impl Compressor {
         Ok(self.encoder.take())
     }
 
-    /// What has not come out of all that was put in.
+    /// Returns all compressed bytes that have not come out yet.
     ///
     /// # Errors
     /// When there is no memory for it.
@@ -122,7 +123,7 @@ impl Compressor {
         Ok(self.encoder.take())
     }
 
-    /// The end of the body. Nothing may be put in any more.
+    /// Ends the body, and returns its last bytes. Nothing may be put in afterwards.
     ///
     /// # Errors
     /// When there is no memory for it.
@@ -148,7 +149,7 @@ impl Encoder {
         }
     }
 
-    /// What has come out.
+    /// Takes what has come out.
     fn take(&mut self) -> Bytes {
         match self {
             Self::Zstd(encoder) => std::mem::take(encoder.get_mut()).into(),
@@ -159,7 +160,7 @@ impl Encoder {
     }
 }
 
-/// Bytes that are compressed in one go: others of the thread wait meanwhile.
+/// The bytes that are compressed in one go; other tasks of the thread wait meanwhile.
 pub(in crate::acceptor) const PIECE: usize = 16 << 10;
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ pub(in crate::acceptor) enum CutShort {
     Request(&'static str),
 }
 
-/// An error that reading from the worker has ended with says why the answer broke off.
+/// The reason of an error that ended the reading from a worker.
 impl From<io::Error> for CutShort {
     fn from(error: io::Error) -> Self {
         match error.get_ref().and_then(|inner| inner.downcast_ref::<BadRecord>()) {

@@ -1,4 +1,4 @@
-//! Bodies on their way: in memory, in spool files, and whose move it is.
+//! Bodies on their way: in memory, in spool files, and which side they wait for.
 //!
 //! Never here: the connections they come from and go to.
 

@@ -1,16 +1,16 @@
 //! How fast a request's body comes, and until when the next piece must be there.
 //!
-//! Only the time in which the client is waited for counts. Never here: who waits, or what happens when time is up.
+//! Only the time in which the server waits for the client counts. Never here: waiting, or what happens when time is up.
 
 use std::time::Duration;
 
 use crate::spec::Limits;
 
-/// The pace of one body: what has come, and how long its client was waited for.
+/// The pace of one body: how much has come, and how long the server waited for the client.
 pub(in crate::acceptor) struct Pace {
-    /// Bytes so far.
+    /// The bytes that have come so far.
     pub(in crate::acceptor) total: u64,
-    /// How long its client was waited for so far, without the wait that goes on.
+    /// How long the server has waited for the client so far, without the wait that goes on.
     waited: Duration,
     idle: Duration,
     rate: u32,
@@ -25,28 +25,28 @@ impl Pace {
         self.total += bytes as u64;
     }
 
-    /// The client was waited for that long.
+    /// Adds a wait for the client.
     pub(in crate::acceptor) fn waited(&mut self, time: Duration) {
         self.waited += time;
     }
 
-    /// How much longer the client may be waited for, for its next piece. While there is `little` room, a body has to
-    /// come faster.
+    /// How much longer the server waits for the client's next piece. While there is `little` room, a body has to come
+    /// faster.
     pub(in crate::acceptor) fn patience(&self, little: bool) -> Duration {
         let rate = match self.rate {
             0 => return self.idle,
             rate if little => rate.max(RATE_WITH_LITTLE_ROOM),
             rate => rate,
         };
-        // The moment at which what has come so far would fall below the rate.
+        // The time at which the bytes so far would fall below the rate.
         let average = Duration::from_millis(self.total.saturating_mul(1000) / u64::from(rate));
         self.idle.min(average.clamp(RATE_GRACE, FOREVER).saturating_sub(self.waited))
     }
 }
 
-/// A body may start slowly.
+/// The time in which a body may come at any rate.
 const RATE_GRACE: Duration = Duration::from_secs(10);
-/// Bytes a second: as many as a poor mobile connection has.
+/// The least rate while there is little room, in bytes a second: what a poor mobile connection has.
 const RATE_WITH_LITTLE_ROOM: u32 = 16 << 10;
 const FOREVER: Duration = Duration::from_secs(365 * 86_400);
 

@@ -15,7 +15,7 @@ pub(in crate::acceptor) struct ReaderPace<'a> {
     limit: Duration,
     /// How long the client may take nothing while others want what the answer keeps.
     still: Duration,
-    /// Asked again and again.
+    /// Says whether others want what the answer keeps; asked at each look.
     wanted: &'a dyn Fn() -> Wanted,
     timer: LazyDeadline,
     gauge: Option<Gauge>,
@@ -24,25 +24,25 @@ pub(in crate::acceptor) struct ReaderPace<'a> {
 /// Whether others want what an answer keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::acceptor) enum Wanted {
-    /// Nobody wants it.
+    /// Nobody wants what the answer keeps.
     Not,
-    /// Others do: the client has to be quick.
+    /// Others want it: the client has to be quick.
     Yes,
-    /// Others do, and this client keeps so much that it cannot be waited for.
+    /// Others want it, and this client keeps so much that the server does not wait for it.
     AtOnce,
 }
 
 /// How many bytes a client has taken, and when that was last looked at.
 struct Gauge {
     taken: u64,
-    /// Since when `taken` is all.
+    /// The time since which `taken` has not grown.
     since: Instant,
-    /// The same at the last look in a row of [`LOOK`].
+    /// The time of the last look in a row of [`LOOK`], and the bytes taken by then.
     looked: (u64, Instant),
     next: Instant,
 }
 
-/// Why a client is waited for no longer.
+/// Why the server waits for a client no longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::acceptor) enum TooSlow {
     /// The client has taken nothing for too long.
@@ -52,12 +52,12 @@ pub(in crate::acceptor) enum TooSlow {
 }
 
 impl<'a> ReaderPace<'a> {
-    /// `limit`: without a byte taken at all; `still`: the same while others want what the answer keeps.
+    /// `limit`: the longest time without a byte taken; `still`: the same while others want what the answer keeps.
     pub(in crate::acceptor) fn new(limit: Duration, still: Duration, wanted: &'a dyn Fn() -> Wanted) -> Self {
         Self { limit, still, wanted, timer: LazyDeadline::new(), gauge: None }
     }
 
-    /// Ready when the client, which has taken so much by now, is too slow; else the task is woken to ask again.
+    /// Ready when the client, which has taken `taken` bytes by now, is too slow; else the task is woken to ask again.
     pub(in crate::acceptor) fn poll_too_slow(&mut self, cx: &mut Context<'_>, taken: u64) -> Poll<TooSlow> {
         let now = Instant::now();
         let gauge = self.gauge.get_or_insert_with(|| Gauge {
@@ -105,11 +105,11 @@ impl Gauge {
     }
 }
 
-/// How often a client is looked at that is waited for.
+/// The interval of looks at a client that the server waits for.
 const OFTEN: Duration = Duration::from_secs(1);
-/// Over so long what it takes is counted: what lies in the kernel makes it look like nothing for seconds.
+/// The span over which a client's bytes are counted: bytes that lie in the kernel make it look idle for seconds.
 const LOOK: Duration = Duration::from_secs(10);
-/// As much as it has to take in [`LOOK`].
+/// The fewest bytes that a client has to take in [`LOOK`].
 const LEAST: u64 = 64 << 10;
 
 #[cfg(test)]
@@ -122,7 +122,7 @@ mod tests {
     const STILL: Duration = Duration::from_secs(3);
     const LIMIT: Duration = Duration::from_secs(60);
 
-    /// After how many seconds a client that takes so much every second is too slow, and why.
+    /// After how many seconds a client that takes `rate` bytes a second is too slow, and why.
     async fn too_slow(rate: u64, wanted: Wanted) -> Option<(u64, TooSlow)> {
         let (start, wanted) = (Instant::now(), move || wanted);
         let mut pace = ReaderPace::new(LIMIT, STILL, &wanted);

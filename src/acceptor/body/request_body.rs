@@ -19,26 +19,26 @@ use crate::acceptor::wire::body_framing::SendFraming;
 /// A request's body as it is sent to a worker.
 pub(in crate::acceptor) enum RequestBody {
     Empty,
-    /// Boxed, as are trailers: a request goes from hand to hand with its body, and most have none.
+    /// A body in memory. Boxed, as trailers are: a request is moved with its body, and most have none.
     Memory(Box<Collected>),
-    /// A body in a file, with what it takes of the space for all.
+    /// A body in a file, with its reservation of disk space.
     Spooled {
         spool: Spool,
         length: u64,
         _space: Reservation,
     },
-    /// Collected, with fields behind it: sent in chunks, or there would be no place for them.
+    /// A collected body with trailers. Such a body is sent in chunks, because only chunks have a place for trailers.
     WithTrailers(Box<(Self, HeaderMap)>),
-    /// Passed on as it arrives; can be sent once only.
+    /// A body that is passed on as it arrives, and can be sent only once; with its length, where that is known.
     Streaming(ClientBody, Option<u64>),
-    /// A body of which the rest is passed on beside the answer.
+    /// A body whose rest is passed on beside the answer.
     PassedOn,
 }
 
 pub(in crate::acceptor) struct Collected {
     pub(in crate::acceptor) pieces: Vec<Bytes>,
     pub(in crate::acceptor) length: u64,
-    /// Up to `body_memory`, and above.
+    /// The reservations for the first `body_memory` bytes, and for those above.
     pub(in crate::acceptor) _memory: (Reservation, Reservation),
 }
 
@@ -54,7 +54,7 @@ impl RequestBody {
         }
     }
 
-    /// How long it is, where that is known and it is not empty.
+    /// The body's length in bytes, where it is known and not 0.
     pub(in crate::acceptor) fn length(&self) -> Option<u64> {
         match self {
             Self::Memory(body) => Some(body.length),
@@ -65,14 +65,14 @@ impl RequestBody {
         }
     }
 
-    /// Whether it can be sent again.
+    /// Whether the body can be sent again.
     pub(in crate::acceptor) fn is_repeatable(&self) -> bool {
         !matches!(self, Self::Streaming(..) | Self::PassedOn)
     }
 }
 
-/// Takes in what a client still sends after its answer, within limits: a reset in the middle of an upload makes some
-/// clients lose the answer (RFC 9113 §8.1).
+/// Takes in what a client still sends after its answer, within limits, because a reset in the middle of an upload makes
+/// some clients lose the answer (RFC 9113 §8.1).
 pub(in crate::acceptor) async fn discard(mut body: ClientBody) {
     let mut left = DISCARD_BYTES;
     let reading = async {
@@ -88,7 +88,7 @@ pub(in crate::acceptor) async fn discard(mut body: ClientBody) {
     let _ = timer::timeout(DISCARD_TIME, reading).await;
 }
 
-/// Checks the announced length, before the client is told to go on (RFC 9110 §10.1.1).
+/// Checks the announced length before the client is told to go on (RFC 9110 §10.1.1).
 pub(in crate::acceptor) fn check_length(headers: &HeaderMap, max_body: u64) -> Result<(), ServeError> {
     let length = headers.get(header::CONTENT_LENGTH).map(crate::acceptor::wire::body_framing::parse_length);
     match length {

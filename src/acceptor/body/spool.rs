@@ -1,4 +1,4 @@
-//! Bytes put aside on disk: an unnamed file that is gone when dropped.
+//! Bytes put aside on disk, in a file without a name that is gone when dropped.
 //!
 //! File work is done on blocking threads, never on a thread that serves connections. Never here: what is put aside,
 //! or when.
@@ -19,26 +19,26 @@ pub(in crate::acceptor) struct Spool {
     file: Arc<File>,
 }
 
-/// Space for the file of an answer.
+/// The disk space reserved for the file of an answer.
 pub(in crate::acceptor) struct Space {
-    /// Beside all other spool files.
+    /// The reservation in the space of all spool files.
     pub(in crate::acceptor) of_all: Reservation,
-    /// Beside those of other answers.
+    /// The reservation in the space of the spool files of answers.
     pub(in crate::acceptor) of_answers: Reservation,
 }
 
 impl Space {
-    /// Has it cover a file of so many bytes; false when there is none for it. A file counts as a whole number of steps,
-    /// and as one when it is empty: it holds a descriptor, too.
+    /// Reserves space for a file of so many bytes; false when there is none. A file counts as a whole number of steps,
+    /// and as one step when it is empty, because it holds a descriptor, too.
     pub(in crate::acceptor) fn reserve(&mut self, length: u64) -> bool {
         let bytes = length.max(1).next_multiple_of(STEP);
-        // Answers have no more than all files.
+        // Answers may have no more space than all files together.
         self.of_all.grow_to(bytes) && self.of_answers.grow_to(bytes)
     }
 }
 
 impl Spool {
-    /// Makes one on the file system of `folder`.
+    /// Makes a file on the file system of `folder`.
     ///
     /// # Errors
     /// What the file system says: read-only, full, not there.
@@ -48,13 +48,13 @@ impl Spool {
         Ok(Self { file: Arc::new(file) })
     }
 
-    /// Writes all of the pieces from `at` on; returns how many bytes that were.
+    /// Writes all of the pieces from `at` on, and returns their number of bytes.
     ///
     /// # Errors
     /// What the file system says; some bytes may have been written.
     ///
     /// # Cancel safety
-    /// The write goes on when this is dropped; write to the same place again.
+    /// The write goes on when the future is dropped; the caller then writes to the same place again.
     pub(in crate::acceptor) async fn write(&self, at: u64, pieces: Vec<Bytes>) -> io::Result<u64> {
         let file = Arc::clone(&self.file);
         blocking(move || {
@@ -68,7 +68,7 @@ impl Spool {
         .await
     }
 
-    /// Reads up to `length` bytes from `at` on, exactly that many if the file has them.
+    /// Reads up to `length` bytes from `at` on, and exactly that many if the file has them.
     ///
     /// # Errors
     /// What the file system says, `UnexpectedEof` included.
@@ -83,10 +83,10 @@ impl Spool {
     }
 }
 
-/// How many bytes the spool files in `folder` may have together: as many as `wanted`, but no more than half of what is
-/// free there now, unless that is very little.
+/// How many bytes the spool files in `folder` may have together: `wanted`, but at most half of what is free there now,
+/// or [`LEAST_SPACE`] where half is less.
 pub(in crate::acceptor) fn space(wanted: u64, folder: &Path) -> u64 {
-    // Where the file system does not say what is free, writing says when it is full.
+    // Where the file system does not say what is free, a write says when it is full.
     let Ok(disk) = rustix::fs::statvfs(folder) else { return wanted };
     let half = disk.f_bavail.saturating_mul(disk.f_frsize) / 2;
     let half = half.max(LEAST_SPACE);
@@ -100,9 +100,9 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(io::Error::other(panic)))
 }
 
-/// Space is reserved by so much.
+/// The step in which space is reserved.
 const STEP: u64 = 1 << 20;
-/// As much space is always tried for: a disk that has less says so when it is full.
+/// The least space, also on a disk with less: a write then says when the disk is full.
 const LEAST_SPACE: u64 = 64 << 20;
-/// How much is moved between memory and a file at a time.
+/// The bytes that are moved between memory and a file at a time.
 pub(in crate::acceptor) const SPOOL_PIECE: usize = 128 << 10;

@@ -1,5 +1,5 @@
-//! Whose move it is while a request's body still comes: the worker's time limit runs only while the client has sent all
-//! that the worker could take.
+//! Which side a request waits for while its body still comes: the worker's time limit runs only while the client has
+//! sent all that the worker could take.
 //!
 //! Never here: what is moved, or what becomes of a worker that takes too long.
 
@@ -13,15 +13,16 @@ use tokio::time::Instant;
 
 use crate::time::{Elapsed, LazyDeadline};
 
-/// Shared by whoever passes a body on and whoever waits for the answer. Cheap to clone.
+/// The clock of one request, shared by the task that passes the body on and the one that waits for the answer. Cheap to
+/// clone.
 #[derive(Clone, Debug)]
 pub(in crate::acceptor) struct UploadClock(Rc<Cell<WaitingOn>>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum WaitingOn {
-    /// The client's: it has to send more.
+    /// The client has to send more.
     Client,
-    /// The worker's, since then: it has to take what is there, or to answer.
+    /// The worker has to take what is there, or to answer; since this time.
     Worker(Instant),
 }
 
@@ -30,12 +31,12 @@ impl UploadClock {
         Self(Rc::new(Cell::new(WaitingOn::Worker(now))))
     }
 
-    /// More has to come from the client.
+    /// Notes that the client has to send more.
     pub(in crate::acceptor) fn to_client(&self) {
         self.0.set(WaitingOn::Client);
     }
 
-    /// The worker's move begins, or begins anew.
+    /// Notes that the worker has to move, from `now` on.
     pub(in crate::acceptor) fn to_worker(&self, now: Instant) {
         self.0.set(WaitingOn::Worker(now));
     }
@@ -61,7 +62,7 @@ impl UploadClock {
         }
     }
 
-    /// Waits for `work`, unless the worker takes too long. Cancel-safe if `work` is.
+    /// Runs `work`, unless the worker takes too long. Cancel-safe if `work` is.
     ///
     /// # Errors
     /// [`Elapsed`] as in [`poll_overdue`](Self::poll_overdue), counted from now.
@@ -81,7 +82,7 @@ impl UploadClock {
     }
 }
 
-/// While the client is waited for, at the earliest after this.
+/// The shortest time until the next look while the server waits for the client.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 #[cfg(test)]

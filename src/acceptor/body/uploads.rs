@@ -14,12 +14,12 @@ use crate::budget::{Budget, Reservation};
 use crate::name::ClientNet;
 use crate::time::timer;
 
-/// The client that sends a body; `None`: a trusted proxy does not say.
+/// The client that sends a body; `None`: a trusted proxy, which did not say for whom.
 type Owner = Option<ClientNet>;
 
 #[derive(Debug)]
 pub(in crate::acceptor) struct Uploads {
-    /// How many there may be.
+    /// The places for bodies that are coming.
     places: Budget,
     all: Mutex<All>,
 }
@@ -28,9 +28,9 @@ pub(in crate::acceptor) struct Uploads {
 struct All {
     next: u64,
     coming: BTreeMap<u64, Arc<UploadEntry>>,
-    /// What those hold that are not to end; only who holds something.
+    /// What the clients' bodies hold that are not to end, for clients that hold something.
     held: HashMap<Owner, Sums>,
-    /// What those hold that are to end, and have not given it back yet.
+    /// What bodies that are to end hold and have not given back yet.
     leaving: Sums,
 }
 
@@ -50,7 +50,7 @@ impl Sums {
 }
 
 impl All {
-    /// An entry is to hold `now` in place of `before`.
+    /// Changes what an entry holds from `before` to `now`.
     fn change(&mut self, entry: &UploadEntry, before: Sums, now: Sums) {
         let over = entry.is_over();
         let sums = if over { &mut self.leaving } else { self.held.entry(entry.owner).or_default() };
@@ -65,10 +65,10 @@ impl All {
 #[derive(Debug)]
 struct UploadEntry {
     owner: Owner,
-    /// Bytes that are reserved for it on disk.
+    /// Bytes reserved for the body on disk.
     spooled: AtomicU64,
     begun: Instant,
-    /// Bytes that have come.
+    /// Bytes of the body that have come.
     received: AtomicU64,
     over: AtomicBool,
     told: Notify,
@@ -83,12 +83,12 @@ pub(in crate::acceptor) enum Scarce {
 }
 
 impl UploadEntry {
-    /// Whether it is to end, and has not given back yet what it holds.
+    /// Whether the body is to end, and has not given back yet what it holds.
     fn is_over(&self) -> bool {
         self.over.load(Ordering::Relaxed)
     }
 
-    /// Bytes a second.
+    /// The body's rate so far, in bytes a second.
     fn rate(&self, now: Instant) -> u64 {
         let lasted = now.saturating_duration_since(self.begun).as_millis();
         let millis = u64::try_from(lasted).unwrap_or(u64::MAX).max(1);
@@ -101,18 +101,19 @@ impl UploadEntry {
 }
 
 impl Uploads {
-    /// None yet. Each connection may have one of its own, however many streams it has.
+    /// Starts without bodies. There is a place for each connection, and for the many streams of few connections.
     pub(in crate::acceptor) fn new(max_connections: usize) -> Self {
         let places = (max_connections as u64).saturating_mul(2).max(LEAST_PLACES);
         Self { places: Budget::new(places), all: Mutex::default() }
     }
 
-    /// How many there are, and may be.
+    /// The places, and how many are taken.
     pub(in crate::acceptor) fn places(&self) -> &Budget {
         &self.places
     }
 
-    /// A body whose client has to be waited for; `None`: there are too many, and no other one is to be ended for it.
+    /// Enters a body whose client has to be waited for; `None`: there are too many, and no other body is to be ended
+    /// for it.
     pub(in crate::acceptor) async fn enter(&self, owner: Owner) -> Option<TrackedUpload<'_>> {
         let mut place = self.places.reserve(owner);
         if !self.take(&mut place, 1, owner, Scarce::Places).await {
@@ -134,7 +135,7 @@ impl Uploads {
         Some(TrackedUpload { uploads: self, number, entry, _place: place })
     }
 
-    /// Takes `amount` of what is scarce, if need be once others have been ended for it.
+    /// Reserves `amount` of what is scarce, if need be after others have been ended for it.
     pub(in crate::acceptor) async fn take(
         &self,
         reservation: &mut Reservation,
@@ -150,14 +151,15 @@ impl Uploads {
             if !self.push_out(owner, more, scarce) {
                 return false;
             }
-            // The upload that was ended gives back what it has.
+            // Sleeps until the ended upload may have given back what it holds.
             timer::sleep(ATTEMPT).await;
         }
         false
     }
 
-    /// Ends the slowest body of the client that holds most, if that is at least twice of what `owner` would hold with
-    /// `more`, unless as much is on its way out already; returns whether there is hope.
+    /// Ends the slowest body of the client that holds most, if that client holds at least twice what `owner` would hold
+    /// with `more`. Ends none while bodies that are to end already hold as much. Returns whether something will become
+    /// free.
     fn push_out(&self, owner: Owner, more: u64, scarce: Scarce) -> bool {
         let mut all = self.lock();
         if all.leaving.of(scarce) >= more {
@@ -182,7 +184,7 @@ impl Uploads {
     }
 
     fn lock(&self) -> MutexGuard<'_, All> {
-        // Nothing panics under the lock.
+        // No code that runs under the lock panics.
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -197,7 +199,7 @@ pub(in crate::acceptor) struct TrackedUpload<'a> {
 }
 
 impl TrackedUpload<'_> {
-    /// Notes how many bytes have come, and how many are reserved for the body on disk.
+    /// Notes how many bytes have come, and how many are reserved on disk.
     pub(in crate::acceptor) fn note(&self, received: u64, spooled: u64) {
         self.entry.received.store(received, Ordering::Relaxed);
         let before = self.entry.holds();
@@ -208,7 +210,7 @@ impl TrackedUpload<'_> {
         }
     }
 
-    /// Returns when it is to end because another one needs its room.
+    /// Returns when the body is to end because another one needs its room.
     ///
     /// # Cancel safety
     /// Safe.
@@ -227,7 +229,7 @@ impl Drop for TrackedUpload<'_> {
 
 /// The smallest number of places, for servers of few connections with many streams each.
 const LEAST_PLACES: u64 = 1024;
-/// How often room is looked for, and how long there is between two looks.
+/// How often room is looked for before an upload is refused.
 const ATTEMPTS: u32 = 100;
 const ATTEMPT: Duration = Duration::from_millis(10);
 

@@ -18,14 +18,15 @@ use crate::spec::ClientCerts;
 
 /// The certificate that a client has shown in its handshake, and the settings that asked for it.
 pub(in crate::acceptor) struct ShownClientCert {
-    /// The settings that the handshake went by; a host with others is not reached over this connection.
+    /// The settings of the handshake; a host with other settings is not served over this connection.
     pub(in crate::acceptor) asked: ClientCerts,
     /// The fields for workers.
     pub(in crate::acceptor) fields: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl ShownClientCert {
-    /// `chain`: the client's own certificate first, nothing where it has shown none; `verdict`: why it is not believed.
+    /// `chain`: the client's own certificate first, empty when it has shown none; `verdict`: an error says why the
+    /// certificate is not believed.
     pub(in crate::acceptor) fn new(
         asked: ClientCerts,
         chain: &[CertificateDer<'_>],
@@ -55,7 +56,7 @@ impl ShownClientCert {
 pub(in crate::acceptor) static NONE: [(HeaderName, HeaderValue); 1] =
     [(VERIFY, HeaderValue::from_static("NONE"))];
 
-/// As nginx has it in `$ssl_client_verify`.
+/// The verdict as nginx has it in `$ssl_client_verify`.
 fn verdict_value(verdict: &Result<(), String>) -> HeaderValue {
     match verdict {
         Ok(()) => HeaderValue::from_static("SUCCESS"),
@@ -63,19 +64,20 @@ fn verdict_value(verdict: &Result<(), String>) -> HeaderValue {
     }
 }
 
-/// A value of a field; what may not stand in one is a question mark.
+/// The value of a field; each character that may not stand in one becomes a question mark.
 fn ascii(text: &str) -> HeaderValue {
     let plain = |c: char| if matches!(c, ' '..='~') { c } else { '?' };
     let text: String = text.chars().map(plain).collect();
     HeaderValue::try_from(text).expect("printable ASCII is a value of a field")
 }
 
-/// A byte sequence of structured fields (RFC 9440 §2.1, RFC 8941 §3.3.5).
+/// A certificate as a byte sequence of structured fields (RFC 9440 §2.1, RFC 8941 §3.3.5).
 fn byte_sequence(certificate: &CertificateDer<'_>) -> String {
     format!(":{}:", BASE64_STANDARD.encode(certificate))
 }
 
-/// PEM with every byte escaped that may not stand in a part of a URI, as nginx has it in `$ssl_client_escaped_cert`.
+/// A certificate in PEM, with every byte escaped that may not stand in a part of a URI, as nginx has it in
+/// `$ssl_client_escaped_cert`.
 fn escaped_pem(certificate: &CertificateDer<'_>) -> String {
     let base64 = BASE64_STANDARD.encode(certificate);
     let lines = base64.as_bytes().chunks(64).map(|line| [line, b"\n"].concat());
@@ -129,7 +131,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn write_byte(out: &mut String, mark: &str, byte: u8) {
-    // Writing to a text never fails.
+    // Writing to a string never fails.
     let _ = write!(out, "{mark}{byte:02X}");
 }
 

@@ -1,4 +1,4 @@
-//! A client's socket: what goes out in one piece goes by send(2), which costs the kernel less than writev(2).
+//! A client's socket: bytes in one piece are sent by send(2), which costs the kernel less than writev(2).
 //!
 //! Never here: what the bytes mean, or whether they are encrypted.
 
@@ -26,7 +26,7 @@ impl ClientSocket {
         &self.stream
     }
 
-    /// Counts the bytes that have come, whoever owns the socket.
+    /// The counter of the bytes that have come, which stays readable when the socket has another owner.
     pub(in crate::acceptor) fn received(&self) -> Arc<AtomicUsize> {
         Arc::clone(&self.received)
     }
@@ -82,7 +82,7 @@ impl AsyncWrite for ClientSocket {
     }
 }
 
-/// The pieces in a row, where they fit.
+/// Joins the pieces in `room`, if they fit.
 fn join<'a>(pieces: &[io::IoSlice<'_>], room: &'a mut [u8; LITTLE]) -> Option<&'a [u8]> {
     let mut filled = 0;
     for piece in pieces {
@@ -92,7 +92,7 @@ fn join<'a>(pieces: &[io::IoSlice<'_>], room: &'a mut [u8; LITTLE]) -> Option<&'
     Some(&room[..filled])
 }
 
-/// Up to here, copying costs less than several pieces do: the head and the body of a short answer.
+/// Up to so many bytes, copying costs less than several pieces do: the head and the body of a short answer.
 const LITTLE: usize = 1 << 10;
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! The byte stream to a client, with what the connection's timers have to know of it.
+//! The byte stream to a client, and what the connection's timers have to know of it.
 //!
-//! What hyper reads is followed by the [`ConnState`]; writes that wait are dated. Never here: ending a connection
+//! The [`ConnState`] follows what hyper reads, and learns since when a write waits. Never here: ending a connection
 //! (`deadlines`).
 
 use std::io;
@@ -20,7 +20,7 @@ use super::conn_state::ConnState;
 use super::half_closed::HalfClosed;
 use super::tcp_keepalive;
 
-/// What a client speaks through.
+/// The transport to a client: plain TCP or TLS.
 pub(in crate::acceptor) enum Transport {
     Plain(ClientSocket),
     Tls(Box<TlsStream<ClientSocket>>),
@@ -30,17 +30,17 @@ pub(in crate::acceptor) enum Transport {
 pub(in crate::acceptor) struct ClientStream {
     transport: Transport,
     state: Arc<ConnState>,
-    /// Read already, and put back to be read again.
+    /// Bytes that were put back to be read again.
     unread: Bytes,
     /// Whether the state follows what is read.
     watched: bool,
-    /// A request's body broke: nothing behind that is read.
+    /// Whether a request's body broke, so that nothing behind it is read.
     broken: bool,
     /// Whether the state knows of a write that waits.
     blocked: bool,
     lingered: usize,
     shut: bool,
-    /// There since the client sends no more and was owed an answer then.
+    /// The client's end of its sending side, when it was owed an answer at that time.
     ended: Option<Box<HalfClosed>>,
 }
 
@@ -81,7 +81,7 @@ impl ClientStream {
         result
     }
 
-    /// The state does not follow what is read from now on: the reader itself finds out where requests end. To be called
+    /// Stops the state from following what is read: the reader itself finds out where requests end. To be called
     /// between two requests.
     pub(in crate::acceptor) fn leave_unwatched(&mut self) {
         self.watched = false;
@@ -91,35 +91,35 @@ impl ClientStream {
         matches!(self.transport, Transport::Tls(_))
     }
 
-    /// Has so many bytes, at most, encrypted ahead of the socket from now on.
+    /// Sets how many bytes, at most, are encrypted ahead of the socket from now on.
     pub(in crate::acceptor) fn encrypt_ahead(&mut self, bytes: usize) {
         if let Transport::Tls(stream) = &mut self.transport {
             stream.get_mut().1.set_buffer_limit(Some(bytes));
         }
     }
 
-    /// Has bytes read again, which begin a request; the state follows them, and all that comes behind them.
+    /// Puts back bytes that begin a request. The state follows them, and all that comes behind them.
     pub(in crate::acceptor) fn put_back(&mut self, bytes: Bytes) {
         self.unread = bytes;
         self.watched = true;
     }
 
-    /// Whether all that was put back was read again.
+    /// Whether all bytes that were put back have been read again.
     pub(in crate::acceptor) fn has_no_unread(&self) -> bool {
         self.unread.is_empty()
     }
 
-    /// Ready when there is something to read, or the connection broke.
+    /// Ready when there is something to read, or when the connection is broken.
     pub(in crate::acceptor) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         match &self.transport {
-            // What is decrypted already is not seen at the socket.
+            // The socket does not show bytes that are decrypted already.
             Transport::Tls(stream) if !stream.get_ref().1.wants_read() => Poll::Ready(()),
             _ => self.socket().poll_read_ready(cx).map(|_| ()),
         }
     }
 
-    /// Adds what comes next to `buffer`, in one piece of at most a TLS record: to look for another is left to the next
-    /// call. Ready with 0 at the end.
+    /// Adds the next bytes to `buffer`, at most one TLS record; the next call looks for another. Ready with 0 at the
+    /// end.
     pub(in crate::acceptor) fn poll_piece(
         &mut self,
         cx: &mut Context<'_>,
@@ -141,8 +141,8 @@ impl ClientStream {
         }
     }
 
-    /// The client sends no more. Ready when it has left: when its connection breaks, or when an answer that may last
-    /// for hours has begun before.
+    /// For a client that sends no more. Ready when it has left: when its connection breaks, or at once when an answer
+    /// has begun that may last for hours.
     pub(in crate::acceptor) fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.ended.is_none() {
             if self.state.is_left_by_end() {
@@ -153,8 +153,8 @@ impl ClientStream {
         self.ended.as_ref().map_or(Poll::Pending, |ended| ended.poll_broken(cx))
     }
 
-    /// The end of what the client sends; not before it has the answers that it is owed: hyper takes whoever sends no
-    /// more for one that has left.
+    /// Ready with the end of what the client sends, but not before the client has the answers that it is owed, because
+    /// hyper takes a client that sends no more for one that has left.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.ended.is_none() {
             if !self.state.owes_an_answer(self.blocked) {
@@ -163,7 +163,7 @@ impl ClientStream {
             self.ended = Some(Box::new(HalfClosed::new(self.socket())));
         }
         match &mut self.ended {
-            // The connection is a tunnel now: no answer is owed to a request.
+            // The connection is a tunnel now, so that no answer to a request is owed.
             Some(_) if !self.state.is_between_requests() => Poll::Ready(Ok(())),
             Some(ended) => ended.poll_end(cx),
             None => Poll::Ready(Ok(())),
@@ -221,7 +221,7 @@ impl AsyncRead for ClientStream {
     }
 }
 
-/// As the parser behind says it of chunks that are none.
+/// The error that the parser gives for bad chunks.
 fn badly_framed() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "a chunked body is badly framed")
 }
@@ -270,8 +270,8 @@ impl AsyncWrite for ClientStream {
 }
 
 impl ClientStream {
-    /// Takes in what the client still sends, within limits, so that the kernel does not answer it with a reset that
-    /// would make the client lose the answer it has not read yet.
+    /// Takes in what the client still sends, within limits. Else the kernel would send a reset, with which the client
+    /// loses the answer that it has not read yet.
     fn poll_linger(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut sink = [0; 4096];
         while self.lingered < LINGER_BYTES {
@@ -286,7 +286,7 @@ impl ClientStream {
     }
 }
 
-/// Room for a piece of which the length is not known.
+/// The size of a piece whose length is not known.
 const READ: usize = 4 << 10;
-/// As much as a client may still send after an early answer.
+/// The most bytes that a client may still send after an early answer.
 const LINGER_BYTES: usize = 4 << 20;

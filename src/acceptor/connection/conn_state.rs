@@ -1,4 +1,4 @@
-//! Where a client's connection stands: what it waits for, and since when.
+//! The state of a client's connection: what it waits for, and since when.
 //!
 //! Never here: reading or writing (`client_stream`), or ending a connection (`deadlines`).
 
@@ -15,61 +15,64 @@ use crate::acceptor::wire::framing::{Framing, FramingError};
 
 /// The state of a client's connection, shared by its stream, its requests and its timer.
 ///
-/// All three live on one thread, but hyper wants a stream that could move: hence the lock, which nobody ever waits for.
+/// All three live on one thread, but hyper wants a stream that is `Send`: hence the lock, which nobody ever waits for.
 pub(in crate::acceptor) struct ConnState {
     state: Mutex<RequestsState>,
     http2: bool,
-    /// The client may be silent for hours from now on: its socket is to tell whether it is still there.
+    /// Whether the client may be silent for hours from now on, so that keep-alive probes have to find out whether it is
+    /// still there.
     long_lived: AtomicBool,
-    /// The connection is to say that it ends, and to end, when its stream is asked next; over HTTP/2 only.
+    /// Whether the connection is to tell its client that it ends, and to end, when its stream is polled next; over
+    /// HTTP/2 only.
     farewell: AtomicBool,
-    /// The client has sent more frames than it may that carry nothing.
+    /// Whether the client has sent more empty frames than it may.
     flooded: AtomicBool,
-    /// The connection's place among all; an upgraded connection keeps it.
+    /// The connection's place among all; a tunnel keeps it.
     admission: Admission,
 }
 
 struct RequestsState {
-    /// Only fed for HTTP/1: the framing of HTTP/2 is binary.
+    /// The framing of HTTP/1; for HTTP/2, whose framing is binary, it gets no bytes.
     framing: Framing,
     phase: ConnPhase,
-    /// Whether there was a request.
+    /// Whether there was a request on the connection.
     served: bool,
-    /// The memory of the head that is coming, until its request is answered.
+    /// The memory of the coming head, held until its request is answered.
     head_memory: HeadMemory,
-    /// There was no memory for it: its request is to be refused, or the connection to be ended.
+    /// Whether there was no memory for the head: its request is refused, or the connection ended.
     head_refused: bool,
-    /// The requests in hand are to be refused: see [`Admission::borrow`].
+    /// Whether the requests in hand are to be refused; see [`Admission::borrow`].
     over_share: bool,
     /// Since when a write waits for the client to read.
     blocked: Option<Instant>,
-    /// An answer was given before the body was read: take the rest in before closing, or the answer may be lost.
+    /// Whether an answer was given before the body was read: the rest is then taken in before closing, or the answer
+    /// may be lost.
     linger: bool,
     /// Requests whose answers are not complete.
     open: usize,
     /// Heads that were read, less answers that are complete.
     owed: u64,
-    /// An answer that may last for hours has begun: who ends its side of the connection has left.
+    /// Whether an answer that may last for hours has begun: a client that ends its sending side has then left.
     lasting: bool,
-    /// Answers over HTTP/2 that could go on if the client took more. Their bytes never reach a write that would wait:
-    /// flow control holds them back.
+    /// Answers over HTTP/2 that wait for the client to take more. Flow control holds their bytes back, so that they
+    /// never reach a write that would wait.
     untaken: usize,
-    /// When the client last took something of such an answer, or the first of them began to wait.
+    /// When the client last took a part of such an answer, or when the first of them began to wait.
     taken: Instant,
 }
 
 /// The thing that a connection is waiting for, which decides its time limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::acceptor) enum ConnPhase {
-    /// The first byte of the first request, since then.
+    /// The first byte of the first request, since this time.
     New(Instant),
-    /// The next request, since then.
+    /// The next request, since this time.
     Idle(Instant),
-    /// The rest of a head, since then.
+    /// The rest of a head, since this time.
     Head(Instant),
-    /// The rest of a head that there is no memory for.
+    /// The rest of a head for which there is no memory.
     RefusedHead,
-    /// The server, or a body, since then.
+    /// The server, or a body, since this time.
     Busy(Instant),
 }
 
@@ -121,7 +124,7 @@ impl ConnState {
         }
     }
 
-    /// The last byte of an answer is handed over.
+    /// Notes that the last byte of an answer was handed over.
     pub(in crate::acceptor) fn end(&self, now: Instant) {
         let mut state = self.lock();
         state.open = state.open.saturating_sub(1);
@@ -131,8 +134,8 @@ impl ConnState {
                 self.admission.give_back();
             }
             state.lasting = false;
-            // The beginning of the next head may have come with this request; after an answer that was given early
-            // there is no next one.
+            // The beginning of the next head may have come with this request. After an early answer there is no next
+            // head.
             let begun = !state.linger && state.framing.inside_head();
             if !begun && !self.http2 {
                 state.forget_head();
@@ -155,33 +158,34 @@ impl ConnState {
         }
     }
 
-    /// The client has taken a part of one of them.
+    /// Notes that the client has taken a part of one of these answers.
     pub(in crate::acceptor) fn client_took(&self) {
         self.lock().taken = Instant::now();
     }
 
-    /// Whether so many requests of an HTTP/2 connection are open that each needs room for itself.
+    /// Whether an HTTP/2 connection has so many open requests that each has to reserve room for itself.
     pub(in crate::acceptor) fn is_crowded(&self) -> bool {
         self.http2 && self.lock().open > FEW
     }
 
-    /// The idle time starts anew.
+    /// Starts the idle time anew.
     pub(in crate::acceptor) fn rest(&self, now: Instant) {
         let mut state = self.lock();
         state.phase = if state.served { ConnPhase::Idle(now) } else { ConnPhase::New(now) };
     }
 
-    /// Others may be told that it rests, or are told that it does not.
+    /// Tells the place whether the connection rests.
     fn tell_spot(&self, state: &RequestsState) {
         match state.phase {
             ConnPhase::Idle(since) if state.blocked.is_none() => self.admission.place_state().idles(since),
-            // Before its first request it has nothing to lose.
+            // A connection before its first request has nothing to lose.
             _ if !state.served => {}
             _ => self.admission.place_state().works(),
         }
     }
 
-    /// Whether the connection is to make room for another one, having nothing in hand. One that has is asked no more.
+    /// Whether the connection is to make room for another one. One that has something in hand declines, and is asked no
+    /// more.
     pub(in crate::acceptor) fn makes_room(&self) -> bool {
         if !self.admission.place_state().is_asked() {
             return false;
@@ -210,8 +214,7 @@ impl ConnState {
         self.lock().head_refused
     }
 
-    /// Counts the bytes of an unended head that have come over an HTTP/2 connection; false when there is no memory for
-    /// them.
+    /// Counts the bytes of an unfinished head on an HTTP/2 connection; false when there is no memory for them.
     pub(in crate::acceptor) fn holds_head(&self, bytes: usize) -> bool {
         let mut state = self.lock();
         if bytes == 0 {
@@ -226,7 +229,7 @@ impl ConnState {
         self.admission.place_state().asked().await;
     }
 
-    /// The client its place counts for; `None`: a trusted proxy.
+    /// The client that the connection's place counts for; `None`: a trusted proxy.
     pub(in crate::acceptor) fn place_of(&self) -> Option<ClientNet> {
         self.admission.place_state().client()
     }
@@ -236,22 +239,22 @@ impl ConnState {
         self.farewell.store(true, Ordering::Relaxed);
     }
 
-    /// Whether it is to do so.
+    /// Whether an HTTP/2 connection is to tell its client that it ends.
     pub(in crate::acceptor) fn is_to_say_farewell(&self) -> bool {
         self.farewell.load(Ordering::Relaxed)
     }
 
-    /// The client has sent too many frames that carry nothing.
+    /// Notes that the client has sent too many empty frames.
     pub(in crate::acceptor) fn note_flood(&self) {
         self.flooded.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the client has.
+    /// Whether the client has sent too many empty frames.
     pub(in crate::acceptor) fn was_flooded(&self) -> bool {
         self.flooded.load(Ordering::Relaxed)
     }
 
-    /// What the connection waits for, and since when a write does.
+    /// What the connection waits for, and since when a write waits.
     pub(in crate::acceptor) fn waiting(&self) -> (ConnPhase, Option<Instant>) {
         let state = self.lock();
         let phase = match state.phase {
@@ -261,7 +264,7 @@ impl ConnState {
         (phase, state.blocked.or((state.untaken > 0).then_some(state.taken)))
     }
 
-    /// Whether nothing of a request is under way: an answer may end before its request does.
+    /// Whether no request is under way; an answer may end before its request does.
     pub(in crate::acceptor) fn is_between_requests(&self) -> bool {
         !self.http2 && self.lock().framing.between_messages()
     }
@@ -271,13 +274,13 @@ impl ConnState {
         if self.http2 { None } else { self.lock().framing.flaw(number) }
     }
 
-    /// What is written next begins something that may last for hours.
+    /// Notes that the next answer may last for hours.
     pub(in crate::acceptor) fn becomes_long_lived(&self) {
         self.long_lived.store(!self.http2, Ordering::Relaxed);
         self.lock().lasting = true;
     }
 
-    /// Whether a client that sends no more has left, as it waits for nothing, or cannot be told from one that has.
+    /// Whether a client that sends no more counts as gone, because an answer has begun that may last for hours.
     pub(in crate::acceptor) fn is_left_by_end(&self) -> bool {
         self.lock().lasting
     }
@@ -288,13 +291,13 @@ impl ConnState {
         !self.http2 && !state.lasting && (state.owed > 0 || unsent) && state.framing.between_messages()
     }
 
-    /// Whether the last request was answered, or is none any more.
+    /// Whether the last request was answered, or has become a tunnel.
     pub(in crate::acceptor) fn owes_nothing(&self) -> bool {
         let state = self.lock();
         state.owed == 0 || !state.framing.between_messages()
     }
 
-    /// The connection is about to leave HTTP.
+    /// Stops following requests: the connection is about to leave HTTP.
     pub(in crate::acceptor) fn switch_off_framing(&self) {
         self.lock().framing.switch_off();
     }
@@ -309,7 +312,7 @@ impl ConnState {
         self.lock().linger
     }
 
-    /// Whether something that may last for hours has begun, which is told once.
+    /// Whether something that may last for hours has begun; true only once.
     pub(in crate::acceptor) fn has_become_long_lived(&self) -> bool {
         self.long_lived.load(Ordering::Relaxed) && self.long_lived.swap(false, Ordering::Relaxed)
     }
@@ -338,7 +341,7 @@ impl ConnState {
         whole
     }
 
-    /// A write waits for the client to read, or no longer does.
+    /// Notes since when a write waits for the client to read, or that none does.
     pub(in crate::acceptor) fn blocked(&self, since: Option<Instant>) {
         let mut state = self.lock();
         state.blocked = since;
@@ -353,5 +356,5 @@ impl RequestsState {
     }
 }
 
-/// Requests that are open at the same time on most connections of HTTP/2.
+/// The most requests that are open at the same time on a usual HTTP/2 connection.
 const FEW: usize = 16;

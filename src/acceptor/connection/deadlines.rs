@@ -15,15 +15,15 @@ use crate::time::LazyDeadline;
 
 use super::conn_state::{ConnPhase, ConnState};
 
-/// How a connection came to its end, or to rest.
+/// How the deadlines let go of a connection.
 pub(in crate::acceptor) enum ConnectionEnd<T> {
-    /// Nothing is to be done: it has had no request for a while.
+    /// The connection has had no request for a while; nothing is to be done for it.
     Resting,
-    /// The connection ended by itself, with what it says then, or because nothing came any more.
+    /// The connection ended by itself, with its last result, or because nothing came any more.
     Closed(Option<T>),
     /// The request's head was not complete in time.
     HeadTimeout,
-    /// The client does not read what is written.
+    /// The client did not read what was written.
     WriteTimeout,
 }
 
@@ -48,7 +48,8 @@ where
         if let Poll::Ready(said) = Pin::new(&mut *serving).poll(cx) {
             return Poll::Ready(ConnectionEnd::Closed(Some(said)));
         }
-        // A task keeps its waker: one that listens need not be asked again before there is something to hear.
+        // The task keeps its waker, so that a future that listens need not be polled again before it has something to
+        // say.
         let may_be_asked = !std::mem::replace(&mut listens, true) || stop.is_requested();
         if may_be_asked && asked.is_none() && requested.as_mut().poll(cx).is_ready() {
             asked = Some(Instant::now());
@@ -66,8 +67,7 @@ where
         }
         loop {
             let (deadline, what) = next_deadline(state, limits, asked, looked);
-            // A head that there is no memory for does not wait until a timer fires: hundreds more could be read by
-            // then.
+            // A head without memory does not wait until a timer fires: hundreds more could be read by then.
             if what != Expired::Refused {
                 ready!(timer.poll(cx, deadline));
             }
@@ -76,7 +76,7 @@ where
                 Expired::Head | Expired::Refused => return Poll::Ready(ConnectionEnd::HeadTimeout),
                 Expired::Write => return Poll::Ready(ConnectionEnd::WriteTimeout),
                 Expired::Rest => return Poll::Ready(ConnectionEnd::Resting),
-                // A client that is far away may have sent a request: it is told which was the last that was taken.
+                // A distant client may have sent a request already: the GOAWAY says which was the last that was taken.
                 Expired::Idle if stopping => return Poll::Ready(end_now(serving, state, &shut_down, cx)),
                 Expired::Idle => {
                     stopping = true;
@@ -155,10 +155,10 @@ fn next_deadline(
     leave.into_iter().fold(deadline, |one, other| if other.0 < one.0 { other } else { one })
 }
 
-/// A connection without a request for so long gives up all that serving one takes, but its TLS session.
+/// The time after which a connection without a request gives up all that serving one takes, except its TLS session.
 const RESTS_AFTER: Duration = Duration::from_secs(1);
-/// A connection in the middle of a request is looked at that often.
+/// The interval of looks at a connection in the middle of a request.
 const BUSY_CHECK: Duration = Duration::from_secs(30);
-/// How long a connection that is to end waits for a request: what is on its way when the server stops is not lost, and
-/// connections that rest do not hold it up for longer.
+/// How long a connection that is to end waits for a request, so that a request on its way is not lost. Resting
+/// connections hold the end of the server up for no longer.
 pub(in crate::acceptor) const LINGER: Duration = Duration::from_millis(250);

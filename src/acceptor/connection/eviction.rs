@@ -1,7 +1,8 @@
 //! Which of the connections that rest are ended first when others need their places.
 //!
-//! Those of the client with the most connections before others'; of these the ones that have had no request for a
-//! while, then those idle for longest, then new ones. Trusted proxies come last. Never here: asking them (`places`).
+//! The client with the most connections comes first; of its connections first those that have never had a request and
+//! are not new, then those idle for longest, then new ones. Trusted proxies come last. Never here: asking connections
+//! to make room (`places`).
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -14,12 +15,12 @@ use super::place_state::{PlaceState, Rest};
 #[derive(Clone, Debug)]
 pub(in crate::acceptor) struct Candidate {
     pub(in crate::acceptor) place_state: Arc<PlaceState>,
-    /// What it was found doing.
+    /// What the connection was doing when it was found.
     rest: Rest,
 }
 
 impl Candidate {
-    /// Whether it is still as it was found.
+    /// Whether the connection is still doing the same.
     pub(in crate::acceptor) fn holds(&self) -> bool {
         self.place_state.rest() == self.rest
             && !self.place_state.is_asked()
@@ -35,27 +36,27 @@ pub(in crate::acceptor) trait ConnectionCounts {
 /// What a look at all connections has found.
 #[derive(Debug, Default)]
 pub(in crate::acceptor) struct Found {
-    /// Some that could be ended, in the order in which they are.
+    /// Some connections that could be ended, in order.
     pub(in crate::acceptor) first: Vec<Candidate>,
-    /// The most connections that a client has of which one has rested too shortly: soon it could be ended.
+    /// The most connections of a client that has one which has rested too shortly to be ended, but soon could be.
     pub(in crate::acceptor) soon: usize,
 }
 
-/// A newcomer that a connection is to be ended for, and when.
+/// The request to end a connection for a newcomer, and its time.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::acceptor) struct EvictionRequest {
-    /// Milliseconds from the epoch of the connections.
+    /// The time, in milliseconds from the epoch of the connections.
     pub(in crate::acceptor) now: u64,
-    /// `None`: a trusted proxy, or nobody in particular.
+    /// The newcomer's client; `None`: a trusted proxy, or no particular one.
     pub(in crate::acceptor) newcomer: Option<ClientNet>,
-    /// Whether it has waited so long that others with connections to spare would have made room.
+    /// Whether the newcomer has waited so long that other clients with connections to spare would have made room.
     pub(in crate::acceptor) patient: bool,
 }
 
 impl EvictionRequest {
-    /// Whether the candidate may be ended for the newcomer: a client's own may, unless it is new, and those of clients
-    /// that have more, but not those of clients that have as many; a trusted proxy's, if nobody else's can be. A client
-    /// that has fewer than another is left alone while that one's could be ended soon.
+    /// Whether the candidate may be ended for the newcomer. The newcomer's own connections may, unless they are new; so
+    /// may those of clients that have more, but not of clients that have as many; those of a trusted proxy may if no
+    /// others can be. A client is left alone while connections of one with more could be ended soon.
     pub(in crate::acceptor) fn allows(
         self,
         candidate: &Candidate,
@@ -93,7 +94,7 @@ fn class(rest: Rest, now: u64) -> Option<EvictionClass> {
     }
 }
 
-/// Looks for the first of those that could be ended, at most so many.
+/// Looks for the first connections that could be ended, at most so many.
 pub(in crate::acceptor) fn candidates(
     placed: &[Arc<PlaceState>],
     counts: &impl ConnectionCounts,
@@ -102,7 +103,7 @@ pub(in crate::acceptor) fn candidates(
 ) -> Found {
     let mut soon = 0;
     let mut found = Vec::new();
-    // Connections of a client often stand in a row.
+    // Connections of a client often stand in a row, so that the last count is used again.
     let mut last = (None, 0);
     for (at, place_state) in placed.iter().enumerate() {
         let rest = place_state.rest();
@@ -133,7 +134,7 @@ pub(in crate::acceptor) fn candidates(
 
 /// Milliseconds in which a client that means to send a request has sent it, over TLS too, wherever it is.
 const SILENT_AFTER: u64 = 1000;
-/// Milliseconds that a connection rests at least before it is ended: one that is in use rests for shorter.
+/// Milliseconds that a connection rests at least before it is ended; one in use rests for shorter.
 const AT_LEAST: u64 = 100;
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! A client that has ended its sending side and may still wait for an answer: whether its connection breaks meanwhile.
 //!
-//! The end of what a client sends does not tell whether it reads (RFC 9293 §3.6), and stays the last thing its socket
-//! has to say to a reader. A reset is told to writers, too: so the same socket is watched once more, as one that is
-//! written to, from the client's end on. Never here: who is owed an answer (`client_stream`).
+//! The end of what a client sends does not tell whether it still reads (RFC 9293 §3.6), and readers of the socket learn
+//! nothing after it. Writers learn of a reset, too: so from the client's end on the same socket is watched once more,
+//! as one that is written to. Never here: who is owed an answer (`client_stream`).
 
 use std::io;
 use std::os::fd::AsFd;
@@ -13,16 +13,17 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 pub(in crate::acceptor) struct HalfClosed {
-    /// `None` where there was no descriptor to be had: the next write tells.
+    /// The socket, by another descriptor; `None` where there was none to be had, so that only the next write shows a
+    /// reset.
     socket: Option<TcpStream>,
-    /// Wakes the task that reads the stream, which is not told of the end before its answer is sent.
+    /// The waker of the task that reads the stream; it is not told of the end before its answer is sent.
     reader: Waker,
-    /// Whether it may be told of the end.
+    /// Whether the reader may be told of the end.
     told: bool,
 }
 
 impl HalfClosed {
-    /// Watches the socket from now on.
+    /// Starts to watch the socket.
     pub(in crate::acceptor) fn new(socket: &TcpStream) -> Self {
         let socket = once_more(socket).inspect_err(|error| {
             tracing::debug!(%error, "a client that sends no more cannot be watched");
@@ -30,7 +31,7 @@ impl HalfClosed {
         Self { socket: socket.ok(), reader: Waker::noop().clone(), told: false }
     }
 
-    /// Nothing is owed to the client any more: who reads is woken to hear of its end.
+    /// Notes that nothing is owed to the client any more, and wakes the reader to hear of the end.
     pub(in crate::acceptor) fn tell(&mut self) {
         self.told = true;
         self.reader.wake_by_ref();
@@ -64,7 +65,7 @@ impl HalfClosed {
     }
 }
 
-/// The same socket by another descriptor.
+/// Opens the same socket by another descriptor.
 fn once_more(socket: &TcpStream) -> io::Result<TcpStream> {
     TcpStream::from_std(socket.as_fd().try_clone_to_owned()?.into())
 }
@@ -104,7 +105,7 @@ mod tests {
         let mut end = HalfClosed::new(&ours);
         let soon = timer::timeout(Duration::from_millis(20), poll_fn(|cx| end.poll_end(cx))).await;
         assert!(soon.is_err(), "it may be waiting");
-        // Closed with something unread: that is a reset.
+        // The socket is closed with something unread, which causes a reset.
         ours.write_all(b"!").await.unwrap();
         client.readable().await.unwrap();
         drop(client);

@@ -1,5 +1,5 @@
-//! The memory of a head, or of a TLS handshake, that is large: counted by client, from when it is more than most have
-//! until its request is answered.
+//! The memory of a head, or of a TLS handshake, that is large: it is counted by client, from [`UNCOUNTED`] bytes on,
+//! until the request is answered.
 //!
 //! Never here: what is refused when there is none left.
 
@@ -15,20 +15,21 @@ impl HeadMemory {
         Self(nothing)
     }
 
-    /// Whether there is memory for so many bytes of a head, and for the buffer that they are read into.
+    /// Reserves memory for so many bytes of a head, and for the buffer that they are read into; false when there is
+    /// none.
     pub(in crate::acceptor) fn holds(&mut self, bytes: usize) -> bool {
         bytes <= UNCOUNTED || self.0.grow_to((bytes as u64).saturating_mul(2).next_multiple_of(STEP))
     }
 
-    /// Nothing is held any more.
+    /// Gives all memory back.
     pub(in crate::acceptor) fn release(&mut self) {
         self.0.shrink_to(0);
     }
 }
 
-/// Bytes that all heads may take together.
+/// The most bytes of all heads together.
 pub(in crate::acceptor) const MOST_HEADS: u64 = 64 << 20;
-/// Up to here a head is not counted: how many connections there may be is.
+/// The size up to which a head is not counted, because the number of connections is limited.
 const UNCOUNTED: usize = 4 << 10;
 const STEP: u64 = 16 << 10;
 

@@ -1,5 +1,5 @@
-//! The byte stream of an HTTP/2 connection: counts the client's frames (`frames`), and ends the connection with a
-//! GOAWAY of its own where the library behind it has no word for why.
+//! The byte stream of an HTTP/2 connection: it counts the client's frames (`frames`), and ends the connection with a
+//! GOAWAY of its own for reasons that the library cannot give.
 //!
 //! Never here: deadlines (`deadlines`), or what frames mean.
 
@@ -25,20 +25,21 @@ pub(in crate::acceptor) struct Http2Stream {
     frames: Frames,
     /// The frames that all connections of a client may still borrow together.
     shares: Arc<RateLimit>,
-    /// Bytes of a head that the state knows of.
+    /// Bytes of a head that the state has counted.
     head: usize,
-    /// Whether all of the last write was taken: what comes next begins a frame.
+    /// Whether all of the last write was taken, so that the next write begins a frame.
     whole: bool,
-    /// There since the connection is to end.
+    /// The end of the connection, once it is to end.
     farewell: Option<Box<Farewell>>,
 }
 
-/// The end of a connection: GOAWAY is sent, then nothing more; what the client still sends is not answered.
+/// The end of a connection: GOAWAY is sent, then nothing more. What the client still sends is not answered.
 struct Farewell {
     /// The part of the frame that is not written yet.
     left: Vec<u8>,
     shut: bool,
-    /// Reads on until then: the kernel would answer with a reset that may keep the client from reading the frame.
+    /// Until when the connection reads on: the kernel would else answer with a reset that may keep the client from
+    /// reading the frame.
     until: Option<Pin<Box<Sleep>>>,
 }
 
@@ -52,7 +53,8 @@ impl Http2Stream {
         Self { stream, state, frames: Frames::new(now), shares, head: 0, whole: true, farewell: None }
     }
 
-    /// A frame of ours that is half written leaves no place for another one, and the connection just ends.
+    /// Ends the connection with a GOAWAY of this code. When a frame of the server's is half written, there is no place
+    /// for a GOAWAY, and the connection just ends.
     fn end(&mut self, code: u32, reads_on: bool) {
         let last = self.frames.last_stream();
         self.farewell = Some(Box::new(Farewell {
@@ -62,7 +64,7 @@ impl Http2Stream {
         }));
     }
 
-    /// Never ready but with the error that ends the connection.
+    /// Ready only with the error that ends the connection.
     fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         let Some(farewell) = &mut self.farewell else { return Poll::Pending };
         if farewell.until.as_mut().is_some_and(|until| until.as_mut().poll(cx).is_ready()) {
@@ -94,7 +96,7 @@ impl Http2Stream {
         }
     }
 
-    /// Whether there is memory for the head that is coming.
+    /// Whether there is memory for the coming head.
     fn holds_head(&mut self) -> bool {
         let head = self.frames.unended_fields();
         std::mem::replace(&mut self.head, head) == head || self.state.holds_head(head)
@@ -127,7 +129,7 @@ impl AsyncRead for Http2Stream {
             let before = buf.filled().len();
             ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
             let client = this.state.place_of();
-            // A trusted proxy has no share, as everywhere.
+            // A trusted proxy has no share, here as everywhere.
             let share = |frames| client.is_none_or(|client| this.shares.take(client, frames));
             if !this.frames.received(&buf.filled()[before..], share) {
                 this.state.note_flood();

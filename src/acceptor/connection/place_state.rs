@@ -1,5 +1,5 @@
-//! The state of one connection's place, as every thread sees it: whether the connection rests and since when, and
-//! whether it is asked to make room.
+//! The state of one connection's place, as every thread sees it: whether the connection rests, since when, and whether
+//! it is asked to make room.
 //!
 //! Never here: which connections are asked (`places`), or what ends one (`deadlines`).
 
@@ -12,22 +12,23 @@ use tokio::time::Instant;
 
 use crate::name::ClientNet;
 
-/// See the module. Written by the connection's own thread, but for what [`Places`](super::places::Places) asks.
+/// The state of one place; see the module. The connection's own thread writes it, but for what
+/// [`Places`](super::places::Places) asks.
 #[derive(Debug)]
 pub(in crate::acceptor) struct PlaceState {
-    /// `None`: a trusted proxy, which has no share.
+    /// The client; `None`: a trusted proxy, which has no share.
     client: Option<ClientNet>,
-    /// What the times here count from.
+    /// The moment that the times here count from.
     epoch: Instant,
-    /// 0 while it works, else an encoded [`Rest`].
+    /// The encoded [`Rest`]; 0 while the connection works.
     rest: AtomicU64,
-    /// Asked to make room, and has neither done so nor declined.
+    /// Whether the connection is asked to make room, and has neither done so nor declined.
     asked: AtomicBool,
-    /// Whether it has a place, or still waits for one.
+    /// Whether the connection has a place, or still waits for one.
     placed: AtomicBool,
     /// Whether the client had as many places as were free when it got this one.
     lent: AtomicBool,
-    /// Where the list of those with a place has it, else [`usize::MAX`]; changed under the list's lock alone.
+    /// The index in the list of placed connections, else [`usize::MAX`]; changed under the list's lock alone.
     index: AtomicUsize,
     task: Mutex<Option<Waker>>,
 }
@@ -64,12 +65,12 @@ impl PlaceState {
         self.client
     }
 
-    /// The connection has a request in hand from now on.
+    /// Notes that the connection has a request in hand from now on.
     pub(in crate::acceptor) fn works(&self) {
         self.rest.store(Rest::No.encoded(), Ordering::Relaxed);
     }
 
-    /// The connection has had a request, and none in hand since then.
+    /// Notes that the connection has had a request, and none in hand since then.
     pub(in crate::acceptor) fn idles(&self, since: Instant) {
         self.rest.store(Rest::Idle(millis(self.epoch, since)).encoded(), Ordering::Relaxed);
     }
@@ -78,7 +79,7 @@ impl PlaceState {
         Rest::decoded(self.rest.load(Ordering::Relaxed))
     }
 
-    /// Asks the connection to make room, which it does if it still rests when its thread looks.
+    /// Asks the connection to make room, which the connection does if it still rests when its thread looks.
     pub(in crate::acceptor) fn ask(&self) {
         self.asked.store(true, Ordering::Release);
         self.wake();
@@ -93,12 +94,12 @@ impl PlaceState {
         self.asked.load(Ordering::Acquire)
     }
 
-    /// Takes back what [`ask`](Self::ask) did; whether it was asked.
+    /// Takes back what [`ask`](Self::ask) did; returns whether the connection was asked.
     pub(in crate::acceptor) fn unask(&self) -> bool {
         self.asked.swap(false, Ordering::AcqRel)
     }
 
-    /// Gives the connection its place; `lent`: beyond its client's share.
+    /// Gives the connection its place; `lent`: the place is beyond its client's share.
     pub(in crate::acceptor) fn place(&self, lent: bool) {
         self.lent.store(lent, Ordering::Relaxed);
         self.placed.store(true, Ordering::Release);
@@ -109,7 +110,7 @@ impl PlaceState {
         self.placed.load(Ordering::Acquire)
     }
 
-    /// Whether its place is beyond its client's share.
+    /// Whether the connection's place is beyond its client's share.
     pub(in crate::acceptor) fn is_lent(&self) -> bool {
         self.lent.load(Ordering::Relaxed)
     }
@@ -122,8 +123,8 @@ impl PlaceState {
         self.index.store(index, Ordering::Relaxed);
     }
 
-    /// Has the task that asks now be woken by [`ask`](Self::ask) and [`place`](Self::place): for good, as a connection
-    /// stays in one task.
+    /// Has [`ask`](Self::ask) and [`place`](Self::place) wake the task that polls this, for good, as a connection stays
+    /// in one task.
     pub(in crate::acceptor) async fn wakes_this_task(&self) {
         poll_fn(|cx| {
             *self.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
@@ -132,12 +133,12 @@ impl PlaceState {
         .await;
     }
 
-    /// Returns once it is asked to make room. Only in the task that is woken. Cancel-safe.
+    /// Returns when the connection is asked to make room. Only in the task that is woken. Cancel-safe.
     pub(in crate::acceptor) async fn asked(&self) {
         poll_fn(|_| if self.is_asked() { Poll::Ready(()) } else { Poll::Pending }).await;
     }
 
-    /// Returns once it has its place. Only in the task that is woken. Cancel-safe.
+    /// Returns when the connection has its place. Only in the task that is woken. Cancel-safe.
     pub(in crate::acceptor) async fn placed(&self) {
         poll_fn(|_| if self.is_placed() { Poll::Ready(()) } else { Poll::Pending }).await;
     }

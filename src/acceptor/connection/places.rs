@@ -1,8 +1,8 @@
 //! Who has a place among the connections, who waits for one, and which resting connections make room for them.
 //!
-//! All threads share it: its lock is taken when a connection comes and when it ends, never for a request. Who makes
-//! room is asked, and decides on its own thread whether it still rests. Never here: accepting (`listen`), or ending one
-//! (`deadlines`).
+//! All threads share the places: their lock is taken when a connection comes and when it ends, never for a request. A
+//! connection that is to make room is asked, and its own thread decides whether it still rests. Never here: accepting
+//! (`listen`), or ending a connection (`deadlines`).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,7 @@ use super::eviction::{Candidate, ConnectionCounts, EvictionRequest, Found, candi
 use super::place_state::{PlaceState, millis};
 use crate::acceptor::limit::Limit;
 
-/// See the module. Cheap to clone; all clones are the same.
+/// The places of all connections; see the module. Cheap to clone; all clones are the same.
 #[derive(Clone, Debug)]
 pub(in crate::acceptor) struct Places(Arc<PlacesInner>);
 
@@ -31,14 +31,14 @@ struct PlacesInner {
 
 #[derive(Debug, Default)]
 struct PlacesState {
-    /// The connections that have a place. Each knows where it stands.
+    /// The connections that have a place; each knows its index here.
     placed: Vec<Arc<PlaceState>>,
     /// The connections that wait for a place; those of a client in the order they came.
     waiting: Vec<Arc<PlaceState>>,
     clients: HashMap<ClientNet, ClientPlaces>,
-    /// How many were asked to make room, and have neither ended nor declined.
+    /// How many connections were asked to make room, and have neither ended nor declined.
     asked: usize,
-    /// The connections that could be asked next, as of then: a look at all serves for many newcomers.
+    /// The connections that could be asked next, as of that time: one look at all connections serves many newcomers.
     next: Found,
     looked: Option<Instant>,
     /// Whether that look has found any.
@@ -50,21 +50,21 @@ struct PlacesState {
 struct ClientPlaces {
     placed: usize,
     waiting: usize,
-    /// How many of those placed beyond the client's share have a request in hand.
+    /// How many of the connections beyond the client's share have a request in hand.
     borrowing: usize,
 }
 
 /// Why a connection is closed at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::acceptor) enum Refused {
-    /// The client has as many as an address may have.
+    /// The client has as many connections as one address may have.
     AddressLimit,
-    /// There is no place, and as many of the client's wait already as may.
+    /// There is no place, and as many of the client's connections wait already as may.
     Full,
 }
 
 impl Places {
-    /// `total`: connections in all; `per_client`: those of a client.
+    /// `total`: the most connections in all; `per_client`: the most of one client.
     pub(in crate::acceptor) fn new(total: usize, per_client: Option<usize>, now: Instant) -> Self {
         Self(Arc::new(PlacesInner { total, per_client, epoch: now, held: Mutex::default() }))
     }
@@ -76,10 +76,11 @@ impl Places {
         metrics.show_limit(Limit::Connections.name(), self.0.total as u64, taken);
     }
 
-    /// A connection has come. It has a place at once, or waits for one, which others then may be asked for.
+    /// Admits a connection that has come. It has a place at once, or waits for one; resting connections may then be
+    /// asked to make room.
     ///
     /// # Errors
-    /// [`Refused`]: it is to be closed.
+    /// [`Refused`], when the connection is to be closed.
     pub(in crate::acceptor) fn enter(
         &self,
         client: Option<ClientNet>,
@@ -122,7 +123,7 @@ impl Places {
         }
     }
 
-    /// Asks the first that may be asked for a newcomer of the client; false when there is none.
+    /// Asks the first connection that may be ended for a newcomer of the client; false when there is none.
     fn ask_one(
         &self,
         held: &mut PlacesState,
@@ -135,7 +136,7 @@ impl Places {
         if is_fresh && let Some(place_state) = held.take_next(order) {
             return held.ask(&place_state);
         }
-        // The fresh look has found nothing, or something of what it found is left, but nothing that would do.
+        // The fresh look has found nothing, or what is left of it may not be ended for this newcomer.
         if is_fresh && !(held.found && held.next.first.is_empty()) {
             return false;
         }
@@ -147,7 +148,7 @@ impl Places {
     }
 
     fn lock(&self) -> MutexGuard<'_, PlacesState> {
-        // Nothing panics under the lock.
+        // No code that runs under the lock panics.
         self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -159,7 +160,7 @@ impl ConnectionCounts for HashMap<ClientNet, ClientPlaces> {
 }
 
 impl PlacesState {
-    /// The first candidate that still rests as it did and may be asked in this order.
+    /// Takes the first candidate that still rests as it did and may be ended for this newcomer.
     fn take_next(&mut self, order: EvictionRequest) -> Option<Arc<PlaceState>> {
         let Found { first, soon } = &mut self.next;
         first.retain(Candidate::holds);
@@ -194,7 +195,7 @@ impl PlacesState {
     }
 
     fn leave(&mut self, place_state: &PlaceState) {
-        // The connection stays asked: whoever ended it wants to know why.
+        // The connection stays asked, so that whoever ended it learns why.
         if place_state.is_asked() {
             self.asked -= 1;
         }
@@ -236,7 +237,7 @@ impl PlacesState {
     }
 }
 
-/// What a connection holds until its last byte: a place, or the wait for one. Dropping it gives it back.
+/// What a connection holds until its last byte: a place, or the wait for one. Dropping it gives the place back.
 #[derive(Debug)]
 pub(in crate::acceptor) struct Admission {
     places: Places,
@@ -254,7 +255,7 @@ impl Admission {
         self.counted = Some(open);
     }
 
-    /// Asks others once more, for a connection that still waits; `patient`: it has done so for a while.
+    /// Asks others once more, for a connection that still waits; `patient`: it has waited for a while.
     pub(in crate::acceptor) fn ask_again(&self, now: Instant, patient: bool) {
         let mut held = self.places.lock();
         if !self.place_state.is_placed() {
@@ -262,7 +263,7 @@ impl Admission {
         }
     }
 
-    /// A connection beyond its client's share has a request; false when too many of those have one already.
+    /// Counts a request of a connection beyond its client's share; false when too many of those have one already.
     pub(in crate::acceptor) fn borrow(&self) -> bool {
         let most = (self.places.0.total / LENT).max(LENT_AT_LEAST);
         let mut held = self.places.lock();
@@ -277,7 +278,7 @@ impl Admission {
         }
     }
 
-    /// The request that [`borrow`](Self::borrow) was granted for is over.
+    /// Ends the request that [`borrow`](Self::borrow) counted.
     pub(in crate::acceptor) fn give_back(&self) {
         let mut held = self.places.lock();
         if let Some(client) = self.place_state.client().and_then(|client| held.clients.get_mut(&client)) {
@@ -285,7 +286,7 @@ impl Admission {
         }
     }
 
-    /// The connection was asked to make room, and has something in hand: it stays.
+    /// Notes that the connection was asked to make room, but has something in hand and stays.
     pub(in crate::acceptor) fn decline(&self) {
         let mut held = self.places.lock();
         if self.place_state.unask() {
@@ -302,18 +303,18 @@ impl Drop for Admission {
     }
 }
 
-/// Connections that may wait for a place. A client has at most what it leaves free of them.
+/// The most connections that wait for a place. A client has at most as many of them as it leaves free.
 const MOST_WAITING: usize = 256;
-/// A client may use this part of all connections at a time beyond its share: so others always find
-/// some that can be ended.
+/// The part of all connections that a client may use at a time beyond its share, so that others always find some that
+/// can be ended.
 const LENT: usize = 4;
-/// Where there are few places one client may use them all.
+/// The least number that a client may use beyond its share, for servers with few places.
 const LENT_AT_LEAST: usize = 16;
 /// A look at all connections finds one in so many.
 const SHARE_OF_A_LOOK: usize = 64;
-/// How long a look at all connections holds.
+/// How long the result of a look is used.
 const FRESH: Duration = Duration::from_millis(50);
-/// Connections that make room when there are no descriptors.
+/// The number of connections that make room when there are no descriptors.
 const RELIEF: usize = 16;
 
 #[cfg(test)]

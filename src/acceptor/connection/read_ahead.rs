@@ -1,4 +1,4 @@
-//! A client's stream with what was read from it and not yet taken.
+//! A client's stream, with the bytes that were read from it and not yet taken.
 //!
 //! While an answer is made, reading goes on: that is how a client that leaves is noticed. Never here: what the bytes
 //! mean.
@@ -11,11 +11,11 @@ use bytes::{Bytes, BytesMut};
 
 use super::client_stream::ClientStream;
 
-/// See the module. Dropping it loses what was read ahead.
+/// The stream of one client; see the module. Dropping it loses what was read ahead.
 pub(in crate::acceptor) struct ReadAhead<'a> {
     pub(in crate::acceptor) stream: &'a mut ClientStream,
     buffer: BytesMut,
-    /// Read and not yet taken.
+    /// The bytes that were read and not yet taken.
     pub(in crate::acceptor) bytes: Bytes,
     /// Whether the client sends no more.
     ended: bool,
@@ -34,7 +34,7 @@ impl<'a> ReadAhead<'a> {
         if self.ended {
             return Poll::Ready(Ok(false));
         }
-        // Even an empty rest would keep the memory that is read over here.
+        // Even an empty rest would keep the memory that is read into here.
         self.bytes = Bytes::new();
         // Asking the socket costs less than asking TLS.
         ready!(self.stream.poll_readable(cx));
@@ -44,7 +44,7 @@ impl<'a> ReadAhead<'a> {
         Poll::Ready(Ok(read > 0))
     }
 
-    /// What `work` brings, or `None` if the client is gone before that.
+    /// Runs `work`; `None` if the client is gone before it ends.
     ///
     /// # Cancel safety
     /// As `work`.
@@ -59,8 +59,8 @@ impl<'a> ReadAhead<'a> {
         .await
     }
 
-    /// Ready when the client has hung up, as far as that can be seen: what it has sent ahead stands before its end, and
-    /// one that only sends no more may be waiting.
+    /// Ready when the client has hung up, as far as that can be seen: bytes that it has sent ahead hide its end, and a
+    /// client that only sends no more may be waiting.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.bytes.is_empty() {
             match ready!(self.poll_more(cx)) {

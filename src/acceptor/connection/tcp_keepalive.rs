@@ -20,7 +20,7 @@ fn set(socket: impl AsFd) -> io::Result<()> {
     sockopt::set_tcp_keepidle(&socket, SILENT)?;
     sockopt::set_tcp_keepintvl(&socket, EVERY)?;
     sockopt::set_tcp_keepcnt(&socket, PROBES)?;
-    // What was sent and is never acknowledged holds the probes back (tcp(7)).
+    // Sent bytes that are never acknowledged hold the probes back (tcp(7)).
     sockopt::set_tcp_user_timeout(&socket, UNACKNOWLEDGED.as_millis() as u32)?;
     Ok(sockopt::set_socket_keepalive(&socket, true)?)
 }

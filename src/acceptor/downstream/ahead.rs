@@ -17,13 +17,13 @@ pub(in crate::acceptor) struct Ahead<'a> {
 }
 
 impl<'a> Ahead<'a> {
-    /// A little, from now on.
+    /// Sets the stream to encrypt a little ahead.
     pub(in crate::acceptor) fn new(conn: &'a Connection, stream: &mut ClientStream) -> Self {
         stream.encrypt_ahead(UNRESERVED);
         Self { conn, room: None }
     }
 
-    /// Much from now on, if there is room in the memory that answers share.
+    /// Sets the stream to encrypt much ahead, if there is room in the memory that answers share.
     pub(in crate::acceptor) fn widen(&mut self, stream: &mut ClientStream) {
         if self.room.is_some() || !stream.is_tls() {
             return;
@@ -36,7 +36,7 @@ impl<'a> Ahead<'a> {
         }
     }
 
-    /// A little again, once all of an answer was written.
+    /// Sets the stream to encrypt a little ahead again, when all of an answer was written.
     pub(in crate::acceptor) fn narrow(&mut self, stream: &mut ClientStream) {
         if self.room.take().is_some() {
             stream.encrypt_ahead(UNRESERVED);

@@ -11,19 +11,19 @@ use crate::acceptor::connection::places::{Admission, Places, Refused};
 use crate::acceptor::peer::share_of;
 use crate::acceptor::thread::shard::{Role, Shard};
 
-/// What becomes of a listener's connections.
+/// What all connections of one listener have in common.
 #[derive(Clone)]
 pub(in crate::acceptor) struct Entrance {
     pub(in crate::acceptor) role: Role,
     pub(in crate::acceptor) tls: Option<ChooseTls>,
     pub(in crate::acceptor) places: Places,
-    /// Each connection is to begin with a PROXY header.
+    /// Whether each connection begins with a PROXY header.
     pub(in crate::acceptor) proxied: bool,
 }
 
 impl Entrance {
-    /// A place for a connection of the client at this address, or the wait for one; `None`: the connection is to be
-    /// closed, which is noted.
+    /// Admits a connection of the client at this address: to a place, or to the wait for one. `None`: the connection is
+    /// to be closed, which the log and the metrics say.
     pub(in crate::acceptor) fn admit(&self, shard: &Shard, client: SocketAddr) -> Option<Admission> {
         let client = share_of(client, &shard.server.trusted);
         match self.places.enter(client, Instant::now()) {

@@ -35,7 +35,7 @@ pub(in crate::acceptor) enum After {
     Close,
 }
 
-/// Sends a whole answer. `out` is memory to use again; `ahead` is the connection's.
+/// Sends a whole answer. `out` is memory to use again.
 ///
 /// # Errors
 /// When the client is gone, or the answer breaks off: the connection is to be cut, for the client to see that.
@@ -87,13 +87,14 @@ pub(in crate::acceptor) async fn send(
     Ok(after)
 }
 
-/// What is left of a length. A body that is longer than its head says would be taken for the next answer.
+/// The rest of a length after `data` bytes. A body longer than its head says is an error: it would be taken for the
+/// next answer.
 fn less(left: Option<u64>, data: usize) -> io::Result<Option<u64>> {
     let rest = left.map(|left| left.checked_sub(data as u64).ok_or(io::ErrorKind::InvalidData));
     Ok(rest.transpose()?)
 }
 
-/// Nothing waits to be written while the body is waited for.
+/// Waits for the next frame of a body; bytes that wait to be written are written before.
 async fn next_frame(
     body: &mut ReplyBody,
     client: &mut ReadAhead<'_>,
@@ -107,7 +108,7 @@ async fn next_frame(
     frame.ok_or_else(|| io::ErrorKind::ConnectionReset.into())
 }
 
-/// Adds to `out` what is little, and writes what is much.
+/// Adds few bytes to `out`, and writes many.
 async fn put(
     data: Bytes,
     framing: SendFraming,
@@ -115,7 +116,7 @@ async fn put(
     out: &mut Vec<u8>,
 ) -> io::Result<()> {
     if data.is_empty() {
-        // A chunk of nothing would be the end.
+        // An empty chunk would end the body.
         return Ok(());
     }
     if framing == SendFraming::Chunked {
@@ -154,7 +155,7 @@ async fn write_out(client: &mut ReadAhead<'_>, out: &mut Vec<u8>) -> io::Result<
     client.stream.flush().await
 }
 
-/// RFC 9112 §6.3, for an answer to a GET.
+/// The framing of an answer to a GET (RFC 9112 §6.3).
 fn framing_of(status: StatusCode, length: Option<u64>) -> SendFraming {
     match length {
         _ if is_bodiless(status) => SendFraming::None,
@@ -198,7 +199,7 @@ fn write_head(
     after
 }
 
-/// Up to here pieces of a body are copied behind what goes before them, to be written together.
+/// The largest piece that is copied behind what goes before it, to be written together.
 const LITTLE: usize = 4 << 10;
 
 #[cfg(test)]

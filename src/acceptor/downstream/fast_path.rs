@@ -1,8 +1,7 @@
-//! Plain requests (`fast_head`), one after the other, from their first byte to their answer's last: what most requests
-//! are, at less than what the general way costs.
+//! Plain requests (`fast_head`), one after the other, from the first byte of each to the last byte of its answer. Most
+//! requests are plain, and cost less here than on the general way.
 //!
-//! Never here: what is anything else, down to the first byte of it (`http1` has hyper look at it), or answering
-//! (`http`).
+//! Never here: a byte of any other request (`http1` has hyper read those), or answering (`http`).
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -24,21 +23,21 @@ use crate::acceptor::request::http::answer_to;
 use crate::acceptor::thread::shard::Connection;
 use crate::acceptor::wire::fast_head::{HeadLimits, take_plain};
 
-/// Why there are no more plain requests.
+/// Why the fast path ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::acceptor) enum Left {
-    /// Something else came: the stream brings it again.
+    /// Another kind of request came; the stream has its bytes again.
     Other,
     /// The connection is to be closed: one of the two sides has said so.
     Ended,
-    /// The client is gone, or is to see that its answer broke off.
+    /// The client is gone, or has to see that its answer broke off.
     Cut,
 }
 
-/// Serves plain requests until something else comes, or the connection is `closing` and rests.
+/// Serves plain requests until another kind comes, or until the connection is `closing` and rests.
 ///
 /// # Cancel safety
-/// What is under way is given up, as if the client had left; nothing is lost between two requests.
+/// A request that is under way is given up, as if the client had left; nothing is lost between two requests.
 pub(in crate::acceptor) async fn serve_plain(
     conn: &Rc<Connection>,
     stream: &mut ClientStream,
@@ -48,7 +47,7 @@ pub(in crate::acceptor) async fn serve_plain(
     let limits = HeadLimits { bytes: max_head, fields: max_fields };
     let mut ahead = Ahead::new(conn, stream);
     let mut client = ReadAhead::new(stream);
-    // Memory that each request uses again: of its head, and of its answer.
+    // Memory that each request uses again: for its head, and for its answer.
     let (mut parts, ()) = Request::new(()).into_parts();
     let mut out = Vec::new();
     loop {
@@ -76,7 +75,7 @@ pub(in crate::acceptor) async fn serve_plain(
     }
 }
 
-/// What has been read can be read over again once no request has a part of it.
+/// Forgets the fields of the last request: memory can be used again once no request has a part of it.
 fn forget(parts: &mut Parts) {
     parts.headers.clear();
     parts.uri = Uri::default();
@@ -85,7 +84,7 @@ fn forget(parts: &mut Parts) {
 /// The client's next move, as the fast path sees it.
 enum Arrival {
     Bytes,
-    /// The client sends no more, or the server asks it for no more.
+    /// The client sends no more, or the server wants no more requests.
     End,
     Broken,
 }

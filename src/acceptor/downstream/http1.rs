@@ -65,11 +65,11 @@ async fn serve_fast(
     drive(&mut serving, &conn.state, limits, &conn.shard.stop, |_| closing.set(true)).await
 }
 
-/// Serves whatever comes; returns the stream when nothing has come for a while.
+/// Serves any request; returns the stream when nothing has come for a while.
 async fn serve_any(conn: &Rc<Connection>, stream: ClientStream, limits: &Limits) -> Option<ClientStream> {
     let state = Arc::clone(&conn.state);
     let served = Rc::clone(conn);
-    // Boxed: it is large, and would be moved from hand to hand before it is first asked for its answer.
+    // Boxed: the future is large, and would be moved several times before it is first polled.
     let service = service_fn(move |request: http::Request<Incoming>| {
         Box::pin(serve(Rc::clone(&served), request, PIECE))
     });
@@ -90,11 +90,11 @@ async fn serve_any(conn: &Rc<Connection>, stream: ClientStream, limits: &Limits)
             if read_buf.is_empty() && stream.has_no_unread() {
                 return Some(stream);
             }
-            // Not kept for as long as the client is waited for.
+            // The buffer is not kept while the server waits for the client.
             drop(read_buf);
             say(b"", stream).await;
         }
-        // hyper has answered it already.
+        // hyper has answered the bad request already.
         ConnectionEnd::Closed(Some(Err(error))) if error.is_parse() => {
             let (status, reason) =
                 if error.is_parse_too_large() { (431, "head-too-large") } else { (400, "malformed") };
@@ -136,19 +136,19 @@ async fn rest(stream: &ClientStream, state: &ConnState, limits: &Limits, stop: &
     }
 }
 
-/// The last words on a connection.
+/// Sends the last bytes on a connection.
 async fn say(bytes: &[u8], mut stream: ClientStream) {
     let words = async {
         stream.write_all(bytes).await?;
         stream.shutdown().await
     };
-    // A client that does not even read this is gone.
+    // A client that does not even read these bytes is gone.
     let _ = timer::timeout(LAST_WORDS, words).await;
 }
 
 /// The most bytes of an answer that hyper gets at a time: hyper keeps as much as fills its buffer.
 const PIECE: usize = 64 << 10;
-/// The least buffer hyper takes.
+/// The smallest buffer that hyper takes.
 const MIN_BUFFER: usize = 8 << 10;
-/// The time for the answer to a head that never came.
+/// The time limit for the answer to a head that was never complete.
 const LAST_WORDS: Duration = Duration::from_secs(2);

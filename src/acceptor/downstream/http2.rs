@@ -28,7 +28,7 @@ pub(in crate::acceptor) async fn serve_http2(conn: Rc<Connection>, stream: Clien
     let shard = Rc::clone(&conn.shard);
     let limits = &shard.server.limits;
     let state = Arc::clone(&conn.state);
-    // Boxed: it is large, and would be moved from hand to hand before it is first asked for its answer.
+    // Boxed: the future is large, and would be moved several times before it is first polled.
     let service =
         service_fn(move |request: http::Request<Incoming>| Box::pin(serve(Rc::clone(&conn), request, PIECE)));
     let windows = Windows::of(limits.h2_streams);
@@ -58,15 +58,15 @@ pub(in crate::acceptor) async fn serve_http2(conn: Rc<Connection>, stream: Clien
     }
 }
 
-/// The most bytes of an answer that hyper gets at a time; hyper keeps one such piece for each stream: as large as a
-/// frame (RFC 9113 §6.5.2).
+/// The most bytes of an answer that hyper gets at a time, the size of a frame (RFC 9113 §6.5.2); hyper keeps one such
+/// piece for each stream.
 const PIECE: usize = 16 << 10;
-/// Streams a client may reset before they are accepted (CVE-2023-44487).
+/// The streams that a client may reset before they are accepted (CVE-2023-44487).
 const RESET_STREAMS: usize = 50;
-/// The bytes of each stream that hyper holds, whether the client reads or not: the body's next piece is only taken when
-/// there is less.
+/// The bytes of each stream that hyper holds, whether the client reads or not; the next piece of a body is taken only
+/// when there are fewer.
 const SEND_BUFFER: usize = 32 << 10;
-/// A peer that is gone without a word is found out. Longer than a connection without a request is kept: those cost
-/// nothing.
+/// The interval of pings, which find a client that has vanished. It is longer than a connection without a request is
+/// kept, so that those cost nothing.
 const PING_EVERY: Duration = Duration::from_secs(90);
 const PING_ANSWER: Duration = Duration::from_secs(20);

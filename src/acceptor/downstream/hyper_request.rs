@@ -45,7 +45,7 @@ pub(in crate::acceptor) fn serve(
     let body = (!body.is_end_stream()).then(|| -> ClientBody { Box::new(FromHyper(body)) });
     let framing_error = conn.framing_error_of_next().map(|error| ServeError::Malformed(error.text()));
     let refused = refused.or(framing_error);
-    // No `async fn`: it would have room for the request twice.
+    // No `async fn`: its future would have room for the request twice.
     async move {
         let request = ClientRequest { parts: &parts, body, upgrade, refused };
         let Answer { mut response, id } = answer_to(&conn, request).await;
@@ -55,14 +55,14 @@ pub(in crate::acceptor) fn serve(
     }
 }
 
-/// The client's wish to change protocols, when it is one that can be passed on. `h2c` is between neighbours only.
+/// The client's wish to change protocols, when it can be passed on. `h2c` can not: it is between neighbours only.
 fn upgrade_of(request: &mut Request<Incoming>, conn: &Connection) -> Option<Upgrade> {
     let protocol = request.headers().get(header::UPGRADE)?;
     let wanted = Named::of(request.headers()).says_upgrade() && !has_token(protocol, "h2c");
     wanted.then(|| upgrade_to(request, None, conn))
 }
 
-/// A WebSocket that is opened over HTTP/2 (RFC 8441 §4); the request becomes one as HTTP/1.1 has it.
+/// A WebSocket that is opened over HTTP/2 (RFC 8441 §4); the request is changed into one of HTTP/1.1.
 fn websocket_of(request: &mut Request<Incoming>, conn: &Connection) -> Upgrade {
     *request.method_mut() = Method::GET;
     let accept = WebSocketAccept::ask(request.headers_mut());
@@ -106,7 +106,7 @@ fn error_of(error: &hyper::Error) -> BodyError {
     use io::ErrorKind::{InvalidData, InvalidInput};
 
     let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
-    // hyper's words for chunks that are none.
+    // hyper's error for bad chunks.
     let misframed = io.is_some_and(|io| matches!(io.kind(), InvalidData | InvalidInput));
     if misframed || error.is_parse() { BodyError::BadlyFramed } else { BodyError::ClientGone }
 }

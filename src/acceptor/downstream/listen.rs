@@ -1,4 +1,4 @@
-//! Takes connections off the listeners, within limits, and never ends because of one that failed.
+//! Accepts connections within limits, and never ends because one of them failed.
 //!
 //! Never here: a listener's making (`bind`), or what is said on a connection.
 
@@ -34,7 +34,8 @@ pub(in crate::acceptor) async fn accept(shard: Rc<Shard>, listener: TcpListener,
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                // Out of descriptors or memory: what is open must end before anything can be accepted.
+                // The process is out of descriptors or memory: open connections must end before another can be
+                // accepted.
                 entrance.places.relieve(Instant::now());
                 let delay = backoff.next_delay();
                 tracing::warn!(%error, ?delay, "cannot accept connections for the moment");
@@ -58,9 +59,9 @@ fn start(shard: &Rc<Shard>, stream: TcpStream, peer: SocketAddr, entrance: &Entr
     shard.stop.spawn_local("connection", open.serve(entrance.tls.clone()));
 }
 
-/// The address that the connection came to; `None` where it has broken already.
+/// The address that the connection came to; `None` when it has broken already.
 fn prepared(stream: &TcpStream) -> Option<SocketAddr> {
-    // Without it, small answers wait for acknowledgements; a refusal costs only speed.
+    // Without this option small answers wait for acknowledgements; an error costs only speed.
     let _ = stream.set_nodelay(true);
     stream.local_addr().ok()
 }

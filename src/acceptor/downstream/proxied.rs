@@ -1,7 +1,7 @@
-//! Connections that a balancer passes on: the PROXY header in front of them is read, and whose they are is believed.
+//! Connections that a balancer passes on: the PROXY header in front of each is read, and its addresses are believed.
 //!
-//! Such a connection has no place among all, and takes from nobody's share, before its header has come. Never here: the
-//! header's form (`wire/proxy_header`).
+//! Such a connection has no place and takes from nobody's share before its header has come. Never here: the header's
+//! form (`wire/proxy_header`).
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -64,7 +64,7 @@ async fn introduced(
     let read = tokio::select! {
         biased;
         read = reading => read.unwrap_or(Err(Unread::Late)),
-        // Who has connected already is served, if that goes quickly.
+        // A client that has connected already is still served, if that goes quickly.
         () = async {
             shard.stop.requested().await;
             timer::sleep(LINGER).await;
@@ -73,7 +73,7 @@ async fn introduced(
     match read {
         Ok(ProxiedConnection::Own) => Some((stream, proxy, local)),
         Ok(ProxiedConnection::Of { client, local }) => Some((stream, client, local)),
-        // A balancer that looks whether the port is open.
+        // A balancer that only looks whether the port is open has sent nothing.
         Err(Unread::Closed) => None,
         Err(Unread::Wrong(what)) => refused(shard, proxy, what),
         Err(Unread::Late) => refused(shard, proxy, "did not come in time (limits.handshake)"),
@@ -93,7 +93,7 @@ fn refused<T>(shard: &Shard, proxy: SocketAddr, what: &str) -> Option<T> {
 
 /// Why there is no header.
 enum Unread {
-    /// Not a byte has come.
+    /// The peer closed the connection before its first byte.
     Closed,
     Wrong(&'static str),
     Late,

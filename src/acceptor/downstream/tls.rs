@@ -43,15 +43,15 @@ use crate::acceptor::peer::Peer;
 use crate::acceptor::thread::last_route::LastRoute;
 use crate::acceptor::thread::shard::{Connection, Role, Shard};
 
-/// Says by a client's first message, and the address that it came to, how its handshake goes on; `None`: it asks for a
-/// name that is none of this server's.
+/// Chooses how a handshake goes on, by the client's first message and the address that it came to; `None`: the client
+/// asks for a name that is none of this server's.
 pub(crate) type ChooseTls = Arc<dyn Fn(&ClientHello<'_>, IpAddr) -> Option<TlsChoice> + Send + Sync>;
 
 /// How a handshake goes on.
 pub(crate) struct TlsChoice {
-    /// The settings of TLS for the host that is named.
+    /// The TLS settings of the host that the client names.
     pub(crate) config: Arc<ServerConfig>,
-    /// The certificates that the client is asked for; `None`: it is asked for none.
+    /// The certificates that the client is asked for; `None`: none.
     pub(crate) client: Option<ClientCertCheck>,
 }
 
@@ -59,7 +59,7 @@ pub(crate) struct TlsChoice {
 pub(crate) struct ClientCertCheck {
     /// The settings of the host that the handshake names.
     pub(crate) asked: ClientCerts,
-    /// Says why a chain is not believed; the client's own certificate comes first in it.
+    /// Says why a chain is not believed; the client's own certificate comes first in the chain.
     pub(crate) judge: JudgeClientCert,
 }
 
@@ -78,7 +78,7 @@ pub(in crate::acceptor) struct Open {
 }
 
 impl Open {
-    /// Serves it to its end, over TLS when there is an acceptor for it.
+    /// Serves the connection to its end, over TLS when `tls` is there.
     pub(in crate::acceptor) async fn serve(self, tls: Option<ChooseTls>) {
         let Self { shard, stream, peer, local, role, mut admission, handshake } = self;
         let _told =
@@ -92,7 +92,7 @@ impl Open {
         let (transport, sni, http2, client_cert) = match tls {
             None => (Transport::Plain(socket), None, false, None),
             Some(tls) => {
-                // Boxed, as is HTTP/2 below: a connection keeps the room of its task for as long as it lives.
+                // Boxed, as HTTP/2 below is: a connection keeps the room of its task for as long as it lives.
                 let place_state = admission.place_state();
                 let shaken =
                     Box::pin(shake(&shard, socket, (peer, local), tls, place_state, handshake)).await;
@@ -100,7 +100,7 @@ impl Open {
                 let (_, session) = stream.get_ref();
                 let sni = session.server_name().and_then(|name| HostName::parse(name).ok());
                 let http2 = match session.alpn_protocol() {
-                    // An authority has seen what it wanted to see (RFC 8737 §3).
+                    // The authority has seen what it wanted to see (RFC 8737 §3).
                     Some(challenges::ALPN) => return,
                     protocol => protocol == Some(b"h2"),
                 };
@@ -118,8 +118,8 @@ impl Open {
     }
 }
 
-/// Notes at a connection's end whether it has made room for another one. No future of its own, which would have all
-/// that a connection is made of twice.
+/// Notes at a connection's end whether it made room for another one. A guard, because a future of its own would hold
+/// all parts of a connection twice.
 struct MadeRoomNotice {
     shard: Rc<Shard>,
     place_state: Arc<PlaceState>,
@@ -133,7 +133,7 @@ impl Drop for MadeRoomNotice {
     }
 }
 
-/// Waits until others have made room; false when they do not in time, or the server ends.
+/// Waits for a place; false when there is none in time, or the server ends.
 async fn wait_for_place(shard: &Shard, admission: &Admission) -> bool {
     let begun = Instant::now();
     let mut asks = timer::interval(ASK_EVERY);
@@ -142,7 +142,7 @@ async fn wait_for_place(shard: &Shard, admission: &Admission) -> bool {
         tokio::select! {
             biased;
             () = admission.place_state().placed() => return true,
-            // Who has connected already is served, if that goes quickly.
+            // A client that has connected already is still served, if that goes quickly.
             () = shard.stop.requested() => {
                 return timer::timeout(2 * LINGER, admission.place_state().placed()).await.is_ok();
             }
@@ -169,7 +169,7 @@ struct Shaken {
     client_cert: Option<Box<ShownClientCert>>,
 }
 
-/// Shakes hands as the client's first message asks for.
+/// Shakes hands with the settings that the client's first message asks for.
 async fn accept(socket: ClientSocket, local: IpAddr, choose: ChooseTls) -> io::Result<Shaken> {
     let mut begun = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
     let Some(TlsChoice { config, client }) = choose(&begun.client_hello(), local) else {
@@ -186,7 +186,7 @@ async fn accept(socket: ClientSocket, local: IpAddr, choose: ChooseTls) -> io::R
     Ok(Shaken { stream, client_cert })
 }
 
-/// The handshake; `None` when it failed, took too long, or the server ends.
+/// The shaken connection; `None` when the handshake failed or took too long, or the server ends.
 async fn shake(
     shard: &Shard,
     socket: ClientSocket,
@@ -198,7 +198,7 @@ async fn shake(
     let received = socket.received();
     let mut accepting = pin!(accept(socket, local.ip(), tls));
     let mut memory = HeadMemory::new(shard.server.heads.reserve(place_state.client()));
-    // Whatever is large without an end is counted as heads are.
+    // A large handshake that has no end yet is counted as heads are.
     let mut counted = pin!(poll_fn(|cx| {
         let shaken = accepting.as_mut().poll(cx);
         if shaken.is_pending() && !memory.holds(received.load(Ordering::Relaxed)) {
@@ -213,7 +213,7 @@ async fn shake(
         biased;
         () = place_state.asked() => return None,
         shaken = timer::timeout(limit, shaking) => shaken,
-        // Who has connected already is served, if that goes quickly.
+        // A client that has connected already is still served, if that goes quickly.
         () = async {
             shard.stop.requested().await;
             timer::sleep(LINGER).await;
@@ -225,7 +225,7 @@ async fn shake(
             Some(shaken)
         }
         Ok(Err(error)) => {
-            // Scanners do this all day: a counter is enough.
+            // Scanners cause this all day: a counter is enough.
             let is_of_client_cert =
                 error.get_ref().and_then(|error| error.downcast_ref()).is_some_and(is_of_client_cert);
             shard.metrics.tls_handshake(if is_of_client_cert { "client-cert" } else { "failed" });
@@ -246,7 +246,7 @@ fn is_of_client_cert(error: &rustls::Error) -> bool {
 
 /// A fatal alert of TLS 1.2, which TLS 1.3 sends in the same bytes (RFC 8446 §5.1, §6, RFC 6066 §3).
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
-/// A connection that waits for a place has others asked for theirs that often: they may have come to rest.
+/// The interval in which a connection that waits for a place has others asked for theirs: they may have come to rest.
 const ASK_EVERY: Duration = Duration::from_millis(50);
-/// How much of an answer is encrypted ahead of the socket. Answers that are large have more: see `ahead`.
+/// The bytes of an answer that are encrypted ahead of the socket; large answers have more (`ahead`).
 const SEND_AHEAD: usize = UNRESERVED;

@@ -17,7 +17,7 @@ use crate::acceptor::body::reader_pace::Wanted;
 use crate::acceptor::body::spool::{Space, Spool};
 use crate::acceptor::limit::Limit;
 
-/// Takes the pieces of one answer.
+/// Puts the pieces of one answer where there is room for them.
 pub(in crate::acceptor) struct AnswerSink<'a> {
     pub(in crate::acceptor) buffer: &'a Buffer,
     how: &'a PumpContext,
@@ -31,10 +31,10 @@ impl<'a> AnswerSink<'a> {
         Self { buffer, how, lease, spool_works: how.server.limits.reply_spool > 0 }
     }
 
-    /// Takes the next piece.
+    /// Puts the next piece away.
     ///
     /// # Errors
-    /// [`PumpStop::Reader`] when the client has left, or is waited for no longer.
+    /// [`PumpStop::Reader`] when the client has left or is too slow.
     pub(in crate::acceptor) async fn put(&mut self, mut data: Bytes) -> Result<(), PumpStop> {
         loop {
             if self.buffer.reader_gone() {
@@ -66,7 +66,7 @@ impl<'a> AnswerSink<'a> {
         }
     }
 
-    /// Waits until there may be room, or until all is read. Meanwhile the worker waits as well, which others may want.
+    /// Waits until there may be room, or until all is read. The worker waits meanwhile, and others may want it.
     async fn wait(&self, until_read: bool) -> Result<(), PumpStop> {
         let app = Arc::as_ptr(&self.how.app).addr();
         let waiting = self.how.server.blocked_workers.begin(app, self.how.client);
@@ -83,7 +83,7 @@ impl<'a> AnswerSink<'a> {
         read.map_err(PumpStop::Reader)
     }
 
-    /// Returns false when the file is full, or when there is no space for it beside those of others.
+    /// Writes the data into the file. False when the file is full, or when there is no space for it beside other files.
     async fn put_aside(&self, data: &Bytes) -> io::Result<bool> {
         let PumpContext { server, client, .. } = self.how;
         if self.buffer.spool_end().is_none() {

@@ -1,4 +1,5 @@
-//! One request to one worker and its answer back; to a second worker where the first cannot have acted on it.
+//! Hands a request to a worker and brings its answer back, and asks a second worker where the first cannot have acted
+//! on the request.
 //!
 //! Never here: bodies on their way to the client (`response_pump`, `buffer`), or what a failure looks like (`reply`).
 
@@ -42,7 +43,7 @@ use crate::acceptor::upstream::worker_head::{AnswerHead, NO_ANSWER, write_reques
 /// What went wrong with the last worker that was asked, or with the queue.
 ///
 /// # Cancel safety
-/// Dropping it leaves the worker to finish for nobody; the worker is given back when it has.
+/// When the future is dropped, the worker finishes for nobody, and is given back when it has.
 pub(in crate::acceptor) async fn forward(
     request: &mut Outgoing<'_>,
     recording: &mut Recording,
@@ -51,7 +52,7 @@ pub(in crate::acceptor) async fn forward(
         fastcgi::check(request.head)?;
     }
     match attempt(request, None, recording).await {
-        // Boxed, here and below: what few requests need would make room for it in all.
+        // Boxed, here and below: the future of every request would have room for what few of them need.
         Err(first) => Box::pin(ask_another(request, first, recording)).await,
         answered => answered,
     }
@@ -69,7 +70,7 @@ async fn ask_another(
         | ServeError::WorkerBusy { worker } => *worker,
         _ => return Err(first),
     };
-    // Twice is enough, unless the worker is known to be gone: what was sent the second time met nobody.
+    // Two workers are enough, unless the second is known to be gone: then nobody got the second attempt.
     let gone =
         matches!(first, ServeError::WorkerDied { cause: Some(_), .. } | ServeError::Unreachable { .. });
     if (request.resent && !gone)
@@ -81,7 +82,7 @@ async fn ask_another(
     tracing::debug!(app = %request.app.name, %worker, error = %first, "asking another worker");
     request.app.metrics.retried();
     match attempt(request, Some(worker), recording).await {
-        // No other worker came in time: what the first one did is the better reason.
+        // No other worker came in time: what happened at the first one is the better reason.
         Err(
             ServeError::QueueTimeout | ServeError::NoWorker | ServeError::QueueFull | ServeError::UnreadFull,
         ) if first.reason().retry != Retry::Always || matches!(first, ServeError::Unreachable { .. }) => {
@@ -111,7 +112,7 @@ async fn attempt(
     }
     let response = respond(request, head, answer, upload, recording)?;
     if request.handed_on {
-        // The other task goes first: this client can wait better than a worker.
+        // The other task runs first: this client can wait better than a worker can.
         after_the_others().await;
     }
     Ok(response)
@@ -122,7 +123,7 @@ async fn claim(
     not: Option<WorkerId>,
     recording: &mut Recording,
 ) -> Result<Lease, ServeError> {
-    // A second worker is asked for at some later time.
+    // The time limit of a second claim begins when it is made.
     let asked = if not.is_none() { request.ready } else { Instant::now() };
     // Boxed: few requests wait for anything but a worker.
     let mut outcome = match restraint::is_due(request) || request.unread > 0 {
@@ -148,7 +149,7 @@ async fn claim(
         }
     })?;
     if request.upstreams.cut.is_requested() {
-        // A request that was cut gave it back, and the worker has not done with it.
+        // A request of this client that was cut gave the worker back, but the worker still works on it.
         return Err(ServeError::NoWorker);
     }
     recording.note(|record| {
@@ -158,7 +159,7 @@ async fn claim(
     Ok(lease)
 }
 
-/// Claims a worker, once the client has read enough of what it was answered before.
+/// Claims a worker, when the client has read enough of its earlier answers.
 async fn claim_when_read(
     request: &Outgoing<'_>,
     not: Option<WorkerId>,
@@ -173,7 +174,7 @@ async fn claim_when_read(
             0 => claim.await?,
             _ => request.waiting(claim).await?,
         };
-        // While a request waits for a worker, the answers to those before it may use up what there is.
+        // While a request waits for a worker, earlier answers to its client may use up the client's share.
         if !lease.waited() || !restraint::is_due(request) {
             return Ok(lease);
         }
@@ -191,7 +192,7 @@ fn claim_of(request: &Outgoing<'_>, not: Option<WorkerId>, asked: Instant) -> Cl
     Claim { in_flight, client: request.client, deadline: request.queue_until, not }
 }
 
-/// Tells the operator, once in a while, who holds the workers that a request waited for in vain.
+/// Tells the operator, at intervals, which requests hold the workers that a request waited for in vain.
 fn too_many(request: &Outgoing<'_>, error: ServeError) -> ServeError {
     let app = &request.app.name;
     let now = Instant::now();
@@ -236,14 +237,14 @@ async fn exchange(request: &mut Outgoing<'_>, mut lease: Lease) -> Result<BegunA
         if !again {
             return Err(Box::pin(request.judge(failed, lease)).await);
         }
-        // A kept connection that the worker was just closing: the worker itself is well.
+        // The worker was just closing the kept connection: the worker itself is well.
         request.resent = !matches!(failed, ExchangeError::Unsent(_));
         opened = Box::pin(UpstreamConn::open_new(lease.member(), request.upstreams, connect)).await;
     }
 }
 
-/// Waits until the worker has closed the connection, and so has done with the request that it was sent there; false
-/// when that takes longer than a request may. One that takes several at a time need not be waited for.
+/// Waits until the worker has closed the connection, which shows that it has done with the request; false when that
+/// takes longer than a request may. A worker that takes several requests at a time is not waited for.
 async fn has_done_with_it(claimed: &mut ClaimedWorker, request: &Outgoing<'_>) -> bool {
     let ClaimedWorker { lease, upstream } = claimed;
     if lease.member().concurrency.get() > 1 {
@@ -260,14 +261,14 @@ fn unreachable(lease: &Lease, source: io::Error) -> ServeError {
     ServeError::Unreachable { worker: lease.member().worker, source }
 }
 
-/// One request and one answer's head over one connection.
+/// Sends one request and reads one answer's head, over one connection.
 async fn converse(
     request: &mut Outgoing<'_>,
     in_flight: &mut InFlight,
 ) -> Result<AnsweredHead, ExchangeError> {
     let limit = request.rules.timeouts.request;
     let method = request.head.method;
-    // An answer to HEAD is the last on its connection, whatever it says: see `AnswerHead::counted`.
+    // An answer to HEAD is the last one on its connection, whatever it says; see `AnswerHead::counted`.
     let by_records = request.rules.protocol == Protocol::FastCgi;
     let keepalive =
         request.rules.keepalive && in_flight.keeps_connections() && (by_records || *method != Method::HEAD);
@@ -283,7 +284,7 @@ async fn converse(
     let mut upload = request.take_upload(coding);
     let body = &request.body;
     let granted = in_flight.granted();
-    // A worker that was waited for waits itself now.
+    // A request that waited for its worker is sent at once, because the worker has nothing else to do.
     let at_once = in_flight.waited() || request.upstreams.sole_request.is_likely();
     let write_batch = (!at_once).then_some(&request.upstreams.write_batch);
     let (upstream, all_sent) = in_flight.parts();
@@ -297,7 +298,7 @@ async fn converse(
         }
         Some(upload) => {
             let upload_clock = upload.upload_clock();
-            // The worker may answer, and wait for us to take what it says, before the body's next piece comes.
+            // The worker may answer, and wait until the server reads it, before the body's next piece comes.
             upstream.make_room();
             let work = async {
                 let sent = send(upstream, out, body, coding, None, &mut false).await?;
@@ -320,7 +321,7 @@ async fn converse(
     }
 }
 
-/// Passes the body on and reads the answer's head, whichever comes first.
+/// Passes the body on and reads the answer's head, until one of the two is done.
 async fn head_while_passing(
     upstream: &mut UpstreamConn,
     upload: &mut Upload,
@@ -359,7 +360,7 @@ impl Outgoing<'_> {
         }
     }
 
-    /// Whether sending it over another connection is the same as sending it once.
+    /// Whether sending the request over another connection is the same as sending it once.
     fn may_be_sent_again(&self, failed: &ExchangeError) -> bool {
         match failed {
             ExchangeError::Unsent(_) => true,
@@ -381,7 +382,8 @@ impl Outgoing<'_> {
                 let member = Arc::clone(lease.member());
                 let mut cause = member.ended_within(CAUSE_KNOWN).await;
                 if cause.is_none() && self.resent {
-                    // Only when it is known to be gone another one is asked. It may be well, though, and others wait.
+                    // Another worker is asked only when this one is known to be gone. It may be well, though, and
+                    // others wait for it.
                     drop(lease);
                     cause = member.ended_within(CAUSE_LATE).await;
                 }
@@ -401,7 +403,7 @@ fn spawn_abandon(upstreams: &Upstreams, answer: IncomingAnswer, limit: Duration)
     upstreams.stop.spawn_local("refused request", answer.abandon(limit));
 }
 
-/// How long to wait for the word how a worker ended, which its exit brings shortly after its connection's end.
+/// How long the client waits to learn how its worker ended: the exit is known shortly after the connection's end.
 const CAUSE_KNOWN: Duration = Duration::from_millis(200);
-/// How much longer where more than a word hangs on it: a machine that is busy with something else brings it later.
+/// How much longer the client waits when a second try depends on it: a busy machine reports the exit later.
 const CAUSE_LATE: Duration = Duration::from_millis(800);

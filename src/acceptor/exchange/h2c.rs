@@ -59,7 +59,7 @@ pub(in crate::acceptor) async fn exchange(
         let tunnel = lease.into_tunnel(request.client).map_err(|_| ServeError::NoTunnel { worker })?;
         ReplyBody::events(Events::new(body, tunnel, request.upstreams.stop.clone()))
     } else {
-        // Behind a length HTTP/1 has no place for trailers, and ends there.
+        // HTTP/1 has no place for trailers behind a body with a length, and the answer ends there.
         let length = body.size_hint().exact().filter(|_| !recording.is_over_http2());
         let buffer = buffer_for(request);
         let how = PumpContext::of(request);
@@ -71,7 +71,7 @@ pub(in crate::acceptor) async fn exchange(
     if head.headers.get_all(header::CONTENT_LENGTH).iter().nth(1).is_some()
         && let Some(length) = head.headers.get(header::CONTENT_LENGTH).cloned()
     {
-        // Lengths that differ were an error already; some clients refuse two that do not.
+        // Different lengths were refused before; some clients refuse two equal ones.
         head.headers.insert(header::CONTENT_LENGTH, length);
     }
     let mut reply = Box::new(Response::new(body));
@@ -80,7 +80,7 @@ pub(in crate::acceptor) async fn exchange(
     Ok(reply)
 }
 
-/// What the worker has not taken of the request it did not want.
+/// Notes the part of the request that the worker did not want.
 fn pass_no_more(request: &mut Outgoing<'_>, passed: Option<Passed>) {
     if let Some(rest) = passed.as_ref().and_then(Passed::stop) {
         request.body = RequestBody::Streaming(rest, None);

@@ -24,7 +24,7 @@ use crate::acceptor::body::upload_clock::UploadClock;
 use crate::acceptor::thread::h2c_body::Passed;
 use crate::acceptor::upstream::h2c::AnswerBody;
 
-/// An answer of which the head has come, and the place at its worker. Dropping it resets the answer's stream.
+/// An answer whose head has come, and the place at its worker. Dropping it resets the answer's stream.
 pub(in crate::acceptor) struct Streamed {
     pub(in crate::acceptor) body: AnswerBody,
     pub(in crate::acceptor) lease: Lease,
@@ -32,13 +32,13 @@ pub(in crate::acceptor) struct Streamed {
     pub(in crate::acceptor) upload_clock: UploadClock,
     /// The request's body, if it has one.
     pub(in crate::acceptor) passed: Option<Passed>,
-    /// How long the worker may say nothing.
+    /// How long the worker may send nothing.
     pub(in crate::acceptor) idle: Duration,
 }
 
 impl Streamed {
-    /// Moves the answer into the buffer until its end, then gives the place back. What the worker has not taken of the
-    /// request by then it did not want.
+    /// Moves the answer into the buffer until its end, then gives the place back. The part of the request that the
+    /// worker has not taken by then was not wanted.
     pub(in crate::acceptor) async fn take_in(mut self, buffer: Rc<Buffer>, how: PumpContext) {
         let stopped = self.pump(&buffer, &how).await;
         let rest = self.passed.as_ref().and_then(Passed::stop);
@@ -48,7 +48,7 @@ impl Streamed {
                 if let Some(rest) = rest {
                     discard(rest).await;
                 }
-                // What lies here for a client that does not read must not lie here for ever.
+                // The bytes of a client that does not read are not kept for ever.
                 let read = buffer.wait_read(how.pace(ALONE, &|| how.wants_room())).await;
                 how.give_up(&buffer, read);
             }
@@ -63,8 +63,8 @@ impl Streamed {
         }
     }
 
-    /// Takes in, for nobody, what the worker still says in an answer that has no body, and gives the place back. Only
-    /// little of it, and for so long at most: the stream is reset then.
+    /// Takes in and drops what the worker still sends in an answer without a body, and gives the place back. Resets the
+    /// stream after more than a little, or after `limit`.
     pub(in crate::acceptor) async fn finish(mut self, limit: Duration) {
         let mut left = MOST_IN_VAIN;
         let mut alarm = LazyDeadline::new();
@@ -116,7 +116,7 @@ impl Streamed {
         }
     }
 
-    /// A worker that says nothing more, and takes one request at a time, is of no use to others.
+    /// Gives up a worker that sends nothing more, if it takes one request at a time: it is of no use to others.
     fn stalled(&self) {
         if self.lease.member().concurrency.get() == 1 {
             self.lease.condemn(WorkerFault::Stalled);
@@ -124,7 +124,7 @@ impl Streamed {
     }
 }
 
-/// An answer breaks off, too, when its request did.
+/// The reason why an answer broke off; it breaks off, too, when its request did.
 fn broken(error: impl Error + Send + Sync + 'static, passed: Option<&Passed>) -> PumpStop {
     match passed.and_then(Passed::take_fault) {
         Some(fault) => PumpStop::Client(fault),

@@ -1,4 +1,4 @@
-//! A request that a worker has in hand until the head of its answer is there, whoever still waits for it.
+//! A request that a worker has in hand until the head of its answer is there, also when its client has gone.
 //!
 //! Never here: what becomes of the answer (`forward`, `response_pump`).
 
@@ -22,17 +22,17 @@ use crate::acceptor::upstream::outgoing::Outgoing;
 use crate::acceptor::upstream::upstream_conn::{Source, UpstreamConn};
 use crate::acceptor::upstream::worker_head::{AnswerHead, parse_answer};
 
-/// A worker that has begun, or may have begun, on our request. Dropped before its answer: the client has gone, and the
-/// worker is waited for by a task of its own.
+/// A worker that has begun, or may have begun, with the request. When it is dropped before the answer, because the
+/// client has gone, a task of its own waits for the worker.
 pub(in crate::acceptor) struct InFlight {
     upstreams: Rc<Upstreams>,
     held: Option<Box<ClaimedWorker>>,
     method: Method,
-    /// Until when the answer's head must be there. `None` while the body is passed on as it comes: its end is when the
-    /// client leaves, and the time runs from there.
+    /// Until when the answer's head must be there. `None` while the body is passed on as it comes: then the time runs
+    /// from when the client leaves.
     deadline: Option<Instant>,
     hang_up: Duration,
-    /// All of the request.
+    /// Whether all of the request was sent.
     pub(in crate::acceptor) sent: bool,
 }
 
@@ -50,7 +50,7 @@ impl InFlight {
         }
     }
 
-    /// Since when the worker has it.
+    /// Since when the worker has the request.
     pub(in crate::acceptor) fn granted(&self) -> Instant {
         self.held.as_ref().expect(HELD).lease.since()
     }
@@ -60,24 +60,24 @@ impl InFlight {
         self.held.as_ref().expect(HELD).lease.waited()
     }
 
-    /// Whether its worker's connections may be used again.
+    /// Whether the worker's connections may be used again.
     pub(in crate::acceptor) fn keeps_connections(&self) -> bool {
         !self.held.as_ref().expect(HELD).lease.member().is_distrusted()
     }
 
-    /// Its answer will come in FastCGI's records.
+    /// Prepares for an answer in records of FastCGI.
     pub(in crate::acceptor) fn expect_records(&mut self) {
         let ClaimedWorker { lease, upstream } = &mut **self.held.as_mut().expect(HELD);
         upstream.expect_records(lease.member());
     }
 
-    /// The connection, and where to note that all of the request was sent.
+    /// The connection, and the flag to set when all of the request was sent.
     pub(in crate::acceptor) fn parts(&mut self) -> (&mut UpstreamConn, &mut bool) {
         let held = self.held.as_mut().expect(HELD);
         (&mut held.upstream, &mut self.sent)
     }
 
-    /// The worker, for who has the answer or knows that there is none.
+    /// The worker, for whoever has the answer or knows that there is none.
     pub(in crate::acceptor) fn take(mut self) -> Box<ClaimedWorker> {
         self.held.take().expect(HELD)
     }
@@ -111,10 +111,10 @@ impl Drop for InFlight {
     }
 }
 
-/// After so long a wait a client may have left because the worker answers nobody.
+/// After waiting for so long a client may have left because the worker answers nobody.
 const LONG: Duration = Duration::from_secs(10);
 
-/// Reads until the answer's final head is there; of interim ones (RFC 9110 §15.2) it gets the links of 103.
+/// Reads until the answer's final head is there; of interim heads (RFC 9110 §15.2) only the links of 103 are kept.
 pub(in crate::acceptor) async fn read_head(
     upstream: &mut impl Source,
     method: &Method,

@@ -1,4 +1,4 @@
-//! What taking an answer in needs to know, and why it stops early.
+//! What a task needs that takes an answer in, and why it stops early.
 //!
 //! Never here: taking it in (`response_pump`, `answer_sink`).
 
@@ -16,11 +16,11 @@ use crate::acceptor::limit::Limit;
 use crate::acceptor::thread::server::Server;
 use crate::acceptor::upstream::outgoing::Outgoing;
 
-/// What taking an answer in needs to know.
+/// What a task needs that takes an answer in.
 #[derive(Clone)]
 pub(in crate::acceptor) struct PumpContext {
     pub(in crate::acceptor) worker_idle: Duration,
-    /// The time for the worker to notice that its client has gone.
+    /// The time for a worker to notice that its client has gone.
     pub(in crate::acceptor) hang_up: Duration,
     pub(in crate::acceptor) server: Arc<Server>,
     pub(in crate::acceptor) app: Arc<App>,
@@ -28,7 +28,7 @@ pub(in crate::acceptor) struct PumpContext {
     pub(in crate::acceptor) client: Option<ClientNet>,
 }
 
-/// Why taking in stopped early.
+/// Why a task stopped taking an answer in.
 pub(in crate::acceptor) enum PumpStop {
     Reader(NoReader),
     Worker(CutShort),
@@ -47,7 +47,7 @@ impl PumpContext {
         }
     }
 
-    /// `still`: how long the client may take nothing while others want what it keeps.
+    /// `still`: how long the client may take nothing while others want what its answer keeps.
     pub(in crate::acceptor) fn pace<'a>(
         &self,
         still: Duration,
@@ -56,13 +56,13 @@ impl PumpContext {
         ReaderPace::new(self.server.limits.write_idle, still, wanted)
     }
 
-    /// Whether other answers want the memory and the disk that this one keeps.
+    /// Whether other answers want the memory and the disk space that this one keeps.
     pub(in crate::acceptor) fn wants_room(&self) -> Wanted {
         let short = self.server.reply_room.is_short() || self.server.spool_space.is_short();
         if short { Wanted::Yes } else { Wanted::Not }
     }
 
-    /// Drops the buffer of a client that has left, or does not read.
+    /// Drops the buffered bytes of a client that has left or does not read.
     pub(in crate::acceptor) fn give_up(&self, buffer: &Buffer, read: Result<(), NoReader>) {
         match read {
             Err(NoReader::Stalled) => buffer.give_up(CutShort::ClientStalled),

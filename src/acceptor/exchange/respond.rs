@@ -1,4 +1,4 @@
-//! The client's answer, made of the worker's: tunnel, event stream, whole, or piped.
+//! The client's answer, made of the worker's: a tunnel, an event stream, a whole answer, or one that is piped.
 //!
 //! Never here: asking a worker (`forward`), or bytes on their way to the client (`reply_body`).
 
@@ -27,7 +27,7 @@ use crate::acceptor::wire::body_framing::ReceiveFraming;
 use crate::acceptor::wire::headers::{Named, clean_answer};
 use crate::acceptor::wire::worker_body::Piece;
 
-/// Makes the client's answer of the worker's.
+/// Makes the client's answer of the worker's answer.
 pub(in crate::acceptor) fn respond(
     request: &mut Outgoing<'_>,
     mut head: AnswerHead,
@@ -52,7 +52,7 @@ pub(in crate::acceptor) fn respond(
     // Events that are all there need no worker any more.
     let stream = is_event_stream(head.headers()) && !matches!(whole, Whole::Yes(_));
     let upload = match upload {
-        // What it has not taken of the request is not wanted any more.
+        // The part of the request that the worker has not taken is not wanted any more.
         Some(rest) if stream || matches!(whole, Whole::Yes(_)) => {
             answer.keep = false;
             let (incoming, length) = rest.into_rest();
@@ -76,7 +76,7 @@ pub(in crate::acceptor) fn respond(
             }
         }
         Whole::Yes(bytes) => {
-            // Few need no room.
+            // Few bytes need no reservation.
             let mut room = None;
             if bytes.len() > UNRESERVED {
                 room = room_for(request, bytes.len());
@@ -102,7 +102,7 @@ fn reply(head: AnswerHead, body: ReplyBody, named: Option<Named>) -> Reply {
     reply
 }
 
-/// Room for a whole answer in the memory that all answers share.
+/// Reserves room for a whole answer in the memory that all answers share.
 fn room_for(request: &Outgoing<'_>, length: usize) -> Option<Box<Reservation>> {
     let server = &request.upstreams.server;
     let mut room = Box::new(server.reply_room.reserve(request.client));
@@ -117,11 +117,11 @@ fn room_for(request: &Outgoing<'_>, length: usize) -> Option<Box<Reservation>> {
 
 enum Whole {
     Yes(Bytes),
-    /// What of it is there already.
+    /// The part of the answer that is there already.
     No(Option<Bytes>),
 }
 
-/// Most answers come with their head in one read: they need no buffer and no task.
+/// Takes a whole answer. Most come with their head in one read: they need no buffer and no task.
 fn take_whole(answer: &mut IncomingAnswer) -> Whole {
     match answer.decoder.remaining() {
         Some(0) => Whole::Yes(Bytes::new()),
@@ -136,14 +136,14 @@ fn take_whole(answer: &mut IncomingAnswer) -> Whole {
     }
 }
 
-/// A worker may say how often it has loaded its app anew.
+/// Notes how often the worker says that it has loaded its app anew.
 pub(in crate::acceptor) fn note_reloads(lease: &Lease, headers: &HeaderMap) {
     if let Some(count) = headers.get(RELOADS).and_then(|value| value.to_str().ok()?.parse().ok()) {
         lease.note_reloads(count);
     }
 }
 
-/// Whether it refused the request unread.
+/// Whether the worker refused the request unread.
 pub(in crate::acceptor) fn is_busy(status: StatusCode, headers: &HeaderMap) -> bool {
     status == StatusCode::SERVICE_UNAVAILABLE && headers.contains_key(WORKER_BUSY)
 }
@@ -165,7 +165,7 @@ fn pipe(
     ReplyBody::piped(buffer, length)
 }
 
-/// What lies between the worker and the client of a request.
+/// The buffer between the worker and the client of a request.
 pub(in crate::acceptor) fn buffer_for(request: &Outgoing<'_>) -> Rc<Buffer> {
     let server = &request.upstreams.server;
     Buffer::new(server.limits.reply_memory, server.reply_room.reserve(request.client))

@@ -1,8 +1,9 @@
 //! Moves a worker's answer into a buffer as fast as the worker gives it, so that a slow client does not hold the
 //! worker.
 //!
-//! Owns the lease until the answer's last byte, or until the worker's side of the connection is closed: never earlier,
-//! or two requests could be in one worker's hands. Never here: the client's side (`reply_body`).
+//! The pump holds the lease until the answer's last byte, or until the worker's side of the connection is closed. If it
+//! gave the lease back earlier, one worker could have two requests in hand. Never here: the client's side
+//! (`reply_body`).
 
 use std::pin::pin;
 use std::rc::Rc;
@@ -27,20 +28,20 @@ use crate::acceptor::upstream::upstream_conn::Source;
 use crate::acceptor::upstream::worker_head::AnswerHead;
 use crate::acceptor::wire::worker_body::{BodyDecoder, Piece};
 
-/// An answer of which the head has been read.
+/// An answer whose head has been read.
 pub(in crate::acceptor) struct IncomingAnswer {
     pub(in crate::acceptor) claimed: Box<ClaimedWorker>,
     pub(in crate::acceptor) decoder: BodyDecoder,
     /// Whether the connection may be kept.
     pub(in crate::acceptor) keep: bool,
-    /// Whether nothing more can belong to it once it is complete; see [`AnswerHead::counted`].
+    /// Whether the head says where the answer ends; see [`AnswerHead::counted`].
     counted: bool,
-    /// Whether the worker keeps the connection open until it sees its end.
+    /// Whether the worker keeps the connection open after the answer.
     keepalive: bool,
 }
 
-/// Moves the answer into the buffer until its end, and what is left of the request to the worker, then gives the
-/// worker back. `first`: what was read of it already and is not in the buffer.
+/// Moves the answer into the buffer until its end, and the rest of the request to the worker; then gives the worker
+/// back. `first`: bytes of the answer that were read already and are not in the buffer.
 pub(in crate::acceptor) async fn pump_response(
     mut answer: IncomingAnswer,
     buffer: Rc<Buffer>,
@@ -58,7 +59,7 @@ pub(in crate::acceptor) async fn pump_response(
             let stopped = pump_both_ways(&mut answer, upload, &buffer, first, &how).await;
             answer.keep &= upload.is_complete();
             if stopped.is_err() && !upload.is_complete() {
-                // Without an end, or it would be taken for all there is.
+                // The request gets no end, or the worker would take what it has for all there is.
                 answer.claimed.upstream.end_request();
             }
             stopped
@@ -70,7 +71,7 @@ pub(in crate::acceptor) async fn pump_response(
             if let Some(upload) = upload.filter(|upload| !upload.is_complete()) {
                 discard(upload.into_rest().0).await;
             }
-            // The worker is free; what lies here for a client that does not read must not lie here for ever.
+            // The worker is free. The bytes of a client that does not read are not kept for ever.
             let read = buffer.wait_read(how.pace(ALONE, &|| how.wants_room())).await;
             how.give_up(&buffer, read);
         }
@@ -91,7 +92,8 @@ pub(in crate::acceptor) async fn pump_response(
     }
 }
 
-/// The answer counts: when it is complete, what the worker did not take of the request it did not want.
+/// Moves answer and request at the same time. When the answer is complete, the part of the request that the worker did
+/// not take was not wanted.
 async fn pump_both_ways(
     answer: &mut IncomingAnswer,
     upload: &mut Upload,
@@ -138,7 +140,7 @@ async fn pump(
                 let much = data.len() >= MUCH;
                 put.put(data).await?;
                 if much {
-                    // The client is sent it while it is still in the core's cache.
+                    // The client is sent the piece while it is still in the core's cache.
                     after_the_others().await;
                 }
             }
@@ -165,7 +167,7 @@ async fn pump(
     }
 }
 
-/// A worker that waits for the rest of its request is not silent.
+/// Reads more of the answer within the time limit. A worker that waits for the rest of its request is not silent.
 async fn fill_in_time(
     upstream: &mut impl Source,
     idle: Duration,
@@ -188,12 +190,12 @@ impl IncomingAnswer {
         Self { claimed, decoder: BodyDecoder::new(framing), keep, counted, keepalive }
     }
 
-    /// Whether the worker can be given back as soon as the answer is complete, as far as anybody knows where that is.
+    /// Whether the worker can be given back as soon as the answer is complete: the end of the answer is certain.
     pub(in crate::acceptor) fn ends_for_certain(&self) -> bool {
         self.counted || self.claimed.lease.member().concurrency.get() > 1
     }
 
-    /// The answer is complete: the worker is free, at once or when it has nothing more to send.
+    /// Ends a complete answer: the worker is free, at once or when it has nothing more to send.
     async fn end(self) {
         if self.ends_for_certain() {
             self.give_back();
@@ -202,8 +204,8 @@ impl IncomingAnswer {
         }
     }
 
-    /// The answer had no body, but one may follow that nobody asked for, at any time: its connection is used no more,
-    /// and the worker is free when it has closed it, or shows no sign of that.
+    /// Ends an answer that had no body, but behind which one may follow at any time. Its connection is not used again,
+    /// and the worker is free when it has closed the connection, or does not close it in time.
     pub(in crate::acceptor) async fn see_off(mut self) {
         let ClaimedWorker { lease, upstream } = &mut *self.claimed;
         if self.keepalive {
@@ -222,8 +224,8 @@ impl IncomingAnswer {
         }
     }
 
-    /// The answer is complete: the connection is kept if it may be, and the worker is free. Returns whether a request
-    /// that waited for it has it now.
+    /// Ends a complete answer: keeps the connection if that is allowed, and frees the worker. Returns whether a request
+    /// that waited has the worker now.
     pub(in crate::acceptor) fn give_back(self) -> bool {
         let ClaimedWorker { lease, upstream } = *self.claimed;
         if self.keep {
@@ -232,14 +234,15 @@ impl IncomingAnswer {
         lease.hand_on()
     }
 
-    /// Gives the worker up: one that takes a request at a time and is stuck with this one is of no use to others.
+    /// Gives the worker up. One that takes a request at a time and is stuck with this one is of no use to others.
     pub(in crate::acceptor) fn condemn(&self, why: WorkerFault) {
         if self.claimed.lease.member().concurrency.get() == 1 {
             self.claimed.lease.condemn(why);
         }
     }
 
-    /// Ends an answer that nobody reads any more. The worker is free only when it has ended it, or its connection.
+    /// Ends an answer that nobody reads any more. The worker is free only when it has ended the answer or its
+    /// connection.
     pub(in crate::acceptor) async fn abandon(mut self, limit: Duration) {
         if self.claimed.lease.member().concurrency.get() > 1 {
             return;
@@ -254,8 +257,8 @@ impl IncomingAnswer {
         }
         let seen = self.claimed.upstream.refuse_answer(self.claimed.lease.member());
         if !seen {
-            // The worker may notice that no more comes; either way it is free when the answer or the connection has
-            // ended.
+            // The worker may notice that no more of the request comes. In any case it is free when the answer or the
+            // connection has ended.
             self.claimed.upstream.end_request();
         }
         let over = async {
@@ -268,7 +271,7 @@ impl IncomingAnswer {
         }
     }
 
-    /// Whether the answer came to its end.
+    /// Reads and drops the rest of the answer; returns whether it came to its end.
     async fn read_to_end(&mut self) -> bool {
         loop {
             match self.decoder.next(&mut self.claimed.upstream.buf) {
@@ -284,9 +287,9 @@ impl IncomingAnswer {
     }
 }
 
-/// How long a worker has to close a connection that nothing more is read from: far more than it takes.
+/// How long a worker has to close a connection from which nothing more is read; usually it takes far less.
 const SEEN_OFF: Duration = Duration::from_secs(1);
-/// As much as is worth a turn of its own.
+/// The number of bytes that are worth a turn of their own.
 const MUCH: usize = 16 << 10;
-/// The rest of an answer that is read for nobody, to keep its connection.
+/// The most bytes of an answer that are read for nobody, to keep its connection.
 const WORTH_READING: u64 = 1 << 20;

@@ -21,10 +21,11 @@ use crate::acceptor::upstream::upstream_conn::UpstreamConn;
 use crate::acceptor::upstream::worker_head::AnswerHead;
 use crate::acceptor::wire::headers::clean_answer;
 
-/// Answers `101` and starts to pass bytes once the client has it.
+/// Answers `101`, and starts to pass bytes when the client has it.
 ///
-/// # Errors [`ServeError::BadAnswer`] when nobody asked for it; [`ServeError::NoTunnel`] when the worker holds too many
-/// already, in all or of this client.
+/// # Errors
+/// [`ServeError::BadAnswer`] when the client asked for no tunnel; [`ServeError::NoTunnel`] when the worker holds too
+/// many already, in all or of this client.
 pub(in crate::acceptor) fn open(
     upgrade: Option<Upgrade>,
     whose: Option<ClientNet>,
@@ -80,7 +81,7 @@ pub(in crate::acceptor) fn open(
     Ok(head.reply)
 }
 
-/// The answer to a client of HTTP/2 (RFC 8441 §5): any success opens the tunnel.
+/// Changes the answer to that for a client of HTTP/2 (RFC 8441 §5), where any success opens the tunnel.
 fn open_over_http2(reply: &mut Reply) {
     *reply.status_mut() = StatusCode::OK;
     let headers = reply.headers_mut();
@@ -89,10 +90,11 @@ fn open_over_http2(reply: &mut Reply) {
     headers.remove(header::SEC_WEBSOCKET_ACCEPT);
 }
 
-/// Passes bytes until the worker ends its side, or either breaks; returns how many went to the client, as far as known.
+/// Passes bytes until the worker ends its side, or either side breaks; returns how many went to the client, as far as
+/// known.
 ///
-/// A client that ends its side may still be answered. The other way round nobody is left to talk to: a client that
-/// does not close must not keep the worker's place.
+/// When the client ends its side, the worker may still answer. When the worker ends its side, the tunnel is over,
+/// because a client that does not close must not keep the worker's place.
 async fn pass(client: impl AsyncRead + AsyncWrite, upstream: UpstreamConn) -> u64 {
     let (mut from_client, mut to_client) = tokio::io::split(client);
     let (mut from_worker, mut to_worker) = tokio::io::split(upstream);

@@ -12,8 +12,7 @@ use crate::acceptor::upstream::fastcgi::parse_answer;
 use crate::acceptor::wire::body_framing::{ReceiveFraming, parse_length};
 use crate::fastcgi::records::{BadRecord, Records};
 
-/// An answer is the same however its records were cut, and what is taken for its head is whole and says one thing about
-/// its end.
+/// An answer is the same however its records were cut, and its head is whole and says one thing about the answer's end.
 pub fn fastcgi_answer(data: &[u8]) {
     let (cut, bytes) = super::cut_of(data);
     let whole = unwrapped(bytes, bytes.len().max(1));
@@ -65,8 +64,8 @@ fn unwrapped(bytes: &[u8], cut: usize) -> Result<Unwrapped, BadRecord> {
     Ok(Unwrapped { output, errors, is_over: records.is_over() })
 }
 
-/// The variables of a request that was written for a FastCGI worker: each is there once, and what a stranger may not
-/// say is in none.
+/// The variables of a request that was written for a FastCGI worker: each is there once, and none has a value that only
+/// the server or a trusted proxy may set.
 pub(super) fn assert_variables(written: &[u8], headers: &HeaderMap, trusted: bool) {
     let mut content = Vec::new();
     let mut rest = written;
@@ -102,7 +101,7 @@ pub(super) fn assert_variables(written: &[u8], headers: &HeaderMap, trusted: boo
     }
 }
 
-/// Names that the server writes itself, whatever a client calls its own.
+/// The names that the server writes itself, whatever a client calls its own fields.
 const OWN: [&str; 7] = [
     "HTTP_HOST",
     "HTTP_X_FORWARDED_FOR",

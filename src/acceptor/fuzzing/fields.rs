@@ -26,8 +26,8 @@ use crate::acceptor::wire::headers::is_forwarding;
 use crate::acceptor::wire::trailers;
 use crate::name::{AppName, RequestId};
 
-/// A request that is let in reaches a worker as one head, which ends where ours thinks, with one host and one framing,
-/// and with no field that is the server's to say.
+/// A request that is let in reaches a worker as one head, which ends where the server thinks, with one host and one
+/// framing, and without a client's field that only the server may set.
 pub fn worker_request(data: &[u8]) {
     let Some(asked) = AskedField::read(data) else { return };
     let id = RequestId::random();
@@ -96,7 +96,7 @@ fn assert_worker_request(out: &[u8], asked: &AskedField, framing: SendFraming, t
     }
     let mut watched = Framing::default();
     watched.feed(out);
-    // The sign is one of a method's, too; a request with it is refused.
+    // The sign may also stand in a method; a request with it is refused.
     let refused = asked.method.as_str().contains('#').then_some(FramingError::Fragment);
     assert_eq!(watched.flaw(0), refused);
 }
@@ -114,8 +114,8 @@ const OWN: [&str; 6] = [
     "x-request-start",
 ];
 
-/// Trailers that pass are the same when they are read again, end where ours thinks, and cleaning them twice changes
-/// nothing more.
+/// Trailers that pass are the same when they are read again, end where the server thinks, and do not change when they
+/// are cleaned a second time.
 pub fn trailers(data: &[u8]) {
     let Some(fields) = fields(data) else { return };
     let mut passed = fields.clone();
@@ -139,12 +139,12 @@ pub fn trailers(data: &[u8]) {
     }
 }
 
-/// As many, and as large, as are read of an answer.
+/// The limits of trailers that are read of an answer.
 const MOST_TRAILERS: usize = 32;
 const MOST_TRAILER_BYTES: usize = 16 << 10;
 
-/// A stranger's word about itself changes nothing; a trusted proxy's names an address that it said, and what the worker
-/// is told ends with the proxy.
+/// A stranger's forwarding fields change nothing. A trusted proxy's name an address that stands in them, and what the
+/// worker is told ends with the proxy's address.
 pub fn client_address(data: &[u8]) {
     let Some(fields) = fields(data) else { return };
     let address = Ipv4Addr::new(192, 0, 2, 1);
@@ -164,14 +164,14 @@ pub fn client_address(data: &[u8]) {
         inside.parse().or_else(|_| socket()).ok().map(|address: IpAddr| address.to_canonical())
     };
     let is_trusted = |hop: &IpAddr| trusted.iter().any(|net| net.contains(hop));
-    // From the right: all trusted ones, then at most one stranger.
+    // The chain is read from the right: all trusted proxies, then at most one stranger.
     let hops: Vec<IpAddr> = said.iter().rev().map_while(|text| bare(text)).collect();
     let strange = hops.iter().position(|hop| !is_trusted(hop));
     assert_eq!(client.address, strange.map_or(*hops.last().unwrap(), |at| hops[at]));
 }
 
-/// A record is one line, whatever the client sent: nothing in it steers a terminal, and the object is JSON that says
-/// the same.
+/// A record is one line, whatever the client sent. The line has no control characters for a terminal, and the object is
+/// JSON that says the same.
 pub fn access_line(data: &[u8]) {
     let Some(asked) = AskedField::read(data) else { return };
     let kind = asked.headers.get(header::CONTENT_TYPE).cloned();

@@ -1,10 +1,10 @@
-//! What a balancer says in front of a connection.
+//! Targets of the PROXY headers that balancers send. Never in a program that serves.
 
 use super::cut_of;
 use crate::acceptor::wire::proxy_header::{ProxiedConnection, ProxyHeader, Taken};
 
-/// What a PROXY header says, and where it ends, does not depend on how its bytes were cut; it ends before what no
-/// header may be longer than.
+/// What a PROXY header says, and where it ends, does not depend on how its bytes were cut; it ends within the longest
+/// header that is allowed.
 pub fn proxy_header(data: &[u8]) {
     let (cut, bytes) = cut_of(data);
     let whole = read(bytes, bytes.len().max(1));

@@ -1,6 +1,7 @@
 //! The look of an access record: a line for people, or one JSON object.
 //!
-//! Written digit by digit: a record should cost less than what it tells of. Never here: where it goes (`access_log`).
+//! Lines are written digit by digit, because a record should cost less than its request. Never here: where a record
+//! goes (`access_log`).
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,7 +13,7 @@ use crate::name::AppName;
 
 use super::access_record::{AccessRecord, Outcome, Particulars};
 
-/// All that a line tells.
+/// What one line is made of.
 #[derive(Debug)]
 pub(in crate::acceptor) struct AccessEntry<'a> {
     pub(in crate::acceptor) time: SystemTime,
@@ -63,7 +64,7 @@ pub(in crate::acceptor) fn human(
     out.push(b'\n');
 }
 
-/// One object with the original's names, and more.
+/// Adds the record to `out` as one JSON object, with the names of the original rip-server, and more.
 pub(in crate::acceptor) fn json(out: &mut Vec<u8>, entry: &AccessEntry<'_>, calendar: &mut Calendar) {
     let AccessEntry { record, particulars, .. } = entry;
     let object = JsonRecord {
@@ -86,7 +87,7 @@ pub(in crate::acceptor) fn json(out: &mut Vec<u8>, entry: &AccessEntry<'_>, cale
         worker: record.worker.map(|worker| worker.0),
         worker_seconds: record.in_worker.map(rounded),
     };
-    // Strings and numbers into a Vec cannot fail.
+    // Writing strings and numbers into a Vec cannot fail.
     let _ = serde_json::to_writer(&mut *out, &object);
     out.push(b'\n');
 }
@@ -116,14 +117,14 @@ struct JsonRecord<'a> {
     worker_seconds: Option<f64>,
 }
 
-/// Local time as text; the zone is asked once for each second.
+/// Local time as text; the zone is looked up once a second.
 #[derive(Debug)]
 pub(in crate::acceptor) struct Calendar {
     /// The format for strftime, up to the fraction of a second.
     format: &'static str,
     second: Option<u64>,
     text: String,
-    /// Where the fraction stands in the text.
+    /// The place of the fraction in the text.
     millis: usize,
 }
 
@@ -138,8 +139,8 @@ impl Calendar {
         Self { format: "%Y-%m-%dT%H:%M:%S.", ..Self::human() }
     }
 
-    /// The time with milliseconds and zone. A clock that stands before 1970 was never set: it is shown as if it began
-    /// then.
+    /// The time with milliseconds and zone. A time before 1970, of a clock that was never set, is shown as the
+    /// beginning of 1970.
     fn stamp(&mut self, time: SystemTime) -> &str {
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         if self.second != Some(since.as_secs()) {
@@ -167,7 +168,7 @@ impl Particulars {
         self.uri.path_and_query().map_or("/", |target| target.as_str())
     }
 
-    /// The media type without its parameters.
+    /// The media type, without its parameters.
     fn kind(&self) -> &str {
         let kind = self.kind.as_ref().and_then(|kind| kind.to_str().ok()).unwrap_or("-");
         kind.split(';').next().unwrap_or("-").trim()
@@ -195,7 +196,7 @@ fn number(out: &mut Vec<u8>, number: impl itoa::Integer) {
     put(out, itoa::Buffer::new().format(number));
 }
 
-/// What a client sent must not be able to write a line of its own, or to a terminal.
+/// Adds text of a client, escaped: it must not be able to write a line of its own, or to control a terminal.
 fn escaped(out: &mut Vec<u8>, text: &str) {
     if text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return put(out, text);
@@ -208,7 +209,7 @@ fn escaped(out: &mut Vec<u8>, text: &str) {
     }
 }
 
-/// Milliseconds with one digit after the point, from a second on seconds with two.
+/// Adds a duration: milliseconds with one digit after the point, or from a second on seconds with two.
 fn seconds(out: &mut Vec<u8>, time: Duration) {
     let nanos = time.as_nanos();
     if time < Duration::from_secs(1) {
@@ -271,7 +272,7 @@ mod tests {
 
     const TIME: Duration = Duration::from_millis(1_772_362_800_042);
 
-    /// What the clock on the wall says then, in the zone of this machine.
+    /// The local time at that moment, by the machine's own clock functions.
     fn then(format: &str) -> String {
         let time = Timestamp::from_millisecond(TIME.as_millis() as i64).unwrap();
         time.to_zoned(TimeZone::system()).strftime(format).to_string()

@@ -1,7 +1,7 @@
-//! One thread's part of the access log: records become text here, and go to the writer many at a time.
+//! One thread's part of the access log: records become text here, and go to the writer in batches.
 //!
-//! To wake the writer for each record would cost more than the record. Never here: the look of a record
-//! (`access_line`), or the writing (`access_writer`).
+//! Waking the writer for each record would cost more than the record. Never here: the look of a record (`access_line`),
+//! or writing it out (`access_writer`).
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::access_line;
 use super::access_line::{AccessEntry, Calendar};
 use super::access_writer::{Batch, Fields, Look, Outlet};
 
-/// Where a thread's records go. Dropping it hands over what is left.
+/// The log of one thread. Dropping it hands over the records that are left.
 pub(in crate::acceptor) struct AccessLog {
     on: Option<On>,
 }
@@ -22,7 +22,7 @@ pub(in crate::acceptor) struct AccessLog {
 struct On {
     outlet: Outlet,
     pending: RefCell<Pending>,
-    /// The first record of a batch is there.
+    /// Notified when the first record of a batch is there.
     begun: Notify,
 }
 
@@ -32,7 +32,7 @@ struct Pending {
 }
 
 impl AccessLog {
-    /// The log of one thread; without an outlet nothing is recorded.
+    /// Starts the log of one thread; without an outlet nothing is recorded.
     pub(in crate::acceptor) fn new(outlet: Option<Outlet>) -> Self {
         let on = outlet.map(|outlet| {
             let calendar = if outlet.look == Look::Json { Calendar::json() } else { Calendar::human() };
@@ -47,7 +47,7 @@ impl AccessLog {
         self.on.is_some()
     }
 
-    /// Takes a record down. It is written within [`AT_THE_LATEST`] while somebody runs
+    /// Adds a record. The record is handed over within [`AT_THE_LATEST`] while somebody runs
     /// [`hand_over_in_time`](Self::hand_over_in_time).
     pub(in crate::acceptor) fn write(&self, entry: &AccessEntry<'_>) {
         let Some(on) = &self.on else { return };
@@ -69,7 +69,7 @@ impl AccessLog {
         }
     }
 
-    /// Lets no record wait for others for long; for ever.
+    /// Hands records over [`AT_THE_LATEST`] after the first of each batch; never returns.
     pub(in crate::acceptor) async fn hand_over_in_time(&self) {
         let Some(on) = &self.on else { return std::future::pending().await };
         loop {
@@ -79,7 +79,7 @@ impl AccessLog {
         }
     }
 
-    /// Hands over what there is.
+    /// Hands over all records that are there.
     pub(in crate::acceptor) fn hand_over(&self) {
         let Some(on) = &self.on else { return };
         on.outlet.hand_over(&mut on.pending.borrow_mut().batch);
@@ -94,7 +94,7 @@ impl Drop for AccessLog {
 
 /// How long a record waits for others.
 const AT_THE_LATEST: Duration = Duration::from_millis(20);
-/// Records that go together at most, and about how many bytes.
+/// The most records of a batch, and about how many bytes.
 const FULL: usize = 256;
 const FULL_BYTES: usize = 32 << 10;
 

@@ -1,4 +1,4 @@
-//! What is noted of a request for the log and the metrics.
+//! What is known of a request for the log and the metrics.
 //!
 //! Never here: when it is noted (`access`), or the look of it (`access_line`).
 
@@ -13,7 +13,7 @@ use crate::name::{GenerationId, RequestId, WorkerId};
 /// How one request went, as far as is known.
 #[derive(Debug)]
 pub(in crate::acceptor) struct AccessRecord {
-    /// 0: it got no answer yet.
+    /// The status; 0: there was no answer yet.
     pub(in crate::acceptor) status: u16,
     pub(in crate::acceptor) reason: Option<&'static str>,
     pub(in crate::acceptor) outcome: Outcome,
@@ -25,7 +25,7 @@ pub(in crate::acceptor) struct AccessRecord {
 }
 
 impl AccessRecord {
-    /// A request that is over before it got an answer, until somebody says otherwise.
+    /// The record of a request that has no answer yet.
     pub(in crate::acceptor) fn blank() -> Self {
         Self {
             status: 0,
@@ -40,7 +40,7 @@ impl AccessRecord {
     }
 }
 
-/// What only the log wants to know of a request.
+/// The facts about a request that only the log needs.
 #[derive(Debug)]
 pub(in crate::acceptor) struct Particulars {
     pub(in crate::acceptor) id: RequestId,
@@ -53,7 +53,7 @@ pub(in crate::acceptor) struct Particulars {
 }
 
 impl Particulars {
-    /// A request of which nothing is known but its client.
+    /// The facts about a request of which only its id and its client are known.
     pub(in crate::acceptor) fn blank(id: RequestId, client: IpAddr) -> Self {
         Self {
             id,
@@ -71,8 +71,8 @@ impl Particulars {
 #[serde(rename_all = "kebab-case")]
 pub(in crate::acceptor) enum Outcome {
     Complete,
-    /// The worker or the server cut it.
+    /// The worker or the server cut the answer.
     Truncated,
-    /// The client left before its end.
+    /// The client left before the answer's end.
     ClientGone,
 }

@@ -1,7 +1,7 @@
 //! The thread that writes access records: to standard output or to the journal, either of which may keep it waiting.
 //!
-//! Records that are dropped, because too many wait for it, are counted and told. Never here: the look of a record
-//! (`access_line`).
+//! Records that are dropped, because too many wait for the thread, are counted, and the log says so. Never here: the
+//! look of a record (`access_line`).
 
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -19,18 +19,18 @@ use crate::time::timer;
 
 use super::access_line::AccessEntry;
 
-/// What records look like on their way out.
+/// The form of records on their way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::acceptor) enum Look {
     Lines {
         colours: bool,
     },
     Json,
-    /// Lines as messages, and fields.
+    /// Messages with fields, for the journal.
     Journal,
 }
 
-/// Some records of one thread, one after the other.
+/// Consecutive records of one thread.
 #[derive(Debug, Default)]
 pub(in crate::acceptor) struct Batch {
     pub(in crate::acceptor) text: Vec<u8>,
@@ -59,7 +59,7 @@ impl RecordBatch for Batch {
 /// What the journal keeps of a record beside its message.
 #[derive(Debug)]
 pub(in crate::acceptor) struct Fields {
-    /// Where its message ends in the text of the batch.
+    /// The end of the record's message in the text of the batch.
     end: usize,
     app: Option<AppName>,
     worker: Option<WorkerId>,
@@ -83,7 +83,7 @@ impl Fields {
     }
 }
 
-/// The way to the writer. Cheap to clone; when all are gone the writer ends.
+/// The way to the writer. Cheap to clone; when all clones are gone, the writer ends.
 #[derive(Clone)]
 pub(in crate::acceptor) struct Outlet {
     pub(in crate::acceptor) look: Look,
@@ -92,7 +92,7 @@ pub(in crate::acceptor) struct Outlet {
 }
 
 impl Outlet {
-    /// Takes the records out of the batch. They are counted as dropped when too much waits already.
+    /// Takes the records out of the batch; counts them as dropped when too many wait already.
     pub(in crate::acceptor) fn hand_over(&self, batch: &mut Batch) {
         if batch.records == 0 {
             return;
@@ -107,7 +107,7 @@ impl Outlet {
 pub(in crate::acceptor) struct AccessWriter(writer_thread::WriterThread<Batch>);
 
 impl AccessWriter {
-    /// Waits until all records are written, but not for ever: nobody may be reading them.
+    /// Waits until all records are written, for at most `limit`: perhaps nobody reads them.
     pub(in crate::acceptor) async fn finish(mut self, limit: Duration) {
         if timer::timeout(limit, self.0.over()).await.is_err() {
             tracing::warn!(records = self.0.waiting(), "the last access records are lost: nobody takes them");
@@ -175,7 +175,7 @@ pub(in crate::acceptor) struct Lost {
     why: Errno,
 }
 
-/// What was told of records that were dropped.
+/// How many losses the log has told.
 #[derive(Default)]
 struct Losses {
     told: u64,
@@ -183,7 +183,7 @@ struct Losses {
 }
 
 impl Losses {
-    /// Not more often than an operator can read.
+    /// Logs losses, at intervals that an operator can read.
     fn tell(&mut self, dropped: u64, lost: Option<Lost>) {
         if dropped == self.told || self.when.is_some_and(|when| when.elapsed() < TELL_EVERY) {
             return;
@@ -214,7 +214,7 @@ fn write_to(out: BorrowedFd<'_>, text: &[u8]) -> Result<(), Lost> {
 }
 
 fn tell_the_journal(batch: &Batch) -> Result<(), Lost> {
-    // Records that have a thread of their own do not take the room of others.
+    // Records that have a thread of their own may wait: they take the room of no others.
     logging::this_thread_may_wait();
     let mut start = 0;
     for record in &batch.fields {
@@ -234,7 +234,7 @@ fn tell_the_journal(batch: &Batch) -> Result<(), Lost> {
     Ok(())
 }
 
-/// How large a batch is at most that is kept to be used again.
+/// The largest batch, in bytes, that is kept to be used again.
 const SPARE_BYTES: usize = 64 << 10;
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
@@ -272,7 +272,7 @@ mod tests {
             assert_eq!(full.records, 0);
         }
         assert_eq!(metrics.access_records_dropped.get(), 512);
-        // What was written makes room.
+        // Records that were written make room.
         go_on.send(()).unwrap();
         assert_eq!(written.recv(), Ok(256));
         go_on.send(()).unwrap();
@@ -295,7 +295,7 @@ mod tests {
         outlet.hand_over(&mut batch(1, &vec![b'a'; BACKLOG_BYTES]));
         outlet.hand_over(&mut batch(2, b"b"));
         assert_eq!(metrics.access_records_dropped.get(), 2);
-        // And whoever wants to end does not wait for a reader that does not read.
+        // The end does not wait for a reader that does not read.
         drop(outlet);
         writer.finish(Duration::from_millis(1)).await;
     }

@@ -1,4 +1,4 @@
-//! Access records: what is noted of a request, how it looks, and its way out.
+//! Access records: what is known of a request, how a record looks, and its way out.
 //!
 //! Never here: when a request is over (`upstream::access`).
 

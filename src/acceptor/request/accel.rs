@@ -1,5 +1,5 @@
-//! Owns what becomes of an answer that names a file (`X-Accel-Redirect`, `X-Sendfile`): the file is sent in its place,
-//! with what else the worker says.
+//! Owns what becomes of an answer that names a file (`X-Accel-Redirect`, `X-Sendfile`): the file is sent in the
+//! answer's place, with the answer's other fields.
 //!
 //! Never here: reading files (`crate::files`), or which folders there are (`spec/mounts`).
 
@@ -28,8 +28,8 @@ pub(super) struct NamedFile<'a> {
 }
 
 impl NamedFile<'_> {
-    /// The file in place of the worker's answer, if that names one. The answer's body is dropped at once, and its
-    /// worker is free with the end of that. Cancel-safe.
+    /// Returns the file in place of the worker's answer, if the answer names one. The answer's body is dropped at once,
+    /// and the worker is free when it has ended the body. Cancel-safe.
     ///
     /// # Errors
     /// [`ServeError::FileMissing`], [`ServeError::FileOutside`]; the log says what was asked for.
@@ -43,7 +43,7 @@ impl NamedFile<'_> {
         }
         let fields = std::mem::take(reply.headers_mut());
         *reply.body_mut() = ReplyBody::full(bytes::Bytes::new());
-        // The status of a file is that of what was asked for, unless the worker says that it is another's page.
+        // The file's status depends on the request, unless the worker says that it is the page of another status.
         let of_page = !matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT);
         let request = || self.request(of_page);
         let sent = match name == ACCEL_REDIRECT {
@@ -61,7 +61,7 @@ impl NamedFile<'_> {
         Ok(file)
     }
 
-    /// What is asked of the file: a page for something else is whole.
+    /// The request for the file: a page of another status is sent whole.
     fn request(&self, of_page: bool) -> Request<()> {
         let method = if self.parts.method == Method::HEAD { Method::HEAD } else { Method::GET };
         let is_plain = matches!(self.parts.method, Method::GET | Method::HEAD) && !of_page;
@@ -69,7 +69,8 @@ impl NamedFile<'_> {
         request_for(method, headers)
     }
 
-    /// `X-Accel-Redirect`: a path of a folder of `accel`, decoded as nginx decodes it; what follows `?` counts nothing.
+    /// Answers `X-Accel-Redirect`: a path of a folder of `accel`, decoded as nginx decodes it; what follows a `?` is
+    /// ignored.
     async fn redirected(&self, said: &str, request: impl Fn() -> Request<()>) -> Result<Reply, ServeError> {
         let path = said.split('?').next().and_then(decode).ok_or(ServeError::FileOutside)?;
         if !path.starts_with('/') || path.contains('\0') || path.split('/').any(|part| part == "..") {
@@ -80,7 +81,8 @@ impl NamedFile<'_> {
         self.send(folder, rest, request()).await?.ok_or(ServeError::FileMissing)
     }
 
-    /// `X-Sendfile`: a file of a folder of `accel` by its absolute path, as it is written, else percent-decoded.
+    /// Answers `X-Sendfile`: a file of a folder of `accel` by its absolute path, as it is written, else
+    /// percent-decoded.
     async fn absolute(&self, said: &str, request: impl Fn() -> Request<()>) -> Result<Reply, ServeError> {
         let decoded = decode(said).filter(|decoded| decoded != said);
         let mut error = ServeError::FileOutside;
@@ -97,7 +99,7 @@ impl NamedFile<'_> {
         Err(error)
     }
 
-    /// The folder that an absolute path lies in, and the path there.
+    /// The folder that an absolute path lies in, and the rest of the path.
     async fn find(&self, path: &Path) -> Option<(&SentFolder, String)> {
         let folders = || self.accel.iter().filter_map(|mount: &Mount| mount.folder.as_deref());
         let holder = |path: &Path| folders().find_map(|folder| Some((folder, folder.path_of(path)?)));
@@ -118,7 +120,7 @@ impl NamedFile<'_> {
     }
 }
 
-/// The one value of a field; several are joined, and name nothing that is there.
+/// The value of a field; several values are joined, and then name no file.
 fn said(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     let values: Vec<_> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
     (!values.is_empty()).then(|| String::from_utf8_lossy(&values.join(&b"\0, "[..])).into_owned())
@@ -130,7 +132,7 @@ fn remove(headers: &mut HeaderMap, names: &[HeaderName]) {
     }
 }
 
-/// What the worker says goes before what is known of the file, but for what speaks of the worker's own body.
+/// Adds the worker's fields to those of the file, and lets them win, but for those about the worker's own body.
 fn merge(mut worker: HeaderMap, file: &mut HeaderMap) {
     remove(&mut worker, &OF_THE_BODY);
     for name in worker.keys() {
@@ -141,7 +143,7 @@ fn merge(mut worker: HeaderMap, file: &mut HeaderMap) {
 
 const ACCEL_REDIRECT: HeaderName = HeaderName::from_static("x-accel-redirect");
 const SENDFILE: HeaderName = HeaderName::from_static("x-sendfile");
-/// Fields of an answer that speak of the body which the file replaces, or to the server alone.
+/// Fields about the body that the file replaces, and fields for the server alone.
 static OF_THE_BODY: [HeaderName; 16] = [
     ACCEL_REDIRECT,
     SENDFILE,

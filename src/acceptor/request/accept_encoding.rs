@@ -6,11 +6,12 @@ use http::header::{ACCEPT_ENCODING, HeaderMap};
 
 use crate::acceptor::body::compressor::ContentCoding;
 
-/// The coding that the client wants most, ours first where it does not care; `None`: the answer as it is.
+/// The coding that the client wants most, in the server's order where the client wants several alike; `None`: the
+/// answer is sent as it is.
 pub(super) fn wanted(headers: &HeaderMap) -> Option<ContentCoding> {
     let mut said = Weights::default();
     for value in headers.get_all(ACCEPT_ENCODING) {
-        // A part that is malformed says nothing.
+        // A malformed part is ignored.
         value
             .as_bytes()
             .split(|byte| *byte == b',')
@@ -30,7 +31,7 @@ pub(super) fn wanted(headers: &HeaderMap) -> Option<ContentCoding> {
     weights.iter().find(|(_, weight)| *weight == most).map(|(coding, _)| *coding)
 }
 
-/// What is said of each coding, in thousandths; 0: not to be sent.
+/// The weight of each coding, in thousandths; 0: not to be sent.
 #[derive(Default)]
 struct Weights {
     zstd: Option<u16>,
@@ -50,7 +51,7 @@ impl Weights {
             b"*" => &mut self.any,
             _ => return,
         };
-        // The first one counts.
+        // The first weight of a coding counts.
         place.get_or_insert(weight);
     }
 }

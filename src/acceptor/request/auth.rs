@@ -1,4 +1,4 @@
-//! Owns asking who a request is from, where the app's settings want to know.
+//! Owns finding out who a request is from, where the app's settings want to know.
 //!
 //! Never here: whether a password is right (`access`), or what the worker is told of it (`worker_target`).
 
@@ -18,13 +18,13 @@ use crate::acceptor::upstream::reply_body::Reply;
 
 /// Whether a request goes further.
 pub(super) enum AuthOutcome {
-    /// It does, from this one.
+    /// The request goes on, from this person.
     Known(Box<Identity>),
-    /// The client is told what to do first.
+    /// The request goes no further, and the client gets this answer.
     Answered(Reply),
 }
 
-/// Finds out who asks. Cancel-safe.
+/// Finds out who a request is from. Cancel-safe.
 ///
 /// # Errors
 /// Why the request goes no further.

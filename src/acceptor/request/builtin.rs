@@ -1,6 +1,6 @@
 //! What the server answers by itself before any host is looked up: `/server` and `/status`; and redirects to HTTPS.
 //!
-//! Both paths are for loopback peers that speak for themselves, unless a setting opens them: `/status` tells host
+//! Both paths are for loopback peers that speak for themselves, unless a setting opens them, because `/status` has host
 //! names. Never here: failures (`reply`).
 
 use std::net::IpAddr;
@@ -24,8 +24,8 @@ use crate::acceptor::peer::is_forwarded;
 use crate::acceptor::thread::shard::{Connection, Role, Shard};
 use crate::acceptor::upstream::reply_body::Reply;
 
-/// The answer, when the path is one of ours and the client may ask. Whoever comes through a proxy on this machine may
-/// not, whatever that proxy says of them: it passes a public host name on, adds a forwarding field, or speaks HTTP/1.0.
+/// The answer, when the path is one of the two and the client may ask. Clients of a proxy on this machine may not: the
+/// proxy passes a public host name on, adds a forwarding field, or speaks HTTP/1.0.
 pub(in crate::acceptor) fn answer(conn: &Connection, parts: &Parts, host: &Host<'_>) -> Option<Reply> {
     let path = parts.uri.path();
     let ours = matches!(path, "/server" | "/status") && matches!(parts.method, Method::GET | Method::HEAD);
@@ -47,8 +47,8 @@ pub(in crate::acceptor) fn answer(conn: &Connection, parts: &Parts, host: &Host<
 }
 
 /// The answer to an authority that asks whether a name leads here (RFC 8555 §8.3): by plain HTTP, for hosts of this
-/// server and of others on the machine, whatever else becomes of their requests. Without an account the path is like
-/// any other.
+/// server and of others on the machine, before any setting of the host. Without an account at an authority the path is
+/// like any other.
 pub(in crate::acceptor) fn challenge(conn: &Connection, parts: &Parts, host: &Host<'_>) -> Option<Reply> {
     let asked = conn.role != Role::Https && matches!(parts.method, Method::GET | Method::HEAD);
     let challenges = &conn.shard.own_answers.challenges;
@@ -61,7 +61,7 @@ pub(in crate::acceptor) fn challenge(conn: &Connection, parts: &Parts, host: &Ho
     Some(response)
 }
 
-/// Names that never leave the machine (RFC 6761 §6.3), and loopback addresses.
+/// Whether the host is a name that never leaves the machine (RFC 6761 §6.3), or a loopback address.
 fn is_of_this_machine(host: &str) -> bool {
     let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     host == "localhost"
@@ -69,7 +69,7 @@ fn is_of_this_machine(host: &str) -> bool {
         || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// The original's object; `rip-serverctl status` says more.
+/// The object that the original rip-server answered; `rip-serverctl status` says more.
 fn status(shard: &Shard) -> String {
     let own = &shard.own_answers;
     let mut hosts = shard.directory.hosts();
@@ -96,7 +96,7 @@ fn status(shard: &Shard) -> String {
     format!("{value}\n")
 }
 
-/// Leads a plain request to HTTPS (RFC 9110 §15.4): only for hosts that are ours, and always to our own port.
+/// Redirects a plain request to HTTPS (RFC 9110 §15.4): only for registered hosts, and always to the server's own port.
 ///
 /// # Errors
 /// [`ServeError::UnknownHost`].
@@ -109,7 +109,7 @@ pub(in crate::acceptor) fn redirect(
     if conn.shard.directory.lookup(&host.name).is_none() {
         return Err(ServeError::UnknownHost);
     }
-    // `*` would become a part of the host's name.
+    // A target of `*` would become a part of the host's name.
     let target = uri
         .path_and_query()
         .map(PathAndQuery::as_str)

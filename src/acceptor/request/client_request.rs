@@ -11,19 +11,19 @@ use crate::acceptor::upstream::upgrade::Upgrade;
 /// A request whose head is complete. What holds for all requests of its connection is in
 /// [`Connection`](crate::acceptor::thread::shard::Connection).
 pub(in crate::acceptor) struct ClientRequest<'a> {
-    /// `version` is the protocol that the client speaks.
+    /// The head; its `version` is the protocol that the client speaks.
     pub(in crate::acceptor) parts: &'a Parts,
-    /// `None`: the request ends with its head.
+    /// The body; `None`: the request ends with its head.
     pub(in crate::acceptor) body: Option<ClientBody>,
-    /// There when the client wants to change protocols, and may.
+    /// The client's wish to change protocols, when it is one that can be granted.
     pub(in crate::acceptor) upgrade: Option<Upgrade>,
-    /// Why it is refused, whatever it asks for: two programs could disagree about where it ends, or it wants what no
-    /// app has.
+    /// Why the request is refused, whatever it asks for: two programs could disagree about where it ends, or it wants
+    /// what no app has.
     pub(in crate::acceptor) refused: Option<ServeError>,
 }
 
 impl<'a> ClientRequest<'a> {
-    /// A request that is its head alone.
+    /// A request without a body.
     pub(in crate::acceptor) fn of_head(parts: &'a Parts) -> Self {
         Self { parts, body: None, upgrade: None, refused: None }
     }

@@ -1,6 +1,6 @@
 //! Takes a request's body in before a worker is claimed: into memory first, then into a spool file.
 //!
-//! All of it but a little is counted, in memory and on disk, by client. Never here: sending it.
+//! All but the first bytes are counted, in memory and on disk, by client. Never here: sending it.
 
 use std::future::poll_fn;
 use std::io;
@@ -29,12 +29,12 @@ use crate::acceptor::limit::Limit;
 use crate::acceptor::thread::server::Server;
 use crate::acceptor::wire::trailers::clean;
 
-/// What collecting needs to know.
+/// What collecting a body needs to know.
 #[derive(Clone, Copy)]
 pub(in crate::acceptor) struct Collecting<'a> {
     pub(in crate::acceptor) server: &'a Server,
     pub(in crate::acceptor) max_body: u64,
-    /// Bytes of the request's head that nobody has counted.
+    /// Bytes of the request's head that are not counted yet.
     pub(in crate::acceptor) head: usize,
     /// The client whose share the body takes from.
     pub(in crate::acceptor) client: Option<ClientNet>,
@@ -48,7 +48,7 @@ pub(in crate::acceptor) struct Collecting<'a> {
 /// [`ServeError::TooManyUploads`].
 ///
 /// # Cancel safety
-/// Dropping it gives everything up.
+/// Dropping the future gives everything back.
 pub(in crate::acceptor) async fn collect(
     body: &mut ClientBody,
     how: Collecting<'_>,
@@ -82,17 +82,17 @@ struct BodyCollector<'a> {
     how: Collecting<'a>,
     pace: Pace,
     memory: Vec<Bytes>,
-    /// Behind `memory`, being filled.
+    /// The piece behind `memory` that is being filled.
     piece: Option<Vec<u8>>,
     in_memory: usize,
     /// The reservation for the first `body_memory` bytes.
     small: Reservation,
-    /// The reservation for what is above that.
+    /// The reservation for the bytes above that.
     room: Reservation,
     spool: Option<(Spool, u64)>,
     space: Reservation,
     trailers: HeaderMap,
-    /// There once its client had to be waited for.
+    /// The entry of the upload, from when its client had to be waited for.
     upload: Option<(TrackedUpload<'a>, HeadMemory)>,
 }
 
@@ -114,7 +114,7 @@ impl<'a> BodyCollector<'a> {
         }
     }
 
-    /// What comes next, or the end.
+    /// The next frame, or the end.
     async fn next_frame(
         &mut self,
         body: &mut ClientBody,
@@ -162,7 +162,7 @@ impl<'a> BodyCollector<'a> {
         if fits { Ok(()) } else { self.put_aside().await }
     }
 
-    /// Whether there is memory for what it holds now.
+    /// Reserves memory for what the body holds now; false when there is none.
     fn has_memory(&mut self) -> bool {
         if self.in_memory <= UNCOUNTED {
             return true;
@@ -177,7 +177,7 @@ impl<'a> BodyCollector<'a> {
         self.in_memory == small || self.has_room((self.in_memory - small) as u64)
     }
 
-    /// Whether there is room for what is above a body's own memory: no body takes all of it.
+    /// Reserves room for bytes above a body's own memory; false when there is none. No body takes all of the room.
     fn has_room(&mut self, more: u64) -> bool {
         let Collecting { server, client, .. } = self.how;
         let all = server.limits.body_room as u64;
@@ -191,7 +191,8 @@ impl<'a> BodyCollector<'a> {
         granted
     }
 
-    /// Much is copied: memory that is used again costs less than what the parser would have to take anew.
+    /// Keeps a piece of the body. A large one is copied: memory that is used again costs less than what the parser
+    /// would have to allocate.
     fn keep(&mut self, mut data: Bytes) {
         if self.piece.is_none() && self.in_memory <= LITTLE {
             self.memory.push(data);
@@ -253,11 +254,11 @@ impl<'a> BodyCollector<'a> {
     }
 }
 
-/// A body takes at most one of so many parts of the room for all.
+/// A body takes at most this fraction of the room that all share: one of so many.
 const BODIES_WITH_ROOM: u64 = 8;
-/// Up to here the parser's own memory is kept.
+/// Up to so many bytes, the parser's own memory is kept.
 const LITTLE: usize = 16 << 10;
-/// What a body holds up to here is not counted: how many bodies there may be is.
+/// The bytes up to which a body is not counted, because the number of bodies is limited.
 const UNCOUNTED: usize = 4 << 10;
-/// Memory is taken in steps, so that a body of many pieces does not count each.
+/// The step in which memory is reserved, so that a body of many pieces does not count each.
 const MEMORY_STEP: usize = 16 << 10;

@@ -1,4 +1,4 @@
-//! Owns what settings make of an app's answer: which are compressed, and what their heads say then.
+//! Owns what settings change in an app's answer: its fields, whether it is compressed, and what its head then says.
 //!
 //! Never here: what the client wants (`accept_encoding`), or compressing (`body/compressor`).
 
@@ -18,8 +18,8 @@ use crate::acceptor::thread::server::Server;
 use crate::acceptor::upstream::reply_body::{Reply, ReplyBody};
 use crate::acceptor::wire::headers::{has_token, is_bodiless};
 
-/// Makes of an app's answer what settings want: header fields are changed, then it is compressed on its way to the
-/// client, if settings, request and answer allow that, and there is memory for it.
+/// Changes an app's answer as settings want: its header fields are changed, and then it is compressed on its way to the
+/// client, if settings, request and answer allow that and there is memory for it.
 pub(super) fn by_settings(
     server: &Server,
     rules: &Rules,
@@ -53,8 +53,8 @@ pub(super) fn by_settings(
     }
 }
 
-/// The body compressed: what is little at once, else as it is read. As it was, when that would be no gain or there is
-/// no memory.
+/// Compresses a body: a small one at once, a large one as it is read. Returns the body as it was when that gains
+/// nothing or there is no memory.
 fn compressed(
     server: &Server,
     coding: ContentCoding,
@@ -106,14 +106,14 @@ fn may_be_compressed(mode: Compress, request: &HeaderMap, reply: &Reply) -> bool
         && !headers.get_all(header::CACHE_CONTROL).iter().any(|value| has_token(value, "no-transform"))
 }
 
-/// What an answer is, as far as its type says it.
+/// The kind of an answer, as far as its type shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AnswerKind {
-    /// The same for everybody, with nothing of a request in it.
+    /// An asset: the same for everybody, with nothing of a request in it.
     Asset,
-    /// A page or data, which may have a secret in it and something that a stranger chose.
+    /// A page or data: a secret may be in it, beside something that a stranger chose.
     Page,
-    /// Compressed already, endless, or not known.
+    /// Anything else: compressed already, endless, or not known.
     Other,
 }
 
@@ -139,7 +139,7 @@ fn vary(headers: &mut HeaderMap) {
     }
 }
 
-/// RFC 9110 §8.8.1: a strong tag is that of these very bytes.
+/// An entity tag as a weak one: a strong tag is that of these very bytes (RFC 9110 §8.8.1).
 fn weakened(tag: &HeaderValue) -> Option<HeaderValue> {
     if !tag.as_bytes().starts_with(b"\"") {
         return None;
@@ -147,9 +147,9 @@ fn weakened(tag: &HeaderValue) -> Option<HeaderValue> {
     HeaderValue::from_bytes(&[b"W/", tag.as_bytes()].concat()).ok()
 }
 
-/// Below this there is nothing to gain.
+/// The smallest body that is compressed, in bytes: smaller ones gain nothing.
 const LEAST: u64 = 1024;
-/// Fields that speak of the bytes as they were.
+/// Fields about the bytes before compression.
 static OF_THE_BYTES: [HeaderName; 5] = [
     header::ACCEPT_RANGES,
     header::CONTENT_LENGTH,

@@ -1,6 +1,6 @@
 //! One request from its head to its answer: check, route, collect, claim, forward, reply.
 //!
-//! Reads like the list of steps; each step lives in a file of its own.
+//! The functions here are the list of steps; each step lives in a file of its own.
 
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -52,7 +52,7 @@ use crate::acceptor::wire::headers::is_bodiless;
 /// Answers a request. Never fails: every failure is an answer too.
 ///
 /// # Cancel safety
-/// Dropping it means that the client has gone: the record says so, and whatever was taken is given back.
+/// When the future is dropped, the client has gone: the record says so, and everything that was taken is given back.
 pub(in crate::acceptor) async fn answer_to(conn: &Rc<Connection>, request: ClientRequest<'_>) -> Answer {
     let arrived = Instant::now();
     let ClientRequest { parts, mut body, mut upgrade, refused } = request;
@@ -68,7 +68,7 @@ pub(in crate::acceptor) async fn answer_to(conn: &Rc<Connection>, request: Clien
     };
     let tunnel = handover.filter(|handover| handover.agreed.get());
     let mut response = match outcome {
-        // Over HTTP/2 it would open the WebSocket (RFC 9113 §8.5).
+        // Over HTTP/2 a successful answer would open the WebSocket (RFC 9113 §8.5).
         Ok(response) if websocket && tunnel.is_none() && response.status().is_success() => {
             fail(&ServeError::NoWebSocket, parts.headers.get(header::ACCEPT), id, &mut recording)
         }
@@ -91,7 +91,7 @@ pub(in crate::acceptor) async fn answer_to(conn: &Rc<Connection>, request: Clien
     recording.note(|record| {
         record.status = if record.reason == Some("client-gone") { 499 } else { response.status().as_u16() };
         if has_no_body(&parts.method, &response) && record.status != 499 {
-            // An answer without a body is complete now: nobody will ask for more of it, which is when others are.
+            // An answer without a body is complete now: nobody will poll it, which would complete it.
             record.outcome = Outcome::Complete;
         }
     });
@@ -102,7 +102,7 @@ pub(in crate::acceptor) async fn answer_to(conn: &Rc<Connection>, request: Clien
     Answer { response, id }
 }
 
-/// Whether the head is all of the answer that is sent (RFC 9112 §6.3), whatever body it has here.
+/// Whether only the head of the answer is sent (RFC 9112 §6.3), whatever body it has here.
 fn has_no_body(method: &Method, response: &Response<ReplyBody>) -> bool {
     *method == Method::HEAD || is_bodiless(response.status()) || response.body().is_end_stream()
 }
@@ -113,7 +113,7 @@ struct RequestContext<'a> {
     client: &'a RequestClient<'a>,
     id: &'a RequestId,
     arrived: Instant,
-    /// The same by the clock on the wall.
+    /// The time of the request by the wall clock.
     time: SystemTime,
 }
 
@@ -161,7 +161,7 @@ async fn answer(
     }
     let identity = match &rules.auth {
         Auth::Off => None,
-        // What few requests need is boxed, here and below, or each would have room for all of it.
+        // Boxed, here and below: the future of every request would have room for what few of them need.
         auth => match Box::pin(identify(conn, parts, (client, &host, context.id), auth)).await? {
             AuthOutcome::Known(identity) => Some(identity),
             AuthOutcome::Answered(reply) => return Ok(reply),
@@ -241,7 +241,7 @@ async fn answer(
     Ok(reply)
 }
 
-/// A worker may answer before it has taken everything in.
+/// Puts the rest of a body back: a worker may answer before it has taken all of it.
 fn give_back(conn: &Connection, rest: RequestBody, body: &mut Option<ClientBody>) {
     match rest {
         RequestBody::Streaming(incoming, _) => *body = (!incoming.is_end_stream()).then_some(incoming),
@@ -250,7 +250,8 @@ fn give_back(conn: &Connection, rest: RequestBody, body: &mut Option<ClientBody>
     }
 }
 
-/// The whole body, unless it has to pass as it arrives. What is not taken stays for the end of a failure.
+/// Collects the whole body, unless it has to be passed on as it arrives. The part that was not taken stays in place for
+/// the end of a failed request.
 async fn take_body(
     conn: &Connection,
     context: &RequestContext<'_>,
@@ -262,7 +263,7 @@ async fn take_body(
     let Some(incoming) = body else { return Ok(RequestBody::Empty) };
     check_length(&parts.headers, rules.max_body)?;
     if rules.streams(path) {
-        // Trailers that are announced need chunks.
+        // Announced trailers need chunks.
         let length = incoming.size_hint().exact().filter(|_| !parts.headers.contains_key(header::TRAILER));
         // CGI's variables say how long a body is.
         if length.is_some() || rules.protocol != Protocol::FastCgi {
@@ -283,7 +284,7 @@ async fn take_body(
     Ok(collected)
 }
 
-/// Bytes of a head over HTTP/2, about; one of HTTP/1 is counted as it comes.
+/// The bytes of a head over HTTP/2, about; one of HTTP/1 is counted as it comes.
 fn size_of_head(parts: &Parts) -> usize {
     let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
     fields.sum::<usize>() + parts.uri.path().len() + parts.uri.query().map_or(0, str::len)
@@ -323,7 +324,7 @@ fn fail(error: &ServeError, accept: Option<&HeaderValue>, id: RequestId, recordi
     reply::failure(error, accept, &id, recording.pages().as_deref())
 }
 
-/// The answer came before the body's end: a reset for the rest of it would make the client lose the answer.
+/// Takes in the rest of a body whose answer came before its end: a reset would make the client lose the answer.
 fn take_rest(conn: &Connection, unread: ClientBody, response: &mut Response<ReplyBody>) {
     if conn.state.is_http2() {
         conn.shard.stop.spawn_local("unread body", discard(unread));
@@ -333,7 +334,7 @@ fn take_rest(conn: &Connection, unread: ClientBody, response: &mut Response<Repl
     }
 }
 
-/// What every answer carries besides its id.
+/// Adds what every answer carries besides its id.
 fn finish(conn: &Connection, response: &mut Response<ReplyBody>) {
     let status = response.status();
     let last = conn.shard.stop.is_requested() && status != StatusCode::SWITCHING_PROTOCOLS;
@@ -368,7 +369,7 @@ fn record(
     })
 }
 
-/// Writes the record of a request whose head never became one; with status 499: because its client left.
+/// Writes the record of a request whose head never was complete; status 499: because its client left.
 pub(in crate::acceptor) fn record_unread(conn: &Rc<Connection>, status: u16, reason: &'static str) {
     let particulars = || Particulars {
         method: Method::from_bytes(b"-").unwrap_or_default(),

@@ -12,7 +12,7 @@ use crate::time::timer;
 
 use crate::acceptor::error::ServeError;
 
-/// Waits until the route runs; refuses at once while it is stopped.
+/// Waits until the route runs; fails at once while it is stopped.
 pub(super) async fn wait_while_paused(
     route: &Route,
     client: Option<ClientNet>,

@@ -1,4 +1,4 @@
-//! Owns the answers that send clients elsewhere: to HTTPS, and to where an app's settings say.
+//! Owns the answers that redirect clients: to HTTPS, and to where an app's settings say.
 //!
 //! Never here: where that is (`spec`).
 
@@ -20,7 +20,7 @@ use crate::acceptor::upstream::reply_body::Reply;
 /// The answer, if the app redirects the host or the path.
 ///
 /// # Errors
-/// [`ServeError::Malformed`] when it depends on who reads the path.
+/// [`ServeError::Malformed`] when different programs would read the path differently.
 pub(super) fn answer(
     parts: &Parts,
     route: &Route,
@@ -31,19 +31,19 @@ pub(super) fn answer(
         return Ok(None);
     }
     if let Some(to) = rules.redirects.of_host(route.name.host()) {
-        // `*` would become a part of the host's name.
+        // A target of `*` would become a part of the host's name.
         let sent = parts.uri.path_and_query().map(PathAndQuery::as_str);
         let sent = sent.filter(|sent| sent.starts_with('/')).unwrap_or("/");
         return moved(&parts.method, format!("{to}{sent}")).map(Some);
     }
     let Some(to) = rules.redirects.of_path(target.uri().path())? else { return Ok(None) };
-    // Paths are the app's: what led to it stands before them.
+    // Redirected paths are the app's: the prefix that led to the app stands before them.
     let prefix = if to.starts_with('/') { target.prefix() } else { "" };
     let query = target.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
     moved(&parts.method, format!("{prefix}{to}{query}")).map(Some)
 }
 
-/// Leads a client to another place for good, with the same method (RFC 9110 §15.4).
+/// Redirects a client for good, with the same method (RFC 9110 §15.4).
 ///
 /// # Errors
 /// [`ServeError::Malformed`].

@@ -17,10 +17,9 @@ use crate::acceptor::upstream::reply_body::{Reply, ReplyBody};
 pub(in crate::acceptor) const REASON: HeaderName = HeaderName::from_static("x-rip-reason");
 /// `X-Rip-Cause`: how the worker ended, with the reason `worker-died`.
 const CAUSE: HeaderName = HeaderName::from_static("x-rip-cause");
-/// `X-Request-Id`.
 pub(in crate::acceptor) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Answers a request that failed; of `pages`, the app's, people get theirs in place of the server's.
+/// Answers a request that failed. `pages` are the app's own pages, which people get in place of the server's.
 pub(in crate::acceptor) fn failure(
     error: &ServeError,
     accept: Option<&HeaderValue>,
@@ -66,8 +65,8 @@ pub(in crate::acceptor) fn plain(status: StatusCode, kind: &'static str, body: B
     response
 }
 
-/// Takes the body off an answer to a HEAD (RFC 9110 §9.3.2): over HTTP/2 it would be sent, and clients refuse it. The
-/// head says how long it was.
+/// Takes the body off an answer to a HEAD (RFC 9110 §9.3.2): over HTTP/2 the body would be sent, and clients refuse it.
+/// The head keeps the body's length.
 pub(super) fn leave_head(response: &mut Response<ReplyBody>) {
     if response.body().is_end_stream() {
         return;
@@ -78,7 +77,7 @@ pub(super) fn leave_head(response: &mut Response<ReplyBody>) {
     *response.body_mut() = ReplyBody::full(Bytes::new());
 }
 
-/// The bytes for a client whose request head never became complete (RFC 9110 §15.5.9).
+/// The bytes for a client whose request head was not complete in time (RFC 9110 §15.5.9).
 pub(in crate::acceptor) const HEAD_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\n\
     connection: close\r\ncontent-length: 0\r\ncache-control: no-store\r\nx-rip-reason: too-slow\r\n\r\n";
 
@@ -101,7 +100,7 @@ enum Format {
 }
 
 impl Format {
-    /// Which of the three stands first in `Accept`; text when none does.
+    /// The first of the three formats in `Accept`; text when it has none of them.
     fn preferred(accept: Option<&HeaderValue>) -> Self {
         let Some(accept) = accept.and_then(|value| value.to_str().ok()) else { return Self::Text };
         let known = accept.split(',').filter_map(|range| match range.split(';').next()?.trim() {
@@ -115,7 +114,7 @@ impl Format {
     }
 }
 
-/// None of the words in it needs to be escaped in any of the three.
+/// The body in one format. No word in it needs to be escaped in any of the three.
 fn text(
     status: StatusCode,
     (reason, message): (&str, &str),

@@ -1,4 +1,4 @@
-//! From a request's names to its app: the host is checked and looked up, contradictions are refused.
+//! From a request's names to its app: the host is checked and looked up, and contradictions are refused.
 //!
 //! Never here: waiting, or asking a worker.
 
@@ -18,17 +18,17 @@ use crate::acceptor::connection::client_cert;
 use crate::acceptor::error::ServeError;
 use crate::acceptor::thread::shard::{Connection, Role};
 
-/// A request's host: as sent for the worker, canonical for us.
+/// A request's host: as the client sent it, for the worker, and in its canonical form.
 pub(in crate::acceptor) struct Host<'a> {
     /// The authority with its port, as the client wrote it.
     pub(in crate::acceptor) authority: &'a str,
-    /// Canonical, without port.
+    /// The canonical name, without port.
     pub(in crate::acceptor) name: Cow<'a, str>,
-    /// Where it leads, if the connection's last request was for it too and its path does not matter.
+    /// The host's route, if the connection's last request was for the same host and the path does not matter.
     known: Option<Arc<Route>>,
 }
 
-/// Checks what the parser behind us lets through (RFC 9112 §3, RFC 9110 §7.2), and finds the one host.
+/// Checks what the parser lets through (RFC 9112 §3, RFC 9110 §7.2), and finds the one host.
 ///
 /// # Errors
 /// [`ServeError::Malformed`], [`ServeError::TargetTooLong`], [`ServeError::Method`].
@@ -55,8 +55,8 @@ pub(in crate::acceptor) fn check<'a>(parts: &'a Parts, conn: &Connection) -> Res
 
 /// The path with its query, or the `*` of OPTIONS (RFC 9112 §3.2, RFC 9113 §8.3.1).
 ///
-/// The parser behind us also lets through a name with a port, which belongs to CONNECT alone, and over HTTP/2 a path
-/// that begins with `?` and schemes that lead elsewhere.
+/// The parser also lets through a name with a port, which belongs to CONNECT alone, and over HTTP/2 a path that begins
+/// with `?` and foreign schemes.
 fn target_of(parts: &Parts) -> Result<&str, ServeError> {
     if !matches!(parts.uri.scheme_str(), None | Some("http" | "https")) {
         return Err(ServeError::Malformed("the scheme of its target is neither `http` nor `https`"));
@@ -79,7 +79,7 @@ fn find_host<'a>(parts: &'a Parts, conn: &Connection) -> Result<Host<'a>, ServeE
     let in_target = parts.uri.authority().map(Authority::as_str);
     let authority = match (field, in_target) {
         (None, None) => return Err(ServeError::Malformed("it has no Host field")),
-        // Absolute form does not excuse from sending Host (RFC 9112 §3.2).
+        // A target in absolute form does not replace the `Host` field (RFC 9112 §3.2).
         (None, Some(_)) if parts.version < Version::HTTP_2 => {
             return Err(ServeError::Malformed("it has no Host field"));
         }
@@ -101,10 +101,11 @@ fn find_host<'a>(parts: &'a Parts, conn: &Connection) -> Result<Host<'a>, ServeE
     Ok(Host { authority, name, known: None })
 }
 
-/// The canonical name of an authority, borrowed where the authority begins with it; `None` when it is none.
+/// The canonical name of an authority, borrowed where the authority begins with it; `None` when the authority names no
+/// host.
 ///
-/// A worker gets the field as it was sent: a spelling that two programs may read differently, such as white space or
-/// letters beyond ASCII (RFC 3986 §3.2.2), is none.
+/// A worker gets the field as it was sent, so that a spelling that two programs may read differently names no host:
+/// white space, or letters beyond ASCII (RFC 3986 §3.2.2).
 pub(in crate::acceptor) fn canonical(authority: &str) -> Option<Cow<'_, str>> {
     if !authority.bytes().all(|byte| byte.is_ascii_graphic()) {
         return None;
@@ -130,7 +131,7 @@ pub(in crate::acceptor) fn canonical(authority: &str) -> Option<Cow<'_, str>> {
         && !host.starts_with(['.', '-'])
         && !host.ends_with(['.', '-'])
         && !host.contains("..");
-    // The one spelling of an IPv4 address that is taken is the canonical one.
+    // Of the spellings of an IPv4 address only the canonical one is taken.
     if looks_canonical || host.parse::<Ipv4Addr>().is_ok() {
         return Some(Cow::Borrowed(host));
     }
@@ -145,7 +146,7 @@ pub(in crate::acceptor) fn canonical(authority: &str) -> Option<Cow<'_, str>> {
 ///
 /// # Errors
 /// [`ServeError::UnknownHost`]; [`ServeError::UnknownPath`]; [`ServeError::Malformed`] for a path that may lead to
-/// several; [`ServeError::Misdirected`] when the TLS handshake was for another app (RFC 9110 §15.5.20).
+/// several apps; [`ServeError::Misdirected`] when the TLS handshake was for another app (RFC 9110 §15.5.20).
 pub(in crate::acceptor) fn find(
     host: &mut Host<'_>,
     path: &str,
@@ -164,11 +165,12 @@ pub(in crate::acceptor) fn find(
     Ok(Arc::clone(route))
 }
 
-/// The fields for workers that tell of the client's certificate; none for an app whose hosts ask for none.
+/// The fields with the client's certificate for workers; none for an app whose hosts ask for none.
 ///
 /// # Errors
-/// [`ServeError::Misdirected`] when the handshake has not asked the client for what this app asks for: it was for a
-/// host of another app, for none, before the app's settings changed, or there was none and the app requires one.
+/// [`ServeError::Misdirected`] when the handshake has not asked the client for the certificate that this app asks for:
+/// the handshake named a host of another app or none, it was before the app's settings changed, or there was no
+/// handshake and the app requires a certificate.
 pub(in crate::acceptor) fn client_cert_fields<'a>(
     asked: &ClientCerts,
     conn: &'a Connection,
@@ -184,7 +186,7 @@ pub(in crate::acceptor) fn client_cert_fields<'a>(
 }
 
 fn check_handshake(host: &Host<'_>, route: &Route, conn: &Connection) -> Result<(), ServeError> {
-    // The usual case costs no second look.
+    // The usual case costs no second look-up.
     if conn.sni.as_ref().is_none_or(|sni| sni.as_str() == &*host.name) {
         return Ok(());
     }

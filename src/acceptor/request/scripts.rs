@@ -1,5 +1,5 @@
-//! Which script of a PHP app a request means; a request that means no script is answered here: with a file, with the
-//! way to a folder, or with 404. So are, of any app, requests for files of `static`.
+//! Which script of a PHP app a request means; a request that means no script is answered here, with a file, a redirect
+//! to a folder, or 404. Requests for files of `static` of any app are answered here, too.
 //!
 //! Never here: looking a path up (`crate::files`), or asking a worker.
 
@@ -16,9 +16,9 @@ use super::sent_file::{self, of_site, request_for};
 use super::worker_target::WorkerTarget;
 use crate::acceptor::upstream::reply_body::Reply;
 
-/// What a request comes to.
+/// What a request's path leads to.
 pub(in crate::acceptor) enum Resolved {
-    /// A worker is to answer, which is to run the script if there is one.
+    /// A worker is to answer; it runs the script, if there is one.
     Worker(Option<Box<Script>>),
     Answered(Reply),
 }
@@ -46,7 +46,7 @@ async fn send(folder: &DocumentRoot, path: &str, parts: &Parts) -> Reply {
     of_site(folder.site().file(path, &request).await)
 }
 
-/// So that the relative links of its page lead into it.
+/// The redirect to a folder's path with `/` at its end, so that the relative links of its page lead into it.
 fn to_folder(method: &Method, target: &WorkerTarget<'_>) -> Option<Reply> {
     let uri = target.uri();
     let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();

@@ -1,4 +1,5 @@
-//! Owns files as answers: those of `static`, and what `crate::files` makes of a request as the data path has it.
+//! Owns files as answers: those of `static`, and the conversion between the data path's requests and answers and those
+//! of `crate::files`.
 //!
 //! Never here: which file a worker names (`accel`), or which script a path means (`scripts`).
 
@@ -19,7 +20,7 @@ use crate::acceptor::wire::headers::clean_answer;
 
 /// The answer with a file of `static`; `None`: the app answers. Cancel-safe.
 pub(super) async fn answer(rules: &Rules, parts: &Parts, target: &WorkerTarget<'_>) -> Option<Reply> {
-    // What may be read in several ways is no file's path.
+    // A path that may be read in several ways is no file's path.
     let (mount, rest) = rules.files.at_sent(target.uri().path()).ok().flatten()?;
     let folder = mount.folder.as_deref()?;
     if mount.fallback && !matches!(parts.method, Method::GET | Method::HEAD) {
@@ -40,7 +41,7 @@ pub(super) async fn answer(rules: &Rules, parts: &Parts, target: &WorkerTarget<'
     if rest.is_empty()
         && matches!(found.status(), StatusCode::OK | StatusCode::NOT_MODIFIED | StatusCode::PARTIAL_CONTENT)
     {
-        // So that the relative links of its page lead into it.
+        // The redirect lets the relative links of the folder's page lead into it.
         return moved(&parts.method, format!("{prefix}/{query}")).ok();
     }
     Some(of_site(found))
@@ -54,14 +55,14 @@ pub(super) fn request_for(method: Method, headers: HeaderMap) -> Request<()> {
     request
 }
 
-/// A site's answer as one to a client.
+/// A site's answer as an answer to a client.
 pub(super) fn of_site(answer: Response<Body>) -> Reply {
     let length = answer.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     let mut answer = answer.map(|body| match body.size_hint().exact() {
         Some(0) => ReplyBody::full(Bytes::new()),
         exact => ReplyBody::file(body, exact.or(length)),
     });
-    // What static workers say to the server.
+    // Fields that static workers send to the server.
     clean_answer(answer.headers_mut(), false);
     Box::new(answer)
 }

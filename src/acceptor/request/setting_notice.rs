@@ -1,5 +1,5 @@
-//! Owns the operator's log record of a setting that a request was refused for: at most one a minute for each setting,
-//! whatever clients do.
+//! Owns the log record of a setting for which a request was refused: at most one a minute for each setting, whatever
+//! clients do.
 //!
 //! Never here: what the client is told (`reply`), or which refusals have a setting (`reason`).
 
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::acceptor::error::ServeError;
 
-/// Records the setting that a request was refused for, for whoever may want to change it.
+/// Logs the setting for which a request was refused, for whoever may want to change it.
 pub(in crate::acceptor) fn log(error: &ServeError, app: Option<&str>) {
     let Some(setting) = &error.reason().setting else { return };
     if is_due(&setting.last_logged) {
@@ -20,7 +20,7 @@ pub(in crate::acceptor) fn log(error: &ServeError, app: Option<&str>) {
     }
 }
 
-/// Whether nothing was logged there within the last minute; says yes to one thread only, and notes that it was logged.
+/// Whether nothing was logged within the last minute; true for one thread only, and noted as logged.
 pub(in crate::acceptor) fn is_due(last_logged: &AtomicU64) -> bool {
     let now = BEGIN.elapsed().as_secs() + QUIET;
     let before = last_logged.load(Ordering::Relaxed);
@@ -28,6 +28,6 @@ pub(in crate::acceptor) fn is_due(last_logged: &AtomicU64) -> bool {
         && last_logged.compare_exchange(before, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
 }
 
-/// Seconds in which one setting is not logged again.
+/// The seconds in which one setting is not logged again.
 const QUIET: u64 = 60;
 static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);

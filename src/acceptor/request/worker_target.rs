@@ -1,7 +1,7 @@
-//! Owns what a worker sees of a request where that is not what was sent: its target without the prefix that led to the
+//! Owns what a worker sees of a request other than the client sent it: the target without the prefix that led to the
 //! app, and the header fields that the app's settings change.
 //!
-//! Never here: which route that is (`route`), or writing it (`worker_head`).
+//! Never here: which route a request takes (`route`), or writing its head (`worker_head`).
 
 use http::Uri;
 use http::header::{self, HeaderMap, HeaderName};
@@ -20,9 +20,9 @@ use crate::acceptor::wire::headers::Named;
 /// A request's target as its worker sees it.
 pub(super) struct WorkerTarget<'a> {
     sent: &'a Uri,
-    /// What a trusted proxy has taken away.
+    /// The prefix that a trusted proxy has taken away.
     said: &'a str,
-    /// Boxed: few requests have it.
+    /// The target without its prefix. Boxed: few requests have one.
     stripped: Option<Box<Stripped>>,
 }
 
@@ -35,7 +35,7 @@ impl<'a> WorkerTarget<'a> {
     /// Takes the route's prefix away, if its app wants that.
     ///
     /// # Errors
-    /// [`ServeError::Malformed`] when what is left would begin a host's name.
+    /// [`ServeError::Malformed`] when the rest would begin with `//` or `/\\`, and so with a host's name.
     pub(super) fn of(
         sent: &'a Uri,
         client: &'a RequestClient<'_>,
@@ -57,15 +57,15 @@ impl<'a> WorkerTarget<'a> {
         self.stripped.as_ref().map_or(self.sent, |stripped| &stripped.uri)
     }
 
-    /// What the client's path begins with, and this one does not; empty: nothing.
+    /// The prefix that the client's path has and this one has not; empty: none.
     pub(super) fn prefix(&self) -> &str {
         self.stripped.as_ref().map_or(self.said, |stripped| &stripped.prefix)
     }
 }
 
-/// A request's fields without those that only the server knows, and with the changes that the app's settings want;
-/// `None`: as they were sent. A client's `Connection` takes none of these away. Where files are sent for workers,
-/// settings alone say to them that they are.
+/// A request's fields without those that only the server may set, and with the changes of the app's settings; `None`:
+/// no change. A client's `Connection` takes none of the changed fields away. Where the server sends files for workers,
+/// only settings tell the workers so.
 pub(super) fn changed_fields(
     sent: &HeaderMap,
     rules: &Rules,

@@ -1,13 +1,14 @@
-//! Whether requests that could be sent are held back for others to come, turn by turn of the event loop.
+//! Decides, turn by turn of the event loop, whether requests that could be sent are held back for others to come.
 //!
 //! Workers that are called in a row interrupt what runs beside the server less often than workers that are called one
-//! by one. To hold back pays where requests come close together, which shows in several at once; where they do not, an
-//! idle turn costs more than it brings, and holding back is soon given up. Never here: the requests.
+//! by one. Holding back pays where requests come close together, which shows when several are there at once. Where
+//! requests do not, an idle turn costs more than it brings, and holding back is soon given up. Never here: the
+//! requests.
 
 /// Decides for how many turns of the event loop the batch waits for more. Starts with none.
 #[derive(Debug, Default)]
 pub(in crate::acceptor) struct BatchWindow {
-    /// How many turns in a row may bring nobody.
+    /// The most turns in a row that may bring no further write.
     most: u32,
     idle: u32,
     waiting: usize,
@@ -15,18 +16,18 @@ pub(in crate::acceptor) struct BatchWindow {
 }
 
 impl BatchWindow {
-    /// The first writes since the last batch was sent are there: so many.
+    /// Notes that the first writes since the last batch are there: so many.
     pub(in crate::acceptor) fn begin(&mut self, waiting: usize) {
         if waiting > 1 || self.more_came {
             self.most = MOST_IDLE;
         } else if self.idle > 0 {
-            // The last time was in vain.
+            // The last batch waited in vain.
             self.most /= 2;
         }
         (self.idle, self.waiting, self.more_came) = (0, waiting, false);
     }
 
-    /// After another turn so many writes are there.
+    /// Notes how many writes are there after another turn.
     pub(in crate::acceptor) fn look(&mut self, waiting: usize) {
         if waiting > self.waiting {
             (self.idle, self.waiting, self.more_came) = (0, waiting, true);
@@ -35,22 +36,23 @@ impl BatchWindow {
         }
     }
 
-    /// Whether to wait another turn.
+    /// Whether to wait for another turn.
     pub(in crate::acceptor) fn waits_for_more(&self) -> bool {
         self.waiting < MANY && self.idle < self.most
     }
 }
 
-/// A batch of so many is sent at once.
+/// A batch of so many writes is sent at once.
 const MANY: usize = 32;
-/// An idle turn is a call of epoll_wait(2) that finds nothing.
+/// The most idle turns; each is a call of epoll_wait(2) that finds nothing.
 const MOST_IDLE: u32 = 8;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// How many turns are waited when so many are there at first and after each turn; the last number stays.
+    /// For how many turns a batch waits that has `first` writes at first, and so many after each turn; the last number
+    /// stays.
     fn turns(window: &mut BatchWindow, first: usize, after: &[usize]) -> usize {
         window.begin(first);
         let mut turns = 0;

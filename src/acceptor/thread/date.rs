@@ -1,13 +1,13 @@
-//! The `Date` of answers (RFC 9110 §6.6.1), put into words once a second.
+//! The `Date` of answers (RFC 9110 §6.6.1), written once a second.
 
 use std::cell::Cell;
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The last second that was asked for, and its text.
+/// The last second whose text was asked for, and that text.
 pub(in crate::acceptor) struct HttpDate(Cell<(u64, [u8; LENGTH])>);
 
-/// `Sun, 06 Nov 1994 08:49:37 GMT`
+/// The length of `Sun, 06 Nov 1994 08:49:37 GMT`.
 const LENGTH: usize = 29;
 
 impl Default for HttpDate {

@@ -28,32 +28,32 @@ use crate::acceptor::wire::trailers::clean;
 /// A request's body as hyper takes it: trailers are cleaned on the way.
 pub(in crate::acceptor) struct Passing(Rc<H2cBodyInner>);
 
-/// The other end of a [`Passing`]. Dropping it leaves the body to be passed on.
+/// The other end of a [`Passing`]. Dropping it does not stop the body.
 pub(in crate::acceptor) struct Passed(Rc<H2cBodyInner>);
 
 struct H2cBodyInner {
-    /// `None` once it was taken back.
+    /// The body; `None` after it was taken back.
     body: RefCell<Option<ClientBody>>,
-    /// Some of it has gone.
+    /// Whether a part of the body was passed on.
     begun: Cell<bool>,
     upload_clock: UploadClock,
     clock: RefCell<Clock>,
-    /// Bytes that it may have yet.
+    /// How many bytes the body may still have.
     left: Cell<u64>,
     most: u64,
-    /// What was wrong with it: the worker is told no more than that no more comes.
+    /// What was wrong with the body; the worker only learns that no more comes.
     fault: Cell<Option<ServeError>>,
     /// The task that passes the body on, while it waits for the client.
     passer: Cell<Option<Waker>>,
 }
 
-/// How long the client is waited for.
+/// How long the server waits for the client.
 struct Clock {
     courtesy: StallLimit,
-    /// The client may send nothing for so long.
+    /// The longest time in which the client may send nothing.
     idle: Duration,
     alarm: LazyDeadline,
-    /// Since when the next piece is waited for.
+    /// Since when the server waits for the next piece.
     since: Option<Instant>,
 }
 
@@ -78,7 +78,7 @@ pub(in crate::acceptor) fn pass(
 }
 
 impl Passed {
-    /// Whether some of the body was passed on.
+    /// Whether a part of the body was passed on.
     pub(in crate::acceptor) fn has_begun(&self) -> bool {
         self.0.begun.get()
     }
@@ -98,7 +98,7 @@ impl Passed {
 }
 
 impl H2cBodyInner {
-    /// The client sends no more that is passed on.
+    /// Notes that the client sends no more that can be passed on.
     fn fail(&self, fault: ServeError) -> io::Error {
         self.fault.set(Some(fault));
         io::ErrorKind::BrokenPipe.into()
@@ -168,14 +168,14 @@ impl Body for Passing {
 }
 
 impl Drop for Passing {
-    /// All of it was taken, or the worker wants no more.
+    /// Ends the body: all of it was taken, or the worker wants no more.
     fn drop(&mut self) {
         self.0.upload_clock.to_worker(Instant::now());
     }
 }
 
-/// An event stream as it comes, for as long as the worker and the client like, until the server is to end. Dropping it
-/// resets its stream.
+/// An event stream as it comes, until the worker or the client ends it, or the server is to end. Dropping it resets its
+/// stream.
 pub(in crate::acceptor) struct Events {
     body: Incoming,
     stopped: Pin<Box<dyn Future<Output = ()>>>,

@@ -1,8 +1,9 @@
-//! Whose TLS handshake goes on next on this thread: one step in each turn of the event loop, client after client.
+//! Decides whose TLS handshake goes on next on this thread: one step in each turn of the event loop, client after
+//! client.
 //!
-//! A step may cost a signature and a key exchange, which is more than all else a request does. A client that begins
+//! A step may cost a signature and a key exchange, which is more than all the rest of a request. A client that begins
 //! very many handshakes thus delays others' requests by one step at a time, and others' handshakes by one step for each
-//! of theirs. While nobody waits a step is taken at once. Never here: the handshake itself (`tls`).
+//! of theirs. While no handshake waits, a step is taken at once. Never here: the handshake itself (`tls`).
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -19,11 +20,11 @@ pub(in crate::acceptor) struct HandshakeTurns(Rc<RefCell<HandshakeQueue>>);
 
 #[derive(Default)]
 struct HandshakeQueue {
-    /// Clients that wait, the next one first.
+    /// The clients that wait, the next one first.
     order: VecDeque<Option<ClientNet>>,
     /// The clients' handshakes, in the order they came.
     waiting: HashMap<Option<ClientNet>, VecDeque<Rc<QueuedHandshake>>>,
-    /// A step was taken in this turn of the event loop, or is granted to somebody.
+    /// Whether a step was taken in this turn of the event loop, or is granted to a handshake.
     taken: bool,
     /// The waker of [`HandshakeTurns::run`], while no step was taken.
     runner: Option<Waker>,
@@ -45,12 +46,12 @@ enum HandshakeTurn {
 }
 
 impl HandshakeTurns {
-    /// Grants the steps, for as long as it is polled. To be run once for each thread.
+    /// Grants the steps, for as long as the future is polled. To be run once for each thread.
     pub(in crate::acceptor) async fn run(self) {
         loop {
             poll_fn(|cx| self.0.borrow_mut().poll_taken(cx)).await;
             loop {
-                // Until all that was ready has had its turn, and the kernel was asked what else is.
+                // The yield lasts until all tasks that were ready have run, and the kernel was asked for more.
                 tokio::task::yield_now().await;
                 let next = self.0.borrow_mut().next();
                 match next {
@@ -61,7 +62,7 @@ impl HandshakeTurns {
         }
     }
 
-    /// Does the work, which is a handshake, a step at a time. `crowded` is called when very many of the client's wait
+    /// Does the work, a handshake, one step at a time. Calls `crowded` when very many handshakes of the client wait
     /// already. Cancel-safe if the work is.
     pub(in crate::acceptor) async fn in_turn<W: Future>(
         &self,
@@ -78,7 +79,7 @@ impl HandshakeTurns {
     }
 }
 
-/// A handshake that is given up waits no more.
+/// Takes a handshake that is given up out of the queue.
 struct Leaves(Rc<QueuedHandshake>);
 
 impl Drop for Leaves {
@@ -132,7 +133,7 @@ impl HandshakeQueue {
         false
     }
 
-    /// The next handshake of the client whose turn it is; with nobody there the next step is free.
+    /// The next handshake of the client whose turn it is; when none waits, the next step is free.
     fn next(&mut self) -> Option<Rc<QueuedHandshake>> {
         while let Some(client) = self.order.pop_front() {
             let Some(own) = self.waiting.get_mut(&client) else { continue };
@@ -153,7 +154,7 @@ impl HandshakeQueue {
     }
 }
 
-/// Handshakes of one client that wait on one thread at a time; more are told.
+/// The number of handshakes of one client that wait on one thread, above which the log says so.
 const CROWD: usize = 64;
 
 #[cfg(test)]

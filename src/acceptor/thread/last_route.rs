@@ -1,6 +1,7 @@
-//! Where a connection's last request went: most send the next one to the same host.
+//! The route of a connection's last request, because the next one is mostly for the same host.
 //!
-//! Holds only as long as no host comes, goes or changes. Never here: what a host's name may be, or looking one up.
+//! The route holds only as long as no host comes, goes or changes. Never here: what a host's name may be, or looking
+//! one up.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Weak};
@@ -12,18 +13,18 @@ use crate::directory::{Directory, Route};
 pub(in crate::acceptor) struct LastRoute(RefCell<Option<Remembered>>);
 
 struct Remembered {
-    /// As the client wrote it, with port.
+    /// The authority as the client wrote it, with its port.
     authority: Box<str>,
-    /// How much of it is the canonical name.
+    /// The length of the canonical name within the authority.
     name: usize,
     version: u64,
-    /// An idle connection keeps no app that was removed.
+    /// The route; weak, so that an idle connection keeps no app that was removed.
     route: Weak<Route>,
 }
 
 impl LastRoute {
-    /// The length of the canonical name, which the authority begins with, and the route; `None` when it was another
-    /// authority, or may be another route by now.
+    /// The length of the canonical name, which the authority begins with, and the route; `None` when the authority is
+    /// another one, or may have another route by now.
     pub(in crate::acceptor) fn of(
         &self,
         authority: &str,
@@ -37,7 +38,7 @@ impl LastRoute {
         Some((last.name, last.route.upgrade()?))
     }
 
-    /// Notes where a request went. `version` is the directory's from before the route was looked up.
+    /// Notes the route of a request. `version` is that of the directory before the route was looked up.
     pub(in crate::acceptor) fn note(&self, authority: &str, name: usize, version: u64, route: &Arc<Route>) {
         let route = Arc::downgrade(route);
         *self.0.borrow_mut() = Some(Remembered { authority: authority.into(), name, version, route });

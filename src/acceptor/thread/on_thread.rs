@@ -1,6 +1,6 @@
-//! Runs what a library wants to have run on the connection's own thread.
+//! Runs a library's futures on the connection's own thread.
 //!
-//! Never here: what that is.
+//! Never here: what the futures do.
 
 use hyper::rt::Executor;
 

@@ -1,4 +1,5 @@
-//! What the server needs for answers and fields of its own: its status, redirects to HTTPS, challenges of authorities.
+//! What the server needs for answers and fields of its own: its status, redirects to HTTPS, and challenges of
+//! authorities.
 //!
 //! Never here: making them (`request::builtin`).
 
@@ -9,7 +10,7 @@ use crate::challenges::Challenges;
 
 /// What the server's own answers are made from.
 pub(in crate::acceptor) struct OwnAnswers {
-    /// `Strict-Transport-Security` of HTTPS answers.
+    /// The value of `Strict-Transport-Security` in HTTPS answers.
     pub(in crate::acceptor) hsts: Option<HeaderValue>,
     pub(in crate::acceptor) status_for_all: bool,
     /// The port that redirects lead to.

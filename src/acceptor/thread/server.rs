@@ -1,4 +1,4 @@
-//! What all threads share: the limits of clients, and how much of everything there is for them.
+//! What all threads share: the limits of clients, and the budgets that clients share.
 //!
 //! Never here: what belongs to one thread (`shard`), or answers of the server's own (`own_answers`).
 
@@ -19,7 +19,7 @@ use crate::acceptor::body::uploads::Uploads;
 use crate::acceptor::limit::{Limit, LimitLog};
 use crate::acceptor::peer::RateLimit;
 
-/// The limits of clients, and what counts against them. One for all threads.
+/// The limits of clients, and what counts against them; one for all threads.
 pub(in crate::acceptor) struct Server {
     pub(in crate::acceptor) limits: Limits,
     pub(in crate::acceptor) trusted: Vec<IpNet>,
@@ -27,15 +27,15 @@ pub(in crate::acceptor) struct Server {
     pub(in crate::acceptor) h2_websocket: bool,
     pub(in crate::acceptor) spool: PathBuf,
     pub(in crate::acceptor) rate: Option<RateLimit>,
-    /// Connections whose PROXY header has not come.
+    /// The budget of connections whose PROXY header has not come.
     pub(in crate::acceptor) unintroduced: Budget,
-    /// HTTP/2 frames that carry nothing, of each client.
+    /// The rate limit of each client's HTTP/2 frames without content.
     pub(in crate::acceptor) frames: Arc<RateLimit>,
     /// The budget of large heads.
     pub(in crate::acceptor) heads: Budget,
-    /// The budget of the first `body_memory` of each request body.
+    /// The budget of the first `body_memory` bytes of each request body.
     pub(in crate::acceptor) memory: Budget,
-    /// The budget of what request bodies are larger than that.
+    /// The budget of the bytes of request bodies above that.
     pub(in crate::acceptor) room: Budget,
     /// The budget of answers that wait for their clients.
     pub(in crate::acceptor) reply_room: Budget,
@@ -47,20 +47,20 @@ pub(in crate::acceptor) struct Server {
     pub(in crate::acceptor) spooled_bytes: Counter,
     /// The budget of spool files: bytes on disk of request bodies and answers together.
     pub(in crate::acceptor) spool_space: Budget,
-    /// What of `spool_space` answers have, that it be known who has used it up by not reading.
+    /// The part of `spool_space` that answers have, to know which client has used it up by not reading.
     pub(in crate::acceptor) spooled_answers: Budget,
     /// Workers that wait for clients to read.
     pub(in crate::acceptor) blocked_workers: BlockedWorkers,
-    /// What clients have met of the limits.
+    /// The limits that clients have met.
     pub(in crate::acceptor) limit_log: LimitLog,
-    /// Passwords that clients have shown, and those that are checked.
+    /// The passwords that clients have shown, and the checks that run.
     pub(in crate::acceptor) passwords: Passwords,
     /// Requests that another program is asked about.
     pub(in crate::acceptor) auth_calls: AuthCalls,
 }
 
 impl Server {
-    /// Has the metrics show how much is held of each budget, and how much there is.
+    /// Shows in the metrics how much is held of each budget, and its total.
     pub(in crate::acceptor) fn show_budgets(&self, metrics: &Metrics) {
         for (limit, budget) in [
             (Limit::Heads, &self.heads),

@@ -1,6 +1,6 @@
 //! One thread of the data path: what its connections and requests share.
 //!
-//! A connection stays on the thread that accepted it, so nothing here is locked. Never here: doing anything.
+//! A connection stays on the thread that accepted it, so nothing here is locked. Never here: what is done with it.
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -33,14 +33,14 @@ pub(in crate::acceptor) struct Shard {
     pub(in crate::acceptor) metrics: Metrics,
     pub(in crate::acceptor) access: AccessLog,
     pub(in crate::acceptor) stop: TaskGroup,
-    /// Asked when nothing is to be finished any more: the thread's requests are about to be dropped.
+    /// Requested when nothing is to be finished any more: the thread's requests are about to be dropped.
     pub(in crate::acceptor) cut: ShutdownToken,
     pub(in crate::acceptor) upstreams: Rc<Upstreams>,
     pub(in crate::acceptor) handshakes: HandshakeTurns,
     pub(in crate::acceptor) date: HttpDate,
-    /// Requests whose answers are not over.
+    /// The number of requests whose answers are not over.
     pub(in crate::acceptor) requests: Cell<usize>,
-    /// The thread's accept loops tell here that they go round.
+    /// Where the thread's accept loops report that they run.
     pub(in crate::acceptor) heartbeats: Heartbeats,
 }
 
@@ -56,7 +56,7 @@ pub(in crate::acceptor) enum Role {
 }
 
 impl Role {
-    /// The word for its listener in settings.
+    /// The word for the listener in settings.
     pub(in crate::acceptor) fn listener(self) -> ProxiedListener {
         match self {
             Self::Https => ProxiedListener::Https,
@@ -71,19 +71,19 @@ pub(in crate::acceptor) struct Connection {
     pub(in crate::acceptor) role: Role,
     pub(in crate::acceptor) peer: Peer,
     pub(in crate::acceptor) local: SocketAddr,
-    /// The name asked for in the TLS handshake.
+    /// The name that the client asked for in the TLS handshake.
     pub(in crate::acceptor) sni: Option<HostName>,
-    /// What the handshake has asked of the client, and what the client has shown.
+    /// The certificate that the handshake asked for, and what the client has shown.
     pub(in crate::acceptor) client_cert: Option<Box<ShownClientCert>>,
     pub(in crate::acceptor) state: Arc<ConnState>,
-    /// Requests so far that the parser behind [`ConnState`] has seen.
+    /// The number of requests so far that hyper has read.
     pub(in crate::acceptor) requests: Cell<u64>,
     pub(in crate::acceptor) last: LastRoute,
 }
 
 impl Connection {
-    /// Whether so many requests are open, of the connection or of the whole thread, that each further one needs room
-    /// for what its answer holds.
+    /// Whether so many requests are open, on the connection or on the whole thread, that each further one has to
+    /// reserve room for its answer.
     pub(in crate::acceptor) fn is_crowded(&self) -> bool {
         self.shard.requests.get() > MANY || self.state.is_crowded()
     }
@@ -95,18 +95,18 @@ impl Connection {
         }
     }
 
-    /// What is wrong with the head of the request that the parser brings now; to be asked once for each.
+    /// What is wrong with the head of the request that hyper brings now; to be asked once for each request.
     pub(in crate::acceptor) fn framing_error_of_next(&self) -> Option<FramingError> {
         let number = self.requests.get();
         self.requests.set(number + 1);
         self.state.flaw(number)
     }
 
-    /// Where the name in the handshake leads, when it leads anywhere.
+    /// The routes of the name in the handshake, when it has any.
     pub(in crate::acceptor) fn sni_routes(&self) -> Option<HostRoutes> {
         self.shard.directory.lookup(self.sni.as_ref()?.as_str())
     }
 }
 
-/// Requests that a thread has without room for their answers, whoever sends them.
+/// The number of requests on a thread that need no reservation for their answers, whoever sends them.
 const MANY: usize = 256;

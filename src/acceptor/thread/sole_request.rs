@@ -1,11 +1,12 @@
-//! Whether the requests of a thread come one at a time.
+//! Finds out whether the requests of a thread come one at a time.
 //!
-//! A request that is alone is sent to its worker at once: to wait for company in the write batch costs a turn of the
-//! event loop. One that only happens to be alone is not: the next may be sent together with it. Never here: sending.
+//! A request that is alone is sent to its worker at once, because waiting in the write batch would cost a turn of the
+//! event loop. A request that only happens to be alone is not: the next one may be sent together with it. Never here:
+//! sending.
 
 use std::cell::Cell;
 
-/// Counts the requests that wait for their answers, and how long it has been one at a time.
+/// Counts the requests that wait for their answers, and how many in a row were alone.
 #[derive(Debug, Default)]
 pub(in crate::acceptor) struct SoleRequest {
     waiting: Cell<u32>,
@@ -14,25 +15,25 @@ pub(in crate::acceptor) struct SoleRequest {
 }
 
 impl SoleRequest {
-    /// A worker gets a request; [`end`](Self::end) is to be called once for each.
+    /// Notes that a worker gets a request; [`end`](Self::end) has to be called once for each.
     pub(in crate::acceptor) fn begin(&self) {
         let others = self.waiting.get();
         self.alone.set(if others == 0 { self.alone.get().saturating_add(1) } else { 0 });
         self.waiting.set(others + 1);
     }
 
-    /// The answer to one has begun, or nobody waits for it any more.
+    /// Notes that an answer has begun, or that nobody waits for it any more.
     pub(in crate::acceptor) fn end(&self) {
         self.waiting.update(|count| count - 1);
     }
 
-    /// Whether the request that began last can be taken for the only one of its moment.
+    /// Whether the request that began last is likely to be the only one.
     pub(in crate::acceptor) fn is_likely(&self) -> bool {
         self.alone.get() > ENOUGH
     }
 }
 
-/// Where others come now and then, hardly ever so many come alone in a row.
+/// So many requests in a row are hardly ever alone where others come now and then.
 const ENOUGH: u32 = 8;
 
 #[cfg(test)]

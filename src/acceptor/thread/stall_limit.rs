@@ -1,7 +1,7 @@
-//! How long the client of a streamed body may make a worker wait that others wait for.
+//! Limits how long the client of a streamed body may make a worker wait that others wait for.
 //!
-//! Only the time in which the client is waited for counts. It is limited only while somebody else waits for a worker.
-//! Never here: moving the body, or what becomes of the worker.
+//! Only the time in which the server waits for the client counts, and the limit holds only while another request waits
+//! for a worker. Never here: moving the body, or what becomes of the worker.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,14 +17,14 @@ use crate::time::LazyDeadline;
 use super::server::Server;
 use crate::acceptor::limit::Limit;
 
-/// What one client has sent, and how long it was waited for.
+/// What one client has sent, and how long the server waited for it.
 pub(in crate::acceptor) struct StallLimit {
     server: Arc<Server>,
     client: Option<ClientNet>,
     pool: Pool,
     waits: StallTime,
     timer: LazyDeadline,
-    /// Ends when somebody waits for a worker; there while the client is overdue.
+    /// Ready when another request waits for a worker; there while the client is overdue.
     wanted: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
 
@@ -38,12 +38,12 @@ impl StallLimit {
         Self { server, client, pool, waits, timer: LazyDeadline::new(), wanted: None }
     }
 
-    /// The client has sent so many bytes, or its end.
+    /// Notes that the client has sent so many bytes, or its end.
     pub(in crate::acceptor) fn received(&mut self, bytes: usize) {
         self.waits.received(Instant::now(), bytes);
     }
 
-    /// The client is waited for. Ready when its request has to give its worker up to somebody who waits.
+    /// Waits for the client. Ready when its request has to give its worker up to another one that waits.
     pub(in crate::acceptor) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let now = Instant::now();
@@ -68,15 +68,15 @@ impl StallLimit {
     }
 }
 
-/// The bytes that a client has sent, and the time for which it was waited for.
+/// The bytes that a client has sent, and the time for which the server waited for it.
 #[derive(Debug)]
 struct StallTime {
-    /// Bytes a second; `None`: any rate will do.
+    /// The least rate, in bytes a second; `None`: any rate will do.
     rate: Option<u32>,
     total: u64,
-    /// Before `since`.
+    /// The waits that ended before `since`.
     waited: Duration,
-    /// Since when the client is waited for.
+    /// Since when the server waits for the client.
     since: Option<Instant>,
 }
 
@@ -95,7 +95,7 @@ impl StallTime {
         self.total += bytes as u64;
     }
 
-    /// Whether the client is overdue; it is waited for from now on, if it was not.
+    /// Whether the client is overdue; the wait for it begins now, if it had not begun.
     fn late(&mut self, now: Instant) -> Overdue {
         let since = *self.since.get_or_insert(now);
         let Some(rate) = self.rate else { return Overdue::Never };
@@ -109,11 +109,12 @@ impl StallTime {
     }
 }
 
-/// A client may make a worker wait for so long, and for as long as what it has sent takes at [`RATE`].
+/// How long a client may make a worker wait, beside the time that its bytes take at [`RATE`].
 const GRACE: Duration = Duration::from_secs(5);
-/// Bytes a second, unless `limits.body_rate` asks for more: less is no use of a worker that others wait for.
+/// The least rate, in bytes a second, unless `limits.body_rate` asks for more: a slower body is no use of a worker that
+/// others wait for.
 const RATE: u32 = 16 << 10;
-/// How often a client that is overdue is looked at while somebody waits.
+/// The interval of looks at an overdue client while others wait.
 const LOOK: Duration = Duration::from_millis(100);
 const FOREVER: Duration = Duration::from_secs(365 * 86_400);
 
@@ -133,7 +134,7 @@ mod tests {
         let mut waits = waits(Some(1000));
         assert_eq!(waits.late(start), Overdue::In(GRACE));
         waits.received(start + SECOND * 3, 10);
-        // The worker has taken its time with these.
+        // The worker has taken its time with these bytes.
         assert_eq!(waits.late(start + SECOND * 90), Overdue::In(GRACE - SECOND * 3 + SECOND / 100));
         assert_eq!(waits.late(start + SECOND * 95), Overdue::By(SECOND * 3 - SECOND / 100));
     }

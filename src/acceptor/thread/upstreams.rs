@@ -14,11 +14,11 @@ use crate::acceptor::body::buffer_pool::BufferPool;
 
 /// The side of a thread that faces the workers.
 pub(in crate::acceptor) struct Upstreams {
-    /// The thread's number: a kept connection is used again by the thread that knows it.
+    /// The thread's number: only the thread that made a connection uses it again.
     pub(in crate::acceptor) index: usize,
     pub(in crate::acceptor) server: Arc<Server>,
     pub(in crate::acceptor) stop: TaskGroup,
-    /// Asked when nothing is to be finished any more: the thread's requests are about to be dropped.
+    /// Requested when nothing is to be finished any more: the thread's requests are about to be dropped.
     pub(in crate::acceptor) cut: ShutdownToken,
     pub(in crate::acceptor) channels: Channels,
     pub(in crate::acceptor) buffers: BufferPool,

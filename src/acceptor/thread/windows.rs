@@ -1,8 +1,8 @@
-//! How much of bodies may lie unread on an HTTP/2 connection.
+//! The flow-control windows of HTTP/2: how much of bodies may lie unread on a connection.
 //!
-//! Never here: reading them.
+//! Never here: reading bodies.
 
-/// How much of request bodies may lie here unread (RFC 9113 §5.2).
+/// How much of request bodies may lie unread on one connection (RFC 9113 §5.2).
 ///
 /// The connection's window is the sum of its streams': a body that nobody reads, because its request waits for a
 /// worker or its worker is slow, never keeps another stream's body from coming.
@@ -21,13 +21,13 @@ impl Windows {
     }
 }
 
-/// Bytes of one stream that every client may send before it has read our settings (RFC 9113 §6.9.2).
+/// The bytes of one stream that every client may send before it has read the server's settings (RFC 9113 §6.9.2).
 pub(in crate::acceptor) const LEAST_UNREAD: u32 = 64 << 10;
 
-/// Bytes of one stream that may come unread: enough for 50 Mbit/s where a round trip takes 40 ms.
+/// The bytes of one stream that may come unread: enough for 50 Mbit/s where a round trip takes 40 ms.
 pub(in crate::acceptor) const MOST_UNREAD: u32 = 256 << 10;
 
-/// RFC 9113 §6.9.1.
+/// The largest window (RFC 9113 §6.9.1).
 pub(in crate::acceptor) const LARGEST_WINDOW: u32 = (1 << 31) - 1;
 
 #[cfg(test)]

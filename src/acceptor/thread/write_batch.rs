@@ -1,9 +1,9 @@
-//! Collects what the requests of one thread want sent to workers, and sends it in a row: when all tasks that were ready
-//! have run, and for as long after that as more comes (`batch_window`).
+//! Collects the bytes that the requests of one thread send to workers, and writes them in a row: when all tasks that
+//! were ready have run, or later, for as long as more comes (`batch_window`).
 //!
-//! A request that is sent wakes its worker. While others of the same moment are still read and parsed in between, the
-//! worker's core falls asleep again each time, and to wake a core that sleeps costs more than all else a request does.
-//! One task sends for all: a request that did so itself would have to be woken for it. Never here: what is sent.
+//! A request that is sent wakes its worker. If other requests of the same moment were read and parsed in between, the
+//! worker's core would fall asleep each time, and waking a sleeping core costs more than all the rest of a request. One
+//! task sends for all, because a request that sent by itself would have to be woken for it. Never here: what is sent.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -32,22 +32,22 @@ struct PendingWrites {
 struct BatchedWrite {
     stream: Arc<WorkerStream>,
     bytes: Vec<u8>,
-    /// Whether it is sent only if there is nothing to read on the stream.
+    /// Whether the bytes are written only if there is nothing to read on the stream.
     if_silent: bool,
     outcome: RefCell<WriteOutcome>,
 }
 
 enum WriteOutcome {
-    /// `even_when_sent`: who waits for it is not woken by the answer.
+    /// `even_when_sent`: the waiting task has to be woken when the bytes were sent, because no answer will wake it.
     Waits { waker: Waker, even_when_sent: bool },
-    /// The write took so many of its bytes, or failed.
+    /// The write took so many of the bytes, or failed.
     Over(io::Result<usize>),
-    /// The request that wanted it sent is gone.
+    /// The request that wanted the bytes sent is gone.
     Withdrawn,
 }
 
 impl WriteBatch {
-    /// Sends what is put into the batch, for as long as it is polled. To be run once for each thread.
+    /// Sends what is put into the batch, for as long as the future is polled. To be run once for each thread.
     pub(in crate::acceptor) async fn run(self) {
         let mut writes = Vec::new();
         let mut window = BatchWindow::default();
@@ -69,20 +69,21 @@ impl WriteBatch {
         self.0.borrow().writes.len()
     }
 
-    /// Has the bytes written to the stream once the tasks that are ready now have had their turn, or a little later.
+    /// Puts the bytes into the batch. They are written to the stream when the tasks that are ready now have run, or a
+    /// little later.
     ///
-    /// The future says how many were taken, which may be fewer than all, or what the write said. Having written all it
-    /// wakes its task only when the stream has something to read: whatever is done next is to read from it.
+    /// The future returns how many bytes were taken, which may be fewer than all, or the error of the write. When all
+    /// were written, it wakes its task only when the stream has something to read, because the task reads next.
     ///
     /// # Cancel safety
-    /// Dropping the future takes the bytes back, unless they were written already.
+    /// Dropping the future takes the bytes back, unless they are written already.
     pub(in crate::acceptor) fn post(&self, stream: &Arc<WorkerStream>, bytes: Vec<u8>) -> PendingWrite {
         self.put_in(stream, bytes, false)
     }
 
-    /// [`post`](Self::post) of a request to a stream over which an earlier one was answered. What lies there when it is
-    /// to be written is not its answer, as far as the event loop has heard: then nothing is written, and the future
-    /// says `InvalidData`; `ConnectionReset` when the stream has ended.
+    /// Does what [`post`](Self::post) does, for a stream over which an earlier request was answered. Bytes that lie on
+    /// the stream before the write cannot be the answer: when the event loop has heard of such, nothing is written, and
+    /// the future fails with `InvalidData`, or with `ConnectionReset` when the stream has ended.
     pub(in crate::acceptor) fn post_if_silent(
         &self,
         stream: &Arc<WorkerStream>,
@@ -148,7 +149,7 @@ impl PendingWrite {
         &self.0.bytes
     }
 
-    /// Whether all of it was written, though nobody has been told yet.
+    /// Whether all bytes are written, though the task has not been told yet.
     pub(in crate::acceptor) fn is_written(&self) -> bool {
         matches!(*self.0.outcome.borrow(), WriteOutcome::Over(Ok(count)) if count == self.0.bytes.len())
     }
@@ -192,7 +193,7 @@ mod tests {
 
     fn received(worker: &mut UnixStream) -> Vec<u8> {
         let mut bytes = Vec::new();
-        // What is there, up to `WouldBlock`.
+        // The read takes what is there, up to `WouldBlock`.
         worker.read_to_end(&mut bytes).ok();
         bytes
     }
@@ -233,7 +234,7 @@ mod tests {
             let posted =
                 (write_batch.post(&one, b"first".to_vec()), write_batch.post(&two, b"second".to_vec()));
             assert!(received(&mut first).is_empty());
-            // Only an answer wakes those whose bytes were written.
+            // Only an answer wakes the tasks whose bytes were written.
             first.write_all(b"!").unwrap();
             second.write_all(b"!").unwrap();
             (posted.0.await.unwrap(), posted.1.await.unwrap())

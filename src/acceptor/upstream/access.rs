@@ -1,7 +1,7 @@
 //! Access records: one for every request, also for one cut short.
 //!
-//! Owns what is noted of a request until it is over. Never here: the look of a record (`access_line`), or its way out
-//! (`access_log`, `access_writer`).
+//! Owns the record of a request until the request is over. Never here: the look of a record (`access_line`), or its way
+//! out (`access_log`, `access_writer`).
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,10 +19,11 @@ use crate::acceptor::records::access_line::AccessEntry;
 use crate::acceptor::records::access_record::{AccessRecord, Outcome, Particulars};
 use crate::acceptor::thread::shard::Connection;
 
-/// The record of a request in progress. Dropping it writes it; before any answer that is a client that left.
+/// The record of a request in progress. Dropping it writes the record; when there was no answer yet, the client has
+/// left.
 pub(in crate::acceptor) struct Recording {
     record: AccessRecord,
-    /// Only with a log. Boxed: without one it would be most of a recording.
+    /// The facts that only the log needs. Boxed, and there only with a log: they would be most of a recording.
     particulars: Option<Box<Particulars>>,
     conn: Rc<Connection>,
     time: SystemTime,
@@ -30,12 +31,12 @@ pub(in crate::acceptor) struct Recording {
     app: Option<Arc<App>>,
     /// Whether the answer waits for the client to take more of it; see `ConnState::waits_for_client`.
     untaken: bool,
-    /// What the answer holds for its client beside its bytes.
+    /// The reservation for what the answer holds for its client beside its bytes.
     room: Option<Box<Reservation>>,
 }
 
 impl Recording {
-    /// Begins the record; `particulars` is asked only when there is a log. Boxed: it goes from hand to hand with its
+    /// Begins the record; `particulars` is called only when there is a log. Boxed: the recording is moved with its
     /// answer.
     pub(in crate::acceptor) fn begin(
         conn: Rc<Connection>,
@@ -56,22 +57,22 @@ impl Recording {
         })
     }
 
-    /// When the request came, by the clock on the wall.
+    /// The time of the request by the wall clock.
     pub(in crate::acceptor) fn time(&self) -> SystemTime {
         self.time
     }
 
-    /// The record, to note what becomes known.
+    /// Changes the record.
     pub(in crate::acceptor) fn note(&mut self, what: impl FnOnce(&mut AccessRecord)) {
         what(&mut self.record);
     }
 
-    /// The room is the request's until its answer is over.
+    /// Keeps a reservation until the answer is over.
     pub(in crate::acceptor) fn takes(&mut self, room: Option<Box<Reservation>>) {
         self.room = room;
     }
 
-    /// The head of the answer is known.
+    /// Notes the head of the answer.
     pub(in crate::acceptor) fn note_head(&mut self, headers: &HeaderMap) {
         if let Some(particulars) = &mut self.particulars {
             particulars.kind = headers.get(header::CONTENT_TYPE).cloned();
@@ -90,12 +91,12 @@ impl Recording {
         self.app.as_ref().map(|app| app.name.as_str())
     }
 
-    /// The app's own pages for what is answered in its place.
+    /// The app's own pages for answers in its place.
     pub(in crate::acceptor) fn pages(&self) -> Option<Arc<ErrorPages>> {
         self.app.as_ref()?.rules.load().pages.0.clone()
     }
 
-    /// Notes that so many bytes of the answer's body were handed on; `all`: nothing is left.
+    /// Notes that so many bytes of the answer's body were handed on; `all`: none are left.
     pub(in crate::acceptor) fn sent(&mut self, bytes: usize, all: bool) {
         self.record.bytes += bytes as u64;
         if all {
@@ -103,8 +104,7 @@ impl Recording {
         }
     }
 
-    /// Some of the answer is there for the client, or nothing: who has to go on. HTTP/1 needs no word of it, there the
-    /// bytes wait in a write.
+    /// Notes whether the answer waits for the client. Only HTTP/2 needs this: over HTTP/1 the bytes wait in a write.
     pub(in crate::acceptor) fn waits_for_client(&mut self, waits: bool) {
         if !self.conn.state.is_http2() {
             return;
@@ -121,7 +121,7 @@ impl Recording {
         self.conn.state.is_http2()
     }
 
-    /// The server answers in the app's place.
+    /// Notes that the server answers in the app's place.
     pub(in crate::acceptor) fn refused(&mut self, reason: &'static str) {
         if let Some(app) = &self.app {
             app.metrics.refused(reason);
@@ -129,12 +129,12 @@ impl Recording {
         self.record.reason = Some(reason);
     }
 
-    /// The answer may last for hours, with long silences.
+    /// Notes that the answer may last for hours, with long silences.
     pub(in crate::acceptor) fn becomes_long_lived(&self) {
         self.conn.state.becomes_long_lived();
     }
 
-    /// The connection is about to leave HTTP.
+    /// Notes that the connection is about to leave HTTP.
     pub(in crate::acceptor) fn switch_off_framing(&self) {
         self.conn.state.switch_off_framing();
     }
@@ -153,7 +153,8 @@ impl Recording {
         });
     }
 
-    /// Who did not stay, where nobody has said; and a status for those that got none at all.
+    /// Completes the record of a request whose end nobody has noted: the side that left, and a status where there was
+    /// no answer.
     fn close(&mut self) {
         let record = &mut self.record;
         let mut unanswered = 499;

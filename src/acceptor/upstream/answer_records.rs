@@ -1,5 +1,5 @@
-//! The records of one answer of a FastCGI worker: what it writes to standard error is logged as the app's, its standard
-//! output is what the rest of the server reads, up to the record that ends the request.
+//! The records of one answer of a FastCGI worker: its standard error is logged as the app's output, and its standard
+//! output is the answer, up to the record that ends the request.
 //!
 //! Never here: what the output says (`fastcgi`), or the records as bytes (`crate::fastcgi`).
 
@@ -12,11 +12,11 @@ use crate::pool::Member;
 /// The records of one answer.
 pub(in crate::acceptor) struct AnswerRecords {
     records: Records,
-    /// Who writes it.
+    /// The worker that writes the answer.
     member: Arc<Member>,
-    /// A line of standard error that has no end yet.
+    /// The beginning of a line of standard error.
     line: Vec<u8>,
-    /// How much of it is logged still.
+    /// How many bytes of standard error may still be logged.
     left: usize,
 }
 
@@ -26,7 +26,7 @@ impl AnswerRecords {
         Self { records, member, line: Vec::new(), left: MOST_LOGGED }
     }
 
-    /// Takes the records off what was read behind `from`.
+    /// Takes the records off the bytes behind `from`, and leaves the answer's bytes.
     ///
     /// # Errors
     /// `InvalidData`, with the [`BadRecord`] in it.
@@ -51,7 +51,7 @@ impl AnswerRecords {
         self.records.is_over()
     }
 
-    /// Whether nothing of it can be on its connection any more.
+    /// Whether nothing of the answer can be on its connection any more.
     pub(in crate::acceptor) fn leaves_nothing(&self) -> bool {
         self.records.is_over() && !self.records.goes_on()
     }
@@ -61,7 +61,7 @@ impl AnswerRecords {
         self.records.is_refused()
     }
 
-    /// Whether no record has come.
+    /// Whether no record has come yet.
     pub(in crate::acceptor) fn is_none(&self) -> bool {
         self.records.is_none()
     }
@@ -77,12 +77,12 @@ impl Drop for AnswerRecords {
     }
 }
 
-/// What is wrong with the records, if that is what an error of reading is about.
+/// What is wrong with the records, if that caused the error of reading.
 pub(in crate::acceptor) fn bad_record(error: &io::Error) -> Option<&'static str> {
     error.get_ref()?.downcast_ref::<BadRecord>().map(|bad| bad.0)
 }
 
-/// As lines that workers write to their own standard error.
+/// Logs a line as if the worker had written it to its own standard error.
 fn log(member: &Member, line: &[u8]) {
     let line = String::from_utf8_lossy(line.trim_ascii_end());
     if !line.is_empty() {
@@ -91,5 +91,5 @@ fn log(member: &Member, line: &[u8]) {
     }
 }
 
-/// Bytes that one request may have logged.
+/// The most bytes of standard error that one request may have logged.
 const MOST_LOGGED: usize = 64 << 10;

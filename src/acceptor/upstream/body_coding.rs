@@ -14,7 +14,7 @@ use crate::spec::Protocol;
 /// How a body is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::acceptor) enum BodyCoding {
-    /// Its length is known.
+    /// The body as it is: its length is known.
     Plain,
     Chunked,
     Records,
@@ -30,7 +30,7 @@ impl BodyCoding {
         }
     }
 
-    /// Some of the body, which must not be empty: that would be its end.
+    /// A piece of the body as it is written. The piece must not be empty: that would be the body's end.
     pub(in crate::acceptor) fn piece(self, data: &Bytes) -> Bytes {
         debug_assert!(!data.is_empty());
         let mut coded = Vec::new();
@@ -47,7 +47,7 @@ impl BodyCoding {
         coded.into()
     }
 
-    /// The body's end. There is a place for trailers in chunks alone.
+    /// The end of the body as it is written. Only chunks have a place for trailers.
     pub(in crate::acceptor) fn end(self, trailers: &HeaderMap) -> Bytes {
         match self {
             Self::Plain => Bytes::new(),

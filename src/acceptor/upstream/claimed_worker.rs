@@ -6,14 +6,14 @@ use crate::pool::Lease;
 
 use super::upstream_conn::UpstreamConn;
 
-/// A claimed worker and the connection to it. Boxed wherever it is: it is handed on until the answer is over.
+/// A claimed worker and the connection to it. Boxed everywhere, because it is moved often until the answer is over.
 pub(in crate::acceptor) struct ClaimedWorker {
     pub(in crate::acceptor) lease: Lease,
     pub(in crate::acceptor) upstream: UpstreamConn,
 }
 
 impl ClaimedWorker {
-    /// The worker alone, when the connection is of no more use.
+    /// The worker's lease alone, when the connection is of no more use.
     pub(in crate::acceptor) fn close(self) -> Lease {
         self.lease
     }

@@ -12,7 +12,7 @@ use super::worker_head::AnswerHead;
 pub(in crate::acceptor) struct EarlyHints(Vec<HeaderValue>);
 
 impl EarlyHints {
-    /// Takes the links of an interim answer; of very many the first ones.
+    /// Takes the links of an interim answer, up to [`MOST`] in all.
     pub(in crate::acceptor) fn note(&mut self, interim: &AnswerHead) {
         if interim.status() == StatusCode::EARLY_HINTS {
             let free = MOST.saturating_sub(self.0.len());
@@ -20,7 +20,7 @@ impl EarlyHints {
         }
     }
 
-    /// Adds them to an answer that succeeds, but for those that it has itself.
+    /// Adds the links to a successful answer, but for those that it has itself.
     pub(in crate::acceptor) fn add_to(self, answer: &mut AnswerHead) {
         if !answer.status().is_success() {
             return;
@@ -34,5 +34,5 @@ impl EarlyHints {
     }
 }
 
-/// As many links as one head might have fields.
+/// The most links that are kept: as many as one head might have fields.
 const MOST: usize = 64;

@@ -9,10 +9,10 @@ use crate::acceptor::error::ServeError;
 pub(in crate::acceptor) enum ExchangeError {
     Late,
     Worker(io::Error),
-    /// The worker's connection was closed, or had bytes on it, before it took a byte of the request.
+    /// The worker's connection was closed, or had bytes on it, before the worker took a byte of the request.
     Unsent(io::Error),
     BadAnswer(&'static str),
-    /// Bytes came over a kept connection that are no answer: the worker sent them behind its last one.
+    /// Bytes that are no answer came over a kept connection: the worker sent them behind its last answer.
     Stray,
     Client(ServeError),
 }

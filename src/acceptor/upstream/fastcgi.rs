@@ -1,6 +1,6 @@
 //! Requests to FastCGI workers, as CGI's variables (RFC 3875 §4.1), and the heads of their answers (RFC 3875 §6.3).
 //!
-//! Never here: records as bytes (`crate::fastcgi`), taking them off an answer (`answer_records`), or which script is
+//! Never here: records as bytes (`crate::fastcgi`), taking records off an answer (`answer_records`), or which script is
 //! meant (`request`).
 
 use std::io;
@@ -24,7 +24,7 @@ use crate::files::scripts::Script;
 /// Whether a request can be told in CGI's variables.
 ///
 /// # Errors
-/// [`ServeError::Malformed`] when its path has a zero byte, which ends a text to many a program.
+/// [`ServeError::Malformed`] when its path has a zero byte, which ends a text for many programs.
 pub(in crate::acceptor) fn check(head: RequestHead<'_>) -> Result<(), ServeError> {
     match head.uri.path().contains("%00") {
         true => Err(ServeError::Malformed("its path has a zero byte")),
@@ -32,7 +32,7 @@ pub(in crate::acceptor) fn check(head: RequestHead<'_>) -> Result<(), ServeError
     }
 }
 
-/// Writes all of a request but its body, which is of that length. `keep`: the worker is to leave the connection open.
+/// Writes all of a request but its body, which has this length. `keep`: the worker is to leave the connection open.
 pub(in crate::acceptor) fn write_request(
     out: &mut Vec<u8>,
     head: RequestHead<'_>,
@@ -60,7 +60,7 @@ pub(in crate::acceptor) fn write_request(
     if let Some((_, user)) = origin.identity.iter().find(|(name, _)| name == REMOTE_USER) {
         params.add("REMOTE_USER", user.as_bytes());
     }
-    // php-cgi runs nothing for who does not say so (`cgi.force_redirect`).
+    // php-cgi runs no script without this variable (`cgi.force_redirect`).
     params.add("REDIRECT_STATUS", "200");
     let expected = matches!(*head.method, Method::POST | Method::PUT | Method::PATCH);
     if let Some(length) = length.or(expected.then_some(0)) {
@@ -81,8 +81,8 @@ fn protocol(version: Version) -> &'static str {
     }
 }
 
-/// The same fields as workers get that speak HTTP/1.1. Of several with one name CGI has room for one (RFC 3875
-/// §4.1.18).
+/// Adds the fields that workers get over HTTP/1.1. Several fields of one name become one, because CGI has room for one
+/// (RFC 3875 §4.1.18).
 fn add_fields(params: &mut Params<'_>, head: RequestHead<'_>, origin: &Origin<'_>) {
     params.add("HTTP_HOST", head.authority);
     let named = Named::of(head.headers);
@@ -107,7 +107,7 @@ fn add_fields(params: &mut Params<'_>, head: RequestHead<'_>, origin: &Origin<'_
     }
 }
 
-/// A path as CGI has it (RFC 3875 §4.1.5). What is no encoded byte stays as it is.
+/// A path as CGI has it (RFC 3875 §4.1.5). A `%` that encodes no byte stays as it is.
 fn decoded(path: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(path.len());
     let mut rest = path.as_bytes();
@@ -169,11 +169,10 @@ pub(in crate::acceptor) async fn read_head(
     }
 }
 
-/// Takes a complete head off the front of `buf`; `None` when there is more to come. `is_over`: what is in `buf` is all
-/// of the answer.
+/// Takes a complete head off the front of `buf`; `None` when more has to come. `is_over`: `buf` is all of the answer.
 ///
 /// # Errors
-/// What is wrong with it, for the log.
+/// What is wrong with the head, for the log.
 pub(in crate::acceptor) fn parse_answer(
     buf: &mut Bytes,
     method: &Method,
@@ -217,7 +216,7 @@ pub(in crate::acceptor) fn parse_answer(
     Ok(Some(AnswerHead { reply, clean: !said.more, framing, counted: is_over || !bodiless, keepalive: true }))
 }
 
-/// RFC 3875 §6.3.3; an answer that only leads elsewhere has the status of that (§6.3.2).
+/// The status of the answer (RFC 3875 §6.3.3); an answer with only a `Location` is a redirect (§6.3.2).
 fn take_status(headers: &mut HeaderMap) -> Result<StatusCode, &'static str> {
     let mut said = headers.get_all(STATUS).iter();
     let status = match (said.next(), said.next()) {
@@ -238,7 +237,7 @@ fn take_status(headers: &mut HeaderMap) -> Result<StatusCode, &'static str> {
     Ok(status)
 }
 
-/// As a worker that speaks HTTP/1.1 says that it has not looked at the request.
+/// The answer with which a worker over HTTP/1.1 says that it has not looked at the request.
 fn busy() -> AnswerHead {
     let mut reply = Box::new(Response::new(ReplyBody::full(Bytes::new())));
     *reply.status_mut() = StatusCode::SERVICE_UNAVAILABLE;

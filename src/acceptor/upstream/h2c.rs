@@ -37,13 +37,13 @@ pub(in crate::acceptor) type AnswerBody = Incoming;
 
 /// Why there is no answer.
 enum Unanswered {
-    /// The worker has not looked at the request, and nothing of its body was passed on.
+    /// The worker has not looked at the request, and got nothing of its body.
     Unseen(hyper::Error),
     Not(ServeError),
 }
 
-/// Sends the request and waits for the answer's head. A request that met the end of a connection, and that the worker
-/// has not looked at, is sent once more over a new one.
+/// Sends the request and waits for the answer's head. When the connection ends before the worker has looked at the
+/// request, it is sent once more over a new connection.
 ///
 /// # Errors
 /// As with HTTP/1.1 workers. Dropping it resets the stream.
@@ -61,14 +61,14 @@ pub(in crate::acceptor) async fn answered(
     })
 }
 
-/// An answer's head, and its request, of which the body may still come.
+/// The head of an answer, and its request, whose body may still come.
 pub(in crate::acceptor) struct Asked {
     pub(in crate::acceptor) answer: Response<AnswerBody>,
     pub(in crate::acceptor) upload_clock: UploadClock,
     pub(in crate::acceptor) passed: Option<Passed>,
 }
 
-/// Sends the request and waits for the answer's head. When none comes, the request has what is left of its body again.
+/// Sends the request and waits for the answer's head. When no answer comes, the request gets the rest of its body back.
 async fn ask(request: &mut Outgoing<'_>, lease: &Lease) -> Result<Asked, Unanswered> {
     let worker = lease.member().worker;
     let timeouts = &request.rules.timeouts;
@@ -79,7 +79,7 @@ async fn ask(request: &mut Outgoing<'_>, lease: &Lease) -> Result<Asked, Unanswe
     let upload_clock = UploadClock::of_worker(Instant::now());
     let mut passed = None;
     let mut length = None;
-    // Nothing is collected for these workers: any other body is empty.
+    // No body is collected for these workers: any other kind is empty.
     if let RequestBody::Streaming(..) = request.body
         && let RequestBody::Streaming(incoming, announced) =
             std::mem::replace(&mut request.body, RequestBody::PassedOn)
@@ -119,8 +119,8 @@ fn died(worker: WorkerId, error: hyper::Error) -> ServeError {
     ServeError::WorkerDied { worker, cause: None, source: io::Error::other(error) }
 }
 
-/// Whether the worker says that it has not acted on the stream (RFC 9113 §8.7): refused, or behind the last one that
-/// it took before it said goodbye.
+/// Whether the worker says that it has not acted on the stream (RFC 9113 §8.7): the stream was refused, or lies behind
+/// the last one that the worker's GOAWAY names.
 fn is_unseen(error: &hyper::Error) -> bool {
     let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>());
     source.is_some_and(|error| {
@@ -136,7 +136,7 @@ async fn channel(upstreams: &Rc<Upstreams>, lease: &Lease, limit: Duration) -> i
     let upstream = UpstreamConn::open(lease, upstreams, limit).await?;
     upstream.leave_http1();
     let member = lease.member();
-    // A client that does not read its answer keeps nobody else's from coming.
+    // The windows let no client that does not read its answer keep those of others from coming.
     let windows = Windows::of(member.concurrency.get().saturating_add(member.tunnels));
     let mut builder = http2::Builder::new(OnThread(upstreams.stop.clone()));
     builder
@@ -161,8 +161,8 @@ async fn channel(upstreams: &Rc<Upstreams>, lease: &Lease, limit: Duration) -> i
     Ok(channel)
 }
 
-/// Lets go of a connection whose worker, or whose server, gets nothing new: it ends with its last stream, and nobody
-/// waits for it in vain. Never returns.
+/// Drops a connection when its worker, or the server, gets no new requests: the connection then ends with its last
+/// stream. Never returns.
 async fn keep(upstreams: Rc<Upstreams>, member: Arc<Member>) {
     tokio::select! {
         () = member.retired() => {}
@@ -188,7 +188,7 @@ fn outgoing(request: &Outgoing<'_>) -> Result<Request<OutBody>, ServeError> {
             headers.append(name.clone(), value.clone());
         }
     }
-    // The one value HTTP/2 allows, and gRPC requires.
+    // `trailers` is the one value that HTTP/2 allows, and gRPC requires it.
     if request.head.headers.get(header::TE).is_some_and(|te| has_token(te, "trailers")) {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }

@@ -1,4 +1,5 @@
-//! A request on its way to a worker: connections to workers, heads and bodies that go over them, what is noted of it.
+//! A request on its way to a worker: connections to workers, the heads and bodies that go over them, and the record of
+//! the request.
 //!
 //! Never here: which worker is asked, or what becomes of its answer (`exchange`).
 

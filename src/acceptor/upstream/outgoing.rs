@@ -27,23 +27,23 @@ pub(in crate::acceptor) struct Outgoing<'a> {
     pub(in crate::acceptor) rules: &'a Arc<Rules>,
     pub(in crate::acceptor) head: RequestHead<'a>,
     pub(in crate::acceptor) origin: Origin<'a>,
-    /// What is to be run, by workers that run scripts.
+    /// The script to run, for workers that run scripts.
     pub(in crate::acceptor) script: Option<Box<Script>>,
     pub(in crate::acceptor) body: RequestBody,
-    /// Bytes of it that may lie unread while the request waits.
+    /// The bytes of the request's body that may lie unread while the request waits.
     pub(in crate::acceptor) unread: u64,
-    /// Since when it waits for a worker.
+    /// Since when the request waits for a worker.
     pub(in crate::acceptor) ready: Instant,
     pub(in crate::acceptor) queue_until: Instant,
     pub(in crate::acceptor) upgrade: Option<Upgrade>,
-    /// The request was sent twice already, over a kept connection that was just closing and over a new one.
+    /// Whether the request was sent twice already, over a kept connection that was just closing and over a new one.
     pub(in crate::acceptor) resent: bool,
-    /// The request's worker has gone on to a request that waited.
+    /// Whether the request's worker has gone on to a request that waited.
     pub(in crate::acceptor) handed_on: bool,
 }
 
 impl Outgoing<'_> {
-    /// What its client may ask of a worker while its body is passed on.
+    /// How long the client may make a worker wait while the body is passed on.
     pub(in crate::acceptor) fn courtesy(&self) -> StallLimit {
         StallLimit::new(Arc::clone(&self.upstreams.server), self.client, self.app.pool.clone())
     }

@@ -27,7 +27,7 @@ use crate::acceptor::wire::headers::Named;
 use crate::acceptor::wire::trailers::clean_answer;
 use crate::acceptor::wire::worker_body::{BodyDecoder, Piece};
 
-/// An answer to a client. Boxed: it goes through many hands, and is larger than what else they pass on.
+/// An answer to a client. Boxed: it is moved often, and is larger than what is moved with it.
 pub(in crate::acceptor) type Reply = Box<Response<ReplyBody>>;
 
 /// The body hyper reads an answer from.
@@ -35,11 +35,11 @@ pub(in crate::acceptor) struct ReplyBody {
     source: BodySource,
     /// The reservation of a whole answer that is not short.
     _room: Option<Box<Reservation>>,
-    /// The largest piece that it gives of a whole answer.
+    /// The largest piece of a whole answer that the body gives.
     most: usize,
-    /// The fields of the connection that the answer's head names: none of them is a trailer.
+    /// The fields that the `Connection` of the answer's head names: none of them may be a trailer.
     named: Option<Box<Named>>,
-    /// Writes the access record when dropped: the answer is over then, complete or not.
+    /// The recording, which writes the access record when it is dropped: the answer is over then, complete or not.
     recording: Option<Box<Recording>>,
 }
 
@@ -57,7 +57,7 @@ impl ReplyBody {
         Self::full_in(bytes, None)
     }
 
-    /// All of it, and the room that it has.
+    /// A whole answer, with its reservation of memory.
     pub(in crate::acceptor) fn full_in(bytes: Bytes, room: Option<Box<Reservation>>) -> Self {
         let source = BodySource::Full((!bytes.is_empty()).then_some(bytes));
         let mut body = Self::of(source);
@@ -65,13 +65,13 @@ impl ReplyBody {
         body
     }
 
-    /// What a [`Buffer`] takes in from a worker.
+    /// An answer that a [`Buffer`] takes in from a worker.
     pub(in crate::acceptor) fn piped(buffer: Rc<Buffer>, length: Option<u64>) -> Self {
         Self::of(BodySource::Piped(BufferReader::new(buffer, length)))
     }
 
-    /// What the worker sends, as it sends it: for event streams. When the server is to end, so do they: as if the
-    /// worker had ended them, for clients to ask again.
+    /// An event stream, as the worker sends it. When the server is to end, the stream ends as if the worker had ended
+    /// it, so that its client asks again.
     pub(in crate::acceptor) fn direct(
         upstream: UpstreamConn,
         decoder: BodyDecoder,
@@ -92,7 +92,7 @@ impl ReplyBody {
         Self::of(BodySource::File { body, length })
     }
 
-    /// The same compressed on its way; `room`: what the compressor holds.
+    /// The same body, compressed on its way; `room`: the reservation for the compressor.
     pub(in crate::acceptor) fn compressed(mut self, compressor: Compressor, room: Box<Reservation>) -> Self {
         let source = std::mem::replace(&mut self.source, BodySource::Full(None));
         let body = CompressedBody { source, compressor, turn: 0, end: None, _room: room };
@@ -100,7 +100,7 @@ impl ReplyBody {
         self
     }
 
-    /// All of it, if that is here.
+    /// All bytes of the answer, if they are here.
     pub(in crate::acceptor) fn whole(&self) -> Option<&Bytes> {
         if let BodySource::Full(bytes) = &self.source { bytes.as_ref() } else { None }
     }
@@ -109,8 +109,8 @@ impl ReplyBody {
         Self { source, _room: None, most: usize::MAX, named: None, recording: None }
     }
 
-    /// Gives pieces of at most so many bytes from now on, of what is kept here: whoever takes them keeps one or two,
-    /// whether its client reads or not.
+    /// Sets the largest piece of kept bytes that the body gives from now on: whoever takes pieces keeps one or two of
+    /// them, whether its client reads or not.
     pub(in crate::acceptor) fn in_pieces_of(&mut self, most: usize) {
         match &mut self.source {
             BodySource::Piped(reader) => reader.in_pieces_of(most),
@@ -154,7 +154,7 @@ impl BodySource {
             Self::Events(events) => events.poll_frame(cx),
             Self::File { body, length } => {
                 let frame = ready!(Pin::new(body).poll_frame(cx));
-                // A file may have grown since its length was said.
+                // A file may have grown after its length was sent.
                 let frame = frame.map(|frame| {
                     frame.map_err(CutShort::File).map(|frame| {
                         frame.map_data(|mut data| {
@@ -217,7 +217,7 @@ impl Body for ReplyBody {
         match &self.source {
             BodySource::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
             BodySource::Piped(reader) => reader.length().map_or_else(SizeHint::default, SizeHint::with_exact),
-            // Event streams may be of a known length, though few are.
+            // A few event streams have a known length.
             BodySource::Direct(direct) => {
                 direct.decoder.remaining().map_or_else(SizeHint::default, SizeHint::with_exact)
             }
@@ -228,7 +228,7 @@ impl Body for ReplyBody {
     }
 }
 
-/// A piece of a body as it is; trailers without what may not be one, `None` if nothing of them is left.
+/// A piece of a body as it is, or trailers without the fields that may not be one; `None` if no field is left.
 fn clean(mut frame: Frame<Bytes>, named: Option<&Named>) -> Option<Frame<Bytes>> {
     if let Some(trailers) = frame.trailers_mut() {
         clean_answer(trailers, named);
@@ -239,20 +239,20 @@ fn clean(mut frame: Frame<Bytes>, named: Option<&Named>) -> Option<Frame<Bytes>>
 
 impl Drop for ReplyBody {
     fn drop(&mut self) {
-        // A body that hyper never had to poll, because it is empty, is complete.
+        // An empty body that hyper never had to poll is complete.
         if let (BodySource::Full(None), Some(recording)) = (&self.source, &mut self.recording) {
             recording.sent(0, true);
         }
     }
 }
 
-/// A body that is compressed a piece at a time; what there is goes out whenever nothing more has come.
+/// A body that is compressed piece by piece; whenever no more has come, all compressed bytes are sent.
 struct CompressedBody {
     source: BodySource,
     compressor: Compressor,
-    /// Bytes that were compressed since others of the thread had their turn.
+    /// The bytes that were compressed since other tasks of the thread had their turn.
     turn: usize,
-    /// The body has ended, with these trailers until they are given.
+    /// There when the body has ended, with its trailers until they are given.
     end: Option<Option<HeaderMap>>,
     _room: Box<Reservation>,
 }
@@ -302,7 +302,8 @@ impl CompressedBody {
     }
 }
 
-/// An endless answer. Its worker's place is a tunnel; when it is dropped the worker sees the connection close.
+/// An endless answer. Its place at the worker is that of a tunnel. When it is dropped, the worker sees the connection
+/// close.
 struct EndlessBody {
     upstream: UpstreamConn,
     decoder: BodyDecoder,

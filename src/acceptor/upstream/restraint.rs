@@ -1,5 +1,5 @@
 //! Holds back the requests of a client whose unread answers have used up its share of the spool files: the next answer
-//! would hold its worker until the client reads. So it does with the streams of a connection that has many.
+//! would hold its worker until the client reads. It also holds back streams of a connection that has many.
 //!
 //! Never here: what answers take (`answer_sink`), or the queue (`pool`).
 
@@ -17,16 +17,16 @@ use crate::acceptor::error::ServeError;
 use crate::acceptor::limit::Limit;
 use crate::acceptor::thread::shard::Connection;
 
-/// Whether the request must not claim a worker, or give back the one that it has.
+/// Whether the request may claim no worker, and has to give back the one that it has.
 pub(in crate::acceptor) fn is_due(request: &Outgoing<'_>) -> bool {
     request.upstreams.server.spooled_answers.is_used_up_by(request.client)
 }
 
-/// Room in the memory of answers for what a request's answer holds for its client, whether it reads or not; `None`
-/// while few are open. Waits for it as long as the request may wait for a worker. Cancel-safe.
+/// Reserves memory of answers for what a request's answer holds for its client, whether that reads or not; `None` while
+/// few requests are open. Waits for the memory as long as the request may wait for a worker. Cancel-safe.
 ///
 /// # Errors
-/// [`ServeError::QueueTimeout`] when there is none in time.
+/// [`ServeError::QueueTimeout`] when there is no memory in time.
 pub(in crate::acceptor) async fn room_of_answer(
     conn: &Connection,
     client: Option<ClientNet>,
@@ -56,7 +56,7 @@ pub(in crate::acceptor) async fn room_of_answer(
 /// Waits until the client has read enough, for as long as the request may wait for a worker. Cancel-safe.
 ///
 /// # Errors
-/// [`ClaimError::Expired`] when it has not.
+/// [`ClaimError::Expired`] when the client has not read enough in time.
 pub(in crate::acceptor) async fn wait(request: &Outgoing<'_>) -> Result<(), ClaimError> {
     request.upstreams.server.limit_log.reached(Limit::ReplySpool, request.client);
     while is_due(request) {
@@ -68,7 +68,7 @@ pub(in crate::acceptor) async fn wait(request: &Outgoing<'_>) -> Result<(), Clai
     Ok(())
 }
 
-/// What an answer holds: a piece of it, what of it is on its way, and its head.
+/// The bytes that an answer holds: a piece of it, the bytes on their way, and its head.
 const ANSWER: u64 = 32 << 10;
-/// How often it is looked whether the client has read.
+/// The interval of looks whether the client has read.
 const LOOK: Duration = Duration::from_millis(100);

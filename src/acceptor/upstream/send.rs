@@ -1,6 +1,7 @@
 //! Sends a request to a worker, and notices an answer that comes before all is sent.
 //!
-//! A worker may answer without reading the body; if it then stops reading, only reading its answer gets us on.
+//! A worker may answer without reading the body. If it then stops reading, the request goes on only when its answer is
+//! read.
 
 use std::future::poll_fn;
 use std::io;
@@ -20,17 +21,18 @@ use crate::acceptor::thread::write_batch::{PendingWrite, WriteBatch};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::acceptor) enum Sent {
     All,
-    /// The answer, or the connection's end, came first.
+    /// The answer, or the connection's end, came before all was sent.
     Early,
 }
 
 /// Sends the head and, where it was collected, the body: by the write batch, if one is given and all fits into one
-/// write. Notes in `all_sent` that all was sent.
+/// write. Sets `all_sent` when all was sent.
 ///
 /// # Cancel safety
-/// When it is dropped, `all_sent` says whether the worker was given all of it.
+/// After the future was dropped, `all_sent` says whether the worker got the whole request.
 ///
-/// # Errors [`ExchangeError::Client`] when the spool cannot be read; [`ExchangeError::Unsent`] when a kept connection
+/// # Errors
+/// [`ExchangeError::Client`] when the spool cannot be read; [`ExchangeError::Unsent`] when a kept connection
 /// turns out to be closed. A worker that closes later is no error here: it may have answered before.
 pub(in crate::acceptor) async fn send(
     upstream: &mut UpstreamConn,
@@ -62,7 +64,7 @@ pub(in crate::acceptor) async fn send(
     if write_from(upstream, &head, 0).await? == Sent::Early {
         return Ok(Sent::Early);
     }
-    // Its body follows on its own: see `upload`.
+    // The body follows on its own; see `upload`.
     let follows = matches!(body, RequestBody::Streaming(..) | RequestBody::PassedOn);
     let sent = match in_one_write || follows {
         true => Sent::All,
@@ -73,7 +75,7 @@ pub(in crate::acceptor) async fn send(
     Ok(sent)
 }
 
-/// Sends a body that was collected, and its end.
+/// Sends a collected body and its end.
 async fn send_body(
     upstream: &mut UpstreamConn,
     body: &RequestBody,
@@ -112,7 +114,7 @@ async fn read_spooled(spool: &Spool, at: u64, length: u64) -> Result<Bytes, Exch
     spool.read(at, piece).await.map_err(|error| ExchangeError::Client(ServeError::Spool(error)))
 }
 
-/// Has a whole request written together with those of others. What follows is its answer, which wakes who waits here.
+/// Sends a whole request by the write batch, together with those of others. The answer wakes the task that waits here.
 async fn post(
     upstream: &mut UpstreamConn,
     request: Vec<u8>,
@@ -122,7 +124,7 @@ async fn post(
     let mut underway = Underway { posted: upstream.post(write_batch, request), all_sent };
     let sent = match (&mut underway.posted).await {
         Ok(count) if count == underway.posted.bytes().len() => Sent::All,
-        // Boxed: there is room for most requests.
+        // Boxed: most requests are written at once.
         Ok(count) => Box::pin(write_from(upstream, underway.posted.bytes(), count)).await?,
         Err(error) => not_written(upstream, error, true)?,
     };
@@ -130,7 +132,7 @@ async fn post(
     Ok(sent)
 }
 
-/// A request in the write batch: whoever leaves it there is to know whether it was sent.
+/// A request in the write batch. When the task leaves it there, the guard finds out whether it was sent.
 struct Underway<'a> {
     posted: PendingWrite,
     all_sent: &'a mut bool,
@@ -142,7 +144,7 @@ impl Drop for Underway<'_> {
     }
 }
 
-/// Writes what a request begins with, less what of it was written already.
+/// Writes the beginning of a request, without the bytes that were written already.
 async fn write_from(
     upstream: &mut UpstreamConn,
     bytes: &[u8],
@@ -155,8 +157,8 @@ async fn write_from(
     }
 }
 
-/// On a kept connection that the worker has closed meanwhile, or on which bytes lie, not a byte is taken: it cannot
-/// have acted on this request, nor can what it has said be the answer.
+/// The error of a write. When a kept connection took not a byte, because the worker has closed it or bytes lie on it,
+/// the worker cannot have acted on the request, and the bytes cannot be its answer.
 fn not_written(upstream: &UpstreamConn, error: io::Error, nothing: bool) -> Result<Sent, ExchangeError> {
     use io::ErrorKind::{BrokenPipe, ConnectionReset, InvalidData};
 
@@ -167,7 +169,7 @@ fn not_written(upstream: &UpstreamConn, error: io::Error, nothing: bool) -> Resu
     }
 }
 
-/// Writes all of it; stops early when the worker has something to say while it does not read.
+/// Writes all bytes; stops early when the worker sends something and does not read.
 async fn write(upstream: &mut UpstreamConn, bytes: &[u8]) -> Sent {
     let mut rest = bytes;
     poll_fn(|cx| poll_write_all(upstream, &mut rest, cx)).await.unwrap_or(Sent::Early)
@@ -189,7 +191,7 @@ fn poll_write_all(
     Poll::Ready(Ok(Sent::All))
 }
 
-/// Lets tasks that are ready go on first.
+/// Lets other tasks that are ready run first.
 pub(in crate::acceptor) async fn after_the_others() {
     let mut waited = false;
     poll_fn(|cx| {
@@ -202,7 +204,7 @@ pub(in crate::acceptor) async fn after_the_others() {
     .await
 }
 
-/// Head and body together go in one write up to this size.
+/// The largest head and body that go in one write together.
 const ONE_WRITE: u64 = 64 << 10;
 
 #[cfg(test)]
@@ -223,7 +225,7 @@ mod tests {
     #[tokio::test]
     async fn a_request_for_a_kept_connection_that_was_just_closed_is_known_to_be_unsent() {
         let (mut upstream, mut worker) = pair();
-        // What it said before it closed is no answer.
+        // Bytes that the worker sent before it closed the connection are no answer.
         worker.write_all(b"HTTP/1.1 408 Request Timeout\r\n\r\n").unwrap();
         drop(worker);
         let sent = send(

@@ -1,7 +1,7 @@
-//! Streamed bodies over HTTP/2 of which the beginning lies unread at the server while their requests wait.
+//! Streamed bodies over HTTP/2 whose beginnings lie unread at the server while their requests wait.
 //!
-//! Nobody reads them before a worker has them, and a client fills each one's window. Never here: how large that is
-//! (`windows`).
+//! Nobody reads such a body before a worker has its request, and the client fills the body's window meanwhile. Never
+//! here: how large a window is (`windows`).
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -16,7 +16,7 @@ use crate::acceptor::error::ServeError;
 use crate::acceptor::thread::shard::Connection;
 use crate::acceptor::thread::windows::Windows;
 
-/// How many bytes of a body may lie here unread: over HTTP/2 as many as its stream's window has.
+/// How many bytes of a body may lie unread: over HTTP/2 as many as its stream's window has.
 pub(in crate::acceptor) fn of(conn: &Connection, body: &RequestBody) -> u64 {
     match body {
         RequestBody::Streaming(_, length) if conn.state.is_http2() => {
@@ -28,7 +28,7 @@ pub(in crate::acceptor) fn of(conn: &Connection, body: &RequestBody) -> u64 {
 }
 
 impl Outgoing<'_> {
-    /// The memory that its body may take while the request waits.
+    /// Reserves the memory that the request's body may take while the request waits.
     ///
     /// # Errors
     /// [`ServeError::UnreadFull`] when too much lies unread already, of all clients or of this one.
@@ -41,10 +41,10 @@ impl Outgoing<'_> {
         if lies.grow_to(self.unread) { Ok(Some(lies)) } else { Err(ServeError::UnreadFull) }
     }
 
-    /// Waits for the claim; what lies unread counts from when it has to wait until it has a worker.
+    /// Waits for the claim. Unread bytes are counted while the request has to wait for its worker.
     ///
     /// # Errors
-    /// [`Unclaimed`] when too much lies unread already, or as the claim.
+    /// [`Unclaimed`] when too much lies unread already, or as the claim fails.
     pub(in crate::acceptor) async fn waiting<T>(
         &self,
         claim: impl Future<Output = Result<T, ClaimError>>,
@@ -72,5 +72,5 @@ impl From<ClaimError> for Unclaimed {
     }
 }
 
-/// Bytes that may lie unread in all.
+/// The most bytes that may lie unread in all.
 pub(in crate::acceptor) const MOST_UNREAD: u64 = 128 << 20;

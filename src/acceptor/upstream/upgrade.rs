@@ -15,25 +15,25 @@ use crate::acceptor::wire::websocket::WebSocketAccept;
 
 /// A client's wish to change protocols.
 pub(in crate::acceptor) struct Upgrade {
-    /// The client's bytes once it has the `101`; `None` when it left before that.
+    /// The client's byte stream after it has the `101`; `None` when the client left before.
     pub(in crate::acceptor) client: Upgraded,
     /// Requested when the tunnel is to end.
     pub(in crate::acceptor) stop: TaskGroup,
-    /// There when the client opens a WebSocket over HTTP/2: what the worker has to answer.
+    /// What the worker has to answer, when the client opens a WebSocket over HTTP/2.
     pub(in crate::acceptor) accept: Option<WebSocketAccept>,
     pub(in crate::acceptor) handover: Rc<Handover>,
 }
 
-/// What passes to a tunnel from the request that opened it.
+/// What the request that opened a tunnel hands over to it.
 #[derive(Default)]
 pub(in crate::acceptor) struct Handover {
-    /// The worker has agreed to change protocols.
+    /// Whether the worker has agreed to change protocols.
     pub(in crate::acceptor) agreed: Cell<bool>,
-    /// Given when the worker has, and the client's answer is made.
+    /// The recording; there when the worker has agreed and the client's answer is made.
     pub(in crate::acceptor) recording: Cell<Option<Box<Recording>>>,
 }
 
-/// Waits until a client's connection has left its protocol.
+/// Resolves to a client's connection when it has left its protocol.
 pub(in crate::acceptor) type Upgraded = Pin<Box<dyn Future<Output = Option<Box<dyn Duplex>>>>>;
 
 /// A client's connection after it has left its protocol: bytes in both directions.

@@ -1,7 +1,7 @@
 //! A streamed request body on its way to a worker, while the worker may answer already.
 //!
-//! Owns where in the body it is: sending can stop at any point and go on later. Never here: the answer
-//! (`response_pump`), or bodies that were collected (`send`).
+//! Owns the place in the body: sending can stop at any point and go on later. Never here: the answer (`response_pump`),
+//! or bodies that were collected (`send`).
 
 use std::future::poll_fn;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::acceptor::body::upload_clock::UploadClock;
 use crate::acceptor::error::ServeError;
 use crate::acceptor::thread::stall_limit::StallLimit;
 
-/// What is left of a body.
+/// The rest of a body.
 pub(in crate::acceptor) struct Upload {
     body: ClientBody,
     length: Option<u64>,
@@ -29,18 +29,18 @@ pub(in crate::acceptor) struct Upload {
     idle: Duration,
     most: u64,
     passed: u64,
-    /// Taken from the client, framed, and not yet written.
+    /// Bytes that were taken from the client and framed, but not yet written.
     pending: Bytes,
     ended: bool,
     upload_clock: UploadClock,
     courtesy: StallLimit,
 }
 
-/// How passing a body on came to an end.
+/// How the passing on of a body ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::acceptor) enum UploadEnd {
     All,
-    /// The worker takes no more; it may have answered, or will.
+    /// The worker takes no more; it has answered, or will answer.
     Refused,
 }
 
@@ -67,26 +67,26 @@ impl Upload {
         }
     }
 
-    /// Whether the worker has been given all of it.
+    /// Whether the worker got all of the body.
     pub(in crate::acceptor) fn is_complete(&self) -> bool {
         self.ended && self.pending.is_empty()
     }
 
-    /// The clock that is told, as the body passes, who is waited for.
+    /// The clock that learns, as the body passes, which side the request waits for.
     pub(in crate::acceptor) fn upload_clock(&self) -> UploadClock {
         self.upload_clock.clone()
     }
 
-    /// What the client still has to send, and how long the whole is.
+    /// The part of the body that the client still has to send, and the length of the whole.
     pub(in crate::acceptor) fn into_rest(self) -> (ClientBody, Option<u64>) {
         (self.body, self.length)
     }
 
-    /// Passes the rest on as it comes.
+    /// Passes the rest of the body on as it comes.
     ///
     /// # Errors
-    /// [`ServeError`] when the client breaks off, sends too slowly, too much or what is no body. What is then missing
-    /// must not look like an end to the worker: its connection has to be closed.
+    /// [`ServeError`] when the client breaks off, sends too slowly or too much, or breaks the framing. The worker must
+    /// not take the missing rest for the body's end: its connection has to be closed.
     ///
     /// # Cancel safety
     /// Safe: another call goes on where this one stopped.
@@ -120,7 +120,7 @@ impl Upload {
         }
     }
 
-    /// What comes next, or the end; `None` when the client takes too long.
+    /// The next frame, or the end; `None` when the client takes too long.
     async fn next_frame(&mut self) -> Option<Option<Result<Frame<Bytes>, BodyError>>> {
         let Self { body, courtesy, .. } = self;
         let next = async {

@@ -1,7 +1,7 @@
 //! A connection to a worker: opened or taken over from the last request, and kept for the next one.
 //!
-//! Awaited in the request's own task: no task, channel or pool of its own. Never here: what a request or an answer
-//! looks like (`worker_head`, `worker_body`), or which worker is asked.
+//! The request's own task waits for it: a connection has no task, channel or pool of its own. Never here: what a
+//! request or an answer looks like (`worker_head`, `worker_body`), or which worker is asked.
 
 use std::future::poll_fn;
 use std::io;
@@ -28,26 +28,26 @@ use crate::acceptor::worker_stream::WorkerStream;
 pub(in crate::acceptor) struct UpstreamConn {
     stream: Arc<WorkerStream>,
     shard: usize,
-    /// The timer of the deadlines of whatever is done with the connection.
+    /// The timer of the deadlines of everything that waits on the connection.
     timer: LazyDeadline,
-    /// Whether an earlier request was sent over it.
+    /// Whether an earlier request was sent over the connection.
     pub(in crate::acceptor) reused: bool,
     /// See [`Parked::answers`].
     answers: u32,
     buffers: BufferPool,
-    /// The worker was told that no more of the request comes.
+    /// Whether the worker was told that no more of the request comes.
     ended: bool,
-    /// Of an answer in FastCGI's records.
+    /// The records of an answer in FastCGI.
     records: Option<Box<AnswerRecords>>,
-    /// Read from the worker and not yet used.
+    /// Bytes that were read from the worker and not yet used.
     pub(in crate::acceptor) buf: Bytes,
 }
 
 impl UpstreamConn {
-    /// Takes the member's kept connection if it is still good, else opens one within `limit`.
+    /// Takes the member's kept connection if it is still good, else opens a new one within `limit`.
     ///
     /// # Errors
-    /// What connecting says; `TimedOut` past the limit.
+    /// The error of connecting; `TimedOut` when that takes longer than `limit`.
     pub(in crate::acceptor) async fn open(
         lease: &Lease,
         upstreams: &Upstreams,
@@ -59,7 +59,7 @@ impl UpstreamConn {
                 return Ok(upstream);
             }
         }
-        // Boxed: most requests find a kept one.
+        // Boxed: most requests find a kept connection.
         Box::pin(Self::open_new(member, upstreams, limit)).await
     }
 
@@ -78,7 +78,7 @@ impl UpstreamConn {
         Ok(Self::over(Arc::new(WorkerStream::new(socket)?), LazyDeadline::new(), 0, upstreams))
     }
 
-    /// As if an earlier request had been sent over it.
+    /// A connection as if an earlier request had been sent over it.
     #[cfg(test)]
     pub(in crate::acceptor) fn kept(stream: WorkerStream) -> Self {
         let (timer, buffers) = (LazyDeadline::new(), BufferPool::default());
@@ -100,13 +100,13 @@ impl UpstreamConn {
         }
     }
 
-    /// A connection that rested too long, was closed or has unasked bytes on it is not used: the worker may be about
-    /// to close it, and a request lost that way could not be told from one acted on; and the bytes would be taken for
-    /// the answer.
+    /// Takes a kept connection, unless it has rested too long, was closed or has unasked bytes on it. A worker may be
+    /// about to close a connection that rests, and a request that is lost that way could not be told from one that was
+    /// acted on. Unasked bytes would be taken for the answer.
     fn reuse(parked: Parked, upstreams: &Upstreams, lease: &Lease) -> Option<Self> {
         let stream = parked.connection.downcast::<WorkerStream>().ok()?;
         let (stream, news) = if parked.shard == upstreams.index {
-            // The worker was in use until a moment ago, and the event loop has had no turn since.
+            // A waited-for worker was in use until a moment ago, and the event loop has had no turn since.
             let news = if lease.waited() { stream.heard_or_there() } else { stream.heard() };
             (stream, news)
         } else {
@@ -136,9 +136,9 @@ impl UpstreamConn {
         Some(upstream)
     }
 
-    /// Looks whether the worker has still something to say on a connection on which nothing is awaited. Bytes that came
-    /// just as a request was written were taken for its answer, its answer for that to the next one, and so on: without
-    /// an end, while requests come one right after the other.
+    /// Proves a connection: looks whether the worker still sends something when no answer is awaited. Bytes that came
+    /// just as a request was written were taken for its answer, its own answer for that to the next request, and so on
+    /// without an end, while one request follows the other at once.
     async fn prove(mut self, member: Arc<Member>) {
         self.end_request();
         if let Ok(Ok(1..)) = timer::timeout(PROOF, self.fill()).await {
@@ -146,8 +146,8 @@ impl UpstreamConn {
         }
     }
 
-    /// Keeps the connection for the worker's next request, unless somebody else still has it; only when nothing was
-    /// read that is not used.
+    /// Keeps the connection for the worker's next request, unless another task still has it or bytes were read that are
+    /// not used.
     pub(in crate::acceptor) fn park(mut self, lease: &Lease) {
         let member = lease.member();
         let all_read = self.records.as_ref().is_none_or(|records| records.leaves_nothing());
@@ -162,8 +162,7 @@ impl UpstreamConn {
         }
     }
 
-    /// Has the bytes written together with those of others; see [`WriteBatch::post`] and
-    /// [`WriteBatch::post_if_silent`].
+    /// Puts the bytes into the write batch; see [`WriteBatch::post`] and [`WriteBatch::post_if_silent`].
     pub(in crate::acceptor) fn post(&self, write_batch: &WriteBatch, bytes: Vec<u8>) -> PendingWrite {
         if self.reused {
             write_batch.post_if_silent(&self.stream, bytes)
@@ -181,9 +180,9 @@ impl UpstreamConn {
         self.stream.poll_write(cx, bytes)
     }
 
-    /// Sends a request and waits for its answer to begin, both by way of `work`, until `limit` after `since`. A worker
-    /// that has not begun after a second, or half of a shorter limit, may be waiting for room to write, and is given
-    /// it.
+    /// Runs `work`, which sends a request and waits for its answer to begin, until `limit` after `since`. A worker that
+    /// has not begun to answer after a second, or after half of a shorter limit, may be waiting for room to write, and
+    /// gets it.
     ///
     /// # Cancel safety
     /// As `work`.
@@ -214,7 +213,7 @@ impl UpstreamConn {
         done
     }
 
-    /// What is read from now on are the records of one answer.
+    /// Takes the bytes that are read from now on for the records of one answer.
     pub(in crate::acceptor) fn expect_records(&mut self, member: &Arc<Member>) {
         self.records = Some(Box::new(AnswerRecords::new(member)));
     }
@@ -224,7 +223,7 @@ impl UpstreamConn {
         self.stream.make_room();
     }
 
-    /// What is read from now on are no answers to requests, one after the other.
+    /// Notes that the bytes from now on are no answers to requests, one after the other.
     pub(in crate::acceptor) fn leave_http1(&self) {
         self.stream.leave_nothing();
     }
@@ -237,17 +236,18 @@ impl UpstreamConn {
         }
     }
 
-    /// Lets the worker's next write fail, as if the client itself had gone; what it has written can still be read.
+    /// Makes the worker's next write fail, as if the client itself had gone; bytes that it has written can still be
+    /// read.
     ///
-    /// Returns whether the worker's reaction can be seen from here: over TCP it cannot, nor once the request was ended,
-    /// as a socket of which both directions have ended here looks like one that the worker has closed. Then nothing is
-    /// done.
+    /// Returns whether the worker's reaction can be seen from here; else nothing is done. It cannot be seen over TCP,
+    /// nor after the request was ended, because a socket whose two directions have ended here looks like one that the
+    /// worker has closed.
     pub(in crate::acceptor) fn refuse_answer(&self, member: &Member) -> bool {
         !self.ended && !matches!(member.address, Address::Tcp(_)) && self.stream.refuse_reads().is_ok()
     }
 
-    /// Takes in and forgets whatever the worker still says, until it ends its side or that breaks. Returns whether it
-    /// has said anything.
+    /// Reads and drops whatever the worker still sends, until it ends its side or the connection breaks. Returns
+    /// whether it has sent anything.
     pub(in crate::acceptor) async fn hear_out(&mut self) -> bool {
         let mut said = !std::mem::take(&mut self.buf).is_empty();
         while let Ok(1..) = self.fill().await {
@@ -257,21 +257,21 @@ impl UpstreamConn {
         said
     }
 
-    /// Returns once the worker has closed its side for good.
+    /// Returns when the worker has closed its side for good.
     pub(in crate::acceptor) async fn closed_by_worker(&self) {
         while !self.stream.is_hung_up() {
             timer::sleep(HANG_UP_CHECK).await;
         }
     }
 
-    /// Both directions and the timer, to be used at the same time by one task.
+    /// Both directions and the timer, for use at the same time by one task.
     pub(in crate::acceptor) fn split(&mut self) -> (Reader<'_>, Writer<'_>) {
         let Self { stream, buf, buffers, timer, records, .. } = self;
         (Reader { stream, buf, buffers, timer, records }, Writer(stream))
     }
 }
 
-/// Notes that the worker has sent bytes that belong to no answer, and says so the first time.
+/// Notes that the worker has sent bytes that belong to no answer; the log says so the first time.
 pub(in crate::acceptor) fn distrust(member: &Member) {
     if member.distrust() {
         tracing::warn!(app = %member.app, worker = %member.worker, generation = %member.generation,
@@ -281,16 +281,16 @@ pub(in crate::acceptor) fn distrust(member: &Member) {
 
 /// What an answer is read from: a connection, or one half of it.
 pub(in crate::acceptor) trait Source {
-    /// Read from the worker and not yet used.
+    /// The bytes that were read from the worker and not yet used.
     fn buf(&mut self) -> &mut Bytes;
 
-    /// The records that the answer comes in; `None`: it comes as it is.
+    /// The records that the answer comes in; `None`: it comes without records.
     fn records(&mut self) -> Option<&mut AnswerRecords>;
 
-    /// For the deadlines of reading.
+    /// The timer for the deadlines of reading.
     fn timer(&mut self) -> &mut LazyDeadline;
 
-    /// Reads what is there behind what `buf` holds; 0 is the end: of the connection, or of an answer in records.
+    /// Reads bytes and adds them to `buf`; 0 is the end of the connection, or of an answer in records.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>>;
 
     /// [`poll_fill`](Self::poll_fill) as a future. Cancel-safe: bytes read are in `buf`.
@@ -298,7 +298,7 @@ pub(in crate::acceptor) trait Source {
         poll_fn(|cx| self.poll_fill(cx)).await
     }
 
-    /// Does something with it until a deadline. Cancel-safe if `work` is.
+    /// Runs `work` with the source until a deadline. Cancel-safe if `work` is.
     ///
     /// # Errors
     /// [`Elapsed`] when the deadline passed first.
@@ -333,7 +333,7 @@ impl Source for UpstreamConn {
     }
 }
 
-/// The half of a connection that the answer comes from.
+/// The half of a connection that the answer is read from.
 pub(in crate::acceptor) struct Reader<'a> {
     stream: &'a WorkerStream,
     buf: &'a mut Bytes,
@@ -360,7 +360,7 @@ impl Source for Reader<'_> {
     }
 }
 
-/// What is left over of the last read, at most the beginning of a head or of a chunk, goes in front.
+/// Reads some bytes. The rest of the last read, at most the beginning of a head or of a chunk, stays in front.
 fn read_some(
     stream: &WorkerStream,
     buf: &mut Bytes,
@@ -385,7 +385,7 @@ fn read_some(
     read
 }
 
-/// Reads until there is some of the answer or its end.
+/// Reads until there are bytes of the answer, or its end.
 fn read_records(
     stream: &WorkerStream,
     buf: &mut Bytes,
@@ -421,7 +421,7 @@ fn read_records(
     read
 }
 
-/// The half of a connection that the request goes into.
+/// The half of a connection that the request is written to.
 pub(in crate::acceptor) struct Writer<'a>(&'a WorkerStream);
 
 impl Writer<'_> {
@@ -461,18 +461,17 @@ impl AsyncWrite for UpstreamConn {
     }
 }
 
-/// How long a kept connection may rest: shorter than the idle limits of the servers apps use (gunicorn's is 2 s).
+/// How long a kept connection may rest: shorter than the idle limits of the servers that apps use (gunicorn's is 2 s).
 const MAX_REST: Duration = Duration::from_secs(1);
-/// A connection over which so many answers came is proved, and a new one takes its place: that costs next to nothing
-/// then.
+/// After so many answers a connection is proved, and a new one takes its place, which then costs next to nothing.
 const PROVED_AFTER: u32 = 1000;
-/// As so many counts an answer to a request that waited for its worker: there answers are shifted for as long as
-/// somebody waits, and the worker has the most to do.
+/// The number of answers for which one counts whose request waited for the worker: there shifted answers go on for as
+/// long as requests wait, and the worker has the most to do.
 const WAITED: u32 = 32;
 /// How long a worker has to answer what it was sent over a connection that is proved, and to close it.
 const PROOF: Duration = Duration::from_secs(10);
-/// A worker that has not answered by then is given room. Much shorter than a request may take, and so long that few
-/// have a timer fire for it.
+/// The time after which a worker that has not answered gets room to write: much shorter than a request may take, and so
+/// long that the timer of few requests fires.
 const ROOM_AFTER: Duration = Duration::from_secs(1);
-/// A worker that was hung up on is looked at that often.
+/// The interval of looks at a worker whose answer was refused.
 const HANG_UP_CHECK: Duration = Duration::from_millis(5);

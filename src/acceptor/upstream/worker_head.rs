@@ -25,23 +25,24 @@ pub(in crate::acceptor) struct Origin<'a> {
     pub(in crate::acceptor) proto: &'a str,
     pub(in crate::acceptor) host: &'a str,
     pub(in crate::acceptor) port: u16,
-    /// What the client's path begins with and the worker's does not; empty: nothing.
+    /// The prefix that the client's path has and the worker's has not; empty: none.
     pub(in crate::acceptor) prefix: &'a str,
     pub(in crate::acceptor) id: &'a RequestId,
     /// Milliseconds since 1970-01-01 UTC.
     pub(in crate::acceptor) start_ms: u64,
-    /// Who asks, as far as trusted proxies say.
+    /// The address of the client, as far as trusted proxies say.
     pub(in crate::acceptor) client: IpAddr,
-    /// Fields that only trusted proxies may send pass too.
+    /// Whether fields pass that only trusted proxies may send.
     pub(in crate::acceptor) trusted: bool,
-    /// What is told of the client's certificate, where the app's hosts ask for one.
+    /// The fields about the client's certificate, where the app's hosts ask for one.
     pub(in crate::acceptor) client_cert: &'a [(HeaderName, HeaderValue)],
-    /// What is told of who asks, where that was asked for.
+    /// The fields about the client's identity, where the app asks for it.
     pub(in crate::acceptor) identity: &'a [(HeaderName, HeaderValue)],
 }
 
 impl Origin<'_> {
-    /// Whether a field of the client goes to the worker: nobody else speaks of a certificate that was asked for here.
+    /// Whether a field of the client goes to the worker. Fields about a certificate do not, where this server asked for
+    /// it.
     pub(in crate::acceptor) fn lets_pass(&self, name: &HeaderName, named: &Named) -> bool {
         passes_to_worker(name, named, self.trusted)
             && (self.client_cert.is_empty() || !is_of_client_cert(name.as_str()))
@@ -89,7 +90,7 @@ pub(in crate::acceptor) fn write_request(
     let mut cookie = false;
     for (name, value) in head.headers {
         if name == header::COOKIE {
-            // HTTP/2 may have cut it into pieces (RFC 9113 §8.2.3).
+            // HTTP/2 may have cut the cookies into pieces (RFC 9113 §8.2.3).
             if !std::mem::replace(&mut cookie, true) && !named.has(name) {
                 write_cookies(out, head.headers);
             }
@@ -122,7 +123,7 @@ fn write_origin(out: &mut Vec<u8>, origin: &Origin<'_>) {
 
 fn write_framing(out: &mut Vec<u8>, head: RequestHead<'_>, framing: SendFraming, keepalive: bool) {
     match framing {
-        // A body that is empty is said to be, where one would be expected (RFC 9110 §8.6).
+        // An empty body is announced where one would be expected (RFC 9110 §8.6).
         SendFraming::None if matches!(*head.method, Method::POST | Method::PUT | Method::PATCH) => {
             out.extend_from_slice(b"content-length: 0\r\n");
         }
@@ -161,8 +162,8 @@ pub(in crate::acceptor) struct AnswerHead {
     pub(in crate::acceptor) clean: bool,
     pub(in crate::acceptor) framing: ReceiveFraming,
     /// Whether the head says where the answer ends. An answer without a body by its method or its status ends with its
-    /// head, whatever that says of a length: a body that the worker sends all the same is counted by nobody, unless it
-    /// promises not to.
+    /// head, whatever that says of a length: the end of a body that the worker sends all the same is unknown, unless
+    /// the worker promises that none follows.
     pub(in crate::acceptor) counted: bool,
     /// Whether the worker keeps the connection open after this answer.
     pub(in crate::acceptor) keepalive: bool,
@@ -178,10 +179,10 @@ impl AnswerHead {
     }
 }
 
-/// Takes a complete head off the front of `buf`; `None` when there is more to come.
+/// Takes a complete head off the front of `buf`; `None` when more has to come.
 ///
 /// # Errors
-/// What is wrong with it, for the log.
+/// What is wrong with the head, for the log.
 pub(in crate::acceptor) fn parse_answer(
     buf: &mut Bytes,
     method: &Method,
@@ -192,7 +193,7 @@ pub(in crate::acceptor) fn parse_answer(
     let parser = httparse::ParserConfig::default();
     let length = match parser.parse_response_with_uninit_headers(&mut parsed, &whole, &mut fields) {
         Ok(httparse::Status::Complete(length)) if length <= MAX_HEAD => length,
-        // A head that is not complete is longer than what is there.
+        // An incomplete head is longer than the bytes that are there.
         Ok(httparse::Status::Partial) if buf.len() < MAX_HEAD => return Ok(None),
         Ok(_) => return Err("its head is larger than 65536 bytes"),
         Err(httparse::Error::TooManyHeaders) => return Err("its head has more than 128 fields"),
@@ -213,8 +214,8 @@ pub(in crate::acceptor) fn parse_answer(
         && matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let framing = receive_framing(status, method, said, http11)?;
     let keepalive = keepalive && framing != ReceiveFraming::Close;
-    // 205 is framed as any other, but has no content (RFC 9110 §15.3.6): its length may be said by somebody else than
-    // who writes its body.
+    // An answer with 205 is framed as any other, but has no content (RFC 9110 §15.3.6): the program that sets its
+    // length may not be the one that writes its body.
     let counted = promised || !(has_no_body(status, method) || status == StatusCode::RESET_CONTENT);
     Ok(Some(AnswerHead { reply, clean, framing, counted, keepalive }))
 }
@@ -225,28 +226,28 @@ fn begins_an_answer(bytes: &[u8]) -> bool {
     line.iter().zip(b"HTTP/1.").all(|(byte, expected)| byte == expected)
 }
 
-/// RFC 9112 §6.3, 1: such an answer ends with its head.
+/// Whether the answer ends with its head (RFC 9112 §6.3, 1).
 pub(super) fn has_no_body(status: StatusCode, method: &Method) -> bool {
     is_bodiless(status) || *method == Method::HEAD
 }
 
-/// What the fields of an answer's head say to the server, noted as they pass by.
+/// What the fields of an answer's head say to the server.
 #[derive(Default)]
 pub(super) struct HeadFacts {
     close: bool,
     keepalive: bool,
     pub(super) encoding: Option<HeaderValue>,
     pub(super) length: Option<u64>,
-    /// It promises that no body follows where there is none.
+    /// Whether the worker promises that no body follows where there is none.
     no_body: bool,
-    /// Something that is looked at later, and taken out then.
+    /// Whether a field is there that is looked at, and taken out, later.
     pub(super) more: bool,
 }
 
-/// Takes the fields in that are not between worker and server alone.
+/// Takes in the fields that are for the client, and notes those for the server.
 ///
 /// # Errors
-/// What is wrong with one, for the log.
+/// What is wrong with a field, for the log.
 pub(super) fn take_fields(
     head: &Bytes,
     fields: &[httparse::Header<'_>],
@@ -266,7 +267,7 @@ pub(super) fn take_fields(
     Ok(said)
 }
 
-/// What a field is good for once it was noted.
+/// What happens with a field after it was noted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum FieldUse {
     None,
@@ -274,14 +275,14 @@ enum FieldUse {
 }
 
 impl HeadFacts {
-    /// RFC 9112 §6.3, strictly: what is said twice is the same, or no answer.
+    /// Notes a field. As a strict reading of RFC 9112 §6.3, two lengths have to be the same.
     fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<FieldUse, &'static str> {
         match *name {
             header::CONTENT_LENGTH => {
                 let length = parse_length(value)?;
                 match self.length.replace(length) {
                     Some(other) if other != length => return Err("its Content-Length fields differ"),
-                    // Said twice, it is passed on once: some clients refuse two (RFC 9110 §8.6).
+                    // A length that is said twice is passed on once: some clients refuse two (RFC 9110 §8.6).
                     Some(_) => return Ok(FieldUse::None),
                     None => {}
                 }
@@ -313,7 +314,7 @@ impl HeadFacts {
     }
 }
 
-/// RFC 9112 §6.3, strictly: what is ambiguous is no answer.
+/// The way in which the answer's body ends. As a strict reading of RFC 9112 §6.3, an ambiguous head is no answer.
 fn receive_framing(
     status: StatusCode,
     method: &Method,
@@ -340,7 +341,7 @@ const NO_BODY: &str = "rip-no-body";
 /// What is wrong with bytes that are no answer at all.
 pub(in crate::acceptor) const NO_ANSWER: &str = "it is no HTTP/1 answer";
 pub(super) const MAX_FIELDS: usize = 128;
-/// From the first byte of the status line to the last of the empty line.
+/// The largest head, in bytes, from the first of the status line to the last of the empty line.
 pub(in crate::acceptor) const MAX_HEAD: usize = 64 << 10;
 
 #[cfg(test)]

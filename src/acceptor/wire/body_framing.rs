@@ -1,4 +1,4 @@
-//! How the end of a body is told (RFC 9112 §6).
+//! How the end of a body is marked (RFC 9112 §6).
 //!
 //! Never here: writing or reading a body.
 
@@ -20,11 +20,11 @@ pub(in crate::acceptor) enum ReceiveFraming {
     Chunked,
     /// The body ends with the connection.
     Close,
-    /// With the connection, which has to bring so many bytes.
+    /// The body ends with the connection, which has to bring so many bytes.
     Checked(u64),
 }
 
-/// Digits only: `+2`, `2,2` and the like are read differently by different programs.
+/// Reads a length of digits only: `+2`, `2,2` and the like are read differently by different programs.
 pub(in crate::acceptor) fn parse_length(value: &HeaderValue) -> Result<u64, &'static str> {
     let bytes = value.as_bytes();
     if bytes.is_empty() || !bytes.iter().all(u8::is_ascii_digit) {

@@ -1,9 +1,9 @@
-//! Where the chunked body of a request ends (RFC 9112 §7.1), as the parser behind us finds it; a line feed without its
-//! carriage return breaks a body here, also among the trailers, where that parser would read on.
+//! Finds where the chunked body of a request ends (RFC 9112 §7.1), as hyper does. A line feed without its carriage
+//! return breaks a body here, also among the trailers, where hyper would read on.
 //!
 //! Pure: bytes in, the end out. Never here: what the body is made of, or chunks of answers (`worker_body`).
 
-/// Follows one body.
+/// The place in one body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::acceptor) enum Chunks {
     /// Before a size.
@@ -24,14 +24,14 @@ pub(in crate::acceptor) enum Chunks {
     EndLf,
 }
 
-/// How far following got with some bytes.
+/// How far some bytes belong to the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::acceptor) enum Followed {
-    /// All are of the body, which goes on.
+    /// All bytes belong to the body, which goes on.
     On(Chunks),
-    /// So many bytes belong to the body; what follows does not.
+    /// So many bytes belong to the body, which ends behind them.
     Ended(usize),
-    /// So many bytes belong to the body, and the next one breaks it: nothing that follows can be understood.
+    /// So many bytes belong to the body, and the next one breaks it: nothing behind it can be understood.
     Broken(usize),
 }
 

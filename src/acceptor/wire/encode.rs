@@ -11,7 +11,7 @@ pub(in crate::acceptor) fn write_field(out: &mut Vec<u8>, name: &str, value: &[u
     out.extend_from_slice(b"\r\n");
 }
 
-/// Writes what stands before a chunk's data; behind that stands [`CHUNK_END`]. A chunk of nothing would end the body.
+/// Writes the line before a chunk's data; [`CHUNK_END`] follows the data. An empty chunk would end the body.
 pub(in crate::acceptor) fn write_chunk_size(out: &mut Vec<u8>, size: usize) {
     debug_assert!(size > 0);
     // Writing to a Vec cannot fail.
@@ -19,5 +19,5 @@ pub(in crate::acceptor) fn write_chunk_size(out: &mut Vec<u8>, size: usize) {
 }
 
 pub(in crate::acceptor) const CHUNK_END: &[u8] = b"\r\n";
-/// Stands behind the last chunk; trailers and an empty line follow.
+/// The last chunk; trailers and an empty line follow.
 pub(in crate::acceptor) const LAST_CHUNK: &[u8] = b"0\r\n";

@@ -1,7 +1,7 @@
 //! The head of a plain request: a GET without a body or a wish for anything but its answer, whole and well formed.
 //!
-//! Whatever is not plainly that is nothing here: hyper looks at the same bytes then, and refuses what is to be refused.
-//! So there is no second opinion about where a request ends: a plain one ends with its head. Never here: reading.
+//! All other requests are left alone: hyper reads the same bytes then, and refuses what is to be refused. So there is
+//! no second opinion about where a request ends: a plain one ends with its head. Never here: reading from a connection.
 
 use std::mem::MaybeUninit;
 
@@ -13,20 +13,20 @@ use http::header::{
 };
 use http::request::Parts;
 
-/// How large a head may be; what is larger is refused elsewhere.
+/// The size of heads that are taken; larger ones are refused elsewhere.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::acceptor) struct HeadLimits {
     pub(in crate::acceptor) bytes: usize,
     pub(in crate::acceptor) fields: usize,
 }
 
-/// Takes a plain request's head off the front of `bytes` and puts it into `parts`; false, with nothing taken, when what
-/// is there is anything else, or not yet all of it.
+/// Takes a plain request's head off the front of `bytes` and puts it into `parts`; false, with nothing taken, when the
+/// bytes are another request or not yet a whole head.
 pub(in crate::acceptor) fn take_plain(bytes: &mut Bytes, limits: HeadLimits, parts: &mut Parts) -> bool {
     parse(bytes, limits, parts).map(|length| bytes.advance(length)).is_some()
 }
 
-/// The head's length.
+/// Parses a head and returns its length.
 fn parse(bytes: &Bytes, limits: HeadLimits, parts: &mut Parts) -> Option<usize> {
     if !bytes.starts_with(b"GET /") {
         return None;
@@ -44,7 +44,7 @@ fn parse(bytes: &Bytes, limits: HeadLimits, parts: &mut Parts) -> Option<usize> 
         return None;
     }
     let target = head.path?.as_bytes();
-    // The parser of URIs would drop what follows it.
+    // The parser of URIs would drop the part behind a `#`.
     if memchr::memchr(b'#', target).is_some() {
         return None;
     }
@@ -53,7 +53,7 @@ fn parse(bytes: &Bytes, limits: HeadLimits, parts: &mut Parts) -> Option<usize> 
     Some(length)
 }
 
-/// `None` when one of them makes the request more than a plain one.
+/// Takes the fields; `None` when one of them makes the request more than a plain one.
 fn take_fields(bytes: &Bytes, fields: &[httparse::Header<'_>], headers: &mut HeaderMap) -> Option<()> {
     headers.clear();
     for field in fields {
@@ -73,7 +73,7 @@ fn has_bare_line_feed(head: &[u8]) -> bool {
     memchr::memchr_iter(b'\n', head).any(|at| at == 0 || head[at - 1] != b'\r')
 }
 
-/// A request with more is none of the plain ones.
+/// The most fields of a plain request.
 const MAX_FIELDS: usize = 64;
 
 #[cfg(test)]
@@ -88,7 +88,7 @@ mod tests {
         Request::new(()).into_parts().0
     }
 
-    /// What is left behind the head, and the head; `|` stands for CR LF.
+    /// The bytes behind the head, and the head; `|` stands for CR LF.
     fn taken(text: &str) -> Option<(String, Parts)> {
         let (mut bytes, mut parts) = (Bytes::from(text.replace('|', "\r\n")), blank());
         let before = bytes.clone();

@@ -1,10 +1,10 @@
-//! What frames an HTTP/2 client sends, followed by their heads alone (RFC 9113 §4.1), and whether too many of them
+//! Follows the frames of an HTTP/2 client by their heads alone (RFC 9113 §4.1), and finds out whether too many of them
 //! carry nothing.
 //!
-//! Each such frame costs what the server does for it; requests, and what the server sends, pay for as many as ordinary
-//! clients send along with them. A connection that needs more borrows it, within a limit of its own and as long as its
-//! client has a share left. Pure: bytes in, a verdict out. Never here: what a frame says, whose the connection is, or
-//! ending it.
+//! Each frame without content costs points for the server's work. Requests, and what the server sends, bring points for
+//! as many such frames as ordinary clients send along with them. A connection that needs more points borrows them,
+//! within a limit of its own and as long as its client has a share left. Pure: bytes in, a verdict out. Never here:
+//! what a frame says, whose the connection is, or ending the connection.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -18,18 +18,18 @@ pub(in crate::acceptor) struct Frames {
     /// The beginning of a head that came in pieces.
     head: [u8; HEAD],
     have: usize,
-    /// Bytes to come that are no head.
+    /// The bytes to come that are no frame's head.
     skip: usize,
-    /// What the client may spend without borrowing.
+    /// The points that the client may spend without borrowing.
     points: u32,
-    /// What it may still borrow, as of `refilled`.
+    /// The points that the connection may still borrow, as of `refilled`.
     credit: u32,
     refilled: Instant,
     /// The last stream that the client opened.
     last_stream: u32,
-    /// Bytes of the fields of a request of which more are to come.
+    /// The bytes of fields of a request of which more are to come.
     fields: usize,
-    /// The frame that is coming ends them.
+    /// Whether the coming frame ends those fields.
     ends_fields: bool,
 }
 
@@ -49,11 +49,12 @@ impl FrameHead {
         Self { length, kind, flags, stream: u32::from_be_bytes(stream) & LAST_STREAM }
     }
 
-    /// What it costs: a frame that carries nothing [`FRAME`], a little of a body a part of that.
+    /// The points that the frame costs: [`FRAME`] when it carries nothing, a part of that when it carries a little of a
+    /// body.
     fn cost(self) -> u32 {
         match self.kind {
             HEADERS => 0,
-            // The end of a body; there is one for each request.
+            // The end of a body; each request has only one.
             DATA if self.flags & END_STREAM != 0 => 0,
             DATA => FRAME.saturating_sub((self.length as u32).saturating_mul(BYTE)),
             _ => FRAME,
@@ -78,8 +79,8 @@ impl Frames {
         }
     }
 
-    /// Takes the next bytes that were read; false when too many frames carry nothing. `share`: takes so many frames
-    /// from the client's share, and says whether there were as many.
+    /// Takes the next bytes that were read; false when too many frames carry nothing. `share` takes so many frames from
+    /// the client's share, and returns whether there were as many.
     pub(in crate::acceptor) fn received(
         &mut self,
         mut bytes: &[u8],
@@ -122,12 +123,12 @@ impl Frames {
         true
     }
 
-    /// Bytes of the fields of a request that have come, or are coming, without their end.
+    /// The bytes of a request's fields that have come, or are coming, without their end.
     pub(in crate::acceptor) fn unended_fields(&self) -> usize {
         if self.ends_fields && self.skip == 0 { 0 } else { self.fields }
     }
 
-    /// A block of fields is one HEADERS frame and the CONTINUATION frames behind it (RFC 9113 §4.3).
+    /// Follows a block of fields: one HEADERS frame and the CONTINUATION frames behind it (RFC 9113 §4.3).
     fn follow_fields(&mut self, head: FrameHead) {
         match head.kind {
             HEADERS => self.fields = head.length,
@@ -137,7 +138,7 @@ impl Frames {
         self.ends_fields = head.flags & END_HEADERS != 0;
     }
 
-    /// Notes that so many bytes went to the client in one write: it may answer them.
+    /// Notes that so many bytes went to the client in one write: the client may answer them.
     pub(in crate::acceptor) fn sent(&mut self, bytes: usize) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.earn(bytes.min(ANSWERS + bytes / 64));
@@ -160,7 +161,7 @@ impl Frames {
         true
     }
 
-    /// Adds what a frame costs at least to what may be spent. The clock is looked at only here.
+    /// Borrows points for at least one frame; false when none may be borrowed. The clock is looked at only here.
     fn borrow(&mut self, share: &impl Fn(NonZeroU32) -> bool) -> bool {
         let now = Instant::now();
         let passed = now.saturating_duration_since(self.refilled).min(Duration::from_secs(3600));
@@ -187,13 +188,13 @@ pub(in crate::acceptor) fn goaway(last_stream: u32, code: u32) -> [u8; HEAD + 8]
     frame
 }
 
-/// RFC 9113 §7.
+/// The error code of an ordered end (RFC 9113 §7).
 pub(in crate::acceptor) const NO_ERROR: u32 = 0;
-/// RFC 9113 §7.
+/// The error code for a client that sends too much (RFC 9113 §7).
 pub(in crate::acceptor) const ENHANCE_YOUR_CALM: u32 = 0xb;
 
 const HEAD: usize = 9;
-/// `PRI * HTTP/2.0` and what belongs to it (RFC 9113 §3.4).
+/// The length of the connection's preface, `PRI * HTTP/2.0` and what belongs to it (RFC 9113 §3.4).
 const PREFACE: usize = 24;
 const LAST_STREAM: u32 = (1 << 31) - 1;
 const DATA: u8 = 0;
@@ -202,30 +203,31 @@ const CONTINUATION: u8 = 9;
 const END_HEADERS: u8 = 4;
 const END_STREAM: u8 = 1;
 
-/// Points that a frame costs which carries nothing.
+/// The points that a frame without content costs.
 const FRAME: u32 = 64;
-/// Points that a byte of a body saves: frames with 16 of them cost nothing.
+/// The points that a byte of a body saves: frames with 16 of them cost nothing.
 const BYTE: u32 = 4;
-/// A connection may send so many frames that carry nothing before it borrows any: more than a connection begins with.
+/// The points of a new connection: it may send so many frames without content before it borrows, more than a connection
+/// begins with.
 const FIRST: u32 = 32 * FRAME;
-/// As many more may be borrowed at once.
+/// The points that a connection may borrow at once beyond that.
 const CREDIT: u32 = 1000 * FRAME - FIRST;
-/// And so many in a second for ever.
+/// The points that a connection may borrow in each second.
 const PER_SECOND: u32 = 100 * FRAME;
-/// Frames that are borrowed at a time: their client's share is shared with other threads.
+/// The frames that are borrowed at a time, because the client's share is shared with other threads.
 const AT_ONCE: u32 = 64;
-/// What requests and answers have paid for is kept up to here.
+/// The most points that a connection may have without borrowing.
 const FULL: u32 = 1000 * FRAME;
-/// Frames that carry nothing that all connections of a client may borrow at once, and in a second for ever.
+/// The frames without content that all connections of a client may borrow at once, and in each second.
 pub(in crate::acceptor) const SHARE: Rate = Rate { burst: share(10_000), per_second: share(1000) };
 
 const fn share(frames: u32) -> NonZeroU32 {
     NonZeroU32::new(frames).expect("it is a constant above 0")
 }
 
-/// A request brings priorities, a ping, or its own end.
+/// The points that a request brings, for priorities, a ping, or its own end.
 const REQUEST: u32 = 4 * FRAME;
-/// What is sent brings two window updates, or a ping.
+/// The points that a write to the client brings, for two window updates, or a ping.
 const ANSWERS: u32 = 2 * FRAME;
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! A second look at the raw head of every HTTP/1 request that hyper parses, for what it is lenient about.
+//! A second look at the raw head of every HTTP/1 request that hyper parses, for the points on which hyper is lenient.
 //!
-//! hyper lets `Transfer-Encoding` win over `Content-Length` and drops the latter before anybody can see it; it takes a
-//! bare LF for a line end. Both are refused here (RFC 9112 §2.2, §6.1), because a proxy in front of us might read the
-//! same bytes the other way. Never here: understanding a request beyond where it ends.
+//! hyper lets `Transfer-Encoding` win over `Content-Length` and drops the latter before anybody can see it, and takes a
+//! bare LF for a line end. Both are refused here (RFC 9112 §2.2, §6.1), because a proxy in front of the server might
+//! read the same bytes the other way. Never here: understanding a request beyond where it ends.
 
 use super::chunks::{Chunks, Followed};
 
@@ -14,9 +14,9 @@ pub(in crate::acceptor) struct Framing {
     saw_length: Option<u64>,
     saw_encoding: bool,
     flaw: Option<FramingError>,
-    /// Heads that have passed by completely.
+    /// How many heads have passed by completely.
     heads: u64,
-    /// Bytes of the head that is coming, or else of the last one.
+    /// The bytes of the coming head, or else of the last one.
     head: usize,
     /// The first head with a flaw, counted from 0.
     first_flaw: Option<(u64, FramingError)>,
@@ -29,15 +29,15 @@ pub(in crate::acceptor) enum FramingError {
     LengthAndEncoding,
     /// More than one `Transfer-Encoding`.
     TwoEncodings,
-    /// A `Transfer-Encoding` that is not `chunked` alone: what is under it would reach the worker still encoded.
+    /// A `Transfer-Encoding` that is not `chunked` alone: the body under it would reach the worker still encoded.
     OtherEncoding,
     /// A line that ends in LF alone.
     BareLineFeed,
     /// A `Content-Length` that is longer than any number need be.
     LongLength,
-    /// A `#` in the first line: the parser behind us would cut the target off there.
+    /// A `#` in the first line: hyper would cut the target off there.
     Fragment,
-    /// What came before it could not be followed.
+    /// The bytes before the head could not be followed.
     Unwatched,
 }
 
@@ -57,17 +57,17 @@ impl FramingError {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum FramingState {
-    /// Before or inside a head.
+    /// The next byte is before or inside a head.
     #[default]
     Head,
     /// A body with so many bytes to come.
     Body(u64),
     Chunked(Chunks),
-    /// Not HTTP any more.
+    /// The connection has left HTTP.
     Off,
 }
 
-/// The beginning of the current line, as much as the longest field that matters needs.
+/// The beginning of the current line, as long as the longest field that matters.
 #[derive(Debug)]
 struct Line {
     start: [u8; LINE_START],
@@ -116,7 +116,7 @@ impl Framing {
         all.len()
     }
 
-    /// The connection is no longer HTTP.
+    /// Stops following: the connection is no longer HTTP.
     pub(in crate::acceptor) fn switch_off(&mut self) {
         self.state = FramingState::Off;
     }
@@ -135,12 +135,12 @@ impl Framing {
         self.heads
     }
 
-    /// How many bytes of the head that is coming there are, or else how many the last one had.
+    /// The bytes of the coming head so far, or else those of the last one.
     pub(in crate::acceptor) fn head(&self) -> usize {
         self.head
     }
 
-    /// Whether the next byte begins a head: nothing of a message is under way.
+    /// Whether the next byte begins a head: no message is under way.
     pub(in crate::acceptor) fn between_messages(&self) -> bool {
         self.state == FramingState::Head && !self.inside_head()
     }
@@ -194,7 +194,7 @@ impl Framing {
             if self.line.len > LINE_START {
                 self.flaw.get_or_insert(FramingError::LongLength);
             }
-            // An unreadable or contradicting value is refused by hyper itself.
+            // hyper itself refuses an unreadable or contradicting value.
             self.saw_length = Some(parse_length(value));
         } else if let Some(value) = strip_name(line, b"transfer-encoding:") {
             if self.saw_encoding {
@@ -248,7 +248,7 @@ fn parse_length(value: &[u8]) -> u64 {
     std::str::from_utf8(value).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
 
-/// `content-length:` with white space and 20 digits fits, whatever else stands on longer lines.
+/// The bytes of a line that are kept: `content-length:` with white space and 20 digits fits in.
 const LINE_START: usize = 48;
 
 #[cfg(test)]

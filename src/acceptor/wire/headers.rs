@@ -8,18 +8,18 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use crate::spec::field_names::is_hop_by_hop;
 pub(in crate::acceptor) use crate::spec::field_names::{is_forwarding, is_of_client_cert};
 
-/// What the server writes itself, so that a client's own never gets through: framing, host, request id.
+/// Whether the server writes the field itself, so that a client's own never gets through: framing, host, request id.
 fn is_rewritten(name: &str) -> bool {
     matches!(name, "host" | "content-length" | "expect" | "x-request-id")
 }
 
-/// What nobody outside may say: `Rip-*` is between server and workers; `Proxy` becomes `HTTP_PROXY` in CGI-like
-/// apps (CVE-2016-5385); a name with `_` is the same as one with `-` to them.
+/// Whether no client may send the field: `Rip-*` is between server and workers; `Proxy` becomes `HTTP_PROXY` in
+/// CGI-like apps (CVE-2016-5385), to which a name with `_` is the same as one with `-`.
 fn is_never_passed(name: &str) -> bool {
     name.starts_with("rip-") || name == "proxy" || name.contains('_')
 }
 
-/// Whether a client's field goes to the worker. `x-forwarded-*` of a trusted peer is merged elsewhere.
+/// Whether a client's field goes to the worker. The `x-forwarded-*` fields of a trusted peer are merged elsewhere.
 pub(in crate::acceptor) fn passes_to_worker(name: &HeaderName, named: &Named, trusted: bool) -> bool {
     let text = name.as_str();
     // Most fields start with a letter that no rule is about.
@@ -71,7 +71,7 @@ impl Named {
         self.0.contains(name)
     }
 
-    /// Whether `Connection` says so.
+    /// Whether `Connection` names an upgrade.
     pub(in crate::acceptor) fn says_upgrade(&self) -> bool {
         self.0.contains(&header::UPGRADE)
     }
@@ -82,7 +82,7 @@ pub(in crate::acceptor) fn is_between_neighbours(name: &str) -> bool {
     is_hop_by_hop(name) || name == "date" || name.starts_with("rip-")
 }
 
-/// Takes out of a worker's answer what clients must not see, and what the server writes itself.
+/// Takes the fields out of a worker's answer that clients must not see, and those that the server writes itself.
 pub(in crate::acceptor) fn clean_answer(headers: &mut HeaderMap, keep_trailer: bool) {
     let named = Named::of(headers);
     let goes = |name: &HeaderName| match name.as_str() {
@@ -95,8 +95,8 @@ pub(in crate::acceptor) fn clean_answer(headers: &mut HeaderMap, keep_trailer: b
     }
 }
 
-/// Whether an answer of this status has no body, and says nothing of one: no `Content-Length` (RFC 9110 §8.6; of a 304
-/// nobody can tell whether the worker's is that of the 200), no `Transfer-Encoding` (RFC 9112 §6.1).
+/// Whether an answer of this status has no body, and no field about one: no `Content-Length` (RFC 9110 §8.6; that of a
+/// worker's 304 may not be that of the 200), and no `Transfer-Encoding` (RFC 9112 §6.1).
 pub(in crate::acceptor) fn is_bodiless(status: StatusCode) -> bool {
     status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }

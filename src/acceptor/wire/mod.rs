@@ -11,12 +11,12 @@
 //!   first lines and other limits.
 //! - `worker_body` reads bodies of answers. `chunks` cannot: it finds their ends alone.
 //!
-//! What holds for more than one of them stands once: how a body's end is told in `body_framing`, which fields pass in
-//! `headers` and `trailers`, how fields and chunks are written in `encode`.
+//! What holds for more than one of them is written once: how a body's end is told in `body_framing`, which fields pass
+//! in `headers` and `trailers`, how fields and chunks are written in `encode`.
 //!
-//! Of other things as bytes: HTTP/2's `frames`, and the `proxy_header` in front of everything.
+//! Beside HTTP/1 the room has HTTP/2's `frames`, and the `proxy_header` in front of everything.
 //!
-//! Never here: who sent them, or what follows.
+//! Never here: who sent the bytes, or what follows from them.
 
 pub(in crate::acceptor) mod body_framing;
 pub(in crate::acceptor) mod chunks;

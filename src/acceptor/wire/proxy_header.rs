@@ -1,30 +1,31 @@
 //! The header by which a proxy says whose connection it passes on: the PROXY protocol's versions 1 and 2
 //! (haproxy.org, proxy-protocol.txt).
 //!
-//! Pure: bytes in, addresses out; what follows the header is left alone. Never here: who may send one, or reading it.
+//! Pure: bytes in, addresses out; bytes behind the header are left alone. Never here: who may send a header, or reading
+//! it from a connection.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// A header that is being read.
+/// A header of which a part has come.
 #[derive(Debug)]
 pub(in crate::acceptor) struct ProxyHeader {
-    /// What has come, as far as it matters: a line, or the binary header up to its addresses' end.
+    /// The bytes that have come, as far as they matter: a line, or the binary header up to its addresses' end.
     kept: [u8; MOST_LINE],
-    /// Bytes that have come.
+    /// How many bytes have come.
     have: usize,
 }
 
 /// What a header says about the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::acceptor) enum ProxiedConnection {
-    /// Nothing: the proxy speaks for itself, or for a client without an IP address. The connection's own addresses
-    /// hold.
+    /// The header names nobody: the proxy speaks for itself, or for a client without an IP address. The connection's
+    /// own addresses hold.
     Own,
-    /// It is a client's, between these addresses.
+    /// The connection is a client's, between these addresses.
     Of { client: SocketAddr, local: SocketAddr },
 }
 
-/// What was made of some bytes.
+/// The result of taking some bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::acceptor) struct Taken {
     /// How many of the bytes belong to the header; all of them before its end.
@@ -58,7 +59,7 @@ impl ProxyHeader {
         self.have > 0
     }
 
-    /// Version 1.
+    /// Takes bytes of a header of version 1.
     fn take_line(&mut self, bytes: &[u8]) -> Result<Taken, &'static str> {
         let end = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |at| at + 1);
         let length = self.keep(&bytes[..end], MOST_LINE);
@@ -74,7 +75,7 @@ impl ProxyHeader {
         Ok(Taken { length, says })
     }
 
-    /// Version 2.
+    /// Takes bytes of a header of version 2.
     fn take_binary(&mut self, bytes: &[u8]) -> Result<Taken, &'static str> {
         let mut length = self.keep(bytes, FIXED);
         let signature = &self.kept[..self.have.min(SIGNATURE.len())];
@@ -89,7 +90,7 @@ impl ProxyHeader {
         Ok(Taken { length, says: (self.have == end).then(|| self.addresses()) })
     }
 
-    /// Takes bytes until there are so many, unless there are already; returns how many it took.
+    /// Takes bytes until `until` are there; returns how many it took.
     fn keep(&mut self, bytes: &[u8], until: usize) -> usize {
         let taken = bytes.len().min(until.saturating_sub(self.have));
         let room = self.kept.get_mut(self.have..).unwrap_or_default();
@@ -99,7 +100,7 @@ impl ProxyHeader {
         taken
     }
 
-    /// How many bytes follow the fixed part of version 2.
+    /// The number of bytes that follow the fixed part of version 2.
     fn announced(&self) -> Result<usize, &'static str> {
         let [version_and_command, family_and_transport, high, low] = self.fixed();
         let length = usize::from(u16::from_be_bytes([high, low]));
@@ -125,7 +126,7 @@ impl ProxyHeader {
         if length < least { Err("is too short for its addresses") } else { Ok(length) }
     }
 
-    /// What a whole header of version 2 says.
+    /// The addresses of a whole header of version 2.
     fn addresses(&self) -> ProxiedConnection {
         let [version_and_command, family_and_transport, ..] = self.fixed();
         let block = &self.kept[FIXED..];
@@ -187,7 +188,7 @@ const LINE: &str = "is a line that is none of `PROXY TCP4 CLIENT SERVER PORT POR
 
 /// The longest line, with CR LF.
 const MOST_LINE: usize = 107;
-/// The longest header of version 2, as nginx takes it. What follows the addresses is skipped.
+/// The longest header of version 2, the same as nginx's. Bytes behind the addresses are skipped.
 const MOST_BINARY: usize = 4096;
 const PREFIX: &[u8] = b"PROXY ";
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -206,7 +207,7 @@ mod tests {
         [&SIGNATURE[..], &[0x20 | command, family], &length, payload].concat()
     }
 
-    /// What a whole header says, with its length; `behind` follows it and is left alone.
+    /// What a whole header says; bytes behind it are left alone.
     fn read(header: &[u8]) -> Result<ProxiedConnection, &'static str> {
         let bytes = [header, b"GET / HTTP/1.1\r\n"].concat();
         let Taken { length, says } = ProxyHeader::default().take(&bytes)?;

@@ -1,6 +1,6 @@
-//! The fields behind a body: which pass to a worker and which to a client, and how a worker is sent them.
+//! The fields behind a body: which pass to a worker and which to a client, and how they are written for a worker.
 //!
-//! Never here: reading them off a worker's answer (`worker_body`).
+//! Never here: reading trailers off a worker's answer (`worker_body`).
 
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName};
@@ -8,7 +8,7 @@ use http::header::{HeaderMap, HeaderName};
 use super::encode::{LAST_CHUNK, write_field};
 use super::headers::{Named, is_between_neighbours, passes_to_worker};
 
-/// Takes out of a request's trailers what comes too late behind a body, and what no client may say at all.
+/// Takes the fields out of a request's trailers that come too late behind a body, and those that no client may send.
 pub(in crate::acceptor) fn clean(trailers: &mut HeaderMap) {
     let nobody = Named::default();
     keep(trailers, |name| passes(name, &nobody));
@@ -18,8 +18,8 @@ fn passes(name: &HeaderName, nobody: &Named) -> bool {
     !comes_too_late(name.as_str()) && passes_to_worker(name, nobody, false)
 }
 
-/// Takes out of an answer's trailers what comes too late behind a body, what is between server and worker, and what the
-/// server writes itself. `named`: by the `Connection` of the answer's head.
+/// Takes the fields out of an answer's trailers that come too late behind a body, that are between server and worker,
+/// or that the server writes itself. `named`: the fields that the `Connection` of the answer's head names.
 pub(in crate::acceptor) fn clean_answer(trailers: &mut HeaderMap, named: Option<&Named>) {
     let here = Named::of(trailers);
     keep(trailers, |name| {
@@ -33,7 +33,7 @@ pub(in crate::acceptor) fn clean_answer(trailers: &mut HeaderMap, named: Option<
 /// Whether a field is of no use, or dangerous, once the body has passed (RFC 9110 §6.5.1): framing, routing,
 /// conditions, authentication, control of caches and of what the client does next, and what the content is.
 fn comes_too_late(name: &str) -> bool {
-    // Sums of the content are known at its end only (RFC 9530 §6.5).
+    // Digests of the content are known only at its end (RFC 9530 §6.5).
     let of_content = name.starts_with("content-") && name != "content-digest";
     of_content
         || name.starts_with("if-")

@@ -1,7 +1,7 @@
 //! The opening handshake of a WebSocket with a worker (RFC 6455 §4) for a client that opened it over HTTP/2 (RFC 8441)
 //! and sent no key of its own.
 //!
-//! Never here: the tunnel behind it.
+//! Never here: the tunnel that the handshake opens.
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::Engine;
@@ -40,7 +40,7 @@ impl WebSocketAccept {
     }
 }
 
-/// RFC 6455 §1.3.
+/// The fixed part of the digest (RFC 6455 §1.3).
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Where a worker's answer ends: length, chunks (RFC 9112 §7.1) or the connection's end.
+//! Finds where a worker's answer ends: length, chunks (RFC 9112 §7.1) or the connection's end.
 //!
 //! Pure: bytes in, bytes out. Never here: reading a socket.
 
@@ -48,7 +48,7 @@ impl BodyDecoder {
         Self { state }
     }
 
-    /// Bytes still to come, where the worker has said how many.
+    /// The bytes still to come, where the worker has said how many.
     pub(in crate::acceptor) fn length(&self) -> Option<u64> {
         match self.state {
             DecoderState::Checked(left) => Some(left),
@@ -56,7 +56,7 @@ impl BodyDecoder {
         }
     }
 
-    /// Bytes still to come, where they alone tell the end.
+    /// The bytes still to come, where only their number tells the end.
     pub(in crate::acceptor) fn remaining(&self) -> Option<u64> {
         match self.state {
             DecoderState::Length(left) => Some(left),
@@ -118,7 +118,7 @@ impl BodyDecoder {
         }
     }
 
-    /// The worker closed the connection: whether the body was complete then.
+    /// Whether the body was complete when the worker closed the connection.
     pub(in crate::acceptor) fn ends_here(&self) -> bool {
         matches!(self.state, DecoderState::Close | DecoderState::Checked(0) | DecoderState::Done)
     }
