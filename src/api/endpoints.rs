@@ -73,7 +73,7 @@ endpoints! {
         takes r#"{"app"?:NAME}"# answers "a line for each event, below";
     /// Changes how many workers an app has; without `app`: the only one.
     SCALE: Scale => Object<Scaled> = POST "/workers/scale"
-        takes r#"{"app"?:NAME,"workers":"half"|"auto"|"2x"|"4"}"# answers r#"{"ok":true,"app","before","now"}"#;
+        takes r#"{"app"?:NAME,"workers":"half"|"auto"|"2x"|"4"|"2..8"}"# answers r#"{"ok":true,"app","before","now"}"#;
     /// Makes the server drain and end; the answer comes at once.
     STOP: StopServer => Object<StopAnswer> = POST "/stop"
         takes "" answers r#"{"ok":true,"drain":SECONDS,"lame_duck":SECONDS}"#;

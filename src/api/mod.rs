@@ -207,6 +207,12 @@ pub struct AppStatus {
     pub generation: GenerationId,
     /// Workers wanted, ready, starting, draining or stopping.
     pub workers: WorkerTally,
+    /// Where the number of workers follows the load: between which numbers, and why it changed last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaling: Option<String>,
+    /// Whether it has no worker because nobody has asked anything for long: the next request starts one.
+    #[serde(default)]
+    pub resting: bool,
     /// Requests waiting for a worker.
     pub queued: usize,
     /// Requests in workers' hands.
@@ -226,6 +232,13 @@ pub struct AppStatus {
     /// The last deploy that was rejected, and why, until one succeeds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejected: Option<Rejection>,
+}
+
+impl AppStatus {
+    /// Whether a request finds a worker now, or has one started.
+    pub(crate) fn can_serve(&self) -> bool {
+        self.workers.ready > 0 || self.resting
+    }
 }
 
 /// Why a generation was not taken.
@@ -423,7 +436,7 @@ pub(crate) struct Scale {
     /// Which app; `None`: the only one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) app: Option<AppName>,
-    /// `half`, `auto`, `2x` or a number, as after `w:`.
+    /// `half`, `auto`, `2x`, a number or `2..8`, as after `w:`.
     pub(crate) workers: String,
 }
 

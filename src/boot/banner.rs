@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::api::{AppStatus, BackendStatus};
 use crate::name::AppName;
-use crate::spec::{AppSpec, ServerSpec};
+use crate::spec::{AppSpec, ServerSpec, Upkeep, span};
 
 /// The URLs of listeners, for people: `localhost` stands for every address.
 pub(super) fn urls(scheme: &str, usual_port: u16, listeners: &[TcpListener]) -> Vec<String> {
@@ -46,7 +46,7 @@ pub(super) fn text(
     for app in apps {
         line(&mut out, "app", &format!("{} from {}", app.name, app.path.display()));
         line(&mut out, "", &app.described);
-        line(&mut out, "workers", &app.upkeep.workers.resolve(cores).to_string());
+        line(&mut out, "workers", &workers(&app.upkeep, cores));
         let replaced = app.recycle.to_string();
         if replaced != "never" {
             line(&mut out, "", &format!("each is replaced {replaced}"));
@@ -57,6 +57,16 @@ pub(super) fn text(
     line(&mut out, "backend", &backend.to_string());
     line(&mut out, "control", &spec.control_socket.display().to_string());
     out
+}
+
+/// How many workers an app has: "2", "2 to 8 by load", "1; none after 10 min without a request".
+fn workers(upkeep: &Upkeep, cores: usize) -> String {
+    let (least, most) = upkeep.workers.resolve(cores).into_inner();
+    let number = if least == most { least.to_string() } else { format!("{least} to {most} by load") };
+    match upkeep.idle {
+        Some(idle) => format!("{number}; none after {} without a request", span(idle)),
+        None => number,
+    }
 }
 
 /// The line of an app that serves, or that was rejected.
@@ -74,7 +84,7 @@ pub(super) fn settled(
         }
         None => {
             let spec = apps.iter().find(|spec| spec.name == *app);
-            let workers = spec.map_or(1, |spec| spec.upkeep.workers.resolve(cores));
+            let workers = spec.map_or(1, |spec| *spec.upkeep.workers.resolve(cores).start());
             let s = if workers == 1 { "" } else { "s" };
             format!("ready {app}: {workers} worker{s} after {after:.1} s\n")
         }

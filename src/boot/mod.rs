@@ -348,7 +348,7 @@ fn read_apps(resolver: &Resolver, paths: &[PathBuf]) -> anyhow::Result<Vec<AppSp
 /// The server is ready also when an app is not: it answers for it, and says so.
 fn say_ready(urls: &[String], apps: &[AppStatus], backend: &BackendStatus) {
     let text = systemd_status::line(&urls.join(" "), apps, 0.0);
-    if apps.iter().all(|app| app.workers.ready > 0) {
+    if apps.iter().all(AppStatus::can_serve) {
         tracing::info!("ready: {text}; workers are {backend}");
     } else {
         tracing::warn!("started, but not every app has a worker: {text}; workers are {backend}");

@@ -157,7 +157,8 @@ impl Resolver {
         let scripts = scripts(found.scripts, &found.command.dir, follow);
         let pages = own_pages(settings.rules.errors.as_deref(), &settings.path)?;
         let protocol = kind.protocol.unwrap_or(settings.rules.protocol);
-        let workers = kind.workers.filter(|_| !settings.workers_told).unwrap_or(settings.upkeep.workers);
+        let workers =
+            kind.workers.filter(|_| !settings.workers_told).map_or(settings.upkeep.workers, Into::into);
         let of_kind = |rules: Rules| Rules {
             concurrency: Some(concurrency),
             protocol,

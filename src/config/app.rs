@@ -18,7 +18,7 @@ use crate::spec::settings::sections::Values;
 use crate::spec::settings::setting_value::SettingValue;
 use crate::spec::settings::table::{Id, Setting};
 use crate::spec::{
-    ByPath, Memory, PhpSettings, ProgramSettings, Recycle, Reload, Rules, StaticSettings, Upkeep, WorkerCount,
+    ByPath, Memory, PhpSettings, ProgramSettings, Recycle, Reload, Rules, StaticSettings, Upkeep, WorkerRange,
 };
 
 /// An app that is to run, and what the command line, the environment and the server's file say of it.
@@ -97,7 +97,7 @@ impl AppRequest {
 
 impl AppSettings {
     /// Shows this number of workers in place of the default, which does not hold for what the app is.
-    pub(crate) fn report_workers(&mut self, workers: WorkerCount) {
+    pub(crate) fn report_workers(&mut self, workers: WorkerRange) {
         if let Some(row) = self.report.iter_mut().find(|row| row.key == Setting::of(Id::Workers).key()) {
             row.value = workers.to_string();
         }
@@ -168,7 +168,7 @@ pub(crate) fn app_settings(request: &AppRequest) -> Result<AppSettings, ConfigEr
         php: PhpSettings::read(&stack),
         php_ini: ini.into_iter().map(|(name, there)| (name, there.value)).collect(),
         upkeep: Upkeep::read(&stack),
-        workers_told: stack.told::<WorkerCount>(Id::Workers).is_some(),
+        workers_told: stack.told::<WorkerRange>(Id::Workers).is_some(),
         watch: stack.typed(Id::Watch),
         recycle: Recycle::read(&stack),
         recycle_if_told: Recycle {
@@ -281,6 +281,11 @@ fn warnings(stack: &Stack<'_>, name: &AppName, report: &[Effective]) -> Vec<Stri
     }
     if reload == Reload::None {
         idle(Id::Watch, "reload is none");
+    }
+    if stack.typed::<WorkerRange>(Id::Workers).is_fixed() {
+        for id in [Id::WorkersQuiet, Id::MemoryTotal] {
+            idle(id, "workers is no range such as 2..8");
+        }
     }
     let is_program = stack.value(Id::Command).is_some() && stack.value(Id::StaticRoot).is_none();
     for id in STATIC.into_iter().filter(|_| is_program) {

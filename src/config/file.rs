@@ -425,7 +425,7 @@ A = "1"
             ),
             (
                 "[app]\nworkers = \"x\"",
-                "/etc/x.toml:2:11: workers: read `\"x\"`, expected half, auto, 2x, 3x, or a number from 1 to 4096",
+                "/etc/x.toml:2:11: workers: read `\"x\"`, expected half, auto, 2x, 3x, a number from 1 to 4096, or two of them such as 2..8 for as many as the load asks for",
             ),
             (
                 "threads = \"2\"",

@@ -205,7 +205,7 @@ fn no_such_host(host: &HostName) -> CallError {
 }
 
 fn health(apps: &[AppStatus]) -> Health {
-    if apps.iter().all(|app| app.workers.ready > 0) { Health::Healthy } else { Health::Degraded }
+    if apps.iter().all(AppStatus::can_serve) { Health::Healthy } else { Health::Degraded }
 }
 
 /// What stands out among the apps, in their own words.

@@ -68,7 +68,7 @@ impl Readiness {
         if let Some(until) = drain {
             why.push(format!("drained {}", until.shown(now)));
         }
-        let without = apps.iter().filter(|app| app.workers.ready == 0);
+        let without = apps.iter().filter(|app| !app.can_serve());
         let without: Vec<_> = without.map(|app| app.app.as_str()).collect();
         if apps.is_empty() {
             why.push("there is no app yet".to_owned());

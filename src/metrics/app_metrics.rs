@@ -75,6 +75,11 @@ impl AppMetrics {
         self.0.worker_strays.add(kind);
     }
 
+    /// Counts a change of the number of workers that the load asked for. Takes a shared lock.
+    pub(crate) fn scaled(&self, cause: &'static str) {
+        self.0.scalings.add(cause);
+    }
+
     /// Counts a deploy that came to an end. Takes a shared lock.
     pub(crate) fn deploy(&self, outcome: &'static str) {
         self.0.deploys.add(outcome);
@@ -98,6 +103,7 @@ pub(super) struct AppSeries {
     pub(super) refused: ByCause,
     pub(super) worker_exits: ByCause,
     pub(super) worker_strays: ByCause,
+    pub(super) scalings: ByCause,
     pub(super) deploys: ByCause,
 }
 
@@ -131,6 +137,7 @@ impl StatusClass {
 /// What an app has now; what each one counts is in [`AppGauge::ALL`].
 #[derive(Clone, Copy)]
 pub(crate) enum AppGauge {
+    WorkersWanted,
     WorkersReady,
     WorkersStarting,
     WorkersDraining,
@@ -143,7 +150,8 @@ pub(crate) enum AppGauge {
 
 impl AppGauge {
     /// The gauges in the order of the variants: name and help.
-    pub(super) const ALL: [(&str, &str); 8] = [
+    pub(super) const ALL: [(&str, &str); 9] = [
+        ("workers_wanted", "Workers that there are to be now"),
         ("workers_ready", "Workers that take requests now"),
         ("workers_starting", "Workers that are not ready yet"),
         ("workers_draining", "Workers that finish what they have and take nothing new"),

@@ -141,6 +141,11 @@ fn encode_workers(page: &mut MetricsPage<'_>, apps: &AppTable) -> fmt::Result {
             series.worker_strays.each(|kind, count| family.count(&[("app", app), ("kind", kind)], count))
         })
     })?;
+    page.counter("worker_scalings", "Changes of the number of workers that the load asked for", |family| {
+        each(apps, |app, series| {
+            series.scalings.each(|cause, count| family.count(&[("app", app), ("cause", cause)], count))
+        })
+    })?;
     page.counter("deploys", "Deploys that came to an end", |family| {
         each(apps, |app, series| {
             series.deploys.each(|outcome, count| family.count(&[("app", app), ("outcome", outcome)], count))

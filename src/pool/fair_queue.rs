@@ -177,6 +177,11 @@ impl<C, H> FairQueue<C, H> {
         }
     }
 
+    /// How many claims wait; one step for each client.
+    pub(super) fn claims_len(&self) -> usize {
+        self.len - self.clients.values().map(|own| own.held.len()).sum::<usize>()
+    }
+
     pub(super) fn has_claims(&self) -> bool {
         self.has_ordinary() || !self.retried.is_empty()
     }

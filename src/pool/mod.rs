@@ -35,7 +35,7 @@ pub(crate) use in_flight::InFlightRequest;
 pub(crate) use member::{Member, Parked};
 pub(crate) use mode::Mode;
 use preemption::Preemption;
-pub(crate) use report::{PoolReport, WorkerReport, WorkerStanding};
+pub(crate) use report::{PoolDemand, PoolReport, WorkerReport, WorkerStanding};
 pub(crate) use saturation::Saturation;
 use state::{Granted, PoolState, QueueEntry, Seat};
 pub(crate) use worker_fault::WorkerFault;
@@ -186,6 +186,12 @@ impl Pool {
     /// Whether a worker of the current generation is there.
     pub(crate) fn any_worker(&self) -> bool {
         self.shared.lock().any_worker()
+    }
+
+    /// Whether a request finds a worker, or has one started.
+    pub(crate) fn can_serve(&self) -> bool {
+        let state = self.shared.lock();
+        state.any_worker() || state.is_resting()
     }
 
     /// How many workers can get requests.
@@ -465,6 +471,11 @@ impl PoolWriter {
     /// What the supervisor acts on, without what requests are doing: cheap enough to read at every change.
     pub(crate) fn standings(&self) -> Vec<WorkerStanding> {
         self.shared.lock().standings()
+    }
+
+    /// What requests ask of the workers.
+    pub(crate) fn demand(&self) -> PoolDemand {
+        self.shared.lock().demand()
     }
 
     /// Returns when something happened that the supervisor acts on: a retired worker became idle, a worker reached its

@@ -7,6 +7,9 @@
 pub(crate) enum Mode {
     /// Requests are taken; without a worker they wait.
     Open,
+    /// Requests are taken and wait: there is no worker because nobody has asked for long, and the first request has one
+    /// started.
+    Resting,
     /// Requests are refused: there are no workers, and none will come by themselves.
     Closed,
 }

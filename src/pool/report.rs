@@ -31,6 +31,15 @@ pub(crate) struct WorkerStanding {
     pub(crate) distrusted: bool,
 }
 
+/// What requests ask of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PoolDemand {
+    /// Claims since the pool was made.
+    pub(crate) claims: u64,
+    /// Requests that wait for a worker; those of held hosts do not count.
+    pub(crate) waiting: usize,
+}
+
 /// One worker in a [`PoolReport`].
 #[derive(Clone, Debug)]
 pub(crate) struct WorkerReport {

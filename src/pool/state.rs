@@ -16,7 +16,7 @@ use super::fair_queue::{FairQueue, Gone, QueueClient, Room, Ticket};
 use super::in_flight::InFlightRequest;
 use super::member::Member;
 use super::mode::Mode;
-use super::report::{PoolReport, WorkerReport, WorkerStanding};
+use super::report::{PoolDemand, PoolReport, WorkerReport, WorkerStanding};
 use super::saturation::Saturation;
 use super::worker_fault::WorkerFault;
 use super::worker_slot::WorkerSlot;
@@ -72,6 +72,7 @@ pub(super) struct PoolState<W> {
     current: GenerationId,
     max_queue: usize,
     mode: Mode,
+    claims: u64,
     /// When it was last told who holds the workers.
     saturation_told: Option<Instant>,
 }
@@ -85,6 +86,7 @@ impl<W> PoolState<W> {
             current: GenerationId::default(),
             max_queue,
             mode: Mode::Open,
+            claims: 0,
             saturation_told: None,
         }
     }
@@ -100,6 +102,7 @@ impl<W> PoolState<W> {
         if self.mode == Mode::Closed {
             return Granted::Closed;
         }
+        self.claims += 1;
         if let Some((worker, number)) = self.pop_free(not) {
             return Granted::Seat(self.seat(worker, number, in_flight, false));
         }
@@ -251,13 +254,21 @@ impl<W> PoolState<W> {
     pub(super) fn set_mode(&mut self, mode: Mode) -> Vec<W> {
         self.mode = mode;
         match mode {
-            Mode::Open => Vec::new(),
+            Mode::Open | Mode::Resting => Vec::new(),
             Mode::Closed => self.queue.take_claims().into_iter().map(|waiting| waiting.waiter).collect(),
         }
     }
 
     pub(super) fn set_max_queue(&mut self, max_queue: usize) {
         self.max_queue = max_queue;
+    }
+
+    pub(super) fn demand(&self) -> PoolDemand {
+        PoolDemand { claims: self.claims, waiting: self.queue.claims_len() }
+    }
+
+    pub(super) fn is_resting(&self) -> bool {
+        self.mode == Mode::Resting
     }
 
     pub(super) fn any_worker(&self) -> bool {

@@ -88,14 +88,18 @@ impl Recycle {
 impl fmt::Display for Recycle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let requests = self.requests.map(|requests| format!("{requests} requests"));
-        let age = self.age.map(|age| span(age.as_secs()));
+        let age = self.age.map(span);
         let reasons: Vec<_> = requests.into_iter().chain(age).collect();
         if reasons.is_empty() { f.write_str("never") } else { write!(f, "after {}", reasons.join(" or ")) }
     }
 }
 
 /// The time in the largest unit that leaves no rest.
-fn span(seconds: u64) -> String {
+pub(crate) fn span(time: Duration) -> String {
+    let seconds = time.as_secs();
+    if time.subsec_millis() > 0 {
+        return format!("{} s", time.as_secs_f64());
+    }
     let units = [(86_400, "d"), (3_600, "h"), (60, "min")];
     let unit = units.into_iter().find(|(length, _)| seconds > 0 && seconds.is_multiple_of(*length));
     unit.map_or_else(|| format!("{seconds} s"), |(length, unit)| format!("{} {unit}", seconds / length))

@@ -19,12 +19,12 @@ pub(crate) mod setting_types;
 pub(crate) mod settings;
 
 pub use app::LaunchSpec;
-pub(crate) use app::{AppSpec, Sources};
+pub(crate) use app::{AppSpec, Sources, span};
 pub(crate) use by_path::ByPath;
 pub(crate) use server::{AccessFormat, CertFiles, CertSources, Hsts, Scheme, ServerSpec};
 pub(crate) use setting_types::{
     BackendChoice, Compress, OwnPages, PortChoice, Protocol, ProxiedListener, Rate, ReadyBy, ReadyWhen,
-    Reload, Scripts, WorkerCount,
+    Reload, Scripts, WorkerCount, WorkerRange,
 };
 pub use setting_types::{Listen, ReloadSignal};
 pub use settings::table::Memory;

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -12,7 +13,7 @@ use serde::Serialize;
 use crate::files::error_pages::ErrorPages;
 use crate::files::scripts::DocumentRoot;
 
-/// How many workers an app gets.
+/// A number of workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WorkerCount {
     /// Half of the cores, at least one: `w:half`.
@@ -44,6 +45,42 @@ impl fmt::Display for WorkerCount {
             Self::Auto => f.write_str("auto"),
             Self::Times(factor) => write!(f, "{factor}x"),
             Self::Exactly(count) => count.fmt(f),
+        }
+    }
+}
+
+/// How many workers an app gets: always the same number, or by load between two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WorkerRange {
+    pub(crate) least: WorkerCount,
+    pub(crate) most: WorkerCount,
+}
+
+impl WorkerRange {
+    /// Whether it is one number, whatever the load.
+    pub(crate) fn is_fixed(self) -> bool {
+        self.least == self.most
+    }
+
+    /// The numbers that it allows on a machine with that many cores; at least 1. Where `most` turns out to be below
+    /// `least`, that one alone.
+    pub(crate) fn resolve(self, cores: usize) -> RangeInclusive<usize> {
+        let least = self.least.resolve(cores);
+        least..=self.most.resolve(cores).max(least)
+    }
+}
+
+impl From<WorkerCount> for WorkerRange {
+    fn from(count: WorkerCount) -> Self {
+        Self { least: count, most: count }
+    }
+}
+
+impl fmt::Display for WorkerRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self { least, most } if least == most => least.fmt(f),
+            Self { least, most } => write!(f, "{least}..{most}"),
         }
     }
 }
@@ -235,6 +272,14 @@ choices! {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_range_never_ends_below_its_beginning() {
+        let three = WorkerCount::Exactly(NonZeroU32::new(3).unwrap());
+        let range = WorkerRange { least: three, most: WorkerCount::Auto };
+        assert_eq!((range.resolve(8), range.resolve(2)), (3..=8, 3..=3));
+        assert_eq!((range.to_string(), WorkerRange::from(three).to_string()), ("3..auto".into(), "3".into()));
+    }
 
     #[test]
     fn worker_counts_follow_the_cores_and_are_never_zero() {

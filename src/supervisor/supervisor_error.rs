@@ -76,8 +76,8 @@ pub(crate) enum SupervisorError {
     #[error("the path `{}` is not absolute", .0.display())]
     RelativePath(PathBuf),
     /// Not a number of workers.
-    #[error("`{0}` is not a number of workers")]
-    BadCount(String),
+    #[error("`{read}` is not a number of workers")]
+    BadCount { read: String, right: String },
     /// The directory is no app that can run.
     #[error("{error}")]
     Rejected { path: PathBuf, error: ResolveError },
@@ -99,7 +99,7 @@ impl SupervisorError {
             | Self::HostOfConfig { .. }
             | Self::NameTaken { .. }
             | Self::Leaving(_) => "conflict",
-            Self::WhichApp(_) | Self::RelativePath(_) | Self::BadCount(_) => "bad-request",
+            Self::WhichApp(_) | Self::RelativePath(_) | Self::BadCount { .. } => "bad-request",
             Self::Rejected { .. } => "rejected",
             Self::Stopping => "stopping",
             Self::Registry(_) => "internal",
@@ -121,9 +121,7 @@ impl SupervisorError {
             }
             Self::Leaving(_) => "try again when its workers are gone".into(),
             Self::RelativePath(_) => "give the whole path, from `/` on".into(),
-            Self::BadCount(_) => {
-                "use `half`, `auto`, a multiple of the cores such as `2x`, or a number".into()
-            }
+            Self::BadCount { right, .. } => format!("expected {right}"),
             Self::Rejected { path, .. } => format!("look at it with `rip-server check {}`", path.display()),
             Self::Stopping | Self::Registry(_) => return None,
         };

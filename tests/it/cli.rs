@@ -18,7 +18,11 @@ async fn wrong_words_exit_2_and_say_what_was_read_and_what_would_be_right() {
         ("", "no app given"),
         ("w:2", "no app given"),
         ("/nowhere/at/all", "/nowhere/at/all"),
-        ("APP w:0", "`w:0`: read `0`, expected half, auto, 2x, 3x, or a number"),
+        (
+            "APP w:0",
+            "`w:0`: read `0`, expected a number of at least 1; for no worker while nobody asks, say idle",
+        ),
+        ("APP w:8..2", "`w:8..2`: read `8..2`, expected the smaller number first, such as 2..8"),
         ("APP w:x", "`w:x`: read `x`"),
         ("APP w:2 w:3", "`w:2` and `w:3` say the same thing twice"),
         ("APP r:soon", "`soon` is none of them"),

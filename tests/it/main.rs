@@ -69,6 +69,7 @@ mod rollout;
 mod room;
 mod rooms;
 mod routes;
+mod scaling;
 mod sent_files;
 mod serve;
 mod shells;

@@ -82,7 +82,7 @@ fn status(shard: &Shard) -> String {
             }
         }
     }
-    let healthy = !apps.is_empty() && apps.iter().all(|app| app.pool.any_worker());
+    let healthy = !apps.is_empty() && apps.iter().all(|app| app.pool.can_serve());
     let workers: usize = apps.iter().map(|app| app.pool.routable()).sum();
     let value = json!({
         "status": if healthy { "healthy" } else { "degraded" },

@@ -96,9 +96,9 @@ fn parts_of_recycling_are_inherited_one_by_one() {
 fn an_app_s_own_file_is_read_anew_for_every_deploy() {
     let stage = Stage::new();
     let config = stage.read("./blog");
-    assert_eq!(app_settings(&config.apps[0]).unwrap().upkeep.workers, WorkerCount::Half);
+    assert_eq!(app_settings(&config.apps[0]).unwrap().upkeep.workers, WorkerCount::Half.into());
     stage.write("blog/rip.toml", "workers = \"auto\"");
-    assert_eq!(app_settings(&config.apps[0]).unwrap().upkeep.workers, WorkerCount::Auto);
+    assert_eq!(app_settings(&config.apps[0]).unwrap().upkeep.workers, WorkerCount::Auto.into());
     stage.write("blog/rip.toml", "workres = 1");
     let error = app_settings(&config.apps[0]).unwrap_err().to_string();
     assert!(error.ends_with("blog/rip.toml:1:1: unknown key `workres`: did you mean `workers`?"), "{error}");
@@ -258,7 +258,10 @@ fn tokens_speak_of_the_main_app_and_flags_of_all() {
 
     let added = config.app_at(&stage.path("home"));
     let added = app_settings(&added).unwrap();
-    assert_eq!((added.upkeep.workers, added.rules.max_queue, added.hosts.len()), (WorkerCount::Half, 5, 0));
+    assert_eq!(
+        (added.upkeep.workers, added.rules.max_queue, added.hosts.len()),
+        (WorkerCount::Half.into(), 5, 0)
+    );
     assert_eq!(config.app_at(&stage.path("shop")), config.apps[1]);
 }
 

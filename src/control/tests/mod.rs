@@ -184,7 +184,7 @@ impl Resolve for AnyPath {
         };
         let rules = Rules { timeouts, ..Rules::default() };
         let upkeep = Upkeep {
-            workers: WorkerCount::Exactly(NonZeroU32::new(2).unwrap()),
+            workers: WorkerCount::Exactly(NonZeroU32::new(2).unwrap()).into(),
             reload: Reload::None,
             ..Upkeep::default()
         };

@@ -82,6 +82,9 @@ fn apps(apps: &[AppStatus]) -> String {
             "  {what}, for {}\n",
             if hosts.is_empty() { "no host".into() } else { hosts.join(", ") }
         );
+        if let Some(scaling) = &app.scaling {
+            text += &format!("    {}\n", plain(scaling));
+        }
         if let Some(refused) = refused(app) {
             text += &format!("    {}\n", painted(Tone::Warning, &refused));
         }
@@ -187,6 +190,8 @@ mod tests {
             hosts: vec![RouteName::parse(&format!("{name}.example")).unwrap()],
             generation: GenerationId(3),
             workers,
+            scaling: None,
+            resting: false,
             queued: 0,
             in_flight: 2,
             tunnels: 0,

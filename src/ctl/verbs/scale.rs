@@ -16,7 +16,7 @@ use crate::name::AppName;
 pub(in crate::ctl) struct ScaleVerb {
     /// The app [default: the only one]
     pub(in crate::ctl) app: Option<AppName>,
-    /// half (of the cores), auto (one a core), 2x, 3x, or a number
+    /// half (of the cores), auto (one a core), 2x, 3x, a number, or a range such as 2..8
     pub(in crate::ctl) count: String,
 }
 

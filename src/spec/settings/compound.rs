@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::setting_value::{SettingValue, Wrong};
 use super::units::{self, number};
-use crate::spec::setting_types::{Rate, WorkerCount};
+use crate::spec::setting_types::{Rate, WorkerCount, WorkerRange};
 
 /// What [`recycle`] takes, as an error says it.
 pub(crate) const RECYCLE: &str =
@@ -17,10 +17,30 @@ pub(crate) const RECYCLE: &str =
 pub(crate) const MEMORY: &str =
     "\"SOFT,HARD\", such as 200M,300M, 200M or ,300M (base 1024), SOFT not above HARD";
 
-/// `half`, `auto`, `2x` or a number.
+/// What [`workers`] takes, as an error says it.
+pub(crate) const WORKERS: &str = "half, auto, 2x, 3x, a number from 1 to 4096, or two of them such as 2..8 for as many as the load asks for";
+const NO_WORKER: &str = "a number of at least 1; for no worker while nobody asks, say idle = \"10min\" beside a number or a range";
+
+/// A number of workers, or two with `..` or `-` between, the smaller one first.
 ///
-/// Also for the answers to `POST /workers/scale`.
-pub(crate) fn workers(text: &str) -> Option<WorkerCount> {
+/// Also for what `POST /workers/scale` is asked for.
+pub(crate) fn workers(text: &str) -> Result<WorkerRange, Wrong> {
+    let (least, most) = text.split_once("..").or_else(|| text.split_once('-')).unwrap_or((text, text));
+    let (least, most) = (least.trim(), most.trim());
+    if number(least, 0, 0).is_some() {
+        return Err(Wrong(NO_WORKER.into()));
+    }
+    let range = worker_count(least).zip(worker_count(most)).ok_or_else(|| Wrong(WORKERS.into()))?;
+    match range {
+        (WorkerCount::Exactly(least), WorkerCount::Exactly(most)) if least > most => {
+            Err(Wrong(format!("the smaller number first, such as {most}..{least}")))
+        }
+        (least, most) => Ok(WorkerRange { least, most }),
+    }
+}
+
+/// `half`, `auto`, `2x` or a number.
+fn worker_count(text: &str) -> Option<WorkerCount> {
     let count = |digits: &str| {
         number(digits, 1, MOST_WORKERS.into()).and_then(|count| NonZeroU32::new(count.try_into().ok()?))
     };
@@ -90,7 +110,7 @@ pub(crate) fn rate(text: &str) -> Option<Rate> {
 type ParsedParts = BTreeMap<&'static str, SettingValue>;
 
 /// More processes than that per app are a slip.
-pub(crate) const MOST_WORKERS: u32 = 4096;
+const MOST_WORKERS: u32 = 4096;
 const MOST_REQUESTS: u64 = 1_000_000_000_000;
 
 #[cfg(test)]
@@ -116,8 +136,23 @@ mod tests {
             ("Half", None),
             ("1.5x", None),
             ("99999999999999999999", None),
+            ("2..8", Some("2..8")),
+            ("2-8", Some("2..8")),
+            ("2 .. 8", Some("2..8")),
+            ("1..auto", Some("1..auto")),
+            ("half..2x", Some("half..2x")),
+            ("3..3", Some("3")),
+            ("8..2", None),
+            ("0..4", None),
+            ("..4", None),
+            ("2..", None),
+            ("2..4..6", None),
+            ("2..4097", None),
         ] {
-            assert_eq!(workers(text).map(|count| count.to_string()).as_deref(), count, "{text:?}");
+            assert_eq!(workers(text).ok().map(|count| count.to_string()).as_deref(), count, "{text:?}");
+        }
+        for (text, hint) in [("0", "idle"), ("0..4", "idle"), ("8..2", "2..8"), ("many", "2..8")] {
+            assert!(workers(text).unwrap_err().0.contains(hint), "{text}");
         }
     }
 

@@ -19,7 +19,7 @@ impl SettingKind {
             Self::Size => "a size above zero such as 64K, 100M, 2G (base 1024), or a number of bytes".into(),
             Self::SizeLimit => "a size such as 200M or 2G (base 1024), or off".into(),
             Self::Port => "a port from 0 to 65535 (0: any free one), or auto".into(),
-            Self::Workers => format!("half, auto, 2x, 3x, or a number from 1 to {}", compound::MOST_WORKERS),
+            Self::Workers => compound::WORKERS.into(),
             Self::Recycle => compound::RECYCLE.into(),
             Self::Memory => compound::MEMORY.into(),
             Self::Rate => "PER_SECOND/s with or without ,BURST, such as 50/s,100, or off".into(),

@@ -64,10 +64,21 @@ macro_rules! rows_of_apps {
 
         /// How the workers of an app are kept.
         Upkeep {
-            Workers(workers: WorkerCount): Workers, Workers, Is("half"), "COUNT",
+            Workers(workers: WorkerRange): Workers, Workers, Is("half"), "COUNT",
                 [Token("w:"), Env("RIP_WORKERS"), App("workers")],
-                "worker processes: half of the cores, auto (all), 2x, 3x, or a number",
-                "`half` is at least 1, a number at most 4096";
+                "worker processes: half of the cores, auto (all), 2x, 3x, a number, or as many as the load asks for between two of them, such as 2..8",
+                "`half` is at least 1, a number at most 4096; by load: [6.6](#66-how-many-workers)";
+            WorkersQuiet(workers_quiet: Duration): Workers, Time, Is("1min"), "TIME",
+                [Env("RIP_WORKERS_QUIET"), App("workers_quiet")],
+                "with workers = 2..8: how long one worker less has to have been enough before one goes",
+                "see [6.6](#66-how-many-workers)";
+            Idle(idle: Option<Duration>): Workers, Age, Is("off"), "TIME", [Env("RIP_IDLE"), App("idle")],
+                "end all workers of an app that nobody has asked anything for so long; the next request starts one and waits",
+                "see [6.6](#66-how-many-workers)";
+            MemoryTotal(memory_total: Option<u64>): Workers, SizeLimit, Is("off"), "SIZE",
+                [Env("RIP_MEMORY_TOTAL"), App("memory_total")],
+                "with workers = 2..8: memory of all workers together, above which no more are started",
+                "see [6.6](#66-how-many-workers)";
             Reload(reload: Reload): Workers, Choice(Reload::WORDS), Is("process"), "none|process|module",
                 [Flag("--reload"), Env("RIP_RELOAD"), App("reload")],
                 "when the app's entry file, its rip.toml, what watch names, or where its path leads changes: do nothing, replace the workers one by one, or let each load the app anew",

@@ -115,7 +115,7 @@ impl SettingKind {
                 "auto" => Some(SettingValue::Port(PortChoice::Probe)),
                 _ => number(text, 0, 65_535).map(|port| SettingValue::Port(PortChoice::Given(port as u16))),
             },
-            Self::Workers => compound::workers(text).map(SettingValue::Workers),
+            Self::Workers => return compound::workers(text).map(SettingValue::Workers),
             Self::Recycle => return compound::recycle(text).map(SettingValue::Parts),
             Self::Memory => return compound::memory(text).map(SettingValue::Parts),
             Self::Rate => compound::rate(text).map(SettingValue::Rate),

@@ -19,7 +19,7 @@ use crate::spec::auth::Auth;
 use crate::spec::by_path::ByPath;
 use crate::spec::mounts::Mounts;
 use crate::spec::redirects::Redirects;
-use crate::spec::setting_types::{Choice, PortChoice, Rate, WorkerCount};
+use crate::spec::setting_types::{Choice, PortChoice, Rate, WorkerRange};
 
 /// A value that has been read.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,7 +31,7 @@ pub(crate) enum SettingValue {
     /// The word for a limit that is none.
     Off,
     Port(PortChoice),
-    Workers(WorkerCount),
+    Workers(WorkerRange),
     /// Several settings at once, by the names of the parts; a layer keeps the parts only.
     Parts(BTreeMap<&'static str, SettingValue>),
     Rate(Rate),
@@ -225,7 +225,7 @@ from_value! {
     bool: Switch;
     Duration: Time;
     PortChoice: Port;
-    WorkerCount: Workers;
+    WorkerRange: Workers;
     Rate: Rate;
     PathBuf: Path;
     String: Text;

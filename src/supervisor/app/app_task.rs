@@ -14,7 +14,7 @@ use crate::backend::{SurvivingWorker, WorkerEvent};
 use crate::directory::App;
 use crate::name::GenerationId;
 use crate::pool::{Mode, PoolWriter};
-use crate::spec::{AppSpec, WorkerCount};
+use crate::spec::{AppSpec, WorkerRange};
 
 use super::adoption::Adoption;
 use super::deploy_observer::DeployObserver;
@@ -114,7 +114,7 @@ impl AppTask {
     /// Begins with what an earlier server left, if that is any good, else with a first generation.
     fn begin(&mut self, adoption: Adoption, observer: Option<DeployObserver>) {
         let Some((generation, workers, starts)) = adoption.serving else { return self.begin_first(observer) };
-        self.deploys.adopt(generation, starts);
+        self.deploys.adopt(generation, workers.len(), starts);
         for worker in workers {
             // The clock may have been set back meanwhile.
             let age = SystemTime::now().duration_since(worker.since).unwrap_or_default();
@@ -187,7 +187,7 @@ impl AppTask {
         }
     }
 
-    fn scale(&mut self, count: WorkerCount) -> Scaled {
+    fn scale(&mut self, count: WorkerRange) -> Scaled {
         let (before, now) = self.deploys.scale(count);
         tracing::info!(app = %self.app.name, before, now, "number of workers changed");
         Scaled { ok: true, app: self.app.name.clone(), before, now }
@@ -263,7 +263,7 @@ impl AppTask {
                 // A deploy that was superseded meanwhile needs it no more.
                 if self.deploys.set().deploy().is_some_and(|deploy| deploy.id == generation) {
                     self.files.note_read(seen.map(|seen| *seen));
-                    if self.deploys.resolved(read) {
+                    if self.deploys.resolved(*read) {
                         self.files.look_at(self.deploys.set().spec());
                     }
                     if let Some(change) = self.files.take_meanwhile() {
@@ -324,6 +324,10 @@ impl AppTask {
             self.deploys.end_probation(now);
             if self.stopping {
                 break;
+            }
+            if let Some(load) = self.deploys.set().scaled_by_load().map(|current| self.workers.load(current))
+            {
+                self.deploys.follow_load(&load, now);
             }
             let steps = plan(&self.deploys.set().desired(now), &self.workers.views(now));
             if steps.is_empty() {

@@ -10,7 +10,7 @@ use super::deploy_observer::DeployObserver;
 use crate::api::{AppStatus, Scaled, WorkerStatus};
 use crate::backend::{StartError, Started};
 use crate::name::{GenerationId, WorkerId};
-use crate::spec::{AppSpec, WorkerCount};
+use crate::spec::{AppSpec, WorkerRange};
 use crate::supervisor::files::app_files::Fingerprint;
 use crate::supervisor::supervisor_error::ResolveError;
 
@@ -19,7 +19,7 @@ pub(in crate::supervisor) enum AppCommand {
     /// Put a new generation in the place of the one that serves.
     Deploy(Option<DeployObserver>),
     /// Have that many workers.
-    Scale(WorkerCount, oneshot::Sender<Scaled>),
+    Scale(WorkerRange, oneshot::Sender<Scaled>),
     /// Tell how the app is; its hosts are left out.
     Status(oneshot::Sender<AppStatus>),
     /// Tell how each worker is.
@@ -37,7 +37,7 @@ pub(super) enum TaskReport {
     /// A worker that was starting takes requests.
     Answered(WorkerId),
     /// The app as it was read, and its files before that.
-    Resolved(GenerationId, Result<AppSpec, ResolveError>, Option<Box<Fingerprint>>),
+    Resolved(GenerationId, Box<Result<AppSpec, ResolveError>>, Option<Box<Fingerprint>>),
     /// Whether a worker that let a request's time pass is silent.
     Liveness { worker: WorkerId, silent: bool },
 }

@@ -38,6 +38,10 @@ pub(super) struct WorkerView {
     pub(super) stale: bool,
     /// The worker was let go by [`RetireReason::Recycled`].
     pub(super) recycling: bool,
+    /// Tunnels that it holds.
+    pub(super) tunnels: usize,
+    /// Requests that it has in hand.
+    pub(super) in_hand: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,11 +166,13 @@ fn cancel_down_to(count: usize, set: &WorkerSet, steps: &mut Vec<Step>) {
     steps.extend(newest_first.take(surplus).map(|view| Step::Retire(view.worker, RetireReason::Surplus)));
 }
 
-/// Lets the workers go that are due, one of them as the recycled one; then the newest.
+/// Lets the workers go that are due, one of them as the recycled one; then those that hold the fewest tunnels, of these
+/// those with the least in hand, of these the newest.
 fn release_surplus(count: usize, set: &WorkerSet, steps: &mut Vec<Step>) {
     let surplus = set.ready.len().saturating_sub(count);
     let due = set.ready.iter().filter(|view| view.stale);
-    let fresh = set.ready.iter().rev().filter(|view| !view.stale);
+    let mut fresh: Vec<_> = set.ready.iter().rev().filter(|view| !view.stale).collect();
+    fresh.sort_by_key(|view| (view.tunnels, view.in_hand));
     let mut recycling = set.recycling;
     for view in due.chain(fresh).take(surplus) {
         let first_due = view.stale && !std::mem::replace(&mut recycling, true);
@@ -190,7 +196,7 @@ mod tests {
 
     fn view(worker: u64, generation: u64, state: WorkerPhase) -> WorkerView {
         let (worker, generation) = (WorkerId(worker), GenerationId(generation));
-        WorkerView { worker, generation, state, stale: false, recycling: false }
+        WorkerView { worker, generation, state, stale: false, recycling: false, tunnels: 0, in_hand: 0 }
     }
 
     fn starting() -> WorkerPhase {

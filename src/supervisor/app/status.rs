@@ -30,7 +30,7 @@ pub(super) struct StatusView<'a> {
 impl StatusView<'_> {
     /// How the app is; without its hosts, which the app does not know.
     pub(super) fn status(&self) -> AppStatus {
-        let report = self.pool.report();
+        let (report, now) = (self.pool.report(), Instant::now());
         // What is tried out, or was rejected, is told beside it.
         let spec = self.generations.current().map_or(self.generations.spec(), |current| &current.spec);
         let sum = |of: fn(&WorkerReport) -> usize| report.workers.iter().map(of).sum();
@@ -42,13 +42,15 @@ impl StatusView<'_> {
             hosts: Vec::new(),
             generation: self.generations.current().map(|current| current.id).unwrap_or_default(),
             workers: self.tally(),
+            scaling: self.generations.scaling(now),
+            resting: self.is_resting(),
             queued: report.queued,
             in_flight: sum(|report| report.standing.in_flight),
             tunnels: sum(|report| report.standing.tunnels),
             served: report.workers.iter().map(|worker| worker.standing.served).sum(),
             concurrency: self.app.rules.load().concurrency().get(),
             refused: self.app.metrics.refusals(),
-            doing: self.doing(Instant::now()),
+            doing: self.doing(now),
             rejected: self.generations.rejected().cloned(),
         }
     }
@@ -67,6 +69,7 @@ impl StatusView<'_> {
     pub(super) fn show_gauges(&self) {
         let (tally, report) = (self.tally(), self.pool.report());
         let metrics = &self.app.metrics;
+        metrics.set(AppGauge::WorkersWanted, tally.wanted);
         metrics.set(AppGauge::WorkersReady, tally.ready);
         metrics.set(AppGauge::WorkersStarting, tally.starting);
         metrics.set(AppGauge::WorkersDraining, tally.draining + tally.stopping);
@@ -113,6 +116,12 @@ impl StatusView<'_> {
         Some(format!("kept until generation {} has passed its probation", probation.deploy.id))
     }
 
+    /// Whether the next request has a worker started, as far as is known.
+    fn is_resting(&self) -> bool {
+        let fails = |current: &Generation| current.budget.failures() > 0;
+        self.generations.is_resting() && !self.generations.current().is_some_and(fails)
+    }
+
     fn doing(&self, now: Instant) -> String {
         let tally = self.tally();
         if self.stopping {
@@ -128,6 +137,9 @@ impl StatusView<'_> {
         let Some(current) = self.generations.current() else {
             return "taking no requests: its last deploy was rejected".into();
         };
+        if tally.wanted == 0 {
+            return "resting: the next request starts a worker".into();
+        }
         if tally.ready >= tally.wanted {
             return match self.generations.probation() {
                 None => "serving".into(),

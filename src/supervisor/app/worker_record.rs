@@ -41,7 +41,11 @@ pub(super) struct WorkerRecord {
     /// Whether its open tunnels are waited for: not when it is due for its memory.
     tunnels_first: bool,
     /// How many tunnels it holds.
-    tunnels: usize,
+    pub(super) tunnels: usize,
+    /// How many requests it has in hand.
+    pub(super) in_hand: usize,
+    /// Its memory in bytes when it was looked at last, where anybody looks.
+    pub(super) memory: Option<u64>,
     /// The worker was let go because it was due.
     pub(super) recycling: bool,
     /// The worker was ordered in the place of one that is due.
@@ -108,6 +112,8 @@ impl WorkerRecord {
             due_since: None,
             tunnels_first: false,
             tunnels: 0,
+            in_hand: 0,
+            memory: None,
             recycling: false,
             replaces: false,
             condemned: false,
@@ -147,6 +153,8 @@ impl WorkerRecord {
             state: self.state,
             stale: self.stale.is_some() && !self.waits(now),
             recycling: self.recycling,
+            tunnels: self.tunnels,
+            in_hand: self.in_hand,
         }
     }
 
@@ -158,6 +166,7 @@ impl WorkerRecord {
     /// Notes that it is due, if what it has served says so.
     pub(super) fn note_service(&mut self, standing: &WorkerStanding, now: Instant) {
         self.tunnels = standing.tunnels;
+        self.in_hand = standing.in_flight;
         if standing.recycle_due {
             self.due(now, || format!("recycled after {} requests", standing.served));
         }
@@ -176,6 +185,7 @@ impl WorkerRecord {
 
     /// Notes that it is due, if its memory says so: then its tunnels are not waited for.
     pub(super) fn note_memory(&mut self, bytes: u64, now: Instant) {
+        self.memory = Some(bytes);
         if self.wear.memory.is_some_and(|limit| bytes >= limit) {
             self.due(now, || format!("recycled at {} MiB of memory", bytes >> 20));
             self.tunnels_first = false;
@@ -207,7 +217,8 @@ impl WorkerRecord {
 
     /// Whether anybody has to look at its memory.
     pub(super) fn weighs(&self) -> bool {
-        self.wear.memory.is_some() || self.spec.launch.memory.hard.is_some()
+        let shared = self.spec.upkeep.memory_total.is_some();
+        self.wear.memory.is_some() || self.spec.launch.memory.hard.is_some() || shared
     }
 
     /// A stable word for how it ended: what nobody asked for tells itself, and a SIGTERM that was asked for is no

@@ -13,9 +13,11 @@ use crate::api::WorkerTally;
 use crate::backend::{Order, Signal, Started, SurvivingWorker, WorkerEvent, WorkerExit};
 use crate::directory::App;
 use crate::name::{GenerationId, WorkerId};
-use crate::pool::{Address, Member, PoolWriter, WorkerFault, WorkerStanding};
+use crate::pool::{Address, Member, PoolDemand, PoolWriter, WorkerFault, WorkerStanding};
 use crate::spec::{AppSpec, ReadyBy, ReloadSignal};
 
+use super::generations::autoscaler::Load;
+use super::generations::deploy::Generation;
 use super::messages::TaskReport;
 use super::phase_change::{PhaseChange, PhaseInput, WorkerNews};
 use super::plan::{RetireReason, WorkerView};
@@ -76,6 +78,23 @@ impl AppWorkers {
             record.generation == generation && record.state == WorkerPhase::Ready
         };
         self.records.iter().filter(move |(_, record)| ready(record)).map(|(worker, _)| *worker)
+    }
+
+    /// What the workers of a generation have to do.
+    pub(super) fn load(&self, generation: &Generation) -> Load {
+        let PoolDemand { claims, waiting } = self.pool.demand();
+        let seats = generation.spec.rules.concurrency().get() as usize;
+        let mut load = Load { claims, waiting, seats, ..Load::default() };
+        let ready =
+            |record: &&WorkerRecord| record.generation == generation.id && record.state == WorkerPhase::Ready;
+        for record in self.records.values().filter(ready) {
+            load.ready += 1;
+            load.without_tunnels += usize::from(record.tunnels == 0);
+            load.tunnels += record.tunnels;
+            load.in_hand += record.in_hand;
+            load.largest = load.largest.max(record.memory);
+        }
+        load
     }
 
     /// How many are in which state, of `wanted`; those of `before` count as draining.

@@ -92,6 +92,8 @@ impl UnreadableApp {
             hosts,
             generation: GenerationId::default(),
             workers: WorkerTally::default(),
+            scaling: None,
+            resting: false,
             queued: 0,
             in_flight: 0,
             tunnels: 0,

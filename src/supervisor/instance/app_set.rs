@@ -210,7 +210,8 @@ impl AppSet {
 
     async fn scale(&self, wanted: Scale) -> Result<Scaled, SupervisorError> {
         self.check_not_stopping()?;
-        let count = compound::workers(&wanted.workers).ok_or(SupervisorError::BadCount(wanted.workers))?;
+        let count = compound::workers(&wanted.workers)
+            .map_err(|right| SupervisorError::BadCount { read: wanted.workers, right: right.0 })?;
         let entry = match wanted.app {
             Some(app) => self.apps.find(&app)?,
             None => self.apps.only()?,

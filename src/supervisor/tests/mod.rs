@@ -218,7 +218,7 @@ fn app(name: &str) -> AppSpec {
     let timeouts = Timeouts { probation: Duration::ZERO, ..Timeouts::default() };
     let rules = Rules { timeouts, max_queue: 16, max_body: 1 << 20, tunnels: 4, ..Rules::default() };
     let upkeep = Upkeep {
-        workers: WorkerCount::Exactly(NonZeroU32::new(2).unwrap()),
+        workers: WorkerCount::Exactly(NonZeroU32::new(2).unwrap()).into(),
         reload: Reload::None,
         ..Upkeep::default()
     };
@@ -238,7 +238,7 @@ fn app(name: &str) -> AppSpec {
 }
 
 fn workers(mut spec: AppSpec, count: u32) -> AppSpec {
-    spec.upkeep.workers = WorkerCount::Exactly(NonZeroU32::new(count).unwrap());
+    spec.upkeep.workers = WorkerCount::Exactly(NonZeroU32::new(count).unwrap()).into();
     spec
 }
 

@@ -149,7 +149,7 @@ fn errors_say_what_was_read_and_what_would_be_right() {
     for (line, text) in [
         (
             "w:x",
-            "`w:x`: read `x`, expected half, auto, 2x, 3x, or a number from 1 to 4096; for example w:half",
+            "`w:x`: read `x`, expected half, auto, 2x, 3x, a number from 1 to 4096, or two of them such as 2..8 for as many as the load asks for; for example w:half",
         ),
         (
             "--queue-timeout-ms=10s",

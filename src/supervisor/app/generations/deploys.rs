@@ -12,8 +12,9 @@ use crate::api::{DeployEvent, Rejection};
 use crate::directory::App;
 use crate::name::{GenerationId, WorkerId};
 use crate::pool::{Mode, PoolWriter};
-use crate::spec::{AppSpec, WorkerCount};
+use crate::spec::{AppSpec, WorkerRange};
 
+use super::autoscaler::{Load, Resize};
 use super::crash_budget::{CrashBudget, TrialVerdict};
 use super::deploy::{Deploy, Generation, KEPT};
 use super::generation_set::GenerationSet;
@@ -60,15 +61,40 @@ impl Deploys {
     }
 
     /// Has that many workers from now on; how many there were to be, and are.
-    pub(in crate::supervisor::app) fn scale(&mut self, count: WorkerCount) -> (usize, usize) {
+    pub(in crate::supervisor::app) fn scale(&mut self, count: WorkerRange) -> (usize, usize) {
         let before = self.set.wanted();
         self.set.scaled = Some(count);
+        self.begin_scaling_anew();
         (before, self.set.wanted())
     }
 
-    /// A generation that an earlier server has left serves. `Starts::Never`: nobody knows any more how its workers are
+    /// Has the number of workers follow what they have to do.
+    pub(in crate::supervisor::app) fn follow_load(&mut self, load: &Load, now: Instant) {
+        let rested = self.set.is_resting();
+        let change = self.set.follow_load(load, now);
+        let rests = self.set.is_resting();
+        if rests != rested {
+            self.pool.set_mode(if rests { Mode::Resting } else { Mode::Open });
+        }
+        let Some(Resize { from, to, cause, why, .. }) = change else { return };
+        tracing::info!(app = %self.app.name, from, to, why, "workers: {from} → {to}: {why}");
+        self.app.metrics.scaled(cause);
+    }
+
+    fn begin_scaling_anew(&mut self) {
+        self.set.autoscaler.begin_anew(Instant::now());
+        self.pool.set_mode(Mode::Open);
+    }
+
+    /// A generation of which an earlier server has left so many workers serves. `Starts::Never`: nobody knows any more how its workers are
     /// started.
-    pub(in crate::supervisor::app) fn adopt(&mut self, generation: GenerationId, starts: Starts) {
+    pub(in crate::supervisor::app) fn adopt(
+        &mut self,
+        generation: GenerationId,
+        workers: usize,
+        starts: Starts,
+    ) {
+        self.set.autoscaler.adopt(workers);
         let mut adopted = Generation::new(generation, Arc::clone(&self.set.spec));
         if starts == Starts::Never {
             adopted.budget = CrashBudget::closed();
@@ -105,7 +131,7 @@ impl Deploys {
         self.ctx.stop.spawn("read app", async move {
             let (read, seen) = reading.await;
             // An app that has ended needs it no more.
-            reports.send(TaskReport::Resolved(id, read, seen.map(Box::new))).await.ok();
+            reports.send(TaskReport::Resolved(id, Box::new(read), seen.map(Box::new))).await.ok();
         });
     }
 
@@ -193,6 +219,7 @@ impl Deploys {
         self.app.rules.store(Arc::clone(&to.spec.rules));
         self.pool.set_max_queue(to.spec.rules.max_queue);
         self.pool.promote(to.id);
+        self.begin_scaling_anew();
         self.ctx.serving_generations.note(&self.app.name, to.id);
         self.facts.serves(&to.spec);
         self.set.current.replace(to)

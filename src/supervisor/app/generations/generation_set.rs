@@ -9,9 +9,10 @@ use tokio::time::Instant;
 
 use crate::api::Rejection;
 use crate::name::GenerationId;
-use crate::spec::{AppSpec, WorkerCount};
+use crate::spec::{AppSpec, WorkerRange, span};
 use crate::supervisor::app::plan::{Desired, GenerationTarget};
 
+use super::autoscaler::{Autoscaler, Load, Resize, Rollout, ScalingLimits};
 use super::deploy::{Deploy, Generation};
 use super::probation::Probation;
 
@@ -20,7 +21,9 @@ pub(in crate::supervisor::app) struct GenerationSet {
     /// What the app was when its directory and settings were last read.
     pub(super) spec: Arc<AppSpec>,
     /// The number of workers a person asked for.
-    pub(super) scaled: Option<WorkerCount>,
+    pub(super) scaled: Option<WorkerRange>,
+    /// How many workers there are where that follows the load.
+    pub(super) autoscaler: Autoscaler,
     cores: usize,
     pub(super) current: Option<Generation>,
     pub(super) deploy: Option<Deploy>,
@@ -33,7 +36,17 @@ pub(in crate::supervisor::app) struct GenerationSet {
 impl GenerationSet {
     /// No generation yet, of an app that was read as `spec`, on a machine of so many cores.
     pub(super) fn new(spec: Arc<AppSpec>, cores: usize) -> Self {
-        Self { spec, scaled: None, cores, current: None, deploy: None, probation: None, rejected: None }
+        let autoscaler = Autoscaler::new(Instant::now());
+        Self {
+            spec,
+            scaled: None,
+            autoscaler,
+            cores,
+            current: None,
+            deploy: None,
+            probation: None,
+            rejected: None,
+        }
     }
 
     /// The app as it was last read.
@@ -77,24 +90,85 @@ impl GenerationSet {
 
     /// How many workers there should be once all is done.
     pub(in crate::supervisor::app) fn wanted(&self) -> usize {
-        let generation = self.candidate().or(self.current.as_ref());
-        self.wanted_of(generation.map_or(&self.spec, |generation| &generation.spec))
+        match (self.candidate(), &self.current) {
+            (Some(candidate), _) => self.wanted_of_candidate(&candidate.spec),
+            (None, Some(current)) => self.wanted_of(&current.spec),
+            (None, None) => self.wanted_of(&self.spec),
+        }
     }
 
     pub(super) fn wanted_of(&self, spec: &AppSpec) -> usize {
-        self.scaled.unwrap_or(spec.upkeep.workers).resolve(self.cores)
+        self.autoscaler.count(&self.limits_of(spec))
+    }
+
+    /// A version is tried out with a worker, also of an app that rests.
+    fn wanted_of_candidate(&self, spec: &AppSpec) -> usize {
+        self.wanted_of(spec).max(1)
+    }
+
+    fn limits_of(&self, spec: &AppSpec) -> ScalingLimits {
+        let upkeep = &spec.upkeep;
+        ScalingLimits {
+            workers: self.scaled.unwrap_or(upkeep.workers).resolve(self.cores),
+            quiet: upkeep.workers_quiet,
+            idle: upkeep.idle,
+            memory: upkeep.memory_total,
+        }
+    }
+
+    /// The generation that serves, if the number of its workers follows the load.
+    pub(in crate::supervisor::app) fn scaled_by_load(&self) -> Option<&Generation> {
+        self.current
+            .as_ref()
+            .filter(|current| !self.limits_of(&current.spec).are_fixed() || self.autoscaler.is_resting())
+    }
+
+    /// Takes in the load of the generation that serves.
+    pub(super) fn follow_load(&mut self, load: &Load, now: Instant) -> Option<Resize> {
+        let limits = self.limits_of(&self.current.as_ref()?.spec);
+        let rollout = if self.candidate().is_some() { Rollout::Underway } else { Rollout::None };
+        self.autoscaler.on(load, &limits, rollout, now)
+    }
+
+    /// Whether the app has no worker because nobody asks.
+    pub(in crate::supervisor::app) fn is_resting(&self) -> bool {
+        self.autoscaler.is_resting()
+    }
+
+    /// How the number of workers follows the load, in a sentence; `None`: it does not.
+    pub(in crate::supervisor::app) fn scaling(&self, now: Instant) -> Option<String> {
+        let limits = self.limits_of(&self.scaled_by_load()?.spec);
+        let (least, most) = limits.workers.clone().into_inner();
+        let mut text = if least == most {
+            format!("{least} workers")
+        } else {
+            format!("{least} to {most} workers by load")
+        };
+        if let Some(idle) = limits.idle {
+            text += &format!(", none after {} without a request", span(idle));
+        }
+        text += &format!(": {} now", self.wanted_of(&self.current.as_ref()?.spec));
+        if let Some(Resize { at, from, why, .. }) = self.autoscaler.last() {
+            text += &format!(", {from} until {} s ago: {why}", (now - *at).as_secs());
+        }
+        if self.autoscaler.is_cramped() {
+            text += "; requests wait, and one more does not fit memory_total";
+        }
+        Some(text)
     }
 
     /// What the workers should come to.
     pub(in crate::supervisor::app) fn desired(&self, now: Instant) -> Desired {
-        let target = |generation: &Generation| GenerationTarget {
+        let target = |generation: &Generation, count| GenerationTarget {
             generation: generation.id,
-            count: self.wanted_of(&generation.spec),
+            count,
             may_start: generation.budget.allows(now),
         };
+        let current = |current: &Generation| target(current, self.wanted_of(&current.spec));
+        let candidate = |candidate: &Generation| target(candidate, self.wanted_of_candidate(&candidate.spec));
         Desired {
-            current: self.current.as_ref().map(target),
-            candidate: self.candidate().map(target),
+            current: self.current.as_ref().map(current),
+            candidate: self.candidate().map(candidate),
             before: self.before(),
         }
     }
@@ -103,7 +177,9 @@ impl GenerationSet {
     pub(in crate::supervisor::app) fn wake_at(&self, now: Instant) -> Option<Instant> {
         let generations = self.current.iter().chain(self.candidate());
         let pauses = generations.filter_map(|generation| generation.budget.paused_until(now));
-        pauses.chain(self.probation.as_ref().map(|probation| probation.until)).min()
+        let scaled = self.scaled_by_load().map(|current| self.limits_of(&current.spec));
+        let look = scaled.and_then(|limits| self.autoscaler.wake_at(&limits));
+        pauses.chain(self.probation.as_ref().map(|probation| probation.until)).chain(look).min()
     }
 
     /// Whether the app is being read.

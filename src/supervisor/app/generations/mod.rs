@@ -2,6 +2,7 @@
 //!
 //! Never here: a worker (`workers`), or which workers there should be (`plan`).
 
+pub(super) mod autoscaler;
 mod candidate_output;
 mod crash_budget;
 pub(super) mod deploy;
