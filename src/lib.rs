@@ -20,8 +20,8 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 ground | [`name`] [`budget`] [`digest`] [`fastcgi`] [`files`] [`pattern`] [`tasks`] [`time`] [`system`]
-//! [`logging`] [`metrics`] |
+//! | 0 ground | [`name`] [`budget`] [`digest`] [`fastcgi`] [`files`] [`pattern`] |
+//! | 0 ground | [`tasks`] [`time`] [`system`] [`logging`] [`metrics`] |
 //! | 1 words | [`spec`] [`passwords`] |
 //! | 2 edges | [`config`] [`api`] |
 //! | 3 shared | [`pool`] [`directory`] [`challenges`] |
