@@ -24,16 +24,16 @@ pub(crate) struct FakeBackend {
     state: Mutex<FakeState>,
 }
 
-/// What a fake worker does with its life. The default is ready at once, stays, and goes at once when asked.
+/// What a fake worker does. The default is ready at once, stays, and ends at once when asked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Behaviour {
     /// The time from start to [`WorkerEvent::Ready`]; `None`: never ready.
     pub(crate) ready_after: Option<Duration>,
-    /// The time from start to an end by itself; `None`: stays.
+    /// The time from start to an end by itself; `None`: the worker stays.
     pub(crate) exit_after: Option<(Duration, WorkerExit)>,
-    /// From [`Signal::Terminate`] to an exit with status 0; `None`: takes no notice.
+    /// The time from [`Signal::Terminate`] to an exit with status 0; `None`: the worker ignores the signal.
     pub(crate) on_terminate: Option<Duration>,
-    /// Whether the start fails instead.
+    /// Whether the start fails.
     pub(crate) start_error: bool,
 }
 
@@ -98,12 +98,12 @@ impl FakeBackend {
         self.end(worker, Duration::ZERO, exit);
     }
 
-    /// [`Backend::lives`] says no from now on, as when the first process of a worker has exited.
+    /// Makes [`Backend::lives`] false from now on, as when the first process of a worker has exited.
     pub(crate) fn lose_leader(&self, worker: WorkerId) {
         self.lock().leaderless.insert(worker);
     }
 
-    /// What [`Backend::memory`] answers for a worker from now on.
+    /// Sets what [`Backend::memory`] answers for a worker from now on.
     pub(crate) fn set_memory(&self, worker: WorkerId, bytes: u64) {
         self.lock().memory.insert(worker, bytes);
     }
@@ -181,7 +181,7 @@ struct FakeState {
     started: Vec<Order>,
     signals: Vec<(WorkerId, Signal)>,
     memory: HashMap<WorkerId, u64>,
-    /// Every worker ever started; its channel takes when and how it is to end, and is closed once it has.
+    /// Every worker that was ever started; its channel takes when and how it is to end, and is closed after its end.
     alive: HashMap<WorkerId, Alive>,
     leaderless: HashSet<WorkerId>,
     left: Vec<(SurvivingWorker, Behaviour)>,
@@ -201,7 +201,7 @@ struct Alive {
     on_terminate: Option<Duration>,
 }
 
-/// One fake worker. Its first end counts: a later order can only make it earlier.
+/// Runs one fake worker. Of several ends the earliest counts.
 async fn live(
     worker: WorkerId,
     behaviour: Behaviour,

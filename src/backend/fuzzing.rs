@@ -9,8 +9,8 @@ use super::contract::readiness::says_ready;
 use super::systemd::{bus, unit};
 use crate::name::InstanceName;
 
-/// An instance, then names of units, one a line: only what is written as we write it is ours, and every name makes an
-/// object of the bus.
+/// An instance, then names of units, one a line: only names in the server's own spelling are its units', and every name
+/// makes an object of the bus.
 pub fn unit_name(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let mut lines = text.split('\n');
@@ -29,10 +29,10 @@ pub fn unit_name(data: &[u8]) {
     }
 }
 
-/// What a worker writes: the lines do not depend on how its bytes were cut.
+/// The lines of a worker's output do not depend on how its bytes were cut.
 pub fn worker_output(data: &[u8]) {
     let Some((cut, bytes)) = data.split_first() else { return };
-    // Long enough for lines that have to be cut.
+    // The input is repeated, so that some lines are long enough to be cut.
     let bytes = bytes.repeat(16);
     let whole = lines_of([&bytes[..]]);
     let cut = usize::from(*cut).max(1);
@@ -49,7 +49,7 @@ fn lines_of<'a>(reads: impl IntoIterator<Item = &'a [u8]>) -> Vec<String> {
     seen
 }
 
-/// A datagram of sd_notify(3) says that a worker is ready by a whole line, or does not.
+/// A datagram of sd_notify(3) says that a worker is ready only by a whole line.
 pub fn notification(data: &[u8]) {
     let lines = [b"\n", data, b"\n"].concat();
     assert_eq!(says_ready(data), memchr::memmem::find(&lines, b"\nREADY=1\n").is_some());

@@ -23,7 +23,8 @@ use rustix::net::{
 };
 use tokio::io::AsyncReadExt;
 
-/// The server's go, with the listener if the worker is to have one. Fits the socket's buffer: never blocks.
+/// Sends the go, with the listener if the worker is to have one. It fits the socket's buffer, so that this never
+/// blocks.
 pub(super) fn give(channel: impl AsFd, listener: Option<&UnixListener>) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
@@ -35,7 +36,7 @@ pub(super) fn give(channel: impl AsFd, listener: Option<&UnixListener>) -> io::R
     Ok(())
 }
 
-/// Waits until the program runs or cannot. Cancel-safe only in that nothing is lost but the answer.
+/// Waits until the program runs or cannot. When the future is dropped, only the answer is lost.
 ///
 /// # Errors
 /// Why the program could not be executed, in a sentence.
@@ -57,7 +58,7 @@ pub(super) enum Given {
     Gone,
 }
 
-/// The shim's wait for the go; the listener is closed on exec.
+/// The shim's wait for the go. The listener is closed on exec.
 pub(super) fn receive(channel: &UnixStream) -> io::Result<Given> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -85,7 +86,7 @@ pub(super) struct ExecRefusal {
 }
 
 impl ExecRefusal {
-    /// The shim's report.
+    /// Sends the shim's report.
     pub(super) fn send(&self, mut channel: &UnixStream) -> io::Result<()> {
         let mut answer = self.errno.to_le_bytes().to_vec();
         answer.extend(self.text.bytes());

@@ -19,7 +19,7 @@ use crate::pool::Address;
 struct Listener {
     place: SocketAddress,
     inode: u64,
-    /// The socket's user; nobody's that is known for Unix sockets.
+    /// The socket's user; not known for Unix sockets.
     user: Option<u32>,
 }
 
@@ -41,17 +41,17 @@ impl fmt::Display for SocketAddress {
     }
 }
 
-/// What belongs to a worker.
+/// The sockets of a worker, by the processes that hold them.
 #[derive(Debug, Default)]
 pub(super) struct Belongings {
     /// The sockets of its processes.
     inodes: HashSet<u64>,
-    /// The users of those of its processes that do not show their sockets.
+    /// The users of those processes that do not show their sockets.
     users: HashSet<u32>,
 }
 
 impl Belongings {
-    /// What these processes have.
+    /// The sockets of these processes.
     pub(super) fn of(processes: impl IntoIterator<Item = Pid>) -> Self {
         let mut all = Self::default();
         for process in processes {
@@ -60,19 +60,19 @@ impl Belongings {
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                     all.users.extend(user_of(process));
                 }
-                // A process that has ended has nothing.
+                // A process that has ended has no sockets.
                 Err(_) => {}
             }
         }
         all
     }
 
-    /// Whether none of its processes shows a socket.
+    /// Whether no process shows a socket.
     pub(super) fn shows_nothing(&self) -> bool {
         self.inodes.is_empty()
     }
 
-    /// Takes every socket of this user for the worker's.
+    /// Counts every socket of this user as the worker's.
     pub(super) fn add_user(&mut self, user: u32) {
         self.users.insert(user);
     }
@@ -82,8 +82,8 @@ impl Belongings {
     }
 }
 
-/// Looks who listens at `address`, and where else the worker listens. Reads much of `/proc`: some milliseconds, for a
-/// thread that may wait. `None`: the kernel does not say.
+/// Finds out who listens at `address`, and where else the worker listens. Reads much of `/proc`, for some milliseconds,
+/// and so needs a thread that may wait. `None`: the kernel does not say.
 pub(super) fn look(address: &Address, worker: &Belongings) -> Option<Listening> {
     let listeners = all().ok()?;
     Some(judge(address, worker, &listeners, &|listener| name_of_holder(listener)))
@@ -101,7 +101,8 @@ fn judge(
         for listener in listeners {
             let Some(rank) = rank(listener, wanted) else { continue };
             let own = worker.hold(listener);
-            // The kernel gives a connection to the socket that is bound most narrowly, and among equals to any.
+            // The kernel gives a connection to the socket that is bound most narrowly, and to any of several equal
+            // ones.
             if rank < best || (rank == best && !own) {
                 best = rank;
                 listening.holder = if own { Holder::Worker } else { Holder::Other(named(listener)) };
@@ -141,8 +142,8 @@ fn rank(listener: &Listener, wanted: &SocketAddr) -> Option<u8> {
     }
 }
 
-/// All that listens in this network namespace: proc_net(5). The files in this process's own folder are there also where
-/// `/proc` shows only processes.
+/// All listening sockets of this network namespace: proc_net(5). The files in this process's own folder are there also
+/// where `/proc` shows only processes.
 fn all() -> io::Result<Vec<Listener>> {
     let mut listeners = Vec::new();
     for file in ["tcp", "tcp6"] {
@@ -160,7 +161,7 @@ fn tcp(line: &str) -> Option<Listener> {
     let [_, local, _, LISTEN, _, _, _, user, _, inode, ..] = fields[..] else { return None };
     let (address, port) = local.split_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;
-    // Each word as this machine reads it from memory, where it lies as on the wire.
+    // The machine reads each word of an address in its own byte order, while the address lies in memory as on the wire.
     let word =
         |at: usize| u32::from_str_radix(address.get(at * 8..at * 8 + 8)?, 16).ok().map(u32::to_ne_bytes);
     let ip: IpAddr = match address.len() {
@@ -205,7 +206,7 @@ fn user_of(process: Pid) -> Option<u32> {
     fs::metadata(format!("/proc/{process}")).ok().map(|meta| meta.uid())
 }
 
-/// The process that holds the socket, for people; where none is seen, its user.
+/// The process that holds the socket, for people; where none can be seen, the socket's user.
 fn name_of_holder(listener: &Listener) -> String {
     let holds = |pid: &Pid| sockets_of(*pid).is_ok_and(|inodes| inodes.contains(&listener.inode));
     let entries = fs::read_dir("/proc").into_iter().flatten();
@@ -222,9 +223,9 @@ fn name_of_holder(listener: &Listener) -> String {
     }
 }
 
-/// `TCP_LISTEN`
+/// The state `TCP_LISTEN`.
 const LISTEN: &str = "0A";
-/// `__SO_ACCEPTCON`
+/// The flag `__SO_ACCEPTCON`.
 const ACCEPTS: u32 = 1 << 16;
 
 #[cfg(test)]
@@ -264,7 +265,7 @@ mod tests {
             (vec![("0.0.0.0:80", 1), ("127.0.0.1:80", 9)], other(9)),
             (vec![("127.0.0.1:80", 9), ("0.0.0.0:80", 1)], other(9)),
             (vec![("[::]:80", 9), ("127.0.0.1:80", 1)], Holder::Worker),
-            // Both share it: a connection may come to either.
+            // Both processes share the socket: a connection may come to either.
             (vec![("127.0.0.1:80", 1), ("127.0.0.1:80", 9)], other(9)),
         ];
         for (listeners, expected) in table {

@@ -1,4 +1,4 @@
-//! Owns starting, watching and ending worker processes: what a backend promises (`contract`), and the two that keep it.
+//! Owns starting, watching and ending worker processes: what a backend promises (`contract`), and the two backends.
 //!
 //! Never here: when a worker should start or end (`supervisor`).
 

@@ -21,14 +21,15 @@ use crate::system::process_setup;
 
 /// Runs `worker-exec [--channel] [--open-files=N] -- PROGRAM [ARGUMENT]...`, given the words after `worker-exec`.
 ///
-/// The program finds no signal blocked or ignored, and with `--open-files` that soft limit of open files.
+/// The program starts with no signal blocked or ignored, and with the soft limit of open files that `--open-files`
+/// names.
 ///
-/// With `--channel`, standard input is the server's handover channel, and a program that cannot be executed is told
-/// there. Without it, standard input is the listener itself, as systemd passes it, or anything else when the worker
-/// gets none. Returns only when there is no program: with 2 for wrong words, else 127.
+/// With `--channel`, standard input is the server's handover channel, and the shim reports there why a program cannot
+/// be executed. Without it, standard input is the listener itself, as systemd passes it, or anything else when the
+/// worker gets none. Returns only when there is no program: with 2 for wrong words, else 127.
 ///
-/// To be called before the process has a second thread or a file of its own: all inherited descriptors but the first
-/// three are closed.
+/// It has to be called before the process has a second thread or a file of its own, because all inherited descriptors
+/// but the first three are closed.
 pub(crate) fn run_shim(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let Some(call) = ShimCall::parse(words) else {
         eprintln!("usage: rip-server worker-exec [--channel] [--open-files=N] -- PROGRAM [ARGUMENT]...");
@@ -75,7 +76,7 @@ impl ShimCall {
         Some(Self { channel, open_files, program: words.next()?, arguments: words.collect() })
     }
 
-    /// Becomes the program, or tells why not.
+    /// Becomes the program, or returns why it cannot.
     fn execute(&self, listener: Option<OwnedFd>) -> ExecRefusal {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).stdin(Stdio::null());
@@ -83,7 +84,7 @@ impl ShimCall {
             if let Err(error) = settle(listener) {
                 return error.into();
             }
-            // exec keeps the process id: it is the program's too (sd_listen_fds(3)).
+            // exec keeps the process id, so that it is the program's too (sd_listen_fds(3)).
             command.env("LISTEN_FDS", "1").env("LISTEN_FDNAMES", "http");
             command.env("LISTEN_PID", std::process::id().to_string());
         }
@@ -92,7 +93,7 @@ impl ShimCall {
 }
 
 fn on_channel(call: &ShimCall) -> Result<(), ExecRefusal> {
-    // Away from 0, which becomes /dev/null, and from 3.
+    // The channel moves away from 0, which becomes /dev/null, and from 3.
     let channel = UnixStream::from(fcntl_dupfd_cloexec(io::stdin(), ABOVE_LISTENER)?);
     match handover::receive(&channel)? {
         Given::Go(listener) => Ok(call.execute(listener).send(&channel)?),
@@ -118,12 +119,12 @@ fn settle(listener: OwnedFd) -> io::Result<()> {
         return Err(io::Error::other("file descriptor 3 is taken"));
     }
     fcntl_setfd(&listener, FdFlags::empty())?;
-    // The program's from now on.
+    // The program owns the descriptor from now on.
     let _ = listener.into_raw_fd();
     Ok(())
 }
 
-/// Closes what whoever started the server left open without close-on-exec: a worker inherits nothing but its own.
+/// Closes inherited descriptors that were left open without close-on-exec: a worker inherits only its own.
 fn close_strays() {
     let Ok(listing) = fs::read_dir("/proc/self/fd") else {
         return;
@@ -136,13 +137,14 @@ fn close_strays() {
         // A descriptor that is closed by now was the listing's own.
         if fs::read_link(format!("/proc/self/fd/{fd}")).is_ok() {
             #[expect(unsafe_code, reason = "an inherited descriptor has no owner until one is made")]
-            // SAFETY: it is open, and this process has one thread and has opened nothing that it still holds.
+            // SAFETY: the descriptor is open, and this process has one thread and has opened nothing that it still
+            // holds.
             drop(unsafe { OwnedFd::from_raw_fd(fd) });
         }
     }
 }
 
-/// Says in words what an error number leaves open.
+/// Adds to an error number what a person needs to know.
 fn explained(program: &OsStr, error: &io::Error) -> ExecRefusal {
     let text = match Errno::from_io_error(error) {
         Some(Errno::NOENT) if found(program) => {
@@ -158,7 +160,7 @@ fn explained(program: &OsStr, error: &io::Error) -> ExecRefusal {
     ExecRefusal { errno: error.raw_os_error().unwrap_or_default(), text }
 }
 
-/// Whether `program` is used as it stands, not looked up in PATH: execvp(3).
+/// Whether `program` is a path, which is not looked up in PATH: execvp(3).
 fn is_path(program: &OsStr) -> bool {
     program.as_bytes().contains(&b'/')
 }
@@ -174,7 +176,7 @@ fn search_path() -> OsString {
     std::env::var_os("PATH").unwrap_or_default()
 }
 
-/// The word in front of the soft limit of open files that the program gets.
+/// The word before the soft limit of open files that the program gets.
 pub(super) const OPEN_FILES: &str = "--open-files=";
 const LISTENER: RawFd = 3;
 const ABOVE_LISTENER: RawFd = 10;

@@ -1,6 +1,7 @@
-//! Owns the sockets of workers: their listeners or what stands for one, their notify sockets, the files of both.
+//! Owns the sockets of workers: their listeners, or paths or ports for those that workers make, their notify sockets,
+//! and the files of both.
 //!
-//! Never here: a process; who connects.
+//! Never here: a process, or who connects.
 
 use std::collections::{HashSet, VecDeque};
 use std::fs::{self, Permissions};
@@ -28,33 +29,33 @@ pub(super) struct Sockets {
     notify: PathBuf,
     prefix: Option<String>,
     workers: WorkerUsers,
-    /// Ports handed out of late, the newest last. Between choice and bind a port is free for everybody: at least two
-    /// workers of ours do not get the same.
+    /// The ports that were handed out lately, the newest last. Any program may take a port before its worker binds it;
+    /// this list keeps at least two workers of this server from getting the same one.
     ports: Mutex<VecDeque<u16>>,
 }
 
 impl Sockets {
-    /// Makes the folders, mode 0700, and removes sockets that an earlier server left there. Its workers are gone.
+    /// Makes the folders, mode 0700, and removes the sockets of an earlier server, whose workers are gone.
     pub(super) fn prepare(runtime_dir: &Path, prefix: Option<String>) -> io::Result<Self> {
         let sockets = Self::open(runtime_dir, prefix, WorkerUsers::SameUser)?;
         sockets.sweep(&HashSet::new())?;
         Ok(sockets)
     }
 
-    /// Makes the folders and leaves what is there.
+    /// Makes the folders, and leaves the sockets that are there.
     pub(super) fn open(runtime_dir: &Path, prefix: Option<String>, workers: WorkerUsers) -> io::Result<Self> {
         let listeners = runtime_dir.join("w");
         private_dir(&listeners, 0o700)?;
         let (notify, mode) = match &workers {
             WorkerUsers::SameUser => (runtime_dir.join("n"), 0o700),
-            // Workers come through, to sockets whose names they know, and see nothing on the way.
+            // Workers pass through the folder to sockets whose names they know, and cannot list it.
             WorkerUsers::OtherUsers { notify, .. } => (notify.clone(), 0o711),
         };
         private_dir(&notify, mode)?;
         Ok(Self { listeners, notify, prefix, workers, ports: Mutex::default() })
     }
 
-    /// Removes the sockets that are not of these addresses.
+    /// Removes all sockets but those of these addresses.
     pub(super) fn sweep(&self, keep: &HashSet<Address>) -> io::Result<()> {
         remove_sockets(&self.listeners, keep)?;
         remove_sockets(&self.notify, &HashSet::new())
@@ -70,7 +71,7 @@ impl Sockets {
         }
     }
 
-    /// Where a worker of this id listens when its listener was made here.
+    /// The path of a worker's listener that the server makes.
     pub(super) fn listener_of(&self, worker: WorkerId) -> PathBuf {
         self.listeners.join(match &self.prefix {
             Some(prefix) => format!("{prefix}.{worker}.sock"),
@@ -78,7 +79,7 @@ impl Sockets {
         })
     }
 
-    /// What a worker will be reached at.
+    /// Makes what a worker will be reached at.
     pub(super) fn door(&self, worker: WorkerId, listen: Listen) -> Result<Door, StartError> {
         let file = SocketFile(self.listener_of(worker));
         match listen {
@@ -108,13 +109,13 @@ impl Sockets {
         }
     }
 
-    /// Where a worker says `READY=1`.
+    /// Makes the socket to which a worker says `READY=1`.
     pub(super) fn notify(&self, worker: WorkerId) -> Result<(UnixDatagram, SocketFile), StartError> {
         let file = SocketFile(self.notify.join(worker.to_string()));
         let bound = UnixDatagram::bind(&file.0).map_err(|source| failed(&file.0.display(), source))?;
         let known = match &self.workers {
             WorkerUsers::SameUser => file.set_mode(0o600),
-            // A datagram may be sent by whoever may write; who it was comes with it.
+            // Everybody who may write can send a datagram; the sender's user comes with it.
             WorkerUsers::OtherUsers { .. } => {
                 set_socket_passcred(&bound, true).map_err(Into::into).and_then(|()| file.set_mode(0o622))
             }
@@ -140,36 +141,36 @@ impl Sockets {
     }
 }
 
-/// A port that is free on every address of both families, or a program that listens on all of them could not have it.
-/// The kernel chooses at random among those that it gives to outgoing connections last: bind(2) to port 0.
+/// A port that is free on every address of both families, because a program that listens on all of them could not have
+/// another. The kernel chooses at random among those that it gives to outgoing connections last: bind(2) to port 0.
 fn port_free_on_all_addresses() -> io::Result<Option<u16>> {
     let flags = SocketFlags::CLOEXEC;
     let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
     bind(&socket, &SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))?;
     let port = SocketAddr::try_from(getsockname(&socket)?)?.port();
     let Ok(beside) = socket_with(AddressFamily::INET6, SocketType::STREAM, flags, None) else {
-        // There is no IPv6.
+        // The machine has no IPv6.
         return Ok(Some(port));
     };
     set_ipv6_v6only(&beside, true)?;
     match bind(&beside, &SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))) {
         Err(Errno::ADDRINUSE) => Ok(None),
-        // Here, too.
+        // The port is free for IPv6, too.
         Err(_) | Ok(()) => Ok(Some(port)),
     }
 }
 
-/// What a worker is reached at, and what it needs for that.
+/// The address of a worker, and what the worker needs to be reached there.
 pub(super) struct Door {
-    /// Where it is connected to.
+    /// The address to connect to.
     pub(super) address: Address,
-    /// The listener of [`Listen::Fd`]: to be handed over and then closed, or a dead worker's clients would hang.
+    /// The listener of [`Listen::Fd`], to be handed over and then closed: else clients of a dead worker would hang.
     pub(super) listener: Option<UnixListener>,
     /// The socket's file, whoever binds it.
     pub(super) file: Option<SocketFile>,
 }
 
-/// A socket's file: dropping this removes it.
+/// The file of a socket; dropping this removes the file.
 pub(super) struct SocketFile(PathBuf);
 
 impl SocketFile {
@@ -177,7 +178,7 @@ impl SocketFile {
         &self.0
     }
 
-    /// A place beside it for the file in which a worker writes its pid; removed with the socket.
+    /// A path beside the socket for the file in which a worker writes its pid; removed with the socket.
     pub(super) fn pid_file(&self) -> PathBuf {
         self.0.with_extension("pid")
     }
@@ -202,7 +203,7 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // The app may have removed it, or never made it.
+        // The app may have removed the file, or never made it.
         fs::remove_file(&self.0).ok();
         fs::remove_file(self.pid_file()).ok();
     }
@@ -220,7 +221,7 @@ fn remove_sockets(folder: &Path, keep: &HashSet<Address>) -> io::Result<()> {
     Ok(())
 }
 
-/// A path too long for a socket is told here, or the worker would have to say it.
+/// Checks the length of a socket's path here, so that the worker does not fail on it.
 fn fits(path: &Path) -> io::Result<()> {
     std::os::unix::net::SocketAddr::from_pathname(path).map(drop)
 }
@@ -229,21 +230,21 @@ fn failed(path: &dyn std::fmt::Display, source: io::Error) -> StartError {
     StartError::Socket { path: path.to_string(), source }
 }
 
-/// Whom workers run as.
+/// The users that workers run as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum WorkerUsers {
     SameUser,
-    /// Users of their own, who get at nothing in the run-time folder.
+    /// Users of their own, who can reach nothing in the run-time folder.
     OtherUsers {
         /// The folder of notify sockets.
         notify: PathBuf,
-        /// Where somebody else makes a folder for each worker that binds its own socket, and removes it.
+        /// The folder in which another program makes, and removes, a folder for each worker that binds its own socket.
         bound: PathBuf,
     },
 }
 
 const BACKLOG: i32 = 4096;
-/// The socket in a folder made for it.
+/// The name of the socket in a folder made for it.
 const BOUND: &str = "app.sock";
 const RECENT_PORTS: usize = 256;
 const PORT_ATTEMPTS: usize = 1024;
@@ -302,7 +303,7 @@ mod tests {
     fn a_port_that_is_taken_on_another_address_is_not_handed_out() {
         let runtime = tempfile::tempdir().unwrap();
         let sockets = Sockets::prepare(runtime.path(), None).unwrap();
-        // The kernel gives these out on an address of their own.
+        // The kernel gives these ports out on one address.
         let listeners: Vec<_> =
             (0..500).map(|_| std::net::TcpListener::bind(("127.0.0.2", 0)).unwrap()).collect();
         let taken: Vec<u16> =

@@ -1,5 +1,5 @@
-//! The agent that gets certificates of authorities, as a task of the server or as the one of its machine: its hosts,
-//! its folders, how it stands.
+//! The agent that gets certificates of authorities, as a task of the server or as the machine's program: its hosts, its
+//! folders, and how the certificates stand.
 //!
 //! Never here: getting certificates (`agent`).
 
@@ -24,13 +24,13 @@ use crate::time::WallClock;
 
 use super::certified_hosts::CertifiedHosts;
 
-/// Who gets the server's certificates, and for which hosts. Clones are the same.
+/// The agent that gets the server's certificates, and the hosts that it gets them for. Clones share it.
 #[derive(Clone)]
 pub(super) struct Authorities {
     agent: CertificateAgent,
-    /// Hosts that get one although somebody has put another there: a person waits for it.
+    /// Hosts that get a certificate although another one was put there by hand: a person waits for it.
     asked: Arc<watch::Sender<BTreeSet<HostName>>>,
-    /// The hosts that may be asked for; none where no TLS is spoken, or no authority is asked.
+    /// The hosts that certificates may be ordered for; `None` where no TLS is spoken, or no authority is asked.
     certified: Option<CertifiedHosts>,
     /// The hosts that the agent is told to look after.
     wanted: watch::Receiver<Arc<[HostName]>>,
@@ -38,25 +38,25 @@ pub(super) struct Authorities {
 
 #[derive(Clone)]
 enum CertificateAgent {
-    /// Nobody: the settings name no authority.
+    /// No agent: the settings name no authority.
     Off,
-    /// A task of this server.
+    /// The agent is a task of this server.
     Task(Agent),
-    /// The agent of the machine.
+    /// The agent is the program of the machine.
     Machine(AgentLink),
 }
 
-/// Who gets certificates for a server, and where they are left.
+/// Which agent gets certificates for a server, and where it leaves them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Whose {
     /// A task of the server itself.
     Own,
-    /// The agent of the machine: the server is a service of the system's.
+    /// The agent of the machine: the server is a service of the system.
     Machine,
 }
 
 impl Whose {
-    /// Where pairs are left.
+    /// The folder where pairs are left.
     pub(super) fn pairs(self, spec: &ServerSpec) -> PathBuf {
         match self {
             Self::Own => spec.state_dir.join("certs/acme"),
@@ -66,8 +66,8 @@ impl Whose {
 }
 
 impl Authorities {
-    /// Starts the agent, or the link to the machine's, when the settings name an authority. A server that speaks plain
-    /// HTTP alone needs no certificate, and answers for others on its machine.
+    /// Starts the agent, or the link to the machine's, when the settings name an authority. A server that speaks only
+    /// plain HTTP needs no certificate, but answers authorities for other servers of its machine.
     ///
     /// # Errors
     /// When the folders, the key or the file with roots of the agent cannot be used.
@@ -134,10 +134,10 @@ impl Authorities {
         }
     }
 
-    /// Has the host looked after, whatever other certificate it has, as long as the guard lives.
+    /// Has the agent look after the host, whatever other certificate it has, as long as the guard lives.
     ///
     /// # Errors
-    /// Why it is not, in a sentence.
+    /// Why the agent does not, in a sentence.
     pub(super) async fn ask_for(&self, host: &HostName) -> Result<AskedFor, String> {
         let mut changes = match &self.agent {
             CertificateAgent::Off => return Err(NO_AUTHORITY.into()),
@@ -151,7 +151,7 @@ impl Authorities {
         self.asked.send_if_modified(|hosts| hosts.insert(host.clone()));
         let mut wanted = self.wanted.clone();
         let taken_up = async {
-            // What the agent says may be of before, when somebody else has asked for the host.
+            // The agent's status may be older than this request, when another caller has asked for the host before.
             wanted.wait_for(|hosts| hosts.contains(host)).await?;
             changes.wait_for(|standing| standing.hosts.iter().any(|status| status.host == *host)).await?;
             Ok::<(), watch::error::RecvError>(())
@@ -166,7 +166,7 @@ impl Authorities {
     /// As [`Agent::renew`].
     ///
     /// # Errors
-    /// Why there is no new one, in plain words.
+    /// Why there is no new certificate, in plain words.
     pub(super) async fn renew(&self, host: HostName, force: bool) -> Result<(), String> {
         match &self.agent {
             CertificateAgent::Off => Err(NO_AUTHORITY.into()),
@@ -178,7 +178,7 @@ impl Authorities {
     /// As [`Agent::plan`].
     ///
     /// # Errors
-    /// Why there is none, in plain words.
+    /// Why there is no plan, in plain words.
     pub(super) async fn plan(&self, host: HostName) -> Result<CertPlan, String> {
         let left_out = self.certified.as_ref().and_then(|certified| certified.opted_out(&host));
         let mut plan = match &self.agent {
@@ -194,7 +194,7 @@ impl Authorities {
         Ok(plan)
     }
 
-    /// How the certificates of authorities stand, as the control socket says it.
+    /// How the certificates of authorities stand, in the form of the control socket.
     pub(super) fn status(&self) -> Vec<AcmeStatus> {
         let now = SystemTime::now();
         let until = |at: SystemTime| at.duration_since(now).unwrap_or_default().as_secs();
@@ -216,7 +216,7 @@ impl Authorities {
     }
 }
 
-/// Seconds until then; negative when it has passed.
+/// The seconds from `now` until `at`; negative when that has passed.
 pub(super) fn signed(at: SystemTime, now: SystemTime) -> i64 {
     match at.duration_since(now) {
         Ok(left) => i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
@@ -224,7 +224,7 @@ pub(super) fn signed(at: SystemTime, now: SystemTime) -> i64 {
     }
 }
 
-/// See [`Authorities::ask_for`].
+/// Keeps a host looked after; see [`Authorities::ask_for`].
 pub(super) struct AskedFor {
     host: HostName,
     of: Arc<watch::Sender<BTreeSet<HostName>>>,
@@ -236,14 +236,14 @@ impl Drop for AskedFor {
     }
 }
 
-/// Which hosts an authority is asked for: those that nobody has put a certificate there for.
+/// Which hosts certificates are ordered for: those without a certificate that was put there by hand.
 struct WantedHosts {
     certified: CertifiedHosts,
     asked: watch::Receiver<BTreeSet<HostName>>,
 }
 
 impl WantedHosts {
-    /// Tells them as often as that changes.
+    /// Tells the agent the hosts whenever they change.
     async fn tell(mut self, hosts: watch::Sender<Arc<[HostName]>>, stop: TaskGroup) {
         let CertifiedHosts { directory, keeper } = &self.certified;
         let (mut come_and_go, mut certificates) = (directory.changes(), keeper.changes());
@@ -261,10 +261,10 @@ impl WantedHosts {
                     Ok(()) = come_and_go.changed() => {}
                     Ok(()) = certificates.changed() => {}
                     Ok(()) = self.asked.changed() => {}
-                    // What somebody has put there may have expired, and settings of apps change without a word.
+                    // A certificate that was put there may have expired, and settings of apps change without notice.
                     () = sleep(LOOKING) => {}
                 }
-                // Hosts often come in crowds.
+                // Hosts often come in crowds: the task waits for the rest of them.
                 sleep(CROWD).await;
             }
         };
@@ -278,5 +278,5 @@ impl WantedHosts {
 const NO_AUTHORITY: &str = "no authority is asked: start the server with tls.acme (RIP_TLS_ACME=yes, --acme)";
 const CROWD: Duration = Duration::from_millis(200);
 const LOOKING: Duration = Duration::from_secs(30);
-/// How long the agent may take to hear of a host.
+/// The time limit for the agent to take up a host.
 const TAKING_UP: Duration = Duration::from_secs(10);

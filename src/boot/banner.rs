@@ -1,4 +1,4 @@
-//! What a person reads when the server starts: where it listens, what it runs and how, where to steer it.
+//! What a person reads when the server starts: where it listens, what it runs and how, and where its control socket is.
 //!
 //! Never here: finding any of it out.
 
@@ -27,7 +27,7 @@ pub(super) fn urls(scheme: &str, usual_port: u16, listeners: &[TcpListener]) -> 
     urls.collect()
 }
 
-/// The lines printed when the ports are there, before any app is.
+/// The lines that are printed when the ports are open, before any app runs.
 pub(super) fn text(
     spec: &ServerSpec,
     urls: &[String],
@@ -91,7 +91,7 @@ pub(super) fn settled(
     }
 }
 
-/// The lines of apps that people have added to an earlier server of the instance.
+/// The lines of apps that were added to an earlier server of the instance.
 pub(super) fn added(apps: &[AppStatus], given: &[AppSpec]) -> String {
     let mut out = String::new();
     for app in apps.iter().filter(|app| given.iter().all(|given| given.name != app.app)) {

@@ -1,4 +1,4 @@
-//! The certificates as calls over the control socket see them: of every source, and what is done about them.
+//! The certificates as calls over the control socket see them: their status, and renewing, planning and importing them.
 //!
 //! Never here: getting, reading or choosing certificates.
 
@@ -23,15 +23,15 @@ use crate::tasks::TaskGroup;
 
 use super::authorities::{Authorities, signed};
 
-/// The certificates of a server. Clones are the same ones.
+/// The certificates of a server. Clones share them.
 #[derive(Clone)]
 pub(super) struct Certificates {
-    /// None where no TLS is spoken.
+    /// The keeper; `None` where no TLS is spoken.
     pub(super) keeper: Option<CertKeeper>,
-    /// Whose certificates clients are asked for.
+    /// The authorities whose certificates clients are asked for.
     pub(super) clients: Arc<ClientAuthorities>,
     pub(super) authorities: Authorities,
-    /// The folder of pairs that people have brought.
+    /// The folder of imported pairs.
     pub(super) imported: PathBuf,
     /// The group that renewals belong to.
     pub(super) stop: TaskGroup,
@@ -145,7 +145,7 @@ impl Certificates {
         }
     }
 
-    /// Who renews it, and when or why not.
+    /// A sentence that says who renews the certificate, and when, or why nobody does.
     fn renewal(&self, host: &HostName, served: Option<&ServedCert>, standing: Option<&HostStatus>) -> String {
         match (served.map_or("self-signed", |served| served.source), standing) {
             ("imported", _) => format!(
@@ -164,7 +164,7 @@ impl Certificates {
         }
     }
 
-    /// Gets a new pair, waits until it is in use, and tells how far it has come.
+    /// Gets a new pair, waits until it is in use, and sends an event for each step.
     async fn renewed(
         &self,
         host: &HostName,
@@ -190,10 +190,10 @@ impl Certificates {
             .map_err(|other| format!("the new certificate is in the store, and is not in use: {other}"))
     }
 
-    /// The host's certificate, once it is one that `holds`.
+    /// Waits until the certificate in use for the host passes `holds`.
     ///
     /// # Errors
-    /// What is in use after that time.
+    /// The certificate in use when the time is over.
     async fn in_use_when(
         &self,
         host: &HostName,
@@ -238,8 +238,8 @@ fn serial_of(pem: &str) -> Option<String> {
     Some(own.raw_serial_as_string())
 }
 
-/// How long it may take until a pair is in use: folders are looked at every 2 s, those of thousands every minute, and
-/// twice.
+/// How long it may take until a new pair is in use: folders are looked at every 2 s, those with thousands of files
+/// every minute, and a change counts after two looks.
 const TAKING_UP: Duration = Duration::from_secs(150);
-/// For a person who waits.
+/// The time limit for an import, for which a person waits.
 const TAKING_IN: Duration = Duration::from_secs(9);

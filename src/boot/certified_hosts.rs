@@ -1,4 +1,4 @@
-//! Which hosts certificates are ordered for of an authority, and why none is for the others.
+//! Owns which hosts certificates are ordered for from an authority, and why not for the others.
 //!
 //! Never here: ordering.
 
@@ -9,7 +9,7 @@ use crate::certs::CertKeeper;
 use crate::directory::{Directory, HostRoutes};
 use crate::name::HostName;
 
-/// The hosts of a server, as authorities are to know them.
+/// The hosts of a server, for orders at authorities.
 #[derive(Clone)]
 pub(super) struct CertifiedHosts {
     pub(super) directory: Directory,
@@ -17,8 +17,8 @@ pub(super) struct CertifiedHosts {
 }
 
 impl CertifiedHosts {
-    /// Those that certificates are ordered for, sorted: those that nobody has left out, and has put no certificate
-    /// there for unless they are `asked` for all the same.
+    /// The hosts that certificates are ordered for, sorted: those that no setting leaves out, and that have no
+    /// certificate put there by hand, unless they are `asked` for all the same.
     pub(super) fn wanted(&self, asked: &BTreeSet<HostName>) -> Vec<HostName> {
         let (routes, kept) = self.routes();
         let is_wanted = |routes: &&HostRoutes| {
@@ -30,7 +30,7 @@ impl CertifiedHosts {
         hosts
     }
 
-    /// Those that none is ordered for, each with the reason, sorted.
+    /// The hosts that no certificate is ordered for, each with the reason, sorted.
     pub(super) fn status(&self) -> Vec<AcmeStatus> {
         let (routes, kept) = self.routes();
         let mut status: Vec<AcmeStatus> = routes
@@ -44,12 +44,12 @@ impl CertifiedHosts {
         status
     }
 
-    /// Why somebody has left a host out; `None`: nobody has, or there is no such host.
+    /// Why a setting leaves a host out; `None`: none does, or there is no such host.
     pub(super) fn opted_out(&self, host: &HostName) -> Option<&'static str> {
         left_out(&self.directory.lookup(host.as_str())?)
     }
 
-    /// The routes of all hosts, and those hosts that somebody has put a certificate there for.
+    /// The routes of all hosts, and the hosts with a certificate that was put there by hand.
     fn routes(&self) -> (Vec<HostRoutes>, HashSet<HostName>) {
         let mut routes = self.directory.routes();
         routes.retain(|routes| !is_of_this_machine(routes.host()));
@@ -59,7 +59,7 @@ impl CertifiedHosts {
     }
 }
 
-/// Why somebody has left a host out, with all its routes.
+/// Why a setting leaves a host out, with all its routes.
 fn left_out(routes: &HostRoutes) -> Option<&'static str> {
     let mut why = None;
     for route in routes.all() {
@@ -72,7 +72,7 @@ fn left_out(routes: &HostRoutes) -> Option<&'static str> {
     why
 }
 
-/// Names that every machine has, and that lead nobody else here.
+/// Whether every machine has the name, so that an authority could not follow it here.
 fn is_of_this_machine(host: &HostName) -> bool {
     host.as_str() == "localhost" || host.address().is_some_and(|address| address.is_loopback())
 }

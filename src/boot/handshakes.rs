@@ -1,5 +1,5 @@
-//! How handshakes go on: the server's certificates, those of its clients and the keys of tickets, wired to the data
-//! path.
+//! Wires to the data path what handshakes need: the server's certificates, the authorities of clients' certificates,
+//! and the keys of tickets.
 //!
 //! Never here: obtaining a certificate, or shaking hands.
 
@@ -22,31 +22,31 @@ use crate::system::sd;
 use crate::tasks::TaskGroup;
 use crate::time::WallClock;
 
-/// What a server speaks TLS with.
+/// The parts with which a server speaks TLS.
 #[derive(Clone)]
 pub(super) struct ServerTls {
     resolver: Arc<CertResolver>,
     authorities: Arc<ClientAuthorities>,
 }
 
-/// What handshakes are shaken by, once it is made.
+/// The settings of handshakes, which are still being made.
 pub(super) struct Handshakes(JoinHandle<Result<(HandshakeSettings, TicketKeys), rustls::Error>>);
 
 impl ServerTls {
-    /// No certificate yet.
+    /// Starts without a certificate.
     pub(super) fn new() -> Self {
         let resolver = Arc::new(CertResolver::new(WallClock::system()));
         Self { authorities: Arc::new(ClientAuthorities::new(Arc::clone(&resolver))), resolver }
     }
 
-    /// Whose client certificates hosts ask for.
+    /// The authorities of client certificates.
     pub(super) fn authorities(&self) -> Arc<ClientAuthorities> {
         Arc::clone(&self.authorities)
     }
 
-    /// Makes the settings of handshakes, on a thread beside this one: the keys of tickets are the first random numbers
-    /// of the process, and what these are made from takes some 30 ms to gather. Nobody needs them before the first
-    /// connection. `tickets`: the keys of the server before.
+    /// Makes the settings of handshakes on another thread: the keys of tickets are the first random numbers of the
+    /// process, for which randomness is gathered in some 30 ms, and they are not needed before the first connection.
+    /// `tickets`: the keys of the server before.
     pub(super) fn handshakes(
         &self,
         spec: &ServerSpec,
@@ -63,10 +63,10 @@ impl ServerTls {
         }))
     }
 
-    /// Obtains the server's certificates and looks after them, and after the files of client authorities, from then on.
+    /// Obtains the server's certificates, and from then on looks after them and after the files of client authorities.
     ///
     /// # Errors
-    /// When files that were given cannot be used.
+    /// When files that settings name cannot be used.
     pub(super) async fn keep(
         &self,
         spec: &ServerSpec,
@@ -96,8 +96,8 @@ impl ServerTls {
 }
 
 impl Handshakes {
-    /// How each handshake goes on: an authority that asks for an answer to its challenge gets that and nothing else.
-    /// From now on the keys of tickets are rotated.
+    /// Returns what chooses each handshake's settings: an authority that asks for the answer to its challenge gets only
+    /// that answer. The keys of tickets are rotated from now on.
     ///
     /// # Errors
     /// When the system has no randomness.

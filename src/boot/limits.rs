@@ -1,4 +1,4 @@
-//! The process's own limits: as many open files as its connections and spool files need.
+//! The process's own limits: the number of open files that its connections and spool files need.
 //!
 //! Never here: limits of workers.
 
@@ -7,8 +7,7 @@ use crate::system::process_setup;
 
 /// Raises the soft limit of open files as far as the hard one allows, and says so when that is not enough.
 ///
-/// A connection needs one descriptor and, while it is served, another one to a worker. Bodies that are put aside have
-/// one each.
+/// A connection needs one descriptor and, while it is served, another one to a worker. Each spool file needs one.
 pub(super) fn raise_open_files(limits: &Limits) {
     let max_connections = limits.max_connections;
     let needed = (max_connections as u64).saturating_mul(2);
@@ -25,5 +24,5 @@ pub(super) fn raise_open_files(limits: &Limits) {
     }
 }
 
-/// Listeners, workers' pipes and sockets, files.
+/// The descriptors for listeners, workers' pipes and sockets, and files.
 const OWN_FILES: u64 = 1024;

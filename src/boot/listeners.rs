@@ -1,4 +1,4 @@
-//! The sockets that people come in by: systemd's where there are any, else our own. Never here: who comes in.
+//! The listening sockets: systemd's where there are any, else the server's own. Never here: accepting connections.
 
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
@@ -18,7 +18,7 @@ pub(super) struct OpenListeners {
 }
 
 impl OpenListeners {
-    /// Sockets of systemd if there are any, else our own.
+    /// Takes the sockets of systemd if there are any, else opens the server's own.
     pub(super) fn open(
         spec: &ServerSpec,
         https: Vec<TcpListener>,
@@ -49,7 +49,8 @@ impl OpenListeners {
     }
 }
 
-/// Redirects are a service to people who type no scheme: the server goes on without.
+/// Opens the redirect port. A port that cannot be had is no error: redirects are a service to people who type no
+/// scheme.
 fn bind_redirect(spec: &ServerSpec, port: u16) -> Vec<TcpListener> {
     bind_port(&spec.listening.bind, PortChoice::Given(port), port).unwrap_or_else(|error| {
         tracing::warn!("nothing redirects to HTTPS: {error}");
@@ -57,7 +58,7 @@ fn bind_redirect(spec: &ServerSpec, port: u16) -> Vec<TcpListener> {
     })
 }
 
-/// The control sockets of systemd if there are any, else our own.
+/// Takes the control sockets of systemd if there are any, else opens the server's own.
 pub(super) fn open_control(
     spec: &ServerSpec,
     inherited: Vec<UnixListener>,

@@ -1,5 +1,5 @@
-//! Owns what is said of an app's path that leads nowhere: which folder an instance stands for, and what a service is
-//! not shown. Never here: what an app is.
+//! Owns the message about an app's path that leads nowhere: which folder an instance stands for, and what a service
+//! cannot see. Never here: what an app is.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::config::instance;
 use crate::name::InstanceName;
 
-/// Why there is nothing at a path, and what to write; `None` when there is something, or nothing can be said.
+/// Why there is nothing at a path, and what to write; `None` when there is something, or when no reason is known.
 pub(super) fn explained(path: &Path, instance: &InstanceName, is_service: bool) -> Option<String> {
     if path.exists() {
         return None;
@@ -45,7 +45,7 @@ pub(super) fn explained(path: &Path, instance: &InstanceName, is_service: bool) 
     })
 }
 
-/// The folder's name with each dash as it is.
+/// The folder's name, with each dash as it is.
 fn dashed(instance: &InstanceName) -> PathBuf {
     instance.as_str().replace("\\x2d", "-").into()
 }

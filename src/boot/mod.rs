@@ -62,18 +62,18 @@ use worker_backend::{BackendPlan, ScriptFolder, WorkerBackend};
 /// Serves until it is asked to stop.
 ///
 /// # Errors
-/// Whatever keeps it from starting: a port, a folder, an app that cannot be recognized. An app that starts and fails
-/// is no error: the server stays and says so.
+/// Whatever keeps the server from starting: a port, a folder, an app that cannot be recognized. An app that starts and
+/// fails is no error: the server stays and says so.
 fn serve_config(config: Config) -> anyhow::Result<()> {
     process_setup::unblock_signals();
-    // Before there is a second thread: the variables that name sockets are read once.
+    // This comes before there is a second thread: the variables that name sockets are read once.
     let inherited = Inherited::take()?;
-    // Servers of other instances run as the same user: none is to read this one's keys out of its memory.
+    // Servers of other instances run as the same user, and must not read this one's keys out of its memory.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     let style = config.server.log.json.then_some(LogStyle::Json);
     let target = logging::start(style, Some(&config.server.instance), &config.server.log.level)?;
     let _last_records = FlushAtEnd;
-    // A person at a terminal is told once it serves, or in one sentence why it does not.
+    // A person at a terminal reads one line when the server serves, or one sentence why it does not.
     if target == LogTarget::Journal {
         tracing::info!("rip-server {} starts", env!("CARGO_PKG_VERSION"));
     }
@@ -87,10 +87,10 @@ fn serve_config(config: Config) -> anyhow::Result<()> {
     served
 }
 
-/// What each app is and how it would be run.
+/// What each app is, and how it would be run.
 ///
 /// # Errors
-/// When one of them cannot be recognized.
+/// When an app cannot be recognized.
 pub(crate) fn describe(config: &Config) -> anyhow::Result<Vec<AppSpec>> {
     let resolver = resolver_of(config)?;
     config.apps.iter().map(|app| Ok(resolver.resolve(&app.path)?)).collect()
@@ -103,15 +103,15 @@ fn resolver_of(config: &Config) -> io::Result<Resolver> {
     Ok(Resolver::new(Arc::new(settings), &scripts, false, ServerTls::new().authorities()))
 }
 
-/// Why there is nothing at the path of one of the apps, with what to write; `None` when there is, or nothing can be
-/// said. A service is shown no homes.
+/// Why there is nothing at the path of one of the apps, with what to write; `None` when all are there, or no reason is
+/// known. A service does not see homes.
 pub(crate) fn missing(config: &Config, is_service: bool) -> Option<String> {
     let instance = &config.server.instance;
     config.apps.iter().find_map(|app| missing_app::explained(&app.path, instance, is_service))
 }
 
-/// What the service of an instance could not read although root can, or would miss, a sentence each; `etc` is where
-/// instances' config files are, `apps` where their apps are.
+/// What the service of an instance could not read although root can, or would miss, a sentence each. `etc` is the
+/// folder of instances' config files, `apps` that of their apps.
 pub(crate) fn unreadable(config: &Config, etc: &Path, apps: &Path) -> Vec<String> {
     let resolver = resolver_of(config).ok();
     let files = |path: &Path| {
@@ -124,7 +124,7 @@ pub(crate) fn unreadable(config: &Config, etc: &Path, apps: &Path) -> Vec<String
     service_access::unreadable(config, files.collect(), etc, apps)
 }
 
-/// Which settings have no effect where systemd starts the instance and opens its sockets, a sentence each; none where
+/// The settings without effect where systemd starts the instance and opens its sockets, a sentence each; none where
 /// neither its config file is in `etc` nor its first app in `apps`.
 fn left_to_systemd(config: &Config, etc: &Path, apps: &Path) -> Vec<String> {
     if service_access::is_of_a_service(config, etc, apps) {
@@ -134,7 +134,7 @@ fn left_to_systemd(config: &Config, etc: &Path, apps: &Path) -> Vec<String> {
     }
 }
 
-/// What the workers of a server with these settings would be, in a sentence.
+/// The backend that a server with these settings would have, in a sentence.
 fn describe_backend(config: &Config) -> String {
     worker_backend::expected(&config.server)
 }
@@ -152,13 +152,13 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
     let certs_by = if plan.is_of_the_system() { Whose::Machine } else { Whose::Own };
     let scripts = plan.scripts(spec);
     let settings = Arc::new(Settings::of_start(Arc::clone(&config))?);
-    // Before anything is made on the disk: what is no app leaves nothing behind.
+    // The apps are read before anything is made on the disk, so that a folder that is no app leaves nothing behind.
     let tls = ServerTls::new();
     tls.authorities().load(&spec.client)?;
     let resolver = Resolver::new(Arc::clone(&settings), &scripts, plan.is_of_the_system(), tls.authorities());
     let paths: Vec<PathBuf> = config.apps.iter().map(|app| app.path.clone()).collect();
     let specs = read_apps(&resolver, &paths)?;
-    // What requests in hand have when the server stops: as much as the most patient app gives them.
+    // The drain of the server is the longest that any app gives its requests.
     let drain = specs.iter().map(|spec| spec.rules.timeouts.drain).max().unwrap_or_default();
     let control_sockets = open_control(spec, inherited.control)?;
     let spool = spec.state_dir.join("spool");
@@ -177,7 +177,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
     let tls = Some(tls).filter(|_| !listeners.https.is_empty());
     let handshakes = tls.as_ref().map(|tls| tls.handshakes(spec, &directory, inherited.tickets));
     let (events_in, events) = mpsc::channel(EVENTS);
-    // Before any worker is started: files that cannot be used are told before anything runs.
+    // Certificates come before any worker is started: files that cannot be used are reported before anything runs.
     let (keeper, workers) = try_join!(
         async {
             let Some(tls) = &tls else { return Ok(None) };
@@ -188,7 +188,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
     )?;
     let registry = Registry::open(&spec.state_dir.join("registry.json"))?;
     let (urls, redirects) = listeners.urls();
-    // The journal has each of these in records; and whoever started us may not be looking.
+    // The journal has a record of each line; and whoever started the server may not be looking.
     let people = !config.server.log.json && target != LogTarget::Journal;
     if people {
         logging::say(&banner::text(spec, &urls, &redirects, &specs, cores(), &backend));
@@ -339,13 +339,13 @@ fn make_folders(spec: &ServerSpec, spool: &Path, scripts: &ScriptFolder) -> anyh
     Ok(())
 }
 
-/// An app that cannot be recognized is told at once, while somebody is looking.
+/// Reads the apps. One that cannot be recognized is an error at once, while a person may be looking.
 fn read_apps(resolver: &Resolver, paths: &[PathBuf]) -> anyhow::Result<Vec<AppSpec>> {
     let specs = paths.iter().map(|path| Ok(resolver.resolve(path)?));
     specs.collect()
 }
 
-/// The server is ready also when an app is not: it answers for it, and says so.
+/// Reports that the server is ready, also when an app is not: the server answers for that app, and says so.
 fn say_ready(urls: &[String], apps: &[AppStatus], backend: &BackendStatus) {
     let text = systemd_status::line(&urls.join(" "), apps, 0.0);
     if apps.iter().all(AppStatus::can_serve) {
@@ -360,5 +360,5 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Events that may wait for the supervisor.
+/// The events that may wait for the supervisor.
 const EVENTS: usize = 1024;

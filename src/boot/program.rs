@@ -1,5 +1,5 @@
-//! The program `rip-server`: words in, what they ask for done, exit code out. 0: ended in order; 1: failed; 2: bad
-//! usage or config.
+//! The program `rip-server`: it reads its words, does what they ask for, and returns an exit code. 0: ended in order;
+//! 1: failed; 2: bad usage or config.
 //!
 //! Never here: reading words (`config`), or serving.
 
@@ -52,7 +52,7 @@ fn obey(config: Config, machine: &ProcessContext) -> ExitCode {
     }
 }
 
-/// What is wrong with an app's own file is bad config, like what is wrong with the server's.
+/// Serves. Errors in an app's own file are bad config, like those in the server's.
 fn serve(mut config: Config, machine: &ProcessContext) -> ExitCode {
     if let Some(why) = super::missing(&config, machine.is_service_of_the_system()) {
         complain(&why);
@@ -66,14 +66,14 @@ fn serve(mut config: Config, machine: &ProcessContext) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&in_full(&error));
-            // A certificate that was named and cannot be used is bad config, too.
+            // A named certificate that cannot be used is bad config, too.
             let named = error.downcast_ref().is_some_and(CertError::is_of_what_was_given);
             if named { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }
 
-/// Settings may be right and the directory still no app: then they are shown all the same.
+/// Prints the settings. They are shown also when the directory is no app.
 fn check(mut config: Config, machine: &ProcessContext) -> ExitCode {
     config.warnings.extend(super::left_to_systemd(&config, &machine.etc, &machine.apps));
     if let Some(why) = super::missing(&config, false) {
@@ -105,11 +105,11 @@ fn check(mut config: Config, machine: &ProcessContext) -> ExitCode {
         described.as_ref().map_or_else(|error| failed(&in_full(error)), |_| printed)
     };
     unreadable.iter().for_each(|why| complain(why));
-    // As for a file that the one who asks cannot read.
+    // The exit code is that of a file which the caller cannot read.
     if unreadable.is_empty() { seen } else { ExitCode::from(2) }
 }
 
-/// What `rip-serverctl` does, for this server's control socket.
+/// Does what `rip-serverctl` does, with this server's control socket.
 fn steer(config: &Config, verb: &[&str]) -> ExitCode {
     let mut words: Vec<OsString> = verb.iter().map(Into::into).collect();
     words.push(format!("--socket={}", config.server.control_socket.display()).into());
@@ -119,7 +119,7 @@ fn steer(config: &Config, verb: &[&str]) -> ExitCode {
     ExitCode::from(ctl::run_words(words))
 }
 
-/// A reader that has seen enough is no failure.
+/// Prints a text. A reader that closes the pipe early is no failure.
 fn print(text: &str) -> ExitCode {
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => failed(&error.to_string()),
@@ -146,7 +146,7 @@ fn failed(text: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Standard error may be a terminal that was stopped, and the process ends all the same.
+/// Writes to standard error, but not for ever: a terminal may be stopped, and the process ends all the same.
 fn complain(text: &str) {
     let text = text.to_owned();
     logging::last_words(move || anstream::eprintln!("rip-server: {text}"));

@@ -30,13 +30,13 @@ use super::worker_backend::ScriptFolder;
 /// Reads settings and directories for the supervisor.
 pub(super) struct Resolver {
     settings: Arc<Settings>,
-    /// Where the worker scripts lie.
+    /// The folder of the worker scripts.
     scripts: PathBuf,
     /// The program that has the static worker in it.
     self_exe: PathBuf,
-    /// Whether this is a service of the system's.
+    /// Whether the server is a service of the system.
     is_service: bool,
-    /// Where the authorities are read whose client certificates apps ask for.
+    /// The authorities of client certificates, which are read for the apps that ask for certificates.
     authorities: Arc<ClientAuthorities>,
 }
 
@@ -48,7 +48,7 @@ impl Resolver {
         authorities: Arc<ClientAuthorities>,
     ) -> Self {
         let scripts = scripts.folder().to_owned();
-        // Stays the running version when an upgrade replaces the file.
+        // This path stays the running version when an upgrade replaces the file.
         Self { settings, scripts, self_exe: PathBuf::from("/proc/self/exe"), is_service, authorities }
     }
 }
@@ -78,7 +78,8 @@ impl Resolver {
         Ok((settings, found.map_err(|error| ResolveError::new(error.to_string()))?))
     }
 
-    /// The client certificates that the app's hosts ask for; their authorities are read now, while somebody is looking.
+    /// The client certificates that the app's hosts ask for. Their authorities are read now, while a person may be
+    /// looking.
     fn client_certs(&self, own: ClientCerts) -> Result<ClientCerts, ResolveError> {
         let client = own.or(&self.settings.at_start().server.client).ok_or_else(|| {
             ResolveError::new(
@@ -97,8 +98,8 @@ impl Resolver {
             command: settings.program.command.clone(),
             listen: settings.program.listen,
             static_root: settings.static_site.as_ref().map(|site| StaticHint {
-                // Below the app's folder it is given as it is there: that folder's own links are followed once a
-                // deploy.
+                // A path below the app's folder is given as it is there, because that folder's own links are followed
+                // once a deploy.
                 root: site
                     .root
                     .as_ref()
@@ -127,7 +128,7 @@ impl Resolver {
         let concurrency = settings.rules.concurrency.unwrap_or(natural);
         let recycle = if kind.stateless { settings.recycle } else { settings.recycle_if_told };
         let ready_by = settings.program.ready_by.unwrap_or(kind.ready_by);
-        // What the operator sets wins over what the kind of app usually needs.
+        // The variables that the operator sets win over those that the kind of app needs.
         let mut env: BTreeMap<String, String> = found.env.iter().cloned().collect();
         if kind.by_worker_script {
             env.insert("RIP_CONCURRENCY".into(), concurrency.to_string());
@@ -204,7 +205,7 @@ impl Resolver {
     }
 }
 
-/// The files of users are read now, while somebody is looking.
+/// Reads the files of users now, while a person may be looking.
 fn check_users(rules: &Rules) -> Result<(), ResolveError> {
     let wrong = rules.files_of_users().into_iter().find_map(|file| Some((Users::read(&file).err()?, file)));
     wrong.map_or(Ok(()), |(why, file)| {
@@ -215,12 +216,12 @@ fn check_users(rules: &Rules) -> Result<(), ResolveError> {
     })
 }
 
-/// Where requests reach scripts.
+/// The folders in which requests reach scripts.
 fn scripts(within: Option<PathBuf>, root: &Path, follow: Vec<PathBuf>) -> Scripts {
     Scripts(within.map(|within| Arc::new(DocumentRoot { root: root.to_owned(), within, follow })))
 }
 
-/// The folders of `static` and of `accel` as they are now.
+/// The folders of `static` and of `accel`, links followed as they are now.
 fn mounts(rules: &Rules, found: &DetectedApp, follow: &[PathBuf]) -> Result<(Mounts, Mounts), ResolveError> {
     let app = &found.command.dir;
     let has_scripts = found.scripts.is_some();
@@ -236,7 +237,7 @@ fn mounts(rules: &Rules, found: &DetectedApp, follow: &[PathBuf]) -> Result<(Mou
     Ok((files, accel.map_err(|why| ResolveError::new(format!("`accel` {why}")))?))
 }
 
-/// The folders that links may lead to as they are now.
+/// The folders that links may lead to, links followed as they are now.
 fn real_folders(follow: &[PathBuf]) -> Result<Vec<PathBuf>, ResolveError> {
     let real = |folder: &PathBuf| {
         folder.canonicalize().map_err(|error| {
@@ -246,7 +247,7 @@ fn real_folders(follow: &[PathBuf]) -> Result<Vec<PathBuf>, ResolveError> {
     follow.iter().map(real).collect()
 }
 
-/// The pages for what is answered in the app's place, as they are now.
+/// The pages for answers in the app's place, as they are now.
 fn own_pages(errors: Option<&Path>, app: &Path) -> Result<OwnPages, ResolveError> {
     let Some(folder) = errors else { return Ok(OwnPages::default()) };
     let pages = ErrorPages::read(&real_folder(app), folder);
@@ -255,7 +256,7 @@ fn own_pages(errors: Option<&Path>, app: &Path) -> Result<OwnPages, ResolveError
     Ok(OwnPages(Some(Arc::new(pages))))
 }
 
-/// What it is and how it is run, with what few would expect of a worker.
+/// A sentence about what the app is and how it is run, with what few people would expect of a worker.
 fn described(why: &str, concurrency: NonZeroU32) -> String {
     match concurrency.get() {
         1 => why.to_owned(),
@@ -263,8 +264,8 @@ fn described(why: &str, concurrency: NonZeroU32) -> String {
     }
 }
 
-/// The variables by which runtimes know that they serve the public, less those that the settings give. What the server
-/// itself was started with counts more than the default, also where workers do not inherit it.
+/// The variables by which runtimes know that they serve the public, without those that the settings give. A value in
+/// the server's own environment wins over the default, also where workers do not inherit it.
 fn usual_variables(settings: &AppSettings, found: &DetectedApp) -> Vec<(&'static str, String)> {
     let told = |name: &str| settings.env.get(name).cloned().or_else(|| std::env::var(name).ok());
     let usual = found.kind.production(&found.command.dir).into_iter();
@@ -276,12 +277,12 @@ fn usual_variables(settings: &AppSettings, found: &DetectedApp) -> Vec<(&'static
         .collect()
 }
 
-/// The app's folder once the links that lead there are followed: deploys that swap them bring another one.
+/// The app's folder, with all links followed: a deploy after a link has changed finds another folder.
 fn real_folder(path: &Path) -> PathBuf {
     let folder = directory(path);
     folder.canonicalize().unwrap_or(folder)
 }
 
-/// The first app answers for these too.
+/// The hosts that the first app answers for, too.
 const LOCAL_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

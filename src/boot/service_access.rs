@@ -1,5 +1,5 @@
-//! Owns what the service of an instance could not read, or would miss, of what it is given, for `check` by root, who
-//! can read it all.
+//! Owns which of an instance's files its service could not read, or would miss, for `check` by root, who can read them
+//! all.
 //!
 //! Never here: what is in the files.
 
@@ -13,8 +13,8 @@ use crate::certs::pem_files_below;
 use crate::config::merge::Config;
 use crate::spec::Scheme;
 
-/// What of an instance's files its service could not read, a sentence each; nothing where root does not ask, or where
-/// this is no service's instance.
+/// The files of an instance that its service could not read, a sentence each; none where root does not ask, or where
+/// the instance is no service's.
 pub(super) fn unreadable(config: &Config, files: Vec<PathBuf>, etc: &Path, apps: &Path) -> Vec<String> {
     if !rustix::process::geteuid().is_root() || !is_of_a_service(config, etc, apps) {
         return Vec::new();
@@ -42,7 +42,7 @@ pub(super) fn unreadable(config: &Config, files: Vec<PathBuf>, etc: &Path, apps:
     told_hidden.chain(told_unreadable).chain(missing.map(|missing| missing.to_string())).collect()
 }
 
-/// Whether these are the settings of an instance that systemd starts, by where its file or its first app is.
+/// Whether these are the settings of an instance that systemd starts, judged by where its file or its first app is.
 pub(super) fn is_of_a_service(config: &Config, etc: &Path, apps: &Path) -> bool {
     config.file.as_ref().is_some_and(|file| file.starts_with(etc))
         || config.apps.first().is_some_and(|app| app.path.starts_with(apps))
@@ -65,7 +65,8 @@ fn paths(config: &Config) -> Vec<PathBuf> {
     paths
 }
 
-/// Asks as that user, with the groups that it is in: modes alone do not tell what access lists say.
+/// The paths that the service's user cannot read. The test runs as that user, with its groups, because modes alone do
+/// not say what access lists do.
 fn refused(paths: &[&PathBuf]) -> Vec<String> {
     let mut asking = Command::new("setpriv");
     asking.args(["--reuid", USER, "--regid", USER, "--init-groups", "--", "/bin/sh", "-c", ASKED, "sh"]);
@@ -74,13 +75,13 @@ fn refused(paths: &[&PathBuf]) -> Vec<String> {
         Ok(said) if said.status.success() => {
             String::from_utf8_lossy(&said.stdout).lines().map(str::to_owned).collect()
         }
-        // Without that user, or that program, nothing can be said.
+        // Without that user, or without that program, nothing is known.
         _ => Vec::new(),
     }
 }
 
-/// A folder has to be passed through, too.
+/// The test, as a shell script. A folder has to be passed through, too.
 const ASKED: &str = r#"for path; do if test -d "$path"; then test -r "$path" && test -x "$path"; else test -r "$path"; fi || printf '%s\n' "$path"; done"#;
 const USER: &str = "rip-server";
-/// systemd.exec(5): `ProtectHome=`, `PrivateTmp=` of its unit.
+/// The folders that the unit hides: `ProtectHome=`, `PrivateTmp=` (systemd.exec(5)).
 const HIDDEN: [&str; 5] = ["/home", "/root", "/run/user", "/tmp", "/var/tmp"];

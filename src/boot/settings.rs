@@ -1,4 +1,4 @@
-//! The settings in force: those of the start, and what a deploy has read anew of the server's config file since.
+//! The settings in force: those of the start, and what later deploys have read anew from the server's config file.
 //!
 //! Never here: what a setting means, or an app's own `rip.toml`, which is read for every generation.
 
@@ -15,13 +15,13 @@ use crate::config::merge::{self, Config, Invocation};
 use crate::config::value_origin::{Effective, ValueOrigin};
 use crate::control;
 
-/// What settings say now.
+/// The settings as they are now.
 pub(super) struct Settings {
     words: Vec<OsString>,
-    /// As the server was started: a variable of a running process does not change.
+    /// The process as the server was started: a variable of a running process does not change.
     machine: ProcessContext,
     at_start: Arc<Config>,
-    /// Held to look or to replace.
+    /// The current settings; the lock is held to look or to replace.
     now: Mutex<CurrentSettings>,
     sandbox: SandboxInForce,
 }
@@ -46,17 +46,17 @@ impl Settings {
         })
     }
 
-    /// All of them. Those of the server itself, but for the sandbox, count from the next start on.
+    /// All settings. Those of the server itself, but for the sandbox, take effect only at the next start.
     pub(super) fn config(&self) -> Arc<Config> {
         Arc::clone(&self.now().config)
     }
 
-    /// The settings that the server was started with, by which it goes itself.
+    /// The settings that the server was started with, which it goes by itself.
     pub(super) fn at_start(&self) -> &Config {
         &self.at_start
     }
 
-    /// What units of workers may do.
+    /// The sandbox of workers' units.
     pub(super) fn sandbox(&self) -> SandboxInForce {
         self.sandbox.clone()
     }
@@ -70,7 +70,7 @@ impl control::ServerSettings for Settings {
     fn read_anew(&self) -> Result<(), String> {
         let config = match merge::read(&self.words, &self.machine) {
             Ok(Invocation::Config(config)) => *config,
-            // The same words as at the start, which were those of a server.
+            // The words are those of the start, which were those of a server.
             Ok(_) => return Ok(()),
             Err(error) => return Err(error.to_string()),
         };
@@ -91,8 +91,8 @@ impl control::ServerSettings for Settings {
     }
 }
 
-/// What differs and is not taken by a server that runs: all of its own settings, and which apps there are. The settings
-/// of apps are taken by the next generation, the sandbox by the next worker.
+/// The keys that differ and need a restart: all settings of the server itself, and the list of apps. Settings of apps
+/// take effect with the next generation, the sandbox with the next worker.
 fn needs_restart(before: &Config, now: &Config) -> Vec<String> {
     let rows = |config: &Config| -> BTreeMap<String, Effective> {
         let own = config.report.iter().filter(|row| !row.key.starts_with(SANDBOX));
@@ -120,8 +120,7 @@ fn said(row: &Effective) -> String {
     }
 }
 
-/// What systemd decides where it opens the sockets: the settings that have no effect then, a sentence each with what to
-/// write instead.
+/// The settings without effect where systemd opens the sockets, a sentence each with what to write instead.
 pub(super) fn left_to_sockets(config: &Config) -> Vec<String> {
     let instance = &config.server.instance;
     let said = config.report.iter().filter(|row| row.origin != ValueOrigin::Default);
@@ -164,7 +163,7 @@ mod tests {
 
     use super::*;
 
-    /// What `rip-server --instance=site` makes of a config file.
+    /// The config of `rip-server --instance=site` with this file.
     fn config(file: &str) -> Config {
         config_in(&tempfile::tempdir().unwrap(), file)
     }

@@ -15,37 +15,36 @@ use crate::tasks::{ShutdownToken, TaskGroup};
 
 use super::systemd_status;
 
-/// What becomes of the workers.
+/// What happens to the workers at the end of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AtShutdown {
     /// Workers finish what they have in hand, and end.
     StopWorkers,
     /// Workers go on, for the next server.
     LeaveWorkers,
-    /// Workers go on until systemd stops them after this server: the machine goes down, and nobody else is left to do
-    /// it.
+    /// Workers go on until systemd stops them after this server: the machine goes down, and no next server comes.
     LeaveToSystemd,
 }
 
 /// The side that asked for the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RequestedBy {
-    /// A person, by key or over the control socket.
+    /// A person, by a key or over the control socket.
     Person,
-    /// SIGTERM: whatever started the server.
+    /// The program that started the server, by SIGTERM.
     Supervisor,
 }
 
 /// How long the end takes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct EndTimes {
-    /// For balancers to notice it, before anything is closed.
+    /// The time for balancers to notice the end, before anything is closed.
     pub(super) lame_duck: Duration,
-    /// For requests in hand.
+    /// The time for requests in hand.
     pub(super) drain: Duration,
 }
 
-/// Returns when a signal or the control socket asks for the end; a hang-up deploys on the way.
+/// Returns when a signal or the control socket asks for the end. A SIGHUP before deploys all apps.
 pub(super) async fn asked_to_stop(
     signals: &mut Signals,
     settings: &impl ServerSettings,
@@ -75,7 +74,7 @@ pub(super) async fn asked_to_stop(
     }
 }
 
-/// Lets balancers notice, then ends connections, then workers; whoever asks a second time does not want to wait.
+/// Lets balancers notice the end, then ends connections, then workers. A second request for the end skips the waits.
 pub(super) async fn end(
     workers: AtShutdown,
     EndTimes { lame_duck, drain }: EndTimes,
@@ -118,7 +117,7 @@ pub(super) async fn end(
     acceptor.end().await;
 }
 
-/// Asks the rest to end and waits for it: what has nothing left to do.
+/// Asks the other tasks, which have nothing left to do, to end, and waits for them.
 pub(super) async fn end_tasks(parts: &[(&TaskGroup, &str)]) {
     for (stop, _) in parts {
         stop.request();
@@ -130,7 +129,7 @@ pub(super) async fn end_tasks(parts: &[(&TaskGroup, &str)]) {
     }
 }
 
-/// Returns when somebody asks again.
+/// Returns when the end is asked for a second time.
 async fn hurried(signals: &mut Signals) {
     loop {
         match signals.next().await {

@@ -1,4 +1,4 @@
-//! What systemd is told while the server runs: that it is alive, what it is doing, that a start takes longer.
+//! Tells systemd, while the server runs, that it is alive, what it is doing, and that a start takes longer.
 //!
 //! Never here: the start and the end themselves.
 
@@ -13,7 +13,7 @@ use crate::system::sd::notify;
 use crate::tasks::TaskGroup;
 use crate::time::Heartbeats;
 
-/// Starts the tasks that tell; they end with `stop`.
+/// Starts the tasks that talk to systemd; they end with `stop`.
 ///
 /// The watchdog is fed only while the accept loops, the control loop and the supervisor have each made progress: when
 /// one of them hangs, systemd restarts the server. An app that is broken hangs nothing.
@@ -26,8 +26,8 @@ pub(super) fn tell(urls: &[String], supervisor: &Supervisor, heartbeats: &Heartb
     stop.spawn("status", until(stop.clone(), telling));
 }
 
-/// Asks systemd for more time again and again; to be dropped when the start is over. An app has its own limit, and
-/// when that has passed the server is ready without it.
+/// Asks systemd for more time again and again; the future is to be dropped when the start is over. Each app has a limit
+/// of its own, after which the server is ready without the app.
 pub(super) async fn ask_for_time() -> Infallible {
     let mut often = interval(START_STEP);
     loop {
@@ -36,7 +36,7 @@ pub(super) async fn ask_for_time() -> Infallible {
     }
 }
 
-/// As [`ask_for_time`], once, for an end that may take that long.
+/// Asks systemd once for more time, for an end that may take that long.
 pub(super) fn ask_for_time_to_end(time: Duration) {
     notify::extend_timeout(time + LAST_STEPS);
 }
@@ -52,7 +52,7 @@ async fn feed_watchdog(every: Duration, supervisor: Supervisor, heartbeats: Hear
     let mut due = interval(every);
     loop {
         due.tick().await;
-        // The supervisor has half of what is left: one late answer does not cost the server its life.
+        // The supervisor has half of the time that is left, so that one late answer does not cost the server its life.
         let supervisor_lives = timeout(every / 2, supervisor.apps()).await.is_ok();
         match heartbeats.standing_still(every) {
             None if supervisor_lives => notify::watchdog(),
@@ -108,7 +108,8 @@ impl Tally {
         Self { served: apps.iter().map(|app| app.served).sum(), at: Instant::now() }
     }
 
-    /// The answers of workers that have gone since are missing: the rate is never below nothing.
+    /// The requests per second since `before`. The answers of workers that have gone since are missing, so that the
+    /// rate is never below 0.
     fn rate_since(&self, before: &Self) -> f64 {
         let seconds = self.at.duration_since(before.at).as_secs_f64().max(1.0);
         self.served.saturating_sub(before.served) as f64 / seconds

@@ -1,4 +1,4 @@
-//! What runs the workers: child processes, or units where the server is a service.
+//! Chooses what runs the workers: child processes, or units where the server is a service.
 //!
 //! Never here: running one.
 
@@ -20,7 +20,7 @@ use crate::tasks::TaskGroup;
 
 use super::shutdown::{AtShutdown, RequestedBy};
 
-/// What workers are to be, and why.
+/// The backend that the workers are to have, and why.
 pub(super) struct BackendPlan {
     /// The systemd whose units workers are; `None`: they are child processes.
     units: Option<Scope>,
@@ -30,11 +30,11 @@ pub(super) struct BackendPlan {
 }
 
 impl BackendPlan {
-    /// As the settings say, else as the server was started.
+    /// Chooses the backend that the settings name, else by how the server was started.
     ///
     /// # Errors
     /// When systemd has started the server and its workers cannot be units: as its child processes they would be inside
-    /// its own sandbox, with its keys in reach, and that is nothing to be had without being asked for.
+    /// its own sandbox, with its keys in reach, which only an explicit setting may choose.
     pub(super) async fn find(spec: &ServerSpec) -> anyhow::Result<Self> {
         Self::chosen(spec.units.backend, own_unit().await)
     }
@@ -64,7 +64,7 @@ impl BackendPlan {
         })
     }
 
-    /// Whether the server is a service of the system's, which is shown no homes.
+    /// Whether the server is a service of the system, which does not see homes.
     pub(super) fn is_of_the_system(&self) -> bool {
         self.own.as_ref().is_some_and(|own| own.scope == Scope::System)
     }
@@ -74,8 +74,8 @@ impl BackendPlan {
         BackendStatus { name, why: self.why.clone() }
     }
 
-    /// Where the worker scripts lie. The launcher shows workers nothing that the server could have changed: there they
-    /// are the package's.
+    /// The folder of the worker scripts. The launcher shows workers nothing that the server could have changed, so that
+    /// services use the package's scripts.
     pub(super) fn scripts(&self, spec: &ServerSpec) -> ScriptFolder {
         let launcher = self.units == Some(Scope::System) && !rustix::process::geteuid().is_root();
         match launcher {
@@ -85,7 +85,7 @@ impl BackendPlan {
     }
 }
 
-/// What `check` says of a server with these settings, which is not being started.
+/// The backend, in a sentence for `check`, of a server with these settings that is not being started.
 pub(super) fn expected(spec: &ServerSpec) -> String {
     match spec.units.backend {
         BackendChoice::Auto => format!(
@@ -137,7 +137,7 @@ impl WorkerBackend {
         self.service.clone()
     }
 
-    /// What becomes of the workers: units outlive a restart of their server, and only that.
+    /// What happens to the workers: units outlive a restart of their server, and nothing else.
     pub(super) async fn at_shutdown(&self, asked: RequestedBy) -> AtShutdown {
         match &self.own {
             Some(own) if asked == RequestedBy::Supervisor && self.backend.outlives() => match own.job().await
@@ -171,7 +171,7 @@ impl ScriptFolder {
     }
 }
 
-/// Started by hand, with `backend = "systemd"`.
+/// The systemd of a server that was started by hand with `backend = "systemd"`.
 fn scope_by_user() -> Scope {
     if rustix::process::geteuid().is_root() { Scope::System } else { Scope::User }
 }

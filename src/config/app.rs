@@ -1,4 +1,5 @@
-//! One app: what was said of it, and, read anew for every deploy, what that comes to with its own `rip.toml`.
+//! One app: the settings that words, variables and the server's file have for it, and, read anew for every deploy, what
+//! they come to with its own `rip.toml`.
 //!
 //! Never here: what the directory holds (`apps`), or the server's own settings (`server`).
 
@@ -21,12 +22,12 @@ use crate::spec::{
     ByPath, Memory, PhpSettings, ProgramSettings, Recycle, Reload, Rules, StaticSettings, Upkeep, WorkerRange,
 };
 
-/// An app that is to run, and what the command line, the environment and the server's file say of it.
+/// An app that is to run, with its settings from the command line, the environment and the server's file.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct AppRequest {
-    /// The app's directory or entry file, absolute; links are not followed.
+    /// The app's directory or entry file, absolute; its links are not followed.
     pub(crate) path: PathBuf,
-    /// The hosts that follow `@` on the command line; empty: others say.
+    /// The hosts behind `@` on the command line; empty: other places name the hosts.
     pub(super) aliases: Vec<RouteName>,
     /// Where the path came from.
     pub(crate) origin: ValueOrigin,
@@ -41,36 +42,36 @@ pub(crate) struct AppRequest {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct AppSettings {
     pub(crate) name: AppName,
-    /// The app's directory or entry file, absolute; links are not followed.
+    /// The app's directory or entry file, absolute; its links are not followed.
     pub(crate) path: PathBuf,
-    /// Hosts that lead to it.
+    /// The hosts that lead to the app.
     pub(crate) hosts: Vec<RouteName>,
-    /// What the app is, where somebody says it.
+    /// What the app is, where a setting says so.
     pub(crate) program: ProgramSettings,
     /// Files to serve without a program of its own; the root is absolute.
     pub(crate) static_site: Option<StaticSettings>,
     /// Variables of the workers' environment.
     pub(crate) env: BTreeMap<String, String>,
-    /// What of a PHP app requests reach.
+    /// The folder of a PHP app that requests reach.
     pub(crate) php: PhpSettings,
     /// Values for PHP beside those of its own `php.ini`.
     pub(crate) php_ini: BTreeMap<String, String>,
-    /// How its workers are kept.
+    /// How the app's workers are kept.
     pub(crate) upkeep: Upkeep,
-    /// Whether somebody says how many workers.
+    /// Whether a setting says how many workers.
     pub(crate) workers_told: bool,
-    /// Files whose change counts for `reload` beside that of the entry.
+    /// The files whose change counts for `reload` beside that of the entry.
     pub(crate) watch: Vec<Pattern>,
-    /// When workers are replaced, of an app that is stateless by nature.
+    /// When workers are replaced, for an app that is stateless by nature.
     pub(crate) recycle: Recycle,
-    /// When workers are replaced, of any other app: only as somebody said.
+    /// When workers are replaced, for any other app: only what settings say.
     pub(crate) recycle_if_told: Recycle,
     pub(crate) memory: Memory,
-    /// What the data path has to know; without `concurrency` where that follows from what the app is.
+    /// The settings for the data path; without `concurrency` where that depends on what the app is.
     pub(crate) rules: Rules,
-    /// What is in force, and where it came from.
+    /// The settings in force, and where each came from.
     pub(crate) report: Vec<Effective>,
-    /// What is said and has no effect.
+    /// The settings without effect, a sentence each.
     pub(crate) warnings: Vec<String>,
 }
 
@@ -78,7 +79,7 @@ impl AppRequest {
     /// The app's name: what the server's file says, else its directory's name.
     ///
     /// An entry file lends its own name, unless that says nothing (`index`, `main`, `server`, `app`). A folder called
-    /// `current` lends the name of the one that holds it. What may not stand in a name becomes `-`.
+    /// `current` lends the name of the one that holds it. Characters that may not stand in a name become `-`.
     ///
     /// # Errors
     /// When nothing is left of the name.
@@ -96,14 +97,14 @@ impl AppRequest {
 }
 
 impl AppSettings {
-    /// Shows this number of workers in place of the default, which does not hold for what the app is.
+    /// Reports this number of workers in place of the default, which does not hold for what the app is.
     pub(crate) fn report_workers(&mut self, workers: WorkerRange) {
         if let Some(row) = self.report.iter_mut().find(|row| row.key == Setting::of(Id::Workers).key()) {
             row.value = workers.to_string();
         }
     }
 
-    /// Shows these limits in place of the defaults that do not hold for what the app is.
+    /// Reports these limits in place of the defaults, which do not hold for what the app is.
     pub(crate) fn report_recycle(&mut self, recycle: Recycle) {
         let limits = [
             (Id::RecycleRequests, recycle.requests.map(SettingValue::Count)),
@@ -119,10 +120,10 @@ impl AppSettings {
     }
 }
 
-/// Reads the app's own `rip.toml` and puts everything said of the app together; done anew for every deploy.
+/// Reads the app's own `rip.toml`, and puts all settings of the app together; done anew for every deploy.
 ///
 /// # Errors
-/// An app that is not there, what is wrong in its `rip.toml`, and what excludes each other.
+/// When the app does not exist, its `rip.toml` is wrong, or settings exclude each other.
 pub(crate) fn app_settings(request: &AppRequest) -> Result<AppSettings, ConfigError> {
     let directory = directory(&request.path);
     request.path.metadata().map_err(|source| ConfigError::Unreadable {
@@ -205,7 +206,7 @@ fn name_of(path: &Path) -> String {
     name.trim_start_matches(|c: char| !c.is_ascii_alphanumeric()).into()
 }
 
-/// The folder whose name says what is in it: the one that holds the link to the release that serves.
+/// The folder whose name says what the app is: not the link to the serving release, but the folder that holds it.
 fn telling(folder: &Path) -> &Path {
     let above = folder.parent().filter(|above| folder.ends_with(RELEASE_LINK) && above.file_name().is_some());
     above.unwrap_or(folder)
@@ -222,8 +223,8 @@ fn hosts(request: &AppRequest, name: &AppName, stack: &Stack<'_>) -> (Vec<RouteN
     (own.into_iter().collect(), ValueOrigin::Default)
 }
 
-/// What holds for some paths of the app, and what of that is said for them. A place is asked for the path, from the
-/// longest prefix on, before the next place is asked.
+/// The settings for some paths of the app, and the report of them. For a path each place is asked from the longest
+/// prefix on, before the next place is asked.
 fn path_tables(layers: &[&Layer]) -> (ByPath<Rules>, Vec<Effective>) {
     let paths: BTreeSet<_> =
         layers.iter().flat_map(|layer| layer.paths()).map(|(prefix, _)| prefix).collect();
@@ -309,7 +310,7 @@ fn joined(hosts: &[RouteName]) -> String {
 }
 
 const STATIC: [Id; 2] = [Id::StaticIndex, Id::StaticSpa];
-/// Shown in another form than the stack's.
+/// The settings that the report shows in another form than the stack's.
 const REPORTED: [Id; 6] = [Id::Hosts, Id::Variables, Id::PhpIni, Id::AppName, Id::AppPath, Id::Tables];
 /// Names of entry files that say nothing of the app.
 /// What deployment tools call the link to the release that serves.

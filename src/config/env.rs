@@ -9,10 +9,10 @@ use super::words::suggest::nearest;
 use crate::spec::settings::form::Form;
 use crate::spec::settings::table::{Setting, TABLE};
 
-/// Reads the variables the table knows; the second part warns of `RIP_*` names that nobody knows.
+/// Reads the variables of the table. The second part of the result warns of `RIP_*` names that no setting has.
 ///
 /// # Errors
-/// [`ConfigError::Value`] for a value that is not what its setting takes.
+/// [`ConfigError::Value`] for a value that its setting does not take.
 pub(crate) fn read(variables: &[(OsString, OsString)]) -> Result<(Layer, Vec<String>), ConfigError> {
     let mut layer = Layer::default();
     // Variables are read in the table's order, so that RIP_MAX_REQUESTS replaces a part of RIP_RECYCLE and not the
@@ -41,5 +41,5 @@ fn unknown(name: &OsStr) -> Option<String> {
     Some(format!("environment variable {name} means nothing to rip-server{hint}"))
 }
 
-/// Known to others: what workers are told.
+/// The variables that workers are told, which no setting has.
 const ELSEWHERE: [&str; 5] = ["RIP_APP", "RIP_INSTANCE", "RIP_WORKER", "RIP_GENERATION", "RIP_SOCKET"];

@@ -1,4 +1,4 @@
-//! What can be wrong with words and files that people wrote, said so that they can put it right.
+//! Errors in words and files that people wrote, with texts by which they can put them right.
 //!
 //! Never here: printing. Every text shows what was read, where, and what would be right.
 
@@ -21,50 +21,50 @@ pub(crate) enum ConfigError {
     /// A flag that takes no value and has one.
     #[error("`{word}` takes no value: write `{right}`")]
     NeedlessValue { word: String, right: String },
-    /// The same thing said twice.
+    /// The same thing was said twice.
     #[error("`{first}` and `{second}` say the same thing twice ({what}): keep one of them")]
     Twice {
         first: String,
         second: String,
-        /// What both set.
+        /// The setting that both set.
         what: String,
     },
-    /// Two things that exclude each other.
+    /// Two settings exclude each other.
     #[error("{first} and {second} exclude each other: {why}")]
     Conflict {
-        /// The one, and where it stands.
+        /// The first setting, and where it stands.
         first: String,
-        /// The other, and where it stands.
+        /// The second setting, and where it stands.
         second: String,
-        /// Why, and what to do.
+        /// Why they exclude each other, and what to do.
         why: String,
     },
-    /// One thing that needs another.
+    /// A setting needs another one.
     #[error("{first} needs {second} too")]
     Incomplete {
-        /// What is there, and where it stands.
+        /// The setting that is there, and where it stands.
         first: String,
         second: String,
     },
-    /// A value that is not what its setting takes.
+    /// A value that its setting does not take.
     #[error("{}: read `{read}`, expected {right}", place(.origin, .key))]
     Value { origin: ValueOrigin, key: String, read: String, right: String },
     /// A word that looks like a path to an app and leads nowhere.
     #[error("no such file or directory: `{word}` (the app to run; `{first}` is looked for)")]
     NoSuchPath {
         word: String,
-        /// What was looked for.
+        /// The path that was looked for first.
         first: String,
     },
     #[error("no app given: name its directory or entry file\n\n{usage}")]
     NoApp { usage: String },
-    /// A command without its host.
+    /// A command that needs a host has none.
     #[error("`{command}` needs a host name: `rip-server {command} blog.example`")]
     NoHost { command: String },
     /// No running server could be meant.
     #[error("which server? {found}: name its app's directory, or say --instance=NAME")]
     WhichServer { found: String },
-    /// An instance whose name leads out of the folder of apps.
+    /// The name of an instance leads out of the folder of apps.
     #[error("instance `{instance}` stands for the path `{path}`, which leaves {root}")]
     Escapes {
         instance: String,
@@ -72,7 +72,7 @@ pub(crate) enum ConfigError {
         /// The folder of apps.
         root: PathBuf,
     },
-    /// An instance whose name stands for more than one folder.
+    /// The name of an instance may stand for more than one existing folder.
     #[error(
         "instance `{instance}` may stand for {}, and all of these are there: name the app's path in the config file \
          (`app = \"{}\"`), or call the instance `{dash}`, where each dash is part of a name, as `systemd-escape` writes it",
@@ -81,7 +81,7 @@ pub(crate) enum ConfigError {
     SeveralFolders {
         instance: String,
         there: Vec<PathBuf>,
-        /// The name that stands for that with the dashes.
+        /// The name whose dashes stand for dashes.
         dash: String,
     },
     /// A key that no setting has.
@@ -89,23 +89,23 @@ pub(crate) enum ConfigError {
     UnknownKey {
         origin: ValueOrigin,
         key: String,
-        /// What was probably meant, or where the key may stand.
+        /// The key that was probably meant, or where this key may stand.
         hint: Option<String>,
     },
-    /// A file that is not TOML.
+    /// The file is not TOML.
     #[error("{origin}: {message}")]
     Syntax { origin: ValueOrigin, message: String },
-    /// A file that cannot be read.
+    /// A file cannot be read.
     #[error("cannot read {what} {}: {source}", .path.display())]
     Unreadable {
-        /// What it is for.
+        /// The file's purpose.
         what: String,
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
-    /// The certificate, or its key, may not be read.
+    /// The server's user may not read the certificate or its key.
     #[error(
         "cannot read {what} {}: the user {user}, which this server runs as, has no right to, or none to pass a folder that \
          leads there. Give its group the right (`chgrp` and `chmod 640`, for folders 750). Or have systemd hand it over, \
@@ -115,44 +115,44 @@ pub(crate) enum ConfigError {
         .path.display(), .files.cert.display(), .files.key.display()
     )]
     Forbidden {
-        /// What it is for.
+        /// The file's purpose.
         what: String,
         /// The file.
         path: PathBuf,
-        /// Who may not.
+        /// The user that may not read it.
         user: String,
         /// The instance.
         instance: InstanceName,
-        /// Both files.
+        /// Both files of the pair.
         files: Box<CertFiles>,
     },
-    /// A path too long for a Unix socket.
+    /// The path is too long for a Unix socket.
     #[error("{}: a socket's path may have {MAX_SOCKET_PATH} bytes, this one has {length}: choose a shorter --runtime-dir", .path.display())]
     LongSocket {
         path: PathBuf,
         /// The path's length in bytes.
         length: usize,
     },
-    /// No folder for files of this kind.
+    /// There is no folder for files of this kind.
     #[error("no place for {what}: {why}")]
     NoFolder {
         what: String,
-        /// Why, and what to do.
+        /// Why there is none, and what to do.
         why: String,
     },
 }
 
 impl ConfigError {
-    /// What the program exits with: 2, bad usage or config.
+    /// The exit code of the program: 2, bad usage or config.
     pub(crate) fn exit_code(&self) -> u8 {
         2
     }
 }
 
-/// The longest path a Unix socket can be bound to: `sun_path` less its final NUL.
+/// The longest path, in bytes, that a Unix socket can be bound to: `sun_path` without its final NUL.
 pub(super) const MAX_SOCKET_PATH: usize = 107;
 
-/// A value with its place, as conflicts show it: `` `--cert=a.pem` `` or `tls.cert (/etc/x.toml:3:1)`.
+/// A setting with its place, as conflicts show it: `` `--cert=a.pem` `` or `tls.cert (/etc/x.toml:3:1)`.
 pub(crate) fn named(key: &str, origin: &ValueOrigin) -> String {
     match origin {
         ValueOrigin::Flag(word) => format!("`{word}`"),

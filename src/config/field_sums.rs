@@ -1,12 +1,12 @@
-//! Owns putting together what several places say of header fields.
+//! Owns putting together the changes of header fields that several places set.
 //!
 //! Never here: making the changes.
 
 use super::layer::Layer;
 use crate::spec::settings::table::Id;
 
-/// All changes of header fields that the layers say, the first layer first: what one says of a field stands in place of
-/// whatever the later ones say of it.
+/// All changes of header fields that the layers set, the first layer first: a layer's changes of a field replace those
+/// of later layers of the same field.
 pub(crate) fn field_sums<'a>(layers: impl Iterator<Item = &'a Layer> + Clone) -> Layer {
     let mut sums = Layer::default();
     for head in HEADS {
@@ -22,7 +22,7 @@ pub(crate) fn field_sums<'a>(layers: impl Iterator<Item = &'a Layer> + Clone) ->
     sums
 }
 
-/// The settings that speak of the fields of one head.
+/// The settings for the fields of each kind of head.
 const HEADS: [[Id; 3]; 2] = [
     [Id::SetFields, Id::AddFields, Id::RemoveFields],
     [Id::SetRequestFields, Id::AddRequestFields, Id::RemoveRequestFields],

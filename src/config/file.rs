@@ -22,7 +22,7 @@ use crate::spec::settings::setting_kind::SettingKind;
 use crate::spec::settings::setting_value::SettingValue;
 use crate::spec::settings::table::{Id, Setting, TABLE};
 
-/// What the server's file says.
+/// The settings of the server's file.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct ServerFile {
     pub(crate) server: Layer,
@@ -35,7 +35,7 @@ pub(crate) struct ServerFile {
 /// Reads the server's file.
 ///
 /// # Errors
-/// What cannot be read, is not TOML, or is not in the table, with its line and column.
+/// When the file cannot be read, is not TOML, or has a key that is not in the table; with line and column.
 pub(crate) fn read_server(path: &Path) -> Result<ServerFile, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
         what: "the config file".into(),
@@ -45,10 +45,10 @@ pub(crate) fn read_server(path: &Path) -> Result<ServerFile, ConfigError> {
     parse_server(path, &text)
 }
 
-/// Reads an app's own file; `None`: it has none.
+/// Reads an app's own file; `None`: the app has none.
 ///
-/// The file belongs to the app and not to the server: one that is no plain file or endless is an error, and never
-/// something to wait for.
+/// The app and not the server controls the file, so that one that is no plain file, or is too large, is an error and
+/// never waited for.
 ///
 /// # Errors
 /// As [`read_server`].
@@ -64,7 +64,7 @@ pub(crate) fn read_own(path: &Path) -> Result<Option<Layer>, ConfigError> {
     }
 }
 
-/// As [`read_server`], from a text.
+/// Reads the server's file from a text.
 pub(crate) fn parse_server(path: &Path, text: &str) -> Result<ServerFile, ConfigError> {
     let source = TomlFile { path: path.into(), text, place: KeyPlace::Server };
     let mut file = ServerFile::default();
@@ -88,7 +88,7 @@ pub(crate) fn parse_server(path: &Path, text: &str) -> Result<ServerFile, Config
     Ok(file)
 }
 
-/// As [`read_own`], from a text.
+/// Reads an app's own file from a text.
 pub(crate) fn parse_own(path: &Path, text: &str) -> Result<Layer, ConfigError> {
     let source = TomlFile { path: path.into(), text, place: KeyPlace::Own };
     let mut layer = Layer::default();
@@ -252,7 +252,8 @@ impl<'a> TomlFile<'a> {
         Ok(())
     }
 
-    /// A relative path in the server's file starts where the file is, wherever the server was started.
+    /// Makes a relative path of the server's file absolute: it starts where the file is, wherever the server was
+    /// started.
     fn beside_the_file(&self, row: &Setting, value: SettingValue) -> SettingValue {
         match (value, self.path.parent()) {
             (SettingValue::Path(path), Some(folder))
@@ -323,7 +324,7 @@ impl<'a> TomlFile<'a> {
 }
 
 const LARGEST: u64 = 1 << 20;
-/// Characters of a wrong value that an error shows.
+/// The most characters of a wrong value that an error shows.
 const SHOWN: usize = 60;
 
 #[cfg(test)]

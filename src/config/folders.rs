@@ -25,7 +25,7 @@ impl Folders {
     /// The folders of a server that is to run.
     ///
     /// # Errors
-    /// When there is no place, or a socket's path would be too long.
+    /// When there is no place for them, or a socket's path would be too long.
     pub(crate) fn of_server(
         machine: &ProcessContext,
         stack: &Stack<'_>,
@@ -39,7 +39,7 @@ impl Folders {
         Self::checked(runtime, state, stack.told::<String>(Id::SocketPrefix).as_deref())
     }
 
-    /// The folders for a client of a server that runs: the first place where its control socket is.
+    /// The folders of a running server, for its client: the first place where its control socket is.
     ///
     /// # Errors
     /// As [`Folders::of_server`].
@@ -109,7 +109,7 @@ fn state(machine: &ProcessContext, stack: &Stack<'_>, name: &str) -> Result<Sour
     }
 }
 
-/// Where a user's servers keep what must last.
+/// The folder below which a user's servers keep their state.
 fn state_base(machine: &ProcessContext) -> Option<PathBuf> {
     let below_home = || Some(home(machine, "HOME")?.join(".local/state"));
     Some(home(machine, "XDG_STATE_HOME").or_else(below_home)?.join("rip-server"))
@@ -128,7 +128,7 @@ fn runtime_base(machine: &ProcessContext) -> Option<PathBuf> {
     Some(home(machine, "XDG_RUNTIME_DIR").or_else(of_user)?.join("rip-server"))
 }
 
-/// What was said by a person, else what systemd made for the service.
+/// The folder that a person named, else the one that systemd made for the service.
 fn said(machine: &ProcessContext, stack: &Stack<'_>, id: Id, variable: &str) -> Option<Sourced<PathBuf>> {
     if let Some(there) = stack.find::<PathBuf>(id) {
         return Some(Sourced { value: machine.anchored(&there.value), origin: there.origin });
@@ -138,7 +138,7 @@ fn said(machine: &ProcessContext, stack: &Stack<'_>, id: Id, variable: &str) -> 
     value.is_absolute().then(|| Sourced { value, origin: ValueOrigin::Env(variable.into()) })
 }
 
-/// A folder that a variable names; relative ones do not count (XDG Base Directory Specification).
+/// A folder that a variable names; relative paths do not count (XDG Base Directory Specification).
 fn home(machine: &ProcessContext, variable: &str) -> Option<PathBuf> {
     machine.variable(variable).map(PathBuf::from).filter(|folder| folder.is_absolute())
 }
@@ -255,7 +255,7 @@ mod tests {
             layer.put(Id::RuntimeDir, SettingValue::Path(path.into()), ValueOrigin::Flag(String::new()));
             folders(&machine, &layer)
         };
-        // The longest socket in the folder is `/w/99999999.sock`, 16 bytes.
+        // The longest path of a socket in the folder ends in `/w/99999999.sock`, 16 bytes.
         assert!(with(MAX_SOCKET_PATH - 16).is_ok());
         let error = with(MAX_SOCKET_PATH - 15).unwrap_err();
         assert!(

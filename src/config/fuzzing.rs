@@ -13,7 +13,7 @@ use super::words::command_line;
 use crate::pattern::Pattern;
 use crate::spec::settings::{compound, units};
 
-/// The words of a command line, one a line: read, or refused with a text that says something.
+/// Words of a command line, one a line, are read, or refused with a text.
 pub fn words(data: &[u8]) {
     let words: Vec<OsString> =
         data.split(|byte| *byte == b'\n').map(|word| OsString::from_vec(word.to_vec())).collect();
@@ -24,7 +24,7 @@ pub fn words(data: &[u8]) {
     }
 }
 
-/// What follows `r:`, `w:`, and the other values with parts: read the same whatever the order of the parts, or refused.
+/// The values of `r:`, `w:` and others with parts are the same whatever the order of the parts, or refused.
 pub fn values(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let reversed = text.rsplit(',').collect::<Vec<_>>().join(",");
@@ -42,7 +42,7 @@ pub fn values(data: &[u8]) {
     }
 }
 
-/// Variables, one a line: read, or refused with the variable's name.
+/// Variables, one a line, are read, or refused with the variable's name.
 pub fn environment(data: &[u8]) {
     let variables: Vec<(OsString, OsString)> = data
         .split(|byte| *byte == b'\n')
@@ -62,8 +62,8 @@ pub fn environment(data: &[u8]) {
     }
 }
 
-/// A pattern, then paths of files, one a line: the folder of a file that is meant is looked into, and a pattern without
-/// signs means the file that it names and what is below.
+/// Takes a pattern, then paths of files, one a line. The folder of each file that matches is looked into, and a pattern
+/// without signs matches the file that it names and everything below.
 pub fn pattern(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let (text, paths) = text.split_once('\n').unwrap_or((text, ""));
@@ -88,7 +88,7 @@ pub fn pattern(data: &[u8]) {
     }
 }
 
-/// A server's and an app's file: read, or refused with the file's name and the place in it.
+/// A server's and an app's file are read, or refused with the file's name and the place in it.
 pub fn files(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let path = Path::new("/fuzz.toml");
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn environments_keep_their_promises() {
-        // Each name that nobody knows is compared with all that are known.
+        // Each unknown name is compared with all known ones, which takes long.
         feed_kept("environment", ROUNDS / 10, environment);
     }
 

@@ -1,5 +1,5 @@
-//! Owns which folder an instance's name stands for: the path that systemd makes of it, or one in which a dash is a
-//! dash.
+//! Owns which folder an instance's name stands for: the path that systemd makes of the name, or one in which a dash is
+//! a dash.
 //!
 //! Never here: where apps of instances lie, or what is in them.
 
@@ -11,10 +11,10 @@ use super::error::ConfigError;
 use crate::name::InstanceName;
 
 /// The folder below `root` that a name stands for: `labs-api` is `labs/api`, un-escaped as systemd does for `%I`; where
-/// that is not there, `labs-api` is itself.
+/// that folder does not exist, a dash may stand for itself.
 ///
 /// # Errors
-/// When the path leaves `root`, and when more than one of those that the name may stand for is there.
+/// When the path leaves `root`, and when more than one folder exists that the name may stand for.
 pub(crate) fn folder(root: &Path, instance: &str) -> Result<PathBuf, ConfigError> {
     let below = unescape(instance);
     if !is_inside(&below) {
@@ -31,7 +31,7 @@ pub(crate) fn folder(root: &Path, instance: &str) -> Result<PathBuf, ConfigError
     Ok(there.pop().unwrap_or_else(|| root.join(below)))
 }
 
-/// The paths below `root` that a name may stand for and that are there: each of its dashes is a slash or a dash.
+/// The existing paths below `root` that a name may stand for: each of its dashes is a slash or a dash.
 pub(crate) fn there(root: &Path, instance: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let whole = unescape(instance);
@@ -39,13 +39,13 @@ pub(crate) fn there(root: &Path, instance: &str) -> Vec<PathBuf> {
         found.push(root.join(whole));
     }
     let parts: Vec<&str> = instance.split('-').collect();
-    // Only where every part has something in it: what systemd makes of two dashes in a row is one slash.
+    // A part that is empty ends the search: two dashes in a row are one slash to systemd.
     look(root, &parts, &mut found);
     found.dedup();
     found
 }
 
-/// Only folders that are there are looked into: far fewer than there are ways to read a name.
+/// Looks into existing folders only: they are far fewer than the ways to read a name.
 fn look(folder: &Path, parts: &[&str], found: &mut Vec<PathBuf>) {
     for count in 1..=parts.len() {
         let name = unescape_part(&parts[..count].join("-"));
@@ -63,13 +63,13 @@ fn look(folder: &Path, parts: &[&str], found: &mut Vec<PathBuf>) {
     }
 }
 
-/// What to write where each dash of a name is a dash.
+/// The name whose dashes stand for dashes.
 pub(crate) fn dash(instance: &str) -> String {
     instance.replace('-', "\\x2d")
 }
 
-/// The words of a command line in which the path that systemd has made of an instance's name, and that is not there, is
-/// the one that is.
+/// The words of a command line, in which a path that systemd has made of an instance's name and that does not exist is
+/// replaced by the one that does.
 ///
 /// # Errors
 /// As [`folder`].

@@ -10,23 +10,23 @@ use crate::spec::settings::sections::Values;
 use crate::spec::settings::setting_value::{FromValue, SettingValue};
 use crate::spec::settings::table::{DEFAULTS, Id, Setting, TABLE};
 
-/// The values that one place gives.
+/// The values that one place has.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Layer {
     values: BTreeMap<Id, Sourced<SettingValue>>,
-    /// What it says of some paths of an app.
+    /// The values for some paths of an app.
     paths: BTreeMap<PathPrefix, Layer>,
 }
 
 impl Layer {
-    /// Takes a value in; one with parts is taken apart, so that each part is inherited on its own.
+    /// Adds a value. One with parts is taken apart, so that each part is inherited on its own.
     pub(crate) fn put(&mut self, id: Id, value: SettingValue, origin: ValueOrigin) {
         for (id, value) in Setting::of(id).parts_of(value) {
             self.values.insert(id, Sourced { value, origin: origin.clone() });
         }
     }
 
-    /// Adds to a list that is there, else as [`Layer::put`].
+    /// Adds a value to a list that is there, else does what [`Layer::put`] does.
     pub(crate) fn append(&mut self, id: Id, value: SettingValue, origin: ValueOrigin) {
         match self.values.get_mut(&id) {
             Some(there) => there.value.append(value),
@@ -39,40 +39,40 @@ impl Layer {
         self.values.get(&id)
     }
 
-    /// Takes in what the place says of some paths of the app.
+    /// Adds the values for some paths of the app.
     pub(crate) fn put_path(&mut self, prefix: PathPrefix, layer: Self) {
         self.paths.insert(prefix, layer);
     }
 
-    /// What the place says of some paths of the app.
+    /// The values for some paths of the app.
     pub(crate) fn paths(&self) -> impl Iterator<Item = (&PathPrefix, &Self)> {
         self.paths.iter()
     }
 
-    /// What the place says of a path of the app, as layers in the order they are asked: the longest prefix first.
+    /// The values for one path of the app, as layers in the order in which they are asked: the longest prefix first.
     pub(crate) fn at(&self, path: &PathPrefix) -> impl Iterator<Item = &Self> {
         let mut tables: Vec<_> = self.paths().filter(|(prefix, _)| prefix.covers(path.as_str())).collect();
         tables.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.as_str().len()));
         tables.into_iter().map(|(_, table)| table).chain([self])
     }
 
-    /// The first setting that is there, in the table's order, and does not pass.
+    /// The first setting of the layer, in the table's order, that does not pass.
     pub(crate) fn first_not(&self, allowed: impl Fn(Id) -> bool) -> Option<&Sourced<SettingValue>> {
         self.values.iter().find(|(id, _)| !allowed(**id)).map(|(_, there)| there)
     }
 
-    /// Only the settings that pass.
+    /// The layer with only the settings that pass.
     pub(crate) fn only(&self, kept: impl Fn(&Setting) -> bool) -> Self {
         let kept = self.values.iter().filter(|(id, _)| kept(Setting::of(**id)));
         Self { values: kept.map(|(id, there)| (*id, there.clone())).collect(), paths: self.paths.clone() }
     }
 }
 
-/// Layers in the order they are asked, the built-in defaults last.
+/// Layers in the order in which they are asked, the built-in defaults last.
 pub(crate) struct Stack<'a>(Vec<&'a Layer>);
 
 impl<'a> Stack<'a> {
-    /// Asks the first layer first.
+    /// A stack that asks the first layer first.
     pub(crate) fn new(layers: impl IntoIterator<Item = &'a Layer>) -> Self {
         Self(layers.into_iter().chain([&*BUILT_IN]).collect())
     }
@@ -82,18 +82,18 @@ impl<'a> Stack<'a> {
         self.0.iter().enumerate().find_map(|(rank, layer)| Some((rank, layer.get(id)?)))
     }
 
-    /// The value, and where it came from; `None`: nobody says and there is no default.
+    /// The value, and where it came from; `None`: no layer has it and there is no default.
     pub(crate) fn find<T: FromValue>(&self, id: Id) -> Option<Sourced<T>> {
         let (_, there) = self.ranked(id)?;
         Some(Sourced { value: self.typed(id), origin: there.origin.clone() })
     }
 
-    /// The value, if somebody says it.
+    /// The value, if a layer other than the defaults has it.
     pub(crate) fn told<T: FromValue>(&self, id: Id) -> Option<T> {
         self.find(id).filter(|there| there.origin != ValueOrigin::Default).map(|there| there.value)
     }
 
-    /// The tables of all layers as one; the same name in an earlier layer wins.
+    /// The tables of all layers as one; for one name the earlier layer wins.
     pub(crate) fn table(&self, id: Id) -> BTreeMap<String, Sourced<String>> {
         let mut all = BTreeMap::new();
         for there in self.0.iter().rev().filter_map(|layer| layer.get(id)) {
@@ -105,7 +105,7 @@ impl<'a> Stack<'a> {
         all
     }
 
-    /// What is in force, for the settings that pass and are set.
+    /// The settings in force, for those that pass and are set.
     pub(crate) fn effective(&self, shown: impl Fn(&Setting) -> bool) -> Vec<Effective> {
         let rows = TABLE.iter().filter(|row| shown(row));
         rows.filter_map(|row| {
@@ -126,10 +126,10 @@ impl Values<Id> for Stack<'_> {
     }
 }
 
-/// Two settings of one layer that exclude each other; an earlier layer beats a later one.
+/// The one that is in force of two settings that exclude each other; an earlier layer beats a later one.
 ///
 /// # Errors
-/// [`ConfigError::Conflict`] when one layer says both.
+/// [`ConfigError::Conflict`] when one layer has both.
 pub(crate) fn either(stack: &Stack<'_>, one: Id, other: Id, why: &str) -> Result<Option<Id>, ConfigError> {
     match (stack.ranked(one), stack.ranked(other)) {
         (Some((rank, there)), Some((other_rank, other_there))) if rank == other_rank => {

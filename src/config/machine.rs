@@ -1,4 +1,4 @@
-//! What config asks of the machine it runs on, as plain data, so that tests can be another machine.
+//! What config has to know of its machine, as plain data, so that tests can make up another machine.
 //!
 //! Never here: what the answers mean (`folders`, `merge`).
 
@@ -13,13 +13,13 @@ pub(crate) struct ProcessContext {
     /// The working directory, where relative paths of words and variables start.
     pub(crate) directory: PathBuf,
     pub(crate) user: u32,
-    /// Where config files of instances are: `/etc/rip-server`.
+    /// The folder of instances' config files: `/etc/rip-server`.
     pub(crate) etc: PathBuf,
-    /// Where the apps of instances are: `/srv/rip`.
+    /// The folder of instances' apps: `/srv/rip`.
     pub(crate) apps: PathBuf,
-    /// `/run`.
+    /// The folder `/run`.
     pub(crate) run: PathBuf,
-    /// `/var/lib`.
+    /// The folder `/var/lib`.
     pub(crate) lib: PathBuf,
 }
 
@@ -40,7 +40,7 @@ impl ProcessContext {
         })
     }
 
-    /// A variable that is set to something.
+    /// A variable that is set and not empty.
     pub(crate) fn variable(&self, name: &str) -> Option<&OsStr> {
         let found = self.variables.iter().find(|(key, _)| key == name);
         found.map(|(_, value)| value.as_os_str()).filter(|value| !value.is_empty())
@@ -51,7 +51,7 @@ impl ProcessContext {
         self.variable("NOTIFY_SOCKET").is_some() || self.variable("RUNTIME_DIRECTORY").is_some()
     }
 
-    /// Whether systemd started this process as a service of the system's, as a user other than root.
+    /// Whether systemd started this process as a service of the system, as a user other than root.
     pub(crate) fn is_service_of_the_system(&self) -> bool {
         self.is_service() && !self.is_root() && self.variable("MANAGERPID").is_none()
     }
@@ -66,8 +66,8 @@ impl ProcessContext {
         from_root(&self.directory.join(path))
     }
 
-    /// The same for the server's own files, which stay where they are when a link that led to the working directory
-    /// leads elsewhere.
+    /// The path from the root for the server's own files, which stay where they are when a link that led to the working
+    /// directory is changed.
     pub(crate) fn anchored(&self, path: &Path) -> PathBuf {
         let directory = self.directory.canonicalize();
         from_root(&directory.as_ref().unwrap_or(&self.directory).join(path))
@@ -85,8 +85,8 @@ pub(crate) fn absolute_here(path: &Path) -> std::io::Result<PathBuf> {
     Ok(from_root(&working_directory(std::env::var_os("PWD"))?.join(path)))
 }
 
-/// Whether both paths name one entry of one folder, whatever links lead to that folder. A link and what it leads to are
-/// two entries.
+/// Whether both paths name one entry of one folder, whatever links lead to that folder. A link and its target are two
+/// entries.
 pub(crate) fn is_one_entry(one: &Path, other: &Path) -> bool {
     one == other
         || (one.file_name() == other.file_name() && one.file_name().is_some() && {
@@ -95,8 +95,8 @@ pub(crate) fn is_one_entry(one: &Path, other: &Path) -> bool {
         })
 }
 
-/// The working directory by the name that the shell has for it: getcwd(3) knows the folder only, and not the link, such
-/// as `current`, through which a person went there.
+/// The working directory by the shell's name for it, because getcwd(3) knows only the folder and not the link, such as
+/// `current`, through which a person went there.
 fn working_directory(pwd: Option<OsString>) -> std::io::Result<PathBuf> {
     let named = pwd.map(PathBuf::from).filter(|pwd| {
         let plain = |part| matches!(part, Component::RootDir | Component::Normal(_));
@@ -105,8 +105,8 @@ fn working_directory(pwd: Option<OsString>) -> std::io::Result<PathBuf> {
     named.map_or_else(folder_of_process, Ok)
 }
 
-/// A folder that was removed has the name that Linux gives it, `/gone (deleted)`: what does not need it works, and what
-/// does says in its own error which folder was looked for.
+/// The working directory as the kernel names it. A removed folder is called `/gone (deleted)`: commands that do not
+/// need it work, and the errors of others name that folder.
 fn folder_of_process() -> std::io::Result<PathBuf> {
     std::env::current_dir().or_else(|error| std::fs::read_link("/proc/self/cwd").map_err(|_| error))
 }
@@ -123,8 +123,8 @@ fn from_root(whole: &Path) -> PathBuf {
         match part {
             Component::CurDir => {}
             Component::ParentDir => {
-                // `..` leaves the folder that a link leads to and not the one the link is in. The folder above one that
-                // is no link is the one that stands before it, whatever links lead there.
+                // A `..` behind a link leaves the folder that the link leads to, and not the one that the link is in.
+                // Behind any other folder it leaves the folder that is written before it.
                 if clean.is_symlink() {
                     clean = clean.canonicalize().unwrap_or(clean);
                 }

@@ -1,4 +1,4 @@
-//! From words to [`Config`]: finds the config file, the apps and the instance's name, and asks every layer in order.
+//! From words to [`Config`]: it finds the config file, the apps and the instance's name, and asks every layer in order.
 //!
 //! Command line, then environment, then the server's file, then the app's own file, then the default. Never here: how
 //! a word or a file is read.
@@ -28,22 +28,22 @@ use crate::spec::settings::table::Id;
 /// What the program was started for.
 #[derive(Debug)]
 pub(crate) enum Invocation {
-    /// Print this on stdout and exit 0.
+    /// Print this text on standard output and exit with 0.
     Print(String),
-    /// Be one of the programs within the program, with these words.
+    /// Run one of the inner programs, with these words.
     Inner(InnerProgram, Vec<OsString>),
     /// Do what `rip-serverctl` does for these words.
     Client {
         /// The words behind the program's name.
         words: Vec<OsString>,
-        /// How a word was understood that could have meant something else.
+        /// A note on how an ambiguous word was understood.
         note: Option<String>,
     },
-    /// Everything else.
+    /// Any other call.
     Config(Box<Config>),
 }
 
-/// Everything that was said, put together.
+/// All settings, put together.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Config {
     pub(crate) command: Subcommand,
@@ -54,22 +54,22 @@ pub(crate) struct Config {
     pub(crate) all: bool,
     /// The config file that was read.
     pub(crate) file: Option<PathBuf>,
-    /// What is in force of the server's settings, and where it came from.
+    /// The server's settings in force, and where each came from.
     pub(crate) report: Vec<Effective>,
-    /// What is said and has no effect.
+    /// The settings without effect, a sentence each.
     pub(crate) warnings: Vec<String>,
-    /// What flags say of all apps.
+    /// The settings of all apps on the command line.
     pub(crate) words: Layer,
-    /// What the environment says of all apps.
+    /// The settings of all apps in the environment.
     pub(crate) env: Layer,
 }
 
 impl Config {
     /// The app of that path, which may be added while the server runs.
     ///
-    /// An app that the config names is that app, with all that is said of it. Another one gets what the environment
-    /// and the flags say of all apps, and none of the main app's tokens (`w:`, `r:`, `c:`, `@`) and keys; it has no
-    /// host but those it is given and those its own `rip.toml` names.
+    /// An app that the config names has all its settings there. Any other app gets what the environment and the flags
+    /// set for all apps, and none of the main app's tokens (`w:`, `r:`, `c:`, `@`) and keys; its only hosts are those
+    /// that it is given and those of its own `rip.toml`.
     pub(crate) fn app_at(&self, path: &Path) -> AppRequest {
         if let Some(known) = self.apps.iter().find(|known| known.path == path) {
             return known.clone();
@@ -100,7 +100,8 @@ pub(crate) fn read(words: &[OsString], machine: &ProcessContext) -> Result<Invoc
     }
 }
 
-/// Where an app or a folder was named, the socket goes with the words; else `rip-serverctl` looks for the server.
+/// The words for `rip-serverctl`. When an app or a folder was named, the socket is added; else `rip-serverctl` looks
+/// for the server.
 fn client_words(client: CtlCall, machine: &ProcessContext) -> Result<Invocation, ConfigError> {
     let CtlCall { mut words, app, layer, note } = client;
     if app.is_some() || layer != Layer::default() {
@@ -160,7 +161,7 @@ fn config(tokens: Tokens, machine: &ProcessContext) -> Result<Config, ConfigErro
     })
 }
 
-/// The file that `--config` names and that must be there, else the instance's if it is there.
+/// The file that `--config` names, which must exist, else the instance's file if that exists.
 fn config_file(
     machine: &ProcessContext,
     tokens: &Tokens,
@@ -190,7 +191,7 @@ fn instance_of(stack: &Stack<'_>, first: &AppRequest) -> Result<InstanceName, Co
     Ok(InstanceName::parse(&text).expect("what names an app or was read as an instance names an instance"))
 }
 
-/// The running server a client means: what was said, else the only one there is.
+/// The running server that a client means: the named one, else the only one there is.
 fn meant(
     machine: &ProcessContext,
     stack: &Stack<'_>,
@@ -211,7 +212,7 @@ fn meant(
     Ok(spelled_as_it_runs(machine, stack, name))
 }
 
-/// The name with its dashes written as the one server that answers writes them, where none answers to it as it is.
+/// The name, or, when no server answers to it, the same name with the dashes as the one answering server writes them.
 fn spelled_as_it_runs(machine: &ProcessContext, stack: &Stack<'_>, name: InstanceName) -> InstanceName {
     let there = |folders: Folders| folders.control.exists();
     if Folders::of_client(machine, stack, name.as_str()).is_ok_and(there) {
@@ -241,7 +242,7 @@ struct AppFinder<'a> {
     machine: &'a ProcessContext,
     tokens: &'a Tokens,
     env: &'a Layer,
-    /// What flags say of all apps.
+    /// The settings of all apps on the command line.
     words: &'a Layer,
 }
 
@@ -253,7 +254,7 @@ impl AppFinder<'_> {
         for layer in &file.apps {
             let app = self.of_file(layer);
             match apps.first_mut().filter(|main: &&mut AppRequest| is_one_entry(&main.path, &app.path)) {
-                // `rip-server DIR` with an [[apps]] table of that DIR: that table is the main app's.
+                // When `rip-server DIR` meets an [[apps]] table of that DIR, the table is the main app's.
                 Some(main) if main.file == Layer::default() => main.file = layer.clone(),
                 _ => apps.push(app),
             }
@@ -286,7 +287,7 @@ impl AppFinder<'_> {
         if !file.apps.is_empty() && file.app == Layer::default() {
             return Ok(None);
         }
-        // A command that talks to a server that runs needs no app.
+        // A command that talks to a running server needs no app.
         let is_to_run = matches!(self.tokens.command, Subcommand::Run | Subcommand::Check);
         let path = match instance::folder(&self.machine.apps, &instance.value) {
             Err(ConfigError::SeveralFolders { there, .. }) if !is_to_run => {

@@ -1,6 +1,6 @@
-//! `rip-server check`: every setting in force and where it came from, for people and for programs.
+//! The report of `rip-server check`: every setting in force and where it came from, for people and for programs.
 //!
-//! Never here: finding out what is in force (`merge`, `app`).
+//! Never here: finding out which settings are in force (`merge`, `app`).
 
 use std::fmt::Write as _;
 
@@ -11,8 +11,8 @@ use super::merge::Config;
 use super::value_origin::{Effective, ValueOrigin};
 use crate::spec::{AppSpec, Listen};
 
-/// The report for people: what each app is run by, where that is known, then the server's settings and each app's;
-/// those that nobody has said only when all are asked for.
+/// The report for people: how each app is run, where that is known, then the server's settings and each app's. Defaults
+/// are shown only when all settings are asked for.
 pub(crate) fn report_text(config: &Config, apps: &[AppSettings], runs: &[AppSpec]) -> String {
     let shown = |row: &&Effective| config.all || row.origin != ValueOrigin::Default;
     let all = config.report.iter().chain(apps.iter().flat_map(|app| &app.report)).filter(shown);
@@ -44,7 +44,7 @@ pub(crate) fn report_text(config: &Config, apps: &[AppSettings], runs: &[AppSpec
     text
 }
 
-/// The same as one JSON object, with all settings.
+/// The report as one JSON object, with all settings.
 pub(crate) fn report_json(config: &Config, apps: &[AppSettings], runs: &[AppSpec]) -> Value {
     let apps_json = apps.iter().enumerate().map(|(at, app)| {
         let mut json =
@@ -70,7 +70,7 @@ pub(crate) fn report_json(config: &Config, apps: &[AppSettings], runs: &[AppSpec
     })
 }
 
-/// What will be run, exactly.
+/// Adds what will be run, exactly.
 fn command(text: &mut String, run: &AppSpec, settings: &AppSettings) {
     let words: Vec<_> = shown_command(run).iter().map(|word| quoted(word)).collect();
     let listens = match run.launch.listen {
@@ -93,7 +93,7 @@ fn shown_command(run: &AppSpec) -> Vec<String> {
     run.launch.command.iter().map(shown).collect()
 }
 
-/// The variables that the server adds; the values of those that people set may be secrets.
+/// The variables that the server adds. The values of those that people set are left out, because they may be secrets.
 fn environment(run: &AppSpec, settings: &AppSettings) -> Vec<String> {
     let shown = |(name, value): (&String, &String)| match settings.env.contains_key(name) {
         true => format!("{name}=… (from `env`)"),
@@ -103,7 +103,7 @@ fn environment(run: &AppSpec, settings: &AppSettings) -> Vec<String> {
     run.launch.env.iter().map(shown).chain([always.into()]).collect()
 }
 
-/// A word as a shell reads it.
+/// A word quoted for a shell.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "_./:=@%+,-".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
@@ -135,5 +135,5 @@ fn origin(origin: &ValueOrigin) -> Value {
     }
 }
 
-/// A longer value does not push the origins of all others to the right.
+/// The widest value that the origins of all others are moved for.
 const WIDEST: usize = 48;

@@ -1,5 +1,5 @@
-//! What the admin's file says of the units of workers, for whoever makes them. Never here: words, variables, or an
-//! app's own file, which have no say in it.
+//! The settings of workers' units in the admin's file, for the program that makes the units. Never here: words,
+//! variables, or an app's own file, which may not set any of them.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use super::layer::Stack;
 use crate::spec::Sandbox;
 use crate::spec::settings::table::Id;
 
-/// What an instance's file says to whoever makes its units.
+/// The part of an instance's file that its units are made by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Admin {
     pub(crate) sandbox: Sandbox,
@@ -17,10 +17,10 @@ pub(crate) struct Admin {
     pub(crate) apps: Vec<PathBuf>,
 }
 
-/// Reads an instance's file; one that is not there says nothing.
+/// Reads an instance's file; a missing file has no settings.
 ///
 /// # Errors
-/// What cannot be read, is not TOML, or is not a setting, with its line and column.
+/// When the file cannot be read, is not TOML, or has a key that no setting has; with line and column.
 pub(crate) fn read(path: &Path) -> Result<Admin, ConfigError> {
     let there = path.try_exists().map_err(|source| ConfigError::Unreadable {
         what: "the config file".into(),

@@ -23,7 +23,7 @@ use crate::system::user;
 /// Puts the server's settings together. `largest_body`: what an app takes at most, in bytes.
 ///
 /// # Errors
-/// What excludes each other or is not complete.
+/// When settings exclude each other or are not complete.
 pub(crate) fn spec(
     machine: &ProcessContext,
     stack: &Stack<'_>,
@@ -52,7 +52,7 @@ pub(crate) fn spec(
     })
 }
 
-/// What is in force, with names and folders as they were worked out.
+/// The settings in force, with names and folders as they were worked out.
 pub(crate) fn report(stack: &Stack<'_>, spec: &ServerSpec, folders: &Folders) -> Vec<Effective> {
     let unused = match spec.scheme {
         Scheme::Http { .. } => Id::Https,
@@ -75,7 +75,7 @@ pub(crate) fn report(stack: &Stack<'_>, spec: &ServerSpec, folders: &Folders) ->
     report
 }
 
-/// What is said and has no effect.
+/// The settings without effect, a sentence each.
 pub(crate) fn warnings(stack: &Stack<'_>, spec: &ServerSpec) -> Vec<String> {
     let mut warnings = Vec::new();
     let mut idle = |ids: &[Id], why: &str| {
@@ -189,7 +189,7 @@ fn scheme(stack: &Stack<'_>) -> Result<Scheme, ConfigError> {
     })
 }
 
-/// A listener that takes PROXY headers takes them from somebody.
+/// The settings of listeners. One that takes PROXY headers needs trusted proxies to take them from.
 fn listening(stack: &Stack<'_>) -> Result<ListenSettings, ConfigError> {
     let listening = ListenSettings::read(stack);
     match stack.ranked(Id::Proxy) {
@@ -257,7 +257,7 @@ fn client_certs(machine: &ProcessContext, stack: &Stack<'_>) -> Result<ClientCer
     })
 }
 
-/// Nothing where no authority is named.
+/// The settings of ACME; `None` where no authority is named.
 fn acme(machine: &ProcessContext, stack: &Stack<'_>) -> Option<Acme> {
     let authorities = stack.told::<Vec<String>>(Id::Acme).filter(|named| !named.is_empty())?;
     let path = |id| stack.told::<PathBuf>(id).map(|path| machine.absolute(&path));
@@ -275,7 +275,7 @@ fn acme(machine: &ProcessContext, stack: &Stack<'_>) -> Option<Acme> {
     })
 }
 
-/// Settings that say how `tls.acme` works.
+/// The settings that say how `tls.acme` works.
 const ACME: [Id; 9] = [
     Id::AcmeEmail,
     Id::AcmeProfile,

@@ -1,13 +1,13 @@
-//! Owns telling which routes of the apps' settings lead nowhere, or not as far as they say.
+//! Owns finding the routes of the apps' settings that get no requests, or not all of theirs.
 //!
-//! Never here: routes that people add while the server runs; each of those is answered.
+//! Never here: routes that people add while the server runs, which are checked one by one.
 
 use std::collections::BTreeSet;
 
 use super::app::AppSettings;
 use crate::name::{HostName, RouteName};
 
-/// A sentence for each route that another one keeps requests from.
+/// A sentence for each route that loses requests to another one.
 pub(crate) fn shadowed_routes(apps: &[AppSettings]) -> Vec<String> {
     let all = || apps.iter().flat_map(|app| app.hosts.iter().map(move |route| (app, route)));
     let mut told = Vec::new();

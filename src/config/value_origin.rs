@@ -14,7 +14,7 @@ pub(crate) enum ValueOrigin {
     /// The server's config file.
     File {
         path: Arc<Path>,
-        /// Counted from 1.
+        /// The line, counted from 1.
         line: usize,
         /// The column in characters, counted from 1.
         column: usize,
@@ -22,7 +22,7 @@ pub(crate) enum ValueOrigin {
     /// The app's own `rip.toml`.
     AppFile {
         path: Arc<Path>,
-        /// Counted from 1.
+        /// The line, counted from 1.
         line: usize,
         /// The column in characters, counted from 1.
         column: usize,
@@ -63,7 +63,7 @@ pub(crate) struct Sourced<T> {
     pub(crate) origin: ValueOrigin,
 }
 
-/// A setting as it is in force, for people.
+/// A setting in force, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Effective {
     /// The setting's key as config files write it: `limits.head`, `workers`.

@@ -1,5 +1,5 @@
-//! Owns what every app of an instance uses and none owns: the backend, the numbers of workers, the post office for
-//! what happens to them, the way to read an app anew.
+//! Owns what every app of an instance uses and none owns: the backend, the numbers of workers, the delivery of workers'
+//! events, the way to read an app anew.
 //!
 //! Never here: anything about one app.
 
@@ -29,32 +29,32 @@ use super::supervisor_error::ResolveError;
 #[derive(Clone)]
 pub(super) struct AppContext {
     pub(super) backend: Arc<dyn Backend>,
-    /// Delivers what happens to them.
+    /// Delivers workers' events to the tasks of their apps.
     pub(super) router: EventRouter,
     pub(super) output: RecentOutput,
     pub(super) resolve: Arc<dyn Resolve>,
-    /// The cores of the machine.
+    /// The number of cores of the machine.
     pub(super) cores: usize,
-    /// Every task belongs to it.
+    /// The group that every task belongs to.
     pub(super) stop: TaskGroup,
-    /// Tells the supervisor that the facts of an app have changed.
+    /// Wakes the supervisor when the facts of an app have changed.
     pub(super) news: Arc<Notify>,
     /// The clock for the times of output lines.
     pub(super) clock: WallClock,
-    /// The last worker's number; an instance never uses one twice.
+    /// The number of the last worker; an instance never uses a number twice.
     pub(super) last_worker: Arc<AtomicU64>,
     pub(super) serving_generations: ServingGenerations,
-    /// Which deploys are on their way.
+    /// The deploys that are on their way.
     pub(super) reload_notices: ReloadNotices,
 }
 
 impl AppContext {
-    /// A number no worker has had.
+    /// A number that no worker has had.
     pub(super) fn next_worker(&self) -> WorkerId {
         WorkerId(self.last_worker.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
-    /// No number up to this one is given any more.
+    /// Makes sure that no number up to this one is given again.
     pub(super) fn pass_over(&self, worker: WorkerId) {
         self.last_worker.fetch_max(worker.0, Ordering::Relaxed);
     }
@@ -62,7 +62,7 @@ impl AppContext {
     /// Reads the app at `path`, off this thread.
     ///
     /// # Errors
-    /// What the reader says, or that it took too long; it then ends by itself, unheard.
+    /// The reader's error, or that reading took too long; it then goes on until its end, and its result is dropped.
     pub(super) fn read_app(
         &self,
         path: PathBuf,
@@ -79,7 +79,8 @@ impl AppContext {
         }
     }
 
-    /// Looks at files off this thread; `None`: it takes too long, and then ends by itself, unheard.
+    /// Looks at files off this thread; `None`: the look took too long; it then goes on until its end, and its result is
+    /// dropped.
     pub(super) async fn on_disk<T: Send + 'static>(
         &self,
         look: impl FnOnce() -> T + Send + 'static,
@@ -94,11 +95,11 @@ impl AppContext {
     }
 }
 
-/// Which task hears of which worker. Clones are the same post.
+/// Knows which task gets the events of which worker. Clones share it.
 #[derive(Clone, Default)]
 pub(super) struct EventRouter {
-    /// Held for one look-up. A lock and not a task: an app enrols a worker and starts it in one go, and its first
-    /// event must find the entry.
+    /// The mailbox of each worker; the lock is held for one look-up. It is a lock and not a task, because an app enrols
+    /// a worker and starts it in one go, and the worker's first event must find the entry.
     boxes: Arc<Mutex<HashMap<WorkerId, Mailbox>>>,
 }
 
@@ -109,12 +110,12 @@ enum Mailbox {
 }
 
 impl EventRouter {
-    /// Keeps what happens to the worker until somebody enrols it.
+    /// Keeps a worker's events until a task enrols the worker.
     pub(super) fn keep(&self, worker: WorkerId) {
         self.lock().insert(worker, Mailbox::Kept(Vec::new()));
     }
 
-    /// Delivers what happens to the worker there from now on. Returns what has happened before, oldest first.
+    /// Delivers a worker's events to this mailbox from now on. Returns the events that came before, oldest first.
     #[must_use]
     pub(super) fn enrol(&self, worker: WorkerId, mailbox: mpsc::Sender<WorkerEvent>) -> Vec<WorkerEvent> {
         match self.lock().insert(worker, Mailbox::Open(mailbox)) {
@@ -123,12 +124,12 @@ impl EventRouter {
         }
     }
 
-    /// Nothing about the worker is delivered any more.
+    /// Stops delivering the worker's events.
     pub(super) fn forget(&self, worker: WorkerId) {
         self.lock().remove(&worker);
     }
 
-    /// Delivers until there is nothing more to come.
+    /// Delivers events until no more can come.
     pub(super) async fn deliver(self, mut events: mpsc::Receiver<WorkerEvent>) {
         while let Some(event) = events.recv().await {
             let (WorkerEvent::Ready(worker)
@@ -158,5 +159,5 @@ fn unreadable(path: &Path, why: &str) -> String {
     format!("cannot read the app at {}: {why}", path.display())
 }
 
-/// An app's folder that does not answer must not make the supervisor look as if it hung.
+/// The time limit for reading an app: a folder that does not answer must not make the supervisor look as if it hung.
 const READ_LIMIT: Duration = Duration::from_secs(5);

@@ -1,7 +1,7 @@
 //! Owns the running apps of an instance: which hosts lead to them, which generation serves, and the life of every
 //! worker.
 //!
-//! Never here: a request. The data path takes workers from a pool; this fills it and empties it.
+//! Never here: a request. The data path takes workers from a pool; the supervisor fills it and empties it.
 //!
 //! ```text
 //! Supervisor ──→ app_set (one task) ──→ app_task (one for each app) ──→ backend
@@ -59,34 +59,34 @@ pub(crate) struct Supervisor {
 
 /// What a supervisor works with.
 pub(crate) struct SupervisorParts {
-    /// Leads requests to apps; filled here.
+    /// The directory that leads requests to apps; the supervisor fills it.
     pub(crate) directory: Directory,
     pub(crate) backend: Arc<dyn Backend>,
-    /// What happens to them: the other end of what the backend was made with.
+    /// The events of workers: the other end of the channel that the backend was made with.
     pub(crate) events: mpsc::Receiver<backend::WorkerEvent>,
-    /// What people asked for by host name.
+    /// The hosts that people added.
     pub(crate) registry: Registry,
     pub(crate) resolve: Arc<dyn Resolve>,
     pub(crate) metrics: Metrics,
     /// The cores of the machine.
     pub(crate) cores: usize,
-    /// Where it is written down which generations serve, for a server that finds their workers; in no file: nowhere.
+    /// The file that says which generations serve, for a server that finds their workers; `None`: no file.
     pub(crate) serving_generations: Option<PathBuf>,
-    /// Every task here belongs to it. They end by [`Supervisor::stop`], not by its request: workers outlive the wish to
-    /// stop until their requests are done.
+    /// The group of all tasks here. They end by [`Supervisor::stop`] and not when the group is asked to end, because
+    /// workers finish their requests first.
     pub(crate) stop: TaskGroup,
 }
 
-/// Reads an app's directory and settings.
+/// Reads apps' directories and settings.
 pub(crate) trait Resolve: Send + Sync + 'static {
-    /// The app at `path` as it is now. May block.
+    /// Reads the app at `path` as it is now. May block.
     ///
     /// # Errors
     /// When it is no app that can run.
     fn resolve(&self, path: &Path) -> Result<AppSpec, ResolveError>;
 }
 
-/// An app that was given at the start and does not serve.
+/// An app of the start that does not serve.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Unserved {
     pub(crate) path: PathBuf,
@@ -130,20 +130,20 @@ impl Supervisor {
         Self { commands }
     }
 
-    /// Returns once every app has been read and its hosts are known: a request before that would find none.
+    /// Returns when every app has been read and its hosts are known: a request before would find none.
     pub(crate) async fn begun(&self) {
         // A supervisor that is gone knows no hosts either.
         self.ask(AppSetCommand::Begun).await.ok();
     }
 
-    /// As [`Supervisor::settle`], and tells nobody.
+    /// Does what [`Supervisor::settle`] does, without telling.
     #[cfg(test)]
     pub(crate) async fn settled(&self) -> Vec<Unserved> {
         self.settle(|_, _| ()).await
     }
 
-    /// Returns once every app given at the start serves or has been rejected; the latter are returned. Tells `tell` of
-    /// each app that could be read when that is known of it, with the reason where it was rejected. Cancel-safe.
+    /// Returns when every app of the start serves or was rejected; returns the rejected ones. Calls `tell` for each app
+    /// that could be read, when this is known of it, with the reason of a rejection. Cancel-safe.
     pub(crate) async fn settle(&self, mut tell: impl FnMut(&AppName, Option<&str>)) -> Vec<Unserved> {
         let mut unserved = Vec::new();
         let mut waiting = Vec::new();
@@ -171,16 +171,17 @@ impl Supervisor {
         unserved
     }
 
-    /// Makes a host lead to an app, which is started when it is new; returns once its workers are being started.
+    /// Makes a host lead to an app, which is started when it is new; returns when its workers are being started.
     ///
     /// # Errors
-    /// When the host is another app's, the path is no app that can run or one of a name that is taken; then nothing
-    /// has changed.
+    /// When the host is another app's, the path is no app that can run, or the app's name is taken; then nothing has
+    /// changed.
     pub(crate) async fn add_host(&self, wanted: AddHost) -> Result<Changed, SupervisorError> {
         self.ask(|reply| AppSetCommand::AddHost(wanted, reply)).await?
     }
 
-    /// Makes a host lead nowhere. An app that was added is stopped with its last added host, after its drain.
+    /// Makes a host lead nowhere. An app that was itself added is stopped, after its drain, when its last added host is
+    /// removed.
     ///
     /// # Errors
     /// When there is no such host, or a config names it.
@@ -188,7 +189,7 @@ impl Supervisor {
         self.ask(|reply| AppSetCommand::RemoveHost(host.clone(), reply)).await?
     }
 
-    /// Changes what a host is to do with its requests; kept over restarts.
+    /// Changes what a host does with its requests; the change is kept over restarts.
     ///
     /// # Errors
     /// When there is no such host.
@@ -215,9 +216,9 @@ impl Supervisor {
         self.ask(AppSetCommand::Workers).await.unwrap_or_default()
     }
 
-    /// Reads one app anew, or all, and puts what it has become in the place of what serves once that is ready. The
-    /// last event of each app is done or rejected; a deploy that is superseded goes on with the events of the one that
-    /// took its place. Then the channel ends. Dropping it stops nothing.
+    /// Reads one app anew, or all, and replaces the serving generation by a new one when that is ready. The last event
+    /// of each app is done or rejected; after a superseded deploy the events of the one that took its place follow.
+    /// Then the channel ends. Dropping the receiver stops nothing.
     ///
     /// # Errors
     /// When there is no such app.
@@ -236,7 +237,7 @@ impl Supervisor {
         self.ask(|reply| AppSetCommand::Scale(wanted, reply)).await?
     }
 
-    /// The last lines that the workers of one app, or of all, wrote; with `follow` those to come too, until the
+    /// The last lines that the workers of one app, or of all, wrote; with `follow` also those to come, until the
     /// receiver is dropped or the supervisor is stopped. A reader that falls far behind loses lines.
     ///
     /// # Errors
@@ -252,14 +253,15 @@ impl Supervisor {
     }
 
     /// Lets every worker finish what it has in hand, within `drain`, and ends it; returns when no worker is left.
-    /// Requests that still wait are refused: stop the data path before. Asking again with less time shortens it.
+    /// Waiting requests are refused, so that the data path has to be stopped before. A second call with less time
+    /// shortens the drain.
     pub(crate) async fn stop(&self, drain: Duration) {
         // A supervisor that is gone has no worker left.
         self.ask(|reply| AppSetCommand::Stop(drain, reply)).await.ok();
     }
 
-    /// Ends without ending any worker: they are the next server's to be. Only where [`Backend::outlives`]. Stop the
-    /// data path before.
+    /// Ends the supervisor without ending any worker: the next server takes them over. Only where
+    /// [`Backend::outlives`]. The data path has to be stopped before.
     pub(crate) async fn leave(&self) {
         // A supervisor that is gone has nothing to leave.
         self.ask(AppSetCommand::Leave).await.ok();
@@ -275,7 +277,7 @@ impl Supervisor {
     }
 }
 
-/// Why an app of the start does not serve, once that is known; `None`: it serves.
+/// Waits until an app of the start serves (`None`), or returns why it does not.
 async fn rejected(mut facts: Receiver<AppFacts>) -> Option<String> {
     match facts.wait_for(|facts| facts.settled).await {
         Ok(facts) => facts.rejected.clone(),

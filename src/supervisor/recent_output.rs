@@ -13,12 +13,12 @@ use crate::name::AppName;
 /// The output of all workers of an instance. Clones are the same output.
 #[derive(Clone)]
 pub(super) struct RecentOutput {
-    /// Guards lines and followers together, so that who begins to follow neither misses a line nor reads it twice.
+    /// Lines and followers under one lock, so that a new follower neither misses a line nor reads it twice.
     shared: Arc<Mutex<RecentOutputInner>>,
 }
 
 struct RecentOutputInner {
-    /// Each with its place in the order in which they came: the clock may be set back.
+    /// The lines with their numbers in the order in which they came, because the clock may be set back.
     lines: BTreeMap<AppName, VecDeque<(u64, LogLine)>>,
     come: u64,
     follow: broadcast::Sender<LogLine>,
@@ -30,7 +30,7 @@ impl RecentOutput {
         Self { shared: Arc::new(Mutex::new(RecentOutputInner { lines: BTreeMap::new(), come: 0, follow })) }
     }
 
-    /// Keeps a line, forgets the oldest of its app, and hands it to those that follow.
+    /// Keeps a line, forgets the oldest one of its app, and hands the new one to followers.
     pub(super) fn push(&self, line: LogLine) {
         let mut shared = self.lock();
         shared.come += 1;
@@ -44,7 +44,7 @@ impl RecentOutput {
         shared.follow.send(line).ok();
     }
 
-    /// The last `count` lines of one app or of all, oldest first, and those that come.
+    /// The last `count` lines of one app or of all, oldest first, and the lines to come.
     pub(super) fn tail(&self, app: Option<&AppName>, count: usize) -> Tail {
         let shared = self.lock();
         let wanted = shared.lines.iter().filter(|(name, _)| app.is_none_or(|app| app == *name));
@@ -55,28 +55,28 @@ impl RecentOutput {
         Tail { lines, coming: shared.follow.subscribe(), app: app.cloned() }
     }
 
-    /// Forgets an app that is gone.
+    /// Forgets the lines of an app that is gone.
     pub(super) fn forget(&self, app: &AppName) {
         self.lock().lines.remove(app);
     }
 
     fn lock(&self) -> MutexGuard<'_, RecentOutputInner> {
-        // Plain data, whole after every step.
+        // The data under the lock is whole after every step, so that a panic leaves it usable.
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Lines so far, and lines to come.
+/// The lines so far, and the lines to come.
 pub(super) struct Tail {
-    /// Oldest first.
+    /// The lines so far, oldest first.
     lines: Vec<LogLine>,
     coming: broadcast::Receiver<LogLine>,
     app: Option<AppName>,
 }
 
 impl Tail {
-    /// Hands the lines so far to `reader`; with `follow` those to come too, until the reader or the supervisor is gone.
-    /// A reader that falls far behind loses lines, the oldest first: no worker waits for it.
+    /// Hands the lines so far to `reader`, and with `follow` also those to come, until the reader or the supervisor is
+    /// gone. A reader that falls far behind loses lines, the oldest first: no worker waits for it.
     pub(super) async fn pour(mut self, reader: mpsc::Sender<LogLine>, follow: bool) {
         for line in self.lines.drain(..) {
             if reader.send(line).await.is_err() {
@@ -105,9 +105,9 @@ impl Tail {
     }
 }
 
-/// Lines kept of one app.
+/// The number of lines that are kept of one app.
 const KEPT: usize = 1000;
-/// Lines that one who follows may be behind.
+/// The number of lines that a follower may be behind.
 const FOLLOWED: usize = 1024;
 
 #[cfg(test)]

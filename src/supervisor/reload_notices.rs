@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::system::sd::notify;
 
-/// How many deploys are on their way. Clones are the same count.
+/// The number of deploys on their way. Clones share it.
 #[derive(Clone, Default)]
 pub(super) struct ReloadNotices(Arc<AtomicUsize>);
 
-/// A deploy on its way; dropped at its end.
+/// Counts a deploy until it is dropped at the deploy's end.
 pub(super) struct ReloadNotice(ReloadNotices);
 
 impl ReloadNotices {

@@ -1,7 +1,7 @@
-//! Owns the one fact about generations that outlives a server: which one of each app serves.
+//! Owns the one fact about generations that outlives a server: which generation of each app serves.
 //!
-//! Never here: what a generation is. A file that cannot be read is as good as none: what
-//! surviving workers say of themselves then counts.
+//! Never here: what a generation is. A file that cannot be read counts as missing; the generations that surviving
+//! workers name then count.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,9 +20,9 @@ pub(super) struct ServingGenerations(Arc<GenerationsInner>);
 
 #[derive(Default)]
 struct GenerationsInner {
-    /// `None`: kept in memory only.
+    /// The file; `None`: the map is kept in memory only.
     path: Option<PathBuf>,
-    /// Held while the file is written, so that the file says what was noted last.
+    /// The map; the lock is held while the file is written, so that the file has the latest note.
     current: Mutex<BTreeMap<AppName, GenerationId>>,
 }
 
@@ -39,12 +39,12 @@ impl ServingGenerations {
         Self(Arc::new(GenerationsInner { path, current: Mutex::new(current) }))
     }
 
-    /// The generation of an app that serves, or served last.
+    /// The generation of an app that serves, or that served last.
     pub(super) fn current(&self, app: &AppName) -> Option<GenerationId> {
         self.lock().get(app).copied()
     }
 
-    /// Notes which generation serves now; blocks for the time of a small file.
+    /// Notes the generation that serves now; blocks for the write of a small file.
     pub(super) fn note(&self, app: &AppName, generation: GenerationId) {
         let mut current = self.lock();
         current.insert(app.clone(), generation);

@@ -1,6 +1,6 @@
 //! Owns why the supervisor did not do what it was asked: a word for programs, a sentence and a hint for people.
 //!
-//! Never here: failures of workers; they are facts, not answers.
+//! Never here: failures of workers, which are facts and not answers.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -18,12 +18,12 @@ pub(crate) struct ResolveError {
 }
 
 impl ResolveError {
-    /// `text` is one sentence for people that needs no source to be understood.
+    /// `text` is one sentence for people, which is understood without the source.
     pub(crate) fn new(text: impl Into<String>) -> Self {
         Self { text: text.into(), source: None }
     }
 
-    /// The same with what lies behind it, for logs.
+    /// The same error with its source, for logs.
     pub(crate) fn because(text: impl Into<String>, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { text: text.into(), source: Some(source.into()) }
     }
@@ -38,10 +38,10 @@ pub(crate) enum SupervisorError {
     /// No app has that name.
     #[error("there is no app `{0}`")]
     NoSuchApp(AppName),
-    /// None was named, and there is none to be meant.
+    /// No app was named, and there is none.
     #[error("there is no app")]
     NoApp,
-    /// None was named, and there are several.
+    /// No app was named, and there are several.
     #[error("there are several apps: {}", names(.0))]
     WhichApp(Vec<AppName>),
     /// The host is another app's.
@@ -49,39 +49,39 @@ pub(crate) enum SupervisorError {
     HostTaken {
         /// The host.
         host: RouteName,
-        /// Whose it is.
+        /// The app that the host leads to.
         app: AppName,
     },
-    /// The host is there because a config says so.
+    /// The host comes from a config.
     #[error("the host `{host}` comes with the settings of the app `{app}`")]
     HostOfConfig {
         /// The host.
         host: RouteName,
-        /// Whose it is.
+        /// The app that the host leads to.
         app: AppName,
     },
     /// Two directories would be apps of one name.
     #[error("{} would be a second app `{app}`: the first is {}", new.display(), known.display())]
     NameTaken {
         app: AppName,
-        /// Where the app of that name is.
+        /// The directory of the app that has the name.
         known: PathBuf,
-        /// Where the other one is.
+        /// The directory of the other app.
         new: PathBuf,
     },
-    /// The app is on its way out.
+    /// The app is ending.
     #[error("the app `{0}` is being stopped")]
     Leaving(AppName),
-    /// A path that does not start at the root.
+    /// The path does not start at the root.
     #[error("the path `{}` is not absolute", .0.display())]
     RelativePath(PathBuf),
-    /// Not a number of workers.
+    /// The text is not a number of workers.
     #[error("`{read}` is not a number of workers")]
     BadCount { read: String, right: String },
     /// The directory is no app that can run.
     #[error("{error}")]
     Rejected { path: PathBuf, error: ResolveError },
-    /// The server is on its way out.
+    /// The server is ending.
     #[error("the server is stopping")]
     Stopping,
     /// The registry could not be written.

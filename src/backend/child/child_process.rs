@@ -2,8 +2,8 @@
 //!
 //! Never here: starting it (`spawn`); whether an end was wanted (`supervisor`).
 //!
-//! Between its exit and its reaping a worker's process stays a zombie while the rest of its group is killed: until
-//! then its group's id cannot become another group's, and no signal of ours can hit a stranger.
+//! A worker's first process stays a zombie from its exit until the rest of its group is killed: meanwhile the group's
+//! id cannot become another group's, and no signal of the server can hit a stranger.
 
 use std::os::unix::process::ExitStatusExt;
 use std::pin::pin;
@@ -24,7 +24,7 @@ use crate::backend::contract::readiness::tell_readiness;
 use crate::backend::{WorkerEvent, WorkerExit};
 use crate::name::WorkerId;
 
-/// A worker's first process, its program running.
+/// The first process of a worker; its program runs.
 pub(super) struct ChildProcess {
     pub(super) worker: WorkerId,
     pub(super) process: Child,
@@ -33,7 +33,7 @@ pub(super) struct ChildProcess {
 }
 
 impl ChildProcess {
-    /// Lives with the process until nothing of the worker is left; how it ended.
+    /// Watches the process until nothing of the worker is left; returns how it ended.
     pub(super) async fn run(
         &mut self,
         workers: &ChildWorkers,
@@ -70,7 +70,7 @@ impl ChildProcess {
         };
         let worker = self.worker;
         let ended = self.end(workers);
-        // Both at once: a full pipe must not outlast the processes that fill it.
+        // Both run at once: a full pipe must not outlast the processes that fill it.
         let whole = async move {
             if open { tokio::join!(ended, timeout(OUTPUT_TIMEOUT, output)).0 } else { ended.await }
         };
@@ -91,14 +91,15 @@ impl ChildProcess {
         }
     }
 
-    /// When its end was asked for, the group has its time also when its leader has ended: a shell between the server
-    /// and the program dies of SIGTERM at once, while the program finishes what it has in hand.
+    /// Waits for the rest of a group whose leader has exited. When the worker was told to end, the rest has its time
+    /// all the same: a shell between the server and the program dies of SIGTERM at once, while the program finishes
+    /// what it has in hand.
     async fn rest_ends(&self, workers: &ChildWorkers) -> GroupEnd {
         let group = Pid::from_child(&self.process);
         let mut pause = GROUP_TICK;
         let mut outlived = false;
         while workers.has_time_to_end(self.worker) {
-            // As in `end`: what cannot be read is taken for empty.
+            // As in `end`: a `/proc` that cannot be read counts as empty.
             if !Groups::read().is_ok_and(|groups| !groups.members(group).is_empty()) {
                 return GroupEnd::Ended;
             }
@@ -113,7 +114,8 @@ impl ChildProcess {
         }
     }
 
-    /// Whether it has exited as a daemon's first process does: with status 0, while others that it started go on.
+    /// Whether the process has exited as a daemon's first process does: with status 0, while others that it started go
+    /// on.
     async fn is_in_background(&self) -> bool {
         let leader = Pid::from_child(&self.process);
         let others = || Groups::read().is_ok_and(|groups| !groups.members(leader).is_empty());
@@ -121,7 +123,7 @@ impl ChildProcess {
         status.is_some_and(|status| status.success()) && (others() || self.mark.has_others(leader).await)
     }
 
-    /// Ends what is left of the group and what has left it, then reaps.
+    /// Ends the rest of the group and the processes that have left it, then reaps the first process.
     pub(super) async fn end(&mut self, workers: &ChildWorkers) -> (ExitStatus, Option<Killed>) {
         let group = Pid::from_child(&self.process);
         kill(group);
@@ -154,12 +156,13 @@ enum GroupEnd {
 }
 
 fn kill(group: Pid) {
-    // Processes that are gone already, or that we may not signal, show up in the count of members.
+    // Errors do not matter: processes that are gone, or that the server may not signal, show up in the count of
+    // members.
     kill_process_group(group, Signal::KILL).ok();
 }
 
-/// A SIGKILL that nobody here sent, while the kernel counted a kill for memory, was that kill. One that was sent from
-/// here is told by why.
+/// How the worker exited. A SIGKILL that the server did not send, while the kernel counted a kill for memory, was that
+/// kill. A SIGKILL of the server is named by its reason.
 fn exit_of(status: ExitStatus, killed: Option<Killed>, ooms_before: Option<u64>) -> WorkerExit {
     let Some(signal) = status.signal() else {
         return WorkerExit::Status(status.code().unwrap_or_default());
@@ -177,9 +180,10 @@ fn exit_of(status: ExitStatus, killed: Option<Killed>, ooms_before: Option<u64>)
 const GROUP_LIMIT: Duration = Duration::from_secs(5);
 const GROUP_TICK: Duration = Duration::from_millis(10);
 const LONGEST_TICK: Duration = Duration::from_millis(160);
-/// A process that left its group and threw its environment away may hold the pipe for ever.
+/// The time limit for the output after the end: a process that left its group and threw its environment away may hold
+/// the pipe for ever.
 const OUTPUT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Within this an exit is told as the end of the worker, or else as the beginning of its end.
+/// An exit is reported as the worker's end when the rest ends within this time, else as the beginning of its end.
 const SHORT_END: Duration = Duration::from_millis(100);
 
 #[cfg(test)]

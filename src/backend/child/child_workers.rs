@@ -30,15 +30,15 @@ pub(super) struct ChildWorkers {
 /// A worker whose process has not been reaped.
 pub(super) struct Running {
     pub(super) group: Pid,
-    /// The worker was told to end.
+    /// Whether the worker was told to end.
     pub(super) told: bool,
     pub(super) killed: Option<Killed>,
 }
 
-/// What the workers' process groups take, at one moment.
+/// The memory of the workers' process groups at one moment.
 pub(super) struct Measured {
     pub(super) at: Instant,
-    /// Resident bytes.
+    /// The resident bytes of each worker.
     pub(super) bytes: HashMap<WorkerId, u64>,
 }
 
@@ -52,7 +52,7 @@ impl ChildWorkers {
         Arc::new(Self { self_exe, sockets, reaper, events, running: Mutex::default() })
     }
 
-    /// No signal reaches the worker's group after this; tells which did.
+    /// Lets no signal reach the worker's group any more; returns why the worker was killed, if it was.
     pub(super) fn forget(&self, worker: WorkerId) -> Option<Killed> {
         self.lock().remove(&worker)?.killed
     }

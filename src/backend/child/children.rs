@@ -1,4 +1,4 @@
-//! Owns which workers' process groups there are as the reaper knows them, and the lines by which the server tells it.
+//! Owns the workers' process groups as the reaper knows them, and the lines by which the server tells the reaper.
 //!
 //! Pure. Never here: the pipe, or a process.
 
@@ -15,12 +15,12 @@ use super::strays::Mark;
 /// The process groups of the workers that run.
 pub(super) type Children = HashMap<Pid, ChildGroup>;
 
-/// What else a worker is known by.
+/// What the reaper knows of a process group beside its number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ChildGroup {
-    /// The mark in the environment of its processes, also of those that left the group.
+    /// The mark in the environment of the group's processes, also of those that have left the group.
     pub(super) mark: Mark,
-    /// The socket files it leaves behind.
+    /// The socket files that the worker leaves behind.
     pub(super) files: Vec<PathBuf>,
 }
 
@@ -40,7 +40,7 @@ pub(super) fn released_line(group: Pid) -> Vec<u8> {
     format!("-{group}\n").into_bytes()
 }
 
-/// Follows the server's lines to their end; what is left had not been released.
+/// Reads the server's lines to their end, and returns the groups that were not released.
 pub(super) fn follow(mut lines: impl BufRead) -> Children {
     let (mut children, mut line) = (Children::new(), Vec::new());
     while let Ok(1..) = lines.read_until(b'\n', &mut line) {
@@ -57,7 +57,7 @@ fn apply(children: &mut Children, line: &[u8]) {
     let mut words = line.get(1..).unwrap_or_default().split(|byte| *byte == b'\t');
     let number =
         words.next().and_then(|word| std::str::from_utf8(word).ok()).and_then(|word| word.parse().ok());
-    // Group 1 is init's, and a signal to it one to every process: never, whatever the line says.
+    // A signal to group 1 would reach every process: such a line is ignored.
     let Some(group) = number.filter(|number| *number > 1).and_then(Pid::from_raw) else {
         return;
     };

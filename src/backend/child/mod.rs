@@ -1,8 +1,8 @@
 //! Owns the backend whose workers are child processes of the server, each a process group of its own.
 //!
-//! Never here: a sandbox or a memory limit of the kernel's; the supervisor watches [`Backend::memory`] and says
-//! [`Signal::OutOfMemory`]. A process that leaves its worker's group, as daemons do, is found when its worker ends
-//! (`strays`), and not before.
+//! Never here: a sandbox or a memory limit of the kernel's; the supervisor watches [`Backend::memory`] and sends
+//! [`Signal::OutOfMemory`]. A process that leaves its worker's group, as daemons do, is found only when its worker ends
+//! (`strays`).
 
 mod child_process;
 mod child_workers;
@@ -40,26 +40,26 @@ use crate::tasks::TaskGroup;
 
 /// What a [`ChildBackend`] is made from.
 pub struct ChildSettings {
-    /// Where sockets go: into `w` and `n` below it.
+    /// The run-time folder; sockets go into `w` and `n` below it.
     pub runtime_dir: PathBuf,
     /// The instance's name, for the process list.
     pub instance: InstanceName,
-    /// The word in front of the names of workers' sockets.
+    /// The prefix of the names of workers' sockets.
     pub socket_prefix: Option<String>,
     /// The program that has `worker-exec` and `worker-guard`, as an absolute path; `/proc/self/exe` stays the running
     /// version when a package upgrade replaces the file.
     pub self_exe: PathBuf,
     /// The group of the tasks that watch workers. They end with their workers, not at the request to stop.
     pub stop: TaskGroup,
-    /// Where events go. Output is dropped when it is full, everything else waits.
+    /// The channel for events. Output is dropped when the channel is full, everything else waits.
     pub events: mpsc::Sender<WorkerEvent>,
 }
 
-/// Workers as child processes. Dropping it ends no worker.
+/// Workers as child processes. Dropping the backend ends no worker.
 pub struct ChildBackend {
     workers: Arc<ChildWorkers>,
     stop: TaskGroup,
-    /// Reading `/proc` serves all workers for a while.
+    /// The memory as it was measured last: one look at `/proc` serves all workers for a while.
     memory: Mutex<Option<Measured>>,
 }
 
@@ -91,7 +91,8 @@ impl Backend for ChildBackend {
             let id = order.worker;
             let worker = SpawnedWorker::spawn(&self.workers, order)?;
             let group = worker.group();
-            // Before the program runs: whatever happens from here on, somebody ends it.
+            // The reaper learns of the group before the program runs, so that it ends the worker whatever happens to
+            // the server.
             self.workers.reaper.add(group, worker.child_group());
             self.workers.lock().insert(id, Running { group, told: false, killed: None });
             let (answer, answered) = oneshot::channel();
@@ -126,7 +127,7 @@ impl Backend for ChildBackend {
         Box::pin(async move {
             let group = group?;
             let look = move || listeners::look(&address, &Belongings::of(procfs::family(group)));
-            // Only a runtime that shuts down does not run it.
+            // The task fails only when the runtime shuts down.
             spawn_blocking(look).await.ok()?
         })
     }

@@ -16,7 +16,7 @@ pub(super) async fn pump(mut output: pipe::Receiver, worker: WorkerId, events: m
     let mut sink = LineSink { worker, events, dropped: 0 };
     let mut lines = Lines::default();
     let mut bytes = vec![0; MAX_LINE];
-    // A pipe that cannot be read has no more to say than one that has ended.
+    // A pipe that cannot be read counts as ended.
     while let Ok(count @ 1..) = output.read(&mut bytes).await {
         lines.push(&bytes[..count], |line| sink.offer(line));
     }
@@ -43,7 +43,7 @@ impl LineSink {
     }
 }
 
-/// Cuts bytes into lines of at most [`MAX_LINE`]; what is not UTF-8 becomes U+FFFD.
+/// Cuts bytes into lines of at most [`MAX_LINE`] bytes; bytes that are not UTF-8 become U+FFFD.
 #[derive(Default)]
 pub(in crate::backend) struct Lines {
     /// The line that has no end yet; always shorter than [`MAX_LINE`] plus one push.

@@ -1,6 +1,6 @@
 //! Owns what the kernel says about processes: the end of a child, who is in a process group, how much memory it has.
 //!
-//! Never here: a signal, or a decision about what it finds.
+//! Never here: a signal, or a decision about what is found.
 
 use std::collections::HashMap;
 use std::fs;
@@ -13,12 +13,12 @@ use tokio::signal::unix::{self, SignalKind};
 
 use crate::system::orphans::AwaitedChild;
 
-/// Tells when a child has exited, and leaves it to be reaped: until then its ids are no other process's.
+/// Tells when a child has exited, and does not reap it: until then no other process has its ids.
 pub(super) struct ExitWatch {
     child: Pid,
-    /// The guard that keeps others from reaping it, from its start on.
+    /// The guard that keeps other code from reaping the child, from its start on.
     _own: AwaitedChild,
-    /// Any child's end; that it was this one's is for waitid(2) to say.
+    /// Tells the end of any child; waitid(2) says whether it was this one's.
     ends: unix::Signal,
 }
 
@@ -29,7 +29,7 @@ impl ExitWatch {
         Ok(Self { child, _own: AwaitedChild::new(child), ends: unix::signal(SignalKind::child())? })
     }
 
-    /// Returns once the child has exited. Cancel-safe.
+    /// Returns when the child has exited. Cancel-safe.
     pub(super) async fn exited(&mut self) {
         // An error can only mean that there is no such child any more.
         while lives(self.child) {
@@ -40,7 +40,7 @@ impl ExitWatch {
     /// The status of a child that has exited and has not been reaped.
     pub(super) fn status(&self) -> Option<ExitStatus> {
         let ended = waitid(WaitId::Pid(self.child), LOOK).ok()??;
-        // As wait(2) gives it.
+        // The status in the form of wait(2).
         let raw = ended.exit_status().map(|status| status << 8).or(ended.terminating_signal())?;
         Some(ExitStatus::from_raw(raw))
     }
@@ -74,8 +74,8 @@ impl Groups {
         self.0.get(&group).map_or(&[], Vec::as_slice)
     }
 
-    /// Memory of a group in bytes: each page counts by the share its processes have in it (PSS), so that workers
-    /// forked from one loaded app, or running one big binary, add up to what they cost. `None`: no such process.
+    /// Memory of a group in bytes: each page counts by the share that the processes have in it (PSS), so that workers
+    /// forked from one loaded app, or running one big binary, add up to their real cost. `None`: no such process.
     pub(super) fn memory(&self, group: Pid) -> Option<u64> {
         self.members(group).iter().filter_map(|pid| memory(*pid)).reduce(|sum, bytes| sum + bytes)
     }
@@ -119,7 +119,7 @@ pub(super) fn lives(child: Pid) -> bool {
 /// Whether a child has exited, without waiting for it or reaping it.
 const LOOK: WaitIdOptions = WaitIdOptions::EXITED.union(WaitIdOptions::NOHANG).union(WaitIdOptions::NOWAIT);
 
-/// How many processes the kernel has killed for want of memory since it started; `None` where it does not say.
+/// How many processes the kernel has killed for want of memory since its start; `None` where it does not count them.
 pub(super) fn oom_kills() -> Option<u64> {
     let vmstat = fs::read_to_string("/proc/vmstat").ok()?;
     vmstat.lines().find_map(|line| line.strip_prefix("oom_kill "))?.parse().ok()
@@ -127,7 +127,7 @@ pub(super) fn oom_kills() -> Option<u64> {
 
 /// The process group in a line of `/proc/PID/stat`, unless the process has exited: proc_pid_stat(5).
 fn living_group(stat: &str) -> Option<Pid> {
-    // The command's name, in parentheses, may itself hold spaces and parentheses.
+    // The command's name, in parentheses, may itself have spaces and parentheses.
     let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_ascii_whitespace();
     let state = fields.next()?;
     let group = fields.nth(1)?.parse().ok()?;

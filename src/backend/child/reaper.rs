@@ -2,9 +2,9 @@
 //!
 //! Never here: a worker ended while the server lives; restarting anything; the server's side (`reaper_client`).
 //!
-//! Standard input is a pipe that only the server holds the other end of: its end of file is the server's end. Standard
-//! output is the open lock file of the runtime directory: held until nothing of the old server is left, so that the
-//! next one does not start its workers on top.
+//! Standard input is a pipe whose other end only the server holds: its end of file is the server's end. Standard output
+//! is the open lock file of the runtime directory; the reaper holds it until nothing of the old server is left, so that
+//! the next server does not start its workers before.
 
 use std::ffi::OsString;
 use std::fs;
@@ -25,8 +25,8 @@ pub(crate) fn run_reaper(words: impl IntoIterator<Item = OsString>) -> ExitCode 
     let instance = words.into_iter().next().unwrap_or_default();
     let children = follow(io::stdin().lock());
     if !children.is_empty() {
-        // The notice is written on a thread of its own: whoever read the server's output may be gone, or read nothing,
-        // and nothing may keep the workers from their end.
+        // The notice is written on a thread of its own: the reader of the server's output may be gone, or read nothing,
+        // and nothing may delay the end of the workers.
         let (server, count) = (instance.display(), children.len());
         let text = format!("rip-server: the server of {server} is gone; ending its workers: {count}\n");
         let (said, heard) = std::sync::mpsc::sync_channel(1);
@@ -44,7 +44,7 @@ fn end(children: &Children) {
     signal_all(children, Signal::TERM);
     wait_while_alive(children, TERM_TIMEOUT);
     signal_all(children, Signal::KILL);
-    // What was killed is gone a moment later, and whoever comes after this process takes it for gone.
+    // Killed processes are gone a moment later; a server that starts after this process relies on it.
     wait_while_alive(children, KILL_TIMEOUT);
     for file in children.values().flat_map(|child| &child.files) {
         fs::remove_file(file).ok();
@@ -64,7 +64,7 @@ fn wait_while_alive(children: &Children, limit: Duration) {
 
 fn signal_all(children: &Children, signal: Signal) {
     for group in children.keys() {
-        // Gone is what they are to be.
+        // An error means that the group is gone, as it should be.
         kill_process_group(*group, signal).ok();
     }
     for stray in strays::all() {
@@ -82,9 +82,9 @@ fn any_alive(children: &Children) -> bool {
 }
 
 const TERM_TIMEOUT: Duration = Duration::from_secs(5);
-/// The time for the kernel to end what was killed; together with the time for SIGTERM and
-/// for the last words less than a new server waits for this process.
+/// The time for the kernel to end killed processes. Together with the times for SIGTERM and for the last words it is
+/// less than a new server waits for this process.
 const KILL_TIMEOUT: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_millis(20);
-/// The time for whoever takes standard error, when nothing else is left to do.
+/// The time for the reader of standard error, when nothing else is left to do.
 const STDERR_TIMEOUT: Duration = Duration::from_millis(500);

@@ -1,5 +1,5 @@
-//! Owns the server's side of the reaper: the process, the pipe to it, and what it has to know; a reaper that dies is
-//! replaced.
+//! Owns the server's side of the reaper: the process, the pipe to it, and the list that the reaper has to know; a
+//! reaper that dies is replaced.
 //!
 //! Never here: what the reaper does when the server is gone (`reaper`).
 
@@ -27,8 +27,8 @@ pub(super) struct ReaperClient {
     self_exe: PathBuf,
     instance: InstanceName,
     lock: File,
-    /// Guards the list and the pipe together: a new reaper is told the whole list and then each change, none twice,
-    /// none lost.
+    /// The list and the pipe, under one lock: a new reaper gets the whole list and then each change, none twice, none
+    /// lost.
     state: Mutex<ReaperState>,
     emptied: Notify,
 }
@@ -60,14 +60,14 @@ impl ReaperClient {
         Ok(reaper)
     }
 
-    /// Has the group end when the server does.
+    /// Has the reaper end the group when the server ends.
     pub(super) fn add(&self, group: Pid, child: ChildGroup) {
         let mut state = self.lock();
         state.tell(&added_line(group, &child));
         state.children.insert(group, child);
     }
 
-    /// Forgets the group; to be called while its id cannot be anybody else's yet.
+    /// Forgets the group; to be called while no other group can have its id yet.
     pub(super) fn release(&self, group: Pid) {
         let mut state = self.lock();
         state.tell(&released_line(group));
@@ -110,7 +110,7 @@ impl ReaperClient {
         }
     }
 
-    /// Starts a reaper and tells it everything.
+    /// Starts a reaper and sends it the whole list.
     fn spawn(&self) -> io::Result<ExitWatch> {
         let mut process = Command::new(&self.self_exe)
             .arg0("rip-server")
@@ -130,7 +130,7 @@ impl ReaperClient {
         let told =
             children.iter().try_for_each(|(group, child)| guard.pipe.write_all(&added_line(*group, child)));
         let ready = told.and(watch).and_then(|watch| {
-            // A reaper that has stopped reading must not stop the server from now on.
+            // A reaper that has stopped reading must not stop the server.
             rustix::io::ioctl_fionbio(&guard.pipe, true)?;
             Ok(watch)
         });
@@ -141,13 +141,13 @@ impl ReaperClient {
         ready
     }
 
-    /// Ends the reaper without a chance to act: a closed pipe would mean to it that the server is gone.
+    /// Kills the reaper, because a closed pipe would mean to it that the server is gone.
     fn dismiss(&self) {
         let Some(mut guard) = self.lock().guard.take() else {
             return;
         };
         guard.kill();
-        // The process cannot outlive SIGKILL by much, and there is nobody else to reap it.
+        // The process cannot outlive SIGKILL by much, and nobody else reaps it.
         if let Err(error) = guard.process.wait() {
             tracing::warn!(%error, "cannot reap the guard of the workers");
         }
@@ -159,7 +159,8 @@ impl ReaperClient {
 }
 
 impl ReaperState {
-    /// A reaper that cannot be told is of no use: it is killed, and the next one is told everything.
+    /// Sends the reaper a line. A reaper that cannot be told is of no use: it is killed, and the next one gets the
+    /// whole list.
     fn tell(&mut self, line: &[u8]) {
         let Some(guard) = &mut self.guard else {
             return;
@@ -178,10 +179,10 @@ impl ReaperProcess {
     }
 }
 
-/// Takes the lock of a runtime directory, once the workers of a server that was killed there have been ended.
+/// Takes the lock of a runtime directory, when the workers of a server that was killed there have ended.
 ///
 /// # Errors
-/// `WouldBlock` when another server has it for longer than that takes; else what the file system said.
+/// `WouldBlock` when another server holds the lock for longer than that takes; else what the file system said.
 pub(super) async fn lock(runtime_dir: &Path) -> io::Result<File> {
     let path = runtime_dir.join("workers.lock");
     let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(path)?;
@@ -206,6 +207,6 @@ pub(super) async fn lock(runtime_dir: &Path) -> io::Result<File> {
 
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// Longer than a reaper gives the workers.
+/// The time limit for the lock: longer than a reaper gives the workers.
 const LOCK_LIMIT: Duration = Duration::from_secs(10);
 const LOCK_TICK: Duration = Duration::from_millis(20);

@@ -43,7 +43,7 @@ pub(super) struct SpawnedWorker {
 }
 
 impl SpawnedWorker {
-    /// Makes the sockets and the process, which does nothing yet.
+    /// Makes the sockets and the process, which only waits.
     pub(super) fn spawn(workers: &ChildWorkers, order: Order) -> Result<Self, StartError> {
         let launch = &order.launch;
         if launch.command.is_empty() {
@@ -79,13 +79,13 @@ impl SpawnedWorker {
         Pid::from_child(&self.process)
     }
 
-    /// What its processes are known by, and what they leave behind.
+    /// What the reaper has to know of the worker's processes and files.
     pub(super) fn child_group(&self) -> ChildGroup {
         let files = self.door.file.iter().chain([&self.notify_file]);
         ChildGroup { mark: self.mark.clone(), files: files.map(|file| file.path().to_owned()).collect() }
     }
 
-    /// The worker's whole life. `answer` hears whether the program runs; only if it does, events follow.
+    /// Watches the worker to its end. `answer` gets whether the program runs; only if it does, events follow.
     pub(super) async fn live(
         mut self,
         workers: Arc<ChildWorkers>,
@@ -113,7 +113,7 @@ impl SpawnedWorker {
 
         let exit = process.run(&workers, self.notify, self.output, self.ooms_before).await;
         drop((self.door, self.notify_file));
-        // Without a receiver nobody is left to be told.
+        // Without a receiver nobody needs the event.
         workers.events.send(WorkerEvent::Exited(self.order.worker, exit)).await.ok();
     }
 }
@@ -133,7 +133,7 @@ fn spawn_shim(
     let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
     ours.set_nonblocking(true)?;
     let channel = UnixStream::from_std(ours)?;
-    // One pipe for both, so that lines come in the order they were written.
+    // One pipe for both, so that lines come in the order in which they were written.
     let (output, writer) = io::pipe()?;
     let output = pipe::Receiver::from_owned_fd(output.into())?;
     let mut process = Command::new(&workers.self_exe)
@@ -154,7 +154,7 @@ fn spawn_shim(
     match ExitWatch::new(&process) {
         Ok(watch) => Ok(Shim { process, watch, channel, output }),
         Err(error) => {
-            // Not yet known to the reaper, and nothing but the shim: it ends with its channel too.
+            // The reaper does not know the process yet, which is only the shim and ends with its channel too.
             process.kill().and_then(|()| process.wait())?;
             Err(error)
         }

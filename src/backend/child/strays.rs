@@ -1,7 +1,7 @@
 //! Owns finding and ending the processes of a worker that left its process group, as daemons do (daemon(7), setsid(2)).
 //!
-//! Never here: a process that was started for another worker, or by anybody else. What is a worker's is told by the
-//! word in its environment that no other worker of any server has; a process that has thrown its environment away is
+//! Never here: a process that was started for another worker, or by anybody else. A worker's processes are known by a
+//! word in their environment that no other worker of any server has; a process that has thrown its environment away is
 //! not found.
 
 use std::fs;
@@ -12,28 +12,28 @@ use tokio::task::spawn_blocking;
 use super::procfs::group_of;
 use crate::name::WorkerId;
 
-/// The word by which the processes of one worker are known.
+/// The word in the environment by which the processes of one worker are known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mark(String);
 
 impl Mark {
-    /// A word that no other worker has.
+    /// A mark that no other worker has.
     pub(super) fn new() -> Self {
         Self(format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..)))
     }
 
-    /// What [`VARIABLE`] is set to.
+    /// The value of [`VARIABLE`].
     pub(super) fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The mark that reads so.
+    /// The mark with this text.
     pub(super) fn parse(text: &str) -> Self {
         Self(text.into())
     }
 
-    /// Sends every process outside `group` that has the mark a signal; returns them. Blocks: reading `/proc` takes
-    /// about 20 µs for each process of the machine.
+    /// Sends a signal to every process outside `group` that has the mark; returns those processes. Blocks: reading
+    /// `/proc` takes about 20 µs for each process of the machine.
     fn signal(&self, signal: Signal, group: Pid) -> Vec<Stray> {
         let mut found = all();
         found.retain(|stray| stray.mark == *self && stray.group != Some(group));
@@ -47,7 +47,7 @@ impl Mark {
     pub(super) async fn end(&self, worker: WorkerId, group: Pid) {
         let mark = self.clone();
         let looking = spawn_blocking(move || mark.signal(Signal::KILL, group));
-        // Only a runtime that shuts down does not run it.
+        // The task fails only when the runtime shuts down.
         for Stray { pid, command, .. } in looking.await.unwrap_or_default() {
             tracing::warn!(%worker, %pid, command, "a process had left its worker's process group: it ends with its worker");
         }
@@ -65,17 +65,18 @@ impl Mark {
 pub(super) struct Stray {
     pub(super) mark: Mark,
     pid: Pid,
-    /// `None`: it has just exited.
+    /// The process group; `None`: the process has just exited.
     pub(super) group: Option<Pid>,
     command: String,
 }
 
 impl Stray {
-    /// Looks at the mark again once the process is held: its number may have become another's.
+    /// Sends a signal. The mark is looked at again when the process is held by a descriptor, because its number may
+    /// have become another process's.
     pub(super) fn signal(&self, signal: Signal) {
         let Ok(held) = pidfd_open(self.pid, PidfdFlags::empty()) else { return };
         if mark_of(self.pid).is_some_and(|mark| mark == self.mark) {
-            // A process that is gone already is what it is to be.
+            // An error means that the process is gone, as it should be.
             pidfd_send_signal(held, signal).ok();
         }
     }
@@ -94,7 +95,7 @@ pub(super) fn all() -> Vec<Stray> {
     marked.collect()
 }
 
-/// A process that has exited, and one of another user's, show no environment.
+/// The mark of a process; one that has exited, and one of another user, show no environment.
 fn mark_of(pid: Pid) -> Option<Mark> {
     let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
     let mut values = environment.split(|byte| *byte == 0);
@@ -118,7 +119,7 @@ mod tests {
         let mut child =
             Command::new("sleep").arg("600").env(VARIABLE, mark.as_str()).process_group(0).spawn().unwrap();
         let pid = Pid::from_child(&child);
-        // The environment is the program's once it has been executed.
+        // The environment is the program's after it has been executed.
         while mark_of(pid).as_ref() != Some(&mark) {
             tokio::task::yield_now().await;
         }

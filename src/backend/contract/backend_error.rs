@@ -1,6 +1,6 @@
 //! Owns why a backend, or a worker of it, could not be started.
 //!
-//! Never here: what becomes of that.
+//! Never here: what follows from that.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,27 +11,27 @@ pub enum StartError {
     /// The worker's listening socket could not be made.
     #[error("cannot make the worker's socket {path}: {source}")]
     Socket {
-        /// Where.
+        /// The socket's path, or the address.
         path: String,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
-    /// The unit was refused, or whoever starts units could not be reached.
+    /// The unit was refused, or the program that starts units could not be reached.
     #[error("cannot start the unit {unit}: {reason}")]
     Unit {
-        /// Which.
+        /// The unit's name.
         unit: String,
-        /// Why, for people.
+        /// The reason, for people.
         reason: String,
     },
     /// The worker's program could not be started.
     #[error("cannot start `{program}` in {}: {source}", directory.display())]
     Program {
-        /// Which.
+        /// The program.
         program: String,
-        /// Where.
+        /// The directory that it should run in.
         directory: PathBuf,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -42,23 +42,23 @@ pub enum OpenError {
     /// The workers of another server are still there.
     #[error("another server has its workers' sockets in {}", runtime_dir.display())]
     Busy {
-        /// Where.
+        /// The runtime directory.
         runtime_dir: PathBuf,
     },
     /// The backend's files could not be made.
     #[error("cannot make the workers' sockets in {}: {source}", runtime_dir.display())]
     Files {
-        /// Where.
+        /// The runtime directory.
         runtime_dir: PathBuf,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
     /// The process that ends the workers of a killed server could not be started.
     #[error("cannot start the guard of the workers, `{} worker-guard`: {source}", program.display())]
     Reaper {
-        /// Which.
+        /// The program.
         program: PathBuf,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
     /// systemd cannot be talked to.

@@ -1,4 +1,4 @@
-//! Owns what a worker finds in its environment of its server, whichever backend starts it (SPEC, "Worker contract").
+//! Owns the variables of the server in a worker's environment, whichever backend starts the worker (SPEC §6.3).
 //!
 //! Never here: what its app's settings put there, or what is inherited.
 
@@ -25,7 +25,7 @@ pub(in crate::backend) fn identity(
     ]
 }
 
-/// Where a worker listens, says that it is ready, and writes its pid.
+/// The variables that say where a worker listens, says that it is ready, and writes its pid.
 pub(in crate::backend) fn places(
     launch: &LaunchSpec,
     address: &Address,

@@ -1,6 +1,6 @@
 //! Owns how a worker ended, and why the server killed it where it did.
 //!
-//! Never here: finding that out, or killing a worker.
+//! Never here: finding out how a worker ended, or killing one.
 
 use std::fmt;
 
@@ -13,13 +13,14 @@ pub enum WorkerExit {
     Background,
     /// The worker was killed by this signal.
     Signal(i32),
-    /// Killed for its memory: by the kernel, or by `Signal::OutOfMemory` where the kernel holds no limit.
+    /// The worker was killed for its memory: by the kernel, or by [`Signal::OutOfMemory`](super::Signal::OutOfMemory)
+    /// where the kernel holds no limit.
     OutOfMemory,
-    /// Killed because it took too long, above all to end.
+    /// The worker was killed because it took too long, above all to end.
     Timeout,
-    /// Killed by its unit's watchdog, where an admin's drop-in gives it one.
+    /// The worker was killed by its unit's watchdog, where an admin's drop-in gives it one.
     Watchdog,
-    /// Unseen: systemd could not be asked at that time.
+    /// Nobody saw the end: systemd could not be asked at that time.
     Unseen,
 }
 
@@ -54,7 +55,7 @@ impl fmt::Display for WorkerExit {
 /// Why a worker was sent SIGKILL by the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Killed {
-    /// The worker had SIGTERM, and time.
+    /// The worker had SIGTERM, and time to end.
     TooSlow,
     /// The worker was over its hard memory limit.
     ForMemory,

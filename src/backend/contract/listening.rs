@@ -1,27 +1,27 @@
 //! Owns who listens at a worker's address, as a backend tells it.
 //!
-//! Never here: finding it out (`listeners`).
+//! Never here: finding out who listens (`listeners`).
 
 use std::net::SocketAddr;
 
 /// Who listens where a worker should.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listening {
-    /// Who gets connections to its port; `Nobody` for an address that is no port.
+    /// The process that gets the connections to the worker's port; `Nobody` for an address that is no port.
     pub holder: Holder,
-    /// The worker's port, where it listens there on all addresses instead of the one it was told.
+    /// The worker's port, if it listens there on all addresses instead of the one it was told.
     pub exposed: Option<SocketAddr>,
-    /// Where else it listens, for people: `TCP 127.0.0.1:5000`.
+    /// Where else the worker listens, for people: `TCP 127.0.0.1:5000`.
     pub elsewhere: Vec<String>,
 }
 
-/// Who gets the connections to a port.
+/// The process that gets the connections to a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Holder {
     /// The worker.
     Worker,
-    /// Another process, for people.
+    /// Another process, named for people.
     Other(String),
-    /// Nobody listens.
+    /// No process listens.
     Nobody,
 }

@@ -1,4 +1,4 @@
-//! Owns what every backend promises: how workers are started, what they find, what is told of them, how they end.
+//! Owns what every backend promises: how workers are started, what they find, which events they cause, how they end.
 //!
 //! Never here: a process or a unit. `tests/it/backend.rs` holds the promises to child processes, `tests/systemd` to
 //! units.
@@ -24,7 +24,7 @@ use crate::name::{AppName, GenerationId, WorkerId};
 use crate::pool::Address;
 use crate::spec::LaunchSpec;
 
-/// What starts, watches and ends workers. One for an instance; its [`WorkerEvent`]s go into the channel it was made
+/// Starts, watches and ends the workers of one instance. Its [`WorkerEvent`]s go into the channel that it was made
 /// with.
 pub trait Backend: Send + Sync + 'static {
     /// Starts a worker: its listener exists and can be connected to when this returns.
@@ -33,25 +33,26 @@ pub trait Backend: Send + Sync + 'static {
     /// [`StartError`] when there is no process; then no event follows.
     ///
     /// # Cancel safety
-    /// Not safe: await it to its end in a task of its own.
+    /// Not safe: await the future to its end in a task of its own.
     fn start(&self, order: Order) -> Pin<Box<dyn Future<Output = Result<Started, StartError>> + Send + '_>>;
 
-    /// Whether the process that a worker was started as has not exited, as far as is known at this moment: false before
-    /// the event of its end has been delivered. Unknown workers do not live.
+    /// Whether the first process of a worker has not exited, as far as is known at this moment; false may come before
+    /// the event of the worker's end. Unknown workers do not live.
     fn lives(&self, worker: WorkerId) -> bool;
 
-    /// Sends a worker, with all its processes, a signal. Unknown workers are fine: late calls are normal.
+    /// Sends a worker, with all its processes, a signal. Unknown workers are no error, because late calls are normal.
     fn signal(&self, worker: WorkerId, signal: Signal);
 
-    /// Has the memory of a worker measured anew, unless that was done a moment ago. What it is may be known only some
+    /// Has the memory of a worker measured anew, unless that was done a moment ago. The result may be there only some
     /// milliseconds later.
     fn refresh_memory(&self, _worker: WorkerId) {}
 
-    /// Resident memory of a worker with all its processes in bytes, as it was measured last; `None` when not known.
+    /// Resident memory of a worker with all its processes in bytes, as it was measured last; `None` when that is not
+    /// known.
     fn memory(&self, worker: WorkerId) -> Option<u64>;
 
-    /// Who listens at a worker's address, and where else the worker listens; `None` where that cannot be told. Some
-    /// milliseconds of work on another thread. Cancel-safe.
+    /// Who listens at a worker's address, and where else the worker listens; `None` where that cannot be found out. The
+    /// look takes some milliseconds on another thread. Cancel-safe.
     fn listening(
         &self,
         _worker: WorkerId,
@@ -60,17 +61,17 @@ pub trait Backend: Send + Sync + 'static {
         Box::pin(std::future::ready(None))
     }
 
-    /// The workers of this instance that an earlier server left behind; asked once, before the first start. Events
-    /// of them follow as of others. None where workers end with their server.
+    /// The workers of this instance that an earlier server left behind; asked once, before the first start. Events of
+    /// them follow as of other workers. There are none where workers end with their server.
     ///
     /// # Cancel safety
-    /// Not safe: await it to its end.
+    /// Not safe: await the future to its end.
     fn survivors(&self) -> Pin<Box<dyn Future<Output = Vec<SurvivingWorker>> + Send + '_>> {
         Box::pin(std::future::ready(Vec::new()))
     }
 
-    /// A short word for everything that a worker of this spec is started with: two that have the same are the same,
-    /// in every version of this program.
+    /// A short word for everything that a worker of this spec is started with: two workers with the same word were
+    /// started in the same way, in every version of this program.
     fn fingerprint(&self, launch: &LaunchSpec) -> String {
         digest::of(launch)
     }
@@ -80,8 +81,8 @@ pub trait Backend: Send + Sync + 'static {
         false
     }
 
-    /// From now on the workers are another server's to be: what is dropped here leaves them and their sockets as
-    /// they are. Without effect where workers end with their server.
+    /// Leaves the workers to another server: from now on nothing that is dropped here touches them or their sockets.
+    /// Without effect where workers end with their server.
     fn leave(&self) {}
 }
 
@@ -96,9 +97,9 @@ pub struct SurvivingWorker {
     pub generation: GenerationId,
     /// The worker's process and its address.
     pub started: Started,
-    /// What [`Backend::fingerprint`] said of its spec.
+    /// The [`Backend::fingerprint`] of the spec that it was started with.
     pub fingerprint: String,
-    /// When it was started.
+    /// When the worker was started.
     pub since: SystemTime,
 }
 
@@ -118,7 +119,7 @@ pub struct Order {
 pub struct Started {
     /// The worker's process.
     pub pid: u32,
-    /// Where it listens, or will listen.
+    /// The address at which the worker listens, or will listen.
     pub address: Address,
 }
 
@@ -129,9 +130,9 @@ pub enum WorkerEvent {
     Ready(WorkerId),
     /// The worker wrote a line to standard output or standard error.
     Output(WorkerId, String),
-    /// The worker is about to end, or has; these are the last lines it wrote, already logged elsewhere.
+    /// The worker is about to end, or has ended; these are the last lines it wrote, already logged elsewhere.
     LastLines(WorkerId, Vec<String>),
-    /// The process that it was started as has exited, and others of its processes take a moment to end.
+    /// The worker's first process has exited, and others of its processes take a moment to end.
     Ending(WorkerId, WorkerExit),
     /// The worker is gone, with all its processes; nothing follows.
     Exited(WorkerId, WorkerExit),

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::WorkerEvent;
 use crate::name::WorkerId;
 
-/// Tells the first `READY=1`; reads on, because a full socket would block whoever sends.
+/// Sends an event for the first `READY=1`, and reads on, because a full socket would block its senders.
 pub(in crate::backend) async fn tell_readiness(
     notify: UnixDatagram,
     worker: WorkerId,
@@ -30,5 +30,5 @@ pub(in crate::backend) fn says_ready(datagram: &[u8]) -> bool {
     datagram.split(|byte| *byte == b'\n').any(|line| line == b"READY=1")
 }
 
-/// Bytes that are read of a datagram.
+/// The most bytes that are read of a datagram.
 pub(in crate::backend) const MAX_DATAGRAM: usize = 4096;

@@ -7,14 +7,14 @@ use rustix::process::Signal as Number;
 use super::exit::Killed;
 use crate::spec::ReloadSignal;
 
-/// Signals a worker is sent.
+/// A signal that a worker is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
     /// SIGTERM: finish and go.
     Terminate,
-    /// SIGKILL, after a [`Signal::Terminate`] that it had time for: its end is then `WorkerExit::Timeout`.
+    /// SIGKILL, after a [`Signal::Terminate`] that the worker had time for: its end is then `WorkerExit::Timeout`.
     Kill,
-    /// SIGKILL because it is over its hard memory limit: its end is then `WorkerExit::OutOfMemory`.
+    /// SIGKILL because the worker is over its hard memory limit: its end is then `WorkerExit::OutOfMemory`.
     OutOfMemory,
     /// Load the app anew.
     Reload(ReloadSignal),
@@ -41,7 +41,7 @@ impl Signal {
         }
     }
 
-    /// Whether the worker is to end by it.
+    /// Whether the worker is to end by this signal.
     pub(crate) fn ends(self) -> bool {
         !matches!(self, Self::Reload(_))
     }

@@ -6,7 +6,7 @@ use zbus::{Connection, OwnedVariant, connection};
 
 use super::properties::Scope;
 
-/// Connects; every call over the connection has a time limit.
+/// Connects to the bus; every call over the connection has a time limit.
 ///
 /// # Errors
 /// When there is no bus, or it does not let this user in.
@@ -15,15 +15,15 @@ pub(crate) async fn connect(scope: Scope) -> zbus::Result<Connection> {
         Scope::System => connection::Builder::system(),
         Scope::User => connection::Builder::session(),
     };
-    // More than the launcher itself waits for systemd.
+    // The limit is longer than the launcher itself waits for systemd.
     builder.method_timeout(BUS_REPLY_TIMEOUT).build().await
 }
 
-/// One property of an object of systemd's, as it is now. All that a service has are hundreds, which systemd takes
-/// milliseconds to collect, and in that time it does nothing else.
+/// Reads one property of an object of systemd's, as it is now. A service has hundreds, and systemd takes milliseconds
+/// to collect them all, in which it does nothing else.
 ///
 /// # Errors
-/// When there is no such object, or the bus does not bring an answer.
+/// When there is no such object, or no answer comes over the bus.
 pub(crate) async fn property(
     bus: &Connection,
     object: &str,
@@ -46,13 +46,13 @@ pub(crate) fn object_of(unit: &str) -> String {
     path
 }
 
-/// systemd's name on the bus.
+/// The bus name of systemd.
 pub(super) const SYSTEMD: &str = "org.freedesktop.systemd1";
 /// The properties that every unit has.
 pub(crate) const UNIT: &str = "org.freedesktop.systemd1.Unit";
 /// The interface of services.
 pub(crate) const SERVICE: &str = "org.freedesktop.systemd1.Service";
-/// What all units' objects are below.
+/// The path below which the objects of all units are.
 pub(super) const UNITS: &str = "/org/freedesktop/systemd1/unit";
 const BUS_REPLY_TIMEOUT: Duration = Duration::from_secs(25);
 

@@ -16,7 +16,7 @@ use crate::backend::{Signal, Started, SurvivingWorker};
 use crate::name::{AppName, GenerationId, WorkerId};
 use crate::pool::Address;
 
-/// The workers whose program runs; what cannot be understood, or is half-way, is stopped.
+/// Finds the workers whose program runs. Units that cannot be understood, or are half-way, are stopped.
 pub(super) async fn find(shared: &SystemdInner) -> Vec<SurvivingWorker> {
     let Some(bus) = shared.connection().await else { return Vec::new() };
     let found = match timeout(LIMIT, list(shared, &bus)).await {

@@ -1,25 +1,25 @@
-//! Owns what of the machine's apps a worker does not see: all but its own, wherever they lie, links followed.
+//! Owns which apps of the machine a worker does not see: all but its own, wherever they lie, links followed.
 //!
-//! Never here: how it is hidden (`properties`), or what may be an app at all (`launcher`).
+//! Never here: how an app is hidden (`properties`), or which folder may be an app at all (`launcher`).
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-/// What is hidden from the worker of an app that sees `visible`: the folders where apps may lie, the usual one among
-/// them, and the apps that lie elsewhere. Only what there is, and none of it inside another.
+/// The folders that are hidden from the worker of an app that sees `visible`: the folders where apps may lie, the usual
+/// one among them, and the apps that lie elsewhere. The folders exist, and none of them is inside another.
 pub(crate) fn hidden(roots: &[PathBuf], apps: &[PathBuf], visible: &Path) -> Vec<PathBuf> {
     let roots = roots.iter().map(PathBuf::as_path).chain([Path::new(USUAL)]);
     let roots = roots.filter_map(|root| fs::canonicalize(root).ok()).filter(|root| depth(root) > 0);
     let apps = apps.iter().filter_map(|app| folder(app));
     let mut all: Vec<PathBuf> =
         roots.chain(apps).filter(|path| !path.starts_with(visible) && !is_the_systems(path)).collect();
-    // A folder comes before what is in it.
+    // A folder comes before its contents.
     all.sort();
     all.dedup_by(|later, earlier| later.starts_with(earlier));
     all
 }
 
-/// The folder of an app that the admin has named by its directory or its entry file, as it really is. None where the
+/// The folder of an app that the admin has named by its directory or its entry file, links followed. `None` where the
 /// folder cannot be the app's alone.
 pub(crate) fn folder(app: &Path) -> Option<PathBuf> {
     let app = fs::canonicalize(app).ok()?;
@@ -27,17 +27,17 @@ pub(crate) fn folder(app: &Path) -> Option<PathBuf> {
     (depth(&folder) > 1).then_some(folder)
 }
 
-/// Programs and libraries that every worker needs, whatever has been named an app there.
+/// Whether the path has programs and libraries that every worker needs, so that it is never hidden.
 fn is_the_systems(path: &Path) -> bool {
     SYSTEM.iter().any(|folder| path.starts_with(folder))
 }
 
-/// How many names a path has: `/` none, `/srv` one.
+/// The number of names in a path: `/` has none, `/srv` one.
 fn depth(path: &Path) -> usize {
     path.components().filter(|part| matches!(part, Component::Normal(_))).count()
 }
 
-/// Where apps lie unless the admin says something else.
+/// The folder of apps, unless the admin names others.
 const USUAL: &str = "/srv/rip";
 const SYSTEM: [&str; 9] = ["/usr", "/etc", "/bin", "/sbin", "/lib", "/lib64", "/proc", "/sys", "/dev"];
 

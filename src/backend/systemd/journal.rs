@@ -9,8 +9,8 @@ use tokio::time::timeout;
 
 use super::properties::Scope;
 
-/// At most `lines` lines, the newest last; of a worker that wrote nothing what systemd says went wrong with its unit.
-/// None when they cannot be had in time.
+/// Reads at most `lines` lines, the newest last; for a worker that wrote nothing, what systemd says went wrong with its
+/// unit. There are none when they cannot be read in time.
 pub(crate) async fn last_lines(unit: &str, scope: Scope, lines: u32) -> Vec<String> {
     let written = ask(unit, scope, lines, "_TRANSPORT=stdout").await;
     if written.is_empty() { ask(unit, scope, lines, "--priority=warning").await } else { written }

@@ -13,12 +13,12 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-/// The files of units that were gone when they were last looked at.
+/// The files of units that were gone at the last look.
 #[derive(Debug)]
 pub(crate) struct Leftovers {
     folder: PathBuf,
-    /// The files that are gone, by their names. A file of another number is of a unit that was started since under the
-    /// same name.
+    /// The inode numbers of the files by their names. A file with another number belongs to a unit that was started
+    /// since under the same name.
     gone: BTreeMap<String, u64>,
 }
 
@@ -32,14 +32,14 @@ impl Leftovers {
         Self { folder: folder.to_owned(), gone: BTreeMap::new() }
     }
 
-    /// Looks again and again until it is dropped; `loaded` tells the names of all workers' units that are loaded.
+    /// Looks every [`EVERY`] until the future is dropped; `loaded` returns the names of all loaded units of workers.
     pub(crate) async fn keep_swept<L>(mut self, loaded: impl Fn() -> L)
     where
         L: Future<Output = zbus::Result<Vec<String>>>,
     {
         loop {
             sleep(EVERY).await;
-            // The files first: a unit that is not loaded after its file was seen is gone.
+            // The files are listed first: a unit that is not loaded after its file was seen is gone.
             let swept = match self.files() {
                 Ok(files) if files.is_empty() => continue,
                 Ok(files) => match loaded().await {
@@ -57,7 +57,7 @@ impl Leftovers {
         }
     }
 
-    /// The files, by the names of their units, and their numbers.
+    /// The files by the names of their units, with their inode numbers.
     fn files(&self) -> io::Result<BTreeMap<String, u64>> {
         let named = |entry: DirEntry| {
             let name = entry.file_name().into_string().ok()?;
@@ -67,8 +67,8 @@ impl Leftovers {
         fs::read_dir(&self.folder)?.filter_map(|entry| entry.map(named).transpose()).collect()
     }
 
-    /// Removes the files of units that were gone the last time, too: journald may still be reading a unit's last lines
-    /// when that is unloaded.
+    /// Removes the files of units that were gone at the last look, too, because journald may still be reading a unit's
+    /// last lines when the unit is unloaded.
     fn sweep(&mut self, files: BTreeMap<String, u64>, loaded: &HashSet<String>) -> io::Result<()> {
         let gone: BTreeMap<_, _> = files.into_iter().filter(|(unit, _)| !loaded.contains(unit)).collect();
         let before = std::mem::replace(&mut self.gone, gone);
@@ -85,12 +85,13 @@ impl Leftovers {
     }
 }
 
-/// What all workers' units match.
+/// The pattern that all workers' units match.
 pub(crate) const ALL_WORKERS: &str = "rip-worker-*.service";
 const WORKERS: &str = "rip-worker-";
 const FOLDER: &str = "/run/systemd/units";
 const PREFIX: &str = "log-extra-fields:";
-/// A file is there for at most twice as long as its unit is not; the launcher lives for a minute after its last call.
+/// The interval of looks. A file stays for at most two of them after its unit; the launcher lives for a minute after
+/// its last call.
 const EVERY: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
@@ -114,7 +115,7 @@ mod tests {
         look(&["rip-worker-a-b-1"]);
         assert!(there("rip-worker-a-b-2") && there("rip-worker-a-b-3"));
 
-        // Number 3 is started once more under its name: systemd writes another file in the place of the old one.
+        // Unit 3 is started once more under its name: systemd writes another file in the place of the old one.
         fs::write(folder.path().join("new"), "RIP_APP=b").unwrap();
         fs::rename(folder.path().join("new"), file("rip-worker-a-b-3")).unwrap();
         look(&["rip-worker-a-b-1"]);

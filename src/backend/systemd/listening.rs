@@ -18,13 +18,14 @@ use crate::name::WorkerId;
 use crate::pool::Address;
 
 impl SystemdInner {
-    /// Who listens at the worker's address, and where else it does; `None` where that cannot be told.
+    /// Finds out who listens at the worker's address, and where else the worker listens; `None` where that cannot be
+    /// found out.
     pub(super) async fn listening(&self, worker: WorkerId, address: Address) -> Option<Listening> {
         let target = self.units.target(worker)?;
         let bus = self.connection().await?;
         let unit = object_of(&target.unit);
         let group = text(&bus, &unit, "ControlGroup").await?;
-        // A user's units are all of one user: that tells them from nothing.
+        // A user's units are all of one user, so that the user tells nothing apart.
         let user = if self.scope == Scope::System { Some(number(&bus, &unit, "UID").await?) } else { None };
         let look = move || {
             let mut own = Belongings::of(processes(&group));
@@ -33,7 +34,7 @@ impl SystemdInner {
             }
             look(&address, &own)
         };
-        // Only a runtime that shuts down does not run it.
+        // The task fails only when the runtime shuts down.
         spawn_blocking(look).await.ok()?
     }
 }
@@ -55,7 +56,7 @@ async fn text(bus: &Connection, unit: &str, name: &str) -> Option<String> {
 
 async fn number(bus: &Connection, unit: &str, name: &str) -> Option<u32> {
     match &*property(bus, unit, SERVICE, name).await.ok()? {
-        // All bits set: none yet.
+        // All bits set mean: none yet.
         Variant::U32(number) if *number != u32::MAX => Some(*number),
         _ => None,
     }

@@ -64,9 +64,9 @@ use crate::time::Backoff;
 /// What a [`SystemdBackend`] is made from.
 pub(crate) struct SystemdSettings {
     pub(crate) runtime_dir: PathBuf,
-    /// The instance in the names of units.
+    /// The instance, whose name is in the names of units.
     pub(crate) instance: InstanceName,
-    /// The word in front of the names of workers' sockets.
+    /// The prefix of the names of workers' sockets.
     pub(crate) socket_prefix: Option<String>,
     /// The apps that the server starts with.
     pub(crate) apps: Vec<PathBuf>,
@@ -81,12 +81,12 @@ pub(crate) struct SystemdSettings {
     pub(crate) events: mpsc::Sender<WorkerEvent>,
 }
 
-/// Workers as units. Dropping it ends no worker.
+/// Workers as units. Dropping the backend ends no worker.
 pub(crate) struct SystemdBackend {
     shared: Arc<SystemdInner>,
 }
 
-/// What the backend and its tasks have in common.
+/// What the backend and its tasks share.
 struct SystemdInner {
     instance: InstanceName,
     scope: Scope,
@@ -100,7 +100,7 @@ struct SystemdInner {
 }
 
 impl SystemdBackend {
-    /// Looks whether systemd can be talked to, and begins to listen to it.
+    /// Checks that systemd can be talked to, and begins to listen to its signals.
     ///
     /// # Errors
     /// See [`OpenError`].
@@ -158,7 +158,7 @@ impl SystemdBackend {
                 () = hearing => {}
             }
         });
-        // Elsewhere the launcher does it; a user's manager writes no such files.
+        // For services the launcher sweeps; a user's manager writes no such files.
         if scope == Scope::System && root {
             let (owner, asked) = (Arc::clone(&shared), stop.clone());
             stop.spawn("leftovers", async move {
@@ -256,14 +256,14 @@ impl SystemdInner {
                 let said = self.starter.output(&bus, &target, 5).await.join("; ");
                 let said = if said.is_empty() { String::new() } else { format!(": {said}") };
                 Err(failed(match exit {
-                    // A unit that never had a process has no end to be told.
+                    // A unit that never had a process has no exit to report.
                     WorkerExit::Unseen => format!("systemd could not set it up{said}"),
                     exit => format!("it {exit} before its program ran{said}"),
                 }))
             }
             Ok(Err(_)) => Err(failed("it was forgotten".into())),
             Err(_) => {
-                // Late or never: it is not wanted any more.
+                // The worker comes late or never: it is not wanted any more.
                 self.tell(&target, Signal::Kill).await;
                 self.units.forget(&target.unit);
                 Err(failed(format!("it did not run within {} s", RUN_LIMIT.as_secs())))
@@ -281,7 +281,7 @@ impl SystemdInner {
         }
     }
 
-    /// Tells a worker again and again until it has been told or is gone.
+    /// Sends a worker a signal, again and again until that has succeeded or the worker is gone.
     async fn tell(&self, target: &Target, signal: Signal) {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         while self.units.has(&target.unit) {
@@ -317,7 +317,7 @@ impl SystemdInner {
                 self.events.send(WorkerEvent::LastLines(target.worker, lines)).await.ok();
             }
         }
-        // Without a receiver nobody is left to be told.
+        // Without a receiver nobody needs the event.
         self.events.send(WorkerEvent::Exited(target.worker, exit)).await.ok();
     }
 
@@ -330,7 +330,7 @@ impl SystemdInner {
         let object = bus::object_of(&target.unit);
         let current = bus::property(&bus, &object, bus::SERVICE, "MemoryCurrent").await;
         let bytes = current.ok().and_then(|current| match &*current {
-            // All bits set: not counted.
+            // All bits set mean: not counted.
             zbus::Variant::U64(bytes) if *bytes != u64::MAX => Some(*bytes),
             _ => None,
         });
@@ -343,7 +343,7 @@ impl SystemdInner {
         digest::of(&(launch, &*sandbox, self.scope, stamps))
     }
 
-    /// The names of all workers' units that are loaded, of every instance.
+    /// The names of all loaded units of workers, of every instance.
     async fn all_workers(&self) -> zbus::Result<Vec<String>> {
         let gone = || zbus::Error::Failure("systemd cannot be talked to".into());
         let bus = self.connection().await.ok_or_else(gone)?;
@@ -351,7 +351,7 @@ impl SystemdInner {
         Ok(rows.into_iter().map(|row| row.0).collect())
     }
 
-    /// The connection in use, waited for a while when there is none.
+    /// The connection in use; waits for a while when there is none.
     async fn connection(&self) -> Option<Connection> {
         let mut bus = self.bus.clone();
         let there = timeout(BUS_LIMIT, bus.wait_for(Option::is_some)).await.ok()?.ok()?;
@@ -359,13 +359,13 @@ impl SystemdInner {
     }
 }
 
-/// Makes the folders of a server that root runs by hand; for a service its unit and its package have made them.
+/// Makes the folders of a server that root runs by hand; those of a service are made by its unit and its package.
 fn keep_others_out() -> io::Result<()> {
     private_dir(Path::new(paths::NOTIFY), 0o750)?;
     private_dir(Path::new(paths::APPS), 0o750)
 }
 
-/// What the other side said, without the error's name where it said something.
+/// The other side's message, without the error's name where there is a message.
 fn explained(error: &zbus::Error) -> String {
     match error {
         zbus::Error::MethodError(_, Some(said), _) => said.clone(),
@@ -378,9 +378,9 @@ fn explained(error: &zbus::Error) -> String {
     }
 }
 
-/// The time from the job to a program that runs.
+/// The time limit from the job to a program that runs.
 const RUN_LIMIT: Duration = Duration::from_secs(30);
-/// The time for a bus that is being restarted.
+/// The time limit for a bus that is being restarted.
 const BUS_LIMIT: Duration = Duration::from_secs(15);
 const LAST_LINES_TIMEOUT: Duration = Duration::from_secs(3);
 const LAST_LINES: u32 = 50;

@@ -1,4 +1,4 @@
-//! Owns what systemd knows of this very process: its unit, and what is being done to that. Never here: workers.
+//! Owns what systemd knows of this process: its unit, and the unit's job. Never here: workers.
 
 use std::ffi::{OsStr, OsString};
 use std::time::Duration;
@@ -18,11 +18,11 @@ pub(crate) struct OwnUnit {
     pub(crate) unit: String,
     /// The instance in the unit's name.
     pub(crate) instance: InstanceName,
-    /// The systemd that runs it.
+    /// The systemd that runs the unit.
     pub(crate) scope: Scope,
 }
 
-/// What is being done to this process's unit.
+/// The job of this process's unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UnitJob {
     /// The unit is stopped and started again.
@@ -33,13 +33,13 @@ pub(crate) enum UnitJob {
     Shutdown,
 }
 
-/// Why a process that systemd started is no server's service.
+/// Why a process that systemd started is no service of a server.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NoServiceError {
     /// The process's unit has another name.
     #[error("systemd started this server as `{0}`, which is no rip-server@INSTANCE.service")]
     OtherUnit(String),
-    /// Neither its control groups nor systemd tell.
+    /// Neither the control groups nor systemd name the unit.
     #[error(
         "systemd started this server, and of which unit it is cannot be told: /proc/self/cgroup names none, and asked \
          over D-Bus {0}"
@@ -47,15 +47,15 @@ pub(crate) enum NoServiceError {
     Unknown(String),
 }
 
-/// This process as a service, found by its control groups, whichever hierarchy they are in, else by asking systemd.
-/// `None` when systemd did not start it. Gives up after some seconds. Cancel-safe.
+/// Finds this process's service by its control groups, whichever hierarchy they are in, else by asking systemd. `None`
+/// when systemd did not start the process. Gives up after some seconds. Cancel-safe.
 ///
 /// # Errors
-/// [`NoServiceError`] when systemd started it as something else, or what it is cannot be found out.
+/// [`NoServiceError`] when systemd started the process as another unit, or its unit cannot be found out.
 pub(crate) async fn own_unit() -> Result<Option<OwnUnit>, NoServiceError> {
     let said = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    // A shell started by hand below a service is none: systemd gives only the service itself its notify socket, and the
-    // number of its process.
+    // A shell that was started by hand below a service is none: systemd gives only the service itself its notify socket
+    // and the number of its process.
     let started = is_own_number(said("SYSTEMD_EXEC_PID"));
     let found = unit_of_cgroups(&std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default());
     match found {
@@ -63,7 +63,7 @@ pub(crate) async fn own_unit() -> Result<Option<OwnUnit>, NoServiceError> {
         _ if !started => return Ok(None),
         _ => {}
     }
-    // systemd.exec(5): set by a user's manager alone.
+    // Only a user's manager sets this variable (systemd.exec(5)).
     let scope = if said("MANAGERPID").is_some() { Scope::User } else { Scope::System };
     let invocation = said("INVOCATION_ID").and_then(|id| invocation(&id));
     let unit = match timeout(ASK_LIMIT, ask(scope, invocation)).await {
@@ -77,7 +77,7 @@ pub(crate) async fn own_unit() -> Result<Option<OwnUnit>, NoServiceError> {
     }
 }
 
-/// The unit of this process, by its number, else by the number of its start.
+/// Asks for the unit of this process by its process id, else by its invocation id.
 async fn ask(scope: Scope, invocation: Option<Vec<u8>>) -> zbus::Result<String> {
     let bus = bus::connect(scope).await?;
     let manager = ManagerProxy::new(&bus).await?;
@@ -119,7 +119,7 @@ impl OwnUnit {
         }
         let kind: String = property(bus, job.as_str(), JOB, "JobType").await?.try_into()?;
         Ok(match kind.as_str() {
-            // What `restart` has become once it waits for the stop to be over is a start.
+            // A `restart` becomes a `start` when it waits for the stop to be over.
             "restart" | "try-restart" | "reload-or-start" | "start" => Some(UnitJob::Restart),
             "stop" if goes_down(bus).await? => Some(UnitJob::Shutdown),
             "stop" => Some(UnitJob::Stop),
@@ -134,8 +134,8 @@ async fn goes_down(bus: &Connection) -> zbus::Result<bool> {
     Ok(state == "stopping")
 }
 
-/// cgroups(7): the unit is the last folder with the name of one, in the unified hierarchy or, where systemd counts its
-/// services in one of its own, in that called `systemd`.
+/// The unit in the text of `/proc/PID/cgroup` (cgroups(7)): the last folder with the name of a unit, in the unified
+/// hierarchy or, where systemd keeps its services in a hierarchy of its own, in that called `systemd`.
 fn unit_of_cgroups(text: &str) -> Option<OwnUnit> {
     let paths = text.lines().filter_map(|line| {
         let (_, line) = line.split_once(':')?;
@@ -151,12 +151,13 @@ fn unit_of_path(path: &str) -> Option<OwnUnit> {
     Some(OwnUnit { unit: unit.to_owned(), instance: unit::instance_of_server(unit)?, scope })
 }
 
-/// systemd.exec(5): `$SYSTEMD_EXEC_PID` is inherited, and is a process's own number only where systemd started it.
+/// Whether `$SYSTEMD_EXEC_PID` is this process's id. The variable is inherited, and has a process's own id only where
+/// systemd started it (systemd.exec(5)).
 fn is_own_number(pid: Option<OsString>) -> bool {
     pid.as_deref() == Some(OsStr::new(&std::process::id().to_string()))
 }
 
-/// `$INVOCATION_ID`: 32 digits that stand for 16 bytes.
+/// The bytes of `$INVOCATION_ID`: 32 digits that stand for 16 bytes.
 fn invocation(id: &OsStr) -> Option<Vec<u8>> {
     let id = id.to_str().filter(|id| id.len() == 32 && id.is_ascii())?;
     let byte = |at: usize| u8::from_str_radix(id.get(at..at + 2)?, 16).ok();
@@ -167,7 +168,7 @@ const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
 const JOB: &str = "org.freedesktop.systemd1.Job";
 const LIMIT: Duration = Duration::from_secs(1);
-/// The time for a bus that comes up beside this process.
+/// The time limit for a bus that comes up beside this process.
 const ASK_LIMIT: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
@@ -197,20 +198,20 @@ mod tests {
     #[test]
     fn every_hierarchy_that_systemd_may_count_in_is_looked_at() {
         let unit = "rip-server@my\\x2dapp.service".to_owned();
-        // Debian 12 with `systemd.unified_cgroup_hierarchy=0`.
+        // The groups of Debian 12 with `systemd.unified_cgroup_hierarchy=0`.
         let legacy = "9:name=systemd:/rip.slice/rip-server.slice/rip-server@my\\x2dapp.service\n8:pids:/\n\
                       4:memory:/rip.slice/rip-server.slice\n1:cpu,cpuacct:/\n0::/\n";
         assert_eq!(own(legacy), Some((unit.clone(), Scope::System)));
-        // Hybrid: both.
+        // The hybrid layout has both hierarchies.
         let hybrid = "12:pids:/rip.slice\n1:name=systemd:/rip.slice/rip-server@my\\x2dapp.service\n\
                       0::/rip.slice/rip-server@my\\x2dapp.service\n";
         assert_eq!(own(hybrid), Some((unit.clone(), Scope::System)));
         let of_user = "3:cpu:/user.slice\n1:name=systemd:/user.slice/user-1000.slice/user@1000.service/app.slice/\
                        rip-server@my\\x2dapp.service\n0::/user.slice/user-1000.slice/user@1000.service/init.scope\n";
         assert_eq!(own(of_user), Some((unit, Scope::User)));
-        // A controller's own groups are anybody's.
+        // The groups of a controller may be anybody's.
         assert_eq!(own("4:memory:/rip-server@a.service\n1:name=other:/rip-server@a.service\n"), None);
-        // A group of its own, which a container has.
+        // A container has a group of its own.
         assert_eq!(own("0::/\n"), None);
         assert_eq!(own(""), None);
     }

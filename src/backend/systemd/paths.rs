@@ -1,42 +1,42 @@
-//! Owns the names that an app and its workers have on the machine: its user, its folders, and the places in which
-//! server and workers meet. Pure.
+//! Owns the names that an app and its workers have on the machine: users, folders, and the places where server and
+//! workers meet. Pure.
 //!
-//! systemd follows symbolic links where it shows a folder to a unit: so every such folder lies right in one of root's,
-//! and neither a worker nor a server that was taken over can put anything in its place. Users that have no part in it
-//! are kept out above, by folders that root and the server's group alone may enter. Never here: making any of it.
+//! systemd follows symbolic links where it shows a folder to a unit. Every such folder therefore lies directly in one
+//! of root's, so that neither a worker nor a server that was taken over can put anything in its place. Other users are
+//! kept out by folders above, which only root and the server's group may enter. Never here: making the folders.
 
 use std::path::{Path, PathBuf};
 
 use crate::digest::word;
 use crate::name::{AppName, InstanceName, WorkerId};
 
-/// Hides what servers have at run time.
+/// The run-time folders of servers, which are hidden from workers.
 pub(crate) const SERVERS: &str = "/run/rip-server";
-/// What servers and the agent for certificates keep, and what says how they run; no worker sees any of it.
+/// The state of servers and of the agent for certificates, and their settings; no worker sees any of these.
 pub(super) const SECRETS: [&str; 4] =
     ["-/var/lib/rip-server", "-/var/lib/rip-agent", "-/var/lib/rip-certs", "-/etc/rip-server"];
-/// Above the folders of workers that make their own sockets; root's, with the server's group, 0750.
+/// The folder of the folders for workers that make their own sockets; root's, with the server's group, 0750.
 pub(crate) const APPS: &str = "/run/rip-apps";
-/// Above the folders of notify sockets; root's, with the server's group, 0750.
+/// The folder of the folders of notify sockets; root's, with the server's group, 0750.
 pub(super) const NOTIFY: &str = "/run/rip-server/.notify";
 
-/// Where an instance's workers say `READY=1`: the server's folder, in [`NOTIFY`].
+/// The folder in [`NOTIFY`] in which an instance's workers say `READY=1`; the server owns it.
 pub(super) fn notify_folder(instance: &InstanceName) -> PathBuf {
     Path::new(NOTIFY).join(instance.as_str())
 }
 
-/// The variables of an instance's workers, unless the admin names another file.
+/// The file with the variables of an instance's workers, unless the admin names another.
 pub(crate) fn env_file(instance: &InstanceName) -> PathBuf {
     Path::new("/etc/rip-server").join(format!("{instance}.env"))
 }
 
-/// What the folders of an instance's workers are in, a folder of root's in [`APPS`].
+/// The folder in [`APPS`] of the folders of an instance's workers; root owns it.
 pub(super) fn sockets_folder(instance: &InstanceName) -> PathBuf {
     Path::new(APPS).join(file_name(instance))
 }
 
-/// The folder in which a worker makes its own socket. It belongs to the worker's user; systemd makes it with the unit,
-/// and removes it with that.
+/// The folder in which a worker makes its own socket. The worker's user owns it; systemd makes and removes it with the
+/// unit.
 pub(super) fn socket_folder(instance: &InstanceName, worker: WorkerId) -> PathBuf {
     sockets_folder(instance).join(worker.to_string())
 }
@@ -50,12 +50,12 @@ pub(crate) fn app_folder(instance: &InstanceName, app: &AppName) -> String {
 pub(super) fn user_name(instance: &InstanceName, app: &AppName) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
     let shown: String = app.as_str().chars().take(9).map(plain).collect();
-    // A server chooses the names of its apps: none may be found that has another's user. 85 bits, and 31 letters in
-    // all.
+    // A server chooses the names of its apps, and must find none with another app's user: the word has 85 bits, the
+    // whole name 31 letters.
     format!("rip-{shown}-{}", word(&[instance.as_str().as_bytes(), app.as_str().as_bytes()], 17))
 }
 
-/// An instance's name as one part of a path that systemd takes.
+/// An instance's name as one part of a path that systemd accepts.
 fn file_name(instance: &InstanceName) -> String {
     let name = instance.as_str();
     let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));

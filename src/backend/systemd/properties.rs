@@ -1,5 +1,5 @@
-//! Owns what a worker's unit is made of: the properties of org.freedesktop.systemd1(5), from a request, the admin's
-//! settings and nothing else.
+//! Owns the properties of a worker's unit (org.freedesktop.systemd1(5)), made from a request, the admin's settings and
+//! nothing else.
 //!
 //! Pure. Never here: whether the request may be granted (`launcher`), or granting it.
 
@@ -20,35 +20,35 @@ use crate::spec::Sandbox;
 /// A worker that is to become a unit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WorkerUnit<'a> {
-    /// What was asked for, checked.
+    /// The request, checked.
     pub(crate) request: &'a StartRequest,
     pub(crate) instance: &'a InstanceName,
     pub(crate) app: &'a AppName,
-    /// The admin's word.
+    /// The admin's settings.
     pub(crate) sandbox: &'a Sandbox,
-    /// The systemd that runs it.
+    /// The systemd that runs the unit.
     pub(crate) scope: Scope,
-    /// The folders of other apps, or that they lie in.
+    /// The folders of other apps, or folders that those lie in.
     pub(crate) hidden: &'a [PathBuf],
-    /// Where worker scripts lie, if not with the system's own programs; no other user may be able to change what it
-    /// lies in.
+    /// The folder of the worker scripts, if they are not among the system's own programs; no other user may be able to
+    /// change the folders above it.
     pub(crate) scripts: Option<&'a Path>,
-    /// What of the file system's apps it sees: its own directory, or a folder above it that is the app's too.
+    /// The one app folder that the worker sees: its own directory, or a folder above it that is the app's too.
     pub(crate) visible: &'a Path,
     /// The program that has `worker-exec`.
     pub(crate) program: &'a Path,
 }
 
-/// The systemd that a unit is of.
+/// The systemd that a unit belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) enum Scope {
-    /// The system's: with a user and a sandbox of its own.
+    /// The system's, whose units have a user and a sandbox of their own.
     System,
-    /// A user's own: what needs no privilege.
+    /// A user's own, whose units have what needs no privilege.
     User,
 }
 
-/// The properties of its unit, in the order in which systemd is to see them.
+/// The properties of the unit, in the order in which systemd needs them.
 pub(crate) fn properties<'a>(worker: &WorkerUnit<'a>, listener: Option<BorrowedFd<'a>>) -> Vec<Property<'a>> {
     let mut list = List::default();
     what_runs(worker, listener, &mut list);
@@ -65,9 +65,9 @@ pub(crate) fn properties<'a>(worker: &WorkerUnit<'a>, listener: Option<BorrowedF
     list.put("SystemCallErrorNumber", EPERM);
     list.put("SystemCallFilter", (true, vec!["@system-service"]));
     list.put("SystemCallFilter", (false, vec!["@privileged"]));
-    // What a program calls to become the user that it is already, as gunicorn 20 does at every start, and to give its
-    // files to that user. The unit has no capability and can gain none (NoNewPrivileges): the kernel lets such a
-    // process set its ids to those that it has, and change a file's group to one that it is in, and nothing else.
+    // These are the calls by which a program becomes the user that it is already, as gunicorn 20 does at every start,
+    // and gives its files to that user. The unit has no capability and can gain none (NoNewPrivileges): the kernel lets
+    // such a process only set its ids to those that it has, and change a file's group to one that it is in.
     list.put("SystemCallFilter", (true, vec!["@setuid", "@chown"]));
     list.put("RestrictAddressFamilies", (true, FAMILIES.to_vec()));
     list.put("MemoryDenyWriteExecute", !worker.sandbox.write_execute);
@@ -99,7 +99,7 @@ fn what_runs<'a>(worker: &WorkerUnit<'a>, listener: Option<BorrowedFd<'a>>, list
     );
     list.put("Type", "exec");
     list.put("Slice", unit::slice(worker.instance));
-    // Stopped after the server when the machine goes down.
+    // The workers are stopped after the server when the machine goes down.
     list.put("Before", vec![unit::TARGET]);
     list.put("CollectMode", "inactive-or-failed");
     list.put("KillMode", "control-group");
@@ -108,8 +108,8 @@ fn what_runs<'a>(worker: &WorkerUnit<'a>, listener: Option<BorrowedFd<'a>>, list
     list.put("WorkingDirectory", request.directory.as_str());
     let program = worker.program.display().to_string();
     let mut words = vec!["rip-server".to_owned(), "worker-exec".into(), "--".into()];
-    // systemd.service(5): a variable would be put in the place of what looks like one. ExecStartEx, which can do
-    // without, is written down by systemd 252 in a way that it cannot read itself after a reload.
+    // systemd would replace what looks like a variable (systemd.service(5)). ExecStartEx can do without that, but
+    // systemd 252 writes it down in a way that it cannot read itself after a reload.
     words.extend(request.command.iter().map(|word| word.replace('$', "$$")));
     list.put("ExecStart", vec![(program, words, false)]);
     match listener {
@@ -118,7 +118,7 @@ fn what_runs<'a>(worker: &WorkerUnit<'a>, listener: Option<BorrowedFd<'a>>, list
     }
 }
 
-/// Secrets come by files: `Environment` can be read by everybody.
+/// Adds the environment. Secrets come by files, because everybody can read `Environment`.
 fn variables<'a>(worker: &WorkerUnit<'a>, list: &mut List<'a>) {
     let request = worker.request;
     let numbers = (request.worker, request.generation);
@@ -127,7 +127,7 @@ fn variables<'a>(worker: &WorkerUnit<'a>, list: &mut List<'a>) {
         request.environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
     all.extend(own.iter().map(|(name, value)| format!("{name}={}", value.display())));
     all.push(format!("RIP_LAUNCH={}", request.fingerprint));
-    // A hash map has no order, and two units of one spec should read the same.
+    // A hash map has no order, and two units of one spec should be the same.
     all.sort();
     list.put("Environment", all);
     let sandbox = worker.sandbox;
@@ -149,8 +149,8 @@ fn variables<'a>(worker: &WorkerUnit<'a>, list: &mut List<'a>) {
     }
 }
 
-/// systemd.exec(5): the path of an `EnvironmentFile=` is a pattern of glob(7), in which a backslash takes the next
-/// character's meaning away; `%` systemd sees to itself.
+/// A path for `EnvironmentFile=`, which is a pattern of glob(7) (systemd.exec(5)): a backslash takes the next
+/// character's meaning away. systemd escapes `%` itself.
 fn literally(path: &Path) -> String {
     let mut pattern = String::new();
     for character in path.display().to_string().chars() {
@@ -173,7 +173,7 @@ fn logs<'a>(worker: &WorkerUnit<'a>, list: &mut List<'a>) {
         format!("RIP_GENERATION={}", worker.request.generation),
     ];
     list.put("LogExtraFields", fields.map(String::into_bytes).to_vec());
-    // An app that writes a lot loses no lines to the limit meant for services that run amok.
+    // An app that writes a lot must not lose lines to the limit for services that run amok.
     list.put("LogRateLimitIntervalUSec", 0_u64);
 }
 
@@ -182,7 +182,7 @@ fn limits<'a>(worker: &WorkerUnit<'a>, list: &mut List<'a>) {
     let asked = Some(worker.request.memory_max).filter(|bytes| *bytes > 0);
     if let Some(most) = asked.into_iter().chain(sandbox.memory_max).min() {
         list.put("MemoryMax", most);
-        // Pages put out to the disk would only make the end slower.
+        // Swapping pages out would only make the end slower.
         list.put("MemorySwapMax", 0_u64);
     }
     if let Some(bytes) = sandbox.memory_high {
@@ -201,7 +201,7 @@ fn limits<'a>(worker: &WorkerUnit<'a>, list: &mut List<'a>) {
     list.put("OOMPolicy", "kill");
 }
 
-/// A worker's own places to write, kept over deploys.
+/// Adds the worker's own folders to write to, which are kept over deploys.
 fn folders<'a>(worker: &WorkerUnit<'a>, list: &mut List<'a>) {
     let name = paths::app_folder(worker.instance, worker.app);
     list.put("StateDirectory", vec![name.clone()]);
@@ -214,12 +214,12 @@ fn folders<'a>(worker: &WorkerUnit<'a>, list: &mut List<'a>) {
     };
     let below_run = folder.strip_prefix("/run/").unwrap_or(&folder).to_owned();
     list.put("RuntimeDirectory", vec![below_run]);
-    // The server is another user; all others are kept out above.
+    // The server is another user; all others are kept out by the folder above.
     list.put("RuntimeDirectoryMode", 0o711_u32);
     list.put("UMask", 0_u32);
 }
 
-/// The folder in which it makes its own socket, where server and worker are different users.
+/// The folder in which the worker makes its own socket, where server and worker are different users.
 fn own_socket_folder(worker: &WorkerUnit<'_>) -> Option<String> {
     let folder = paths::socket_folder(worker.instance, WorkerId(worker.request.worker));
     (worker.scope == Scope::System && worker.request.binds).then(|| folder.display().to_string())
@@ -239,7 +239,7 @@ fn walls<'a>(worker: &WorkerUnit<'a>, list: &mut List<'a>) {
     list.put("CapabilityBoundingSet", 0_u64);
     list.put("AmbientCapabilities", 0_u64);
     list.put("ProtectSystem", "strict");
-    // Empty, not out of reach: what the admin gives it below a home is seen.
+    // The homes are empty and not out of reach, so that a folder which the admin allows below a home is seen.
     list.put("ProtectHome", "tmpfs");
     list.put("ProtectProc", "invisible");
     list.put("DevicePolicy", "closed");
@@ -257,8 +257,8 @@ fn walls<'a>(worker: &WorkerUnit<'a>, list: &mut List<'a>) {
     ] {
         list.put(name, true);
     }
-    // What of `ProtectKernelTunables` holds back somebody who is not root, and no worker is: the rest of it is root's
-    // by the files' modes, and takes a quarter of the time that the whole sandbox does.
+    // This is the part of `ProtectKernelTunables` that holds back a user other than root, as every worker is. The
+    // files' modes see to the rest, which would take a quarter of the time of the whole sandbox.
     list.put("ReadOnlyPaths", vec!["/proc/sys", "/sys"]);
     list.put("InaccessiblePaths", vec!["-/proc/kallsyms", "-/proc/kcore"]);
     if !worker.sandbox.network {
@@ -266,13 +266,14 @@ fn walls<'a>(worker: &WorkerUnit<'a>, list: &mut List<'a>) {
     }
 }
 
-/// Shows the unit its own app of what apps and servers have on the disk, and no other.
+/// Shows the unit its own app, and hides other apps and the files of servers.
 fn view<'a>(worker: &WorkerUnit<'a>, list: &mut List<'a>) {
     let hidden = worker.hidden.iter().map(PathBuf::as_path);
     let hidden = hidden.chain([paths::SERVERS, paths::APPS].map(Path::new));
     let mut temporary: Vec<(String, String)> =
         hidden.map(|path| (path.display().to_string(), "ro,mode=755".to_owned())).collect();
-    // As PrivateTmp= for /tmp, or any app could read, and fill, what others share among their processes.
+    // This is for /dev/shm what `PrivateTmp=` is for /tmp: else any app could read, and fill, what others share among
+    // their processes.
     temporary.push(("/dev/shm".into(), "mode=1777".into()));
     list.put("TemporaryFileSystem", temporary);
     list.put("InaccessiblePaths", paths::SECRETS.to_vec());
@@ -281,7 +282,7 @@ fn view<'a>(worker: &WorkerUnit<'a>, list: &mut List<'a>) {
     let readable = [Some(worker.visible), worker.scripts, notify.as_deref()];
     let readable = readable.into_iter().flatten().map(|path| bind(path.display().to_string()));
     list.put("BindReadOnlyPaths", readable.collect::<Vec<_>>());
-    // What it may write to is seen even where others' are hidden.
+    // Folders that the worker may write to are seen even where others are hidden.
     let writable = worker.sandbox.writable.iter().map(|path| path.display().to_string());
     let writable: Vec<_> = writable.chain(own_socket_folder(worker)).map(bind).collect();
     if !writable.is_empty() {
@@ -289,7 +290,7 @@ fn view<'a>(worker: &WorkerUnit<'a>, list: &mut List<'a>) {
     }
 }
 
-/// Source, destination, whether a missing source is fine, flags (recursive).
+/// A bind mount: source, destination, whether a missing source is no error, flags (recursive).
 fn bind(path: String) -> (String, String, bool, u64) {
     (path.clone(), path, false, MS_REC)
 }
@@ -302,14 +303,14 @@ fn address(network: &IpNet) -> (i32, Vec<u8>, u32) {
     (bytes.0, bytes.1, u32::from(network.prefix_len()))
 }
 
-/// Netlink: how programs list the machine's addresses.
+/// The families of sockets. Netlink is how programs list the machine's addresses.
 const FAMILIES: [&str; 4] = ["AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK"];
-/// The kinds of namespace that may be made.
+/// The kinds of namespaces that may be made: none.
 const NO_NAMESPACES: u64 = 0;
 const EPERM: i32 = 1;
 const AF_INET: i32 = 2;
 const AF_INET6: i32 = 10;
-/// mount(2)
+/// The flag for recursive mounts of mount(2).
 const MS_REC: u64 = 16384;
 
 #[cfg(test)]
@@ -386,7 +387,7 @@ mod tests {
     fn every_process_of_a_worker_is_told_to_end_and_has_its_time() {
         for scope in [Scope::System, Scope::User] {
             let list = list(&request(), &sandbox(), scope);
-            // With `mixed`, systemd kills what the first process leaves behind: the program behind a shell.
+            // With `mixed`, systemd would kill what the first process leaves behind: the program behind a shell.
             assert_eq!(list["KillMode"], "\"control-group\"");
             assert_eq!(list["TimeoutStopUSec"], "uint64 5000000");
         }

@@ -1,8 +1,8 @@
 //! Owns hearing `READY=1` from workers that run as users of their own, and from nobody else. Never here: workers that
 //! are the server's user, whose sockets nobody else gets at.
 //!
-//! All workers of an instance see the folder of its notify sockets, and whose worker a socket belongs to can be read
-//! by everybody with systemctl: so it counts who sends.
+//! All workers of an instance see the folder of its notify sockets, and everybody can read with systemctl to which
+//! worker a socket belongs, so that only the sender's user proves anything.
 
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -19,8 +19,8 @@ use super::starter::Target;
 use crate::backend::WorkerEvent;
 use crate::backend::contract::readiness::{MAX_DATAGRAM, says_ready};
 
-/// Tells the first `READY=1` of the user that the unit runs as; reads on, because a full socket would block whoever
-/// sends.
+/// Sends an event for the first `READY=1` of the unit's user, and reads on, because a full socket would block its
+/// senders.
 pub(super) async fn of_own_user(shared: Arc<SystemdInner>, notify: UnixDatagram, target: Target) {
     let mut user = None;
     let mut ready = false;
@@ -42,7 +42,7 @@ pub(super) async fn of_own_user(shared: Arc<SystemdInner>, notify: UnixDatagram,
     std::future::pending().await
 }
 
-/// A datagram's length and the user that sent it, as the kernel says. Cancel-safe.
+/// Receives a datagram: its length, and the user that sent it, as the kernel says. Cancel-safe.
 async fn receive(notify: &UnixDatagram, datagram: &mut [u8]) -> io::Result<(usize, Option<u32>)> {
     let once = || {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1))];
@@ -62,7 +62,7 @@ async fn user_of(shared: &SystemdInner, unit: &str) -> Option<u32> {
     let bus = shared.connection().await?;
     let asked = property(&bus, &object_of(unit), SERVICE, "UID").await;
     match &*asked.ok()? {
-        // All bits set: none yet.
+        // All bits set mean: none yet.
         Variant::U32(user) if *user != u32::MAX => Some(*user),
         _ => None,
     }

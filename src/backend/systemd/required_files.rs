@@ -1,7 +1,7 @@
-//! Owns whether the files and folders that the admin has named for a worker's unit are there, told with what to write:
-//! of a unit that cannot be set up systemd says a number and nothing else.
+//! Owns the check that the files and folders exist which the admin has named for a worker's unit. Its errors say what
+//! to do, while systemd says only a number for a unit that it cannot set up.
 //!
-//! Never here: what an app may read of them, or making them.
+//! Never here: which of them an app may read, or making them.
 
 use std::fs;
 use std::io;
@@ -13,26 +13,26 @@ use crate::spec::Sandbox;
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum MissingFileError {
-    /// The file of variables.
+    /// The file of variables is missing.
     #[error(
         "the file of variables {} is not there: make it, or change `env_file` under [sandbox] of {config}", .path.display()
     )]
     EnvFile {
-        /// Where it is looked for.
+        /// The path at which it is looked for.
         path: PathBuf,
         config: String,
     },
-    /// A folder to write to.
+    /// A folder to write to is missing.
     #[error(
         "the folder {0} that workers may write to is not there: make it (`mkdir -p {0}`, owned by whom the workers run \
          as), or take it out of `writable` under [sandbox] of {config}", .path.display()
     )]
     Writable {
-        /// Where it is looked for.
+        /// The path at which it is looked for.
         path: PathBuf,
         config: String,
     },
-    /// A secret.
+    /// The file of a secret is missing.
     #[error(
         "the file {} of the credential `{id}` is not there: make it, or change `credentials` under [sandbox] of {config}",
         .path.display()
@@ -40,16 +40,17 @@ pub(crate) enum MissingFileError {
     Credential {
         /// The credential's name.
         id: String,
-        /// Where it is looked for.
+        /// The path at which it is looked for.
         path: PathBuf,
         config: String,
     },
 }
 
-/// Looks for what a unit cannot be started without. What this process cannot look at is left to systemd.
+/// Looks for the files that a unit cannot be started without. Paths that this process cannot look at are left to
+/// systemd.
 ///
 /// # Errors
-/// See [`MissingFileError`]: the first that is missing.
+/// See [`MissingFileError`]: the first missing file.
 pub(crate) fn look(sandbox: &Sandbox, instance: &InstanceName, scope: Scope) -> Result<(), MissingFileError> {
     let config = || format!("/etc/rip-server/{instance}.toml");
     if let Some(path) = sandbox.env_file.iter().find(|path| is_missing(path)) {
@@ -66,8 +67,8 @@ pub(crate) fn look(sandbox: &Sandbox, instance: &InstanceName, scope: Scope) -> 
     Ok(())
 }
 
-/// Says, for the comparison of starts, which version of the files that only systemd reads a worker was started with.
-/// They are root's to read; when they were written is everybody's.
+/// The versions of the files that only systemd reads, to compare two starts of a worker. Only root may read the files,
+/// but everybody can see when they were written.
 pub(super) fn stamps(sandbox: &Sandbox, instance: &InstanceName, scope: Scope) -> Vec<Option<FileVersion>> {
     let usual = (scope == Scope::System).then(|| super::paths::env_file(instance));
     let env_file = sandbox.env_file.clone().or(usual);
@@ -76,12 +77,12 @@ pub(super) fn stamps(sandbox: &Sandbox, instance: &InstanceName, scope: Scope) -
     env_file.into_iter().chain(secrets).map(|path| FileVersion::of(&path)).collect()
 }
 
-/// A version of a file.
+/// A version of one file.
 #[derive(Debug, PartialEq, Eq, serde::Serialize)]
 pub(super) struct FileVersion {
     inode: u64,
     size: u64,
-    /// Seconds and nanoseconds since 1970.
+    /// The time of the last write, in seconds and nanoseconds since 1970.
     written: (i64, i64),
 }
 
@@ -93,7 +94,8 @@ impl FileVersion {
     }
 }
 
-/// The service has a /tmp and a /dev of its own, and is not shown what lies in another's home.
+/// Whether a path does not exist. The service has a /tmp and a /dev of its own and does not see other users' homes, so
+/// that paths in those are never missing.
 fn is_missing(path: &Path) -> bool {
     const OWN: [&str; 3] = ["/tmp", "/var/tmp", "/dev"];
     let is_seen = path.is_absolute() && !OWN.iter().any(|own| path.starts_with(own));

@@ -1,5 +1,5 @@
-//! Owns making a worker's unit and having systemd start it: the same for a server that may do that itself and for the
-//! launcher.
+//! Owns making a worker's unit and having systemd start it: the same code for a server that may do so itself and for
+//! the launcher.
 //!
 //! Never here: whether the request may be granted (`launcher`), or what comes of the unit (`watch`).
 
@@ -15,16 +15,16 @@ use crate::name::WorkerId;
 /// Why a worker's unit was not started.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UnitStartError {
-    /// A file or folder that the admin has named for it is not there.
+    /// A file or folder does not exist that the admin has named for the unit.
     #[error(transparent)]
     Missing(#[from] MissingFileError),
-    /// systemd refused it, or could not be asked.
+    /// systemd refused the unit, or could not be asked.
     #[error("systemd: {0}")]
     Systemd(#[from] zbus::Error),
 }
 
-/// Starts the unit of a worker; its name, once systemd has queued the job. What the worker does not see of the apps of
-/// the machine, `apps` among them, is found out here. Cancel-safe: the unit is then started or not.
+/// Starts the unit of a worker, and returns its name when systemd has queued the job. Finds out which apps of the
+/// machine, `apps` among them, the worker does not see. When the future is dropped, the unit is started or not.
 ///
 /// # Errors
 /// See [`UnitStartError`].

@@ -10,7 +10,7 @@ use crate::backend::contract::environment::places;
 use crate::pool::Address;
 use crate::spec::Listen;
 
-/// The order as the launcher takes it: the bus takes no path or argument that is not UTF-8.
+/// The order as the launcher takes it. The bus takes no path or argument that is not UTF-8.
 pub(super) fn start_request(
     order: &Order,
     address: &Address,
@@ -20,7 +20,7 @@ pub(super) fn start_request(
     let launch = &order.launch;
     let directory = launch.directory.to_str().ok_or("the directory's path is not UTF-8")?;
     if directory.contains('\\') {
-        // A backslash at the end of a line of a unit would take the next one away when systemd reads its units anew.
+        // A backslash at the end of a unit's line would join the next line to it when systemd reads its units anew.
         return Err(format!(
             "the path {directory} has a backslash, which units cannot have: call the folder something else"
         ));
@@ -47,7 +47,7 @@ pub(super) fn start_request(
     })
 }
 
-/// `fd`, `path:PATH`, `tcp:ADDRESS:PORT`.
+/// The address as a word: `fd`, `path:PATH`, `tcp:ADDRESS:PORT`.
 fn word(address: &Address) -> Result<String, &'static str> {
     Ok(match address {
         Address::Unix(_) => "fd".into(),
@@ -56,7 +56,7 @@ fn word(address: &Address) -> Result<String, &'static str> {
     })
 }
 
-/// The address that a word means for a worker whose listener, had the server made it, would be `listener`.
+/// The address that a word means. `listener` is the path of the worker's listener if the server made it.
 pub(super) fn address(word: &str, listener: &Path) -> Option<Address> {
     match word.split_once(':') {
         None if word == "fd" => Some(Address::Unix(listener.into())),
@@ -66,8 +66,8 @@ pub(super) fn address(word: &str, listener: &Path) -> Option<Address> {
     }
 }
 
-/// The variable that keeps the address: its name is one that no app may set, so that no app can lead the next server
-/// anywhere.
+/// The variable that keeps the address. No app may set a variable of this name, so that no app can lead the next server
+/// to another address.
 pub(super) const ADDRESS: &str = "RIP_ADDRESS";
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! Owns the ways to have systemd start, stop and signal a worker's unit: through the launcher, or oneself where one
-//! may.
+//! Owns the two ways to have systemd start, stop and signal a worker's unit: through the launcher, or directly where
+//! the server may.
 //!
-//! Never here: when, or watching what comes of it.
+//! Never here: when that is done, or watching the unit.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
@@ -17,16 +17,16 @@ use super::systemd_calls::SystemdCalls;
 use crate::backend::Signal;
 use crate::name::{AppName, InstanceName, WorkerId};
 
-/// The side that starts units for this server.
+/// The way by which this server's units are started.
 #[derive(Clone, Debug)]
 pub(super) enum Starter {
-    /// The launcher, with rights that this process does not have.
+    /// The launcher, which has rights that this process does not have.
     Launcher,
-    /// This process: it is root, or its systemd is a user's own.
+    /// This process itself: it is root, or its systemd is a user's own.
     Direct(Box<DirectStarter>),
 }
 
-/// What is needed to make units oneself.
+/// What the server needs to make units itself.
 #[derive(Clone, Debug)]
 pub(super) struct DirectStarter {
     pub(super) instance: InstanceName,
@@ -46,7 +46,7 @@ pub(super) struct Target {
 }
 
 impl Starter {
-    /// Returns once systemd has taken the job.
+    /// Starts the unit; returns when systemd has taken the job.
     pub(super) async fn start(
         &self,
         bus: &Connection,
@@ -62,7 +62,7 @@ impl Starter {
         }
     }
 
-    /// SIGTERM, and SIGKILL after the unit's time. One that is gone is fine.
+    /// Sends SIGTERM, and SIGKILL after the unit's time. A worker that is gone is no error.
     pub(super) async fn stop(&self, bus: &Connection, target: &Target) -> zbus::Result<()> {
         match self {
             Self::Launcher => {
@@ -72,7 +72,8 @@ impl Starter {
         }
     }
 
-    /// Sends a signal: one that ends the worker to all its processes, others to the main one. One that is gone is fine.
+    /// Sends a signal: one that ends the worker to all its processes, others to the main one. A worker that is gone is
+    /// no error.
     pub(super) async fn signal(&self, bus: &Connection, target: &Target, signal: Signal) -> zbus::Result<()> {
         match self {
             Self::Launcher => {
@@ -126,7 +127,7 @@ impl DirectStarter {
     }
 }
 
-/// The listener of a worker as the calls take it.
+/// The listener of a worker, as the calls take it.
 pub(super) fn borrowed(listener: Option<&std::os::unix::net::UnixListener>) -> Option<BorrowedFd<'_>> {
     listener.map(AsFd::as_fd)
 }

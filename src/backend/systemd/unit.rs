@@ -1,7 +1,7 @@
 //! Owns the names of the units of workers: made from instance, app and number, and read back. Never here: a unit.
 //!
 //! `rip-worker-INSTANCE-APP-N.service` in `rip-workers-INSTANCE.slice`, each part escaped as systemd.unit(5) says, the
-//! dash too: no part can be taken for two.
+//! dash too, so that no part can be taken for two.
 
 use crate::name::{AppName, InstanceName, WorkerId};
 
@@ -10,34 +10,34 @@ pub(crate) fn name(instance: &InstanceName, app: &AppName, worker: WorkerId) -> 
     format!("rip-worker-{}-{}-{worker}.service", escape(instance.as_str()), escape(app.as_str()))
 }
 
-/// The pattern that all workers' units of an instance match and no others: a backslash is itself to systemd, systemctl
-/// and journalctl, which all match by `FNM_NOESCAPE` of fnmatch(3).
+/// The pattern that matches all workers' units of an instance and no others. A backslash is an ordinary character to
+/// systemd, systemctl and journalctl, which all match by `FNM_NOESCAPE` of fnmatch(3).
 pub(crate) fn pattern(instance: &InstanceName) -> String {
     format!("rip-worker-{}-*.service", escape(instance.as_str()))
 }
 
-/// The same of the workers of one app.
+/// The pattern of the units of one app's workers.
 pub(crate) fn pattern_of_app(instance: &InstanceName, app: &AppName) -> String {
     format!("rip-worker-{}-{}-*.service", escape(instance.as_str()), escape(app.as_str()))
 }
 
-/// The slice that the workers of an instance are in.
+/// The slice of an instance's workers.
 pub(crate) fn slice(instance: &InstanceName) -> String {
     format!("rip-workers-{}.slice", escape(instance.as_str()))
 }
 
-/// App and number of a unit of this instance; `None`: it is none.
+/// The app and the number of a unit of this instance; `None`: the unit is none of its workers'.
 pub(crate) fn parse(instance: &InstanceName, unit: &str) -> Option<(AppName, WorkerId)> {
     let own = format!("rip-worker-{}-", escape(instance.as_str()));
     let (app, number) = unit.strip_prefix(&own)?.strip_suffix(".service")?.split_once('-')?;
     let plain = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
     let worker = WorkerId(number.parse().ok().filter(|_| plain)?);
     let app = AppName::parse(&unescape(app)?).ok()?;
-    // Only what is written as we write it: `+1`, `01` or another escape is somebody else's.
+    // Only a name in the server's own spelling is its unit's: `+1`, `01` or another escape is not.
     (name(instance, &app, worker) == unit).then_some((app, worker))
 }
 
-/// What is stopped between a server and its workers when the machine goes down.
+/// The target that is stopped between a server and its workers when the machine goes down.
 pub(super) const TARGET: &str = "rip-workers.target";
 
 /// The unit of an instance's server.
@@ -50,7 +50,7 @@ pub(crate) fn instance_of_server(unit: &str) -> Option<InstanceName> {
     InstanceName::parse(unit.strip_prefix("rip-server@")?.strip_suffix(".service")?).ok()
 }
 
-/// systemd.unit(5), "String escaping for inclusion in unit names", for text without slashes.
+/// Escapes text without slashes (systemd.unit(5), "String escaping for inclusion in unit names").
 fn escape(text: &str) -> String {
     let mut out = String::new();
     for (at, byte) in text.bytes().enumerate() {

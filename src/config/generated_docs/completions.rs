@@ -23,13 +23,14 @@ pub(crate) fn script(shell: Shell, program: &mut clap::Command) -> String {
     let script = String::from_utf8_lossy(&script);
     let verbs: Vec<&str> =
         program.get_subcommands().map(clap::Command::get_name).filter(|verb| *verb != "check").collect();
-    // Scripts for bash are mended: clap_complete names the cases of subcommands otherwise than it looks them up where
-    // the program's name has a dash.
+    // Scripts for bash are mended: where the program's name has a dash, clap_complete names the cases of subcommands
+    // otherwise than it looks them up.
     hooked(shell, &name, &verbs, script.replace("rip__subcmd__server", "rip__server"))
 }
 
-/// The script with a hook in front that asks the program itself for what only a running server knows: instances, hosts
-/// and apps. Where the program knows nothing, the script goes on as it was. Behind `verbs` fish offers no files.
+/// The script with a hook in front, which asks the program itself for instances, hosts and apps, because only a running
+/// server knows them. When the program has no answer, the script goes on as before. Behind `verbs` fish offers no
+/// files.
 fn hooked(shell: Shell, name: &str, verbs: &[&str], script: String) -> String {
     let hook = format!("_{}_next", name.replace('-', "_"));
     match shell {
@@ -64,8 +65,8 @@ fn hooked(shell: Shell, name: &str, verbs: &[&str], script: String) -> String {
     }
 }
 
-/// The program with its flags and commands; words without dashes can stand in any order, so that `clap` only knows
-/// them as values of the first argument.
+/// The program with its flags and commands; words without dashes can stand in any order, so that they are values of the
+/// first argument to `clap`.
 pub(crate) fn command() -> clap::Command {
     let app =
         Arg::new("app").value_name("APP").value_hint(ValueHint::AnyPath).num_args(0..).help("the app to run");

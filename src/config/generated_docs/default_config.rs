@@ -49,7 +49,7 @@ fn app(file: &mut String) {
     }
 }
 
-/// The tables that these keys stand in, in their order: `tls.client.ca` stands in `tls.client`.
+/// The tables that these keys stand in, in order: `tls.client.ca` stands in `tls.client`.
 fn tables(keys: impl Iterator<Item = &'static str>) -> Vec<&'static str> {
     let mut tables = Vec::new();
     for (table, _) in keys.filter_map(|key| key.rsplit_once('.')) {
@@ -87,7 +87,7 @@ fn noted(file: &mut String, row: &Setting, key: &str, note: &str) {
     for line in wrapped(&sentence) {
         let _ = writeln!(file, "# {line}");
     }
-    // A key that is the name of a table, too, cannot stand beside that.
+    // A key that is also the name of a table cannot stand beside that table.
     let sign = if is_a_table_too(row) { "# " } else { "#" };
     let _ = writeln!(file, "{sign}{key} = {}", row.kind.toml_literal(text));
 }

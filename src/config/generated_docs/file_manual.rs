@@ -49,7 +49,7 @@ fn meaning(row: &Setting) -> String {
     format!("{}{more}. Takes {}.{unset}{elsewhere}", row.help, row.kind.expected())
 }
 
-/// Markdown without its signs: of a link its text stays.
+/// Markdown as plain text; of a link its text stays.
 fn plain(markdown: &str) -> String {
     let mut parts = markdown.split("](#");
     let mut text = parts.next().unwrap_or_default().to_owned();

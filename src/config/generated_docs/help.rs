@@ -57,7 +57,7 @@ pub(crate) fn text() -> String {
     page
 }
 
-/// How a row is written on the command line; empty: not at all.
+/// The row as it is written on the command line; empty: it is no word.
 pub(crate) fn words(row: &Setting) -> String {
     let words = row.forms.iter().filter_map(|form| match form {
         Form::Token(start) => Some(format!("{start}{}", row.metavar)),
@@ -84,7 +84,7 @@ pub(crate) fn meaning(row: &Setting) -> String {
     format!("{} (default: {preset}){variable}", row.help)
 }
 
-/// As [`meaning`], for the words of the command line: a word that switches something off says so.
+/// The meaning for the words of the command line: a word that switches something off says so.
 pub(crate) fn word_meaning(row: &Setting) -> String {
     let variable = row.env().map(|env| format!(" [{env}]")).unwrap_or_default();
     match row.forms.iter().find(|form| matches!(form, Form::Word(..))) {

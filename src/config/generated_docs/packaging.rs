@@ -1,7 +1,7 @@
-//! The files of the repository that are made from the table of settings, and whether they are up to date:
+//! The files of the repository that are made from the table of settings, and the check that they are up to date:
 //! `packaging/rip-server.toml`, and the tables of SPEC.md.
 //!
-//! Never here: what stands in them beside the table.
+//! Never here: the rest of these files.
 
 use std::fmt::Write as _;
 
@@ -20,8 +20,8 @@ fn the_settings_in_the_users_contract_are_up_to_date() {
     assert_made("SPEC.md", "the settings", with_tables);
 }
 
-/// The text with every table anew that stands between `<!-- settings: GROUP -->` and the end's mark. Each group has
-/// one.
+/// The text with every table renewed that stands between `<!-- settings: GROUP -->` and its end mark. Each group has
+/// one table.
 fn with_tables(text: &str) -> String {
     let mut made = String::new();
     let mut rest = text;
@@ -43,7 +43,7 @@ fn with_tables(text: &str) -> String {
     made + rest
 }
 
-/// The words of the command line, by what they are about.
+/// The table of the command line's words, by what they are about.
 fn words() -> String {
     let mut table = String::from("| words | about |\n|---|---|\n");
     for group in SettingGroup::ALL {
@@ -86,7 +86,7 @@ fn forms(row: &Setting) -> String {
     words.split(", ").filter(|word| !word.is_empty()).map(code).collect::<Vec<_>>().join(" ")
 }
 
-/// As code within a cell of a table.
+/// Code within a cell of a table.
 fn code(text: &str) -> String {
     format!("`{}`", text.replace('|', "\\|"))
 }

@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-/// A page on its way.
+/// A page that is being written.
 pub(crate) struct Roff(String);
 
 impl Roff {
-    /// A page of this name and section, with the line that `whatis` shows.
+    /// Begins a page of this name and section, with the line that `whatis` shows.
     pub(crate) fn new(name: &str, section: u8, summary: &str) -> Self {
         let version = env!("CARGO_PKG_VERSION");
         let mut page =
@@ -33,12 +33,12 @@ impl Roff {
         let _ = writeln!(self.0, ".PP\n{}", escaped(text));
     }
 
-    /// How something is written, in bold, and what it does. Not by `.B`, which would take quotes for its own.
+    /// Adds a term in bold, and what it does. `.B` is not used, because it would take quotes for its own.
     pub(crate) fn entry(&mut self, term: &str, text: &str) {
         let _ = writeln!(self.0, ".TP\n\\fB{}\\fR\n{}", escaped(term), escaped(text));
     }
 
-    /// What follows stands below the last entry, until [`Roff::outdent`].
+    /// Places what follows below the last entry, until [`Roff::outdent`].
     pub(crate) fn indent(&mut self) {
         self.0.push_str(".RS\n");
     }
@@ -55,7 +55,7 @@ impl Roff {
         self.0.push_str(".fi\n");
     }
 
-    /// The last section: other pages.
+    /// Ends the page with the names of other pages.
     pub(crate) fn see_also(mut self, pages: &[(&str, u8)]) -> Self {
         self.heading("See also");
         for (index, (name, section)) in pages.iter().enumerate() {
@@ -66,7 +66,7 @@ impl Roff {
     }
 }
 
-/// Backslashes and dashes as themselves; no line starts a request by accident.
+/// The text with backslashes and dashes escaped; no line starts a request by accident.
 pub(crate) fn escaped(text: &str) -> String {
     let text = text.replace('\\', "\\e").replace('-', "\\-").replace('±', "\\[+-]").replace('…', "...");
     if text.starts_with(['.', '\'']) { format!("\\&{text}") } else { text }

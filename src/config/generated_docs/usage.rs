@@ -1,8 +1,8 @@
-//! How the words of the command line go together, for whoever asks or got them wrong.
+//! How the words of the command line go together, for people who ask or got them wrong.
 //!
 //! Never here: the words themselves (`table`, `command`).
 
-/// The few lines that an error about the words themselves ends with.
+/// The lines at the end of an error about the words themselves.
 pub(crate) fn usage() -> String {
     format!(
         "Usage: {USAGE}\n\nFor example:\n  rip-server ./blog\n  rip-server ./blog@blog.example w:4 https:8443\n\nMore: rip-server --help"
@@ -12,7 +12,7 @@ pub(crate) fn usage() -> String {
 /// How the words go together.
 pub(crate) const USAGE: &str = "rip-server APP[@HOST,…] [WORD…]";
 
-/// Commands and what they do.
+/// Commands, and what each does.
 pub(crate) const EXAMPLES: &[(&str, &str)] = &[
     ("rip-server ./blog", "serve ./blog as https://blog.local"),
     ("rip-server ./blog@blog.example,www.blog.example w:4 --hsts", "two hosts, four workers, HSTS"),

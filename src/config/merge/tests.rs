@@ -1,4 +1,4 @@
-//! Every layer in its turn, on machines that the tests make up: who wins, and what a wrong word is told.
+//! Every layer in its turn, on machines that the tests make up: which layer wins, and the errors of wrong words.
 
 use std::os::unix::net::UnixListener;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Owns which words `rip-server` hands over to `rip-serverctl`: a verb such as `status`, and what stands around it.
+//! Owns which words `rip-server` hands over to `rip-serverctl`: a verb such as `status`, and the words around it.
 //!
 //! Never here: doing what the verb says, or reading its words beyond those that name a server.
 
@@ -12,21 +12,21 @@ use crate::config::layer::Layer;
 use crate::spec::settings::form::Form;
 use crate::spec::settings::table::{Id, TABLE};
 
-/// A verb with its words, and what was said of the server that is meant.
+/// A verb with its words, and the words that name a server.
 #[derive(Debug, PartialEq)]
 pub(crate) struct CtlCall {
-    /// The verb first.
+    /// The words for `rip-serverctl`, the verb first.
     pub(crate) words: Vec<OsString>,
     /// The app whose server is meant.
     pub(crate) app: Option<AppWord>,
     /// Folders and the config file of the server that is meant.
     pub(crate) layer: Layer,
-    /// How the verb was understood where a file has its name.
+    /// A note on how the verb was understood where a file has its name.
     pub(crate) note: Option<String>,
 }
 
-/// Where the verb stands, if the words are for `rip-serverctl`; and what to tell the person where a file or a folder
-/// has the verb's name. The file is meant where a word stands beside it that only a server takes.
+/// The place of the verb, if the words are for `rip-serverctl`, and a note for the person where a file or a folder has
+/// the verb's name. The file is meant where a word stands beside it that only a server takes.
 pub(crate) fn verb(words: &[OsString], exists: &dyn Fn(&Path) -> bool) -> (Option<usize>, Option<String>) {
     let Some(at) = first_verb(words) else { return (None, None) };
     let verb = lossy(&words[at]);
@@ -46,7 +46,7 @@ pub(crate) fn verb(words: &[OsString], exists: &dyn Fn(&Path) -> bool) -> (Optio
     (Some(at), Some(note))
 }
 
-/// Takes out what names the server; the rest is for `rip-serverctl`.
+/// Takes out the words that name the server; the rest is for `rip-serverctl`.
 ///
 /// # Errors
 /// A wrong value of a flag that names the server, or two apps.
@@ -76,7 +76,7 @@ pub(crate) fn parse(
     Ok(CtlCall { words: kept, app: parser.app, layer: parser.layer, note })
 }
 
-/// The first word that is neither a flag, nor its value, nor a path: if that is a verb.
+/// The place of the first word that is neither a flag, nor its value, nor a path, if that word is a verb.
 fn first_verb(words: &[OsString]) -> Option<usize> {
     let mut value_of = false;
     for (at, word) in words.iter().enumerate() {
@@ -94,7 +94,7 @@ fn first_verb(words: &[OsString]) -> Option<usize> {
     None
 }
 
-/// Whether a word says how a server is to run. A bare number may be a verb's.
+/// Whether a word says how a server is to run. A bare number may belong to a verb.
 fn is_for_a_server(word: &OsStr, verb: &str) -> bool {
     let text = lossy(word);
     let name = text.split('=').next().unwrap_or_default().to_owned();
@@ -109,11 +109,11 @@ fn is_for_a_server(word: &OsStr, verb: &str) -> bool {
     found.is_some_and(|(row, _)| !CLIENT.contains(&row.id) && row.id != Id::Json)
 }
 
-/// What shells ask for the words that may come next.
+/// The verb with which shells ask for the words that may come next.
 pub(crate) const COMPLETE: &str = "complete";
 /// Flags that name a server and that only `rip-server` knows.
 const OURS: [&str; 3] = ["--config", "--runtime-dir", "--state-dir"];
-/// Flags of `rip-serverctl` whose value may stand apart.
+/// The flags of `rip-serverctl` whose values may stand apart.
 const VALUED: [&str; 7] = ["--instance", "--socket", "--timeout", "--color", "--lines", "--page", "--app"];
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What the program can be asked to do: its commands, the pages it prints, the programs within it.
+//! What the program can be asked to do: its commands, the pages that it prints, the inner programs.
 //!
 //! Never here: doing it, or the settings that stand beside a command (`tokens`).
 
@@ -21,7 +21,7 @@ pub(crate) enum GeneratedDoc {
     DefaultConfig,
 }
 
-/// A program within the program: what the server starts itself with.
+/// An inner program, which the server starts itself with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum InnerProgram {
     /// `worker-exec`: the shim in front of a worker.
@@ -48,7 +48,7 @@ pub(crate) enum Subcommand {
     Remove(RouteName),
 }
 
-/// A word's command, and its sentence for help.
+/// The commands, each with its sentence for help.
 pub(crate) const COMMANDS: &[(&str, &str)] = &[
     (
         "check",
@@ -75,14 +75,14 @@ pub(crate) const VERBS: &[(&str, &str)] = &[
     ("metrics", "print the metrics as Prometheus reads them"),
 ];
 
-/// Words that print something for packagers and shells.
+/// The words that print something for packagers and shells.
 pub(crate) const PAGES: &[(&str, &str)] = &[
     ("completions", "print completions for SHELL: bash, elvish, fish, powershell or zsh"),
     ("man", "print the manual page; man rip-server.toml: that of config files"),
     ("default-config", "print a config file with every key, commented out"),
 ];
 
-/// The page that these words ask for; `--help` and `--version` win over whatever else is said.
+/// The page that these words ask for; `--help` and `--version` win over all other words.
 ///
 /// # Errors
 /// For completions of an unknown shell.
@@ -113,7 +113,7 @@ pub(crate) fn page(words: &[OsString]) -> Result<Option<GeneratedDoc>, ConfigErr
     }
 }
 
-/// The first words that start a program within the program.
+/// The first words of the inner programs.
 pub(crate) const INNER: &[(&str, InnerProgram)] = &[
     ("worker-exec", InnerProgram::Exec),
     ("worker-static", InnerProgram::Static),

@@ -1,4 +1,4 @@
-//! The command line as a whole: a page, a program within the program, a verb of `rip-serverctl`, or words for a server.
+//! The command line as a whole: a page, an inner program, a verb of `rip-serverctl`, or words for a server.
 //!
 //! Never here: the words of each (`tokens`, `client`).
 
@@ -12,16 +12,16 @@ use super::tokens;
 use super::tokens::Tokens;
 use crate::config::error::ConfigError;
 
-/// What the words come to.
+/// The meaning of the words.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Parsed {
-    /// Print this and exit.
+    /// Print this page and exit.
     GeneratedDoc(GeneratedDoc),
-    /// A program within the program; its words are passed on as they are.
+    /// Run an inner program; its words are passed on as they are.
     Inner(InnerProgram, Vec<OsString>),
     /// A verb of `rip-serverctl` with its words.
     Client(Box<CtlCall>),
-    /// Everything else.
+    /// Words for a server.
     Words(Box<Tokens>),
 }
 

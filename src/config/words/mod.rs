@@ -1,4 +1,4 @@
-//! The words of the command line: what each is, what they come to, and what is said of wrong ones.
+//! The words of the command line: what each is, what they mean together, and the errors of wrong ones.
 //!
 //! Never here: which value wins (`merge`).
 

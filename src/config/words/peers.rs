@@ -1,30 +1,31 @@
 //! Owns the words of other servers (gunicorn, uvicorn, puma, caddy, nginx, pm2, docker) and which word here does the
-//! same, for the message about a word that nobody here knows.
+//! same, for the message about an unknown word.
 //!
-//! Never here: accepting such a word, or reading words that are ours (`tokens`).
+//! Never here: accepting such a word, or reading this program's own words (`tokens`).
 
 use super::suggest::nearest;
 
-/// A flag of other programs, and what to say instead.
+/// A flag of other programs, and what to write instead.
 struct Flag {
     names: &'static [&'static str],
     takes: Takes,
-    /// `{}` is the value, or what the value is called where it was left out or makes no sense.
+    /// The counterpart here; `{}` is replaced by the value, or by the value's name where it was left out or makes no
+    /// sense.
     ours: &'static str,
 }
 
-/// What follows such a flag.
+/// The kind of value behind such a flag.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Takes {
     Nothing,
     Port,
     Count,
     Number,
-    /// Becomes milliseconds.
+    /// Seconds, which become milliseconds.
     Seconds,
-    /// `ADDRESS`, `ADDRESS:PORT`, `:PORT` or `PORT`; becomes the words for it.
+    /// `ADDRESS`, `ADDRESS:PORT`, `:PORT` or `PORT`, which becomes the words for it.
     Endpoint,
-    /// Anything, called so.
+    /// Any value, with this name.
     Text(&'static str),
 }
 
@@ -33,7 +34,7 @@ pub(crate) fn flag(name: &str, value: Option<&str>, next: Option<&str>) -> Optio
     if let Some(flag) = named(name) {
         return Some(flag.say(value.or(next)));
     }
-    // `-w4`, as getopt(3) takes it.
+    // The form `-w4`, as getopt(3) takes it.
     let (short, attached) = name.split_at_checked(2)?;
     let flag = named(short).filter(|flag| {
         !short.starts_with("--")
@@ -71,16 +72,16 @@ pub(crate) fn word(text: &str, exists: impl Fn(&str) -> bool) -> Option<String> 
     ))
 }
 
-/// What a verb of other programs is here.
+/// The counterpart here of a verb of other programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PeerVerb {
-    /// The same as this verb of ours.
+    /// This verb does the same.
     Is(&'static str),
-    /// No verb: a server is started by naming its app.
+    /// There is none: a server is started by naming its app.
     Start,
 }
 
-/// The counterpart of a verb of other programs.
+/// The counterpart here of a verb of other programs.
 pub(crate) fn verb(word: &str) -> Option<PeerVerb> {
     if START.contains(&word) {
         return Some(PeerVerb::Start);
@@ -88,8 +89,8 @@ pub(crate) fn verb(word: &str) -> Option<PeerVerb> {
     VERBS.iter().find(|(names, _)| names.contains(&word)).map(|(_, ours)| PeerVerb::Is(ours))
 }
 
-/// The verb that a mistyped one was probably meant to be. Never one that takes something away from clients: whoever
-/// follows a suggestion without reading it must break nothing.
+/// The verb that a mistyped one was probably meant to be. A verb that takes something away from clients is never
+/// suggested, because following a suggestion without reading it must break nothing.
 pub(crate) fn slip<'a>(word: &str, verbs: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     nearest(word, verbs.into_iter().filter(|verb| !TAKES_AWAY.contains(verb)))
 }
@@ -129,7 +130,7 @@ impl Flag {
     }
 }
 
-/// A number of workers as others write it.
+/// A number of workers, as other programs write it, in the words of this one.
 fn workers(text: &str) -> String {
     match text {
         "max" | "auto" | "0" | "-1" => "auto".into(),
@@ -138,7 +139,7 @@ fn workers(text: &str) -> String {
     }
 }
 
-/// The words that listen there, none for every address; `None`: it is no place to listen.
+/// The words for listening at an address; empty for every address; `None`: the text is no address.
 fn endpoint(text: &str) -> Option<String> {
     let text = text.trim_end_matches('/');
     let (address, port) = match text.rsplit_once(':') {
@@ -371,7 +372,7 @@ const START: &[&str] = &[
     "enable",
 ];
 
-/// Verbs after which clients are not served as before.
+/// The verbs after which clients are not served as before.
 const TAKES_AWAY: [&str; 4] = ["stop", "remove", "pause", "maintenance"];
 
 #[cfg(test)]

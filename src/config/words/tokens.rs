@@ -1,4 +1,4 @@
-//! The words of the command line, typed: what was said, in any order, without asking what it means for this machine.
+//! The words of the command line as typed values, in any order, without looking at this machine.
 //!
 //! The only question to the machine is whether a path exists, and the caller answers it. Never here: the environment,
 //! files, defaults, or which value wins.
@@ -21,7 +21,7 @@ use crate::name::{HostName, RouteName, RouteNameError};
 use crate::spec::settings::form::Form;
 use crate::spec::settings::table::{Id, Setting, TABLE};
 
-/// The words, typed.
+/// The words as typed values.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Tokens {
     pub(crate) command: Subcommand,
@@ -29,7 +29,7 @@ pub(crate) struct Tokens {
     pub(crate) layer: Layer,
     /// Whether `check` is to show defaults, too.
     pub(crate) all: bool,
-    /// How a word was understood that could have meant something else.
+    /// A note on how an ambiguous word was understood.
     pub(crate) note: Option<String>,
 }
 
@@ -37,12 +37,12 @@ pub(crate) struct Tokens {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AppWord {
     pub(crate) path: PathBuf,
-    /// What follows the `@`; empty: nothing does.
+    /// The hosts behind the `@`; empty: there are none.
     pub(crate) aliases: Vec<RouteName>,
     pub(crate) word: String,
 }
 
-/// Reads the words that are not for somebody else; `note`: how one was understood that could have meant something else.
+/// Reads the words for a server; `note`: how an ambiguous word was understood.
 ///
 /// # Errors
 /// Whatever is unknown, wrong, said twice, or missing.
@@ -65,10 +65,10 @@ pub(in crate::config) struct Parser<'a> {
     verb: Option<&'static str>,
     host: Option<RouteName>,
     pub(in crate::config) app: Option<AppWord>,
-    /// Words that nothing claimed: at most one may turn out to be the app.
+    /// Words without a meaning so far: at most one may turn out to be the app.
     bare: Vec<&'a OsStr>,
     pub(in crate::config) layer: Layer,
-    /// The word that set it.
+    /// The word that set each setting.
     seen: BTreeMap<Id, String>,
     all: bool,
 }
@@ -120,7 +120,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// What is wrong with a word that only a flag before it could have meant, which takes its value by `=` alone.
+    /// The error for a word that could only be the value of the flag before it, which takes its value by `=` alone.
     fn value_of_a_flag_alone(&self, word: &OsStr) -> Option<ConfigError> {
         let text = word.to_str()?;
         let rows = self.seen.iter().map(|(id, word)| (Setting::of(*id), word));
@@ -133,7 +133,7 @@ impl<'a> Parser<'a> {
         Some(ConfigError::UnknownWord { word: text.into(), hint: Some(hint) })
     }
 
-    /// Whether a word that may be a host or some of its paths is the app: other paths are there.
+    /// Whether a word that may be a host with a path is the app, because such a path exists.
     fn is_app(&self, word: &OsStr) -> bool {
         let text = word.to_string_lossy();
         text.starts_with(['.', '/']) || (text.contains('/') && (self.exists)(Path::new(word)))
@@ -267,7 +267,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// `PATH` if that exists, else `PATH@a,b`; `None`: neither exists.
+    /// Reads `PATH` if that exists, else `PATH@a,b`; `None`: neither exists.
     pub(in crate::config) fn app_word(&self, word: &OsStr) -> Result<Option<AppWord>, ConfigError> {
         if (self.exists)(Path::new(word)) {
             return Ok(Some(AppWord { path: word.into(), aliases: Vec::new(), word: lossy(word) }));
@@ -331,7 +331,7 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// What a name after `@` stands for: a bare host is short for `NAME.local`.
+/// The route that a name behind `@` stands for: a bare host is short for `NAME.local`.
 pub(crate) fn alias(name: &str) -> Result<RouteName, RouteNameError> {
     let route = RouteName::parse(name)?;
     let host = route.host();
@@ -379,11 +379,11 @@ pub(in crate::config) fn lossy(word: &OsStr) -> String {
     word.to_string_lossy().into_owned()
 }
 
-/// What may be said beside a command that only talks to a running server.
+/// The settings that may stand beside a command that only talks to a running server.
 pub(in crate::config) const CLIENT: [Id; 5] =
     [Id::Instance, Id::ConfigFile, Id::RuntimeDir, Id::StateDir, Id::Json];
 
-/// Endings that make a word a path to an entry file.
+/// The endings that make a word a path to an entry file.
 const SOURCES: [&str; 14] =
     [".rip", ".ts", ".tsx", ".mts", ".js", ".jsx", ".mjs", ".cjs", ".py", ".rb", ".ru", ".go", ".rs", ".php"];
 

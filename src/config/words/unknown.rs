@@ -1,6 +1,6 @@
-//! Owns what is said of a word of the command line that means nothing: what was probably meant, or what does the same.
+//! Owns the errors for unknown words of the command line: which word was probably meant, or which does the same.
 //!
-//! Never here: deciding that a word means nothing (`tokens`), or the words of other programs (`peers`).
+//! Never here: deciding that a word is unknown (`tokens`), or the words of other programs (`peers`).
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::config::error::ConfigError;
 use crate::spec::settings::form::Form;
 use crate::spec::settings::table::TABLE;
 
-/// A word without a dash; `named`: there is an app already.
+/// The error for a word without a dash; `named`: an app was named already.
 pub(super) fn word(word: &OsStr, named: bool, exists: &dyn Fn(&Path) -> bool) -> ConfigError {
     let text = word.to_string_lossy().into_owned();
     let hint = hint(&text, named, exists);
@@ -43,7 +43,7 @@ fn hint(text: &str, named: bool, exists: &dyn Fn(&Path) -> bool) -> String {
     }
 }
 
-/// A flag, with its value, or the word behind it.
+/// The error for a flag, with its value or the word behind it.
 pub(super) fn flag(word: &OsStr, name: &str, value: Option<&OsStr>, next: Option<&OsString>) -> ConfigError {
     let next = next.and_then(|next| next.to_str()).filter(|next| !next.starts_with('-'));
     let flags = TABLE.iter().flat_map(|row| row.forms).filter_map(|form| match form {
@@ -59,7 +59,7 @@ pub(super) fn flag(word: &OsStr, name: &str, value: Option<&OsStr>, next: Option
     ConfigError::UnknownWord { word: word.to_string_lossy().into_owned(), hint: Some(hint) }
 }
 
-/// What to add to the message about a wrong value: other programs have the same flag for another kind of value.
+/// The addition to the error for a wrong value: other programs have the same flag for another kind of value.
 pub(super) fn value(form: Form, value: &OsStr) -> String {
     let Form::Flag(flag) = form else { return String::new() };
     peers::flag(flag, value.to_str(), None).map(|said| format!("; {said}")).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! Owns which files of an app are looked at, and how they look at one moment.
+//! Owns which files of an app are looked at, and their state at one moment.
 //!
 //! Never here: noticing that something happens (`watch`), or what follows from a change (`deploy`).
 
@@ -20,7 +20,7 @@ use crate::supervisor::supervisor_error::ResolveError;
 pub(in crate::supervisor) enum ChangedPart {
     /// The app's code.
     Entry,
-    /// A file that its settings want looked at.
+    /// A file that the app's settings want watched.
     Sources,
     /// The app's settings, or the folder that its path leads to.
     Settings,
@@ -37,7 +37,7 @@ pub(in crate::supervisor) struct WatchTargets {
 }
 
 impl WatchTargets {
-    /// What to look at for an app.
+    /// The files of an app to look at.
     pub(in crate::supervisor) fn of(spec: &AppSpec) -> Self {
         let folder = if spec.path.is_file() { spec.path.parent() } else { None };
         let settings = folder.unwrap_or(&spec.path).join("rip.toml");
@@ -45,7 +45,7 @@ impl WatchTargets {
         Self { app, path, entry, settings, sources: Arc::clone(&spec.sources) }
     }
 
-    /// Folders, not files: editors write a new file and rename it over the old one.
+    /// The folders to watch. Folders and not files, because editors write a new file and rename it over the old one.
     pub(in crate::supervisor) fn folders(&self) -> BTreeSet<PathBuf> {
         let files = [Some(&self.path), self.entry.as_ref(), Some(&self.settings)].into_iter().flatten();
         let parents = files.filter_map(|file| Some(file.parent()?.to_path_buf()));
@@ -56,7 +56,7 @@ impl WatchTargets {
     }
 }
 
-/// The folders of the links on the way to what `path` leads to: each of them may be the one that a deploy swaps.
+/// The folders of the links on the way to what `path` leads to: a deploy may swap each of these links.
 fn links_of(path: &Path) -> Vec<PathBuf> {
     let mut folders = Vec::new();
     let mut ahead = vec![path.to_path_buf()];
@@ -70,7 +70,7 @@ fn links_of(path: &Path) -> Vec<PathBuf> {
     folders
 }
 
-/// How the files look; equal as long as nothing was changed.
+/// The state of the files; equal as long as nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::supervisor) struct Fingerprint {
     pub(in crate::supervisor) real_path: Option<PathBuf>,
@@ -79,7 +79,7 @@ pub(in crate::supervisor) struct Fingerprint {
     pub(in crate::supervisor) tree: Tree,
 }
 
-/// Folders matter as places of files alone.
+/// Of folders only the files in them matter.
 impl PartialEq for Tree {
     fn eq(&self, other: &Self) -> bool {
         self.files == other.files
@@ -89,13 +89,13 @@ impl PartialEq for Tree {
 impl Eq for Tree {}
 
 impl Fingerprint {
-    /// What is to be made of how the files look now; `None`: nothing.
+    /// What has changed, when the files are now as `now` says; `None`: nothing that matters.
     pub(in crate::supervisor) fn difference(
         &self,
         now: &Self,
         targets: &WatchTargets,
     ) -> Option<ChangedPart> {
-        // A file that is away for a moment, or for good, is nothing to load.
+        // A file that is away, for a moment or for good, cannot be loaded.
         let changed = |then: &Option<Stamp>, now: &Option<Stamp>| now.is_some() && then != now;
         let moved = now.real_path.is_some() && self.real_path != now.real_path;
         let settings_gone = self.settings.is_some() && now.settings.is_none() && now.real_path.is_some();
@@ -108,7 +108,7 @@ impl Fingerprint {
         changed(&self.entry, &now.entry).then_some(ChangedPart::Entry)
     }
 
-    /// Whether sources differ that are not the entry.
+    /// Whether sources other than the entry differ.
     fn others(&self, now: &Self, targets: &WatchTargets) -> bool {
         let (then, now) = (&self.tree.files, &now.tree.files);
         let mut differing = then.keys().chain(now.keys()).filter(|path| then.get(*path) != now.get(*path));
@@ -116,7 +116,7 @@ impl Fingerprint {
     }
 }
 
-/// Looks at them. `None`: the runtime shuts down.
+/// Looks at the files. `None`: the runtime shuts down.
 pub(in crate::supervisor) async fn fingerprint(targets: &WatchTargets) -> Option<Fingerprint> {
     let targets = targets.clone();
     let look = move || Fingerprint {
@@ -125,13 +125,13 @@ pub(in crate::supervisor) async fn fingerprint(targets: &WatchTargets) -> Option
         settings: Stamp::with_content(&targets.settings),
         tree: Tree::look(&targets.sources),
     };
-    // Only a runtime that shuts down does not run it.
+    // The task fails only when the runtime shuts down.
     spawn_blocking(look).await.ok()
 }
 
-/// What `reading` reads, and how the files looked before it: a change that came later looks different, and one that
-/// came before looks the same. Where the app has another entry than `known` says, that is looked at after the reading
-/// and before any worker loads it.
+/// Returns what `reading` reads, and the state of the files before it, so that a later change shows and an earlier one
+/// does not. When the app has another entry than `known` says, that entry is looked at after the reading and before any
+/// worker loads it.
 pub(in crate::supervisor) async fn seen_by(
     known: WatchTargets,
     reading: impl Future<Output = Result<AppSpec, ResolveError>>,
@@ -154,7 +154,7 @@ pub(in crate::supervisor) async fn seen_by(
     (read, seen)
 }
 
-/// As many as the kernel follows, path_resolution(7).
+/// The most links that are followed: as many as the kernel follows, path_resolution(7).
 const MOST_LINKS: usize = 40;
 
 #[cfg(test)]

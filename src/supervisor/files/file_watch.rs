@@ -1,7 +1,7 @@
-//! Owns noticing that an app's files have changed: its entry, its `rip.toml`, what that wants watched, or where its
-//! path leads.
+//! Owns noticing that an app's files have changed: its entry, its `rip.toml`, the files that its settings want watched,
+//! or where its path leads.
 //!
-//! Never here: what a change leads to.
+//! Never here: what follows from a change.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -23,18 +23,18 @@ use super::source_tree::{MOST_FOLDERS, Tree};
 pub(in crate::supervisor) struct FileChange {
     pub(in crate::supervisor) what: ChangedPart,
     pub(in crate::supervisor) targets: WatchTargets,
-    /// The files as they are now.
+    /// The state of the files now.
     pub(in crate::supervisor) found: Fingerprint,
 }
 
-/// Looks until it is dropped.
+/// The watch of an app's files; dropping it ends it.
 pub(in crate::supervisor) struct FileWatch {
     targets: WatchTargets,
     task: TaskHandle,
 }
 
 impl FileWatch {
-    /// Begins to look; each change is told once, some 150 ms after the files have come to rest.
+    /// Begins to watch. Each change is sent once, some 150 ms after the files have come to rest.
     pub(in crate::supervisor) fn start(
         targets: WatchTargets,
         read: Option<Fingerprint>,
@@ -67,10 +67,10 @@ async fn look(targets: WatchTargets, read: Option<Fingerprint>, tell: mpsc::Send
     let Some(opened) = eyes.follow(&seen.tree).await else { return };
     eyes = opened;
     let mut pause = LULL;
-    // What has changed before inotify was listened to is found by looking.
+    // A look finds what changed before inotify was listened to.
     let mut at_once = true;
     loop {
-        // Also with inotify: it is silent about other machines' writes to a network file system.
+        // Looks are needed also with inotify, which does not report other machines' writes to a network file system.
         let every = if eyes.watcher.is_some() { SAFETY_POLL } else { POLL };
         if !std::mem::take(&mut at_once) && timeout(every, woken.recv()).await.is_ok() {
             // An app that writes beside its code all day is looked at 20 times a second, no more.
@@ -86,7 +86,7 @@ async fn look(targets: WatchTargets, read: Option<Fingerprint>, tell: mpsc::Send
         let Some(opened) = eyes.follow(&found.tree).await else { return };
         eyes = opened;
         let Some(what) = what else {
-            // Nor does looking over a large tree take more than a part of the time.
+            // Looking over a large tree may not take more than a part of the time.
             pause = LULL + begun.elapsed() * 4;
             continue;
         };
@@ -98,11 +98,11 @@ async fn look(targets: WatchTargets, read: Option<Fingerprint>, tell: mpsc::Send
     }
 }
 
-/// What wakes the look: inotify on the folders of the targets and on those of their sources.
+/// What wakes the watch: inotify on the folders of the targets and on those of their sources.
 struct Eyes {
     app: AppName,
     watcher: Option<RecommendedWatcher>,
-    /// Folders of the sources that are watched, or could not be.
+    /// The folders of the sources that are watched, or could not be.
     followed: BTreeMap<PathBuf, u64>,
     wake: mpsc::Sender<()>,
     warned: bool,
@@ -114,13 +114,13 @@ impl Eyes {
         Self { app: targets.app.clone(), watcher, followed: BTreeMap::new(), wake, warned: false }
     }
 
-    /// Watches the folders that have come, and no more those that have gone. `None`: the runtime shuts down.
+    /// Watches the folders that have come, and stops watching those that have gone. `None`: the runtime shuts down.
     async fn follow(mut self, tree: &Tree) -> Option<Self> {
         if tree.folders == self.followed {
             return Some(self);
         }
         let (folders, cut) = (tree.folders.clone(), tree.cut);
-        // Each takes a moment, and there may be thousands.
+        // Each watch takes a moment, and there may be thousands.
         let follow = move || {
             self.change_to(folders, cut);
             self
@@ -140,7 +140,7 @@ impl Eyes {
         let same =
             |map: &BTreeMap<PathBuf, u64>, (path, inode): (&PathBuf, &u64)| map.get(path) == Some(inode);
         for (gone, _) in self.followed.iter().filter(|folder| !same(&folders, *folder)) {
-            // The kernel has forgotten one that was removed.
+            // The kernel has forgotten a folder that was removed.
             watcher.unwatch(gone).ok();
         }
         let new = folders.iter().filter(|folder| !same(&self.followed, *folder));
@@ -155,7 +155,7 @@ impl Eyes {
     }
 }
 
-/// The files once two looks in a row agree, or the first look if nothing has changed.
+/// The state of the files when two looks in a row agree, or that of the first look if nothing has changed.
 async fn at_rest(targets: &WatchTargets, seen: &Fingerprint) -> Option<Fingerprint> {
     let mut found = fingerprint(targets).await?;
     if found == *seen {
@@ -177,7 +177,7 @@ fn inotify(targets: &WatchTargets, wake: &mpsc::Sender<()>) -> Option<Recommende
     let told = move |event: notify::Result<notify::Event>| {
         // Reading a file is no change; an error may have lost one.
         if !matches!(event, Ok(notify::Event { kind: EventKind::Access(_), .. })) {
-            // A wake-up that waits to be read says the same.
+            // A wake-up that waits to be read is enough.
             wake.try_send(()).ok();
         }
     };
@@ -195,9 +195,9 @@ fn inotify(targets: &WatchTargets, wake: &mpsc::Sender<()>) -> Option<Recommende
         .ok()
 }
 
-/// Between two looks that must agree.
+/// The time between two looks that must agree.
 const REST: Duration = Duration::from_millis(150);
-/// A file that is written to all the time is taken as it is after this many looks.
+/// The number of looks after which a file that is written to all the time is taken as it is.
 const MOST_LOOKS: usize = 20;
 const LULL: Duration = Duration::from_millis(50);
 const POLL: Duration = Duration::from_secs(1);
@@ -218,7 +218,7 @@ mod tests {
     }
 
     impl Files {
-        /// Two releases with an entry each, `current` leads to the first.
+        /// Two releases with an entry each; `current` leads to the first.
         async fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
             for release in ["1", "2"] {
@@ -236,7 +236,7 @@ mod tests {
             };
             let (tell, mut changes) = mpsc::channel(1);
             let watch = FileWatch::start(targets, None, tell, &TaskGroup::new());
-            // The first look is taken when the watch has begun, which only its silence shows.
+            // The first look is over when the watch has begun, which only its silence shows.
             timeout(REST * 2, changes.recv()).await.unwrap_err();
             Self { folder, changes, _watch: watch }
         }
@@ -330,7 +330,7 @@ mod tests {
             sources: Arc::default(),
         };
         let read = fingerprint(&targets).await;
-        // In place, of the same length, and within the same tick of the clock for files or not.
+        // The write is in place, of the same length, and perhaps within the same tick of the clock for files.
         fs::write(&entry, "2").unwrap();
         let (tell, mut changes) = mpsc::channel(1);
         let _watch = FileWatch::start(targets.clone(), read, tell, &TaskGroup::new());

@@ -1,6 +1,6 @@
 //! Owns which files of an app are looked at, and noticing that they have changed.
 //!
-//! Never here: what a change leads to (`app`).
+//! Never here: what follows from a change (`app`).
 
 pub(super) mod app_files;
 pub(super) mod file_watch;

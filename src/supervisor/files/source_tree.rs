@@ -1,4 +1,4 @@
-//! Owns looking over the source files that an app's `watch` names: how they look, and which folders they are in.
+//! Owns looking over the source files that an app's `watch` names: their states, and the folders that they are in.
 //!
 //! Never here: noticing that something happens, or what follows from a change.
 
@@ -17,14 +17,14 @@ use super::stamp::Stamp;
 pub(in crate::supervisor) struct Tree {
     /// The files by their paths from the app's folder.
     pub(in crate::supervisor) files: BTreeMap<PathBuf, Option<Stamp>>,
-    /// Folders in which files may come, with what tells one from another of its name.
+    /// Folders in which files may come, with the inode that tells one from another of its name.
     pub(in crate::supervisor) folders: BTreeMap<PathBuf, u64>,
-    /// Whether there are more than are looked at.
+    /// Whether there are more folders than are looked at.
     pub(in crate::supervisor) cut: bool,
 }
 
 impl Tree {
-    /// Looks at all of them; at nothing where no pattern is given.
+    /// Looks at all sources, or at none where there is no pattern.
     pub(in crate::supervisor) fn look(sources: &Sources) -> Self {
         let mut tree = Self::default();
         if sources.patterns.is_empty() {
@@ -45,7 +45,7 @@ impl Tree {
 
 struct Walk<'a> {
     sources: &'a Sources,
-    /// Each folder counts once, also where links lead to it in a circle.
+    /// The folders that were looked at: each counts once, also where links lead to it in a circle.
     seen: HashSet<(u64, u64)>,
 }
 
@@ -65,7 +65,7 @@ impl Walk<'_> {
 
     fn entry(&self, entry: &DirEntry, below: &Path, tree: &mut Tree, ahead: &mut Vec<PathBuf>) {
         let name = entry.file_name();
-        // Patterns are texts: no other name can be meant.
+        // Patterns are texts, so that no other name can be meant.
         let Some(name) = name.to_str().filter(|name| !is_left_over(name)) else { return };
         let path = below.join(name);
         let names: Vec<_> = path.iter().filter_map(|name| name.to_str()).collect();
@@ -97,7 +97,7 @@ fn is_never_entered(name: &str, folder: &Path) -> bool {
     name.starts_with('.') || NEVER.contains(&name) || folder.join("pyvenv.cfg").exists()
 }
 
-/// What editors put beside a file while it is written.
+/// Whether the name is that of a file which editors put beside another while they write.
 fn is_left_over(name: &str) -> bool {
     name.ends_with('~')
         || (name.starts_with('#') && name.ends_with('#'))
@@ -105,8 +105,8 @@ fn is_left_over(name: &str) -> bool {
         || name == "4913"
 }
 
-/// Folders that are looked at, each with an inotify watch: half of what the kernel allows a user where it has little
-/// memory (fs.inotify.max_user_watches was 8192 for long).
+/// The most folders that are looked at, each with an inotify watch: half of what the kernel allows a user where it has
+/// little memory (fs.inotify.max_user_watches was 8192 for long).
 pub(in crate::supervisor) const MOST_FOLDERS: usize = 4096;
 const MOST_FILES: usize = 50_000;
 

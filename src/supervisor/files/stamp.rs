@@ -9,24 +9,24 @@ use std::time::SystemTime;
 
 use crate::digest;
 
-/// Length and inode too: a copy may keep the time.
+/// The state of a file. It has length and inode too, because a copy may keep the time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::supervisor) struct Stamp {
     modified: Option<SystemTime>,
     len: u64,
     inode: u64,
-    /// What is in it, of a file of a usual size that was read.
+    /// A digest of the content, of a file of a usual size that was read.
     content: Option<String>,
 }
 
 impl Stamp {
-    /// The stamp of a file by what its folder says of it.
+    /// The stamp of a file, without its content.
     pub(in crate::supervisor) fn of(found: &Metadata) -> Self {
         Self { modified: found.modified().ok(), len: found.len(), inode: found.ino(), content: None }
     }
 
-    /// The stamp by the file's content as well: the kernel's clock for files stands still for up to 10 ms, and two
-    /// writes in that time may differ in nothing else. `None`: it is not there.
+    /// The stamp with the file's content, because the kernel's clock for files stands still for up to 10 ms, and two
+    /// writes in that time may differ in nothing else. `None`: there is no such file.
     pub(in crate::supervisor) fn with_content(file: &Path) -> Option<Self> {
         let found = fs::metadata(file).ok()?;
         let usual = found.is_file() && found.len() <= MOST_READ;
@@ -35,11 +35,11 @@ impl Stamp {
         Some(Self { content, ..Self::of(&found) })
     }
 
-    /// The stamp of a file by what its folder says of it. `None`: it is not there.
+    /// The stamp of a file, without its content. `None`: there is no such file.
     pub(in crate::supervisor) fn of_file(file: &Path) -> Option<Self> {
         fs::metadata(file).ok().map(|found| Self::of(&found))
     }
 }
 
-/// A larger file is known by its time, length and inode.
+/// The largest file whose content is read; a larger one is known by its time, length and inode.
 const MOST_READ: u64 = 1 << 20;

@@ -1,4 +1,5 @@
-//! Owns which apps there are: those that run and those that cannot be read, how they come and which one a path means.
+//! Owns the apps of an instance: those that run and those that cannot be read, how they come, and which one a path
+//! means.
 //!
 //! Never here: which hosts lead to them (`hosts`), or the life of one (`app`).
 
@@ -86,7 +87,7 @@ impl AppEntries {
         self.open(path, AppLifetime::Added, hosts).await
     }
 
-    /// The app that is known by `path`, however that is spelled.
+    /// The app that is known by `path`, in whatever spelling.
     pub(super) async fn known(&self, path: &Path) -> Option<&AppEntry> {
         Some(&self.running[self.position_of(path, PathMatch::Entry).await?])
     }
@@ -97,7 +98,7 @@ impl AppEntries {
     }
 
     async fn position_among(&self, known: Vec<PathBuf>, path: &Path, meant: PathMatch) -> Option<usize> {
-        // Nothing is asked of the disk for a path that is known as it is.
+        // The disk is not asked for a path that is known as it is.
         if let Some(at) = known.iter().position(|known| known == path) {
             return Some(at);
         }
@@ -164,7 +165,7 @@ impl AppEntries {
         app
     }
 
-    /// Ends an app that was added if nobody wants a host of it any more.
+    /// Ends an app that was added when no host that was added leads to it any more.
     pub(super) async fn let_go(&mut self, app: &AppName, hosts: &mut Hosts) {
         if hosts.any_added(app) {
             return;
@@ -197,7 +198,7 @@ impl AppEntries {
         workers
     }
 
-    /// Has one app deployed, or all, and reads again what could not be read.
+    /// Deploys one app, or all, and tries again to read those that could not be read.
     pub(super) async fn deploy(
         &mut self,
         app: Option<AppName>,
@@ -213,7 +214,7 @@ impl AppEntries {
         }
         let (steps, events) = mpsc::channel(STEPS * (running.len() + unreadable.len()));
         for entry in running {
-            // A task that has just ended drops its observer: the end of the events is all there is to tell.
+            // A task that has just ended drops its observer, and the end of the events is all there is to tell.
             entry.handle.commands.send(AppCommand::Deploy(DeployObserver::new(&steps))).await.ok();
         }
         for (path, lifetime) in unreadable {
@@ -222,7 +223,7 @@ impl AppEntries {
         Ok(events)
     }
 
-    /// Tries again to read what could not be read, and starts it.
+    /// Tries again to read the apps that could not be read, and starts them.
     async fn read_again(
         &mut self,
         path: PathBuf,
@@ -269,14 +270,14 @@ impl AppEntries {
         }
     }
 
-    /// Has every app end and leave its workers as they are.
+    /// Ends every app's task and leaves the workers as they are.
     pub(super) async fn leave(&mut self) {
         for entry in &mut self.running {
             entry.leave().await;
         }
     }
 
-    /// Takes in what the apps' tasks tell of themselves: the hosts that their settings name, and that they have ended.
+    /// Takes in the facts of the apps: the hosts that their settings name, and whether they have ended.
     pub(super) fn read_facts(&mut self, hosts: &mut Hosts) {
         for entry in &mut self.running {
             let facts = entry.handle.facts.borrow_and_update().clone();
@@ -291,5 +292,5 @@ impl AppEntries {
     }
 }
 
-/// Places for the events of one app's deploy.
+/// The places for the events of one app's deploy.
 const STEPS: usize = 64;

@@ -30,7 +30,7 @@ pub(in crate::supervisor) struct AppEntry {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::supervisor) enum AppLifetime {
     Instance,
-    /// Until nobody wants a host of it any more.
+    /// Until no added host leads to the app any more.
     Added,
 }
 
@@ -42,7 +42,7 @@ pub(in crate::supervisor) struct UnreadableApp {
     pub(in crate::supervisor) why: String,
 }
 
-// Awaiting an app's task is safe: it never waits for this one.
+// Awaiting an app's task is safe, because that task never waits for this one.
 impl AppEntry {
     pub(in crate::supervisor) async fn ask<T>(
         &self,
@@ -55,19 +55,19 @@ impl AppEntry {
 
     pub(in crate::supervisor) async fn leave(&mut self) {
         self.leaving = true;
-        // A task that has ended is what is wanted.
+        // A send that fails is fine: the task has ended.
         self.handle.commands.send(AppCommand::Leave).await.ok();
     }
 
     pub(in crate::supervisor) async fn end(&mut self, drain: Option<Duration>) {
         self.leaving = true;
-        // A task that has ended is what is wanted.
+        // A send that fails is fine: the task has ended.
         self.handle.commands.send(AppCommand::Stop(drain)).await.ok();
     }
 }
 
 impl UnreadableApp {
-    /// A place for the app that should be at `path`.
+    /// An entry for the app that should be at `path`.
     pub(in crate::supervisor) fn new(
         path: &Path,
         lifetime: AppLifetime,
@@ -82,7 +82,7 @@ impl UnreadableApp {
         Self { app, path: path.into(), lifetime, why }
     }
 
-    /// As people see it.
+    /// The entry as people see it.
     pub(in crate::supervisor) fn status(&self, hosts: Vec<RouteName>) -> AppStatus {
         AppStatus {
             app: self.app.name.clone(),
@@ -111,7 +111,7 @@ impl UnreadableApp {
     }
 }
 
-/// A name for what has none, from its path.
+/// The name of an app that has none, from its path.
 fn nameless(path: &Path) -> AppName {
     let last = path.file_name().unwrap_or_default().to_string_lossy();
     let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' };

@@ -49,7 +49,7 @@ pub(in crate::supervisor) enum Follow {
     No,
 }
 
-/// What became of an app that was given at the start.
+/// The result of starting an app that was given at the start.
 #[derive(Clone)]
 pub(in crate::supervisor) enum Begun {
     /// The app is being started.
@@ -117,7 +117,7 @@ impl AppSet {
     /// Starts the apps that were given at the start.
     async fn begin(&mut self, given: Vec<PathBuf>) -> Vec<Begun> {
         let mut begun = Vec::new();
-        // The registry keeps paths for a start in another working directory.
+        // The registry keeps absolute paths, for a start in another working directory.
         let given =
             given.into_iter().map(|path| std::path::absolute(&path).unwrap_or(path)).collect::<Vec<_>>();
         self.first = given.first().cloned();
@@ -157,7 +157,7 @@ impl AppSet {
     }
 
     async fn handle(&mut self, command: AppSetCommand, begun: &[Begun]) {
-        // Who asked may have gone; then nobody needs the answer.
+        // The asker may have gone; then nobody needs the answer.
         match command {
             AppSetCommand::AddHost(wanted, reply) => drop(reply.send(self.add_host(wanted).await)),
             AppSetCommand::RemoveHost(host, reply) => drop(reply.send(self.remove_host(&host).await)),
@@ -251,5 +251,5 @@ impl AppSet {
     }
 }
 
-/// Places for the lines of one reader.
+/// The places for the lines of one reader.
 const LINES: usize = 64;

@@ -1,5 +1,4 @@
-//! Owns which host, or which of its paths, leads to which app: the registry, the directory, and that the first is
-//! written before the second changes.
+//! Owns which host, or which of its paths, leads to which app. The registry is written before the directory changes.
 //!
 //! Never here: what an app is, or starting and stopping one.
 
@@ -20,12 +19,13 @@ use crate::supervisor::supervisor_error::SupervisorError;
 /// The hosts of an instance.
 pub(in crate::supervisor) struct Hosts {
     directory: Directory,
-    /// Behind a lock only to get to a thread that may block and back: there is one writer, and it waits.
+    /// The registry. Its lock only lets a thread that may block have it; there is one writer, and it waits.
     registry: Arc<Mutex<Registry>>,
     rows: BTreeMap<RouteName, HostRow>,
-    /// What hosts that were never told anything share, by app: a channel for each host would be most of its memory.
+    /// The state that an app's hosts share that were never paused or stopped: a channel for each host would be most of
+    /// its memory.
     usual: HashMap<AppName, watch::Sender<Availability>>,
-    /// What an app's settings named last: looked at whenever an app tells something new, and the rows are many.
+    /// The hosts that an app's settings named last; compared whenever an app has new facts, because the rows are many.
     named: HashMap<AppName, Vec<RouteName>>,
 }
 
@@ -33,9 +33,9 @@ struct HostRow {
     app: Arc<App>,
     path: Arc<Path>,
     origin: HostOrigin,
-    /// Whether a certificate may be got for it of an authority.
+    /// Whether a certificate may be got for the host from an authority.
     acme: bool,
-    /// `None`: its requests are served, and nobody was ever told otherwise.
+    /// The state of the host; `None`: its requests are served, and it was never paused or stopped.
     availability: Option<watch::Sender<Availability>>,
 }
 
@@ -51,7 +51,7 @@ impl HostRow {
     }
 }
 
-/// What was asked for a host beside its app.
+/// The wishes for a host beside its app.
 #[derive(PartialEq)]
 struct HostWishes {
     availability: Availability,
@@ -72,7 +72,7 @@ impl HostWishes {
 }
 
 impl Hosts {
-    /// No host leads anywhere yet, whatever the registry says.
+    /// Starts with hosts that lead nowhere, whatever the registry says.
     pub(in crate::supervisor) fn new(directory: Directory, registry: Registry) -> Self {
         Self {
             directory,
@@ -83,7 +83,7 @@ impl Hosts {
         }
     }
 
-    /// What the registry has kept, by path.
+    /// The hosts that the registry has kept, by their apps' paths.
     pub(in crate::supervisor) fn kept(&self) -> BTreeMap<Arc<Path>, Vec<RegistryEntry>> {
         let mut kept = BTreeMap::<_, Vec<_>>::new();
         for entry in self.registry().entries() {
@@ -134,7 +134,7 @@ impl Hosts {
         self.directory.insert_all(routes);
     }
 
-    /// Makes the hosts that lead to `path` lead to this app: it could not be read before.
+    /// Makes the hosts of `path` lead to this app, which could not be read before.
     pub(in crate::supervisor) fn revive(&mut self, app: &Arc<App>, path: &Path) {
         let mine = self.rows.iter_mut().filter(|(_, row)| &*row.path == path);
         self.directory.insert_all(mine.map(|(host, row)| {
@@ -160,10 +160,10 @@ impl Hosts {
         }
     }
 
-    /// Makes a host lead to an app, for good, and says whether a certificate may be got for it of an authority.
+    /// Makes a host lead to an app, for good, and notes whether a certificate may be got for it from an authority.
     ///
     /// # Errors
-    /// When it is another app's, or cannot be written down; then nothing has changed.
+    /// When the host is another app's, or cannot be written down; then nothing has changed.
     pub(in crate::supervisor) async fn add(
         &mut self,
         host: &RouteName,
@@ -185,10 +185,10 @@ impl Hosts {
         Ok(Changed { ok: true, changed: true, entry: self.entry(host) })
     }
 
-    /// Makes an added host lead nowhere; returns whose it was.
+    /// Makes an added host lead nowhere; returns the app that it led to.
     ///
     /// # Errors
-    /// When there is no such host, a config names it, or it cannot be written down; then nothing has changed.
+    /// When there is no such host, a config names it, or the change cannot be written down; then nothing has changed.
     pub(in crate::supervisor) async fn remove(
         &mut self,
         host: &RouteName,
@@ -205,10 +205,10 @@ impl Hosts {
         Ok(app)
     }
 
-    /// Changes what a host is to do.
+    /// Changes a host's state.
     ///
     /// # Errors
-    /// When there is no such host, or it cannot be written down; then nothing has changed.
+    /// When there is no such host, or the change cannot be written down; then nothing has changed.
     pub(in crate::supervisor) async fn set_state(
         &mut self,
         host: &RouteName,
@@ -235,12 +235,12 @@ impl Hosts {
         self.rows.iter().filter(|(_, row)| row.app.name == *app).map(|(host, _)| host.clone()).collect()
     }
 
-    /// Whether somebody has added a host of an app by hand.
+    /// Whether an app has a host that was added.
     pub(in crate::supervisor) fn any_added(&self, app: &AppName) -> bool {
         self.rows.values().any(|row| row.app.name == *app && row.origin == HostOrigin::Added)
     }
 
-    /// Makes no host lead to an app; the registry stays as it is.
+    /// Makes no host lead to an app any more; the registry stays as it is.
     pub(in crate::supervisor) fn forget(&mut self, app: &AppName) {
         for host in self.of(app) {
             self.drop_row(&host);
@@ -249,7 +249,7 @@ impl Hosts {
         self.named.remove(app);
     }
 
-    /// Puts what was changed into the one file that people read; nothing is lost where that fails.
+    /// Writes all changes into the one file that people read. A failure loses nothing.
     pub(in crate::supervisor) async fn close(&self) {
         let registry = Arc::clone(&self.registry);
         let settled = spawn_blocking(move || lock(&registry).settle()).await;
@@ -259,7 +259,7 @@ impl Hosts {
         }
     }
 
-    /// An app's settings name a host no longer: it stays only if somebody added it too.
+    /// Handles a host that an app's settings no longer name: it stays only if it was added too.
     fn unname(&mut self, host: &RouteName, app: &AppName) {
         let of_settings = |row: &HostRow| row.origin == HostOrigin::Config && row.app.name == *app;
         if !self.rows.get(host).is_some_and(of_settings) {
@@ -277,8 +277,7 @@ impl Hosts {
         registry.get(host).filter(|entry| &*entry.path == path).map(HostWishes::of).unwrap_or_default()
     }
 
-    /// Writes down what was asked for a host. One that a config names needs a note only for as long as it is to do
-    /// something unusual.
+    /// Writes down the wishes for a host. A host of a config needs a note only while its state is not `running`.
     async fn note(
         &self,
         host: &RouteName,
@@ -311,7 +310,7 @@ impl Hosts {
         self.rows.insert(host, row);
     }
 
-    /// Makes a known host stand like this; false when it did.
+    /// Changes the state of a known host; false when it has that state already.
     fn stand(&mut self, host: &RouteName, availability: Availability) -> bool {
         let Some(row) = self.rows.get_mut(host) else { return false };
         match &row.availability {

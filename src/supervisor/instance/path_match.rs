@@ -1,6 +1,6 @@
-//! Owns telling which known app a path means that may be spelled in another way.
+//! Owns finding the known app that a path means in whatever spelling.
 //!
-//! Never here: what follows from that.
+//! Never here: what is done with the app.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,12 +12,12 @@ use crate::config::machine::is_one_entry;
 pub(in crate::supervisor) enum PathMatch {
     /// The same entry of the same folder, whatever links lead to the folder.
     Entry,
-    /// Also the folder that a known app's link leads to just now. A link is an app of its own, though, also where the
-    /// folder that it leads to is one: only through the link are later deploys followed.
+    /// Also the folder that a known app's link leads to now. A link is still an app of its own, also where the folder
+    /// that it leads to is one, because only an app by the link follows later deploys.
     Target,
 }
 
-/// The place among `known` of the app that `path` means.
+/// The index in `known` of the app that `path` means.
 pub(in crate::supervisor) fn position_of(path: &Path, known: &[PathBuf], meant: PathMatch) -> Option<usize> {
     let exact = known.iter().position(|known| known == path);
     let entry = || known.iter().position(|known| is_one_entry(known, path));

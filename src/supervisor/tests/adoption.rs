@@ -1,4 +1,4 @@
-//! Workers that an earlier server left: gone on with, replaced, or told to end.
+//! Workers that an earlier server left: taken over, replaced, or told to end.
 
 use std::time::SystemTime;
 
@@ -141,7 +141,7 @@ async fn a_server_that_leaves_ends_none() {
     assert_eq!(world.backend.alive().len(), 2);
 }
 
-/// As every backend says it.
+/// The fingerprint of a launch, as every backend makes it.
 fn fingerprint(spec: &AppSpec) -> String {
     FakeBackend::new(mpsc::channel(1).0).fingerprint(&spec.launch)
 }

@@ -1,4 +1,4 @@
-//! Generations: tried out, promoted, rejected, superseded.
+//! Generations that are tried out, promoted, rejected and superseded.
 
 use super::*;
 

@@ -25,7 +25,7 @@ async fn until(what: &str, done: impl Fn() -> bool) {
     }
 }
 
-/// Changes the entry until it has been noticed: the watch may have begun after the first change.
+/// Changes the entry again and again until that is noticed: the watch may begin after the first change.
 async fn change(folder: &tempfile::TempDir, noticed: impl Fn() -> bool) {
     let mut text = String::from("1");
     while !noticed() {

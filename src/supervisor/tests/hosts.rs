@@ -1,4 +1,4 @@
-//! Hosts: added, removed, held, kept over a restart.
+//! Hosts that are added, removed, paused, and kept over a restart.
 
 use super::*;
 use crate::api::{HostOrigin, HostState};

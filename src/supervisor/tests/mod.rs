@@ -41,7 +41,7 @@ struct World {
 
 const GENERATIONS_FILE: &str = "generations.json";
 
-/// What is found at which path.
+/// The app that is found at each path.
 #[derive(Default)]
 struct Apps(Mutex<HashMap<PathBuf, AppSpec>>);
 
@@ -158,7 +158,7 @@ impl World {
         app.pool.claim(Claim { in_flight, client: None, deadline, not: None }).await
     }
 
-    /// Waits until the only app is as wanted.
+    /// Waits until the status of the only app is as wanted.
     async fn until(&self, what: &str, wanted: impl Fn(&AppStatus) -> bool) -> AppStatus {
         let deadline = Instant::now() + Duration::from_secs(600);
         loop {
@@ -171,7 +171,7 @@ impl World {
         }
     }
 
-    /// Waits until all is as desired: as many workers as wanted, all of this generation, and nobody on the way.
+    /// Waits until the only app has as many workers as wanted, all of this generation, and none that starts or ends.
     async fn at_rest(&self, generation: u64) -> AppStatus {
         self.until("at rest", |app| {
             let tally = app.workers;
@@ -214,7 +214,7 @@ fn app(name: &str) -> AppSpec {
         memory: Memory::default(),
         kill_after: Duration::from_secs(5),
     };
-    // Deploys that are about something else end when they serve.
+    // Tests of other things than probation have none: their deploys end when they serve.
     let timeouts = Timeouts { probation: Duration::ZERO, ..Timeouts::default() };
     let rules = Rules { timeouts, max_queue: 16, max_body: 1 << 20, tunnels: 4, ..Rules::default() };
     let upkeep = Upkeep {

@@ -5,19 +5,19 @@ use crate::api::Rejection;
 
 const PROBATION: Duration = Duration::from_secs(5);
 
-/// With workers that are kept after a deploy.
+/// An app whose old workers are kept after a deploy.
 fn careful(count: u32) -> AppSpec {
     let mut spec = workers(blog(), count);
     Arc::make_mut(&mut spec.rules).timeouts.probation = PROBATION;
     spec
 }
 
-/// Ready at once, and dead after so long.
+/// A worker that is ready at once, and dies after `time`.
 fn crashes_after(time: Duration) -> Behaviour {
     Behaviour { exit_after: Some((time, WorkerExit::Status(3))), ..Behaviour::default() }
 }
 
-/// A deploy that serves by now, and the rest of its events.
+/// Begins a deploy and returns when it serves, with the rest of its events.
 async fn serving(world: &World) -> mpsc::Receiver<DeployEvent> {
     let mut events = world.supervisor.deploy(None).await.unwrap();
     loop {

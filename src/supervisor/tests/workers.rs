@@ -1,4 +1,4 @@
-//! Starting, crashing, recycling, killing, resizing, stopping.
+//! Workers that start, crash, are recycled, killed, resized and stopped.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Owns what this server knows of its workers' units, and hearing of it from systemd.
+//! Owns what this server knows of its workers' units, and the signals of systemd by which it knows.
 //!
 //! Never here: asking for a unit, or signalling one (`starter`).
 

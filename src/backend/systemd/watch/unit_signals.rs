@@ -1,7 +1,7 @@
-//! Owns the task that hears from systemd what becomes of the workers' units, over a connection that may break.
+//! Owns the task that learns from systemd what becomes of the workers' units, over a connection that may break.
 //!
-//! What is believed is what systemd says it is now: after each new connection all units are looked at, so that nothing
-//! that went unheard is lost. Never here: telling systemd to do anything.
+//! After each new connection the task reads the state of all units, so that no lost signal matters. Never here: telling
+//! systemd to do anything.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -24,7 +24,7 @@ use crate::backend::systemd::dbus::ManagerProxy;
 use crate::backend::systemd::{SystemdInner, unit};
 use crate::time::Backoff;
 
-/// Hears until it is dropped, over a first connection and then over those that take its place. The connection in use is
+/// Listens until the future is dropped, over a first connection and then over new ones. The connection in use is
 /// published in `bus`.
 pub(in crate::backend::systemd) async fn listen(
     shared: Arc<SystemdInner>,
@@ -56,7 +56,7 @@ pub(in crate::backend::systemd) async fn listen(
     }
 }
 
-/// A connection on which systemd tells of all units.
+/// A connection over which systemd sends signals about all units.
 struct UnitSignals {
     bus: Connection,
     /// systemd's own name on the bus: anybody may send what looks like its signals.
@@ -81,13 +81,13 @@ impl UnitSignals {
         let (manager, daemon) = (ManagerProxy::new(&bus).await?, DBusProxy::new(&bus).await?);
         let name = BusName::try_from(SYSTEMD)?;
         let systemd = async { Ok(daemon.get_name_owner(name).await?.to_string()) };
-        // The calls may go in any order: all units are looked at once everything is heard.
+        // The calls may go in any order: all units are looked at when every signal is subscribed.
         let (changes, removals, owners, (), systemd) =
             try_join!(hear(changes), hear(removals), hear(owners), manager.subscribe(), systemd)?;
         Ok(Self { bus, systemd, changes, removals, owners })
     }
 
-    /// Returns why there is nothing more to hear.
+    /// Listens; returns why no more signals can come.
     async fn listen(&mut self, shared: &Arc<SystemdInner>) -> String {
         if let Err(error) = self.look_at_all(shared).await {
             return error.to_string();
@@ -97,7 +97,7 @@ impl UnitSignals {
                 message = next(&mut self.changes) => message.map(|message| self.changed(shared, &message)),
                 message = next(&mut self.removals) => message.map(|message| self.removed(shared, &message)),
                 message = next(&mut self.owners) => {
-                    // A systemd that executed itself anew knows nothing of who listened.
+                    // A systemd that has executed itself anew does not know its listeners any more.
                     return if message.is_some() { "it has a new one".into() } else { "it was closed".into() };
                 }
             };
@@ -107,7 +107,7 @@ impl UnitSignals {
         }
     }
 
-    /// What went unheard while nobody listened.
+    /// Reads the state of all units, for what happened while nobody listened.
     async fn look_at_all(&self, shared: &Arc<SystemdInner>) -> zbus::Result<()> {
         let known = shared.units.objects();
         if known.is_empty() {
@@ -157,7 +157,8 @@ impl UnitSignals {
     }
 }
 
-/// systemd forgets all units and reads them anew when it reloads, and tells that as if they had gone.
+/// Looks whether a removed unit is still there: a systemd that reloads forgets all units and reads them anew, and
+/// reports that as if they had gone.
 async fn look_again(shared: Arc<SystemdInner>, bus: Connection, unit: String, object: String) {
     let look = async {
         let units = ManagerProxy::new(&bus).await?.list_units_by_patterns(&[], &[&unit]).await?;
@@ -180,7 +181,8 @@ async fn all_properties(bus: &Connection, object: &str) -> zbus::Result<HashMap<
     Ok(all)
 }
 
-/// Tells the end in a task of its own: the last words take a moment, and other workers' ends must not wait for them.
+/// Reports an end in a task of its own, because reading the last lines takes a moment, and other workers' ends must not
+/// wait for that.
 fn tell(shared: &Arc<SystemdInner>, bus: &Connection, ended: Option<UnitEnd>) {
     if let Some(ended) = ended {
         let (owner, bus) = (Arc::clone(shared), bus.clone());
@@ -188,7 +190,7 @@ fn tell(shared: &Arc<SystemdInner>, bus: &Connection, ended: Option<UnitEnd>) {
     }
 }
 
-/// All properties of an object's interface.
+/// Reads all properties of an object's interface.
 pub(in crate::backend::systemd) async fn properties(
     bus: &Connection,
     object: &str,
@@ -203,5 +205,5 @@ async fn next(stream: &mut MessageStream) -> Option<Message> {
     std::future::poll_fn(|cx| Pin::new(&mut *stream).poll_next(cx)).await?.ok()
 }
 
-/// Signals that may wait: a machine with many units tells a lot at once.
+/// The signals that may wait: a machine with many units sends many at once.
 const QUEUE: usize = 4096;

@@ -12,9 +12,9 @@ use crate::backend::contract::exit::Killed;
 pub(in crate::backend::systemd) struct UnitState {
     /// `ActiveState`
     pub(in crate::backend::systemd) active: String,
-    /// The unit has been something else than inactive: a new unit begins so, too.
+    /// Whether the unit has been anything but inactive; a new unit begins as inactive, too.
     begun: bool,
-    /// `MainPID`, 0 for none.
+    /// `MainPID`; 0 for none.
     pub(in crate::backend::systemd) pid: u32,
     /// `Result`
     result: String,
@@ -25,7 +25,7 @@ pub(in crate::backend::systemd) struct UnitState {
 }
 
 impl UnitState {
-    /// Takes over what has changed.
+    /// Takes in the changed properties.
     pub(in crate::backend::systemd) fn note(&mut self, changed: &HashMap<String, OwnedVariant>) {
         for (name, value) in changed {
             match (name.as_str(), &**value) {
@@ -56,9 +56,9 @@ impl UnitState {
         self.begun && matches!(self.active.as_str(), "inactive" | "failed")
     }
 
-    /// How it ended; systemd.service(5), `Result`, and systemd.exec(5), `$EXIT_CODE`.
+    /// How the worker ended; systemd.service(5), `Result`, and systemd.exec(5), `$EXIT_CODE`.
     ///
-    /// systemd and the server give a worker the same time to end, and either may be the one that kills it then.
+    /// systemd and the server give a worker the same time to end, and either may then kill it.
     pub(in crate::backend::systemd) fn exit(&self, killed: Option<Killed>) -> WorkerExit {
         match (self.result.as_str(), self.code) {
             ("oom-kill", _) => WorkerExit::OutOfMemory,

@@ -1,4 +1,4 @@
-//! Owns which workers of this server are units now, what is known of each, and who waits for it.
+//! Owns the workers of this server that are units now: what is known of each, and who waits for its start.
 //!
 //! Never here: asking systemd.
 
@@ -20,7 +20,7 @@ use crate::tasks::TaskHandle;
 /// All workers that have, or are about to have, a unit.
 #[derive(Default)]
 pub(in crate::backend::systemd) struct UnitTable {
-    /// The units by their objects. The lock is held for a look-up.
+    /// The units by their objects; the lock is held for a look-up.
     entries: Mutex<HashMap<String, UnitEntry>>,
 }
 
@@ -29,14 +29,14 @@ pub(in crate::backend::systemd) struct UnitEntry {
     known: UnitState,
     /// The caller that waits for the unit's program to run.
     starting: Option<oneshot::Sender<Result<u32, WorkerExit>>>,
-    /// The worker was told to end.
+    /// Whether the worker was told to end.
     told: bool,
-    /// The worker's program has exited, and others of its processes have not: that is told once.
+    /// Whether it was reported that the worker's program has exited while others of its processes have not.
     ending: bool,
     killed: Option<Killed>,
     memory: Option<u64>,
     files: Vec<SocketFile>,
-    /// Reads its notify socket.
+    /// The task that reads the worker's notify socket.
     listening: Option<TaskHandle>,
 }
 
@@ -48,11 +48,11 @@ pub(in crate::backend::systemd) struct UnitEnd {
     pub(in crate::backend::systemd) unasked: bool,
 }
 
-/// What is left of a worker.
+/// What is left of a worker whose program has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::backend::systemd) enum Remainder {
     Nothing,
-    /// Processes that its program had started; systemd is ending them.
+    /// Processes that the program had started; systemd is ending them.
     Processes,
 }
 
@@ -65,7 +65,8 @@ impl Drop for UnitEntry {
 }
 
 impl UnitTable {
-    /// A worker whose unit is about to be asked for; the receiver hears when its program runs, or that it never will.
+    /// Adds a worker whose unit is about to be started; the receiver learns when its program runs, or that it never
+    /// will.
     pub(in crate::backend::systemd) fn expect(
         &self,
         target: Target,
@@ -78,7 +79,7 @@ impl UnitTable {
         started
     }
 
-    /// A worker whose program runs already.
+    /// Adds a worker whose program runs already.
     pub(in crate::backend::systemd) fn adopt(&self, target: Target, files: Vec<SocketFile>) {
         let entry = UnitEntry::new(target, None, files, None);
         self.lock().insert(object_of(&entry.target.unit), entry);
@@ -89,7 +90,7 @@ impl UnitTable {
         self.lock().remove(&object_of(unit));
     }
 
-    /// Takes over what has changed; the worker, if that was its end.
+    /// Takes in the changed properties of a unit; returns the worker if that was its end.
     pub(in crate::backend::systemd) fn note(
         &self,
         object: &str,
@@ -101,7 +102,7 @@ impl UnitTable {
         if entry.known.runs()
             && let Some(starting) = entry.starting.take()
         {
-            // A caller that has stopped waiting hears of the unit's end.
+            // A caller that has stopped waiting learns of the unit's end by the event.
             starting.send(Ok(entry.known.pid)).ok();
         }
         if !entry.known.is_over() {
@@ -110,21 +111,21 @@ impl UnitTable {
         Self::end(entries.remove(object)?)
     }
 
-    /// The unit is not there, if it is not yet to come: whoever asks for one that does not exist makes systemd load it
-    /// and tell that it is removed again.
+    /// Handles a unit that is not loaded, unless it is about to be started: asking for a unit that does not exist makes
+    /// systemd load it and report that it is removed again.
     pub(in crate::backend::systemd) fn gone(&self, object: &str) -> Option<UnitEnd> {
         let mut entries = self.lock();
         let is_awaited = entries.get(object)?.starting.is_some();
         if is_awaited { None } else { Self::end(entries.remove(object)?) }
     }
 
-    /// A start that failed is told to whoever waits for it; an end of what ran is an event.
+    /// Reports a failed start to the caller that waits for it; returns the end of a worker that ran.
     fn end(mut entry: UnitEntry) -> Option<UnitEnd> {
         let exit = entry.known.exit(entry.killed);
         match entry.starting.take() {
             Some(starting) => match starting.send(Err(exit)) {
                 Ok(()) => None,
-                // Nobody waits any more.
+                // Nobody waits for the start any more.
                 Err(_) => None,
             },
             None => {
@@ -134,7 +135,7 @@ impl UnitTable {
         }
     }
 
-    /// The worker's names, and a note of the signal that it is about to be sent.
+    /// Notes the signal that a worker is about to be sent, and returns the worker's names.
     pub(in crate::backend::systemd) fn note_signal(
         &self,
         worker: WorkerId,
@@ -152,19 +153,19 @@ impl UnitTable {
         entries.values().find(|entry| entry.target.worker == worker).map(|entry| entry.target.clone())
     }
 
-    /// Whether its program is not known to have exited.
+    /// Whether the worker's program has not exited, as far as is known.
     pub(in crate::backend::systemd) fn lives(&self, worker: WorkerId) -> bool {
         let entries = self.lock();
         let entry = entries.values().find(|entry| entry.target.worker == worker);
         entry.is_some_and(|entry| !entry.known.has_lost_leader() && !entry.known.is_over())
     }
 
-    /// Whether its unit is still there.
+    /// Whether the unit is in the table.
     pub(in crate::backend::systemd) fn has(&self, unit: &str) -> bool {
         self.lock().contains_key(&object_of(unit))
     }
 
-    /// Whether its start is being waited for.
+    /// Whether a caller waits for the unit's start.
     pub(in crate::backend::systemd) fn is_awaited(&self, unit: &str) -> bool {
         self.lock().get(&object_of(unit)).is_some_and(|entry| entry.starting.is_some())
     }
@@ -217,7 +218,7 @@ impl UnitEntry {
         }
     }
 
-    /// Once, if its program has exited without having been told to and others of its processes go on.
+    /// Returns, once, the end of a program that has exited unasked while others of its processes go on.
     fn lost_leader(&mut self) -> Option<UnitEnd> {
         let news = self.known.has_lost_leader() && !self.told && self.starting.is_none();
         if !news || std::mem::replace(&mut self.ending, true) {

@@ -1,4 +1,4 @@
-//! Command lines, and what was said by them; wrong ones, and what they are told.
+//! Command lines and their meaning, and the errors of wrong ones.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
