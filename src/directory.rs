@@ -1,10 +1,10 @@
-//! The directory: which app answers for a host name, or for some of its paths.
+//! The directory: which app answers for a host name, or for some of its paths; and which app has a name.
 //!
-//! Looked up for every request, changed one route at a time. Never here: what an app is or does.
+//! Routes are looked up for every request, and changed one at a time. Never here: what an app is or does.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -66,6 +66,8 @@ struct DirectoryState {
     /// Held to look one host up, to change one, or to list them all. Listing and changing happen on one thread, so a
     /// request never waits longer than one change takes.
     routes: RwLock<HashMap<HostName, HostRoutes>>,
+    /// The apps by name. Nothing is kept by them.
+    apps: RwLock<HashMap<AppName, Weak<App>>>,
     changed: watch::Sender<()>,
     /// Counts the changes, for those that ask at every request.
     version: AtomicU64,
@@ -125,7 +127,12 @@ impl HostRoutes {
 impl Directory {
     pub(crate) fn new() -> Self {
         let (changed, _) = watch::channel(());
-        let shared = DirectoryState { routes: RwLock::default(), changed, version: AtomicU64::new(0) };
+        let shared = DirectoryState {
+            routes: RwLock::default(),
+            apps: RwLock::default(),
+            changed,
+            version: AtomicU64::new(0),
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -142,6 +149,19 @@ impl Directory {
     /// Which state of the directory this is: what was looked up after a version was read holds while it is the same.
     pub(crate) fn version(&self) -> u64 {
         self.shared.version.load(Ordering::Acquire)
+    }
+
+    /// Has an app found by its name for as long as anybody has it.
+    pub(crate) fn add_app(&self, app: &Arc<App>) {
+        let mut apps = self.shared.apps.write().unwrap_or_else(PoisonError::into_inner);
+        apps.retain(|_, known| known.strong_count() > 0);
+        apps.insert(app.name.clone(), Arc::downgrade(app));
+    }
+
+    /// The app of that name.
+    pub(crate) fn app(&self, name: &AppName) -> Option<Arc<App>> {
+        let apps = self.shared.apps.read().unwrap_or_else(PoisonError::into_inner);
+        apps.get(name)?.upgrade()
     }
 
     /// Adds a route or changes where it leads.
@@ -258,6 +278,19 @@ mod tests {
         }
         assert_eq!(directory.lookup("other.example").unwrap().all()[0].app.name, old.name);
         assert_eq!(directory.hosts().len(), 2001);
+    }
+
+    #[test]
+    fn an_app_is_found_by_its_name_while_somebody_has_it() {
+        let directory = Directory::new();
+        let (first, second) = (App::of_no_interest("sso"), App::of_no_interest("sso"));
+        directory.add_app(&first);
+        directory.add_app(&second);
+        drop(first);
+        assert!(Arc::ptr_eq(&directory.app(&second.name).unwrap(), &second));
+        let name = second.name.clone();
+        drop(second);
+        assert!(directory.app(&name).is_none());
     }
 
     #[test]

@@ -229,6 +229,9 @@ pub struct AppStatus {
     pub refused: BTreeMap<String, u64>,
     /// What it is doing and why, in a sentence: "serving", "waiting 2 s before starting a worker: it crashed 3 times".
     pub doing: String,
+    /// What of its settings does not do what it says, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// The last deploy that was rejected, and why, until one succeeds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejected: Option<Rejection>,

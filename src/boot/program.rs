@@ -12,6 +12,7 @@ use crate::backend::child::reaper;
 use crate::backend::shim;
 use crate::certs::CertError;
 use crate::config::app::app_settings;
+use crate::config::asked_apps::check_asked_apps;
 use crate::config::error::ConfigError;
 use crate::config::machine::ProcessContext;
 use crate::config::merge::{self, Config, Invocation};
@@ -58,9 +59,10 @@ fn serve(mut config: Config, machine: &ProcessContext) -> ExitCode {
         complain(&why);
         return ExitCode::from(2);
     }
-    match config.apps.iter().map(app_settings).collect::<Result<Vec<_>, _>>() {
+    let apps = config.apps.iter().map(app_settings).collect::<Result<Vec<_>, _>>();
+    match apps.and_then(|apps| Ok((check_asked_apps(&apps)?, apps))) {
         Err(error) => return refused(&error),
-        Ok(apps) => config.warnings.extend(shadowed_routes(&apps)),
+        Ok((missing, apps)) => config.warnings.extend(shadowed_routes(&apps).into_iter().chain(missing)),
     }
     match super::serve_config(config) {
         Ok(()) => ExitCode::SUCCESS,
@@ -84,7 +86,10 @@ fn check(mut config: Config, machine: &ProcessContext) -> ExitCode {
         Err(error) => return refused(&error),
         Ok(apps) => apps,
     };
-    config.warnings.extend(shadowed_routes(&apps));
+    match check_asked_apps(&apps) {
+        Err(error) => return refused(&error),
+        Ok(missing) => config.warnings.extend(shadowed_routes(&apps).into_iter().chain(missing)),
+    }
     let config = &config;
     let described = super::describe(config);
     let runs = described.as_deref().unwrap_or_default();

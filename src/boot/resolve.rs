@@ -201,6 +201,7 @@ impl Resolver {
             sources: Arc::new(Sources { root: real_folder(&settings.path), patterns: settings.watch }),
             upkeep: Upkeep { workers, ..settings.upkeep },
             rules: Arc::new(rules),
+            warnings: Vec::new(),
         })
     }
 }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use super::value_origin::ValueOrigin;
 use crate::name::InstanceName;
 use crate::spec::CertFiles;
+use crate::spec::asked_apps::AuthCircle;
 
 /// Why there is no config.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +40,9 @@ pub(crate) enum ConfigError {
         /// Why they exclude each other, and what to do.
         why: String,
     },
+    /// Apps would be asked about their own requests.
+    #[error("{0}")]
+    AuthCircle(AuthCircle),
     /// A setting needs another one.
     #[error("{first} needs {second} too")]
     Incomplete {

@@ -12,6 +12,7 @@
 //! every deploy. Never here: acting on a setting, making a folder, or anything that waits.
 
 pub(crate) mod app;
+pub(crate) mod asked_apps;
 pub(crate) mod error;
 pub(crate) mod generated_docs;
 pub(crate) mod instance;

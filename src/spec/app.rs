@@ -2,7 +2,7 @@
 //!
 //! Never here: what its files look like, or finding out what it is (`apps`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -42,6 +42,8 @@ pub(crate) struct AppSpec {
     pub(crate) sources: Arc<Sources>,
     /// What the data path has to know.
     pub(crate) rules: Arc<Rules>,
+    /// What of its settings is dangerous as its files are, a sentence each.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// How one worker of a generation is started: fixed when the generation is made, so that a respawn runs the same thing.
@@ -116,10 +118,19 @@ impl Rules {
         self.scripts.0.is_some() || !self.files.is_empty()
     }
 
+    /// What holds for all paths, and what for some.
+    fn each(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(self.tables.values().map(Arc::as_ref))
+    }
+
+    /// The apps of this server that are asked whether requests may pass, each once.
+    pub(crate) fn asked_apps(&self) -> BTreeSet<AppName> {
+        self.each().filter_map(|rules| rules.auth.asked_app().cloned()).collect()
+    }
+
     /// These files of users, and those of some paths.
     pub(crate) fn files_of_users(&self) -> Vec<PathBuf> {
-        let all = std::iter::once(self).chain(self.tables.values().map(Arc::as_ref));
-        let mut files: Vec<_> = all.filter_map(|rules| rules.auth.users().map(PathBuf::from)).collect();
+        let mut files: Vec<_> = self.each().filter_map(|rules| rules.auth.users().map(PathBuf::from)).collect();
         files.sort();
         files.dedup();
         files

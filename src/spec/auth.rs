@@ -10,6 +10,7 @@ use http::uri::{PathAndQuery, Uri};
 use toml::de::{DeTable, DeValue};
 
 use super::field_names;
+use crate::name::{AppName, RequestPath};
 
 /// What clients must show before a request reaches its app.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,15 +38,30 @@ pub(crate) struct PasswordAuth {
 /// A program that is asked whether a request may pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ForwardAuth {
+    pub(crate) program: AuthProgram,
+    /// The path that it is asked for, with a query if it has one.
+    pub(crate) path: PathAndQuery,
+    /// Fields of its answer that the worker gets, and of nobody else.
+    pub(crate) copy: Vec<HeaderName>,
+}
+
+/// The program that is asked, and how it is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum AuthProgram {
+    /// One that listens somewhere, over plain HTTP/1.1.
+    At(AuthAddress),
+    /// An app of this server, by its workers.
+    App(AppName),
+}
+
+/// Where a program listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AuthAddress {
     url: String,
     /// `HOST:PORT`, to connect to.
     pub(crate) address: String,
     /// What its `Host` is.
     pub(crate) authority: String,
-    /// The path that is asked for, with a query if it has one.
-    pub(crate) path: String,
-    /// Fields of its answer that the worker gets, and of nobody else.
-    pub(crate) copy: Vec<HeaderName>,
 }
 
 impl Auth {
@@ -63,8 +79,8 @@ impl Auth {
     }
 
     fn of_table(table: &DeTable<'_>) -> Result<Self, String> {
-        let (mut users, mut url, mut copy) = (None, None, Vec::new());
-        let mut realm = None;
+        let (mut users, mut url, mut app, mut copy) = (None, None, None, Vec::new());
+        let (mut realm, mut path) = (None, None);
         for (key, value) in table {
             let name: &str = key.get_ref();
             let text = value.get_ref().as_str();
@@ -75,21 +91,32 @@ impl Auth {
                 ("realm", None) => return Err("a text as `realm`, in quotes".into()),
                 ("url", Some(text)) => url = Some(text),
                 ("url", None) => return Err("an address as `url`, in quotes".into()),
+                ("app", Some(text)) => app = Some(text),
+                ("app", None) => return Err("the name of an app as `app`, in quotes".into()),
+                ("path", Some(text)) => path = Some(text),
+                ("path", None) => return Err("a path as `path`, in quotes".into()),
                 ("copy", _) => copy = copied_fields(value.get_ref())?,
                 _ => return Err(format!("{EXPECTED}; `{name}` is no part of it")),
             }
         }
-        match (users, url) {
-            (Some(_), Some(_)) => Err("`users` or `url`: they exclude each other".into()),
-            (None, Some(_)) if realm.is_some() => {
+        match (users, url, app) {
+            (Some(_), Some(_), _) => Err("`users` or `url`: they exclude each other".into()),
+            (Some(_), _, Some(_)) => Err("`users` or `app`: they exclude each other".into()),
+            (_, Some(_), Some(_)) => Err("`url` or `app`: they exclude each other".into()),
+            (None, Some(_), None) if realm.is_some() => {
                 Err("no `realm` beside `url`: the program there says it".into())
             }
-            (None, Some(url)) => ForwardAuth::new(url, copy).map(Self::Forward),
-            (Some(_), None) if !copy.is_empty() => Err("no `copy` beside `users`".into()),
-            (Some(users), None) => {
+            (None, None, Some(_)) if realm.is_some() => {
+                Err("no `realm` beside `app`: that app says it".into())
+            }
+            (_, _, None) if path.is_some() => Err("`path` beside `app` alone".into()),
+            (None, Some(url), None) => ForwardAuth::at(url, copy).map(Self::Forward),
+            (None, None, Some(app)) => ForwardAuth::of_app(app, path, copy).map(Self::Forward),
+            (Some(_), ..) if !copy.is_empty() => Err("no `copy` beside `users`".into()),
+            (Some(users), ..) => {
                 PasswordAuth::new(users, realm.unwrap_or("Restricted")).map(Self::Passwords)
             }
-            (None, None) => Err(format!("{EXPECTED}; it has no `users`")),
+            (None, None, None) => Err(format!("{EXPECTED}; it has no `users`")),
         }
     }
 
@@ -98,6 +125,14 @@ impl Auth {
         match self {
             Self::Passwords(own) => Self::Passwords(PasswordAuth { users: folder.join(&own.users), ..own }),
             Self::Off | Self::Forward(_) => self,
+        }
+    }
+
+    /// The app of this server that is asked.
+    pub(crate) fn asked_app(&self) -> Option<&AppName> {
+        match self {
+            Self::Forward(ForwardAuth { program: AuthProgram::App(app), .. }) => Some(app),
+            Self::Forward(_) | Self::Off | Self::Passwords(_) => None,
         }
     }
 
@@ -124,16 +159,30 @@ impl PasswordAuth {
 }
 
 impl ForwardAuth {
-    fn new(text: &str, copy: Vec<HeaderName>) -> Result<Self, String> {
+    fn at(text: &str, copy: Vec<HeaderName>) -> Result<Self, String> {
         let wrong =
             || format!("an address such as http://127.0.0.1:4180/verify as `url`, in place of {text:?}");
         let uri: Uri = text.parse().map_err(|_| wrong())?;
         let authority =
             uri.authority().filter(|_| uri.scheme_str() == Some("http") && !text.contains(['#', '@']));
         let authority = authority.ok_or_else(wrong)?;
-        let path = uri.path_and_query().map_or("/", PathAndQuery::as_str).to_owned();
+        let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         let address = format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80));
-        Ok(Self { url: text.to_owned(), address, authority: authority.to_string(), path, copy })
+        let program = AuthAddress { url: text.to_owned(), address, authority: authority.to_string() };
+        Ok(Self { program: AuthProgram::At(program), path, copy })
+    }
+
+    /// The path has no default: what an app answers at `/` is for everybody more often than not.
+    fn of_app(app: &str, path: Option<&str>, copy: Vec<HeaderName>) -> Result<Self, String> {
+        let name = app.parse().map_err(|_| format!("the name of an app as `app`, in place of {app:?}"))?;
+        let wrong = || match path {
+            Some(path) => format!("a path of the app such as /verify as `path`, in place of {path:?}"),
+            None => "the path that the app is asked at as `path`, such as /verify".to_owned(),
+        };
+        let path = path.filter(|path| path.starts_with('/') && !path.contains('#')).ok_or_else(wrong)?;
+        let path: PathAndQuery = path.parse().map_err(|_| wrong())?;
+        RequestPath::read(path.path()).map_err(|_| wrong())?;
+        Ok(Self { program: AuthProgram::App(name), path, copy })
     }
 
     /// Whether nobody but the program that is asked says such a field.
@@ -157,18 +206,25 @@ impl fmt::Display for Auth {
             Self::Passwords(own) => {
                 write!(f, "{{ users = {:?}, realm = {:?} }}", own.users.display().to_string(), own.realm)
             }
-            Self::Forward(own) if own.copy.is_empty() => write!(f, "{{ url = {:?} }}", own.url),
-            Self::Forward(own) => {
-                let copy: Vec<_> = own.copy.iter().map(HeaderName::as_str).collect();
-                write!(f, "{{ url = {:?}, copy = {copy:?} }}", own.url)
+            Self::Forward(ForwardAuth { program, path, copy }) => {
+                match program {
+                    AuthProgram::At(program) => write!(f, "{{ url = {:?}", program.url)?,
+                    AuthProgram::App(app) => {
+                        write!(f, "{{ app = {:?}, path = {:?}", app.as_str(), path.as_str())?;
+                    }
+                }
+                if !copy.is_empty() {
+                    write!(f, ", copy = {:?}", copy.iter().map(HeaderName::as_str).collect::<Vec<_>>())?;
+                }
+                f.write_str(" }")
             }
         }
     }
 }
 
 /// What a table takes, as an error says it.
-pub(crate) const EXPECTED: &str = "off, or a table such as { users = \"/etc/rip-server/staff.htpasswd\", realm = \"Staff\" } or \
-     { url = \"http://127.0.0.1:4180/verify\", copy = [\"Remote-User\"] }";
+pub(crate) const EXPECTED: &str = "off, or a table such as { users = \"/etc/rip-server/staff.htpasswd\", realm = \"Staff\" }, \
+     { url = \"http://127.0.0.1:4180/verify\", copy = [\"Remote-User\"] } or { app = \"sso\", path = \"/verify\" }";
 
 #[cfg(test)]
 mod tests {
@@ -203,8 +259,32 @@ mod tests {
         ] {
             let text = format!("{{ url = {url:?}, copy = [\"Remote-User\", \"X-Forwarded-User\"] }}");
             let Ok(Auth::Forward(auth)) = read(&text) else { panic!("{url}") };
-            assert_eq!((&*auth.address, &*auth.path), (address, path));
+            let AuthProgram::At(program) = &auth.program else { panic!("{url}") };
+            assert_eq!((&*program.address, auth.path.as_str()), (address, path));
             assert_eq!(auth.copy, ["remote-user", "x-forwarded-user"]);
+        }
+    }
+
+    #[test]
+    fn an_app_is_asked_by_its_name_and_a_path() {
+        let text = "{ app = \"sso\", path = \"/verify?a=b\", copy = [\"Remote-User\"] }";
+        let auth = read(text).unwrap();
+        assert_eq!(auth.asked_app().unwrap().as_str(), "sso");
+        assert_eq!(auth.to_string(), "{ app = \"sso\", path = \"/verify?a=b\", copy = [\"remote-user\"] }");
+        for (path, right) in [
+            ("/", true),
+            ("/a/b%20c", true),
+            ("", false),
+            ("verify", false),
+            ("/a/../b", false),
+            ("//a", false),
+            ("/a b", false),
+            ("/a#b", false),
+            ("*", false),
+        ] {
+            let read = read(&format!("{{ app = \"sso\", path = {path:?} }}"));
+            assert_eq!(read.is_ok(), right, "{path}");
+            assert!(right || read.unwrap_err().contains("a path of the app such as /verify"), "{path}");
         }
     }
 
@@ -230,6 +310,15 @@ mod tests {
             ("{ url = \"/verify\" }", "an address such as"),
             ("{ url = \"http://u:p@a/\" }", "an address such as"),
             ("{ url = 1 }", "an address as `url`"),
+            ("{ app = 1 }", "the name of an app"),
+            ("{ app = \"a b\", path = \"/\" }", "the name of an app"),
+            ("{ app = \"a\" }", "the path that the app is asked at"),
+            ("{ app = \"a\", path = 1 }", "a path as `path`"),
+            ("{ app = \"a\", path = \"/\", realm = \"x\" }", "no `realm` beside `app`"),
+            ("{ app = \"a\", path = \"/\", url = \"http://a\" }", "exclude each other"),
+            ("{ app = \"a\", path = \"/\", users = \"x\" }", "exclude each other"),
+            ("{ url = \"http://a\", path = \"/\" }", "`path` beside `app` alone"),
+            ("{ users = \"x\", path = \"/\" }", "`path` beside `app` alone"),
             ("{ url = \"http://a\", copy = \"Remote-User\" }", "a list of names"),
             ("{ url = \"http://a\", copy = [1] }", "a list of names"),
             ("{ url = \"http://a\", copy = [\"Host\"] }", "other fields: Host"),

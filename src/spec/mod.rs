@@ -9,6 +9,7 @@
 
 pub(crate) mod acme;
 mod app;
+pub(crate) mod asked_apps;
 pub(crate) mod auth;
 mod by_path;
 pub(crate) mod field_names;

@@ -14,8 +14,10 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::backend::{Backend, WorkerEvent};
+use crate::directory::Directory;
 use crate::name::WorkerId;
 use crate::spec::AppSpec;
+use crate::spec::asked_apps::AuthCircle;
 use crate::tasks::TaskGroup;
 use crate::time::WallClock;
 
@@ -33,6 +35,8 @@ pub(super) struct AppContext {
     pub(super) router: EventRouter,
     pub(super) output: RecentOutput,
     pub(super) resolve: Arc<dyn Resolve>,
+    /// The apps by name, as requests find them.
+    pub(super) directory: Directory,
     /// The number of cores of the machine.
     pub(super) cores: usize,
     /// The group that every task belongs to.
@@ -62,17 +66,18 @@ impl AppContext {
     /// Reads the app at `path`, off this thread.
     ///
     /// # Errors
-    /// The reader's error, or that reading took too long; it then goes on until its end, and its result is dropped.
+    /// The reader's error, that the app would be asked about its own requests, or that reading took too long; it then
+    /// goes on until its end, and its result is dropped.
     pub(super) fn read_app(
         &self,
         path: PathBuf,
     ) -> impl Future<Output = Result<AppSpec, ResolveError>> + Send + use<> {
-        let resolve = Arc::clone(&self.resolve);
+        let (resolve, directory) = (Arc::clone(&self.resolve), self.directory.clone());
         async move {
             let shown = path.clone();
             let reading = spawn_blocking(move || resolve.resolve(&path));
             match timeout(READ_LIMIT, reading).await {
-                Ok(Ok(read)) => read,
+                Ok(Ok(read)) => read.and_then(|spec| check_asked_apps(spec, &directory)),
                 Ok(Err(panic)) => Err(ResolveError::because(unreadable(&shown, "the reader failed"), panic)),
                 Err(late) => Err(ResolveError::because(unreadable(&shown, "it takes too long"), late)),
             }
@@ -153,6 +158,15 @@ impl EventRouter {
     fn lock(&self) -> MutexGuard<'_, HashMap<WorkerId, Mailbox>> {
         self.boxes.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// No app is asked about its own requests in the end, as the apps that run have it now.
+fn check_asked_apps(spec: AppSpec, directory: &Directory) -> Result<AppSpec, ResolveError> {
+    let circle = AuthCircle::through(&spec.name, |app| match *app == spec.name {
+        true => spec.rules.asked_apps(),
+        false => directory.app(app).map(|app| app.rules.load().asked_apps()).unwrap_or_default(),
+    });
+    circle.map_or(Ok(spec), |circle| Err(ResolveError::new(circle.to_string())))
 }
 
 fn unreadable(path: &Path, why: &str) -> String {

@@ -116,6 +116,7 @@ impl Supervisor {
             router,
             output: RecentOutput::new(),
             resolve,
+            directory: directory.clone(),
             cores,
             stop: stop.clone(),
             news: Arc::new(Notify::new()),

@@ -16,6 +16,7 @@ mod alpn;
 mod answer_limits;
 mod answers;
 mod apps;
+mod asked_app;
 mod auth;
 mod backend;
 mod balancers;

@@ -1,7 +1,7 @@
-//! Owns asking another program whether a request may pass: one short exchange over plain HTTP/1.1, on a connection of
-//! its own.
+//! Owns what a program is told of a request that it is asked about, what its answer means, and asking one that listens
+//! somewhere: one short exchange over plain HTTP/1.1, on a connection of its own.
 //!
-//! Never here: what becomes of the request (`request`).
+//! Never here: asking an app of this server, or what becomes of the request (`request`).
 
 use std::pin::pin;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, StatusCode, Uri};
+use http_body::Body;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -19,7 +20,7 @@ use crate::acceptor::error::ServeError;
 use crate::acceptor::wire::headers::{Named, passes_to_worker};
 use crate::budget::Budget;
 use crate::name::{ClientNet, RequestId};
-use crate::spec::auth::ForwardAuth;
+use crate::spec::auth::{AuthAddress, ForwardAuth};
 use crate::time::timer;
 
 /// Asks programs about requests, for all threads; the budget bounds how many requests are asked about at a time.
@@ -46,6 +47,70 @@ pub(in crate::acceptor) enum AuthAnswer {
     Instead { status: StatusCode, headers: HeaderMap, body: Bytes },
 }
 
+impl AskedRequest<'_> {
+    /// The fields of the client that the program gets.
+    pub(in crate::acceptor) fn fields(&self, auth: &ForwardAuth) -> HeaderMap {
+        let named = Named::of(self.headers);
+        let passes = |name: &HeaderName| {
+            let is_of_the_body = name.as_str().starts_with("content-") || name.as_str().starts_with("if-");
+            let is_left_out = is_of_the_body || name == header::RANGE || auth.hides(name);
+            !is_left_out && passes_to_worker(name, &named, false)
+        };
+        let mut fields = HeaderMap::new();
+        for (name, value) in self.headers.iter().filter(|(name, _)| passes(name)) {
+            fields.append(name.clone(), value.clone());
+        }
+        fields
+    }
+
+    /// What the program is told of the request itself, in the words of those that are made to be asked.
+    ///
+    /// # Errors
+    /// [`ServeError::AuthFailed`] when something of it may not stand in a field.
+    pub(in crate::acceptor) fn told(&self) -> Result<Vec<(HeaderName, HeaderValue)>, ServeError> {
+        let target = self.uri.path_and_query().map_or("/", |target| target.as_str());
+        [
+            ("x-forwarded-method", self.method.as_str()),
+            ("x-forwarded-uri", target),
+            ("x-original-method", self.method.as_str()),
+            ("x-original-url", &format!("{}://{}{target}", self.proto, self.host)),
+        ]
+        .into_iter()
+        .map(|(name, value)| Ok((HeaderName::from_static(name), field_value(value)?)))
+        .collect()
+    }
+}
+
+impl AuthAnswer {
+    /// What an answer means.
+    ///
+    /// # Errors
+    /// [`ServeError::AuthFailed`] when it is another one than is meant.
+    pub(in crate::acceptor) async fn of<B: Body<Error: Into<BoxError>>>(
+        auth: &ForwardAuth,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: B,
+    ) -> Result<Self, ServeError> {
+        if status.is_success() {
+            // The body of an answer that lets the request pass is not read.
+            return Ok(Self::Passes(Identity::copied(&auth.copy, headers)));
+        }
+        let is_for_the_client = status.is_redirection() && headers.contains_key(header::LOCATION)
+            || matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        if !is_for_the_client {
+            return Err(ServeError::AuthFailed("the program that is asked fails itself"));
+        }
+        let large =
+            |_| ServeError::AuthFailed("the answer of the program that is asked breaks off, or is too large");
+        let body = Limited::new(body, LARGEST).collect().await.map_err(large)?.to_bytes();
+        let fields = PASSED
+            .iter()
+            .flat_map(|name| headers.get_all(name).iter().map(move |value| (name.clone(), value.clone())));
+        Ok(Self::Instead { status, headers: fields.collect(), body })
+    }
+}
+
 impl AuthCalls {
     pub(in crate::acceptor) fn new() -> Self {
         Self(Budget::new(PLACES))
@@ -56,7 +121,7 @@ impl AuthCalls {
         &self.0
     }
 
-    /// Asks the program about a request. Cancel-safe: dropping the future closes the connection.
+    /// Asks the program at an address about a request. Cancel-safe: dropping the future closes the connection.
     ///
     /// # Errors
     /// [`ServeError::AuthCallsFull`]; [`ServeError::AuthFailed`] when no answer comes in time, or one that means
@@ -64,80 +129,59 @@ impl AuthCalls {
     pub(in crate::acceptor) async fn ask(
         &self,
         auth: &ForwardAuth,
+        program: &AuthAddress,
         asked: AskedRequest<'_>,
     ) -> Result<AuthAnswer, ServeError> {
         let mut place = self.0.reserve(asked.client);
         if !place.grow_to(1) {
             return Err(ServeError::AuthCallsFull);
         }
-        let request = request(auth, &asked).ok_or(ServeError::AuthFailed("a field cannot be passed on"))?;
+        let request = request(auth, program, &asked)?;
         let late = |_| ServeError::AuthFailed("the program that is asked does not answer in time");
-        let (status, headers, body) =
-            timer::timeout(LIMIT, exchange(auth, request)).await.map_err(late)??;
-        if status.is_success() {
-            return Ok(AuthAnswer::Passes(Identity::copied(&auth.copy, &headers)));
-        }
-        let is_for_the_client = status.is_redirection() && headers.contains_key(header::LOCATION)
-            || matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-        if !is_for_the_client {
-            return Err(ServeError::AuthFailed("the program that is asked fails itself"));
-        }
-        let fields = PASSED
-            .iter()
-            .flat_map(|name| headers.get_all(name).iter().map(move |value| (name.clone(), value.clone())));
-        let headers = fields.collect();
-        Ok(AuthAnswer::Instead { status, headers, body })
+        timer::timeout(LIMIT, exchange(auth, program, request)).await.map_err(late)?
     }
 }
 
-fn request(auth: &ForwardAuth, asked: &AskedRequest<'_>) -> Option<Request<Empty<Bytes>>> {
+fn request(
+    auth: &ForwardAuth,
+    program: &AuthAddress,
+    asked: &AskedRequest<'_>,
+) -> Result<Request<Empty<Bytes>>, ServeError> {
     let mut request = Request::new(Empty::new());
-    *request.uri_mut() = auth.path.parse().ok()?;
-    let headers = request.headers_mut();
-    let named = Named::of(asked.headers);
-    for (name, value) in asked.headers {
-        let is_of_the_body = name.as_str().starts_with("content-") || name.as_str().starts_with("if-");
-        let is_left_out = is_of_the_body || name == header::RANGE || auth.hides(name);
-        if !is_left_out && passes_to_worker(name, &named, false) {
-            headers.append(name.clone(), value.clone());
-        }
+    *request.uri_mut() = Uri::from(auth.path.clone());
+    let mut headers = asked.fields(auth);
+    for (name, value) in asked.told()? {
+        headers.insert(name, value);
     }
-    let target = asked.uri.path_and_query().map_or("/", |target| target.as_str());
     for (name, value) in [
-        ("host", auth.authority.as_str()),
-        ("x-forwarded-method", asked.method.as_str()),
+        ("host", program.authority.as_str()),
         ("x-forwarded-proto", asked.proto),
         ("x-forwarded-host", asked.host),
-        ("x-forwarded-uri", target),
         ("x-forwarded-for", asked.forwarded_for),
-        ("x-original-method", asked.method.as_str()),
-        ("x-original-url", &format!("{}://{}{target}", asked.proto, asked.host)),
         ("x-request-id", &asked.id.to_string()),
     ] {
-        headers.insert(HeaderName::from_static(name), HeaderValue::from_str(value).ok()?);
+        headers.insert(HeaderName::from_static(name), field_value(value)?);
     }
-    Some(request)
+    *request.headers_mut() = headers;
+    Ok(request)
+}
+
+fn field_value(text: &str) -> Result<HeaderValue, ServeError> {
+    HeaderValue::from_str(text).map_err(|_| ServeError::AuthFailed("a field cannot be passed on"))
 }
 
 async fn exchange(
     auth: &ForwardAuth,
+    program: &AuthAddress,
     request: Request<Empty<Bytes>>,
-) -> Result<(StatusCode, HeaderMap, Bytes), ServeError> {
-    let stream = TcpStream::connect(&auth.address).await;
+) -> Result<AuthAnswer, ServeError> {
+    let stream = TcpStream::connect(&program.address).await;
     let stream = stream.map_err(|_| ServeError::AuthFailed("the program that is asked cannot be reached"))?;
     let broken = |_| ServeError::AuthFailed("the program that is asked breaks off");
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
     let ask = async move {
         let (head, body) = sender.send_request(request).await.map_err(broken)?.into_parts();
-        let large =
-            |_| ServeError::AuthFailed("the answer of the program that is asked breaks off, or is too large");
-        // The body of an answer that lets the request pass is not read.
-        let body = if head.status.is_success() {
-            Bytes::new()
-        } else {
-            Limited::new(body, LARGEST).collect().await.map_err(large)?.to_bytes()
-        };
-        Ok((head.status, head.headers, body))
+        AuthAnswer::of(auth, head.status, &head.headers, body).await
     };
     let mut ask = pin!(ask);
     tokio::select! {
@@ -147,6 +191,8 @@ async fn exchange(
     }
     ask.await
 }
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The fields of the program's answer that the client gets.
 const PASSED: [HeaderName; 6] = [

@@ -175,10 +175,12 @@ pub fn client_address(data: &[u8]) {
 pub fn access_line(data: &[u8]) {
     let Some(asked) = AskedField::read(data) else { return };
     let kind = asked.headers.get(header::CONTENT_TYPE).cloned();
+    let user = asked.headers.get("remote-user").map(|user| String::from_utf8_lossy(user.as_bytes()).into());
     let particulars = Particulars {
         id: RequestId::random(),
         client: IpAddr::V4(Ipv4Addr::LOCALHOST),
         host: Some(asked.authority),
+        user,
         method: asked.method,
         uri: asked.uri,
         version: Version::HTTP_11,
@@ -205,6 +207,7 @@ pub fn access_line(data: &[u8]) {
     let path = particulars.uri.path_and_query().map_or("/", |target| target.as_str());
     assert_eq!(value["path"], path);
     assert_eq!(value["method"], particulars.method.as_str());
+    assert_eq!(value["user"].as_str(), particulars.user.as_deref());
 }
 
 /// A request's head, and its host if the server would take that.

@@ -24,7 +24,7 @@ pub(in crate::acceptor) struct AccessEntry<'a> {
 }
 
 /// Adds the record to `out` as one line for people: local time, total time, time in the worker, method, path, status,
-/// content type, length, and what went wrong.
+/// content type, length, who asks where that is known, and what went wrong.
 pub(in crate::acceptor) fn human(
     out: &mut Vec<u8>,
     entry: &AccessEntry<'_>,
@@ -54,6 +54,10 @@ pub(in crate::acceptor) fn human(
     escaped(out, particulars.kind());
     out.push(b' ');
     number(out, record.bytes);
+    if let Some(user) = &particulars.user {
+        put(out, " user=");
+        escaped(out, &user.replace(' ', "\\x20"));
+    }
     if record.outcome == Outcome::Truncated {
         put(out, " truncated");
     }
@@ -83,6 +87,7 @@ pub(in crate::acceptor) fn json(out: &mut Vec<u8>, entry: &AccessEntry<'_>, cale
         t: calendar.stamp(entry.time),
         total_seconds: rounded(entry.total),
         kind: particulars.kind(),
+        user: particulars.user.as_deref(),
         version: version_of(particulars.version),
         worker: record.worker.map(|worker| worker.0),
         worker_seconds: record.in_worker.map(rounded),
@@ -112,6 +117,7 @@ struct JsonRecord<'a> {
     total_seconds: f64,
     #[serde(rename = "type")]
     kind: &'a str,
+    user: Option<&'a str>,
     version: &'static str,
     worker: Option<u64>,
     worker_seconds: Option<f64>,
@@ -310,6 +316,8 @@ mod tests {
             line(&record(), &particulars(), Some(&app), false),
             " api 3.4ms 2.1ms GET /a?b=%0a 200 text/plain 12 request-1\n"
         );
+        let user = Particulars { user: Some("an na".into()), ..particulars() };
+        assert!(line(&record(), &user, Some(&app), false).ends_with(" 12 user=an\\x20na request-1\n"));
         let (app, id) = (None, RequestId::parse(b"request-2").unwrap());
         let cut = AccessRecord {
             status: 502,
@@ -339,7 +347,7 @@ mod tests {
                 r#"{"app":"api","client":"10.0.0.1","generation":null,"host":"a.example","id":"request-1","#,
                 r#""length":12,"method":"GET","outcome":"complete","path":"/a?b=%0a","queueSeconds":null,"#,
                 r#""reason":null,"status":200,"t":"THEN","totalSeconds":0.0034,"type":"text/plain","#,
-                r#""version":"1.1","worker":7,"workerSeconds":0.0021}"#,
+                r#""user":null,"version":"1.1","worker":7,"workerSeconds":0.0021}"#,
                 "\n"
             )
         );
@@ -353,6 +361,7 @@ mod tests {
         };
         let unknown = Particulars {
             uri: Uri::from_static("/\"\\"),
+            user: Some("anna".into()),
             version: Version::HTTP_2,
             ..Particulars::blank(RequestId::parse(b"request-2").unwrap(), "::1".parse().unwrap())
         };
@@ -362,7 +371,7 @@ mod tests {
                 r#"{"app":null,"client":"::1","generation":3,"host":null,"id":"request-2","length":12,"#,
                 r#""method":"GET","outcome":"client-gone","path":"/\"\\","queueSeconds":2e-6,"#,
                 r#""reason":"client-gone","status":499,"t":"THEN","totalSeconds":0.0034,"type":"-","#,
-                r#""version":"2","worker":7,"workerSeconds":0.0021}"#,
+                r#""user":"anna","version":"2","worker":7,"workerSeconds":0.0021}"#,
                 "\n"
             )
         );

@@ -46,6 +46,8 @@ pub(in crate::acceptor) struct Particulars {
     pub(in crate::acceptor) id: RequestId,
     pub(in crate::acceptor) client: IpAddr,
     pub(in crate::acceptor) host: Option<String>,
+    /// The name of who asks, where that is known.
+    pub(in crate::acceptor) user: Option<Box<str>>,
     pub(in crate::acceptor) method: Method,
     pub(in crate::acceptor) uri: Uri,
     pub(in crate::acceptor) version: Version,
@@ -59,6 +61,7 @@ impl Particulars {
             id,
             client,
             host: None,
+            user: None,
             method: Method::default(),
             uri: Uri::default(),
             version: Version::HTTP_11,

@@ -2,11 +2,14 @@
 //!
 //! Never here: whether a password is right (`access`), or what the worker is told of it (`worker_target`).
 
+use std::rc::Rc;
+
 use http::request::Parts;
 
 use crate::name::RequestId;
-use crate::spec::auth::Auth;
+use crate::spec::auth::{Auth, AuthProgram};
 
+use super::asked_app;
 use super::reply;
 use super::route::Host;
 use crate::acceptor::access::forward_auth::{AskedRequest, AuthAnswer};
@@ -29,7 +32,7 @@ pub(super) enum AuthOutcome {
 /// # Errors
 /// Why the request goes no further.
 pub(super) async fn identify(
-    conn: &Connection,
+    conn: &Rc<Connection>,
     parts: &Parts,
     (client, host, id): (&RequestClient<'_>, &Host<'_>, &RequestId),
     auth: &Auth,
@@ -52,7 +55,13 @@ pub(super) async fn identify(
                 id,
                 client: client.share,
             };
-            match server.auth_calls.ask(auth, asked).await? {
+            let answer = match &auth.program {
+                AuthProgram::At(program) => server.auth_calls.ask(auth, program, asked).await?,
+                AuthProgram::App(app) => {
+                    Box::pin(asked_app::ask(conn, (auth, app), asked, (client, host))).await?
+                }
+            };
+            match answer {
                 AuthAnswer::Passes(identity) => identity,
                 AuthAnswer::Instead { status, headers, body } => {
                     let mut reply = reply::plain(status, reply::TEXT, body);

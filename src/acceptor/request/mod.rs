@@ -4,6 +4,7 @@
 
 mod accel;
 mod accept_encoding;
+mod asked_app;
 mod auth;
 pub(in crate::acceptor) mod builtin;
 pub(in crate::acceptor) mod client_answer;

@@ -53,6 +53,11 @@ impl<'a> WorkerTarget<'a> {
         Ok(Self { sent, said, stripped })
     }
 
+    /// The target as it is.
+    pub(super) fn plain(sent: &'a Uri) -> Self {
+        Self { sent, said: "", stripped: None }
+    }
+
     pub(super) fn uri(&self) -> &Uri {
         self.stripped.as_ref().map_or(self.sent, |stripped| &stripped.uri)
     }

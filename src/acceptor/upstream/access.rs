@@ -26,6 +26,8 @@ pub(in crate::acceptor) struct Recording {
     /// The facts that only the log needs. Boxed, and there only with a log: they would be most of a recording.
     particulars: Option<Box<Particulars>>,
     conn: Rc<Connection>,
+    /// Whether the request is the client's own: one that its connection has in hand.
+    is_own: bool,
     time: SystemTime,
     start: Instant,
     app: Option<Arc<App>>,
@@ -45,16 +47,28 @@ impl Recording {
     ) -> Box<Self> {
         conn.state.begin(start);
         conn.shard.requests.update(|count| count + 1);
-        Box::new(Self {
+        let mut recording = Self::beside(conn, start, particulars);
+        recording.is_own = true;
+        Box::new(recording)
+    }
+
+    /// Begins the record of a request that the server makes of its own for one that the connection has in hand.
+    pub(in crate::acceptor) fn beside(
+        conn: Rc<Connection>,
+        start: Instant,
+        particulars: impl FnOnce() -> Particulars,
+    ) -> Self {
+        Self {
             record: AccessRecord::blank(),
             particulars: conn.shard.access.is_on().then(|| Box::new(particulars())),
             conn,
+            is_own: false,
             time: SystemTime::now(),
             start,
             app: None,
             untaken: false,
             room: None,
-        })
+        }
     }
 
     /// The time of the request by the wall clock.
@@ -76,6 +90,13 @@ impl Recording {
     pub(in crate::acceptor) fn note_head(&mut self, headers: &HeaderMap) {
         if let Some(particulars) = &mut self.particulars {
             particulars.kind = headers.get(header::CONTENT_TYPE).cloned();
+        }
+    }
+
+    /// Who asks is known, by name or at all.
+    pub(in crate::acceptor) fn note_user(&mut self, user: Option<&str>) {
+        if let Some(particulars) = &mut self.particulars {
+            particulars.user = user.map(Into::into);
         }
     }
 
@@ -106,7 +127,7 @@ impl Recording {
 
     /// Notes whether the answer waits for the client. Only HTTP/2 needs this: over HTTP/1 the bytes wait in a write.
     pub(in crate::acceptor) fn waits_for_client(&mut self, waits: bool) {
-        if !self.conn.state.is_http2() {
+        if !self.is_own || !self.conn.state.is_http2() {
             return;
         }
         if std::mem::replace(&mut self.untaken, waits) != waits {
@@ -131,7 +152,9 @@ impl Recording {
 
     /// Notes that the answer may last for hours, with long silences.
     pub(in crate::acceptor) fn becomes_long_lived(&self) {
-        self.conn.state.becomes_long_lived();
+        if self.is_own {
+            self.conn.state.becomes_long_lived();
+        }
     }
 
     /// Notes that the connection is about to leave HTTP.
@@ -175,8 +198,10 @@ impl Drop for Recording {
     fn drop(&mut self) {
         self.waits_for_client(false);
         let now = Instant::now();
-        self.conn.state.end(now);
-        self.conn.shard.requests.update(|count| count.saturating_sub(1));
+        if self.is_own {
+            self.conn.state.end(now);
+            self.conn.shard.requests.update(|count| count.saturating_sub(1));
+        }
         let total = now - self.start;
         self.close();
         let record = &self.record;

@@ -212,6 +212,7 @@ impl Resolve for AnyPath {
             ready_by: ReadyBy::Either,
             sources: Arc::default(),
             rules: Arc::new(rules),
+            warnings: Vec::new(),
         })
     }
 }

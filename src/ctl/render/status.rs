@@ -85,8 +85,8 @@ fn apps(apps: &[AppStatus]) -> String {
         if let Some(scaling) = &app.scaling {
             text += &format!("    {}\n", plain(scaling));
         }
-        if let Some(refused) = refused(app) {
-            text += &format!("    {}\n", painted(Tone::Warning, &refused));
+        for line in refused(app).into_iter().chain(app.warnings.iter().map(|warning| plain(warning))) {
+            text += &format!("    {}\n", painted(Tone::Warning, &line));
         }
     }
     text
@@ -199,6 +199,7 @@ mod tests {
             concurrency: 1,
             refused: BTreeMap::new(),
             doing: doing.into(),
+            warnings: Vec::new(),
             rejected: None,
         }
     }

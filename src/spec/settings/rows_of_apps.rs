@@ -181,7 +181,7 @@ macro_rules! rows_of_apps {
                 "see [7.8](#78-files-that-the-server-sends)";
             Auth(auth: Auth): App, Auth, Unset("off", "{ users = \"/etc/rip-server/staff.htpasswd\", realm = \"Staff\" }"), "TABLE",
                 [App("auth"), Route("auth")],
-                "who is let in: users with passwords, by a file that `rip-serverctl passwd` writes, or whom the program at a url lets in; off",
+                "who is let in: users with passwords, by a file that `rip-serverctl passwd` writes, or whom a program lets in that is asked, at a url or another app; off",
                 "see [7.10](#710-passwords) and [7.11](#711-another-program-is-asked)";
             Errors(errors: Option<PathBuf>): App, Path, Unset("the server's own", "errors"), "DIR",
                 [App("errors")],

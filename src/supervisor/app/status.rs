@@ -51,6 +51,7 @@ impl StatusView<'_> {
             concurrency: self.app.rules.load().concurrency().get(),
             refused: self.app.metrics.refusals(),
             doing: self.doing(now),
+            warnings: spec.warnings.clone(),
             rejected: self.generations.rejected().cloned(),
         }
     }

@@ -144,6 +144,7 @@ impl AppEntries {
             rules: ArcSwap::new(Arc::clone(&spec.rules)),
             metrics: self.metrics.app(&spec.name),
         });
+        self.ctx.directory.add_app(&app);
         let known = self.unreadable.iter().position(|unreadable| unreadable.path == path);
         let lifetime = known.map_or(lifetime, |at| self.unreadable.swap_remove(at).lifetime);
         hosts.revive(&app, &path);
@@ -183,11 +184,21 @@ impl AppEntries {
         for entry in &self.running {
             if let Some(mut status) = entry.ask(AppCommand::Status).await {
                 status.hosts = hosts.of(&status.app);
+                status.warnings.extend(self.missing_asked_apps(entry));
                 statuses.push(status);
             }
         }
         statuses.extend(self.unreadable.iter().map(|known| known.status(hosts.of(&known.app.name))));
         statuses
+    }
+
+    /// A sentence for each app that an app asks about its requests and that does not run.
+    fn missing_asked_apps(&self, entry: &AppEntry) -> Vec<String> {
+        let asked = entry.app.rules.load().asked_apps().into_iter();
+        let missing = asked.filter(|asked| !self.running.iter().any(|other| other.app.name == *asked));
+        missing
+            .map(|asked| format!("`auth` asks the app {asked}, which is not there: requests get 503 until it is added"))
+            .collect()
     }
 
     pub(super) async fn workers(&self) -> Vec<WorkerStatus> {

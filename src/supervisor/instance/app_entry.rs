@@ -101,6 +101,7 @@ impl UnreadableApp {
             concurrency: 1,
             refused: self.app.metrics.refusals(),
             doing: "taking no requests: the app cannot be read".into(),
+            warnings: Vec::new(),
             rejected: Some(self.rejection()),
         }
     }

@@ -234,6 +234,7 @@ fn app(name: &str) -> AppSpec {
         sources: Arc::default(),
         rules: Arc::new(rules),
         name,
+        warnings: Vec::new(),
     }
 }
 
