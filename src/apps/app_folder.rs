@@ -113,6 +113,7 @@ impl<'a> AppFolder<'a> {
             env: Vec::new(),
             python_path: None,
             scripts: None,
+            site: None,
             concurrency: kind.concurrency,
         }
     }

@@ -28,6 +28,8 @@ pub(crate) struct DetectedApp {
     pub(crate) python_path: Option<PathBuf>,
     /// The folder in the app's own that requests reach scripts and files in; `None`: the workers see to that.
     pub(crate) scripts: Option<PathBuf>,
+    /// The folder that the static worker serves; `None`: another program runs.
+    pub(crate) site: Option<PathBuf>,
     /// Requests that a worker takes at the same time by nature.
     pub(crate) concurrency: u32,
 }

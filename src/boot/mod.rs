@@ -12,6 +12,7 @@ mod listeners;
 mod missing_app;
 mod program;
 mod resolve;
+mod served_secrets;
 mod service_access;
 mod settings;
 mod shutdown;

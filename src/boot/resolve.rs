@@ -24,6 +24,7 @@ use crate::spec::{
 use crate::supervisor::{Resolve, ResolveError};
 
 use super::missing_app;
+use super::served_secrets::ServedSecrets;
 use super::settings::Settings;
 use super::worker_backend::ScriptFolder;
 
@@ -66,7 +67,11 @@ impl Resolve for Resolver {
         settings.rules.client = self.client_certs(std::mem::take(&mut settings.rules.client))?;
         check_users(&settings.rules)?;
         let first = config.apps.first().is_some_and(|first| first.path == path);
-        self.spec(&config, settings, found, first)
+        let spec = self.spec(&config, settings, found, first)?;
+        for warning in &spec.warnings {
+            tracing::warn!(app = %spec.name, "{warning}");
+        }
+        Ok(spec)
     }
 }
 
@@ -151,11 +156,15 @@ impl Resolver {
         }
         let pid_file = kind.writes_pid_file(&found.command.dir);
         let follow = real_folders(&settings.php.follow)?;
-        let (files, accel) = mounts(&settings.rules, &found, &follow)?;
+        let users = settings.rules.files_of_users();
+        let (files, accel) = mounts(&settings.rules, &found, &follow, &users)?;
+        let secrets =
+            ServedSecrets { users: &users, found: &found, follow: &follow, mounts: [&files, &accel] };
+        let (words, warnings) = (secrets.words(), secrets.warnings());
         if !accel.is_empty() {
             env.insert("RIP_ACCEL".into(), accel.mapping());
         }
-        let scripts = scripts(found.scripts, &found.command.dir, follow);
+        let scripts = scripts(found.scripts, &found.command.dir, follow, users);
         let pages = own_pages(settings.rules.errors.as_deref(), &settings.path)?;
         let protocol = kind.protocol.unwrap_or(settings.rules.protocol);
         let workers =
@@ -175,7 +184,7 @@ impl Resolver {
             app: settings.name.clone(),
             instance: config.server.instance.clone(),
             directory: found.command.dir,
-            command: found.command.argv,
+            command: found.command.argv.into_iter().chain(words).collect(),
             env,
             listen: settings.program.listen.unwrap_or(found.listen),
             notify: kind.asked_to_notify || ready_by == ReadyBy::Notify,
@@ -201,7 +210,7 @@ impl Resolver {
             sources: Arc::new(Sources { root: real_folder(&settings.path), patterns: settings.watch }),
             upkeep: Upkeep { workers, ..settings.upkeep },
             rules: Arc::new(rules),
-            warnings: Vec::new(),
+            warnings,
         })
     }
 }
@@ -218,15 +227,20 @@ fn check_users(rules: &Rules) -> Result<(), ResolveError> {
 }
 
 /// The folders in which requests reach scripts.
-fn scripts(within: Option<PathBuf>, root: &Path, follow: Vec<PathBuf>) -> Scripts {
-    Scripts(within.map(|within| Arc::new(DocumentRoot { root: root.to_owned(), within, follow })))
+fn scripts(within: Option<PathBuf>, root: &Path, follow: Vec<PathBuf>, secrets: Vec<PathBuf>) -> Scripts {
+    Scripts(within.map(|within| Arc::new(DocumentRoot { root: root.to_owned(), within, follow, secrets })))
 }
 
 /// The folders of `static` and of `accel`, links followed as they are now.
-fn mounts(rules: &Rules, found: &DetectedApp, follow: &[PathBuf]) -> Result<(Mounts, Mounts), ResolveError> {
+fn mounts(
+    rules: &Rules,
+    found: &DetectedApp,
+    follow: &[PathBuf],
+    secrets: &[PathBuf],
+) -> Result<(Mounts, Mounts), ResolveError> {
     let app = &found.command.dir;
     let has_scripts = found.scripts.is_some();
-    let files = rules.files.found_in(app, follow, has_scripts);
+    let files = rules.files.found_in(app, follow, secrets, has_scripts);
     let files = files.map_err(|why| ResolveError::new(format!("`static` {why}")))?;
     if let Some(all) = files.iter().find(|mount| mount.holds(app)) {
         return Err(ResolveError::new(format!(
@@ -234,7 +248,7 @@ fn mounts(rules: &Rules, found: &DetectedApp, follow: &[PathBuf]) -> Result<(Mou
             app.join(&all.root).display()
         )));
     }
-    let accel = rules.accel.found_in(app, follow, false);
+    let accel = rules.accel.found_in(app, follow, secrets, false);
     Ok((files, accel.map_err(|why| ResolveError::new(format!("`accel` {why}")))?))
 }
 

@@ -7,6 +7,7 @@ use std::fs::Metadata;
 use std::future::{Ready, ready};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -29,6 +30,8 @@ pub(crate) struct Beneath {
     within: Arc<Path>,
     /// Folders that links may lead to which lead out of the root or are absolute; none has a link in its own path.
     follow: Arc<[PathBuf]>,
+    /// Files that are as if they were not there, by whatever name and link.
+    secrets: Arc<[PathBuf]>,
     seen: Seen,
 }
 
@@ -38,7 +41,8 @@ impl Beneath {
     /// # Errors
     /// When `root` is not a folder that can be read.
     pub(crate) fn new(root: &Path, seen: Seen) -> io::Result<Self> {
-        let beneath = Self { root: root.into(), within: Path::new("").into(), follow: [].into(), seen };
+        let (within, follow, secrets) = (Path::new("").into(), [].into(), [].into());
+        let beneath = Self { root: root.into(), within, follow, secrets, seen };
         beneath.descriptor(Path::new("."), OFlags::PATH)?;
         Ok(beneath)
     }
@@ -47,7 +51,12 @@ impl Beneath {
     /// folders of `follow`; neither `root` nor any of these has a link in its own path.
     pub(super) fn within(root: &Path, within: &Path, follow: &[PathBuf], seen: Seen) -> Self {
         let follow = std::iter::once(root.to_owned()).chain(follow.iter().cloned()).collect();
-        Self { root: root.into(), within: within.into(), follow, seen }
+        Self { root: root.into(), within: within.into(), follow, secrets: [].into(), seen }
+    }
+
+    /// The same without these files, wherever they are.
+    pub(crate) fn without(self, secrets: &[PathBuf]) -> Self {
+        Self { secrets: secrets.into(), ..self }
     }
 
     /// Whether a path below the root without any link may be seen.
@@ -82,12 +91,22 @@ impl Beneath {
             Err(Errno::XDEV) if !self.follow.is_empty() => self.follow_out(path, flags),
             opened => opened,
         };
-        opened.map(Into::into).map_err(|errno| match errno {
+        let opened = opened.map(std::fs::File::from).map_err(|errno| match errno {
             // A way out of the root, a loop of links, a name that no file can have: nothing is there.
             Errno::XDEV | Errno::LOOP | Errno::NAMETOOLONG => io::ErrorKind::NotFound.into(),
             Errno::NOTDIR => io::ErrorKind::NotADirectory.into(),
-            other => other.into(),
-        })
+            other => io::Error::from(other),
+        })?;
+        if self.secrets.is_empty() || !self.is_secret(&opened.metadata()?) {
+            return Ok(opened);
+        }
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    /// Looked up each time: a file that is replaced is another one under the same name.
+    fn is_secret(&self, opened: &Metadata) -> bool {
+        let is = |secret: &Metadata| (secret.dev(), secret.ino()) == (opened.dev(), opened.ino());
+        self.secrets.iter().any(|secret| secret.metadata().is_ok_and(|secret| is(&secret)))
     }
 
     /// A link leads out of the root, or is absolute: where to is found out first, then opened without any link on the

@@ -42,7 +42,8 @@ pub(crate) fn is_seen(names: &[OsString]) -> bool {
 pub(super) fn part_is_seen(name: &[u8], first: bool, last: bool) -> bool {
     let hidden = name.starts_with(b".") && !(first && name == b".well-known");
     let own = first && last && name == b"rip.toml";
-    !hidden && !own
+    let users = last && name.to_ascii_lowercase().ends_with(b".htpasswd");
+    !hidden && !own && !users
 }
 
 /// A text with its percent-encoded bytes as they are; `None`: that is not how to encode them, or no UTF-8.
@@ -88,6 +89,9 @@ mod tests {
             ("/gr%C3%BC%C3%9Fe%20x", Some("grüße x")),
             ("/.well-known/acme", Some(".well-known/acme")),
             ("/a/.well-known/x", None),
+            ("/a/staff.htpasswd", None),
+            ("/a/Staff.HTPASSWD", None),
+            ("/staff.htpasswd/x", Some("staff.htpasswd/x")),
             ("/.git/config", None),
             ("/a/.env", None),
             ("/..", None),

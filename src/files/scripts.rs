@@ -19,6 +19,8 @@ pub(crate) struct DocumentRoot {
     pub(crate) within: PathBuf,
     /// Folders elsewhere that links may lead to; no links in their paths.
     pub(crate) follow: Vec<PathBuf>,
+    /// Files that are neither run nor sent.
+    pub(crate) secrets: Vec<PathBuf>,
 }
 
 /// What a request's path means.
@@ -134,11 +136,11 @@ impl DocumentRoot {
     }
 
     fn scripts(&self) -> Beneath {
-        Beneath::within(&self.root, &self.within, &self.follow, is_script_seen)
+        Beneath::within(&self.root, &self.within, &self.follow, is_script_seen).without(&self.secrets)
     }
 
     fn files(&self) -> Beneath {
-        Beneath::within(&self.root, &self.within, &self.follow, is_file_seen)
+        Beneath::within(&self.root, &self.within, &self.follow, is_file_seen).without(&self.secrets)
     }
 }
 
@@ -255,7 +257,8 @@ mod tests {
         fn find(&self, path: &str) -> String {
             let root = self.root();
             let within = self.within.into();
-            let folder = DocumentRoot { root: root.clone(), within, follow: self.follow.clone() };
+            let follow = self.follow.clone();
+            let folder = DocumentRoot { root: root.clone(), within, follow, secrets: Vec::new() };
             match folder.find(path) {
                 Meant::Script(script) => {
                     assert_eq!(script.root, root.join(self.within).to_string_lossy().trim_end_matches('/'));

@@ -25,6 +25,8 @@ pub(crate) struct SentFolder {
     said: PathBuf,
     /// Folders elsewhere that links may lead to; no links in their paths.
     follow: Vec<PathBuf>,
+    /// Files that are never sent.
+    secrets: Vec<PathBuf>,
     /// Whether there may be source in it that must not be shown.
     has_scripts: bool,
 }
@@ -34,9 +36,15 @@ impl SentFolder {
     /// When it is not a folder that can be read.
     pub(crate) fn open(said: &Path, follow: &[PathBuf], has_scripts: bool) -> io::Result<Self> {
         let root = said.canonicalize()?;
-        let folder = Self { root, said: said.to_owned(), follow: follow.to_vec(), has_scripts };
+        let folder =
+            Self { root, said: said.to_owned(), follow: follow.to_vec(), secrets: Vec::new(), has_scripts };
         Beneath::new(&folder.root, is_seen)?;
         Ok(folder)
+    }
+
+    /// The same without these files, wherever they are.
+    pub(crate) fn without(self, secrets: &[PathBuf]) -> Self {
+        Self { secrets: secrets.to_vec(), ..self }
     }
 
     /// Where it is, links followed.
@@ -76,7 +84,7 @@ impl SentFolder {
     }
 
     fn files(&self, seen: fn(&[OsString]) -> bool) -> Beneath {
-        Beneath::within(&self.root, Path::new(""), &self.follow, seen)
+        Beneath::within(&self.root, Path::new(""), &self.follow, seen).without(&self.secrets)
     }
 }
 

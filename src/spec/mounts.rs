@@ -60,11 +60,17 @@ impl Mounts {
     }
 
     /// The same with the folders as they are now; `app` is the app's folder. A relative one has to lie in it, or in one
-    /// of `follow`, links followed; `has_scripts`: source is never sent.
+    /// of `follow`, links followed; `has_scripts`: source is never sent, and files of `secrets` never are.
     ///
     /// # Errors
     /// The folder that cannot be served and why, as the end of a sentence.
-    pub(crate) fn found_in(&self, app: &Path, follow: &[PathBuf], has_scripts: bool) -> Result<Self, String> {
+    pub(crate) fn found_in(
+        &self,
+        app: &Path,
+        follow: &[PathBuf],
+        secrets: &[PathBuf],
+        has_scripts: bool,
+    ) -> Result<Self, String> {
         let found = self.iter().map(|mount| {
             let said = app.join(&mount.root);
             let wrong = |why: String| format!("names {}, which {why}", said.display());
@@ -81,7 +87,7 @@ impl Mounts {
                     folder.root().display()
                 )));
             }
-            Ok(Mount { folder: Some(Arc::new(folder)), ..mount.clone() })
+            Ok(Mount { folder: Some(Arc::new(folder.without(secrets))), ..mount.clone() })
         });
         found.collect::<Result<_, String>>().map(Self)
     }
@@ -191,7 +197,8 @@ mod tests {
         std::fs::create_dir_all(app.join("in")).unwrap();
         std::fs::create_dir(home.join("shared")).unwrap();
         std::os::unix::fs::symlink("../shared", app.join("out")).unwrap();
-        let found = |path: &str, follow: &[PathBuf]| mounts(&[path]).found_in(&app, follow, false).map(drop);
+        let found =
+            |path: &str, follow: &[PathBuf]| mounts(&[path]).found_in(&app, follow, &[], false).map(drop);
         assert_eq!(found("/in", &[]), Ok(()));
         assert!(found("/none", &[]).unwrap_err().contains("is not there"));
         assert!(found("/out", &[]).unwrap_err().contains("outside of the app's folder"));

@@ -230,3 +230,71 @@ async fn wrong_settings_and_files_are_one_clear_error_each() {
 fn real(folder: &Path) -> String {
     folder.canonicalize().unwrap().display().to_string()
 }
+
+#[tokio::test]
+async fn a_record_says_who_was_let_in_and_of_nobody_else_a_name() {
+    let server = start(Setup::scripted().rules(AUTH)).await;
+    assert_eq!(ask_as(&server, "/view?in", "böb:päss:wort").await.status, 200);
+    assert_eq!(ask_as(&server, "/view?out", "anna:wrong").await.status, 401);
+    assert_eq!(server.record("/view?in").await["user"], "böb");
+    assert_eq!(server.record("/view?out").await["user"], serde_json::Value::Null);
+    let server = start(Setup::scripted().rules(AUTH).lines()).await;
+    ask_as(&server, "/view?in", "anna:correct horse").await;
+    until("its line", async || server.output().contains(" user=anna ")).await;
+}
+
+/// A file of users in a folder that is served, by all ways in which folders are.
+#[tokio::test]
+async fn a_file_of_users_that_lies_where_files_are_served_is_told_and_never_sent() {
+    let right = basic("anna:correct horse");
+    let users = |folder: &str| format!("auth = {{ users = \"{folder}secrets.txt\" }}\n");
+    let told = "secrets.txt, which `auth` names, lies in ";
+    let page = ("app/index.html", "<p>hello</p>");
+    let program = ("app/index.php", "<?php echo 'front';");
+    let in_files = format!("{}static = [{{ path = \"/files\", root = \"files\" }}]\n", users("files/"));
+    for (files, rules, path, beside) in [
+        ([page, ("app/secrets.txt", ANNA), ("app/a.txt", "a")], users(""), "/", "/a.txt"),
+        ([program, ("app/secrets.txt", ANNA), ("app/a.txt", "a")], users(""), "/", "/a.txt"),
+        (
+            [program, ("app/files/secrets.txt", ANNA), ("app/files/a.txt", "a")],
+            in_files,
+            "/files/",
+            "/files/a.txt",
+        ),
+    ] {
+        if files[0] == program && !has("php-cgi", "php-cgi") {
+            continue;
+        }
+        let rip = [files[0], files[1], files[2], ("app/rip.toml", &rules), ("app/staff.htpasswd", "x")];
+        let folder = folder_with(&rip);
+        let app = folder.path().join("app");
+        let secret = folder.path().join(files[1].0);
+        std::os::unix::fs::symlink("secrets.txt", secret.with_file_name("link.txt")).unwrap();
+        fs::hard_link(&secret, secret.with_file_name("hard.txt")).unwrap();
+        let check = rip_server(folder.path(), &["check".as_ref(), app.as_os_str()]).await;
+        assert!(check.code == 0 && check.out.contains(told), "{check:?}");
+        let server = Setup::app(app).start_in(folder).await;
+        let ask = async |path: &str| server.ask("GET", path, &[("Authorization", &right)], b"").await;
+        for round in 0..2 {
+            assert_eq!(ask(beside).await.text(), "a", "{rules}");
+            for name in ["secrets.txt", "link.txt", "hard.txt", "%73ecrets.txt"].iter().take(if round == 0 {
+                4
+            } else {
+                2
+            }) {
+                let reply = ask(&format!("{path}{name}")).await;
+                assert!(!reply.text().contains("anna"), "{path}{name}: {reply:?}");
+                assert!(reply.status == 404 || reply.text() == "front", "{path}{name}: {reply:?}");
+            }
+            assert!(!ask("/staff.htpasswd").await.text().contains('x'));
+            // As `rip-serverctl passwd` does it: another file takes its place.
+            fs::write(secret.with_file_name(".new"), format!("{ANNA}# more\n")).unwrap();
+            fs::rename(secret.with_file_name(".new"), &secret).unwrap();
+        }
+        assert!(server.status().await.apps[0].warnings[0].contains(told));
+    }
+    let rip = [page, ("app/rip.toml", &users("../")), ("secrets.txt", ANNA)];
+    let folder = folder_with(&rip);
+    let check = rip_server(folder.path(), &["check", "./app"]).await;
+    assert!(!check.out.contains("lies in"), "{check:?}");
+}

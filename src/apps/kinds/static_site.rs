@@ -190,7 +190,7 @@ fn of_hint(app: &AppFolder<'_>, hint: &StaticHint) -> Result<DetectedApp, Detect
         argv.extend(["--spa".into(), spa.clone()]);
     }
     let why = format!("Static site: {}, served by the built-in worker", root.display());
-    Ok(app.found(&STATIC_SITE, why, argv, None))
+    Ok(DetectedApp { site: Some(root), ..app.found(&STATIC_SITE, why, argv, None) })
 }
 
 fn require(holds: bool, what: &'static str, path: &Path) -> Result<(), DetectError> {

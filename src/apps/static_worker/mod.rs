@@ -33,12 +33,14 @@ struct StaticOptions {
     index: String,
     /// The file, relative to the root, that answers for an unknown page.
     spa: Option<String>,
+    /// Files that are never served.
+    secrets: Vec<PathBuf>,
 }
 
 impl StaticOptions {
     /// Serves `root` with `index.html` for folders and no fallback.
     pub(crate) fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), index: "index.html".into(), spa: None }
+        Self { root: root.into(), index: "index.html".into(), spa: None, secrets: Vec::new() }
     }
 }
 
@@ -61,10 +63,10 @@ enum StaticError {
     Start(io::Error),
 }
 
-/// Runs `worker-static --root DIR [--index NAME] [--spa FILE]`, given the words after `worker-static`.
+/// Runs `worker-static --root DIR [--index NAME] [--spa FILE] [--secret FILE]…`, given the words after `worker-static`.
 pub(crate) fn run_words(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let Some(options) = parse(words) else {
-        eprintln!("usage: rip-server worker-static --root DIR [--index NAME] [--spa FILE]");
+        eprintln!("usage: rip-server worker-static --root DIR [--index NAME] [--spa FILE] [--secret FILE]…");
         return ExitCode::from(2);
     };
     match run(options) {
@@ -79,19 +81,21 @@ pub(crate) fn run_words(words: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn parse(words: impl IntoIterator<Item = OsString>) -> Option<StaticOptions> {
     let mut words = words.into_iter();
     let mut root = None;
-    let (mut index, mut spa) = (None, None);
+    let (mut index, mut spa, mut secrets) = (None, None, Vec::new());
     while let Some(word) = words.next() {
         let value = words.next()?;
         match word.to_str()? {
             "--root" => root = Some(PathBuf::from(value)),
             "--index" => index = Some(value.into_string().ok()?),
             "--spa" => spa = Some(value.into_string().ok()?),
+            "--secret" => secrets.push(PathBuf::from(value)),
             _ => return None,
         }
     }
     let mut options = StaticOptions::new(root?);
     options.index = index.unwrap_or(options.index);
     options.spa = spa;
+    options.secrets = secrets;
     Some(options)
 }
 
@@ -124,6 +128,7 @@ async fn serve(
 ) -> Result<(), StaticError> {
     let root = options.root.clone();
     let files = Beneath::new(&root, is_seen).map_err(|source| StaticError::Root { root, source })?;
+    let files = files.without(&options.secrets);
     let site = Site::new(files, &options.index, options.spa.as_deref());
     listener.set_nonblocking(true).map_err(StaticError::Listener)?;
     let listener = tokio::net::UnixListener::from_std(listener).map_err(StaticError::Listener)?;
