@@ -9,12 +9,16 @@ use std::process::{Command, Stdio};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, tcgetattr};
 
-use crate::support::ctl::CTL;
+use crate::support::ctl::{CTL, SERVER};
 use crate::support::{Setup, folder_with};
 
 /// Runs it with a text as its standard input; code, output, errors.
 fn passwd(folder: &Path, words: &[&str], input: &str) -> (i32, String, String) {
-    let mut command = Command::new(CTL);
+    passwd_by(CTL, folder, words, input)
+}
+
+fn passwd_by(program: &str, folder: &Path, words: &[&str], input: &str) -> (i32, String, String) {
+    let mut command = Command::new(program);
     command.arg("passwd").args(words).current_dir(folder);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
@@ -48,6 +52,20 @@ async fn what_it_writes_is_what_the_server_takes() {
     let right = [("Authorization", "Basic YW5uYTp3cm9uZyBob3JzZQ==")];
     let seen = server.ask("GET", "/view", &right, b"").await.view();
     assert_eq!(seen.field("remote-user"), Some("anna"));
+}
+
+#[test]
+fn rip_server_hands_it_over_with_its_file_and_needs_no_server() {
+    let folder = folder_with(&[("staff", "# staff\n")]);
+    let file = folder.path().join("staff");
+    for (file, user) in [("./staff", "anna"), (file.to_str().unwrap(), "8443"), ("staff", "bert")] {
+        let (code, out, err) = passwd_by(SERVER, folder.path(), &[file, user], "secret\n");
+        assert!(code == 0 && out.starts_with(&format!("added {user}")), "{file}: {code} {out} {err}");
+    }
+    let (code, out, _) = passwd_by(SERVER, folder.path(), &["staff", "bert", "--delete"], "");
+    assert!(code == 0 && out.starts_with("deleted bert"), "{code} {out}");
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.contains("\nanna:$") && text.contains("\n8443:$") && !text.contains("bert"), "{text}");
 }
 
 #[test]

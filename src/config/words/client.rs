@@ -63,7 +63,8 @@ pub(crate) fn parse(
     while let Some(word) = rest.next() {
         let text = lossy(word);
         let ours = !value_of && OURS.contains(&text.split('=').next().unwrap_or_default());
-        let app = !value_of && is_plainly_path(&text) && words[at] != COMPLETE;
+        let is_ours = words[at] != COMPLETE && words[at] != FOR_A_FILE;
+        let app = !value_of && is_plainly_path(&text) && is_ours;
         value_of = text.starts_with("--") && VALUED.contains(&&*text);
         if ours && words[at] != COMPLETE {
             parser.flag(word, &mut rest)?;
@@ -98,7 +99,9 @@ fn first_verb(words: &[OsString]) -> Option<usize> {
 fn is_for_a_server(word: &OsStr, verb: &str) -> bool {
     let text = lossy(word);
     let name = text.split('=').next().unwrap_or_default().to_owned();
-    let number = verb != "scale" && !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = !["scale", FOR_A_FILE].contains(&verb)
+        && !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_digit());
     let found = find(TABLE, |form| match form {
         Form::Token(start) => text.starts_with(start),
         Form::Word(word, _) => *word == text,
@@ -111,6 +114,8 @@ fn is_for_a_server(word: &OsStr, verb: &str) -> bool {
 
 /// The verb with which shells ask for the words that may come next.
 pub(crate) const COMPLETE: &str = "complete";
+/// The verb whose paths are those of files, which needs no server.
+const FOR_A_FILE: &str = "passwd";
 /// Flags that name a server and that only `rip-server` knows.
 const OURS: [&str; 3] = ["--config", "--runtime-dir", "--state-dir"];
 /// The flags of `rip-serverctl` whose values may stand apart.
@@ -141,6 +146,7 @@ mod tests {
             ("maintenance a.example --page ./p.html", "maintenance a.example --page ./p.html"),
             ("./blog workers", "workers"),
             ("deploy --state-dir=s --runtime-dir r", "deploy"),
+            ("passwd ./p.html 8443 --delete", "passwd ./p.html 8443 --delete"),
         ] {
             let client = read(line, &["./blog", "./p.html"]).0.unwrap();
             assert_eq!(client.words, words.split(' ').collect::<Vec<_>>(), "{line}");

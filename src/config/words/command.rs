@@ -73,6 +73,7 @@ pub(crate) const VERBS: &[(&str, &str)] = &[
     ("drain", "have balancers send requests elsewhere"),
     ("undrain", "have balancers send requests here again"),
     ("metrics", "print the metrics as Prometheus reads them"),
+    ("passwd", "write a user and a password into a file, for the setting auth"),
 ];
 
 /// The words that print something for packagers and shells.
