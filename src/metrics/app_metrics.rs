@@ -55,6 +55,13 @@ impl AppMetrics {
         self.0.refused.add(RETRIED);
     }
 
+    /// Counts an answer that was compressed: the bytes of its body before and after. Takes a shared lock.
+    pub(crate) fn compressed(&self, coding: &'static str, before: u64, after: u64) {
+        self.0.compressed_answers.add(coding);
+        self.0.compressed_before.add_many(coding, before);
+        self.0.compressed_after.add_many(coding, after);
+    }
+
     /// Counts a worker process that was started.
     pub(crate) fn worker_started(&self) {
         self.0.worker_starts.fetch_add(1, Ordering::Relaxed);
@@ -101,6 +108,9 @@ pub(super) struct AppSeries {
     pub(super) worker_adoptions: AtomicU64,
     pub(super) gauges: [AtomicI64; AppGauge::ALL.len()],
     pub(super) refused: ByCause,
+    pub(super) compressed_answers: ByCause,
+    pub(super) compressed_before: ByCause,
+    pub(super) compressed_after: ByCause,
     pub(super) worker_exits: ByCause,
     pub(super) worker_strays: ByCause,
     pub(super) scalings: ByCause,

@@ -13,11 +13,15 @@ pub(super) struct ByCause(RwLock<BTreeMap<&'static str, AtomicU64>>);
 
 impl ByCause {
     pub(super) fn add(&self, cause: &'static str) {
+        self.add_many(cause, 1);
+    }
+
+    pub(super) fn add_many(&self, cause: &'static str, more: u64) {
         if let Some(count) = read(&self.0).get(cause) {
-            count.fetch_add(1, Ordering::Relaxed);
+            count.fetch_add(more, Ordering::Relaxed);
             return;
         }
-        write(&self.0).entry(cause).or_default().fetch_add(1, Ordering::Relaxed);
+        write(&self.0).entry(cause).or_default().fetch_add(more, Ordering::Relaxed);
     }
 
     pub(super) fn each(&self, mut visit: impl FnMut(&'static str, u64) -> fmt::Result) -> fmt::Result {

@@ -12,7 +12,7 @@ use prometheus_client::metrics::MetricType;
 
 use super::Series;
 use super::app_metrics::{AppGauge, AppMetrics, AppSeries, StatusClass};
-use super::by_cause::read;
+use super::by_cause::{ByCause, read};
 use super::histogram::Histogram;
 use crate::logging;
 use crate::name::AppName;
@@ -117,7 +117,25 @@ fn encode_requests(page: &mut MetricsPage<'_>, apps: &AppTable) -> fmt::Result {
                 series.refused.each(|reason, count| family.count(&[("app", app), ("reason", reason)], count))
             })
         },
-    )
+    )?;
+    encode_compression(page, apps)
+}
+
+fn encode_compression(page: &mut MetricsPage<'_>, apps: &AppTable) -> fmt::Result {
+    let each_coding = |family: &mut Family<'_>, of: fn(&AppSeries) -> &ByCause| {
+        each(apps, |app, series| {
+            of(series).each(|coding, count| family.count(&[("app", app), ("coding", coding)], count))
+        })
+    };
+    page.counter("compressed_answers", "Answers compressed on their way to the client", |family| {
+        each_coding(family, |series| &series.compressed_answers)
+    })?;
+    page.counter("compression_input_bytes", "Bytes of bodies before they were compressed", |family| {
+        each_coding(family, |series| &series.compressed_before)
+    })?;
+    page.counter("compression_output_bytes", "Bytes of bodies after they were compressed", |family| {
+        each_coding(family, |series| &series.compressed_after)
+    })
 }
 
 fn encode_workers(page: &mut MetricsPage<'_>, apps: &AppTable) -> fmt::Result {

@@ -7,7 +7,7 @@ use http::Request;
 use http_body_util::{BodyExt, Full};
 
 use crate::support::client::Http2;
-use crate::support::{Reply, Server, Setup, soon};
+use crate::support::{Reply, Server, Setup, soon, until};
 
 /// What a body is once its coding is undone.
 fn expanded(coding: &str, body: &[u8]) -> Vec<u8> {
@@ -190,4 +190,42 @@ async fn without_memory_for_it_an_answer_is_sent_as_it_is() {
     let reply = ask(&server, "GET", path, &[("Accept-Encoding", "br")]).await;
     assert_eq!((reply.field("content-encoding"), reply.field("vary")), ("", "Accept-Encoding"));
     assert!(reply.body == lines(500_000));
+}
+
+#[tokio::test]
+async fn what_was_compressed_is_counted_by_coding_and_nothing_else() {
+    let server = Setup::scripted().rules("compress = \"all\"").start().await;
+    let page = "/lines?bytes=200000&Content-Type=text/html";
+    let mut sent = 0;
+    for (path, accept) in [
+        (page, "br"),
+        (page, "br"),
+        ("/lines?bytes=5000&Content-Type=text/html", "br"),
+        ("/lines?bytes=5000&Content-Type=text/html", "gzip"),
+        ("/lines?bytes=500&Content-Type=text/html", "br"),
+        ("/lines?bytes=5000&Content-Type=image/png", "br"),
+        (page, "identity"),
+    ] {
+        let reply = server.ask("GET", path, &[("Accept-Encoding", accept)], b"").await;
+        if reply.field("content-encoding") == "br" {
+            sent += reply.body.len();
+        }
+    }
+    assert_eq!(server.ask("HEAD", page, &[("Accept-Encoding", "br")], b"").await.status, 200);
+    let counted =
+        |metric: &str, coding: &str| format!("{metric}_total{{app=\"scripted\",coding=\"{coding}\"}}");
+    let rows = [
+        format!("{} 3", counted("rip_compressed_answers", "br")),
+        format!("{} 405000", counted("rip_compression_input_bytes", "br")),
+        format!("{} {sent}", counted("rip_compression_output_bytes", "br")),
+        format!("{} 1", counted("rip_compressed_answers", "gzip")),
+        format!("{} 5000", counted("rip_compression_input_bytes", "gzip")),
+    ];
+    let page = async || server.control("GET", "/metrics", "").await.unwrap().text().to_owned();
+    until("all are counted", async || {
+        let page = page().await;
+        rows.iter().all(|row| page.lines().any(|line| line == row))
+    })
+    .await;
+    assert!(!page().await.contains("coding=\"zstd\""));
 }

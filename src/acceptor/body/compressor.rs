@@ -46,6 +46,9 @@ impl ContentCoding {
 pub(in crate::acceptor) struct Compressor {
     encoder: Encoder,
     input: Bytes,
+    /// The bytes that were put in, and those that came out.
+    before: u64,
+    after: u64,
     /// Whether the encoder may hold bytes that have not come out.
     holds: bool,
 }
@@ -78,7 +81,7 @@ impl Compressor {
             }
             ContentCoding::Gzip => Encoder::Gzip(Box::new(GzEncoder::new(Vec::new(), Compression::new(5)))),
         };
-        Ok(Self { encoder, input: Bytes::new(), holds: true })
+        Ok(Self { encoder, input: Bytes::new(), before: 0, after: 0, holds: true })
     }
 
     /// Compresses a whole body at once.
@@ -98,6 +101,7 @@ impl Compressor {
 
     /// Puts in the next bytes of the body; those before must have been compressed.
     pub(in crate::acceptor) fn put(&mut self, data: Bytes) {
+        self.before += data.len() as u64;
         self.input = data;
     }
 
@@ -109,7 +113,7 @@ impl Compressor {
         let piece = self.input.split_to(self.input.len().min(PIECE));
         self.holds = true;
         self.encoder.writer()?.write_all(&piece)?;
-        Ok(self.encoder.take())
+        Ok(self.take())
     }
 
     /// Returns all compressed bytes that have not come out yet.
@@ -120,7 +124,19 @@ impl Compressor {
         if std::mem::take(&mut self.holds) {
             self.encoder.writer()?.flush()?;
         }
-        Ok(self.encoder.take())
+        Ok(self.take())
+    }
+
+    /// What has come out.
+    fn take(&mut self) -> Bytes {
+        let out = self.encoder.take();
+        self.after += out.len() as u64;
+        out
+    }
+
+    /// Bytes that were put in, and that came out.
+    pub(in crate::acceptor) fn sizes(&self) -> (u64, u64) {
+        (self.before, self.after)
     }
 
     /// Ends the body, and returns its last bytes. Nothing may be put in afterwards.
@@ -135,6 +151,7 @@ impl Compressor {
             Encoder::Gzip(encoder) => encoder.finish()?,
             Encoder::Done => Vec::new(),
         };
+        self.after += all.len() as u64;
         Ok(all.into())
     }
 }

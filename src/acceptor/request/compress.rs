@@ -8,6 +8,7 @@ use http::request::Parts;
 use http::{Method, StatusCode};
 use http_body::Body as _;
 
+use crate::metrics::AppMetrics;
 use crate::name::ClientNet;
 use crate::spec::{Compress, Rules};
 
@@ -22,7 +23,7 @@ use crate::acceptor::wire::headers::{has_token, is_bodiless};
 /// client, if settings, request and answer allow that and there is memory for it.
 pub(super) fn by_settings(
     server: &Server,
-    rules: &Rules,
+    (metrics, rules): (&AppMetrics, &Rules),
     parts: &Parts,
     client: Option<ClientNet>,
     reply: &mut Reply,
@@ -35,7 +36,7 @@ pub(super) fn by_settings(
     let Some(coding) = wanted(&parts.headers) else { return };
     if parts.method != Method::HEAD {
         let body = std::mem::replace(reply.body_mut(), ReplyBody::full(Bytes::new()));
-        match compressed(server, coding, client, body) {
+        match compressed(server, (metrics, coding), client, body) {
             Ok(body) => *reply.body_mut() = body,
             Err(body) => {
                 *reply.body_mut() = body;
@@ -57,13 +58,16 @@ pub(super) fn by_settings(
 /// nothing or there is no memory.
 fn compressed(
     server: &Server,
-    coding: ContentCoding,
+    (metrics, coding): (&AppMetrics, ContentCoding),
     client: Option<ClientNet>,
     body: ReplyBody,
 ) -> Result<ReplyBody, ReplyBody> {
     if let Some(whole) = body.whole().filter(|whole| whole.len() <= PIECE) {
         return match Compressor::whole(coding, whole) {
-            Ok(smaller) if smaller.len() < whole.len() => Ok(ReplyBody::full(smaller)),
+            Ok(smaller) if smaller.len() < whole.len() => {
+                metrics.compressed(coding.token(), whole.len() as u64, smaller.len() as u64);
+                Ok(ReplyBody::full(smaller))
+            }
             _ => Err(body),
         };
     }
@@ -73,7 +77,7 @@ fn compressed(
         return Err(body);
     }
     match Compressor::new(coding) {
-        Ok(compressor) => Ok(body.compressed(compressor, room)),
+        Ok(compressor) => Ok(body.compressed(coding, compressor, metrics.clone(), room)),
         Err(_) => Err(body),
     }
 }

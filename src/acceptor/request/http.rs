@@ -180,7 +180,13 @@ async fn answer(
                 if conn.is_crowded() {
                     recording.takes(Box::pin(room_of_answer(conn, client.share, until)).await?);
                 }
-                by_settings(&conn.shard.server, &rules, parts, client.share, &mut reply);
+                by_settings(
+                    &conn.shard.server,
+                    (&route.app.metrics, &rules),
+                    parts,
+                    client.share,
+                    &mut reply,
+                );
                 return Ok(reply);
             }
         },
@@ -240,7 +246,7 @@ async fn answer(
         let file = NamedFile { accel: &rules.accel, parts, app: route.app.name.as_str(), id: context.id };
         reply = Box::pin(file.in_place_of(reply)).await?;
     }
-    by_settings(&conn.shard.server, &rules, parts, client.share, &mut reply);
+    by_settings(&conn.shard.server, (&route.app.metrics, &rules), parts, client.share, &mut reply);
     Ok(reply)
 }
 

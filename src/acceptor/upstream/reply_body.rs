@@ -14,13 +14,14 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::budget::Reservation;
 use crate::files;
+use crate::metrics::AppMetrics;
 use crate::pool::Tunnel;
 use crate::tasks::TaskGroup;
 
 use super::access::Recording;
 use super::upstream_conn::{Source as _, UpstreamConn};
 use crate::acceptor::body::buffer::{Buffer, BufferReader};
-use crate::acceptor::body::compressor::{Compressor, PIECE};
+use crate::acceptor::body::compressor::{Compressor, ContentCoding, PIECE};
 use crate::acceptor::body::cut_short::CutShort;
 use crate::acceptor::thread::h2c_body::Events;
 use crate::acceptor::wire::headers::Named;
@@ -92,10 +93,17 @@ impl ReplyBody {
         Self::of(BodySource::File { body, length })
     }
 
-    /// The same body, compressed on its way; `room`: the reservation for the compressor.
-    pub(in crate::acceptor) fn compressed(mut self, compressor: Compressor, room: Box<Reservation>) -> Self {
+    /// The same body, compressed on its way, and counted in `metrics` when it is over; `room`: the reservation for the
+    /// compressor.
+    pub(in crate::acceptor) fn compressed(
+        mut self,
+        coding: ContentCoding,
+        compressor: Compressor,
+        metrics: AppMetrics,
+        room: Box<Reservation>,
+    ) -> Self {
         let source = std::mem::replace(&mut self.source, BodySource::Full(None));
-        let body = CompressedBody { source, compressor, turn: 0, end: None, _room: room };
+        let body = CompressedBody { source, coding, compressor, metrics, turn: 0, end: None, _room: room };
         self.source = BodySource::Compressed(Box::new(body));
         self
     }
@@ -249,7 +257,9 @@ impl Drop for ReplyBody {
 /// A body that is compressed piece by piece; whenever no more has come, all compressed bytes are sent.
 struct CompressedBody {
     source: BodySource,
+    coding: ContentCoding,
     compressor: Compressor,
+    metrics: AppMetrics,
     /// The bytes that were compressed since other tasks of the thread had their turn.
     turn: usize,
     /// There when the body has ended, with its trailers until they are given.
@@ -299,6 +309,13 @@ impl CompressedBody {
     fn finish(&mut self, trailers: Option<HeaderMap>) -> io::Result<Bytes> {
         self.end = Some(trailers);
         self.compressor.finish()
+    }
+}
+
+impl Drop for CompressedBody {
+    fn drop(&mut self) {
+        let (before, after) = self.compressor.sizes();
+        self.metrics.compressed(self.coding.token(), before, after);
     }
 }
 
