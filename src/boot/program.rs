@@ -98,6 +98,8 @@ fn check(mut config: Config, machine: &ProcessContext) -> ExitCode {
     }
     for (app, run) in apps.iter_mut().zip(runs) {
         app.report_workers(run.upkeep.workers);
+        app.report_protocol(run.rules.protocol);
+        app.warnings.extend(run.warnings.iter().cloned());
     }
     let backend = super::describe_backend(config);
     let unreadable = super::unreadable(config, &machine.etc, &machine.apps);

@@ -15,11 +15,13 @@ use super::value_origin::{Effective, ValueOrigin};
 use super::words::tokens::alias;
 use crate::name::{AppName, RouteName};
 use crate::pattern::Pattern;
+use crate::spec::setting_types::Choice;
 use crate::spec::settings::sections::Values;
 use crate::spec::settings::setting_value::SettingValue;
 use crate::spec::settings::table::{Id, Setting};
 use crate::spec::{
-    ByPath, Memory, PhpSettings, ProgramSettings, Recycle, Reload, Rules, StaticSettings, Upkeep, WorkerRange,
+    ByPath, Memory, PhpSettings, ProgramSettings, Protocol, Recycle, Reload, Rules, StaticSettings, Upkeep,
+    WorkerRange,
 };
 
 /// An app that is to run, with its settings from the command line, the environment and the server's file.
@@ -101,6 +103,14 @@ impl AppSettings {
     pub(crate) fn report_workers(&mut self, workers: WorkerRange) {
         if let Some(row) = self.report.iter_mut().find(|row| row.key == Setting::of(Id::Workers).key()) {
             row.value = workers.to_string();
+        }
+    }
+
+    /// Reports what workers speak where that follows from what the app is.
+    pub(crate) fn report_protocol(&mut self, protocol: Protocol) {
+        if let Some(row) = self.report.iter_mut().find(|row| row.key == Setting::of(Id::Protocol).key()) {
+            let word = Protocol::WORDS.iter().find(|word| Protocol::of_word(word) == Some(protocol));
+            row.value = word.copied().unwrap_or_default().to_owned();
         }
     }
 

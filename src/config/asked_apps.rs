@@ -23,7 +23,9 @@ pub(crate) fn check_asked_apps(apps: &[AppSettings]) -> Result<Vec<String>, Conf
     let missing = each.filter(|(_, asked)| !apps.iter().any(|app| app.name == *asked));
     Ok(missing
         .map(|(AppSettings { name, .. }, asked)| {
-            format!("auth of {name} asks the app {asked}, which is not there: requests get 503 until it is added")
+            format!(
+                "auth of {name} asks the app {asked}, which is not there: requests get 503 until it is added"
+            )
         })
         .collect())
 }

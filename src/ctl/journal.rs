@@ -11,7 +11,7 @@ use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
 use crate::api::{LogLine, ServiceUnit};
 use crate::backend::systemd::unit;
-use crate::name::{AppName, GenerationId, InstanceName};
+use crate::name::{AppName, GenerationId, InstanceName, WorkerId};
 
 use super::error::{CtlError, Exit};
 
@@ -133,16 +133,24 @@ fn words(query: &JournalQuery<'_>) -> Vec<String> {
     };
     let mut words = vec![
         format!("{unit}={units}"),
+        // The server writes what workers write to it, as FastCGI has it.
+        format!("{unit}={}", unit::server(query.instance)),
         format!("--lines={}", query.lines),
         "--output=json".into(),
-        "--output-fields=MESSAGE,_SYSTEMD_UNIT,_SYSTEMD_USER_UNIT,RIP_GENERATION".into(),
+        "--output-fields=MESSAGE,_SYSTEMD_UNIT,_SYSTEMD_USER_UNIT,TARGET,RIP_APP,RIP_WORKER,RIP_GENERATION"
+            .into(),
         "--no-pager".into(),
     ];
     if query.follow {
         words.push("--follow".into());
     }
-    // What systemd itself says of a unit has no transport of a program's output.
+    // What systemd itself says of a unit has no transport of a program's output. The server's own output has no fields.
     words.push("_TRANSPORT=stdout".into());
+    if !query.service.user {
+        words.push(format!("RIP_INSTANCE={}", query.instance));
+    }
+    words.extend(["+", "_TRANSPORT=journal", "TARGET=app"].map(String::from));
+    words.extend(query.app.map(|app| format!("RIP_APP={app}")));
     words
 }
 
@@ -160,13 +168,32 @@ struct JournalRecord {
     user_unit: Option<String>,
     #[serde(rename = "RIP_GENERATION")]
     generation: Option<String>,
+    #[serde(rename = "TARGET")]
+    target: Option<String>,
+    #[serde(rename = "RIP_APP")]
+    app: Option<String>,
+    #[serde(rename = "RIP_WORKER")]
+    worker: Option<String>,
+}
+
+impl JournalRecord {
+    /// Whose output it is: that of the worker which is the unit, or of one that the server writes a line for.
+    fn worker(&self, instance: &InstanceName) -> Option<(AppName, WorkerId)> {
+        let units = || [self.user_unit.as_deref(), self.unit.as_deref()].into_iter().flatten();
+        let of_unit = units().find_map(|unit| unit::parse(instance, unit));
+        of_unit.or_else(|| {
+            let server = unit::server(instance);
+            let is_its = self.target.as_deref() == Some("app") && units().any(|unit| *unit == *server);
+            let (app, worker) = (self.app.as_deref()?, self.worker.as_deref()?);
+            is_its.then(|| Some((app.parse().ok()?, WorkerId(worker.parse().ok()?))))?
+        })
+    }
 }
 
 /// A line of a worker's; `None`: the record is of no worker of this instance.
 pub(super) fn read(line: &str, instance: &InstanceName) -> Option<LogLine> {
     let record: JournalRecord = serde_json::from_str(line).ok()?;
-    let units = [record.user_unit.as_deref(), record.unit.as_deref()];
-    let (app, worker) = units.into_iter().flatten().find_map(|unit| unit::parse(instance, unit))?;
+    let (app, worker) = record.worker(instance)?;
     Some(LogLine {
         t: record.micros.parse::<u64>().ok()? / 1000,
         app,
@@ -196,7 +223,6 @@ const MAX_MESSAGES: usize = 10;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::name::WorkerId;
 
     fn app(name: &str) -> AppName {
         AppName::parse(name).unwrap()
@@ -222,6 +248,20 @@ mod tests {
     }
 
     #[test]
+    fn a_line_that_the_server_writes_for_a_worker_is_the_workers() {
+        let line = r#"{"__REALTIME_TIMESTAMP":"1000","MESSAGE":"PHP Warning","_SYSTEMD_UNIT":"rip-server@labs-api.service","TARGET":"app","RIP_APP":"shop","RIP_WORKER":"3","RIP_GENERATION":"2"}"#;
+        let found = read(line, &labs()).unwrap();
+        assert_eq!((found.app, found.worker, found.line.as_str()), (app("shop"), WorkerId(3), "PHP Warning"));
+        for (of, other) in [
+            ("\"TARGET\":\"app\"", "\"TARGET\":\"rip_server\""),
+            ("rip-server@labs-api", "rip-server@other"),
+            ("\"RIP_WORKER\":\"3\",", ""),
+        ] {
+            assert_eq!(read(&line.replace(of, other), &labs()), None, "{other}");
+        }
+    }
+
+    #[test]
     fn a_message_that_is_no_text_comes_as_its_bytes() {
         let line = r#"{"__REALTIME_TIMESTAMP":"1000","MESSAGE":[104,105,255],"_SYSTEMD_UNIT":"rip-worker-labs\\x2dapi-api-7.service"}"#;
         assert_eq!(read(line, &labs()).unwrap().line, "hi\u{fffd}");
@@ -238,7 +278,11 @@ mod tests {
             assert_eq!(of(None)[0], format!(r"{flag}=rip-worker-labs\x2dapi-*.service"));
             let of_app = of(Some(&app("my-app")));
             assert_eq!(of_app[0], format!(r"{flag}=rip-worker-labs\x2dapi-my\x2dapp-*.service"));
-            assert_eq!(of_app[of_app.len() - 2..], ["--follow", "_TRANSPORT=stdout"]);
+            assert_eq!(of_app[1], format!("{flag}=rip-server@labs-api.service"));
+            let stdout = ["--follow", "_TRANSPORT=stdout", "RIP_INSTANCE=labs-api"];
+            let by_server = ["+", "_TRANSPORT=journal", "TARGET=app", "RIP_APP=my-app"];
+            let expected: Vec<_> = stdout[..3 - usize::from(user)].iter().chain(&by_server).collect();
+            assert_eq!(of_app[of_app.len() - expected.len()..].iter().collect::<Vec<_>>(), expected);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::metrics::AppMetrics;
@@ -40,6 +40,8 @@ pub(crate) struct Member {
     ended: watch::Sender<Option<&'static str>>,
     /// Whether it gets nothing new.
     retired: watch::Sender<bool>,
+    /// To whoever takes in what workers write.
+    output: Option<mpsc::Sender<(WorkerId, String)>>,
 }
 
 /// A connection to a worker that waits for the next request, as the data path has parked it. The pool only keeps it,
@@ -81,7 +83,26 @@ impl Member {
             sends_bodies_unasked: AtomicBool::new(false),
             ended: watch::Sender::new(None),
             retired: watch::Sender::new(false),
+            output: None,
         }
+    }
+
+    /// The same with somebody who takes in what it writes.
+    pub(crate) fn with_output(self, output: mpsc::Sender<(WorkerId, String)>) -> Self {
+        Self { output: Some(output), ..self }
+    }
+
+    /// Hands on a line that the worker has written to its server in place of its own standard error.
+    ///
+    /// # Errors
+    /// The line, where nobody takes it, or there are too many that wait.
+    pub(crate) fn wrote(&self, line: String) -> Result<(), String> {
+        use mpsc::error::TrySendError::{Closed, Full};
+
+        let Some(output) = &self.output else { return Err(line) };
+        output.try_send((self.worker, line)).map_err(|error| match error {
+            Closed((_, line)) | Full((_, line)) => line,
+        })
     }
 
     /// Takes a kept connection, one of the asking thread first.

@@ -130,7 +130,8 @@ impl Rules {
 
     /// These files of users, and those of some paths.
     pub(crate) fn files_of_users(&self) -> Vec<PathBuf> {
-        let mut files: Vec<_> = self.each().filter_map(|rules| rules.auth.users().map(PathBuf::from)).collect();
+        let mut files: Vec<_> =
+            self.each().filter_map(|rules| rules.auth.users().map(PathBuf::from)).collect();
         files.sort();
         files.dedup();
         files

@@ -84,9 +84,8 @@ mod tests {
 
     #[test]
     fn it_is_told_with_all_its_apps() {
-        let told = |names: &[&str]| {
-            AuthCircle(names.iter().map(|name| name.parse().unwrap()).collect()).to_string()
-        };
+        let told =
+            |names: &[&str]| AuthCircle(names.iter().map(|name| name.parse().unwrap()).collect()).to_string();
         assert!(told(&["a"]).starts_with("`auth` of a names a itself"));
         assert!(told(&["a", "b", "c"]).contains("a asks b, which asks c, which asks a: one of them"));
     }

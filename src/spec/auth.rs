@@ -113,9 +113,7 @@ impl Auth {
             (None, Some(url), None) => ForwardAuth::at(url, copy).map(Self::Forward),
             (None, None, Some(app)) => ForwardAuth::of_app(app, path, copy).map(Self::Forward),
             (Some(_), ..) if !copy.is_empty() => Err("no `copy` beside `users`".into()),
-            (Some(users), ..) => {
-                PasswordAuth::new(users, realm.unwrap_or("Restricted")).map(Self::Passwords)
-            }
+            (Some(users), ..) => PasswordAuth::new(users, realm.unwrap_or("Restricted")).map(Self::Passwords),
             (None, None, None) => Err(format!("{EXPECTED}; it has no `users`")),
         }
     }

@@ -219,6 +219,15 @@ async fn a_connection_is_used_again_unless_the_worker_closes_it() {
     assert_eq!((conn().await, conn().await), (first, first));
     server.get("/big?bytes=300000").await;
     assert_eq!(conn().await, first);
+    for cut in ["", "?cut=1"] {
+        for output in ["Status: 204 No Content\r\n\r\n", "Status: 304 Not Modified\r\nETag: \"a\"\r\n\r\n"] {
+            server.post(&format!("/raw{cut}"), output.as_bytes()).await;
+            assert_eq!(conn().await, first, "{output:?} {cut}");
+        }
+        let page = b"Content-Type: text/plain\r\n\r\nhello";
+        let head = server.ask("HEAD", &format!("/raw{cut}"), &[], page).await;
+        assert_eq!((head.status, head.text(), conn().await), (200, "", first), "{cut}");
+    }
 
     let server = setup().worker("IGNORE_KEEP", "1").start().await;
     let conn = async || server.get("/view").await.json::<Value>()["conn"].as_u64().unwrap();
@@ -298,5 +307,7 @@ async fn standard_error_is_in_the_log_and_not_in_the_answer() {
     assert_eq!(server.get("/stderr").await.text(), "said\n");
     for line in ["PHP Warning: first", "second", "last without end"] {
         until(line, async || server.output().json().iter().any(|row| row["message"] == line)).await;
+        let logs = server.ctl(&["logs", "scripted"]).await.expect(0).out;
+        assert!(logs.lines().any(|row| row.ends_with(line) && row.contains("scripted")), "{line}: {logs}");
     }
 }

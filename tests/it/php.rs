@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::ctl::SERVER;
+use crate::support::ctl::{SERVER, rip_server};
 use crate::support::{Server, Setup, has, until};
 
 /// A script that tells which it is, and what it was told.
@@ -283,4 +283,14 @@ fn what_is_missing_or_wrong_is_said() {
         let said = check(&app, rip, true);
         assert!(said.contains(right), "{rip}: {said}");
     }
+}
+
+#[tokio::test]
+async fn check_says_what_its_workers_speak() {
+    let Some(folder) = site(&[("index.php", TELL)]) else { return };
+    let app = folder.path().join("site");
+    let checked =
+        rip_server(folder.path(), &["check".as_ref(), "--all".as_ref(), app.as_os_str()]).await.expect(0);
+    let row = checked.out.lines().find(|line| line.trim_start().starts_with("protocol ")).unwrap();
+    assert!(row.contains("fastcgi") && !row.contains("http1"), "{row}");
 }

@@ -186,13 +186,15 @@ impl IncomingAnswer {
     /// `kept`: whether the connection may be kept as far as the request goes.
     pub(in crate::acceptor) fn new(claimed: Box<ClaimedWorker>, head: &AnswerHead, kept: bool) -> Self {
         let AnswerHead { framing, counted, keepalive, .. } = *head;
-        let keep = kept && keepalive && counted;
+        // Records end an answer whatever its head says.
+        let keep = kept && keepalive && (counted || claimed.upstream.is_in_records());
         Self { claimed, decoder: BodyDecoder::new(framing), keep, counted, keepalive }
     }
 
     /// Whether the worker can be given back as soon as the answer is complete: the end of the answer is certain.
     pub(in crate::acceptor) fn ends_for_certain(&self) -> bool {
-        self.counted || self.claimed.lease.member().concurrency.get() > 1
+        let is_alone = self.claimed.lease.member().concurrency.get() == 1;
+        self.counted || !(is_alone || self.claimed.upstream.is_in_records())
     }
 
     /// Ends a complete answer: the worker is free, at once or when it has nothing more to send.
@@ -204,11 +206,12 @@ impl IncomingAnswer {
         }
     }
 
-    /// Ends an answer that had no body, but behind which one may follow at any time. Its connection is not used again,
-    /// and the worker is free when it has closed the connection, or does not close it in time.
+    /// Ends an answer that had no body, but behind which one may follow at any time. An answer in records is read to its
+    /// end, and its connection may be kept. Any other connection is not used again, and the worker is free when it has
+    /// closed the connection, or does not close it in time.
     pub(in crate::acceptor) async fn see_off(mut self) {
         let ClaimedWorker { lease, upstream } = &mut *self.claimed;
-        if self.keepalive {
+        if self.keepalive && !upstream.is_in_records() {
             upstream.end_request();
         }
         let member = lease.member();
@@ -221,6 +224,9 @@ impl IncomingAnswer {
             Err(_) => {
                 tracing::debug!(app = %member.app, worker = %member.worker, "a worker does not close a connection that has ended")
             }
+        }
+        if upstream.records().is_some_and(|records| records.is_over()) {
+            self.give_back();
         }
     }
 

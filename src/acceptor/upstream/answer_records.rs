@@ -1,5 +1,5 @@
-//! The records of one answer of a FastCGI worker: its standard error is logged as the app's output, and its standard
-//! output is the answer, up to the record that ends the request.
+//! The records of one answer of a FastCGI worker: its standard error is the app's output, and its standard output
+//! is the answer, up to the record that ends the request.
 //!
 //! Never here: what the output says (`fastcgi`), or the records as bytes (`crate::fastcgi`).
 
@@ -85,7 +85,9 @@ pub(in crate::acceptor) fn bad_record(error: &io::Error) -> Option<&'static str>
 /// Logs a line as if the worker had written it to its own standard error.
 fn log(member: &Member, line: &[u8]) {
     let line = String::from_utf8_lossy(line.trim_ascii_end());
-    if !line.is_empty() {
+    if !line.is_empty()
+        && let Err(line) = member.wrote(line.into_owned())
+    {
         let Member { app, worker, generation, .. } = member;
         tracing::info!(target: "app", %app, %worker, %generation, "{line}");
     }

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::api::Scaled;
 use crate::backend::{SurvivingWorker, WorkerEvent};
 use crate::directory::App;
-use crate::name::GenerationId;
+use crate::name::{GenerationId, WorkerId};
 use crate::pool::{Mode, PoolWriter};
 use crate::spec::{AppSpec, WorkerRange};
 
@@ -57,6 +57,8 @@ impl Drop for EndNotice {
 struct Mailboxes {
     commands: mpsc::Receiver<AppCommand>,
     events: mpsc::Receiver<WorkerEvent>,
+    /// What workers have written to the data path.
+    output: mpsc::Receiver<(WorkerId, String)>,
     reports: mpsc::Receiver<TaskReport>,
     changes: mpsc::Receiver<FileChange>,
 }
@@ -80,10 +82,12 @@ pub(in crate::supervisor) fn start(
     let (events, event_receiver) = mpsc::channel(MAILBOX);
     let (reports, report_receiver) = mpsc::channel(MAILBOX);
     let (changes, change_receiver) = mpsc::channel(1);
+    let (output, output_receiver) = mpsc::channel(LINES);
     let (facts, facts_receiver) = FactsWriter::new(Arc::clone(&ctx.news));
     let mailboxes = Mailboxes {
         commands: command_receiver,
         events: event_receiver,
+        output: output_receiver,
         reports: report_receiver,
         changes: change_receiver,
     };
@@ -91,7 +95,7 @@ pub(in crate::supervisor) fn start(
     let adoption = Adoption::of(&spec, surviving, &ctx);
     let part = || (Arc::clone(&app), ctx.clone(), pool.clone());
     let (its_app, its_ctx, its_pool) = part();
-    let workers = AppWorkers::new(its_app, its_ctx, its_pool, events, reports.clone());
+    let workers = AppWorkers::new(its_app, its_ctx, its_pool, events, reports.clone(), output);
     let (its_app, its_ctx, its_pool) = part();
     let deploys = Deploys::new(its_app, its_ctx, its_pool, facts, spec, adoption.latest);
     let mut task = AppTask {
@@ -152,6 +156,12 @@ impl AppTask {
                     // Lines come in hundreds and change nothing: one look at the workers after them is enough.
                     while let Ok(event) = mailboxes.events.try_recv() {
                         self.worker_event(event);
+                    }
+                }
+                Some((worker, line)) = mailboxes.output.recv() => {
+                    self.worker_event(WorkerEvent::Output(worker, line));
+                    while let Ok((worker, line)) = mailboxes.output.try_recv() {
+                        self.worker_event(WorkerEvent::Output(worker, line));
                     }
                 }
                 Some(report) = mailboxes.reports.recv() => self.task_report(report),
@@ -368,6 +378,8 @@ impl AppTask {
 }
 
 const MAILBOX: usize = 64;
+/// Lines that the data path may be ahead.
+const LINES: usize = 1024;
 /// A plan may call for another one: a promotion lets the old workers go.
 const MOST_ROUNDS: usize = 8;
 const QUIET: Duration = Duration::from_millis(10);

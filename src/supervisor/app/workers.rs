@@ -35,6 +35,8 @@ pub(super) struct AppWorkers {
     /// Where the backend tells what happens to them.
     events: mpsc::Sender<WorkerEvent>,
     reports: mpsc::Sender<TaskReport>,
+    /// Where the data path tells what they write to it.
+    output: mpsc::Sender<(WorkerId, String)>,
     probes: Probes,
     /// When memory is looked at next.
     weigh_at: Option<Instant>,
@@ -47,9 +49,10 @@ impl AppWorkers {
         pool: PoolWriter,
         events: mpsc::Sender<WorkerEvent>,
         reports: mpsc::Sender<TaskReport>,
+        output: mpsc::Sender<(WorkerId, String)>,
     ) -> Self {
         let probes = Probes::new(app.name.clone(), ctx.clone(), reports.clone());
-        Self { app, ctx, pool, records: BTreeMap::new(), events, reports, probes, weigh_at: None }
+        Self { app, ctx, pool, records: BTreeMap::new(), events, reports, output, probes, weigh_at: None }
     }
 
     /// Whether no worker is left.
@@ -257,6 +260,7 @@ impl AppWorkers {
         let (rules, generation) = (&record.spec.rules, record.generation);
         let app = (self.app.name.clone(), self.app.metrics.clone());
         let member = Member::new(app, worker, generation, address, rules.concurrency(), rules.tunnels);
+        let member = member.with_output(self.output.clone());
         self.pool.publish(Arc::new(member), record.recycle_after());
         if std::mem::take(&mut record.reload_when_ready)
             && let Some(signal) = record.spec.upkeep.reload_signal

@@ -197,7 +197,9 @@ impl AppEntries {
         let asked = entry.app.rules.load().asked_apps().into_iter();
         let missing = asked.filter(|asked| !self.running.iter().any(|other| other.app.name == *asked));
         missing
-            .map(|asked| format!("`auth` asks the app {asked}, which is not there: requests get 503 until it is added"))
+            .map(|asked| {
+                format!("`auth` asks the app {asked}, which is not there: requests get 503 until it is added")
+            })
             .collect()
     }
 
