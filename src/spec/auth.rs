@@ -275,7 +275,6 @@ mod tests {
             ("", false),
             ("verify", false),
             ("/a/../b", false),
-            ("//a", false),
             ("/a b", false),
             ("/a#b", false),
             ("*", false),

@@ -38,6 +38,8 @@ pub(in crate::acceptor) struct IncomingAnswer {
     counted: bool,
     /// Whether the worker keeps the connection open after the answer.
     keepalive: bool,
+    /// Whether it comes in FastCGI's records, which say where it ends.
+    in_records: bool,
 }
 
 /// Moves the answer into the buffer until its end, and the rest of the request to the worker; then gives the worker
@@ -184,17 +186,18 @@ async fn fill_in_time(
 
 impl IncomingAnswer {
     /// `kept`: whether the connection may be kept as far as the request goes.
-    pub(in crate::acceptor) fn new(claimed: Box<ClaimedWorker>, head: &AnswerHead, kept: bool) -> Self {
+    pub(in crate::acceptor) fn new(mut claimed: Box<ClaimedWorker>, head: &AnswerHead, kept: bool) -> Self {
         let AnswerHead { framing, counted, keepalive, .. } = *head;
         // Records end an answer whatever its head says.
-        let keep = kept && keepalive && (counted || claimed.upstream.is_in_records());
-        Self { claimed, decoder: BodyDecoder::new(framing), keep, counted, keepalive }
+        let in_records = claimed.upstream.records().is_some();
+        let keep = kept && keepalive && (counted || in_records);
+        Self { claimed, decoder: BodyDecoder::new(framing), keep, counted, in_records, keepalive }
     }
 
     /// Whether the worker can be given back as soon as the answer is complete: the end of the answer is certain.
     pub(in crate::acceptor) fn ends_for_certain(&self) -> bool {
         let is_alone = self.claimed.lease.member().concurrency.get() == 1;
-        self.counted || !(is_alone || self.claimed.upstream.is_in_records())
+        self.counted || !(is_alone || self.in_records)
     }
 
     /// Ends a complete answer: the worker is free, at once or when it has nothing more to send.
@@ -211,7 +214,7 @@ impl IncomingAnswer {
     /// closed the connection, or does not close it in time.
     pub(in crate::acceptor) async fn see_off(mut self) {
         let ClaimedWorker { lease, upstream } = &mut *self.claimed;
-        if self.keepalive && !upstream.is_in_records() {
+        if self.keepalive && !self.in_records {
             upstream.end_request();
         }
         let member = lease.member();

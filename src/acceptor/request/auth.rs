@@ -17,6 +17,7 @@ use crate::acceptor::access::identity::Identity;
 use crate::acceptor::error::ServeError;
 use crate::acceptor::peer::RequestClient;
 use crate::acceptor::thread::shard::Connection;
+use crate::acceptor::upstream::access::Recording;
 use crate::acceptor::upstream::reply_body::Reply;
 
 /// Whether a request goes further.
@@ -36,6 +37,7 @@ pub(super) async fn identify(
     parts: &Parts,
     (client, host, id): (&RequestClient<'_>, &Host<'_>, &RequestId),
     auth: &Auth,
+    recording: &mut Recording,
 ) -> Result<AuthOutcome, ServeError> {
     let server = &conn.shard.server;
     let identity = match auth {
@@ -71,5 +73,6 @@ pub(super) async fn identify(
             }
         }
     };
+    recording.note_user(identity.user.as_deref());
     Ok(AuthOutcome::Known(Box::new(identity)))
 }

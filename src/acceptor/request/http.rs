@@ -162,11 +162,8 @@ async fn answer(
     let identity = match &rules.auth {
         Auth::Off => None,
         // Boxed, here and below: the future of every request would have room for what few of them need.
-        auth => match Box::pin(identify(conn, parts, (client, &host, context.id), auth)).await? {
-            AuthOutcome::Known(identity) => {
-                recording.note_user(identity.user.as_deref());
-                Some(identity)
-            }
+        auth => match Box::pin(identify(conn, parts, (client, &host, context.id), auth, recording)).await? {
+            AuthOutcome::Known(identity) => Some(identity),
             AuthOutcome::Answered(reply) => return Ok(reply),
         },
     };

@@ -218,11 +218,6 @@ impl UpstreamConn {
         self.records = Some(Box::new(AnswerRecords::new(member)));
     }
 
-    /// Whether an answer on it comes in records.
-    pub(in crate::acceptor) fn is_in_records(&self) -> bool {
-        self.records.is_some()
-    }
-
     /// Gives the worker all the room to write that there is.
     pub(in crate::acceptor) fn make_room(&self) {
         self.stream.make_room();
