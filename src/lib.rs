@@ -94,5 +94,6 @@ pub mod fuzzing {
     pub use super::files::fuzzing::*;
     pub use super::launcher::fuzzing::*;
     pub use super::logging::fuzzing::*;
+    pub use super::name::fuzzing::*;
     pub use super::registry::fuzzing::*;
 }

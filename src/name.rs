@@ -2,6 +2,8 @@
 //!
 //! Never here: what a name stands for, or looking one up.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod path_prefix;
 mod request_path;
 mod route_name;

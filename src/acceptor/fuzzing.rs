@@ -3,10 +3,12 @@
 //! Run with seeded inputs by every test run, and for as long as one likes by the targets of `tests/fuzz`. Never in a
 //! program that serves.
 
+mod credentials;
 mod fastcgi;
 mod fields;
 mod proxy;
 
+pub use credentials::credentials;
 pub use fastcgi::fastcgi_answer;
 pub use fields::{access_line, client_address, trailers, worker_request};
 pub use proxy::proxy_header;
@@ -270,6 +272,11 @@ mod tests {
     #[test]
     fn proxy_headers_keep_their_promises() {
         feed_kept("proxy_header", ROUNDS, proxy_header);
+    }
+
+    #[test]
+    fn credentials_keep_their_promises() {
+        feed_kept("credentials", ROUNDS, credentials);
     }
 
     #[test]
