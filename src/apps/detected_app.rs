@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use super::kind::{AppKind, word};
@@ -54,6 +55,8 @@ pub(crate) struct Hints<'a> {
     pub(crate) path_env: OsString,
     /// The `rip-server` program itself, which is the static worker too.
     pub(crate) self_exe: PathBuf,
+    /// `concurrency` of the config.
+    pub(crate) concurrency: Option<NonZeroU32>,
     /// `php.root` of the config.
     pub(crate) php_root: Option<&'a Path>,
     /// `php.ini` of the config.

@@ -115,6 +115,7 @@ impl Resolver {
             runtime_dir_for_scripts: &self.scripts,
             path_env: path.or_else(|| std::env::var_os("PATH")).unwrap_or_else(|| USUAL_PATH.into()),
             self_exe: self.self_exe.clone(),
+            concurrency: settings.rules.concurrency,
             php_root: settings.php.root.as_deref(),
             php_ini: &settings.php_ini,
             behind_proxies: !self.settings.at_start().server.listening.trusted_proxies.is_empty(),

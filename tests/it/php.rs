@@ -294,3 +294,52 @@ async fn check_says_what_its_workers_speak() {
     let row = checked.out.lines().find(|line| line.trim_start().starts_with("protocol ")).unwrap();
     assert!(row.contains("fastcgi") && !row.contains("http1"), "{row}");
 }
+
+/// A pool of php-fpm where it is installed.
+async fn pool(files: &[(&str, &str)], concurrency: u32) -> Option<Server> {
+    let named = |name: &str| Path::new("/usr/sbin").join(name).is_file();
+    if !(0..10).any(|minor| named(&format!("php-fpm8.{minor}"))) {
+        crate::support::skip("php-fpm is not installed: apt install php-fpm");
+        return None;
+    }
+    let folder = site(files)?;
+    write(&folder, "rip.toml", &format!("concurrency = {concurrency}\n"));
+    Some(start(folder).await)
+}
+
+/// Waits until three requests are in it at the same time, and says who answers.
+const TOGETHER: &str = "<?php\nif ($_SERVER['QUERY_STRING'] === 'complain') { error_log('a complaint'); }\n\
+    if ($_SERVER['QUERY_STRING'] === 'end') { exec('kill -9 ' . getmypid()); }\n\
+    if ($_SERVER['QUERY_STRING'] === 'wait') {\n\
+        file_put_contents(sys_get_temp_dir() . '/in.' . getmypid(), 'x');\n\
+        while (count(glob(sys_get_temp_dir() . '/in.*')) < 3) { usleep(5000); }\n\
+    }\necho json_encode(['pid' => getmypid(), 'sapi' => PHP_SAPI, 'cache' => ini_get('opcache.file_cache')]);";
+
+#[tokio::test]
+async fn a_pool_answers_several_requests_at_a_time_by_one_worker() {
+    let Some(server) = pool(&[("index.php", TOGETHER), ("a.css", "p {}")], 3).await else { return };
+    let app = &server.status().await.apps[0];
+    assert_eq!((app.workers.wanted, app.concurrency), (1, 3));
+    assert!(app.described.contains("run by php-fpm"), "{}", app.described);
+    let ask = async || server.get("/?wait").await.json::<Value>();
+    let (a, b, c) = tokio::join!(ask(), ask(), ask());
+    let pids: BTreeSet<_> = [&a, &b, &c].iter().map(|seen| seen["pid"].as_u64().unwrap()).collect();
+    assert_eq!((pids.len(), &a["sapi"]), (3, &"fpm-fcgi".into()), "{a} {b} {c}");
+    assert_eq!(server.get("/a.css").await.text(), "p {}");
+    let head = server.ask("HEAD", "/", &[], b"").await;
+    assert_eq!((head.status, head.text()), (200, ""));
+    for _ in 0..30 {
+        assert_eq!(server.get("/").await.status, 200);
+    }
+    server.get("/?complain").await;
+    let told = async || server.ctl(&["logs", "site"]).await.out.contains("a complaint");
+    until("the complaint is in the logs", told).await;
+
+    let ended = server.get("/?end").await;
+    assert_eq!((ended.status, ended.reason()), (502, "worker-died"), "{ended:?}");
+    let again = async || server.get("/").await.status == 200;
+    until("another process of the pool takes its place", again).await;
+    server.ctl(&["deploy"]).await.expect(0);
+    assert_eq!(server.get("/").await.status, 200);
+    assert_eq!(server.status().await.apps[0].workers.ready, 1);
+}

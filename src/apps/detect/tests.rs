@@ -57,6 +57,7 @@ impl TestMachine {
             runtime_dir_for_scripts: &self.scripts,
             path_env: OsString::from(self.bin()),
             self_exe: "/usr/bin/rip-server".into(),
+            concurrency: None,
             php_root: None,
             php_ini: &NO_INI,
             behind_proxies: false,

@@ -1,7 +1,9 @@
-//! PHP: scripts and files of a folder, with a front controller, by php-cgi.
+//! PHP: scripts and files of a folder, with a front controller, by php-cgi, or by php-fpm where a worker takes several
+//! requests at a time.
 //!
 //! Never here: which script or file a request means (`files/scripts`), or FastCGI.
 
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use crate::apps::app_folder::AppFolder;
@@ -11,7 +13,13 @@ use crate::apps::programs::Program;
 use crate::apps::recogniser::Recogniser;
 use crate::spec::{Listen, Protocol, WorkerCount};
 
-pub(in crate::apps) static PHP_APP: AppKind = AppKind {
+pub(in crate::apps) static PHP_APP: AppKind = PHP;
+
+/// A pool has its processes itself, which share what PHP has compiled.
+pub(in crate::apps) static PHP_POOL: AppKind =
+    AppKind { workers: Some(WorkerCount::Exactly(NonZeroU32::MIN)), ..PHP };
+
+const PHP: AppKind = AppKind {
     name: "a PHP app",
     listens: &[Listen::Fd],
     asked_to_notify: false,
@@ -25,13 +33,17 @@ pub(in crate::apps) static PHP_APP: AppKind = AppKind {
 
 pub(super) static BY_SETTINGS: Recogniser = Recogniser {
     by_settings: true,
-    spec: &[["`php.root`", "php-cgi, one process for each worker", "FastCGI"]],
+    spec: &[[
+        "`php.root`",
+        "php-cgi, one process for each worker; with `concurrency` above 1 php-fpm, with so many processes for each",
+        "FastCGI",
+    ]],
     ..Recogniser::new(configured)
 };
 
 pub(super) static BY_INDEX: Recogniser = Recogniser {
     looks_for: "index.php here or in public or web",
-    programs: &[PHP_CGI],
+    programs: &[PHP_CGI, PHP_FPM],
     kinds: &[&PHP_APP],
     readme: &[[
         "`public/index.php` (Laravel, Symfony), `index.php` (WordPress), `web/index.php` (Drupal)",
@@ -40,14 +52,16 @@ pub(super) static BY_INDEX: Recogniser = Recogniser {
     ]],
     spec: &[[
         "`index.php` in `public`, else in the folder, else in `web`",
-        "php-cgi, one process for each worker",
+        "php-cgi, one process for each worker; with `concurrency` above 1 php-fpm, with so many processes for each",
         "FastCGI",
     ]],
     ..Recogniser::new(in_folder)
 };
 
 const PHP_CGI: Program<'static> = Program { name: "php-cgi", install: "apt install php-cgi" };
-const TWO: std::num::NonZeroU32 = std::num::NonZeroU32::MIN.saturating_add(1);
+const TWO: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
+/// Debian's name has the version in it.
+const PHP_FPM: Program<'static> = Program { name: "php-fpm", install: "apt install php-fpm" };
 
 /// `php.root` of the config: a folder of the app's own.
 fn configured(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
@@ -68,15 +82,23 @@ fn in_folder(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
 
 fn run(app: &AppFolder<'_>, within: &Path) -> Result<DetectedApp, DetectError> {
     let file = within.join(INDEX);
-    let program = app.need(&app.programs, &PHP_CGI, &file.display().to_string())?;
-    let mut argv = ["/bin/sh", "-c", START, &program].map(String::from).to_vec();
+    let several = app.hints.concurrency.filter(|concurrency| *concurrency > NonZeroU32::MIN);
+    let needed_for = file.display().to_string();
+    let program = match several {
+        None => app.need(&app.programs, &PHP_CGI, &needed_for)?,
+        Some(_) => pool_program(app, &needed_for)?,
+    };
+    let start = format!("{FOLDERS} {}", if several.is_some() { START_POOL } else { START });
+    let mut argv = vec!["/bin/sh".to_owned(), "-c".to_owned(), start, program];
+    argv.extend(several.map(|processes| processes.to_string()));
     let usual = USUAL.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let told = app.hints.php_ini.iter().map(|(name, value)| (name.clone(), value.clone()));
     for (name, value) in usual.into_iter().chain(told) {
         argv.extend(["-d".to_owned(), format!("{name}={value}")]);
     }
-    let why = format!("PHP app: {} found, run by php-cgi", file.display());
-    let mut found = app.found(&PHP_APP, why, argv, None);
+    let (kind, by) = if several.is_some() { (&PHP_POOL, "php-fpm") } else { (&PHP_APP, "php-cgi") };
+    let why = format!("PHP app: {} found, run by {by}", file.display());
+    let mut found = app.found(kind, why, argv, None);
     found.scripts = Some(PathBuf::from(within));
     // How long a worker lives is the server's business, and so is how many there are.
     found.env.extend(
@@ -86,13 +108,36 @@ fn run(app: &AppFolder<'_>, within: &Path) -> Result<DetectedApp, DetectError> {
     Ok(found)
 }
 
-/// Becomes php-cgi with the listener as its standard input, where FastCGI has it. Sessions are kept where all workers
-/// of the app find them, and compiled scripts where those to come do. In one line, which units have no trouble with.
-const START: &str = "own=${TMPDIR:-/tmp}/rip-php-$(id -u)-$RIP_INSTANCE-$RIP_APP; \
+/// The newest php-fpm there is.
+fn pool_program(app: &AppFolder<'_>, needed_for: &str) -> Result<String, DetectError> {
+    let versions = (0..10).rev().map(|minor| format!("php-fpm8.{minor}"));
+    let mut names = std::iter::once(PHP_FPM.name.to_owned()).chain(versions);
+    let there = names.find(|name| app.programs.find(name).is_some());
+    let program = Program { name: there.as_deref().unwrap_or(PHP_FPM.name), ..PHP_FPM };
+    app.need(&app.programs, &program, needed_for)
+}
+
+/// Where sessions are kept, that all workers of the app find them, and compiled scripts, that those to come do. In one
+/// line, which units have no trouble with.
+const FOLDERS: &str = "own=${TMPDIR:-/tmp}/rip-php-$(id -u)-$RIP_INSTANCE-$RIP_APP; \
     state=${STATE_DIRECTORY:-$own}; cache=${CACHE_DIRECTORY:-$own}; \
     mkdir -p -m 700 \"$state\" \"$cache\" && mkdir -p -m 700 \"$state/sessions\" \"$cache/opcache\" || exit; \
-    [ -O \"$state\" ] || { echo \"$state belongs to somebody else\"; exit 1; }; \
-    exec \"$0\" -d \"session.save_path=$state/sessions\" -d \"opcache.file_cache=$cache/opcache\" \"$@\" <&3 3<&-";
+    [ -O \"$state\" ] || { echo \"$state belongs to somebody else\"; exit 1; };";
+
+/// Becomes php-cgi with the listener as its standard input, where FastCGI has it.
+const START: &str = "exec \"$0\" -d \"session.save_path=$state/sessions\" -d \"opcache.file_cache=$cache/opcache\" \
+    \"$@\" <&3 3<&-";
+
+/// Becomes php-fpm with a pool of so many processes on the listener, which it takes for one that it has left to itself
+/// (`FPM_SOCKETS`). A file with its settings is the same for all workers with as many.
+const START_POOL: &str = "count=$1; shift; settings=$state/fpm-$count.conf; \
+    if [ \"$(id -u)\" = 0 ]; then root='-R'; user='user = root'; group='group = root'; fi; \
+    printf '%s\\n' '[global]' 'error_log = /dev/null' 'log_level = warning' 'daemonize = no' '[app]' \"${user:-}\" \
+    \"${group:-}\" 'listen = /rip.sock' 'pm = static' \"pm.max_children = $count\" 'clear_env = no' \
+    'catch_workers_output = yes' 'decorate_workers_output = no' >\"$settings.$$\" && \
+    mv \"$settings.$$\" \"$settings\" || exit; export FPM_SOCKETS=/rip.sock=3; \
+    exec \"$0\" -F -O ${root:-} -y \"$settings\" -d \"session.save_path=$state/sessions\" \
+    -d \"opcache.file_cache=$cache/opcache\" \"$@\"";
 
 /// What php-cgi is told beside its own php.ini. Debian leaves the sessions that are over to a timer, which knows one
 /// folder.
