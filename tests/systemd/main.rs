@@ -24,6 +24,7 @@ mod names;
 mod neighbours;
 mod notify;
 mod package;
+mod php;
 mod reloading;
 mod restarts;
 mod runtimes;

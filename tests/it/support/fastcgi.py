@@ -183,6 +183,14 @@ def stderr(conn, variables, query, body):
     conn.end()
 
 
+def late_end(conn, variables, query, body):
+    """An answer whose end comes later than its head."""
+    conn.send(STDOUT, f"Status: {query['status']}\r\nETag: \"a\"\r\n\r\n".encode())
+    wait(f"end.{query['name']}")
+    conn.send(STDOUT, b"what nobody wants\n")
+    conn.end()
+
+
 def stall(conn, variables, query, body):
     conn.send(STDOUT, b"Content-Type: text/plain\r\n\r\nbegun,")
     time.sleep(60)
@@ -257,6 +265,7 @@ ROUTES = {
     "pieces": pieces,
     "events": events,
     "stderr": stderr,
+    "late-end": late_end,
     "stall": stall,
     "hang": hang,
     "cut": cut,
