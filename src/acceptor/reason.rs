@@ -151,8 +151,8 @@ reasons! {
         "auth-busy", Blame::Server, "too many are being asked who they are: try again",
     ).counted(Limit::Passwords);
     /// who asks cannot be found out: the file of users could never be read, or [the
-    /// program](#711-another-program-is-asked) or app that is asked cannot be reached, is late, or answers what it should
-    /// not
+    /// program](#711-another-program-is-asked) or app that is asked cannot be reached, is late, or answers what it
+    /// should not
     AUTH_FAILED = Reason::busy(
         "auth-failed", Blame::Server, "who you are cannot be found out now: try again",
     ).set_by("auth");

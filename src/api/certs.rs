@@ -1,4 +1,5 @@
-//! Owns what the control socket says of certificates: the one of each host, its renewal, and what stands in its way.
+//! Owns the messages of the control socket about certificates: the one of each host, its renewal, and what stands in
+//! its way.
 //!
 //! Never here: getting or reading certificates.
 
@@ -11,7 +12,7 @@ use crate::name::HostName;
 pub(crate) struct CertList {
     /// Always true.
     pub(crate) ok: bool,
-    /// By host.
+    /// The certificates, by host.
     pub(crate) certificates: Vec<HostCertificate>,
 }
 
@@ -20,43 +21,44 @@ pub(crate) struct CertList {
 pub(crate) struct HostCertificate {
     /// The host.
     pub(crate) host: HostName,
-    /// Where it is from: `files`, `folder`, `imported`, `acme`, `mkcert` or `self-signed`.
+    /// The certificate's source: `files`, `folder`, `imported`, `acme`, `mkcert` or `self-signed`.
     pub(crate) source: String,
-    /// The names in it; none when it is made at the host's first handshake.
+    /// The names in the certificate; none when it is made at the host's first handshake.
     pub(crate) names: Vec<String>,
-    /// Who signed it, as it says itself.
+    /// Who signed the certificate, as it says itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) issuer: Option<String>,
-    /// Its serial number.
+    /// The serial number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) serial: Option<String>,
-    /// Seconds since it became valid.
+    /// Seconds since the certificate became valid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) age: Option<u64>,
-    /// Seconds until it expires; negative when it has.
+    /// Seconds until the certificate expires; negative when it has expired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) expires_in: Option<i64>,
     /// The directory URL of the authority that the pair in the store is of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) authority: Option<String>,
-    /// Who renews it, and when or why not, in a sentence.
+    /// A sentence that says who renews the certificate and when, or why nobody does.
     pub(crate) renewal: String,
-    /// Seconds until it is renewed, or tried again after a failure; none when nobody here renews it.
+    /// Seconds until the certificate is renewed, or until the next attempt after a failure; none when the server does
+    /// not renew it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) renew_in: Option<u64>,
     /// Whether an order is under way.
     #[serde(default)]
     pub(crate) ordering: bool,
-    /// Why there is no better one, if so.
+    /// Why there is no better certificate, if there is a reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) problem: Option<String>,
 }
 
-/// That a host is to get a new certificate.
+/// The request for a new certificate of a host.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RenewCert {
-    /// Also while an authority wants to be left alone, or too many orders were begun.
+    /// Whether to order also while an authority wants to be left alone, or too many orders were begun.
     #[serde(default)]
     pub(crate) force: bool,
 }
@@ -77,19 +79,19 @@ pub(crate) enum RenewEvent {
     },
     /// The new pair is in use.
     Renewed {
-        /// It.
+        /// The certificate.
         certificate: Box<HostCertificate>,
     },
-    /// Nothing has changed.
+    /// The renewal failed, and nothing has changed.
     Failed {
         /// The host.
         host: HostName,
-        /// Why, in plain words.
+        /// The reason, in plain words.
         reason: String,
     },
 }
 
-/// A pair to be taken in, PEM.
+/// A pair to be taken in, as PEM.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ImportCert {
@@ -104,26 +106,27 @@ pub(crate) struct ImportCert {
 pub(crate) struct CertPlan {
     /// The host.
     pub(crate) host: HostName,
-    /// Whether nothing that was looked at stands in the way.
+    /// Whether no check found anything in the way.
     pub(crate) ready: bool,
-    /// What was looked at, in the order in which an order would meet it.
+    /// The checks, in the order in which an order would meet them.
     pub(crate) checks: Vec<PlanCheck>,
-    /// What was not looked at, a sentence each.
+    /// What was not checked, a sentence each.
     pub(crate) not_checked: Vec<String>,
 }
 
-/// One thing that was looked at.
+/// One check of a plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct PlanCheck {
-    /// `settings`, `source`, `name`, `authority`, `challenge`, `address`, `port80`, `port443`, `caa` or `limits`.
+    /// The check's word: `settings`, `source`, `name`, `authority`, `challenge`, `address`, `port80`, `port443`, `caa`
+    /// or `limits`.
     pub(crate) check: String,
-    /// What it came to.
+    /// The result.
     pub(crate) result: CheckResult,
     /// What was found, in a sentence.
     pub(crate) text: String,
 }
 
-/// What a look came to.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum CheckResult {

@@ -1,5 +1,5 @@
-//! Owns what an endpoint of the control socket is: a method, a path with parameters, the type of what is asked and of
-//! what is answered. Client and server both read and write requests here, so that they cannot disagree.
+//! Owns what an endpoint of the control socket is: a method, a path with parameters, and the types of request and
+//! answer. Client and server both read and write requests here, so that they cannot disagree.
 //!
 //! Never here: which endpoints there are (`endpoints`), or connections.
 
@@ -12,10 +12,10 @@ use serde::de::DeserializeOwned;
 
 use crate::name::{AppName, HostName, RouteName};
 
-/// An endpoint that takes an `I` and answers an `A`: [`Object`], [`ObjectLines`] or [`Text`].
+/// An endpoint that takes an `I` and answers an `A`, which is an [`Object`], [`ObjectLines`] or [`Text`].
 pub(crate) struct Endpoint<I, A> {
     pub(crate) method: &'static str,
-    /// Where a part is `{name}`, the request has a parameter.
+    /// The path; a part `{name}` is a parameter.
     pub(crate) path: &'static str,
     types: PhantomData<fn(I) -> A>,
 }
@@ -55,7 +55,7 @@ impl<I: Input, A> Endpoint<I, A> {
     }
 }
 
-/// The parameters of a path, still percent-encoded, if it is one of this template.
+/// The parameters of a path, still percent-encoded, if the path fits the template.
 pub(crate) fn params_of(template: &str, path: &str) -> Option<VecDeque<String>> {
     let mut params = VecDeque::new();
     let (mut wanted, mut parts) = (template.split('/'), path.split('/'));
@@ -83,24 +83,26 @@ fn is_param(part: &str) -> bool {
     part.starts_with('{')
 }
 
-/// What a request says beside its method and the fixed parts of its path.
+/// The variable parts of a request: the parameters of its path, its query, its body.
 #[derive(Debug, Default)]
 pub(crate) struct RequestParts {
-    /// The parameters of the path, percent-encoded, in their order.
+    /// The parameters of the path, percent-encoded, in order.
     pub(crate) params: VecDeque<String>,
     pub(crate) query: String,
     pub(crate) body: Vec<u8>,
 }
 
 pub(crate) trait Input: Sized {
-    /// Whether some of it stands in the body.
+    /// Whether a part of the input is in the body.
     const HAS_BODY: bool = false;
 
+    /// Writes the input into the parts of a request.
+    ///
     /// # Errors
-    /// When JSON cannot hold it.
+    /// When JSON cannot hold the input.
     fn write(&self, parts: &mut RequestParts) -> serde_json::Result<()>;
 
-    /// Takes what it is made of out of a request.
+    /// Reads the input from the parts of a request.
     ///
     /// # Errors
     /// What was read, and what would be right.
@@ -144,7 +146,7 @@ impl<A: Input, B: Input> Input for (A, B) {
     }
 }
 
-/// Names that are parameters of the path.
+/// The types that are parameters of the path.
 macro_rules! path_params {
     ($($name:ident),+) => {$(
         impl Input for $name {
@@ -164,7 +166,7 @@ path_params!(HostName, RouteName);
 
 /// A body of JSON.
 pub(crate) trait JsonBody: Serialize + DeserializeOwned {
-    /// What would be right, for whoever got it wrong.
+    /// What would be right, for a person who got it wrong.
     const EXPECTED: &str;
     /// Whether the body may be left out, because every field may.
     const MAY_BE_EMPTY: bool = false;
@@ -188,12 +190,12 @@ impl<T: JsonBody> Input for T {
     }
 }
 
-/// Which lines of the workers are asked for: the query of `/logs`.
+/// The query of `/logs`: which lines of the workers are asked for.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct LogQuery {
-    /// `None`: all apps.
+    /// The app; `None`: all apps.
     pub(crate) app: Option<AppName>,
-    /// How many of the last lines, to [`MAX_LINES`].
+    /// How many of the last lines, up to [`MAX_LINES`].
     pub(crate) lines: usize,
     /// Whether new lines follow.
     pub(crate) follow: bool,
@@ -245,7 +247,7 @@ fn yes_or_no(value: &str) -> Result<bool, InputError> {
     }
 }
 
-/// Percent-encoding, RFC 3986 §2.1, of all but the unreserved characters.
+/// Encodes all but the unreserved characters (percent-encoding, RFC 3986 §2.1).
 fn encoded(text: &str) -> String {
     text.bytes().fold(String::new(), |mut encoded, byte| {
         match byte {
@@ -260,7 +262,7 @@ fn encoded(text: &str) -> String {
     })
 }
 
-/// Percent-decoding; what is encoded wrongly is refused, not guessed at.
+/// Undoes the percent-encoding; a wrong encoding is an error.
 fn decoded(part: &str) -> Result<String, InputError> {
     let wrong = || InputError::new(format!("`{part}` is not percent-encoded UTF-8"));
     let mut bytes = Vec::with_capacity(part.len());
@@ -279,7 +281,7 @@ fn decoded(part: &str) -> Result<String, InputError> {
     String::from_utf8(bytes).map_err(|_| wrong())
 }
 
-/// Enough of what was read to know it again.
+/// The beginning of a text, long enough to know it again.
 fn excerpt(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(EXCERPT)]);
     if bytes.len() > EXCERPT { format!("{text}…") } else { text.into_owned() }

@@ -1,4 +1,4 @@
-//! Owns the three states of a host, and the words for them that were said before.
+//! Owns the three states of a host, and the earlier words for them.
 //!
 //! Never here: what requests meet in each (`acceptor`), or keeping them (`registry`).
 
@@ -8,14 +8,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum HostState {
-    /// Workers answer them.
+    /// Workers answer the requests.
     #[default]
     #[serde(alias = "run")]
     Running,
-    /// Requests wait in the queue.
+    /// The requests wait in the queue.
     #[serde(alias = "hold")]
     Paused,
-    /// Requests are answered 503, with the operator's page if there is one.
+    /// The requests are answered 503, with the operator's page if there is one.
     #[serde(alias = "stop")]
     Stopped,
 }
@@ -30,7 +30,7 @@ impl std::fmt::Display for HostState {
     }
 }
 
-/// Writes the field `state` of an answer, and beside it `intent` with the word of before, for one more version.
+/// Writes the field `state` of an answer, and beside it `intent` with the earlier word, for one more version.
 pub(super) fn serialize<S: Serializer>(state: &HostState, serializer: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
     struct Fields {
@@ -45,7 +45,7 @@ pub(super) fn serialize<S: Serializer>(state: &HostState, serializer: S) -> Resu
     Fields { state: *state, intent }.serialize(serializer)
 }
 
-/// Reads the field, also of a server of before, which says `intent` alone.
+/// Reads the field, also from an earlier server, which only writes `intent`.
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HostState, D::Error> {
     #[derive(Deserialize)]
     struct Fields {

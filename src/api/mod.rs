@@ -1,4 +1,4 @@
-//! Owns what goes over the control socket, as JSON; `endpoints` is the table of what can be asked.
+//! Owns the messages of the control socket, as JSON; `endpoints` is the table of what can be asked.
 //!
 //! New fields may come; a field never changes its meaning. Never here: how an answer is found or shown.
 
@@ -27,7 +27,7 @@ pub(crate) struct HostList {
     pub(crate) ok: bool,
     /// The host names alone, sorted.
     pub(crate) hosts: Vec<RouteName>,
-    /// The same hosts with what they stand for.
+    /// The same hosts with their apps and states.
     pub(crate) entries: Vec<HostEntry>,
 }
 
@@ -36,16 +36,16 @@ pub(crate) struct HostList {
 pub(crate) struct HostEntry {
     /// The host.
     pub(crate) host: RouteName,
-    /// Its app.
+    /// The host's app.
     pub(crate) app: AppName,
-    /// What it does with its requests; `intent` says it in the words of before, for one more version.
+    /// What the host does with its requests; `intent` says it in the earlier words, for one more version.
     #[serde(flatten, with = "host_state")]
     pub(crate) state: HostState,
-    /// Whether the app has a worker ready: a fact of this moment.
+    /// Whether the app has a worker ready at this moment.
     pub(crate) live: bool,
     /// Whether the host came with the app's own settings or was added by a person.
     pub(crate) origin: HostOrigin,
-    /// Whether a certificate may be got for it of an authority, as far as the host goes; only said where it may not.
+    /// Whether a certificate may be got for the host from an authority; only written where it may not.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub(crate) acme: bool,
 }
@@ -54,9 +54,9 @@ pub(crate) struct HostEntry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum HostOrigin {
-    /// The command line, the config or the app's own file; stays as long as that says so.
+    /// The command line, the config or the app's own file; the host stays as long as that names it.
     Config,
-    /// `rip-serverctl add`; kept in the registry.
+    /// `rip-serverctl add`; the registry keeps the host.
     Added,
 }
 
@@ -66,19 +66,19 @@ pub(crate) enum HostOrigin {
 pub(crate) struct AddHost {
     /// The host.
     pub(crate) host: RouteName,
-    /// An app's directory or entry file, absolute; `None`: the instance's first app.
+    /// The app's directory or entry file, absolute; `None`: the instance's first app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) path: Option<PathBuf>,
-    /// Whether a certificate may be got for it of an authority.
+    /// Whether a certificate may be got for the host from an authority.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub(crate) acme: bool,
 }
 
-/// What a host is to do from now on.
+/// The new state of a host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SetState {
-    /// What it does with its requests.
+    /// What the host does with its requests.
     #[serde(alias = "intent")]
     pub(crate) state: HostState,
     /// What people read while the host is stopped: the text of an HTML page.
@@ -86,13 +86,13 @@ pub(crate) struct SetState {
     pub(crate) page: Option<String>,
 }
 
-/// What a change of the registry came to.
+/// The result of a change of the registry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Changed {
     pub(crate) ok: bool,
-    /// False when everything was so before.
+    /// False when nothing had to be changed.
     pub(crate) changed: bool,
-    /// The host as it is now; `None` when removed.
+    /// The host as it is now; `None` when it was removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) entry: Option<HostEntry>,
 }
@@ -102,22 +102,22 @@ pub(crate) struct Changed {
 pub struct Status {
     /// `healthy` when every app has a worker ready, else `degraded`.
     pub status: Health,
-    /// The instance.
+    /// The instance's name.
     pub instance: InstanceName,
     /// The program's version.
     pub version: String,
     /// The server's process.
     pub pid: u32,
-    /// Seconds since its start.
+    /// Seconds since the server's start.
     pub uptime: u64,
-    /// What it listens on, as URLs.
+    /// The URLs that the server listens on.
     pub urls: Vec<String>,
-    /// The control socket.
+    /// The path of the control socket.
     pub control: PathBuf,
-    /// Whether `drain` has balancers told that requests are to go elsewhere.
+    /// Whether `drain` has told balancers to send requests elsewhere.
     #[serde(default)]
     pub drained: bool,
-    /// What it is busy with, in a sentence: "serving", "starting 2 workers of api", "draining".
+    /// What the server is busy with, in a sentence: "serving", "starting 2 workers of api", "draining".
     pub doing: String,
     /// The apps.
     pub apps: Vec<AppStatus>,
@@ -126,27 +126,27 @@ pub struct Status {
     /// How the hosts' certificates of authorities stand; empty when no authority is asked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub acme: Vec<AcmeStatus>,
-    /// How systemd runs it, if it does.
+    /// How systemd runs the server, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceUnit>,
-    /// What runs its workers. A server older than this program does not say.
+    /// What runs the server's workers; `None` in the answers of older servers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend: Option<BackendStatus>,
-    /// Settings that a deploy has read anew and that count from the next start of the server on.
+    /// Settings that a deploy has read anew and that take effect at the next start of the server.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needs_restart: Vec<String>,
 }
 
-/// What runs a server's workers, and why that and nothing else.
+/// What runs a server's workers, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackendStatus {
-    /// Units of systemd's, or child processes of the server.
+    /// Units of systemd, or child processes of the server.
     pub name: BackendName,
-    /// Why, in words: "this server is rip-server@blog.service".
+    /// The reason, in words: "this server is rip-server@blog.service".
     pub why: String,
 }
 
-/// As the setting `backend` says it.
+/// The name of a backend, as in the setting `backend`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BackendName {
@@ -166,15 +166,15 @@ impl std::fmt::Display for BackendStatus {
     }
 }
 
-/// A server that is a service of systemd's.
+/// The unit of a server that is a service of systemd.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceUnit {
     /// The name of the service's unit.
     pub unit: String,
-    /// Whether it is of a user's own manager.
+    /// Whether the unit belongs to a user's own manager.
     pub user: bool,
-    /// Which units its workers are, as a pattern; then what they write is in the journal and not here. Without: they
-    /// are its child processes.
+    /// The pattern of the workers' units, whose output is then in the journal and not here; `None`: the workers are
+    /// child processes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workers: Option<String>,
 }
@@ -194,23 +194,23 @@ pub enum Health {
 pub struct AppStatus {
     /// The app.
     pub app: AppName,
-    /// Where it is.
+    /// The app's directory or entry file.
     pub path: PathBuf,
-    /// What it is and how it is run.
+    /// What the app is and how it is run.
     pub described: String,
-    /// When each of its workers is replaced for what it has served: "after 10000 requests or 1 h", "never".
+    /// When each worker is replaced for what it has served: "after 10000 requests or 1 h", "never".
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub recycle: String,
-    /// Its hosts.
+    /// The app's hosts.
     pub hosts: Vec<RouteName>,
     /// The generation that serves; 0 before the first.
     pub generation: GenerationId,
     /// Workers wanted, ready, starting, draining or stopping.
     pub workers: WorkerTally,
-    /// Where the number of workers follows the load: between which numbers, and why it changed last.
+    /// The bounds of the number of workers and the reason of its last change, where the number follows the load.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scaling: Option<String>,
-    /// Whether it has no worker because nobody has asked anything for long: the next request starts one.
+    /// Whether the app has no worker because it had no request for long: the next request starts one.
     #[serde(default)]
     pub resting: bool,
     /// Requests waiting for a worker.
@@ -227,7 +227,8 @@ pub struct AppStatus {
     /// Requests that the server answered in the app's place since its start, by `X-Rip-Reason`.
     #[serde(default)]
     pub refused: BTreeMap<String, u64>,
-    /// What it is doing and why, in a sentence: "serving", "waiting 2 s before starting a worker: it crashed 3 times".
+    /// What the app is doing and why, in a sentence: "serving", "waiting 2 s before starting a worker: it crashed 3
+    /// times".
     pub doing: String,
     /// What of its settings does not do what it says, a sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -244,42 +245,42 @@ impl AppStatus {
     }
 }
 
-/// Why a generation was not taken.
+/// Why a generation was rejected.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rejection {
     /// The generation that was rejected.
     pub generation: GenerationId,
-    /// Why, in a sentence.
+    /// The reason, in a sentence.
     pub reason: String,
-    /// The last lines its workers wrote.
+    /// The last lines that the generation's workers wrote.
     pub output: Vec<String>,
 }
 
 /// How many workers are in which state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerTally {
-    /// As many as there should be.
+    /// How many workers there should be.
     pub wanted: usize,
-    /// Able to take requests.
+    /// Workers that take requests.
     pub ready: usize,
-    /// Not yet ready.
+    /// Workers that are not ready yet.
     pub starting: usize,
-    /// Finishing what they have in hand.
+    /// Workers that finish what they have in hand.
     pub draining: usize,
-    /// Told to go.
+    /// Workers that were told to end.
     pub stopping: usize,
 }
 
 /// A certificate in [`Status`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CertificateStatus {
-    /// The names in it.
+    /// The names in the certificate.
     pub names: Vec<String>,
-    /// `files`, `mkcert` or `self-signed`.
+    /// The certificate's source, such as `files`, `mkcert` or `self-signed`.
     pub source: String,
-    /// Seconds until it expires; negative when it has.
+    /// Seconds until the certificate expires; negative when it has expired.
     pub expires_in: i64,
-    /// Why it could not be renewed, if so.
+    /// Why the certificate could not be renewed, if there is a reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
 }
@@ -292,10 +293,10 @@ pub struct AcmeStatus {
     /// The directory URL of the authority that the certificate is of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authority: Option<String>,
-    /// Seconds until the certificate expires; negative when it has; none when there is no certificate.
+    /// Seconds until the certificate expires; negative when it has expired; none when there is no certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_in: Option<i64>,
-    /// Seconds until it is renewed; none when there is no certificate, or the last attempt failed.
+    /// Seconds until the certificate is renewed; none when there is none, or the last attempt failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renew_in: Option<u64>,
     /// Whether an order is under way.
@@ -304,13 +305,13 @@ pub struct AcmeStatus {
     /// Why there is no certificate, or no newer one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
-    /// Seconds until it is tried again; none when it is not.
+    /// Seconds until the next attempt; none when none is planned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_in: Option<u64>,
 }
 
 impl AcmeStatus {
-    /// Of a host of which nothing is known.
+    /// The status of a host of which nothing is known.
     pub(crate) fn of(host: HostName) -> Self {
         Self {
             host,
@@ -344,22 +345,22 @@ pub struct WorkerStatus {
     pub pid: Option<u32>,
     /// What the worker does.
     pub state: WorkerState,
-    /// Why it is in that state when nobody would expect it: "recycled after 10,000 requests".
+    /// Why the worker is in that state, when a person would not expect it: "recycled after 10,000 requests".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// Seconds since its start.
+    /// Seconds since the worker's start.
     pub age: u64,
-    /// Requests answered.
+    /// Requests that the worker has answered.
     pub served: u64,
-    /// Tunnels held.
+    /// Tunnels that the worker holds.
     pub tunnels: usize,
-    /// Resident memory in bytes, of the whole process group where known.
+    /// Resident memory in bytes, of the whole process group where that is known.
     pub memory: Option<u64>,
-    /// Requests in hand.
+    /// Requests that the worker has in hand.
     pub requests: Vec<RequestInHand>,
 }
 
-/// A request a worker has in hand.
+/// A request that a worker has in hand.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RequestInHand {
     /// The request's id, as in logs.
@@ -368,7 +369,7 @@ pub struct RequestInHand {
     pub method: String,
     /// The request's path, without the query.
     pub path: String,
-    /// Milliseconds since the worker got it.
+    /// Milliseconds since the worker got the request.
     pub ms: u64,
 }
 
@@ -376,15 +377,15 @@ pub struct RequestInHand {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum WorkerState {
-    /// Not yet ready.
+    /// The worker is not ready yet.
     Starting,
-    /// Ready, nothing in hand.
+    /// The worker is ready and has nothing in hand.
     Idle,
     /// The worker has at least one request in hand.
     Busy,
-    /// Finishing what it has; gets nothing new.
+    /// The worker finishes what it has in hand and gets nothing new.
     Draining,
-    /// Told to go.
+    /// The worker was told to end.
     Stopping,
 }
 
@@ -392,7 +393,7 @@ pub enum WorkerState {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeployRequest {
-    /// Which app; `None`: all.
+    /// The app; `None`: all apps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) app: Option<AppName>,
 }
@@ -407,23 +408,23 @@ pub(crate) enum DeployEvent {
         app: AppName,
         generation: GenerationId,
         ready: usize,
-        /// How many are wanted.
+        /// How many workers are wanted.
         workers: usize,
     },
-    /// The new generation serves, and is taken back when its workers crash within its probation.
+    /// The new generation serves, and is taken back if its workers crash within its probation.
     Serving {
         app: AppName,
         generation: GenerationId,
-        /// Milliseconds from the start until it served.
+        /// Milliseconds from the start of the deploy until the generation served.
         ms: u64,
-        /// Milliseconds that its probation lasts.
+        /// The length of the probation in milliseconds.
         probation: u64,
     },
     /// The new generation serves for good.
     Done {
         app: AppName,
         generation: GenerationId,
-        /// Milliseconds from the start until it served.
+        /// Milliseconds from the start of the deploy until the generation served.
         ms: u64,
     },
     /// The old generation goes on serving, or serves again.
@@ -432,18 +433,18 @@ pub(crate) enum DeployEvent {
     Superseded { app: AppName, generation: GenerationId },
 }
 
-/// How many workers an app is to have.
+/// The request for another number of workers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Scale {
-    /// Which app; `None`: the only one.
+    /// The app; `None`: the only one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) app: Option<AppName>,
     /// `half`, `auto`, `2x`, a number or `2..8`, as after `w:`.
     pub(crate) workers: String,
 }
 
-/// What a change of the number of workers came to.
+/// The result of a change of the number of workers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Scaled {
     pub(crate) ok: bool,
@@ -461,28 +462,28 @@ pub(crate) struct StopServer {}
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct StopAnswer {
     pub(crate) ok: bool,
-    /// Seconds the drain may take.
+    /// The most seconds that the drain takes.
     pub(crate) drain: u64,
-    /// Seconds for which all is served as before, ahead of the drain.
+    /// The seconds, before the drain, in which everything is served as before.
     #[serde(default)]
     pub(crate) lame_duck: u64,
 }
 
-/// That balancers are to be told that requests are to go elsewhere.
+/// The request to tell balancers to send requests elsewhere.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct StartDrain {
-    /// For how many seconds; `None`: until `undrain`, or the end of the server.
+    /// The seconds that the drain lasts; `None`: until `undrain`, or the end of the server.
     #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
     pub(crate) seconds: Option<NonZeroU32>,
 }
 
-/// That balancers are to be told that requests may come again.
+/// The request to tell balancers that requests may come again.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EndDrain {}
 
-/// What `drain` or `undrain` came to.
+/// The result of `drain` or `undrain`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct DrainAnswer {
     /// Always true.
@@ -504,7 +505,7 @@ pub(crate) struct LogLine {
     pub(crate) line: String,
 }
 
-/// Every answer that is not 2xx.
+/// An answer with another status than 2xx.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ErrorAnswer {
     pub(crate) ok: bool,

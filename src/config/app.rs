@@ -322,9 +322,9 @@ fn joined(hosts: &[RouteName]) -> String {
 const STATIC: [Id; 2] = [Id::StaticIndex, Id::StaticSpa];
 /// The settings that the report shows in another form than the stack's.
 const REPORTED: [Id; 6] = [Id::Hosts, Id::Variables, Id::PhpIni, Id::AppName, Id::AppPath, Id::Tables];
-/// Names of entry files that say nothing of the app.
-/// What deployment tools call the link to the release that serves.
+/// The name that deployment tools give the link to the serving release.
 const RELEASE_LINK: &str = "current";
+/// The names of entry files that say nothing of the app.
 const NAMELESS: [&str; 4] = ["index", "main", "server", "app"];
 const LONGEST_NAME: usize = 64;
 

@@ -1,4 +1,4 @@
-//! Owns the listener for HAProxy's `agent-check`: the server speaks first, one line, and closes.
+//! Owns the listener for HAProxy's `agent-check`: the server sends one line and closes the connection.
 //!
 //! Never here: whether the server is ready (`readiness`).
 
@@ -32,14 +32,14 @@ impl SideService for AgentCheck {
 
     async fn serve(&self, mut stream: TcpStream) {
         let line = line(&self.0.now().await);
-        // A checker that has left asks again.
+        // A checker that has left will ask again.
         let _ = stream.write_all(line.as_bytes()).await;
         let _ = stream.shutdown().await;
     }
 }
 
-/// In the words of HAProxy's manual, §5.2 `agent-check`: `ready` and `drain` say what is wished, `up` and `down` how
-/// the server is. Text behind `#` is shown on HAProxy's status page.
+/// The line, in the words of HAProxy's manual, §5.2 `agent-check`: `ready` and `drain` say what is wanted, `up` and
+/// `down` how the server is. HAProxy's status page shows the text behind `#`.
 fn line(readiness: &Readiness) -> String {
     match readiness {
         Readiness { ready: true, .. } => "ready up\n".to_owned(),

@@ -1,4 +1,4 @@
-//! Owns whether balancers are asked to send requests elsewhere, while all that come are served.
+//! Owns whether balancers are asked to send requests elsewhere; requests that come are served meanwhile.
 //!
 //! Never here: the end of the server, which asks balancers the same (`readiness`), or the stop of a single host.
 
@@ -9,26 +9,26 @@ use tokio::time::Instant;
 
 use crate::spec::settings::units::show_duration;
 
-/// What `drain` and `undrain` have asked for. Cheap to clone; all clones are the same.
+/// The drain that was asked for, if one is under way. Cheap to clone; all clones are the same.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct BalancerDrain(Arc<Mutex<Option<Until>>>);
 
 /// How long a drain lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Until {
-    /// To `undrain`, or the end of the server.
+    /// The drain lasts until `undrain`, or until the end of the server.
     Undrained,
-    /// To this moment.
+    /// The drain lasts until this moment.
     Time(Instant),
 }
 
 impl Until {
-    /// A drain that begins at `now`; `None`: one without an end of its own.
+    /// The end of a drain that begins at `now`; `None`: it has no end of its own.
     pub(super) fn after(now: Instant, lasts: Option<Duration>) -> Self {
         lasts.map_or(Self::Undrained, |lasts| Self::Time(now + lasts))
     }
 
-    /// How much of it is left at `now`; `None`: it has no end of its own.
+    /// How much of the drain is left at `now`; `None`: it has no end of its own.
     pub(super) fn left(self, now: Instant) -> Option<Duration> {
         match self {
             Self::Undrained => None,
@@ -36,12 +36,12 @@ impl Until {
         }
     }
 
-    /// For people: "for 12s more", "until `rip-serverctl undrain`".
+    /// The rest of the drain, for people: "for 12s more", "until `rip-serverctl undrain`".
     pub(super) fn shown(self, now: Instant) -> String {
         self.left(now).map_or_else(
             || "until `rip-serverctl undrain`".to_owned(),
             |left| {
-                // Rounded up: a drain under way has never nothing left.
+                // Rounded up: a drain that is under way has at least 1 s left.
                 let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
                 format!("for {} more", show_duration(Duration::from_secs(seconds)))
             },
@@ -50,7 +50,7 @@ impl Until {
 }
 
 impl BalancerDrain {
-    /// Begins a drain, or changes how long one lasts.
+    /// Begins a drain, or changes the end of the one under way.
     pub(super) fn begin(&self, until: Until) {
         *self.lock() = Some(until);
     }

@@ -1,4 +1,4 @@
-//! Owns what is done for each endpoint: the supervisor asked, the answer made.
+//! Owns the handler of each endpoint: it asks the supervisor and makes the answer.
 //!
 //! Never here: finding the endpoint (`router`), connections, or how an answer is put into bytes (`reply`).
 
@@ -23,8 +23,8 @@ use super::balancer_drain::Until;
 use super::reply::{CallError, CallReply};
 use super::router::Router;
 
-/// Every endpoint with its handler. When its client leaves, a handler is dropped; what the supervisor was asked by then
-/// is done.
+/// Every endpoint with its handler. A handler is dropped when its client leaves; the supervisor still does what it was
+/// asked before.
 pub(super) fn router() -> Router {
     Router::default()
         .on(&endpoints::LIST_HOSTS, |control, ()| async move { Ok(control.hosts().await) })
@@ -135,7 +135,7 @@ impl Control {
     /// The host as it was registered: by its own name, else by the wildcard above it.
     ///
     /// # Errors
-    /// When it is not served.
+    /// When the host is not served.
     async fn registered(&self, host: &HostName) -> Result<HostName, CallError> {
         let above = host.as_str().split_once('.').map(|(_, parent)| format!("*.{parent}"));
         let hosts = self.certified().await;
@@ -144,7 +144,7 @@ impl Control {
         found.cloned().ok_or_else(|| no_such_host(host))
     }
 
-    /// The hosts that certificates are for, sorted: one for all routes of a host.
+    /// The hosts that certificates are for, sorted; the routes of a host count once.
     async fn certified(&self) -> Vec<HostName> {
         let routes = self.supervisor.hosts().await;
         let hosts: BTreeSet<_> = routes.iter().map(|entry| entry.host.host().clone()).collect();
@@ -208,7 +208,7 @@ fn health(apps: &[AppStatus]) -> Health {
     if apps.iter().all(AppStatus::can_serve) { Health::Healthy } else { Health::Degraded }
 }
 
-/// What stands out among the apps, in their own words.
+/// A sentence about the apps that do not just serve, in their own words.
 fn doing(apps: &[AppStatus]) -> String {
     let busy: Vec<_> = apps.iter().filter(|app| app.doing != SERVING).collect();
     match (apps, busy.as_slice()) {

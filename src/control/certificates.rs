@@ -1,6 +1,6 @@
-//! Owns what calls need of certificates; whoever starts the control server brings it.
+//! Owns the interface by which calls reach the certificates; the code that starts the control server implements it.
 //!
-//! Never here: how it is done.
+//! Never here: an implementation.
 
 use std::pin::Pin;
 
@@ -12,27 +12,28 @@ use crate::name::HostName;
 
 use super::reply::CallError;
 
-/// The certificates of a server.
+/// The certificates of a server, for calls.
 pub(crate) trait Certificates: Send + Sync {
-    /// Those in use, as of now.
+    /// The certificates in use now.
     fn in_use(&self) -> Vec<CertificateStatus>;
 
-    /// How those of authorities stand, as of now.
+    /// How the certificates of authorities stand now.
     fn acme(&self) -> Vec<AcmeStatus>;
 
-    /// The one of each of these hosts.
+    /// The certificate of each of these hosts.
     fn of(&self, hosts: &[HostName]) -> Vec<HostCertificate>;
 
-    /// Gets a host a new one; goes on when nobody listens any more.
+    /// Gets a new certificate for a host. The renewal goes on when the receiver is dropped.
     fn renew(&self, host: HostName, force: bool) -> mpsc::Receiver<RenewEvent>;
 
-    /// What an order would meet. Cancel-safe.
+    /// Finds out what an order for a host would meet. Cancel-safe.
     fn plan(&self, host: HostName) -> CertificateCall<'_, CertPlan>;
 
-    /// Takes a pair in, and waits until it is in use. Cancel-safe: the pair is in, whole, or is not.
+    /// Takes in a pair for a host, and waits until it is in use. When the future is dropped, the pair is taken in as a
+    /// whole or not at all.
     fn import(&self, host: HostName, pair: ImportCert) -> CertificateCall<'_, HostCertificate>;
 
-    /// The host is no longer served: an imported pair of it goes.
+    /// Removes the imported pair of a host that is no longer served.
     fn removed(&self, host: &HostName) -> CertificateCall<'_, ()>;
 }
 
@@ -40,14 +41,14 @@ pub(crate) trait Certificates: Send + Sync {
 pub(crate) type CertificateCall<'a, T> =
     Pin<Box<dyn Future<Output = Result<T, CertificateCallError>> + Send + 'a>>;
 
-/// Why nothing was done; a sentence.
+/// Why nothing was done, as a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum CertificateCallError {
-    /// The settings, or another source, are against it.
+    /// The settings, or another source, conflict with the call.
     Conflict(String),
-    /// What was brought cannot be used.
+    /// The pair cannot be used.
     Rejected(String),
-    /// It went wrong.
+    /// The attempt failed.
     Failed(String),
 }
 

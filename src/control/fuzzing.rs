@@ -10,9 +10,8 @@ use super::reply::CallError;
 use crate::api::endpoint::Input;
 use crate::name::RouteName;
 
-/// Method and target, then the body on the next lines: understood, or refused with a text that says what would be
-/// right.
-/// A host that was read is written as it is read.
+/// Takes a method and a target, then a body on the next lines. The call is understood, or refused with a text that says
+/// what would be right. A host that was read is written as it is read.
 pub fn control_call(data: &[u8]) {
     let (line, body) = match data.iter().position(|byte| *byte == b'\n') {
         Some(end) => (&data[..end], &data[end + 1..]),

@@ -1,7 +1,7 @@
 //! Owns the listener that balancers ask by HTTP: `/ready` and `/live`.
 //!
-//! Only the process itself holds its port: systemd holds those of the apps, so that they can be connected to also when
-//! there is no server. Never here: whether the server is ready (`readiness`).
+//! The process itself holds this port, while systemd holds those of the apps, which can be connected to also when there
+//! is no server. Never here: whether the server is ready (`readiness`).
 
 use std::io;
 use std::net::SocketAddr;
@@ -35,7 +35,7 @@ struct HealthService {
     heartbeats: Heartbeats,
 }
 
-/// Whether the loops of the server go round.
+/// The answer to `/live`: whether the loops of the server run.
 #[derive(Serialize)]
 struct Liveness {
     live: bool,
@@ -68,5 +68,5 @@ fn status(well: bool) -> StatusCode {
     if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
-/// A loop that has stood still for so long does not live. It beats once a second.
+/// The time without a beat after which a loop counts as dead; a loop beats once a second.
 const STILL: Duration = Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! Owns the server's end of the control socket: who may connect, how long they may take, how many there are.
+//! Owns the server's end of the control socket: who may connect, how long clients may take, and how many there are.
 //!
 //! Never here: what a call does to apps and hosts (`supervisor`), or how answers look to a person (`ctl`).
 
@@ -58,56 +58,56 @@ use socket::ControlSocketFile;
 /// What the control server is made of.
 pub(crate) struct ControlParts {
     pub(crate) listeners: Vec<ControlSocket>,
-    /// The supervisor, which does what calls ask for.
+    /// The supervisor, which carries calls out.
     pub(crate) supervisor: Supervisor,
     /// What the server knows about itself.
     pub(crate) facts: Arc<ServerFacts>,
     pub(crate) metrics: Metrics,
-    /// Ends the control server; to be requested last, so that people can watch the rest end.
+    /// The group of the control server; to be requested last, so that people can watch the rest end.
     pub(crate) stop: TaskGroup,
-    /// Requested by `POST /stop`.
+    /// The end of the server; `POST /stop` requests it.
     pub(crate) shutdown: ShutdownToken,
-    /// Changed by `POST /drain` and `POST /undrain`.
+    /// The drain that `POST /drain` and `POST /undrain` change.
     pub(crate) drain: BalancerDrain,
-    /// Where its loop shows that it is alive.
+    /// Where the server's loop reports that it runs.
     pub(crate) heartbeats: Heartbeats,
 }
 
 /// What a server knows about itself.
 pub(crate) struct ServerFacts {
-    /// Its name.
+    /// The instance's name.
     pub(crate) instance: InstanceName,
     /// The program's version.
     pub(crate) version: String,
-    /// When it started.
+    /// When the server started.
     pub(crate) started: Instant,
-    /// What it listens on.
+    /// The URLs that the server listens on.
     pub(crate) urls: Vec<String>,
-    /// The control socket.
+    /// The path of the control socket.
     pub(crate) control: PathBuf,
-    /// Its certificates.
+    /// The server's certificates.
     pub(crate) certificates: Arc<dyn Certificates>,
-    /// Whether a listener is there where balancers ask how it stands.
+    /// Whether there is a listener where balancers can ask.
     pub(crate) asked_by_balancers: bool,
-    /// How long it serves on when it is to stop.
+    /// How long the server serves on when it is to stop.
     pub(crate) lame_duck: Duration,
-    /// How long requests in hand have when it stops.
+    /// How long requests in hand have when the server stops.
     pub(crate) drain: Duration,
-    /// How systemd runs it, if it does.
+    /// How systemd runs the server, if it does.
     pub(crate) service: Option<ServiceUnit>,
     pub(crate) backend: BackendStatus,
     pub(crate) settings: Arc<dyn ServerSettings>,
 }
 
-/// The server's settings, as far as calls have to do with them.
+/// The server's settings, as far as calls need them.
 pub(crate) trait ServerSettings: Send + Sync {
-    /// Reads the server's config file anew, for the deploys to come. When something is wrong in it, nothing changes.
+    /// Reads the server's config file anew, for later deploys. A wrong file changes nothing.
     ///
     /// # Errors
-    /// What is wrong, where it stands, and what would be right.
+    /// What is wrong in the file, where it stands, and what would be right.
     fn read_anew(&self) -> Result<(), String>;
 
-    /// Settings that were read anew and count from the next start of the server on.
+    /// Settings that were read anew and take effect at the next start of the server.
     fn needs_restart(&self) -> Vec<String>;
 }
 
@@ -123,8 +123,8 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    /// Starts it as a task of `stop` on the current runtime. Once stop is requested it accepts nobody, lets the calls
-    /// in hand end for a short while, and unlinks its socket if it made it.
+    /// Starts the control server as a task of `stop` on the current runtime. When the stop is requested, it accepts no
+    /// connection, lets the calls in hand end for a short while, and unlinks its socket if it has made it.
     ///
     /// # Errors
     /// When a socket cannot be registered with the runtime.
@@ -165,7 +165,8 @@ impl Control {
         drop(file);
     }
 
-    /// Never returns; every connection gets a place first, so that they cannot use up the server's descriptors.
+    /// Accepts connections; never returns. Every connection needs a place first, so that connections cannot use up the
+    /// server's descriptors.
     async fn accept(
         self: &Arc<Self>,
         listener: UnixListener,
@@ -232,7 +233,8 @@ impl Control {
     }
 }
 
-/// A place first, then a connection. Cancel-safe: who is not accepted yet stays in the kernel's queue.
+/// Waits for a place and then for a connection. Cancel-safe: a connection that is not accepted yet stays in the
+/// kernel's queue.
 async fn admit(
     listener: &UnixListener,
     places: &Arc<Semaphore>,
@@ -254,10 +256,10 @@ fn busy() -> CallError {
 }
 
 const MAX_CONNECTIONS: usize = 64;
-/// Places beyond the limit, for clients that are told that it is reached.
+/// Places beyond the limit, for clients that are told that the limit is reached.
 const TURNED_AWAY: usize = 8;
-/// How long a request's head may take, and a connection may rest between requests.
+/// The time limit of a request's head, and of the rest between two requests.
 const HEAD: Duration = Duration::from_secs(10);
 const MAX_HEAD: usize = 32 << 10;
-/// How long calls in hand have when the control server ends.
+/// The time that calls in hand have when the control server ends.
 const GRACE: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! Owns the answer to balancers: whether requests are to be sent to this server, and if not, why.
+//! Owns the answer to balancers: whether requests should be sent to this server, and if not, why.
 //!
 //! Never here: how the answer is asked for (`health`, `agent_check`).
 
@@ -15,16 +15,16 @@ use crate::tasks::ShutdownToken;
 
 use super::balancer_drain::{BalancerDrain, Until};
 
-/// What readiness goes by. Cheap to clone.
+/// What readiness depends on. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct ReadinessParts {
-    /// Knows the apps.
+    /// The supervisor, which knows the apps.
     pub(crate) supervisor: Supervisor,
     /// Requested when the server is to end.
     pub(crate) shutdown: ShutdownToken,
-    /// What people have asked for.
+    /// The drain that people have asked for.
     pub(crate) drain: BalancerDrain,
-    /// How many apps have to have a worker.
+    /// How many apps need a worker.
     pub(crate) when: ReadyWhen,
 }
 
@@ -32,10 +32,9 @@ pub(crate) struct ReadinessParts {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Readiness {
     pub(super) ready: bool,
-    /// A sentence for each reason that speaks against it.
+    /// A sentence for each reason against it.
     pub(super) why: Vec<String>,
-    /// Whether requests are to go elsewhere because a person or the end of the server wants it so, and not because
-    /// something is wrong.
+    /// Whether requests should go elsewhere because of a drain or the server's end, and not because something is wrong.
     pub(super) draining: bool,
     pub(super) apps: Vec<AppReadiness>,
 }
@@ -48,7 +47,7 @@ pub(super) struct AppReadiness {
 }
 
 impl ReadinessParts {
-    /// How it stands now. Cancel-safe.
+    /// The readiness now. Cancel-safe.
     pub(super) async fn now(&self) -> Readiness {
         let Ok(apps) = timeout(LONGEST, self.supervisor.apps()).await else {
             let why = vec![format!("the supervisor has not answered for {} s", LONGEST.as_secs())];
@@ -85,5 +84,5 @@ impl Readiness {
     }
 }
 
-/// For the supervisor to say what it has: it does not wait for anybody itself.
+/// The time limit for the supervisor's answer, which it gives without waiting itself.
 const LONGEST: Duration = Duration::from_secs(2);

@@ -1,6 +1,6 @@
 //! Owns how an answer is put into bytes: JSON, JSON lines as they come, text, errors.
 //!
-//! Never here: what is answered.
+//! Never here: the content of answers.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -21,7 +21,7 @@ use crate::tasks::TaskGroup;
 
 pub(super) type CallReply = Response<CallReplyBody>;
 
-/// What an endpoint answers: what its handler returns, and how that is put into bytes.
+/// The answer of an endpoint: what its handler returns, and how that is put into bytes.
 pub(super) trait EndpointAnswer {
     type Value;
 
@@ -59,7 +59,7 @@ impl EndpointAnswer for Text {
 
 fn line_of(value: &impl Serialize) -> Result<Bytes, CallError> {
     let mut line = serde_json::to_vec(value).map_err(|error| {
-        // A path that is not UTF-8: the one thing of the wire's types that JSON cannot hold.
+        // A path that is not UTF-8 is the one value of these types that JSON cannot hold.
         CallError::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",
@@ -70,7 +70,7 @@ fn line_of(value: &impl Serialize) -> Result<Bytes, CallError> {
     Ok(line.into())
 }
 
-/// A JSON object under any status.
+/// A JSON object with any status.
 pub(super) fn json(status: StatusCode, value: &impl Serialize) -> CallReply {
     line_of(value).map_or_else(CallError::into_reply, |line| whole(status, JSON, line))
 }
@@ -86,7 +86,7 @@ fn reply(status: StatusCode, content_type: &'static str, body: CallReplyBody) ->
     reply
 }
 
-/// Why a call is not answered, as the client reads it.
+/// Why a call failed, as the client reads it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct CallError {
     status: StatusCode,
@@ -105,7 +105,7 @@ impl CallError {
         self
     }
 
-    /// The methods that are right (RFC 9110 §15.5.6).
+    /// Adds the methods that would be right (RFC 9110 §15.5.6).
     pub(super) fn allow(mut self, methods: String) -> Self {
         self.allow = Some(methods);
         self
@@ -143,7 +143,7 @@ impl From<SupervisorError> for CallError {
     }
 }
 
-/// The bytes of an answer.
+/// The body of an answer.
 pub(super) enum CallReplyBody {
     Whole(Option<Bytes>),
     Lines { next: NextLine, stopped: Pin<Box<dyn Future<Output = ()> + Send>> },
@@ -161,7 +161,7 @@ impl Body for CallReplyBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let bytes = match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take()),
-            // What has come is sent before the end is seen.
+            // Lines that have come are sent before the end is seen.
             Self::Lines { next, stopped } => match next(cx) {
                 Poll::Pending => stopped.as_mut().poll(cx).map(|()| None),
                 ready => ready,

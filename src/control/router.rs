@@ -1,4 +1,4 @@
-//! Owns which endpoint a request is for: method and path in, its handler with what was asked out.
+//! Owns which endpoint a request is for: method and path in, the handler and its input out.
 //!
 //! Never here: which endpoints there are (`api/endpoints`), or what a handler does (`calls`).
 
@@ -28,12 +28,12 @@ pub(super) struct EndpointRoute {
 }
 
 type ReadInput = Box<dyn Fn(&mut RequestParts) -> Result<ReadCall, CallError> + Send + Sync>;
-/// A request that was read, to be answered.
+/// A request that was read and is to be answered.
 pub(super) type ReadCall = Box<dyn FnOnce(Arc<Control>) -> Answering + Send>;
 type Answering = Pin<Box<dyn Future<Output = Result<CallReply, CallError>> + Send>>;
 
 impl Router {
-    /// Adds an endpoint. Dropping what the handler returns must leave nothing half done.
+    /// Adds an endpoint. Dropping the handler's future must leave nothing half done.
     pub(super) fn on<I, A, F, Fut>(mut self, endpoint: &Endpoint<I, A>, handler: F) -> Self
     where
         I: Input + Send + 'static,
@@ -99,12 +99,12 @@ impl Router {
 }
 
 impl EndpointRoute {
-    /// Whether it changes what the server does.
+    /// Whether the endpoint changes what the server does.
     pub(super) fn changes(&self) -> bool {
         self.method != "GET"
     }
 
-    /// Reads what is asked.
+    /// Reads the input of a request.
     ///
     /// # Errors
     /// An error that shows what was read and says what would be right.
@@ -124,7 +124,7 @@ impl From<InputError> for CallError {
     }
 }
 
-/// Where workers joined by themselves in the first version.
+/// The path by which workers joined by themselves in the first version.
 const JOIN: &str = "/worker";
 const NO_JOINING: &str =
     "workers no longer join by themselves: the manager starts them and hands them their socket";

@@ -23,22 +23,22 @@ use crate::time::Backoff;
 
 use super::reply::{CallError, CallReply};
 
-/// What is said to whoever connects.
+/// The service on a listener beside the control socket.
 pub(super) trait SideService: Send + Sync + 'static {
-    /// For logs and tasks.
+    /// The name in logs and tasks.
     const NAME: &'static str;
 
-    /// Dropped when it takes longer than [`LONGEST`]: whoever asks comes again anyway.
+    /// Serves one connection. The future is dropped after [`LONGEST`]: the client asks again anyway.
     fn serve(&self, stream: TcpStream) -> impl Future<Output = ()> + Send;
 }
 
-/// Answers by HTTP.
+/// A side service over HTTP.
 pub(super) trait SideHttp: Send + Sync + 'static {
     const NAME: &'static str;
-    /// What there is, for whoever asks for something else.
+    /// The paths that there are, for a client that asks for another.
     const HINT: &'static str;
 
-    /// `None`: there is nothing at that path.
+    /// Answers a GET; `None`: there is nothing at that path.
     fn get(&self, path: &str) -> impl Future<Output = Option<CallReply>> + Send;
 }
 
@@ -84,7 +84,7 @@ async fn accept<S: SideService>(listener: TcpListener, service: Arc<S>, tasks: &
     }
 }
 
-/// A [`SideHttp`] on its connections.
+/// Serves a [`SideHttp`] on connections.
 pub(super) struct OverHttp<H>(pub(super) H);
 
 impl<H: SideHttp> SideService for OverHttp<H> {
@@ -110,7 +110,7 @@ impl<H: SideHttp> SideService for OverHttp<H> {
     }
 }
 
-/// Connections at a time.
+/// The most connections at a time.
 const MOST: usize = 16;
 const HEAD: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(30);

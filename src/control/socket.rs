@@ -1,4 +1,5 @@
-//! Owns the control socket's file: made with its mode, never taken from a running server, unlinked when ours.
+//! Owns the control socket's file: made with its mode, never taken from a running server, unlinked when this server has
+//! made it.
 //!
 //! Never here: what is said over it.
 
@@ -15,10 +16,10 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::system::durable::{LockError, LockFile};
 
-/// A listening control socket. Dropping it unlinks the file if [`bind`] made it and it is still there.
+/// A listening control socket. Dropping it unlinks the file, if [`bind`] has made it and it is still the same.
 #[derive(Debug)]
 pub(crate) struct ControlSocket {
-    // Declared first, so closed first: nobody is to connect to a file that is about to go.
+    // The first field is closed first: nobody should connect to a file that is about to be removed.
     listener: UnixListener,
     file: Option<ControlSocketFile>,
 }
@@ -40,7 +41,7 @@ impl ControlSocket {
 
 /// Makes the control socket at `path`, mode 0660, and replaces one that a server left behind.
 ///
-/// Never wider than 0660 for a moment, whatever the umask, and nobody is accepted before the mode is right.
+/// The mode is never wider than 0660, whatever the umask, and no connection is accepted before the mode is right.
 ///
 /// # Errors
 /// See [`ControlSocketError`]; when another server lives there, its socket is untouched. Blocks on the disk.
@@ -54,7 +55,7 @@ pub(crate) fn bind(path: &Path) -> Result<ControlSocket, ControlSocketError> {
     clear(path)?;
 
     let socket = stream_socket().map_err(|errno| failed(errno.into()))?;
-    // Linux gives the file the socket's own mode less the umask: so it starts out too narrow at worst.
+    // Linux gives the file the socket's own mode without the umask's bits: it starts out too narrow at worst.
     fchmod(&socket, Mode::from_bits_truncate(MODE)).map_err(|errno| failed(errno.into()))?;
     rustix::net::bind(&socket, &address).map_err(|errno| failed(errno.into()))?;
     let file =
@@ -67,7 +68,7 @@ pub(crate) fn bind(path: &Path) -> Result<ControlSocket, ControlSocketError> {
 /// Why there is no control socket.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ControlSocketError {
-    /// Another server has it.
+    /// Another server has the socket.
     #[error(
         "{} uses the control socket `{}`: stop it with `rip-serverctl --socket {1} stop`, \
          or run this one with another --runtime-dir",
@@ -76,23 +77,24 @@ pub(crate) enum ControlSocketError {
     )]
     Held {
         path: PathBuf,
-        /// The server's process, if known.
+        /// The server's process, if that is known.
         pid: Option<u32>,
     },
     /// Something that is no socket has the name.
     #[error("`{}` is in the way of the control socket: it is not a socket; move it away", path.display())]
     NotASocket {
-        /// What is in the way.
+        /// The path of what is in the way.
         path: PathBuf,
     },
-    /// The name cannot be a socket's.
+    /// The path cannot be a socket's.
     #[error("`{}` cannot be a socket: its path must have 1 to 107 bytes", path.display())]
     Path { path: PathBuf },
     #[error("cannot make the control socket `{}`", path.display())]
     Io { path: PathBuf, source: io::Error },
 }
 
-/// Takes away a socket nobody listens on. A listener without our lock is systemd's, or a server's of another kind.
+/// Removes a socket on which nobody listens. A listener without this server's lock is systemd's, or a server's of
+/// another kind.
 fn clear(path: &Path) -> Result<(), ControlSocketError> {
     let failed = |source: io::Error| ControlSocketError::Io { path: path.into(), source };
     let found = match fs::symlink_metadata(path) {
@@ -104,14 +106,14 @@ fn clear(path: &Path) -> Result<(), ControlSocketError> {
         return Err(ControlSocketError::NotASocket { path: path.into() });
     }
     match knock(path) {
-        // More may wait before us than the listener lets wait: it is there all the same.
+        // The listener's queue is full, but the listener is there.
         Ok(()) | Err(Errno::AGAIN) => Err(ControlSocketError::Held { path: path.into(), pid: None }),
         Err(Errno::CONNREFUSED) => fs::remove_file(path).map_err(failed),
         Err(errno) => Err(failed(errno.into())),
     }
 }
 
-/// Without waiting for a server that is stuck.
+/// Connects to the socket without waiting, in case the server hangs.
 fn knock(path: &Path) -> Result<(), Errno> {
     let socket = stream_socket()?;
     rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)
@@ -122,7 +124,7 @@ fn stream_socket() -> Result<OwnedFd, Errno> {
     rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
 }
 
-/// The file as long as it is ours.
+/// The socket's file, for as long as it belongs to this server.
 #[derive(Debug)]
 pub(super) struct ControlSocketFile {
     path: PathBuf,
@@ -132,7 +134,7 @@ pub(super) struct ControlSocketFile {
 
 impl Drop for ControlSocketFile {
     fn drop(&mut self) {
-        // Somebody may have put another one in its place by hand.
+        // A person may have put another file in its place.
         if identity(&self.path).is_ok_and(|found| found == self.identity)
             && let Err(error) = fs::remove_file(&self.path)
         {

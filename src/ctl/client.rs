@@ -28,7 +28,7 @@ pub(super) struct ControlClient {
     tasks: TaskGroup,
 }
 
-/// What is sent to the server.
+/// The request that is sent to the server.
 struct CallRequest {
     method: &'static str,
     target: String,
@@ -58,7 +58,7 @@ impl ControlClient {
         &self.socket
     }
 
-    /// Asks, and reads the whole answer in time.
+    /// Sends a request, and reads the whole answer within the time limit.
     ///
     /// # Errors
     /// Also when the answer is an [`ErrorAnswer`].
@@ -70,7 +70,7 @@ impl ControlClient {
         Ok(Answered::new(self.whole(CallRequest::new(endpoint, input)?).await?))
     }
 
-    /// As [`Self::call`], where the answer is no JSON.
+    /// Does what [`Self::call`] does, for an answer that is no JSON.
     ///
     /// # Errors
     /// Also when the answer is an [`ErrorAnswer`].
@@ -82,7 +82,7 @@ impl ControlClient {
         self.whole(CallRequest::new(endpoint, input)?).await
     }
 
-    /// Asks, and hands over an answer that comes line by line. Only its start has a deadline.
+    /// Sends a request whose answer comes line by line. Only the answer's start has a time limit.
     ///
     /// # Errors
     /// Also when the answer is an [`ErrorAnswer`].
@@ -119,7 +119,7 @@ impl ControlClient {
         let stream = self.connect().await.map_err(|error| CtlError::connecting(&self.socket, &error))?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(CtlError::garbled)?;
-        // An error ends the request too, which returns it.
+        // An error also ends the request, which returns it.
         let connection = self.tasks.spawn("control connection", async { drop(connection.await) });
 
         let mut request =
@@ -140,7 +140,8 @@ impl ControlClient {
         })
     }
 
-    /// The kernel refuses at once while too many wait to be accepted: then we wait here, as long as the caller does.
+    /// Connects. The kernel refuses at once while too many connections wait to be accepted; then this waits as long as
+    /// the caller does.
     async fn connect(&self) -> io::Result<UnixStream> {
         loop {
             match UnixStream::connect(&self.socket).await {
@@ -168,13 +169,15 @@ impl<T> Answered<T> {
         Self { bytes, value: PhantomData }
     }
 
-    /// The answer's bytes, with what only a newer server or client knows.
+    /// The answer's bytes, with fields that only a newer server or client knows.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 }
 
 impl<T: DeserializeOwned> Answered<T> {
+    /// Reads the answer.
+    ///
     /// # Errors
     /// When it is not what the endpoint answers.
     pub(super) fn read(&self) -> Result<T, CtlError> {
@@ -187,14 +190,15 @@ impl<T: DeserializeOwned> Answered<T> {
 pub(super) struct AnswerLines<T> {
     body: Incoming,
     rest: BytesMut,
-    /// How much of `rest` is known to hold no line end.
+    /// How much of `rest` is known to have no line end.
     searched: usize,
     _connection: Abort,
     line: PhantomData<fn() -> T>,
 }
 
 impl<T> AnswerLines<T> {
-    /// The next line without its end; `None` after the last. No deadline. Cancel-safe: what was read stays.
+    /// The next line without its end; `None` after the last one. There is no time limit. Cancel-safe: bytes that were
+    /// read stay.
     pub(super) async fn next(&mut self) -> Result<Option<Answered<T>>, CtlError> {
         loop {
             if let Some(at) = memchr::memchr(b'\n', &self.rest[self.searched..]) {

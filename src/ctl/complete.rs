@@ -1,5 +1,5 @@
-//! Owns what may come next on a command line of either program: names of instances, and what a running server knows,
-//! its hosts and apps. The scripts of `completions` ask for it by the word `complete`.
+//! Owns the candidates for the next word on a command line of either program: names of instances, and the hosts and
+//! apps of a running server. The scripts of `completions` ask for them with the word `complete`.
 //!
 //! Never here: verbs and flags, which the scripts have in them; starting a server by looking at it; a message, as it
 //! would stand in the middle of what somebody is typing.
@@ -21,8 +21,8 @@ use super::find::{SocketPlaces, name_of};
 use super::screen::Screen;
 use super::stopped_server;
 
-/// Prints the candidates, a line each: none where the script knows better. The words are the program's name, `--`, and
-/// what is typed so far, the last word half.
+/// Prints the candidates, a line each; none where the script has better ones. `words` are the program's name, `--`, and
+/// the words typed so far, the last one incomplete.
 pub(super) fn print(words: &[OsString], places: &SocketPlaces) -> Exit {
     let words: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     let typed = words.iter().position(|word| word == "--").map_or(&words[..], |at| &words[at + 1..]);
@@ -48,7 +48,7 @@ pub(super) fn print(words: &[OsString], places: &SocketPlaces) -> Exit {
     for name in found.iter().filter(|name| name.starts_with(&line.half)) {
         screen.data(format!("{}{name}\n", line.before).as_bytes());
     }
-    // A shell that has seen enough is no failure.
+    // A shell that closes the pipe early is no failure.
     screen.finish().map_or(Exit::Failed, |()| Exit::Ok)
 }
 
@@ -62,13 +62,13 @@ enum CandidateKind {
     Count,
 }
 
-/// What is typed so far.
+/// The words typed so far.
 #[derive(Debug, PartialEq, Eq)]
 struct TypedLine {
     wants: CandidateKind,
     /// The beginning of the last word, which the candidates complete.
     half: String,
-    /// What stands before them in the same word: `--instance=`.
+    /// The text before the candidates in the same word: `--instance=`.
     before: String,
     instance: Option<String>,
     socket: Option<PathBuf>,
@@ -130,7 +130,7 @@ impl TypedLine {
     }
 }
 
-/// What the word of a verb at this position names.
+/// The kind of thing that the word of a verb at this position names.
 fn candidates(verb: &Command, position: usize) -> CandidateKind {
     let kind = |arg: &Arg| match arg.get_id().as_str() {
         "host" => CandidateKind::Host,
@@ -169,7 +169,7 @@ fn instances(places: &SocketPlaces) -> BTreeSet<String> {
     running.chain(configured).filter(|name| InstanceName::parse(name).is_ok()).collect()
 }
 
-/// What the servers that are meant know; those that do not answer at once know nothing.
+/// The registries of the servers that are meant; those that do not answer at once are left out.
 fn registries(line: &TypedLine, places: &SocketPlaces) -> Vec<HostList> {
     let sockets: BTreeSet<PathBuf> = match (&line.socket, &line.instance) {
         (Some(socket), _) => [socket.clone()].into(),
@@ -182,7 +182,7 @@ fn registries(line: &TypedLine, places: &SocketPlaces) -> Vec<HostList> {
         return vec![];
     };
     let sockets: Vec<PathBuf> = sockets.into_iter().take(MAX_SERVERS).collect();
-    // A connection would start it.
+    // A connection would start the server.
     let asleep = stopped_server::behind(&sockets);
     let awake = sockets.into_iter().filter(|socket| !asleep.contains_key(socket));
     let answers = awake.filter_map(|socket| {
@@ -196,9 +196,9 @@ const COUNTS: [&str; 4] = ["half", "auto", "2x", "3x"];
 const CONFIGS: &str = "/etc/rip-server";
 /// Flags with a value that only `rip-server` knows.
 const SERVER_FLAGS: [&str; 3] = ["--config", "--runtime-dir", "--state-dir"];
-/// A person who types waits no longer for an answer.
+/// The time limit for an answer: a person who types does not wait longer.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
-/// How many servers are asked.
+/// The most servers that are asked.
 const MAX_SERVERS: usize = 8;
 
 #[cfg(test)]

@@ -13,17 +13,17 @@ use crate::api::{ErrorAnswer, ErrorText};
 /// How a verb ended, as the exit code says it. The numbers are a promise to scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exit {
-    /// Done.
+    /// The verb was done.
     Ok = 0,
-    /// Not done.
+    /// The verb was not done.
     Failed = 1,
-    /// The words make no sense.
+    /// The words are wrong.
     Usage = 2,
     /// An app has no worker ready.
     Degraded = 3,
-    /// No such host or app.
+    /// There is no such host or app.
     NoSuch = 4,
-    /// No permission, or in conflict with what the server is doing.
+    /// The caller has no permission, or the verb conflicts with what the server is doing.
     Refused = 5,
     /// The config, or the server's config file, is not valid.
     Config = 6,
@@ -38,8 +38,7 @@ impl Exit {
         self as u8
     }
 
-    /// What a failure's code means for the caller's script. Codes of a newer server that nobody here knows are
-    /// plain failures.
+    /// The exit code for an error's code. Codes that only a newer server knows are plain failures.
     fn of(code: &str) -> Self {
         match code {
             "no-such-host" | "no-such-app" => Self::NoSuch,
@@ -68,12 +67,12 @@ impl CtlError {
         self
     }
 
-    /// The server's own words.
+    /// The error that the server answered.
     pub(super) fn answered(failure: ErrorAnswer) -> Self {
         Self { exit: Exit::of(&failure.error.code), text: failure.error }
     }
 
-    /// A socket that could not be connected to.
+    /// The error of a socket that could not be connected to.
     pub(super) fn connecting(socket: &Path, error: &io::Error) -> Self {
         let socket = socket.display();
         match error.kind() {
@@ -95,13 +94,13 @@ impl CtlError {
         Self::new(Exit::Unreachable, "unreachable", message).hint(HOW_TO_START)
     }
 
-    /// Waiting for the server took longer than it may.
+    /// The error of waiting too long for the server.
     fn late(what: &str, limit: Duration) -> Self {
         let message = format!("{what} took longer than {} s", limit.as_secs());
         Self::new(Exit::TimedOut, "timed-out", message).hint("--timeout SECS waits longer")
     }
 
-    /// Waits for `work`, as long as it may take; `None`: as long as it takes.
+    /// Waits for `work` for at most `limit`; `None`: without a limit.
     pub(super) async fn unless_within<T>(
         limit: Option<Duration>,
         what: &str,
@@ -113,18 +112,18 @@ impl CtlError {
         }
     }
 
-    /// The connection ended, or held something that is not an answer.
+    /// The error of a connection that ended, or brought something that is no answer.
     pub(super) fn garbled(why: impl std::fmt::Display) -> Self {
         Self::new(Exit::Failed, "bad-answer", format!("the server's answer cannot be used: {why}"))
             .hint("the server's log says more; `rip-serverctl version` tells whether it is another version")
     }
 
-    /// A local file that could not be used.
+    /// The error of a local file that could not be used.
     pub(super) fn file(path: &Path, error: &io::Error) -> Self {
         Self::new(Exit::Failed, "bad-file", format!("cannot use {}: {error}", path.display()))
     }
 
-    /// As it stands on the wire and in `--json`.
+    /// The error as the socket and `--json` write it.
     pub(super) fn failure(&self) -> ErrorAnswer {
         ErrorAnswer { ok: false, error: self.text.clone() }
     }

@@ -14,19 +14,19 @@ use super::error::{CtlError, Exit, HOW_TO_START};
 use super::stopped_server::{self, StoppedServer};
 use crate::name::InstanceName;
 
-/// Where sockets may be on this machine, for this user.
+/// The places where sockets may be on this machine, for this user.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SocketPlaces {
-    /// Folders that hold a `NAME.sock` for each instance.
+    /// Folders that have a `NAME.sock` for each instance.
     pub(super) folders: Vec<PathBuf>,
-    /// A folder that holds a `NAME/run.sock` for each instance: of users without a run-time folder.
+    /// The folder that has a `NAME/run.sock` for each instance, for users without a run-time folder.
     pub(super) states: Option<PathBuf>,
     /// The sockets of the server whose folders the environment names.
     pub(super) named: Vec<PathBuf>,
 }
 
 impl SocketPlaces {
-    /// As the environment says.
+    /// The places that the environment names.
     pub(super) fn of_environment() -> Self {
         let set = |name| env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
         let absolute = |name| set(name).filter(|path| path.is_absolute());
@@ -49,14 +49,14 @@ impl SocketPlaces {
     /// The socket of the one server that is meant; starts none.
     ///
     /// # Errors
-    /// When none is there, when the only one is not ours to use, and when several answer: then it lists them.
+    /// When there is none, when the user may not use the only one, and when several answer, with a list of them.
     pub(super) fn find(&self, instance: Option<&InstanceName>) -> Result<FoundServer, CtlError> {
         let candidates: Vec<_> = match instance {
             Some(name) => self.of_instance(name).into_iter().collect(),
             None => self.all().into_iter().collect(),
         };
         match (self.one_of(candidates, instance), instance) {
-            // The same app under the other way to write its dashes.
+            // The same app may have its dashes written the other way.
             (Err(error), Some(name)) if error.exit == Exit::Unreachable => {
                 let spelled = self.all().into_iter().filter(|socket| {
                     let other = name_of(socket).and_then(|other| InstanceName::parse(&other).ok());
@@ -84,7 +84,7 @@ impl SocketPlaces {
                 continue;
             }
             match knock(&socket) {
-                // A full queue: somebody listens, if slowly.
+                // The queue is full: somebody listens, if slowly.
                 Ok(()) | Err(Errno::AGAIN) => live.push(socket),
                 Err(errno @ Errno::ACCESS) => {
                     refused.get_or_insert_with(|| CtlError::connecting(&socket, &errno.into()));
@@ -102,14 +102,14 @@ impl SocketPlaces {
         }
     }
 
-    /// Where the socket of an instance may be.
+    /// The paths where the socket of an instance may be.
     pub(super) fn of_instance(&self, name: &InstanceName) -> BTreeSet<PathBuf> {
         let file = format!("{name}.sock");
         let state = self.states.iter().map(|states| states.join(name.as_str()).join(IN_STATE));
         self.folders.iter().map(|folder| folder.join(&file)).chain(state).chain(self.named.clone()).collect()
     }
 
-    /// Every socket that may be a server's; nothing is connected to.
+    /// The path of every socket that may be a server's; none is connected to.
     pub(super) fn all(&self) -> BTreeSet<PathBuf> {
         let sockets = self.folders.iter().flat_map(|folder| entries(folder));
         let sockets = sockets.filter(|path| path.extension().is_some_and(|extension| extension == "sock"));
@@ -148,14 +148,14 @@ pub(super) enum FoundServer {
     Stopped(StoppedServer),
 }
 
-/// The one behind a socket that somebody names.
+/// The server behind a socket that the user names.
 pub(super) fn behind(socket: &Path) -> FoundServer {
     let sleeping = stopped_server::behind(&[socket.to_owned()]).pop_first();
     sleeping
         .map_or_else(|| FoundServer::Running(socket.to_owned()), |(_, server)| FoundServer::Stopped(server))
 }
 
-/// Without waiting for a server that is stuck.
+/// Connects to the socket without waiting, in case the server hangs.
 fn knock(socket: &Path) -> Result<(), Errno> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let stream = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
@@ -184,18 +184,18 @@ fn list<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> String {
     paths.into_iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
-/// A folder that is missing or not ours to read holds nothing for us.
+/// The entries of a folder; one that is missing or not readable has none.
 fn entries(folder: &Path) -> Vec<PathBuf> {
     fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }
 
-/// The instance whose socket it is.
+/// The instance whose socket this is.
 pub(super) fn name_of(socket: &Path) -> Option<String> {
     let name = if socket.ends_with(IN_STATE) { socket.parent()?.file_name() } else { socket.file_stem() };
     Some(name?.to_string_lossy().into_owned())
 }
 
-/// The control socket stands beside the run-time folder, not inside: a service manager may empty that one.
+/// The control socket beside a run-time folder. It is not inside, because a service manager may empty that folder.
 fn beside(runtime_dir: &Path) -> PathBuf {
     let trimmed: PathBuf = runtime_dir.components().collect();
     let mut socket = trimmed.into_os_string();
@@ -204,7 +204,7 @@ fn beside(runtime_dir: &Path) -> PathBuf {
 }
 
 const PACKAGED: &str = "/usr/lib/systemd/system/rip-server@.service";
-/// What stands beside `run`, the run-time folder in a state folder.
+/// The socket beside `run`, the run-time folder in a state folder.
 const IN_STATE: &str = "run.sock";
 
 #[cfg(test)]

@@ -7,14 +7,14 @@ use super::journal;
 use crate::backend::systemd::unit;
 use crate::name::InstanceName;
 
-/// A record as journalctl(1) writes it: of a worker of this instance, or of nobody.
+/// A record as journalctl(1) writes it is of a worker of this instance, or of none.
 pub fn journal_record(data: &[u8]) {
     let (Ok(text), Ok(instance)) = (std::str::from_utf8(data), InstanceName::parse("labs-api")) else {
         return;
     };
     if let Some(line) = journal::read(text, &instance) {
         let name = unit::name(&instance, &line.app, line.worker);
-        // JSON may have the backslashes of the name doubled or by number.
+        // JSON may have the backslashes of the name doubled or as numbers.
         assert!(text.contains("rip") || text.contains("\\u"), "{name}");
     }
 }

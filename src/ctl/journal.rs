@@ -1,4 +1,4 @@
-//! Owns reading what workers wrote from the journal, where each worker is a unit and its output never passes the
+//! Owns reading the workers' lines from the journal, where each worker is a unit and its output does not pass the
 //! server. Never here: how a line looks (`render`).
 
 use std::io;
@@ -36,7 +36,8 @@ pub(super) struct JournalQuery<'a> {
 }
 
 impl Journal {
-    /// Asks with the rights of whoever calls: root, and members of `adm` and `systemd-journal`, may read it all.
+    /// Starts journalctl with the caller's rights: root, and members of `adm` and `systemd-journal`, may read all
+    /// lines.
     ///
     /// # Errors
     /// When journalctl cannot be started.
@@ -98,7 +99,7 @@ impl Journal {
     /// Keeps a message of journalctl's. A message that denies access decides: without access journalctl exits with
     /// success, and with `--follow` it does not exit.
     fn note(&mut self, message: String) -> Result<(), CtlError> {
-        // What a user's own units write, that user may read without seeing what others write.
+        // A user may read the lines of the user's own units without seeing those of others.
         let denied_here =
             DENIED.iter().any(|denied| message.contains(denied)) || (!self.user && message.contains(OTHERS));
         if !self.found && denied_here {
@@ -125,8 +126,8 @@ fn denied(user: bool) -> CtlError {
 
 fn words(query: &JournalQuery<'_>) -> Vec<String> {
     let unit = if query.service.user { "--user-unit" } else { "--unit" };
-    // The lines are found by the unit's name: the fields RIP_* are of the system's units alone, a user's manager adds
-    // none to what its services write.
+    // The lines are found by the unit's name: only units of the system have the fields RIP_*, because a user's manager
+    // adds none to what its services write.
     let units = match query.app {
         Some(app) => unit::pattern_of_app(query.instance, app),
         None => unit::pattern(query.instance),
@@ -144,7 +145,7 @@ fn words(query: &JournalQuery<'_>) -> Vec<String> {
     if query.follow {
         words.push("--follow".into());
     }
-    // What systemd itself says of a unit has no transport of a program's output. The server's own output has no fields.
+    // Messages of systemd itself about a unit have another transport than a program's output.
     words.push("_TRANSPORT=stdout".into());
     if !query.service.user {
         words.push(format!("RIP_INSTANCE={}", query.instance));
@@ -159,7 +160,7 @@ fn words(query: &JournalQuery<'_>) -> Vec<String> {
 struct JournalRecord {
     #[serde(rename = "__REALTIME_TIMESTAMP")]
     micros: String,
-    /// A text, or its bytes when it is none.
+    /// A text, or its bytes when it is no text.
     #[serde(rename = "MESSAGE", default)]
     message: Value,
     #[serde(rename = "_SYSTEMD_UNIT")]
@@ -190,7 +191,7 @@ impl JournalRecord {
     }
 }
 
-/// A line of a worker's; `None`: the record is of no worker of this instance.
+/// The line of a worker; `None`: the record is of no worker of this instance.
 pub(super) fn read(line: &str, instance: &InstanceName) -> Option<LogLine> {
     let record: JournalRecord = serde_json::from_str(line).ok()?;
     let (app, worker) = record.worker(instance)?;
@@ -214,9 +215,9 @@ fn text(message: &Value) -> String {
     }
 }
 
-/// What journalctl(1) says to those who may not read everything.
+/// The messages of journalctl(1) for users who may not read everything.
 const DENIED: [&str; 2] = ["insufficient permissions", "Permission denied"];
-/// And to those who may read their own only.
+/// Its message for users who may only read their own lines.
 const OTHERS: &str = "not seeing messages from other users";
 const MAX_MESSAGES: usize = 10;
 

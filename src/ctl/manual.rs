@@ -34,7 +34,7 @@ pub(super) fn text(program: &Command) -> String {
     page.see_also(&[("rip-server", 8), ("rip-server.toml", 5), ("systemctl", 1), ("journalctl", 1)]).text()
 }
 
-/// `Title:` with indented lines below it, or a paragraph.
+/// Adds a part of the help: `Title:` with indented lines below it, or a paragraph.
 fn section(page: &mut Roff, part: &str) {
     match part.split_once(":\n") {
         Some((title, lines)) => {
@@ -58,7 +58,7 @@ fn about_of(verb: &Command) -> String {
     verb.get_about().map(ToString::to_string).unwrap_or_default()
 }
 
-/// `-n N, --lines N`, or the name of a positional word.
+/// An argument as it is written: `-n N, --lines N`, or the name of a positional word.
 fn written(arg: &Arg) -> String {
     let value = match arg.get_action().takes_values() {
         true => format!(" {}", value(arg)),

@@ -41,8 +41,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     ExitCode::from(obey(&args.into_iter().collect::<Vec<_>>()).code())
 }
 
-/// As [`run`], for programs that have verbs in common with `rip-serverctl`: the words without a program's name.
-/// Returns the exit code.
+/// Does what [`run`] does, for programs that have verbs in common with `rip-serverctl`; the words come without a
+/// program's name. Returns the exit code.
 pub(crate) fn run_words(words: Vec<OsString>) -> u8 {
     obey(&std::iter::once("rip-serverctl".into()).chain(words).collect::<Vec<_>>()).code()
 }
@@ -66,7 +66,7 @@ fn obey(args: &[OsString]) -> Exit {
     }
 }
 
-/// Help and versions are asked for and go to standard output; anything else is a usage error.
+/// Handles words that name no verb to run: help and versions go to standard output, anything else is a usage error.
 fn no_words(error: &clap::Error, args: &[OsString]) -> Exit {
     let asked_for = error.exit_code() == 0;
     if !asked_for && args.iter().any(|arg| arg == "--json") {
@@ -75,13 +75,13 @@ fn no_words(error: &clap::Error, args: &[OsString]) -> Exit {
         let error = CtlError::new(Exit::Usage, "usage", message);
         Screen::of_process(anstream::ColorChoice::Never).json(&error.failure());
     } else {
-        // Printing fails on a closed pipe: whoever closed it knows.
+        // Printing fails on a closed pipe, and whoever closed it knows.
         drop(error.print());
     }
     if asked_for { Exit::Ok } else { Exit::Usage }
 }
 
-/// Does a verb, and tells what went wrong where it is read: with `--json` as JSON.
+/// Does a verb, and reports an error: on standard error, or with `--json` as JSON.
 fn act(words: CtlArgs, places: &SocketPlaces, screen: &mut Screen) -> Exit {
     let json = words.common.json;
     let CtlArgs { common, verb } = words;

@@ -1,6 +1,6 @@
 //! Owns reading a new password: twice and unseen from a terminal, or one line of a pipe.
 //!
-//! Never here: what becomes of it (`verbs`).
+//! Never here: what is done with the password (`verbs`).
 
 use std::io::{self, BufRead, IsTerminal, Read, Stdin, Write};
 
@@ -11,7 +11,7 @@ use super::error::{CtlError, Exit};
 /// Reads a password from standard input.
 ///
 /// # Errors
-/// When none was given, two that differ, or one that no client can send.
+/// When no password was given, when the two differ, or when no client could send the password.
 pub(super) fn read(user: &str) -> Result<Vec<u8>, CtlError> {
     let input = io::stdin();
     let password = if input.is_terminal() { ask_twice(&input, user)? } else { first_line(&input)? };
@@ -45,10 +45,10 @@ fn ask(input: &Stdin, prompt: &str) -> Result<Vec<u8>, CtlError> {
     let shown = errors.write_all(prompt.as_bytes()).and_then(|()| errors.flush());
     shown.map_err(|error| unread(&error))?;
     let mut line = vec![0; 2 * LONGEST];
-    // One reading of a terminal brings one line, and no byte of the next one.
+    // One read of a terminal brings one line, and no byte of the next one.
     let read = rustix::io::read(input, &mut line).map_err(|error| unread(&error.into()))?;
     line.truncate(read);
-    // What the person typed to end the line was not shown.
+    // The line end that the person typed was not shown.
     drop(errors.write_all(b"\n"));
     if line.is_empty() || line.last() == Some(&INTERRUPT) {
         return Err(refused("given up: nothing was changed"));
@@ -66,14 +66,15 @@ fn without_end(mut line: Vec<u8>) -> Vec<u8> {
     line
 }
 
-/// A terminal that shows nothing of what is typed, until this is dropped.
+/// A terminal that does not show what is typed, until this is dropped.
 struct Silence<'a> {
     input: &'a Stdin,
     before: Termios,
 }
 
 impl<'a> Silence<'a> {
-    /// Ctrl-C ends the line in place of the program, which could not give the terminal back any more.
+    /// Switches the echo off. Ctrl-C then ends the line and not the program, which could not restore the terminal any
+    /// more.
     fn begin(input: &'a Stdin) -> io::Result<Self> {
         let before = tcgetattr(input)?;
         let mut silent = before.clone();
@@ -87,7 +88,7 @@ impl<'a> Silence<'a> {
 
 impl Drop for Silence<'_> {
     fn drop(&mut self) {
-        // A terminal that has gone needs nothing back.
+        // A terminal that is gone needs no restoring.
         tcsetattr(self.input, OptionalActions::Flush, &self.before).unwrap_or_default();
     }
 }
@@ -100,7 +101,7 @@ fn unread(error: &io::Error) -> CtlError {
     CtlError::new(Exit::Failed, "no-password", format!("the password cannot be read: {error}"))
 }
 
-/// What Ctrl-C sends.
+/// The byte that Ctrl-C sends.
 const INTERRUPT: u8 = 3;
-/// Bytes of a password.
+/// The most bytes of a password.
 const LONGEST: usize = 1024;

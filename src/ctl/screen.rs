@@ -1,4 +1,4 @@
-//! Owns what reaches the person: data on standard output, messages on standard error, colours or none.
+//! Owns the output for the person: data on standard output, messages on standard error, with colours or without.
 //!
 //! Never here: what the text says.
 
@@ -10,14 +10,14 @@ use serde::Serialize;
 
 use super::error::CtlError;
 
-/// Both outputs. The text may hold colours: they are taken out where they do not belong.
+/// Both outputs. Texts may have colours, which are taken out where they do not belong.
 pub(super) struct Screen {
     data: Box<dyn Write>,
     messages: Box<dyn Write>,
     failed: Option<io::Error>,
 }
 
-/// Whether somebody still reads the data.
+/// Whether the data is still read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DataReader {
     Listening,
@@ -35,7 +35,7 @@ impl Screen {
         Self { data, messages, failed: None }
     }
 
-    /// Shows data as it stands, at once. After the first failure nothing more is written.
+    /// Writes data as it is, at once. After the first failure nothing more is written.
     pub(super) fn data(&mut self, bytes: &[u8]) -> DataReader {
         if self.failed.is_none() {
             self.failed = self.data.write_all(bytes).and_then(|()| self.data.flush()).err();
@@ -43,7 +43,7 @@ impl Screen {
         if self.failed.is_none() { DataReader::Listening } else { DataReader::Gone }
     }
 
-    /// Shows data as a line of JSON.
+    /// Writes a value as a line of JSON.
     pub(super) fn json(&mut self, value: &impl Serialize) -> DataReader {
         match serde_json::to_vec(value) {
             Ok(mut line) => {
@@ -57,19 +57,19 @@ impl Screen {
         }
     }
 
-    /// Shows an answer of the server untouched, so that what a newer server adds is not lost.
+    /// Writes an answer of the server unchanged, so that fields of a newer server are kept.
     pub(super) fn answer(&mut self, bytes: &[u8]) -> DataReader {
         let mut line = bytes.trim_ascii_end().to_vec();
         line.push(b'\n');
         self.data(&line)
     }
 
-    /// Tells the person something. That nobody reads it changes nothing.
+    /// Writes a message. A failure changes nothing.
     pub(super) fn say(&mut self, text: impl Display) {
         drop(writeln!(self.messages, "{text}"));
     }
 
-    /// Tells what went wrong, and what to do.
+    /// Writes an error, and what to do.
     pub(super) fn complain(&mut self, error: &CtlError) {
         use super::render::{bad, plain};
 
@@ -79,7 +79,7 @@ impl Screen {
         }
     }
 
-    /// Whether all data went out. A reader that left early has what it wanted: that is no failure.
+    /// Ends the output; an error when data was lost. A reader that left early has what it wanted, which is no failure.
     pub(super) fn finish(self) -> io::Result<()> {
         match self.failed {
             Some(error) if error.kind() != ErrorKind::BrokenPipe => Err(error),

@@ -1,4 +1,4 @@
-//! Owns what a verb works with: the way to the server, its answers, the screen, and what the person said of them.
+//! Owns what a verb works with: the way to the server, its answers, the screen, and the flags about them.
 //!
 //! Never here: any verb.
 
@@ -13,7 +13,7 @@ use super::error::{CtlError, Exit};
 use super::find::{self, FoundServer, SocketPlaces};
 use super::screen::Screen;
 
-/// Who called a verb: the words that go with every verb, and where the result goes.
+/// The caller of a verb: the flags that every verb takes, and where the result goes.
 pub(super) struct Caller<'a> {
     /// Every verb and flag, for pages about them.
     pub(super) program: clap::Command,
@@ -23,7 +23,7 @@ pub(super) struct Caller<'a> {
 }
 
 impl Caller<'_> {
-    /// The server that is meant; starts none.
+    /// Finds the server that is meant; starts none.
     ///
     /// # Errors
     /// As [`SocketPlaces::find`].
@@ -37,7 +37,7 @@ impl Caller<'_> {
     /// Does `work` with the server that is meant.
     ///
     /// # Errors
-    /// When there is none that runs, and those of `work`.
+    /// When no such server runs, and those of `work`.
     pub(super) fn ask(
         self,
         work: impl AsyncFnOnce(&mut Session<'_>) -> Result<Exit, CtlError>,
@@ -73,15 +73,15 @@ pub(super) struct Session<'a> {
     pub(super) client: ControlClient,
     pub(super) screen: &'a mut Screen,
     pub(super) json: bool,
-    /// How long the person wants to wait, if they said so.
+    /// How long the person wants to wait, if a flag says so.
     pub(super) limit: Option<Duration>,
 }
 
 impl Session<'_> {
-    /// Shows an answer as data: with `--json` untouched.
+    /// Writes an answer as data; with `--json` unchanged.
     ///
     /// # Errors
-    /// When it cannot be understood.
+    /// When the answer cannot be understood.
     pub(super) fn show<T: DeserializeOwned>(
         &mut self,
         answer: &Answered<T>,
@@ -92,10 +92,10 @@ impl Session<'_> {
         })
     }
 
-    /// Tells the person what was done; with `--json` the answer is data.
+    /// Writes a message about what was done; with `--json` the answer is data.
     ///
     /// # Errors
-    /// When it cannot be understood.
+    /// When the answer cannot be understood.
     pub(super) fn tell<T: DeserializeOwned>(
         &mut self,
         answer: &Answered<T>,

@@ -1,5 +1,5 @@
-//! Owns looking whether a connection would start a server that is stopped, as it does where systemd listens in its
-//! place, and what systemd says of a server that does not run.
+//! Owns finding out whether a connection would start a stopped server, as it does where systemd listens in its place,
+//! and what systemd says of a server that does not run.
 //!
 //! Never here: connecting to a server, starting or stopping one.
 
@@ -22,14 +22,14 @@ use crate::name::InstanceName;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct StoppedServer {
     pub(super) unit: String,
-    /// Whether it is of a user's own manager.
+    /// Whether its unit belongs to a user's own manager.
     pub(super) user: bool,
-    /// The service's units that have failed, and with which result.
+    /// The failed units of the service, each with its result.
     failed: Vec<(String, String)>,
 }
 
-/// Which of these sockets are systemd's now, each with the server that a connection would start. None where systemd
-/// cannot be asked: then there is nobody who would start anything.
+/// The sockets among these that are systemd's now, each with the server that a connection would start. There are none
+/// where systemd cannot be asked, because then nothing would be started.
 pub(super) fn behind(sockets: &[PathBuf]) -> BTreeMap<PathBuf, StoppedServer> {
     let (of_user, of_system): (Vec<_>, Vec<_>) =
         sockets.iter().filter(|socket| socket.exists()).partition(|socket| is_of_user(socket));
@@ -43,7 +43,7 @@ pub(super) fn behind(sockets: &[PathBuf]) -> BTreeMap<PathBuf, StoppedServer> {
     asleep
 }
 
-/// What has failed of an instance, whichever manager's it is.
+/// The failed units of an instance, in whichever manager.
 pub(super) fn failed(instance: &InstanceName) -> Option<StoppedServer> {
     [Scope::System, Scope::User].into_iter().find_map(|scope| {
         let unit = unit::server(instance);
@@ -53,7 +53,7 @@ pub(super) fn failed(instance: &InstanceName) -> Option<StoppedServer> {
 }
 
 impl StoppedServer {
-    /// Told to whoever wanted something of a server that runs.
+    /// The error for a verb that needs a running server.
     pub(super) fn error(&self) -> CtlError {
         let name = self.unit.trim_end_matches(".service");
         let why: String =
@@ -68,7 +68,7 @@ impl StoppedServer {
         let start = format!("systemctl{user} start {unit}");
         match self.failed.iter().any(|(_, result)| result == START_LIMIT) {
             _ if self.failed.is_empty() => format!("start it: {start}"),
-            // The limit refuses every start for a while, also once the server would start.
+            // The limit refuses every start for a while, also when the server would start.
             limited => {
                 let reset =
                     if limited { format!("systemctl{user} reset-failed {unit}; ") } else { String::new() };
@@ -97,7 +97,7 @@ async fn listening(
     sockets: &[(&PathBuf, PathBuf)],
 ) -> zbus::Result<BTreeMap<PathBuf, StoppedServer>> {
     let mut asleep = BTreeMap::new();
-    // A socket whose service runs is in state `running`: then systemd does not look at it.
+    // A socket whose service runs is in state `running`: then systemd does not watch it.
     let rows = ManagerProxy::new(bus).await?.list_units_by_patterns(&["listening"], &["*.socket"]).await?;
     for row in rows {
         let object = row.6.as_str();
@@ -118,7 +118,7 @@ async fn listening(
     Ok(asleep)
 }
 
-/// A service and the sockets of its instance that have failed, and their results.
+/// The failed units among a service and the sockets of its instance, with their results.
 async fn failures(bus: &Connection, unit: &str) -> zbus::Result<Vec<(String, String)>> {
     let sockets = unit.replace("rip-server@", "rip-server-*@").replace(".service", ".socket");
     let rows = ManagerProxy::new(bus).await?.list_units_by_patterns(&["failed"], &[unit, &sockets]).await?;
@@ -131,7 +131,8 @@ async fn failures(bus: &Connection, unit: &str) -> zbus::Result<Vec<(String, Str
     Ok(failed)
 }
 
-/// Where the socket is that a name leads to. Whoever may not look there may not connect either, and is told that.
+/// The socket that a path leads to, links followed. A user who may not look there may not connect either, and learns
+/// that from connecting.
 fn listened_at(socket: &Path) -> PathBuf {
     fs::canonicalize(socket).or_else(|_| fs::read_link(socket)).unwrap_or_else(|_| socket.to_owned())
 }
@@ -148,7 +149,7 @@ fn quoted(unit: &str) -> String {
 
 const SOCKET: &str = "org.freedesktop.systemd1.Socket";
 const STOPPED: [&str; 2] = ["inactive", "failed"];
-/// sd_booted(3)
+/// The folder that shows that systemd runs the machine (sd_booted(3)).
 const BOOTED: &str = "/run/systemd/system";
 const START_LIMIT: &str = "service-start-limit-hit";
 const BUS_REPLY_TIMEOUT: Duration = Duration::from_secs(3);

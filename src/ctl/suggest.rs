@@ -1,4 +1,4 @@
-//! Owns what is suggested in place of a verb that does not exist.
+//! Owns the suggestions for a verb that does not exist.
 //!
 //! Never here: the verbs themselves (`args`), or what other programs call them (`config::peers`).
 
@@ -11,8 +11,8 @@ use crate::config::words::peers::PeerVerb;
 
 use super::args::CtlArgs;
 
-/// The error with our suggestions in place of the parser's, which knows neither what other programs call a verb nor
-/// which verbs do harm: it finds `stop` for `top`.
+/// The parser's error with the suggestions of this module. The parser knows neither what other programs call a verb nor
+/// which verbs do harm: it suggests `stop` for `top`.
 pub(super) fn without_harm(mut error: Error) -> Error {
     error.remove(ContextKind::SuggestedSubcommand);
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand).cloned() else {

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::*;
 
-/// Answers one connection after another from its script, and keeps what it was asked.
+/// A server that answers one connection after another from its script, and keeps the requests.
 struct Scripted {
     dir: tempfile::TempDir,
     asked: JoinHandle<Vec<String>>,
@@ -35,7 +35,7 @@ impl Scripted {
         self.dir.path().join("api.sock")
     }
 
-    /// What the words come to: exit code, data, talk, and what the server was asked.
+    /// Runs the words; returns exit code, data, messages, and the requests to the server.
     fn play(self, words: &[&str]) -> (u8, String, String, Vec<String>) {
         let socket = self.socket().display().to_string();
         let words: Vec<_> = ["--socket", &socket].iter().chain(words).copied().collect();
@@ -63,7 +63,7 @@ fn answer(stream: &mut UnixStream, status: u16, body: &str) -> String {
     let mut sent = vec![0; length];
     reader.read_exact(&mut sent).unwrap();
     let sent = String::from_utf8(sent).unwrap();
-    // Cut short by the client in some tests.
+    // The client of some tests leaves early.
     drop(write!(stream, "HTTP/1.1 {status} x\r\ncontent-length: {}\r\n\r\n{body}", body.len()));
     format!("{request} {sent}").trim_end().into()
 }
@@ -364,7 +364,7 @@ fn stop_ends_when_the_process_does_and_tells_a_timeout() {
             std::process::Command::new(program).stdin(std::process::Stdio::piped()).spawn().unwrap();
         let status = status("healthy").replace(r#""pid":0"#, &format!(r#""pid":{}"#, process.id()));
         let stopping = json!({"ok": true, "drain": 30}).to_string();
-        // The last answer is never asked for: so the socket stays.
+        // The last answer is never asked for, so that the socket stays.
         let server = Scripted::answers(&[(200, status), (200, stopping), (200, String::new())]);
         let socket = server.socket();
 

@@ -1,4 +1,5 @@
-//! FastCGI 1.0 as bytes, in the web server's role: requests written (`request`), what comes back read (`records`).
+//! FastCGI 1.0 as bytes, in the web server's role: it writes requests (`request`) and reads what comes back
+//! (`records`).
 //!
 //! The source is the FastCGI Specification of 29 April 1996; sections are named by its numbers. Every connection has
 //! one request at a time, and its id is 1. Never here: which parameters a request has, CGI's head in an answer, or a
@@ -7,12 +8,12 @@
 pub(crate) mod records;
 pub(crate) mod request;
 
-/// §3.3: what every record begins with.
+/// The length of the header of every record (§3.3).
 const HEADER: usize = 8;
 const VERSION: u8 = 1;
 /// The id of every request.
 const REQUEST: u16 = 1;
-/// The most that a record holds: its length has 16 bits.
+/// The most bytes that a record holds: its length has 16 bits.
 const MAX_CONTENT: usize = 0xffff;
 
 /// §8: the types of records.

@@ -1,24 +1,24 @@
-//! Reads what an application sends: takes its records off, strictly, and leaves what it writes to its standard output.
+//! Reads what an application sends: takes its records off, strictly, and leaves its standard output.
 //!
 //! Never here: what that output says, or reading a socket.
 
 use super::{HEADER, REQUEST, VERSION, kind};
 
-/// What comes back for one request, while it comes.
+/// The state of reading the records of one request.
 #[derive(Debug, Default)]
 pub(crate) struct Records {
     state: StreamState,
-    /// What is there of a header, or of an `END_REQUEST`.
+    /// The bytes so far of a header, or of an `END_REQUEST`.
     part: [u8; HEADER],
     held: usize,
-    /// Of the record that is being read.
+    /// The bytes to come of the content of the current record.
     content: u16,
     padding: u8,
     /// Whether a record has been read.
     begun: bool,
     stdout_ended: bool,
     refused: bool,
-    /// Behind its end.
+    /// Whether bytes came behind the end of the request.
     goes_on: bool,
 }
 
@@ -29,7 +29,7 @@ enum StreamState {
     Stdout,
     Stderr,
     End,
-    /// Behind the last record's content.
+    /// The padding behind the last record's content.
     LastPadding,
     Over,
 }
@@ -40,11 +40,11 @@ enum StreamState {
 pub(crate) struct BadRecord(pub(crate) &'static str);
 
 impl Records {
-    /// Takes records off `bytes` from `from` on, which are the next ones that came: what is left there is standard
-    /// output. Standard error goes to `stderr`.
+    /// Takes the records off the bytes behind `from`, which came last, and leaves their standard output there. Standard
+    /// error goes to `stderr`.
     ///
     /// # Errors
-    /// [`BadRecord`]; what is in `bytes` is then of no use.
+    /// [`BadRecord`]; `bytes` is then of no use.
     pub(crate) fn unwrap(
         &mut self,
         bytes: &mut Vec<u8>,
@@ -95,7 +95,7 @@ impl Records {
         Ok(())
     }
 
-    /// Whether all of it has come.
+    /// Whether the whole answer has come.
     pub(crate) fn is_over(&self) -> bool {
         self.state == StreamState::Over
     }
@@ -106,12 +106,12 @@ impl Records {
         self.refused
     }
 
-    /// Whether bytes came behind its end: they belong to no answer.
+    /// Whether bytes came behind the answer's end: they belong to no answer.
     pub(crate) fn goes_on(&self) -> bool {
         self.goes_on
     }
 
-    /// Whether nothing that was read was a record.
+    /// Whether no record has been read.
     pub(crate) fn is_none(&self) -> bool {
         !self.begun
     }
@@ -129,7 +129,7 @@ impl Records {
         count
     }
 
-    /// A header is there.
+    /// Begins a record whose header has come.
     fn open(&mut self) -> Result<(), BadRecord> {
         let [version, kind, id_high, id_low, high, low, padding, _] = self.part;
         if version != VERSION {
@@ -158,7 +158,7 @@ impl Records {
         Ok(())
     }
 
-    /// What follows once the content that is being read is complete.
+    /// Goes on after the content of the current record.
     fn close(&mut self) -> Result<(), BadRecord> {
         match self.state {
             StreamState::Stdout | StreamState::Stderr if self.content == 0 => {
@@ -180,7 +180,7 @@ impl Records {
     }
 }
 
-/// §8: the protocol's status in the last record.
+/// The protocol status of a completed request (§8).
 const COMPLETE: u8 = 0;
 const CANT_MPX_CONN: u8 = 1;
 const OVERLOADED: u8 = 2;
@@ -201,7 +201,7 @@ mod tests {
         record(kind::END_REQUEST, &[0, 0, 0, 7, status, 0, 0, 0], 0)
     }
 
-    /// Standard output and error, and whether it is over.
+    /// Standard output and error, and whether the answer is over.
     fn read(bytes: &[u8], cut: usize) -> Result<(String, String, bool), BadRecord> {
         let mut records = Records::default();
         let (mut out, mut err) = (Vec::new(), Vec::new());

@@ -5,16 +5,16 @@
 use super::{HEADER, MAX_CONTENT, REQUEST, VERSION, kind};
 
 /// Writes the beginning of a request to a responder (§5.1, §6.2). `keep`: the application is to leave the connection
-/// open behind its answer.
+/// open after its answer.
 pub(crate) fn begin(out: &mut Vec<u8>, keep: bool) {
     header(out, kind::BEGIN_REQUEST, REQUEST, 8);
     out.extend_from_slice(&[0, RESPONDER, u8::from(keep) * KEEP_CONN, 0, 0, 0, 0, 0]);
 }
 
-/// Writes the parameters of a request (§3.4, §5.2). Without [`end`](Self::end) the request has no end of them.
+/// Writes the parameters of a request (§3.4, §5.2). Only [`end`](Self::end) completes them.
 pub(crate) struct Params<'a> {
     out: &'a mut Vec<u8>,
-    /// Where their first record begins.
+    /// The place where their first record begins.
     start: usize,
 }
 
@@ -53,8 +53,8 @@ impl<'a> Params<'a> {
         }
     }
 
-    /// Adds what is run: its folder, its name there, and what the path says beyond it. Without a script the program
-    /// behind the worker stands for all paths.
+    /// Adds the script: its folder, its name there, and the rest of the path. Without a script the program behind the
+    /// worker answers all paths.
     pub(crate) fn add_script(&mut self, script: Option<[&str; 3]>, path: impl AsRef<[u8]>) {
         let Some([root, name, info]) = script else {
             self.add("SCRIPT_NAME", "");
@@ -70,7 +70,7 @@ impl<'a> Params<'a> {
         }
     }
 
-    /// Ends them.
+    /// Ends the parameters.
     pub(crate) fn end(self) {
         let Self { out, start } = self;
         let length = out.len() - start - HEADER;
@@ -86,7 +86,7 @@ impl<'a> Params<'a> {
         header(out, kind::PARAMS, REQUEST, 0);
     }
 
-    /// §3.4: one byte below 128, else four with the highest bit set.
+    /// Writes the lengths of a name and a value (§3.4): one byte below 128, else four with the highest bit set.
     fn lengths(&mut self, name: usize, value: usize) {
         for length in [name, value] {
             match u8::try_from(length) {
@@ -97,7 +97,7 @@ impl<'a> Params<'a> {
     }
 }
 
-/// Writes some of a request's body (§5.3), which must not be empty: that would be its end.
+/// Writes a part of a request's body (§5.3), which must not be empty, because that would be the body's end.
 pub(crate) fn stdin(out: &mut Vec<u8>, data: &[u8]) {
     debug_assert!(!data.is_empty());
     out.reserve(data.len() + data.len().div_ceil(MAX_CONTENT) * HEADER);
@@ -107,7 +107,7 @@ pub(crate) fn stdin(out: &mut Vec<u8>, data: &[u8]) {
 /// The end of a request's body.
 pub(crate) const STDIN_END: [u8; HEADER] = [VERSION, kind::STDIN, 0, REQUEST as u8, 0, 0, 0, 0];
 
-/// Asks an application about itself (§4.1), which it answers without the app behind it.
+/// The question to an application about itself (§4.1), which it answers without the app behind it.
 pub(crate) fn get_values() -> Vec<u8> {
     const NAME: &str = "FCGI_MAX_CONNS";
     let mut out = Vec::new();

@@ -1,6 +1,6 @@
 //! Files below a root: opened so that every way out of it is refused, by the kernel where it may.
 //!
-//! Never here: which files are meant to be seen; whoever makes a [`Beneath`] says it.
+//! Never here: which files may be seen; the code that makes a [`Beneath`] says that.
 
 use std::ffi::OsString;
 use std::fs::Metadata;
@@ -20,15 +20,15 @@ use tower_http::services::fs::{Backend, File};
 
 use super::step_lookup::{self, Seen};
 
-/// A folder whose files can be opened, and nothing outside of it.
+/// A folder whose files can be opened, and no file outside of it.
 ///
 /// The folder is looked up for every file, so that a build which replaces it is seen at once.
 #[derive(Clone, Debug)]
 pub(crate) struct Beneath {
     root: Arc<Path>,
-    /// The folder in it that paths begin in; empty: itself.
+    /// The folder in the root that paths begin in; empty: the root itself.
     within: Arc<Path>,
-    /// Folders that links may lead to which lead out of the root or are absolute; none has a link in its own path.
+    /// Folders outside the root that links may lead to; none has a link in its own path.
     follow: Arc<[PathBuf]>,
     /// Files that are as if they were not there, by whatever name and link.
     secrets: Arc<[PathBuf]>,
@@ -36,7 +36,7 @@ pub(crate) struct Beneath {
 }
 
 impl Beneath {
-    /// `seen` is asked of what symbolic links lead to; a path without any is the caller's to judge.
+    /// `seen` judges the targets of symbolic links; the caller judges a path without links.
     ///
     /// # Errors
     /// When `root` is not a folder that can be read.
@@ -47,7 +47,7 @@ impl Beneath {
         Ok(beneath)
     }
 
-    /// Paths begin in the folder `within` of `root`. Links, absolute ones too, may lead to all of `root` and to the
+    /// A folder whose paths begin in `within` of `root`. Links, absolute ones too, may lead to all of `root` and to the
     /// folders of `follow`; neither `root` nor any of these has a link in its own path.
     pub(super) fn within(root: &Path, within: &Path, follow: &[PathBuf], seen: Seen) -> Self {
         let follow = std::iter::once(root.to_owned()).chain(follow.iter().cloned()).collect();
@@ -64,13 +64,13 @@ impl Beneath {
         (self.seen)(&path.split('/').filter(|name| !name.is_empty()).map(Into::into).collect::<Vec<_>>())
     }
 
-    /// What `path` is; symbolic links count as what they lead to.
+    /// The metadata of `path`, symbolic links followed.
     pub(crate) fn look(&self, path: &Path) -> io::Result<Metadata> {
         let meta = self.descriptor(path, OFlags::PATH)?.metadata()?;
         if meta.is_file() || meta.is_dir() { Ok(meta) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 
-    /// A file, or whatever else has that name.
+    /// Opens a file, or whatever else has that name.
     pub(super) fn open(&self, path: &Path) -> io::Result<std::fs::File> {
         // NONBLOCK: opening a named pipe must not wait for its writer.
         self.descriptor(path, OFlags::RDONLY | OFlags::NONBLOCK)
@@ -92,7 +92,7 @@ impl Beneath {
             opened => opened,
         };
         let opened = opened.map(std::fs::File::from).map_err(|errno| match errno {
-            // A way out of the root, a loop of links, a name that no file can have: nothing is there.
+            // For a way out of the root, a loop of links or a name that no file can have, nothing is there.
             Errno::XDEV | Errno::LOOP | Errno::NAMETOOLONG => io::ErrorKind::NotFound.into(),
             Errno::NOTDIR => io::ErrorKind::NotADirectory.into(),
             other => io::Error::from(other),
@@ -109,8 +109,8 @@ impl Beneath {
         self.secrets.iter().any(|secret| secret.metadata().is_ok_and(|secret| is(&secret)))
     }
 
-    /// A link leads out of the root, or is absolute: where to is found out first, then opened without any link on the
-    /// way.
+    /// Opens a path with a link that leads out of the root or is absolute: its target is found out first, and then
+    /// opened without any link on the way.
     fn follow_out(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
         let real = self.root.join(path).canonicalize();
         let real = real.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::NOENT))?;
@@ -138,7 +138,7 @@ fn open_beneath(folder: &Path, path: &Path, flags: OFlags, seen: Seen) -> Result
     }
 }
 
-/// Opening and looking happen in place: a look-up in cached folders costs less than handing it to a thread.
+/// Files are opened and looked at in place: a look-up in cached folders costs less than handing it to a thread.
 impl Backend for Beneath {
     type File = Opened;
     type Metadata = Metadata;
@@ -154,12 +154,12 @@ impl Backend for Beneath {
     }
 }
 
-/// An open file with the facts of its opening, which its headers are made from.
+/// An open file with the metadata of its opening, from which the headers are made.
 #[derive(Debug)]
 pub(crate) struct Opened {
     file: tokio::fs::File,
     meta: Metadata,
-    /// Where reading begins, once that was said.
+    /// Where reading begins, if that was set.
     start: u64,
 }
 
@@ -182,7 +182,7 @@ impl AsyncRead for Opened {
     }
 }
 
-/// Before the first read alone: no disk has to be waited for then, and no thread asked.
+/// A seek happens only before the first read, where no disk has to be waited for and no thread is needed.
 impl AsyncSeek for Opened {
     fn start_seek(mut self: Pin<&mut Self>, position: io::SeekFrom) -> io::Result<()> {
         let position = match position {

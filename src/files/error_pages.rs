@@ -1,4 +1,4 @@
-//! Owns an app's own pages for what the server answers in its place, as they were when they were read.
+//! Owns an app's own pages for answers of the server in the app's place, as they were when they were read.
 //!
 //! Never here: which answers have one (the data path), or which folder is meant (`spec`).
 
@@ -13,12 +13,12 @@ use super::plain_file;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ErrorPages(BTreeMap<u16, ErrorPage>);
 
-/// A page, cut where the id of a request goes.
+/// A page, cut where the request's id goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ErrorPage(Vec<String>);
 
 impl ErrorPages {
-    /// Reads the pages in a folder of the app whose real folder is `root`. No link leads to a file outside of that.
+    /// Reads the pages in a folder of the app whose real folder is `root`. No link is followed to a file outside of it.
     ///
     /// # Errors
     /// What is wrong, as the end of a sentence about the folder.
@@ -59,7 +59,7 @@ impl ErrorPage {
     }
 }
 
-/// A status, or its first digit for all of a class.
+/// The status that a name stands for, or its first digit for a class.
 fn status_of(stem: &str) -> Option<u16> {
     match stem {
         "4xx" => Some(4),
@@ -68,10 +68,10 @@ fn status_of(stem: &str) -> Option<u16> {
     }
 }
 
-/// Where a page has the request's id.
+/// The place of the request's id in a page.
 const REQUEST_ID: &str = "{request_id}";
 const NAMES: &str = "pages are called 404.html, 503.html and so on, 4xx.html and 5xx.html";
-/// Bytes of a page.
+/// The largest page, in bytes.
 const LARGEST: u64 = 64 << 10;
 
 #[cfg(test)]

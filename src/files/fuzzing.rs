@@ -5,8 +5,8 @@
 
 use super::request_path::{plain_path, uri_of};
 
-/// What is looked up for a path stays below the root and is not hidden, and is the same when it is asked for as
-/// written.
+/// The file that is looked up for a path is below the root and not hidden, and is the same when the path is written
+/// anew.
 pub fn static_path(data: &[u8]) {
     let Ok(raw) = std::str::from_utf8(data) else { return };
     let Some(path) = plain_path(raw) else { return };

@@ -1,6 +1,6 @@
-//! Files: whole small ones (`plain_file`), and those below a folder, reached safely (`beneath`, `step_lookup`),
-//! answered for over HTTP (`site`), sent out of an app's folders (`sent_folder`), told from the scripts among them
-//! (`scripts`), and read as pages for what goes wrong (`error_pages`).
+//! Files: whole small ones (`plain_file`), and those below a folder, reached safely (`beneath`, `step_lookup`), served
+//! over HTTP (`site`), sent out of an app's folders (`sent_folder`), told from scripts (`scripts`), and read as error
+//! pages (`error_pages`).
 //!
 //! Never here: sockets, or what runs a script.
 

@@ -1,4 +1,4 @@
-//! Owns reading a whole file that somebody else wrote: never endless, and never one that is waited for.
+//! Owns reading a whole file that another user may control: a read is never endless, and never waits for a writer.
 //!
 //! Never here: what stands in it.
 
@@ -10,7 +10,7 @@ use std::path::Path;
 /// Reads a file of at most `largest` bytes.
 ///
 /// # Errors
-/// Why it cannot be read, also where it is no plain file or larger.
+/// Why the file cannot be read, also where it is no plain file or is larger.
 pub(crate) fn read_to_string(path: &Path, largest: u64) -> io::Result<String> {
     // Without NONBLOCK a named pipe in the file's place would hold the reader until somebody writes to it.
     let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
@@ -18,7 +18,7 @@ pub(crate) fn read_to_string(path: &Path, largest: u64) -> io::Result<String> {
     read_open(file, largest)
 }
 
-/// The same of one that is open.
+/// Reads an open file of at most `largest` bytes.
 ///
 /// # Errors
 /// As [`read_to_string`].

@@ -46,7 +46,7 @@ pub(super) fn part_is_seen(name: &[u8], first: bool, last: bool) -> bool {
     !hidden && !own && !users
 }
 
-/// A text with its percent-encoded bytes as they are; `None`: that is not how to encode them, or no UTF-8.
+/// Decodes percent-encoded bytes; `None`: the encoding is wrong, or the result is not UTF-8.
 pub(crate) fn decode(segment: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(segment.len());
     let mut rest = segment.bytes();
@@ -62,7 +62,7 @@ pub(crate) fn decode(segment: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// The path as it stands in a request.
+/// The URI of a decoded path.
 pub(crate) fn uri_of(path: &str) -> Uri {
     let mut text = String::from("/");
     for byte in path.bytes() {
@@ -72,7 +72,7 @@ pub(crate) fn uri_of(path: &str) -> Uri {
             text.push_str(&format!("%{byte:02X}"));
         }
     }
-    // A path made of unreserved and encoded characters alone parses; only one of 64 KiB does not.
+    // A path of unreserved and encoded characters always parses, unless it has 64 KiB.
     text.parse().unwrap_or_default()
 }
 

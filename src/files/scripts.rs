@@ -15,7 +15,7 @@ use super::site::Site;
 pub(crate) struct DocumentRoot {
     /// The app's folder; no link in its path.
     pub(crate) root: PathBuf,
-    /// The folder in it that requests reach; empty: itself.
+    /// The folder in the app that requests reach; empty: the app's folder itself.
     pub(crate) within: PathBuf,
     /// Folders elsewhere that links may lead to; no links in their paths.
     pub(crate) follow: Vec<PathBuf>,
@@ -23,39 +23,39 @@ pub(crate) struct DocumentRoot {
     pub(crate) secrets: Vec<PathBuf>,
 }
 
-/// What a request's path means.
+/// The meaning of a request's path.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Meant {
     Script(Script),
     /// A file that is sent as it is, relative to the folder.
     File(String),
-    /// The same path with a slash behind it.
+    /// The path means a folder, and needs a slash at its end.
     Folder,
-    /// Something that is never sent, or nothing that a script should hear of.
+    /// The path means something that is never sent, or that no script should hear of.
     Nothing,
 }
 
-/// A script and what its request's path says beyond it, in CGI's words (RFC 3875 §4.1).
+/// A script and the rest of its request's path, in CGI's words (RFC 3875 §4.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Script {
     /// `DOCUMENT_ROOT`.
     pub(crate) root: String,
-    /// `SCRIPT_NAME`: its path as URLs have it, decoded.
+    /// `SCRIPT_NAME`: the script's path as URLs have it, decoded.
     pub(crate) name: String,
     /// `PATH_INFO`, decoded.
     pub(crate) info: String,
 }
 
 impl Script {
-    /// Root, name, info.
+    /// The root, the name and the info.
     pub(crate) fn parts(&self) -> [&str; 3] {
         [&self.root, &self.name, &self.info]
     }
 }
 
 impl DocumentRoot {
-    /// What the path means: a script by its name, with or without a path behind it; a file; the script that stands for
-    /// a folder; else the front controller.
+    /// Finds what a path means: a script by its name, with or without a path behind it; a file; the script that stands
+    /// for a folder; else the front controller.
     pub(crate) fn find(&self, raw: &str) -> Meant {
         let Some(segments) = raw.strip_prefix('/') else { return Meant::Nothing };
         let mut path = String::new();
@@ -68,7 +68,7 @@ impl DocumentRoot {
             if !seen || name.contains(['/', '\\', '\0']) || is_disguised(&name) {
                 return Meant::Nothing;
             }
-            // `//` is no folder's name.
+            // An empty name between two slashes is no folder.
             folded |= name.is_empty() && !last;
             path.push_str(&name);
             if is_script(&name)
@@ -89,7 +89,7 @@ impl DocumentRoot {
         if folded { self.front() } else { self.find_file(&path) }
     }
 
-    /// What answers for a file that [`find`](Self::find) has found.
+    /// The site that serves files which [`find`](Self::find) has found.
     pub(crate) fn site(&self) -> Site {
         Site::new(self.files(), INDEX_PAGE, None)
     }
@@ -101,7 +101,8 @@ impl DocumentRoot {
             Ok(meta) if meta.is_dir() => self.find_index(path),
             Ok(_) if is_source(name) => Meant::Nothing,
             Ok(_) => Meant::File(path.into()),
-            // `avatar.jpg/x.php`: servers that look for the longest path that is a file run pictures so.
+            // This is `avatar.jpg/x.php`: servers that look for the longest path that is a file run pictures in that
+            // way.
             Err(error) if error.kind() == io::ErrorKind::NotADirectory => Meant::Nothing,
             Err(_) => self.front(),
         }
@@ -144,12 +145,12 @@ impl DocumentRoot {
     }
 }
 
-/// Whether what a link leads to may be run.
+/// Whether the target of a link may be run.
 fn is_script_seen(names: &[OsString]) -> bool {
     is_seen(names) && names.last().is_some_and(|name| name.to_str().is_some_and(is_script))
 }
 
-/// Whether what a link leads to may be sent.
+/// Whether the target of a link may be sent.
 pub(super) fn is_file_seen(names: &[OsString]) -> bool {
     is_seen(names) && !names.last().is_some_and(|name| is_source(&name.to_string_lossy()))
 }
@@ -158,7 +159,7 @@ fn is_script(name: &str) -> bool {
     name.len() > SCRIPT.len() && name.ends_with(SCRIPT)
 }
 
-/// Whether a file of this name has source in it, or had some under the name that it was copied from.
+/// Whether a file of this name has source in it, or had under the name that it was copied from.
 fn is_source(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let mut bare = name.as_str();
@@ -178,7 +179,7 @@ fn is_source(name: &str) -> bool {
     }
 }
 
-/// Whether a name is that of a script but for dots and spaces behind it, which other systems leave out.
+/// Whether a name is that of a script with dots or spaces behind it, which other systems leave out.
 fn is_disguised(name: &str) -> bool {
     let bare = name.trim_end_matches(['.', ' ']);
     bare.len() < name.len() && is_source(bare)
@@ -187,12 +188,12 @@ fn is_disguised(name: &str) -> bool {
 const INDEX: &str = "index.php";
 const INDEX_PAGE: &str = "index.html";
 const SCRIPT: &str = ".php";
-/// What PHP and those who write for it call their source: PHP's own, and Drupal's.
+/// The suffixes of source files, of PHP and of Drupal.
 const SOURCES: [&str; 17] = [
     "php", "php3", "php4", "php5", "php7", "php8", "phps", "phtml", "pht", "phar", "inc", "module",
     "install", "theme", "engine", "profile", "tpl",
 ];
-/// What editors and people put behind a name.
+/// The suffixes that editors and people add to copies.
 const COPIES: [&str; 15] = [
     "bak", "backup", "orig", "original", "old", "save", "saved", "swp", "swo", "tmp", "copy", "dist", "rej",
     "new", "default",

@@ -1,7 +1,7 @@
 //! A folder whose files the server itself sends: those that a request's path means, and those that a worker names.
 //!
-//! Looked up and opened on threads for files, since a disk may be slow. Never here: who may ask, or the folder's path
-//! in an app (`spec/mounts`).
+//! Files are looked up and opened on threads for files, because a disk may be slow. Never here: who may ask, or the
+//! folder's path in an app (`spec/mounts`).
 
 use std::ffi::OsString;
 use std::io;
@@ -16,22 +16,24 @@ use super::request_path::is_seen;
 use super::scripts::is_file_seen;
 use super::site::{Body, Site};
 
-/// A folder whose files are sent, and nothing outside of it but what its links to `follow` lead to.
+/// A folder whose files are sent, and no file outside of it but those that its links to `follow` lead to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SentFolder {
-    /// No link in its path.
+    /// The folder; no link is in its path.
     root: PathBuf,
-    /// The same as it is named.
+    /// The folder's path as settings name it.
     said: PathBuf,
-    /// Folders elsewhere that links may lead to; no links in their paths.
+    /// Folders elsewhere that links may lead to; no link is in their paths.
     follow: Vec<PathBuf>,
     /// Files that are never sent.
     secrets: Vec<PathBuf>,
-    /// Whether there may be source in it that must not be shown.
+    /// Whether the folder may have source that must not be shown.
     has_scripts: bool,
 }
 
 impl SentFolder {
+    /// Opens a folder.
+    ///
     /// # Errors
     /// When it is not a folder that can be read.
     pub(crate) fn open(said: &Path, follow: &[PathBuf], has_scripts: bool) -> io::Result<Self> {
@@ -47,12 +49,12 @@ impl SentFolder {
         Self { secrets: secrets.to_vec(), ..self }
     }
 
-    /// Where it is, links followed.
+    /// The folder's path, links followed.
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The path in this folder of a file with an absolute path; `None`: it is not in it as far as that can be read.
+    /// The path in this folder of a file with an absolute path; `None`: as far as can be read, the file is not in it.
     pub(crate) fn path_of(&self, absolute: &Path) -> Option<String> {
         let mut named =
             [&self.root, &self.said].into_iter().filter_map(|root| absolute.strip_prefix(root).ok());
@@ -61,20 +63,20 @@ impl SentFolder {
         plain.then(|| rest.to_str().map(String::from)).flatten()
     }
 
-    /// Answers a GET or a HEAD with what is at the path of the request's URI; `None`: nothing. Hidden files are not
-    /// there.
+    /// Answers a GET or a HEAD with the file at the path of the request's URI; `None`: there is none. Hidden files do
+    /// not count.
     pub(crate) async fn find(&self, request: Request<()>) -> Option<Response<Body>> {
         let files = self.files(if self.has_scripts { is_file_seen } else { is_seen });
         off_thread(async move { Site::new(files, INDEX, None).found(&request).await }).await.ok()?
     }
 
-    /// As [`find`](Self::find), with the folder's own page, or 404, where there is nothing.
+    /// Answers as [`find`](Self::find) does, and with the folder's own page, or 404, where there is no file.
     pub(crate) async fn answer(&self, request: Request<()>) -> Option<Response<Body>> {
         let files = self.files(if self.has_scripts { is_file_seen } else { is_seen });
         off_thread(async move { Site::new(files, INDEX, None).answer(&request).await }).await.ok()
     }
 
-    /// Answers a GET or a HEAD with the file, whatever its name; 404: it is not there, or may not be read.
+    /// Answers a GET or a HEAD with the file, whatever its name; with 404 when it does not exist or may not be read.
     ///
     /// # Errors
     /// When the thread for it has ended.
@@ -88,15 +90,15 @@ impl SentFolder {
     }
 }
 
-/// Where an absolute path leads, links followed.
+/// The path that an absolute path leads to, links followed.
 ///
 /// # Errors
-/// When there is nothing.
+/// When nothing is there.
 pub(crate) async fn real_path(path: PathBuf) -> io::Result<PathBuf> {
     off_thread(async move { path.canonicalize() }).await?
 }
 
-/// Does work that waits for nothing but disks on a thread for files.
+/// Does work that waits only for disks on a thread for files.
 async fn off_thread<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> io::Result<T> {
     let runtime = Handle::current();
     spawn_blocking(move || runtime.block_on(work)).await.map_err(io::Error::other)

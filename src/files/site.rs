@@ -30,28 +30,29 @@ pub(crate) struct Site {
     spa: Option<Arc<str>>,
     files: Beneath,
     serve: ServeDir<DefaultServeDirFallback, Beneath>,
-    /// Whether a client may get another file in place of one, compressed.
+    /// Whether a client may get a precompressed file in place of the file itself.
     precompressed: bool,
 }
 
 impl Site {
-    /// `index` stands for a folder; `spa` answers for an unknown page. Both are names relative to the root.
+    /// A site in which `index` stands for a folder, and `spa` answers for an unknown page. Both are paths relative to
+    /// the root.
     pub(crate) fn new(files: Beneath, index: &str, spa: Option<&str>) -> Self {
         let plain = Self::plain(files);
         let serve = plain.serve.precompressed_br().precompressed_gzip().precompressed_zstd();
         Self { index: index.into(), spa: spa.map(Into::into), serve, precompressed: true, ..plain }
     }
 
-    /// Files alone, each as it is.
+    /// A site of plain files, each sent as it is.
     pub(crate) fn plain(files: Beneath) -> Self {
         let serve = ServeDir::with_backend("", files.clone())
             .append_index_html_on_directories(false)
-            // RFC 9110 §14.2 lets a server ignore Range; several parts at once are asked for by attackers only.
+            // RFC 9110 §14.2 lets a server ignore Range; only attackers ask for several parts at once.
             .ignore_multi_range_requests(true);
         Self { index: "".into(), spa: None, files, serve, precompressed: false }
     }
 
-    /// Answers a request; its body is never looked at.
+    /// Answers a request, without looking at its body.
     pub(crate) async fn answer<B>(&self, request: &Request<B>) -> Response<Body> {
         if let Some(refusal) = not_allowed(request.method()) {
             return refusal;
@@ -62,7 +63,7 @@ impl Site {
         }
     }
 
-    /// Answers a GET or a HEAD for which there is something.
+    /// Answers a GET or a HEAD for which there is a file.
     pub(crate) async fn found<B>(&self, request: &Request<B>) -> Option<Response<Body>> {
         match self.choose(request.uri()) {
             SiteAnswer::File(path) => Some(self.file(&path, request).await),
@@ -93,7 +94,7 @@ impl Site {
         SiteAnswer::Redirect(format!("{}/{query}", uri.path()))
     }
 
-    /// An unknown page of an app that draws its pages itself; an unknown picture stays unknown.
+    /// Answers an unknown page of an app that draws its pages itself; an unknown picture stays unknown.
     async fn fallback<B>(&self, request: &Request<B>) -> Response<Body> {
         match &self.spa {
             Some(spa) if accepts_html(request.headers()) => self.file(spa, request).await,
@@ -101,7 +102,8 @@ impl Site {
         }
     }
 
-    /// The site's own page for what is not there, whole: conditions and ranges speak of the page that was asked for.
+    /// Answers with the site's own page for missing files, as a whole: conditions and ranges are about the page that
+    /// was asked for.
     async fn missing<B>(&self, request: &Request<B>) -> Response<Body> {
         let own = self.files.look(Path::new(MISSING)).is_ok_and(|meta| meta.is_file());
         if !own || self.spa.is_some() {
@@ -136,18 +138,19 @@ impl Site {
         }
         if response.status() == StatusCode::NOT_MODIFIED {
             if self.precompressed {
-                // As the whole answer would say (RFC 9110 §15.4.5): a cache keeps one for each encoding.
+                // A 304 has the fields of the whole answer (RFC 9110 §15.4.5): a cache keeps one answer for each
+                // encoding.
                 response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding"));
             }
-            // hyper writes none, whatever it is given: the connection may be kept.
+            // hyper writes no body for such an answer, whatever it is given, so that the connection may be kept.
             response.headers_mut().insert(NO_BODY, HeaderValue::from_static("1"));
         }
         name_the_charset(response.headers_mut());
         response
     }
 
-    /// RFC 9110 §13.1.5: a range counts only while the file is still the one that `If-Range` names; §14.2: one
-    /// in a unit that is not known does not count.
+    /// Whether a range counts: the file has to be still the one that `If-Range` names (RFC 9110 §13.1.5), and the unit
+    /// has to be known (§14.2).
     async fn range_holds(&self, path: &str, headers: &HeaderMap) -> bool {
         let Some(range) = headers.get(header::RANGE) else { return true };
         if !range.as_bytes().starts_with(b"bytes=") {
@@ -177,11 +180,11 @@ impl Site {
     }
 }
 
-/// Promises the server in front that no body follows an answer that has none.
+/// The field by which a worker promises the server that no body follows an answer without one.
 const NO_BODY: HeaderName = HeaderName::from_static("rip-no-body");
 
-/// Whether the answer to a range is not the one that is due, which is all of the file: of an empty file no byte can be
-/// named in `Content-Range`, and a suffix that is longer than the file is the file (RFC 9110 §14.1.2).
+/// Whether all of the file is due in place of the answer to a range: `Content-Range` can name no byte of an empty file,
+/// and a suffix that is longer than the file is the whole file (RFC 9110 §14.1.2).
 fn is_all(range: &HeaderValue, response: &Response<Body>) -> bool {
     let said = response.headers().get(header::CONTENT_RANGE).map(HeaderValue::as_bytes).unwrap_or_default();
     match response.status() {
@@ -199,7 +202,7 @@ fn is_all(range: &HeaderValue, response: &Response<Body>) -> bool {
 enum SiteAnswer {
     /// A file, relative to the root.
     File(String),
-    /// The same folder with its slash, so that the relative links in its page lead into it.
+    /// A redirect to the same folder with a slash, so that the relative links of its page lead into it.
     Redirect(String),
     Nothing,
 }
@@ -209,7 +212,7 @@ fn accepts_html(headers: &HeaderMap) -> bool {
     accepted.any(|value| value.contains("text/html"))
 }
 
-/// Without a charset browsers read text as Windows-1252.
+/// Adds a charset to text, because browsers read text without one as Windows-1252.
 fn name_the_charset(headers: &mut HeaderMap) {
     let Some(value) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return };
     if value.starts_with("text/")
@@ -229,7 +232,7 @@ fn not_allowed(method: &Method) -> Option<Response<Body>> {
     Some(refusal)
 }
 
-/// `location` is as this worker sees paths: the client's begin with what was taken from them.
+/// The redirect to `location`, as this worker sees paths; the client's paths begin with the stripped prefix.
 fn redirect(headers: &HeaderMap, location: &str) -> Response<Body> {
     let prefix = headers.get("x-forwarded-prefix").map(HeaderValue::as_bytes).unwrap_or_default();
     let Ok(location) = HeaderValue::from_bytes(&[prefix, location.as_bytes()].concat()) else {
@@ -259,5 +262,5 @@ fn is_absence(error: &io::Error) -> bool {
     )
 }
 
-/// What answers for an unknown page, as nginx configurations and static hosts have it.
+/// The page for missing files, as nginx configurations and static hosts call it.
 const MISSING: &str = "404.html";

@@ -12,18 +12,17 @@ use std::path::{Component, Path};
 use rustix::fs::{FileType, Mode, OFlags, fstat, openat, readlinkat};
 use rustix::io::Errno;
 
-/// Whether the file with these names, one for each folder on the way and its own, is meant to be seen.
+/// Judges whether a file may be seen, by its names: one for each folder on the way, and its own.
 pub(super) type Seen = fn(&[OsString]) -> bool;
 
 /// Opens what openat2(2) opens with `RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS`, and refuses with the same errors.
 ///
-/// Every folder on the way is held open and `..` goes back to the one before, so that no link and no folder moved
-/// meanwhile leads out of `root`. Where links were followed, `seen` is asked about the names that they lead to.
+/// Every folder on the way is held open, and `..` goes back to the one before, so that no link and no folder that is
+/// moved meanwhile leads out of `root`. Where links were followed, `seen` judges the names that they lead to.
 ///
 /// # Errors
-/// `NOENT`: there is nothing, or it is not meant to be seen.
-/// `XDEV`: the path or a link in it leads out of `root`, or is absolute; `LOOP`: too many links, or the file became one
-/// meanwhile; else those of openat(2).
+/// `NOENT`: there is nothing, or it may not be seen. `XDEV`: the path or a link in it leads out of `root`, or is
+/// absolute; `LOOP`: too many links, or the file became one meanwhile; else those of openat(2).
 pub(super) fn open_beneath(
     root: BorrowedFd<'_>,
     path: &Path,
@@ -59,7 +58,7 @@ pub(super) fn open_beneath(
                 return Err(Errno::NOENT);
             }
             _ if flags.contains(OFlags::PATH) => return Ok(found),
-            // The folder is opened by its name once more, as /proc/self/fd is not there in every sandbox.
+            // The folder is opened by its name again, because not every sandbox has /proc/self/fd.
             _ => return openat(here, &*name, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()),
         }
     }
@@ -89,7 +88,7 @@ fn steps(path: &Path) -> Result<Vec<PathStep>, Errno> {
             Component::RootDir | Component::Prefix(_) => return Err(Errno::XDEV),
         }
     }
-    // `file/` and `file/.` are nothing.
+    // `file/` and `file/.` name nothing.
     let text = path.as_os_str().as_bytes();
     if text.ends_with(b"/") || text.ends_with(b"/.") {
         steps.push(PathStep::Into(".".into()));
@@ -98,7 +97,7 @@ fn steps(path: &Path) -> Result<Vec<PathStep>, Errno> {
     Ok(steps)
 }
 
-/// As many as the kernel follows.
+/// The most links that are followed: as many as the kernel follows.
 const MOST_LINKS: usize = 40;
 
 #[cfg(test)]
@@ -110,7 +109,7 @@ mod tests {
 
     use super::*;
 
-    /// Device and inode of what a look-up leads to.
+    /// The device and inode of the file that a look-up finds.
     fn told(found: Result<OwnedFd, Errno>) -> Result<(u64, u64), Errno> {
         found.map(|found| {
             let meta = File::from(found).metadata().unwrap();

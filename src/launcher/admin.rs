@@ -1,4 +1,4 @@
-//! Owns the admin's word on an instance: its file, if root alone can have written it. Never here: what a key means.
+//! Owns the admin's settings of an instance: its file, if only root can have written it. Never here: what a key means.
 
 use std::fs;
 use std::io;
@@ -9,7 +9,7 @@ use crate::config::error::ConfigError;
 use crate::config::sandbox::{self, Admin};
 use crate::name::InstanceName;
 
-/// Why the admin's word is not known.
+/// Why the admin's settings cannot be known.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AdminError {
     #[error("{} or its folder could have been written by others than root", .0.display())]
@@ -34,8 +34,8 @@ pub(super) fn read(folder: &Path, instance: &InstanceName) -> Result<Admin, Admi
     Ok(sandbox::read(&path)?)
 }
 
-/// The apps that the files of all instances in `folder` name. What cannot be read names none: its own instance is
-/// told.
+/// The apps that the files of all instances in `folder` name. A file that cannot be read names no app here; its own
+/// instance gets the error.
 pub(super) fn all_apps(folder: &Path) -> Vec<PathBuf> {
     let Ok(files) = fs::read_dir(folder) else { return Vec::new() };
     let instances = files
@@ -43,7 +43,7 @@ pub(super) fn all_apps(folder: &Path) -> Vec<PathBuf> {
     instances.filter_map(|instance| read(folder, &instance).ok()).flat_map(|admin| admin.apps).collect()
 }
 
-/// Group or others.
+/// Write permission for the group or for others.
 const OTHERS_WRITE: u32 = 0o022;
 
 #[cfg(test)]

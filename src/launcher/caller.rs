@@ -1,5 +1,5 @@
-//! Owns the question whose server calls: the bus says which process, systemd says which unit. Never here: what a
-//! caller may have.
+//! Owns finding out which instance's server calls: the bus names the process, systemd its unit. Never here: what a
+//! caller may ask for.
 
 use std::os::fd::AsFd;
 
@@ -12,7 +12,7 @@ use crate::backend::systemd::systemd_calls::SystemdCalls;
 use crate::backend::systemd::unit;
 use crate::name::InstanceName;
 
-/// Why a caller is nobody's server.
+/// Why a caller is no instance's server.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StrangerError {
     #[error("the caller cannot be told: {0}")]
@@ -39,9 +39,9 @@ pub(super) async fn instance(
     let pid = caller.process_id().ok_or(StrangerError::Nameless)?;
     let unit = match caller.process_fd() {
         Some(process) => systemd.unit_of_process(process.as_fd(), pid).await?,
-        // A bus older than 1.15.8, Debian 12's for one, has only the number of the process that connected. That may
-        // have ended and left its connection to a child, and its number may be another's by now: what a server that was
-        // taken over could win so is to be taken for another instance's.
+        // A bus older than 1.15.8, such as Debian 12's, has only the number of the process that connected. That process
+        // may have ended and left its connection to a child, and its number may be another's by now. In that way a
+        // server that was taken over could be taken for another instance's.
         None => systemd.unit_of(pid).await?,
     };
     if !daemon.name_has_owner(BusName::from(sender)).await? {

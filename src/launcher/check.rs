@@ -1,6 +1,6 @@
-//! Owns what a server may ask for: pure checks of a request against the admin's word and the file system as it is.
+//! Owns what a server may ask for: pure checks of a request against the admin's settings and the file system as it is.
 //!
-//! Never here: who asks, or doing it.
+//! Never here: who asks, or carrying the request out.
 
 use std::fs;
 use std::io;
@@ -17,7 +17,7 @@ use crate::config::instance;
 use crate::config::sandbox::Admin;
 use crate::name::{AppName, InstanceName};
 
-/// Why a request is refused; for the caller and the journal alike.
+/// Why a request is refused, for the caller and the journal alike.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum StartRefusal {
     #[error("`{0}` is no app's name")]
@@ -46,14 +46,14 @@ pub(super) enum StartRefusal {
     Signal(String),
 }
 
-/// What of the file system a worker that was let through sees of apps.
+/// What an allowed worker sees of the apps on the file system.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Allowed {
     pub(super) app: AppName,
     pub(super) visible: PathBuf,
 }
 
-/// Checks everything that does not need another process; `passwd` is passwd(5).
+/// Checks all that can be checked without another process; `passwd` is passwd(5).
 pub(super) fn request(
     request: &StartRequest,
     instance: &InstanceName,
@@ -83,12 +83,12 @@ pub(super) fn app_name(text: &str) -> Result<AppName, StartRefusal> {
     AppName::parse(text).map_err(|_| StartRefusal::App(text.chars().take(64).collect()))
 }
 
-/// The signals a server may send.
+/// The signal of that name, if a server may send it.
 pub(super) fn signal(name: &str) -> Result<Signal, StartRefusal> {
     Signal::of_name(name).ok_or_else(|| StartRefusal::Signal(name.chars().take(16).collect()))
 }
 
-/// One listening Unix stream socket, or none.
+/// Checks that there is one listening Unix stream socket, or none.
 pub(super) fn listeners<T: AsFd>(given: &[T]) -> Result<Option<&T>, StartRefusal> {
     match given {
         [] => Ok(None),
@@ -102,12 +102,12 @@ pub(super) fn listeners<T: AsFd>(given: &[T]) -> Result<Option<&T>, StartRefusal
     }
 }
 
-/// The folder of the app that `directory` is, or is in; both as they really are, links followed.
+/// The folder of the app that `directory` is, or is in; both with links followed.
 fn directory(text: &str, instance: &InstanceName, admin: &Admin) -> Result<PathBuf, StartRefusal> {
     let wrong = || StartRefusal::Directory(text.chars().take(256).collect());
     let path = Path::new(text);
     let real = fs::canonicalize(path).map_err(|_: io::Error| wrong())?;
-    // The server has followed the links: what differs now was changed meanwhile.
+    // The server has followed the links: a path that differs now was changed meanwhile.
     if real != path || !real.is_dir() || !is_plain(text) {
         return Err(wrong());
     }
@@ -115,7 +115,7 @@ fn directory(text: &str, instance: &InstanceName, admin: &Admin) -> Result<PathB
         let root = fs::canonicalize(root).ok()?;
         let own = match instance::there(&root, instance.as_str()).as_slice() {
             [one] => fs::canonicalize(one).ok(),
-            // The server takes none of several listeners, and what it asks for is not widened.
+            // A server with several listeners is refused, and a request is never widened.
             _ => None,
         };
         let own = own.filter(|own| own.starts_with(&root) && *own != root && real.starts_with(own));
@@ -145,7 +145,7 @@ fn allowing(real: &Path, instance: &InstanceName, admin: &Admin) -> String {
     )
 }
 
-/// A user that owns nothing but apps. Only users of the file are known: others would need the network.
+/// Checks that the user owns nothing but apps. Only users of the file are known: others would need the network.
 fn user(name: &str, passwd: &Path) -> Result<(), StartRefusal> {
     let refused = |why| StartRefusal::User { user: name.into(), why };
     if name == "rip-server" {
@@ -185,7 +185,7 @@ fn variable(name: &str, value: &str) -> Result<(), StartRefusal> {
     if right { Ok(()) } else { Err(StartRefusal::Variable(name.chars().take(64).collect())) }
 }
 
-/// Nothing that a unit's paths read in their own way.
+/// Whether the text has no character that a unit's paths read in their own way.
 fn is_plain(text: &str) -> bool {
     text.len() < MOST_PATH
         && text.chars().all(|c| !c.is_control() && !matches!(c, '%' | '"' | '\'' | ':' | '\\'))
@@ -196,7 +196,7 @@ const MOST_VARIABLES: usize = 1000;
 const MOST_WORDS: usize = 1000;
 const MOST_BYTES: usize = 128 << 10;
 const MOST_PATH: usize = 4096;
-/// A day, in microseconds.
+/// The longest time from SIGTERM to SIGKILL: a day, in microseconds.
 const LONGEST_KILL: u64 = 86_400_000_000;
 
 #[cfg(test)]

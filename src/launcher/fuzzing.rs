@@ -11,8 +11,8 @@ use crate::backend::systemd::properties::{Scope, WorkerUnit, properties};
 use crate::config::sandbox;
 use crate::name::InstanceName;
 
-/// A request as JSON: refused, or nothing in it can be read by systemd in another way, and what the worker sees lies
-/// where the admin lets apps lie.
+/// A request as JSON is refused, or systemd can read nothing in it in another way, and the worker's app lies where the
+/// admin lets apps lie.
 pub fn start_request(data: &[u8]) {
     let Ok(request) = serde_json::from_slice::<StartRequest>(data) else { return };
     let (Ok(instance), Ok(mut admin)) =
@@ -56,7 +56,7 @@ pub fn start_request(data: &[u8]) {
     }
 }
 
-/// A folder with folders in it that every system has.
+/// A folder whose folders every system has.
 const ROOT: &str = "/usr";
 
 #[cfg(test)]

@@ -4,8 +4,8 @@
 //! server ──D-Bus──→ service: caller (whose server is it) → admin (root's settings) → check → systemd
 //! ```
 //!
-//! It believes its caller nothing but what an app's own files could make it say: the command, the environment. Never
-//! here: a socket of the network, a file of the server's, a decision when a worker should run.
+//! The launcher takes from its caller only what an app's own files could cause anyway: the command and the environment.
+//! Never here: a socket of the network, a file of the server's, or a decision when a worker should run.
 
 mod admin;
 mod caller;
@@ -33,7 +33,7 @@ use service::{Activity, Service};
 /// Runs the program, given the words after its name: none, to serve on the system bus until nobody calls for a minute,
 /// or `--stop-workers INSTANCE`.
 ///
-/// Returns 0 when done, 1 when it cannot be, 2 for wrong words.
+/// Returns 0 when done, 1 when the launcher cannot run, 2 for wrong words.
 pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let words: Vec<String> = words.into_iter().map(|word| word.to_string_lossy().into_owned()).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -90,7 +90,7 @@ async fn serve() -> anyhow::Result<()> {
         () = activity.idle_for(IDLE) => {}
         () = Leftovers::of_machine().keep_swept(|| systemd.list(ALL_WORKERS)) => {}
     }
-    // A call from here on starts the next launcher; what came before is still answered.
+    // A call from here on starts the next launcher; calls that came before are still answered.
     bus.release_name(LAUNCHER).await?;
     tokio::time::sleep(LAST_CALLS).await;
     activity.idle_for(Duration::ZERO).await;
@@ -116,7 +116,7 @@ async fn stop_workers(instance: &InstanceName) -> anyhow::Result<()> {
 }
 
 fn print(text: &str) -> ExitCode {
-    // The reader that closed the pipe has read enough.
+    // A reader that closed the pipe has read enough.
     let _ = std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes());
     ExitCode::SUCCESS
 }
@@ -131,9 +131,9 @@ const USAGE: &str =
        rip-server-launcher --stop-workers INSTANCE   stop the workers of a server that is gone
        rip-server-launcher --help | --version
 ";
-/// The time for each call to systemd.
+/// The time limit of each call to systemd.
 const SYSTEMD_REPLY_TIMEOUT: Duration = Duration::from_secs(20);
-/// Without a call for that long it ends.
+/// The launcher ends after so long without a call.
 const IDLE: Duration = Duration::from_secs(60);
-/// Between giving the name back and the end.
+/// The time between giving the name back and the end.
 const LAST_CALLS: Duration = Duration::from_millis(200);

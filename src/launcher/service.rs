@@ -49,7 +49,7 @@ impl Service {
         let started = self.start(&instance, &request, &listener).await;
         match &started {
             Ok(unit) => {
-                // The server says that it starts one, and why.
+                // The server logs that it starts a worker, and why.
                 tracing::debug!(%instance, unit, app = request.app, worker = request.worker, "started")
             }
             Err(error) => {
@@ -132,7 +132,7 @@ impl Service {
             sandbox: &admin.sandbox,
             scope: Scope::System,
             hidden: &[],
-            // The scripts are the package's, for the system's own programs.
+            // The scripts are the package's, which lie among the system's own programs.
             scripts: None,
             visible: &allowed.visible,
             program: Path::new(PROGRAM),
@@ -154,7 +154,7 @@ fn failed(error: zbus::Error) -> Error {
     Error::Failed(format!("systemd: {error}"))
 }
 
-/// Which calls are being answered.
+/// The calls that are being answered.
 pub(super) struct Activity {
     busy: AtomicUsize,
     changed: Notify,
@@ -174,7 +174,7 @@ impl Activity {
         Busy(self)
     }
 
-    /// Returns when there has been no call for that long.
+    /// Returns when there has been no call for `limit`.
     pub(super) async fn idle_for(&self, limit: Duration) {
         loop {
             let quiet = timeout(limit, self.changed.notified()).await.is_err();
@@ -182,7 +182,7 @@ impl Activity {
                 return;
             }
             if quiet {
-                // A call is under way: its end is told.
+                // A call is under way: its end wakes this task.
                 self.changed.notified().await;
             }
         }
@@ -198,7 +198,7 @@ impl Drop for Busy<'_> {
 
 const SETTINGS: &str = "/etc/rip-server";
 const PROGRAM: &str = "/usr/bin/rip-server";
-/// The time for three calls to the bus and to systemd.
+/// The time limit for three calls to the bus and to systemd.
 const WHO_LIMIT: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

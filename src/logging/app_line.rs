@@ -1,5 +1,5 @@
-//! Owns how a line that an app wrote looks on a terminal: its worker in front of it, its colours, and nothing else that
-//! could steer the terminal.
+//! Owns how an app's line looks on a terminal: with its worker in front, with its colours, and without anything else
+//! that could control the terminal.
 //!
 //! Never here: the server's own records.
 
@@ -14,13 +14,13 @@ use tracing_subscriber::registry::LookupSpan;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Colours {
-    /// The colours that a text has are kept.
+    /// Colours in a text are kept.
     On,
-    /// None are.
+    /// Colours in a text are taken out.
     Off,
 }
 
-/// Records as `usual` has them, but for those of the target `app`.
+/// Writes records as `usual` does, but for those of the target `app`.
 pub(super) struct AppLines<F> {
     usual: F,
     colours: Colours,
@@ -79,8 +79,8 @@ impl Visit for AppLine {
     }
 }
 
-/// One line of text from somebody else for a terminal: with its colours, which end with it, and without anything else
-/// that could steer the terminal; what is left of that are spaces.
+/// Text of another program as one line for a terminal. Its colours are kept and end with the line; anything else that
+/// could control the terminal becomes spaces.
 pub(crate) fn safe(text: &str, colours: Colours) -> String {
     let mut out = String::with_capacity(text.len());
     let mut coloured = false;
@@ -106,16 +106,16 @@ pub(crate) fn safe(text: &str, colours: Colours) -> String {
 }
 
 fn plain(text: &str, out: &mut String) {
-    // C1 controls, too: `\u{9b}` begins a sequence for some terminals.
+    // C1 controls are replaced, too: `\u{9b}` begins a sequence for some terminals.
     out.extend(text.chars().map(|c| if c == '\t' || !c.is_control() { c } else { ' ' }));
 }
 
-/// How many bytes the escape sequence at the beginning has (ECMA-48 §5.4, §5.6); one that does not end has all.
+/// The length in bytes of the escape sequence at the beginning (ECMA-48 §5.4, §5.6); one without an end has all bytes.
 fn sequence(text: &str) -> usize {
     let after = |at: usize, c: char| at + c.len_utf8();
     match text[1..].chars().next() {
         None => 1,
-        // Parameters and intermediate bytes, then one final byte; anything else breaks it off.
+        // A control sequence has parameters and intermediate bytes, then one final byte; anything else breaks it off.
         Some('[') => {
             let end = text[2..].char_indices().find(|(_, c)| !matches!(*c, ' '..='?'));
             match end {
@@ -124,7 +124,7 @@ fn sequence(text: &str) -> usize {
                 None => text.len(),
             }
         }
-        // Strings: titles, links, the clipboard; up to ST or BEL, or to the next sequence.
+        // Strings set titles, links or the clipboard, and go up to ST or BEL, or to the next sequence.
         Some(']' | 'P' | 'X' | '^' | '_') => {
             let end = text[2..].char_indices().find(|(_, c)| matches!(*c, '\u{7}' | '\u{9c}' | ESCAPE));
             match end {
@@ -134,7 +134,7 @@ fn sequence(text: &str) -> usize {
                 None => text.len(),
             }
         }
-        // Character sets and the like: intermediate bytes, then one final byte.
+        // Others select character sets and the like: intermediate bytes, then one final byte.
         Some(' '..='/') => {
             let end = text[1..].char_indices().find(|(_, c)| !matches!(*c, ' '..='/'));
             end.map_or(text.len(), |(at, c)| if c.is_ascii_graphic() { after(1 + at, c) } else { 1 + at })
@@ -144,7 +144,7 @@ fn sequence(text: &str) -> usize {
     }
 }
 
-/// Whether it only changes how letters look (SGR), and does not hide them.
+/// Whether a sequence only changes how letters look (SGR), and does not hide them.
 fn is_colour(sequence: &str) -> bool {
     let Some(numbers) = sequence.strip_prefix("\x1b[").and_then(|rest| rest.strip_suffix('m')) else {
         return false;
@@ -157,13 +157,13 @@ fn is_colour(sequence: &str) -> bool {
     let mut parts = numbers.split(';').map(|part| part.split(':').next().unwrap_or_default());
     while let Some(part) = parts.next() {
         match part.trim_start_matches('0') {
-            // The parts of a colour by number, or by red, green and blue.
+            // These are the parts of a colour by number, or by red, green and blue.
             "38" | "48" | "58" if !numbers.contains(':') => match parts.next() {
                 Some("5") => drop(parts.next()),
                 Some("2") => drop(parts.by_ref().take(3).count()),
                 _ => return false,
             },
-            // Concealed.
+            // This conceals letters.
             "8" => return false,
             _ => {}
         }
@@ -172,7 +172,7 @@ fn is_colour(sequence: &str) -> bool {
 }
 
 const ESCAPE: char = '\u{1b}';
-/// Longer ones are no colour that anybody writes.
+/// The longest sequence that is taken for a colour.
 const LONGEST: usize = 40;
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use super::app_line::{Colours, safe};
 
-/// A line that an app wrote: nothing but its colours is left of what could steer a terminal, and they end with it.
+/// A line that an app wrote keeps only its colours of what could control a terminal, and they end with the line.
 pub fn output_line(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let steers = |c: char| c.is_control() && c != '\t';

@@ -1,6 +1,6 @@
 //! Records for the journal, in its native protocol (<https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>).
 //!
-//! Never here: whose thread waits for journald.
+//! Never here: which thread waits for journald.
 
 use std::fmt::{Debug, Write as _};
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::name::InstanceName;
 
 /// Makes records out of events: fields get the prefix `RIP_`, and each record `RIP_INSTANCE` where that is known.
 pub(super) struct JournalRecords {
-    /// What is the same in all of them, encoded.
+    /// The fields that are the same in all records, encoded.
     constant: Vec<u8>,
 }
 
@@ -46,7 +46,7 @@ impl<S: Subscriber> Layer<S> for JournalRecords {
 }
 
 fn put_metadata(record: &mut Vec<u8>, metadata: &Metadata<'_>) {
-    // syslog(3)
+    // The priorities are those of syslog(3).
     let priority = match *metadata.level() {
         Level::ERROR => "3",
         Level::WARN => "4",
@@ -72,13 +72,13 @@ impl Visit for JournalFields<'_> {
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         let mut text = String::new();
-        // What cannot be shown is shown as far as it goes.
+        // A value that cannot be written whole is written as far as it goes.
         let _ = write!(text, "{value:?}");
         put(self.0, &name(field), text.as_bytes());
     }
 }
 
-/// Capitals, digits and `_`: journald drops fields of other names.
+/// The name in capitals, digits and `_`: journald drops fields of other names.
 fn name(field: &Field) -> String {
     match field.name() {
         "message" => "MESSAGE".into(),
@@ -89,7 +89,7 @@ fn name(field: &Field) -> String {
     }
 }
 
-/// The form that takes any value: name, length, value.
+/// Adds a field in the form that takes any value: name, length, value.
 fn put(record: &mut Vec<u8>, name: &str, value: &[u8]) {
     record.extend_from_slice(name.as_bytes());
     record.push(b'\n');
@@ -106,7 +106,7 @@ mod tests {
 
     use super::*;
 
-    /// Keeps what would be sent.
+    /// Keeps the records that would be sent.
     struct Kept(JournalRecords, Arc<Mutex<Vec<u8>>>);
 
     impl<S: Subscriber> Layer<S> for Kept {

@@ -1,7 +1,7 @@
 //! journald's socket (<https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>): a record goes as a datagram, a long one as a
 //! file.
 //!
-//! Never here: what a record says (`journal`), or whose thread waits for journald (`outlet`).
+//! Never here: what a record says (`journal`), or which thread waits for journald (`outlet`).
 
 use std::fs::File;
 use std::io::{self, IoSlice, Write as _};
@@ -18,6 +18,8 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 pub(super) struct JournalSocket(UnixDatagram);
 
 impl JournalSocket {
+    /// Connects to journald.
+    ///
     /// # Errors
     /// When nobody listens there.
     pub(super) fn connect() -> io::Result<Self> {
@@ -34,7 +36,7 @@ impl JournalSocket {
     pub(super) fn send(&self, record: &[u8]) -> io::Result<()> {
         match self.0.send(record) {
             Err(error) if Errno::from_io_error(&error) == Some(Errno::MSGSIZE) => self.send_sealed(record),
-            // journald was started anew, and this is still the old one's socket.
+            // journald was started anew, and the socket is still the old one's.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 self.0.connect(JOURNALD)?;
                 self.0.send(record).map(drop)
@@ -43,7 +45,7 @@ impl JournalSocket {
         }
     }
 
-    /// A record too long for a datagram goes as a file that cannot change any more.
+    /// Sends a record that is too long for a datagram as a file that cannot change any more.
     fn send_sealed(&self, record: &[u8]) -> io::Result<()> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let mut file = File::from(memfd_create("rip-server-log", flags)?);

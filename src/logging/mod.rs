@@ -1,6 +1,6 @@
 //! Owns where log records go and how they look: the journal, a terminal, or plain lines, chosen once at the start.
 //!
-//! Never here: access records, which have a thread of their own; a wait for whoever takes the records (`outlet`).
+//! Never here: access records, which have a thread of their own; or waiting for the reader of the records (`outlet`).
 
 mod app_line;
 #[cfg(any(test, fuzzing))]
@@ -28,7 +28,7 @@ use app_line::AppLines;
 pub(crate) use app_line::{Colours, safe};
 pub(crate) use outlet::{FlushAtEnd, last_words, records_dropped, say, this_thread_may_wait};
 
-/// How records look on stderr.
+/// The form of records on standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LogStyle {
     /// One JSON object a line.
@@ -37,37 +37,37 @@ pub(crate) enum LogStyle {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LogTarget {
-    /// The journal, natively, each field a journal field.
+    /// The journal, natively, each field as a journal field.
     Journal,
-    /// stderr, which is a terminal.
+    /// Standard error, which is a terminal.
     Terminal,
-    /// stderr, which is not a terminal, or JSON.
+    /// Standard error, which is not a terminal, or gets JSON.
     Plain,
 }
 
 /// Why logging did not start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LoggingError {
-    /// A word in the levels that is no level. The filter would take it for a module's name and log nothing.
+    /// A word in the levels is no level. The filter would take it for a module's name and log nothing.
     #[error("`{read}`: `{word}` is no level; {EXPECTED}")]
     Level { read: String, word: String },
     /// The levels do not parse.
     #[error("`{read}`: {source}; {EXPECTED}")]
     Syntax { read: String, source: tracing_subscriber::filter::ParseError },
-    /// There can be no thread that writes.
+    /// The thread that writes cannot be started.
     #[error("cannot start the thread that writes the log: {0}")]
     Thread(#[from] io::Error),
-    /// Somebody started logging before.
+    /// Logging was started before.
     #[error("logging was started twice")]
     Twice(#[from] SetGlobalDefaultError),
 }
 
-/// Starts logging for the whole process; call it once, before anything logs.
+/// Starts logging for the whole process; to be called once, before anything logs.
 ///
 /// Without a `style`, records go natively to the journal if stderr is connected to it and journald answers, else as
-/// human lines to stderr. A `style` asks for stderr in any case. `levels` (such as `info` or `info,hyper=debug`)
-/// decide what is recorded; none at all mean `info`. In the journal every field gets the prefix `RIP_`, and
-/// every record the field `RIP_INSTANCE` where the instance is known.
+/// human lines to stderr. With a `style`, records go to stderr in any case. `levels` (such as `info` or
+/// `info,hyper=debug`) decide what is recorded; none at all mean `info`. In the journal every field gets the prefix
+/// `RIP_`, and every record the field `RIP_INSTANCE` where the instance is known.
 ///
 /// # Errors
 /// Bad levels, or a second start.
@@ -103,7 +103,7 @@ pub(crate) fn start(
     Ok(LogTarget::Plain)
 }
 
-/// <https://no-color.org>: present and not empty, whatever its value.
+/// Whether `NO_COLOR` is set and not empty, whatever its value (<https://no-color.org>).
 fn no_color() -> bool {
     std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
@@ -120,7 +120,7 @@ fn filter(read: &str) -> Result<EnvFilter, LoggingError> {
     let read = if read.is_empty() { DEFAULT_LEVELS } else { read };
     // The parser takes an empty word for `error`.
     let is_level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
-    // Inside brackets, which only a person who knows the syntax writes, a comma separates fields.
+    // Inside brackets, which only people write who know the syntax, a comma separates fields.
     if !read.contains('[')
         && let Some(word) = read.split(',').find(|word| !word.contains('=') && !is_level(word))
     {
@@ -129,7 +129,7 @@ fn filter(read: &str) -> Result<EnvFilter, LoggingError> {
     EnvFilter::builder().parse(read).map_err(|source| LoggingError::Syntax { read: read.into(), source })
 }
 
-/// As the standard library says it, but without a wait for whoever takes standard error.
+/// Reports a panic as the standard library does, but without waiting for the reader of standard error.
 fn report_panic(panic: &PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let name = thread.name().unwrap_or("unnamed");
@@ -152,13 +152,13 @@ where
     let lines = tracing_subscriber::fmt::layer()
         .event_format(for_people(&filter))
         .with_ansi(colours == Colours::On)
-        // A closed stderr would make the complaint about it panic.
+        // The library's complaint about a closed stderr would panic.
         .log_internal_errors(false)
         .with_writer(writer);
     tracing_subscriber::registry().with(filter).with(lines)
 }
 
-/// As [`human`], with what apps write as their own lines.
+/// Starts logging as [`human`] does, with the lines of apps in their own form.
 fn on_a_terminal<W>(filter: EnvFilter, colours: Colours, writer: W) -> impl Subscriber + Send + Sync
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
@@ -172,7 +172,7 @@ where
 }
 
 fn for_people(filter: &EnvFilter) -> Format<Full, LocalTime> {
-    // The module is noise to an operator and the first question of whoever asked for more than info.
+    // The module is noise to most operators, and the first question of one who asked for more than info.
     let modules = filter.max_level_hint().is_none_or(|level| level > LevelFilter::INFO);
     tracing_subscriber::fmt::format().with_timer(LocalTime(HUMAN_TIME)).with_target(modules)
 }
@@ -190,7 +190,7 @@ where
     tracing_subscriber::registry().with(filter).with(objects)
 }
 
-/// Local time in a format of strftime, read anew for each record.
+/// Local time in a format of strftime, with the zone looked up anew for each record.
 struct LocalTime(&'static str);
 
 impl FormatTime for LocalTime {
@@ -199,7 +199,7 @@ impl FormatTime for LocalTime {
     }
 }
 
-/// What is recorded where nobody says otherwise.
+/// The levels where no setting names others.
 const DEFAULT_LEVELS: &str = "info";
 const EXPECTED: &str = "expected something like `info`, `debug` or `info,hyper=debug`";
 const HUMAN_TIME: &str = "%Y-%m-%d %H:%M:%S%.3f";
@@ -242,7 +242,7 @@ mod tests {
         page.text()
     }
 
-    /// Splits what a clock wrote from the rest, after a look at its shape.
+    /// Splits the time off a line, after a check of its shape.
     fn without_time<'a>(line: &'a str, shape: &str) -> &'a str {
         let (time, rest) = line.split_at(shape.len());
         let fits = |(c, s): (char, char)| if s == '0' { c.is_ascii_digit() } else { c == s };

@@ -1,7 +1,7 @@
-//! Standard error and the journal's socket behind one thread that may wait for them: whoever logs never does.
+//! Standard error and the journal's socket behind one thread that may wait for them, so that no other thread does.
 //!
-//! Records beyond what may wait are dropped, counted, and told once there is room again. Never here: the look of a
-//! record.
+//! Records beyond the limit are dropped and counted, and the log says so when there is room again. Never here: the look
+//! of a record.
 
 use std::cell::Cell;
 use std::io::{self, Write};
@@ -27,22 +27,22 @@ pub(super) fn open(journal: Option<JournalSocket>) -> io::Result<()> {
     Ok(())
 }
 
-/// Log records that were dropped so far, because nobody took what was written before, or nobody takes anything.
+/// The number of log records that were dropped so far, because nothing took the records before, or nothing takes any.
 pub(crate) fn records_dropped() -> u64 {
     DROPPED.load(Ordering::Relaxed)
 }
 
-/// Lets the calling thread wait for the journal from now on: for threads whose records have a bound of their own.
+/// Lets the calling thread wait for the journal from now on, for threads whose records have a limit of their own.
 pub(crate) fn this_thread_may_wait() {
     MAY_WAIT.set(true);
 }
 
-/// Writes text to standard error after all that was logged; never waits.
+/// Writes text to standard error after all that was logged before; never waits.
 pub(crate) fn say(text: &str) {
     let _ = Stderr.write_all(text.as_bytes());
 }
 
-/// Waits at its drop, for a short while, until what was logged is written.
+/// Waits, when dropped, for a short while until all records are written.
 #[must_use = "dropping it at once waits for nothing that comes later"]
 #[derive(Debug)]
 pub(crate) struct FlushAtEnd;
@@ -53,15 +53,15 @@ impl Drop for FlushAtEnd {
     }
 }
 
-/// Waits until what was logged is written, for at most 2 s. Blocks its thread.
+/// Waits until all records are written, for at most 2 s. Blocks its thread.
 pub(crate) fn flush() {
     if let Some(outlet) = OUTLET.get() {
         outlet.way.flush(LAST_RECORDS);
     }
 }
 
-/// Lets a thread write to standard error and waits for it, for at most 2 s: for the last words of a process.
-/// Blocks its thread.
+/// Lets a thread write the last words of a process to standard error, and waits for it for at most 2 s. Blocks its
+/// thread.
 pub(crate) fn last_words(write: impl FnOnce() + Send + 'static) {
     flush();
     let (done, written) = sync_channel(1);
@@ -144,14 +144,14 @@ impl RecordBatch for StderrLine {
     }
 
     fn reset(&mut self) -> bool {
-        // Records come with memory of their own.
+        // The records have memory of their own, so that the batch is not worth keeping.
         false
     }
 }
 
 struct LineWriter {
     journal: Option<JournalSocket>,
-    /// How many dropped records the log has told of.
+    /// How many dropped records the log has reported.
     told: u64,
 }
 
@@ -169,14 +169,14 @@ impl Sink<StderrLine> for LineWriter {
         records_dropped() != self.told
     }
 
-    /// Told once the rest is written: a record about dropped records must not be dropped itself.
+    /// The report comes when the rest is written: a record about dropped records must not be dropped itself.
     fn catch_up(&mut self) {
         let dropped = records_dropped();
         let records = dropped - self.told;
         self.told = dropped;
         if records > 0 {
             tracing::warn!(records, "log records were dropped: whatever takes them is too slow, or gone");
-            // Where it is lost too, nobody is there who could be told.
+            // When the report is lost too, nobody is there to read it.
             self.told += records_dropped() - dropped;
         }
     }
@@ -195,5 +195,5 @@ thread_local! {
     static MAY_WAIT: Cell<bool> = const { Cell::new(false) };
 }
 
-/// How long the end of a process waits for whoever takes its log.
+/// How long the end of a process waits for the reader of its log.
 const LAST_RECORDS: Duration = Duration::from_secs(2);

@@ -31,7 +31,7 @@ impl AppMetrics {
         self.0.queue_wait_seconds.observe(waited);
     }
 
-    /// Counts a request that was answered without a worker having seen it. Takes a shared lock.
+    /// Counts a request that was answered without a worker. Takes a shared lock.
     pub(crate) fn refused(&self, reason: &'static str) {
         self.0.refused.add(reason);
     }
@@ -67,7 +67,7 @@ impl AppMetrics {
         self.0.worker_starts.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a worker process that an earlier server has started.
+    /// Counts a worker process of an earlier server that was taken over.
     pub(crate) fn worker_adopted(&self) {
         self.0.worker_adoptions.fetch_add(1, Ordering::Relaxed);
     }
@@ -77,7 +77,7 @@ impl AppMetrics {
         self.0.worker_exits.add(cause);
     }
 
-    /// Counts a worker that was found to send what belongs to no answer. Takes a shared lock.
+    /// Counts a worker that was found to send bytes that belong to no answer. Takes a shared lock.
     pub(crate) fn worker_strayed(&self, kind: &'static str) {
         self.0.worker_strays.add(kind);
     }
@@ -87,12 +87,12 @@ impl AppMetrics {
         self.0.scalings.add(cause);
     }
 
-    /// Counts a deploy that came to an end. Takes a shared lock.
+    /// Counts a deploy that has ended. Takes a shared lock.
     pub(crate) fn deploy(&self, outcome: &'static str) {
         self.0.deploys.add(outcome);
     }
 
-    /// Notes how many there are of something now.
+    /// Sets a gauge.
     pub(crate) fn set(&self, gauge: AppGauge, count: usize) {
         self.0.gauges[gauge as usize].store(i64::try_from(count).unwrap_or(i64::MAX), Ordering::Relaxed);
     }
@@ -131,7 +131,7 @@ impl StatusClass {
     /// The names in the order of the variants.
     pub(super) const NAMES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "499", "5xx"];
 
-    /// A status outside 100 to 599 is a server's fault whatever it meant.
+    /// The class of a status. One outside 100 to 599 is a server error, whatever it meant.
     fn of(status: u16) -> Self {
         match status {
             100..=199 => Self::Informational,
@@ -173,5 +173,5 @@ impl AppGauge {
     ];
 }
 
-/// A second try, beside the reasons of refusals.
+/// The label of second tries, beside the reasons of refusals.
 const RETRIED: &str = "retried";

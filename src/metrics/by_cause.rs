@@ -29,7 +29,8 @@ impl ByCause {
     }
 }
 
-/// Nothing panics while one of these locks is held, and a count that is one short is better than none.
+/// Takes a lock for reading. No code panics while it holds one of these locks, and a count that is one short is better
+/// than none.
 pub(super) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
     lock.read().unwrap_or_else(PoisonError::into_inner)
 }

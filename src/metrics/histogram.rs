@@ -11,9 +11,9 @@ use prometheus_client::encoding::{MetricEncoder, NoLabelSet};
 /// Durations counted in fixed buckets without a lock.
 #[derive(Debug, Default)]
 pub(super) struct Histogram {
-    /// Not cumulative; the last one is everything above the last bound.
+    /// The counts of the buckets, not cumulative; the last one is everything above the last bound.
     buckets: [AtomicU64; BUCKET_NANOS.len() + 1],
-    /// Nanoseconds; wraps after 584 years of observed time.
+    /// The sum in nanoseconds; it wraps after 584 years of observed time.
     sum: AtomicU64,
 }
 
@@ -35,7 +35,7 @@ impl Histogram {
     }
 }
 
-/// Upper bounds, inclusive: from a cached answer to the default request limit.
+/// The upper bounds, inclusive: from a cached answer to the default request limit.
 const BUCKET_NANOS: [u64; 12] = [
     1_000_000,
     2_500_000,

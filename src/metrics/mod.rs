@@ -1,4 +1,4 @@
-//! Owns the numbers an operator watches, and their text form for Prometheus.
+//! Owns the numbers that an operator watches, and their text form for Prometheus.
 //!
 //! Never here: when to count what, or serving the text.
 
@@ -24,7 +24,7 @@ pub(crate) use self::app_metrics::{AppGauge, AppMetrics};
 use self::by_cause::{ByCause, read, write};
 use crate::name::{AppName, HostName};
 
-/// What [`Metrics::render`] writes, as a `Content-Type`.
+/// The `Content-Type` of what [`Metrics::render`] writes.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// All numbers of the process. Clones are the same numbers.
@@ -72,12 +72,12 @@ impl Metrics {
         self.series.connections_refused.add(reason);
     }
 
-    /// Counts that a client met a limit of what it may make the server hold.
+    /// Counts that a client met a limit.
     pub(crate) fn limit_reached(&self, limit: &'static str) {
         self.series.limits_reached.add(limit);
     }
 
-    /// Has the text show how much clients hold of what the limit is for, asked each time, and how much they may in all.
+    /// Shows in the text how much of a limit clients hold, asked at each rendering, and the limit's total.
     pub(crate) fn show_limit(
         &self,
         limit: &'static str,
@@ -87,12 +87,12 @@ impl Metrics {
         write(&self.series.held).insert(limit, LimitGauge { total, held: Box::new(held) });
     }
 
-    /// Counts the end of a TLS handshake: `ok`, or why not.
+    /// Counts the end of a TLS handshake by its result: `ok`, or why it failed.
     pub(crate) fn tls_handshake(&self, result: &'static str) {
         self.series.tls_handshakes.add(result);
     }
 
-    /// Notes when the certificate that a host is served with ends.
+    /// Notes when a host's certificate ends.
     pub(crate) fn set_certificate_expiry(&self, host: &HostName, not_after: SystemTime) {
         write(&self.series.certificates).insert(host.clone(), unix_seconds(not_after));
     }
@@ -102,7 +102,7 @@ impl Metrics {
         write(&self.series.certificates).remove(host);
     }
 
-    /// Counts an attempt to get a certificate of an authority that failed, by what failed.
+    /// Counts an attempt at an authority that failed, by the kind of failure.
     pub(crate) fn acme_failed(&self, kind: &'static str) {
         self.series.acme_failures.add(kind);
     }
@@ -112,7 +112,7 @@ impl Metrics {
         self.series.acme_orders.store(i64::try_from(orders).unwrap_or(i64::MAX), Ordering::Relaxed);
     }
 
-    /// Notes when a host last got a certificate of an authority, if it did, and when one is asked again.
+    /// Notes when a host last got a certificate from an authority, if it did, and when one is asked again.
     pub(crate) fn set_acme(&self, host: &HostName, issued: Option<SystemTime>, next: SystemTime) {
         write(&self.series.acme_hosts).insert(host.clone(), (issued.map(unix_seconds), unix_seconds(next)));
     }
@@ -122,7 +122,7 @@ impl Metrics {
         write(&self.series.acme_hosts).remove(host);
     }
 
-    /// The numbers of one app, found or begun at zero: look them up once and keep them.
+    /// The numbers of one app, found or begun at zero: to be looked up once and kept.
     pub(crate) fn app(&self, name: &AppName) -> AppMetrics {
         if let Some(app) = read(&self.series.apps).get(name) {
             return app.clone();
@@ -130,18 +130,18 @@ impl Metrics {
         write(&self.series.apps).entry(name.clone()).or_default().clone()
     }
 
-    /// Removes an app's numbers from the text. Whoever still holds its [`AppMetrics`] counts unseen; an app of that
+    /// Removes an app's numbers from the text. An [`AppMetrics`] that is still held counts unseen; a new app of that
     /// name begins at zero.
     pub(crate) fn forget(&self, name: &AppName) {
         write(&self.series.apps).remove(name);
     }
 
-    /// Everything as OpenMetrics text; each number is read on its own, so two may be a few events apart.
+    /// All numbers as OpenMetrics text. Each number is read on its own, so that two may be a few events apart.
     pub(crate) fn render(&self) -> String {
         let mut page = String::new();
         match text::encode(&mut page, &self.registry) {
             Ok(()) => page,
-            // Writing to a String cannot fail; a half page would read as numbers that went missing.
+            // Writing to a String cannot fail; half a page would look like numbers that are missing.
             Err(fmt::Error) => String::new(),
         }
     }
@@ -171,8 +171,8 @@ impl Drop for OpenConnection {
     }
 }
 
-/// What the registry cannot hold in its own types: its histogram takes a lock for each observation and its families
-/// a map lookup, and they forget one label set at a time.
+/// The numbers that the library's own types do not fit: its histogram takes a lock for each observation, its families
+/// need a map lookup, and they forget one label set at a time.
 #[derive(Debug, Default)]
 struct Series {
     apps: RwLock<BTreeMap<AppName, AppMetrics>>,
@@ -183,11 +183,11 @@ struct Series {
     tls_handshakes: ByCause,
     acme_failures: ByCause,
     acme_orders: AtomicI64,
-    /// When each host last got a certificate of an authority, and when one is asked again.
+    /// For each host, when it last got a certificate from an authority, and when one is asked again.
     acme_hosts: RwLock<BTreeMap<HostName, (Option<i64>, i64)>>,
 }
 
-/// What clients hold of something that has a total.
+/// How much clients hold of something that has a total, and the total.
 struct LimitGauge {
     total: u64,
     held: Box<dyn Fn() -> u64 + Send + Sync>,

@@ -183,7 +183,7 @@ fn each(apps: &AppTable, mut visit: impl FnMut(&str, &AppSeries) -> fmt::Result)
     apps.iter().try_for_each(|(name, app)| visit(name.as_str(), &app.0))
 }
 
-/// The text while it is written, one family after the other.
+/// The text while it is being written, one family after the other.
 struct MetricsPage<'a>(DescriptorEncoder<'a>);
 
 impl MetricsPage<'_> {

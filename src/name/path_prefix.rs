@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// A path and all that is below it, on segment borders: `/blog` stands for `/blog` and `/blog/x`, not for `/blogger`.
+/// A path and all paths below it, on segment borders: `/blog` stands for `/blog` and `/blog/x`, not for `/blogger`.
 ///
-/// Begins with `/`, does not end with one, and has only characters that mean the same in every spelling of a path.
+/// The text begins with `/`, does not end with one, and has only characters that mean the same in every spelling of a
+/// path.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct PathPrefix(pub(super) Arc<str>);
@@ -18,9 +19,9 @@ pub(crate) struct PathPrefix(pub(super) Arc<str>);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is no path prefix such as /blog: {why}")]
 pub struct PathPrefixError {
-    /// What was read.
+    /// The text that was read.
     pub(super) text: String,
-    /// What is wrong with it, and what would be right.
+    /// What is wrong with the text, and what would be right.
     pub(super) why: &'static str,
 }
 

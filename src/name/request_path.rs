@@ -1,18 +1,18 @@
-//! Owns how the path of a request is read where it decides something: normalised, and refused where programs read it
-//! in different ways.
+//! Owns how the path of a request is read where something depends on it: it is normalised, and refused where programs
+//! read it in different ways.
 //!
-//! Never here: what is decided by it. A worker gets the path as it was sent.
+//! Never here: what depends on it. A worker gets the path as it was sent.
 //!
-//! Percent-encoding of printable ASCII characters is undone (RFC 3986 §6.2.2.2). What some programs take for a border
-//! of segments, or for something else altogether, and others do not (an encoded or a backward slash, an empty segment,
-//! `;`, an encoded `%`), leaves everything before it certain, and what it decides about open. Segments of dots undo
-//! what stands before them, and so does whatever may be read as one.
+//! Percent-encoding of printable ASCII characters is undone (RFC 3986 §6.2.2.2). Some programs take an encoded or a
+//! backward slash, an empty segment, `;` or an encoded `%` for a border of segments, or for something else altogether,
+//! and others do not: what stands before such a character is certain, what comes after it is open. Segments of dots,
+//! and whatever may be read as one, undo what stands before them, and are refused.
 
 use std::borrow::Cow;
 
 use super::PathPrefix;
 
-/// A request's path without its query, read.
+/// The path of a request without its query, as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RequestPath<'a> {
     plain: Cow<'a, str>,
@@ -20,13 +20,13 @@ pub(crate) struct RequestPath<'a> {
     certain: usize,
 }
 
-/// Why a path cannot decide anything: where it leads depends on who reads it.
+/// Why nothing may depend on a path: programs read it in different ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct AmbiguousPath(&'static str);
 
 impl AmbiguousPath {
-    /// What it has, in words.
+    /// What the path has, in words.
     pub(crate) fn text(self) -> &'static str {
         self.0
     }
@@ -36,7 +36,7 @@ impl<'a> RequestPath<'a> {
     /// Reads a path as it was sent; `*` stands for itself.
     ///
     /// # Errors
-    /// Segments of dots in any spelling, and what no two programs need to decode alike.
+    /// Segments of dots in any spelling, and encodings that programs may decode differently.
     pub(crate) fn read(sent: &'a str) -> Result<Self, AmbiguousPath> {
         let bytes = sent.as_bytes();
         let simple = !bytes.iter().any(|byte| matches!(byte, b'%' | b'\\' | b';'))
@@ -58,10 +58,10 @@ impl<'a> RequestPath<'a> {
         Ok(prefix.covers(&self.plain))
     }
 
-    /// The same where upper and lower case may be the same to whoever reads the path.
+    /// Whether the path is the prefix or below it, also for an app to which upper and lower case may be the same.
     ///
     /// # Errors
-    /// Also when that decides.
+    /// Also when the answer depends on the case.
     pub(crate) fn is_below_in_any_case(&self, prefix: &PathPrefix) -> Result<bool, AmbiguousPath> {
         let (plain, certain) = (self.plain.to_ascii_lowercase(), self.certain);
         let folded = PathPrefix(prefix.as_str().to_ascii_lowercase().into());
@@ -82,10 +82,10 @@ impl PathPrefix {
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
-    /// What follows this prefix in a path as it was sent, which is below it: empty, or from its `/` on.
+    /// The rest of a path, as it was sent, behind this prefix, which the path is below: empty, or from its `/` on.
     ///
     /// # Errors
-    /// When nothing could stand in the prefix's place but two slashes, which begin a host's name elsewhere.
+    /// When the rest would begin with two slashes, which begin a host's name elsewhere.
     pub(crate) fn behind<'a>(&self, sent: &'a str) -> Result<&'a str, AmbiguousPath> {
         let mut at = 0;
         for _ in 0..self.as_str().len() {
@@ -96,7 +96,7 @@ impl PathPrefix {
     }
 }
 
-/// What has been read of a path so far.
+/// The part of a path that has been read so far.
 #[derive(Default)]
 struct PathReading {
     plain: Vec<u8>,
@@ -104,10 +104,10 @@ struct PathReading {
     segment: Segment,
 }
 
-/// What has been read of a segment, by whoever sees most borders.
+/// The part of a segment that has been read so far, by the reading with the most borders.
 #[derive(Default)]
 struct Segment {
-    /// Bytes that count: those before a `;`.
+    /// The bytes that count: those before a `;`.
     length: usize,
     only_dots: bool,
     has_params: bool,
@@ -176,7 +176,7 @@ impl PathReading {
     fn take_encoded(&mut self, byte: u8, sent: &[u8]) -> Result<(), AmbiguousPath> {
         match byte {
             0 => return Err(AmbiguousPath("its path has an encoded zero byte")),
-            // Longer spellings of ASCII than UTF-8 allows.
+            // These are longer spellings of ASCII than UTF-8 allows.
             0xc0 | 0xc1 => return Err(AmbiguousPath("its path is not UTF-8")),
             b'/' | b'\\' => {
                 self.open();
@@ -201,7 +201,7 @@ impl PathReading {
         Ok(())
     }
 
-    /// From here on programs read it in different ways.
+    /// Notes that programs read the path in different ways from here on.
     fn open(&mut self) {
         self.certain.get_or_insert(self.plain.len());
     }
@@ -324,7 +324,7 @@ mod tests {
 
     #[test]
     fn no_spelling_of_a_path_leads_around_a_prefix() {
-        // Whatever a program that decodes and resolves makes of it, it is below or refused.
+        // A path is below the prefix or refused, whatever a program that decodes and resolves makes of it.
         let mut random = fastrand::Rng::with_seed(20);
         const PIECES: [&str; 16] = [
             "/", "a", "blog", "%62", "b", "%2F", "%2e", ".", "..", "\\", ";", "%25", "log", "%5c", "%", "//",
@@ -343,7 +343,8 @@ mod tests {
         }
     }
 
-    /// Decodes once, takes backward slashes for slashes, cuts parameters off, merges slashes and resolves dots.
+    /// Reads a path as leniently as possible: decodes once, takes backward slashes for slashes, cuts parameters off,
+    /// merges slashes and resolves dots.
     fn most_lenient(path: &str) -> String {
         let mut bytes = Vec::new();
         let sent = path.as_bytes();

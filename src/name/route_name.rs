@@ -1,6 +1,6 @@
-//! Owns what a route is called: a host, or a host and a path prefix.
+//! Owns the name of a route: a host, or a host and a path prefix.
 //!
-//! Never here: where it leads.
+//! Never here: where a route leads.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::path_prefix::{PathPrefix, PathPrefixError};
 use super::{HostName, HostNameError};
 
-/// A host with all its paths (`example.com`), or those below a prefix (`example.com/blog`). Sorted by host.
+/// A host with all its paths (`example.com`), or with those below a prefix (`example.com/blog`). Sorted by host.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RouteName {
@@ -20,10 +20,10 @@ pub struct RouteName {
 /// Why a text is not a route's name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RouteNameError {
-    /// What stands before the path is no host.
+    /// The part before the path is no host.
     #[error(transparent)]
     Host(#[from] HostNameError),
-    /// What follows the host is no prefix.
+    /// The part behind the host is no prefix.
     #[error(transparent)]
     Prefix(#[from] PathPrefixError),
 }
@@ -34,13 +34,13 @@ impl RouteName {
         Self { host, prefix }
     }
 
-    /// Parses a host, as [`HostName::parse`] does, and what follows from its first `/` on as a prefix.
+    /// Parses a host, as [`HostName::parse`] does, and the rest from the first `/` on as a prefix.
     ///
     /// # Errors
     /// Each shows what was read, and what would be right.
     pub(crate) fn parse(text: &str) -> Result<Self, RouteNameError> {
         let text = text.trim();
-        // Of a URL the host alone would be a riddle.
+        // For a URL the error has to show more than its host.
         let slash = text.find('/').filter(|at| *at > 0 && !text[..*at].ends_with(':'));
         let (host, prefix) = text.split_at(slash.unwrap_or(text.len()));
         let host = HostName::parse(host)?;

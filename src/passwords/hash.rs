@@ -1,6 +1,6 @@
 //! Owns hashes of passwords, as files have them: bcrypt (`$2y$`) and argon2 (`$argon2id$`, a PHC string).
 //!
-//! Never here: whose they are (`users`).
+//! Never here: whose hash it is (`users`).
 
 use std::str::FromStr;
 
@@ -24,7 +24,7 @@ enum HashScheme {
 }
 
 impl PasswordHash {
-    /// Reads one.
+    /// Reads a hash.
     ///
     /// # Errors
     /// What is wrong with it, as the end of "the hash …", without the hash.
@@ -42,7 +42,7 @@ impl PasswordHash {
         Ok(Self { text: text.to_owned(), scheme })
     }
 
-    /// Makes one of a new password: argon2id with 19 MiB, two passes and one lane (OWASP's first choice).
+    /// Makes the hash of a new password: argon2id with 19 MiB, two passes and one lane (OWASP's first choice).
     ///
     /// # Errors
     /// When the system gives no random bytes.
@@ -65,8 +65,8 @@ impl PasswordHash {
         &self.text
     }
 
-    /// Whether it is that of this password. Takes as long as whoever made the hash wanted, tens of milliseconds mostly,
-    /// and the same for a wrong one. bcrypt goes by the first 72 bytes.
+    /// Whether the hash belongs to this password. The check takes as long as the hash's own parameters ask, mostly tens
+    /// of milliseconds, and as long for a wrong password. bcrypt looks at the first 72 bytes only.
     pub(crate) fn matches(&self, password: &[u8]) -> bool {
         match &self.scheme {
             HashScheme::Bcrypt => bcrypt::verify(password, &self.text).unwrap_or(false),
@@ -80,7 +80,7 @@ impl PasswordHash {
     }
 }
 
-/// A hash is a secret.
+/// Debug output leaves the hash out, because it is a secret.
 impl std::fmt::Debug for PasswordHash {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("PasswordHash")
@@ -95,7 +95,7 @@ fn bcrypt_of(text: &str) -> Result<HashScheme, String> {
     }
 }
 
-/// `$argon2id$v=19$m=19456,t=2,p=1$SALT$HASH`; without `v` it is 16.
+/// Reads `$argon2id$v=19$m=19456,t=2,p=1$SALT$HASH`; without `v` the version is 16.
 fn argon2_of(text: &str, algorithm: Algorithm) -> Result<HashScheme, String> {
     let whole = || "is no whole argon2 hash, such as $argon2id$v=19$m=19456,t=2,p=1$SALT$HASH".to_owned();
     let mut parts = text.split('$').skip(2).peekable();
@@ -134,7 +134,7 @@ fn argon2_of(text: &str, algorithm: Algorithm) -> Result<HashScheme, String> {
     Ok(HashScheme::Argon2 { algorithm, version, params, salt, output })
 }
 
-/// As PHC strings have it: without padding, which is taken where others have written it.
+/// The base64 of PHC strings: written without padding, and read with or without it.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new()
@@ -143,13 +143,13 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 const KINDS: &str =
     "bcrypt ($2y$) and argon2 ($argon2id$) are, as `rip-serverctl passwd` and `htpasswd -B` write them";
-/// 2^15 rounds take some seconds.
+/// The most rounds of bcrypt, as a power of 2: 2^15 rounds take some seconds.
 const MOST_ROUNDS: u32 = 15;
-/// KiB that checking one password may take.
+/// The most memory, in KiB, that checking one password may take.
 const MOST_MEMORY: u32 = 256 << 10;
 const MOST_PASSES: u32 = 32;
 const MOST_LANES: u32 = 16;
-/// Bytes of a new hash's salt (RFC 9106 §3.1).
+/// The bytes of a new hash's salt (RFC 9106 §3.1).
 const SALT: usize = 16;
 
 #[cfg(test)]
@@ -170,8 +170,8 @@ mod tests {
 
     #[test]
     fn hashes_that_others_have_made_are_known() {
-        // The first three: `argon2` of Debian, `php -r 'echo password_hash(…)'`; the last ones: the specification's
-        // tests.
+        // The first three are of Debian's `argon2` and `php -r 'echo password_hash(…)'`; the last ones are the
+        // specification's tests.
         for (hash, password) in [
             (
                 "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4",

@@ -13,7 +13,7 @@ use crate::files::plain_file;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Users(BTreeMap<String, PasswordHash>);
 
-/// Why a file is none of users; says nothing of what stands in it.
+/// Why a file is no file of users; the text has nothing of the file's content.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UsersError {
     #[error("cannot be read: {0}")]
@@ -26,12 +26,12 @@ impl Users {
     /// Reads a file of at most 1 MiB.
     ///
     /// # Errors
-    /// Why it cannot be read, or the first line that is wrong.
+    /// Why the file cannot be read, or the first line that is wrong.
     pub(crate) fn read(path: &Path) -> Result<Self, UsersError> {
         Self::parse(&plain_file::read_to_string(path, LARGEST)?)
     }
 
-    /// The same from a text. Empty lines, and lines that begin with `#`, say nothing.
+    /// Reads users from a text. Empty lines, and lines that begin with `#`, are ignored.
     ///
     /// # Errors
     /// The first line that is wrong.
@@ -60,18 +60,19 @@ impl Users {
         self.0.get(name)
     }
 
-    /// The hash of some user, the same for the same number; `None`: there is no user.
+    /// The hash of some user, the same one for the same number; `None`: there is no user.
     pub(crate) fn any_hash(&self, number: usize) -> Option<&PasswordHash> {
         self.0.values().nth(number.checked_rem(self.0.len())?)
     }
 
-    /// How many there are.
+    /// The number of users.
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 }
 
-/// Whether it can be a user's name: of Basic authentication (RFC 7617 §2), a line of a file, and a header field.
+/// Checks that a text can be a user's name: in Basic authentication (RFC 7617 §2), in a line of a file, and in a header
+/// field.
 ///
 /// # Errors
 /// What would be right.

@@ -1,6 +1,6 @@
-//! Owns `registry.changes`: what has changed since `registry.json` was written, a change a line.
+//! Owns `registry.changes`: the changes since `registry.json` was written, a line each.
 //!
-//! Never here: what the changes are made to.
+//! Never here: the entries that the changes are made to.
 //!
 //! ```text
 //! {"version":1}
@@ -9,10 +9,10 @@
 //! NUL NUL NUL …
 //! ```
 //!
-//! The file has its full length from the start, filled with zeros, so that a change is an overwrite: the file system
-//! has nothing to write down of its own, and a line that a crash has cut has zeros where something is missing. A line
-//! is written when the one before is on the disk; so only the last can be cut, and one that has all its bytes and not
-//! its sum has been damaged by something else. What was never answered is left out; what was answered and cannot be
+//! The file has its full length from the start, filled with zeros, so that a change overwrites bytes: the file system
+//! has no metadata to write, and a line that a crash has cut has zeros where bytes are missing. A line is written when
+//! the one before is on the disk, so that only the last one can be cut; one that has all its bytes and a wrong sum has
+//! been damaged by something else. A change that was never answered is left out; one that was answered and cannot be
 //! read is an error.
 
 use std::fs::{self, File, Metadata};
@@ -28,11 +28,11 @@ use crate::system::durable;
 
 use super::{FILE_MODE, LAST_NUMBER, RegistryEntry, RegistryError};
 
-/// One change; made twice it is the same as made once.
+/// One change; making it twice is the same as making it once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Change {
-    /// A host is added, or something else is asked for it.
+    /// A host is added, or its entry is changed.
     Set(RegistryEntry),
     /// A host is forgotten.
     Remove(RouteName),
@@ -51,13 +51,13 @@ impl Change {
 #[derive(Debug)]
 pub(super) struct Changes {
     pub(super) file: File,
-    /// Where the next line goes.
+    /// The place of the next line.
     pub(super) end: u64,
 }
 
 impl Changes {
     /// Opens the file, if there is one, with the changes it holds and their numbers. A change that was cut off in the
-    /// writing is wiped out.
+    /// writing is overwritten with zeros.
     pub(super) fn open(path: &Path) -> Result<Option<(Self, Vec<Numbered>)>, RegistryError> {
         let unreadable = |source| RegistryError::Read { path: path.into(), source };
         let file = match File::options().read(true).write(true).open(path) {
@@ -75,7 +75,7 @@ impl Changes {
         Ok(Some((file, changes)))
     }
 
-    /// Makes the file with one line in it, in the place of one that is there; on the disk once this returns.
+    /// Makes the file with one line in it, in the place of an earlier file; the file is on the disk when this returns.
     ///
     /// # Errors
     /// `FileTooLarge` when the line does not fit; else what the file system said.
@@ -99,10 +99,10 @@ impl Changes {
         fits && self.file.metadata().and_then(|ours| Ok(same(ours, fs::metadata(path)?))).unwrap_or(false)
     }
 
-    /// Adds a line; on the disk once this returns.
+    /// Adds a line, which is on the disk when this returns.
     ///
     /// # Errors
-    /// What the file system said. Then nobody knows what is there of the line, unless this can be wiped out too.
+    /// What the file system said. A part of the line may then be there, unless it could be overwritten with zeros.
     pub(super) fn append(&mut self, line: &[u8]) -> Result<(), NotAppended> {
         match self.file.write_all_at(line, self.end).and_then(|()| self.file.sync_data()) {
             Ok(()) => {
@@ -119,21 +119,21 @@ impl Changes {
     }
 }
 
-/// A line that is not on the disk for sure.
+/// A line that is perhaps not on the disk.
 pub(super) struct NotAppended {
     /// What the file system said.
     pub(super) source: io::Error,
-    /// Whether it is not there for sure.
+    /// Whether the line is certainly not there.
     pub(super) clean: bool,
 }
 
-/// A change and its number: each has that of the one before and one more, in the file and across files.
+/// A change with its number, which is one more than that of the change before, in the file and across files.
 pub(super) type Numbered = (u64, Change);
 
-/// A change as it is written.
+/// The line of a change.
 ///
 /// # Errors
-/// When JSON cannot hold it.
+/// When JSON cannot hold the change.
 pub(super) fn line(number: u64, change: &Change) -> Result<Vec<u8>, RegistryError> {
     let text = serde_json::to_string(change)
         .map_err(|source| RegistryError::Entry { host: change.host().clone(), source })?;
@@ -142,9 +142,9 @@ pub(super) fn line(number: u64, change: &Change) -> Result<Vec<u8>, RegistryErro
 
 pub(super) struct ParsedChanges {
     pub(super) changes: Vec<Numbered>,
-    /// Where the next one goes.
+    /// The place of the next line.
     pub(super) end: usize,
-    /// How many bytes lie there of one that was cut off.
+    /// How many bytes lie there of a line that was cut off.
     pub(super) cut: usize,
 }
 
@@ -152,7 +152,7 @@ pub(super) struct ParsedChanges {
 pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<ParsedChanges, RegistryError> {
     let written = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     let mut found = ParsedChanges { changes: Vec::new(), end: 0, cut: 0 };
-    // Somebody has given up all that was in it.
+    // Somebody has given up all changes of the file.
     if written == 0 {
         return Ok(found);
     }
@@ -180,8 +180,8 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<ParsedChanges, Registry
     Ok(found)
 }
 
-/// Whether bytes of the last line are missing: those of sectors that were not written before the crash, or of its end.
-/// A whole line behind zeros is none of it: those have come over the end of the line before.
+/// Whether bytes of the last line are missing: those of sectors that were not written before the crash, or those of its
+/// end. A whole line behind zeros is not cut: the zeros have replaced the end of the line before.
 fn is_cut(line: &[u8]) -> bool {
     let mut behind_zeros = line.split(|byte| *byte == 0).skip(1);
     (line.contains(&0) || !line.ends_with(b"\n")) && !behind_zeros.any(|rest| understood(rest).is_some())
@@ -204,7 +204,7 @@ fn check_head(path: &Path, bytes: &[u8]) -> Result<(), RegistryError> {
     }
 }
 
-/// A whole line with its sum.
+/// The change in a whole line, if its sum is right.
 fn understood(line: &[u8]) -> Option<Numbered> {
     let line = str::from_utf8(line).ok()?.strip_suffix('\n')?;
     let (expected, rest) = line.split_once(' ')?;
@@ -220,7 +220,7 @@ fn sum(number: u64, text: &str) -> String {
 
 const VERSION: u64 = 1;
 const HEAD: &[u8] = b"{\"version\":1}\n";
-/// Letters, five bits each.
+/// The length of a sum in letters, five bits each.
 const SUM: usize = 16;
-/// Some two thousand hosts: for each of them a 2000th of the snapshot is written.
+/// The size of the file, for some two thousand hosts: for each change a 2000th of the snapshot is written.
 const SIZE: usize = 256 * 1024;

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::{changes, snapshot};
 
-/// `registry.json`: refused, or the same once it is written and read again.
+/// `registry.json` is refused, or is the same after it is written and read again.
 pub fn registry_snapshot(data: &[u8]) {
     let path = Path::new("registry.json");
     let Ok(read) = snapshot::parse(path, data) else { return };
@@ -17,7 +17,7 @@ pub fn registry_snapshot(data: &[u8]) {
     assert_eq!((again.last_change, again.entries), (read.last_change, read.entries));
 }
 
-/// The changes since: refused, or numbered without a gap, and what they say is read again once it is written.
+/// The changes are refused, or are numbered without a gap and the same after they are written and read again.
 pub fn registry_changes(data: &[u8]) {
     let path = Path::new("registry.changes");
     let Ok(read) = changes::parse(path, data) else { return };

@@ -1,11 +1,10 @@
-//! Owns what people asked for by host name, kept across restarts: which app answers, and what the host is to do.
+//! Owns the hosts that people added or changed, kept across restarts: which app answers for each, and the host's state.
 //!
-//! Never here: facts. Whether a worker is ready is never written down; hosts that come with an app's own settings
-//! are not either.
+//! Never here: facts, such as whether a worker is ready, or hosts of an app's own settings.
 //!
-//! Two files: `registry.json` has every host, `registry.changes` beside it what has changed since. Changes are
-//! numbered, and the first file names the last one it has: what both have is not made twice, and what neither has is
-//! an error.
+//! Two files: `registry.json` has every host, and `registry.changes` beside it the changes since. Changes are numbered,
+//! and the first file names the last change that it has: a change that both files have is not made twice, and a missing
+//! one is an error.
 
 mod changes;
 #[cfg(any(test, fuzzing))]
@@ -26,7 +25,7 @@ use crate::name::RouteName;
 use changes::{Change, Changes, NotAppended, Numbered};
 use snapshot::Snapshot;
 
-/// What was asked for one host.
+/// The entry of one host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RegistryEntry {
@@ -35,39 +34,40 @@ pub(crate) struct RegistryEntry {
     /// The app's directory or entry file.
     #[serde(serialize_with = "write_path", deserialize_with = "read_path")]
     pub(crate) path: Arc<Path>,
-    /// What the host does with its requests; a file of before says `intent`.
+    /// What the host does with its requests; earlier files have `intent`.
     #[serde(alias = "intent")]
     pub(crate) state: HostState,
     /// The operator's page while the host is [`HostState::Stopped`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) page: Option<String>,
-    /// Whether a certificate may be got for it of an authority; only written down where it may not.
+    /// Whether a certificate may be got for the host from an authority; only written where it may not.
     #[serde(default = "crate::api::yes", skip_serializing_if = "crate::api::is_yes")]
     pub(crate) acme: bool,
 }
 
-/// The registry's files and what is in them.
+/// The registry's files and their entries.
 ///
-/// Every change is on the disk before the call returns: one line of a file, and for one in some two thousand all hosts
-/// (with 100,000 of them about 0.4 ms, and 20 to 40 ms). So its calls block: one owner, never on a data-path thread.
+/// Every change is on the disk before the call returns: as one line of a file (about 0.4 ms), and once in some two
+/// thousand changes as a file of all hosts (20 to 40 ms for 100,000 of them). The calls block, so that the registry has
+/// one owner and is never used on a data-path thread.
 #[derive(Debug)]
 pub(crate) struct Registry {
     path: PathBuf,
     entries: BTreeMap<RouteName, RegistryEntry>,
-    /// The number of the last change that was made.
+    /// The number of the last change.
     last_change: u64,
     pending: PendingChanges,
 }
 
-/// What is on the disk of the changes that the snapshot does not have.
+/// The changes on the disk that the snapshot does not have.
 #[derive(Debug)]
 enum PendingChanges {
-    /// No change is beside the snapshot.
+    /// There are no changes beside the snapshot.
     Nothing,
-    /// The changes are in this file, and others can follow.
+    /// The changes are in this file, and further ones can follow.
     Open(Changes),
-    /// The changes are in files that may also hold the next number, answered with an error: only a new snapshot can
-    /// follow.
+    /// The changes are in files that may also have the next number, whose change was answered with an error: only a new
+    /// snapshot can follow.
     Unsure,
 }
 
@@ -85,9 +85,9 @@ pub(crate) enum RegistryError {
     #[error("the registry `{}` is malformed at line {line}, column {column}", path.display())]
     Malformed {
         path: PathBuf,
-        /// Where, counted from 1.
+        /// The line, counted from 1.
         line: usize,
-        /// Where, counted from 1; 0 where the line is empty.
+        /// The column, counted from 1; 0 where the line is empty.
         column: usize,
         /// What the parser found there.
         source: serde_json::Error,
@@ -100,15 +100,15 @@ pub(crate) enum RegistryError {
     )]
     Damaged {
         path: PathBuf,
-        /// Where, counted from 1.
+        /// The line, counted from 1.
         line: usize,
-        /// Where it begins, counted from 0.
+        /// The place where the line begins, in bytes from 0.
         offset: usize,
     },
     /// Another version of the program wrote the file.
     #[error("the registry `{}` has version {found}; this program knows version {known} at most", path.display())]
     Version { path: PathBuf, found: u64, known: u64 },
-    /// The snapshot is older than the changes: put back from a copy, or written by hand.
+    /// The snapshot is older than the changes: a copy was put back, or it was written by hand.
     #[error(
         "the registry `{path}` has the changes up to {last}, and those in `{changes}` begin with {first}: \
          put back the file they were made to, or remove them to go on without",
@@ -116,7 +116,7 @@ pub(crate) enum RegistryError {
     )]
     Gap {
         path: PathBuf,
-        /// The last change it has.
+        /// The last change that the snapshot has.
         last: u64,
         changes: PathBuf,
         first: u64,
@@ -129,7 +129,7 @@ pub(crate) enum RegistryError {
         /// The host.
         host: RouteName,
     },
-    /// An entry that JSON cannot hold: a path that is not UTF-8.
+    /// JSON cannot hold an entry: its path is not UTF-8.
     #[error("the registry cannot hold the entry of `{host}`")]
     Entry {
         /// The host.
@@ -170,10 +170,11 @@ impl Registry {
         self.entries.get(host)
     }
 
-    /// Adds a host or changes what was asked for it; on the disk before this returns. False when it was so before.
+    /// Adds a host or changes its entry; the change is on the disk when this returns. False when nothing had to be
+    /// changed.
     ///
     /// # Errors
-    /// When it cannot be written; the registry then is as before.
+    /// When the change cannot be written; the registry is then as before.
     pub(crate) fn set(&mut self, entry: RegistryEntry) -> Result<bool, RegistryError> {
         if self.entries.get(&entry.host) == Some(&entry) {
             return Ok(false);
@@ -181,10 +182,10 @@ impl Registry {
         self.change(Change::Set(entry))
     }
 
-    /// Forgets a host; on the disk before this returns. False when it was not known.
+    /// Removes a host; the change is on the disk when this returns. False when the host was not known.
     ///
     /// # Errors
-    /// When it cannot be written; the registry then is as before.
+    /// When the change cannot be written; the registry is then as before.
     pub(crate) fn remove(&mut self, host: &RouteName) -> Result<bool, RegistryError> {
         if !self.entries.contains_key(host) {
             return Ok(false);
@@ -192,10 +193,10 @@ impl Registry {
         self.change(Change::Remove(host.clone()))
     }
 
-    /// Puts all changes into the one file that people read. Whoever does without loses nothing.
+    /// Puts all changes into the one file that people read. Without this call nothing is lost.
     ///
     /// # Errors
-    /// When it cannot be written; the changes then stay where they are.
+    /// When the file cannot be written; the changes then stay where they are.
     pub(crate) fn settle(&mut self) -> Result<(), RegistryError> {
         match self.pending {
             PendingChanges::Nothing => Ok(()),
@@ -205,7 +206,7 @@ impl Registry {
         }
     }
 
-    /// Makes the changes that the snapshot has not.
+    /// Makes the changes that the snapshot does not have.
     fn take(&mut self, file: Changes, changes: Vec<Numbered>) -> Result<(), RegistryError> {
         let Some((first, _)) = changes.first() else { return Ok(()) };
         if *first > self.last_change + 1 {
@@ -217,7 +218,7 @@ impl Registry {
             apply(&mut self.entries, change);
             self.last_change = number;
         }
-        // Else the last server ended between a new snapshot and the end of what that replaced.
+        // Otherwise the last server ended between writing a new snapshot and removing the changes that it replaced.
         if self.last_change > snapshot {
             self.pending = PendingChanges::Open(file);
         }
@@ -247,7 +248,7 @@ impl Registry {
             }
             PendingChanges::Nothing => match Changes::create(&path, line) {
                 Ok(file) => self.pending = PendingChanges::Open(file),
-                // A line that is too long, or a disk that has room for a small registry and not for this.
+                // The line is too long, or the disk has room for a small registry and not for this file.
                 Err(_) => return self.write_all(number),
             },
             PendingChanges::Open(_) | PendingChanges::Unsure => return self.write_all(number),
@@ -271,7 +272,7 @@ impl Registry {
         snapshot::write(&self.path, last_change, self.entries.values())?;
         self.last_change = last_change;
         self.pending = PendingChanges::Nothing;
-        // What cannot be removed is passed over by its numbers, and replaced by the next change.
+        // A file that cannot be removed is passed over by its numbers, and replaced by the next change.
         fs::remove_file(self.changes_path()).ok();
         Ok(())
     }
@@ -281,7 +282,7 @@ impl Registry {
     }
 }
 
-/// Makes a change; returns what was there for the host.
+/// Makes a change; returns the host's earlier entry.
 fn apply(entries: &mut BTreeMap<RouteName, RegistryEntry>, change: Change) -> Option<RegistryEntry> {
     match change {
         Change::Set(entry) => entries.insert(entry.host.clone(), entry),
@@ -297,9 +298,9 @@ fn read_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Path>, D:
     PathBuf::deserialize(deserializer).map(Arc::from)
 }
 
-/// An operator's page is nobody else's business before it is shown.
+/// The mode of the files: an operator's page is secret until it is shown.
 const FILE_MODE: u32 = 0o600;
-/// Numbers of changes end here, long before the number after one could be none.
+/// The number at which changes end, long before the next number could not be written.
 const LAST_NUMBER: u64 = 1 << 53;
 
 #[cfg(test)]

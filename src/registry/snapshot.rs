@@ -1,6 +1,6 @@
 //! Owns `registry.json`: every entry as it was at one change, a host a line, for people to read and compare.
 //!
-//! Never here: what has changed since.
+//! Never here: later changes.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
@@ -18,7 +18,7 @@ use super::{FILE_MODE, LAST_NUMBER, RegistryEntry, RegistryError};
 
 #[derive(Default)]
 pub(super) struct Snapshot {
-    /// The number of the last change that is in it; 0 when no change was ever counted.
+    /// The number of the last change in the snapshot; 0 when no change was ever counted.
     pub(super) last_change: u64,
     pub(super) entries: BTreeMap<RouteName, RegistryEntry>,
 }
@@ -34,7 +34,7 @@ impl Snapshot {
     }
 }
 
-/// Replaces the file; on the disk once this returns.
+/// Replaces the file; the new one is on the disk when this returns.
 pub(super) fn write<'a>(
     path: &Path,
     last_change: u64,
@@ -45,7 +45,7 @@ pub(super) fn write<'a>(
         .map_err(|source| RegistryError::Write { path: path.into(), source })
 }
 
-/// All that is read of another version's file: the rest may look like anything.
+/// The only part that is read of another version's file: the rest may look like anything.
 #[derive(Deserialize)]
 struct Versioned {
     version: u64,
@@ -55,7 +55,7 @@ struct Versioned {
 #[serde(deny_unknown_fields)]
 struct Document {
     version: u64,
-    /// Version 1 has none.
+    /// The number of the last change; version 1 has none.
     #[serde(default, deserialize_with = "number")]
     last_change: u64,
     hosts: Vec<RegistryEntry>,
@@ -98,7 +98,7 @@ fn sorted(
     Ok(hosts.into_iter().map(|entry| (entry.host.clone(), entry)).collect())
 }
 
-/// Many hosts lead to few apps.
+/// Lets entries share their paths, because many hosts lead to few apps.
 fn share_paths(entries: &mut [RegistryEntry]) {
     let mut known = HashSet::<Arc<Path>>::new();
     for entry in entries {
@@ -109,7 +109,7 @@ fn share_paths(entries: &mut [RegistryEntry]) {
     }
 }
 
-/// One host a line, so that a person can read the file and compare two of them.
+/// The text, one host a line, so that a person can read the file and compare two of them.
 pub(super) fn render<'a>(
     last_change: u64,
     entries: impl Iterator<Item = &'a RegistryEntry>,

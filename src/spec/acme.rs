@@ -9,14 +9,14 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use super::setting_types::Challenge;
 
-/// What the settings say of ACME.
+/// The settings of ACME.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Acme {
     /// The directory URLs of the authorities, in the order in which they are tried.
     pub(crate) authorities: Vec<String>,
-    /// Where an authority may write to.
+    /// The address that an authority may write to.
     pub(crate) email: Option<String>,
-    /// The profile that is asked for.
+    /// The profile that is ordered.
     pub(crate) profile: Option<String>,
     /// A PEM file with roots that authorities' own servers may have, beside those that the machine trusts.
     pub(crate) root: Option<PathBuf>,
@@ -24,27 +24,27 @@ pub(crate) struct Acme {
     pub(crate) eab: Option<PathBuf>,
     /// The program that sets and removes DNS records.
     pub(crate) hook: Option<PathBuf>,
-    /// How the control of a name is shown.
+    /// How the control of a name is proved.
     pub(crate) challenge: Challenge,
     /// The program that runs after each new pair.
     pub(crate) renewed: Option<PathBuf>,
-    /// Orders at the same time, at most.
+    /// The most orders at the same time.
     pub(crate) orders: NonZeroUsize,
-    /// Orders begun in a minute, at most.
+    /// The most orders that are begun in a minute.
     pub(crate) orders_per_minute: NonZeroU32,
 }
 
-/// Let's Encrypt, whose certificates browsers believe.
+/// The directory of Let's Encrypt, whose certificates browsers accept.
 pub(crate) const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
-/// Let's Encrypt's authority for trying things out.
+/// The directory of Let's Encrypt's test authority.
 pub(crate) const LETS_ENCRYPT_STAGING: &str = "https://acme-staging-v02.api.letsencrypt.org/directory";
-/// Orders at the same time, unless a setting says otherwise.
+/// The default of orders at the same time.
 pub(crate) const ORDERS: NonZeroUsize = NonZeroUsize::new(8).expect("not zero");
-/// Orders begun in a minute, unless a setting says otherwise.
+/// The default of orders begun in a minute.
 pub(crate) const ORDERS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(30).expect("not zero");
 
 impl Acme {
-    /// ACME with these authorities and nothing else said.
+    /// ACME with these authorities, and the defaults for everything else.
     pub(crate) fn with(authorities: Vec<String>) -> Self {
         Self {
             authorities,
@@ -61,13 +61,13 @@ impl Acme {
     }
 }
 
-/// Whether a text says that no authority is asked.
+/// Whether the text says that no authority is asked.
 pub(super) fn is_off(text: &str) -> bool {
     matches!(text, "off" | "no" | "false" | "0")
 }
 
-/// The directory URL of an authority that a word stands for, or that is written out; only HTTPS is spoken with one
-/// (RFC 8555 §6.1).
+/// The directory URL of an authority that a word stands for, or that is written out; authorities are only asked over
+/// HTTPS (RFC 8555 §6.1).
 pub(crate) fn authority(word: &str) -> Option<String> {
     let url = match word {
         "yes" | "on" | "true" | "1" => LETS_ENCRYPT,

@@ -23,24 +23,24 @@ use crate::pattern::Pattern;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct AppSpec {
     pub(crate) name: AppName,
-    /// Where it is, as given: a directory or an entry file.
+    /// The app's path as it was given: a directory or an entry file.
     pub(crate) path: PathBuf,
-    /// What it was found to be and how it is run, in one sentence for people.
+    /// A sentence for people about what the app is and how it is run.
     pub(crate) described: String,
-    /// The file whose modification time tells that the app changed.
+    /// The file whose modification time shows that the app has changed.
     pub(crate) entry: Option<PathBuf>,
-    /// Hosts the app names for itself.
+    /// The hosts that the app's settings name.
     pub(crate) hosts: Vec<RouteName>,
     /// How a worker of the next generation is started.
     pub(crate) launch: Arc<LaunchSpec>,
-    /// How its workers are kept.
+    /// How the app's workers are kept.
     pub(crate) upkeep: Upkeep,
     pub(crate) recycle: Recycle,
     /// What shows that a worker is ready.
     pub(crate) ready_by: ReadyBy,
-    /// Files whose change counts beside that of the entry and the settings.
+    /// The files whose change counts beside that of the entry and the settings.
     pub(crate) sources: Arc<Sources>,
-    /// What the data path has to know.
+    /// The settings for the data path.
     pub(crate) rules: Arc<Rules>,
     /// What of its settings is dangerous as its files are, a sentence each.
     pub(crate) warnings: Vec<String>,
@@ -57,11 +57,11 @@ pub struct LaunchSpec {
     pub directory: PathBuf,
     /// Program and arguments; the program is a path or is looked up in `PATH` of `env`, else of the server.
     pub command: Vec<String>,
-    /// What the worker's environment has beside the worker contract's own names.
+    /// The worker's environment, without the names of the worker contract.
     pub env: BTreeMap<String, String>,
     /// How the listening socket is handed over.
     pub listen: Listen,
-    /// Whether the worker is offered `NOTIFY_SOCKET`; not those that say `READY=1` before the app is loaded.
+    /// Whether the worker is offered `NOTIFY_SOCKET`; programs that say `READY=1` before the app is loaded are not.
     pub notify: bool,
     /// Whether the worker is given a `PIDFILE` of its own, unless `env` names one.
     pub pid_file: bool,
@@ -76,17 +76,17 @@ pub struct LaunchSpec {
 pub(crate) struct Sources {
     /// The app's folder, links followed.
     pub(crate) root: PathBuf,
-    /// Which of its files.
+    /// The patterns of the files.
     pub(crate) patterns: Vec<Pattern>,
 }
 
 impl Recycle {
-    /// No worker is ever replaced for what it has served.
+    /// The limits with which a worker is never replaced for what it has served.
     #[cfg(test)]
     pub(crate) const OFF: Self = Self { requests: None, age: None, reloads: None };
 }
 
-/// As a sentence goes on after "each worker is replaced": `after 10000 requests or 1h`, `never`.
+/// The words after "each worker is replaced": `after 10000 requests or 1h`, `never`.
 impl fmt::Display for Recycle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let requests = self.requests.map(|requests| format!("{requests} requests"));
@@ -128,7 +128,7 @@ impl Rules {
         self.each().filter_map(|rules| rules.auth.asked_app().cloned()).collect()
     }
 
-    /// These files of users, and those of some paths.
+    /// The files of users that these settings name, and those for some paths.
     pub(crate) fn files_of_users(&self) -> Vec<PathBuf> {
         let mut files: Vec<_> =
             self.each().filter_map(|rules| rules.auth.users().map(PathBuf::from)).collect();
@@ -143,15 +143,15 @@ impl Rules {
         !named(&self.deny) && (self.allow.is_empty() || named(&self.allow))
     }
 
-    /// Whether request bodies of this path are passed on as they come. The app's choice alone: such a body holds a
-    /// worker meanwhile.
+    /// Whether request bodies of this path are passed on as they come. Only the app can choose that, because such a
+    /// body holds a worker meanwhile.
     pub(crate) fn streams(&self, path: &str) -> bool {
         self.protocol == Protocol::H2c || self.stream.iter().any(|prefix| is_below(path, prefix))
     }
 }
 
 impl AnswerFields {
-    /// Makes the changes.
+    /// Makes the changes in an answer's head.
     pub(crate) fn apply(&self, headers: &mut HeaderMap) {
         change(headers, &self.remove, &self.set, &self.add);
     }
@@ -163,12 +163,12 @@ impl RequestFields {
         self.remove.is_empty() && self.set.is_empty() && self.add.is_empty()
     }
 
-    /// Makes the changes.
+    /// Makes the changes in a request's head.
     pub(crate) fn apply(&self, headers: &mut HeaderMap) {
         change(headers, &self.remove, &self.set, &self.add);
     }
 
-    /// The fields that requests have whatever their clients say.
+    /// The fields that the settings give to requests, whatever their clients send.
     pub(crate) fn given(&self) -> impl Iterator<Item = &HeaderName> {
         self.set.iter().chain(&self.add).map(|(name, _)| name)
     }
@@ -199,13 +199,13 @@ impl ClientCerts {
         self.ca.is_some() && self.mode != Some(ClientCertMode::Off)
     }
 
-    /// Whether who has none that is believed is refused.
+    /// Whether a client without an accepted certificate is refused.
     pub(crate) fn are_required(&self) -> bool {
         self.are_asked_for() && self.mode != Some(ClientCertMode::Request)
     }
 
-    /// What is in force where `all` holds for whatever is not said here; lists of revoked certificates stand beside
-    /// their authorities. `None`: certificates are asked for, and nobody says whose.
+    /// The settings in force, with `all` for those that are missing here; lists of revoked certificates belong to their
+    /// authorities. `None`: certificates are asked for, but no setting names the authorities.
     pub(crate) fn or(self, all: &Self) -> Option<Self> {
         let lists_of_all = all.crl.as_ref().filter(|_| self.ca.is_none());
         let crl = self.crl.or_else(|| lists_of_all.cloned());

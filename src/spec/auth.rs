@@ -1,6 +1,6 @@
-//! Owns who may come in where a name and a password are asked for, as settings say it.
+//! Owns the settings that say who is let in: users with passwords, or whom another program lets in.
 //!
-//! Never here: asking for them, or checking them (the data path).
+//! Never here: asking for a password, or checking one (the data path).
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -15,12 +15,12 @@ use crate::name::{AppName, RequestPath};
 /// What clients must show before a request reaches its app.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Auth {
-    /// Nothing.
+    /// Clients need to show nothing.
     #[default]
     Off,
-    /// A name and a password (Basic, RFC 7617).
+    /// Clients need to show a name and a password (Basic, RFC 7617).
     Passwords(PasswordAuth),
-    /// What another program wants to see.
+    /// Clients need to satisfy another program.
     Forward(ForwardAuth),
 }
 
@@ -29,7 +29,7 @@ pub(crate) enum Auth {
 pub(crate) struct PasswordAuth {
     /// The file of users and the hashes of their passwords; absolute.
     pub(crate) users: PathBuf,
-    /// What people are told that the password is for.
+    /// The realm: what the password is for, as people read it.
     realm: String,
     /// The value of `WWW-Authenticate`.
     pub(crate) challenge: HeaderValue,
@@ -58,9 +58,9 @@ pub(crate) enum AuthProgram {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AuthAddress {
     url: String,
-    /// `HOST:PORT`, to connect to.
+    /// The address to connect to, `HOST:PORT`.
     pub(crate) address: String,
-    /// What its `Host` is.
+    /// The `Host` of the request to the program.
     pub(crate) authority: String,
 }
 
@@ -118,7 +118,7 @@ impl Auth {
         }
     }
 
-    /// The same with paths that begin at this folder, unless they are absolute.
+    /// The same settings with paths that begin at this folder, unless they are absolute.
     pub(crate) fn beside(self, folder: &Path) -> Self {
         match self {
             Self::Passwords(own) => Self::Passwords(PasswordAuth { users: folder.join(&own.users), ..own }),
@@ -134,7 +134,7 @@ impl Auth {
         }
     }
 
-    /// The file of users.
+    /// The file of users, where there is one.
     pub(crate) fn users(&self) -> Option<&Path> {
         match self {
             Self::Passwords(own) => Some(&own.users),
@@ -183,7 +183,7 @@ impl ForwardAuth {
         Ok(Self { program: AuthProgram::App(name), path, copy })
     }
 
-    /// Whether nobody but the program that is asked says such a field.
+    /// Whether a client's field of this name is hidden from the worker.
     pub(crate) fn hides(&self, name: &HeaderName) -> bool {
         name == "remote-user" || self.copy.contains(name)
     }
@@ -196,7 +196,7 @@ fn copied_fields(value: &DeValue<'_>) -> Result<Vec<HeaderName>, String> {
     names.iter().map(|name| name.get_ref().as_str().map_or_else(|| Err(wrong()), field)).collect()
 }
 
-/// As config files write it.
+/// The text as config files have it.
 impl fmt::Display for Auth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,23 +1,23 @@
-//! Owns what holds for some paths of an app in place of what holds for all of them.
+//! Owns values for some paths of an app, in place of the value for all paths.
 //!
-//! Never here: what that is.
+//! Never here: what the values are.
 
 use std::sync::Arc;
 
 use crate::name::{AmbiguousPath, PathPrefix, RequestPath};
 
-/// A `T` for each of some path prefixes; the longest that fits holds.
+/// A `T` for each of some path prefixes; the longest prefix that fits counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ByPath<T>(Arc<[(PathPrefix, Arc<T>)]>);
 
 impl<T> ByPath<T> {
-    /// These, each prefix once.
+    /// The values for these prefixes, each of which is there once.
     pub(crate) fn new(mut each: Vec<(PathPrefix, Arc<T>)>) -> Self {
         each.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.as_str().len()));
         Self(each.into())
     }
 
-    /// The same with something else for each prefix.
+    /// The same prefixes with other values.
     pub(crate) fn map(&self, each: impl Fn(T) -> T) -> Self
     where
         T: Clone,
@@ -26,15 +26,15 @@ impl<T> ByPath<T> {
         Self(self.0.iter().map(mapped).collect())
     }
 
-    /// What holds for some paths, in no order that matters.
+    /// The values, in no order that matters.
     pub(crate) fn values(&self) -> impl Iterator<Item = &Arc<T>> {
         self.0.iter().map(|(_, held)| held)
     }
 
-    /// What holds for a path as it was sent; `None`: nothing of its own.
+    /// The value for a path as it was sent; `None`: the path has no value of its own.
     ///
     /// # Errors
-    /// When that depends on who reads the path, or on whether upper and lower case differ to the app.
+    /// When programs read the path differently, or when it depends on whether upper and lower case differ to the app.
     pub(crate) fn at(&self, path: &str) -> Result<Option<&Arc<T>>, AmbiguousPath> {
         if self.0.is_empty() {
             return Ok(None);

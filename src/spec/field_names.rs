@@ -5,7 +5,7 @@
 
 use http::header::{HeaderName, HeaderValue};
 
-/// Whose head a field stands in.
+/// The head that a field stands in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Head {
     /// An answer, as its client gets it.
@@ -15,7 +15,7 @@ pub(crate) enum Head {
 }
 
 impl Head {
-    /// A field that settings may change.
+    /// The name of a field that settings may change.
     ///
     /// # Errors
     /// What would be right, as the end of "expected …".
@@ -47,7 +47,7 @@ impl Head {
     }
 }
 
-/// A field that workers may get of a program which was asked who a client is.
+/// The name of a field that workers may get from a program which was asked about a request.
 ///
 /// # Errors
 /// What would be right, as the end of "expected …".
@@ -59,7 +59,7 @@ pub(crate) fn copied(text: &str) -> Result<HeaderName, String> {
     told.map_or_else(|| Head::Request.field(text), Ok)
 }
 
-/// A field's value.
+/// The value of a field.
 ///
 /// # Errors
 /// What would be right, as the end of "expected …".
@@ -67,7 +67,7 @@ pub(crate) fn value(text: &str) -> Result<HeaderValue, String> {
     HeaderValue::from_str(text).map_err(|_| "values of printable ASCII characters, without line ends".into())
 }
 
-/// Fields of one connection only (RFC 9110 §7.6.1), in either direction.
+/// Whether a field belongs to one connection only (RFC 9110 §7.6.1), in either direction.
 pub(crate) fn is_hop_by_hop(name: &str) -> bool {
     matches!(
         name,
@@ -83,14 +83,14 @@ pub(crate) fn is_hop_by_hop(name: &str) -> bool {
     )
 }
 
-/// What only a trusted proxy may say.
+/// Whether only a trusted proxy may send the field.
 pub(crate) fn is_forwarding(name: &str) -> bool {
     name.starts_with("x-forwarded-")
         || is_of_client_cert(name)
         || matches!(name, "forwarded" | "x-real-ip" | "x-request-start" | "remote-user")
 }
 
-/// What tells of a client's certificate; RFC 9440 has two of them.
+/// Whether the field is about a client's certificate; two of them are those of RFC 9440.
 pub(crate) fn is_of_client_cert(name: &str) -> bool {
     name.starts_with("x-client-cert") || matches!(name, "client-cert" | "client-cert-chain")
 }

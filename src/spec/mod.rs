@@ -1,4 +1,4 @@
-//! What is to run and within which limits: the finished words that config produces and everything else reads.
+//! What is to run and within which limits: the finished settings that config produces and everything else reads.
 //!
 //! ```text
 //! setting_types ── settings (the table, and the structs of its sections) ──┬─ app

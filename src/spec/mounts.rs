@@ -1,4 +1,4 @@
-//! Owns which folders of files an app has at which of its paths: as settings say it, and where they are on the disk.
+//! Owns which folders of files an app has at which of its paths: as settings name them, and as they are on the disk.
 //!
 //! Never here: which file of a folder a request means (`files`), or who may ask for it.
 
@@ -10,25 +10,25 @@ use std::sync::Arc;
 use crate::files::sent_folder::SentFolder;
 use crate::name::{AmbiguousPath, PathPrefix, RequestPath};
 
-/// Folders of files, each at a path of the app; the longest path first.
+/// Folders of files, each at a path of the app; the longest path comes first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Mounts(Arc<[Mount]>);
 
-/// A folder at a path of the app and at all that is below it.
+/// A folder at a path of the app and at all paths below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mount {
-    /// `None`: every path.
+    /// The path; `None`: every path.
     pub(crate) prefix: Option<PathPrefix>,
-    /// As settings name it; a relative one begins in the app's folder.
+    /// The folder as settings name it; a relative one begins in the app's folder.
     pub(crate) root: PathBuf,
     /// Whether the app answers where the folder has no file.
     pub(crate) fallback: bool,
-    /// Where that is, once the app's folder is known.
+    /// The folder on the disk, when the app's folder is known.
     pub(crate) folder: Option<Arc<SentFolder>>,
 }
 
 impl Mounts {
-    /// These, each path once.
+    /// The mounts, each path once.
     ///
     /// # Errors
     /// What would be right, as the end of "expected …".
@@ -41,17 +41,17 @@ impl Mounts {
         }
     }
 
-    /// Whether there are none.
+    /// Whether there are no mounts.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// All of them.
+    /// All mounts.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Mount> {
         self.0.iter()
     }
 
-    /// The first folder that is named by a way out of the app's folder.
+    /// The first folder whose name leads out of the app's folder.
     pub(crate) fn first_outside(&self) -> Option<&Path> {
         let leads_out = |root: &&Path| {
             root.components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir))
@@ -59,8 +59,8 @@ impl Mounts {
         self.iter().map(|mount| &*mount.root).find(leads_out)
     }
 
-    /// The same with the folders as they are now; `app` is the app's folder. A relative one has to lie in it, or in one
-    /// of `follow`, links followed; `has_scripts`: source is never sent, and files of `secrets` never are.
+    /// The same mounts with their folders as they are now; `app` is the app's folder. A relative folder has to lie in
+    /// it, or in one of `follow`, links followed; `has_scripts`: source is never sent.
     ///
     /// # Errors
     /// The folder that cannot be served and why, as the end of a sentence.
@@ -92,7 +92,7 @@ impl Mounts {
         found.collect::<Result<_, String>>().map(Self)
     }
 
-    /// As rack's `X-Accel-Mapping` has it: folders of files, and the paths that name them.
+    /// The value of rack's `X-Accel-Mapping`: folders of files, and the paths that name them.
     pub(crate) fn mapping(&self) -> String {
         let pair = |mount: &Mount| {
             let root = mount.folder.as_ref().map_or(&*mount.root, |folder| folder.root());
@@ -101,10 +101,10 @@ impl Mounts {
         self.iter().map(pair).collect::<Vec<_>>().join(",")
     }
 
-    /// The folder for a path as it was sent, and the path in it: empty, or from its `/` on.
+    /// The mount for a path as it was sent, and the rest of the path: empty, or from its `/` on.
     ///
     /// # Errors
-    /// When that depends on who reads the path.
+    /// When programs read the path differently in this point.
     pub(crate) fn at_sent<'a>(&self, sent: &'a str) -> Result<Option<(&Mount, &'a str)>, AmbiguousPath> {
         let path = RequestPath::read(sent)?;
         for mount in self.iter() {
@@ -117,7 +117,7 @@ impl Mounts {
         Ok(None)
     }
 
-    /// The folder for a decoded path, and the path in it, which begins with no `/`.
+    /// The mount for a decoded path, and the rest of the path, which does not begin with `/`.
     pub(crate) fn at_plain<'a>(&self, path: &'a str) -> Option<(&Mount, &'a str)> {
         self.iter().find_map(|mount| match &mount.prefix {
             Some(prefix) if prefix.covers(path) => {
@@ -130,18 +130,18 @@ impl Mounts {
 }
 
 impl Mount {
-    /// Whether another folder is in this one.
+    /// Whether the other folder is in this one.
     pub(crate) fn holds(&self, other: &Path) -> bool {
         self.folder.as_ref().is_some_and(|folder| other.starts_with(folder.root()))
     }
 
-    /// Its path as settings write it.
+    /// The mount's path as settings write it.
     pub(crate) fn path(&self) -> &str {
         self.prefix.as_ref().map_or("/", PathPrefix::as_str)
     }
 }
 
-/// As `check` shows it.
+/// The text as `check` shows it.
 impl fmt::Display for Mounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, mount) in self.iter().enumerate() {

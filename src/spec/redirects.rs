@@ -1,6 +1,6 @@
-//! Owns where requests are sent instead of to the app: whole hosts, and some paths of the app.
+//! Owns which hosts and which paths of an app are redirected, and where to.
 //!
-//! Never here: the answer that sends them.
+//! Never here: the answer that redirects.
 
 use std::fmt;
 
@@ -12,12 +12,12 @@ use crate::name::{AmbiguousPath, HostName, PathPrefix, RequestPath};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Redirects {
     hosts: Vec<(HostName, String)>,
-    /// The longest prefix first; `None`: `/` and nothing below it.
+    /// The prefixes and their targets, the longest prefix first; `None`: `/` and nothing below it.
     paths: Vec<(Option<PathPrefix>, String)>,
 }
 
 impl Redirects {
-    /// Reads pairs of what is redirected and where it is led to.
+    /// Reads pairs of a host or path and its target.
     ///
     /// # Errors
     /// What would be right, as the end of "expected …".
@@ -41,7 +41,7 @@ impl Redirects {
         Ok(all)
     }
 
-    /// Whether there are none.
+    /// Whether there are no redirects.
     pub(crate) fn is_empty(&self) -> bool {
         self.hosts.is_empty() && self.paths.is_empty()
     }
@@ -51,15 +51,15 @@ impl Redirects {
         self.hosts.iter().map(|(host, _)| host)
     }
 
-    /// Where a host as it is registered is led to, as the beginning of a URL: what follows is the path of the request.
+    /// The target of a registered host, as the beginning of a URL that the request's path completes.
     pub(crate) fn of_host(&self, host: &HostName) -> Option<&str> {
         self.hosts.iter().find(|(from, _)| from == host).map(|(_, to)| to.as_str())
     }
 
-    /// Where a path as it was sent is led to: a URL or a path.
+    /// The target of a path as it was sent: a URL or a path.
     ///
     /// # Errors
-    /// When that depends on who reads the path.
+    /// When programs read the path differently in this point.
     pub(crate) fn of_path(&self, sent: &str) -> Result<Option<String>, AmbiguousPath> {
         if self.paths.is_empty() {
             return Ok(None);
@@ -79,7 +79,7 @@ impl Redirects {
         Ok(found)
     }
 
-    /// Follows each redirect within the app until it leads out of them.
+    /// Follows each redirect within the app until it leads out of the redirects.
     fn check_circles(&self) -> Result<(), String> {
         let circle = |from: &str| format!("redirects that end somewhere: {from} is led in a circle");
         for (from, _) in &self.paths {
@@ -111,7 +111,7 @@ impl Redirects {
     }
 }
 
-/// As config files write it.
+/// The text as config files have it.
 impl fmt::Display for Redirects {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hosts = self.hosts.iter().map(|(host, to)| (host.as_str(), to));

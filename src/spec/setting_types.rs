@@ -1,7 +1,7 @@
-//! The types of settings whose values are neither numbers nor texts: counts of workers, ports, rates, and choices
-//! between a few words.
+//! The types of settings whose values are neither numbers nor texts: counts of workers, ports, rates, and choices among
+//! a few words.
 //!
-//! Never here: reading them (`settings`), or what follows from them.
+//! Never here: reading values (`settings`), or what follows from them.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -57,13 +57,13 @@ pub(crate) struct WorkerRange {
 }
 
 impl WorkerRange {
-    /// Whether it is one number, whatever the load.
+    /// Whether the range is one number, whatever the load.
     pub(crate) fn is_fixed(self) -> bool {
         self.least == self.most
     }
 
-    /// The numbers that it allows on a machine with that many cores; at least 1. Where `most` turns out to be below
-    /// `least`, that one alone.
+    /// The numbers that the range allows on a machine with that many cores; at least 1. Where `most` turns out to be
+    /// below `least`, the range is `least` alone.
     pub(crate) fn resolve(self, cores: usize) -> RangeInclusive<usize> {
         let least = self.least.resolve(cores);
         least..=self.most.resolve(cores).max(least)
@@ -85,12 +85,12 @@ impl fmt::Display for WorkerRange {
     }
 }
 
-/// Which port the main listener gets.
+/// The port of the main listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PortChoice {
-    /// This one, or an error.
+    /// This port, or an error.
     Given(u16),
-    /// The scheme's own port; on EACCES or EADDRINUSE the first free one from 5000 up.
+    /// The scheme's own port, or the first free one from 5000 up when that fails with EACCES or EADDRINUSE.
     Probe,
 }
 
@@ -103,23 +103,23 @@ pub(crate) struct Rate {
     pub(crate) burst: NonZeroU32,
 }
 
-/// The folder of an app's scripts, where it is a PHP app: found by looking, said by no setting.
+/// The folder of an app's scripts, where it is a PHP app. No setting has this value: it is found by looking.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Scripts(pub(crate) Option<Arc<DocumentRoot>>);
 
 impl Scripts {
-    /// As a section is read: no setting says anything.
+    /// The initial value: no setting has one.
     pub(crate) fn read<V>(_: &V) -> Self {
         Self::default()
     }
 }
 
-/// The pages of an app for what is answered in its place, as a deploy has read them: said by no setting.
+/// The pages of an app for answers in its place, as a deploy has read them. No setting has this value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct OwnPages(pub(crate) Option<Arc<ErrorPages>>);
 
 impl OwnPages {
-    /// As a section is read: no setting says anything.
+    /// The initial value: no setting has one.
     pub(crate) fn read<V>(_: &V) -> Self {
         Self::default()
     }
@@ -134,7 +134,7 @@ pub(crate) trait Choice: Sized {
     fn of_word(word: &str) -> Option<Self>;
 }
 
-/// Enums of which each variant that people may choose has a word.
+/// Makes enums in which each variant that people may choose has a word.
 macro_rules! choices {
     ($($(#[$attr:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident $(= $word:literal)?,)* })*) => {$(
         $(#[$attr])*
@@ -158,15 +158,16 @@ macro_rules! choices {
 choices! {
     /// What shows that a worker is ready.
     ReadyBy {
-        /// `READY=1` or an answer, whichever comes first: of programs that are known to say it once the app is loaded.
+        /// `READY=1` or an answer, whichever comes first; for programs that are known to say `READY=1` after the app is
+        /// loaded.
         Either,
-        /// An answer; `READY=1` may have been said by something in front of the app.
+        /// An answer; `READY=1` may have been sent by a server in front of the app.
         Answer = "answer",
         /// `READY=1`; the worker is never asked.
         Notify = "notify",
     }
 
-    /// How a worker gets at its listening socket.
+    /// How a worker gets its listening socket.
     #[derive(Serialize)]
     #[serde(rename_all = "lowercase")]
     Listen {
@@ -178,7 +179,7 @@ choices! {
         Port = "port",
     }
 
-    /// What a worker speaks.
+    /// The protocol of a worker.
     Protocol {
         /// HTTP/1.1.
         Http1 = "http1",
@@ -188,13 +189,13 @@ choices! {
         FastCgi = "fastcgi",
     }
 
-    /// Which answers are compressed for clients that take them so.
+    /// The answers that are compressed for clients that take them so.
     Compress {
         /// None.
         Off = "off",
-        /// Those in which there is no secret: style sheets, scripts, fonts; and pages of nobody in particular.
+        /// Those without a secret: style sheets, scripts, fonts, and pages that are the same for everybody.
         Safe = "safe",
-        /// All that get smaller by it.
+        /// All answers that get smaller.
         All = "all",
     }
 
@@ -208,7 +209,7 @@ choices! {
         Module = "module",
     }
 
-    /// A signal an app may ask for instead of a restart.
+    /// A signal that an app asks for instead of a restart.
     ReloadSignal {
         /// SIGHUP.
         Hup = "HUP",
@@ -218,22 +219,22 @@ choices! {
         Usr2 = "USR2",
     }
 
-    /// What becomes of a client that has no certificate which is believed.
+    /// What happens to a client without an accepted certificate.
     #[derive(Hash)]
     ClientCertMode {
-        /// Its handshake fails.
+        /// The client's handshake fails.
         Require = "require",
-        /// It is served, and the worker is told.
+        /// The client is served, and the worker is told.
         Request = "request",
-        /// It is not asked for one.
+        /// The client is not asked for a certificate.
         Off = "off",
     }
 
     /// A listener whose connections begin with a PROXY header.
     ProxiedListener {
-        /// The one with TLS.
+        /// The listener with TLS.
         Https = "https",
-        /// The one without, be it for apps or for redirects.
+        /// The listener without TLS, for apps or for redirects.
         Http = "http",
     }
 
@@ -241,14 +242,14 @@ choices! {
     ReadyWhen {
         /// When every app has a worker.
         All = "all",
-        /// When any app has one.
+        /// When any app has a worker.
         Any = "any",
     }
 
     /// How an authority is shown that a name leads here.
     #[derive(serde::Serialize, serde::Deserialize)]
     Challenge {
-        /// By what works: plain HTTP, else a handshake or DNS; wildcards by DNS.
+        /// By the way that works: plain HTTP, else a handshake or DNS; wildcards by DNS.
         Auto = "auto",
         /// By an answer on port 80 (RFC 8555 §8.3).
         Http = "http",
@@ -260,7 +261,7 @@ choices! {
 
     /// What runs the workers.
     BackendChoice {
-        /// systemd where the server is a service of it, else child processes.
+        /// systemd where the server is a service, else child processes.
         Auto = "auto",
         /// Child processes.
         Child = "child",

@@ -1,7 +1,8 @@
-//! Owns what must survive a crash on disk: files replaced whole, folders nobody else can reach into, a lock file.
+//! Owns files that must survive a crash: files that are replaced as a whole, folders that only their owner can enter,
+//! and a lock file.
 //!
-//! Never here: what the files mean. Every function blocks on the disk: call it before the loops start, from the
-//! manager's thread, or from a blocking task; never on a data-path thread.
+//! Never here: what the files mean. Every function blocks on the disk, and so may be called before the loops start,
+//! from the manager's thread, or from a blocking task, but never on a data-path thread.
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, Permissions};
@@ -11,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
-/// Replaces the file at `path` with `bytes` and permissions `mode`: after a crash it is the old file or the new
-/// one, whole, and once this returns it is the new one.
+/// Replaces the file at `path` with `bytes` and permissions `mode`: after a crash the file is the old or the new one as
+/// a whole, and when this returns it is the new one.
 ///
 /// A symbolic link at `path` is replaced, not followed. The umask does not apply to `mode`. A crash half-way may
 /// leave a `.NAME.*.tmp` beside the file.
@@ -24,21 +25,21 @@ pub(crate) fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<(
     write_with_rights(path, bytes, FileRights { mode, owner: None, group: None })
 }
 
-/// Who may do what with a file.
+/// The permissions and the owner of a file.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FileRights {
     /// The permissions.
     pub(crate) mode: u32,
-    /// The user it belongs to; `None`: who writes it.
+    /// The user that the file belongs to; `None`: the user that writes it.
     pub(crate) owner: Option<u32>,
-    /// The group it belongs to; `None`: that of who writes it.
+    /// The group that the file belongs to; `None`: that of the user that writes it.
     pub(crate) group: Option<u32>,
 }
 
-/// The same with an owner and a group, which the file has before it takes its place.
+/// Replaces a file as [`write_atomic`] does; the new file has its owner and group before it takes its place.
 ///
 /// # Errors
-/// As [`write_atomic`], and where this user may not give files to that one.
+/// Those of [`write_atomic`], and when this user may not give files to the other.
 pub(crate) fn write_with_rights(path: &Path, bytes: &[u8], rights: FileRights) -> io::Result<()> {
     let Some(name) = path.file_name() else {
         let text = format!("`{}` does not name a file", path.display());
@@ -63,15 +64,15 @@ pub(crate) fn write_with_rights(path: &Path, bytes: &[u8], rights: FileRights) -
     File::open(dir)?.sync_all()
 }
 
-/// Makes sure `path` is a directory of ours with permissions `mode`; parents are made where missing.
+/// Makes sure that `path` is a directory of this user's with permissions `mode`; missing parents are made.
 ///
 /// An existing directory keeps its content and gets `mode`. The umask does not apply to `mode`.
 ///
 /// # Errors
-/// Refuses a symbolic link, anything else that is not a directory, and a directory that another user owns, with a
-/// text that says so; else what the file system said.
+/// When `path` is a symbolic link, is no directory, or belongs to another user, with a text that says so; else what the
+/// file system said.
 pub(crate) fn private_dir(path: &Path, mode: u32) -> io::Result<()> {
-    // Without a trailing slash, or the kernel would follow a symbolic link in spite of O_NOFOLLOW.
+    // The path has no trailing slash, or the kernel would follow a symbolic link in spite of O_NOFOLLOW.
     let path: PathBuf = path.components().collect();
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
@@ -114,8 +115,8 @@ fn refused(path: &Path, why: &str) -> io::Error {
 
 /// A file that only one process holds at a time, with that process's id in it.
 ///
-/// Dropping it, or the end of the process however it comes, gives the lock back; the file stays, because unlinking
-/// it could let two processes lock two files of one name. Child processes do not inherit the lock across exec.
+/// Dropping it, or the end of the process in any way, gives the lock back. The file stays, because unlinking it could
+/// let two processes lock two files of one name. Child processes do not inherit the lock across exec.
 #[derive(Debug)]
 pub(crate) struct LockFile {
     _held: File,
@@ -124,11 +125,11 @@ pub(crate) struct LockFile {
 /// Why a lock was not taken.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LockError {
-    /// Another process holds it.
+    /// Another process holds the lock.
     #[error("`{}` is locked by {}", path.display(), holder(*pid))]
     Held {
         path: PathBuf,
-        /// Who holds it, as far as the file tells.
+        /// The process that holds the lock, as far as the file says.
         pid: Option<u32>,
     },
     /// The file could not be opened, locked or written.
@@ -141,7 +142,7 @@ pub(crate) enum LockError {
 }
 
 impl LockFile {
-    /// Takes the lock at once or not at all; creates the file (mode 0600) where it is missing.
+    /// Takes the lock at once or not at all; makes the file (mode 0600) where it is missing.
     ///
     /// # Errors
     /// See [`LockError`]. A symbolic link at `path` is refused.
@@ -306,7 +307,7 @@ mod tests {
 
     #[test]
     fn a_folder_of_another_user_is_refused() {
-        // Root can give a folder away; everybody else finds one that root owns.
+        // Root can give a folder away; other users find one that root owns.
         let dir = folder();
         let root = rustix::process::geteuid().is_root();
         let path = if root { dir.path().join("theirs") } else { PathBuf::from("/proc") };

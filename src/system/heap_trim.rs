@@ -1,7 +1,8 @@
-//! Gives memory back to the system that was freed and is kept by the C library for later.
+//! Gives memory back to the system that was freed but that the C library keeps for later.
 //!
-//! After a burst its free memory lies between what is still in use, where the library leaves it. It is asked for when
-//! the process has nothing to do: that takes milliseconds, in which nobody else gets memory. Never here: what uses it.
+//! After a burst of work free memory lies between pieces in use, where the library leaves it. Giving it back takes
+//! milliseconds, in which no thread can get memory, so that it is done when the process rests. Never here: what uses
+//! the memory.
 
 use std::time::Duration;
 
@@ -10,27 +11,28 @@ use std::time::Duration;
 pub(crate) struct HeapTrim(TrimSchedule);
 
 impl HeapTrim {
-    /// Looks whether it is time, and gives memory back then. To be called every [`LOOK`], by one task of the process.
+    /// Looks whether it is time, and then gives memory back. To be called every [`LOOK`], by one task of the process.
     ///
     /// # Panics
     /// Outside a tokio runtime.
     pub(crate) async fn look(&mut self) {
         let Some(ticks) = cpu_ticks().filter(|ticks| self.0.is_time(*ticks)) else { return };
         let before = resident_pages();
-        // The memory is given back on a thread that serves nobody; a failure would be nobody's business.
+        // The memory is given back on a thread that serves nobody, and a failure changes nothing.
         let _ = tokio::task::spawn_blocking(give_back).await;
         let gone = before.zip(resident_pages()).map_or(0, |(before, after)| before.saturating_sub(after));
         self.0.done(cpu_ticks().unwrap_or(ticks), gone >= WORTH_IT);
     }
 }
 
-/// When to give memory back: once for each time that the process has worked, and less often where that gives nothing.
+/// Decides when to give memory back: once each time that the process has worked, and less often where that gives
+/// nothing.
 #[derive(Debug, Default)]
 struct TrimSchedule {
-    /// CPU time at the last look, and when memory was last given back, in ticks.
+    /// The CPU time at the last look, and when memory was last given back, in ticks.
     looked: u64,
     done: u64,
-    /// How many looks to leave out now, and after the next time in vain.
+    /// How many looks to leave out now, and after the next time without success.
     left_out: u32,
     next: u32,
 }
@@ -46,7 +48,7 @@ impl TrimSchedule {
         lately <= REST && ticks.saturating_sub(self.done) > WORK
     }
 
-    /// Memory was given back; `worth_it`: it was enough for the trouble.
+    /// Notes that memory was given back; `worth_it`: it was enough for the trouble.
     fn done(&mut self, ticks: u64, worth_it: bool) {
         (self.looked, self.done) = (ticks, ticks);
         self.next = if worth_it { 0 } else { (self.next * 2 + 1).min(MOST_LEFT_OUT) };
@@ -54,40 +56,40 @@ impl TrimSchedule {
     }
 }
 
-/// CPU time of the process so far, in hundredths of a second; see proc_pid_stat(5).
+/// The CPU time of the process so far, in hundredths of a second; see proc_pid_stat(5).
 fn cpu_ticks() -> Option<u64> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // The name, which may have spaces, stands in parentheses; then the state is the first.
+    // The name, which may have spaces, stands in parentheses; the state is the first field behind it.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
 }
 
-/// Memory of the process that is not on disk; see proc_pid_statm(5).
+/// The memory of the process that is not on disk, in pages; see proc_pid_statm(5).
 fn resident_pages() -> Option<u64> {
     std::fs::read_to_string("/proc/self/statm").ok()?.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// Gives all that is free in whole pages back.
+/// Gives all whole pages that are free back.
 fn give_back() {
     #[cfg(target_env = "gnu")]
     {
         #[expect(unsafe_code, reason = "the standard library has no interface to malloc_trim(3)")]
-        // SAFETY: it takes the library's own locks, and touches no memory that is in use.
+        // SAFETY: the call takes the library's own locks, and touches no memory that is in use.
         unsafe {
             libc::malloc_trim(0);
         }
     }
 }
 
-/// How often to look whether the process rests.
+/// The interval of looks whether the process rests.
 pub(crate) const LOOK: Duration = Duration::from_secs(5);
-/// The CPU time in [`LOOK`] that counts as rest, at most: hundredths of a second.
+/// The most CPU time in [`LOOK`] that counts as rest, in hundredths of a second.
 const REST: u64 = 25;
-/// The CPU time that leaves something behind, at least: hundredths of a second.
+/// The least CPU time after which memory may be worth giving back, in hundredths of a second.
 const WORK: u64 = 10;
 /// The number of pages that are worth the trouble.
 const WORTH_IT: u64 = 256;
-/// Looks that are left out, at most, when there was nothing to give back.
+/// The most looks that are left out when there was nothing to give back.
 const MOST_LEFT_OUT: u32 = 7;
 
 #[cfg(test)]

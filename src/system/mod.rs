@@ -1,4 +1,4 @@
-//! What the server asks of Linux and systemd beyond what the standard library offers.
+//! The calls to Linux and systemd beyond what the standard library offers.
 //!
 //! Never here: units and the bus of systemd (`backend`), or what a signal leads to (`boot`).
 

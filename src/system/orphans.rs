@@ -1,7 +1,7 @@
-//! Reaps processes that came to this one because their parents ended, where the kernel gives it such: as the first
-//! process of a container (pid_namespaces(7)), or as a subreaper (prctl(2)).
+//! Reaps orphans that the kernel gives to this process: as the first process of a container (pid_namespaces(7)), or as
+//! a subreaper (prctl(2)).
 //!
-//! Never here: a child that somebody here waits for.
+//! Never here: a child that this process waits for.
 
 use std::collections::HashSet;
 use std::fs;
@@ -13,13 +13,13 @@ use rustix::process::{Pid, WaitId, WaitIdOptions, getpid, waitid};
 use tokio::signal::unix::{self, SignalKind};
 use tokio::time::sleep;
 
-/// A child that somebody here waits for, as long as this lives. Children that are waited for from their start on need
-/// none: a child is reaped as an orphan only when it has been a zombie for a second.
+/// Keeps a child from being reaped as an orphan, for as long as this lives. Children that are waited for from their
+/// start on need none: a child is reaped as an orphan only when it has been a zombie for a second.
 #[derive(Debug)]
 pub(crate) struct AwaitedChild(Pid);
 
 impl AwaitedChild {
-    /// Claims the child; to be made before it can have ended.
+    /// Claims the child; to be made before the child can have ended.
     pub(crate) fn new(child: Pid) -> Self {
         own().insert(child);
         Self(child)
@@ -32,12 +32,12 @@ impl Drop for AwaitedChild {
     }
 }
 
-/// Whether orphans come to this process.
+/// Whether the kernel gives orphans to this process.
 pub(crate) fn come_here() -> bool {
     getpid().is_init() || rustix::process::child_subreaper().is_ok_and(|parent| parent.is_some())
 }
 
-/// Reaps orphans until it is dropped.
+/// Reaps orphans until the future is dropped.
 ///
 /// # Errors
 /// When no handler of SIGCHLD can be installed.
@@ -55,9 +55,10 @@ pub(crate) async fn reap() -> io::Result<()> {
         let zombies = zombies();
         let own = own().clone();
         let orphans: HashSet<Pid> = zombies.difference(&own).copied().collect();
-        // Only what has been one for a while: whoever has started a child is about to reap it.
+        // Only children that have been zombies for a while are reaped: the code that has started a child reaps it
+        // sooner.
         for orphan in orphans.intersection(&seen) {
-            // An orphan that is gone is what it is to be.
+            // An error means that the orphan is gone, as it should be.
             let _ = waitid(WaitId::Pid(*orphan), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
         }
         seen = orphans.difference(&seen).copied().collect();
@@ -76,19 +77,19 @@ fn zombies() -> HashSet<Pid> {
     pids.filter(dead).collect()
 }
 
-/// proc_pid_stat(5)
+/// The state and the parent in the text of `/proc/PID/stat` (proc_pid_stat(5)).
 fn state_and_parent(stat: &str) -> Option<(&str, Pid)> {
-    // The command's name, in parentheses, may itself hold spaces and parentheses.
+    // The command's name, in parentheses, may itself have spaces and parentheses.
     let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_ascii_whitespace();
     Some((fields.next()?, Pid::from_raw(fields.next()?.parse().ok()?)?))
 }
 
 fn own() -> MutexGuard<'static, HashSet<Pid>> {
-    // Plain data, whole after every step.
+    // The data under the lock is whole after every step.
     OWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Looked at once a second at most, and changed when a worker starts or ends.
+/// The claimed children; looked at once a second at most, and changed when a worker starts or ends.
 static OWN: LazyLock<Mutex<HashSet<Pid>>> = LazyLock::new(Mutex::default);
 
 const PAUSE: Duration = Duration::from_secs(1);

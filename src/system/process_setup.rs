@@ -1,5 +1,5 @@
-//! What this process got from whoever started it and does not pass on: blocked and ignored signals; the limit of open
-//! files, which is passed on as it was.
+//! What this process inherits and handles: blocked and ignored signals, which it does not pass on, and the limit of
+//! open files, which it passes on as it was.
 //!
 //! Never here: what a signal means to the server (`signals`), or how many files it needs (`boot`).
 
@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the soft limit of open files to as much as `wanted`, as far as the hard one allows; returns what it is then.
-/// [`restore_open_files`] knows what it was before.
+/// Raises the soft limit of open files to `wanted`, as far as the hard limit allows; returns the new limit.
+/// [`open_files`] is the limit before.
 pub(crate) fn raise_open_files(wanted: u64) -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let soft = limit.current.unwrap_or(u64::MAX);
@@ -18,7 +18,7 @@ pub(crate) fn raise_open_files(wanted: u64) -> u64 {
     let raised = wanted.min(limit.maximum.unwrap_or(u64::MAX));
     match setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum: limit.maximum }) {
         Ok(()) => {
-            // The first one counts: later ones were raised by this process.
+            // Only the first limit is kept: later ones were raised by this process.
             let _ = SOFT.set(soft);
             raised
         }
@@ -31,15 +31,15 @@ pub(crate) fn open_files() -> Option<u64> {
     SOFT.get().copied()
 }
 
-/// Gives this process the soft limit of open files that another one had.
+/// Sets the soft limit of open files that another process had.
 pub(crate) fn restore_open_files(soft: u64) {
     let limit = getrlimit(Resource::Nofile);
-    // A lower soft limit is always allowed; what was allowed to the other process is no reason to start no program.
+    // Lowering a soft limit is always allowed; where it cannot be set, the program is started all the same.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(soft), maximum: limit.maximum });
 }
 
-/// Lets every signal through that was blocked when this process was started: a server that cannot hear SIGTERM cannot
-/// be stopped. To be called while the process has one thread: each later thread takes its mask from it.
+/// Unblocks every signal, because a server that cannot hear SIGTERM cannot be stopped. To be called while the process
+/// has one thread: each later thread takes its mask from it.
 pub(crate) fn unblock_signals() {
     #[expect(unsafe_code, reason = "the standard library has no interface to the signal mask")]
     // SAFETY: the set is made by sigemptyset(3) before it is read, and no pointer outlives the calls.
@@ -50,8 +50,8 @@ pub(crate) fn unblock_signals() {
     }
 }
 
-/// Gives every signal its default action: a program takes over, across exec, what is ignored, and expects that nothing
-/// is (SIGPIPE above all). For a process that executes a program next and has no handlers of its own.
+/// Gives every signal its default action: ignored signals stay ignored across exec, and programs expect that none is
+/// (SIGPIPE above all). For a process that executes a program next and has no handlers of its own.
 pub(crate) fn default_signals() {
     for signal in 1..=libc::SIGRTMAX() {
         #[expect(unsafe_code, reason = "the standard library has no interface to what signals do")]

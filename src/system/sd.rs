@@ -1,4 +1,4 @@
-//! Owns what systemd and the server tell each other through the environment: inherited sockets, notifications.
+//! Owns what systemd and the server exchange through the environment: inherited sockets and notifications.
 //!
 //! Never here: D-Bus, and unsetting variables; child processes are started without [`SYSTEMD_ENV`] instead.
 
@@ -64,8 +64,8 @@ pub(crate) const SYSTEMD_ENV: &[&str] = &[
     "TRIGGER_UNIT",
 ];
 
-/// What this process tells systemd. Every function is without effect when `NOTIFY_SOCKET` is not set, and notes a
-/// failure at debug: there is nobody left to tell. None waits: a thread does, in the order of the calls.
+/// The messages of this process to systemd. Without `NOTIFY_SOCKET` every function has no effect; a failure is only
+/// logged at debug. No function waits: a thread sends the messages in the order of the calls.
 pub(crate) mod notify {
     use std::fs::File;
     use std::io::{self, IoSlice, Write};
@@ -83,54 +83,54 @@ pub(crate) mod notify {
 
     use crate::system::writer_thread::{self, RecordBatch, Sink, WriterHandle};
 
-    /// The start, or a reload, is complete; `status` as in [`status`].
+    /// Says that the start, or a reload, is complete; `status` as in [`status`].
     pub(crate) fn ready(status: &str) {
         send(&[NotifyState::Ready, NotifyState::Status(&one_line(status))]);
     }
 
-    /// A reload begins; [`ready`] ends it.
+    /// Says that a reload begins; [`ready`] ends it.
     pub(crate) fn reloading() {
         match NotifyState::monotonic_usec_now() {
-            // The time goes into the same message: Type=notify-reload takes the time for this very reload.
+            // The time goes into the same message, as Type=notify-reload needs for this reload.
             Ok(now) => send(&[NotifyState::Reloading, now]),
             Err(error) => tracing::debug!(%error, "no monotonic time for systemd"),
         }
     }
 
-    /// The reload is complete.
+    /// Says that the reload is complete.
     pub(crate) fn reloaded() {
         send(&[NotifyState::Ready]);
     }
 
-    /// The way out has begun; `status` as in [`status`].
+    /// Says that the end has begun; `status` as in [`status`].
     pub(crate) fn stopping(status: &str) {
         send(&[NotifyState::Stopping, NotifyState::Status(&one_line(status))]);
     }
 
-    /// The line that `systemctl status` shows; control characters become spaces.
+    /// Sets the line that `systemctl status` shows; control characters become spaces.
     pub(crate) fn status(text: &str) {
         send(&[NotifyState::Status(&one_line(text))]);
     }
 
-    /// The server is alive; due every [`main_watchdog_interval`].
+    /// Says that the server is alive; due every [`main_watchdog_interval`].
     pub(crate) fn watchdog() {
         send(&[NotifyState::Watchdog]);
     }
 
-    /// Asks for `more` time, counted from now, until the current start, reload or stop has to be over.
+    /// Asks for `more` time, counted from now, for the current start, reload or stop.
     pub(crate) fn extend_timeout(more: Duration) {
         send(&[NotifyState::ExtendTimeoutUsec(u32::try_from(more.as_micros()).unwrap_or(u32::MAX))]);
     }
 
-    /// How often to call [`watchdog`]: half the time after which systemd kills this process, or nothing when the
-    /// unit has no watchdog or means another process.
+    /// The interval in which to call [`watchdog`]: half the time after which systemd kills this process; `None` when
+    /// the unit has no watchdog or means another process.
     pub(crate) fn main_watchdog_interval() -> Option<Duration> {
         sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero()).map(|limit| limit / 2)
     }
 
-    /// Gives systemd bytes to keep over a restart of the service, in the place of those that it had by this name, in
-    /// memory that nobody can change; [`super::Inherited`] has them again. `FileDescriptorStoreMax=` of the unit has to
-    /// allow it. Blocks until systemd has them.
+    /// Gives systemd bytes to keep over a restart of the service, in memory that nobody can change, in the place of
+    /// earlier ones of this name; [`super::Inherited`] has them after the restart. `FileDescriptorStoreMax=` of the
+    /// unit has to allow it. Blocks until systemd has them.
     ///
     /// # Errors
     /// What the kernel said. Without systemd nothing is done.
@@ -156,7 +156,7 @@ pub(crate) mod notify {
         Ok(())
     }
 
-    /// Waits until systemd has heard everything, at most a second. For the end of the process: blocks its thread.
+    /// Waits, for at most a second, until systemd has all messages. For the end of the process: blocks its thread.
     pub(crate) fn flush() {
         if let Some(Some(way)) = THREAD.get() {
             way.flush(Duration::from_secs(1));
@@ -205,7 +205,7 @@ pub(crate) mod notify {
         }
     }
 
-    /// A line break would begin another assignment of the protocol.
+    /// The text in one line: a line break would begin another assignment of the protocol.
     fn one_line(text: &str) -> String {
         text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
     }
@@ -223,14 +223,14 @@ pub(crate) mod notify {
 
 /// The listening sockets that systemd passed, by the names their units give (`FileDescriptorName=`), all nonblocking.
 ///
-/// Their order among each other is systemd's and changes from start to start. Nothing here unlinks a socket.
+/// systemd chooses their order, which changes from start to start. Nothing here unlinks a socket.
 #[derive(Debug, Default)]
 pub(crate) struct Inherited {
-    /// For HTTPS.
+    /// The listeners for HTTPS.
     pub(crate) https: Vec<TcpListener>,
-    /// For plain HTTP.
+    /// The listeners for plain HTTP.
     pub(crate) http: Vec<TcpListener>,
-    /// For the control protocol.
+    /// The listeners of the control socket.
     pub(crate) control: Vec<UnixListener>,
     /// The keys of session tickets that the process before has given to systemd.
     pub(crate) tickets: Option<Vec<u8>>,
@@ -242,39 +242,39 @@ pub(crate) enum InheritError {
     /// `LISTEN_FDS` or its companions do not parse, or the descriptors are not open.
     #[error("cannot take over the sockets from systemd (LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES)")]
     Environment(#[source] SdError),
-    /// Not every descriptor has a name.
+    /// The numbers of descriptors and of names differ.
     #[error(
         "{sockets} sockets were passed with {names} names: set FileDescriptorName= in each socket unit, or all of \
          LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES"
     )]
     Names {
-        /// How many `LISTEN_FDS` tells.
+        /// The number in `LISTEN_FDS`.
         sockets: usize,
-        /// How many of them `LISTEN_FDNAMES` names.
+        /// The number of names in `LISTEN_FDNAMES`.
         names: usize,
     },
-    /// A name that nothing here answers to.
+    /// A socket has a name that the server does not know.
     #[error("socket {index} from systemd is called `{name}`: expected `https`, `http` or `control`")]
     UnknownName {
-        /// The socket's place, from 0.
+        /// The socket's index, from 0.
         index: usize,
         name: String,
     },
-    /// The name is known, the socket is of another kind.
+    /// A socket with a known name is of another kind.
     #[error("socket {index} from systemd is called `{name}` but is {found}: expected {expected}")]
     WrongKind {
-        /// The socket's place, from 0.
+        /// The socket's index, from 0.
         index: usize,
         name: String,
-        /// What was passed.
+        /// The kind of the passed socket.
         found: &'static str,
-        /// What belongs under that name.
+        /// The kind that belongs to the name.
         expected: &'static str,
     },
     /// The kernel refused to look at a socket or to make it nonblocking.
     #[error("socket {index} from systemd, `{name}`, cannot be used")]
     Socket {
-        /// The socket's place, from 0.
+        /// The socket's index, from 0.
         index: usize,
         name: String,
         source: io::Error,
@@ -284,13 +284,13 @@ pub(crate) enum InheritError {
 impl Inherited {
     /// Takes the sockets over; none were passed where `LISTEN_FDS` is unset or meant for another process.
     ///
-    /// Call it once and before the first thread: it unsets `LISTEN_FDS` and `LISTEN_PID`. A second call finds
+    /// To be called once, before the first thread, because it unsets `LISTEN_FDS` and `LISTEN_PID`. A second call finds
     /// nothing.
     ///
     /// # Errors
     /// See [`InheritError`]; the server should not start then, since a socket would stay without an answer.
     pub(crate) fn take() -> Result<Self, InheritError> {
-        // The one knows the names, the other owns the descriptors; both count from the same first one.
+        // One library knows the names, the other owns the descriptors; both count from the same first one.
         let named = receive_descriptors_with_names(false).map_err(InheritError::Environment)?;
         let mut owned = ListenFd::from_env();
         if owned.len() != named.len() {
@@ -329,7 +329,7 @@ impl Inherited {
 }
 
 impl fmt::Display for Inherited {
-    /// How many of each, for a log line.
+    /// Writes how many sockets of each kind there are, for a log line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { https, http, control, tickets: _ } = self;
         write!(f, "{} https, {} http, {} control", https.len(), http.len(), control.len())
@@ -341,7 +341,7 @@ impl fmt::Display for Inherited {
 enum InheritedSocket {
     Tcp(TcpListener),
     Unix(UnixListener),
-    /// What an earlier process has had kept.
+    /// The bytes that an earlier process gave systemd to keep.
     Kept(io::Result<Vec<u8>>),
     Other(&'static str),
 }
@@ -358,7 +358,7 @@ impl InheritedSocket {
         Ok(Self::Other(describe(descriptor)))
     }
 
-    /// systemd passes blocking sockets; the runtime would hang on one.
+    /// Makes a socket nonblocking: systemd passes blocking ones, on which the runtime would hang.
     fn nonblocking(self) -> io::Result<Self> {
         match &self {
             Self::Tcp(listener) => listener.set_nonblocking(true)?,
@@ -378,7 +378,7 @@ impl InheritedSocket {
     }
 }
 
-/// What is in a file that systemd has kept. Its descriptor is owned by nobody here, so that it is opened once more.
+/// Reads a file that systemd has kept. The descriptor has no owner here, so that the file is opened again.
 fn read_kept(descriptor: FileDescriptor) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let file = File::open(format!("/proc/self/fd/{}", descriptor.into_raw_fd()))?;
@@ -454,10 +454,10 @@ mod tests {
         Inherited::group(sockets.into_iter().map(|(name, socket)| (name.to_owned(), Ok(socket))).collect())
     }
 
-    /// This test once more, in a process of its own that thinks systemd started it.
+    /// Runs this test again, in a process of its own that thinks systemd started it.
     fn again(test: &str) -> Command {
         let mut child = Command::new("sh");
-        // The shell's id stays the program's. Sockets 0 to 2 become 3 to 5, as systemd passes them.
+        // exec keeps the shell's id. Sockets 0 to 2 become 3 to 5, as systemd passes them.
         let script = r#"exec 3<&0 4<&1 5<&2 </dev/null >"$REPORT" 2>&1; export LISTEN_PID=$$; exec "$@""#;
         child.args(["-c", script, "sh"]).arg(std::env::current_exe().unwrap());
         child.args([test, "--exact", "--nocapture", "--test-threads=1"]).env("PLAY", "child");
@@ -525,7 +525,7 @@ mod tests {
         if is_child() {
             let inherited = Inherited::take().unwrap();
             assert_eq!(inherited.to_string(), "1 https, 1 http, 1 control");
-            // Each is the one it is called, and nonblocking: a client waits at the first only.
+            // Each socket has its own name and is nonblocking: a client waits at the first one only.
             inherited.https[0].accept().unwrap();
             assert_eq!(inherited.http[0].accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
             assert_eq!(inherited.control[0].accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
@@ -599,7 +599,7 @@ mod tests {
             notify::status("2 apps");
             notify::stopping("draining");
             assert_eq!(notify::main_watchdog_interval(), Some(Duration::from_secs(10)));
-            // As the program does at its end: a thread of its own writes, and a busy machine may not let it for long.
+            // As at the program's end, a thread of its own writes, and a busy machine may delay it for long.
             (0..60).for_each(|_| notify::flush());
             return;
         }

@@ -1,4 +1,4 @@
-//! The signals that ask something of the server: to end, to deploy, or nothing that it does.
+//! The signals that the server hears: to end, to deploy, or to do nothing.
 //!
 //! Never here: what follows from one (`boot`).
 
@@ -8,7 +8,7 @@ use std::task::Poll;
 
 use tokio::signal::unix::{self, SignalKind};
 
-/// What the process was asked by signal.
+/// The request that a signal makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ServerSignal {
     /// SIGTERM: stop.
@@ -35,7 +35,7 @@ pub(crate) enum Ignored {
 }
 
 impl Ignored {
-    /// What an operator who sent it should know.
+    /// An explanation for the operator who sent the signal.
     pub(crate) fn explained(self) -> &'static str {
         match self {
             Self::Usr1 => "SIGUSR1 is ignored: the server has no log file that could be opened anew",
@@ -80,7 +80,7 @@ impl Signals {
         })
     }
 
-    /// The next signal. Several of one kind before a call count once. Cancel-safe.
+    /// Returns the next signal. Several of one kind before a call count once. Cancel-safe.
     pub(crate) async fn next(&mut self) -> ServerSignal {
         // A stop counts more than a reload that came at the same time.
         tokio::select! {
@@ -94,7 +94,7 @@ impl Signals {
     }
 }
 
-/// The first of them that comes. Cancel-safe.
+/// Returns the first of these signals that comes. Cancel-safe.
 async fn any(signals: &mut [(Ignored, unix::Signal)]) -> Ignored {
     poll_fn(|cx| {
         for (kind, signal) in &mut *signals {

@@ -4,7 +4,7 @@
 
 use std::fs;
 
-/// The name of the user, with the number where that has no name.
+/// The name of the user, with the number where the user has no name.
 pub(crate) fn of_this_process() -> String {
     let number = rustix::process::geteuid().as_raw().to_string();
     let users = fs::read_to_string("/etc/passwd").unwrap_or_default();

@@ -1,7 +1,7 @@
-//! A thread that writes for others to what may keep it waiting: a terminal, a pipe, the journal, systemd.
+//! A thread that writes for others to outputs that may keep it waiting: a terminal, a pipe, the journal, systemd.
 //!
-//! A bounded amount waits for the thread; what is handed over beyond that is dropped, and whoever hands over never
-//! waits. Never here: what is written, where to, or how losses are told.
+//! A bounded amount waits for the thread; records beyond that are dropped, and handing over never waits. Never here:
+//! what is written, where to, or how losses are reported.
 
 use std::convert::Infallible;
 use std::io;
@@ -17,34 +17,34 @@ use rustix::io::Errno;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-/// Some records that are written together.
+/// Records that are written together.
 pub(crate) trait RecordBatch: Default + Send + 'static {
     fn records(&self) -> usize;
-    /// What they take of memory.
+    /// The memory that the records take, in bytes.
     fn bytes(&self) -> usize;
-    /// Empties it to be used again; `false`: it is not worth keeping.
+    /// Empties the batch for another use; `false`: it is not worth keeping.
     fn reset(&mut self) -> bool;
 }
 
-/// What the thread does.
+/// The output that the thread writes to.
 pub(crate) trait Sink<P>: Send + 'static {
-    /// Writes; may wait as long as it takes.
+    /// Writes a batch; may take any time.
     fn write(&mut self, batch: &P);
-    /// Whether something is left to say, in [`catch_up`](Self::catch_up).
+    /// Whether a notice is due, which [`catch_up`](Self::catch_up) writes.
     fn owes(&self) -> bool {
         false
     }
-    /// Tells a sink that owes a notice: there is room for it, or nothing comes any more.
+    /// Lets a sink write the notice that is due: there is room for it, or nothing more comes.
     fn catch_up(&mut self) {}
 }
 
-/// The way to the thread. Cheap to clone; when all are gone the thread ends.
+/// The way to the thread. Cheap to clone; when all clones are gone the thread ends.
 pub(crate) struct WriterHandle<P> {
     sender: Sender<Message<P>>,
     backlog: Arc<Backlog<P>>,
 }
 
-// The impl is written by hand: a batch need not be one that can be cloned.
+// The impl is written by hand, because a batch need not be `Clone`.
 impl<P> Clone for WriterHandle<P> {
     fn clone(&self) -> Self {
         Self { sender: self.sender.clone(), backlog: Arc::clone(&self.backlog) }
@@ -52,10 +52,10 @@ impl<P> Clone for WriterHandle<P> {
 }
 
 impl<P: RecordBatch> WriterHandle<P> {
-    /// Takes what is in the batch and leaves an empty one; never waits.
+    /// Takes the records out of the batch and leaves it empty; never waits.
     ///
     /// # Errors
-    /// [`Dropped`] when too much waits already, or the thread is gone.
+    /// [`Dropped`] when too many wait already, or the thread is gone.
     pub(crate) fn hand_over(&self, batch: &mut P) -> Result<(), Dropped> {
         let records = batch.records();
         if !self.backlog.admits(batch) {
@@ -66,14 +66,15 @@ impl<P: RecordBatch> WriterHandle<P> {
         self.sender.send(Message::Write(full)).map_err(|_| Dropped { records })
     }
 
-    /// Waits until all that was handed over is written, at most for the limit; says whether it is. Blocks its thread.
+    /// Waits until all that was handed over is written, for at most the limit; returns whether it is. Blocks its
+    /// thread.
     pub(crate) fn flush(&self, limit: Duration) -> bool {
         let (done, flushed) = sync_channel(1);
         self.sender.send(Message::Flush(done)).is_ok() && flushed.recv_timeout(limit).is_ok()
     }
 }
 
-/// The fact that records were dropped.
+/// Records were dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Dropped {
     pub(crate) records: usize,
@@ -84,16 +85,16 @@ enum Message<P> {
     Flush(SyncSender<()>),
 }
 
-/// What waits for the thread.
+/// The records that wait for the thread.
 struct Backlog<P> {
     records: AtomicUsize,
     bytes: AtomicUsize,
-    /// Written batchs, empty and used again: their memory is there already. Held for a push or a pop.
+    /// Written batches, emptied for another use; the lock is held for a push or a pop.
     spare: Mutex<Vec<P>>,
 }
 
 impl<P: RecordBatch> Backlog<P> {
-    /// Counts it in, if there is room. Several threads may go beyond the bound by a batch each.
+    /// Counts a batch in, if there is room. Several threads may exceed the limit by a batch each.
     fn admits(&self, batch: &P) -> bool {
         let room = self.records.load(Ordering::Relaxed) + batch.records() <= BACKLOG
             && self.bytes.load(Ordering::Relaxed) + batch.bytes() <= BACKLOG_BYTES;
@@ -119,18 +120,18 @@ impl<P: RecordBatch> Backlog<P> {
     }
 }
 
-/// The thread, for whoever waits for its end.
+/// The thread, for the code that waits for its end.
 pub(crate) struct WriterThread<P> {
     thread: JoinHandle<()>,
     backlog: Arc<Backlog<P>>,
-    /// Closed when the thread is over.
+    /// Closes when the thread is over.
     over: oneshot::Receiver<Infallible>,
 }
 
 impl<P> WriterThread<P> {
-    /// Returns when the thread is over, which needs every [`WriterHandle`] to be gone. Cancel-safe.
+    /// Returns when the thread is over, for which every [`WriterHandle`] has to be gone. Cancel-safe.
     pub(crate) async fn over(&mut self) {
-        // Nothing is ever sent: it can only be closed.
+        // Nothing is ever sent: the channel can only close.
         let _ = (&mut self.over).await;
     }
 
@@ -138,7 +139,7 @@ impl<P> WriterThread<P> {
         self.backlog.records.load(Ordering::Relaxed)
     }
 
-    /// Whether the thread ended in order; to be called once it is over.
+    /// Whether the thread ended in order; to be called when it is over.
     pub(crate) fn join(self) -> bool {
         self.thread.join().is_ok()
     }
@@ -220,18 +221,18 @@ pub(crate) struct WriteError<'a> {
 }
 
 fn wait_for_room(out: BorrowedFd<'_>) {
-    // Whatever it says, the next write says it better.
+    // An error does not matter: the next write reports it.
     let _ = poll(&mut [PollFd::from_borrowed_fd(out, PollFlags::OUT)], None);
 }
 
-/// Records that may wait for the thread, and bytes of them.
+/// The most records that may wait for the thread, and the most bytes of them.
 pub(crate) const BACKLOG: usize = 8192;
 pub(crate) const BACKLOG_BYTES: usize = 8 << 20;
-/// Batches that are kept to be used again.
+/// The most batches that are kept for another use.
 const SPARE: usize = 4;
-/// How long a sink that owes something may wait for a batch before it is looked at again.
+/// How long a sink with a due notice waits for a batch before it is looked at again.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Not more often than an operator can read.
+/// The shortest time between two notices.
 const CATCH_UP_EVERY: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! A request to end that many can see.
 //!
-//! Never here: the tasks that end then (`task_group`).
+//! Never here: the tasks that end at the request (`task_group`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ pub(crate) struct ShutdownToken {
     token: CancellationToken,
 }
 
-/// The same request as the cancellation token's, for those who look often: looking at that one takes a lock.
+/// The request of the cancellation token as a flag, for frequent looks: looking at the token takes a lock.
 #[derive(Debug, Default)]
 struct ShutdownFlag {
     requested: AtomicBool,
@@ -29,30 +29,30 @@ impl ShutdownFlag {
 }
 
 impl ShutdownToken {
-    /// A token that nobody has asked to end.
+    /// A token whose end was not requested.
     pub(crate) fn new() -> Self {
         Self::default()
     }
 
-    /// A token that is asked when this one is, and can be asked alone.
+    /// A token that is requested when this one is, and can be requested alone.
     pub(crate) fn child(&self) -> Self {
         let flag = ShutdownFlag { requested: AtomicBool::new(false), parent: Some(Arc::clone(&self.flag)) };
         Self { flag: Arc::new(flag), token: self.token.child_token() }
     }
 
-    /// Asks whoever holds this token, a clone or a child to end; asking twice is the same as once.
+    /// Requests the end of this token, its clones and its children; a second request changes nothing.
     pub(crate) fn request(&self) {
-        // First, so that whoever is woken by the token finds it set.
+        // The flag is set first, so that a task that the token wakes finds it set.
         self.flag.requested.store(true, Ordering::Release);
         self.token.cancel();
     }
 
-    /// Whether the end was requested; a load for each level of parents.
+    /// Whether the end was requested; costs a load for each level of parents.
     pub(crate) fn is_requested(&self) -> bool {
         self.flag.is_requested()
     }
 
-    /// Returns once the end is requested. Cancel-safe.
+    /// Returns when the end is requested. Cancel-safe.
     pub(crate) async fn requested(&self) {
         self.token.cancelled().await;
     }

@@ -30,8 +30,8 @@ impl TaskGroup {
         Self::default()
     }
 
-    /// A group that is asked to stop when this one is, but can be asked alone. Its tasks are its own: who waits
-    /// for this group does not wait for the child's tasks.
+    /// A group that is asked to stop when this one is, but can be asked alone. The child's tasks are its own: waiting
+    /// for this group does not wait for them.
     pub(crate) fn child(&self) -> Self {
         Self { token: self.token.child(), tasks: TaskTracker::new() }
     }
@@ -50,7 +50,8 @@ impl TaskGroup {
         TaskHandle(self.tasks.spawn(caught(name, Box::pin(fut))).abort_handle())
     }
 
-    /// As [`spawn`](Self::spawn), for futures that stay on this thread. Costs one allocation more than a bare task.
+    /// Starts a task as [`spawn`](Self::spawn) does, for futures that stay on this thread. Costs one allocation more
+    /// than a bare task.
     ///
     /// # Panics
     /// Outside a `LocalSet` or a local runtime.
@@ -62,17 +63,17 @@ impl TaskGroup {
         TaskHandle(self.tasks.spawn_local(caught(name, Box::pin(fut))).abort_handle())
     }
 
-    /// Asks this group and its children to stop; asking twice is the same as once.
+    /// Asks this group and its children to stop; a second request changes nothing.
     pub fn request(&self) {
         self.token.request();
     }
 
-    /// Whether somebody has asked. Cheap.
+    /// Whether the stop was requested. Cheap.
     pub(crate) fn is_requested(&self) -> bool {
         self.token.is_requested()
     }
 
-    /// Returns once somebody has asked. Cancel-safe.
+    /// Returns when the stop is requested. Cancel-safe.
     pub(crate) async fn requested(&self) {
         self.token.requested().await;
     }
@@ -111,9 +112,10 @@ pub(crate) fn panics() -> u64 {
     PANICS.load(Ordering::Relaxed)
 }
 
-/// Boxed, because an async block holds a future twice: as what it captured and as what it awaits.
+/// Runs a future and catches its panic. The future is boxed, because an async block would hold it twice: as what it
+/// captured and as what it awaits.
 async fn caught<F: Future<Output = ()> + ?Sized>(name: &'static str, mut fut: Pin<Box<F>>) {
-    // The future is not seen again after a panic: it is dropped with this frame.
+    // The future is not used after a panic: it is dropped with this frame.
     let poll =
         |cx: &mut std::task::Context<'_>| match catch_unwind(AssertUnwindSafe(|| fut.as_mut().poll(cx))) {
             Ok(poll) => poll.map(Ok),
@@ -146,7 +148,7 @@ mod tests {
 
     use super::*;
 
-    /// The counter is one for the process: tests that panic on purpose take turns.
+    /// The counter is that of the process, so that tests that panic on purpose take turns.
     static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
     /// A log that tests can read.

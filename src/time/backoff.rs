@@ -1,4 +1,4 @@
-//! Owns the pause between attempts at something that failed: it doubles, it is jittered, it is capped.
+//! Owns the pause between attempts at something that failed: the pause doubles up to a cap, and has jitter.
 //!
 //! Never here: sleeping, or deciding whether to try again.
 
@@ -13,7 +13,7 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    /// Starts at about `base` and never exceeds `cap`.
+    /// A backoff that starts at about `base` and never exceeds `cap`.
     pub(crate) fn new(base: Duration, cap: Duration) -> Self {
         Self { base, cap, attempt: 0 }
     }

@@ -1,6 +1,6 @@
-//! Owns the proof that the server's loops go round: each loop beats, and somebody can ask whether all still do.
+//! Owns the proof that the server's loops run: each loop beats, and others can ask whether all still do.
 //!
-//! Never here: what follows when one does not; that is the watchdog's (`boot`).
+//! Never here: what follows when a loop stands still, which the watchdog decides (`boot`).
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::time::timer::interval;
 /// All loops of the server. Clones are the same.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Heartbeats {
-    /// A lock and not atomics: it is taken once a second by each loop.
+    /// The loops, behind a lock: each loop takes it once a second.
     loops: Arc<Mutex<Vec<Beats>>>,
 }
 
@@ -37,7 +37,7 @@ impl Heartbeats {
         Self::default()
     }
 
-    /// A loop begins.
+    /// Adds a loop that begins.
     ///
     /// # Panics
     /// Without an event loop that has timers, or a thread that keeps them (`timer`).
@@ -61,8 +61,7 @@ impl Heartbeats {
 }
 
 impl Heartbeat {
-    /// Returns about once a second, having noted that the loop goes round: a branch of the loop's `select!`.
-    /// Cancel-safe.
+    /// Notes that the loop runs, and returns about once a second; for a branch of the loop's `select!`. Cancel-safe.
     pub(crate) async fn beat(&mut self) {
         self.interval.tick().await;
         let mut loops = self.heartbeats.lock();
@@ -71,13 +70,13 @@ impl Heartbeat {
         }
     }
 
-    /// The loop ends because it was asked to.
+    /// Ends the heartbeat of a loop that was asked to end.
     pub(crate) fn retire(self) {
         self.heartbeats.lock().retain(|beats| beats.number != self.number);
     }
 }
 
-/// How often a loop beats.
+/// The interval of beats.
 const BEAT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A deadline that is looked at again and again, and costs a timer only where it comes nearer.
+//! A deadline that is polled often, and costs a timer only where it comes nearer.
 //!
 //! Requests move their deadlines away all the time; a timer registered for each would cost more than the work it
 //! guards. Never here: what happens when time is up.
@@ -10,17 +10,17 @@ use tokio::time::{Instant, Sleep};
 
 use crate::time::timer::sleep_until;
 
-/// One timer for a row of deadlines, one at a time. Dropping it waits for none.
+/// One timer for many deadlines, one at a time. Dropping it cancels the wait.
 #[derive(Debug, Default)]
 pub(crate) struct LazyDeadline {
-    /// Registered for the earliest deadline that was asked for since it last fired.
+    /// The timer, registered for the earliest deadline since it last fired.
     timer: Option<Pin<Box<Sleep>>>,
-    /// Whom it wakes; `None` until it has been told.
+    /// The waker of the task; `None` until the task has polled.
     wakes: Option<Waker>,
 }
 
 impl LazyDeadline {
-    /// A timer that nobody has asked for anything.
+    /// A timer without a deadline.
     pub(crate) fn new() -> Self {
         Self::default()
     }
@@ -55,14 +55,14 @@ impl LazyDeadline {
     }
 }
 
-/// What was awaited did not come in time.
+/// The work did not end before its deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Elapsed;
 
 impl LazyDeadline {
     /// Waits for `work` until the deadline, as [`tokio::time::timeout_at`] does. Cancel-safe if `work` is.
     ///
-    /// `work` stays where its owner has pinned it: it may be large.
+    /// `work` is not moved, because it may be large: its owner has pinned it.
     ///
     /// # Errors
     /// [`Elapsed`] when the deadline passed first.

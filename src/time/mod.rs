@@ -1,6 +1,6 @@
 //! Timers, deadlines and dates.
 //!
-//! Never here: how long anything may take; that is in the settings, or beside what waits.
+//! Never here: how long anything may take, which is in the settings or beside the code that waits.
 
 mod backoff;
 mod heartbeat;

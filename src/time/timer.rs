@@ -1,8 +1,8 @@
 //! Timers that another thread keeps, for event loops that have none of their own.
 //!
-//! Such a loop sleeps until something happens; one with timers has the kernel set up a timer each time it goes to
-//! sleep, and asks what time it is each time it wakes. What guards requests is registered and fires once a second for
-//! each connection at most (`timer`): that it then wakes its task from another thread does not show. Never here: which
+//! Such a loop sleeps until something happens. A loop with timers has the kernel set up a timer each time it goes to
+//! sleep, and reads the clock each time it wakes. The timers of requests are registered and fire once a second for each
+//! connection at most, so that waking a task from another thread costs nothing that can be measured. Never here: which
 //! deadlines there are.
 
 use std::cell::RefCell;
@@ -17,24 +17,24 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::{Instant, Interval, Sleep, Timeout};
 
-/// The thread that keeps the timers of others. It is there for as long as one of the clones is; timers must not be
-/// polled any more when it is gone, which each thread's own clone sees to.
+/// The thread that keeps the timers of others. The thread lives as long as one of the clones; timers must not be polled
+/// after its end, which each thread's own clone prevents.
 #[derive(Clone, Debug)]
 pub(crate) struct TimerThread {
     handle: Handle,
-    /// The thread ends when all are dropped.
+    /// The thread ends when all clones of this are dropped.
     _wanted: Sender<Infallible>,
 }
 
 impl TimerThread {
-    /// Starts it.
+    /// Starts the thread.
     ///
     /// # Errors
     /// When the thread or its event loop cannot be made.
     pub(crate) fn start() -> io::Result<Self> {
         let (wanted, mut unwanted): (_, Receiver<Infallible>) = channel(1);
         let (ready, made) = std::sync::mpsc::sync_channel(1);
-        // The event loop is made over there: it could not be dropped here, should the thread fail.
+        // The event loop is made on the new thread: it could not be dropped here if the thread failed.
         std::thread::Builder::new().name(NAME.to_owned()).spawn(move || {
             let runtime = match Builder::new_current_thread().enable_time().build() {
                 Ok(runtime) => runtime,
@@ -48,21 +48,21 @@ impl TimerThread {
         Ok(Self { handle, _wanted: wanted })
     }
 
-    /// Keeps the timers that the calling thread makes by way of this module from now on. Without it the event loop
-    /// keeps them itself.
+    /// Keeps the timers that the calling thread makes through this module from now on. Without this call the thread's
+    /// event loop keeps them itself.
     pub(crate) fn serve_this_thread(self) {
         KEPT_BY.set(Some(self));
     }
 }
 
-/// As `ps -T` shows it.
+/// The thread's name in `ps -T`.
 const NAME: &str = "timers";
 
 thread_local! {
     static KEPT_BY: RefCell<Option<TimerThread>> = const { RefCell::new(None) };
 }
 
-/// Makes something that has a timer.
+/// Makes something that has a timer, on the runtime that keeps timers.
 fn kept<T>(make: impl FnOnce() -> T) -> T {
     KEPT_BY.with_borrow(|thread| {
         let _entered = thread.as_ref().map(|thread| thread.handle.enter());
@@ -70,32 +70,32 @@ fn kept<T>(make: impl FnOnce() -> T) -> T {
     })
 }
 
-/// As [`tokio::time::sleep`].
+/// Does what [`tokio::time::sleep`] does.
 pub(crate) fn sleep(duration: Duration) -> Sleep {
     kept(|| tokio::time::sleep(duration))
 }
 
-/// As [`tokio::time::sleep_until`].
+/// Does what [`tokio::time::sleep_until`] does.
 pub(crate) fn sleep_until(deadline: Instant) -> Sleep {
     kept(|| tokio::time::sleep_until(deadline))
 }
 
-/// As [`tokio::time::timeout`].
+/// Does what [`tokio::time::timeout`] does.
 pub(crate) fn timeout<F: IntoFuture>(limit: Duration, work: F) -> Timeout<F::IntoFuture> {
     kept(|| tokio::time::timeout(limit, work))
 }
 
-/// As [`tokio::time::timeout_at`].
+/// Does what [`tokio::time::timeout_at`] does.
 pub(crate) fn timeout_at<F: IntoFuture>(deadline: Instant, work: F) -> Timeout<F::IntoFuture> {
     kept(|| tokio::time::timeout_at(deadline, work))
 }
 
-/// As [`tokio::time::interval`].
+/// Does what [`tokio::time::interval`] does.
 pub(crate) fn interval(period: Duration) -> Interval {
     kept(|| tokio::time::interval(period))
 }
 
-/// The same for hyper.
+/// The timers of this module for hyper.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HyperTimer;
 
@@ -126,7 +126,7 @@ mod tests {
 
     const SOON: Duration = Duration::from_millis(2);
 
-    /// On a thread whose event loop has no timers.
+    /// Runs `work` on a thread whose event loop has no timers.
     fn with_timers_of_another<T: Send>(work: impl AsyncFnOnce() -> T + Send) -> T {
         let timers = TimerThread::start().unwrap();
         let run = || {
@@ -168,7 +168,7 @@ mod tests {
         drop(timers);
         assert_eq!(dropped.recv_timeout(SOON), Err(RecvTimeoutError::Timeout));
         drop(other);
-        // All that its event loop still had goes with it.
+        // Everything that the thread's event loop still had goes with it.
         assert_eq!(dropped.recv_timeout(SOON * 5000), Err(RecvTimeoutError::Disconnected));
     }
 }

@@ -1,10 +1,11 @@
 //! Owns what day it is: dates for certificates and for what people read.
 //!
-//! Never here: measuring how long something takes; that is `tokio::time::Instant`, which no clock change moves.
+//! Never here: measuring how long something takes, which is for `tokio::time::Instant`, because no clock change moves
+//! it.
 
 use std::time::SystemTime;
 
-/// The wall clock, handed to whoever needs dates so that tests can stop it.
+/// The wall clock, passed to code that needs dates, so that tests can stop it.
 #[derive(Clone, Debug)]
 pub(crate) struct WallClock(ClockSource);
 

@@ -1,5 +1,5 @@
-//! An app of the server is asked whether requests to another one may pass: what it gets, what becomes of its answers, and
-//! that nobody is let in without one.
+//! An app of the server is asked whether requests to another one may pass: what it gets, what becomes of its answers,
+//! and that nobody is let in without one.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -209,9 +209,9 @@ impl IncomingAnswer {
         }
     }
 
-    /// Ends an answer that had no body, but behind which one may follow at any time. An answer in records is read to its
-    /// end, and its connection may be kept. Any other connection is not used again, and the worker is free when it has
-    /// closed the connection, or does not close it in time.
+    /// Ends an answer that had no body, but behind which one may follow at any time. An answer in records is read to
+    /// its end, and its connection may be kept. Any other connection is not used again, and the worker is free when it
+    /// has closed the connection, or does not close it in time.
     pub(in crate::acceptor) async fn see_off(mut self) {
         let ClaimedWorker { lease, upstream } = &mut *self.claimed;
         if self.keepalive && !self.in_records {

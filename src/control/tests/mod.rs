@@ -36,7 +36,7 @@ struct Running {
     shutdown: ShutdownToken,
 }
 
-/// One certificate, and nobody to get others from.
+/// One certificate, and no authority to get others from.
 struct NoAuthority;
 
 impl NoAuthority {
@@ -77,12 +77,12 @@ impl Certificates for NoAuthority {
 }
 
 impl Running {
-    /// Without an app.
+    /// Starts a server without an app.
     fn start() -> Self {
         Self::with(vec![])
     }
 
-    /// With an app `blog` of two workers, ready.
+    /// Starts a server with an app `blog` of two workers, ready.
     async fn with_blog() -> Self {
         let server = Self::with(vec!["/srv/rip/blog".into()]);
         assert_eq!(server.supervisor.settled().await, []);
@@ -139,7 +139,7 @@ impl Running {
         self.dir.path().join("api.sock")
     }
 
-    /// The answer's head and body to a request of one connection.
+    /// The head and the body of the answer to a request on one connection.
     async fn call(&self, request: &str, body: &str) -> (String, String) {
         let length = body.len();
         let head =
@@ -167,7 +167,7 @@ impl ServerSettings for NoFile {
     }
 }
 
-/// Every path is an app named by its last part, with a host of that name.
+/// Makes an app of every path, named by the path's last part, with a host of that name.
 struct AnyPath;
 
 impl Resolve for AnyPath {
@@ -225,7 +225,7 @@ async fn exchange(socket: &Path, bytes: &str) -> (String, String) {
 
 async fn read_to_end(stream: &mut UnixStream) -> String {
     let mut answer = Vec::new();
-    // What a server that refuses unread bodies wrote is there in spite of the reset.
+    // The server's answer is there in spite of the reset for unread bodies.
     drop(stream.read_to_end(&mut answer).await);
     String::from_utf8(answer).unwrap()
 }

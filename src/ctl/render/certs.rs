@@ -6,7 +6,7 @@ use crate::api::{CertPlan, CheckResult, HostCertificate, RenewEvent};
 
 use super::{Tone, bad, duration, good, plain, table};
 
-/// The certificates, a line each; what is wrong with one stands below.
+/// The certificates, a line each; the problem of one stands below its line.
 pub(in crate::ctl) fn certificates(all: &[HostCertificate]) -> String {
     let rows = all.iter().map(|own| {
         let tone = match (&own.problem, own.expires_in) {
@@ -27,7 +27,7 @@ pub(in crate::ctl) fn certificates(all: &[HostCertificate]) -> String {
     text
 }
 
-/// All that is known of one.
+/// All that is known of one certificate.
 pub(in crate::ctl) fn certificate(own: &HostCertificate) -> String {
     let mut lines = vec![("source", own.source.clone())];
     if !own.names.is_empty() {
@@ -46,7 +46,7 @@ pub(in crate::ctl) fn certificate(own: &HostCertificate) -> String {
     format!("{}\n{}", own.host, lines.collect::<String>())
 }
 
-/// How far a renewal has come.
+/// An event of a renewal.
 pub(in crate::ctl) fn renewal(event: &RenewEvent) -> String {
     match event {
         RenewEvent::Ordering { host } => format!("{host}: a certificate is being ordered"),
@@ -61,7 +61,7 @@ pub(in crate::ctl) fn renewal(event: &RenewEvent) -> String {
     }
 }
 
-/// What an order would meet, a line for each look.
+/// The checks of a plan, a line each.
 pub(in crate::ctl) fn plan(plan: &CertPlan) -> String {
     let verdict = match plan.ready {
         true => good("nothing that was looked at stands in the way"),

@@ -63,7 +63,7 @@ pub(in crate::ctl) fn workers(workers: &[WorkerStatus]) -> String {
     table(&header, &[0, 2, 3, 6, 7, 8], rows)
 }
 
-/// Why, and with which request; of several the oldest, as that is the one to ask about.
+/// The reason, and a request in hand; of several the oldest, which is the one to ask about.
 fn now(worker: &WorkerStatus) -> String {
     let mut parts: Vec<String> = worker.why.iter().cloned().collect();
     if let Some(oldest) = worker.requests.iter().max_by_key(|request| request.ms) {
@@ -77,7 +77,7 @@ fn now(worker: &WorkerStatus) -> String {
     parts.join("; ")
 }
 
-/// What a deploy has come to.
+/// An event of a deploy.
 pub(in crate::ctl) fn deploy_event(event: &DeployEvent) -> String {
     match event {
         DeployEvent::Starting { app, generation, workers } => {
@@ -105,14 +105,14 @@ pub(in crate::ctl) fn deploy_event(event: &DeployEvent) -> String {
     }
 }
 
-/// What a change of a host came to.
+/// The result of a change of a host.
 pub(in crate::ctl) fn changed(host: &RouteName, done: &str, change: &Changed) -> String {
     let app = change.entry.as_ref().map(|entry| format!(" (app {})", entry.app)).unwrap_or_default();
     let before = if change.changed { "" } else { ", as before" };
     format!("{host}: {done}{before}{app}")
 }
 
-/// What a change of the number of workers came to.
+/// The result of a change of the number of workers.
 pub(in crate::ctl) fn scaled(scaled: &Scaled) -> String {
     let Scaled { app, before, now, .. } = scaled;
     if before == now {
@@ -122,7 +122,7 @@ pub(in crate::ctl) fn scaled(scaled: &Scaled) -> String {
     }
 }
 
-/// What a worker wrote, and when.
+/// The line that a worker wrote, with its time.
 pub(in crate::ctl) fn log_line(line: &LogLine, zone: &TimeZone) -> String {
     let time = i64::try_from(line.t).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
     let time = time.map_or_else(

@@ -23,7 +23,7 @@ enum Tone {
     Bad,
 }
 
-/// Columns aligned, no borders, never cut; the columns named in `right` are numbers.
+/// A table with aligned columns, without borders, never cut; the columns named in `right` are numbers.
 fn table(header: &[&str], right: &[usize], rows: impl IntoIterator<Item = (Tone, Vec<String>)>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
@@ -55,12 +55,12 @@ fn good(text: impl Display) -> String {
     format!("\x1b[32m{text}\x1b[0m")
 }
 
-/// Red.
+/// The text in red.
 pub(super) fn bad(text: impl Display) -> String {
     format!("\x1b[31m{text}\x1b[0m")
 }
 
-/// One line of text from somebody else, without what could steer a terminal.
+/// Text of another program in one line, without what could control a terminal.
 pub(super) fn plain(text: &str) -> String {
     let bare = anstream::adapter::strip_str(text).to_string();
     bare.chars()
@@ -70,7 +70,7 @@ pub(super) fn plain(text: &str) -> String {
         .into()
 }
 
-/// `45 s`, `3 min 12 s`, `3 h 12 min`, `2 d 4 h`.
+/// A duration: `45 s`, `3 min 12 s`, `3 h 12 min`, `2 d 4 h`.
 fn duration(seconds: u64) -> String {
     const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")];
     let Some(at) = UNITS.iter().position(|(size, _)| seconds >= *size) else { return "0 s".into() };
@@ -84,7 +84,7 @@ fn duration(seconds: u64) -> String {
     text
 }
 
-/// `12,345`.
+/// A number with commas: `12,345`.
 fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -97,7 +97,7 @@ fn count(number: u64) -> String {
     text
 }
 
-/// `48.2 MiB`.
+/// A size: `48.2 MiB`.
 fn size(bytes: u64) -> String {
     const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     match UNITS.iter().find(|(size, _)| bytes >= *size) {

@@ -8,7 +8,7 @@ use crate::logging::{Colours, safe};
 
 use super::{Tone, bad, count, duration, good, painted, plain, table};
 
-/// The instance, its apps, its certificates, what was rejected.
+/// The instance, its apps, its certificates, and rejected deploys.
 pub(in crate::ctl) fn status(status: &Status) -> String {
     let mut page = head(status);
     if !status.apps.is_empty() {
@@ -143,7 +143,7 @@ fn certificates(certificates: &[CertificateStatus]) -> String {
     table(&["CERTIFICATE", "SOURCE", "EXPIRES"], &[], rows)
 }
 
-/// What there is to know of a certificate of an authority: nothing while it is well and rests.
+/// A line about a certificate of an authority; `None` while it is well and nothing is under way.
 fn acme(host: &AcmeStatus) -> String {
     let none = if host.expires_in.is_some() { "no newer certificate" } else { "no certificate" };
     let name = host.host.as_str();
@@ -158,7 +158,7 @@ fn acme(host: &AcmeStatus) -> String {
     }
 }
 
-/// A deploy that was not taken: the reason, and what its workers wrote.
+/// A rejected deploy: the reason, and what its workers wrote.
 pub(super) fn rejected(app: &str, rejection: &Rejection) -> String {
     let what =
         format!("{app}: generation {} was rejected: {}", rejection.generation, plain(&rejection.reason));

@@ -42,8 +42,8 @@ impl AddVerb {
     }
 }
 
-/// The server runs elsewhere: it needs the whole path, and would tell late that nothing is there. A link such as
-/// `current` stays in it, since later deploys are to follow it.
+/// The absolute path of an existing app. The server runs elsewhere: it needs the whole path, and would report late that
+/// nothing is there. A link such as `current` stays in the path, because later deploys follow it.
 fn existing(app: &Path) -> Result<PathBuf, CtlError> {
     fs::metadata(app).and_then(|_| absolute_here(app)).map_err(|error| {
         let message = format!("--app {}: {error}", app.display());

@@ -101,7 +101,7 @@ impl CertsVerb {
     }
 }
 
-/// Tells each event as it comes.
+/// Writes each event as it comes.
 async fn progress(session: &mut Session<'_>, events: &mut AnswerLines<RenewEvent>) -> Result<Exit, CtlError> {
     let mut exit = None;
     while let Some(line) = events.next().await? {
@@ -138,5 +138,5 @@ fn pem(path: &Path, flag: &str) -> Result<String, CtlError> {
 }
 
 const GOES_ON: &str = "it goes on in the server: `rip-serverctl certs list` tells how it ends";
-/// Bytes of a file: both have to go into one call.
+/// The largest file, in bytes: both files have to go into one call.
 const LONGEST: u64 = 256 << 10;

@@ -23,7 +23,7 @@ pub(in crate::ctl) struct CheckVerb {
 }
 
 impl CheckVerb {
-    /// The output of `rip-server check` is the verb's own.
+    /// Runs `rip-server check`; its output is the verb's own.
     pub(super) fn run(self, caller: Caller<'_>) -> Result<Exit, CtlError> {
         let program = server_program();
         let mut command = Command::new(&program);
@@ -39,14 +39,14 @@ impl CheckVerb {
         })?;
         Ok(match status.code() {
             Some(0) => Exit::Ok,
-            // What rip-server exits with for bad words and bad settings alike.
+            // rip-server exits with 2 for bad words and bad settings alike.
             Some(2) => Exit::Config,
             _ => Exit::Failed,
         })
     }
 }
 
-/// The one that was installed, or built, together with this program; else the shell's.
+/// The `rip-server` that was installed, or built, together with this program; else that of `PATH`.
 fn server_program() -> PathBuf {
     let beside = env::current_exe().ok().map(|program| program.with_file_name(SERVER));
     beside.filter(|program| program.is_file()).unwrap_or_else(|| SERVER.into())

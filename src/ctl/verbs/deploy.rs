@@ -1,4 +1,4 @@
-//! Owns `deploy`: starts one and waits for what comes of it.
+//! Owns `deploy`: starts a deploy and waits for its end.
 //!
 //! Never here: how an event looks (`render`).
 
@@ -24,7 +24,7 @@ pub(in crate::ctl) struct DeployVerb {
 }
 
 impl DeployVerb {
-    /// Leaving early does not end the deploy.
+    /// Starts the deploy and waits for its end. Leaving early does not end the deploy.
     pub(super) fn run(self, caller: Caller<'_>) -> Result<Exit, CtlError> {
         caller.ask(async |session| {
             let mut events =
@@ -39,7 +39,8 @@ impl DeployVerb {
     }
 }
 
-/// Settings that the deploy has read and the server has not taken; no part of how the deploy ended.
+/// Names settings that the deploy has read and that need a restart of the server; they do not change how the deploy
+/// ended.
 async fn tell_what_waits(session: &mut Session<'_>) {
     if session.json {
         return;
@@ -59,7 +60,7 @@ async fn progress(
     while let Some(line) = events.next().await? {
         let event = line.read()?;
         if session.json {
-            // A reader that leaves does not change how the deploy ends, and the exit code tells that.
+            // A reader that leaves does not change how the deploy ends, and the exit code says that.
             session.screen.answer(line.bytes());
         } else {
             session.screen.say(render::deploy_event(&event));
@@ -69,7 +70,7 @@ async fn progress(
     report.end()
 }
 
-/// What the events of a deploy come to, over all its apps.
+/// The result of a deploy's events, over all its apps.
 #[derive(Debug, Default)]
 struct DeployReport {
     unfinished: BTreeSet<AppName>,

@@ -1,4 +1,4 @@
-//! Owns `logs`: what workers wrote, from the server, or from the journal where they are units.
+//! Owns `logs`: the workers' lines, from the server, or from the journal where workers are units.
 //!
 //! Never here: how a line looks (`render`), or talking to journalctl (`journal`).
 
@@ -33,7 +33,7 @@ pub(in crate::ctl) struct LogsVerb {
 }
 
 impl LogsVerb {
-    /// Shows lines; with `follow` until the reader or the server leaves.
+    /// Writes lines; with `follow` until the reader or the server leaves.
     pub(super) fn run(self, caller: Caller<'_>) -> Result<Exit, CtlError> {
         caller.ask(async |session| {
             let Self { app, lines, follow } = self;

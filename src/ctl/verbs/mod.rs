@@ -36,10 +36,10 @@ macro_rules! verbs {
         }
 
         impl Verb {
-            /// Does it.
+            /// Does the verb.
             ///
             /// # Errors
-            /// What the person is told in the place of a result.
+            /// What the person reads in place of a result.
             pub(super) fn run(self, caller: Caller<'_>) -> Result<Exit, CtlError> {
                 match self {
                     $(Self::$verb(words) => words.run(caller),)+
@@ -88,7 +88,7 @@ mod tests {
         generated::assert_up_to_date("SPEC.md", "verbs", &table);
     }
 
-    /// The row of a verb, or those of the verbs that it has.
+    /// Adds the row of a verb, or those of its own verbs.
     fn add_rows(table: &mut String, before: &str, verb: &Command) {
         let name = format!("{before}{}", verb.get_name());
         if verb.has_subcommands() {
@@ -101,7 +101,7 @@ mod tests {
         *table += &format!("| `{name}{words}` | {} |\n", does.replace('|', "\\|"));
     }
 
-    /// How a word or a flag is written behind its verb.
+    /// A word or a flag as it is written behind its verb.
     fn word(arg: &Arg) -> String {
         let value = arg.get_value_names().and_then(<[_]>::first).map(ToString::to_string);
         let value = value.unwrap_or_else(|| arg.get_id().as_str().to_uppercase());

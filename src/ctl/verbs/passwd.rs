@@ -38,7 +38,7 @@ pub(in crate::ctl) struct PasswdVerb {
 
 impl PasswdVerb {
     pub(super) fn run(self, caller: Caller<'_>) -> Result<Exit, CtlError> {
-        // A link stays one, and what it leads to is replaced.
+        // A link stays a link, and the file that it leads to is replaced.
         let file = fs::canonicalize(&self.file).unwrap_or_else(|_| self.file.clone());
         let (text, rights) = read(&file)?;
         let others: Vec<_> = text.lines().filter(|line| !is_of(line, &self.user)).collect();
@@ -79,14 +79,14 @@ fn is_of(line: &str, user: &str) -> bool {
     line.strip_prefix(user).is_some_and(|rest| rest.starts_with(':'))
 }
 
-/// What stands in the file, nothing where there is none, and the rights that it has or is to have.
+/// The text of the file, empty where there is none, and the rights that it has or is to have.
 fn read(file: &Path) -> Result<(String, FileRights), CtlError> {
     let failed = |error| CtlError::file(file, &error);
     let text = match plain_file::read_to_string(file, LARGEST) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((String::new(), new_file())),
         read => read.map_err(failed)?,
     };
-    // Who has misspelt the name of another file does not lose it.
+    // A person who has misspelt the file's name must not lose another file.
     Users::parse(&text).map_err(|why| {
         CtlError::new(Exit::Failed, "bad-file", format!("{} {why}", file.display()))
             .hint("put the line right, or delete it: the server takes no such file")
@@ -97,7 +97,7 @@ fn read(file: &Path) -> Result<(String, FileRights), CtlError> {
     Ok((text, rights))
 }
 
-/// For root, the group is that of the service, which has to read it.
+/// The rights of a new file. For root, the group is that of the service, which has to read it.
 fn new_file() -> FileRights {
     let groups = || fs::read_to_string("/etc/group").ok();
     let of_service = |line: &str| line.strip_prefix("rip-server:")?.split(':').nth(1)?.parse().ok();

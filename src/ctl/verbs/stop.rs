@@ -35,7 +35,7 @@ pub(in crate::ctl) struct StopVerb {
 }
 
 impl StopVerb {
-    /// Returns when the server's control socket or its process is gone; with `no_wait` once it has been told.
+    /// Stops the server; returns when its control socket or its process is gone, or with `no_wait` when it was told.
     pub(super) fn run(self, caller: Caller<'_>) -> Result<Exit, CtlError> {
         match caller.find()? {
             FoundServer::Running(socket) => {
@@ -78,7 +78,7 @@ async fn stop(session: &mut Session<'_>, no_wait: bool) -> Result<Exit, CtlError
     Ok(Exit::Ok)
 }
 
-/// Stops the service with its sockets, or the next connection would start it again; with the rights of whoever calls.
+/// Stops the service with its sockets, or the next connection would start it again; with the caller's rights.
 async fn stop_units(
     session: &mut Session<'_>,
     status: &Status,
@@ -134,7 +134,7 @@ fn units(service: &ServiceUnit) -> Vec<String> {
     if let Some(instance) =
         service.unit.strip_prefix("rip-server@").and_then(|rest| rest.strip_suffix(".service"))
     {
-        // Before the service: what is started by a connection must not come back in between.
+        // The sockets come before the service: a connection must not start it again in between.
         let sockets = ["https", "http", "control"].map(|kind| format!("rip-server-{kind}@{instance}.socket"));
         units.splice(0..0, sockets);
     }
@@ -148,12 +148,14 @@ struct StopReport {
     stopped: bool,
 }
 
-/// What shows that a server is there. Never by connecting: a socket of systemd's would start it again.
+/// The signs by which a server is seen to be there. A connection is no such sign: it would start a server behind a
+/// socket of systemd's.
 struct ServerTraces<'a> {
     socket: &'a Path,
-    /// Device and inode: a server started meanwhile makes a new file of the same name.
+    /// The device and inode of the socket's file: a server that was started meanwhile makes a new file of the same
+    /// name.
     file: Option<(u64, u64)>,
-    /// A socket of systemd's stays when its server ends, and so does any socket after a SIGKILL.
+    /// The process: a socket of systemd's stays when its server ends, and so does any socket after a SIGKILL.
     process: Option<OwnedFd>,
 }
 
@@ -172,7 +174,7 @@ impl<'a> ServerTraces<'a> {
 
     fn process_ended(&self) -> bool {
         let Some(process) = &self.process else { return false };
-        // A pidfd can be read from once its process has ended.
+        // A pidfd can be read from when its process has ended.
         let ended = poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&Timespec::default()));
         ended.is_ok_and(|ready| ready > 0)
     }

@@ -17,7 +17,7 @@ use crate::ctl::session::Caller;
 pub(in crate::ctl) struct VersionVerb;
 
 impl VersionVerb {
-    /// A server that does not answer has no version: that is no failure of this verb.
+    /// Prints the versions. A server that does not answer has none, which is no failure of this verb.
     pub(super) fn run(self, caller: Caller<'_>) -> Result<Exit, CtlError> {
         let Ok(FoundServer::Running(socket)) = caller.find() else {
             return Ok(versions(None, caller.screen, caller.common.json));

@@ -1,4 +1,4 @@
-//! What crashes, full disks and people do to the registry's files, and what is made of them then.
+//! Crashes, full disks and people's edits of the registry's files, and how the registry goes on.
 
 use std::ops::Range;
 
@@ -6,7 +6,7 @@ use crate::seeded::feed;
 
 use super::*;
 
-/// A registry of three hosts whose server was killed; the bytes of its last line, in the file of changes.
+/// A registry of three hosts whose server was killed, and the bytes of its last line in the file of changes.
 fn killed() -> (tempfile::TempDir, PathBuf, Range<usize>) {
     let (dir, path) = folder();
     let mut registry = Registry::open(&path).unwrap();
@@ -22,7 +22,7 @@ fn two() -> [RegistryEntry; 2] {
     ["a.example", "b.example"].map(|host| entry(host, "/srv/app"))
 }
 
-/// Opens a registry whose last change was cut off: it is as before that, and goes on.
+/// Opens a registry whose last change was cut off: the registry is as before that change, and goes on.
 #[track_caller]
 fn assert_goes_on_without_the_last(path: &Path, how: &str) {
     let mut registry = Registry::open(path).unwrap();
@@ -67,7 +67,7 @@ fn a_change_that_was_answered_and_is_not_as_it_was_is_an_error_with_a_way_out() 
     let file = path.with_extension("changes");
     let whole = fs::read(&file).unwrap();
     let starts: Vec<_> = line_starts(&whole[..last.end]);
-    // The end of the last line missing is a crash; everything else is damage.
+    // When the end of the last line is missing, that is a crash; everything else is damage.
     for at in 0..last.end - 1 {
         for with in [0, whole[at] ^ 1, b'\n', b'7'] {
             if whole[at] == with || (with == 0 && last.contains(&at)) {
@@ -171,14 +171,14 @@ fn a_change_that_failed_is_never_there_once_another_was_made_or_the_server_has_e
         let file = path.with_extension("changes");
         let mut registry = Registry::open(&path).unwrap();
         let PendingChanges::Open(changes) = &mut registry.pending else { panic!("it has changes") };
-        // Neither can the line be written nor wiped out.
+        // The line can neither be written nor wiped out.
         changes.file = fs::File::open(&file).unwrap();
 
         let failed = registry.set(entry("d.example", "/"));
         assert!(matches!(failed, Err(RegistryError::Write { .. })));
         assert_eq!(all(&registry).len(), 3);
 
-        // What nobody can know: the line is there all the same, and stays where it is.
+        // Nobody can know here that the line is there all the same, and stays where it is.
         let mut bytes = fs::read(&file).unwrap();
         let failed = changes::line(4, &Change::Set(entry("d.example", "/"))).unwrap();
         bytes[last.end..last.end + failed.len()].copy_from_slice(&failed);
@@ -234,7 +234,7 @@ fn after_any_history_of_changes_and_crashes_the_files_say_what_was_answered() {
             assert_eq!(registry.remove(&host).unwrap(), model.remove(&host).is_some());
         } else {
             let state = [HostState::Running, HostState::Paused, HostState::Stopped][random.usize(..3)];
-            // Some are long enough to fill the file soon.
+            // Some pages are long enough to fill the file soon.
             let page = random.bool().then(|| random.char(..).to_string().repeat(random.usize(1..20_000)));
             let path = format!("/{}", random.u8(..3));
             let entry =

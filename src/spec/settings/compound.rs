@@ -1,6 +1,6 @@
 //! Values with parts of their own: `w:2x`, `r:10000,3600s,10r`, `200M,300M`, `50/s,100`.
 //!
-//! Never here: what a part that was not said falls back to (`layer`).
+//! Never here: the value of a part that was left out (`layer`).
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -21,9 +21,9 @@ pub(crate) const MEMORY: &str =
 pub(crate) const WORKERS: &str = "half, auto, 2x, 3x, a number from 1 to 4096, or two of them such as 2..8 for as many as the load asks for";
 const NO_WORKER: &str = "a number of at least 1; for no worker while nobody asks, say idle = \"10min\" beside a number or a range";
 
-/// A number of workers, or two with `..` or `-` between, the smaller one first.
+/// Reads a number of workers, or two with `..` or `-` between, the smaller one first.
 ///
-/// Also for what `POST /workers/scale` is asked for.
+/// `POST /workers/scale` takes the same.
 pub(crate) fn workers(text: &str) -> Result<WorkerRange, Wrong> {
     let (least, most) = text.split_once("..").or_else(|| text.split_once('-')).unwrap_or((text, text));
     let (least, most) = (least.trim(), most.trim());
@@ -39,7 +39,7 @@ pub(crate) fn workers(text: &str) -> Result<WorkerRange, Wrong> {
     }
 }
 
-/// `half`, `auto`, `2x` or a number.
+/// Reads `half`, `auto`, `2x` or a number.
 fn worker_count(text: &str) -> Option<WorkerCount> {
     let count = |digits: &str| {
         number(digits, 1, MOST_WORKERS.into()).and_then(|count| NonZeroU32::new(count.try_into().ok()?))
@@ -54,7 +54,7 @@ fn worker_count(text: &str) -> Option<WorkerCount> {
     }
 }
 
-/// `REQUESTS`, `SECONDSs` (or another unit of time) and `RELOADSr`, each at most once, in any order; 0: never.
+/// Reads `REQUESTS`, `SECONDSs` (or another unit of time) and `RELOADSr`, each at most once, in any order; 0: never.
 pub(crate) fn recycle(text: &str) -> Result<ParsedParts, Wrong> {
     let count = |part: &str| number(part, 0, MOST_REQUESTS).map(SettingValue::Count);
     let time = |part: &str| {
@@ -79,7 +79,7 @@ pub(crate) fn recycle(text: &str) -> Result<ParsedParts, Wrong> {
     Ok(parts)
 }
 
-/// `SOFT,HARD`, either left out, either `off`.
+/// Reads `SOFT,HARD`; either may be left out or be `off`.
 pub(crate) fn memory(text: &str) -> Result<ParsedParts, Wrong> {
     let (soft, hard) = text.split_once(',').unwrap_or((text, ""));
     let mut parts = ParsedParts::new();
@@ -95,7 +95,7 @@ pub(crate) fn memory(text: &str) -> Result<ParsedParts, Wrong> {
     if is_crossed || parts.is_empty() { Err(Wrong(MEMORY.into())) } else { Ok(parts) }
 }
 
-/// `N/s` or `N/s,BURST`; without a burst it is N.
+/// Reads `N/s` or `N/s,BURST`; without a burst it is N.
 pub(crate) fn rate(text: &str) -> Option<Rate> {
     let count = |text: &str| {
         number(text.trim(), 1, u32::MAX.into()).and_then(|n| NonZeroU32::new(n.try_into().ok()?))
@@ -106,10 +106,10 @@ pub(crate) fn rate(text: &str) -> Option<Rate> {
     Some(Rate { per_second, burst })
 }
 
-/// The parts that were said, by their names.
+/// The parts that were given, by their names.
 type ParsedParts = BTreeMap<&'static str, SettingValue>;
 
-/// More processes than that per app are a slip.
+/// The most workers of an app: a higher number is a slip.
 const MOST_WORKERS: u32 = 4096;
 const MOST_REQUESTS: u64 = 1_000_000_000_000;
 

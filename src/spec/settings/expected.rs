@@ -1,4 +1,4 @@
-//! What each kind of setting takes, in words, for errors and documents. Never here: taking it (`setting_kind`).
+//! What each kind of setting takes, in words, for errors and documents. Never here: reading a value (`setting_kind`).
 
 use super::compound;
 use super::mount_value;

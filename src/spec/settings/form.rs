@@ -1,44 +1,43 @@
-//! Where a setting may stand and how it is written there, what it is when nobody says, and under which heading it is
-//! shown.
+//! Where a setting may stand and how it is written there, its default, and the heading under which it is shown.
 //!
 //! Never here: the settings themselves (`table`).
 
 /// A place where a setting may stand, and how it is written there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// A word of the command line that starts so; speaks of the main app or the server.
+    /// A word of the command line that begins so; it is about the main app or the server.
     Token(&'static str),
     /// A word of the command line that stands for this value.
     Word(&'static str, &'static str),
     /// A bare number on the command line.
     Number,
-    /// `--flag=VALUE` or `--flag VALUE`; speaks of all apps or the server.
+    /// `--flag=VALUE` or `--flag VALUE`, about all apps or the server.
     Flag(&'static str),
-    /// `--flag` alone, which stands for the second text, or `--flag=VALUE`; never `--flag VALUE`. Speaks of all apps or
-    /// the server.
+    /// `--flag` alone, which stands for the second text, or `--flag=VALUE`, about all apps or the server; never `--flag
+    /// VALUE`.
     FlagOr(&'static str, &'static str),
     /// A variable of the environment.
     Env(&'static str),
     /// A key of the server's file.
     Server(&'static str),
-    /// A key of `[app]` and `[[apps]]` in the server's file only: the admin's.
+    /// A key of `[app]` and `[[apps]]` in the server's file only, for the admin.
     Admin(&'static str),
     /// A key of `[app]` and `[[apps]]` in the server's file, and of the app's own `rip.toml`.
     App(&'static str),
-    /// A key of `[route."/path"]` beside what else is the app's.
+    /// A key of `[route."/path"]`, beside the app's own key.
     Route(&'static str),
-    /// The same in the server's file only.
+    /// A key of `[route."/path"]` in the server's file only.
     AdminRoute(&'static str),
     /// A part of another setting, and its name in reports.
     Part(&'static str),
 }
 
-/// What a setting is when nobody says.
+/// The default of a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Preset {
-    /// This, read as if somebody had written it.
+    /// This text, read as if a person had written it.
     Is(&'static str),
-    /// Nothing; the second text is an example of something.
+    /// No value; the first text describes that, the second is an example of a value.
     Unset(&'static str, &'static str),
 }
 

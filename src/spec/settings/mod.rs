@@ -1,6 +1,6 @@
-//! The settings: one table of all, the structs that it makes, what each setting takes, and reading a value of it.
+//! The settings: one table of all, the structs that it makes, what each setting takes, and reading a value.
 //!
-//! Never here: where a value was said (`config`), or what follows from it.
+//! Never here: where a value came from (`config`), or what follows from it.
 
 pub(crate) mod compound;
 mod expected;

@@ -13,7 +13,7 @@ pub(crate) const OF_STATIC: &[&str] = &["path", "root", "fallback"];
 /// The keys of an entry of `accel`.
 pub(crate) const OF_ACCEL: &[&str] = &["path", "root"];
 
-/// What a list with these keys is, as the end of the sentence "expected …".
+/// What a list with these keys looks like, as the end of the sentence "expected …".
 pub(super) fn expected(keys: &[&str]) -> String {
     let example = if keys == OF_STATIC { ("/assets", "public/assets") } else { ("/protected", "files") };
     format!("a list of folders at paths, such as [{{ path = {:?}, root = {:?} }}]", example.0, example.1)
@@ -57,7 +57,7 @@ fn mount(keys: &[&str], table: &DeTable<'_>) -> Result<Mount, String> {
     Ok(Mount { prefix, root, fallback, folder: None })
 }
 
-/// `/` is every path.
+/// Reads a path prefix; `/` is every path.
 fn prefix(text: &str) -> Result<Option<PathPrefix>, String> {
     match text {
         "/" => Ok(None),

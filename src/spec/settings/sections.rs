@@ -1,4 +1,4 @@
-//! How rows of the table become typed structs, one for each section: its fields, its defaults, and taking every value
+//! How rows of the table become typed structs, one for each section: its fields, its defaults, and reading every value
 //! by its row.
 //!
 //! Never here: the rows (`table`).
@@ -7,18 +7,18 @@ use super::setting_value::{FromValue, SettingValue};
 
 /// A source of the values of settings.
 pub(crate) trait Values<K> {
-    /// The value that is in force; `None`: nobody says one, and there is no default.
+    /// The value in force; `None`: no layer has one, and there is no default.
     fn value(&self, key: K) -> Option<&SettingValue>;
 
-    /// The same, as the type of its field.
+    /// The value in force, as the type of its field.
     fn typed<T: FromValue>(&self, key: K) -> T {
         T::from_value(self.value(key))
             .expect("what a row takes and its default make a value of its field's type")
     }
 }
 
-/// Sections, each a struct with a field for every row that has one. `with`: sections that are fields of another. A row
-/// without a field is taken by whoever works something out of it.
+/// Makes the sections, each a struct with a field for every row that has one. `with`: sections that are fields of
+/// another. The value of a row without a field is read by the code that works something out of it.
 macro_rules! settings {
     (; $(
         $(#[$attr:meta])*
@@ -61,7 +61,7 @@ macro_rules! settings {
             }
 
             impl $section {
-                /// Takes each value by its row.
+                /// Reads each value by its row.
                 pub(crate) fn read(values: &impl Values<Id>) -> Self {
                     Self {
                         $($($part: $part_type::read(values),)+)?
@@ -77,7 +77,7 @@ macro_rules! settings {
             }
         )*
 
-        /// Reads all sections, so that a row whose values do not fit its field is found.
+        /// Reads all sections, so that a row is found whose values do not fit its field.
         #[cfg(test)]
         fn read_all(values: &impl Values<Id>) {
             $($section::read(values);)*

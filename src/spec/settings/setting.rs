@@ -1,4 +1,4 @@
-//! What is asked of one setting: its row, its names, what it takes where it is called so.
+//! Questions about one setting: its row, its names, and what it takes under each name.
 //!
 //! Never here: the settings themselves (`table`).
 
@@ -29,7 +29,7 @@ impl Setting {
             .unwrap_or_else(|| self.flag().unwrap_or_default().trim_start_matches('-'))
     }
 
-    /// Where in files it may stand, in words; empty: nowhere.
+    /// The places in files where the setting may stand, in words; empty: none.
     pub(crate) fn places(&self) -> String {
         let place = |form: &Form| match form {
             Form::Server(_) => Some("server"),
@@ -41,12 +41,12 @@ impl Setting {
         self.forms.iter().filter_map(place).collect::<Vec<_>>().join(", ")
     }
 
-    /// Its variable of the environment.
+    /// The variable of the environment.
     pub(crate) fn env(&self) -> Option<&'static str> {
         self.forms.iter().find_map(|form| if let Form::Env(name) = form { Some(*name) } else { None })
     }
 
-    /// The setting's flag with a value.
+    /// The flag that takes a value.
     pub(crate) fn flag(&self) -> Option<&'static str> {
         self.forms.iter().find_map(|form| match form {
             Form::Flag(flag) | Form::FlagOr(flag, _) => Some(*flag),
@@ -54,17 +54,17 @@ impl Setting {
         })
     }
 
-    /// Whether it speaks of an app and not of the server.
+    /// Whether the setting is about an app and not about the server.
     pub(crate) fn is_of_apps(&self) -> bool {
         matches!(self.group, SettingGroup::Workers | SettingGroup::App | SettingGroup::Times)
     }
 
-    /// Whether the command line says it of the main app alone.
+    /// Whether the command line sets it for the main app alone.
     pub(crate) fn is_of_main_app(&self) -> bool {
         self.is_of_apps() && self.flag().is_none()
     }
 
-    /// An example of how it is written in this form, as the end of a sentence; empty in files, which show their own.
+    /// An example of the setting in this form, as the end of a sentence; empty in files, which show their own.
     pub(crate) fn example_at(&self, form: Form) -> String {
         let (Preset::Is(text) | Preset::Unset(_, text)) = self.preset;
         match form {
@@ -79,7 +79,7 @@ impl Setting {
         }
     }
 
-    /// What it takes where it is called so: a name that ends in "ms" takes milliseconds.
+    /// The kind of the setting's value under this name: a name that ends in "ms" takes milliseconds.
     pub(crate) fn kind_at(&self, name: &str) -> SettingKind {
         if name.ends_with("-ms") || name.ends_with("_MS") { SettingKind::Millis } else { self.kind }
     }

@@ -1,4 +1,5 @@
-//! What a setting takes, and reading it from a word or a TOML value. Never here: which setting takes what (`table`).
+//! The kinds of settings' values, and reading a value from a word or from TOML. Never here: which setting takes what
+//! (`table`).
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -24,14 +25,14 @@ pub(crate) enum SettingKind {
     Switch,
     /// A number between these two.
     Count(u64, u64),
-    /// A number from 1 to this, or `off`.
+    /// A number from 1 to this one, or `off`.
     Limit(u64),
-    /// More than nothing.
+    /// A time above 0.
     Time,
     TimeOrZero,
-    /// More than nothing, or `off`.
+    /// A time above 0, or `off`.
     Age,
-    /// A whole number of milliseconds, more than nothing.
+    /// A whole number of milliseconds above 0.
     Millis,
     Size,
     SizeLimit,
@@ -45,16 +46,16 @@ pub(crate) enum SettingKind {
     Host,
     Instance,
     Text,
-    /// What is logged.
+    /// The levels of the log.
     Levels,
-    /// Starts with `/`.
+    /// A path that begins with `/`.
     UrlPath,
     UrlPaths,
     Command,
     Hosts,
     Addresses,
     Networks,
-    /// Networks, or whether all of them.
+    /// Networks, or a switch for all of them.
     NetworksOrAll,
     Endpoint,
     /// One of these words.
@@ -62,7 +63,7 @@ pub(crate) enum SettingKind {
     /// Some of these words.
     Choices(&'static [&'static str]),
     Variables,
-    /// Values as php.ini has them.
+    /// Values of a php.ini.
     Ini,
     /// A table for each of some paths.
     Tables,
@@ -70,14 +71,14 @@ pub(crate) enum SettingKind {
     Fields(Head),
     /// Names of header fields.
     FieldNames(Head),
-    /// Hosts and paths, and where each leads instead.
+    /// Hosts and paths, and the target of each.
     Redirects,
     /// Folders of files at paths; each has these keys.
     Mounts(&'static [&'static str]),
     /// What clients must show.
     Auth,
     User,
-    /// Absolute ones.
+    /// Absolute paths.
     Paths,
     Credentials,
     /// Patterns of files in the app's folder.
@@ -221,12 +222,12 @@ impl SettingKind {
         }
     }
 
-    /// Whether values may be given one by one, each adding to those before.
+    /// Whether values may be given one by one, each added to those before.
     pub(crate) fn is_repeatable(self) -> bool {
         matches!(self, Self::Addresses | Self::Networks)
     }
 
-    /// Whether it is a table of its own, which no text can be.
+    /// Whether the value is a table, which no text can be.
     pub(crate) fn is_table(self) -> bool {
         matches!(self, Self::Variables | Self::Ini | Self::Tables)
             || matches!(self, Self::Fields(_) | Self::Redirects | Self::Mounts(_) | Self::Auth)
@@ -245,7 +246,7 @@ impl SettingKind {
         Wrong(self.expected())
     }
 
-    /// How a text of this kind is written in TOML.
+    /// A text of this kind as TOML writes it.
     pub(crate) fn toml_literal(self, text: &str) -> String {
         let bare = self.takes_numbers() && text.bytes().all(|b| b.is_ascii_digit());
         match self {
@@ -303,7 +304,7 @@ impl SettingKind {
         found.ok_or_else(|| self.wrong())
     }
 
-    /// Whether the text switches a limit off. `0` is another word for it, but not of a rate.
+    /// Whether the text switches a limit off. `0` does so too, but not for a rate.
     fn is_off(self, text: &str) -> bool {
         match self {
             Self::Limit(_) | Self::Age | Self::SizeLimit => matches!(text, "off" | "0"),
@@ -365,19 +366,19 @@ fn is_url_path(text: &str) -> bool {
     text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic() && b != b'#')
 }
 
-/// A plain absolute path: units read `%`, quotes and `:` in their own way.
+/// Whether the text is a plain absolute path: units read `%`, quotes and `:` in their own way.
 fn is_absolute(text: &str) -> bool {
     text.starts_with('/')
         && text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'%' | b'"' | b'\'' | b'\\' | b':'))
         && !text.split('/').any(|part| part == "..")
 }
 
-/// systemd.exec(5), `LoadCredential=`.
+/// Whether the text is a credential as systemd.exec(5) has it, `LoadCredential=`.
 fn is_credential(text: &str) -> bool {
     text.split_once(':').is_some_and(|(id, path)| AppName::parse(id).is_ok() && is_absolute(path))
 }
 
-/// useradd(8), as Debian has it.
+/// Whether the text can be the name of a user, as useradd(8) of Debian checks it.
 fn is_user(text: &str) -> bool {
     let first = |b: u8| b.is_ascii_lowercase() || b == b'_';
     text.len() <= 31

@@ -1,4 +1,4 @@
-//! A setting's value once it has been read, whatever it was read from, and the types that it can become.
+//! A setting's value after it was read, from whatever place, and the types that it can become.
 //!
 //! Never here: reading it from a text (`setting_kind`).
 
@@ -28,7 +28,7 @@ pub(crate) enum SettingValue {
     Count(u64),
     Time(Duration),
     Size(u64),
-    /// The word for a limit that is none.
+    /// A limit that is switched off.
     Off,
     Port(PortChoice),
     Workers(WorkerRange),
@@ -38,9 +38,9 @@ pub(crate) enum SettingValue {
     Path(PathBuf),
     Text(String),
     Texts(Vec<String>),
-    /// One of a few.
+    /// One of a few words.
     Word(&'static str),
-    /// Some of a few.
+    /// Some of a few words.
     Words(Vec<&'static str>),
     Patterns(Vec<Pattern>),
     Hosts(Vec<RouteName>),
@@ -60,7 +60,8 @@ pub(crate) enum SettingValue {
 pub(crate) struct Wrong(pub(crate) String);
 
 impl SettingValue {
-    /// Adds a later word's values to this list; of two that are no lists of the same things the earlier one stays.
+    /// Adds the values of a later word to this list; of two values that are no lists of the same things the earlier one
+    /// stays.
     pub(crate) fn append(&mut self, later: Self) {
         match (self, later) {
             (Self::Addresses(list), Self::Addresses(more)) => list.extend(more),
@@ -71,7 +72,7 @@ impl SettingValue {
         }
     }
 
-    /// The header fields that it speaks of.
+    /// The header fields that the value names.
     pub(crate) fn field_names(&self) -> Vec<HeaderName> {
         match self {
             Self::Fields(fields) => fields.iter().map(|(name, _)| name.clone()).collect(),
@@ -80,7 +81,7 @@ impl SettingValue {
         }
     }
 
-    /// The same without these header fields.
+    /// The value without these header fields.
     pub(crate) fn without(mut self, names: &[HeaderName]) -> Self {
         match &mut self {
             Self::Fields(fields) => fields.retain(|(name, _)| !names.contains(name)),
@@ -91,7 +92,8 @@ impl SettingValue {
     }
 }
 
-/// As config files write it; the values of variables and header fields may be secrets and are left out.
+/// The text as config files have it. The values of variables and header fields are left out, because they may be
+/// secrets.
 impl fmt::Display for SettingValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -132,12 +134,12 @@ fn joined<T: fmt::Display>(list: impl IntoIterator<Item = T>) -> String {
 
 /// The type of a setting in the struct of its section.
 pub(crate) trait FromValue: Sized {
-    /// What a value comes to, or (`None`) that nobody says one and that there is no default. The answer `None`: a value
-    /// of this type cannot be made of it.
+    /// Makes a field's value of a setting's value; `value` is `None` where no layer has one and there is no default.
+    /// The result `None`: the value does not fit this type.
     fn from_value(value: Option<&SettingValue>) -> Option<Self>;
 }
 
-/// A setting that may be off, or that nobody has to say.
+/// A setting that may be off, or that may be missing.
 impl<T: FromValue> FromValue for Option<T> {
     fn from_value(value: Option<&SettingValue>) -> Option<Self> {
         match value {
@@ -153,7 +155,7 @@ impl<T: Choice> FromValue for T {
     }
 }
 
-/// A list that nobody says is empty.
+/// A missing list is empty.
 impl<T: Choice> FromValue for Vec<T> {
     fn from_value(value: Option<&SettingValue>) -> Option<Self> {
         match value {
@@ -193,14 +195,14 @@ impl FromValue for NonZeroU32 {
     }
 }
 
-/// A list that nobody says is empty.
+/// A missing list is empty.
 impl FromValue for Vec<PathBuf> {
     fn from_value(value: Option<&SettingValue>) -> Option<Self> {
         Vec::<String>::from_value(value).map(|texts| texts.into_iter().map(PathBuf::from).collect())
     }
 }
 
-/// Made of the tables that stand beside the values.
+/// The tables beside the values make this field.
 impl<T> FromValue for ByPath<T> {
     fn from_value(_: Option<&SettingValue>) -> Option<Self> {
         Some(Self::default())

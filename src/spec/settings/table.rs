@@ -42,12 +42,12 @@ pub(crate) struct Setting {
     pub(crate) group: SettingGroup,
     pub(crate) kind: SettingKind,
     pub(crate) preset: Preset,
-    /// How its value is called in help.
+    /// The name of the value in help.
     pub(crate) metavar: &'static str,
     pub(crate) forms: &'static [Form],
     /// One sentence without a full stop.
     pub(crate) help: &'static str,
-    /// What SPEC.md and the manual say beyond `help`, in Markdown, without a full stop; empty: nothing.
+    /// The text for SPEC.md and the manual beyond `help`, in Markdown, without a full stop; empty: none.
     pub(crate) more: &'static str,
 }
 
@@ -57,7 +57,7 @@ fn as_texts<S: Serializer>(networks: &[IpNet], to: S) -> Result<S::Ok, S::Error>
     to.collect_seq(networks.iter().map(ToString::to_string))
 }
 
-/// The defaults, read as if somebody had written them.
+/// The defaults, read as if a person had written them.
 pub(crate) static DEFAULTS: LazyLock<BTreeMap<Id, SettingValue>> = LazyLock::new(|| {
     let mut defaults = BTreeMap::new();
     for row in TABLE {

@@ -25,7 +25,7 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
     if text.is_empty() { None } else { bounded(total) }
 }
 
-/// The shortest exact spelling.
+/// The shortest exact text of a duration.
 pub(crate) fn show_duration(duration: Duration) -> String {
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let (factor, unit) =
@@ -47,7 +47,7 @@ pub(crate) fn size(text: &str) -> Option<u64> {
     digits(number)??.checked_mul(factor).filter(|bytes| *bytes <= LARGEST)
 }
 
-/// The shortest exact spelling.
+/// The shortest exact text of a size.
 pub(crate) fn show_size(bytes: u64) -> String {
     for (shift, unit) in [(40, "T"), (30, "G"), (20, "M"), (10, "K")] {
         if bytes >= 1 << shift && bytes.is_multiple_of(1 << shift) {
@@ -57,7 +57,7 @@ pub(crate) fn show_size(bytes: u64) -> String {
     bytes.to_string()
 }
 
-/// `None`: not all digits; `Some(None)`: too large a number.
+/// Reads digits. `None`: the text has other characters; `Some(None)`: the number is too large.
 fn digits(text: &str) -> Option<Option<u64>> {
     let all = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     all.then(|| text.parse().ok())
@@ -71,9 +71,9 @@ fn bounded(duration: Duration) -> Option<Duration> {
     (duration <= LONGEST).then_some(duration)
 }
 
-/// Ten years: longer is a slip, and could overflow where it is added to the clock.
+/// The longest duration, ten years: a longer one is a slip, and could overflow where it is added to the clock.
 pub(crate) const LONGEST: Duration = Duration::from_secs(10 * 366 * 86_400);
-/// 1 PiB: larger is a slip, and stays far from overflow where sizes are added.
+/// The largest size, 1 PiB: a larger one is a slip, and this stays far from overflow where sizes are added.
 const LARGEST: u64 = 1 << 50;
 const UNITS: [(&str, u64); 10] = [
     ("ms", 1),
@@ -89,7 +89,7 @@ const UNITS: [(&str, u64); 10] = [
 ];
 const SHOWN: [(u64, &str); 4] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1000, "s")];
 
-/// Digits only: no sign, no spaces, no underscores.
+/// Reads a number of digits only, without sign, spaces or underscores.
 pub(crate) fn number(text: &str, least: u64, most: u64) -> Option<u64> {
     let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let number = if plain { text.parse().ok()? } else { return None };

@@ -6,7 +6,7 @@ use toml::de::DeValue;
 
 use super::setting_value::Wrong;
 
-/// A variable of a worker's environment.
+/// Reads a variable of a worker's environment.
 pub(super) fn variable(name: &str, value: &DeValue<'_>) -> Result<(String, String), Wrong> {
     let Some(text) = value.as_str() else {
         return Err(Wrong(format!("{name} as a text: put its value in quotes")));
@@ -20,7 +20,7 @@ pub(super) fn variable(name: &str, value: &DeValue<'_>) -> Result<(String, Strin
     Ok((name.into(), text.into()))
 }
 
-/// A directive of php.ini(5); its value may be an expression of that file's.
+/// Reads a directive of php.ini(5); its value may be an expression of that file's.
 pub(super) fn directive(name: &str, value: &DeValue<'_>) -> Result<(String, String), Wrong> {
     let text = match value {
         DeValue::String(text) => text.to_string(),

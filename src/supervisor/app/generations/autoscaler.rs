@@ -1,6 +1,7 @@
 //! Owns how many workers an app is to have where that follows its load, and whether it has any while nobody asks.
 //!
-//! Time and load come in, a number comes out. Never here: which worker goes (`plan`), or what a load is made of (`pool`).
+//! Time and load come in, a number comes out. Never here: which worker goes (`plan`), or what a load is made of
+//! (`pool`).
 //!
 //! ```text
 //!   awake ──nobody asked for `idle`──→ resting: none ──a request waits──→ waking: one
@@ -155,8 +156,8 @@ impl Autoscaler {
         self.level = workers;
     }
 
-    /// Another generation serves, or a person has said how many workers there are to be: an app that rests is awake, and
-    /// what was seen of its load so far is forgotten. The number stays.
+    /// Another generation serves, or a person has said how many workers there are to be: an app that rests is awake,
+    /// and what was seen of its load so far is forgotten. The number stays.
     pub(in crate::supervisor::app) fn begin_anew(&mut self, now: Instant) {
         let Self { level, claims, last, .. } = self;
         let (level, claims, last) = (*level, *claims, last.take());

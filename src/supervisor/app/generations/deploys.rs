@@ -86,8 +86,8 @@ impl Deploys {
         self.pool.set_mode(Mode::Open);
     }
 
-    /// A generation of which an earlier server has left so many workers serves. `Starts::Never`: nobody knows any more how its workers are
-    /// started.
+    /// A generation of which an earlier server has left so many workers serves. `Starts::Never`: nobody knows any more
+    /// how its workers are started.
     pub(in crate::supervisor::app) fn adopt(
         &mut self,
         generation: GenerationId,
