@@ -17,7 +17,7 @@ pub fn request_path(data: &[u8]) {
     };
     let Ok(path) = RequestPath::read(sent) else { return };
     if let Ok(is_below) = path.is_below(&prefix) {
-        for reader in Reader::all() {
+        for reader in PathReader::all() {
             let read = reader.read(sent);
             assert_eq!(prefix.covers(&read), is_below, "{sent} below {prefix:?}: {reader:?} reads {read}");
         }
@@ -30,7 +30,7 @@ pub fn request_path(data: &[u8]) {
         assert_eq!(path.is_below(&prefix), Ok(is_below));
         let folded =
             PathPrefix::parse(&prefix.as_str().to_ascii_lowercase()).expect("its letters alone changed");
-        for reader in Reader::all() {
+        for reader in PathReader::all() {
             let read = reader.read(sent).to_ascii_lowercase();
             assert_eq!(folded.covers(&read), is_below, "{sent} below {folded:?}: {reader:?} reads {read}");
         }
@@ -39,7 +39,7 @@ pub fn request_path(data: &[u8]) {
 
 /// A program that reads paths in its own way.
 #[derive(Debug)]
-struct Reader {
+struct PathReader {
     decodes_twice: bool,
     takes_backslashes: bool,
     cuts_params: bool,
@@ -47,7 +47,7 @@ struct Reader {
     resolves_dots: bool,
 }
 
-impl Reader {
+impl PathReader {
     fn all() -> impl Iterator<Item = Self> {
         (0..32_u8).map(|ways| {
             let has = |way: u8| ways & (1 << way) != 0;
