@@ -1,4 +1,4 @@
-//! One app folder that is looked at: what is in it, what it brings along, and what was seen in vain.
+//! One app folder that is looked at: its files, the programs that it brings along, and what was looked at in vain.
 //!
 //! Never here: what makes a folder an app (`kinds`).
 
@@ -16,7 +16,7 @@ pub(super) struct AppFolder<'a> {
     pub(super) dir: PathBuf,
     pub(super) hints: &'a Hints<'a>,
     pub(super) programs: Programs,
-    /// The folder and those above it up to its project's, in which what it brings along may be.
+    /// The folder and those above it, up to its project's, which may have programs that the app brings along.
     pub(super) roots: Vec<PathBuf>,
     seen_files: RefCell<SeenFiles>,
 }
@@ -41,7 +41,7 @@ impl<'a> AppFolder<'a> {
         AppFolder { dir: folder, hints: self.hints, programs, roots, seen_files: RefCell::default() }
     }
 
-    /// Keeps what is there and why it was not enough, for the person who is told that nothing was recognised.
+    /// Keeps a note of what is there and why it was not enough, for the error that nothing was recognised.
     pub(super) fn saw(&self, what: impl Into<String>) {
         let what = what.into();
         let seen = &mut self.seen_files.borrow_mut().seen;
@@ -50,33 +50,33 @@ impl<'a> AppFolder<'a> {
         }
     }
 
-    /// Keeps the error that is told when nothing else makes an app either; the first counts.
+    /// Keeps the error for the case that nothing else makes an app; the first one counts.
     pub(super) fn refuse(&self, error: DetectError) {
         self.seen_files.borrow_mut().refusal.get_or_insert(error);
     }
 
-    /// What was seen, when nothing was recognised.
+    /// The notes of what was seen, when nothing was recognised.
     ///
     /// # Errors
-    /// What was refused.
+    /// The error that was kept.
     pub(super) fn end_looking(&self) -> Result<Vec<String>, DetectError> {
         let SeenFiles { seen, refusal } = self.seen_files.take();
         refusal.map_or(Ok(seen), Err)
     }
 
-    /// Whether something was refused, so that only what is surely an app may be taken now.
+    /// Whether an error was kept, so that from now on only what is surely an app may be taken.
     pub(super) fn has_refused(&self) -> bool {
         self.seen_files.borrow().refusal.is_some()
     }
 
-    /// `PATH` with the app's own programs first, those nearest to it before those of its project.
+    /// `PATH` with the app's own programs first, the nearest ones before those of the project.
     pub(super) fn local_programs(&self) -> Programs {
         let folders = self.roots.iter().flat_map(|root| LOCAL_PROGRAMS.map(|folder| root.join(folder)));
         let folders: Vec<_> = folders.collect();
         folders.iter().rev().fold(self.programs.clone(), |programs, folder| programs.preferring(folder))
     }
 
-    /// The file of that name, when it is one.
+    /// The path of a plain file of that name, if there is one.
     pub(super) fn file(&self, name: &str) -> Option<PathBuf> {
         let path = self.dir.join(name);
         path.is_file().then_some(path)
@@ -96,7 +96,7 @@ impl<'a> AppFolder<'a> {
         path.into_os_string().into_string().map_err(|path| DetectError::NotUtf8(path.into()))
     }
 
-    /// An answer of the usual form; what differs is changed by the caller.
+    /// An answer of the usual form; the caller changes what differs.
     pub(super) fn found(
         &self,
         kind: &'static AppKind,
@@ -119,7 +119,7 @@ impl<'a> AppFolder<'a> {
     }
 }
 
-/// How a server that listens by itself does so, as far as its text shows.
+/// The way in which a server that listens by itself does so, as far as its text shows.
 pub(super) fn listens_by(text: &str) -> Option<Listen> {
     if ["LISTEN_FDS", "fd: 3", "fd:3", "fileno=3", "fd://3"].iter().any(|sign| text.contains(sign)) {
         return Some(Listen::Fd);
@@ -131,5 +131,5 @@ pub(super) fn listens_by(text: &str) -> Option<Listen> {
     names_port.iter().any(|sign| text.contains(sign)).then_some(Listen::Port)
 }
 
-/// Folders of programs that an app brings along, in the order in which they are searched.
+/// The folders of programs that an app brings along, in the order in which they are searched.
 const LOCAL_PROGRAMS: [&str; 3] = ["node_modules/.bin", ".venv/bin", "venv/bin"];

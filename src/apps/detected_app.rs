@@ -1,4 +1,4 @@
-//! What detection is told and what it answers.
+//! The input and the result of detection.
 //!
 //! Never here: looking at a file.
 
@@ -15,23 +15,23 @@ use crate::spec::Listen;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DetectedApp {
     pub(crate) kind: &'static AppKind,
-    /// One sentence for the person who started it: `Ruby app: config.ru found, run by puma`.
+    /// One sentence for the person who started the app: `Ruby app: config.ru found, run by puma`.
     pub(crate) why: String,
-    /// The program and where it runs.
+    /// The program, and the folder that it runs in.
     pub(crate) command: LaunchCommand,
     /// How the app gets its listener.
     pub(crate) listen: Listen,
     /// The file whose modification time means "changed"; `None` where files are read fresh for each request.
     pub(crate) entry: Option<PathBuf>,
-    /// Environment the app needs for this way of running; what the operator sets wins over it.
+    /// The variables that the app needs for this way of running; those that the operator sets win over them.
     pub(crate) env: Vec<(String, String)>,
-    /// The folder that a Python in the command has to look for modules in before those of any other `PYTHONPATH`.
+    /// The folder in which a Python of the command has to look for modules before those of any other `PYTHONPATH`.
     pub(crate) python_path: Option<PathBuf>,
-    /// The folder in the app's own that requests reach scripts and files in; `None`: the workers see to that.
+    /// The folder within the app's in which requests reach scripts and files; `None`: the workers see to that.
     pub(crate) scripts: Option<PathBuf>,
     /// The folder that the static worker serves; `None`: another program runs.
     pub(crate) site: Option<PathBuf>,
-    /// Requests that a worker takes at the same time by nature.
+    /// How many requests a worker takes at the same time by nature.
     pub(crate) concurrency: u32,
 }
 
@@ -43,13 +43,13 @@ pub(crate) struct LaunchCommand {
     pub(crate) dir: PathBuf,
 }
 
-/// What the operator said about the app, and the machine as far as detection looks at it.
+/// The operator's settings of the app, and the machine as far as detection looks at it.
 #[derive(Clone, Debug)]
 pub(crate) struct Hints<'a> {
     pub(crate) command: Option<Vec<String>>,
     pub(crate) listen: Option<Listen>,
     pub(crate) static_root: Option<StaticHint>,
-    /// Where [`worker_scripts::install`](super::worker_scripts::install) puts the worker scripts.
+    /// The folder in which [`worker_scripts::install`](super::worker_scripts::install) puts the worker scripts.
     pub(crate) runtime_dir_for_scripts: &'a Path,
     /// The `PATH` in which runtimes are looked up.
     pub(crate) path_env: OsString,
@@ -61,7 +61,7 @@ pub(crate) struct Hints<'a> {
     pub(crate) php_root: Option<&'a Path>,
     /// `php.ini` of the config.
     pub(crate) php_ini: &'a BTreeMap<String, String>,
-    /// Whether requests may come through proxies whose word is taken, so that the client is not the last address of
+    /// Whether requests may come through trusted proxies, so that the client is not the last address of
     /// `X-Forwarded-For`.
     pub(crate) behind_proxies: bool,
 }
@@ -69,9 +69,9 @@ pub(crate) struct Hints<'a> {
 /// `static` of the config.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct StaticHint {
-    /// The folder, relative to the app; the app itself when not given.
+    /// The folder, relative to the app; the app itself when it is not given.
     pub(crate) root: Option<PathBuf>,
-    /// The file that stands for a folder; `index.html` when not given.
+    /// The file that stands for a folder; `index.html` when it is not given.
     pub(crate) index: Option<String>,
     /// The file that answers for every unknown page, relative to the root.
     pub(crate) spa: Option<String>,
@@ -95,7 +95,7 @@ pub(crate) enum DetectError {
     )]
     Nothing {
         folder: PathBuf,
-        /// What is there, and why it was not enough.
+        /// What is in the directory, and why it was not enough.
         seen: Vec<String>,
         /// What would have been recognised.
         looks_for: String,
@@ -108,7 +108,7 @@ pub(crate) enum DetectError {
     Development {
         folder: PathBuf,
         line: String,
-        /// The words of it, or of what it runs, that say so.
+        /// The words that say so, in the line or in a script that it runs.
         words: String,
         instead: String,
     },
@@ -125,7 +125,7 @@ pub(crate) enum DetectError {
         /// The site's folder, as the app's settings would name it.
         root: String,
     },
-    /// A file that nothing is known to run.
+    /// A file that no known program runs.
     #[error(
         "`{}` is neither executable nor of a kind that can be run: expected a program (chmod +x), or a file that ends \
          in {suffixes}",
@@ -137,7 +137,7 @@ pub(crate) enum DetectError {
     MissingRuntime {
         runtime: String,
         needed_for: String,
-        /// How to get it, as a command where there is one.
+        /// How to install it, as a command where there is one.
         install: &'static str,
     },
     /// `command` is an empty list.
@@ -155,7 +155,7 @@ pub(crate) enum DetectError {
     /// A folder for PHP that is not there, or has no front controller.
     #[error("`php.root` is `{}`, {why}: expected a folder of the app with an index.php in it, such as `public`", path.display())]
     PhpRoot { path: PathBuf, why: &'static str },
-    /// `listen` says what this kind of app cannot do.
+    /// `listen` names a way in which this kind of app cannot listen.
     #[error("`listen = \"{}\"` does not fit {kind}, which is run with {}", word(*.asked), words(kind.listens))]
     Listen { asked: Listen, kind: &'static AppKind },
 }

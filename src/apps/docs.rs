@@ -1,13 +1,13 @@
-//! What documents say of the kinds of apps, made from their table: README's table, and both of SPEC §5.
+//! The tables of documents about the kinds of apps, made from the table of kinds: README's table, and both of SPEC §5.
 //!
-//! Never here: a text about one kind; that is in its row.
+//! Never here: a text about one kind, which is in its row.
 
 use std::fmt::Write;
 
 use super::kind::{AppKind, word};
 use super::kinds::RECOGNISERS;
 
-/// README's table: what is in a directory, what runs it, what has to be installed.
+/// README's table: what is in a directory, what runs it, and what has to be installed.
 pub(super) fn readme() -> String {
     let mut text = "| in the directory | run by | needs |\n|---|---|---|\n".to_owned();
     for [there, run_by, needs] in RECOGNISERS.iter().flat_map(|row| row.readme) {
@@ -46,7 +46,7 @@ pub(super) fn kinds() -> String {
 
 fn line(text: &mut String, cells: &[&str]) {
     for cell in cells {
-        // A String takes all that is written.
+        // Writing to a String cannot fail.
         let _ = write!(text, "|{}{cell} ", if cell.is_empty() { "" } else { " " });
     }
     text.push_str("|\n");

@@ -10,7 +10,7 @@ use super::kinds::package::{Package, StartScript};
 use super::kinds::python_target::{Module, PythonApp};
 use super::kinds::{shell, source};
 
-/// A line of a `Procfile`: `exec` is put in at most once, and nothing else is changed.
+/// In a line of a `Procfile`, `exec` is put in at most once, and nothing else is changed.
 pub fn shell_line(data: &[u8]) {
     let Ok(line) = std::str::from_utf8(data) else { return };
     let replaced = shell::replaced_by_last_command(line);
@@ -23,7 +23,7 @@ pub fn shell_line(data: &[u8]) {
     assert_eq!(shell::replaced_by_last_command(&replaced), replaced, "{line:?}");
 }
 
-/// A `package.json`: what it is started by is one of its scripts, found in a time that no script can make long.
+/// A `package.json` is started by one of its scripts, which is found in a time that no script can make long.
 pub fn start_script(data: &[u8]) {
     let Ok(package) = serde_json::from_slice::<Package>(data) else { return };
     match package.start() {
@@ -36,7 +36,7 @@ pub fn start_script(data: &[u8]) {
     }
 }
 
-/// Source text of any language: what is left of it is no longer than it was, and a line is a line.
+/// Source text of any language gets no longer when it is made fit, and a line stays a line.
 pub fn source_text(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     assert!(source::javascript(text).len() <= text.len() + 1);

@@ -15,30 +15,30 @@ pub(crate) struct AppKind {
     pub(crate) name: &'static str,
     /// The ways of listening that apps of this kind can be run with, the usual one first.
     pub(crate) listens: &'static [Listen],
-    /// The sign of readiness that may be believed when the operator names none.
+    /// The sign of readiness that counts when the operator names none.
     pub(crate) ready_by: ReadyBy,
     /// Whether `NOTIFY_SOCKET` is set although an answer decides. Off for servers that say `READY=1` before the app is
     /// loaded (gunicorn), or complain about the wish at each start (puma 5).
     pub(crate) asked_to_notify: bool,
-    /// Whether nothing that lives in a process of this kind is missed when the process is replaced: what it runs is
-    /// made to be run by several processes that come and go.
+    /// Whether nothing is lost when a process of this kind is replaced: its programs are made to be run by several
+    /// processes that come and go.
     pub(crate) stateless: bool,
-    /// Requests that a worker takes at the same time by nature.
+    /// How many requests a worker takes at the same time by nature.
     pub(crate) concurrency: u32,
-    /// How many workers there are unless somebody says; `None`: as of most apps.
+    /// How many workers there are unless a setting says; `None`: as for most apps.
     pub(crate) workers: Option<WorkerCount>,
-    /// What its workers speak whatever is said; `None`: as the settings say.
+    /// The protocol of the kind's workers, whatever the settings say; `None`: that of the settings.
     pub(crate) protocol: Option<Protocol>,
     /// The variables that tell a runtime of this kind that it serves the public.
     pub(crate) production: &'static [Variable],
-    /// Whether the server's own worker script runs it, which goes by `RIP_CONCURRENCY` and `RIP_RELOAD`.
+    /// Whether the server's own worker script runs the app and goes by `RIP_CONCURRENCY` and `RIP_RELOAD`.
     pub(crate) by_worker_script: bool,
-    /// Whether what runs it finds the client among `RIP_TRUSTED_PROXIES`.
+    /// Whether the program that runs the app finds the client by `RIP_TRUSTED_PROXIES`.
     pub(crate) finds_client: bool,
 }
 
 impl AppKind {
-    /// A program of which nothing is known. Kinds say how they differ.
+    /// A program of which nothing is known; kinds say how they differ.
     pub(super) const PROGRAM: Self = Self {
         name: "a program",
         listens: &[Listen::Fd, Listen::Path, Listen::Port],
@@ -53,14 +53,14 @@ impl AppKind {
         finds_client: false,
     };
 
-    /// The variables that an app of this kind, in this folder, gets with their values unless the operator gives others.
+    /// The variables that an app of this kind and in this folder gets, unless the operator gives others.
     pub(crate) fn production(&self, folder: &Path) -> Vec<Variable> {
         production::variables(self.production, folder)
     }
 
-    /// Whether the app writes its pid to a file, in `PIDFILE` or else in its own folder: before 7.1 the `puma.rb` of
-    /// `rails new` has puma do so, which ends where the folder cannot be written; `rails server` always does, and ends
-    /// where it finds the file of another worker.
+    /// Whether the app writes its pid to a file, in `PIDFILE` or else in its own folder. The `puma.rb` of `rails new`
+    /// before 7.1 has puma do so, which ends where the folder cannot be written; `rails server` always does so, and
+    /// ends where it finds the file of another worker.
     pub(crate) fn writes_pid_file(&self, folder: &Path) -> bool {
         self.production.contains(&RAILS) && production::is_rails(folder)
     }
@@ -72,12 +72,12 @@ impl fmt::Display for AppKind {
     }
 }
 
-/// Requests at once for programs that are concurrent by nature: event loops that go on to the next request while one
-/// waits. More than about 32 gains them nothing where requests only compute; where they wait for something else (long
-/// polls, streams, other services) each place serves one more client, and costs a few ten KiB.
+/// How many requests at once programs take that are concurrent by nature: event loops that go on to the next request
+/// while one waits. More than about 32 gains them nothing where requests only compute. Where requests wait for
+/// something else (long polls, streams, other services), each place serves one more client, and costs a few ten KiB.
 pub(super) const CONCURRENT: u32 = 64;
 
-/// The word of the setting.
+/// The word of the setting `listen`.
 pub(super) fn word(listen: Listen) -> &'static str {
     match listen {
         Listen::Fd => "fd",

@@ -1,7 +1,6 @@
 //! Apps: what a directory or file is, how to run it, and the workers that ship with the server.
 //!
-//! Never here: starting a process, deciding how many, or reading a config file; what a config file said arrives
-//! as `Hints`.
+//! Never here: starting a process, deciding how many, or reading a config file, whose settings arrive as `Hints`.
 
 mod app_folder;
 mod detect;

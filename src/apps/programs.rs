@@ -19,12 +19,12 @@ use super::detected_app::DetectError;
 /// A program that runs apps.
 pub(super) struct Program<'a> {
     pub(super) name: &'a str,
-    /// How to get it, as a command where there is one.
+    /// How to install it, as a command where there is one.
     pub(super) install: &'static str,
 }
 
 impl Program<'_> {
-    /// The error for an app that needs it where it is not installed.
+    /// The error for an app that needs the program where it is not installed.
     pub(super) fn missing(&self, needed_for: &str) -> DetectError {
         let (runtime, needed_for) = (self.name.into(), needed_for.into());
         DetectError::MissingRuntime { runtime, needed_for, install: self.install }
@@ -43,7 +43,7 @@ impl Programs {
         Self { folders: env::split_paths(path_env).filter(|folder| folder.is_absolute()).collect() }
     }
 
-    /// The same with `folder` searched first, when it exists.
+    /// The same folders with `folder` searched first, when it exists.
     pub(super) fn preferring(&self, folder: &Path) -> Self {
         if !folder.is_dir() {
             return self.clone();
@@ -70,7 +70,7 @@ impl Programs {
         let mut child = Command::new(program)
             .args(args)
             .env(name, value)
-            // The working directory may be gone, and then some do not even tell their version.
+            // The working directory may be gone, and then some programs do not even print their version.
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -86,12 +86,12 @@ impl Programs {
     }
 }
 
-/// A regular file that its owner, group or others may execute.
+/// Whether the path is a regular file that its owner, group or others may execute.
 pub(super) fn is_executable(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
-/// The whole output, read on a thread of its own so that a full pipe does not stop the program we wait for.
+/// The whole output of a program, read on a thread of its own, so that a full pipe does not stop the program.
 fn read_within(child: &mut Child, limit: Duration) -> Option<String> {
     let mut stdout = child.stdout.take()?;
     let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty()).ok()?;
@@ -107,5 +107,5 @@ fn read_within(child: &mut Child, limit: Duration) -> Option<String> {
     reader.join().ok()?.ok()
 }
 
-/// A runtime that takes longer than this to print its version would not start an app in time either.
+/// The time limit: a runtime that takes longer to print its version would not start an app in time either.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);

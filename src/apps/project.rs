@@ -1,4 +1,4 @@
-//! The project that an app's folder belongs to, and what its files say to a person when no app was recognised.
+//! The project that an app's folder belongs to, and the hints in its files for a person when no app was recognised.
 //!
 //! Never here: recognising an app.
 
@@ -26,7 +26,7 @@ pub(super) fn roots(folder: &Path) -> Vec<PathBuf> {
     alone
 }
 
-/// What stands for an app in the folder that has to be built or run in some other way first, and how.
+/// Hints about what in the folder has to be built or run in some other way first, and how.
 pub(super) fn hints(folder: &Path) -> Vec<String> {
     let there = |name: &str| match name.strip_prefix('*') {
         Some(ending) => names(folder).iter().any(|name| name.ends_with(ending)),
@@ -71,7 +71,7 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// The owner of a folder that not everybody may write to.
+/// The owner of a folder; `None` when others may write to it.
 fn owner(folder: &Path) -> Option<u32> {
     let meta = fs::metadata(folder).ok()?;
     (meta.mode() & 0o002 == 0).then(|| meta.uid())
@@ -81,7 +81,7 @@ fn is_marked(folder: &Path) -> bool {
     MARKS.iter().any(|mark| folder.join(mark).exists())
 }
 
-/// What only the folder of a whole project has.
+/// The files and folders that only a whole project has.
 const MARKS: [&str; 17] = [
     ".venv",
     "venv",
@@ -101,7 +101,7 @@ const MARKS: [&str; 17] = [
     "Dockerfile",
     "node_modules",
 ];
-/// Folders that are part of a project and neither an app nor a module that makes one.
+/// The folders of a project that are neither an app nor a module that makes one.
 const OTHERS: [&str; 22] = [
     "node_modules",
     "venv",

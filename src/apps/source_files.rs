@@ -12,7 +12,7 @@ pub(super) fn read(path: &Path) -> Result<String, DetectError> {
     fs::read_to_string(path).map_err(|source| DetectError::Unreadable { path: path.to_owned(), source })
 }
 
-/// The file's text, for a light look; what cannot be read counts as empty and fails when it is run.
+/// The file's text, for a light look. A file that cannot be read counts as empty, and fails when it is run.
 pub(super) fn text_of(path: &Path) -> String {
     fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }

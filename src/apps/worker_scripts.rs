@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 /// Writes the worker scripts into `dir`, which is made if it is not there.
 ///
-/// Each file appears whole or not at all, and stays untouched when it is right already, so workers of another
-/// generation may be reading it meanwhile. All are readable for all: workers run as other users.
+/// Each file appears as a whole or not at all, and stays untouched when it is right already, because workers of another
+/// generation may be reading it. Everybody may read the files, because workers run as other users.
 ///
 /// # Errors
 /// When `dir` cannot be made or written.
@@ -24,14 +24,14 @@ pub(crate) fn install(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Where [`install`] puts the script for Node and Bun.
+/// The path where [`install`] puts the script for Node and Bun.
 pub(crate) fn worker_script(dir: &Path) -> PathBuf {
     dir.join("worker.mjs")
 }
 
 fn write(dir: &Path, path: &Path, text: &str) -> io::Result<()> {
     fs::create_dir_all(dir)?;
-    // Workers read it, whoever they run as.
+    // Workers of all users read the scripts.
     fs::set_permissions(dir, fs::Permissions::from_mode(0o755))?;
     let mut file = tempfile::Builder::new().prefix(".worker").tempfile_in(dir)?;
     file.write_all(text.as_bytes())?;

@@ -1,4 +1,4 @@
-//! What directories are, one a test: from the files in them to the command that runs them.
+//! What directories are recognised as, one a test: from the files in them to the command that runs them.
 
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;

@@ -1,7 +1,7 @@
-//! gunicorn and uvicorn in a command of the app's own: their Python is to load what tells applications the client's
-//! address, which a Unix socket does not have.
+//! Makes gunicorn and uvicorn in a command of the app's own tell applications the client's address, which a Unix socket
+//! does not have: their Python loads a module for it.
 //!
-//! Never here: how the server starts them itself (`python`), or what is loaded (`sitecustomize.py`).
+//! Never here: how the server starts the two itself (`python`), or the module (`sitecustomize.py`).
 
 use std::fs::File;
 use std::io::Read;
@@ -10,8 +10,8 @@ use std::path::Path;
 use crate::apps::app_folder::AppFolder;
 use crate::apps::detected_app::DetectedApp;
 
-/// Has a command that names one of them, or a script that does, look for modules in the folder of the worker scripts
-/// first: by `PYTHONPATH`, and where the command sets that itself, in front of its own folders.
+/// Lets a command that names one of the two, or a script that does, look for modules in the folder of the worker
+/// scripts first: by `PYTHONPATH`, and where the command sets that itself, in front of its own folders.
 pub(super) fn is_told(app: &AppFolder<'_>, found: &mut DetectedApp) {
     let Some(folder) = app.hints.runtime_dir_for_scripts.to_str() else { return };
     if !found.command.argv.iter().any(|argument| runs_one(app, argument)) {
@@ -23,7 +23,7 @@ pub(super) fn is_told(app: &AppFolder<'_>, found: &mut DetectedApp) {
     found.python_path = Some(folder.into());
 }
 
-/// Whether the argument, which may be a line for a shell, names one of them or one of the app's scripts that does.
+/// Whether the argument, which may be a line for a shell, names one of the two, or one of the app's scripts that does.
 fn runs_one(app: &AppFolder<'_>, argument: &str) -> bool {
     names_one(argument)
         || words(argument)
@@ -35,7 +35,7 @@ fn names_one(text: &str) -> bool {
     names.into_iter().any(|name| SERVERS.contains(&name))
 }
 
-/// What may be a program or a module, whatever the shell makes of the text.
+/// The words that may be a program or a module, whatever the shell makes of the text.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| c.is_whitespace() || "'\"`;&|(){}$=".contains(c)).filter(|word| !word.is_empty())
 }
@@ -68,10 +68,10 @@ fn with_folder(argument: &str, folder: &str) -> String {
     text
 }
 
-/// As programs and as modules; workers of uvicorn's are named together with gunicorn.
+/// The names of the two as programs and as modules; workers of uvicorn's are named together with gunicorn.
 const SERVERS: [&str; 4] = ["gunicorn", "gunicorn3", "gunicorn.app.wsgiapp", "uvicorn"];
 const VARIABLE: &str = "PYTHONPATH=";
-/// Bytes of a script that are looked at.
+/// The bytes of a script that are looked at.
 const LOOKED_AT: u64 = 16 << 10;
 
 #[cfg(test)]

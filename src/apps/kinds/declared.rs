@@ -61,7 +61,7 @@ pub(super) static BY_PACKAGE_JSON: Recogniser = Recogniser {
     ..Recogniser::new(package_json)
 };
 
-/// `command` of the config, which beats everything.
+/// An app by `command` of the config, which wins over everything.
 fn command(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
     let Some(command) = &app.hints.command else { return Ok(None) };
     let [program, args @ ..] = command.as_slice() else { return Err(DetectError::EmptyCommand) };
@@ -78,7 +78,7 @@ fn command(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
     Ok(Some(found))
 }
 
-/// The `web:` line of a `Procfile`.
+/// An app by the `web:` line of a `Procfile`.
 fn procfile(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
     let Some(path) = app.file("Procfile") else { return Ok(None) };
     let text = read(&path)?;
@@ -87,8 +87,8 @@ fn procfile(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
     by_shell(app, &PROCFILE, line, &path).map(Some)
 }
 
-/// `scripts.start` of a `package.json`, run by itself: below `npm start` no signal would reach it. A development server
-/// is not the app: what follows may be, and else the person is told to build it.
+/// An app by `scripts.start` of a `package.json`, which is run directly: below `npm start` no signal would reach it. A
+/// line that runs a development server is passed over; when nothing else is recognised, the error says what to build.
 fn package_json(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
     let Some(package) = Package::of(app)? else { return Ok(None) };
     match package.start() {
@@ -106,7 +106,7 @@ fn package_json(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError>
     }
 }
 
-/// A shell line, run by `sh -c`.
+/// An app by a shell line, which `sh -c` runs.
 fn by_shell(
     app: &AppFolder<'_>,
     kind: &'static AppKind,

@@ -4,32 +4,32 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Why a script is not run.
+/// A development server that a script runs, and what to do instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::apps) struct Development {
-    /// The words that say so: `ng serve`.
+    /// The words that name the server: `ng serve`.
     pub(in crate::apps) words: String,
-    /// What an app is run by instead.
+    /// What to run the app by instead.
     pub(in crate::apps) instead: Replacement,
 }
 
-/// What an app is run by instead of its development server.
+/// What to run an app by instead of its development server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::apps) enum Replacement {
-    /// The folder that a build writes, served as files.
+    /// The folder that a build writes, as files.
     Build,
-    /// What a build writes, run by this.
+    /// The result of a build, by this command.
     Run(&'static str),
-    /// The same program without what restarts it.
+    /// The same program, without the one that restarts it.
     Plain,
 }
 
-/// Looks for a development server in a line of `scripts`; what the line runs of the others is looked at too.
+/// Looks for a development server in a line of `scripts`, and in the other scripts that the line runs.
 pub(in crate::apps) fn development(line: &str, scripts: &BTreeMap<String, String>) -> Option<Development> {
     within(line, scripts, &mut BTreeSet::new())
 }
 
-/// `looked`: the scripts that were looked at already; each is looked at once, however they run one another.
+/// `looked`: the scripts that were looked at already. Each is looked at once, however they run one another.
 fn within<'a>(
     line: &str,
     scripts: &'a BTreeMap<String, String>,
@@ -51,9 +51,9 @@ fn within<'a>(
 /// A row of the table of development servers.
 struct DevServer {
     program: &'static str,
-    /// Arguments of which one must be there; none: the program alone is enough.
+    /// The arguments of which one must be there; none: the program alone is enough.
     words: &'static [&'static str],
-    /// Arguments that make it something else.
+    /// The arguments with which the program is no development server.
     unless: &'static [&'static str],
     instead: Replacement,
 }
@@ -89,7 +89,7 @@ const BUILDS: &[&str] =
     &["build", "preview", "optimize", "start", "generate", "export", "--help", "--version"];
 const WATCH: &[&str] = &["--watch", "-w", "watch"];
 
-/// The development servers, a row for each way to say it.
+/// The development servers, a row for each way to write one.
 static SERVERS: [DevServer; 45] = [
     row("vite", &[], BUILDS, Replacement::Build),
     row("ng", &["serve", "s"], HELP, Replacement::Build),
@@ -138,10 +138,10 @@ static SERVERS: [DevServer; 45] = [
     row("tsnd", &[], HELP, Replacement::Plain),
 ];
 
-/// The commands of a line, each by its words; those that a program such as `concurrently` is given in quotes too.
+/// The commands of a line, each as its words; also those that a program such as `concurrently` gets in quotes.
 fn commands(line: &str) -> Vec<Vec<String>> {
     let (mut commands, mut words, mut word) = (Vec::new(), Vec::new(), String::new());
-    // The sign that opened the quote, and where the word was then.
+    // This is the sign that opened the quote, and the length of the word then.
     let mut quote = None;
     for c in line.chars() {
         match (quote, c) {
@@ -168,8 +168,8 @@ fn commands(line: &str) -> Vec<Vec<String>> {
     commands
 }
 
-/// The words from the program on, without what only sets it up: variables, `npx`, `cross-env`, `node` before a script
-/// of a package.
+/// The words from the program on, without those that only set it up: variables, `npx`, `cross-env`, `node` before a
+/// script of a package.
 fn bare(words: &[String]) -> &[String] {
     let mut rest = words;
     while let [first, behind @ ..] = rest {
@@ -201,7 +201,7 @@ fn script(words: &[String]) -> Option<&str> {
     }
 }
 
-/// `./node_modules/vite/bin/vite.js` is `vite`.
+/// The name of a program: `./node_modules/vite/bin/vite.js` is `vite`.
 fn program(word: &str) -> &str {
     let name = word.rsplit('/').next().unwrap_or(word);
     let name =
@@ -227,7 +227,7 @@ const WRAPPERS: [&str; 11] = [
     "dotenvx",
 ];
 const RUNNERS: [&str; 4] = ["npm", "pnpm", "yarn", "bun"];
-/// How many scripts of an app are looked at, and so how deep one may be within others.
+/// The most scripts of an app that are looked at, and so the deepest that one may be within others.
 const MOST_SCRIPTS: usize = 64;
 
 #[cfg(test)]

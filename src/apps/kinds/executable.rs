@@ -32,7 +32,7 @@ pub(super) static BY_PROGRAM: Recogniser = Recogniser {
     ..Recogniser::new(in_folder)
 };
 
-/// `app`, `server`, or a program called like the folder.
+/// An executable called `app`, `server` or like the folder.
 fn in_folder(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
     let folder = name_of(&app.dir);
     for path in ["app", "server", &folder].map(|name| app.dir.join(name)) {
@@ -60,7 +60,8 @@ pub(in crate::apps) fn found(app: &AppFolder<'_>, path: &Path) -> DetectedApp {
     found
 }
 
-/// Only a script is read for how it listens: every word occurs somewhere in a big binary.
+/// Whether a file is a script. Only scripts are read for how they listen, because every word occurs somewhere in a big
+/// binary.
 fn is_script(path: &Path) -> bool {
     let mut start = [0; 2];
     File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok_and(|()| &start == b"#!")

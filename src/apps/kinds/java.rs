@@ -61,7 +61,7 @@ fn in_folder(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
     Ok(None)
 }
 
-/// Whether it is none of those that builds leave beside the program.
+/// Whether the archive is none of those that builds leave beside the program.
 fn is_program(archive: &Path) -> bool {
     let name = name_of(archive);
     let stem = name.trim_end_matches(".jar");
@@ -80,7 +80,8 @@ fn run(app: &AppFolder<'_>, entry: &Path) -> Result<DetectedApp, DetectError> {
     Ok(found)
 }
 
-/// Becomes Java. Properties beat what the archive says of itself; a program of no such framework goes by `PORT`.
+/// The shell line that becomes Java. Its properties win over what the archive says of itself; a program of no such
+/// framework goes by `PORT`.
 const START: &str = "exec \"$0\" -Dserver.address=\"$HOST\" -Dserver.port=\"$PORT\" \
     -Dquarkus.http.host=\"$HOST\" -Dquarkus.http.port=\"$PORT\" \
     -Dmicronaut.server.host=\"$HOST\" -Dmicronaut.server.port=\"$PORT\" -jar \"$@\"";

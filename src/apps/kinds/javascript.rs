@@ -1,4 +1,4 @@
-//! JavaScript, TypeScript and Rip: handlers run by our worker script, and servers that listen by themselves.
+//! JavaScript, TypeScript and Rip: handlers that the worker script runs, and servers that listen by themselves.
 //!
 //! Never here: what the worker script does with a request.
 
@@ -112,18 +112,18 @@ const NODE_PROGRAM: Program<'static> = Program { name: "node", install: "apt ins
 const BUN: Program<'static> =
     Program { name: "bun", install: "npm install -g bun (Debian has no package of it)" };
 
-/// `index` with a suffix of JavaScript or Rip.
+/// A handler: `index` with a suffix of JavaScript or Rip.
 fn handler_in_folder(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
     let names = ["index.rip", "index.ts", "index.mts", "index.js", "index.mjs", "index.cjs"];
     let entries = names.iter().filter_map(|name| app.file(name));
-    // Beside a development server it is more likely the source of a page.
+    // Beside a development server such a file is more likely the source of a page.
     let entry = entries
         .into_iter()
         .find(|entry| !app.has_refused() || serves(&code_of(entry)) || exports(&code_of(entry)));
     entry.map(|entry| of_file(app, &entry)).transpose()
 }
 
-/// `server` with a suffix of JavaScript, else a file that the package or its name says is one.
+/// A server: `server` with a suffix of JavaScript, else a file that the package or its own name marks as one.
 fn server_in_folder(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
     let names = ["server.js", "server.mjs", "server.cjs", "server.ts", "server.mts"];
     match names.iter().find_map(|name| app.file(name)) {
@@ -132,7 +132,8 @@ fn server_in_folder(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectEr
     }
 }
 
-/// `main` of `package.json`, and files of other usual names, where they listen or export a handler.
+/// The files that may be servers: `main` of `package.json`, and files of other usual names, where they listen or export
+/// a handler.
 fn named_in_folder(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
     if let Some(main) = Package::of(app)?.and_then(|package| package.main(&app.dir)) {
         let code = code_of(&main);
@@ -156,7 +157,7 @@ fn named_in_folder(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectErr
     Ok(None)
 }
 
-/// A file of that suffix: a handler if it exports one, else a server.
+/// An app by a file with that suffix: a handler if the file exports one, else a server.
 fn of_file(app: &AppFolder<'_>, entry: &Path) -> Result<DetectedApp, DetectError> {
     let runtime = JsRuntime::choose(app, entry)?;
     let text = code_of(entry);
@@ -192,7 +193,7 @@ fn server(
     Ok(found)
 }
 
-/// The program that runs a script, with the flags it needs for this one.
+/// The program that runs a script, with the flags that the script needs.
 struct JsRuntime {
     name: &'static str,
     program: String,
@@ -233,7 +234,7 @@ impl JsRuntime {
             let program = app.need(&programs, &BUN, file)?;
             return Ok(Self { name: "bun", program, flags: Vec::new(), programs });
         }
-        // Asked, not read off the version: a build of Node may lack the type stripper.
+        // Node is asked, because its version does not tell: a build may lack the type stripper.
         let node = programs.find("node");
         if node.is_some_and(|node| programs.ask(&node, &[STRIP_TYPES, "--eval", ""]).is_some()) {
             let program = app.need(&programs, &NODE_PROGRAM, file)?;
@@ -268,7 +269,7 @@ impl JsRuntime {
     }
 }
 
-/// Where Bun learns to load `.rip` files from.
+/// What makes Bun load `.rip` files.
 enum RipLoader {
     /// `bunfig.toml` preloads something; Bun reads it by itself.
     Bunfig,
@@ -287,8 +288,9 @@ impl RipLoader {
     }
 }
 
-/// A file that listens is a server even when it exports something: Express apps do, for their tests. Any other file
-/// is a handler, so that a missing export is reported; only one that is called `server` may do without.
+/// Whether a file is a handler. A file that listens is a server even when it exports something, as Express apps do for
+/// their tests. Any other file is a handler, so that a missing export is reported; only a file called `server` may do
+/// without.
 fn is_handler(text: &str, entry: &Path) -> bool {
     let any = |signs: &[&str]| signs.iter().any(|sign| text.contains(sign));
     if any(&[".listen(", "Bun.serve("]) {
@@ -297,13 +299,13 @@ fn is_handler(text: &str, entry: &Path) -> bool {
     !name_of(entry).starts_with("server.") || exports(text)
 }
 
-/// The file without its comments; Rip's are others, and stay.
+/// The text of a file without comments; Rip has other comments, which stay.
 fn code_of(entry: &Path) -> String {
     let text = text_of(entry);
     if entry.extension().is_some_and(|suffix| suffix == "rip") { text } else { source::javascript(&text) }
 }
 
-/// Whether the code listens for requests: pages listen too, to other things.
+/// Whether the code listens for requests; pages listen, too, to other things.
 fn serves(code: &str) -> bool {
     code.contains("Bun.serve(")
         || (code.contains(".listen(") && SERVERS.iter().any(|sign| code.contains(sign)))
@@ -314,15 +316,15 @@ fn exports(code: &str) -> bool {
     ["export default", "module.exports", "as default"].iter().any(|sign| code.contains(sign))
 }
 
-/// Whether the file tells a tool what to do.
+/// Whether the file is the configuration of a tool.
 fn is_tool(entry: &Path) -> bool {
     let name = name_of(entry).to_ascii_lowercase();
     name.contains("config") || ["gulpfile", "gruntfile"].iter().any(|tool| name.starts_with(tool))
 }
 
-/// Other usual names of a file that listens, without its suffix.
+/// Other usual names of files that listen, without suffixes.
 const OTHERS: [&str; 8] = ["app", "main", "api", "src/server", "src/index", "src/main", "src/app", "bin/www"];
-/// What a file that serves requests speaks of.
+/// The words in files that serve requests.
 const SERVERS: [&str; 14] = [
     "createServer",
     "express",

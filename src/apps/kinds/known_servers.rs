@@ -1,4 +1,4 @@
-//! Servers in a shell line that do not go by `PORT` themselves: each is told in its own words where to listen.
+//! Servers in a shell line that do not go by `PORT` themselves: each is told where to listen by words of its own.
 //!
 //! Never here: finding out which program a line runs (`shell`).
 
@@ -7,17 +7,18 @@ use super::shell;
 /// How a server is told where to listen.
 struct KnownServer {
     names: &'static [&'static str],
-    /// Assignments by which it takes address and port; what the line says itself comes before them.
+    /// The assignments by which the server takes address and port; those of the line itself win over them.
     port: &'static str,
-    /// The same for a socket that it inherits.
+    /// The assignments for a socket that the server inherits.
     descriptor: &'static str,
-    /// Flags for the end of the line, in the shell's words; nothing, where it goes by variables.
+    /// The flags for the end of the line, as the shell reads them; empty where the server goes by variables.
     flags: &'static str,
-    /// Flags of the line itself by which it says where it listens.
+    /// The flags by which the line itself says where the server listens.
     own_flags: &'static [&'static str],
 }
 
-/// The line with what its server has to be told; as it is, when it knows by itself or the line says so.
+/// The line with the words that its server needs; unchanged when the server needs none or the line says where it
+/// listens.
 pub(super) fn told_where_to_listen(line: &str) -> String {
     let Some((name, words)) = shell::program_of(line) else { return line.into() };
     let Some(server) = KNOWN_SERVERS.iter().find(|server| server.names.contains(&name)) else {
@@ -115,7 +116,7 @@ mod tests {
 
     use super::*;
 
-    /// What the program of the line gets: its arguments, and those of its variables that are asked for.
+    /// What the program of the line gets: its arguments, and the variables that the test asks for.
     fn got(line: &str, given: &[(&str, &str)], variables: &str) -> String {
         let folder = tempfile::tempdir().unwrap();
         for name in KNOWN_SERVERS.iter().flat_map(|server| server.names).chain(&["python3"]) {

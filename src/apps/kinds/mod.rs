@@ -1,6 +1,6 @@
 //! The kinds of apps: one file for each runtime, and the table of them all.
 //!
-//! Never here: what is done with what was found (`detect`).
+//! Never here: what is done with a recognised app (`detect`).
 
 mod client_address;
 pub(in crate::apps) mod declared;
@@ -24,7 +24,7 @@ pub(in crate::apps) mod static_site;
 use super::programs::Program;
 use super::recogniser::Recogniser;
 
-/// What is recognised as an app, in the order in which a folder is looked at; the first that fits is taken.
+/// The recognisers, in the order in which a folder is looked at; the first that fits is taken.
 pub(super) static RECOGNISERS: [&Recogniser; 15] = [
     &declared::BY_COMMAND,
     &static_site::BY_SETTINGS,
@@ -48,14 +48,14 @@ fn programs() -> impl Iterator<Item = &'static Program<'static>> {
     RECOGNISERS.iter().flat_map(|row| row.programs)
 }
 
-/// The program of that name, with how to get it.
+/// The program of that name, with how to install it.
 fn program(name: &str) -> Program<'_> {
     let install = programs().find(|program| program.name == name).map(|program| program.install);
     let install = install.unwrap_or("install it, or give its full path in rip.toml `command`");
     Program { name, install }
 }
 
-/// Whether a program, or a module of Python's, takes several requests at once.
+/// Whether a program, or a Python module, takes several requests at once.
 fn is_event_loop(name: &str) -> bool {
     RECOGNISERS.iter().any(|row| row.event_loops.contains(&name))
 }

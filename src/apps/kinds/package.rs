@@ -1,4 +1,4 @@
-//! `package.json`: what an app that has one says of itself.
+//! `package.json`: what it says of its app.
 //!
 //! Never here: running its scripts.
 
@@ -13,7 +13,7 @@ use crate::apps::app_folder::AppFolder;
 use crate::apps::detected_app::DetectError;
 use crate::apps::source_files::read;
 
-/// What of a `package.json` matters here.
+/// The parts of a `package.json` that matter here.
 #[derive(Debug, Default, Deserialize)]
 pub(in crate::apps) struct Package {
     #[serde(default)]
@@ -25,17 +25,17 @@ pub(in crate::apps) struct Package {
     dev_dependencies: BTreeMap<String, Value>,
 }
 
-/// What `scripts` say of how the app is started.
+/// How `scripts` start the app.
 pub(in crate::apps) enum StartScript<'a> {
     /// The line that starts the app.
     Line(&'a str),
-    /// The line that starts a development server alone.
+    /// The line that starts only a development server.
     Development(&'a str, Development),
     Nothing,
 }
 
 impl Package {
-    /// The app's own, where it has one.
+    /// Reads the app's own `package.json`, if there is one.
     pub(in crate::apps) fn of(app: &AppFolder<'_>) -> Result<Option<Self>, DetectError> {
         let Some(path) = app.file("package.json") else { return Ok(None) };
         let text = read(&path)?;
@@ -43,7 +43,7 @@ impl Package {
         parsed.map(Some).map_err(|source| DetectError::PackageJson { path, source })
     }
 
-    /// `start`, else where that is for the developer, the script that is called so for production.
+    /// The line of `start`, or, where that is for the developer, of the script that has a usual name for production.
     pub(in crate::apps) fn start(&self) -> StartScript<'_> {
         let Some(start) = self.scripts.get("start") else { return StartScript::Nothing };
         let Some(found) = development(start, &self.scripts) else { return StartScript::Line(start) };
@@ -61,14 +61,14 @@ impl Package {
         places.find(|place| inside && place.is_file())
     }
 
-    /// Whether its pages are made by a program that bundles their sources.
+    /// Whether the app's pages are made by a program that bundles their sources.
     pub(in crate::apps) fn bundles(&self) -> bool {
         let has =
             |name: &&str| self.dependencies.contains_key(*name) || self.dev_dependencies.contains_key(*name);
         BUNDLERS.iter().any(has)
     }
 
-    /// The command that builds the app, where it says one.
+    /// The command that builds the app.
     pub(in crate::apps) fn build(&self, folder: &Path) -> String {
         let runner =
             LOCKS.iter().find(|(lock, _)| folder.join(lock).is_file()).map_or("npm", |(_, runner)| runner);
@@ -81,7 +81,7 @@ impl Package {
     }
 }
 
-/// The sentence for an app that has nothing but a development server.
+/// The error for an app that has only a development server.
 pub(in crate::apps) fn refusal(
     app: &AppFolder<'_>,
     package: &Package,

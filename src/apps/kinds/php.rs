@@ -15,7 +15,7 @@ use crate::spec::{Listen, Protocol, WorkerCount};
 
 pub(in crate::apps) static PHP_APP: AppKind = PHP;
 
-/// A pool has its processes itself, which share what PHP has compiled.
+/// The processes of a pool are its own, and share what PHP has compiled.
 pub(in crate::apps) static PHP_POOL: AppKind =
     AppKind { workers: Some(WorkerCount::Exactly(NonZeroU32::MIN)), ..PHP };
 
@@ -25,7 +25,7 @@ const PHP: AppKind = AppKind {
     asked_to_notify: false,
     stateless: true,
     production: &[],
-    // WordPress, for one, asks itself while it answers.
+    // WordPress, for one, sends requests to itself while it answers.
     workers: Some(WorkerCount::Times(TWO)),
     protocol: Some(Protocol::FastCgi),
     ..AppKind::PROGRAM
@@ -60,10 +60,10 @@ pub(super) static BY_INDEX: Recogniser = Recogniser {
 
 const PHP_CGI: Program<'static> = Program { name: "php-cgi", install: "apt install php-cgi" };
 const TWO: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
-/// Debian's name has the version in it.
+/// The name of Debian's program has the version in it.
 const PHP_FPM: Program<'static> = Program { name: "php-fpm", install: "apt install php-fpm" };
 
-/// `php.root` of the config: a folder of the app's own.
+/// An app by `php.root` of the config, a folder in the app.
 fn configured(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
     let Some(told) = app.hints.php_root else { return Ok(None) };
     let wrong = |why| Err(DetectError::PhpRoot { path: told.to_owned(), why });
@@ -100,7 +100,7 @@ fn run(app: &AppFolder<'_>, within: &Path) -> Result<DetectedApp, DetectError> {
     let why = format!("PHP app: {} found, run by {by}", file.display());
     let mut found = app.found(kind, why, argv, None);
     found.scripts = Some(PathBuf::from(within));
-    // How long a worker lives is the server's business, and so is how many there are.
+    // The server decides how long a worker lives, and how many there are.
     found.env.extend(
         [("PHP_FCGI_MAX_REQUESTS", "0"), ("PHP_FCGI_CHILDREN", "0")]
             .map(|(name, value)| (name.into(), value.into())),
@@ -108,7 +108,7 @@ fn run(app: &AppFolder<'_>, within: &Path) -> Result<DetectedApp, DetectError> {
     Ok(found)
 }
 
-/// The newest php-fpm there is.
+/// The path of the newest php-fpm.
 fn pool_program(app: &AppFolder<'_>, needed_for: &str) -> Result<String, DetectError> {
     let versions = (0..10).rev().map(|minor| format!("php-fpm8.{minor}"));
     let mut names = std::iter::once(PHP_FPM.name.to_owned()).chain(versions);
@@ -139,8 +139,7 @@ const START_POOL: &str = "count=$1; shift; settings=$state/fpm-$count.conf; \
     exec \"$0\" -F -O ${root:-} -y \"$settings\" -d \"session.save_path=$state/sessions\" \
     -d \"opcache.file_cache=$cache/opcache\" \"$@\"";
 
-/// What php-cgi is told beside its own php.ini. Debian leaves the sessions that are over to a timer, which knows one
-/// folder.
+/// The values beside PHP's own php.ini. Debian leaves sessions that are over to a timer, which knows only one folder.
 const USUAL: [(&str, &str); 5] = [
     ("display_errors", "0"),
     ("log_errors", "1"),

@@ -92,7 +92,8 @@ const UVICORN: Program<'static> =
     Program { name: "uvicorn", install: "apt install uvicorn, or pip install uvicorn into the app's .venv" };
 const PYTHON: Program<'static> = Program { name: "python3", install: "apt install python3" };
 
-/// Modules in the folder, a Django project, modules in a package of the folder, a Django project in a folder of it.
+/// Looks for modules in the folder, a Django project, modules in a package of the folder, and a Django project in a
+/// folder below it.
 fn in_folder(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
     let ways: [LookAtFolder; 6] = [first_modules, django, later_modules, only_module, package, nested];
     for way in ways {
@@ -123,7 +124,7 @@ fn later_modules(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError
     modules(app, &[&usual[..], &[own]].concat())
 }
 
-/// The only file of the folder in which a line says that it makes an application, whatever it is called.
+/// An app by the only file of the folder in which a line makes an application, whatever the file is called.
 fn only_module(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
     let places = project::files(&app.dir, "py").into_iter().filter(|entry| {
         let name = name_of(entry);
@@ -170,8 +171,8 @@ fn modules(app: &AppFolder<'_>, names: &[String]) -> Result<Option<DetectedApp>,
     Ok(None)
 }
 
-/// A package of the folder, or of its `src`, whose modules make an application: one that is called so, else the only
-/// one.
+/// An app by a package of the folder, or of its `src`, whose modules make an application: a package with a usual name,
+/// else the only one.
 fn package(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
     let src = app.dir.join("src");
     let own = name_of(&app.dir).replace('-', "_");
@@ -221,7 +222,7 @@ fn module_of(
     }
     let entries = MODULES.map(|name| folder.join(name)).into_iter().filter(|entry| entry.is_file());
     entries.into_iter().find_map(|entry| {
-        // One that imports its neighbours by their bare names is run in their folder.
+        // A module that imports its neighbours by their bare names is run in their folder.
         let place = match imports_neighbours(&entry, folder, root) {
             true => ModulePlace::in_root(folder, &entry, folder),
             false => ModulePlace::in_root(root, &entry, &app.dir),
@@ -231,8 +232,8 @@ fn module_of(
     })
 }
 
-/// A Django project: `manage.py` names the settings module; the package of that, or one above it, has `wsgi.py` or only
-/// `asgi.py`. Where it names none, the package that has them is the only one.
+/// A Django project: `manage.py` names the settings module, and the package of that, or one above it, has `wsgi.py` or
+/// only `asgi.py`. Where `manage.py` names none, the project is the only package that has one of these files.
 fn django(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
     let Some(manage) = app.file("manage.py") else { return Ok(None) };
     let text = source::without_hash_lines(&text_of(&manage));
@@ -278,11 +279,11 @@ fn run(app: &AppFolder<'_>, place: &ModulePlace, target: PythonApp) -> Result<De
     Ok(found)
 }
 
-/// One process, one thread: the server gives a worker one request at a time. Threaded, because a `sync` worker ends the
-/// connection after each answer; either waits for the first request of a connection it has accepted, so nobody may
-/// connect without sending. The class is ours, which tells the app the client's address. No time limit of its own: the
-/// server has one. No `--bind`: gunicorn takes the socket from `LISTEN_FDS` and would open `fd://3` a second time,
-/// which fails.
+/// Runs gunicorn with one process and one thread, because the server gives a worker one request at a time. The worker
+/// is threaded, because a `sync` worker ends the connection after each answer; either waits for the first request of a
+/// connection that it has accepted, so that nobody may connect without sending. The worker's class is the server's own,
+/// which tells the app the client's address. There is no time limit of gunicorn's: the server has one. There is no
+/// `--bind`: gunicorn takes the socket from `LISTEN_FDS` and would open `fd://3` a second time, which fails.
 fn wsgi(app: &AppFolder<'_>, place: &ModulePlace, target: &str) -> Result<DetectedApp, DetectError> {
     let programs = app.local_programs();
     let file = shown(app, &place.entry);
@@ -290,7 +291,7 @@ fn wsgi(app: &AppFolder<'_>, place: &ModulePlace, target: &str) -> Result<Detect
     let mut argv = vec![gunicorn.clone(), format!("--worker-class={}", worker_scripts::GUNICORN_WORKER)];
     argv.push(format!("--pythonpath={}", python_path(app, place)?));
     argv.extend(GUNICORN_FLAGS.map(String::from));
-    // Newer ones open a control socket in the home directory, one for all; older ones do not know the flag.
+    // Newer versions open a control socket in the home directory, one for all; older ones do not know the flag.
     let help = programs.ask(Path::new(&gunicorn), &["--help"]).unwrap_or_default();
     argv.extend(help.contains("--no-control-socket").then(|| "--no-control-socket".into()));
     argv.push(target.into());
@@ -300,7 +301,7 @@ fn wsgi(app: &AppFolder<'_>, place: &ModulePlace, target: &str) -> Result<Detect
     Ok(found)
 }
 
-/// The folders that gunicorn is to look modules up in beside its working directory: that of our worker class, the
+/// The folders in which gunicorn looks for modules beside its working directory: that of the server's worker class, the
 /// app's, and those of the app's own `gunicorn.conf.py`, whose setting the flag replaces.
 fn python_path(app: &AppFolder<'_>, place: &ModulePlace) -> Result<String, DetectError> {
     let text = |path: &Path| path.to_str().map(String::from).ok_or_else(|| DetectError::NotUtf8(path.into()));
@@ -362,14 +363,14 @@ fn environment(app: &AppFolder<'_>, programs: &Programs) -> Vec<(String, String)
     env
 }
 
-/// The file as seen from the app's folder.
+/// The file's path from the app's folder.
 fn shown(app: &AppFolder<'_>, entry: &Path) -> String {
     entry.strip_prefix(&app.dir).map_or_else(|_| name_of(entry), |below| below.display().to_string())
 }
 
-/// Packages of this name hold the app, whatever else there is.
+/// The usual names of packages with the app, which win over other packages.
 const PACKAGES: [&str; 6] = ["app", "src", "backend", "server", "api", "web"];
-/// Modules of a package in the order in which they are looked at.
+/// The modules of a package, in the order in which they are looked at.
 const MODULES: [&str; 7] = ["asgi.py", "wsgi.py", "main.py", "app.py", "__init__.py", "server.py", "api.py"];
 
 const GUNICORN_FLAGS: [&str; 6] = [

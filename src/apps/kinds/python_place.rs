@@ -1,4 +1,4 @@
-//! Where a Python module is found and from where it is run, by what it imports.
+//! The folder from which a Python module is imported and run, judged by what the module imports.
 //!
 //! Never here: which application it holds (`python_target`).
 
@@ -8,7 +8,7 @@ use super::source;
 use crate::apps::app_folder::AppFolder;
 use crate::apps::source_files::{name_of, text_of};
 
-/// Where a module is found and from where it is run.
+/// The folder from which a module is imported, and the module's name there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ModulePlace {
     pub(super) entry: PathBuf,
@@ -20,7 +20,8 @@ pub(super) struct ModulePlace {
 }
 
 impl ModulePlace {
-    /// The place of a file in the app's own folder: in the package that the folder is, where its imports say so.
+    /// The place of a file in the app's own folder; when the file's imports say so, that is in the package that the
+    /// folder is.
     pub(super) fn of(app: &AppFolder<'_>, entry: &Path) -> Self {
         let folder = entry.parent().unwrap_or(&app.dir);
         if !imports_package(entry, folder) {
@@ -45,7 +46,7 @@ impl ModulePlace {
     }
 }
 
-/// Whether a module speaks of the package that its folder is.
+/// Whether a module imports from the package that its folder is.
 fn imports_package(entry: &Path, folder: &Path) -> bool {
     let name = name_of(folder);
     let own = !is_there(folder, &name);

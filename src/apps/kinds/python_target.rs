@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use super::source;
 use crate::apps::source_files::{name_of, text_of};
 
-/// What the server in between is pointed at.
+/// The application that gunicorn or uvicorn is pointed at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::apps) struct PythonApp {
     pub(in crate::apps) interface: Interface,
     /// The application's name in its module; `create_app()` for a factory.
     pub(in crate::apps) object: String,
-    /// Whether a line says that it is one, and not its name alone.
+    /// Whether a line, and not only the name, shows that it is an application.
     pub(in crate::apps) sure: bool,
 }
 
@@ -24,12 +24,13 @@ pub(in crate::apps) enum Interface {
 }
 
 impl PythonApp {
-    /// Reads it off a module's file; what it imports is looked up below `root`. `None`: it holds no application.
+    /// Finds the application in a module's file; imports of the module are looked up below `root`. `None`: there is no
+    /// application.
     pub(in crate::apps) fn of_file(file: &Path, root: &Path) -> Option<Self> {
         Self::read(&text_of(file), &Module::of(file, root))
     }
 
-    /// As [`of_file`](Self::of_file), of the text of a module's file.
+    /// Finds the application in the text of a module's file, as [`of_file`](Self::of_file) does.
     pub(in crate::apps) fn read(text: &str, module: &Module<'_>) -> Option<Self> {
         let lines = source::python_lines(text);
         let before = [""].into_iter().chain(lines.iter().map(String::as_str));
@@ -48,7 +49,7 @@ impl PythonApp {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Assignment {
     object: String,
-    /// `None`: its line does not say.
+    /// The interface; `None`: the line does not show it.
     interface: Option<Interface>,
 }
 
@@ -61,7 +62,7 @@ impl Assignment {
         Self::of_function(line, before).or_else(|| Self::of_assignment(line)).into_iter().collect()
     }
 
-    /// A function is an application by what it takes, whatever that is called, or makes one.
+    /// A function as an application, which its parameters show whatever they are called, or as a factory of one.
     fn of_function(line: &str, before: &str) -> Option<Self> {
         let asynchronous = line.starts_with("async def ");
         let rest = line.strip_prefix("async def ").or_else(|| line.strip_prefix("def "))?;
@@ -83,7 +84,7 @@ impl Assignment {
         if interface.is_some() {
             return Some(Self { object: name.into(), interface });
         }
-        // A function that must be told something cannot be called by a server.
+        // A server cannot call a function that needs arguments.
         let makes =
             !asynchronous && FACTORIES.contains(&name) && parameters.iter().all(|one| is_optional(one));
         makes.then(|| Self { object: called(name), interface: None })
@@ -101,7 +102,7 @@ impl Assignment {
             (_, true) => Some(Interface::Wsgi),
             _ => None,
         };
-        // Dash keeps its application there.
+        // Dash keeps its application in this attribute.
         let interface =
             interface.or((name == "server" && value.ends_with(".server")).then_some(Interface::Wsgi));
         if interface.is_none() && !is_usual(name) {
@@ -123,8 +124,8 @@ impl<'a> Module<'a> {
         Self { file, root, steps: MOST_STEPS }
     }
 
-    /// The interface of a name whose line does not say it: by the file's name, by what the module makes and imports, by
-    /// the module that it comes from.
+    /// The interface of a name whose line does not show it: by the file's name, by what the module makes and imports,
+    /// or by the module that the name comes from.
     fn interface(&self, lines: &[String], chosen: &Assignment) -> Option<Interface> {
         match &*name_of(self.file) {
             "asgi.py" => return Some(Interface::Asgi),
@@ -136,7 +137,7 @@ impl<'a> Module<'a> {
         own.or_else(|| self.origin(lines, chosen.object.trim_end_matches("()")))
     }
 
-    /// What the module makes from which a name comes, in files of the project alone.
+    /// The interface of what the module makes from which a name comes, in files of the project alone.
     fn origin(&self, lines: &[String], name: &str) -> Option<Interface> {
         let steps = self.steps.checked_sub(1)?;
         let imported = lines.iter().filter_map(|line| line.strip_prefix("from ")).flat_map(imports);
@@ -172,7 +173,7 @@ impl<'a> Module<'a> {
         places.into_iter().find(|place| place.is_file() && place.starts_with(self.root))
     }
 
-    /// The interface by what the project needs, where nothing else says it.
+    /// The interface by the packages that the project needs, where nothing else shows it.
     fn needs(&self) -> Interface {
         let lists =
             ["requirements.txt", "pyproject.toml", "Pipfile"].map(|name| text_of(&self.root.join(name)));
@@ -186,7 +187,7 @@ impl<'a> Module<'a> {
     }
 }
 
-/// What a module's code makes, where that is of one interface alone.
+/// The interface of what a module's code makes, where that is only one.
 fn made_in(text: &str) -> Option<Interface> {
     let code = source::without_hash_lines(text);
     let has = |makers: &[&str]| makers.iter().any(|maker| calls(&code, maker));
@@ -203,7 +204,7 @@ fn imports_asgi(lines: &[String]) -> bool {
     imports.any(|line| ASGI_PACKAGES.iter().any(|package| line.contains(package)))
 }
 
-/// `a import b as c, d` as module, name and the name it gets here.
+/// The parts of `a import b as c, d`: module, name, and the name that it gets here.
 fn imports(line: &str) -> impl Iterator<Item = (&str, &str, &str)> {
     let (from, names) = line.split_once(" import ").unwrap_or(("", ""));
     let names =
@@ -214,7 +215,7 @@ fn imports(line: &str) -> impl Iterator<Item = (&str, &str, &str)> {
     })
 }
 
-/// What stands between the brackets of a definition, without the bare marks `*` and `/`.
+/// The parameters of a definition, without the bare marks `*` and `/`.
 fn parameters(rest: &str) -> Vec<String> {
     let (mut all, mut one, mut depth) = (Vec::new(), String::new(), 0);
     for c in rest.chars() {
@@ -232,7 +233,7 @@ fn parameters(rest: &str) -> Vec<String> {
     all.filter(|one| !one.is_empty() && one != "*" && one != "/").collect()
 }
 
-/// The name of an application, or the call of what makes one.
+/// The name of an application, or the call of a factory.
 fn called(name: &str) -> String {
     if FACTORIES.contains(&name) { format!("{name}()") } else { name.into() }
 }
@@ -253,7 +254,7 @@ fn is_name(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-/// Whether `maker` is called here, also by a longer name that ends so, such as `MyFlask(`.
+/// Whether the text calls `maker`, also by a longer name that ends so, such as `MyFlask(`.
 fn calls(text: &str, maker: &str) -> bool {
     text.contains(maker)
 }
@@ -284,11 +285,11 @@ const WSGI_MAKERS: [&str; 9] = [
     "DispatcherMiddleware(",
     "WhiteNoise(",
 ];
-/// Called `app`, and no application of either interface.
+/// Calls whose results are often called `app` but are applications of neither interface.
 const OTHERS: [&str; 6] = ["Dash(", "web.Application(", "typer.Typer(", "Typer(", "Celery(", "argparse."];
 const FACTORIES: [&str; 5] = ["create_app", "make_app", "get_app", "create_application", "build_app"];
 const DECORATORS: [&str; 3] = ["@Request.application", "@responder", "@wsgify"];
-/// Modules that import one another in a circle end there.
+/// The most imports that are followed; modules may import one another in a circle.
 const MOST_STEPS: usize = 4;
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ const PUMA: Program<'static> = Program { name: "puma", install: "apt install pum
 const BUNDLE: Program<'static> = Program { name: "bundle", install: "apt install bundler" };
 const RUBY: Program<'static> = Program { name: "ruby", install: "apt install ruby" };
 
-/// `config.ru`, else a Sinatra application in one file.
+/// An app by `config.ru`, else a Sinatra application in one file.
 fn in_folder(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
     if let Some(entry) = app.file("config.ru") {
         return rack(app, &entry).map(Some);
@@ -74,12 +74,13 @@ fn is_sinatra(text: &str) -> bool {
         .any(|sign| text.contains(sign))
 }
 
-/// One process, one thread, on the socket that it inherits and no other, whatever `config/puma.rb` binds.
+/// Runs puma with one process and one thread, on the socket that it inherits and no other, whatever `config/puma.rb`
+/// binds.
 fn rack(app: &AppFolder<'_>, entry: &Path) -> Result<DetectedApp, DetectError> {
     run(app, entry, entry)
 }
 
-/// `rackup` is what puma reads for the app of `entry`.
+/// Runs puma for the app of `entry`; `rackup` is the file that puma reads.
 fn run(app: &AppFolder<'_>, entry: &Path, rackup: &Path) -> Result<DetectedApp, DetectError> {
     let programs = app.local_programs();
     let file = name_of(entry);
@@ -99,8 +100,8 @@ fn run(app: &AppFolder<'_>, entry: &Path, rackup: &Path) -> Result<DetectedApp, 
     Ok(found)
 }
 
-/// A Sinatra application in one file, which would listen on all addresses if it were run by itself; else a Ruby script
-/// that does listen by itself.
+/// An app by one file: a Sinatra application, which would listen on all addresses if it were run by itself, or a Ruby
+/// script that listens by itself.
 fn script(app: &AppFolder<'_>, entry: &Path) -> Result<DetectedApp, DetectError> {
     if is_sinatra(&source::without_hash_lines(&text_of(entry))) {
         let mut found = run(app, entry, &worker_scripts::sinatra(app.hints.runtime_dir_for_scripts))?;

@@ -1,11 +1,11 @@
-//! A shell line with `exec` before its last command, where that changes nothing but who is left: the program itself
-//! instead of a shell that waits for it.
+//! Puts `exec` before the last command of a shell line, where that only replaces a shell that waits by the program
+//! itself.
 //!
-//! A shell in between is not told of SIGTERM's meaning to the program, and `LISTEN_PID` names the shell. Never here:
-//! what the line runs, or an expansion of it.
+//! A shell in between does not pass SIGTERM on to the program, and `LISTEN_PID` names the shell. Never here: what the
+//! line runs, or an expansion of it.
 
-/// The line with `exec` behind the assignments of its last command; as it is where `sh -c` might make something else
-/// of it then, or where the last command is no program.
+/// The line with `exec` behind the assignments of its last command; unchanged where `sh -c` might then do something
+/// else, or where the last command is no program.
 pub(in crate::apps) fn replaced_by_last_command(line: &str) -> String {
     match place_of_exec(line) {
         Some(place) => {
@@ -34,12 +34,13 @@ pub(in crate::apps) fn program_of(line: &str) -> Option<(&str, impl Iterator<Ite
     Some((module.filter(|_| is_python).unwrap_or(program), words))
 }
 
-/// Whether what is added to the end of the line is an argument of its last command.
+/// Whether text that is added to the end of the line becomes an argument of its last command.
 pub(in crate::apps) fn is_plain(line: &str) -> bool {
     tokens(line).is_some_and(|tokens| tokens.last().is_some_and(|last| last.kind == TokenKind::Word))
 }
 
-/// Where the program of the last command begins, when the line is some commands that follow each other by `;` or `&&`.
+/// The place where the program of the last command begins, when the line is some commands that follow each other by `;`
+/// or `&&`.
 fn place_of_exec(line: &str) -> Option<usize> {
     let tokens = tokens(line)?;
     let commands: Vec<&[Token<'_>]> = tokens.split(|token| token.kind == TokenKind::Separator).collect();
@@ -52,9 +53,9 @@ fn place_of_exec(line: &str) -> Option<usize> {
     for command in earlier {
         let first = command.iter().find(|token| !token.is_assignment());
         match first.map_or("", |token| token.text) {
-            // What is to happen at the shell's end, and names for other commands.
+            // These set what happens at the shell's end, and names for other commands.
             "trap" | "alias" => return None,
-            // Functions may come of these; one is never called like a path, and hardly like a runtime.
+            // These may define functions; a function is never called like a path, and hardly like a runtime.
             "." | "source" | "eval" if !name.contains('/') && !NO_FUNCTIONS.contains(&&*name) => return None,
             _ => {}
         }
@@ -65,9 +66,9 @@ fn place_of_exec(line: &str) -> Option<usize> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TokenKind {
     Word,
-    /// `;` or `&&`
+    /// A separator: `;` or `&&`.
     Separator,
-    /// `>`, `2>&`, `<`; what it leads to is a word of its own, or the rest of this one.
+    /// A redirection: `>`, `2>&`, `<`; its target is a word of its own, or the rest of this one.
     Redirection,
 }
 
@@ -79,7 +80,7 @@ struct Token<'a> {
 }
 
 impl Token<'_> {
-    /// `NAME=value`, before the command.
+    /// Whether the token is `NAME=value`, before the command.
     fn is_assignment(&self) -> bool {
         let Some((name, _)) = self.text.split_once('=') else { return false };
         let mut letters = name.chars();
@@ -132,7 +133,7 @@ fn tokens(line: &str) -> Option<Vec<Token<'_>>> {
     Some(tokens)
 }
 
-/// Behind `<`, `>`, `>>`, `>&`, `<&`, `<>`, `>|`.
+/// The end of `<`, `>`, `>>`, `>&`, `<&`, `<>` or `>|`.
 fn end_of_redirection(bytes: &[u8], at: usize) -> Option<usize> {
     match (bytes[at], bytes.get(at + 1)) {
         (b'<', Some(b'<')) => None,
@@ -141,9 +142,9 @@ fn end_of_redirection(bytes: &[u8], at: usize) -> Option<usize> {
     }
 }
 
-/// The end of a word, quotes and `${…}` within it included.
+/// The end of a word, with the quotes and `${…}` within it.
 fn end_of_word(bytes: &[u8], mut at: usize) -> Option<usize> {
-    // `${` that are open, and whether within double quotes.
+    // These are how many `${` are open, and whether the place is within double quotes.
     let (mut open, mut quoted) = (0_usize, false);
     while let Some(byte) = bytes.get(at) {
         match byte {
@@ -154,7 +155,8 @@ fn end_of_word(bytes: &[u8], mut at: usize) -> Option<usize> {
                 at += 1;
             }
             b'}' if open > 0 => open -= 1,
-            // What quotes mean within `${…}` depends on where that stands: left to the shell.
+            // The meaning of quotes within `${…}` depends on where that stands, so that such a line is left to the
+            // shell.
             b'"' | b'\'' if open > 0 => return None,
             b'\\' => at += 1,
             b'"' => quoted = !quoted,
@@ -168,7 +170,7 @@ fn end_of_word(bytes: &[u8], mut at: usize) -> Option<usize> {
     (open == 0 && !quoted && at <= bytes.len()).then_some(at)
 }
 
-/// The word without its quotes; `None` where it is only known once the shell has expanded it.
+/// The word without its quotes; `None` where only the shell can expand it.
 fn unquoted(word: &str) -> Option<String> {
     let expands = |c: char| matches!(c, '$' | '*' | '?' | '[');
     if word != "[" && word != "[[" && word.contains(expands) {
@@ -177,8 +179,8 @@ fn unquoted(word: &str) -> Option<String> {
     Some(word.chars().filter(|c| !matches!(c, '"' | '\'' | '\\')).collect())
 }
 
-/// What a shell does itself: reserved words and the builtins of dash, bash and busybox. Those that are programs too
-/// are left to the shell: it does them in its own way.
+/// The words that a shell runs itself: reserved words and the builtins of dash, bash and busybox. Those that are
+/// programs too are left to the shell, which has its own ways.
 const OF_THE_SHELL: [&str; 82] = [
     "!",
     ".",
@@ -264,7 +266,7 @@ const OF_THE_SHELL: [&str; 82] = [
     "while",
 ];
 
-/// Programs whose names no function takes.
+/// The programs whose names no function has.
 const NO_FUNCTIONS: [&str; 16] = [
     "bun", "bundle", "deno", "env", "flask", "gunicorn", "node", "npm", "npx", "php", "puma", "python",
     "python3", "ruby", "uv", "uvicorn",
@@ -348,8 +350,8 @@ mod tests {
         }
     }
 
-    /// Every line is run twice by `sh -c` in folders that are alike, as it is and with `exec`; the program tells its
-    /// arguments, its environment and where it is.
+    /// Runs every line twice by `sh -c` in folders that are alike, unchanged and with `exec`; the program prints its
+    /// arguments, its environment and its folder.
     #[test]
     fn the_line_does_what_sh_makes_of_it() {
         let folder = tempfile::tempdir().unwrap();

@@ -6,7 +6,7 @@
 pub(in crate::apps) fn javascript(text: &str) -> String {
     let mut code = String::with_capacity(text.len());
     let mut chars = text.char_indices().peekable();
-    // What stands before a slash that begins a regular expression and does not divide.
+    // The character before a slash that begins a regular expression and does not divide.
     let mut before = '(';
     while let Some((at, c)) = chars.next() {
         let rest = &text[at..];

@@ -19,7 +19,7 @@ pub(in crate::apps) static STATIC_SITE: AppKind = AppKind {
     listens: &[Listen::Fd],
     ready_by: ReadyBy::Either,
     stateless: true,
-    // The static worker multiplexes: one of them fills a disk or a network long before this many at once.
+    // The static worker takes many requests at once: one worker fills a disk or a network long before this number.
     concurrency: 64,
     production: &[],
     ..AppKind::PROGRAM
@@ -50,15 +50,15 @@ pub(super) static BY_PAGE: Recogniser = Recogniser {
     ..Recogniser::new(in_folder)
 };
 
-/// `static` of the config.
+/// A site by `static` of the config.
 fn configured(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
     app.hints.static_root.as_ref().map(|hint| of_hint(app, hint)).transpose()
 }
 
-/// `index.html` in the folder, in `public`, or where a build puts it.
+/// A site by `index.html` in the folder, in `public`, or where a build puts it.
 fn in_folder(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
     let generator = GENERATORS.iter().find(|row| row.marks.iter().any(|mark| app.file(mark).is_some()));
-    // What is made is the site; beside it stands what it is made of.
+    // The result of a generator is the site; beside it stand the sources.
     let first = generator.map(|row| row.output);
     let built = generator.is_some() || app.file("package.json").is_some();
     let order = if built { BUILT_FIRST } else { PLAIN_FIRST };
@@ -87,7 +87,7 @@ fn in_folder(app: &AppFolder<'_>) -> Result<Option<DetectedApp>, DetectError> {
     Ok(None)
 }
 
-/// A page given by name: its folder, with the page as index.
+/// A site by a page given by name: the page's folder, with the page as index.
 fn of_file(app: &AppFolder<'_>, entry: &Path) -> Result<DetectedApp, DetectError> {
     if let Some(error) = source_of(app, entry)? {
         return Err(error);
@@ -95,7 +95,7 @@ fn of_file(app: &AppFolder<'_>, entry: &Path) -> Result<DetectedApp, DetectError
     of_hint(app, &StaticHint { index: Some(name_of(entry)), ..StaticHint::default() })
 }
 
-/// The error for a page that has to be built before a browser can show it; `None`: it is one.
+/// The error for a page that has to be built before a browser can show it; `None`: the page is finished.
 fn source_of(app: &AppFolder<'_>, page: &Path) -> Result<Option<DetectError>, DetectError> {
     let text = text_of(page);
     let package = Package::of(app)?;
@@ -117,7 +117,7 @@ fn source_of(app: &AppFolder<'_>, page: &Path) -> Result<Option<DetectError>, De
     }))
 }
 
-/// What a build would have replaced.
+/// The text of a page that a build would have replaced.
 fn placeholder(text: &str, generated: bool) -> Option<String> {
     let page = source::html(text);
     if generated && text.trim_start_matches('\u{feff}').starts_with("---\n") {
@@ -129,13 +129,13 @@ fn placeholder(text: &str, generated: bool) -> Option<String> {
         .map(|sign| format!("it has `{sign}` in it, which a build replaces"))
 }
 
-/// A module that only a bundler can load, or, where there is one, a module of the sources.
+/// A script of a page that only a bundler can load, or, where there is one, a module of the sources.
 fn bundled_script(text: &str, page: &Path, bundles: bool) -> Option<String> {
     let scripts = source::scripts(text);
     let value = |script: &[(String, String)], name: &str| {
         script.iter().find(|(own, _)| own == name).map(|(_, value)| value.clone()).unwrap_or_default()
     };
-    // Where the page says what the names of packages mean, a browser can load them.
+    // Where the page has an import map for the names of packages, a browser can load them.
     let mapped = scripts.iter().any(|script| value(script, "type") == "importmap");
     scripts.iter().find_map(|script| {
         let src = value(script, "src");
@@ -150,7 +150,7 @@ fn bundled_script(text: &str, page: &Path, bundles: bool) -> Option<String> {
     })
 }
 
-/// Whether a module imports packages by their names, or what is no module: styles, pictures.
+/// Whether a module imports packages by their names, or files that are no modules: styles, pictures.
 fn imports_what_is_bundled(module: &Path) -> bool {
     let code = source::javascript(&text_of(module));
     let imports = code.lines().filter(|line| line.trim_start().starts_with("import"));
@@ -162,7 +162,7 @@ fn imports_what_is_bundled(module: &Path) -> bool {
     })
 }
 
-/// `dist/PROJECT/browser` or `dist/PROJECT`, where there is one project.
+/// The output of Angular: `dist/PROJECT/browser` or `dist/PROJECT`, where there is one project.
 fn of_angular(dir: &Path) -> Option<PathBuf> {
     let entries = fs::read_dir(dir.join("dist")).ok()?.flatten().map(|entry| entry.path());
     let places = entries.flat_map(|project| [project.join("browser"), project]);
@@ -203,11 +203,11 @@ fn text(path: &Path) -> Result<String, DetectError> {
 
 /// A program that makes a site out of sources in the same folder.
 struct Generator {
-    /// Any of these files says that it is used.
+    /// The files of which any shows that the generator is used.
     marks: &'static [&'static str],
     output: &'static str,
     build: &'static str,
-    /// Whether it resolves the scripts of pages.
+    /// Whether the generator resolves the scripts of pages.
     bundles: bool,
 }
 
@@ -237,7 +237,7 @@ const BUILT_FIRST: [&str; 10] =
     ["dist", "build", "out", "_site", "site", ".output/public", "build/client", "www", "public", ""];
 const PLAIN_FIRST: [&str; 10] =
     ["", "public", "dist", "build", "out", "_site", "site", "book", "_build/html", "docs/_build/html"];
-/// What templates of Create React App and Vue CLI have in the place of a path.
+/// The texts that templates of Create React App and Vue CLI have in the place of a path.
 const PLACEHOLDERS: [&str; 4] = ["%PUBLIC_URL%", "<%= BASE_URL %>", "<%= htmlWebpackPlugin", "%sveltekit."];
-/// What no browser runs.
+/// The suffixes of files that no browser runs.
 const SOURCES: [&str; 6] = [".ts", ".tsx", ".jsx", ".vue", ".svelte", ".mts"];

@@ -27,7 +27,7 @@ use crate::files::site::Site;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct StaticOptions {
-    /// The folder; nothing outside of it is ever served, not through symbolic links either.
+    /// The folder; no file outside of it is ever served, not through symbolic links either.
     root: PathBuf,
     /// The file that stands for a folder.
     index: String,
@@ -52,7 +52,7 @@ enum StaticError {
         "no listening Unix socket was inherited as file descriptor 3: rip-server starts this worker itself"
     )]
     NoListener,
-    /// What was handed over is not a listening Unix socket.
+    /// The descriptor that was handed over is not a listening Unix socket.
     #[error("file descriptor 3 is not a listening Unix socket: {0}")]
     Listener(io::Error),
     /// The root cannot be served.
@@ -116,7 +116,7 @@ fn run(options: StaticOptions) -> Result<(), StaticError> {
     })
 }
 
-/// More than the server in front lets through: it adds some of its own.
+/// The most fields of a head: more than the server in front lets through, which adds some of its own.
 const MAX_FIELDS: usize = 1024;
 
 /// Serves `listener` until `stop` resolves; `ready` is called once, when a connection would be answered.
@@ -161,13 +161,13 @@ async fn serve(
     Ok(())
 }
 
-/// One connection, until the peer leaves or, once stopping, until its request in hand is answered.
+/// Serves one connection until the peer leaves or, when stopping, until its request in hand is answered.
 async fn converse(stream: UnixStream, site: Site, stopping: CancellationToken) {
     let service = service_fn(move |request| {
         let site = site.clone();
         async move { Ok::<_, Infallible>(site.answer(&request).await) }
     });
-    // No time limits: the peer is the server in front, which has its own for every step.
+    // There are no time limits: the peer is the server in front, which has its own for every step.
     let connection = http1::Builder::new()
         .header_read_timeout(None)
         .max_headers(MAX_FIELDS)
@@ -180,7 +180,7 @@ async fn converse(stream: UnixStream, site: Site, stopping: CancellationToken) {
             connection.await
         }
     };
-    // A peer that leaves in the middle is its own business; a file that cannot be read to its end is ours.
+    // A peer that leaves in the middle is no error here; a file that cannot be read to its end is one.
     if let Err(error) = ended
         && error.is_user()
     {
@@ -210,10 +210,10 @@ fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Threads that read files; each holds one chunk of 64 KiB at a time.
+/// The threads that read files; each holds one chunk of 64 KiB at a time.
 const READERS: usize = 8;
 
-/// Out of descriptors or memory, a pause lets a connection end first instead of spinning.
+/// The pause when the process is out of descriptors or memory, in which a connection may end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 #[cfg(test)]

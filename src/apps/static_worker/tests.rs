@@ -96,7 +96,7 @@ fn plain(root: &Path) -> StaticOptions {
     StaticOptions::new(root)
 }
 
-/// Runs a test that needs a place for the worker's own tasks.
+/// Runs a test on a thread that can have the worker's own tasks.
 async fn local(test: impl Future<Output = ()>) {
     tokio::task::LocalSet::new().run_until(test).await;
 }
