@@ -1,6 +1,6 @@
-//! Where a worker listens, and how one gets there.
+//! The address at which a worker listens, and connecting to it.
 //!
-//! Never here: who connects, or what is said then.
+//! Never here: who connects, or what is sent.
 
 use std::io;
 use std::net::SocketAddr;
@@ -26,11 +26,12 @@ pub enum Address {
 }
 
 impl Address {
-    /// Connects; over Unix at once or not at all: a worker that lets its queue fill up is as good as unreachable
-    /// (connect(2)). Over TCP as soon as the queue has room. The socket does not block. Cancel-safe.
+    /// Connects. Over a Unix socket that succeeds at once or not at all, because a worker that lets its queue fill up
+    /// is as good as unreachable (connect(2)); over TCP it succeeds as soon as the queue has room. The socket does not
+    /// block. Cancel-safe.
     ///
     /// # Errors
-    /// What the kernel says; `InvalidData` when there is something at the worker's own path that is no socket.
+    /// The kernel's error; `InvalidData` when something at the worker's own path is no socket.
     pub(crate) async fn connect(&self) -> io::Result<OwnedFd> {
         match self {
             Self::Unix(path) => connect_unix(path),
@@ -44,8 +45,8 @@ impl Address {
     }
 }
 
-/// A SYN that is not answered at once met a full queue (listen(2)). The kernel repeats it after a second, by when the
-/// time for connecting is over unless it was made longer; so a new connection is tried much earlier.
+/// Connects over TCP. A SYN that is not answered at once met a full queue (listen(2)). The kernel repeats it after a
+/// second, when the default time for connecting is over, so that a new connection is tried much earlier.
 async fn connect_tcp(address: SocketAddr) -> io::Result<TcpStream> {
     let mut patience = FIRST_SYN;
     loop {
@@ -63,8 +64,9 @@ fn connect_unix(path: &Path) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// A worker could put a symbolic link there: to the server's control socket, say, which would then be told what
-/// strangers ask for. What was looked at is what is connected to, whatever has its name by then.
+/// Connects to a path without following a link. A worker could put a symbolic link there, for instance to the server's
+/// control socket, which would then get strangers' requests. The file that was looked at is the one that is connected
+/// to, whatever has its name by then.
 fn connect_unfollowed(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let found = rustix::fs::open(path, flags, Mode::empty())?;
@@ -75,7 +77,7 @@ fn connect_unfollowed(path: &Path) -> io::Result<OwnedFd> {
     connect_unix(Path::new(&format!("/proc/self/fd/{}", found.as_raw_fd())))
 }
 
-/// Loopback answers within microseconds.
+/// The time after which a SYN counts as unanswered: loopback answers within microseconds.
 const FIRST_SYN: Duration = Duration::from_millis(10);
 const LATER_SYNS: Duration = Duration::from_millis(100);
 
@@ -114,7 +116,7 @@ mod tests {
 
         listener.accept().unwrap();
     }
-    /// Time is virtual here and passes as soon as nothing can be done: the kernel's second SYN would come too late.
+    /// Time is paused here and passes when nothing else can be done: the kernel's second SYN would come too late.
     #[tokio::test(start_paused = true)]
     async fn a_full_queue_is_connected_to_as_soon_as_it_has_room() {
         let socket = TcpSocket::new_v4().unwrap();

@@ -1,6 +1,6 @@
 //! The queue of a pool: clients are served in turn, and the requests of one client in the order they came.
 //!
-//! Plain data. Never here: workers and their seats (`state`), or how whoever waits hears of it.
+//! Plain data. Never here: workers and their seats (`state`), or how waiting requests learn of a change.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,7 @@ pub(super) type QueueClient = Option<ClientNet>;
 pub(super) struct FairQueue<C, H> {
     /// Retried claims by the worker that each must not get, because it failed the request.
     retried: BTreeMap<WorkerId, NumberedQueue<C>>,
-    /// What each client has here; no client is listed that has nothing.
+    /// What each client has in the queue; a client with nothing is not listed.
     clients: BTreeMap<QueueClient, PerClient<C, H>>,
     /// The clients that have a claim, in the order in which they are served.
     turns: NumberedQueue<QueueClient>,
@@ -36,7 +36,7 @@ struct PerClient<C, H> {
     held: NumberedQueue<H>,
     /// The client's number in `turns` while it has a claim.
     turn: u64,
-    /// The number of the first thing it had here.
+    /// The number of the first thing that the client had here since it last had nothing.
     since: u64,
 }
 
@@ -64,17 +64,17 @@ enum Kind {
     Held(QueueClient),
 }
 
-/// Whether one more may wait.
+/// The result of making room for one more.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Room<C, H> {
     /// There is a place.
     Free,
-    /// This one was taken out for it: the newest of the client that had the most.
+    /// This thing was taken out to make room: the newest of the client that had the most.
     Instead(Gone<C, H>),
     None,
 }
 
-/// What was taken out to make room.
+/// A thing that was taken out to make room.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Gone<C, H> {
     Claim(C),
@@ -93,7 +93,7 @@ impl<C, H> FairQueue<C, H> {
         }
     }
 
-    /// How many wait, claims and held ones.
+    /// How many claims and held requests wait.
     pub(super) fn len(&self) -> usize {
         self.len
     }
@@ -142,7 +142,7 @@ impl<C, H> FairQueue<C, H> {
         Ticket { kind: Kind::Claim(client), number }
     }
 
-    /// Adds a claim in front of all that have not been served before. It must not get the worker `not`.
+    /// Adds a claim in front of all claims that have not been served before. It must not get the worker `not`.
     pub(super) fn push_retried(&mut self, not: WorkerId, claim: C) -> Ticket {
         let number = self.next_number();
         self.retried.entry(not).or_insert_with(NumberedQueue::new).push(number, claim);
@@ -150,14 +150,14 @@ impl<C, H> FairQueue<C, H> {
         Ticket { kind: Kind::Retried(not), number }
     }
 
-    /// Takes a place that is not served.
+    /// Takes a place for a held request, which is not served.
     pub(super) fn hold(&mut self, client: QueueClient, held: H) -> Ticket {
         let number = self.next_number();
         self.change(client, |own, _| own.held.push(number, held));
         Ticket { kind: Kind::Held(client), number }
     }
 
-    /// Gives a place back; nothing happens when it was left already.
+    /// Gives a place back; does nothing when it was left already.
     pub(super) fn leave(&mut self, ticket: Ticket) {
         match ticket.kind {
             Kind::Retried(not) => {
@@ -219,7 +219,7 @@ impl<C, H> FairQueue<C, H> {
         Some(claim)
     }
 
-    /// Takes all claims out. What is held stays.
+    /// Takes all claims out; held requests stay.
     pub(super) fn take_claims(&mut self) -> Vec<C> {
         let mut claims: Vec<C> = Vec::new();
         claims.extend(std::mem::take(&mut self.retried).into_values().flat_map(NumberedQueue::into_things));
@@ -248,7 +248,7 @@ impl<C, H> FairQueue<C, H> {
         }
     }
 
-    /// Every change of what one client has.
+    /// Changes what one client has, and keeps the order of the clients true.
     fn change<R>(
         &mut self,
         client: QueueClient,
@@ -285,7 +285,7 @@ mod tests {
         (last > 0).then(|| ClientNet::of([10, 0, 0, last].into()))
     }
 
-    /// The same queue, written down as its rules are told.
+    /// The same queue as a plain model of its rules.
     #[derive(Default)]
     struct Model {
         /// The clients, the one that is next first.

@@ -1,4 +1,4 @@
-//! Owns what is known of a request that a worker has, for whoever asks what the worker is doing.
+//! Owns what is known of a request that a worker has, to show what the worker is doing.
 //!
 //! Never here: the worker.
 
@@ -14,6 +14,6 @@ pub(crate) struct InFlightRequest {
     pub(crate) id: RequestId,
     pub(crate) method: Method,
     pub(crate) target: PathAndQuery,
-    /// When it arrived; from its grant on, when the worker got it.
+    /// When the request arrived; after its grant, when the worker got it.
     pub(crate) since: Instant,
 }

@@ -20,25 +20,25 @@ use super::address::Address;
 /// A worker that can be claimed.
 #[derive(Debug)]
 pub(crate) struct Member {
-    /// The app that it is a worker of.
+    /// The app of the worker.
     pub(crate) app: AppName,
     pub(crate) metrics: AppMetrics,
     pub(crate) worker: WorkerId,
     pub(crate) generation: GenerationId,
     pub(crate) address: Address,
-    /// Requests it takes at the same time.
+    /// How many requests the worker takes at the same time.
     pub(crate) concurrency: NonZeroU32,
     pub(crate) tunnels: u32,
-    /// Connections that wait for the next request; never more than `concurrency`. One lock per worker, held for a
-    /// push or a pop.
+    /// Connections that wait for the next request; never more than `concurrency`. Each worker has a lock of its own,
+    /// held for a push or a pop.
     parked: Mutex<Vec<Parked>>,
-    /// Whether it has sent bytes that belong to no answer: none of its connections is kept any more.
+    /// Whether the worker has sent bytes that belong to no answer: none of its connections is kept any more.
     distrusted: AtomicBool,
-    /// Whether it was noted that it sends bodies behind answers that have none.
+    /// Whether it was noted that the worker sends bodies behind answers that have none.
     sends_bodies_unasked: AtomicBool,
-    /// How the worker ended, once it has.
+    /// How the worker ended; `None` before its end.
     ended: watch::Sender<Option<&'static str>>,
-    /// Whether it gets nothing new.
+    /// Whether the worker gets nothing new.
     retired: watch::Sender<bool>,
     /// To whoever takes in what workers write.
     output: Option<mpsc::Sender<(WorkerId, String)>>,
@@ -50,18 +50,18 @@ pub(crate) struct Member {
 pub(crate) struct Parked {
     /// The thread of the data path that can use it as it is.
     pub(crate) shard: usize,
-    /// When it became idle.
+    /// When the connection became idle.
     pub(crate) since: Instant,
-    /// The connection: nothing on it that was not read, and nobody else's.
+    /// The connection, without unread bytes and without another owner.
     pub(crate) connection: Arc<dyn Any + Send + Sync>,
     /// The connection's timer, which goes with it to whichever thread takes it.
     pub(crate) timer: LazyDeadline,
-    /// How many answers came over it, those counted more often that others waited behind.
+    /// How many answers came over the connection; those that others waited behind count more.
     pub(crate) answers: u32,
 }
 
 impl Member {
-    /// A worker with no connection yet.
+    /// A worker without a connection.
     pub(crate) fn new(
         (app, metrics): (AppName, AppMetrics),
         worker: WorkerId,
@@ -125,9 +125,9 @@ impl Member {
         }
     }
 
-    /// The worker has sent bytes that belong to no answer. What is sent once is sent again, and where it comes a moment
-    /// later nobody can tell it from the answer to the next request: from now on no connection is used twice. Returns
-    /// whether that is new; then it is counted.
+    /// Notes that the worker has sent bytes that belong to no answer. It may do so again, and bytes that come a moment
+    /// later cannot be told from the answer to the next request, so that no connection is used twice from now on.
+    /// Returns whether that is new, and then counts it.
     pub(crate) fn distrust(&self) -> bool {
         let new = !self.distrusted.swap(true, Ordering::Relaxed);
         if new {
@@ -137,12 +137,13 @@ impl Member {
         new
     }
 
-    /// See [`distrust`](Self::distrust).
+    /// Whether the worker is distrusted; see [`distrust`](Self::distrust).
     pub(crate) fn is_distrusted(&self) -> bool {
         self.distrusted.load(Ordering::Relaxed)
     }
 
-    /// The worker has sent a body behind an answer that has none. Returns whether that is new; then it is counted.
+    /// Notes that the worker has sent a body behind an answer that has none. Returns whether that is new, and then
+    /// counts it.
     pub(crate) fn note_unasked_body(&self) -> bool {
         let new = !self.sends_bodies_unasked.swap(true, Ordering::Relaxed);
         if new {
@@ -163,15 +164,15 @@ impl Member {
         *cause
     }
 
-    /// Lets those who keep connections of their own know that the worker gets nothing new, and closes the parked ones.
+    /// Tells tasks with connections of their own that the worker gets nothing new, and closes the parked ones.
     pub(super) fn retire(&self) {
         self.retired.send_replace(true);
         self.close_parked();
     }
 
-    /// Returns once the worker gets nothing new. Cancel-safe.
+    /// Returns when the worker gets nothing new. Cancel-safe.
     pub(crate) async fn retired(&self) {
-        // Fails only when the member is gone, and then nobody asks.
+        // The wait fails only when the member is gone, and then the caller is, too.
         let _ = self.retired.subscribe().wait_for(|retired| *retired).await;
     }
 

@@ -47,17 +47,18 @@ pub(crate) struct Pool {
 }
 
 struct PoolInner {
-    /// Guards the slots and the queue together, so that a freed worker and a new request cannot miss each other.
-    /// Held for a few steps of plain data only: never across an await, never while a lease is delivered.
+    /// The slots and the queue under one lock, so that a freed worker and a new request cannot miss each other. The
+    /// lock is held for a few steps of plain data only: never across an await, never while a lease is delivered or
+    /// dropped.
     state: Mutex<PoolState<Waiter>>,
-    /// Tells the supervisor that a report would read differently in a way it acts on.
+    /// Tells the supervisor that something has changed on which it acts.
     changed: Notify,
-    /// Tells requests whose clients make a worker wait that somebody else waits for one.
+    /// Tells requests whose clients make a worker wait that another request waits for one.
     wanted: Notify,
     preemption: Mutex<Preemption>,
 }
 
-/// How a claim that waits hears what came of it. Of those that are dropped the pool was closed.
+/// The way in which a waiting claim gets its lease or its refusal; dropping it means that the pool was closed.
 type Waiter = oneshot::Sender<Result<Lease, ClaimError>>;
 
 impl PoolInner {
@@ -67,11 +68,10 @@ impl PoolInner {
     }
 }
 
-/// Why no worker could be had.
+/// Why a claim got no worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ClaimError {
-    /// As many claims wait as may. A claim is refused at once, or later, when its place was given to a client with
-    /// fewer.
+    /// The queue is full. A claim is refused at once, or later, when its place was given to a client with fewer.
     #[error("the queue is full")]
     Full,
     /// The deadline passed while waiting.
@@ -89,9 +89,9 @@ pub(crate) enum ClaimError {
 #[derive(Clone, Debug)]
 pub(crate) struct Claim {
     pub(crate) in_flight: InFlightRequest,
-    /// The client of the claim; `None`: nobody knows, and all such claims count as one client's.
+    /// The client of the claim; `None`: unknown, and all such claims count as one client's.
     pub(crate) client: Option<ClientNet>,
-    /// Until when it may wait.
+    /// The time until which the claim may wait.
     pub(crate) deadline: Instant,
     /// The worker that must not be taken, because it failed this request before; such a claim waits in front.
     pub(crate) not: Option<WorkerId>,
@@ -157,7 +157,7 @@ impl Pool {
     ) -> Result<Lease, ClaimError> {
         if let Ok(answer) = timer::timeout_at(deadline, receiver).await {
             place.was_left();
-            // The sender is gone without a word: the pool was closed.
+            // The sender is gone without an answer: the pool was closed.
             return answer.unwrap_or(Err(ClaimError::Closed));
         }
         let any_worker = self.shared.lock().any_worker();
@@ -174,8 +174,8 @@ impl Pool {
         Ok(HeldPlace { _place: self.take_place(place), pushed_out })
     }
 
-    /// Refuses the claim or the held request that was taken out to make room for the place. Called without the lock,
-    /// because whoever hears of it may take the lock.
+    /// Refuses the claim or the held request that was taken out to make room for the place. To be called without the
+    /// lock, because the refused task may take it.
     fn take_place(&self, place: QueueEntry<Waiter>) -> QueuePlace {
         if let Some(waiter) = place.pushed_out {
             drop(waiter.send(Err(ClaimError::Full)));
@@ -183,7 +183,7 @@ impl Pool {
         QueuePlace { pool: self.clone(), ticket: Some(place.ticket) }
     }
 
-    /// Whether a worker of the current generation is there.
+    /// Whether there is a worker of the current generation.
     pub(crate) fn any_worker(&self) -> bool {
         self.shared.lock().any_worker()
     }
@@ -206,7 +206,7 @@ impl Pool {
     pub(crate) async fn somebody_waits(self) {
         loop {
             let mut told = std::pin::pin!(self.shared.wanted.notified());
-            // Who begins to wait from here on is heard of.
+            // A request that begins to wait from here on is noticed.
             told.as_mut().enable();
             if self.shared.lock().is_waited_for() {
                 return;
@@ -226,7 +226,7 @@ impl Pool {
         waited_for && preemption.asks(now, late)
     }
 
-    /// Who holds the workers, for a request that got none; at most once a minute, and `None` between.
+    /// Which requests hold the workers, for a request that got none; at most once a minute, and `None` between.
     pub(crate) fn saturation(&self, now: Instant) -> Option<Saturation> {
         self.shared.lock().saturation(now)
     }
@@ -239,12 +239,12 @@ impl Pool {
 /// A place in the queue. Dropping it gives it back.
 struct QueuePlace {
     pool: Pool,
-    /// `None` once the place was left.
+    /// The ticket; `None` after the place was left.
     ticket: Option<Ticket>,
 }
 
 impl QueuePlace {
-    /// There is nothing to be given back any more.
+    /// Notes that the place was left, so that dropping gives nothing back.
     fn was_left(mut self) {
         self.ticket = None;
     }
@@ -268,15 +268,15 @@ impl HeldPlace {
     /// Returns when the queue was full and the place was given to a client with fewer. Cancel-safe; must not be called
     /// again after it has returned.
     pub(crate) async fn pushed_out(&mut self) {
-        // No worker serves the place: whatever comes is its end.
+        // No worker serves the place, so that any message is its end.
         drop((&mut self.pushed_out).await);
     }
 }
 
-/// One request's right to one worker. Dropping it gives the worker back, whatever happened.
+/// One request's right to one worker. Dropping the lease gives the worker back in any case.
 pub(crate) struct Lease {
     pool: Pool,
-    /// `None` once the seat was given up for a tunnel place.
+    /// The seat; `None` after it was given up for a tunnel's place.
     seat: Option<Seat>,
 }
 
@@ -285,17 +285,17 @@ impl Lease {
         &self.seat.as_ref().expect("the seat leaves only together with the lease itself").member
     }
 
-    /// When the worker was granted.
+    /// When the request got the worker.
     pub(crate) fn since(&self) -> Instant {
         self.seat.as_ref().expect("the seat leaves only together with the lease itself").since
     }
 
-    /// Whether the request waited in the queue for it.
+    /// Whether the request waited in the queue for the worker.
     pub(crate) fn waited(&self) -> bool {
         self.seat.as_ref().is_some_and(|seat| seat.waited)
     }
 
-    /// How many requests all the app's workers take at a time, if another one waits for one of them.
+    /// How many requests all the app's workers take at a time, if another request waits for one of them.
     pub(crate) fn wanted_places(&self) -> Option<usize> {
         self.pool.shared.lock().wanted_places()
     }
@@ -319,8 +319,8 @@ impl Lease {
         }
     }
 
-    /// Notes that the worker did not answer in time: one that takes a request at a time is stuck with it and is given
-    /// up; one that takes several may be well otherwise, and the supervisor finds out.
+    /// Notes that the worker did not answer in time. A worker that takes one request at a time is stuck with it and is
+    /// given up; one that takes several may be well otherwise, which the supervisor finds out.
     pub(crate) fn overdue(&self) {
         match self.member().concurrency.get() {
             1 => self.condemn(WorkerFault::TooSlow),
@@ -377,7 +377,7 @@ impl Drop for Lease {
 pub(crate) struct Tunnel {
     pool: Pool,
     member: Arc<Member>,
-    /// `None` once it was given back.
+    /// The place; `None` after it was given back.
     place: Option<Reservation>,
 }
 
@@ -398,8 +398,8 @@ impl Drop for Tunnel {
 }
 
 impl Pool {
-    /// Delivers a seat to the claim that it was given to. A refused delivery drops a lease, which locks again:
-    /// that is why this happens after the lock. Returns whether there was such a claim, as far as is known.
+    /// Delivers a seat to the claim that it was given to. A refused delivery drops a lease, which locks again, so that
+    /// the delivery comes after the lock. Returns whether there was such a claim, as far as is known.
     fn deliver(&self, released: state::Released<Waiter>) -> bool {
         if released.tell_supervisor {
             self.shared.changed.notify_one();
@@ -415,8 +415,8 @@ pub(crate) struct PoolWriter {
 }
 
 impl PoolWriter {
-    /// Adds a worker that is ready. It is routed to once its generation is the current one.
-    /// `recycle_after`: the supervisor is told when the worker has answered that many requests.
+    /// Adds a worker that is ready. It gets requests when its generation is the current one. `recycle_after`: the
+    /// supervisor is told when the worker has answered that many requests.
     pub(crate) fn publish(&self, member: Arc<Member>, recycle_after: Option<u64>) {
         let grants = self.shared.lock().publish(member, recycle_after);
         self.deliver_all(grants);
@@ -428,7 +428,7 @@ impl PoolWriter {
         self.deliver_all(grants);
     }
 
-    /// Lets a worker finish what it has and gives it nothing new. Unknown workers are fine.
+    /// Lets a worker finish what it has and gives it nothing new. Unknown workers are no error.
     pub(crate) fn retire(&self, worker: WorkerId) {
         self.shared.lock().retire(worker);
     }
@@ -452,7 +452,7 @@ impl PoolWriter {
         self.shared.lock().remove(worker);
     }
 
-    /// Opens or closes the pool. Closing refuses those that wait.
+    /// Sets whether the pool takes requests. Closing refuses those that wait.
     pub(crate) fn set_mode(&self, mode: Mode) {
         let dropped = self.shared.lock().set_mode(mode);
         drop(dropped);
@@ -468,7 +468,7 @@ impl PoolWriter {
         self.shared.lock().report()
     }
 
-    /// What the supervisor acts on, without what requests are doing: cheap enough to read at every change.
+    /// The facts that the supervisor acts on, without the requests in hand: cheap enough to read at every change.
     pub(crate) fn standings(&self) -> Vec<WorkerStanding> {
         self.shared.lock().standings()
     }

@@ -1,6 +1,6 @@
 //! Whether a pool takes requests.
 //!
-//! Never here: what is done with those that wait.
+//! Never here: what is done with requests that wait.
 
 /// Whether a pool takes requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

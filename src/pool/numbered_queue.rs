@@ -1,16 +1,16 @@
-//! Owns a queue of things that wait: the first comes out first, and any of them may leave before its turn.
+//! Owns a queue of things that wait: they come out in order, and any of them may leave before its turn.
 //!
 //! Plain data. Never here: what waits, or for what.
 
 use std::collections::VecDeque;
 
-/// Things in the order of their numbers. Each step takes O(log n), averaged over the line's life.
+/// Things in the order of their numbers. Each step takes O(log n), averaged over the queue's life.
 #[derive(Debug)]
 pub(super) struct NumberedQueue<T> {
-    /// Sorted by number. The thing of a place that was left is `None`; the first and the last place are never left
-    /// ones.
+    /// The places, sorted by number. The thing of a place that was left is `None`; the first and the last place were
+    /// never left.
     places: VecDeque<(u64, Option<T>)>,
-    /// How many places are not left.
+    /// How many places have a thing.
     len: usize,
 }
 
@@ -80,7 +80,7 @@ impl<T> NumberedQueue<T> {
         self.places.into_iter().filter_map(|(_, thing)| thing)
     }
 
-    /// Takes places that were left off both ends, and all of them when most places are such.
+    /// Removes left places from both ends, and all of them when most places are left ones.
     fn tidy(&mut self) {
         while self.places.front().is_some_and(|(_, thing)| thing.is_none()) {
             self.places.pop_front();
@@ -94,7 +94,7 @@ impl<T> NumberedQueue<T> {
     }
 }
 
-/// The number of left places that is not worth the work.
+/// The number of left places up to which removing them is not worth the work.
 const FEW: usize = 8;
 
 #[cfg(test)]

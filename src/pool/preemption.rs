@@ -1,18 +1,18 @@
 //! Owns which request gives its worker up to those that wait, when clients make workers wait.
 //!
-//! Pure: told by each of them how long its client is overdue. Never here: how long a client may take.
+//! Pure: each request reports how long its client is overdue. Never here: how long a client may take.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Lets one request go at a time: that of the client that is overdue by the most.
+/// Lets one request at a time give up its worker: the one whose client is overdue by the most.
 #[derive(Debug, Default)]
 pub(super) struct Preemption {
     round: Option<Round>,
 }
 
-/// The time in which all who are overdue have spoken once.
+/// The span in which all requests with overdue clients have reported once.
 #[derive(Debug)]
 struct Round {
     since: Instant,
@@ -20,8 +20,8 @@ struct Round {
 }
 
 impl Preemption {
-    /// Somebody waits for a worker, and a request's client is overdue by `late`: whether that request is to end. To be
-    /// asked again at least every half of [`ROUND`], for as long as that is so.
+    /// Whether a request, whose client is overdue by `late` while others wait for a worker, has to end. To be asked
+    /// again at least every half of [`ROUND`], for as long as that is so.
     pub(super) fn asks(&mut self, now: Instant, late: Duration) -> bool {
         if let Some(round) = &mut self.round {
             let lasted = now.saturating_duration_since(round.since);
@@ -30,7 +30,7 @@ impl Preemption {
                 self.round = None;
                 return true;
             }
-            // The request that was overdue by the most may have ended meanwhile.
+            // The request whose client was overdue by the most may have ended meanwhile.
             if lasted < ROUND * 4 {
                 return false;
             }
@@ -39,7 +39,7 @@ impl Preemption {
         false
     }
 
-    /// Forgets the round: nobody waits any more.
+    /// Forgets the round, because no request waits any more.
     pub(super) fn rest(&mut self) {
         self.round = None;
     }
@@ -54,7 +54,7 @@ mod tests {
 
     const STEP: Duration = Duration::from_millis(100);
 
-    /// Who is let go, in that order, when all speak again and again; `None`: nobody in that step.
+    /// The requests that are let go, in order, when all report again and again; `None`: none in that step.
     fn let_go(mut late: Vec<Option<Duration>>, steps: u32) -> Vec<usize> {
         let (start, mut way, mut gone) = (Instant::now(), Preemption::default(), Vec::new());
         for step in 0..steps {

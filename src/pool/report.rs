@@ -1,4 +1,4 @@
-//! What a pool tells of itself: to the supervisor, which acts on it, and to people.
+//! The reports of a pool: to the supervisor, which acts on them, and to people.
 //!
 //! Plain data. Never here: where it comes from (`state`).
 
@@ -7,27 +7,28 @@ use crate::name::{GenerationId, WorkerId};
 use super::in_flight::InFlightRequest;
 use super::worker_fault::WorkerFault;
 
-/// What the supervisor acts on, of one worker.
+/// The facts about one worker that the supervisor acts on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WorkerStanding {
     pub(crate) worker: WorkerId,
     pub(crate) generation: GenerationId,
-    /// Requests it has in hand.
+    /// How many requests the worker has in hand.
     pub(crate) in_flight: usize,
     pub(crate) tunnels: usize,
     pub(crate) max_tunnels: usize,
     pub(crate) served: u64,
-    /// How often it loaded its app anew.
+    /// How often the worker has loaded its app anew.
     pub(crate) reloads: u64,
-    /// The worker has answered as many requests as it should.
+    /// Whether the worker has answered as many requests as it should.
     pub(crate) recycle_due: bool,
-    /// The worker can get new requests.
+    /// Whether the worker can get new requests.
     pub(crate) routable: bool,
-    /// The data path gave it up.
+    /// Why the data path gave the worker up, if it did.
     pub(crate) condemned: Option<WorkerFault>,
-    /// The worker let a request's time pass beside others: whether it still answers is to be found out.
+    /// Whether the worker let a request's time pass beside others, so that the supervisor has to find out whether it
+    /// still answers.
     pub(crate) doubted: bool,
-    /// The worker has sent bytes that belong to no answer: none of its connections is used twice.
+    /// Whether the worker has sent bytes that belong to no answer, so that none of its connections is used twice.
     pub(crate) distrusted: bool,
 }
 
@@ -44,7 +45,7 @@ pub(crate) struct PoolDemand {
 #[derive(Clone, Debug)]
 pub(crate) struct WorkerReport {
     pub(crate) standing: WorkerStanding,
-    /// What it has in hand.
+    /// The requests that the worker has in hand.
     pub(crate) in_flight: Vec<InFlightRequest>,
 }
 
@@ -53,8 +54,8 @@ pub(crate) struct WorkerReport {
 pub(crate) struct PoolReport {
     /// The pool's workers, in no order.
     pub(crate) workers: Vec<WorkerReport>,
-    /// Requests that wait, those of held hosts included.
+    /// How many requests wait, those of held hosts included.
     pub(crate) queued: usize,
-    /// How many requests may.
+    /// How many requests may wait.
     pub(crate) max_queue: usize,
 }

@@ -1,6 +1,6 @@
-//! Owns the sentence that tells an operator who holds the workers of an app whose requests wait in vain.
+//! Owns the sentence for an operator about which requests hold the workers of an app whose requests wait in vain.
 //!
-//! Never here: when it is told (`state`), or a request's query, which may be secret.
+//! Never here: when it is logged (`state`), or a request's query, which may be secret.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,15 +17,15 @@ use super::member::Member;
 #[derive(Clone, Debug)]
 pub(crate) struct Saturation {
     pub(crate) workers: usize,
-    /// Requests each takes at the same time.
+    /// How many requests each worker takes at the same time.
     pub(crate) seats: usize,
-    /// The one that has had a request for the longest time.
+    /// The worker that has had a request for the longest time.
     pub(crate) worker: WorkerId,
     pub(crate) longest: InFlightRequest,
 }
 
 impl Saturation {
-    /// The saturation of so many workers by what they have in hand; `None` if that is nothing.
+    /// The saturation of so many workers by the requests in hand; `None` if there are none.
     pub(super) fn of<'a>(
         workers: usize,
         held: impl Iterator<Item = (&'a Arc<Member>, &'a InFlightRequest)>,
@@ -60,7 +60,7 @@ impl Saturation {
     }
 }
 
-/// A request and for how long.
+/// A request, and for how long a worker has had it.
 struct HeldRequest<'a> {
     in_flight: &'a InFlightRequest,
     now: Instant,

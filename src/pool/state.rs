@@ -25,7 +25,7 @@ use super::worker_slot::WorkerSlot;
 pub(super) struct Seat {
     pub(super) member: Arc<Member>,
     pub(super) since: Instant,
-    /// Whether its claim waited for it.
+    /// Whether the claim waited for the seat.
     pub(super) waited: bool,
     number: usize,
 }
@@ -46,11 +46,11 @@ pub(super) enum Granted<W> {
 /// A place in the queue.
 pub(super) struct QueueEntry<W> {
     pub(super) ticket: Ticket,
-    /// Who had to leave the queue for it.
+    /// The waiter that had to leave the queue for it.
     pub(super) pushed_out: Option<W>,
 }
 
-/// What giving a seat back led to.
+/// The result of giving a seat back.
 pub(super) struct Released<W> {
     pub(super) grant: Option<(W, Seat)>,
     pub(super) tell_supervisor: bool,
@@ -61,11 +61,11 @@ struct WaitingClaim<W> {
     waiter: W,
 }
 
-/// All there is to know about a pool.
+/// The whole state of a pool.
 pub(super) struct PoolState<W> {
     slots: BTreeMap<WorkerId, WorkerSlot>,
-    /// Workers with a free seat, each once, the one that was freed last behind the others. May hold workers that are no
-    /// longer routable: they are taken out when they come up.
+    /// Workers with a free seat, each once, the last freed one behind the others. The list may have workers that are no
+    /// longer routable, which are removed when they come up.
     free: Vec<WorkerId>,
     /// Claims that wait, and requests of held hosts, which count as waiting.
     queue: FairQueue<WaitingClaim<W>, W>,
@@ -73,7 +73,7 @@ pub(super) struct PoolState<W> {
     max_queue: usize,
     mode: Mode,
     claims: u64,
-    /// When it was last told who holds the workers.
+    /// When it was last logged which requests hold the workers.
     saturation_told: Option<Instant>,
 }
 
@@ -91,7 +91,7 @@ impl<W> PoolState<W> {
         }
     }
 
-    /// `waiter` is only made for a claim that has to wait.
+    /// Gives a claim a free seat, or a place in the queue; `waiter` is only called for a claim that has to wait.
     pub(super) fn claim(
         &mut self,
         client: QueueClient,
@@ -107,7 +107,7 @@ impl<W> PoolState<W> {
             return Granted::Seat(self.seat(worker, number, in_flight, false));
         }
         if let Some(not) = not {
-            // One that waited before goes in front and is not refused for its bad luck.
+            // A claim that waited before goes in front, and is not refused for its bad luck.
             let ticket = self.queue.push_retried(not, WaitingClaim { in_flight, waiter: waiter() });
             return Granted::Waiting(QueueEntry { ticket, pushed_out: None });
         }
@@ -116,13 +116,13 @@ impl<W> PoolState<W> {
         Granted::Waiting(QueueEntry { ticket, pushed_out })
     }
 
-    /// A place in the queue that no worker serves; `None` when it is full.
+    /// Takes a place in the queue that no worker serves; `None` when the queue is full.
     pub(super) fn hold(&mut self, client: QueueClient, waiter: impl FnOnce() -> W) -> Option<QueueEntry<W>> {
         let pushed_out = self.make_room(client)?;
         Some(QueueEntry { ticket: self.queue.hold(client, waiter()), pushed_out })
     }
 
-    /// `None` when there is no place for one more of the client; else who has to leave for it, if anybody.
+    /// Makes room for one more of the client. `None`: there is none; else the waiter that has to leave for it, if any.
     fn make_room(&mut self, client: QueueClient) -> Option<Option<W>> {
         match self.queue.make_room(client, self.max_queue) {
             Room::Free => Some(None),
@@ -154,7 +154,7 @@ impl<W> PoolState<W> {
         slot.served += 1;
         let due = slot.recycle_after.is_some_and(|limit| slot.served == limit);
         if !slot.routable(current) {
-            // What was kept after this last request would keep a worker waiting that is to end.
+            // A connection that is kept after this last request would keep a worker waiting that is to end.
             slot.member.close_parked();
             return Released { grant: None, tell_supervisor: slot.at_rest() || due };
         }
@@ -165,7 +165,8 @@ impl<W> PoolState<W> {
         Released { grant: self.serve_next(), tell_supervisor: due }
     }
 
-    /// A place for a tunnel; `None` when the worker has none left for the client. A worker that is gone counts none.
+    /// Takes a place for a tunnel; `None` when the worker has none left for the client. A worker that is gone counts
+    /// none.
     pub(super) fn open_tunnel(&self, worker: WorkerId, client: QueueClient) -> Option<Reservation> {
         let Some(slot) = self.slots.get(&worker) else { return Some(Budget::new(0).reserve(client)) };
         let mut place = slot.tunnels.reserve(client);
@@ -174,7 +175,7 @@ impl<W> PoolState<W> {
 
     /// Whether the supervisor should look after a tunnel's end: it was the worker's last one.
     pub(super) fn is_without_tunnels(&self, worker: WorkerId) -> bool {
-        // One that is due may have waited for this, and one that drains is done if it has nothing else in hand.
+        // A worker that is due may have waited for this; one that drains is done if it has nothing else in hand.
         self.slots.get(&worker).is_some_and(|slot| slot.tunnels.held() == 0)
     }
 
@@ -184,7 +185,7 @@ impl<W> PoolState<W> {
         }
     }
 
-    /// Returns whether that is news.
+    /// Notes that a worker let a request's time pass; returns whether that is new.
     pub(super) fn doubt(&mut self, worker: WorkerId) -> bool {
         self.slots.get_mut(&worker).is_some_and(|slot| !std::mem::replace(&mut slot.doubted, true))
     }
@@ -195,7 +196,7 @@ impl<W> PoolState<W> {
         }
     }
 
-    /// Who holds the workers, once in a while.
+    /// Which requests hold the workers; `None` within a minute of the last answer.
     pub(super) fn saturation(&mut self, now: Instant) -> Option<Saturation> {
         if self.saturation_told.is_some_and(|told| now.saturating_duration_since(told) < BETWEEN_SATURATIONS)
         {
@@ -209,7 +210,7 @@ impl<W> PoolState<W> {
         Some(saturation)
     }
 
-    /// Returns whether the count changed.
+    /// Notes how often a worker has loaded its app anew; returns whether the count changed.
     pub(super) fn note_reloads(&mut self, worker: WorkerId, count: u64) -> bool {
         let Some(slot) = self.slots.get_mut(&worker) else { return false };
         std::mem::replace(&mut slot.reloads, count) != count
@@ -250,7 +251,7 @@ impl<W> PoolState<W> {
         self.slots.remove(&worker);
     }
 
-    /// Returns those that waited when the pool closes; dropping them refuses them.
+    /// Sets whether the pool takes requests. When it closes, returns the waiters; dropping them refuses them.
     pub(super) fn set_mode(&mut self, mode: Mode) -> Vec<W> {
         self.mode = mode;
         match mode {
@@ -314,8 +315,8 @@ impl<W> PoolState<W> {
         }
     }
 
-    /// A free seat of the routable worker other than `not` that has the least in hand; of several that of the one that
-    /// was freed last.
+    /// Takes a free seat of the routable worker, other than `not`, that has the least in hand; of several that of the
+    /// one freed last.
     fn pop_free(&mut self, not: Option<WorkerId>) -> Option<(WorkerId, usize)> {
         let mut best: Option<(usize, usize)> = None;
         let mut at = self.free.len();
@@ -361,7 +362,7 @@ impl<W> PoolState<W> {
         Seat { member: Arc::clone(&slot.member), since, waited, number }
     }
 
-    /// Gives a free seat to a claim that waits: to one that had another worker before, else to that of the client whose
+    /// Gives a free seat to a waiting claim: to one that had another worker before, else to that of the client whose
     /// turn it is.
     fn serve_next(&mut self) -> Option<(W, Seat)> {
         let (waiting, (worker, number)) = if let Some(not) = self.first_retried() {
@@ -377,7 +378,7 @@ impl<W> PoolState<W> {
         Some((waiter, self.seat(worker, number, in_flight, true)))
     }
 
-    /// The worker that the first of those that had one must not get, if another one is free.
+    /// The worker that the first retried claim must not get, if another worker is free.
     fn first_retried(&self) -> Option<WorkerId> {
         let is_free = |worker: &WorkerId| {
             self.slots.get(worker).is_some_and(|slot| slot.routable(self.current) && !slot.is_full())
@@ -390,5 +391,5 @@ impl<W> PoolState<W> {
     }
 }
 
-/// As often as a person wants to read that an app has too few places.
+/// The shortest time between two messages that an app has too few places.
 const BETWEEN_SATURATIONS: Duration = Duration::from_secs(60);

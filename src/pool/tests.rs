@@ -24,7 +24,7 @@ fn claim(not: Option<WorkerId>) -> Claim {
     Claim { in_flight, client: None, deadline: Instant::now() + Duration::from_secs(10), not }
 }
 
-/// A claim of the client with this number; 0: of one that nobody names.
+/// A claim of the client with this number; 0: of an unnamed client.
 fn claim_of(client: u8) -> Claim {
     Claim { client: net(client), ..claim(None) }
 }
@@ -292,7 +292,7 @@ async fn a_client_gets_as_many_tunnels_as_it_leaves_free_at_a_worker() {
     drop(open);
 }
 
-/// Claims, returns, hang-ups, deploys, retirements and crashes in any order: what was claimed is held or has come
+/// Claims, returns, hang-ups, deploys, retirements and crashes in any order: every claimed seat is held or has come
 /// back, and no worker has more in hand than it takes.
 #[tokio::test(start_paused = true)]
 async fn random_histories_lose_nothing() {

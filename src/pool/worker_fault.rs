@@ -1,6 +1,6 @@
 //! Owns why the data path gave a worker up.
 //!
-//! Never here: what becomes of the worker.
+//! Never here: what happens to the worker.
 
 /// Why the data path gave a worker up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

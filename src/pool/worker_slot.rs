@@ -1,4 +1,4 @@
-//! Owns what a pool keeps of one worker: its seats and tunnels, and whether it may be given requests.
+//! Owns what a pool knows of one worker: its seats and tunnels, and whether it may get requests.
 //!
 //! Plain data. Never here: which worker is chosen (`state`).
 
@@ -11,21 +11,21 @@ use super::in_flight::InFlightRequest;
 use super::member::Member;
 use super::worker_fault::WorkerFault;
 
-/// What the pool knows of one worker.
+/// The slot of one worker in a pool.
 pub(super) struct WorkerSlot {
     pub(super) member: Arc<Member>,
-    /// The request in each seat; `None`: free.
+    /// The request in each seat; `None`: the seat is free.
     pub(super) seats: Vec<Option<InFlightRequest>>,
-    /// How many of them are taken.
+    /// How many seats are taken.
     pub(super) busy: usize,
     pub(super) tunnels: Budget,
     pub(super) served: u64,
     pub(super) reloads: u64,
     pub(super) recycle_after: Option<u64>,
-    /// Gets nothing new.
+    /// Whether the worker gets nothing new.
     pub(super) retired: bool,
     pub(super) condemned: Option<WorkerFault>,
-    /// The worker let a request's time pass, and nobody has asked it since whether it answers at all.
+    /// Whether the worker let a request's time pass, and was not asked since whether it answers at all.
     pub(super) doubted: bool,
 }
 
