@@ -1,4 +1,4 @@
-//! Owns what becomes of workers that outlived the server that started them: which go on to serve, which are replaced.
+//! Owns what becomes of workers that outlived their server: which go on to serve, and which are replaced.
 //!
 //! Never here: finding them (`backend`), or the plan that replaces the others.
 //!
@@ -18,11 +18,11 @@ use crate::supervisor::app_context::AppContext;
 
 use super::generations::deploys::Starts;
 
-/// What an earlier server has left of an app.
+/// The workers of an app that an earlier server has left.
 pub(super) struct Adoption {
-    /// The last generation that any of its workers was of.
+    /// The latest generation of any of these workers.
     pub(super) latest: GenerationId,
-    /// The workers that go on, of one generation, which workers can be started of or not.
+    /// The workers that go on, all of one generation, and whether further workers of it can be started.
     pub(super) serving: Option<(GenerationId, Vec<SurvivingWorker>, Starts)>,
 }
 
@@ -52,7 +52,7 @@ fn fits(spec: &AppSpec, worker: &SurvivingWorker, ctx: &AppContext) -> bool {
     same && !spec.entry.as_deref().is_some_and(|entry| is_newer(entry, worker.since))
 }
 
-/// An entry that cannot be looked at is no reason to end what runs.
+/// Whether the entry file is newer. One that cannot be looked at is no reason to end running workers.
 fn is_newer(entry: &Path, than: SystemTime) -> bool {
     let changed = std::fs::metadata(entry).and_then(|entry| entry.modified());
     changed.is_ok_and(|changed| changed > than)

@@ -1,7 +1,6 @@
-//! Owns the task of one app: it hears of everything that happens to the app and has its parts do what follows.
+//! Owns the task of one app: the task gets all events of the app and has its parts do what follows.
 //!
-//! Never here: what follows. That is said by `plan`, `worker_state` and `crash_budget`, which know no time and no
-//! process.
+//! Never here: deciding what follows, which `plan`, `worker_state` and `crash_budget` do, without a clock or a process.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -40,11 +39,11 @@ struct AppTask {
     files: FileChanges,
     reports: mpsc::Sender<TaskReport>,
     stopping: bool,
-    /// Dropped after the facts, which are part of the deploys: their end is news.
+    /// Dropped after the facts, which are part of the deploys, because their end is news.
     _end_notice: EndNotice,
 }
 
-/// Tells that the task has ended, also by a panic.
+/// Tells, when dropped, that the task has ended, also by a panic.
 struct EndNotice(Arc<Notify>);
 
 impl Drop for EndNotice {
@@ -53,7 +52,7 @@ impl Drop for EndNotice {
     }
 }
 
-/// What the task listens to.
+/// The channels that the task listens to.
 struct Mailboxes {
     commands: mpsc::Receiver<AppCommand>,
     events: mpsc::Receiver<WorkerEvent>,
@@ -63,13 +62,13 @@ struct Mailboxes {
     changes: mpsc::Receiver<FileChange>,
 }
 
-/// How others reach the task of an app.
+/// The handle by which others reach the task of an app.
 pub(in crate::supervisor) struct AppHandle {
     pub(in crate::supervisor) commands: mpsc::Sender<AppCommand>,
     pub(in crate::supervisor) facts: watch::Receiver<AppFacts>,
 }
 
-/// Starts the task of an app with what an earlier server has left of it, or with its first generation.
+/// Starts the task of an app with the workers that an earlier server has left, or with its first generation.
 pub(in crate::supervisor) fn start(
     app: Arc<App>,
     pool: PoolWriter,
@@ -115,7 +114,7 @@ pub(in crate::supervisor) fn start(
 }
 
 impl AppTask {
-    /// Begins with what an earlier server left, if that is any good, else with a first generation.
+    /// Begins with the workers of an earlier server, if they can go on, else with a first generation.
     fn begin(&mut self, adoption: Adoption, observer: Option<DeployObserver>) {
         let Some((generation, workers, starts)) = adoption.serving else { return self.begin_first(observer) };
         self.deploys.adopt(generation, workers.len(), starts);
@@ -147,13 +146,13 @@ impl AppTask {
             }
             let now = Instant::now();
             let wake = [self.workers.wake_at(), self.deploys.set().wake_at(now)].into_iter().flatten().min();
-            // Each branch only receives: what is dropped half-way has taken nothing.
+            // Each branch only receives, so that one that is dropped half-way has taken nothing.
             tokio::select! {
                 biased;
                 Some(command) = mailboxes.commands.recv() => self.command(command),
                 Some(event) = mailboxes.events.recv() => {
                     self.worker_event(event);
-                    // Lines come in hundreds and change nothing: one look at the workers after them is enough.
+                    // Lines come in hundreds and change nothing, so that one look at the workers after them is enough.
                     while let Ok(event) = mailboxes.events.try_recv() {
                         self.worker_event(event);
                     }
@@ -166,7 +165,7 @@ impl AppTask {
                 }
                 Some(report) = mailboxes.reports.recv() => self.task_report(report),
                 Some(change) = mailboxes.changes.recv() => self.files_changed(change),
-                // A full queue tells of every request that joins it.
+                // A full queue wakes this task for every request that joins it.
                 () = self.pool.changed(), if now >= quiet_until => quiet_until = now + QUIET,
                 () = sleep_until(quiet_until), if now < quiet_until => {}
                 () = sleep_until(wake.unwrap_or(now)), if wake.is_some() => {}
@@ -176,7 +175,7 @@ impl AppTask {
     }
 
     fn command(&mut self, command: AppCommand) {
-        // Who asked may have gone; then nobody needs the answer.
+        // The asker may have gone; then nobody needs the answer.
         match command {
             AppCommand::Deploy(observer) => self.deploy(observer, "asked for"),
             AppCommand::Scale(count, reply) => drop(reply.send(self.scale(count))),
@@ -235,7 +234,7 @@ impl AppTask {
         }
     }
 
-    /// The backend tells what happened to a worker.
+    /// Takes in an event of a worker from the backend.
     fn worker_event(&mut self, event: WorkerEvent) {
         let input = match event {
             WorkerEvent::Ready(worker) => self.workers.said_ready(worker),
@@ -257,7 +256,7 @@ impl AppTask {
         self.advance(input);
     }
 
-    /// A task that this one has started reports.
+    /// Takes in the report of a task that this one has started.
     fn task_report(&mut self, report: TaskReport) {
         match report {
             TaskReport::Started(worker, Ok(started)) => {
@@ -270,7 +269,7 @@ impl AppTask {
             }
             TaskReport::Answered(worker) => self.advance(self.workers.ready(worker, "answered")),
             TaskReport::Resolved(generation, read, seen) => {
-                // A deploy that was superseded meanwhile needs it no more.
+                // A deploy that was superseded meanwhile no longer needs the report.
                 if self.deploys.set().deploy().is_some_and(|deploy| deploy.id == generation) {
                     self.files.note_read(seen.map(|seen| *seen));
                     if self.deploys.resolved(*read) {
@@ -301,7 +300,7 @@ impl AppTask {
         }
     }
 
-    /// Moves workers on, one after the other, each with what that means for its generation.
+    /// Moves workers on, one after the other, and tells their generations what that means.
     fn advance(&mut self, inputs: impl IntoIterator<Item = PhaseInput>) {
         for input in inputs {
             let Some(change) = self.workers.advance(input) else { continue };
@@ -323,7 +322,7 @@ impl AppTask {
         }
     }
 
-    /// Looks at everything that may have changed, and does what follows until nothing does.
+    /// Looks at everything that may have changed, and does what follows, until nothing more follows.
     fn settle(&mut self) {
         for _ in 0..MOST_ROUNDS {
             let now = Instant::now();
@@ -345,7 +344,7 @@ impl AppTask {
             }
             steps.into_iter().for_each(|step| self.carry_out(step));
         }
-        // What was just let go may have had nothing in hand.
+        // A worker that was just let go may have had nothing in hand.
         let told = self.workers.read_pool(Instant::now());
         self.advance(told);
         self.view().show_gauges();
@@ -368,8 +367,8 @@ impl AppTask {
     }
 
     fn promote(&mut self, generation: GenerationId) {
-        // A worker whose first process has exited is not ready, whatever answers in its place: its end is about to be
-        // told.
+        // A worker whose first process has exited is not ready, whatever answers in its place: the event of its end is
+        // about to come.
         if self.workers.ready_of(generation).all(|worker| self.ctx.backend.lives(worker)) {
             let workers = &self.workers;
             self.deploys.promote(generation, |before| workers.ready_of(before).next().is_some());
@@ -380,6 +379,6 @@ impl AppTask {
 const MAILBOX: usize = 64;
 /// Lines that the data path may be ahead.
 const LINES: usize = 1024;
-/// A plan may call for another one: a promotion lets the old workers go.
+/// The most rounds: one plan may call for another, as a promotion lets the old workers go.
 const MOST_ROUNDS: usize = 8;
 const QUIET: Duration = Duration::from_millis(10);

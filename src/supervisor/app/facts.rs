@@ -1,6 +1,6 @@
-//! Owns what others may know of an app without asking its task.
+//! Owns the facts of an app that others may know without asking its task.
 //!
-//! Never here: what becomes of an app.
+//! Never here: what an app does.
 
 use std::sync::Arc;
 
@@ -8,25 +8,25 @@ use tokio::sync::{Notify, watch};
 
 use crate::spec::AppSpec;
 
-/// What others may know of an app; gone when its task has ended.
+/// The facts of an app; gone when its task has ended.
 #[derive(Clone, Default)]
 pub(in crate::supervisor) struct AppFacts {
-    /// A first generation serves, or was rejected.
+    /// Whether the first generation serves or was rejected.
     pub(in crate::supervisor) settled: bool,
     pub(in crate::supervisor) rejected: Option<String>,
-    /// What the generation that serves is made of.
+    /// The spec of the generation that serves.
     pub(in crate::supervisor) serving: Option<Arc<AppSpec>>,
 }
 
-/// The side of the app's task.
+/// The writer of the facts, for the app's task.
 pub(super) struct FactsWriter {
     facts: watch::Sender<AppFacts>,
-    /// Tells the set of apps that there is news.
+    /// Wakes the set of apps when facts change.
     news: Arc<Notify>,
 }
 
 impl FactsWriter {
-    /// Nothing known yet; `news` is told of every change that concerns all apps.
+    /// Facts of which nothing is known; `news` is notified of every change that concerns all apps.
     pub(super) fn new(news: Arc<Notify>) -> (Self, watch::Receiver<AppFacts>) {
         let (facts, receiver) = watch::channel(AppFacts::default());
         (Self { facts, news }, receiver)
@@ -37,7 +37,7 @@ impl FactsWriter {
         self.facts.borrow().settled
     }
 
-    /// A generation made of `spec` serves from now on.
+    /// Notes that a generation made of `spec` serves from now on.
     pub(super) fn serves(&self, spec: &Arc<AppSpec>) {
         self.facts.send_modify(|facts| {
             facts.settled = true;
@@ -47,7 +47,7 @@ impl FactsWriter {
         self.news.notify_one();
     }
 
-    /// A later generation was rejected, and the one that serves goes on.
+    /// Notes that a later generation was rejected, and that the serving one goes on.
     pub(super) fn goes_on(&self) {
         self.facts.send_modify(|facts| {
             facts.settled = true;
@@ -56,7 +56,7 @@ impl FactsWriter {
         self.news.notify_one();
     }
 
-    /// No generation serves, for this reason.
+    /// Notes that no generation serves, for this reason.
     pub(super) fn does_not_serve(&self, reason: String) {
         self.facts.send_modify(|facts| {
             facts.settled = true;

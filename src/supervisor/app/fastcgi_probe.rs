@@ -10,11 +10,11 @@ use crate::fastcgi::records::Records;
 use crate::fastcgi::request::{Params, STDIN_END, begin};
 use crate::files::scripts::Script;
 
-/// The status of the answer to a GET; returns once the worker has done with it.
+/// The status of the answer to a GET; returns when the worker has ended the answer.
 ///
 /// # Errors
-/// `InvalidData` when what comes is no answer; what the socket says, `UnexpectedEof` when it closes before the answer's
-/// end.
+/// `InvalidData` when the bytes are no answer; the socket's error; `UnexpectedEof` when the socket closes before the
+/// answer's end.
 pub(super) async fn get(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     target: &str,
@@ -29,7 +29,7 @@ pub(super) async fn get(
         }
         let unwrapped = records.unwrap(&mut output, from, |_| {});
         unwrapped.map_err(|bad| io::Error::new(io::ErrorKind::InvalidData, bad))?;
-        // The rest of a body says nothing more.
+        // The rest of the body is not needed.
         output.truncate(MAX_HEAD);
     }
     if records.is_refused() {
@@ -38,7 +38,7 @@ pub(super) async fn get(
     status_of(&output).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// An app that looks who asks finds somebody.
+/// The request, with a client's address, so that an app that looks at it finds one.
 fn request(target: &str, script: Option<&Script>) -> Vec<u8> {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let mut out = Vec::with_capacity(512);
@@ -68,7 +68,7 @@ fn request(target: &str, script: Option<&Script>) -> Vec<u8> {
     out
 }
 
-/// RFC 3875 §6.3.3: 200 where a head says none.
+/// The status of an answer: 200 where its head has none (RFC 3875 §6.3.3).
 fn status_of(output: &[u8]) -> Option<u16> {
     let mut fields = [httparse::EMPTY_HEADER; 128];
     let Ok(httparse::Status::Complete((_, parsed))) = httparse::parse_headers(output, &mut fields) else {
@@ -80,5 +80,5 @@ fn status_of(output: &[u8]) -> Option<u16> {
     }
 }
 
-/// As much of an answer as may be its head.
+/// The most bytes that an answer's head may have.
 const MAX_HEAD: usize = 64 << 10;

@@ -1,7 +1,7 @@
-//! Owns what an app's task makes of changed files: whether that is news, and whether workers load them or a new
+//! Owns what an app's task makes of changed files: whether a change is news, and whether workers load it or a new
 //! generation does.
 //!
-//! Never here: noticing that files change (`file_watch`), or carrying that out.
+//! Never here: noticing that files change (`file_watch`), or carrying the action out.
 
 use tokio::sync::mpsc;
 
@@ -15,18 +15,18 @@ pub(super) struct FileChanges {
     changes: mpsc::Sender<FileChange>,
     stop: TaskGroup,
     watch: Option<FileWatch>,
-    /// The files as the latest deploy has read them.
+    /// The state of the files that the latest deploy has read.
     read: Option<Fingerprint>,
     /// A change that came while the app was being read.
     meanwhile: Option<FileChange>,
 }
 
-/// What a change of files asks for.
+/// The action that a change of files causes.
 pub(super) enum FileAction {
     Nothing,
-    /// The workers load the app anew by this signal.
+    /// The workers get this signal and load the app anew.
     Reload(ReloadSignal),
-    /// A new generation is to be made, for this reason.
+    /// A new generation is made, for this reason.
     Deploy(&'static str),
 }
 
@@ -40,17 +40,17 @@ pub(super) enum AppActivity {
 }
 
 impl FileChanges {
-    /// Looks at no files yet; changes are told to `changes`.
+    /// Starts without files; changes are sent to `changes`.
     pub(super) fn new(changes: mpsc::Sender<FileChange>, stop: TaskGroup) -> Self {
         Self { changes, stop, watch: None, read: None, meanwhile: None }
     }
 
-    /// Looks at no files any more.
+    /// Stops watching files.
     pub(super) fn close(&mut self) {
         self.watch = None;
     }
 
-    /// Looks at the files of the app as it was read.
+    /// Watches the files of the app as it was read.
     pub(super) fn look_at(&mut self, spec: &AppSpec) {
         if spec.upkeep.reload == Reload::None {
             self.watch = None;
@@ -62,36 +62,36 @@ impl FileChanges {
         }
     }
 
-    /// A deploy is about to read the app: what has changed before is no news after it.
+    /// Notes that a deploy is about to read the app: changes before that are no news after it.
     pub(super) fn begin_reading(&mut self) {
         self.meanwhile = None;
     }
 
-    /// A deploy has read the app, its files being as they were `seen`.
+    /// Notes that a deploy has read the app, whose files had the state `seen`.
     pub(super) fn note_read(&mut self, seen: Option<Fingerprint>) {
         self.read = seen;
     }
 
-    /// The change that came while the app was being read: whether it is news can be told only now.
+    /// Takes the change that came while the app was being read: only now can it be judged.
     pub(super) fn take_meanwhile(&mut self) -> Option<FileChange> {
         self.meanwhile.take()
     }
 
-    /// What a change asks for.
+    /// The action for a change.
     pub(super) fn action(&mut self, change: FileChange, spec: &AppSpec, activity: AppActivity) -> FileAction {
         if activity == AppActivity::Reading {
             self.meanwhile = Some(change);
             return FileAction::Nothing;
         }
         if self.watch.as_ref().is_none_or(|watch| *watch.targets() != change.targets) {
-            // The deploy that has just read the app looks at other files now, and has begun with what it has read.
+            // The deploy that has just read the app watches other files now, and has begun with what it has read.
             return FileAction::Nothing;
         }
         if self.read.as_ref() == Some(&change.found) {
             tracing::debug!(app = %spec.name, "files changed before the last deploy read them: nothing to do");
             return FileAction::Nothing;
         }
-        // A worker that looks for itself looks at its entry alone.
+        // A worker that watches files itself watches only its entry.
         let told = match change.what {
             ChangedPart::Entry => true,
             ChangedPart::Sources => spec.upkeep.reload_signal.is_some(),

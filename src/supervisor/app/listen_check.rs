@@ -1,7 +1,7 @@
-//! Owns asking who listens where a worker should: a worker is ready only when its own socket gets the connections, and
-//! a program that listens elsewhere is told so long before its time is over.
+//! Owns the check who listens where a worker should: a worker is ready only when its own socket gets the connections,
+//! and the log says early when a program listens elsewhere.
 //!
-//! Never here: how that is found out (`backend`), or for how long to go on asking.
+//! Never here: how listeners are found (`backend`), or for how long to go on asking.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,22 +16,23 @@ use crate::backend::{Backend, Holder, Listening};
 use crate::name::{AppName, GenerationId, WorkerId};
 use crate::pool::Address;
 
-/// One worker that is waited for.
+/// The check of one worker that is starting.
 pub(super) struct ListenCheck {
     pub(super) backend: Arc<dyn Backend>,
     pub(super) app: AppName,
     pub(super) worker: WorkerId,
     pub(super) generation: GenerationId,
     pub(super) address: Address,
-    /// What the last try met.
+    /// The result of the last try.
     pub(super) last: watch::Sender<Option<NotReady>>,
     pub(super) elsewhere: watch::Sender<Option<String>>,
-    /// The generation whose workers were last said to be reachable by others: each has the same program.
+    /// The generation for which it was last logged that others can reach its workers; all its workers have the same
+    /// program.
     pub(super) exposed: Arc<AtomicU64>,
 }
 
 impl ListenCheck {
-    /// Returns once the worker answers on a socket of its own. Cancel-safe.
+    /// Returns when the worker answers on a socket of its own. Cancel-safe.
     pub(super) async fn until_it_answers(&self, probe: &Probe) {
         let asking = async {
             loop {
@@ -48,7 +49,7 @@ impl ListenCheck {
         }
     }
 
-    /// Returns once the worker, which has said that it is ready, has the port it was told. Cancel-safe.
+    /// Returns when the worker, which has said that it is ready, has the port that it was told. Cancel-safe.
     pub(super) async fn until_it_listens(&self) {
         let looking = async {
             while !self.has_its_port().await {
@@ -61,12 +62,12 @@ impl ListenCheck {
         }
     }
 
-    /// Tells where a worker listens whose own word is waited for, and nothing else. Cancel-safe.
+    /// Only reports where a worker listens that is to say itself that it is ready. Never returns. Cancel-safe.
     pub(super) async fn for_ever(&self) {
         match self.watch_elsewhere().await {}
     }
 
-    /// True also where nobody can tell.
+    /// Whether the worker has its port; true also where that cannot be found out.
     async fn has_its_port(&self) -> bool {
         let Address::Tcp(address) = &self.address else { return true };
         let Some(listening) = self.listening().await else { return true };
@@ -103,7 +104,7 @@ impl ListenCheck {
         }
     }
 
-    /// Looks now and then while the worker is not ready, and tells what is new.
+    /// Looks at intervals while the worker is not ready, and reports what is new.
     async fn watch_elsewhere(&self) -> Infallible {
         sleep(FIRST_LOOK).await;
         loop {
@@ -145,6 +146,6 @@ impl ListenCheck {
 }
 
 const PAUSE: Duration = Duration::from_millis(100);
-/// Most programs listen sooner where they were told to.
+/// The time before the first look: most programs listen sooner where they were told to.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_secs(2);

@@ -1,6 +1,6 @@
-//! Owns what the task of an app is told by others, and what its own tasks report to it.
+//! Owns the commands to the task of an app, and the reports of its own tasks.
 //!
-//! Never here: acting on any of it. What happens to workers is told by the backend (`backend::WorkerEvent`).
+//! Never here: acting on any of it. Events of workers come from the backend (`backend::WorkerEvent`).
 
 use std::time::Duration;
 
@@ -14,15 +14,15 @@ use crate::spec::{AppSpec, WorkerRange};
 use crate::supervisor::files::app_files::Fingerprint;
 use crate::supervisor::supervisor_error::ResolveError;
 
-/// What the set of apps tells the task of one.
+/// A command of the set of apps to the task of one app.
 pub(in crate::supervisor) enum AppCommand {
     /// Put a new generation in the place of the one that serves.
     Deploy(Option<DeployObserver>),
-    /// Have that many workers.
+    /// Set the number of workers.
     Scale(WorkerRange, oneshot::Sender<Scaled>),
-    /// Tell how the app is; its hosts are left out.
+    /// Report the status of the app, without its hosts.
     Status(oneshot::Sender<AppStatus>),
-    /// Tell how each worker is.
+    /// Report the status of each worker.
     Workers(oneshot::Sender<Vec<WorkerStatus>>),
     /// Let all workers finish within that time, and end; `None`: the app's own drain time.
     Stop(Option<Duration>),
@@ -30,13 +30,13 @@ pub(in crate::supervisor) enum AppCommand {
     Leave,
 }
 
-/// What a task that the app's own task has started reports to it.
+/// A report to the app's task from a task that it has started.
 pub(super) enum TaskReport {
     /// The backend has started a worker, or could not.
     Started(WorkerId, Result<Started, StartError>),
     /// A worker that was starting takes requests.
     Answered(WorkerId),
-    /// The app as it was read, and its files before that.
+    /// The app as it was read, and the state of its files before that.
     Resolved(GenerationId, Box<Result<AppSpec, ResolveError>>, Option<Box<Fingerprint>>),
     /// Whether a worker that let a request's time pass is silent.
     Liveness { worker: WorkerId, silent: bool },

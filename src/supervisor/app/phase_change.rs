@@ -1,20 +1,20 @@
-//! Owns how a worker moves from one state to the next: the event, what changes, and what that means for its generation.
+//! Owns a worker's move from one state to the next: the event, the change, and what follows for its generation.
 //!
-//! Never here: which state follows (`worker_state`), or carrying out what a change asks for (`workers`).
+//! Never here: which state follows (`worker_state`), or carrying out the actions of a change (`workers`).
 
 use crate::name::{AppName, GenerationId, WorkerId};
 
 use super::worker_record::WorkerRecord;
 use super::worker_state::{PhaseEvent, WorkerAction, WorkerFailure, WorkerPhase};
 
-/// An event that a worker's state is to take in, and why it came.
+/// An event for a worker's state, and its reason.
 pub(super) struct PhaseInput {
     pub(super) worker: WorkerId,
     pub(super) event: PhaseEvent,
     pub(super) why: String,
 }
 
-/// A worker's state before and after an event, and what that asks for.
+/// A worker's state before and after an event, and the actions that follow.
 pub(super) struct PhaseChange {
     pub(super) worker: WorkerId,
     pub(super) generation: GenerationId,
@@ -30,7 +30,7 @@ impl PhaseChange {
         matches!(self.from, WorkerPhase::Starting { .. }) && self.to.name() != self.from.name()
     }
 
-    /// Logs the change, if it is one; `record` is of its worker.
+    /// Logs the change, if there is one; `record` is that of its worker.
     pub(super) fn log(&self, app: &AppName, record: &WorkerRecord) {
         let Self { worker, generation, actions, why, .. } = self;
         let (from, to) = (self.from.name(), self.to.name());
@@ -45,7 +45,7 @@ impl PhaseChange {
             let reason = record.stale.as_deref().unwrap_or_default();
             tracing::debug!(%app, %worker, %generation, from, to, why, "worker {worker} was recycled: {reason}");
         } else if record.recycling || (record.replaces && from == "starting") {
-            // One line for each is enough, and that only for whoever asks for it.
+            // These changes are logged at trace, for operators who ask for them.
             tracing::trace!(%app, %worker, %generation, from, to, why, "worker {worker}: {from} → {to}: {why}");
         } else {
             tracing::info!(%app, %worker, %generation, from, to, why, "worker {worker}: {from} → {to}: {why}");
@@ -53,7 +53,7 @@ impl PhaseChange {
     }
 }
 
-/// What a worker's change of state means for its generation.
+/// News for a generation from a worker's change of state.
 pub(super) enum WorkerNews {
     /// A worker takes requests from now on.
     Ready(GenerationId),

@@ -1,13 +1,14 @@
-//! Owns the one decision about an app's workers: which to start and which to let go, given what is wanted and there.
+//! Owns the one decision about an app's workers: which to start and which to let go, given the wanted and the existing
+//! ones.
 //!
-//! Never here: time, processes, or a procedure that remembers how far it got. Rollout, recycling, replacing a crash
-//! and resizing are all this one function, asked again after every event.
+//! Never here: time, processes, or a procedure that remembers how far it got. Rollout, recycling, replacing a crashed
+//! worker and resizing are all this one function, which is called again after every event.
 
 use crate::name::{GenerationId, WorkerId};
 
 use super::worker_state::WorkerPhase;
 
-/// What an app's workers should come to.
+/// The workers that an app should have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Desired {
     /// The generation that serves; `None` before the first has been ready.
@@ -22,21 +23,21 @@ pub(super) struct Desired {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct GenerationTarget {
     pub(super) generation: GenerationId,
-    /// How many workers it wants; what a new version wants is no business of the one that serves.
+    /// How many workers the generation wants; what a new version wants does not change the one that serves.
     pub(super) count: usize,
-    /// Whether its crash budget allows a start at this moment.
+    /// Whether the generation's crash budget allows a start now.
     pub(super) may_start: bool,
 }
 
-/// A worker as far as planning goes.
+/// The facts about a worker that the plan needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct WorkerView {
     pub(super) worker: WorkerId,
     pub(super) generation: GenerationId,
     pub(super) state: WorkerPhase,
-    /// The worker has served long enough and is due for recycling.
+    /// Whether the worker has served long enough and is due for recycling.
     pub(super) stale: bool,
-    /// The worker was let go by [`RetireReason::Recycled`].
+    /// Whether the worker was let go by [`RetireReason::Recycled`].
     pub(super) recycling: bool,
     /// Tunnels that it holds.
     pub(super) tunnels: usize,
@@ -48,7 +49,7 @@ pub(super) struct WorkerView {
 pub(super) enum Step {
     /// Start one worker of this generation.
     Start(GenerationId),
-    /// Let this generation serve, from one moment to the next.
+    /// Let this generation serve, in one step.
     Promote(GenerationId),
     /// Let this worker finish and go; one that is not ready yet goes at once.
     Retire(WorkerId, RetireReason),
@@ -61,18 +62,18 @@ pub(super) enum RetireReason {
     Superseded,
     /// The worker was due, and its replacement is ready.
     Recycled,
-    /// There are more than wanted.
+    /// There are more workers than wanted.
     Surplus,
 }
 
-/// What to do now. Never takes the ready workers of the serving generation below min(wanted, as many as there are);
-/// returns nothing once all is as desired.
+/// The steps to take now; none when all is as desired. The steps never take the ready workers of the serving generation
+/// below min(wanted, as many as there are).
 pub(super) fn plan(desired: &Desired, workers: &[WorkerView]) -> Vec<Step> {
     let Desired { current, candidate, before } = *desired;
     if let Some(target) = candidate
         && WorkerSet::of(target.generation, workers).ready.len() >= target.count
     {
-        // What follows depends on what the promotion comes to, and is asked for again after it.
+        // What follows depends on the result of the promotion, after which the plan is made again.
         return vec![Step::Promote(target.generation)];
     }
     let mut steps = Vec::new();
@@ -97,11 +98,11 @@ enum Deploying {
 
 /// The workers of one generation that count.
 struct WorkerSet {
-    /// Oldest first.
+    /// The workers, the oldest first.
     ready: Vec<WorkerView>,
-    /// Oldest first.
+    /// The workers, the oldest first.
     starting: Vec<WorkerView>,
-    /// A worker that was recycled, of whatever generation, is still there.
+    /// Whether a recycled worker, of any generation, is still there.
     recycling: bool,
 }
 
@@ -134,19 +135,19 @@ fn retire_others(wanted: &[Option<GenerationId>], workers: &[WorkerView], steps:
     }
 }
 
-/// Brings a candidate up to what it wants; what is too much and ready takes over with the others and goes then.
+/// Brings a candidate up to its wanted number; surplus ready workers take over with the others and go then.
 fn raise(target: GenerationTarget, workers: &[WorkerView], steps: &mut Vec<Step>) {
     let set = WorkerSet::of(target.generation, workers);
     start_up_to(target.count, target, &set, steps);
     cancel_down_to(target.count, &set, steps);
 }
 
-/// Keeps the serving generation at what it wants, and replaces one worker at a time that is due.
+/// Keeps the serving generation at its wanted number, and replaces one due worker at a time.
 fn keep(target: GenerationTarget, deploying: Deploying, workers: &[WorkerView], steps: &mut Vec<Step>) {
     let set = WorkerSet::of(target.generation, workers);
-    // One more than wanted for as long as one is due: the replacement comes first.
+    // One more worker than wanted may run for as long as one is due, because the replacement comes first.
     let spare = usize::from(set.any_stale() && !set.recycling);
-    // A deploy replaces them all anyway; a replacement that is on its way may still come.
+    // A deploy replaces all workers anyway; a replacement that is on its way may still come.
     let started = if deploying == Deploying::Yes { 0 } else { spare };
     start_up_to(target.count + started, target, &set, steps);
     cancel_down_to(target.count + spare, &set, steps);
@@ -284,7 +285,7 @@ mod tests {
         assert_eq!(plan(&Desired { current, candidate: None, before: None }, &[]), []);
     }
 
-    /// An app with its workers, moved on by chance; checks after every move.
+    /// An app with its workers, which events move on by chance; checks after every event.
     struct Simulation {
         seed: u64,
         random: fastrand::Rng,
@@ -338,7 +339,7 @@ mod tests {
             self.desired.candidate = target(self.latest, self.random.usize(1..6));
         }
 
-        /// The probation is over, and all is well.
+        /// Ends the probation successfully.
         fn pass(&mut self) {
             self.given_up.extend(self.desired.before.take());
         }
@@ -393,7 +394,7 @@ mod tests {
             assert_eq!(candidate.generation, generation, "seed {}", self.seed);
             let served = self.desired.current.replace(candidate);
             match (self.desired.before, served) {
-                // The generation had not passed its probation: what it would have been taken back to stays.
+                // The generation had not passed its probation: the one that it would have been taken back to stays.
                 (Some(_), served) => self.given_up.extend(served.map(|target| target.generation)),
                 (None, Some(served)) if self.random.bool() => {
                     self.desired.before = Some(served.generation);
@@ -422,13 +423,13 @@ mod tests {
                 .count()
         }
 
-        /// Nothing goes wrong any more: every worker moves on until there is nothing to do.
+        /// Lets nothing fail any more: every worker moves on until there is nothing to do.
         fn settle(&mut self) {
             for target in [&mut self.desired.current, &mut self.desired.candidate] {
                 *target = target.map(|target| GenerationTarget { may_start: true, ..target });
             }
             for _ in 0..200 {
-                // One that was promoted a moment ago passes a moment later.
+                // A generation that was promoted a moment ago passes a moment later.
                 self.pass();
                 let busy = self.act();
                 let moving = self.workers.iter().any(|view| view.state != WorkerPhase::Ready);

@@ -1,6 +1,6 @@
-//! Owns finding out that a worker takes requests, by asking it over its own socket as a client would.
+//! Owns finding out whether a worker takes requests, by a request over its own socket, as a client's would be.
 //!
-//! Never here: for how long to go on asking; whoever waits drops the future.
+//! Never here: for how long to go on asking, which the caller decides by dropping the future.
 
 use std::fmt;
 use std::io;
@@ -17,19 +17,19 @@ use crate::files::scripts::{Meant, Script};
 use crate::pool::Address;
 use crate::spec::{Protocol, Scripts};
 
-/// What to ask, and where.
+/// The request of a probe, and the address.
 #[derive(Clone, Debug)]
 pub(super) struct Probe {
     pub(super) address: Address,
-    /// The path asked for; not with [`Protocol::H2c`].
+    /// The path of the request; unused with [`Protocol::H2c`].
     pub(super) path: String,
     pub(super) protocol: Protocol,
-    /// What is run for it, by workers that run scripts.
+    /// The script to run, for workers that run scripts.
     pub(super) script: Option<Script>,
 }
 
 impl Probe {
-    /// Asks a worker at `address` for `path`; where that is a file, for what stands for the root.
+    /// A probe of a worker at `address` for `path`; where that is a file, for what stands for the root.
     pub(super) fn new(address: Address, path: String, protocol: Protocol, scripts: &Scripts) -> Self {
         let found = |path: &str| match scripts.0.as_ref()?.find(path) {
             Meant::Script(script) => Some(script),
@@ -47,15 +47,15 @@ pub(super) enum NotReady {
     Io(io::Error),
     /// The worker took the connection and closed it.
     Closed,
-    /// Nothing came in time.
+    /// The worker sent nothing in time.
     Silent,
     /// The worker answered with this status.
     Answered(u16),
-    /// The worker answered something else than what it should speak.
+    /// The worker answered in another protocol than it should speak.
     NotSpoken(Protocol),
     /// No process listens on the worker's port.
     Unheard(u16),
-    /// Another process has its port.
+    /// Another process has the worker's port.
     Foreign(u16, String),
 }
 
@@ -85,12 +85,12 @@ impl From<io::Error> for NotReady {
     }
 }
 
-/// Asks until the worker is ready; what the last try met is in `last`. Cancel-safe.
+/// Asks until the worker is ready; `last` has the result of the last try. Cancel-safe.
 pub(super) async fn until_ready(probe: &Probe, last: &watch::Sender<Option<NotReady>>) {
     let mut pause = FIRST_PAUSE;
     loop {
-        // A listener that was handed over takes a connection before its app runs: a long try is answered at once
-        // when the app does, while many short ones would leave it a backlog of dead requests.
+        // A listener that was handed over takes a connection before its app runs. One long try is answered as soon as
+        // the app runs, while many short ones would leave it a backlog of dead requests.
         let tried = timeout(TRY_LIMIT, ask(probe)).await.unwrap_or(Err(NotReady::Silent));
         let Err(why) = tried else { return };
         last.send_replace(Some(why));
@@ -99,20 +99,20 @@ pub(super) async fn until_ready(probe: &Probe, last: &watch::Sender<Option<NotRe
     }
 }
 
-/// Whether a worker that was ready once says nothing at all within `limit`. Its app may wait for something else, and so
-/// does the answer to a request: then it is asked what its server answers by itself. Cancel-safe.
+/// Whether a worker that was ready once sends nothing at all within `limit`. Its app may wait for something else, and
+/// its answer with it, so that the worker is then sent what its server answers by itself. Cancel-safe.
 pub(super) async fn is_silent(probe: &Probe, limit: Duration) -> bool {
     let half = limit / 2;
     timeout(half, ask(probe)).await.is_err() && timeout(half, provoke(probe)).await.is_err()
 }
 
-/// The time for which a worker whose requests may take that long is listened to before it counts as silent: it may be
-/// busy with something for a moment.
+/// How long a worker, whose requests may take `request`, may send nothing before it counts as silent: it may be busy
+/// with something for a moment.
 pub(super) fn silence_limit(request: Duration) -> Duration {
     request.clamp(Duration::from_secs(1), Duration::from_secs(10))
 }
 
-/// Sends what is no request: a server whose event loop goes round refuses it, or answers it by itself.
+/// Sends what is no request: a server whose event loop runs refuses it, or answers it by itself.
 async fn provoke(probe: &Probe) -> Result<(), NotReady> {
     async fn refused(mut stream: impl AsyncRead + AsyncWrite + Unpin, asked: &[u8]) -> Result<(), NotReady> {
         stream.write_all(asked).await?;
@@ -154,7 +154,7 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, probe: &Probe) ->
 }
 
 async fn get(mut stream: impl AsyncRead + AsyncWrite + Unpin, path: &str) -> Result<(), NotReady> {
-    // An app that looks who asks finds somebody: over a Unix socket it knows of nobody else.
+    // An app that looks for the client's address finds one: over a Unix socket it would know of none.
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: rip-server-probe\r\nAccept: */*\r\n\
          X-Forwarded-For: 127.0.0.1\r\nConnection: close\r\n\r\n"
@@ -180,23 +180,24 @@ async fn get(mut stream: impl AsyncRead + AsyncWrite + Unpin, path: &str) -> Res
     Ok(())
 }
 
-/// The status, once its line is complete.
+/// The status, when its line is complete.
 fn status_of(head: &[u8]) -> Option<u16> {
     let mut fields = [httparse::EMPTY_HEADER; 1];
     let mut response = httparse::Response::new(&mut fields);
-    // More fields than room is an error that comes after the status line: the status is there all the same.
+    // Too many fields are an error that comes after the status line: the status is there all the same.
     let _ = response.parse(head);
     response.code
 }
 
-/// Lets the worker get its answer off its hands, so that it is free when it is published.
+/// Reads the rest of the answer, so that the worker is free when it is published.
 async fn finish(mut stream: impl AsyncRead + Unpin) {
     let mut rest = [0; 4096];
     let drained = async { while stream.read(&mut rest).await.is_ok_and(|read| read > 0) {} };
     timeout(FINISH_LIMIT, drained).await.ok();
 }
 
-/// RFC 9113 §3.4: both sides begin with SETTINGS, so a worker that speaks HTTP/2 answers before any request.
+/// Exchanges SETTINGS, with which both sides begin (RFC 9113 §3.4): a worker that speaks HTTP/2 answers before any
+/// request.
 async fn exchange_settings(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Result<(), NotReady> {
     stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await?;
     stream.write_all(&[0, 0, 0, SETTINGS, 0, 0, 0, 0, 0]).await?;
@@ -223,8 +224,8 @@ mod tests {
         Probe { address, path: "/up?x=1".into(), protocol, script: None }
     }
 
-    /// Asks a worker that answers its connections with these texts, one each; what it read first, and what the last
-    /// failed try met.
+    /// Probes a worker that answers its connections with these texts, one each; returns what it read first, and the
+    /// result of the last failed try.
     async fn asked(answers: &[&[u8]], protocol: Protocol) -> (String, Option<String>) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("w.sock");

@@ -1,7 +1,7 @@
 //! Owns the tasks that find out whether a worker takes requests: one that starts, and one that let a request's time
 //! pass.
 //!
-//! Never here: how a worker is asked (`probe`, `listen_check`), or what follows from its answer.
+//! Never here: how a worker is probed (`probe`, `listen_check`), or what follows from its answer.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -23,7 +23,7 @@ pub(super) struct Probes {
     app: AppName,
     ctx: AppContext,
     reports: mpsc::Sender<TaskReport>,
-    /// The generation whose workers were last said to be reachable by others.
+    /// The generation for which it was last logged that others can reach its workers.
     exposed: Arc<AtomicU64>,
 }
 
@@ -74,9 +74,9 @@ impl Probes {
         record.probing = Some(Probing { task, last, elsewhere });
     }
 
-    /// Finds out whether a worker that let a request's time pass still answers. One that takes several requests may be
-    /// well although it let the time of one pass; one whose event loop stands still answers nobody, and would never be
-    /// replaced.
+    /// Finds out whether a worker that let a request's time pass still answers. A worker that takes several requests
+    /// may be well although it let the time of one pass. One whose event loop stands still answers nobody, and would
+    /// never be replaced otherwise.
     pub(super) fn liveness(&self, worker: WorkerId, record: &mut WorkerRecord) {
         let Some(address) = record.address.clone() else { return };
         if std::mem::replace(&mut record.doubted, true) {

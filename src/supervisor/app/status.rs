@@ -1,4 +1,4 @@
-//! Owns how an app and its workers are shown to people: status, gauges, and what it is doing in a sentence.
+//! Owns how an app and its workers are shown to people: status, gauges, and a sentence about what the app is doing.
 //!
 //! Never here: changing anything but a gauge.
 
@@ -28,10 +28,10 @@ pub(super) struct StatusView<'a> {
 }
 
 impl StatusView<'_> {
-    /// How the app is; without its hosts, which the app does not know.
+    /// The status of the app, without its hosts, which the app does not know.
     pub(super) fn status(&self) -> AppStatus {
         let (report, now) = (self.pool.report(), Instant::now());
-        // What is tried out, or was rejected, is told beside it.
+        // A generation that is tried out, or was rejected, is reported beside the serving one.
         let spec = self.generations.current().map_or(self.generations.spec(), |current| &current.spec);
         let sum = |of: fn(&WorkerReport) -> usize| report.workers.iter().map(of).sum();
         AppStatus {
@@ -56,7 +56,7 @@ impl StatusView<'_> {
         }
     }
 
-    /// How each worker is, by id.
+    /// The status of each worker, by id.
     pub(super) fn workers(&self) -> Vec<WorkerStatus> {
         let PoolReport { workers, .. } = self.pool.report();
         let reports: BTreeMap<_, _> =

@@ -1,4 +1,4 @@
-//! Owns what is known of each worker of an app beside its state: process, address, wear, and why it is as it is.
+//! Owns what is known of each worker of an app beside its state: process, address, wear, and the reason of its state.
 //!
 //! Never here: deciding, or acting on a process.
 
@@ -21,55 +21,55 @@ use super::worker_state::WorkerPhase;
 
 pub(super) struct WorkerRecord {
     pub(super) generation: GenerationId,
-    /// What its generation is made of: a later deploy does not change it.
+    /// The spec of the worker's generation: a later deploy does not change it.
     pub(super) spec: Arc<AppSpec>,
     pub(super) state: WorkerPhase,
     pub(super) ordered: Instant,
     pub(super) ready: Option<Instant>,
-    /// The worker's process, once it has one.
+    /// The worker's process id; `None` before it has a process.
     pub(super) pid: Option<u32>,
-    /// Where it listens, once it has a process.
+    /// The worker's address; `None` before it has a process.
     pub(super) address: Option<Address>,
-    /// The worker said so before it was known to have a process.
+    /// Whether the worker said `READY=1` before it was known to have a process.
     pub(super) said_ready: bool,
-    /// The worker's app changed while it was starting.
+    /// Whether the app changed while the worker was starting.
     pub(super) reload_when_ready: bool,
-    /// Why it is due for recycling, if it is.
+    /// Why the worker is due for recycling, if it is.
     pub(super) stale: Option<String>,
-    /// Since when it is due.
+    /// Since when the worker is due.
     due_since: Option<Instant>,
-    /// Whether its open tunnels are waited for: not when it is due for its memory.
+    /// Whether the worker's open tunnels are waited for; they are not when it is due for its memory.
     tunnels_first: bool,
-    /// How many tunnels it holds.
+    /// How many tunnels the worker holds.
     pub(super) tunnels: usize,
-    /// How many requests it has in hand.
+    /// How many requests the worker has in hand.
     pub(super) in_hand: usize,
-    /// Its memory in bytes when it was looked at last, where anybody looks.
+    /// The worker's memory in bytes at the last look, where anybody looks.
     pub(super) memory: Option<u64>,
-    /// The worker was let go because it was due.
+    /// Whether the worker was let go because it was due.
     pub(super) recycling: bool,
-    /// The worker was ordered in the place of one that is due.
+    /// Whether the worker was ordered in the place of one that is due.
     pub(super) replaces: bool,
-    /// The data path gave it up.
+    /// Whether the data path gave the worker up.
     pub(super) condemned: bool,
-    /// How the process that it was started as exited, where that was told before its end.
+    /// How the worker's first process exited, where that was reported before the worker's end.
     pub(super) ending: Option<WorkerExit>,
-    /// The worker is being asked whether it still answers.
+    /// Whether the worker is being asked whether it still answers.
     pub(super) doubted: bool,
-    /// Why it is in its state, where nobody would expect it.
+    /// The reason of the worker's state, where a person would not expect that state.
     pub(super) why: Option<String>,
-    /// While it is asked whether it is ready.
+    /// The probe, while the worker is starting.
     pub(super) probing: Option<Probing>,
-    /// How old it was when it was ordered: not nothing for one that an earlier server has started.
+    /// The worker's age when its record was made: above 0 for a worker of an earlier server.
     age_before: Duration,
     wear: Wear,
 }
 
-/// The task that probes a worker, and what it met last. Dropping this ends the task.
+/// The task that probes a worker, and its last result. Dropping this ends the task.
 pub(super) struct Probing {
     pub(super) task: TaskHandle,
     pub(super) last: watch::Receiver<Option<NotReady>>,
-    /// Where it listens instead of where it should.
+    /// Where the worker listens instead of where it should.
     pub(super) elsewhere: watch::Receiver<Option<String>>,
 }
 
@@ -79,7 +79,7 @@ impl Drop for Probing {
     }
 }
 
-/// After how much a worker is due; each worker has its own, or they would all go at once.
+/// The limits after which a worker is due; each worker has its own, or all would go at once.
 struct Wear {
     requests: Option<u64>,
     age: Option<Duration>,
@@ -88,7 +88,7 @@ struct Wear {
 }
 
 impl WorkerRecord {
-    /// A worker that has just been ordered.
+    /// The record of a worker that has just been ordered.
     pub(super) fn new(generation: GenerationId, spec: Arc<AppSpec>, now: Instant) -> Self {
         let recycle = spec.recycle;
         let reloads = recycle.reloads.filter(|_| spec.upkeep.reload == Reload::Module);
@@ -126,7 +126,8 @@ impl WorkerRecord {
         }
     }
 
-    /// The worker was not ordered but found, of that age. It may still be busy for an earlier server's client.
+    /// Makes this the record of a worker that was found with that age. It may still be busy for an earlier server's
+    /// client.
     pub(super) fn adopt(&mut self, started: Started, age: Duration) {
         self.state = WorkerPhase::Starting { give_up: self.ordered + self.spec.rules.timeouts.request };
         self.pid = Some(started.pid);
@@ -135,17 +136,17 @@ impl WorkerRecord {
         self.why = Some("left by an earlier server".into());
     }
 
-    /// Whether `READY=1` of it means that it is ready.
+    /// Whether `READY=1` of this worker means that it is ready.
     pub(super) fn believes(&self) -> bool {
         matches!(self.spec.ready_by, ReadyBy::Either | ReadyBy::Notify)
     }
 
-    /// How long it has been there.
+    /// The worker's age.
     pub(super) fn age(&self, now: Instant) -> Duration {
         now.duration_since(self.ordered) + self.age_before
     }
 
-    /// This worker for the plan.
+    /// The facts about this worker for the plan.
     pub(super) fn view(&self, worker: WorkerId, now: Instant) -> WorkerView {
         WorkerView {
             worker,
@@ -158,12 +159,12 @@ impl WorkerRecord {
         }
     }
 
-    /// The number of requests after which the pool tells that it is due.
+    /// The number of requests after which the pool reports that the worker is due.
     pub(super) fn recycle_after(&self) -> Option<u64> {
         self.wear.requests
     }
 
-    /// Notes that it is due, if what it has served says so.
+    /// Notes that the worker is due, if it has served enough.
     pub(super) fn note_service(&mut self, standing: &WorkerStanding, now: Instant) {
         self.tunnels = standing.tunnels;
         self.in_hand = standing.in_flight;
@@ -175,7 +176,7 @@ impl WorkerRecord {
         }
     }
 
-    /// Notes that it is due, if its age says so.
+    /// Notes that the worker is due, if it is old enough.
     pub(super) fn note_age(&mut self, now: Instant) {
         if self.stale.is_none() && self.due_at().is_some_and(|due| now >= due) {
             let age = self.age(now).as_secs();
@@ -183,7 +184,7 @@ impl WorkerRecord {
         }
     }
 
-    /// Notes that it is due, if its memory says so: then its tunnels are not waited for.
+    /// Notes that the worker is due, if its memory is above the limit; then its tunnels are not waited for.
     pub(super) fn note_memory(&mut self, bytes: u64, now: Instant) {
         self.memory = Some(bytes);
         if self.wear.memory.is_some_and(|limit| bytes >= limit) {
@@ -192,19 +193,19 @@ impl WorkerRecord {
         }
     }
 
-    /// The worker is due, and its tunnels may still end by themselves.
+    /// Whether the worker is due but its tunnels may still end by themselves.
     fn waits(&self, now: Instant) -> bool {
         let waited = self.due_since.is_some_and(|since| now >= since + TUNNEL_WAIT_LIMIT);
         self.tunnels_first && self.tunnels > 0 && !waited
     }
 
-    /// Why it is still there although it is due.
+    /// Why the worker is still there although it is due.
     pub(super) fn waits_for_tunnels(&self, now: Instant) -> Option<String> {
         let stale = self.stale.as_ref().filter(|_| self.waits(now))?;
         Some(format!("is to be {stale}, once its tunnels have ended"))
     }
 
-    /// When its age makes it due, or its tunnels are not waited for any longer.
+    /// When the worker's age makes it due, or its tunnels are not waited for any longer.
     pub(super) fn due_at(&self) -> Option<Instant> {
         if self.state != WorkerPhase::Ready {
             return None;
@@ -215,14 +216,14 @@ impl WorkerRecord {
         Some(self.ready? + self.wear.age?.saturating_sub(self.age_before))
     }
 
-    /// Whether anybody has to look at its memory.
+    /// Whether the worker's memory has to be looked at.
     pub(super) fn weighs(&self) -> bool {
         let shared = self.spec.upkeep.memory_total.is_some();
         self.wear.memory.is_some() || self.spec.launch.memory.hard.is_some() || shared
     }
 
-    /// A stable word for how it ended: what nobody asked for tells itself, and a SIGTERM that was asked for is no
-    /// signal unless it was ignored.
+    /// A stable word for the worker's end. An end that nobody asked for is named by itself; a SIGTERM that was asked
+    /// for is no signal unless it was ignored.
     pub(super) fn cause_of(&self, exit: WorkerExit) -> &'static str {
         match self.state {
             _ if exit == WorkerExit::OutOfMemory => exit.cause(),
@@ -234,7 +235,7 @@ impl WorkerRecord {
         }
     }
 
-    /// Why it was not ready in time.
+    /// Why the worker was not ready in time.
     pub(super) fn too_late(&self) -> String {
         let limit = self.spec.rules.timeouts.start;
         let last = self.probing.as_ref().and_then(|probing| {
@@ -247,7 +248,7 @@ impl WorkerRecord {
             _ if self.spec.ready_by == ReadyBy::Notify && !self.said_ready => {
                 Some("it did not say READY=1, which `ready_by` waits for".into())
             }
-            // What its own READY=1 is worth, the app's settings can say.
+            // The app's settings can say whether the worker's own READY=1 counts.
             last if self.said_ready && !self.believes() => {
                 let last = last.unwrap_or_else(|| "no answer yet".into());
                 Some(format!(
@@ -273,7 +274,7 @@ impl WorkerRecord {
     }
 }
 
-/// How many workers are in which state. Those of `before` get nothing new, as those that drain.
+/// How many workers are in which state. Workers of `before` get nothing new, and count as draining.
 pub(super) fn tally<'a>(
     records: impl Iterator<Item = &'a WorkerRecord>,
     wanted: usize,
@@ -296,7 +297,7 @@ pub(super) fn tally<'a>(
 /// How long a worker that is due is left alone for the sake of its open tunnels.
 pub(in crate::supervisor) const TUNNEL_WAIT_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A tenth more or less, at least 1.
+/// The number, a tenth more or less, at least 1.
 fn jitter(nominal: u64) -> u64 {
     let spread = nominal / 10;
     (nominal - spread + fastrand::u64(0..=spread * 2)).max(1)

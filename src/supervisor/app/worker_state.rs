@@ -1,4 +1,4 @@
-//! Owns the states of one worker and what each event makes of them: pure, no clock, no process.
+//! Owns the states of one worker and their transitions: pure, without a clock or a process.
 //!
 //! Never here: why a worker should start or go (`plan`), or carrying an action out (`app_task`).
 
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::pool::WorkerFault;
 
-/// Where a worker is in its life.
+/// The state of a worker.
 ///
 /// ```text
 ///                     Ready            Retire              Idle, Tick ≥ give_up
@@ -27,19 +27,19 @@ use crate::pool::WorkerFault;
 pub(super) enum WorkerPhase {
     /// The worker was ordered, and is not known to answer.
     Starting {
-        /// When it has taken too long.
+        /// When the worker has taken too long.
         give_up: Instant,
     },
-    /// Takes requests.
+    /// The worker takes requests.
     Ready,
-    /// Finishes what it has in hand.
+    /// The worker finishes what it has in hand.
     Draining {
-        /// When it has to go all the same.
+        /// When the worker has to go all the same.
         give_up: Instant,
     },
-    /// Was told to go.
+    /// The worker was told to end.
     Stopping { kill_at: Instant },
-    /// Is gone, with all its processes.
+    /// The worker is gone, with all its processes.
     Exited,
 }
 
@@ -52,11 +52,11 @@ pub(super) enum PhaseEvent {
     Ready,
     /// The worker is to finish what it has in hand within that time, and go.
     Retire(Duration),
-    /// The worker has nothing in hand; told only of workers that get nothing new.
+    /// The worker has nothing in hand; sent only for workers that get nothing new.
     Idle,
-    /// The data path gave it up.
+    /// The data path gave the worker up.
     Condemn(Breakdown),
-    /// The process that it was started as has exited; others of its processes take a moment.
+    /// The worker's first process has exited; others of its processes take a moment.
     Ending,
     /// The worker has ended, or never had a process.
     Gone,
@@ -73,7 +73,7 @@ pub(super) enum Breakdown {
 }
 
 impl Breakdown {
-    /// What the data path's reason for giving a worker up means for it, and that reason in words.
+    /// The breakdown for the data path's reason for giving a worker up, and that reason in words.
     pub(super) fn of(fault: WorkerFault) -> (Self, &'static str) {
         match fault {
             WorkerFault::TooSlow => (Self::Stuck, "did not answer within the request time limit"),
@@ -83,14 +83,14 @@ impl Breakdown {
     }
 }
 
-/// What a change of state asks for.
+/// An action that follows from a change of state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WorkerAction {
-    /// Find out when it is ready.
+    /// Find out when the worker is ready.
     Probe,
-    /// Let it take requests.
+    /// Let the worker take requests.
     Publish,
-    /// Give it nothing new.
+    /// Give the worker nothing new.
     Withdraw,
     Terminate,
     Kill,
@@ -110,7 +110,7 @@ pub(super) enum WorkerFailure {
 }
 
 impl WorkerPhase {
-    /// What `event` makes of the worker; `kill` is the time from SIGTERM to SIGKILL.
+    /// Returns the next state and the actions; `kill` is the time from SIGTERM to SIGKILL.
     pub(super) fn on(self, event: PhaseEvent, kill: Duration, now: Instant) -> (Self, Vec<WorkerAction>) {
         let stopping = Self::Stopping { kill_at: now + kill };
         match self {
@@ -168,7 +168,7 @@ impl WorkerPhase {
         }
     }
 
-    /// When [`PhaseEvent::Tick`] next means something.
+    /// When [`PhaseEvent::Tick`] will next change something.
     pub(super) fn wake_at(self) -> Option<Instant> {
         match self {
             Self::Starting { give_up } | Self::Draining { give_up } => Some(give_up),

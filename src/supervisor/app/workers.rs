@@ -32,13 +32,13 @@ pub(super) struct AppWorkers {
     ctx: AppContext,
     pool: PoolWriter,
     records: BTreeMap<WorkerId, WorkerRecord>,
-    /// Where the backend tells what happens to them.
+    /// The channel on which the backend sends the workers' events.
     events: mpsc::Sender<WorkerEvent>,
     reports: mpsc::Sender<TaskReport>,
     /// Where the data path tells what they write to it.
     output: mpsc::Sender<(WorkerId, String)>,
     probes: Probes,
-    /// When memory is looked at next.
+    /// When the workers' memory is looked at next.
     weigh_at: Option<Instant>,
 }
 
@@ -100,17 +100,17 @@ impl AppWorkers {
         load
     }
 
-    /// How many are in which state, of `wanted`; those of `before` count as draining.
+    /// How many workers are in which state, of `wanted`; those of `before` count as draining.
     pub(super) fn tally(&self, wanted: usize, before: Option<GenerationId>) -> WorkerTally {
         tally(self.records.values(), wanted, before)
     }
 
-    /// All workers for the plan.
+    /// The facts about all workers for the plan.
     pub(super) fn views(&self, now: Instant) -> Vec<WorkerView> {
         self.records.iter().map(|(worker, record)| record.view(*worker, now)).collect()
     }
 
-    /// The memory of a worker as it was measured last; it is measured anew now.
+    /// The memory of a worker as it was measured last; the call has it measured anew.
     pub(super) fn memory(&self, worker: WorkerId) -> Option<u64> {
         self.ctx.backend.refresh_memory(worker);
         self.ctx.backend.memory(worker)
@@ -119,14 +119,14 @@ impl AppWorkers {
     /// Orders one worker of a generation. `deploying`: a deploy is on its way.
     pub(super) fn start(&mut self, generation: GenerationId, spec: Arc<AppSpec>, deploying: bool) {
         let worker = self.ctx.next_worker();
-        // The worker takes the place of one that is due: nothing has happened that anybody would want to read of.
+        // The worker replaces one that is due, which is no event worth reading of.
         let replaces = !deploying && self.records.values().any(|record| record.stale.is_some());
         if replaces {
             tracing::trace!(app = %self.app.name, %worker, %generation, from = "", to = "starting", "worker {worker}: starting");
         } else {
             tracing::info!(app = %self.app.name, %worker, %generation, from = "", to = "starting", "worker {worker}: starting");
         }
-        // Nothing can have happened to it yet.
+        // No event of the worker can have come yet.
         drop(self.ctx.router.enrol(worker, self.events.clone()));
         self.app.metrics.worker_started();
         let order = Order { worker, generation, launch: Arc::clone(&spec.launch) };
@@ -141,8 +141,8 @@ impl AppWorkers {
         });
     }
 
-    /// Takes over a worker that an earlier server has left. Returns what its state is to take in, and what has happened
-    /// to it since it was found.
+    /// Takes over a worker that an earlier server has left. Returns the event for its state, and the events since it
+    /// was found.
     pub(super) fn adopt(
         &mut self,
         surviving: SurvivingWorker,
@@ -157,7 +157,7 @@ impl AppWorkers {
         record.adopt(started, age);
         self.records.insert(worker, record);
         let event = if spec.ready_by == ReadyBy::Notify {
-            // What it said was said to the server before, and it is not to be probed.
+            // The worker said to the earlier server that it is ready, and is not to be probed.
             PhaseEvent::Ready
         } else {
             PhaseEvent::Started
@@ -165,7 +165,7 @@ impl AppWorkers {
         (PhaseInput { worker, event, why: "left by an earlier server".into() }, happened)
     }
 
-    /// A worker is to go as the plan says, of an app whose generation `serving` serves.
+    /// Lets a worker go as the plan says, of an app whose generation `serving` serves.
     pub(super) fn retire(
         &mut self,
         worker: WorkerId,
@@ -185,7 +185,7 @@ impl AppWorkers {
         Some(PhaseInput { worker, event: PhaseEvent::Retire(record.spec.rules.timeouts.drain), why })
     }
 
-    /// All workers are to go within `drain`, or each within its own app's time.
+    /// Lets all workers go within `drain`, or each within its own app's time.
     pub(super) fn retire_all(&self, drain: Option<Duration>, why: &str) -> Vec<PhaseInput> {
         let input = |(worker, record): (&WorkerId, &WorkerRecord)| {
             let drain = drain.unwrap_or(record.spec.rules.timeouts.drain);
@@ -194,7 +194,7 @@ impl AppWorkers {
         self.records.iter().map(input).collect()
     }
 
-    /// Has the workers that serve load the app anew, and those that start once they do.
+    /// Has the serving workers load the app anew, and starting ones when they serve.
     pub(super) fn reload(&mut self, signal: ReloadSignal) {
         for (worker, record) in &mut self.records {
             match record.state {
@@ -206,7 +206,7 @@ impl AppWorkers {
         }
     }
 
-    /// Moves a worker on; `None`: it is gone. What that asks for is for [`carry_out`](Self::carry_out).
+    /// Moves a worker on; `None`: the worker is gone. [`carry_out`](Self::carry_out) does what the change asks for.
     pub(super) fn advance(&mut self, input: PhaseInput) -> Option<PhaseChange> {
         let PhaseInput { worker, event, why } = input;
         let now = Instant::now();
@@ -221,7 +221,7 @@ impl AppWorkers {
         Some(PhaseChange { worker, generation: record.generation, from, to, actions, why })
     }
 
-    /// Logs a change and does what it asks for; what is left to do is for the worker's generation.
+    /// Logs a change and carries its actions out; returns the news for the worker's generation.
     pub(super) fn carry_out(&mut self, change: PhaseChange) -> Vec<WorkerNews> {
         if let Some(record) = self.records.get(&change.worker) {
             change.log(&self.app.name, record);
@@ -253,7 +253,7 @@ impl AppWorkers {
         news
     }
 
-    /// Gives the worker to the pool; its generation, if the worker has an address.
+    /// Gives the worker to the pool; returns its generation, if the worker has an address.
     fn publish(&mut self, worker: WorkerId) -> Option<GenerationId> {
         let record = self.records.get_mut(&worker)?;
         let address = record.address.clone()?;
@@ -276,7 +276,7 @@ impl AppWorkers {
         self.records.remove(&worker);
     }
 
-    /// The backend has started a worker.
+    /// Takes in that the backend has started a worker.
     pub(super) fn started(&mut self, worker: WorkerId, started: Started) -> Option<PhaseInput> {
         let record = self.records.get_mut(&worker)?;
         record.pid = Some(started.pid);
@@ -288,14 +288,15 @@ impl AppWorkers {
         }
     }
 
-    /// A worker says that it is ready.
+    /// Takes in that a worker says that it is ready.
     pub(super) fn said_ready(&mut self, worker: WorkerId) -> Option<PhaseInput> {
         let record = self.records.get_mut(&worker)?;
         record.said_ready = true;
         if record.believes() { self.believe(worker) } else { None }
     }
 
-    /// The word of a worker counts at once where nobody else can listen; who has its port is looked at first.
+    /// Takes a worker's word that it is ready. It counts at once where no other process can listen; else it is first
+    /// looked who has the port.
     fn believe(&mut self, worker: WorkerId) -> Option<PhaseInput> {
         let record = self.records.get_mut(&worker)?;
         match record.address.clone() {
@@ -304,20 +305,20 @@ impl AppWorkers {
                 None
             }
             Some(_) => self.ready(worker, "said so"),
-            // Without its address nobody could send it anything: that comes with `Started`.
+            // Without its address nobody could send the worker anything; the address comes with `Started`.
             None => None,
         }
     }
 
-    /// A worker takes requests. An answer, or a word, of one whose first process has exited is not its own; its end is
-    /// about to be told.
+    /// Takes in that a worker takes requests. The answer, or the word, of a worker whose first process has exited is
+    /// not its own; the event of its end is about to come.
     pub(super) fn ready(&self, worker: WorkerId, why: &str) -> Option<PhaseInput> {
         let lives = self.ctx.backend.lives(worker);
         lives.then(|| PhaseInput { worker, event: PhaseEvent::Ready, why: why.into() })
     }
 
-    /// The first process of a worker has exited. What is left must not answer: not for an app that is being tried out,
-    /// and not for one that serves.
+    /// Takes in that a worker's first process has exited. The rest must not answer, neither for an app that is being
+    /// tried out nor for one that serves.
     pub(super) fn ending(&mut self, worker: WorkerId, exit: WorkerExit) -> Option<PhaseInput> {
         let record = self.records.get_mut(&worker)?;
         if matches!(record.state, WorkerPhase::Starting { .. } | WorkerPhase::Ready) {
@@ -335,8 +336,7 @@ impl AppWorkers {
         PhaseInput { worker, event: PhaseEvent::Gone, why: exit.to_string() }
     }
 
-    /// What the pool says of the workers: complaints of the data path, and which of those that drain have nothing in
-    /// hand.
+    /// Reads the pool: complaints of the data path, and draining workers with nothing in hand.
     pub(super) fn read_pool(&mut self, now: Instant) -> Vec<PhaseInput> {
         let standings: BTreeMap<_, WorkerStanding> =
             self.pool.standings().into_iter().map(|standing| (standing.worker, standing)).collect();
@@ -365,7 +365,7 @@ impl AppWorkers {
         inputs
     }
 
-    /// A worker that let a request's time pass was probed.
+    /// Takes in the result of probing a worker that let a request's time pass.
     pub(super) fn liveness(&mut self, worker: WorkerId, silent: bool) {
         let Some(record) = self.records.get_mut(&worker) else { return };
         record.doubted = false;
@@ -377,7 +377,7 @@ impl AppWorkers {
         self.pool.settle(worker, silent.then_some(WorkerFault::TooSlow));
     }
 
-    /// What the passing of time means for the workers: their age, their memory, and the limits of their states.
+    /// Reads the clock: the workers' age and memory, and the time limits of their states.
     pub(super) fn read_clock(&mut self, now: Instant) -> Vec<PhaseInput> {
         let weighing = self.weigh_at.is_none_or(|at| now >= at);
         let mut inputs = Vec::new();
@@ -414,12 +414,13 @@ impl AppWorkers {
     }
 }
 
-/// Notes the memory of a worker, and has it killed where it is over its hard limit and the kernel does not see to that.
+/// Notes the memory of a worker, and has the worker killed when it is above its hard limit and the kernel does not
+/// enforce that.
 fn weigh(ctx: &AppContext, worker: WorkerId, record: &mut WorkerRecord, now: Instant) {
     ctx.backend.refresh_memory(worker);
     let Some(bytes) = ctx.backend.memory(worker) else { return };
     record.note_memory(bytes, now);
-    // Where the kernel holds the limit, it was there first.
+    // Where the kernel enforces the limit, it has already done so.
     if record.spec.launch.memory.hard.is_some_and(|limit| bytes > limit) {
         ctx.backend.signal(worker, Signal::OutOfMemory);
     }

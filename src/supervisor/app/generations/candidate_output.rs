@@ -1,5 +1,5 @@
-//! Owns what the workers of a candidate write while they start: what several of them write alike is passed on
-//! once, and then how many more wrote it.
+//! Owns the output of a candidate's workers while they start: lines that several of them write alike are passed on
+//! once, and then the number of workers that wrote the same.
 //!
 //! Never here: a line of a worker that serves, or where lines go.
 
@@ -8,31 +8,31 @@ use std::collections::BTreeMap;
 use crate::name::{GenerationId, WorkerId};
 
 /// The first worker's lines are passed on as they come; those of the others wait until it is known what becomes of
-/// their worker. Of one that fails with the same lines they are dropped and counted, else they are passed on.
+/// their worker. The lines of a worker that fails with the same lines are dropped and counted, others are passed on.
 #[derive(Debug, Default)]
 pub(in crate::supervisor::app) struct CandidateOutput {
     generation: GenerationId,
     lead: Option<WorkerId>,
-    /// What the lead wrote, without what differs from one process to the next.
+    /// The lines of the first worker, the lead, without the parts that differ from one process to the next.
     said: Vec<String>,
     others: BTreeMap<WorkerId, OtherOutput>,
-    /// The number of echoes that was told last.
+    /// The number of echoes that was reported last.
     told: usize,
 }
 
-/// What is known of a worker that is not the lead.
+/// The output of a worker that is not the lead.
 #[derive(Debug)]
 enum OtherOutput {
     /// The worker is starting; these lines wait.
     Held(Vec<String>),
-    /// The worker failed, and so far wrote so many lines just as the lead did.
+    /// The worker failed, and has so far written so many lines just as the lead did.
     Echo(usize),
-    /// What it writes is passed on.
+    /// The worker's lines are passed on.
     Free,
 }
 
 impl CandidateOutput {
-    /// Takes in a line; returns it when it is to be passed on now, with those that waited before it.
+    /// Takes in a line; returns it, behind the lines that waited before it, when it is to be passed on now.
     pub(in crate::supervisor::app) fn take_line(
         &mut self,
         generation: GenerationId,
@@ -72,7 +72,7 @@ impl CandidateOutput {
         }
     }
 
-    /// Takes in all that a worker wrote, after its end; whether the lead wrote the same.
+    /// Takes in all lines of a worker after its end; returns whether the lead wrote the same.
     pub(in crate::supervisor::app) fn take_all(
         &mut self,
         generation: GenerationId,
@@ -87,7 +87,7 @@ impl CandidateOutput {
         !lead && matches!(self.others.get(&worker), Some(OtherOutput::Echo(_)))
     }
 
-    /// The worker takes requests: what it wrote is its own.
+    /// Notes that the worker takes requests; returns its lines that waited.
     pub(in crate::supervisor::app) fn ready(&mut self, worker: WorkerId) -> Vec<String> {
         match self.others.insert(worker, OtherOutput::Free) {
             Some(OtherOutput::Held(lines)) => lines,
@@ -95,7 +95,7 @@ impl CandidateOutput {
         }
     }
 
-    /// The worker has failed: returns its lines unless the lead wrote the same.
+    /// Notes that the worker has failed; returns its lines unless the lead wrote the same.
     pub(in crate::supervisor::app) fn failed(&mut self, worker: WorkerId) -> Vec<String> {
         if self.lead.is_none_or(|lead| lead == worker) {
             return Vec::new();
@@ -113,13 +113,13 @@ impl CandidateOutput {
         lines
     }
 
-    /// Whether it listens to the workers of this generation.
+    /// Whether this is the output of that generation's workers.
     pub(in crate::supervisor::app) fn is_of(&self, generation: GenerationId) -> bool {
         self.generation == generation
     }
 
-    /// The candidate serves or is given up: the lines that still wait, and at their end how many workers wrote what the
-    /// lead did.
+    /// Ends the output, when the candidate serves or is given up: returns the lines that still wait, and at their end
+    /// how many workers wrote the same as the lead.
     pub(in crate::supervisor::app) fn end(&mut self) -> Vec<(WorkerId, String)> {
         let workers: Vec<WorkerId> = self.others.keys().copied().collect();
         let mut waiting = Vec::new();
@@ -137,7 +137,7 @@ impl CandidateOutput {
     }
 }
 
-/// A line without the numbers in it: process ids, times, addresses, the worker's own number.
+/// The line without its numbers: process ids, times, addresses, the worker's own number.
 fn essence(line: &str) -> String {
     let mut text = String::with_capacity(line.len());
     let mut rest = line;
@@ -153,7 +153,7 @@ fn essence(line: &str) -> String {
     text + rest
 }
 
-/// Lines of one worker that are kept.
+/// The most lines of one worker that are kept.
 const MOST: usize = 200;
 
 #[cfg(test)]

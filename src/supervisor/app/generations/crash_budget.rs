@@ -1,4 +1,4 @@
-//! Owns what a generation may still get wrong: the pause before its next start, and when it is given up.
+//! Owns how many failures a generation may have: the pause before its next start, and when it is given up.
 //!
 //! Never here: starting, waiting, or what a failure was.
 
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::supervisor::app::worker_state::WorkerFailure;
 use crate::time::Backoff;
 
-/// The failures of one generation of one app; nobody shares it.
+/// The failures of one generation; no other generation shares the budget.
 #[derive(Clone, Debug)]
 pub(in crate::supervisor::app) struct CrashBudget {
     backoff: Backoff,
@@ -18,7 +18,7 @@ pub(in crate::supervisor::app) struct CrashBudget {
     closed: bool,
 }
 
-/// What becomes of a candidate.
+/// The verdict on a candidate after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::supervisor::app) enum TrialVerdict {
     /// The generation may try again, after the pause.
@@ -28,7 +28,7 @@ pub(in crate::supervisor::app) enum TrialVerdict {
 }
 
 impl CrashBudget {
-    /// Nothing has gone wrong yet.
+    /// A budget without failures.
     pub(in crate::supervisor::app) fn new() -> Self {
         Self {
             backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
@@ -38,7 +38,7 @@ impl CrashBudget {
         }
     }
 
-    /// Nothing may be started ever again.
+    /// A budget with which no worker may ever be started.
     pub(in crate::supervisor::app) fn closed() -> Self {
         Self { closed: true, ..Self::new() }
     }
@@ -54,11 +54,12 @@ impl CrashBudget {
             *self = Self { closed: self.closed, ..Self::new() };
         }
         self.failures += 1;
-        // Workers that fall together are one misfortune: only the first of them makes the pause longer.
+        // Workers that fail together count as one failure for the pause: only the first of them makes it longer.
         if self.not_before.is_none_or(|pause| now >= pause) {
             self.not_before = Some(now + self.backoff.next_delay());
         }
-        // The time limit for starting has given it every chance; two more would make a deploy wait three times as long.
+        // A worker that is too late had all the time for a start; two more such attempts would make a deploy wait three
+        // times as long.
         if failure == WorkerFailure::TooLate || self.failures >= TRIAL_FAILURES {
             return TrialVerdict::Reject;
         }
@@ -75,7 +76,7 @@ impl CrashBudget {
         self.not_before.filter(|pause| *pause > now && !self.closed)
     }
 
-    /// Failures since they were last forgiven.
+    /// The number of failures since they were last forgiven.
     pub(in crate::supervisor::app) fn failures(&self) -> u32 {
         self.failures
     }
@@ -90,7 +91,7 @@ const TRIAL_FAILURES: u32 = 3;
 mod tests {
     use super::*;
 
-    /// Fails at the very moment it is allowed to start again, that many times; the pauses.
+    /// Fails so many times at the moment when a start is allowed again; returns the pauses.
     fn fail_at_once(budget: &mut CrashBudget, times: usize) -> Vec<Duration> {
         let mut now = Instant::now();
         let mut pauses = Vec::new();

@@ -1,4 +1,5 @@
-//! Owns a generation on its way: from asked for, over tried out, to how it ended; and tells those who wait for it.
+//! Owns a generation on its way, from the request over its trial to the end, and reports to the callers that wait for
+//! it.
 //!
 //! Never here: starting its workers, or deciding when it may take over (`plan`).
 
@@ -20,11 +21,11 @@ use crate::supervisor::reload_notices::ReloadNotice;
 /// A version of an app with all that its workers run pinned.
 pub(in crate::supervisor::app) struct Generation {
     pub(in crate::supervisor::app) id: GenerationId,
-    /// What it is made of.
+    /// The spec that the generation is made of.
     pub(in crate::supervisor::app) spec: Arc<AppSpec>,
-    /// What may still go wrong with it.
+    /// How many failures the generation may still have.
     pub(in crate::supervisor::app) budget: CrashBudget,
-    /// What became of the worker that failed last.
+    /// How the worker ended that failed last.
     pub(in crate::supervisor::app) last_failure: Option<String>,
 }
 
@@ -34,7 +35,7 @@ impl Generation {
         Self { id, spec, budget: CrashBudget::new(), last_failure: None }
     }
 
-    /// Counts a worker of it that has failed.
+    /// Counts a worker of the generation that has failed.
     pub(in crate::supervisor::app) fn failed(&mut self, failure: WorkerFailure, why: &str) -> TrialVerdict {
         self.last_failure = Some(why.to_owned());
         self.budget.failed(failure, Instant::now())
@@ -50,21 +51,21 @@ impl Generation {
 ///       └────────────┴───────→ superseded by a later one
 /// ```
 pub(in crate::supervisor::app) struct Deploy {
-    /// Which generation it will be.
+    /// The number of the generation.
     pub(in crate::supervisor::app) id: GenerationId,
-    /// When it was asked for.
+    /// When the deploy was requested.
     pub(in crate::supervisor::app) begun: Instant,
     /// `None` until the app's directory and settings have been read.
     pub(in crate::supervisor::app) candidate: Option<Generation>,
-    /// While it takes the place of another.
+    /// Tells systemd of a reload while the generation replaces another.
     pub(in crate::supervisor::app) reloading: Option<ReloadNotice>,
-    /// The observers that wait for its end; those of a deploy that it superseded, too.
+    /// The observers that wait for the end, also those of a deploy that this one superseded.
     observers: Vec<DeployObserver>,
     written: VecDeque<String>,
 }
 
 impl Deploy {
-    /// A generation that was asked for.
+    /// A deploy that was requested.
     pub(in crate::supervisor::app) fn new(
         id: GenerationId,
         observers: Vec<DeployObserver>,
@@ -73,7 +74,7 @@ impl Deploy {
         Self { id, begun: now, candidate: None, reloading: None, observers, written: VecDeque::new() }
     }
 
-    /// A later deploy takes its place; those who waited for this one wait for that one.
+    /// Ends the deploy in favour of a later one; returns the observers, which wait for that one.
     pub(in crate::supervisor::app) fn superseded(self, app: &App) -> Vec<DeployObserver> {
         let generation = self.id;
         tracing::info!(app = %app.name, %generation, "generation superseded by a later deploy");
@@ -82,14 +83,14 @@ impl Deploy {
         self.observers
     }
 
-    /// The generation serves for good, `ms` milliseconds after it was asked for.
+    /// Ends the deploy: the generation serves for good, `ms` milliseconds after the request.
     pub(in crate::supervisor::app) fn done(self, app: &App, ms: u64) {
         app.metrics.deploy("done");
         let generation = self.id;
         self.end(DeployEvent::Done { app: app.name.clone(), generation, ms });
     }
 
-    /// The deploy ends because its app does; nobody is to blame.
+    /// Ends the deploy because the app ends; nobody is to blame.
     pub(in crate::supervisor::app) fn given_up(self, app: &App, reason: &str) {
         let generation = self.id;
         tracing::info!(app = %app.name, %generation, reason, "deploy given up");
@@ -102,7 +103,7 @@ impl Deploy {
         self.observers.extend(others);
     }
 
-    /// Keeps what one of its workers wrote, for the message of a rejection.
+    /// Keeps a line of one of the workers, for the message of a rejection.
     pub(in crate::supervisor::app) fn note_output(&mut self, line: &str) {
         if self.written.len() == KEPT {
             self.written.pop_front();
@@ -110,12 +111,12 @@ impl Deploy {
         self.written.push_back(line.into());
     }
 
-    /// The last lines its workers wrote.
+    /// The last lines of the generation's workers.
     pub(in crate::supervisor::app) fn output(&self) -> Vec<String> {
         self.written.iter().cloned().collect()
     }
 
-    /// Tells how far it is.
+    /// Sends an event of progress to the observers.
     pub(in crate::supervisor::app) fn tell(&self, progress: DeployEvent) {
         self.observers.iter().for_each(|observer| observer.tell(progress.clone()));
     }
@@ -127,5 +128,5 @@ impl Deploy {
     }
 }
 
-/// Lines of output kept for a rejection.
+/// The most lines of output that are kept for a rejection.
 pub(in crate::supervisor::app) const KEPT: usize = 100;

@@ -1,7 +1,7 @@
 //! Owns the generations of an app: which serves, which is a candidate, and how one comes and goes: asked for, read,
 //! tried out, promoted, taken back, rejected, superseded.
 //!
-//! Never here: when one is promoted (`plan`), how much it may get wrong (`crash_budget`), or a worker (`workers`).
+//! Never here: when a candidate is promoted (`plan`), how often it may fail (`crash_budget`), or a worker (`workers`).
 
 use std::sync::Arc;
 
@@ -104,15 +104,15 @@ impl Deploys {
         self.pool.promote(generation);
     }
 
-    /// Tries out what was read when the app became known.
+    /// Tries out the spec that was read when the app became known.
     pub(in crate::supervisor::app) fn begin_first(&mut self, observer: Option<DeployObserver>) {
         let id = self.next_generation();
         self.set.deploy = Some(Deploy::new(id, observer.into_iter().collect(), Instant::now()));
         self.try_out(Arc::clone(&self.set.spec));
     }
 
-    /// Reads the app anew, to try out what it has become. A deploy on its way is superseded, and whoever waits for that
-    /// one waits for this one from then on.
+    /// Reads the app anew, to try it out. A deploy that is on its way is superseded, and its observers wait for this
+    /// one from then on.
     pub(in crate::supervisor::app) fn begin(
         &mut self,
         observer: Option<DeployObserver>,
@@ -130,12 +130,12 @@ impl Deploys {
             seen_by(WatchTargets::of(&self.set.spec), self.ctx.read_app(self.set.spec.path.clone()));
         self.ctx.stop.spawn("read app", async move {
             let (read, seen) = reading.await;
-            // An app that has ended needs it no more.
+            // An app that has ended no longer needs the report.
             reports.send(TaskReport::Resolved(id, Box::new(read), seen.map(Box::new))).await.ok();
         });
     }
 
-    /// The app has been read for the deploy on its way; whether there is a candidate now.
+    /// Takes in the app as it was read for the deploy on its way; returns whether there is a candidate now.
     pub(in crate::supervisor::app) fn resolved(&mut self, read: Result<AppSpec, ResolveError>) -> bool {
         match read {
             Ok(spec) if spec.name != self.app.name => {
@@ -166,20 +166,20 @@ impl Deploys {
         }
     }
 
-    /// One more worker of a generation is ready, `ready` in all.
+    /// Notes that one more worker of a generation is ready, `ready` in all.
     pub(in crate::supervisor::app) fn worker_ready(&mut self, generation: GenerationId, ready: usize) {
         if let Some(deploy) = self.set.deploy.as_ref().filter(|deploy| deploy.id == generation) {
             let (app, workers) = (self.app.name.clone(), self.set.wanted());
             deploy.tell(DeployEvent::Ready { app, generation, ready, workers });
         }
-        // A generation that was adopted is known to serve only once one of its workers has answered.
+        // An adopted generation is known to serve only when one of its workers has answered.
         let adopted = self.set.current.as_ref().filter(|current| current.id == generation);
         if let Some(current) = adopted.filter(|_| !self.facts.is_settled() && self.set.deploy.is_none()) {
             self.facts.serves(&current.spec);
         }
     }
 
-    /// The candidate serves from now on. `has_ready`: whether a generation has a worker that is ready.
+    /// Makes the candidate serve from now on. `has_ready`: whether a generation has a worker that is ready.
     pub(in crate::supervisor::app) fn promote(
         &mut self,
         generation: GenerationId,
@@ -197,7 +197,7 @@ impl Deploys {
         let served = self.hand_over(candidate);
         let before = match self.set.probation.take() {
             None => served,
-            // The generation had not proved itself: what it would have been taken back to stays.
+            // The generation had not passed its probation: the one that it would have been taken back to stays.
             Some(earlier) => {
                 deploy.follow(earlier.deploy.superseded(&self.app));
                 Some(earlier.before)
@@ -214,7 +214,7 @@ impl Deploys {
         }
     }
 
-    /// Lets a generation serve from one moment to the next; returns the one that did.
+    /// Lets a generation serve, in one step; returns the one that served.
     fn hand_over(&mut self, to: Generation) -> Option<Generation> {
         self.app.rules.store(Arc::clone(&to.spec.rules));
         self.pool.set_max_queue(to.spec.rules.max_queue);
@@ -236,7 +236,7 @@ impl Deploys {
         deploy.done(&self.app, ms);
     }
 
-    /// The generation before serves again; its workers were kept for that.
+    /// Takes the generation back: the one before serves again, and its workers were kept for that.
     fn take_back(&mut self, why: &str) {
         let Some(probation) = self.set.probation.take() else { return };
         let served = probation.served(Instant::now()).as_secs_f64();
@@ -250,7 +250,7 @@ impl Deploys {
         deploy.end(DeployEvent::Rejected { app, rejection });
     }
 
-    /// Counts and keeps why a deploy was rejected, with what its workers wrote.
+    /// Counts and keeps a rejection, with the lines of the workers.
     fn rejection(&mut self, deploy: &Deploy, reason: String) -> Rejection {
         self.app.metrics.deploy("rejected");
         let rejection = Rejection { generation: deploy.id, reason, output: deploy.output() };
@@ -259,7 +259,7 @@ impl Deploys {
         rejection
     }
 
-    /// A worker has failed: what that means for its generation.
+    /// Takes in that a worker has failed, with what follows for its generation.
     pub(in crate::supervisor::app) fn worker_failed(
         &mut self,
         generation: GenerationId,
@@ -267,7 +267,7 @@ impl Deploys {
         why: &str,
     ) {
         if let Some(current) = self.set.current.as_mut().filter(|current| current.id == generation) {
-            // What serves has served: it is started again for as long as it takes.
+            // A serving generation has proved itself: its workers are started again for as long as it takes.
             current.failed(failure, why);
             self.current_failed(format!("a worker {why}"));
             return;
@@ -290,14 +290,14 @@ impl Deploys {
             self.take_back(&reason);
             return;
         }
-        // One that was adopted and does not answer is replaced, and nobody waits for that.
+        // An adopted worker that does not answer is replaced, and nobody waits for that.
         if !self.facts.is_settled() && self.set.deploy.is_none() {
             self.facts.does_not_serve(reason);
         }
     }
 
-    /// The deploy ends as if it had never been; the old generation goes on. Without one the app takes no requests until
-    /// it is deployed or changed.
+    /// Ends the deploy as rejected; the old generation goes on. Without one the app takes no requests until it is
+    /// deployed or changed.
     fn reject(&mut self, reason: String) {
         let Some(deploy) = self.end_deploy() else { return };
         let (app, generation) = (self.app.name.clone(), deploy.id);
@@ -313,7 +313,7 @@ impl Deploys {
         deploy.end(DeployEvent::Rejected { app, rejection });
     }
 
-    /// Takes the deploy out, with all that its workers wrote.
+    /// Takes the deploy out, with the lines of its workers.
     fn end_deploy(&mut self) -> Option<Deploy> {
         let id = self.set.deploy.as_ref()?.id;
         self.end_candidate_output(id);
@@ -333,7 +333,7 @@ impl Deploys {
         self.latest
     }
 
-    /// A worker wrote a line.
+    /// Takes in a line of a worker.
     pub(in crate::supervisor::app) fn worker_wrote(
         &mut self,
         generation: GenerationId,
@@ -345,7 +345,8 @@ impl Deploys {
         self.note_output(generation, &lines);
     }
 
-    /// A worker has stopped starting: its lines that waited are its own, or another's too.
+    /// Takes in that a worker has stopped starting: its lines that waited are passed on, unless another worker wrote
+    /// the same.
     pub(in crate::supervisor::app) fn start_ended(
         &mut self,
         generation: GenerationId,
@@ -370,13 +371,13 @@ impl Deploys {
         }
     }
 
-    /// A candidate serves or is given up: nothing that its workers wrote waits any longer.
+    /// Passes on the lines that wait, when a candidate serves or is given up.
     fn end_candidate_output(&mut self, generation: GenerationId) {
         let lines = self.output.end_candidate(generation);
         self.note_output(generation, &lines);
     }
 
-    /// Keeps lines for the message of a rejection; those that come after it are added where there were none.
+    /// Keeps lines for the message of a rejection; a rejection without lines gets those that come after it.
     fn note_output(&mut self, generation: GenerationId, lines: &[String]) {
         let tried = self.set.probation.as_mut().map(|probation| &mut probation.deploy);
         let mut deploys = self.set.deploy.as_mut().into_iter().chain(tried);
@@ -391,10 +392,10 @@ impl Deploys {
     }
 }
 
-/// Whether workers of a generation that was adopted can be started.
+/// Whether further workers of an adopted generation can be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::supervisor::app) enum Starts {
-    /// As those that were found.
+    /// They are started as those that were found.
     Alike,
     Never,
 }

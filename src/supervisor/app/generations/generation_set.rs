@@ -18,23 +18,23 @@ use super::probation::Probation;
 
 /// The generations of an app.
 pub(in crate::supervisor::app) struct GenerationSet {
-    /// What the app was when its directory and settings were last read.
+    /// The app as its directory and settings were last read.
     pub(super) spec: Arc<AppSpec>,
-    /// The number of workers a person asked for.
+    /// The number of workers that a person asked for.
     pub(super) scaled: Option<WorkerRange>,
     /// How many workers there are where that follows the load.
     pub(super) autoscaler: Autoscaler,
     cores: usize,
     pub(super) current: Option<Generation>,
     pub(super) deploy: Option<Deploy>,
-    /// While the current generation may yet be taken back.
+    /// The probation, while the current generation may be taken back.
     pub(super) probation: Option<Probation>,
     /// Why the last deploy was rejected, if it was.
     pub(super) rejected: Option<Rejection>,
 }
 
 impl GenerationSet {
-    /// No generation yet, of an app that was read as `spec`, on a machine of so many cores.
+    /// A set without a generation, of an app that was read as `spec`, on a machine of so many cores.
     pub(super) fn new(spec: Arc<AppSpec>, cores: usize) -> Self {
         let autoscaler = Autoscaler::new(Instant::now());
         Self {
@@ -82,13 +82,13 @@ impl GenerationSet {
         self.deploy.as_ref()?.candidate.as_ref()
     }
 
-    /// What a generation that workers are started of is made of.
+    /// The spec of a generation that workers are started of.
     pub(in crate::supervisor::app) fn spec_of(&self, generation: GenerationId) -> Option<Arc<AppSpec>> {
         let mut known = self.current.iter().chain(self.candidate());
         Some(Arc::clone(&known.find(|known| known.id == generation)?.spec))
     }
 
-    /// How many workers there should be once all is done.
+    /// How many workers there should be when all is done.
     pub(in crate::supervisor::app) fn wanted(&self) -> usize {
         match (self.candidate(), &self.current) {
             (Some(candidate), _) => self.wanted_of_candidate(&candidate.spec),
@@ -157,7 +157,7 @@ impl GenerationSet {
         Some(text)
     }
 
-    /// What the workers should come to.
+    /// The workers that there should be.
     pub(in crate::supervisor::app) fn desired(&self, now: Instant) -> Desired {
         let target = |generation: &Generation, count| GenerationTarget {
             generation: generation.id,
@@ -173,7 +173,7 @@ impl GenerationSet {
         }
     }
 
-    /// When a pause before a start, or the probation, is over.
+    /// When a pause before a start, or the probation, ends.
     pub(in crate::supervisor::app) fn wake_at(&self, now: Instant) -> Option<Instant> {
         let generations = self.current.iter().chain(self.candidate());
         let pauses = generations.filter_map(|generation| generation.budget.paused_until(now));

@@ -1,4 +1,4 @@
-//! Owns the generations of an app: the one that serves, the candidate, and what each may get wrong.
+//! Owns the generations of an app: the one that serves, the candidate, and how often each may fail.
 //!
 //! Never here: a worker (`workers`), or which workers there should be (`plan`).
 

@@ -1,5 +1,5 @@
-//! Owns the first seconds of a generation that has taken over: what it took over from, what it has got wrong so far,
-//! and whether that is too much.
+//! Owns the first seconds of a generation that has taken over: the generation before it, its failures so far, and
+//! whether they are too many.
 //!
 //! Never here: going back (`deploy`), or keeping the workers that would serve again (`plan`).
 
@@ -17,18 +17,18 @@ use super::deploy::{Deploy, Generation};
 ///                     └─────────→ superseded: a later one is promoted, and what it is taken back to stays the same
 /// ```
 pub(in crate::supervisor::app) struct Probation {
-    /// What served before and serves again if need be.
+    /// The generation that served before, and serves again if need be.
     pub(in crate::supervisor::app) before: Generation,
     /// The deploy with the observers that wait for its end, and what its workers wrote.
     pub(in crate::supervisor::app) deploy: Deploy,
-    /// Milliseconds from when it was asked for until it served.
+    /// The milliseconds from the request until the generation served.
     pub(in crate::supervisor::app) ms: u64,
     pub(in crate::supervisor::app) until: Instant,
     began: Instant,
     failures: usize,
 }
 
-/// What becomes of a generation on probation.
+/// The verdict on a generation on probation after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::supervisor::app) enum ProbationVerdict {
     /// The generation may go on.
@@ -37,7 +37,7 @@ pub(in crate::supervisor::app) enum ProbationVerdict {
 }
 
 impl Probation {
-    /// Begins now, and is over after `limit`.
+    /// A probation that begins now and ends after `limit`.
     pub(in crate::supervisor::app) fn new(
         before: Generation,
         deploy: Deploy,
@@ -48,20 +48,20 @@ impl Probation {
         Self { before, deploy, ms, until: now + limit, began: now, failures: 0 }
     }
 
-    /// Counts a worker that failed, of a generation that is to have `workers`.
+    /// Counts a failed worker of a generation that is to have `workers`.
     pub(in crate::supervisor::app) fn failed(&mut self, workers: usize) -> ProbationVerdict {
         self.failures += 1;
         let too_many = self.failures >= MOST_FAILURES || self.failures * 2 >= workers;
         if too_many { ProbationVerdict::TakenBack } else { ProbationVerdict::Stays }
     }
 
-    /// The time for which it has served.
+    /// The time for which the generation has served.
     pub(in crate::supervisor::app) fn served(&self, now: Instant) -> Duration {
         now - self.began
     }
 }
 
-/// As many as reject a candidate.
+/// The number of failures that end a probation, the same as for a candidate.
 const MOST_FAILURES: usize = 3;
 
 #[cfg(test)]

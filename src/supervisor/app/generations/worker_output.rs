@@ -1,5 +1,5 @@
-//! Owns what becomes of a line that a worker wrote: the log, those who follow, and what several workers of a candidate
-//! write alike.
+//! Owns what becomes of a worker's line: it goes to the log and to followers, but for lines that several workers of a
+//! candidate write alike.
 //!
 //! Never here: the message of a rejection (`deploys`), or keeping lines (`recent_output`).
 
@@ -21,7 +21,8 @@ impl WorkerOutput {
         Self { app, ctx, candidate: CandidateOutput::default() }
     }
 
-    /// A worker wrote a line; `tried`: its generation is the candidate. Returns the lines that were passed on for it.
+    /// Takes in a line of a worker; `tried`: its generation is the candidate. Returns the lines that were passed on
+    /// because of it.
     pub(in crate::supervisor::app) fn line(
         &mut self,
         generation: GenerationId,
@@ -37,7 +38,7 @@ impl WorkerOutput {
         self.pass_on(generation, lines.into_iter().map(|line| (worker, line)))
     }
 
-    /// A worker has stopped starting. Returns those of its lines that waited and were its own.
+    /// Takes in that a worker has stopped starting; returns the lines that waited and were its own.
     pub(in crate::supervisor::app) fn start_ended(
         &mut self,
         generation: GenerationId,
@@ -48,21 +49,21 @@ impl WorkerOutput {
         self.pass_on(generation, lines.into_iter().map(|line| (worker, line)))
     }
 
-    /// A candidate serves or is given up. Returns the lines that waited.
+    /// Ends the output of a candidate that serves or is given up; returns the lines that waited.
     pub(in crate::supervisor::app) fn end_candidate(&mut self, generation: GenerationId) -> Vec<String> {
         let waiting = if self.candidate.is_of(generation) { self.candidate.end() } else { Vec::new() };
         self.pass_on(generation, waiting.into_iter())
     }
 
-    /// A candidate serves: what its workers write from now on is passed on as it comes.
+    /// Notes that a candidate serves: its workers' lines are passed on as they come from now on.
     pub(in crate::supervisor::app) fn forget_candidate(&mut self) {
         self.candidate = CandidateOutput::default();
     }
 
-    /// Takes in the last lines of a worker that has failed and whose output does not pass the server; whether no other
-    /// worker of the candidate wrote the same. They are in the journal, but not among what its server says, where
-    /// people look first. `tried`: its generation is the candidate or on probation; then they are told once, with the
-    /// rejection.
+    /// Takes in the last lines of a failed worker whose output does not pass the server; returns whether no other
+    /// worker of the candidate wrote the same. The lines are in the journal, but not among the server's own records,
+    /// where people look first. `tried`: the generation is the candidate or on probation; its lines are then logged
+    /// once, with the rejection.
     pub(in crate::supervisor::app) fn is_news(
         &mut self,
         generation: GenerationId,
@@ -78,7 +79,7 @@ impl WorkerOutput {
         !alike
     }
 
-    /// The end of what workers wrote, for the journal of a server whose workers are units.
+    /// Logs the last lines of workers, for the journal of a server whose workers are units.
     pub(in crate::supervisor::app) fn quote(&self, generation: GenerationId, lines: &[String]) {
         if !self.ctx.backend.outlives() {
             return;
@@ -88,7 +89,7 @@ impl WorkerOutput {
         }
     }
 
-    /// Logs lines and hands them to those who follow.
+    /// Logs lines and hands them to followers.
     fn pass_on(
         &self,
         generation: GenerationId,
@@ -105,5 +106,5 @@ impl WorkerOutput {
     }
 }
 
-/// Lines of a worker that failed: an error with where it comes from.
+/// The most lines of a failed worker that are logged: an error with the place that it comes from.
 const MOST_QUOTED: usize = 20;
