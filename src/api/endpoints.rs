@@ -71,6 +71,10 @@ endpoints! {
     /// apps.
     DEPLOY: DeployRequest => ObjectLines<DeployEvent> = POST "/deploy"
         takes r#"{"app"?:NAME}"# answers "a line for each event, below";
+    /// Puts the generation before in the place of the one that serves, as it was, when it is ready; without `app`: of the
+    /// only one.
+    ROLL_BACK: DeployRequest => ObjectLines<DeployEvent> = POST "/rollback"
+        takes r#"{"app"?:NAME}"# answers "a line for each event, below";
     /// Changes how many workers an app has; without `app`: the only one.
     SCALE: Scale => Object<Scaled> = POST "/workers/scale"
         takes r#"{"app"?:NAME,"workers":"half"|"auto"|"2x"|"4"|"2..8"}"# answers r#"{"ok":true,"app","before","now"}"#;

@@ -205,6 +205,12 @@ pub struct AppStatus {
     pub hosts: Vec<RouteName>,
     /// The generation that serves; 0 before the first.
     pub generation: GenerationId,
+    /// The generation that it is again, after a rollback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again: Option<GenerationId>,
+    /// The generation that a rollback brings back, if one is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub earlier: Option<GenerationId>,
     /// Workers wanted, ready, starting, draining or stopping.
     pub workers: WorkerTally,
     /// The bounds of the number of workers and the reason of its last change, where the number follows the load.
@@ -403,7 +409,14 @@ pub(crate) struct DeployRequest {
 #[serde(tag = "event", rename_all = "lowercase")]
 pub(crate) enum DeployEvent {
     /// Workers of the new generation are being started.
-    Starting { app: AppName, generation: GenerationId, workers: usize },
+    Starting {
+        app: AppName,
+        generation: GenerationId,
+        workers: usize,
+        /// What whoever waits should know: that nothing has changed, or what a rollback does not bring back.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        note: Option<String>,
+    },
     Ready {
         app: AppName,
         generation: GenerationId,

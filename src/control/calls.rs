@@ -57,6 +57,9 @@ pub(super) fn router() -> Router {
             })?;
             Ok(control.supervisor.deploy(wanted.app.as_ref()).await?)
         })
+        .on(&endpoints::ROLL_BACK, |control, wanted| async move {
+            Ok(control.supervisor.roll_back(wanted.app.as_ref()).await?)
+        })
         .on(&endpoints::SCALE, |control, wanted| async move { Ok(control.supervisor.scale(wanted).await?) })
         .on(&endpoints::STOP, |control, _| async move {
             control.shutdown.request();

@@ -230,6 +230,18 @@ impl Supervisor {
         self.ask(|reply| AppSetCommand::Deploy(app.cloned(), reply)).await?
     }
 
+    /// Puts the generation before in the place of the one that serves, as it was, once it is ready; without `app` that of
+    /// the only one. The events are those of a deploy.
+    ///
+    /// # Errors
+    /// When there is no such app, or none of its generations has served before.
+    pub(crate) async fn roll_back(
+        &self,
+        app: Option<&AppName>,
+    ) -> Result<mpsc::Receiver<DeployEvent>, SupervisorError> {
+        self.ask(|reply| AppSetCommand::RollBack(app.cloned(), reply)).await?
+    }
+
     /// Changes how many workers an app has, until the instance ends.
     ///
     /// # Errors

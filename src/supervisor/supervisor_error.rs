@@ -5,7 +5,7 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use crate::name::{AppName, RouteName};
+use crate::name::{AppName, GenerationId, RouteName};
 use crate::registry::RegistryError;
 
 /// Why an app's directory and settings do not make an app.
@@ -72,6 +72,9 @@ pub(crate) enum SupervisorError {
     /// The app is ending.
     #[error("the app `{0}` is being stopped")]
     Leaving(AppName),
+    /// There is no generation to go back to.
+    #[error("no generation of `{app}` is known that served before generation {serving}")]
+    NoEarlier { app: AppName, serving: GenerationId },
     /// The path does not start at the root.
     #[error("the path `{}` is not absolute", .0.display())]
     RelativePath(PathBuf),
@@ -98,6 +101,7 @@ impl SupervisorError {
             Self::HostTaken { .. }
             | Self::HostOfConfig { .. }
             | Self::NameTaken { .. }
+            | Self::NoEarlier { .. }
             | Self::Leaving(_) => "conflict",
             Self::WhichApp(_) | Self::RelativePath(_) | Self::BadCount { .. } => "bad-request",
             Self::Rejected { .. } => "rejected",
@@ -120,6 +124,11 @@ impl SupervisorError {
                     .into()
             }
             Self::Leaving(_) => "try again when its workers are gone".into(),
+            Self::NoEarlier { .. } => {
+                "only those that have served since the server's start are known: bring the files back, or lead the app's \
+                 path to those of before, and deploy"
+                    .into()
+            }
             Self::RelativePath(_) => "give the whole path, from `/` on".into(),
             Self::BadCount { right, .. } => format!("expected {right}"),
             Self::Rejected { path, .. } => format!("look at it with `rip-server check {}`", path.display()),

@@ -66,6 +66,7 @@ mod queue;
 mod recycle;
 mod redirects;
 mod reload;
+mod rollback;
 mod rollout;
 mod room;
 mod rooms;

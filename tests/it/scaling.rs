@@ -44,10 +44,13 @@ async fn workers_come_while_requests_wait_and_go_after_a_quiet_time() {
         conn.send_get(&format!("/gate?name={gate}")).await;
         held.push(conn);
     }
-    soon("the second is asked", server.meeting.reached("b")).await;
-    soon("the third is asked", server.meeting.reached("c")).await;
+    // Which of them waits for the others is chance.
+    until("three are served and one waits", || async {
+        let app = app(&server).await;
+        (app.queued, app.in_flight) == (1, 3)
+    })
+    .await;
     let full = at_rest(&server, 3).await;
-    assert_eq!((full.queued, full.in_flight), (1, 3), "the range has an end");
     assert!(full.scaling.unwrap().contains("3 now, 2 until"));
     for gate in ["a", "b", "c", "d"] {
         server.meeting.open(gate);

@@ -66,6 +66,7 @@ pub(crate) const VERBS: &[(&str, &str)] = &[
     ("workers", "show its workers and the requests they have in hand"),
     ("logs", "show what the workers wrote"),
     ("deploy", "start a new version beside the old one, and replace it when ready"),
+    ("rollback", "go back to the version that served before"),
     ("scale", "change how many workers an app has"),
     ("pause", "let the requests of HOST wait"),
     ("resume", "serve HOST again"),

@@ -13,7 +13,7 @@ use crate::logging::{Colours, safe};
 use crate::name::RouteName;
 
 use super::status::rejected;
-use super::{Tone, count, duration, good, size, table};
+use super::{Tone, count, duration, good, plain, size, table};
 
 /// The hosts, a line each.
 pub(in crate::ctl) fn hosts(entries: &[HostEntry]) -> String {
@@ -80,9 +80,10 @@ fn now(worker: &WorkerStatus) -> String {
 /// An event of a deploy.
 pub(in crate::ctl) fn deploy_event(event: &DeployEvent) -> String {
     match event {
-        DeployEvent::Starting { app, generation, workers } => {
+        DeployEvent::Starting { app, generation, workers, note } => {
             let s = if *workers == 1 { "" } else { "s" };
-            format!("{app}: starting {workers} worker{s} of generation {generation}")
+            let note = note.as_deref().map(|note| format!("{app}: {}\n", plain(note))).unwrap_or_default();
+            format!("{note}{app}: starting {workers} worker{s} of generation {generation}")
         }
         DeployEvent::Ready { app, ready, workers, .. } => format!("{app}: {ready} of {workers} ready"),
         DeployEvent::Serving { app, generation, ms, probation } => format!(
@@ -221,7 +222,7 @@ WORKER  APP  GENERATION  PROCESS  STATE     AGE        SERVED  TUNNELS    MEMORY
         };
         for (event, text) in [
             (
-                DeployEvent::Starting { app: api(), generation, workers: 2 },
+                DeployEvent::Starting { app: api(), generation, workers: 2, note: None },
                 "api: starting 2 workers of generation 4",
             ),
             (DeployEvent::Ready { app: api(), generation, ready: 1, workers: 2 }, "api: 1 of 2 ready"),

@@ -82,6 +82,12 @@ fn apps(apps: &[AppStatus]) -> String {
             "  {what}, for {}\n",
             if hosts.is_empty() { "no host".into() } else { hosts.join(", ") }
         );
+        if let Some(again) = app.again {
+            let now = app.generation;
+            text += &format!(
+                "    generation {now} is generation {again} again, until the next deploy or start\n"
+            );
+        }
         if let Some(scaling) = &app.scaling {
             text += &format!("    {}\n", plain(scaling));
         }
@@ -192,6 +198,8 @@ mod tests {
             workers,
             scaling: None,
             resting: false,
+            again: None,
+            earlier: None,
             queued: 0,
             in_flight: 2,
             tunnels: 0,

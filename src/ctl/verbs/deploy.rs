@@ -1,4 +1,4 @@
-//! Owns `deploy`: starts a deploy and waits for its end.
+//! Owns `deploy` and `rollback`: starts one and waits for its end.
 //!
 //! Never here: how an event looks (`render`).
 
@@ -27,16 +27,43 @@ impl DeployVerb {
     /// Starts the deploy and waits for its end. Leaving early does not end the deploy.
     pub(super) fn run(self, caller: Caller<'_>) -> Result<Exit, CtlError> {
         caller.ask(async |session| {
-            let mut events =
-                session.client.stream(&endpoints::DEPLOY, &DeployRequest { app: self.app }).await?;
-            let limit = session.limit;
-            let exit = CtlError::unless_within(limit, "the deploy", progress(session, &mut events))
-                .await
-                .map_err(|error| if error.exit == Exit::TimedOut { error.hint(GOES_ON) } else { error })?;
+            let events = session.client.stream(&endpoints::DEPLOY, &DeployRequest { app: self.app }).await?;
+            let exit = wait(session, events, "the deploy").await?;
             tell_what_waits(session).await;
             Ok(exit)
         })
     }
+}
+
+/// Go back to the version that served before, as it was; exits 0 only when it serves
+///
+/// Folder, command, environment and settings are those of then; files that were edited in place are not brought back,
+/// and it says so when the folder is the same one. It holds until the next deploy or start of the server
+#[derive(Debug, Args)]
+pub(in crate::ctl) struct RollbackVerb {
+    /// The app [default: the only one]
+    app: Option<AppName>,
+}
+
+impl RollbackVerb {
+    /// Leaving early does not end the rollback.
+    pub(super) fn run(self, caller: Caller<'_>) -> Result<Exit, CtlError> {
+        caller.ask(async |session| {
+            let wanted = DeployRequest { app: self.app };
+            let events = session.client.stream(&endpoints::ROLL_BACK, &wanted).await?;
+            wait(session, events, "the rollback").await
+        })
+    }
+}
+
+async fn wait(
+    session: &mut Session<'_>,
+    mut events: AnswerLines<DeployEvent>,
+    what: &str,
+) -> Result<Exit, CtlError> {
+    let limit = session.limit;
+    let end = CtlError::unless_within(limit, what, progress(session, &mut events)).await;
+    end.map_err(|error| if error.exit == Exit::TimedOut { error.hint(GOES_ON) } else { error })
 }
 
 /// Names settings that the deploy has read and that need a restart of the server; they do not change how the deploy

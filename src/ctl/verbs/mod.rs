@@ -59,6 +59,7 @@ verbs! {
     Status(status::StatusVerb);
     Workers(workers::WorkersVerb);
     Deploy(deploy::DeployVerb);
+    Rollback(deploy::RollbackVerb);
     Scale(scale::ScaleVerb);
     Drain(drain::DrainVerb);
     Undrain(drain::UndrainVerb);

@@ -37,7 +37,6 @@ struct AppTask {
     workers: AppWorkers,
     deploys: Deploys,
     files: FileChanges,
-    reports: mpsc::Sender<TaskReport>,
     stopping: bool,
     /// Dropped after the facts, which are part of the deploys, because their end is news.
     _end_notice: EndNotice,
@@ -96,12 +95,11 @@ pub(in crate::supervisor) fn start(
     let (its_app, its_ctx, its_pool) = part();
     let workers = AppWorkers::new(its_app, its_ctx, its_pool, events, reports.clone(), output);
     let (its_app, its_ctx, its_pool) = part();
-    let deploys = Deploys::new(its_app, its_ctx, its_pool, facts, spec, adoption.latest);
+    let deploys = Deploys::new(its_app, its_ctx, its_pool, facts, spec, adoption.latest, reports);
     let mut task = AppTask {
         workers,
         deploys,
         files: FileChanges::new(changes, stop.clone()),
-        reports,
         stopping: false,
         _end_notice: EndNotice(Arc::clone(&ctx.news)),
         app,
@@ -178,6 +176,7 @@ impl AppTask {
         // The asker may have gone; then nobody needs the answer.
         match command {
             AppCommand::Deploy(observer) => self.deploy(observer, "asked for"),
+            AppCommand::RollBack(observer, reply) => drop(reply.send(self.roll_back(observer))),
             AppCommand::Scale(count, reply) => drop(reply.send(self.scale(count))),
             AppCommand::Status(reply) => drop(reply.send(self.view().status())),
             AppCommand::Workers(reply) => drop(reply.send(self.view().workers())),
@@ -230,8 +229,14 @@ impl AppTask {
     fn deploy(&mut self, observer: Option<DeployObserver>, why: &str) {
         if !self.stopping {
             self.files.begin_reading();
-            self.deploys.begin(observer, why, self.reports.clone());
+            self.deploys.begin(observer, why);
         }
+    }
+
+    fn roll_back(&mut self, observer: Option<DeployObserver>) -> Result<(), GenerationId> {
+        self.deploys.roll_back(observer)?;
+        self.files.look_at(self.deploys.set().spec());
+        Ok(())
     }
 
     /// Takes in an event of a worker from the backend.
@@ -268,11 +273,13 @@ impl AppTask {
                 self.advance([PhaseInput { worker, event: PhaseEvent::Gone, why }]);
             }
             TaskReport::Answered(worker) => self.advance(self.workers.ready(worker, "answered")),
-            TaskReport::Resolved(generation, read, seen) => {
+            TaskReport::Seen(generation, content) => self.deploys.seen(generation, *content),
+            TaskReport::Resolved(generation, read, content) => {
                 // A deploy that was superseded meanwhile no longer needs the report.
                 if self.deploys.set().deploy().is_some_and(|deploy| deploy.id == generation) {
-                    self.files.note_read(seen.map(|seen| *seen));
-                    if self.deploys.resolved(*read) {
+                    let content = content.map(|content| *content);
+                    self.files.note_read(content.as_ref().map(|content| content.seen.clone()));
+                    if self.deploys.resolved(generation, *read, content) {
                         self.files.look_at(self.deploys.set().spec());
                     }
                     if let Some(change) = self.files.take_meanwhile() {

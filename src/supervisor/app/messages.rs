@@ -11,13 +11,15 @@ use crate::api::{AppStatus, Scaled, WorkerStatus};
 use crate::backend::{StartError, Started};
 use crate::name::{GenerationId, WorkerId};
 use crate::spec::{AppSpec, WorkerRange};
-use crate::supervisor::files::app_files::Fingerprint;
+use crate::supervisor::files::content::Content;
 use crate::supervisor::supervisor_error::ResolveError;
 
 /// A command of the set of apps to the task of one app.
 pub(in crate::supervisor) enum AppCommand {
     /// Put a new generation in the place of the one that serves.
     Deploy(Option<DeployObserver>),
+    /// Put the generation before in the place of the one that serves; without one, which does is answered.
+    RollBack(Option<DeployObserver>, oneshot::Sender<Result<(), GenerationId>>),
     /// Set the number of workers.
     Scale(WorkerRange, oneshot::Sender<Scaled>),
     /// Report the status of the app, without its hosts.
@@ -37,7 +39,9 @@ pub(super) enum TaskReport {
     /// A worker that was starting takes requests.
     Answered(WorkerId),
     /// The app as it was read, and the state of its files before that.
-    Resolved(GenerationId, Box<Result<AppSpec, ResolveError>>, Option<Box<Fingerprint>>),
+    Resolved(GenerationId, Box<Result<AppSpec, ResolveError>>, Option<Box<Content>>),
+    /// The files of the app as it was first.
+    Seen(GenerationId, Box<Content>),
     /// Whether a worker that let a request's time pass is silent.
     Liveness { worker: WorkerId, silent: bool },
 }

@@ -44,6 +44,8 @@ impl StatusView<'_> {
             workers: self.tally(),
             scaling: self.generations.scaling(now),
             resting: self.is_resting(),
+            again: self.generations.current().and_then(|current| current.again),
+            earlier: self.generations.earlier().map(|earlier| earlier.id),
             queued: report.queued,
             in_flight: sum(|report| report.standing.in_flight),
             tunnels: sum(|report| report.standing.tunnels),

@@ -3,6 +3,7 @@
 //! Never here: what follows from a change (`app`).
 
 pub(super) mod app_files;
+pub(super) mod content;
 pub(super) mod file_watch;
 pub(super) mod source_tree;
 pub(super) mod stamp;

@@ -236,6 +236,22 @@ impl AppEntries {
         Ok(events)
     }
 
+    /// Has an app go back to its generation before.
+    pub(super) async fn roll_back(
+        &self,
+        app: Option<AppName>,
+    ) -> Result<mpsc::Receiver<DeployEvent>, SupervisorError> {
+        let entry = self.find_or_only(app.as_ref())?;
+        let (steps, events) = mpsc::channel(STEPS);
+        let observer = DeployObserver::new(&steps);
+        let app = entry.app.name.clone();
+        match entry.ask(|reply| AppCommand::RollBack(observer, reply)).await {
+            Some(Ok(())) => Ok(events),
+            Some(Err(serving)) => Err(SupervisorError::NoEarlier { app, serving }),
+            None => Err(SupervisorError::Leaving(app)),
+        }
+    }
+
     /// Tries again to read the apps that could not be read, and starts them.
     async fn read_again(
         &mut self,
@@ -266,7 +282,12 @@ impl AppEntries {
         found.ok_or_else(|| SupervisorError::NoSuchApp(app.clone()))
     }
 
-    pub(super) fn only(&self) -> Result<&AppEntry, SupervisorError> {
+    /// The app of that name, or the only one.
+    pub(super) fn find_or_only(&self, app: Option<&AppName>) -> Result<&AppEntry, SupervisorError> {
+        app.map_or_else(|| self.only(), |app| self.find(app))
+    }
+
+    fn only(&self) -> Result<&AppEntry, SupervisorError> {
         match self.running.as_slice() {
             [only] => Ok(only),
             [] => Err(SupervisorError::NoApp),

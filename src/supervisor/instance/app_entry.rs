@@ -94,6 +94,8 @@ impl UnreadableApp {
             workers: WorkerTally::default(),
             scaling: None,
             resting: false,
+            again: None,
+            earlier: None,
             queued: 0,
             in_flight: 0,
             tunnels: 0,

@@ -33,6 +33,7 @@ pub(in crate::supervisor) enum AppSetCommand {
     Apps(ReplySender<Vec<AppStatus>>),
     Workers(ReplySender<Vec<WorkerStatus>>),
     Deploy(Option<AppName>, ReplySender<Result<mpsc::Receiver<DeployEvent>, SupervisorError>>),
+    RollBack(Option<AppName>, ReplySender<Result<mpsc::Receiver<DeployEvent>, SupervisorError>>),
     Scale(Scale, ReplySender<Result<Scaled, SupervisorError>>),
     Logs(Option<AppName>, usize, Follow, ReplySender<Result<mpsc::Receiver<LogLine>, SupervisorError>>),
     Begun(ReplySender<Vec<Begun>>),
@@ -168,6 +169,7 @@ impl AppSet {
             AppSetCommand::Apps(reply) => drop(reply.send(self.apps.statuses(&self.hosts).await)),
             AppSetCommand::Workers(reply) => drop(reply.send(self.apps.workers().await)),
             AppSetCommand::Deploy(app, reply) => drop(reply.send(self.deploy(app).await)),
+            AppSetCommand::RollBack(app, reply) => drop(reply.send(self.roll_back(app).await)),
             AppSetCommand::Scale(wanted, reply) => drop(reply.send(self.scale(wanted).await)),
             AppSetCommand::Logs(app, lines, follow, reply) => drop(reply.send(self.logs(app, lines, follow))),
             AppSetCommand::Begun(reply) => drop(reply.send(begun.to_vec())),
@@ -208,14 +210,16 @@ impl AppSet {
         self.apps.deploy(app, &mut self.hosts).await
     }
 
+    async fn roll_back(&self, app: Option<AppName>) -> Result<mpsc::Receiver<DeployEvent>, SupervisorError> {
+        self.check_not_stopping()?;
+        self.apps.roll_back(app).await
+    }
+
     async fn scale(&self, wanted: Scale) -> Result<Scaled, SupervisorError> {
         self.check_not_stopping()?;
         let count = compound::workers(&wanted.workers)
             .map_err(|right| SupervisorError::BadCount { read: wanted.workers, right: right.0 })?;
-        let entry = match wanted.app {
-            Some(app) => self.apps.find(&app)?,
-            None => self.apps.only()?,
-        };
+        let entry = self.apps.find_or_only(wanted.app.as_ref())?;
         let scaled = entry.ask(|reply| AppCommand::Scale(count, reply)).await;
         scaled.ok_or_else(|| SupervisorError::Leaving(entry.app.name.clone()))
     }

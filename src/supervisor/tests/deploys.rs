@@ -10,7 +10,10 @@ async fn a_deploy_takes_over_in_one_step_when_all_its_workers_are_ready() {
 
     let mut events = world.supervisor.deploy(None).await.unwrap();
     let (app, generation) = (blog().name, GenerationId(2));
-    assert_eq!(events.recv().await, Some(DeployEvent::Starting { app: app.clone(), generation, workers: 2 }));
+    assert_eq!(
+        events.recv().await,
+        Some(DeployEvent::Starting { app: app.clone(), generation, workers: 2, note: None })
+    );
     let ready = |ready| DeployEvent::Ready { app: app.clone(), generation, ready, workers: 2 };
     assert_eq!(events.recv().await, Some(ready(1)));
     let meanwhile = world.claim("blog.example").await.unwrap();

@@ -16,6 +16,7 @@ use crate::spec::AppSpec;
 use super::crash_budget::{CrashBudget, TrialVerdict};
 use crate::supervisor::app::deploy_observer::DeployObserver;
 use crate::supervisor::app::worker_state::WorkerFailure;
+use crate::supervisor::files::content::Content;
 use crate::supervisor::reload_notices::ReloadNotice;
 
 /// A version of an app with all that its workers run pinned.
@@ -27,12 +28,83 @@ pub(in crate::supervisor::app) struct Generation {
     pub(in crate::supervisor::app) budget: CrashBudget,
     /// How the worker ended that failed last.
     pub(in crate::supervisor::app) last_failure: Option<String>,
+    /// The app's files as it was read, once they are known.
+    pub(in crate::supervisor::app) content: Option<Content>,
+    /// The generation that it is again.
+    pub(in crate::supervisor::app) again: Option<GenerationId>,
+}
+
+/// A generation that has served and could serve again.
+#[derive(Clone)]
+pub(in crate::supervisor::app) struct EarlierGeneration {
+    pub(in crate::supervisor::app) id: GenerationId,
+    pub(in crate::supervisor::app) spec: Arc<AppSpec>,
+    content: Option<Content>,
+}
+
+impl EarlierGeneration {
+    /// The same under another number.
+    pub(in crate::supervisor::app) fn again(self, id: GenerationId) -> Generation {
+        Generation { content: self.content, again: Some(self.id), ..Generation::new(id, self.spec) }
+    }
+
+    /// What somebody should know before it serves in the place of `serving`.
+    pub(in crate::supervisor::app) fn caveat(&self, serving: &Generation) -> String {
+        let (folder, now) = (&self.spec.launch.directory, &serving.spec.launch.directory);
+        let path = self.spec.path.display();
+        if folder != now {
+            return format!(
+                "in {}; the next deploy or start of the server reads {path} anew",
+                folder.display()
+            );
+        }
+        let mut text = format!(
+            "in the same folder as generation {}, {}: command, environment and settings are those of then, and files \
+             that were edited in place stay as they are now",
+            serving.id,
+            folder.display()
+        );
+        let commit = |content: &Option<Content>| content.as_ref().and_then(|content| content.commit.clone());
+        if let (Some(then), Some(now)) = (commit(&self.content), commit(&serving.content))
+            && then != now
+        {
+            text += &format!(
+                "; it was a git checkout of {then} then and is of {now} now: `git -C {} checkout {then}`, and deploy",
+                folder.display()
+            );
+        }
+        text
+    }
 }
 
 impl Generation {
     /// A generation none of whose workers has been started.
     pub(in crate::supervisor::app) fn new(id: GenerationId, spec: Arc<AppSpec>) -> Self {
-        Self { id, spec, budget: CrashBudget::new(), last_failure: None }
+        Self { id, spec, budget: CrashBudget::new(), last_failure: None, content: None, again: None }
+    }
+
+    /// What is kept of it once another one serves.
+    pub(in crate::supervisor::app) fn earlier(&self) -> EarlierGeneration {
+        EarlierGeneration { id: self.id, spec: Arc::clone(&self.spec), content: self.content.clone() }
+    }
+
+    /// Whether nothing that anybody looks at is different from another one.
+    fn is_same_as(&self, other: &Self) -> bool {
+        let there = self.content.as_ref().is_some_and(|content| content.seen.real_path.is_some());
+        there && self.content == other.content && self.spec == other.spec
+    }
+
+    /// That a deploy of it changes nothing, if so.
+    pub(in crate::supervisor::app) fn sameness(&self, serving: Option<&Self>) -> Option<String> {
+        let serving = serving.filter(|serving| self.is_same_as(serving))?;
+        let commit = self.content.as_ref().and_then(|content| content.commit.as_deref());
+        let commit = commit.map(|commit| format!(", commit {commit}")).unwrap_or_default();
+        Some(format!(
+            "nothing that the server looks at has changed since generation {}: {}{commit}, its entry, `watch`, rip.toml and \
+             settings are the same",
+            serving.id,
+            self.spec.launch.directory.display()
+        ))
     }
 
     /// Counts a worker of the generation that has failed.

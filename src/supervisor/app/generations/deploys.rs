@@ -14,9 +14,10 @@ use crate::name::{GenerationId, WorkerId};
 use crate::pool::{Mode, PoolWriter};
 use crate::spec::{AppSpec, WorkerRange};
 
+use super::app_reader::AppReader;
 use super::autoscaler::{Load, Resize};
 use super::crash_budget::{CrashBudget, TrialVerdict};
-use super::deploy::{Deploy, Generation, KEPT};
+use super::deploy::{Deploy, Generation};
 use super::generation_set::GenerationSet;
 use super::probation::{Probation, ProbationVerdict};
 use super::worker_output::WorkerOutput;
@@ -25,7 +26,7 @@ use crate::supervisor::app::facts::FactsWriter;
 use crate::supervisor::app::messages::TaskReport;
 use crate::supervisor::app::worker_state::WorkerFailure;
 use crate::supervisor::app_context::AppContext;
-use crate::supervisor::files::app_files::{WatchTargets, seen_by};
+use crate::supervisor::files::content::Content;
 use crate::supervisor::supervisor_error::ResolveError;
 
 /// The generations of an app.
@@ -35,6 +36,7 @@ pub(in crate::supervisor::app) struct Deploys {
     pool: PoolWriter,
     facts: FactsWriter,
     output: WorkerOutput,
+    reader: AppReader,
     set: GenerationSet,
     /// The last generation that was given a number.
     latest: GenerationId,
@@ -49,10 +51,12 @@ impl Deploys {
         facts: FactsWriter,
         spec: Arc<AppSpec>,
         latest: GenerationId,
+        reports: mpsc::Sender<TaskReport>,
     ) -> Self {
+        let reader = AppReader::new(ctx.clone(), reports);
         let output = WorkerOutput::new(app.name.clone(), ctx.clone());
         let set = GenerationSet::new(spec, ctx.cores);
-        Self { app, ctx, pool, facts, output, set, latest }
+        Self { app, ctx, pool, facts, output, reader, set, latest }
     }
 
     /// The generations as they are now.
@@ -108,35 +112,60 @@ impl Deploys {
     pub(in crate::supervisor::app) fn begin_first(&mut self, observer: Option<DeployObserver>) {
         let id = self.next_generation();
         self.set.deploy = Some(Deploy::new(id, observer.into_iter().collect(), Instant::now()));
-        self.try_out(Arc::clone(&self.set.spec));
+        let spec = Arc::clone(&self.set.spec);
+        self.try_out(Generation::new(id, Arc::clone(&spec)), None);
+        self.reader.look(id, spec);
+    }
+
+    /// The files of a generation were looked at.
+    pub(in crate::supervisor::app) fn seen(&mut self, generation: GenerationId, content: Content) {
+        self.set.note_content(generation, content);
     }
 
     /// Reads the app anew, to try it out. A deploy that is on its way is superseded, and its observers wait for this
     /// one from then on.
-    pub(in crate::supervisor::app) fn begin(
+    pub(in crate::supervisor::app) fn begin(&mut self, observer: Option<DeployObserver>, why: &str) {
+        let id = self.supersede(observer);
+        tracing::info!(app = %self.app.name, generation = %id, why, "deploy begins");
+        self.reader.read(id, &self.set.spec);
+    }
+
+    /// Tries out the generation before the one that serves, as it was: nothing is read anew.
+    ///
+    /// # Errors
+    /// The generation that serves, where none is known that served before it.
+    pub(in crate::supervisor::app) fn roll_back(
         &mut self,
         observer: Option<DeployObserver>,
-        why: &str,
-        reports: mpsc::Sender<TaskReport>,
-    ) {
+    ) -> Result<(), GenerationId> {
+        let serving = self.set.current.as_ref().ok_or_else(GenerationId::default)?;
+        let earlier = self.set.earlier().cloned().ok_or(serving.id)?;
+        let caveat = earlier.caveat(serving);
+        let id = self.supersede(observer);
+        let note = format!("generation {id} is generation {} again, {caveat}", earlier.id);
+        tracing::info!(app = %self.app.name, generation = %id, again = %earlier.id, "rollback begins");
+        self.try_out(earlier.again(id), Some(note));
+        Ok(())
+    }
+
+    /// Begins a deploy in the place of one on its way; whoever waits for that one waits for this one from then on.
+    fn supersede(&mut self, observer: Option<DeployObserver>) -> GenerationId {
         let mut observers = self.end_deploy().map(|deploy| deploy.superseded(&self.app)).unwrap_or_default();
         observers.extend(observer);
         let id = self.next_generation();
-        tracing::info!(app = %self.app.name, generation = %id, why, "deploy begins");
         let mut deploy = Deploy::new(id, observers, Instant::now());
         deploy.reloading = Some(self.ctx.reload_notices.begin());
         self.set.deploy = Some(deploy);
-        let reading =
-            seen_by(WatchTargets::of(&self.set.spec), self.ctx.read_app(self.set.spec.path.clone()));
-        self.ctx.stop.spawn("read app", async move {
-            let (read, seen) = reading.await;
-            // An app that has ended no longer needs the report.
-            reports.send(TaskReport::Resolved(id, Box::new(read), seen.map(Box::new))).await.ok();
-        });
+        id
     }
 
     /// Takes in the app as it was read for the deploy on its way; returns whether there is a candidate now.
-    pub(in crate::supervisor::app) fn resolved(&mut self, read: Result<AppSpec, ResolveError>) -> bool {
+    pub(in crate::supervisor::app) fn resolved(
+        &mut self,
+        generation: GenerationId,
+        read: Result<AppSpec, ResolveError>,
+        content: Option<Content>,
+    ) -> bool {
         match read {
             Ok(spec) if spec.name != self.app.name => {
                 let name = &spec.name;
@@ -144,7 +173,9 @@ impl Deploys {
                 false
             }
             Ok(spec) => {
-                self.try_out(Arc::new(spec));
+                let candidate = Generation { content, ..Generation::new(generation, Arc::new(spec)) };
+                let note = candidate.sameness(self.set.current.as_ref());
+                self.try_out(candidate, note);
                 true
             }
             Err(error) => {
@@ -154,15 +185,19 @@ impl Deploys {
         }
     }
 
-    fn try_out(&mut self, spec: Arc<AppSpec>) {
-        self.set.spec = Arc::clone(&spec);
+    /// `note`: what whoever waits should know.
+    fn try_out(&mut self, candidate: Generation, note: Option<String>) {
+        self.set.spec = Arc::clone(&candidate.spec);
         let Some(deploy) = &mut self.set.deploy else { return };
         let (app, generation) = (self.app.name.clone(), deploy.id);
-        deploy.candidate = Some(Generation::new(generation, spec));
+        if let Some(note) = &note {
+            tracing::info!(%app, %generation, "{note}");
+        }
+        deploy.candidate = Some(candidate);
         self.pool.set_mode(Mode::Open);
         let workers = self.set.wanted();
         if let Some(deploy) = &self.set.deploy {
-            deploy.tell(DeployEvent::Starting { app, generation, workers });
+            deploy.tell(DeployEvent::Starting { app, generation, workers, note });
         }
     }
 
@@ -203,6 +238,9 @@ impl Deploys {
                 Some(earlier.before)
             }
         };
+        if let Some(before) = &before {
+            self.set.remember(before);
+        }
         match before.filter(|before| !limit.is_zero() && has_ready(before.id)) {
             None => deploy.done(&self.app, ms),
             Some(before) => {
@@ -246,6 +284,7 @@ impl Deploys {
             format!("{why}, {served:.1} s after it began to serve: generation {serving} serves again");
         tracing::error!(%app, %generation, %serving, reason, "generation taken back");
         let rejection = self.rejection(&deploy, reason);
+        self.set.take_from_memory(before.id);
         self.hand_over(before);
         deploy.end(DeployEvent::Rejected { app, rejection });
     }
@@ -342,7 +381,7 @@ impl Deploys {
     ) {
         let tried = self.set.deploy.as_ref().is_some_and(|deploy| deploy.id == generation);
         let lines = self.output.line(generation, worker, line, tried);
-        self.note_output(generation, &lines);
+        self.set.note_output(generation, &lines);
     }
 
     /// Takes in that a worker has stopped starting: its lines that waited are passed on, unless another worker wrote
@@ -354,7 +393,7 @@ impl Deploys {
         is_ready: bool,
     ) {
         let lines = self.output.start_ended(generation, worker, is_ready);
-        self.note_output(generation, &lines);
+        self.set.note_output(generation, &lines);
     }
 
     /// The last lines of a worker that has failed and whose output does not pass the server.
@@ -367,28 +406,14 @@ impl Deploys {
         let on_probation = self.set.probation.as_ref().map(|probation| &probation.deploy);
         let tried = self.set.deploy.iter().chain(on_probation).any(|deploy| deploy.id == generation);
         if self.output.is_news(generation, worker, lines, tried) {
-            self.note_output(generation, lines);
+            self.set.note_output(generation, lines);
         }
     }
 
     /// Passes on the lines that wait, when a candidate serves or is given up.
     fn end_candidate_output(&mut self, generation: GenerationId) {
         let lines = self.output.end_candidate(generation);
-        self.note_output(generation, &lines);
-    }
-
-    /// Keeps lines for the message of a rejection; a rejection without lines gets those that come after it.
-    fn note_output(&mut self, generation: GenerationId, lines: &[String]) {
-        let tried = self.set.probation.as_mut().map(|probation| &mut probation.deploy);
-        let mut deploys = self.set.deploy.as_mut().into_iter().chain(tried);
-        if let Some(deploy) = deploys.find(|deploy| deploy.id == generation) {
-            lines.iter().for_each(|line| deploy.note_output(line));
-        } else if let Some(rejected) = &mut self.set.rejected
-            && rejected.generation == generation
-        {
-            let room = KEPT.saturating_sub(rejected.output.len());
-            rejected.output.extend(lines.iter().take(room).cloned());
-        }
+        self.set.note_output(generation, &lines);
     }
 }
 

@@ -11,9 +11,10 @@ use crate::api::Rejection;
 use crate::name::GenerationId;
 use crate::spec::{AppSpec, WorkerRange, span};
 use crate::supervisor::app::plan::{Desired, GenerationTarget};
+use crate::supervisor::files::content::Content;
 
 use super::autoscaler::{Autoscaler, Load, Resize, Rollout, ScalingLimits};
-use super::deploy::{Deploy, Generation};
+use super::deploy::{Deploy, EarlierGeneration, Generation, KEPT};
 use super::probation::Probation;
 
 /// The generations of an app.
@@ -31,6 +32,8 @@ pub(in crate::supervisor::app) struct GenerationSet {
     pub(super) probation: Option<Probation>,
     /// Why the last deploy was rejected, if it was.
     pub(super) rejected: Option<Rejection>,
+    /// Those that served before the current one, the last one last.
+    earlier: Vec<EarlierGeneration>,
 }
 
 impl GenerationSet {
@@ -46,6 +49,7 @@ impl GenerationSet {
             deploy: None,
             probation: None,
             rejected: None,
+            earlier: Vec::new(),
         }
     }
 
@@ -71,6 +75,48 @@ impl GenerationSet {
     /// Why the last deploy was rejected, if it was.
     pub(in crate::supervisor::app) fn rejected(&self) -> Option<&Rejection> {
         self.rejected.as_ref()
+    }
+
+    /// The generation that a rollback brings back.
+    pub(in crate::supervisor::app) fn earlier(&self) -> Option<&EarlierGeneration> {
+        self.earlier.last()
+    }
+
+    /// Keeps what another generation has taken over from.
+    pub(super) fn remember(&mut self, before: &Generation) {
+        if self.earlier.last().is_none_or(|last| last.id != before.id) {
+            self.earlier.push(before.earlier());
+            let surplus = self.earlier.len().saturating_sub(MOST_EARLIER);
+            self.earlier.drain(..surplus);
+        }
+    }
+
+    /// A generation that was kept serves again itself.
+    pub(super) fn take_from_memory(&mut self, before: GenerationId) {
+        self.earlier.pop_if(|last| last.id == before);
+    }
+
+    /// Keeps lines for the message of a rejection; those that come after it are added where there were none.
+    pub(super) fn note_output(&mut self, generation: GenerationId, lines: &[String]) {
+        let tried = self.probation.as_mut().map(|probation| &mut probation.deploy);
+        let mut deploys = self.deploy.as_mut().into_iter().chain(tried);
+        if let Some(deploy) = deploys.find(|deploy| deploy.id == generation) {
+            lines.iter().for_each(|line| deploy.note_output(line));
+        } else if let Some(rejected) = &mut self.rejected
+            && rejected.generation == generation
+        {
+            let room = KEPT.saturating_sub(rejected.output.len());
+            rejected.output.extend(lines.iter().take(room).cloned());
+        }
+    }
+
+    /// Notes the files of a generation as they were when it was read.
+    pub(super) fn note_content(&mut self, generation: GenerationId, content: Content) {
+        let candidate = self.deploy.as_mut().and_then(|deploy| deploy.candidate.as_mut());
+        let mut known = self.current.iter_mut().chain(candidate);
+        if let Some(known) = known.find(|known| known.id == generation) {
+            known.content = Some(content);
+        }
     }
 
     /// The generation whose workers are kept, in case the current one is taken back.
@@ -187,3 +233,6 @@ impl GenerationSet {
         self.deploy.as_ref().is_some_and(|deploy| deploy.candidate.is_none())
     }
 }
+
+/// One to go back to, and what that was before where a generation is taken back itself.
+const MOST_EARLIER: usize = 3;

@@ -2,6 +2,7 @@
 //!
 //! Never here: a worker (`workers`), or which workers there should be (`plan`).
 
+mod app_reader;
 pub(super) mod autoscaler;
 mod candidate_output;
 mod crash_budget;
