@@ -8,8 +8,8 @@ use crate::name::{HostName, RouteName};
 use super::endpoint::{Endpoint, JsonBody, LogQuery, Object, ObjectLines, Text};
 use super::{
     AddHost, CertList, CertPlan, Changed, DeployEvent, DeployRequest, DrainAnswer, EndDrain, HostCertificate,
-    HostList, ImportCert, LogLine, RenewCert, RenewEvent, Scale, Scaled, SetState, StartDrain, Status,
-    StopAnswer, StopServer, WorkerList,
+    HostList, ImportCert, LogLine, RenewCert, RenewEvent, RunPlace, RunRequest, Scale, Scaled, SetState,
+    StartDrain, Status, StopAnswer, StopServer, WorkerList,
 };
 
 /// Makes a constant of each row, and for tests the table with what SPEC says of each.
@@ -75,6 +75,11 @@ endpoints! {
     /// only one.
     ROLL_BACK: DeployRequest => ObjectLines<DeployEvent> = POST "/rollback"
         takes r#"{"app"?:NAME}"# answers "a line for each event, below";
+    /// Where, with which environment and as which user a command runs as an app's workers do; runs nothing. Without
+    /// `app`: of the only one.
+    RUN_PLACE: RunRequest => Object<RunPlace> = POST "/run"
+        takes r#"{"app"?:NAME}"#
+        answers r#"{"ok":true,"app","generation","backend","directory","env":{NAME:VALUE,…},"uid","gid"}"#;
     /// Changes how many workers an app has; without `app`: the only one.
     SCALE: Scale => Object<Scaled> = POST "/workers/scale"
         takes r#"{"app"?:NAME,"workers":"half"|"auto"|"2x"|"4"|"2..8"}"# answers r#"{"ok":true,"app","before","now"}"#;
@@ -124,6 +129,11 @@ impl JsonBody for SetState {
 
 impl JsonBody for DeployRequest {
     const EXPECTED: &str = r#"expected {"app":"blog"}; without app: all"#;
+    const MAY_BE_EMPTY: bool = true;
+}
+
+impl JsonBody for RunRequest {
+    const EXPECTED: &str = r#"expected {"app":"blog"}; without app: the only one"#;
     const MAY_BE_EMPTY: bool = true;
 }
 

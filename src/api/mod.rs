@@ -14,11 +14,13 @@ mod certs;
 pub(crate) mod endpoint;
 pub(crate) mod endpoints;
 mod host_state;
+mod run;
 
 pub(crate) use certs::{
     CertList, CertPlan, CheckResult, HostCertificate, ImportCert, PlanCheck, RenewCert, RenewEvent,
 };
 pub(crate) use host_state::HostState;
+pub(crate) use run::{RunPlace, RunRequest};
 
 /// The hosts of the registry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -14,6 +14,7 @@ pub(crate) mod shim;
 mod sockets;
 pub(crate) mod systemd;
 
+pub(crate) use child::environment_of_command;
 pub use contract::backend_error::{OpenError, StartError};
 pub use contract::exit::WorkerExit;
 pub use contract::listening::{Holder, Listening};

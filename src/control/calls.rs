@@ -10,12 +10,15 @@ use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
+use rustix::process::{getegid, geteuid};
 use tokio::net::unix::UCred;
 use tokio::time::{Instant, timeout};
 
 use crate::api::{
-    AppStatus, CertList, DrainAnswer, Health, HostList, StartDrain, Status, StopAnswer, WorkerList, endpoints,
+    AppStatus, CertList, DrainAnswer, Health, HostList, RunPlace, StartDrain, Status, StopAnswer, WorkerList,
+    endpoints,
 };
+use crate::backend::environment_of_command;
 use crate::name::HostName;
 
 use super::Control;
@@ -59,6 +62,19 @@ pub(super) fn router() -> Router {
         })
         .on(&endpoints::ROLL_BACK, |control, wanted| async move {
             Ok(control.supervisor.roll_back(wanted.app.as_ref()).await?)
+        })
+        .on(&endpoints::RUN_PLACE, |control, wanted| async move {
+            let (generation, launch) = control.supervisor.serving(wanted.app.as_ref()).await?;
+            Ok(RunPlace {
+                ok: true,
+                app: launch.app.clone(),
+                generation,
+                backend: control.facts.backend.name,
+                directory: launch.directory.clone(),
+                env: environment_of_command(&launch, generation),
+                uid: geteuid().as_raw(),
+                gid: getegid().as_raw(),
+            })
         })
         .on(&endpoints::SCALE, |control, wanted| async move { Ok(control.supervisor.scale(wanted).await?) })
         .on(&endpoints::STOP, |control, _| async move {

@@ -36,9 +36,9 @@ use crate::api::{SetState, WorkerStatus};
 use crate::backend::{self, Backend};
 use crate::directory::Directory;
 use crate::metrics::Metrics;
-use crate::name::{AppName, RouteName};
+use crate::name::{AppName, GenerationId, RouteName};
 use crate::registry::Registry;
-use crate::spec::AppSpec;
+use crate::spec::{AppSpec, LaunchSpec};
 use crate::tasks::TaskGroup;
 use crate::time::WallClock;
 
@@ -240,6 +240,17 @@ impl Supervisor {
         app: Option<&AppName>,
     ) -> Result<mpsc::Receiver<DeployEvent>, SupervisorError> {
         self.ask(|reply| AppSetCommand::RollBack(app.cloned(), reply)).await?
+    }
+
+    /// The generation of an app that serves, and how its workers are started; without `app` that of the only one.
+    ///
+    /// # Errors
+    /// When there is no such app, or no generation of it serves.
+    pub(crate) async fn serving(
+        &self,
+        app: Option<&AppName>,
+    ) -> Result<(GenerationId, Arc<LaunchSpec>), SupervisorError> {
+        self.ask(|reply| AppSetCommand::Serving(app.cloned(), reply)).await?
     }
 
     /// Changes how many workers an app has, until the instance ends.

@@ -72,6 +72,9 @@ pub(crate) enum SupervisorError {
     /// The app is ending.
     #[error("the app `{0}` is being stopped")]
     Leaving(AppName),
+    /// No generation of the app serves.
+    #[error("no generation of `{0}` serves")]
+    NotServing(AppName),
     /// There is no generation to go back to.
     #[error("no generation of `{app}` is known that served before generation {serving}")]
     NoEarlier { app: AppName, serving: GenerationId },
@@ -101,6 +104,7 @@ impl SupervisorError {
             Self::HostTaken { .. }
             | Self::HostOfConfig { .. }
             | Self::NameTaken { .. }
+            | Self::NotServing(_)
             | Self::NoEarlier { .. }
             | Self::Leaving(_) => "conflict",
             Self::WhichApp(_) | Self::RelativePath(_) | Self::BadCount { .. } => "bad-request",
@@ -124,6 +128,7 @@ impl SupervisorError {
                     .into()
             }
             Self::Leaving(_) => "try again when its workers are gone".into(),
+            Self::NotServing(_) => "`rip-serverctl status` tells why".into(),
             Self::NoEarlier { .. } => {
                 "only those that have served since the server's start are known: bring the files back, or lead the app's \
                  path to those of before, and deploy"

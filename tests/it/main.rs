@@ -71,6 +71,7 @@ mod rollout;
 mod room;
 mod rooms;
 mod routes;
+mod run;
 mod scaling;
 mod sent_files;
 mod serve;

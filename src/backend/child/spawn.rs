@@ -2,6 +2,7 @@
 //!
 //! Never here: its process once it runs (`child_process`), or which workers there are (`child_workers`).
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -24,7 +25,9 @@ use super::strays::{self, Mark};
 use crate::backend::shim::OPEN_FILES;
 use crate::backend::sockets::{Door, SocketFile};
 use crate::backend::{Order, StartError, Started, WorkerEvent, contract, handover};
+use crate::name::GenerationId;
 use crate::pool::Address;
+use crate::spec::LaunchSpec;
 use crate::system::process_setup;
 use crate::system::sd::SYSTEMD_ENV;
 
@@ -171,17 +174,40 @@ fn environment(
     mark: &Mark,
 ) -> Vec<(OsString, OsString)> {
     let launch = &order.launch;
-    let ours = |name: &OsString| {
-        name.as_encoded_bytes().starts_with(b"RIP_") || SYSTEMD_ENV.iter().any(|systemd| name == systemd)
-    };
-    let mut environment: Vec<_> = inherited.filter(|(name, _)| !ours(name)).collect();
-    environment.extend(launch.env.iter().map(|(name, value)| (name.into(), value.into())));
+    let mut environment = environment_of_app(inherited, launch);
     let numbers = (order.worker.0, order.generation.0);
     let own = contract::environment::identity(&launch.app, &launch.instance, numbers, &launch.directory);
     let places = contract::environment::places(launch, address, notify.path(), &notify.pid_file());
     let mark = (strays::VARIABLE, mark.as_str().into());
     environment.extend(own.into_iter().chain(places).chain([mark]).map(|(name, value)| (name.into(), value)));
     environment
+}
+
+/// The server's environment without what is between it and systemd or its own settings, then the app's.
+fn environment_of_app(
+    inherited: impl Iterator<Item = (OsString, OsString)>,
+    launch: &LaunchSpec,
+) -> Vec<(OsString, OsString)> {
+    let ours = |name: &OsString| {
+        name.as_encoded_bytes().starts_with(b"RIP_") || SYSTEMD_ENV.iter().any(|systemd| name == systemd)
+    };
+    let mut environment: Vec<_> = inherited.filter(|(name, _)| !ours(name)).collect();
+    environment.extend(launch.env.iter().map(|(name, value)| (name.into(), value.into())));
+    environment
+}
+
+/// The environment of a command that is to run as the workers of a generation do: theirs, less what is one worker's own.
+/// Variables that are not UTF-8 are left out.
+pub(crate) fn environment_of_command(
+    launch: &LaunchSpec,
+    generation: GenerationId,
+) -> BTreeMap<String, String> {
+    let own =
+        contract::environment::identity(&launch.app, &launch.instance, (0, generation.0), &launch.directory);
+    let own = own.into_iter().filter(|(name, _)| *name != "RIP_WORKER");
+    let all = environment_of_app(std::env::vars_os(), launch);
+    let all = all.into_iter().chain(own.map(|(name, value)| (name.into(), value)));
+    all.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
 }
 
 fn refused(order: &Order, source: io::Error) -> StartError {
@@ -193,8 +219,6 @@ const EXEC_LIMIT: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::backend::sockets::Sockets;
     use crate::backend::tests::order;

@@ -20,6 +20,7 @@ mod man;
 mod metrics;
 mod passwd;
 mod remove;
+mod run;
 mod scale;
 mod state;
 mod status;
@@ -60,6 +61,7 @@ verbs! {
     Workers(workers::WorkersVerb);
     Deploy(deploy::DeployVerb);
     Rollback(deploy::RollbackVerb);
+    Run(run::RunVerb);
     Scale(scale::ScaleVerb);
     Drain(drain::DrainVerb);
     Undrain(drain::UndrainVerb);

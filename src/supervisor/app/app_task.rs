@@ -177,6 +177,10 @@ impl AppTask {
         match command {
             AppCommand::Deploy(observer) => self.deploy(observer, "asked for"),
             AppCommand::RollBack(observer, reply) => drop(reply.send(self.roll_back(observer))),
+            AppCommand::Serving(reply) => {
+                let serving = self.deploys.set().current();
+                drop(reply.send(serving.map(|serving| (serving.id, Arc::clone(&serving.spec.launch)))));
+            }
             AppCommand::Scale(count, reply) => drop(reply.send(self.scale(count))),
             AppCommand::Status(reply) => drop(reply.send(self.view().status())),
             AppCommand::Workers(reply) => drop(reply.send(self.view().workers())),

@@ -2,6 +2,7 @@
 //!
 //! Never here: acting on any of it. Events of workers come from the backend (`backend::WorkerEvent`).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -10,7 +11,7 @@ use super::deploy_observer::DeployObserver;
 use crate::api::{AppStatus, Scaled, WorkerStatus};
 use crate::backend::{StartError, Started};
 use crate::name::{GenerationId, WorkerId};
-use crate::spec::{AppSpec, WorkerRange};
+use crate::spec::{AppSpec, LaunchSpec, WorkerRange};
 use crate::supervisor::files::content::Content;
 use crate::supervisor::supervisor_error::ResolveError;
 
@@ -20,6 +21,8 @@ pub(in crate::supervisor) enum AppCommand {
     Deploy(Option<DeployObserver>),
     /// Put the generation before in the place of the one that serves; without one, which does is answered.
     RollBack(Option<DeployObserver>, oneshot::Sender<Result<(), GenerationId>>),
+    /// Tell how the workers of the generation that serves are started; `None`: none serves.
+    Serving(oneshot::Sender<Option<(GenerationId, Arc<LaunchSpec>)>>),
     /// Set the number of workers.
     Scale(WorkerRange, oneshot::Sender<Scaled>),
     /// Report the status of the app, without its hosts.

@@ -14,9 +14,9 @@ use crate::api::{AppStatus, DeployEvent, WorkerStatus};
 use crate::backend::{Signal, SurvivingWorker};
 use crate::directory::App;
 use crate::metrics::Metrics;
-use crate::name::{AppName, RouteName};
+use crate::name::{AppName, GenerationId, RouteName};
 use crate::pool::Pool;
-use crate::spec::AppSpec;
+use crate::spec::{AppSpec, LaunchSpec};
 
 use super::app_entry::{AppEntry, AppLifetime, UnreadableApp};
 use super::hosts::Hosts;
@@ -234,6 +234,17 @@ impl AppEntries {
             self.read_again(path, lifetime, &steps, hosts).await;
         }
         Ok(events)
+    }
+
+    /// The generation of an app that serves, and how its workers are started.
+    pub(super) async fn serving(
+        &self,
+        app: Option<&AppName>,
+    ) -> Result<(GenerationId, Arc<LaunchSpec>), SupervisorError> {
+        let entry = self.find_or_only(app)?;
+        let app = || entry.app.name.clone();
+        let asked = entry.ask(AppCommand::Serving).await.ok_or_else(|| SupervisorError::Leaving(app()))?;
+        asked.ok_or_else(|| SupervisorError::NotServing(app()))
     }
 
     /// Has an app go back to its generation before.

@@ -12,7 +12,8 @@ use crate::api::{AddHost, AppStatus, Changed, DeployEvent, HostEntry, LogLine, S
 use crate::api::{SetState, WorkerStatus};
 use crate::directory::App;
 use crate::metrics::Metrics;
-use crate::name::{AppName, RouteName};
+use crate::name::{AppName, GenerationId, RouteName};
+use crate::spec::LaunchSpec;
 use crate::spec::settings::compound;
 use crate::tasks::TaskHandle;
 
@@ -34,6 +35,7 @@ pub(in crate::supervisor) enum AppSetCommand {
     Workers(ReplySender<Vec<WorkerStatus>>),
     Deploy(Option<AppName>, ReplySender<Result<mpsc::Receiver<DeployEvent>, SupervisorError>>),
     RollBack(Option<AppName>, ReplySender<Result<mpsc::Receiver<DeployEvent>, SupervisorError>>),
+    Serving(Option<AppName>, ReplySender<Result<(GenerationId, Arc<LaunchSpec>), SupervisorError>>),
     Scale(Scale, ReplySender<Result<Scaled, SupervisorError>>),
     Logs(Option<AppName>, usize, Follow, ReplySender<Result<mpsc::Receiver<LogLine>, SupervisorError>>),
     Begun(ReplySender<Vec<Begun>>),
@@ -170,6 +172,7 @@ impl AppSet {
             AppSetCommand::Workers(reply) => drop(reply.send(self.apps.workers().await)),
             AppSetCommand::Deploy(app, reply) => drop(reply.send(self.deploy(app).await)),
             AppSetCommand::RollBack(app, reply) => drop(reply.send(self.roll_back(app).await)),
+            AppSetCommand::Serving(app, reply) => drop(reply.send(self.apps.serving(app.as_ref()).await)),
             AppSetCommand::Scale(wanted, reply) => drop(reply.send(self.scale(wanted).await)),
             AppSetCommand::Logs(app, lines, follow, reply) => drop(reply.send(self.logs(app, lines, follow))),
             AppSetCommand::Begun(reply) => drop(reply.send(begun.to_vec())),

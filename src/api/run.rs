@@ -1,0 +1,39 @@
+//! Owns what is said of a command that is to run as the workers of an app do.
+//!
+//! Never here: running it (`ctl`).
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::BackendName;
+use crate::name::{AppName, GenerationId};
+
+/// The app that a command is to run beside.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RunRequest {
+    /// The app; `None`: the only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) app: Option<AppName>,
+}
+
+/// Where, with what and as whom a command runs as the workers of an app do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RunPlace {
+    /// Always true.
+    pub(crate) ok: bool,
+    pub(crate) app: AppName,
+    /// The generation that serves.
+    pub(crate) generation: GenerationId,
+    /// What runs the workers.
+    pub(crate) backend: BackendName,
+    /// The folder of the generation.
+    pub(crate) directory: PathBuf,
+    /// The whole environment.
+    pub(crate) env: BTreeMap<String, String>,
+    /// The workers' user and group, where they are child processes.
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
