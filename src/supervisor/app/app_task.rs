@@ -143,7 +143,9 @@ impl AppTask {
                 break;
             }
             let now = Instant::now();
-            let wake = [self.workers.wake_at(), self.deploys.set().wake_at(now)].into_iter().flatten().min();
+            // An app that ends starts nothing more, so nothing about its generations is due.
+            let due = (!self.stopping).then(|| self.deploys.set().wake_at(now)).flatten();
+            let wake = [self.workers.wake_at(), due].into_iter().flatten().min();
             // Each branch only receives, so that one that is dropped half-way has taken nothing.
             tokio::select! {
                 biased;

@@ -5,6 +5,7 @@ mod deploys;
 mod files;
 mod hosts;
 mod probation;
+mod scaling;
 mod workers;
 
 use std::collections::HashMap;
