@@ -2,6 +2,7 @@
 
 crate::on_both! {
     scripts_and_files_of_a_php_app
+    a_pool_of_php_fpm
     files_that_workers_name_and_files_beside_an_app
 }
 
@@ -87,6 +88,43 @@ mod cases {
         m.same("and every request is answered", lost, 0);
         m.ok(&format!("systemctl restart {SERVICE}"));
         m.same("also behind a restart", m.get("/").status, 200);
+        m.ok(&format!("systemctl stop {SERVICE}"));
+    }
+
+    pub(super) fn a_pool_of_php_fpm(m: Machine) {
+        m.ok("apt-get install -y /root/rip-server.deb; systemctl disable --now 'php*-fpm' || true");
+        let meets = "<?php\nerror_log('a complaint of ' . $_SERVER['REQUEST_URI']);\n$in = sys_get_temp_dir() . '/in.';\n\
+            if ($_SERVER['QUERY_STRING'] === 'wait') {\n    touch($in . getmypid());\n    \
+            for ($n = 0; $n < 2000 && count(glob($in . '*')) < 3; $n++) { usleep(5000); }\n}\n\
+            $shared = function_exists('opcache_get_status') && (opcache_get_status(false)['opcache_statistics']['num_cached_scripts'] ?? 0) > 0;\n\
+            header('Content-Type: text/plain');\n\
+            echo implode(', ', ['version 1', PHP_SAPI, count(glob($in . '*')), $shared ? 'shared' : 'alone', is_readable('/etc/shadow') ? 'root' : 'no root']);\n";
+        m.write(&format!("{FOLDER}/index.php"), meets);
+        m.write("/etc/rip-server/labs-api.toml", "[app]\nconcurrency = 3\n");
+        m.ok(&format!("systemctl start {SERVICE}"));
+        m.same("one worker", m.worker_units().len(), 1);
+        // opcache takes no file that was written within the last two seconds.
+        m.until("compiled scripts are in memory", || m.get("/").body.contains("shared"));
+        let served = m.within(async || {
+            let ask = || http::https(443, "localhost", "/?wait");
+            let (a, b, c) = tokio::join!(ask(), ask(), ask());
+            [a, b, c].map(|served| served.unwrap().body)
+        });
+        for body in &served {
+            m.holds(
+                &format!("it answers three requests at a time: {}", body.trim()),
+                body.contains("version 1, fpm-fcgi, 3, shared, no root"),
+            );
+        }
+        m.until("what a script complains of is in the logs of the app", || {
+            m.ok("rip-serverctl logs api").contains("a complaint of /?wait")
+        });
+        m.write(&format!("{FOLDER}/index.php"), meets.replace("version 1", "version 2"));
+        m.ok(&format!("systemctl reload {SERVICE}"));
+        m.until("a deploy brings the new script", || m.get("/").body.contains("version 2, fpm-fcgi"));
+        m.until("and the pool before it ends", || m.worker_units().len() == 1);
+        m.ok(&format!("systemctl restart {SERVICE}"));
+        m.same("the pool is taken over behind a restart", m.get("/").status, 200);
         m.ok(&format!("systemctl stop {SERVICE}"));
     }
 
