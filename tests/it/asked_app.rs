@@ -194,6 +194,20 @@ async fn its_own_settings_for_clients_do_not_hold_for_the_question_and_its_queue
 }
 
 #[tokio::test]
+async fn one_that_has_no_worker_for_want_of_requests_gets_one_to_be_asked() {
+    let server = start(Setup::scripted(), "idle = \"1s\"\n").await;
+    let workers = async || {
+        let workers = server.workers().await.workers;
+        workers.iter().filter(|worker| worker.app.as_str() == "sso").count()
+    };
+    for _ in 0..2 {
+        until("nobody has asked it for long", async || workers().await == 0).await;
+        assert_eq!(server.get("/view").await.status, 200);
+        assert_eq!(workers().await, 1);
+    }
+}
+
+#[tokio::test]
 async fn an_app_that_is_not_there_is_told_and_lets_nobody_in_until_it_comes() {
     let files = sso("");
     let files: Vec<_> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();

@@ -271,6 +271,8 @@ fn what_is_missing_or_wrong_is_said() {
     fs::write(app.join("index.php"), "").unwrap();
     let said = check(&app, "", false);
     assert!(said.contains("`php-cgi` is needed to run index.php: apt install php-cgi"), "{said}");
+    let said = check(&app, "concurrency = 4", false);
+    assert!(said.contains("`php-fpm` is needed to run index.php: apt install php-fpm"), "{said}");
     for (rip, right) in [
         ("php.root = \"nowhere\"", "which is not there"),
         ("php.root = \"pub\"", "in which there is no index.php"),

@@ -47,8 +47,8 @@ pub(super) static BY_INDEX: Recogniser = Recogniser {
     kinds: &[&PHP_APP],
     readme: &[[
         "`public/index.php` (Laravel, Symfony), `index.php` (WordPress), `web/index.php` (Drupal)",
-        "php-cgi",
-        "php-cgi",
+        "php-cgi, or php-fpm",
+        "php-cgi, or php-fpm",
     ]],
     spec: &[[
         "`index.php` in `public`, else in the folder, else in `web`",
