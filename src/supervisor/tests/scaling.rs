@@ -11,7 +11,7 @@ fn by_load(least: u32, most: u32, idle: Option<Duration>) -> AppSpec {
 
 #[tokio::test(start_paused = true)]
 async fn an_app_that_rests_is_started_by_its_first_request_and_rests_again() {
-    let world = World::serving(by_load(1, 1, Some(Duration::from_secs(600)))).await;
+    let world = World::serving(by_load(1, 1, Some(Duration::from_secs(300)))).await;
     let resting = world.until("at rest", |app| app.resting && app.workers.wanted == 0).await;
     assert_eq!(resting.doing, "resting: the next request starts a worker");
     let (one, other) = tokio::join!(world.claim("blog.example"), world.claim("blog.example"));

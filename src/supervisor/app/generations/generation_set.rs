@@ -185,10 +185,10 @@ impl GenerationSet {
     pub(in crate::supervisor::app) fn scaling(&self, now: Instant) -> Option<String> {
         let limits = self.limits_of(&self.scaled_by_load()?.spec);
         let (least, most) = limits.workers.clone().into_inner();
-        let mut text = if least == most {
-            format!("{least} workers")
-        } else {
-            format!("{least} to {most} workers by load")
+        let mut text = match (least, most) {
+            (1, 1) => "1 worker".to_owned(),
+            (least, most) if least == most => format!("{least} workers"),
+            (least, most) => format!("{least} to {most} workers by load"),
         };
         if let Some(idle) = limits.idle {
             text += &format!(", none after {} without a request", span(idle));
