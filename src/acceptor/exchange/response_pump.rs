@@ -287,8 +287,10 @@ impl IncomingAnswer {
                 Ok(Piece::End(_)) => return true,
                 Ok(Piece::Data(_)) => {}
                 Ok(Piece::Need) => match self.claimed.upstream.fill().await {
-                    Ok(read) if read > 0 => {}
-                    Ok(_) | Err(_) => return false,
+                    // With records that is the end of the answer, not of the connection, which the worker keeps.
+                    Ok(0) => return self.in_records || self.decoder.ends_here(),
+                    Ok(_) => {}
+                    Err(_) => return false,
                 },
                 Err(_) => return false,
             }
