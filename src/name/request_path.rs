@@ -102,6 +102,8 @@ struct PathReading {
     plain: Vec<u8>,
     certain: Option<usize>,
     segment: Segment,
+    /// An encoded `%` is in it, which may encode something itself.
+    may_be_read_again: bool,
 }
 
 /// The part of a segment that has been read so far, by the reading with the most borders.
@@ -146,6 +148,9 @@ impl PathReading {
             at += 3;
         }
         self.segment.end()?;
+        if self.may_be_read_again {
+            read_again(sent)?;
+        }
         let certain = self.certain.unwrap_or(self.plain.len());
         let plain = String::from_utf8(self.plain).map_err(|_| OPEN)?;
         Ok(RequestPath { plain: Cow::Owned(plain), certain })
@@ -188,6 +193,7 @@ impl PathReading {
             }
             b'%' => {
                 self.open();
+                self.may_be_read_again = true;
                 self.segment.take(byte);
             }
             b'!'..=b'~' => {
@@ -205,6 +211,41 @@ impl PathReading {
     fn open(&mut self) {
         self.certain.get_or_insert(self.plain.len());
     }
+}
+
+/// Refuses segments of dots that show when what was decoded is decoded again, and what goes on for too long.
+fn read_again(sent: &[u8]) -> Result<(), AmbiguousPath> {
+    let mut bytes = sent.to_vec();
+    for _ in 0..MOST_DECODED {
+        match decoded(&bytes) {
+            None => return Ok(()),
+            Some(decoded) => bytes = decoded,
+        }
+        let mut segment = Segment::default();
+        for byte in &bytes {
+            match byte {
+                b'/' | b'\\' => segment.end()?,
+                b';' => segment.has_params = true,
+                byte => segment.take(*byte),
+            }
+        }
+        segment.end()?;
+    }
+    Err(OPEN)
+}
+
+/// How often a path is decoded: more than any chain of programs does, and as often for each request.
+const MOST_DECODED: usize = 5;
+
+/// The same with its encoded bytes as they are; `None`: it has none.
+fn decoded(bytes: &[u8]) -> Option<Vec<u8>> {
+    let (mut plain, mut at) = (Vec::with_capacity(bytes.len()), 0);
+    while let Some(&byte) = bytes.get(at) {
+        let encoded = (byte == b'%').then(|| bytes.get(at + 1..at + 3).and_then(value_of)).flatten();
+        plain.push(encoded.unwrap_or(byte));
+        at += if encoded.is_some() { 3 } else { 1 };
+    }
+    (plain.len() < bytes.len()).then_some(plain)
 }
 
 fn value_of(digits: &[u8]) -> Option<u8> {
@@ -302,6 +343,12 @@ mod tests {
             "/x/%4",
             "/x/%zz",
             "/x/%+1",
+            "/..%252f/blog/b",
+            "/x/%252e%252e/blog",
+            "/x/%25%32%65%2e/blog",
+            "/x/%25252e./blog",
+            "/x/..%253bp/blog",
+            "/x/%25252525252525252e/blog",
         ] {
             assert!(RequestPath::read(path).is_err(), "{path}");
         }
