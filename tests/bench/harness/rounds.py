@@ -4,6 +4,7 @@ Never here: how one measure goes (measure and its kin), or what is printed of th
 """
 
 import sys
+from dataclasses import replace
 
 from . import costs, exclusive, idle, measure, record, registry, report, start
 from .check import check, no_sessions
@@ -48,8 +49,9 @@ class Run:
         """Checks every way the scenarios will ask this peer."""
         asked = [scenario for scenario in self.scenarios if peer.name in scenario.peers and scenario.loaded]
         proxied = any(not scenario.by_proxy for scenario in asked)
-        # One shape with TLS and one without stand for all.
-        shapes = {scenario.shape.tls: scenario.shape for scenario in reversed(asked)}
+        # One shape with TLS and one without stand for all. The batch worker takes no uploads, so its rows are checked
+        # with the other worker.
+        shapes = {scenario.shape.tls: replace(scenario.shape, batch=False) for scenario in reversed(asked)}
         return all(
             self.attempt(
                 f"{peer.name}, check {'with' if shape.tls else 'without'} TLS",
