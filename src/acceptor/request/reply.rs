@@ -81,9 +81,12 @@ pub(super) fn leave_head(response: &mut Response<ReplyBody>) {
 pub(in crate::acceptor) const HEAD_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\n\
     connection: close\r\ncontent-length: 0\r\ncache-control: no-store\r\nx-rip-reason: too-slow\r\n\r\n";
 
-/// The id as a field's value.
+/// The id as a field's value, which comes once: an HTTP/2 encoder that kept it in its table (RFC 7541 §2.3.2) would
+/// compare every later id with each of those there, and push out values that do come again.
 pub(in crate::acceptor) fn id_value(id: &RequestId) -> HeaderValue {
-    HeaderValue::from_bytes(id.as_bytes()).unwrap_or_else(|_| HeaderValue::from_static("-"))
+    let mut value = HeaderValue::from_bytes(id.as_bytes()).unwrap_or_else(|_| HeaderValue::from_static("-"));
+    value.set_sensitive(true);
+    value
 }
 
 /// The content type of plain text.

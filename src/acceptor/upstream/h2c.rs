@@ -201,7 +201,10 @@ fn outgoing(request: &Outgoing<'_>) -> Result<Request<OutBody>, ServeError> {
         ("x-request-id", origin.id.to_string()),
         ("x-request-start", format!("t={}", origin.start_ms)),
     ] {
-        if let Ok(value) = HeaderValue::from_str(&value) {
+        if let Ok(mut value) = HeaderValue::from_str(&value) {
+            // Values that differ from request to request fill no place in the encoder's table (RFC 7541 §2.3.2), where
+            // each new one would be compared with all of them.
+            value.set_sensitive(matches!(name, "x-forwarded-for" | "x-request-id" | "x-request-start"));
             headers.insert(HeaderName::from_static(name), value);
         }
     }
