@@ -18,31 +18,32 @@ pub(crate) struct Budget(Arc<ClientTotals>);
 #[derive(Debug)]
 struct ClientTotals {
     total: u64,
-    /// What `held` says of all, for those who need not know it exactly.
+    /// The sum of what all hold, for callers that need not know it exactly.
     all: AtomicU64,
-    /// Held for one look-up.
+    /// What each client holds; the lock is held for one look-up.
     held: Mutex<HeldAmounts>,
 }
 
 #[derive(Debug, Default)]
 struct HeldAmounts {
     all: u64,
-    /// Only clients that hold something.
+    /// What each client holds; only clients that hold something are in it.
     by_client: HashMap<ClientNet, u64>,
 }
 
 impl Budget {
-    /// Nothing of it is held yet.
+    /// Makes a total of which nothing is held yet.
     pub(crate) fn new(total: u64) -> Self {
         Self(Arc::new(ClientTotals { total, all: AtomicU64::new(0), held: Mutex::default() }))
     }
 
-    /// A reservation of nothing. A client of `None` has no share of its own: the total alone is its limit.
+    /// Makes a reservation that holds nothing yet. A client of `None` has no share of its own: the total alone is its
+    /// limit.
     pub(crate) fn reserve(&self, client: Option<ClientNet>) -> Reservation {
         Reservation { budget: self.clone(), client, amount: 0 }
     }
 
-    /// How much there is in all.
+    /// The total.
     pub(crate) fn total(&self) -> u64 {
         self.0.total
     }
@@ -94,8 +95,8 @@ impl Reservation {
         self.amount
     }
 
-    /// Takes as much more as makes it `amount`; false, and nothing changes, when the total or the client's share forbid
-    /// that. It never becomes smaller.
+    /// Takes as much more as makes the reservation `amount`. Returns false and changes nothing when the total or the
+    /// client's share forbids that. The reservation never becomes smaller.
     #[must_use]
     pub(crate) fn grow_to(&mut self, amount: u64) -> bool {
         let Some(more) = amount.checked_sub(self.amount).filter(|more| *more > 0) else { return true };

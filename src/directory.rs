@@ -24,17 +24,18 @@ pub(crate) struct App {
     pub(crate) metrics: AppMetrics,
 }
 
-/// Where a host leads, or some of its paths.
+/// A route: the app to which a host leads, or some paths of a host.
 #[derive(Clone)]
 pub(crate) struct Route {
-    /// Its name as it was registered; the host may be a wildcard.
+    /// The route's name as it was registered; the host may be a wildcard.
     pub(crate) name: RouteName,
-    /// The app.
+    /// The app that the route leads to.
     pub(crate) app: Arc<App>,
     /// Whether a certificate may be got for the host of an authority, if its app allows it.
     pub(crate) acme: bool,
-    /// What is done with its requests; one of a paused route waits for it to change. Routes that run may share one with
-    /// others of their app, and another route takes this one's place when anything else is to be done.
+    /// What is done with the route's requests; a request to a paused route waits for this to change. Routes that run
+    /// may share one value with others of their app. When anything else is to be done with a route's requests, another
+    /// route takes its place.
     pub(crate) availability: watch::Receiver<Availability>,
 }
 
@@ -43,14 +44,15 @@ pub(crate) struct Route {
 pub(crate) enum HostRoutes {
     /// One route, for whatever path.
     Whole(Arc<Route>),
-    /// Several, or some of its paths only. The longest prefixes come first, the route of all other paths last.
+    /// Several routes, or routes of some paths only. The longest prefixes come first, the route of all other paths
+    /// last.
     ByPath(Arc<[Arc<Route>]>),
 }
 
 /// What a route does with its requests.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Availability {
-    /// Whether they are served, wait, or are refused.
+    /// Whether requests are served, wait, or are refused.
     pub(crate) state: HostState,
     /// The operator's page while the host is [`HostState::Stopped`], HTML.
     pub(crate) page: Option<Arc<str>>,
@@ -66,7 +68,7 @@ struct DirectoryState {
     /// Held to look one host up, to change one, or to list them all. Listing and changing happen on one thread, so a
     /// request never waits longer than one change takes.
     routes: RwLock<HashMap<HostName, HostRoutes>>,
-    /// The apps by name. Nothing is kept by them.
+    /// The apps by name. An entry does not keep its app alive.
     apps: RwLock<HashMap<AppName, Weak<App>>>,
     changed: watch::Sender<()>,
     /// Counts the changes, for those that ask at every request.
@@ -74,7 +76,8 @@ struct DirectoryState {
 }
 
 impl HostRoutes {
-    /// The routes that are `there` with another one of that name, or with none; `None`: no route is left.
+    /// The routes that a host has when, of the routes `there`, the one with that name is replaced by `new` or taken
+    /// out; `None`: no route is left.
     fn of(there: Option<&Self>, name: &RouteName, new: Option<&Arc<Route>>) -> Option<Self> {
         let kept = there.map(Self::all).unwrap_or_default().iter().filter(|route| route.name != *name);
         let mut routes: Vec<_> = kept.chain(new).cloned().collect();
@@ -87,7 +90,7 @@ impl HostRoutes {
         }
     }
 
-    /// Each of them.
+    /// All routes of the host.
     pub(crate) fn all(&self) -> &[Arc<Route>] {
         match self {
             Self::Whole(route) => std::slice::from_ref(route),
@@ -106,7 +109,7 @@ impl HostRoutes {
     /// The route of a request's path as it was sent; `None`: there is none for it.
     ///
     /// # Errors
-    /// When that depends on who reads the path.
+    /// When the route depends on how a reader takes the path.
     pub(crate) fn at(&self, path: &str) -> Result<Option<&Arc<Route>>, AmbiguousPath> {
         let routes = match self {
             Self::Whole(route) => return Ok(Some(route)),
@@ -146,12 +149,13 @@ impl Directory {
         self.exact(&format!("*.{parent}"))
     }
 
-    /// Which state of the directory this is: what was looked up after a version was read holds while it is the same.
+    /// The number of the directory's state. What was looked up after the number was read holds while the number stays
+    /// the same.
     pub(crate) fn version(&self) -> u64 {
         self.shared.version.load(Ordering::Acquire)
     }
 
-    /// Has an app found by its name for as long as anybody has it.
+    /// Makes an app found by its name for as long as anybody holds the app.
     pub(crate) fn add_app(&self, app: &Arc<App>) {
         let mut apps = self.shared.apps.write().unwrap_or_else(PoisonError::into_inner);
         apps.retain(|_, known| known.strong_count() > 0);
@@ -169,7 +173,7 @@ impl Directory {
         self.insert_all([route]);
     }
 
-    /// Does the same for many routes. Requests find those that are there already.
+    /// Adds many routes, or changes where they lead. Requests meanwhile find the routes that are there already.
     pub(crate) fn insert_all(&self, routes: impl IntoIterator<Item = Route>) {
         for route in routes {
             let (host, route) = (route.name.host().clone(), Arc::new(route));
@@ -248,7 +252,7 @@ impl App {
 
 #[cfg(test)]
 impl Route {
-    /// For tests: a route that serves.
+    /// A route that serves, for tests.
     pub(crate) fn to(name: &str, app: &Arc<App>) -> Self {
         let (_, availability) = watch::channel(Availability::default());
         Self { name: name.parse().unwrap(), app: Arc::clone(app), acme: true, availability }

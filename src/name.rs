@@ -30,19 +30,19 @@ pub struct HostName(Arc<str>);
 /// Why a text is not a host name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HostNameError {
-    /// Nothing was given.
+    /// The text is empty.
     #[error("a host name is empty")]
     Empty,
-    /// Longer than 253 characters (RFC 1035 §2.3.4).
+    /// The name is longer than 253 characters (RFC 1035 §2.3.4).
     #[error("host name `{0}` is longer than 253 characters")]
     TooLong(String),
     /// A port follows the name.
     #[error("host name `{0}` has a port: write it without `:{1}`")]
     Port(String, String),
-    /// A `*` that is not the whole first label.
+    /// The name has a `*` that is not its whole first label.
     #[error("host name `{0}`: `*` may only stand as the first label, as in `*.example.com`")]
     Wildcard(String),
-    /// Not a domain name, an IPv4 address or an IPv6 address in brackets.
+    /// The text is no domain name, no IPv4 address and no IPv6 address in brackets.
     #[error("`{0}` is not a host name: expected something like `app.example.com`, `127.0.0.1` or `[::1]`")]
     Malformed(String),
 }
@@ -96,7 +96,7 @@ impl HostName {
         self.0.starts_with("*.")
     }
 
-    /// The address, if the name is one.
+    /// The IP address, if the name is one.
     pub(crate) fn address(&self) -> Option<IpAddr> {
         let bare = self.0.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(&self.0);
         bare.parse().ok()
@@ -333,14 +333,15 @@ impl fmt::Debug for RequestId {
 const MAX_HOST: usize = 253;
 const MAX_REQUEST_ID: usize = 64;
 
-/// What counts as one client: an IPv4 address, or the /64 that an IPv6 client has to itself (RFC 6177 §2).
+/// The address of what counts as one client: an IPv4 address, or the /64 that an IPv6 client has to itself (RFC 6177
+/// §2).
 ///
 /// An IPv4 address that is written as an IPv6 one counts as what it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ClientNet(IpAddr);
 
 impl ClientNet {
-    /// The one that an address belongs to.
+    /// The client that an address belongs to.
     pub(crate) fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(v4) => Self(v4.into()),

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-/// Which files of a folder are meant, by their paths from there.
+/// A pattern: it says which files of a folder are meant, by their paths from that folder.
 ///
 /// `*` and `?` stand for characters of one name, `[a-z]` and `[!a-z]` for one of some, `{a,b}` for either, `**` for any
 /// folders. A name without these at the end means that file, or everything in that folder. None of them stands for the
@@ -28,7 +28,7 @@ impl Pattern {
     /// Reads a pattern.
     ///
     /// # Errors
-    /// Whatever could not match any file that is looked at, and what is not closed.
+    /// When the pattern could not match any file that is looked at, or leaves a bracket or a brace open.
     pub(crate) fn parse(text: &str) -> Result<Self, BadPattern> {
         let bad = |why| BadPattern { text: text.into(), why };
         let plain = text.strip_prefix("./").unwrap_or(text);
@@ -92,7 +92,7 @@ pub(crate) fn parts_of_list(text: &str) -> Vec<String> {
 /// Folders that are never looked into, beside hidden ones.
 pub(crate) const NEVER: [&str; 3] = ["node_modules", "venv", "__pycache__"];
 
-/// What a pattern says between two slashes.
+/// The part of a pattern between two slashes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum PatternStep {
     /// `**`
@@ -173,7 +173,7 @@ fn alternatives(text: &str, most: usize) -> Result<Vec<String>, &'static str> {
     Ok(all)
 }
 
-/// One `**` at a time, as in [`spells`].
+/// Whether a path fits the steps. One `**` is tried at a time, as one star is in [`spells`].
 fn fits(way: &[PatternStep], path: &[&str]) -> bool {
     let (mut at, mut read) = (0, 0);
     let mut folders: Option<(usize, usize)> = None;
@@ -216,7 +216,8 @@ fn is_called(glyphs: &[Glyph], name: &str) -> bool {
     !hidden && spells(glyphs, &name.chars().collect::<Vec<_>>())
 }
 
-/// One star at a time: what an earlier one took is given back only as long as there is no later one.
+/// Whether a name fits the glyphs. One star is tried at a time: what an earlier star took is given back only as long as
+/// no later star follows.
 fn spells(glyphs: &[Glyph], name: &[char]) -> bool {
     let (mut at, mut read) = (0, 0);
     let mut star: Option<(usize, usize)> = None;

@@ -1,9 +1,10 @@
 //! Owns a worker's socket, from which short answers are read first and taken later.
 //!
-//! Who takes bytes from a Unix socket wakes the thread that waits at its other end, only to find that there is room to
-//! write again (`unix_write_space`). To wake a core that sleeps costs more than the answer. So what is short is looked
-//! at (`MSG_PEEK`, recv(2)), and taken after a later request was sent, which has to wake that thread anyway: after one
-//! of a few where requests come one at a time, as each time is a system call. Never here: waiting.
+//! A reader that takes bytes from a Unix socket wakes the thread that waits at its other end, only for that thread to
+//! find that there is room to write again (`unix_write_space`). To wake a core that sleeps costs more than the answer.
+//! So a short answer is looked at (`MSG_PEEK`, recv(2)), and is taken after a later request was sent, which has to wake
+//! that thread anyway. Where requests come one at a time, bytes are taken after one of a few requests only, as each
+//! taking is a system call. Never here: waiting.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -15,8 +16,8 @@ use rustix::io::Errno;
 use rustix::net::sockopt::socket_domain;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, recv, send};
 
-/// A connected stream socket that does not block. Used by one thread at a time: what is kept beside it is atomic only
-/// so that it can be shared on that thread and then handed to another.
+/// A connected stream socket that does not block. One thread at a time uses it: the fields beside it are atomic only so
+/// that the socket can be shared on that thread and then handed to another.
 #[derive(Debug)]
 pub(super) struct WorkerSocket {
     fd: OwnedFd,
@@ -24,17 +25,17 @@ pub(super) struct WorkerSocket {
     leaves: AtomicBool,
     /// Bytes that were read and left, or [`LOST`].
     left: AtomicUsize,
-    /// Whether some of those were read since the last write.
+    /// Whether some of the bytes left were read since the last write.
     answering: AtomicBool,
     /// Requests that were sent while something was left, none of it taken yet.
     requests: AtomicU8,
-    /// The number of the answer with which it is taken; 0: nothing is ever left.
+    /// The number of the answer with which the bytes left are taken; 0: nothing is ever left.
     patience: AtomicU8,
 }
 
 impl WorkerSocket {
     /// # Errors
-    /// When it is no socket.
+    /// When `fd` is no socket.
     pub(super) fn new(fd: OwnedFd) -> io::Result<Self> {
         let patience = if socket_domain(&fd)? == AddressFamily::UNIX { MOST_REQUESTS } else { 0 };
         Ok(Self {
@@ -47,7 +48,7 @@ impl WorkerSocket {
         })
     }
 
-    /// The same socket by another descriptor, that knows nothing of what was left.
+    /// Makes a second descriptor of the same socket, which knows nothing of what was left.
     ///
     /// # Errors
     /// When there is no descriptor to be had.
@@ -69,7 +70,8 @@ impl WorkerSocket {
         Ok(count)
     }
 
-    /// There is nothing to read now: a worker that is in the middle of an answer is to have room for the rest.
+    /// Takes in that there is nothing to read now: a worker that is in the middle of an answer is to have room for the
+    /// rest.
     pub(super) fn waits(&self) {
         if self.answering.load(Relaxed) {
             self.make_room();
@@ -104,15 +106,15 @@ impl WorkerSocket {
                 self.requests.store(requests, Relaxed);
                 self.answering.store(false, Relaxed);
             } else {
-                // Afterwards: whoever is awake already need not be woken.
+                // Room is made after the write: a worker that the write has woken need not be woken again.
                 self.make_room();
             }
         }
         sent
     }
 
-    /// [`write`](Self::write), and takes what was left: where requests come in a row, what is left on all connections
-    /// is soon more than the caches hold.
+    /// Writes as [`write`](Self::write) does, and takes what was left: where requests come in a row, the bytes left on
+    /// all connections are soon more than the caches hold.
     pub(super) fn write_and_take(&self, bytes: &[u8]) -> Result<usize, Errno> {
         let sent = send(&self.fd, bytes, SendFlags::NOSIGNAL);
         self.make_room();
@@ -124,7 +126,8 @@ impl WorkerSocket {
         self.take_left().ok();
     }
 
-    /// The same, now and after each request from now on. Returns whether anything was left; else all stays as it is.
+    /// Takes what was left, now and after each request from now on. Returns whether anything was left; if nothing was,
+    /// nothing changes.
     pub(super) fn keep_room(&self) -> bool {
         let lacked = self.left.load(Relaxed) > 0;
         if lacked {
@@ -141,7 +144,7 @@ impl WorkerSocket {
         self.make_room();
     }
 
-    /// What there is to read besides what was left.
+    /// Tells what there is to read besides the bytes that were left.
     pub(super) fn news(&self) -> Result<News, Errno> {
         self.take_left()?;
         match recv(&self.fd, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
@@ -166,8 +169,8 @@ impl WorkerSocket {
         }
     }
 
-    /// Takes what was read and left. When some of it cannot be taken, nothing is read any more: it must never pass for
-    /// the answer to another request.
+    /// Takes what was read and left. When some of it cannot be taken, nothing is read any more: those bytes must never
+    /// pass for the answer to another request.
     fn take_left(&self) -> Result<(), Errno> {
         let mut sink = [MaybeUninit::<u8>::uninit(); SHORT];
         let mut left = self.left.load(Relaxed);
@@ -192,7 +195,7 @@ impl WorkerSocket {
     }
 }
 
-/// What there is to read on a connection that nothing was asked over.
+/// What there is to read on a connection over which nothing was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum News {
     /// Nothing, and the other side is open.
@@ -204,7 +207,8 @@ pub(super) enum News {
 }
 
 impl Drop for WorkerSocket {
-    /// A socket that is closed with bytes on it looks like one that broke (`ECONNRESET`) to the other end.
+    /// Takes what was left before the socket is closed: a socket that is closed with bytes on it looks to the other end
+    /// like one that broke (`ECONNRESET`).
     fn drop(&mut self) {
         self.take_left().ok();
     }
@@ -222,7 +226,7 @@ impl AsRawFd for WorkerSocket {
     }
 }
 
-/// What is read at once up to this size is left.
+/// The most bytes of one read that are left.
 const SHORT: usize = 4 << 10;
 /// What was left is taken with one in so many requests, and with each while it is more than so many bytes: to be rid of
 /// most of the system calls. Of the worker's send buffer (208 kB unless it or the machine says otherwise) that is

@@ -17,11 +17,11 @@ use tokio::io::unix::AsyncFd;
 
 use super::worker_socket::{News, WorkerSocket};
 
-/// See the module. Used by one thread at a time.
+/// A connected stream to a worker, as the module describes. One thread at a time uses it.
 #[derive(Debug)]
 pub(super) struct WorkerStream {
     reads: AsyncFd<WorkerSocket>,
-    /// The same socket once more; there since a write had to wait.
+    /// The same socket registered for writes; there since a write had to wait.
     writes: OnceLock<AsyncFd<WorkerSocket>>,
 }
 
@@ -29,7 +29,7 @@ impl WorkerStream {
     /// Registers a connected stream socket that does not block.
     ///
     /// # Errors
-    /// When it cannot be registered.
+    /// When the socket cannot be registered.
     ///
     /// # Panics
     /// Outside a tokio runtime with I/O enabled.
@@ -41,7 +41,7 @@ impl WorkerStream {
         Ok(Self { reads: watched(socket, Interest::READABLE)?, writes: OnceLock::new() })
     }
 
-    /// Registers it with the event loop of this thread instead.
+    /// Registers the stream with the event loop of this thread instead.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -54,8 +54,8 @@ impl WorkerStream {
         self.writes = OnceLock::new();
     }
 
-    /// What there is to read on a stream that nothing was asked over, as far as the event loop has heard. Costs no
-    /// system call when that is nothing.
+    /// Tells what there is to read on a stream over which nothing was asked, as far as the event loop has heard. Costs
+    /// no system call when there is nothing.
     pub(super) fn heard(&self) -> News {
         let news = |socket: &WorkerSocket| match socket.news() {
             Ok(News::None) => Err(io::ErrorKind::WouldBlock.into()),
@@ -68,7 +68,8 @@ impl WorkerStream {
         }
     }
 
-    /// [`heard`](Self::heard), and bytes of which the event loop has not heard yet. Costs a system call.
+    /// Tells the same as [`heard`](Self::heard), and of bytes of which the event loop has not heard yet. Costs a system
+    /// call.
     pub(super) fn heard_or_there(&self) -> News {
         let heard = self.heard();
         if heard != News::None {
@@ -81,8 +82,8 @@ impl WorkerStream {
         }
     }
 
-    /// [`heard`](Self::heard) as the kernel knows it: for a stream of which the event loop of this thread has heard
-    /// nothing yet.
+    /// Tells the same as [`heard`](Self::heard), as the kernel knows it: for a stream of which the event loop of this
+    /// thread has heard nothing yet.
     pub(super) fn news(&self) -> News {
         self.reads.get_ref().news().unwrap_or(News::End)
     }
@@ -97,7 +98,7 @@ impl WorkerStream {
             };
             let mut guard = ready?;
             match self.reads.get_ref().read(into) {
-                // Less than there was room for: the next read would only say so.
+                // The read gave less than there was room for: the next read would only say that nothing is there.
                 Ok(count) => {
                     if count < room {
                         guard.clear_ready();
@@ -131,7 +132,7 @@ impl WorkerStream {
     /// Writes some of the bytes.
     pub(super) fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         loop {
-            // Whether there is room is asked by writing.
+            // The write itself tells whether there is room.
             match self.reads.get_ref().write(bytes) {
                 Ok(count) => return Poll::Ready(Ok(count)),
                 Err(Errno::INTR) => continue,
@@ -161,7 +162,8 @@ impl WorkerStream {
         self.reads.get_ref().make_room();
     }
 
-    /// The same, now and after each request from now on. Returns whether anything was there; else all stays as it is.
+    /// Gives the worker all the room to write, now and after each request from now on. Returns whether anything was
+    /// taken; if nothing was, nothing changes.
     pub(super) fn keep_room(&self) -> bool {
         self.reads.get_ref().keep_room()
     }
@@ -191,7 +193,7 @@ impl WorkerStream {
     pub(super) fn is_hung_up(&self) -> bool {
         let mut asked = [PollFd::from_borrowed_fd(self.reads.as_fd(), PollFlags::empty())];
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        // What cannot even be asked is of no use any more.
+        // A socket that cannot even be asked is of no use any more.
         poll(&mut asked, Some(&at_once)).is_err()
             || asked[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL)
     }

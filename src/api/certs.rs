@@ -132,7 +132,7 @@ pub(crate) struct PlanCheck {
 pub(crate) enum CheckResult {
     /// Nothing stands in the way.
     Ok,
-    /// It may be in the way.
+    /// What was found may be in the way of an order.
     Doubtful,
     /// An order would fail.
     Bad,

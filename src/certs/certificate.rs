@@ -126,7 +126,7 @@ impl Certificate {
         Self::from_der(read_chain(chain)?, read_key(key)?)
     }
 
-    /// As [`from_pem`](Self::from_pem), from parts already decoded.
+    /// Makes a pair as [`from_pem`](Self::from_pem) does, from parts already decoded.
     pub(super) fn from_der(
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,

@@ -54,7 +54,7 @@ impl Beneath {
         Self { root: root.into(), within: within.into(), follow, secrets: [].into(), seen }
     }
 
-    /// The same without these files, wherever they are.
+    /// Returns this folder without the files `secrets`, wherever they are.
     pub(crate) fn without(self, secrets: &[PathBuf]) -> Self {
         Self { secrets: secrets.into(), ..self }
     }
@@ -103,13 +103,14 @@ impl Beneath {
         Err(io::ErrorKind::NotFound.into())
     }
 
-    /// Looked up each time: a file that is replaced is another one under the same name.
+    /// Whether an opened file is one of the secrets. The secrets are looked up each time: a file that is replaced is
+    /// another one under the same name.
     fn is_secret(&self, opened: &Metadata) -> bool {
         let is = |secret: &Metadata| (secret.dev(), secret.ino()) == (opened.dev(), opened.ino());
         self.secrets.iter().any(|secret| secret.metadata().is_ok_and(|secret| is(&secret)))
     }
 
-    /// Opens a path with a link that leads out of the root or is absolute: its target is found out first, and then
+    /// Opens a path with a link that leads out of the root or is absolute. The link's target is found first, and then
     /// opened without any link on the way.
     fn follow_out(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
         let real = self.root.join(path).canonicalize();
@@ -159,7 +160,7 @@ impl Backend for Beneath {
 pub(crate) struct Opened {
     file: tokio::fs::File,
     meta: Metadata,
-    /// Where reading begins, if that was set.
+    /// The offset in bytes at which reading begins, if that was set.
     start: u64,
 }
 

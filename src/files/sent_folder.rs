@@ -44,7 +44,7 @@ impl SentFolder {
         Ok(folder)
     }
 
-    /// The same without these files, wherever they are.
+    /// Returns this folder without the files `secrets`, wherever they are.
     pub(crate) fn without(self, secrets: &[PathBuf]) -> Self {
         Self { secrets: secrets.to_vec(), ..self }
     }

@@ -40,7 +40,7 @@ pub(crate) struct Member {
     ended: watch::Sender<Option<&'static str>>,
     /// Whether the worker gets nothing new.
     retired: watch::Sender<bool>,
-    /// To whoever takes in what workers write.
+    /// The channel to whoever takes in what workers write; `None`: nobody does.
     output: Option<mpsc::Sender<(WorkerId, String)>>,
 }
 
@@ -87,15 +87,15 @@ impl Member {
         }
     }
 
-    /// The same with somebody who takes in what it writes.
+    /// Returns this worker with a channel to somebody who takes in what the worker writes.
     pub(crate) fn with_output(self, output: mpsc::Sender<(WorkerId, String)>) -> Self {
         Self { output: Some(output), ..self }
     }
 
-    /// Hands on a line that the worker has written to its server in place of its own standard error.
+    /// Passes on a line that the worker has written to its server in place of its own standard error.
     ///
     /// # Errors
-    /// The line, where nobody takes it, or there are too many that wait.
+    /// The line, when nobody takes it or too many lines wait.
     pub(crate) fn wrote(&self, line: String) -> Result<(), String> {
         use mpsc::error::TrySendError::{Closed, Full};
 

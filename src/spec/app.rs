@@ -118,7 +118,7 @@ impl Rules {
         self.scripts.0.is_some() || !self.files.is_empty()
     }
 
-    /// What holds for all paths, and what for some.
+    /// The rules for all paths first, then those of each table for some paths.
     fn each(&self) -> impl Iterator<Item = &Self> {
         std::iter::once(self).chain(self.tables.values().map(Arc::as_ref))
     }

@@ -41,20 +41,20 @@ pub(crate) struct ForwardAuth {
     pub(crate) program: AuthProgram,
     /// The path that it is asked for, with a query if it has one.
     pub(crate) path: PathAndQuery,
-    /// Fields of its answer that the worker gets, and of nobody else.
+    /// Header fields that the worker gets from the program's answer, and from nobody else.
     pub(crate) copy: Vec<HeaderName>,
 }
 
 /// The program that is asked, and how it is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum AuthProgram {
-    /// One that listens somewhere, over plain HTTP/1.1.
+    /// A program that listens at an address, for plain HTTP/1.1.
     At(AuthAddress),
     /// An app of this server, by its workers.
     App(AppName),
 }
 
-/// Where a program listens.
+/// The address at which a program listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AuthAddress {
     url: String,

@@ -160,7 +160,8 @@ impl EventRouter {
     }
 }
 
-/// No app is asked about its own requests in the end, as the apps that run have it now.
+/// Checks that no app is asked about its own requests, directly or by way of other apps, as the apps that run now
+/// stand.
 fn check_asked_apps(spec: AppSpec, directory: &Directory) -> Result<AppSpec, ResolveError> {
     let circle = AuthCircle::through(&spec.name, |app| match *app == spec.name {
         true => spec.rules.asked_apps(),

@@ -1,4 +1,4 @@
-//! Who runs this process, for messages to people.
+//! The user who runs this process, for messages to people.
 //!
 //! Never here: who may do what.
 

@@ -84,7 +84,8 @@ impl TaskGroup {
         self.tasks.wait().await;
     }
 
-    /// As [`finished`](Self::finished), but for at most `limit`; returns how many tasks still run. Cancel-safe.
+    /// Waits as [`finished`](Self::finished) does, but for at most `limit`; returns how many tasks still run.
+    /// Cancel-safe.
     ///
     /// # Panics
     /// Outside a tokio runtime with time enabled: not for the threads of the data path (`timer`).

@@ -93,7 +93,7 @@ impl Recording {
         }
     }
 
-    /// Who asks is known, by name or at all.
+    /// Notes the user who asks, as far as it is known: the name, or nothing.
     pub(in crate::acceptor) fn note_user(&mut self, user: Option<&str>) {
         if let Some(particulars) = &mut self.particulars {
             particulars.user = user.map(Into::into);

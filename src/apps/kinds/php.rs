@@ -117,8 +117,8 @@ fn pool_program(app: &AppFolder<'_>, needed_for: &str) -> Result<String, DetectE
     app.need(&app.programs, &program, needed_for)
 }
 
-/// Where sessions are kept, that all workers of the app find them, and compiled scripts, that those to come do. In one
-/// line, which units have no trouble with.
+/// Makes the folder of sessions, where all workers of the app find them, and the folder of compiled scripts, where
+/// later workers find them. The script is one line, which units have no trouble with.
 const FOLDERS: &str = "own=${TMPDIR:-/tmp}/rip-php-$(id -u)-$RIP_INSTANCE-$RIP_APP; \
     state=${STATE_DIRECTORY:-$own}; cache=${CACHE_DIRECTORY:-$own}; \
     mkdir -p -m 700 \"$state\" \"$cache\" && mkdir -p -m 700 \"$state/sessions\" \"$cache/opcache\" || exit; \
@@ -128,8 +128,9 @@ const FOLDERS: &str = "own=${TMPDIR:-/tmp}/rip-php-$(id -u)-$RIP_INSTANCE-$RIP_A
 const START: &str = "exec \"$0\" -d \"session.save_path=$state/sessions\" -d \"opcache.file_cache=$cache/opcache\" \
     \"$@\" <&3 3<&-";
 
-/// Becomes php-fpm with a pool of so many processes on the listener, which it takes for one that it has left to itself
-/// (`FPM_SOCKETS`). A file with its settings is the same for all workers with as many.
+/// Becomes php-fpm with a pool of a given number of processes on the listener, which php-fpm takes for a listener that
+/// it has left to itself (`FPM_SOCKETS`). The file with its settings is the same for all workers with as many
+/// processes.
 const START_POOL: &str = "count=$1; shift; settings=$state/fpm-$count.conf; \
     if [ \"$(id -u)\" = 0 ]; then root='-R'; user='user = root'; group='group = root'; fi; \
     printf '%s\\n' '[global]' 'error_log = /dev/null' 'log_level = warning' 'daemonize = no' '[app]' \"${user:-}\" \

@@ -35,10 +35,10 @@ pub(super) struct AppWorkers {
     /// The channel on which the backend sends the workers' events.
     events: mpsc::Sender<WorkerEvent>,
     reports: mpsc::Sender<TaskReport>,
-    /// Where the data path tells what they write to it.
+    /// The channel on which the data path passes on what workers write to it.
     output: mpsc::Sender<(WorkerId, String)>,
     probes: Probes,
-    /// When the workers' memory is looked at next.
+    /// The time when the workers' memory is looked at next.
     weigh_at: Option<Instant>,
 }
 

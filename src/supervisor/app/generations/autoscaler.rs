@@ -17,23 +17,23 @@ use tokio::time::Instant;
 /// How many workers an app has, and why.
 #[derive(Clone, Debug)]
 pub(in crate::supervisor::app) struct Autoscaler {
-    /// How many it has while it is awake, as far as its limits allow.
+    /// How many workers the app has while it is awake, as far as its limits allow.
     level: usize,
     rest: Wakefulness,
-    /// The last samples that count, the latest one lowest: whether requests waited.
+    /// Whether requests waited, for each of the last samples that count; the latest one is the lowest bit.
     waited: u16,
-    /// Since when one worker less would have been enough.
+    /// The time since which one worker less would have been enough.
     quiet_since: Instant,
-    /// When the app had something to do last.
+    /// The time when the app had something to do last.
     active: Instant,
-    /// How many requests it had been asked by then.
+    /// How many requests the app had been asked by that time.
     claims: u64,
-    /// Bytes of the largest worker so far of the generation that serves.
+    /// The memory in bytes of the largest worker so far of the generation that serves.
     largest: u64,
     sampled: Option<Instant>,
     /// Whether requests waited at the last look.
     waiting: bool,
-    /// One more is wanted, and does not fit its memory.
+    /// Whether one more worker is wanted and does not fit the app's memory.
     cramped: bool,
     last: Option<Resize>,
 }
@@ -49,11 +49,11 @@ enum Wakefulness {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::supervisor::app) struct ScalingLimits {
     pub(in crate::supervisor::app) workers: RangeInclusive<usize>,
-    /// How long one less has to have been enough before one goes.
+    /// How long one worker less has to have been enough before a worker goes.
     pub(in crate::supervisor::app) quiet: Duration,
-    /// How long nobody has to have asked before all go.
+    /// How long nobody has to have asked before all workers go; `None`: they never do.
     pub(in crate::supervisor::app) idle: Option<Duration>,
-    /// Bytes that all workers may have together.
+    /// Memory in bytes that all workers may have together; `None`: no limit.
     pub(in crate::supervisor::app) memory: Option<u64>,
 }
 
@@ -62,11 +62,11 @@ pub(in crate::supervisor::app) struct ScalingLimits {
 pub(in crate::supervisor::app) struct Load {
     /// Workers that are ready.
     pub(in crate::supervisor::app) ready: usize,
-    /// Those of them that hold no tunnel.
+    /// Ready workers that hold no tunnel.
     pub(in crate::supervisor::app) without_tunnels: usize,
-    /// Tunnels that the others hold.
+    /// Tunnels that the other ready workers hold.
     pub(in crate::supervisor::app) tunnels: usize,
-    /// Requests that one takes at a time, at least 1.
+    /// Requests that one worker takes at a time, at least 1.
     pub(in crate::supervisor::app) seats: usize,
     /// Requests in hand.
     pub(in crate::supervisor::app) in_hand: usize,
@@ -74,7 +74,7 @@ pub(in crate::supervisor::app) struct Load {
     pub(in crate::supervisor::app) waiting: usize,
     /// Requests ever asked of the app.
     pub(in crate::supervisor::app) claims: u64,
-    /// Bytes of the largest worker, where that is known.
+    /// The memory in bytes of the largest worker; `None`: not known.
     pub(in crate::supervisor::app) largest: Option<u64>,
 }
 
@@ -92,9 +92,9 @@ pub(in crate::supervisor::app) struct Resize {
     pub(in crate::supervisor::app) at: Instant,
     pub(in crate::supervisor::app) from: usize,
     pub(in crate::supervisor::app) to: usize,
-    /// A stable word for it.
+    /// A stable word for the cause of the change.
     pub(in crate::supervisor::app) cause: &'static str,
-    /// A sentence for it.
+    /// A sentence that gives the cause to a person.
     pub(in crate::supervisor::app) why: String,
 }
 
@@ -110,7 +110,7 @@ impl ScalingLimits {
 }
 
 impl Autoscaler {
-    /// Awake, with as few workers as are allowed.
+    /// Begins for an app that is awake and has as few workers as are allowed.
     pub(in crate::supervisor::app) fn new(now: Instant) -> Self {
         Self {
             level: 0,
@@ -136,7 +136,7 @@ impl Autoscaler {
         }
     }
 
-    /// Whether there is none because nobody has asked, or was until now.
+    /// Whether the app has no worker because nobody has asked, or had none until now.
     pub(in crate::supervisor::app) fn is_resting(&self) -> bool {
         self.rest != Wakefulness::Awake
     }
@@ -151,20 +151,20 @@ impl Autoscaler {
         self.cramped
     }
 
-    /// So many workers of an earlier server go on.
+    /// Takes over the number of workers that an earlier server has left.
     pub(in crate::supervisor::app) fn adopt(&mut self, workers: usize) {
         self.level = workers;
     }
 
-    /// Another generation serves, or a person has said how many workers there are to be: an app that rests is awake,
-    /// and what was seen of its load so far is forgotten. The number stays.
+    /// Forgets the load so far, because another generation serves or a person has said how many workers there are to
+    /// be. An app that rests is awake afterwards. The number of workers stays.
     pub(in crate::supervisor::app) fn begin_anew(&mut self, now: Instant) {
         let Self { level, claims, last, .. } = self;
         let (level, claims, last) = (*level, *claims, last.take());
         *self = Self { level, claims, last, ..Self::new(now) };
     }
 
-    /// Takes in what there is to do; a change of the number, if that asks for one.
+    /// Takes in the load; returns a change of the number of workers if the load asks for one.
     pub(in crate::supervisor::app) fn on(
         &mut self,
         load: &Load,
@@ -188,7 +188,8 @@ impl Autoscaler {
         Some(resize)
     }
 
-    /// When time alone may ask for a change; `None`: only a request that waits, or a worker that is ready, can.
+    /// The time when time alone may ask for a change; `None`: only a request that waits, or a worker that is ready, can
+    /// ask for one.
     pub(in crate::supervisor::app) fn wake_at(&self, limits: &ScalingLimits) -> Option<Instant> {
         let pause = self.pause(limits)?;
         Some(self.sampled? + pause)
@@ -212,7 +213,7 @@ impl Autoscaler {
         (0, 1, "request", format!("{} after a rest", waits(load.waiting)))
     }
 
-    /// The first worker after a rest is ready: those that there are at least come too.
+    /// Has the least number of workers come once the first worker after a rest is ready.
     fn stand_up(&mut self, limits: &ScalingLimits) -> Option<Rescaling> {
         self.rest = Wakefulness::Awake;
         self.level = *limits.workers.start();
@@ -245,7 +246,7 @@ impl Autoscaler {
             return None;
         }
         self.level = limits.clamp(self.level);
-        // What is missing comes first: it may be all that the requests wait for.
+        // Workers that are missing come first: the requests may wait for nothing but them.
         if load.ready < self.level {
             self.forget(now);
             return None;
@@ -259,7 +260,8 @@ impl Autoscaler {
             self.cramped = false;
             return None;
         }
-        // As many as the waiting ones fill, and not twice as many at once: they may be all that was needed.
+        // As many workers come as the waiting requests fill, at most twice as many as there are: these may be all that
+        // was needed.
         let filled = load.waiting.div_ceil(load.seats.max(1)).max(1);
         let wanted = limits.clamp(self.level + filled.min((self.level / 2).max(1)));
         let to = wanted.min(self.fitting(limits).max(self.level));
@@ -290,8 +292,8 @@ impl Autoscaler {
         (std::mem::replace(&mut self.level, to), to, cause, why)
     }
 
-    /// How many workers fit their memory, each as large as the largest has been; none more than there are while that is
-    /// not known.
+    /// How many workers fit the app's memory when each is as large as the largest has been; no more than there are
+    /// while that size is not known.
     fn fitting(&self, limits: &ScalingLimits) -> usize {
         let Some(memory) = limits.memory else { return usize::MAX };
         let fitting = memory.checked_div(self.largest);
@@ -304,7 +306,7 @@ impl Autoscaler {
         self.quiet_since = now;
     }
 
-    /// The time between two samples; `None`: while nobody waits there is nothing to look for.
+    /// The time between two samples; `None`: nobody waits, so that no sample is due.
     fn pause(&self, limits: &ScalingLimits) -> Option<Duration> {
         if self.rest == Wakefulness::Resting {
             return None;
@@ -319,7 +321,7 @@ impl Autoscaler {
     }
 }
 
-/// From, to, a word and a sentence.
+/// A change of the number: the number before, the number after, a word and a sentence for the cause.
 type Rescaling = (usize, usize, &'static str, String);
 
 fn waits(waiting: usize) -> String {
@@ -343,7 +345,7 @@ const SAMPLES: u16 = 0x3ff;
 const ENOUGH: u32 = 5;
 const SHORTEST_LOOK: Duration = Duration::from_millis(100);
 const LONGEST_LOOK: Duration = Duration::from_secs(1);
-/// How often a time that has to pass is looked at.
+/// How many times the load is looked at while a time has to pass.
 const LOOKS: u32 = 20;
 
 #[cfg(test)]
@@ -376,7 +378,7 @@ mod tests {
             self.scaler.count(&self.limits)
         }
 
-        /// For so long so many clients each have a request in hand or waiting, looked at every 10 ms.
+        /// Has `clients` clients each have a request in hand or waiting for `time`; the load is looked at every 10 ms.
         fn load(&mut self, clients: usize, time: Duration) {
             let until = self.now + time;
             while self.now < until {
@@ -506,7 +508,7 @@ mod tests {
         assert_eq!(app.count(), 1, "what is promised stays");
     }
 
-    /// Any load: the number stays within its bounds and its memory, and a steady load comes to rest.
+    /// Under any load the number stays within its bounds and its memory; under a steady load it comes to rest.
     #[test]
     fn any_history_keeps_to_its_bounds_and_a_steady_load_comes_to_rest() {
         let seed = fastrand::get_seed();
@@ -526,12 +528,12 @@ mod tests {
             for _ in 0..30 {
                 let (clients, time) = (random.usize(0..most * 2), random.u64(10..20_000));
                 for _ in 0..time / 10 {
-                    // Some come and go within a moment.
+                    // Some requests come and go within a moment.
                     app.step(clients + random.usize(0..2));
                     within(&app);
                 }
             }
-            // A steady load: what it needs is reached, and from then on nothing changes.
+            // A steady load gets the number of workers that it needs; from then on nothing changes.
             let clients = random.usize(0..most + 3);
             app.load(clients, app.limits.quiet * (most as u32 + 2) + SECOND * 60);
             app.changes.clear();

@@ -43,7 +43,8 @@ pub(in crate::supervisor::app) struct Deploys {
 }
 
 impl Deploys {
-    /// No generation yet, of an app that was read as `spec`; the first will have the number after `latest`.
+    /// Begins without a generation for an app that was read as `spec`; the first generation will have the number after
+    /// `latest`.
     pub(in crate::supervisor::app) fn new(
         app: Arc<App>,
         ctx: AppContext,
@@ -64,7 +65,7 @@ impl Deploys {
         &self.set
     }
 
-    /// Has that many workers from now on; how many there were to be, and are.
+    /// Sets how many workers the app has from now on; returns how many there were to be before, and are to be now.
     pub(in crate::supervisor::app) fn scale(&mut self, count: WorkerRange) -> (usize, usize) {
         let before = self.set.wanted();
         self.set.scaled = Some(count);
@@ -117,7 +118,7 @@ impl Deploys {
         self.reader.look(id, spec);
     }
 
-    /// The files of a generation were looked at.
+    /// Takes in that the files of a generation were looked at.
     pub(in crate::supervisor::app) fn seen(&mut self, generation: GenerationId, content: Content) {
         self.set.note_content(generation, content);
     }
@@ -185,7 +186,7 @@ impl Deploys {
         }
     }
 
-    /// `note`: what whoever waits should know.
+    /// Tries a candidate out; `note` is what the observers of the deploy should know.
     fn try_out(&mut self, candidate: Generation, note: Option<String>) {
         self.set.spec = Arc::clone(&candidate.spec);
         let Some(deploy) = &mut self.set.deploy else { return };
@@ -274,7 +275,7 @@ impl Deploys {
         deploy.done(&self.app, ms);
     }
 
-    /// Takes the generation back: the one before serves again, and its workers were kept for that.
+    /// Takes the serving generation back: the one before it serves again with its workers, which were kept for that.
     fn take_back(&mut self, why: &str) {
         let Some(probation) = self.set.probation.take() else { return };
         let served = probation.served(Instant::now()).as_secs_f64();
@@ -420,7 +421,7 @@ impl Deploys {
 /// Whether further workers of an adopted generation can be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::supervisor::app) enum Starts {
-    /// They are started as those that were found.
+    /// Further workers are started as those that were found.
     Alike,
     Never,
 }
