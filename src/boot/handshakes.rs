@@ -18,7 +18,7 @@ use crate::challenges::Challenges;
 use crate::directory::Directory;
 use crate::metrics::Metrics;
 use crate::spec::{CertSources, ServerSpec};
-use crate::system::sd;
+use crate::system::{notify, sd};
 use crate::tasks::TaskGroup;
 use crate::time::WallClock;
 
@@ -137,7 +137,7 @@ async fn rotate(tickets: TicketKeys) {
 
 /// Has systemd keep the keys of tickets. Blocks.
 fn keep_over_restart(tickets: &TicketKeys) {
-    if let Err(error) = sd::notify::keep(sd::TICKETS, &tickets.to_keep()) {
+    if let Err(error) = notify::keep(sd::TICKETS, &tickets.to_keep()) {
         tracing::warn!(%error, "systemd does not keep the keys of session tickets: after a restart each client shakes hands anew");
     }
 }

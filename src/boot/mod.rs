@@ -42,7 +42,8 @@ use crate::name::AppName;
 use crate::registry::Registry;
 use crate::spec::{AppSpec, CertSources, ClientCerts, ServerSpec};
 use crate::supervisor::{Resolve, Supervisor, SupervisorParts};
-use crate::system::sd::{self, Inherited};
+use crate::system::notify;
+use crate::system::sd::Inherited;
 use crate::system::signals::Signals;
 use crate::system::{durable, orphans, process_setup};
 use crate::tasks::{ShutdownToken, TaskGroup};
@@ -84,7 +85,7 @@ fn serve_config(config: Config) -> anyhow::Result<()> {
     limits::raise_open_files(&config.server.limits);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let served = runtime.block_on(serve(Arc::new(config), inherited, target));
-    sd::notify::flush();
+    notify::flush();
     served
 }
 
@@ -354,7 +355,7 @@ fn say_ready(urls: &[String], apps: &[AppStatus], backend: &BackendStatus) {
     } else {
         tracing::warn!("started, but not every app has a worker: {text}; workers are {backend}");
     }
-    sd::notify::ready(&text);
+    notify::ready(&text);
 }
 
 fn cores() -> usize {

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use crate::acceptor::Acceptor;
 use crate::control::ServerSettings;
 use crate::supervisor::Supervisor;
-use crate::system::sd::notify;
+use crate::system::notify;
 use crate::system::signals::{ServerSignal, Signals};
 use crate::tasks::{ShutdownToken, TaskGroup};
 

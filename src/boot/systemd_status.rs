@@ -9,7 +9,7 @@ use tokio::time::{Instant, interval, timeout};
 
 use crate::api::AppStatus;
 use crate::supervisor::Supervisor;
-use crate::system::sd::notify;
+use crate::system::notify;
 use crate::tasks::TaskGroup;
 use crate::time::Heartbeats;
 

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::system::sd::notify;
+use crate::system::notify;
 
 /// The number of deploys on their way. Clones share it.
 #[derive(Clone, Default)]

@@ -4,6 +4,7 @@
 
 pub(crate) mod durable;
 pub(crate) mod heap_trim;
+pub(crate) mod notify;
 pub(crate) mod orphans;
 pub(crate) mod process_setup;
 pub(crate) mod sd;

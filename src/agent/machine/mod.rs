@@ -26,8 +26,9 @@ use tokio::time::timeout;
 
 use crate::challenges::Challenges;
 use crate::logging;
+use crate::system::notify;
 use crate::system::process_setup;
-use crate::system::sd::{Inherited, notify};
+use crate::system::sd::Inherited;
 use crate::system::signals::{ServerSignal, Signals};
 use crate::tasks::TaskGroup;
 use crate::time::WallClock;
