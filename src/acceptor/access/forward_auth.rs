@@ -63,10 +63,10 @@ impl AskedRequest<'_> {
         fields
     }
 
-    /// What the program is told of the request itself, in the words of those that are made to be asked.
+    /// The fields that describe the request to the program that is asked, by the names that such programs read.
     ///
     /// # Errors
-    /// [`ServeError::AuthFailed`] when something of it may not stand in a field.
+    /// [`ServeError::AuthFailed`] when a part of the request may not stand in a field.
     pub(in crate::acceptor) fn told(&self) -> Result<Vec<(HeaderName, HeaderValue)>, ServeError> {
         let target = self.uri.path_and_query().map_or("/", |target| target.as_str());
         [
@@ -82,10 +82,10 @@ impl AskedRequest<'_> {
 }
 
 impl AuthAnswer {
-    /// What an answer means.
+    /// Reads an answer: the request may pass, or the client gets this answer in its place.
     ///
     /// # Errors
-    /// [`ServeError::AuthFailed`] when it is another one than is meant.
+    /// [`ServeError::AuthFailed`] when the answer's status says neither, or its body breaks off or is too large.
     pub(in crate::acceptor) async fn of<B: Body<Error: Into<BoxError>>>(
         auth: &ForwardAuth,
         status: StatusCode,

@@ -23,7 +23,7 @@ struct UserFile {
     path: PathBuf,
     /// Held by the one request that reads the file.
     reading: Mutex<()>,
-    /// What was last read; the lock is held for a look, never while the disk is waited for.
+    /// The file as it was last read; the lock is held for a look, never while the disk is waited for.
     state: Mutex<UserFileState>,
 }
 
@@ -117,7 +117,7 @@ fn stamp(path: &Path) -> Option<UserFileStamp> {
     Some([written, changed, i128::from(file.ino()), i128::from(file.size())])
 }
 
-/// How old the knowledge of a file may be.
+/// The file is looked at again when the last look is older than this.
 const LOOK: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

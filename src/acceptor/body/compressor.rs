@@ -127,7 +127,7 @@ impl Compressor {
         Ok(self.take())
     }
 
-    /// What has come out.
+    /// Takes the compressed bytes that are ready, and counts them.
     fn take(&mut self) -> Bytes {
         let out = self.encoder.take();
         self.after += out.len() as u64;

@@ -86,7 +86,7 @@ impl Spool {
 /// How many bytes the spool files in `folder` may have together: `wanted`, but at most half of what is free there now,
 /// or [`LEAST_SPACE`] where half is less.
 pub(in crate::acceptor) fn space(wanted: u64, folder: &Path) -> u64 {
-    // Where the file system does not say what is free, a write says when it is full.
+    // A file system that does not say what is free gives no limit: a write fails when the disk is full.
     let Ok(disk) = rustix::fs::statvfs(folder) else { return wanted };
     let half = disk.f_bavail.saturating_mul(disk.f_frsize) / 2;
     let half = half.max(LEAST_SPACE);

@@ -28,9 +28,10 @@ pub(in crate::acceptor) struct Uploads {
 struct All {
     next: u64,
     coming: BTreeMap<u64, Arc<UploadEntry>>,
-    /// What the clients' bodies hold that are not to end, for clients that hold something.
+    /// The places and bytes that each client's bodies hold, those that are to end left out; a client that holds nothing
+    /// is not in the map.
     held: HashMap<Owner, Sums>,
-    /// What bodies that are to end hold and have not given back yet.
+    /// The places and bytes that bodies which are to end have not given back yet.
     leaving: Sums,
 }
 

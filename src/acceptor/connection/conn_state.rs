@@ -254,7 +254,7 @@ impl ConnState {
         self.flooded.load(Ordering::Relaxed)
     }
 
-    /// What the connection waits for, and since when a write waits.
+    /// Returns the phase that the connection waits in, and since when a write waits.
     pub(in crate::acceptor) fn waiting(&self) -> (ConnPhase, Option<Instant>) {
         let state = self.lock();
         let phase = match state.phase {

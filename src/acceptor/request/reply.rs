@@ -147,6 +147,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_id_is_never_kept_by_an_http2_encoder() {
+        assert!(id_value(&RequestId::random()).is_sensitive());
+    }
+
+    #[test]
     fn the_format_follows_accept() {
         for (accept, format) in [
             ("text/html,application/xhtml+xml,*/*;q=0.8", Format::Html),
