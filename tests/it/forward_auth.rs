@@ -82,24 +82,26 @@ async fn start(judge: &Judge, setup: Setup) -> Server {
     setup.rules(&judge.rules()).start().await
 }
 
+/// Fields of a client that tries to say who it is and what it asks for, and a few that any client sends.
+pub(crate) const OF_A_LIAR: [(&str, &str); 11] = [
+    ("Cookie", "session=1"),
+    ("Authorization", "Basic x"),
+    ("Remote-User", "root"),
+    ("Remote_User", "root"),
+    ("X-Groups", "admin"),
+    ("X-Forwarded-Uri", "/evil"),
+    ("X-Forwarded-Method", "PUT"),
+    ("X-Original-URL", "http://evil/"),
+    ("Range", "bytes=0-1"),
+    ("X-Custom", "kept"),
+    ("Connection", "X-Groups, Remote-User"),
+];
+
 #[tokio::test]
 async fn it_is_told_of_the_request_and_the_worker_of_what_it_says() {
     let judge = Judge::start().await;
     let server = start(&judge, Setup::scripted()).await;
-    let fields = [
-        ("Cookie", "session=1"),
-        ("Authorization", "Basic x"),
-        ("Remote-User", "root"),
-        ("Remote_User", "root"),
-        ("X-Groups", "admin"),
-        ("X-Forwarded-Uri", "/evil"),
-        ("X-Forwarded-Method", "PUT"),
-        ("X-Original-URL", "http://evil/"),
-        ("Range", "bytes=0-1"),
-        ("X-Custom", "kept"),
-        ("Connection", "X-Groups, Remote-User"),
-    ];
-    let seen = server.ask("POST", "/view/x%20y?z=1", &fields, b"body").await.view();
+    let seen = server.ask("POST", "/view/x%20y?z=1", &OF_A_LIAR, b"body").await.view();
     assert_eq!(seen.field("remote-user"), Some("anna"));
     assert_eq!(seen.field("x-groups"), Some("a, b"));
     assert_eq!(seen.field("authorization"), Some("Bearer inner"));
@@ -127,7 +129,7 @@ async fn it_is_told_of_the_request_and_the_worker_of_what_it_says() {
     {
         assert!(!told.contains(not), "{not}: {told}");
     }
-    let seen = server.ask("GET", "/view?plain", &fields, b"").await.view();
+    let seen = server.ask("GET", "/view?plain", &OF_A_LIAR, b"").await.view();
     assert_eq!((seen.field("remote-user"), seen.field("x-groups")), (None, None), "said by nobody");
     let asked = judge.heads.lock().unwrap().len();
     assert_eq!(server.get("/view/open").await.status, 200);
