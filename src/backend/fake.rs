@@ -24,7 +24,7 @@ pub(crate) struct FakeBackend {
     state: Mutex<FakeState>,
 }
 
-/// What a fake worker does. The default is ready at once, stays, and ends at once when asked.
+/// The behaviour of a fake worker. By default a worker is ready at once, stays, and ends at once when asked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Behaviour {
     /// The time from start to [`WorkerEvent::Ready`]; `None`: never ready.

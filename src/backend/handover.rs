@@ -23,8 +23,8 @@ use rustix::net::{
 };
 use tokio::io::AsyncReadExt;
 
-/// Sends the go, with the listener if the worker is to have one. It fits the socket's buffer, so that this never
-/// blocks.
+/// Sends the go, with the listener if the worker is to have one. The message fits the socket's buffer, so that sending
+/// it never blocks.
 pub(super) fn give(channel: impl AsFd, listener: Option<&UnixListener>) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
@@ -50,7 +50,7 @@ pub(super) async fn outcome(channel: tokio::net::UnixStream) -> io::Result<()> {
     Err(io::Error::new(kind, String::from_utf8_lossy(text)))
 }
 
-/// What the shim was given.
+/// The message that the shim got.
 pub(super) enum Given {
     /// The go, with the listener or without.
     Go(Option<OwnedFd>),

@@ -28,7 +28,7 @@ use crate::system::process_setup;
 /// be executed. Without it, standard input is the listener itself, as systemd passes it, or anything else when the
 /// worker gets none. Returns only when there is no program: with 2 for wrong words, else 127.
 ///
-/// It has to be called before the process has a second thread or a file of its own, because all inherited descriptors
+/// The call has to come before the process has a second thread or a file of its own, because all inherited descriptors
 /// but the first three are closed.
 pub(crate) fn run_shim(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let Some(call) = ShimCall::parse(words) else {

@@ -46,7 +46,7 @@ pub(super) enum StartRefusal {
     Signal(String),
 }
 
-/// What an allowed worker sees of the apps on the file system.
+/// The app of an allowed worker, and the one app folder that the worker sees.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Allowed {
     pub(super) app: AppName,

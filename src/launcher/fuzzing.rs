@@ -1,7 +1,8 @@
-//! What a server asks the launcher for, as a function of bytes that panics when the launcher's promises are broken.
+//! The launcher's check of a server's request, as a function of bytes that panics when a promise of the launcher is
+//! broken.
 //!
-//! Run with seeded inputs by every test run, and for as long as one likes by the targets of `tests/fuzz`. Never in a
-//! program that serves.
+//! The function is run with seeded inputs by every test run, and for as long as one likes by the targets of
+//! `tests/fuzz`. Never in a program that serves.
 
 use std::path::Path;
 

@@ -18,19 +18,19 @@ pub(super) type QueueClient = Option<ClientNet>;
 pub(super) struct FairQueue<C, H> {
     /// Retried claims by the worker that each must not get, because it failed the request.
     retried: BTreeMap<WorkerId, NumberedQueue<C>>,
-    /// What each client has in the queue; a client with nothing is not listed.
+    /// The things of each client in the queue; a client without any is not listed.
     clients: BTreeMap<QueueClient, PerClient<C, H>>,
     /// The clients that have a claim, in the order in which they are served.
     turns: NumberedQueue<QueueClient>,
-    /// Each client with its length and `since`, sorted: the last one makes room. Built when the queue is full for the
-    /// first time, and dropped when no client has anything here.
+    /// Each client with its length and `since`, sorted: the last one makes room. The set is built when the queue is
+    /// full for the first time, and dropped when no client has anything in the queue.
     by_length: Option<BTreeSet<(usize, u64, QueueClient)>>,
     len: usize,
     /// The last number that was given to anything.
     number: u64,
 }
 
-/// What one client has in the queue.
+/// The things of one client in the queue.
 struct PerClient<C, H> {
     claims: NumberedQueue<C>,
     held: NumberedQueue<H>,
@@ -69,7 +69,7 @@ enum Kind {
 pub(super) enum Room<C, H> {
     /// There is a place.
     Free,
-    /// This thing was taken out to make room: the newest of the client that had the most.
+    /// The thing that was taken out to make room: the newest of the client that had the most.
     Instead(Gone<C, H>),
     None,
 }
@@ -142,7 +142,7 @@ impl<C, H> FairQueue<C, H> {
         Ticket { kind: Kind::Claim(client), number }
     }
 
-    /// Adds a claim in front of all claims that have not been served before. It must not get the worker `not`.
+    /// Adds a claim in front of all claims that have not been served before. The claim must not get the worker `not`.
     pub(super) fn push_retried(&mut self, not: WorkerId, claim: C) -> Ticket {
         let number = self.next_number();
         self.retried.entry(not).or_insert_with(NumberedQueue::new).push(number, claim);
@@ -342,7 +342,7 @@ mod tests {
             if self.len() < most {
                 return Room::Free;
             }
-            // The last of those that have the most.
+            // The client that came last, of those that have the most.
             let Some(other) = self.came.iter().copied().max_by_key(|own| self.count(*own)) else {
                 return Room::None;
             };
@@ -386,7 +386,7 @@ mod tests {
                     model.retried.push((not, id));
                 }
                 7 if !tickets.is_empty() => {
-                    // Also of those that were served or pushed out long ago.
+                    // Tickets of things that were served or pushed out long ago are given back, too.
                     let (ticket, id) = *random.choice(&tickets).unwrap();
                     queue.leave(ticket);
                     model.remove(id);

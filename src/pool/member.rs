@@ -125,9 +125,9 @@ impl Member {
         }
     }
 
-    /// Notes that the worker has sent bytes that belong to no answer. It may do so again, and bytes that come a moment
-    /// later cannot be told from the answer to the next request, so that no connection is used twice from now on.
-    /// Returns whether that is new, and then counts it.
+    /// Notes that the worker has sent bytes that belong to no answer. The worker may do so again, and bytes that come a
+    /// moment later cannot be told from the answer to the next request, so that no connection is used twice from now
+    /// on. Returns whether that is new, and then counts it.
     pub(crate) fn distrust(&self) -> bool {
         let new = !self.distrusted.swap(true, Ordering::Relaxed);
         if new {

@@ -1,7 +1,7 @@
 //! The pool of one app: which workers can take a request, and which requests wait for one.
 //!
-//! This is the one place where the data path and the supervisor meet. The data path claims a [`Lease`] and drops it;
-//! the supervisor publishes and retires workers through a [`PoolWriter`] and reads a [`PoolReport`]. Never here:
+//! The pool is the one place where the data path and the supervisor meet. The data path claims a [`Lease`] and drops
+//! it; the supervisor publishes and retires workers through a [`PoolWriter`] and reads a [`PoolReport`]. Never here:
 //! starting or stopping a process, or sending a byte to one.
 
 mod address;
@@ -85,7 +85,7 @@ pub(crate) enum ClaimError {
     Closed,
 }
 
-/// What a request asks of [`Pool::claim`].
+/// A request's wish for a worker, as [`Pool::claim`] takes it.
 #[derive(Clone, Debug)]
 pub(crate) struct Claim {
     pub(crate) in_flight: InFlightRequest,
@@ -109,9 +109,9 @@ impl Pool {
         (Self { shared: Arc::clone(&shared) }, PoolWriter { shared })
     }
 
-    /// Takes a free worker of the current generation, the most recently used first; else waits in the queue. Either is
-    /// done by the call itself: the future only waits. Of those that wait, one of each client is served in turn, and
-    /// those of one client in the order they came.
+    /// Takes a free worker of the current generation, the most recently used first; else waits in the queue. The call
+    /// itself does either: the future only waits. The queue serves one claim of each client in turn, and the claims of
+    /// one client in the order they came.
     ///
     /// # Errors
     /// [`ClaimError::Full`] and [`ClaimError::Closed`] at once or while it waits, [`ClaimError::Expired`] at
@@ -174,8 +174,8 @@ impl Pool {
         Ok(HeldPlace { _place: self.take_place(place), pushed_out })
     }
 
-    /// Refuses the claim or the held request that was taken out to make room for the place. To be called without the
-    /// lock, because the refused task may take it.
+    /// Refuses the claim or the held request that was taken out to make room for the place. The caller must not hold
+    /// the lock, because the refused task may take it.
     fn take_place(&self, place: QueueEntry<Waiter>) -> QueuePlace {
         if let Some(waiter) = place.pushed_out {
             drop(waiter.send(Err(ClaimError::Full)));
@@ -216,7 +216,8 @@ impl Pool {
     }
 
     /// Whether a request whose client makes its worker wait, and is overdue by `late`, is to give the worker up: yes
-    /// for one at a time, the latest first, and only while somebody waits. To be asked again every 100 ms meanwhile.
+    /// for one request at a time, the latest first, and only while another request waits. The caller asks again every
+    /// 100 ms for as long as its client is overdue.
     pub(crate) fn is_preempted(&self, now: Instant, late: Duration) -> bool {
         let waited_for = self.shared.lock().is_waited_for();
         let mut preemption = self.shared.preemption.lock().unwrap_or_else(PoisonError::into_inner);
@@ -226,7 +227,8 @@ impl Pool {
         waited_for && preemption.asks(now, late)
     }
 
-    /// Which requests hold the workers, for a request that got none; at most once a minute, and `None` between.
+    /// The requests that hold the workers, for the log when a request got none; at most once a minute, and `None`
+    /// between.
     pub(crate) fn saturation(&self, now: Instant) -> Option<Saturation> {
         self.shared.lock().saturation(now)
     }
@@ -415,8 +417,8 @@ pub(crate) struct PoolWriter {
 }
 
 impl PoolWriter {
-    /// Adds a worker that is ready. It gets requests when its generation is the current one. `recycle_after`: the
-    /// supervisor is told when the worker has answered that many requests.
+    /// Adds a worker that is ready. The worker gets requests when its generation is the current one. `recycle_after`:
+    /// the supervisor is told when the worker has answered that many requests.
     pub(crate) fn publish(&self, member: Arc<Member>, recycle_after: Option<u64>) {
         let grants = self.shared.lock().publish(member, recycle_after);
         self.deliver_all(grants);
@@ -463,7 +465,7 @@ impl PoolWriter {
         self.shared.lock().set_max_queue(max_queue);
     }
 
-    /// What every worker has in hand, and how many requests wait.
+    /// The requests that every worker has in hand, and how many requests wait.
     pub(crate) fn report(&self) -> PoolReport {
         self.shared.lock().report()
     }
@@ -473,7 +475,7 @@ impl PoolWriter {
         self.shared.lock().standings()
     }
 
-    /// What requests ask of the workers.
+    /// The demand for the workers: claims so far, and requests that wait.
     pub(crate) fn demand(&self) -> PoolDemand {
         self.shared.lock().demand()
     }

@@ -27,7 +27,7 @@ impl<T> NumberedQueue<T> {
         self.len == 0
     }
 
-    /// Adds a thing at the end. Its number has to be above all that were added before.
+    /// Adds a thing at the end. The thing's number has to be above all that were added before.
     pub(super) fn push(&mut self, number: u64, thing: T) {
         debug_assert!(self.last_number().is_none_or(|last| last < number), "numbers only go up");
         self.places.push_back((number, Some(thing)));

@@ -20,8 +20,8 @@ struct Round {
 }
 
 impl Preemption {
-    /// Whether a request, whose client is overdue by `late` while others wait for a worker, has to end. To be asked
-    /// again at least every half of [`ROUND`], for as long as that is so.
+    /// Whether a request, whose client is overdue by `late` while others wait for a worker, has to end. The request
+    /// asks again at least every half of [`ROUND`] for as long as that is so.
     pub(super) fn asks(&mut self, now: Instant, late: Duration) -> bool {
         if let Some(round) = &mut self.round {
             let lasted = now.saturating_duration_since(round.since);

@@ -1,6 +1,6 @@
 //! The reports of a pool: to the supervisor, which acts on them, and to people.
 //!
-//! Plain data. Never here: where it comes from (`state`).
+//! Plain data. Never here: making a report (`state`).
 
 use crate::name::{GenerationId, WorkerId};
 
@@ -32,7 +32,7 @@ pub(crate) struct WorkerStanding {
     pub(crate) distrusted: bool,
 }
 
-/// What requests ask of a pool.
+/// The demand for a pool's workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PoolDemand {
     /// Claims since the pool was made.

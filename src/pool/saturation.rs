@@ -35,7 +35,8 @@ impl Saturation {
         Some(Self { workers, seats, worker: member.worker, longest: longest.clone() })
     }
 
-    /// What happened, and what to do: "the only worker of chat has had GET /socket.io/ for 10 s; …".
+    /// The sentence for the log, with what to do about it: "the only worker of chat has had GET /socket.io/ for 10 s;
+    /// …".
     pub(crate) fn sentence(&self, app: &AppName, now: Instant) -> String {
         let held = HeldRequest { in_flight: &self.longest, now };
         match (self.workers, self.seats) {

@@ -196,7 +196,7 @@ impl<W> PoolState<W> {
         }
     }
 
-    /// Which requests hold the workers; `None` within a minute of the last answer.
+    /// The requests that hold the workers; `None` within a minute of the last answer.
     pub(super) fn saturation(&mut self, now: Instant) -> Option<Saturation> {
         if self.saturation_told.is_some_and(|told| now.saturating_duration_since(told) < BETWEEN_SATURATIONS)
         {

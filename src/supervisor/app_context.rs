@@ -27,7 +27,7 @@ use super::reload_notices::ReloadNotices;
 use super::serving_generations::ServingGenerations;
 use super::supervisor_error::ResolveError;
 
-/// What every app uses; all clones share it.
+/// The parts that every app of an instance uses; all clones share them.
 #[derive(Clone)]
 pub(super) struct AppContext {
     pub(super) backend: Arc<dyn Backend>,
@@ -100,11 +100,11 @@ impl AppContext {
     }
 }
 
-/// Knows which task gets the events of which worker. Clones share it.
+/// The router that delivers each worker's events to the task of its app. Clones share one router.
 #[derive(Clone, Default)]
 pub(super) struct EventRouter {
-    /// The mailbox of each worker; the lock is held for one look-up. It is a lock and not a task, because an app enrols
-    /// a worker and starts it in one go, and the worker's first event must find the entry.
+    /// The mailbox of each worker; the lock is held for one look-up. The mailboxes have a lock and not a task, because
+    /// an app enrols a worker and starts it in one go, and the worker's first event must find the entry.
     boxes: Arc<Mutex<HashMap<WorkerId, Mailbox>>>,
 }
 

@@ -57,7 +57,7 @@ pub(crate) struct Supervisor {
     commands: mpsc::Sender<AppSetCommand>,
 }
 
-/// What a supervisor works with.
+/// The parts that a supervisor works with.
 pub(crate) struct SupervisorParts {
     /// The directory that leads requests to apps; the supervisor fills it.
     pub(crate) directory: Directory,
@@ -131,7 +131,7 @@ impl Supervisor {
         Self { commands }
     }
 
-    /// Returns when every app has been read and its hosts are known: a request before would find none.
+    /// Returns when every app has been read and its hosts are known: a request that came earlier would find no host.
     pub(crate) async fn begun(&self) {
         // A supervisor that is gone knows no hosts either.
         self.ask(AppSetCommand::Begun).await.ok();
@@ -230,8 +230,8 @@ impl Supervisor {
         self.ask(|reply| AppSetCommand::Deploy(app.cloned(), reply)).await?
     }
 
-    /// Puts the generation before in the place of the one that serves, as it was, once it is ready; without `app` that of
-    /// the only one. The events are those of a deploy.
+    /// Has the generation that served before serve again, unchanged, once it is ready; without `app`, the only app is
+    /// meant. The events are those of a deploy.
     ///
     /// # Errors
     /// When there is no such app, or none of its generations has served before.
@@ -242,7 +242,7 @@ impl Supervisor {
         self.ask(|reply| AppSetCommand::RollBack(app.cloned(), reply)).await?
     }
 
-    /// The generation of an app that serves, and how its workers are started; without `app` that of the only one.
+    /// The serving generation of an app, and how its workers are started; without `app`, the only app is meant.
     ///
     /// # Errors
     /// When there is no such app, or no generation of it serves.
@@ -284,8 +284,8 @@ impl Supervisor {
         self.ask(|reply| AppSetCommand::Stop(drain, reply)).await.ok();
     }
 
-    /// Ends the supervisor without ending any worker: the next server takes them over. Only where
-    /// [`Backend::outlives`]. The data path has to be stopped before.
+    /// Ends the supervisor without ending any worker: the next server takes them over. The caller checks
+    /// [`Backend::outlives`] first, and has stopped the data path.
     pub(crate) async fn leave(&self) {
         // A supervisor that is gone has nothing to leave.
         self.ask(AppSetCommand::Leave).await.ok();

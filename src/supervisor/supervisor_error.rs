@@ -114,7 +114,7 @@ impl SupervisorError {
         }
     }
 
-    /// What would be right, where that can be said.
+    /// A hint at what would be right, where there is one.
     pub(crate) fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::NoSuchHost(_) => "`rip-serverctl list` shows the hosts".into(),

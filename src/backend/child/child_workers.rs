@@ -17,7 +17,7 @@ use crate::backend::contract::exit::Killed;
 use crate::backend::sockets::Sockets;
 use crate::name::WorkerId;
 
-/// What the backend and its workers' tasks have in common.
+/// The parts that the backend and its workers' tasks share.
 pub(super) struct ChildWorkers {
     pub(super) self_exe: PathBuf,
     pub(super) sockets: Sockets,

@@ -15,7 +15,7 @@ use super::strays::Mark;
 /// The process groups of the workers that run.
 pub(super) type Children = HashMap<Pid, ChildGroup>;
 
-/// What the reaper knows of a process group beside its number.
+/// The reaper's record of a process group, beside the group's number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ChildGroup {
     /// The mark in the environment of the group's processes, also of those that have left the group.

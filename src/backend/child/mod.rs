@@ -39,7 +39,7 @@ use crate::name::{InstanceName, WorkerId};
 use crate::pool::Address;
 use crate::tasks::TaskGroup;
 
-/// What a [`ChildBackend`] is made from.
+/// The settings of a [`ChildBackend`].
 pub struct ChildSettings {
     /// The run-time folder; sockets go into `w` and `n` below it.
     pub runtime_dir: PathBuf,
@@ -50,7 +50,7 @@ pub struct ChildSettings {
     /// The program that has `worker-exec` and `worker-guard`, as an absolute path; `/proc/self/exe` stays the running
     /// version when a package upgrade replaces the file.
     pub self_exe: PathBuf,
-    /// The group of the tasks that watch workers. They end with their workers, not at the request to stop.
+    /// The group of the tasks that watch workers. These tasks end with their workers, not at the request to stop.
     pub stop: TaskGroup,
     /// The channel for events. Output is dropped when the channel is full, everything else waits.
     pub events: mpsc::Sender<WorkerEvent>,

@@ -82,7 +82,7 @@ impl SpawnedWorker {
         Pid::from_child(&self.process)
     }
 
-    /// What the reaper has to know of the worker's processes and files.
+    /// The record of the worker's processes and files for the reaper.
     pub(super) fn child_group(&self) -> ChildGroup {
         let files = self.door.file.iter().chain([&self.notify_file]);
         ChildGroup { mark: self.mark.clone(), files: files.map(|file| file.path().to_owned()).collect() }
@@ -136,7 +136,7 @@ fn spawn_shim(
     let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
     ours.set_nonblocking(true)?;
     let channel = UnixStream::from_std(ours)?;
-    // One pipe for both, so that lines come in the order in which they were written.
+    // Standard output and standard error share one pipe, so that lines come in the order in which they were written.
     let (output, writer) = io::pipe()?;
     let output = pipe::Receiver::from_owned_fd(output.into())?;
     let mut process = Command::new(&workers.self_exe)

@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 
-/// Who listens where a worker should.
+/// The listeners that concern one worker: at its own address, and elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listening {
     /// The process that gets the connections to the worker's port; `Nobody` for an address that is no port.

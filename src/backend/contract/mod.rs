@@ -24,8 +24,8 @@ use crate::name::{AppName, GenerationId, WorkerId};
 use crate::pool::Address;
 use crate::spec::LaunchSpec;
 
-/// Starts, watches and ends the workers of one instance. Its [`WorkerEvent`]s go into the channel that it was made
-/// with.
+/// Starts, watches and ends the workers of one instance. The backend's [`WorkerEvent`]s go into the channel that the
+/// backend was made with.
 pub trait Backend: Send + Sync + 'static {
     /// Starts a worker: its listener exists and can be connected to when this returns.
     ///
@@ -51,8 +51,8 @@ pub trait Backend: Send + Sync + 'static {
     /// known.
     fn memory(&self, worker: WorkerId) -> Option<u64>;
 
-    /// Who listens at a worker's address, and where else the worker listens; `None` where that cannot be found out. The
-    /// look takes some milliseconds on another thread. Cancel-safe.
+    /// The process that listens at a worker's address, and where else the worker listens; `None` where that cannot be
+    /// found out. The look takes some milliseconds on another thread. Cancel-safe.
     fn listening(
         &self,
         _worker: WorkerId,
@@ -110,7 +110,7 @@ pub struct Order {
     pub worker: WorkerId,
     /// The worker's generation.
     pub generation: GenerationId,
-    /// What to run.
+    /// The worker's program, environment and limits.
     pub launch: Arc<LaunchSpec>,
 }
 
@@ -123,7 +123,7 @@ pub struct Started {
     pub address: Address,
 }
 
-/// What happened to a worker.
+/// An event of a worker, as the backend reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WorkerEvent {
     /// The worker said `READY=1` on its notify socket.

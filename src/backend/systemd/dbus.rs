@@ -11,7 +11,8 @@ pub(crate) const LAUNCHER: &str = "org.rip_server.Launcher1";
 /// The launcher's only object.
 pub(crate) const LAUNCHER_PATH: &str = "/org/rip_server/Launcher1";
 
-/// The request to start one worker. It does not name the instance, which the launcher takes from the caller's own unit.
+/// The request to start one worker. The request does not name the instance, which the launcher takes from the caller's
+/// own unit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Type)]
 pub(crate) struct StartRequest {
     pub(crate) app: String,

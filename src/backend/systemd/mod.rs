@@ -61,7 +61,7 @@ use crate::system::durable::private_dir;
 use crate::tasks::{TaskGroup, TaskHandle};
 use crate::time::Backoff;
 
-/// What a [`SystemdBackend`] is made from.
+/// The settings of a [`SystemdBackend`].
 pub(crate) struct SystemdSettings {
     pub(crate) runtime_dir: PathBuf,
     /// The instance, whose name is in the names of units.
@@ -86,7 +86,7 @@ pub(crate) struct SystemdBackend {
     shared: Arc<SystemdInner>,
 }
 
-/// What the backend and its tasks share.
+/// The parts that the backend and its tasks share.
 struct SystemdInner {
     instance: InstanceName,
     scope: Scope,

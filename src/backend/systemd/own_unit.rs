@@ -12,7 +12,7 @@ use super::properties::Scope;
 use super::unit;
 use crate::name::InstanceName;
 
-/// This process as a service.
+/// The service that this process is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct OwnUnit {
     pub(crate) unit: String,

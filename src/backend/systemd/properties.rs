@@ -65,9 +65,10 @@ pub(crate) fn properties<'a>(worker: &WorkerUnit<'a>, listener: Option<BorrowedF
     list.put("SystemCallErrorNumber", EPERM);
     list.put("SystemCallFilter", (true, vec!["@system-service"]));
     list.put("SystemCallFilter", (false, vec!["@privileged"]));
-    // These are the calls by which a program becomes the user that it is already, as gunicorn 20 does at every start,
-    // and gives its files to that user. The unit has no capability and can gain none (NoNewPrivileges): the kernel lets
-    // such a process only set its ids to those that it has, and change a file's group to one that it is in.
+    // By the calls of these two groups a program becomes the user that it is already, as gunicorn 20 does at every
+    // start, and gives its files to that user; they are allowed. The unit has no capability and can gain none
+    // (NoNewPrivileges): the kernel lets such a process only set its ids to those that it has, and change a file's
+    // group to one that it is in.
     list.put("SystemCallFilter", (true, vec!["@setuid", "@chown"]));
     list.put("RestrictAddressFamilies", (true, FAMILIES.to_vec()));
     list.put("MemoryDenyWriteExecute", !worker.sandbox.write_execute);
@@ -257,8 +258,8 @@ fn walls<'a>(worker: &WorkerUnit<'a>, list: &mut List<'a>) {
     ] {
         list.put(name, true);
     }
-    // This is the part of `ProtectKernelTunables` that holds back a user other than root, as every worker is. The
-    // files' modes see to the rest, which would take a quarter of the time of the whole sandbox.
+    // Read-only paths are the part of `ProtectKernelTunables` that holds back a user other than root, as every worker
+    // is. The files' modes see to the rest, which would take a quarter of the time of the whole sandbox.
     list.put("ReadOnlyPaths", vec!["/proc/sys", "/sys"]);
     list.put("InaccessiblePaths", vec!["-/proc/kallsyms", "-/proc/kcore"]);
     if !worker.sandbox.network {
@@ -272,8 +273,8 @@ fn view<'a>(worker: &WorkerUnit<'a>, list: &mut List<'a>) {
     let hidden = hidden.chain([paths::SERVERS, paths::APPS].map(Path::new));
     let mut temporary: Vec<(String, String)> =
         hidden.map(|path| (path.display().to_string(), "ro,mode=755".to_owned())).collect();
-    // This is for /dev/shm what `PrivateTmp=` is for /tmp: else any app could read, and fill, what others share among
-    // their processes.
+    // The unit gets a /dev/shm of its own, as it gets a /tmp by `PrivateTmp=`: else any app could read, and fill, the
+    // memory that other apps share among their processes.
     temporary.push(("/dev/shm".into(), "mode=1777".into()));
     list.put("TemporaryFileSystem", temporary);
     list.put("InaccessiblePaths", paths::SECRETS.to_vec());

@@ -1,5 +1,5 @@
-//! Owns the check that the files and folders exist which the admin has named for a worker's unit. Its errors say what
-//! to do, while systemd says only a number for a unit that it cannot set up.
+//! Owns the check that the files and folders exist which the admin has named for a worker's unit. The errors of the
+//! check say what to do, while systemd gives only a number for a unit that it cannot set up.
 //!
 //! Never here: which of them an app may read, or making them.
 

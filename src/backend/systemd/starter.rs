@@ -22,11 +22,11 @@ use crate::name::{AppName, InstanceName, WorkerId};
 pub(super) enum Starter {
     /// The launcher, which has rights that this process does not have.
     Launcher,
-    /// This process itself: it is root, or its systemd is a user's own.
+    /// The server itself: it is root, or its systemd is a user's own.
     Direct(Box<DirectStarter>),
 }
 
-/// What the server needs to make units itself.
+/// The parts that the server needs to make units itself.
 #[derive(Clone, Debug)]
 pub(super) struct DirectStarter {
     pub(super) instance: InstanceName,

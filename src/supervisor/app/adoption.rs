@@ -52,7 +52,7 @@ fn fits(spec: &AppSpec, worker: &SurvivingWorker, ctx: &AppContext) -> bool {
     same && !spec.entry.as_deref().is_some_and(|entry| is_newer(entry, worker.since))
 }
 
-/// Whether the entry file is newer. One that cannot be looked at is no reason to end running workers.
+/// Whether the entry file is newer. An entry that cannot be looked at is no reason to end running workers.
 fn is_newer(entry: &Path, than: SystemTime) -> bool {
     let changed = std::fs::metadata(entry).and_then(|entry| entry.modified());
     changed.is_ok_and(|changed| changed > than)

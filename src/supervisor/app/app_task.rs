@@ -38,7 +38,8 @@ struct AppTask {
     deploys: Deploys,
     files: FileChanges,
     stopping: bool,
-    /// Dropped after the facts, which are part of the deploys, because their end is news.
+    /// The notice is the last field, so that the facts, a part of `deploys`, are dropped before it: their end is the
+    /// news.
     _end_notice: EndNotice,
 }
 
@@ -55,7 +56,7 @@ impl Drop for EndNotice {
 struct Mailboxes {
     commands: mpsc::Receiver<AppCommand>,
     events: mpsc::Receiver<WorkerEvent>,
-    /// What workers have written to the data path.
+    /// The lines that workers have written to the data path.
     output: mpsc::Receiver<(WorkerId, String)>,
     reports: mpsc::Receiver<TaskReport>,
     changes: mpsc::Receiver<FileChange>,

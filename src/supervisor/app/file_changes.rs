@@ -30,7 +30,7 @@ pub(super) enum FileAction {
     Deploy(&'static str),
 }
 
-/// What an app is doing when its files change.
+/// The activity of an app at the moment when its files change.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum AppActivity {
     Serving,

@@ -19,9 +19,10 @@ use crate::supervisor::supervisor_error::ResolveError;
 pub(in crate::supervisor) enum AppCommand {
     /// Put a new generation in the place of the one that serves.
     Deploy(Option<DeployObserver>),
-    /// Put the generation before in the place of the one that serves; without one, which does is answered.
+    /// Have the generation that served before serve again; where none is known, the answer is the number of the one
+    /// that serves.
     RollBack(Option<DeployObserver>, oneshot::Sender<Result<(), GenerationId>>),
-    /// Tell how the workers of the generation that serves are started; `None`: none serves.
+    /// Report how the workers of the serving generation are started; `None`: no generation serves.
     Serving(oneshot::Sender<Option<(GenerationId, Arc<LaunchSpec>)>>),
     /// Set the number of workers.
     Scale(WorkerRange, oneshot::Sender<Scaled>),
@@ -43,7 +44,7 @@ pub(super) enum TaskReport {
     Answered(WorkerId),
     /// The app as it was read, and the state of its files before that.
     Resolved(GenerationId, Box<Result<AppSpec, ResolveError>>, Option<Box<Content>>),
-    /// The files of the app as it was first.
+    /// The files of the app as they were when the app became known.
     Seen(GenerationId, Box<Content>),
     /// Whether a worker that let a request's time pass is silent.
     Liveness { worker: WorkerId, silent: bool },

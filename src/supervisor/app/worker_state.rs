@@ -43,7 +43,7 @@ pub(super) enum WorkerPhase {
     Exited,
 }
 
-/// What can happen to a worker.
+/// An event in a worker's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PhaseEvent {
     /// The worker has a process.

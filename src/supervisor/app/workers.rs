@@ -83,7 +83,7 @@ impl AppWorkers {
         self.records.iter().filter(move |(_, record)| ready(record)).map(|(worker, _)| *worker)
     }
 
-    /// What the workers of a generation have to do.
+    /// The load of a generation's workers.
     pub(super) fn load(&self, generation: &Generation) -> Load {
         let PoolDemand { claims, waiting } = self.pool.demand();
         let seats = generation.spec.rules.concurrency().get() as usize;

@@ -79,7 +79,7 @@ pub(in crate::supervisor) struct Fingerprint {
     pub(in crate::supervisor) tree: Tree,
 }
 
-/// Of folders only the files in them matter.
+/// Two trees are equal when their files are: of the folders themselves nothing matters.
 impl PartialEq for Tree {
     fn eq(&self, other: &Self) -> bool {
         self.files == other.files
@@ -89,7 +89,7 @@ impl PartialEq for Tree {
 impl Eq for Tree {}
 
 impl Fingerprint {
-    /// What has changed, when the files are now as `now` says; `None`: nothing that matters.
+    /// The part of the app that has changed between this state and `now`; `None`: nothing that matters has changed.
     pub(in crate::supervisor) fn difference(
         &self,
         now: &Self,

@@ -1,4 +1,5 @@
-//! Owns what is known of an app's files at a deploy: how those look that are looked at, and which commit is checked out.
+//! Owns what is known of an app's files at a deploy: the state of those that are looked at, and which commit is checked
+//! out.
 //!
 //! Never here: noticing a change (`file_watch`), or what follows from one.
 
@@ -11,16 +12,16 @@ use super::app_files::Fingerprint;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::supervisor) struct Content {
     pub(in crate::supervisor) seen: Fingerprint,
-    /// The commit that was checked out, where the folder is of a git repository.
+    /// The commit that was checked out, where the folder is in a git repository.
     pub(in crate::supervisor) commit: Option<String>,
 }
 
-/// The commit that is checked out where a folder lies; `None`: it is of no git repository, or nobody can tell. Blocks
-/// for the time of a few small files (gitrepository-layout(5)).
+/// The commit that is checked out in the git repository that a folder is in; `None`: there is no repository, or its
+/// files cannot be read. The call blocks while it reads a few small files (gitrepository-layout(5)).
 pub(in crate::supervisor) fn commit_of(folder: &Path) -> Option<String> {
     let read = |file: PathBuf| fs::read_to_string(file).ok();
     let found = folder.ancestors().map(|above| above.join(".git")).find(|git| git.exists())?;
-    // Of a worktree it is a file that names the folder.
+    // In a worktree `.git` is a file that names the repository's folder.
     let named = read(found.clone())
         .and_then(|text| Some(found.parent()?.join(text.strip_prefix("gitdir: ")?.trim())));
     let git = named.unwrap_or(found);

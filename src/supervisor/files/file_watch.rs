@@ -98,7 +98,7 @@ async fn look(targets: WatchTargets, read: Option<Fingerprint>, tell: mpsc::Send
     }
 }
 
-/// What wakes the watch: inotify on the folders of the targets and on those of their sources.
+/// The sources of wake-ups for the watch: inotify on the folders of the targets and on those of their sources.
 struct Eyes {
     app: AppName,
     watcher: Option<RecommendedWatcher>,

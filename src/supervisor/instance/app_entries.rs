@@ -236,7 +236,7 @@ impl AppEntries {
         Ok(events)
     }
 
-    /// The generation of an app that serves, and how its workers are started.
+    /// The serving generation of an app, and how its workers are started.
     pub(super) async fn serving(
         &self,
         app: Option<&AppName>,
@@ -247,7 +247,7 @@ impl AppEntries {
         asked.ok_or_else(|| SupervisorError::NotServing(app()))
     }
 
-    /// Has an app go back to its generation before.
+    /// Has an app go back to the generation that served before.
     pub(super) async fn roll_back(
         &self,
         app: Option<AppName>,

@@ -25,7 +25,7 @@ use crate::supervisor::app::messages::AppCommand;
 use crate::supervisor::app_context::AppContext;
 use crate::supervisor::supervisor_error::SupervisorError;
 
-/// What the supervisor's handle asks the task for.
+/// A command of the supervisor's handle to the task.
 pub(in crate::supervisor) enum AppSetCommand {
     AddHost(AddHost, ReplySender<Result<Changed, SupervisorError>>),
     RemoveHost(RouteName, ReplySender<Result<Changed, SupervisorError>>),

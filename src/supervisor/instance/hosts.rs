@@ -22,8 +22,8 @@ pub(in crate::supervisor) struct Hosts {
     /// The registry. Its lock only lets a thread that may block have it; there is one writer, and it waits.
     registry: Arc<Mutex<Registry>>,
     rows: BTreeMap<RouteName, HostRow>,
-    /// The state that an app's hosts share that were never paused or stopped: a channel for each host would be most of
-    /// its memory.
+    /// The state that an app's hosts share as long as they were never paused or stopped: a channel for each host would
+    /// be most of the host's memory.
     usual: HashMap<AppName, watch::Sender<Availability>>,
     /// The hosts that an app's settings named last; compared whenever an app has new facts, because the rows are many.
     named: HashMap<AppName, Vec<RouteName>>,

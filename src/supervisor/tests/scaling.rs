@@ -41,7 +41,7 @@ async fn workers_that_outgrow_their_memory_go_down_to_the_least() {
     world.backend.set_memory(WorkerId(1), 100 << 20);
     tokio::time::sleep(Duration::from_secs(6)).await;
     let mut held = vec![world.claim("blog.example").await.unwrap()];
-    // Each waits until it has a worker of its own.
+    // Each claim waits until it has a worker of its own.
     held.push(world.claim("blog.example").await.unwrap());
     held.push(world.claim("blog.example").await.unwrap());
     let late = world.claim("blog.example").await;

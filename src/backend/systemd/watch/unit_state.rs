@@ -7,7 +7,7 @@ use zbus::{OwnedVariant, Variant};
 use crate::backend::WorkerExit;
 use crate::backend::contract::exit::Killed;
 
-/// What is known of a unit.
+/// The state of a unit, as its properties gave it last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::backend::systemd) struct UnitState {
     /// `ActiveState`

@@ -48,7 +48,7 @@ pub(in crate::backend::systemd) struct UnitEnd {
     pub(in crate::backend::systemd) unasked: bool,
 }
 
-/// What is left of a worker whose program has ended.
+/// The remainder of a worker whose program has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::backend::systemd) enum Remainder {
     Nothing,

@@ -1,5 +1,5 @@
-//! Owns reading an app for a generation, off the task that asks: its directory and settings, how its files look, and
-//! which commit is checked out.
+//! Owns reading an app for a generation, off the task that asks: its directory and settings, the state of its files,
+//! and which commit is checked out.
 //!
 //! Never here: what becomes of it (`deploys`).
 
@@ -53,7 +53,7 @@ impl AppReader {
     }
 }
 
-/// What was seen of the files of an app that was read as `spec`, with the commit that is checked out.
+/// The state `seen` of an app's files, with the commit that is checked out in their folder.
 async fn content(ctx: &AppContext, seen: Option<Fingerprint>, spec: &AppSpec) -> Option<Content> {
     let seen = seen?;
     let folder = spec.launch.directory.clone();

@@ -26,7 +26,7 @@ pub(in crate::supervisor::app) struct Autoscaler {
     quiet_since: Instant,
     /// The time when the app had something to do last.
     active: Instant,
-    /// How many requests the app had been asked by that time.
+    /// The number of claims ever made of the app, as of `active`.
     claims: u64,
     /// The memory in bytes of the largest worker so far of the generation that serves.
     largest: u64,
@@ -45,19 +45,19 @@ enum Wakefulness {
     Waking,
 }
 
-/// What the settings of a generation allow.
+/// The limits that a generation's settings set to the number of its workers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::supervisor::app) struct ScalingLimits {
     pub(in crate::supervisor::app) workers: RangeInclusive<usize>,
-    /// How long one worker less has to have been enough before a worker goes.
+    /// The time for which one worker less has to have been enough before a worker goes.
     pub(in crate::supervisor::app) quiet: Duration,
-    /// How long nobody has to have asked before all workers go; `None`: they never do.
+    /// The time without a request after which all workers go; `None`: they never go.
     pub(in crate::supervisor::app) idle: Option<Duration>,
-    /// Memory in bytes that all workers may have together; `None`: no limit.
+    /// The memory in bytes that all workers may have together; `None`: no limit.
     pub(in crate::supervisor::app) memory: Option<u64>,
 }
 
-/// What the workers of the generation that serves have to do.
+/// The load of the serving generation's workers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::supervisor::app) struct Load {
     /// Workers that are ready.
@@ -81,7 +81,7 @@ pub(in crate::supervisor::app) struct Load {
 /// Whether another generation is about to take over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::supervisor::app) enum Rollout {
-    /// The number stays, but for an app that is woken.
+    /// A deploy is on its way: the number stays, but for an app that is woken.
     Underway,
     None,
 }
@@ -164,7 +164,7 @@ impl Autoscaler {
         *self = Self { level, claims, last, ..Self::new(now) };
     }
 
-    /// Takes in the load; returns a change of the number of workers if the load asks for one.
+    /// Notes the load, and returns a change of the number of workers if the load asks for one.
     pub(in crate::supervisor::app) fn on(
         &mut self,
         load: &Load,
@@ -213,14 +213,14 @@ impl Autoscaler {
         (0, 1, "request", format!("{} after a rest", waits(load.waiting)))
     }
 
-    /// Has the least number of workers come once the first worker after a rest is ready.
+    /// Asks for the least number of workers once the first worker after a rest is ready.
     fn stand_up(&mut self, limits: &ScalingLimits) -> Option<Rescaling> {
         self.rest = Wakefulness::Awake;
         self.level = *limits.workers.start();
         (self.level > 1).then(|| (1, self.level, "request", "the first worker after a rest is ready".into()))
     }
 
-    /// Looks at the load once in a while.
+    /// Takes a sample of the load when one is due, and asks for more or fewer workers by it.
     fn sample(
         &mut self,
         load: &Load,
@@ -260,8 +260,8 @@ impl Autoscaler {
             self.cramped = false;
             return None;
         }
-        // As many workers come as the waiting requests fill, at most twice as many as there are: these may be all that
-        // was needed.
+        // The number grows by the workers that the waiting requests would fill, but at most by half: a few more may be
+        // all that was needed.
         let filled = load.waiting.div_ceil(load.seats.max(1)).max(1);
         let wanted = limits.clamp(self.level + filled.min((self.level / 2).max(1)));
         let to = wanted.min(self.fitting(limits).max(self.level));
@@ -282,7 +282,7 @@ impl Autoscaler {
             self.quiet_since = now;
         }
         let quiet = now >= self.quiet_since + limits.quiet;
-        // Tunnels end by themselves, as before a worker is recycled.
+        // A worker that holds tunnels stays until they end by themselves, as it does before it is recycled.
         let may_go = quiet && self.level > least && load.without_tunnels > 0;
         let why = || format!("{} were enough for {}", self.level - 1, seconds(limits.quiet));
         may_go.then(why).map(|why| self.resize(self.level - 1, "quiet", why))
@@ -300,7 +300,7 @@ impl Autoscaler {
         fitting.map_or(self.level, |fitting| usize::try_from(fitting).unwrap_or(usize::MAX))
     }
 
-    /// Begins to look at the load afresh.
+    /// Forgets the samples so far: the load of the old number of workers says nothing about the new one.
     fn forget(&mut self, now: Instant) {
         self.waited = 0;
         self.quiet_since = now;
@@ -339,13 +339,13 @@ fn mebibytes(bytes: u64) -> String {
     format!("{} MiB", bytes >> 20)
 }
 
-/// The last ten samples count.
+/// The mask of the last ten samples, which are those that count.
 const SAMPLES: u16 = 0x3ff;
-/// Requests waited in half of them.
+/// The number of samples in which requests waited that asks for more workers.
 const ENOUGH: u32 = 5;
 const SHORTEST_LOOK: Duration = Duration::from_millis(100);
 const LONGEST_LOOK: Duration = Duration::from_secs(1);
-/// How many times the load is looked at while a time has to pass.
+/// The number of samples within a time that has to pass.
 const LOOKS: u32 = 20;
 
 #[cfg(test)]

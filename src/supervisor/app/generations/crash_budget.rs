@@ -58,7 +58,7 @@ impl CrashBudget {
         if self.not_before.is_none_or(|pause| now >= pause) {
             self.not_before = Some(now + self.backoff.next_delay());
         }
-        // A worker that is too late had all the time for a start; two more such attempts would make a deploy wait three
+        // A worker that is too late had the whole time for a start: two more attempts would make a deploy wait three
         // times as long.
         if failure == WorkerFailure::TooLate || self.failures >= TRIAL_FAILURES {
             return TrialVerdict::Reject;

@@ -19,18 +19,18 @@ use crate::supervisor::app::worker_state::WorkerFailure;
 use crate::supervisor::files::content::Content;
 use crate::supervisor::reload_notices::ReloadNotice;
 
-/// A version of an app with all that its workers run pinned.
+/// A version of an app: its spec stays as it is, so that every worker of the generation runs the same.
 pub(in crate::supervisor::app) struct Generation {
     pub(in crate::supervisor::app) id: GenerationId,
     /// The spec that the generation is made of.
     pub(in crate::supervisor::app) spec: Arc<AppSpec>,
     /// How many failures the generation may still have.
     pub(in crate::supervisor::app) budget: CrashBudget,
-    /// How the worker ended that failed last.
+    /// The end of the worker that failed last.
     pub(in crate::supervisor::app) last_failure: Option<String>,
     /// The app's files as it was read, once they are known.
     pub(in crate::supervisor::app) content: Option<Content>,
-    /// The generation that it is again.
+    /// The earlier generation that this one brings back, if it was made by a rollback.
     pub(in crate::supervisor::app) again: Option<GenerationId>,
 }
 
@@ -43,12 +43,13 @@ pub(in crate::supervisor::app) struct EarlierGeneration {
 }
 
 impl EarlierGeneration {
-    /// The same under another number.
+    /// A new generation, numbered `id`, with this one's spec and content.
     pub(in crate::supervisor::app) fn again(self, id: GenerationId) -> Generation {
         Generation { content: self.content, again: Some(self.id), ..Generation::new(id, self.spec) }
     }
 
-    /// What somebody should know before it serves in the place of `serving`.
+    /// The sentence that tells a person, before this generation serves in the place of `serving`, what a rollback does
+    /// not bring back.
     pub(in crate::supervisor::app) fn caveat(&self, serving: &Generation) -> String {
         let (folder, now) = (&self.spec.launch.directory, &serving.spec.launch.directory);
         let path = self.spec.path.display();
@@ -83,18 +84,18 @@ impl Generation {
         Self { id, spec, budget: CrashBudget::new(), last_failure: None, content: None, again: None }
     }
 
-    /// What is kept of it once another one serves.
+    /// The part of the generation that is kept for a rollback once another one serves.
     pub(in crate::supervisor::app) fn earlier(&self) -> EarlierGeneration {
         EarlierGeneration { id: self.id, spec: Arc::clone(&self.spec), content: self.content.clone() }
     }
 
-    /// Whether nothing that anybody looks at is different from another one.
+    /// Whether the two generations have the same spec and the same files, as far as files are looked at.
     fn is_same_as(&self, other: &Self) -> bool {
         let there = self.content.as_ref().is_some_and(|content| content.seen.real_path.is_some());
         there && self.content == other.content && self.spec == other.spec
     }
 
-    /// That a deploy of it changes nothing, if so.
+    /// The sentence that a deploy of this generation changes nothing; `None` where it changes something.
     pub(in crate::supervisor::app) fn sameness(&self, serving: Option<&Self>) -> Option<String> {
         let serving = serving.filter(|serving| self.is_same_as(serving))?;
         let commit = self.content.as_ref().and_then(|content| content.commit.as_deref());

@@ -65,7 +65,7 @@ impl Deploys {
         &self.set
     }
 
-    /// Sets how many workers the app has from now on; returns how many there were to be before, and are to be now.
+    /// Sets the number of workers that the app is to have from now on; returns the wanted number before and after.
     pub(in crate::supervisor::app) fn scale(&mut self, count: WorkerRange) -> (usize, usize) {
         let before = self.set.wanted();
         self.set.scaled = Some(count);
@@ -73,7 +73,7 @@ impl Deploys {
         (before, self.set.wanted())
     }
 
-    /// Has the number of workers follow what they have to do.
+    /// Has the number of workers follow the load.
     pub(in crate::supervisor::app) fn follow_load(&mut self, load: &Load, now: Instant) {
         let rested = self.set.is_resting();
         let change = self.set.follow_load(load, now);
@@ -91,8 +91,8 @@ impl Deploys {
         self.pool.set_mode(Mode::Open);
     }
 
-    /// A generation of which an earlier server has left so many workers serves. `Starts::Never`: nobody knows any more
-    /// how its workers are started.
+    /// Lets a generation serve of which an earlier server has left `workers` workers. `Starts::Never`: nobody knows any
+    /// more how its workers are started.
     pub(in crate::supervisor::app) fn adopt(
         &mut self,
         generation: GenerationId,
@@ -118,7 +118,7 @@ impl Deploys {
         self.reader.look(id, spec);
     }
 
-    /// Takes in that the files of a generation were looked at.
+    /// Keeps the state of a generation's files, which a task has looked at.
     pub(in crate::supervisor::app) fn seen(&mut self, generation: GenerationId, content: Content) {
         self.set.note_content(generation, content);
     }
@@ -131,7 +131,7 @@ impl Deploys {
         self.reader.read(id, &self.set.spec);
     }
 
-    /// Tries out the generation before the one that serves, as it was: nothing is read anew.
+    /// Makes a candidate of the generation that served before, as it was then: the app is not read anew.
     ///
     /// # Errors
     /// The generation that serves, where none is known that served before it.

@@ -32,7 +32,7 @@ pub(in crate::supervisor::app) struct GenerationSet {
     pub(super) probation: Option<Probation>,
     /// Why the last deploy was rejected, if it was.
     pub(super) rejected: Option<Rejection>,
-    /// Those that served before the current one, the last one last.
+    /// The generations that served before the current one, the latest one last.
     earlier: Vec<EarlierGeneration>,
 }
 
@@ -82,7 +82,7 @@ impl GenerationSet {
         self.earlier.last()
     }
 
-    /// Keeps what another generation has taken over from.
+    /// Keeps the generation from which another one has taken over, so that a rollback can bring it back.
     pub(super) fn remember(&mut self, before: &Generation) {
         if self.earlier.last().is_none_or(|last| last.id != before.id) {
             self.earlier.push(before.earlier());
@@ -91,12 +91,13 @@ impl GenerationSet {
         }
     }
 
-    /// A generation that was kept serves again itself.
+    /// Forgets the kept generation `before`, because it serves again itself.
     pub(super) fn take_from_memory(&mut self, before: GenerationId) {
         self.earlier.pop_if(|last| last.id == before);
     }
 
-    /// Keeps lines for the message of a rejection; those that come after it are added where there were none.
+    /// Keeps lines of workers for the message of a rejection. Lines that come after the rejection are added to it for
+    /// as long as it has room.
     pub(super) fn note_output(&mut self, generation: GenerationId, lines: &[String]) {
         let tried = self.probation.as_mut().map(|probation| &mut probation.deploy);
         let mut deploys = self.deploy.as_mut().into_iter().chain(tried);
@@ -147,7 +148,7 @@ impl GenerationSet {
         self.autoscaler.count(&self.limits_of(spec))
     }
 
-    /// A version is tried out with a worker, also of an app that rests.
+    /// The number of workers with which a candidate is tried out: at least one, also for an app that rests.
     fn wanted_of_candidate(&self, spec: &AppSpec) -> usize {
         self.wanted_of(spec).max(1)
     }
@@ -234,5 +235,6 @@ impl GenerationSet {
     }
 }
 
-/// One to go back to, and what that was before where a generation is taken back itself.
+/// The most earlier generations that are kept: one for a rollback, and those behind it for when a generation is taken
+/// back and the one before it serves again.
 const MOST_EARLIER: usize = 3;
