@@ -42,7 +42,7 @@ impl Accounts {
     /// that two programs do not both register one.
     ///
     /// # Errors
-    /// What went wrong at the authority or on the disk.
+    /// The failure at the authority or on the disk.
     pub(super) async fn open(&self, directory: &str) -> Result<Account, Failure> {
         let _lock = self.lock().await?;
         let path = self.path(directory);
@@ -68,7 +68,7 @@ impl Accounts {
         Ok(account)
     }
 
-    /// Drops what is kept of an account that its authority does not know any more.
+    /// Drops the kept account at an authority that does not know it any more.
     pub(super) async fn forget(&self, directory: &str) {
         let path = self.path(directory);
         tracing::warn!(

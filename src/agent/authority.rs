@@ -23,7 +23,7 @@ use super::solve::{Shown, Solver, name_of};
 use super::state_files::{OrderRecord, StateFiles};
 use super::wording::{failure_of, patiently, problem_of, said};
 
-/// What is wanted of an authority: a certificate for one host.
+/// A wish to an authority: a certificate for one host.
 #[derive(Clone, Debug)]
 pub(super) struct Wish {
     pub(super) host: HostName,
@@ -308,7 +308,7 @@ impl AcmeAuthority {
     }
 }
 
-/// Asks the authority what it has against the order.
+/// Asks the authority for its objection to an order.
 async fn why_invalid(order: &mut Order) -> String {
     let mut reasons: Vec<String> = order.state().error.iter().map(said).collect();
     let mut all = order.authorizations();

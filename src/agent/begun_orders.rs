@@ -1,4 +1,5 @@
-//! Owns when orders were begun in the last three hours, of all queues that share an account whose orders are counted.
+//! Owns the times at which orders were begun in the last three hours, of all queues that share an account whose orders
+//! are counted.
 //!
 //! Pure: the time is passed in. Never here: how many may be begun (`queue`), or the file of them (`state_files`).
 

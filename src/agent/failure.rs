@@ -1,6 +1,7 @@
-//! Why an attempt brought no certificate: a kind for numbers, a sentence for people, and what follows for the next try.
+//! Owns the failure of an attempt to get a certificate: a kind for numbers, a sentence for people, and its bearing on
+//! the next try.
 //!
-//! Never here: when that is (`schedule`).
+//! Never here: the time of the next try (`schedule`).
 
 use std::time::SystemTime;
 
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Failure {
     pub(super) kind: FailureKind,
-    /// What went wrong, in plain words.
+    /// The failure in plain words.
     pub(super) text: String,
     /// The moment before which the authority wants no further attempt.
     #[serde(default)]
@@ -23,7 +24,7 @@ pub(super) struct Failure {
     pub(super) order_stays: bool,
 }
 
-/// What failed.
+/// The kind of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum FailureKind {

@@ -1,6 +1,7 @@
 //! Owns the states of one host's certificate on its way from wanted to renewed.
 //!
-//! Pure: `on(event, now)` gives the next state and what is to be done. Never here: doing it, or whose turn it is.
+//! Pure: `on(event, now)` gives the next state and what is to be done. Never here: carrying an action out, or the order
+//! of hosts (`queue`).
 
 use std::time::{Duration, SystemTime};
 
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::failure::{Failure, FailureKind};
 use super::schedule::{Life, Window, far, pause, renew_at};
 
-/// One host's certificate.
+/// The certificate of one host.
 ///
 /// ```text
 ///          ┌─────────────issued──────────────┐
@@ -54,7 +55,7 @@ pub(super) enum Phase {
     Failing { retry_at: SystemTime, failure: Failure },
 }
 
-/// What happened.
+/// An event for the state of a host's certificate.
 #[derive(Clone, Debug)]
 pub(super) enum Event {
     /// The host's turn has come, and an attempt begins.
@@ -67,7 +68,7 @@ pub(super) enum Event {
     Told { moment: Option<SystemTime>, ask_at: SystemTime },
 }
 
-/// What the task does after an event, in this order.
+/// The task's actions after an event, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
     /// Write the state down, and only then go on.

@@ -1,4 +1,4 @@
-//! Owns requests to authorities as bytes: their limits of time and size, and what a refusal says of itself.
+//! Owns requests to authorities as bytes: their limits of time and size, and the content of a refusal.
 //!
 //! Never here: what is asked (`authority`).
 
@@ -124,8 +124,8 @@ fn innermost(error: &(dyn StdError + 'static)) -> String {
     error.to_string()
 }
 
-/// Whether an answer may go on to the protocol's library. One that refuses a nonce may: the library then tries again by
-/// itself.
+/// Whether an answer may go on to the protocol's library. An answer that refuses a nonce may go on: the library then
+/// tries again by itself.
 fn judge(
     host: &str,
     status: StatusCode,

@@ -68,7 +68,7 @@ pub(crate) use begun_orders::BegunOrders;
 pub(crate) use status::{HostStatus, Standing};
 pub(crate) use store::Store;
 
-/// What the agent works with.
+/// The parts that the agent works with.
 pub(crate) struct AgentParts {
     /// The settings of ACME.
     pub(crate) acme: Acme,
@@ -111,7 +111,7 @@ impl Agent {
         Ok(agent)
     }
 
-    /// Starts the agent as a task; what forgets hosts is returned without being started.
+    /// Starts the agent as a task; the sweeper, which forgets hosts, is returned without being started.
     async fn start_task(parts: AgentParts) -> io::Result<(Self, Sweeper)> {
         let AgentParts { acme, state, pairs, shared, hosts, challenges, begun, metrics, clock, stop } = parts;
         let opened = {
@@ -215,7 +215,7 @@ impl Agent {
         answer.await.map_err(|_| ends())?
     }
 
-    /// Looks at what an order for a host would meet; nothing is ordered. Takes some seconds at most.
+    /// Makes the checks of an order for a host, in some seconds at most; nothing is ordered.
     pub(crate) async fn plan(&self, host: HostName) -> CertPlan {
         let (reply, answer) = oneshot::channel();
         self.commands.send(Command::Limits(host.clone(), reply)).await.ok();

@@ -1,4 +1,5 @@
-//! Owns whose turn it is: all hosts, how many orders at once and a minute, and which authorities want to be left alone.
+//! Owns the order of hosts: whose turn it is, how many orders may begin at once and in a minute, and which authorities
+//! want to be left alone.
 //!
 //! Pure: the time and the randomness are passed in. Never here: ordering.
 
@@ -111,7 +112,7 @@ impl Queue {
         })
     }
 
-    /// How near an order for this host would be to what bounds orders.
+    /// The limits on orders, and how near an order for this host would be to each.
     pub(super) fn limits(&mut self, host: &HostName, now: SystemTime) -> Limits {
         let objection = self.objection(now);
         let minute = self.begun.count_after(now - MINUTE);
@@ -123,19 +124,19 @@ impl Queue {
         }
     }
 
-    /// Which authorities may be asked now, by their places.
+    /// The authorities that may be asked now, by their places.
     fn open(&self, now: SystemTime) -> Vec<usize> {
         (0..self.rules.authorities).filter(|place| self.quiet_until[*place] <= now).collect()
     }
 
-    /// Which authorities are asked in an attempt that begins now: all of them, for hosts that somebody asked for, when
-    /// each wants to be left alone.
+    /// The authorities that an attempt asks which begins now. For a host that somebody asked for, they are all
+    /// authorities when each wants to be left alone.
     pub(super) fn authorities(&self, now: SystemTime) -> Vec<usize> {
         let open = self.open(now);
         if open.is_empty() { (0..self.rules.authorities).collect() } else { open }
     }
 
-    /// The hosts whose turn has come, with what is to be done for each.
+    /// The hosts whose turn has come, with the actions for each.
     pub(super) fn turns(&mut self, now: SystemTime) -> Vec<(HostName, Vec<Effect>)> {
         let mut turns: Vec<HostName> = std::mem::take(&mut self.forced).into_iter().collect();
         let places = self.places(now);
@@ -156,7 +157,7 @@ impl Queue {
             .collect()
     }
 
-    /// Tells a host what happened, and returns what is to be done; `None` when the host is unknown.
+    /// Passes an event on to a host's state, and returns the actions that follow; `None` when the host is unknown.
     pub(super) fn on(&mut self, host: &HostName, event: Event, now: SystemTime) -> Option<Vec<Effect>> {
         if let Event::Failed(failure) = &event {
             self.leave_alone(failure, now);

@@ -1,4 +1,4 @@
-//! Owns showing an authority that a name leads here: which way is taken, and what is put up for it.
+//! Owns showing an authority that a name leads here: the choice of a way, and the answer that is put up for it.
 //!
 //! Never here: the order around it (`authority`).
 
@@ -19,7 +19,7 @@ use crate::spec::acme::Challenge;
 use super::failure::{Failure, FailureKind};
 use super::hook;
 
-/// Shows authorities that names lead here.
+/// The solver shows authorities that names lead here.
 #[derive(Clone)]
 pub(super) struct Solver {
     pub(super) challenges: Challenges,
@@ -27,8 +27,8 @@ pub(super) struct Solver {
     pub(super) hook: Option<PathBuf>,
 }
 
-/// What is put up for one name. Answers and handshakes are taken down when it is dropped; a DNS record needs
-/// [`Solver::take_down`].
+/// The answer that is put up for one name. Answers over HTTP and handshakes are taken down when this is dropped; a DNS
+/// record needs [`Solver::take_down`].
 pub(super) struct Shown {
     _expected: Option<Expected>,
     record: Option<(String, String)>,
@@ -89,7 +89,7 @@ impl Solver {
         Some(body.trim_ascii() == expected.as_bytes())
     }
 
-    /// Puts up what the authority is to see.
+    /// Puts up the answer that the authority is to see.
     ///
     /// # Errors
     /// When a certificate for the handshake cannot be made, or the hook fails.
@@ -118,7 +118,7 @@ impl Solver {
         Ok(Shown { _expected: Some(expected), record: None })
     }
 
-    /// Takes down what was put up.
+    /// Takes down an answer that was put up.
     pub(super) async fn take_down(&self, shown: Shown) {
         let Some((name, value)) = &shown.record else { return };
         if let Err(failure) = self.call_hook("cleanup", name, value).await {

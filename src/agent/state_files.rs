@@ -1,4 +1,5 @@
-//! Owns what the agent remembers across restarts, a file for each host: how its attempts went, and its open order.
+//! Owns the files by which the agent remembers its work across restarts, one for each host: how its attempts went, and
+//! its open order.
 //!
 //! Never here: pairs (`store`). Every call blocks on the disk.
 
@@ -20,7 +21,7 @@ pub(super) struct StateFiles {
     folder: PathBuf,
 }
 
-/// What the agent remembers of a host.
+/// The record of a host that lasts over restarts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct HostRecord {
     pub(super) host: HostName,
@@ -46,7 +47,7 @@ impl StateFiles {
     /// Makes the folders where they are missing.
     ///
     /// # Errors
-    /// What the file system said.
+    /// The file system's error.
     pub(super) fn open(folder: &Path) -> io::Result<Self> {
         for folder in [folder, &folder.join("hosts"), &folder.join("orders")] {
             durable::private_dir(folder, 0o700)?;
@@ -54,7 +55,7 @@ impl StateFiles {
         Ok(Self { folder: folder.to_owned() })
     }
 
-    /// Reads what is remembered of all hosts. A file that cannot be read counts as missing, and the log says so.
+    /// Reads the records of all hosts. A file that cannot be read counts as missing, and the log says so.
     pub(super) fn hosts(&self) -> Vec<HostRecord> {
         let Ok(entries) = std::fs::read_dir(self.folder.join("hosts")) else { return Vec::new() };
         let json = |path: &PathBuf| path.extension().is_some_and(|end| end == "json");
@@ -65,15 +66,15 @@ impl StateFiles {
             .collect()
     }
 
-    /// What is remembered of a host.
+    /// Reads the record of a host; `None`: there is none, or it cannot be read.
     pub(super) fn host(&self, host: &HostName) -> Option<HostRecord> {
         read(&self.path("hosts", host))
     }
 
-    /// Writes down what is to be remembered of a host.
+    /// Writes the record of a host down.
     ///
     /// # Errors
-    /// What the file system said.
+    /// The file system's error.
     pub(super) fn save_host(&self, record: &HostRecord) -> io::Result<()> {
         write(&self.path("hosts", &record.host), record)
     }
@@ -90,7 +91,7 @@ impl StateFiles {
     /// Writes down an open order.
     ///
     /// # Errors
-    /// What the file system said.
+    /// The file system's error.
     pub(super) fn save_order(&self, host: &HostName, record: &OrderRecord) -> io::Result<()> {
         write(&self.path("orders", host), record)
     }
@@ -108,7 +109,7 @@ impl StateFiles {
     /// Writes down when orders were begun.
     ///
     /// # Errors
-    /// What the file system said.
+    /// The file system's error.
     pub(super) fn save_begun_orders(&self, times: &[SystemTime]) -> io::Result<()> {
         write(&self.folder.join(BEGUN), &times)
     }

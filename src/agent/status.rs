@@ -1,4 +1,4 @@
-//! Owns how certificates stand, as people are told.
+//! Owns the status of certificates: the facts that people are shown.
 //!
 //! Never here: how that looks on a terminal (`ctl`).
 
@@ -23,7 +23,7 @@ pub(crate) struct Standing {
     pub(super) failures: BTreeMap<FailureKind, u64>,
 }
 
-/// How near an order for a host is to what bounds orders.
+/// The limits on orders, and how near an order for a host is to each.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Limits {
     /// Why no order may begin now.

@@ -18,7 +18,7 @@ use super::failure::{Failure, FailureKind};
 use super::schedule::Life;
 use super::state_files::folder_name;
 
-/// The folder that servers watch.
+/// The store of the pairs: a folder that servers watch.
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
     folder: PathBuf,
@@ -30,7 +30,7 @@ impl Store {
     /// Makes the folder where it is missing.
     ///
     /// # Errors
-    /// What the file system said.
+    /// The file system's error.
     pub(crate) fn open(folder: &Path, shared: bool) -> io::Result<Self> {
         durable::private_dir(folder, if shared { 0o750 } else { 0o700 })?;
         Ok(Self { folder: folder.to_owned(), shared })

@@ -1,6 +1,6 @@
 //! Owns forgetting hosts that no server has wanted for long, and their pairs.
 //!
-//! Never here: hosts that a server wants.
+//! Never here: a host that a server wants.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -29,7 +29,7 @@ use super::state_files::{HostRecord, StateFiles};
 use super::status::{HostStatus, Limits, Standing};
 use super::store::Store;
 
-/// What the task works with.
+/// The parts that the task works with.
 pub(super) struct Task {
     pub(super) acme: Acme,
     pub(super) hosts: watch::Receiver<Arc<[HostName]>>,
@@ -50,10 +50,10 @@ pub(super) struct Task {
     pub(super) waiting: HashMap<HostName, Vec<oneshot::Sender<Result<(), String>>>>,
 }
 
-/// What the task is asked for.
+/// A command to the task.
 pub(super) enum Command {
     Renew(Renew),
-    /// How near an order for the host would be to what bounds orders.
+    /// Tell the limits on orders, and how near an order for the host would be to each.
     Limits(HostName, oneshot::Sender<Limits>),
 }
 
@@ -62,7 +62,7 @@ pub(super) struct Renew {
     pub(super) host: HostName,
     /// Whether the order is made although an authority wants to be left alone or too many orders were begun.
     pub(super) force: bool,
-    /// Gets how the attempt ended.
+    /// The channel that gets the attempt's result.
     pub(super) reply: oneshot::Sender<Result<(), String>>,
 }
 

@@ -14,7 +14,7 @@ use super::https::{Refusal, plain};
 
 /// Makes a call again while the authority refuses its nonce, which is no failed attempt (RFC 8555 §6.5).
 ///
-/// This is a macro because the compiler would not know the futures of closures to be `Send`.
+/// The call is a macro, because the compiler would not know the futures of closures to be `Send`.
 macro_rules! patiently {
     ($call:expr) => {{
         let mut left = $crate::agent::wording::NONCE_TRIES;
@@ -36,7 +36,7 @@ pub(super) fn is_bad_nonce(problem: &Problem) -> bool {
     problem.r#type.as_deref().is_some_and(|name| name.ends_with(":badNonce"))
 }
 
-/// What an error means for people and for the next attempt.
+/// The failure that an error of the library means: a sentence for people, and its bearing on the next attempt.
 pub(super) fn failure_of(error: Error) -> Failure {
     match error {
         Error::Other(inner) => match inner.downcast::<Refusal>() {

@@ -32,7 +32,7 @@ macro_rules! endpoints {
     };
 }
 
-/// What SPEC says of an endpoint.
+/// The row of an endpoint in SPEC.
 #[cfg(test)]
 pub(crate) struct EndpointRow {
     pub(crate) method: &'static str,
@@ -56,31 +56,31 @@ endpoints! {
     SET_STATE: (RouteName, SetState) => Object<Changed> = POST "/registry/{host}/state"
         takes r#"{"state":"running"|"paused"|"stopped","page"?:HTML}"#
         answers r#"{"ok":true,"changed":BOOL,"entry":HOST}"#;
-    /// The same under the name of before, for one more version.
+    /// The same under its earlier name, for one more version.
     SET_INTENT: (RouteName, SetState) => Object<Changed> = POST "/registry/{host}/intent"
         takes r#"{"intent":"run"|"hold"|"stop","page"?:HTML}"#
         answers r#"{"ok":true,"changed":BOOL,"entry":HOST}"#;
-    /// What the server is doing, and why.
+    /// The state of the server: what it is doing, and why.
     GET_STATUS: () => Object<Status> = GET "/status"
         takes ""
         answers r#"{"status","instance","version","pid","uptime","urls":[…],"control","drained":BOOL,"doing","apps":[APP…],"certificates":[{"names":[…],"source","expires_in","problem"?}…],"backend":{"name":"systemd"|"child","why"},"needs_restart"?:[…]}"#;
     /// The workers and the requests that they have in hand.
     LIST_WORKERS: () => Object<WorkerList> = GET "/workers"
         takes "" answers r#"{"workers":[WORKER…]}"#;
-    /// Starts a new generation beside the old one, and puts it in its place when it is ready; without `app`: of all
-    /// apps.
+    /// Starts a new generation beside the old one, and replaces the old one when the new one is ready; without `app`:
+    /// of all apps.
     DEPLOY: DeployRequest => ObjectLines<DeployEvent> = POST "/deploy"
         takes r#"{"app"?:NAME}"# answers "a line for each event, below";
-    /// Puts the generation before in the place of the one that serves, as it was, when it is ready; without `app`: of the
-    /// only one.
+    /// Has the generation that served before serve again, unchanged, when it is ready; without `app`: that of the only
+    /// app.
     ROLL_BACK: DeployRequest => ObjectLines<DeployEvent> = POST "/rollback"
         takes r#"{"app"?:NAME}"# answers "a line for each event, below";
-    /// Where, with which environment and as which user a command runs as an app's workers do; runs nothing. Without
-    /// `app`: of the only one.
+    /// The folder, environment and user of an app's workers, for a command that is to run as they do; runs nothing.
+    /// Without `app`: of the only app.
     RUN_PLACE: RunRequest => Object<RunPlace> = POST "/run"
         takes r#"{"app"?:NAME}"#
         answers r#"{"ok":true,"app","generation","backend","directory","env":{NAME:VALUE,…},"uid","gid"}"#;
-    /// Changes how many workers an app has; without `app`: the only one.
+    /// Changes how many workers an app has; without `app`: the only app.
     SCALE: Scale => Object<Scaled> = POST "/workers/scale"
         takes r#"{"app"?:NAME,"workers":"half"|"auto"|"2x"|"4"|"2..8"}"# answers r#"{"ok":true,"app","before","now"}"#;
     /// Makes the server drain and end; the answer comes at once.
@@ -96,14 +96,14 @@ endpoints! {
     /// while an authority wants to be left alone or too many orders were begun.
     RENEW_CERT: (HostName, RenewCert) => ObjectLines<RenewEvent> = POST "/certs/{host}/renew"
         takes r#"{"force"?:BOOL}"# answers "a line for each event, below";
-    /// What an order for a host would meet; nothing is ordered.
+    /// The checks of an order for a host; nothing is ordered.
     PLAN_CERT: HostName => Object<CertPlan> = GET "/certs/{host}/plan"
         takes "" answers r#"{"host","ready":BOOL,"checks":[{"check","result":"ok"|"doubtful"|"bad","text"}…],"not_checked":[…]}"#;
-    /// Takes a pair in for a host, PEM; it is kept until it is renewed or its host removed.
+    /// Takes a pair in for a host, PEM; the pair is kept until it is renewed or its host removed.
     IMPORT_CERT: (HostName, ImportCert) => Object<HostCertificate> = POST "/certs/{host}/import"
         takes r#"{"cert":PEM,"key":PEM}"# answers "CERT";
-    /// Has balancers told that requests are to go elsewhere, for so many seconds, or until `undrain`; all that come are
-    /// served.
+    /// Has balancers told that requests are to go elsewhere, for so many seconds, or until `undrain`; requests that
+    /// come are served.
     DRAIN: StartDrain => Object<DrainAnswer> = POST "/drain"
         takes r#"{"for"?:SECONDS}"# answers r#"{"ok":true,"changed":BOOL,"asked_by_balancers":BOOL}"#;
     /// Has balancers told that requests may come again.
@@ -112,7 +112,7 @@ endpoints! {
     /// The metrics as Prometheus reads them.
     METRICS: () => Text = GET "/metrics"
         takes "" answers "OpenMetrics text";
-    /// What the workers wrote, the last 1000 lines of each app at most; `lines` is 100 by default.
+    /// The lines that the workers wrote, the last 1000 of each app at most; `lines` is 100 by default.
     LOGS: LogQuery => ObjectLines<LogLine> = GET "/logs"
         takes "?app=NAME&lines=N&follow=1" answers r#"a line for each line: {"t":MS,"app","worker","generation","line"}"#;
 }

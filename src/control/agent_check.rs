@@ -32,7 +32,7 @@ impl SideService for AgentCheck {
 
     async fn serve(&self, mut stream: TcpStream) {
         let line = line(&self.0.now().await);
-        // A checker that has left will ask again.
+        // The write fails when the checker has left; it asks again.
         let _ = stream.write_all(line.as_bytes()).await;
         let _ = stream.shutdown().await;
     }

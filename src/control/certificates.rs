@@ -26,7 +26,7 @@ pub(crate) trait Certificates: Send + Sync {
     /// Gets a new certificate for a host. The renewal goes on when the receiver is dropped.
     fn renew(&self, host: HostName, force: bool) -> mpsc::Receiver<RenewEvent>;
 
-    /// Finds out what an order for a host would meet. Cancel-safe.
+    /// Makes the checks of an order for a host, without ordering. Cancel-safe.
     fn plan(&self, host: HostName) -> CertificateCall<'_, CertPlan>;
 
     /// Takes in a pair for a host, and waits until it is in use. When the future is dropped, the pair is taken in as a

@@ -1,7 +1,7 @@
 //! Calls over the control socket, as a function of bytes that panics when a promise about them is broken.
 //!
-//! Run with seeded inputs by every test run, and for as long as one likes by the targets of `tests/fuzz`. Never in a
-//! program that serves.
+//! The function is run with seeded inputs by every test run, and for as long as one likes by the targets of
+//! `tests/fuzz`. Never in a program that serves.
 
 use http::{Method, Uri};
 
@@ -10,8 +10,8 @@ use super::reply::CallError;
 use crate::api::endpoint::Input;
 use crate::name::RouteName;
 
-/// Takes a method and a target, then a body on the next lines. The call is understood, or refused with a text that says
-/// what would be right. A host that was read is written as it is read.
+/// The input is a method and a target, and a body on the next lines. The call is understood, or refused with a text
+/// that says what would be right. A host that was read is written in the same way as it is read.
 pub fn control_call(data: &[u8]) {
     let (line, body) = match data.iter().position(|byte| *byte == b'\n') {
         Some(end) => (&data[..end], &data[end + 1..]),

@@ -1,6 +1,6 @@
 //! Owns the listener that balancers ask by HTTP: `/ready` and `/live`.
 //!
-//! The process itself holds this port, while systemd holds those of the apps, which can be connected to also when there
+//! The process itself holds this port. The ports of apps are held by systemd, and can be connected to also when there
 //! is no server. Never here: whether the server is ready (`readiness`).
 
 use std::io;

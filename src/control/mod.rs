@@ -55,15 +55,15 @@ use reply::CallError;
 use router::Router;
 use socket::ControlSocketFile;
 
-/// What the control server is made of.
+/// The parts of the control server.
 pub(crate) struct ControlParts {
     pub(crate) listeners: Vec<ControlSocket>,
     /// The supervisor, which carries calls out.
     pub(crate) supervisor: Supervisor,
-    /// What the server knows about itself.
+    /// The server's facts about itself.
     pub(crate) facts: Arc<ServerFacts>,
     pub(crate) metrics: Metrics,
-    /// The group of the control server; to be requested last, so that people can watch the rest end.
+    /// The group of the control server's tasks, which is stopped last, so that people can watch the rest end.
     pub(crate) stop: TaskGroup,
     /// The end of the server; `POST /stop` requests it.
     pub(crate) shutdown: ShutdownToken,
@@ -73,7 +73,7 @@ pub(crate) struct ControlParts {
     pub(crate) heartbeats: Heartbeats,
 }
 
-/// What a server knows about itself.
+/// The facts of a server about itself.
 pub(crate) struct ServerFacts {
     /// The instance's name.
     pub(crate) instance: InstanceName,

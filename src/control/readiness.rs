@@ -15,7 +15,7 @@ use crate::tasks::ShutdownToken;
 
 use super::balancer_drain::{BalancerDrain, Until};
 
-/// What readiness depends on. Cheap to clone.
+/// The sources of a server's readiness. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct ReadinessParts {
     /// The supervisor, which knows the apps.
@@ -28,7 +28,7 @@ pub(crate) struct ReadinessParts {
     pub(crate) when: ReadyWhen,
 }
 
-/// What a balancer is told.
+/// The answer to a balancer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Readiness {
     pub(super) ready: bool,

@@ -36,7 +36,8 @@ impl<T: Serialize> EndpointAnswer for Object<T> {
     }
 }
 
-/// The lines end when the sender is gone or `stop` is requested. When the client leaves, the receiver is dropped.
+/// A stream of lines, which ends when the sender is gone or `stop` is requested. When the client leaves, the receiver
+/// is dropped.
 impl<T: Serialize + Send + 'static> EndpointAnswer for ObjectLines<T> {
     type Value = mpsc::Receiver<T>;
 

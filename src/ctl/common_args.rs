@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 
 use crate::name::InstanceName;
 
-/// What goes with every verb.
+/// The flags that go with every verb.
 #[derive(Debug, Args)]
 pub(super) struct CommonArgs {
     /// Print JSON: what the server answered, or {"ok":false,"error":{"code","message","hint"}}

@@ -1,4 +1,4 @@
-//! Owns where a server's control socket is looked for, and which one is meant.
+//! Owns the search for a server's control socket, and the choice of the one that is meant.
 //!
 //! Never here: talking to the server.
 
@@ -195,7 +195,8 @@ pub(super) fn name_of(socket: &Path) -> Option<String> {
     Some(name?.to_string_lossy().into_owned())
 }
 
-/// The control socket beside a run-time folder. It is not inside, because a service manager may empty that folder.
+/// The control socket beside a run-time folder: a service manager may empty the folder, so that the socket is not in
+/// it.
 fn beside(runtime_dir: &Path) -> PathBuf {
     let trimmed: PathBuf = runtime_dir.components().collect();
     let mut socket = trimmed.into_os_string();

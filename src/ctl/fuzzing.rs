@@ -1,7 +1,7 @@
 //! Records of the journal, as a function of bytes that panics when a promise about them is broken.
 //!
-//! Run with seeded inputs by every test run, and for as long as one likes by the targets of `tests/fuzz`. Never in a
-//! program that serves.
+//! The function is run with seeded inputs by every test run, and for as long as one likes by the targets of
+//! `tests/fuzz`. Never in a program that serves.
 
 use super::journal;
 use crate::backend::systemd::unit;
@@ -14,7 +14,7 @@ pub fn journal_record(data: &[u8]) {
     };
     if let Some(line) = journal::read(text, &instance) {
         let name = unit::name(&instance, &line.app, line.worker);
-        // JSON may have the backslashes of the name doubled or as numbers.
+        // The JSON may have the backslashes of the unit's name doubled or as numbers.
         assert!(text.contains("rip") || text.contains("\\u"), "{name}");
     }
 }

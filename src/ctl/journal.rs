@@ -178,7 +178,7 @@ struct JournalRecord {
 }
 
 impl JournalRecord {
-    /// Whose output it is: that of the worker which is the unit, or of one that the server writes a line for.
+    /// The worker that wrote the line: the worker which is the unit, or one for which the server wrote the line.
     fn worker(&self, instance: &InstanceName) -> Option<(AppName, WorkerId)> {
         let units = || [self.user_unit.as_deref(), self.unit.as_deref()].into_iter().flatten();
         let of_unit = units().find_map(|unit| unit::parse(instance, unit));
@@ -217,7 +217,7 @@ fn text(message: &Value) -> String {
 
 /// The messages of journalctl(1) for users who may not read everything.
 const DENIED: [&str; 2] = ["insufficient permissions", "Permission denied"];
-/// Its message for users who may only read their own lines.
+/// The message of journalctl(1) for users who may only read their own lines.
 const OTHERS: &str = "not seeing messages from other users";
 const MAX_MESSAGES: usize = 10;
 

@@ -45,7 +45,7 @@ fn ask(input: &Stdin, prompt: &str) -> Result<Vec<u8>, CtlError> {
     let shown = errors.write_all(prompt.as_bytes()).and_then(|()| errors.flush());
     shown.map_err(|error| unread(&error))?;
     let mut line = vec![0; 2 * LONGEST];
-    // One read of a terminal brings one line, and no byte of the next one.
+    // A read of a terminal brings one line, and no byte of the next one.
     let read = rustix::io::read(input, &mut line).map_err(|error| unread(&error.into()))?;
     line.truncate(read);
     // The line end that the person typed was not shown.

@@ -1,10 +1,10 @@
-//! Reads what an application sends: takes its records off, strictly, and leaves its standard output.
+//! Reads the records that an application sends, strictly: its standard output is left without them.
 //!
 //! Never here: what that output says, or reading a socket.
 
 use super::{HEADER, REQUEST, VERSION, kind};
 
-/// The state of reading the records of one request.
+/// The state in which the reading of one request's records is.
 #[derive(Debug, Default)]
 pub(crate) struct Records {
     state: StreamState,
@@ -34,7 +34,7 @@ enum StreamState {
     Over,
 }
 
-/// What is wrong with the bytes that came, for the log.
+/// The fault of the bytes that came, for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct BadRecord(pub(crate) &'static str);

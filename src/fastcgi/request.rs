@@ -14,7 +14,7 @@ pub(crate) fn begin(out: &mut Vec<u8>, keep: bool) {
 /// Writes the parameters of a request (§3.4, §5.2). Only [`end`](Self::end) completes them.
 pub(crate) struct Params<'a> {
     out: &'a mut Vec<u8>,
-    /// The place where their first record begins.
+    /// The place where the first record of the parameters begins.
     start: usize,
 }
 

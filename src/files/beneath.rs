@@ -30,7 +30,7 @@ pub(crate) struct Beneath {
     within: Arc<Path>,
     /// Folders outside the root that links may lead to; none has a link in its own path.
     follow: Arc<[PathBuf]>,
-    /// Files that are as if they were not there, by whatever name and link.
+    /// Files that count as missing, by whatever name and link.
     secrets: Arc<[PathBuf]>,
     seen: Seen,
 }

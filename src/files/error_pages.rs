@@ -21,7 +21,7 @@ impl ErrorPages {
     /// Reads the pages in a folder of the app whose real folder is `root`. No link is followed to a file outside of it.
     ///
     /// # Errors
-    /// What is wrong, as the end of a sentence about the folder.
+    /// The fault, as the end of a sentence about the folder.
     pub(crate) fn read(root: &Path, folder: &Path) -> Result<Self, String> {
         if !folder.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
             return Err("which must be a folder in the app, such as errors".into());

@@ -101,8 +101,8 @@ impl DocumentRoot {
             Ok(meta) if meta.is_dir() => self.find_index(path),
             Ok(_) if is_source(name) => Meant::Nothing,
             Ok(_) => Meant::File(path.into()),
-            // This is `avatar.jpg/x.php`: servers that look for the longest path that is a file run pictures in that
-            // way.
+            // A path behind a file, as `avatar.jpg/x.php`, means nothing: a server that looked for the longest path
+            // that is a file would run pictures.
             Err(error) if error.kind() == io::ErrorKind::NotADirectory => Meant::Nothing,
             Err(_) => self.front(),
         }

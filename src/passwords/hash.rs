@@ -1,6 +1,6 @@
 //! Owns hashes of passwords, as files have them: bcrypt (`$2y$`) and argon2 (`$argon2id$`, a PHC string).
 //!
-//! Never here: whose hash it is (`users`).
+//! Never here: the user of a hash (`users`).
 
 use std::str::FromStr;
 
@@ -27,7 +27,7 @@ impl PasswordHash {
     /// Reads a hash.
     ///
     /// # Errors
-    /// What is wrong with it, as the end of "the hash …", without the hash.
+    /// The fault, as the end of "the hash …", without the hash.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let scheme = match text.split('$').nth(1).filter(|_| text.starts_with('$')) {
             Some("2y" | "2b" | "2a") => bcrypt_of(text)?,
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn hashes_that_others_have_made_are_known() {
-        // The first three are of Debian's `argon2` and `php -r 'echo password_hash(…)'`; the last ones are the
+        // The first three hashes are of Debian's `argon2` and `php -r 'echo password_hash(…)'`; the last ones are the
         // specification's tests.
         for (hash, password) in [
             (

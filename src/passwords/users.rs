@@ -75,7 +75,7 @@ impl Users {
 /// field.
 ///
 /// # Errors
-/// What would be right.
+/// The rule that the text breaks.
 pub(crate) fn check_name(name: &str) -> Result<(), &'static str> {
     if name.is_empty() || name.len() > 255 {
         Err("a name has 1 to 255 bytes")

@@ -46,7 +46,7 @@ pub(super) enum Granted<W> {
 /// A place in the queue.
 pub(super) struct QueueEntry<W> {
     pub(super) ticket: Ticket,
-    /// The waiter that had to leave the queue for it.
+    /// The waiter that had to leave the queue for this entry.
     pub(super) pushed_out: Option<W>,
 }
 

@@ -1,5 +1,5 @@
-//! Owns what a program is told of a request that it is asked about, what its answer means, and asking one that listens
-//! somewhere: one short exchange over plain HTTP/1.1, on a connection of its own.
+//! Owns the question to a program about a request, the meaning of the program's answer, and asking a program that
+//! listens at an address: one short exchange over plain HTTP/1.1, on a connection of its own.
 //!
 //! Never here: asking an app of this server, or what becomes of the request (`request`).
 
@@ -23,7 +23,8 @@ use crate::name::{ClientNet, RequestId};
 use crate::spec::auth::{AuthAddress, ForwardAuth};
 use crate::time::timer;
 
-/// Asks programs about requests, for all threads; the budget bounds how many requests are asked about at a time.
+/// The questions to programs about requests, of all threads; the budget bounds how many requests are asked about at a
+/// time.
 pub(in crate::acceptor) struct AuthCalls(Budget);
 
 /// A request as the program is told of it.
@@ -124,8 +125,8 @@ impl AuthCalls {
     /// Asks the program at an address about a request. Cancel-safe: dropping the future closes the connection.
     ///
     /// # Errors
-    /// [`ServeError::AuthCallsFull`]; [`ServeError::AuthFailed`] when no answer comes in time, or one that means
-    /// neither.
+    /// [`ServeError::AuthCallsFull`]; [`ServeError::AuthFailed`] when no answer comes in time, or the answer neither
+    /// lets the request pass nor is one for the client.
     pub(in crate::acceptor) async fn ask(
         &self,
         auth: &ForwardAuth,

@@ -1,4 +1,4 @@
-//! Owns what a worker is told of the person who asks, once that is known.
+//! Owns the fields that tell a worker who asks, once that is known.
 //!
 //! Never here: finding it out.
 
@@ -26,8 +26,8 @@ impl Identity {
         }
     }
 
-    /// Whoever the answer names in these fields; the client's own fields of these names are hidden.
-    /// The first of them that has a value and whose name ends in `user`, as `Remote-User`, has the user's name.
+    /// The person that an answer names in the fields `names`; the client's own fields of these names are hidden. The
+    /// user's name is in the first field that has a value and whose name ends in `user`, as `Remote-User` does.
     pub(in crate::acceptor) fn copied(names: &[HeaderName], answer: &HeaderMap) -> Self {
         let field = |name: &HeaderName| {
             let values: Vec<_> = answer.get_all(name).iter().map(HeaderValue::as_bytes).collect();
@@ -42,5 +42,5 @@ impl Identity {
     }
 }
 
-/// The field that names the user; CGI's `REMOTE_USER` (RFC 3875 §4.1.11).
+/// The field that names the user to the worker; FastCGI has it as CGI's `REMOTE_USER` (RFC 3875 §4.1.11).
 pub(in crate::acceptor) const REMOTE_USER: HeaderName = HeaderName::from_static("remote-user");

@@ -1,4 +1,5 @@
-//! Who asks: names and passwords as requests bring them, whether the two are right, and what other programs say.
+//! Owns the check of who asks: names and passwords as requests bring them, whether the two are right, and the answers
+//! of other programs.
 //!
 //! Never here: for which paths a password is asked for (`spec`), or the answer to a wrong one (`request`).
 

@@ -21,7 +21,7 @@ use crate::name::ClientNet;
 use crate::passwords::hash::PasswordHash;
 use crate::spec::auth::PasswordAuth;
 
-/// Checks passwords for all threads: keeps the verdicts, and bounds how many checks run at a time.
+/// The checks of passwords for all threads: the verdicts so far, and the bound on how many checks run at a time.
 pub(in crate::acceptor) struct Passwords {
     files: UserFiles,
     verdicts: Arc<Verdicts>,
@@ -53,8 +53,7 @@ impl Passwords {
         self.turns.places()
     }
 
-    /// The name of the user whose password a request brings. A name that nobody has takes as long as one that somebody
-    /// has.
+    /// The name of the user whose password a request brings. A name that no user has takes as long as a user's name.
     ///
     /// # Errors
     /// [`ServeError::Unauthorized`]; [`ServeError::AuthBusy`]; [`ServeError::AuthFailed`].
@@ -202,7 +201,7 @@ mod tests {
         let passwords = Passwords::new().unwrap();
         let [one, two, three] = [1, 2, 3].map(|last| Some(ClientNet::of([10, 0, 0, last].into())));
         let guesses: Vec<_> = (0..100).map(|number| field(&format!("anna:{number}"))).collect();
-        // The file is read before, and no check starts before all guesses have come.
+        // The file is read first, and no check starts before all guesses have come.
         passwords.files.users(&auth.users).await.unwrap();
         let at_once = (std::thread::available_parallelism().map_or(1, usize::from) / 2).max(1);
         let mut held = Vec::new();

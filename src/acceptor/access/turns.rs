@@ -1,4 +1,4 @@
-//! Owns whose password is checked next: a few at a time, client after client.
+//! Owns the order in which passwords are checked: a few at a time, client after client.
 //!
 //! Checking one password takes a core for as long as many requests take. A client that guesses waits behind its own
 //! guesses, and delays another client's check by one guess at most. Never here: checking a password.

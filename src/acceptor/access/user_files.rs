@@ -21,7 +21,7 @@ pub(in crate::acceptor) struct UserFiles(RwLock<HashMap<PathBuf, Arc<UserFile>>>
 
 struct UserFile {
     path: PathBuf,
-    /// Held by the one request that reads the file.
+    /// The lock of the one request that reads the file.
     reading: Mutex<()>,
     /// The file as it was last read; the lock is held for a look, never while the disk is waited for.
     state: Mutex<UserFileState>,
@@ -35,7 +35,7 @@ struct UserFileState {
     looked: Option<Instant>,
 }
 
-/// Changes when the file is written to or replaced.
+/// The times, inode and length of a file, which change when the file is written to or replaced.
 type UserFileStamp = [i128; 4];
 
 impl UserFiles {

@@ -1,7 +1,7 @@
-//! Owns asking an app of this server about a request for another one: by a request of the server's own, through that
-//! app's queue to one of its workers, without a connection to itself.
+//! Owns asking one app of this server about a request for another app: by a request of the server's own, through the
+//! asked app's queue to one of its workers, without a connection of the server to itself.
 //!
-//! Never here: what the app is told, and what its answer means (`access/forward_auth`).
+//! Never here: the fields of the question, or the meaning of the answer (`access/forward_auth`).
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -30,14 +30,14 @@ use crate::acceptor::upstream::outgoing::Outgoing;
 use crate::acceptor::upstream::reply_body::Reply;
 use crate::acceptor::upstream::worker_head::{Origin, RequestHead};
 
-/// Asks the app of that name. Its own settings for clients (`auth`, `allow`, redirects, a pause) do not hold for the
-/// request, which no client makes; its limits of time and its queue do.
+/// Asks the app of that name. The asked app's settings for clients (`auth`, `allow`, redirects, a pause) do not hold
+/// for the question, because no client makes it; the app's time limits and its queue do.
 ///
 /// # Errors
 /// [`ServeError::AuthFailed`] when there is no such app, it does not answer, or answers something else than is meant.
 ///
 /// # Cancel safety
-/// As of any request: the worker finishes for nobody.
+/// Safe: the worker that has the question finishes it, and the answer is dropped.
 pub(super) async fn ask(
     conn: &Rc<Connection>,
     (auth, name): (&ForwardAuth, &AppName),

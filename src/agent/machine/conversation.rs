@@ -1,5 +1,5 @@
-//! Owns a server's connection at the agent's end: what the server wants is taken in, and the server is told how it
-//! stands.
+//! Owns a server's connection at the agent's end: the agent takes in the server's wishes, and tells it how its
+//! certificates stand.
 //!
 //! Never here: what other servers want (`registrations`).
 

@@ -1,5 +1,5 @@
-//! Owns a server's end of the agent's socket: the link tells the agent what the server wants, and puts what the agent
-//! says where it belongs.
+//! Owns a server's end of the agent's socket: the link tells the agent which hosts need certificates, and puts up the
+//! agent's answers to authorities.
 //!
 //! Never here: getting certificates, or which hosts a server has.
 
@@ -28,7 +28,7 @@ use crate::time::Backoff;
 
 use super::messages::{self, ToAgent, ToServer};
 
-/// What a link works with.
+/// The parts that a link works with.
 pub(crate) struct LinkParts {
     /// Where the agent listens.
     pub(crate) socket: PathBuf,
@@ -52,13 +52,13 @@ pub(crate) struct AgentLink {
     standing: watch::Receiver<Arc<Standing>>,
 }
 
-/// A call to the agent, and who waits for its answer.
+/// A call to the agent, with the channel for its answer.
 struct Call {
     host: HostName,
     reply: LinkReply,
 }
 
-/// Who waits for the answer.
+/// The channel of the caller that waits for an answer.
 enum LinkReply {
     Renewal { force: bool, ended: oneshot::Sender<Result<(), String>> },
     Plan(oneshot::Sender<Result<CertPlan, String>>),

@@ -1,7 +1,7 @@
-//! Owns what servers and the agent say to each other: the messages, and how they go over a socket.
+//! Owns the messages between servers and the agent, and how they go over a socket.
 //!
 //! Both ends are of one package, and an upgrade restarts both: the messages may change with each version. Never here:
-//! what follows from one.
+//! acting on a message.
 
 use std::io;
 
@@ -15,7 +15,7 @@ use crate::challenges::Answers;
 use crate::name::{HostName, InstanceName};
 use crate::spec::acme::Acme;
 
-/// What a server says.
+/// A message of a server.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum ToAgent {
     /// The server wants certificates for these hosts, and for no others any more.
@@ -24,11 +24,11 @@ pub(super) enum ToAgent {
     Answering { version: u64 },
     /// The server wants a new certificate now; the reply has the same `call`.
     Renew { call: u64, host: HostName, force: bool },
-    /// The server wants to know what an order would meet; the reply has the same `call`.
+    /// The server wants the checks of an order; the reply has the same `call`.
     Plan { call: u64, host: HostName },
 }
 
-/// What the agent says.
+/// A message of the agent.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum ToServer {
     /// The answers to authorities from now on.
@@ -39,7 +39,7 @@ pub(super) enum ToServer {
     Stand(Standing),
     /// How a renewal ended.
     Renewed { call: u64, ended: Result<(), String> },
-    /// What an order would meet.
+    /// The checks of an order, as a server asked for them.
     Planned { call: u64, plan: Result<CertPlan, String> },
     /// The agent does nothing for this server; the connection ends.
     Refuse { why: String },

@@ -41,7 +41,7 @@ pub(crate) use link::{AgentLink, LinkParts};
 pub(crate) const SOCKET: &str = "/run/rip-agent/agent.sock";
 /// Where the agent leaves pairs, a folder for each host.
 pub(crate) const PAIRS: &str = "/var/lib/rip-certs";
-/// What only the agent can read: account, attempts, orders.
+/// The folder that only the agent can read: account, attempts, orders.
 const STATE: &str = "/var/lib/rip-agent";
 
 /// Runs the program, given the words after its name: none, to serve the socket that systemd hands over until no server

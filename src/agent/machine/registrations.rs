@@ -1,5 +1,5 @@
-//! Owns who wants what: the servers that are connected, an agent for each kind of ACME settings among them, and whether
-//! any server is still connected.
+//! Owns the registered servers and their wishes: the servers that are connected, an agent for each kind of ACME
+//! settings among them, and whether any server is still connected.
 //!
 //! Never here: connections (`conversation`), or getting certificates.
 
@@ -26,7 +26,7 @@ use crate::time::WallClock;
 
 use super::roots_own;
 
-/// What the registrations work with.
+/// The parts that the registrations work with.
 pub(super) struct Parts {
     /// The agent's own folder.
     pub(super) state: PathBuf,
@@ -37,7 +37,7 @@ pub(super) struct Parts {
     pub(super) stop: TaskGroup,
 }
 
-/// All servers and what they want.
+/// All servers, with the hosts that each wants certificates for.
 pub(super) struct Registrations {
     parts: Parts,
     /// The registered servers; the lock is held while a server registers, also while an agent for it is started.
@@ -75,7 +75,7 @@ impl Registrations {
     /// Makes the folders where they are missing; no server is registered yet. Blocks on the disk.
     ///
     /// # Errors
-    /// What the file system said.
+    /// The file system's error.
     pub(super) fn new(parts: Parts) -> io::Result<Self> {
         let hosts = watch::Sender::new(Arc::from([]));
         let sweeper = Sweeper {
@@ -94,7 +94,7 @@ impl Registrations {
         })
     }
 
-    /// Registers what a server wants, in the place of what it wanted before. Returns the agent for its settings, and a
+    /// Registers the wishes of a server, in the place of its earlier ones. Returns the agent for its settings, and a
     /// number for [`leave`](Self::leave).
     ///
     /// # Errors

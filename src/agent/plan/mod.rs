@@ -1,6 +1,6 @@
-//! Owns the look at what an order for a host would meet, before there is one.
+//! Owns the checks of an order for a host, before there is one.
 //!
-//! Never here: ordering, or what is done about it.
+//! Never here: ordering, or mending what a check finds.
 
 mod caa;
 
@@ -22,7 +22,7 @@ use super::names::Unobtainable;
 use super::solve::PROBE;
 use super::status::Limits;
 
-/// Looks at what might be in the way of an order.
+/// The checker of orders: it looks for things that would be in an order's way.
 pub(super) struct Planner {
     pub(super) acme: Acme,
     pub(super) challenges: Challenges,

@@ -1,4 +1,4 @@
-//! What connections may do: how many, how slow, how long, until when.
+//! The limits of connections: how many, how slow, how long, until when.
 
 use super::*;
 use crate::api::endpoint::ObjectLines;

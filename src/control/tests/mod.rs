@@ -36,7 +36,7 @@ struct Running {
     shutdown: ShutdownToken,
 }
 
-/// One certificate, and no authority to get others from.
+/// A server's one certificate, with no authority to get others from.
 struct NoAuthority;
 
 impl NoAuthority {

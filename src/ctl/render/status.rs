@@ -98,7 +98,7 @@ fn apps(apps: &[AppStatus]) -> String {
     text
 }
 
-/// What the server answered in the app's place, the most frequent reason first.
+/// The counts of answers that the server gave in the app's place, the most frequent reason first.
 fn refused(app: &AppStatus) -> Option<String> {
     let mut refused: Vec<_> = app.refused.iter().filter(|(_, times)| **times > 0).collect();
     refused.sort_by_key(|(_, times)| std::cmp::Reverse(**times));

@@ -22,10 +22,10 @@ pub(in crate::ctl) struct AddVerb {
     /// The host name, *.example.com for all names one label below, or example.com/blog for the paths below /blog
     #[arg(id = "new-host", value_name = "HOST")]
     host: RouteName,
-    /// The directory or entry file of its app [default: the instance's first app]
+    /// The directory or entry file of the host's app [default: the instance's first app]
     #[arg(long, value_name = "DIR")]
     app: Option<PathBuf>,
-    /// Get no certificate of an authority for it, whatever tls.acme says
+    /// Get no certificate of an authority for the host, whatever tls.acme says
     #[arg(long)]
     no_acme: bool,
 }

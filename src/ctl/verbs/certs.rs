@@ -1,4 +1,4 @@
-//! Owns `certs` and its verbs: what certificates hosts have, and what is done about one.
+//! Owns `certs` and its verbs: showing the certificates of hosts, renewing one, planning an order, taking one in.
 //!
 //! Never here: getting a certificate, or how one looks (`render`).
 
@@ -26,14 +26,15 @@ pub(in crate::ctl) struct CertsVerb {
 enum CertVerb {
     /// Show each host's certificate: source, issuer, age, end, and when it is renewed or why not
     List,
-    /// Show all that is known of a host's certificate
+    /// Show everything about a host's certificate
     Show {
         /// The host name
         host: HostName,
     },
     /// Order a new certificate now, and wait until it is in use; exits 0 only then
     ///
-    /// Passes over the pause after a failure, and takes an imported certificate's place. When it fails nothing changes
+    /// The order passes over the pause after a failure, and replaces an imported certificate, too. When it fails,
+    /// nothing changes
     Renew {
         /// The host name
         host: HostName,
@@ -41,18 +42,18 @@ enum CertVerb {
         #[arg(long)]
         force: bool,
     },
-    /// Tell what an order for a host would meet; orders nothing. Exits 1 when it would fail
+    /// Check an order for a host without ordering. Exits 1 when the order would fail
     ///
-    /// Looks at where the name leads, at what answers there on port 80, at CAA records and limits, and says what it
-    /// does not look at
+    /// The checks look at where the name leads, at what answers there on port 80, at CAA records and limits, and say
+    /// what they do not look at
     Plan {
         /// The host name
         host: HostName,
     },
     /// Take a certificate in for a host, and wait until it is in use
     ///
-    /// It is kept, and not renewed, until `certs renew HOST` gets another in its place or the host is removed. The
-    /// files are read as whoever calls
+    /// The certificate is kept, and not renewed, until `certs renew HOST` gets another in its place or the host is
+    /// removed. The files are read with the caller's rights
     Import {
         /// The host name
         host: HostName,

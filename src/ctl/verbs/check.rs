@@ -17,7 +17,7 @@ use crate::ctl::session::Caller;
 /// The same as `rip-server check` with these words, and with `--instance` if that was said
 #[derive(Debug, Args)]
 pub(in crate::ctl) struct CheckVerb {
-    /// What `rip-server` would be given
+    /// The words that `rip-server` would be given
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "WORD")]
     pub(in crate::ctl) args: Vec<OsString>,
 }

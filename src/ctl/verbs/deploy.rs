@@ -1,4 +1,4 @@
-//! Owns `deploy` and `rollback`: starts one and waits for its end.
+//! Owns `deploy` and `rollback`: each starts a deploy of the server and waits for its end.
 //!
 //! Never here: how an event looks (`render`).
 
@@ -16,7 +16,7 @@ use crate::name::AppName;
 /// Start a new version beside the old one, and replace it when ready; exits 0 only when the new one serves
 ///
 /// The new one has to pass its probation, too. On a rejection its reason and its workers' last lines are shown. A
-/// deploy that is superseded ends as the one that took its place
+/// superseded deploy ends as the one that took its place
 #[derive(Debug, Args)]
 pub(in crate::ctl) struct DeployVerb {
     /// The app [default: all]
@@ -38,7 +38,8 @@ impl DeployVerb {
 /// Go back to the version that served before, as it was; exits 0 only when it serves
 ///
 /// Folder, command, environment and settings are those of then; files that were edited in place are not brought back,
-/// and it says so when the folder is the same one. It holds until the next deploy or start of the server
+/// and the verb says so when the folder is the same one. The rollback holds until the next deploy or start of the
+/// server
 #[derive(Debug, Args)]
 pub(in crate::ctl) struct RollbackVerb {
     /// The app [default: the only one]
@@ -46,7 +47,7 @@ pub(in crate::ctl) struct RollbackVerb {
 }
 
 impl RollbackVerb {
-    /// Leaving early does not end the rollback.
+    /// Starts the rollback and waits for its end. Leaving early does not end the rollback.
     pub(super) fn run(self, caller: Caller<'_>) -> Result<Exit, CtlError> {
         caller.ask(async |session| {
             let wanted = DeployRequest { app: self.app };

@@ -1,4 +1,4 @@
-//! Owns `drain` and `undrain`: what balancers are told.
+//! Owns `drain` and `undrain`: whether balancers are told to send requests elsewhere.
 //!
 //! Never here: how balancers ask.
 

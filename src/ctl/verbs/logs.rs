@@ -17,9 +17,9 @@ use crate::ctl::screen::DataReader;
 use crate::ctl::session::{Caller, Session};
 use crate::name::AppName;
 
-/// Show what the workers wrote
+/// Show the lines that the workers wrote
 ///
-/// Exits 5 where that is in the journal and the caller may not read it
+/// Exits 5 where the lines are in the journal and the caller may not read it
 #[derive(Debug, Args)]
 pub(in crate::ctl) struct LogsVerb {
     /// The app [default: all]

@@ -30,7 +30,7 @@ mod workers;
 
 macro_rules! verbs {
     ($($verb:ident($words:path);)+) => {
-        /// What to do.
+        /// The verb.
         #[derive(Debug, Subcommand)]
         pub(super) enum Verb {
             $($verb($words),)+
@@ -40,7 +40,7 @@ macro_rules! verbs {
             /// Does the verb.
             ///
             /// # Errors
-            /// What the person reads in place of a result.
+            /// The error that the person reads in place of a result.
             pub(super) fn run(self, caller: Caller<'_>) -> Result<Exit, CtlError> {
                 match self {
                     $(Self::$verb(words) => words.run(caller),)+

@@ -1,6 +1,7 @@
-//! Owns `run`: a command in the place of this program, where and as whom the workers of an app run.
+//! Owns `run`: this program becomes a command that runs in the folder, with the environment and as the user of an app's
+//! workers.
 //!
-//! Never here: which place that is; the server knows what serves.
+//! Never here: finding out folder, environment and user, which the server knows.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -31,7 +32,7 @@ pub(in crate::ctl) struct RunVerb {
 }
 
 impl RunVerb {
-    /// Returns only when the command was not started.
+    /// Becomes the command; returns only when the command could not be started.
     pub(super) fn run(self, caller: Caller<'_>) -> Result<Exit, CtlError> {
         let mut place = None;
         caller.ask(async |session| {
@@ -46,7 +47,7 @@ impl RunVerb {
     }
 }
 
-/// Becomes the command; returns why it could not.
+/// Replaces this process by the command; returns why that failed.
 fn replaced_by(program: &OsString, words: &[OsString], place: &RunPlace) -> CtlError {
     let RunPlace { app, backend, directory, env, uid, gid, .. } = place;
     if *backend == BackendName::Systemd {
@@ -76,13 +77,13 @@ fn replaced_by(program: &OsString, words: &[OsString], place: &RunPlace) -> CtlE
     CtlError::new(Exit::Failed, "failed", format!("cannot run {program} in {}: {error}", directory.display()))
 }
 
-/// Where programs are looked for: in the app's own folders, then where its workers do.
+/// The command's `PATH`: the app's own folders of programs, then the `PATH` of its workers.
 fn path(env: &BTreeMap<String, String>, directory: &Path) -> OsString {
     let usual = env.get("PATH").map_or(USUAL_PATH, String::as_str);
     let environment = env.get("VIRTUAL_ENV").map(|folder| Path::new(folder).join("bin"));
     let own = OWN.iter().map(|folder| directory.join(folder));
     let own = environment.into_iter().chain(own).filter(|folder| folder.is_dir());
-    // A folder with a colon in its name cannot be looked in.
+    // A folder with a colon in its name cannot stand in `PATH`: the workers' own `PATH` is then taken.
     std::env::join_paths(own.chain(std::env::split_paths(usual))).unwrap_or_else(|_| usual.into())
 }
 

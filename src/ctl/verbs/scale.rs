@@ -1,6 +1,6 @@
 //! Owns `scale`.
 //!
-//! Never here: what a count means on this machine; the server knows its cores.
+//! Never here: making a number of a word such as `half`, for which the server knows its cores.
 
 use clap::Args;
 

@@ -26,7 +26,7 @@ use crate::ctl::stopped_server::StoppedServer;
 
 /// Stop the server: it finishes the requests in hand first
 ///
-/// Returns when it is gone
+/// Returns when the server is gone
 #[derive(Debug, Args)]
 pub(in crate::ctl) struct StopVerb {
     /// Return as soon as the server has been told
