@@ -20,14 +20,14 @@ struct ClientTotals {
     total: u64,
     /// The sum of what all hold, for callers that need not know it exactly.
     all: AtomicU64,
-    /// What each client holds; the lock is held for one look-up.
+    /// The amount that each client holds; the lock is held for one look-up.
     held: Mutex<HeldAmounts>,
 }
 
 #[derive(Debug, Default)]
 struct HeldAmounts {
     all: u64,
-    /// What each client holds; only clients that hold something are in it.
+    /// The amount that each client holds; only clients that hold something have an entry.
     by_client: HashMap<ClientNet, u64>,
 }
 
@@ -82,7 +82,7 @@ impl Budget {
     }
 }
 
-/// What one holder has taken of a [`Budget`]. Dropping it gives everything back.
+/// The part of a [`Budget`] that one holder has taken. Dropping it gives everything back.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     budget: Budget,

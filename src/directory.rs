@@ -33,23 +33,23 @@ pub(crate) struct Route {
     pub(crate) app: Arc<App>,
     /// Whether a certificate may be got for the host of an authority, if its app allows it.
     pub(crate) acme: bool,
-    /// What is done with the route's requests; a request to a paused route waits for this to change. Routes that run
-    /// may share one value with others of their app. When anything else is to be done with a route's requests, another
-    /// route takes its place.
+    /// The treatment of the route's requests; a request to a paused route waits for a change of this value. Routes that
+    /// run may share one value with others of their app. When the treatment of one such route changes, another route
+    /// takes its place.
     pub(crate) availability: watch::Receiver<Availability>,
 }
 
 /// All routes of a host.
 #[derive(Clone)]
 pub(crate) enum HostRoutes {
-    /// One route, for whatever path.
+    /// A single route for every path.
     Whole(Arc<Route>),
     /// Several routes, or routes of some paths only. The longest prefixes come first, the route of all other paths
     /// last.
     ByPath(Arc<[Arc<Route>]>),
 }
 
-/// What a route does with its requests.
+/// The way in which a route treats its requests.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Availability {
     /// Whether requests are served, wait, or are refused.
@@ -149,7 +149,7 @@ impl Directory {
         self.exact(&format!("*.{parent}"))
     }
 
-    /// The number of the directory's state. What was looked up after the number was read holds while the number stays
+    /// The number of the directory's state. A look-up that came after the number was read holds while the number stays
     /// the same.
     pub(crate) fn version(&self) -> u64 {
         self.shared.version.load(Ordering::Acquire)

@@ -80,7 +80,7 @@ pub mod launcher;
 
 pub mod boot;
 
-/// What the targets of `tests/fuzz` run.
+/// The functions that the targets of `tests/fuzz` run.
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing {

@@ -20,7 +20,7 @@ pub(crate) struct Pattern {
 #[error("`{text}`: {why}")]
 pub(crate) struct BadPattern {
     pub(crate) text: String,
-    /// What is wrong with it, and what would be right.
+    /// The fault of the pattern, and the form that would be right.
     pub(crate) why: &'static str,
 }
 
@@ -173,7 +173,7 @@ fn alternatives(text: &str, most: usize) -> Result<Vec<String>, &'static str> {
     Ok(all)
 }
 
-/// Whether a path fits the steps. One `**` is tried at a time, as one star is in [`spells`].
+/// Whether a path fits the steps. Each `**` is tried alone, as each star is in [`spells`].
 fn fits(way: &[PatternStep], path: &[&str]) -> bool {
     let (mut at, mut read) = (0, 0);
     let mut folders: Option<(usize, usize)> = None;
@@ -216,8 +216,8 @@ fn is_called(glyphs: &[Glyph], name: &str) -> bool {
     !hidden && spells(glyphs, &name.chars().collect::<Vec<_>>())
 }
 
-/// Whether a name fits the glyphs. One star is tried at a time: what an earlier star took is given back only as long as
-/// no later star follows.
+/// Whether a name fits the glyphs. Each star is tried alone: characters that an earlier star took are given back only
+/// as long as no later star follows.
 fn spells(glyphs: &[Glyph], name: &[char]) -> bool {
     let (mut at, mut read) = (0, 0);
     let mut star: Option<(usize, usize)> = None;

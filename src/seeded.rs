@@ -115,7 +115,7 @@ const LONGEST: usize = 2048;
 /// Numbers at the edges of the types that hold them.
 const DIGITS: [&str; 8] =
     ["0", "00", "-1", "+1", "65536", "4294967296", "18446744073709551615", "99999999999999999999"];
-/// What means something in one of the formats.
+/// The signs that mean something in one of the formats.
 const SIGNS: &[u8] = b"\r\n\0\t ,;:=.@*[]{}\"'#/\\_-%x\x7f\xff\xc3";
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ pub(crate) struct HostCertificate {
     pub(crate) source: String,
     /// The names in the certificate; none when it is made at the host's first handshake.
     pub(crate) names: Vec<String>,
-    /// Who signed the certificate, as it says itself.
+    /// The signer of the certificate, as the certificate names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) issuer: Option<String>,
     /// The serial number.
@@ -101,7 +101,7 @@ pub(crate) struct ImportCert {
     pub(crate) key: String,
 }
 
-/// What an order for a host would meet. Nothing is ordered.
+/// The plan of an order for a host: the checks that were made. Nothing is ordered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct CertPlan {
     /// The host.
@@ -110,11 +110,11 @@ pub(crate) struct CertPlan {
     pub(crate) ready: bool,
     /// The checks, in the order in which an order would meet them.
     pub(crate) checks: Vec<PlanCheck>,
-    /// What was not checked, a sentence each.
+    /// The things that were not checked, a sentence each.
     pub(crate) not_checked: Vec<String>,
 }
 
-/// One check of a plan.
+/// A check of a plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct PlanCheck {
     /// The check's word: `settings`, `source`, `name`, `authority`, `challenge`, `address`, `port80`, `port443`, `caa`
@@ -122,7 +122,7 @@ pub(crate) struct PlanCheck {
     pub(crate) check: String,
     /// The result.
     pub(crate) result: CheckResult,
-    /// What was found, in a sentence.
+    /// The finding, in a sentence.
     pub(crate) text: String,
 }
 
@@ -132,7 +132,7 @@ pub(crate) struct PlanCheck {
 pub(crate) enum CheckResult {
     /// Nothing stands in the way.
     Ok,
-    /// What was found may be in the way of an order.
+    /// The finding may be in the way of an order.
     Doubtful,
     /// An order would fail.
     Bad,

@@ -166,7 +166,7 @@ path_params!(HostName, RouteName);
 
 /// A body of JSON.
 pub(crate) trait JsonBody: Serialize + DeserializeOwned {
-    /// What would be right, for a person who got it wrong.
+    /// The right form, for a person whose body was wrong.
     const EXPECTED: &str;
     /// Whether the body may be left out, because every field may.
     const MAY_BE_EMPTY: bool = false;

@@ -40,7 +40,7 @@ pub(crate) struct HostEntry {
     pub(crate) host: RouteName,
     /// The host's app.
     pub(crate) app: AppName,
-    /// What the host does with its requests; `intent` says it in the earlier words, for one more version.
+    /// The way in which the host treats its requests; `intent` has it in the earlier words, for one more version.
     #[serde(flatten, with = "host_state")]
     pub(crate) state: HostState,
     /// Whether the app has a worker ready at this moment.
@@ -80,10 +80,10 @@ pub(crate) struct AddHost {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SetState {
-    /// What the host does with its requests.
+    /// The way in which the host treats its requests.
     #[serde(alias = "intent")]
     pub(crate) state: HostState,
-    /// What people read while the host is stopped: the text of an HTML page.
+    /// The page that people read while the host is stopped, in HTML.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) page: Option<String>,
 }
@@ -99,7 +99,7 @@ pub(crate) struct Changed {
     pub(crate) entry: Option<HostEntry>,
 }
 
-/// What the server is doing, and why.
+/// The state of the server: what it is doing, and why.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// `healthy` when every app has a worker ready, else `degraded`.
@@ -119,7 +119,7 @@ pub struct Status {
     /// Whether `drain` has told balancers to send requests elsewhere.
     #[serde(default)]
     pub drained: bool,
-    /// What the server is busy with, in a sentence: "serving", "starting 2 workers of api", "draining".
+    /// The server's work of the moment, in a sentence: "serving", "starting 2 workers of api", "draining".
     pub doing: String,
     /// The apps.
     pub apps: Vec<AppStatus>,
@@ -131,7 +131,7 @@ pub struct Status {
     /// How systemd runs the server, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceUnit>,
-    /// What runs the server's workers; `None` in the answers of older servers.
+    /// The backend that runs the server's workers; `None` in the answers of older servers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend: Option<BackendStatus>,
     /// Settings that a deploy has read anew and that take effect at the next start of the server.
@@ -139,7 +139,7 @@ pub struct Status {
     pub needs_restart: Vec<String>,
 }
 
-/// What runs a server's workers, and why.
+/// The backend that runs a server's workers, and the reason for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackendStatus {
     /// Units of systemd, or child processes of the server.
@@ -198,7 +198,7 @@ pub struct AppStatus {
     pub app: AppName,
     /// The app's directory or entry file.
     pub path: PathBuf,
-    /// What the app is and how it is run.
+    /// A sentence about the kind of the app, and how it is run.
     pub described: String,
     /// When each worker is replaced for what it has served: "after 10000 requests or 1 h", "never".
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -235,10 +235,10 @@ pub struct AppStatus {
     /// Requests that the server answered in the app's place since its start, by `X-Rip-Reason`.
     #[serde(default)]
     pub refused: BTreeMap<String, u64>,
-    /// What the app is doing and why, in a sentence: "serving", "waiting 2 s before starting a worker: it crashed 3
-    /// times".
+    /// The app's work of the moment and its reason, in a sentence: "serving", "waiting 2 s before starting a worker: it
+    /// crashed 3 times".
     pub doing: String,
-    /// What of its settings does not do what it says, a sentence each.
+    /// Warnings of settings that do not do what they say, a sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
     /// The last deploy that was rejected, and why, until one succeeds.
@@ -351,7 +351,7 @@ pub struct WorkerStatus {
     pub generation: GenerationId,
     /// The worker's process; `None` before it has one.
     pub pid: Option<u32>,
-    /// What the worker does.
+    /// The worker's activity.
     pub state: WorkerState,
     /// Why the worker is in that state, when a person would not expect it: "recycled after 10,000 requests".
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -381,7 +381,7 @@ pub struct RequestInHand {
     pub ms: u64,
 }
 
-/// What a worker is doing.
+/// The activity of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum WorkerState {
@@ -397,7 +397,7 @@ pub enum WorkerState {
     Stopping,
 }
 
-/// Which apps are to be deployed.
+/// The apps that are to be deployed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeployRequest {
@@ -415,7 +415,7 @@ pub(crate) enum DeployEvent {
         app: AppName,
         generation: GenerationId,
         workers: usize,
-        /// What whoever waits should know: that nothing has changed, or what a rollback does not bring back.
+        /// A note for the caller: that nothing has changed, or what a rollback does not bring back.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         note: Option<String>,
     },

@@ -27,7 +27,7 @@ pub(crate) struct RunPlace {
     pub(crate) app: AppName,
     /// The generation that serves.
     pub(crate) generation: GenerationId,
-    /// What runs the workers.
+    /// The backend that runs the workers.
     pub(crate) backend: BackendName,
     /// The folder of the generation.
     pub(crate) directory: PathBuf,

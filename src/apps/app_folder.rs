@@ -1,4 +1,5 @@
-//! One app folder that is looked at: its files, the programs that it brings along, and what was looked at in vain.
+//! An app folder that is looked at: its files, the programs that it brings along, and the things that were looked for
+//! in vain.
 //!
 //! Never here: what makes a folder an app (`kinds`).
 
@@ -11,7 +12,7 @@ use super::programs::{Program, Programs};
 use super::project;
 use crate::spec::Listen;
 
-/// One app folder that is looked at.
+/// An app folder that is looked at.
 pub(super) struct AppFolder<'a> {
     pub(super) dir: PathBuf,
     pub(super) hints: &'a Hints<'a>,
@@ -21,7 +22,7 @@ pub(super) struct AppFolder<'a> {
     seen_files: RefCell<SeenFiles>,
 }
 
-/// What was looked at in vain.
+/// The things that were looked for in vain.
 #[derive(Default)]
 struct SeenFiles {
     seen: Vec<String>,

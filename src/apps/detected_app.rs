@@ -15,7 +15,7 @@ use crate::spec::Listen;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DetectedApp {
     pub(crate) kind: &'static AppKind,
-    /// One sentence for the person who started the app: `Ruby app: config.ru found, run by puma`.
+    /// A sentence for the person who started the app: `Ruby app: config.ru found, run by puma`.
     pub(crate) why: String,
     /// The program, and the folder that it runs in.
     pub(crate) command: LaunchCommand,
@@ -95,9 +95,9 @@ pub(crate) enum DetectError {
     )]
     Nothing {
         folder: PathBuf,
-        /// What is in the directory, and why it was not enough.
+        /// The things that are in the directory, each with the reason why it was not enough.
         seen: Vec<String>,
-        /// What would have been recognised.
+        /// The things that would have been recognised.
         looks_for: String,
     },
     /// A directory that has a server for its developer and nothing else.

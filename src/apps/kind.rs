@@ -1,4 +1,4 @@
-//! One kind of app: what holds for every app of the kind, whatever it was recognised by.
+//! A kind of app: the properties that every app of the kind has, whatever it was recognised by.
 //!
 //! Never here: a kind itself; each is a static in the file of its runtime (`kinds`).
 
@@ -8,7 +8,7 @@ use std::path::Path;
 use super::production::{self, NODE, RACK, RAILS, Variable};
 use crate::spec::{Listen, Protocol, ReadyBy, WorkerCount};
 
-/// What is the same for all apps of a kind.
+/// The properties that all apps of a kind have.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct AppKind {
     /// The kind within a sentence, with its article: `a Rack app`.

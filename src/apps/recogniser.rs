@@ -1,5 +1,5 @@
-//! One row of the table of recognisers: how a folder or a file is looked at, which programs run the app, and its rows
-//! in documents.
+//! A row of the table of recognisers: how a folder or a file is looked at, which programs run the app, and its rows in
+//! documents.
 //!
 //! Never here: a row itself; each is a static in the file of its runtime (`kinds`).
 
@@ -22,7 +22,8 @@ pub(super) struct Recogniser {
     pub(super) by_settings: bool,
     /// The suffixes of files that can be given by name, each with the function that takes one.
     pub(super) files: &'static [(&'static str, TakeFile)],
-    /// What the row looks for, for the error that a folder is no app; empty: the row looks at no folder.
+    /// The files that the row looks for, as the error names them when a folder is no app; empty: the row looks at no
+    /// folder.
     pub(super) looks_for: &'static str,
     /// The programs that run the app, each with how to install it.
     pub(super) programs: &'static [Program<'static>],

@@ -46,7 +46,7 @@ enum CertificateAgent {
     Machine(AgentLink),
 }
 
-/// Which agent gets certificates for a server, and where it leaves them.
+/// The agent that gets certificates for a server, and the place where it leaves them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Whose {
     /// A task of the server itself.
@@ -236,7 +236,7 @@ impl Drop for AskedFor {
     }
 }
 
-/// Which hosts certificates are ordered for: those without a certificate that was put there by hand.
+/// The hosts for which certificates are ordered: those without a certificate that a person has put there.
 struct WantedHosts {
     certified: CertifiedHosts,
     asked: watch::Receiver<BTreeSet<HostName>>,

@@ -1,4 +1,5 @@
-//! What a person reads when the server starts: where it listens, what it runs and how, and where its control socket is.
+//! The text that a person reads when the server starts: where it listens, what it runs and how, and where its control
+//! socket is.
 //!
 //! Never here: finding any of it out.
 

@@ -11,7 +11,7 @@ use crate::spec::{PortChoice, Scheme, ServerSpec};
 
 use super::banner;
 
-/// What the server listens on.
+/// The listeners of the server.
 pub(super) struct OpenListeners {
     pub(super) https: Vec<TcpListener>,
     pub(super) http: Vec<TcpListener>,

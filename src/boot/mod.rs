@@ -68,7 +68,7 @@ use worker_backend::{BackendPlan, ScriptFolder, WorkerBackend};
 /// fails is no error: the server stays and says so.
 fn serve_config(config: Config) -> anyhow::Result<()> {
     process_setup::unblock_signals();
-    // This comes before there is a second thread: the variables that name sockets are read once.
+    // The inherited sockets are taken before there is a second thread: the variables that name them are read once.
     let inherited = Inherited::take()?;
     // Servers of other instances run as the same user, and must not read this one's keys out of its memory.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
@@ -89,7 +89,7 @@ fn serve_config(config: Config) -> anyhow::Result<()> {
     served
 }
 
-/// What each app is, and how it would be run.
+/// Describes each app, and how it would be run.
 ///
 /// # Errors
 /// When an app cannot be recognized.
@@ -112,8 +112,8 @@ pub(crate) fn missing(config: &Config, is_service: bool) -> Option<String> {
     config.apps.iter().find_map(|app| missing_app::explained(&app.path, instance, is_service))
 }
 
-/// What the service of an instance could not read although root can, or would miss, a sentence each. `etc` is the
-/// folder of instances' config files, `apps` that of their apps.
+/// The things that the service of an instance could not read although root can, or would miss, a sentence each. `etc`
+/// is the folder of instances' config files, `apps` that of their apps.
 pub(crate) fn unreadable(config: &Config, etc: &Path, apps: &Path) -> Vec<String> {
     let resolver = resolver_of(config).ok();
     let files = |path: &Path| {
@@ -341,7 +341,7 @@ fn make_folders(spec: &ServerSpec, spool: &Path, scripts: &ScriptFolder) -> anyh
     Ok(())
 }
 
-/// Reads the apps. One that cannot be recognized is an error at once, while a person may be looking.
+/// Reads the apps. An app that cannot be recognized is an error at once, while a person may be looking.
 fn read_apps(resolver: &Resolver, paths: &[PathBuf]) -> anyhow::Result<Vec<AppSpec>> {
     let specs = paths.iter().map(|path| Ok(resolver.resolve(path)?));
     specs.collect()

@@ -75,7 +75,7 @@ fn serve(mut config: Config, machine: &ProcessContext) -> ExitCode {
     }
 }
 
-/// Prints the settings. They are shown also when the directory is no app.
+/// Prints the settings. The settings are shown also when the directory is no app.
 fn check(mut config: Config, machine: &ProcessContext) -> ExitCode {
     config.warnings.extend(super::left_to_systemd(&config, &machine.etc, &machine.apps));
     if let Some(why) = super::missing(&config, false) {

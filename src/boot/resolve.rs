@@ -49,7 +49,7 @@ impl Resolver {
         authorities: Arc<ClientAuthorities>,
     ) -> Self {
         let scripts = scripts.folder().to_owned();
-        // This path stays the running version when an upgrade replaces the file.
+        // `/proc/self/exe` stays the running version when an upgrade replaces the file.
         Self { settings, scripts, self_exe: PathBuf::from("/proc/self/exe"), is_service, authorities }
     }
 }
@@ -83,7 +83,7 @@ impl Resolver {
         Ok((settings, found.map_err(|error| ResolveError::new(error.to_string()))?))
     }
 
-    /// The client certificates that the app's hosts ask for. Their authorities are read now, while a person may be
+    /// The client certificates that the app's hosts ask for. The authorities are read now, while a person may be
     /// looking.
     fn client_certs(&self, own: ClientCerts) -> Result<ClientCerts, ResolveError> {
         let client = own.or(&self.settings.at_start().server.client).ok_or_else(|| {

@@ -14,7 +14,7 @@ pub(super) struct ServedSecrets<'a> {
     pub(super) found: &'a DetectedApp,
     /// Folders elsewhere that links lead to.
     pub(super) follow: &'a [PathBuf],
-    /// What `static` and `accel` name.
+    /// The folders that `static` and `accel` name.
     pub(super) mounts: [&'a Mounts; 2],
 }
 

@@ -46,7 +46,7 @@ impl Settings {
         })
     }
 
-    /// All settings. Those of the server itself, but for the sandbox, take effect only at the next start.
+    /// All settings. Settings of the server itself, but for the sandbox, take effect only at the next start.
     pub(super) fn config(&self) -> Arc<Config> {
         Arc::clone(&self.now().config)
     }

@@ -15,7 +15,7 @@ use crate::tasks::{ShutdownToken, TaskGroup};
 
 use super::systemd_status;
 
-/// What happens to the workers at the end of the server.
+/// The fate of the workers at the end of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AtShutdown {
     /// Workers finish what they have in hand, and end.

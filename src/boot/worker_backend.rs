@@ -137,7 +137,7 @@ impl WorkerBackend {
         self.service.clone()
     }
 
-    /// What happens to the workers: units outlive a restart of their server, and nothing else.
+    /// The fate of the workers at the server's end: units outlive a restart of their server, and no other end.
     pub(super) async fn at_shutdown(&self, asked: RequestedBy) -> AtShutdown {
         match &self.own {
             Some(own) if asked == RequestedBy::Supervisor && self.backend.outlives() => match own.job().await

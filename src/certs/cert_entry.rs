@@ -46,7 +46,7 @@ pub(super) enum CertEntry {
     },
 }
 
-/// What happened.
+/// An event for a certificate's entry.
 #[derive(Clone, Debug)]
 pub(super) enum CertEvent {
     /// Another certificate is wanted: at the start, and when the names or the files have changed.
@@ -71,7 +71,7 @@ pub(super) enum CertEvent {
     },
 }
 
-/// What the keeper is to do.
+/// An action for the keeper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CertAction {
     /// Obtain a certificate, and report how that went.
@@ -229,7 +229,7 @@ mod tests {
         CertEntry::Failing { current, retry_at: now() + MINUTE, problem: "no".into() }
     }
 
-    /// One step: the state's name, the end of the current certificate, the actions.
+    /// A step of the test: the state's name, the end of the current certificate, the actions.
     fn step(
         entry: CertEntry,
         event: CertEvent,

@@ -32,7 +32,7 @@ mod served;
 
 pub(crate) use served::ServedCert;
 
-/// What the keeper works with.
+/// The parts that the keeper works with.
 pub(crate) struct CertKeeperParts {
     /// Where certificates come from.
     pub(crate) sources: CertSources,
@@ -57,7 +57,7 @@ pub(crate) struct CertKeeper {
 
 struct ShownCerts {
     clock: WallClock,
-    /// What each issuer has, in the issuers' order; the lock is held to copy or to replace it.
+    /// The certificates of each issuer, in the issuers' order; the lock is held to copy or to replace the list.
     issued: Mutex<Vec<IssuedBy>>,
     hosts: Option<Arc<HostCertificates>>,
     changed: watch::Sender<()>,

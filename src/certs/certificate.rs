@@ -27,7 +27,7 @@ use super::tls;
 /// A certificate chain with its private key, checked to belong together. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Certificate {
-    /// What rustls signs with.
+    /// The chain and the key with which rustls signs.
     pub(super) key: Arc<CertifiedKey>,
     /// The hosts it is good for, sorted.
     pub(super) names: Arc<[HostName]>,
@@ -54,7 +54,7 @@ pub(crate) enum CertificateError {
     NotX509 {
         /// The certificate's place in the chain, counted from 1.
         place: usize,
-        /// What the parser said.
+        /// The parser's error.
         source: X509Error,
     },
     /// An older kind of certificate.
@@ -230,7 +230,7 @@ pub(super) struct ServerKey {
     signing: Arc<dyn SigningKey>,
     /// The public part as certificates have it, `SubjectPublicKeyInfo` in DER.
     pub(super) public: Option<Vec<u8>>,
-    /// What would be wrong with the key if it belonged to no certificate.
+    /// The fault that the key would have if it belonged to no certificate.
     flaw: KeyFlaw,
 }
 
@@ -250,7 +250,7 @@ impl ServerKey {
     }
 }
 
-/// What a certificate says of itself, without its key.
+/// The content of a certificate, without its key.
 pub(super) struct Leaf {
     /// The public key, `SubjectPublicKeyInfo` in DER.
     pub(super) public: Vec<u8>,

@@ -40,7 +40,7 @@ pub(crate) struct ClientAuthorities {
     has_first: Notify,
 }
 
-/// One set of authorities with its lists of revoked certificates.
+/// A set of authorities with its lists of revoked certificates.
 pub(crate) struct ClientAuthority {
     asked: ClientCerts,
     current: ArcSwap<Verification>,
@@ -54,7 +54,7 @@ struct Watched {
     problem: Option<String>,
 }
 
-/// What was read from the files.
+/// The content of the files of authorities and lists.
 struct Verification {
     config: Arc<ServerConfig>,
     verifier: Arc<dyn ClientCertVerifier>,
@@ -72,7 +72,7 @@ impl ClientAuthorities {
     /// disk.
     ///
     /// # Errors
-    /// What is wrong with a file, when no good one was read before.
+    /// The fault of a file, when no good one was read before.
     pub(crate) fn load(&self, asked: &ClientCerts) -> Result<(), CertError> {
         if !asked.are_asked_for() || self.known().contains_key(asked) {
             return Ok(());

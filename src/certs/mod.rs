@@ -61,7 +61,7 @@ pub(crate) enum CertError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the file system said.
+        /// The file system's error.
         source: io::Error,
     },
     /// A named file or folder exists, but the server's user may not read it.
@@ -74,7 +74,7 @@ pub(crate) enum CertError {
     Forbidden {
         /// The file or folder.
         path: PathBuf,
-        /// What the file system said.
+        /// The file system's error.
         source: io::Error,
     },
     /// The contents of a file are not a certificate with its key.
@@ -82,7 +82,7 @@ pub(crate) enum CertError {
     Invalid {
         /// The file at fault.
         path: PathBuf,
-        /// What is wrong with the file.
+        /// The fault of the file.
         source: CertificateError,
     },
     /// A certificate of a folder whose key is in no file of the folder.
@@ -96,7 +96,7 @@ pub(crate) enum CertError {
     Authority {
         /// The file.
         path: PathBuf,
-        /// What is wrong with the file.
+        /// The fault of the file.
         why: String,
     },
     /// The folder for certificates, or a file in it, cannot be written.
@@ -104,7 +104,7 @@ pub(crate) enum CertError {
     Write {
         /// The folder or file.
         path: PathBuf,
-        /// What the file system said.
+        /// The file system's error.
         source: io::Error,
     },
     /// A self-signed certificate could not be made.

@@ -1,5 +1,5 @@
 //! Owns the reasons why a file cannot be used as a certificate or as a key: what the file is instead, or what is wrong
-//! with it. They are told from the bytes, so that the message says what to do.
+//! with it. The reasons are told from the bytes, so that the message says what to do.
 //!
 //! Never here: deciding that a file cannot be used.
 
@@ -10,7 +10,7 @@ use rustls::pki_types::PrivateKeyDer;
 use x509_parser::asn1_rs::Oid;
 use x509_parser::certificate::X509Certificate;
 
-/// What a file holds in place of what was looked for.
+/// The content of a file in which something else was looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Instead {
     /// Nothing at all.
@@ -39,7 +39,7 @@ pub(crate) enum Instead {
     Trusted,
     /// PEM of another kind: a revocation list, parameters.
     OtherPem,
-    /// What was looked for, but with lines that are not valid PEM.
+    /// The thing that was looked for, but with lines that are not valid PEM.
     Broken,
     /// Anything else.
     Unknown,
@@ -86,7 +86,7 @@ impl Instead {
                 // A TBSCertificate begins with its version or its serial number, both followed by a sequence; a request
                 // has its version and then the subject, and no dates.
                 Some((CONTEXT_0, ..)) => Self::DerCertificate,
-                // This is an EncryptedPrivateKeyInfo, which begins with an algorithm.
+                // An EncryptedPrivateKeyInfo begins with an algorithm.
                 Some((OID, ..)) => Self::DerKey,
                 Some((INTEGER, [0], rest)) if rest.first() == Some(&SEQUENCE) => Self::Request,
                 Some((INTEGER, ..)) => Self::DerCertificate,

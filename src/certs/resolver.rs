@@ -39,7 +39,7 @@ pub(super) struct InstalledCerts {
 /// The answer to a handshake.
 #[derive(Clone, Debug)]
 pub(super) enum CertAnswer {
-    /// This certificate.
+    /// The certificate to answer with.
     Key(Arc<CertifiedKey>),
     /// A refusal: the name is none of this server's (RFC 6066 §3, `unrecognized_name`).
     UnknownName,
@@ -53,9 +53,9 @@ impl CertResolver {
         Self { installed: ArcSwap::default(), hosts: OnceLock::new(), clock }
     }
 
-    /// Whether a handshake that asks for `name`, in lower case, is refused. It is when the server has certificates of
-    /// an issuer that clients may know, and none is for that name, no host of that name is registered, and no default
-    /// is set.
+    /// Whether a handshake that asks for `name`, in lower case, is refused. The handshake is refused when the server
+    /// has certificates of an issuer that clients may know, and none is for that name, no host of that name is
+    /// registered, and no default is set.
     pub(crate) fn refuses(&self, name: Option<&str>) -> bool {
         matches!(self.answer(name), CertAnswer::UnknownName)
     }

@@ -1,4 +1,5 @@
-//! What the tests of this module share: certificates of any dates, and a client that takes whatever it is shown.
+//! The parts that the tests of this module share: certificates of any dates, and a client that accepts every
+//! certificate.
 //!
 //! Never here: anything the server uses.
 

@@ -1,9 +1,9 @@
 //! Owns the keys of session tickets: the keys are made, rotated, and handed to systemd to keep, so that a restart of
 //! the service costs no client a full handshake.
 //!
-//! Whoever has a key can read the sessions of its tickets, so that keys live only as long as their tickets, leave this
-//! process only for systemd's descriptor store, and are in no file and no log. Never here: what is in a ticket
-//! (rustls), or handing the keys over (`system`).
+//! A key opens the sessions of its tickets to everybody who has it, so that keys live only as long as their tickets,
+//! leave this process only for systemd's descriptor store, and are in no file and no log. Never here: what is in a
+//! ticket (rustls), or handing the keys over (`system`).
 
 use std::fmt;
 use std::sync::Arc;

@@ -36,7 +36,7 @@ struct ChallengesInner {
     by_name: ArcSwap<HashMap<HostName, Handshake>>,
     /// The hosts of other servers of this machine; every server answers for them, too.
     elsewhere: ArcSwap<HashSet<HostName>>,
-    /// Which follower has seen which version of the answers.
+    /// The version of the answers that each follower has seen.
     spread: watch::Sender<Spread>,
 }
 

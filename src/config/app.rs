@@ -1,5 +1,5 @@
-//! One app: the settings that words, variables and the server's file have for it, and, read anew for every deploy, what
-//! they come to with its own `rip.toml`.
+//! Owns the settings of one app: those that words, variables and the server's file have for it, and, read anew for
+//! every deploy, the result of these with the app's own `rip.toml`.
 //!
 //! Never here: what the directory holds (`apps`), or the server's own settings (`server`).
 
@@ -48,7 +48,7 @@ pub(crate) struct AppSettings {
     pub(crate) path: PathBuf,
     /// The hosts that lead to the app.
     pub(crate) hosts: Vec<RouteName>,
-    /// What the app is, where a setting says so.
+    /// The kind of the app, where a setting names it.
     pub(crate) program: ProgramSettings,
     /// Files to serve without a program of its own; the root is absolute.
     pub(crate) static_site: Option<StaticSettings>,

@@ -96,7 +96,7 @@ pub(crate) fn parse_own(path: &Path, text: &str) -> Result<Layer, ConfigError> {
     Ok(layer)
 }
 
-/// Which keys may stand where a table is.
+/// The keys that may stand in a table, by the table's place.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum KeyPlace {
     /// The top of the server's file.

@@ -19,7 +19,7 @@ pub(crate) struct Layer {
 }
 
 impl Layer {
-    /// Adds a value. One with parts is taken apart, so that each part is inherited on its own.
+    /// Adds a value. A value with parts is taken apart, so that each part is inherited on its own.
     pub(crate) fn put(&mut self, id: Id, value: SettingValue, origin: ValueOrigin) {
         for (id, value) in Setting::of(id).parts_of(value) {
             self.values.insert(id, Sourced { value, origin: origin.clone() });

@@ -1,4 +1,4 @@
-//! What config has to know of its machine, as plain data, so that tests can make up another machine.
+//! Owns the facts about the machine that config needs, as plain data, so that tests can make up another machine.
 //!
 //! Never here: what the answers mean (`folders`, `merge`).
 

@@ -25,7 +25,7 @@ use crate::spec::ServerSpec;
 use crate::spec::settings::sections::Values;
 use crate::spec::settings::table::Id;
 
-/// What the program was started for.
+/// The task for which the program was started.
 #[derive(Debug)]
 pub(crate) enum Invocation {
     /// Print this text on standard output and exit with 0.

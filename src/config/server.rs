@@ -189,7 +189,7 @@ fn scheme(stack: &Stack<'_>) -> Result<Scheme, ConfigError> {
     })
 }
 
-/// The settings of listeners. One that takes PROXY headers needs trusted proxies to take them from.
+/// The settings of listeners. A listener that takes PROXY headers needs trusted proxies to take them from.
 fn listening(stack: &Stack<'_>) -> Result<ListenSettings, ConfigError> {
     let listening = ListenSettings::read(stack);
     match stack.ranked(Id::Proxy) {

@@ -79,8 +79,8 @@ impl Visit for AppLine {
     }
 }
 
-/// Text of another program as one line for a terminal. Its colours are kept and end with the line; anything else that
-/// could control the terminal becomes spaces.
+/// Text of another program as one line for a terminal. The text's colours are kept and end with the line; other
+/// characters that could control the terminal become spaces.
 pub(crate) fn safe(text: &str, colours: Colours) -> String {
     let mut out = String::with_capacity(text.len());
     let mut coloured = false;
@@ -157,13 +157,13 @@ fn is_colour(sequence: &str) -> bool {
     let mut parts = numbers.split(';').map(|part| part.split(':').next().unwrap_or_default());
     while let Some(part) = parts.next() {
         match part.trim_start_matches('0') {
-            // These are the parts of a colour by number, or by red, green and blue.
+            // A colour by number, or by red, green and blue, has further parts.
             "38" | "48" | "58" if !numbers.contains(':') => match parts.next() {
                 Some("5") => drop(parts.next()),
                 Some("2") => drop(parts.by_ref().take(3).count()),
                 _ => return false,
             },
-            // This conceals letters.
+            // The attribute 8 conceals letters.
             "8" => return false,
             _ => {}
         }

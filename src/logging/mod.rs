@@ -31,7 +31,7 @@ pub(crate) use outlet::{FlushAtEnd, last_words, records_dropped, say, this_threa
 /// The form of records on standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LogStyle {
-    /// One JSON object a line.
+    /// Records are JSON objects, one a line.
     Json,
 }
 
@@ -111,7 +111,7 @@ fn no_color() -> bool {
 /// Whether [`start`] would take these levels.
 ///
 /// # Errors
-/// What is wrong with them.
+/// The fault of the directives.
 pub(crate) fn check_levels(read: &str) -> Result<(), LoggingError> {
     filter(read).map(drop)
 }

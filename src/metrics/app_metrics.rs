@@ -131,7 +131,7 @@ impl StatusClass {
     /// The names in the order of the variants.
     pub(super) const NAMES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "499", "5xx"];
 
-    /// The class of a status. One outside 100 to 599 is a server error, whatever it meant.
+    /// The class of a status. A status outside 100 to 599 counts as a server error.
     fn of(status: u16) -> Self {
         match status {
             100..=199 => Self::Informational,
@@ -144,7 +144,7 @@ impl StatusClass {
     }
 }
 
-/// What an app has now; what each one counts is in [`AppGauge::ALL`].
+/// A gauge of an app; [`AppGauge::ALL`] says what each one counts.
 #[derive(Clone, Copy)]
 pub(crate) enum AppGauge {
     WorkersWanted,

@@ -161,7 +161,7 @@ fn unix_seconds(time: SystemTime) -> i64 {
     }
 }
 
-/// One open client connection in the gauge `rip_connections`; dropped means closed.
+/// An open client connection in the gauge `rip_connections`; dropped means closed.
 #[derive(Debug)]
 pub(crate) struct OpenConnection(Gauge);
 

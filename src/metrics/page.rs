@@ -215,7 +215,7 @@ impl MetricsPage<'_> {
     }
 }
 
-/// One family of the text.
+/// A family of metrics in the text.
 struct Family<'a>(MetricEncoder<'a>);
 
 type Labels<'a> = [(&'a str, &'a str)];

@@ -83,7 +83,7 @@ impl PathReader {
     }
 }
 
-/// What encodes nothing stays as it is.
+/// A `%` that encodes nothing stays as it is.
 fn decoded(text: &str) -> String {
     let (bytes, mut plain, mut at) = (text.as_bytes(), Vec::new(), 0);
     while let Some(&byte) = bytes.get(at) {

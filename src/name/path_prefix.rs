@@ -21,7 +21,7 @@ pub(crate) struct PathPrefix(pub(super) Arc<str>);
 pub struct PathPrefixError {
     /// The text that was read.
     pub(super) text: String,
-    /// What is wrong with the text, and what would be right.
+    /// The fault of the text, and the form that would be right.
     pub(super) why: &'static str,
 }
 

@@ -26,7 +26,7 @@ pub(crate) struct RequestPath<'a> {
 pub(crate) struct AmbiguousPath(&'static str);
 
 impl AmbiguousPath {
-    /// What the path has, in words.
+    /// The ambiguity of the path, in words.
     pub(crate) fn text(self) -> &'static str {
         self.0
     }
@@ -181,7 +181,7 @@ impl PathReading {
     fn take_encoded(&mut self, byte: u8, sent: &[u8]) -> Result<(), AmbiguousPath> {
         match byte {
             0 => return Err(AmbiguousPath("its path has an encoded zero byte")),
-            // These are longer spellings of ASCII than UTF-8 allows.
+            // The bytes 0xc0 and 0xc1 begin longer spellings of ASCII than UTF-8 allows.
             0xc0 | 0xc1 => return Err(AmbiguousPath("its path is not UTF-8")),
             b'/' | b'\\' => {
                 self.open();

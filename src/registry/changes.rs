@@ -28,7 +28,7 @@ use crate::system::durable;
 
 use super::{FILE_MODE, LAST_NUMBER, RegistryEntry, RegistryError};
 
-/// One change; making it twice is the same as making it once.
+/// A change of the registry; making it twice is the same as making it once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Change {
@@ -102,7 +102,7 @@ impl Changes {
     /// Adds a line, which is on the disk when this returns.
     ///
     /// # Errors
-    /// What the file system said. A part of the line may then be there, unless it could be overwritten with zeros.
+    /// The file system's error. A part of the line may then be there, unless it could be overwritten with zeros.
     pub(super) fn append(&mut self, line: &[u8]) -> Result<(), NotAppended> {
         match self.file.write_all_at(line, self.end).and_then(|()| self.file.sync_data()) {
             Ok(()) => {
@@ -121,7 +121,7 @@ impl Changes {
 
 /// A line that is perhaps not on the disk.
 pub(super) struct NotAppended {
-    /// What the file system said.
+    /// The file system's error.
     pub(super) source: io::Error,
     /// Whether the line is certainly not there.
     pub(super) clean: bool,

@@ -34,7 +34,7 @@ pub(crate) struct RegistryEntry {
     /// The app's directory or entry file.
     #[serde(serialize_with = "write_path", deserialize_with = "read_path")]
     pub(crate) path: Arc<Path>,
-    /// What the host does with its requests; earlier files have `intent`.
+    /// The way in which the host treats its requests; earlier files have `intent`.
     #[serde(alias = "intent")]
     pub(crate) state: HostState,
     /// The operator's page while the host is [`HostState::Stopped`].
@@ -78,7 +78,7 @@ pub(crate) enum RegistryError {
     #[error("cannot read the registry `{}`", path.display())]
     Read {
         path: PathBuf,
-        /// What the file system said.
+        /// The file system's error.
         source: io::Error,
     },
     /// The file is not a registry: damaged, or edited wrongly.
@@ -89,7 +89,7 @@ pub(crate) enum RegistryError {
         line: usize,
         /// The column, counted from 1; 0 where the line is empty.
         column: usize,
-        /// What the parser found there.
+        /// The parser's error.
         source: serde_json::Error,
     },
     /// A change is not as it was written.
@@ -134,14 +134,14 @@ pub(crate) enum RegistryError {
     Entry {
         /// The host.
         host: RouteName,
-        /// What cannot be written.
+        /// The value that cannot be written.
         source: serde_json::Error,
     },
     /// A file cannot be written.
     #[error("cannot write the registry `{}`", path.display())]
     Write {
         path: PathBuf,
-        /// What the file system said.
+        /// The file system's error.
         source: io::Error,
     },
 }

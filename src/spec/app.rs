@@ -36,13 +36,13 @@ pub(crate) struct AppSpec {
     /// How the app's workers are kept.
     pub(crate) upkeep: Upkeep,
     pub(crate) recycle: Recycle,
-    /// What shows that a worker is ready.
+    /// The sign by which a worker is ready.
     pub(crate) ready_by: ReadyBy,
     /// The files whose change counts beside that of the entry and the settings.
     pub(crate) sources: Arc<Sources>,
     /// The settings for the data path.
     pub(crate) rules: Arc<Rules>,
-    /// What of its settings is dangerous as its files are, a sentence each.
+    /// Warnings of settings that are dangerous together with the app's files, a sentence each.
     pub(crate) warnings: Vec<String>,
 }
 

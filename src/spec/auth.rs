@@ -12,7 +12,7 @@ use toml::de::{DeTable, DeValue};
 use super::field_names;
 use crate::name::{AppName, RequestPath};
 
-/// What clients must show before a request reaches its app.
+/// The proof that clients must bring before a request reaches its app.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Auth {
     /// Clients need to show nothing.
@@ -68,7 +68,7 @@ impl Auth {
     /// Reads a value of a TOML file.
     ///
     /// # Errors
-    /// What would be right, as the end of "expected …".
+    /// The form that would be right, as the end of "expected …".
     pub(crate) fn read(value: &DeValue<'_>) -> Result<Self, String> {
         match value {
             DeValue::Boolean(false) => Ok(Self::Off),
@@ -220,7 +220,7 @@ impl fmt::Display for Auth {
     }
 }
 
-/// What a table takes, as an error says it.
+/// The form of the table, as an error says it.
 pub(crate) const EXPECTED: &str = "off, or a table such as { users = \"/etc/rip-server/staff.htpasswd\", realm = \"Staff\" }, \
      { url = \"http://127.0.0.1:4180/verify\", copy = [\"Remote-User\"] } or { app = \"sso\", path = \"/verify\" }";
 

@@ -18,7 +18,7 @@ impl Head {
     /// The name of a field that settings may change.
     ///
     /// # Errors
-    /// What would be right, as the end of "expected …".
+    /// The form that would be right, as the end of "expected …".
     pub(crate) fn field(self, text: &str) -> Result<HeaderName, String> {
         let name = HeaderName::from_bytes(text.as_bytes())
             .map_err(|_| format!("names of header fields, which {text:?} is not"))?;
@@ -50,7 +50,7 @@ impl Head {
 /// The name of a field that workers may get from a program which was asked about a request.
 ///
 /// # Errors
-/// What would be right, as the end of "expected …".
+/// The form that would be right, as the end of "expected …".
 pub(crate) fn copied(text: &str) -> Result<HeaderName, String> {
     let own =
         ["x-forwarded-user", "x-forwarded-email", "x-forwarded-groups", "x-forwarded-preferred-username"];
@@ -62,7 +62,7 @@ pub(crate) fn copied(text: &str) -> Result<HeaderName, String> {
 /// The value of a field.
 ///
 /// # Errors
-/// What would be right, as the end of "expected …".
+/// The form that would be right, as the end of "expected …".
 pub(crate) fn value(text: &str) -> Result<HeaderValue, String> {
     HeaderValue::from_str(text).map_err(|_| "values of printable ASCII characters, without line ends".into())
 }

@@ -1,4 +1,5 @@
-//! What is to run and within which limits: the finished settings that config produces and everything else reads.
+//! Owns the finished settings, which config produces and everything else reads: what is to run, and within which
+//! limits.
 //!
 //! ```text
 //! setting_types ── settings (the table, and the structs of its sections) ──┬─ app

@@ -31,7 +31,7 @@ impl Mounts {
     /// The mounts, each path once.
     ///
     /// # Errors
-    /// What would be right, as the end of "expected …".
+    /// The form that would be right, as the end of "expected …".
     pub(crate) fn new(mut each: Vec<Mount>) -> Result<Self, String> {
         each.sort_by_key(|mount| std::cmp::Reverse(mount.path().len()));
         let twin = |mount: &Mount| each.iter().filter(|other| other.path() == mount.path()).count() > 1;

@@ -20,7 +20,7 @@ impl Redirects {
     /// Reads pairs of a host or path and its target.
     ///
     /// # Errors
-    /// What would be right, as the end of "expected …".
+    /// The form that would be right, as the end of "expected …".
     pub(crate) fn parse(pairs: &[(&str, &str)]) -> Result<Self, String> {
         let mut all = Self::default();
         for (from, to) in pairs {

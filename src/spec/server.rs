@@ -40,7 +40,7 @@ pub(crate) struct ServerSpec {
     pub(crate) units: UnitSettings,
     /// The limits that hold before a request is routed.
     pub(crate) limits: Limits,
-    /// What the units of workers may do.
+    /// The rights of the workers' units.
     pub(crate) sandbox: Sandbox,
 }
 
@@ -101,7 +101,7 @@ pub(crate) enum AccessFormat {
     Off,
     /// Lines for people.
     Human,
-    /// One JSON object a line.
+    /// Records are JSON objects, one a line.
     Json,
 }
 

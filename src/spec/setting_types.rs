@@ -88,7 +88,7 @@ impl fmt::Display for WorkerRange {
 /// The port of the main listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PortChoice {
-    /// This port, or an error.
+    /// The given port, or an error.
     Given(u16),
     /// The scheme's own port, or the first free one from 5000 up when that fails with EACCES or EADDRINUSE.
     Probe,
@@ -156,7 +156,7 @@ macro_rules! choices {
 }
 
 choices! {
-    /// What shows that a worker is ready.
+    /// The sign by which a worker is ready.
     ReadyBy {
         /// `READY=1` or an answer, whichever comes first; for programs that are known to say `READY=1` after the app is
         /// loaded.
@@ -193,13 +193,13 @@ choices! {
     Compress {
         /// None.
         Off = "off",
-        /// Those without a secret: style sheets, scripts, fonts, and pages that are the same for everybody.
+        /// Answers without a secret: style sheets, scripts, fonts, and pages that are the same for everybody.
         Safe = "safe",
         /// All answers that get smaller.
         All = "all",
     }
 
-    /// What a change of the app's files does.
+    /// The effect of a change of the app's files.
     Reload {
         /// Nothing.
         None = "none",
@@ -219,7 +219,7 @@ choices! {
         Usr2 = "USR2",
     }
 
-    /// What happens to a client without an accepted certificate.
+    /// The treatment of a client without an accepted certificate.
     #[derive(Hash)]
     ClientCertMode {
         /// The client's handshake fails.
@@ -259,7 +259,7 @@ choices! {
         Dns = "dns",
     }
 
-    /// What runs the workers.
+    /// The backend that runs the workers.
     BackendChoice {
         /// systemd where the server is a service, else child processes.
         Auto = "auto",

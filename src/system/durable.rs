@@ -136,7 +136,7 @@ pub(crate) enum LockError {
     #[error("cannot lock `{}`", path.display())]
     Io {
         path: PathBuf,
-        /// What the file system said.
+        /// The file system's error.
         source: io::Error,
     },
 }

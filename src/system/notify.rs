@@ -70,7 +70,7 @@ pub(crate) fn main_watchdog_interval() -> Option<Duration> {
 /// unit has to allow it. Blocks until systemd has them.
 ///
 /// # Errors
-/// What the kernel said. Without systemd nothing is done.
+/// The kernel's error. Without systemd nothing is done.
 pub(crate) fn keep(name: &str, bytes: &[u8]) -> io::Result<()> {
     let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
     let address = match path.as_encoded_bytes().split_first() {

@@ -1,4 +1,4 @@
-//! What this process inherits and handles: blocked and ignored signals, which it does not pass on, and the limit of
+//! Owns the state that this process inherits: blocked and ignored signals, which it does not pass on, and the limit of
 //! open files, which it passes on as it was.
 //!
 //! Never here: what a signal means to the server (`signals`), or how many files it needs (`boot`).

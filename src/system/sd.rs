@@ -135,7 +135,8 @@ impl Inherited {
     /// # Errors
     /// See [`InheritError`]; the server should not start then, since a socket would stay without an answer.
     pub(crate) fn take() -> Result<Self, InheritError> {
-        // One library knows the names, the other owns the descriptors; both count from the same first one.
+        // The first library knows the names, the second owns the descriptors; both count from the same first
+        // descriptor.
         let named = receive_descriptors_with_names(false).map_err(InheritError::Environment)?;
         let mut owned = ListenFd::from_env();
         if owned.len() != named.len() {

@@ -10,7 +10,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::time::timer::sleep_until;
 
-/// One timer for many deadlines, one at a time. Dropping it cancels the wait.
+/// A timer for many deadlines, one at a time. Dropping it cancels the wait.
 #[derive(Debug, Default)]
 pub(crate) struct LazyDeadline {
     /// The timer, registered for the earliest deadline since it last fired.

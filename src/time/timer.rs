@@ -1,6 +1,6 @@
 //! Timers that another thread keeps, for event loops that have none of their own.
 //!
-//! Such a loop sleeps until something happens. A loop with timers has the kernel set up a timer each time it goes to
+//! An event loop sleeps until something happens. A loop with timers has the kernel set up a timer each time it goes to
 //! sleep, and reads the clock each time it wakes. The timers of requests are registered and fire once a second for each
 //! connection at most, so that waking a task from another thread costs nothing that can be measured. Never here: which
 //! deadlines there are.

@@ -28,7 +28,7 @@ impl WallClock {
         Self(ClockSource::Fixed(time))
     }
 
-    /// What the clock shows now.
+    /// The time that the clock shows now.
     pub(crate) fn now(&self) -> SystemTime {
         match self.0 {
             ClockSource::System => SystemTime::now(),

@@ -1,4 +1,4 @@
-//! What directories are recognised as, one a test: from the files in them to the command that runs them.
+//! The recognition of directories, one a test: from the files in a directory to the command that runs it.
 
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;

@@ -82,7 +82,7 @@ fn run(app: &AppFolder<'_>, entry: &Path, code: &str, verb: &str) -> Result<Dete
     Ok(found)
 }
 
-/// The shell line that becomes Deno, and tells it where to listen whatever the module says. What Deno compiles is kept
-/// where the sandbox allows.
+/// The shell line that becomes Deno, and tells it where to listen whatever the module says. Deno keeps compiled modules
+/// where the sandbox allows it to write.
 const START: &str = "export DENO_SERVE_ADDRESS=\"${RIP_SOCKET:+unix:$RIP_SOCKET}${PORT:+tcp:$HOST:$PORT}\"; \
     [ -z \"$CACHE_DIRECTORY\" ] || export DENO_DIR=\"${DENO_DIR:-$CACHE_DIRECTORY/deno}\"; exec \"$0\" \"$@\"";

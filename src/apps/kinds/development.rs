@@ -9,11 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(in crate::apps) struct Development {
     /// The words that name the server: `ng serve`.
     pub(in crate::apps) words: String,
-    /// What to run the app by instead.
+    /// The line that runs the app instead.
     pub(in crate::apps) instead: Replacement,
 }
 
-/// What to run an app by instead of its development server.
+/// The way to run an app without its development server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::apps) enum Replacement {
     /// The folder that a build writes, as files.
@@ -141,7 +141,7 @@ static SERVERS: [DevServer; 45] = [
 /// The commands of a line, each as its words; also those that a program such as `concurrently` gets in quotes.
 fn commands(line: &str) -> Vec<Vec<String>> {
     let (mut commands, mut words, mut word) = (Vec::new(), Vec::new(), String::new());
-    // This is the sign that opened the quote, and the length of the word then.
+    // The value is the sign that opened the quote, and the length of the word then.
     let mut quote = None;
     for c in line.chars() {
         match (quote, c) {

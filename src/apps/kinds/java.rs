@@ -80,7 +80,7 @@ fn run(app: &AppFolder<'_>, entry: &Path) -> Result<DetectedApp, DetectError> {
     Ok(found)
 }
 
-/// The shell line that becomes Java. Its properties win over what the archive says of itself; a program of no such
+/// The shell line that becomes Java. The properties on the line win over those in the archive; a program of no such
 /// framework goes by `PORT`.
 const START: &str = "exec \"$0\" -Dserver.address=\"$HOST\" -Dserver.port=\"$PORT\" \
     -Dquarkus.http.host=\"$HOST\" -Dquarkus.http.port=\"$PORT\" \

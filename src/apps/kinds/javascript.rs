@@ -269,7 +269,7 @@ impl JsRuntime {
     }
 }
 
-/// What makes Bun load `.rip` files.
+/// The way by which Bun loads `.rip` files.
 enum RipLoader {
     /// `bunfig.toml` preloads something; Bun reads it by itself.
     Bunfig,

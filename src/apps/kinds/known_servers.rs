@@ -116,7 +116,7 @@ mod tests {
 
     use super::*;
 
-    /// What the program of the line gets: its arguments, and the variables that the test asks for.
+    /// The arguments that the line's program gets, and the variables that the test asks for.
     fn got(line: &str, given: &[(&str, &str)], variables: &str) -> String {
         let folder = tempfile::tempdir().unwrap();
         for name in KNOWN_SERVERS.iter().flat_map(|server| server.names).chain(&["python3"]) {

@@ -76,7 +76,7 @@ fn run(app: &AppFolder<'_>, entry: &Path) -> Result<DetectedApp, DetectError> {
 
 const START: &str = "exec \"$0\" --listen \"$RIP_SOCKET\" \"$@\"";
 
-/// The flags of starman: one process for requests. It ends each connection after its answer: a connection that rests
-/// would keep all others waiting, and one that starman ends by itself might be just about to get the next request. The
-/// server decides how long a process lives.
+/// The flags of starman: one process for requests. starman ends each connection after its answer: a connection that
+/// rests would keep all others waiting, and one that starman ends by itself might be just about to get the next
+/// request. The server decides how long a process lives.
 const STARMAN_FLAGS: [&str; 5] = ["--workers", "1", "--disable-keepalive", "--max-requests", "1000000000"];

@@ -1,4 +1,4 @@
-//! Which application a Python module holds, and for which interface, as far as its top-level lines show.
+//! Finds the application that a Python module holds, and its interface, as far as the module's top-level lines show.
 //!
 //! Never here: running Python, or how an application is run.
 

@@ -53,9 +53,10 @@ fn place_of_exec(line: &str) -> Option<usize> {
     for command in earlier {
         let first = command.iter().find(|token| !token.is_assignment());
         match first.map_or("", |token| token.text) {
-            // These set what happens at the shell's end, and names for other commands.
+            // `trap` sets what happens at the shell's end, and `alias` sets names for other commands.
             "trap" | "alias" => return None,
-            // These may define functions; a function is never called like a path, and hardly like a runtime.
+            // A sourced file and `eval` may define functions; a function is never called like a path, and hardly like a
+            // runtime.
             "." | "source" | "eval" if !name.contains('/') && !NO_FUNCTIONS.contains(&&*name) => return None,
             _ => {}
         }
@@ -144,7 +145,7 @@ fn end_of_redirection(bytes: &[u8], at: usize) -> Option<usize> {
 
 /// The end of a word, with the quotes and `${…}` within it.
 fn end_of_word(bytes: &[u8], mut at: usize) -> Option<usize> {
-    // These are how many `${` are open, and whether the place is within double quotes.
+    // `open` counts the `${` that are open; `quoted`: the place is within double quotes.
     let (mut open, mut quoted) = (0_usize, false);
     while let Some(byte) = bytes.get(at) {
         match byte {
@@ -179,7 +180,7 @@ fn unquoted(word: &str) -> Option<String> {
     Some(word.chars().filter(|c| !matches!(c, '"' | '\'' | '\\')).collect())
 }
 
-/// The words that a shell runs itself: reserved words and the builtins of dash, bash and busybox. Those that are
+/// The words that a shell runs itself: reserved words and the builtins of dash, bash and busybox. Words that are
 /// programs too are left to the shell, which has its own ways.
 const OF_THE_SHELL: [&str; 82] = [
     "!",

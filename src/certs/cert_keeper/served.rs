@@ -24,7 +24,7 @@ pub(crate) struct ServedCert {
     pub(crate) source: &'static str,
     /// The names in it.
     pub(crate) names: Arc<[HostName]>,
-    /// Who signed the certificate, as it says itself.
+    /// The signer of the certificate, as the certificate names it.
     pub(crate) issuer: String,
     /// The serial number, in hexadecimal pairs with colons.
     pub(crate) serial: String,
@@ -67,7 +67,8 @@ impl CertKeeper {
         hosts.iter().map(look).collect()
     }
 
-    /// Those of the hosts for which an operator has put a good certificate there, so that the server renews none.
+    /// The hosts, of those given, for which an operator has put a good certificate there, so that the server renews
+    /// none.
     pub(crate) fn kept_by_people(&self, hosts: &[HostName]) -> HashSet<HostName> {
         let now = self.shown.clock.now();
         let issued = self.shown.issued.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -80,7 +80,7 @@ impl Case {
         Mkcert::find_on(self.dir.path().as_os_str())
     }
 
-    /// What a client that asks for `name` is shown.
+    /// The certificate that a client is shown which asks for `name`.
     fn shown(&self, name: &str) -> Vec<u8> {
         Link::open(&self.resolver, name).unwrap().shown().to_vec()
     }

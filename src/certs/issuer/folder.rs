@@ -29,17 +29,17 @@ pub(super) struct PairFolder {
     next_look: Instant,
     pause: Duration,
     holding: Arc<Holding>,
-    /// What the status shows; made once for each change, because there may be thousands, and they are asked for every
-    /// second.
+    /// The certificates as the status shows them; the list is made once for each change, because there may be
+    /// thousands, and they are asked for every second.
     issued: Arc<[Issued]>,
 }
 
-/// What was read from a folder.
+/// The content of a folder.
 #[derive(Default)]
 struct Holding {
     /// The pairs, by the file with the certificate.
     pairs: BTreeMap<PathBuf, FolderPair>,
-    /// What is wrong with files that are of no use, by file.
+    /// The faults of files that are of no use, by file.
     flaws: BTreeMap<PathBuf, String>,
     /// Pairs that another pair outlives: that one has all their names and lasts longer. The second path is the other
     /// pair's.

@@ -20,7 +20,7 @@ use crate::certs::certificate::{Certificate, CertificateError, Leaf, ServerKey, 
 use super::files::blame;
 use super::folder_files::has_pem_suffix;
 
-/// What was found in some files.
+/// The pairs and faults that were found in some files.
 #[derive(Default)]
 pub(super) struct FoundPairs {
     /// Each pair: the file of its certificate, that of its key, and what was read.
@@ -67,7 +67,7 @@ pub(super) fn pairs_among(files: &[PathBuf]) -> FoundPairs {
 /// The keys and their files, by the keys' public parts.
 type KeyFiles<'a> = HashMap<&'a [u8], (&'a Path, &'a ServerKey)>;
 
-/// What is in a file that may be a certificate, a key, both, or something else.
+/// The content of a file: a certificate, a key, both, or something else.
 struct PemFile {
     path: PathBuf,
     chain: Option<Vec<CertificateDer<'static>>>,
@@ -76,7 +76,7 @@ struct PemFile {
     flaw: Option<CertError>,
 }
 
-/// What was found for the certificate in a file.
+/// The result of looking for the key of a certificate in a file.
 enum Paired<'a> {
     With(&'a Path, Result<Certificate, CertificateError>),
     Flawed(CertificateError),
@@ -197,7 +197,7 @@ fn in_parallel<'a, T: Sync, R: Send>(items: &'a [T], work: impl Fn(&'a T) -> R +
         };
         let parts: Vec<_> = items.chunks(share).map(start).collect();
         let end = |(part, thread): (&'a [T], io::Result<thread::ScopedJoinHandle<'_, Vec<R>>>)| {
-            // This thread does the work where no other can be started.
+            // The calling thread does the work where no other can be started.
             let done = thread.ok().and_then(|thread| thread.join().ok());
             done.unwrap_or_else(|| part.iter().map(work).collect())
         };

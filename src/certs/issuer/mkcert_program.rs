@@ -23,7 +23,7 @@ pub(crate) enum MkcertError {
     Run {
         /// The program.
         program: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The program did not end in time and was killed.

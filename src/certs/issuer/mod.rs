@@ -60,7 +60,7 @@ pub(super) trait CertIssuer: Send + Sync {
 /// See [`CertIssuer::refresh`].
 pub(super) type Refreshing<'a> = Pin<Box<dyn Future<Output = bool> + Send + 'a>>;
 
-/// What an issuer is to bring certificates for.
+/// The names for which an issuer is to bring certificates.
 pub(super) struct CertNeed<'a> {
     pub(super) now: SystemTime,
     /// Whether hosts may have come or gone since the last refresh.
@@ -91,7 +91,7 @@ pub(super) struct Issued {
     pub(super) certificate: Option<Certificate>,
     /// Why there is no certificate, or no better one, in a sentence.
     pub(super) problem: Option<String>,
-    /// What an operator can do to get another certificate; empty: the server does so itself.
+    /// The way by which an operator gets another certificate; empty: the server gets one itself.
     pub(super) remedy: &'static str,
 }
 

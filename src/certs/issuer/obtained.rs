@@ -23,10 +23,10 @@ pub(super) struct ObtainedCert {
     renewal: Renewal,
 }
 
-/// Who renews the certificate.
+/// The program that renews the certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Renewal {
-    /// This server renews it, when two thirds of its life are over.
+    /// The server itself renews it, when two thirds of its life are over.
     Ours,
     /// Another program or person renews it.
     Theirs,

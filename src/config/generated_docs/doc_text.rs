@@ -1,4 +1,4 @@
-//! Which text belongs to which page. Never here: making one, or printing it.
+//! Owns the table of pages and their texts. Never here: making a text, or printing it.
 
 use super::{completions, default_config, file_manual, help, manual};
 use crate::config::words::command::GeneratedDoc;

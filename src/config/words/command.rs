@@ -1,4 +1,4 @@
-//! What the program can be asked to do: its commands, the pages that it prints, the inner programs.
+//! Owns the words by which the program is told its task: its commands, the pages that it prints, the inner programs.
 //!
 //! Never here: doing it, or the settings that stand beside a command (`tokens`).
 

@@ -75,7 +75,7 @@ pub(crate) fn word(text: &str, exists: impl Fn(&str) -> bool) -> Option<String> 
 /// The counterpart here of a verb of other programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PeerVerb {
-    /// This verb does the same.
+    /// A verb that does the same.
     Is(&'static str),
     /// There is none: a server is started by naming its app.
     Start,

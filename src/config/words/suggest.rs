@@ -1,4 +1,4 @@
-//! Which known word a mistyped one was probably meant to be. Never here: deciding that it was.
+//! Finds the known word that a mistyped one was probably meant to be. Never here: deciding that it was.
 
 /// The candidate closest to `word`, if it is close enough to be worth naming.
 pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {

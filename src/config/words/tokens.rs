@@ -3,9 +3,10 @@
 //! The only question to the machine is whether a path exists, and the caller answers it. Never here: the environment,
 //! files, defaults, or which value wins.
 //!
-//! Which word is what, first match wins: a flag (`-`…); the host after `add` and `remove`, which may have a path; a
-//! word or token of the table (`http`, `w:4`, `8443`); a command (`stop`); a path to the app (has a `/`, starts with
-//! `.`, or ends in a source suffix); and at the end, when no other word named an app, one bare name that exists.
+//! The first of these that matches says what a word is: a flag (`-`…); the host after `add` and `remove`, which may
+//! have a path; a word or token of the table (`http`, `w:4`, `8443`); a command (`stop`); a path to the app (has a `/`,
+//! starts with `.`, or ends in a source suffix); and at the end, when no other word named an app, one bare name that
+//! exists.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};

@@ -1,4 +1,4 @@
-//! What the registry keeps, and how its files look.
+//! The content of the registry, and the look of its files.
 
 mod crashes;
 

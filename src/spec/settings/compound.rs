@@ -10,14 +10,14 @@ use super::setting_value::{SettingValue, Wrong};
 use super::units::{self, number};
 use crate::spec::setting_types::{Rate, WorkerCount, WorkerRange};
 
-/// What [`recycle`] takes, as an error says it.
+/// The values that [`recycle`] takes, as an error says it.
 pub(crate) const RECYCLE: &str =
     "any of REQUESTS, SECONDSs and RELOADSr with commas between, such as 10000,3600s,10r (0: never), or off";
-/// What [`memory`] takes, as an error says it.
+/// The values that [`memory`] takes, as an error says it.
 pub(crate) const MEMORY: &str =
     "\"SOFT,HARD\", such as 200M,300M, 200M or ,300M (base 1024), SOFT not above HARD";
 
-/// What [`workers`] takes, as an error says it.
+/// The values that [`workers`] takes, as an error says it.
 pub(crate) const WORKERS: &str = "half, auto, 2x, 3x, a number from 1 to 4096, or two of them such as 2..8 for as many as the load asks for";
 const NO_WORKER: &str = "a number of at least 1; for no worker while nobody asks, say idle = \"10min\" beside a number or a range";
 

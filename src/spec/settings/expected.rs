@@ -1,4 +1,5 @@
-//! What each kind of setting takes, in words, for errors and documents. Never here: reading a value (`setting_kind`).
+//! Owns the values that each kind of setting takes, in words, for errors and documents. Never here: reading a value
+//! (`setting_kind`).
 
 use super::compound;
 use super::mount_value;
@@ -6,7 +7,7 @@ use super::setting_kind::SettingKind;
 use crate::spec::auth;
 
 impl SettingKind {
-    /// What would be right, as the end of the sentence "expected …".
+    /// The values that would be right, as the end of the sentence "expected …".
     pub(crate) fn expected(self) -> String {
         match self {
             Self::Switch => "true or false".into(),

@@ -35,7 +35,7 @@ pub(crate) enum Form {
 /// The default of a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Preset {
-    /// This text, read as if a person had written it.
+    /// A text, which is read as if a person had written it.
     Is(&'static str),
     /// No value; the first text describes that, the second is an example of a value.
     Unset(&'static str, &'static str),

@@ -13,7 +13,7 @@ pub(crate) const OF_STATIC: &[&str] = &["path", "root", "fallback"];
 /// The keys of an entry of `accel`.
 pub(crate) const OF_ACCEL: &[&str] = &["path", "root"];
 
-/// What a list with these keys looks like, as the end of the sentence "expected …".
+/// The form of a list with these keys, as the end of the sentence "expected …".
 pub(super) fn expected(keys: &[&str]) -> String {
     let example = if keys == OF_STATIC { ("/assets", "public/assets") } else { ("/protected", "files") };
     format!("a list of folders at paths, such as [{{ path = {:?}, root = {:?} }}]", example.0, example.1)
@@ -22,7 +22,7 @@ pub(super) fn expected(keys: &[&str]) -> String {
 /// Reads a list whose entries have these keys.
 ///
 /// # Errors
-/// What would be right.
+/// The form that would be right.
 pub(super) fn read<'a>(
     keys: &[&str],
     entries: impl IntoIterator<Item = &'a DeValue<'a>>,

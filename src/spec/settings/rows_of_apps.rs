@@ -7,7 +7,7 @@ macro_rules! rows_of_apps {
     //     [forms],
     //     "meaning", "more of it for the manual and SPEC.md";
     ($next:ident $($then:ident)*; $($before:tt)*) => { $next! { $($then)*; $($before)*
-        /// What an app is: a program, or a folder of files.
+        /// The kind of an app: a program, or a folder of files.
         ProgramSettings {
             AppPath: App, Path, Unset("the command line's, else /srv/rip/INSTANCE", "/srv/rip/blog"), "PATH",
                 [Admin("path")],
@@ -130,7 +130,7 @@ macro_rules! rows_of_apps {
                 "the second part of memory";
         }
 
-        /// What the data path has to know of an app. Sizes are in bytes.
+        /// The settings of an app for the data path. Sizes are in bytes.
         Rules with timeouts: Timeouts, client: ClientCerts, answer_fields: AnswerFields, request_fields: RequestFields, scripts: Scripts, pages: OwnPages {
             Concurrency(concurrency: Option<NonZeroU32>): Workers, Count(1, 10_000), Unset("1, or 64 for what is concurrent by nature", "8"), "N",
                 [Token("c:"), Env("RIP_CONCURRENCY"), App("concurrency")],
@@ -213,7 +213,7 @@ macro_rules! rows_of_apps {
                 "what becomes of clients without a certificate that is believed: refused, served with a word to the worker, or not asked";
         }
 
-        /// What is changed in the header fields of answers.
+        /// The changes of header fields of answers.
         AnswerFields {
             SetFields(set: Vec<(HeaderName, HeaderValue)>): App, Fields(Head::Answer), Unset("none", "{ X-Frame-Options = \"DENY\" }"), "TABLE",
                 [App("headers.set"), Route("headers.set")],
@@ -227,7 +227,7 @@ macro_rules! rows_of_apps {
                 "header fields that are taken out of the app's answers";
         }
 
-        /// What is changed in the header fields that workers see.
+        /// The changes of header fields that workers see.
         RequestFields {
             SetRequestFields(set: Vec<(HeaderName, HeaderValue)>): App, Fields(Head::Request), Unset("none", "{ X-Site = \"main\" }"), "TABLE",
                 [App("headers.request.set"), Route("headers.request.set")],

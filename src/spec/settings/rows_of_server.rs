@@ -7,7 +7,7 @@ macro_rules! rows_of_server {
     //     [forms],
     //     "meaning", "more of it for the manual and SPEC.md";
     ($next:ident $($then:ident)*; $($before:tt)*) => { $next! { $($then)*; $($before)*
-        /// What the server listens for, and whom it believes.
+        /// The listeners of the server, and the peers that it believes.
         ListenSettings {
             Https: Listening, Port, Is("auto"), "PORT",
                 [Number, Word("https", "auto"), Token("https:"), Flag("--https-port"), Env("RIP_LISTEN_HTTPS"), Server("listen.https")],
@@ -136,7 +136,7 @@ macro_rules! rows_of_server {
                 "orders begun in a minute";
         }
 
-        /// What is recorded, and how.
+        /// The records that the server writes, and their form.
         LogSettings {
             Json(json: bool): Log, Switch, Is("false"), "BOOL",
                 [Word("--json-logging", "true"), Word("--json", "true"), Env("RIP_LOG_JSON"), Server("log.json")],
@@ -242,7 +242,7 @@ macro_rules! rows_of_server {
                 "what a client may take: [16](#16-security)";
         }
 
-        /// What runs the workers.
+        /// The backend that runs the workers.
         UnitSettings {
             Backend(backend: BackendChoice): Units, Choice(BackendChoice::WORDS), Is("auto"), "auto|child|systemd",
                 [Flag("--backend"), Env("RIP_BACKEND"), Server("backend")],
@@ -250,8 +250,8 @@ macro_rules! rows_of_server {
                 "see [17.3](#173-workers-are-units)";
         }
 
-        /// What the transient unit of a worker may do: the admin's word alone, read from the server's file by whoever
-        /// makes the unit.
+        /// The rights of a worker's transient unit: the admin's word alone. The program that makes the unit reads them
+        /// from the server's file.
         #[derive(Serialize)]
         Sandbox {
             SandboxUser(user: Option<String>): Units, User, Unset("a dynamic user for each app", "blog"), "USER",

@@ -58,7 +58,7 @@ pub(crate) enum SettingKind {
     /// Networks, or a switch for all of them.
     NetworksOrAll,
     Endpoint,
-    /// One of these words.
+    /// A word of a list.
     Choice(&'static [&'static str]),
     /// Some of these words.
     Choices(&'static [&'static str]),
@@ -75,7 +75,7 @@ pub(crate) enum SettingKind {
     Redirects,
     /// Folders of files at paths; each has these keys.
     Mounts(&'static [&'static str]),
-    /// What clients must show.
+    /// The proof that clients must bring.
     Auth,
     User,
     /// Absolute paths.

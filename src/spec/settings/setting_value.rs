@@ -38,7 +38,7 @@ pub(crate) enum SettingValue {
     Path(PathBuf),
     Text(String),
     Texts(Vec<String>),
-    /// One of a few words.
+    /// A word of a list.
     Word(&'static str),
     /// Some of a few words.
     Words(Vec<&'static str>),
@@ -55,7 +55,7 @@ pub(crate) enum SettingValue {
     Auth(Auth),
 }
 
-/// What would have been right instead of what was read.
+/// The value that would have been right, for an error about the one that was read.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Wrong(pub(crate) String);
 

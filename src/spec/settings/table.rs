@@ -45,7 +45,7 @@ pub(crate) struct Setting {
     /// The name of the value in help.
     pub(crate) metavar: &'static str,
     pub(crate) forms: &'static [Form],
-    /// One sentence without a full stop.
+    /// The help of the setting: a sentence without a full stop.
     pub(crate) help: &'static str,
     /// The text for SPEC.md and the manual beyond `help`, in Markdown, without a full stop; empty: none.
     pub(crate) more: &'static str,
