@@ -77,8 +77,8 @@ fn behind_chunks(body: &[u8], whole: &Framing) {
     }
 }
 
-/// What the fast path takes for a plain request is one to both parsers of other requests, too: it ends where they say,
-/// without a body.
+/// A head that the fast path takes for a plain request is one to both parsers of other requests, too: the request ends
+/// where they say, without a body.
 pub fn plain_request(data: &[u8]) {
     let (cut, bytes) = cut_of(data);
     let limits = fast_head::HeadLimits { bytes: 1 << 16, fields: 100 };

@@ -7,10 +7,10 @@
 //!     ← exchange: respond → response_pump → body: buffer ← upstream: reply_body
 //! ```
 //!
-//! One thread per core, each with an event loop of its own, and one that keeps the timers of all; a connection stays on
-//! the thread that accepted it. A room imports only rooms below it: downstream, request, exchange, upstream, thread,
-//! connection, body, records, access, wire. Nothing here knows the supervisor: workers come out of an app's pool and go
-//! back into it.
+//! Each core has a thread with an event loop of its own, and one more thread keeps the timers of all; a connection
+//! stays on the thread that accepted it. A room imports only rooms below it: downstream, request, exchange, upstream,
+//! thread, connection, body, records, access, wire. Nothing here knows the supervisor: workers come out of an app's
+//! pool and go back into it.
 
 mod access;
 mod bind;
@@ -85,7 +85,7 @@ use thread::write_batch::WriteBatch;
 use upstream::unread::MOST_UNREAD;
 use wire::frames;
 
-/// What the data path is made of.
+/// The parts of the data path.
 pub(crate) struct AcceptorParts {
     pub(crate) spec: ServerSpec,
     /// The folder of spool files; must exist.
@@ -207,7 +207,7 @@ impl Acceptor {
     }
 }
 
-/// One thread's own descriptors of the listeners.
+/// The descriptors of the listeners that one thread owns.
 struct Listeners {
     list: Vec<(TcpListener, Role)>,
     tls: Option<ChooseTls>,
@@ -237,7 +237,8 @@ fn run_shard(shard: Shard, listeners: Listeners, places: &Places) {
         };
     let shard = Rc::new(shard);
     runtime.block_on(async {
-        // These tasks have groups of their own, because they do not end by themselves.
+        // The tasks of the write batches and of the handshakes have groups of their own, because they do not end by
+        // themselves.
         shard.stop.child().spawn_local("write_batch", shard.upstreams.write_batch.clone().run());
         shard.stop.child().spawn_local("handshakes", shard.handshakes.clone().run());
         for (listener, role) in listeners.list {

@@ -1,4 +1,4 @@
-//! Who a request came from: the client's address, and whether the peer may speak for others.
+//! Owns the origin of a request: the client's address, and whether the peer may speak for others.
 //!
 //! Trust is a list of addresses, never a guess from the kind of connection. Never here: which fields pass (`headers`).
 
@@ -49,7 +49,7 @@ pub(super) struct RequestClient<'a> {
     pub(super) address: IpAddr,
     /// The value of `X-Forwarded-For` for the worker.
     pub(super) forwarded_for: Cow<'a, str>,
-    /// What a trusted proxy says of the request; `None`: the peer is not trusted.
+    /// The facts that a trusted proxy tells of the request; `None`: the peer is not trusted.
     pub(super) told: Option<Box<ProxiedRequest>>,
     /// The client whose share of the server's resources the request takes from; `None`: a trusted proxy sent the
     /// request and did not say for whom.
@@ -118,8 +118,8 @@ fn canonical(address: IpAddr) -> IpAddr {
 }
 
 /// The nearest address of the chain that is not trusted. Each entry was written by the proxy whose address follows it,
-/// the last one by the peer. What stands in front of an untrusted address, or of an entry that is no address, anybody
-/// may have invented.
+/// the last one by the peer. Entries in front of an untrusted address, or of an entry that is no address, may be
+/// anybody's invention.
 fn nearest(chain: &str, peer: IpAddr, trusted: &[IpNet]) -> IpAddr {
     let mut nearest = peer;
     for hop in chain.rsplit(',').map_while(|part| parse_hop(part.trim())) {

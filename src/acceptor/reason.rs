@@ -9,7 +9,7 @@ use http::{Method, StatusCode};
 
 use super::limit::Limit;
 
-/// One refusal, as client, operator and retry logic see it.
+/// A refusal, as client, operator and retry logic see it.
 #[derive(Debug)]
 pub(super) struct Reason {
     /// The word of `X-Rip-Reason`; it never changes.

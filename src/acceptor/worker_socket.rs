@@ -16,8 +16,8 @@ use rustix::io::Errno;
 use rustix::net::sockopt::socket_domain;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, recv, send};
 
-/// A connected stream socket that does not block. One thread at a time uses it: the fields beside it are atomic only so
-/// that the socket can be shared on that thread and then handed to another.
+/// A connected stream socket that does not block. Only one thread at a time uses the socket: the fields beside it are
+/// atomic only so that the socket can be shared on that thread and then handed to another.
 #[derive(Debug)]
 pub(super) struct WorkerSocket {
     fd: OwnedFd,
@@ -121,7 +121,8 @@ impl WorkerSocket {
         sent
     }
 
-    /// Takes what was left: the worker may lack the room to write. What cannot be taken fails the next read.
+    /// Takes the bytes that were left in the socket, because the worker may lack the room to write. An error of taking
+    /// them fails the next read.
     pub(super) fn make_room(&self) {
         self.take_left().ok();
     }
@@ -195,7 +196,7 @@ impl WorkerSocket {
     }
 }
 
-/// What there is to read on a connection over which nothing was asked.
+/// The state of a connection over which nothing was asked: whether there is something to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum News {
     /// Nothing, and the other side is open.
@@ -228,11 +229,11 @@ impl AsRawFd for WorkerSocket {
 
 /// The most bytes of one read that are left.
 const SHORT: usize = 4 << 10;
-/// What was left is taken with one in so many requests, and with each while it is more than so many bytes: to be rid of
-/// most of the system calls. Of the worker's send buffer (208 kB unless it or the machine says otherwise) that is
-/// little, if it does not write byte by byte: the kernel counts 768 bytes for each write, and calls a socket writable
-/// (poll(2)) while a quarter is in use. Such a worker can come to wait, and has its room when that is noticed
-/// (`UpstreamConn`).
+/// Bytes that were left in the socket are taken with one in so many requests, and with each request while they are more
+/// than so many bytes; that saves most of the system calls. The bytes are few beside the worker's send buffer (208 kB
+/// unless the worker or the machine says otherwise), except when the worker writes byte by byte: the kernel counts 768
+/// bytes for each write, and calls a socket writable (poll(2)) while a quarter is in use. A worker that writes byte by
+/// byte can come to wait, and has its room when that is noticed (`UpstreamConn`).
 const MOST_REQUESTS: u8 = 4;
 const MOST_LEFT: usize = 1 << 10;
 /// Bytes that were left and are gone.
@@ -259,7 +260,7 @@ mod tests {
         (socket, worker)
     }
 
-    /// One exchange of a request and its answer, as over a kept connection.
+    /// Exchanges a request and its answer, as over a kept connection.
     fn exchange(socket: &WorkerSocket, worker: &mut UnixStream, answer: &[u8]) -> Vec<u8> {
         let mut request = [0; 3];
         socket.write(b"ask").unwrap();

@@ -17,7 +17,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::worker_socket::{News, WorkerSocket};
 
-/// A connected stream to a worker, as the module describes. One thread at a time uses it.
+/// A connected stream to a worker, as the module describes. Only one thread at a time uses the stream.
 #[derive(Debug)]
 pub(super) struct WorkerStream {
     reads: AsyncFd<WorkerSocket>,
@@ -121,7 +121,7 @@ impl WorkerStream {
     /// Writes as many of the bytes as there is room for now; 0 when there is none. For requests sent in a row.
     ///
     /// # Errors
-    /// What the write says, such as `BrokenPipe`.
+    /// The error of the write, such as `BrokenPipe`.
     pub(super) fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
         match self.reads.get_ref().write_and_take(bytes) {
             Err(Errno::AGAIN | Errno::INTR) => Ok(0),

@@ -35,8 +35,8 @@ impl BlockedWorkers {
 }
 
 impl BlockedWorker {
-    /// Whether the client blocks more of the app's `places` than are left unblocked. One is never too many, and an
-    /// unknown client (`None`) never has too many.
+    /// Whether the client blocks more of the app's `places` than are left unblocked. A single place is never too many,
+    /// and an unknown client (`None`) never has too many.
     pub(in crate::acceptor) fn is_too_much(&self, places: usize) -> bool {
         if self.key.1.is_none() {
             return false;

@@ -1,8 +1,8 @@
-//! What lies between a worker that answers fast and a client that reads slowly: memory, then a spool file, then
+//! Owns the buffer between a worker that answers fast and a client that reads slowly: memory, then a spool file, then
 //! back-pressure.
 //!
-//! One task writes (`response_pump`), the answer's body reads; both on one thread, so no lock. Bytes beyond
-//! [`UNRESERVED`] are reserved in the budgets that all answers share. Never here: sockets.
+//! A task writes (`response_pump`), the answer's body reads; both are on one thread, so that no lock is needed. Bytes
+//! beyond [`UNRESERVED`] are reserved in the budgets that all answers share. Never here: sockets.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

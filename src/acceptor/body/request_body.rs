@@ -1,6 +1,6 @@
-//! A request's body as it is sent to a worker: collected, or streamed.
+//! Owns a request's body as it is sent to a worker: collected, or streamed.
 //!
-//! What was collected (`collect`) can be sent a second time. Never here: sending it.
+//! A collected body (`collect`) can be sent a second time. Never here: sending it.
 
 use std::time::Duration;
 

@@ -41,7 +41,7 @@ impl Spool {
     /// Makes a file on the file system of `folder`.
     ///
     /// # Errors
-    /// What the file system says: read-only, full, not there.
+    /// The file system's error: read-only, full, not there.
     pub(in crate::acceptor) async fn create(folder: &Path) -> io::Result<Self> {
         let folder = folder.to_owned();
         let file = blocking(move || tempfile::tempfile_in(folder)).await?;
@@ -51,7 +51,7 @@ impl Spool {
     /// Writes all of the pieces from `at` on, and returns their number of bytes.
     ///
     /// # Errors
-    /// What the file system says; some bytes may have been written.
+    /// The file system's error; some bytes may have been written.
     ///
     /// # Cancel safety
     /// The write goes on when the future is dropped; the caller then writes to the same place again.
@@ -71,7 +71,7 @@ impl Spool {
     /// Reads up to `length` bytes from `at` on, and exactly that many if the file has them.
     ///
     /// # Errors
-    /// What the file system says, `UnexpectedEof` included.
+    /// The file system's error, `UnexpectedEof` included.
     pub(in crate::acceptor) async fn read(&self, at: u64, length: usize) -> io::Result<Bytes> {
         let file = Arc::clone(&self.file);
         blocking(move || {

@@ -1,7 +1,7 @@
-//! Which side a request waits for while its body still comes: the worker's time limit runs only while the client has
-//! sent all that the worker could take.
+//! Owns the side that a request waits for while its body still comes: the worker's time limit runs only while the
+//! client has sent all that the worker could take.
 //!
-//! Never here: what is moved, or what becomes of a worker that takes too long.
+//! Never here: moving the body, or ending a worker that takes too long.
 
 use std::cell::Cell;
 use std::pin::pin;

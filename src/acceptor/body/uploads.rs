@@ -75,7 +75,7 @@ struct UploadEntry {
     told: Notify,
 }
 
-/// What there is too little of.
+/// The thing of which there is too little.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::acceptor) enum Scarce {
     Places,
@@ -190,7 +190,7 @@ impl Uploads {
     }
 }
 
-/// A body that is coming. It is dropped when it is complete or has failed.
+/// A body that is coming. The guard is dropped when the body is complete or has failed.
 #[derive(Debug)]
 pub(in crate::acceptor) struct TrackedUpload<'a> {
     uploads: &'a Uploads,

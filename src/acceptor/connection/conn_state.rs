@@ -184,8 +184,8 @@ impl ConnState {
         }
     }
 
-    /// Whether the connection is to make room for another one. One that has something in hand declines, and is asked no
-    /// more.
+    /// Whether the connection is to make room for another one. A connection that has something in hand declines, and is
+    /// asked no more.
     pub(in crate::acceptor) fn makes_room(&self) -> bool {
         if !self.admission.place_state().is_asked() {
             return false;
@@ -269,7 +269,7 @@ impl ConnState {
         !self.http2 && self.lock().framing.between_messages()
     }
 
-    /// What is wrong with the head of request `number`; see [`Framing::flaw`].
+    /// The fault of the head of request `number`; see [`Framing::flaw`].
     pub(in crate::acceptor) fn flaw(&self, number: u64) -> Option<FramingError> {
         if self.http2 { None } else { self.lock().framing.flaw(number) }
     }

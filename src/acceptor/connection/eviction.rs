@@ -1,4 +1,4 @@
-//! Which of the connections that rest are ended first when others need their places.
+//! Owns the order in which resting connections are ended when others need their places.
 //!
 //! The client with the most connections comes first; of its connections first those that have never had a request and
 //! are not new, then those idle for longest, then new ones. Trusted proxies come last. Never here: asking connections
@@ -15,7 +15,7 @@ use super::place_state::{PlaceState, Rest};
 #[derive(Clone, Debug)]
 pub(in crate::acceptor) struct Candidate {
     pub(in crate::acceptor) place_state: Arc<PlaceState>,
-    /// What the connection was doing when it was found.
+    /// The connection's rest when it was found.
     rest: Rest,
 }
 
@@ -33,7 +33,7 @@ pub(in crate::acceptor) trait ConnectionCounts {
     fn of(&self, client: ClientNet) -> usize;
 }
 
-/// What a look at all connections has found.
+/// The result of a look at all connections.
 #[derive(Debug, Default)]
 pub(in crate::acceptor) struct Found {
     /// Some connections that could be ended, in order.

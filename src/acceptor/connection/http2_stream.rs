@@ -33,7 +33,7 @@ pub(in crate::acceptor) struct Http2Stream {
     farewell: Option<Box<Farewell>>,
 }
 
-/// The end of a connection: GOAWAY is sent, then nothing more. What the client still sends is not answered.
+/// The end of a connection: GOAWAY is sent, then nothing more. Requests that the client still sends are not answered.
 struct Farewell {
     /// The part of the frame that is not written yet.
     left: Vec<u8>,

@@ -33,7 +33,7 @@ pub(in crate::acceptor) struct PlaceState {
     task: Mutex<Option<Waker>>,
 }
 
-/// What a connection is doing, as far as it could be ended for another one.
+/// The activity of a connection, as far as the connection could be ended for another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::acceptor) enum Rest {
     /// Something of a request, or of its answer, is under way.

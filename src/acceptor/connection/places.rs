@@ -1,4 +1,4 @@
-//! Who has a place among the connections, who waits for one, and which resting connections make room for them.
+//! Owns the places of connections: which connections have one, which wait for one, and which resting ones make room.
 //!
 //! All threads share the places: their lock is taken when a connection comes and when it ends, never for a request. A
 //! connection that is to make room is asked, and its own thread decides whether it still rests. Never here: accepting
@@ -76,8 +76,8 @@ impl Places {
         metrics.show_limit(Limit::Connections.name(), self.0.total as u64, taken);
     }
 
-    /// Admits a connection that has come. It has a place at once, or waits for one; resting connections may then be
-    /// asked to make room.
+    /// Admits a connection that has come. The connection has a place at once, or waits for one; resting connections may
+    /// then be asked to make room.
     ///
     /// # Errors
     /// [`Refused`], when the connection is to be closed.
@@ -237,7 +237,7 @@ impl PlacesState {
     }
 }
 
-/// What a connection holds until its last byte: a place, or the wait for one. Dropping it gives the place back.
+/// The place of a connection until its last byte, or its wait for one. Dropping it gives the place back.
 #[derive(Debug)]
 pub(in crate::acceptor) struct Admission {
     places: Places,

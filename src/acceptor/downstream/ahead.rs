@@ -10,7 +10,7 @@ use crate::acceptor::body::buffer_pool::READ;
 use crate::acceptor::connection::client_stream::ClientStream;
 use crate::acceptor::thread::shard::Connection;
 
-/// What one connection may encrypt ahead.
+/// The bytes that one connection may encrypt ahead.
 pub(in crate::acceptor) struct Ahead<'a> {
     conn: &'a Connection,
     room: Option<Reservation>,

@@ -1,4 +1,4 @@
-//! What holds for all connections of a listener, and the place that each gets.
+//! Owns the settings that hold for all connections of a listener, and the place that each connection gets.
 //!
 //! Never here: accepting them (`listen`), or whose they are (`proxied`).
 
@@ -11,7 +11,7 @@ use crate::acceptor::connection::places::{Admission, Places, Refused};
 use crate::acceptor::peer::share_of;
 use crate::acceptor::thread::shard::{Role, Shard};
 
-/// What all connections of one listener have in common.
+/// The settings and limits that all connections of one listener have in common.
 #[derive(Clone)]
 pub(in crate::acceptor) struct Entrance {
     pub(in crate::acceptor) role: Role,

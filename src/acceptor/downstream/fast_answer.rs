@@ -28,7 +28,7 @@ use crate::acceptor::wire::body_framing::SendFraming;
 use crate::acceptor::wire::encode::{CHUNK_END, LAST_CHUNK, write_chunk_size, write_field};
 use crate::acceptor::wire::headers::{has_token, is_bodiless};
 
-/// What becomes of the connection after an answer.
+/// The fate of the connection after an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::acceptor) enum After {
     Keep,

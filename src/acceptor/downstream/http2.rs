@@ -66,7 +66,7 @@ const RESET_STREAMS: usize = 50;
 /// The bytes of each stream that hyper holds, whether the client reads or not; the next piece of a body is taken only
 /// when there are fewer.
 const SEND_BUFFER: usize = 32 << 10;
-/// The interval of pings, which find a client that has vanished. It is longer than a connection without a request is
-/// kept, so that those cost nothing.
+/// The interval of pings, which find a client that has vanished. The interval is longer than a connection without a
+/// request is kept, so that such a connection costs nothing.
 const PING_EVERY: Duration = Duration::from_secs(90);
 const PING_ANSWER: Duration = Duration::from_secs(20);

@@ -1,7 +1,7 @@
 //! Connections that a balancer passes on: the PROXY header in front of each is read, and its addresses are believed.
 //!
-//! Such a connection has no place and takes from nobody's share before its header has come. Never here: the header's
-//! form (`wire/proxy_header`).
+//! A connection has no place and takes from nobody's share before its header has come. Never here: the header's form
+//! (`wire/proxy_header`).
 
 use std::net::SocketAddr;
 use std::rc::Rc;

@@ -40,7 +40,7 @@ use crate::acceptor::upstream::worker_head::{AnswerHead, NO_ANSWER, write_reques
 /// Hands the request over and returns the worker's answer.
 ///
 /// # Errors
-/// What went wrong with the last worker that was asked, or with the queue.
+/// The failure of the last worker that was asked, or of the queue.
 ///
 /// # Cancel safety
 /// When the future is dropped, the worker finishes for nobody, and is given back when it has.
@@ -371,7 +371,7 @@ impl Outgoing<'_> {
         }
     }
 
-    /// What a failure means for the worker, and for the client.
+    /// Judges a failure: what it means for the worker, and for the client.
     async fn judge(&self, failed: ExchangeError, lease: Lease) -> ServeError {
         let worker = lease.member().worker;
         match failed {
@@ -382,8 +382,8 @@ impl Outgoing<'_> {
                 let member = Arc::clone(lease.member());
                 let mut cause = member.ended_within(CAUSE_KNOWN).await;
                 if cause.is_none() && self.resent {
-                    // Another worker is asked only when this one is known to be gone. It may be well, though, and
-                    // others wait for it.
+                    // Another worker is asked only when this one is known to be gone. This worker may be well, though,
+                    // and others wait for it.
                     drop(lease);
                     cause = member.ended_within(CAUSE_LATE).await;
                 }

@@ -1,4 +1,5 @@
-//! Workers that speak HTTP/2 without TLS: gRPC apps. One connection per worker and thread, many streams on it.
+//! Owns requests to workers that speak HTTP/2 without TLS, as gRPC apps do: each thread has one connection to a worker,
+//! with many streams.
 //!
 //! Bodies stream both ways and are never collected. Never here: workers that speak HTTP/1.1 (`forward`), connections
 //! and streams (`upstream/h2c`), or the bodies of answers (`h2c_answer`).

@@ -1,4 +1,4 @@
-//! One request and its worker: the worker is claimed and asked, and its answer taken in.
+//! Owns one request and its worker: the worker is claimed and asked, and its answer taken in.
 //!
 //! Never here: which app a request is for (`request`), or the client's connection (`downstream`).
 

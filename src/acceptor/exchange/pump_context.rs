@@ -1,6 +1,6 @@
-//! What a task needs that takes an answer in, and why it stops early.
+//! Owns the parts that a task needs which takes an answer in, and the reasons why it stops early.
 //!
-//! Never here: taking it in (`response_pump`, `answer_sink`).
+//! Never here: taking an answer in (`response_pump`, `answer_sink`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::acceptor::limit::Limit;
 use crate::acceptor::thread::server::Server;
 use crate::acceptor::upstream::outgoing::Outgoing;
 
-/// What a task needs that takes an answer in.
+/// The parts that a task needs which takes an answer in.
 #[derive(Clone)]
 pub(in crate::acceptor) struct PumpContext {
     pub(in crate::acceptor) worker_idle: Duration,

@@ -243,7 +243,8 @@ impl IncomingAnswer {
         lease.hand_on()
     }
 
-    /// Gives the worker up. One that takes a request at a time and is stuck with this one is of no use to others.
+    /// Gives the worker up. A worker that takes one request at a time and is stuck with this one is of no use to
+    /// others.
     pub(in crate::acceptor) fn condemn(&self, why: WorkerFault) {
         if self.claimed.lease.member().concurrency.get() == 1 {
             self.claimed.lease.condemn(why);

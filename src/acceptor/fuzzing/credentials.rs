@@ -7,9 +7,9 @@ use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use crate::acceptor::access::credentials::Credentials;
 use crate::passwords::users::{Users, check_name};
 
-/// The value of an `Authorization` on the first line, then a file of users. What is read of the field is what was
-/// encoded there. A file is users, each with a name that may be sent, or an error that names the line and quotes
-/// nothing of it.
+/// The value of an `Authorization` on the first line, then a file of users. The name and the password that are read are
+/// those that were encoded. A file is read as users, each with a name that may be sent, or as an error that names the
+/// line and quotes nothing of it.
 pub fn credentials(data: &[u8]) {
     let end = memchr::memchr(b'\n', data).unwrap_or(data.len());
     let read = header(&data[..end]);

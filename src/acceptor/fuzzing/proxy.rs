@@ -3,8 +3,8 @@
 use super::cut_of;
 use crate::acceptor::wire::proxy_header::{ProxiedConnection, ProxyHeader, Taken};
 
-/// What a PROXY header says, and where it ends, does not depend on how its bytes were cut; it ends within the longest
-/// header that is allowed.
+/// The content and the end of a PROXY header do not depend on how its bytes were cut; the header ends within the
+/// longest one that is allowed.
 pub fn proxy_header(data: &[u8]) {
     let (cut, bytes) = cut_of(data);
     let whole = read(bytes, bytes.len().max(1));

@@ -13,7 +13,7 @@ use crate::name::AppName;
 
 use super::access_record::{AccessRecord, Outcome, Particulars};
 
-/// What one line is made of.
+/// The parts of one line.
 #[derive(Debug)]
 pub(in crate::acceptor) struct AccessEntry<'a> {
     pub(in crate::acceptor) time: SystemTime,

@@ -1,4 +1,4 @@
-//! One thread's part of the access log: records become text here, and go to the writer in batches.
+//! Owns one thread's part of the access log: records become text here, and go to the writer in batches.
 //!
 //! Waking the writer for each record would cost more than the record. Never here: the look of a record (`access_line`),
 //! or writing it out (`access_writer`).
@@ -112,7 +112,7 @@ mod tests {
     use crate::acceptor::records::access_record::{AccessRecord, Particulars};
     use crate::acceptor::records::access_writer::{AccessWriter, start_with};
 
-    /// What is written, a batch at a time.
+    /// A log whose batches the test receives.
     fn log() -> (AccessLog, Receiver<String>, AccessWriter) {
         let (told, written) = channel();
         let write = move |batch: &Batch| {

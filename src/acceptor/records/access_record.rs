@@ -1,6 +1,6 @@
-//! What is known of a request for the log and the metrics.
+//! Owns the facts of a request for the log and the metrics.
 //!
-//! Never here: when it is noted (`access`), or the look of it (`access_line`).
+//! Never here: when they are noted (`access`), or how they look (`access_line`).
 
 use std::net::IpAddr;
 use std::time::Duration;

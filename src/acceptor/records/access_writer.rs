@@ -56,7 +56,7 @@ impl RecordBatch for Batch {
     }
 }
 
-/// What the journal keeps of a record beside its message.
+/// The fields that the journal keeps of a record beside its message.
 #[derive(Debug)]
 pub(in crate::acceptor) struct Fields {
     /// The end of the record's message in the text of the batch.

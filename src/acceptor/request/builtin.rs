@@ -1,4 +1,5 @@
-//! What the server answers by itself before any host is looked up: `/server` and `/status`; and redirects to HTTPS.
+//! Owns the answers that the server gives by itself before any host is looked up: `/server` and `/status`; and
+//! redirects to HTTPS.
 //!
 //! Both paths are for loopback peers that speak for themselves, unless a setting opens them, because `/status` has host
 //! names. Never here: failures (`reply`).

@@ -8,7 +8,7 @@ use crate::acceptor::body::client_body::ClientBody;
 use crate::acceptor::error::ServeError;
 use crate::acceptor::upstream::upgrade::Upgrade;
 
-/// A request whose head is complete. What holds for all requests of its connection is in
+/// A request whose head is complete. The facts that hold for all requests of its connection are in
 /// [`Connection`](crate::acceptor::thread::shard::Connection).
 pub(in crate::acceptor) struct ClientRequest<'a> {
     /// The head; its `version` is the protocol that the client speaks.

@@ -29,7 +29,7 @@ use crate::acceptor::limit::Limit;
 use crate::acceptor::thread::server::Server;
 use crate::acceptor::wire::trailers::clean;
 
-/// What collecting a body needs to know.
+/// The parts that collecting a body needs.
 #[derive(Clone, Copy)]
 pub(in crate::acceptor) struct Collecting<'a> {
     pub(in crate::acceptor) server: &'a Server,

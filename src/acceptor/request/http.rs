@@ -1,4 +1,4 @@
-//! One request from its head to its answer: check, route, collect, claim, forward, reply.
+//! Owns one request from its head to its answer: check, route, collect, claim, forward, reply.
 //!
 //! The functions here are the list of steps; each step lives in a file of its own.
 

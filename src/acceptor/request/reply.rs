@@ -1,6 +1,7 @@
-//! The server's own answers: the one place that turns a [`ServeError`] into bytes.
+//! Owns the server's own answers: the one place that turns a [`ServeError`] into bytes.
 //!
-//! They are small, in HTML, JSON or text as the client prefers, and name the request but never a version or a path.
+//! The answers are small, in HTML, JSON or text as the client prefers, and name the request but never a version or a
+//! path.
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};

@@ -1,5 +1,5 @@
-//! Which script of a PHP app a request means; a request that means no script is answered here, with a file, a redirect
-//! to a folder, or 404. Requests for files of `static` of any app are answered here, too.
+//! Finds the script of a PHP app that a request means; a request that means no script is answered here, with a file, a
+//! redirect to a folder, or 404. Requests for files of `static` of any app are answered here, too.
 //!
 //! Never here: looking a path up (`crate::files`), or asking a worker.
 
@@ -16,7 +16,7 @@ use super::sent_file::{self, of_site, request_for};
 use super::worker_target::WorkerTarget;
 use crate::acceptor::upstream::reply_body::Reply;
 
-/// What a request's path leads to.
+/// The target of a request's path.
 pub(in crate::acceptor) enum Resolved {
     /// A worker is to answer; it runs the script, if there is one.
     Worker(Option<Box<Script>>),

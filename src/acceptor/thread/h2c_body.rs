@@ -41,7 +41,7 @@ struct H2cBodyInner {
     /// How many bytes the body may still have.
     left: Cell<u64>,
     most: u64,
-    /// What was wrong with the body; the worker only learns that no more comes.
+    /// The fault of the body; the worker only learns that no more comes.
     fault: Cell<Option<ServeError>>,
     /// The task that passes the body on, while it waits for the client.
     passer: Cell<Option<Waker>>,
@@ -91,7 +91,7 @@ impl Passed {
         rest
     }
 
-    /// What was wrong with the body, if that is why the worker got no more of it.
+    /// The fault of the body, if it is the reason why the worker got no more.
     pub(in crate::acceptor) fn take_fault(&self) -> Option<ServeError> {
         self.0.fault.take()
     }

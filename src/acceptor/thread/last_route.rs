@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 
 use crate::directory::{Directory, Route};
 
-/// One connection's last host and its route.
+/// The last host of a connection, and its route.
 #[derive(Default)]
 pub(in crate::acceptor) struct LastRoute(RefCell<Option<Remembered>>);
 

@@ -1,5 +1,5 @@
-//! One thread of the data path and what it has for all its requests: the server's limits, write batches, connections to
-//! HTTP/2 workers.
+//! Owns one thread of the data path and the parts that it has for all its requests: the server's limits, write batches,
+//! connections to HTTP/2 workers.
 //!
 //! Never here: a single request.
 

@@ -1,4 +1,4 @@
-//! What the server needs for answers and fields of its own: its status, redirects to HTTPS, and challenges of
+//! Owns the parts of the server's own answers and fields: its status, redirects to HTTPS, and challenges of
 //! authorities.
 //!
 //! Never here: making them (`request::builtin`).
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::challenges::Challenges;
 
-/// What the server's own answers are made from.
+/// The parts of which the server's own answers are made.
 pub(in crate::acceptor) struct OwnAnswers {
     /// The value of `Strict-Transport-Security` in HTTPS answers.
     pub(in crate::acceptor) hsts: Option<HeaderValue>,

@@ -1,6 +1,6 @@
-//! What all threads share: the limits of clients, and the budgets that clients share.
+//! Owns the parts that all threads share: the limits of clients, and the budgets that clients share.
 //!
-//! Never here: what belongs to one thread (`shard`), or answers of the server's own (`own_answers`).
+//! Never here: the parts of one thread (`shard`), or answers of the server's own (`own_answers`).
 
 use std::path::PathBuf;
 use std::sync::Arc;

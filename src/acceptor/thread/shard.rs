@@ -1,6 +1,7 @@
-//! One thread of the data path: what its connections and requests share.
+//! Owns the parts that the connections and requests of one thread share.
 //!
-//! A connection stays on the thread that accepted it, so nothing here is locked. Never here: what is done with it.
+//! A connection stays on the thread that accepted it, so that nothing here is locked. Never here: any step of a
+//! request.
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -44,7 +45,7 @@ pub(in crate::acceptor) struct Shard {
     pub(in crate::acceptor) heartbeats: Heartbeats,
 }
 
-/// What a listener's connections are for.
+/// The purpose of a listener's connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::acceptor) enum Role {
     /// Apps over TLS.
@@ -65,7 +66,7 @@ impl Role {
     }
 }
 
-/// One client connection, as its requests see it.
+/// A client's connection, as its requests see it.
 pub(in crate::acceptor) struct Connection {
     pub(in crate::acceptor) shard: Rc<Shard>,
     pub(in crate::acceptor) role: Role,
@@ -95,7 +96,7 @@ impl Connection {
         }
     }
 
-    /// What is wrong with the head of the request that hyper brings now; to be asked once for each request.
+    /// The fault of the head of the request that hyper brings now; to be asked once for each request.
     pub(in crate::acceptor) fn framing_error_of_next(&self) -> Option<FramingError> {
         let number = self.requests.get();
         self.requests.set(number + 1);

@@ -17,7 +17,7 @@ use crate::time::LazyDeadline;
 use super::server::Server;
 use crate::acceptor::limit::Limit;
 
-/// What one client has sent, and how long the server waited for it.
+/// The bytes that one client has sent, and the time for which the server waited for them.
 pub(in crate::acceptor) struct StallLimit {
     server: Arc<Server>,
     client: Option<ClientNet>,

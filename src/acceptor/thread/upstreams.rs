@@ -1,6 +1,6 @@
-//! What one thread has for its exchanges with workers.
+//! Owns the parts that one thread has for its exchanges with workers.
 //!
-//! Never here: what belongs to the connections of clients (`shard`), or to a single request.
+//! Never here: the parts of clients' connections (`shard`), or of a single request.
 
 use std::sync::Arc;
 

@@ -2,8 +2,9 @@
 //! were ready have run, or later, for as long as more comes (`batch_window`).
 //!
 //! A request that is sent wakes its worker. If other requests of the same moment were read and parsed in between, the
-//! worker's core would fall asleep each time, and waking a sleeping core costs more than all the rest of a request. One
-//! task sends for all, because a request that sent by itself would have to be woken for it. Never here: what is sent.
+//! worker's core would fall asleep each time, and waking a sleeping core costs more than all the rest of a request. A
+//! single task sends for all, because a request that sent by itself would have to be woken for it. Never here: what is
+//! sent.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -69,8 +70,8 @@ impl WriteBatch {
         self.0.borrow().writes.len()
     }
 
-    /// Puts the bytes into the batch. They are written to the stream when the tasks that are ready now have run, or a
-    /// little later.
+    /// Puts the bytes into the batch. The bytes are written to the stream when the tasks that are ready now have run,
+    /// or a little later.
     ///
     /// The future returns how many bytes were taken, which may be fewer than all, or the error of the write. When all
     /// were written, it wakes its task only when the stream has something to read, because the task reads next.

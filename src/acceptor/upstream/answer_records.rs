@@ -77,7 +77,7 @@ impl Drop for AnswerRecords {
     }
 }
 
-/// What is wrong with the records, if that caused the error of reading.
+/// The fault of the records, if it caused the error of reading.
 pub(in crate::acceptor) fn bad_record(error: &io::Error) -> Option<&'static str> {
     error.get_ref()?.downcast_ref::<BadRecord>().map(|bad| bad.0)
 }

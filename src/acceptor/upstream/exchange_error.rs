@@ -1,6 +1,6 @@
-//! What can go wrong between a request and its worker's answer.
+//! Owns the failures between a request and its worker's answer.
 //!
-//! Never here: what follows from it (`forward`).
+//! Never here: the consequences of a failure (`forward`).
 
 use std::io;
 

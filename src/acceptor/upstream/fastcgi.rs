@@ -172,7 +172,7 @@ pub(in crate::acceptor) async fn read_head(
 /// Takes a complete head off the front of `buf`; `None` when more has to come. `is_over`: `buf` is all of the answer.
 ///
 /// # Errors
-/// What is wrong with the head, for the log.
+/// The fault of the head, for the log.
 pub(in crate::acceptor) fn parse_answer(
     buf: &mut Bytes,
     method: &Method,
@@ -246,5 +246,5 @@ fn busy() -> AnswerHead {
 }
 
 const STATUS: HeaderName = HeaderName::from_static("status");
-/// What is wrong with bytes that are no answer at all.
+/// The fault of bytes that are no answer at all.
 pub(in crate::acceptor) const NO_RECORD: &str = "it is no FastCGI record";

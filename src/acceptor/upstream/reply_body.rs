@@ -319,8 +319,8 @@ impl Drop for CompressedBody {
     }
 }
 
-/// An endless answer. Its place at the worker is that of a tunnel. When it is dropped, the worker sees the connection
-/// close.
+/// An endless answer. The answer's place at the worker is that of a tunnel. When the body is dropped, the worker sees
+/// the connection close.
 struct EndlessBody {
     upstream: UpstreamConn,
     decoder: BodyDecoder,

@@ -1,5 +1,5 @@
 //! Holds back the requests of a client whose unread answers have used up its share of the spool files: the next answer
-//! would hold its worker until the client reads. It also holds back streams of a connection that has many.
+//! would hold its worker until the client reads. Streams of a connection that has many are held back, too.
 //!
 //! Never here: what answers take (`answer_sink`), or the queue (`pool`).
 

@@ -19,12 +19,12 @@ pub(in crate::acceptor) struct Upgrade {
     pub(in crate::acceptor) client: Upgraded,
     /// Requested when the tunnel is to end.
     pub(in crate::acceptor) stop: TaskGroup,
-    /// What the worker has to answer, when the client opens a WebSocket over HTTP/2.
+    /// The answer that the worker has to give, when the client opens a WebSocket over HTTP/2.
     pub(in crate::acceptor) accept: Option<WebSocketAccept>,
     pub(in crate::acceptor) handover: Rc<Handover>,
 }
 
-/// What the request that opened a tunnel hands over to it.
+/// The parts that the request which opened a tunnel hands over to it.
 #[derive(Default)]
 pub(in crate::acceptor) struct Handover {
     /// Whether the worker has agreed to change protocols.

@@ -239,9 +239,9 @@ impl UpstreamConn {
     /// Makes the worker's next write fail, as if the client itself had gone; bytes that it has written can still be
     /// read.
     ///
-    /// Returns whether the worker's reaction can be seen from here; else nothing is done. It cannot be seen over TCP,
-    /// nor after the request was ended, because a socket whose two directions have ended here looks like one that the
-    /// worker has closed.
+    /// Returns whether the worker's reaction can be seen from here; else nothing is done. The reaction cannot be seen
+    /// over TCP, nor after the request was ended, because a socket whose two directions have ended here looks like one
+    /// that the worker has closed.
     pub(in crate::acceptor) fn refuse_answer(&self, member: &Member) -> bool {
         !self.ended && !matches!(member.address, Address::Tcp(_)) && self.stream.refuse_reads().is_ok()
     }
@@ -279,7 +279,7 @@ pub(in crate::acceptor) fn distrust(member: &Member) {
     }
 }
 
-/// What an answer is read from: a connection, or one half of it.
+/// The source of an answer's bytes: a connection, or one half of it.
 pub(in crate::acceptor) trait Source {
     /// The bytes that were read from the worker and not yet used.
     fn buf(&mut self) -> &mut Bytes;

@@ -18,7 +18,7 @@ use crate::acceptor::wire::headers::{
     Named, has_token, is_between_neighbours, is_bodiless, is_of_client_cert, passes_to_worker,
 };
 
-/// What the server says about where a request came from.
+/// The facts about a request's origin that the server tells the worker.
 #[derive(Debug)]
 pub(in crate::acceptor) struct Origin<'a> {
     pub(in crate::acceptor) forwarded_for: &'a str,
@@ -182,7 +182,7 @@ impl AnswerHead {
 /// Takes a complete head off the front of `buf`; `None` when more has to come.
 ///
 /// # Errors
-/// What is wrong with the head, for the log.
+/// The fault of the head, for the log.
 pub(in crate::acceptor) fn parse_answer(
     buf: &mut Bytes,
     method: &Method,
@@ -231,7 +231,7 @@ pub(super) fn has_no_body(status: StatusCode, method: &Method) -> bool {
     is_bodiless(status) || *method == Method::HEAD
 }
 
-/// What the fields of an answer's head say to the server.
+/// The facts that the fields of an answer's head tell the server.
 #[derive(Default)]
 pub(super) struct HeadFacts {
     close: bool,
@@ -247,7 +247,7 @@ pub(super) struct HeadFacts {
 /// Takes in the fields that are for the client, and notes those for the server.
 ///
 /// # Errors
-/// What is wrong with a field, for the log.
+/// The fault of a field, for the log.
 pub(super) fn take_fields(
     head: &Bytes,
     fields: &[httparse::Header<'_>],
@@ -267,7 +267,7 @@ pub(super) fn take_fields(
     Ok(said)
 }
 
-/// What happens with a field after it was noted.
+/// The treatment of a field after it was noted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum FieldUse {
     None,
@@ -338,7 +338,7 @@ fn receive_framing(
 
 /// The field by which a worker promises that it sends no body behind an answer that has none.
 const NO_BODY: &str = "rip-no-body";
-/// What is wrong with bytes that are no answer at all.
+/// The fault of bytes that are no answer at all.
 pub(in crate::acceptor) const NO_ANSWER: &str = "it is no HTTP/1 answer";
 pub(super) const MAX_FIELDS: usize = 128;
 /// The largest head, in bytes, from the first of the status line to the last of the empty line.

@@ -1,4 +1,5 @@
-//! What every writer of HTTP/1 writes the same way: fields, and the chunks of a body (RFC 9112 §5, §7.1).
+//! Owns the parts that every writer of HTTP/1 writes in the same way: fields, and the chunks of a body (RFC 9112 §5,
+//! §7.1).
 //!
 //! Never here: which fields and bodies are sent, or a socket.
 

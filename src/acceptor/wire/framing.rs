@@ -22,7 +22,7 @@ pub(in crate::acceptor) struct Framing {
     first_flaw: Option<(u64, FramingError)>,
 }
 
-/// What is wrong with a head.
+/// The fault of a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::acceptor) enum FramingError {
     /// Both `Content-Length` and `Transfer-Encoding`.
@@ -121,7 +121,7 @@ impl Framing {
         self.state = FramingState::Off;
     }
 
-    /// What is wrong with the head of request `number`, counted from 0.
+    /// The fault of the head of request `number`, counted from 0.
     pub(in crate::acceptor) fn flaw(&self, number: u64) -> Option<FramingError> {
         match self.first_flaw {
             Some((at, flaw)) if at <= number => Some(flaw),

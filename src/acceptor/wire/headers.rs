@@ -1,4 +1,4 @@
-//! Which header fields pass, in both directions, and which the server sets itself.
+//! Owns the rules about header fields: which pass, in both directions, and which the server sets itself.
 //!
 //! Never here: framing (`worker_head`), or who is trusted (`peer`).
 

@@ -1,6 +1,6 @@
 //! HTTP/1 as bytes: heads, framing, chunks, fields. No socket and no clock.
 //!
-//! Who reads and writes HTTP/1, and why each of them is there:
+//! These parts read and write HTTP/1, each for its own reason:
 //!
 //! - `fast_head` reads heads of plain requests, which most are: they cost least this way.
 //! - hyper (`downstream/http1`) reads all other requests and their bodies, and writes their answers: it knows bodies,

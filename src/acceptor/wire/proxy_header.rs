@@ -15,7 +15,7 @@ pub(in crate::acceptor) struct ProxyHeader {
     have: usize,
 }
 
-/// What a header says about the connection.
+/// The facts that a header tells about the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::acceptor) enum ProxiedConnection {
     /// The header names nobody: the proxy speaks for itself, or for a client without an IP address. The connection's
@@ -30,7 +30,7 @@ pub(in crate::acceptor) enum ProxiedConnection {
 pub(in crate::acceptor) struct Taken {
     /// How many of the bytes belong to the header; all of them before its end.
     pub(in crate::acceptor) length: usize,
-    /// What the header says, once it is complete.
+    /// The content of the header, once it is complete.
     pub(in crate::acceptor) says: Option<ProxiedConnection>,
 }
 
@@ -44,7 +44,7 @@ impl ProxyHeader {
     /// Takes those of the next bytes that belong to the header, at least one.
     ///
     /// # Errors
-    /// What is wrong with the header, in words that follow "the PROXY header".
+    /// The fault of the header, in words that follow "the PROXY header".
     pub(in crate::acceptor) fn take(&mut self, bytes: &[u8]) -> Result<Taken, &'static str> {
         let first = if self.have > 0 { Some(&self.kept[0]) } else { bytes.first() };
         match first {
@@ -207,7 +207,7 @@ mod tests {
         [&SIGNATURE[..], &[0x20 | command, family], &length, payload].concat()
     }
 
-    /// What a whole header says; bytes behind it are left alone.
+    /// Reads the content of a whole header; bytes behind it are left alone.
     fn read(header: &[u8]) -> Result<ProxiedConnection, &'static str> {
         let bytes = [header, b"GET / HTTP/1.1\r\n"].concat();
         let Taken { length, says } = ProxyHeader::default().take(&bytes)?;

@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{self, HeaderMap, HeaderValue};
 
-/// What the worker has to answer to the key that it was sent.
+/// The answer that the worker has to give to the key that it was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::acceptor) struct WebSocketAccept(String);
 

@@ -68,7 +68,7 @@ impl BodyDecoder {
     /// The next piece of the body in `buf`.
     ///
     /// # Errors
-    /// What is wrong with the chunks.
+    /// The fault of the chunks.
     pub(in crate::acceptor) fn next(&mut self, buf: &mut Bytes) -> Result<Piece, &'static str> {
         loop {
             match &mut self.state {
