@@ -18,7 +18,7 @@ const MIB: u64 = 1 << 20;
 /// A connection from an address of its own; 127.0.0.1 is that of the clients who mean no good.
 async fn socket(server: &Server, from: u8) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
-    // It reads little, and the kernel takes no more for it.
+    // The client reads little, and the kernel takes no more for it.
     socket.set_recv_buffer_size(4096).unwrap();
     socket.bind(([127, 0, 0, from], 0).into()).unwrap();
     socket.connect(([127, 0, 0, 1], server.port()).into()).await.unwrap()
@@ -103,7 +103,7 @@ async fn others(server: &Server, count: usize) -> Times {
         if server.is_tls() {
             let mut stream = tls::over(stream, "localhost", &["http/1.1"]).await.unwrap();
             stream.write_all(request).await.unwrap();
-            // Its end may come without a closing message.
+            // The connection's end may come without a closing message.
             let _ = soon("another client's answer", stream.read_to_end(&mut answer)).await;
         } else {
             let mut stream = stream;
@@ -130,7 +130,7 @@ impl std::fmt::Display for Times {
     }
 }
 
-/// What is held at most while something is waited for, and at the end of it.
+/// The most memory and disk that are held while a test waits, and those at the end of the wait.
 #[derive(Clone, Copy, Debug, Default)]
 struct Held {
     memory: u64,
@@ -268,7 +268,7 @@ async fn a_client_holds_only_some_of_the_workers_by_answers_that_it_does_not_rea
         let times = others(&server, 5).await;
         eprintln!("all workers held back: {times}");
     };
-    // It takes a little all the time.
+    // The client takes a little all the time.
     let trickling = async {
         loop {
             deaf.widen(1000, 8).await;
@@ -293,7 +293,7 @@ async fn who_takes_a_byte_now_and_then_is_cut_when_memory_and_disk_are_short() {
     let trickling = async {
         loop {
             for deaf in &mut all {
-                // Its connection may be over.
+                // The connection of a deaf client may be over.
                 deaf.widen(1, 4).await;
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -324,7 +324,7 @@ async fn memory_comes_back_after_each_burst() {
         after.push(memory(&server) / MIB);
     }
     let rest = || memory(&server);
-    // That may take longer than what else is waited for.
+    // Giving memory back may take longer than other things that tests wait for.
     let waiting = async {
         while rest() > before / 2 * 3 {
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -345,7 +345,7 @@ async fn idle_connections_cost_no_cpu() {
         assert_eq!(conn.get("/code?code=200").await.status, 200);
         idle.push(conn);
     }
-    // They rest after a second; a busy machine takes longer to be done with what came before.
+    // The threads rest after a second; a busy machine takes longer to finish its work from before.
     let mut calmest = u64::MAX;
     for _ in 0..10 {
         calmest = calmest.min(wakeups(&server).await);
@@ -363,7 +363,7 @@ const WINDOW: Duration = Duration::from_secs(3);
 const FEW: u64 = 50;
 
 /// How often the threads of the server wake up within [`WINDOW`]: after each time that one has gone to sleep by itself.
-/// What else the machine does makes no difference to that.
+/// Other work of the machine makes no difference to the count.
 async fn wakeups(server: &Server) -> u64 {
     let before = sleeps(server);
     tokio::time::sleep(WINDOW).await;
@@ -375,7 +375,7 @@ async fn wakeups(server: &Server) -> u64 {
 fn sleeps(server: &Server) -> BTreeMap<OsString, u64> {
     let threads = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap().flatten();
     let of_thread = |thread: DirEntry| {
-        // It may have ended meanwhile.
+        // The thread may have ended meanwhile.
         let status = std::fs::read_to_string(thread.path().join("status")).ok()?;
         let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
         Some((thread.file_name(), count.trim().parse().unwrap()))

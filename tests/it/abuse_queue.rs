@@ -1,4 +1,4 @@
-//! What one client may take of an app's queue, workers and tunnels while others want some of it, too.
+//! The part that one client may take of an app's queue, workers and tunnels while others want some, too.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -26,7 +26,7 @@ fn post(client: u8, path: &str, fields: &str) -> String {
     format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 10.0.0.{client}\r\n{fields}\r\n")
 }
 
-/// What another client waits for an answer, so many times.
+/// The times that another client waits for an answer, so many of them.
 async fn others(server: &Server, count: usize) -> Vec<Duration> {
     let mut times = Vec::new();
     for number in 0..count {
@@ -55,7 +55,7 @@ async fn sample(server: &Server, name: &str) -> Option<u64> {
     page.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
 }
 
-/// What is held of a limit, and how much there is.
+/// The amount that is held of a limit, and its total.
 async fn held_of(server: &Server, limit: &str) -> (u64, u64) {
     let level = async |what| sample(server, &format!("rip_limit_{what}{{limit=\"{limit}\"}}")).await.unwrap();
     (level("held").await, level("max").await)
@@ -94,7 +94,7 @@ async fn trickle(mut conn: Conn) -> String {
 
 const CHUNKED: &str = "Transfer-Encoding: chunked\r\n";
 
-/// What one [`Server::outlast_heads`] takes.
+/// The time that one [`Server::outlast_heads`] takes.
 const SHORT_HEADS: &str = "limits.head = \"2s\"";
 
 /// Sends a piece of so many bytes four times a second, for longer than the 5 s that a client may be waited for; how

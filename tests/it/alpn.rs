@@ -1,4 +1,4 @@
-//! Which protocols a TLS client may offer.
+//! The protocols that a TLS client may offer.
 
 use crate::support::{Conn, Setup, tls};
 

@@ -2,7 +2,7 @@
 
 use crate::support::{Setup, has};
 
-/// What a worker writes at once, in one piece and in several.
+/// The sizes in which a worker writes, in one piece and in several.
 const PIECES: [usize; 4] = [1 << 20, 40_000, 4096, 1000];
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use http_body_util::Full;
 use crate::support::client::{Http2, path_of_bytes, whole};
 use crate::support::{Conn, Setup, until};
 
-/// What the server says to these bytes before it closes.
+/// The status of an answer; 0: the bytes are no answer.
 fn status_of(answer: &str) -> u16 {
     answer.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok()).unwrap_or_default()
 }

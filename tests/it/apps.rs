@@ -11,7 +11,7 @@ use crate::support::client::whole;
 use crate::support::ctl::SERVER;
 use crate::support::{Server, Setup, has, skip, soon, tls, until};
 
-/// What an app is asked.
+/// An app, with the requests that it gets and the answers that it gives.
 #[derive(Clone, Copy)]
 struct Demo {
     name: &'static str,
@@ -38,7 +38,7 @@ async fn demo(demo: Demo) {
     survives_a_crash(&server, matches!(demo.name, "wsgi" | "django")).await;
 }
 
-/// What the app was told of a request.
+/// The app tells in its answer what it was told of a request.
 async fn echoes(server: &Server, name: &str) {
     let fields = [("Content-Type", "text/plain"), ("X-Custom", "passed"), ("X-Forwarded-For", "6.6.6.6")];
     let body = "the body, ".repeat(20_000);

@@ -69,7 +69,7 @@ async fn add(server: &Server, app: &Path) {
     server.await_ready().await;
 }
 
-/// What it was told last.
+/// The question that the asked app was told last.
 fn told(server: &Server) -> String {
     let notes = fs::read_to_string(server.root().join("sso/told.jsonl")).unwrap_or_default();
     notes.lines().last().unwrap_or_default().to_lowercase()

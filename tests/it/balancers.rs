@@ -1,4 +1,4 @@
-//! What balancers are told: `/ready`, `/live`, HAProxy's agent check, `drain`, `undrain` and the time before a stop.
+//! The answers to balancers: `/ready`, `/live`, HAProxy's agent check, `drain`, `undrain` and the time before a stop.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -46,7 +46,7 @@ impl Asked {
         said(self.agent, "").await
     }
 
-    /// What `rip-serverctl` says.
+    /// The output of `rip-serverctl`.
     async fn ctl(&self, words: &[&str]) -> String {
         let ran = self.server.ctl(words).await.expect(0);
         format!("{}{}", ran.out, ran.err)

@@ -1,5 +1,5 @@
-//! What a person reads at the start and while an app writes: the banner before anything else, an app's lines as its
-//! own, one traceback of many, and what `check` says would be run.
+//! The texts that a person reads at the start and while an app writes: the banner before anything else, an app's lines
+//! as its own, one traceback of many, and what `check` says would be run.
 
 use std::fs;
 

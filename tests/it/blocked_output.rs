@@ -40,7 +40,7 @@ async fn a_server_whose_standard_error_nobody_reads_goes_on_and_tells_what_it_dr
     assert!(has("stopped"));
 }
 
-/// What a record says of dropped ones.
+/// The number of dropped records that a record tells of.
 fn records_dropped(line: &str) -> Option<u64> {
     let record: serde_json::Value = serde_json::from_str(line).ok()?;
     record["message"].as_str()?.starts_with("log records were dropped").then(|| record["records"].as_u64())?

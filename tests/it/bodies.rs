@@ -24,14 +24,14 @@ fn noise(count: usize) -> Vec<u8> {
     bytes
 }
 
-/// What `/digest` answers for these bytes.
+/// The answer of `/digest` for these bytes.
 fn digest(bytes: &[u8]) -> String {
     let hash = TLS13_AES_128_GCM_SHA256.tls13().unwrap().common.hash_provider.hash(bytes);
     let hex: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{} {hex}", bytes.len())
 }
 
-/// What `/big` answers.
+/// The answer of `/big`.
 fn pattern(count: usize) -> Vec<u8> {
     (0..count).map(|at| at as u8).collect()
 }

@@ -61,7 +61,7 @@ async fn is_refused(server: &Server, name: &str) -> bool {
     }
 }
 
-/// What the status says is wrong, a line each.
+/// The problems that the status tells, a line each.
 async fn problems(server: &Server) -> String {
     let certificates = server.status().await.certificates;
     let problems = certificates.into_iter().filter_map(|certificate| certificate.problem);

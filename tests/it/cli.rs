@@ -263,7 +263,7 @@ impl Running {
         Self { child }
     }
 
-    /// What is printed at the start, up to its last line.
+    /// The lines that are printed at the start, up to the last one.
     async fn banner(&mut self) -> Vec<String> {
         let mut lines = BufReader::new(self.child.stderr.take().unwrap()).lines();
         let mut seen = Vec::new();

@@ -35,7 +35,7 @@ fn stranger(alpn: &[&str]) -> Arc<ClientConfig> {
     Arc::new(tls::client(None, alpn))
 }
 
-/// What a client gets from a host; `None`: its handshake is refused.
+/// The answer that a client gets from a host; `None`: its handshake is refused.
 async fn ask(server: &Server, client: &Arc<ClientConfig>, sni: &str, host: &str) -> Option<Reply> {
     let stream = tls::connect_as(client, server.port(), sni).await.ok()?;
     let mut conn = Conn::over_tls(stream);
@@ -48,7 +48,7 @@ async fn view(server: &Server, client: &Arc<ClientConfig>, host: &str) -> Option
     Some(ask(server, client, host, host).await?.view())
 }
 
-/// What a stranger says of its certificate.
+/// The fields by which a stranger claims to have a certificate.
 const FORGED: &str = "X-Client-Cert-Verify: SUCCESS\r\nX-Client-Cert: forged\r\nX-Client-Cert-DN: CN=root\r\n\
                       Client-Cert: :AAAA:\r\nClient-Cert-Chain: :AAAA:\r\nX_Client_Cert_Verify: SUCCESS\r\n";
 

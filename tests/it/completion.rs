@@ -1,4 +1,5 @@
-//! What a shell offers while somebody types: names of instances, and hosts and apps of the server that is meant.
+//! The words that a shell offers while somebody types: names of instances, and hosts and apps of the server that is
+//! meant.
 
 use std::path::Path;
 
@@ -69,13 +70,13 @@ async fn the_scripts_of_zsh_and_fish_ask_too_and_are_read_by_their_shells() {
     }
 }
 
-/// What `complete` prints.
+/// The output of `complete`.
 async fn complete(home: &Path, words: &[&str]) -> String {
     let words = [&["complete", "rip-serverctl", "--"], words].concat();
     rip_serverctl(home, &words).await.expect(0).out
 }
 
-/// What bash offers for the last word.
+/// The words that bash offers for the last word.
 async fn in_bash(server: &Server, program: &str, name: &str, words: &[&str]) -> Vec<String> {
     let script = "
         source <(\"$PROGRAM\" completions bash)

@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Full};
 use crate::support::client::Http2;
 use crate::support::{Reply, Server, Setup, soon, until};
 
-/// What a body is once its coding is undone.
+/// The body without its coding.
 fn expanded(coding: &str, body: &[u8]) -> Vec<u8> {
     let mut all = Vec::new();
     match coding {
@@ -38,7 +38,7 @@ async fn ask(server: &Server, method: &str, path: &str, fields: &[(&str, &str)])
     plain
 }
 
-/// What `/lines` answers.
+/// The answer of `/lines`.
 fn lines(bytes: usize) -> Vec<u8> {
     let text: String = (0..=bytes / 12).map(|at| format!("line {at:06}\n")).collect();
     text.into_bytes()[..bytes].to_vec()

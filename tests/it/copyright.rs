@@ -1,4 +1,4 @@
-//! What the package says of the crates that are linked into the programs.
+//! The package's copyright file names the crates that are linked into the programs.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -213,7 +213,7 @@ async fn a_worker_that_waits_for_the_rest_of_a_request_is_not_silent() {
     assert_eq!(conn.chunk().await, None);
     assert_eq!(server.worker_pids().await, before);
 
-    // One that has all of it and says no more is.
+    // A worker that has the whole body and says no more is given up.
     conn.send("POST /deaf?name=stuck HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nbody").await;
     assert_eq!(conn.head().await.status, 200);
     conn.rest().await;

@@ -88,7 +88,7 @@ async fn bodies_of_every_size_come_whole() {
         assert_eq!(seen["variables"]["CONTENT_LENGTH"], length.to_string());
         assert!(seen["body"].as_str().unwrap().as_bytes() == body, "{length} bytes");
     }
-    // Its length is known once it is there, though its client has not said it.
+    // The length of a body in chunks is known once the body is there.
     let mut conn = server.connect().await;
     conn.send("POST /view HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\nX-Sum: 1\r\n\r\n").await;
     let seen: Value = conn.reply("POST").await.json();

@@ -1,4 +1,5 @@
-//! What answers say of their bodies, and what comes behind these: over HTTP/1.1, HTTP/2, and from workers of both.
+//! The fields by which answers describe their bodies, and the bytes behind a body: over HTTP/1.1, HTTP/2, and from
+//! workers of both.
 
 use std::path::Path;
 use std::process::Command;

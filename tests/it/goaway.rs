@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use crate::abuse::{END_STREAM_AND_HEADERS, Frames, GET_ROOT};
 use crate::support::{Server, Setup, soon, tls, until};
 
-/// What became of requests.
+/// The results of requests.
 #[derive(Debug, Default)]
 struct Outcomes {
     answered: usize,
@@ -92,7 +92,7 @@ async fn ask_while_open(
 ) -> Outcomes {
     let mut outcomes = Outcomes::default();
     loop {
-        // What cannot be sent is not lost.
+        // A request that cannot be sent is not lost.
         let Ok(mut ready) = sender.clone().ready().await else { return outcomes };
         let path = ["/", "/slow?ms=5", "/chunks?n=3", "/"][number % 4];
         let request = Request::get(format!("https://localhost{path}")).body(()).unwrap();

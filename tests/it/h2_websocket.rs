@@ -122,7 +122,7 @@ async fn many_websockets_and_requests_share_one_connection() {
         assert_eq!(http2.get("/").await.status, 200);
     }
     assert_eq!(tunnels(&server).await, 20);
-    // One that ends leaves the others alone, whether by a closing message or without one.
+    // A WebSocket that ends leaves the others alone, whether by a closing message or without one.
     drop(sockets.pop());
     sockets.pop().unwrap().close(None).await.unwrap();
     until("two are gone", || async { tunnels(&server).await == 18 }).await;

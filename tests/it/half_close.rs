@@ -7,7 +7,7 @@ async fn everywhere<F: Future<Output = ()>>(test: impl Fn(Server, &'static str) 
     for setup in [Setup::scripted(), Setup::scripted().tls()] {
         test(setup.start().await, "").await;
     }
-    // What is not a plain GET goes another way.
+    // A request that is no plain GET goes another way.
     for setup in [Setup::scripted(), Setup::scripted().tls()] {
         test(setup.start().await, "TE: trailers\r\n").await;
     }

@@ -109,7 +109,7 @@ fn the_event_loops_of_the_data_path_have_no_timers_of_their_own() {
     assert_eq!(wrong, Vec::<String>::new());
 }
 
-/// What stands behind `tokio::time`: types, on the same line.
+/// Whether the text behind `tokio::time` names only types, on the same line.
 fn names_no_timer(rest: &str) -> bool {
     let Some(names) = rest.strip_prefix("::") else { return false };
     let end = if names.starts_with('{') {
@@ -149,14 +149,14 @@ fn one_library_does_the_cryptography() {
     }
 }
 
-/// Who needs a crate, down to us.
+/// The crates that need a crate, down to this one.
 fn tree_above(krate: &str) -> String {
     let words = ["tree", "--offline", "--locked", "--invert", krate];
     let tree = Command::new(env!("CARGO")).args(words).current_dir(root()).output().unwrap();
     String::from_utf8(tree.stdout).unwrap()
 }
 
-/// One file of `src/`.
+/// A file of `src/`.
 struct Source {
     /// Below `src/`: `acceptor/http.rs`.
     name: String,
@@ -308,10 +308,10 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// What only the front protocols and the connections to workers are built with.
+/// The libraries with which only the front protocols and the connections to workers are built.
 const LIBRARIES: [&str; 4] = ["hyper::", "hyper_util::", "httparse::", "h2::"];
-/// Who may import whom on its own floor, where nobody else may: counters are labelled by names, a host leads to an
-/// app's pool, and none of those reach back.
+/// The modules that may import another one of their own floor: counters are labelled by names, a host leads to an app's
+/// pool, and none of those reach back.
 const BESIDE: [(&str, &str); 7] = [
     ("budget", "name"),
     ("metrics", "name"),
@@ -321,8 +321,8 @@ const BESIDE: [(&str, &str); 7] = [
     ("logging", "system"),
     ("directory", "pool"),
 ];
-/// What of `tokio::time` makes no timer.
+/// The types of `tokio::time` that make no timer.
 const TYPES_OF_TIME: [&str; 4] = ["Instant", "Sleep", "Interval", "MissedTickBehavior"];
 const LONGEST: usize = 350;
-/// What is made by builds and set-up, and not ours.
+/// The folders that builds and set-up make.
 const LEFT_OUT: [&str; 4] = [".cache", "target", "corpus", "node_modules"];

@@ -1,4 +1,5 @@
-//! What usual projects are recognised as, what is not taken for an app, and what a person is told then.
+//! The recognition of usual projects, the folders that are not taken for an app, and the texts that a person reads
+//! then.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -40,7 +40,7 @@ impl Releases {
     }
 }
 
-/// What rip-serverctl says in `folder`, which the shell calls that.
+/// The output of rip-serverctl in `folder`, with the shell's name for that folder.
 fn ctl(server: &Server, folder: &Path, words: &[&str]) -> (bool, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rip-serverctl"));
     command.arg("--socket").arg(server.control_socket()).args(words);

@@ -28,7 +28,7 @@ async fn rolling_deploys_lose_nothing() {
 async fn broken_deploys_lose_nothing() {
     for door in DOORS {
         let server = start(door, two_workers()).await;
-        // Those that are to serve may take longer.
+        // Versions that are to serve may take longer.
         server.add_rule("timeouts.start = \"1s\"");
         let load = load(&server, &["v1"]);
         for broken in ["exit", "mute", "exit"] {
@@ -61,7 +61,7 @@ async fn recycling_by_age_loses_nothing() {
     server.meeting.assert_no_violations();
 }
 
-/// May be lost: a POST that the killed worker had in hand, so one for each kill. It cannot be sent again.
+/// A POST that the killed worker had in hand may be lost, one for each kill, because it cannot be sent again.
 #[tokio::test]
 async fn killed_workers_lose_at_most_the_posts_they_had_in_hand() {
     for door in DOORS {

@@ -1,4 +1,4 @@
-//! What people read: access records as lines, colours where they belong, what workers wrote.
+//! The lines that people read: access records, colours where they belong, lines of workers.
 
 use std::io::{BufRead, BufReader as Lines, pipe};
 use std::process::Stdio;
@@ -129,7 +129,7 @@ async fn no_request_waits_for_whoever_reads_the_records() {
     })
     .await;
     server.output().says("access records were dropped").await;
-    // What comes after that is written as ever.
+    // Records that come after that are written as ever.
     assert_eq!(client.get("/").await.status, 200);
     let lost = dropped(&server).await;
     server.signal(Signal::TERM);

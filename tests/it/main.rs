@@ -1,6 +1,6 @@
 //! Integration tests through the real binaries, over real sockets, with real workers.
 //!
-//! One crate, so that it links once. Each module is named after what a user would say it covers.
+//! All of them are one crate, so that it links once. Each module is named after what a user would say it covers.
 
 #![allow(missing_docs, reason = "test names say what they are about")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say so")]

@@ -14,16 +14,16 @@ use crate::support::{Server, Setup, until};
 /// A worker that has a port and leaves it to whoever wants it.
 const IDLE: &str =
     "open('port', 'w').write(os.environ['PORT'])\nsys.stdout.flush()\nthreading.Event().wait()\n";
-/// One that says that it is ready, too.
+/// A program that says that it is ready, too.
 const SAYS_READY: &str = "open('port', 'w').write(os.environ['PORT'])\n\
     socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b'READY=1', os.environ['NOTIFY_SOCKET'])\n\
     threading.Event().wait()\n";
-/// One that listens where nobody told it to.
+/// A program that listens where nobody told it to.
 const ELSEWHERE: &str = "httpd = http.server.HTTPServer(('127.0.0.1', 0), Hello)\n\
     open('port', 'w').write(str(httpd.server_port))\nhttpd.serve_forever()\n";
-/// One that listens on all addresses.
+/// A program that listens on all addresses.
 const ON_ALL: &str = "http.server.HTTPServer(('0.0.0.0', int(os.environ['PORT'])), Hello).serve_forever()\n";
-/// One whose child listens, in a process group of its own.
+/// A program whose child listens, in a process group of its own.
 const BY_A_CHILD: &str = "if os.fork():\n    os.wait()\nos.setpgid(0, 0)\n\
     http.server.HTTPServer(('127.0.0.1', int(os.environ['PORT'])), Hello).serve_forever()\n";
 

@@ -135,7 +135,7 @@ async fn puma_says_nothing_of_systemd() {
     assert!(said.contains("Puma") && !said.contains("Systemd integration failed"), "{said}");
 }
 
-/// What WSGI and ASGI applications are told of a request.
+/// An application that answers with what WSGI tells it of a request.
 const WSGI: &str = "import json\n\ndef application(environ, start_response):\n    \
      names = ['REMOTE_ADDR', 'SERVER_NAME', 'SERVER_PORT', 'wsgi.url_scheme', 'HTTP_HOST']\n    \
      start_response('200 OK', [])\n    return [json.dumps([environ.get(name) for name in names]).encode()]\n";

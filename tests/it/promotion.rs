@@ -1,4 +1,5 @@
-//! What a new version has to show before it serves: a first process that lives, and an answer of the app itself.
+//! The signs that a new version has to show before it serves: a first process that lives, and an answer of the app
+//! itself.
 
 use std::fs;
 use std::path::PathBuf;
@@ -82,7 +83,7 @@ async fn a_release_that_goes_into_the_background_is_rejected_and_nothing_of_it_i
         "rm -f up; setsid python3 serve.py orphan & while test ! -e up; do sleep 0.01; done\n",
         // A shell that forgets to wait.
         "rm -f up; python3 serve.py orphan & while test ! -e up; do sleep 0.01; done\n",
-        // One that was forked twice, whose leader waits until it serves: it is taken back.
+        // A server that was forked twice, whose leader waits until it serves, is taken back.
         "rm -f up; (setsid python3 serve.py orphan &)\nsleep 0.3\n",
     ];
     let app = App::new("exec python3 serve.py v1\n");
@@ -118,7 +119,7 @@ async fn an_orphan_without_an_environment_never_answers_for_the_app() {
     let app = App::new("exec python3 serve.py v1\n");
     let server = app.start().await;
     let pid = server.worker_pids().await[0];
-    // It is out of reach, and ends by itself.
+    // The orphan is out of reach, and ends by itself.
     app.release(
         "rm -f up; env -i setsid timeout 6 /usr/bin/python3 serve.py orphan &\n\
          while test ! -e up; do sleep 0.01; done\n",

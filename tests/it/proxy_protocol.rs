@@ -39,7 +39,7 @@ async fn connect(server: &Server, bytes: impl AsRef<[u8]>) -> Conn {
     conn
 }
 
-/// What the metrics count of connections refused for this reason.
+/// The number of connections that the metrics count as refused for this reason.
 async fn refused(server: &Server, reason: &str) -> u64 {
     let page = server.control("GET", "/metrics", "").await.unwrap();
     let name = format!("rip_connections_refused_total{{reason=\"{reason}\"}} ");
@@ -149,7 +149,7 @@ async fn what_is_no_header_is_closed_unanswered_and_told() {
         .filter(|line| line.to_string().contains("listen.proxy requires a PROXY header"))
         .collect();
     assert!(told.len() == 1 && told[0]["peer"] == "127.0.0.1", "once a minute: {told:?}");
-    // Who leaves without a word has only looked whether the port is open.
+    // A client that leaves without a word has only looked whether the port is open.
     connect(&server, b"").await.end().await;
     let mut conn = connect(&server, line("192.0.2.7")).await;
     assert_eq!(conn.get("/view").await.status, 200);
@@ -213,7 +213,7 @@ async fn clients_that_a_balancer_names_are_strangers_with_limits_of_their_own() 
     assert_eq!(held[0].get("/view").await.status, 429, "the rate is the client's");
     let mut denied = connect(&server, line("203.0.113.9")).await;
     assert_eq!(denied.get("/view").await.reason(), "forbidden");
-    // They do not become local either, whoever passes them on.
+    // Strangers do not become local either, whoever passes them on.
     let mut stranger = connect(&server, line("198.51.100.9")).await;
     assert_ne!(stranger.get("/server").await.text(), "ok");
     let mut local = connect(&server, line("127.0.0.1")).await;

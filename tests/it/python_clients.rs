@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::support::{Server, Setup, folder_with, has};
 
-/// What it is told of a request, and what its own modules said.
+/// An app that answers with what it is told of a request, and with what its own modules said.
 const APP: &str = "import json, os\n\ndef app(environ, start_response):\n    \
      names = ['REMOTE_ADDR', 'SERVER_NAME', 'SERVER_PORT', 'wsgi.url_scheme']\n    \
      start_response('200 OK', [])\n    \
@@ -17,7 +17,7 @@ async fn seen(server: &Server, fields: &[(&str, &str)]) -> Vec<String> {
     seen.into_iter().map(Option::unwrap_or_default).collect()
 }
 
-/// What makes an app start gunicorn, and its settings.
+/// The ways in which an app starts gunicorn, each with a file, its text and the settings.
 const WAYS: [(&str, &str, &str); 9] = [
     ("Procfile", "web: gunicorn site_app:app\n", "listen = \"fd\""),
     ("Procfile", "web: A=b exec gunicorn --workers=2 -k gthread site_app:app 2>&1\n", "listen = \"fd\""),

@@ -1,4 +1,4 @@
-//! Which worker is asked, who waits, for how long, and what happens to those who leave.
+//! The choice of a worker, the requests that wait and for how long, and clients that leave while they wait.
 
 use futures_util::future::join_all;
 use rustix::process::Pid;

@@ -1,4 +1,4 @@
-//! What happens when an app's files change: nothing, new workers, or the same workers with the new code.
+//! The effect of changed files of an app: nothing, new workers, or the same workers with the new code.
 
 use std::fs;
 use std::path::PathBuf;

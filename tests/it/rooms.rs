@@ -1,6 +1,6 @@
 //! The rooms of the house: within a folder nothing imports in a circle, and no folder is larger than a reader takes in.
 //!
-//! Which folder may import which other is `layers`.
+//! `layers` holds which folder may import which other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -185,7 +185,7 @@ fn spread<'a>(text: &'a str, so_far: &mut Module, paths: &mut Vec<Module>) -> &'
             None => {
                 paths.push(so_far.clone());
                 rest = &rest[end..];
-                // What it is called here.
+                // The name that an import gets by `as`.
                 rest = rest
                     .strip_prefix(" as ")
                     .map_or(rest, |name| name.trim_start_matches(char::is_alphanumeric));

@@ -34,7 +34,7 @@ fn site(server: &Server, name: &str) -> PathBuf {
     folder
 }
 
-/// What answers for the path: by the quick way of HTTP/1, by hyper's, and over HTTP/2.
+/// The answers for a path: by the quick way of HTTP/1, by hyper's, and over HTTP/2.
 async fn in_every_way(server: &Server, host: &str, path: &str) -> [Reply; 3] {
     let mut replies = Vec::new();
     for more in ["", "TE: trailers\r\n"] {
@@ -49,7 +49,7 @@ async fn in_every_way(server: &Server, host: &str, path: &str) -> [Reply; 3] {
     replies.try_into().unwrap()
 }
 
-/// Who answered, in a word.
+/// The part that answered, in a word.
 fn who(reply: &Reply) -> &str {
     match (reply.status, reply.reason()) {
         (_, "") if reply.headers.contains_key("x-worker-pid") => "blog",

@@ -326,7 +326,7 @@ async fn h2load_finds_no_failure() {
 
 #[tokio::test]
 async fn a_connection_that_rests_too_long_is_closed() {
-    // It rests after a second, and is to be closed while it does.
+    // The connection rests after a second, and is to be closed while it does.
     let server = Setup::scripted().server("limits.keepalive = \"2s\"").start().await;
     let mut conn = server.connect().await;
     assert_eq!(conn.get("/").await.status, 200);

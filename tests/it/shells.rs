@@ -24,7 +24,7 @@ async fn a_program_behind_a_shell_finishes_what_it_has_in_hand_when_a_deploy_end
 
         soon("the deploy", server.ctl(&["deploy"])).await.expect(0);
         until("the old one was told to end", || async { stopping(&server).await }).await;
-        // Its shell is gone by now.
+        // The worker's shell is gone by now.
         until("the shell has ended", || async { !leader_lives(&server).await }).await;
         meeting.open("slow");
 

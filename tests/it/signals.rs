@@ -1,4 +1,5 @@
-//! What the server and its workers take from whoever started the server: signals, limits, a folder that is gone.
+//! The things that the server and its workers inherit from the program that started the server: signals, limits, a
+//! folder that is gone.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,4 +1,5 @@
-//! What lives in a process is not ended for its age: which apps' workers are replaced unasked, and what is waited for.
+//! Workers are not ended for their age while something lives in them: which apps' workers are replaced unasked, and
+//! what is waited for.
 
 use std::fs;
 use std::time::Duration;

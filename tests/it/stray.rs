@@ -24,7 +24,7 @@ async fn own_answer(conn: &mut Conn, method: &str, id: &str, query: &str) -> Rep
     reply
 }
 
-/// What has no body by its method or its status, a body behind it all the same.
+/// Requests and statuses whose answers have no body, each with a body behind it all the same.
 const UNASKED: [(&str, u16); 4] = [("HEAD", 200), ("GET", 204), ("GET", 304), ("GET", 205)];
 /// How that body comes: in how many milliseconds, `with` the head, or just as the `next` request is written.
 const WHEN: [&str; 5] = ["with", "0", "1", "next", "100"];
@@ -142,7 +142,7 @@ async fn more_than_an_answer_said_closes_its_connection() {
     .await;
 }
 
-/// What the metrics count of workers that send what nobody asked for.
+/// The counts of workers that send what nobody asked for, as the metrics have them.
 async fn strays(server: &Server) -> Vec<String> {
     let page = server.ctl(&["metrics"]).await.expect(0).out;
     page.lines().filter(|line| line.starts_with("rip_worker_strays_total{")).map(str::to_owned).collect()
@@ -160,7 +160,8 @@ async fn more_than_an_answer_said_costs_no_get_its_own_answer() {
                 let mut conn = server.connect().await;
                 for round in 0..20 {
                     let id = format!("{number}-{round}");
-                    // What looks like an answer and comes when the next request is written is taken for its answer.
+                    // Bytes that look like an answer and come when the next request is written are taken for its
+                    // answer.
                     let extra = match (round + number) % 6 {
                         0 => "&as=answer&ms=with".to_owned(),
                         at @ 1..4 => format!("&as=noise&ms={}", ["0", "1", "next"][at - 1]),

@@ -133,7 +133,7 @@ async fn a_deploy_whose_files_change_under_it_ends_as_the_one_that_took_its_plac
     let app = App::python("one");
     let server = app.start().await;
     for (text, code, serving) in [("two", 0, "two"), ("no app at all", 1, "two")] {
-        // It never answers: only what takes its place can end this.
+        // The version never answers: only a later deploy can end its trial.
         let tried = app.folder.path().join("tried");
         fs::remove_file(&tried).ok();
         fs::write(app.entry(), "# LISTEN_FDS\nimport time\nopen('tried', 'w')\ntime.sleep(600)\n").unwrap();

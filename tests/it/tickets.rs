@@ -14,7 +14,7 @@ use rustls::{ClientConfig, HandshakeKind};
 
 use crate::support::{Conn, Server, Setup, tls};
 
-/// What systemd keeps for a service.
+/// The descriptors that systemd keeps for a service.
 struct DescriptorStore {
     socket: UnixDatagram,
     path: PathBuf,
@@ -37,7 +37,7 @@ impl DescriptorStore {
         setup.variable("KEPT", &kept).within(&["/bin/sh", "-c", script]).start().await
     }
 
-    /// What the server has given.
+    /// The file that the server has given to the store.
     fn taken(&self) -> File {
         for _ in 0..200 {
             let mut text = [0; 4096];

@@ -21,7 +21,7 @@ const KINDS: &[(&str, &str)] = &[
     ("GET", "/code?code=404&@ HTTP/1.1\r\nHost: localhost\r\n\r\n"),
 ];
 
-/// Those of them that need no general parser, with every kind of answer.
+/// The requests that need no general parser, with every kind of answer.
 const PLAIN: &[(&str, &str)] = &[
     ("GET", "/view?@ HTTP/1.1\r\nHost: localhost\r\n\r\n"),
     ("GET", "/bare-status?code=204&@ HTTP/1.1\r\nHost: localhost\r\n\r\n"),

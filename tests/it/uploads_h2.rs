@@ -26,7 +26,7 @@ fn body(seed: usize, length: usize) -> Bytes {
     bytes.into()
 }
 
-/// What `/digest` answers for it.
+/// The answer of `/digest` for these bytes.
 fn digest(bytes: &[u8]) -> String {
     let hash = TLS13_AES_128_GCM_SHA256.tls13().unwrap().common.hash_provider.hash(bytes);
     let hex: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -58,7 +58,7 @@ async fn queued(server: &Server) -> usize {
     server.status().await.apps[0].queued
 }
 
-/// Whatever stands still there does so for ever: nothing that would give it up comes before the test does.
+/// A request that stands still does so for ever: no limit ends it before the test does.
 fn setup() -> Setup {
     let setup = Setup::scripted().tls().server("limits.body_idle = \"10m\"");
     setup.rules("timeouts.queue = \"10m\"\ntimeouts.request = \"10m\"")
@@ -188,7 +188,7 @@ async fn a_worker_that_speaks_http_2_serves_others_while_clients_do_not_read() {
         assert_eq!(conn.head().await.status, 200);
         deaf.push(conn);
     }
-    // Their answers have come as far as they can when the worker is told to wait.
+    // The answers have come as far as they can when the worker is told to wait.
     let stand_still = async || server.meeting.has_reached("big.12.waits");
     until("the answers stand still", stand_still).await;
     for conn in 0..4 {

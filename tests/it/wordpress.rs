@@ -52,7 +52,7 @@ impl Drop for Database {
     }
 }
 
-/// A copy of Debian's WordPress with a configuration of its own. Its links lead to packages of libraries.
+/// A copy of Debian's WordPress with a configuration of its own. The links of the copy lead to packages of libraries.
 fn site(folder: &Path, database: &Database) -> PathBuf {
     let site = folder.join("site");
     let script = "cp -a /usr/share/wordpress \"$1\" && cd \"$1\" && find . -type l | while read -r link; do \

@@ -253,7 +253,7 @@ impl Home {
     }
 }
 
-/// What `check --json` says.
+/// The output of `check --json`.
 struct Seen(Value);
 
 impl Seen {

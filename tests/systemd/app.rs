@@ -68,7 +68,7 @@ impl Machine {
         self.within(async move || http::https(443, "localhost", &path).await).unwrap()
     }
 
-    /// What `rip-serverctl` says in JSON.
+    /// The output of `rip-serverctl` in JSON.
     pub(crate) fn ctl(&self, words: &str) -> Value {
         let text = self.ok(&format!("rip-serverctl --instance {INSTANCE} --json {words}"));
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{words}: {error}: {text}"))
@@ -104,7 +104,7 @@ impl Machine {
         assert!(tally.is_whole(), "{tally}\n{}", self.journal());
     }
 
-    /// What workers saw that they must never see.
+    /// Checks that workers saw nothing that they must never see.
     pub(crate) fn assert_no_violations(&self) {
         let seen = std::fs::read_to_string(self.path("/srv/meet/violations")).unwrap_or_default();
         assert!(seen.is_empty(), "workers saw what they must never see:\n{seen}");

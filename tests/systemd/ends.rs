@@ -44,7 +44,7 @@ mod cases {
     fn ends(m: &Machine, cause: &str, said: &str, end: impl Fn(&Machine, u64)) {
         let before = count(m, cause);
         m.until(&format!("status says that a worker {said}"), || {
-            // Its code says that no worker is ready, and no more.
+            // The exit code says that no worker is ready, and no more.
             let told = m.run("rip-serverctl status").output.contains(&format!("the last one {said}"));
             let ready = (!told).then(|| idle(m)).flatten();
             if let Some(pid) = ready {

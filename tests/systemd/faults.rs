@@ -142,7 +142,7 @@ mod cases {
         let tally = under_load(&m, "kill -9 of the launcher", &["v1"], async |load| {
             for _ in 0..5 {
                 load.more(200).await;
-                // It ends by itself when nobody has called for a while.
+                // The launcher ends by itself when nobody has called for a while.
                 m.until("somebody calls it", || {
                     m.run("systemctl kill --kill-whom=main -s KILL rip-server-launcher").code == 0
                 });
@@ -251,7 +251,7 @@ mod cases {
         })
     }
 
-    /// What becomes of connections that rest: a client that keeps one has to expect that it is closed.
+    /// Leaves connections aside that rested: a client that keeps one has to expect that it is closed.
     fn kept_aside(tally: Tally) -> Tally {
         let mut tally = tally;
         for method in ["GET", "POST"] {

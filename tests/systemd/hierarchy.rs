@@ -1,4 +1,5 @@
-//! What runs the workers: units, wherever systemd counts its services; never child processes without being asked for.
+//! The backend that runs the workers: units, wherever systemd counts its services; never child processes without being
+//! asked for.
 
 crate::on_both! {
     is_told_and_never_guessed

@@ -1,4 +1,4 @@
-//! One request on a connection of its own.
+//! A request on a connection of its own.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! What is in the journal: fields, levels, every line of apps, every access record.
+//! The content of the journal: fields, levels, every line of apps, every access record.
 
 crate::on_both! {
     has_fields_levels_and_every_line

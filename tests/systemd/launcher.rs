@@ -60,7 +60,7 @@ mod cases {
                 && !said.contains("of another"),
         );
 
-        // Whatever folders a server that was taken over can make links of, none is shown to a worker.
+        // A server that was taken over can make links of its folders, and none of the targets is shown to a worker.
         m.write("/home/bob/secret", "of a person");
         m.ok("chmod 0755 /home/bob; chmod 0644 /home/bob/secret");
         let read = "cat /run/rip-server/evil/*/bob/secret /run/rip-server/evil/*/*/bob/secret /run/rip-server/.notify/evil/*/bob/secret /run/rip-server/.notify/evil/bob/secret /run/rip-apps/evil/1/bob/secret; echo looked";

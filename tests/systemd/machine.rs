@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::time::Instant;
 
-/// Which Debian.
+/// The release of Debian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum System {
     /// 12, with systemd 252.
@@ -58,7 +58,7 @@ pub(crate) struct Machine {
     group: PathBuf,
 }
 
-/// What a command in a machine has come to.
+/// The result of a command in a machine.
 #[derive(Debug)]
 pub(crate) struct Done {
     pub(crate) code: i32,
@@ -177,7 +177,7 @@ impl Machine {
         self.ok(&format!("systemctl show -P {property} '{unit}'"))
     }
 
-    /// What was logged last, for a test that fails.
+    /// The last lines of the journal, for a test that fails.
     pub(crate) fn journal(&self) -> String {
         self.run("journalctl -q --no-pager -o short-precise | grep -vE ' (GET|POST|HEAD) /' | tail -n 80")
             .output
@@ -230,7 +230,7 @@ impl Drop for Machine {
         // As the cord pulled out: what is in it goes with its first process.
         self.unshare.kill().ok();
         self.unshare.wait().ok();
-        // They can be removed when the last process is gone for good.
+        // The control groups can be removed when the last process is gone for good.
         let begun = Instant::now();
         while self.group.exists() && begun.elapsed() < PATIENCE {
             let mut remove = Command::new("find");

@@ -1,8 +1,8 @@
 //! The package on real systemd: clean Debian 12 and 13 systems, booted in containers, in which it is installed with
 //! apt.
 //!
-//! Each test boots a system of its own. What it has seen hold is printed, a line each: `systemd | bookworm | CASE | …`.
-//! What is booted and installed is made by `tests/systemd/prepare`.
+//! Each test boots a system of its own. A test prints each thing that it has seen hold, a line each:
+//! `systemd | bookworm | CASE | …`. `tests/systemd/prepare` makes the systems and the packages.
 
 #![allow(missing_docs, reason = "test names say what they are about")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say so")]

@@ -1,4 +1,4 @@
-//! What those beside a worker cannot do to it, nor it to its server: other users of the machine, other apps.
+//! Things that neighbours cannot do to a worker, nor a worker to its server: other users of the machine, other apps.
 
 crate::on_both! {
     a_worker_cannot_lead_its_server_to_another_socket
@@ -32,7 +32,7 @@ mod cases {
         m.same("the next worker serves", m.get("/1%2B1").body, "2".into());
     }
 
-    /// What can be learnt of a worker by everybody is what its unit says.
+    /// Everybody can learn of a worker what its unit says, and no more.
     pub(super) fn other_users_reach_no_worker(m: Machine) {
         let m = m.with_probe("path");
         m.ok(&format!("useradd --system stranger; systemctl start {SERVICE}"));

@@ -1,4 +1,4 @@
-//! What systemd hears of the server, and what it does about it.
+//! The messages of the server to systemd, and systemd's reactions.
 
 crate::on_both! {
     runs_on_with_an_app_that_cannot_start

@@ -85,7 +85,7 @@ mod cases {
         m.same("the example app serves", m.get("/").status, 200);
     }
 
-    /// That it has every key, and that each is right once it is no comment, is a test of the program.
+    /// A test of the program holds that the file has every key, and that each is right once it is no comment.
     fn default_config(m: &Machine) {
         let file = "/usr/share/rip-server/rip-server.toml";
         m.same(

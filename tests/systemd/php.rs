@@ -13,7 +13,7 @@ mod cases {
 
     const FOLDER: &str = "/srv/rip/labs/api";
 
-    /// What a script can do in the sandbox, a word each.
+    /// A script that tells what it can do in the sandbox, a word each.
     const TELL: &str = "<?php\nerror_log('a complaint of ' . $_SERVER['REQUEST_URI']);\n\
         $state = getenv('STATE_DIRECTORY');\n\
         $told = ['version 1', PHP_SAPI, $_SERVER['SCRIPT_NAME'], $_SERVER['PATH_INFO'] ?? '-', posix() ? 'no root' : 'root',\n\

@@ -1,4 +1,4 @@
-//! What becomes of the connections of clients when the server is restarted.
+//! The fate of clients' connections when the server is restarted.
 
 crate::on_both! {
     finish_what_is_in_hand_and_end_the_rest
@@ -123,7 +123,7 @@ mod cases {
         stream
     }
 
-    /// What came up to these words, and with them.
+    /// The bytes that came up to these words, and with them.
     async fn until_said(stream: &mut TlsStream<TcpStream>, words: &str) -> String {
         let mut said = Vec::new();
         loop {
@@ -136,7 +136,7 @@ mod cases {
         }
     }
 
-    /// What else came until the other side ended it, in whichever way.
+    /// The bytes that came until the other side ended the connection, in whichever way.
     async fn rest_of(mut stream: TlsStream<TcpStream>) -> String {
         let mut rest = Vec::new();
         match stream.read_to_end(&mut rest).await {

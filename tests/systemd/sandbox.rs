@@ -1,4 +1,4 @@
-//! What the admin's `[sandbox]` makes of a worker's unit, as systemd has it.
+//! The effect of the admin's `[sandbox]` on a worker's unit, as systemd has it.
 
 crate::on_both! {
     is_what_the_admin_says

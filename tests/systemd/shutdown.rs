@@ -1,4 +1,4 @@
-//! What becomes of requests in hand when the machine goes down: of the system's servers, and of users' own.
+//! The fate of requests in hand when the machine goes down: of the system's servers, and of users' own.
 
 crate::on_both! {
     lets_requests_in_hand_finish

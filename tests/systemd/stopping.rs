@@ -1,4 +1,4 @@
-//! What `systemctl stop` and a look from outside do to sockets: the one closes them, the other starts nothing.
+//! The effect of `systemctl stop` and of a look from outside on sockets: the stop closes them, the look starts nothing.
 
 crate::on_both! {
     closes_the_sockets_and_starts_open_them
@@ -27,7 +27,7 @@ mod cases {
         m.ok(&format!("systemctl enable --now {SERVICE} 2>&1; systemctl disable --now {SERVICE}"));
         all_closed(&m, "so does disable --now");
 
-        // One that failed by itself: its sockets stay for the next try, and a stop has nothing to stop but them.
+        // The sockets of a server that failed by itself stay for the next try, and a stop has nothing to stop but them.
         let file = "/etc/rip-server/labs-api.toml";
         m.ok(&format!("cp {file} /root/good.toml; echo 'nonsense = 1' >{file}"));
         m.fails(&format!("systemctl start {SERVICE}"));

@@ -37,7 +37,8 @@ mod cases {
         m.report("time", &format!("systemctl start of a static site to its first answer: {starts}"));
         m.report("time", &format!("of that, {}", medians(&parts)));
         let alone = times(|| {
-            // One after the other: the server calls the launcher to end its workers, and a call starts it again.
+            // The two are stopped one after the other: the server calls the launcher to end its workers, and a call
+            // starts the launcher again.
             m.ok("systemctl stop rip-server@hello && systemctl stop rip-server-launcher");
             timed(&m, || drop(m.ok("systemctl start rip-server@hello")))
         });
@@ -71,7 +72,7 @@ mod cases {
     /// A name for each part of a start, and its microseconds.
     type Parts = Vec<(&'static str, u64)>;
 
-    /// What a start consisted of, as systemd and the records of the server tell.
+    /// The parts of a start, as systemd and the records of the server tell them.
     fn parts_of_a_start(m: &Machine, begun: SystemTime, done: SystemTime, took: Duration) -> Parts {
         let micros = |at: SystemTime| at.duration_since(UNIX_EPOCH).unwrap().as_micros() as u64;
         m.ok("journalctl --sync");

@@ -1,4 +1,4 @@
-//! What goes wrong, told truly: by status, journal and check, with what to write.
+//! Faults are told truly by status, journal and check, with the line to write.
 
 crate::on_both! {
     what_a_unit_misses_is_told_with_what_to_write
@@ -20,7 +20,7 @@ mod cases {
         cannot_be_read(&m);
     }
 
-    /// What status says of an app that does not run with these settings.
+    /// Checks the text of status about an app that does not run with these settings.
     fn refused(m: &Machine, settings: &str, parts: &[&str]) {
         m.write(SETTINGS, settings);
         m.ok(&format!("systemctl restart {SERVICE}"));

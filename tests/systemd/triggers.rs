@@ -25,7 +25,7 @@ mod cases {
         end_while_a_setting_is_wrong(&m);
     }
 
-    /// Whatever ends these loops may not close a socket of a server that dies under load and comes back.
+    /// The limits that end such loops may not close a socket of a server that dies under load and comes back.
     fn stay_open_while_the_server_dies(m: &Machine) {
         let refused = m.within(async || {
             let mut refused = 0;
@@ -93,7 +93,7 @@ mod cases {
         m.same("which works once it is mended", m.get("/version").status, 200);
     }
 
-    /// One connection, and what systemd makes of it until the socket that it came in by is closed.
+    /// Makes one connection, and follows systemd until the socket by which the connection came is closed.
     fn loop_ends(m: &Machine, what: &str, kind: &str, port: u16) {
         let (before, spent) = (lines(m), spent(m));
         // Unanswered for as long as the loop goes on.

@@ -1,4 +1,4 @@
-//! What a worker, and the server itself, can get at.
+//! The files and services that a worker, and the server itself, can get at.
 
 crate::on_both! {
     workers_reach_their_own_and_nothing_else

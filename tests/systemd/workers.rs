@@ -107,7 +107,7 @@ mod cases {
     fn look(m: &Machine, known: &mut BTreeMap<String, String>) {
         for unit in m.worker_units() {
             let pid = m.show(&unit, "MainPID");
-            // What is on its way out has none.
+            // A unit that is on its way out has no process.
             if pid != "0" {
                 let before = known.insert(unit.clone(), pid.clone());
                 assert!(

@@ -45,7 +45,7 @@ async fn flood(mut frames: Frames, frame: &[u8]) -> Option<Vec<u8>> {
         biased;
         _ = reader.read_to_end(&mut seen) => {}
         () = sends => {
-            // It may have been read in vain.
+            // The connection may have been closed already: a failed read is no answer.
             timeout(Duration::from_secs(3), reader.read_to_end(&mut seen)).await.ok()?.ok();
         }
     }

@@ -10,7 +10,7 @@ use super::others::{conn_from, tcp_from};
 use super::raw;
 use crate::support::{Server, Setup, soon, tls, until};
 
-/// What is large.
+/// The part of a head that is large.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Large {
     /// A head over HTTP/1 without an end.
@@ -61,7 +61,7 @@ async fn hold(mut stream: TcpStream, bytes: &[u8]) -> io::Result<Box<dyn Hold>> 
     Ok(Box::new(stream))
 }
 
-/// It may be ended meanwhile.
+/// Writes bytes to a connection that the server may have ended meanwhile.
 async fn say(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) {
     let _ = stream.write_all(bytes).await;
     let _ = stream.flush().await;

@@ -20,12 +20,12 @@ use tokio::net::TcpStream;
 use crate::support::client::whole;
 use crate::support::{Conn, Server, Setup, soon, tls};
 
-/// What becomes of bytes that look like a request.
+/// The fate of bytes that look like a request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fate {
     /// Refused with this status, and the connection closed.
     Refused(u16),
-    /// One request for the worker, with a body of so many bytes.
+    /// The worker gets one request, with a body of so many bytes.
     Passed(usize),
 }
 
@@ -195,7 +195,7 @@ const CASES: &[(&str, &str, Fate)] = &[
         "POST @ HTTP/1.1|Host: localhost|Transfer-Encoding: chunked||5|hello\n0||",
         Refused(400),
     ),
-    // They reach the worker in chunks.
+    // Trailers reach the worker behind a body in chunks.
     ("trailers", "POST @ HTTP/1.1|Host: localhost|Transfer-Encoding: chunked||5|hello|0|X-A: b||", Passed(0)),
     (
         "bare LFs for the end of trailers",
@@ -294,7 +294,7 @@ async fn so_it_is_between_plain_requests() {
 }
 
 async fn run_all(place: Place) {
-    // Whatever waits for the rest of a request gives up soon.
+    // The limits are short, so that the server soon gives up waiting for the rest of a request.
     let limits = "limits.head = \"1s\"\nlimits.body_idle = \"1s\"";
     let server = Setup::scripted().words(&["w:2"]).server(limits).start().await;
     let answers = futures_util::future::join_all(
@@ -411,7 +411,7 @@ async fn over_http_2_contradictions_are_refused() {
     assert_eq!(server.meeting.targets(), ["/view", "/view", "/"]);
 }
 
-/// What a hostile HTTP/2 client sends, frame by frame.
+/// The connection of a hostile HTTP/2 client, which sends frame by frame.
 pub(crate) struct Frames(tokio_rustls::client::TlsStream<TcpStream>);
 
 impl Frames {

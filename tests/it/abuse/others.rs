@@ -42,7 +42,7 @@ pub(super) struct Other {
     task: JoinSet<Answers>,
 }
 
-/// What it was answered.
+/// The answers that another client got.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     pub(super) good: usize,

@@ -17,15 +17,15 @@ use crate::support::{Conn, Server, Setup, soon, tls, until};
 /// How a client holds a place without a request in hand.
 #[derive(Clone, Copy, Debug)]
 enum Held {
-    /// It says nothing.
+    /// The client says nothing.
     Silent,
-    /// It sends a head that has no end.
+    /// The client sends a head that has no end.
     Slow,
-    /// It has had an answer.
+    /// The client has had an answer.
     Idle,
-    /// It has a TLS session and says nothing.
+    /// The client has a TLS session and says nothing.
     Shaken,
-    /// It has begun HTTP/2.
+    /// The client has begun HTTP/2.
     Begun,
 }
 
@@ -225,7 +225,7 @@ async fn a_client_that_has_all_places_in_use_is_refused_and_another_waits_for_on
         busy.push(conn);
     }
     until("four are busy", || async { sample(&server, "rip_requests_in_flight").await == 4 }).await;
-    // It waits, and is told nothing but that the connection is over.
+    // A further connection waits, and is told nothing but that it is over.
     assert_eq!(conn_from(2, server.port(), false).await.unwrap().rest().await, b"");
     assert!(sample(&server, "rip_connections_refused_total{reason=\"connections\"}").await > 0);
     let mut other = conn_from(3, server.port(), false).await.unwrap();

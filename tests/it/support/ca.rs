@@ -26,7 +26,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::tls;
 
-/// What the proxy makes of the requests that it is told for.
+/// The fault that the proxy makes of the requests that it is told.
 #[derive(Clone, Debug)]
 pub(crate) enum Fault {
     /// Answers with this status and these fields in the authority's place.
@@ -49,7 +49,7 @@ pub(crate) enum Fault {
     OtherKey,
 }
 
-/// What the proxy knows.
+/// The state that the proxy's connections share.
 #[derive(Default)]
 struct Shared {
     fault: Mutex<Option<(String, Fault)>>,
@@ -57,7 +57,7 @@ struct Shared {
     window: Mutex<Option<(String, String)>>,
     /// Method and path of each request.
     seen: Mutex<Vec<String>>,
-    /// What was sent to make orders.
+    /// The payloads that were sent to make orders.
     orders: Mutex<Vec<Value>>,
 }
 
@@ -113,7 +113,7 @@ impl Ca {
         }
     }
 
-    /// Its directory.
+    /// The URL of the authority's directory.
     pub(crate) fn url(&self) -> String {
         format!("https://localhost:{}/dir", self.port)
     }
@@ -204,7 +204,7 @@ impl Ca {
         self.shared.seen.lock().unwrap().iter().filter(|seen| seen.starts_with(start)).count()
     }
 
-    /// What was sent to make orders.
+    /// The payloads that were sent to make orders.
     pub(crate) fn orders(&self) -> Vec<Value> {
         self.shared.orders.lock().unwrap().clone()
     }
@@ -409,7 +409,7 @@ fn renewal_info(shared: &Shared, path: &str) -> Option<Response<Body>> {
     Some(response)
 }
 
-/// What a signed request says.
+/// The content of a signed request.
 fn payload(body: &[u8]) -> Value {
     let signed: Value = serde_json::from_slice(body).unwrap();
     let payload = BASE64_URL_SAFE_NO_PAD.decode(signed["payload"].as_str().unwrap()).unwrap();

@@ -26,7 +26,7 @@ impl Ran {
         self
     }
 
-    /// What it printed, as JSON.
+    /// The output of the verb, as JSON.
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))

@@ -31,7 +31,7 @@ struct Shared {
     tls: bool,
     /// In the order they are deployed.
     versions: Vec<&'static str>,
-    /// What a request that begins now may be answered by at least.
+    /// The oldest version by which a request that begins now may be answered.
     oldest: AtomicUsize,
     stop: AtomicBool,
     done: AtomicUsize,
@@ -169,7 +169,7 @@ impl Shared {
         let length = body.len();
         let request =
             format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{body}");
-        // Whoever closes a connection that rests cannot know that a request is on its way: clients send it again.
+        // A server that closes a resting connection cannot know that a request is on its way: clients send it again.
         let answer = wire.exchange(request.as_bytes()).await;
         let answer =
             answer.map_err(|lost| if reused { format!("{lost} on a kept connection") } else { lost })?;

@@ -42,7 +42,7 @@ impl Meeting {
         self.views().into_iter().map(|view| view.target).collect()
     }
 
-    /// What a worker must never see.
+    /// The things that a worker has seen and must never see.
     pub(crate) fn violations(&self) -> String {
         std::fs::read_to_string(self.folder.join("violations")).unwrap_or_default()
     }

@@ -50,7 +50,8 @@ pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 /// Far more than anything takes, for machines that are busy with something else.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What is to run. Every setting beyond the words goes into the config files, as an admin or an app would say it.
+/// A server that is to run. Every setting beyond the words goes into the config files, as an admin or an app would say
+/// it.
 pub(crate) struct Setup {
     app: Option<PathBuf>,
     words: Vec<String>,
@@ -203,7 +204,7 @@ impl Setup {
         self
     }
 
-    /// What it writes to standard error goes there, not to [`Server::output`].
+    /// Has the server's standard error go there, not to [`Server::output`].
     pub(crate) fn errors_to(mut self, there: impl Into<OwnedFd>) -> Self {
         self.errors = Some(there.into());
         self
@@ -355,7 +356,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Its folder: `run`, `run.sock`, `state`, `scripted`, `server.toml`, `meet`.
+    /// The server's folder: `run`, `run.sock`, `state`, `scripted`, `server.toml`, `meet`.
     pub(crate) fn root(&self) -> &Path {
         self.folder.as_ref().unwrap().path()
     }
@@ -368,7 +369,7 @@ impl Server {
         self.root().join("run.sock")
     }
 
-    /// What it writes.
+    /// The server's output.
     pub(crate) fn output(&self) -> &Output {
         &self.output
     }
@@ -517,7 +518,7 @@ impl Server {
 
     fn clean_up(&mut self) {
         if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
-            // Its workers must go with it, whatever it could not do any more itself.
+            // The workers must go with their server, also when the server cannot end them any more itself.
             self.child.kill().unwrap();
         }
         let end = self.child.wait().unwrap();

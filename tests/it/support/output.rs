@@ -1,4 +1,4 @@
-//! What a server writes to standard output and standard error, line by line.
+//! The lines that a server writes to standard output and standard error.
 
 use std::ffi::OsStr;
 use std::fmt;

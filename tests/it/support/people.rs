@@ -103,7 +103,7 @@ impl People {
 }
 
 impl Person {
-    /// What this person has to show.
+    /// The certificate and the key of this person.
     pub(crate) fn identity(&self) -> Identity {
         (self.chain.clone(), PrivateKeyDer::try_from(self.key.clone()).unwrap())
     }

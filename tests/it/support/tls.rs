@@ -16,7 +16,7 @@ pub(crate) async fn connect(port: u16, name: &str, alpn: &[&str]) -> std::io::Re
     over(TcpStream::connect(("127.0.0.1", port)).await?, name, alpn).await
 }
 
-/// What a client has to show: its own certificate first, and the key of that.
+/// The chain that a client shows, its own certificate first, and the key of that.
 pub(crate) type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 /// Settings of a client, which keeps its sessions in them.
@@ -110,7 +110,7 @@ pub(crate) async fn certificate(port: u16, name: &str) -> CertificateDer<'static
     stream.get_ref().1.peer_certificates().unwrap()[0].clone()
 }
 
-/// Its serial number.
+/// The serial number of the certificate for a name.
 pub(crate) async fn serial(port: u16, name: &str) -> String {
     let certificate = certificate(port, name).await;
     let (_, parsed) = x509_parser::parse_x509_certificate(&certificate).unwrap();
