@@ -65,8 +65,8 @@ pub(crate) struct Directory {
 }
 
 struct DirectoryState {
-    /// Held to look one host up, to change one, or to list them all. Listing and changing happen on one thread, so a
-    /// request never waits longer than one change takes.
+    /// The lock is held to look one host up, to change one, or to list them all. Listing and changing happen on one
+    /// thread, so a request never waits longer than one change takes.
     routes: RwLock<HashMap<HostName, HostRoutes>>,
     /// The apps by name. An entry does not keep its app alive.
     apps: RwLock<HashMap<AppName, Weak<App>>>,

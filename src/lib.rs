@@ -31,8 +31,8 @@
 //! | 6 interfaces | [`control`] [`ctl`] [`launcher`] |
 //! | 7 | [`boot`] |
 //!
-//! Where to look first: a request's way is `acceptor/request/http.rs`; why a worker was started or stopped is
-//! `supervisor/app/plan.rs`; what a setting means and where it comes from is `config/`.
+//! Begin here: `acceptor/request/http.rs` has a request's way, `supervisor/app/plan.rs` says why a worker was started
+//! or stopped, and `config/` says what a setting means and where it comes from.
 
 // The documentation is for those who work on the crate: it is made with the items that are not public.
 #![allow(rustdoc::private_intra_doc_links)]

@@ -220,7 +220,8 @@ plain_name!(
 plain_name!(
     /// The name of a running `rip-server`: what stands behind the `@` of its unit, or the app's name.
     ///
-    /// May hold what `systemd-escape` writes for other characters (`my\x2dapp`), so that every unit has its name.
+    /// The name may hold what `systemd-escape` writes for other characters (`my\x2dapp`), so that every unit has its
+    /// name.
     InstanceName,
     is_plain_or_escaped
 );

@@ -1,6 +1,6 @@
 //! Random inputs for tests of parsers: a seed, good examples, and what goes wrong with them on the way.
 //!
-//! The same inputs for the same seed, always; a failure names both. Never here: what a parser must do with them.
+//! The same seed always gives the same inputs; a failure names both. Never here: what a parser must do with them.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

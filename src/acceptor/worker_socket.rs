@@ -252,7 +252,7 @@ mod tests {
         (WorkerSocket::new(ours.into()).unwrap(), theirs)
     }
 
-    /// With the answer `two` left; the first one of a socket is taken at once.
+    /// A pair of sockets with the answer `two` left in it; the first answer of a socket is taken at once.
     fn pair_with_two_left() -> (WorkerSocket, UnixStream) {
         let (socket, mut worker) = pair();
         exchange(&socket, &mut worker, b"one");

@@ -21,7 +21,7 @@ use super::worker_socket::{News, WorkerSocket};
 #[derive(Debug)]
 pub(super) struct WorkerStream {
     reads: AsyncFd<WorkerSocket>,
-    /// The same socket registered for writes; there since a write had to wait.
+    /// The same socket registered for writes, from the first write on that had to wait.
     writes: OnceLock<AsyncFd<WorkerSocket>>,
 }
 

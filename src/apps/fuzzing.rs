@@ -1,8 +1,8 @@
 //! The parsers of what lies in an app's folder, each as a function of bytes that panics when one of its promises is
 //! broken.
 //!
-//! Run with seeded inputs by every test run, and for as long as one likes by the targets of `tests/fuzz`. Never in a
-//! program that serves.
+//! Every test run calls the functions here with seeded inputs, and the targets of `tests/fuzz` call them for as long as
+//! one likes. Never in a program that serves.
 
 use std::path::Path;
 

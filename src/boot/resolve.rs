@@ -1,4 +1,5 @@
-//! From an app's path to what is to run: its settings and what its directory holds, read anew for every generation.
+//! Makes of an app's path the spec that is to run: its settings and the content of its directory, read anew for every
+//! generation.
 //!
 //! Never here: starting anything.
 

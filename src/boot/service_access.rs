@@ -75,7 +75,7 @@ fn refused(paths: &[&PathBuf]) -> Vec<String> {
         Ok(said) if said.status.success() => {
             String::from_utf8_lossy(&said.stdout).lines().map(str::to_owned).collect()
         }
-        // Without that user, or without that program, nothing is known.
+        // Where that user or that program is missing, nothing is known.
         _ => Vec::new(),
     }
 }

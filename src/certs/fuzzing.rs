@@ -1,7 +1,7 @@
 //! Files of certificates and keys, as a function of bytes that panics when a promise about them is broken.
 //!
-//! Run with seeded inputs by every test run, and for as long as one likes by the targets of `tests/fuzz`. Never in a
-//! program that serves.
+//! Every test run calls the functions here with seeded inputs, and the targets of `tests/fuzz` call them for as long as
+//! one likes. Never in a program that serves.
 
 use super::certificate::Certificate;
 use super::reasons::Instead;

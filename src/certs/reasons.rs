@@ -13,7 +13,7 @@ use x509_parser::certificate::X509Certificate;
 /// The content of a file in which something else was looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Instead {
-    /// Nothing at all.
+    /// The file is empty.
     Nothing,
     /// A certificate in DER.
     DerCertificate,

@@ -1,7 +1,7 @@
 //! The parsers of words and files, each as a function of bytes that panics when one of its promises is broken.
 //!
-//! Run with seeded inputs by every test run, and for as long as one likes by the targets of `tests/fuzz`. Never in a
-//! program that serves.
+//! Every test run calls the functions here with seeded inputs, and the targets of `tests/fuzz` call them for as long as
+//! one likes. Never in a program that serves.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;

@@ -1,4 +1,5 @@
-//! From words to [`Config`]: it finds the config file, the apps and the instance's name, and asks every layer in order.
+//! Makes a [`Config`] of the words: finds the config file, the apps and the instance's name, and asks every layer in
+//! order.
 //!
 //! Command line, then environment, then the server's file, then the app's own file, then the default. Never here: how
 //! a word or a file is read.

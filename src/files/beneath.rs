@@ -92,7 +92,7 @@ impl Beneath {
             opened => opened,
         };
         let opened = opened.map(std::fs::File::from).map_err(|errno| match errno {
-            // For a way out of the root, a loop of links or a name that no file can have, nothing is there.
+            // A way out of the root, a loop of links and a name that no file can have count as missing files.
             Errno::XDEV | Errno::LOOP | Errno::NAMETOOLONG => io::ErrorKind::NotFound.into(),
             Errno::NOTDIR => io::ErrorKind::NotADirectory.into(),
             other => io::Error::from(other),

@@ -1,7 +1,7 @@
 //! The path of a request to a site, as a function of bytes that panics when it could lead out of the site.
 //!
-//! The function is run with seeded inputs by every test run, and for as long as one likes by the targets of
-//! `tests/fuzz`. Never in a program that serves.
+//! Every test run calls the function with seeded inputs, and the targets of `tests/fuzz` call it for as long as one
+//! likes. Never in a program that serves.
 
 use super::request_path::{plain_path, uri_of};
 

@@ -1,8 +1,8 @@
 //! The launcher's check of a server's request, as a function of bytes that panics when a promise of the launcher is
 //! broken.
 //!
-//! The function is run with seeded inputs by every test run, and for as long as one likes by the targets of
-//! `tests/fuzz`. Never in a program that serves.
+//! Every test run calls the function with seeded inputs, and the targets of `tests/fuzz` call it for as long as one
+//! likes. Never in a program that serves.
 
 use std::path::Path;
 

@@ -1,7 +1,7 @@
 //! Lines of others on a terminal, as a function of bytes that panics when a line could steer it.
 //!
-//! Run with seeded inputs by every test run, and for as long as one likes by the targets of `tests/fuzz`. Never in a
-//! program that serves.
+//! Every test run calls the functions here with seeded inputs, and the targets of `tests/fuzz` call them for as long as
+//! one likes. Never in a program that serves.
 
 use super::app_line::{Colours, safe};
 

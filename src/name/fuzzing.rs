@@ -1,8 +1,8 @@
 //! The path of a request where it decides something, as a function of bytes that panics when programs that read it in
 //! different ways would come to different ends.
 //!
-//! Run with seeded inputs by every test run, and for as long as one likes by the targets of `tests/fuzz`. Never in a
-//! program that serves.
+//! Every test run calls the functions here with seeded inputs, and the targets of `tests/fuzz` call them for as long as
+//! one likes. Never in a program that serves.
 
 use super::{PathPrefix, RequestPath};
 

@@ -237,7 +237,7 @@ fn read_again(sent: &[u8]) -> Result<(), AmbiguousPath> {
 /// How often a path is decoded: more than any chain of programs does, and as often for each request.
 const MOST_DECODED: usize = 5;
 
-/// The same with its encoded bytes as they are; `None`: it has none.
+/// The path with its encoded bytes as they are; `None`: it has none.
 fn decoded(bytes: &[u8]) -> Option<Vec<u8>> {
     let (mut plain, mut at) = (Vec::with_capacity(bytes.len()), 0);
     while let Some(&byte) = bytes.get(at) {

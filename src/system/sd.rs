@@ -129,8 +129,8 @@ pub(crate) enum InheritError {
 impl Inherited {
     /// Takes the sockets over; none were passed where `LISTEN_FDS` is unset or meant for another process.
     ///
-    /// To be called once, before the first thread, because it unsets `LISTEN_FDS` and `LISTEN_PID`. A second call finds
-    /// nothing.
+    /// The call comes once, before the first thread, because it unsets `LISTEN_FDS` and `LISTEN_PID`; a second call
+    /// finds nothing.
     ///
     /// # Errors
     /// See [`InheritError`]; the server should not start then, since a socket would stay without an answer.

@@ -26,9 +26,9 @@ pub(in crate::acceptor) struct ReaderPace<'a> {
 pub(in crate::acceptor) enum Wanted {
     /// Nobody wants what the answer keeps.
     Not,
-    /// Others want it: the client has to be quick.
+    /// Others want what the answer holds: the client has to be quick.
     Yes,
-    /// Others want it, and this client keeps so much that the server does not wait for it.
+    /// Others want what the answer holds, and this client keeps so much that the server does not wait for it.
     AtOnce,
 }
 

@@ -141,8 +141,8 @@ impl ClientStream {
         }
     }
 
-    /// For a client that sends no more. Ready when it has left: when its connection breaks, or at once when an answer
-    /// has begun that may last for hours.
+    /// Ready when a client that sends no more has left: when its connection breaks, or at once when an answer has begun
+    /// that may last for hours.
     pub(in crate::acceptor) fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.ended.is_none() {
             if self.state.is_left_by_end() {

@@ -1,7 +1,7 @@
 //! TCP keep-alive probes (tcp(7)): the kernel finds out that a client has vanished which may be silent for hours.
 //!
-//! Only tunnels and event streams over HTTP/1 need it: whatever else waits for a client has a time limit, and HTTP/2
-//! has pings. Never here: what becomes of the connection.
+//! Only tunnels and event streams over HTTP/1 need it: everything else that waits for a client has a time limit, and
+//! HTTP/2 has pings. Never here: what becomes of the connection.
 
 use std::io;
 use std::os::fd::AsFd;

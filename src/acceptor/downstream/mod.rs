@@ -1,6 +1,6 @@
-//! From listeners to requests: TLS, and one file for each protocol that clients speak.
+//! Owns the way from listeners to requests: TLS, and one file for each protocol that clients speak.
 //!
-//! Never here: what a request is answered.
+//! Never here: the answer to a request.
 
 pub(in crate::acceptor) mod ahead;
 pub(in crate::acceptor) mod entrance;

@@ -1,4 +1,4 @@
-//! From an accepted connection to one that speaks HTTP: the TLS handshake, and which HTTP.
+//! Makes of an accepted connection one that speaks HTTP: the TLS handshake, and which HTTP.
 //!
 //! Never here: certificates (a rustls resolver brings them).
 

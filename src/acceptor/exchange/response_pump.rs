@@ -288,7 +288,8 @@ impl IncomingAnswer {
                 Ok(Piece::End(_)) => return true,
                 Ok(Piece::Data(_)) => {}
                 Ok(Piece::Need) => match self.claimed.upstream.fill().await {
-                    // With records that is the end of the answer, not of the connection, which the worker keeps.
+                    // In FastCGI records the end of the answer is not the end of the connection, which the worker
+                    // keeps.
                     Ok(0) => return self.in_records || self.decoder.ends_here(),
                     Ok(_) => {}
                     Err(_) => return false,

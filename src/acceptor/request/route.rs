@@ -1,4 +1,4 @@
-//! From a request's names to its app: the host is checked and looked up, and contradictions are refused.
+//! Finds the app of a request by its names: the host is checked and looked up, and contradictions are refused.
 //!
 //! Never here: waiting, or asking a worker.
 
@@ -131,7 +131,7 @@ pub(in crate::acceptor) fn canonical(authority: &str) -> Option<Cow<'_, str>> {
         && !host.starts_with(['.', '-'])
         && !host.ends_with(['.', '-'])
         && !host.contains("..");
-    // Of the spellings of an IPv4 address only the canonical one is taken.
+    // The canonical spelling of an IPv4 address is the only one that is taken.
     if looks_canonical || host.parse::<Ipv4Addr>().is_ok() {
         return Some(Cow::Borrowed(host));
     }

@@ -51,8 +51,8 @@ const MOST_IDLE: u32 = 8;
 mod tests {
     use super::*;
 
-    /// For how many turns a batch waits that has `first` writes at first, and so many after each turn; the last number
-    /// stays.
+    /// The number of turns that a batch waits which has `first` writes at first, and so many after each turn; the last
+    /// number stays.
     fn turns(window: &mut BatchWindow, first: usize, after: &[usize]) -> usize {
         window.begin(first);
         let mut turns = 0;

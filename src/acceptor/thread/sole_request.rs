@@ -33,7 +33,8 @@ impl SoleRequest {
     }
 }
 
-/// So many requests in a row are hardly ever alone where others come now and then.
+/// The number of lone requests in a row after which a request counts as the only one: so many are hardly ever alone
+/// where others come now and then.
 const ENOUGH: u32 = 8;
 
 #[cfg(test)]

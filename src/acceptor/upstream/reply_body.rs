@@ -262,7 +262,7 @@ struct CompressedBody {
     metrics: AppMetrics,
     /// The bytes that were compressed since other tasks of the thread had their turn.
     turn: usize,
-    /// There when the body has ended, with its trailers until they are given.
+    /// The end of the body, once it has come, with the trailers until they are given.
     end: Option<Option<HeaderMap>>,
     _room: Box<Reservation>,
 }

@@ -264,7 +264,7 @@ impl UpstreamConn {
         }
     }
 
-    /// Both directions and the timer, for use at the same time by one task.
+    /// The two directions and the timer, for use at the same time by one task.
     pub(in crate::acceptor) fn split(&mut self) -> (Reader<'_>, Writer<'_>) {
         let Self { stream, buf, buffers, timer, records, .. } = self;
         (Reader { stream, buf, buffers, timer, records }, Writer(stream))

@@ -25,7 +25,7 @@ pub(in crate::acceptor) struct Framing {
 /// The fault of a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::acceptor) enum FramingError {
-    /// Both `Content-Length` and `Transfer-Encoding`.
+    /// The head has both `Content-Length` and `Transfer-Encoding`.
     LengthAndEncoding,
     /// More than one `Transfer-Encoding`.
     TwoEncodings,
