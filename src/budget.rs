@@ -43,7 +43,6 @@ impl Budget {
         Reservation { budget: self.clone(), client, amount: 0 }
     }
 
-    /// The total.
     pub(crate) fn total(&self) -> u64 {
         self.0.total
     }

@@ -24,7 +24,6 @@ pub(super) struct Failure {
     pub(super) order_stays: bool,
 }
 
-/// The kind of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum FailureKind {

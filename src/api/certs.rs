@@ -19,7 +19,6 @@ pub(crate) struct CertList {
 /// The certificate that clients of a host get.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct HostCertificate {
-    /// The host.
     pub(crate) host: HostName,
     /// The certificate's source: `files`, `folder`, `imported`, `acme`, `mkcert` or `self-signed`.
     pub(crate) source: String,
@@ -69,22 +68,18 @@ pub(crate) struct RenewCert {
 pub(crate) enum RenewEvent {
     /// An authority is asked.
     Ordering {
-        /// The host.
         host: HostName,
     },
     /// The new pair is in the store, and not yet in use.
     Issued {
-        /// The host.
         host: HostName,
     },
     /// The new pair is in use.
     Renewed {
-        /// The certificate.
         certificate: Box<HostCertificate>,
     },
     /// The renewal failed, and nothing has changed.
     Failed {
-        /// The host.
         host: HostName,
         /// The reason, in plain words.
         reason: String,
@@ -104,7 +99,6 @@ pub(crate) struct ImportCert {
 /// The plan of an order for a host: the checks that were made. Nothing is ordered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct CertPlan {
-    /// The host.
     pub(crate) host: HostName,
     /// Whether no check found anything in the way.
     pub(crate) ready: bool,
@@ -114,19 +108,16 @@ pub(crate) struct CertPlan {
     pub(crate) not_checked: Vec<String>,
 }
 
-/// A check of a plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct PlanCheck {
     /// The check's word: `settings`, `source`, `name`, `authority`, `challenge`, `address`, `port80`, `port443`, `caa`
     /// or `limits`.
     pub(crate) check: String,
-    /// The result.
     pub(crate) result: CheckResult,
     /// The finding, in a sentence.
     pub(crate) text: String,
 }
 
-/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum CheckResult {

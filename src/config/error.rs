@@ -125,7 +125,6 @@ pub(crate) enum ConfigError {
         path: PathBuf,
         /// The user that may not read it.
         user: String,
-        /// The instance.
         instance: InstanceName,
         /// Both files of the pair.
         files: Box<CertFiles>,

@@ -48,7 +48,6 @@ impl RouteName {
         Ok(Self { host, prefix })
     }
 
-    /// The host.
     pub(crate) fn host(&self) -> &HostName {
         &self.host
     }

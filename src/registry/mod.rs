@@ -29,7 +29,6 @@ use snapshot::Snapshot;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RegistryEntry {
-    /// The host.
     pub(crate) host: RouteName,
     /// The app's directory or entry file.
     #[serde(serialize_with = "write_path", deserialize_with = "read_path")]
@@ -126,13 +125,11 @@ pub(crate) enum RegistryError {
     Twice {
         /// The file.
         path: PathBuf,
-        /// The host.
         host: RouteName,
     },
     /// JSON cannot hold an entry: its path is not UTF-8.
     #[error("the registry cannot hold the entry of `{host}`")]
     Entry {
-        /// The host.
         host: RouteName,
         /// The value that cannot be written.
         source: serde_json::Error,

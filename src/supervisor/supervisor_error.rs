@@ -47,7 +47,6 @@ pub(crate) enum SupervisorError {
     /// The host is another app's.
     #[error("the host `{host}` belongs to the app `{app}`")]
     HostTaken {
-        /// The host.
         host: RouteName,
         /// The app that the host leads to.
         app: AppName,
@@ -55,7 +54,6 @@ pub(crate) enum SupervisorError {
     /// The host comes from a config.
     #[error("the host `{host}` comes with the settings of the app `{app}`")]
     HostOfConfig {
-        /// The host.
         host: RouteName,
         /// The app that the host leads to.
         app: AppName,

@@ -33,7 +33,6 @@ pub(in crate::acceptor) struct Frames {
     ends_fields: bool,
 }
 
-/// The head of a frame.
 #[derive(Clone, Copy)]
 struct FrameHead {
     length: usize,

@@ -21,7 +21,6 @@ pub(crate) enum MkcertError {
     /// The program could not be started, or its files could not be read.
     #[error("cannot run `{}`", program.display())]
     Run {
-        /// The program.
         program: PathBuf,
         /// The system's error.
         source: io::Error,
@@ -29,7 +28,6 @@ pub(crate) enum MkcertError {
     /// The program did not end in time and was killed.
     #[error("`{}` took longer than {} s", program.display(), limit.as_secs())]
     TooSlow {
-        /// The program.
         program: PathBuf,
         /// The time that the program had.
         limit: Duration,
@@ -37,7 +35,6 @@ pub(crate) enum MkcertError {
     /// The program ended with an error.
     #[error("`{}` failed: {said}", program.display())]
     Failed {
-        /// The program.
         program: PathBuf,
         /// The last line that the program wrote.
         said: String,

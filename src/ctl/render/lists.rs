@@ -77,7 +77,6 @@ fn now(worker: &WorkerStatus) -> String {
     parts.join("; ")
 }
 
-/// An event of a deploy.
 pub(in crate::ctl) fn deploy_event(event: &DeployEvent) -> String {
     match event {
         DeployEvent::Starting { app, generation, workers, note } => {

@@ -29,7 +29,6 @@ use super::workers::AppWorkers;
 use crate::supervisor::app_context::AppContext;
 use crate::supervisor::files::file_watch::FileChange;
 
-/// The task of an app.
 struct AppTask {
     app: Arc<App>,
     ctx: AppContext,

@@ -26,7 +26,6 @@ use super::worker_record::{WorkerRecord, tally};
 use super::worker_state::{Breakdown, PhaseEvent, WorkerAction, WorkerPhase};
 use crate::supervisor::app_context::AppContext;
 
-/// The workers of an app.
 pub(super) struct AppWorkers {
     app: Arc<App>,
     ctx: AppContext,
