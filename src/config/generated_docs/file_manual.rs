@@ -63,10 +63,10 @@ fn plain(markdown: &str) -> String {
 }
 
 const DESCRIPTION: &[&str] = &[
-    "TOML. The server's file is the one that --config or RIP_CONFIG names, else /etc/rip-server/INSTANCE.toml. It has \
-     the settings of the server, those of its app in the table [app], and each further app in a table [[apps]]. The \
-     app's own rip.toml has, at its top, what the app may say of itself.",
-    "What stands before each key's meaning says where it may stand. server: in the server's file, at the top; \
+    "Both files are TOML. The server's file is the one that --config or RIP_CONFIG names, else \
+     /etc/rip-server/INSTANCE.toml. It has the settings of the server, those of its app in the table [app], and each \
+     further app in a table [[apps]]. The app's own rip.toml has, at its top, the settings that the app may make itself.",
+    "The word before each key's meaning says where the key may stand. server: in the server's file, at the top; \
      listen.bind is bind in the table [listen]. admin: in [app] or [[apps]] of the server's file. app: there, and at \
      the top of rip.toml. route: also in tables such as [route.\"/admin\"] there, for the paths below /admin.",
     "A word of the command line beats a variable of the environment, that beats the server's file, that beats \

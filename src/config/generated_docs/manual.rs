@@ -19,7 +19,7 @@ pub(crate) fn text() -> String {
          server's config file, that beats the app's own rip.toml, that beats the default.",
     );
     page.heading("Commands");
-    page.paragraph("Without one, the server runs.");
+    page.paragraph("Without a command, the server runs.");
     for (name, help) in COMMANDS.iter().chain(PAGES) {
         page.entry(name, help);
     }
@@ -82,13 +82,13 @@ const UNDER_SYSTEMD: &[&str] = &[
      rip-server-https@labs-api.socket (port 443), rip-server-http@labs-api.socket (port 80, redirects) and \
      rip-server-control@labs-api.socket. systemctl reload starts a new version beside the old one, and fails when it \
      does not become ready. systemctl restart keeps the sockets: connections wait meanwhile.",
-    "Ports are the sockets' affair: for another one, systemctl edit rip-server-https@labs-api.socket and write \
+    "The sockets have the ports: for another port, systemctl edit rip-server-https@labs-api.socket and write \
      [Socket], an empty ListenStream=, then ListenStream=8443. A port can be had by one instance only; [listen] of \
      the config file has no effect. systemctl stop rip-server@labs-api closes the sockets too, whoever opened them, and \
      so does systemctl disable --now; systemctl start opens them again. Connections that cannot start the server are \
      refused after a while: systemctl status then says why, and what to do.",
-    "systemctl reload reads the server's config file anew, too. Settings of apps and [sandbox] are taken; what needs a \
-     restart is told by rip-serverctl status. A broken file fails the reload, and all goes on as before.",
+    "systemctl reload reads the server's config file anew, too. Settings of apps and [sandbox] are taken; \
+     rip-serverctl status names those that need a restart. A broken file fails the reload, and all goes on as before.",
 ];
 
 const AS_A_USER: &[&str] = &[
@@ -115,7 +115,8 @@ const CERTIFICATES: &[&str] = &[
 ];
 
 const DATA_OF_APPS: &[&str] = &[
-    "A worker under systemd sees the system read-only. What it may write to lasts over deploys and restarts: $STATE_DIRECTORY, \
+    "A worker under systemd sees the system read-only. The folders that it may write to last over deploys and restarts: \
+     $STATE_DIRECTORY, \
      which is /var/lib/rip-apps/INSTANCE/APP (through /var/lib/private, as the user is a dynamic one), and $CACHE_DIRECTORY, \
      which is /var/cache/rip-apps/INSTANCE/APP. Other folders are named by writable of [sandbox] in \
      /etc/rip-server/INSTANCE.toml, and user of [sandbox] gives the workers a user that owns them. /tmp is each worker's own.",
@@ -126,8 +127,8 @@ const DATA_OF_APPS: &[&str] = &[
 
 const JOURNAL: &[&str] = &[
     "journalctl -u 'rip-server@*' shows the servers; journalctl RIP_INSTANCE=labs-api one of them with its workers; RIP_APP, \
-     RIP_WORKER, RIP_GENERATION and RIP_REQUEST_ID narrow that down. rip-serverctl logs shows what workers wrote, with the \
-     rights of whoever calls: root and members of group systemd-journal may read it. RIP_LOG=debug in \
+     RIP_WORKER, RIP_GENERATION and RIP_REQUEST_ID narrow that down. rip-serverctl logs shows the lines that workers \
+     wrote, with the caller's rights: root and members of group systemd-journal may read it. RIP_LOG=debug in \
      /etc/default/rip-server makes the servers say more; how much is kept is SystemMaxUse= of journald.conf(5).",
 ];
 

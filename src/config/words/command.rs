@@ -63,8 +63,8 @@ pub(crate) const COMMANDS: &[(&str, &str)] = &[
 /// Verbs of `rip-serverctl` that `rip-server` hands over to it with all their words.
 pub(crate) const VERBS: &[(&str, &str)] = &[
     ("status", "show what the running server does, and why"),
-    ("workers", "show its workers and the requests they have in hand"),
-    ("logs", "show what the workers wrote"),
+    ("workers", "show its workers and the requests that they have in hand"),
+    ("logs", "show the lines that the workers wrote"),
     ("deploy", "start a new version beside the old one, and replace it when ready"),
     ("rollback", "go back to the version that served before"),
     ("scale", "change how many workers an app has"),
