@@ -105,7 +105,7 @@ pub(crate) trait Input: Sized {
     /// Reads the input from the parts of a request.
     ///
     /// # Errors
-    /// What was read, and what would be right.
+    /// The text that was read, and the form that would be right.
     fn read(parts: &mut RequestParts) -> Result<Self, InputError>;
 }
 

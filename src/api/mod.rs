@@ -33,7 +33,7 @@ pub(crate) struct HostList {
     pub(crate) entries: Vec<HostEntry>,
 }
 
-/// One host of the registry.
+/// A host of the registry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct HostEntry {
     /// The host.
@@ -191,7 +191,7 @@ pub enum Health {
     Degraded,
 }
 
-/// One app in [`Status`].
+/// An app in [`Status`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AppStatus {
     /// The app.
@@ -340,7 +340,7 @@ pub struct WorkerList {
     pub workers: Vec<WorkerStatus>,
 }
 
-/// One worker.
+/// A worker in the answer to `GET /workers`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WorkerStatus {
     /// The app.

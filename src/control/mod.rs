@@ -104,7 +104,7 @@ pub(crate) trait ServerSettings: Send + Sync {
     /// Reads the server's config file anew, for later deploys. A wrong file changes nothing.
     ///
     /// # Errors
-    /// What is wrong in the file, where it stands, and what would be right.
+    /// The fault in the file, with its place and the form that would be right.
     fn read_anew(&self) -> Result<(), String>;
 
     /// Settings that were read anew and take effect at the next start of the server.

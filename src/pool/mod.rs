@@ -275,7 +275,7 @@ impl HeldPlace {
     }
 }
 
-/// One request's right to one worker. Dropping the lease gives the worker back in any case.
+/// The right of one request to one worker. Dropping the lease gives the worker back in any case.
 pub(crate) struct Lease {
     pool: Pool,
     /// The seat; `None` after it was given up for a tunnel's place.

@@ -41,7 +41,7 @@ pub(crate) struct PoolDemand {
     pub(crate) waiting: usize,
 }
 
-/// One worker in a [`PoolReport`].
+/// A worker in a [`PoolReport`].
 #[derive(Clone, Debug)]
 pub(crate) struct WorkerReport {
     pub(crate) standing: WorkerStanding,

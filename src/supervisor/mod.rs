@@ -72,8 +72,8 @@ pub(crate) struct SupervisorParts {
     pub(crate) cores: usize,
     /// The file that says which generations serve, for a server that finds their workers; `None`: no file.
     pub(crate) serving_generations: Option<PathBuf>,
-    /// The group of all tasks here. They end by [`Supervisor::stop`] and not when the group is asked to end, because
-    /// workers finish their requests first.
+    /// The group of all tasks here. The tasks end by [`Supervisor::stop`] and not when the group is asked to end,
+    /// because workers finish their requests first.
     pub(crate) stop: TaskGroup,
 }
 

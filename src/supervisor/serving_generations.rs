@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::name::{AppName, GenerationId};
 use crate::system::durable::write_atomic;
 
-/// Which generation of each app serves. Clones share one map.
+/// The serving generation of each app. Clones share one map.
 #[derive(Clone, Default)]
 pub(super) struct ServingGenerations(Arc<GenerationsInner>);
 

@@ -44,7 +44,7 @@ async fn workers_come_while_requests_wait_and_go_after_a_quiet_time() {
         conn.send_get(&format!("/gate?name={gate}")).await;
         held.push(conn);
     }
-    // It is chance which of the requests waits for the others.
+    // Chance decides which of the requests waits for the others.
     until("three are served and one waits", || async {
         let app = app(&server).await;
         (app.queued, app.in_flight) == (1, 3)

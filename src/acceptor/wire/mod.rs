@@ -11,8 +11,8 @@
 //!   first lines and other limits.
 //! - `worker_body` reads bodies of answers. `chunks` cannot: it finds their ends alone.
 //!
-//! What holds for more than one of them is written once: how a body's end is told in `body_framing`, which fields pass
-//! in `headers` and `trailers`, how fields and chunks are written in `encode`.
+//! Rules that hold for more than one of these parts are written once: how a body's end is told in `body_framing`, which
+//! fields pass in `headers` and `trailers`, how fields and chunks are written in `encode`.
 //!
 //! Beside HTTP/1 the room has HTTP/2's `frames`, and the `proxy_header` in front of everything.
 //!

@@ -62,7 +62,7 @@ pub(super) trait Launcher {
 /// A property of a transient unit; org.freedesktop.systemd1(5).
 pub(super) type Property<'a> = (&'a str, Variant<'a>);
 
-/// One row of `ListUnitsByPatterns`: name, description, load, active, sub, follower, path, job id, job type, job path.
+/// A row of `ListUnitsByPatterns`: name, description, load, active, sub, follower, path, job id, job type, job path.
 type UnitRow =
     (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
 

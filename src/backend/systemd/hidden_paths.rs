@@ -68,7 +68,7 @@ mod tests {
         assert_eq!(of("data/rip/blog"), [at("data/rip"), at("opt/other"), at("opt/shop")]);
         assert_eq!(of("opt/shop"), [at("data/rip"), at("opt/other")]);
         assert!(!hidden(&roots, &apps, &at("opt/shop")).iter().any(|path| path.starts_with("/usr")));
-        // What lies in an app's own folder is its own.
+        // A path in an app's own folder is the app's own.
         assert_eq!(here(hidden(&[], &[at("rip/blog/admin")], &at("data/rip/blog"))), Vec::<PathBuf>::new());
     }
 }

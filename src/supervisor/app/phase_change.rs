@@ -45,7 +45,7 @@ impl PhaseChange {
             let reason = record.stale.as_deref().unwrap_or_default();
             tracing::debug!(%app, %worker, %generation, from, to, why, "worker {worker} was recycled: {reason}");
         } else if record.recycling || (record.replaces && from == "starting") {
-            // These changes are logged at trace, for operators who ask for them.
+            // Changes that are part of every worker's life are logged at trace, for operators who ask for them.
             tracing::trace!(%app, %worker, %generation, from, to, why, "worker {worker}: {from} → {to}: {why}");
         } else {
             tracing::info!(%app, %worker, %generation, from, to, why, "worker {worker}: {from} → {to}: {why}");

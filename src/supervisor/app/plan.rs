@@ -73,7 +73,7 @@ pub(super) fn plan(desired: &Desired, workers: &[WorkerView]) -> Vec<Step> {
     if let Some(target) = candidate
         && WorkerSet::of(target.generation, workers).ready.len() >= target.count
     {
-        // What follows depends on the result of the promotion, after which the plan is made again.
+        // Further steps depend on the result of the promotion, after which the plan is made again.
         return vec![Step::Promote(target.generation)];
     }
     let mut steps = Vec::new();
@@ -145,7 +145,7 @@ fn raise(target: GenerationTarget, workers: &[WorkerView], steps: &mut Vec<Step>
 /// Keeps the serving generation at its wanted number, and replaces one due worker at a time.
 fn keep(target: GenerationTarget, deploying: Deploying, workers: &[WorkerView], steps: &mut Vec<Step>) {
     let set = WorkerSet::of(target.generation, workers);
-    // One more worker than wanted may run for as long as one is due, because the replacement comes first.
+    // A worker more than wanted may run for as long as one is due, because the replacement comes first.
     let spare = usize::from(set.any_stale() && !set.recycling);
     // A deploy replaces all workers anyway; a replacement that is on its way may still come.
     let started = if deploying == Deploying::Yes { 0 } else { spare };
@@ -306,7 +306,7 @@ mod tests {
             Self { seed, random, desired, count_before: 0, workers, latest: 1, next_worker: 0, given_up }
         }
 
-        /// One thing that can happen to an app.
+        /// Has one of the things happen that can happen to an app.
         fn disturb(&mut self) {
             match self.random.u32(0..12) {
                 0 => {

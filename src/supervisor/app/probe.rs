@@ -99,8 +99,8 @@ pub(super) async fn until_ready(probe: &Probe, last: &watch::Sender<Option<NotRe
     }
 }
 
-/// Whether a worker that was ready once sends nothing at all within `limit`. Its app may wait for something else, and
-/// its answer with it, so that the worker is then sent what its server answers by itself. Cancel-safe.
+/// Whether a worker that was ready once sends nothing at all within `limit`. The worker's app may wait for something
+/// else, and its answer with it; the worker is then sent a text that its server answers by itself. Cancel-safe.
 pub(super) async fn is_silent(probe: &Probe, limit: Duration) -> bool {
     let half = limit / 2;
     timeout(half, ask(probe)).await.is_err() && timeout(half, provoke(probe)).await.is_err()

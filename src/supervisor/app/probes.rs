@@ -75,8 +75,8 @@ impl Probes {
     }
 
     /// Finds out whether a worker that let a request's time pass still answers. A worker that takes several requests
-    /// may be well although it let the time of one pass. One whose event loop stands still answers nobody, and would
-    /// never be replaced otherwise.
+    /// may be well although it let the time of one pass. A worker whose event loop stands still answers nobody, and
+    /// would never be replaced otherwise.
     pub(super) fn liveness(&self, worker: WorkerId, record: &mut WorkerRecord) {
         let Some(address) = record.address.clone() else { return };
         if std::mem::replace(&mut record.doubted, true) {

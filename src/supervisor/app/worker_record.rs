@@ -126,8 +126,8 @@ impl WorkerRecord {
         }
     }
 
-    /// Makes this the record of a worker that was found with that age. It may still be busy for an earlier server's
-    /// client.
+    /// Makes this the record of a worker that was found with that age. The worker may still be busy for an earlier
+    /// server's client.
     pub(super) fn adopt(&mut self, started: Started, age: Duration) {
         self.state = WorkerPhase::Starting { give_up: self.ordered + self.spec.rules.timeouts.request };
         self.pid = Some(started.pid);

@@ -294,8 +294,8 @@ impl AppWorkers {
         if record.believes() { self.believe(worker) } else { None }
     }
 
-    /// Takes a worker's word that it is ready. It counts at once where no other process can listen; else it is first
-    /// looked who has the port.
+    /// Takes a worker's word that it is ready. The word counts at once where no other process can listen; else the
+    /// check of who has the port comes first.
     fn believe(&mut self, worker: WorkerId) -> Option<PhaseInput> {
         let record = self.records.get_mut(&worker)?;
         match record.address.clone() {

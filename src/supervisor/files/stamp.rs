@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use crate::digest;
 
-/// The state of a file. It has length and inode too, because a copy may keep the time.
+/// The state of a file. Length and inode belong to it, because a copy may keep the time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::supervisor) struct Stamp {
     modified: Option<SystemTime>,

@@ -19,7 +19,7 @@ use crate::supervisor::supervisor_error::SupervisorError;
 /// The hosts of an instance.
 pub(in crate::supervisor) struct Hosts {
     directory: Directory,
-    /// The registry. Its lock only lets a thread that may block have it; there is one writer, and it waits.
+    /// The registry. The lock only lets a thread that may block have the registry; there is one writer, which waits.
     registry: Arc<Mutex<Registry>>,
     rows: BTreeMap<RouteName, HostRow>,
     /// The state that an app's hosts share as long as they were never paused or stopped: a channel for each host would

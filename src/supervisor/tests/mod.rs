@@ -135,7 +135,7 @@ impl World {
         Self { supervisor, backend, apps, directory, metrics, events, stop, state }
     }
 
-    /// One app `blog`, serving.
+    /// Starts one app `blog`, and returns when it serves.
     async fn serving(spec: AppSpec) -> Self {
         let world = Self::start([spec], |_| Behaviour::default());
         assert_eq!(world.supervisor.settled().await, []);
