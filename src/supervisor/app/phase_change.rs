@@ -45,7 +45,8 @@ impl PhaseChange {
             let reason = record.stale.as_deref().unwrap_or_default();
             tracing::debug!(%app, %worker, %generation, from, to, why, "worker {worker} was recycled: {reason}");
         } else if record.recycling || (record.replaces && from == "starting") {
-            // Changes that are part of every worker's life are logged at trace, for operators who ask for them.
+            // The ordinary changes of a worker that is recycled, and of its replacement, are logged at trace, for
+            // operators who ask.
             tracing::trace!(%app, %worker, %generation, from, to, why, "worker {worker}: {from} → {to}: {why}");
         } else {
             tracing::info!(%app, %worker, %generation, from, to, why, "worker {worker}: {from} → {to}: {why}");
