@@ -25,8 +25,8 @@ pub(in crate::acceptor) struct ShownClientCert {
 }
 
 impl ShownClientCert {
-    /// `chain`: the client's own certificate first, empty when it has shown none; `verdict`: an error says why the
-    /// certificate is not believed.
+    /// The certificate of one handshake. `chain`: the client's own certificate first, empty when it has shown none;
+    /// `verdict`: an error says why the certificate is not believed.
     pub(in crate::acceptor) fn new(
         asked: ClientCerts,
         chain: &[CertificateDer<'_>],

@@ -270,8 +270,8 @@ impl AsyncWrite for ClientStream {
 }
 
 impl ClientStream {
-    /// Takes in what the client still sends, within limits. Else the kernel would send a reset, with which the client
-    /// loses the answer that it has not read yet.
+    /// Takes in the bytes that the client still sends, within limits. Else the kernel would send a reset, and the
+    /// client would lose the answer that it has not read yet.
     fn poll_linger(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut sink = [0; 4096];
         while self.lingered < LINGER_BYTES {

@@ -28,7 +28,7 @@ use crate::acceptor::wire::headers::{clean_answer, is_bodiless};
 /// Sends the request on a stream of its own and returns the answer with its body still coming.
 ///
 /// # Errors
-/// As with HTTP/1.1 workers. Dropping it resets the stream.
+/// As with HTTP/1.1 workers. Dropping the future resets the stream.
 pub(in crate::acceptor) async fn exchange(
     request: &mut Outgoing<'_>,
     lease: Lease,

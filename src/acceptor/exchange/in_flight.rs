@@ -111,7 +111,7 @@ impl Drop for InFlight {
     }
 }
 
-/// After waiting for so long a client may have left because the worker answers nobody.
+/// The wait after which a client may have left because the worker answers nobody.
 const LONG: Duration = Duration::from_secs(10);
 
 /// Reads until the answer's final head is there; of interim heads (RFC 9110 §15.2) only the links of 103 are kept.

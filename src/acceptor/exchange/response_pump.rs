@@ -38,7 +38,7 @@ pub(in crate::acceptor) struct IncomingAnswer {
     counted: bool,
     /// Whether the worker keeps the connection open after the answer.
     keepalive: bool,
-    /// Whether it comes in FastCGI's records, which say where it ends.
+    /// Whether the answer comes in FastCGI's records, which say where it ends.
     in_records: bool,
 }
 

@@ -1,5 +1,5 @@
-//! Owns what becomes of an answer that names a file (`X-Accel-Redirect`, `X-Sendfile`): the file is sent in the
-//! answer's place, with the answer's other fields.
+//! Owns answers that name a file (`X-Accel-Redirect`, `X-Sendfile`): the file is sent in the answer's place, with the
+//! answer's other fields.
 //!
 //! Never here: reading files (`crate::files`), or which folders there are (`spec/mounts`).
 

@@ -1,4 +1,5 @@
-//! Owns what settings change in an app's answer: its fields, whether it is compressed, and what its head then says.
+//! Owns the changes that settings make in an app's answer: to its fields, by compression, and to the head of a
+//! compressed answer.
 //!
 //! Never here: what the client wants (`accept_encoding`), or compressing (`body/compressor`).
 

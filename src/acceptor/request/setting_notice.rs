@@ -1,7 +1,7 @@
 //! Owns the log record of a setting for which a request was refused: at most one a minute for each setting, whatever
 //! clients do.
 //!
-//! Never here: what the client is told (`reply`), or which refusals have a setting (`reason`).
+//! Never here: the text for the client (`reply`), or which refusals have a setting (`reason`).
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};

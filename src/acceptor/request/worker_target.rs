@@ -1,5 +1,5 @@
-//! Owns what a worker sees of a request other than the client sent it: the target without the prefix that led to the
-//! app, and the header fields that the app's settings change.
+//! Owns the parts of a request that a worker sees differently from what the client sent: the target without the prefix
+//! that led to the app, and the header fields that the app's settings change.
 //!
 //! Never here: which route a request takes (`route`), or writing its head (`worker_head`).
 

@@ -43,10 +43,10 @@ enum Unanswered {
 }
 
 /// Sends the request and waits for the answer's head. When the connection ends before the worker has looked at the
-/// request, it is sent once more over a new connection.
+/// request, the request is sent once more over a new connection.
 ///
 /// # Errors
-/// As with HTTP/1.1 workers. Dropping it resets the stream.
+/// As with HTTP/1.1 workers. Dropping the future resets the stream.
 pub(in crate::acceptor) async fn answered(
     request: &mut Outgoing<'_>,
     lease: &Lease,

@@ -22,8 +22,8 @@ pub(in crate::acceptor) fn is_due(request: &Outgoing<'_>) -> bool {
     request.upstreams.server.spooled_answers.is_used_up_by(request.client)
 }
 
-/// Reserves memory of answers for what a request's answer holds for its client, whether that reads or not; `None` while
-/// few requests are open. Waits for the memory as long as the request may wait for a worker. Cancel-safe.
+/// Reserves memory of answers for what a request's answer holds for its client, whether the client reads or not; `None`
+/// while few requests are open. Waits for the memory as long as the request may wait for a worker. Cancel-safe.
 ///
 /// # Errors
 /// [`ServeError::QueueTimeout`] when there is no memory in time.
