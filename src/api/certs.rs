@@ -67,17 +67,11 @@ pub(crate) struct RenewCert {
 #[serde(tag = "event", rename_all = "lowercase")]
 pub(crate) enum RenewEvent {
     /// An authority is asked.
-    Ordering {
-        host: HostName,
-    },
+    Ordering { host: HostName },
     /// The new pair is in the store, and not yet in use.
-    Issued {
-        host: HostName,
-    },
+    Issued { host: HostName },
     /// The new pair is in use.
-    Renewed {
-        certificate: Box<HostCertificate>,
-    },
+    Renewed { certificate: Box<HostCertificate> },
     /// The renewal failed, and nothing has changed.
     Failed {
         host: HostName,
