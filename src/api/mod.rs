@@ -207,7 +207,7 @@ pub struct AppStatus {
     pub hosts: Vec<RouteName>,
     /// The generation that serves; 0 before the first.
     pub generation: GenerationId,
-    /// The generation that it is again, after a rollback.
+    /// The earlier generation that the serving one brings back, after a rollback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub again: Option<GenerationId>,
     /// The generation that a rollback brings back, if one is known.

@@ -1,4 +1,4 @@
-//! Owns what is said of a command that is to run as the workers of an app do.
+//! Owns the messages about a command that is to run as the workers of an app do.
 //!
 //! Never here: running it (`ctl`).
 
@@ -19,7 +19,7 @@ pub(crate) struct RunRequest {
     pub(crate) app: Option<AppName>,
 }
 
-/// Where, with what and as whom a command runs as the workers of an app do.
+/// The folder, environment and user with which a command runs as the workers of an app do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RunPlace {
     /// Always true.

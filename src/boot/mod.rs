@@ -1,6 +1,6 @@
 //! Wires everything together, and takes it apart again: start order, signals, stop order.
 //!
-//! The only file that knows both halves. Never here: what any part does.
+//! No other file knows both halves. Never here: what any part does.
 
 mod authorities;
 mod banner;
@@ -64,8 +64,8 @@ use worker_backend::{BackendPlan, ScriptFolder, WorkerBackend};
 /// Serves until it is asked to stop.
 ///
 /// # Errors
-/// Whatever keeps the server from starting: a port, a folder, an app that cannot be recognized. An app that starts and
-/// fails is no error: the server stays and says so.
+/// The cause that keeps the server from starting: a port, a folder, an app that cannot be recognized. An app that
+/// starts and fails is no error: the server stays and says so.
 fn serve_config(config: Config) -> anyhow::Result<()> {
     process_setup::unblock_signals();
     // The inherited sockets are taken before there is a second thread: the variables that name them are read once.
@@ -190,7 +190,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
     )?;
     let registry = Registry::open(&spec.state_dir.join("registry.json"))?;
     let (urls, redirects) = listeners.urls();
-    // The journal has a record of each line; and whoever started the server may not be looking.
+    // The journal has a record of each line, and the person who started the server may not be looking.
     let people = !config.server.log.json && target != LogTarget::Journal;
     if people {
         logging::say(&banner::text(spec, &urls, &redirects, &specs, cores(), &backend));
@@ -304,7 +304,7 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
         Err(asked) => asked,
     };
 
-    // The status says from here on that the server ends, whoever asked for it.
+    // From here on the status says that the server ends, whichever side asked for it.
     shutdown.request();
     let at_shutdown = workers.at_shutdown(asked).await;
     let times = EndTimes { lame_duck: spec.listening.lame_duck, drain };

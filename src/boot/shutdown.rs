@@ -44,7 +44,7 @@ pub(super) struct EndTimes {
     pub(super) drain: Duration,
 }
 
-/// Returns when a signal or the control socket asks for the end. A SIGHUP before deploys all apps.
+/// Returns when a signal or the control socket asks for the end. A SIGHUP that comes earlier deploys all apps.
 pub(super) async fn asked_to_stop(
     signals: &mut Signals,
     settings: &impl ServerSettings,

@@ -1,4 +1,4 @@
-//! Owns which certificate answers for a name: the certificates of one issuer by their names.
+//! Owns the certificates of one issuer by their names, and the choice of the one that answers for a name.
 //!
 //! Never here: handshakes (`resolver`), and where certificates come from.
 

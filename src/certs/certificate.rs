@@ -29,11 +29,11 @@ use super::tls;
 pub(super) struct Certificate {
     /// The chain and the key with which rustls signs.
     pub(super) key: Arc<CertifiedKey>,
-    /// The hosts it is good for, sorted.
+    /// The hosts that the certificate is good for, sorted.
     pub(super) names: Arc<[HostName]>,
-    /// The certificate is valid from this time …
+    /// The time from which the certificate is valid.
     pub(super) not_before: SystemTime,
-    /// … until this time.
+    /// The time until which the certificate is valid.
     pub(super) not_after: SystemTime,
     /// The place, counted from 1, of the first certificate of the chain that did not sign the one before it; `None`:
     /// all did.

@@ -63,8 +63,8 @@ impl HostCertificates {
         self.make(&host, now).map(|certificate| certificate.key)
     }
 
-    /// The host whose certificate answers for an SNI name. `localhost` has one, registered or not, for whoever sits at
-    /// the machine.
+    /// The host whose certificate answers for an SNI name. `localhost` has one, registered or not, for people at the
+    /// machine.
     fn host_of(&self, name: &str) -> Option<HostName> {
         match self.directory.lookup(name) {
             Some(routes) => Some(routes.host().clone()),
@@ -73,7 +73,7 @@ impl HostCertificates {
         }
     }
 
-    /// Every host that has one, in no order.
+    /// Every host that has a certificate, in no order.
     pub(super) fn names(&self) -> Vec<HostName> {
         self.read().keys().cloned().collect()
     }

@@ -90,7 +90,8 @@ impl Config {
 /// Reads the words after the program's name, the environment and the config file.
 ///
 /// # Errors
-/// Whatever is unknown, wrong, missing or contradictory; [`ConfigError::exit_code`] says what to exit with.
+/// The first setting that is unknown, wrong, missing or contradictory; [`ConfigError::exit_code`] says what to exit
+/// with.
 pub(crate) fn read(words: &[OsString], machine: &ProcessContext) -> Result<Invocation, ConfigError> {
     let exists = |path: &Path| machine.directory.join(path).exists();
     match command_line::parse(&instance::found_among(words)?, &exists)? {

@@ -5,8 +5,8 @@
 //!
 //! Percent-encoding of printable ASCII characters is undone (RFC 3986 §6.2.2.2). Some programs take an encoded or a
 //! backward slash, an empty segment, `;` or an encoded `%` for a border of segments, or for something else altogether,
-//! and others do not: what stands before such a character is certain, what comes after it is open. Segments of dots,
-//! and whatever may be read as one, undo what stands before them, and are refused.
+//! and others do not: the path before such a character is certain, the path after it is open. Segments of dots, and
+//! segments that may be read as such, undo the segments before them, and are refused.
 
 use std::borrow::Cow;
 
@@ -207,7 +207,7 @@ impl PathReading {
         Ok(())
     }
 
-    /// Notes that programs read the path in different ways from here on.
+    /// Notes that programs read the path in different ways from this place on.
     fn open(&mut self) {
         self.certain.get_or_insert(self.plain.len());
     }

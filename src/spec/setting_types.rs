@@ -191,7 +191,7 @@ choices! {
 
     /// The answers that are compressed for clients that take them so.
     Compress {
-        /// None.
+        /// No answers are compressed.
         Off = "off",
         /// Answers without a secret: style sheets, scripts, fonts, and pages that are the same for everybody.
         Safe = "safe",
@@ -201,7 +201,7 @@ choices! {
 
     /// The effect of a change of the app's files.
     Reload {
-        /// Nothing.
+        /// A change has no effect.
         None = "none",
         /// A rolling replacement of the workers.
         Process = "process",

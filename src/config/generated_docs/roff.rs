@@ -38,7 +38,7 @@ impl Roff {
         let _ = writeln!(self.0, ".TP\n\\fB{}\\fR\n{}", escaped(term), escaped(text));
     }
 
-    /// Places what follows below the last entry, until [`Roff::outdent`].
+    /// Places further text below the last entry, until [`Roff::outdent`].
     pub(crate) fn indent(&mut self) {
         self.0.push_str(".RS\n");
     }

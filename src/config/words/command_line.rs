@@ -28,7 +28,7 @@ pub(crate) enum Parsed {
 /// Reads the words after the program's name.
 ///
 /// # Errors
-/// Whatever is unknown, wrong, said twice, or missing.
+/// The first word that is unknown, wrong, said twice, or missing.
 pub(crate) fn parse(words: &[OsString], exists: &dyn Fn(&Path) -> bool) -> Result<Parsed, ConfigError> {
     if let Some((first, rest)) = words.split_first()
         && let Some((_, inner)) = INNER.iter().find(|(name, _)| *name == first)

@@ -46,7 +46,7 @@ pub(crate) struct AppWord {
 /// Reads the words for a server; `note`: how an ambiguous word was understood.
 ///
 /// # Errors
-/// Whatever is unknown, wrong, said twice, or missing.
+/// The first word that is unknown, wrong, said twice, or missing.
 pub(crate) fn read(
     words: &[OsString],
     exists: &dyn Fn(&Path) -> bool,
