@@ -34,7 +34,7 @@ pub(in crate::acceptor) async fn serve_http1(conn: Rc<Connection>, mut stream: C
     let shard = Rc::clone(&conn.shard);
     let limits = &shard.server.limits;
     loop {
-        // Boxed, here and below, so that a connection at rest has only its place in this task.
+        // The future is boxed, here and below, so that a connection at rest has only its place in this task.
         let end = Box::pin(serve_fast(&conn, &mut stream, limits)).await;
         let rests = match end {
             ConnectionEnd::Resting => Some(stream),
@@ -69,7 +69,7 @@ async fn serve_fast(
 async fn serve_any(conn: &Rc<Connection>, stream: ClientStream, limits: &Limits) -> Option<ClientStream> {
     let state = Arc::clone(&conn.state);
     let served = Rc::clone(conn);
-    // Boxed: the future is large, and would be moved several times before it is first polled.
+    // The future is boxed because it is large, and would be moved several times before it is first polled.
     let service = service_fn(move |request: http::Request<Incoming>| {
         Box::pin(serve(Rc::clone(&served), request, PIECE))
     });

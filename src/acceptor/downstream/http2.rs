@@ -28,7 +28,7 @@ pub(in crate::acceptor) async fn serve_http2(conn: Rc<Connection>, stream: Clien
     let shard = Rc::clone(&conn.shard);
     let limits = &shard.server.limits;
     let state = Arc::clone(&conn.state);
-    // Boxed: the future is large, and would be moved several times before it is first polled.
+    // The future is boxed because it is large, and would be moved several times before it is first polled.
     let service =
         service_fn(move |request: http::Request<Incoming>| Box::pin(serve(Rc::clone(&conn), request, PIECE)));
     let windows = Windows::of(limits.h2_streams);

@@ -30,7 +30,7 @@ pub(in crate::acceptor) async fn serve(
     entrance: Entrance,
 ) {
     let begun = Instant::now();
-    // Boxed: the connection has no use for it later.
+    // The future is boxed: the connection has no use for it later.
     let introduced = Box::pin(introduced(&shard, stream, peer, local)).await;
     let Some((stream, peer, local)) = introduced else { return };
     let Some(admission) = entrance.admit(&shard, peer) else { return };

@@ -92,7 +92,8 @@ impl Open {
         let (transport, sni, http2, client_cert) = match tls {
             None => (Transport::Plain(socket), None, false, None),
             Some(tls) => {
-                // Boxed, as HTTP/2 below is: a connection keeps the room of its task for as long as it lives.
+                // The future is boxed, as that of HTTP/2 below is, because a connection keeps the room of its task for
+                // as long as it lives.
                 let place_state = admission.place_state();
                 let shaken =
                     Box::pin(shake(&shard, socket, (peer, local), tls, place_state, handshake)).await;

@@ -52,7 +52,7 @@ pub(in crate::acceptor) async fn forward(
         fastcgi::check(request.head)?;
     }
     match attempt(request, None, recording).await {
-        // Boxed, here and below: the future of every request would have room for what few of them need.
+        // The future is boxed, here and below: every request would have room for the parts that few of them need.
         Err(first) => Box::pin(ask_another(request, first, recording)).await,
         answered => answered,
     }
@@ -125,7 +125,7 @@ async fn claim(
 ) -> Result<Lease, ServeError> {
     // The time limit of a second claim begins when it is made.
     let asked = if not.is_none() { request.ready } else { Instant::now() };
-    // Boxed: few requests wait for anything but a worker.
+    // The future is boxed: few requests wait for anything but a worker.
     let mut outcome = match restraint::is_due(request) || request.unread > 0 {
         true => Box::pin(claim_when_read(request, not, asked)).await,
         false => request.app.pool.claim(claim_of(request, not, asked)).await.map_err(Unclaimed::Pool),

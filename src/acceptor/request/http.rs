@@ -161,7 +161,7 @@ async fn answer(
     }
     let identity = match &rules.auth {
         Auth::Off => None,
-        // Boxed, here and below: the future of every request would have room for what few of them need.
+        // The future is boxed, here and below: every request would have room for the parts that few of them need.
         auth => match Box::pin(identify(conn, parts, (client, &host, context.id), auth, recording)).await? {
             AuthOutcome::Known(identity) => Some(identity),
             AuthOutcome::Answered(reply) => return Ok(reply),

@@ -68,7 +68,7 @@ pub(in crate::acceptor) async fn send(
     let follows = matches!(body, RequestBody::Streaming(..) | RequestBody::PassedOn);
     let sent = match in_one_write || follows {
         true => Sent::All,
-        // Boxed: most requests have no such body.
+        // The future is boxed: most requests have no such body.
         false => Box::pin(send_body(upstream, body, coding)).await?,
     };
     *all_sent = sent == Sent::All;
@@ -124,7 +124,7 @@ async fn post(
     let mut underway = Underway { posted: upstream.post(write_batch, request), all_sent };
     let sent = match (&mut underway.posted).await {
         Ok(count) if count == underway.posted.bytes().len() => Sent::All,
-        // Boxed: most requests are written at once.
+        // The future is boxed: most requests are written at once.
         Ok(count) => Box::pin(write_from(upstream, underway.posted.bytes(), count)).await?,
         Err(error) => not_written(upstream, error, true)?,
     };

@@ -59,7 +59,7 @@ impl UpstreamConn {
                 return Ok(upstream);
             }
         }
-        // Boxed: most requests find a kept connection.
+        // The future is boxed: most requests find a kept connection.
         Box::pin(Self::open_new(member, upstreams, limit)).await
     }
 
