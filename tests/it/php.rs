@@ -254,6 +254,44 @@ async fn a_page_that_asks_its_own_site_is_answered() {
     assert_eq!(reply.text(), "inner");
 }
 
+/// A script goes on behind its answer, or writes for nobody: the one worker is free when it has ended.
+#[tokio::test]
+async fn a_client_that_leaves_holds_no_worker_and_ends_none() {
+    let work = "header('Content-Length: 5'); echo 'hello'; flush(); \
+        for ($n = 0; !file_exists('go') && $n < 900; $n++) { usleep(10000); clearstatcache(); } touch('done');";
+    let page = "for (;;) { echo str_repeat('x', 8192); flush(); usleep(1000); }";
+    let slow = "for ($n = 0; !file_exists('go') && $n < 900; $n++) { usleep(10000); clearstatcache(); } \
+        for (;;) { echo str_repeat('x', 8192); flush(); }";
+    let script = |text: &str| format!("<?php chdir(__DIR__); touch('begun'); {text}");
+    let (work, page, slow) = (script(work), script(page), script(slow));
+    let files =
+        [("index.php", "<?php echo 'front';"), ("work.php", &work), ("page.php", &page), ("slow.php", &slow)];
+    let Some(folder) = site(&files) else { return };
+    let app = folder.path().join("site");
+    let server = Setup::app(&app).words(&["w:1", "--reload=none"]).tls().start_in(folder).await;
+    let app = app.canonicalize().unwrap();
+    let before = server.worker_pids().await;
+    for path in ["/work.php", "/page.php", "/slow.php"] {
+        let mut conn = server.connect().await;
+        conn.send_get(path).await;
+        until("the script runs", async || app.join("begun").exists()).await;
+        match path {
+            "/work.php" => assert_eq!(
+                (conn.head().await.status, conn.exactly(5).await.unwrap()),
+                (200, b"hello".to_vec())
+            ),
+            "/page.php" => assert_eq!(conn.head().await.status, 200),
+            _ => {}
+        }
+        conn.reset();
+        fs::write(app.join("go"), "").unwrap();
+        assert_eq!(server.get("/").await.text(), "front", "behind {path}");
+        assert!(path != "/work.php" || app.join("done").exists(), "the script has ended");
+        assert_eq!(server.worker_pids().await, before, "{path}");
+        ["begun", "go", "done"].iter().for_each(|mark| drop(fs::remove_file(app.join(mark))));
+    }
+}
+
 #[test]
 fn what_is_missing_or_wrong_is_said() {
     let check = |path: &Path, rip: &str, php: bool| {

@@ -252,18 +252,21 @@ impl IncomingAnswer {
     }
 
     /// Ends an answer that nobody reads any more. The worker is free only when it has ended the answer or its
-    /// connection.
+    /// connection, with records when it takes another connection.
     pub(in crate::acceptor) async fn abandon(mut self, limit: Duration) {
         if self.claimed.lease.member().concurrency.get() > 1 {
             return;
         }
         let deadline = Instant::now() + limit;
-        if self.decoder.remaining().is_some_and(|left| left <= WORTH_READING) {
+        if self.decoder.length().is_some_and(|left| left <= WORTH_READING) {
             match timer::timeout_at(deadline, self.read_to_end()).await {
                 Ok(true) => return self.end().await,
                 Ok(false) => return,
                 Err(_) => return self.condemn(WorkerFault::Stalled),
             }
+        }
+        if self.in_records {
+            return self.claimed.hang_up(deadline).await;
         }
         let seen = self.claimed.upstream.refuse_answer(self.claimed.lease.member());
         if !seen {

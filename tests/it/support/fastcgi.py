@@ -109,6 +109,12 @@ class Connection:
         self.send(STDOUT, head.encode() + b"\r\n\r\n" + body, padding=3)
         self.end()
 
+    def linger(self):
+        """Closes as php-cgi does: behind the other side."""
+        self.sock.shutdown(socket.SHUT_WR)
+        while self.sock.recv(8):
+            pass
+
     def serve(self):
         kind, content = self.record()
         assert kind == BEGIN and content[:2] == b"\0\1", (kind, content)
@@ -230,13 +236,14 @@ def stray(conn, variables, query, body):
 
 
 def until_gone(conn, variables, query, body):
-    """Writes until nobody reads."""
+    """Writes until nobody reads, and then waits for the other side to close."""
     try:
         conn.send(STDOUT, b"Content-Type: text/plain\r\n\r\n")
         while True:
             conn.send(STDOUT, b"x" * 60000)
     except Gone:
         arrive("gone")
+        conn.linger()
         raise
 
 
