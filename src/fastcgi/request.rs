@@ -53,17 +53,17 @@ impl<'a> Params<'a> {
         }
     }
 
-    /// Adds the script: its folder, its name there, and the rest of the path. Without a script the program behind the
-    /// worker answers all paths.
-    pub(crate) fn add_script(&mut self, script: Option<[&str; 3]>, path: impl AsRef<[u8]>) {
+    /// Adds the script: its folder, its name there, and the rest of the path. `prefix` stands before the script's name
+    /// in URLs. Without a script the program behind the worker answers all paths below the prefix.
+    pub(crate) fn add_script(&mut self, script: Option<[&str; 3]>, prefix: &str, path: impl AsRef<[u8]>) {
         let Some([root, name, info]) = script else {
-            self.add("SCRIPT_NAME", "");
+            self.add("SCRIPT_NAME", prefix);
             self.add("PATH_INFO", path);
             return;
         };
         self.add("DOCUMENT_ROOT", root);
         self.add("SCRIPT_FILENAME", format!("{root}{name}"));
-        self.add("SCRIPT_NAME", name);
+        self.add("SCRIPT_NAME", [prefix, name].concat());
         if !info.is_empty() {
             self.add("PATH_INFO", info);
             self.add("PATH_TRANSLATED", format!("{root}{info}"));

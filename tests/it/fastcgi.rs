@@ -310,3 +310,31 @@ async fn standard_error_is_in_the_log_and_not_in_the_answer() {
         assert!(logs.lines().any(|row| row.ends_with(line) && row.contains("scripted")), "{line}: {logs}");
     }
 }
+
+#[tokio::test]
+async fn the_prefix_of_a_route_stands_in_script_name() {
+    let server = setup().rules("hosts = [\"a.example/my/app\", \"b.example\"]\nstrip = true").start().await;
+    for (host, path, uri, script, info, field) in [
+        (
+            "a.example",
+            "/my/app/view/x%20y?a=b",
+            "/my/app/view/x%20y?a=b",
+            "/my/app",
+            "/view/x y",
+            "/my/app".into(),
+        ),
+        ("a.example", "/my/%61pp/view", "/my/app/view", "/my/app", "/view", "/my/app".into()),
+        ("b.example", "/view?/my/app", "/view?/my/app", "", "/view", Value::Null),
+    ] {
+        let fields = [("Host", host), ("X-Forwarded-Prefix", "/evil")];
+        let told = variables(&server, "GET", path, &fields, b"").await;
+        for (name, value) in [
+            ("REQUEST_URI", uri.into()),
+            ("SCRIPT_NAME", script.into()),
+            ("PATH_INFO", info.into()),
+            ("HTTP_X_FORWARDED_PREFIX", field),
+        ] {
+            assert_eq!(told[name], value, "{name} of {host}{path}");
+        }
+    }
+}

@@ -100,6 +100,44 @@ async fn a_path_leads_to_a_script_a_file_or_the_front_controller() {
     }
 }
 
+/// As a script is told in a folder of that name.
+#[tokio::test]
+async fn below_a_prefix_a_script_is_told_where_it_is_for_the_client() {
+    let Some(folder) = site(&[("index.php", TELL), ("remote.php", TELL), ("admin/index.php", TELL)]) else {
+        return;
+    };
+    write(&folder, "rip.toml", "hosts = [\"a.example/my/site\", \"b.example\"]\nstrip = true\n");
+    let server = start(folder).await;
+    let root = server.root().join("site").canonicalize().unwrap();
+    for (host, path, script, info) in [
+        ("a.example", "/my/site", "/my/site/index.php", ""),
+        ("a.example", "/my/site/?a=b", "/my/site/index.php", ""),
+        ("a.example", "/my/site/blog/2026", "/my/site/index.php", ""),
+        ("a.example", "/my/site/admin/", "/my/site/admin/index.php", ""),
+        ("a.example", "/my/site/remote.php/dav/a%20b", "/my/site/remote.php", "/dav/a b"),
+        ("b.example", "/my/site/blog", "/index.php", ""),
+    ] {
+        let fields = [("Host", host), ("X-Forwarded-Prefix", "/evil")];
+        let seen: Value = server.ask("GET", path, &fields, b"").await.json();
+        let seen = &seen["server"];
+        let name = script.strip_prefix("/my/site").unwrap_or(script);
+        // Where nothing is left of a path, its worker sees `/`.
+        let uri = if path == "/my/site" { "/my/site/" } else { path };
+        for (variable, value) in [
+            ("REQUEST_URI", uri.to_owned()),
+            ("SCRIPT_NAME", script.into()),
+            ("PHP_SELF", format!("{script}{info}")),
+            ("SCRIPT_FILENAME", format!("{}{name}", root.display())),
+        ] {
+            assert_eq!(seen[variable], value, "{variable} of {host}{path}");
+        }
+        assert_eq!(seen["PATH_INFO"].as_str().unwrap_or_default(), info, "{host}{path}");
+        assert_eq!(seen["HTTP_X_FORWARDED_PREFIX"], Value::Null, "{host}{path}");
+    }
+    let folder = server.ask("GET", "/my/site/admin?a=b", &[("Host", "a.example")], b"").await;
+    assert_eq!((folder.status, folder.field("location")), (301, "/my/site/admin/?a=b"));
+}
+
 #[tokio::test]
 async fn source_is_never_sent_and_a_picture_never_run() {
     const SECRET: &str = "<?php $password = 'secret'; echo 'run';";

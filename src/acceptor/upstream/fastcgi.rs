@@ -47,9 +47,10 @@ pub(in crate::acceptor) fn write_request(
     params.add("SERVER_SOFTWARE", "rip-server");
     params.add("SERVER_PROTOCOL", protocol(head.version));
     params.add("REQUEST_METHOD", head.method.as_str());
-    params.add("REQUEST_URI", head.uri.path_and_query().map_or("/", |target| target.as_str()));
+    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+    params.add("REQUEST_URI", [origin.prefix, target].concat());
     params.add("QUERY_STRING", head.uri.query().unwrap_or_default());
-    params.add_script(script.map(Script::parts), decoded(head.uri.path()));
+    params.add_script(script.map(Script::parts), origin.prefix, decoded(head.uri.path()));
     params.add("SERVER_NAME", without_port(origin.host));
     params.add("SERVER_PORT", itoa::Buffer::new().format(origin.port));
     params.add("REMOTE_ADDR", origin.client.to_string());
@@ -70,6 +71,10 @@ pub(in crate::acceptor) fn write_request(
         params.add("CONTENT_TYPE", kind.as_bytes());
     }
     add_fields(&mut params, head, origin);
+    // Frameworks of PHP that believe this field put it in front of what `SCRIPT_NAME` says.
+    if script.is_none() && !origin.prefix.is_empty() {
+        params.add("HTTP_X_FORWARDED_PREFIX", origin.prefix);
+    }
     params.end();
 }
 
@@ -97,9 +102,6 @@ fn add_fields(params: &mut Params<'_>, head: RequestHead<'_>, origin: &Origin<'_
     params.add("HTTP_X_FORWARDED_PROTO", origin.proto);
     params.add("HTTP_X_FORWARDED_HOST", origin.host);
     params.add("HTTP_X_FORWARDED_PORT", itoa::Buffer::new().format(origin.port));
-    if !origin.prefix.is_empty() {
-        params.add("HTTP_X_FORWARDED_PREFIX", origin.prefix);
-    }
     params.add("HTTP_X_REQUEST_ID", origin.id.as_bytes());
     params.add("HTTP_X_REQUEST_START", format!("t={}", origin.start_ms));
     for (name, value) in origin.client_cert.iter().chain(origin.identity) {

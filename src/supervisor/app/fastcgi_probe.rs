@@ -62,7 +62,7 @@ fn request(target: &str, script: Option<&Script>) -> Vec<u8> {
     ] {
         params.add(name, value);
     }
-    params.add_script(script.map(Script::parts), path);
+    params.add_script(script.map(Script::parts), "", path);
     params.end();
     out.extend_from_slice(&STDIN_END);
     out
