@@ -19,6 +19,7 @@ mod shutdown;
 mod systemd_status;
 mod worker_backend;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -189,6 +190,9 @@ async fn serve(config: Arc<Config>, inherited: Inherited, target: LogTarget) -> 
         WorkerBackend::open(plan, spec, &paths, settings.sandbox(), &backend_stop, events_in),
     )?;
     let registry = Registry::open(&spec.state_dir.join("registry.json"))?;
+    // Every app is read again when it starts, and then keeps to itself what the others name.
+    let added: BTreeSet<_> = registry.entries().map(|entry| &entry.path).collect();
+    added.into_iter().for_each(|path| resolver.note_users(path));
     let (urls, redirects) = listeners.urls();
     // The journal has a record of each line, and the person who started the server may not be looking.
     let people = !config.server.log.json && target != LogTarget::Journal;

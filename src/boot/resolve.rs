@@ -3,17 +3,18 @@
 //!
 //! Never here: starting anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::apps::production::stand_in;
 use crate::apps::{self, DetectedApp, Hints, StaticHint};
 use crate::certs::ClientAuthorities;
 use crate::config::app::{AppSettings, app_settings, directory};
 use crate::config::merge::Config;
+use crate::files::beneath::reachable;
 use crate::files::error_pages::ErrorPages;
 use crate::files::scripts::DocumentRoot;
 use crate::name::RouteName;
@@ -40,6 +41,8 @@ pub(super) struct Resolver {
     is_service: bool,
     /// The authorities of client certificates, which are read for the apps that ask for certificates.
     authorities: Arc<ClientAuthorities>,
+    /// The files of users that apps of the instance have named so far: no app sends one of them.
+    users: Mutex<BTreeSet<PathBuf>>,
 }
 
 impl Resolver {
@@ -51,7 +54,22 @@ impl Resolver {
     ) -> Self {
         let scripts = scripts.folder().to_owned();
         // `/proc/self/exe` stays the running version when an upgrade replaces the file.
-        Self { settings, scripts, self_exe: PathBuf::from("/proc/self/exe"), is_service, authorities }
+        let self_exe = PathBuf::from("/proc/self/exe");
+        Self { settings, scripts, self_exe, is_service, authorities, users: Mutex::default() }
+    }
+
+    /// Learns which files of users an app names that is yet to be read.
+    pub(super) fn note_users(&self, path: &Path) {
+        if let Ok(settings) = app_settings(&self.settings.config().app_at(path)) {
+            self.all_users(&settings.rules);
+        }
+    }
+
+    /// The files of users of all apps that are known, with those that these settings name.
+    fn all_users(&self, rules: &Rules) -> Vec<PathBuf> {
+        let mut all = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        all.extend(rules.files_of_users());
+        all.iter().cloned().collect()
     }
 }
 
@@ -158,7 +176,7 @@ impl Resolver {
         }
         let pid_file = kind.writes_pid_file(&found.command.dir);
         let follow = real_folders(&settings.php.follow)?;
-        let users = settings.rules.files_of_users();
+        let users = self.all_users(&settings.rules);
         let (files, accel) = mounts(&settings.rules, &found, &follow, &users)?;
         let secrets =
             ServedSecrets { users: &users, found: &found, follow: &follow, mounts: [&files, &accel] };
@@ -230,6 +248,7 @@ fn check_users(rules: &Rules) -> Result<(), ResolveError> {
 
 /// The folders in which requests reach scripts.
 fn scripts(within: Option<PathBuf>, root: &Path, follow: Vec<PathBuf>, secrets: Vec<PathBuf>) -> Scripts {
+    let secrets = reachable(&secrets, std::iter::once(root).chain(follow.iter().map(PathBuf::as_path)));
     Scripts(within.map(|within| Arc::new(DocumentRoot { root: root.to_owned(), within, follow, secrets })))
 }
 

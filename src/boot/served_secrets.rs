@@ -1,14 +1,15 @@
-//! Owns the files with passwords of an app that lie where the app's files are served: that they are not sent, and that
-//! people are told.
+//! Owns the files with passwords, of whichever app, that lie where an app's files are served: that they are not sent,
+//! and that people are told.
 //!
 //! Never here: sending files (`files`).
 
 use std::path::PathBuf;
 
 use crate::apps::DetectedApp;
+use crate::files::beneath::reachable;
 use crate::spec::mounts::Mounts;
 
-/// The files of users of an app, and the folders that it serves.
+/// The files of users of the apps of an instance, and the folders that one of the apps serves.
 pub(super) struct ServedSecrets<'a> {
     pub(super) users: &'a [PathBuf],
     pub(super) found: &'a DetectedApp,
@@ -24,9 +25,9 @@ impl ServedSecrets<'_> {
         let Some(site) = self.found.site.as_ref().and_then(|site| site.canonicalize().ok()) else {
             return Vec::new();
         };
-        let files = self.users.iter().filter_map(|file| file.canonicalize().ok());
-        let inside = files.filter(|file| file.starts_with(&site));
-        let each = inside.filter_map(|file| Some(["--secret".to_owned(), file.to_str()?.to_owned()]));
+        let files = reachable(self.users, std::iter::once(&*site)).into_iter();
+        let real = files.filter_map(|file| file.canonicalize().ok());
+        let each = real.filter_map(|file| Some(["--secret".to_owned(), file.to_str()?.to_owned()]));
         each.flatten().collect()
     }
 

@@ -127,6 +127,19 @@ impl Beneath {
     }
 }
 
+/// Those of the files that may be found in the folders, which have no links in their paths. A file with several names
+/// may have one of them anywhere.
+pub(crate) fn reachable<'a>(
+    files: &[PathBuf],
+    folders: impl Iterator<Item = &'a Path> + Clone,
+) -> Vec<PathBuf> {
+    let is_reachable = |file: &&PathBuf| {
+        let is_inside = |real: PathBuf| folders.clone().any(|folder| real.starts_with(folder));
+        file.canonicalize().is_ok_and(is_inside) || file.metadata().is_ok_and(|meta| meta.nlink() > 1)
+    };
+    files.iter().filter(is_reachable).cloned().collect()
+}
+
 fn open_beneath(folder: &Path, path: &Path, flags: OFlags, seen: Seen) -> Result<OwnedFd, Errno> {
     let of_folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let folder = rustix::fs::openat(CWD, folder, of_folder, Mode::empty())?;

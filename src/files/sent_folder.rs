@@ -11,7 +11,7 @@ use http::{Request, Response};
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
-use super::beneath::Beneath;
+use super::beneath::{Beneath, reachable};
 use super::request_path::is_seen;
 use super::scripts::is_file_seen;
 use super::site::{Body, Site};
@@ -44,9 +44,10 @@ impl SentFolder {
         Ok(folder)
     }
 
-    /// Returns this folder without the files `secrets`, wherever they are.
+    /// Returns this folder without the files `secrets`, whatever their names in it.
     pub(crate) fn without(self, secrets: &[PathBuf]) -> Self {
-        Self { secrets: secrets.to_vec(), ..self }
+        let folders = [&self.root].into_iter().chain(&self.follow).map(PathBuf::as_path);
+        Self { secrets: reachable(secrets, folders), ..self }
     }
 
     /// The folder's path, links followed.

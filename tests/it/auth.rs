@@ -298,3 +298,48 @@ async fn a_file_of_users_that_lies_where_files_are_served_is_told_and_never_sent
     let check = rip_server(folder.path(), &["check", "./app"]).await;
     assert!(!check.out.contains("lies in"), "{check:?}");
 }
+
+/// The file of users of one app in a folder that another app serves, in each way.
+#[tokio::test]
+async fn a_file_of_users_is_sent_by_no_other_app_either() {
+    let page = ("app/index.html", "front");
+    let program = ("app/index.php", "<?php echo 'front';");
+    let mount = "static = [{ path = \"/files\", root = \"files\" }]\n";
+    for (front, rules, within) in [(page, "", ""), (program, "", ""), (program, mount, "files/")] {
+        if front == program && !has("php-cgi", "php-cgi") {
+            continue;
+        }
+        let (names, beside) = (format!("app/{within}names.txt"), format!("app/{within}a.txt"));
+        let auth = format!("auth = {{ users = \"../{names}\" }}\n");
+        let files = [
+            front,
+            ("app/rip.toml", rules),
+            (&*names, ANNA),
+            (&*beside, "a"),
+            ("other/index.html", "other"),
+            ("other/rip.toml", &auth),
+        ];
+        let folder = folder_with(&files);
+        let secret = folder.path().join(&names);
+        std::os::unix::fs::symlink("names.txt", secret.with_file_name("link.txt")).unwrap();
+        fs::hard_link(&secret, secret.with_file_name("hard.txt")).unwrap();
+        let (app_folder, other) = (folder.path().join("app"), folder.path().join("other"));
+        let mut server = Setup::app(&app_folder).start_in(folder).await;
+        server.ctl(&["add", "b.example", "--app", other.to_str().unwrap()]).await.expect(0);
+        server.ctl(&["deploy", "app"]).await.expect(0);
+        // The app of an added host is read after those of the start.
+        for round in ["deployed", "started"] {
+            assert_eq!(server.get(&format!("/{within}a.txt")).await.text(), "a", "{front:?} {round}");
+            for name in ["names.txt", "link.txt", "hard.txt", "%6eames.txt"] {
+                let reply = server.get(&format!("/{within}{name}")).await;
+                let refused = reply.status == 404 || reply.text() == "front";
+                assert!(refused, "{front:?} {within}{name} {round}: {reply:?}");
+            }
+            assert_eq!(server.ask("GET", "/", &[("Host", "b.example")], b"").await.status, 401);
+            let apps = server.status().await.apps;
+            let app = apps.iter().find(|one| one.app.as_str() == "app").unwrap();
+            assert!(app.warnings[0].contains("names.txt, which `auth` names, lies in "), "{round}: {app:?}");
+            server = Setup::app(&app_folder).start_in(server.kill()).await;
+        }
+    }
+}
