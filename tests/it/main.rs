@@ -59,6 +59,7 @@ mod php;
 mod ports;
 mod probation;
 mod production;
+mod programs;
 mod promotion;
 mod proxy_protocol;
 mod python_clients;

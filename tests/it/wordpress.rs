@@ -7,8 +7,8 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::support::client::Reply;
-use crate::support::{Server, Setup, has, skip, until};
+use crate::support::visitor::Visitor;
+use crate::support::{Setup, has, skip, until};
 
 /// MariaDB with data of its own, behind a socket.
 struct Database {
@@ -78,31 +78,6 @@ fn site(folder: &Path, database: &Database) -> PathBuf {
     site
 }
 
-/// Somebody with a browser.
-#[derive(Default)]
-struct Visitor {
-    cookies: Vec<String>,
-}
-
-impl Visitor {
-    async fn get(&mut self, server: &Server, path: &str) -> Reply {
-        self.ask(server, "GET", path, "").await
-    }
-
-    async fn post(&mut self, server: &Server, path: &str, form: &str) -> Reply {
-        self.ask(server, "POST", path, form).await
-    }
-
-    async fn ask(&mut self, server: &Server, method: &str, path: &str, form: &str) -> Reply {
-        let cookies = self.cookies.join("; ");
-        let fields = [("Cookie", &*cookies), ("Content-Type", "application/x-www-form-urlencoded")];
-        let reply = server.ask(method, path, &fields, form.as_bytes()).await;
-        let set = reply.headers.get_all("set-cookie").iter().map(|cookie| cookie.to_str().unwrap());
-        self.cookies.extend(set.filter_map(|cookie| Some(cookie.split(';').next()?.to_owned())));
-        reply
-    }
-}
-
 #[tokio::test]
 async fn wordpress_is_installed_and_logged_into_over_https_and_a_deploy_loses_nothing() {
     if !has("php-cgi", "php-cgi") || !has("mariadbd", "mariadb-server") {
@@ -119,7 +94,7 @@ async fn wordpress_is_installed_and_logged_into_over_https_and_a_deploy_loses_no
     let follow = "app.follow = [\"/usr/share\", \"/etc/ssl/certs\"]";
     let server = Setup::app(site).server(follow).words(&["w:3", "--reload=none"]).tls().start().await;
 
-    let mut visitor = Visitor::default();
+    let mut visitor = Visitor::of("localhost");
     let before = visitor.get(&server, "/").await;
     assert_eq!((before.status, before.field("location")), (302, "https://localhost/wp-admin/install.php"));
     let form = "weblog_title=Seen+by+all&user_name=anna&admin_password=s3cret&admin_password2=s3cret&pw_weak=1\
@@ -140,7 +115,7 @@ async fn wordpress_is_installed_and_logged_into_over_https_and_a_deploy_loses_no
     );
     let dashboard = visitor.get(&server, "/wp-admin/").await;
     assert!(dashboard.status == 200 && dashboard.text().contains("Dashboard"), "{dashboard:?}");
-    let stranger = Visitor::default().get(&server, "/wp-admin/").await;
+    let stranger = Visitor::of("localhost").get(&server, "/wp-admin/").await;
     assert_eq!(stranger.status, 302, "nobody else is logged in");
 
     // Links of Debian's lead to the packages of libraries; the configuration is no file for anybody.

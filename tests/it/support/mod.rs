@@ -15,6 +15,7 @@ mod output;
 pub(crate) mod people;
 pub(crate) mod processes;
 pub(crate) mod tls;
+pub(crate) mod visitor;
 
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
